@@ -1,0 +1,1 @@
+//! One machine, durable across kill -9 (begun).

@@ -1,0 +1,1 @@
+//! For tests: memory, virtual time, seeded faults (begun).

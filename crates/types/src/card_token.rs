@@ -1,0 +1,89 @@
+//! The payment code of a customer: a one-time credential that cannot print itself.
+
+use std::fmt;
+
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+
+use crate::OrderKey;
+
+/// CardToken: 1 to 64 characters as scanned, never trimmed, never changed in case. Its exact length belongs to the route.
+#[derive(Clone)]
+pub struct CardToken(SecretString);
+
+impl CardToken {
+    /// The maximum length in characters that any route may allow.
+    pub const LEN_MAX: usize = 64;
+
+    /// Checks what holds for every issuer's code: printable ASCII without spaces.
+    pub fn parse(raw: String) -> Result<Self, String> {
+        let token = SecretString::from(raw);
+        let text = token.expose_secret();
+        if text.is_empty() {
+            return Err("is required and must not be empty".to_owned());
+        }
+        if text.len() > Self::LEN_MAX {
+            return Err(format!("is longer than {} characters", Self::LEN_MAX));
+        }
+        if !text.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err("must consist of printable ASCII characters without spaces".to_owned());
+        }
+        Ok(Self(token))
+    }
+
+    /// The code itself, for matching a route and for the one request that spends it.
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+
+    /// What is kept of the code once it is spent.
+    pub fn digest(&self, key: &OrderKey) -> CardTokenDigest {
+        let mut hash = Sha256::new();
+        hash.update(key.merchant_id.as_str());
+        hash.update([0]);
+        hash.update(key.merchant_trade_no.as_str());
+        hash.update([0]);
+        hash.update(self.expose());
+        let mut digest = [0; CardTokenDigest::LEN];
+        digest.copy_from_slice(&hash.finalize()[..CardTokenDigest::LEN]);
+        CardTokenDigest(digest)
+    }
+}
+
+impl fmt::Debug for CardToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CardToken(..)")
+    }
+}
+
+/// 16 bytes of SHA-256 over the order's key and its card token: tells whether a repeat brings the same code, and no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CardTokenDigest([u8; Self::LEN]);
+
+impl CardTokenDigest {
+    /// Its length in bytes.
+    pub const LEN: usize = 16;
+
+    /// Takes a stored digest.
+    pub fn from_bytes(bytes: [u8; Self::LEN]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes to store.
+    pub fn as_bytes(&self) -> &[u8; Self::LEN] {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_way_of_printing_shows_the_code() {
+        let token = CardToken::parse("22SECRETSECRETSECR".to_owned()).unwrap();
+        assert_eq!(format!("{token:?} {token:#?}"), "CardToken(..) CardToken(..)");
+        let error = CardToken::parse("22SECRET SECRET".to_owned()).unwrap_err();
+        assert!(!error.contains("SECRET"), "{error}");
+    }
+}

@@ -1,0 +1,49 @@
+//! The identity of an order, and the shard that it lives on.
+
+use std::{fmt, num::NonZeroU16};
+
+use crate::{MerchantId, MerchantTradeNo};
+
+/// (MerchantID, MerchantTradeNo): everything about one order happens under this key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OrderKey {
+    /// The merchant.
+    pub merchant_id: MerchantId,
+    /// The merchant's own number for the order.
+    pub merchant_trade_no: MerchantTradeNo,
+}
+
+/// How many shards there are: fixed when the topics are created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShardCount(pub NonZeroU16);
+
+/// A shard: a partition of `orders`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ShardId(pub u16);
+
+impl OrderKey {
+    /// The order's shard. Stable for ever for a given count: never change the hash.
+    pub fn shard(&self, count: ShardCount) -> ShardId {
+        let mut hash = xxhash_rust::xxh3::Xxh3Default::new();
+        hash.update(self.merchant_id.as_str().as_bytes());
+        hash.update(&[0]);
+        hash.update(self.merchant_trade_no.as_str().as_bytes());
+        ShardId((hash.digest() % u64::from(count.0.get())) as u16)
+    }
+
+    /// The key as bytes: unambiguous, since neither part contains a control character.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let (merchant, number) = (self.merchant_id.as_str(), self.merchant_trade_no.as_str());
+        let mut bytes = Vec::with_capacity(merchant.len() + 1 + number.len());
+        bytes.extend_from_slice(merchant.as_bytes());
+        bytes.push(0);
+        bytes.extend_from_slice(number.as_bytes());
+        bytes
+    }
+}
+
+impl fmt::Display for OrderKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.merchant_id, self.merchant_trade_no)
+    }
+}

@@ -1,0 +1,23 @@
+//! The domain values of the POS document, each parsed once with its limits, so that the code behind the edge never checks again.
+//!
+//! Nothing here reads a clock, a file or a socket.
+
+mod card_token;
+mod form;
+mod issuer;
+mod key;
+mod money;
+mod text;
+mod time;
+mod trade_no;
+mod violation;
+
+pub use card_token::{CardToken, CardTokenDigest};
+pub use form::{PayForm, QueryForm, RawPay, RawQuery};
+pub use issuer::{InstitutionCode, InvalidInstitution, Issuer};
+pub use key::{OrderKey, ShardCount, ShardId};
+pub use money::{Amount, UnRedeem};
+pub use text::{Extra, GatewayTradeNo, MerchantId, MerchantTradeNo, PosId, Remark, StoreId, StoreName};
+pub use time::{PosTradeTime, SendTime, UnixMs};
+pub use trade_no::{InvalidTradeNo, TradeNo};
+pub use violation::{Field, Violation, Violations};

@@ -1,0 +1,131 @@
+//! TradeNo: our number for an order. It carries the shard and the position of the record that made the order, so that whoever
+//! has it finds the order without a lookup, and the time, so that a new log never repeats an old log's numbers.
+
+use std::{fmt, str};
+
+use crate::{ShardId, UnixMs};
+
+/// Crockford's base 32: no I, L, O, U, which people misread.
+const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+/// `T`, shard 4, offset 11, seconds 7, check 2.
+const SHARD: std::ops::Range<usize> = 1..5;
+const OFFSET: std::ops::Range<usize> = 5..16;
+const SECONDS: std::ops::Range<usize> = 16..23;
+const CHECK: std::ops::Range<usize> = 23..25;
+
+/// 25 characters: `T`, shard, offset, seconds, check.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TradeNo([u8; Self::LEN]);
+
+/// The text is no TradeNo of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a TradeNo: 25 characters, the first T, the rest base 32 with two check characters at the end")]
+pub struct InvalidTradeNo;
+
+impl TradeNo {
+    /// Its length in characters.
+    pub const LEN: usize = 25;
+
+    /// The number of the order that the record at (`shard`, `offset`), written at `at`, makes.
+    pub fn new(shard: ShardId, offset: u64, at: UnixMs) -> Self {
+        let mut text = [b'T'; Self::LEN];
+        encode(u64::from(shard.0), &mut text[SHARD]);
+        encode(offset, &mut text[OFFSET]);
+        encode((at.0 / 1000).max(0).cast_unsigned(), &mut text[SECONDS]);
+        let check = checksum(&text[..CHECK.start]);
+        encode(check, &mut text[CHECK]);
+        Self(text)
+    }
+
+    /// Checks form and check characters.
+    pub fn parse(raw: &str) -> Result<Self, InvalidTradeNo> {
+        let text: [u8; Self::LEN] = raw.as_bytes().try_into().map_err(|_| InvalidTradeNo)?;
+        let shard_fits = decode(&text[SHARD]).is_some_and(|shard| shard <= u64::from(u16::MAX));
+        let digits = decode(&text[OFFSET]).and(decode(&text[SECONDS])).and(decode(&text[CHECK]));
+        let good = text[0] == b'T' && shard_fits && digits == Some(checksum(&text[..CHECK.start]));
+        if good { Ok(Self(text)) } else { Err(InvalidTradeNo) }
+    }
+
+    /// The shard of the order.
+    pub fn shard(&self) -> ShardId {
+        ShardId(decode(&self.0[SHARD]).unwrap_or_default() as u16)
+    }
+
+    /// The offset of the record that made the order.
+    pub fn offset(&self) -> u64 {
+        decode(&self.0[OFFSET]).unwrap_or_default()
+    }
+
+    /// The 25 characters.
+    pub fn as_str(&self) -> &str {
+        str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for TradeNo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TradeNo({})", self.as_str())
+    }
+}
+
+impl fmt::Display for TradeNo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+fn encode(mut value: u64, into: &mut [u8]) {
+    for digit in into.iter_mut().rev() {
+        *digit = ALPHABET[(value & 31) as usize];
+        value >>= 5;
+    }
+}
+
+fn decode(digits: &[u8]) -> Option<u64> {
+    digits.iter().try_fold(0_u64, |value, digit| {
+        let worth = ALPHABET.iter().position(|letter| letter == digit)?;
+        Some(value << 5 | worth as u64)
+    })
+}
+
+/// Two base 32 digits: sees every single wrong character and every swap of neighbours.
+fn checksum(text: &[u8]) -> u64 {
+    let worth = |b: &u8| ALPHABET.iter().position(|letter| letter == b).map_or(31, |at| at as u64);
+    text.iter().fold(0, |sum, b| (sum * 32 + worth(b)) % 1021)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn carries_shard_and_offset() {
+        for (shard, offset) in [(0, 0), (7, 1), (u16::MAX, (1 << 55) - 1)] {
+            let number = TradeNo::new(ShardId(shard), offset, UnixMs(1_741_568_887_999));
+            let back = TradeNo::parse(number.as_str()).unwrap();
+            assert_eq!((back.shard(), back.offset()), (ShardId(shard), offset), "{number}");
+        }
+    }
+
+    #[test]
+    fn one_wrong_character_or_a_swap_is_seen() {
+        let number = TradeNo::new(ShardId(3), 123_456_789, UnixMs(1_741_568_887_999));
+        for at in 0..TradeNo::LEN {
+            for letter in ALPHABET {
+                let mut text = *number.as_str().as_bytes().first_chunk::<25>().unwrap();
+                if text[at] != *letter {
+                    text[at] = *letter;
+                    assert_eq!(TradeNo::parse(str::from_utf8(&text).unwrap()), Err(InvalidTradeNo), "{at}");
+                }
+            }
+            let mut text = number.as_str().to_owned().into_bytes();
+            if at > 0 && text[at - 1] != text[at] {
+                text.swap(at - 1, at);
+                assert!(TradeNo::parse(str::from_utf8(&text).unwrap()).is_err(), "swap at {at}");
+            }
+        }
+        for raw in ["", "T", "ＴＴＴＴＴＴＴＴＴ", "0000000000000000000000000"] {
+            assert_eq!(TradeNo::parse(raw), Err(InvalidTradeNo));
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! Generates the protobuf types and services without protoc, and the descriptor set for gRPC reflection.
+
+use std::{env, error::Error, fs, path::PathBuf};
+
+use prost::Message;
+
+/// Messages that carry a card token: their Debug output is written by hand, without it (`src/redacted.rs`).
+const WITH_CARD_TOKEN: [&str; 4] = [
+    "twqr.pos.v1.PayRequest",
+    "twqr.pos.v1.CancelRequest",
+    "twqr.bus.v1.ChargeTask",
+    "twqr.backend.v1.Charge",
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../../proto");
+    println!("cargo::rerun-if-changed={}", root.display());
+    let files = [
+        "twqr/pos/v1/pos.proto",
+        "twqr/bus/v1/order.proto",
+        "twqr/bus/v1/orders.proto",
+        "twqr/bus/v1/policy.proto",
+        "twqr/bus/v1/tasks.proto",
+        "twqr/bus/v1/states.proto",
+        "twqr/bus/v1/replies.proto",
+        "twqr/bus/v1/dead_letter.proto",
+        "twqr/backend/v1/backend.proto",
+        "twqr/backend/v1/ledger.proto",
+        "twqr/ops/v1/ops.proto",
+    ];
+    let descriptors = protox::compile(files, [&root])?;
+    fs::write(PathBuf::from(env::var("OUT_DIR")?).join("descriptors.bin"), descriptors.encode_to_vec())?;
+    tonic_prost_build::configure().skip_debug(WITH_CARD_TOKEN).bytes(".").compile_fds(descriptors)?;
+    Ok(())
+}

@@ -1,0 +1,43 @@
+//! The generated protobuf, and the only conversions between it and the domain types. Structs of prost stop here.
+
+mod redacted;
+
+/// The generated code; its documentation is in `proto/`.
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, clippy::wildcard_enum_match_arm, reason = "generated")]
+mod generated {
+    pub mod pos {
+        pub mod v1 {
+            tonic::include_proto!("twqr.pos.v1");
+        }
+    }
+    pub mod bus {
+        pub mod v1 {
+            tonic::include_proto!("twqr.bus.v1");
+        }
+    }
+    pub mod backend {
+        pub mod v1 {
+            tonic::include_proto!("twqr.backend.v1");
+        }
+    }
+    pub mod ops {
+        pub mod v1 {
+            tonic::include_proto!("twqr.ops.v1");
+        }
+    }
+}
+
+/// What the workers call, and the simulator serves (`proto/twqr/backend/v1`).
+pub use generated::backend::v1 as backend;
+/// The log records (`proto/twqr/bus/v1`).
+pub use generated::bus::v1 as bus;
+/// The operators' API (`proto/twqr/ops/v1`).
+pub use generated::ops::v1 as ops;
+/// The public API (`proto/twqr/pos/v1`).
+pub use generated::pos::v1 as pos;
+
+/// The descriptors of every file, for gRPC reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+/// The version of every record format in `bus`.
+pub const RECORD_VERSION: u32 = 1;

@@ -1,0 +1,46 @@
+//! Debug output of the messages that carry a card token: everything but the token and the texts around it.
+
+use std::fmt;
+
+use crate::{backend, bus, pos};
+
+macro_rules! redacted {
+    ($($message:ty { $($field:ident),* })*) => {$(
+        impl fmt::Debug for $message {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($message))
+                    $(.field(stringify!($field), &self.$field))*
+                    .field("card_token", &format_args!(".."))
+                    .finish_non_exhaustive()
+            }
+        }
+    )*};
+}
+
+redacted! {
+    pos::PayRequest { merchant_id, store_id, merchant_trade_no, trade_amount, un_redeem }
+    pos::CancelRequest { merchant_id, store_id, merchant_trade_no, trade_amount, un_redeem }
+    bus::ChargeTask { store_id, trade_amount, un_redeem }
+    backend::Charge { trade_no, merchant_id, merchant_trade_no, trade_amount, un_redeem, send_by_ms }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_message_prints_a_card_token() {
+        let card_token = String::from("22SECRETSECRETSECR");
+        let request = pos::PayRequest { card_token: card_token.clone(), ..Default::default() };
+        let record = bus::OrdersRecord {
+            version: 1,
+            at_ms: 0,
+            body: Some(bus::orders_record::Body::Pay(bus::Pay { request: Some(request.clone()), reply_to: None })),
+        };
+        let cancel = pos::CancelRequest { card_token: card_token.clone(), ..Default::default() };
+        let task = bus::ChargeTask { card_token: card_token.clone(), ..Default::default() };
+        let charge = crate::backend::Charge { card_token, ..Default::default() };
+        let printed = format!("{request:?}{record:?}{cancel:?}{task:?}{charge:#?}");
+        assert!(!printed.contains("SECRET"), "{printed}");
+    }
+}
