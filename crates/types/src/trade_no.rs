@@ -40,7 +40,7 @@ impl TradeNo {
     /// Checks form and check characters.
     pub fn parse(raw: &str) -> Result<Self, InvalidTradeNo> {
         let text: [u8; Self::LEN] = raw.as_bytes().try_into().map_err(|_| InvalidTradeNo)?;
-        let shard_fits = decode(&text[SHARD]).is_some_and(|shard| shard <= u64::from(u16::MAX));
+        let shard_fits = decode(&text[SHARD]).is_some_and(|shard| u16::try_from(shard).is_ok());
         let digits = decode(&text[OFFSET]).and(decode(&text[SECONDS])).and(decode(&text[CHECK]));
         let good = text[0] == b'T' && shard_fits && digits == Some(checksum(&text[..CHECK.start]));
         if good { Ok(Self(text)) } else { Err(InvalidTradeNo) }

@@ -1,0 +1,137 @@
+//! What stands in the log of a shard: everything that can change an order.
+
+use twqr_types::{OrderKey, PayForm, ShardId, UnixMs};
+
+use crate::{Approval, EffectId, Policy};
+
+/// The place of a record: the shard, and its offset in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// The shard.
+    pub shard: ShardId,
+    /// The record's offset.
+    pub offset: u64,
+}
+
+/// A record of a shard.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// When it was written, by its writer's clock: the machine's only clock.
+    pub at: UnixMs,
+    /// What it says.
+    pub command: Command,
+}
+
+/// What a record says.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// A router takes the shard. Changes no order.
+    Claim {
+        /// Who, for people.
+        owner: Box<str>,
+        /// Tells the owner its own claim among others.
+        nonce: u64,
+    },
+    /// A payment is asked for.
+    Pay(Box<Pay>),
+    /// Somebody asks for the order as it is.
+    Query(Query),
+    /// A worker tells what came of a task.
+    Outcome(Box<Outcome>),
+    /// The next check time of an order in progress has come.
+    Due(OrderKey),
+    /// From here on, other rules hold.
+    Policy(Box<PolicyChange>),
+}
+
+/// A payment request.
+#[derive(Clone, Debug)]
+pub struct Pay {
+    /// The request.
+    pub form: PayForm,
+    /// Who waits for the answer.
+    pub reply_to: Option<ReplyTo>,
+}
+
+/// Where an answer goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplyTo {
+    /// The partition of `replies`.
+    pub partition: u32,
+    /// The call that waits there.
+    pub correlation: u64,
+    /// After this nobody waits any more.
+    pub until: UnixMs,
+}
+
+/// A question for the order as it is at this record.
+#[derive(Clone, Debug)]
+pub struct Query {
+    /// Which order.
+    pub key: OrderKey,
+    /// Who asks.
+    pub reply_to: ReplyTo,
+    /// Also tell every change, until `reply_to.until`.
+    pub watch: bool,
+}
+
+/// What came of a task.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Of which order.
+    pub key: OrderKey,
+    /// The task's identity.
+    pub task: EffectId,
+    /// What came of it.
+    pub result: TaskResult,
+}
+
+/// What can come of a task. Approved, declined, not sent and absent are evidence; unknown is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TaskResult {
+    /// The customer was charged.
+    Approved(Approval),
+    /// The issuer, or FISC in its name, refused.
+    Declined(Decline),
+    /// The owner of the fresh task never sent it; why.
+    NotSent(Box<str>),
+    /// Nobody knows; why.
+    Unknown(Box<str>),
+    /// Asked after the window, the issuer did not know the TradeNo.
+    Absent,
+}
+
+/// A refusal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decline {
+    /// By whom, and of which kind.
+    pub kind: DeclineKind,
+    /// The wallet's StatusCode, or the issuer's own code.
+    pub code: Box<str>,
+    /// For StatusDesc.
+    pub reason: Box<str>,
+}
+
+/// Who refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeclineKind {
+    /// The wallet; its code is a StatusCode.
+    Wallet,
+    /// Another issuer failed the trade.
+    Issuer,
+    /// The issuer takes no credit card for this store.
+    CardNotSupported,
+    /// FISC, before it reached the issuer.
+    Fisc,
+}
+
+/// New rules.
+#[derive(Clone, Debug)]
+pub struct PolicyChange {
+    /// The whole policy.
+    pub policy: Policy,
+    /// Who changed it.
+    pub who: Box<str>,
+    /// Why.
+    pub why: Box<str>,
+}
