@@ -1,1 +1,7 @@
-fn main() {}
+//! `twqr`: the one binary.
+
+mod config;
+
+fn main() {
+    println!("{:?}", config::Config::defaults().map(|c| c.to_toml()));
+}

@@ -1,5 +1,6 @@
 //! The generated protobuf, and the only conversions between it and the domain types. Structs of prost stop here.
 
+pub mod convert;
 mod redacted;
 
 /// The generated code; its documentation is in `proto/`.

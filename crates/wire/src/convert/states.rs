@@ -1,0 +1,103 @@
+//! The records of `order-states`, keyed by epoch and order so that compaction never lets an owner hide what a newer one wrote.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prost::Message;
+use twqr_order::{Payment, PolicyVersions};
+use twqr_types::OrderKey;
+
+use super::{
+    fault::{RecordFault, check_version, need},
+    order_in::payment_from,
+    order_out::payment_out,
+    policy::{policy_from, policy_out},
+};
+use crate::{RECORD_VERSION, bus};
+
+/// A record of `order-states`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatesEntry {
+    /// The offset of the claim of the router that wrote it.
+    pub epoch: u64,
+    /// All records of the shard below this are reflected.
+    pub position: u64,
+    /// What it holds.
+    pub body: StateBody,
+}
+
+/// What a record of `order-states` holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StateBody {
+    /// An order.
+    Payment(Box<Payment>),
+    /// All versions of the policy.
+    Policies(PolicyVersions),
+    /// Every state up to the position is written.
+    Marker,
+}
+
+/// The record's key: epoch, kind, and the order's key.
+fn state_key(epoch: u64, kind: StateKind, order: Option<&OrderKey>) -> Bytes {
+    let mut key = Vec::with_capacity(96);
+    key.extend_from_slice(&epoch.to_be_bytes());
+    key.push(kind as u8);
+    if let Some(order) = order {
+        key.extend_from_slice(&order.to_bytes());
+    }
+    key.into()
+}
+
+/// The kinds of records in `order-states`, as they stand in keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum StateKind {
+    /// An order.
+    Payment = b'p' as isize,
+    /// All versions of the policy.
+    Policies = b'v' as isize,
+    /// A marker.
+    Marker = b'm' as isize,
+}
+
+/// Writes a payment's state, or with `None` of it whatever else `body` is.
+pub fn encode_state(entry: &StatesEntry) -> (Bytes, Bytes) {
+    use bus::states_record::Body;
+    let (kind, order, body) = match &entry.body {
+        StateBody::Payment(payment) => {
+            (StateKind::Payment, Some(&payment.key), Body::Payment(payment_out(payment)))
+        }
+        StateBody::Policies(versions) => {
+            let version =
+                |(from_offset, policy): (u64, &Arc<_>)| bus::PolicyVersion { from_offset, policy: Some(policy_out(policy)) };
+            let versions = versions.iter().map(version).collect();
+            (StateKind::Policies, None, Body::Policies(bus::PolicyVersions { versions }))
+        }
+        StateBody::Marker => (StateKind::Marker, None, Body::Marker(bus::Marker {})),
+    };
+    let record = bus::StatesRecord {
+        version: RECORD_VERSION,
+        epoch: entry.epoch,
+        position: entry.position,
+        body: Some(body),
+    };
+    (state_key(entry.epoch, kind, order), record.encode_to_vec().into())
+}
+
+/// Reads a record of `order-states`.
+pub fn decode_state(bytes: Bytes) -> Result<StatesEntry, RecordFault> {
+    use bus::states_record::Body;
+    let record = bus::StatesRecord::decode(bytes).map_err(|_| RecordFault::NotProtobuf)?;
+    check_version(record.version)?;
+    let body = match need(record.body, "body")? {
+        Body::Payment(payment) => StateBody::Payment(Box::new(payment_from(payment)?)),
+        Body::Policies(policies) => {
+            let mut versions = PolicyVersions::default();
+            for version in policies.versions {
+                versions.insert(version.from_offset, Arc::new(policy_from(need(version.policy, "policy")?)?));
+            }
+            StateBody::Policies(versions)
+        }
+        Body::Marker(_) => StateBody::Marker,
+    };
+    Ok(StatesEntry { epoch: record.epoch, position: record.position, body })
+}
