@@ -11,7 +11,8 @@ mod tests;
 use twqr_types::UnixMs;
 
 use crate::{
-    Command, Effect, Evidence, Failure, Payment, Phase, Policy, Position, Record, ReplyBody, Subscriber, effect::Emitter,
+    Command, Effect, Evidence, Failure, Payment, Phase, Policy, Position, Record, ReplyBody, Subscriber,
+    effect::Emitter,
 };
 
 /// What applying a record did.

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use twqr_types::{Amount, CardToken, Field, Issuer, OrderKey, PosId, Remark, ShardId, StoreId, StoreName, TradeNo, UnRedeem, UnixMs};
+use twqr_types::{
+    Amount, CardToken, Field, Issuer, OrderKey, PosId, Remark, ShardId, StoreId, StoreName, TradeNo, UnRedeem, UnixMs,
+};
 
 use crate::{Position, ReplyTo};
 

@@ -1,8 +1,8 @@
 //! The state of a payment order.
 
 use twqr_types::{
-    Amount, CardTokenDigest, Extra, GatewayTradeNo, Issuer, OrderKey, PosId, PosTradeTime, Remark, StoreId, StoreName, TradeNo,
-    UnRedeem, UnixMs,
+    Amount, CardTokenDigest, Extra, GatewayTradeNo, Issuer, OrderKey, PosId, PosTradeTime, Remark, StoreId, StoreName,
+    TradeNo, UnRedeem, UnixMs,
 };
 
 use crate::{EffectId, ReplyTo};

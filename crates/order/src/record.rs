@@ -44,6 +44,19 @@ pub enum Command {
     Policy(Box<PolicyChange>),
 }
 
+impl Command {
+    /// The order that the record is about; none for claims and policies.
+    pub fn key(&self) -> Option<&OrderKey> {
+        match self {
+            Self::Pay(pay) => Some(&pay.form.key),
+            Self::Query(query) => Some(&query.key),
+            Self::Outcome(outcome) => Some(&outcome.key),
+            Self::Due(key) => Some(key),
+            Self::Claim { .. } | Self::Policy(_) => None,
+        }
+    }
+}
+
 /// A payment request.
 #[derive(Clone, Debug)]
 pub struct Pay {

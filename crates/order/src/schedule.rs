@@ -7,7 +7,13 @@ use crate::Resolution;
 
 /// The time of the inquiry after `inquiries` ones, counted from `now`. The last one before the window's end is put off to just
 /// after it, because only then "not known" proves anything.
-pub(crate) fn next_check(now: UnixMs, inquiries: u32, number: TradeNo, absent_after: UnixMs, rules: Resolution) -> UnixMs {
+pub(crate) fn next_check(
+    now: UnixMs,
+    inquiries: u32,
+    number: TradeNo,
+    absent_after: UnixMs,
+    rules: Resolution,
+) -> UnixMs {
     let doubled = rules.first_delay_ms.saturating_mul(1_i64 << inquiries.min(30));
     let delay = doubled.min(rules.delay_max_ms);
     let jitter = jitter(number, inquiries, delay / 4);
@@ -34,14 +40,18 @@ mod tests {
     #[test]
     fn spacing_grows_to_its_maximum_and_is_spread() {
         let number = TradeNo::new(ShardId(1), 42, UnixMs(0));
-        let delays: Vec<i64> =
-            (0..40).map(|n| next_check(UnixMs(1_000_000), n, number, UnixMs(0), RULES).since(UnixMs(1_000_000))).collect();
+        let delays: Vec<i64> = (0..40)
+            .map(|n| next_check(UnixMs(1_000_000), n, number, UnixMs(0), RULES).since(UnixMs(1_000_000)))
+            .collect();
         for (n, delay) in delays.iter().enumerate() {
             let base = (1_000_i64 << n.min(30)).min(60_000);
             assert!((base..=base + base / 4).contains(delay), "inquiry {n}: {delay} ms");
         }
         let other = TradeNo::new(ShardId(1), 43, UnixMs(0));
-        assert_ne!(next_check(UnixMs(0), 3, number, UnixMs(0), RULES), next_check(UnixMs(0), 3, other, UnixMs(0), RULES));
+        assert_ne!(
+            next_check(UnixMs(0), 3, number, UnixMs(0), RULES),
+            next_check(UnixMs(0), 3, other, UnixMs(0), RULES)
+        );
     }
 
     #[test]

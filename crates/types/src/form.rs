@@ -1,8 +1,8 @@
 //! The request forms of the POS document, parsed as a whole: either everything is within its limits, or all that is not is listed.
 
 use crate::{
-    Amount, CardToken, Extra, Field, GatewayTradeNo, MerchantId, MerchantTradeNo, OrderKey, PosId, PosTradeTime, Remark,
-    SendTime, StoreId, StoreName, UnRedeem, Violations,
+    Amount, CardToken, Extra, Field, GatewayTradeNo, MerchantId, MerchantTradeNo, OrderKey, PosId, PosTradeTime,
+    Remark, SendTime, StoreId, StoreName, UnRedeem, Violations,
 };
 
 /// A Payment request as it came in; strings and integers, nothing checked.

@@ -3,8 +3,8 @@
 
 mod fault;
 mod forms;
-mod order_out;
 mod order_in;
+mod order_out;
 mod policy;
 mod records;
 mod states;

@@ -4,7 +4,14 @@ pub mod convert;
 mod redacted;
 
 /// The generated code; its documentation is in `proto/`.
-#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, clippy::wildcard_enum_match_arm, reason = "generated")]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::pedantic,
+    clippy::wildcard_enum_match_arm,
+    reason = "generated"
+)]
 mod generated {
     pub mod pos {
         pub mod v1 {

@@ -3,7 +3,8 @@
 
 use super::{Applied, IGNORED, Scene, Step, changed};
 use crate::{
-    Approval, Decline, DeclineKind, EffectId, Evidence, Outcome, Payment, Phase, Resolution, StatusCodes, TaskResult, schedule,
+    Approval, Decline, DeclineKind, EffectId, Evidence, Outcome, Payment, Phase, Resolution, StatusCodes, TaskResult,
+    schedule,
 };
 
 pub(super) fn apply(payment: &mut Payment, outcome: &Outcome, mut scene: Scene<'_>) -> Applied {

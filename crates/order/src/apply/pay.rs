@@ -4,8 +4,8 @@ use twqr_types::{Field, Issuer, PayForm, TradeNo, UnRedeem};
 
 use super::{Applied, IGNORED, Scene, Step, changed};
 use crate::{
-    Charge, Effect, Evidence, Failure, Pay, Payment, Phase, Policy, ReplyBody, Resolution, Route, StatusCodes, Subscriber, Task,
-    TaskKind, Terms,
+    Charge, Effect, Evidence, Failure, Pay, Payment, Phase, Policy, ReplyBody, Resolution, Route, StatusCodes,
+    Subscriber, Task, TaskKind, Terms,
 };
 
 /// StatusCode 927, bad code: no issuer would know it.
@@ -59,7 +59,13 @@ fn find_route<'p>(form: &PayForm, policy: Option<&'p Policy>) -> Result<(&'p Rou
     Ok((route, policy))
 }
 
-fn new_payment(pay: &Pay, issuer: Option<Issuer>, send_within_ms: i64, rules: Resolution, scene: &Scene<'_>) -> Payment {
+fn new_payment(
+    pay: &Pay,
+    issuer: Option<Issuer>,
+    send_within_ms: i64,
+    rules: Resolution,
+    scene: &Scene<'_>,
+) -> Payment {
     let form = &pay.form;
     let send_by = scene.at.plus(send_within_ms);
     let un_redeem = if issuer == Some(Issuer::Wallet) { form.un_redeem } else { UnRedeem::ZERO };

@@ -90,7 +90,11 @@ pub(crate) fn known_keys<'a>(
     faults: &mut Faults,
 ) -> Option<&'a config::Map<String, Value>> {
     let ValueKind::Table(table) = &value.kind else {
-        faults.add(path, format!("is {}, must be a table with the keys {}", shown(value), keys.join(", ")), Some(value));
+        faults.add(
+            path,
+            format!("is {}, must be a table with the keys {}", shown(value), keys.join(", ")),
+            Some(value),
+        );
         return None;
     };
     let mut unknown: Vec<_> = table.iter().filter(|(key, _)| !keys.contains(&key.as_str())).collect();

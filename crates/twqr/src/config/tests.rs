@@ -55,7 +55,8 @@ fn every_fault_names_its_key_and_what_is_allowed() {
 
 #[test]
 fn all_faults_are_told_at_once() {
-    let faults = parse("[runtime]\nworker_threads = 0\n[log]\nformat = 1\nlevle = 'info'\n[nothing]\n", &[]).unwrap_err();
+    let faults =
+        parse("[runtime]\nworker_threads = 0\n[log]\nformat = 1\nlevle = 'info'\n[nothing]\n", &[]).unwrap_err();
     assert_eq!(faults.lines().count(), 1 + 4, "{faults}");
 }
 

@@ -63,15 +63,8 @@ fn amounts() {
 #[test]
 fn all_violations_come_together() {
     let raw = RawPay { extra3: "x".into(), pos_trade_time: "now".into(), send_time: "now".into(), ..RawPay::default() };
-    let expected = [
-        "merchant_id",
-        "merchant_trade_no",
-        "pos_trade_time",
-        "card_token",
-        "trade_amount",
-        "extra3",
-        "send_time",
-    ];
+    let expected =
+        ["merchant_id", "merchant_trade_no", "pos_trade_time", "card_token", "trade_amount", "extra3", "send_time"];
     assert_eq!(fields(raw), expected);
 }
 

@@ -2,8 +2,8 @@
 
 use twqr_order::{Approval, EffectId, Evidence, Failure, Payment, PaymentType, Phase, ReplyTo, Subscriber, Terms};
 use twqr_types::{
-    Amount, CardTokenDigest, Extra, GatewayTradeNo, Issuer, MerchantId, MerchantTradeNo, OrderKey, PosId, PosTradeTime, Remark,
-    ShardId, StoreId, StoreName, TradeNo, UnRedeem, UnixMs,
+    Amount, CardTokenDigest, Extra, GatewayTradeNo, Issuer, MerchantId, MerchantTradeNo, OrderKey, PosId, PosTradeTime,
+    Remark, ShardId, StoreId, StoreName, TradeNo, UnRedeem, UnixMs,
 };
 
 use super::fault::{RecordFault, need};

@@ -1,7 +1,8 @@
 //! Orders, tasks and replies on their way out.
 
 use twqr_order::{
-    Approval, Charge, EffectId, Evidence, Payment, PaymentType, Phase, Reply, ReplyBody, ReplyTo, Subscriber, Task, TaskKind, Terms,
+    Approval, Charge, EffectId, Evidence, Payment, PaymentType, Phase, Reply, ReplyBody, ReplyTo, Subscriber, Task,
+    TaskKind, Terms,
 };
 use twqr_types::OrderKey;
 
@@ -92,8 +93,7 @@ fn phase_out(payment: &Payment) -> bus::payment::Phase {
 
 /// A payment order, as it stands in `order-states` and in replies.
 pub fn payment_out(payment: &Payment) -> bus::Payment {
-    let subscriber =
-        |s: &Subscriber| bus::Subscriber { reply_to: Some(reply_to_out(s.to)), repeat: s.repeat };
+    let subscriber = |s: &Subscriber| bus::Subscriber { reply_to: Some(reply_to_out(s.to)), repeat: s.repeat };
     bus::Payment {
         key: Some(key_out(&payment.key)),
         trade_no: payment.trade_no.as_str().to_owned(),
@@ -152,9 +152,7 @@ pub fn reply_out(reply: &Reply, order: Option<&Payment>) -> bus::ReplyRecord {
         ReplyBody::Conflict(fields) => Some(bus::reply_record::Body::Conflict(bus::Conflict {
             fields: fields.iter().map(|field| field.pos_name().to_owned()).collect(),
         })),
-        ReplyBody::TooManyWatchers => {
-            Some(bus::reply_record::Body::TooManyWatchers(bus::TooManyWatchers {}))
-        }
+        ReplyBody::TooManyWatchers => Some(bus::reply_record::Body::TooManyWatchers(bus::TooManyWatchers {})),
     };
     bus::ReplyRecord {
         version: RECORD_VERSION,

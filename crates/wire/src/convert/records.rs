@@ -91,9 +91,7 @@ fn result_out(result: &TaskResult) -> Came {
 /// Writes a record of `orders`.
 pub fn encode_record(record: &Record) -> Bytes {
     let body = match &record.command {
-        Command::Claim { owner, nonce } => {
-            Body::Claim(bus::ShardClaim { owner: owner.to_string(), nonce: *nonce })
-        }
+        Command::Claim { owner, nonce } => Body::Claim(bus::ShardClaim { owner: owner.to_string(), nonce: *nonce }),
         Command::Pay(pay) => return pay_record(record.at, &pay.form, pay.reply_to),
         Command::Query(query) => {
             return query_record(record.at, &query.key, query.reply_to, query.watch);

@@ -63,23 +63,19 @@ enum StateKind {
 pub fn encode_state(entry: &StatesEntry) -> (Bytes, Bytes) {
     use bus::states_record::Body;
     let (kind, order, body) = match &entry.body {
-        StateBody::Payment(payment) => {
-            (StateKind::Payment, Some(&payment.key), Body::Payment(payment_out(payment)))
-        }
+        StateBody::Payment(payment) => (StateKind::Payment, Some(&payment.key), Body::Payment(payment_out(payment))),
         StateBody::Policies(versions) => {
-            let version =
-                |(from_offset, policy): (u64, &Arc<_>)| bus::PolicyVersion { from_offset, policy: Some(policy_out(policy)) };
+            let version = |(from_offset, policy): (u64, &Arc<_>)| bus::PolicyVersion {
+                from_offset,
+                policy: Some(policy_out(policy)),
+            };
             let versions = versions.iter().map(version).collect();
             (StateKind::Policies, None, Body::Policies(bus::PolicyVersions { versions }))
         }
         StateBody::Marker => (StateKind::Marker, None, Body::Marker(bus::Marker {})),
     };
-    let record = bus::StatesRecord {
-        version: RECORD_VERSION,
-        epoch: entry.epoch,
-        position: entry.position,
-        body: Some(body),
-    };
+    let record =
+        bus::StatesRecord { version: RECORD_VERSION, epoch: entry.epoch, position: entry.position, body: Some(body) };
     (state_key(entry.epoch, kind, order), record.encode_to_vec().into())
 }
 

@@ -1,0 +1,69 @@
+//! Checkpoints: the states changed so far under the own epoch, once every effect up to their position is acknowledged; then the
+//! marker, once the states are; then the local store, once the marker is.
+
+use std::sync::Arc;
+
+use twqr_journal::{Entry, Journal, Partition, Topic};
+use twqr_types::OrderKey;
+use twqr_wire::convert::{StateBody, StatesEntry, encode_state};
+
+use crate::{
+    Error, metrics,
+    shard::{POLICIES_KEY, Shard},
+    store::{StateStore, StoreMark, StoredState},
+};
+
+/// A picture of what had changed at a position.
+pub(crate) struct Checkpoint {
+    shard: u16,
+    epoch: u64,
+    pub(crate) position: u64,
+    keys: Vec<OrderKey>,
+    entries: Vec<Entry>,
+    states: Vec<StoredState>,
+}
+
+impl Checkpoint {
+    /// Takes everything that has changed, at the position up to which the shard has applied.
+    pub(crate) fn take(shard: &mut Shard, epoch: u64) -> Self {
+        let position = shard.next;
+        let keys = shard.take_dirty();
+        let mut taken =
+            Self { shard: shard.id.0, epoch, position, keys: Vec::new(), entries: Vec::new(), states: Vec::new() };
+        if std::mem::take(&mut shard.versions_dirty) {
+            taken.add(POLICIES_KEY.to_vec(), StateBody::Policies(shard.versions.clone()));
+        }
+        for key in &keys {
+            if let Some(payment) = shard.hot(key) {
+                taken.add(key.to_bytes(), StateBody::Payment(Box::new(payment.clone())));
+            }
+        }
+        taken.keys = keys;
+        taken
+    }
+
+    fn add(&mut self, store_key: Vec<u8>, body: StateBody) {
+        let entry = StatesEntry { epoch: self.epoch, position: self.position, body };
+        let (key, record) = encode_state(&entry);
+        self.states.push(StoredState { key: store_key.into(), position: self.position, record: record.clone() });
+        self.entries.push(Entry { key, value: Some(record) });
+    }
+
+    /// Writes it; every effect up to its position must be acknowledged. Returns the orders that are in the local store now.
+    pub(crate) async fn write(
+        self,
+        journal: Arc<dyn Journal>,
+        store: Arc<dyn StateStore>,
+        mut mark: StoreMark,
+    ) -> Result<(Vec<OrderKey>, StoreMark), Error> {
+        let partition = Partition { topic: Topic::OrderStates, index: u32::from(self.shard) };
+        metrics::checkpointed(self.entries.len());
+        journal.append(partition, self.entries).await?;
+        let marker = StatesEntry { epoch: self.epoch, position: self.position, body: StateBody::Marker };
+        let (key, value) = encode_state(&marker);
+        journal.append(partition, vec![Entry { key, value: Some(value) }]).await?;
+        mark.position = self.position;
+        store.put(self.shard, &self.states, mark)?;
+        Ok((self.keys, mark))
+    }
+}

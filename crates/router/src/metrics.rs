@@ -1,0 +1,45 @@
+//! The router's metrics, by name.
+
+use twqr_order::{Evidence, Step};
+
+const STEPS: &str = "twqr_router_steps_total";
+const DEAD_LETTERS: &str = "twqr_router_dead_letters_total";
+const CHECKPOINT_STATES: &str = "twqr_router_checkpoint_states_total";
+
+/// Tells the exporter what each metric means.
+pub(crate) fn describe() {
+    metrics::describe_counter!(STEPS, "Records applied, by what happened to the order");
+    metrics::describe_counter!(DEAD_LETTERS, "Records that could not be decoded");
+    metrics::describe_counter!(CHECKPOINT_STATES, "States written to order-states");
+}
+
+/// One record was applied.
+pub(crate) fn step(step: Step) {
+    let label = match step {
+        Step::Accepted => "accepted",
+        Step::Refused => "refused",
+        Step::Repeated => "repeated",
+        Step::Conflicted => "conflicted",
+        Step::Queried => "queried",
+        Step::Paid => "paid",
+        Step::Failed(Evidence::Declined) => "failed_declined",
+        Step::Failed(Evidence::NotSent) => "failed_not_sent",
+        Step::Failed(Evidence::Absent) => "failed_absent",
+        Step::Failed(Evidence::Refused) => "failed_refused",
+        Step::Unresolved => "unresolved",
+        Step::Asked => "asked",
+        Step::Contradicted => "contradicted",
+        Step::Ignored => "ignored",
+    };
+    metrics::counter!(STEPS, "step" => label).increment(1);
+}
+
+/// One record went to the dead letters.
+pub(crate) fn dead_letter() {
+    metrics::counter!(DEAD_LETTERS).increment(1);
+}
+
+/// A checkpoint wrote so many states.
+pub(crate) fn checkpointed(states: usize) {
+    metrics::counter!(CHECKPOINT_STATES).increment(states as u64);
+}

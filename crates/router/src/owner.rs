@@ -1,0 +1,190 @@
+//! The owner of one shard: claims it, restores it, applies it. It stops for good when it reads a newer claim, and after any failed
+//! append: what was in flight may still land, and whoever claims next meets it again under the same identities.
+
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use futures::{StreamExt, future::OptionFuture, stream::FuturesOrdered};
+use rand::Rng;
+use tracing::info;
+use twqr_journal::{Entry, Journal, JournalError, Partition, Reader, Topic};
+use twqr_order::{Command, PolicyChange, Record};
+use twqr_service::{CancellationToken, Clock, Part};
+use twqr_types::{OrderKey, ShardId};
+use twqr_wire::convert::encode_record;
+
+use crate::{Error, Settings, batch::Batch, checkpoint::Checkpoint, restore::restore, shard::Shard, store::StoreMark};
+
+/// How an ownership ended without a failure.
+pub(crate) enum Ended {
+    /// It was told to stop.
+    Stopped,
+    /// Another router's claim was read.
+    Superseded { epoch: u64, newer: u64 },
+}
+
+/// How many records are applied at once.
+const BATCH_RECORDS_MAX: usize = 1024;
+/// How many batches may wait for the acknowledgement of their effects before reading pauses.
+const BATCHES_IN_FLIGHT_MAX: usize = 64;
+
+pub(crate) struct Owner<'a> {
+    shard: ShardId,
+    settings: &'a Settings,
+    journal: Arc<dyn Journal>,
+    clock: Arc<dyn Clock>,
+    part: Part,
+    nonce: u64,
+}
+
+type Acked = Pin<Box<dyn Future<Output = Result<u64, JournalError>> + Send>>;
+type Writing = Pin<Box<dyn Future<Output = Result<(Vec<OrderKey>, StoreMark), Error>> + Send>>;
+
+/// What the owner has under way.
+struct Flight {
+    shard: Shard,
+    reader: Box<dyn Reader>,
+    /// The own claim's offset, once it is read.
+    epoch: Option<u64>,
+    /// Effects in flight, each batch with the position after it.
+    acks: FuturesOrdered<Acked>,
+    /// Every effect below this position is acknowledged.
+    acked: u64,
+    /// A checkpoint that waits for acknowledgements.
+    waiting: Option<Checkpoint>,
+    /// A checkpoint that is being written.
+    writing: Option<Writing>,
+    mark: StoreMark,
+}
+
+impl<'a> Owner<'a> {
+    pub(crate) fn new(
+        shard: ShardId,
+        settings: &'a Settings,
+        journal: Arc<dyn Journal>,
+        clock: Arc<dyn Clock>,
+        part: Part,
+    ) -> Self {
+        Self { shard, settings, journal, clock, part, nonce: rand::rng().random() }
+    }
+
+    /// Claims the shard and owns it until it is told to stop, superseded, or something fails.
+    pub(crate) async fn own(self, stop: &CancellationToken) -> Result<Ended, Error> {
+        let orders = Partition { topic: Topic::Orders, index: u32::from(self.shard.0) };
+        let claim = Command::Claim { owner: self.settings.member.as_str().into(), nonce: self.nonce };
+        self.append_own(orders, claim).await?;
+        let (shard, mark) = restore(self.shard, &*self.journal, self.settings.store.clone()).await?;
+        info!(shard = self.shard.0, from = shard.next, "shard restored, applying");
+        let reader = self.journal.reader(orders, shard.next).await?;
+        let mut flight = Flight {
+            acked: shard.next,
+            shard,
+            reader,
+            epoch: None,
+            acks: FuturesOrdered::new(),
+            waiting: None,
+            writing: None,
+            mark,
+        };
+        let interval = Duration::from_millis(self.settings.checkpoint_interval_ms);
+        let mut tick = Box::pin(tokio::time::sleep(interval));
+        loop {
+            let writing: OptionFuture<_> = flight.writing.as_mut().into();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(Ended::Stopped),
+                Some(acked) = flight.acks.next(), if !flight.acks.is_empty() => {
+                    flight.acked = flight.acked.max(acked?);
+                    self.write_when_acked(&mut flight);
+                }
+                Some(written) = writing => {
+                    flight.writing = None;
+                    let (keys, mark) = written?;
+                    flight.mark = mark;
+                    flight.shard.settle(&keys);
+                }
+                () = &mut tick => {
+                    self.begin_checkpoint(&mut flight);
+                    tick.as_mut().reset(tokio::time::Instant::now() + interval);
+                }
+                records = flight.reader.next(BATCH_RECORDS_MAX), if flight.acks.len() < BATCHES_IN_FLIGHT_MAX => {
+                    if let Some(ended) = self.apply(&mut flight, records?)? {
+                        return Ok(ended);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Applies a batch and emits its effects; tells if a newer claim was among the records.
+    fn apply(&self, flight: &mut Flight, records: Vec<twqr_journal::Record>) -> Result<Option<Ended>, Error> {
+        let now = self.clock.now();
+        let mut batch = Batch::default();
+        let mut ended = None;
+        for record in records {
+            batch.apply(&mut flight.shard, record, now)?;
+            if let Some((offset, nonce)) = batch.claims.pop() {
+                match flight.epoch {
+                    None if nonce == self.nonce => self.begin_epoch(flight, offset),
+                    Some(epoch) if nonce != self.nonce => {
+                        ended = Some(Ended::Superseded { epoch, newer: offset });
+                        break;
+                    }
+                    None | Some(_) => {}
+                }
+            }
+        }
+        if flight.epoch.is_some()
+            && flight.shard.versions.newest().is_some_and(|policy| **policy == self.settings.policy)
+        {
+            self.part.ready();
+        }
+        let acks = batch.emit(self.shard, &*self.journal);
+        let position = flight.shard.next;
+        flight.acks.push_back(Box::pin(async move {
+            for ack in acks {
+                ack.await?;
+            }
+            Ok(position)
+        }));
+        Ok(ended)
+    }
+
+    /// The own claim was read: from here on the shard is ours. A policy other than the configured one is replaced by a record.
+    fn begin_epoch(&self, flight: &mut Flight, epoch: u64) {
+        info!(shard = self.shard.0, epoch, "shard claimed");
+        flight.epoch = Some(epoch);
+        if flight.shard.versions.newest().is_none_or(|policy| **policy != self.settings.policy) {
+            let change = PolicyChange {
+                policy: self.settings.policy.clone(),
+                who: self.settings.member.as_str().into(),
+                why: "configuration at the start of the router".into(),
+            };
+            let orders = Partition { topic: Topic::Orders, index: u32::from(self.shard.0) };
+            let ack = self.append_own(orders, Command::Policy(Box::new(change)));
+            let position = flight.acked;
+            flight.acks.push_back(Box::pin(async move { ack.await.map(|()| position) }));
+        }
+    }
+
+    fn append_own(&self, orders: Partition, command: Command) -> twqr_journal::Ack {
+        let record = encode_record(&Record { at: self.clock.now(), command });
+        self.journal.append(orders, vec![Entry::plain(record)])
+    }
+
+    /// One checkpoint at a time, and only under the own epoch.
+    fn begin_checkpoint(&self, flight: &mut Flight) {
+        let idle = flight.waiting.is_none() && flight.writing.is_none();
+        if let (true, true, Some(epoch)) = (idle, flight.shard.needs_checkpoint(), flight.epoch) {
+            flight.waiting = Some(Checkpoint::take(&mut flight.shard, epoch));
+            self.write_when_acked(flight);
+        }
+    }
+
+    fn write_when_acked(&self, flight: &mut Flight) {
+        let acked = flight.acked;
+        if let Some(checkpoint) = flight.waiting.take_if(|checkpoint| checkpoint.position <= acked) {
+            let write = checkpoint.write(self.journal.clone(), self.settings.store.clone(), flight.mark);
+            flight.writing = Some(Box::pin(write));
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Taking over a shard: the local store, then what `order-states` has beyond it, read to an end that is taken after the scan, so that
+//! compaction meanwhile hides nothing.
+
+use std::sync::Arc;
+
+use tracing::warn;
+use twqr_journal::{Journal, Partition, Topic};
+use twqr_order::PolicyVersions;
+use twqr_types::ShardId;
+use twqr_wire::convert::{StateBody, StatesEntry, decode_state};
+
+use crate::{
+    Error,
+    shard::{POLICIES_KEY, Shard},
+    store::{StateStore, StoreMark, StoredState},
+};
+
+/// How many records of `order-states` are taken at once.
+const BATCH_RECORDS_MAX: usize = 1024;
+
+/// The shard as of the highest marker; applying goes on at `Shard::next`.
+pub(crate) async fn restore(
+    id: ShardId,
+    journal: &dyn Journal,
+    store: Arc<dyn StateStore>,
+) -> Result<(Shard, StoreMark), Error> {
+    let mut mark = store.mark(id.0)?;
+    let partition = Partition { topic: Topic::OrderStates, index: u32::from(id.0) };
+    let mut reader = journal.reader(partition, mark.states_offset).await?;
+    while mark.states_offset < journal.end(partition).await? {
+        let mut states = Vec::new();
+        let end = journal.end(partition).await?;
+        let Ok(read) = tokio::time::timeout(SCAN_WAIT, reader.next(BATCH_RECORDS_MAX)).await else {
+            mark.states_offset = end;
+            continue;
+        };
+        for record in read? {
+            mark.states_offset = record.offset + 1;
+            let Some(value) = record.entry.value else { continue };
+            match decode_state(value.clone()) {
+                Ok(entry) => take(entry, value, &mut states, &mut mark),
+                Err(fault) => {
+                    warn!(shard = id.0, offset = record.offset, %fault, "a checkpoint cannot be read; passed over");
+                }
+            }
+        }
+        store.put(id.0, &states, mark)?;
+    }
+    let versions = match store.get(id.0, POLICIES_KEY)?.map(|(_, record)| decode_state(record).map(|entry| entry.body))
+    {
+        Some(Ok(StateBody::Policies(versions))) => versions,
+        _ => PolicyVersions::default(),
+    };
+    Ok((Shard::new(id, store, versions, mark.position), mark))
+}
+
+/// When the newest records were compacted away there is nothing left to wait for.
+const SCAN_WAIT: std::time::Duration = std::time::Duration::from_millis(500);
+
+fn take(entry: StatesEntry, record: bytes::Bytes, states: &mut Vec<StoredState>, mark: &mut StoreMark) {
+    let key = match entry.body {
+        StateBody::Payment(payment) => payment.key.to_bytes().into(),
+        StateBody::Policies(_) => POLICIES_KEY.into(),
+        StateBody::Marker => {
+            mark.position = mark.position.max(entry.position);
+            return;
+        }
+    };
+    states.push(StoredState { key, position: entry.position, record });
+}

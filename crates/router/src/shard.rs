@@ -1,0 +1,102 @@
+//! The memory of one shard: hot orders, the policy's versions, and what has changed since the last checkpoint.
+
+use std::{collections::HashMap, sync::Arc};
+
+use tracing::error;
+use twqr_order::{Payment, PolicyVersions};
+use twqr_types::{OrderKey, ShardId};
+use twqr_wire::convert::{StateBody, decode_state};
+
+use crate::store::{StateStore, StoreError};
+
+/// The key under which the policies stand in the local store.
+pub(crate) const POLICIES_KEY: &[u8] = &[0];
+
+/// One shard, as its owner knows it.
+pub(crate) struct Shard {
+    pub(crate) id: ShardId,
+    store: Arc<dyn StateStore>,
+    hot: HashMap<OrderKey, Hot>,
+    pub(crate) dirty: Vec<OrderKey>,
+    pub(crate) versions: PolicyVersions,
+    pub(crate) versions_dirty: bool,
+    /// The offset of the next record to apply.
+    pub(crate) next: u64,
+}
+
+/// An order in memory.
+pub(crate) struct Hot {
+    pub(crate) order: Option<Payment>,
+    /// Records below this are in the state already.
+    pub(crate) reflects: u64,
+    dirty: bool,
+}
+
+impl Shard {
+    pub(crate) fn new(id: ShardId, store: Arc<dyn StateStore>, versions: PolicyVersions, next: u64) -> Self {
+        Self { id, store, hot: HashMap::new(), dirty: Vec::new(), versions, versions_dirty: false, next }
+    }
+
+    /// The order, from memory or from the local store.
+    pub(crate) fn load(&mut self, key: &OrderKey) -> Result<&mut Hot, StoreError> {
+        if !self.hot.contains_key(key) {
+            let hot = match self.store.get(self.id.0, &key.to_bytes())? {
+                None => Hot { order: None, reflects: 0, dirty: false },
+                Some((position, record)) => match decode_state(record).map(|entry| entry.body) {
+                    Ok(StateBody::Payment(payment)) => Hot { order: Some(*payment), reflects: position, dirty: false },
+                    Ok(StateBody::Policies(_) | StateBody::Marker) | Err(_) => {
+                        error!(shard = self.id.0, order = %key, "the local store holds no readable state of the order");
+                        return Err(StoreError(format!(
+                            "state of order {key} is unreadable; remove the store, it is rebuilt"
+                        )));
+                    }
+                },
+            };
+            self.hot.insert(key.clone(), hot);
+        }
+        self.hot.get_mut(key).ok_or_else(|| StoreError("unreachable: inserted above".to_owned()))
+    }
+
+    /// The order if it is in memory.
+    pub(crate) fn hot(&self, key: &OrderKey) -> Option<&Payment> {
+        self.hot.get(key).and_then(|hot| hot.order.as_ref())
+    }
+
+    /// The order has changed since the last checkpoint.
+    pub(crate) fn touch(&mut self, key: &OrderKey) {
+        if let Some(hot) = self.hot.get_mut(key).filter(|hot| !hot.dirty) {
+            hot.dirty = true;
+            self.dirty.push(key.clone());
+        }
+    }
+
+    /// Takes what has changed; from here on a change counts for the next checkpoint.
+    pub(crate) fn take_dirty(&mut self) -> Vec<OrderKey> {
+        let keys = std::mem::take(&mut self.dirty);
+        for key in &keys {
+            if let Some(hot) = self.hot.get_mut(key) {
+                hot.dirty = false;
+            }
+        }
+        keys
+    }
+
+    /// These orders are in the local store now: those that are final, or never were, need no memory.
+    pub(crate) fn settle(&mut self, keys: &[OrderKey]) {
+        for key in keys {
+            self.forget_if_cold(key);
+        }
+    }
+
+    /// Drops an order from memory that is unchanged since it was stored and not in progress.
+    pub(crate) fn forget_if_cold(&mut self, key: &OrderKey) {
+        let cold = |hot: &Hot| !hot.dirty && hot.order.as_ref().is_none_or(|order| order.phase.is_final());
+        if self.hot.get(key).is_some_and(cold) {
+            self.hot.remove(key);
+        }
+    }
+
+    pub(crate) fn needs_checkpoint(&self) -> bool {
+        !self.dirty.is_empty() || self.versions_dirty
+    }
+}

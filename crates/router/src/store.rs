@@ -1,0 +1,47 @@
+//! The local store: all orders of the owned shards, as far as checkpoints reach. It is a cache of `order-states`: what is in it has
+//! been acknowledged there, so that a store that is lost costs time and nothing else.
+
+mod disk;
+mod memory;
+
+use bytes::Bytes;
+
+pub use disk::DiskStore;
+pub use memory::MemoryStore;
+
+/// The local store failed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("local store of orders: {0}")]
+pub struct StoreError(pub String);
+
+/// How far a shard's store has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreMark {
+    /// Records of `orders` below this are reflected.
+    pub position: u64,
+    /// Records of `order-states` below this are reflected.
+    pub states_offset: u64,
+}
+
+/// A state to keep: the record of `order-states` as it stands there.
+#[derive(Clone, Debug)]
+pub struct StoredState {
+    /// The order's key in bytes; a single zero byte for the policies.
+    pub key: Bytes,
+    /// The position that it reflects.
+    pub position: u64,
+    /// The encoded record.
+    pub record: Bytes,
+}
+
+/// All orders of the owned shards.
+pub trait StateStore: Send + Sync + 'static {
+    /// How far the shard has come; zeros for one never seen.
+    fn mark(&self, shard: u16) -> Result<StoreMark, StoreError>;
+
+    /// A state and the position that it reflects.
+    fn get(&self, shard: u16, key: &[u8]) -> Result<Option<(u64, Bytes)>, StoreError>;
+
+    /// Keeps states and mark, all or nothing. A state that is older than the one kept is passed over.
+    fn put(&self, shard: u16, states: &[StoredState], mark: StoreMark) -> Result<(), StoreError>;
+}

@@ -1,0 +1,81 @@
+//! On disk, in fjall. Never synced: what a crash of the machine takes is read again from `order-states`.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use fjall::{Database, Keyspace, KeyspaceCreateOptions};
+
+use super::{StateStore, StoreError, StoreMark, StoredState};
+
+/// A store in a folder.
+pub struct DiskStore {
+    database: Database,
+    states: Keyspace,
+    marks: Keyspace,
+}
+
+/// Memory for cached blocks, in bytes.
+const CACHE_BYTES: u64 = 16 << 20;
+/// Memory for changes not yet in a table, in bytes.
+const MEMTABLE_BYTES: u64 = 8 << 20;
+/// Position, then the record.
+const POSITION_LEN: usize = 8;
+
+#[allow(clippy::needless_pass_by_value, reason = "used as a function in map_err")]
+fn failed(error: fjall::Error) -> StoreError {
+    StoreError(error.to_string())
+}
+
+impl DiskStore {
+    /// Opens or creates the store in `folder`.
+    pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        let database = Database::builder(folder).cache_size(CACHE_BYTES).open().map_err(failed)?;
+        let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
+        let states = database.keyspace("states", options).map_err(failed)?;
+        let marks = database.keyspace("marks", KeyspaceCreateOptions::default).map_err(failed)?;
+        Ok(Self { database, states, marks })
+    }
+}
+
+fn full_key(shard: u16, key: &[u8]) -> Vec<u8> {
+    let mut full = Vec::with_capacity(2 + key.len());
+    full.extend_from_slice(&shard.to_be_bytes());
+    full.extend_from_slice(key);
+    full
+}
+
+fn number(bytes: &[u8]) -> u64 {
+    bytes.first_chunk::<8>().map_or(0, |eight| u64::from_be_bytes(*eight))
+}
+
+impl StateStore for DiskStore {
+    fn mark(&self, shard: u16) -> Result<StoreMark, StoreError> {
+        let mark = self.marks.get(shard.to_be_bytes()).map_err(failed)?;
+        Ok(mark.map_or(StoreMark::default(), |bytes| StoreMark {
+            position: number(&bytes),
+            states_offset: bytes.get(8..).map_or(0, number),
+        }))
+    }
+
+    fn get(&self, shard: u16, key: &[u8]) -> Result<Option<(u64, Bytes)>, StoreError> {
+        let kept = self.states.get(full_key(shard, key)).map_err(failed)?;
+        Ok(kept.map(|bytes| (number(&bytes), Bytes::copy_from_slice(bytes.get(POSITION_LEN..).unwrap_or_default()))))
+    }
+
+    fn put(&self, shard: u16, states: &[StoredState], mark: StoreMark) -> Result<(), StoreError> {
+        let mut batch = self.database.batch();
+        for state in states {
+            let kept = self.get(shard, &state.key)?;
+            if kept.is_none_or(|(position, _)| position < state.position) {
+                let mut value = Vec::with_capacity(POSITION_LEN + state.record.len());
+                value.extend_from_slice(&state.position.to_be_bytes());
+                value.extend_from_slice(&state.record);
+                batch.insert(&self.states, full_key(shard, &state.key), value);
+            }
+        }
+        let mut value = mark.position.to_be_bytes().to_vec();
+        value.extend_from_slice(&mark.states_offset.to_be_bytes());
+        batch.insert(&self.marks, shard.to_be_bytes(), value);
+        batch.commit().map_err(failed)
+    }
+}

@@ -1,0 +1,45 @@
+//! In memory, for tests: lost, or kept over a simulated restart, as the test wants.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use bytes::Bytes;
+
+use super::{StateStore, StoreError, StoreMark, StoredState};
+
+/// A store in memory.
+#[derive(Debug, Default)]
+pub struct MemoryStore(Mutex<Shards>);
+
+type Shards = BTreeMap<u16, (StoreMark, BTreeMap<Bytes, (u64, Bytes)>)>;
+
+impl MemoryStore {
+    fn lock(&self) -> MutexGuard<'_, Shards> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl StateStore for MemoryStore {
+    fn mark(&self, shard: u16) -> Result<StoreMark, StoreError> {
+        Ok(self.lock().get(&shard).map(|(mark, _)| *mark).unwrap_or_default())
+    }
+
+    fn get(&self, shard: u16, key: &[u8]) -> Result<Option<(u64, Bytes)>, StoreError> {
+        Ok(self.lock().get(&shard).and_then(|(_, states)| states.get(key).cloned()))
+    }
+
+    fn put(&self, shard: u16, states: &[StoredState], mark: StoreMark) -> Result<(), StoreError> {
+        let mut shards = self.lock();
+        let (kept_mark, kept) = shards.entry(shard).or_default();
+        for state in states {
+            let newer = kept.get(&state.key).is_none_or(|(position, _)| *position < state.position);
+            if newer {
+                kept.insert(state.key.clone(), (state.position, state.record.clone()));
+            }
+        }
+        *kept_mark = mark;
+        Ok(())
+    }
+}
