@@ -1,1 +1,187 @@
-//! One machine, durable across kill -9 (begun).
+//! One machine, durable across kill -9: a single committer writes whatever has queued up in one batch with one data sync, and only
+//! then may anybody read it. Group commit clocks itself: while one sync runs, the next batch gathers.
+
+mod committer;
+mod disk;
+mod reader;
+mod tail;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::pending,
+    num::NonZeroU32,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    thread::JoinHandle,
+};
+
+use async_trait::async_trait;
+
+use crate::{
+    Ack, Assignments, ENTRY_BYTES_MAX, Entry, Group, Journal, JournalError, Offset, POSITION_METADATA_BYTES_MAX,
+    Partition, Position, Reader, RepliesHold, Topic,
+};
+use committer::{Committer, Work};
+use disk::Disk;
+use tail::Tails;
+
+/// How the journal is laid out.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Its folder; created with mode 0700, since the records carry credentials.
+    pub dir: PathBuf,
+    /// Partitions of `orders` and `order-states`: 1 to 1024, fixed when the folder is created.
+    pub shards: NonZeroU32,
+    /// Partitions of each task topic: 1 to `shards`, fixed when the folder is created.
+    pub task_partitions: NonZeroU32,
+}
+
+/// How many ingress instances one embedded journal serves.
+const REPLIES_PARTITIONS: u32 = 16;
+
+impl Settings {
+    fn partitions(&self, topic: Topic) -> u32 {
+        match topic {
+            Topic::Orders | Topic::OrderStates => self.shards.get(),
+            Topic::WalletTasks | Topic::FiscTasks => self.task_partitions.get(),
+            Topic::Replies => REPLIES_PARTITIONS,
+            Topic::DeadLetters => 1,
+        }
+    }
+}
+
+/// The journal in a folder. One process has it open at a time.
+pub struct EmbeddedJournal {
+    settings: Settings,
+    disk: Arc<Disk>,
+    tails: Arc<Tails>,
+    committer: Arc<Committer>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    held_replies: Arc<Mutex<BTreeSet<u32>>>,
+}
+
+impl EmbeddedJournal {
+    /// Opens or creates the journal. Errors name the folder and what to do.
+    pub fn open(settings: Settings) -> Result<Arc<Self>, JournalError> {
+        let counts: BTreeMap<Topic, u32> = Topic::ALL.map(|topic| (topic, settings.partitions(topic))).into();
+        let disk = Arc::new(Disk::open(&settings.dir, &counts)?);
+        let tails = Arc::new(Tails::new(&counts, &disk)?);
+        let committer = Arc::new(Committer::default());
+        let run = {
+            let (disk, tails, committer) = (disk.clone(), tails.clone(), committer.clone());
+            move || committer.run(&disk, &tails)
+        };
+        let thread = std::thread::Builder::new()
+            .name("journal-commit".to_owned())
+            .spawn(run)
+            .map_err(|error| JournalError::Unusable(format!("cannot start the committer: {error}").into()))?;
+        let held_replies = Arc::default();
+        Ok(Arc::new(Self { settings, disk, tails, committer, thread: Mutex::new(Some(thread)), held_replies }))
+    }
+
+    /// Takes nothing more, writes what is queued, and ends the committer.
+    pub fn close(&self) {
+        self.committer.close();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            drop(thread.join());
+        }
+    }
+
+    fn refused(partition: Partition, reason: String) -> Ack {
+        Ack::ready(partition, Err(JournalError::AppendRefused { partition, reason: reason.into() }))
+    }
+}
+
+impl Drop for EmbeddedJournal {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+#[async_trait]
+impl Journal for EmbeddedJournal {
+    fn partitions(&self, topic: Topic) -> u32 {
+        self.settings.partitions(topic)
+    }
+
+    fn append(&self, partition: Partition, entries: Vec<Entry>) -> Ack {
+        if self.tails.get(partition).is_none() {
+            return Ack::ready(partition, Err(JournalError::NoPartition(partition)));
+        }
+        let size = |entry: &Entry| entry.key.len() + entry.value.as_ref().map_or(0, bytes::Bytes::len);
+        if let Some(bytes) = entries.iter().map(size).find(|bytes| *bytes > ENTRY_BYTES_MAX) {
+            return Self::refused(
+                partition,
+                format!("the entry has {bytes} bytes, at most {ENTRY_BYTES_MAX} are allowed"),
+            );
+        }
+        let (sender, ack) = Ack::pending(partition);
+        self.committer.push(Work::Append { partition, entries, sender });
+        ack
+    }
+
+    async fn reader(&self, partition: Partition, from: Offset) -> Result<Box<dyn Reader>, JournalError> {
+        let tail = self.tails.get(partition).ok_or(JournalError::NoPartition(partition))?;
+        Ok(Box::new(reader::EmbeddedReader::new(partition, from, tail, self.disk.clone())))
+    }
+
+    async fn end(&self, partition: Partition) -> Result<Offset, JournalError> {
+        let tail = self.tails.get(partition).ok_or(JournalError::NoPartition(partition))?;
+        Ok(tail.end())
+    }
+
+    async fn assignments(&self, topic: Topic, _member: &str) -> Result<Box<dyn Assignments>, JournalError> {
+        Ok(Box::new(AllOfThem(Some((0..self.partitions(topic)).collect()))))
+    }
+
+    async fn hold_replies(&self, _member: &str) -> Result<RepliesHold, JournalError> {
+        let mut held = self.held_replies.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = (0..REPLIES_PARTITIONS).find(|index| held.insert(*index));
+        let index = free.ok_or_else(|| {
+            JournalError::Unusable(
+                format!("all {REPLIES_PARTITIONS} partitions of replies are held; stop an ingress").into(),
+            )
+        })?;
+        let guard = HeldReplies { index, held: self.held_replies.clone() };
+        Ok(RepliesHold::new(Partition { topic: Topic::Replies, index }, Some(Box::new(guard))))
+    }
+
+    fn commit(&self, group: Group, partition: Partition, position: Position) -> Ack {
+        if position.metadata.len() > POSITION_METADATA_BYTES_MAX {
+            return Self::refused(partition, format!("metadata of {} bytes is too long", position.metadata.len()));
+        }
+        let (sender, ack) = Ack::pending(partition);
+        self.committer.push(Work::Commit { group, partition, position, sender });
+        ack
+    }
+
+    async fn position(&self, group: Group, partition: Partition) -> Result<Option<Position>, JournalError> {
+        self.disk.position(group, partition)
+    }
+}
+
+/// One process has every partition, for good.
+struct AllOfThem(Option<BTreeSet<u32>>);
+
+#[async_trait]
+impl Assignments for AllOfThem {
+    async fn changed(&mut self) -> Result<BTreeSet<u32>, JournalError> {
+        match self.0.take() {
+            Some(all) => Ok(all),
+            None => pending().await,
+        }
+    }
+}
+
+/// Gives a partition of `replies` back.
+struct HeldReplies {
+    index: u32,
+    held: Arc<Mutex<BTreeSet<u32>>>,
+}
+
+impl Drop for HeldReplies {
+    fn drop(&mut self) {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.index);
+    }
+}

@@ -1,0 +1,148 @@
+//! The committer: takes everything that has queued up, writes it in one batch, syncs once, and then makes it readable.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+};
+
+use tracing::error;
+
+use super::{disk::Disk, tail::Tails};
+use crate::{AckSender, Entry, Group, JournalError, Offset, Partition, Position, Record};
+
+/// How many appends may wait before further ones are refused.
+const QUEUED_APPENDS_MAX: usize = 65_536;
+
+/// What the committer is asked to do.
+pub(super) enum Work {
+    Append { partition: Partition, entries: Vec<Entry>, sender: AckSender },
+    Commit { group: Group, partition: Partition, position: Position, sender: AckSender },
+}
+
+impl Work {
+    fn refuse(self, reason: &Arc<str>) {
+        let (Self::Append { partition, sender, .. } | Self::Commit { partition, sender, .. }) = self;
+        sender.send(Err(JournalError::AppendRefused { partition, reason: reason.clone() }));
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Committer {
+    queue: Mutex<Queue>,
+    more: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    work: Vec<Work>,
+    /// Why nothing more is taken.
+    closed: Option<Arc<str>>,
+}
+
+impl Committer {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn push(&self, work: Work) {
+        let mut queue = self.lock();
+        let full = || Arc::from(format!("{QUEUED_APPENDS_MAX} appends wait already; try again later"));
+        let refusal = queue.closed.clone().or_else(|| (queue.work.len() >= QUEUED_APPENDS_MAX).then(full));
+        if let Some(reason) = refusal {
+            drop(queue);
+            work.refuse(&reason);
+        } else {
+            queue.work.push(work);
+            drop(queue);
+            self.more.notify_one();
+        }
+    }
+
+    pub(super) fn close(&self) {
+        self.lock().closed.get_or_insert_with(|| "the journal is closed".into());
+        self.more.notify_one();
+    }
+
+    /// Waits for work; none means closed and empty.
+    fn take(&self) -> Option<Vec<Work>> {
+        let mut queue = self.lock();
+        loop {
+            if !queue.work.is_empty() {
+                return Some(std::mem::take(&mut queue.work));
+            }
+            if queue.closed.is_some() {
+                return None;
+            }
+            queue = self.more.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Runs until closed, or until a write fails: then nobody knows what is on the disk, and nothing more is taken.
+    pub(super) fn run(&self, disk: &Disk, tails: &Tails) {
+        while let Some(work) = self.take() {
+            let mut group = GroupCommit::default();
+            let written = group.fill(work, disk, tails);
+            match written {
+                Ok(()) => group.finish(tails),
+                Err(failure) => {
+                    error!(%failure, "the journal cannot write; it takes nothing more until it is opened again");
+                    let reason: Arc<str> = format!("writing failed ({failure}); restart when the disk is well").into();
+                    self.lock().closed = Some(reason.clone());
+                    group.fail(&reason);
+                }
+            }
+        }
+    }
+}
+
+/// One batch with one sync.
+#[derive(Default)]
+struct GroupCommit {
+    records: BTreeMap<Partition, Vec<Record>>,
+    senders: Vec<(Partition, AckSender)>,
+    /// Compacted topics: the newest entry of each key within this batch.
+    newest: BTreeMap<Vec<u8>, Offset>,
+}
+
+impl GroupCommit {
+    fn fill(&mut self, work: Vec<Work>, disk: &Disk, tails: &Tails) -> fjall::Result<()> {
+        let mut batch = disk.batch();
+        for work in work {
+            match work {
+                Work::Append { partition, entries, sender } => {
+                    self.senders.push((partition, sender));
+                    let records = self.records.entry(partition).or_default();
+                    let end = || tails.get(partition).map_or(0, |tail| tail.end());
+                    let first: Offset = records.last().map_or_else(end, |record| record.offset + 1);
+                    for (offset, entry) in (first..).zip(entries) {
+                        disk.put(&mut batch, &mut self.newest, partition, &Record { offset, entry: entry.clone() })?;
+                        records.push(Record { offset, entry });
+                    }
+                }
+                Work::Commit { group, partition, position, sender } => {
+                    disk.put_position(&mut batch, group, partition, &position);
+                    self.senders.push((partition, sender));
+                }
+            }
+        }
+        metrics::histogram!("twqr_journal_commit_appends").record(self.senders.len() as f64);
+        disk.write(batch)
+    }
+
+    fn finish(self, tails: &Tails) {
+        for (partition, records) in self.records {
+            if let Some(tail) = tails.get(partition) {
+                tail.publish(records);
+            }
+        }
+        for (_, sender) in self.senders {
+            sender.send(Ok(()));
+        }
+    }
+
+    fn fail(self, reason: &Arc<str>) {
+        for (partition, sender) in self.senders {
+            sender.send(Err(JournalError::AppendUnknown { partition, reason: reason.clone() }));
+        }
+    }
+}

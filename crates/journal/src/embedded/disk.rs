@@ -1,0 +1,215 @@
+//! The folder: one keyspace a topic, records by partition and offset; positions; the layout it was created with.
+
+use std::{collections::BTreeMap, fs, os::unix::fs::DirBuilderExt, path::Path};
+
+use bytes::Bytes;
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
+
+use crate::{Entry, Group, JournalError, Offset, Partition, Position, Record, Topic};
+
+/// The version of the folder's layout.
+const FORMAT: &[u8] = b"twqr journal 1";
+/// Memory for cached blocks, in bytes.
+const CACHE_BYTES: u64 = 16 << 20;
+/// Memory for each keyspace's changes that are not yet in a table, in bytes.
+const MEMTABLE_BYTES: u64 = 8 << 20;
+/// Write-ahead log kept before memtables are flushed, in bytes.
+const JOURNALING_BYTES_MAX: u64 = 128 << 20;
+
+pub(super) struct Disk {
+    database: Database,
+    topics: BTreeMap<Topic, Keyspace>,
+    /// Compacted topics: partition and key → offset of the newest entry.
+    newest: Keyspace,
+    positions: Keyspace,
+}
+
+fn unusable(dir: &Path, error: &dyn std::fmt::Display) -> JournalError {
+    JournalError::Unusable(format!("journal in {}: {error}", dir.display()).into())
+}
+
+fn position_key(group: Group, partition: Partition) -> Vec<u8> {
+    format!("{}/{partition}", group.name()).into_bytes()
+}
+
+fn record_key(partition: Partition, offset: Offset) -> [u8; 12] {
+    let mut key = [0; 12];
+    key[..4].copy_from_slice(&partition.index.to_be_bytes());
+    key[4..].copy_from_slice(&offset.to_be_bytes());
+    key
+}
+
+fn offset_of(key: &[u8]) -> Offset {
+    key.last_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes))
+}
+
+/// Length of the key, the key, 1 and the value (or 0 for none).
+fn encode(entry: &Entry) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(5 + entry.key.len() + entry.value.as_ref().map_or(0, Bytes::len));
+    bytes.extend_from_slice(&(entry.key.len() as u32).to_be_bytes());
+    bytes.extend_from_slice(&entry.key);
+    bytes.push(u8::from(entry.value.is_some()));
+    bytes.extend_from_slice(entry.value.as_deref().unwrap_or_default());
+    bytes
+}
+
+fn decode(bytes: &[u8]) -> Option<Entry> {
+    let (length, rest) = bytes.split_first_chunk::<4>()?;
+    let (key, rest) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+    let (has_value, value) = rest.split_first()?;
+    let value = (*has_value == 1).then(|| Bytes::copy_from_slice(value));
+    Some(Entry { key: Bytes::copy_from_slice(key), value })
+}
+
+impl Disk {
+    pub(super) fn open(dir: &Path, counts: &BTreeMap<Topic, u32>) -> Result<Self, JournalError> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| unusable(dir, &error))?;
+        let database = Database::builder(dir)
+            .cache_size(CACHE_BYTES)
+            .max_journaling_size(JOURNALING_BYTES_MAX)
+            .manual_journal_persist(true)
+            .worker_threads(1)
+            .open()
+            .map_err(|error| {
+                if matches!(error, fjall::Error::Locked) {
+                    return unusable(dir, &"is in use by another process; stop it, or choose another folder");
+                }
+                unusable(dir, &error)
+            })?;
+        let keyspace = |name: &str| {
+            let options =
+                || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES).manual_journal_persist(true);
+            database.keyspace(name, options).map_err(|error| unusable(dir, &error))
+        };
+        let durable = Topic::ALL.into_iter().filter(|topic| *topic != Topic::Replies);
+        let topics = durable.map(|topic| Ok((topic, keyspace(topic.name())?))).collect::<Result<_, JournalError>>()?;
+        let (newest, positions, layout) = (keyspace("newest")?, keyspace("positions")?, keyspace("layout")?);
+        let disk = Self { database, topics, newest, positions };
+        disk.check_layout(dir, &layout, counts)?;
+        Ok(disk)
+    }
+
+    /// The number of partitions is fixed at creation: another one would put an order on another shard.
+    fn check_layout(&self, dir: &Path, layout: &Keyspace, counts: &BTreeMap<Topic, u32>) -> Result<(), JournalError> {
+        let failed = |error: fjall::Error| unusable(dir, &error);
+        match layout.get("format").map_err(failed)? {
+            None => {
+                let mut batch = self.database.batch();
+                batch.insert(layout, "format", FORMAT);
+                for (topic, count) in counts {
+                    batch.insert(layout, topic.name(), count.to_be_bytes());
+                }
+                batch.commit().map_err(failed)?;
+                return self.database.persist(PersistMode::SyncAll).map_err(failed);
+            }
+            Some(format) if *format == *FORMAT => {}
+            Some(_) => {
+                return Err(unusable(dir, &"has another format than this build writes; use the build that wrote it"));
+            }
+        }
+        for (topic, count) in counts {
+            let there = layout.get(topic.name()).map_err(failed)?;
+            let there = there.and_then(|bytes| bytes.first_chunk::<4>().map(|four| u32::from_be_bytes(*four)));
+            if there != Some(*count) {
+                let (name, there) = (topic.name(), there.unwrap_or_default());
+                let problem = format!(
+                    "{name} was created with {there} partitions, configured are {count}; configure {there}, or another folder"
+                );
+                return Err(unusable(dir, &problem));
+            }
+        }
+        Ok(())
+    }
+
+    /// The offset after the newest record.
+    pub(super) fn end(&self, partition: Partition) -> Result<Offset, JournalError> {
+        let Some(keyspace) = self.topics.get(&partition.topic) else { return Ok(0) };
+        let range = record_key(partition, 0)..=record_key(partition, Offset::MAX);
+        match keyspace.range(range).next_back() {
+            None => Ok(0),
+            Some(guard) => {
+                guard.into_inner().map(|(key, _)| offset_of(&key) + 1).map_err(|e| unreadable(partition, &e))
+            }
+        }
+    }
+
+    /// Up to `max` records from `from` on and below `below`.
+    pub(super) fn read(
+        &self,
+        partition: Partition,
+        from: Offset,
+        below: Offset,
+        max: usize,
+    ) -> Result<Vec<Record>, JournalError> {
+        let Some(keyspace) = self.topics.get(&partition.topic) else { return Ok(Vec::new()) };
+        let range = record_key(partition, from)..record_key(partition, below);
+        let record = |guard: fjall::Guard| {
+            let (key, value) = guard.into_inner().map_err(|error| unreadable(partition, &error))?;
+            let offset = offset_of(&key);
+            let entry = decode(&value).ok_or_else(|| unreadable(partition, &format!("record {offset} is damaged")))?;
+            Ok(Record { offset, entry })
+        };
+        keyspace.range(range).take(max).map(record).collect()
+    }
+
+    pub(super) fn position(&self, group: Group, partition: Partition) -> Result<Option<Position>, JournalError> {
+        let kept = self.positions.get(position_key(group, partition)).map_err(|error| unreadable(partition, &error))?;
+        Ok(kept.map(|bytes| Position {
+            next: bytes.first_chunk::<8>().map_or(0, |eight| u64::from_be_bytes(*eight)),
+            metadata: Bytes::copy_from_slice(bytes.get(8..).unwrap_or_default()),
+        }))
+    }
+
+    pub(super) fn batch(&self) -> OwnedWriteBatch {
+        self.database.batch()
+    }
+
+    /// Adds a record to a batch. On a compacted topic the record that it replaces goes in the same batch; `newest` has those that
+    /// the batch itself brings.
+    pub(super) fn put(
+        &self,
+        batch: &mut OwnedWriteBatch,
+        newest: &mut BTreeMap<Vec<u8>, Offset>,
+        partition: Partition,
+        record: &Record,
+    ) -> fjall::Result<()> {
+        let Some(keyspace) = self.topics.get(&partition.topic) else { return Ok(()) };
+        batch.insert(keyspace, record_key(partition, record.offset), encode(&record.entry));
+        if partition.topic.is_compacted() {
+            let mut key = partition.index.to_be_bytes().to_vec();
+            key.extend_from_slice(&record.entry.key);
+            let older = match newest.get(&key) {
+                Some(offset) => Some(*offset),
+                None => self.newest.get(&key)?.map(|offset| offset_of(&offset)),
+            };
+            if let Some(older) = older {
+                batch.remove(keyspace, record_key(partition, older));
+            }
+            batch.insert(&self.newest, key.clone(), record.offset.to_be_bytes());
+            newest.insert(key, record.offset);
+        }
+        Ok(())
+    }
+
+    pub(super) fn put_position(
+        &self,
+        batch: &mut OwnedWriteBatch,
+        group: Group,
+        partition: Partition,
+        position: &Position,
+    ) {
+        let mut value = position.next.to_be_bytes().to_vec();
+        value.extend_from_slice(&position.metadata);
+        batch.insert(&self.positions, position_key(group, partition), value);
+    }
+
+    /// The batch, then one data sync.
+    pub(super) fn write(&self, batch: OwnedWriteBatch) -> fjall::Result<()> {
+        batch.commit()?;
+        self.database.persist(PersistMode::SyncData)
+    }
+}
+
+fn unreadable(partition: Partition, error: &dyn std::fmt::Display) -> JournalError {
+    JournalError::Read { partition, reason: error.to_string().into() }
+}

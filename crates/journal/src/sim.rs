@@ -1,1 +1,0 @@
-//! For tests: memory, virtual time, seeded faults (begun).
