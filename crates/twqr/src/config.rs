@@ -2,21 +2,32 @@
 //! names the key, what was wrong, and what is allowed; all errors are told at once.
 
 mod admin;
+mod fisc_worker;
+mod journal;
 mod log;
 mod policy;
+mod router;
 mod runtime;
 mod setting;
+mod simulator;
 mod table;
+mod wallet_worker;
 
-use std::{fmt, fs, io, net::SocketAddr, path::Path};
+use std::{fmt, fs, io, path::Path};
 
 use ::config::{Environment, File, FileFormat, Map, Value};
+use tonic::transport::Endpoint;
 
-pub(crate) use admin::Admin;
+use admin::Admin;
+use fisc_worker::FiscWorker;
+use journal::Journal;
 pub(crate) use log::{Format, Log};
-pub(crate) use policy::Policy;
-pub(crate) use runtime::Runtime;
+use policy::Policy;
+use router::Router;
+use runtime::Runtime;
 use setting::{Fault, Faults, Setting};
+use simulator::Simulator;
+use wallet_worker::WalletWorker;
 
 /// The file that is read where none is named and this one exists.
 pub(crate) const DEFAULT_FILE: &str = "./twqr.toml";
@@ -52,7 +63,12 @@ sections! {
     runtime: Runtime;
     log: Log;
     admin: Admin;
+    journal: Journal;
+    router: Router;
+    wallet_worker: WalletWorker;
+    fisc_worker: FiscWorker;
     policy: Policy;
+    simulator: Simulator;
 }
 
 /// Why there is no configuration: everything that is wrong.
@@ -110,20 +126,45 @@ impl Config {
 
     /// What no key can tell alone.
     fn check(&self, faults: &mut Faults) {
-        self.policy.check(faults);
-        for (section, listen, expose) in self.listeners() {
-            if !expose && !listen.ip().is_loopback() {
-                let problem = format!(
-                    "is {listen}, which other machines reach; must be a loopback address, or set {section}.expose = true"
-                );
-                faults.add(&format!("{section}.listen"), problem, None);
+        if self.runtime.member.is_empty() {
+            faults.add("runtime.member", "is empty, must be a text", None);
+        }
+        if self.journal.task_partitions > self.journal.shards {
+            let (tasks, shards) = (self.journal.task_partitions, self.journal.shards);
+            let problem = format!("is {tasks}, must be at most journal.shards, which is {shards}");
+            faults.add("journal.task_partitions", problem, None);
+        }
+        for (key, backend) in
+            [("wallet_worker.backend", &self.wallet_worker.backend), ("fisc_worker.backend", &self.fisc_worker.backend)]
+        {
+            if !backend.starts_with("http://") || Endpoint::from_shared(backend.clone()).is_err() {
+                faults.add(key, format!("is {backend:?}, must be a URI such as \"http://127.0.0.1:50061\""), None);
             }
         }
+        self.policy.check(faults);
+        self.fisc_worker.check(&self.policy, faults);
+        self.simulator.check(faults);
+        self.check_listeners(faults);
     }
 
-    /// Section, address and permission of everything that listens.
-    fn listeners(&self) -> Vec<(&'static str, SocketAddr, bool)> {
-        vec![("admin", self.admin.listen, self.admin.expose)]
+    fn check_listeners(&self, faults: &mut Faults) {
+        let (admin, simulator) = (&self.admin, &self.simulator);
+        let listeners = [
+            ("admin", "listen", admin.listen, admin.expose),
+            ("simulator", "wallet_listen", simulator.wallet_listen, simulator.expose),
+            ("simulator", "fisc_listen", simulator.fisc_listen, simulator.expose),
+        ];
+        for (i, (section, key, listen, expose)) in listeners.into_iter().enumerate() {
+            let at = format!("{section}.{key}");
+            if !expose && !listen.ip().is_loopback() {
+                let allowed = format!("must be a loopback address, or set {section}.expose = true");
+                faults.add(&at, format!("is {listen}, which other machines reach; {allowed}"), None);
+            }
+            let taken = listeners[..i].iter().find(|(_, _, other, _)| listen.port() != 0 && *other == listen);
+            if let Some((section, key, ..)) = taken {
+                faults.add(&at, format!("is {listen}, which is {section}.{key} already; each needs its own"), None);
+            }
+        }
     }
 }
 
