@@ -33,11 +33,7 @@ impl PayView {
 
 impl From<bus::Payment> for PayView {
     fn from(payment: bus::Payment) -> Self {
-        use bus::{failure::Evidence, payment::Phase};
-        let routed = match &payment.phase {
-            Some(Phase::Failed(failure)) => failure.evidence() != Evidence::Refused,
-            Some(Phase::Paying(_) | Phase::Unresolved(_) | Phase::Asking(_) | Phase::Paid(_)) | None => true,
-        };
+        use bus::payment::Phase;
         let outcome = match payment.phase {
             Some(Phase::Paid(approval)) => Outcome::Paid(Box::new(approval)),
             Some(Phase::Failed(failure)) => {
@@ -48,7 +44,7 @@ impl From<bus::Payment> for PayView {
         Self {
             trade_no: payment.trade_no,
             accepted_at: UnixMs(payment.accepted_at_ms),
-            issuer: if routed { Issuer::parse(&payment.institution).ok() } else { None },
+            issuer: if payment.unrouted { None } else { Issuer::parse(&payment.institution).ok() },
             outcome,
         }
     }

@@ -1,5 +1,7 @@
 //! The embedded journal: order, durability, and what a kill -9 at any moment leaves behind.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::{
     io::{BufRead, BufReader},
     num::NonZeroU32,

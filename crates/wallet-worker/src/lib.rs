@@ -1,1 +1,32 @@
-//! (begun)
+//! The wallet's worker: one lane, to the JKOPAY wallet.
+
+use std::sync::Arc;
+
+use twqr_journal::{Journal, Topic};
+use twqr_service::Context;
+use twqr_worker::{Error, LaneSettings, Lanes};
+
+/// What the worker needs to know.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// This process among the wallet workers: unique, and stable over restarts.
+    pub member: String,
+    /// The wallet, as a URI such as `http://127.0.0.1:50061`.
+    pub wallet: String,
+    /// How long a call may take before its outcome is unknown, in ms: 10 to 60,000.
+    pub call_timeout_ms: u64,
+    /// The limits of the lane.
+    pub lane: LaneSettings,
+}
+
+/// Runs until `context.shutdown` fires; then finishes the calls in flight and releases its partitions.
+pub async fn run(settings: Settings, journal: Arc<dyn Journal>, context: Context) -> Result<(), Error> {
+    let engine = twqr_worker::Settings {
+        topic: Topic::WalletTasks,
+        member: settings.member,
+        backend: settings.wallet,
+        call_timeout_ms: settings.call_timeout_ms,
+        lanes: Arc::new(Lanes::new([], settings.lane)),
+    };
+    twqr_worker::run(engine, journal, context).await
+}

@@ -1,0 +1,48 @@
+# twqr: what can be done here. Tools that are not on the machine go to .tools/, which git ignores.
+CARGO_DENY_VERSION := 0.20.2
+BUF_VERSION := 1.75.0
+DENY := .tools/bin/cargo-deny
+BUF := .tools/node_modules/.bin/buf
+
+.DEFAULT_GOAL := help
+.PHONY: help build test lint fmt check-layers check-files check-proto check-deps clean
+
+help: ## Lists every target
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  %-14s %s\n", $$1, $$2}'
+
+build: ## Builds everything, optimised
+	cargo build --release --locked
+
+test: ## Runs all tests
+	cargo test --workspace --locked
+
+lint: check-layers check-files check-proto check-deps ## Formatting, clippy, layers, protobuf, dependencies
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+fmt: ## Formats the source
+	cargo fmt --all
+
+check-layers: ## Fails on an arrow between crates that the architecture does not have
+	@.make/check-layers
+
+check-files: ## Fails on a source file without its reason or over 500 lines
+	@.make/check-files
+
+check-proto: $(BUF) ## Lints the protobuf files
+	$(BUF) lint proto
+
+check-deps: $(DENY) ## Licences, bans and sources of the dependencies
+	$(DENY) --log-level error check licenses bans sources
+
+clean: ## Removes what was built, not the tools
+	cargo clean
+
+$(DENY):
+	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust (see rust-toolchain in Cargo.toml: rust-version)"; exit 1; }
+	cargo install --quiet --locked --root .tools cargo-deny --version $(CARGO_DENY_VERSION)
+
+$(BUF):
+	@command -v npm >/dev/null || { echo "npm is missing: install Node.js with npm, then run make again"; exit 1; }
+	npm install --silent --no-fund --no-audit --prefix .tools @bufbuild/buf@$(BUF_VERSION)
+	@touch $@

@@ -1,0 +1,69 @@
+//! Refusals: gRPC errors with their details. A refusal means that nothing was accepted and nothing was charged.
+
+use std::{collections::HashMap, time::Duration};
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+use twqr_journal::JournalError;
+use twqr_types::{Field, Violation, Violations};
+
+const DOMAIN: &str = "twqr.pos.v1";
+/// When a shed caller may come again, in ms.
+const RETRY_AFTER_MS: u64 = 200;
+
+/// Every violation of a request.
+pub(crate) fn invalid(violations: &Violations) -> Status {
+    let mut details = ErrorDetails::with_error_info("FIELD_VIOLATIONS", DOMAIN, HashMap::new());
+    for Violation { field, description } in violations.as_slice() {
+        details.add_bad_request_violation(field.proto_name(), description);
+    }
+    Status::with_error_details(Code::InvalidArgument, violations.to_string(), details)
+}
+
+/// The inquiry type says neither payment nor refund.
+pub(crate) fn inquiry_type() -> Violations {
+    let mut violations = Violations::default();
+    violations.add(Field::InquiryType, "must be INQUIRY_TYPE_PAYMENT or INQUIRY_TYPE_REFUND");
+    violations
+}
+
+/// The order exists with another request.
+pub(crate) fn conflict(fields: &[String]) -> Status {
+    let fields = fields.join(", ");
+    let message = format!(
+        "MerchantTradeNo was used for another request; these fields differ: {fields}. Use a new MerchantTradeNo"
+    );
+    let metadata = HashMap::from([("fields".to_owned(), fields)]);
+    Status::with_error_details(
+        Code::AlreadyExists,
+        message,
+        ErrorDetails::with_error_info("ORDER_CONFLICT", DOMAIN, metadata),
+    )
+}
+
+/// Too many calls wait.
+pub(crate) fn shed() -> Status {
+    let message = "too many calls wait already; nothing was accepted, retry with the same merchant_trade_no";
+    let details = ErrorDetails::with_retry_info(Some(Duration::from_millis(RETRY_AFTER_MS)));
+    Status::with_error_details(Code::ResourceExhausted, message, details)
+}
+
+/// Too many watch the order.
+pub(crate) fn too_many_watchers() -> Status {
+    Status::resource_exhausted("too many callers watch this order already; use Query")
+}
+
+/// The journal did not take the record.
+pub(crate) fn not_accepted(error: &JournalError) -> Status {
+    Status::unavailable(format!("the request was not accepted ({error}); retry with the same merchant_trade_no"))
+}
+
+/// No answer in time to a question that changes nothing.
+pub(crate) fn no_answer() -> Status {
+    Status::unavailable("no answer in time; ask again")
+}
+
+/// Not in this version.
+pub(crate) fn not_there(what: &str) -> Status {
+    Status::unimplemented(format!("{what} is not available in this version"))
+}

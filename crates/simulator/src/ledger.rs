@@ -1,0 +1,54 @@
+//! The ledger on disk: entries by sequence. An entry is synced before anybody hears of it.
+
+use std::path::Path;
+
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use prost::Message;
+use twqr_wire::backend::LedgerEntry;
+
+/// The ledger failed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("ledger: {0}")]
+pub struct LedgerError(String);
+
+/// The ledger in a folder.
+pub struct Ledger {
+    database: Database,
+    entries: Keyspace,
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "used as a function in map_err")]
+fn failed(error: fjall::Error) -> LedgerError {
+    LedgerError(error.to_string())
+}
+
+impl Ledger {
+    /// Opens or creates it.
+    pub fn open(folder: &Path) -> Result<Self, LedgerError> {
+        let database = Database::builder(folder).cache_size(8 << 20).worker_threads(1).open().map_err(failed)?;
+        let entries = database.keyspace("entries", KeyspaceCreateOptions::default).map_err(failed)?;
+        Ok(Self { database, entries })
+    }
+
+    /// Every entry, oldest first.
+    pub fn entries(&self) -> Result<Vec<LedgerEntry>, LedgerError> {
+        let entry = |guard: fjall::Guard| {
+            let (_, value) = guard.into_inner().map_err(failed)?;
+            LedgerEntry::decode(&*value).map_err(|error| LedgerError(error.to_string()))
+        };
+        self.entries.iter().map(entry).collect()
+    }
+
+    /// Adds entries and syncs once.
+    pub fn add(&self, entries: &[LedgerEntry]) -> Result<(), LedgerError> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let mut batch = self.database.batch();
+        for entry in entries {
+            batch.insert(&self.entries, entry.sequence.to_be_bytes(), entry.encode_to_vec());
+        }
+        batch.commit().map_err(failed)?;
+        self.database.persist(PersistMode::SyncData).map_err(failed)
+    }
+}

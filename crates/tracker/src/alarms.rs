@@ -1,0 +1,73 @@
+//! When to wake which order: pure, no clock.
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap},
+};
+
+use twqr_order::{Payment, Phase};
+use twqr_types::{OrderKey, UnixMs};
+
+/// If no newer state appears after a due record, the next one follows after this, in ms; doubles up to the maximum.
+const AGAIN_MS_MIN: i64 = 5_000;
+const AGAIN_MS_MAX: i64 = 60_000;
+
+/// The orders in progress and their times.
+#[derive(Debug, Default)]
+pub(crate) struct Alarms {
+    orders: HashMap<OrderKey, Alarm>,
+    times: BinaryHeap<Reverse<(UnixMs, OrderKey)>>,
+}
+
+#[derive(Debug)]
+struct Alarm {
+    position: u64,
+    at: UnixMs,
+    again_ms: i64,
+}
+
+impl Alarms {
+    /// Takes a state; an older one than is known changes nothing. An order with its inquiry out is not due, but stays known.
+    pub(crate) fn learn(&mut self, payment: &Payment, position: u64) {
+        if self.orders.get(&payment.key).is_some_and(|known| known.position > position) {
+            return;
+        }
+        let at = match &payment.phase {
+            Phase::Paying { .. } => Some(payment.absent_after.plus(1)),
+            Phase::Unresolved { next_check } => Some(*next_check),
+            Phase::Asking { .. } => Some(UnixMs(i64::MAX)),
+            Phase::Paid(_) | Phase::Failed(_) => None,
+        };
+        match at {
+            Some(at) => {
+                self.orders.insert(payment.key.clone(), Alarm { position, at, again_ms: AGAIN_MS_MIN });
+                self.times.push(Reverse((at, payment.key.clone())));
+            }
+            None => drop(self.orders.remove(&payment.key)),
+        }
+    }
+
+    /// How many orders are in progress.
+    pub(crate) fn len(&self) -> usize {
+        self.orders.len()
+    }
+
+    /// The next time at which somebody is due.
+    pub(crate) fn next(&self) -> Option<UnixMs> {
+        self.times.peek().map(|Reverse((at, _))| *at).filter(|at| at.0 < i64::MAX)
+    }
+
+    /// Who is due now; each comes again later unless a newer state is learnt.
+    pub(crate) fn ring(&mut self, now: UnixMs, max: usize) -> Vec<OrderKey> {
+        let mut due = Vec::new();
+        while due.len() < max && self.next().is_some_and(|at| at <= now) {
+            let Some(Reverse((at, key))) = self.times.pop() else { break };
+            let Some(alarm) = self.orders.get_mut(&key).filter(|alarm| alarm.at == at) else { continue };
+            alarm.at = now.plus(alarm.again_ms);
+            alarm.again_ms = (alarm.again_ms * 2).min(AGAIN_MS_MAX);
+            self.times.push(Reverse((alarm.at, key.clone())));
+            due.push(key);
+        }
+        due
+    }
+}

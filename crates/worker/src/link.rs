@@ -1,0 +1,100 @@
+//! The connection to a backend: one stream that carries many calls. The clock is checked at the moment a charge is handed to the
+//! transport: past its send_by it is not handed over, and that is told.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use futures::{Stream, StreamExt};
+use rand::Rng;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::transport::Channel;
+use tracing::{info, warn};
+use twqr_service::Clock;
+use twqr_wire::backend::{
+    ExchangeRequest, ExchangeResponse, backend_service_client::BackendServiceClient, exchange_request::Call,
+};
+
+/// What a link tells its partition.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// Calls can be made: hand them in here.
+    Up(mpsc::UnboundedSender<ExchangeRequest>),
+    /// An answer.
+    Answer(ExchangeResponse),
+    /// This charge was not handed over: its send_by had passed.
+    TooLate { call_id: u64 },
+    /// The stream broke; whatever was handed in may or may not have arrived.
+    Down,
+}
+
+/// The pause before connecting again, in ms; doubles up to the maximum.
+const PAUSE_MS_MIN: u64 = 20;
+const PAUSE_MS_MAX: u64 = 1_000;
+
+/// Keeps a stream until nobody listens to the events any more.
+pub(crate) async fn keep(channel: Channel, clock: Arc<dyn Clock>, events: mpsc::UnboundedSender<Event>) {
+    let mut pause = PAUSE_MS_MIN;
+    while !events.is_closed() {
+        match exchange(channel.clone(), clock.clone(), events.clone()).await {
+            Ok(()) => pause = PAUSE_MS_MIN,
+            Err(status) => warn!(code = ?status.code(), pause_ms = pause, "no connection to the backend"),
+        }
+        let jitter = rand::rng().random_range(0..=pause / 2);
+        tokio::select! {
+            () = events.closed() => {}
+            () = tokio::time::sleep(Duration::from_millis(pause + jitter)) => pause = (pause * 2).min(PAUSE_MS_MAX),
+        }
+    }
+}
+
+/// The calls as the transport pulls them, without the charges that are too late by then.
+struct InTime {
+    queue: UnboundedReceiverStream<ExchangeRequest>,
+    clock: Arc<dyn Clock>,
+    too_late: mpsc::UnboundedSender<Event>,
+}
+
+impl Stream for InTime {
+    type Item = ExchangeRequest;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<ExchangeRequest>> {
+        loop {
+            let Some(request) = ready!(self.queue.poll_next_unpin(context)) else { return Poll::Ready(None) };
+            let late = matches!(&request.call, Some(Call::Charge(charge)) if self.clock.now().0 > charge.send_by_ms);
+            if !late {
+                return Poll::Ready(Some(request));
+            }
+            drop(self.too_late.send(Event::TooLate { call_id: request.call_id }));
+        }
+    }
+}
+
+async fn exchange(
+    channel: Channel,
+    clock: Arc<dyn Clock>,
+    events: mpsc::UnboundedSender<Event>,
+) -> Result<(), tonic::Status> {
+    let (calls, queue) = mpsc::unbounded_channel::<ExchangeRequest>();
+    let too_late = events.clone();
+    let outgoing = InTime { queue: UnboundedReceiverStream::new(queue), clock, too_late };
+    let mut answers = BackendServiceClient::new(channel).exchange(outgoing).await?.into_inner();
+    info!("connected to the backend");
+    drop(events.send(Event::Up(calls)));
+    let ended = loop {
+        tokio::select! {
+            () = events.closed() => break Ok(()),
+            answer = answers.next() => match answer {
+                Some(Ok(answer)) => drop(events.send(Event::Answer(answer))),
+                Some(Err(status)) => break Err(status),
+                None => break Ok(()),
+            }
+        }
+    };
+    drop(events.send(Event::Down));
+    ended
+}

@@ -1,0 +1,329 @@
+//! One held task partition: reads its tasks in order, runs many at once, and tells the orders what came of them. A charge is sent only
+//! by its owner and only at its first reading; everything else is asked about.
+
+mod claim;
+mod flight;
+
+use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::{StreamExt, stream::FuturesUnordered};
+use prost::Message;
+use tokio::{sync::mpsc, time::Instant};
+use tracing::{error, info};
+use twqr_journal::{Entry, Journal, JournalError, Partition, Reader, Record, Topic};
+use twqr_order::{EffectId, Outcome, TaskResult};
+use twqr_service::{CancellationToken, Clock};
+use twqr_types::{MerchantId, MerchantTradeNo, OrderKey, ShardId, UnixMs};
+use twqr_wire::{
+    RECORD_VERSION,
+    backend::{ExchangeRequest, Inquiry, exchange_request::Call as Request},
+    bus::{self, tasks_record::Body},
+    convert::outcome_record,
+};
+
+use crate::{
+    Error, Settings,
+    answer::{Asked, charge_call, result},
+    holding::Holding,
+    link::Event,
+    progress::Progress,
+};
+use flight::{Call, Flight};
+
+/// How a holding ended without a failure.
+pub(crate) enum Ended {
+    /// In good order.
+    Released,
+    /// Another worker's claim was read.
+    Superseded,
+}
+
+/// How many records are read at once.
+const BATCH_RECORDS_MAX: usize = 256;
+/// How many tasks of the partition may be unfinished before reading pauses.
+const OPEN_TASKS_MAX: usize = 8_192;
+/// How many events of the link are taken at once.
+const BATCH_EVENTS_MAX: usize = 256;
+
+type Acked = Pin<Box<dyn Future<Output = (Vec<u64>, Result<(), JournalError>)> + Send>>;
+
+/// A claimed partition.
+pub(crate) struct Holder {
+    partition: Partition,
+    settings: Settings,
+    journal: Arc<dyn Journal>,
+    clock: Arc<dyn Clock>,
+    holding: Holding,
+    progress: Progress,
+    committed: u64,
+    reader: Box<dyn Reader>,
+    events: mpsc::UnboundedReceiver<Event>,
+    calls: Option<mpsc::UnboundedSender<ExchangeRequest>>,
+    flight: Flight,
+    /// Outcomes to append, by shard, each with the offset of its task if that is finished with it.
+    outcomes: BTreeMap<u32, (Vec<Entry>, Vec<u64>)>,
+    acks: FuturesUnordered<Acked>,
+}
+
+impl Holder {
+    /// Works until it is told to stop, superseded, or something fails.
+    pub(crate) async fn work(mut self, stop: &CancellationToken) -> Result<Ended, Error> {
+        let mut events = Vec::new();
+        let mut stopping = false;
+        while !(stopping && self.progress.open() == 0) {
+            let next_timeout = self.flight.next_timeout();
+            tokio::select! {
+                biased;
+                () = stop.cancelled(), if !stopping => stopping = true,
+                Some((offsets, acked)) = self.acks.next(), if !self.acks.is_empty() => {
+                    acked?;
+                    self.finish(&offsets);
+                }
+                received = self.events.recv_many(&mut events, BATCH_EVENTS_MAX) => {
+                    debug_assert!(received > 0, "the link lives as long as its partition");
+                    for event in events.drain(..) {
+                        self.on_event(event);
+                    }
+                }
+                () = tokio::time::sleep_until(next_timeout.unwrap_or_else(Instant::now)), if next_timeout.is_some() => {
+                    self.time_out();
+                }
+                records = self.reader.next(BATCH_RECORDS_MAX), if !stopping && self.progress.open() < OPEN_TASKS_MAX => {
+                    for record in records? {
+                        if self.on_record(record) {
+                            return Ok(Ended::Superseded);
+                        }
+                    }
+                }
+            }
+            self.append_outcomes();
+        }
+        self.release().await?;
+        Ok(Ended::Released)
+    }
+
+    /// True: a newer claim stands here.
+    fn on_record(&mut self, record: Record) -> bool {
+        let offset = record.offset;
+        let payload = record.entry.value.unwrap_or_default();
+        let body = match bus::TasksRecord::decode(payload.clone()) {
+            Ok(bus::TasksRecord { version: RECORD_VERSION, body: Some(body) }) => body,
+            Ok(other) => return self.bury(offset, payload, &format!("version {} or body is not known", other.version)),
+            Err(_) => return self.bury(offset, payload, "the bytes are no protobuf record"),
+        };
+        match body {
+            Body::Claim(_) if offset > self.holding.own() => return true,
+            Body::Claim(_) | Body::Release(_) => self.progress.read(offset, false),
+            Body::Task(task) => match Task::parse(task) {
+                Ok(task) => self.on_task(offset, task),
+                Err(reason) => return self.bury(offset, payload, reason),
+            },
+        }
+        false
+    }
+
+    fn on_task(&mut self, offset: u64, task: Task) {
+        self.progress.read(offset, true);
+        let first = self.progress.first_reading(task.id);
+        let fresh = first && self.holding.owns(offset);
+        let now = self.clock.now();
+        match (task.charge.clone(), fresh) {
+            (Some(charge), true) => self.send(offset, task, charge, now),
+            (Some(_), false) => {
+                info!(trade_no = task.record.trade_no, offset, "maybe sent before; asking, not sending");
+                self.ask(offset, task, now);
+            }
+            (None, _) => self.ask(offset, task, now),
+        }
+    }
+
+    /// Sends a fresh charge, or says with evidence that it was not sent.
+    fn send(&mut self, offset: u64, task: Task, charge: bus::ChargeTask, now: UnixMs) {
+        if now.0 > task.record.send_by_ms {
+            return self.outcome(&task, Some(offset), TaskResult::NotSent("its time to be sent had passed".into()));
+        }
+        let Some(calls) = self.calls.clone() else {
+            return self.outcome(
+                &task,
+                Some(offset),
+                TaskResult::NotSent("there is no connection to the issuer".into()),
+            );
+        };
+        if let Err(why) = self.settings.lanes.of(&task.record.institution).enter(now) {
+            return self.outcome(&task, Some(offset), TaskResult::NotSent(why.into()));
+        }
+        let call = Request::Charge(charge_call(&task.record, charge));
+        self.hand_over(&calls, offset, task, Asked::Charge, call);
+    }
+
+    fn ask(&mut self, offset: u64, task: Task, now: UnixMs) {
+        let Some(calls) = self.calls.clone() else {
+            return self.outcome(
+                &task,
+                Some(offset),
+                TaskResult::Unknown("there is no connection to the issuer".into()),
+            );
+        };
+        let asked = Asked::Inquiry { proves_absence: now.0 > task.record.absent_after_ms };
+        let call = Request::Inquiry(Inquiry { trade_no: task.record.trade_no.clone() });
+        self.hand_over(&calls, offset, task, asked, call);
+    }
+
+    fn hand_over(
+        &mut self,
+        calls: &mpsc::UnboundedSender<ExchangeRequest>,
+        offset: u64,
+        task: Task,
+        asked: Asked,
+        call: Request,
+    ) {
+        let institution = task.record.institution.clone();
+        let timeout = Instant::now() + Duration::from_millis(self.settings.call_timeout_ms);
+        let call_id = self.flight.add(Call { offset, task, asked }, timeout);
+        drop(calls.send(ExchangeRequest { call_id, institution, call: Some(call) }));
+    }
+
+    fn on_event(&mut self, event: Event) {
+        match event {
+            Event::Up(calls) => self.calls = Some(calls),
+            Event::Answer(response) => self.on_answer(response.call_id, response.answer),
+            Event::TooLate { call_id } => {
+                if let Some(call) = self.take(call_id) {
+                    let result = TaskResult::NotSent("its time to be sent passed while it waited".into());
+                    self.outcome(&call.task, Some(call.offset), result);
+                }
+            }
+            Event::Down => {
+                self.calls = None;
+                for call_id in self.flight.ids() {
+                    self.unanswered(call_id, "the connection broke before the answer");
+                }
+            }
+        }
+    }
+
+    fn on_answer(&mut self, call_id: u64, answer: Option<twqr_wire::backend::exchange_response::Answer>) {
+        if let Some(call) = self.take(call_id) {
+            self.settings.lanes.of(&call.task.record.institution).answered();
+            let result = result(answer, call.asked);
+            self.outcome(&call.task, Some(call.offset), result);
+        } else if let Some(call) = self.flight.take_late(call_id) {
+            let result = result(answer, call.asked);
+            if matches!(result, TaskResult::Approved(_) | TaskResult::Declined(_)) {
+                info!(trade_no = call.task.record.trade_no, "an answer came after its time-out");
+                self.outcome(&call.task, None, result);
+            }
+        }
+    }
+
+    /// Takes a call out of flight, and a charge's place in its lane with it.
+    fn take(&mut self, call_id: u64) -> Option<Call> {
+        let call = self.flight.take(call_id)?;
+        if call.asked == Asked::Charge {
+            self.settings.lanes.of(&call.task.record.institution).leave();
+        }
+        Some(call)
+    }
+
+    fn time_out(&mut self) {
+        for call_id in self.flight.timed_out(Instant::now()) {
+            self.unanswered(call_id, "no answer in time");
+        }
+    }
+
+    fn unanswered(&mut self, call_id: u64, why: &'static str) {
+        if let Some(call) = self.take(call_id) {
+            self.settings.lanes.of(&call.task.record.institution).failed(self.clock.now());
+            self.outcome(&call.task, Some(call.offset), TaskResult::Unknown(why.into()));
+            self.flight.keep_for_late_answer(call_id, call);
+        }
+    }
+
+    /// Queues an outcome; `offset` is the task's, where this finishes it.
+    fn outcome(&mut self, task: &Task, offset: Option<u64>, result: TaskResult) {
+        let outcome = Outcome { key: task.key.clone(), task: task.id, result };
+        let entry = Entry::plain(outcome_record(self.clock.now(), &outcome));
+        let (entries, offsets) = self.outcomes.entry(u32::from(task.id.shard.0)).or_default();
+        entries.push(entry);
+        offsets.extend(offset);
+    }
+
+    fn append_outcomes(&mut self) {
+        for (shard, (entries, offsets)) in std::mem::take(&mut self.outcomes) {
+            let ack = self.journal.append(Partition { topic: Topic::Orders, index: shard }, entries);
+            self.acks.push(Box::pin(async move { (offsets, ack.await) }));
+        }
+    }
+
+    /// Their outcomes are acknowledged: the position moves on.
+    fn finish(&mut self, offsets: &[u64]) {
+        for offset in offsets {
+            self.progress.finish(*offset);
+        }
+        self.commit_if_moved();
+    }
+
+    fn commit_if_moved(&mut self) {
+        let position = self.progress.position();
+        if position > self.committed {
+            self.committed = position;
+            let holder = self.holding.holder_before(position);
+            drop(self.journal.commit(twqr_journal::Group::Workers, self.partition, self.progress.to_commit(holder)));
+        }
+    }
+
+    /// Nothing is sent any more: what comes from here on belongs to the next claim.
+    async fn release(&mut self) -> Result<(), Error> {
+        let release = Body::Release(bus::WorkerRelease { claim: self.holding.own() });
+        claim::append(&*self.journal, self.partition, release).await?;
+        info!(partition = %self.partition, "partition released");
+        Ok(())
+    }
+
+    /// To the dead letters; never a reason to stop.
+    fn bury(&mut self, offset: u64, payload: Bytes, reason: &str) -> bool {
+        error!(partition = %self.partition, offset, reason, "a record cannot be used; it goes to the dead letters");
+        let letter = bus::DeadLetter {
+            version: RECORD_VERSION,
+            topic: self.partition.topic.name().to_owned(),
+            partition: self.partition.index,
+            offset,
+            payload,
+            reason: reason.to_owned(),
+            at_ms: self.clock.now().0,
+        };
+        self.progress.read(offset, true);
+        let dead_letters = Partition { topic: Topic::DeadLetters, index: 0 };
+        let ack = self.journal.append(dead_letters, vec![Entry::plain(letter.encode_to_vec())]);
+        self.acks.push(Box::pin(async move { (vec![offset], ack.await) }));
+        false
+    }
+}
+
+/// A task with its identity checked.
+#[derive(Clone, Debug)]
+pub(crate) struct Task {
+    pub(crate) id: EffectId,
+    pub(crate) key: OrderKey,
+    pub(crate) charge: Option<bus::ChargeTask>,
+    pub(crate) record: bus::Task,
+}
+
+impl Task {
+    fn parse(mut task: bus::Task) -> Result<Self, &'static str> {
+        let id = task.id.ok_or("the task has no identity")?;
+        let shard = u16::try_from(id.shard).map_err(|_| "the shard is out of range")?;
+        let key = task.key.clone().ok_or("the task has no order key")?;
+        let merchant_id = MerchantId::parse(key.merchant_id).map_err(|_| "merchant_id is out of its limits")?;
+        let merchant_trade_no =
+            MerchantTradeNo::parse(key.merchant_trade_no).map_err(|_| "merchant_trade_no is out of its limits")?;
+        let charge = match task.kind.take() {
+            Some(bus::task::Kind::Charge(charge)) => Some(charge),
+            Some(bus::task::Kind::Inquire(_)) => None,
+            None => return Err("the task does not say what to do"),
+        };
+        let id = EffectId { shard: ShardId(shard), offset: id.offset, n: id.n };
+        Ok(Self { id, key: OrderKey { merchant_id, merchant_trade_no }, charge, record: task })
+    }
+}
