@@ -5,13 +5,18 @@ DENY := .tools/bin/cargo-deny
 BUF := .tools/node_modules/.bin/buf
 
 .DEFAULT_GOAL := help
-.PHONY: help build test lint fmt check-layers check-files check-proto check-deps clean
+ONCE ?=
+
+.PHONY: help build run test lint fmt check-layers check-files check-proto check-deps clean
 
 help: ## Lists every target
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  %-14s %s\n", $$1, $$2}'
 
 build: ## Builds everything, optimised
 	cargo build --release --locked
+
+run: build ## Starts everything, takes a day of payments, audits it, serves until Ctrl-C (ONCE=1: exits after the audit)
+	target/release/twqr run $(if $(ONCE),--once)
 
 test: ## Runs all tests
 	cargo test --workspace --locked

@@ -1,178 +1,197 @@
-//! The configuration: a TOML file and environment variables over it, read and checked as a whole before a port opens. An error
-//! names the key, what was wrong, and what is allowed; all errors are told at once.
+//! Configuration: typed, and checked as a whole before a port opens. Every error says which key, what was wrong, what is allowed.
 
-mod admin;
-mod fisc_worker;
-mod journal;
-mod log;
-mod policy;
-mod router;
-mod runtime;
-mod setting;
-mod simulator;
-mod table;
-mod wallet_worker;
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    num::NonZeroU32,
+    path::{Path, PathBuf},
+};
 
-use std::{fmt, fs, io, path::Path};
+use anyhow::{Context as _, bail};
+use serde::{Deserialize, Serialize};
+use twqr_order::{Policy, Resolution, Route, StatusCodes};
+use twqr_types::Issuer;
 
-use ::config::{Environment, File, FileFormat, Map, Value};
-use tonic::transport::Endpoint;
+/// All of it. Listeners bind to loopback unless the file says otherwise.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Config {
+    /// Where journal and local store are.
+    pub(crate) data_dir: PathBuf,
+    /// Shards: fixed when the data directory is created.
+    pub(crate) shards: NonZeroU32,
+    /// The public gRPC API.
+    pub(crate) grpc: SocketAddr,
+    /// Metrics and health.
+    pub(crate) admin: SocketAddr,
+    /// The wallet.
+    pub(crate) wallet: SocketAddr,
+    /// FISC.
+    pub(crate) fisc: SocketAddr,
+    /// Where the simulator keeps its ledger.
+    pub(crate) simulator_data_dir: PathBuf,
+    /// How long a caller waits for a result, in ms: 100 to 14000.
+    pub(crate) answer_within_ms: u64,
+    /// How long a call to a backend may take, in ms: 10 to 60000.
+    pub(crate) call_timeout_ms: u64,
+    /// How many calls wait at once: 1 to 1000000.
+    pub(crate) calls_max: usize,
+    /// How long changed states may wait for their checkpoint, in ms: 10 to 10000.
+    pub(crate) checkpoint_interval_ms: u64,
+    /// The rules by which orders are decided.
+    pub(crate) policy: PolicyConfig,
+}
 
-use admin::Admin;
-use fisc_worker::FiscWorker;
-use journal::Journal;
-pub(crate) use log::{Format, Log};
-use policy::Policy;
-use router::Router;
-use runtime::Runtime;
-use setting::{Fault, Faults, Setting};
-use simulator::Simulator;
-use wallet_worker::WalletWorker;
+/// The policy as it stands in the file.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PolicyConfig {
+    name: String,
+    send_within_ms: i64,
+    card_not_supported: String,
+    fisc_abnormal: String,
+    issuer_declined: String,
+    routes: Vec<RouteConfig>,
+}
 
-/// The file that is read where none is named and this one exists.
-pub(crate) const DEFAULT_FILE: &str = "./twqr.toml";
+/// A route as it stands in the file.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+struct RouteConfig {
+    prefix: String,
+    institution: String,
+    code_lengths: Vec<u32>,
+    window_ms: i64,
+    first_delay_ms: i64,
+    delay_max_ms: i64,
+}
 
-/// Variables that stand for a key begin like this and carry the section before two underscores.
-const PREFIX: &str = "TWQR";
-
-macro_rules! sections {
-    ($($name:ident: $type:ty;)*) => {
-        /// Everything that can be configured, checked.
-        #[derive(Clone, Debug, PartialEq)]
-        pub(crate) struct Config { $(pub(crate) $name: $type,)* }
-
-        impl Config {
-            /// Reads all sections; a section that is not there has its defaults.
-            fn read(root: &Value, faults: &mut Faults) -> Option<Self> {
-                const SECTIONS: &[&str] = &[$(stringify!($name)),*];
-                let present = table::known_keys("", root, SECTIONS, faults)?;
-                let empty = Value::new(None, Map::<String, Value>::new());
-                $(let $name = <$type>::read(stringify!($name), present.get(stringify!($name)).unwrap_or(&empty), faults);)*
-                Some(Self { $($name: $name?,)* })
-            }
-
-            /// The whole file with a comment for every key.
-            pub(crate) fn to_toml(&self) -> String {
-                [$(self.$name.section(stringify!($name))),*].join("\n")
-            }
+impl Default for Config {
+    fn default() -> Self {
+        let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        Self {
+            data_dir: "data".into(),
+            shards: NonZeroU32::MIN.saturating_add(7),
+            grpc: local(50_051),
+            admin: local(9_090),
+            wallet: local(50_061),
+            fisc: local(50_062),
+            simulator_data_dir: "data-simulator".into(),
+            answer_within_ms: 12_000,
+            call_timeout_ms: 4_000,
+            calls_max: 16_384,
+            checkpoint_interval_ms: 200,
+            policy: PolicyConfig::default(),
         }
-    };
-}
-
-sections! {
-    runtime: Runtime;
-    log: Log;
-    admin: Admin;
-    journal: Journal;
-    router: Router;
-    wallet_worker: WalletWorker;
-    fisc_worker: FiscWorker;
-    policy: Policy;
-    simulator: Simulator;
-}
-
-/// Why there is no configuration: everything that is wrong.
-#[derive(Debug)]
-pub(crate) struct Invalid(Vec<Fault>);
-
-impl fmt::Display for Invalid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the configuration cannot be used:")?;
-        self.0.iter().try_for_each(|fault| write!(f, "\n  {fault}"))
     }
 }
 
-impl std::error::Error for Invalid {}
+impl Default for PolicyConfig {
+    fn default() -> Self {
+        let codes = StatusCodes::default();
+        let route = |issuer: &twqr_loadgen::Issuer| RouteConfig {
+            prefix: issuer.prefix.to_owned(),
+            institution: issuer.institution.to_owned(),
+            code_lengths: vec![issuer.code_length as u32],
+            window_ms: if issuer.institution.is_empty() { 3_000 } else { 5_000 },
+            first_delay_ms: 1_000,
+            delay_max_ms: 60_000,
+        };
+        Self {
+            name: "default".to_owned(),
+            send_within_ms: 5_000,
+            card_not_supported: codes.card_not_supported,
+            fisc_abnormal: codes.fisc_abnormal,
+            issuer_declined: codes.issuer_declined,
+            routes: twqr_loadgen::ISSUERS.iter().map(route).collect(),
+        }
+    }
+}
 
 impl Config {
-    /// Reads the file (`None`: [`DEFAULT_FILE`] if it exists) and the variables, and checks everything.
-    pub(crate) fn load(path: Option<&Path>, variables: Map<String, String>) -> Result<Self, Invalid> {
-        let named = path.is_some();
-        let path = path.unwrap_or(Path::new(DEFAULT_FILE));
-        let text = match fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !named => String::new(),
-            Err(error) => return Err(Invalid::one(path.display().to_string(), format!("cannot be read: {error}"))),
-        };
-        Self::parse(&path.display().to_string(), &text, variables)
+    /// Reads and checks the file; without one, the defaults.
+    pub(crate) fn load(file: Option<&Path>) -> anyhow::Result<Self> {
+        let Some(file) = file else { return Ok(Self::default()) };
+        let text = std::fs::read_to_string(file).with_context(|| format!("configuration {}", file.display()))?;
+        let config: Self = toml::from_str(&text).with_context(|| format!("configuration {}", file.display()))?;
+        config.check().with_context(|| format!("configuration {}", file.display()))?;
+        Ok(config)
     }
 
-    /// The defaults.
-    pub(crate) fn defaults() -> Result<Self, Invalid> {
-        Self::parse(DEFAULT_FILE, "", Map::new())
-    }
-
-    fn parse(name: &str, text: &str, variables: Map<String, String>) -> Result<Self, Invalid> {
-        if let Err(error) = toml::from_str::<toml::Table>(text) {
-            return Err(Invalid::one(name.to_owned(), format!("is not TOML: {error}")));
-        }
-        let ours = |(name, _): &(String, String)| name.starts_with(PREFIX) && name.contains("__");
-        let variables: Map<String, String> = variables.into_iter().filter(ours).collect();
-        let environment =
-            Environment::with_prefix(PREFIX).prefix_separator("_").separator("__").source(Some(variables));
-        let layers = ::config::Config::builder().add_source(File::from_str(text, FileFormat::Toml));
-        let layers = layers.add_source(environment).build();
-        let root = layers.map_err(|error| Invalid::one(name.to_owned(), error.to_string()))?.cache;
-        let mut faults = Faults::default();
-        let read = Self::read(&root, &mut faults);
-        if let Some(config) = &read {
-            config.check(&mut faults);
-        }
-        match read {
-            Some(config) if faults.0.is_empty() => Ok(config),
-            Some(_) | None => Err(Invalid(faults.0)),
-        }
-    }
-
-    /// What no key can tell alone.
-    fn check(&self, faults: &mut Faults) {
-        if self.runtime.member.is_empty() {
-            faults.add("runtime.member", "is empty, must be a text", None);
-        }
-        if self.journal.task_partitions > self.journal.shards {
-            let (tasks, shards) = (self.journal.task_partitions, self.journal.shards);
-            let problem = format!("is {tasks}, must be at most journal.shards, which is {shards}");
-            faults.add("journal.task_partitions", problem, None);
-        }
-        for (key, backend) in
-            [("wallet_worker.backend", &self.wallet_worker.backend), ("fisc_worker.backend", &self.fisc_worker.backend)]
-        {
-            if !backend.starts_with("http://") || Endpoint::from_shared(backend.clone()).is_err() {
-                faults.add(key, format!("is {backend:?}, must be a URI such as \"http://127.0.0.1:50061\""), None);
-            }
-        }
-        self.policy.check(faults);
-        self.fisc_worker.check(&self.policy, faults);
-        self.simulator.check(faults);
-        self.check_listeners(faults);
-    }
-
-    fn check_listeners(&self, faults: &mut Faults) {
-        let (admin, simulator) = (&self.admin, &self.simulator);
-        let listeners = [
-            ("admin", "listen", admin.listen, admin.expose),
-            ("simulator", "wallet_listen", simulator.wallet_listen, simulator.expose),
-            ("simulator", "fisc_listen", simulator.fisc_listen, simulator.expose),
+    fn check(&self) -> anyhow::Result<()> {
+        let mut faults = Vec::new();
+        let ranges = [
+            ("shards", u64::from(self.shards.get()), 1..=1_024),
+            ("answer_within_ms", self.answer_within_ms, 100..=14_000),
+            ("call_timeout_ms", self.call_timeout_ms, 10..=60_000),
+            ("calls_max", self.calls_max as u64, 1..=1_000_000),
+            ("checkpoint_interval_ms", self.checkpoint_interval_ms, 10..=10_000),
         ];
-        for (i, (section, key, listen, expose)) in listeners.into_iter().enumerate() {
-            let at = format!("{section}.{key}");
-            if !expose && !listen.ip().is_loopback() {
-                let allowed = format!("must be a loopback address, or set {section}.expose = true");
-                faults.add(&at, format!("is {listen}, which other machines reach; {allowed}"), None);
-            }
-            let taken = listeners[..i].iter().find(|(_, _, other, _)| listen.port() != 0 && *other == listen);
-            if let Some((section, key, ..)) = taken {
-                faults.add(&at, format!("is {listen}, which is {section}.{key} already; each needs its own"), None);
+        for (key, value, range) in ranges {
+            if !range.contains(&value) {
+                faults.push(format!("{key} is {value}, must be {} to {}", range.start(), range.end()));
             }
         }
+        match self.policy() {
+            Ok(policy) => faults.extend(policy.faults().iter().map(|fault| format!("policy.{fault}"))),
+            Err(error) => faults.push(error.to_string()),
+        }
+        if !faults.is_empty() {
+            bail!("{}", faults.join("; "));
+        }
+        Ok(())
     }
-}
 
-impl Invalid {
-    fn one(key: String, problem: String) -> Self {
-        Self(vec![Fault { key, problem, origin: None }])
+    /// The policy of the domain.
+    pub(crate) fn policy(&self) -> anyhow::Result<Policy> {
+        let policy = &self.policy;
+        let route = |(i, route): (usize, &RouteConfig)| {
+            let issuer =
+                Issuer::parse(&route.institution).with_context(|| format!("policy.routes[{i}].institution"))?;
+            let resolution = Resolution {
+                window_ms: route.window_ms,
+                first_delay_ms: route.first_delay_ms,
+                delay_max_ms: route.delay_max_ms,
+            };
+            Ok(Route { prefix: route.prefix.clone(), issuer, code_lengths: route.code_lengths.clone(), resolution })
+        };
+        Ok(Policy {
+            name: policy.name.clone(),
+            routes: policy.routes.iter().enumerate().map(route).collect::<anyhow::Result<_>>()?,
+            status_codes: StatusCodes {
+                card_not_supported: policy.card_not_supported.clone(),
+                fisc_abnormal: policy.fisc_abnormal.clone(),
+                issuer_declined: policy.issuer_declined.clone(),
+            },
+            send_within_ms: policy.send_within_ms,
+        })
     }
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_printed_defaults_are_the_defaults_and_good() {
+        let printed = toml::to_string(&Config::default()).unwrap();
+        let read: Config = toml::from_str(&printed).unwrap();
+        assert_eq!(read, Config::default());
+        read.check().unwrap();
+    }
+
+    #[test]
+    fn each_fault_names_its_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("twqr.toml");
+        for (text, expected) in [
+            ("grcp = \"127.0.0.1:1\"", "unknown field `grcp`"),
+            ("shards = 0", "shards"),
+            ("answer_within_ms = 15000", "answer_within_ms is 15000, must be 100 to 14000"),
+            ("grpc = \"here\"", "grpc"),
+        ] {
+            std::fs::write(&file, text).unwrap();
+            let error = format!("{:#}", Config::load(Some(&file)).unwrap_err());
+            assert!(error.contains(expected) && error.contains("twqr.toml"), "{error}");
+        }
+    }
+}

@@ -1,7 +1,90 @@
-//! `twqr`: the one binary.
+//! `twqr`: the one binary. `twqr up` runs every service in one process on the embedded journal; `twqr simulator` is the wallet and FISC;
+//! `twqr run` starts both and takes a day of payments through the public API.
 
+mod admin;
 mod config;
+mod day_run;
+mod up;
 
-fn main() {
-    println!("{:?}", config::Config::defaults().map(|c| c.to_toml()));
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+use twqr_service::CancellationToken;
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// Payment router for TWQR.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    /// Configuration file (TOML); without it the defaults hold. `twqr config-default` prints them.
+    #[arg(long, global = true, env = "TWQR_CONFIG")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Every service in one process, on the embedded journal.
+    Up,
+    /// The wallet and FISC with its issuers, with a ledger of their own.
+    Simulator {
+        /// What goes wrong (TOML); without it nothing does.
+        #[arg(long)]
+        script: Option<PathBuf>,
+    },
+    /// Starts simulator and services, takes a day of payments, audits it, and goes on serving.
+    Run(day_run::Options),
+    /// Checks the configuration.
+    ConfigCheck,
+    /// Prints the default configuration.
+    ConfigDefault,
+}
+
+fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_env("TWQR_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let config = config::Config::load(cli.config.as_deref())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let result = runtime.block_on(run(cli.command, config));
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    result
+}
+
+#[allow(clippy::print_stdout, reason = "what these commands are for")]
+async fn run(command: Command, config: config::Config) -> anyhow::Result<()> {
+    match command {
+        Command::Up => up::up(config, stop_on_signal()?).await,
+        Command::Simulator { script } => up::simulator(&config, script.as_deref(), stop_on_signal()?).await,
+        Command::Run(options) => day_run::run(&options, &config, stop_on_signal()?).await,
+        Command::ConfigCheck => {
+            println!("the configuration is good");
+            Ok(())
+        }
+        Command::ConfigDefault => {
+            print!("{}", toml::to_string(&config::Config::default()).context("the defaults cannot be printed")?);
+            Ok(())
+        }
+    }
+}
+
+/// Fires at SIGINT or SIGTERM.
+fn stop_on_signal() -> anyhow::Result<CancellationToken> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let stop = CancellationToken::new();
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let fired = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        fired.cancel();
+    });
+    Ok(stop)
 }

@@ -1,0 +1,121 @@
+//! Sends requests through the public API, with a bound on those in flight; a request whose answer is lost is sent again under the same
+//! MerchantTradeNo, as a POS would.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use futures::{StreamExt, stream};
+use tonic::{Code, transport::Channel};
+use twqr_wire::pos::{
+    InquiryType, OrderStatus, PayRequest, PayResponse, QueryRequest, QueryResponse,
+    pos_service_client::PosServiceClient,
+};
+
+/// MerchantID and MerchantTradeNo.
+pub type TradeKey = (String, String);
+
+/// What the caller of one request was told.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// The request's key.
+    pub key: TradeKey,
+    /// From the first attempt to the answer, in µs.
+    pub latency_us: u64,
+    /// The answer, or the refusal, or none after the last attempt.
+    pub answer: Result<PayResponse, Code>,
+}
+
+/// How often a request is sent at the most.
+const ATTEMPTS_MAX: u32 = 400;
+/// The pause before the next attempt, in ms.
+const PAUSE_MS: u64 = 50;
+/// How long one attempt may take, in ms.
+const ATTEMPT_MS: u64 = 14_000;
+
+/// Whether the request was surely not accepted for good: sending it again would only be refused again.
+fn is_refusal(code: Code) -> bool {
+    matches!(
+        code,
+        Code::InvalidArgument
+            | Code::AlreadyExists
+            | Code::Unimplemented
+            | Code::PermissionDenied
+            | Code::Unauthenticated
+    )
+}
+
+/// Sends everything; `progress` is called for each answer.
+pub async fn send(
+    channel: &Channel,
+    requests: Vec<PayRequest>,
+    in_flight: usize,
+    progress: impl Fn() + Clone,
+) -> Vec<Told> {
+    let one = |request: PayRequest| {
+        let (client, progress) = (PosServiceClient::new(channel.clone()), progress.clone());
+        async move {
+            let told = send_one(client, request).await;
+            progress();
+            told
+        }
+    };
+    stream::iter(requests).map(one).buffer_unordered(in_flight.max(1)).collect().await
+}
+
+async fn send_one(mut client: PosServiceClient<Channel>, request: PayRequest) -> Told {
+    let key = (request.merchant_id.clone(), request.merchant_trade_no.clone());
+    let started = std::time::Instant::now();
+    let mut answer = Err(Code::Unavailable);
+    for _ in 0..ATTEMPTS_MAX {
+        let mut attempt = tonic::Request::new(request.clone());
+        attempt.set_timeout(Duration::from_millis(ATTEMPT_MS));
+        answer = client.pay(attempt).await.map(tonic::Response::into_inner).map_err(|status| status.code());
+        if answer.as_ref().map_or_else(|code| is_refusal(*code), |_| true) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(PAUSE_MS)).await;
+    }
+    let latency_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+    Told { key, latency_us, answer }
+}
+
+/// Queries every accepted order until it is final, or `patience` is over; what is left then is in progress.
+pub async fn resolve(channel: &Channel, told: &[Told], patience: Duration) -> BTreeMap<TradeKey, QueryResponse> {
+    let accepted = told.iter().filter(|told| told.answer.is_ok());
+    let mut open: Vec<TradeKey> = accepted.map(|told| told.key.clone()).collect();
+    open.sort();
+    open.dedup();
+    let mut orders = BTreeMap::new();
+    let until = tokio::time::Instant::now() + patience;
+    while !open.is_empty() {
+        let ask = |key: TradeKey| query(PosServiceClient::new(channel.clone()), key);
+        let answers: Vec<_> = stream::iter(open).map(ask).buffer_unordered(64).collect().await;
+        open = Vec::new();
+        for (key, answer) in answers {
+            let in_progress =
+                answer.as_ref().is_none_or(|order| order.order_status == Some(OrderStatus::InProgress.into()));
+            if in_progress {
+                open.push(key.clone());
+            }
+            orders.extend(answer.map(|order| (key, order)));
+        }
+        if tokio::time::Instant::now() >= until {
+            break;
+        }
+        if !open.is_empty() {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+    orders
+}
+
+async fn query(mut client: PosServiceClient<Channel>, key: TradeKey) -> (TradeKey, Option<QueryResponse>) {
+    let mut request = tonic::Request::new(QueryRequest {
+        inquiry_type: InquiryType::Payment.into(),
+        merchant_id: key.0.clone(),
+        merchant_trade_no: key.1.clone(),
+        ..QueryRequest::default()
+    });
+    request.set_timeout(Duration::from_secs(10));
+    let answer = client.query(request).await.ok().map(tonic::Response::into_inner);
+    (key, answer)
+}
