@@ -108,7 +108,13 @@ mod tests {
         let paid = PayResponse { status_code: "000".into(), is_rep: true, trade_amount: 5, ..Default::default() };
         let line = answered(&paid);
         assert_eq!((line["StatusCode"].as_str(), line["IsRep"].as_str()), (Some("000"), Some("1")));
-        let query = QueryResponse { status_code: "000".into(), order_status: Some(0), payment: Some(paid), refund: None, ..Default::default() };
+        let query = QueryResponse {
+            status_code: "000".into(),
+            order_status: Some(0),
+            payment: Some(paid),
+            refund: None,
+            ..Default::default()
+        };
         let line = order_state(&query);
         assert_eq!((line["OrderStatus"].as_i64(), line["OrderStatusName"].as_str()), (Some(0), Some("IN_PROGRESS")));
         assert_eq!(line["TradeAmount"].as_i64(), Some(5));

@@ -108,7 +108,10 @@ mod tests {
     fn every_problem_names_its_field_and_none_shows_a_value() {
         for (line, expected) in [
             (&b"{\"TradeAmount\":\"22SECRET\"}"[..], &["TradeAmount"][..]),
-            (b"{\"TradeAmount\":1.5,\"CardToken\":[\"22SECRET\"],\"Amount\":\"22SECRET\"}", &["CardToken", "TradeAmount", "Amount"]),
+            (
+                b"{\"TradeAmount\":1.5,\"CardToken\":[\"22SECRET\"],\"Amount\":\"22SECRET\"}",
+                &["CardToken", "TradeAmount", "Amount"],
+            ),
             (b"{\"CardToken\":\"22SECRET\"", &[""]),
             (b"[\"22SECRET\"]", &[""]),
             (b"\"22SECRET", &[""]),

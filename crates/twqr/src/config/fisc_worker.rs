@@ -1,10 +1,10 @@
 //! `[fisc_worker]`: calls the other issuers through FISC, each in a lane of its own.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
-use twqr_journal::Topic;
+use twqr_fisc_worker::Settings;
 use twqr_types::Issuer;
-use twqr_worker::{LaneSettings, Lanes, Settings};
+use twqr_worker::LaneSettings;
 
 use super::{
     policy::{Institution, Policy},
@@ -55,11 +55,11 @@ impl FiscWorker {
         let all = policy.routes.iter().map(|route| (route.institution.to_string(), general));
         let own = self.lanes.iter().map(|row| (row.institution.to_string(), row.limits()));
         Settings {
-            topic: Topic::FiscTasks,
             member: member.to_owned(),
-            backend: self.backend.clone(),
+            fisc: self.backend.clone(),
             call_timeout_ms: self.call_timeout_ms,
-            lanes: Arc::new(Lanes::new(all.chain(own), general)),
+            lanes: all.chain(own).collect(),
+            other_lane: general,
         }
     }
 

@@ -23,7 +23,7 @@ fn every_fault_names_its_key_and_what_is_allowed() {
         ("[admin]\nlisten = 9090", &[][..], "admin.listen: is 9090, must be an IP address and a port"),
         ("[admin]\nlisten = '0.0.0.0:9090'", &[], "admin.listen: is 0.0.0.0:9090, which other machines reach"),
         ("[admin]\nport = 1", &[], "admin.port: is unknown; allowed here: listen, expose"),
-        ("[admni]\nport = 1", &[], "admni: is unknown; allowed here: runtime, log, admin"),
+        ("[admni]\nport = 1", &[], "admni: is unknown; allowed here: runtime, log, admin, ingress"),
         ("admin = 1", &[], "admin: is 1, must be a table with the keys listen, expose"),
         ("[runtime]\nworker_threads = 0", &[], "runtime.worker_threads: is 0, must be 1 to 64"),
         ("[runtime]\nworker_threads = -1", &[], "runtime.worker_threads: is -1, must be a whole number from 0 to"),
@@ -76,6 +76,6 @@ fn variables_stand_above_the_file() {
 
 #[test]
 fn a_named_file_must_exist() {
-    let error = Config::load(Some(Path::new("/nonexistent/twqr.toml")), Map::new()).unwrap_err().to_string();
+    let error = Config::load(Some(Path::new("/nonexistent/twqr.toml")), []).unwrap_err().to_string();
     assert!(error.contains("/nonexistent/twqr.toml: cannot be read"), "{error}");
 }

@@ -1,9 +1,7 @@
 //! `[wallet_worker]`: calls the wallet.
 
-use std::sync::Arc;
-
-use twqr_journal::Topic;
-use twqr_worker::{LaneSettings, Lanes, Settings};
+use twqr_wallet_worker::Settings;
+use twqr_worker::LaneSettings;
 
 use super::{setting::Any, table::table};
 
@@ -26,17 +24,15 @@ table! {
 impl WalletWorker {
     /// The worker's settings.
     pub(crate) fn settings(&self, member: &str) -> Settings {
-        let lane = LaneSettings {
-            in_flight_max: self.in_flight_max,
-            failures_to_open: self.failures_to_open,
-            open_ms: self.open_ms,
-        };
         Settings {
-            topic: Topic::WalletTasks,
             member: member.to_owned(),
-            backend: self.backend.clone(),
+            wallet: self.backend.clone(),
             call_timeout_ms: self.call_timeout_ms,
-            lanes: Arc::new(Lanes::new([], lane)),
+            lane: LaneSettings {
+                in_flight_max: self.in_flight_max,
+                failures_to_open: self.failures_to_open,
+                open_ms: self.open_ms,
+            },
         }
     }
 }
