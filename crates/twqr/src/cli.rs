@@ -1,45 +1,8 @@
-//! What can be typed after `twqr`.
+//! What `twqr pay` and `twqr query` may be told.
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
-
-/// Routes payments of TWQR codes: the wallet's own, and other issuers' through FISC.
-#[derive(Debug, Parser)]
-#[command(version)]
-pub(crate) struct Cli {
-    /// The configuration file; without it, ./twqr.toml if it exists. Variables such as TWQR_ADMIN__LISTEN stand above the file.
-    #[arg(long, global = true, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-    /// Ends with the process that started this one.
-    #[arg(long, global = true, hide = true)]
-    pub(crate) end_with_parent: bool,
-    #[command(subcommand)]
-    pub(crate) command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Command {
-    /// Runs all services in one process on the embedded journal
-    Up,
-    /// Runs the ingress alone: the public gRPC API
-    Ingress,
-    /// Runs the router alone: decides every order
-    Router,
-    /// Runs the wallet's worker alone
-    WalletWorker,
-    /// Runs FISC's worker alone
-    FiscWorker,
-    /// Runs the simulated wallet and FISC with its issuers
-    Simulator,
-    /// Sends the payments of a file, one JSON object a line in the POS document's field names
-    Pay(Pay),
-    /// Asks about one payment
-    Query(Query),
-    /// Shows or checks the configuration
-    #[command(subcommand)]
-    Config(ConfigCommand),
-}
+use clap::Args;
 
 #[derive(Debug, Args)]
 pub(crate) struct Pay {
@@ -79,23 +42,3 @@ pub(crate) struct Query {
 
 /// Where `twqr up` serves if nothing else is configured.
 const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:50051";
-
-#[derive(Clone, Copy, Debug, Subcommand)]
-pub(crate) enum ConfigCommand {
-    /// Checks file and variables; prints OK, or every fault
-    Check,
-    /// Prints the file with every default and what is allowed
-    Default,
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    use super::*;
-
-    #[test]
-    fn the_definition_is_consistent() {
-        Cli::command().debug_assert();
-    }
-}

@@ -1,6 +1,4 @@
-//! The subcommands, one file each.
+//! The client commands, a file each.
 
-pub(crate) mod configuration;
 pub(crate) mod pay;
 pub(crate) mod query;
-pub(crate) mod serve;

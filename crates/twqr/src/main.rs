@@ -2,11 +2,15 @@
 //! `twqr run` starts both and takes a day of payments through the public API.
 
 mod admin;
+mod cli;
+mod client;
+mod commands;
 mod config;
 mod day_run;
+mod progress;
 mod up;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
@@ -39,13 +43,17 @@ enum Command {
     },
     /// Starts simulator and services, takes a day of payments, audits it, and goes on serving.
     Run(day_run::Options),
+    /// Sends the payments of a file, one JSON object a line in the POS document's field names.
+    Pay(cli::Pay),
+    /// Asks about one payment.
+    Query(cli::Query),
     /// Checks the configuration.
     ConfigCheck,
     /// Prints the default configuration.
     ConfigDefault,
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_env("TWQR_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).init();
@@ -57,20 +65,19 @@ fn main() -> anyhow::Result<()> {
 }
 
 #[allow(clippy::print_stdout, reason = "what these commands are for")]
-async fn run(command: Command, config: config::Config) -> anyhow::Result<()> {
+async fn run(command: Command, config: config::Config) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Up => up::up(config, stop_on_signal()?).await,
-        Command::Simulator { script } => up::simulator(&config, script.as_deref(), stop_on_signal()?).await,
-        Command::Run(options) => day_run::run(&options, &config, stop_on_signal()?).await,
-        Command::ConfigCheck => {
-            println!("the configuration is good");
-            Ok(())
-        }
+        Command::Pay(arguments) => return commands::pay::run(arguments).await,
+        Command::Query(arguments) => return commands::query::run(arguments).await,
+        Command::Up => up::up(config, stop_on_signal()?).await?,
+        Command::Simulator { script } => up::simulator(&config, script.as_deref(), stop_on_signal()?).await?,
+        Command::Run(options) => day_run::run(&options, &config, stop_on_signal()?).await?,
+        Command::ConfigCheck => println!("the configuration is good"),
         Command::ConfigDefault => {
             print!("{}", toml::to_string(&config::Config::default()).context("the defaults cannot be printed")?);
-            Ok(())
         }
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Fires at SIGINT or SIGTERM.

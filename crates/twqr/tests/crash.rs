@@ -1,7 +1,12 @@
 //! The whole system as real processes: killed with kill -9 at seeded moments under load, started again, and audited against the
 //! simulator's ledger.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test fails by panicking and prints its seed"
+)]
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -62,7 +67,7 @@ impl System {
         let [grpc, admin, wallet, fisc] = free_ports();
         let defaults = Command::new(env!("CARGO_BIN_EXE_twqr")).arg("config-default").output().unwrap();
         let defaults = String::from_utf8(defaults.stdout).unwrap();
-        let in_folder = |name: &str| format!("{:?}", folder.path().join(name));
+        let in_folder = |name: &str| format!("\"{}\"", folder.path().join(name).display());
         let text: Vec<String> = defaults
             .lines()
             .map(|line| match line.split_once(" = ") {

@@ -110,10 +110,10 @@ mod tests {
         assert_eq!((line["StatusCode"].as_str(), line["IsRep"].as_str()), (Some("000"), Some("1")));
         let query = QueryResponse {
             status_code: "000".into(),
+            status_desc: String::new(),
             order_status: Some(0),
             payment: Some(paid),
             refund: None,
-            ..Default::default()
         };
         let line = order_state(&query);
         assert_eq!((line["OrderStatus"].as_i64(), line["OrderStatusName"].as_str()), (Some(0), Some("IN_PROGRESS")));

@@ -29,7 +29,7 @@ const LATENCY_US_MAX: u64 = 3_600_000_000;
 /// Sends every line; exit code 1 unless every one was answered.
 pub(crate) async fn run(arguments: cli::Pay) -> anyhow::Result<ExitCode> {
     let attempts = Attempts { max: arguments.attempts, timeout_ms: arguments.timeout_ms };
-    let total = Lines::open(&arguments.file)?.filter(Result::is_ok).count() as u64;
+    let total = Lines::open(&arguments.file)?.flatten().count() as u64;
     let out = File::create(&arguments.out).with_context(|| format!("{} cannot be written", arguments.out.display()))?;
     let client = client::connect(&arguments.endpoint).await?;
     let mut out = BufWriter::new(out);
@@ -61,7 +61,7 @@ enum Outcome {
     /// It is no request.
     Bad(Vec<Problem>),
     /// It was sent.
-    Sent(Box<PayRequest>, Answer),
+    Sent(Box<(PayRequest, Answer)>),
 }
 
 async fn pay_line(client: &PosServiceClient<Channel>, line: &Line, attempts: Attempts) -> Outcome {
@@ -73,7 +73,7 @@ async fn pay_line(client: &PosServiceClient<Channel>, line: &Line, attempts: Att
         Err(problems) => Outcome::Bad(problems),
         Ok(request) => {
             let answer = client::pay(client, &request, attempts).await;
-            Outcome::Sent(Box::new(request), answer)
+            Outcome::Sent(Box::new((request, answer)))
         }
     }
 }
@@ -87,7 +87,8 @@ fn result_line(file: &str, number: u64, outcome: &Outcome) -> Map<String, Value>
                 json!({ "Code": "BAD_LINE", "File": file, "Line": number, "Fields": fields.collect::<Vec<_>>() });
             Map::from_iter([("Error".to_owned(), error)])
         }
-        Outcome::Sent(request, answer) => {
+        Outcome::Sent(sent) => {
+            let (request, answer) = &**sent;
             let mut result = match &answer.result {
                 Ok(response) => client::answered(response),
                 Err(status) => Map::from_iter([
@@ -123,10 +124,11 @@ impl Summary {
     }
 
     fn count(&mut self, outcome: &Outcome) {
-        let Outcome::Sent(_, answer) = outcome else {
+        let Outcome::Sent(sent) = outcome else {
             self.bad += 1;
             return;
         };
+        let (_, answer) = &**sent;
         self.attempts += u64::from(answer.attempts);
         self.latencies.saturating_record(answer.took.as_micros() as u64);
         match &answer.result {
