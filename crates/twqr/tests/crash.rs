@@ -79,7 +79,7 @@ impl System {
                 Some(("fisc", _)) => format!("fisc = \"{fisc}\""),
                 Some(("call_timeout_ms", _)) => "call_timeout_ms = 800".to_owned(),
                 Some(("send_within_ms", _)) => "send_within_ms = 2000".to_owned(),
-                Some(("window_ms", _)) => "window_ms = 1000".to_owned(),
+                Some(("window_ms", _)) => "window_ms = 3000".to_owned(),
                 Some(("first_delay_ms", _)) => "first_delay_ms = 300".to_owned(),
                 _ => line.to_owned(),
             })
