@@ -7,7 +7,9 @@ BUF := .tools/node_modules/.bin/buf
 .DEFAULT_GOAL := help
 ONCE ?=
 
-.PHONY: help build run test lint fmt check-layers check-files check-proto check-deps clean
+SAMPLE_DAY := load-tests/samples/day.jsonl
+
+.PHONY: help build run test bench-quick sample lint fmt check-layers check-files check-proto check-deps clean
 
 help: ## Lists every target
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -20,6 +22,12 @@ run: build ## Starts everything, takes a day of payments, audits it, serves unti
 
 test: ## Runs all tests
 	cargo test --workspace --locked
+
+bench-quick: build ## Measures latency, highest rate, memory, CPU and disk against a floor of the same run (one JSON line, < 90 s)
+	@target/release/twqr bench quick
+
+sample: ## Makes the sample day anew from its seed
+	cargo run --quiet --locked --bin twqr -- sample-day > $(SAMPLE_DAY).new && mv $(SAMPLE_DAY).new $(SAMPLE_DAY)
 
 lint: check-layers check-files check-proto check-deps ## Formatting, clippy, layers, protobuf, dependencies
 	cargo fmt --all --check

@@ -36,6 +36,11 @@ pub const ISSUERS: [Issuer; 13] = [
     issuer("B822", 22, "822"),
 ];
 
+/// Codes that no route takes.
+const UNROUTED_PREFIX: &str = "ZZ";
+/// More than any customer of the sample script has.
+const ABOVE_EVERY_BALANCE_TWD: i64 = 2_000_000;
+
 /// `count` requests; numbers begin with `run`, so that days can follow one another.
 pub fn day(seed: u64, run: &str, count: usize) -> Vec<PayRequest> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
@@ -44,7 +49,9 @@ pub fn day(seed: u64, run: &str, count: usize) -> Vec<PayRequest> {
         let earlier = requests.choose(&mut random).cloned();
         let request = match (random.random_range(0..100), earlier) {
             (0..5, Some(again)) => again,
-            (5..8, Some(other)) => PayRequest { trade_amount: other.trade_amount + 1, ..other },
+            (5..6, Some(other)) => PayRequest { trade_amount: other.trade_amount + 1, ..other },
+            (6..7, Some(other)) => PayRequest { store_id: format!("{}0", other.store_id), ..other },
+            (7..8, Some(other)) => PayRequest { card_token: payment(&mut random, run, n).card_token, ..other },
             (8..11, _) => {
                 PayRequest { trade_amount: 0, pos_trade_time: "yesterday".to_owned(), ..payment(&mut random, run, n) }
             }
@@ -55,6 +62,12 @@ pub fn day(seed: u64, run: &str, count: usize) -> Vec<PayRequest> {
     requests
 }
 
+/// `count` payments without repeats, conflicts or malformed requests; the shares of issuers and declines are the day's.
+pub fn payments(seed: u64, run: &str, count: usize) -> Vec<PayRequest> {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    (0..count).map(|n| payment(&mut random, run, n)).collect()
+}
+
 fn payment(random: &mut ChaCha8Rng, run: &str, n: usize) -> PayRequest {
     let other = ISSUERS[random.random_range(1..ISSUERS.len())];
     let issuer = if random.random_bool(0.5) { ISSUERS[0] } else { other };
@@ -62,10 +75,13 @@ fn payment(random: &mut ChaCha8Rng, run: &str, n: usize) -> PayRequest {
         0..3 => "D928",
         3..5 => "D911",
         5..6 => "D931",
-        6..7 => "NOCARD",
+        6..7 => "D906",
+        7..8 => "NOCARD",
         _ => "",
     };
-    let mut card_token = format!("{}{decline}", issuer.prefix);
+    let prefix = if random.random_range(0..100) == 0 { UNROUTED_PREFIX } else { issuer.prefix };
+    let rich = random.random_range(0..100) == 0;
+    let mut card_token = format!("{prefix}{decline}");
     while card_token.len() < issuer.code_length {
         card_token.push(char::from(*b"abcefghijklmnopqrstuvwxyz0123456789".choose(random).unwrap_or(&b'0')));
     }
@@ -78,7 +94,7 @@ fn payment(random: &mut ChaCha8Rng, run: &str, n: usize) -> PayRequest {
         pos_id: "P1".to_owned(),
         pos_trade_time: "2026/11/24 12:00:00".to_owned(),
         card_token,
-        trade_amount: random.random_range(1..5_000),
+        trade_amount: if rich { ABOVE_EVERY_BALANCE_TWD } else { random.random_range(1..5_000) },
         un_redeem: 0,
         send_time: "20261124120000".to_owned(),
         ..PayRequest::default()

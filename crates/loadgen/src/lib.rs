@@ -2,9 +2,14 @@
 //! audit of what callers were told and what orders say against the simulator's ledger.
 
 mod audit;
+pub mod audit_answers;
 mod day;
+mod open_loop;
+mod sample;
 mod send;
 
 pub use audit::{Audit, audit, ledger};
-pub use day::{ISSUERS, Issuer, day};
-pub use send::{Told, TradeKey, resolve, send};
+pub use day::{ISSUERS, Issuer, day, payments};
+pub use open_loop::{Measured, open_loop};
+pub use sample::sample_day;
+pub use send::{Told, TradeKey, resolve, send_each};

@@ -43,22 +43,25 @@ fn is_refusal(code: Code) -> bool {
     )
 }
 
-/// Sends everything; `progress` is called for each answer.
-pub async fn send(
+/// Sends everything, at most `in_flight` at once; the answers are in the order of the requests. `progress` is called for each answer.
+pub async fn send_each(
     channel: &Channel,
     requests: Vec<PayRequest>,
     in_flight: usize,
-    progress: impl Fn() + Clone,
+    mut progress: impl FnMut(),
 ) -> Vec<Told> {
-    let one = |request: PayRequest| {
-        let (client, progress) = (PosServiceClient::new(channel.clone()), progress.clone());
-        async move {
-            let told = send_one(client, request).await;
-            progress();
-            told
-        }
+    let one = |(number, request): (usize, PayRequest)| {
+        let client = PosServiceClient::new(channel.clone());
+        async move { (number, send_one(client, request).await) }
     };
-    stream::iter(requests).map(one).buffer_unordered(in_flight.max(1)).collect().await
+    let mut answers = stream::iter(requests.into_iter().enumerate()).map(one).buffer_unordered(in_flight.max(1));
+    let mut told = Vec::new();
+    while let Some(answer) = answers.next().await {
+        progress();
+        told.push(answer);
+    }
+    told.sort_by_key(|(number, _)| *number);
+    told.into_iter().map(|(_, told)| told).collect()
 }
 
 async fn send_one(mut client: PosServiceClient<Channel>, request: PayRequest) -> Told {

@@ -1,8 +1,8 @@
-//! What `twqr pay` and `twqr query` may be told.
+//! What `twqr pay`, `twqr query` and `twqr config` may be told.
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
 #[derive(Debug, Args)]
 pub(crate) struct Pay {
@@ -38,6 +38,14 @@ pub(crate) struct Query {
     /// The public gRPC API
     #[arg(long, value_name = "URI", default_value = DEFAULT_ENDPOINT)]
     pub(crate) endpoint: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Config {
+    /// Checks file and environment; exit code 1 and every fault if something is wrong
+    Check,
+    /// Prints every key with its default and what it means
+    Default,
 }
 
 /// Where `twqr up` serves if nothing else is configured.

@@ -1,5 +1,9 @@
 //! Configuration: typed, and checked as a whole before a port opens. Every error says which key, what was wrong, what is allowed.
 
+mod lanes;
+mod policy;
+mod source;
+
 use std::{
     net::{Ipv4Addr, SocketAddr},
     num::NonZeroU32,
@@ -8,61 +12,34 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
-use twqr_order::{Policy, Resolution, Route, StatusCodes};
-use twqr_types::Issuer;
+use twqr_order::Policy;
 
-/// All of it. Listeners bind to loopback unless the file says otherwise.
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+pub(crate) use lanes::{LaneConfig, MaintenanceConfig};
+use policy::PolicyConfig;
+
+/// What each key means, as it stands above the printed defaults.
+const HEAD: &str = include_str!("config/head.toml");
+
+/// All of it; the keys are explained in `config/head.toml`. Listeners bind to loopback unless the file says otherwise.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Config {
-    /// Where journal and local store are.
     pub(crate) data_dir: PathBuf,
-    /// Shards: fixed when the data directory is created.
     pub(crate) shards: NonZeroU32,
-    /// The public gRPC API.
     pub(crate) grpc: SocketAddr,
-    /// Metrics and health.
     pub(crate) admin: SocketAddr,
-    /// The wallet.
+    pub(crate) operators: SocketAddr,
     pub(crate) wallet: SocketAddr,
-    /// FISC.
     pub(crate) fisc: SocketAddr,
-    /// Where the simulator keeps its ledger.
     pub(crate) simulator_data_dir: PathBuf,
-    /// How long a caller waits for a result, in ms: 100 to 14000.
     pub(crate) answer_within_ms: u64,
-    /// How long a call to a backend may take, in ms: 10 to 60000.
     pub(crate) call_timeout_ms: u64,
-    /// How many calls wait at once: 1 to 1000000.
     pub(crate) calls_max: usize,
-    /// How long changed states may wait for their checkpoint, in ms: 10 to 10000.
     pub(crate) checkpoint_interval_ms: u64,
-    /// The rules by which orders are decided.
+    pub(crate) wallet_lane: LaneConfig,
+    pub(crate) fisc_lane: LaneConfig,
+    pub(crate) maintenance: Vec<MaintenanceConfig>,
     pub(crate) policy: PolicyConfig,
-}
-
-/// The policy as it stands in the file.
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct PolicyConfig {
-    name: String,
-    send_within_ms: i64,
-    card_not_supported: String,
-    fisc_abnormal: String,
-    issuer_declined: String,
-    routes: Vec<RouteConfig>,
-}
-
-/// A route as it stands in the file.
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
-#[serde(deny_unknown_fields)]
-struct RouteConfig {
-    prefix: String,
-    institution: String,
-    code_lengths: Vec<u32>,
-    window_ms: i64,
-    first_delay_ms: i64,
-    delay_max_ms: i64,
 }
 
 impl Default for Config {
@@ -73,6 +50,7 @@ impl Default for Config {
             shards: NonZeroU32::MIN.saturating_add(7),
             grpc: local(50_051),
             admin: local(9_090),
+            operators: local(50_071),
             wallet: local(50_061),
             fisc: local(50_062),
             simulator_data_dir: "data-simulator".into(),
@@ -80,43 +58,39 @@ impl Default for Config {
             call_timeout_ms: 4_000,
             calls_max: 16_384,
             checkpoint_interval_ms: 200,
+            wallet_lane: LaneConfig::default(),
+            fisc_lane: LaneConfig::default(),
+            maintenance: Vec::new(),
             policy: PolicyConfig::default(),
         }
     }
 }
 
-impl Default for PolicyConfig {
-    fn default() -> Self {
-        let codes = StatusCodes::default();
-        let route = |issuer: &twqr_loadgen::Issuer| RouteConfig {
-            prefix: issuer.prefix.to_owned(),
-            institution: issuer.institution.to_owned(),
-            code_lengths: vec![issuer.code_length as u32],
-            window_ms: if issuer.institution.is_empty() { 3_000 } else { 5_000 },
-            first_delay_ms: 1_000,
-            delay_max_ms: 60_000,
-        };
-        Self {
-            name: "default".to_owned(),
-            send_within_ms: 5_000,
-            card_not_supported: codes.card_not_supported,
-            fisc_abnormal: codes.fisc_abnormal,
-            issuer_declined: codes.issuer_declined,
-            routes: twqr_loadgen::ISSUERS.iter().map(route).collect(),
-        }
-    }
-}
-
 impl Config {
-    /// Reads and checks the file; without one, the defaults.
-    pub(crate) fn load(file: Option<&Path>) -> anyhow::Result<Self> {
-        let Some(file) = file else { return Ok(Self::default()) };
-        let text = std::fs::read_to_string(file).with_context(|| format!("configuration {}", file.display()))?;
-        let config: Self = toml::from_str(&text).with_context(|| format!("configuration {}", file.display()))?;
-        config.check().with_context(|| format!("configuration {}", file.display()))?;
+    /// Reads the file, puts the environment over it, and checks the whole; what neither says has its default.
+    pub(crate) fn load(path: Option<&Path>) -> anyhow::Result<Self> {
+        Self::from_sources(
+            path,
+            std::env::vars_os().filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?))),
+        )
+    }
+
+    fn from_sources(path: Option<&Path>, variables: impl Iterator<Item = (String, String)>) -> anyhow::Result<Self> {
+        let place =
+            || path.map_or_else(|| "configuration".to_owned(), |path| format!("configuration {}", path.display()));
+        let mut table = source::file(path)?;
+        source::overlay(&mut table, variables)?;
+        let config: Self = toml::from_str(&toml::to_string(&table)?).with_context(place)?;
+        config.check().with_context(place)?;
         Ok(config)
     }
 
+    /// The defaults as a file, with what each key means.
+    pub(crate) fn printed_defaults() -> anyhow::Result<String> {
+        Ok(format!("{HEAD}{}", toml::to_string(&Self::default()).context("the defaults cannot be printed")?))
+    }
+
+    /// Everything that is wrong, in one error.
     fn check(&self) -> anyhow::Result<()> {
         let mut faults = Vec::new();
         let ranges = [
@@ -131,6 +105,9 @@ impl Config {
                 faults.push(format!("{key} is {value}, must be {} to {}", range.start(), range.end()));
             }
         }
+        faults.extend(self.wallet_lane.faults("wallet_lane"));
+        faults.extend(self.fisc_lane.faults("fisc_lane"));
+        faults.extend(self.maintenance.iter().enumerate().filter_map(|(i, window)| window.fault(i)));
         match self.policy() {
             Ok(policy) => faults.extend(policy.faults().iter().map(|fault| format!("policy.{fault}"))),
             Err(error) => faults.push(error.to_string()),
@@ -143,27 +120,7 @@ impl Config {
 
     /// The policy of the domain.
     pub(crate) fn policy(&self) -> anyhow::Result<Policy> {
-        let policy = &self.policy;
-        let route = |(i, route): (usize, &RouteConfig)| {
-            let issuer =
-                Issuer::parse(&route.institution).with_context(|| format!("policy.routes[{i}].institution"))?;
-            let resolution = Resolution {
-                window_ms: route.window_ms,
-                first_delay_ms: route.first_delay_ms,
-                delay_max_ms: route.delay_max_ms,
-            };
-            Ok(Route { prefix: route.prefix.clone(), issuer, code_lengths: route.code_lengths.clone(), resolution })
-        };
-        Ok(Policy {
-            name: policy.name.clone(),
-            routes: policy.routes.iter().enumerate().map(route).collect::<anyhow::Result<_>>()?,
-            status_codes: StatusCodes {
-                card_not_supported: policy.card_not_supported.clone(),
-                fisc_abnormal: policy.fisc_abnormal.clone(),
-                issuer_declined: policy.issuer_declined.clone(),
-            },
-            send_within_ms: policy.send_within_ms,
-        })
+        self.policy.policy()
     }
 }
 
@@ -171,27 +128,66 @@ impl Config {
 mod tests {
     use super::*;
 
+    fn load(text: &str, variables: &[(&str, &str)]) -> anyhow::Result<Config> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("twqr.toml");
+        std::fs::write(&file, text).unwrap();
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Config::from_sources(Some(&file), variables)
+    }
+
     #[test]
     fn the_printed_defaults_are_the_defaults_and_good() {
-        let printed = toml::to_string(&Config::default()).unwrap();
-        let read: Config = toml::from_str(&printed).unwrap();
-        assert_eq!(read, Config::default());
-        read.check().unwrap();
+        let printed = Config::printed_defaults().unwrap();
+        assert_eq!(load(&printed, &[]).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn every_key_is_explained() {
+        let table: toml::Table = toml::from_str(&toml::to_string(&Config::default()).unwrap()).unwrap();
+        for key in table.keys() {
+            assert!(HEAD.contains(key), "{key} is not explained in config/head.toml");
+        }
     }
 
     #[test]
     fn each_fault_names_its_key() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("twqr.toml");
         for (text, expected) in [
             ("grcp = \"127.0.0.1:1\"", "unknown field `grcp`"),
             ("shards = 0", "shards"),
-            ("answer_within_ms = 15000", "answer_within_ms is 15000, must be 100 to 14000"),
+            (
+                "answer_within_ms = 15000\ncalls_max = 0",
+                "answer_within_ms is 15000, must be 100 to 14000; calls_max is 0",
+            ),
             ("grpc = \"here\"", "grpc"),
+            ("[fisc_lane]\nopen_ms = 1", "fisc_lane.open_ms is 1, must be 10 to 600000"),
+            (
+                "[[maintenance]]\ninstitution = \"004\"\nfrom = \"now\"\nto = \"2026-12-01T04:00:00+08:00\"",
+                "maintenance",
+            ),
+            (
+                "[[maintenance]]\ninstitution = \"004\"\nfrom = \"2026-12-01T05:00:00+08:00\"\nto = \"2026-12-01T04:00:00+08:00\"",
+                "maintenance[0]",
+            ),
         ] {
-            std::fs::write(&file, text).unwrap();
-            let error = format!("{:#}", Config::load(Some(&file)).unwrap_err());
+            let error = format!("{:#}", load(text, &[]).unwrap_err());
             assert!(error.contains(expected) && error.contains("twqr.toml"), "{error}");
         }
+    }
+
+    #[test]
+    fn the_environment_goes_before_the_file() {
+        let variables = [
+            ("TWQR__GRPC", "127.0.0.1:7"),
+            ("TWQR__CALLS_MAX", "9"),
+            ("TWQR__POLICY__NAME", "x"),
+            ("TWQR_LOG", "info"),
+        ];
+        let config = load("calls_max = 8\nshards = 2", &variables).unwrap();
+        assert_eq!((config.grpc.port(), config.calls_max, config.shards.get()), (7, 9, 2));
+        assert_eq!(config.policy().unwrap().name, "x");
+        let error = format!("{:#}", load("", &[("TWQR__CALLS_MAX", "many")]).unwrap_err());
+        assert!(error.contains("calls_max"), "{error}");
+        assert!(load("", &[("TWQR__GRPC__X", "1")]).is_err());
     }
 }

@@ -2,20 +2,25 @@
 //! `twqr run` starts both and takes a day of payments through the public API.
 
 mod admin;
+mod bench;
 mod cli;
 mod client;
 mod commands;
 mod config;
 mod day_run;
+mod processes;
 mod progress;
-mod up;
+mod services;
+mod simulator;
+mod usage;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 use twqr_service::CancellationToken;
+
+use services::Service;
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -24,7 +29,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
-    /// Configuration file (TOML); without it the defaults hold. `twqr config-default` prints them.
+    /// Configuration file (TOML); without it the defaults hold. `twqr config default` prints them
     #[arg(long, global = true, env = "TWQR_CONFIG")]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -33,30 +38,57 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Every service in one process, on the embedded journal.
+    /// Every service in one process, on the embedded journal
     Up,
-    /// The wallet and FISC with its issuers, with a ledger of their own.
+    /// The public gRPC API alone
+    Ingress,
+    /// The router alone: applies the orders' records
+    Router,
+    /// The wallet's worker alone
+    WalletWorker,
+    /// FISC's worker alone
+    FiscWorker,
+    /// The tracker alone: read model, operators' API, due checks
+    Tracker,
+    /// The wallet and FISC with its issuers, with a ledger of their own
     Simulator {
-        /// What goes wrong (TOML); without it nothing does.
+        /// What goes wrong (TOML); without it nothing does
         #[arg(long)]
         script: Option<PathBuf>,
     },
-    /// Starts simulator and services, takes a day of payments, audits it, and goes on serving.
+    /// Starts simulator and services, takes a day of payments, audits it, and goes on serving
     Run(day_run::Options),
-    /// Sends the payments of a file, one JSON object a line in the POS document's field names.
+    /// Sends the payments of a file, one JSON object a line in the POS document's field names
     Pay(cli::Pay),
-    /// Asks about one payment.
+    /// Asks about one payment
     Query(cli::Query),
-    /// Checks the configuration.
-    ConfigCheck,
-    /// Prints the default configuration.
-    ConfigDefault,
+    /// Checks or prints the configuration
+    #[command(subcommand)]
+    Config(cli::Config),
+    /// Measures speed against a floor of the same run
+    #[command(subcommand)]
+    Bench(bench::Bench),
+    /// Prints the sample day: one JSON object a line, the same for the same seed
+    SampleDay {
+        #[arg(long, default_value_t = 7)]
+        seed: u64,
+        /// How many lines
+        #[arg(long, default_value_t = 1_200)]
+        lines: usize,
+    },
 }
 
-fn main() -> anyhow::Result<ExitCode> {
+fn main() -> ExitCode {
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_env("TWQR_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).init();
+    execute(cli).unwrap_or_else(|error| {
+        eprintln!("twqr: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     let config = config::Config::load(cli.config.as_deref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let result = runtime.block_on(run(cli.command, config));
@@ -66,15 +98,26 @@ fn main() -> anyhow::Result<ExitCode> {
 
 #[allow(clippy::print_stdout, reason = "what these commands are for")]
 async fn run(command: Command, config: config::Config) -> anyhow::Result<ExitCode> {
+    let serve =
+        |services: &'static [Service], config| async move { services::run(services, config, stop_on_signal()?).await };
     match command {
         Command::Pay(arguments) => return commands::pay::run(arguments).await,
         Command::Query(arguments) => return commands::query::run(arguments).await,
-        Command::Up => up::up(config, stop_on_signal()?).await?,
-        Command::Simulator { script } => up::simulator(&config, script.as_deref(), stop_on_signal()?).await?,
+        Command::Bench(bench) => return bench::run(bench, &config, stop_on_signal()?).await,
+        Command::Up => serve(&Service::ALL, config).await?,
+        Command::Ingress => serve(&[Service::Ingress], config).await?,
+        Command::Router => serve(&[Service::Router], config).await?,
+        Command::WalletWorker => serve(&[Service::WalletWorker], config).await?,
+        Command::FiscWorker => serve(&[Service::FiscWorker], config).await?,
+        Command::Tracker => serve(&[Service::Tracker], config).await?,
+        Command::Simulator { script } => simulator::run(&config, script.as_deref(), stop_on_signal()?).await?,
         Command::Run(options) => day_run::run(&options, &config, stop_on_signal()?).await?,
-        Command::ConfigCheck => println!("the configuration is good"),
-        Command::ConfigDefault => {
-            print!("{}", toml::to_string(&config::Config::default()).context("the defaults cannot be printed")?);
+        Command::Config(cli::Config::Check) => println!("the configuration is good"),
+        Command::Config(cli::Config::Default) => print!("{}", config::Config::printed_defaults()?),
+        Command::SampleDay { seed, lines } => {
+            for line in twqr_loadgen::sample_day(seed, lines) {
+                println!("{line}");
+            }
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -18,7 +18,7 @@ use std::{
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tonic::transport::{Channel, Endpoint};
-use twqr_loadgen::{audit, day, ledger, resolve, send};
+use twqr_loadgen::{audit, day, ledger, resolve, send_each};
 use twqr_wire::pos::{
     InquiryType, OrderStatus, PayRequest, QueryRequest, WatchOrderRequest, pos_service_client::PosServiceClient,
 };
@@ -65,7 +65,7 @@ impl System {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let [grpc, admin, wallet, fisc] = free_ports();
-        let defaults = Command::new(env!("CARGO_BIN_EXE_twqr")).arg("config-default").output().unwrap();
+        let defaults = Command::new(env!("CARGO_BIN_EXE_twqr")).args(["config", "default"]).output().unwrap();
         let defaults = String::from_utf8(defaults.stdout).unwrap();
         let in_folder = |name: &str| format!("\"{}\"", folder.path().join(name).display());
         let text: Vec<String> = defaults
@@ -145,7 +145,7 @@ async fn killed_under_load_nothing_is_charged_twice_lost_or_contradicted() {
         let requests = day(random.random(), &format!("r{round}"), 400);
         let sending = tokio::spawn({
             let channel = channel.clone();
-            async move { send(&channel, requests, 100, || ()).await }
+            async move { send_each(&channel, requests, 100, || ()).await }
         });
         tokio::time::sleep(Duration::from_millis(random.random_range(20..600))).await;
         let recovery = system.kill_and_restart().await;

@@ -10,4 +10,4 @@ mod partition;
 mod progress;
 
 pub use engine::{Error, Settings, run};
-pub use lane::{Lane, LaneSettings, Lanes};
+pub use lane::{LaneSettings, Lanes, Maintenance};

@@ -3,6 +3,7 @@
 
 mod claim;
 mod flight;
+mod waiting;
 
 use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Duration};
 
@@ -26,10 +27,12 @@ use crate::{
     Error, Settings,
     answer::{Asked, charge_call, result},
     holding::Holding,
+    lane::{Admission, Place},
     link::Event,
     progress::Progress,
 };
 use flight::{Call, Flight};
+use waiting::{Waiter, Waiting};
 
 /// How a holding ended without a failure.
 pub(crate) enum Ended {
@@ -61,6 +64,7 @@ pub(crate) struct Holder {
     events: mpsc::UnboundedReceiver<Event>,
     calls: Option<mpsc::UnboundedSender<ExchangeRequest>>,
     flight: Flight,
+    waiting: Waiting,
     /// Outcomes to append, by shard, each with the offset of its task if that is finished with it.
     outcomes: BTreeMap<u32, (Vec<Entry>, Vec<u64>)>,
     acks: FuturesUnordered<Acked>,
@@ -71,8 +75,14 @@ impl Holder {
     pub(crate) async fn work(mut self, stop: &CancellationToken) -> Result<Ended, Error> {
         let mut events = Vec::new();
         let mut stopping = false;
+        let freed = self.settings.lanes.freed();
         while !(stopping && self.progress.open() == 0) {
-            let next_timeout = self.flight.next_timeout();
+            let place_freed = freed.notified();
+            tokio::pin!(place_freed);
+            place_freed.as_mut().enable();
+            self.send_waiting();
+            self.append_outcomes();
+            let next_timeout = self.next_timeout();
             tokio::select! {
                 biased;
                 () = stop.cancelled(), if !stopping => stopping = true,
@@ -89,6 +99,7 @@ impl Holder {
                 () = tokio::time::sleep_until(next_timeout.unwrap_or_else(Instant::now)), if next_timeout.is_some() => {
                     self.time_out();
                 }
+                () = place_freed, if !self.waiting.is_empty() => {}
                 records = self.reader.next(BATCH_RECORDS_MAX), if !stopping && self.progress.open() < OPEN_TASKS_MAX => {
                     for record in records? {
                         if self.on_record(record) {
@@ -97,7 +108,6 @@ impl Holder {
                     }
                 }
             }
-            self.append_outcomes();
         }
         self.release().await?;
         Ok(Ended::Released)
@@ -150,11 +160,60 @@ impl Holder {
                 TaskResult::NotSent("there is no connection to the issuer".into()),
             );
         };
-        if let Err(why) = self.settings.lanes.of(&task.record.institution).enter(now) {
-            return self.outcome(&task, Some(offset), TaskResult::NotSent(why.into()));
+        match self.settings.lanes.of(&task.record.institution).admit(now) {
+            Admission::Go(place) => self.charge(&calls, offset, task, charge, place),
+            Admission::Wait(place) => self.waiting.push(Waiter { offset, task, charge, place }),
+            Admission::Refused(why) => self.outcome(&task, Some(offset), TaskResult::NotSent(why.into())),
         }
+    }
+
+    fn charge(
+        &mut self,
+        calls: &mpsc::UnboundedSender<ExchangeRequest>,
+        offset: u64,
+        task: Task,
+        charge: bus::ChargeTask,
+        place: Place,
+    ) {
         let call = Request::Charge(charge_call(&task.record, charge));
-        self.hand_over(&calls, offset, task, Asked::Charge, call);
+        self.hand_over(calls, Call { offset, task, asked: Asked::Charge, place: Some(place) }, call);
+    }
+
+    /// Charges that waited go as far as there are places; those that cannot any more are not sent.
+    fn send_waiting(&mut self) {
+        let now = self.clock.now();
+        for institution in self.waiting.institutions() {
+            let lane = self.settings.lanes.of(&institution).clone();
+            while let Some(Waiter { offset, task, charge, place }) = self.waiting.pop(&institution) {
+                let Some(calls) = self.calls.clone() else {
+                    let result = TaskResult::NotSent("the connection to the issuer broke before it was sent".into());
+                    self.outcome(&task, Some(offset), result);
+                    continue;
+                };
+                if now.0 > task.record.send_by_ms {
+                    let result = TaskResult::NotSent("its time to be sent passed in the issuer's queue".into());
+                    self.outcome(&task, Some(offset), result);
+                    continue;
+                }
+                match lane.readmit(place, now) {
+                    Admission::Go(place) => self.charge(&calls, offset, task, charge, place),
+                    Admission::Wait(place) => {
+                        self.waiting.push_front(Waiter { offset, task, charge, place });
+                        break;
+                    }
+                    Admission::Refused(why) => self.outcome(&task, Some(offset), TaskResult::NotSent(why.into())),
+                }
+            }
+        }
+    }
+
+    /// When a call times out, or a charge that waits must be given up.
+    fn next_timeout(&mut self) -> Option<Instant> {
+        let expiry = self.waiting.next_send_by().map(|send_by| {
+            let left_ms = send_by.plus(1).since(self.clock.now()).max(1).cast_unsigned();
+            Instant::now() + Duration::from_millis(left_ms)
+        });
+        self.flight.next_timeout().into_iter().chain(expiry).min()
     }
 
     fn ask(&mut self, offset: u64, task: Task, now: UnixMs) {
@@ -165,23 +224,19 @@ impl Holder {
                 TaskResult::Unknown("there is no connection to the issuer".into()),
             );
         };
+        if let Err(why) = self.settings.lanes.of(&task.record.institution).may_inquire(now) {
+            return self.outcome(&task, Some(offset), TaskResult::Unknown(why.into()));
+        }
         let asked = Asked::Inquiry { proves_absence: now.0 > task.record.absent_after_ms };
         let call = Request::Inquiry(Inquiry { trade_no: task.record.trade_no.clone() });
-        self.hand_over(&calls, offset, task, asked, call);
+        self.hand_over(&calls, Call { offset, task, asked, place: None }, call);
     }
 
-    fn hand_over(
-        &mut self,
-        calls: &mpsc::UnboundedSender<ExchangeRequest>,
-        offset: u64,
-        task: Task,
-        asked: Asked,
-        call: Request,
-    ) {
-        let institution = task.record.institution.clone();
+    fn hand_over(&mut self, calls: &mpsc::UnboundedSender<ExchangeRequest>, call: Call, request: Request) {
+        let institution = call.task.record.institution.clone();
         let timeout = Instant::now() + Duration::from_millis(self.settings.call_timeout_ms);
-        let call_id = self.flight.add(Call { offset, task, asked }, timeout);
-        drop(calls.send(ExchangeRequest { call_id, institution, call: Some(call) }));
+        let call_id = self.flight.add(call, timeout);
+        drop(calls.send(ExchangeRequest { call_id, institution, call: Some(request) }));
     }
 
     fn on_event(&mut self, event: Event) {
@@ -217,12 +272,10 @@ impl Holder {
         }
     }
 
-    /// Takes a call out of flight, and a charge's place in its lane with it.
+    /// Takes a call out of flight, and gives its place in the lane back.
     fn take(&mut self, call_id: u64) -> Option<Call> {
-        let call = self.flight.take(call_id)?;
-        if call.asked == Asked::Charge {
-            self.settings.lanes.of(&call.task.record.institution).leave();
-        }
+        let mut call = self.flight.take(call_id)?;
+        call.place = None;
         Some(call)
     }
 

@@ -64,6 +64,7 @@ impl Holder {
             events,
             calls,
             flight: Flight::default(),
+            waiting: super::Waiting::default(),
             outcomes: std::collections::BTreeMap::new(),
             acks: FuturesUnordered::new(),
         })

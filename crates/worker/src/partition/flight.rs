@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use tokio::time::Instant;
 
 use super::Task;
-use crate::answer::Asked;
+use crate::{answer::Asked, lane::Place};
 
 /// A call that was handed to the link.
 #[derive(Debug)]
@@ -13,6 +13,8 @@ pub(crate) struct Call {
     pub(crate) offset: u64,
     pub(crate) task: Task,
     pub(crate) asked: Asked,
+    /// A charge's place in its lane.
+    pub(crate) place: Option<Place>,
 }
 
 /// How many calls without an answer are remembered; the oldest is forgotten first.

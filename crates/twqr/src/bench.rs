@@ -1,0 +1,49 @@
+//! `twqr bench`: the speed of the payment path, as ratios to a floor that is measured in the same run on the same machine. Load is open
+//! loop, latency counts from the intended start, every effect is durable, and what was charged is audited.
+
+mod echo;
+mod figures;
+mod journal_floor;
+mod quick;
+
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+
+use clap::Subcommand;
+use twqr_service::CancellationToken;
+
+use crate::config::Config;
+
+/// What is measured.
+#[derive(Subcommand)]
+pub(crate) enum Bench {
+    /// Latency at 500 payments a second, the highest rate that holds, memory, CPU and disk; one JSON line, in less than 90 s.
+    Quick {
+        /// Where data goes; emptied first.
+        #[arg(long, default_value = "target/bench")]
+        dir: PathBuf,
+        /// Another seed gives other payments at other moments.
+        #[arg(long, default_value_t = 7)]
+        seed: u64,
+    },
+    /// Floor: answers payments at once, and does nothing else.
+    #[command(hide = true)]
+    Echo {
+        #[arg(long)]
+        listen: SocketAddr,
+    },
+    /// Floor: the appends and reads of payments on a bare journal.
+    #[command(hide = true)]
+    Journal(journal_floor::Options),
+}
+
+/// Runs until it is measured, or `stop` fires.
+pub(crate) async fn run(bench: Bench, config: &Config, stop: CancellationToken) -> anyhow::Result<ExitCode> {
+    match bench {
+        Bench::Quick { dir, seed } => tokio::select! {
+            result = quick::run(&dir, seed, config) => result,
+            () = stop.cancelled() => anyhow::bail!("stopped before everything was measured"),
+        },
+        Bench::Echo { listen } => echo::serve(listen, stop).await.map(|()| ExitCode::SUCCESS),
+        Bench::Journal(options) => journal_floor::run(&options).await.map(|()| ExitCode::SUCCESS),
+    }
+}

@@ -1,0 +1,63 @@
+//! The floor of gRPC: a server that answers each payment with a response of the usual size at once.
+
+use std::net::SocketAddr;
+
+use tonic::{Request, Response, Status, transport::Server};
+use twqr_service::CancellationToken;
+use twqr_wire::pos::{
+    CancelRequest, CancelResponse, PayRequest, PayResponse, QueryRequest, QueryResponse, RefundRequest, RefundResponse,
+    WatchOrderRequest, WatchOrderResponse,
+    pos_service_server::{PosService, PosServiceServer},
+};
+
+struct Echo;
+
+/// Serves until `stop` fires.
+pub(crate) async fn serve(listen: SocketAddr, stop: CancellationToken) -> anyhow::Result<()> {
+    let server = Server::builder().tcp_nodelay(true).add_service(PosServiceServer::new(Echo));
+    Ok(server.serve_with_shutdown(listen, stop.cancelled_owned()).await?)
+}
+
+fn not_here<T>() -> Result<Response<T>, Status> {
+    Err(Status::unimplemented("the echo answers payments only"))
+}
+
+#[tonic::async_trait]
+impl PosService for Echo {
+    type WatchOrderStream = futures::stream::Empty<Result<WatchOrderResponse, Status>>;
+
+    async fn pay(&self, request: Request<PayRequest>) -> Result<Response<PayResponse>, Status> {
+        let request = request.into_inner();
+        Ok(Response::new(PayResponse {
+            merchant_id: request.merchant_id,
+            store_id: request.store_id,
+            gateway_trade_no: request.gateway_trade_no,
+            merchant_trade_no: request.merchant_trade_no,
+            pos_id: request.pos_id,
+            trade_no: "T000000000000000000000000".to_owned(),
+            trade_time: "2026/11/24 12:00:00".to_owned(),
+            status_code: "000".to_owned(),
+            status_desc: "success".to_owned(),
+            trade_amount: request.trade_amount,
+            debit_amount: request.trade_amount,
+            invoice_vehicle: "/ABC+123".to_owned(),
+            ..PayResponse::default()
+        }))
+    }
+
+    async fn query(&self, _: Request<QueryRequest>) -> Result<Response<QueryResponse>, Status> {
+        not_here()
+    }
+
+    async fn refund(&self, _: Request<RefundRequest>) -> Result<Response<RefundResponse>, Status> {
+        not_here()
+    }
+
+    async fn cancel(&self, _: Request<CancelRequest>) -> Result<Response<CancelResponse>, Status> {
+        not_here()
+    }
+
+    async fn watch_order(&self, _: Request<WatchOrderRequest>) -> Result<Response<Self::WatchOrderStream>, Status> {
+        not_here()
+    }
+}

@@ -1,0 +1,41 @@
+//! Where settings come from: the file, then the environment over it.
+
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use toml::{Table, Value};
+
+/// Variables that begin with this set keys.
+pub(super) const PREFIX: &str = "TWQR__";
+
+/// The file's table; empty without a file.
+pub(super) fn file(path: Option<&Path>) -> anyhow::Result<Table> {
+    let Some(path) = path else { return Ok(Table::new()) };
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("configuration {} cannot be read", path.display()))?;
+    toml::from_str(&text).with_context(|| format!("configuration {}", path.display()))
+}
+
+/// Sets the keys that variables name: `TWQR__POLICY__NAME=x` is `policy.name`.
+pub(super) fn overlay(table: &mut Table, variables: impl Iterator<Item = (String, String)>) -> anyhow::Result<()> {
+    for (name, text) in variables {
+        let Some(path) = name.strip_prefix(PREFIX) else { continue };
+        let path = path.to_ascii_lowercase();
+        let mut keys: Vec<&str> = path.split("__").collect();
+        let Some(last) = keys.pop().filter(|key| !key.is_empty()) else { bail!("{name} names no key") };
+        let mut place = &mut *table;
+        for key in keys {
+            let level = place.entry(key).or_insert_with(|| Value::Table(Table::new()));
+            let Value::Table(level) = level else { bail!("{name}: {key} is no table of the configuration") };
+            place = level;
+        }
+        place.insert(last.to_owned(), value(&text));
+    }
+    Ok(())
+}
+
+/// As TOML where it is (numbers, booleans, lists, quoted text), else as text.
+fn value(text: &str) -> Value {
+    let parsed = toml::from_str::<Table>(&format!("value = {text}")).ok().and_then(|mut table| table.remove("value"));
+    parsed.unwrap_or_else(|| Value::String(text.to_owned()))
+}

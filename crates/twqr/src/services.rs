@@ -1,0 +1,168 @@
+//! Wiring: the services of one process on the embedded journal, started so that what is called is there before its callers, and
+//! stopped in the opposite order.
+
+mod settings;
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use tokio::task::{JoinError, JoinSet};
+use twqr_journal::{
+    Journal,
+    embedded::{EmbeddedJournal, Settings as JournalSettings},
+};
+use twqr_service::{CancellationToken, Context, Health, SystemClock};
+
+use crate::{admin, config::Config};
+
+/// A service of the product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Service {
+    Ingress,
+    Router,
+    WalletWorker,
+    FiscWorker,
+    Tracker,
+}
+
+impl Service {
+    /// All of them.
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Router, Self::Tracker, Self::WalletWorker, Self::FiscWorker, Self::Ingress];
+
+    /// Who stops first: callers before those whom they call.
+    const fn tier(self) -> usize {
+        match self {
+            Self::Ingress => 0,
+            Self::WalletWorker | Self::FiscWorker => 1,
+            Self::Router | Self::Tracker => 2,
+        }
+    }
+
+    /// How the names of its parts begin in the health report.
+    const fn part(self) -> &'static str {
+        match self {
+            Self::Ingress => "ingress",
+            Self::Router => "router/",
+            Self::WalletWorker => "wallet-tasks/",
+            Self::FiscWorker => "fisc-tasks/",
+            Self::Tracker => "tracker/",
+        }
+    }
+}
+
+/// How long the other services may take until they are ready before callers are let in, in ms.
+const READY_WAIT_MS: u64 = 60_000;
+
+type Running = JoinSet<anyhow::Result<()>>;
+
+/// What is started in one process.
+struct Process {
+    config: Config,
+    journal: Arc<dyn Journal>,
+    health: Health,
+    /// By tier: the word to stop, and what runs.
+    tiers: [(CancellationToken, Running); 3],
+}
+
+/// Runs these services until `stop` fires or one of them fails.
+pub(crate) async fn run(services: &[Service], config: Config, stop: CancellationToken) -> anyhow::Result<()> {
+    let embedded = EmbeddedJournal::open(JournalSettings {
+        dir: config.data_dir.join("journal"),
+        shards: config.shards,
+        task_partitions: config.shards,
+    })?;
+    let tiers = [(); 3].map(|()| (CancellationToken::new(), Running::new()));
+    let mut process = Process { config, journal: embedded.clone(), health: Health::default(), tiers };
+    let result = process.run(services, &stop).await;
+    for (token, running) in &mut process.tiers {
+        token.cancel();
+        while running.join_next().await.is_some() {}
+    }
+    embedded.close();
+    result
+}
+
+impl Process {
+    /// Callers are let in once everybody else here is ready.
+    async fn run(&mut self, services: &[Service], stop: &CancellationToken) -> anyhow::Result<()> {
+        let (last, _) = &self.tiers[2];
+        let admin = admin::serve(self.config.admin, self.health.clone(), last.clone());
+        self.tiers[2].1.spawn(admin);
+        let (front, back): (Vec<Service>, Vec<Service>) = services.iter().partition(|service| service.tier() == 0);
+        for service in &back {
+            self.start(*service)?;
+        }
+        let health = self.health.clone();
+        tokio::select! {
+            failed = self.ended() => return failed,
+            ready = wait_ready(&health, &back) => ready?,
+            () = stop.cancelled() => return Ok(()),
+        }
+        for service in front {
+            self.start(service)?;
+        }
+        tokio::select! {
+            failed = self.ended() => failed,
+            () = stop.cancelled() => Ok(()),
+        }
+    }
+
+    fn start(&mut self, service: Service) -> anyhow::Result<()> {
+        let (token, running) = &mut self.tiers[service.tier()];
+        let context = Context { clock: Arc::new(SystemClock), shutdown: token.clone(), health: self.health.clone() };
+        let (config, journal) = (&self.config, self.journal.clone());
+        match service {
+            Service::Ingress => {
+                running.spawn(named("ingress", twqr_ingress::run(settings::ingress(config)?, journal, context)))
+            }
+            Service::Router => {
+                running.spawn(named("router", twqr_router::run(settings::router(config)?, journal, context)))
+            }
+            Service::WalletWorker => {
+                let settings = settings::wallet_worker(config);
+                running.spawn(named("wallet-worker", twqr_wallet_worker::run(settings, journal, context)))
+            }
+            Service::FiscWorker => {
+                let settings = settings::fisc_worker(config)?;
+                running.spawn(named("fisc-worker", twqr_fisc_worker::run(settings, journal, context)))
+            }
+            Service::Tracker => running.spawn(named("tracker", twqr_tracker::run(journal, context))),
+        };
+        Ok(())
+    }
+
+    /// Waits until a service ends although nobody told it to.
+    async fn ended(&mut self) -> anyhow::Result<()> {
+        let [(_, a), (_, b), (_, c)] = &mut self.tiers;
+        let ended = tokio::select! {
+            Some(ended) = a.join_next() => ended,
+            Some(ended) = b.join_next() => ended,
+            Some(ended) = c.join_next() => ended,
+        };
+        failure(ended)
+    }
+}
+
+fn failure(ended: Result<anyhow::Result<()>, JoinError>) -> anyhow::Result<()> {
+    ended?.and_then(|()| anyhow::bail!("a service ended on its own"))
+}
+
+async fn named<E>(name: &'static str, service: impl Future<Output = Result<(), E>>) -> anyhow::Result<()>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    service.await.context(name)
+}
+
+async fn wait_ready(health: &Health, services: &[Service]) -> anyhow::Result<()> {
+    for _ in 0..READY_WAIT_MS / 10 {
+        let report = health.report();
+        let begun = |service: &Service| report.keys().any(|name| name.starts_with(service.part()));
+        if services.is_empty() || (services.iter().all(begun) && health.is_ready()) {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    anyhow::bail!("not ready after {READY_WAIT_MS} ms: {:?}", health.report())
+}

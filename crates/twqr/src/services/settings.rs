@@ -1,0 +1,59 @@
+//! From the configuration to what each service needs to know.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use twqr_router::DiskStore;
+use twqr_worker::LaneSettings;
+
+use crate::config::Config;
+
+pub(super) fn ingress(config: &Config) -> anyhow::Result<twqr_ingress::Settings> {
+    Ok(twqr_ingress::Settings {
+        member: "ingress-0".to_owned(),
+        listen: config.grpc,
+        answer_within_ms: config.answer_within_ms,
+        in_progress_code: config.policy()?.status_codes.fisc_abnormal,
+        calls_max: config.calls_max,
+    })
+}
+
+pub(super) fn router(config: &Config) -> anyhow::Result<twqr_router::Settings> {
+    Ok(twqr_router::Settings {
+        member: "router-0".to_owned(),
+        policy: config.policy()?,
+        checkpoint_interval_ms: config.checkpoint_interval_ms,
+        store: Arc::new(DiskStore::open(&config.data_dir.join("orders"))?),
+    })
+}
+
+pub(super) fn wallet_worker(config: &Config) -> twqr_wallet_worker::Settings {
+    twqr_wallet_worker::Settings {
+        member: "wallet-worker-0".to_owned(),
+        wallet: format!("http://{}", config.wallet),
+        call_timeout_ms: config.call_timeout_ms,
+        lane: config.wallet_lane.settings(),
+    }
+}
+
+pub(super) fn fisc_worker(config: &Config) -> anyhow::Result<twqr_fisc_worker::Settings> {
+    let routes = config.policy()?.routes;
+    let routed = routes.iter().map(|route| route.issuer.institution().to_owned());
+    let announced = config.maintenance.iter().map(|window| window.institution.clone());
+    let institutions: BTreeSet<String> = routed.chain(announced).filter(|code| !code.is_empty()).collect();
+    let limits: LaneSettings = config.fisc_lane.settings();
+    let lane = |code: String| {
+        let windows = config.maintenance.iter().filter(|window| window.institution == code);
+        let windows = windows.map(crate::config::MaintenanceConfig::window).collect();
+        (code, (limits, windows))
+    };
+    Ok(twqr_fisc_worker::Settings {
+        member: "fisc-worker-0".to_owned(),
+        fisc: format!("http://{}", config.fisc),
+        call_timeout_ms: config.call_timeout_ms,
+        lanes: institutions.into_iter().map(lane).collect::<BTreeMap<_, _>>(),
+        other_lane: limits,
+    })
+}

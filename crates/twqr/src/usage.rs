@@ -1,0 +1,79 @@
+//! What a process uses of the machine, as Linux tells it under /proc, and what a folder takes on disk.
+
+use std::path::Path;
+
+/// Linux counts CPU time for user space in ticks of 10 ms on every architecture.
+const TICK_US: u64 = 10_000;
+
+/// What a process has used so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Usage {
+    /// CPU time in user space and kernel, in µs.
+    pub(crate) cpu_us: u64,
+    /// Memory now, in bytes.
+    pub(crate) resident_bytes: u64,
+    /// Given to the disk, in bytes.
+    pub(crate) written_bytes: u64,
+}
+
+impl Usage {
+    /// Of a process; zeros for what the system does not tell.
+    pub(crate) fn of(process: u32) -> Self {
+        let read = |name: &str| std::fs::read_to_string(format!("/proc/{process}/{name}")).unwrap_or_default();
+        Self {
+            cpu_us: cpu_ticks(&read("stat")) * TICK_US,
+            resident_bytes: named_number(&read("status"), "VmRSS:") * 1_024,
+            written_bytes: named_number(&read("io"), "write_bytes:"),
+        }
+    }
+
+    /// What was used since `earlier`; the memory is that of now.
+    pub(crate) fn since(self, earlier: Self) -> Self {
+        Self {
+            cpu_us: self.cpu_us.saturating_sub(earlier.cpu_us),
+            resident_bytes: self.resident_bytes,
+            written_bytes: self.written_bytes.saturating_sub(earlier.written_bytes),
+        }
+    }
+}
+
+/// `utime` and `stime`: the 12th and 13th field after the name, which stands in parentheses.
+fn cpu_ticks(stat: &str) -> u64 {
+    let after_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+    after_name.split_ascii_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum()
+}
+
+fn named_number(text: &str, name: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    line.and_then(|rest| rest.split_ascii_whitespace().next()?.parse().ok()).unwrap_or_default()
+}
+
+/// What a folder and all below it take on disk, in bytes; files that vanish meanwhile count nothing.
+pub(crate) fn folder_bytes(folder: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+    let size = |entry: std::fs::DirEntry| match entry.metadata() {
+        Ok(about) if about.is_dir() => folder_bytes(&entry.path()),
+        Ok(about) => about.blocks() * 512,
+        Err(_) => 0,
+    };
+    entries.flatten().map(size).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_name_with_spaces_and_parentheses_shifts_nothing() {
+        let stat = "7 (a) b) S 1 7 7 0 -1 4194560 100 0 0 0 250 50 0 0 20 0 9 0 1 2 3";
+        assert_eq!(cpu_ticks(stat), 300);
+        assert_eq!(cpu_ticks(""), 0);
+    }
+
+    #[test]
+    fn the_own_process_uses_memory() {
+        assert!(Usage::of(std::process::id()).resident_bytes > 0);
+        assert_eq!(Usage::of(u32::MAX).resident_bytes, 0);
+    }
+}
