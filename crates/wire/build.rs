@@ -1,4 +1,4 @@
-//! Generates the protobuf types and services without protoc, and the descriptor set for gRPC reflection.
+//! Generates the protobuf types and services without protoc, and the descriptor sets for gRPC reflection.
 
 use std::{env, error::Error, fs, path::PathBuf};
 
@@ -24,8 +24,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         "twqr/backend/v1/ledger.proto",
         "twqr/ops/v1/ops.proto",
     ];
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    for (api, file) in [("pos", "twqr/pos/v1/pos.proto"), ("ops", "twqr/ops/v1/ops.proto")] {
+        let descriptors = protox::compile([file], [&root])?;
+        fs::write(out.join(format!("{api}.bin")), descriptors.encode_to_vec())?;
+    }
     let descriptors = protox::compile(files, [&root])?;
-    fs::write(PathBuf::from(env::var("OUT_DIR")?).join("descriptors.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure().skip_debug(WITH_CARD_TOKEN).bytes(".").compile_fds(descriptors)?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Where calls wait for their answers: the correlation table, and the one task that reads this instance's partition of `replies`.
+//! Where calls wait for their answers: the correlation table.
 
 use std::sync::{
     Arc,
@@ -6,25 +6,19 @@ use std::sync::{
 };
 
 use dashmap::DashMap;
-use prost::Message;
 use rand::Rng;
 use tokio::sync::mpsc;
-use tracing::{error, warn};
-use twqr_journal::{Ack, Entry, Journal, JournalError, Partition, RepliesHold, Topic};
+use twqr_journal::{Ack, Entry, Journal, Partition, Topic};
 use twqr_order::ReplyTo;
-use twqr_service::CancellationToken;
 use twqr_types::{OrderKey, ShardCount, UnixMs};
 use twqr_wire::bus::ReplyRecord;
 
-use crate::Settings;
-
-/// How many replies are taken at once.
-const BATCH_RECORDS_MAX: usize = 1_024;
+use crate::metrics;
 
 pub(crate) struct Desk {
     journal: Arc<dyn Journal>,
     shards: ShardCount,
-    hold: RepliesHold,
+    replies: Partition,
     waiting: DashMap<u64, mpsc::UnboundedSender<ReplyRecord>>,
     /// Begins at random, so that replies to an earlier process meet nobody.
     next: AtomicU64,
@@ -40,33 +34,36 @@ pub(crate) struct Waiting {
 }
 
 impl Desk {
-    pub(crate) async fn open(
+    pub(crate) fn new(
         journal: Arc<dyn Journal>,
         shards: ShardCount,
-        settings: &Settings,
-    ) -> Result<Arc<Self>, JournalError> {
-        let hold = journal.hold_replies(&settings.member).await?;
-        Ok(Arc::new(Self {
+        replies: Partition,
+        calls_max: usize,
+    ) -> Arc<Self> {
+        let next = AtomicU64::new(rand::rng().random());
+        Arc::new(Self {
             journal,
             shards,
-            hold,
+            replies,
             waiting: DashMap::new(),
-            next: AtomicU64::new(rand::rng().random()),
+            next,
             calls: AtomicUsize::new(0),
-            calls_max: settings.calls_max,
-        }))
+            calls_max,
+        })
     }
 
     /// A place in the table until `until`; none if too many calls wait already.
     pub(crate) fn wait(self: &Arc<Self>, until: UnixMs) -> Option<Waiting> {
         if self.calls.fetch_add(1, Ordering::AcqRel) >= self.calls_max {
             self.calls.fetch_sub(1, Ordering::AcqRel);
+            metrics::shed();
             return None;
         }
+        metrics::waiting(1.0);
         let correlation = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, replies) = mpsc::unbounded_channel();
         self.waiting.insert(correlation, sender);
-        let reply_to = ReplyTo { partition: self.hold.partition.index, correlation, until };
+        let reply_to = ReplyTo { partition: self.replies.index, correlation, until };
         Some(Waiting { desk: self.clone(), reply_to, replies })
     }
 
@@ -76,38 +73,10 @@ impl Desk {
         self.journal.append(shard, vec![Entry::plain(record)])
     }
 
-    /// Hands replies to who waits, until shutdown.
-    pub(crate) async fn read_replies(self: Arc<Self>, shutdown: CancellationToken) {
-        let opened = async {
-            let end = self.journal.end(self.hold.partition).await?;
-            self.journal.reader(self.hold.partition, end).await
-        };
-        let mut reader = match opened.await {
-            Ok(reader) => reader,
-            Err(error) => {
-                error!(%error, "replies cannot be read; calls will end at their deadlines");
-                return;
-            }
-        };
-        loop {
-            let records = match reader.next(BATCH_RECORDS_MAX).await {
-                Ok(records) => records,
-                Err(error) => {
-                    if !shutdown.is_cancelled() {
-                        error!(%error, "replies cannot be read; calls will end at their deadlines");
-                    }
-                    return;
-                }
-            };
-            for record in records {
-                let Ok(reply) = ReplyRecord::decode(record.entry.value.unwrap_or_default()) else {
-                    warn!(offset = record.offset, "a reply cannot be read; passed over");
-                    continue;
-                };
-                if let Some(waiting) = self.waiting.get(&reply.correlation) {
-                    drop(waiting.send(reply));
-                }
-            }
+    /// Hands a reply to whoever waits for it; nobody may do so any more.
+    pub(crate) fn deliver(&self, reply: ReplyRecord) {
+        if let Some(waiting) = self.waiting.get(&reply.correlation) {
+            drop(waiting.send(reply));
         }
     }
 }
@@ -116,5 +85,6 @@ impl Drop for Waiting {
     fn drop(&mut self) {
         self.desk.waiting.remove(&self.reply_to.correlation);
         self.desk.calls.fetch_sub(1, Ordering::AcqRel);
+        metrics::waiting(-1.0);
     }
 }

@@ -3,21 +3,33 @@
 
 mod answers;
 mod desk;
+mod listen;
+mod metrics;
+mod pay;
 mod refusals;
+mod repeats;
+mod replies;
 mod service;
+mod watch;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    num::{NonZeroU16, NonZeroUsize},
+    sync::Arc,
+    time::Duration,
+};
 
-use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio::{net::TcpListener, sync::oneshot};
 use tonic::transport::Server;
-use tracing::info;
+use tracing::{info, warn};
 use twqr_journal::{Journal, JournalError, Topic};
 use twqr_service::Context;
 use twqr_types::ShardCount;
-use twqr_wire::{DESCRIPTORS, pos::pos_service_server::PosServiceServer};
+use twqr_wire::pos::pos_service_server::PosServiceServer;
 
 use desk::Desk;
+use repeats::Repeats;
+use replies::Replies;
 use service::PosApi;
 
 /// What the ingress needs to know.
@@ -33,6 +45,10 @@ pub struct Settings {
     pub in_progress_code: String,
     /// How many calls wait at once at the most: 1 to 1,000,000; further ones are shed.
     pub calls_max: usize,
+    /// How many payments each of the two generations of the cache of repeats holds.
+    pub repeats_size: NonZeroUsize,
+    /// How long calls in flight may take to end at shutdown, in ms.
+    pub drain_within_ms: u64,
 }
 
 /// Why the ingress stopped.
@@ -63,34 +79,80 @@ pub enum Error {
 /// How large a request may be, in bytes: the form's limits leave no need for more.
 const REQUEST_BYTES_MAX: usize = 64 * 1024;
 
-/// Runs until `context.shutdown` fires; then takes no new calls and lets those in flight end.
+/// Listens at `settings.listen`; see [`run_on`].
 pub async fn run(settings: Settings, journal: Arc<dyn Journal>, context: Context) -> Result<(), Error> {
-    let part = context.health.part("ingress");
-    let count = journal.partitions(Topic::Orders);
-    let shards = u16::try_from(count).ok().and_then(std::num::NonZeroU16::new).ok_or(Error::Shards(count))?;
     let listener = TcpListener::bind(settings.listen).await;
     let listener = listener.map_err(|error| Error::Listen { address: settings.listen, error })?;
-    let desk = Desk::open(journal, ShardCount(shards), &settings).await?;
-    let reader = tokio::spawn(desk.clone().read_replies(context.shutdown.clone()));
+    run_on(listener, settings, journal, context).await
+}
+
+/// Serves on a listener until `context.shutdown` fires; then takes no new calls, lets those in flight end, and ends watches.
+pub async fn run_on(
+    listener: TcpListener,
+    settings: Settings,
+    journal: Arc<dyn Journal>,
+    context: Context,
+) -> Result<(), Error> {
+    metrics::describe();
+    let part = context.health.part("ingress");
+    let count = journal.partitions(Topic::Orders);
+    let shards = u16::try_from(count).ok().and_then(NonZeroU16::new).ok_or(Error::Shards(count))?;
+    let hold = journal.hold_replies(&settings.member).await?;
+    let desk = Desk::new(journal.clone(), ShardCount(shards), hold.partition, settings.calls_max);
+    let (ready, probed) = oneshot::channel();
+    let replies = Replies {
+        journal,
+        partition: hold.partition,
+        desk: desk.clone(),
+        clock: context.clock.clone(),
+        part: part.clone(),
+    };
+    let reader = tokio::spawn(replies.run(ready));
+    tokio::select! {
+        probed = probed => drop(probed),
+        () = context.shutdown.cancelled() => {
+            reader.abort();
+            return Ok(());
+        }
+    }
+    let address = listener.local_addr().unwrap_or(settings.listen);
+    info!(%address, "ingress serves");
+    let drain = Duration::from_millis(settings.drain_within_ms);
+    let api = PosApi {
+        desk,
+        repeats: Repeats::new(settings.repeats_size),
+        clock: context.clock.clone(),
+        settings,
+        shutdown: context.shutdown.clone(),
+    };
+    let served = serve(listener, api, &context, drain).await;
+    part.not_ready("shutting down");
+    reader.abort();
+    drop(hold);
+    served
+}
+
+/// Until shutdown, and then for as long as calls in flight may take.
+async fn serve(listener: TcpListener, api: PosApi, context: &Context, drain: Duration) -> Result<(), Error> {
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<PosServiceServer<PosApi>>().await;
-    let api = PosApi::new(desk, context.clock.clone(), settings.clone());
-    let reflection =
-        || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(DESCRIPTORS);
+    let reflection = || {
+        tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(twqr_wire::POS_DESCRIPTORS)
+    };
     let router = Server::builder()
-        .tcp_nodelay(true)
         .add_service(PosServiceServer::new(api).max_decoding_message_size(REQUEST_BYTES_MAX))
         .add_service(health_service)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);
-    info!(address = %settings.listen, "ingress serves");
-    part.ready();
     let shutdown = context.shutdown.clone();
-    let served = router.serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move {
+    let served = router.serve_with_incoming_shutdown(listen::connections(listener), async move {
         shutdown.cancelled().await;
     });
-    let ended = served.await;
-    part.not_ready("shutting down");
-    reader.abort();
-    ended.map_err(Error::from)
+    tokio::select! {
+        served = served => served.map_err(Error::from),
+        () = async { context.shutdown.cancelled().await; tokio::time::sleep(drain).await } => {
+            warn!(drain_ms = drain.as_millis() as u64, "calls were still in flight at the end of the drain; their connections are closed");
+            Ok(())
+        }
+    }
 }

@@ -4,6 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
+use tracing::warn;
 use twqr_journal::JournalError;
 use twqr_types::{Field, Violation, Violations};
 
@@ -44,23 +45,34 @@ pub(crate) fn conflict(fields: &[String]) -> Status {
 /// Too many calls wait.
 pub(crate) fn shed() -> Status {
     let message = "too many calls wait already; nothing was accepted, retry with the same merchant_trade_no";
-    let details = ErrorDetails::with_retry_info(Some(Duration::from_millis(RETRY_AFTER_MS)));
-    Status::with_error_details(Code::ResourceExhausted, message, details)
+    retry(Code::ResourceExhausted, message.to_owned())
 }
 
 /// Too many watch the order.
 pub(crate) fn too_many_watchers() -> Status {
-    Status::resource_exhausted("too many callers watch this order already; use Query")
+    retry(Code::ResourceExhausted, "too many callers watch this order already; use Query".to_owned())
 }
 
 /// The journal did not take the record.
 pub(crate) fn not_accepted(error: &JournalError) -> Status {
-    Status::unavailable(format!("the request was not accepted ({error}); retry with the same merchant_trade_no"))
+    warn!(%error, "a call was refused: the journal did not take its record");
+    retry(Code::Unavailable, format!("the request was not accepted ({error}); retry with the same merchant_trade_no"))
 }
 
 /// No answer in time to a question that changes nothing.
 pub(crate) fn no_answer() -> Status {
-    Status::unavailable("no answer in time; ask again")
+    retry(Code::Unavailable, "no answer in time; ask again".to_owned())
+}
+
+/// The service goes away; another instance, or the next one here, goes on.
+pub(crate) fn shutting_down() -> Status {
+    retry(Code::Unavailable, "this instance shuts down; watch the order again".to_owned())
+}
+
+/// An error that may be over when the caller comes again.
+fn retry(code: Code, message: String) -> Status {
+    let details = ErrorDetails::with_retry_info(Some(Duration::from_millis(RETRY_AFTER_MS)));
+    Status::with_error_details(code, message, details)
 }
 
 /// Not in this version.

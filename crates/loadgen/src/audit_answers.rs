@@ -57,9 +57,9 @@ pub fn audit(told: &[Told], orders: &BTreeMap<TradeKey, QueryResponse>, entries:
     }
     for Told { key, answer, .. } in told.iter().filter(|told| !orders.contains_key(&told.key)) {
         let Ok(answer) = answer else { continue };
-        let charged = charges.get(key).and_then(|debits| debits.first());
-        if answer.status_code == SUCCESS && charged != Some(&answer.debit_amount) {
-            found.contradicted.push(format!("{}/{}: told paid, the ledger says {charged:?}", key.0, key.1));
+        let debit = charges.get(key).and_then(|debits| debits.first());
+        if answer.status_code == SUCCESS && debit != Some(&answer.debit_amount) {
+            found.contradicted.push(format!("{}/{}: told paid, the ledger says {debit:?}", key.0, key.1));
         }
         if answer.status_code != SUCCESS {
             found.lost.push(format!("{}/{}: accepted, cannot be queried", key.0, key.1));

@@ -44,8 +44,11 @@ pub use generated::ops::v1 as ops;
 /// The public API (`proto/twqr/pos/v1`).
 pub use generated::pos::v1 as pos;
 
-/// The descriptors of every file, for gRPC reflection.
-pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+/// The descriptors of the public API, for gRPC reflection.
+pub const POS_DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pos.bin"));
+
+/// The descriptors of the operators' API, for gRPC reflection.
+pub const OPS_DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/ops.bin"));
 
 /// The version of every record format in `bus`.
 pub const RECORD_VERSION: u32 = 1;

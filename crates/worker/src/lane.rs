@@ -229,7 +229,7 @@ mod tests {
     const SMALL: LaneSettings =
         LaneSettings { in_flight_max: 2, queue_max: 1, failures_to_open: 3, open_ms: 100, inquiries_per_s: 10 };
 
-    fn refusal(admission: Admission) -> &'static str {
+    fn refusal(admission: &Admission) -> &'static str {
         match admission {
             Admission::Refused(why) => why,
             Admission::Go(_) => "go",
@@ -243,10 +243,10 @@ mod tests {
         let at = UnixMs(1);
         let (Admission::Go(first), Admission::Go(_second)) = (lane.admit(at), lane.admit(at)) else { unreachable!() };
         let Admission::Wait(third) = lane.admit(at) else { unreachable!("the queue has one place") };
-        assert!(refusal(lane.admit(at)).contains("queue is full"));
+        assert!(refusal(&lane.admit(at)).contains("queue is full"));
         let Admission::Wait(third) = lane.readmit(third, at) else { unreachable!("nothing was given back") };
         drop(first);
-        assert_eq!(refusal(lane.readmit(third, at)), "go");
+        assert_eq!(refusal(&lane.readmit(third, at)), "go");
         assert_eq!(lane.queued.load(Ordering::Acquire), 0, "its place in the queue was given back");
     }
 
@@ -256,21 +256,20 @@ mod tests {
         for _ in 0..3 {
             lane.failed(UnixMs(10));
         }
-        assert!(refusal(lane.admit(UnixMs(109))).contains("circuit"));
-        assert_eq!(refusal(lane.admit(UnixMs(110))), "go", "one tries");
-        assert!(refusal(lane.admit(UnixMs(111))).contains("circuit"), "only one");
+        assert!(refusal(&lane.admit(UnixMs(109))).contains("circuit"));
+        assert_eq!(refusal(&lane.admit(UnixMs(110))), "go", "one tries");
+        assert!(refusal(&lane.admit(UnixMs(111))).contains("circuit"), "only one");
         lane.answered();
-        assert_eq!(refusal(lane.admit(UnixMs(112))), "go");
+        assert_eq!(refusal(&lane.admit(UnixMs(112))), "go");
     }
 
     #[test]
     fn maintenance_stops_charges_and_inquiries() {
         let lane = lane(SMALL, &[(100, 200)]);
         for (at, stopped) in [(99, false), (100, true), (199, true), (200, false)] {
-            assert_eq!(refusal(lane.admit(UnixMs(at))) == MAINTENANCE, stopped, "{at}");
-            assert_eq!(lane.may_inquire(UnixMs(at * 1_000)).is_err(), false, "outside of the window in any case");
+            assert_eq!(refusal(&lane.admit(UnixMs(at))) == MAINTENANCE, stopped, "{at}");
+            assert_eq!(lane.may_inquire(UnixMs(at)) == Err(MAINTENANCE), stopped, "{at}");
         }
-        assert_eq!(lane.may_inquire(UnixMs(150)), Err(MAINTENANCE));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 /// Percentiles in ms, from the intended start.
 #[derive(Clone, Copy, Debug, Default, Serialize, serde::Deserialize)]
+#[allow(clippy::struct_field_names, reason = "the unit belongs to each name")]
 pub(crate) struct Percentiles {
     pub(crate) p50_ms: f64,
     pub(crate) p90_ms: f64,
@@ -47,7 +48,7 @@ pub(crate) fn ratio(figure: f64, floor: f64) -> f64 {
 #[derive(Clone, Copy, Debug, Serialize, serde::Deserialize)]
 pub(crate) struct Step {
     /// What was aimed at, a second.
-    pub(crate) rate: f64,
+    pub(crate) rate: u32,
     /// What was answered, a second, until the last answer.
     pub(crate) answered_rate: f64,
     /// Calls without an answer.
@@ -66,6 +67,11 @@ impl Step {
 }
 
 /// The highest rate that was held before the first that was not; 0 if none.
-pub(crate) fn highest(steps: &[Step]) -> f64 {
-    steps.iter().filter(|step| step.holds()).map(|step| step.rate).fold(0.0, f64::max)
+pub(crate) fn highest(steps: &[Step]) -> u32 {
+    steps.iter().take_while(|step| step.holds()).map(|step| step.rate).max().unwrap_or_default()
+}
+
+/// How many payments a rate makes in so many ms.
+pub(crate) fn payments_of(rate: u32, ms: u32) -> usize {
+    (u64::from(rate) * u64::from(ms) / 1_000) as usize
 }

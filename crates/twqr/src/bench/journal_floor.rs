@@ -18,7 +18,7 @@ use twqr_journal::{
     embedded::{EmbeddedJournal, Settings},
 };
 
-use super::figures::{Percentiles, Step, highest};
+use super::figures::{Percentiles, Step, highest, payments_of};
 use crate::{
     config::Config,
     usage::{Usage, folder_bytes},
@@ -32,10 +32,10 @@ pub(crate) struct Options {
     dir: PathBuf,
     /// Payments a second, one after the other; the first is the one whose costs are reported.
     #[arg(long, value_delimiter = ',')]
-    rates: Vec<f64>,
-    /// How long each is held, in s.
+    rates: Vec<u32>,
+    /// How long each is held, in ms.
     #[arg(long)]
-    seconds: f64,
+    hold_ms: u32,
 }
 
 /// What was measured.
@@ -48,7 +48,7 @@ pub(crate) struct Floor {
     /// At the first rate.
     pub(crate) disk_bytes_per_payment: f64,
     /// The highest rate that held p99.
-    pub(crate) rate: f64,
+    pub(crate) rate: u32,
 }
 
 /// The sizes of the records of one payment, in bytes, as the router writes them.
@@ -87,7 +87,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     let mut costs = (0.0, 0.0);
     for (number, rate) in options.rates.iter().enumerate() {
         let before = (Usage::of(std::process::id()), folder_bytes(&options.dir));
-        let count = (rate * options.seconds) as usize;
+        let count = payments_of(*rate, options.hold_ms);
         let step = step(&journal, *rate, count, begun, &latencies).await?;
         if number == 0 {
             let used = Usage::of(std::process::id()).since(before.0);
@@ -110,7 +110,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
 /// One rate: starts the payments at random times, waits for the last reply.
 async fn step(
     journal: &Shared,
-    rate: f64,
+    rate: u32,
     count: usize,
     begun: Instant,
     latencies: &Latencies,
@@ -121,7 +121,7 @@ async fn step(
         let journal = journal.clone();
         thread::spawn(move || pace(&journal, rate, count, begun))
     };
-    let patience = Duration::from_secs_f64(count as f64 / rate + 20.0);
+    let patience = Duration::from_secs_f64(count as f64 / f64::from(rate) + 20.0);
     let answered = || latencies.lock().unwrap_or_else(PoisonError::into_inner).len();
     while (answered() as usize) < count && started.elapsed() < patience {
         tokio::time::sleep(Duration::from_millis(2)).await;
@@ -132,12 +132,12 @@ async fn step(
     Ok(Step { rate, answered_rate, errors: count - measured.len() as usize, latency: Percentiles::of(&measured) })
 }
 
-fn pace(journal: &Shared, rate: f64, count: usize, begun: Instant) {
+fn pace(journal: &Shared, rate: u32, count: usize, begun: Instant) {
     let mut random = ChaCha8Rng::seed_from_u64(1);
     let mut intended = Instant::now();
     let shards = journal.partitions(Topic::Orders);
     for _ in 0..count {
-        intended += Duration::from_secs_f64(-(1.0 - random.random::<f64>()).ln() / rate);
+        intended += Duration::from_secs_f64(-(1.0 - random.random::<f64>()).ln() / f64::from(rate));
         thread::sleep(intended.saturating_duration_since(Instant::now()));
         let at_us = intended.duration_since(begun).as_micros() as u64;
         let shard = Partition { topic: Topic::Orders, index: random.random_range(0..shards) };

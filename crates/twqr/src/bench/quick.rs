@@ -9,7 +9,7 @@ use tonic::transport::Channel;
 use twqr_loadgen::{Measured, Told, audit_answers, ledger, open_loop, payments, send_each};
 
 use super::{
-    figures::{P99_MS_MAX, Percentiles, Step, highest, ratio},
+    figures::{P99_MS_MAX, Percentiles, Step, highest, payments_of, ratio},
     journal_floor::Floor,
 };
 use crate::{
@@ -20,16 +20,16 @@ use crate::{
     usage::{Usage, folder_bytes},
 };
 
-/// The rate whose latency is reported, payments a second, and for how long, in s.
-const STEADY_RATE: f64 = 500.0;
-const STEADY_S: f64 = 20.0;
-/// The rates of the ladder, a second, each held so long, in s.
-const LADDER: [f64; 9] = [2_000.0, 4_000.0, 5_000.0, 6_000.0, 7_000.0, 8_000.0, 10_000.0, 12_000.0, 15_000.0];
-const LADDER_S: f64 = 3.0;
+/// The rate whose latency is reported, payments a second, and for how long, in ms.
+const STEADY_RATE: u32 = 500;
+const STEADY_MS: u32 = 20_000;
+/// The rates of the ladder, a second, each held so long, in ms.
+const LADDER: [u32; 9] = [2_000, 4_000, 5_000, 6_000, 7_000, 8_000, 10_000, 12_000, 15_000];
+const LADDER_MS: u32 = 3_000;
 /// The same for the floors.
-const FLOOR_RATES: [f64; 5] = [500.0, 10_000.0, 20_000.0, 40_000.0, 60_000.0];
-const ECHO_RATES: [f64; 5] = [500.0, 5_000.0, 10_000.0, 20_000.0, 30_000.0];
-const FLOOR_S: f64 = 1.5;
+const FLOOR_RATES: [u32; 5] = [500, 10_000, 20_000, 40_000, 60_000];
+const ECHO_RATES: [u32; 5] = [500, 5_000, 10_000, 20_000, 30_000];
+const FLOOR_MS: u32 = 1_500;
 /// Payments before anything is measured, so that pools, caches and connections are there.
 const WARM_UP_PAYMENTS: usize = 2_000;
 /// Connections of the generator.
@@ -77,7 +77,7 @@ pub(crate) async fn run(dir: &Path, seed: u64, config: &Config) -> anyhow::Resul
         "load": "open loop, Poisson, latency from the intended start, nothing trimmed; simulator and generator on the same machine",
         "durability": "one fdatasync for each group commit; an effect leaves only after its cause is on disk",
         "steady": {
-            "rate": STEADY_RATE, "seconds": STEADY_S, "latency": steady.latency, "start_lag_p99_ms": steady.start_lag_ms,
+            "rate": STEADY_RATE, "seconds": STEADY_MS / 1_000, "latency": steady.latency, "start_lag_p99_ms": steady.start_lag_ms,
             "errors": steady.errors,
             "cpu_us_per_payment": { "services": steady.cpu_us, "simulator": steady.simulator_cpu_us, "generator": steady.generator_cpu_us },
             "disk_bytes_per_payment": disk_per_payment, "written_bytes_per_payment": steady.written_bytes,
@@ -88,8 +88,8 @@ pub(crate) async fn run(dir: &Path, seed: u64, config: &Config) -> anyhow::Resul
         "ratio": {
             "latency_to_echo": steady.latency.over(echo.latency),
             "latency_to_journal": steady.latency.over(journal.latency),
-            "rate_to_journal": ratio(rate, journal.rate),
-            "rate_to_echo": ratio(rate, echo.rate),
+            "rate_to_journal": ratio(f64::from(rate), f64::from(journal.rate)),
+            "rate_to_echo": ratio(f64::from(rate), f64::from(echo.rate)),
             "cpu_to_journal": ratio(steady.cpu_us, journal.cpu_us_per_payment),
             "cpu_to_echo": ratio(steady.cpu_us, echo.cpu_us_per_payment),
             "disk_to_journal": ratio(disk_per_payment, journal.disk_bytes_per_payment),
@@ -122,9 +122,9 @@ async fn echo_floor(seed: u64) -> anyhow::Result<Floor> {
     let mut cpu_us_per_payment = 0.0;
     for (number, rate) in ECHO_RATES.into_iter().enumerate() {
         let before = server.id().map(Usage::of).unwrap_or_default();
-        let requests = payments(seed, &format!("e{number}"), (rate * FLOOR_S) as usize);
+        let requests = payments(seed, &format!("e{number}"), payments_of(rate, FLOOR_MS));
         let count = requests.len();
-        let step = step(rate, &open_loop(&channels, requests, rate, seed).await);
+        let step = step(rate, &open_loop(&channels, requests, f64::from(rate), seed).await);
         if number == 0 {
             let used = server.id().map(Usage::of).unwrap_or_default().since(before);
             cpu_us_per_payment = used.cpu_us as f64 / count as f64;
@@ -142,7 +142,7 @@ async fn echo_floor(seed: u64) -> anyhow::Result<Floor> {
 async fn journal_floor(dir: &Path) -> anyhow::Result<Floor> {
     drop(std::fs::remove_dir_all(dir));
     let rates = FLOOR_RATES.map(|rate| rate.to_string()).join(",");
-    let seconds = FLOOR_S.to_string();
+    let hold_ms = FLOOR_MS.to_string();
     let arguments: [&std::ffi::OsStr; 8] = [
         "bench".as_ref(),
         "journal".as_ref(),
@@ -150,8 +150,8 @@ async fn journal_floor(dir: &Path) -> anyhow::Result<Floor> {
         dir.as_ref(),
         "--rates".as_ref(),
         rates.as_ref(),
-        "--seconds".as_ref(),
-        seconds.as_ref(),
+        "--hold-ms".as_ref(),
+        hold_ms.as_ref(),
     ];
     let output = own_process(None, &arguments)?.stderr(std::process::Stdio::inherit()).output().await?;
     serde_json::from_slice(&output.stdout).context("the journal floor printed no figures")
@@ -165,7 +165,7 @@ async fn channels(address: std::net::SocketAddr) -> anyhow::Result<Vec<Channel>>
     Ok(channels)
 }
 
-fn step(rate: f64, measured: &Measured) -> Step {
+fn step(rate: u32, measured: &Measured) -> Step {
     Step {
         rate,
         answered_rate: measured.told.len() as f64 / measured.took.as_secs_f64(),
@@ -227,12 +227,12 @@ impl<'a> System<'a> {
     }
 
     async fn steady(&mut self) -> Steady {
-        let requests = payments(self.seed, "steady", (STEADY_RATE * STEADY_S) as usize);
+        let requests = payments(self.seed, "steady", payments_of(STEADY_RATE, STEADY_MS));
         let count = requests.len() as f64;
         let own = || Usage::of(std::process::id());
         let data = &self.processes.config.data_dir;
         let before = (self.services(), self.simulator(), own(), folder_bytes(data));
-        let measured = open_loop(&self.channels, requests, STEADY_RATE, self.seed).await;
+        let measured = open_loop(&self.channels, requests, f64::from(STEADY_RATE), self.seed).await;
         let services = self.services().since(before.0);
         let disk = folder_bytes(data).saturating_sub(before.3);
         let steady = Steady {
@@ -252,8 +252,8 @@ impl<'a> System<'a> {
     async fn ladder(&mut self) -> Vec<Step> {
         let mut steps = Vec::new();
         for rate in LADDER {
-            let requests = payments(self.seed, &format!("r{rate}"), (rate * LADDER_S) as usize);
-            let measured = open_loop(&self.channels, requests, rate, self.seed).await;
+            let requests = payments(self.seed, &format!("r{rate}"), payments_of(rate, LADDER_MS));
+            let measured = open_loop(&self.channels, requests, f64::from(rate), self.seed).await;
             let step = step(rate, &measured);
             self.told.extend(measured.told);
             steps.push(step);

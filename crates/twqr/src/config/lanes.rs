@@ -35,8 +35,8 @@ impl Default for LaneConfig {
 impl LaneConfig {
     pub(super) fn faults(self, place: &str) -> Vec<String> {
         let ranges = [
-            ("in_flight_max", self.in_flight_max as i64, 1..=100_000),
-            ("queue_max", self.queue_max as i64, 0..=100_000),
+            ("in_flight_max", i64::try_from(self.in_flight_max).unwrap_or(i64::MAX), 1..=100_000),
+            ("queue_max", i64::try_from(self.queue_max).unwrap_or(i64::MAX), 0..=100_000),
             ("failures_to_open", i64::from(self.failures_to_open), 1..=10_000),
             ("open_ms", self.open_ms, 10..=600_000),
             ("inquiries_per_s", i64::from(self.inquiries_per_s), 1..=100_000),

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    num::NonZeroUsize,
     sync::Arc,
 };
 
@@ -10,6 +11,11 @@ use twqr_worker::LaneSettings;
 
 use crate::config::Config;
 
+/// Payments in each of the two generations of the ingress' cache of repeats: some 20 MiB when full.
+const REPEATS_SIZE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(16_383);
+/// How long calls in flight may take at shutdown, in ms; below the 30 s that Kubernetes gives a pod.
+const DRAIN_WITHIN_MS: u64 = 14_000;
+
 pub(super) fn ingress(config: &Config) -> anyhow::Result<twqr_ingress::Settings> {
     Ok(twqr_ingress::Settings {
         member: "ingress-0".to_owned(),
@@ -17,6 +23,8 @@ pub(super) fn ingress(config: &Config) -> anyhow::Result<twqr_ingress::Settings>
         answer_within_ms: config.answer_within_ms,
         in_progress_code: config.policy()?.status_codes.fisc_abnormal,
         calls_max: config.calls_max,
+        repeats_size: REPEATS_SIZE,
+        drain_within_ms: DRAIN_WITHIN_MS,
     })
 }
 
@@ -40,9 +48,9 @@ pub(super) fn wallet_worker(config: &Config) -> twqr_wallet_worker::Settings {
 
 pub(super) fn fisc_worker(config: &Config) -> anyhow::Result<twqr_fisc_worker::Settings> {
     let routes = config.policy()?.routes;
-    let routed = routes.iter().map(|route| route.issuer.institution().to_owned());
+    let served = routes.iter().map(|route| route.issuer.institution().to_owned());
     let announced = config.maintenance.iter().map(|window| window.institution.clone());
-    let institutions: BTreeSet<String> = routed.chain(announced).filter(|code| !code.is_empty()).collect();
+    let institutions: BTreeSet<String> = served.chain(announced).filter(|code| !code.is_empty()).collect();
     let limits: LaneSettings = config.fisc_lane.settings();
     let lane = |code: String| {
         let windows = config.maintenance.iter().filter(|window| window.institution == code);

@@ -1,0 +1,138 @@
+//! Pay: one call asks the router for each payment; equal ones wait for its answer. Whoever has none at its deadline is told that the
+//! order is in progress, never that it failed.
+
+use std::sync::Arc;
+
+use tokio::{sync::watch, time::Instant};
+use tonic::Status;
+use twqr_journal::JournalError;
+use twqr_types::PayForm;
+use twqr_wire::{
+    bus::{self, reply_record::Body},
+    convert::pay_record,
+    pos::{PayRequest, PayResponse},
+};
+
+use crate::{
+    answers::{IN_PROGRESS, is_final, pay_response},
+    metrics::{self, Repeat},
+    refusals,
+    repeats::{First, Known, Turn},
+    service::PosApi,
+};
+
+/// One Pay until its deadline.
+pub(crate) struct Paying<'a> {
+    pub(crate) api: &'a PosApi,
+    pub(crate) request: PayRequest,
+    pub(crate) form: PayForm,
+    pub(crate) deadline: Instant,
+}
+
+/// The order as last seen, not final, and whether it was there before this request.
+type Latest = Option<(Arc<bus::Payment>, bool)>;
+
+impl Paying<'_> {
+    /// The answer, or the refusal.
+    pub(crate) async fn run(self) -> Result<PayResponse, Status> {
+        let mut latest = None;
+        loop {
+            match self.api.repeats.turn(&self.form) {
+                Turn::First(first) => return self.ask(Some(first), latest).await,
+                Turn::Other => return self.ask(None, None).await,
+                Turn::Repeat(known) => {
+                    if let Some(answer) = self.join(known, &mut latest).await {
+                        return Ok(answer);
+                    }
+                    if Instant::now() >= self.deadline {
+                        return Ok(self.in_progress(latest));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits for what the first call is told; none if that went away without an answer. `latest` is the order as last seen.
+    async fn join(&self, mut known: watch::Receiver<Known>, latest: &mut Latest) -> Option<PayResponse> {
+        let mut how = Repeat::Cached;
+        loop {
+            match known.borrow_and_update().clone() {
+                Known::Final(payment) => {
+                    metrics::repeat(how);
+                    return Some(self.answer(&payment, true));
+                }
+                Known::Left => return None,
+                Known::Waits(seen) => *latest = seen.map(|payment| (payment, true)).or(latest.take()),
+            }
+            how = Repeat::Joined;
+            match tokio::time::timeout_at(self.deadline, known.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return None,
+                Err(_) => return Some(self.in_progress(latest.take())),
+            }
+        }
+    }
+
+    /// Writes the record and waits for the router.
+    async fn ask(&self, first: Option<First>, mut latest: Latest) -> Result<PayResponse, Status> {
+        let api = self.api;
+        let mut waiting = api.wait(self.deadline)?;
+        let ack = api.desk.append(&self.form.key, pay_record(api.clock.now(), &self.form, Some(waiting.reply_to)));
+        // An append that was not acknowledged may still land: only a refused one is no order.
+        let acked = tokio::time::timeout_at(self.deadline, ack).await;
+        if let Ok(Err(error @ (JournalError::AppendRefused { .. } | JournalError::NoPartition(_)))) = acked {
+            return Err(refusals::not_accepted(&error));
+        }
+        while let Ok(Some(reply)) = tokio::time::timeout_at(self.deadline, waiting.replies.recv()).await {
+            match reply.body {
+                Some(Body::Payment(payment)) => {
+                    let payment = Arc::new(payment);
+                    if is_final(&payment) {
+                        let answer = self.answer(&payment, reply.repeat);
+                        if let Some(first) = first {
+                            first.ended(payment);
+                        }
+                        return Ok(answer);
+                    }
+                    if let Some(first) = &first {
+                        first.seen(&payment);
+                    }
+                    latest = Some((payment, reply.repeat));
+                }
+                Some(Body::Conflict(conflict)) => return Err(refusals::conflict(&conflict.fields)),
+                Some(Body::NotFound(_) | Body::TooManyWatchers(_)) | None => {}
+            }
+        }
+        Ok(self.in_progress(latest))
+    }
+
+    /// The POS document's echoes are of the request that is answered.
+    fn answer(&self, payment: &bus::Payment, repeat: bool) -> PayResponse {
+        let mut response = pay_response(payment.clone(), &self.api.settings.in_progress_code, repeat);
+        response.gateway_trade_no.clone_from(&self.request.gateway_trade_no);
+        response.pos_id.clone_from(&self.request.pos_id);
+        response
+    }
+
+    /// What a caller gets at its deadline: the order is in progress, with its number if that is known.
+    fn in_progress(&self, latest: Latest) -> PayResponse {
+        if let Some((payment, repeat)) = latest {
+            return self.answer(&payment, repeat);
+        }
+        let request = &self.request;
+        PayResponse {
+            merchant_id: request.merchant_id.clone(),
+            store_id: request.store_id.clone(),
+            gateway_trade_no: request.gateway_trade_no.clone(),
+            merchant_trade_no: request.merchant_trade_no.clone(),
+            pos_id: request.pos_id.clone(),
+            status_code: self.api.settings.in_progress_code.clone(),
+            status_desc: IN_PROGRESS.to_owned(),
+            trade_amount: request.trade_amount,
+            remark: request.remark.clone(),
+            extra1: request.extra1.clone(),
+            extra2: request.extra2.clone(),
+            ..PayResponse::default()
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Repeats of a payment: equal ones in flight wait for one call's answer, later ones get it at once. The router decides; this only
+//! spares it work: what is not here, or not equal, goes to the router.
+
+use std::{num::NonZeroUsize, sync::Arc};
+
+use tokio::sync::watch;
+use twqr_dedupe::{Cache, Inserted, Key, KeyHasher};
+use twqr_types::PayForm;
+use twqr_wire::bus;
+
+/// What is known of a payment's first call.
+#[derive(Clone, Debug)]
+pub(crate) enum Known {
+    /// It waits; the order as last seen, if at all.
+    Waits(Option<Arc<bus::Payment>>),
+    /// It has its final answer.
+    Final(Arc<bus::Payment>),
+    /// It went away without one: somebody else must ask.
+    Left,
+}
+
+/// The first call for a payment.
+pub(crate) struct Call {
+    /// Over everything that must be equal in a repeat; the card token is in it only so.
+    digest: Key,
+    known: watch::Sender<Known>,
+}
+
+/// The calls of the last payments.
+pub(crate) struct Repeats {
+    hasher: KeyHasher,
+    calls: Cache<Arc<Call>>,
+}
+
+/// What a payment is.
+pub(crate) enum Turn {
+    /// The first: it asks the router.
+    First(First),
+    /// Equal to one that is known.
+    Repeat(watch::Receiver<Known>),
+    /// Another request under the number of a known one: the router says what differs.
+    Other,
+}
+
+/// The first call's duty: whatever happens, those who wait for it hear of it.
+pub(crate) struct First {
+    repeats: Arc<Repeats>,
+    key: Key,
+    call: Arc<Call>,
+}
+
+impl Repeats {
+    /// Two generations of `size` payments.
+    pub(crate) fn new(size: NonZeroUsize) -> Arc<Self> {
+        Arc::new(Self { hasher: KeyHasher::new(rand::random()), calls: Cache::new(size) })
+    }
+
+    /// Whose turn it is.
+    pub(crate) fn turn(self: &Arc<Self>, form: &PayForm) -> Turn {
+        let key = self
+            .hasher
+            .key(&[form.key.merchant_id.as_str().as_bytes(), form.key.merchant_trade_no.as_str().as_bytes()]);
+        let digest = self.digest(form);
+        let call = Arc::new(Call { digest, known: watch::Sender::new(Known::Waits(None)) });
+        match self.calls.insert_if_absent(key, call.clone()) {
+            Inserted::New => Turn::First(First { repeats: self.clone(), key, call }),
+            Inserted::Present(there) if there.digest == digest => Turn::Repeat(there.known.subscribe()),
+            Inserted::Present(_) => Turn::Other,
+        }
+    }
+
+    /// What the order machine compares, too (POS API, section 4).
+    fn digest(&self, form: &PayForm) -> Key {
+        self.hasher.key(&[
+            form.store_id.as_str().as_bytes(),
+            form.card_token.expose().as_bytes(),
+            &form.trade_amount.twd().to_be_bytes(),
+            &form.un_redeem.twd().to_be_bytes(),
+        ])
+    }
+}
+
+impl First {
+    /// The order as it is now, not final.
+    pub(crate) fn seen(&self, payment: &Arc<bus::Payment>) {
+        self.call.known.send_replace(Known::Waits(Some(payment.clone())));
+    }
+
+    /// The final answer.
+    pub(crate) fn ended(self, payment: Arc<bus::Payment>) {
+        self.call.known.send_replace(Known::Final(payment));
+    }
+}
+
+impl Drop for First {
+    fn drop(&mut self) {
+        let left = !matches!(*self.call.known.borrow(), Known::Final(_));
+        if left {
+            self.repeats.calls.remove_if(self.key, |call| Arc::ptr_eq(call, &self.call));
+            self.call.known.send_replace(Known::Left);
+        }
+    }
+}

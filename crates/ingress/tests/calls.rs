@@ -1,0 +1,210 @@
+//! What callers are told, by a real client: answers, deadlines, refusals, and what is served beside the API.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+#[path = "support/stage.rs"]
+mod support;
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use support::{Stage, order, paid, paying, payment, settings};
+use tonic::{Code, Request};
+use tonic_types::StatusExt;
+use twqr_ingress::Settings;
+use twqr_wire::{
+    bus::{self, reply_record::Body},
+    pos::{InquiryType, OrderStatus, PayRequest, QueryRequest, WatchOrderRequest},
+};
+
+#[tokio::test]
+async fn a_payment_is_answered_with_the_orders_final_state() {
+    let stage = Stage::open(settings()).await;
+    let mut client = stage.client().await;
+    let call = tokio::spawn(async move { client.pay(payment("1")).await });
+    let asked = stage.asked(0, 1).await;
+    stage.reply(&asked[0].reply_to, order("1", paying()), false).await;
+    stage.reply(&asked[0].reply_to, order("1", paid()), false).await;
+    let answer = call.await.unwrap().unwrap().into_inner();
+    assert_eq!((answer.status_code.as_str(), answer.is_rep, answer.debit_amount), ("000", false, 120));
+}
+
+#[tokio::test]
+async fn without_a_final_answer_the_order_is_in_progress_at_the_deadline() {
+    let stage = Stage::open(Settings { answer_within_ms: 300, ..settings() }).await;
+    let mut client = stage.client().await;
+    let silent = client.pay(payment("1")).await.unwrap().into_inner();
+    assert_eq!((silent.status_code.as_str(), silent.trade_no.as_str()), ("982", ""));
+    let mut other = stage.client().await;
+    let call = tokio::spawn(async move { other.pay(payment("2")).await });
+    let asked = stage.asked(1, 1).await;
+    stage.reply(&asked[0].reply_to, order("2", paying()), false).await;
+    let known = call.await.unwrap().unwrap().into_inner();
+    assert_eq!((known.status_code.as_str(), known.trade_no.as_str()), ("982", "T1"));
+}
+
+#[tokio::test]
+async fn an_append_that_nobody_acknowledges_ends_at_the_deadline_and_never_as_failed() {
+    let stage = Stage::open(Settings { answer_within_ms: 300, ..settings() }).await;
+    stage.journal.silent.store(true, Ordering::Release);
+    let mut client = stage.client().await;
+    let answer = tokio::time::timeout(Duration::from_secs(5), client.pay(payment("1"))).await.unwrap().unwrap();
+    assert_eq!(answer.into_inner().status_code, "982");
+    let query = QueryRequest {
+        inquiry_type: InquiryType::Payment.into(),
+        merchant_id: "M1".into(),
+        merchant_trade_no: "1".into(),
+        ..QueryRequest::default()
+    };
+    let refused = tokio::time::timeout(Duration::from_secs(5), client.query(query)).await.unwrap().unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable);
+    assert!(refused.get_details_retry_info().is_some(), "says when to come again");
+}
+
+#[tokio::test]
+async fn the_callers_own_deadline_counts_if_it_is_shorter() {
+    let stage = Stage::open(settings()).await;
+    let mut client = stage.client().await;
+    let mut request = Request::new(payment("1"));
+    request.set_timeout(Duration::from_millis(600));
+    assert_eq!(client.pay(request).await.unwrap().into_inner().status_code, "982");
+}
+
+#[tokio::test]
+async fn every_violation_is_told_and_nothing_is_written() {
+    let stage = Stage::open(settings()).await;
+    let mut client = stage.client().await;
+    let wrong =
+        PayRequest { merchant_id: "M".repeat(11), trade_amount: 0, pos_trade_time: "now".into(), ..payment("1") };
+    let refused = client.pay(wrong).await.unwrap_err();
+    let fields: Vec<String> =
+        refused.get_details_bad_request().unwrap().field_violations.into_iter().map(|v| v.field).collect();
+    assert_eq!(fields, ["merchant_id", "pos_trade_time", "trade_amount"], "{refused:?}");
+    assert!(!format!("{refused:?}").contains("22abcdefghijklmnop"));
+    assert_eq!(stage.orders_end().await, 0);
+}
+
+#[tokio::test]
+async fn too_many_calls_are_shed_with_a_retry_hint() {
+    let stage = Stage::open(Settings { calls_max: 2, answer_within_ms: 1_500, ..settings() }).await;
+    let (mut one, mut two) = (stage.client().await, stage.client().await);
+    let waiting = tokio::spawn(async move { tokio::join!(one.pay(payment("1")), two.pay(payment("2"))) });
+    stage.asked(0, 2).await;
+    let refused = stage.client().await.pay(payment("3")).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    assert!(refused.get_details_retry_info().is_some());
+    let (one, two) = waiting.await.unwrap();
+    assert_eq!([one, two].map(|answer| answer.unwrap().into_inner().status_code), ["982", "982"]);
+    let freed = stage.client().await.pay(payment("4")).await.unwrap();
+    assert_eq!(freed.into_inner().status_code, "982", "their places were given back");
+}
+
+#[tokio::test]
+async fn a_watch_tells_changes_and_ends_with_the_final_one() {
+    let stage = Stage::open(settings()).await;
+    let mut client = stage.client().await;
+    let watch = WatchOrderRequest {
+        inquiry_type: InquiryType::Payment.into(),
+        merchant_id: "M1".into(),
+        merchant_trade_no: "1".into(),
+    };
+    let mut changes = client.watch_order(watch).await.unwrap().into_inner();
+    let asked = stage.asked(0, 1).await;
+    for phase in [paying(), paying(), paid()] {
+        stage.reply(&asked[0].reply_to, order("1", phase), false).await;
+    }
+    let mut seen = Vec::new();
+    while let Some(change) = changes.message().await.unwrap() {
+        seen.push(change.order.unwrap().order_status());
+    }
+    assert_eq!(seen, [OrderStatus::InProgress, OrderStatus::Paid]);
+}
+
+#[tokio::test]
+async fn shutdown_is_bounded_ends_watches_and_lets_calls_end() {
+    let stage = Stage::open(Settings { drain_within_ms: 3_000, ..settings() }).await;
+    let mut client = stage.client().await;
+    let watch = WatchOrderRequest {
+        inquiry_type: InquiryType::Payment.into(),
+        merchant_id: "M1".into(),
+        merchant_trade_no: "1".into(),
+    };
+    let mut changes = client.watch_order(watch).await.unwrap().into_inner();
+    let mut payer = stage.client().await;
+    let call = tokio::spawn(async move { payer.pay(payment("1")).await });
+    let asked = stage.asked(0, 2).await;
+    stage.shutdown.cancel();
+    let ended = changes.message().await.unwrap_err();
+    assert_eq!(ended.code(), Code::Unavailable);
+    let pay = asked.iter().find(|asked| asked.pay.is_some()).unwrap();
+    stage.reply(&pay.reply_to, order("1", paid()), false).await;
+    assert_eq!(call.await.unwrap().unwrap().into_inner().status_code, "000", "a call in flight ends");
+    tokio::time::timeout(Duration::from_secs(10), stage.serving).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_failed_read_of_replies_is_told_and_heals() {
+    let stage = Stage::open(settings()).await;
+    stage.journal.unreadable.store(true, Ordering::Release);
+    stage.until(|stage| !stage.health.is_ready()).await;
+    assert!(format!("{:?}", stage.health.report()["ingress"]).contains("planted"));
+    let mut client = stage.client().await;
+    let call = tokio::spawn(async move { client.pay(payment("1")).await });
+    let asked = stage.asked(0, 1).await;
+    stage.reply(&asked[0].reply_to, order("1", paid()), false).await;
+    stage.journal.unreadable.store(false, Ordering::Release);
+    assert_eq!(call.await.unwrap().unwrap().into_inner().status_code, "000", "the reply is read after all");
+    stage.until(|stage| stage.health.is_ready()).await;
+}
+
+#[tokio::test]
+async fn a_reply_that_cannot_be_decoded_goes_to_the_dead_letters_and_stops_nothing() {
+    let stage = Stage::open(settings()).await;
+    let mut client = stage.client().await;
+    let call = tokio::spawn(async move { client.pay(payment("1")).await });
+    let asked = stage.asked(0, 1).await;
+    let to = &asked[0].reply_to;
+    stage.raw_reply(to.partition, vec![0xff, 0xff]).await;
+    stage.reply(to, order("1", paid()), false).await;
+    assert_eq!(call.await.unwrap().unwrap().into_inner().status_code, "000");
+    let letters = stage.dead_letters().await;
+    assert_eq!((letters.len(), letters[0].topic.as_str(), &letters[0].payload[..]), (1, "replies", &[0xff, 0xff][..]));
+}
+
+#[tokio::test]
+async fn a_conflict_names_the_fields() {
+    let stage = Stage::open(settings()).await;
+    let mut client = stage.client().await;
+    let call = tokio::spawn(async move { client.pay(payment("1")).await });
+    let asked = stage.asked(0, 1).await;
+    let conflict = Body::Conflict(bus::Conflict { fields: vec!["TradeAmount".into()] });
+    stage.reply(&asked[0].reply_to, conflict, true).await;
+    let refused = call.await.unwrap().unwrap_err();
+    assert_eq!(refused.code(), Code::AlreadyExists);
+    assert_eq!(refused.get_details_error_info().unwrap().metadata["fields"], "TradeAmount");
+}
+
+#[tokio::test]
+async fn health_and_reflection_serve_the_public_api_alone() {
+    use tonic_reflection::pb::v1::{
+        ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+        server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+    };
+    let stage = Stage::open(settings()).await;
+    let mut health = tonic_health::pb::health_client::HealthClient::new(stage.channel().await);
+    let service = tonic_health::pb::HealthCheckRequest { service: "twqr.pos.v1.PosService".into() };
+    assert_eq!(health.check(service).await.unwrap().into_inner().status, 1);
+    let list = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let mut reflection = ServerReflectionClient::new(stage.channel().await);
+    let mut answers = reflection.server_reflection_info(tokio_stream::iter([list])).await.unwrap().into_inner();
+    let Some(MessageResponse::ListServicesResponse(services)) =
+        answers.message().await.unwrap().unwrap().message_response
+    else {
+        panic!("no list of services")
+    };
+    let mut names: Vec<String> = services.service.into_iter().map(|service| service.name).collect();
+    names.retain(|name| name.starts_with("twqr."));
+    assert_eq!(names, ["twqr.pos.v1.PosService"]);
+}
