@@ -1,11 +1,12 @@
 //! The journal: partitions of records in one total order each, appended with an acknowledgement and read in order.
 //!
 //! The trait is what the services need of Apache Kafka and no more, so that three implementations can pass one conformance
-//! suite: [`embedded`] (one machine, durable), `kafka` (many machines) and `sim` (tests); of these, `embedded` is there. The log fences, not the
-//! implementation: claims and releases are records that the services write and read back, and group membership is a hint.
+//! suite (`tests/conformance`): [`embedded`] (one machine, durable), [`sim`] (tests: memory, virtual time, faults), and `kafka` (many machines), which
+//! is not there yet. The log fences, not the implementation: claims and releases are records that the services write and read back, and group membership is a hint.
 
 mod ack;
 pub mod embedded;
+pub mod sim;
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
 

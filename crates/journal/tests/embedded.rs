@@ -1,6 +1,9 @@
-//! The embedded journal: order, durability, and what a kill -9 at any moment leaves behind.
+//! The embedded journal: the conformance suite, what reopening finds, and what a kill -9 at any moment leaves behind.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking and prints its seed")]
+
+#[path = "conformance/suite.rs"]
+mod suite;
 
 use std::{
     io::{BufRead, BufReader},
@@ -13,8 +16,9 @@ use std::{
 
 use bytes::Bytes;
 use rand::{Rng, SeedableRng};
+use suite::{ORDERS, Open, STATES, conformance, plain, read_all, text};
 use twqr_journal::{
-    Entry, Group, Journal, JournalError, Partition, Position, Record, Topic,
+    Entry, Group, Journal, Position,
     embedded::{EmbeddedJournal, Settings},
 };
 
@@ -27,111 +31,48 @@ fn open(dir: &Path) -> Arc<EmbeddedJournal> {
     EmbeddedJournal::open(settings(dir, 2)).unwrap()
 }
 
-const ORDERS: Partition = Partition { topic: Topic::Orders, index: 1 };
-const STATES: Partition = Partition { topic: Topic::OrderStates, index: 0 };
-
-fn plain(text: &str) -> Entry {
-    Entry::plain(text.as_bytes().to_vec())
-}
-
-fn text(record: &Record) -> String {
-    String::from_utf8(record.entry.value.clone().unwrap().to_vec()).unwrap()
-}
-
-async fn read_all(journal: &EmbeddedJournal, partition: Partition, from: u64) -> Vec<Record> {
-    let end = journal.end(partition).await.unwrap();
-    let mut reader = journal.reader(partition, from).await.unwrap();
-    let mut all: Vec<Record> = Vec::new();
-    while from < end && all.last().is_none_or(|last| last.offset + 1 < end) {
-        all.extend(reader.next(7).await.unwrap());
-    }
-    all
-}
-
-#[tokio::test]
-async fn what_is_acknowledged_is_read_in_order_also_after_reopening() {
+async fn open_new() -> Open {
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path());
-    for batch in 0..50 {
-        let entries = (0..3).map(|n| plain(&format!("{batch}-{n}"))).collect();
-        journal.append(ORDERS, entries).await.unwrap();
-    }
-    let before = read_all(&journal, ORDERS, 0).await;
-    journal.close();
-    drop(journal);
-    let journal = open(dir.path());
-    let after = read_all(&journal, ORDERS, 0).await;
-    assert_eq!(before, after);
-    let expected: Vec<String> = (0..50).flat_map(|b| (0..3).map(move |n| format!("{b}-{n}"))).collect();
-    assert_eq!(after.iter().map(text).collect::<Vec<_>>(), expected);
-    let offset = after[40].offset;
-    assert_eq!(read_all(&journal, ORDERS, offset).await, after[40..]);
-    journal.append(ORDERS, vec![plain("next")]).await.unwrap();
-    assert_eq!(text(&read_all(&journal, ORDERS, offset).await[110]), "next");
+    Open { one: journal.clone(), two: journal, _alive: Some(Box::new(dir)) }
 }
 
-#[tokio::test]
-async fn a_reader_far_behind_crosses_from_the_disk_to_the_tail_without_a_gap() {
-    let dir = tempfile::tempdir().unwrap();
-    let journal = open(dir.path());
-    let big = "x".repeat(50_000);
-    let acks: Vec<_> = (0..100).map(|n| journal.append(ORDERS, vec![plain(&format!("{n} {big}"))])).collect();
-    for ack in acks {
-        ack.await.unwrap();
-    }
-    let offsets: Vec<u64> = read_all(&journal, ORDERS, 0).await.iter().map(|record| record.offset).collect();
-    assert_eq!(offsets, (0..100).collect::<Vec<_>>());
-}
+conformance!(open_new);
 
 #[tokio::test]
-async fn compaction_keeps_the_newest_of_each_key() {
+async fn everything_is_there_after_reopening() {
     let dir = tempfile::tempdir().unwrap();
-    let journal = open(dir.path());
     let keyed = |key: &'static str, value: Option<&'static str>| Entry {
         key: Bytes::from_static(key.as_bytes()),
         value: value.map(|value| Bytes::from_static(value.as_bytes())),
     };
-    journal.append(STATES, vec![keyed("a", Some("1")), keyed("b", Some("2")), keyed("a", Some("3"))]).await.unwrap();
-    journal.append(STATES, vec![keyed("b", None), keyed("c", Some("4"))]).await.unwrap();
-    journal.close();
-    drop(journal);
-    let journal = open(dir.path());
-    let kept: Vec<_> = read_all(&journal, STATES, 0).await.into_iter().map(|r| (r.entry.key, r.entry.value)).collect();
-    let expected = [keyed("a", Some("3")), keyed("b", None), keyed("c", Some("4"))].map(|e| (e.key, e.value));
-    assert_eq!(kept, expected);
-}
-
-#[tokio::test]
-async fn positions_and_replies() {
-    let dir = tempfile::tempdir().unwrap();
-    let journal = open(dir.path());
-    assert_eq!(journal.position(Group::Workers, ORDERS).await.unwrap(), None);
     let position = Position { next: 42, metadata: Bytes::from_static(b"highest") };
-    journal.commit(Group::Workers, ORDERS, position.clone()).await.unwrap();
-    let first = journal.hold_replies("a").await.unwrap();
-    let second = journal.hold_replies("b").await.unwrap();
-    assert_ne!(first.partition, second.partition);
-    let freed = first.partition;
-    drop(first);
-    assert_eq!(journal.hold_replies("c").await.unwrap().partition, freed);
-    journal.close();
-    drop((journal, second));
+    {
+        let journal = open(dir.path());
+        for n in 0..150 {
+            journal.append(ORDERS, vec![plain(&n.to_string())]).await.unwrap();
+        }
+        let states = vec![keyed("a", Some("1")), keyed("b", Some("2")), keyed("a", Some("3")), keyed("b", None)];
+        journal.append(STATES, states).await.unwrap();
+        journal.commit(Group::Workers, ORDERS, position.clone()).await.unwrap();
+        journal.close();
+    }
     let journal = open(dir.path());
+    let orders: Vec<String> = read_all(&*journal, ORDERS, 0).await.iter().map(text).collect();
+    assert_eq!(orders, (0..150).map(|n| n.to_string()).collect::<Vec<_>>());
+    let kept: Vec<Entry> = read_all(&*journal, STATES, 0).await.into_iter().map(|record| record.entry).collect();
+    assert_eq!(kept, [keyed("a", Some("3")), keyed("b", None)]);
     assert_eq!(journal.position(Group::Workers, ORDERS).await.unwrap(), Some(position));
-    assert_eq!(journal.position(Group::Tracker, ORDERS).await.unwrap(), None);
+    journal.append(ORDERS, vec![plain("next")]).await.unwrap();
+    assert_eq!(text(&read_all(&*journal, ORDERS, 150).await[0]), "next");
 }
 
 #[tokio::test]
-async fn what_cannot_be_is_refused_with_its_reason() {
+async fn what_cannot_be_opened_or_is_closed_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path());
     let second = EmbeddedJournal::open(settings(dir.path(), 2)).err().unwrap().to_string();
     assert!(second.contains("in use by another process"), "{second}");
-    let nowhere = Partition { topic: Topic::Orders, index: 2 };
-    assert!(matches!(journal.append(nowhere, vec![plain("x")]).await, Err(JournalError::NoPartition(_))));
-    let huge = Entry::plain(vec![0; twqr_journal::ENTRY_BYTES_MAX + 1]);
-    let refused = journal.append(ORDERS, vec![huge]).await.unwrap_err().to_string();
-    assert!(refused.contains("at most 1048576"), "{refused}");
     journal.close();
     let closed = journal.append(ORDERS, vec![plain("x")]).await.unwrap_err().to_string();
     assert!(closed.contains("closed"), "{closed}");
@@ -189,7 +130,7 @@ async fn killed_at_any_moment_nothing_acknowledged_is_lost_and_nothing_is_out_of
         child.wait().unwrap();
         lines.for_each(|line| take(Some(line)));
         let journal = open(dir.path());
-        let found: Vec<String> = read_all(&journal, ORDERS, 0).await.iter().map(text).collect();
+        let found: Vec<String> = read_all(&*journal, ORDERS, 0).await.iter().map(text).collect();
         let expected: Vec<String> = (0..found.len()).map(|i| i.to_string()).collect();
         assert_eq!(found, expected, "round {round}");
         assert!(

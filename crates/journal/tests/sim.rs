@@ -1,0 +1,115 @@
+//! The simulated journal: the conformance suite, with and without delays, and that its faults are what they say.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "conformance/suite.rs"]
+mod suite;
+
+use std::{collections::BTreeSet, time::Duration};
+
+use suite::{ORDERS, Open, STATES, conformance, plain, read_all, text};
+use twqr_journal::{
+    Journal, JournalError, Topic,
+    sim::{Faults, Layout, Sim},
+};
+
+const LAYOUT: Layout = Layout { shards: 2, task_partitions: 2 };
+
+fn open(faults: Faults) -> Open {
+    let sim = Sim::new(LAYOUT, faults, 7);
+    Open { one: sim.session("one"), two: sim.session("two"), _alive: None }
+}
+
+mod without_faults {
+    use super::*;
+
+    async fn open_new() -> Open {
+        open(Faults::default())
+    }
+
+    conformance!(open_new);
+}
+
+mod slow_and_compacting {
+    use super::*;
+
+    async fn open_new() -> Open {
+        open(Faults { append_delay_ms_max: 3, compacted: 300, batches_vary: true, ..Faults::default() })
+    }
+
+    conformance!(open_new);
+}
+
+/// Appends with these faults; returns what was told and what landed after a long while.
+async fn append_under(faults: Faults) -> (bool, usize, usize) {
+    let sim = Sim::new(LAYOUT, faults, 7);
+    let session = sim.session("one");
+    let told = session.append(ORDERS, vec![plain("x")]).await;
+    let at_once = sim.records(ORDERS).len();
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    (told.is_ok(), at_once, sim.records(ORDERS).len())
+}
+
+#[tokio::test(start_paused = true)]
+async fn appends_end_as_drawn() {
+    let none = Faults::default;
+    for (name, faults, expected) in [
+        ("no fault", none(), (true, 1, 1)),
+        ("acknowledgement lost", Faults { ack_lost: 1_000, ..none() }, (false, 1, 1)),
+        ("append lost", Faults { append_lost: 1_000, ..none() }, (false, 0, 0)),
+        ("append late", Faults { append_late: 1_000, late_ms_max: 30_000, ..none() }, (false, 0, 1)),
+    ] {
+        assert_eq!(append_under(faults).await, expected, "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crashed_session_can_do_nothing_and_leaves_its_appends_to_chance() {
+    let mut landed = BTreeSet::new();
+    for seed in 0..20 {
+        let sim = Sim::new(LAYOUT, Faults { append_delay_ms_max: 50, ..Faults::default() }, seed);
+        let session = sim.session("one");
+        let mut reader = session.reader(ORDERS, 0).await.unwrap();
+        let ack = session.append(ORDERS, vec![plain("x")]);
+        session.crash();
+        assert!(matches!(ack.await, Err(JournalError::AppendUnknown { .. }) | Ok(())));
+        assert!(reader.next(1).await.is_err() && session.end(ORDERS).await.is_err());
+        landed.insert(sim.records(ORDERS).len());
+    }
+    assert_eq!(landed, BTreeSet::from([0, 1]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_session_stands_still_loses_its_share_and_comes_back() {
+    let sim = Sim::new(LAYOUT, Faults { session_timeout_ms: 1_000, ..Faults::default() }, 7);
+    let (one, two) = (sim.session("one"), sim.session("two"));
+    let mut first = one.assignments(Topic::Orders, "one").await.unwrap();
+    let mut second = two.assignments(Topic::Orders, "two").await.unwrap();
+    assert_eq!((first.changed().await.unwrap().len(), second.changed().await.unwrap().len()), (1, 1));
+    let mut reader = one.reader(ORDERS, 0).await.unwrap();
+    one.pause();
+    let stale = one.append(ORDERS, vec![plain("stale")]);
+    assert_eq!(second.changed().await.unwrap().len(), 2, "the other takes over");
+    two.append(ORDERS, vec![plain("new owner")]).await.unwrap();
+    let read = tokio::time::timeout(Duration::from_hours(1), reader.next(10)).await;
+    assert!(read.is_err(), "it reads nothing while it is paused");
+    one.resume();
+    stale.await.unwrap();
+    let all: Vec<String> = read_all(&*two, ORDERS, 0).await.iter().map(text).collect();
+    assert_eq!(all, ["new owner", "stale"]);
+    assert_eq!(text(&reader.next(10).await.unwrap()[0]), "new owner");
+    assert_eq!(second.changed().await.unwrap().len(), 1, "and has its share again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn compaction_leaves_gaps_and_the_newest() {
+    let sim = Sim::new(LAYOUT, Faults::default(), 7);
+    let session = sim.session("one");
+    for n in 0..10 {
+        let entry = twqr_journal::Entry { key: "k".into(), value: Some(n.to_string().into()) };
+        session.append(STATES, vec![entry]).await.unwrap();
+    }
+    sim.compact(STATES);
+    let left = read_all(&*session, STATES, 0).await;
+    assert_eq!((left.len(), left[0].offset, text(&left[0])), (1, 9, "9".to_owned()));
+}
