@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use twqr_journal::{Journal, Topic};
 use twqr_service::Context;
-use twqr_worker::{Error, LaneSettings, Lanes, Maintenance};
+use twqr_worker::{Error, GrpcBackend, LaneSettings, Lanes, Maintenance};
 
 /// What the worker needs to know.
 #[derive(Clone, Debug)]
@@ -27,7 +27,7 @@ pub async fn run(settings: Settings, journal: Arc<dyn Journal>, context: Context
     let engine = twqr_worker::Settings {
         topic: Topic::FiscTasks,
         member: settings.member,
-        backend: settings.fisc,
+        backend: Arc::new(GrpcBackend::new(settings.fisc)?),
         call_timeout_ms: settings.call_timeout_ms,
         lanes: Arc::new(Lanes::new(lanes, settings.other_lane)),
     };

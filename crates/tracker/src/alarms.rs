@@ -22,6 +22,7 @@ pub(crate) struct Alarms {
 #[derive(Debug)]
 struct Alarm {
     position: u64,
+    accepted_at: UnixMs,
     at: UnixMs,
     again_ms: i64,
 }
@@ -40,7 +41,10 @@ impl Alarms {
         };
         match at {
             Some(at) => {
-                self.orders.insert(payment.key.clone(), Alarm { position, at, again_ms: AGAIN_MS_MIN });
+                self.orders.insert(
+                    payment.key.clone(),
+                    Alarm { position, accepted_at: payment.accepted_at, at, again_ms: AGAIN_MS_MIN },
+                );
                 self.times.push(Reverse((at, payment.key.clone())));
             }
             None => drop(self.orders.remove(&payment.key)),
@@ -50,6 +54,11 @@ impl Alarms {
     /// How many orders are in progress.
     pub(crate) fn len(&self) -> usize {
         self.orders.len()
+    }
+
+    /// When the oldest of them was accepted.
+    pub(crate) fn oldest(&self) -> Option<UnixMs> {
+        self.orders.values().map(|alarm| alarm.accepted_at).min()
     }
 
     /// The next time at which somebody is due.

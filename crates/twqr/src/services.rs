@@ -127,7 +127,9 @@ impl Process {
                 let settings = settings::fisc_worker(config)?;
                 running.spawn(named("fisc-worker", twqr_fisc_worker::run(settings, journal, context)))
             }
-            Service::Tracker => running.spawn(named("tracker", twqr_tracker::run(journal, context))),
+            Service::Tracker => {
+                running.spawn(named("tracker", twqr_tracker::run(settings::tracker(config), journal, context)))
+            }
         };
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use twqr_journal::{Journal, Topic};
 use twqr_service::Context;
-use twqr_worker::{Error, LaneSettings, Lanes};
+use twqr_worker::{Error, GrpcBackend, LaneSettings, Lanes};
 
 /// What the worker needs to know.
 #[derive(Clone, Debug)]
@@ -24,7 +24,7 @@ pub async fn run(settings: Settings, journal: Arc<dyn Journal>, context: Context
     let engine = twqr_worker::Settings {
         topic: Topic::WalletTasks,
         member: settings.member,
-        backend: settings.wallet,
+        backend: Arc::new(GrpcBackend::new(settings.wallet)?),
         call_timeout_ms: settings.call_timeout_ms,
         lanes: Arc::new(Lanes::new([], settings.lane)),
     };

@@ -4,12 +4,12 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use rand::Rng;
 use tokio::task::JoinHandle;
-use tonic::transport::{Channel, Endpoint};
 use tracing::warn;
 use twqr_journal::{Journal, JournalError, Topic};
 use twqr_service::{CancellationToken, Context};
 
 use crate::{
+    Backend,
     lane::Lanes,
     partition::{self, Holder},
 };
@@ -21,8 +21,8 @@ pub struct Settings {
     pub topic: Topic,
     /// This process among the workers of the topic: unique, and stable over restarts.
     pub member: String,
-    /// The backend, as a URI such as `http://127.0.0.1:50061`.
-    pub backend: String,
+    /// The wallet, or FISC.
+    pub backend: Arc<dyn Backend>,
     /// How long a call may take before its outcome is unknown, in ms: 10 to 60,000.
     pub call_timeout_ms: u64,
     /// Limits by issuer.
@@ -45,9 +45,6 @@ const CLAIM_PAUSE_MS: u64 = 500;
 
 /// Runs until `context.shutdown` fires; then finishes the calls in flight and releases its partitions.
 pub async fn run(settings: Settings, journal: Arc<dyn Journal>, context: Context) -> Result<(), Error> {
-    let endpoint =
-        Endpoint::from_shared(settings.backend.clone()).map_err(|error| Error::Address(error.to_string()))?;
-    let channel = endpoint.tcp_nodelay(true).connect_lazy();
     let mut assignments = journal.assignments(settings.topic, &settings.member).await?;
     let mut held: BTreeMap<u32, (CancellationToken, JoinHandle<()>)> = BTreeMap::new();
     loop {
@@ -61,8 +58,7 @@ pub async fn run(settings: Settings, journal: Arc<dyn Journal>, context: Context
         for index in wanted {
             held.entry(index).or_insert_with(|| {
                 let stop = context.shutdown.child_token();
-                let keep =
-                    keep(index, settings.clone(), journal.clone(), context.clone(), (channel.clone(), stop.clone()));
+                let keep = keep(index, settings.clone(), journal.clone(), context.clone(), stop.clone());
                 (stop, tokio::spawn(keep))
             });
         }
@@ -75,16 +71,10 @@ pub async fn run(settings: Settings, journal: Arc<dyn Journal>, context: Context
 }
 
 /// Holds one partition for as long as it is assigned; claims it anew after every failure.
-async fn keep(
-    index: u32,
-    settings: Settings,
-    journal: Arc<dyn Journal>,
-    context: Context,
-    (channel, stop): (Channel, CancellationToken),
-) {
+async fn keep(index: u32, settings: Settings, journal: Arc<dyn Journal>, context: Context, stop: CancellationToken) {
     let part = context.health.part(format!("{}/{index}", settings.topic.name()));
     while !stop.is_cancelled() {
-        let holder = Holder::claim(index, &settings, journal.clone(), context.clock.clone(), channel.clone()).await;
+        let holder = Holder::claim(index, &settings, journal.clone(), context.clock.clone()).await;
         let ended = match holder {
             Ok(holder) => {
                 part.ready();

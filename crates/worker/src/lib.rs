@@ -2,6 +2,7 @@
 //! FISC's are this engine with their own lanes.
 
 mod answer;
+mod backend;
 mod engine;
 mod holding;
 mod lane;
@@ -9,5 +10,6 @@ mod link;
 mod partition;
 mod progress;
 
+pub use backend::{Answers, Backend, Calls, GrpcBackend};
 pub use engine::{Error, Settings, run};
 pub use lane::{LaneSettings, Lanes, Maintenance};

@@ -12,12 +12,11 @@ use futures::{Stream, StreamExt};
 use rand::Rng;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
-use tonic::transport::Channel;
 use tracing::{info, warn};
 use twqr_service::Clock;
-use twqr_wire::backend::{
-    ExchangeRequest, ExchangeResponse, backend_service_client::BackendServiceClient, exchange_request::Call,
-};
+use twqr_wire::backend::{ExchangeRequest, ExchangeResponse, exchange_request::Call};
+
+use crate::{Backend, Calls};
 
 /// What a link tells its partition.
 #[derive(Debug)]
@@ -37,10 +36,10 @@ const PAUSE_MS_MIN: u64 = 20;
 const PAUSE_MS_MAX: u64 = 1_000;
 
 /// Keeps a stream until nobody listens to the events any more.
-pub(crate) async fn keep(channel: Channel, clock: Arc<dyn Clock>, events: mpsc::UnboundedSender<Event>) {
+pub(crate) async fn keep(backend: Arc<dyn Backend>, clock: Arc<dyn Clock>, events: mpsc::UnboundedSender<Event>) {
     let mut pause = PAUSE_MS_MIN;
     while !events.is_closed() {
-        match exchange(channel.clone(), clock.clone(), events.clone()).await {
+        match exchange(&*backend, clock.clone(), events.clone()).await {
             Ok(()) => pause = PAUSE_MS_MIN,
             Err(status) => warn!(code = ?status.code(), pause_ms = pause, "no connection to the backend"),
         }
@@ -75,14 +74,14 @@ impl Stream for InTime {
 }
 
 async fn exchange(
-    channel: Channel,
+    backend: &dyn Backend,
     clock: Arc<dyn Clock>,
     events: mpsc::UnboundedSender<Event>,
 ) -> Result<(), tonic::Status> {
     let (calls, queue) = mpsc::unbounded_channel::<ExchangeRequest>();
     let too_late = events.clone();
     let outgoing = InTime { queue: UnboundedReceiverStream::new(queue), clock, too_late };
-    let mut answers = BackendServiceClient::new(channel).exchange(outgoing).await?.into_inner();
+    let mut answers = backend.exchange(Calls::new(outgoing)).await?;
     info!("connected to the backend");
     drop(events.send(Event::Up(calls)));
     let ended = loop {

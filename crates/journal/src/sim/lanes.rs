@@ -78,7 +78,7 @@ async fn run(
         match (hears, fate) {
             (true, Fate::Lands) => sender.send(Ok(())),
             (true, Fate::AckLost | Fate::Lost | Fate::Late { .. }) => {
-                sender.send(Err(failed("drawn by the simulation")))
+                sender.send(Err(failed("drawn by the simulation")));
             }
             (false, _) => sender.send(Err(failed("the session has crashed"))),
         }

@@ -37,6 +37,10 @@ pub(super) fn router(config: &Config) -> anyhow::Result<twqr_router::Settings> {
     })
 }
 
+pub(super) fn tracker(config: &Config) -> twqr_tracker::Settings {
+    twqr_tracker::Settings { listen: config.operators, database: config.data_dir.join("read-model.sqlite") }
+}
+
 pub(super) fn wallet_worker(config: &Config) -> twqr_wallet_worker::Settings {
     twqr_wallet_worker::Settings {
         member: "wallet-worker-0".to_owned(),

@@ -6,7 +6,6 @@ use futures::stream::FuturesUnordered;
 use prost::Message;
 use rand::Rng;
 use tokio::sync::mpsc;
-use tonic::transport::Channel;
 use tracing::info;
 use twqr_journal::{Entry, Group, Journal, JournalError, Partition};
 use twqr_service::Clock;
@@ -38,7 +37,6 @@ impl Holder {
         settings: &Settings,
         journal: Arc<dyn Journal>,
         clock: Arc<dyn Clock>,
-        channel: Channel,
     ) -> Result<Self, Error> {
         let partition = Partition { topic: settings.topic, index };
         let nonce: u64 = rand::rng().random();
@@ -49,7 +47,7 @@ impl Holder {
         let holding = scan(&*journal, partition, from, nonce, (holder, position.is_some())).await?;
         info!(%partition, claim = holding.own(), from, "partition claimed");
         let (sender, mut events) = mpsc::unbounded_channel();
-        tokio::spawn(link::keep(channel, clock.clone(), sender));
+        tokio::spawn(link::keep(settings.backend.clone(), clock.clone(), sender));
         let reader = journal.reader(partition, from).await?;
         let calls = first_connection(&mut events).await;
         Ok(Self {

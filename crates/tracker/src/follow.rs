@@ -1,0 +1,181 @@
+//! Follows one shard of `order-states`: into the read model, and for orders in progress onto the alarm clock. Whatever fails is tried
+//! again with a growing pause; the model remembers how far it is.
+
+use std::{sync::Arc, time::Duration};
+
+use prost::Message;
+use rand::Rng;
+use tokio::time::Instant;
+use tracing::{error, warn};
+use twqr_journal::{Entry, Journal, JournalError, Partition, Record, Topic};
+use twqr_service::{Context, Part};
+use twqr_types::OrderKey;
+use twqr_wire::{
+    RECORD_VERSION, bus,
+    convert::{StateBody, decode_state, due_record},
+};
+
+use crate::{
+    alarms::Alarms,
+    metrics::Gauges,
+    model::{ModelError, ReadModel, Seen},
+};
+
+/// How many states are taken at once.
+const BATCH_RECORDS_MAX: usize = 1_024;
+/// How many due records are written at once.
+const BATCH_DUES_MAX: usize = 1_024;
+/// How long states may gather before they are written, in ms: nobody waits for the read model.
+const GATHER_MS: u64 = 100;
+/// The pause after a failure, in ms; doubles up to the maximum.
+const PAUSE_MS_MIN: u64 = 50;
+const PAUSE_MS_MAX: u64 = 5_000;
+
+/// Why following was interrupted.
+#[derive(Debug, thiserror::Error)]
+enum Interruption {
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error(transparent)]
+    Model(#[from] ModelError),
+}
+
+/// One shard's follower.
+pub(crate) struct Follower {
+    pub(crate) shard: u32,
+    pub(crate) model: Arc<dyn ReadModel>,
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) context: Context,
+}
+
+/// What a follower has in memory.
+struct Progress {
+    next: u64,
+    seen: Vec<Seen>,
+    alarms: Alarms,
+    /// When what has gathered must be written.
+    write_at: Option<Instant>,
+    /// Ready once this is reached.
+    end_at_start: u64,
+}
+
+impl Follower {
+    /// Runs until shutdown.
+    pub(crate) async fn run(self) {
+        let part = self.context.health.part(format!("tracker/shard-{}", self.shard));
+        let mut pause = PAUSE_MS_MIN;
+        while let Err(interruption) = self.follow(&part, &mut pause).await {
+            part.not_ready(format!("{interruption}; trying again"));
+            warn!(shard = self.shard, %interruption, pause_ms = pause, "the tracker was interrupted; trying again");
+            let jitter = rand::rng().random_range(0..=pause / 2);
+            tokio::select! {
+                () = self.context.shutdown.cancelled() => return,
+                () = tokio::time::sleep(Duration::from_millis(pause + jitter)) => pause = (pause * 2).min(PAUSE_MS_MAX),
+            }
+        }
+    }
+
+    async fn follow(&self, part: &Part, pause: &mut u64) -> Result<(), Interruption> {
+        let states = Partition { topic: Topic::OrderStates, index: self.shard };
+        let known = self.model.begin(self.shard).await?;
+        let end_at_start = self.journal.end(states).await?;
+        let mut reader = self.journal.reader(states, known.next).await?;
+        let mut progress =
+            Progress { next: known.next, seen: Vec::new(), alarms: Alarms::default(), write_at: None, end_at_start };
+        for seen in &known.in_progress {
+            progress.alarms.learn(&seen.payment, seen.position);
+        }
+        let gauges = Gauges::of(self.shard);
+        if progress.next >= end_at_start {
+            part.ready();
+        }
+        loop {
+            let now = self.context.clock.now();
+            let ring = progress
+                .alarms
+                .next()
+                .map(|at| Instant::now() + Duration::from_millis(at.since(now).max(0).cast_unsigned()));
+            let write_at = progress.write_at;
+            tokio::select! {
+                () = self.context.shutdown.cancelled() => {
+                    self.write(&mut progress).await?;
+                    return Ok(());
+                }
+                records = reader.next(BATCH_RECORDS_MAX), if progress.seen.len() < BATCH_RECORDS_MAX => {
+                    self.take(records?, &mut progress);
+                }
+                () = tokio::time::sleep_until(write_at.unwrap_or_else(Instant::now)), if write_at.is_some() => {
+                    self.write(&mut progress).await?;
+                    *pause = PAUSE_MS_MIN;
+                    if progress.next >= progress.end_at_start {
+                        part.ready();
+                    }
+                    gauges.set(&progress.alarms, self.context.clock.now());
+                }
+                () = tokio::time::sleep_until(ring.unwrap_or_else(Instant::now)), if ring.is_some() => {
+                    let due = progress.alarms.ring(self.context.clock.now(), BATCH_DUES_MAX);
+                    self.wake(&due).await;
+                    gauges.set(&progress.alarms, self.context.clock.now());
+                }
+            }
+        }
+    }
+
+    fn take(&self, records: Vec<Record>, progress: &mut Progress) {
+        for record in records {
+            progress.next = record.offset + 1;
+            let (offset, Some(value)) = (record.offset, record.entry.value) else { continue };
+            match decode_state(value.clone()).map(|entry| (entry.position, entry.body)) {
+                Ok((position, StateBody::Payment(payment))) => {
+                    progress.seen.push(Seen { payment: *payment, position });
+                }
+                Ok((_, StateBody::Policies(_) | StateBody::Marker)) => {}
+                Err(fault) => self.bury(offset, value, fault.to_string()),
+            }
+        }
+        progress.write_at.get_or_insert_with(|| Instant::now() + Duration::from_millis(GATHER_MS));
+    }
+
+    /// Writes what has gathered; only what is newer than what was known sets an alarm.
+    async fn write(&self, progress: &mut Progress) -> Result<(), Interruption> {
+        progress.write_at = None;
+        let seen = std::mem::take(&mut progress.seen);
+        Gauges::applied(seen.len());
+        let changed = self.model.apply(self.shard, progress.next, &seen).await?;
+        for Seen { payment, position } in seen.iter().filter(|seen| changed.contains(&seen.payment.key)) {
+            progress.alarms.learn(payment, *position);
+        }
+        Ok(())
+    }
+
+    /// One that is not written now is due again in a while.
+    async fn wake(&self, due: &[OrderKey]) {
+        if due.is_empty() {
+            return;
+        }
+        let now = self.context.clock.now();
+        let entries: Vec<Entry> = due.iter().map(|key| Entry::plain(due_record(now, key))).collect();
+        let count = entries.len();
+        match self.journal.append(Partition { topic: Topic::Orders, index: self.shard }, entries).await {
+            Ok(()) => Gauges::woke(count),
+            Err(error) => {
+                warn!(shard = self.shard, %error, count, "due records may not have been written; they follow again");
+            }
+        }
+    }
+
+    fn bury(&self, offset: u64, payload: bytes::Bytes, reason: String) {
+        error!(shard = self.shard, offset, reason, "a state cannot be used; it goes to the dead letters");
+        let letter = bus::DeadLetter {
+            version: RECORD_VERSION,
+            topic: Topic::OrderStates.name().to_owned(),
+            partition: self.shard,
+            offset,
+            payload,
+            reason,
+            at_ms: self.context.clock.now().0,
+        };
+        let dead_letters = Partition { topic: Topic::DeadLetters, index: 0 };
+        drop(self.journal.append(dead_letters, vec![Entry::plain(letter.encode_to_vec())]));
+    }
+}

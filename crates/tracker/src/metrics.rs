@@ -1,0 +1,47 @@
+//! The tracker's metrics, by name.
+
+use twqr_types::UnixMs;
+
+use crate::alarms::Alarms;
+
+const DUE: &str = "twqr_tracker_due_records_total";
+const STATES: &str = "twqr_tracker_states_total";
+const IN_PROGRESS: &str = "twqr_tracker_in_progress_orders";
+const OLDEST: &str = "twqr_tracker_oldest_in_progress_seconds";
+
+/// Tells the exporter what each metric means.
+pub(crate) fn describe() {
+    metrics::describe_counter!(DUE, "Due records written");
+    metrics::describe_counter!(STATES, "States written to the read model");
+    metrics::describe_gauge!(IN_PROGRESS, "Orders in progress, by shard");
+    metrics::describe_gauge!(OLDEST, metrics::Unit::Seconds, "Age of the oldest order in progress, by shard");
+}
+
+/// The gauges of one shard.
+pub(crate) struct Gauges {
+    in_progress: metrics::Gauge,
+    oldest: metrics::Gauge,
+}
+
+impl Gauges {
+    pub(crate) fn of(shard: u32) -> Self {
+        let shard = shard.to_string();
+        Self {
+            in_progress: metrics::gauge!(IN_PROGRESS, "shard" => shard.clone()),
+            oldest: metrics::gauge!(OLDEST, "shard" => shard),
+        }
+    }
+
+    pub(crate) fn set(&self, alarms: &Alarms, now: UnixMs) {
+        self.in_progress.set(alarms.len() as f64);
+        self.oldest.set(alarms.oldest().map_or(0.0, |since| now.since(since).max(0) as f64 / 1_000.0));
+    }
+
+    pub(crate) fn applied(states: usize) {
+        metrics::counter!(STATES).increment(states as u64);
+    }
+
+    pub(crate) fn woke(orders: usize) {
+        metrics::counter!(DUE).increment(orders as u64);
+    }
+}

@@ -1,0 +1,74 @@
+//! The read model: what `order-states` says, kept so that a restart goes on where it was.
+
+mod memory;
+mod queries;
+mod sqlite;
+
+use std::collections::HashSet;
+
+use async_trait::async_trait;
+use twqr_journal::Offset;
+use twqr_order::{Payment, Phase};
+use twqr_types::OrderKey;
+
+pub use memory::MemoryModel;
+pub(crate) use queries::ListFilter;
+pub use sqlite::SqliteModel;
+
+/// A state that was read.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// The order.
+    pub payment: Payment,
+    /// Records of its shard below this are reflected.
+    pub position: u64,
+}
+
+/// What the model knows of a shard.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// The offset in `order-states` to go on at.
+    pub next: Offset,
+    /// Orders that have not ended.
+    pub in_progress: Vec<Seen>,
+}
+
+/// The model cannot be used.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("read model{}: {reason}", place.as_deref().map(|place| format!(" {place}")).unwrap_or_default())]
+pub struct ModelError {
+    /// Its file, where it has one.
+    pub place: Option<String>,
+    /// What happened, and what to do.
+    pub reason: String,
+}
+
+/// Keeps the newest state of each order, and how far `order-states` was read, in one step.
+#[async_trait]
+pub trait ReadModel: Send + Sync + 'static {
+    /// What is known of a shard.
+    async fn begin(&self, shard: u32) -> Result<Known, ModelError>;
+
+    /// Keeps states, and that `order-states` is applied up to `next`. A state that is not newer than the one kept changes nothing.
+    /// Returns the orders that changed.
+    async fn apply(&self, shard: u32, next: Offset, seen: &[Seen]) -> Result<HashSet<OrderKey>, ModelError>;
+}
+
+/// The phase's name in the read model and the operators' API.
+fn phase_name(phase: &Phase) -> &'static str {
+    match phase {
+        Phase::Paying { .. } => "paying",
+        Phase::Unresolved { .. } => "unresolved",
+        Phase::Asking { .. } => "asking",
+        Phase::Paid(_) => "paid",
+        Phase::Failed(_) => "failed",
+    }
+}
+
+/// The StatusCode of a failure; empty otherwise.
+fn status_code(phase: &Phase) -> &str {
+    match phase {
+        Phase::Failed(failure) => &failure.status_code,
+        Phase::Paying { .. } | Phase::Unresolved { .. } | Phase::Asking { .. } | Phase::Paid(_) => "",
+    }
+}

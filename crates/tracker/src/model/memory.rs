@@ -1,0 +1,47 @@
+//! In memory, for tests in virtual time.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Mutex,
+};
+
+use async_trait::async_trait;
+use twqr_journal::Offset;
+use twqr_types::OrderKey;
+
+use super::{Known, ModelError, ReadModel, Seen};
+
+/// A model in memory.
+#[derive(Debug, Default)]
+pub struct MemoryModel(Mutex<BTreeMap<u32, Shard>>);
+
+#[derive(Debug, Default)]
+struct Shard {
+    next: Offset,
+    orders: BTreeMap<Vec<u8>, Seen>,
+}
+
+#[async_trait]
+impl ReadModel for MemoryModel {
+    async fn begin(&self, shard: u32) -> Result<Known, ModelError> {
+        let shards = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let Some(shard) = shards.get(&shard) else { return Ok(Known::default()) };
+        let in_progress = shard.orders.values().filter(|seen| !seen.payment.phase.is_final()).cloned().collect();
+        Ok(Known { next: shard.next, in_progress })
+    }
+
+    async fn apply(&self, shard: u32, next: Offset, seen: &[Seen]) -> Result<HashSet<OrderKey>, ModelError> {
+        let mut shards = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let shard = shards.entry(shard).or_default();
+        shard.next = next;
+        let mut changed = HashSet::new();
+        for seen in seen {
+            let key = seen.payment.key.to_bytes();
+            if shard.orders.get(&key).is_none_or(|kept| kept.position < seen.position) {
+                shard.orders.insert(key, seen.clone());
+                changed.insert(seen.payment.key.clone());
+            }
+        }
+        Ok(changed)
+    }
+}

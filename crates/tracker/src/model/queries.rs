@@ -1,0 +1,109 @@
+//! What operators ask of the SQLite model.
+
+use prost::Message;
+use sqlx::Row;
+use twqr_wire::{bus, ops};
+
+use super::{ModelError, SqliteModel};
+
+/// Which orders to list.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ListFilter {
+    pub(crate) in_progress_only: bool,
+    pub(crate) merchant_id: String,
+    /// After this one.
+    pub(crate) after: Option<Cursor>,
+    pub(crate) size: i64,
+}
+
+/// A place in the list.
+pub(crate) type Cursor = (i64, String, String);
+
+/// A page of the list, and where the next one begins.
+pub(crate) struct Page {
+    pub(crate) payments: Vec<bus::Payment>,
+    pub(crate) next: Option<Cursor>,
+}
+
+/// Numbers over all orders.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Status {
+    pub(crate) orders: i64,
+    pub(crate) contradicted: i64,
+    /// Unix ms of acceptance of each order in progress, oldest first.
+    pub(crate) in_progress: Vec<i64>,
+    /// The sum of all positions in `order-states`.
+    pub(crate) applied: i64,
+}
+
+impl SqliteModel {
+    pub(crate) async fn list(&self, filter: ListFilter) -> Result<Page, ModelError> {
+        let (at, merchant, number) = filter.after.unwrap_or((i64::MIN, String::new(), String::new()));
+        let rows = sqlx::query(
+            "SELECT state, accepted_at_ms, merchant_id, merchant_trade_no FROM orders \
+             WHERE (accepted_at_ms, merchant_id, merchant_trade_no) > (?, ?, ?) \
+             AND (? = 0 OR is_final = 0) AND (? = '' OR merchant_id = ?) \
+             ORDER BY accepted_at_ms, merchant_id, merchant_trade_no LIMIT ?",
+        )
+        .bind(at)
+        .bind(merchant)
+        .bind(number)
+        .bind(i64::from(filter.in_progress_only))
+        .bind(filter.merchant_id.clone())
+        .bind(filter.merchant_id)
+        .bind(filter.size)
+        .fetch_all(&self.readers)
+        .await
+        .map_err(|error| self.failed(&error))?;
+        let full = i64::try_from(rows.len()).is_ok_and(|length| length == filter.size);
+        let next = rows.last().filter(|_| full).map(|row| (row.get(1), row.get(2), row.get(3)));
+        let payment = |row: &sqlx::sqlite::SqliteRow| bus::Payment::decode(row.get::<&[u8], _>(0));
+        let payments = rows.iter().map(payment).collect::<Result<_, _>>().map_err(|error| self.failed(&error))?;
+        Ok(Page { payments, next })
+    }
+
+    pub(crate) async fn order(
+        &self,
+        merchant_id: &str,
+        merchant_trade_no: &str,
+    ) -> Result<Option<(bus::Payment, Vec<ops::TimelineEntry>)>, ModelError> {
+        let failed = |error: sqlx::Error| self.failed(&error);
+        let state = sqlx::query("SELECT state FROM orders WHERE merchant_id = ? AND merchant_trade_no = ?")
+            .bind(merchant_id)
+            .bind(merchant_trade_no)
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(failed)?;
+        let Some(state) = state else { return Ok(None) };
+        let payment = bus::Payment::decode(state.get::<&[u8], _>(0)).map_err(|error| self.failed(&error))?;
+        let rows = sqlx::query(
+            "SELECT at_ms, phase, status_code, position FROM timeline \
+             WHERE merchant_id = ? AND merchant_trade_no = ? ORDER BY position",
+        )
+        .bind(merchant_id)
+        .bind(merchant_trade_no)
+        .fetch_all(&self.readers)
+        .await
+        .map_err(failed)?;
+        let entry = |row: &sqlx::sqlite::SqliteRow| ops::TimelineEntry {
+            at_ms: row.get(0),
+            phase: row.get(1),
+            status_code: row.get(2),
+            position: row.get::<i64, _>(3).cast_unsigned(),
+        };
+        Ok(Some((payment, rows.iter().map(entry).collect())))
+    }
+
+    pub(crate) async fn status(&self) -> Result<Status, ModelError> {
+        let failed = |error: sqlx::Error| self.failed(&error);
+        let number = |query: &'static str| sqlx::query_scalar::<_, i64>(query).fetch_one(&self.readers);
+        let in_progress =
+            sqlx::query_scalar("SELECT accepted_at_ms FROM orders WHERE is_final = 0 ORDER BY accepted_at_ms");
+        Ok(Status {
+            orders: number("SELECT COUNT(*) FROM orders").await.map_err(failed)?,
+            contradicted: number("SELECT COUNT(*) FROM orders WHERE is_contradicted = 1").await.map_err(failed)?,
+            in_progress: in_progress.fetch_all(&self.readers).await.map_err(failed)?,
+            applied: number("SELECT CAST(COALESCE(SUM(next), 0) AS BIGINT) FROM positions").await.map_err(failed)?,
+        })
+    }
+}

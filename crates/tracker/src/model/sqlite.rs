@@ -1,0 +1,166 @@
+//! In a SQLite file. It is only a reading aid: a file that is lost or damaged may be deleted, and is built anew from `order-states`.
+
+use std::{collections::HashSet, path::Path, str::FromStr};
+
+use async_trait::async_trait;
+use prost::Message;
+use sqlx::{
+    Row, Sqlite, Transaction,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
+};
+use tokio::sync::Mutex;
+use twqr_journal::Offset;
+use twqr_types::{MerchantId, MerchantTradeNo, OrderKey};
+use twqr_wire::{
+    bus,
+    convert::{payment_from, payment_out},
+};
+
+use super::{Known, ModelError, ReadModel, Seen, phase_name, status_code};
+
+/// Rows in one statement.
+const ROWS_MAX: usize = 128;
+/// Connections that read.
+const READERS: u32 = 4;
+
+/// A model in a file.
+pub struct SqliteModel {
+    pub(super) readers: SqlitePool,
+    writer: Mutex<SqlitePool>,
+    place: String,
+}
+
+impl SqliteModel {
+    /// Opens or creates the file, and brings its schema up to date.
+    pub async fn open(file: &Path) -> Result<Self, ModelError> {
+        let place = file.display().to_string();
+        let failed = |error: &dyn std::fmt::Display| ModelError {
+            place: Some(place.clone()),
+            reason: format!("{error}; if it is damaged, delete it: it is built anew from order-states"),
+        };
+        if let Some(folder) = file.parent() {
+            std::fs::create_dir_all(folder).map_err(|error| failed(&error))?;
+        }
+        let options = SqliteConnectOptions::from_str("sqlite:").map_err(|error| failed(&error))?;
+        let options = options
+            .filename(file)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Normal);
+        let pool = |connections| SqlitePoolOptions::new().max_connections(connections).connect_with(options.clone());
+        let writer = pool(1).await.map_err(|error| failed(&error))?;
+        sqlx::migrate!().run(&writer).await.map_err(|error| failed(&error))?;
+        let readers = pool(READERS).await.map_err(|error| failed(&error))?;
+        Ok(Self { readers, writer: Mutex::new(writer), place })
+    }
+
+    pub(super) fn failed(&self, error: &dyn std::fmt::Display) -> ModelError {
+        ModelError { place: Some(self.place.clone()), reason: error.to_string() }
+    }
+
+    async fn write(&self, shard: u32, next: Offset, seen: &[Seen]) -> Result<HashSet<OrderKey>, sqlx::Error> {
+        let writer = self.writer.lock().await;
+        let mut transaction = writer.begin().await?;
+        let mut changed = HashSet::new();
+        for rows in seen.chunks(ROWS_MAX) {
+            upsert(&mut transaction, shard, rows, &mut changed).await?;
+            add_timeline(&mut transaction, rows).await?;
+        }
+        sqlx::query(
+            "INSERT INTO positions (shard, next) VALUES (?, ?) ON CONFLICT (shard) DO UPDATE SET next = excluded.next",
+        )
+        .bind(i64::from(shard))
+        .bind(next.cast_signed())
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(changed)
+    }
+
+    async fn read(&self, shard: u32) -> Result<Known, sqlx::Error> {
+        let next: Option<i64> = sqlx::query_scalar("SELECT next FROM positions WHERE shard = ?")
+            .bind(i64::from(shard))
+            .fetch_optional(&self.readers)
+            .await?;
+        let rows = sqlx::query("SELECT state, position FROM orders WHERE shard = ? AND is_final = 0")
+            .bind(i64::from(shard))
+            .fetch_all(&self.readers)
+            .await?;
+        let seen = |row: &sqlx::sqlite::SqliteRow| {
+            let payment = bus::Payment::decode(row.get::<&[u8], _>(0)).ok()?;
+            Some(Seen { payment: payment_from(payment).ok()?, position: row.get::<i64, _>(1).cast_unsigned() })
+        };
+        Ok(Known {
+            next: next.unwrap_or_default().cast_unsigned(),
+            in_progress: rows.iter().filter_map(seen).collect(),
+        })
+    }
+}
+
+/// The orders whose state is newer than the one kept.
+async fn upsert(
+    transaction: &mut Transaction<'_, Sqlite>,
+    shard: u32,
+    rows: &[Seen],
+    changed: &mut HashSet<OrderKey>,
+) -> Result<(), sqlx::Error> {
+    let mut query = sqlx::QueryBuilder::new(
+        "INSERT INTO orders (merchant_id, merchant_trade_no, shard, position, phase, institution, trade_no, \
+         trade_amount, accepted_at_ms, is_final, is_contradicted, state) ",
+    );
+    query.push_values(rows, |mut row, Seen { payment, position }| {
+        row.push_bind(payment.key.merchant_id.as_str())
+            .push_bind(payment.key.merchant_trade_no.as_str())
+            .push_bind(i64::from(shard))
+            .push_bind(position.cast_signed())
+            .push_bind(phase_name(&payment.phase))
+            .push_bind(payment.issuer.map_or_else(String::new, |issuer| issuer.institution().to_owned()))
+            .push_bind(payment.trade_no.to_string())
+            .push_bind(payment.terms.trade_amount.twd())
+            .push_bind(payment.accepted_at.0)
+            .push_bind(i64::from(payment.phase.is_final()))
+            .push_bind(i64::from(payment.contradiction.is_some()))
+            .push_bind(payment_out(payment).encode_to_vec());
+    });
+    query.push(
+        " ON CONFLICT (merchant_id, merchant_trade_no) DO UPDATE SET position = excluded.position, \
+         phase = excluded.phase, is_final = excluded.is_final, is_contradicted = excluded.is_contradicted, \
+         state = excluded.state WHERE excluded.position > orders.position \
+         RETURNING merchant_id, merchant_trade_no",
+    );
+    for row in query.build().fetch_all(&mut **transaction).await? {
+        let merchant_id = MerchantId::parse(row.get(0));
+        let merchant_trade_no = MerchantTradeNo::parse(row.get(1));
+        if let (Ok(merchant_id), Ok(merchant_trade_no)) = (merchant_id, merchant_trade_no) {
+            changed.insert(OrderKey { merchant_id, merchant_trade_no });
+        }
+    }
+    Ok(())
+}
+
+async fn add_timeline(transaction: &mut Transaction<'_, Sqlite>, rows: &[Seen]) -> Result<(), sqlx::Error> {
+    let mut query = sqlx::QueryBuilder::new(
+        "INSERT INTO timeline (merchant_id, merchant_trade_no, position, at_ms, phase, status_code) ",
+    );
+    query.push_values(rows, |mut row, Seen { payment, position }| {
+        row.push_bind(payment.key.merchant_id.as_str())
+            .push_bind(payment.key.merchant_trade_no.as_str())
+            .push_bind(position.cast_signed())
+            .push_bind(payment.changed_at.0)
+            .push_bind(phase_name(&payment.phase))
+            .push_bind(status_code(&payment.phase));
+    });
+    query.push(" ON CONFLICT DO NOTHING");
+    query.build().execute(&mut **transaction).await.map(|_| ())
+}
+
+#[async_trait]
+impl ReadModel for SqliteModel {
+    async fn begin(&self, shard: u32) -> Result<Known, ModelError> {
+        self.read(shard).await.map_err(|error| self.failed(&error))
+    }
+
+    async fn apply(&self, shard: u32, next: Offset, seen: &[Seen]) -> Result<HashSet<OrderKey>, ModelError> {
+        self.write(shard, next, seen).await.map_err(|error| self.failed(&error))
+    }
+}

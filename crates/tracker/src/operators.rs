@@ -1,0 +1,167 @@
+//! The operators' API, served from the read model.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use tonic::{Code, Request, Response, Status, transport::Server};
+use tonic_types::{ErrorDetails, StatusExt};
+use tracing::{error, info};
+use twqr_journal::{Journal, Partition, Topic};
+use twqr_service::Context;
+use twqr_wire::{
+    OPS_DESCRIPTORS,
+    ops::{
+        AgeBucket, GetOrderRequest, GetOrderResponse, GetStatusRequest, GetStatusResponse, ListOrdersRequest,
+        ListOrdersResponse,
+        operator_service_server::{OperatorService, OperatorServiceServer},
+    },
+};
+
+use crate::{
+    Error,
+    model::{ListFilter, ModelError, SqliteModel},
+};
+
+/// The upper ends of the age buckets, in ms.
+const AGES_MS: [i64; 5] = [1_000, 10_000, 60_000, 600_000, 3_600_000];
+const PAGE_SIZE_DEFAULT: i32 = 100;
+const PAGE_SIZE_MAX: i32 = 1_000;
+
+struct Operators {
+    model: Arc<SqliteModel>,
+    journal: Arc<dyn Journal>,
+    context: Context,
+}
+
+/// Serves until shutdown.
+pub(crate) async fn serve(
+    listen: SocketAddr,
+    model: Arc<SqliteModel>,
+    journal: Arc<dyn Journal>,
+    context: Context,
+) -> Result<(), Error> {
+    let listener = tokio::net::TcpListener::bind(listen).await;
+    let listener = listener.map_err(|error| Error::Listen { address: listen, error })?;
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<OperatorServiceServer<Operators>>().await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(OPS_DESCRIPTORS)
+        .build_v1()?;
+    let shutdown = context.shutdown.clone();
+    let router = Server::builder()
+        .add_service(OperatorServiceServer::new(Operators { model, journal, context }))
+        .add_service(health_service)
+        .add_service(reflection);
+    info!(address = %listen, "the operators' API serves");
+    let connections = tokio_stream::wrappers::TcpListenerStream::new(listener);
+    tokio::select! {
+        served = router.serve_with_incoming(connections) => served.map_err(Error::from),
+        () = shutdown.cancelled() => Ok(()),
+    }
+}
+
+fn invalid(field: &str, description: &str) -> Status {
+    let details = ErrorDetails::with_bad_request_violation(field, description);
+    Status::with_error_details(Code::InvalidArgument, format!("{field} {description}"), details)
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "used as a function in map_err")]
+fn unavailable(failure: ModelError) -> Status {
+    error!(%failure, "the read model cannot be asked");
+    Status::unavailable("the read model cannot be asked now; its log says why")
+}
+
+/// `ms:length of the merchant:merchant and number`.
+fn parse_token(token: &str) -> Option<(i64, String, String)> {
+    let mut parts = token.splitn(3, ':');
+    let (at, length, keys) = (parts.next()?, parts.next()?, parts.next()?);
+    let (merchant, number) = keys.split_at_checked(length.parse().ok()?)?;
+    Some((at.parse().ok()?, merchant.to_owned(), number.to_owned()))
+}
+
+#[tonic::async_trait]
+impl OperatorService for Operators {
+    async fn list_orders(&self, request: Request<ListOrdersRequest>) -> Result<Response<ListOrdersResponse>, Status> {
+        let request = request.into_inner();
+        if !(0..=PAGE_SIZE_MAX).contains(&request.page_size) {
+            return Err(invalid("page_size", "must be 0 (which means 100) to 1000"));
+        }
+        let size = if request.page_size == 0 { PAGE_SIZE_DEFAULT } else { request.page_size };
+        let after = match request.page_token.as_str() {
+            "" => None,
+            token => Some(
+                parse_token(token)
+                    .ok_or_else(|| invalid("page_token", "must be next_page_token of an earlier page"))?,
+            ),
+        };
+        let filter = ListFilter {
+            in_progress_only: request.in_progress_only,
+            merchant_id: request.merchant_id,
+            after,
+            size: size.into(),
+        };
+        let page = self.model.list(filter).await.map_err(unavailable)?;
+        let next = page.next.map(|(at, merchant, number)| format!("{at}:{}:{merchant}{number}", merchant.len()));
+        Ok(Response::new(ListOrdersResponse { payments: page.payments, next_page_token: next.unwrap_or_default() }))
+    }
+
+    async fn get_order(&self, request: Request<GetOrderRequest>) -> Result<Response<GetOrderResponse>, Status> {
+        let request = request.into_inner();
+        for (field, value) in [("merchant_id", &request.merchant_id), ("merchant_trade_no", &request.merchant_trade_no)]
+        {
+            if value.is_empty() {
+                return Err(invalid(field, "is required and must not be empty"));
+            }
+        }
+        let found = self.model.order(&request.merchant_id, &request.merchant_trade_no).await.map_err(unavailable)?;
+        let (payment, timeline) = found.ok_or_else(|| {
+            Status::not_found("the read model has no such order; it may be behind, see GetStatus.lag")
+        })?;
+        Ok(Response::new(GetOrderResponse { payment: Some(payment), timeline }))
+    }
+
+    async fn get_status(&self, _: Request<GetStatusRequest>) -> Result<Response<GetStatusResponse>, Status> {
+        let status = self.model.status().await.map_err(unavailable)?;
+        let mut written: u64 = 0;
+        for index in 0..self.journal.partitions(Topic::OrderStates) {
+            let partition = Partition { topic: Topic::OrderStates, index };
+            written += self.journal.end(partition).await.map_err(|error| Status::unavailable(error.to_string()))?;
+        }
+        Ok(Response::new(GetStatusResponse {
+            orders: status.orders,
+            in_progress: i64::try_from(status.in_progress.len()).unwrap_or(i64::MAX),
+            oldest_in_progress_ms: status.in_progress.first().copied().unwrap_or_default(),
+            contradicted: status.contradicted,
+            lag: written.cast_signed().saturating_sub(status.applied).max(0),
+            ages: ages(&status.in_progress, self.context.clock.now().0),
+        }))
+    }
+}
+
+fn ages(accepted_at_ms: &[i64], now_ms: i64) -> Vec<AgeBucket> {
+    let mut buckets: Vec<AgeBucket> =
+        AGES_MS.into_iter().chain([0]).map(|up_to_ms| AgeBucket { up_to_ms, orders: 0 }).collect();
+    for at in accepted_at_ms {
+        let bucket = AGES_MS.partition_point(|up_to| *up_to < now_ms.saturating_sub(*at));
+        buckets[bucket].orders += 1;
+    }
+    buckets
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_fall_into_their_buckets() {
+        let counts: Vec<i64> = ages(&[0, 999, 1_000, 100_000, -9_000_000], 1_000).iter().map(|b| b.orders).collect();
+        assert_eq!(counts, [4, 0, 0, 0, 0, 1]);
+    }
+
+    #[test]
+    fn a_page_token_that_was_not_given_out_is_none() {
+        assert_eq!(parse_token("7:2:M1T:1"), Some((7, "M1".into(), "T:1".into())));
+        for wrong in ["", "7", "7:9:M1", "x:1:M1", "7:x:M1", "7:1:é"] {
+            assert_eq!(parse_token(wrong), None, "{wrong}");
+        }
+    }
+}

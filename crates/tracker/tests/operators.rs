@@ -1,0 +1,236 @@
+//! The tracker over a real journal and a real SQLite file, asked by a real client: what is read, what is kept over a restart, and what
+//! happens to states that nobody can read or that are older than what is known.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::{net::SocketAddr, num::NonZeroU32, path::Path, sync::Arc, time::Duration};
+
+use prost::Message;
+use tokio::task::JoinHandle;
+use tonic::{
+    Code,
+    transport::{Channel, Endpoint},
+};
+use twqr_journal::{
+    Entry, Journal, Partition, Topic,
+    embedded::{EmbeddedJournal, Settings as JournalSettings},
+};
+use twqr_order::{Failure, Payment, Phase};
+use twqr_service::{CancellationToken, Context, Health, SystemClock};
+use twqr_tracker::{Error, Settings};
+use twqr_types::{TradeNo, UnixMs};
+use twqr_wire::{
+    bus,
+    convert::{StateBody, StatesEntry, decode_record, encode_state, payment_from},
+    ops::{
+        GetOrderRequest, GetStatusRequest, GetStatusResponse, ListOrdersRequest,
+        operator_service_client::OperatorServiceClient,
+    },
+};
+
+const STATES: Partition = Partition { topic: Topic::OrderStates, index: 0 };
+const ORDERS: Partition = Partition { topic: Topic::Orders, index: 0 };
+/// Orders are accepted at this time and later.
+const BEGAN_MS: i64 = 1_790_000_000_000;
+
+/// A payment in a phase; accepted `n` ms after the beginning.
+fn payment(n: i64, phase: Phase) -> Payment {
+    let proto = bus::Payment {
+        key: Some(bus::OrderKey { merchant_id: format!("M{}", n % 2), merchant_trade_no: format!("T{n}") }),
+        trade_no: TradeNo::new(twqr_types::ShardId(0), n.cast_unsigned(), UnixMs(BEGAN_MS)).to_string(),
+        accepted_at_ms: BEGAN_MS + n,
+        terms: Some(bus::PaymentTerms {
+            store_id: "S".into(),
+            trade_amount: 9,
+            card_token_digest: vec![7; 16].into(),
+            ..Default::default()
+        }),
+        send_by_ms: BEGAN_MS,
+        absent_after_ms: BEGAN_MS,
+        phase: Some(bus::payment::Phase::Unresolved(bus::Unresolved { next_check_ms: i64::MAX })),
+        changed_at_ms: BEGAN_MS + n,
+        ..bus::Payment::default()
+    };
+    Payment { phase, ..payment_from(proto).unwrap() }
+}
+
+fn waits() -> Phase {
+    Phase::Unresolved { next_check: UnixMs(i64::MAX) }
+}
+
+fn failed() -> Phase {
+    Phase::Failed(Failure {
+        evidence: twqr_order::Evidence::Declined,
+        status_code: "928".into(),
+        status_desc: "x".into(),
+    })
+}
+
+fn state(payment: Payment, position: u64) -> Entry {
+    let (key, value) = encode_state(&StatesEntry { epoch: 1, position, body: StateBody::Payment(Box::new(payment)) });
+    Entry { key, value: Some(value) }
+}
+
+struct Stage {
+    journal: Arc<EmbeddedJournal>,
+    client: OperatorServiceClient<Channel>,
+    shutdown: CancellationToken,
+    running: JoinHandle<Result<(), Error>>,
+    health: Health,
+}
+
+fn open_journal(folder: &Path) -> Arc<EmbeddedJournal> {
+    let one = NonZeroU32::MIN;
+    EmbeddedJournal::open(JournalSettings { dir: folder.join("journal"), shards: one, task_partitions: one }).unwrap()
+}
+
+impl Stage {
+    async fn open(folder: &Path, journal: Arc<EmbeddedJournal>) -> Self {
+        let listen: SocketAddr = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let (health, shutdown) = (Health::default(), CancellationToken::new());
+        let context = Context { clock: Arc::new(SystemClock), shutdown: shutdown.clone(), health: health.clone() };
+        let settings = Settings { listen, database: folder.join("read-model.sqlite") };
+        let running = tokio::spawn(twqr_tracker::run(settings, journal.clone(), context));
+        let endpoint = Endpoint::from_shared(format!("http://{listen}")).unwrap();
+        let channel = loop {
+            match endpoint.connect().await {
+                Ok(channel) => break channel,
+                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        };
+        Self { journal, client: OperatorServiceClient::new(channel), shutdown, running, health }
+    }
+
+    async fn status_when(&mut self, holds: impl Fn(&GetStatusResponse) -> bool) -> GetStatusResponse {
+        for _ in 0..1_000 {
+            let status = self.client.get_status(GetStatusRequest {}).await.unwrap().into_inner();
+            if holds(&status) {
+                return status;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the read model did not get there within 10 s: {:?}", self.health.report())
+    }
+
+    async fn close(self) {
+        self.shutdown.cancel();
+        self.running.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn operators_see_orders_timelines_and_ages_also_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open_journal(folder.path());
+    let mut stage = Stage::open(folder.path(), journal.clone()).await;
+    let states: Vec<Entry> = (0..250).map(|n| state(payment(n, waits()), 10)).collect();
+    stage.journal.append(STATES, states).await.unwrap();
+    stage.journal.append(STATES, vec![state(payment(7, failed()), 20)]).await.unwrap();
+    let status = stage.status_when(|status| status.lag == 0 && status.orders == 250).await;
+    assert_eq!((status.in_progress, status.oldest_in_progress_ms), (249, BEGAN_MS));
+    assert_eq!(status.ages.iter().map(|age| age.orders).sum::<i64>(), 249);
+    stage.close().await;
+
+    let mut stage = Stage::open(folder.path(), journal).await;
+    assert_eq!(stage.status_when(|status| status.lag == 0).await, status, "the same after a restart");
+    let request = GetOrderRequest { merchant_id: "M1".into(), merchant_trade_no: "T7".into() };
+    let order = stage.client.get_order(request).await.unwrap().into_inner();
+    assert!(matches!(order.payment.unwrap().phase, Some(bus::payment::Phase::Failed(_))));
+    let phases: Vec<(String, String)> =
+        order.timeline.into_iter().map(|entry| (entry.phase, entry.status_code)).collect();
+    assert_eq!(phases, [("unresolved".into(), String::new()), ("failed".into(), "928".into())]);
+    stage.close().await;
+}
+
+#[tokio::test]
+async fn a_list_is_paged_without_gaps_and_filtered() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut stage = Stage::open(folder.path(), open_journal(folder.path())).await;
+    let phase = |n: i64| if n % 5 == 0 { waits() } else { failed() };
+    let states: Vec<Entry> = (0..250).map(|n| state(payment(n, phase(n)), 10)).collect();
+    stage.journal.append(STATES, states).await.unwrap();
+    stage.status_when(|status| status.orders == 250).await;
+    for (in_progress_only, merchant_id, expected) in
+        [(false, "", 250), (true, "", 50), (false, "M1", 125), (true, "M1", 25), (false, "M9", 0)]
+    {
+        let mut numbers = Vec::new();
+        let mut page_token = String::new();
+        loop {
+            let request =
+                ListOrdersRequest { page_size: 30, page_token, in_progress_only, merchant_id: merchant_id.into() };
+            let page = stage.client.list_orders(request).await.unwrap().into_inner();
+            numbers.extend(page.payments.into_iter().map(|payment| payment.accepted_at_ms));
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                break;
+            }
+        }
+        assert!(numbers.is_sorted_by(|a, b| a < b), "{merchant_id}: each once, in order");
+        assert_eq!(numbers.len(), expected, "{in_progress_only} {merchant_id}");
+    }
+    for (request, field) in [
+        (ListOrdersRequest { page_size: 1_001, ..Default::default() }, "page_size"),
+        (ListOrdersRequest { page_token: "mine".into(), ..Default::default() }, "page_token"),
+    ] {
+        let refused = stage.client.list_orders(request).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument);
+        assert!(refused.message().contains(field), "{refused:?}");
+    }
+    let nobody = GetOrderRequest { merchant_id: "M1".into(), merchant_trade_no: "none".into() };
+    assert_eq!(stage.client.get_order(nobody).await.unwrap_err().code(), Code::NotFound);
+    stage.close().await;
+}
+
+#[tokio::test]
+async fn an_older_state_changes_nothing_and_wakes_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut stage = Stage::open(folder.path(), open_journal(folder.path())).await;
+    let due_now = Phase::Unresolved { next_check: UnixMs(BEGAN_MS) };
+    stage.journal.append(STATES, vec![state(payment(1, failed()), 20)]).await.unwrap();
+    stage.status_when(|status| status.orders == 1).await;
+    let (key, value) = encode_state(&StatesEntry {
+        epoch: 0,
+        position: 10,
+        body: StateBody::Payment(Box::new(payment(1, due_now.clone()))),
+    });
+    stage
+        .journal
+        .append(STATES, vec![Entry { key, value: Some(value) }, state(payment(2, due_now), 10)])
+        .await
+        .unwrap();
+    let status = stage.status_when(|status| status.orders == 2).await;
+    assert_eq!(status.in_progress, 1, "final stays final");
+    let mut orders = stage.journal.reader(ORDERS, 0).await.unwrap();
+    let due = orders.next(10).await.unwrap();
+    let woken: Vec<String> = due
+        .into_iter()
+        .map(|record| decode_record(record.entry.value.unwrap()).unwrap().command.key().unwrap().to_string())
+        .collect();
+    assert_eq!(woken, ["M0/T2"]);
+    stage.close().await;
+}
+
+#[tokio::test]
+async fn a_state_that_cannot_be_read_goes_to_the_dead_letters_and_stops_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut stage = Stage::open(folder.path(), open_journal(folder.path())).await;
+    let bad = Entry { key: "bad".into(), value: Some(vec![0xff; 3].into()) };
+    stage.journal.append(STATES, vec![bad, state(payment(1, waits()), 10)]).await.unwrap();
+    stage.status_when(|status| status.orders == 1 && status.lag == 0).await;
+    let mut letters = stage.journal.reader(Partition { topic: Topic::DeadLetters, index: 0 }, 0).await.unwrap();
+    let letter = bus::DeadLetter::decode(letters.next(1).await.unwrap()[0].entry.value.clone().unwrap()).unwrap();
+    assert_eq!((letter.topic.as_str(), letter.offset, &letter.payload[..]), ("order-states", 0, &[0xff; 3][..]));
+    stage.close().await;
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_named_with_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("read-model.sqlite"), vec![7; 8_192]).unwrap();
+    let context =
+        Context { clock: Arc::new(SystemClock), shutdown: CancellationToken::new(), health: Health::default() };
+    let settings =
+        Settings { listen: SocketAddr::from(([127, 0, 0, 1], 0)), database: folder.path().join("read-model.sqlite") };
+    let error = twqr_tracker::run(settings, open_journal(folder.path()), context).await.unwrap_err().to_string();
+    assert!(error.contains("read-model.sqlite") && error.contains("delete it"), "{error}");
+}

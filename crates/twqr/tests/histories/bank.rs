@@ -1,0 +1,146 @@
+//! Wallet and FISC of a history: the simulator's own logic, reached over a line that is slow, breaks, and stands still with its process.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::Status;
+use twqr_journal::sim::SimSession;
+use twqr_service::Clock;
+use twqr_simulator::{Bank, Reaction, Script};
+use twqr_wire::backend::{ExchangeRequest, ExchangeResponse, LedgerEntry, exchange_request::Call};
+use twqr_worker::{Answers, Backend, Calls};
+
+/// How long a call is under way at the most, in ms: within every window.
+const FLIGHT_MS_MAX: u64 = 400;
+
+const SCRIPT: &str = "
+[wallet]
+latency_ms = 20
+lose_requests = 0.03
+lose_answers = 0.03
+answer_late = 0.03
+late_ms = 1500
+land_after_inquiry = 0.03
+[issuers.397]
+lose_answers = 0.3
+[issuers.392]
+land_after_inquiry = 0.4
+window_ms = 2000
+[issuers.395]
+answer_late = 0.4
+late_ms = 2500
+answer_twice = 0.2
+[issuers.822]
+lose_requests = 0.4
+[issuers.398]
+maintenance = true
+";
+
+/// The bank and its ledger.
+#[derive(Clone)]
+pub struct SimBank(Arc<Mutex<Books>>);
+
+struct Books {
+    bank: Bank,
+    ledger: Vec<LedgerEntry>,
+    random: ChaCha8Rng,
+}
+
+impl SimBank {
+    pub fn new(seed: u64) -> Self {
+        let script = Script { seed, ..Script::parse(SCRIPT).unwrap() };
+        let random = ChaCha8Rng::seed_from_u64(seed ^ 0xba4c);
+        Self(Arc::new(Mutex::new(Books { bank: Bank::new(script, []), ledger: Vec::new(), random })))
+    }
+
+    pub fn ledger(&self) -> Vec<LedgerEntry> {
+        self.0.lock().unwrap().ledger.clone()
+    }
+
+    fn draw(&self, below: u64) -> u64 {
+        self.0.lock().unwrap().random.random_range(0..below)
+    }
+
+    /// A call arrives: it is recorded and answered.
+    async fn arrive(
+        self,
+        call: ExchangeRequest,
+        answers: mpsc::UnboundedSender<Result<ExchangeResponse, Status>>,
+        clock: Arc<dyn Clock>,
+    ) {
+        tokio::time::sleep(Duration::from_millis(self.draw(FLIGHT_MS_MAX))).await;
+        let reactions = self.0.lock().unwrap().bank.handle(call, clock.now().0);
+        for reaction in reactions {
+            self.react(reaction, &answers, &clock);
+        }
+    }
+
+    fn react(
+        &self,
+        reaction: Reaction,
+        answers: &mpsc::UnboundedSender<Result<ExchangeResponse, Status>>,
+        clock: &Arc<dyn Clock>,
+    ) {
+        match reaction {
+            Reaction::Record(entry) => self.0.lock().unwrap().ledger.push(entry),
+            Reaction::Answer { after_ms, response } => {
+                let answers = answers.clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep(Duration::from_millis(after_ms)).await;
+                    drop(answers.send(Ok(response)));
+                });
+            }
+            Reaction::Land { after_ms, request } => {
+                let (bank, answers, clock) = (self.clone(), answers.clone(), clock.clone());
+                tokio::spawn(async move {
+                    tokio::time::sleep(Duration::from_millis(after_ms)).await;
+                    let reactions = bank.0.lock().unwrap().bank.land(&request, clock.now().0);
+                    for reaction in reactions {
+                        bank.react(reaction, &answers, &clock);
+                    }
+                });
+            }
+        }
+    }
+}
+
+/// The line of one process.
+pub struct Line {
+    pub bank: SimBank,
+    pub session: Arc<SimSession>,
+    /// Of the bank.
+    pub clock: Arc<dyn Clock>,
+}
+
+#[async_trait]
+impl Backend for Line {
+    async fn exchange(&self, mut calls: Calls) -> Result<Answers, Status> {
+        let (sender, answers) = mpsc::unbounded_channel();
+        let (bank, session, clock) = (self.bank.clone(), self.session.clone(), self.clock.clone());
+        tokio::spawn(async move {
+            while session.until_running().await {
+                let Some(call) = calls.next().await else { break };
+                // A process that stood still meanwhile looks at its clock again when it goes on.
+                let runs = session.until_running().await;
+                let late = matches!(&call.call, Some(Call::Charge(charge)) if clock.now().0 > charge.send_by_ms);
+                if !runs || late {
+                    continue;
+                }
+                tokio::spawn(bank.clone().arrive(call, sender.clone(), clock.clone()));
+                if bank.draw(200) == 0 {
+                    drop(sender.send(Err(Status::unavailable("the line broke"))));
+                    break;
+                }
+            }
+        });
+        Ok(Box::pin(UnboundedReceiverStream::new(answers)))
+    }
+}
