@@ -46,7 +46,7 @@ check-proto: $(BUF) ## Lints the protobuf files
 	$(BUF) lint proto
 
 check-deps: $(DENY) ## Licences, bans and sources of the dependencies
-	$(DENY) --log-level error check licenses bans sources
+	$(DENY) --config .deny.toml --log-level error check licenses bans sources
 
 clean: ## Removes what was built, not the tools
 	cargo clean

@@ -29,7 +29,10 @@ pub(crate) struct Hot {
     pub(crate) order: Option<Payment>,
     /// Records below this are in the state already.
     pub(crate) reflects: u64,
+    /// Changed since the last checkpoint was taken.
     dirty: bool,
+    /// In a checkpoint that is not in the local store yet.
+    leaving: bool,
 }
 
 impl Shard {
@@ -41,9 +44,11 @@ impl Shard {
     pub(crate) fn load(&mut self, key: &OrderKey) -> Result<&mut Hot, StoreError> {
         if !self.hot.contains_key(key) {
             let hot = match self.store.get(self.id.0, &key.to_bytes())? {
-                None => Hot { order: None, reflects: 0, dirty: false },
+                None => Hot { order: None, reflects: 0, dirty: false, leaving: false },
                 Some((position, record)) => match decode_state(record).map(|entry| entry.body) {
-                    Ok(StateBody::Payment(payment)) => Hot { order: Some(*payment), reflects: position, dirty: false },
+                    Ok(StateBody::Payment(payment)) => {
+                        Hot { order: Some(*payment), reflects: position, dirty: false, leaving: false }
+                    }
                     Ok(StateBody::Policies(_) | StateBody::Marker) | Err(_) => {
                         error!(shard = self.id.0, order = %key, "the local store holds no readable state of the order");
                         return Err(StoreError(format!(
@@ -76,6 +81,7 @@ impl Shard {
         for key in &keys {
             if let Some(hot) = self.hot.get_mut(key) {
                 hot.dirty = false;
+                hot.leaving = true;
             }
         }
         keys
@@ -84,13 +90,17 @@ impl Shard {
     /// These orders are in the local store now: those that are final, or never were, need no memory.
     pub(crate) fn settle(&mut self, keys: &[OrderKey]) {
         for key in keys {
+            if let Some(hot) = self.hot.get_mut(key) {
+                hot.leaving = false;
+            }
             self.forget_if_cold(key);
         }
     }
 
-    /// Drops an order from memory that is unchanged since it was stored and not in progress.
+    /// Drops an order from memory that is in the local store as it is, and not in progress.
     pub(crate) fn forget_if_cold(&mut self, key: &OrderKey) {
-        let cold = |hot: &Hot| !hot.dirty && hot.order.as_ref().is_none_or(|order| order.phase.is_final());
+        let cold =
+            |hot: &Hot| !hot.dirty && !hot.leaving && hot.order.as_ref().is_none_or(|order| order.phase.is_final());
         if self.hot.get(key).is_some_and(cold) {
             self.hot.remove(key);
         }
@@ -98,5 +108,38 @@ impl Shard {
 
     pub(crate) fn needs_checkpoint(&self) -> bool {
         !self.dirty.is_empty() || self.versions_dirty
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use twqr_order::{Command, Pay, Position, Record, apply};
+    use twqr_types::{PayForm, RawPay, UnixMs};
+
+    use super::*;
+    use crate::MemoryStore;
+
+    #[test]
+    fn an_order_stays_in_memory_until_its_checkpoint_is_stored() {
+        let raw = RawPay {
+            merchant_id: "M1".into(),
+            merchant_trade_no: "T1".into(),
+            card_token: "22abcdefghijklmnop".into(),
+            trade_amount: 1,
+            ..RawPay::default()
+        };
+        let form = PayForm::parse(raw).unwrap();
+        let key = form.key.clone();
+        let mut shard = Shard::new(ShardId(0), Arc::new(MemoryStore::default()), PolicyVersions::default(), 0);
+        let record = Record { at: UnixMs(0), command: Command::Pay(Box::new(Pay { form, reply_to: None })) };
+        // Without a policy the order is refused, so it is final at once.
+        let cause = Position { shard: ShardId(0), offset: 0 };
+        apply(&mut shard.load(&key).unwrap().order, &record, cause, None, &mut Vec::new());
+        shard.touch(&key);
+        let leaving = shard.take_dirty();
+        shard.forget_if_cold(&key);
+        assert!(shard.load(&key).unwrap().order.is_some(), "it is nowhere else yet");
+        shard.settle(&leaving);
+        assert!(shard.hot(&key).is_none(), "the store has it");
     }
 }

@@ -2,6 +2,8 @@
 //! that are due at a time. Declines are provoked by the code: after its prefix, `D` and three digits decline with that code, and
 //! `NOCARD` says that the store takes no credit card.
 
+mod accounts;
+
 use std::collections::HashMap;
 
 use twqr_wire::{
@@ -13,6 +15,7 @@ use twqr_wire::{
 };
 
 use crate::{Faults, Script};
+use accounts::{Accounts, account_of};
 
 /// What became of a charge at its issuer.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,6 +58,7 @@ pub struct Bank {
     /// By institution and TradeNo: the first verdict.
     verdicts: HashMap<(String, String), Verdict>,
     held: HashMap<(String, String), ExchangeRequest>,
+    accounts: Accounts,
     sequence: u64,
 }
 
@@ -70,13 +74,15 @@ enum Fate {
 impl Bank {
     /// A bank that has recorded `entries` before.
     pub fn new(script: Script, entries: impl IntoIterator<Item = LedgerEntry>) -> Self {
-        let mut bank = Self { script, verdicts: HashMap::new(), held: HashMap::new(), sequence: 0 };
+        let mut bank =
+            Self { script, verdicts: HashMap::new(), held: HashMap::new(), accounts: Accounts::default(), sequence: 0 };
         for entry in entries {
             bank.sequence = bank.sequence.max(entry.sequence);
             let verdict = match entry.kind() {
                 Kind::Charged => Verdict::Charged(approval(&entry.institution, &entry.trade_no, entry.trade_amount)),
-                Kind::Declined | Kind::Unspecified => Verdict::Refused(refusal(&entry.institution, "000")),
+                Kind::Declined | Kind::Unspecified => Verdict::Refused(entry.declined.unwrap_or_default()),
             };
+            bank.accounts.set(&entry.institution, entry.account, entry.balance);
             bank.verdicts.entry((entry.institution, entry.trade_no)).or_insert(verdict);
         }
         bank
@@ -151,12 +157,16 @@ impl Bank {
         if let (true, Some(known)) = (institution.is_empty(), self.verdicts.get(&key)) {
             return (None, known.clone());
         }
-        let verdict = judge(institution, charge, faults, now_ms);
+        let account = account_of(&charge.card_token, faults.accounts);
+        let before = self.accounts.balance(institution, account, faults.balance);
+        let verdict = judge(institution, charge, faults, before, now_ms);
         self.sequence += 1;
-        let (kind, debit_amount) = match &verdict {
-            Verdict::Charged(approved) => (Kind::Charged, approved.debit_amount),
-            Verdict::Refused(_) => (Kind::Declined, 0),
+        let (kind, debit_amount, declined) = match &verdict {
+            Verdict::Charged(approved) => (Kind::Charged, approved.debit_amount, None),
+            Verdict::Refused(declined) => (Kind::Declined, 0, Some(declined.clone())),
         };
+        let balance = before - debit_amount;
+        self.accounts.set(institution, account, balance);
         let entry = LedgerEntry {
             sequence: self.sequence,
             kind: kind.into(),
@@ -167,6 +177,9 @@ impl Bank {
             trade_amount: charge.trade_amount,
             debit_amount,
             at_ms: now_ms,
+            account,
+            balance,
+            declined,
         };
         self.verdicts.entry(key).or_insert_with(|| verdict.clone());
         (Some(entry), verdict)
@@ -223,7 +236,7 @@ fn answer(call_id: u64, after_ms: u64, body: Answer) -> Reaction {
     Reaction::Answer { after_ms, response: ExchangeResponse { call_id, answer: Some(body) } }
 }
 
-fn judge(institution: &str, charge: &Charge, faults: &Faults, now_ms: i64) -> Verdict {
+fn judge(institution: &str, charge: &Charge, faults: &Faults, balance: i64, now_ms: i64) -> Verdict {
     if faults.maintenance {
         let reason = "發卡機構維護中".to_owned();
         return Verdict::Refused(Declined { kind: declined::Kind::Fisc.into(), code: "M001".to_owned(), reason });
@@ -240,7 +253,7 @@ fn judge(institution: &str, charge: &Charge, faults: &Faults, now_ms: i64) -> Ve
     if let Some(code) = scripted_decline(&charge.card_token) {
         return Verdict::Refused(refusal(institution, &code));
     }
-    if charge.trade_amount > faults.balance {
+    if charge.trade_amount > balance {
         return Verdict::Refused(refusal(institution, "928"));
     }
     Verdict::Charged(approval(institution, &charge.trade_no, charge.trade_amount))

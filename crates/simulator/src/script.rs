@@ -23,8 +23,10 @@ pub struct Script {
 pub struct Faults {
     /// From the charge to its answer, in ms: 0 to 60,000, spread over half to double of it.
     pub latency_ms: u32,
-    /// What a customer has, in whole TWD: a larger amount is declined.
+    /// What each account has at the beginning, in whole TWD; it is debited, and what it does not have is declined.
     pub balance: i64,
+    /// How many accounts the issuer has: 1 to 10,000,000. A code belongs to one of them.
+    pub accounts: u32,
     /// Charges that never arrive.
     pub lose_requests: f64,
     /// Charges that take effect while the answer is lost.
@@ -48,6 +50,7 @@ impl Default for Faults {
         Self {
             latency_ms: 0,
             balance: 1_000_000,
+            accounts: 10_000,
             lose_requests: 0.0,
             lose_answers: 0.0,
             answer_late: 0.0,
@@ -104,6 +107,9 @@ impl Faults {
             return Err(ScriptError(format!(
                 "{place}: the shares of lost, late and held charges add up to more than 1.0"
             )));
+        }
+        if !(1..=10_000_000).contains(&self.accounts) {
+            return Err(ScriptError(format!("{place}.accounts is {}, must be 1 to 10000000", self.accounts)));
         }
         if self.latency_ms > 60_000 {
             return Err(ScriptError(format!("{place}.latency_ms is {}, must be 0 to 60000", self.latency_ms)));

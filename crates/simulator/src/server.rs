@@ -86,12 +86,15 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), Error> {
     let fisc = bind(settings.fisc_address).await?;
     info!(wallet = %settings.wallet_address, fisc = %settings.fisc_address, "simulator serves");
     part.ready();
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<BackendServiceServer<Counter>>().await;
     let serve = |listener| {
         let shutdown = context.shutdown.clone();
         Server::builder()
             .tcp_nodelay(true)
             .add_service(BackendServiceServer::new(service.clone()))
             .add_service(LedgerServiceServer::new(service.clone()))
+            .add_service(health_service.clone())
             .serve_with_incoming_shutdown(listener, async move { shutdown.cancelled().await })
     };
     tokio::select! {

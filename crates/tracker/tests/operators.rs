@@ -126,13 +126,13 @@ async fn operators_see_orders_timelines_and_ages_also_after_a_restart() {
     let states: Vec<Entry> = (0..250).map(|n| state(payment(n, waits()), 10)).collect();
     stage.journal.append(STATES, states).await.unwrap();
     stage.journal.append(STATES, vec![state(payment(7, failed()), 20)]).await.unwrap();
-    let status = stage.status_when(|status| status.lag == 0 && status.orders == 250).await;
-    assert_eq!((status.in_progress, status.oldest_in_progress_ms), (249, BEGAN_MS));
-    assert_eq!(status.ages.iter().map(|age| age.orders).sum::<i64>(), 249);
+    let before = stage.status_when(|status| status.lag == 0 && status.orders == 250).await;
+    assert_eq!((before.in_progress, before.oldest_in_progress_ms), (249, BEGAN_MS));
+    assert_eq!(before.ages.iter().map(|age| age.orders).sum::<i64>(), 249);
     stage.close().await;
 
     let mut stage = Stage::open(folder.path(), journal).await;
-    assert_eq!(stage.status_when(|status| status.lag == 0).await, status, "the same after a restart");
+    assert_eq!(stage.status_when(|status| status.lag == 0).await, before, "the same after a restart");
     let request = GetOrderRequest { merchant_id: "M1".into(), merchant_trade_no: "T7".into() };
     let order = stage.client.get_order(request).await.unwrap().into_inner();
     assert!(matches!(order.payment.unwrap().phase, Some(bus::payment::Phase::Failed(_))));

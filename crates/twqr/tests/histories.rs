@@ -33,7 +33,9 @@ use callers::Callers;
 use processes::{Kind, World};
 
 /// Histories in one test run, unless `TWQR_HISTORIES` says otherwise.
-const HISTORIES: u64 = 24;
+const HISTORIES: u64 = 80;
+/// Seeds that found something once.
+const FOUND_SOMETHING: [u64; 1] = [240];
 /// Payments in one history.
 const PAYMENTS: usize = 120;
 /// How long things go wrong, in virtual s; and how long the system may take to settle then.
@@ -94,7 +96,7 @@ fn histories_of_the_whole_system_keep_the_invariants() {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
     let seeds: Vec<u64> = match number("TWQR_SEED") {
         Some(seed) => vec![seed],
-        None => (1..=number("TWQR_HISTORIES").unwrap_or(HISTORIES)).collect(),
+        None => (1..=number("TWQR_HISTORIES").unwrap_or(HISTORIES)).chain(FOUND_SOMETHING).collect(),
     };
     let mut failed = Vec::new();
     for seed in &seeds {

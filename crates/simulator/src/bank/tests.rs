@@ -70,6 +70,29 @@ fn the_wallet_is_idempotent_and_other_issuers_charge_twice() {
 }
 
 #[test]
+fn an_account_is_debited_until_it_has_too_little_also_after_a_restart() {
+    let faults = Faults { accounts: 1, balance: 250, ..Faults::default() };
+    let mut first = bank(faults.clone());
+    let mut entries = Vec::new();
+    for (n, expected) in [(1, "RA"), (2, "RA"), (3, "RD")] {
+        let reactions = first.handle(charge("391", &format!("T{n}"), "IPAB"), 0);
+        assert_eq!(shape(&reactions), expected, "{n}");
+        entries.extend(reactions.into_iter().filter_map(|reaction| match reaction {
+            Reaction::Record(entry) => Some(entry),
+            Reaction::Answer { .. } | Reaction::Land { .. } => None,
+        }));
+    }
+    assert_eq!(entries.iter().map(|entry| entry.balance).collect::<Vec<_>>(), [150, 50, 50]);
+    let script = Script { seed: 1, wallet: faults.clone(), issuers: [("391".to_owned(), faults)].into() };
+    let mut second = Bank::new(script, entries);
+    assert_eq!(shape(&second.handle(charge("391", "T4", "IPAB"), 0)), "RD");
+    let reactions = second.handle(inquiry("391", "T3"), 0);
+    let Some(Reaction::Answer { response, .. }) = reactions.first() else { panic!("no answer") };
+    let Some(Answer::Declined(declined)) = &response.answer else { panic!("not declined") };
+    assert_eq!(declined.code, "928", "the reason is kept");
+}
+
+#[test]
 fn codes_provoke_declines_and_the_wallet_refuses_late_arrivals() {
     for (token, now, code) in
         [("22xxD911", 0, "911"), ("22D9D928", 0, "928"), ("22NOCARD", 0, "K001"), ("22xx", 5_001, "906")]
