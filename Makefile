@@ -6,10 +6,11 @@ BUF := .tools/node_modules/.bin/buf
 
 .DEFAULT_GOAL := help
 ONCE ?=
+WIPE ?=
 
 SAMPLE_DAY := load-tests/samples/day.jsonl
 
-.PHONY: help build run test bench-quick sample lint fmt check-layers check-files check-proto check-deps clean
+.PHONY: help build run test bench-quick sample lint fmt check-layers check-files check-proto check-deps kafka-up kafka-down clean
 
 help: ## Lists every target
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -47,6 +48,12 @@ check-proto: $(BUF) ## Lints the protobuf files
 
 check-deps: $(DENY) ## Licences, bans and sources of the dependencies
 	$(DENY) --config .deny.toml --log-level error check licenses bans sources
+
+kafka-up: ## Starts a real Apache Kafka on loopback, no Docker (BROKERS=3: three; last line: KAFKA_BOOTSTRAP=...)
+	@deploy/kafka/up
+
+kafka-down: ## Stops it and keeps its data (WIPE=1: removes it)
+	@deploy/kafka/down $(if $(WIPE),--wipe)
 
 clean: ## Removes what was built, not the tools
 	cargo clean

@@ -20,6 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "twqr/bus/v1/states.proto",
         "twqr/bus/v1/replies.proto",
         "twqr/bus/v1/dead_letter.proto",
+        "twqr/bus/v1/layout.proto",
         "twqr/backend/v1/backend.proto",
         "twqr/backend/v1/ledger.proto",
         "twqr/ops/v1/ops.proto",

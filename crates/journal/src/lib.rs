@@ -1,11 +1,13 @@
 //! The journal: partitions of records in one total order each, appended with an acknowledgement and read in order.
 //!
 //! The trait is what the services need of Apache Kafka and no more, so that three implementations can pass one conformance
-//! suite (`tests/conformance`): [`embedded`] (one machine, durable), [`sim`] (tests: memory, virtual time, faults), and `kafka` (many machines), which
-//! is not there yet. The log fences, not the implementation: claims and releases are records that the services write and read back, and group membership is a hint.
+//! suite (`tests/conformance`): [`embedded`] (one machine, durable), [`kafka`] (many machines), and [`sim`] (tests: memory, virtual time,
+//! faults). The log fences, not the implementation: claims and releases are records that the services write and read back, and group
+//! membership is a hint.
 
 mod ack;
 pub mod embedded;
+pub mod kafka;
 pub mod sim;
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
@@ -107,8 +109,8 @@ pub struct Position {
     pub metadata: Bytes,
 }
 
-/// Brokers refuse longer metadata.
-pub const POSITION_METADATA_BYTES_MAX: usize = 4096;
+/// Brokers refuse more than 4,096 characters of metadata, and it goes there in base64.
+pub const POSITION_METADATA_BYTES_MAX: usize = 3_072;
 
 /// The largest entry, key and value together, that an append takes.
 pub const ENTRY_BYTES_MAX: usize = 1024 * 1024;
@@ -123,11 +125,14 @@ pub enum Group {
 }
 
 impl Group {
+    /// Every group.
+    pub const ALL: [Self; 2] = [Self::Workers, Self::Tracker];
+
     /// The group's name on a broker.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Workers => "twqr-workers",
-            Self::Tracker => "twqr-tracker",
+            Self::Workers => "workers",
+            Self::Tracker => "tracker",
         }
     }
 }
@@ -162,9 +167,12 @@ pub enum JournalError {
     /// There is no such partition.
     #[error("there is no partition {0}")]
     NoPartition(Partition),
-    /// The journal as a whole could not be opened or used.
+    /// The journal as a whole could not be opened or used, and trying again does not help.
     #[error("{0}")]
     Unusable(Arc<str>),
+    /// The journal cannot be reached now; that may pass.
+    #[error("{0}")]
+    Unreachable(Arc<str>),
 }
 
 /// The journal, as one process uses it.
@@ -172,6 +180,9 @@ pub enum JournalError {
 pub trait Journal: Send + Sync + 'static {
     /// How many partitions a topic has: fixed at its creation.
     fn partitions(&self, topic: Topic) -> u32;
+
+    /// Whether other processes may take over what this one holds.
+    fn is_shared(&self) -> bool;
 
     /// Appends the entries in this order, and after everything that this process appended to the partition before. Returns at once;
     /// the acknowledgement comes when all are durable. No reader sees an entry before it is durable ([`Topic::Replies`]: before
@@ -206,7 +217,7 @@ pub trait Reader: Send {
     async fn next(&mut self, max: usize) -> Result<Vec<Record>, JournalError>;
 }
 
-/// The partitions to claim.
+/// The partitions to claim. Dropping it leaves the group, and others are told to claim them.
 #[async_trait]
 pub trait Assignments: Send {
     /// The first call returns the present set (waiting for it if need be), each later one waits until it has changed. May be

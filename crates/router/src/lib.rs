@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use rand::Rng;
 use tokio::task::JoinHandle;
-use tracing::warn;
+use tracing::{info, warn};
 use twqr_journal::{Journal, JournalError, Topic};
 use twqr_order::Policy;
 use twqr_service::{CancellationToken, Context};
@@ -49,7 +49,11 @@ pub enum Error {
 const CLAIM_PAUSE_MS_MIN: u64 = 50;
 const CLAIM_PAUSE_MS_MAX: u64 = 5_000;
 
-/// Runs until `context.shutdown` fires: follows the assignment hints and owns each assigned shard.
+/// How long a shard that is no longer ours is owned until another router claims it, in ms. Two owners at once are harmless.
+const GRACE_MS: u64 = 3_000;
+
+/// Runs until `context.shutdown` fires: follows the assignment hints and owns each assigned shard. At the end it leaves the group first, and
+/// goes on until others have claimed its shards, so that no payment waits in between.
 pub async fn run(settings: Settings, journal: Arc<dyn Journal>, context: Context) -> Result<(), Error> {
     metrics::describe();
     let mut assignments = journal.assignments(Topic::Orders, &settings.member).await?;
@@ -59,38 +63,62 @@ pub async fn run(settings: Settings, journal: Arc<dyn Journal>, context: Context
             () = context.shutdown.cancelled() => break,
             changed = assignments.changed() => changed?,
         };
-        for (_, (stop, _)) in owned.extract_if(.., |index, _| !wanted.contains(index)) {
-            stop.cancel();
+        for (index, (unwanted, _)) in &owned {
+            if !wanted.contains(index) {
+                unwanted.cancel();
+            }
         }
+        owned.retain(|_, (unwanted, task)| !unwanted.is_cancelled() && !task.is_finished());
         for index in wanted {
             owned.entry(index).or_insert_with(|| {
-                let stop = context.shutdown.child_token();
-                let keep = keep_shard(index, settings.clone(), journal.clone(), context.clone(), stop.clone());
-                (stop, tokio::spawn(keep))
+                let unwanted = CancellationToken::new();
+                let keep = keep_shard(index, settings.clone(), journal.clone(), context.clone(), unwanted.clone());
+                (unwanted, tokio::spawn(keep))
             });
         }
     }
-    for (_, (stop, task)) in owned {
-        stop.cancel();
+    drop(tokio::task::spawn_blocking(move || drop(assignments)).await);
+    for (unwanted, _) in owned.values() {
+        unwanted.cancel();
+    }
+    for (_, task) in owned.into_values() {
         drop(task.await);
     }
     Ok(())
 }
 
-/// Owns one shard for as long as it is assigned: claims it, and claims it anew after every failure.
+/// Fires when a shard that is not wanted any more has had its grace.
+fn stop_after_grace(unwanted: CancellationToken, is_shared: bool) -> CancellationToken {
+    let stop = CancellationToken::new();
+    let fires = stop.clone();
+    tokio::spawn(async move {
+        unwanted.cancelled().await;
+        if is_shared {
+            tokio::time::sleep(Duration::from_millis(GRACE_MS)).await;
+        }
+        fires.cancel();
+    });
+    stop
+}
+
+/// Owns one shard for as long as it is wanted: claims it, and claims it anew after every failure.
 async fn keep_shard(
     index: u32,
     settings: Settings,
     journal: Arc<dyn Journal>,
     context: Context,
-    stop: CancellationToken,
+    unwanted: CancellationToken,
 ) {
     let part = context.health.part(format!("router/shard-{index}"));
+    let stop = stop_after_grace(unwanted.clone(), journal.is_shared());
     let mut pause = CLAIM_PAUSE_MS_MIN;
     while let Ok(shard) = u16::try_from(index) {
         let owner = owner::Owner::new(ShardId(shard), &settings, journal.clone(), context.clock.clone(), part.clone());
         match owner.own(&stop).await {
             Ok(owner::Ended::Stopped) => break,
+            Ok(owner::Ended::Superseded { epoch, newer }) if unwanted.is_cancelled() => {
+                info!(shard, epoch, newer, "another router took the shard over");
+            }
             Ok(owner::Ended::Superseded { epoch, newer }) => {
                 warn!(
                     shard,
@@ -100,10 +128,13 @@ async fn keep_shard(
             }
             Err(error) => warn!(shard, %error, pause_ms = pause, "the shard stopped; claiming it anew"),
         }
+        if unwanted.is_cancelled() {
+            break;
+        }
         part.not_ready("claiming the shard anew");
         let jitter = rand::rng().random_range(0..=pause / 2);
         tokio::select! {
-            () = stop.cancelled() => break,
+            () = unwanted.cancelled() => break,
             () = tokio::time::sleep(Duration::from_millis(pause + jitter)) => pause = (pause * 2).min(CLAIM_PAUSE_MS_MAX),
         }
     }

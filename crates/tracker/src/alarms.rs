@@ -19,6 +19,7 @@ pub(crate) struct Alarms {
     times: BinaryHeap<Reverse<(UnixMs, OrderKey)>>,
 }
 
+/// When one order is due.
 #[derive(Debug)]
 struct Alarm {
     position: u64,
@@ -48,6 +49,13 @@ impl Alarms {
                 self.times.push(Reverse((at, payment.key.clone())));
             }
             None => drop(self.orders.remove(&payment.key)),
+        }
+    }
+
+    /// The state at this position was older than what is known elsewhere: it sets no alarm.
+    pub(crate) fn forget(&mut self, key: &OrderKey, position: u64) {
+        if self.orders.get(key).is_some_and(|alarm| alarm.position <= position) {
+            self.orders.remove(key);
         }
     }
 

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tracing::{error, warn};
 use twqr_journal::{Entry, Journal, JournalError, Partition, Record, Topic};
 use twqr_service::{Context, Part};
-use twqr_types::OrderKey;
+use twqr_types::{OrderKey, UnixMs};
 use twqr_wire::{
     RECORD_VERSION, bus,
     convert::{StateBody, decode_state, due_record},
@@ -26,7 +26,9 @@ const BATCH_RECORDS_MAX: usize = 1_024;
 /// How many due records are written at once.
 const BATCH_DUES_MAX: usize = 1_024;
 /// How long states may gather before they are written, in ms: nobody waits for the read model.
-const GATHER_MS: u64 = 100;
+const GATHER_MS: u64 = 1_000;
+/// How many states gather at the most.
+const GATHERED_MAX: usize = 16_384;
 /// The pause after a failure, in ms; doubles up to the maximum.
 const PAUSE_MS_MIN: u64 = 50;
 const PAUSE_MS_MAX: u64 = 5_000;
@@ -57,6 +59,12 @@ struct Progress {
     write_at: Option<Instant>,
     /// Ready once this is reached.
     end_at_start: u64,
+}
+
+/// The next whole [`GATHER_MS`] of the clock: all shards write at the same time, so that one transaction takes them all.
+fn next_write(now: UnixMs) -> Instant {
+    let gather_ms = GATHER_MS.cast_signed();
+    Instant::now() + Duration::from_millis((gather_ms - now.0.rem_euclid(gather_ms)).cast_unsigned())
 }
 
 impl Follower {
@@ -101,7 +109,7 @@ impl Follower {
                     self.write(&mut progress).await?;
                     return Ok(());
                 }
-                records = reader.next(BATCH_RECORDS_MAX), if progress.seen.len() < BATCH_RECORDS_MAX => {
+                records = reader.next(BATCH_RECORDS_MAX), if progress.seen.len() < GATHERED_MAX => {
                     self.take(records?, &mut progress);
                 }
                 () = tokio::time::sleep_until(write_at.unwrap_or_else(Instant::now)), if write_at.is_some() => {
@@ -127,23 +135,27 @@ impl Follower {
             let (offset, Some(value)) = (record.offset, record.entry.value) else { continue };
             match decode_state(value.clone()).map(|entry| (entry.position, entry.body)) {
                 Ok((position, StateBody::Payment(payment))) => {
+                    progress.alarms.learn(&payment, position);
                     progress.seen.push(Seen { payment: *payment, position });
                 }
                 Ok((_, StateBody::Policies(_) | StateBody::Marker)) => {}
                 Err(fault) => self.bury(offset, value, fault.to_string()),
             }
         }
-        progress.write_at.get_or_insert_with(|| Instant::now() + Duration::from_millis(GATHER_MS));
+        let write_at = progress.write_at.get_or_insert_with(|| next_write(self.context.clock.now()));
+        if progress.seen.len() >= GATHERED_MAX {
+            *write_at = Instant::now();
+        }
     }
 
-    /// Writes what has gathered; only what is newer than what was known sets an alarm.
+    /// Writes what has gathered. An alarm that an older state has set is forgotten: the model knew a newer one.
     async fn write(&self, progress: &mut Progress) -> Result<(), Interruption> {
         progress.write_at = None;
-        let seen = std::mem::take(&mut progress.seen);
+        let seen = Arc::new(std::mem::take(&mut progress.seen));
         Gauges::applied(seen.len());
-        let changed = self.model.apply(self.shard, progress.next, &seen).await?;
-        for Seen { payment, position } in seen.iter().filter(|seen| changed.contains(&seen.payment.key)) {
-            progress.alarms.learn(payment, *position);
+        let changed = self.model.apply(self.shard, progress.next, seen.clone()).await?;
+        for Seen { payment, position } in seen.iter().filter(|seen| !changed.contains(&seen.payment.key)) {
+            progress.alarms.forget(&payment.key, *position);
         }
         Ok(())
     }

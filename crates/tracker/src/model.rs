@@ -4,7 +4,7 @@ mod memory;
 mod queries;
 mod sqlite;
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use async_trait::async_trait;
 use twqr_journal::Offset;
@@ -49,9 +49,14 @@ pub trait ReadModel: Send + Sync + 'static {
     /// What is known of a shard.
     async fn begin(&self, shard: u32) -> Result<Known, ModelError>;
 
-    /// Keeps states, and that `order-states` is applied up to `next`. A state that is not newer than the one kept changes nothing.
-    /// Returns the orders that changed.
-    async fn apply(&self, shard: u32, next: Offset, seen: &[Seen]) -> Result<HashSet<OrderKey>, ModelError>;
+    /// Keeps states, and that `order-states` is applied up to `next`. A state that is older than the one kept changes nothing.
+    /// Returns the orders whose state was taken; some of other shards may be among them.
+    async fn apply(
+        &self,
+        shard: u32,
+        next: Offset,
+        seen: Arc<Vec<Seen>>,
+    ) -> Result<Arc<HashSet<OrderKey>>, ModelError>;
 }
 
 /// The phase's name in the read model and the operators' API.

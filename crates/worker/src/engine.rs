@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use rand::Rng;
 use tokio::task::JoinHandle;
-use tracing::warn;
+use tracing::{info, warn};
 use twqr_journal::{Journal, JournalError, Topic};
 use twqr_service::{CancellationToken, Context};
 
@@ -42,8 +42,10 @@ pub enum Error {
 
 /// The pause before a partition is claimed anew, in ms.
 const CLAIM_PAUSE_MS: u64 = 500;
+/// How long a partition that is no longer ours is worked on until somebody asks for it, in ms.
+const GRACE_MS: u64 = 3_000;
 
-/// Runs until `context.shutdown` fires; then finishes the calls in flight and releases its partitions.
+/// Runs until `context.shutdown` fires; then leaves the group, works on until others ask for its partitions, and releases them.
 pub async fn run(settings: Settings, journal: Arc<dyn Journal>, context: Context) -> Result<(), Error> {
     let mut assignments = journal.assignments(settings.topic, &settings.member).await?;
     let mut held: BTreeMap<u32, (CancellationToken, JoinHandle<()>)> = BTreeMap::new();
@@ -52,49 +54,69 @@ pub async fn run(settings: Settings, journal: Arc<dyn Journal>, context: Context
             () = context.shutdown.cancelled() => break,
             changed = assignments.changed() => changed?,
         };
-        for (_, (stop, _)) in held.extract_if(.., |index, _| !wanted.contains(index)) {
-            stop.cancel();
+        for (index, (unwanted, _)) in &held {
+            if !wanted.contains(index) {
+                unwanted.cancel();
+            }
         }
+        held.retain(|_, (_, task)| !task.is_finished());
         for index in wanted {
+            if held.get(&index).is_some_and(|(unwanted, _)| unwanted.is_cancelled()) {
+                drop(held.remove(&index));
+            }
             held.entry(index).or_insert_with(|| {
-                let stop = context.shutdown.child_token();
-                let keep = keep(index, settings.clone(), journal.clone(), context.clone(), stop.clone());
-                (stop, tokio::spawn(keep))
+                let unwanted = CancellationToken::new();
+                let keep = keep(index, settings.clone(), journal.clone(), context.clone(), unwanted.clone());
+                (unwanted, tokio::spawn(keep))
             });
         }
     }
-    for (_, (stop, task)) in held {
-        stop.cancel();
+    let left = tokio::task::spawn_blocking(move || drop(assignments));
+    drop(left.await);
+    for (unwanted, _) in held.values() {
+        unwanted.cancel();
+    }
+    for (_, task) in held.into_values() {
         drop(task.await);
     }
     Ok(())
 }
 
-/// Holds one partition for as long as it is assigned; claims it anew after every failure.
-async fn keep(index: u32, settings: Settings, journal: Arc<dyn Journal>, context: Context, stop: CancellationToken) {
+/// Holds one partition for as long as it is wanted; claims it anew after every failure.
+async fn keep(
+    index: u32,
+    settings: Settings,
+    journal: Arc<dyn Journal>,
+    context: Context,
+    unwanted: CancellationToken,
+) {
     let part = context.health.part(format!("{}/{index}", settings.topic.name()));
-    while !stop.is_cancelled() {
-        let holder = Holder::claim(index, &settings, journal.clone(), context.clock.clone()).await;
+    let grace = Duration::from_millis(if journal.is_shared() { GRACE_MS } else { 0 });
+    let topic = settings.topic.name();
+    while !unwanted.is_cancelled() {
+        let holder = tokio::select! {
+            () = unwanted.cancelled() => break,
+            holder = Holder::claim(index, &settings, journal.clone(), context.clock.clone()) => holder,
+        };
         let ended = match holder {
             Ok(holder) => {
                 part.ready();
-                holder.work(&stop).await
+                holder.work(&unwanted, grace).await
             }
             Err(error) => Err(error),
         };
+        if unwanted.is_cancelled() {
+            break;
+        }
         part.not_ready("claiming the partition anew");
         match ended {
-            Ok(partition::Ended::Released) => break,
-            Ok(partition::Ended::Superseded) => {
-                warn!(topic = settings.topic.name(), index, "another worker claimed the partition");
-            }
-            Err(error) => {
-                warn!(topic = settings.topic.name(), index, %error, "the partition stopped; claiming it anew");
-            }
+            Ok(partition::Ended::Released) => info!(topic, index, "released to another worker"),
+            Ok(partition::Ended::Superseded) => warn!(topic, index, "another worker claimed the partition"),
+            Err(error) => warn!(topic, index, %error, "the partition stopped; claiming it anew"),
         }
         let pause = CLAIM_PAUSE_MS + rand::rng().random_range(0..CLAIM_PAUSE_MS);
         tokio::select! {
-            () = stop.cancelled() => {}
+            () = unwanted.cancelled() => {}
             () = tokio::time::sleep(Duration::from_millis(pause)) => {}
         }
     }

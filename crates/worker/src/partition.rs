@@ -3,6 +3,7 @@
 
 mod claim;
 mod flight;
+mod task;
 mod waiting;
 
 use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Duration};
@@ -13,9 +14,9 @@ use prost::Message;
 use tokio::{sync::mpsc, time::Instant};
 use tracing::{error, info};
 use twqr_journal::{Entry, Journal, JournalError, Partition, Reader, Record, Topic};
-use twqr_order::{EffectId, Outcome, TaskResult};
+use twqr_order::{Outcome, TaskResult};
 use twqr_service::{CancellationToken, Clock};
-use twqr_types::{MerchantId, MerchantTradeNo, OrderKey, ShardId, UnixMs};
+use twqr_types::UnixMs;
 use twqr_wire::{
     RECORD_VERSION,
     backend::{ExchangeRequest, Inquiry, exchange_request::Call as Request},
@@ -32,9 +33,11 @@ use crate::{
     progress::Progress,
 };
 use flight::{Call, Flight};
+pub(crate) use task::Task;
 use waiting::{Waiter, Waiting};
 
 /// How a holding ended without a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
     /// In good order.
     Released,
@@ -48,6 +51,19 @@ const BATCH_RECORDS_MAX: usize = 256;
 const OPEN_TASKS_MAX: usize = 8_192;
 /// How many events of the link are taken at once.
 const BATCH_EVENTS_MAX: usize = 256;
+/// The shortest time between two commits of the position, in ms: a late one costs a restart after a crash a few inquiries.
+const COMMIT_SPACING_MS: u64 = 100;
+
+/// How far a holding has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// It reads and sends.
+    Working,
+    /// The release is appended: it still sends what stands before it.
+    Releasing,
+    /// The release, or another's claim, was read: nothing is read or sent any more, and calls in flight end.
+    Ending(Ended),
+}
 
 type Acked = Pin<Box<dyn Future<Output = (Vec<u64>, Result<(), JournalError>)> + Send>>;
 
@@ -60,6 +76,9 @@ pub(crate) struct Holder {
     holding: Holding,
     progress: Progress,
     committed: u64,
+    /// When the position may be committed again.
+    commit_after: Instant,
+    stage: Stage,
     reader: Box<dyn Reader>,
     events: mpsc::UnboundedReceiver<Event>,
     calls: Option<mpsc::UnboundedSender<ExchangeRequest>>,
@@ -71,21 +90,27 @@ pub(crate) struct Holder {
 }
 
 impl Holder {
-    /// Works until it is told to stop, superseded, or something fails.
-    pub(crate) async fn work(mut self, stop: &CancellationToken) -> Result<Ended, Error> {
+    /// Works until it is told to stop, superseded, or something fails. Told to stop, it goes on for `grace`, so that whoever comes next
+    /// asks for the partition first and nothing waits in between.
+    pub(crate) async fn work(mut self, stop: &CancellationToken, grace: Duration) -> Result<Ended, Error> {
         let mut events = Vec::new();
-        let mut stopping = false;
         let freed = self.settings.lanes.freed();
-        while !(stopping && self.progress.open() == 0) {
+        let mut release_at = None;
+        loop {
+            if let (Stage::Ending(ended), 0) = (self.stage, self.progress.open()) {
+                return self.end(ended).await;
+            }
             let place_freed = freed.notified();
             tokio::pin!(place_freed);
             place_freed.as_mut().enable();
             self.send_waiting();
             self.append_outcomes();
             let next_timeout = self.next_timeout();
+            let commit_at = (self.progress.position() > self.committed).then_some(self.commit_after);
+            let reads = !matches!(self.stage, Stage::Ending(_)) && self.progress.open() < OPEN_TASKS_MAX;
             tokio::select! {
                 biased;
-                () = stop.cancelled(), if !stopping => stopping = true,
+                () = stop.cancelled(), if release_at.is_none() => release_at = Some(Instant::now() + grace),
                 Some((offsets, acked)) = self.acks.next(), if !self.acks.is_empty() => {
                     acked?;
                     self.finish(&offsets);
@@ -96,25 +121,33 @@ impl Holder {
                         self.on_event(event);
                     }
                 }
-                () = tokio::time::sleep_until(next_timeout.unwrap_or_else(Instant::now)), if next_timeout.is_some() => {
-                    self.time_out();
-                }
+                () = until(release_at), if self.stage == Stage::Working => self.release(),
+                () = until(commit_at) => self.commit_if_moved(),
+                () = until(next_timeout) => self.time_out(),
                 () = place_freed, if !self.waiting.is_empty() => {}
-                records = self.reader.next(BATCH_RECORDS_MAX), if !stopping && self.progress.open() < OPEN_TASKS_MAX => {
+                records = self.reader.next(BATCH_RECORDS_MAX), if reads => {
                     for record in records? {
-                        if self.on_record(record) {
-                            return Ok(Ended::Superseded);
+                        self.on_record(record);
+                        if matches!(self.stage, Stage::Ending(_)) {
+                            break;
                         }
                     }
                 }
             }
         }
-        self.release().await?;
-        Ok(Ended::Released)
     }
 
-    /// True: a newer claim stands here.
-    fn on_record(&mut self, record: Record) -> bool {
+    /// Everything of this holding is done. A successor of one that ended in good order finds the position right after the release.
+    async fn end(&mut self, ended: Ended) -> Result<Ended, Error> {
+        if ended == Ended::Released {
+            let position = self.progress.to_commit(None);
+            self.journal.commit(twqr_journal::Group::Workers, self.partition, position).await?;
+            info!(partition = %self.partition, "partition released");
+        }
+        Ok(ended)
+    }
+
+    fn on_record(&mut self, record: Record) {
         let offset = record.offset;
         let payload = record.entry.value.unwrap_or_default();
         let body = match bus::TasksRecord::decode(payload.clone()) {
@@ -122,15 +155,24 @@ impl Holder {
             Ok(other) => return self.bury(offset, payload, &format!("version {} or body is not known", other.version)),
             Err(_) => return self.bury(offset, payload, "the bytes are no protobuf record"),
         };
+        let after_own = offset > self.holding.own();
         match body {
-            Body::Claim(_) if offset > self.holding.own() => return true,
-            Body::Claim(_) | Body::Release(_) => self.progress.read(offset, false),
+            Body::Claim(_) if after_own => self.stage = Stage::Ending(Ended::Superseded),
+            Body::Release(release) if release.claim == self.holding.own() => {
+                self.progress.read(offset, false);
+                self.stage = Stage::Ending(Ended::Released);
+            }
+            Body::Intent(intent) if after_own && self.stage == Stage::Working => {
+                info!(partition = %self.partition, by = intent.owner, "another worker wants the partition");
+                self.progress.read(offset, false);
+                self.release();
+            }
+            Body::Claim(_) | Body::Release(_) | Body::Intent(_) => self.progress.read(offset, false),
             Body::Task(task) => match Task::parse(task) {
                 Ok(task) => self.on_task(offset, task),
-                Err(reason) => return self.bury(offset, payload, reason),
+                Err(reason) => self.bury(offset, payload, reason),
             },
         }
-        false
     }
 
     fn on_task(&mut self, offset: u64, task: Task) {
@@ -185,6 +227,11 @@ impl Holder {
         for institution in self.waiting.institutions() {
             let lane = self.settings.lanes.of(&institution).clone();
             while let Some(Waiter { offset, task, charge, place }) = self.waiting.pop(&institution) {
+                if matches!(self.stage, Stage::Ending(Ended::Superseded)) {
+                    let result = TaskResult::NotSent("another worker took over before it was sent".into());
+                    self.outcome(&task, Some(offset), result);
+                    continue;
+                }
                 let Some(calls) = self.calls.clone() else {
                     let result = TaskResult::NotSent("the connection to the issuer broke before it was sent".into());
                     self.outcome(&task, Some(offset), result);
@@ -314,28 +361,28 @@ impl Holder {
         for offset in offsets {
             self.progress.finish(*offset);
         }
-        self.commit_if_moved();
     }
 
     fn commit_if_moved(&mut self) {
         let position = self.progress.position();
-        if position > self.committed {
-            self.committed = position;
+        if position > self.committed && self.stage != Stage::Ending(Ended::Superseded) {
             let holder = self.holding.holder_before(position);
             drop(self.journal.commit(twqr_journal::Group::Workers, self.partition, self.progress.to_commit(holder)));
         }
+        self.committed = self.committed.max(position);
+        self.commit_after = Instant::now() + Duration::from_millis(COMMIT_SPACING_MS);
     }
 
-    /// Nothing is sent any more: what comes from here on belongs to the next claim.
-    async fn release(&mut self) -> Result<(), Error> {
+    /// Gives the partition back: what stands before this is still ours, what comes after belongs to the next claim.
+    fn release(&mut self) {
+        self.stage = Stage::Releasing;
         let release = Body::Release(bus::WorkerRelease { claim: self.holding.own() });
-        claim::append(&*self.journal, self.partition, release).await?;
-        info!(partition = %self.partition, "partition released");
-        Ok(())
+        let ack = claim::append(&*self.journal, self.partition, release);
+        self.acks.push(Box::pin(async move { (Vec::new(), ack.await) }));
     }
 
     /// To the dead letters; never a reason to stop.
-    fn bury(&mut self, offset: u64, payload: Bytes, reason: &str) -> bool {
+    fn bury(&mut self, offset: u64, payload: Bytes, reason: &str) {
         error!(partition = %self.partition, offset, reason, "a record cannot be used; it goes to the dead letters");
         let letter = bus::DeadLetter {
             version: RECORD_VERSION,
@@ -350,33 +397,13 @@ impl Holder {
         let dead_letters = Partition { topic: Topic::DeadLetters, index: 0 };
         let ack = self.journal.append(dead_letters, vec![Entry::plain(letter.encode_to_vec())]);
         self.acks.push(Box::pin(async move { (vec![offset], ack.await) }));
-        false
     }
 }
 
-/// A task with its identity checked.
-#[derive(Clone, Debug)]
-pub(crate) struct Task {
-    pub(crate) id: EffectId,
-    pub(crate) key: OrderKey,
-    pub(crate) charge: Option<bus::ChargeTask>,
-    pub(crate) record: bus::Task,
-}
-
-impl Task {
-    fn parse(mut task: bus::Task) -> Result<Self, &'static str> {
-        let id = task.id.ok_or("the task has no identity")?;
-        let shard = u16::try_from(id.shard).map_err(|_| "the shard is out of range")?;
-        let key = task.key.clone().ok_or("the task has no order key")?;
-        let merchant_id = MerchantId::parse(key.merchant_id).map_err(|_| "merchant_id is out of its limits")?;
-        let merchant_trade_no =
-            MerchantTradeNo::parse(key.merchant_trade_no).map_err(|_| "merchant_trade_no is out of its limits")?;
-        let charge = match task.kind.take() {
-            Some(bus::task::Kind::Charge(charge)) => Some(charge),
-            Some(bus::task::Kind::Inquire(_)) => None,
-            None => return Err("the task does not say what to do"),
-        };
-        let id = EffectId { shard: ShardId(shard), offset: id.offset, n: id.n };
-        Ok(Self { id, key: OrderKey { merchant_id, merchant_trade_no }, charge, record: task })
+/// Until then; for ever where there is no time.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }

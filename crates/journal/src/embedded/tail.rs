@@ -8,7 +8,7 @@ use std::{
 use tokio::sync::watch;
 
 use super::disk::Disk;
-use crate::{JournalError, Offset, Partition, Record, Topic};
+use crate::{Entry, JournalError, Offset, Partition, Record, Topic};
 
 /// What the tail of a durable partition keeps, in bytes.
 const TAIL_BYTES_MAX: usize = 1 << 20;
@@ -21,6 +21,8 @@ pub(super) struct Tail {
     kept: Mutex<Kept>,
     end: watch::Sender<Offset>,
     bytes_max: usize,
+    /// Orders those who publish without the committer.
+    volatile: Mutex<()>,
 }
 
 struct Kept {
@@ -63,7 +65,7 @@ impl Tail {
     fn new(topic: Topic, end: Offset) -> Self {
         let kept = Mutex::new(Kept { records: VecDeque::new(), bytes: 0, first: end });
         let bytes_max = if topic == Topic::Replies { REPLIES_BYTES_MAX } else { TAIL_BYTES_MAX };
-        Self { kept, end: watch::Sender::new(end), bytes_max }
+        Self { kept, end: watch::Sender::new(end), bytes_max, volatile: Mutex::new(()) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
@@ -76,6 +78,13 @@ impl Tail {
 
     pub(super) fn watch(&self) -> watch::Receiver<Offset> {
         self.end.subscribe()
+    }
+
+    /// Gives entries their offsets and makes them readable at once: for what needs no durability.
+    pub(super) fn publish_entries(&self, entries: Vec<Entry>) {
+        let _one_at_a_time = self.volatile.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = self.end();
+        self.publish((first..).zip(entries).map(|(offset, entry)| Record { offset, entry }).collect());
     }
 
     /// Makes durable records readable.

@@ -119,6 +119,10 @@ impl Journal for SimSession {
         self.sim.0.layout.partitions(topic)
     }
 
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     fn append(&self, partition: Partition, entries: Vec<Entry>) -> Ack {
         if !self.sim.0.knows(partition) {
             return Ack::ready(partition, Err(JournalError::NoPartition(partition)));

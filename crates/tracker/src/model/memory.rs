@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    sync::Mutex,
+    sync::{Arc, Mutex},
 };
 
 use async_trait::async_trait;
@@ -30,18 +30,23 @@ impl ReadModel for MemoryModel {
         Ok(Known { next: shard.next, in_progress })
     }
 
-    async fn apply(&self, shard: u32, next: Offset, seen: &[Seen]) -> Result<HashSet<OrderKey>, ModelError> {
+    async fn apply(
+        &self,
+        shard: u32,
+        next: Offset,
+        seen: Arc<Vec<Seen>>,
+    ) -> Result<Arc<HashSet<OrderKey>>, ModelError> {
         let mut shards = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let shard = shards.entry(shard).or_default();
         shard.next = next;
         let mut changed = HashSet::new();
-        for seen in seen {
+        for seen in &*seen {
             let key = seen.payment.key.to_bytes();
-            if shard.orders.get(&key).is_none_or(|kept| kept.position < seen.position) {
+            if shard.orders.get(&key).is_none_or(|kept| kept.position <= seen.position) {
                 shard.orders.insert(key, seen.clone());
                 changed.insert(seen.payment.key.clone());
             }
         }
-        Ok(changed)
+        Ok(Arc::new(changed))
     }
 }

@@ -1,6 +1,7 @@
 //! In a SQLite file. It is only a reading aid: a file that is lost or damaged may be deleted, and is built anew from `order-states`.
+//! One task writes for all shards, whatever has come in one transaction: neighbours share pages, and the disk belongs to the journal.
 
-use std::{collections::HashSet, path::Path, str::FromStr};
+use std::{collections::HashSet, path::Path, str::FromStr, sync::Arc};
 
 use async_trait::async_trait;
 use prost::Message;
@@ -8,7 +9,7 @@ use sqlx::{
     Row, Sqlite, Transaction,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
 };
-use tokio::sync::Mutex;
+use tokio::sync::{mpsc, oneshot};
 use twqr_journal::Offset;
 use twqr_types::{MerchantId, MerchantTradeNo, OrderKey};
 use twqr_wire::{
@@ -18,6 +19,8 @@ use twqr_wire::{
 
 use super::{Known, ModelError, ReadModel, Seen, phase_name, status_code};
 
+/// Shards' writes in one transaction.
+const WRITES_MAX: usize = 1_024;
 /// Rows in one statement.
 const ROWS_MAX: usize = 128;
 /// Connections that read.
@@ -26,8 +29,20 @@ const READERS: u32 = 4;
 /// A model in a file.
 pub struct SqliteModel {
     pub(super) readers: SqlitePool,
-    writer: Mutex<SqlitePool>,
+    writer: mpsc::UnboundedSender<Write>,
     place: String,
+}
+
+/// What a shard has to write; who waits hears which orders changed.
+struct Write {
+    shard: u32,
+    next: Offset,
+    seen: Arc<Vec<Seen>>,
+    written: oneshot::Sender<Result<Arc<HashSet<OrderKey>>, ModelError>>,
+}
+
+fn model_error(place: &str, error: &dyn std::fmt::Display) -> ModelError {
+    ModelError { place: Some(place.to_owned()), reason: error.to_string() }
 }
 
 impl SqliteModel {
@@ -51,30 +66,13 @@ impl SqliteModel {
         let writer = pool(1).await.map_err(|error| failed(&error))?;
         sqlx::migrate!().run(&writer).await.map_err(|error| failed(&error))?;
         let readers = pool(READERS).await.map_err(|error| failed(&error))?;
-        Ok(Self { readers, writer: Mutex::new(writer), place })
+        let (sender, writes) = mpsc::unbounded_channel();
+        tokio::spawn(write_all(writer, writes, place.clone()));
+        Ok(Self { readers, writer: sender, place })
     }
 
     pub(super) fn failed(&self, error: &dyn std::fmt::Display) -> ModelError {
-        ModelError { place: Some(self.place.clone()), reason: error.to_string() }
-    }
-
-    async fn write(&self, shard: u32, next: Offset, seen: &[Seen]) -> Result<HashSet<OrderKey>, sqlx::Error> {
-        let writer = self.writer.lock().await;
-        let mut transaction = writer.begin().await?;
-        let mut changed = HashSet::new();
-        for rows in seen.chunks(ROWS_MAX) {
-            upsert(&mut transaction, shard, rows, &mut changed).await?;
-            add_timeline(&mut transaction, rows).await?;
-        }
-        sqlx::query(
-            "INSERT INTO positions (shard, next) VALUES (?, ?) ON CONFLICT (shard) DO UPDATE SET next = excluded.next",
-        )
-        .bind(i64::from(shard))
-        .bind(next.cast_signed())
-        .execute(&mut *transaction)
-        .await?;
-        transaction.commit().await?;
-        Ok(changed)
+        model_error(&self.place, error)
     }
 
     async fn read(&self, shard: u32) -> Result<Known, sqlx::Error> {
@@ -95,6 +93,38 @@ impl SqliteModel {
             in_progress: rows.iter().filter_map(seen).collect(),
         })
     }
+}
+
+/// Writes until the model is dropped.
+async fn write_all(pool: SqlitePool, mut writes: mpsc::UnboundedReceiver<Write>, place: String) {
+    let mut batch = Vec::new();
+    while writes.recv_many(&mut batch, WRITES_MAX).await > 0 {
+        let result = write(&pool, &batch).await.map(Arc::new).map_err(|error| model_error(&place, &error));
+        for Write { written, .. } in batch.drain(..) {
+            let _gone = written.send(result.clone());
+        }
+    }
+}
+
+/// One transaction; returns the orders that changed.
+async fn write(pool: &SqlitePool, batch: &[Write]) -> Result<HashSet<OrderKey>, sqlx::Error> {
+    let mut transaction = pool.begin().await?;
+    let mut changed = HashSet::new();
+    for Write { shard, next, seen, .. } in batch {
+        for rows in seen.chunks(ROWS_MAX) {
+            upsert(&mut transaction, *shard, rows, &mut changed).await?;
+            add_timeline(&mut transaction, rows).await?;
+        }
+        sqlx::query(
+            "INSERT INTO positions (shard, next) VALUES (?, ?) ON CONFLICT (shard) DO UPDATE SET next = excluded.next",
+        )
+        .bind(i64::from(*shard))
+        .bind(next.cast_signed())
+        .execute(&mut *transaction)
+        .await?;
+    }
+    transaction.commit().await?;
+    Ok(changed)
 }
 
 /// The orders whose state is newer than the one kept.
@@ -125,7 +155,7 @@ async fn upsert(
     query.push(
         " ON CONFLICT (merchant_id, merchant_trade_no) DO UPDATE SET position = excluded.position, \
          phase = excluded.phase, is_final = excluded.is_final, is_contradicted = excluded.is_contradicted, \
-         state = excluded.state WHERE excluded.position > orders.position \
+         state = excluded.state WHERE excluded.position >= orders.position \
          RETURNING merchant_id, merchant_trade_no",
     );
     for row in query.build().fetch_all(&mut **transaction).await? {
@@ -160,7 +190,15 @@ impl ReadModel for SqliteModel {
         self.read(shard).await.map_err(|error| self.failed(&error))
     }
 
-    async fn apply(&self, shard: u32, next: Offset, seen: &[Seen]) -> Result<HashSet<OrderKey>, ModelError> {
-        self.write(shard, next, seen).await.map_err(|error| self.failed(&error))
+    async fn apply(
+        &self,
+        shard: u32,
+        next: Offset,
+        seen: Arc<Vec<Seen>>,
+    ) -> Result<Arc<HashSet<OrderKey>>, ModelError> {
+        let (written, result) = oneshot::channel();
+        let gone = || self.failed(&"its writer is gone; restart the tracker");
+        self.writer.send(Write { shard, next, seen, written }).map_err(|_| gone())?;
+        result.await.unwrap_or_else(|_| Err(gone()))
     }
 }

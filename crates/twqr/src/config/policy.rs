@@ -36,7 +36,7 @@ impl Default for PolicyConfig {
             prefix: issuer.prefix.to_owned(),
             institution: issuer.institution.to_owned(),
             code_lengths: vec![issuer.code_length as u32],
-            window_ms: if issuer.institution.is_empty() { 3_000 } else { 5_000 },
+            window_ms: if issuer.institution.is_empty() { 3_000 } else { 10_000 },
             first_delay_ms: 1_000,
             delay_max_ms: 60_000,
         };

@@ -1,13 +1,13 @@
 //! Taking a partition: the claim is appended first, then read back, and only what stands before and after it says what may be sent.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures::stream::FuturesUnordered;
 use prost::Message;
 use rand::Rng;
 use tokio::sync::mpsc;
 use tracing::info;
-use twqr_journal::{Entry, Group, Journal, JournalError, Partition};
+use twqr_journal::{Ack, Entry, Group, Journal, JournalError, Partition, Reader};
 use twqr_service::Clock;
 use twqr_wire::{
     RECORD_VERSION,
@@ -25,13 +25,14 @@ use crate::{
 /// A holder that nobody can name: what it held is maybe sent.
 const UNKNOWN_HOLDER: u64 = u64::MAX;
 
-pub(super) async fn append(journal: &dyn Journal, partition: Partition, body: Body) -> Result<(), JournalError> {
+pub(super) fn append(journal: &dyn Journal, partition: Partition, body: Body) -> Ack {
     let record = bus::TasksRecord { version: RECORD_VERSION, body: Some(body) };
-    journal.append(partition, vec![Entry::plain(record.encode_to_vec())]).await
+    journal.append(partition, vec![Entry::plain(record.encode_to_vec())])
 }
 
 impl Holder {
-    /// Claims the partition and learns who held what before.
+    /// Claims the partition and learns who held what before. A living holder is asked to release it first, so that what it has not read
+    /// yet need not be taken for sent.
     pub(crate) async fn claim(
         index: u32,
         settings: &Settings,
@@ -39,12 +40,19 @@ impl Holder {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Error> {
         let partition = Partition { topic: settings.topic, index };
-        let nonce: u64 = rand::rng().random();
-        append(&*journal, partition, Body::Claim(bus::WorkerClaim { owner: settings.member.clone(), nonce })).await?;
         let position = journal.position(Group::Workers, partition).await?;
         let (progress, holder) = Progress::from_position(position.as_ref());
         let from = progress.position();
-        let holding = scan(&*journal, partition, from, nonce, (holder, position.is_some())).await?;
+        let mut scan = Scan::begin(&*journal, partition, from, (holder, position.is_some())).await?;
+        scan.to_end(&*journal).await?;
+        if journal.is_shared() && scan.is_held() {
+            let intent = bus::WorkerIntent { owner: settings.member.clone() };
+            append(&*journal, partition, Body::Intent(intent)).await?;
+            scan.until_released().await?;
+        }
+        let nonce: u64 = rand::rng().random();
+        append(&*journal, partition, Body::Claim(bus::WorkerClaim { owner: settings.member.clone(), nonce })).await?;
+        let holding = scan.until_claim(nonce).await?;
         info!(%partition, claim = holding.own(), from, "partition claimed");
         let (sender, mut events) = mpsc::unbounded_channel();
         tokio::spawn(link::keep(settings.backend.clone(), clock.clone(), sender));
@@ -58,6 +66,8 @@ impl Holder {
             holding,
             progress,
             committed: from,
+            commit_after: tokio::time::Instant::now(),
+            stage: super::Stage::Working,
             reader,
             events,
             calls,
@@ -82,31 +92,89 @@ async fn first_connection(
     }
 }
 
-/// Reads from the committed position to the own claim, noting claims and releases only.
-async fn scan(
-    journal: &dyn Journal,
+/// How long a holder may take to release the partition before it counts as gone, in ms.
+const RELEASE_WAIT_MS: u64 = 1_000;
+
+/// Claims and releases from the committed position on.
+struct Scan {
     partition: Partition,
-    from: u64,
-    nonce: u64,
-    (mut holder, has_metadata): (Option<u64>, bool),
-) -> Result<Holding, Error> {
-    let mut reader = journal.reader(partition, from).await?;
-    let mut holds = Vec::new();
-    let mut first = true;
-    loop {
-        for record in reader.next(BATCH_RECORDS_MAX).await? {
-            if first && !has_metadata && record.offset > 0 {
-                holder = Some(UNKNOWN_HOLDER);
+    reader: Box<dyn Reader>,
+    /// Who held the partition at the committed position.
+    holder: Option<u64>,
+    holds: Vec<(u64, Hold)>,
+    /// Nothing was committed, so that what retention has cut is not known.
+    may_begin_cut: bool,
+    next: u64,
+}
+
+impl Scan {
+    async fn begin(
+        journal: &dyn Journal,
+        partition: Partition,
+        from: u64,
+        (holder, has_metadata): (Option<u64>, bool),
+    ) -> Result<Self, JournalError> {
+        let reader = journal.reader(partition, from).await?;
+        Ok(Self { partition, reader, holder, holds: Vec::new(), may_begin_cut: !has_metadata, next: from })
+    }
+
+    /// Takes what is there; waits until there is something. The nonces of the claims among it, with their offsets.
+    async fn step(&mut self) -> Result<Vec<(u64, u64)>, JournalError> {
+        let mut claims = Vec::new();
+        for record in self.reader.next(BATCH_RECORDS_MAX).await? {
+            if std::mem::take(&mut self.may_begin_cut) && record.offset > 0 {
+                self.holder = Some(UNKNOWN_HOLDER);
             }
-            first = false;
+            self.next = record.offset + 1;
             let value = record.entry.value.unwrap_or_default();
             match bus::TasksRecord::decode(value).ok().and_then(|record| record.body) {
-                Some(Body::Claim(claim)) if claim.nonce == nonce => {
-                    return Ok(Holding::new(holder, holds, record.offset));
+                Some(Body::Claim(claim)) => {
+                    claims.push((record.offset, claim.nonce));
+                    self.holds.push((record.offset, Hold::Claim));
                 }
-                Some(Body::Claim(_)) => holds.push((record.offset, Hold::Claim)),
-                Some(Body::Release(release)) => holds.push((record.offset, Hold::Release { claim: release.claim })),
-                Some(Body::Task(_)) | None => {}
+                Some(Body::Release(release)) => {
+                    self.holds.push((record.offset, Hold::Release { claim: release.claim }));
+                }
+                Some(Body::Task(_) | Body::Intent(_)) | None => {}
+            }
+        }
+        Ok(claims)
+    }
+
+    async fn to_end(&mut self, journal: &dyn Journal) -> Result<(), JournalError> {
+        let end = journal.end(self.partition).await?;
+        while self.next < end {
+            self.step().await?;
+        }
+        Ok(())
+    }
+
+    /// Whether somebody holds the partition who can be asked.
+    fn is_held(&self) -> bool {
+        let holding = Holding::new(self.holder, self.holds.clone(), u64::MAX);
+        holding.holder_before(u64::MAX).is_some_and(|holder| holder != UNKNOWN_HOLDER)
+    }
+
+    /// Waits for the release, but not for ever: the holder may be gone.
+    async fn until_released(&mut self) -> Result<(), JournalError> {
+        let wait = tokio::time::sleep(Duration::from_millis(RELEASE_WAIT_MS));
+        tokio::pin!(wait);
+        while self.is_held() {
+            tokio::select! {
+                () = &mut wait => return Ok(()),
+                stepped = self.step() => drop(stepped?),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads on to the own claim.
+    async fn until_claim(mut self, nonce: u64) -> Result<Holding, JournalError> {
+        loop {
+            let claims = self.step().await?;
+            if let Some((own, _)) = claims.into_iter().find(|(_, claimed)| *claimed == nonce) {
+                self.holds.retain(|(at, _)| *at < own);
+                return Ok(Holding::new(self.holder, self.holds, own));
             }
         }
     }

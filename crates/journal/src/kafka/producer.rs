@@ -1,0 +1,215 @@
+//! Appends: one idempotent producer, so that the client library's own retries neither repeat nor reorder anything within a partition, and
+//! a thread that waits for delivery reports. Batching needs no delay: while a request to a broker is out, the next batch gathers.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use rdkafka::{
+    ClientContext,
+    config::RDKafkaLogLevel,
+    error::{KafkaError, RDKafkaErrorCode},
+    message::DeliveryResult,
+    producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext},
+};
+use tracing::{error, warn};
+
+use super::{
+    client::{Client, Listener, MESSAGE_BYTES_MAX, create, index},
+    lock,
+};
+use crate::{Ack, AckSender, Entry, JournalError, Partition, Topic};
+
+/// How long the thread may block without looking whether it must end, in ms.
+const POLL_MS: u64 = 200;
+/// How long appends under way may take when the journal is closed, in ms.
+const CLOSE_MS: u64 = 5_000;
+
+/// The process' producer. Cloning gives another handle of the same one.
+#[derive(Clone)]
+pub(super) struct Producer(Arc<Shared>);
+
+struct Shared {
+    client: Arc<Client>,
+    current: Mutex<Arc<Running>>,
+}
+
+/// One producer of the client library and its thread. A fatal error ends it, and another one takes its place.
+struct Running {
+    producer: BaseProducer<Reports>,
+    stop: AtomicBool,
+}
+
+/// Takes delivery reports.
+struct Reports {
+    listener: Listener,
+    /// Nothing can be sent any more.
+    dead: AtomicBool,
+}
+
+/// An append whose messages are on their way.
+pub(super) struct Delivery {
+    partition: Partition,
+    left: AtomicUsize,
+    failure: Mutex<Option<String>>,
+    sender: Mutex<Option<AckSender>>,
+}
+
+impl Delivery {
+    fn new(partition: Partition, messages: usize, sender: AckSender) -> Self {
+        let (left, failure, sender) = (AtomicUsize::new(messages), Mutex::new(None), Mutex::new(Some(sender)));
+        Self { partition, left, failure, sender }
+    }
+
+    fn one_is_done(&self, failure: Option<String>) {
+        if failure.is_some() {
+            let mut first = lock(&self.failure);
+            *first = first.take().or(failure);
+        }
+        if self.left.fetch_sub(1, Ordering::AcqRel) == 1
+            && let Some(sender) = lock(&self.sender).take()
+        {
+            let partition = self.partition;
+            let failure = lock(&self.failure).take();
+            sender.send(failure.map_or(Ok(()), |reason| Err(JournalError::AppendUnknown { partition, reason: reason.into() })));
+        }
+    }
+}
+
+impl ClientContext for Reports {
+    fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
+        self.listener.log(level, fac, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
+            error!(reason, "the producer cannot go on; another one takes its place");
+            self.dead.store(true, Ordering::Release);
+        }
+        self.listener.error(error, reason);
+    }
+}
+
+impl ProducerContext for Reports {
+    type DeliveryOpaque = Arc<Delivery>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, delivery: Self::DeliveryOpaque) {
+        delivery.one_is_done(result.as_ref().err().map(|(error, _)| error.to_string()));
+    }
+}
+
+impl Running {
+    fn start(client: &Client) -> Result<Arc<Self>, JournalError> {
+        let mut config = client.config();
+        config
+            .set("acks", "all")
+            .set("enable.idempotence", "true")
+            .set("linger.ms", "0")
+            .set("max.in.flight.requests.per.connection", "1")
+            .set("message.timeout.ms", client.settings.append_timeout_ms.to_string())
+            .set("message.max.bytes", MESSAGE_BYTES_MAX.to_string())
+            .set("queue.buffering.max.messages", "500000")
+            .set("queue.buffering.max.kbytes", "262144");
+        let reports = Reports { listener: client.listener(), dead: AtomicBool::new(false) };
+        let running = Arc::new(Self { producer: create(&config, reports)?, stop: AtomicBool::new(false) });
+        let poller = running.clone();
+        let thread = thread::Builder::new().name("kafka-reports".to_owned()).spawn(move || {
+            while !poller.stop.load(Ordering::Acquire) {
+                poller.producer.poll(Duration::from_millis(POLL_MS));
+            }
+            if let Err(error) = poller.producer.flush(Duration::from_millis(CLOSE_MS)) {
+                warn!(%error, "appends under way were given up at the end");
+            }
+        });
+        thread.map_err(|error| JournalError::Unusable(format!("cannot start a thread: {error}").into()))?;
+        Ok(running)
+    }
+
+    fn is_dead(&self) -> bool {
+        self.producer.context().dead.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        lock(&self.current).stop.store(true, Ordering::Release);
+    }
+}
+
+impl Producer {
+    pub(super) fn new(client: Arc<Client>) -> Result<Self, JournalError> {
+        let running = Running::start(&client)?;
+        Ok(Self(Arc::new(Shared { client, current: Mutex::new(running) })))
+    }
+
+    /// The producer, or another one if it has died.
+    fn running(&self) -> Result<Arc<Running>, JournalError> {
+        let mut current = lock(&self.0.current);
+        if current.is_dead() {
+            current.stop.store(true, Ordering::Release);
+            *current = Running::start(&self.0.client)?;
+        }
+        Ok(current.clone())
+    }
+
+    /// Hands the entries over, in this order.
+    pub(super) fn append(&self, partition: Partition, entries: &[Entry]) -> Ack {
+        let running = match self.running() {
+            Ok(running) => running,
+            Err(error) => return Ack::ready(partition, Err(error)),
+        };
+        if entries.is_empty() {
+            return Ack::ready(partition, Ok(()));
+        }
+        let topic = self.0.client.settings.topic(partition.topic);
+        let (sender, ack) = Ack::pending(partition);
+        let delivery = Arc::new(Delivery::new(partition, entries.len(), sender));
+        for (sent, entry) in entries.iter().enumerate() {
+            let mut record: BaseRecord<'_, [u8], [u8], _> =
+                BaseRecord::with_opaque_to(&topic, delivery.clone()).partition(index(partition));
+            record.key = (!entry.key.is_empty()).then_some(&*entry.key);
+            record.payload = entry.value.as_deref();
+            if let Err((error, _)) = running.producer.send(record) {
+                return self.give_up(&delivery, ack, (sent, entries.len()), &error);
+            }
+        }
+        ack
+    }
+
+    /// The rest of an append was not taken. If nothing of it was, it is refused as a whole.
+    fn give_up(&self, delivery: &Delivery, ack: Ack, (sent, all): (usize, usize), error: &KafkaError) -> Ack {
+        let reason = match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::QueueFull) => "too many appends wait for the broker already; try again later".to_owned(),
+            _ => self.0.client.explain(error),
+        };
+        if sent == 0 {
+            let partition = delivery.partition;
+            return Ack::ready(partition, Err(JournalError::AppendRefused { partition, reason: reason.into() }));
+        }
+        for _ in sent..all {
+            delivery.one_is_done(Some(reason.clone()));
+        }
+        ack
+    }
+}
+
+/// Writes one record with a producer of its own, and waits until it is there.
+pub(super) async fn write_once(client: &Arc<Client>, topic: &str, key: &[u8], value: &[u8]) -> Result<(), String> {
+    let running = Running::start(client).map_err(|error| error.to_string())?;
+    let partition = Partition { topic: Topic::DeadLetters, index: 0 };
+    let (sender, ack) = Ack::pending(partition);
+    let delivery = Arc::new(Delivery::new(partition, 1, sender));
+    let record: BaseRecord<'_, [u8], [u8], _> = BaseRecord::with_opaque_to(topic, delivery).partition(0).key(key).payload(value);
+    let sent = running.producer.send(record).map_err(|(error, _)| client.explain(&error));
+    let written = match sent {
+        Ok(()) => ack.await.map_err(|error| error.to_string()),
+        Err(reason) => Err(reason),
+    };
+    running.stop.store(true, Ordering::Release);
+    written
+}

@@ -1,0 +1,115 @@
+//! The journal on a real broker: the conformance suite, and what a broker alone can show. Needs one: `make test-kafka`.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "conformance/suite.rs"]
+mod suite;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use suite::{ORDERS, Open, conformance, plain, read_all, text};
+use twqr_journal::{
+    Journal, JournalError, Topic,
+    kafka::{KafkaJournal, Layout, Settings, apply, plan},
+};
+
+const LAYOUT: Layout =
+    Layout { shards: 2, task_partitions: 2, replies_partitions: 4, replication: 1, min_insync: 1, retention_hours: 1 };
+
+/// A deployment of its own on the broker that `KAFKA_BOOTSTRAP` names.
+fn settings() -> Settings {
+    let bootstrap = std::env::var("KAFKA_BOOTSTRAP");
+    Settings {
+        bootstrap: bootstrap.unwrap_or_else(|_| panic!("KAFKA_BOOTSTRAP names no broker; `make test-kafka` starts one")),
+        prefix: format!("test-{:016x}.", rand::random::<u64>()),
+        properties: BTreeMap::new(),
+        session_timeout_ms: 2_000,
+        append_timeout_ms: 10_000,
+    }
+}
+
+async fn create(settings: &Settings, layout: &Layout) {
+    let made = plan(settings.clone(), layout).await.unwrap();
+    apply(settings.clone(), layout, &made).await.unwrap();
+}
+
+async fn join(settings: &Settings, member: &str) -> Arc<KafkaJournal> {
+    KafkaJournal::connect(settings.clone(), member).await.unwrap()
+}
+
+async fn open_new() -> Open {
+    let settings = settings();
+    create(&settings, &LAYOUT).await;
+    Open { one: join(&settings, "one").await, two: join(&settings, "two").await, _alive: None }
+}
+
+conformance!(open_new, ignore = "needs a broker: make test-kafka");
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a broker: make test-kafka"]
+async fn topics_are_created_once_and_a_difference_is_named() {
+    let settings = settings();
+    let missing = KafkaJournal::connect(settings.clone(), "one").await.err().unwrap().to_string();
+    assert!(missing.contains("order-states") && missing.contains("twqr topics apply"), "{missing}");
+    let first = plan(settings.clone(), &LAYOUT).await.unwrap();
+    assert_eq!((first.create.len(), first.deviations.len(), first.record), (7, 0, true));
+    apply(settings.clone(), &LAYOUT, &first).await.unwrap();
+    let second = plan(settings.clone(), &LAYOUT).await.unwrap();
+    assert!(second.is_empty(), "{second:?}");
+    assert_eq!(join(&settings, "one").await.partitions(Topic::Orders), 2);
+
+    let longer = Layout { retention_hours: 2, ..LAYOUT };
+    let change = plan(settings.clone(), &longer).await.unwrap();
+    let changed: Vec<&str> = change.deviations.iter().map(|deviation| deviation.what.as_str()).collect();
+    assert_eq!(changed, ["retention.ms"; 3], "{change:?}");
+    apply(settings.clone(), &longer, &change).await.unwrap();
+    assert!(plan(settings.clone(), &longer).await.unwrap().is_empty());
+
+    let other = Layout { shards: 3, ..longer };
+    let refused = plan(settings.clone(), &other).await.unwrap();
+    let error = apply(settings, &other, &refused).await.unwrap_err().to_string();
+    assert!(error.contains("partitions is 2, must be 3") && error.contains("fixed at creation"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a broker: make test-kafka"]
+async fn a_broker_that_is_not_there_is_named() {
+    let settings = Settings { bootstrap: "127.0.0.1:9".to_owned(), ..settings() };
+    let error = KafkaJournal::connect(settings, "one").await.err().unwrap();
+    assert!(matches!(&error, JournalError::Unreachable(text) if text.contains("127.0.0.1:9")), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a broker: make test-kafka"]
+async fn members_share_the_partitions_and_take_over_from_who_leaves() {
+    let settings = settings();
+    create(&settings, &LAYOUT).await;
+    let (one, two) = (join(&settings, "one").await, join(&settings, "two").await);
+    let mut first = one.assignments(Topic::Orders, "one").await.unwrap();
+    assert_eq!(first.changed().await.unwrap().len(), 2);
+    let mut second = two.assignments(Topic::Orders, "two").await.unwrap();
+    let (shared, taken) = (first.changed().await.unwrap(), second.changed().await.unwrap());
+    assert_eq!((shared.len(), taken.len()), (1, 1));
+    assert_ne!(shared, taken);
+    tokio::task::spawn_blocking(move || drop(first)).await.unwrap();
+    assert_eq!(second.changed().await.unwrap().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a broker: make test-kafka"]
+async fn readers_that_come_and_go_never_see_what_was_fetched_for_another() {
+    let settings = settings();
+    create(&settings, &LAYOUT).await;
+    let journal = join(&settings, "one").await;
+    for n in 0..500 {
+        drop(journal.append(ORDERS, vec![plain(&n.to_string())]));
+    }
+    journal.append(ORDERS, vec![plain("500")]).await.unwrap();
+    for round in 0..30_u64 {
+        let from = (round * 37) % 500;
+        let mut reader = journal.reader(ORDERS, from).await.unwrap();
+        let batch = tokio::time::timeout(Duration::from_secs(10), reader.next(3)).await.unwrap().unwrap();
+        assert_eq!((batch[0].offset, text(&batch[0])), (from, from.to_string()), "round {round}");
+    }
+    assert_eq!(read_all(&*journal, ORDERS, 0).await.len(), 501);
+}
