@@ -3,7 +3,6 @@
 
 mod answers;
 mod desk;
-mod listen;
 mod metrics;
 mod pay;
 mod refusals;
@@ -145,7 +144,7 @@ async fn serve(listener: TcpListener, api: PosApi, context: &Context, drain: Dur
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);
     let shutdown = context.shutdown.clone();
-    let served = router.serve_with_incoming_shutdown(listen::connections(listener), async move {
+    let served = router.serve_with_incoming_shutdown(twqr_service::connections(listener), async move {
         shutdown.cancelled().await;
     });
     tokio::select! {

@@ -2,6 +2,7 @@
 
 mod clock;
 mod health;
+mod listen;
 
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ pub use tokio_util::sync::CancellationToken;
 
 pub use clock::{Clock, SystemClock};
 pub use health::{Health, Part, PartState};
+pub use listen::connections;
 
 /// Given to each service at its start.
 #[derive(Clone)]

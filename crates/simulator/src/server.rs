@@ -5,10 +5,10 @@ use std::{cmp::Reverse, collections::BinaryHeap, net::SocketAddr, path::PathBuf,
 
 use futures::{Stream, StreamExt};
 use tokio::{net::TcpListener, sync::mpsc, time::Instant};
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream, UnboundedReceiverStream};
+use tokio_stream::wrappers::{ReceiverStream, UnboundedReceiverStream};
 use tonic::{Request, Response, Status, Streaming, transport::Server};
 use tracing::{error, info};
-use twqr_service::{Clock, Context};
+use twqr_service::{Clock, Context, connections};
 use twqr_wire::backend::{
     ExchangeRequest, ExchangeResponse, ListEntriesRequest, ListEntriesResponse,
     backend_service_server::{BackendService, BackendServiceServer},
@@ -91,11 +91,10 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), Error> {
     let serve = |listener| {
         let shutdown = context.shutdown.clone();
         Server::builder()
-            .tcp_nodelay(true)
             .add_service(BackendServiceServer::new(service.clone()))
             .add_service(LedgerServiceServer::new(service.clone()))
             .add_service(health_service.clone())
-            .serve_with_incoming_shutdown(listener, async move { shutdown.cancelled().await })
+            .serve_with_incoming_shutdown(connections(listener), async move { shutdown.cancelled().await })
     };
     tokio::select! {
         served = futures::future::try_join(serve(wallet), serve(fisc)) => served.map(|_| ()).map_err(Error::from),
@@ -106,9 +105,8 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), Error> {
 /// How long open streams may take to end.
 const DRAIN: Duration = Duration::from_millis(300);
 
-async fn bind(address: SocketAddr) -> Result<TcpListenerStream, Error> {
-    let listener = TcpListener::bind(address).await;
-    listener.map(TcpListenerStream::new).map_err(|error| Error::Listen { address, error })
+async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).await.map_err(|error| Error::Listen { address, error })
 }
 
 /// Decides, records, and only then lets answers go.

@@ -52,6 +52,11 @@ impl Alarms {
         }
     }
 
+    /// Whether the order is in progress as far as is known here.
+    pub(crate) fn knows(&self, key: &OrderKey) -> bool {
+        self.orders.contains_key(key)
+    }
+
     /// The state at this position was older than what is known elsewhere: it sets no alarm.
     pub(crate) fn forget(&mut self, key: &OrderKey, position: u64) {
         if self.orders.get(key).is_some_and(|alarm| alarm.position <= position) {

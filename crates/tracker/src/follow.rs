@@ -135,8 +135,10 @@ impl Follower {
             let (offset, Some(value)) = (record.offset, record.entry.value) else { continue };
             match decode_state(value.clone()).map(|entry| (entry.position, entry.body)) {
                 Ok((position, StateBody::Payment(payment))) => {
+                    let is_new = payment.inquiries == 0 && payment.contradiction.is_none() && !progress.alarms.knows(&payment.key);
+                    let is_whole = is_new && payment.phase.is_final();
                     progress.alarms.learn(&payment, position);
-                    progress.seen.push(Seen { payment: *payment, position });
+                    progress.seen.push(Seen { payment: *payment, position, is_whole });
                 }
                 Ok((_, StateBody::Policies(_) | StateBody::Marker)) => {}
                 Err(fault) => self.bury(offset, value, fault.to_string()),
@@ -154,7 +156,7 @@ impl Follower {
         let seen = Arc::new(std::mem::take(&mut progress.seen));
         Gauges::applied(seen.len());
         let changed = self.model.apply(self.shard, progress.next, seen.clone()).await?;
-        for Seen { payment, position } in seen.iter().filter(|seen| !changed.contains(&seen.payment.key)) {
+        for Seen { payment, position, .. } in seen.iter().filter(|seen| !changed.contains(&seen.payment.key)) {
             progress.alarms.forget(&payment.key, *position);
         }
         Ok(())

@@ -22,6 +22,8 @@ pub struct Seen {
     pub payment: Payment,
     /// Records of its shard below this are reflected.
     pub position: u64,
+    /// The first that was seen of the order is its end: the order itself is its whole timeline.
+    pub is_whole: bool,
 }
 
 /// What the model knows of a shard.

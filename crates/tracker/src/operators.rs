@@ -6,7 +6,7 @@ use tonic::{Code, Request, Response, Status, transport::Server};
 use tonic_types::{ErrorDetails, StatusExt};
 use tracing::{error, info};
 use twqr_journal::{Journal, Partition, Topic};
-use twqr_service::Context;
+use twqr_service::{Context, connections};
 use twqr_wire::{
     OPS_DESCRIPTORS,
     ops::{
@@ -52,9 +52,8 @@ pub(crate) async fn serve(
         .add_service(health_service)
         .add_service(reflection);
     info!(address = %listen, "the operators' API serves");
-    let connections = tokio_stream::wrappers::TcpListenerStream::new(listener);
     tokio::select! {
-        served = router.serve_with_incoming(connections) => served.map_err(Error::from),
+        served = router.serve_with_incoming(connections(listener)) => served.map_err(Error::from),
         () = shutdown.cancelled() => Ok(()),
     }
 }

@@ -3,6 +3,7 @@
 
 mod echo;
 mod figures;
+mod hops;
 mod journal_floor;
 mod quick;
 
@@ -24,6 +25,12 @@ pub(crate) enum Bench {
         /// Another seed gives other payments at other moments.
         #[arg(long, default_value_t = 7)]
         seed: u64,
+        /// The rates of the ladder, payments a second; it ends at the first that does not hold
+        #[arg(long, value_delimiter = ',', default_values_t = quick::LADDER)]
+        rates: Vec<u32>,
+        /// How long each rate is held, in ms
+        #[arg(long, default_value_t = quick::LADDER_MS)]
+        hold_ms: u32,
     },
     /// Floor: answers payments at once, and does nothing else.
     #[command(hide = true)]
@@ -39,8 +46,8 @@ pub(crate) enum Bench {
 /// Runs until it is measured, or `stop` fires.
 pub(crate) async fn run(bench: Bench, config: &Config, stop: CancellationToken) -> anyhow::Result<ExitCode> {
     match bench {
-        Bench::Quick { dir, seed } => tokio::select! {
-            result = quick::run(&dir, seed, config) => result,
+        Bench::Quick { dir, seed, rates, hold_ms } => tokio::select! {
+            result = quick::run(&dir, seed, (&rates, hold_ms), config) => result,
             () = stop.cancelled() => anyhow::bail!("stopped before everything was measured"),
         },
         Bench::Echo { listen } => echo::serve(listen, stop).await.map(|()| ExitCode::SUCCESS),

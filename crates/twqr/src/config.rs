@@ -26,6 +26,7 @@ const HEAD: &str = include_str!("config/head.toml");
 pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     pub(crate) shards: NonZeroU32,
+    pub(crate) task_partitions: NonZeroU32,
     pub(crate) grpc: SocketAddr,
     pub(crate) admin: SocketAddr,
     pub(crate) operators: SocketAddr,
@@ -48,6 +49,7 @@ impl Default for Config {
         Self {
             data_dir: "data".into(),
             shards: NonZeroU32::MIN.saturating_add(7),
+            task_partitions: NonZeroU32::MIN.saturating_add(1),
             grpc: local(50_051),
             admin: local(9_090),
             operators: local(50_071),
@@ -95,6 +97,7 @@ impl Config {
         let mut faults = Vec::new();
         let ranges = [
             ("shards", u64::from(self.shards.get()), 1..=1_024),
+            ("task_partitions", u64::from(self.task_partitions.get()), 1..=u64::from(self.shards.get())),
             ("answer_within_ms", self.answer_within_ms, 100..=14_000),
             ("call_timeout_ms", self.call_timeout_ms, 10..=60_000),
             ("calls_max", self.calls_max as u64, 1..=1_000_000),
@@ -155,6 +158,7 @@ mod tests {
         for (text, expected) in [
             ("grcp = \"127.0.0.1:1\"", "unknown field `grcp`"),
             ("shards = 0", "shards"),
+            ("shards = 4\ntask_partitions = 5", "task_partitions is 5, must be 1 to 4"),
             (
                 "answer_within_ms = 15000\ncalls_max = 0",
                 "answer_within_ms is 15000, must be 100 to 14000; calls_max is 0",
@@ -183,8 +187,8 @@ mod tests {
             ("TWQR__POLICY__NAME", "x"),
             ("TWQR_LOG", "info"),
         ];
-        let config = load("calls_max = 8\nshards = 2", &variables).unwrap();
-        assert_eq!((config.grpc.port(), config.calls_max, config.shards.get()), (7, 9, 2));
+        let config = load("calls_max = 8\nshards = 3", &variables).unwrap();
+        assert_eq!((config.grpc.port(), config.calls_max, config.shards.get()), (7, 9, 3));
         assert_eq!(config.policy().unwrap().name, "x");
         let error = format!("{:#}", load("", &[("TWQR__CALLS_MAX", "many")]).unwrap_err());
         assert!(error.contains("calls_max"), "{error}");

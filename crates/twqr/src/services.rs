@@ -70,7 +70,7 @@ pub(crate) async fn run(services: &[Service], config: Config, stop: Cancellation
     let embedded = EmbeddedJournal::open(JournalSettings {
         dir: config.data_dir.join("journal"),
         shards: config.shards,
-        task_partitions: config.shards,
+        task_partitions: config.task_partitions,
     })?;
     let tiers = [(); 3].map(|()| (CancellationToken::new(), Running::new()));
     let mut process = Process { config, journal: embedded.clone(), health: Health::default(), tiers };

@@ -110,7 +110,8 @@ impl Tail {
         if from < kept.first {
             return Found::OnDiskBelow(kept.first);
         }
-        let start = kept.records.partition_point(|record| record.offset < from);
+        // Offsets in a tail have no gaps.
+        let start = ((from - kept.first) as usize).min(kept.records.len());
         Found::Records(kept.records.range(start..).take(max).cloned().collect())
     }
 }

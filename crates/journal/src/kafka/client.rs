@@ -28,7 +28,7 @@ pub(super) struct Client {
     /// The last thing that the client library complained about: a time-out alone says nothing.
     complaint: Arc<Mutex<Option<String>>>,
     /// Answers questions about ends.
-    asker: Arc<BaseConsumer<Listener>>,
+    asker: BaseConsumer<Listener>,
 }
 
 /// Hears what the client library has to say.
@@ -72,7 +72,7 @@ impl Client {
         let complaint = Arc::<Mutex<Option<String>>>::default();
         let config = base(&settings, member);
         let asker = create(&config, Listener { complaint: complaint.clone() })?;
-        Ok(Arc::new(Self { settings, member: member.to_owned(), complaint, asker: Arc::new(asker) }))
+        Ok(Arc::new(Self { settings, member: member.to_owned(), complaint, asker }))
     }
 
     /// A configuration with what every client needs.
@@ -82,10 +82,6 @@ impl Client {
 
     pub(super) fn listener(&self) -> Listener {
         Listener { complaint: self.complaint.clone() }
-    }
-
-    pub(super) fn asker(&self) -> Arc<BaseConsumer<Listener>> {
-        self.asker.clone()
     }
 
     /// The error, and what the client library complained about before it.

@@ -68,7 +68,7 @@ impl SqliteModel {
         merchant_trade_no: &str,
     ) -> Result<Option<(bus::Payment, Vec<ops::TimelineEntry>)>, ModelError> {
         let failed = |error: sqlx::Error| self.failed(&error);
-        let state = sqlx::query("SELECT state FROM orders WHERE merchant_id = ? AND merchant_trade_no = ?")
+        let state = sqlx::query("SELECT state, position, phase FROM orders WHERE merchant_id = ? AND merchant_trade_no = ?")
             .bind(merchant_id)
             .bind(merchant_trade_no)
             .fetch_optional(&self.readers)
@@ -91,7 +91,11 @@ impl SqliteModel {
             status_code: row.get(2),
             position: row.get::<i64, _>(3).cast_unsigned(),
         };
-        Ok(Some((payment, rows.iter().map(entry).collect())))
+        let mut timeline: Vec<ops::TimelineEntry> = rows.iter().map(entry).collect();
+        if timeline.is_empty() {
+            timeline.push(whole(&payment, state.get(2), state.get::<i64, _>(1).cast_unsigned()));
+        }
+        Ok(Some((payment, timeline)))
     }
 
     pub(crate) async fn status(&self) -> Result<Status, ModelError> {
@@ -106,4 +110,19 @@ impl SqliteModel {
             applied: number("SELECT CAST(COALESCE(SUM(next), 0) AS BIGINT) FROM positions").await.map_err(failed)?,
         })
     }
+}
+
+/// The timeline of an order that was seen once, at its end.
+fn whole(payment: &bus::Payment, phase: String, position: u64) -> ops::TimelineEntry {
+    let status_code = match &payment.phase {
+        Some(bus::payment::Phase::Failed(failure)) => failure.status_code.clone(),
+        Some(
+            bus::payment::Phase::Paying(_)
+            | bus::payment::Phase::Unresolved(_)
+            | bus::payment::Phase::Asking(_)
+            | bus::payment::Phase::Paid(_),
+        )
+        | None => String::new(),
+    };
+    ops::TimelineEntry { at_ms: payment.changed_at_ms, phase, status_code, position }
 }

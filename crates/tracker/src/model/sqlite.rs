@@ -10,6 +10,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
 };
 use tokio::sync::{mpsc, oneshot};
+use tracing::warn;
 use twqr_journal::Offset;
 use twqr_types::{MerchantId, MerchantTradeNo, OrderKey};
 use twqr_wire::{
@@ -23,6 +24,8 @@ use super::{Known, ModelError, ReadModel, Seen, phase_name, status_code};
 const WRITES_MAX: usize = 1_024;
 /// Rows in one statement.
 const ROWS_MAX: usize = 128;
+/// How nice the writer's thread is: 0 to 19.
+const NICE: i32 = 10;
 /// Connections that read.
 const READERS: u32 = 4;
 
@@ -62,10 +65,10 @@ impl SqliteModel {
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Normal);
-        let pool = |connections| SqlitePoolOptions::new().max_connections(connections).connect_with(options.clone());
-        let writer = pool(1).await.map_err(|error| failed(&error))?;
+        let writer = connect_in_background(options.clone()).await.map_err(|error| failed(&error))?;
         sqlx::migrate!().run(&writer).await.map_err(|error| failed(&error))?;
-        let readers = pool(READERS).await.map_err(|error| failed(&error))?;
+        let readers = SqlitePoolOptions::new().max_connections(READERS).connect_with(options);
+        let readers = readers.await.map_err(|error| failed(&error))?;
         let (sender, writes) = mpsc::unbounded_channel();
         tokio::spawn(write_all(writer, writes, place.clone()));
         Ok(Self { readers, writer: sender, place })
@@ -86,13 +89,27 @@ impl SqliteModel {
             .await?;
         let seen = |row: &sqlx::sqlite::SqliteRow| {
             let payment = bus::Payment::decode(row.get::<&[u8], _>(0)).ok()?;
-            Some(Seen { payment: payment_from(payment).ok()?, position: row.get::<i64, _>(1).cast_unsigned() })
+            Some(Seen { payment: payment_from(payment).ok()?, position: row.get::<i64, _>(1).cast_unsigned(), is_whole: false })
         };
         Ok(Known {
             next: next.unwrap_or_default().cast_unsigned(),
             in_progress: rows.iter().filter_map(seen).collect(),
         })
     }
+}
+
+/// A connection whose thread gives way to everybody else: payments come first. A thread inherits how nice it is from whoever starts it.
+async fn connect_in_background(options: SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {
+    let connect = move || {
+        if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+            warn!(%error, "the read model's writer cannot give way to payments");
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(sqlx::Error::Io)?;
+        runtime.block_on(SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None).connect_with(options))
+    };
+    let thread = std::thread::Builder::new().name("read-model".to_owned()).spawn(connect).map_err(sqlx::Error::Io)?;
+    let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+    joined.ok().and_then(Result::ok).unwrap_or(Err(sqlx::Error::WorkerCrashed))
 }
 
 /// Writes until the model is dropped.
@@ -138,7 +155,7 @@ async fn upsert(
         "INSERT INTO orders (merchant_id, merchant_trade_no, shard, position, phase, institution, trade_no, \
          trade_amount, accepted_at_ms, is_final, is_contradicted, state) ",
     );
-    query.push_values(rows, |mut row, Seen { payment, position }| {
+    query.push_values(rows, |mut row, Seen { payment, position, .. }| {
         row.push_bind(payment.key.merchant_id.as_str())
             .push_bind(payment.key.merchant_trade_no.as_str())
             .push_bind(i64::from(shard))
@@ -169,10 +186,19 @@ async fn upsert(
 }
 
 async fn add_timeline(transaction: &mut Transaction<'_, Sqlite>, rows: &[Seen]) -> Result<(), sqlx::Error> {
+    let mut parts = Vec::with_capacity(rows.len());
+    for seen in rows {
+        if !seen.is_whole {
+            parts.push(seen);
+        }
+    }
+    if parts.is_empty() {
+        return Ok(());
+    }
     let mut query = sqlx::QueryBuilder::new(
         "INSERT INTO timeline (merchant_id, merchant_trade_no, position, at_ms, phase, status_code) ",
     );
-    query.push_values(rows, |mut row, Seen { payment, position }| {
+    query.push_values(parts, |mut row, Seen { payment, position, .. }| {
         row.push_bind(payment.key.merchant_id.as_str())
             .push_bind(payment.key.merchant_trade_no.as_str())
             .push_bind(position.cast_signed())

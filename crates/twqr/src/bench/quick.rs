@@ -24,8 +24,8 @@ use crate::{
 const STEADY_RATE: u32 = 500;
 const STEADY_MS: u32 = 20_000;
 /// The rates of the ladder, a second, each held so long, in ms.
-const LADDER: [u32; 9] = [2_000, 4_000, 5_000, 6_000, 7_000, 8_000, 10_000, 12_000, 15_000];
-const LADDER_MS: u32 = 3_000;
+pub(super) const LADDER: [u32; 9] = [2_000, 4_000, 5_000, 6_000, 7_000, 8_000, 10_000, 12_000, 15_000];
+pub(super) const LADDER_MS: u32 = 3_000;
 /// The same for the floors.
 const FLOOR_RATES: [u32; 5] = [500, 10_000, 20_000, 40_000, 60_000];
 const ECHO_RATES: [u32; 5] = [500, 5_000, 10_000, 20_000, 30_000];
@@ -46,7 +46,7 @@ const RESIDENT_BYTES_MAX: u64 = 300 << 20;
 
 /// Measures, prints one JSON line; non-zero if the audit finds anything.
 #[allow(clippy::print_stdout, reason = "the command's output")]
-pub(crate) async fn run(dir: &Path, seed: u64, config: &Config) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(dir: &Path, seed: u64, ladder: (&[u32], u32), config: &Config) -> anyhow::Result<ExitCode> {
     let begun = std::time::Instant::now();
     let mut progress = Progress::start("phases", 5);
     std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
@@ -63,7 +63,7 @@ pub(crate) async fn run(dir: &Path, seed: u64, config: &Config) -> anyhow::Resul
     progress.step("500 payments a second");
     let steady = system.steady().await;
     progress.step("highest rate");
-    let ladder = system.ladder().await;
+    let ladder = system.ladder(ladder).await;
     progress.step("audit");
     let found = system.audit(config.wallet).await?;
     let resident_at_end = system.resident_at_end;
@@ -249,10 +249,10 @@ impl<'a> System<'a> {
         steady
     }
 
-    async fn ladder(&mut self) -> Vec<Step> {
+    async fn ladder(&mut self, (rates, hold_ms): (&[u32], u32)) -> Vec<Step> {
         let mut steps = Vec::new();
-        for rate in LADDER {
-            let requests = payments(self.seed, &format!("r{rate}"), payments_of(rate, LADDER_MS));
+        for (number, rate) in rates.iter().copied().enumerate() {
+            let requests = payments(self.seed, &format!("r{number}"), payments_of(rate, hold_ms));
             let measured = open_loop(&self.channels, requests, f64::from(rate), self.seed).await;
             let step = step(rate, &measured);
             self.told.extend(measured.told);

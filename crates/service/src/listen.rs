@@ -10,7 +10,7 @@ use tracing::warn;
 const PAUSE_MS: u64 = 50;
 
 /// The connections of a listener, for good.
-pub(crate) fn connections(listener: TcpListener) -> impl Stream<Item = io::Result<TcpStream>> {
+pub fn connections(listener: TcpListener) -> impl Stream<Item = io::Result<TcpStream>> {
     stream::unfold(listener, |listener| async move {
         loop {
             match listener.accept().await.and_then(|(connection, _)| connection.set_nodelay(true).map(|()| connection))

@@ -1,0 +1,186 @@
+//! The hops of a payment on a bare journal: the records that one payment appends and reads, with their sizes, and nothing decided in
+//! between. A payment is a record on `orders`, a task, an outcome on `orders`, a reply and a state.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use hdrhistogram::Histogram;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use tokio::task::JoinSet;
+use twqr_journal::{Entry, Journal, Partition, Topic};
+
+use super::figures::{Percentiles, Step};
+
+/// The sizes of the records of one payment, in bytes, as the router writes them.
+const PAY_BYTES: usize = 260;
+const TASK_BYTES: usize = 260;
+const OUTCOME_BYTES: usize = 110;
+const REPLY_BYTES: usize = 330;
+const STATE_BYTES: usize = 400;
+const STATE_KEY_BYTES: usize = 32;
+const BATCH_RECORDS_MAX: usize = 1_024;
+
+/// The first byte of a record tells which hop wrote it; the next eight are the payment's start, and two its shard.
+const PAY: u8 = 1;
+const OUTCOME: u8 = 2;
+
+pub(super) type Shared = Arc<dyn Journal>;
+pub(super) type Latencies = Arc<Mutex<Histogram<u64>>>;
+
+/// Whoever takes part, each with the journal as its process would have it.
+pub(super) struct Hops {
+    ingress: Shared,
+    begun: Instant,
+    latencies: Latencies,
+    running: JoinSet<anyhow::Result<()>>,
+}
+
+impl Hops {
+    /// Starts every hop at the present end of its partitions; shards and task partitions are dealt out in turn.
+    pub(super) async fn start(
+        ingress: Shared,
+        routers: Vec<Shared>,
+        workers: Vec<Shared>,
+        tracker: Shared,
+    ) -> anyhow::Result<Self> {
+        let latencies: Latencies = Arc::new(Mutex::new(Histogram::new_with_bounds(1, 120_000_000, 3)?));
+        let begun = Instant::now();
+        let mut running = JoinSet::new();
+        for index in 0..ingress.partitions(Topic::Orders) {
+            let journal = routers[index as usize % routers.len()].clone();
+            let from = journal.end(Partition { topic: Topic::Orders, index }).await?;
+            running.spawn(router(journal, index, from));
+            let states = Partition { topic: Topic::OrderStates, index };
+            let from = tracker.end(states).await?;
+            running.spawn(follow(tracker.clone(), states, from, None));
+        }
+        for index in 0..ingress.partitions(Topic::WalletTasks) {
+            let journal = workers[index as usize % workers.len()].clone();
+            let from = journal.end(Partition { topic: Topic::WalletTasks, index }).await?;
+            running.spawn(worker(journal, index, from));
+        }
+        let replies = Partition { topic: Topic::Replies, index: 0 };
+        let from = ingress.end(replies).await?;
+        running.spawn(follow(ingress.clone(), replies, from, Some((begun, latencies.clone()))));
+        Ok(Self { ingress, begun, latencies, running })
+    }
+
+    /// One rate: starts the payments at random times, waits for the last reply.
+    pub(super) async fn step(&self, rate: u32, count: usize) -> Step {
+        let latencies = || self.latencies.lock().unwrap_or_else(PoisonError::into_inner);
+        latencies().clear();
+        let started = Instant::now();
+        let pacer = {
+            let (journal, begun) = (self.ingress.clone(), self.begun);
+            thread::spawn(move || pace(&journal, rate, count, begun))
+        };
+        let patience = Duration::from_secs_f64(count as f64 / f64::from(rate) + 20.0);
+        while (latencies().len() as usize) < count && started.elapsed() < patience {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        drop(pacer.join());
+        let measured = latencies().clone();
+        let answered_rate = measured.len() as f64 / started.elapsed().as_secs_f64();
+        Step { rate, answered_rate, errors: count - measured.len() as usize, latency: Percentiles::of(&measured) }
+    }
+
+    /// Ends every hop.
+    pub(super) fn end(mut self) {
+        self.running.abort_all();
+    }
+}
+
+fn pace(journal: &Shared, rate: u32, count: usize, begun: Instant) {
+    let mut random = ChaCha8Rng::seed_from_u64(1);
+    let mut intended = Instant::now();
+    let shards = journal.partitions(Topic::Orders);
+    for _ in 0..count {
+        intended += Duration::from_secs_f64(-(1.0 - random.random::<f64>()).ln() / f64::from(rate));
+        thread::sleep(intended.saturating_duration_since(Instant::now()));
+        let at_us = intended.duration_since(begun).as_micros() as u64;
+        let index = random.random_range(0..shards);
+        drop(journal.append(Partition { topic: Topic::Orders, index }, vec![record(PAY, (at_us, index), PAY_BYTES)]));
+    }
+}
+
+/// A payment's start in µs, and its shard.
+type Mark = (u64, u32);
+
+fn record(kind: u8, (at_us, shard): Mark, bytes: usize) -> Entry {
+    let mut value = vec![0; bytes];
+    value[0] = kind;
+    value[1..9].copy_from_slice(&at_us.to_be_bytes());
+    value[9..13].copy_from_slice(&shard.to_be_bytes());
+    Entry::plain(value)
+}
+
+fn parse(entry: &Entry) -> (u8, Mark) {
+    let value = entry.value.as_deref().unwrap_or_default();
+    let at_us = value.get(1..9).and_then(|bytes| bytes.first_chunk::<8>()).map_or(0, |eight| u64::from_be_bytes(*eight));
+    let shard = value.get(9..13).and_then(|bytes| bytes.first_chunk::<4>()).map_or(0, |four| u32::from_be_bytes(*four));
+    (value.first().copied().unwrap_or_default(), (at_us, shard))
+}
+
+/// A payment's record becomes a task; an outcome becomes a reply and a state.
+async fn router(journal: Shared, index: u32, from: u64) -> anyhow::Result<()> {
+    let mut reader = journal.reader(Partition { topic: Topic::Orders, index }, from).await?;
+    let task_partition = index % journal.partitions(Topic::WalletTasks);
+    loop {
+        let (mut tasks, mut replies, mut states) = (Vec::new(), Vec::new(), Vec::new());
+        for read in reader.next(BATCH_RECORDS_MAX).await? {
+            let (kind, mark) = parse(&read.entry);
+            if kind == PAY {
+                tasks.push(record(PAY, mark, TASK_BYTES));
+            } else {
+                replies.push(record(OUTCOME, mark, REPLY_BYTES));
+                let mut key = vec![0; STATE_KEY_BYTES];
+                key[..8].copy_from_slice(&mark.0.to_be_bytes());
+                states.push(Entry { key: key.into(), ..record(OUTCOME, mark, STATE_BYTES) });
+            }
+        }
+        for (topic, index, entries) in [
+            (Topic::WalletTasks, task_partition, tasks),
+            (Topic::Replies, 0, replies),
+            (Topic::OrderStates, index, states),
+        ] {
+            if !entries.is_empty() {
+                drop(journal.append(Partition { topic, index }, entries));
+            }
+        }
+    }
+}
+
+/// A task becomes an outcome.
+async fn worker(journal: Shared, index: u32, from: u64) -> anyhow::Result<()> {
+    let mut reader = journal.reader(Partition { topic: Topic::WalletTasks, index }, from).await?;
+    loop {
+        for read in reader.next(BATCH_RECORDS_MAX).await? {
+            let (_, mark) = parse(&read.entry);
+            let shard = Partition { topic: Topic::Orders, index: mark.1 };
+            drop(journal.append(shard, vec![record(OUTCOME, mark, OUTCOME_BYTES)]));
+        }
+    }
+}
+
+/// Reads to the end; of replies, the latency is counted.
+async fn follow(
+    journal: Shared,
+    partition: Partition,
+    from: u64,
+    count: Option<(Instant, Latencies)>,
+) -> anyhow::Result<()> {
+    let mut reader = journal.reader(partition, from).await?;
+    loop {
+        let read = reader.next(BATCH_RECORDS_MAX).await?;
+        let Some((begun, latencies)) = &count else { continue };
+        let now_us = begun.elapsed().as_micros() as u64;
+        let mut latencies = latencies.lock().unwrap_or_else(PoisonError::into_inner);
+        for read in read {
+            latencies.saturating_record(now_us.saturating_sub(parse(&read.entry).1.0).max(1));
+        }
+    }
+}
