@@ -10,7 +10,7 @@ WIPE ?=
 
 SAMPLE_DAY := load-tests/samples/day.jsonl
 
-.PHONY: help build run test bench-quick sample lint fmt check-layers check-files check-proto check-deps kafka-up kafka-down clean
+.PHONY: help build run run-kafka test bench-quick sample lint fmt check-layers check-files check-proto check-deps kafka-up kafka-down clean
 
 help: ## Lists every target
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -20,6 +20,11 @@ build: ## Builds everything, optimised
 
 run: build ## Starts everything, takes a day of payments, audits it, serves until Ctrl-C (ONCE=1: exits after the audit)
 	target/release/twqr run $(if $(ONCE),--once)
+
+run-kafka: build ## The same on a real Apache Kafka, every service in processes of its own, with a rolling restart (ONCE=1: exits)
+	@bootstrap=$$(deploy/kafka/up | tail -n 1) && status=0; \
+	TWQR__KAFKA__BOOTSTRAP="$${bootstrap#KAFKA_BOOTSTRAP=}" TWQR__KAFKA__SESSION_TIMEOUT_MS=2000 \
+	  target/release/twqr run-kafka $(if $(ONCE),--once) || status=$$?; deploy/kafka/down; exit $$status
 
 test: ## Runs all tests
 	cargo test --workspace --locked

@@ -52,6 +52,11 @@ impl Desk {
         })
     }
 
+    /// How many shards there are.
+    pub(crate) fn shards(&self) -> ShardCount {
+        self.shards
+    }
+
     /// A place in the table until `until`; none if too many calls wait already.
     pub(crate) fn wait(self: &Arc<Self>, until: UnixMs) -> Option<Waiting> {
         if self.calls.fetch_add(1, Ordering::AcqRel) >= self.calls_max {

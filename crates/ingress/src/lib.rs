@@ -9,6 +9,7 @@ mod refusals;
 mod repeats;
 mod replies;
 mod service;
+mod warm;
 mod watch;
 
 use std::{
@@ -48,6 +49,8 @@ pub struct Settings {
     pub repeats_size: NonZeroUsize,
     /// How long calls in flight may take to end at shutdown, in ms.
     pub drain_within_ms: u64,
+    /// How many questions each shard must have answered before the first call is let in: 0 to 1,000.
+    pub warm_rounds: u32,
 }
 
 /// Why the ingress stopped.
@@ -108,7 +111,7 @@ pub async fn run_on(
     };
     let reader = tokio::spawn(replies.run(ready));
     tokio::select! {
-        probed = probed => drop(probed),
+        () = async { drop(probed.await); warm::up(&desk, &context, &part, settings.warm_rounds).await } => {}
         () = context.shutdown.cancelled() => {
             reader.abort();
             return Ok(());

@@ -67,9 +67,10 @@ impl Replies {
                 match decode(&record) {
                     Ok(reply) if reply.correlation == probe => {
                         *pause = PAUSE_MS_MIN;
-                        self.part.ready();
-                        if let Some(ready) = ready.take() {
-                            let _nobody_waits = ready.send(());
+                        // The first time, whoever waits says ready when everything else is.
+                        match ready.take() {
+                            Some(ready) => drop(ready.send(())),
+                            None => self.part.ready(),
                         }
                     }
                     Ok(reply) => self.desk.deliver(reply),

@@ -168,6 +168,10 @@ impl Journal for EmbeddedJournal {
     async fn position(&self, group: Group, partition: Partition) -> Result<Option<Position>, JournalError> {
         self.disk.position(group, partition)
     }
+
+    async fn close(&self) {
+        Self::close(self);
+    }
 }
 
 /// One process has every partition, for good.

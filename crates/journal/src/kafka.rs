@@ -158,6 +158,11 @@ impl Journal for KafkaJournal {
         let positions = positions.ok_or_else(|| JournalError::Unusable("the group is not known".into()))?;
         positions.read(partition).await
     }
+
+    async fn close(&self) {
+        let producer = self.producer.clone();
+        drop(tokio::task::spawn_blocking(move || producer.close()).await);
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

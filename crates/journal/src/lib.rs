@@ -207,6 +207,9 @@ pub trait Journal: Send + Sync + 'static {
 
     /// The position last kept, or none.
     async fn position(&self, group: Group, partition: Partition) -> Result<Option<Position>, JournalError>;
+
+    /// Writes what is under way and takes nothing more. Called once, at the end of the process.
+    async fn close(&self);
 }
 
 /// Reads one partition in order.

@@ -68,6 +68,20 @@ pub fn payments(seed: u64, run: &str, count: usize) -> Vec<PayRequest> {
     (0..count).map(|n| payment(&mut random, run, n)).collect()
 }
 
+/// Issuers at which the sample's fault script lets nothing go wrong.
+const STEADY_PREFIXES: [&str; 8] = ["22", "P2", "EW", "IP", "PX", "LP", "B004", "B812"];
+
+/// `count` payments that nothing but the router itself could fail: steady issuers, no declines, affordable.
+pub fn steady_payments(seed: u64, run: &str, count: usize) -> Vec<PayRequest> {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let steady = |request: &PayRequest| {
+        STEADY_PREFIXES.iter().any(|prefix| request.card_token.starts_with(prefix))
+            && !request.card_token.contains('D')
+            && request.trade_amount < ABOVE_EVERY_BALANCE_TWD
+    };
+    (0..).map(|n| payment(&mut random, run, n)).filter(steady).take(count).collect()
+}
+
 fn payment(random: &mut ChaCha8Rng, run: &str, n: usize) -> PayRequest {
     let other = ISSUERS[random.random_range(1..ISSUERS.len())];
     let issuer = if random.random_bool(0.5) { ISSUERS[0] } else { other };

@@ -9,7 +9,7 @@ mod sample;
 mod send;
 
 pub use audit::{Audit, audit, ledger};
-pub use day::{ISSUERS, Issuer, day, payments};
-pub use open_loop::{Measured, open_loop};
+pub use day::{ISSUERS, Issuer, day, payments, steady_payments};
+pub use open_loop::{Load, Measured, open_loop};
 pub use sample::sample_day;
 pub use send::{Told, TradeKey, resolve, send_each};

@@ -14,10 +14,12 @@ use tokio::{sync::mpsc, task::JoinSet};
 use tonic::transport::Channel;
 use twqr_wire::pos::{PayRequest, pos_service_client::PosServiceClient};
 
-use crate::Told;
+use crate::{Told, send::is_refusal};
 
 /// Latencies are counted up to this, in µs.
 const LATENCY_US_MAX: u64 = 120_000_000;
+/// The pause before the next attempt, in ms.
+const PAUSE_MS: u64 = 10;
 /// How long one call may take, in ms.
 const CALL_MS: u64 = 14_000;
 
@@ -40,17 +42,28 @@ struct Start {
     request: PayRequest,
 }
 
-/// Sends every request once, at seeded random times (a Poisson process) of on average `rate` a second, spread over the channels.
-pub async fn open_loop(channels: &[Channel], requests: Vec<PayRequest>, rate: f64, seed: u64) -> Measured {
+/// The load of an open loop.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    /// Starts a second on average, at random times (a Poisson process).
+    pub rate: f64,
+    /// Another seed gives other times.
+    pub seed: u64,
+    /// How often a request is sent at the most; again only where the API says that it was not accepted, or where nobody knows.
+    pub attempts: u32,
+}
+
+/// Sends every request at its time, spread over the channels.
+pub async fn open_loop(channels: &[Channel], requests: Vec<PayRequest>, load: Load) -> Measured {
     let began = Instant::now();
     let mut senders = Vec::new();
     let mut lanes = JoinSet::new();
     for channel in channels {
         let (sender, starts) = mpsc::unbounded_channel();
         senders.push(sender);
-        lanes.spawn(lane(PosServiceClient::new(channel.clone()), starts));
+        lanes.spawn(lane(PosServiceClient::new(channel.clone()), starts, load.attempts));
     }
-    let pacer = thread::spawn(move || pace(requests, rate, seed, &senders));
+    let pacer = thread::spawn(move || pace(requests, load, &senders));
     let mut measured =
         Measured { latencies: histogram(), start_lag: histogram(), told: Vec::new(), took: Duration::ZERO };
     while let Some(joined) = lanes.join_next().await {
@@ -70,7 +83,7 @@ fn histogram() -> Histogram<u64> {
 }
 
 /// Hands each request over at its time; on a thread of its own, so that a busy runtime makes it no later.
-fn pace(requests: Vec<PayRequest>, rate: f64, seed: u64, lanes: &[mpsc::UnboundedSender<Start>]) {
+fn pace(requests: Vec<PayRequest>, Load { rate, seed, .. }: Load, lanes: &[mpsc::UnboundedSender<Start>]) {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut intended = Instant::now();
     for (request, lane) in requests.into_iter().zip(lanes.iter().cycle()) {
@@ -82,7 +95,11 @@ fn pace(requests: Vec<PayRequest>, rate: f64, seed: u64, lanes: &[mpsc::Unbounde
 }
 
 /// One connection's requests.
-async fn lane(client: PosServiceClient<Channel>, mut starts: mpsc::UnboundedReceiver<Start>) -> Measured {
+async fn lane(
+    client: PosServiceClient<Channel>,
+    mut starts: mpsc::UnboundedReceiver<Start>,
+    attempts: u32,
+) -> Measured {
     let mut measured =
         Measured { latencies: histogram(), start_lag: histogram(), told: Vec::new(), took: Duration::ZERO };
     let mut calls = FuturesUnordered::new();
@@ -92,7 +109,7 @@ async fn lane(client: PosServiceClient<Channel>, mut starts: mpsc::UnboundedRece
             start = starts.recv(), if more => match start {
                 Some(start) => {
                     measured.start_lag.saturating_record(micros(start.intended));
-                    calls.push(call(client.clone(), start));
+                    calls.push(call(client.clone(), start, attempts));
                 }
                 None => more = false,
             },
@@ -106,12 +123,19 @@ async fn lane(client: PosServiceClient<Channel>, mut starts: mpsc::UnboundedRece
     measured
 }
 
-async fn call(mut client: PosServiceClient<Channel>, start: Start) -> Told {
+async fn call(mut client: PosServiceClient<Channel>, start: Start, attempts: u32) -> Told {
     let key = (start.request.merchant_id.clone(), start.request.merchant_trade_no.clone());
-    let mut request = tonic::Request::new(start.request);
-    request.set_timeout(Duration::from_millis(CALL_MS));
-    let answer = client.pay(request).await.map(tonic::Response::into_inner).map_err(|status| status.code());
-    Told { key, latency_us: micros(start.intended), answer }
+    let mut attempt = 1;
+    loop {
+        let mut request = tonic::Request::new(start.request.clone());
+        request.set_timeout(Duration::from_millis(CALL_MS));
+        let answer = client.pay(request).await.map(tonic::Response::into_inner).map_err(|status| status.code());
+        if attempt >= attempts || answer.as_ref().map_or_else(|code| is_refusal(*code), |_| true) {
+            return Told { key, latency_us: micros(start.intended), answer };
+        }
+        attempt += 1;
+        tokio::time::sleep(Duration::from_millis(PAUSE_MS)).await;
+    }
 }
 
 fn micros(since: Instant) -> u64 {

@@ -32,7 +32,7 @@ const PAUSE_MS: u64 = 50;
 const ATTEMPT_MS: u64 = 14_000;
 
 /// Whether the request was surely not accepted for good: sending it again would only be refused again.
-fn is_refusal(code: Code) -> bool {
+pub(crate) fn is_refusal(code: Code) -> bool {
     matches!(
         code,
         Code::InvalidArgument

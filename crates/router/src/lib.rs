@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 use twqr_journal::{Journal, JournalError, Topic};
 use twqr_order::Policy;
-use twqr_service::{CancellationToken, Context};
+use twqr_service::{CancellationToken, Context, Progress};
 use twqr_types::ShardId;
 
 pub use store::{DiskStore, MemoryStore, StateStore, StoreError};
@@ -43,6 +43,9 @@ pub enum Error {
     /// The local store failed; the shard is claimed anew.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Records came and were not read; the shard is claimed anew.
+    #[error("nothing was read beyond {0}, although there is more")]
+    Stalled(u64),
 }
 
 /// The first pause before a shard is claimed anew, in ms; doubles up to the maximum.
@@ -111,9 +114,11 @@ async fn keep_shard(
 ) {
     let part = context.health.part(format!("router/shard-{index}"));
     let stop = stop_after_grace(unwanted.clone(), journal.is_shared());
+    let progress = Progress::default();
     let mut pause = CLAIM_PAUSE_MS_MIN;
     while let Ok(shard) = u16::try_from(index) {
-        let owner = owner::Owner::new(ShardId(shard), &settings, journal.clone(), context.clock.clone(), part.clone());
+        let watched = (part.clone(), progress.clone());
+        let owner = owner::Owner::new(ShardId(shard), &settings, journal.clone(), context.clock.clone(), watched);
         match owner.own(&stop).await {
             Ok(owner::Ended::Stopped) => break,
             Ok(owner::Ended::Superseded { epoch, newer }) if unwanted.is_cancelled() => {

@@ -3,6 +3,7 @@
 mod clock;
 mod health;
 mod listen;
+mod progress;
 
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ pub use tokio_util::sync::CancellationToken;
 pub use clock::{Clock, SystemClock};
 pub use health::{Health, Part, PartState};
 pub use listen::connections;
+pub use progress::Progress;
 
 /// Given to each service at its start.
 #[derive(Clone)]

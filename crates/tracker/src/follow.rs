@@ -8,7 +8,7 @@ use rand::Rng;
 use tokio::time::Instant;
 use tracing::{error, warn};
 use twqr_journal::{Entry, Journal, JournalError, Partition, Record, Topic};
-use twqr_service::{Context, Part};
+use twqr_service::{Context, Part, Progress as Watched};
 use twqr_types::{OrderKey, UnixMs};
 use twqr_wire::{
     RECORD_VERSION, bus,
@@ -40,6 +40,8 @@ enum Interruption {
     Journal(#[from] JournalError),
     #[error(transparent)]
     Model(#[from] ModelError),
+    #[error("nothing was read beyond {0}, although there is more")]
+    Stalled(u64),
 }
 
 /// One shard's follower.
@@ -71,8 +73,9 @@ impl Follower {
     /// Runs until shutdown.
     pub(crate) async fn run(self) {
         let part = self.context.health.part(format!("tracker/shard-{}", self.shard));
+        let watched = Watched::default();
         let mut pause = PAUSE_MS_MIN;
-        while let Err(interruption) = self.follow(&part, &mut pause).await {
+        while let Err(interruption) = self.follow((&part, &watched), &mut pause).await {
             part.not_ready(format!("{interruption}; trying again"));
             warn!(shard = self.shard, %interruption, pause_ms = pause, "the tracker was interrupted; trying again");
             let jitter = rand::rng().random_range(0..=pause / 2);
@@ -83,7 +86,7 @@ impl Follower {
         }
     }
 
-    async fn follow(&self, part: &Part, pause: &mut u64) -> Result<(), Interruption> {
+    async fn follow(&self, (part, watched): (&Part, &Watched), pause: &mut u64) -> Result<(), Interruption> {
         let states = Partition { topic: Topic::OrderStates, index: self.shard };
         let known = self.model.begin(self.shard).await?;
         let end_at_start = self.journal.end(states).await?;
@@ -97,7 +100,11 @@ impl Follower {
         if progress.next >= end_at_start {
             part.ready();
         }
+        let stalled = watched.until_stalled(part, || async { self.journal.end(states).await.ok() });
+        tokio::pin!(stalled);
         loop {
+            watched.applied(progress.next);
+            watched.waits(progress.seen.len() >= GATHERED_MAX);
             let now = self.context.clock.now();
             let ring = progress
                 .alarms
@@ -112,6 +119,7 @@ impl Follower {
                 records = reader.next(BATCH_RECORDS_MAX), if progress.seen.len() < GATHERED_MAX => {
                     self.take(records?, &mut progress);
                 }
+                () = &mut stalled => return Err(Interruption::Stalled(progress.next)),
                 () = tokio::time::sleep_until(write_at.unwrap_or_else(Instant::now)), if write_at.is_some() => {
                     self.write(&mut progress).await?;
                     *pause = PAUSE_MS_MIN;

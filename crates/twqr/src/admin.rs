@@ -15,12 +15,18 @@ pub(crate) async fn serve(
         .install_recorder()?;
     let listener = tokio::net::TcpListener::bind(address).await;
     let listener = listener.map_err(|error| anyhow::anyhow!("admin cannot listen on {address}: {error}"))?;
+    let living = health.clone();
     let router = Router::new()
         .route("/metrics", get(move || async move { metrics.render() }))
-        .route("/healthz", get(|| async { "alive" }))
+        .route("/healthz", get(move || async move { alive(&living) }))
         .route("/readyz", get(move || async move { ready(&health) }));
     axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await?;
     Ok(())
+}
+
+/// 200 unless only a new process can help; then 503 and why.
+fn alive(health: &Health) -> (StatusCode, String) {
+    health.dead().map_or((StatusCode::OK, "alive".to_owned()), |why| (StatusCode::SERVICE_UNAVAILABLE, why))
 }
 
 /// 200 when every part is ready, else 503 with what is not, and why.

@@ -2,3 +2,4 @@
 
 pub(crate) mod pay;
 pub(crate) mod query;
+pub(crate) mod topics;

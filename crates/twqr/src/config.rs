@@ -1,5 +1,6 @@
 //! Configuration: typed, and checked as a whole before a port opens. Every error says which key, what was wrong, what is allowed.
 
+mod kafka;
 mod lanes;
 mod policy;
 mod source;
@@ -12,8 +13,10 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
+use twqr_journal::kafka::Layout;
 use twqr_order::Policy;
 
+use kafka::KafkaConfig;
 pub(crate) use lanes::{LaneConfig, MaintenanceConfig};
 use policy::PolicyConfig;
 
@@ -25,6 +28,8 @@ const HEAD: &str = include_str!("config/head.toml");
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
+    #[serde(deserialize_with = "source::text")]
+    pub(crate) member: String,
     pub(crate) shards: NonZeroU32,
     pub(crate) task_partitions: NonZeroU32,
     pub(crate) grpc: SocketAddr,
@@ -39,6 +44,7 @@ pub(crate) struct Config {
     pub(crate) checkpoint_interval_ms: u64,
     pub(crate) wallet_lane: LaneConfig,
     pub(crate) fisc_lane: LaneConfig,
+    pub(crate) kafka: KafkaConfig,
     pub(crate) maintenance: Vec<MaintenanceConfig>,
     pub(crate) policy: PolicyConfig,
 }
@@ -48,6 +54,7 @@ impl Default for Config {
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         Self {
             data_dir: "data".into(),
+            member: "0".to_owned(),
             shards: NonZeroU32::MIN.saturating_add(7),
             task_partitions: NonZeroU32::MIN.saturating_add(1),
             grpc: local(50_051),
@@ -62,6 +69,7 @@ impl Default for Config {
             checkpoint_interval_ms: 200,
             wallet_lane: LaneConfig::default(),
             fisc_lane: LaneConfig::default(),
+            kafka: KafkaConfig::default(),
             maintenance: Vec::new(),
             policy: PolicyConfig::default(),
         }
@@ -108,6 +116,11 @@ impl Config {
                 faults.push(format!("{key} is {value}, must be {} to {}", range.start(), range.end()));
             }
         }
+        let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+        if !(1..=60).contains(&self.member.len()) || !self.member.chars().all(letter) {
+            faults.push(format!("member is {:?}, must be 1 to 60 ASCII letters, digits, '_' or '-'", self.member));
+        }
+        faults.extend(self.kafka.faults());
         faults.extend(self.wallet_lane.faults("wallet_lane"));
         faults.extend(self.fisc_lane.faults("fisc_lane"));
         faults.extend(self.maintenance.iter().enumerate().filter_map(|(i, window)| window.fault(i)));
@@ -119,6 +132,18 @@ impl Config {
             bail!("{}", faults.join("; "));
         }
         Ok(())
+    }
+
+    /// The topics on a cluster, as this configuration wants them.
+    pub(crate) fn layout(&self) -> Layout {
+        Layout {
+            shards: self.shards.get(),
+            task_partitions: self.task_partitions.get(),
+            replies_partitions: self.kafka.replies_partitions,
+            replication: self.kafka.replication,
+            min_insync: self.kafka.min_insync,
+            retention_hours: self.kafka.retention_hours,
+        }
     }
 
     /// The policy of the domain.
@@ -164,6 +189,8 @@ mod tests {
                 "answer_within_ms is 15000, must be 100 to 14000; calls_max is 0",
             ),
             ("grpc = \"here\"", "grpc"),
+            ("[kafka]\nmin_insync = 2", "kafka.min_insync is 2, must be 1 to 1"),
+            ("[kafka.properties]\n\"sasl.password\" = \"x\"", "kafka.password_file"),
             ("[fisc_lane]\nopen_ms = 1", "fisc_lane.open_ms is 1, must be 10 to 600000"),
             (
                 "[[maintenance]]\ninstitution = \"004\"\nfrom = \"now\"\nto = \"2026-12-01T04:00:00+08:00\"",

@@ -4,6 +4,7 @@
 mod table;
 
 use std::{
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -12,7 +13,7 @@ use anyhow::{Context as _, bail};
 use tonic::transport::Channel;
 use twqr_loadgen::{audit, ledger, resolve, send_each};
 use twqr_service::CancellationToken;
-use twqr_wire::pos::PayRequest;
+use twqr_wire::{backend::LedgerEntry, pos::PayRequest};
 
 use crate::{
     client,
@@ -50,7 +51,7 @@ pub(crate) async fn run(options: &Options, config: &Config, stop: CancellationTo
     let day = Day::read(&options.file)?;
     let mut processes = Processes::start(&options.dir, Some(&options.script), config).await?;
     let result = tokio::select! {
-        result = take_day(day, options, &processes) => result,
+        result = serve_day(day, options, &processes) => result,
         () = stop.cancelled() => Err(anyhow::anyhow!("stopped before the day was over")),
     };
     if result.is_ok() && !options.once {
@@ -61,23 +62,31 @@ pub(crate) async fn run(options: &Options, config: &Config, stop: CancellationTo
     result
 }
 
+async fn serve_day(day: Day, options: &Options, processes: &Processes) -> anyhow::Result<()> {
+    let config = &processes.config;
+    let pos = connect(config.grpc).await?;
+    let serving = Serving { pos, wallet: config.wallet, services: processes.services_id().into_iter().collect() };
+    take_day(day, &options.dir, &serving, serde_json::Value::Null).await
+}
+
 #[allow(clippy::print_stdout, reason = "the command's output")]
-fn say(text: &str) {
+pub(crate) fn say(text: &str) {
     println!("{text}");
 }
 
 /// The lines of the day.
-struct Day {
+pub(crate) struct Day {
+    file: PathBuf,
     requests: Vec<PayRequest>,
     /// Each with its file, line, and what is wrong with it.
     bad_lines: Vec<String>,
 }
 
 impl Day {
-    fn read(file: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn read(file: &Path) -> anyhow::Result<Self> {
         let name = file.display();
         let bytes = std::fs::read(file).with_context(|| format!("{name} cannot be read"))?;
-        let mut day = Self { requests: Vec::new(), bad_lines: Vec::new() };
+        let mut day = Self { file: file.to_owned(), requests: Vec::new(), bad_lines: Vec::new() };
         for (number, line) in (1..).zip(bytes.split(|byte| *byte == b'\n')).filter(|(_, line)| !line.is_empty()) {
             match client::parse(line) {
                 Ok(request) => day.requests.push(request),
@@ -91,21 +100,39 @@ impl Day {
         }
         Ok(day)
     }
+
+    /// Whether the entry is about an order of the day.
+    fn is_about(&self, entry: &LedgerEntry) -> bool {
+        let same = |request: &PayRequest| {
+            (&request.merchant_id, &request.merchant_trade_no) == (&entry.merchant_id, &entry.merchant_trade_no)
+        };
+        self.requests.iter().any(same)
+    }
 }
 
-async fn take_day(day: Day, options: &Options, processes: &Processes) -> anyhow::Result<()> {
-    let config = &processes.config;
-    let pos = connect(config.grpc).await?;
+/// A system that serves.
+pub(crate) struct Serving {
+    /// The public API.
+    pub(crate) pos: Channel,
+    /// Where the simulator's ledger is.
+    pub(crate) wallet: SocketAddr,
+    /// The processes of the services.
+    pub(crate) services: Vec<u32>,
+}
+
+/// Sends the day, waits until nothing is in progress, audits, and writes `report.json` in `dir`, with `more` beside the day's figures.
+pub(crate) async fn take_day(day: Day, dir: &Path, serving: &Serving, more: serde_json::Value) -> anyhow::Result<()> {
     let lines = day.requests.len() + day.bad_lines.len();
     let mut progress = Progress::start("payments", day.requests.len() as u64);
-    let told = send_each(&pos, day.requests.clone(), IN_FLIGHT, || progress.step("")).await;
+    let told = send_each(&serving.pos, day.requests.clone(), IN_FLIGHT, || progress.step("")).await;
     progress.finish("answered");
     say("waiting until nothing is in progress");
-    let orders = resolve(&pos, &told, Duration::from_secs(RESOLVE_S)).await;
-    let entries = read_ledger(connect(config.wallet).await?).await?;
+    let orders = resolve(&serving.pos, &told, Duration::from_secs(RESOLVE_S)).await;
+    let entries = ledger(connect(serving.wallet).await?).await.context("the simulator's ledger cannot be read")?;
+    let entries: Vec<_> = entries.into_iter().filter(|entry| day.is_about(entry)).collect();
     let found = audit(&told, &orders, &entries);
     let table = Table::new(&day.requests, &told, &orders);
-    let resident = processes.services_id().map(Usage::of).unwrap_or_default().resident_bytes;
+    let resident: u64 = serving.services.iter().map(|id| Usage::of(*id).resident_bytes).sum();
 
     say(&header());
     for line in table.lines() {
@@ -119,18 +146,15 @@ async fn take_day(day: Day, options: &Options, processes: &Processes) -> anyhow:
     say(&format!("resident memory of the services: {} MiB", resident >> 20));
     say(&format!("audit of {} orders: charged twice {twice}, lost {lost}, contradicted {contradicted}", orders.len()));
     let report = serde_json::json!({
-        "file": options.file, "lines": lines, "bad_lines": day.bad_lines, "issuers": table.report(),
+        "file": day.file, "lines": lines, "bad_lines": day.bad_lines, "issuers": table.report(),
         "orders": orders.len(), "ledger_entries": entries.len(), "resident_mib": resident >> 20, "audit": found,
+        "beside": more,
     });
-    let file = options.dir.join("report.json");
+    let file = dir.join("report.json");
     std::fs::write(&file, serde_json::to_vec_pretty(&report)?)?;
     say(&format!("the same figures: {}", file.display()));
     if !found.is_clean() {
         bail!("the audit found: {found:?}");
     }
     Ok(())
-}
-
-async fn read_ledger(channel: Channel) -> anyhow::Result<Vec<twqr_wire::backend::LedgerEntry>> {
-    ledger(channel).await.context("the simulator's ledger cannot be read")
 }

@@ -1,5 +1,5 @@
 //! `twqr`: the one binary. `twqr up` runs every service in one process on the embedded journal; `twqr simulator` is the wallet and FISC;
-//! `twqr run` starts both and takes a day of payments through the public API.
+//! `twqr run` starts both and takes a day of payments through the public API; `twqr run-kafka` does so with every service in processes of its own.
 
 mod admin;
 mod bench;
@@ -8,6 +8,8 @@ mod client;
 mod commands;
 mod config;
 mod day_run;
+mod fleet;
+mod kafka_run;
 mod processes;
 mod progress;
 mod services;
@@ -58,6 +60,11 @@ enum Command {
     },
     /// Starts simulator and services, takes a day of payments, audits it, and goes on serving
     Run(day_run::Options),
+    /// Starts every service in processes of its own on a cluster, exercises them, audits, and goes on serving
+    RunKafka(kafka_run::Options),
+    /// Creates and checks the topics on a cluster
+    #[command(subcommand)]
+    Topics(commands::topics::Topics),
     /// Sends the payments of a file, one JSON object a line in the POS document's field names
     Pay(cli::Pay),
     /// Asks about one payment
@@ -104,6 +111,8 @@ async fn run(command: Command, config: config::Config) -> anyhow::Result<ExitCod
         Command::Pay(arguments) => return commands::pay::run(arguments).await,
         Command::Query(arguments) => return commands::query::run(arguments).await,
         Command::Bench(bench) => return bench::run(bench, &config, stop_on_signal()?).await,
+        Command::Topics(topics) => return commands::topics::run(topics, &config).await,
+        Command::RunKafka(options) => kafka_run::run(&options, &config, stop_on_signal()?).await?,
         Command::Up => serve(&Service::ALL, config).await?,
         Command::Ingress => serve(&[Service::Ingress], config).await?,
         Command::Router => serve(&[Service::Router], config).await?,

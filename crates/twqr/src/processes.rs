@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
     process::{Child, Command},
 };
@@ -102,6 +103,19 @@ pub(crate) async fn connect(address: SocketAddr) -> anyhow::Result<Channel> {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     bail!("nobody serves at {address}")
+}
+
+/// Whether the process with this admin address says that it is ready.
+pub(crate) async fn is_ready(admin: SocketAddr) -> bool {
+    let asked = async {
+        let mut stream = tokio::net::TcpStream::connect(admin).await?;
+        stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        std::io::Result::Ok(answer)
+    };
+    let answer = tokio::time::timeout(Duration::from_secs(2), asked).await;
+    matches!(answer, Ok(Ok(answer)) if answer.starts_with("HTTP/1.1 200"))
 }
 
 /// Loopback addresses that are free now.

@@ -1,16 +1,14 @@
-//! Wiring: the services of one process on the embedded journal, started so that what is called is there before its callers, and
-//! stopped in the opposite order.
+//! Wiring: the services of one process on their journal, started so that what is called is there before its callers, and stopped in the
+//! opposite order.
 
+mod journal;
 mod settings;
 
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use tokio::task::{JoinError, JoinSet};
-use twqr_journal::{
-    Journal,
-    embedded::{EmbeddedJournal, Settings as JournalSettings},
-};
+use twqr_journal::Journal;
 use twqr_service::{CancellationToken, Context, Health, SystemClock};
 
 use crate::{admin, config::Config};
@@ -36,6 +34,17 @@ impl Service {
             Self::Ingress => 0,
             Self::WalletWorker | Self::FiscWorker => 1,
             Self::Router | Self::Tracker => 2,
+        }
+    }
+
+    /// Its name, as the subcommand.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Ingress => "ingress",
+            Self::Router => "router",
+            Self::WalletWorker => "wallet-worker",
+            Self::FiscWorker => "fisc-worker",
+            Self::Tracker => "tracker",
         }
     }
 
@@ -67,28 +76,30 @@ struct Process {
 
 /// Runs these services until `stop` fires or one of them fails.
 pub(crate) async fn run(services: &[Service], config: Config, stop: CancellationToken) -> anyhow::Result<()> {
-    let embedded = EmbeddedJournal::open(JournalSettings {
-        dir: config.data_dir.join("journal"),
-        shards: config.shards,
-        task_partitions: config.task_partitions,
-    })?;
+    let health = Health::default();
     let tiers = [(); 3].map(|()| (CancellationToken::new(), Running::new()));
-    let mut process = Process { config, journal: embedded.clone(), health: Health::default(), tiers };
+    let admin = admin::serve(config.admin, health.clone(), tiers[2].0.clone());
+    let opening = journal::open(services, &config, health.part("journal"));
+    let mut admin = tokio::spawn(admin);
+    let journal = tokio::select! {
+        journal = opening => journal?,
+        ended = &mut admin => return failure(ended),
+        () = stop.cancelled() => return Ok(()),
+    };
+    let mut process = Process { config, journal, health, tiers };
+    process.tiers[2].1.spawn(async move { admin.await? });
     let result = process.run(services, &stop).await;
     for (token, running) in &mut process.tiers {
         token.cancel();
         while running.join_next().await.is_some() {}
     }
-    embedded.close();
+    process.journal.close().await;
     result
 }
 
 impl Process {
     /// Callers are let in once everybody else here is ready.
     async fn run(&mut self, services: &[Service], stop: &CancellationToken) -> anyhow::Result<()> {
-        let (last, _) = &self.tiers[2];
-        let admin = admin::serve(self.config.admin, self.health.clone(), last.clone());
-        self.tiers[2].1.spawn(admin);
         let (front, back): (Vec<Service>, Vec<Service>) = services.iter().partition(|service| service.tier() == 0);
         for service in &back {
             self.start(*service)?;
@@ -102,8 +113,10 @@ impl Process {
         for service in front {
             self.start(service)?;
         }
+        let health = self.health.clone();
         tokio::select! {
             failed = self.ended() => failed,
+            dead = health.until_dead() => anyhow::bail!("{dead}; ending, so that whoever supervises this process starts it anew"),
             () = stop.cancelled() => Ok(()),
         }
     }

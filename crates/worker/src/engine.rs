@@ -6,7 +6,7 @@ use rand::Rng;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 use twqr_journal::{Journal, JournalError, Topic};
-use twqr_service::{CancellationToken, Context};
+use twqr_service::{CancellationToken, Context, Progress};
 
 use crate::{
     Backend,
@@ -35,6 +35,9 @@ pub enum Error {
     /// The journal failed; the partition is claimed anew.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// Tasks came and were not read; the partition is claimed anew.
+    #[error("nothing was read beyond {0}, although there is more")]
+    Stalled(u64),
     /// The backend's address is none.
     #[error("backend address: {0}; use a form such as http://127.0.0.1:50061")]
     Address(String),
@@ -93,6 +96,7 @@ async fn keep(
     let part = context.health.part(format!("{}/{index}", settings.topic.name()));
     let grace = Duration::from_millis(if journal.is_shared() { GRACE_MS } else { 0 });
     let topic = settings.topic.name();
+    let watched = Progress::default();
     while !unwanted.is_cancelled() {
         let holder = tokio::select! {
             () = unwanted.cancelled() => break,
@@ -101,7 +105,7 @@ async fn keep(
         let ended = match holder {
             Ok(holder) => {
                 part.ready();
-                holder.work(&unwanted, grace).await
+                holder.work(&unwanted, grace, (&part, &watched)).await
             }
             Err(error) => Err(error),
         };

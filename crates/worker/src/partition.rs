@@ -15,7 +15,7 @@ use tokio::{sync::mpsc, time::Instant};
 use tracing::{error, info};
 use twqr_journal::{Entry, Journal, JournalError, Partition, Reader, Record, Topic};
 use twqr_order::{Outcome, TaskResult};
-use twqr_service::{CancellationToken, Clock};
+use twqr_service::{CancellationToken, Clock, Part, Progress as Watched};
 use twqr_types::UnixMs;
 use twqr_wire::{
     RECORD_VERSION,
@@ -92,7 +92,15 @@ pub(crate) struct Holder {
 impl Holder {
     /// Works until it is told to stop, superseded, or something fails. Told to stop, it goes on for `grace`, so that whoever comes next
     /// asks for the partition first and nothing waits in between.
-    pub(crate) async fn work(mut self, stop: &CancellationToken, grace: Duration) -> Result<Ended, Error> {
+    pub(crate) async fn work(
+        mut self,
+        stop: &CancellationToken,
+        grace: Duration,
+        (part, watched): (&Part, &Watched),
+    ) -> Result<Ended, Error> {
+        let (journal, partition) = (self.journal.clone(), self.partition);
+        let stalled = watched.until_stalled(part, || async { journal.end(partition).await.ok() });
+        tokio::pin!(stalled);
         let mut events = Vec::new();
         let freed = self.settings.lanes.freed();
         let mut release_at = None;
@@ -108,6 +116,8 @@ impl Holder {
             let next_timeout = self.next_timeout();
             let commit_at = (self.progress.position() > self.committed).then_some(self.commit_after);
             let reads = !matches!(self.stage, Stage::Ending(_)) && self.progress.open() < OPEN_TASKS_MAX;
+            watched.applied(self.progress.next());
+            watched.waits(!reads);
             tokio::select! {
                 biased;
                 () = stop.cancelled(), if release_at.is_none() => release_at = Some(Instant::now() + grace),
@@ -124,6 +134,7 @@ impl Holder {
                 () = until(release_at), if self.stage == Stage::Working => self.release(),
                 () = until(commit_at) => self.commit_if_moved(),
                 () = until(next_timeout) => self.time_out(),
+                () = &mut stalled => return Err(Error::Stalled(self.progress.next())),
                 () = place_freed, if !self.waiting.is_empty() => {}
                 records = self.reader.next(BATCH_RECORDS_MAX), if reads => {
                     for record in records? {

@@ -57,6 +57,11 @@ impl Progress {
         self.open.len()
     }
 
+    /// The offset of the next record to read.
+    pub(crate) fn next(&self) -> u64 {
+        self.next
+    }
+
     /// Where a successor must begin to read.
     pub(crate) fn position(&self) -> u64 {
         self.open.first().copied().unwrap_or(self.next)

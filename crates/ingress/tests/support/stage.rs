@@ -61,6 +61,7 @@ pub fn settings() -> Settings {
         in_progress_code: "982".into(),
         calls_max: 1_000,
         repeats_size: NonZeroUsize::new(1_000).unwrap(),
+        warm_rounds: 0,
         drain_within_ms: 500,
     }
 }

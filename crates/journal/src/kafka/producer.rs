@@ -122,9 +122,6 @@ impl Running {
             while !poller.stop.load(Ordering::Acquire) {
                 poller.producer.poll(Duration::from_millis(POLL_MS));
             }
-            if let Err(error) = poller.producer.flush(Duration::from_millis(CLOSE_MS)) {
-                warn!(%error, "appends under way were given up at the end");
-            }
         });
         thread.map_err(|error| JournalError::Unusable(format!("cannot start a thread: {error}").into()))?;
         Ok(running)
@@ -155,6 +152,15 @@ impl Producer {
             *current = Running::start(&self.0.client)?;
         }
         Ok(current.clone())
+    }
+
+    /// Waits for what is under way, within bounds.
+    pub(super) fn close(&self) {
+        let running = lock(&self.0.current).clone();
+        running.stop.store(true, Ordering::Release);
+        if let Err(error) = running.producer.flush(Duration::from_millis(CLOSE_MS)) {
+            warn!(%error, "appends under way were given up at the end");
+        }
     }
 
     /// Hands the entries over, in this order.

@@ -188,6 +188,8 @@ impl Journal for SimSession {
         self.alive().await?;
         Ok(self.sim.0.position(group, partition))
     }
+
+    async fn close(&self) {}
 }
 
 /// Gives a partition of `replies` back.

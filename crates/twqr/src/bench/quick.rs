@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, path::Path, process::ExitCode, time::Duration};
 use anyhow::Context as _;
 use serde_json::{Value, json};
 use tonic::transport::Channel;
-use twqr_loadgen::{Measured, Told, audit_answers, ledger, open_loop, payments, send_each};
+use twqr_loadgen::{Load, Measured, Told, audit_answers, ledger, open_loop, payments, send_each};
 
 use super::{
     figures::{P99_MS_MAX, Percentiles, Step, highest, payments_of, ratio},
@@ -124,7 +124,7 @@ async fn echo_floor(seed: u64) -> anyhow::Result<Floor> {
         let before = server.id().map(Usage::of).unwrap_or_default();
         let requests = payments(seed, &format!("e{number}"), payments_of(rate, FLOOR_MS));
         let count = requests.len();
-        let step = step(rate, &open_loop(&channels, requests, f64::from(rate), seed).await);
+        let step = step(rate, &open_loop(&channels, requests, once(rate, seed)).await);
         if number == 0 {
             let used = server.id().map(Usage::of).unwrap_or_default().since(before);
             cpu_us_per_payment = used.cpu_us as f64 / count as f64;
@@ -163,6 +163,11 @@ async fn channels(address: std::net::SocketAddr) -> anyhow::Result<Vec<Channel>>
         channels.push(connect(address).await?);
     }
     Ok(channels)
+}
+
+/// Each request once: an error is an error.
+fn once(rate: u32, seed: u64) -> Load {
+    Load { rate: f64::from(rate), seed, attempts: 1 }
 }
 
 fn step(rate: u32, measured: &Measured) -> Step {
@@ -232,7 +237,7 @@ impl<'a> System<'a> {
         let own = || Usage::of(std::process::id());
         let data = &self.processes.config.data_dir;
         let before = (self.services(), self.simulator(), own(), folder_bytes(data));
-        let measured = open_loop(&self.channels, requests, f64::from(STEADY_RATE), self.seed).await;
+        let measured = open_loop(&self.channels, requests, once(STEADY_RATE, self.seed)).await;
         let services = self.services().since(before.0);
         let disk = folder_bytes(data).saturating_sub(before.3);
         let steady = Steady {
@@ -253,7 +258,7 @@ impl<'a> System<'a> {
         let mut steps = Vec::new();
         for (number, rate) in rates.iter().copied().enumerate() {
             let requests = payments(self.seed, &format!("r{number}"), payments_of(rate, hold_ms));
-            let measured = open_loop(&self.channels, requests, f64::from(rate), self.seed).await;
+            let measured = open_loop(&self.channels, requests, once(rate, self.seed)).await;
             let step = step(rate, &measured);
             self.told.extend(measured.told);
             steps.push(step);

@@ -16,21 +16,25 @@ const REPEATS_SIZE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(16_383);
 /// How long calls in flight may take at shutdown, in ms; below the 30 s that Kubernetes gives a pod.
 const DRAIN_WITHIN_MS: u64 = 14_000;
 
+/// Questions to each shard before the first call is let in: connections, code and broker are warm then.
+const WARM_ROUNDS: u32 = 30;
+
 pub(super) fn ingress(config: &Config) -> anyhow::Result<twqr_ingress::Settings> {
     Ok(twqr_ingress::Settings {
-        member: "ingress-0".to_owned(),
+        member: format!("ingress-{}", config.member),
         listen: config.grpc,
         answer_within_ms: config.answer_within_ms,
         in_progress_code: config.policy()?.status_codes.fisc_abnormal,
         calls_max: config.calls_max,
         repeats_size: REPEATS_SIZE,
         drain_within_ms: DRAIN_WITHIN_MS,
+        warm_rounds: WARM_ROUNDS,
     })
 }
 
 pub(super) fn router(config: &Config) -> anyhow::Result<twqr_router::Settings> {
     Ok(twqr_router::Settings {
-        member: "router-0".to_owned(),
+        member: format!("router-{}", config.member),
         policy: config.policy()?,
         checkpoint_interval_ms: config.checkpoint_interval_ms,
         store: Arc::new(DiskStore::open(&config.data_dir.join("orders"))?),
@@ -43,7 +47,7 @@ pub(super) fn tracker(config: &Config) -> twqr_tracker::Settings {
 
 pub(super) fn wallet_worker(config: &Config) -> twqr_wallet_worker::Settings {
     twqr_wallet_worker::Settings {
-        member: "wallet-worker-0".to_owned(),
+        member: format!("wallet-worker-{}", config.member),
         wallet: format!("http://{}", config.wallet),
         call_timeout_ms: config.call_timeout_ms,
         lane: config.wallet_lane.settings(),
@@ -62,7 +66,7 @@ pub(super) fn fisc_worker(config: &Config) -> anyhow::Result<twqr_fisc_worker::S
         (code, (limits, windows))
     };
     Ok(twqr_fisc_worker::Settings {
-        member: "fisc-worker-0".to_owned(),
+        member: format!("fisc-worker-{}", config.member),
         fisc: format!("http://{}", config.fisc),
         call_timeout_ms: config.call_timeout_ms,
         lanes: institutions.into_iter().map(lane).collect::<BTreeMap<_, _>>(),

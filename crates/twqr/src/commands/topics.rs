@@ -1,0 +1,53 @@
+//! `twqr topics`: how the topics on the cluster differ from what the configuration wants, and making them so.
+
+use std::{io::Write, process::ExitCode};
+
+use clap::Subcommand;
+use twqr_journal::kafka::{self, Plan};
+
+use crate::config::Config;
+
+/// What to do about the topics.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum Topics {
+    /// Prints what differs; exit code 0 if nothing does, 2 if `apply` would change something, 1 if it could not
+    Plan,
+    /// Creates what is missing and changes what may be changed; what is fixed at creation is refused
+    Apply,
+}
+
+/// There is something to do.
+const DIFFERS: u8 = 2;
+
+/// Looks, prints, and for `apply` does it.
+pub(crate) async fn run(topics: Topics, config: &Config) -> anyhow::Result<ExitCode> {
+    anyhow::ensure!(!config.kafka.bootstrap.is_empty(), "kafka.bootstrap names no broker; set it to host:port");
+    let (settings, layout) = (config.kafka.settings()?, config.layout());
+    let plan = kafka::plan(settings.clone(), &layout).await?;
+    print(&plan)?;
+    match topics {
+        Topics::Plan if plan.is_empty() => Ok(ExitCode::SUCCESS),
+        Topics::Plan if plan.deviations.iter().any(|deviation| !deviation.can_change) => Ok(ExitCode::FAILURE),
+        Topics::Plan => Ok(ExitCode::from(DIFFERS)),
+        Topics::Apply => {
+            kafka::apply(settings, &layout, &plan).await?;
+            writeln!(std::io::stdout(), "the topics are as they must be")?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn print(plan: &Plan) -> std::io::Result<()> {
+    let mut out = std::io::stdout();
+    for topic in &plan.create {
+        writeln!(out, "create  {topic}")?;
+    }
+    for deviation in &plan.deviations {
+        let what = if deviation.can_change { "change" } else { "REFUSE" };
+        writeln!(out, "{what}  {deviation}")?;
+    }
+    if plan.is_empty() {
+        writeln!(out, "nothing differs")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! How Apache Kafka is reached, as it stands in the configuration.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf};
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+use twqr_journal::kafka::Settings;
+
+/// The cluster; an empty `bootstrap` means the embedded journal.
+#[derive(Clone, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct KafkaConfig {
+    pub(crate) bootstrap: String,
+    pub(crate) prefix: String,
+    pub(crate) replies_partitions: u32,
+    pub(crate) replication: u32,
+    pub(crate) min_insync: u32,
+    pub(crate) retention_hours: u32,
+    pub(crate) session_timeout_ms: u32,
+    pub(crate) append_timeout_ms: u32,
+    password_file: PathBuf,
+    properties: BTreeMap<String, String>,
+}
+
+/// The property that `password_file` sets.
+const PASSWORD: &str = "sasl.password";
+
+impl Default for KafkaConfig {
+    fn default() -> Self {
+        Self {
+            bootstrap: String::new(),
+            prefix: "twqr.".to_owned(),
+            replies_partitions: 16,
+            replication: 1,
+            min_insync: 1,
+            retention_hours: 168,
+            session_timeout_ms: 6_000,
+            append_timeout_ms: 60_000,
+            password_file: PathBuf::new(),
+            properties: BTreeMap::new(),
+        }
+    }
+}
+
+impl fmt::Debug for KafkaConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaConfig").field("bootstrap", &self.bootstrap).field("prefix", &self.prefix).finish_non_exhaustive()
+    }
+}
+
+impl KafkaConfig {
+    pub(super) fn faults(&self) -> Vec<String> {
+        let ranges = [
+            ("replies_partitions", self.replies_partitions, 1..=1_024),
+            ("replication", self.replication, 1..=9),
+            ("min_insync", self.min_insync, 1..=self.replication.max(1)),
+            ("retention_hours", self.retention_hours, 1..=8_760),
+            ("session_timeout_ms", self.session_timeout_ms, 1_000..=300_000),
+            ("append_timeout_ms", self.append_timeout_ms, 1_000..=300_000),
+        ];
+        let fault = |(key, value, range): (&str, u32, std::ops::RangeInclusive<u32>)| {
+            let (least, most) = (range.start(), range.end());
+            (!range.contains(&value)).then(|| format!("kafka.{key} is {value}, must be {least} to {most}"))
+        };
+        let mut faults: Vec<String> = ranges.into_iter().filter_map(fault).collect();
+        let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if self.prefix.len() > 100 || !self.prefix.chars().all(letter) {
+            let prefix = &self.prefix;
+            faults.push(format!("kafka.prefix is {prefix:?}, must be at most 100 ASCII letters, digits, '.', '_' or '-'"));
+        }
+        if self.properties.contains_key(PASSWORD) {
+            faults.push(format!("kafka.properties: {PASSWORD} is a secret; put it into a file and name that in kafka.password_file"));
+        }
+        faults
+    }
+
+    /// As the journal takes it; the password is read now.
+    pub(crate) fn settings(&self) -> anyhow::Result<Settings> {
+        let mut properties = self.properties.clone();
+        if !self.password_file.as_os_str().is_empty() {
+            let file = &self.password_file;
+            let password = std::fs::read_to_string(file).with_context(|| format!("kafka.password_file {}", file.display()))?;
+            properties.insert(PASSWORD.to_owned(), password.trim_end_matches(['\r', '\n']).to_owned());
+        }
+        Ok(Settings {
+            bootstrap: self.bootstrap.clone(),
+            prefix: self.prefix.clone(),
+            properties,
+            session_timeout_ms: self.session_timeout_ms,
+            append_timeout_ms: self.append_timeout_ms,
+        })
+    }
+}

@@ -1,0 +1,155 @@
+//! `twqr run-kafka`: the whole system in processes of its own on a cluster, the first payments after ready, the sample day, a rolling restart of
+//! every service under load, the audit; then it goes on serving.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use serde_json::{Value, json};
+use tonic::transport::Channel;
+use twqr_loadgen::{Load, Told, TradeKey, audit_answers, ledger, open_loop, steady_payments};
+use twqr_service::CancellationToken;
+use twqr_wire::pos::PayRequest;
+
+use crate::{
+    config::Config,
+    day_run::{Day, Serving, say, take_day},
+    fleet::Fleet,
+    processes::connect,
+};
+
+/// What `twqr run-kafka` may be told.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// The requests, one JSON object a line in the POS document's field names
+    #[arg(long, default_value = "load-tests/samples/day.jsonl")]
+    file: PathBuf,
+    /// The simulator's fault script
+    #[arg(long, default_value = "load-tests/samples/simulator.toml")]
+    script: PathBuf,
+    /// Where data, logs and report go; emptied first
+    #[arg(long, default_value = "target/run-kafka")]
+    dir: PathBuf,
+    /// Exit after the audit; non-zero if it finds anything
+    #[arg(long)]
+    once: bool,
+}
+
+/// The payments right after ready: so many are compared with so many that follow, at this rate a second.
+const FIRST: usize = 1_000;
+const NEXT: usize = 10_000;
+const RATE: f64 = 500.0;
+/// Payments a second while processes are restarted, and how long after each restart the next one begins, in ms.
+const ROLLING_RATE: f64 = 300.0;
+const SETTLE_MS: u64 = 500;
+/// How often a call is tried: an ingress that goes away says that nothing was accepted.
+const ATTEMPTS: u32 = 50;
+/// StatusCode of a success.
+const SUCCESS: &str = "000";
+/// How long orders in progress may take to end, in s.
+const RESOLVE_S: u64 = 60;
+/// Orders that the audit asks about beyond those whose answer was no success.
+const AUDIT_SAMPLE: usize = 1_000;
+
+/// Takes the day and goes on serving until `stop` fires.
+pub(crate) async fn run(options: &Options, config: &Config, stop: CancellationToken) -> anyhow::Result<()> {
+    let day = Day::read(&options.file)?;
+    say("starting nine processes and the simulator");
+    let mut fleet = Fleet::start(&options.dir, Some(&options.script), config).await?;
+    let result = tokio::select! {
+        result = exercise(day, options, &mut fleet) => result,
+        () = stop.cancelled() => Err(anyhow::anyhow!("stopped before the day was over")),
+    };
+    if result.is_ok() && !options.once {
+        let addresses: Vec<String> = fleet.ingresses().iter().map(ToString::to_string).collect();
+        say(&format!("serving gRPC on {} until Ctrl-C", addresses.join(" and ")));
+        stop.cancelled().await;
+    }
+    fleet.end().await;
+    result
+}
+
+async fn exercise(day: Day, options: &Options, fleet: &mut Fleet) -> anyhow::Result<()> {
+    let pos = fleet.channel()?;
+    let (warmth, first) = first_payments(&pos).await;
+    say(&format!("first payments after ready: {warmth}"));
+    let (rolling, second) = rolling_restart(fleet, &pos).await?;
+    say(&format!("rolling restart of every process under load: {rolling}"));
+    let told: Vec<Told> = first.into_iter().chain(second).collect();
+    audit(fleet, &pos, &told).await?;
+    let serving = Serving { pos, wallet: fleet.config.wallet, services: fleet.ids() };
+    take_day(day, &options.dir, &serving, json!({ "first_payments": warmth, "rolling_restart": rolling })).await
+}
+
+/// Ready means warm: the first payments against those that follow.
+async fn first_payments(pos: &Channel) -> (Value, Vec<Told>) {
+    let requests = steady_payments(11, "first", FIRST + NEXT);
+    let order: BTreeMap<TradeKey, usize> = requests.iter().map(key).zip(0..).collect();
+    let load = Load { rate: RATE, seed: 11, attempts: ATTEMPTS };
+    let mut told = open_loop(std::slice::from_ref(pos), requests, load).await.told;
+    told.sort_by_key(|told| order.get(&told.key).copied());
+    let (first, next) = told.split_at(FIRST.min(told.len()));
+    let (first, next) = (percentile_ms(first, 0.99), percentile_ms(next, 0.99));
+    let ratio = if next > 0.0 { (first / next * 100.0).round() / 100.0 } else { 0.0 };
+    (json!({ "rate": RATE, "p99_ms_of_first_1000": first, "p99_ms_of_next_10000": next, "ratio": ratio }), told)
+}
+
+fn key(request: &PayRequest) -> TradeKey {
+    (request.merchant_id.clone(), request.merchant_trade_no.clone())
+}
+
+fn percentile_ms(told: &[Told], share: f64) -> f64 {
+    let mut latencies: Vec<u64> = told.iter().map(|told| told.latency_us).collect();
+    latencies.sort_unstable();
+    let at = (latencies.len() as f64 * share).ceil() as usize;
+    latencies.get(at.saturating_sub(1)).map_or(0.0, |us| *us as f64 / 1_000.0)
+}
+
+/// Each process in turn, while payments come in that nothing but the router could fail.
+async fn rolling_restart(fleet: &mut Fleet, pos: &Channel) -> anyhow::Result<(Value, Vec<Told>)> {
+    let names = fleet.names();
+    let (done, mut over) = tokio::sync::watch::channel(false);
+    let load = tokio::spawn({
+        let pos = pos.clone();
+        async move {
+            let mut told = Vec::new();
+            for round in 0.. {
+                let load = Load { rate: ROLLING_RATE, seed: round, attempts: ATTEMPTS };
+                let requests = steady_payments(round, &format!("roll{round}"), ROLLING_RATE as usize);
+                told.extend(open_loop(std::slice::from_ref(&pos), requests, load).await.told);
+                if *over.borrow_and_update() {
+                    break;
+                }
+            }
+            told
+        }
+    });
+    let mut slowest = Duration::ZERO;
+    for name in &names {
+        tokio::time::sleep(Duration::from_millis(SETTLE_MS)).await;
+        fleet.restart(name).await?;
+        slowest = slowest.max(fleet.until_ready().await?);
+    }
+    done.send_replace(true);
+    let told = load.await?;
+    let mut not_paid: BTreeMap<String, usize> = BTreeMap::new();
+    for told in &told {
+        let code = told.answer.as_ref().map_or_else(|code| format!("{code:?}"), |answer| answer.status_code.clone());
+        if code != SUCCESS {
+            *not_paid.entry(code).or_default() += 1;
+        }
+    }
+    let report = json!({
+        "processes": names.len(), "rate": ROLLING_RATE, "payments": told.len(), "not_paid_by_code": not_paid,
+        "p50_ms": percentile_ms(&told, 0.5), "p99_ms": percentile_ms(&told, 0.99), "max_ms": percentile_ms(&told, 1.0),
+        "ready_again_within_ms": slowest.as_millis() as u64,
+    });
+    Ok((report, told))
+}
+
+async fn audit(fleet: &Fleet, pos: &Channel, told: &[Told]) -> anyhow::Result<()> {
+    let orders = audit_answers::orders(pos, told, AUDIT_SAMPLE, Duration::from_secs(RESOLVE_S)).await;
+    let entries = ledger(connect(fleet.config.wallet).await?).await?;
+    let found = audit_answers::audit(told, &orders, &entries);
+    say(&format!("audit of {} answers: {} findings", told.len(), found.charged_twice.len() + found.lost.len() + found.contradicted.len()));
+    anyhow::ensure!(found.is_clean(), "the audit found: {found:?}");
+    Ok(())
+}

@@ -1,0 +1,64 @@
+//! Which journal a process has: its own, embedded; or a cluster's. A cluster that cannot be reached is tried again with a growing pause, and
+//! readiness says why; topics that are not as they must be end the process.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::bail;
+use rand::Rng;
+use tracing::{info, warn};
+use twqr_journal::{
+    Journal, JournalError, Topic,
+    embedded::{EmbeddedJournal, Settings},
+    kafka::KafkaJournal,
+};
+use twqr_service::Part;
+
+use super::Service;
+use crate::config::Config;
+
+/// The pause before a cluster is tried again, in ms; doubles up to the maximum.
+const PAUSE_MS_MIN: u64 = 200;
+const PAUSE_MS_MAX: u64 = 10_000;
+
+/// The journal for these services.
+pub(super) async fn open(services: &[Service], config: &Config, part: Part) -> anyhow::Result<Arc<dyn Journal>> {
+    if config.kafka.bootstrap.is_empty() {
+        if services.len() < Service::ALL.len() {
+            bail!("a service of its own needs a cluster: set kafka.bootstrap, or run all services with `twqr up`");
+        }
+        let dir = config.data_dir.join("journal");
+        let settings = Settings { dir, shards: config.shards, task_partitions: config.task_partitions };
+        let journal = EmbeddedJournal::open(settings)?;
+        part.ready();
+        return Ok(journal);
+    }
+    let name = services.first().map_or("twqr", |service| service.name());
+    let member = if services.len() == 1 { format!("{name}-{}", config.member) } else { format!("up-{}", config.member) };
+    let mut pause = PAUSE_MS_MIN;
+    loop {
+        match KafkaJournal::connect(config.kafka.settings()?, &member).await {
+            Ok(journal) => {
+                check_shards(&*journal, config)?;
+                info!(bootstrap = config.kafka.bootstrap, member, "connected to the cluster");
+                part.ready();
+                return Ok(journal);
+            }
+            Err(JournalError::Unreachable(reason)) => {
+                warn!(%reason, pause_ms = pause, "the cluster cannot be reached; trying again");
+                part.not_ready(format!("{reason}; trying again"));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let jitter = rand::rng().random_range(0..=pause / 2);
+        tokio::time::sleep(Duration::from_millis(pause + jitter)).await;
+        pause = (pause * 2).min(PAUSE_MS_MAX);
+    }
+}
+
+fn check_shards(journal: &dyn Journal, config: &Config) -> anyhow::Result<()> {
+    let (there, configured) = (journal.partitions(Topic::Orders), config.shards.get());
+    if there != configured {
+        bail!("orders has {there} partitions on the cluster, shards is configured as {configured}; configure shards = {there}");
+    }
+    Ok(())
+}
