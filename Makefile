@@ -10,7 +10,7 @@ WIPE ?=
 
 SAMPLE_DAY := load-tests/samples/day.jsonl
 
-.PHONY: help build run run-kafka test bench-quick sample lint fmt check-layers check-files check-proto check-deps kafka-up kafka-down clean
+.PHONY: help build run run-kafka test bench-quick bench-kafka sample lint fmt check-layers check-files check-proto check-deps kafka-up kafka-down clean
 
 help: ## Lists every target
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -31,6 +31,11 @@ test: ## Runs all tests
 
 bench-quick: build ## Measures latency, highest rate, memory, CPU and disk against a floor of the same run (one JSON line, < 90 s)
 	@target/release/twqr bench quick
+
+bench-kafka: build ## The same on a real Apache Kafka with every service in processes of its own (one JSON line, about 3 min)
+	@bootstrap=$$(deploy/kafka/up | tail -n 1) && status=0; \
+	TWQR__KAFKA__BOOTSTRAP="$${bootstrap#KAFKA_BOOTSTRAP=}" target/release/twqr bench kafka --broker-pid "$$(cat target/kafka/broker-1.pid)" \
+	  || status=$$?; deploy/kafka/down >/dev/null; exit $$status
 
 sample: ## Makes the sample day anew from its seed
 	cargo run --quiet --locked --bin twqr -- sample-day > $(SAMPLE_DAY).new && mv $(SAMPLE_DAY).new $(SAMPLE_DAY)

@@ -31,7 +31,7 @@ use fetcher::Fetchers;
 use positions::Positions;
 use producer::Producer;
 
-pub use layout::{Deviation, Layout, Plan, apply, plan};
+pub use layout::{Deviation, Layout, Plan, apply, count_records, plan};
 
 /// How a broker is reached, and what is ours on it.
 #[derive(Clone)]

@@ -5,6 +5,7 @@ mod echo;
 mod figures;
 mod hops;
 mod journal_floor;
+mod kafka;
 mod quick;
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
@@ -32,6 +33,8 @@ pub(crate) enum Bench {
         #[arg(long, default_value_t = quick::LADDER_MS)]
         hold_ms: u32,
     },
+    /// Latency, highest rate and costs on Apache Kafka, every service in processes of its own; one JSON line
+    Kafka(kafka::Options),
     /// Floor: answers payments at once, and does nothing else.
     #[command(hide = true)]
     Echo {
@@ -48,6 +51,10 @@ pub(crate) async fn run(bench: Bench, config: &Config, stop: CancellationToken) 
     match bench {
         Bench::Quick { dir, seed, rates, hold_ms } => tokio::select! {
             result = quick::run(&dir, seed, (&rates, hold_ms), config) => result,
+            () = stop.cancelled() => anyhow::bail!("stopped before everything was measured"),
+        },
+        Bench::Kafka(options) => tokio::select! {
+            result = kafka::run(&options, config) => result,
             () = stop.cancelled() => anyhow::bail!("stopped before everything was measured"),
         },
         Bench::Echo { listen } => echo::serve(listen, stop).await.map(|()| ExitCode::SUCCESS),

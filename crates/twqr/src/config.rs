@@ -30,6 +30,7 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     #[serde(deserialize_with = "source::text")]
     pub(crate) member: String,
+    pub(crate) worker_threads: NonZeroU32,
     pub(crate) shards: NonZeroU32,
     pub(crate) task_partitions: NonZeroU32,
     pub(crate) grpc: SocketAddr,
@@ -55,6 +56,7 @@ impl Default for Config {
         Self {
             data_dir: "data".into(),
             member: "0".to_owned(),
+            worker_threads: NonZeroU32::MIN.saturating_add(1),
             shards: NonZeroU32::MIN.saturating_add(7),
             task_partitions: NonZeroU32::MIN.saturating_add(1),
             grpc: local(50_051),
@@ -105,6 +107,7 @@ impl Config {
         let mut faults = Vec::new();
         let ranges = [
             ("shards", u64::from(self.shards.get()), 1..=1_024),
+            ("worker_threads", u64::from(self.worker_threads.get()), 1..=256),
             ("task_partitions", u64::from(self.task_partitions.get()), 1..=u64::from(self.shards.get())),
             ("answer_within_ms", self.answer_within_ms, 100..=14_000),
             ("call_timeout_ms", self.call_timeout_ms, 10..=60_000),

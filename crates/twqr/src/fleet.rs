@@ -94,6 +94,7 @@ impl Fleet {
         let name = format!("{service}-{number}");
         let mut command = logged(own_process(Some(&self.file), &[service.as_ref()])?, &self.dir, &name)?;
         command
+            .env("TWQR__WORKER_THREADS", "1")
             .env("TWQR__MEMBER", number.to_string())
             .env("TWQR__ADMIN", admin.to_string())
             .env("TWQR__GRPC", grpc.to_string())
@@ -107,19 +108,14 @@ impl Fleet {
         self.members.keys().cloned().collect()
     }
 
-    /// The process of a member.
-    pub(crate) fn id(&self, name: &str) -> Option<u32> {
-        self.members.get(name).and_then(|member| member.child.id())
-    }
-
     /// The processes of all services.
     pub(crate) fn ids(&self) -> Vec<u32> {
         self.members.values().filter_map(|member| member.child.id()).collect()
     }
 
-    /// The process of the simulator.
-    pub(crate) fn simulator_id(&self) -> Option<u32> {
-        self.simulator.id()
+    /// How many records stand on all topics of this fleet.
+    pub(crate) async fn records(&self) -> anyhow::Result<u64> {
+        Ok(kafka::count_records(self.config.kafka.settings()?).await?)
     }
 
     /// Where the public API is served.

@@ -19,7 +19,7 @@ use super::{
     client::{Client, Listener, MESSAGE_BYTES_MAX, QUESTION_MS, create},
     producer,
 };
-use crate::{JournalError, Topic};
+use crate::{JournalError, Partition, Topic};
 
 /// How many partitions each topic has, and how its records are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -194,6 +194,19 @@ pub async fn apply(settings: Settings, layout: &Layout, plan: &Plan) -> Result<(
         record(&client, layout).await?;
     }
     Ok(())
+}
+
+/// How many records were ever appended to all topics of a deployment.
+pub async fn count_records(settings: Settings) -> Result<u64, JournalError> {
+    let client = Client::new(settings, "twqr-topics")?;
+    let layout = check(&client).await?;
+    let mut count = 0;
+    for topic in Topic::ALL {
+        for index in 0..layout.partitions(topic) {
+            count += client.end(Partition { topic, index }).await?;
+        }
+    }
+    Ok(count)
 }
 
 async fn record(client: &Arc<Client>, layout: &Layout) -> Result<(), JournalError> {

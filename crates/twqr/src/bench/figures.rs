@@ -62,13 +62,23 @@ pub(crate) const P99_MS_MAX: f64 = 50.0;
 impl Step {
     /// Whether the rate was held: everything answered, p99 below the limit.
     pub(crate) fn holds(&self) -> bool {
-        self.errors == 0 && self.latency.p99_ms < P99_MS_MAX
+        self.holds_below(P99_MS_MAX)
+    }
+
+    /// The same with another limit.
+    pub(crate) fn holds_below(&self, p99_ms_max: f64) -> bool {
+        self.errors == 0 && self.latency.p99_ms < p99_ms_max
     }
 }
 
 /// The highest rate that was held before the first that was not; 0 if none.
 pub(crate) fn highest(steps: &[Step]) -> u32 {
-    steps.iter().take_while(|step| step.holds()).map(|step| step.rate).max().unwrap_or_default()
+    highest_below(steps, P99_MS_MAX)
+}
+
+/// The same with another limit.
+pub(crate) fn highest_below(steps: &[Step], p99_ms_max: f64) -> u32 {
+    steps.iter().take_while(|step| step.holds_below(p99_ms_max)).map(|step| step.rate).max().unwrap_or_default()
 }
 
 /// How many payments a rate makes in so many ms.

@@ -103,7 +103,7 @@ pub(crate) async fn run(dir: &Path, seed: u64, ladder: (&[u32], u32), config: &C
 }
 
 /// Cores and the processor's name, as far as the system tells.
-fn machine() -> Value {
+pub(super) fn machine() -> Value {
     let about = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = about.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
     let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
