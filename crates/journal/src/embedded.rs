@@ -140,6 +140,11 @@ impl Journal for EmbeddedJournal {
         Ok(tail.end())
     }
 
+    async fn start(&self, partition: Partition) -> Result<Offset, JournalError> {
+        let tail = self.tails.get(partition).ok_or(JournalError::NoPartition(partition))?;
+        if partition.topic == Topic::Replies { Ok(tail.first()) } else { self.disk.start(partition) }
+    }
+
     async fn assignments(&self, topic: Topic, _member: &str) -> Result<Box<dyn Assignments>, JournalError> {
         Ok(Box::new(AllOfThem(Some((0..self.partitions(topic)).collect()))))
     }

@@ -129,7 +129,12 @@ impl Journal for KafkaJournal {
 
     async fn end(&self, partition: Partition) -> Result<Offset, JournalError> {
         self.check(partition)?;
-        self.client.end(partition).await
+        self.client.ends(partition).await.map(|(_, end)| end)
+    }
+
+    async fn start(&self, partition: Partition) -> Result<Offset, JournalError> {
+        self.check(partition)?;
+        self.client.ends(partition).await.map(|(start, _)| start)
     }
 
     async fn assignments(&self, topic: Topic, member: &str) -> Result<Box<dyn Assignments>, JournalError> {

@@ -195,6 +195,10 @@ pub trait Journal: Send + Sync + 'static {
     /// The offset after the newest readable record: a reader that has reached it has seen everything acknowledged before this call.
     async fn end(&self, partition: Partition) -> Result<Offset, JournalError>;
 
+    /// The offset of the oldest record kept; the end where none is. From there on, and on a compacted topic for the newest record at least,
+    /// a reader gets to the end.
+    async fn start(&self, partition: Partition) -> Result<Offset, JournalError>;
+
     /// Which partitions of a topic this process should claim, by the group's membership: a hint, never a right. `member` must be
     /// unique and stable over restarts.
     async fn assignments(&self, topic: Topic, member: &str) -> Result<Box<dyn Assignments>, JournalError>;

@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use rand::Rng;
 use tokio::task::JoinHandle;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 use twqr_journal::{Journal, JournalError, Topic};
 use twqr_order::Policy;
 use twqr_service::{CancellationToken, Context, Progress};
@@ -40,7 +40,7 @@ pub enum Error {
     /// The journal failed; the shard is claimed anew.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// The local store failed; the shard is claimed anew.
+    /// The local store failed; the process ends.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// Records came and were not read; the shard is claimed anew.
@@ -130,6 +130,12 @@ async fn keep_shard(
                     epoch, newer, "another router claimed the shard; stopping, and claiming it only if still assigned"
                 );
                 pause = CLAIM_PAUSE_MS_MAX;
+            }
+            Err(Error::Store(error)) => {
+                // Another router, with a disk that works, must have the shards.
+                error!(shard, %error, "the local store cannot be used; this process ends");
+                part.dead(&error.to_string());
+                break;
             }
             Err(error) => warn!(shard, %error, pause_ms = pause, "the shard stopped; claiming it anew"),
         }

@@ -27,14 +27,12 @@ pub(crate) async fn restore(
     let mut mark = store.mark(id.0)?;
     let partition = Partition { topic: Topic::OrderStates, index: u32::from(id.0) };
     let mut reader = journal.reader(partition, mark.states_offset).await?;
-    while mark.states_offset < journal.end(partition).await? {
+    // The newest record of a compacted topic stays, so that the end is always reached; one taken after a scan covers what the scan missed.
+    while mark.states_offset.max(journal.start(partition).await?) < journal.end(partition).await? {
         let mut states = Vec::new();
-        let end = journal.end(partition).await?;
-        let Ok(read) = tokio::time::timeout(SCAN_WAIT, reader.next(BATCH_RECORDS_MAX)).await else {
-            mark.states_offset = end;
-            continue;
-        };
-        for record in read? {
+        let read = tokio::time::timeout(SCAN_WAIT, reader.next(BATCH_RECORDS_MAX)).await;
+        let read = read.map_err(|_| Error::Stalled(mark.states_offset))??;
+        for record in read {
             mark.states_offset = record.offset + 1;
             let Some(value) = record.entry.value else { continue };
             match decode_state(value.clone()) {
@@ -54,8 +52,8 @@ pub(crate) async fn restore(
     Ok((Shard::new(id, store, versions, mark.position), mark))
 }
 
-/// When the newest records were compacted away there is nothing left to wait for.
-const SCAN_WAIT: std::time::Duration = std::time::Duration::from_millis(500);
+/// How long records that are there may take to come; then the shard is claimed anew. Never a reason to go on without them.
+const SCAN_WAIT: std::time::Duration = std::time::Duration::from_secs(20);
 
 fn take(entry: StatesEntry, record: bytes::Bytes, states: &mut Vec<StoredState>, mark: &mut StoreMark) {
     let key = match entry.body {

@@ -45,3 +45,40 @@ pub trait StateStore: Send + Sync + 'static {
     /// Keeps states and mark, all or nothing. A state that is older than the one kept is passed over.
     fn put(&self, shard: u16, states: &[StoredState], mark: StoreMark) -> Result<(), StoreError>;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The states of one order, in the order in which they were read; which is kept.
+    const CASES: [(&str, &[&[u64]], u64); 5] = [
+        ("one", &[&[5]], 5),
+        ("newer in another batch", &[&[5], &[7]], 7),
+        ("older in another batch", &[&[7], &[5]], 7),
+        ("newer in one batch", &[&[5, 7]], 7),
+        ("older last in one batch", &[&[3], &[5, 7, 6]], 7),
+    ];
+
+    fn check(store: &dyn StateStore, kind: &str) {
+        for (shard, (name, batches, kept)) in (0..).zip(CASES) {
+            for batch in batches {
+                let state = |position: &u64| StoredState {
+                    key: Bytes::from_static(b"order"),
+                    position: *position,
+                    record: position.to_string().into(),
+                };
+                let states: Vec<StoredState> = batch.iter().map(state).collect();
+                store.put(shard, &states, StoreMark::default()).unwrap();
+            }
+            let expected = Some((kept, Bytes::from(kept.to_string())));
+            assert_eq!(store.get(shard, b"order").unwrap(), expected, "{kind}: {name}");
+        }
+    }
+
+    #[test]
+    fn the_state_with_the_highest_position_is_kept_in_whatever_order_they_come() {
+        check(&MemoryStore::default(), "memory");
+        let folder = tempfile::tempdir().unwrap();
+        check(&DiskStore::open(folder.path()).unwrap(), "disk");
+    }
+}

@@ -99,13 +99,24 @@ impl Fleet {
             .env("TWQR__ADMIN", admin.to_string())
             .env("TWQR__GRPC", grpc.to_string())
             .env("TWQR__OPERATORS", operators.to_string())
-            .env("TWQR__DATA_DIR", self.dir.join(&name));
+            .env("TWQR__DATA_DIR", self.data_dir(&name));
         command.spawn().with_context(|| format!("cannot start {name}"))
     }
 
     /// The names of all processes but the simulator.
     pub(crate) fn names(&self) -> Vec<String> {
         self.members.keys().cloned().collect()
+    }
+
+    /// The process of a member.
+    pub(crate) fn id(&self, name: &str) -> anyhow::Result<u32> {
+        let member = self.members.get(name).with_context(|| format!("there is no {name}"))?;
+        member.child.id().with_context(|| format!("{name} does not run"))
+    }
+
+    /// Where a member has its data.
+    pub(crate) fn data_dir(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
     }
 
     /// The processes of all services.
@@ -157,6 +168,25 @@ impl Fleet {
     pub(crate) async fn restart(&mut self, name: &str) -> anyhow::Result<()> {
         let member = self.members.get_mut(name).with_context(|| format!("there is no {name}"))?;
         end(&mut member.child).await;
+        self.start_again(name)
+    }
+
+    /// kill -9.
+    pub(crate) async fn kill(&mut self, name: &str) -> anyhow::Result<()> {
+        let member = self.members.get_mut(name).with_context(|| format!("there is no {name}"))?;
+        Ok(member.child.kill().await?)
+    }
+
+    /// Waits until a process has ended by itself.
+    pub(crate) async fn until_ended(&mut self, name: &str) -> anyhow::Result<()> {
+        let member = self.members.get_mut(name).with_context(|| format!("there is no {name}"))?;
+        member.child.wait().await?;
+        Ok(())
+    }
+
+    /// Another process under the name of one that has ended.
+    pub(crate) fn start_again(&mut self, name: &str) -> anyhow::Result<()> {
+        let member = self.members.get(name).with_context(|| format!("there is no {name}"))?;
         let (service, number, addresses) = (member.service, member.number, (member.admin, member.grpc, member.operators));
         let child = self.spawn(service, number, addresses)?;
         if let Some(member) = self.members.get_mut(name) {

@@ -3,6 +3,7 @@
 
 mod admin;
 mod bench;
+mod chaos;
 mod cli;
 mod client;
 mod commands;
@@ -62,6 +63,8 @@ enum Command {
     Run(day_run::Options),
     /// Starts every service in processes of its own on a cluster, exercises them, audits, and goes on serving
     RunKafka(kafka_run::Options),
+    /// Kills and stops processes and brokers under load, and audits what came of it
+    Chaos(chaos::Options),
     /// Creates and checks the topics on a cluster
     #[command(subcommand)]
     Topics(commands::topics::Topics),
@@ -113,6 +116,7 @@ async fn run(command: Command, config: config::Config) -> anyhow::Result<ExitCod
         Command::Query(arguments) => return commands::query::run(arguments).await,
         Command::Bench(bench) => return bench::run(bench, &config, stop_on_signal()?).await,
         Command::Topics(topics) => return commands::topics::run(topics, &config).await,
+        Command::Chaos(options) => return chaos::run(&options, &config).await,
         Command::RunKafka(options) => kafka_run::run(&options, &config, stop_on_signal()?).await?,
         Command::Up => serve(&Service::ALL, config).await?,
         Command::Ingress => serve(&[Service::Ingress], config).await?,

@@ -123,14 +123,20 @@ impl Disk {
 
     /// The offset after the newest record.
     pub(super) fn end(&self, partition: Partition) -> Result<Offset, JournalError> {
-        let Some(keyspace) = self.topics.get(&partition.topic) else { return Ok(0) };
-        let range = record_key(partition, 0)..=record_key(partition, Offset::MAX);
-        match keyspace.range(range).next_back() {
-            None => Ok(0),
-            Some(guard) => {
-                guard.into_inner().map(|(key, _)| offset_of(&key) + 1).map_err(|e| unreadable(partition, &e))
-            }
-        }
+        self.edge(partition, true).map(|newest| newest.map_or(0, |offset| offset + 1))
+    }
+
+    /// The offset of the oldest record; the end where there is none.
+    pub(super) fn start(&self, partition: Partition) -> Result<Offset, JournalError> {
+        self.edge(partition, false).map(Option::unwrap_or_default)
+    }
+
+    fn edge(&self, partition: Partition, newest: bool) -> Result<Option<Offset>, JournalError> {
+        let Some(keyspace) = self.topics.get(&partition.topic) else { return Ok(None) };
+        let mut range = keyspace.range(record_key(partition, 0)..=record_key(partition, Offset::MAX));
+        let guard = if newest { range.next_back() } else { range.next() };
+        let offset = |guard: fjall::Guard| guard.into_inner().map(|(key, _)| offset_of(&key));
+        guard.map(offset).transpose().map_err(|error| unreadable(partition, &error))
     }
 
     /// Up to `max` records from `from` on and below `below`.

@@ -76,6 +76,11 @@ impl Tail {
         *self.end.borrow()
     }
 
+    /// The oldest offset in memory.
+    pub(super) fn first(&self) -> Offset {
+        self.lock().first
+    }
+
     pub(super) fn watch(&self) -> watch::Receiver<Offset> {
         self.end.subscribe()
     }

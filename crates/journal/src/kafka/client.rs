@@ -102,15 +102,15 @@ impl Client {
         asked.await.unwrap_or_else(|error| Err(error.to_string()))
     }
 
-    /// The offset after the newest record that all in-sync replicas have.
-    pub(super) async fn end(self: &Arc<Self>, partition: Partition) -> Result<Offset, JournalError> {
+    /// The offset of the oldest record, and the one after the newest that all in-sync replicas have.
+    pub(super) async fn ends(self: &Arc<Self>, partition: Partition) -> Result<(Offset, Offset), JournalError> {
         let topic = self.settings.topic(partition.topic);
         let index = index(partition);
         let question = move |asker: &BaseConsumer<Listener>| {
-            asker.fetch_watermarks(&topic, index, Duration::from_millis(QUESTION_MS)).map(|(_, high)| high)
+            asker.fetch_watermarks(&topic, index, Duration::from_millis(QUESTION_MS))
         };
-        let high = self.ask(question).await.map_err(|reason| JournalError::Read { partition, reason: reason.into() })?;
-        Ok(high.max(0).cast_unsigned())
+        let asked = self.ask(question).await.map_err(|reason| JournalError::Read { partition, reason: reason.into() })?;
+        Ok((asked.0.max(0).cast_unsigned(), asked.1.max(0).cast_unsigned()))
     }
 }
 

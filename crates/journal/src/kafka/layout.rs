@@ -203,7 +203,7 @@ pub async fn count_records(settings: Settings) -> Result<u64, JournalError> {
     let mut count = 0;
     for topic in Topic::ALL {
         for index in 0..layout.partitions(topic) {
-            count += client.end(Partition { topic, index }).await?;
+            count += client.ends(Partition { topic, index }).await?.1;
         }
     }
     Ok(count)

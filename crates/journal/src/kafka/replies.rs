@@ -51,7 +51,7 @@ pub(super) async fn take(
         if lock(held).contains(&index) {
             continue;
         }
-        let from = client.end(partition).await?;
+        let (_, from) = client.ends(partition).await?;
         let reader = fetchers.open(partition, from)?;
         if is_free(producer, reader, partition).await? && lock(held).insert(index) {
             info!(member, index, "holds a partition of replies");

@@ -153,6 +153,13 @@ impl Journal for SimSession {
         Ok(*end.borrow())
     }
 
+    async fn start(&self, partition: Partition) -> Result<Offset, JournalError> {
+        self.alive().await?;
+        let end = self.sim.0.end(partition).ok_or(JournalError::NoPartition(partition))?;
+        let oldest = self.sim.records(partition).first().map(|record| record.offset);
+        Ok(oldest.unwrap_or(*end.borrow()))
+    }
+
     async fn assignments(&self, topic: Topic, _member: &str) -> Result<Box<dyn Assignments>, JournalError> {
         self.alive().await?;
         self.sim.0.join(topic, self.id);

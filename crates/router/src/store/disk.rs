@@ -1,6 +1,6 @@
 //! On disk, in fjall. Never synced: what a crash of the machine takes is read again from `order-states`.
 
-use std::path::Path;
+use std::{collections::HashMap, path::Path};
 
 use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
@@ -64,9 +64,15 @@ impl StateStore for DiskStore {
 
     fn put(&self, shard: u16, states: &[StoredState], mark: StoreMark) -> Result<(), StoreError> {
         let mut batch = self.database.batch();
+        // The batch itself may bring one order twice, the older state last: a router that stood still wrote it late.
+        let mut newest: HashMap<&[u8], u64> = HashMap::with_capacity(states.len());
         for state in states {
-            let kept = self.get(shard, &state.key)?;
-            if kept.is_none_or(|(position, _)| position < state.position) {
+            let kept = match newest.get(&*state.key) {
+                Some(position) => Some(*position),
+                None => self.get(shard, &state.key)?.map(|(position, _)| position),
+            };
+            newest.insert(&state.key, kept.map_or(state.position, |kept| kept.max(state.position)));
+            if kept.is_none_or(|position| position < state.position) {
                 let mut value = Vec::with_capacity(POSITION_LEN + state.record.len());
                 value.extend_from_slice(&state.position.to_be_bytes());
                 value.extend_from_slice(&state.record);

@@ -52,6 +52,14 @@ impl Default for PolicyConfig {
 }
 
 impl PolicyConfig {
+    /// Short times, for tests.
+    pub(super) fn quicken(&mut self) {
+        self.send_within_ms = 4_000;
+        for route in &mut self.routes {
+            (route.window_ms, route.first_delay_ms) = (3_000, 300);
+        }
+    }
+
     /// The policy of the domain.
     pub(super) fn policy(&self) -> anyhow::Result<Policy> {
         let route = |(i, route): (usize, &RouteConfig)| {

@@ -43,7 +43,7 @@ impl Holder {
         let position = journal.position(Group::Workers, partition).await?;
         let (progress, holder) = Progress::from_position(position.as_ref());
         let from = progress.position();
-        let mut scan = Scan::begin(&*journal, partition, from, (holder, position.is_some())).await?;
+        let mut scan = Scan::begin(&*journal, partition, from, holder).await?;
         scan.to_end(&*journal).await?;
         if journal.is_shared() && scan.is_held() {
             let intent = bus::WorkerIntent { owner: settings.member.clone() };
@@ -102,8 +102,8 @@ struct Scan {
     /// Who held the partition at the committed position.
     holder: Option<u64>,
     holds: Vec<(u64, Hold)>,
-    /// Nothing was committed, so that what retention has cut is not known.
-    may_begin_cut: bool,
+    /// No record was read yet: the first may stand later than was asked for, and what retention has cut before it is not known.
+    is_at_start: bool,
     next: u64,
 }
 
@@ -112,17 +112,17 @@ impl Scan {
         journal: &dyn Journal,
         partition: Partition,
         from: u64,
-        (holder, has_metadata): (Option<u64>, bool),
+        holder: Option<u64>,
     ) -> Result<Self, JournalError> {
         let reader = journal.reader(partition, from).await?;
-        Ok(Self { partition, reader, holder, holds: Vec::new(), may_begin_cut: !has_metadata, next: from })
+        Ok(Self { partition, reader, holder, holds: Vec::new(), is_at_start: true, next: from })
     }
 
     /// Takes what is there; waits until there is something. The nonces of the claims among it, with their offsets.
     async fn step(&mut self) -> Result<Vec<(u64, u64)>, JournalError> {
         let mut claims = Vec::new();
         for record in self.reader.next(BATCH_RECORDS_MAX).await? {
-            if std::mem::take(&mut self.may_begin_cut) && record.offset > 0 {
+            if std::mem::take(&mut self.is_at_start) && record.offset > self.next {
                 self.holder = Some(UNKNOWN_HOLDER);
             }
             self.next = record.offset + 1;
@@ -142,8 +142,8 @@ impl Scan {
     }
 
     async fn to_end(&mut self, journal: &dyn Journal) -> Result<(), JournalError> {
-        let end = journal.end(self.partition).await?;
-        while self.next < end {
+        let (start, end) = (journal.start(self.partition).await?, journal.end(self.partition).await?);
+        while self.next.max(start) < end {
             self.step().await?;
         }
         Ok(())

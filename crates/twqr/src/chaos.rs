@@ -1,0 +1,187 @@
+//! `twqr chaos`: the whole system in processes of its own on a real broker, under load, while processes and brokers are killed, stopped and
+//! brought back at seeded moments; then the audit of every answer and every order against the simulator's ledger.
+
+mod scenarios;
+mod signals;
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use serde_json::json;
+use tokio::{process::Command, sync::watch, task::JoinHandle};
+use tonic::transport::Channel;
+use twqr_loadgen::{Load, Told, audit, ledger, open_loop, payments, resolve};
+
+use crate::{config::Config, fleet::Fleet, processes::connect};
+pub(crate) use scenarios::Scenario;
+
+/// What `twqr chaos` may be told.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// What goes wrong
+    scenario: Scenario,
+    /// Another seed gives other moments, other victims and other payments
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Payments a second
+    #[arg(long, default_value_t = 100)]
+    rate: u32,
+    /// Where data and logs go; emptied first
+    #[arg(long, default_value = "target/chaos")]
+    dir: PathBuf,
+    /// The scripts that start and stop brokers, for scenarios that kill one
+    #[arg(long, default_value = "deploy/kafka")]
+    kafka_scripts: PathBuf,
+}
+
+/// What goes wrong at the issuers meanwhile.
+const SCRIPT: &str = "
+seed = 11
+[wallet]
+latency_ms = 10
+[issuers.397]
+lose_answers = 0.1
+latency_ms = 10
+[issuers.392]
+land_after_inquiry = 0.1
+window_ms = 1500
+[issuers.822]
+lose_requests = 0.1
+[issuers.395]
+answer_late = 0.2
+late_ms = 1200
+";
+/// How often a call is tried, and how long the orders in progress may take to end, in s.
+const ATTEMPTS: u32 = 2_000;
+const RESOLVE_S: u64 = 120;
+/// How long the load runs before anything happens and after everything is back, in ms.
+const CALM_MS: u64 = 2_000;
+
+/// The system under load while a scenario runs.
+pub(crate) struct Stage {
+    pub(crate) fleet: Fleet,
+    pub(crate) random: ChaCha8Rng,
+    scripts: PathBuf,
+    recoveries: Vec<Duration>,
+}
+
+/// Runs one scenario; non-zero if the audit finds anything.
+#[allow(clippy::print_stdout, reason = "the command's output")]
+pub(crate) async fn run(options: &Options, config: &Config) -> anyhow::Result<ExitCode> {
+    println!("chaos {:?}, seed {} (--seed for another)", options.scenario, options.seed);
+    std::fs::create_dir_all(&options.dir)?;
+    let script = options.dir.with_extension("script.toml");
+    std::fs::write(&script, SCRIPT)?;
+    let fleet = Fleet::start(&options.dir, Some(&script), &config.quickened()).await?;
+    let random = ChaCha8Rng::seed_from_u64(options.seed);
+    let mut stage = Stage { fleet, random, scripts: options.kafka_scripts.clone(), recoveries: Vec::new() };
+    let pos = stage.fleet.channel()?;
+    let load = UnderLoad::start(&pos, options);
+    tokio::time::sleep(Duration::from_millis(CALM_MS)).await;
+    let happened = options.scenario.play(&mut stage).await;
+    let ready = stage.fleet.until_ready().await;
+    tokio::time::sleep(Duration::from_millis(CALM_MS)).await;
+    let told = load.end().await?;
+    let checked = match happened.and(ready) {
+        Ok(_) => check(&stage, &pos, &told).await,
+        Err(error) => Err(error),
+    };
+    stage.fleet.end().await;
+    checked
+}
+
+/// Payments that come in until they are told to end.
+struct UnderLoad {
+    over: watch::Sender<bool>,
+    running: JoinHandle<Vec<Told>>,
+}
+
+impl UnderLoad {
+    fn start(pos: &Channel, options: &Options) -> Self {
+        let (over, is_over) = watch::channel(false);
+        let (pos, rate, seed) = (pos.clone(), options.rate, options.seed);
+        let running = tokio::spawn(async move {
+            let mut rounds = Vec::new();
+            let mut round = 0;
+            while !*is_over.borrow() {
+                let load = Load { rate: f64::from(rate), seed: seed ^ round, attempts: ATTEMPTS };
+                let requests = payments(seed.wrapping_mul(1_000).wrapping_add(round), &format!("c{round}"), rate as usize);
+                let pos = pos.clone();
+                rounds.push(tokio::spawn(async move { open_loop(std::slice::from_ref(&pos), requests, load).await.told }));
+                round += 1;
+                // The next second's payments start whether or not these are answered.
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            let mut told = Vec::new();
+            for round in rounds {
+                told.extend(round.await.unwrap_or_default());
+            }
+            told
+        });
+        Self { over, running }
+    }
+
+    async fn end(self) -> anyhow::Result<Vec<Told>> {
+        self.over.send_replace(true);
+        Ok(self.running.await?)
+    }
+}
+
+/// Everything that anybody was told, against every order and the ledger.
+#[allow(clippy::print_stdout, reason = "the command's output")]
+async fn check(stage: &Stage, pos: &Channel, told: &[Told]) -> anyhow::Result<ExitCode> {
+    let orders = resolve(pos, told, Duration::from_secs(RESOLVE_S)).await;
+    let entries = ledger(connect(stage.fleet.config.wallet).await?).await?;
+    let found = audit(told, &orders, &entries);
+    let unanswered = told.iter().filter(|told| told.answer.is_err()).count();
+    let recoveries: Vec<u128> = stage.recoveries.iter().map(Duration::as_millis).collect();
+    let mut latencies: Vec<u64> = told.iter().map(|told| told.latency_us / 1_000).collect();
+    latencies.sort_unstable();
+    println!(
+        "{}",
+        json!({
+            "answers": told.len(), "without_an_answer": unanswered, "orders": orders.len(), "ledger_entries": entries.len(),
+            "charged_twice": found.charged_twice.len(), "lost": found.lost.len(), "contradicted": found.contradicted.len(),
+            "ready_again_ms": recoveries, "slowest_answer_ms": latencies.last(),
+        })
+    );
+    if !found.is_clean() || unanswered > 0 || told.is_empty() {
+        bail!("the audit found: {found:?}; {unanswered} of {} calls have no answer", told.len());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Stage {
+    /// Waits until everything is ready again, and notes how long that took since `began`.
+    pub(crate) async fn recover(&mut self, began: Instant) -> anyhow::Result<()> {
+        self.fleet.until_ready().await?;
+        self.recoveries.push(began.elapsed());
+        Ok(())
+    }
+
+    /// Runs a script of the brokers.
+    pub(crate) async fn broker(&self, script: &str, arguments: &[&str]) -> anyhow::Result<()> {
+        let path = self.scripts.join(script);
+        let status = Command::new(&path).args(arguments).env_remove("KAFKA_BOOTSTRAP").status().await;
+        let status = status.with_context(|| format!("{} cannot be run", path.display()))?;
+        anyhow::ensure!(status.success(), "{} {arguments:?} failed ({status})", path.display());
+        Ok(())
+    }
+
+    /// Removes what a process has on its disk.
+    pub(crate) fn lose_disk(&self, name: &str) {
+        drop(std::fs::remove_dir_all(self.fleet.data_dir(name)));
+    }
+}
+
+/// The folder of one process, for scenarios that put something under it.
+pub(crate) fn is_root(dir: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    dir.metadata().is_ok_and(|about| about.uid() == 0)
+}
