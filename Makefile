@@ -10,7 +10,7 @@ WIPE ?=
 
 SAMPLE_DAY := load-tests/samples/day.jsonl
 
-.PHONY: help build run run-kafka test bench-quick bench-kafka sample lint fmt check-layers check-files check-proto check-deps kafka-up kafka-down clean
+.PHONY: help build run run-kafka test test-kafka bench-quick bench-kafka sample lint fmt check-layers check-files check-proto check-deps kafka-up kafka-down clean
 
 help: ## Lists every target
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -28,6 +28,9 @@ run-kafka: build ## The same on a real Apache Kafka, every service in processes 
 
 test: ## Runs all tests
 	cargo test --workspace --locked
+
+test-kafka: ## Runs the tests that need real brokers, which it starts: conformance, and processes and brokers killed under load
+	@.make/test-kafka
 
 bench-quick: build ## Measures latency, highest rate, memory, CPU and disk against a floor of the same run (one JSON line, < 90 s)
 	@target/release/twqr bench quick

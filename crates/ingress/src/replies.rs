@@ -8,10 +8,7 @@ use rand::Rng;
 use tracing::{error, warn};
 use twqr_journal::{Entry, Journal, JournalError, Partition, Reader, Record, Topic};
 use twqr_service::{Clock, Part};
-use twqr_wire::{
-    RECORD_VERSION,
-    bus::{self, ReplyRecord},
-};
+use twqr_wire::{RECORD_VERSION, bus::ReplyRecord, convert::dead_letter};
 
 use crate::{desk::Desk, metrics};
 
@@ -74,27 +71,21 @@ impl Replies {
                         }
                     }
                     Ok(reply) => self.desk.deliver(reply),
-                    Err(reason) => self.bury(record, reason),
+                    Err(reason) => self.bury(&record, &reason),
                 }
             }
         }
     }
 
     /// To the dead letters; whoever waited for it is told at its deadline that the order is in progress.
-    fn bury(&self, record: Record, reason: String) {
+    fn bury(&self, record: &Record, reason: &str) {
         warn!(partition = %self.partition, offset = record.offset, reason, "a reply cannot be used; it goes to the dead letters");
         metrics::dead_letter();
-        let letter = bus::DeadLetter {
-            version: RECORD_VERSION,
-            topic: self.partition.topic.name().to_owned(),
-            partition: self.partition.index,
-            offset: record.offset,
-            payload: record.entry.value.unwrap_or_default(),
-            reason,
-            at_ms: self.clock.now().0,
-        };
+        let payload = record.entry.value.clone().unwrap_or_default();
+        let place = (self.partition.index, record.offset);
+        let letter = dead_letter(self.partition.topic.name(), place, &payload, reason, self.clock.now());
         let dead_letters = Partition { topic: Topic::DeadLetters, index: 0 };
-        drop(self.journal.append(dead_letters, vec![Entry::plain(letter.encode_to_vec())]));
+        drop(self.journal.append(dead_letters, vec![Entry::plain(letter)]));
     }
 }
 

@@ -113,3 +113,23 @@ async fn readers_that_come_and_go_never_see_what_was_fetched_for_another() {
     }
     assert_eq!(read_all(&*journal, ORDERS, 0).await.len(), 501);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a broker: make test-kafka"]
+async fn a_reader_that_leaves_while_it_is_paused_stops_no_later_one() {
+    let settings = settings();
+    create(&settings, &LAYOUT).await;
+    let journal = join(&settings, "one").await;
+    let other = twqr_journal::Partition { index: 0, ..ORDERS };
+    let _keeps_the_fetcher = journal.reader(other, 0).await.unwrap();
+    let slow = journal.reader(ORDERS, 0).await.unwrap();
+    let big = "x".repeat(500_000);
+    for n in 0..20 {
+        journal.append(ORDERS, vec![plain(&format!("{n} {big}"))]).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    drop(slow);
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    let read = tokio::time::timeout(Duration::from_secs(30), read_all(&*journal, ORDERS, 0)).await.unwrap();
+    assert_eq!(read.len(), 20);
+}

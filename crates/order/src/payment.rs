@@ -39,6 +39,9 @@ pub struct Payment {
 /// How many may wait for the changes of one order.
 pub const SUBSCRIBERS_MAX: usize = 8;
 
+/// How long an inquiry may be out until another one is sent, in ms. Longer than any call takes, and asking twice changes nothing.
+pub const ASKING_MS_MAX: i64 = 120_000;
+
 /// Who hears of each change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subscriber {

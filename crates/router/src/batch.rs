@@ -8,10 +8,7 @@ use tracing::{debug, error, info, warn};
 use twqr_journal::{Ack, Entry, Journal, Partition, Record, Topic};
 use twqr_order::{Command, Effect, Position, Step, apply};
 use twqr_types::{Issuer, OrderKey, ShardId, UnixMs};
-use twqr_wire::{
-    RECORD_VERSION, bus,
-    convert::{RecordFault, decode_record, reply_out, task_out},
-};
+use twqr_wire::convert::{RecordFault, dead_letter, decode_record, reply_out, task_out};
 
 use crate::{metrics, shard::Shard, store::StoreError};
 
@@ -36,7 +33,7 @@ impl Batch {
         let decoded = match decode_record(payload.clone()) {
             Ok(decoded) => decoded,
             Err(fault) => {
-                self.bury(shard.id, offset, payload, &fault, now);
+                self.bury(shard.id, offset, &payload, &fault, now);
                 return Ok(());
             }
         };
@@ -97,19 +94,12 @@ impl Batch {
         }
     }
 
-    fn bury(&mut self, shard: ShardId, offset: u64, payload: Bytes, fault: &RecordFault, now: UnixMs) {
+    fn bury(&mut self, shard: ShardId, offset: u64, payload: &Bytes, fault: &RecordFault, now: UnixMs) {
         error!(shard = shard.0, offset, %fault, "a record cannot be used; it goes to the dead letters");
         metrics::dead_letter();
-        let letter = bus::DeadLetter {
-            version: RECORD_VERSION,
-            topic: Topic::Orders.name().to_owned(),
-            partition: u32::from(shard.0),
-            offset,
-            payload,
-            reason: fault.to_string(),
-            at_ms: now.0,
-        };
-        self.dead.push(Entry::plain(letter.encode_to_vec()));
+        let place = (u32::from(shard.0), offset);
+        let letter = dead_letter(Topic::Orders.name(), place, payload, &fault.to_string(), now);
+        self.dead.push(Entry::plain(letter));
     }
 
     /// Appends every effect; the acknowledgements tell when all are durable.

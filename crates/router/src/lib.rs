@@ -51,6 +51,8 @@ pub enum Error {
 /// The first pause before a shard is claimed anew, in ms; doubles up to the maximum.
 const CLAIM_PAUSE_MS_MIN: u64 = 50;
 const CLAIM_PAUSE_MS_MAX: u64 = 5_000;
+/// The pause after another router's claim while the shard is still assigned here, in ms: both were told to claim it.
+const SUPERSEDED_PAUSE_MS: u64 = 400;
 
 /// How long a shard that is no longer ours is owned until another router claims it, in ms. Two owners at once are harmless.
 const GRACE_MS: u64 = 3_000;
@@ -118,6 +120,7 @@ async fn keep_shard(
     let mut pause = CLAIM_PAUSE_MS_MIN;
     while let Ok(shard) = u16::try_from(index) {
         let watched = (part.clone(), progress.clone());
+        let began = tokio::time::Instant::now();
         let owner = owner::Owner::new(ShardId(shard), &settings, journal.clone(), context.clock.clone(), watched);
         match owner.own(&stop).await {
             Ok(owner::Ended::Stopped) => break,
@@ -129,7 +132,7 @@ async fn keep_shard(
                     shard,
                     epoch, newer, "another router claimed the shard; stopping, and claiming it only if still assigned"
                 );
-                pause = CLAIM_PAUSE_MS_MAX;
+                pause = pause.max(SUPERSEDED_PAUSE_MS);
             }
             Err(Error::Store(error)) => {
                 // Another router, with a disk that works, must have the shards.
@@ -143,6 +146,9 @@ async fn keep_shard(
             break;
         }
         part.not_ready("claiming the shard anew");
+        if began.elapsed() > Duration::from_millis(CLAIM_PAUSE_MS_MAX) {
+            pause = CLAIM_PAUSE_MS_MIN;
+        }
         let jitter = rand::rng().random_range(0..=pause / 2);
         tokio::select! {
             () = unwanted.cancelled() => break,

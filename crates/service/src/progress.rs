@@ -75,7 +75,7 @@ impl Progress {
                 let input = input.map_or_else(|| "cannot be asked for".to_owned(), |input| format!("is at {input}"));
                 part.not_ready(format!("no progress beyond {applied} for {} ms; its input {input}", u64::from(stuck) * LOOK_MS));
             }
-            if stuck == LOOKS_TO_RESTART && input.is_some() {
+            if stuck >= LOOKS_TO_RESTART && input.is_some() {
                 return self.stalled(part, applied);
             }
         }

@@ -5,7 +5,7 @@ use std::{
     collections::{BinaryHeap, HashMap},
 };
 
-use twqr_order::{Payment, Phase};
+use twqr_order::{ASKING_MS_MAX, Payment, Phase};
 use twqr_types::{OrderKey, UnixMs};
 
 /// If no newer state appears after a due record, the next one follows after this, in ms; doubles up to the maximum.
@@ -29,7 +29,7 @@ struct Alarm {
 }
 
 impl Alarms {
-    /// Takes a state; an older one than is known changes nothing. An order with its inquiry out is not due, but stays known.
+    /// Takes a state; an older one than is known changes nothing. An order with its inquiry out is due when no outcome can come any more.
     pub(crate) fn learn(&mut self, payment: &Payment, position: u64) {
         if self.orders.get(&payment.key).is_some_and(|known| known.position > position) {
             return;
@@ -37,7 +37,7 @@ impl Alarms {
         let at = match &payment.phase {
             Phase::Paying { .. } => Some(payment.absent_after.plus(1)),
             Phase::Unresolved { next_check } => Some(*next_check),
-            Phase::Asking { .. } => Some(UnixMs(i64::MAX)),
+            Phase::Asking { .. } => Some(payment.changed_at.plus(ASKING_MS_MAX)),
             Phase::Paid(_) | Phase::Failed(_) => None,
         };
         match at {
@@ -76,7 +76,7 @@ impl Alarms {
 
     /// The next time at which somebody is due.
     pub(crate) fn next(&self) -> Option<UnixMs> {
-        self.times.peek().map(|Reverse((at, _))| *at).filter(|at| at.0 < i64::MAX)
+        self.times.peek().map(|Reverse((at, _))| *at)
     }
 
     /// Who is due now; each comes again later unless a newer state is learnt.

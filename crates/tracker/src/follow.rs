@@ -3,17 +3,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use prost::Message;
 use rand::Rng;
 use tokio::time::Instant;
 use tracing::{error, warn};
 use twqr_journal::{Entry, Journal, JournalError, Partition, Record, Topic};
 use twqr_service::{Context, Part, Progress as Watched};
 use twqr_types::{OrderKey, UnixMs};
-use twqr_wire::{
-    RECORD_VERSION, bus,
-    convert::{StateBody, decode_state, due_record},
-};
+use twqr_wire::convert::{StateBody, dead_letter, decode_state, due_record};
 
 use crate::{
     alarms::Alarms,
@@ -149,7 +145,7 @@ impl Follower {
                     progress.seen.push(Seen { payment: *payment, position, is_whole });
                 }
                 Ok((_, StateBody::Policies(_) | StateBody::Marker)) => {}
-                Err(fault) => self.bury(offset, value, fault.to_string()),
+                Err(fault) => self.bury(offset, &value, &fault.to_string()),
             }
         }
         let write_at = progress.write_at.get_or_insert_with(|| next_write(self.context.clock.now()));
@@ -186,18 +182,11 @@ impl Follower {
         }
     }
 
-    fn bury(&self, offset: u64, payload: bytes::Bytes, reason: String) {
+    fn bury(&self, offset: u64, payload: &bytes::Bytes, reason: &str) {
         error!(shard = self.shard, offset, reason, "a state cannot be used; it goes to the dead letters");
-        let letter = bus::DeadLetter {
-            version: RECORD_VERSION,
-            topic: Topic::OrderStates.name().to_owned(),
-            partition: self.shard,
-            offset,
-            payload,
-            reason,
-            at_ms: self.context.clock.now().0,
-        };
+        let (place, now) = ((self.shard, offset), self.context.clock.now());
+        let letter = dead_letter(Topic::OrderStates.name(), place, payload, reason, now);
         let dead_letters = Partition { topic: Topic::DeadLetters, index: 0 };
-        drop(self.journal.append(dead_letters, vec![Entry::plain(letter.encode_to_vec())]));
+        drop(self.journal.append(dead_letters, vec![Entry::plain(letter)]));
     }
 }

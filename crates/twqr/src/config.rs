@@ -50,6 +50,9 @@ pub(crate) struct Config {
     pub(crate) policy: PolicyConfig,
 }
 
+/// How many shards one task partition may serve.
+const SHARDS_PER_TASK_PARTITION_MAX: u64 = 128;
+
 impl Default for Config {
     fn default() -> Self {
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
@@ -92,7 +95,7 @@ impl Config {
             || path.map_or_else(|| "configuration".to_owned(), |path| format!("configuration {}", path.display()));
         let mut table = source::file(path)?;
         source::overlay(&mut table, variables)?;
-        let config: Self = toml::from_str(&toml::to_string(&table)?).with_context(place)?;
+        let config: Self = serde_path_to_error::deserialize(toml::Value::Table(table)).with_context(place)?;
         config.check().with_context(place)?;
         Ok(config)
     }
@@ -105,10 +108,16 @@ impl Config {
     /// Everything that is wrong, in one error.
     fn check(&self) -> anyhow::Result<()> {
         let mut faults = Vec::new();
+        // A worker's position has an entry for each shard that its partition serves.
+        let task_partitions_min = u64::from(self.shards.get()).div_ceil(SHARDS_PER_TASK_PARTITION_MAX);
         let ranges = [
             ("shards", u64::from(self.shards.get()), 1..=1_024),
             ("worker_threads", u64::from(self.worker_threads.get()), 1..=256),
-            ("task_partitions", u64::from(self.task_partitions.get()), 1..=u64::from(self.shards.get())),
+            (
+                "task_partitions",
+                u64::from(self.task_partitions.get()),
+                task_partitions_min..=u64::from(self.shards.get()),
+            ),
             ("answer_within_ms", self.answer_within_ms, 100..=14_000),
             ("call_timeout_ms", self.call_timeout_ms, 10..=60_000),
             ("calls_max", self.calls_max as u64, 1..=1_000_000),

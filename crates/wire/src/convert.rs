@@ -14,5 +14,5 @@ pub use forms::{pay_form, pay_request, query_form};
 pub use order_in::{approval_from, payment_from};
 pub use order_out::{approval_out, effect_id_out, key_out, payment_out, reply_out, task_out};
 pub use policy::{policy_from, policy_out};
-pub use records::{decode_record, due_record, encode_record, outcome_record, pay_record, query_record};
+pub use records::{dead_letter, decode_record, due_record, encode_record, outcome_record, pay_record, query_record};
 pub use states::{StateBody, StatesEntry, decode_state, encode_state};

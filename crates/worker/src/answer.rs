@@ -31,18 +31,27 @@ pub(crate) fn result(answer: Option<Answer>, asked: Asked) -> TaskResult {
     }
 }
 
+/// The longest text of a backend that is kept, in bytes: more cannot be meant for people, and a record must hold them all.
+const TEXT_BYTES_MAX: usize = 1_024;
+
+/// Cut at a character's end.
+fn cut(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+    text
+}
+
 fn approved_result(approved: backend::Approved) -> TaskResult {
     let approval = bus::Approval {
         payment_type: approved.payment_type,
         debit_amount: approved.debit_amount,
-        redeem_name: approved.redeem_name,
+        redeem_name: cut(approved.redeem_name),
         redeem_amount: approved.redeem_amount,
         store_redeem_amount: approved.store_redeem_amount,
-        invoice_vehicle: approved.invoice_vehicle,
-        mer_mem_token: approved.mer_mem_token,
-        card_name: approved.card_name,
-        card_no_masked: approved.card_no_masked,
-        issuer_trade_no: approved.issuer_trade_no,
+        invoice_vehicle: cut(approved.invoice_vehicle),
+        mer_mem_token: cut(approved.mer_mem_token),
+        card_name: cut(approved.card_name),
+        card_no_masked: cut(approved.card_no_masked),
+        issuer_trade_no: cut(approved.issuer_trade_no),
     };
     match approval_from(approval) {
         Ok(approval) => TaskResult::Approved(approval),
@@ -60,7 +69,7 @@ fn declined_result(declined: backend::Declined) -> TaskResult {
             return TaskResult::Unknown("the refusal does not say whose it is".into());
         }
     };
-    TaskResult::Declined(Decline { kind, code: declined.code.into(), reason: declined.reason.into() })
+    TaskResult::Declined(Decline { kind, code: cut(declined.code).into(), reason: cut(declined.reason).into() })
 }
 
 /// The charge of a task.
@@ -78,5 +87,21 @@ pub(crate) fn charge_call(task: &bus::Task, charge: bus::ChargeTask) -> Charge {
         un_redeem: charge.un_redeem,
         remark: charge.remark,
         send_by_ms: task.send_by_ms,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_cut_at_a_characters_end() {
+        let declined = backend::Declined {
+            kind: backend::declined::Kind::Issuer.into(),
+            code: "928".into(),
+            reason: "餘".repeat(1_000_000),
+        };
+        let TaskResult::Declined(decline) = result(Some(Answer::Declined(declined)), Asked::Charge) else { unreachable!() };
+        assert_eq!((&*decline.code, decline.reason.len()), ("928", 1_023));
     }
 }

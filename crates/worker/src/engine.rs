@@ -98,10 +98,8 @@ async fn keep(
     let topic = settings.topic.name();
     let watched = Progress::default();
     while !unwanted.is_cancelled() {
-        let holder = tokio::select! {
-            () = unwanted.cancelled() => break,
-            holder = Holder::claim(index, &settings, journal.clone(), context.clock.clone()) => holder,
-        };
+        let claiming = Holder::claim(index, &settings, journal.clone(), context.clock.clone(), &unwanted);
+        let Some(holder) = claiming.await.transpose() else { break };
         let ended = match holder {
             Ok(holder) => {
                 part.ready();

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures::{StreamExt, stream::FuturesUnordered};
 use prost::Message;
 use tokio::{sync::mpsc, time::Instant};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 use twqr_journal::{Entry, Journal, JournalError, Partition, Reader, Record, Topic};
 use twqr_order::{Outcome, TaskResult};
 use twqr_service::{CancellationToken, Clock, Part, Progress as Watched};
@@ -21,7 +21,7 @@ use twqr_wire::{
     RECORD_VERSION,
     backend::{ExchangeRequest, Inquiry, exchange_request::Call as Request},
     bus::{self, tasks_record::Body},
-    convert::outcome_record,
+    convert::{dead_letter, outcome_record},
 };
 
 use crate::{
@@ -163,8 +163,8 @@ impl Holder {
         let payload = record.entry.value.unwrap_or_default();
         let body = match bus::TasksRecord::decode(payload.clone()) {
             Ok(bus::TasksRecord { version: RECORD_VERSION, body: Some(body) }) => body,
-            Ok(other) => return self.bury(offset, payload, &format!("version {} or body is not known", other.version)),
-            Err(_) => return self.bury(offset, payload, "the bytes are no protobuf record"),
+            Ok(other) => return self.bury(offset, &payload, &format!("version {} or body is not known", other.version)),
+            Err(_) => return self.bury(offset, &payload, "the bytes are no protobuf record"),
         };
         let after_own = offset > self.holding.own();
         match body {
@@ -181,7 +181,7 @@ impl Holder {
             Body::Claim(_) | Body::Release(_) | Body::Intent(_) => self.progress.read(offset, false),
             Body::Task(task) => match Task::parse(task) {
                 Ok(task) => self.on_task(offset, task),
-                Err(reason) => self.bury(offset, payload, reason),
+                Err(reason) => self.bury(offset, &payload, reason),
             },
         }
     }
@@ -378,7 +378,13 @@ impl Holder {
         let position = self.progress.position();
         if position > self.committed && self.stage != Stage::Ending(Ended::Superseded) {
             let holder = self.holding.holder_before(position);
-            drop(self.journal.commit(twqr_journal::Group::Workers, self.partition, self.progress.to_commit(holder)));
+            let ack = self.journal.commit(twqr_journal::Group::Workers, self.partition, self.progress.to_commit(holder));
+            let partition = self.partition;
+            tokio::spawn(async move {
+                if let Err(error) = ack.await {
+                    warn!(%partition, %error, "a position was not kept; after a crash more is asked about");
+                }
+            });
         }
         self.committed = self.committed.max(position);
         self.commit_after = Instant::now() + Duration::from_millis(COMMIT_SPACING_MS);
@@ -393,20 +399,13 @@ impl Holder {
     }
 
     /// To the dead letters; never a reason to stop.
-    fn bury(&mut self, offset: u64, payload: Bytes, reason: &str) {
+    fn bury(&mut self, offset: u64, payload: &Bytes, reason: &str) {
         error!(partition = %self.partition, offset, reason, "a record cannot be used; it goes to the dead letters");
-        let letter = bus::DeadLetter {
-            version: RECORD_VERSION,
-            topic: self.partition.topic.name().to_owned(),
-            partition: self.partition.index,
-            offset,
-            payload,
-            reason: reason.to_owned(),
-            at_ms: self.clock.now().0,
-        };
+        let place = (self.partition.index, offset);
+        let letter = dead_letter(self.partition.topic.name(), place, payload, reason, self.clock.now());
         self.progress.read(offset, true);
         let dead_letters = Partition { topic: Topic::DeadLetters, index: 0 };
-        let ack = self.journal.append(dead_letters, vec![Entry::plain(letter.encode_to_vec())]);
+        let ack = self.journal.append(dead_letters, vec![Entry::plain(letter)]);
         self.acks.push(Box::pin(async move { (vec![offset], ack.await) }));
     }
 }

@@ -20,8 +20,11 @@ pub(crate) struct Progress {
 impl Progress {
     /// From a committed position: where to read on, who held the partition there, and what is known of repeats.
     pub(crate) fn from_position(position: Option<&Position>) -> (Self, Option<u64>) {
-        let Some(position) = position else { return (Self::default(), None) };
-        let kept = bus::WorkerPosition::decode(position.metadata.clone()).unwrap_or_default();
+        // Without metadata a position says nothing about who held what (an operator's tool may have written it): then everything is read
+        // again, and asked about.
+        let kept = position.filter(|position| !position.metadata.is_empty());
+        let kept = kept.and_then(|kept| Some((kept, bus::WorkerPosition::decode(kept.metadata.clone()).ok()?)));
+        let Some((position, kept)) = kept else { return (Self::default(), None) };
         let highest = |id: bus::EffectId| {
             let shard = u16::try_from(id.shard).unwrap_or(u16::MAX);
             (shard, EffectId { shard: twqr_types::ShardId(shard), offset: id.offset, n: id.n })
@@ -82,6 +85,15 @@ mod tests {
 
     fn id(shard: u16, offset: u64) -> EffectId {
         EffectId { shard: ShardId(shard), offset, n: 0 }
+    }
+
+    #[test]
+    fn a_position_without_our_metadata_is_none() {
+        for metadata in [&b""[..], b"\xff\xff"] {
+            let position = Position { next: 50, metadata: Bytes::copy_from_slice(metadata) };
+            let (progress, holder) = Progress::from_position(Some(&position));
+            assert_eq!((progress.position(), holder), (0, None), "{metadata:?}");
+        }
     }
 
     #[test]

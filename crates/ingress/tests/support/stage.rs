@@ -219,6 +219,18 @@ impl Journal for Faulty {
         self.inner.partitions(topic)
     }
 
+    fn is_shared(&self) -> bool {
+        self.inner.is_shared()
+    }
+
+    async fn start(&self, partition: Partition) -> Result<Offset, JournalError> {
+        self.inner.start(partition).await
+    }
+
+    async fn close(&self) {
+        Journal::close(&*self.inner).await;
+    }
+
     fn append(&self, partition: Partition, entries: Vec<Entry>) -> Ack {
         if self.silent.load(Ordering::Acquire) && partition.topic == Topic::Orders {
             let (sender, ack) = Ack::pending(partition);

@@ -235,7 +235,9 @@ impl Fetcher {
         if left.is_empty() {
             return;
         }
-        match self.consumer.incremental_unassign(&self.list(left.iter().copied())) {
+        // A pause outlives the assignment, and the next reader would wait for ever.
+        let list = self.list(left.iter().copied());
+        match self.consumer.resume(&list).and_then(|()| self.consumer.incremental_unassign(&list)) {
             Ok(()) => slots.retain(|_, slot| !matches!(slot, Slot::Left)),
             Err(error) => warn!(topic = self.topic, %error, "partitions cannot be unassigned; trying again"),
         }

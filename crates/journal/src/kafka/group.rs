@@ -99,8 +99,10 @@ impl Membership {
         let left = leave.clone();
         let thread = thread::Builder::new().name("kafka-group".to_owned()).spawn(move || {
             while !left.load(Ordering::Acquire) {
-                // Paused partitions bring no records, and errors of the connection heal by themselves.
-                drop(consumer.poll(Duration::from_millis(POLL_MS)));
+                // Paused partitions bring no records, and errors of the connection heal by themselves; others are worth a word.
+                if let Some(Err(error)) = consumer.poll(Duration::from_millis(POLL_MS)) {
+                    warn!(%error, "the group has trouble; what is held stays");
+                }
             }
         });
         let thread = thread.map_err(|error| JournalError::Unusable(format!("cannot start a thread: {error}").into()))?;

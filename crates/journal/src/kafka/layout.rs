@@ -9,7 +9,7 @@ use rdkafka::{
     TopicPartitionList,
     admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication},
     consumer::{BaseConsumer, Consumer},
-    error::KafkaError,
+    error::{KafkaError, RDKafkaErrorCode},
     message::Message as _,
     metadata::Metadata,
 };
@@ -333,8 +333,9 @@ fn newest(reader: &BaseConsumer<Listener>, topic: &str) -> Result<Option<Vec<u8>
     loop {
         match reader.poll(Duration::from_millis(QUESTION_MS)) {
             Some(Ok(message)) => newest = message.payload().map(<[u8]>::to_vec),
-            Some(Err(KafkaError::PartitionEOF(_))) | None => return Ok(newest),
+            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(newest),
             Some(Err(error)) => return Err(error),
+            None => return Err(KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut)),
         }
     }
 }

@@ -96,9 +96,12 @@ impl Drop for Positions {
 fn position_of(list: &TopicPartitionList) -> Option<Result<Position, String>> {
     let elements = list.elements();
     let element = elements.first()?;
+    if let Err(error) = element.error() {
+        return Some(Err(error.to_string()));
+    }
     let rdkafka::Offset::Offset(next) = element.offset() else { return None };
     let metadata = BASE64_STANDARD.decode(element.metadata());
-    let metadata = metadata.map_err(|_| "the committed metadata is not ours; reset the group's offsets".to_owned());
+    let metadata = metadata.map_err(|_| "the committed metadata is not ours; delete the group's offsets".to_owned());
     Some(metadata.map(|metadata| Position { next: next.max(0).cast_unsigned(), metadata: metadata.into() }))
 }
 

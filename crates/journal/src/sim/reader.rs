@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::{
     cluster::Shared,
-    session::{Status, until_running},
+    session::{Stalls, Status, until_running},
 };
 use crate::{JournalError, Offset, Partition, Reader, Record};
 
@@ -15,6 +15,8 @@ pub(super) struct SimReader {
     pub(super) shared: Arc<Shared>,
     pub(super) partition: Partition,
     pub(super) next: Offset,
+    /// The session's stalls, and how many there were when this was opened.
+    pub(super) stalls: (Arc<Stalls>, u64),
     pub(super) end: watch::Receiver<Offset>,
     pub(super) status: watch::Receiver<Status>,
 }
@@ -31,6 +33,10 @@ impl Reader for SimReader {
         loop {
             if !until_running(&mut self.status).await {
                 return Err(self.failed("the session has crashed"));
+            }
+            let (stalls, opened_at) = &self.stalls;
+            if stalls.count(self.partition) > *opened_at {
+                std::future::pending::<()>().await;
             }
             self.end.mark_unchanged();
             let records = self.shared.read(self.partition, self.next, max);

@@ -1,6 +1,10 @@
 //! One process' use of the cluster; it can crash, or be paused and come back.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use tokio::sync::watch;
@@ -36,12 +40,23 @@ pub struct SimSession {
     member: String,
     status: watch::Sender<Status>,
     lanes: Lanes,
+    stalls: Arc<Stalls>,
+}
+
+/// How often the readers of a partition were stalled: one that was opened before the last time reads nothing any more.
+#[derive(Default)]
+pub(super) struct Stalls(Mutex<BTreeMap<Partition, u64>>);
+
+impl Stalls {
+    pub(super) fn count(&self, partition: Partition) -> u64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&partition).copied().unwrap_or_default()
+    }
 }
 
 impl SimSession {
     pub(super) fn new(sim: Sim, id: u64, member: &str) -> Arc<Self> {
         let status = watch::Sender::new(Status::Running);
-        Arc::new(Self { sim, id, member: member.to_owned(), status, lanes: Lanes::default() })
+        Arc::new(Self { sim, id, member: member.to_owned(), status, lanes: Lanes::default(), stalls: Arc::default() })
     }
 
     /// The process is gone, at once; what it had under way is left to chance.
@@ -72,6 +87,12 @@ impl SimSession {
             }
             paused
         });
+    }
+
+    /// The readers that are open on a partition read nothing any more, and do not say so: as consumers do that stall silently. Readers that
+    /// are opened later are well.
+    pub fn stall(&self, partition: Partition) {
+        *self.stalls.0.lock().unwrap_or_else(PoisonError::into_inner).entry(partition).or_default() += 1;
     }
 
     /// Returns when the process runs (at once, unless it is paused); false if it has crashed. For the parts of a test that stand for the
@@ -142,6 +163,7 @@ impl Journal for SimSession {
             shared: self.sim.0.clone(),
             partition,
             next: from,
+            stalls: (self.stalls.clone(), self.stalls.count(partition)),
             end,
             status: self.status.subscribe(),
         }))

@@ -171,7 +171,7 @@ pub async fn readers_do_not_disturb_one_another(open: Open) {
 }
 
 pub async fn the_end_covers_what_is_acknowledged(open: Open) {
-    assert_eq!(open.two.end(ORDERS).await.unwrap(), 0);
+    assert_eq!((open.two.start(ORDERS).await.unwrap(), open.two.end(ORDERS).await.unwrap()), (0, 0));
     for n in 1..20 {
         open.one.append(ORDERS, vec![plain("x"), plain("y")]).await.unwrap();
         let end = open.two.end(ORDERS).await.unwrap();
@@ -187,6 +187,7 @@ pub async fn compaction_never_takes_the_newest_of_a_key(open: Open) {
     }
     open.one.append(STATES, vec![keyed("b", None)]).await.unwrap();
     let read = read_all(&*open.two, STATES, 0).await;
+    assert!(open.two.start(STATES).await.unwrap() <= read[read.len() - 1].offset, "the newest record is always there");
     let newest = |key: &str| read.iter().rev().find(|record| record.entry.key == key.as_bytes());
     assert_eq!(text(newest("a").unwrap()), "newest of a");
     assert!(newest("b").is_none_or(|record| record.entry.value.is_none()), "removed");
@@ -218,6 +219,7 @@ pub async fn what_is_too_large_or_nowhere_is_refused_and_leaves_nothing(open: Op
     assert_eq!(open.two.end(ORDERS).await.unwrap(), 0, "nothing of it landed");
     assert!(matches!(open.one.append(NOWHERE, vec![plain("x")]).await, Err(JournalError::NoPartition(_))));
     assert!(matches!(open.one.end(NOWHERE).await, Err(JournalError::NoPartition(_))));
+    assert!(matches!(open.one.start(NOWHERE).await, Err(JournalError::NoPartition(_))));
     assert!(matches!(open.one.reader(NOWHERE, 0).await.err(), Some(JournalError::NoPartition(_))));
     open.one.append(ORDERS, vec![plain("after")]).await.unwrap();
     assert_eq!(read_all(&*open.two, ORDERS, 0).await.iter().map(text).collect::<Vec<_>>(), ["after"]);

@@ -87,13 +87,18 @@ impl SqliteModel {
             .bind(i64::from(shard))
             .fetch_all(&self.readers)
             .await?;
+        // An order in progress that cannot be read would lose its alarm: better to build everything anew.
+        let unreadable = |error: &dyn std::fmt::Display| {
+            sqlx::Error::Decode(format!("an order in progress cannot be read ({error}); delete the file, it is built anew").into())
+        };
         let seen = |row: &sqlx::sqlite::SqliteRow| {
-            let payment = bus::Payment::decode(row.get::<&[u8], _>(0)).ok()?;
-            Some(Seen { payment: payment_from(payment).ok()?, position: row.get::<i64, _>(1).cast_unsigned(), is_whole: false })
+            let payment = bus::Payment::decode(row.get::<&[u8], _>(0)).map_err(|error| unreadable(&error))?;
+            let payment = payment_from(payment).map_err(|error| unreadable(&error))?;
+            Ok(Seen { payment, position: row.get::<i64, _>(1).cast_unsigned(), is_whole: false })
         };
         Ok(Known {
             next: next.unwrap_or_default().cast_unsigned(),
-            in_progress: rows.iter().filter_map(seen).collect(),
+            in_progress: rows.iter().map(seen).collect::<Result<_, sqlx::Error>>()?,
         })
     }
 }

@@ -134,6 +134,25 @@ pub fn due_record(at: UnixMs, key: &OrderKey) -> Bytes {
     encode(at, Body::Due(bus::Due { key: Some(key_out(key)) }))
 }
 
+/// How much of a record that cannot be used is kept, in bytes: the letter must itself be small enough for the journal.
+const BURIED_BYTES_MAX: usize = 512 * 1024;
+
+/// The dead letter of a record that stood on `topic` at (partition, offset). `reason` must not have a part of the payload in it.
+pub fn dead_letter(topic: &str, (partition, offset): (u32, u64), payload: &Bytes, reason: &str, at: UnixMs) -> Bytes {
+    let kept = payload.slice(..payload.len().min(BURIED_BYTES_MAX));
+    let cut = if kept.len() < payload.len() { format!("; of {} bytes the first are kept", payload.len()) } else { String::new() };
+    let letter = bus::DeadLetter {
+        version: RECORD_VERSION,
+        topic: topic.to_owned(),
+        partition,
+        offset,
+        payload: kept,
+        reason: format!("{reason}{cut}"),
+        at_ms: at.0,
+    };
+    letter.encode_to_vec().into()
+}
+
 fn encode(at: UnixMs, body: Body) -> Bytes {
     bus::OrdersRecord { version: RECORD_VERSION, at_ms: at.0, body: Some(body) }.encode_to_vec().into()
 }

@@ -8,7 +8,7 @@ use rand::Rng;
 use tokio::sync::mpsc;
 use tracing::info;
 use twqr_journal::{Ack, Entry, Group, Journal, JournalError, Partition, Reader};
-use twqr_service::Clock;
+use twqr_service::{CancellationToken, Clock};
 use twqr_wire::{
     RECORD_VERSION,
     bus::{self, tasks_record::Body},
@@ -32,24 +32,24 @@ pub(super) fn append(journal: &dyn Journal, partition: Partition, body: Body) ->
 
 impl Holder {
     /// Claims the partition and learns who held what before. A living holder is asked to release it first, so that what it has not read
-    /// yet need not be taken for sent.
+    /// yet need not be taken for sent. None: the partition is not wanted any more, and was not claimed.
     pub(crate) async fn claim(
         index: u32,
         settings: &Settings,
         journal: Arc<dyn Journal>,
         clock: Arc<dyn Clock>,
-    ) -> Result<Self, Error> {
+        unwanted: &CancellationToken,
+    ) -> Result<Option<Self>, Error> {
         let partition = Partition { topic: settings.topic, index };
         let position = journal.position(Group::Workers, partition).await?;
         let (progress, holder) = Progress::from_position(position.as_ref());
         let from = progress.position();
         let mut scan = Scan::begin(&*journal, partition, from, holder).await?;
-        scan.to_end(&*journal).await?;
-        if journal.is_shared() && scan.is_held() {
-            let intent = bus::WorkerIntent { owner: settings.member.clone() };
-            append(&*journal, partition, Body::Intent(intent)).await?;
-            scan.until_released().await?;
+        tokio::select! {
+            () = unwanted.cancelled() => return Ok(None),
+            prepared = scan.prepare(&*journal, &settings.member) => prepared?,
         }
+        // From here on there is no way back but a release: a claim that nobody works under fails what comes after it.
         let nonce: u64 = rand::rng().random();
         append(&*journal, partition, Body::Claim(bus::WorkerClaim { owner: settings.member.clone(), nonce })).await?;
         let holding = scan.until_claim(nonce).await?;
@@ -58,7 +58,7 @@ impl Holder {
         tokio::spawn(link::keep(settings.backend.clone(), clock.clone(), sender));
         let reader = journal.reader(partition, from).await?;
         let calls = first_connection(&mut events).await;
-        Ok(Self {
+        Ok(Some(Self {
             partition,
             settings: settings.clone(),
             journal,
@@ -75,7 +75,7 @@ impl Holder {
             waiting: super::Waiting::default(),
             outcomes: std::collections::BTreeMap::new(),
             acks: FuturesUnordered::new(),
-        })
+        }))
     }
 }
 
@@ -139,6 +139,17 @@ impl Scan {
             }
         }
         Ok(claims)
+    }
+
+    /// Reads to the end, and asks a living holder to release the partition.
+    async fn prepare(&mut self, journal: &dyn Journal, member: &str) -> Result<(), JournalError> {
+        self.to_end(journal).await?;
+        if journal.is_shared() && self.is_held() {
+            let intent = bus::WorkerIntent { owner: member.to_owned() };
+            append(journal, self.partition, Body::Intent(intent)).await?;
+            self.until_released().await?;
+        }
+        Ok(())
     }
 
     async fn to_end(&mut self, journal: &dyn Journal) -> Result<(), JournalError> {

@@ -64,7 +64,7 @@ impl Flight {
     }
 
     pub(crate) fn keep_for_late_answer(&mut self, call_id: u64, call: Call) {
-        if self.late.len() >= LATE_CALLS_MAX
+        if self.late_order.len() >= LATE_CALLS_MAX
             && let Some(oldest) = self.late_order.pop_front()
         {
             self.late.remove(&oldest);
