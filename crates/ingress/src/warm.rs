@@ -36,14 +36,12 @@ async fn ask_until_answered(desk: &Arc<Desk>, context: &Context, part: &Part, sh
         let Some(mut waiting) = desk.wait(until) else { return };
         let ack = desk.append(&key, query_record(context.clock.now(), &key, waiting.reply_to, false));
         let answered = async { ack.await.is_ok() && waiting.replies.recv().await.is_some() };
-        match tokio::time::timeout(Duration::from_millis(ANSWER_MS), answered).await {
-            Ok(true) => return,
-            Ok(false) | Err(_) => {
-                warn!(shard = shard.0, "a shard does not answer; asking again");
-                part.not_ready(format!("shard {} does not answer; is a router running?", shard.0));
-                tokio::time::sleep(Duration::from_millis(ANSWER_MS / 10)).await;
-            }
+        if tokio::time::timeout(Duration::from_millis(ANSWER_MS), answered).await == Ok(true) {
+            return;
         }
+        warn!(shard = shard.0, "a shard does not answer; asking again");
+        part.not_ready(format!("shard {} does not answer; is a router running?", shard.0));
+        tokio::time::sleep(Duration::from_millis(ANSWER_MS / 10)).await;
     }
 }
 

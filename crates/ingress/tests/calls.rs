@@ -166,7 +166,11 @@ async fn a_reply_that_cannot_be_decoded_goes_to_the_dead_letters_and_stops_nothi
     stage.raw_reply(to.partition, vec![0xff, 0xff]).await;
     stage.reply(to, order("1", paid()), false).await;
     assert_eq!(call.await.unwrap().unwrap().into_inner().status_code, "000");
-    let letters = stage.dead_letters().await;
+    let mut letters = stage.dead_letters().await;
+    while letters.is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        letters = stage.dead_letters().await;
+    }
     assert_eq!((letters.len(), letters[0].topic.as_str(), &letters[0].payload[..]), (1, "replies", &[0xff, 0xff][..]));
 }
 

@@ -51,7 +51,10 @@ pub struct Settings {
 
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings").field("bootstrap", &self.bootstrap).field("prefix", &self.prefix).finish_non_exhaustive()
+        f.debug_struct("Settings")
+            .field("bootstrap", &self.bootstrap)
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
     }
 }
 
@@ -78,8 +81,10 @@ impl KafkaJournal {
         let client = Client::new(settings, member)?;
         let layout = layout::check(&client).await?;
         let producer = Producer::new(client.clone())?;
-        let positions =
-            Group::ALL.into_iter().map(|group| Ok((group, Positions::new(client.clone(), group)?))).collect::<Result<_, JournalError>>()?;
+        let positions = Group::ALL
+            .into_iter()
+            .map(|group| Ok((group, Positions::new(client.clone(), group)?)))
+            .collect::<Result<_, JournalError>>()?;
         let fetchers = Arc::new(Fetchers::new(client.clone()));
         Ok(Arc::new(Self { client, layout, producer, fetchers, positions, held_replies: Arc::default() }))
     }
@@ -143,7 +148,8 @@ impl Journal for KafkaJournal {
 
     async fn hold_replies(&self, member: &str) -> Result<RepliesHold, JournalError> {
         let count = self.layout.partitions(Topic::Replies);
-        let index = replies::take(&self.producer, &self.fetchers, &self.client, (member, count), &self.held_replies).await?;
+        let index =
+            replies::take(&self.producer, &self.fetchers, &self.client, (member, count), &self.held_replies).await?;
         let guard = replies::Held { index, held: self.held_replies.clone() };
         Ok(RepliesHold::new(Partition { topic: Topic::Replies, index }, Some(Box::new(guard))))
     }

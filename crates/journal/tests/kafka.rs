@@ -1,12 +1,13 @@
 //! The journal on a real broker: the conformance suite, and what a broker alone can show. Needs one: `make test-kafka`.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 #[path = "conformance/suite.rs"]
 mod suite;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
 use suite::{ORDERS, Open, conformance, plain, read_all, text};
 use twqr_journal::{
     Journal, JournalError, Topic,
@@ -20,7 +21,8 @@ const LAYOUT: Layout =
 fn settings() -> Settings {
     let bootstrap = std::env::var("KAFKA_BOOTSTRAP");
     Settings {
-        bootstrap: bootstrap.unwrap_or_else(|_| panic!("KAFKA_BOOTSTRAP names no broker; `make test-kafka` starts one")),
+        bootstrap: bootstrap
+            .unwrap_or_else(|_| panic!("KAFKA_BOOTSTRAP names no broker; `make test-kafka` starts one")),
         prefix: format!("test-{:016x}.", rand::random::<u64>()),
         properties: BTreeMap::new(),
         session_timeout_ms: 2_000,
@@ -69,6 +71,26 @@ async fn topics_are_created_once_and_a_difference_is_named() {
     let refused = plan(settings.clone(), &other).await.unwrap();
     let error = apply(settings, &other, &refused).await.unwrap_err().to_string();
     assert!(error.contains("partitions is 2, must be 3") && error.contains("fixed at creation"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a broker: make test-kafka"]
+async fn a_partition_that_somebody_added_later_stops_the_start() {
+    let settings = settings();
+    create(&settings, &LAYOUT).await;
+    let mut config = rdkafka::ClientConfig::new();
+    let admin: AdminClient<_> = config.set("bootstrap.servers", &settings.bootstrap).create().unwrap();
+    let orders = format!("{}orders", settings.prefix);
+    let added = admin.create_partitions(&[NewPartitions::new(&orders, 3)], &AdminOptions::new()).await.unwrap();
+    assert_eq!(added, [Ok(orders.clone())]);
+    let error = loop {
+        match KafkaJournal::connect(settings.clone(), "one").await {
+            // The broker's metadata may be behind for a moment.
+            Ok(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            Err(error) => break error.to_string(),
+        }
+    };
+    assert!(error.contains(&format!("{orders}: partitions is 3, must be 2")), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

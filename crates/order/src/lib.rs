@@ -14,7 +14,9 @@ mod versions;
 
 pub use apply::{Applied, Step, apply};
 pub use effect::{Charge, Effect, EffectId, Reply, ReplyBody, Task, TaskKind};
-pub use payment::{ASKING_MS_MAX, Approval, Evidence, Failure, Payment, PaymentType, Phase, SUBSCRIBERS_MAX, Subscriber, Terms};
+pub use payment::{
+    ASKING_MS_MAX, Approval, Evidence, Failure, Payment, PaymentType, Phase, SUBSCRIBERS_MAX, Subscriber, Terms,
+};
 pub use policy::{Policy, PolicyFault, Resolution, Route, StatusCodes};
 pub use record::{
     Command, Decline, DeclineKind, Outcome, Pay, PolicyChange, Position, Query, Record, ReplyTo, TaskResult,

@@ -73,7 +73,10 @@ impl Progress {
             stuck += 1;
             if stuck >= LOOKS_TO_UNREADY {
                 let input = input.map_or_else(|| "cannot be asked for".to_owned(), |input| format!("is at {input}"));
-                part.not_ready(format!("no progress beyond {applied} for {} ms; its input {input}", u64::from(stuck) * LOOK_MS));
+                part.not_ready(format!(
+                    "no progress beyond {applied} for {} ms; its input {input}",
+                    u64::from(stuck) * LOOK_MS
+                ));
             }
             if stuck >= LOOKS_TO_RESTART && input.is_some() {
                 return self.stalled(part, applied);
@@ -116,7 +119,8 @@ mod tests {
         let health = Health::default();
         let part = health.part("shard");
         part.ready();
-        let cases: [(&str, bool, Option<u64>); 3] = [("at the end", false, Some(5)), ("waits", true, Some(9)), ("moves", false, Some(u64::MAX))];
+        let cases: [(&str, bool, Option<u64>); 3] =
+            [("at the end", false, Some(5)), ("waits", true, Some(9)), ("moves", false, Some(u64::MAX))];
         for (name, waits, end) in cases {
             let progress = Progress::default();
             progress.applied(5);

@@ -139,7 +139,9 @@ impl Follower {
             let (offset, Some(value)) = (record.offset, record.entry.value) else { continue };
             match decode_state(value.clone()).map(|entry| (entry.position, entry.body)) {
                 Ok((position, StateBody::Payment(payment))) => {
-                    let is_new = payment.inquiries == 0 && payment.contradiction.is_none() && !progress.alarms.knows(&payment.key);
+                    let is_new = payment.inquiries == 0
+                        && payment.contradiction.is_none()
+                        && !progress.alarms.knows(&payment.key);
                     let is_whole = is_new && payment.phase.is_final();
                     progress.alarms.learn(&payment, position);
                     progress.seen.push(Seen { payment: *payment, position, is_whole });

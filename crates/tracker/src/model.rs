@@ -53,12 +53,8 @@ pub trait ReadModel: Send + Sync + 'static {
 
     /// Keeps states, and that `order-states` is applied up to `next`. A state that is older than the one kept changes nothing.
     /// Returns the orders whose state was taken; some of other shards may be among them.
-    async fn apply(
-        &self,
-        shard: u32,
-        next: Offset,
-        seen: Arc<Vec<Seen>>,
-    ) -> Result<Arc<HashSet<OrderKey>>, ModelError>;
+    async fn apply(&self, shard: u32, next: Offset, seen: Arc<Vec<Seen>>)
+    -> Result<Arc<HashSet<OrderKey>>, ModelError>;
 }
 
 /// The phase's name in the read model and the operators' API.

@@ -111,9 +111,12 @@ impl UnderLoad {
             let mut round = 0;
             while !*is_over.borrow() {
                 let load = Load { rate: f64::from(rate), seed: seed ^ round, attempts: ATTEMPTS };
-                let requests = payments(seed.wrapping_mul(1_000).wrapping_add(round), &format!("c{round}"), rate as usize);
+                let requests =
+                    payments(seed.wrapping_mul(1_000).wrapping_add(round), &format!("c{round}"), rate as usize);
                 let pos = pos.clone();
-                rounds.push(tokio::spawn(async move { open_loop(std::slice::from_ref(&pos), requests, load).await.told }));
+                rounds.push(tokio::spawn(
+                    async move { open_loop(std::slice::from_ref(&pos), requests, load).await.told },
+                ));
                 round += 1;
                 // The next second's payments start whether or not these are answered.
                 tokio::time::sleep(Duration::from_secs(1)).await;

@@ -49,7 +49,9 @@ impl Fleet {
     /// Creates topics of its own on the cluster, and starts everything with its data in `dir`, which is emptied first.
     pub(crate) async fn start(dir: &Path, script: Option<&Path>, config: &Config) -> anyhow::Result<Self> {
         if config.kafka.bootstrap.is_empty() {
-            bail!("kafka.bootstrap names no broker; `make run-kafka` starts one, or set TWQR__KAFKA__BOOTSTRAP=host:port");
+            bail!(
+                "kafka.bootstrap names no broker; `make run-kafka` starts one, or set TWQR__KAFKA__BOOTSTRAP=host:port"
+            );
         }
         if dir.exists() {
             std::fs::remove_dir_all(dir).with_context(|| format!("cannot empty {}", dir.display()))?;
@@ -148,7 +150,10 @@ impl Fleet {
             let mut waiting = Vec::new();
             for (name, member) in &mut self.members {
                 if let Some(status) = member.child.try_wait()? {
-                    bail!("{name} has ended ({status}); see {}", self.dir.join("logs").join(format!("{name}.log")).display());
+                    bail!(
+                        "{name} has ended ({status}); see {}",
+                        self.dir.join("logs").join(format!("{name}.log")).display()
+                    );
                 }
                 if !is_ready(member.admin).await {
                     waiting.push(name.clone());
@@ -158,7 +163,11 @@ impl Fleet {
                 return Ok(began.elapsed());
             }
             if began.elapsed() > Duration::from_millis(READY_MS_MAX) {
-                bail!("not ready after {READY_MS_MAX} ms: {}; see {}", waiting.join(", "), self.dir.join("logs").display());
+                bail!(
+                    "not ready after {READY_MS_MAX} ms: {}; see {}",
+                    waiting.join(", "),
+                    self.dir.join("logs").display()
+                );
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -187,7 +196,8 @@ impl Fleet {
     /// Another process under the name of one that has ended.
     pub(crate) fn start_again(&mut self, name: &str) -> anyhow::Result<()> {
         let member = self.members.get(name).with_context(|| format!("there is no {name}"))?;
-        let (service, number, addresses) = (member.service, member.number, (member.admin, member.grpc, member.operators));
+        let (service, number, addresses) =
+            (member.service, member.number, (member.admin, member.grpc, member.operators));
         let child = self.spawn(service, number, addresses)?;
         if let Some(member) = self.members.get_mut(name) {
             member.child = child;

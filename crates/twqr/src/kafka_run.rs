@@ -38,7 +38,7 @@ const FIRST: usize = 1_000;
 const NEXT: usize = 10_000;
 const RATE: f64 = 500.0;
 /// Payments a second while processes are restarted, and how long after each restart the next one begins, in ms.
-const ROLLING_RATE: f64 = 300.0;
+const ROLLING_RATE: u32 = 300;
 const SETTLE_MS: u64 = 500;
 /// How often a call is tried: an ingress that goes away says that nothing was accepted.
 const ATTEMPTS: u32 = 50;
@@ -87,7 +87,7 @@ async fn first_payments(pos: &Channel) -> (Value, Vec<Told>) {
     let mut told = open_loop(std::slice::from_ref(pos), requests, load).await.told;
     told.sort_by_key(|told| order.get(&told.key).copied());
     let (first, next) = told.split_at(FIRST.min(told.len()));
-    let (first, next) = (percentile_ms(first, 0.99), percentile_ms(next, 0.99));
+    let (first, next) = (percentile_ms(first, 990), percentile_ms(next, 990));
     let ratio = if next > 0.0 { (first / next * 100.0).round() / 100.0 } else { 0.0 };
     (json!({ "rate": RATE, "p99_ms_of_first_1000": first, "p99_ms_of_next_10000": next, "ratio": ratio }), told)
 }
@@ -96,10 +96,11 @@ fn key(request: &PayRequest) -> TradeKey {
     (request.merchant_id.clone(), request.merchant_trade_no.clone())
 }
 
-fn percentile_ms(told: &[Told], share: f64) -> f64 {
+/// In ms, of so many in a thousand.
+fn percentile_ms(told: &[Told], per_mille: usize) -> f64 {
     let mut latencies: Vec<u64> = told.iter().map(|told| told.latency_us).collect();
     latencies.sort_unstable();
-    let at = (latencies.len() as f64 * share).ceil() as usize;
+    let at = (latencies.len() * per_mille).div_ceil(1_000);
     latencies.get(at.saturating_sub(1)).map_or(0.0, |us| *us as f64 / 1_000.0)
 }
 
@@ -112,7 +113,7 @@ async fn rolling_restart(fleet: &mut Fleet, pos: &Channel) -> anyhow::Result<(Va
         async move {
             let mut told = Vec::new();
             for round in 0.. {
-                let load = Load { rate: ROLLING_RATE, seed: round, attempts: ATTEMPTS };
+                let load = Load { rate: f64::from(ROLLING_RATE), seed: round, attempts: ATTEMPTS };
                 let requests = steady_payments(round, &format!("roll{round}"), ROLLING_RATE as usize);
                 told.extend(open_loop(std::slice::from_ref(&pos), requests, load).await.told);
                 if *over.borrow_and_update() {
@@ -139,7 +140,7 @@ async fn rolling_restart(fleet: &mut Fleet, pos: &Channel) -> anyhow::Result<(Va
     }
     let report = json!({
         "processes": names.len(), "rate": ROLLING_RATE, "payments": told.len(), "not_paid_by_code": not_paid,
-        "p50_ms": percentile_ms(&told, 0.5), "p99_ms": percentile_ms(&told, 0.99), "max_ms": percentile_ms(&told, 1.0),
+        "p50_ms": percentile_ms(&told, 500), "p99_ms": percentile_ms(&told, 990), "max_ms": percentile_ms(&told, 1_000),
         "ready_again_within_ms": slowest.as_millis() as u64,
     });
     Ok((report, told))
@@ -149,7 +150,11 @@ async fn audit(fleet: &Fleet, pos: &Channel, told: &[Told]) -> anyhow::Result<()
     let orders = audit_answers::orders(pos, told, AUDIT_SAMPLE, Duration::from_secs(RESOLVE_S)).await;
     let entries = ledger(connect(fleet.config.wallet).await?).await?;
     let found = audit_answers::audit(told, &orders, &entries);
-    say(&format!("audit of {} answers: {} findings", told.len(), found.charged_twice.len() + found.lost.len() + found.contradicted.len()));
+    say(&format!(
+        "audit of {} answers: {} findings",
+        told.len(),
+        found.charged_twice.len() + found.lost.len() + found.contradicted.len()
+    ));
     anyhow::ensure!(found.is_clean(), "the audit found: {found:?}");
     Ok(())
 }

@@ -101,7 +101,9 @@ mod tests {
             code: "928".into(),
             reason: "餘".repeat(1_000_000),
         };
-        let TaskResult::Declined(decline) = result(Some(Answer::Declined(declined)), Asked::Charge) else { unreachable!() };
+        let TaskResult::Declined(decline) = result(Some(Answer::Declined(declined)), Asked::Charge) else {
+            unreachable!()
+        };
         assert_eq!((&*decline.code, decline.reason.len()), ("928", 1_023));
     }
 }

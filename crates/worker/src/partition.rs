@@ -163,7 +163,9 @@ impl Holder {
         let payload = record.entry.value.unwrap_or_default();
         let body = match bus::TasksRecord::decode(payload.clone()) {
             Ok(bus::TasksRecord { version: RECORD_VERSION, body: Some(body) }) => body,
-            Ok(other) => return self.bury(offset, &payload, &format!("version {} or body is not known", other.version)),
+            Ok(other) => {
+                return self.bury(offset, &payload, &format!("version {} or body is not known", other.version));
+            }
             Err(_) => return self.bury(offset, &payload, "the bytes are no protobuf record"),
         };
         let after_own = offset > self.holding.own();
@@ -378,7 +380,8 @@ impl Holder {
         let position = self.progress.position();
         if position > self.committed && self.stage != Stage::Ending(Ended::Superseded) {
             let holder = self.holding.holder_before(position);
-            let ack = self.journal.commit(twqr_journal::Group::Workers, self.partition, self.progress.to_commit(holder));
+            let ack =
+                self.journal.commit(twqr_journal::Group::Workers, self.partition, self.progress.to_commit(holder));
             let partition = self.partition;
             tokio::spawn(async move {
                 if let Err(error) = ack.await {

@@ -92,13 +92,28 @@ impl Client {
         }
     }
 
+    /// Takes what the asking client has complained about meanwhile.
+    fn listen(&self) {
+        while let Some(heard) = self.asker.poll(Duration::ZERO) {
+            if let Err(error) = heard {
+                *lock(&self.complaint) = Some(error.to_string());
+            }
+        }
+    }
+
     /// Asks the broker on a thread that may block.
     pub(super) async fn ask<T: Send + 'static>(
         self: &Arc<Self>,
         question: impl FnOnce(&BaseConsumer<Listener>) -> Result<T, KafkaError> + Send + 'static,
     ) -> Result<T, String> {
         let client = self.clone();
-        let asked = tokio::task::spawn_blocking(move || question(&client.asker).map_err(|error| client.explain(&error)));
+        let ask = move || {
+            question(&client.asker).map_err(|error| {
+                client.listen();
+                client.explain(&error)
+            })
+        };
+        let asked = tokio::task::spawn_blocking(ask);
         asked.await.unwrap_or_else(|error| Err(error.to_string()))
     }
 
@@ -109,7 +124,8 @@ impl Client {
         let question = move |asker: &BaseConsumer<Listener>| {
             asker.fetch_watermarks(&topic, index, Duration::from_millis(QUESTION_MS))
         };
-        let asked = self.ask(question).await.map_err(|reason| JournalError::Read { partition, reason: reason.into() })?;
+        let asked =
+            self.ask(question).await.map_err(|reason| JournalError::Read { partition, reason: reason.into() })?;
         Ok((asked.0.max(0).cast_unsigned(), asked.1.max(0).cast_unsigned()))
     }
 }
@@ -124,7 +140,9 @@ where
     C: ClientContext,
     T: FromClientConfigAndContext<C>,
 {
-    let failed = |error: KafkaError| JournalError::Unusable(format!("kafka client: {error}; see [kafka] in the configuration").into());
+    let failed = |error: KafkaError| {
+        JournalError::Unusable(format!("kafka client: {error}; see [kafka] in the configuration").into())
+    };
     config.create_with_context(context).map_err(failed)
 }
 

@@ -182,16 +182,19 @@ impl Fetcher {
         slots.is_closed
     }
 
+    /// The buffer of the partition's reader, if it has one.
+    fn buffer_of(&self, partition: u32) -> Option<Arc<Buffer>> {
+        match lock(&self.slots).by_partition.get(&partition) {
+            Some(Slot::Read(buffer)) => Some(buffer.clone()),
+            Some(Slot::Left) | None => None,
+        }
+    }
+
     fn take(&self, message: &BorrowedMessage<'_>, touched: &mut BTreeMap<u32, Arc<Buffer>>) {
         let partition = message.partition().unsigned_abs();
-        let buffer = match touched.get(&partition) {
-            Some(buffer) => buffer.clone(),
-            None => {
-                let Some(Slot::Read(buffer)) = lock(&self.slots).by_partition.get(&partition).map(Slot::share) else { return };
-                touched.insert(partition, buffer.clone());
-                buffer
-            }
-        };
+        let known = touched.get(&partition).cloned();
+        let Some(buffer) = known.or_else(|| self.buffer_of(partition)) else { return };
+        touched.entry(partition).or_insert_with(|| buffer.clone());
         let bytes = |part: Option<&[u8]>| part.map(Bytes::copy_from_slice);
         let entry = Entry { key: bytes(message.key()).unwrap_or_default(), value: bytes(message.payload()) };
         let mut held = lock(&buffer.held);
@@ -240,15 +243,6 @@ impl Fetcher {
         match self.consumer.resume(&list).and_then(|()| self.consumer.incremental_unassign(&list)) {
             Ok(()) => slots.retain(|_, slot| !matches!(slot, Slot::Left)),
             Err(error) => warn!(topic = self.topic, %error, "partitions cannot be unassigned; trying again"),
-        }
-    }
-}
-
-impl Slot {
-    fn share(&self) -> Self {
-        match self {
-            Self::Read(buffer) => Self::Read(buffer.clone()),
-            Self::Left => Self::Left,
         }
     }
 }

@@ -37,7 +37,7 @@ pub(super) struct Membership {
 /// Hears what the group assigns.
 struct Member {
     topic: &'static str,
-    member: String,
+    name: String,
     shares: watch::Sender<Option<BTreeSet<u32>>>,
     listener: Listener,
 }
@@ -61,7 +61,7 @@ impl ConsumerContext for Member {
                 }
                 let share: BTreeSet<u32> =
                     list.elements().iter().map(|element| element.partition().unsigned_abs()).collect();
-                info!(topic = self.topic, member = self.member, partitions = ?share, "assigned by the group");
+                info!(topic = self.topic, member = self.name, partitions = ?share, "assigned by the group");
                 self.shares.send_if_modified(|known| {
                     let differs = known.as_ref() != Some(&share);
                     *known = Some(share);
@@ -89,12 +89,12 @@ impl Membership {
             .set("enable.auto.offset.store", "false");
         let (sender, shares) = watch::channel(None);
         let context =
-            Member { topic: topic.name(), member: member.to_owned(), shares: sender, listener: client.listener() };
+            Member { topic: topic.name(), name: member.to_owned(), shares: sender, listener: client.listener() };
         let consumer: BaseConsumer<Member> = create(&config, context)?;
         let topic_name = client.settings.topic(topic);
-        consumer
-            .subscribe(&[&topic_name])
-            .map_err(|error| JournalError::Unusable(format!("cannot join the group of {topic_name}: {error}").into()))?;
+        consumer.subscribe(&[&topic_name]).map_err(|error| {
+            JournalError::Unusable(format!("cannot join the group of {topic_name}: {error}").into())
+        })?;
         let leave = Arc::new(AtomicBool::new(false));
         let left = leave.clone();
         let thread = thread::Builder::new().name("kafka-group".to_owned()).spawn(move || {
@@ -105,7 +105,8 @@ impl Membership {
                 }
             }
         });
-        let thread = thread.map_err(|error| JournalError::Unusable(format!("cannot start a thread: {error}").into()))?;
+        let thread =
+            thread.map_err(|error| JournalError::Unusable(format!("cannot start a thread: {error}").into()))?;
         Ok(Self { shares, leave, thread: Some(thread) })
     }
 }
@@ -124,10 +125,7 @@ impl Drop for Membership {
 impl Assignments for Membership {
     async fn changed(&mut self) -> Result<BTreeSet<u32>, JournalError> {
         loop {
-            self.shares
-                .changed()
-                .await
-                .map_err(|_| JournalError::Unusable("the group's thread has ended".into()))?;
+            self.shares.changed().await.map_err(|_| JournalError::Unusable("the group's thread has ended".into()))?;
             if let Some(share) = self.shares.borrow_and_update().clone() {
                 return Ok(share);
             }

@@ -218,16 +218,24 @@ async fn record(client: &Arc<Client>, layout: &Layout) -> Result<(), JournalErro
     };
     let topic = format!("{}{LAYOUT}", client.settings.prefix);
     let written = producer::write_once(client, &topic, LAYOUT_KEY, &record.encode_to_vec()).await;
-    written.map_err(|reason| JournalError::Unusable(format!("the layout cannot be recorded in {topic}: {reason}").into()))
+    written
+        .map_err(|reason| JournalError::Unusable(format!("the layout cannot be recorded in {topic}: {reason}").into()))
 }
 
 /// What every service checks before it does anything.
 pub(super) async fn check(client: &Arc<Client>) -> Result<Layout, JournalError> {
     let there = Cluster::look(client).await?;
-    let missing: Vec<String> =
-        topics(&client.settings).into_iter().map(|(_, name)| name).filter(|name| !there.topics.contains_key(name)).collect();
+    let missing: Vec<String> = topics(&client.settings)
+        .into_iter()
+        .map(|(_, name)| name)
+        .filter(|name| !there.topics.contains_key(name))
+        .collect();
     if !missing.is_empty() {
-        let text = format!("topics are missing on {}: {}; run `twqr topics apply`", client.settings.bootstrap, missing.join(", "));
+        let text = format!(
+            "topics are missing on {}: {}; run `twqr topics apply`",
+            client.settings.bootstrap,
+            missing.join(", ")
+        );
         return Err(JournalError::Unusable(text.into()));
     }
     let recorded = there.recorded(client).await?.ok_or_else(|| {
@@ -241,12 +249,16 @@ pub(super) async fn check(client: &Arc<Client>) -> Result<Layout, JournalError> 
         min_insync: 1,
         retention_hours: 1,
     };
-    let found = topics(&client.settings).into_iter().filter_map(|(topic, name)| Some((topic, there.topics.get(&name)?, name)));
+    let found =
+        topics(&client.settings).into_iter().filter_map(|(topic, name)| Some((topic, there.topics.get(&name)?, name)));
     let mut wrong = Vec::new();
     for (topic, found, name) in found {
         layout.replication = layout.replication.max(found.replication);
-        let vital = |deviation: &Deviation| matches!(&*deviation.what, "partitions" | "cleanup.policy" | "max.message.bytes");
-        wrong.extend(differences(&name, topic, found, &layout).into_iter().filter(vital).map(|deviation| deviation.to_string()));
+        let vital =
+            |deviation: &Deviation| matches!(&*deviation.what, "partitions" | "cleanup.policy" | "max.message.bytes");
+        wrong.extend(
+            differences(&name, topic, found, &layout).into_iter().filter(vital).map(|deviation| deviation.to_string()),
+        );
     }
     if wrong.is_empty() {
         return Ok(layout);
@@ -268,7 +280,9 @@ struct Cluster {
 impl Cluster {
     async fn look(client: &Arc<Client>) -> Result<Self, JournalError> {
         let unreachable = |reason: String| {
-            JournalError::Unreachable(format!("broker {} cannot be reached: {reason}", client.settings.bootstrap).into())
+            JournalError::Unreachable(
+                format!("broker {} cannot be reached: {reason}", client.settings.bootstrap).into(),
+            )
         };
         let names: Vec<String> = topics(&client.settings).into_iter().map(|(_, name)| name).collect();
         let question = move |asker: &BaseConsumer<Listener>| {
@@ -307,7 +321,8 @@ impl Cluster {
         let reader: BaseConsumer<Listener> = create(&config, client.listener())?;
         let name = topic.clone();
         let read = tokio::task::spawn_blocking(move || newest(&reader, &name));
-        let bytes = read.await.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(client.explain(&error)))?;
+        let bytes =
+            read.await.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(client.explain(&error)))?;
         let Some(bytes) = bytes else { return Ok(None) };
         match LayoutRecord::decode(&*bytes) {
             Ok(record) if record.version == LAYOUT_VERSION => Ok(Some(record)),

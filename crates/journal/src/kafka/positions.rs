@@ -81,7 +81,7 @@ impl Positions {
             let committed = consumer.committed_offsets(list, Duration::from_millis(QUESTION_MS));
             committed.map_err(|error| client.explain(&error)).map(|list| position_of(&list))
         });
-        asked.await.unwrap_or_else(|error| Err(error.to_string())).and_then(|position| position.transpose()).map_err(failed)
+        asked.await.unwrap_or_else(|error| Err(error.to_string())).and_then(Option::transpose).map_err(failed)
     }
 }
 

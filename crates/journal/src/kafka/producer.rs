@@ -76,7 +76,9 @@ impl Delivery {
         {
             let partition = self.partition;
             let failure = lock(&self.failure).take();
-            sender.send(failure.map_or(Ok(()), |reason| Err(JournalError::AppendUnknown { partition, reason: reason.into() })));
+            sender.send(
+                failure.map_or(Ok(()), |reason| Err(JournalError::AppendUnknown { partition, reason: reason.into() })),
+            );
         }
     }
 }
@@ -190,7 +192,9 @@ impl Producer {
     /// The rest of an append was not taken. If nothing of it was, it is refused as a whole.
     fn give_up(&self, delivery: &Delivery, ack: Ack, (sent, all): (usize, usize), error: &KafkaError) -> Ack {
         let reason = match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::QueueFull) => "too many appends wait for the broker already; try again later".to_owned(),
+            Some(RDKafkaErrorCode::QueueFull) => {
+                "too many appends wait for the broker already; try again later".to_owned()
+            }
             _ => self.0.client.explain(error),
         };
         if sent == 0 {
@@ -210,7 +214,8 @@ pub(super) async fn write_once(client: &Arc<Client>, topic: &str, key: &[u8], va
     let partition = Partition { topic: Topic::DeadLetters, index: 0 };
     let (sender, ack) = Ack::pending(partition);
     let delivery = Arc::new(Delivery::new(partition, 1, sender));
-    let record: BaseRecord<'_, [u8], [u8], _> = BaseRecord::with_opaque_to(topic, delivery).partition(0).key(key).payload(value);
+    let record: BaseRecord<'_, [u8], [u8], _> =
+        BaseRecord::with_opaque_to(topic, delivery).partition(0).key(key).payload(value);
     let sent = running.producer.send(record).map_err(|(error, _)| client.explain(&error));
     let written = match sent {
         Ok(()) => ack.await.map_err(|error| error.to_string()),

@@ -14,7 +14,12 @@ use bytes::Bytes;
 use rand::Rng;
 use tracing::{info, warn};
 
-use super::{client::Client, fetcher::{Fetchers, KafkaReader}, lock, producer::Producer};
+use super::{
+    client::Client,
+    fetcher::{Fetchers, KafkaReader},
+    lock,
+    producer::Producer,
+};
 use crate::{Entry, JournalError, Partition, Reader, Record, Topic};
 
 /// The keys of records that are not replies: those have none.
@@ -59,7 +64,9 @@ pub(super) async fn take(
         }
         info!(member, index, "a partition of replies is held by somebody else");
     }
-    Err(JournalError::Unusable(format!("all {count} partitions of replies are held; stop an ingress, or create more").into()))
+    Err(JournalError::Unusable(
+        format!("all {count} partitions of replies are held; stop an ingress, or create more").into(),
+    ))
 }
 
 /// The number at the end of a member's name, or one drawn from the name.

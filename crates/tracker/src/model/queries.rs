@@ -68,12 +68,13 @@ impl SqliteModel {
         merchant_trade_no: &str,
     ) -> Result<Option<(bus::Payment, Vec<ops::TimelineEntry>)>, ModelError> {
         let failed = |error: sqlx::Error| self.failed(&error);
-        let state = sqlx::query("SELECT state, position, phase FROM orders WHERE merchant_id = ? AND merchant_trade_no = ?")
-            .bind(merchant_id)
-            .bind(merchant_trade_no)
-            .fetch_optional(&self.readers)
-            .await
-            .map_err(failed)?;
+        let state =
+            sqlx::query("SELECT state, position, phase FROM orders WHERE merchant_id = ? AND merchant_trade_no = ?")
+                .bind(merchant_id)
+                .bind(merchant_trade_no)
+                .fetch_optional(&self.readers)
+                .await
+                .map_err(failed)?;
         let Some(state) = state else { return Ok(None) };
         let payment = bus::Payment::decode(state.get::<&[u8], _>(0)).map_err(|error| self.failed(&error))?;
         let rows = sqlx::query(

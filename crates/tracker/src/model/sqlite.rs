@@ -69,8 +69,8 @@ impl SqliteModel {
         sqlx::migrate!().run(&writer).await.map_err(|error| failed(&error))?;
         let readers = SqlitePoolOptions::new().max_connections(READERS).connect_with(options);
         let readers = readers.await.map_err(|error| failed(&error))?;
-        let (sender, writes) = mpsc::unbounded_channel();
-        tokio::spawn(write_all(writer, writes, place.clone()));
+        let (sender, queue) = mpsc::unbounded_channel();
+        tokio::spawn(write_all(writer, queue, place.clone()));
         Ok(Self { readers, writer: sender, place })
     }
 
@@ -89,7 +89,9 @@ impl SqliteModel {
             .await?;
         // An order in progress that cannot be read would lose its alarm: better to build everything anew.
         let unreadable = |error: &dyn std::fmt::Display| {
-            sqlx::Error::Decode(format!("an order in progress cannot be read ({error}); delete the file, it is built anew").into())
+            sqlx::Error::Decode(
+                format!("an order in progress cannot be read ({error}); delete the file, it is built anew").into(),
+            )
         };
         let seen = |row: &sqlx::sqlite::SqliteRow| {
             let payment = bus::Payment::decode(row.get::<&[u8], _>(0)).map_err(|error| unreadable(&error))?;
@@ -110,7 +112,9 @@ async fn connect_in_background(options: SqliteConnectOptions) -> Result<SqlitePo
             warn!(%error, "the read model's writer cannot give way to payments");
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(sqlx::Error::Io)?;
-        runtime.block_on(SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None).connect_with(options))
+        runtime.block_on(
+            SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None).connect_with(options),
+        )
     };
     let thread = std::thread::Builder::new().name("read-model".to_owned()).spawn(connect).map_err(sqlx::Error::Io)?;
     let joined = tokio::task::spawn_blocking(move || thread.join()).await;

@@ -120,7 +120,8 @@ fn record(kind: u8, (at_us, shard): Mark, bytes: usize) -> Entry {
 
 fn parse(entry: &Entry) -> (u8, Mark) {
     let value = entry.value.as_deref().unwrap_or_default();
-    let at_us = value.get(1..9).and_then(|bytes| bytes.first_chunk::<8>()).map_or(0, |eight| u64::from_be_bytes(*eight));
+    let at_us =
+        value.get(1..9).and_then(|bytes| bytes.first_chunk::<8>()).map_or(0, |eight| u64::from_be_bytes(*eight));
     let shard = value.get(9..13).and_then(|bytes| bytes.first_chunk::<4>()).map_or(0, |four| u32::from_be_bytes(*four));
     (value.first().copied().unwrap_or_default(), (at_us, shard))
 }

@@ -87,8 +87,10 @@ pub(crate) async fn run(options: &Options, config: &Config) -> anyhow::Result<Ex
     let at = |wanted: u32| {
         let own = system.iter().find(|measured| measured.step.rate == wanted)?;
         let bare = floor.iter().find(|step| step.rate == wanted)?;
-        Some(json!({ "rate": wanted, "latency": own.step.latency, "errors": own.step.errors, "costs_per_payment": own.costs,
-            "floor": bare.latency, "ratio": own.step.latency.over(bare.latency) }))
+        Some(
+            json!({ "rate": wanted, "latency": own.step.latency, "errors": own.step.errors, "costs_per_payment": own.costs,
+            "floor": bare.latency, "ratio": own.step.latency.over(bare.latency) }),
+        )
     };
     println!(
         "{}",
@@ -162,7 +164,11 @@ impl Costs {
     }
 }
 
-async fn system(options: &Options, fleet: &Fleet, progress: &mut Progress) -> anyhow::Result<(Vec<Measured>, Vec<Told>)> {
+async fn system(
+    options: &Options,
+    fleet: &Fleet,
+    progress: &mut Progress,
+) -> anyhow::Result<(Vec<Measured>, Vec<Told>)> {
     let mut channels: Vec<Channel> = Vec::new();
     for address in fleet.ingresses().into_iter().cycle().take(CONNECTIONS) {
         channels.push(connect(address).await?);

@@ -147,7 +147,10 @@ async fn torn_checkpoint(stage: &mut Stage) -> anyhow::Result<()> {
 async fn full_disk(stage: &mut Stage) -> anyhow::Result<()> {
     let name = "router-0";
     let dir = stage.fleet.data_dir(name);
-    anyhow::ensure!(is_root(std::path::Path::new("/proc/self")), "a small disk can only be mounted by root: run this as root");
+    anyhow::ensure!(
+        is_root(std::path::Path::new("/proc/self")),
+        "a small disk can only be mounted by root: run this as root"
+    );
     let began = Instant::now();
     stage.fleet.kill(name).await?;
     stage.lose_disk(name);
@@ -175,7 +178,8 @@ async fn fill(stage: &mut Stage, name: &str, dir: &std::path::Path) -> anyhow::R
 }
 
 async fn command(program: &str, arguments: &[&str]) -> anyhow::Result<()> {
-    let status = Command::new(program).args(arguments).status().await.with_context(|| format!("{program} cannot be run"))?;
+    let status =
+        Command::new(program).args(arguments).status().await.with_context(|| format!("{program} cannot be run"))?;
     anyhow::ensure!(status.success(), "{program} {arguments:?} failed ({status})");
     Ok(())
 }

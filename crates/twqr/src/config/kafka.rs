@@ -44,7 +44,10 @@ impl Default for KafkaConfig {
 
 impl fmt::Debug for KafkaConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KafkaConfig").field("bootstrap", &self.bootstrap).field("prefix", &self.prefix).finish_non_exhaustive()
+        f.debug_struct("KafkaConfig")
+            .field("bootstrap", &self.bootstrap)
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
     }
 }
 
@@ -66,10 +69,14 @@ impl KafkaConfig {
         let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         if self.prefix.len() > 100 || !self.prefix.chars().all(letter) {
             let prefix = &self.prefix;
-            faults.push(format!("kafka.prefix is {prefix:?}, must be at most 100 ASCII letters, digits, '.', '_' or '-'"));
+            faults.push(format!(
+                "kafka.prefix is {prefix:?}, must be at most 100 ASCII letters, digits, '.', '_' or '-'"
+            ));
         }
         if self.properties.contains_key(PASSWORD) {
-            faults.push(format!("kafka.properties: {PASSWORD} is a secret; put it into a file and name that in kafka.password_file"));
+            faults.push(format!(
+                "kafka.properties: {PASSWORD} is a secret; put it into a file and name that in kafka.password_file"
+            ));
         }
         faults
     }
@@ -79,7 +86,8 @@ impl KafkaConfig {
         let mut properties = self.properties.clone();
         if !self.password_file.as_os_str().is_empty() {
             let file = &self.password_file;
-            let password = std::fs::read_to_string(file).with_context(|| format!("kafka.password_file {}", file.display()))?;
+            let password =
+                std::fs::read_to_string(file).with_context(|| format!("kafka.password_file {}", file.display()))?;
             properties.insert(PASSWORD.to_owned(), password.trim_end_matches(['\r', '\n']).to_owned());
         }
         Ok(Settings {

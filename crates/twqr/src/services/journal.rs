@@ -33,7 +33,8 @@ pub(super) async fn open(services: &[Service], config: &Config, part: Part) -> a
         return Ok(journal);
     }
     let name = services.first().map_or("twqr", |service| service.name());
-    let member = if services.len() == 1 { format!("{name}-{}", config.member) } else { format!("up-{}", config.member) };
+    let member =
+        if services.len() == 1 { format!("{name}-{}", config.member) } else { format!("up-{}", config.member) };
     let mut pause = PAUSE_MS_MIN;
     loop {
         match KafkaJournal::connect(config.kafka.settings()?, &member).await {
@@ -58,7 +59,9 @@ pub(super) async fn open(services: &[Service], config: &Config, part: Part) -> a
 fn check_shards(journal: &dyn Journal, config: &Config) -> anyhow::Result<()> {
     let (there, configured) = (journal.partitions(Topic::Orders), config.shards.get());
     if there != configured {
-        bail!("orders has {there} partitions on the cluster, shards is configured as {configured}; configure shards = {there}");
+        bail!(
+            "orders has {there} partitions on the cluster, shards is configured as {configured}; configure shards = {there}"
+        );
     }
     Ok(())
 }

@@ -140,7 +140,11 @@ const BURIED_BYTES_MAX: usize = 512 * 1024;
 /// The dead letter of a record that stood on `topic` at (partition, offset). `reason` must not have a part of the payload in it.
 pub fn dead_letter(topic: &str, (partition, offset): (u32, u64), payload: &Bytes, reason: &str, at: UnixMs) -> Bytes {
     let kept = payload.slice(..payload.len().min(BURIED_BYTES_MAX));
-    let cut = if kept.len() < payload.len() { format!("; of {} bytes the first are kept", payload.len()) } else { String::new() };
+    let cut = if kept.len() < payload.len() {
+        format!("; of {} bytes the first are kept", payload.len())
+    } else {
+        String::new()
+    };
     let letter = bus::DeadLetter {
         version: RECORD_VERSION,
         topic: topic.to_owned(),

@@ -143,7 +143,7 @@ impl Scan {
 
     /// Reads to the end, and asks a living holder to release the partition.
     async fn prepare(&mut self, journal: &dyn Journal, member: &str) -> Result<(), JournalError> {
-        self.to_end(journal).await?;
+        self.read_to_end(journal).await?;
         if journal.is_shared() && self.is_held() {
             let intent = bus::WorkerIntent { owner: member.to_owned() };
             append(journal, self.partition, Body::Intent(intent)).await?;
@@ -152,7 +152,7 @@ impl Scan {
         Ok(())
     }
 
-    async fn to_end(&mut self, journal: &dyn Journal) -> Result<(), JournalError> {
+    async fn read_to_end(&mut self, journal: &dyn Journal) -> Result<(), JournalError> {
         let (start, end) = (journal.start(self.partition).await?, journal.end(self.partition).await?);
         while self.next.max(start) < end {
             self.step().await?;
