@@ -52,6 +52,7 @@ pub fn day(seed: u64, run: &str, count: usize) -> Vec<PayRequest> {
             (5..6, Some(other)) => PayRequest { trade_amount: other.trade_amount + 1, ..other },
             (6..7, Some(other)) => PayRequest { store_id: format!("{}0", other.store_id), ..other },
             (7..8, Some(other)) => PayRequest { card_token: payment(&mut random, run, n).card_token, ..other },
+            (11..12, _) => ambiguous(payment(&mut random, run, n)),
             (8..11, _) => {
                 PayRequest { trade_amount: 0, pos_trade_time: "yesterday".to_owned(), ..payment(&mut random, run, n) }
             }
@@ -60,6 +61,12 @@ pub fn day(seed: u64, run: &str, count: usize) -> Vec<PayRequest> {
         requests.push(request);
     }
     requests
+}
+
+/// The wallet will answer that it does not know whether this happened.
+fn ambiguous(request: PayRequest) -> PayRequest {
+    let card_token = format!("22D909{:a<12}", request.merchant_trade_no.replace(|c: char| !c.is_ascii_digit(), "b"));
+    PayRequest { card_token: card_token.chars().take(ISSUERS[0].code_length).collect(), ..request }
 }
 
 /// `count` payments without repeats, conflicts or malformed requests; the shares of issuers and declines are the day's.

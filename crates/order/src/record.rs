@@ -125,6 +125,17 @@ pub struct Decline {
     pub reason: Box<str>,
 }
 
+/// StatusCodes with which the wallet says that the payment may or may not have happened: network or system, gateway connection, undefined
+/// error, write failed (POS API, section 3).
+const AMBIGUOUS: [&str; 4] = ["301", "801", "901", "909"];
+
+impl Decline {
+    /// Whether it is no refusal at all: the wallet does not know itself.
+    pub fn is_ambiguous(&self) -> bool {
+        self.kind == DeclineKind::Wallet && AMBIGUOUS.contains(&&*self.code)
+    }
+}
+
 /// Who refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeclineKind {

@@ -1,6 +1,6 @@
 //! What the wallet and the issuers decide: no I/O, no clock. A call goes in, reactions come out: entries for the ledger, and answers
-//! that are due at a time. Declines are provoked by the code: after its prefix, `D` and three digits decline with that code, and
-//! `NOCARD` says that the store takes no credit card.
+//! that are due at a time. Declines are provoked by the code: after its prefix, `D` and three digits decline with that code (or, where it
+//! is one with which the wallet does not know itself, answer so), and `NOCARD` says that the store takes no credit card.
 
 mod accounts;
 
@@ -49,6 +49,8 @@ pub enum Reaction {
 
 /// How long after an inquiry a held charge takes effect, in ms.
 const LANDS_AFTER_MS: u64 = 200;
+/// Codes with which the wallet says that it does not know.
+const AMBIGUOUS: [&str; 4] = ["301", "801", "901", "909"];
 /// How many charges are held back at the most.
 const HELD_MAX: usize = 10_000;
 
@@ -126,6 +128,9 @@ impl Bank {
             }
             Fate::Held | Fate::Normal | Fate::AnswerLost | Fate::Late => {}
         }
+        if let Some(reactions) = self.ambiguous(&request, charge, &faults, now_ms) {
+            return reactions;
+        }
         let (entry, verdict) = self.decide(&request.institution, charge, &faults, now_ms);
         let mut reactions: Vec<_> = entry.map(Reaction::Record).into_iter().collect();
         let after_ms = match fate {
@@ -143,6 +148,26 @@ impl Bank {
             reactions.push(answer(request.call_id, after_ms, body));
         }
         reactions
+    }
+
+    /// The wallet answers that it does not know (POS API, section 3): every other of these charges has happened, and an inquiry tells.
+    fn ambiguous(
+        &mut self,
+        request: &ExchangeRequest,
+        charge: &Charge,
+        faults: &Faults,
+        now_ms: i64,
+    ) -> Option<Vec<Reaction>> {
+        let code = scripted_decline(&charge.card_token).filter(|code| AMBIGUOUS.contains(&code.as_str()))?;
+        if !request.institution.is_empty() {
+            return None;
+        }
+        let happens = self.draw(&charge.trade_no, 3) < 0.5;
+        let plain = Charge { card_token: charge.card_token.replace(&format!("D{code}"), "x"), ..charge.clone() };
+        let entry = happens.then(|| self.decide("", &plain, faults, now_ms).0).flatten();
+        let declined = Answer::Declined(refusal("", &code));
+        let answered = answer(request.call_id, self.latency(&charge.trade_no, faults), declined);
+        Some(entry.map(Reaction::Record).into_iter().chain([answered]).collect())
     }
 
     /// The wallet answers a TradeNo that it knows as it did before; other issuers charge again.

@@ -1,5 +1,5 @@
 //! Outcome: what a worker says came of a task. Approved and declined count whichever task they answer, since the issuer said so; not
-//! sent, absent and unknown count only for the open task.
+//! sent, absent and unknown count only for the open task. A StatusCode with which the wallet says that it does not know is unknown.
 
 use super::{Applied, IGNORED, Scene, Step, changed};
 use crate::{
@@ -8,7 +8,17 @@ use crate::{
 };
 
 pub(super) fn apply(payment: &mut Payment, outcome: &Outcome, mut scene: Scene<'_>) -> Applied {
-    let scene = &mut scene;
+    if let TaskResult::Declined(decline) = &outcome.result
+        && decline.is_ambiguous()
+    {
+        let result = TaskResult::Unknown(format!("the wallet answered {}", decline.code).into());
+        return evident(payment, &Outcome { key: outcome.key.clone(), task: outcome.task, result }, &mut scene);
+    }
+    evident(payment, outcome, &mut scene)
+}
+
+/// Applies an outcome that means what it says.
+fn evident(payment: &mut Payment, outcome: &Outcome, scene: &mut Scene<'_>) -> Applied {
     match &payment.phase {
         Phase::Paying { task } | Phase::Asking { task } => {
             let open = *task == outcome.task;

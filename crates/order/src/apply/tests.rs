@@ -267,3 +267,32 @@ fn in_any_history_one_charge_goes_out_and_a_final_state_stays() {
         }
     }
 }
+
+#[test]
+fn a_code_with_which_the_wallet_does_not_know_is_never_a_failure() {
+    let decline = |kind, code: &str| TaskResult::Declined(Decline { kind, code: code.into(), reason: "".into() });
+    for (token, kind, code, fails) in [
+        ("22abcd", DeclineKind::Wallet, "301", false),
+        ("22abcd", DeclineKind::Wallet, "801", false),
+        ("22abcd", DeclineKind::Wallet, "901", false),
+        ("22abcd", DeclineKind::Wallet, "909", false),
+        ("22abcd", DeclineKind::Wallet, "928", true),
+        ("IPabcd", DeclineKind::Issuer, "301", true),
+    ] {
+        let mut world = World::new();
+        let task = EffectId { shard: ShardId(1), offset: world.offset, n: 0 };
+        let mut apply_one = |world: &mut World, at: i64, command: Command| {
+            let record = Record { at: UnixMs(at), command };
+            let cause = Position { shard: ShardId(1), offset: world.offset };
+            world.offset += 1;
+            let policy = world.policy.clone();
+            apply(&mut world.order, &record, cause, Some(&policy), &mut Vec::new())
+        };
+        apply_one(&mut world, 0, pay(token, 100));
+        let outcome = Outcome { key: key(), task, result: decline(kind, code) };
+        apply_one(&mut world, 10, Command::Outcome(Box::new(outcome)));
+        let phase = &world.order.as_ref().unwrap().phase;
+        assert_eq!(phase.is_final(), fails, "{kind:?} {code}: {phase:?}");
+        assert_eq!(matches!(phase, Phase::Unresolved { .. }), !fails, "{kind:?} {code}: {phase:?}");
+    }
+}

@@ -136,3 +136,16 @@ fn scripts_that_cannot_be_are_refused_by_key() {
         assert!(error.contains(expected), "{error}");
     }
 }
+
+#[test]
+fn where_the_wallet_does_not_know_an_inquiry_tells_what_happened() {
+    let mut bank = bank(Faults::default());
+    let mut seen = std::collections::BTreeSet::new();
+    for n in 0..40 {
+        let trade_no = format!("T{n}");
+        let charged = shape(&bank.handle(charge("", &trade_no, "22D909abcdefghijkl"), 0));
+        seen.insert((charged, shape(&bank.handle(inquiry("", &trade_no), 0))));
+    }
+    let expected = [("D", "U"), ("RD", "A")].map(|(charged, asked)| (charged.to_owned(), asked.to_owned()));
+    assert_eq!(seen, expected.into());
+}
