@@ -55,6 +55,9 @@ pub(crate) fn pay_response(payment: bus::Payment, in_progress: &str, repeat: boo
 
 /// StatusDesc while nothing final is known.
 pub(crate) const IN_PROGRESS: &str = "the payment is in progress; query it with the same MerchantTradeNo";
+/// StatusDesc where it is not known yet whether the payment was accepted. There is no TradeNo then, and an inquiry may find nothing.
+pub(crate) const UNCONFIRMED: &str =
+    "the payment is in progress and not confirmed yet; send it again with the same MerchantTradeNo";
 
 fn paid(response: &mut PayResponse, approval: bus::Approval) {
     SUCCESS.clone_into(&mut response.status_code);

@@ -14,7 +14,7 @@ use twqr_wire::{
 };
 
 use crate::{
-    answers::{IN_PROGRESS, is_final, pay_response},
+    answers::{UNCONFIRMED, is_final, pay_response},
     metrics::{self, Repeat},
     refusals,
     repeats::{First, Known, Turn},
@@ -39,7 +39,7 @@ impl Paying<'_> {
         loop {
             match self.api.repeats.turn(&self.form) {
                 Turn::First(first) => return self.ask(Some(first), latest).await,
-                Turn::Other => return self.ask(None, None).await,
+                Turn::Other => return self.ask(None, latest).await,
                 Turn::Repeat(known) => {
                     if let Some(answer) = self.join(known, &mut latest).await {
                         return Ok(answer);
@@ -76,12 +76,16 @@ impl Paying<'_> {
     /// Writes the record and waits for the router.
     async fn ask(&self, first: Option<First>, mut latest: Latest) -> Result<PayResponse, Status> {
         let api = self.api;
-        let mut waiting = api.wait(self.deadline)?;
+        // Whoever has seen the order already is never told that nothing was accepted.
+        let mut waiting = match api.wait(self.deadline) {
+            Err(_) if latest.is_some() => return Ok(self.in_progress(latest)),
+            waiting => waiting?,
+        };
         let ack = api.desk.append(&self.form.key, pay_record(api.clock.now(), &self.form, Some(waiting.reply_to)));
         // An append that was not acknowledged may still land: only a refused one is no order.
         let acked = tokio::time::timeout_at(self.deadline, ack).await;
         if let Ok(Err(error @ (JournalError::AppendRefused { .. } | JournalError::NoPartition(_)))) = acked {
-            return Err(refusals::not_accepted(&error));
+            return if latest.is_some() { Ok(self.in_progress(latest)) } else { Err(refusals::not_accepted(&error)) };
         }
         while let Ok(Some(reply)) = tokio::time::timeout_at(self.deadline, waiting.replies.recv()).await {
             match reply.body {
@@ -114,7 +118,7 @@ impl Paying<'_> {
         response
     }
 
-    /// What a caller gets at its deadline: the order is in progress, with its number if that is known.
+    /// What a caller gets at its deadline: the order is in progress, with its number; or nobody knows yet that it was accepted.
     fn in_progress(&self, latest: Latest) -> PayResponse {
         if let Some((payment, repeat)) = latest {
             return self.answer(&payment, repeat);
@@ -127,7 +131,7 @@ impl Paying<'_> {
             merchant_trade_no: request.merchant_trade_no.clone(),
             pos_id: request.pos_id.clone(),
             status_code: self.api.settings.in_progress_code.clone(),
-            status_desc: IN_PROGRESS.to_owned(),
+            status_desc: UNCONFIRMED.to_owned(),
             trade_amount: request.trade_amount,
             remark: request.remark.clone(),
             extra1: request.extra1.clone(),

@@ -6,7 +6,7 @@ use serde::Serialize;
 use tonic::transport::Channel;
 use twqr_wire::{
     backend::{LedgerEntry, ListEntriesRequest, ledger_entry::Kind, ledger_service_client::LedgerServiceClient},
-    pos::{OrderStatus, QueryResponse},
+    pos::{OrderStatus, PayResponse, QueryResponse},
 };
 
 use crate::{Told, TradeKey};
@@ -79,28 +79,47 @@ pub fn audit(told: &[Told], orders: &BTreeMap<TradeKey, QueryResponse>, entries:
     }
     for Told { key, answer, .. } in told {
         let Ok(answer) = answer else { continue };
-        match orders.get(key).map(|order| order.order_status) {
+        match orders.get(key) {
             None => found.lost.push(format!("{}: accepted, cannot be queried", name(key))),
-            Some(status) if answer.status_code == "000" && status != Some(OrderStatus::Paid.into()) => {
-                found.contradicted.push(format!("{}: told paid, is not", name(key)));
+            Some(order) => {
+                found.contradicted.extend(contradiction(answer, order).map(|what| format!("{}: {what}", name(key))));
             }
-            Some(_) => {}
         }
     }
     found
 }
 
+/// How StatusDesc begins where the answer is not final.
+const IN_PROGRESS: &str = "the payment is in progress";
+/// StatusCode of a success.
+const SUCCESS: &str = "000";
+
+/// What was told and is not so: a final answer stays what the order is, with its number and amounts.
+fn contradiction(answer: &PayResponse, order: &QueryResponse) -> Option<String> {
+    let payment = order.payment.clone().unwrap_or_default();
+    if answer.status_code != SUCCESS && answer.status_desc.starts_with(IN_PROGRESS) {
+        return None;
+    }
+    if answer.status_code != payment.status_code {
+        return Some(format!("told {}, the order says {}", answer.status_code, payment.status_code));
+    }
+    let essence = |response: &PayResponse| (response.trade_no.clone(), response.trade_amount, response.debit_amount);
+    let (told, is) = (essence(answer), essence(&payment));
+    (told != is).then(|| format!("told {told:?}, the order says {is:?}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use twqr_wire::pos::PayResponse;
 
     fn key() -> TradeKey {
         ("M".into(), "T".into())
     }
 
     fn order(status: OrderStatus) -> BTreeMap<TradeKey, QueryResponse> {
-        let payment = PayResponse { trade_amount: 9, debit_amount: 9, ..PayResponse::default() };
+        let status_code = if status == OrderStatus::Paid { "000" } else { "982" };
+        let payment =
+            PayResponse { status_code: status_code.into(), trade_amount: 9, debit_amount: 9, ..PayResponse::default() };
         let order =
             QueryResponse { order_status: Some(status.into()), payment: Some(payment), ..QueryResponse::default() };
         [(key(), order)].into()
@@ -121,13 +140,25 @@ mod tests {
         Told {
             key: key(),
             latency_us: 0,
-            answer: Ok(PayResponse { status_code: code.into(), ..PayResponse::default() }),
+            answer: Ok(PayResponse {
+                status_code: code.into(),
+                trade_amount: 9,
+                debit_amount: 9,
+                ..PayResponse::default()
+            }),
         }
     }
 
     #[test]
     fn each_fault_is_found_under_its_name() {
         let none = BTreeMap::new;
+        let with = |code: &str, change: &dyn Fn(&mut PayResponse)| {
+            let mut told = told(code);
+            told.answer.iter_mut().for_each(change);
+            told
+        };
+        let less = with("000", &|answer| answer.debit_amount = 8);
+        let waits = with("982", &|answer| answer.status_desc = format!("{IN_PROGRESS}; query it"));
         let counts = |audit: &Audit| (audit.charged_twice.len(), audit.lost.len(), audit.contradicted.len());
         let cases = [
             ("all well", vec![told("000")], order(OrderStatus::Paid), vec![charge(9)], (0, 0, 0)),
@@ -139,6 +170,9 @@ mod tests {
             ("paid, not charged", vec![], order(OrderStatus::Paid), vec![], (0, 0, 1)),
             ("failed, charged", vec![], order(OrderStatus::Failed), vec![charge(9)], (0, 0, 1)),
             ("another amount", vec![], order(OrderStatus::Paid), vec![charge(8)], (0, 0, 1)),
+            ("told failed, paid", vec![told("928")], order(OrderStatus::Paid), vec![charge(9)], (0, 0, 1)),
+            ("told another amount", vec![less], order(OrderStatus::Paid), vec![charge(9)], (0, 0, 1)),
+            ("told in progress, paid", vec![waits], order(OrderStatus::Paid), vec![charge(9)], (0, 0, 0)),
             ("told paid, failed", vec![told("000")], order(OrderStatus::Failed), vec![], (0, 0, 1)),
         ];
         for (name, told, orders, entries, expected) in cases {

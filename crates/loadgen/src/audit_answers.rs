@@ -42,7 +42,7 @@ pub fn audit(told: &[Told], orders: &BTreeMap<TradeKey, QueryResponse>, entries:
     let asked_entries: Vec<LedgerEntry> =
         entries.iter().filter(|entry| orders.contains_key(&key(entry))).cloned().collect();
     let mut found = audit_orders(&asked_told, orders, &asked_entries);
-    let known: BTreeSet<&TradeKey> = told.iter().map(|told| &told.key).collect();
+    let known: BTreeSet<&TradeKey> = told.iter().filter(|told| told.answer.is_ok()).map(|told| &told.key).collect();
     let mut charges: BTreeMap<TradeKey, Vec<i64>> = BTreeMap::new();
     for entry in entries.iter().filter(|entry| entry.kind() == Kind::Charged && !orders.contains_key(&key(entry))) {
         charges.entry(key(entry)).or_default().push(entry.debit_amount);
@@ -52,7 +52,7 @@ pub fn audit(told: &[Told], orders: &BTreeMap<TradeKey, QueryResponse>, entries:
             found.charged_twice.push(format!("{}/{}", key.0, key.1));
         }
         if !known.contains(key) {
-            found.lost.push(format!("{}/{}: charged, and nobody asked for it", key.0, key.1));
+            found.lost.push(format!("{}/{}: charged, and nobody was told that it was accepted", key.0, key.1));
         }
     }
     for Told { key, answer, .. } in told.iter().filter(|told| !orders.contains_key(&told.key)) {

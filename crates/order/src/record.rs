@@ -130,9 +130,13 @@ pub struct Decline {
 const AMBIGUOUS: [&str; 4] = ["301", "801", "901", "909"];
 
 impl Decline {
-    /// Whether it is no refusal at all: the wallet does not know itself.
+    /// Whether it is no evidence of a failure: the wallet does not know itself, or what it says is no refusal (916, no such order, is an
+    /// answer to a question, and proves nothing before the window; 000 is success; anything else but three digits is not understood).
     pub fn is_ambiguous(&self) -> bool {
-        self.kind == DeclineKind::Wallet && AMBIGUOUS.contains(&&*self.code)
+        let code = &*self.code;
+        let is_status_code = code.len() == 3 && code.bytes().all(|b| b.is_ascii_digit());
+        self.kind == DeclineKind::Wallet
+            && (!is_status_code || AMBIGUOUS.contains(&code) || matches!(code, "000" | "916"))
     }
 }
 

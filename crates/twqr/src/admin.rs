@@ -1,8 +1,11 @@
 //! Metrics and health for operators.
 
 use axum::{Router, http::StatusCode, routing::get};
-use metrics_exporter_prometheus::PrometheusBuilder;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use twqr_service::{CancellationToken, Health, PartState};
+
+/// The buckets of durations, in seconds: from a millisecond to what a POS waits.
+const SECONDS: [f64; 13] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 15.0];
 
 /// Serves `/metrics`, `/healthz` and `/readyz` until `stop` fires.
 pub(crate) async fn serve(
@@ -12,6 +15,7 @@ pub(crate) async fn serve(
 ) -> anyhow::Result<()> {
     let metrics = PrometheusBuilder::new()
         .set_buckets(&[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0])?
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?
         .install_recorder()?;
     let listener = tokio::net::TcpListener::bind(address).await;
     let listener = listener.map_err(|error| anyhow::anyhow!("admin cannot listen on {address}: {error}"))?;

@@ -60,6 +60,8 @@ late_ms = 1200
 /// How often a call is tried, and how long the orders in progress may take to end, in s.
 const ATTEMPTS: u32 = 2_000;
 const RESOLVE_S: u64 = 120;
+/// Longer than a charge may be sent and take effect after that, in ms.
+const LATE_MS: u64 = 8_000;
 /// How long the load runs before anything happens and after everything is back, in ms.
 const CALM_MS: u64 = 2_000;
 
@@ -139,6 +141,9 @@ impl UnderLoad {
 /// Everything that anybody was told, against every order and the ledger.
 #[allow(clippy::print_stdout, reason = "the command's output")]
 async fn check(stage: &Stage, pos: &Channel, told: &[Told]) -> anyhow::Result<ExitCode> {
+    drop(resolve(pos, told, Duration::from_secs(RESOLVE_S)).await);
+    // Whatever could still take effect late has done so after this; then nothing that was final may have changed.
+    tokio::time::sleep(Duration::from_millis(LATE_MS)).await;
     let orders = resolve(pos, told, Duration::from_secs(RESOLVE_S)).await;
     let entries = ledger(connect(stage.fleet.config.wallet).await?).await?;
     let found = audit(told, &orders, &entries);

@@ -155,6 +155,10 @@ async fn audit(fleet: &Fleet, pos: &Channel, told: &[Told]) -> anyhow::Result<()
         told.len(),
         found.charged_twice.len() + found.lost.len() + found.contradicted.len()
     ));
-    anyhow::ensure!(found.is_clean(), "the audit found: {found:?}");
+    let unanswered = told.iter().filter(|told| told.answer.is_err()).count();
+    anyhow::ensure!(
+        found.is_clean() && unanswered == 0,
+        "the audit found: {found:?}; {unanswered} calls have no answer"
+    );
     Ok(())
 }

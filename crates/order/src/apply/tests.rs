@@ -276,12 +276,15 @@ fn a_code_with_which_the_wallet_does_not_know_is_never_a_failure() {
         ("22abcd", DeclineKind::Wallet, "801", false),
         ("22abcd", DeclineKind::Wallet, "901", false),
         ("22abcd", DeclineKind::Wallet, "909", false),
+        ("22abcd", DeclineKind::Wallet, "916", false),
+        ("22abcd", DeclineKind::Wallet, "000", false),
+        ("22abcd", DeclineKind::Wallet, "9O9", false),
         ("22abcd", DeclineKind::Wallet, "928", true),
         ("IPabcd", DeclineKind::Issuer, "301", true),
     ] {
         let mut world = World::new();
         let task = EffectId { shard: ShardId(1), offset: world.offset, n: 0 };
-        let mut apply_one = |world: &mut World, at: i64, command: Command| {
+        let apply_one = |world: &mut World, at: i64, command: Command| {
             let record = Record { at: UnixMs(at), command };
             let cause = Position { shard: ShardId(1), offset: world.offset };
             world.offset += 1;
