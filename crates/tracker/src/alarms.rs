@@ -57,13 +57,6 @@ impl Alarms {
         self.orders.contains_key(key)
     }
 
-    /// The state at this position was older than what is known elsewhere: it sets no alarm.
-    pub(crate) fn forget(&mut self, key: &OrderKey, position: u64) {
-        if self.orders.get(key).is_some_and(|alarm| alarm.position <= position) {
-            self.orders.remove(key);
-        }
-    }
-
     /// How many orders are in progress.
     pub(crate) fn len(&self) -> usize {
         self.orders.len()

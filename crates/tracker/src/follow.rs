@@ -7,6 +7,7 @@ use rand::Rng;
 use tokio::time::Instant;
 use tracing::{error, warn};
 use twqr_journal::{Entry, Journal, JournalError, Partition, Record, Topic};
+use twqr_order::Phase;
 use twqr_service::{Context, Part, Progress as Watched};
 use twqr_types::{OrderKey, UnixMs};
 use twqr_wire::convert::{StateBody, dead_letter, decode_state, due_record};
@@ -23,6 +24,8 @@ const BATCH_RECORDS_MAX: usize = 1_024;
 const BATCH_DUES_MAX: usize = 1_024;
 /// How long states may gather before they are written, in ms: nobody waits for the read model.
 const GATHER_MS: u64 = 1_000;
+/// The same where an order waits for its next check, whose alarm is set only then, in ms.
+const URGENT_MS: u64 = 100;
 /// How many states gather at the most.
 const GATHERED_MAX: usize = 16_384;
 /// The pause after a failure, in ms; doubles up to the maximum.
@@ -134,6 +137,7 @@ impl Follower {
     }
 
     fn take(&self, records: Vec<Record>, progress: &mut Progress) {
+        let mut urgent = false;
         for record in records {
             progress.next = record.offset + 1;
             let (offset, Some(value)) = (record.offset, record.entry.value) else { continue };
@@ -143,7 +147,7 @@ impl Follower {
                         && payment.contradiction.is_none()
                         && !progress.alarms.knows(&payment.key);
                     let is_whole = is_new && payment.phase.is_final();
-                    progress.alarms.learn(&payment, position);
+                    urgent |= matches!(payment.phase, Phase::Unresolved { .. });
                     progress.seen.push(Seen { payment: *payment, position, is_whole });
                 }
                 Ok((_, StateBody::Policies(_) | StateBody::Marker)) => {}
@@ -153,17 +157,19 @@ impl Follower {
         let write_at = progress.write_at.get_or_insert_with(|| next_write(self.context.clock.now()));
         if progress.seen.len() >= GATHERED_MAX {
             *write_at = Instant::now();
+        } else if urgent {
+            *write_at = (*write_at).min(Instant::now() + Duration::from_millis(URGENT_MS));
         }
     }
 
-    /// Writes what has gathered. An alarm that an older state has set is forgotten: the model knew a newer one.
+    /// Writes what has gathered; only what is not older than what was known sets an alarm.
     async fn write(&self, progress: &mut Progress) -> Result<(), Interruption> {
         progress.write_at = None;
         let seen = Arc::new(std::mem::take(&mut progress.seen));
         Gauges::applied(seen.len());
-        let changed = self.model.apply(self.shard, progress.next, seen.clone()).await?;
-        for Seen { payment, position, .. } in seen.iter().filter(|seen| !changed.contains(&seen.payment.key)) {
-            progress.alarms.forget(&payment.key, *position);
+        let taken = self.model.apply(self.shard, progress.next, seen.clone()).await?;
+        for Seen { payment, position, .. } in seen.iter().filter(|seen| taken.contains(&seen.payment.key)) {
+            progress.alarms.learn(payment, *position);
         }
         Ok(())
     }

@@ -93,8 +93,9 @@ impl SqliteModel {
             position: row.get::<i64, _>(3).cast_unsigned(),
         };
         let mut timeline: Vec<ops::TimelineEntry> = rows.iter().map(entry).collect();
-        if timeline.is_empty() {
-            timeline.push(whole(&payment, state.get(2), state.get::<i64, _>(1).cast_unsigned()));
+        let position = state.get::<i64, _>(1).cast_unsigned();
+        if timeline.iter().all(|entry| entry.position < position) {
+            timeline.push(whole(&payment, state.get(2), position));
         }
         Ok(Some((payment, timeline)))
     }
@@ -113,7 +114,7 @@ impl SqliteModel {
     }
 }
 
-/// The timeline of an order that was seen once, at its end.
+/// The end of a timeline, which stands with the order itself.
 fn whole(payment: &bus::Payment, phase: String, position: u64) -> ops::TimelineEntry {
     let status_code = match &payment.phase {
         Some(bus::payment::Phase::Failed(failure)) => failure.status_code.clone(),
