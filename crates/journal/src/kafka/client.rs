@@ -18,6 +18,8 @@ use crate::{ENTRY_BYTES_MAX, JournalError, Offset, Partition};
 
 /// How long a question to the broker may take, in ms.
 pub(super) const QUESTION_MS: u64 = 5_000;
+/// How many complaints are taken at once.
+const COMPLAINTS_MAX: usize = 64;
 /// The largest message: an entry, and what the protocol puts around it, in bytes.
 pub(super) const MESSAGE_BYTES_MAX: usize = ENTRY_BYTES_MAX + 64 * 1024;
 
@@ -39,6 +41,10 @@ pub(super) struct Listener {
 impl ClientContext for Listener {
     fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
         debug!(?level, fac, message, "kafka client");
+        // Why a connection failed: refused, or the credentials.
+        if fac == "FAIL" {
+            *lock(&self.complaint) = Some(message.to_owned());
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -56,7 +62,9 @@ impl ClientContext for Listener {
             )
         );
         let mut complaint = lock(&self.complaint);
-        if lasting && complaint.as_deref() != Some(reason) {
+        // That all brokers are down says less than why one of them cannot be used.
+        let says_more = code != Some(RDKafkaErrorCode::AllBrokersDown) || complaint.is_none();
+        if lasting && says_more && complaint.as_deref() != Some(reason) {
             if code == Some(RDKafkaErrorCode::Authentication) {
                 warn!(reason, "the broker does not accept the credentials");
             }
@@ -94,9 +102,10 @@ impl Client {
 
     /// Takes what the asking client has complained about meanwhile.
     fn listen(&self) {
-        while let Some(heard) = self.asker.poll(Duration::ZERO) {
-            if let Err(error) = heard {
-                *lock(&self.complaint) = Some(error.to_string());
+        // A poll that only brought a line of the client library's log says nothing, like one that brought nothing.
+        for _ in 0..COMPLAINTS_MAX {
+            if let Some(Err(error)) = self.asker.poll(Duration::ZERO) {
+                lock(&self.complaint).get_or_insert_with(|| error.to_string());
             }
         }
     }
