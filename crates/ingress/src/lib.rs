@@ -2,6 +2,7 @@
 //! shard, and waits for the answer on its own partition of `replies`. Nobody is told "failed" because an answer is late.
 
 mod answers;
+mod api;
 mod desk;
 mod metrics;
 mod pay;
@@ -27,10 +28,10 @@ use twqr_service::Context;
 use twqr_types::ShardCount;
 use twqr_wire::pos::pos_service_server::PosServiceServer;
 
+use api::PosApi;
 use desk::Desk;
 use repeats::Repeats;
 use replies::Replies;
-use service::PosApi;
 
 /// What the ingress needs to know.
 #[derive(Clone, Debug)]

@@ -15,10 +15,10 @@ use twqr_wire::{
 
 use crate::{
     answers::{UNCONFIRMED, is_final, pay_response},
+    api::PosApi,
     metrics::{self, Repeat},
     refusals,
     repeats::{First, Known, Turn},
-    service::PosApi,
 };
 
 /// One Pay until its deadline.

@@ -82,7 +82,13 @@ impl Bank {
             bank.sequence = bank.sequence.max(entry.sequence);
             let verdict = match entry.kind() {
                 Kind::Charged => Verdict::Charged(approval(&entry.institution, &entry.trade_no, entry.trade_amount)),
-                Kind::Declined | Kind::Unspecified => Verdict::Refused(entry.declined.unwrap_or_default()),
+                Kind::Declined
+                | Kind::Unspecified
+                | Kind::Refunded
+                | Kind::RefundDeclined
+                | Kind::Reversed
+                | Kind::ReversalDeclined
+                | Kind::Repeated => Verdict::Refused(entry.declined.unwrap_or_default()),
             };
             bank.accounts.set(&entry.institution, entry.account, entry.balance);
             bank.verdicts.entry((entry.institution, entry.trade_no)).or_insert(verdict);
@@ -98,7 +104,7 @@ impl Bank {
                 let key = (request.institution.clone(), inquiry.trade_no);
                 self.inquire(request.call_id, &key)
             }
-            None => vec![answer(
+            Some(Call::Refund(_) | Call::Reversal(_)) | None => vec![answer(
                 request.call_id,
                 0,
                 Answer::Undecided(Undecided { reason: "the call is empty".to_owned() }),
@@ -205,6 +211,8 @@ impl Bank {
             account,
             balance,
             declined,
+            refund_trade_no: String::new(),
+            store_id: charge.store_id.clone(),
         };
         self.verdicts.entry(key).or_insert_with(|| verdict.clone());
         (Some(entry), verdict)

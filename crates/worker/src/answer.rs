@@ -27,6 +27,7 @@ pub(crate) fn result(answer: Option<Answer>, asked: Asked) -> TaskResult {
             unknown("the issuer does not know it yet")
         }
         (Some(Answer::Undecided(_)), _) => unknown("the issuer has not decided"),
+        (Some(Answer::Refunded(_) | Answer::Reversed(_)), _) => unknown("the answer is not to what was asked"),
         (None, _) => unknown("the answer says nothing"),
     }
 }

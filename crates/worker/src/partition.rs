@@ -19,7 +19,7 @@ use twqr_service::{CancellationToken, Clock, Part, Progress as Watched};
 use twqr_types::UnixMs;
 use twqr_wire::{
     RECORD_VERSION,
-    backend::{ExchangeRequest, Inquiry, exchange_request::Call as Request},
+    backend::{ExchangeRequest, Inquiry, exchange_request::Call as Request, inquiry::Subject},
     bus::{self, tasks_record::Body},
     convert::{dead_letter, outcome_record},
 };
@@ -288,7 +288,8 @@ impl Holder {
             return self.outcome(&task, Some(offset), TaskResult::Unknown(why.into()));
         }
         let asked = Asked::Inquiry { proves_absence: now.0 > task.record.absent_after_ms };
-        let call = Request::Inquiry(Inquiry { trade_no: task.record.trade_no.clone() });
+        let call =
+            Request::Inquiry(Inquiry { trade_no: task.record.trade_no.clone(), subject: Subject::Charge.into() });
         self.hand_over(&calls, Call { offset, task, asked, place: None }, call);
     }
 

@@ -21,7 +21,7 @@ fn charge(institution: &str, trade_no: &str, token: &str) -> ExchangeRequest {
 }
 
 fn inquiry(institution: &str, trade_no: &str) -> ExchangeRequest {
-    let inquiry = Inquiry { trade_no: trade_no.into() };
+    let inquiry = Inquiry { trade_no: trade_no.into(), ..Inquiry::default() };
     ExchangeRequest { call_id: 10, institution: institution.into(), call: Some(Call::Inquiry(inquiry)) }
 }
 
@@ -34,7 +34,7 @@ fn shape(reactions: &[Reaction]) -> String {
             Some(Answer::Approved(_)) => 'A',
             Some(Answer::Declined(_)) => 'D',
             Some(Answer::TradeUnknown(_)) => 'U',
-            Some(Answer::Undecided(_)) | None => '?',
+            Some(Answer::Undecided(_) | Answer::Refunded(_) | Answer::Reversed(_)) | None => '?',
         },
     };
     reactions.iter().map(letter).collect()
