@@ -1,9 +1,14 @@
 //! One record applied to one order. Every pair of phase and command is decided in the file of its command.
 
+mod cancel;
 mod due;
+mod lifecycle;
 mod outcome;
 mod pay;
 mod query;
+mod refund;
+mod reserve;
+mod task;
 
 #[cfg(test)]
 mod tests;
@@ -11,9 +16,11 @@ mod tests;
 use twqr_types::UnixMs;
 
 use crate::{
-    Command, Effect, Evidence, Failure, Payment, Phase, Policy, Position, Record, ReplyBody, Subscriber,
-    effect::Emitter,
+    Command, Effect, Evidence, IssuerRules, Order, Payment, Policy, Position, Record, ReplyBody, StatusCodes,
+    Subscriber, WaitsFor, effect::Emitter,
 };
+
+pub use reserve::refuse_unknown_payment;
 
 /// What applying a record did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,24 +34,32 @@ pub struct Applied {
 /// What happened to the order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Step {
-    /// A payment was accepted and its task to charge is out.
+    /// A payment or a refund was accepted.
     Accepted,
-    /// A payment was refused by the policy.
+    /// It was refused by the rules.
     Refused,
-    /// A payment came again.
+    /// A request came again.
     Repeated,
-    /// A payment came again with other fields.
+    /// A request came again with other fields.
     Conflicted,
     /// Somebody asked.
     Queried,
     /// The payment is paid.
     Paid,
-    /// The payment failed, by this evidence.
+    /// A movement failed, by this evidence.
     Failed(Evidence),
-    /// Nobody knows what came of it.
+    /// Nobody knows what came of a movement.
     Unresolved,
     /// The task to inquire is out.
     Asked,
+    /// A part of the payment is reserved for a refund, and its task is out.
+    Reserved,
+    /// A refund took effect.
+    Refunded,
+    /// A cancel waits, or its reversal is out.
+    Cancelling,
+    /// The payment is taken back, or there was nothing to take back.
+    Cancelled,
     /// The issuer contradicted a final state.
     Contradicted,
     /// Nothing: not the order's turn, or known already.
@@ -62,7 +77,7 @@ struct Scene<'a> {
 /// Applies `record`, which stands at `cause`, to the order that it names: `order` becomes the new state, `effects` gets what is to
 /// be done. `policy` is the version at `cause`. Claims and policy records name no order and change none.
 pub fn apply(
-    order: &mut Option<Payment>,
+    order: &mut Option<Order>,
     record: &Record,
     cause: Position,
     policy: Option<&Policy>,
@@ -71,9 +86,13 @@ pub fn apply(
     let scene = Scene { cause, at: record.at, policy, out: Emitter::new(cause, effects) };
     match &record.command {
         Command::Pay(pay) => pay::apply(order, pay, scene),
+        Command::Refund(request) => refund::request(order, request, scene),
+        Command::Cancel(request) => cancel::request(order, request, scene),
+        Command::Reserve(reserve) => with_payment(order, |payment| reserve::apply(payment, reserve, scene)),
+        Command::RefundResult(result) => refund::result(order, result, scene),
         Command::Query(query) => query::apply(order.as_mut(), query, scene),
-        Command::Outcome(outcome) => order.as_mut().map_or(IGNORED, |payment| outcome::apply(payment, outcome, scene)),
-        Command::Due(_) => order.as_mut().map_or(IGNORED, |payment| due::apply(payment, scene)),
+        Command::Outcome(outcome) => with_payment(order, |payment| outcome::apply(payment, outcome, scene)),
+        Command::Due(_) => order.as_mut().map_or(IGNORED, |order| due::apply(order, scene)),
         Command::Claim { .. } | Command::Policy(_) => IGNORED,
     }
 }
@@ -84,44 +103,57 @@ fn changed(step: Step) -> Applied {
     Applied { step, changed: true }
 }
 
-impl Payment {
-    /// Goes to the next phase and tells every subscriber who still waits; after a final phase nobody is left to tell.
-    fn enter(&mut self, phase: Phase, scene: &mut Scene<'_>) {
-        self.phase = phase;
-        self.changed_at = scene.at;
-        self.drop_expired(scene.at);
-        for Subscriber { to, repeat } in &self.subscribers {
-            scene.out.reply(*to, *repeat, ReplyBody::Order);
-        }
-        if self.phase.is_final() {
-            self.subscribers = Vec::new();
-        }
+fn with_payment(order: &mut Option<Order>, apply: impl FnOnce(&mut Payment) -> Applied) -> Applied {
+    match order {
+        Some(Order::Payment(payment)) => apply(payment),
+        Some(Order::Refund(_) | Order::Cancelled(_)) | None => IGNORED,
+    }
+}
+
+impl Scene<'_> {
+    /// The StatusCodes that hold.
+    fn codes(&self) -> StatusCodes {
+        self.policy.map_or_else(StatusCodes::default, |policy| policy.status_codes.clone())
     }
 
-    fn fail(&mut self, evidence: Evidence, status_code: &str, status_desc: &str, scene: &mut Scene<'_>) -> Applied {
-        let failure = Failure { evidence, status_code: status_code.into(), status_desc: status_desc.into() };
-        self.enter(Phase::Failed(failure), scene);
-        changed(Step::Failed(evidence))
+    /// The rules of the payment's issuer.
+    fn rules(&self, payment: &Payment) -> IssuerRules {
+        let issuer = payment.issuer.unwrap_or(twqr_types::Issuer::Wallet);
+        self.policy.map_or_else(|| IssuerRules::default_of(issuer), |policy| policy.issuer(issuer))
     }
 
-    /// Adds or renews a subscriber. False: there are too many.
-    fn subscribe(&mut self, subscriber: Subscriber, now: UnixMs) -> bool {
-        self.drop_expired(now);
-        let same = |s: &&mut Subscriber| {
-            (s.to.partition, s.to.correlation) == (subscriber.to.partition, subscriber.to.correlation)
-        };
-        if let Some(known) = self.subscribers.iter_mut().find(same) {
-            *known = subscriber;
-            return true;
+    /// Tells every subscriber that the order has changed, and drops those who have what they waited for, or wait no more.
+    fn tell(&mut self, order: &mut Vec<Subscriber>, has_result: bool, at_rest: bool) {
+        order.retain(|subscriber| subscriber.to.until >= self.at);
+        for Subscriber { to, repeat, .. } in &*order {
+            self.out.reply(*to, *repeat, ReplyBody::Order);
         }
-        let room = self.subscribers.len() < crate::SUBSCRIBERS_MAX;
-        if room {
-            self.subscribers.push(subscriber);
-        }
-        room
+        order.retain(|subscriber| match subscriber.waits_for {
+            WaitsFor::Result => !has_result,
+            WaitsFor::Rest => !at_rest,
+        });
     }
 
-    fn drop_expired(&mut self, now: UnixMs) {
-        self.subscribers.retain(|subscriber| subscriber.to.until >= now);
+    /// The same for a payment.
+    fn tell_payment(&mut self, payment: &mut Payment) {
+        let (has_result, at_rest) = (payment.charge.phase.is_final(), payment.is_at_rest());
+        self.tell(&mut payment.subscribers, has_result, at_rest);
     }
+}
+
+/// Adds or renews a subscriber. False: there are too many.
+fn subscribe(subscribers: &mut Vec<Subscriber>, subscriber: Subscriber, now: UnixMs) -> bool {
+    subscribers.retain(|known| known.to.until >= now);
+    let same = |known: &&mut Subscriber| {
+        (known.to.partition, known.to.correlation) == (subscriber.to.partition, subscriber.to.correlation)
+    };
+    if let Some(known) = subscribers.iter_mut().find(same) {
+        *known = subscriber;
+        return true;
+    }
+    let room = subscribers.len() < crate::SUBSCRIBERS_MAX;
+    if room {
+        subscribers.push(subscriber);
+    }
+    room
 }

@@ -3,10 +3,11 @@
 use std::fmt;
 
 use twqr_types::{
-    Amount, CardToken, Field, Issuer, OrderKey, PosId, Remark, ShardId, StoreId, StoreName, TradeNo, UnRedeem, UnixMs,
+    Amount, CardToken, Field, Issuer, MerchantTradeNo, OrderKey, PosId, Remark, ShardId, StoreId, StoreName, TradeNo,
+    UnRedeem, UnixMs,
 };
 
-use crate::{Position, ReplyTo};
+use crate::{Command, Limits, Position, Record, ReplyTo};
 
 /// The identity of an effect: the position of its cause, and its number there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -32,6 +33,19 @@ pub enum Effect {
     Task(Task),
     /// An answer for who waits.
     Reply(Reply),
+    /// A record for another shard, or this one.
+    Forward(Forward),
+}
+
+/// A record between orders. Its time is that of its cause, so that it is the same record whenever it is emitted.
+#[derive(Clone, Debug)]
+pub struct Forward {
+    /// Its identity.
+    pub id: EffectId,
+    /// To which shard.
+    pub to: ShardId,
+    /// The record.
+    pub record: Record,
 }
 
 /// A call for a worker to make.
@@ -41,7 +55,7 @@ pub struct Task {
     pub id: EffectId,
     /// Of which order.
     pub key: OrderKey,
-    /// The order's number, by which the issuer knows it.
+    /// The payment's number, by which the issuer knows it.
     pub trade_no: TradeNo,
     /// Whom to call.
     pub issuer: Issuer,
@@ -49,6 +63,8 @@ pub struct Task {
     pub send_by: UnixMs,
     /// Asked after this, "not known" proves absence.
     pub absent_after: UnixMs,
+    /// How many calls the issuer may get.
+    pub limits: Limits,
     /// What to do.
     pub kind: TaskKind,
 }
@@ -58,8 +74,53 @@ pub struct Task {
 pub enum TaskKind {
     /// Charge the customer.
     Charge(Box<Charge>),
-    /// Ask what became of the order.
-    Inquire,
+    /// Give back a part of the payment, or all of it.
+    Refund(Box<RefundCall>),
+    /// Take back what is left of the payment.
+    Reverse(Box<ReverseCall>),
+    /// Ask what became of a movement.
+    Inquire(Subject),
+}
+
+/// Which of a payment's movements.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// The charge.
+    Charge,
+    /// A refund.
+    Refund {
+        /// Its own MerchantTradeNo.
+        number: MerchantTradeNo,
+        /// Our number for it, by which the issuer knows it.
+        trade_no: TradeNo,
+    },
+    /// The reversal, which the issuer knows by the payment's number.
+    Reversal,
+}
+
+/// What a refund needs beyond the payment's number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the fields are the POS document's")]
+pub struct RefundCall {
+    /// The refund's own MerchantTradeNo.
+    pub number: MerchantTradeNo,
+    /// Our number for the refund.
+    pub trade_no: TradeNo,
+    pub store_id: StoreId,
+    pub store_name: StoreName,
+    pub pos_id: PosId,
+    pub trade_amount: Amount,
+    pub remark: Remark,
+}
+
+/// What a reversal needs beyond the payment's number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the fields are the POS document's")]
+pub struct ReverseCall {
+    pub store_id: StoreId,
+    /// What refunds have left, in whole TWD.
+    pub amount: i64,
+    pub remark: Remark,
 }
 
 /// What a charge needs beyond the order's number.
@@ -126,5 +187,10 @@ impl<'a> Emitter<'a> {
     pub(crate) fn reply(&mut self, to: ReplyTo, repeat: bool, body: ReplyBody) {
         let id = self.next_id();
         self.emit(Effect::Reply(Reply { id, to, repeat, body }));
+    }
+
+    pub(crate) fn forward(&mut self, to: ShardId, at: UnixMs, command: Command) {
+        let id = self.next_id();
+        self.emit(Effect::Forward(Forward { id, to, record: Record { at, command } }));
     }
 }

@@ -5,20 +5,34 @@
 //! exhaustively in the design's model; a change here that is visible there changes both.
 
 mod apply;
+mod cancel;
 mod effect;
+mod movement;
+mod order;
 mod payment;
 mod policy;
 mod record;
+mod refund;
 mod schedule;
 mod versions;
 
-pub use apply::{Applied, Step, apply};
-pub use effect::{Charge, Effect, EffectId, Reply, ReplyBody, Task, TaskKind};
+pub use apply::{Applied, Step, apply, refuse_unknown_payment};
+pub use cancel::{Cancel, CancelStage, CancelledBefore};
+pub use effect::{
+    Charge, Effect, EffectId, Forward, RefundCall, Reply, ReplyBody, ReverseCall, Subject, Task, TaskKind,
+};
+pub use movement::{ASKING_MS_MAX, Evidence, Failure, Movement, Phase, Refunded, Reversed};
+pub use order::Order;
 pub use payment::{
-    ASKING_MS_MAX, Approval, Evidence, Failure, Payment, PaymentType, Phase, SUBSCRIBERS_MAX, Subscriber, Terms,
+    Approval, Payment, PaymentType, REFUNDS_MAX, RefundEntry, SUBSCRIBERS_MAX, Subscriber, Terms, WaitsFor,
 };
-pub use policy::{Policy, PolicyFault, Resolution, Route, StatusCodes};
+pub use policy::{
+    Alphabet, IssuerRules, Limits, Merchant, Policy, PolicyFault, RefundRule, RefundScope, Resolution, Route,
+    RouteTarget, StatusCodes, Store, Window, business_day,
+};
 pub use record::{
-    Command, Decline, DeclineKind, Outcome, Pay, PolicyChange, Position, Query, Record, ReplyTo, TaskResult,
+    Came, CancelRequest, Command, Decline, DeclineKind, Outcome, Pay, PolicyChange, Position, Query, Record,
+    RefundRequest, RefundResult, ReplyTo, Reserve, Target, TaskResult,
 };
-pub use versions::PolicyVersions;
+pub use refund::{Refund, RefundPhase, RefundSuccess, RefundTerms};
+pub use versions::{POLICY_SHARD, PolicyVersions};

@@ -1,11 +1,11 @@
-//! The state of a payment order.
+//! The state of a payment order: its charge, its refunds, and its cancel.
 
 use twqr_types::{
-    Amount, CardTokenDigest, Extra, GatewayTradeNo, Issuer, OrderKey, PosId, PosTradeTime, Remark, StoreId, StoreName,
-    TradeNo, UnRedeem, UnixMs,
+    Amount, CardTokenDigest, Extra, GatewayTradeNo, Issuer, MerchantTradeNo, OrderKey, PosId, PosTradeTime, Remark,
+    StoreId, StoreName, TradeNo, UnRedeem, UnixMs,
 };
 
-use crate::{EffectId, ReplyTo};
+use crate::{Cancel, Movement, Phase, Refunded, ReplyTo};
 
 /// A payment order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,27 +20,35 @@ pub struct Payment {
     pub terms: Terms,
     /// Whose customer it is; none where no route was found.
     pub issuer: Option<Issuer>,
-    /// After this nobody starts to send it.
-    pub send_by: UnixMs,
-    /// Asked after this, "not known" proves absence.
-    pub absent_after: UnixMs,
-    /// Where it stands.
-    pub phase: Phase,
+    /// What comes of charging the customer.
+    pub charge: Movement<Approval>,
+    /// One entry for each refund number that asked for a part of it, for good; at most [`REFUNDS_MAX`].
+    pub refunds: Vec<RefundEntry>,
+    /// Since somebody asked for it.
+    pub cancel: Option<Cancel>,
     /// Who hears of each change; at most [`SUBSCRIBERS_MAX`].
     pub subscribers: Vec<Subscriber>,
-    /// How an issuer contradicted a final state, if one did.
+    /// How an issuer contradicted a final state, if one did: an operator must look.
     pub contradiction: Option<Box<str>>,
-    /// How often the issuer has been asked.
-    pub inquiries: u32,
-    /// When the phase changed last.
-    pub changed_at: UnixMs,
 }
 
 /// How many may wait for the changes of one order.
 pub const SUBSCRIBERS_MAX: usize = 8;
+/// How many refund numbers a payment keeps; further ones are refused.
+pub const REFUNDS_MAX: usize = 200;
 
-/// How long an inquiry may be out until another one is sent, in ms. Longer than any call takes, and asking twice changes nothing.
-pub const ASKING_MS_MAX: i64 = 120_000;
+/// A refund as its payment knows it. It stays for good, so that the same number never takes twice, nor gets another answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefundEntry {
+    /// The refund's own MerchantTradeNo.
+    pub number: MerchantTradeNo,
+    /// Our number for the refund (RefundTradeNo); its shard is where the refund order lives.
+    pub trade_no: TradeNo,
+    /// What is to be given back; reserved until it has failed.
+    pub amount: Amount,
+    /// What comes of it at the issuer.
+    pub refund: Movement<Refunded>,
+}
 
 /// Who hears of each change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +57,17 @@ pub struct Subscriber {
     pub to: ReplyTo,
     /// Its own request was a repeat.
     pub repeat: bool,
+    /// What it waits for.
+    pub waits_for: WaitsFor,
+}
+
+/// What a subscriber waits for; it is told no more once that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitsFor {
+    /// That the charge, or the refund, is final.
+    Result,
+    /// That nothing of the order is in progress: a cancel, a watch.
+    Rest,
 }
 
 /// What the payment asked for, as stored.
@@ -69,40 +88,6 @@ pub struct Terms {
     pub extra1: Extra,
     pub extra2: Extra,
     pub card_token: CardTokenDigest,
-}
-
-/// Where a payment stands. In progress is everything but paid and failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// The task to charge is out.
-    Paying {
-        /// The open task.
-        task: EffectId,
-    },
-    /// Nobody knows what came of it.
-    Unresolved {
-        /// When to ask.
-        next_check: UnixMs,
-    },
-    /// The task to inquire is out.
-    Asking {
-        /// The open task.
-        task: EffectId,
-    },
-    /// The issuer charged the customer.
-    Paid(Box<Approval>),
-    /// It failed, with evidence.
-    Failed(Failure),
-}
-
-impl Phase {
-    /// Paid or failed: it stays so.
-    pub fn is_final(&self) -> bool {
-        match self {
-            Self::Paid(_) | Self::Failed(_) => true,
-            Self::Paying { .. } | Self::Unresolved { .. } | Self::Asking { .. } => false,
-        }
-    }
 }
 
 /// How a payment was paid (POS document, PaymentType).
@@ -152,26 +137,47 @@ impl Approval {
     }
 }
 
-/// Why a payment failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// How we know.
-    pub evidence: Evidence,
-    /// StatusCode.
-    pub status_code: Box<str>,
-    /// StatusDesc.
-    pub status_desc: Box<str>,
-}
+impl Payment {
+    /// What was given back by refunds that took effect, in whole TWD.
+    pub fn refunded(&self) -> i64 {
+        let done = self.refunds.iter().filter(|entry| entry.refund.done().is_some());
+        done.map(|entry| entry.amount.twd()).sum()
+    }
 
-/// How we know that a payment failed. There is no failure without.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Evidence {
-    /// The issuer, or FISC in its name, said so.
-    Declined,
-    /// The owner of the fresh task never sent it.
-    NotSent,
-    /// The issuer did not know it after the window.
-    Absent,
-    /// The policy refused it before any task.
-    Refused,
+    /// What was given back or may be: refunds that took effect, and those in progress, in whole TWD.
+    pub fn reserved(&self) -> i64 {
+        let taken = self.refunds.iter().filter(|entry| entry.refund.failure().is_none());
+        taken.map(|entry| entry.amount.twd()).sum()
+    }
+
+    /// Whether nothing of it is in progress.
+    pub fn is_at_rest(&self) -> bool {
+        self.charge.phase.is_final()
+            && !self.refund_is_open()
+            && self.cancel.as_ref().is_none_or(|cancel| !cancel.is_open())
+    }
+
+    /// Whether a refund is in progress.
+    pub(crate) fn refund_is_open(&self) -> bool {
+        self.refunds.iter().any(|entry| !entry.refund.phase.is_final())
+    }
+
+    /// When something must be done about it next; none if it is at rest.
+    pub fn due_at(&self) -> Option<UnixMs> {
+        let refunds = self.refunds.iter().filter_map(|entry| entry.refund.due_at());
+        let cancel = self.cancel.as_ref().and_then(Cancel::due_at);
+        self.charge.due_at().into_iter().chain(refunds).chain(cancel).min()
+    }
+
+    /// When anything of it changed last.
+    pub fn changed_at(&self) -> UnixMs {
+        let refunds = self.refunds.iter().map(|entry| entry.refund.changed_at);
+        let cancel = self.cancel.as_ref().map(|cancel| cancel.changed_at);
+        refunds.chain(cancel).fold(self.charge.changed_at, UnixMs::max)
+    }
+
+    /// Whether the customer was charged.
+    pub fn is_paid(&self) -> bool {
+        matches!(self.charge.phase, Phase::Done(_))
+    }
 }

@@ -1,8 +1,10 @@
 //! What stands in the log of a shard: everything that can change an order.
 
-use twqr_types::{OrderKey, PayForm, ShardId, UnixMs};
+use twqr_types::{
+    Amount, MerchantTradeNo, OrderKey, PayForm, PosId, RefundForm, Remark, ShardId, StoreId, StoreName, TradeNo, UnixMs,
+};
 
-use crate::{Approval, EffectId, Policy};
+use crate::{Approval, EffectId, Failure, Policy, RefundSuccess, Refunded, Reversed};
 
 /// The place of a record: the shard, and its offset in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,6 +36,14 @@ pub enum Command {
     },
     /// A payment is asked for.
     Pay(Box<Pay>),
+    /// A refund is asked for, under its own number.
+    Refund(Box<RefundRequest>),
+    /// A payment is to be taken back.
+    Cancel(Box<CancelRequest>),
+    /// From a refund's shard to its payment's: may it be given back?
+    Reserve(Box<Reserve>),
+    /// From a payment's shard to its refund's: what came of it.
+    RefundResult(Box<RefundResult>),
     /// Somebody asks for the order as it is.
     Query(Query),
     /// A worker tells what came of a task.
@@ -46,15 +56,76 @@ pub enum Command {
 
 impl Command {
     /// The order that the record is about; none for claims and policies.
-    pub fn key(&self) -> Option<&OrderKey> {
+    pub fn target(&self) -> Option<Target<'_>> {
         match self {
-            Self::Pay(pay) => Some(&pay.form.key),
-            Self::Query(query) => Some(&query.key),
-            Self::Outcome(outcome) => Some(&outcome.key),
-            Self::Due(key) => Some(key),
+            Self::Pay(pay) => Some(Target::Key(&pay.form.key)),
+            Self::Refund(refund) => Some(Target::Key(&refund.form.key)),
+            Self::Cancel(cancel) => Some(Target::Key(&cancel.form.key)),
+            Self::Reserve(reserve) => Some(Target::Number(reserve.payment)),
+            Self::RefundResult(result) => Some(Target::Key(&result.key)),
+            Self::Query(query) => Some(Target::Key(&query.key)),
+            Self::Outcome(outcome) => Some(Target::Key(&outcome.key)),
+            Self::Due(key) => Some(Target::Key(key)),
             Self::Claim { .. } | Self::Policy(_) => None,
         }
     }
+}
+
+/// How a record names its order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target<'a> {
+    /// By its key.
+    Key(&'a OrderKey),
+    /// By our number of a payment, which carries this shard.
+    Number(TradeNo),
+}
+
+/// A refund request.
+#[derive(Clone, Debug)]
+pub struct RefundRequest {
+    /// The request.
+    pub form: RefundForm,
+    /// Who waits for the answer.
+    pub reply_to: Option<ReplyTo>,
+}
+
+/// A cancel request: the payment's own fields.
+#[derive(Clone, Debug)]
+pub struct CancelRequest {
+    /// The request.
+    pub form: PayForm,
+    /// Who waits for the answer.
+    pub reply_to: Option<ReplyTo>,
+}
+
+/// A refund asks its payment: reserve this, and give it back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reserve {
+    /// The payment's number.
+    pub payment: TradeNo,
+    /// The refund's key: of the same merchant as the payment, or it is refused.
+    pub refund: OrderKey,
+    /// The refund's number (RefundTradeNo).
+    pub trade_no: TradeNo,
+    /// What is to be given back.
+    pub amount: Amount,
+    /// For the issuer, as it was asked.
+    pub store_id: StoreId,
+    /// For the issuer, as it was asked.
+    pub store_name: StoreName,
+    /// For the issuer, as it was asked.
+    pub pos_id: PosId,
+    /// For the issuer, as it was asked.
+    pub remark: Remark,
+}
+
+/// A payment tells its refund what came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefundResult {
+    /// The refund's key.
+    pub key: OrderKey,
+    /// What the customer got back, or why nothing.
+    pub result: Result<RefundSuccess, Failure>,
 }
 
 /// A payment request.
@@ -91,26 +162,37 @@ pub struct Query {
 /// What came of a task.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// Of which order.
+    /// Of which payment.
     pub key: OrderKey,
     /// The task's identity.
     pub task: EffectId,
     /// What came of it.
-    pub result: TaskResult,
+    pub came: Came,
 }
 
-/// What can come of a task. Approved, declined, not sent and absent are evidence; unknown is none.
+/// What came of a movement, and of which of a payment's movements.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TaskResult {
-    /// The customer was charged.
-    Approved(Approval),
+pub enum Came {
+    /// Of the charge.
+    Charge(TaskResult<Approval>),
+    /// Of the refund with this number.
+    Refund(MerchantTradeNo, TaskResult<Refunded>),
+    /// Of the reversal.
+    Reversal(TaskResult<Reversed>),
+}
+
+/// What can come of a task. Done, declined, not sent and absent are evidence; unknown is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TaskResult<A> {
+    /// It took effect.
+    Done(A),
     /// The issuer, or FISC in its name, refused.
     Declined(Decline),
     /// The owner of the fresh task never sent it; why.
     NotSent(Box<str>),
     /// Nobody knows; why.
     Unknown(Box<str>),
-    /// Asked after the window, the issuer did not know the TradeNo.
+    /// Asked after the window, the issuer did not know the number.
     Absent,
 }
 
@@ -154,12 +236,16 @@ pub enum DeclineKind {
 }
 
 /// New rules.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyChange {
+    /// The version that this is: 1 for the first. Shard 0 takes it only if its newest is the one before; the others take what shard 0 took.
+    pub version: u64,
     /// The whole policy.
     pub policy: Policy,
     /// Who changed it.
     pub who: Box<str>,
     /// Why.
     pub why: Box<str>,
+    /// When, by the clock of whoever changed it.
+    pub at: UnixMs,
 }

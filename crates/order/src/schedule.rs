@@ -1,24 +1,29 @@
-//! When to ask about an order again: growing spacing with jitter. The jitter comes from the order's number, so that every
-//! owner computes the same time.
+//! When to ask an issuer again: growing spacing with jitter, and never in its announced maintenance. The jitter comes from the number, so
+//! that every owner computes the same time.
 
 use twqr_types::{TradeNo, UnixMs};
 
-use crate::Resolution;
+use crate::IssuerRules;
 
-/// The time of the inquiry after `inquiries` ones, counted from `now`. The last one before the window's end is put off to just
-/// after it, because only then "not known" proves anything.
+/// The time of the inquiry after `inquiries` ones, counted from `now`. The last one before the window's end is put off to just after it,
+/// because only then "not known" proves anything.
 pub(crate) fn next_check(
     now: UnixMs,
     inquiries: u32,
     number: TradeNo,
     absent_after: UnixMs,
-    rules: Resolution,
+    rules: &IssuerRules,
 ) -> UnixMs {
-    let doubled = rules.first_delay_ms.saturating_mul(1_i64 << inquiries.min(30));
-    let delay = doubled.min(rules.delay_max_ms);
+    let delay = spacing(inquiries, rules.resolution.first_delay_ms, rules.resolution.delay_max_ms);
     let jitter = jitter(number, inquiries, delay / 4);
     let next = now.plus(delay + jitter);
-    if now < absent_after && next > absent_after { absent_after.plus(1 + jitter % 100) } else { next }
+    let next = if now < absent_after && next > absent_after { absent_after.plus(1 + jitter % 100) } else { next };
+    rules.in_maintenance(next).map_or(next, |end| end.plus(jitter))
+}
+
+/// The first delay, doubled `round` times, up to the maximum; ms.
+pub(crate) fn spacing(round: u32, first_ms: i64, max_ms: i64) -> i64 {
+    first_ms.saturating_mul(1_i64 << round.min(30)).min(max_ms)
 }
 
 /// 0 up to `bound` ms, by number and round (splitmix64).
@@ -33,15 +38,19 @@ fn jitter(number: TradeNo, round: u32, bound: i64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use twqr_types::ShardId;
+    use crate::{Resolution, Window};
+    use twqr_types::{Issuer, ShardId};
 
-    const RULES: Resolution = Resolution { window_ms: 5_000, first_delay_ms: 1_000, delay_max_ms: 60_000 };
+    fn rules(maintenance: Vec<Window>) -> IssuerRules {
+        let resolution = Resolution { window_ms: 5_000, first_delay_ms: 1_000, delay_max_ms: 60_000 };
+        IssuerRules { resolution, maintenance, ..IssuerRules::default_of(Issuer::Wallet) }
+    }
 
     #[test]
     fn spacing_grows_to_its_maximum_and_is_spread() {
         let number = TradeNo::new(ShardId(1), 42, UnixMs(0));
         let delays: Vec<i64> = (0..40)
-            .map(|n| next_check(UnixMs(1_000_000), n, number, UnixMs(0), RULES).since(UnixMs(1_000_000)))
+            .map(|n| next_check(UnixMs(1_000_000), n, number, UnixMs(0), &rules(Vec::new())).since(UnixMs(1_000_000)))
             .collect();
         for (n, delay) in delays.iter().enumerate() {
             let base = (1_000_i64 << n.min(30)).min(60_000);
@@ -49,15 +58,24 @@ mod tests {
         }
         let other = TradeNo::new(ShardId(1), 43, UnixMs(0));
         assert_ne!(
-            next_check(UnixMs(0), 3, number, UnixMs(0), RULES),
-            next_check(UnixMs(0), 3, other, UnixMs(0), RULES)
+            next_check(UnixMs(0), 3, number, UnixMs(0), &rules(Vec::new())),
+            next_check(UnixMs(0), 3, other, UnixMs(0), &rules(Vec::new()))
         );
     }
 
     #[test]
     fn the_inquiry_that_would_leap_over_the_end_of_the_window_comes_right_after_it() {
         let number = TradeNo::new(ShardId(1), 42, UnixMs(0));
-        let at = next_check(UnixMs(9_500), 4, number, UnixMs(10_000), RULES);
+        let at = next_check(UnixMs(9_500), 4, number, UnixMs(10_000), &rules(Vec::new()));
         assert!((UnixMs(10_001)..=UnixMs(10_100)).contains(&at), "{at:?}");
+    }
+
+    #[test]
+    fn nobody_is_asked_in_maintenance() {
+        let number = TradeNo::new(ShardId(1), 42, UnixMs(0));
+        let window = |from, to| Window { from: UnixMs(from), to: UnixMs(to) };
+        let touching = rules(vec![window(500, 9_000), window(9_000, 20_000)]);
+        let at = next_check(UnixMs(0), 0, number, UnixMs(0), &touching);
+        assert!((UnixMs(20_000)..=UnixMs(20_250)).contains(&at), "{at:?}");
     }
 }

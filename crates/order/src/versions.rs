@@ -1,32 +1,53 @@
-//! All versions of the policy that a shard has had: a record is decided by the version at its own offset, also when it is replayed
-//! from a checkpoint taken later.
+//! The versions of the policy that a shard has had: a record is decided by the version at its own offset, also when it is replayed from a
+//! checkpoint taken later.
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use crate::Policy;
+use twqr_types::ShardId;
+
+use crate::{Policy, PolicyChange};
+
+/// The shard whose log decides which version is next; all others follow it.
+pub const POLICY_SHARD: ShardId = ShardId(0);
+/// How many versions are kept, for replays and to go back to; the oldest leave first.
+const VERSIONS_KEPT: usize = 64;
 
 /// Versions by the offset of the record that brought them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PolicyVersions(BTreeMap<u64, Arc<Policy>>);
+pub struct PolicyVersions(BTreeMap<u64, Arc<PolicyChange>>);
 
 impl PolicyVersions {
-    /// The version that decides the record at `offset`; none before the first.
-    pub fn at(&self, offset: u64) -> Option<&Arc<Policy>> {
-        self.0.range(..offset).next_back().map(|(_, policy)| policy)
+    /// The policy that decides the record at `offset`; none before the first.
+    pub fn at(&self, offset: u64) -> Option<&Policy> {
+        self.0.range(..offset).next_back().map(|(_, change)| &change.policy)
     }
 
-    /// Takes the version that the record at `offset` brought. Taking it again changes nothing.
-    pub fn insert(&mut self, offset: u64, policy: Arc<Policy>) {
-        self.0.insert(offset, policy);
+    /// Takes the version that the record at `offset` of this shard brings, if it is its turn: on the policy's shard the next one, elsewhere
+    /// any newer one. So of two changes at the same time one is taken everywhere, and the other nowhere.
+    pub fn take(&mut self, shard: ShardId, offset: u64, change: Arc<PolicyChange>) -> bool {
+        let newest = self.newest().map_or(0, |newest| newest.version);
+        let its_turn = if shard == POLICY_SHARD { change.version == newest + 1 } else { change.version > newest };
+        if its_turn {
+            self.insert(offset, change);
+        }
+        its_turn
+    }
+
+    /// Puts a version where it was.
+    pub fn insert(&mut self, offset: u64, change: Arc<PolicyChange>) {
+        self.0.insert(offset, change);
+        while self.0.len() > VERSIONS_KEPT {
+            self.0.pop_first();
+        }
     }
 
     /// Every version, oldest first.
-    pub fn iter(&self) -> impl Iterator<Item = (u64, &Arc<Policy>)> {
-        self.0.iter().map(|(offset, policy)| (*offset, policy))
+    pub fn iter(&self) -> impl Iterator<Item = (u64, &Arc<PolicyChange>)> {
+        self.0.iter().map(|(offset, change)| (*offset, change))
     }
 
     /// The newest version.
-    pub fn newest(&self) -> Option<&Arc<Policy>> {
+    pub fn newest(&self) -> Option<&Arc<PolicyChange>> {
         self.0.values().next_back()
     }
 }

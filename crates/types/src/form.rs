@@ -5,6 +5,10 @@ use crate::{
     Remark, SendTime, StoreId, StoreName, UnRedeem, Violations,
 };
 
+mod refund;
+
+pub use refund::{RawRefund, RefundForm};
+
 /// A Payment request as it came in; strings and integers, nothing checked.
 #[derive(Clone, Default)]
 #[allow(missing_docs, reason = "the fields are the POS document's")]
@@ -26,7 +30,7 @@ pub struct RawPay {
     pub send_time: String,
 }
 
-/// A Payment request within all limits (POS API, section 2).
+/// A Payment request within all limits (POS API, section 2). A Cancel request has the payment's fields and limits, so it is this form, too.
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "the fields are the POS document's")]
 pub struct PayForm {

@@ -13,7 +13,7 @@ mod trade_no;
 mod violation;
 
 pub use card_token::{CardToken, CardTokenDigest};
-pub use form::{PayForm, QueryForm, RawPay, RawQuery};
+pub use form::{PayForm, QueryForm, RawPay, RawQuery, RawRefund, RefundForm};
 pub use issuer::{InstitutionCode, InvalidInstitution, Issuer};
 pub use key::{OrderKey, ShardCount, ShardId};
 pub use money::{Amount, UnRedeem};

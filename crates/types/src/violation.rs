@@ -32,6 +32,7 @@ fields! {
     PosId "pos_id" "PosID";
     PosTradeTime "pos_trade_time" "PosTradeTime";
     CardToken "card_token" "CardToken";
+    TradeNo "trade_no" "TradeNo";
     TradeAmount "trade_amount" "TradeAmount";
     UnRedeem "un_redeem" "UnRedeem";
     Remark "remark" "Remark";

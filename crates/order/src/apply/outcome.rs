@@ -1,71 +1,44 @@
-//! Outcome: what a worker says came of a task. Approved and declined count whichever task they answer, since the issuer said so; not
-//! sent, absent and unknown count only for the open task. A StatusCode with which the wallet says that it does not know is unknown.
+//! Outcome: what a worker says came of a task of a payment: of its charge, of one of its refunds, or of its reversal.
 
-use super::{Applied, IGNORED, Scene, Step, changed};
-use crate::{
-    Approval, Decline, DeclineKind, EffectId, Evidence, Outcome, Payment, Phase, Resolution, StatusCodes, TaskResult,
-    schedule,
+use twqr_types::MerchantTradeNo;
+
+use super::{
+    Applied, IGNORED, Scene, Step, cancel, changed,
+    lifecycle::{Judge, Moved},
+    reserve,
 };
+use crate::{Approval, Came, CancelStage, EffectId, Outcome, Payment, Refunded, Reversed, TaskResult, schedule};
 
 pub(super) fn apply(payment: &mut Payment, outcome: &Outcome, mut scene: Scene<'_>) -> Applied {
-    if let TaskResult::Declined(decline) = &outcome.result
-        && decline.is_ambiguous()
-    {
-        let result = TaskResult::Unknown(format!("the wallet answered {}", decline.code).into());
-        return evident(payment, &Outcome { key: outcome.key.clone(), task: outcome.task, result }, &mut scene);
-    }
-    evident(payment, outcome, &mut scene)
-}
-
-/// Applies an outcome that means what it says.
-fn evident(payment: &mut Payment, outcome: &Outcome, scene: &mut Scene<'_>) -> Applied {
-    match &payment.phase {
-        Phase::Paying { task } | Phase::Asking { task } => {
-            let open = *task == outcome.task;
-            in_progress(payment, outcome, open, scene)
-        }
-        Phase::Unresolved { .. } => in_progress(payment, outcome, false, scene),
-        Phase::Paid(_) => match &outcome.result {
-            TaskResult::Declined(decline) => {
-                let text = format!("paid, then declined ({} {})", decline.code, decline.reason);
-                contradict(payment, text, scene)
-            }
-            TaskResult::Approved(_) | TaskResult::NotSent(_) | TaskResult::Unknown(_) | TaskResult::Absent => IGNORED,
-        },
-        Phase::Failed(failure) => match &outcome.result {
-            TaskResult::Approved(approval) => {
-                let text = format!(
-                    "failed ({:?}, {}), then approved for {} TWD",
-                    failure.evidence, failure.status_code, approval.debit_amount
-                );
-                contradict(payment, text, scene)
-            }
-            TaskResult::Declined(_) | TaskResult::NotSent(_) | TaskResult::Unknown(_) | TaskResult::Absent => IGNORED,
-        },
+    match &outcome.came {
+        Came::Charge(result) => of_charge(payment, outcome.task, result, &mut scene),
+        Came::Refund(number, result) => of_refund(payment, outcome.task, number, result, &mut scene),
+        Came::Reversal(result) => of_reversal(payment, outcome.task, result, &mut scene),
     }
 }
 
-fn in_progress(payment: &mut Payment, outcome: &Outcome, open: bool, scene: &mut Scene<'_>) -> Applied {
-    match &outcome.result {
-        TaskResult::Approved(approval) => pay(payment, approval, scene),
-        TaskResult::Declined(decline) => {
-            let (code, desc) = status_of(decline, &codes(scene));
-            payment.fail(Evidence::Declined, &code, &desc, scene)
+fn of_charge(payment: &mut Payment, task: EffectId, result: &TaskResult<Approval>, scene: &mut Scene<'_>) -> Applied {
+    let (rules, codes) = (scene.rules(payment), scene.codes());
+    let judge = Judge { number: payment.trade_no, what: "payment", rules: &rules, codes: &codes, at: scene.at };
+    let step = match payment.charge.take(task, result, &judge) {
+        Moved::Done => {
+            check_sum(payment);
+            Step::Paid
         }
-        TaskResult::NotSent(reason) if open => {
-            let code = codes(scene).fisc_abnormal;
-            payment.fail(Evidence::NotSent, &code, &format!("not sent to the issuer: {reason}"), scene)
-        }
-        TaskResult::Absent if open => {
-            let code = codes(scene).fisc_abnormal;
-            payment.fail(Evidence::Absent, &code, "the issuer confirmed that the payment does not exist", scene)
-        }
-        TaskResult::Unknown(_) if open => unresolved(payment, outcome.task, scene),
-        TaskResult::NotSent(_) | TaskResult::Absent | TaskResult::Unknown(_) => IGNORED,
-    }
+        Moved::Failed(evidence) => Step::Failed(evidence),
+        Moved::Unresolved => Step::Unresolved,
+        Moved::StillUnresolved => return changed(Step::Unresolved),
+        Moved::Contradicted(text) => return contradict(payment, text, scene),
+        Moved::Ignored => return IGNORED,
+    };
+    cancel::go_on(payment, scene);
+    scene.tell_payment(payment);
+    changed(step)
 }
 
-fn pay(payment: &mut Payment, approval: &Approval, scene: &mut Scene<'_>) -> Applied {
+/// An approval whose amounts are not what was asked for counts, since the customer was charged; an operator must look.
+fn check_sum(payment: &mut Payment) {
+    let Some(approval) = payment.charge.done() else { return };
     if !approval.adds_up(payment.terms.trade_amount) {
         let text = format!(
             "approved with amounts that do not add up: trade {}, redeemed {} and {}, debit {}",
@@ -76,53 +49,73 @@ fn pay(payment: &mut Payment, approval: &Approval, scene: &mut Scene<'_>) -> App
         );
         payment.contradiction = Some(text.into());
     }
-    payment.enter(Phase::Paid(Box::new(approval.clone())), scene);
-    changed(Step::Paid)
 }
 
-/// The first time, those who wait learn the number under which they can ask; after an inquiry nothing has changed for them.
-fn unresolved(payment: &mut Payment, task: EffectId, scene: &mut Scene<'_>) -> Applied {
-    let rules = match (scene.policy, payment.issuer) {
-        (Some(policy), Some(issuer)) => policy.resolution(issuer),
-        _ => Resolution::DEFAULT,
+fn of_refund(
+    payment: &mut Payment,
+    task: EffectId,
+    number: &MerchantTradeNo,
+    result: &TaskResult<Refunded>,
+    scene: &mut Scene<'_>,
+) -> Applied {
+    let (rules, codes) = (scene.rules(payment), scene.codes());
+    let Some(index) = payment.refunds.iter().position(|entry| entry.number == *number) else { return IGNORED };
+    let entry = &mut payment.refunds[index];
+    let judge = Judge { number: entry.trade_no, what: "refund", rules: &rules, codes: &codes, at: scene.at };
+    let step = match entry.refund.take(task, result, &judge) {
+        Moved::Done => {
+            let odd = entry.refund.done().filter(|refunded| !refunded.adds_up(entry.amount));
+            let text = odd.map(|_| format!("refund {} took effect with amounts that do not add up", entry.trade_no));
+            payment.contradiction = payment.contradiction.take().or(text.map(Into::into));
+            Step::Refunded
+        }
+        Moved::Failed(evidence) => Step::Failed(evidence),
+        Moved::Unresolved | Moved::StillUnresolved => return changed(Step::Unresolved),
+        Moved::Contradicted(text) => return contradict(payment, text, scene),
+        Moved::Ignored => return IGNORED,
     };
-    let was_asking = payment.phase == Phase::Asking { task };
-    let next_check = schedule::next_check(scene.at, payment.inquiries, payment.trade_no, payment.absent_after, rules);
-    let phase = Phase::Unresolved { next_check };
-    if was_asking {
-        payment.phase = phase;
-        payment.changed_at = scene.at;
-    } else {
-        payment.enter(phase, scene);
-    }
-    changed(Step::Unresolved)
+    reserve::tell_refund(payment, index, scene);
+    cancel::go_on(payment, scene);
+    scene.tell_payment(payment);
+    changed(step)
 }
 
-/// The final state stays what callers were told; that the issuer says otherwise is kept for an operator.
-fn contradict(payment: &mut Payment, text: String, scene: &Scene<'_>) -> Applied {
+fn of_reversal(payment: &mut Payment, task: EffectId, result: &TaskResult<Reversed>, scene: &mut Scene<'_>) -> Applied {
+    let (rules, codes, number) = (scene.rules(payment), scene.codes(), payment.trade_no);
+    let Some(cancel) = &mut payment.cancel else { return IGNORED };
+    let is_earlier = task.offset < cancel.sent_at;
+    let CancelStage::Reversing(reversal) = &mut cancel.stage else { return IGNORED };
+    if is_earlier && !matches!(result, TaskResult::Done(_)) {
+        return IGNORED;
+    }
+    let judge = Judge { number, what: "reversal", rules: &rules, codes: &codes, at: scene.at };
+    let moved = reversal.take(task, result, &judge);
+    let absent_after = reversal.absent_after;
+    if moved != Moved::Ignored {
+        cancel.changed_at = scene.at;
+    }
+    let step = match moved {
+        Moved::Done => Step::Cancelled,
+        Moved::Failed(_) if cancel.may_be_sent_again() => {
+            let at = schedule::next_check(scene.at, cancel.attempts, number, absent_after, &rules);
+            cancel.stage = CancelStage::Again { at };
+            return changed(Step::Cancelling);
+        }
+        Moved::Failed(evidence) => Step::Failed(evidence),
+        Moved::Unresolved | Moved::StillUnresolved => return changed(Step::Unresolved),
+        Moved::Contradicted(text) => return contradict(payment, text, scene),
+        Moved::Ignored => return IGNORED,
+    };
+    scene.tell_payment(payment);
+    changed(step)
+}
+
+/// The final state stays what callers were told; that the issuer says otherwise is kept for an operator, and told to those who watch.
+fn contradict(payment: &mut Payment, text: String, scene: &mut Scene<'_>) -> Applied {
     if payment.contradiction.is_some() {
         return IGNORED;
     }
     payment.contradiction = Some(text.into());
-    payment.changed_at = scene.at;
+    scene.tell_payment(payment);
     changed(Step::Contradicted)
-}
-
-fn codes(scene: &Scene<'_>) -> StatusCodes {
-    scene.policy.map_or_else(StatusCodes::default, |policy| policy.status_codes.clone())
-}
-
-/// StatusCode and StatusDesc of a refusal (POS API, section 3).
-fn status_of(decline: &Decline, codes: &StatusCodes) -> (String, String) {
-    let three_digits = decline.code.len() == 3 && decline.code.bytes().all(|b| b.is_ascii_digit());
-    match decline.kind {
-        DeclineKind::Wallet if three_digits && &*decline.code != "000" => {
-            (decline.code.to_string(), decline.reason.to_string())
-        }
-        DeclineKind::Wallet | DeclineKind::Issuer => {
-            (codes.issuer_declined.clone(), format!("{} {}", decline.code, decline.reason))
-        }
-        DeclineKind::CardNotSupported => (codes.card_not_supported.clone(), decline.reason.to_string()),
-        DeclineKind::Fisc => (codes.fisc_abnormal.clone(), format!("{} {}", decline.code, decline.reason)),
-    }
 }

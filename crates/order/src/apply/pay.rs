@@ -1,73 +1,114 @@
-//! Pay: the first one makes the order, a repeat gets the first one's result, a contradiction changes nothing.
+//! Pay: the first one makes the order, a repeat gets the first one's result, a contradiction changes nothing. After a cancel that found no
+//! payment it is refused for good.
 
-use twqr_types::{Field, Issuer, PayForm, TradeNo, UnRedeem};
+use twqr_types::{Field, Issuer, PayForm, TradeNo, UnRedeem, UnixMs};
 
-use super::{Applied, IGNORED, Scene, Step, changed};
+use super::{Applied, IGNORED, Scene, Step, changed, subscribe};
 use crate::{
-    Charge, Effect, Evidence, Failure, Pay, Payment, Phase, Policy, ReplyBody, Resolution, Route, StatusCodes,
-    Subscriber, Task, TaskKind, Terms,
+    Cancel, CancelStage, Charge, Failure, IssuerRules, Movement, Order, Pay, Payment, Policy, ReplyBody, RouteTarget,
+    StatusCodes, Subscriber, TaskKind, Terms, WaitsFor,
 };
 
 /// StatusCode 927, bad code: no issuer would know it.
 const BAD_CODE: &str = "927";
+/// StatusCode 812, already turned into a refund.
+const TURNED_INTO_REFUND: &str = "812";
 
-pub(super) fn apply(order: &mut Option<Payment>, pay: &Pay, mut scene: Scene<'_>) -> Applied {
-    if let Some(payment) = order {
-        return repeat(payment, pay, &mut scene);
+pub(super) fn apply(order: &mut Option<Order>, pay: &Pay, mut scene: Scene<'_>) -> Applied {
+    match order {
+        Some(Order::Payment(payment)) => repeat(payment, pay, &mut scene),
+        Some(Order::Refund(_)) => {
+            if let Some(to) = pay.reply_to {
+                scene.out.reply(to, true, ReplyBody::Conflict(vec![Field::MerchantTradeNo]));
+            }
+            Applied { step: Step::Conflicted, changed: false }
+        }
+        Some(Order::Cancelled(cancelled)) => {
+            let requested_at = cancelled.requested_at;
+            *order = Some(Order::Payment(too_late(pay, requested_at, &mut scene)));
+            changed(Step::Refused)
+        }
+        None => {
+            let (payment, step) = accept(pay, &mut scene);
+            *order = Some(Order::Payment(payment));
+            changed(step)
+        }
     }
-    let (payment, step) = accept(pay, &mut scene);
-    *order = Some(payment);
-    changed(step)
 }
 
 /// The first Pay under this key.
 fn accept(pay: &Pay, scene: &mut Scene<'_>) -> (Payment, Step) {
-    match find_route(&pay.form, scene.policy) {
-        Ok((route, policy)) => {
-            let mut payment = new_payment(pay, Some(route.issuer), policy.send_within_ms, route.resolution, scene);
-            payment.subscribers.extend(pay.reply_to.map(|to| Subscriber { to, repeat: false }));
-            scene.out.emit(Effect::Task(charge_task(&payment, &pay.form, scene)));
+    let (issuer, verdict) = judge(&pay.form, scene.policy, scene.at);
+    match verdict {
+        Ok(rules) => {
+            let mut payment = new_payment(pay, Some(rules.issuer), Failure::refused("", ""), scene);
+            let charge = charge(&payment, &pay.form);
+            payment.charge = scene.begin(&payment, &rules, TaskKind::Charge(Box::new(charge)));
+            let first = |to| Subscriber { to, repeat: false, waits_for: WaitsFor::Result };
+            payment.subscribers.extend(pay.reply_to.map(first));
             (payment, Step::Accepted)
         }
         Err(failure) => {
-            let mut payment = new_payment(pay, None, 0, Resolution::DEFAULT, scene);
-            payment.phase = Phase::Failed(failure);
-            if let Some(to) = pay.reply_to {
-                scene.out.reply(to, false, ReplyBody::Order);
-            }
+            let payment = new_payment(pay, issuer, failure, scene);
+            reply(pay, scene);
             (payment, Step::Refused)
         }
     }
 }
 
-fn find_route<'p>(form: &PayForm, policy: Option<&'p Policy>) -> Result<(&'p Route, &'p Policy), Failure> {
-    let refuse = |status_code: &str, status_desc: &str| Failure {
-        evidence: Evidence::Refused,
-        status_code: status_code.into(),
-        status_desc: status_desc.into(),
-    };
-    let Some(policy) = policy else {
-        let code = StatusCodes::default().fisc_abnormal;
-        return Err(refuse(&code, "no routes are configured yet; nothing was sent"));
-    };
-    let Some(route) = policy.route(&form.card_token) else {
-        return Err(refuse(BAD_CODE, "no issuer is known for a code that begins like this"));
-    };
-    if !route.code_lengths.contains(&(form.card_token.expose().len() as u32)) {
-        return Err(refuse(BAD_CODE, "the code does not have the length that its issuer's codes have"));
-    }
-    Ok((route, policy))
+/// A payment after a cancel that found none: it never charges (POS API, section 4).
+fn too_late(pay: &Pay, requested_at: UnixMs, scene: &mut Scene<'_>) -> Payment {
+    let failure = Failure::refused(TURNED_INTO_REFUND, "the payment was cancelled before it came; nothing was charged");
+    let mut payment = new_payment(pay, None, failure, scene);
+    payment.cancel = Some(Cancel {
+        requested_at,
+        remark: pay.form.remark.clone(),
+        amount: 0,
+        attempts: 0,
+        sent_at: scene.cause.offset,
+        stage: CancelStage::Nothing,
+        changed_at: scene.at,
+    });
+    reply(pay, scene);
+    payment
 }
 
-fn new_payment(
-    pay: &Pay,
-    issuer: Option<Issuer>,
-    send_within_ms: i64,
-    rules: Resolution,
-    scene: &Scene<'_>,
-) -> Payment {
+fn reply(pay: &Pay, scene: &mut Scene<'_>) {
+    if let Some(to) = pay.reply_to {
+        scene.out.reply(to, false, ReplyBody::Order);
+    }
+}
+
+/// Whose customer it is, where that is known, and the rules of whom to charge or why nobody.
+fn judge(form: &PayForm, policy: Option<&Policy>, at: UnixMs) -> (Option<Issuer>, Result<IssuerRules, Failure>) {
+    let refuse = |issuer, code: &str, desc: &str| (issuer, Err(Failure::refused(code, desc)));
+    let Some(policy) = policy else {
+        let code = StatusCodes::default().fisc_abnormal;
+        return refuse(None, &code, "no routes are configured yet; nothing was sent");
+    };
+    let amount = Some(form.trade_amount.twd());
+    if let Some((code, desc)) = policy.merchant_refusal(&form.key.merchant_id, &form.store_id, amount) {
+        return refuse(None, code, desc);
+    }
+    let Some(route) = policy.route(&form.card_token) else {
+        return refuse(None, BAD_CODE, "no issuer is known for a code that begins like this");
+    };
+    let RouteTarget::Issuer(issuer) = route.target else {
+        return refuse(None, BAD_CODE, "codes that begin like this are not taken");
+    };
+    if let Some(fault) = route.code_fault(&form.card_token) {
+        return refuse(None, BAD_CODE, fault);
+    }
+    let rules = policy.issuer(issuer);
+    if rules.in_maintenance(at).is_some() {
+        let code = &policy.status_codes.fisc_abnormal;
+        return refuse(Some(issuer), code, "the issuer is in announced maintenance; nothing was sent");
+    }
+    (Some(issuer), Ok(rules))
+}
+
+fn new_payment(pay: &Pay, issuer: Option<Issuer>, failure: Failure, scene: &Scene<'_>) -> Payment {
     let form = &pay.form;
-    let send_by = scene.at.plus(send_within_ms);
     let un_redeem = if issuer == Some(Issuer::Wallet) { form.un_redeem } else { UnRedeem::ZERO };
     Payment {
         key: form.key.clone(),
@@ -88,18 +129,16 @@ fn new_payment(
             card_token: form.card_token.digest(&form.key),
         },
         issuer,
-        send_by,
-        absent_after: send_by.plus(rules.window_ms),
-        phase: Phase::Paying { task: scene.out.next_id() },
+        charge: Movement::failed(scene.at, failure),
+        refunds: Vec::new(),
+        cancel: None,
         subscribers: Vec::new(),
         contradiction: None,
-        inquiries: 0,
-        changed_at: scene.at,
     }
 }
 
-fn charge_task(payment: &Payment, form: &PayForm, scene: &Scene<'_>) -> Task {
-    let charge = Charge {
+fn charge(payment: &Payment, form: &PayForm) -> Charge {
+    Charge {
         card_token: form.card_token.clone(),
         store_id: form.store_id.clone(),
         store_name: form.store_name.clone(),
@@ -107,15 +146,6 @@ fn charge_task(payment: &Payment, form: &PayForm, scene: &Scene<'_>) -> Task {
         trade_amount: form.trade_amount,
         un_redeem: payment.terms.un_redeem,
         remark: form.remark.clone(),
-    };
-    Task {
-        id: scene.out.next_id(),
-        key: payment.key.clone(),
-        trade_no: payment.trade_no,
-        issuer: payment.issuer.unwrap_or(Issuer::Wallet),
-        send_by: payment.send_by,
-        absent_after: payment.absent_after,
-        kind: TaskKind::Charge(Box::new(charge)),
     }
 }
 
@@ -128,7 +158,8 @@ fn repeat(payment: &mut Payment, pay: &Pay, scene: &mut Scene<'_>) -> Applied {
         return Applied { step: Step::Conflicted, changed: false };
     }
     scene.out.reply(to, true, ReplyBody::Order);
-    let waits = !payment.phase.is_final() && payment.subscribe(Subscriber { to, repeat: true }, scene.at);
+    let subscriber = Subscriber { to, repeat: true, waits_for: WaitsFor::Result };
+    let waits = !payment.charge.phase.is_final() && subscribe(&mut payment.subscribers, subscriber, scene.at);
     Applied { step: Step::Repeated, changed: waits }
 }
 

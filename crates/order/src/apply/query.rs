@@ -1,17 +1,19 @@
-//! Query: the order as it is at this record; with watch, also every change from here on.
+//! Query: the order as it is at this record; with watch, also every change from here on, until nothing of it is in progress.
 
-use super::{Applied, Scene, Step};
-use crate::{Payment, Query, ReplyBody, Subscriber};
+use super::{Applied, Scene, Step, subscribe};
+use crate::{Order, Query, ReplyBody, Subscriber, WaitsFor};
 
-pub(super) fn apply(order: Option<&mut Payment>, query: &Query, mut scene: Scene<'_>) -> Applied {
+pub(super) fn apply(order: Option<&mut Order>, query: &Query, mut scene: Scene<'_>) -> Applied {
     let to = query.reply_to;
     let mut applied = Applied { step: Step::Queried, changed: false };
-    let Some(payment) = order else {
+    let Some(order) = order else {
         scene.out.reply(to, false, ReplyBody::NotFound);
         return applied;
     };
-    if query.watch && !payment.phase.is_final() {
-        applied.changed = payment.subscribe(Subscriber { to, repeat: false }, scene.at);
+    let at_rest = order.is_at_rest();
+    if let Some(subscribers) = order.subscribers().filter(|_| query.watch && !at_rest) {
+        let subscriber = Subscriber { to, repeat: false, waits_for: WaitsFor::Rest };
+        applied.changed = subscribe(subscribers, subscriber, scene.at);
         if !applied.changed {
             scene.out.reply(to, false, ReplyBody::TooManyWatchers);
             return applied;

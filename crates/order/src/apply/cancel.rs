@@ -1,0 +1,132 @@
+//! Cancel: the request must be the payment's own; then it waits for whatever is in progress, and reverses what is left. The same cancel may
+//! come again: it answers what is true by then, and after a refusal asks the issuer once more (POS API, section 4).
+
+use twqr_types::{Field, Issuer, PayForm, UnRedeem};
+
+use super::{Applied, Scene, Step, changed, subscribe};
+use crate::{
+    Cancel, CancelRequest, CancelStage, CancelledBefore, Order, Payment, Phase, ReplyBody, ReverseCall, Subscriber,
+    TaskKind, WaitsFor,
+};
+
+/// A request to take a payment back.
+pub(super) fn request(order: &mut Option<Order>, request: &CancelRequest, mut scene: Scene<'_>) -> Applied {
+    match order {
+        Some(Order::Payment(payment)) => of_payment(payment, request, &mut scene),
+        Some(Order::Refund(_)) => {
+            reply(request, true, ReplyBody::NotFound, &mut scene);
+            Applied { step: Step::Refused, changed: false }
+        }
+        Some(Order::Cancelled(_)) => {
+            reply(request, true, ReplyBody::Order, &mut scene);
+            Applied { step: Step::Repeated, changed: false }
+        }
+        None => {
+            *order = Some(Order::Cancelled(before_its_payment(request, &scene)));
+            reply(request, false, ReplyBody::Order, &mut scene);
+            changed(Step::Cancelled)
+        }
+    }
+}
+
+fn reply(request: &CancelRequest, repeat: bool, body: ReplyBody, scene: &mut Scene<'_>) {
+    if let Some(to) = request.reply_to {
+        scene.out.reply(to, repeat, body);
+    }
+}
+
+fn before_its_payment(request: &CancelRequest, scene: &Scene<'_>) -> CancelledBefore {
+    let form = &request.form;
+    CancelledBefore {
+        key: form.key.clone(),
+        store_id: form.store_id.clone(),
+        gateway_trade_no: form.gateway_trade_no.clone(),
+        pos_id: form.pos_id.clone(),
+        trade_amount: form.trade_amount.twd(),
+        requested_at: scene.at,
+    }
+}
+
+fn of_payment(payment: &mut Payment, request: &CancelRequest, scene: &mut Scene<'_>) -> Applied {
+    let differing = differing_fields(payment, &request.form);
+    if !differing.is_empty() {
+        reply(request, true, ReplyBody::Conflict(differing), scene);
+        return Applied { step: Step::Conflicted, changed: false };
+    }
+    let (step, began) = match &payment.cancel {
+        Some(cancel) if cancel.is_done() || cancel.is_open() => (Step::Repeated, false),
+        Some(_) | None => {
+            begin(payment, request, scene);
+            (if payment.is_at_rest() { Step::Cancelled } else { Step::Cancelling }, true)
+        }
+    };
+    let subscribed = request.reply_to.is_some_and(|to| {
+        scene.out.reply(to, !began, ReplyBody::Order);
+        let subscriber = Subscriber { to, repeat: !began, waits_for: WaitsFor::Rest };
+        !payment.is_at_rest() && subscribe(&mut payment.subscribers, subscriber, scene.at)
+    });
+    Applied { step, changed: began || subscribed }
+}
+
+/// The five fields that must be the payment's (POS API, section 2); MerchantTradeNo is the order's key. UnRedeem of other issuers counts as
+/// rewritten, like the payment's.
+fn differing_fields(payment: &Payment, form: &PayForm) -> Vec<Field> {
+    let terms = &payment.terms;
+    let un_redeem = if payment.issuer == Some(Issuer::Wallet) { form.un_redeem } else { UnRedeem::ZERO };
+    let compared = [
+        (Field::GatewayTradeNo, terms.gateway_trade_no == form.gateway_trade_no),
+        (Field::CardToken, terms.card_token == form.card_token.digest(&form.key)),
+        (Field::TradeAmount, terms.trade_amount == form.trade_amount),
+        (Field::UnRedeem, terms.un_redeem == un_redeem),
+    ];
+    compared.into_iter().filter(|(_, equal)| !equal).map(|(field, _)| field).collect()
+}
+
+fn begin(payment: &mut Payment, request: &CancelRequest, scene: &mut Scene<'_>) {
+    let attempts = payment.cancel.as_ref().map_or(0, |cancel| cancel.attempts);
+    payment.cancel = Some(Cancel {
+        requested_at: scene.at,
+        remark: request.form.remark.clone(),
+        amount: 0,
+        attempts,
+        sent_at: scene.cause.offset,
+        stage: CancelStage::Waiting,
+        changed_at: scene.at,
+    });
+    go_on(payment, scene);
+}
+
+/// Takes back what is left, if the cancel waited only for what is over now.
+pub(super) fn go_on(payment: &mut Payment, scene: &mut Scene<'_>) {
+    if !payment.cancel_may_go_on() {
+        return;
+    }
+    let left = match payment.charge.phase {
+        Phase::Done(_) => payment.terms.trade_amount.twd() - payment.refunded(),
+        Phase::Failed(_) | Phase::Sent { .. } | Phase::Unresolved { .. } | Phase::Asking { .. } => 0,
+    };
+    if left > 0 {
+        reverse(payment, left, scene);
+    } else if let Some(cancel) = &mut payment.cancel {
+        cancel.stage = CancelStage::Nothing;
+        cancel.changed_at = scene.at;
+    }
+}
+
+/// Sends the reversal of what is left, in whole TWD; a new one only once the one before is closed.
+pub(super) fn reverse(payment: &mut Payment, left: i64, scene: &mut Scene<'_>) {
+    let rules = scene.rules(payment);
+    let Some(mut cancel) = payment.cancel.take() else { return };
+    cancel.changed_at = scene.at;
+    cancel.amount = left;
+    cancel.stage = if let Some(end) = rules.in_maintenance(scene.at) {
+        CancelStage::Again { at: end }
+    } else {
+        cancel.attempts = cancel.attempts.saturating_add(1);
+        cancel.sent_at = scene.cause.offset;
+        let call =
+            ReverseCall { store_id: payment.terms.store_id.clone(), amount: left, remark: cancel.remark.clone() };
+        CancelStage::Reversing(scene.begin(payment, &rules, TaskKind::Reverse(Box::new(call))))
+    };
+    payment.cancel = Some(cancel);
+}

@@ -1,0 +1,154 @@
+//! The life of a movement: what an outcome does to it, whichever movement it is. Done and declined count whichever task they answer, since
+//! the issuer said so; not sent, absent and unknown count only for the open task. A StatusCode with which the wallet says that it does not
+//! know is unknown.
+
+use twqr_types::{TradeNo, UnixMs};
+
+use crate::{
+    Decline, DeclineKind, EffectId, Evidence, Failure, IssuerRules, Movement, Phase, StatusCodes, TaskResult, schedule,
+};
+
+/// What an outcome did to a movement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Moved {
+    /// It took effect.
+    Done,
+    /// It failed.
+    Failed(Evidence),
+    /// Nobody knows what came of it.
+    Unresolved,
+    /// Nobody knows still, after an inquiry: nothing has changed for those who wait.
+    StillUnresolved,
+    /// The issuer contradicts a final state, in these words.
+    Contradicted(String),
+    /// Nothing.
+    Ignored,
+}
+
+/// What a movement's outcome is judged by.
+pub(super) struct Judge<'a> {
+    /// The number under which the issuer is asked.
+    pub(super) number: TradeNo,
+    /// Such as `payment`, for StatusDesc.
+    pub(super) what: &'static str,
+    /// The issuer's rules.
+    pub(super) rules: &'a IssuerRules,
+    /// The StatusCodes that hold.
+    pub(super) codes: &'a StatusCodes,
+    /// The time of the record.
+    pub(super) at: UnixMs,
+}
+
+impl<A: Clone> Movement<A> {
+    /// Takes what came of `task`.
+    pub(super) fn take(&mut self, task: EffectId, result: &TaskResult<A>, judge: &Judge<'_>) -> Moved {
+        let unknown;
+        let result = match result {
+            TaskResult::Declined(decline) if decline.is_ambiguous() => {
+                unknown = TaskResult::Unknown(format!("the wallet answered {}", decline.code).into());
+                &unknown
+            }
+            TaskResult::Done(_)
+            | TaskResult::Declined(_)
+            | TaskResult::NotSent(_)
+            | TaskResult::Unknown(_)
+            | TaskResult::Absent => result,
+        };
+        match &self.phase {
+            Phase::Sent { task: open } | Phase::Asking { task: open } => {
+                let is_open = *open == task;
+                self.in_progress(result, is_open, judge)
+            }
+            Phase::Unresolved { .. } => self.in_progress(result, false, judge),
+            Phase::Done(_) => match result {
+                TaskResult::Declined(Decline { code, reason, .. }) => {
+                    Moved::Contradicted(format!("the {} took effect, then was declined ({code} {reason})", judge.what))
+                }
+                TaskResult::Done(_) | TaskResult::NotSent(_) | TaskResult::Unknown(_) | TaskResult::Absent => {
+                    Moved::Ignored
+                }
+            },
+            Phase::Failed(failure) => match result {
+                TaskResult::Done(_) => Moved::Contradicted(format!(
+                    "the {} failed ({:?}, {}), then took effect",
+                    judge.what, failure.evidence, failure.status_code
+                )),
+                TaskResult::Declined(_) | TaskResult::NotSent(_) | TaskResult::Unknown(_) | TaskResult::Absent => {
+                    Moved::Ignored
+                }
+            },
+        }
+    }
+
+    fn in_progress(&mut self, result: &TaskResult<A>, is_open: bool, judge: &Judge<'_>) -> Moved {
+        let abnormal = &judge.codes.fisc_abnormal;
+        match result {
+            TaskResult::Done(approval) => {
+                self.phase = Phase::Done(Box::new(approval.clone()));
+                self.changed_at = judge.at;
+                Moved::Done
+            }
+            TaskResult::Declined(decline) => {
+                let (code, desc) = status_of(decline, judge.codes);
+                self.fail(Evidence::Declined, &code, &desc, judge.at)
+            }
+            TaskResult::NotSent(reason) if is_open => {
+                self.fail(Evidence::NotSent, abnormal, &format!("not sent to the issuer: {reason}"), judge.at)
+            }
+            TaskResult::Absent if is_open => {
+                let desc = format!("the issuer confirmed that the {} does not exist", judge.what);
+                self.fail(Evidence::Absent, abnormal, &desc, judge.at)
+            }
+            TaskResult::Unknown(_) if is_open => self.unresolved(judge),
+            TaskResult::NotSent(_) | TaskResult::Absent | TaskResult::Unknown(_) => Moved::Ignored,
+        }
+    }
+
+    fn fail(&mut self, evidence: Evidence, code: &str, desc: &str, at: UnixMs) -> Moved {
+        self.phase = Phase::Failed(Failure { evidence, status_code: code.into(), status_desc: desc.into() });
+        self.changed_at = at;
+        Moved::Failed(evidence)
+    }
+
+    fn unresolved(&mut self, judge: &Judge<'_>) -> Moved {
+        let was_asking = matches!(self.phase, Phase::Asking { .. });
+        let next_check = schedule::next_check(judge.at, self.inquiries, judge.number, self.absent_after, judge.rules);
+        self.phase = Phase::Unresolved { next_check };
+        self.changed_at = judge.at;
+        if was_asking { Moved::StillUnresolved } else { Moved::Unresolved }
+    }
+
+    /// Whether it is time to ask about it.
+    pub(super) fn is_due(&self, at: UnixMs) -> bool {
+        self.due_at().is_some_and(|due| at >= due)
+    }
+
+    /// The task to ask is out; or, in the issuer's maintenance, it will be asked after that. True: it is out.
+    pub(super) fn ask(&mut self, task: EffectId, judge: &Judge<'_>) -> bool {
+        self.changed_at = judge.at;
+        if judge.rules.in_maintenance(judge.at).is_some() {
+            let next_check =
+                schedule::next_check(judge.at, self.inquiries, judge.number, self.absent_after, judge.rules);
+            self.phase = Phase::Unresolved { next_check };
+            return false;
+        }
+        self.inquiries = self.inquiries.saturating_add(1);
+        self.phase = Phase::Asking { task };
+        true
+    }
+}
+
+/// StatusCode and StatusDesc of a refusal (POS API, section 3).
+fn status_of(decline: &Decline, codes: &StatusCodes) -> (String, String) {
+    let three_digits = decline.code.len() == 3 && decline.code.bytes().all(|b| b.is_ascii_digit());
+    match decline.kind {
+        DeclineKind::Wallet if three_digits && &*decline.code != "000" => {
+            (decline.code.to_string(), decline.reason.to_string())
+        }
+        DeclineKind::Wallet | DeclineKind::Issuer => {
+            (codes.issuer_declined.clone(), format!("{} {}", decline.code, decline.reason))
+        }
+        DeclineKind::CardNotSupported => (codes.card_not_supported.clone(), decline.reason.to_string()),
+        DeclineKind::Fisc => (codes.fisc_abnormal.clone(), format!("{} {}", decline.code, decline.reason)),
+    }
+}

@@ -1,0 +1,126 @@
+//! Refund: the first request under a number makes the refund order and asks the payment, on whatever shard that is; the payment's answer ends
+//! it. A repeat gets the first one's result, a contradiction changes nothing.
+
+use twqr_types::{Field, RefundForm, TradeNo};
+
+use super::{Applied, IGNORED, Scene, Step, changed, subscribe};
+use crate::{
+    Command, Evidence, Order, Refund, RefundPhase, RefundRequest, RefundResult, RefundTerms, ReplyBody, Reserve,
+    Subscriber, WaitsFor, schedule,
+};
+
+/// After this the payment is asked again, in ms; doubles up to the maximum. It answers when its issuer has, so that this is only for
+/// records that were lost.
+const ASK_AGAIN_MS_MIN: i64 = 60_000;
+const ASK_AGAIN_MS_MAX: i64 = 3_600_000;
+
+/// A request for a refund.
+pub(super) fn request(order: &mut Option<Order>, request: &RefundRequest, mut scene: Scene<'_>) -> Applied {
+    match order {
+        Some(Order::Refund(refund)) => repeat(refund, request, &mut scene),
+        Some(Order::Payment(_) | Order::Cancelled(_)) => {
+            if let Some(to) = request.reply_to {
+                scene.out.reply(to, true, ReplyBody::Conflict(vec![Field::MerchantTradeNo]));
+            }
+            Applied { step: Step::Conflicted, changed: false }
+        }
+        None => {
+            let refund = accept(request, &mut scene);
+            if let Some(to) = request.reply_to {
+                scene.out.reply(to, false, ReplyBody::Order);
+            }
+            *order = Some(Order::Refund(refund));
+            changed(Step::Accepted)
+        }
+    }
+}
+
+fn accept(request: &RefundRequest, scene: &mut Scene<'_>) -> Refund {
+    let form = &request.form;
+    let first = |to| Subscriber { to, repeat: false, waits_for: WaitsFor::Result };
+    let mut refund = Refund {
+        key: form.key.clone(),
+        trade_no: TradeNo::new(scene.cause.shard, scene.cause.offset, scene.at),
+        payment: form.trade_no,
+        accepted_at: scene.at,
+        terms: RefundTerms {
+            store_id: form.store_id.clone(),
+            store_name: form.store_name.clone(),
+            gateway_trade_no: form.gateway_trade_no.clone(),
+            pos_id: form.pos_id.clone(),
+            pos_trade_time: form.pos_trade_time.clone(),
+            trade_amount: form.trade_amount,
+            remark: form.remark.clone(),
+            extra1: form.extra1.clone(),
+            extra2: form.extra2.clone(),
+        },
+        phase: RefundPhase::Requested { ask_again: scene.at },
+        requests: 0,
+        subscribers: request.reply_to.map(first).into_iter().collect(),
+        changed_at: scene.at,
+    };
+    ask_payment(&mut refund, scene);
+    refund
+}
+
+/// Asks the payment, and notes when to ask again.
+pub(super) fn ask_payment(refund: &mut Refund, scene: &mut Scene<'_>) {
+    let reserve = Reserve {
+        payment: refund.payment,
+        refund: refund.key.clone(),
+        trade_no: refund.trade_no,
+        amount: refund.terms.trade_amount,
+        store_id: refund.terms.store_id.clone(),
+        store_name: refund.terms.store_name.clone(),
+        pos_id: refund.terms.pos_id.clone(),
+        remark: refund.terms.remark.clone(),
+    };
+    scene.out.forward(refund.payment.shard(), scene.at, Command::Reserve(Box::new(reserve)));
+    let spacing = schedule::spacing(refund.requests, ASK_AGAIN_MS_MIN, ASK_AGAIN_MS_MAX);
+    refund.phase = RefundPhase::Requested { ask_again: scene.at.plus(spacing) };
+    refund.requests = refund.requests.saturating_add(1);
+}
+
+fn repeat(refund: &mut Refund, request: &RefundRequest, scene: &mut Scene<'_>) -> Applied {
+    let differing = differing_fields(refund, &request.form);
+    let Some(to) = request.reply_to else { return IGNORED };
+    if !differing.is_empty() {
+        scene.out.reply(to, true, ReplyBody::Conflict(differing));
+        return Applied { step: Step::Conflicted, changed: false };
+    }
+    scene.out.reply(to, true, ReplyBody::Order);
+    let subscriber = Subscriber { to, repeat: true, waits_for: WaitsFor::Result };
+    let waits = !refund.is_final() && subscribe(&mut refund.subscribers, subscriber, scene.at);
+    Applied { step: Step::Repeated, changed: waits }
+}
+
+/// What makes a Refund another request under the same number: payment, amount, store.
+fn differing_fields(refund: &Refund, form: &RefundForm) -> Vec<Field> {
+    let compared = [
+        (Field::StoreId, refund.terms.store_id == form.store_id),
+        (Field::TradeNo, refund.payment == form.trade_no),
+        (Field::TradeAmount, refund.terms.trade_amount == form.trade_amount),
+    ];
+    compared.into_iter().filter(|(_, equal)| !equal).map(|(field, _)| field).collect()
+}
+
+/// The payment's answer. It never changes what was told: the payment keeps its answer to each number.
+pub(super) fn result(order: &mut Option<Order>, result: &RefundResult, mut scene: Scene<'_>) -> Applied {
+    let Some(Order::Refund(refund)) = order else { return IGNORED };
+    if refund.is_final() {
+        return IGNORED;
+    }
+    let step = match &result.result {
+        Ok(success) => {
+            refund.phase = RefundPhase::Succeeded(Box::new(success.clone()));
+            Step::Refunded
+        }
+        Err(failure) => {
+            refund.phase = RefundPhase::Failed(failure.clone());
+            if failure.evidence == Evidence::Refused { Step::Refused } else { Step::Failed(failure.evidence) }
+        }
+    };
+    refund.changed_at = scene.at;
+    scene.tell(&mut refund.subscribers, true, true);
+    changed(step)
+}

@@ -1,0 +1,161 @@
+//! Reserve: a refund asks its payment. The payment decides by its state and its issuer's rules, keeps the answer to each number for good, and
+//! sends the refund to the issuer. So refunds and a cancel that come at the same time never give back more than was paid.
+
+use super::{Applied, Scene, Step, changed};
+use crate::{
+    CancelStage, Command, Effect, Failure, IssuerRules, Movement, Payment, Phase, Position, REFUNDS_MAX, RefundCall,
+    RefundEntry, RefundResult, RefundSuccess, Reserve, TaskKind, effect::Emitter, policy::Asked,
+};
+use twqr_types::UnixMs;
+
+/// StatusCode 812: already turned into a refund.
+const TURNED_INTO_REFUND: &str = "812";
+/// StatusCode 916: no such order.
+const NO_SUCH_ORDER: &str = "916";
+/// StatusCode 922: the refunds' total is above the payment.
+const ABOVE_PAYMENT: &str = "922";
+/// StatusCode 934: the order's state does not allow a refund.
+const STATE_FORBIDS: &str = "934";
+
+pub(super) fn apply(payment: &mut Payment, reserve: &Reserve, mut scene: Scene<'_>) -> Applied {
+    if payment.key.merchant_id != reserve.refund.merchant_id {
+        answer(reserve, Err(no_such_payment()), &mut scene);
+        return Applied { step: Step::Refused, changed: false };
+    }
+    if let Some(entry) = payment.refunds.iter().find(|entry| entry.number == reserve.refund.merchant_trade_no) {
+        if let Some(result) = result_of(payment, entry) {
+            answer(reserve, result, &mut scene);
+        }
+        return Applied { step: Step::Repeated, changed: false };
+    }
+    if payment.refunds.len() >= REFUNDS_MAX {
+        let full = format!("the payment has had {REFUNDS_MAX} refund requests already");
+        answer(reserve, Err(Failure::refused(STATE_FORBIDS, &full)), &mut scene);
+        return Applied { step: Step::Refused, changed: false };
+    }
+    let rules = scene.rules(payment);
+    let (refund, step) = match refusal(payment, reserve, &rules, &scene) {
+        Some(failure) => {
+            answer(reserve, Err(failure.clone()), &mut scene);
+            (Movement::failed(scene.at, failure), Step::Refused)
+        }
+        None => (scene.begin(payment, &rules, TaskKind::Refund(Box::new(call(reserve)))), Step::Reserved),
+    };
+    payment.refunds.push(RefundEntry {
+        number: reserve.refund.merchant_trade_no.clone(),
+        trade_no: reserve.trade_no,
+        amount: reserve.amount,
+        refund,
+    });
+    changed(step)
+}
+
+fn call(reserve: &Reserve) -> RefundCall {
+    RefundCall {
+        number: reserve.refund.merchant_trade_no.clone(),
+        trade_no: reserve.trade_no,
+        store_id: reserve.store_id.clone(),
+        store_name: reserve.store_name.clone(),
+        pos_id: reserve.pos_id.clone(),
+        trade_amount: reserve.amount,
+        remark: reserve.remark.clone(),
+    }
+}
+
+/// Why the payment gives nothing back, if it does not.
+fn refusal(payment: &Payment, reserve: &Reserve, rules: &IssuerRules, scene: &Scene<'_>) -> Option<Failure> {
+    let refused = |code: &str, desc: &str| Some(Failure::refused(code, desc));
+    match &payment.charge.phase {
+        Phase::Done(_) => {}
+        Phase::Failed(_) => return refused(STATE_FORBIDS, "the payment failed; there is nothing to give back"),
+        Phase::Sent { .. } | Phase::Unresolved { .. } | Phase::Asking { .. } => {
+            return refused(STATE_FORBIDS, "the payment is in progress; nothing can be given back yet");
+        }
+    }
+    match &payment.cancel {
+        Some(cancel) if cancel.is_done() => return refused(TURNED_INTO_REFUND, "the payment is cancelled already"),
+        Some(cancel) if cancel.is_open() => return refused(STATE_FORBIDS, "the payment is being cancelled"),
+        Some(_) | None => {}
+    }
+    if let Some((code, desc)) =
+        scene.policy.and_then(|policy| policy.merchant_refusal(&reserve.refund.merchant_id, &reserve.store_id, None))
+    {
+        return refused(code, desc);
+    }
+    let left = payment.terms.trade_amount.twd() - payment.reserved();
+    if reserve.amount.twd() > left {
+        return refused(ABOVE_PAYMENT, &format!("of {} TWD {left} are left", payment.terms.trade_amount.twd()));
+    }
+    let asked = Asked {
+        amount: reserve.amount,
+        trade_amount: payment.terms.trade_amount,
+        left,
+        paid_at: payment.charge.changed_at,
+        at: scene.at,
+    };
+    let day_begins_min = scene.policy.map_or(0, |policy| policy.day_begins_min);
+    let by_rule = rules.refund.refusal(&asked, day_begins_min);
+    by_rule.and_then(|desc| refused(&scene.codes().refund_refused, &desc)).or_else(|| maintenance(rules, scene))
+}
+
+fn maintenance(rules: &IssuerRules, scene: &Scene<'_>) -> Option<Failure> {
+    rules.in_maintenance(scene.at).map(|_| {
+        Failure::refused(&scene.codes().fisc_abnormal, "the issuer is in announced maintenance; nothing was sent")
+    })
+}
+
+/// What a refund is told, once its entry is final.
+fn result_of(payment: &Payment, entry: &RefundEntry) -> Option<Result<RefundSuccess, Failure>> {
+    match (&entry.refund.phase, payment.charge.done()) {
+        (Phase::Done(refunded), Some(approval)) => Some(Ok(RefundSuccess {
+            refunded: (**refunded).clone(),
+            issuer: payment.issuer.unwrap_or(twqr_types::Issuer::Wallet),
+            payment_type: approval.payment_type,
+            invoice_vehicle: approval.invoice_vehicle.clone(),
+            mer_mem_token: approval.mer_mem_token.clone(),
+            card_name: approval.card_name.clone(),
+            card_no_masked: approval.card_no_masked.clone(),
+        })),
+        (Phase::Failed(failure), _) => Some(Err(failure.clone())),
+        (Phase::Sent { .. } | Phase::Unresolved { .. } | Phase::Asking { .. } | Phase::Done(_), _) => None,
+    }
+}
+
+/// Tells the refund order what came of it, once that is final.
+pub(super) fn tell_refund(payment: &Payment, index: usize, scene: &mut Scene<'_>) {
+    let Some(entry) = payment.refunds.get(index) else { return };
+    if let Some(result) = result_of(payment, entry) {
+        let key = twqr_types::OrderKey {
+            merchant_id: payment.key.merchant_id.clone(),
+            merchant_trade_no: entry.number.clone(),
+        };
+        let result = RefundResult { key, result };
+        scene.out.forward(entry.trade_no.shard(), scene.at, Command::RefundResult(Box::new(result)));
+    }
+}
+
+fn answer(reserve: &Reserve, result: Result<RefundSuccess, Failure>, scene: &mut Scene<'_>) {
+    forward_answer(reserve, result, scene.at, &mut scene.out);
+}
+
+fn forward_answer(reserve: &Reserve, result: Result<RefundSuccess, Failure>, at: UnixMs, out: &mut Emitter<'_>) {
+    let result = RefundResult { key: reserve.refund.clone(), result };
+    out.forward(reserve.trade_no.shard(), at, Command::RefundResult(Box::new(result)));
+}
+
+fn no_such_payment() -> Failure {
+    Failure::refused(NO_SUCH_ORDER, "the merchant has no payment with this TradeNo")
+}
+
+/// The answer to a refund whose TradeNo names no payment on this shard.
+pub fn refuse_unknown_payment(reserve: &Reserve, at: UnixMs, cause: Position, effects: &mut Vec<Effect>) {
+    forward_answer(reserve, Err(no_such_payment()), at, &mut Emitter::new(cause, effects));
+}
+
+impl Payment {
+    /// Whether a cancel waits for something that is over now.
+    pub(super) fn cancel_may_go_on(&self) -> bool {
+        let waits = self.cancel.as_ref().is_some_and(|cancel| cancel.stage == CancelStage::Waiting);
+        waits && self.charge.phase.is_final() && !self.refund_is_open()
+    }
+}

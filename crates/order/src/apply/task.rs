@@ -1,0 +1,40 @@
+//! The tasks of a payment: whom to call, until when, and under which limits.
+
+use twqr_types::Issuer;
+
+use super::Scene;
+use crate::{Effect, IssuerRules, Movement, Payment, Subject, Task, TaskKind};
+
+impl Scene<'_> {
+    /// A movement of this payment that begins now, and its task.
+    pub(super) fn begin<A>(&mut self, payment: &Payment, rules: &IssuerRules, kind: TaskKind) -> Movement<A> {
+        let send_within_ms = self.policy.map_or(0, |policy| policy.send_within_ms);
+        let movement = Movement::begin(self.out.next_id(), self.at, send_within_ms, rules.resolution.window_ms);
+        self.emit_task(payment, &movement, rules, kind);
+        movement
+    }
+
+    /// The task to ask about a movement of this payment.
+    pub(super) fn emit_inquiry<A>(
+        &mut self,
+        payment: &Payment,
+        movement: &Movement<A>,
+        rules: &IssuerRules,
+        subject: Subject,
+    ) {
+        self.emit_task(payment, movement, rules, TaskKind::Inquire(subject));
+    }
+
+    fn emit_task<A>(&mut self, payment: &Payment, movement: &Movement<A>, rules: &IssuerRules, kind: TaskKind) {
+        self.out.emit(Effect::Task(Task {
+            id: self.out.next_id(),
+            key: payment.key.clone(),
+            trade_no: payment.trade_no,
+            issuer: payment.issuer.unwrap_or(Issuer::Wallet),
+            send_by: movement.send_by,
+            absent_after: movement.absent_after,
+            limits: rules.limits,
+            kind,
+        }));
+    }
+}

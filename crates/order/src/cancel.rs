@@ -1,0 +1,99 @@
+//! A cancel: what takes a payment back as a whole. It waits for what is in progress, reverses what is left, and is tried again until the
+//! issuer has said yes or no.
+
+use twqr_types::{GatewayTradeNo, OrderKey, PosId, Remark, StoreId, UnixMs};
+
+use crate::{Evidence, Failure, Movement, Phase, Reversed};
+
+/// The cancel of a payment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cancel {
+    /// When it was asked for first, or again after a refusal.
+    pub requested_at: UnixMs,
+    /// For the issuer, as it was asked.
+    pub remark: Remark,
+    /// What is taken back, in whole TWD: what refunds have left. 0 until that is known.
+    pub amount: i64,
+    /// How many reversals went out.
+    pub attempts: u32,
+    /// The offset of the record that sent the last one: what was declined before says nothing about it.
+    pub sent_at: u64,
+    /// Where it stands.
+    pub stage: CancelStage,
+    /// When the stage changed last.
+    pub changed_at: UnixMs,
+}
+
+/// Where a cancel stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CancelStage {
+    /// The charge, or a refund, is in progress: what comes of it decides.
+    Waiting,
+    /// The reversal is with the issuer.
+    Reversing(Movement<Reversed>),
+    /// The last reversal surely did not happen and nobody refused it: another one goes out.
+    Again {
+        /// When.
+        at: UnixMs,
+    },
+    /// There was nothing to take back: the payment failed, or was refunded as a whole.
+    Nothing,
+}
+
+impl Cancel {
+    /// Whether the payment is taken back: it stays so.
+    pub fn is_done(&self) -> bool {
+        match &self.stage {
+            CancelStage::Nothing => true,
+            CancelStage::Reversing(reversal) => reversal.done().is_some(),
+            CancelStage::Waiting | CancelStage::Again { .. } => false,
+        }
+    }
+
+    /// Why the issuer refused, if it did. The same cancel may come again.
+    pub fn refusal(&self) -> Option<&Failure> {
+        match &self.stage {
+            CancelStage::Reversing(reversal) => reversal.failure(),
+            CancelStage::Waiting | CancelStage::Again { .. } | CancelStage::Nothing => None,
+        }
+    }
+
+    /// Whether it is in progress.
+    pub fn is_open(&self) -> bool {
+        !self.is_done() && self.refusal().is_none()
+    }
+
+    /// When something must be done about it; none if that is up to the charge or a refund, or if it is closed.
+    pub fn due_at(&self) -> Option<UnixMs> {
+        match &self.stage {
+            CancelStage::Reversing(reversal) => reversal.due_at(),
+            CancelStage::Again { at } => Some(*at),
+            CancelStage::Waiting | CancelStage::Nothing => None,
+        }
+    }
+
+    /// Whether the last reversal surely did not happen and nobody refused it.
+    pub(crate) fn may_be_sent_again(&self) -> bool {
+        let never_arrived = |failure: &Failure| matches!(failure.evidence, Evidence::NotSent | Evidence::Absent);
+        match &self.stage {
+            CancelStage::Reversing(Movement { phase: Phase::Failed(failure), .. }) => never_arrived(failure),
+            CancelStage::Reversing(_) | CancelStage::Waiting | CancelStage::Again { .. } | CancelStage::Nothing => {
+                false
+            }
+        }
+    }
+}
+
+/// A cancel that found no payment: a payment that comes later under this key is refused, for good (POS API, section 4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the fields are the POS document's")]
+pub struct CancelledBefore {
+    pub key: OrderKey,
+    pub store_id: StoreId,
+    pub gateway_trade_no: GatewayTradeNo,
+    pub pos_id: PosId,
+    /// In whole TWD.
+    pub trade_amount: i64,
+    /// When it was asked for first.
+    pub requested_at: UnixMs,
+}

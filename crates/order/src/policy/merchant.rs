@@ -1,0 +1,97 @@
+//! Who may be paid: merchants, their stores, and their limits. Their keys are secrets, and elsewhere.
+
+use twqr_types::{MerchantId, StoreId};
+
+/// A merchant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Merchant {
+    /// MerchantID.
+    pub id: MerchantId,
+    /// Its stores; empty: every StoreID.
+    pub stores: Vec<Store>,
+    /// The largest payment, in whole TWD: 1 and more; none: no limit.
+    pub payment_max: Option<i64>,
+    /// Whether it takes payments and refunds at all; cancels it always takes.
+    pub is_open: bool,
+}
+
+/// A store of a merchant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store {
+    /// StoreID.
+    pub id: StoreId,
+    /// The largest payment, in whole TWD: 1 and more; none: no limit.
+    pub payment_max: Option<i64>,
+    /// Whether it takes payments and refunds.
+    pub is_open: bool,
+}
+
+/// StatusCode 907: not a partner store.
+const NOT_A_PARTNER: &str = "907";
+/// StatusCode 931: amount over limit.
+const OVER_LIMIT: &str = "931";
+/// StatusCode 932: store limit.
+const STORE_LIMIT: &str = "932";
+/// StatusCode 980: store is closed.
+const CLOSED: &str = "980";
+
+impl Merchant {
+    fn store(&self, id: &StoreId) -> Option<&Store> {
+        self.stores.iter().find(|store| store.id == *id)
+    }
+
+    /// StatusCode and StatusDesc with which a payment or a refund at this store is refused, if it is.
+    pub(crate) fn closed(&self, store_id: &StoreId) -> Option<(&'static str, &'static str)> {
+        let store = self.store(store_id);
+        match store {
+            None if !self.stores.is_empty() => Some((NOT_A_PARTNER, "the store is none of the merchant's")),
+            _ if !self.is_open => Some((CLOSED, "the merchant is closed")),
+            Some(store) if !store.is_open => Some((CLOSED, "the store is closed")),
+            Some(_) | None => None,
+        }
+    }
+
+    /// The same for a payment of this amount in whole TWD.
+    pub(crate) fn over_limit(&self, store_id: &StoreId, amount: i64) -> Option<(&'static str, &'static str)> {
+        let above = |limit: Option<i64>| limit.is_some_and(|limit| amount > limit);
+        if above(self.payment_max) {
+            return Some((OVER_LIMIT, "the amount is over the merchant's limit"));
+        }
+        above(self.store(store_id)?.payment_max).then_some((STORE_LIMIT, "the amount is over the store's limit"))
+    }
+
+    /// Place and problem of everything that is wrong with it.
+    pub(super) fn faults(&self) -> Vec<(String, String)> {
+        let limits = self.stores.iter().enumerate();
+        let limits = limits.map(|(i, store)| (format!("stores[{i}].payment_max"), store.payment_max));
+        let low = |(place, limit): (String, Option<i64>)| {
+            let limit = limit.filter(|limit| *limit < 1)?;
+            Some((place, format!("is {limit}, must be 1 or more (whole TWD)")))
+        };
+        let mut faults: Vec<_> = limits.chain([("payment_max".to_owned(), self.payment_max)]).filter_map(low).collect();
+        for (i, store) in self.stores.iter().enumerate() {
+            if self.stores[..i].iter().any(|other| other.id == store.id) {
+                faults.push((format!("stores[{i}].id"), format!("{:?} stands there already", store.id.as_str())));
+            }
+        }
+        faults
+    }
+}
+
+impl super::Policy {
+    /// StatusCode and StatusDesc with which merchant or store refuse a payment (`amount` in whole TWD) or a refund (none), if they do.
+    pub(crate) fn merchant_refusal(
+        &self,
+        merchant_id: &MerchantId,
+        store_id: &StoreId,
+        amount: Option<i64>,
+    ) -> Option<(&'static str, &'static str)> {
+        if self.merchants.is_empty() {
+            return None;
+        }
+        let Some(merchant) = self.merchant(merchant_id) else {
+            return Some((NOT_A_PARTNER, "the merchant is not known"));
+        };
+        merchant.closed(store_id).or_else(|| merchant.over_limit(store_id, amount?))
+    }
+}
