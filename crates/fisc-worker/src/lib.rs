@@ -1,10 +1,10 @@
 //! FISC's worker: a lane for each institution, so that a slow one stops nobody else.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use twqr_journal::{Journal, Topic};
 use twqr_service::Context;
-use twqr_worker::{Error, GrpcBackend, LaneSettings, Lanes, Maintenance};
+use twqr_worker::{Error, GrpcBackend, Lanes};
 
 /// What the worker needs to know.
 #[derive(Clone, Debug)]
@@ -15,21 +15,16 @@ pub struct Settings {
     pub fisc: String,
     /// How long a call may take before its outcome is unknown, in ms: 10 to 60,000.
     pub call_timeout_ms: u64,
-    /// The limits of each institution's lane and its announced maintenance, by its code.
-    pub lanes: BTreeMap<String, (LaneSettings, Vec<Maintenance>)>,
-    /// The limits of the lane that all other institutions share.
-    pub other_lane: LaneSettings,
 }
 
 /// Runs until `context.shutdown` fires; then finishes the calls in flight and releases its partitions.
 pub async fn run(settings: Settings, journal: Arc<dyn Journal>, context: Context) -> Result<(), Error> {
-    let lanes = settings.lanes.into_iter().map(|(code, (limits, maintenance))| (code, limits, maintenance));
     let engine = twqr_worker::Settings {
         topic: Topic::FiscTasks,
         member: settings.member,
         backend: Arc::new(GrpcBackend::new(settings.fisc)?),
         call_timeout_ms: settings.call_timeout_ms,
-        lanes: Arc::new(Lanes::new(lanes, settings.other_lane)),
+        lanes: Arc::new(Lanes::default()),
     };
     twqr_worker::run(engine, journal, context).await
 }

@@ -1,103 +1,75 @@
 //! Answers: from the order as the router knows it to the POS document's response fields.
 
-use twqr_types::UnixMs;
+mod cancel;
+mod payment;
+mod refund;
+
 use twqr_wire::{
-    bus::{self, payment::Phase},
-    pos::{OrderStatus, PayResponse, PaymentType, QueryResponse},
+    bus::{self, movement::Phase, order::Order},
+    pos::{InquiryType, QueryResponse},
 };
+
+pub(crate) use cancel::{cancel_of_nothing, cancel_response, unconfirmed_cancel};
+pub(crate) use payment::{pay_response, unconfirmed_payment};
+pub(crate) use refund::{no_such_payment, refund_response, unconfirmed_refund};
 
 /// StatusCode 000: success.
 const SUCCESS: &str = "000";
 /// StatusCode 916: no such order.
 const NO_SUCH_ORDER: &str = "916";
+/// StatusDesc of a success.
+const SUCCESS_DESC: &str = "success";
 
-/// Paid or failed.
-pub(crate) fn is_final(payment: &bus::Payment) -> bool {
-    matches!(payment.phase, Some(Phase::Paid(_) | Phase::Failed(_)))
-}
-
-/// The response that tells what is known of a payment. `in_progress` is the StatusCode while nothing final is.
-pub(crate) fn pay_response(payment: bus::Payment, in_progress: &str, repeat: bool) -> PayResponse {
-    let terms = payment.terms.unwrap_or_default();
-    let key = payment.key.unwrap_or_default();
-    let mut response = PayResponse {
-        merchant_id: key.merchant_id,
-        merchant_trade_no: key.merchant_trade_no,
-        store_id: terms.store_id,
-        gateway_trade_no: terms.gateway_trade_no,
-        pos_id: terms.pos_id,
-        trade_no: payment.trade_no,
-        trade_time: UnixMs(payment.accepted_at_ms).taipei(),
-        is_rep: repeat,
-        trade_amount: terms.trade_amount,
-        remark: terms.remark,
-        extra1: terms.extra1,
-        extra2: terms.extra2,
-        ..PayResponse::default()
-    };
-    if !payment.institution.is_empty() {
-        response.payment_type = PaymentType::OtherIssuer.into();
-        response.extra3 = payment.institution;
+/// Whether the call that asked for it has its result: a payment paid or failed, a refund ended.
+pub(crate) fn has_result(order: &bus::Order) -> bool {
+    match &order.order {
+        Some(Order::Payment(payment)) => is_final(payment.charge.as_ref()),
+        Some(Order::Refund(refund)) => !matches!(refund.phase, Some(bus::refund::Phase::AskAgainMs(_)) | None),
+        Some(Order::Cancelled(_)) => true,
+        None => false,
     }
-    match payment.phase {
-        Some(Phase::Paid(approval)) => paid(&mut response, approval),
-        Some(Phase::Failed(failure)) => {
-            response.status_code = failure.status_code;
-            response.status_desc = failure.status_desc;
-        }
-        Some(Phase::Paying(_) | Phase::Unresolved(_) | Phase::Asking(_)) | None => {
-            in_progress.clone_into(&mut response.status_code);
-            IN_PROGRESS.clone_into(&mut response.status_desc);
-        }
+}
+
+/// Whether nothing of it is in progress.
+pub(crate) fn is_at_rest(order: &bus::Order) -> bool {
+    let Some(Order::Payment(payment)) = &order.order else { return has_result(order) };
+    let refunds = payment.refunds.iter().all(|entry| is_final(entry.refund.as_ref()));
+    has_result(order) && refunds && payment.cancel.as_ref().is_none_or(|cancel| !cancel::is_open(cancel))
+}
+
+/// Whether a cancel has its answer: the payment is taken back, or the issuer refused.
+pub(crate) fn is_cancel_closed(order: &bus::Order) -> bool {
+    match &order.order {
+        Some(Order::Payment(payment)) => payment.cancel.as_ref().is_some_and(|cancel| !cancel::is_open(cancel)),
+        Some(Order::Refund(_) | Order::Cancelled(_)) => true,
+        None => false,
     }
-    response
 }
 
-/// StatusDesc while nothing final is known.
-pub(crate) const IN_PROGRESS: &str = "the payment is in progress; query it with the same MerchantTradeNo";
-/// StatusDesc where it is not known yet whether the payment was accepted. There is no TradeNo then, and an inquiry may find nothing.
-pub(crate) const UNCONFIRMED: &str =
-    "the payment is in progress and not confirmed yet; send it again with the same MerchantTradeNo";
-
-fn paid(response: &mut PayResponse, approval: bus::Approval) {
-    SUCCESS.clone_into(&mut response.status_code);
-    "success".clone_into(&mut response.status_desc);
-    if response.payment_type() == PaymentType::Unspecified {
-        response.payment_type = approval.payment_type;
-        if approval.payment_type() == PaymentType::CreditCard {
-            response.extra3 = card_json(&approval.card_name, &approval.card_no_masked);
-        }
+fn is_final(movement: Option<&bus::Movement>) -> bool {
+    match movement.and_then(|movement| movement.phase.as_ref()) {
+        Some(Phase::Approved(_) | Phase::Refunded(_) | Phase::Reversed(_) | Phase::Failed(_)) => true,
+        Some(Phase::Sent(_) | Phase::UnresolvedMs(_) | Phase::Asking(_)) | None => false,
     }
-    response.debit_amount = approval.debit_amount;
-    response.redeem_name = approval.redeem_name;
-    response.redeem_amount = approval.redeem_amount;
-    response.store_redeem_amount = approval.store_redeem_amount;
-    response.invoice_vehicle = approval.invoice_vehicle;
-    response.mer_mem_token = approval.mer_mem_token;
 }
 
-/// `{"CardName":…,"CardNo":…}` (POS API, section 2); quotes and backslashes escaped, control characters left out.
-fn card_json(name: &str, number: &str) -> String {
-    let escape = |text: &str| {
-        let printable = text.chars().filter(|c| !c.is_control());
-        printable.flat_map(|c| (matches!(c, '"' | '\\')).then_some('\\').into_iter().chain([c])).collect::<String>()
-    };
-    format!(r#"{{"CardName":"{}","CardNo":"{}"}}"#, escape(name), escape(number))
-}
-
-/// The answer to an inquiry.
-pub(crate) fn query_response(payment: bus::Payment, in_progress: &str) -> QueryResponse {
-    let order_status = match &payment.phase {
-        Some(Phase::Paid(_)) => OrderStatus::Paid,
-        Some(Phase::Failed(_)) => OrderStatus::Failed,
-        Some(Phase::Paying(_) | Phase::Unresolved(_) | Phase::Asking(_)) | None => OrderStatus::InProgress,
+/// The answer to an inquiry; an order of the other kind is none.
+pub(crate) fn query_response(order: bus::Order, inquiry_type: InquiryType, in_progress: &str) -> QueryResponse {
+    let (order_status, payment, refund) = match (order.order, inquiry_type) {
+        (Some(Order::Payment(payment)), InquiryType::Payment) => {
+            (payment::order_status(&payment), Some(pay_response(payment, in_progress, false)), None)
+        }
+        (Some(Order::Refund(refund)), InquiryType::Refund) => {
+            (refund::order_status(&refund), None, Some(refund_response(refund, in_progress, false)))
+        }
+        (Some(Order::Payment(_) | Order::Refund(_) | Order::Cancelled(_)) | None, _) => return no_such_order(),
     };
     QueryResponse {
         status_code: SUCCESS.to_owned(),
-        status_desc: "success".to_owned(),
+        status_desc: SUCCESS_DESC.to_owned(),
         order_status: Some(order_status.into()),
-        payment: Some(pay_response(payment, in_progress, false)),
-        refund: None,
+        payment,
+        refund,
     }
 }
 
@@ -108,4 +80,13 @@ pub(crate) fn no_such_order() -> QueryResponse {
         status_desc: "no such order".to_owned(),
         ..QueryResponse::default()
     }
+}
+
+/// Extra3 of a credit card: `{"CardName":…,"CardNo":…}` (POS API, section 2); quotes and backslashes escaped, control characters left out.
+fn card_json(name: &str, number: &str) -> String {
+    let escape = |text: &str| {
+        let printable = text.chars().filter(|c| !c.is_control());
+        printable.flat_map(|c| (matches!(c, '"' | '\\')).then_some('\\').into_iter().chain([c])).collect::<String>()
+    };
+    format!(r#"{{"CardName":"{}","CardNo":"{}"}}"#, escape(name), escape(number))
 }

@@ -5,10 +5,10 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tonic::Status;
 use twqr_service::{CancellationToken, Clock};
-use twqr_types::{OrderKey, QueryForm, Violations};
+use twqr_types::{QueryForm, TradeNo, Violations};
 use twqr_wire::{
-    bus::reply_record::Body,
-    convert::{pay_form, query_form, query_record},
+    bus,
+    convert::{cancel_form, cancel_record, pay_form, query_form, query_record, refund_form, refund_record},
     pos::{
         CancelRequest, CancelResponse, InquiryType, PayRequest, PayResponse, QueryRequest, QueryResponse,
         RefundRequest, RefundResponse,
@@ -17,7 +17,11 @@ use twqr_wire::{
 
 use crate::{
     Settings,
-    answers::{no_such_order, query_response},
+    answers::{
+        cancel_of_nothing, cancel_response, has_result, is_cancel_closed, no_such_order, no_such_payment,
+        query_response, refund_response, unconfirmed_cancel, unconfirmed_refund,
+    },
+    ask::{Heard, Seen},
     desk::{Desk, Waiting},
     pay::Paying,
     refusals,
@@ -56,38 +60,59 @@ impl PosApi {
     /// Inquiry (POS API, sections 2 and 4).
     pub(crate) async fn query(&self, request: QueryRequest, deadline: Instant) -> Result<QueryResponse, Status> {
         let inquiry_type = request.inquiry_type();
-        match (checked(inquiry_type, query_form(request)), inquiry_type) {
-            (Ok(form), InquiryType::Payment) => self.ask(&form.key, deadline).await,
-            (Ok(_), InquiryType::Refund | InquiryType::Unspecified) => Ok(no_such_order()),
-            (Err(refusal), _) => Err(refusal),
+        let form = checked(inquiry_type, query_form(request))?;
+        let record = |to| query_record(self.clock.now(), &form.key, to, false);
+        match self.ask(&form.key, deadline, record, |_| true).await? {
+            Heard::Order(seen) => {
+                let in_progress = seen.in_progress(&self.settings.in_progress_code);
+                Ok(query_response((*seen.order).clone(), inquiry_type, in_progress))
+            }
+            Heard::NotFound => Ok(no_such_order()),
+            Heard::Nothing => Err(refusals::no_answer()),
         }
     }
 
     /// Refund (POS API, sections 2 and 4).
-    #[allow(clippy::unused_async, reason = "it will wait for the router")]
-    pub(crate) async fn refund(&self, _: RefundRequest, _: Instant) -> Result<RefundResponse, Status> {
-        Err(refusals::not_there("Refund"))
+    pub(crate) async fn refund(&self, request: RefundRequest, deadline: Instant) -> Result<RefundResponse, Status> {
+        if self.is_foreign(&request.trade_no) {
+            return Ok(no_such_payment(&request));
+        }
+        let form = refund_form(request.clone()).map_err(|violations| refusals::invalid(&violations))?;
+        let record = |to| refund_record(self.clock.now(), &form, Some(to));
+        let configured = &self.settings.in_progress_code;
+        match self.ask(&form.key, deadline, record, has_result).await? {
+            Heard::Order(Seen { order, repeat, in_progress_code }) => {
+                let Some(bus::order::Order::Refund(refund)) = (*order).clone().order else {
+                    return Err(refusals::no_answer());
+                };
+                let in_progress = if in_progress_code.is_empty() { configured } else { &in_progress_code };
+                let mut response = refund_response(refund, in_progress, repeat);
+                response.gateway_trade_no = request.gateway_trade_no;
+                response.pos_id = request.pos_id;
+                Ok(response)
+            }
+            Heard::NotFound | Heard::Nothing => Ok(unconfirmed_refund(&request, configured)),
+        }
+    }
+
+    /// Whether a TradeNo is well within its length and none that this router gives out: nobody has such a payment.
+    fn is_foreign(&self, trade_no: &str) -> bool {
+        let within = (1..=TradeNo::LEN).contains(&trade_no.chars().count());
+        let ours = |number: TradeNo| number.shard().0 < self.desk.shards().0.get();
+        within && !TradeNo::parse(trade_no).is_ok_and(ours)
     }
 
     /// Cancel (POS API, sections 2 and 4).
-    #[allow(clippy::unused_async, reason = "it will wait for the router")]
-    pub(crate) async fn cancel(&self, _: CancelRequest, _: Instant) -> Result<CancelResponse, Status> {
-        Err(refusals::not_there("Cancel"))
-    }
-
-    /// Asks for the order as it is now.
-    async fn ask(&self, key: &OrderKey, deadline: Instant) -> Result<QueryResponse, Status> {
-        let mut waiting = self.wait(deadline)?;
-        let ack = self.desk.append(key, query_record(self.clock.now(), key, waiting.reply_to, false));
-        if let Ok(Err(error)) = tokio::time::timeout_at(deadline, ack).await {
-            return Err(refusals::not_accepted(&error));
-        }
-        let reply = tokio::time::timeout_at(deadline, waiting.replies.recv()).await;
-        match reply.ok().flatten().and_then(|reply| reply.body) {
-            Some(Body::Payment(payment)) => Ok(query_response(payment, &self.settings.in_progress_code)),
-            Some(Body::NotFound(_)) => Ok(no_such_order()),
-            Some(Body::Conflict(_) | Body::TooManyWatchers(_)) | None => Err(refusals::no_answer()),
-        }
+    pub(crate) async fn cancel(&self, request: CancelRequest, deadline: Instant) -> Result<CancelResponse, Status> {
+        let form = cancel_form(request.clone()).map_err(|violations| refusals::invalid(&violations))?;
+        self.repeats.forget(&form.key);
+        let record = |to| cancel_record(self.clock.now(), &form, Some(to));
+        let configured = &self.settings.in_progress_code;
+        Ok(match self.ask(&form.key, deadline, record, is_cancel_closed).await? {
+            Heard::Order(seen) => cancel_response(&seen.order, &request, seen.in_progress(configured)),
+            Heard::NotFound => cancel_of_nothing(&request),
+            Heard::Nothing => unconfirmed_cancel(&request, configured),
+        })
     }
 }
 

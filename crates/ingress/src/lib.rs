@@ -3,6 +3,7 @@
 
 mod answers;
 mod api;
+mod ask;
 mod desk;
 mod metrics;
 mod pay;
@@ -103,8 +104,10 @@ pub async fn run_on(
     let hold = journal.hold_replies(&settings.member).await?;
     let desk = Desk::new(journal.clone(), ShardCount(shards), hold.partition, settings.calls_max);
     let (ready, probed) = oneshot::channel();
+    let repeats = Repeats::new(settings.repeats_size);
     let replies = Replies {
         journal,
+        repeats: repeats.clone(),
         partition: hold.partition,
         desk: desk.clone(),
         clock: context.clock.clone(),
@@ -121,13 +124,7 @@ pub async fn run_on(
     let address = listener.local_addr().unwrap_or(settings.listen);
     info!(%address, "ingress serves");
     let drain = Duration::from_millis(settings.drain_within_ms);
-    let api = PosApi {
-        desk,
-        repeats: Repeats::new(settings.repeats_size),
-        clock: context.clock.clone(),
-        settings,
-        shutdown: context.shutdown.clone(),
-    };
+    let api = PosApi { desk, repeats, clock: context.clock.clone(), settings, shutdown: context.shutdown.clone() };
     let served = serve(listener, api, &context, drain).await;
     part.not_ready("shutting down");
     reader.abort();

@@ -14,8 +14,9 @@ use twqr_wire::{
 };
 
 use crate::{
-    answers::{UNCONFIRMED, is_final, pay_response},
+    answers::{has_result, pay_response, unconfirmed_payment},
     api::PosApi,
+    ask::Seen,
     metrics::{self, Repeat},
     refusals,
     repeats::{First, Known, Turn},
@@ -29,8 +30,8 @@ pub(crate) struct Paying<'a> {
     pub(crate) deadline: Instant,
 }
 
-/// The order as last seen, not final, and whether it was there before this request.
-type Latest = Option<(Arc<bus::Payment>, bool)>;
+/// The order as last seen, not final.
+type Latest = Option<Seen>;
 
 impl Paying<'_> {
     /// The answer, or the refusal.
@@ -57,12 +58,12 @@ impl Paying<'_> {
         let mut how = Repeat::Cached;
         loop {
             match known.borrow_and_update().clone() {
-                Known::Final(payment) => {
+                Known::Final(seen) => {
                     metrics::repeat(how);
-                    return Some(self.answer(&payment, true));
+                    return Some(self.answer(&Seen { repeat: true, ..seen }));
                 }
                 Known::Left => return None,
-                Known::Waits(seen) => *latest = seen.map(|payment| (payment, true)).or(latest.take()),
+                Known::Waits(seen) => *latest = seen.map(|seen| Seen { repeat: true, ..seen }).or(latest.take()),
             }
             how = Repeat::Joined;
             match tokio::time::timeout_at(self.deadline, known.changed()).await {
@@ -89,30 +90,36 @@ impl Paying<'_> {
         }
         while let Ok(Some(reply)) = tokio::time::timeout_at(self.deadline, waiting.replies.recv()).await {
             match reply.body {
-                Some(Body::Payment(payment)) => {
-                    let payment = Arc::new(payment);
-                    if is_final(&payment) {
-                        let answer = self.answer(&payment, reply.repeat);
+                Some(Body::Order(order)) => {
+                    let is_answer = has_result(&order);
+                    let (order, repeat) = (Arc::new(order), reply.repeat);
+                    let seen = Seen { order, repeat, in_progress_code: reply.in_progress_code };
+                    if is_answer {
+                        let answer = self.answer(&seen);
                         if let Some(first) = first {
-                            first.ended(payment);
+                            first.ended(seen);
                         }
                         return Ok(answer);
                     }
                     if let Some(first) = &first {
-                        first.seen(&payment);
+                        first.seen(&seen);
                     }
-                    latest = Some((payment, reply.repeat));
+                    latest = Some(seen);
                 }
                 Some(Body::Conflict(conflict)) => return Err(refusals::conflict(&conflict.fields)),
-                Some(Body::NotFound(_) | Body::TooManyWatchers(_)) | None => {}
+                Some(Body::NotFound(_) | Body::TooManyWatchers(_) | Body::Forget(_)) | None => {}
             }
         }
         Ok(self.in_progress(latest))
     }
 
     /// The POS document's echoes are of the request that is answered.
-    fn answer(&self, payment: &bus::Payment, repeat: bool) -> PayResponse {
-        let mut response = pay_response(payment.clone(), &self.api.settings.in_progress_code, repeat);
+    fn answer(&self, seen: &Seen) -> PayResponse {
+        let in_progress = seen.in_progress(&self.api.settings.in_progress_code);
+        let Some(bus::order::Order::Payment(payment)) = seen.order.order.clone() else {
+            return unconfirmed_payment(&self.request, in_progress);
+        };
+        let mut response = pay_response(payment, in_progress, seen.repeat);
         response.gateway_trade_no.clone_from(&self.request.gateway_trade_no);
         response.pos_id.clone_from(&self.request.pos_id);
         response
@@ -120,23 +127,7 @@ impl Paying<'_> {
 
     /// What a caller gets at its deadline: the order is in progress, with its number; or nobody knows yet that it was accepted.
     fn in_progress(&self, latest: Latest) -> PayResponse {
-        if let Some((payment, repeat)) = latest {
-            return self.answer(&payment, repeat);
-        }
-        let request = &self.request;
-        PayResponse {
-            merchant_id: request.merchant_id.clone(),
-            store_id: request.store_id.clone(),
-            gateway_trade_no: request.gateway_trade_no.clone(),
-            merchant_trade_no: request.merchant_trade_no.clone(),
-            pos_id: request.pos_id.clone(),
-            status_code: self.api.settings.in_progress_code.clone(),
-            status_desc: UNCONFIRMED.to_owned(),
-            trade_amount: request.trade_amount,
-            remark: request.remark.clone(),
-            extra1: request.extra1.clone(),
-            extra2: request.extra2.clone(),
-            ..PayResponse::default()
-        }
+        let configured = &self.api.settings.in_progress_code;
+        latest.map_or_else(|| unconfirmed_payment(&self.request, configured), |seen| self.answer(&seen))
     }
 }

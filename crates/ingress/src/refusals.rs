@@ -74,8 +74,3 @@ fn retry(code: Code, message: String) -> Status {
     let details = ErrorDetails::with_retry_info(Some(Duration::from_millis(RETRY_AFTER_MS)));
     Status::with_error_details(code, message, details)
 }
-
-/// Not in this version.
-pub(crate) fn not_there(what: &str) -> Status {
-    Status::unimplemented(format!("{what} is not available in this version"))
-}

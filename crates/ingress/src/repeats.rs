@@ -5,16 +5,17 @@ use std::{num::NonZeroUsize, sync::Arc};
 
 use tokio::sync::watch;
 use twqr_dedupe::{Cache, Inserted, Key, KeyHasher};
-use twqr_types::PayForm;
-use twqr_wire::bus;
+use twqr_types::{OrderKey, PayForm};
+
+use crate::ask::Seen;
 
 /// What is known of a payment's first call.
 #[derive(Clone, Debug)]
 pub(crate) enum Known {
     /// It waits; the order as last seen, if at all.
-    Waits(Option<Arc<bus::Payment>>),
+    Waits(Option<Seen>),
     /// It has its final answer.
-    Final(Arc<bus::Payment>),
+    Final(Seen),
     /// It went away without one: somebody else must ask.
     Left,
 }
@@ -69,6 +70,16 @@ impl Repeats {
         }
     }
 
+    /// The payment is being cancelled: what is remembered of it is no longer the answer. Calls that wait for the first one still hear of it.
+    pub(crate) fn forget(&self, key: &OrderKey) {
+        self.forget_numbers(key.merchant_id.as_str(), key.merchant_trade_no.as_str());
+    }
+
+    /// The same by MerchantID and MerchantTradeNo.
+    pub(crate) fn forget_numbers(&self, merchant_id: &str, merchant_trade_no: &str) {
+        self.calls.remove_if(self.hasher.key(&[merchant_id.as_bytes(), merchant_trade_no.as_bytes()]), |_| true);
+    }
+
     /// What the order machine compares, too (POS API, section 4).
     fn digest(&self, form: &PayForm) -> Key {
         self.hasher.key(&[
@@ -82,13 +93,13 @@ impl Repeats {
 
 impl First {
     /// The order as it is now, not final.
-    pub(crate) fn seen(&self, payment: &Arc<bus::Payment>) {
-        self.call.known.send_replace(Known::Waits(Some(payment.clone())));
+    pub(crate) fn seen(&self, seen: &Seen) {
+        self.call.known.send_replace(Known::Waits(Some(seen.clone())));
     }
 
     /// The final answer.
-    pub(crate) fn ended(self, payment: Arc<bus::Payment>) {
-        self.call.known.send_replace(Known::Final(payment));
+    pub(crate) fn ended(self, seen: Seen) {
+        self.call.known.send_replace(Known::Final(seen));
     }
 }
 

@@ -8,9 +8,13 @@ use rand::Rng;
 use tracing::{error, warn};
 use twqr_journal::{Entry, Journal, JournalError, Partition, Reader, Record, Topic};
 use twqr_service::{Clock, Part};
-use twqr_wire::{RECORD_VERSION, bus::ReplyRecord, convert::dead_letter};
+use twqr_wire::{
+    RECORD_VERSION,
+    bus::{ReplyRecord, reply_record::Body},
+    convert::dead_letter,
+};
 
-use crate::{desk::Desk, metrics};
+use crate::{desk::Desk, metrics, repeats::Repeats};
 
 /// How many replies are taken at once.
 const BATCH_RECORDS_MAX: usize = 1_024;
@@ -23,6 +27,7 @@ pub(crate) struct Replies {
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) partition: Partition,
     pub(crate) desk: Arc<Desk>,
+    pub(crate) repeats: Arc<Repeats>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) part: Part,
 }
@@ -69,6 +74,9 @@ impl Replies {
                             Some(ready) => drop(ready.send(())),
                             None => self.part.ready(),
                         }
+                    }
+                    Ok(ReplyRecord { body: Some(Body::Forget(key)), .. }) => {
+                        self.repeats.forget_numbers(&key.merchant_id, &key.merchant_trade_no);
                     }
                     Ok(reply) => self.desk.deliver(reply),
                     Err(reason) => self.bury(&record, &reason),

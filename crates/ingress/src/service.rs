@@ -94,6 +94,7 @@ impl PosService for PosApi {
         let (changes, stream) = mpsc::channel(BEHIND_MAX);
         let watch = Watch {
             key: form.key,
+            inquiry_type,
             waiting,
             desk: self.desk.clone(),
             clock: self.clock.clone(),

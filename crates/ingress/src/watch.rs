@@ -1,4 +1,4 @@
-//! WatchOrder: the order's state now and every change after it, until it is final, nobody listens, or the service shuts down. A watch
+//! WatchOrder: the order's state now and every change after it, until nothing of it is in progress, nobody listens, or the service shuts down. A watch
 //! is a lease at the router that is renewed while it lasts.
 
 use std::{sync::Arc, time::Duration};
@@ -10,11 +10,11 @@ use twqr_types::OrderKey;
 use twqr_wire::{
     bus::{ReplyRecord, reply_record::Body},
     convert::query_record,
-    pos::{QueryResponse, WatchOrderResponse},
+    pos::{InquiryType, QueryResponse, WatchOrderResponse},
 };
 
 use crate::{
-    answers::{is_final, no_such_order, query_response},
+    answers::{is_at_rest, no_such_order, query_response},
     desk::{Desk, Waiting},
     refusals,
 };
@@ -29,6 +29,7 @@ pub(crate) type Watched = Result<WatchOrderResponse, Status>;
 /// One watch.
 pub(crate) struct Watch {
     pub(crate) key: OrderKey,
+    pub(crate) inquiry_type: InquiryType,
     pub(crate) waiting: Waiting,
     pub(crate) desk: Arc<Desk>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -83,13 +84,15 @@ impl Watch {
     /// Tells a change once; true if it was the last.
     async fn tell(&self, reply: Option<ReplyRecord>, last: &mut Option<QueryResponse>) -> bool {
         let (order, ends) = match reply.and_then(|reply| reply.body) {
-            Some(Body::Payment(payment)) => {
-                let ends = is_final(&payment);
-                (Ok(query_response(payment, &self.in_progress_code)), ends)
+            Some(Body::Order(order)) => {
+                let response = query_response(order.clone(), self.inquiry_type, &self.in_progress_code);
+                // An order of the other kind is none.
+                let ends = is_at_rest(&order) || response.order_status.is_none();
+                (Ok(response), ends)
             }
             Some(Body::NotFound(_)) => (Ok(no_such_order()), true),
             Some(Body::TooManyWatchers(_)) => (Err(refusals::too_many_watchers()), true),
-            Some(Body::Conflict(_)) | None => (Err(refusals::no_answer()), true),
+            Some(Body::Conflict(_) | Body::Forget(_)) | None => (Err(refusals::no_answer()), true),
         };
         if order.as_ref().ok() == last.as_ref() && !ends {
             return false;

@@ -61,6 +61,21 @@ impl Default for StatusCodes {
     }
 }
 
+impl Default for Policy {
+    /// Without routes, which must be added.
+    fn default() -> Self {
+        Self {
+            name: "default".into(),
+            routes: Vec::new(),
+            issuers: Vec::new(),
+            status_codes: StatusCodes::default(),
+            send_within_ms: 5_000,
+            day_begins_min: 0,
+            merchants: Vec::new(),
+        }
+    }
+}
+
 impl Policy {
     /// The route of the longest matching prefix.
     pub fn route(&self, token: &CardToken) -> Option<&Route> {

@@ -6,9 +6,9 @@ use bytes::Bytes;
 use prost::Message;
 use tracing::{debug, error, info, warn};
 use twqr_journal::{Ack, Entry, Journal, Partition, Record, Topic};
-use twqr_order::{Command, Effect, Position, Step, apply};
+use twqr_order::{Command, Effect, POLICY_SHARD, PolicyChange, Position, Step, Target, apply, refuse_unknown_payment};
 use twqr_types::{Issuer, OrderKey, ShardId, UnixMs};
-use twqr_wire::convert::{RecordFault, dead_letter, decode_record, reply_out, task_out};
+use twqr_wire::convert::{RecordFault, dead_letter, decode_record, encode_record, forget_reply, reply_out, task_out};
 
 use crate::{metrics, shard::Shard, store::StoreError};
 
@@ -18,6 +18,12 @@ pub(crate) struct Batch {
     wallet: Vec<Entry>,
     fisc: Vec<Entry>,
     replies: BTreeMap<u32, Vec<Entry>>,
+    /// Records for this shard and others.
+    forwards: BTreeMap<u32, Vec<Entry>>,
+    /// Records for every shard but this one.
+    broadcasts: Vec<Entry>,
+    /// Records for every ingress.
+    to_ingresses: Vec<Entry>,
     dead: Vec<Entry>,
     effects: Vec<Effect>,
     /// Claims that were read: offset and nonce.
@@ -39,16 +45,36 @@ impl Batch {
         };
         match &decoded.command {
             Command::Claim { nonce, .. } => self.claims.push((offset, *nonce)),
-            Command::Policy(change) => {
-                info!(shard = shard.id.0, offset, policy = change.policy.name, who = %change.who, "a policy takes effect");
-                shard.versions.insert(offset, Arc::new(change.policy.clone()));
-                shard.versions_dirty = true;
+            Command::Policy(change) => self.take_policy(shard, change, payload, offset),
+            Command::Reserve(reserve) if shard.key_of(reserve.payment)?.is_none() => {
+                let cause = Position { shard: shard.id, offset };
+                refuse_unknown_payment(reserve, decoded.at, cause, &mut self.effects);
+                self.collect_all(shard, None, offset);
             }
-            Command::Pay(_) | Command::Query(_) | Command::Outcome(_) | Command::Due(_) => {
-                self.apply_to_order(shard, &decoded, offset)?;
-            }
+            Command::Pay(_)
+            | Command::Refund(_)
+            | Command::Cancel(_)
+            | Command::Reserve(_)
+            | Command::RefundResult(_)
+            | Command::Query(_)
+            | Command::Outcome(_)
+            | Command::Due(_) => self.apply_to_order(shard, &decoded, offset)?,
         }
         Ok(())
+    }
+
+    /// New rules, if it is their turn; from the policy's shard they go to all others.
+    fn take_policy(&mut self, shard: &mut Shard, change: &PolicyChange, payload: Bytes, offset: u64) {
+        let (version, policy) = (change.version, &change.policy.name);
+        if !shard.versions.take(shard.id, offset, Arc::new(change.clone())) {
+            info!(shard = shard.id.0, offset, version, policy, who = %change.who, "a policy is not the next one; not taken");
+            return;
+        }
+        info!(shard = shard.id.0, offset, version, policy, who = %change.who, "a policy takes effect");
+        shard.versions_dirty = true;
+        if shard.id == POLICY_SHARD {
+            self.broadcasts.push(Entry::plain(payload));
+        }
     }
 
     fn apply_to_order(
@@ -57,17 +83,22 @@ impl Batch {
         record: &twqr_order::Record,
         offset: u64,
     ) -> Result<(), StoreError> {
-        let Some(key) = record.command.key() else { return Ok(()) };
-        let policy = shard.versions.at(offset).cloned();
+        let named = match record.command.target() {
+            None => None,
+            Some(Target::Key(key)) => Some(key.clone()),
+            Some(Target::Number(number)) => shard.key_of(number)?,
+        };
+        let Some(key) = &named else { return Ok(()) };
         let cause = Position { shard: shard.id, offset };
-        let hot = shard.load(key)?;
+        let (hot, versions) = shard.load(key)?;
         if offset < hot.reflects {
             return Ok(());
         }
-        let applied = apply(&mut hot.order, record, cause, policy.as_deref(), &mut self.effects);
+        let applied = apply(&mut hot.order, record, cause, versions.at(offset), &mut self.effects);
         metrics::step(applied.step);
-        for effect in std::mem::take(&mut self.effects) {
-            self.collect(shard, key, effect);
+        self.collect_all(shard, Some(key), offset);
+        if applied.changed && matches!(record.command, Command::Cancel(_)) {
+            self.to_ingresses.push(Entry::plain(forget_reply(key).encode_to_vec()));
         }
         if applied.changed {
             shard.touch(key);
@@ -78,7 +109,13 @@ impl Batch {
         Ok(())
     }
 
-    fn collect(&mut self, shard: &Shard, key: &OrderKey, effect: Effect) {
+    fn collect_all(&mut self, shard: &Shard, key: Option<&OrderKey>, offset: u64) {
+        for effect in std::mem::take(&mut self.effects) {
+            self.collect(shard, key, effect, offset);
+        }
+    }
+
+    fn collect(&mut self, shard: &Shard, key: Option<&OrderKey>, effect: Effect, offset: u64) {
         match effect {
             Effect::Task(task) => {
                 let entry = Entry::plain(task_out(&task).encode_to_vec());
@@ -88,8 +125,14 @@ impl Batch {
                 }
             }
             Effect::Reply(reply) => {
-                let entry = Entry::plain(reply_out(&reply, shard.hot(key)).encode_to_vec());
+                let order = key.and_then(|key| shard.hot(key));
+                let in_progress = shard.versions.at(offset).map_or("", |policy| &policy.status_codes.fisc_abnormal);
+                let entry = Entry::plain(reply_out(&reply, order, in_progress).encode_to_vec());
                 self.replies.entry(reply.to.partition).or_default().push(entry);
+            }
+            Effect::Forward(forward) => {
+                let entry = Entry::plain(encode_record(&forward.record));
+                self.forwards.entry(u32::from(forward.to.0)).or_default().push(entry);
             }
         }
     }
@@ -110,11 +153,30 @@ impl Batch {
             (task_partition(Topic::FiscTasks), self.fisc),
             (Partition { topic: Topic::DeadLetters, index: 0 }, self.dead),
         ];
-        for (index, entries) in self.replies {
-            if index < journal.partitions(Topic::Replies) {
-                appends.push((Partition { topic: Topic::Replies, index }, entries));
-            } else {
-                warn!(shard = shard.0, partition = index, "a reply names a partition that does not exist; dropped");
+        let mut forwards = self.forwards;
+        if !self.broadcasts.is_empty() {
+            for index in (0..journal.partitions(Topic::Orders)).filter(|index| *index != u32::from(shard.0)) {
+                forwards.entry(index).or_default().extend(self.broadcasts.iter().cloned());
+            }
+        }
+        let mut replies = self.replies;
+        if !self.to_ingresses.is_empty() {
+            for index in 0..journal.partitions(Topic::Replies) {
+                replies.entry(index).or_default().extend(self.to_ingresses.iter().cloned());
+            }
+        }
+        for (topic, by_index) in [(Topic::Orders, forwards), (Topic::Replies, replies)] {
+            for (index, entries) in by_index {
+                if index < journal.partitions(topic) {
+                    appends.push((Partition { topic, index }, entries));
+                } else {
+                    warn!(
+                        shard = shard.0,
+                        topic = topic.name(),
+                        index,
+                        "a record names a partition that does not exist; dropped"
+                    );
+                }
             }
         }
         let append = |(partition, entries)| journal.append(partition, entries);
@@ -126,14 +188,21 @@ impl Batch {
 fn log_step(shard: &Shard, key: &OrderKey, step: Step, cause: Position) {
     let (merchant_id, merchant_trade_no) = (&key.merchant_id, &key.merchant_trade_no);
     let order = shard.hot(key);
-    let trade_no = order.map_or_else(String::new, |order| order.trade_no.to_string());
+    let trade_no = order.and_then(twqr_order::Order::trade_no).map_or_else(String::new, |number| number.to_string());
     let (shard, offset) = (cause.shard.0, cause.offset);
     match step {
         Step::Contradicted => {
-            let contradiction = order.and_then(|order| order.contradiction.as_deref()).unwrap_or_default();
+            let contradiction = order.and_then(twqr_order::Order::contradiction).unwrap_or_default();
             error!(%merchant_id, %merchant_trade_no, trade_no, shard, offset, contradiction, "an issuer contradicted a final state");
         }
-        Step::Failed(_) | Step::Unresolved | Step::Asked | Step::Conflicted => {
+        Step::Failed(_)
+        | Step::Unresolved
+        | Step::Asked
+        | Step::Conflicted
+        | Step::Reserved
+        | Step::Refunded
+        | Step::Cancelling
+        | Step::Cancelled => {
             info!(%merchant_id, %merchant_trade_no, trade_no, shard, offset, ?step, "order");
         }
         Step::Accepted | Step::Refused | Step::Repeated | Step::Queried | Step::Paid | Step::Ignored => {

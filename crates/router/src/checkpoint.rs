@@ -9,7 +9,7 @@ use twqr_wire::convert::{StateBody, StatesEntry, encode_state};
 
 use crate::{
     Error, metrics,
-    shard::{POLICIES_KEY, Shard},
+    shard::{POLICIES_KEY, Shard, number_index},
     store::{StateStore, StoreMark, StoredState},
 };
 
@@ -34,8 +34,9 @@ impl Checkpoint {
             taken.add(POLICIES_KEY.to_vec(), StateBody::Policies(shard.versions.clone()));
         }
         for key in &keys {
-            if let Some(payment) = shard.hot(key) {
-                taken.add(key.to_bytes(), StateBody::Payment(Box::new(payment.clone())));
+            if let Some(order) = shard.hot(key) {
+                taken.states.extend(number_index(order, position));
+                taken.add(key.to_bytes(), StateBody::Order(Box::new(order.clone())));
             }
         }
         taken.keys = keys;

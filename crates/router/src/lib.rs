@@ -26,7 +26,7 @@ pub use store::{DiskStore, MemoryStore, StateStore, StoreError};
 pub struct Settings {
     /// This process among the routers: unique, and stable over restarts.
     pub member: String,
-    /// The policy that this deployment is configured with; written into each shard's log where another one holds.
+    /// The rules where there have never been any; later ones come by records.
     pub policy: Policy,
     /// How long changed states may wait before they are written to `order-states`, in ms: 10 to 10,000.
     pub checkpoint_interval_ms: u64,

@@ -28,6 +28,10 @@ pub(crate) fn step(step: Step) {
         Step::Failed(Evidence::Refused) => "failed_refused",
         Step::Unresolved => "unresolved",
         Step::Asked => "asked",
+        Step::Reserved => "reserved",
+        Step::Refunded => "refunded",
+        Step::Cancelling => "cancelling",
+        Step::Cancelled => "cancelled",
         Step::Contradicted => "contradicted",
         Step::Ignored => "ignored",
     };

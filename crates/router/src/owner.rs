@@ -7,7 +7,7 @@ use futures::{StreamExt, future::OptionFuture, stream::FuturesOrdered};
 use rand::Rng;
 use tracing::info;
 use twqr_journal::{Entry, Journal, JournalError, Partition, Reader, Topic};
-use twqr_order::{Command, PolicyChange, Record};
+use twqr_order::{Command, POLICY_SHARD, PolicyChange, Record};
 use twqr_service::{CancellationToken, Clock, Part, Progress};
 use twqr_types::{OrderKey, ShardId};
 use twqr_wire::convert::encode_record;
@@ -140,9 +140,7 @@ impl<'a> Owner<'a> {
                 }
             }
         }
-        if flight.epoch.is_some()
-            && flight.shard.versions.newest().is_some_and(|policy| **policy == self.settings.policy)
-        {
+        if flight.epoch.is_some() && flight.shard.versions.newest().is_some() {
             self.part.ready();
         }
         let acks = batch.emit(self.shard, &*self.journal);
@@ -157,15 +155,18 @@ impl<'a> Owner<'a> {
         Ok(ended)
     }
 
-    /// The own claim was read: from here on the shard is ours. A policy other than the configured one is replaced by a record.
+    /// The own claim was read: from here on the shard is ours. Where there have never been rules, the configured ones are the first version;
+    /// the policy's shard hands them on to all others.
     fn begin_epoch(&self, flight: &mut Flight, epoch: u64) {
         info!(shard = self.shard.0, epoch, "shard claimed");
         flight.epoch = Some(epoch);
-        if flight.shard.versions.newest().is_none_or(|policy| **policy != self.settings.policy) {
+        if self.shard == POLICY_SHARD && flight.shard.versions.newest().is_none() {
             let change = PolicyChange {
+                version: 1,
                 policy: self.settings.policy.clone(),
                 who: self.settings.member.as_str().into(),
-                why: "configuration at the start of the router".into(),
+                why: "the configured rules, where there were none".into(),
+                at: self.clock.now(),
             };
             let orders = Partition { topic: Topic::Orders, index: u32::from(self.shard.0) };
             let ack = self.append_own(orders, Command::Policy(Box::new(change)));

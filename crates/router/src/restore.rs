@@ -11,7 +11,7 @@ use twqr_wire::convert::{StateBody, StatesEntry, decode_state};
 
 use crate::{
     Error,
-    shard::{POLICIES_KEY, Shard},
+    shard::{POLICIES_KEY, Shard, number_index},
     store::{StateStore, StoreMark, StoredState},
 };
 
@@ -57,7 +57,10 @@ const SCAN_WAIT: std::time::Duration = std::time::Duration::from_secs(20);
 
 fn take(entry: StatesEntry, record: bytes::Bytes, states: &mut Vec<StoredState>, mark: &mut StoreMark) {
     let key = match entry.body {
-        StateBody::Payment(payment) => payment.key.to_bytes().into(),
+        StateBody::Order(order) => {
+            states.extend(number_index(&order, entry.position));
+            order.key().to_bytes().into()
+        }
         StateBody::Policies(_) => POLICIES_KEY.into(),
         StateBody::Marker => {
             mark.position = mark.position.max(entry.position);

@@ -3,20 +3,36 @@
 use std::{collections::HashMap, sync::Arc};
 
 use tracing::error;
-use twqr_order::{Payment, PolicyVersions};
-use twqr_types::{OrderKey, ShardId};
+use twqr_order::{Order, PolicyVersions};
+use twqr_types::{MerchantId, MerchantTradeNo, OrderKey, ShardId, TradeNo};
 use twqr_wire::convert::{StateBody, decode_state};
 
-use crate::store::{StateStore, StoreError};
+use crate::store::{StateStore, StoreError, StoredState};
 
 /// The key under which the policies stand in the local store.
 pub(crate) const POLICIES_KEY: &[u8] = &[0];
+
+/// Where the local store keeps which order has this number; no order's key begins so.
+fn number_key(number: TradeNo) -> Vec<u8> {
+    let mut key = vec![1];
+    key.extend_from_slice(number.as_str().as_bytes());
+    key
+}
+
+/// What the local store keeps beside a payment, so that a refund finds it by its TradeNo.
+pub(crate) fn number_index(order: &Order, position: u64) -> Option<StoredState> {
+    let payment = order.as_payment()?;
+    let key = number_key(payment.trade_no).into();
+    Some(StoredState { key, position, record: payment.key.to_bytes().into() })
+}
 
 /// One shard, as its owner knows it.
 pub(crate) struct Shard {
     pub(crate) id: ShardId,
     store: Arc<dyn StateStore>,
     hot: HashMap<OrderKey, Hot>,
+    /// The hot payments by their numbers.
+    numbers: HashMap<TradeNo, OrderKey>,
     pub(crate) dirty: Vec<OrderKey>,
     pub(crate) versions: PolicyVersions,
     pub(crate) versions_dirty: bool,
@@ -26,7 +42,7 @@ pub(crate) struct Shard {
 
 /// An order in memory.
 pub(crate) struct Hot {
-    pub(crate) order: Option<Payment>,
+    pub(crate) order: Option<Order>,
     /// Records below this are in the state already.
     pub(crate) reflects: u64,
     /// Changed since the last checkpoint was taken.
@@ -37,17 +53,42 @@ pub(crate) struct Hot {
 
 impl Shard {
     pub(crate) fn new(id: ShardId, store: Arc<dyn StateStore>, versions: PolicyVersions, next: u64) -> Self {
-        Self { id, store, hot: HashMap::new(), dirty: Vec::new(), versions, versions_dirty: false, next }
+        Self {
+            id,
+            store,
+            hot: HashMap::new(),
+            numbers: HashMap::new(),
+            dirty: Vec::new(),
+            versions,
+            versions_dirty: false,
+            next,
+        }
     }
 
-    /// The order, from memory or from the local store.
-    pub(crate) fn load(&mut self, key: &OrderKey) -> Result<&mut Hot, StoreError> {
+    /// The key of the payment with this number, from memory or from the local store.
+    pub(crate) fn key_of(&self, number: TradeNo) -> Result<Option<OrderKey>, StoreError> {
+        if let Some(key) = self.numbers.get(&number) {
+            return Ok(Some(key.clone()));
+        }
+        let Some((_, key)) = self.store.get(self.id.0, &number_key(number))? else { return Ok(None) };
+        let unreadable =
+            || StoreError(format!("the key of the order with TradeNo {number} is unreadable; remove the store"));
+        let text = std::str::from_utf8(&key).map_err(|_| unreadable())?;
+        let (merchant_id, merchant_trade_no) = text.split_once('\0').ok_or_else(unreadable)?;
+        Ok(Some(OrderKey {
+            merchant_id: MerchantId::parse(merchant_id.to_owned()).map_err(|_| unreadable())?,
+            merchant_trade_no: MerchantTradeNo::parse(merchant_trade_no.to_owned()).map_err(|_| unreadable())?,
+        }))
+    }
+
+    /// The order, from memory or from the local store, and the versions of the policy.
+    pub(crate) fn load(&mut self, key: &OrderKey) -> Result<(&mut Hot, &PolicyVersions), StoreError> {
         if !self.hot.contains_key(key) {
             let hot = match self.store.get(self.id.0, &key.to_bytes())? {
                 None => Hot { order: None, reflects: 0, dirty: false, leaving: false },
                 Some((position, record)) => match decode_state(record).map(|entry| entry.body) {
-                    Ok(StateBody::Payment(payment)) => {
-                        Hot { order: Some(*payment), reflects: position, dirty: false, leaving: false }
+                    Ok(StateBody::Order(order)) => {
+                        Hot { order: Some(*order), reflects: position, dirty: false, leaving: false }
                     }
                     Ok(StateBody::Policies(_) | StateBody::Marker) | Err(_) => {
                         error!(shard = self.id.0, order = %key, "the local store holds no readable state of the order");
@@ -59,11 +100,12 @@ impl Shard {
             };
             self.hot.insert(key.clone(), hot);
         }
-        self.hot.get_mut(key).ok_or_else(|| StoreError("unreachable: inserted above".to_owned()))
+        let hot = self.hot.get_mut(key).ok_or_else(|| StoreError("unreachable: inserted above".to_owned()))?;
+        Ok((hot, &self.versions))
     }
 
     /// The order if it is in memory.
-    pub(crate) fn hot(&self, key: &OrderKey) -> Option<&Payment> {
+    pub(crate) fn hot(&self, key: &OrderKey) -> Option<&Order> {
         self.hot.get(key).and_then(|hot| hot.order.as_ref())
     }
 
@@ -72,6 +114,9 @@ impl Shard {
         if let Some(hot) = self.hot.get_mut(key).filter(|hot| !hot.dirty) {
             hot.dirty = true;
             self.dirty.push(key.clone());
+            if let Some(payment) = hot.order.as_ref().and_then(Order::as_payment) {
+                self.numbers.insert(payment.trade_no, key.clone());
+            }
         }
     }
 
@@ -99,10 +144,11 @@ impl Shard {
 
     /// Drops an order from memory that is in the local store as it is, and not in progress.
     pub(crate) fn forget_if_cold(&mut self, key: &OrderKey) {
-        let cold =
-            |hot: &Hot| !hot.dirty && !hot.leaving && hot.order.as_ref().is_none_or(|order| order.phase.is_final());
-        if self.hot.get(key).is_some_and(cold) {
-            self.hot.remove(key);
+        let cold = |hot: &Hot| !hot.dirty && !hot.leaving && hot.order.as_ref().is_none_or(Order::is_at_rest);
+        if self.hot.get(key).is_some_and(cold)
+            && let Some(payment) = self.hot.remove(key).and_then(|hot| hot.order?.as_payment().map(|p| p.trade_no))
+        {
+            self.numbers.remove(&payment);
         }
     }
 
@@ -134,11 +180,11 @@ mod tests {
         let record = Record { at: UnixMs(0), command: Command::Pay(Box::new(Pay { form, reply_to: None })) };
         // Without a policy the order is refused, so it is final at once.
         let cause = Position { shard: ShardId(0), offset: 0 };
-        apply(&mut shard.load(&key).unwrap().order, &record, cause, None, &mut Vec::new());
+        apply(&mut shard.load(&key).unwrap().0.order, &record, cause, None, &mut Vec::new());
         shard.touch(&key);
         let leaving = shard.take_dirty();
         shard.forget_if_cold(&key);
-        assert!(shard.load(&key).unwrap().order.is_some(), "it is nowhere else yet");
+        assert!(shard.load(&key).unwrap().0.order.is_some(), "it is nowhere else yet");
         shard.settle(&leaving);
         assert!(shard.hot(&key).is_none(), "the store has it");
     }

@@ -9,7 +9,7 @@ use twqr_journal::{
     Entry, Journal, Partition, Topic,
     sim::{Faults, Layout, Sim},
 };
-use twqr_order::{Policy, ReplyTo, Resolution, Route, StatusCodes};
+use twqr_order::{Alphabet, Policy, ReplyTo, Route, RouteTarget};
 use twqr_router::{MemoryStore, Settings};
 use twqr_service::{CancellationToken, Clock, Context, Health, PartState, SystemClock};
 use twqr_types::{Issuer, MerchantId, MerchantTradeNo, OrderKey};
@@ -21,11 +21,11 @@ const REPLIES: Partition = Partition { topic: Topic::Replies, index: 0 };
 fn policy() -> Policy {
     let route = Route {
         prefix: "22".into(),
-        issuer: Issuer::Wallet,
+        target: RouteTarget::Issuer(Issuer::Wallet),
         code_lengths: vec![18],
-        resolution: Resolution { window_ms: 1_000, first_delay_ms: 100, delay_max_ms: 1_000 },
+        alphabet: Alphabet::Printable,
     };
-    Policy { name: "test".into(), routes: vec![route], status_codes: StatusCodes::default(), send_within_ms: 1_000 }
+    Policy { routes: vec![route], ..Policy::default() }
 }
 
 /// A question for an order that is not there: its answer shows that the router reads.

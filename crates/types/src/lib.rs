@@ -3,6 +3,7 @@
 //! Nothing here reads a clock, a file or a socket.
 
 mod card_token;
+mod carrier;
 mod form;
 mod issuer;
 mod key;
@@ -13,6 +14,7 @@ mod trade_no;
 mod violation;
 
 pub use card_token::{CardToken, CardTokenDigest};
+pub use carrier::{Carrier, masked_card_no};
 pub use form::{PayForm, QueryForm, RawPay, RawQuery, RawRefund, RefundForm};
 pub use issuer::{InstitutionCode, InvalidInstitution, Issuer};
 pub use key::{OrderKey, ShardCount, ShardId};

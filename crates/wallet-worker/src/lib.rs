@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use twqr_journal::{Journal, Topic};
 use twqr_service::Context;
-use twqr_worker::{Error, GrpcBackend, LaneSettings, Lanes};
+use twqr_worker::{Error, GrpcBackend, Lanes};
 
 /// What the worker needs to know.
 #[derive(Clone, Debug)]
@@ -15,8 +15,6 @@ pub struct Settings {
     pub wallet: String,
     /// How long a call may take before its outcome is unknown, in ms: 10 to 60,000.
     pub call_timeout_ms: u64,
-    /// The limits of the lane.
-    pub lane: LaneSettings,
 }
 
 /// Runs until `context.shutdown` fires; then finishes the calls in flight and releases its partitions.
@@ -26,7 +24,7 @@ pub async fn run(settings: Settings, journal: Arc<dyn Journal>, context: Context
         member: settings.member,
         backend: Arc::new(GrpcBackend::new(settings.wallet)?),
         call_timeout_ms: settings.call_timeout_ms,
-        lanes: Arc::new(Lanes::new([], settings.lane)),
+        lanes: Arc::new(Lanes::default()),
     };
     twqr_worker::run(engine, journal, context).await
 }

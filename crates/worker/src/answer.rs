@@ -1,8 +1,9 @@
 //! What an answer of a backend means for a task.
 
-use twqr_order::{Decline, DeclineKind, TaskResult};
+use twqr_order::{Came, Decline, DeclineKind, Refunded, Reversed, Subject, TaskResult};
+use twqr_types::{Carrier, masked_card_no};
 use twqr_wire::{
-    backend::{self, Charge, exchange_response::Answer},
+    backend::{self, exchange_response::Answer},
     bus,
     convert::approval_from,
 };
@@ -10,26 +11,79 @@ use twqr_wire::{
 /// What a call was for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
-    /// A charge.
-    Charge,
+    /// To move money.
+    Transfer,
     /// An inquiry; true: it was asked when "not known" proves absence.
     Inquiry { proves_absence: bool },
 }
 
-/// The result of a task by the answer to its call. What is not understood is unknown, never failed.
-pub(crate) fn result(answer: Option<Answer>, asked: Asked) -> TaskResult {
-    let unknown = |reason: &str| TaskResult::Unknown(reason.into());
-    match (answer, asked) {
-        (Some(Answer::Approved(approved)), _) => approved_result(approved),
-        (Some(Answer::Declined(declined)), _) => declined_result(declined),
-        (Some(Answer::TradeUnknown(_)), Asked::Inquiry { proves_absence: true }) => TaskResult::Absent,
-        (Some(Answer::TradeUnknown(_)), Asked::Inquiry { proves_absence: false } | Asked::Charge) => {
-            unknown("the issuer does not know it yet")
+/// What can come of a task but that it took effect.
+#[derive(Clone, Debug)]
+pub(crate) enum NoEffect {
+    Declined(Decline),
+    NotSent(Box<str>),
+    Unknown(Box<str>),
+    Absent,
+}
+
+impl<A> From<NoEffect> for TaskResult<A> {
+    fn from(result: NoEffect) -> Self {
+        match result {
+            NoEffect::Declined(decline) => Self::Declined(decline),
+            NoEffect::NotSent(why) => Self::NotSent(why),
+            NoEffect::Unknown(why) => Self::Unknown(why),
+            NoEffect::Absent => Self::Absent,
         }
-        (Some(Answer::Undecided(_)), _) => unknown("the issuer has not decided"),
-        (Some(Answer::Refunded(_) | Answer::Reversed(_)), _) => unknown("the answer is not to what was asked"),
-        (None, _) => unknown("the answer says nothing"),
     }
+}
+
+impl NoEffect {
+    pub(crate) fn not_sent(why: &str) -> Self {
+        Self::NotSent(why.into())
+    }
+
+    pub(crate) fn unknown(why: &str) -> Self {
+        Self::Unknown(why.into())
+    }
+
+    /// Of this movement.
+    pub(crate) fn of(self, subject: &Subject) -> Came {
+        match subject {
+            Subject::Charge => Came::Charge(self.into()),
+            Subject::Refund { number, .. } => Came::Refund(number.clone(), self.into()),
+            Subject::Reversal => Came::Reversal(self.into()),
+        }
+    }
+}
+
+/// What came of a task by the answer to its call. What is not understood is unknown, never failed.
+pub(crate) fn came(answer: Option<Answer>, asked: Asked, subject: &Subject) -> Came {
+    let no_effect = match (answer, subject) {
+        (Some(Answer::Approved(approved)), Subject::Charge) => match approval(approved) {
+            Ok(approval) => return Came::Charge(TaskResult::Done(approval)),
+            Err(unknown) => unknown,
+        },
+        (Some(Answer::Refunded(answer)), Subject::Refund { number, .. }) => {
+            return Came::Refund(number.clone(), TaskResult::Done(refunded(answer)));
+        }
+        (Some(Answer::Reversed(answer)), Subject::Reversal) => {
+            let issuer_trade_no = cut(answer.issuer_trade_no).into();
+            return Came::Reversal(TaskResult::Done(Reversed { issuer_trade_no }));
+        }
+        (Some(Answer::Approved(_) | Answer::Refunded(_) | Answer::Reversed(_)), _) => {
+            NoEffect::unknown("the answer is not to what was asked")
+        }
+        (Some(Answer::Declined(answer)), _) => declined(answer),
+        (Some(Answer::TradeUnknown(_)), _) => match asked {
+            Asked::Inquiry { proves_absence: true } => NoEffect::Absent,
+            Asked::Inquiry { proves_absence: false } | Asked::Transfer => {
+                NoEffect::unknown("the issuer does not know it yet")
+            }
+        },
+        (Some(Answer::Undecided(_)), _) => NoEffect::unknown("the issuer has not decided"),
+        (None, _) => NoEffect::unknown("the answer says nothing"),
+    };
+    no_effect.of(subject)
 }
 
 /// The longest text of a backend that is kept, in bytes: more cannot be meant for people, and a record must hold them all.
@@ -41,54 +95,46 @@ fn cut(mut text: String) -> String {
     text
 }
 
-fn approved_result(approved: backend::Approved) -> TaskResult {
+/// A carrier that is none is left out, and a card number is masked, before anybody writes them down.
+fn approval(approved: backend::Approved) -> Result<twqr_order::Approval, NoEffect> {
+    let carrier = Carrier::parse(&approved.invoice_vehicle);
     let approval = bus::Approval {
         payment_type: approved.payment_type,
         debit_amount: approved.debit_amount,
         redeem_name: cut(approved.redeem_name),
         redeem_amount: approved.redeem_amount,
         store_redeem_amount: approved.store_redeem_amount,
-        invoice_vehicle: cut(approved.invoice_vehicle),
+        invoice_vehicle: carrier.map(|carrier| carrier.as_str().to_owned()).unwrap_or_default(),
         mer_mem_token: cut(approved.mer_mem_token),
         card_name: cut(approved.card_name),
-        card_no_masked: cut(approved.card_no_masked),
+        card_no_masked: masked_card_no(&approved.card_no_masked),
         issuer_trade_no: cut(approved.issuer_trade_no),
     };
-    match approval_from(approval) {
-        Ok(approval) => TaskResult::Approved(approval),
-        Err(fault) => TaskResult::Unknown(format!("the approval is not understood: {fault}").into()),
+    approval_from(approval)
+        .map_err(|fault| NoEffect::Unknown(format!("the approval is not understood: {fault}").into()))
+}
+
+fn refunded(refunded: backend::Refunded) -> Refunded {
+    Refunded {
+        debit_amount: refunded.debit_amount,
+        redeem_name: cut(refunded.redeem_name).into(),
+        redeem_amount: refunded.redeem_amount,
+        store_redeem_amount: refunded.store_redeem_amount,
+        issuer_trade_no: cut(refunded.issuer_trade_no).into(),
     }
 }
 
-fn declined_result(declined: backend::Declined) -> TaskResult {
+fn declined(declined: backend::Declined) -> NoEffect {
     let kind = match declined.kind() {
         backend::declined::Kind::Wallet => DeclineKind::Wallet,
         backend::declined::Kind::Issuer => DeclineKind::Issuer,
         backend::declined::Kind::CardNotSupported => DeclineKind::CardNotSupported,
         backend::declined::Kind::Fisc => DeclineKind::Fisc,
         backend::declined::Kind::Unspecified => {
-            return TaskResult::Unknown("the refusal does not say whose it is".into());
+            return NoEffect::unknown("the refusal does not say whose it is");
         }
     };
-    TaskResult::Declined(Decline { kind, code: cut(declined.code).into(), reason: cut(declined.reason).into() })
-}
-
-/// The charge of a task.
-pub(crate) fn charge_call(task: &bus::Task, charge: bus::ChargeTask) -> Charge {
-    let key = task.key.clone().unwrap_or_default();
-    Charge {
-        trade_no: task.trade_no.clone(),
-        merchant_id: key.merchant_id,
-        merchant_trade_no: key.merchant_trade_no,
-        store_id: charge.store_id,
-        store_name: charge.store_name,
-        pos_id: charge.pos_id,
-        card_token: charge.card_token,
-        trade_amount: charge.trade_amount,
-        un_redeem: charge.un_redeem,
-        remark: charge.remark,
-        send_by_ms: task.send_by_ms,
-    }
+    NoEffect::Declined(Decline { kind, code: cut(declined.code).into(), reason: cut(declined.reason).into() })
 }
 
 #[cfg(test)]
@@ -102,9 +148,34 @@ mod tests {
             code: "928".into(),
             reason: "餘".repeat(1_000_000),
         };
-        let TaskResult::Declined(decline) = result(Some(Answer::Declined(declined)), Asked::Charge) else {
-            unreachable!()
-        };
+        let came = came(Some(Answer::Declined(declined)), Asked::Transfer, &Subject::Charge);
+        let Came::Charge(TaskResult::Declined(decline)) = came else { unreachable!() };
         assert_eq!((&*decline.code, decline.reason.len()), ("928", 1_023));
+    }
+
+    #[test]
+    fn no_card_number_and_no_carrier_that_is_none_gets_further() {
+        for (vehicle, number, kept) in [
+            ("/ABC+123", "411111******1111", ("/ABC+123", "411111******1111")),
+            ("/ABC+12", "4111111111111111", ("", "411111******1111")),
+            ("someone@example.org", "4111 1111 1111 1111", ("", "411111******1111")),
+        ] {
+            let approved = backend::Approved {
+                payment_type: 4,
+                invoice_vehicle: vehicle.into(),
+                card_no_masked: number.into(),
+                ..backend::Approved::default()
+            };
+            let came = came(Some(Answer::Approved(approved)), Asked::Transfer, &Subject::Charge);
+            let Came::Charge(TaskResult::Done(approval)) = came else { unreachable!() };
+            assert_eq!((&*approval.invoice_vehicle, &*approval.card_no_masked), kept);
+        }
+    }
+
+    #[test]
+    fn an_answer_to_something_else_is_unknown() {
+        let reversed = || Some(Answer::Reversed(backend::Reversed::default()));
+        assert!(matches!(came(reversed(), Asked::Transfer, &Subject::Charge), Came::Charge(TaskResult::Unknown(_))));
+        assert!(matches!(came(reversed(), Asked::Transfer, &Subject::Reversal), Came::Reversal(TaskResult::Done(_))));
     }
 }

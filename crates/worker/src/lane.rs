@@ -1,52 +1,24 @@
 //! One lane for each issuer, so that a slow one stops nobody else: a bound on calls in flight, a bounded queue before it, a circuit
-//! breaker, a budget of inquiries, and announced maintenance. Lanes are shared by the partitions of a worker without a lock.
+//! breaker, and a budget of inquiries. The limits come with each task, from the policy that decided it, so that they change without a
+//! restart. Lanes are shared by the partitions of a worker.
 
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, PoisonError, RwLock,
         atomic::{AtomicI64, AtomicU32, AtomicUsize, Ordering},
     },
 };
 
+use arc_swap::ArcSwap;
 use tokio::sync::Notify;
+use twqr_order::Limits;
 use twqr_types::UnixMs;
-
-/// The limits of a lane.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LaneSettings {
-    /// Charges in flight at the most: 1 to 100,000.
-    pub in_flight_max: usize,
-    /// Fresh charges that wait for a place: 0 to 100,000. One beyond is not sent.
-    pub queue_max: usize,
-    /// So many calls without an answer, one after the other, open the circuit: 1 to 10,000.
-    pub failures_to_open: u32,
-    /// How long an open circuit stays open before one call tries again, in ms: 10 to 600,000.
-    pub open_ms: i64,
-    /// Inquiries a second: 1 to 100,000. One beyond stays unanswered and is asked later.
-    pub inquiries_per_s: u32,
-}
-
-impl Default for LaneSettings {
-    fn default() -> Self {
-        Self { in_flight_max: 512, queue_max: 2_048, failures_to_open: 20, open_ms: 2_000, inquiries_per_s: 500 }
-    }
-}
-
-/// An announced window in which an issuer is neither charged nor asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Maintenance {
-    /// Its first millisecond.
-    pub from: UnixMs,
-    /// The first millisecond after it.
-    pub to: UnixMs,
-}
 
 /// A lane.
 #[derive(Debug)]
 pub(crate) struct Lane {
-    settings: LaneSettings,
-    maintenance: Vec<Maintenance>,
+    limits: ArcSwap<Limits>,
     in_flight: AtomicUsize,
     queued: AtomicUsize,
     failures: AtomicU32,
@@ -58,10 +30,9 @@ pub(crate) struct Lane {
 }
 
 /// The lanes of a worker, by institution code; the empty code is the wallet.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Lanes {
-    by_institution: BTreeMap<String, Arc<Lane>>,
-    other: Arc<Lane>,
+    by_institution: RwLock<BTreeMap<String, Arc<Lane>>>,
     freed: Arc<Notify>,
 }
 
@@ -73,7 +44,7 @@ pub(crate) struct Place(Arc<Lane>);
 #[derive(Debug)]
 pub(crate) struct QueuePlace(Arc<Lane>);
 
-/// Whether a charge may go.
+/// Whether a transfer may go.
 #[derive(Debug)]
 pub(crate) enum Admission {
     /// It has a place in flight.
@@ -85,36 +56,33 @@ pub(crate) enum Admission {
 }
 
 impl Lanes {
-    /// Named lanes with their maintenance, and one that all institutions share that have none of their own.
-    pub fn new(named: impl IntoIterator<Item = (String, LaneSettings, Vec<Maintenance>)>, other: LaneSettings) -> Self {
-        let freed = Arc::new(Notify::new());
-        let lane = |settings, maintenance| Arc::new(Lane::new(settings, maintenance, freed.clone()));
-        let by_institution =
-            named.into_iter().map(|(code, settings, maintenance)| (code, lane(settings, maintenance))).collect();
-        let other = lane(other, Vec::new());
-        Self { by_institution, other, freed }
+    /// The lane of an institution, under these limits from now on.
+    pub(crate) fn of(&self, institution: &str, limits: Limits) -> Arc<Lane> {
+        let known = self.by_institution.read().unwrap_or_else(PoisonError::into_inner).get(institution).cloned();
+        let lane = known.unwrap_or_else(|| {
+            let mut lanes = self.by_institution.write().unwrap_or_else(PoisonError::into_inner);
+            let new = || Arc::new(Lane::new(limits, self.freed.clone()));
+            lanes.entry(institution.to_owned()).or_insert_with(new).clone()
+        });
+        if **lane.limits.load() != limits {
+            lane.limits.store(Arc::new(limits));
+        }
+        lane
     }
 
-    /// The lane of an institution.
-    pub(crate) fn of(&self, institution: &str) -> &Arc<Lane> {
-        self.by_institution.get(institution).unwrap_or(&self.other)
-    }
-
-    /// Fires when a place in flight is given back while charges wait.
+    /// Fires when a place in flight is given back while transfers wait.
     pub(crate) fn freed(&self) -> Arc<Notify> {
         self.freed.clone()
     }
 }
 
-const MAINTENANCE: &str = "the issuer is in announced maintenance";
 /// How many inquiries may be asked at once before the budget spaces them, as a share of a second.
 const INQUIRY_BURST_US: i64 = 100_000;
 
 impl Lane {
-    fn new(settings: LaneSettings, maintenance: Vec<Maintenance>, freed: Arc<Notify>) -> Self {
+    fn new(limits: Limits, freed: Arc<Notify>) -> Self {
         Self {
-            settings,
-            maintenance,
+            limits: ArcSwap::from_pointee(limits),
             in_flight: AtomicUsize::new(0),
             queued: AtomicUsize::new(0),
             failures: AtomicU32::new(0),
@@ -124,11 +92,11 @@ impl Lane {
         }
     }
 
-    /// A fresh charge comes: it goes, waits, or is not sent.
+    /// A fresh transfer comes: it goes, waits, or is not sent.
     pub(crate) fn admit(self: &Arc<Self>, now: UnixMs) -> Admission {
         match self.go(now) {
             Ok(Some(place)) => Admission::Go(place),
-            Ok(None) if self.queued.fetch_add(1, Ordering::AcqRel) < self.settings.queue_max => {
+            Ok(None) if self.queued.fetch_add(1, Ordering::AcqRel) < self.limits.load().queue_max as usize => {
                 Admission::Wait(QueuePlace(self.clone()))
             }
             Ok(None) => {
@@ -139,7 +107,7 @@ impl Lane {
         }
     }
 
-    /// The same for a charge that waits; it keeps its place in the queue while it waits on.
+    /// The same for a transfer that waits; it keeps its place in the queue while it waits on.
     pub(crate) fn readmit(self: &Arc<Self>, waiting: QueuePlace, now: UnixMs) -> Admission {
         match self.go(now) {
             Ok(Some(place)) => Admission::Go(place),
@@ -149,36 +117,27 @@ impl Lane {
     }
 
     fn go(self: &Arc<Self>, now: UnixMs) -> Result<Option<Place>, &'static str> {
-        if self.in_maintenance(now) {
-            return Err(MAINTENANCE);
-        }
+        let limits = self.limits.load();
         let open_until = self.open_until.load(Ordering::Acquire);
         if open_until > 0 {
-            let retry_at = now.plus(self.settings.open_ms).0;
+            let retry_at = now.plus(limits.open_ms.into()).0;
             let one_tries = now.0 >= open_until
                 && self.open_until.compare_exchange(open_until, retry_at, Ordering::AcqRel, Ordering::Acquire).is_ok();
             if !one_tries {
                 return Err("the issuer has not answered lately; its circuit is open");
             }
         }
-        if self.in_flight.fetch_add(1, Ordering::AcqRel) >= self.settings.in_flight_max {
+        if self.in_flight.fetch_add(1, Ordering::AcqRel) >= limits.in_flight_max as usize {
             self.in_flight.fetch_sub(1, Ordering::AcqRel);
             return Ok(None);
         }
         Ok(Some(Place(self.clone())))
     }
 
-    fn in_maintenance(&self, now: UnixMs) -> bool {
-        self.maintenance.iter().any(|window| window.from <= now && now < window.to)
-    }
-
     /// Takes one inquiry from the budget, or says why there is none.
     pub(crate) fn may_inquire(&self, now: UnixMs) -> Result<(), &'static str> {
-        if self.in_maintenance(now) {
-            return Err(MAINTENANCE);
-        }
         let now_us = now.0.saturating_mul(1_000);
-        let each_us = 1_000_000 / i64::from(self.settings.inquiries_per_s.max(1));
+        let each_us = 1_000_000 / i64::from(self.limits.load().inquiries_per_s.max(1));
         let take = |whole_at: i64| {
             let next = whole_at.max(now_us).saturating_add(each_us);
             (next <= now_us.saturating_add(INQUIRY_BURST_US.max(each_us))).then_some(next)
@@ -195,8 +154,9 @@ impl Lane {
 
     /// The issuer did not answer in time.
     pub(crate) fn failed(&self, now: UnixMs) {
-        if self.failures.fetch_add(1, Ordering::AcqRel) + 1 >= self.settings.failures_to_open {
-            self.open_until.store(now.plus(self.settings.open_ms).0, Ordering::Release);
+        let limits = self.limits.load();
+        if self.failures.fetch_add(1, Ordering::AcqRel) + 1 >= limits.failures_to_open {
+            self.open_until.store(now.plus(limits.open_ms.into()).0, Ordering::Release);
         }
     }
 }
@@ -220,14 +180,12 @@ impl Drop for QueuePlace {
 mod tests {
     use super::*;
 
-    fn lane(settings: LaneSettings, maintenance: &[(i64, i64)]) -> Arc<Lane> {
-        let windows = maintenance.iter().map(|(from, to)| Maintenance { from: UnixMs(*from), to: UnixMs(*to) });
-        let lanes = Lanes::new([("004".to_owned(), settings, windows.collect())], LaneSettings::default());
-        lanes.of("004").clone()
+    fn lane(limits: Limits) -> Arc<Lane> {
+        Lanes::default().of("004", limits)
     }
 
-    const SMALL: LaneSettings =
-        LaneSettings { in_flight_max: 2, queue_max: 1, failures_to_open: 3, open_ms: 100, inquiries_per_s: 10 };
+    const SMALL: Limits =
+        Limits { in_flight_max: 2, queue_max: 1, failures_to_open: 3, open_ms: 100, inquiries_per_s: 10 };
 
     fn refusal(admission: &Admission) -> &'static str {
         match admission {
@@ -239,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_full_lane_queues_and_then_refuses() {
-        let lane = lane(SMALL, &[]);
+        let lane = lane(SMALL);
         let at = UnixMs(1);
         let (Admission::Go(first), Admission::Go(_second)) = (lane.admit(at), lane.admit(at)) else { unreachable!() };
         let Admission::Wait(third) = lane.admit(at) else { unreachable!("the queue has one place") };
@@ -252,7 +210,7 @@ mod tests {
 
     #[test]
     fn an_open_circuit_lets_one_try() {
-        let lane = lane(SMALL, &[]);
+        let lane = lane(SMALL);
         for _ in 0..3 {
             lane.failed(UnixMs(10));
         }
@@ -264,17 +222,23 @@ mod tests {
     }
 
     #[test]
-    fn maintenance_stops_charges_and_inquiries() {
-        let lane = lane(SMALL, &[(100, 200)]);
-        for (at, stopped) in [(99, false), (100, true), (199, true), (200, false)] {
-            assert_eq!(refusal(&lane.admit(UnixMs(at))) == MAINTENANCE, stopped, "{at}");
-            assert_eq!(lane.may_inquire(UnixMs(at)) == Err(MAINTENANCE), stopped, "{at}");
-        }
+    fn limits_change_while_calls_are_in_flight() {
+        let lanes = Lanes::default();
+        let at = UnixMs(1);
+        let (Admission::Go(_first), Admission::Go(_second)) =
+            (lanes.of("004", SMALL).admit(at), lanes.of("004", SMALL).admit(at))
+        else {
+            unreachable!()
+        };
+        assert_eq!(refusal(&lanes.of("004", SMALL).admit(at)), "wait");
+        let wider = Limits { in_flight_max: 3, ..SMALL };
+        assert_eq!(refusal(&lanes.of("004", wider).admit(at)), "go");
+        assert_eq!(refusal(&lanes.of("812", SMALL).admit(at)), "go", "another institution has its own lane");
     }
 
     #[test]
     fn inquiries_keep_to_their_budget_over_any_second() {
-        let lane = lane(SMALL, &[]);
+        let lane = lane(SMALL);
         let asked = (0..5_000).filter(|ms| lane.may_inquire(UnixMs(1_000_000 + ms)).is_ok()).count();
         assert!((49..=52).contains(&asked), "10 a second over 5 s: {asked}");
     }

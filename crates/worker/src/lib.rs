@@ -3,6 +3,7 @@
 
 mod answer;
 mod backend;
+mod call;
 mod engine;
 mod holding;
 mod lane;
@@ -12,4 +13,4 @@ mod progress;
 
 pub use backend::{Answers, Backend, Calls, GrpcBackend};
 pub use engine::{Error, Settings, run};
-pub use lane::{LaneSettings, Lanes, Maintenance};
+pub use lane::Lanes;

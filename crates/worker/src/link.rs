@@ -1,4 +1,4 @@
-//! The connection to a backend: one stream that carries many calls. The clock is checked at the moment a charge is handed to the
+//! The connection to a backend: one stream that carries many calls. The clock is checked at the moment a transfer is handed to the
 //! transport: past its send_by it is not handed over, and that is told.
 
 use std::{
@@ -14,9 +14,9 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tracing::{info, warn};
 use twqr_service::Clock;
-use twqr_wire::backend::{ExchangeRequest, ExchangeResponse, exchange_request::Call};
+use twqr_wire::backend::{ExchangeRequest, ExchangeResponse};
 
-use crate::{Backend, Calls};
+use crate::{Backend, Calls, call::send_by_ms};
 
 /// What a link tells its partition.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub(crate) enum Event {
     Up(mpsc::UnboundedSender<ExchangeRequest>),
     /// An answer.
     Answer(ExchangeResponse),
-    /// This charge was not handed over: its send_by had passed.
+    /// This transfer was not handed over: its send_by had passed.
     TooLate { call_id: u64 },
     /// The stream broke; whatever was handed in may or may not have arrived.
     Down,
@@ -51,7 +51,7 @@ pub(crate) async fn keep(backend: Arc<dyn Backend>, clock: Arc<dyn Clock>, event
     }
 }
 
-/// The calls as the transport pulls them, without the charges that are too late by then.
+/// The calls as the transport pulls them, without the transfers that are too late by then.
 struct InTime {
     queue: UnboundedReceiverStream<ExchangeRequest>,
     clock: Arc<dyn Clock>,
@@ -64,7 +64,7 @@ impl Stream for InTime {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<ExchangeRequest>> {
         loop {
             let Some(request) = ready!(self.queue.poll_next_unpin(context)) else { return Poll::Ready(None) };
-            let late = matches!(&request.call, Some(Call::Charge(charge)) if self.clock.now().0 > charge.send_by_ms);
+            let late = request.call.as_ref().and_then(send_by_ms).is_some_and(|send_by| self.clock.now().0 > send_by);
             if !late {
                 return Poll::Ready(Some(request));
             }

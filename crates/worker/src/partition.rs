@@ -1,4 +1,4 @@
-//! One held task partition: reads its tasks in order, runs many at once, and tells the orders what came of them. A charge is sent only
+//! One held task partition: reads its tasks in order, runs many at once, and tells the orders what came of them. What moves money is sent only
 //! by its owner and only at its first reading; everything else is asked about.
 
 mod claim;
@@ -14,26 +14,27 @@ use prost::Message;
 use tokio::{sync::mpsc, time::Instant};
 use tracing::{error, info, warn};
 use twqr_journal::{Entry, Journal, JournalError, Partition, Reader, Record, Topic};
-use twqr_order::{Outcome, TaskResult};
+use twqr_order::{Came, Outcome, TaskResult};
 use twqr_service::{CancellationToken, Clock, Part, Progress as Watched};
 use twqr_types::UnixMs;
 use twqr_wire::{
     RECORD_VERSION,
-    backend::{ExchangeRequest, Inquiry, exchange_request::Call as Request, inquiry::Subject},
+    backend::{ExchangeRequest, exchange_request::Call as Request},
     bus::{self, tasks_record::Body},
     convert::{dead_letter, outcome_record},
 };
 
 use crate::{
     Error, Settings,
-    answer::{Asked, charge_call, result},
+    answer::{Asked, NoEffect, came},
+    call::{inquiry_call, transfer_call},
     holding::Holding,
-    lane::{Admission, Place},
+    lane::{Admission, Lane, Place},
     link::Event,
     progress::Progress,
 };
-use flight::{Call, Flight};
-pub(crate) use task::Task;
+use flight::{Call, Flight, Over};
+pub(crate) use task::{Task, Transfer};
 use waiting::{Waiter, Waiting};
 
 /// How a holding ended without a failure.
@@ -188,13 +189,13 @@ impl Holder {
         }
     }
 
-    fn on_task(&mut self, offset: u64, task: Task) {
+    fn on_task(&mut self, offset: u64, mut task: Task) {
         self.progress.read(offset, true);
         let first = self.progress.first_reading(task.id);
         let fresh = first && self.holding.owns(offset);
         let now = self.clock.now();
-        match (task.charge.clone(), fresh) {
-            (Some(charge), true) => self.send(offset, task, charge, now),
+        match (task.transfer.take(), fresh) {
+            (Some(transfer), true) => self.send(offset, task, transfer, now),
             (Some(_), false) => {
                 info!(trade_no = task.record.trade_no, offset, "maybe sent before; asking, not sending");
                 self.ask(offset, task, now);
@@ -203,71 +204,68 @@ impl Holder {
         }
     }
 
-    /// Sends a fresh charge, or says with evidence that it was not sent.
-    fn send(&mut self, offset: u64, task: Task, charge: bus::ChargeTask, now: UnixMs) {
+    /// Sends a fresh transfer, or says with evidence that it was not sent.
+    fn send(&mut self, offset: u64, task: Task, transfer: Transfer, now: UnixMs) {
         if now.0 > task.record.send_by_ms {
-            return self.outcome(&task, Some(offset), TaskResult::NotSent("its time to be sent had passed".into()));
+            return self.not_sent(offset, &task, "its time to be sent had passed");
         }
         let Some(calls) = self.calls.clone() else {
-            return self.outcome(
-                &task,
-                Some(offset),
-                TaskResult::NotSent("there is no connection to the issuer".into()),
-            );
+            return self.not_sent(offset, &task, "there is no connection to the issuer");
         };
-        match self.settings.lanes.of(&task.record.institution).admit(now) {
-            Admission::Go(place) => self.charge(&calls, offset, task, charge, place),
-            Admission::Wait(place) => self.waiting.push(Waiter { offset, task, charge, place }),
-            Admission::Refused(why) => self.outcome(&task, Some(offset), TaskResult::NotSent(why.into())),
+        match self.lane(&task).admit(now) {
+            Admission::Go(place) => self.transfer(&calls, offset, task, transfer, place),
+            Admission::Wait(place) => self.waiting.push(Waiter { offset, task, transfer, place }),
+            Admission::Refused(why) => self.not_sent(offset, &task, why),
         }
     }
 
-    fn charge(
+    /// The lane of the task's issuer, under the limits that the task brings.
+    fn lane(&self, task: &Task) -> Arc<Lane> {
+        self.settings.lanes.of(&task.record.institution, task.limits)
+    }
+
+    fn transfer(
         &mut self,
         calls: &mpsc::UnboundedSender<ExchangeRequest>,
         offset: u64,
         task: Task,
-        charge: bus::ChargeTask,
+        transfer: Transfer,
         place: Place,
     ) {
-        let call = Request::Charge(charge_call(&task.record, charge));
-        self.hand_over(calls, Call { offset, task, asked: Asked::Charge, place: Some(place) }, call);
+        let call = transfer_call(&task.record, transfer);
+        self.hand_over(calls, Call { offset, task, asked: Asked::Transfer, place: Some(place) }, call);
     }
 
-    /// Charges that waited go as far as there are places; those that cannot any more are not sent.
+    /// Transfers that waited go as far as there are places; those that cannot any more are not sent.
     fn send_waiting(&mut self) {
         let now = self.clock.now();
         for institution in self.waiting.institutions() {
-            let lane = self.settings.lanes.of(&institution).clone();
-            while let Some(Waiter { offset, task, charge, place }) = self.waiting.pop(&institution) {
+            while let Some(Waiter { offset, task, transfer, place }) = self.waiting.pop(&institution) {
                 if matches!(self.stage, Stage::Ending(Ended::Superseded)) {
-                    let result = TaskResult::NotSent("another worker took over before it was sent".into());
-                    self.outcome(&task, Some(offset), result);
+                    self.not_sent(offset, &task, "another worker took over before it was sent");
                     continue;
                 }
                 let Some(calls) = self.calls.clone() else {
-                    let result = TaskResult::NotSent("the connection to the issuer broke before it was sent".into());
-                    self.outcome(&task, Some(offset), result);
+                    self.not_sent(offset, &task, "the connection to the issuer broke before it was sent");
                     continue;
                 };
                 if now.0 > task.record.send_by_ms {
-                    let result = TaskResult::NotSent("its time to be sent passed in the issuer's queue".into());
-                    self.outcome(&task, Some(offset), result);
+                    self.not_sent(offset, &task, "its time to be sent passed in the issuer's queue");
                     continue;
                 }
-                match lane.readmit(place, now) {
-                    Admission::Go(place) => self.charge(&calls, offset, task, charge, place),
+                match self.lane(&task).readmit(place, now) {
+                    Admission::Go(place) => self.transfer(&calls, offset, task, transfer, place),
                     Admission::Wait(place) => {
-                        self.waiting.push_front(Waiter { offset, task, charge, place });
+                        self.waiting.push_front(Waiter { offset, task, transfer, place });
                         break;
                     }
-                    Admission::Refused(why) => self.outcome(&task, Some(offset), TaskResult::NotSent(why.into())),
+                    Admission::Refused(why) => self.not_sent(offset, &task, why),
                 }
             }
         }
     }
 
-    /// When a call times out, or a charge that waits must be given up.
+    /// When a call times out, or a transfer that waits must be given up.
     fn next_timeout(&mut self) -> Option<Instant> {
         let expiry = self.waiting.next_send_by().map(|send_by| {
             let left_ms = send_by.plus(1).since(self.clock.now()).max(1).cast_unsigned();
@@ -278,18 +276,13 @@ impl Holder {
 
     fn ask(&mut self, offset: u64, task: Task, now: UnixMs) {
         let Some(calls) = self.calls.clone() else {
-            return self.outcome(
-                &task,
-                Some(offset),
-                TaskResult::Unknown("there is no connection to the issuer".into()),
-            );
+            return self.unknown(offset, &task, "there is no connection to the issuer");
         };
-        if let Err(why) = self.settings.lanes.of(&task.record.institution).may_inquire(now) {
-            return self.outcome(&task, Some(offset), TaskResult::Unknown(why.into()));
+        if let Err(why) = self.lane(&task).may_inquire(now) {
+            return self.unknown(offset, &task, why);
         }
         let asked = Asked::Inquiry { proves_absence: now.0 > task.record.absent_after_ms };
-        let call =
-            Request::Inquiry(Inquiry { trade_no: task.record.trade_no.clone(), subject: Subject::Charge.into() });
+        let call = inquiry_call(&task.record, &task.subject);
         self.hand_over(&calls, Call { offset, task, asked, place: None }, call);
     }
 
@@ -306,8 +299,7 @@ impl Holder {
             Event::Answer(response) => self.on_answer(response.call_id, response.answer),
             Event::TooLate { call_id } => {
                 if let Some(call) = self.take(call_id) {
-                    let result = TaskResult::NotSent("its time to be sent passed while it waited".into());
-                    self.outcome(&call.task, Some(call.offset), result);
+                    self.not_sent(call.offset, &call.task, "its time to be sent passed while it waited");
                 }
             }
             Event::Down => {
@@ -321,14 +313,20 @@ impl Holder {
 
     fn on_answer(&mut self, call_id: u64, answer: Option<twqr_wire::backend::exchange_response::Answer>) {
         if let Some(call) = self.take(call_id) {
-            self.settings.lanes.of(&call.task.record.institution).answered();
-            let result = result(answer, call.asked);
-            self.outcome(&call.task, Some(call.offset), result);
-        } else if let Some(call) = self.flight.take_late(call_id) {
-            let result = result(answer, call.asked);
-            if matches!(result, TaskResult::Approved(_) | TaskResult::Declined(_)) {
-                info!(trade_no = call.task.record.trade_no, "an answer came after its time-out");
-                self.outcome(&call.task, None, result);
+            self.lane(&call.task).answered();
+            let came = came(answer, call.asked, &call.task.subject);
+            let took_effect = took_effect(&came);
+            self.outcome(&call.task, Some(call.offset), came);
+            self.flight.remember(call_id, Over { task: call.task, asked: call.asked, took_effect });
+        } else if let Some(over) = self.flight.over(call_id) {
+            // The same answer again says nothing new; a late one, or another one, does.
+            let came = came(answer, over.asked, &over.task.subject);
+            let took_effect = took_effect(&came);
+            if took_effect.is_some() && took_effect != over.took_effect {
+                over.took_effect = took_effect;
+                let task = over.task.clone();
+                info!(trade_no = task.record.trade_no, "an answer came after its time-out, or another one before");
+                self.outcome(&task, None, came);
             }
         }
     }
@@ -348,15 +346,23 @@ impl Holder {
 
     fn unanswered(&mut self, call_id: u64, why: &'static str) {
         if let Some(call) = self.take(call_id) {
-            self.settings.lanes.of(&call.task.record.institution).failed(self.clock.now());
-            self.outcome(&call.task, Some(call.offset), TaskResult::Unknown(why.into()));
-            self.flight.keep_for_late_answer(call_id, call);
+            self.lane(&call.task).failed(self.clock.now());
+            self.unknown(call.offset, &call.task, why);
+            self.flight.remember(call_id, Over { task: call.task, asked: call.asked, took_effect: None });
         }
     }
 
+    fn not_sent(&mut self, offset: u64, task: &Task, why: &str) {
+        self.outcome(task, Some(offset), NoEffect::not_sent(why).of(&task.subject));
+    }
+
+    fn unknown(&mut self, offset: u64, task: &Task, why: &str) {
+        self.outcome(task, Some(offset), NoEffect::unknown(why).of(&task.subject));
+    }
+
     /// Queues an outcome; `offset` is the task's, where this finishes it.
-    fn outcome(&mut self, task: &Task, offset: Option<u64>, result: TaskResult) {
-        let outcome = Outcome { key: task.key.clone(), task: task.id, result };
+    fn outcome(&mut self, task: &Task, offset: Option<u64>, came: Came) {
+        let outcome = Outcome { key: task.key.clone(), task: task.id, came };
         let entry = Entry::plain(outcome_record(self.clock.now(), &outcome));
         let (entries, offsets) = self.outcomes.entry(u32::from(task.id.shard.0)).or_default();
         entries.push(entry);
@@ -411,6 +417,22 @@ impl Holder {
         let dead_letters = Partition { topic: Topic::DeadLetters, index: 0 };
         let ack = self.journal.append(dead_letters, vec![Entry::plain(letter)]);
         self.acks.push(Box::pin(async move { (vec![offset], ack.await) }));
+    }
+}
+
+/// Whether the issuer says that it took effect, or refused; none where it says neither.
+fn took_effect(came: &Came) -> Option<bool> {
+    fn said<A>(result: &TaskResult<A>) -> Option<bool> {
+        match result {
+            TaskResult::Done(_) => Some(true),
+            TaskResult::Declined(_) => Some(false),
+            TaskResult::NotSent(_) | TaskResult::Unknown(_) | TaskResult::Absent => None,
+        }
+    }
+    match came {
+        Came::Charge(result) => said(result),
+        Came::Refund(_, result) => said(result),
+        Came::Reversal(result) => said(result),
     }
 }
 

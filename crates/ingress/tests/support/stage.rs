@@ -125,6 +125,7 @@ impl Stage {
             correlation: to.correlation,
             body: Some(body),
             repeat,
+            in_progress_code: String::new(),
         };
         self.raw_reply(to.partition, reply.encode_to_vec()).await;
     }
@@ -172,22 +173,23 @@ pub fn payment(number: &str) -> PayRequest {
 }
 
 /// The order as the router knows it.
-pub fn order(number: &str, phase: bus::payment::Phase) -> bus::reply_record::Body {
-    bus::reply_record::Body::Payment(bus::Payment {
+pub fn order(number: &str, phase: bus::movement::Phase) -> bus::reply_record::Body {
+    let payment = bus::Payment {
         key: Some(bus::OrderKey { merchant_id: "M1".into(), merchant_trade_no: number.into() }),
         trade_no: "T1".into(),
         terms: Some(bus::PaymentTerms { store_id: "S1".into(), trade_amount: 120, ..bus::PaymentTerms::default() }),
-        phase: Some(phase),
+        charge: Some(bus::Movement { phase: Some(phase), ..bus::Movement::default() }),
         ..bus::Payment::default()
-    })
+    };
+    bus::reply_record::Body::Order(bus::Order { order: Some(bus::order::Order::Payment(payment)) })
 }
 
-pub fn paid() -> bus::payment::Phase {
-    bus::payment::Phase::Paid(bus::Approval { payment_type: 1, debit_amount: 120, ..bus::Approval::default() })
+pub fn paid() -> bus::movement::Phase {
+    bus::movement::Phase::Approved(bus::Approval { payment_type: 1, debit_amount: 120, ..bus::Approval::default() })
 }
 
-pub fn paying() -> bus::payment::Phase {
-    bus::payment::Phase::Paying(bus::Paying::default())
+pub fn paying() -> bus::movement::Phase {
+    bus::movement::Phase::Sent(bus::EffectId::default())
 }
 
 /// The embedded journal, with reads of replies that fail and appends to orders that are never acknowledged, when a test says so.

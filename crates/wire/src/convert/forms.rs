@@ -1,6 +1,6 @@
 //! The public requests.
 
-use twqr_types::{PayForm, QueryForm, RawPay, RawQuery, Violations};
+use twqr_types::{PayForm, QueryForm, RawPay, RawQuery, RawRefund, RefundForm, Violations};
 
 use crate::pos;
 
@@ -38,6 +38,88 @@ pub fn pay_request(form: &PayForm) -> pos::PayRequest {
         card_token: form.card_token.expose().to_owned(),
         trade_amount: form.trade_amount.twd(),
         un_redeem: form.un_redeem.twd(),
+        remark: form.remark.as_str().to_owned(),
+        extra1: form.extra1.as_str().to_owned(),
+        extra2: form.extra2.as_str().to_owned(),
+        extra3: String::new(),
+        send_time: form.send_time.as_str().to_owned(),
+    }
+}
+
+/// Parses a cancel request, which has the payment's fields; the error lists every violation.
+pub fn cancel_form(request: pos::CancelRequest) -> Result<PayForm, Violations> {
+    PayForm::parse(RawPay {
+        merchant_id: request.merchant_id,
+        store_id: request.store_id,
+        store_name: request.store_name,
+        gateway_trade_no: request.gateway_trade_no,
+        merchant_trade_no: request.merchant_trade_no,
+        pos_id: request.pos_id,
+        pos_trade_time: request.pos_trade_time,
+        card_token: request.card_token,
+        trade_amount: request.trade_amount,
+        un_redeem: request.un_redeem,
+        remark: request.remark,
+        extra1: request.extra1,
+        extra2: request.extra2,
+        extra3: request.extra3,
+        send_time: request.send_time,
+    })
+}
+
+/// The cancel request that a form came from.
+pub(crate) fn cancel_request(form: &PayForm) -> pos::CancelRequest {
+    pos::CancelRequest {
+        merchant_id: form.key.merchant_id.as_str().to_owned(),
+        store_id: form.store_id.as_str().to_owned(),
+        store_name: form.store_name.as_str().to_owned(),
+        gateway_trade_no: form.gateway_trade_no.as_str().to_owned(),
+        merchant_trade_no: form.key.merchant_trade_no.as_str().to_owned(),
+        pos_id: form.pos_id.as_str().to_owned(),
+        pos_trade_time: form.pos_trade_time.as_str().to_owned(),
+        card_token: form.card_token.expose().to_owned(),
+        trade_amount: form.trade_amount.twd(),
+        un_redeem: form.un_redeem.twd(),
+        remark: form.remark.as_str().to_owned(),
+        extra1: form.extra1.as_str().to_owned(),
+        extra2: form.extra2.as_str().to_owned(),
+        extra3: String::new(),
+        send_time: form.send_time.as_str().to_owned(),
+    }
+}
+
+/// Parses a refund request; the error lists every violation.
+pub fn refund_form(request: pos::RefundRequest) -> Result<RefundForm, Violations> {
+    RefundForm::parse(RawRefund {
+        merchant_id: request.merchant_id,
+        store_id: request.store_id,
+        store_name: request.store_name,
+        gateway_trade_no: request.gateway_trade_no,
+        merchant_trade_no: request.merchant_trade_no,
+        pos_id: request.pos_id,
+        pos_trade_time: request.pos_trade_time,
+        trade_no: request.trade_no,
+        trade_amount: request.trade_amount,
+        remark: request.remark,
+        extra1: request.extra1,
+        extra2: request.extra2,
+        extra3: request.extra3,
+        send_time: request.send_time,
+    })
+}
+
+/// The refund request that a form came from.
+pub(crate) fn refund_request(form: &RefundForm) -> pos::RefundRequest {
+    pos::RefundRequest {
+        merchant_id: form.key.merchant_id.as_str().to_owned(),
+        store_id: form.store_id.as_str().to_owned(),
+        store_name: form.store_name.as_str().to_owned(),
+        gateway_trade_no: form.gateway_trade_no.as_str().to_owned(),
+        merchant_trade_no: form.key.merchant_trade_no.as_str().to_owned(),
+        pos_id: form.pos_id.as_str().to_owned(),
+        pos_trade_time: form.pos_trade_time.as_str().to_owned(),
+        trade_no: form.trade_no.as_str().to_owned(),
+        trade_amount: form.trade_amount.twd(),
         remark: form.remark.as_str().to_owned(),
         extra1: form.extra1.as_str().to_owned(),
         extra2: form.extra2.as_str().to_owned(),

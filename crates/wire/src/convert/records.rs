@@ -2,19 +2,21 @@
 
 use bytes::Bytes;
 use prost::Message;
-use twqr_order::{Command, Decline, DeclineKind, Outcome, Pay, PolicyChange, Query, Record, ReplyTo, TaskResult};
-use twqr_types::{OrderKey, PayForm, UnixMs};
+use twqr_order::{CancelRequest, Command, Outcome, Pay, Query, Record, RefundRequest, RefundResult, ReplyTo, Reserve};
+use twqr_types::{Amount, OrderKey, PayForm, PosId, RefundForm, Remark, StoreId, StoreName, UnixMs};
 
 use super::{
     fault::{RecordFault, check_version, need},
-    forms::{pay_form, pay_request},
-    order_in::{approval_from, effect_id_from, key_from, reply_to_from},
-    order_out::{approval_out, effect_id_out, key_out, reply_to_out},
-    policy::{policy_from, policy_out},
+    forms::{cancel_form, cancel_request, pay_form, pay_request, refund_form, refund_request},
+    ids::{key_from, key_out, reply_to_from, reply_to_out, trade_no_from},
+    movement::{failure_from, failure_out},
+    outcomes::{outcome_from, outcome_out},
+    policy::{policy_change_from, policy_change_out},
+    refund::{success_from, success_out},
 };
 use crate::{
     RECORD_VERSION,
-    bus::{self, orders_record::Body, outcome::Result as Came},
+    bus::{self, orders_record::Body, refund_result::Result as RefundCame},
 };
 
 /// Reads a record of `orders`.
@@ -27,65 +29,69 @@ pub fn decode_record(bytes: Bytes) -> Result<Record, RecordFault> {
             form: pay_form(need(pay.request, "request")?).map_err(RecordFault::Form)?,
             reply_to: pay.reply_to.map(reply_to_from),
         })),
+        Body::Refund(refund) => Command::Refund(Box::new(RefundRequest {
+            form: refund_form(need(refund.request, "request")?).map_err(RecordFault::Form)?,
+            reply_to: refund.reply_to.map(reply_to_from),
+        })),
+        Body::Cancel(cancel) => Command::Cancel(Box::new(CancelRequest {
+            form: cancel_form(need(cancel.request, "request")?).map_err(RecordFault::Form)?,
+            reply_to: cancel.reply_to.map(reply_to_from),
+        })),
+        Body::Reserve(reserve) => Command::Reserve(Box::new(reserve_from(reserve)?)),
+        Body::RefundResult(result) => Command::RefundResult(Box::new(refund_result_from(result)?)),
         Body::Query(query) => Command::Query(Query {
             key: key_from(query.key)?,
             reply_to: reply_to_from(need(query.reply_to, "reply_to")?),
             watch: query.watch,
         }),
-        Body::Outcome(outcome) => Command::Outcome(Box::new(Outcome {
-            key: key_from(outcome.key)?,
-            task: effect_id_from(outcome.task)?,
-            result: result_from(need(outcome.result, "result")?)?,
-        })),
+        Body::Outcome(outcome) => Command::Outcome(Box::new(outcome_from(outcome)?)),
         Body::Due(due) => Command::Due(key_from(due.key)?),
-        Body::Policy(change) => Command::Policy(Box::new(PolicyChange {
-            policy: policy_from(need(change.policy, "policy")?)?,
-            who: change.who.into(),
-            why: change.why.into(),
-        })),
+        Body::Policy(change) => Command::Policy(Box::new(policy_change_from(change)?)),
     };
     Ok(Record { at: UnixMs(record.at_ms), command })
 }
 
-fn result_from(result: Came) -> Result<TaskResult, RecordFault> {
-    Ok(match result {
-        Came::Approved(approval) => TaskResult::Approved(approval_from(approval)?),
-        Came::Declined(decline) => {
-            let kind = match decline.kind() {
-                bus::decline::Kind::Wallet => DeclineKind::Wallet,
-                bus::decline::Kind::Issuer => DeclineKind::Issuer,
-                bus::decline::Kind::CardNotSupported => DeclineKind::CardNotSupported,
-                bus::decline::Kind::Fisc => DeclineKind::Fisc,
-                bus::decline::Kind::Unspecified => return Err(RecordFault::Missing("kind of the decline")),
-            };
-            TaskResult::Declined(Decline { kind, code: decline.code.into(), reason: decline.reason.into() })
-        }
-        Came::NotSent(why) => TaskResult::NotSent(why.reason.into()),
-        Came::Unknown(why) => TaskResult::Unknown(why.reason.into()),
-        Came::Absent(_) => TaskResult::Absent,
+fn reserve_from(reserve: bus::Reserve) -> Result<Reserve, RecordFault> {
+    let invalid = RecordFault::invalid;
+    Ok(Reserve {
+        payment: trade_no_from(&reserve.payment_trade_no)?,
+        refund: key_from(reserve.refund)?,
+        trade_no: trade_no_from(&reserve.trade_no)?,
+        amount: Amount::parse(reserve.amount).map_err(invalid("amount"))?,
+        store_id: StoreId::parse(reserve.store_id).map_err(invalid("store_id"))?,
+        store_name: StoreName::parse(reserve.store_name).map_err(invalid("store_name"))?,
+        pos_id: PosId::parse(reserve.pos_id).map_err(invalid("pos_id"))?,
+        remark: Remark::parse(reserve.remark).map_err(invalid("remark"))?,
     })
 }
 
-fn result_out(result: &TaskResult) -> Came {
-    match result {
-        TaskResult::Approved(approval) => Came::Approved(approval_out(approval)),
-        TaskResult::Declined(decline) => {
-            let kind = match decline.kind {
-                DeclineKind::Wallet => bus::decline::Kind::Wallet,
-                DeclineKind::Issuer => bus::decline::Kind::Issuer,
-                DeclineKind::CardNotSupported => bus::decline::Kind::CardNotSupported,
-                DeclineKind::Fisc => bus::decline::Kind::Fisc,
-            };
-            Came::Declined(bus::Decline {
-                kind: kind.into(),
-                code: decline.code.to_string(),
-                reason: decline.reason.to_string(),
-            })
-        }
-        TaskResult::NotSent(reason) => Came::NotSent(bus::NotSent { reason: reason.to_string() }),
-        TaskResult::Unknown(reason) => Came::Unknown(bus::Unknown { reason: reason.to_string() }),
-        TaskResult::Absent => Came::Absent(bus::Absent {}),
+fn reserve_out(reserve: &Reserve) -> bus::Reserve {
+    bus::Reserve {
+        payment_trade_no: reserve.payment.as_str().to_owned(),
+        refund: Some(key_out(&reserve.refund)),
+        trade_no: reserve.trade_no.as_str().to_owned(),
+        amount: reserve.amount.twd(),
+        store_id: reserve.store_id.as_str().to_owned(),
+        store_name: reserve.store_name.as_str().to_owned(),
+        pos_id: reserve.pos_id.as_str().to_owned(),
+        remark: reserve.remark.as_str().to_owned(),
     }
+}
+
+fn refund_result_from(result: bus::RefundResult) -> Result<RefundResult, RecordFault> {
+    let came = match need(result.result, "result")? {
+        RefundCame::Succeeded(success) => Ok(success_from(success)?),
+        RefundCame::Failed(failure) => Err(failure_from(failure)?),
+    };
+    Ok(RefundResult { key: key_from(result.key)?, result: came })
+}
+
+fn refund_result_out(result: &RefundResult) -> bus::RefundResult {
+    let came = match &result.result {
+        Ok(success) => RefundCame::Succeeded(success_out(success)),
+        Err(failure) => RefundCame::Failed(failure_out(failure)),
+    };
+    bus::RefundResult { key: Some(key_out(&result.key)), result: Some(came) }
 }
 
 /// Writes a record of `orders`.
@@ -93,16 +99,14 @@ pub fn encode_record(record: &Record) -> Bytes {
     let body = match &record.command {
         Command::Claim { owner, nonce } => Body::Claim(bus::ShardClaim { owner: owner.to_string(), nonce: *nonce }),
         Command::Pay(pay) => return pay_record(record.at, &pay.form, pay.reply_to),
-        Command::Query(query) => {
-            return query_record(record.at, &query.key, query.reply_to, query.watch);
-        }
+        Command::Refund(refund) => return refund_record(record.at, &refund.form, refund.reply_to),
+        Command::Cancel(cancel) => return cancel_record(record.at, &cancel.form, cancel.reply_to),
+        Command::Reserve(reserve) => Body::Reserve(reserve_out(reserve)),
+        Command::RefundResult(result) => Body::RefundResult(refund_result_out(result)),
+        Command::Query(query) => return query_record(record.at, &query.key, query.reply_to, query.watch),
         Command::Outcome(outcome) => return outcome_record(record.at, outcome),
         Command::Due(key) => return due_record(record.at, key),
-        Command::Policy(change) => Body::Policy(bus::PolicyChange {
-            policy: Some(policy_out(&change.policy)),
-            who: change.who.to_string(),
-            why: change.why.to_string(),
-        }),
+        Command::Policy(change) => Body::Policy(policy_change_out(change)),
     };
     encode(record.at, body)
 }
@@ -112,6 +116,18 @@ pub fn pay_record(at: UnixMs, form: &PayForm, reply_to: Option<ReplyTo>) -> Byte
     encode(at, Body::Pay(bus::Pay { request: Some(pay_request(form)), reply_to: reply_to.map(reply_to_out) }))
 }
 
+/// The record of a refund request.
+pub fn refund_record(at: UnixMs, form: &RefundForm, reply_to: Option<ReplyTo>) -> Bytes {
+    let (request, reply_to) = (Some(refund_request(form)), reply_to.map(reply_to_out));
+    encode(at, Body::Refund(bus::RefundRequest { request, reply_to }))
+}
+
+/// The record of a cancel request.
+pub fn cancel_record(at: UnixMs, form: &PayForm, reply_to: Option<ReplyTo>) -> Bytes {
+    let (request, reply_to) = (Some(cancel_request(form)), reply_to.map(reply_to_out));
+    encode(at, Body::Cancel(bus::CancelRequest { request, reply_to }))
+}
+
 /// The record of a question for an order.
 pub fn query_record(at: UnixMs, key: &OrderKey, reply_to: ReplyTo, watch: bool) -> Bytes {
     encode(at, Body::Query(bus::Query { key: Some(key_out(key)), reply_to: Some(reply_to_out(reply_to)), watch }))
@@ -119,14 +135,7 @@ pub fn query_record(at: UnixMs, key: &OrderKey, reply_to: ReplyTo, watch: bool) 
 
 /// The record of what came of a task.
 pub fn outcome_record(at: UnixMs, outcome: &Outcome) -> Bytes {
-    encode(
-        at,
-        Body::Outcome(bus::Outcome {
-            key: Some(key_out(&outcome.key)),
-            task: Some(effect_id_out(outcome.task)),
-            result: Some(result_out(&outcome.result)),
-        }),
-    )
+    encode(at, Body::Outcome(outcome_out(outcome)))
 }
 
 /// The record that an order's next check time has come.

@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message;
-use twqr_order::{Payment, PolicyVersions};
+use twqr_order::{Order, PolicyVersions};
 use twqr_types::OrderKey;
 
 use super::{
     fault::{RecordFault, check_version, need},
-    order_in::payment_from,
-    order_out::payment_out,
-    policy::{policy_from, policy_out},
+    order::{order_from, order_out},
+    policy::{policy_change_from, policy_change_out},
 };
 use crate::{RECORD_VERSION, bus};
 
@@ -30,7 +29,7 @@ pub struct StatesEntry {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StateBody {
     /// An order.
-    Payment(Box<Payment>),
+    Order(Box<Order>),
     /// All versions of the policy.
     Policies(PolicyVersions),
     /// Every state up to the position is written.
@@ -52,22 +51,22 @@ fn state_key(epoch: u64, kind: StateKind, order: Option<&OrderKey>) -> Bytes {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum StateKind {
     /// An order.
-    Payment = b'p' as isize,
+    Order = b'p' as isize,
     /// All versions of the policy.
     Policies = b'v' as isize,
     /// A marker.
     Marker = b'm' as isize,
 }
 
-/// Writes a payment's state, or with `None` of it whatever else `body` is.
+/// Key and value of a record of `order-states`.
 pub fn encode_state(entry: &StatesEntry) -> (Bytes, Bytes) {
     use bus::states_record::Body;
     let (kind, order, body) = match &entry.body {
-        StateBody::Payment(payment) => (StateKind::Payment, Some(&payment.key), Body::Payment(payment_out(payment))),
+        StateBody::Order(order) => (StateKind::Order, Some(order.key()), Body::Order(order_out(order))),
         StateBody::Policies(versions) => {
-            let version = |(from_offset, policy): (u64, &Arc<_>)| bus::PolicyVersion {
+            let version = |(from_offset, change): (u64, &Arc<_>)| bus::PolicyVersion {
                 from_offset,
-                policy: Some(policy_out(policy)),
+                change: Some(policy_change_out(change)),
             };
             let versions = versions.iter().map(version).collect();
             (StateKind::Policies, None, Body::Policies(bus::PolicyVersions { versions }))
@@ -85,11 +84,12 @@ pub fn decode_state(bytes: Bytes) -> Result<StatesEntry, RecordFault> {
     let record = bus::StatesRecord::decode(bytes).map_err(|_| RecordFault::NotProtobuf)?;
     check_version(record.version)?;
     let body = match need(record.body, "body")? {
-        Body::Payment(payment) => StateBody::Payment(Box::new(payment_from(payment)?)),
+        Body::Order(order) => StateBody::Order(Box::new(order_from(order)?)),
         Body::Policies(policies) => {
             let mut versions = PolicyVersions::default();
             for version in policies.versions {
-                versions.insert(version.from_offset, Arc::new(policy_from(need(version.policy, "policy")?)?));
+                let change = policy_change_from(need(version.change, "change")?)?;
+                versions.insert(version.from_offset, Arc::new(change));
             }
             StateBody::Policies(versions)
         }

@@ -1,4 +1,4 @@
-//! The calls in flight of one partition, and those that timed out, whose answers may still come.
+//! The calls in flight of one partition, and those that are over, whose answers may still come, or come again.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -13,20 +13,29 @@ pub(crate) struct Call {
     pub(crate) offset: u64,
     pub(crate) task: Task,
     pub(crate) asked: Asked,
-    /// A charge's place in its lane.
+    /// A transfer's place in its lane.
     pub(crate) place: Option<Place>,
 }
 
-/// How many calls without an answer are remembered; the oldest is forgotten first.
-const LATE_CALLS_MAX: usize = 4_096;
+/// A call that is over.
+#[derive(Debug)]
+pub(crate) struct Over {
+    pub(crate) task: Task,
+    pub(crate) asked: Asked,
+    /// Whether its answer said that it took effect; none: it had no answer, or none that says so.
+    pub(crate) took_effect: Option<bool>,
+}
+
+/// How many calls that are over are remembered; the oldest is forgotten first.
+const OVER_MAX: usize = 1_024;
 
 #[derive(Debug, Default)]
 pub(crate) struct Flight {
     calls: HashMap<u64, Call>,
     /// In the order of their time-outs, since all calls have the same.
     timeouts: VecDeque<(Instant, u64)>,
-    late: HashMap<u64, Call>,
-    late_order: VecDeque<u64>,
+    over: HashMap<u64, Over>,
+    over_order: VecDeque<u64>,
     last_id: u64,
 }
 
@@ -63,17 +72,19 @@ impl Flight {
         over
     }
 
-    pub(crate) fn keep_for_late_answer(&mut self, call_id: u64, call: Call) {
-        if self.late_order.len() >= LATE_CALLS_MAX
-            && let Some(oldest) = self.late_order.pop_front()
+    /// Remembers a call that is over.
+    pub(crate) fn remember(&mut self, call_id: u64, over: Over) {
+        if self.over_order.len() >= OVER_MAX
+            && let Some(oldest) = self.over_order.pop_front()
         {
-            self.late.remove(&oldest);
+            self.over.remove(&oldest);
         }
-        self.late.insert(call_id, call);
-        self.late_order.push_back(call_id);
+        self.over.insert(call_id, over);
+        self.over_order.push_back(call_id);
     }
 
-    pub(crate) fn take_late(&mut self, call_id: u64) -> Option<Call> {
-        self.late.remove(&call_id)
+    /// The call that an answer is to which comes late, or again.
+    pub(crate) fn over(&mut self, call_id: u64) -> Option<&mut Over> {
+        self.over.get_mut(&call_id)
     }
 }

@@ -1,16 +1,32 @@
 //! A task as a worker takes it.
 
-use twqr_order::EffectId;
-use twqr_types::{MerchantId, MerchantTradeNo, OrderKey, ShardId};
-use twqr_wire::bus;
+use twqr_order::{EffectId, Limits, Subject};
+use twqr_types::{MerchantId, MerchantTradeNo, OrderKey, ShardId, TradeNo};
+use twqr_wire::{
+    bus,
+    convert::{limits_from, subject_from},
+};
 
 /// A task with its identity checked.
 #[derive(Clone, Debug)]
 pub(crate) struct Task {
     pub(crate) id: EffectId,
     pub(crate) key: OrderKey,
-    pub(crate) charge: Option<bus::ChargeTask>,
+    /// Which of the payment's movements it is about.
+    pub(crate) subject: Subject,
+    /// What it sends; none where it only asks.
+    pub(crate) transfer: Option<Transfer>,
+    /// How many calls the issuer may get.
+    pub(crate) limits: Limits,
     pub(crate) record: bus::Task,
+}
+
+/// What moves money: sent once, by the owner of the fresh task.
+#[derive(Clone, Debug)]
+pub(crate) enum Transfer {
+    Charge(bus::ChargeTask),
+    Refund(bus::RefundTask),
+    Reversal(bus::ReversalTask),
 }
 
 impl Task {
@@ -21,12 +37,25 @@ impl Task {
         let merchant_id = MerchantId::parse(key.merchant_id).map_err(|_| "merchant_id is out of its limits")?;
         let merchant_trade_no =
             MerchantTradeNo::parse(key.merchant_trade_no).map_err(|_| "merchant_trade_no is out of its limits")?;
-        let charge = match task.kind.take() {
-            Some(bus::task::Kind::Charge(charge)) => Some(charge),
-            Some(bus::task::Kind::Inquire(_)) => None,
+        let limits = task.limits.map_or_else(Limits::default, limits_from);
+        let (subject, transfer) = match task.kind.take() {
+            Some(bus::task::Kind::Charge(charge)) => (Subject::Charge, Some(Transfer::Charge(charge))),
+            Some(bus::task::Kind::Refund(refund)) => (refund_of(&refund)?, Some(Transfer::Refund(refund))),
+            Some(bus::task::Kind::Reversal(reversal)) => (Subject::Reversal, Some(Transfer::Reversal(reversal))),
+            Some(bus::task::Kind::Inquire(inquire)) => {
+                (subject_from(inquire.subject).map_err(|_| "the subject of the inquiry is out of its limits")?, None)
+            }
             None => return Err("the task does not say what to do"),
         };
         let id = EffectId { shard: ShardId(shard), offset: id.offset, n: id.n };
-        Ok(Self { id, key: OrderKey { merchant_id, merchant_trade_no }, charge, record: task })
+        Ok(Self { id, key: OrderKey { merchant_id, merchant_trade_no }, subject, transfer, limits, record: task })
     }
+}
+
+fn refund_of(refund: &bus::RefundTask) -> Result<Subject, &'static str> {
+    let number = MerchantTradeNo::parse(refund.merchant_trade_no.clone());
+    Ok(Subject::Refund {
+        number: number.map_err(|_| "the refund's merchant_trade_no is out of its limits")?,
+        trade_no: TradeNo::parse(&refund.trade_no).map_err(|_| "the refund's trade_no is none")?,
+    })
 }

@@ -1,19 +1,18 @@
-//! Fresh charges that wait for a place in their issuer's lane, in order; each until its send_by.
+//! Fresh transfers that wait for a place in their issuer's lane, in order; each until its send_by.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use twqr_types::UnixMs;
-use twqr_wire::bus::ChargeTask;
 
-use super::Task;
+use super::{Task, Transfer};
 use crate::lane::QueuePlace;
 
-/// A charge that waits.
+/// A transfer that waits.
 #[derive(Debug)]
 pub(crate) struct Waiter {
     pub(crate) offset: u64,
     pub(crate) task: Task,
-    pub(crate) charge: ChargeTask,
+    pub(crate) transfer: Transfer,
     pub(crate) place: QueuePlace,
 }
 

@@ -1,0 +1,77 @@
+//! One question to the router and its answer: the record is written to the order's shard, and the call waits until what it wants to know is
+//! there, or its deadline. Whoever has no answer by then is never told that it failed.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+use tonic::Status;
+use twqr_journal::JournalError;
+use twqr_order::ReplyTo;
+use twqr_types::OrderKey;
+use twqr_wire::bus::{self, reply_record::Body};
+
+use crate::{api::PosApi, refusals};
+
+/// What a call heard by its deadline.
+pub(crate) enum Heard {
+    /// The order, as last seen.
+    Order(Seen),
+    /// There is no such order.
+    NotFound,
+    /// Nothing: nobody knows yet whether the record was taken.
+    Nothing,
+}
+
+/// An order as last seen.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) order: Arc<bus::Order>,
+    /// It was there before this request.
+    pub(crate) repeat: bool,
+    /// The StatusCode for what is in progress; empty where the router did not say.
+    pub(crate) in_progress_code: String,
+}
+
+impl Seen {
+    /// The StatusCode for what is in progress.
+    pub(crate) fn in_progress<'a>(&'a self, configured: &'a str) -> &'a str {
+        if self.in_progress_code.is_empty() { configured } else { &self.in_progress_code }
+    }
+}
+
+impl PosApi {
+    /// Writes the record and waits until `is_answer` holds for the order. A refusal means that nothing was accepted.
+    pub(crate) async fn ask(
+        &self,
+        key: &OrderKey,
+        deadline: Instant,
+        record: impl FnOnce(ReplyTo) -> Bytes,
+        is_answer: impl Fn(&bus::Order) -> bool,
+    ) -> Result<Heard, Status> {
+        let mut waiting = self.wait(deadline)?;
+        let ack = self.desk.append(key, record(waiting.reply_to));
+        // An append that was not acknowledged may still land: only a refused one was not accepted.
+        let acked = tokio::time::timeout_at(deadline, ack).await;
+        if let Ok(Err(error @ (JournalError::AppendRefused { .. } | JournalError::NoPartition(_)))) = acked {
+            return Err(refusals::not_accepted(&error));
+        }
+        let mut heard = Heard::Nothing;
+        while let Ok(Some(reply)) = tokio::time::timeout_at(deadline, waiting.replies.recv()).await {
+            match reply.body {
+                Some(Body::Order(order)) => {
+                    let answered = is_answer(&order);
+                    let (order, repeat) = (Arc::new(order), reply.repeat);
+                    heard = Heard::Order(Seen { order, repeat, in_progress_code: reply.in_progress_code });
+                    if answered {
+                        return Ok(heard);
+                    }
+                }
+                Some(Body::NotFound(_)) => return Ok(Heard::NotFound),
+                Some(Body::Conflict(conflict)) => return Err(refusals::conflict(&conflict.fields)),
+                Some(Body::TooManyWatchers(_) | Body::Forget(_)) | None => {}
+            }
+        }
+        Ok(heard)
+    }
+}

@@ -1,0 +1,75 @@
+//! The carrier (載具) on which a customer's invoices are kept.
+
+/// A carrier in one of the forms of the e-invoice platform (財政部): a mobile barcode, `/` and seven of `0-9 A-Z + - .`; or a citizen
+/// certificate, two letters and fourteen digits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Carrier(Box<str>);
+
+impl Carrier {
+    /// Checks the form; none is no carrier.
+    pub fn parse(raw: &str) -> Option<Self> {
+        let (first, rest) = raw.split_at_checked(1)?;
+        let barcode = |b: u8| b.is_ascii_digit() || b.is_ascii_uppercase() || matches!(b, b'+' | b'-' | b'.');
+        let is_barcode = first == "/" && rest.len() == 7 && rest.bytes().all(barcode);
+        let is_certificate = raw.len() == 16
+            && raw.bytes().take(2).all(|b| b.is_ascii_uppercase())
+            && raw.bytes().skip(2).all(|b| b.is_ascii_digit());
+        (is_barcode || is_certificate).then(|| Self(raw.into()))
+    }
+
+    /// The text as it came.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A card number with all but its first six and last four digits masked (POS API, section 2); what is too short for that is masked as a
+/// whole, and what is masked already stays as it is. Anything but digits and `*` is left out.
+pub fn masked_card_no(raw: &str) -> String {
+    let kept: Vec<char> = raw.chars().filter(|c| c.is_ascii_digit() || *c == '*').take(CARD_NO_MAX).collect();
+    let shown = |i: usize| kept.len() > SHOWN && (i < 6 || i + 4 >= kept.len());
+    kept.iter().enumerate().map(|(i, c)| if shown(i) { *c } else { '*' }).collect()
+}
+
+/// No card number is longer, in digits.
+const CARD_NO_MAX: usize = 19;
+/// How many digits are shown.
+const SHOWN: usize = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms_of_carriers() {
+        for (raw, good) in [
+            ("/ABC+123", true),
+            ("/1234.-+", true),
+            ("AB12345678901234", true),
+            ("", false),
+            ("/ABC+12", false),
+            ("/abc+123", false),
+            ("/ABC+1234", false),
+            ("AB1234567890123", false),
+            ("ab12345678901234", false),
+            ("載ABC+123", false),
+        ] {
+            assert_eq!(Carrier::parse(raw).is_some(), good, "{raw}");
+        }
+    }
+
+    #[test]
+    fn six_and_four_digits_are_shown_at_the_most() {
+        for (raw, masked) in [
+            ("4111111111111111", "411111******1111"),
+            ("411111******1111", "411111******1111"),
+            ("4111 1111 1111 1111", "411111******1111"),
+            ("1234567890", "**********"),
+            ("12345678901", "123456*8901"),
+            ("", ""),
+            ("12345678901234567890123", "123456*********6789"),
+        ] {
+            assert_eq!(masked_card_no(raw), masked, "{raw}");
+        }
+    }
+}

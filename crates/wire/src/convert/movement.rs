@@ -1,0 +1,182 @@
+//! Movements of money, and what issuers say of them.
+
+use twqr_order::{Approval, Evidence, Failure, Movement, PaymentType, Phase, Refunded, Reversed};
+use twqr_types::UnixMs;
+
+use super::{
+    fault::{RecordFault, need},
+    ids::{effect_id_from, effect_id_out},
+};
+use crate::{
+    bus::{self, movement},
+    pos,
+};
+
+pub(crate) fn payment_type_out(payment_type: PaymentType) -> pos::PaymentType {
+    match payment_type {
+        PaymentType::StoredValue => pos::PaymentType::StoredValue,
+        PaymentType::BankAccount => pos::PaymentType::BankAccount,
+        PaymentType::CreditCard => pos::PaymentType::CreditCard,
+        PaymentType::OtherIssuer => pos::PaymentType::OtherIssuer,
+    }
+}
+
+pub(crate) fn payment_type_from(payment_type: pos::PaymentType) -> Result<PaymentType, RecordFault> {
+    Ok(match payment_type {
+        pos::PaymentType::StoredValue => PaymentType::StoredValue,
+        pos::PaymentType::BankAccount => PaymentType::BankAccount,
+        pos::PaymentType::CreditCard => PaymentType::CreditCard,
+        pos::PaymentType::OtherIssuer => PaymentType::OtherIssuer,
+        pos::PaymentType::Unspecified => return Err(RecordFault::Missing("payment_type")),
+    })
+}
+
+/// An approval.
+pub fn approval_out(approval: &Approval) -> bus::Approval {
+    bus::Approval {
+        payment_type: payment_type_out(approval.payment_type).into(),
+        debit_amount: approval.debit_amount,
+        redeem_name: approval.redeem_name.to_string(),
+        redeem_amount: approval.redeem_amount,
+        store_redeem_amount: approval.store_redeem_amount,
+        invoice_vehicle: approval.invoice_vehicle.to_string(),
+        mer_mem_token: approval.mer_mem_token.to_string(),
+        card_name: approval.card_name.to_string(),
+        card_no_masked: approval.card_no_masked.to_string(),
+        issuer_trade_no: approval.issuer_trade_no.to_string(),
+    }
+}
+
+/// An approval. Amounts are taken as they are: whether they add up is for the machine to say.
+pub fn approval_from(approval: bus::Approval) -> Result<Approval, RecordFault> {
+    Ok(Approval {
+        payment_type: payment_type_from(approval.payment_type())?,
+        debit_amount: approval.debit_amount,
+        redeem_name: approval.redeem_name.into(),
+        redeem_amount: approval.redeem_amount,
+        store_redeem_amount: approval.store_redeem_amount,
+        invoice_vehicle: approval.invoice_vehicle.into(),
+        mer_mem_token: approval.mer_mem_token.into(),
+        card_name: approval.card_name.into(),
+        card_no_masked: approval.card_no_masked.into(),
+        issuer_trade_no: approval.issuer_trade_no.into(),
+    })
+}
+
+pub(crate) fn refunded_out(refunded: &Refunded) -> bus::Refunded {
+    bus::Refunded {
+        debit_amount: refunded.debit_amount,
+        redeem_name: refunded.redeem_name.to_string(),
+        redeem_amount: refunded.redeem_amount,
+        store_redeem_amount: refunded.store_redeem_amount,
+        issuer_trade_no: refunded.issuer_trade_no.to_string(),
+    }
+}
+
+pub(crate) fn refunded_from(refunded: bus::Refunded) -> Refunded {
+    Refunded {
+        debit_amount: refunded.debit_amount,
+        redeem_name: refunded.redeem_name.into(),
+        redeem_amount: refunded.redeem_amount,
+        store_redeem_amount: refunded.store_redeem_amount,
+        issuer_trade_no: refunded.issuer_trade_no.into(),
+    }
+}
+
+pub(crate) fn reversed_out(reversed: &Reversed) -> bus::Reversed {
+    bus::Reversed { issuer_trade_no: reversed.issuer_trade_no.to_string() }
+}
+
+pub(crate) fn reversed_from(reversed: bus::Reversed) -> Reversed {
+    Reversed { issuer_trade_no: reversed.issuer_trade_no.into() }
+}
+
+pub(crate) fn failure_out(failure: &Failure) -> bus::Failure {
+    let evidence = match failure.evidence {
+        Evidence::Declined => bus::failure::Evidence::Declined,
+        Evidence::NotSent => bus::failure::Evidence::NotSent,
+        Evidence::Absent => bus::failure::Evidence::Absent,
+        Evidence::Refused => bus::failure::Evidence::Refused,
+    };
+    bus::Failure {
+        evidence: evidence.into(),
+        status_code: failure.status_code.to_string(),
+        status_desc: failure.status_desc.to_string(),
+    }
+}
+
+pub(crate) fn failure_from(failure: bus::Failure) -> Result<Failure, RecordFault> {
+    let evidence = match failure.evidence() {
+        bus::failure::Evidence::Declined => Evidence::Declined,
+        bus::failure::Evidence::NotSent => Evidence::NotSent,
+        bus::failure::Evidence::Absent => Evidence::Absent,
+        bus::failure::Evidence::Refused => Evidence::Refused,
+        bus::failure::Evidence::Unspecified => return Err(RecordFault::Missing("evidence")),
+    };
+    Ok(Failure { evidence, status_code: failure.status_code.into(), status_desc: failure.status_desc.into() })
+}
+
+/// What an issuer says when a movement took effect, as a movement's last phase.
+pub(crate) trait Done: Sized {
+    fn done_out(&self) -> movement::Phase;
+    fn done_from(phase: movement::Phase) -> Result<Self, RecordFault>;
+}
+
+fn another() -> RecordFault {
+    RecordFault::Invalid { field: "phase", problem: "is that of another kind of movement".to_owned() }
+}
+
+macro_rules! done {
+    ($kind:ty, $variant:ident, $out:expr, $from:expr) => {
+        impl Done for $kind {
+            fn done_out(&self) -> movement::Phase {
+                movement::Phase::$variant($out(self))
+            }
+
+            fn done_from(phase: movement::Phase) -> Result<Self, RecordFault> {
+                if let movement::Phase::$variant(done) = phase { $from(done) } else { Err(another()) }
+            }
+        }
+    };
+}
+
+done!(Approval, Approved, approval_out, approval_from);
+done!(Refunded, Refunded, refunded_out, |refunded| Ok(refunded_from(refunded)));
+done!(Reversed, Reversed, reversed_out, |reversed| Ok(reversed_from(reversed)));
+
+pub(crate) fn movement_out<A: Done>(movement: &Movement<A>) -> bus::Movement {
+    let phase = match &movement.phase {
+        Phase::Sent { task } => movement::Phase::Sent(effect_id_out(*task)),
+        Phase::Unresolved { next_check } => movement::Phase::UnresolvedMs(next_check.0),
+        Phase::Asking { task } => movement::Phase::Asking(effect_id_out(*task)),
+        Phase::Done(done) => done.done_out(),
+        Phase::Failed(failure) => movement::Phase::Failed(failure_out(failure)),
+    };
+    bus::Movement {
+        send_by_ms: movement.send_by.0,
+        absent_after_ms: movement.absent_after.0,
+        inquiries: movement.inquiries,
+        changed_at_ms: movement.changed_at.0,
+        phase: Some(phase),
+    }
+}
+
+pub(crate) fn movement_from<A: Done>(movement: Option<bus::Movement>) -> Result<Movement<A>, RecordFault> {
+    let movement = need(movement, "movement")?;
+    let phase = match need(movement.phase, "phase")? {
+        movement::Phase::Sent(task) => Phase::Sent { task: effect_id_from(Some(task))? },
+        movement::Phase::UnresolvedMs(next_check) => Phase::Unresolved { next_check: UnixMs(next_check) },
+        movement::Phase::Asking(task) => Phase::Asking { task: effect_id_from(Some(task))? },
+        movement::Phase::Failed(failure) => Phase::Failed(failure_from(failure)?),
+        done @ (movement::Phase::Approved(_) | movement::Phase::Refunded(_) | movement::Phase::Reversed(_)) => {
+            Phase::Done(Box::new(A::done_from(done)?))
+        }
+    };
+    Ok(Movement {
+        send_by: UnixMs(movement.send_by_ms),
+        absent_after: UnixMs(movement.absent_after_ms),
+        inquiries: movement.inquiries,
+        changed_at: UnixMs(movement.changed_at_ms),
+        phase,
+    })
+}

@@ -1,0 +1,162 @@
+//! Payments, with their refunds' entries and their cancel.
+
+use twqr_order::{Cancel, CancelStage, CancelledBefore, Payment, RefundEntry, Terms};
+use twqr_types::{
+    Amount, CardTokenDigest, Extra, GatewayTradeNo, PosId, PosTradeTime, Remark, StoreId, StoreName, UnRedeem, UnixMs,
+};
+
+use super::{
+    fault::{RecordFault, need},
+    ids::{issuer_from, key_from, key_out, merchant_trade_no_from, subscribers_from, subscribers_out, trade_no_from},
+    movement::{movement_from, movement_out},
+};
+use crate::bus::{self, cancel::Stage};
+
+/// A payment, as it stands in `order-states` and in replies.
+pub fn payment_out(payment: &Payment) -> bus::Payment {
+    let entry = |entry: &RefundEntry| bus::RefundEntry {
+        merchant_trade_no: entry.number.as_str().to_owned(),
+        trade_no: entry.trade_no.as_str().to_owned(),
+        amount: entry.amount.twd(),
+        refund: Some(movement_out(&entry.refund)),
+    };
+    bus::Payment {
+        key: Some(key_out(&payment.key)),
+        trade_no: payment.trade_no.as_str().to_owned(),
+        accepted_at_ms: payment.accepted_at.0,
+        terms: Some(terms_out(&payment.terms)),
+        institution: payment.issuer.as_ref().map_or("", |issuer| issuer.institution()).to_owned(),
+        unrouted: payment.issuer.is_none(),
+        charge: Some(movement_out(&payment.charge)),
+        refunds: payment.refunds.iter().map(entry).collect(),
+        cancel: payment.cancel.as_ref().map(cancel_out),
+        subscribers: subscribers_out(&payment.subscribers),
+        contradiction: payment.contradiction.as_deref().unwrap_or_default().to_owned(),
+    }
+}
+
+/// A payment.
+pub fn payment_from(payment: bus::Payment) -> Result<Payment, RecordFault> {
+    let issuer = issuer_from(&payment.institution)?;
+    Ok(Payment {
+        key: key_from(payment.key)?,
+        trade_no: trade_no_from(&payment.trade_no)?,
+        accepted_at: UnixMs(payment.accepted_at_ms),
+        terms: terms_from(need(payment.terms, "terms")?)?,
+        issuer: (!payment.unrouted).then_some(issuer),
+        charge: movement_from(payment.charge)?,
+        refunds: payment.refunds.into_iter().map(entry_from).collect::<Result<_, _>>()?,
+        cancel: payment.cancel.map(cancel_from).transpose()?,
+        subscribers: subscribers_from(payment.subscribers)?,
+        contradiction: (!payment.contradiction.is_empty()).then(|| payment.contradiction.into()),
+    })
+}
+
+fn entry_from(entry: bus::RefundEntry) -> Result<RefundEntry, RecordFault> {
+    Ok(RefundEntry {
+        number: merchant_trade_no_from(entry.merchant_trade_no)?,
+        trade_no: trade_no_from(&entry.trade_no)?,
+        amount: Amount::parse(entry.amount).map_err(RecordFault::invalid("amount"))?,
+        refund: movement_from(entry.refund)?,
+    })
+}
+
+fn cancel_out(cancel: &Cancel) -> bus::Cancel {
+    let stage = match &cancel.stage {
+        CancelStage::Waiting => Stage::Waiting(bus::Waiting {}),
+        CancelStage::Reversing(reversal) => Stage::Reversing(movement_out(reversal)),
+        CancelStage::Again { at } => Stage::AgainMs(at.0),
+        CancelStage::Nothing => Stage::Nothing(bus::Nothing {}),
+    };
+    bus::Cancel {
+        requested_at_ms: cancel.requested_at.0,
+        remark: cancel.remark.as_str().to_owned(),
+        amount: cancel.amount,
+        attempts: cancel.attempts,
+        sent_at: cancel.sent_at,
+        changed_at_ms: cancel.changed_at.0,
+        stage: Some(stage),
+    }
+}
+
+fn cancel_from(cancel: bus::Cancel) -> Result<Cancel, RecordFault> {
+    let stage = match need(cancel.stage, "stage")? {
+        Stage::Waiting(_) => CancelStage::Waiting,
+        Stage::Reversing(reversal) => CancelStage::Reversing(movement_from(Some(reversal))?),
+        Stage::AgainMs(at) => CancelStage::Again { at: UnixMs(at) },
+        Stage::Nothing(_) => CancelStage::Nothing,
+    };
+    Ok(Cancel {
+        requested_at: UnixMs(cancel.requested_at_ms),
+        remark: Remark::parse(cancel.remark).map_err(RecordFault::invalid("remark"))?,
+        amount: cancel.amount,
+        attempts: cancel.attempts,
+        sent_at: cancel.sent_at,
+        changed_at: UnixMs(cancel.changed_at_ms),
+        stage,
+    })
+}
+
+/// A cancel that found no payment.
+pub(crate) fn cancelled_out(cancelled: &CancelledBefore) -> bus::CancelledBefore {
+    bus::CancelledBefore {
+        key: Some(key_out(&cancelled.key)),
+        store_id: cancelled.store_id.as_str().to_owned(),
+        gateway_trade_no: cancelled.gateway_trade_no.as_str().to_owned(),
+        pos_id: cancelled.pos_id.as_str().to_owned(),
+        trade_amount: cancelled.trade_amount,
+        requested_at_ms: cancelled.requested_at.0,
+    }
+}
+
+pub(crate) fn cancelled_from(cancelled: bus::CancelledBefore) -> Result<CancelledBefore, RecordFault> {
+    let invalid = RecordFault::invalid;
+    Ok(CancelledBefore {
+        key: key_from(cancelled.key)?,
+        store_id: StoreId::parse(cancelled.store_id).map_err(invalid("store_id"))?,
+        gateway_trade_no: GatewayTradeNo::parse(cancelled.gateway_trade_no).map_err(invalid("gateway_trade_no"))?,
+        pos_id: PosId::parse(cancelled.pos_id).map_err(invalid("pos_id"))?,
+        trade_amount: cancelled.trade_amount,
+        requested_at: UnixMs(cancelled.requested_at_ms),
+    })
+}
+
+fn terms_out(terms: &Terms) -> bus::PaymentTerms {
+    bus::PaymentTerms {
+        store_id: terms.store_id.as_str().to_owned(),
+        store_name: terms.store_name.as_str().to_owned(),
+        gateway_trade_no: terms.gateway_trade_no.as_str().to_owned(),
+        pos_id: terms.pos_id.as_str().to_owned(),
+        pos_trade_time: terms.pos_trade_time.as_str().to_owned(),
+        trade_amount: terms.trade_amount.twd(),
+        un_redeem: terms.un_redeem.twd(),
+        requested_un_redeem: terms.requested_un_redeem.twd(),
+        remark: terms.remark.as_str().to_owned(),
+        extra1: terms.extra1.as_str().to_owned(),
+        extra2: terms.extra2.as_str().to_owned(),
+        card_token_digest: terms.card_token.as_bytes().to_vec().into(),
+    }
+}
+
+fn terms_from(terms: bus::PaymentTerms) -> Result<Terms, RecordFault> {
+    let invalid = RecordFault::invalid;
+    let digest: [u8; CardTokenDigest::LEN] = terms
+        .card_token_digest
+        .as_ref()
+        .try_into()
+        .map_err(|_| RecordFault::Invalid { field: "card_token_digest", problem: "must be 16 bytes".to_owned() })?;
+    Ok(Terms {
+        store_id: StoreId::parse(terms.store_id).map_err(invalid("store_id"))?,
+        store_name: StoreName::parse(terms.store_name).map_err(invalid("store_name"))?,
+        gateway_trade_no: GatewayTradeNo::parse(terms.gateway_trade_no).map_err(invalid("gateway_trade_no"))?,
+        pos_id: PosId::parse(terms.pos_id).map_err(invalid("pos_id"))?,
+        pos_trade_time: PosTradeTime::parse(terms.pos_trade_time).map_err(invalid("pos_trade_time"))?,
+        trade_amount: Amount::parse(terms.trade_amount).map_err(invalid("trade_amount"))?,
+        un_redeem: UnRedeem::parse(terms.un_redeem).map_err(invalid("un_redeem"))?,
+        requested_un_redeem: UnRedeem::parse(terms.requested_un_redeem).map_err(invalid("requested_un_redeem"))?,
+        remark: Remark::parse(terms.remark).map_err(invalid("remark"))?,
+        extra1: Extra::parse(terms.extra1).map_err(invalid("extra1"))?,
+        extra2: Extra::parse(terms.extra2).map_err(invalid("extra2"))?,
+        card_token: CardTokenDigest::from_bytes(digest),
+    })
+}
