@@ -120,11 +120,8 @@ impl Books {
                 self.move_money(entry);
                 self.reversals.insert(charge, Ok(()));
             }
-            Kind::ReversalDeclined => {
-                if !self.is_reversed(&entry.institution, &entry.trade_no) {
-                    self.reversals.insert(charge, Err(declined()));
-                }
-            }
+            // What is reversed is not judged again, so that a refusal never comes after it.
+            Kind::ReversalDeclined => drop(self.reversals.insert(charge, Err(declined()))),
             Kind::Repeated | Kind::Unspecified => {}
         }
     }
