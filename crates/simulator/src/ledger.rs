@@ -4,7 +4,7 @@ use std::path::Path;
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use prost::Message;
-use twqr_wire::backend::LedgerEntry;
+use twqr_wire::backend::{LedgerEntry, ledger_entry::Kind};
 
 /// The ledger failed.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -15,6 +15,11 @@ pub struct LedgerError(String);
 pub struct Ledger {
     database: Database,
     entries: Keyspace,
+}
+
+/// The entries that moved money: charged, refunded, reversed.
+pub fn movements(entries: &[LedgerEntry]) -> impl Iterator<Item = &LedgerEntry> {
+    entries.iter().filter(|entry| matches!(entry.kind(), Kind::Charged | Kind::Refunded | Kind::Reversed))
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "used as a function in map_err")]

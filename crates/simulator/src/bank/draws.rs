@@ -1,0 +1,107 @@
+//! Chance without chance: what happens to a call is drawn from the seed and the call's own number, so that a run can be repeated, and
+//! a payment's fate does not decide its refund's.
+
+use std::borrow::Cow;
+
+use twqr_wire::backend::inquiry::Subject;
+
+use super::movement::Movement;
+use crate::Faults;
+
+/// What is drawn for; each draw of a number is independent of its others.
+#[derive(Clone, Copy)]
+pub(super) enum Purpose {
+    Fate,
+    Latency,
+    Twice,
+    Happens,
+    Contradict,
+    Refuse,
+    RefuseOnce,
+    BadCarrier,
+    UnmaskedCard,
+}
+
+/// What happens to one call on its way.
+#[derive(Clone, Copy)]
+pub(super) enum Fate {
+    Normal,
+    RequestLost,
+    AnswerLost,
+    Late,
+    Held,
+}
+
+/// The draws of one number.
+pub(super) struct Draws<'a> {
+    seed: u64,
+    number: Cow<'a, str>,
+    subject: Subject,
+}
+
+impl<'a> Draws<'a> {
+    /// Of a charge by its TradeNo, of a refund by its own, of a reversal by its charge's: whatever holds each time it comes.
+    pub(super) fn of_number(seed: u64, subject: Subject, number: &'a str) -> Self {
+        Self { seed, number: Cow::Borrowed(number), subject }
+    }
+
+    /// Of a call on its way. A reversal may be tried again, and then has another fate: each attempt has its own `send_by_ms`.
+    pub(super) fn of_call(seed: u64, movement: &Movement<'a>) -> Self {
+        let number = match movement {
+            Movement::Charge(charge) => Cow::Borrowed(charge.trade_no.as_str()),
+            Movement::Refund(refund) => Cow::Borrowed(refund.refund_trade_no.as_str()),
+            Movement::Reversal(reversal) => Cow::Owned(format!("{}/{}", reversal.trade_no, reversal.send_by_ms)),
+        };
+        Self { seed, number, subject: movement.subject() }
+    }
+
+    pub(super) fn fate(&self, faults: &Faults) -> Fate {
+        let drawn = self.draw(Purpose::Fate);
+        let mut below = 0.0;
+        for (share, fate) in [
+            (faults.lose_requests, Fate::RequestLost),
+            (faults.lose_answers, Fate::AnswerLost),
+            (faults.answer_late, Fate::Late),
+            (faults.land_after_inquiry, Fate::Held),
+        ] {
+            below += share;
+            if drawn < below {
+                return fate;
+            }
+        }
+        Fate::Normal
+    }
+
+    /// In ms: from half to double of what the script says.
+    #[allow(clippy::cast_sign_loss, reason = "not below zero")]
+    pub(super) fn latency(&self, faults: &Faults) -> u64 {
+        let spread = 0.5 + 1.5 * self.draw(Purpose::Latency).powi(3);
+        (f64::from(faults.latency_ms) * spread).round().max(0.0) as u64
+    }
+
+    /// Whether this number is among `share` of all, for this purpose.
+    pub(super) fn hits(&self, purpose: Purpose, share: f64) -> bool {
+        self.draw(purpose) < share
+    }
+
+    /// 0.0 to 1.0 by seed, number, subject and purpose (FNV-1a, then mixed).
+    fn draw(&self, purpose: Purpose) -> f64 {
+        let subject: u64 = match self.subject {
+            Subject::Unspecified | Subject::Charge => 0,
+            Subject::Refund => 16,
+            Subject::Reversal => 32,
+        };
+        let start = FNV_START ^ self.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ ((subject + purpose as u64) << 56);
+        let mixed = fnv(start, self.number.bytes());
+        let mixed = (mixed ^ (mixed >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        ((mixed ^ (mixed >> 33)) >> 11) as f64 / (1_u64 << 53) as f64
+    }
+}
+
+/// Where FNV-1a starts.
+pub(super) const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// FNV-1a, from `start` on.
+pub(super) fn fnv(start: u64, bytes: impl IntoIterator<Item = u8>) -> u64 {
+    bytes.into_iter().fold(start, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
