@@ -5,7 +5,7 @@ use std::{
     collections::{BinaryHeap, HashMap},
 };
 
-use twqr_order::{ASKING_MS_MAX, Payment, Phase};
+use twqr_order::Order;
 use twqr_types::{OrderKey, UnixMs};
 
 /// If no newer state appears after a due record, the next one follows after this, in ms; doubles up to the maximum.
@@ -29,26 +29,19 @@ struct Alarm {
 }
 
 impl Alarms {
-    /// Takes a state; an older one than is known changes nothing. An order with its inquiry out is due when no outcome can come any more.
-    pub(crate) fn learn(&mut self, payment: &Payment, position: u64) {
-        if self.orders.get(&payment.key).is_some_and(|known| known.position > position) {
+    /// Takes a state; an older one than is known changes nothing.
+    pub(crate) fn learn(&mut self, order: &Order, position: u64) {
+        let key = order.key();
+        if self.orders.get(key).is_some_and(|known| known.position > position) {
             return;
         }
-        let at = match &payment.phase {
-            Phase::Paying { .. } => Some(payment.absent_after.plus(1)),
-            Phase::Unresolved { next_check } => Some(*next_check),
-            Phase::Asking { .. } => Some(payment.changed_at.plus(ASKING_MS_MAX)),
-            Phase::Paid(_) | Phase::Failed(_) => None,
-        };
-        match at {
+        match order.due_at() {
             Some(at) => {
-                self.orders.insert(
-                    payment.key.clone(),
-                    Alarm { position, accepted_at: payment.accepted_at, at, again_ms: AGAIN_MS_MIN },
-                );
-                self.times.push(Reverse((at, payment.key.clone())));
+                let accepted_at = order.accepted_at();
+                self.orders.insert(key.clone(), Alarm { position, accepted_at, at, again_ms: AGAIN_MS_MIN });
+                self.times.push(Reverse((at, key.clone())));
             }
-            None => drop(self.orders.remove(&payment.key)),
+            None => drop(self.orders.remove(key)),
         }
     }
 

@@ -7,7 +7,7 @@ use rand::Rng;
 use tokio::time::Instant;
 use tracing::{error, warn};
 use twqr_journal::{Entry, Journal, JournalError, Partition, Record, Topic};
-use twqr_order::Phase;
+use twqr_order::Order;
 use twqr_service::{Context, Part, Progress as Watched};
 use twqr_types::{OrderKey, UnixMs};
 use twqr_wire::convert::{StateBody, dead_letter, decode_state, due_record};
@@ -41,6 +41,17 @@ enum Interruption {
     Model(#[from] ModelError),
     #[error("nothing was read beyond {0}, although there is more")]
     Stalled(u64),
+}
+
+/// An order that is due so soon after its last change is written quickly, in ms.
+const SOON_MS: i64 = 5_000;
+
+/// Whether this state can be both the first and the last of its order: one that was never asked about, nor touched after it was paid.
+fn is_first_and_last(order: &Order) -> bool {
+    let untouched = order
+        .as_payment()
+        .is_none_or(|payment| payment.charge.inquiries == 0 && payment.refunds.is_empty() && payment.cancel.is_none());
+    order.is_at_rest() && untouched && order.contradiction().is_none()
 }
 
 /// One shard's follower.
@@ -93,7 +104,7 @@ impl Follower {
         let mut progress =
             Progress { next: known.next, seen: Vec::new(), alarms: Alarms::default(), write_at: None, end_at_start };
         for seen in &known.in_progress {
-            progress.alarms.learn(&seen.payment, seen.position);
+            progress.alarms.learn(&seen.order, seen.position);
         }
         let gauges = Gauges::of(self.shard);
         if progress.next >= end_at_start {
@@ -142,13 +153,11 @@ impl Follower {
             progress.next = record.offset + 1;
             let (offset, Some(value)) = (record.offset, record.entry.value) else { continue };
             match decode_state(value.clone()).map(|entry| (entry.position, entry.body)) {
-                Ok((position, StateBody::Payment(payment))) => {
-                    let is_new = payment.inquiries == 0
-                        && payment.contradiction.is_none()
-                        && !progress.alarms.knows(&payment.key);
-                    let is_whole = is_new && payment.phase.is_final();
-                    urgent |= matches!(payment.phase, Phase::Unresolved { .. });
-                    progress.seen.push(Seen { payment: *payment, position, is_whole });
+                Ok((position, StateBody::Order(order))) => {
+                    let is_whole = is_first_and_last(&order) && !progress.alarms.knows(order.key());
+                    // Whoever waits for a time of its own, not for a task that is out.
+                    urgent |= order.due_at().is_some_and(|at| at.since(order.changed_at()) < SOON_MS);
+                    progress.seen.push(Seen { order: *order, position, is_whole });
                 }
                 Ok((_, StateBody::Policies(_) | StateBody::Marker)) => {}
                 Err(fault) => self.bury(offset, &value, &fault.to_string()),
@@ -168,8 +177,8 @@ impl Follower {
         let seen = Arc::new(std::mem::take(&mut progress.seen));
         Gauges::applied(seen.len());
         let taken = self.model.apply(self.shard, progress.next, seen.clone()).await?;
-        for Seen { payment, position, .. } in seen.iter().filter(|seen| taken.contains(&seen.payment.key)) {
-            progress.alarms.learn(payment, *position);
+        for Seen { order, position, .. } in seen.iter().filter(|seen| taken.contains(seen.order.key())) {
+            progress.alarms.learn(order, *position);
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use async_trait::async_trait;
 use twqr_journal::Offset;
-use twqr_order::{Payment, Phase};
+use twqr_order::{Order, Payment, Phase, RefundPhase};
 use twqr_types::OrderKey;
 
 pub use memory::MemoryModel;
@@ -19,7 +19,7 @@ pub use sqlite::SqliteModel;
 #[derive(Clone, Debug)]
 pub struct Seen {
     /// The order.
-    pub payment: Payment,
+    pub order: Order,
     /// Records of its shard below this are reflected.
     pub position: u64,
     /// The first that was seen of the order is its end: the order itself is its whole timeline.
@@ -58,20 +58,65 @@ pub trait ReadModel: Send + Sync + 'static {
 }
 
 /// The phase's name in the read model and the operators' API.
-fn phase_name(phase: &Phase) -> &'static str {
-    match phase {
-        Phase::Paying { .. } => "paying",
-        Phase::Unresolved { .. } => "unresolved",
-        Phase::Asking { .. } => "asking",
-        Phase::Paid(_) => "paid",
-        Phase::Failed(_) => "failed",
+fn phase_name(order: &Order) -> &'static str {
+    match order {
+        Order::Payment(payment) => payment_phase_name(payment),
+        Order::Refund(refund) => match &refund.phase {
+            RefundPhase::Requested { .. } => "requested",
+            RefundPhase::Succeeded(_) => "succeeded",
+            RefundPhase::Failed(_) => "failed",
+        },
+        Order::Cancelled(_) => "cancelled_before",
+    }
+}
+
+fn payment_phase_name(payment: &Payment) -> &'static str {
+    match &payment.charge.phase {
+        Phase::Sent { .. } => return "paying",
+        Phase::Unresolved { .. } => return "unresolved",
+        Phase::Asking { .. } => return "asking",
+        Phase::Failed(_) => return "failed",
+        Phase::Done(_) => {}
+    }
+    match &payment.cancel {
+        Some(cancel) if cancel.is_done() => return "cancelled",
+        Some(cancel) if cancel.is_open() => return "cancelling",
+        Some(_) | None => {}
+    }
+    match payment.refunded() {
+        _ if !payment.is_at_rest() => "refunding",
+        0 => "paid",
+        all if all >= payment.terms.trade_amount.twd() => "refunded",
+        _ => "partly_refunded",
     }
 }
 
 /// The StatusCode of a failure; empty otherwise.
-fn status_code(phase: &Phase) -> &str {
-    match phase {
-        Phase::Failed(failure) => &failure.status_code,
-        Phase::Paying { .. } | Phase::Unresolved { .. } | Phase::Asking { .. } | Phase::Paid(_) => "",
+fn status_code(order: &Order) -> &str {
+    let failure = match order {
+        Order::Payment(payment) => payment.charge.failure(),
+        Order::Refund(refund) => match &refund.phase {
+            RefundPhase::Failed(failure) => Some(failure),
+            RefundPhase::Requested { .. } | RefundPhase::Succeeded(_) => None,
+        },
+        Order::Cancelled(_) => None,
+    };
+    failure.map_or("", |failure| &failure.status_code)
+}
+
+/// The issuer's institution code, and the amount in whole TWD.
+fn institution_and_amount(order: &Order) -> (&str, i64) {
+    match order {
+        Order::Payment(payment) => {
+            (payment.issuer.as_ref().map_or("", |issuer| issuer.institution()), payment.terms.trade_amount.twd())
+        }
+        Order::Refund(refund) => {
+            let institution = match &refund.phase {
+                RefundPhase::Succeeded(success) => success.issuer.institution(),
+                RefundPhase::Requested { .. } | RefundPhase::Failed(_) => "",
+            };
+            (institution, refund.terms.trade_amount.twd())
+        }
+        Order::Cancelled(cancelled) => ("", cancelled.trade_amount),
     }
 }

@@ -94,13 +94,14 @@ impl OperatorService for Operators {
         };
         let filter = ListFilter {
             in_progress_only: request.in_progress_only,
+            contradicted_only: request.contradicted_only,
             merchant_id: request.merchant_id,
             after,
             size: size.into(),
         };
         let page = self.model.list(filter).await.map_err(unavailable)?;
         let next = page.next.map(|(at, merchant, number)| format!("{at}:{}:{merchant}{number}", merchant.len()));
-        Ok(Response::new(ListOrdersResponse { payments: page.payments, next_page_token: next.unwrap_or_default() }))
+        Ok(Response::new(ListOrdersResponse { orders: page.orders, next_page_token: next.unwrap_or_default() }))
     }
 
     async fn get_order(&self, request: Request<GetOrderRequest>) -> Result<Response<GetOrderResponse>, Status> {
@@ -112,10 +113,10 @@ impl OperatorService for Operators {
             }
         }
         let found = self.model.order(&request.merchant_id, &request.merchant_trade_no).await.map_err(unavailable)?;
-        let (payment, timeline) = found.ok_or_else(|| {
+        let (order, timeline) = found.ok_or_else(|| {
             Status::not_found("the read model has no such order; it may be behind, see GetStatus.lag")
         })?;
-        Ok(Response::new(GetOrderResponse { payment: Some(payment), timeline }))
+        Ok(Response::new(GetOrderResponse { order: Some(order), timeline }))
     }
 
     async fn get_status(&self, _: Request<GetStatusRequest>) -> Result<Response<GetStatusResponse>, Status> {

@@ -15,13 +15,13 @@ use twqr_journal::{
     Entry, Journal, Partition, Topic,
     embedded::{EmbeddedJournal, Settings as JournalSettings},
 };
-use twqr_order::{Failure, Payment, Phase};
+use twqr_order::{Approval, Command, Failure, Movement, Order, Payment, Phase};
 use twqr_service::{CancellationToken, Context, Health, SystemClock};
 use twqr_tracker::{Error, Settings};
 use twqr_types::{TradeNo, UnixMs};
 use twqr_wire::{
     bus,
-    convert::{StateBody, StatesEntry, decode_record, encode_state, payment_from},
+    convert::{StateBody, StatesEntry, decode_record, encode_state, order_from, payment_from},
     ops::{
         GetOrderRequest, GetStatusRequest, GetStatusResponse, ListOrdersRequest,
         operator_service_client::OperatorServiceClient,
@@ -34,7 +34,7 @@ const ORDERS: Partition = Partition { topic: Topic::Orders, index: 0 };
 const BEGAN_MS: i64 = 1_790_000_000_000;
 
 /// A payment in a phase; accepted `n` ms after the beginning.
-fn payment(n: i64, phase: Phase) -> Payment {
+fn payment(n: i64, phase: Phase<Approval>) -> Order {
     let proto = bus::Payment {
         key: Some(bus::OrderKey { merchant_id: format!("M{}", n % 2), merchant_trade_no: format!("T{n}") }),
         trade_no: TradeNo::new(twqr_types::ShardId(0), n.cast_unsigned(), UnixMs(BEGAN_MS)).to_string(),
@@ -45,20 +45,24 @@ fn payment(n: i64, phase: Phase) -> Payment {
             card_token_digest: vec![7; 16].into(),
             ..Default::default()
         }),
-        send_by_ms: BEGAN_MS,
-        absent_after_ms: BEGAN_MS,
-        phase: Some(bus::payment::Phase::Unresolved(bus::Unresolved { next_check_ms: i64::MAX })),
-        changed_at_ms: BEGAN_MS + n,
+        charge: Some(bus::Movement {
+            send_by_ms: BEGAN_MS,
+            absent_after_ms: BEGAN_MS,
+            changed_at_ms: BEGAN_MS + n,
+            phase: Some(bus::movement::Phase::UnresolvedMs(i64::MAX)),
+            ..bus::Movement::default()
+        }),
         ..bus::Payment::default()
     };
-    Payment { phase, ..payment_from(proto).unwrap() }
+    let payment = payment_from(proto).unwrap();
+    Order::Payment(Payment { charge: Movement { phase, ..payment.charge.clone() }, ..payment })
 }
 
-fn waits() -> Phase {
+fn waits() -> Phase<Approval> {
     Phase::Unresolved { next_check: UnixMs(i64::MAX) }
 }
 
-fn failed() -> Phase {
+fn failed() -> Phase<Approval> {
     Phase::Failed(Failure {
         evidence: twqr_order::Evidence::Declined,
         status_code: "928".into(),
@@ -66,9 +70,13 @@ fn failed() -> Phase {
     })
 }
 
-fn state(payment: Payment, position: u64) -> Entry {
-    let (key, value) = encode_state(&StatesEntry { epoch: 1, position, body: StateBody::Payment(Box::new(payment)) });
+fn state(order: Order, position: u64) -> Entry {
+    let (key, value) = encode_state(&StatesEntry { epoch: 1, position, body: StateBody::Order(Box::new(order)) });
     Entry { key, value: Some(value) }
+}
+
+fn accepted_at_ms(order: bus::Order) -> i64 {
+    order_from(order).unwrap().accepted_at().0
 }
 
 struct Stage {
@@ -135,7 +143,8 @@ async fn operators_see_orders_timelines_and_ages_also_after_a_restart() {
     assert_eq!(stage.status_when(|status| status.lag == 0).await, before, "the same after a restart");
     let request = GetOrderRequest { merchant_id: "M1".into(), merchant_trade_no: "T7".into() };
     let order = stage.client.get_order(request).await.unwrap().into_inner();
-    assert!(matches!(order.payment.unwrap().phase, Some(bus::payment::Phase::Failed(_))));
+    let Some(bus::order::Order::Payment(payment)) = order.order.unwrap().order else { panic!("no payment") };
+    assert!(matches!(payment.charge.unwrap().phase, Some(bus::movement::Phase::Failed(_))));
     let phases: Vec<(String, String)> =
         order.timeline.into_iter().map(|entry| (entry.phase, entry.status_code)).collect();
     assert_eq!(phases, [("unresolved".into(), String::new()), ("failed".into(), "928".into())]);
@@ -156,10 +165,15 @@ async fn a_list_is_paged_without_gaps_and_filtered() {
         let mut numbers = Vec::new();
         let mut page_token = String::new();
         loop {
-            let request =
-                ListOrdersRequest { page_size: 30, page_token, in_progress_only, merchant_id: merchant_id.into() };
+            let request = ListOrdersRequest {
+                page_size: 30,
+                page_token,
+                in_progress_only,
+                merchant_id: merchant_id.into(),
+                contradicted_only: false,
+            };
             let page = stage.client.list_orders(request).await.unwrap().into_inner();
-            numbers.extend(page.payments.into_iter().map(|payment| payment.accepted_at_ms));
+            numbers.extend(page.orders.into_iter().map(accepted_at_ms));
             page_token = page.next_page_token;
             if page_token.is_empty() {
                 break;
@@ -191,7 +205,7 @@ async fn an_older_state_changes_nothing_and_wakes_nobody() {
     let (key, value) = encode_state(&StatesEntry {
         epoch: 0,
         position: 10,
-        body: StateBody::Payment(Box::new(payment(1, due_now.clone()))),
+        body: StateBody::Order(Box::new(payment(1, due_now.clone()))),
     });
     stage
         .journal
@@ -204,7 +218,10 @@ async fn an_older_state_changes_nothing_and_wakes_nobody() {
     let due = orders.next(10).await.unwrap();
     let woken: Vec<String> = due
         .into_iter()
-        .map(|record| decode_record(record.entry.value.unwrap()).unwrap().command.key().unwrap().to_string())
+        .map(|record| match decode_record(record.entry.value.unwrap()).unwrap().command {
+            Command::Due(key) => key.to_string(),
+            other => panic!("{other:?}"),
+        })
         .collect();
     assert_eq!(woken, ["M0/T2"]);
     stage.close().await;

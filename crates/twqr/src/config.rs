@@ -1,8 +1,6 @@
 //! Configuration: typed, and checked as a whole before a port opens. Every error says which key, what was wrong, what is allowed.
 
 mod kafka;
-mod lanes;
-mod policy;
 mod source;
 
 use std::{
@@ -16,9 +14,8 @@ use serde::{Deserialize, Serialize};
 use twqr_journal::kafka::Layout;
 use twqr_order::Policy;
 
+use crate::policy::PolicyDocument;
 use kafka::KafkaConfig;
-pub(crate) use lanes::{LaneConfig, MaintenanceConfig};
-use policy::PolicyConfig;
 
 /// What each key means, as it stands above the printed defaults.
 const HEAD: &str = include_str!("config/head.toml");
@@ -43,11 +40,8 @@ pub(crate) struct Config {
     pub(crate) call_timeout_ms: u64,
     pub(crate) calls_max: usize,
     pub(crate) checkpoint_interval_ms: u64,
-    pub(crate) wallet_lane: LaneConfig,
-    pub(crate) fisc_lane: LaneConfig,
     pub(crate) kafka: KafkaConfig,
-    pub(crate) maintenance: Vec<MaintenanceConfig>,
-    pub(crate) policy: PolicyConfig,
+    pub(crate) policy: PolicyDocument,
 }
 
 /// How many shards one task partition may serve.
@@ -72,11 +66,8 @@ impl Default for Config {
             call_timeout_ms: 4_000,
             calls_max: 16_384,
             checkpoint_interval_ms: 200,
-            wallet_lane: LaneConfig::default(),
-            fisc_lane: LaneConfig::default(),
             kafka: KafkaConfig::default(),
-            maintenance: Vec::new(),
-            policy: PolicyConfig::default(),
+            policy: PolicyDocument::default(),
         }
     }
 }
@@ -133,12 +124,9 @@ impl Config {
             faults.push(format!("member is {:?}, must be 1 to 60 ASCII letters, digits, '_' or '-'", self.member));
         }
         faults.extend(self.kafka.faults());
-        faults.extend(self.wallet_lane.faults("wallet_lane"));
-        faults.extend(self.fisc_lane.faults("fisc_lane"));
-        faults.extend(self.maintenance.iter().enumerate().filter_map(|(i, window)| window.fault(i)));
         match self.policy() {
             Ok(policy) => faults.extend(policy.faults().iter().map(|fault| format!("policy.{fault}"))),
-            Err(error) => faults.push(error.to_string()),
+            Err(error) => faults.push(format!("policy.{error:#}")),
         }
         if !faults.is_empty() {
             bail!("{}", faults.join("; "));
@@ -212,14 +200,17 @@ mod tests {
             ("grpc = \"here\"", "grpc"),
             ("[kafka]\nmin_insync = 2", "kafka.min_insync is 2, must be 1 to 1"),
             ("[kafka.properties]\n\"sasl.password\" = \"x\"", "kafka.password_file"),
-            ("[fisc_lane]\nopen_ms = 1", "fisc_lane.open_ms is 1, must be 10 to 600000"),
             (
-                "[[maintenance]]\ninstitution = \"004\"\nfrom = \"now\"\nto = \"2026-12-01T04:00:00+08:00\"",
-                "maintenance",
+                "[[policy.issuers]]\ninstitution = \"004\"\nlimits = { open_ms = 1 }",
+                "policy.issuers[0].limits.open_ms is 1, must be 10 to 600000",
             ),
             (
-                "[[maintenance]]\ninstitution = \"004\"\nfrom = \"2026-12-01T05:00:00+08:00\"\nto = \"2026-12-01T04:00:00+08:00\"",
-                "maintenance[0]",
+                "[[policy.issuers]]\ninstitution = \"004\"\n[[policy.issuers.maintenance]]\nfrom = \"now\"\nto = \"2026-12-01T04:00:00+08:00\"",
+                "policy.issuers[0].maintenance[0]",
+            ),
+            (
+                "[[policy.issuers]]\ninstitution = \"004\"\n[[policy.issuers.maintenance]]\nfrom = \"2026-12-01T05:00:00+08:00\"\nto = \"2026-12-01T04:00:00+08:00\"",
+                "policy.issuers[0].maintenance[0]",
             ),
         ] {
             let error = format!("{:#}", load(text, &[]).unwrap_err());

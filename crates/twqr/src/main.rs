@@ -11,6 +11,7 @@ mod config;
 mod day_run;
 mod fleet;
 mod kafka_run;
+mod policy;
 mod processes;
 mod progress;
 mod services;

@@ -137,7 +137,7 @@ impl Process {
                 running.spawn(named("wallet-worker", twqr_wallet_worker::run(settings, journal, context)))
             }
             Service::FiscWorker => {
-                let settings = settings::fisc_worker(config)?;
+                let settings = settings::fisc_worker(config);
                 running.spawn(named("fisc-worker", twqr_fisc_worker::run(settings, journal, context)))
             }
             Service::Tracker => {

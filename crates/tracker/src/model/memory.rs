@@ -26,7 +26,7 @@ impl ReadModel for MemoryModel {
     async fn begin(&self, shard: u32) -> Result<Known, ModelError> {
         let shards = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let Some(shard) = shards.get(&shard) else { return Ok(Known::default()) };
-        let in_progress = shard.orders.values().filter(|seen| !seen.payment.phase.is_final()).cloned().collect();
+        let in_progress = shard.orders.values().filter(|seen| !seen.order.is_at_rest()).cloned().collect();
         Ok(Known { next: shard.next, in_progress })
     }
 
@@ -41,10 +41,10 @@ impl ReadModel for MemoryModel {
         shard.next = next;
         let mut changed = HashSet::new();
         for seen in &*seen {
-            let key = seen.payment.key.to_bytes();
+            let key = seen.order.key().to_bytes();
             if shard.orders.get(&key).is_none_or(|kept| kept.position <= seen.position) {
                 shard.orders.insert(key, seen.clone());
-                changed.insert(seen.payment.key.clone());
+                changed.insert(seen.order.key().clone());
             }
         }
         Ok(Arc::new(changed))

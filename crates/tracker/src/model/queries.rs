@@ -2,14 +2,19 @@
 
 use prost::Message;
 use sqlx::Row;
-use twqr_wire::{bus, ops};
+use twqr_wire::{
+    bus,
+    convert::{RecordFault, order_from},
+    ops,
+};
 
-use super::{ModelError, SqliteModel};
+use super::{ModelError, SqliteModel, phase_name, status_code};
 
 /// Which orders to list.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ListFilter {
     pub(crate) in_progress_only: bool,
+    pub(crate) contradicted_only: bool,
     pub(crate) merchant_id: String,
     /// After this one.
     pub(crate) after: Option<Cursor>,
@@ -21,7 +26,7 @@ pub(crate) type Cursor = (i64, String, String);
 
 /// A page of the list, and where the next one begins.
 pub(crate) struct Page {
-    pub(crate) payments: Vec<bus::Payment>,
+    pub(crate) orders: Vec<bus::Order>,
     pub(crate) next: Option<Cursor>,
 }
 
@@ -42,13 +47,14 @@ impl SqliteModel {
         let rows = sqlx::query(
             "SELECT state, accepted_at_ms, merchant_id, merchant_trade_no FROM orders \
              WHERE (accepted_at_ms, merchant_id, merchant_trade_no) > (?, ?, ?) \
-             AND (? = 0 OR is_final = 0) AND (? = '' OR merchant_id = ?) \
+             AND (? = 0 OR is_final = 0) AND (? = 0 OR is_contradicted = 1) AND (? = '' OR merchant_id = ?) \
              ORDER BY accepted_at_ms, merchant_id, merchant_trade_no LIMIT ?",
         )
         .bind(at)
         .bind(merchant)
         .bind(number)
         .bind(i64::from(filter.in_progress_only))
+        .bind(i64::from(filter.contradicted_only))
         .bind(filter.merchant_id.clone())
         .bind(filter.merchant_id)
         .bind(filter.size)
@@ -57,26 +63,25 @@ impl SqliteModel {
         .map_err(|error| self.failed(&error))?;
         let full = i64::try_from(rows.len()).is_ok_and(|length| length == filter.size);
         let next = rows.last().filter(|_| full).map(|row| (row.get(1), row.get(2), row.get(3)));
-        let payment = |row: &sqlx::sqlite::SqliteRow| bus::Payment::decode(row.get::<&[u8], _>(0));
-        let payments = rows.iter().map(payment).collect::<Result<_, _>>().map_err(|error| self.failed(&error))?;
-        Ok(Page { payments, next })
+        let order = |row: &sqlx::sqlite::SqliteRow| bus::Order::decode(row.get::<&[u8], _>(0));
+        let orders = rows.iter().map(order).collect::<Result<_, _>>().map_err(|error| self.failed(&error))?;
+        Ok(Page { orders, next })
     }
 
     pub(crate) async fn order(
         &self,
         merchant_id: &str,
         merchant_trade_no: &str,
-    ) -> Result<Option<(bus::Payment, Vec<ops::TimelineEntry>)>, ModelError> {
+    ) -> Result<Option<(bus::Order, Vec<ops::TimelineEntry>)>, ModelError> {
         let failed = |error: sqlx::Error| self.failed(&error);
-        let state =
-            sqlx::query("SELECT state, position, phase FROM orders WHERE merchant_id = ? AND merchant_trade_no = ?")
-                .bind(merchant_id)
-                .bind(merchant_trade_no)
-                .fetch_optional(&self.readers)
-                .await
-                .map_err(failed)?;
+        let state = sqlx::query("SELECT state, position FROM orders WHERE merchant_id = ? AND merchant_trade_no = ?")
+            .bind(merchant_id)
+            .bind(merchant_trade_no)
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(failed)?;
         let Some(state) = state else { return Ok(None) };
-        let payment = bus::Payment::decode(state.get::<&[u8], _>(0)).map_err(|error| self.failed(&error))?;
+        let order = bus::Order::decode(state.get::<&[u8], _>(0)).map_err(|error| self.failed(&error))?;
         let rows = sqlx::query(
             "SELECT at_ms, phase, status_code, position FROM timeline \
              WHERE merchant_id = ? AND merchant_trade_no = ? ORDER BY position",
@@ -95,9 +100,9 @@ impl SqliteModel {
         let mut timeline: Vec<ops::TimelineEntry> = rows.iter().map(entry).collect();
         let position = state.get::<i64, _>(1).cast_unsigned();
         if timeline.iter().all(|entry| entry.position < position) {
-            timeline.push(whole(&payment, state.get(2), position));
+            timeline.push(whole(&order, position).map_err(|error| self.failed(&error))?);
         }
-        Ok(Some((payment, timeline)))
+        Ok(Some((order, timeline)))
     }
 
     pub(crate) async fn status(&self) -> Result<Status, ModelError> {
@@ -115,16 +120,12 @@ impl SqliteModel {
 }
 
 /// The end of a timeline, which stands with the order itself.
-fn whole(payment: &bus::Payment, phase: String, position: u64) -> ops::TimelineEntry {
-    let status_code = match &payment.phase {
-        Some(bus::payment::Phase::Failed(failure)) => failure.status_code.clone(),
-        Some(
-            bus::payment::Phase::Paying(_)
-            | bus::payment::Phase::Unresolved(_)
-            | bus::payment::Phase::Asking(_)
-            | bus::payment::Phase::Paid(_),
-        )
-        | None => String::new(),
-    };
-    ops::TimelineEntry { at_ms: payment.changed_at_ms, phase, status_code, position }
+fn whole(order: &bus::Order, position: u64) -> Result<ops::TimelineEntry, RecordFault> {
+    let order = order_from(order.clone())?;
+    Ok(ops::TimelineEntry {
+        at_ms: order.changed_at().0,
+        phase: phase_name(&order).to_owned(),
+        status_code: status_code(&order).to_owned(),
+        position,
+    })
 }

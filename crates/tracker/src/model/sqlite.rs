@@ -15,10 +15,10 @@ use twqr_journal::Offset;
 use twqr_types::{MerchantId, MerchantTradeNo, OrderKey};
 use twqr_wire::{
     bus,
-    convert::{payment_from, payment_out},
+    convert::{order_from, order_out},
 };
 
-use super::{Known, ModelError, ReadModel, Seen, phase_name, status_code};
+use super::{Known, ModelError, ReadModel, Seen, institution_and_amount, phase_name, status_code};
 
 /// Shards' writes in one transaction.
 const WRITES_MAX: usize = 1_024;
@@ -94,9 +94,9 @@ impl SqliteModel {
             )
         };
         let seen = |row: &sqlx::sqlite::SqliteRow| {
-            let payment = bus::Payment::decode(row.get::<&[u8], _>(0)).map_err(|error| unreadable(&error))?;
-            let payment = payment_from(payment).map_err(|error| unreadable(&error))?;
-            Ok(Seen { payment, position: row.get::<i64, _>(1).cast_unsigned(), is_whole: false })
+            let order = bus::Order::decode(row.get::<&[u8], _>(0)).map_err(|error| unreadable(&error))?;
+            let order = order_from(order).map_err(|error| unreadable(&error))?;
+            Ok(Seen { order, position: row.get::<i64, _>(1).cast_unsigned(), is_whole: false })
         };
         Ok(Known {
             next: next.unwrap_or_default().cast_unsigned(),
@@ -164,24 +164,26 @@ async fn upsert(
         "INSERT INTO orders (merchant_id, merchant_trade_no, shard, position, phase, institution, trade_no, \
          trade_amount, accepted_at_ms, is_final, is_contradicted, state) ",
     );
-    query.push_values(rows, |mut row, Seen { payment, position, .. }| {
-        row.push_bind(payment.key.merchant_id.as_str())
-            .push_bind(payment.key.merchant_trade_no.as_str())
+    query.push_values(rows, |mut row, Seen { order, position, .. }| {
+        let (institution, trade_amount) = institution_and_amount(order);
+        row.push_bind(order.key().merchant_id.as_str())
+            .push_bind(order.key().merchant_trade_no.as_str())
             .push_bind(i64::from(shard))
             .push_bind(position.cast_signed())
-            .push_bind(phase_name(&payment.phase))
-            .push_bind(payment.issuer.map_or_else(String::new, |issuer| issuer.institution().to_owned()))
-            .push_bind(payment.trade_no.to_string())
-            .push_bind(payment.terms.trade_amount.twd())
-            .push_bind(payment.accepted_at.0)
-            .push_bind(i64::from(payment.phase.is_final()))
-            .push_bind(i64::from(payment.contradiction.is_some()))
-            .push_bind(payment_out(payment).encode_to_vec());
+            .push_bind(phase_name(order))
+            .push_bind(institution)
+            .push_bind(order.trade_no().map_or_else(String::new, |number| number.to_string()))
+            .push_bind(trade_amount)
+            .push_bind(order.accepted_at().0)
+            .push_bind(i64::from(order.is_at_rest()))
+            .push_bind(i64::from(order.contradiction().is_some()))
+            .push_bind(order_out(order).encode_to_vec());
     });
     query.push(
         " ON CONFLICT (merchant_id, merchant_trade_no) DO UPDATE SET position = excluded.position, \
-         phase = excluded.phase, is_final = excluded.is_final, is_contradicted = excluded.is_contradicted, \
-         state = excluded.state WHERE excluded.position >= orders.position \
+         phase = excluded.phase, institution = excluded.institution, trade_no = excluded.trade_no, \
+         trade_amount = excluded.trade_amount, is_final = excluded.is_final, \
+         is_contradicted = excluded.is_contradicted, state = excluded.state WHERE excluded.position >= orders.position \
          RETURNING merchant_id, merchant_trade_no",
     );
     for row in query.build().fetch_all(&mut **transaction).await? {
@@ -207,13 +209,13 @@ async fn add_timeline(transaction: &mut Transaction<'_, Sqlite>, rows: &[Seen]) 
     let mut query = sqlx::QueryBuilder::new(
         "INSERT INTO timeline (merchant_id, merchant_trade_no, position, at_ms, phase, status_code) ",
     );
-    query.push_values(parts, |mut row, Seen { payment, position, .. }| {
-        row.push_bind(payment.key.merchant_id.as_str())
-            .push_bind(payment.key.merchant_trade_no.as_str())
+    query.push_values(parts, |mut row, Seen { order, position, .. }| {
+        row.push_bind(order.key().merchant_id.as_str())
+            .push_bind(order.key().merchant_trade_no.as_str())
             .push_bind(position.cast_signed())
-            .push_bind(payment.changed_at.0)
-            .push_bind(phase_name(&payment.phase))
-            .push_bind(status_code(&payment.phase));
+            .push_bind(order.changed_at().0)
+            .push_bind(phase_name(order))
+            .push_bind(status_code(order));
     });
     query.push(" ON CONFLICT DO NOTHING");
     query.build().execute(&mut **transaction).await.map(|_| ())

@@ -1,13 +1,8 @@
 //! From the configuration to what each service needs to know.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    num::NonZeroUsize,
-    sync::Arc,
-};
+use std::{num::NonZeroUsize, sync::Arc};
 
 use twqr_router::DiskStore;
-use twqr_worker::LaneSettings;
 
 use crate::config::Config;
 
@@ -50,26 +45,13 @@ pub(super) fn wallet_worker(config: &Config) -> twqr_wallet_worker::Settings {
         member: format!("wallet-worker-{}", config.member),
         wallet: format!("http://{}", config.wallet),
         call_timeout_ms: config.call_timeout_ms,
-        lane: config.wallet_lane.settings(),
     }
 }
 
-pub(super) fn fisc_worker(config: &Config) -> anyhow::Result<twqr_fisc_worker::Settings> {
-    let routes = config.policy()?.routes;
-    let served = routes.iter().map(|route| route.issuer.institution().to_owned());
-    let announced = config.maintenance.iter().map(|window| window.institution.clone());
-    let institutions: BTreeSet<String> = served.chain(announced).filter(|code| !code.is_empty()).collect();
-    let limits: LaneSettings = config.fisc_lane.settings();
-    let lane = |code: String| {
-        let windows = config.maintenance.iter().filter(|window| window.institution == code);
-        let windows = windows.map(crate::config::MaintenanceConfig::window).collect();
-        (code, (limits, windows))
-    };
-    Ok(twqr_fisc_worker::Settings {
+pub(super) fn fisc_worker(config: &Config) -> twqr_fisc_worker::Settings {
+    twqr_fisc_worker::Settings {
         member: format!("fisc-worker-{}", config.member),
         fisc: format!("http://{}", config.fisc),
         call_timeout_ms: config.call_timeout_ms,
-        lanes: institutions.into_iter().map(lane).collect::<BTreeMap<_, _>>(),
-        other_lane: limits,
-    })
+    }
 }

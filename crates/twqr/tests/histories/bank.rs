@@ -112,6 +112,16 @@ impl SimBank {
     }
 }
 
+/// After this a call must not leave.
+fn send_by_ms(call: &ExchangeRequest) -> Option<i64> {
+    match &call.call {
+        Some(Call::Charge(charge)) => Some(charge.send_by_ms),
+        Some(Call::Refund(refund)) => Some(refund.send_by_ms),
+        Some(Call::Reversal(reversal)) => Some(reversal.send_by_ms),
+        Some(Call::Inquiry(_)) | None => None,
+    }
+}
+
 /// The line of one process.
 pub struct Line {
     pub bank: SimBank,
@@ -130,7 +140,7 @@ impl Backend for Line {
                 let Some(call) = calls.next().await else { break };
                 // A process that stood still meanwhile looks at its clock again when it goes on.
                 let runs = session.until_running().await;
-                let late = matches!(&call.call, Some(Call::Charge(charge)) if clock.now().0 > charge.send_by_ms);
+                let late = send_by_ms(&call).is_some_and(|send_by| clock.now().0 > send_by);
                 if !runs || late {
                     continue;
                 }

@@ -9,12 +9,12 @@ use twqr_journal::{
     sim::{Sim, SimSession},
 };
 use twqr_loadgen::ISSUERS;
-use twqr_order::{Policy, Resolution, Route, StatusCodes};
+use twqr_order::{Alphabet, IssuerRules, Limits, Policy, Resolution, Route, RouteTarget};
 use twqr_router::MemoryStore;
 use twqr_service::{CancellationToken, Clock, Context, Health};
 use twqr_tracker::MemoryModel;
 use twqr_types::{Issuer, UnixMs};
-use twqr_worker::{LaneSettings, Lanes};
+use twqr_worker::Lanes;
 
 use crate::bank::{Line, SimBank};
 
@@ -68,15 +68,21 @@ pub struct World {
 pub fn policy() -> Policy {
     let route = |issuer: &twqr_loadgen::Issuer| Route {
         prefix: issuer.prefix.to_owned(),
-        issuer: Issuer::parse(issuer.institution).unwrap(),
+        target: RouteTarget::Issuer(Issuer::parse(issuer.institution).unwrap()),
         code_lengths: vec![issuer.code_length as u32],
+        alphabet: Alphabet::Printable,
+    };
+    let rules = |issuer: &twqr_loadgen::Issuer| IssuerRules {
         resolution: Resolution { window_ms: 5_000, first_delay_ms: 500, delay_max_ms: 8_000 },
+        limits: Limits { in_flight_max: 4, queue_max: 8, ..Limits::default() },
+        ..IssuerRules::default_of(Issuer::parse(issuer.institution).unwrap())
     };
     Policy {
         name: "histories".to_owned(),
         routes: ISSUERS.iter().map(route).collect(),
-        status_codes: StatusCodes::default(),
+        issuers: ISSUERS.iter().map(rules).collect(),
         send_within_ms: 3_000,
+        ..Policy::default()
     }
 }
 
@@ -116,14 +122,13 @@ impl World {
             Kind::Tracker => drop(tokio::spawn(twqr_tracker::follow(self.model.clone(), journal, context))),
             Kind::WalletWorker | Kind::FiscWorker => {
                 let topic = if kind == Kind::WalletWorker { Topic::WalletTasks } else { Topic::FiscTasks };
-                let limits = LaneSettings { in_flight_max: 4, queue_max: 8, ..LaneSettings::default() };
                 let line = Line { bank: self.bank.clone(), session: session.clone(), clock: self.clock.clone() };
                 let settings = twqr_worker::Settings {
                     topic,
                     member,
                     backend: Arc::new(line),
                     call_timeout_ms: 800,
-                    lanes: Arc::new(Lanes::new([], limits)),
+                    lanes: Arc::new(Lanes::default()),
                 };
                 tokio::spawn(twqr_worker::run(settings, journal, context));
             }

@@ -1,0 +1,209 @@
+//! The document as a whole, and its routes.
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+use twqr_order::{Alphabet, Policy, Route, RouteTarget, StatusCodes};
+use twqr_types::Issuer;
+
+use super::{issuer::IssuerDocument, merchant::MerchantDocument};
+
+/// The rules by which orders are decided. Amounts in whole TWD, times in ms.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct PolicyDocument {
+    name: String,
+    send_within_ms: i64,
+    day_begins_min: u32,
+    card_not_supported: String,
+    fisc_abnormal: String,
+    issuer_declined: String,
+    refund_refused: String,
+    routes: Vec<RouteDocument>,
+    issuers: Vec<IssuerDocument>,
+    merchants: Vec<MerchantDocument>,
+}
+
+/// Whose codes begin so. An empty institution is the own wallet.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+struct RouteDocument {
+    prefix: String,
+    #[serde(default)]
+    institution: String,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    refuse: bool,
+    code_lengths: Vec<u32>,
+    #[serde(default = "printable")]
+    alphabet: String,
+}
+
+fn printable() -> String {
+    name_of(Alphabet::Printable, &Alphabet::ALL)
+}
+
+/// The name of a choice among all of them.
+pub(super) fn name_of<T: Copy + PartialEq>(choice: T, all: &[(T, &str)]) -> String {
+    all.iter().find(|(known, _)| *known == choice).map_or_else(String::new, |(_, name)| (*name).to_owned())
+}
+
+/// The choice with this name.
+pub(super) fn choice<T: Copy>(name: &str, all: &[(T, &str)]) -> anyhow::Result<T> {
+    let found = all.iter().find(|(_, known)| *known == name).map(|(choice, _)| *choice);
+    found.with_context(|| {
+        let names: Vec<&str> = all.iter().map(|(_, name)| *name).collect();
+        format!("is {name:?}, must be one of {}", names.join(", "))
+    })
+}
+
+impl Default for PolicyDocument {
+    fn default() -> Self {
+        let codes = StatusCodes::default();
+        let route = |issuer: &twqr_loadgen::Issuer| RouteDocument {
+            prefix: issuer.prefix.to_owned(),
+            institution: issuer.institution.to_owned(),
+            refuse: false,
+            code_lengths: vec![issuer.code_length as u32],
+            alphabet: printable(),
+        };
+        let defaults = Policy::default();
+        Self {
+            name: defaults.name,
+            send_within_ms: defaults.send_within_ms,
+            day_begins_min: defaults.day_begins_min,
+            card_not_supported: codes.card_not_supported,
+            fisc_abnormal: codes.fisc_abnormal,
+            issuer_declined: codes.issuer_declined,
+            refund_refused: codes.refund_refused,
+            routes: twqr_loadgen::ISSUERS.iter().map(route).collect(),
+            issuers: twqr_loadgen::ISSUERS.iter().map(|issuer| IssuerDocument::of(issuer.institution)).collect(),
+            merchants: Vec::new(),
+        }
+    }
+}
+
+impl PolicyDocument {
+    /// Short times, for tests.
+    pub(crate) fn quicken(&mut self) {
+        self.send_within_ms = 4_000;
+        for issuer in &mut self.issuers {
+            issuer.quicken();
+        }
+    }
+
+    /// The policy of the domain; the error names the key. Ranges are for [`Policy::faults`] to check.
+    pub(crate) fn policy(&self) -> anyhow::Result<Policy> {
+        let routes = self.routes.iter().enumerate();
+        let routes = routes.map(|(i, route)| route.route().with_context(|| format!("routes[{i}]")));
+        let issuers = self.issuers.iter().enumerate();
+        let issuers = issuers.map(|(i, issuer)| issuer.rules().with_context(|| format!("issuers[{i}]")));
+        let merchants = self.merchants.iter().enumerate();
+        let merchants = merchants.map(|(i, merchant)| merchant.merchant().with_context(|| format!("merchants[{i}]")));
+        Ok(Policy {
+            name: self.name.clone(),
+            routes: routes.collect::<anyhow::Result<_>>()?,
+            issuers: issuers.collect::<anyhow::Result<_>>()?,
+            status_codes: StatusCodes {
+                card_not_supported: self.card_not_supported.clone(),
+                fisc_abnormal: self.fisc_abnormal.clone(),
+                issuer_declined: self.issuer_declined.clone(),
+                refund_refused: self.refund_refused.clone(),
+            },
+            send_within_ms: self.send_within_ms,
+            day_begins_min: self.day_begins_min,
+            merchants: merchants.collect::<anyhow::Result<_>>()?,
+        })
+    }
+
+    /// The document that says the same as a policy.
+    pub(crate) fn from_policy(policy: &Policy) -> Self {
+        Self {
+            name: policy.name.clone(),
+            send_within_ms: policy.send_within_ms,
+            day_begins_min: policy.day_begins_min,
+            card_not_supported: policy.status_codes.card_not_supported.clone(),
+            fisc_abnormal: policy.status_codes.fisc_abnormal.clone(),
+            issuer_declined: policy.status_codes.issuer_declined.clone(),
+            refund_refused: policy.status_codes.refund_refused.clone(),
+            routes: policy.routes.iter().map(RouteDocument::from_route).collect(),
+            issuers: policy.issuers.iter().map(IssuerDocument::from_rules).collect(),
+            merchants: policy.merchants.iter().map(MerchantDocument::from_merchant).collect(),
+        }
+    }
+}
+
+impl RouteDocument {
+    fn route(&self) -> anyhow::Result<Route> {
+        let target = if self.refuse {
+            RouteTarget::Refuse
+        } else {
+            RouteTarget::Issuer(Issuer::parse(&self.institution).context("institution")?)
+        };
+        let alphabet = choice(&self.alphabet, &Alphabet::ALL).context("alphabet")?;
+        Ok(Route { prefix: self.prefix.clone(), target, code_lengths: self.code_lengths.clone(), alphabet })
+    }
+
+    fn from_route(route: &Route) -> Self {
+        let (institution, refuse) = match &route.target {
+            RouteTarget::Issuer(issuer) => (issuer.institution().to_owned(), false),
+            RouteTarget::Refuse => (String::new(), true),
+        };
+        Self {
+            prefix: route.prefix.clone(),
+            institution,
+            refuse,
+            code_lengths: route.code_lengths.clone(),
+            alphabet: name_of(route.alphabet, &Alphabet::ALL),
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    const EVERYTHING: &str = r#"
+name = "all of it"
+day_begins_min = 30
+routes = [{ prefix = "22", code_lengths = [18] }, { prefix = "2299", refuse = true, code_lengths = [18], alphabet = "digits" }]
+[[issuers]]
+institution = "391"
+[issuers.refund]
+scope = "full"
+window_days = 7
+[[issuers.maintenance]]
+from = "2026-12-01T02:00:00+08:00"
+to = "2026-12-01T04:00:00+08:00"
+[[merchants]]
+id = "M1"
+[[merchants.stores]]
+id = "S1"
+payment_max = 5000
+open = false
+"#;
+
+    #[test]
+    fn a_document_comes_back_as_it_went() {
+        for document in [PolicyDocument::default(), toml::from_str(EVERYTHING).unwrap()] {
+            let policy = document.policy().unwrap();
+            assert!(policy.faults().is_empty(), "{:?}", policy.faults());
+            let printed = toml::to_string(&PolicyDocument::from_policy(&policy)).unwrap();
+            let again: PolicyDocument = toml::from_str(&printed).unwrap();
+            assert_eq!(again.policy().unwrap(), policy, "{printed}");
+        }
+    }
+
+    #[test]
+    fn each_fault_names_its_key() {
+        for (text, expected) in [
+            ("[[issuers]]\ninstitution = \"1\"", "issuers[0]: institution"),
+            ("[[issuers]]\ninstitution = \"391\"\nrefund = { scope = \"some\" }", "must be one of none, full, partial"),
+            ("[[routes]]\nprefix = \"2\"\ncode_lengths = [1]\nalphabet = \"x\"", "routes[0]: alphabet"),
+            ("[[merchants]]\nid = \"\"", "merchants[0]: id"),
+        ] {
+            let document: PolicyDocument = toml::from_str(text).unwrap();
+            let error = format!("{:#}", document.policy().unwrap_err());
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}
