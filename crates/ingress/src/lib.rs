@@ -1,10 +1,11 @@
-//! The ingress: the public gRPC API. Parses once, refuses at the edge with every violation listed, writes the request to the order's
+//! The ingress: the public API, over gRPC and as the POS HTTP form. Parses once, refuses at the edge with every violation listed, writes the request to the order's
 //! shard, and waits for the answer on its own partition of `replies`. Nobody is told "failed" because an answer is late.
 
 mod answers;
 mod api;
 mod ask;
 mod desk;
+mod http;
 mod metrics;
 mod pay;
 mod refusals;
@@ -29,6 +30,8 @@ use twqr_service::Context;
 use twqr_types::ShardCount;
 use twqr_wire::pos::pos_service_server::PosServiceServer;
 
+pub use http::{HttpSettings, KeysError};
+
 use api::PosApi;
 use desk::Desk;
 use repeats::Repeats;
@@ -41,6 +44,8 @@ pub struct Settings {
     pub member: String,
     /// Where it listens.
     pub listen: SocketAddr,
+    /// The POS HTTP form; none: it is not served.
+    pub http: Option<HttpSettings>,
     /// How long a caller waits for a result at the most, in ms: 100 to 60,000. The POS waits 15 s (POS API, section 4).
     pub answer_within_ms: u64,
     /// The StatusCode of an answer that is not known yet (`fisc_abnormal`).
@@ -69,6 +74,12 @@ pub enum Error {
         /// Why.
         error: std::io::Error,
     },
+    /// The merchants' keys cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// The POS HTTP form can no longer be served.
+    #[error("the POS HTTP form cannot be served: {0}")]
+    Http(std::io::Error),
     /// The server failed.
     #[error(transparent)]
     Serve(#[from] tonic::transport::Error),
@@ -83,21 +94,38 @@ pub enum Error {
 /// How large a request may be, in bytes: the form's limits leave no need for more.
 const REQUEST_BYTES_MAX: usize = 64 * 1024;
 
-/// Listens at `settings.listen`; see [`run_on`].
-pub async fn run(settings: Settings, journal: Arc<dyn Journal>, context: Context) -> Result<(), Error> {
-    let listener = TcpListener::bind(settings.listen).await;
-    let listener = listener.map_err(|error| Error::Listen { address: settings.listen, error })?;
-    run_on(listener, settings, journal, context).await
+/// Where callers come in.
+#[derive(Debug)]
+pub struct Listeners {
+    /// The gRPC API.
+    pub grpc: TcpListener,
+    /// The POS HTTP form, served if `settings.http` says so, too.
+    pub http: Option<TcpListener>,
 }
 
-/// Serves on a listener until `context.shutdown` fires; then takes no new calls, lets those in flight end, and ends watches.
+/// Listens as `settings` says; see [`run_on`].
+pub async fn run(settings: Settings, journal: Arc<dyn Journal>, context: Context) -> Result<(), Error> {
+    let grpc = bind(settings.listen).await?;
+    let http = match &settings.http {
+        Some(http) => Some(bind(http.listen).await?),
+        None => None,
+    };
+    run_on(Listeners { grpc, http }, settings, journal, context).await
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).await.map_err(|error| Error::Listen { address, error })
+}
+
+/// Serves on listeners until `context.shutdown` fires; then takes no new calls, lets those in flight end, and ends watches.
 pub async fn run_on(
-    listener: TcpListener,
+    listeners: Listeners,
     settings: Settings,
     journal: Arc<dyn Journal>,
     context: Context,
 ) -> Result<(), Error> {
     metrics::describe();
+    let form = settings.http.as_ref().map(http::Form::open).transpose()?;
     let part = context.health.part("ingress");
     let count = journal.partitions(Topic::Orders);
     let shards = u16::try_from(count).ok().and_then(NonZeroU16::new).ok_or(Error::Shards(count))?;
@@ -121,26 +149,31 @@ pub async fn run_on(
             return Ok(());
         }
     }
-    let address = listener.local_addr().unwrap_or(settings.listen);
+    let address = listeners.grpc.local_addr().unwrap_or(settings.listen);
     info!(%address, "ingress serves");
     let drain = Duration::from_millis(settings.drain_within_ms);
-    let api = PosApi { desk, repeats, clock: context.clock.clone(), settings, shutdown: context.shutdown.clone() };
-    let served = serve(listener, api, &context, drain).await;
+    let api =
+        Arc::new(PosApi { desk, repeats, clock: context.clock.clone(), settings, shutdown: context.shutdown.clone() });
+    let form = form.zip(listeners.http);
+    let served = tokio::try_join!(serve(listeners.grpc, api.clone(), &context, drain), async {
+        let Some((form, listener)) = form else { return Ok(()) };
+        form.serve(listener, api, context.shutdown.clone(), drain).await.map_err(Error::Http)
+    });
     part.not_ready("shutting down");
     reader.abort();
     drop(hold);
-    served
+    served.map(|_| ())
 }
 
 /// Until shutdown, and then for as long as calls in flight may take.
-async fn serve(listener: TcpListener, api: PosApi, context: &Context, drain: Duration) -> Result<(), Error> {
+async fn serve(listener: TcpListener, api: Arc<PosApi>, context: &Context, drain: Duration) -> Result<(), Error> {
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<PosServiceServer<PosApi>>().await;
     let reflection = || {
         tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(twqr_wire::POS_DESCRIPTORS)
     };
     let router = Server::builder()
-        .add_service(PosServiceServer::new(api).max_decoding_message_size(REQUEST_BYTES_MAX))
+        .add_service(PosServiceServer::from_arc(api).max_decoding_message_size(REQUEST_BYTES_MAX))
         .add_service(health_service)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);

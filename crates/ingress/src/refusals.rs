@@ -32,7 +32,8 @@ pub(crate) fn inquiry_type() -> Violations {
 pub(crate) fn conflict(fields: &[String]) -> Status {
     let fields = fields.join(", ");
     let message = format!(
-        "MerchantTradeNo was used for another request; these fields differ: {fields}. Use a new MerchantTradeNo"
+        "MerchantTradeNo was used for another request; these fields differ: {fields}. Send the order's own values, or use a new \
+         MerchantTradeNo"
     );
     let metadata = HashMap::from([("fields".to_owned(), fields)]);
     Status::with_error_details(

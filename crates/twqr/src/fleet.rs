@@ -39,10 +39,17 @@ pub(crate) struct Fleet {
 struct Member {
     service: &'static str,
     number: usize,
+    addresses: Addresses,
+    child: Child,
+}
+
+/// Where a process listens.
+#[derive(Clone, Copy)]
+struct Addresses {
     admin: SocketAddr,
     grpc: SocketAddr,
+    pos_http: SocketAddr,
     operators: SocketAddr,
-    child: Child,
 }
 
 impl Fleet {
@@ -78,29 +85,30 @@ impl Fleet {
     }
 
     fn add(&mut self, service: &'static str, number: usize) -> anyhow::Result<()> {
-        let [admin, grpc, operators] = free_addresses()?;
-        let grpc = if (service, number) == ("ingress", 0) { self.config.grpc } else { grpc };
-        let operators = if service == "tracker" { self.config.operators } else { operators };
-        let child = self.spawn(service, number, (admin, grpc, operators))?;
-        let member = Member { service, number, admin, grpc, operators, child };
+        let [admin, grpc, pos_http, operators] = free_addresses()?;
+        let mut addresses = Addresses { admin, grpc, pos_http, operators };
+        if (service, number) == ("ingress", 0) {
+            (addresses.grpc, addresses.pos_http) = (self.config.grpc, self.config.pos_http);
+        }
+        if service == "tracker" {
+            addresses.operators = self.config.operators;
+        }
+        let child = self.spawn(service, number, addresses)?;
+        let member = Member { service, number, addresses, child };
         self.members.insert(format!("{service}-{number}"), member);
         Ok(())
     }
 
-    fn spawn(
-        &self,
-        service: &str,
-        number: usize,
-        (admin, grpc, operators): (SocketAddr, SocketAddr, SocketAddr),
-    ) -> anyhow::Result<Child> {
+    fn spawn(&self, service: &str, number: usize, addresses: Addresses) -> anyhow::Result<Child> {
         let name = format!("{service}-{number}");
         let mut command = logged(own_process(Some(&self.file), &[service.as_ref()])?, &self.dir, &name)?;
         command
             .env("TWQR__WORKER_THREADS", "1")
             .env("TWQR__MEMBER", number.to_string())
-            .env("TWQR__ADMIN", admin.to_string())
-            .env("TWQR__GRPC", grpc.to_string())
-            .env("TWQR__OPERATORS", operators.to_string())
+            .env("TWQR__ADMIN", addresses.admin.to_string())
+            .env("TWQR__GRPC", addresses.grpc.to_string())
+            .env("TWQR__POS_HTTP", addresses.pos_http.to_string())
+            .env("TWQR__OPERATORS", addresses.operators.to_string())
             .env("TWQR__DATA_DIR", self.data_dir(&name));
         command.spawn().with_context(|| format!("cannot start {name}"))
     }
@@ -133,7 +141,7 @@ impl Fleet {
 
     /// Where the public API is served.
     pub(crate) fn ingresses(&self) -> Vec<SocketAddr> {
-        self.members.values().filter(|member| member.service == "ingress").map(|member| member.grpc).collect()
+        self.members.values().filter(|member| member.service == "ingress").map(|member| member.addresses.grpc).collect()
     }
 
     /// A channel over all ingresses: calls go to those that are there.
@@ -155,7 +163,7 @@ impl Fleet {
                         self.dir.join("logs").join(format!("{name}.log")).display()
                     );
                 }
-                if !is_ready(member.admin).await {
+                if !is_ready(member.addresses.admin).await {
                     waiting.push(name.clone());
                 }
             }
@@ -196,8 +204,7 @@ impl Fleet {
     /// Another process under the name of one that has ended.
     pub(crate) fn start_again(&mut self, name: &str) -> anyhow::Result<()> {
         let member = self.members.get(name).with_context(|| format!("there is no {name}"))?;
-        let (service, number, addresses) =
-            (member.service, member.number, (member.admin, member.grpc, member.operators));
+        let (service, number, addresses) = (member.service, member.number, member.addresses);
         let child = self.spawn(service, number, addresses)?;
         if let Some(member) = self.members.get_mut(name) {
             member.child = child;

@@ -34,7 +34,7 @@ pub(crate) struct Processes {
 impl Processes {
     /// Empties `dir`, and starts both with their data in it. `script` is the simulator's fault script.
     pub(crate) async fn start(dir: &Path, script: Option<&Path>, config: &Config) -> anyhow::Result<Self> {
-        for address in [config.grpc, config.admin, config.operators, config.wallet, config.fisc] {
+        for address in [config.grpc, config.pos_http, config.admin, config.operators, config.wallet, config.fisc] {
             let free = TcpListener::bind(address).await;
             free.with_context(|| {
                 format!("{address} is not free; end what listens there, or configure another address")

@@ -50,8 +50,8 @@ struct System {
     services: Child,
 }
 
-fn free_ports() -> [SocketAddr; 5] {
-    let listeners = [(); 5].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+fn free_ports() -> [SocketAddr; 6] {
+    let listeners = [(); 6].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
     listeners.map(|listener| listener.local_addr().unwrap())
 }
 
@@ -64,7 +64,7 @@ fn start(config: &Path, arguments: &[&str]) -> Child {
 impl System {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let [grpc, admin, operators, wallet, fisc] = free_ports();
+        let [grpc, pos_http, admin, operators, wallet, fisc] = free_ports();
         let defaults = Command::new(env!("CARGO_BIN_EXE_twqr")).args(["config", "default"]).output().unwrap();
         let defaults = String::from_utf8(defaults.stdout).unwrap();
         let in_folder = |name: &str| format!("\"{}\"", folder.path().join(name).display());
@@ -74,6 +74,7 @@ impl System {
                 Some(("data_dir", _)) => format!("data_dir = {}", in_folder("data")),
                 Some(("simulator_data_dir", _)) => format!("simulator_data_dir = {}", in_folder("simulator")),
                 Some(("grpc", _)) => format!("grpc = \"{grpc}\""),
+                Some(("pos_http", _)) => format!("pos_http = \"{pos_http}\""),
                 Some(("operators", _)) => format!("operators = \"{operators}\""),
                 Some(("admin", _)) => format!("admin = \"{admin}\""),
                 Some(("wallet", _)) => format!("wallet = \"{wallet}\""),

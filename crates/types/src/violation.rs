@@ -19,6 +19,11 @@ macro_rules! fields {
             pub fn pos_name(self) -> &'static str {
                 match self { $(Self::$variant => $pos),* }
             }
+
+            /// The field with this name in `twqr.pos.v1`.
+            pub fn from_proto_name(name: &str) -> Option<Self> {
+                match name { $($proto => Some(Self::$variant),)* _ => None }
+            }
         }
     };
 }

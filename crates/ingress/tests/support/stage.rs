@@ -24,7 +24,7 @@ use async_trait::async_trait;
 use prost::Message;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tonic::transport::{Channel, Endpoint};
-use twqr_ingress::{Error, Settings, run_on};
+use twqr_ingress::{Error, Listeners, Settings, run_on};
 use twqr_journal::{
     Ack, Assignments, Entry, Group, Journal, JournalError, Offset, Partition, Position, Reader, Record, RepliesHold,
     Topic,
@@ -40,6 +40,8 @@ use twqr_wire::{
 pub struct Stage {
     pub journal: Arc<Faulty>,
     pub address: SocketAddr,
+    /// Where the POS HTTP form is served, if it is.
+    pub http: Option<SocketAddr>,
     pub health: Health,
     pub shutdown: CancellationToken,
     pub serving: JoinHandle<Result<(), Error>>,
@@ -57,6 +59,7 @@ pub fn settings() -> Settings {
     Settings {
         member: "ingress-0".into(),
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        http: None,
         answer_within_ms: 10_000,
         in_progress_code: "982".into(),
         calls_max: 1_000,
@@ -68,20 +71,32 @@ pub fn settings() -> Settings {
 
 impl Stage {
     pub async fn open(settings: Settings) -> Self {
+        let stage = Self::start(settings).await;
+        stage.until(|stage| stage.health.is_ready()).await;
+        stage
+    }
+
+    /// Why an ingress ends at once.
+    pub async fn refused(settings: Settings) -> Error {
+        Self::start(settings).await.serving.await.unwrap().unwrap_err()
+    }
+
+    async fn start(settings: Settings) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let one = NonZeroU32::MIN;
         let inner =
             EmbeddedJournal::open(JournalSettings { dir: folder.path().into(), shards: one, task_partitions: one });
         let journal =
             Arc::new(Faulty { inner: inner.unwrap(), unreadable: Arc::default(), silent: AtomicBool::new(false) });
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let grpc = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = grpc.local_addr().unwrap();
+        let form = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let http = settings.http.is_some().then(|| form.local_addr().unwrap());
+        let listeners = Listeners { grpc, http: http.is_some().then_some(form) };
         let (health, shutdown) = (Health::default(), CancellationToken::new());
         let context = Context { clock: Arc::new(SystemClock), shutdown: shutdown.clone(), health: health.clone() };
-        let serving = tokio::spawn(run_on(listener, settings, journal.clone(), context));
-        let stage = Self { journal, address, health, shutdown, serving, _folder: folder };
-        stage.until(|stage| stage.health.is_ready()).await;
-        stage
+        let serving = tokio::spawn(run_on(listeners, settings, journal.clone(), context));
+        Self { journal, address, http, health, shutdown, serving, _folder: folder }
     }
 
     /// Waits for something that must come.

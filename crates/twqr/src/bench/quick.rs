@@ -55,8 +55,8 @@ pub(crate) async fn run(dir: &Path, seed: u64, ladder: (&[u32], u32), config: &C
     progress.step("journal floor");
     let journal = journal_floor(&dir.join("floor")).await?;
     progress.step("sample day");
-    let [grpc, admin, operators, wallet, fisc] = free_addresses()?;
-    let config = Config { grpc, admin, operators, wallet, fisc, ..config.clone() };
+    let [grpc, pos_http, admin, operators, wallet, fisc] = free_addresses()?;
+    let config = Config { grpc, pos_http, admin, operators, wallet, fisc, ..config.clone() };
     let mut processes = Processes::start(&dir.join("system"), None, &config).await?;
     let mut system = System::connect(&processes, seed).await?;
     let resident = system.sample_day().await?;

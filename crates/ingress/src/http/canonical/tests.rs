@@ -1,0 +1,95 @@
+//! Vectors made by another implementation: text and signature of each body under one key.
+
+use sha2::{Digest, Sha256};
+
+use super::*;
+use crate::http::json::parse;
+
+impl Sink for Vec<u8> {
+    fn put(&mut self, piece: &[u8]) {
+        self.extend_from_slice(piece);
+    }
+}
+
+/// Name, body as sent, signed text, signature.
+type Vector = (&'static str, &'static str, &'static str, &'static str);
+
+const KEY: &str = "0123456789ABCDEF0123456789ABCDEF";
+
+#[rustfmt::skip]
+const VECTORS: [Vector; 10] = [
+    (
+        "a payment in the documented form",
+        r#"{"CardToken":"22J111111111111111","Extra1":"","Extra2":"","Extra3":"","GatewayTradeNo":"","MerchantID":"9999999","MerchantTradeNo":"2020009041651","PosID":"1","PosTradeTime":"2020/08/01 10:05:11","Remark":"","SendTime":"20200801100511","StoreID":"9999999","StoreName":"街口測試","TradeAmount":10,"UnRedeem":0,"Sign":"x"}"#,
+        r#"{"CardToken":"22J111111111111111","Extra1":"","Extra2":"","Extra3":"","GatewayTradeNo":"","MerchantID":"9999999","MerchantTradeNo":"2020009041651","PosID":"1","PosTradeTime":"2020/08/01 10:05:11","Remark":"","SendTime":"20200801100511","StoreID":"9999999","StoreName":"街口測試","TradeAmount":10,"UnRedeem":0}"#,
+        "b4cf3483c9842bb6a2a4dbaf8616445701757c956145a27fa88d7037a66966e6",
+    ),
+    (
+        "keys in any order, blanks between",
+        "{ \"UnRedeem\" : 0,\n\t\"PosID\":\"1\", \"MerchantID\" :\"M1\", \"Sign\": null,\"CardToken\":\"22a\" }",
+        r#"{"CardToken":"22a","MerchantID":"M1","PosID":"1","UnRedeem":0}"#,
+        "5558ff09f0ce17106a5c88312709a9f448b28ab7ad93664a7ef9ac3e5f2ba900",
+    ),
+    (
+        "escaped in transport, plain when signed",
+        r#"{"PosTradeTime":"2020\/08\/01","StoreName":"\u8857\u53e3","R":"\u0041\u007f\u2028&<>'"}"#,
+        "{\"PosTradeTime\":\"2020/08/01\",\"R\":\"A\u{7f}\u{2028}&<>'\",\"StoreName\":\"街口\"}",
+        "edb7e15af384f8d668ce5711254a09e0448ec8c056c13aa1976c7ac8b8b4b2e8",
+    ),
+    (
+        "what JSON demands",
+        r#"{"R":"\u0000\u0001\b\t\n\u000b\f\r\u001f\u0020\"\\"}"#,
+        r#"{"R":"\u0000\u0001\b\t\n\u000b\f\r\u001f \"\\"}"#,
+        "fab997f91ad94184f91c5bf96399d8c64e15401accd8949668153ea78af561ef",
+    ),
+    (
+        "beyond the basic plane",
+        r#"{"R":"\ud83c\udf75","S":"🍵","𠮷":"é"}"#,
+        r#"{"R":"🍵","S":"🍵","𠮷":"é"}"#,
+        "17c31c6289199dd92868cd4e8ecb2baf1e78de0797a51d9d289c8d1b3f3ea14b",
+    ),
+    (
+        "keys by bytes: capitals first, then small, then beyond ASCII",
+        r#"{"b":1,"a":2,"B":3,"_":4,"A1":5,"A":6,"":7,"é":8,"\uffee":9,"𠮷":10}"#,
+        r#"{"":7,"A":6,"A1":5,"B":3,"_":4,"a":2,"b":1,"é":8,"￮":9,"𠮷":10}"#,
+        "e0a94dea5703db148c99926365f9f20b4a6de275274ba4f39240b70efed3ab71",
+    ),
+    (
+        "numbers as they were sent",
+        r#"{"a":1.0,"b":1e2,"c":1E+2,"d":-0,"e":123456789012345678901234567890,"f":0.10,"g":-0.0}"#,
+        r#"{"a":1.0,"b":1e2,"c":1E+2,"d":-0,"e":123456789012345678901234567890,"f":0.10,"g":-0.0}"#,
+        "8768f6c2ed27f13fdbea49fffc416243cc7884a1931d610dd3381da854af9dc6",
+    ),
+    (
+        "nested, and only the outer Sign is left out",
+        r#"{"Z":{"Sign":"kept","b":[1, {"y":2,"x":[ ]} ,null,true,false],"a":{ }},"Sign":"gone"}"#,
+        r#"{"Z":{"Sign":"kept","a":{},"b":[1,{"x":[],"y":2},null,true,false]}}"#,
+        "4f3771d19395e0b19b9453e5376a93c3219d26873bed9e7986d0ff2dfdb78ce1",
+    ),
+    (
+        "nothing but a signature",
+        r#"{"Sign":"gone"}"#,
+        r"{}",
+        "3a0b6c5c8e0b824714ad83b77a4f53e7e21135aebf027845120eb11a6497b30f",
+    ),
+    (
+        "quotes, backslashes and slashes",
+        r#"{"Extra1":"\"quoted\" \\ path","Extra2":"a/b","TradeAmount":120}"#,
+        r#"{"Extra1":"\"quoted\" \\ path","Extra2":"a/b","TradeAmount":120}"#,
+        "6a98b0f7ab0ac26c70810d4ba4d76d54d05e6dc4cf0b34b372482a1ae9cdc66b",
+    ),
+];
+
+#[test]
+fn text_and_signature_are_those_of_another_implementation() {
+    for (name, body, expected, sign) in VECTORS {
+        let members = parse(body.as_bytes()).unwrap();
+        let mut text = Vec::new();
+        write(&members, "Sign", &mut text);
+        assert_eq!(String::from_utf8(text).unwrap(), expected, "{name}");
+        let mut hash = Sha256::new();
+        write(&members, "Sign", &mut hash);
+        hash.update(KEY);
+        assert_eq!(format!("{:x}", hash.finalize()), sign, "{name}");
+    }
+}

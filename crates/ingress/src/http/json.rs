@@ -1,0 +1,187 @@
+//! JSON as it was sent: numbers keep their text, a key that appears twice is refused, and no error repeats a value. A signature is
+//! over what was sent, so nothing may be lost in reading it.
+
+use std::{collections::BTreeMap, fmt};
+
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// How deep values may be nested; the form itself has no nested values.
+const DEPTH_MAX: usize = 8;
+/// How many members an object may have, or elements a list.
+const MEMBERS_MAX: usize = 1_000;
+
+/// A value. It may hold a card token, so it cannot be printed.
+pub(super) enum Json {
+    Null,
+    Bool(bool),
+    /// The text of the number.
+    Number(Box<str>),
+    Text(String),
+    List(Vec<Json>),
+    Object(Object),
+}
+
+/// The members of an object, in the order of their keys' bytes.
+pub(super) type Object = BTreeMap<String, Json>;
+
+/// What cannot be read, and where; never what it was.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Fault(pub(super) String);
+
+/// Reads the body of a request.
+pub(super) fn parse(body: &[u8]) -> Result<Object, Fault> {
+    if body.is_empty() {
+        return Err(Fault("the body is empty, a JSON object is expected".to_owned()));
+    }
+    if body.starts_with(b"\xef\xbb\xbf") {
+        return Err(Fault("the body begins with a byte order mark; send UTF-8 without one".to_owned()));
+    }
+    let text = std::str::from_utf8(body)
+        .map_err(|error| Fault(format!("the body is not UTF-8 at byte {}", error.valid_up_to() + 1)))?;
+    let raw: &RawValue = serde_json::from_str(text).map_err(|error| {
+        let what = if error.is_eof() { "ends too early" } else { "is not JSON" };
+        Fault(format!("the body {what} at line {}, column {}", error.line(), error.column()))
+    })?;
+    match value(raw, 0)? {
+        Json::Object(object) => Ok(object),
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::Text(_) | Json::List(_) => {
+            Err(Fault("the body is JSON but no object".to_owned()))
+        }
+    }
+}
+
+/// A value whose syntax was checked already.
+fn value(raw: &RawValue, depth: usize) -> Result<Json, Fault> {
+    if depth > DEPTH_MAX {
+        return Err(Fault(format!("values are nested more than {DEPTH_MAX} deep")));
+    }
+    let text = raw.get().trim();
+    Ok(match text.as_bytes().first() {
+        Some(b'{') => Json::Object(object(text, depth)?),
+        Some(b'[') => {
+            let List(elements) = serde_json::from_str(text).map_err(|error| fault(&error))?;
+            Json::List(elements.into_iter().map(|element| value(element, depth + 1)).collect::<Result<_, _>>()?)
+        }
+        Some(b'"') => Json::Text(serde_json::from_str(text).map_err(|_| escape())?),
+        Some(b't') => Json::Bool(true),
+        Some(b'f') => Json::Bool(false),
+        Some(b'n') => Json::Null,
+        _ => Json::Number(text.into()),
+    })
+}
+
+fn object(text: &str, depth: usize) -> Result<Object, Fault> {
+    let Members(members) = serde_json::from_str(text).map_err(|error| fault(&error))?;
+    let mut object = Object::new();
+    for (key, raw) in members {
+        let member = value(raw, depth + 1).map_err(|Fault(what)| Fault(format!("{}: {what}", shown(&key))))?;
+        if object.contains_key(&key) {
+            return Err(Fault(format!("{} appears twice", shown(&key))));
+        }
+        object.insert(key, member);
+    }
+    Ok(object)
+}
+
+/// A key may be anything, a value that slipped too: only what looks like a field of the form is repeated.
+fn shown(key: &str) -> &str {
+    if super::form::FIELDS.contains(&key) { key } else { "a field unknown to this API" }
+}
+
+/// Only what this module's visitors say reaches the text; the syntax was checked before.
+fn fault(error: &serde_json::Error) -> Fault {
+    if error.is_data() { Fault(format!("more than {MEMBERS_MAX} fields or elements")) } else { escape() }
+}
+
+fn escape() -> Fault {
+    Fault("a text has an escape that is no character".to_owned())
+}
+
+struct Members<'a>(Vec<(String, &'a RawValue)>);
+
+struct List<'a>(Vec<&'a RawValue>);
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Each;
+        impl<'de> Visitor<'de> for Each {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    if members.len() == MEMBERS_MAX {
+                        return Err(A::Error::custom("too many"));
+                    }
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(Each)
+    }
+}
+
+impl<'de> Deserialize<'de> for List<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Each;
+        impl<'de> Visitor<'de> for Each {
+            type Value = List<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                let mut elements = Vec::new();
+                while let Some(element) = list.next_element()? {
+                    if elements.len() == MEMBERS_MAX {
+                        return Err(A::Error::custom("too many"));
+                    }
+                    elements.push(element);
+                }
+                Ok(List(elements))
+            }
+        }
+        deserializer.deserialize_seq(Each)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_fault_says_what_and_where_and_repeats_no_value() {
+        let deep = format!("{{\"Remark\":{}\"SECRET\"{}}}", "[".repeat(9), "]".repeat(9));
+        let wide = format!("{{\"Remark\":[{}0]}}", "0,".repeat(1_000));
+        for (body, expected) in [
+            ("", "the body is empty, a JSON object is expected"),
+            ("\u{feff}{}", "the body begins with a byte order mark; send UTF-8 without one"),
+            ("[\"SECRET\"]", "the body is JSON but no object"),
+            ("\"SECRET\"", "the body is JSON but no object"),
+            ("SECRET", "the body is not JSON at line 1, column 1"),
+            ("{\n \"CardToken\": SECRET}", "the body is not JSON at line 2, column 15"),
+            ("{\"CardToken\":\"SECRET\"", "the body ends too early at line 1, column 21"),
+            ("{\"CardToken\":\"SECRET\"}{}", "the body is not JSON at line 1, column 23"),
+            ("{\"CardToken\":\"SECRET\",}", "the body is not JSON at line 1, column 23"),
+            ("{\"TradeAmount\":01}", "the body is not JSON at line 1, column 17"),
+            ("{\"Remark\":\"\n\"}", "the body is not JSON at line 1, column 11"),
+            ("{\"PosID\":\"a\",\"PosI\\u0044\":\"SECRET\"}", "PosID appears twice"),
+            ("{\"SECRET\":1,\"SECRET\":2}", "a field unknown to this API appears twice"),
+            ("{\"Remark\":{\"a\":1,\"a\":2}}", "Remark: a field unknown to this API appears twice"),
+            ("{\"CardToken\":\"\\ud800SECRET\"}", "CardToken: a text has an escape that is no character"),
+            (&deep, "Remark: values are nested more than 8 deep"),
+            (&wide, "Remark: more than 1000 fields or elements"),
+        ] {
+            assert_eq!(parse(body.as_bytes()).err(), Some(Fault(expected.to_owned())), "{body}");
+        }
+        let latin = parse(b"{\"StoreName\":\"\xa4\"}").err();
+        assert_eq!(latin, Some(Fault("the body is not UTF-8 at byte 15".to_owned())));
+    }
+}

@@ -1,0 +1,189 @@
+//! Where merchants' keys come from: a TOML file that is read again when it changes, and the environment. A bad file at the start ends the
+//! ingress; a bad change keeps the keys that were. No message repeats a key, nor a line of the file.
+
+use std::{
+    fs::Metadata,
+    io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use secrecy::SecretString;
+use toml::{Table, Value};
+use tracing::{error, info};
+use twqr_types::MerchantId;
+use zeroize::Zeroizing;
+
+use super::keys::{Keys, MerchantKeys};
+
+/// How often the file is looked at, in ms.
+const LOOK_MS: u64 = 1_000;
+/// Before a MerchantID in the name of an environment variable.
+const VARIABLE: &str = "TWQR_MERCHANT_KEY_";
+
+/// Why there are no keys.
+#[derive(Debug, thiserror::Error)]
+#[error("merchant keys: {place}: {what}")]
+pub struct KeysError {
+    /// Which file or variable, and where in it.
+    place: String,
+    /// What is wrong, and what to do.
+    what: String,
+}
+
+/// The file and the environment.
+pub(super) struct Source {
+    pub(super) file: Option<PathBuf>,
+    pub(super) variables: Vec<(String, String)>,
+}
+
+/// By what a change is noticed, also where a link leads elsewhere now.
+type Seen = (u64, u64, Option<SystemTime>);
+
+impl Source {
+    /// The file, and this process' environment.
+    pub(super) fn new(file: Option<PathBuf>) -> Self {
+        let variable = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+            let name = name.into_string().ok().filter(|name| name.starts_with(VARIABLE))?;
+            Some((name, value.into_string().ok()?))
+        };
+        Self { file, variables: std::env::vars_os().filter_map(variable).collect() }
+    }
+
+    /// All keys there are.
+    pub(super) fn read(&self) -> Result<Keys, KeysError> {
+        let mut keys = self.file.as_deref().map(read).transpose()?.unwrap_or_default();
+        for (name, value) in &self.variables {
+            let fault = |what: String| KeysError { place: format!("environment variable {name}"), what };
+            let merchant = name.strip_prefix(VARIABLE).unwrap_or_default().to_owned();
+            MerchantId::parse(merchant.clone())
+                .map_err(|what| fault(format!("the MerchantID at the end of its name {what}")))?;
+            keys.entry(merchant).or_default().push(key(Value::String(value.clone())).map_err(fault)?);
+        }
+        Ok(keys)
+    }
+
+    /// Looks at the file for good, and replaces the keys when it has changed.
+    pub(super) async fn follow(self, keys: MerchantKeys) {
+        let Some(file) = &self.file else { return std::future::pending().await };
+        let mut last: Option<Seen> = None;
+        loop {
+            let now = tokio::fs::metadata(file).await.ok().as_ref().map(seen);
+            if now != last {
+                last = now;
+                match self.read() {
+                    Ok(new) => {
+                        info!(file = %file.display(), merchants = new.len(), "merchant keys read");
+                        keys.replace(new);
+                    }
+                    Err(error) => {
+                        error!(%error, "the merchant keys were changed, the new ones cannot be used; those that were stay in force");
+                    }
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(LOOK_MS)).await;
+        }
+    }
+}
+
+fn seen(metadata: &Metadata) -> Seen {
+    (metadata.ino(), metadata.len(), metadata.modified().ok())
+}
+
+/// Keys of the file: `[keys]`, then `MerchantID = "key"` or `MerchantID = ["key", "key before"]`.
+fn read(file: &Path) -> Result<Keys, KeysError> {
+    let fault = |place: String, what: &str| KeysError { place, what: what.to_owned() };
+    let name = file.display();
+    let text =
+        std::fs::read(file).and_then(|bytes| String::from_utf8(bytes).map_err(|_| io::ErrorKind::InvalidData.into()));
+    let text = Zeroizing::new(text.map_err(|error| fault(name.to_string(), &format!("cannot be read: {error}")))?);
+    let mut table: Table = toml::from_str(&text).map_err(|error| {
+        let line = error.span().map_or(1, |at| text.bytes().take(at.start).filter(|byte| *byte == b'\n').count() + 1);
+        fault(format!("{name}, line {line}"), "is not TOML")
+    })?;
+    let (Some(Value::Table(listed)), true) = (table.remove("keys"), table.is_empty()) else {
+        return Err(fault(name.to_string(), "must have a table [keys] and nothing else"));
+    };
+    let mut keys = Keys::new();
+    for (n, (merchant, value)) in listed.into_iter().enumerate() {
+        MerchantId::parse(merchant.clone())
+            .map_err(|what| fault(format!("{name}, entry {}", n + 1), &format!("the MerchantID {what}")))?;
+        let place = || format!("{name}, merchant {merchant}");
+        let list = match value {
+            Value::Array(list) => list,
+            one @ (Value::String(_)
+            | Value::Integer(_)
+            | Value::Float(_)
+            | Value::Boolean(_)
+            | Value::Datetime(_)
+            | Value::Table(_)) => vec![one],
+        };
+        if list.is_empty() {
+            return Err(fault(place(), "has no key"));
+        }
+        let read: Result<Vec<SecretString>, String> = list.into_iter().map(key).collect();
+        keys.insert(merchant.clone(), read.map_err(|what| fault(place(), &what))?);
+    }
+    Ok(keys)
+}
+
+fn key(value: Value) -> Result<SecretString, String> {
+    let Value::String(key) = value else { return Err("must be a text, or a list of texts".to_owned()) };
+    if key.is_empty() { Err("a key is empty".to_owned()) } else { Ok(SecretString::from(key)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    fn read_text(text: &[u8], variables: &[(&str, &str)]) -> Result<Keys, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("keys.toml");
+        std::fs::write(&file, text).unwrap();
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Source { file: Some(file), variables }.read().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn file_and_environment_give_keys_together() {
+        let text = b"[keys]\nM001 = [\"a\", \"b\"]\n9999999 = \"c\"";
+        let keys = read_text(text, &[("TWQR_MERCHANT_KEY_M001", "d"), ("TWQR_MERCHANT_KEY_M002", "e")]).unwrap();
+        let of = |merchant: &str| keys[merchant].iter().map(ExposeSecret::expose_secret).collect::<String>();
+        assert_eq!([of("M001"), of("9999999"), of("M002")], ["abd", "c", "e"]);
+        assert!(read_text(b"[keys]", &[]).unwrap().is_empty());
+        assert!(Source { file: None, variables: Vec::new() }.read().unwrap().is_empty());
+    }
+
+    #[test]
+    fn each_fault_names_its_place_and_no_key() {
+        let variable = |name| [(name, "SECRET")];
+        for (text, variables, expected) in [
+            (&b"[keys]\nM001 = SECRET"[..], &[][..], "keys.toml, line 2: is not TOML"),
+            (b"M001 = \"SECRET\"", &[], "keys.toml: must have a table [keys] and nothing else"),
+            (b"keys = \"SECRET\"", &[], "keys.toml: must have a table [keys] and nothing else"),
+            (b"[keys]\n[other]\nM001 = \"SECRET\"", &[], "keys.toml: must have a table [keys] and nothing else"),
+            (b"[keys]\nM001 = []", &[], "keys.toml, merchant M001: has no key"),
+            (b"[keys]\nM001 = \"\"", &[], "keys.toml, merchant M001: a key is empty"),
+            (b"[keys]\nM001 = [\"SECRET\", 5]", &[], "keys.toml, merchant M001: must be a text, or a list of texts"),
+            (b"[keys]\nM001 = 20250310", &[], "keys.toml, merchant M001: must be a text, or a list of texts"),
+            (b"[keys.M001]\na = \"SECRET\"", &[], "keys.toml, merchant M001: must be a text, or a list of texts"),
+            (b"[keys]\nSECRETSECRET = \"M001\"", &[], "keys.toml, entry 1: the MerchantID is 12 characters long"),
+            (b"\xff", &[], "keys.toml: cannot be read"),
+            (
+                b"[keys]",
+                &variable("TWQR_MERCHANT_KEY_"),
+                "TWQR_MERCHANT_KEY_: the MerchantID at the end of its name is required",
+            ),
+            (b"[keys]", &[("TWQR_MERCHANT_KEY_M001", "")], "TWQR_MERCHANT_KEY_M001: a key is empty"),
+        ] {
+            let error = read_text(text, variables).unwrap_err();
+            assert!(error.contains(expected), "{error}: has not {expected:?}");
+            assert!(error.starts_with("merchant keys: ") && !error.contains("SECRET"), "{error}");
+        }
+        let gone = Source { file: Some("/nowhere/keys.toml".into()), variables: Vec::new() };
+        assert!(gone.read().unwrap_err().to_string().contains("/nowhere/keys.toml: cannot be read"));
+    }
+}

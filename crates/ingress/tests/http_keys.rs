@@ -1,0 +1,109 @@
+//! Merchants' keys while the ingress runs: they come into use and go as their file changes, and a bad change changes nothing.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+#[path = "support/post.rs"]
+mod post;
+#[path = "support/stage.rs"]
+mod support;
+
+use std::{net::SocketAddr, os::unix::fs::symlink, path::Path, time::Duration};
+
+use post::{inquiry_text, post, signed};
+use support::{Stage, settings};
+use twqr_ingress::{HttpSettings, Settings};
+
+fn with_keys(file: Option<&Path>) -> Settings {
+    let http = HttpSettings { listen: SocketAddr::from(([127, 0, 0, 1], 0)), keys_file: file.map(Path::to_owned) };
+    // Signed inquiries end at once: there is no router.
+    Settings { http: Some(http), answer_within_ms: 100, ..settings() }
+}
+
+/// Which of these keys sign for M1.
+async fn in_force(address: SocketAddr, keys: &[&str]) -> Vec<String> {
+    let mut force = Vec::new();
+    for key in keys {
+        let told = post(address, "/Pos/Inquiry", &signed(&inquiry_text("1", "P"), key)).await;
+        match told.status_code().as_str() {
+            "904" => {}
+            "301" => force.push((*key).to_owned()),
+            other => panic!("{other}: {told:?}"),
+        }
+    }
+    force
+}
+
+/// Waits until exactly these sign.
+async fn until(address: SocketAddr, expected: &[&str]) {
+    let mut seen = Vec::new();
+    for _ in 0..100 {
+        seen = in_force(address, &["one", "two", "six"]).await;
+        if seen == expected {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("{seen:?} sign, not {expected:?}");
+}
+
+#[tokio::test]
+async fn keys_rotate_and_a_bad_file_keeps_those_that_were() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("keys.toml");
+    let write = |text: &str| {
+        let new = folder.path().join("new.toml");
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(&new, &file).unwrap();
+    };
+    write("[keys]\nM1 = \"one\"\n");
+    let stage = Stage::open(with_keys(Some(&file))).await;
+    let address = stage.http.unwrap();
+    until(address, &["one"]).await;
+    write("[keys]\nM1 = [\"two\", \"one\"]\n");
+    until(address, &["one", "two"]).await;
+    write("[keys]\nM1 = \"two\"\n");
+    until(address, &["two"]).await;
+    write("[keys]\nM1 = two\n");
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    assert_eq!(in_force(address, &["one", "two"]).await, ["two"], "the bad file keeps them");
+    std::fs::remove_file(&file).unwrap();
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    assert_eq!(in_force(address, &["one", "two"]).await, ["two"], "so does none");
+    // In place, of the same length as the first.
+    std::fs::write(&file, "[keys]\nM1 = \"six\"\n").unwrap();
+    until(address, &["six"]).await;
+}
+
+#[tokio::test]
+async fn a_link_that_leads_elsewhere_is_a_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    for (version, key) in [("v1", "one"), ("v2", "two")] {
+        std::fs::create_dir(path(version)).unwrap();
+        std::fs::write(path(version).join("keys.toml"), format!("[keys]\nM1 = \"{key}\"\n")).unwrap();
+    }
+    symlink("v1", path("data")).unwrap();
+    symlink("data/keys.toml", path("keys.toml")).unwrap();
+    let stage = Stage::open(with_keys(Some(&path("keys.toml")))).await;
+    let address = stage.http.unwrap();
+    until(address, &["one"]).await;
+    symlink("v2", path("data-new")).unwrap();
+    std::fs::rename(path("data-new"), path("data")).unwrap();
+    until(address, &["two"]).await;
+}
+
+#[tokio::test]
+async fn without_any_key_nobody_signs() {
+    let stage = Stage::open(with_keys(None)).await;
+    assert!(in_force(stage.http.unwrap(), &["one", ""]).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_bad_file_at_the_start_ends_the_ingress() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("keys.toml");
+    std::fs::write(&file, "[keys]\nM1 = [\"SECRET\", 1]\n").unwrap();
+    let error = Stage::refused(with_keys(Some(&file))).await;
+    let expected = format!("merchant keys: {}, merchant M1: must be a text, or a list of texts", file.display());
+    assert_eq!(error.to_string(), expected);
+}
