@@ -62,7 +62,7 @@ async fn a_payment_is_answered_with_every_field_in_its_type_and_once() {
 #[tokio::test]
 async fn an_inquiry_has_an_order_status_exactly_where_the_order_is_known() {
     let (stage, address, _folder) = stage(settings()).await;
-    let failed = bus::payment::Phase::Failed(bus::Failure {
+    let failed = bus::movement::Phase::Failed(bus::Failure {
         status_code: "928".into(),
         status_desc: "balance too low".into(),
         ..bus::Failure::default()
