@@ -17,6 +17,8 @@ pub(crate) use refund::{no_such_payment, refund_response, unconfirmed_refund};
 const SUCCESS: &str = "000";
 /// StatusCode 916: no such order.
 const NO_SUCH_ORDER: &str = "916";
+/// StatusDesc of an inquiry about an order whose issuer contradicted what is final.
+const CONTRADICTED: &str = "success; the issuer has contradicted the order's state, and an operator must look into it";
 /// StatusDesc of a success.
 const SUCCESS_DESC: &str = "success";
 
@@ -55,6 +57,7 @@ fn is_final(movement: Option<&bus::Movement>) -> bool {
 
 /// The answer to an inquiry; an order of the other kind is none.
 pub(crate) fn query_response(order: bus::Order, inquiry_type: InquiryType, in_progress: &str) -> QueryResponse {
+    let contradicted = matches!(&order.order, Some(Order::Payment(payment)) if !payment.contradiction.is_empty());
     let (order_status, payment, refund) = match (order.order, inquiry_type) {
         (Some(Order::Payment(payment)), InquiryType::Payment) => {
             (payment::order_status(&payment), Some(pay_response(payment, in_progress, false)), None)
@@ -64,9 +67,10 @@ pub(crate) fn query_response(order: bus::Order, inquiry_type: InquiryType, in_pr
         }
         (Some(Order::Payment(_) | Order::Refund(_) | Order::Cancelled(_)) | None, _) => return no_such_order(),
     };
+    let desc = if contradicted { CONTRADICTED } else { SUCCESS_DESC };
     QueryResponse {
         status_code: SUCCESS.to_owned(),
-        status_desc: SUCCESS_DESC.to_owned(),
+        status_desc: desc.to_owned(),
         order_status: Some(order_status.into()),
         payment,
         refund,

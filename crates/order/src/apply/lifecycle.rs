@@ -89,7 +89,7 @@ impl<A: Clone> Movement<A> {
                 Moved::Done
             }
             TaskResult::Declined(decline) => {
-                let (code, desc) = status_of(decline, judge.codes);
+                let (code, desc) = status_of(decline, judge);
                 self.fail(Evidence::Declined, &code, &desc, judge.at)
             }
             TaskResult::NotSent(reason) if is_open => {
@@ -139,7 +139,11 @@ impl<A: Clone> Movement<A> {
 }
 
 /// StatusCode and StatusDesc of a refusal (POS API, section 3).
-fn status_of(decline: &Decline, codes: &StatusCodes) -> (String, String) {
+fn status_of(decline: &Decline, judge: &Judge<'_>) -> (String, String) {
+    let codes = judge.codes;
+    if let (true, Some(code)) = (decline.kind != DeclineKind::Wallet, judge.rules.status_codes.get(&*decline.code)) {
+        return (code.clone(), decline.reason.to_string());
+    }
     let three_digits = decline.code.len() == 3 && decline.code.bytes().all(|b| b.is_ascii_digit());
     match decline.kind {
         DeclineKind::Wallet if three_digits && &*decline.code != "000" => {

@@ -1,5 +1,7 @@
 //! What an issuer allows, how many calls it gets, and when it is asked.
 
+use std::collections::BTreeMap;
+
 use twqr_types::{Issuer, UnixMs};
 
 use super::{RefundRule, Window};
@@ -17,6 +19,8 @@ pub struct IssuerRules {
     pub limits: Limits,
     /// When it is neither charged nor asked.
     pub maintenance: Vec<Window>,
+    /// StatusCodes for the issuer's own codes of refusal; a code that is not here gets the one for refusals of its kind.
+    pub status_codes: BTreeMap<String, String>,
 }
 
 /// How an issuer is asked about a movement without an answer.
@@ -45,6 +49,9 @@ pub struct Limits {
     pub inquiries_per_s: u32,
 }
 
+/// StatusCodes that say nothing of a refusal: success, unknown, no such order.
+const AMBIGUOUS: [&str; 6] = ["000", "301", "801", "901", "909", "916"];
+
 impl Default for Limits {
     fn default() -> Self {
         Self { in_flight_max: 512, queue_max: 2_048, failures_to_open: 20, open_ms: 2_000, inquiries_per_s: 500 }
@@ -65,6 +72,7 @@ impl IssuerRules {
             refund: RefundRule::default(),
             limits: Limits::default(),
             maintenance: Vec::new(),
+            status_codes: BTreeMap::new(),
         }
     }
 
@@ -100,6 +108,12 @@ impl IssuerRules {
         for (i, window) in self.maintenance.iter().enumerate() {
             if window.from >= window.to {
                 faults.push((format!("maintenance[{i}]"), "from must be before to".to_owned()));
+            }
+        }
+        for (theirs, code) in &self.status_codes {
+            if code.len() != 3 || !code.bytes().all(|b| b.is_ascii_digit()) || AMBIGUOUS.contains(&code.as_str()) {
+                let problem = format!("is {code:?}, must be three digits, and none of 000, 301, 801, 901, 909, 916");
+                faults.push((format!("status_codes.{theirs}"), problem));
             }
         }
         faults

@@ -171,6 +171,8 @@ institution = "391"
 [issuers.refund]
 scope = "full"
 window_days = 7
+[issuers.status_codes]
+K02 = "931"
 [[issuers.maintenance]]
 from = "2026-12-01T02:00:00+08:00"
 to = "2026-12-01T04:00:00+08:00"

@@ -1,5 +1,7 @@
 //! The rules of an issuer, as they stand in the document.
 
+use std::collections::BTreeMap;
+
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use twqr_order::{IssuerRules, Limits, RefundRule, RefundScope, Resolution, Window};
@@ -24,6 +26,9 @@ pub(super) struct IssuerDocument {
     limits: LimitsDocument,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     maintenance: Vec<WindowDocument>,
+    /// StatusCodes for its own codes of refusal.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    status_codes: BTreeMap<String, String>,
 }
 
 fn window_ms() -> i64 {
@@ -93,6 +98,7 @@ impl IssuerDocument {
             refund: RefundDocument::default(),
             limits: LimitsDocument::default(),
             maintenance: Vec::new(),
+            status_codes: BTreeMap::new(),
         }
     }
 
@@ -122,6 +128,7 @@ impl IssuerDocument {
             },
             limits: self.limits.limits(),
             maintenance: self.maintenance.iter().map(window).collect(),
+            status_codes: self.status_codes.clone(),
         })
     }
 
@@ -136,6 +143,7 @@ impl IssuerDocument {
             refund: RefundDocument::from_rule(rules.refund),
             limits: LimitsDocument::from_limits(rules.limits),
             maintenance: rules.maintenance.iter().map(window).collect(),
+            status_codes: rules.status_codes.clone(),
         }
     }
 }

@@ -130,6 +130,7 @@ fn issuer_out(rules: &IssuerRules) -> bus::IssuerRules {
         }),
         limits: Some(limits_out(rules.limits)),
         maintenance: rules.maintenance.iter().map(window).collect(),
+        status_codes: rules.status_codes.clone().into_iter().collect(),
     }
 }
 
@@ -147,6 +148,7 @@ fn rules_from(rules: &bus::IssuerRules) -> Result<IssuerRules, RecordFault> {
         refund: refund_rule_from(&need(rules.refund, "refund")?)?,
         limits: limits_from(need(rules.limits, "limits")?),
         maintenance: rules.maintenance.iter().map(window).collect(),
+        status_codes: rules.status_codes.clone().into_iter().collect(),
     })
 }
 
