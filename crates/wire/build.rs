@@ -31,6 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         fs::write(out.join(format!("{api}.bin")), descriptors.encode_to_vec())?;
     }
     let descriptors = protox::compile(files, [&root])?;
-    tonic_prost_build::configure().skip_debug(WITH_CARD_TOKEN).bytes(".").compile_fds(descriptors)?;
+    // Ordered maps, so that the same message is the same bytes.
+    tonic_prost_build::configure().skip_debug(WITH_CARD_TOKEN).bytes(".").btree_map(".").compile_fds(descriptors)?;
     Ok(())
 }
