@@ -213,6 +213,26 @@ fn columns_are_found_by_the_header_row_and_a_file_without_is_named() {
 }
 
 #[test]
+fn each_part_of_the_trailer_is_held_against_the_rows() {
+    let file = String::from_utf8(write_movements(&[movement(&entry(1, Kind::Payment, "", day()))]).unwrap()).unwrap();
+    let tail = file.find("trailer,1,100,").unwrap();
+    for (trailer, expected) in [
+        (file[tail..].to_owned(), None),
+        (file[tail..].replacen(",1,", ",2,", 1), Some("another number of rows than 1")),
+        (file[tail..].replacen(",100,", ",101,", 1), Some("another sum than 100 TWD")),
+        ("trailer,1,100,00\r\n".to_owned(), Some("its checksum")),
+        (String::new(), Some("its trailer row is missing")),
+    ] {
+        let read = read_movements(Side::Wallet, (file[..tail].to_owned() + &trailer).as_bytes());
+        let reasons: Vec<&str> = read.troubles.iter().map(|trouble| trouble.reason.as_str()).collect();
+        assert_eq!((reasons.len(), read.movements.len()), (usize::from(expected.is_some()), 1), "{reasons:?}");
+        assert!(expected.is_none_or(|expected| reasons[0].contains(expected)), "{reasons:?}");
+        let report = reconcile(books(day(), &[entry(1, Kind::Payment, "", day())], &[read]), &[]);
+        assert_eq!((report.matched.count, report.is_clean()), (1, expected.is_none()));
+    }
+}
+
+#[test]
 fn rows_never_come_back_in_a_reason() {
     let file = read_movements(
         Side::Fisc,

@@ -9,10 +9,10 @@ use std::{collections::HashSet, sync::Arc};
 use async_trait::async_trait;
 use twqr_journal::Offset;
 use twqr_order::{Payment, Phase};
-use twqr_types::OrderKey;
+use twqr_types::{OrderKey, UnixMs};
 
 pub use memory::MemoryModel;
-pub(crate) use queries::ListFilter;
+pub(crate) use queries::{ListFilter, SettlementFilter};
 pub use sqlite::SqliteModel;
 
 /// A state that was read.
@@ -73,5 +73,13 @@ fn status_code(phase: &Phase) -> &str {
     match phase {
         Phase::Failed(failure) => &failure.status_code,
         Phase::Paying { .. } | Phase::Unresolved { .. } | Phase::Asking { .. } | Phase::Paid(_) => "",
+    }
+}
+
+/// When the order moved money for good; none while it has not.
+fn settled_at(payment: &Payment) -> Option<UnixMs> {
+    match &payment.phase {
+        Phase::Paid(_) => Some(payment.changed_at),
+        Phase::Paying { .. } | Phase::Unresolved { .. } | Phase::Asking { .. } | Phase::Failed(_) => None,
     }
 }

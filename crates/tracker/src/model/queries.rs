@@ -2,6 +2,7 @@
 
 use prost::Message;
 use sqlx::Row;
+use twqr_journal::Offset;
 use twqr_wire::{bus, ops};
 
 use super::{ModelError, SqliteModel};
@@ -10,6 +11,20 @@ use super::{ModelError, SqliteModel};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ListFilter {
     pub(crate) in_progress_only: bool,
+    pub(crate) merchant_id: String,
+    /// After this one.
+    pub(crate) after: Option<Cursor>,
+    pub(crate) size: i64,
+}
+
+/// What was settled when, and whose.
+#[derive(Clone, Debug)]
+pub(crate) struct SettlementFilter {
+    /// Unix ms at which the range begins.
+    pub(crate) from_ms: i64,
+    /// Unix ms at which it ends; this one is not in it any more.
+    pub(crate) to_ms: i64,
+    /// Empty: everybody's.
     pub(crate) merchant_id: String,
     /// After this one.
     pub(crate) after: Option<Cursor>,
@@ -55,7 +70,39 @@ impl SqliteModel {
         .fetch_all(&self.readers)
         .await
         .map_err(|error| self.failed(&error))?;
-        let full = i64::try_from(rows.len()).is_ok_and(|length| length == filter.size);
+        self.page(&rows, filter.size)
+    }
+
+    /// Orders that were settled in the range, by when they were. Each has as its time of change when that was: what comes to an order
+    /// later, such as a contradiction, does not take it to another day.
+    pub(crate) async fn settled(&self, filter: SettlementFilter) -> Result<Page, ModelError> {
+        let (at, merchant, number) = filter.after.unwrap_or((filter.from_ms, String::new(), String::new()));
+        let rows = sqlx::query(
+            "SELECT state, settled_at_ms, merchant_id, merchant_trade_no FROM orders \
+             WHERE settled_at_ms IS NOT NULL AND settled_at_ms < ? \
+             AND (settled_at_ms, merchant_id, merchant_trade_no) > (?, ?, ?) AND (? = '' OR merchant_id = ?) \
+             ORDER BY settled_at_ms, merchant_id, merchant_trade_no LIMIT ?",
+        )
+        .bind(filter.to_ms)
+        .bind(at)
+        .bind(merchant)
+        .bind(number)
+        .bind(filter.merchant_id.clone())
+        .bind(filter.merchant_id)
+        .bind(filter.size)
+        .fetch_all(&self.readers)
+        .await
+        .map_err(|error| self.failed(&error))?;
+        let mut page = self.page(&rows, filter.size)?;
+        for (payment, row) in page.payments.iter_mut().zip(&rows) {
+            payment.changed_at_ms = row.get(1);
+        }
+        Ok(page)
+    }
+
+    /// The states and the place after them, of rows that begin with state, time, and both parts of the key.
+    fn page(&self, rows: &[sqlx::sqlite::SqliteRow], size: i64) -> Result<Page, ModelError> {
+        let full = i64::try_from(rows.len()).is_ok_and(|length| length == size);
         let next = rows.last().filter(|_| full).map(|row| (row.get(1), row.get(2), row.get(3)));
         let payment = |row: &sqlx::sqlite::SqliteRow| bus::Payment::decode(row.get::<&[u8], _>(0));
         let payments = rows.iter().map(payment).collect::<Result<_, _>>().map_err(|error| self.failed(&error))?;
@@ -98,6 +145,13 @@ impl SqliteModel {
             timeline.push(whole(&payment, state.get(2), position));
         }
         Ok(Some((payment, timeline)))
+    }
+
+    /// How far each shard of `order-states` is applied.
+    pub(crate) async fn positions(&self) -> Result<Vec<(u32, Offset)>, ModelError> {
+        let rows = sqlx::query("SELECT shard, next FROM positions").fetch_all(&self.readers).await;
+        let position = |row: &sqlx::sqlite::SqliteRow| (row.get(0), row.get::<i64, _>(1).cast_unsigned());
+        Ok(rows.map_err(|error| self.failed(&error))?.iter().map(position).collect())
     }
 
     pub(crate) async fn status(&self) -> Result<Status, ModelError> {

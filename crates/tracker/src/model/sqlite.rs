@@ -18,7 +18,7 @@ use twqr_wire::{
     convert::{payment_from, payment_out},
 };
 
-use super::{Known, ModelError, ReadModel, Seen, phase_name, status_code};
+use super::{Known, ModelError, ReadModel, Seen, phase_name, settled_at, status_code};
 
 /// Shards' writes in one transaction.
 const WRITES_MAX: usize = 1_024;
@@ -162,7 +162,7 @@ async fn upsert(
 ) -> Result<(), sqlx::Error> {
     let mut query = sqlx::QueryBuilder::new(
         "INSERT INTO orders (merchant_id, merchant_trade_no, shard, position, phase, institution, trade_no, \
-         trade_amount, accepted_at_ms, is_final, is_contradicted, state) ",
+         trade_amount, accepted_at_ms, is_final, is_contradicted, settled_at_ms, state) ",
     );
     query.push_values(rows, |mut row, Seen { payment, position, .. }| {
         row.push_bind(payment.key.merchant_id.as_str())
@@ -176,12 +176,14 @@ async fn upsert(
             .push_bind(payment.accepted_at.0)
             .push_bind(i64::from(payment.phase.is_final()))
             .push_bind(i64::from(payment.contradiction.is_some()))
+            .push_bind(settled_at(payment).map(|at| at.0))
             .push_bind(payment_out(payment).encode_to_vec());
     });
     query.push(
         " ON CONFLICT (merchant_id, merchant_trade_no) DO UPDATE SET position = excluded.position, \
          phase = excluded.phase, is_final = excluded.is_final, is_contradicted = excluded.is_contradicted, \
-         state = excluded.state WHERE excluded.position >= orders.position \
+         settled_at_ms = COALESCE(orders.settled_at_ms, excluded.settled_at_ms), state = excluded.state \
+         WHERE excluded.position >= orders.position \
          RETURNING merchant_id, merchant_trade_no",
     );
     for row in query.build().fetch_all(&mut **transaction).await? {
