@@ -3,6 +3,7 @@
 mod kafka;
 mod lanes;
 mod policy;
+mod settlement;
 mod source;
 
 use std::{
@@ -19,6 +20,7 @@ use twqr_order::Policy;
 use kafka::KafkaConfig;
 pub(crate) use lanes::{LaneConfig, MaintenanceConfig};
 use policy::PolicyConfig;
+use settlement::SettlementConfig;
 
 /// What each key means, as it stands above the printed defaults.
 const HEAD: &str = include_str!("config/head.toml");
@@ -47,6 +49,7 @@ pub(crate) struct Config {
     pub(crate) fisc_lane: LaneConfig,
     pub(crate) kafka: KafkaConfig,
     pub(crate) maintenance: Vec<MaintenanceConfig>,
+    pub(crate) settlement: SettlementConfig,
     pub(crate) policy: PolicyConfig,
 }
 
@@ -76,6 +79,7 @@ impl Default for Config {
             fisc_lane: LaneConfig::default(),
             kafka: KafkaConfig::default(),
             maintenance: Vec::new(),
+            settlement: SettlementConfig::default(),
             policy: PolicyConfig::default(),
         }
     }
@@ -136,6 +140,7 @@ impl Config {
         faults.extend(self.wallet_lane.faults("wallet_lane"));
         faults.extend(self.fisc_lane.faults("fisc_lane"));
         faults.extend(self.maintenance.iter().enumerate().filter_map(|(i, window)| window.fault(i)));
+        faults.extend(self.settlement.faults());
         match self.policy() {
             Ok(policy) => faults.extend(policy.faults().iter().map(|fault| format!("policy.{fault}"))),
             Err(error) => faults.push(error.to_string()),
@@ -165,6 +170,11 @@ impl Config {
             min_insync: self.kafka.min_insync,
             retention_hours: self.kafka.retention_hours,
         }
+    }
+
+    /// Where a client finds the operators' API.
+    pub(crate) fn operators_endpoint(&self, wanted: Option<&str>) -> String {
+        wanted.map_or_else(|| format!("http://{}", self.operators), str::to_owned)
     }
 
     /// The policy of the domain.
@@ -213,6 +223,11 @@ mod tests {
             ("[kafka]\nmin_insync = 2", "kafka.min_insync is 2, must be 1 to 1"),
             ("[kafka.properties]\n\"sasl.password\" = \"x\"", "kafka.password_file"),
             ("[fisc_lane]\nopen_ms = 1", "fisc_lane.open_ms is 1, must be 10 to 600000"),
+            (
+                "[settlement]\ncut_off = \"24:00\"\n[settlement.layout]\nencoding = \"latin1\"",
+                "settlement.cut_off is \"24:00\": a cut-off is a time of day of the form HH:MM, 00:00 to 23:59 (Asia/Taipei); \
+                 settlement.layout.encoding is \"latin1\"",
+            ),
             (
                 "[[maintenance]]\ninstitution = \"004\"\nfrom = \"now\"\nto = \"2026-12-01T04:00:00+08:00\"",
                 "maintenance",
