@@ -6,6 +6,7 @@ mod follow;
 mod metrics;
 mod model;
 mod operators;
+mod settlement;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 

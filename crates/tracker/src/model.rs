@@ -12,7 +12,7 @@ use twqr_order::{Order, Payment, Phase, RefundPhase};
 use twqr_types::OrderKey;
 
 pub use memory::MemoryModel;
-pub(crate) use queries::ListFilter;
+pub(crate) use queries::{ListFilter, SettledBy, SettlementFilter};
 pub use sqlite::SqliteModel;
 
 /// A state that was read.

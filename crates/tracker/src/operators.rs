@@ -1,5 +1,7 @@
 //! The operators' API, served from the read model.
 
+mod settlement;
+
 use std::{net::SocketAddr, sync::Arc};
 
 use tonic::{Code, Request, Response, Status, transport::Server};
@@ -11,7 +13,7 @@ use twqr_wire::{
     OPS_DESCRIPTORS,
     ops::{
         AgeBucket, GetOrderRequest, GetOrderResponse, GetStatusRequest, GetStatusResponse, ListOrdersRequest,
-        ListOrdersResponse,
+        ListOrdersResponse, ListSettlementRequest,
         operator_service_server::{OperatorService, OperatorServiceServer},
     },
 };
@@ -79,6 +81,16 @@ fn parse_token(token: &str) -> Option<(i64, String, String)> {
 
 #[tonic::async_trait]
 impl OperatorService for Operators {
+    type ListSettlementStream = settlement::Entries;
+
+    async fn list_settlement(
+        &self,
+        request: Request<ListSettlementRequest>,
+    ) -> Result<Response<Self::ListSettlementStream>, Status> {
+        let entries = settlement::list(self.model.clone(), &*self.journal, request.into_inner()).await?;
+        Ok(Response::new(entries))
+    }
+
     async fn list_orders(&self, request: Request<ListOrdersRequest>) -> Result<Response<ListOrdersResponse>, Status> {
         let request = request.into_inner();
         if !(0..=PAGE_SIZE_MAX).contains(&request.page_size) {

@@ -23,9 +23,10 @@ use twqr_wire::{
     bus,
     convert::{StateBody, StatesEntry, decode_record, encode_state, order_from, payment_from},
     ops::{
-        GetOrderRequest, GetStatusRequest, GetStatusResponse, ListOrdersRequest,
-        operator_service_client::OperatorServiceClient,
+        GetOrderRequest, GetStatusRequest, GetStatusResponse, ListOrdersRequest, ListSettlementRequest,
+        SettlementEntry, operator_service_client::OperatorServiceClient, settlement_entry::Kind,
     },
+    pos::PaymentType,
 };
 
 const STATES: Partition = Partition { topic: Topic::OrderStates, index: 0 };
@@ -68,6 +69,21 @@ fn failed() -> Phase<Approval> {
         status_code: "928".into(),
         status_desc: "x".into(),
     })
+}
+
+fn paid() -> Phase<Approval> {
+    Phase::Done(Box::new(Approval {
+        payment_type: twqr_order::PaymentType::OtherIssuer,
+        debit_amount: 7,
+        redeem_name: "points".into(),
+        redeem_amount: -2,
+        store_redeem_amount: 0,
+        invoice_vehicle: "".into(),
+        mer_mem_token: "".into(),
+        card_name: "".into(),
+        card_no_masked: "".into(),
+        issuer_trade_no: "".into(),
+    }))
 }
 
 fn state(order: Order, position: u64) -> Entry {
@@ -118,6 +134,16 @@ impl Stage {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         panic!("the read model did not get there within 10 s: {:?}", self.health.report())
+    }
+
+    async fn settlement(&mut self, from_ms: i64, to_ms: i64, merchant_id: &str) -> Vec<SettlementEntry> {
+        let request = ListSettlementRequest { from_ms, to_ms, merchant_id: merchant_id.into() };
+        let mut stream = self.client.list_settlement(request).await.unwrap().into_inner();
+        let mut entries = Vec::new();
+        while let Some(response) = stream.message().await.unwrap() {
+            entries.push(response.entry.unwrap());
+        }
+        entries
     }
 
     async fn close(self) {
@@ -250,4 +276,77 @@ async fn a_damaged_file_is_named_with_what_to_do() {
         Settings { listen: SocketAddr::from(([127, 0, 0, 1], 0)), database: folder.path().join("read-model.sqlite") };
     let error = twqr_tracker::run(settings, open_journal(folder.path()), context).await.unwrap_err().to_string();
     assert!(error.contains("read-model.sqlite") && error.contains("delete it"), "{error}");
+}
+
+#[tokio::test]
+async fn what_was_settled_is_listed_by_when_it_was_and_only_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut stage = Stage::open(folder.path(), open_journal(folder.path())).await;
+    let settled = |n: i64, at: i64| {
+        let Order::Payment(mut payment) = payment(n, paid()) else { unreachable!() };
+        payment.charge.changed_at = UnixMs(BEGAN_MS + at);
+        Order::Payment(payment)
+    };
+    // Enough for several pages, all at once: the list must not wait for anybody but the read model.
+    let mut states: Vec<Entry> = (0..2_500).map(|n| state(settled(n, 10_000 + n / 7), 10)).collect();
+    states.push(state(payment(3_000, waits()), 10));
+    states.push(state(payment(3_001, failed()), 10));
+    stage.journal.append(STATES, states).await.unwrap();
+    let all = stage.settlement(BEGAN_MS, BEGAN_MS + 100_000, "").await;
+    let times: Vec<i64> = all.iter().map(|entry| entry.settled_at_ms).collect();
+    let numbers: std::collections::BTreeSet<&str> = all.iter().map(|entry| entry.trade_no.as_str()).collect();
+    assert!(times.is_sorted() && numbers.len() == 2_500 && all.len() == 2_500, "{} {}", numbers.len(), all.len());
+    let range = stage.settlement(BEGAN_MS + 10_001, BEGAN_MS + 10_003, "M1").await;
+    assert_eq!(range.len(), 7, "14 orders in two ms, every other one of M1");
+    let first = stage.settlement(BEGAN_MS + 10_000, BEGAN_MS + 10_001, "M0").await.remove(0);
+    let expected = SettlementEntry {
+        kind: Kind::Payment.into(),
+        merchant_id: "M0".into(),
+        store_id: "S".into(),
+        merchant_trade_no: "T0".into(),
+        trade_no: first.trade_no.clone(),
+        payment_type: PaymentType::OtherIssuer.into(),
+        trade_amount: 9,
+        debit_amount: 7,
+        redeem_amount: -2,
+        accepted_at_ms: BEGAN_MS,
+        settled_at_ms: BEGAN_MS + 10_000,
+        ..SettlementEntry::default()
+    };
+    assert_eq!(first, expected);
+
+    // What comes to an order later does not take it to another day.
+    let contradiction = Some("paid, then declined".into());
+    let Order::Payment(known) = settled(0, 10_000) else { unreachable!() };
+    let contradicted = Payment { contradiction, ..known };
+    stage.journal.append(STATES, vec![state(Order::Payment(contradicted), 20)]).await.unwrap();
+    assert_eq!(stage.settlement(BEGAN_MS, BEGAN_MS + 100_000, "").await, all);
+    let backwards = ListSettlementRequest { from_ms: 2, to_ms: 2, merchant_id: String::new() };
+    let refused = stage.client.list_settlement(backwards).await.unwrap_err();
+    assert_eq!((refused.code(), refused.message().contains("to_ms")), (Code::InvalidArgument, true));
+    stage.close().await;
+}
+
+#[tokio::test]
+async fn a_read_model_from_before_the_accounting_file_is_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open_journal(folder.path());
+    let mut stage = Stage::open(folder.path(), journal.clone()).await;
+    stage.journal.append(STATES, vec![state(payment(1, paid()), 10)]).await.unwrap();
+    stage.status_when(|status| status.orders == 1 && status.lag == 0).await;
+    stage.close().await;
+    // As the first migration left it.
+    let file = format!("sqlite:{}", folder.path().join("read-model.sqlite").display());
+    let pool = sqlx::SqlitePool::connect(&file).await.unwrap();
+    for statement in [
+        "DROP INDEX orders_settled",
+        "ALTER TABLE orders DROP COLUMN settled_at_ms",
+        "DELETE FROM _sqlx_migrations WHERE version = 2",
+    ] {
+        sqlx::query(statement).execute(&pool).await.unwrap();
+    }
+    pool.close().await;
+    let mut stage = Stage::open(folder.path(), journal).await;
+    assert_eq!(stage.settlement(0, i64::MAX, "").await.len(), 1);
+    stage.close().await;
 }

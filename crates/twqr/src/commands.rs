@@ -2,4 +2,6 @@
 
 pub(crate) mod pay;
 pub(crate) mod query;
+pub(crate) mod reconcile;
+pub(crate) mod settlement;
 pub(crate) mod topics;

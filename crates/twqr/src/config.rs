@@ -1,6 +1,7 @@
 //! Configuration: typed, and checked as a whole before a port opens. Every error says which key, what was wrong, what is allowed.
 
 mod kafka;
+mod settlement;
 mod source;
 
 use std::{
@@ -16,6 +17,7 @@ use twqr_order::Policy;
 
 use crate::policy::PolicyDocument;
 use kafka::KafkaConfig;
+use settlement::SettlementConfig;
 
 /// What each key means, as it stands above the printed defaults.
 const HEAD: &str = include_str!("config/head.toml");
@@ -43,6 +45,7 @@ pub(crate) struct Config {
     pub(crate) calls_max: usize,
     pub(crate) checkpoint_interval_ms: u64,
     pub(crate) kafka: KafkaConfig,
+    pub(crate) settlement: SettlementConfig,
     pub(crate) policy: PolicyDocument,
 }
 
@@ -71,6 +74,7 @@ impl Default for Config {
             calls_max: 16_384,
             checkpoint_interval_ms: 200,
             kafka: KafkaConfig::default(),
+            settlement: SettlementConfig::default(),
             policy: PolicyDocument::default(),
         }
     }
@@ -128,6 +132,7 @@ impl Config {
             faults.push(format!("member is {:?}, must be 1 to 60 ASCII letters, digits, '_' or '-'", self.member));
         }
         faults.extend(self.kafka.faults());
+        faults.extend(self.settlement.faults());
         match self.policy() {
             Ok(policy) => faults.extend(policy.faults().iter().map(|fault| format!("policy.{fault}"))),
             Err(error) => faults.push(format!("policy.{error:#}")),
@@ -157,6 +162,11 @@ impl Config {
             min_insync: self.kafka.min_insync,
             retention_hours: self.kafka.retention_hours,
         }
+    }
+
+    /// Where a client finds the operators' API.
+    pub(crate) fn operators_endpoint(&self, wanted: Option<&str>) -> String {
+        wanted.map_or_else(|| format!("http://{}", self.operators), str::to_owned)
     }
 
     /// The policy of the domain.
@@ -207,6 +217,11 @@ mod tests {
             (
                 "[[policy.issuers]]\ninstitution = \"004\"\nlimits = { open_ms = 1 }",
                 "policy.issuers[0].limits.open_ms is 1, must be 10 to 600000",
+            ),
+            (
+                "[settlement]\ncut_off = \"24:00\"\n[settlement.layout]\nencoding = \"latin1\"",
+                "settlement.cut_off is \"24:00\": a cut-off is a time of day of the form HH:MM, 00:00 to 23:59 (Asia/Taipei); \
+                 settlement.layout.encoding is \"latin1\"",
             ),
             (
                 "[[policy.issuers]]\ninstitution = \"004\"\n[[policy.issuers.maintenance]]\nfrom = \"now\"\nto = \"2026-12-01T04:00:00+08:00\"",

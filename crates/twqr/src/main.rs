@@ -11,6 +11,7 @@ mod config;
 mod day_run;
 mod fleet;
 mod kafka_run;
+mod operators;
 mod policy;
 mod processes;
 mod progress;
@@ -73,6 +74,10 @@ enum Command {
     Pay(cli::Pay),
     /// Asks about one payment
     Query(cli::Query),
+    /// Writes the accounting file of each merchant for a business day, or verifies one
+    Settlement(commands::settlement::Settlement),
+    /// Holds a business day against the counterparties' files; exit code 0 if both have the same, 2 if not, 1 if it could not
+    Reconcile(commands::reconcile::Reconcile),
     /// Checks or prints the configuration
     #[command(subcommand)]
     Config(cli::Config),
@@ -115,6 +120,8 @@ async fn run(command: Command, config: config::Config) -> anyhow::Result<ExitCod
     match command {
         Command::Pay(arguments) => return commands::pay::run(arguments).await,
         Command::Query(arguments) => return commands::query::run(arguments).await,
+        Command::Settlement(arguments) => return commands::settlement::run(arguments, &config).await,
+        Command::Reconcile(arguments) => return commands::reconcile::run(arguments, &config).await,
         Command::Bench(bench) => return bench::run(bench, &config, stop_on_signal()?).await,
         Command::Topics(topics) => return commands::topics::run(topics, &config).await,
         Command::Chaos(options) => return chaos::run(&options, &config).await,

@@ -2,6 +2,7 @@
 
 use prost::Message;
 use sqlx::Row;
+use twqr_journal::Offset;
 use twqr_wire::{
     bus,
     convert::{RecordFault, order_from},
@@ -15,6 +16,58 @@ use super::{ModelError, SqliteModel, phase_name, status_code};
 pub(crate) struct ListFilter {
     pub(crate) in_progress_only: bool,
     pub(crate) contradicted_only: bool,
+    pub(crate) merchant_id: String,
+    /// After this one.
+    pub(crate) after: Option<Cursor>,
+    pub(crate) size: i64,
+}
+
+/// By which of an order's times it is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SettledBy {
+    /// A payment was paid, a refund given back.
+    Settled,
+    /// A payment was taken back.
+    Cancelled,
+}
+
+macro_rules! settled_query {
+    ($time:literal) => {
+        concat!(
+            "SELECT state, ",
+            $time,
+            ", merchant_id, merchant_trade_no FROM orders WHERE ",
+            $time,
+            " IS NOT NULL AND ",
+            $time,
+            " < ? AND (",
+            $time,
+            ", merchant_id, merchant_trade_no) > (?, ?, ?) AND (? = '' OR merchant_id = ?) \
+             ORDER BY ",
+            $time,
+            ", merchant_id, merchant_trade_no LIMIT ?",
+        )
+    };
+}
+
+impl SettledBy {
+    const fn query(self) -> &'static str {
+        match self {
+            Self::Settled => settled_query!("settled_at_ms"),
+            Self::Cancelled => settled_query!("cancelled_at_ms"),
+        }
+    }
+}
+
+/// What was settled when, and whose.
+#[derive(Clone, Debug)]
+pub(crate) struct SettlementFilter {
+    pub(crate) by: SettledBy,
+    /// Unix ms at which the range begins.
+    pub(crate) from_ms: i64,
+    /// Unix ms at which it ends; this one is not in it any more.
+    pub(crate) to_ms: i64,
+    /// Empty: everybody's.
     pub(crate) merchant_id: String,
     /// After this one.
     pub(crate) after: Option<Cursor>,
@@ -61,7 +114,29 @@ impl SqliteModel {
         .fetch_all(&self.readers)
         .await
         .map_err(|error| self.failed(&error))?;
-        let full = i64::try_from(rows.len()).is_ok_and(|length| length == filter.size);
+        self.page(&rows, filter.size)
+    }
+
+    /// Orders that settled something in the range, by when they did.
+    pub(crate) async fn settled(&self, filter: SettlementFilter) -> Result<Page, ModelError> {
+        let (at, merchant, number) = filter.after.unwrap_or((filter.from_ms, String::new(), String::new()));
+        let rows = sqlx::query(filter.by.query())
+            .bind(filter.to_ms)
+            .bind(at)
+            .bind(merchant)
+            .bind(number)
+            .bind(filter.merchant_id.clone())
+            .bind(filter.merchant_id)
+            .bind(filter.size)
+            .fetch_all(&self.readers)
+            .await
+            .map_err(|error| self.failed(&error))?;
+        self.page(&rows, filter.size)
+    }
+
+    /// The states and the place after them, of rows that begin with state, time, and both parts of the key.
+    fn page(&self, rows: &[sqlx::sqlite::SqliteRow], size: i64) -> Result<Page, ModelError> {
+        let full = i64::try_from(rows.len()).is_ok_and(|length| length == size);
         let next = rows.last().filter(|_| full).map(|row| (row.get(1), row.get(2), row.get(3)));
         let order = |row: &sqlx::sqlite::SqliteRow| bus::Order::decode(row.get::<&[u8], _>(0));
         let orders = rows.iter().map(order).collect::<Result<_, _>>().map_err(|error| self.failed(&error))?;
@@ -103,6 +178,13 @@ impl SqliteModel {
             timeline.push(whole(&order, position).map_err(|error| self.failed(&error))?);
         }
         Ok(Some((order, timeline)))
+    }
+
+    /// How far each shard of `order-states` is applied.
+    pub(crate) async fn positions(&self) -> Result<Vec<(u32, Offset)>, ModelError> {
+        let rows = sqlx::query("SELECT shard, next FROM positions").fetch_all(&self.readers).await;
+        let position = |row: &sqlx::sqlite::SqliteRow| (row.get(0), row.get::<i64, _>(1).cast_unsigned());
+        Ok(rows.map_err(|error| self.failed(&error))?.iter().map(position).collect())
     }
 
     pub(crate) async fn status(&self) -> Result<Status, ModelError> {

@@ -19,6 +19,7 @@ use twqr_wire::{
 };
 
 use super::{Known, ModelError, ReadModel, Seen, institution_and_amount, phase_name, status_code};
+use crate::settlement::{cancelled_at, settled_at};
 
 /// Shards' writes in one transaction.
 const WRITES_MAX: usize = 1_024;
@@ -162,7 +163,7 @@ async fn upsert(
 ) -> Result<(), sqlx::Error> {
     let mut query = sqlx::QueryBuilder::new(
         "INSERT INTO orders (merchant_id, merchant_trade_no, shard, position, phase, institution, trade_no, \
-         trade_amount, accepted_at_ms, is_final, is_contradicted, state) ",
+         trade_amount, accepted_at_ms, is_final, is_contradicted, settled_at_ms, cancelled_at_ms, state) ",
     );
     query.push_values(rows, |mut row, Seen { order, position, .. }| {
         let (institution, trade_amount) = institution_and_amount(order);
@@ -177,13 +178,16 @@ async fn upsert(
             .push_bind(order.accepted_at().0)
             .push_bind(i64::from(order.is_at_rest()))
             .push_bind(i64::from(order.contradiction().is_some()))
+            .push_bind(settled_at(order).map(|at| at.0))
+            .push_bind(cancelled_at(order).map(|at| at.0))
             .push_bind(order_out(order).encode_to_vec());
     });
     query.push(
         " ON CONFLICT (merchant_id, merchant_trade_no) DO UPDATE SET position = excluded.position, \
          phase = excluded.phase, institution = excluded.institution, trade_no = excluded.trade_no, \
          trade_amount = excluded.trade_amount, is_final = excluded.is_final, \
-         is_contradicted = excluded.is_contradicted, state = excluded.state WHERE excluded.position >= orders.position \
+         is_contradicted = excluded.is_contradicted, settled_at_ms = excluded.settled_at_ms, \
+         cancelled_at_ms = excluded.cancelled_at_ms, state = excluded.state WHERE excluded.position >= orders.position \
          RETURNING merchant_id, merchant_trade_no",
     );
     for row in query.build().fetch_all(&mut **transaction).await? {

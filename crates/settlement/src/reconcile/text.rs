@@ -1,0 +1,89 @@
+//! A report for people.
+
+use std::fmt;
+
+use super::{AmountDiffers, BookedElsewhere, DetailDiffers, Duplicate, Item, Missing, Report};
+
+impl fmt::Display for Item {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.side, self.kind.movement(), self.trade_no)?;
+        if !self.refund_trade_no.is_empty() {
+            write!(f, " {}", self.refund_trade_no)?;
+        }
+        if !self.institution.is_empty() {
+            write!(f, " institution {}", self.institution)?;
+        }
+        write!(f, " {}/{} {} TWD at {}", self.merchant_id, self.merchant_trade_no, self.trade_amount, self.at)?;
+        match self.line {
+            Some(line) => write!(f, " (line {line})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let near = if self.near_cut_off { ", near the cut-off: see the neighbouring day" } else { "" };
+        write!(f, "{}{near}", self.item)
+    }
+}
+
+impl fmt::Display for AmountDiffers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { item, ours, theirs } = self;
+        write!(
+            f,
+            "{item}: trade {} here, {} there; debit {} here, {} there",
+            ours.trade_amount, theirs.trade_amount, ours.debit_amount, theirs.debit_amount
+        )
+    }
+}
+
+impl fmt::Display for DetailDiffers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { item, field, ours, theirs } = self;
+        write!(f, "{item}: {field} {ours:?} here, {theirs:?} there")
+    }
+}
+
+impl fmt::Display for Duplicate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, also on {} in line {}", self.item, self.also_on, self.also_line)
+    }
+}
+
+impl fmt::Display for BookedElsewhere {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let doubt = if self.is_confirmed { "" } else { "; see their file of that day, it may stand there too" };
+        write!(f, "{}: on {} here, on {} there{doubt}", self.item, self.ours, self.theirs)
+    }
+}
+
+fn list<T: fmt::Display>(f: &mut fmt::Formatter<'_>, title: &str, items: &[T]) -> fmt::Result {
+    if items.is_empty() {
+        return Ok(());
+    }
+    writeln!(f, "{title}: {}", items.len())?;
+    items.iter().try_for_each(|item| writeln!(f, "  {item}"))
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "reconciliation of {}, cut-off {} Asia/Taipei", self.date, self.cut_off)?;
+        writeln!(f, "matched: {} movements, {} TWD", self.matched.count, self.matched.amount)?;
+        let troubles: Vec<String> =
+            self.file_troubles.iter().map(|trouble| format!("{}: {}", trouble.side, trouble.reason)).collect();
+        let unknown: Vec<String> =
+            self.unknown_rows.iter().map(|row| format!("{} line {}: {}", row.side, row.line, row.reason)).collect();
+        list(f, "files that are not whole", &troubles)?;
+        list(f, "missing at the counterparty", &self.missing_there)?;
+        list(f, "missing here", &self.missing_here)?;
+        list(f, "amounts that differ", &self.amount_differs)?;
+        list(f, "details that differ", &self.detail_differs)?;
+        list(f, "duplicated at the counterparty", &self.duplicated)?;
+        list(f, "duplicated here", &self.duplicated_here)?;
+        list(f, "booked on another day", &self.booked_on_another_day)?;
+        list(f, "unknown rows", &unknown)?;
+        f.write_str(if self.is_clean() { "clean\n" } else { "there are differences\n" })
+    }
+}

@@ -1,0 +1,210 @@
+//! Reads an accounting file back and checks it against itself: checksum, counts, totals. It needs no layout: a file names its columns.
+
+use std::fmt;
+
+use csv::StringRecord;
+use twqr_types::Amount;
+
+use crate::{
+    column::Column,
+    encoding::{Encoding, without_mark},
+    entry::Kind,
+    file::{CHECKSUM, FORMAT, hex},
+    totals::Totals,
+};
+
+/// What a good file says about itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// Whose file it is.
+    pub merchant_id: String,
+    /// The business day, `YYYY-MM-DD`.
+    pub date: String,
+    /// The totals.
+    pub totals: Totals,
+}
+
+/// Everything that is wrong with a file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct FileFaults(pub Vec<FileFault>);
+
+/// Something that is wrong with a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileFault {
+    /// The row, counted from 1; none where it is about the file as a whole.
+    pub row: Option<u64>,
+    /// What is wrong.
+    pub what: String,
+}
+
+impl fmt::Display for FileFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.row {
+            Some(row) => write!(f, "row {row}: {}", self.what),
+            None => f.write_str(&self.what),
+        }
+    }
+}
+
+impl fmt::Display for FileFaults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.iter().map(FileFault::to_string).collect::<Vec<_>>().join("; "))
+    }
+}
+
+/// Checks a file; the error lists every fault.
+pub fn verify_file(bytes: &[u8]) -> Result<Verified, FileFaults> {
+    let whole = |what: &str| FileFaults(vec![FileFault { row: None, what: what.to_owned() }]);
+    let (encoding, delimiter) = stated(bytes)
+        .ok_or_else(|| whole("is no accounting file: it must begin with H, TWQR-SETTLEMENT, 1 and its encoding"))?;
+    let text = encoding.decode(bytes).ok_or_else(|| whole(&format!("is not {} throughout", encoding.name())))?;
+    let mut reader = csv::ReaderBuilder::new()
+        .delimiter(delimiter)
+        .terminator(csv::Terminator::CRLF)
+        .has_headers(false)
+        .flexible(true)
+        .from_reader(text.as_bytes());
+    let mut check = Check::default();
+    for row in reader.records() {
+        check.row(&row.map_err(|error| whole(&format!("is no CSV: {error}")))?);
+    }
+    check.end(bytes, delimiter);
+    let Check { merchant_id, date, totals, faults, .. } = check;
+    if faults.is_empty() { Ok(Verified { merchant_id, date, totals }) } else { Err(FileFaults(faults)) }
+}
+
+/// The encoding and the delimiter that a file states in its first row, whose beginning is ASCII in every encoding.
+fn stated(bytes: &[u8]) -> Option<(Encoding, u8)> {
+    let line = without_mark(bytes).split(|byte| *byte == b'\r').next()?;
+    let delimiter = *line.get(1)?;
+    let cells: Vec<&[u8]> = line.splitn(5, |byte| *byte == delimiter).collect();
+    let [b"H", format, version, encoding, _] = cells.as_slice() else { return None };
+    let known = *format == FORMAT[0].as_bytes() && *version == FORMAT[1].as_bytes();
+    let encoding = Encoding::named(std::str::from_utf8(encoding).ok()?)?;
+    known.then_some((encoding, delimiter))
+}
+
+/// The kinds of rows, in the order in which they stand in a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    #[default]
+    Begin,
+    Head,
+    Fields,
+    Headings,
+    Details,
+    Totals,
+    End,
+    Checksum,
+}
+
+#[derive(Default)]
+struct Check {
+    row: u64,
+    part: Part,
+    merchant_id: String,
+    date: String,
+    columns: Vec<Option<Column>>,
+    totals: Totals,
+    stated_issuers: Vec<String>,
+    faults: Vec<FileFault>,
+}
+
+impl Check {
+    fn fault(&mut self, what: impl Into<String>) {
+        self.faults.push(FileFault { row: Some(self.row), what: what.into() });
+    }
+
+    fn row(&mut self, row: &StringRecord) {
+        self.row += 1;
+        let part = match row.get(0) {
+            Some("H") => Part::Head,
+            Some("F") => Part::Fields,
+            Some("N") => Part::Headings,
+            Some("D") => Part::Details,
+            Some("T") => Part::Totals,
+            Some("E") => Part::End,
+            Some("S") => Part::Checksum,
+            _ => return self.fault("is of no known kind: the first cell must be H, F, N, D, T, E or S"),
+        };
+        let may_repeat = matches!(part, Part::Details | Part::Totals);
+        if part < self.part || (part == self.part && !may_repeat) {
+            self.fault("stands in the wrong place: the order is H, F, N, D, T, E, S");
+        }
+        self.part = part;
+        match part {
+            Part::Head => {
+                row.get(4).unwrap_or_default().clone_into(&mut self.merchant_id);
+                row.get(5).unwrap_or_default().clone_into(&mut self.date);
+            }
+            Part::Fields => self.fields(row),
+            Part::Details => self.detail(row),
+            Part::Totals => self.total(row),
+            Part::End => self.grand_total(row),
+            Part::Begin | Part::Headings | Part::Checksum => {}
+        }
+    }
+
+    fn fields(&mut self, row: &StringRecord) {
+        self.columns = row.iter().skip(1).map(Column::named).collect();
+        for column in [Column::Kind, Column::Issuer, Column::TradeAmount] {
+            if !self.columns.contains(&Some(column)) {
+                self.fault(format!("has no {}, without which nothing can be added up", column.name()));
+            }
+        }
+    }
+
+    fn detail(&mut self, row: &StringRecord) {
+        if row.len() != self.columns.len() + 1 {
+            let want = self.columns.len() + 1;
+            return self.fault(format!("has {} cells, must have {want}", row.len()));
+        }
+        let cell = |wanted: Column| {
+            let at = self.columns.iter().position(|column| *column == Some(wanted));
+            at.and_then(|at| row.get(at + 1)).unwrap_or_default()
+        };
+        let kind = Kind::ALL.into_iter().find(|kind| kind.label() == cell(Column::Kind));
+        let amount = cell(Column::TradeAmount).parse().ok().and_then(|amount| Amount::parse(amount).ok());
+        match (kind, amount) {
+            (Some(kind), Some(amount)) => self.totals.add(cell(Column::Issuer), kind, amount.twd()),
+            (None, _) => self.fault("kind must be PAYMENT, REFUND or CANCEL"),
+            (_, None) => self.fault("trade_amount must be whole TWD, 1 to 2147483647"),
+        }
+    }
+
+    fn total(&mut self, row: &StringRecord) {
+        let issuer = row.get(1).unwrap_or_default();
+        let sums = self.totals.by_issuer.get(issuer).copied().unwrap_or_default();
+        if !row.iter().skip(2).eq(sums.cells().iter().map(String::as_str)) {
+            self.fault(format!("the totals of issuer {issuer} are not those of its rows: {}", sums.cells().join(", ")));
+        }
+        self.stated_issuers.push(issuer.to_owned());
+    }
+
+    fn grand_total(&mut self, row: &StringRecord) {
+        let all = self.totals.all;
+        if row.get(1) != Some(&all.count().to_string()) {
+            self.fault(format!("states {} records, {} are there", row.get(1).unwrap_or("no"), all.count()));
+        }
+        if !row.iter().skip(2).eq(all.cells().iter().map(String::as_str)) {
+            self.fault(format!("the totals are not those of the rows: {}", all.cells().join(", ")));
+        }
+        if !self.stated_issuers.iter().eq(self.totals.by_issuer.keys()) {
+            self.fault("there must be one T row for each issuer that has rows, in their order, and no other");
+        }
+    }
+
+    /// The checksum is over all bytes before its row, and the row is written in one way only.
+    fn end(&mut self, bytes: &[u8], delimiter: u8) {
+        let whole = |what: &str| FileFault { row: None, what: what.to_owned() };
+        if self.part != Part::Checksum {
+            return self.faults.push(whole("is cut off: the last row must be S with the checksum"));
+        }
+        let body = bytes.strip_suffix(b"\r\n").unwrap_or(bytes);
+        let (before, last) = bytes.split_at(body.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1));
+        let expected = ["S", CHECKSUM, &hex(before)].join(&*char::from(delimiter).to_string()) + "\r\n";
+        if last != expected.as_bytes() {
+            self.faults.push(whole("the checksum is not that of the file: it was changed or damaged"));
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! `twqr reconcile`: a business day against the counterparties' files.
+
+use std::{
+    fs,
+    io::{Write, stdout},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::Context as _;
+use clap::Args;
+use twqr_settlement::{Books, BusinessDay, CounterpartyFile, Entry, Side, read_movements, reconcile};
+
+use crate::{config::Config, operators};
+
+/// What to hold against what.
+#[derive(Debug, Args)]
+pub(crate) struct Reconcile {
+    /// The business day: YYYY-MM-DD or YYYYMMDD; `settlement.cut_off` says when it ends
+    #[arg(long)]
+    date: String,
+    /// FISC's file of the day
+    #[arg(long, value_name = "FILE")]
+    fisc: PathBuf,
+    /// The wallet's file of the day
+    #[arg(long, value_name = "FILE")]
+    wallet: PathBuf,
+    /// FISC's file of the day before: what is booked there is not missing, and nothing is booked twice unseen
+    #[arg(long, value_name = "FILE")]
+    fisc_before: Option<PathBuf>,
+    /// The wallet's file of the day before
+    #[arg(long, value_name = "FILE")]
+    wallet_before: Option<PathBuf>,
+    /// FISC's file of the day after
+    #[arg(long, value_name = "FILE")]
+    fisc_after: Option<PathBuf>,
+    /// The wallet's file of the day after
+    #[arg(long, value_name = "FILE")]
+    wallet_after: Option<PathBuf>,
+    /// The operators' API; otherwise where the configuration says
+    #[arg(long, value_name = "URI")]
+    endpoint: Option<String>,
+    /// Prints the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// There is something to look at.
+const DIFFERS: u8 = 2;
+
+/// Prints the report; exit code 0 if both sides have the same, 2 if not, 1 if it could not be found out.
+pub(crate) async fn run(arguments: Reconcile, config: &Config) -> anyhow::Result<ExitCode> {
+    let day = BusinessDay::parse(&arguments.date, config.settlement.cut_off()?)
+        .with_context(|| format!("--date is {:?}", arguments.date))?;
+    let (before, after) = (day.previous(), day.next());
+    let files = files(&[(Side::Wallet, Some(&arguments.wallet)), (Side::Fisc, Some(&arguments.fisc))])?;
+    let theirs_before =
+        self::files(&[(Side::Wallet, arguments.wallet_before.as_ref()), (Side::Fisc, arguments.fisc_before.as_ref())])?;
+    let theirs_after =
+        self::files(&[(Side::Wallet, arguments.wallet_after.as_ref()), (Side::Fisc, arguments.fisc_after.as_ref())])?;
+    let endpoint = config.operators_endpoint(arguments.endpoint.as_deref());
+    let entries = operators::settled(&endpoint, before.from(), after.to(), "").await?;
+    let (ours_before, entries): (Vec<Entry>, Vec<Entry>) =
+        entries.into_iter().partition(|entry| entry.settled_at < day.from());
+    let (entries, ours_after): (Vec<Entry>, Vec<Entry>) =
+        entries.into_iter().partition(|entry| entry.settled_at < day.to());
+    let neighbours = [
+        Books { day: before, entries: &ours_before, files: &theirs_before },
+        Books { day: after, entries: &ours_after, files: &theirs_after },
+    ];
+    let report = reconcile(Books { day, entries: &entries, files: &files }, &neighbours);
+    let text = if arguments.json { serde_json::to_string_pretty(&report)? + "\n" } else { report.to_string() };
+    stdout().write_all(text.as_bytes())?;
+    Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(DIFFERS) })
+}
+
+fn files(paths: &[(Side, Option<&PathBuf>)]) -> anyhow::Result<Vec<CounterpartyFile>> {
+    let given = paths.iter().filter_map(|(side, path)| path.map(|path| (*side, path)));
+    given.map(|(side, path)| file(side, path)).collect()
+}
+
+fn file(side: Side, path: &Path) -> anyhow::Result<CounterpartyFile> {
+    let bytes = fs::read(path).with_context(|| format!("{side}'s file {} cannot be read", path.display()))?;
+    Ok(read_movements(side, &bytes))
+}

@@ -1,0 +1,148 @@
+//! `twqr settlement`: the accounting file of each merchant for a business day; and whether a file is what was written.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{Write, stdout},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use twqr_service::{Clock, SystemClock};
+use twqr_settlement::{AccountingFile, BusinessDay, Entry, Layout, LayoutConfig, verify_file, write_file};
+
+use crate::{config::Config, operators};
+
+/// What to write, or to verify.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub(crate) struct Settlement {
+    #[command(subcommand)]
+    command: Option<Verify>,
+    #[command(flatten)]
+    day: Option<Day>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verify {
+    /// Checks a file's checksum, counts and totals; exit code 1 and every fault if something is wrong
+    Verify {
+        /// The file
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Day {
+    /// The business day: YYYY-MM-DD or YYYYMMDD; `settlement.cut_off` says when it ends
+    #[arg(long)]
+    date: String,
+    /// Only this merchant's file, also if it has no movements; otherwise one for each merchant that has
+    #[arg(long)]
+    merchant: Option<String>,
+    /// Where the files go; those of the same name are written over
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    out: PathBuf,
+    /// The operators' API; otherwise where the configuration says
+    #[arg(long, value_name = "URI")]
+    endpoint: Option<String>,
+    /// A layout (TOML); otherwise `settlement.layout` of the configuration
+    #[arg(long, value_name = "FILE")]
+    layout: Option<PathBuf>,
+    /// Also a day that is not over yet; the files' names end in .partial then
+    #[arg(long)]
+    partial: bool,
+}
+
+/// How many warnings of a file are printed.
+const WARNINGS_MAX: usize = 20;
+
+/// Writes or verifies; exit code 1 if anything could not be written or is wrong.
+pub(crate) async fn run(arguments: Settlement, config: &Config) -> anyhow::Result<ExitCode> {
+    match (arguments.command, arguments.day) {
+        (Some(Verify::Verify { file }), _) => verify(&file),
+        (None, Some(day)) => write(&day, config).await,
+        (None, None) => anyhow::bail!("say which day: --date YYYY-MM-DD"),
+    }
+}
+
+fn verify(file: &Path) -> anyhow::Result<ExitCode> {
+    let place = file.display();
+    let bytes = fs::read(file).with_context(|| format!("{place} cannot be read"))?;
+    match verify_file(&bytes) {
+        Ok(good) => {
+            let (count, net) = (good.totals.all.count(), good.totals.all.net());
+            let (merchant, date) = (good.merchant_id, good.date);
+            writeln!(stdout(), "{place}: good, merchant {merchant:?}, {date}, {count} movements, net {net} TWD")?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(faults) => {
+            for fault in faults.0 {
+                eprintln!("{place}: {fault}");
+            }
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+async fn write(arguments: &Day, config: &Config) -> anyhow::Result<ExitCode> {
+    let layout = layout(arguments.layout.as_deref(), config)?;
+    let day = BusinessDay::parse(&arguments.date, config.settlement.cut_off()?)
+        .with_context(|| format!("--date is {:?}", arguments.date))?;
+    let is_over = day.to() <= SystemClock.now();
+    anyhow::ensure!(
+        is_over || arguments.partial,
+        "{day} is not over before {} in Asia/Taipei; --partial writes what is there so far",
+        day.to().taipei()
+    );
+    let merchant = arguments.merchant.as_deref().unwrap_or_default();
+    let endpoint = config.operators_endpoint(arguments.endpoint.as_deref());
+    let mut merchants: BTreeMap<Box<str>, Vec<Entry>> = BTreeMap::new();
+    if !merchant.is_empty() {
+        merchants.insert(merchant.into(), Vec::new());
+    }
+    for entry in operators::settled(&endpoint, day.from(), day.to(), merchant).await? {
+        merchants.entry(entry.merchant_id.clone()).or_default().push(entry);
+    }
+    fs::create_dir_all(&arguments.out).with_context(|| format!("{} cannot be created", arguments.out.display()))?;
+    let mut failed = 0;
+    for (merchant, entries) in &merchants {
+        let ending = if is_over { "" } else { ".partial" };
+        let written = write_file(merchant, day, entries, &layout).map_err(anyhow::Error::from);
+        if let Err(error) = written.and_then(|file| save(&file, &arguments.out, ending)) {
+            failed += 1;
+            eprintln!("merchant {merchant:?}: {error:#}");
+        }
+    }
+    writeln!(stdout(), "{day}: {} of {} files written", merchants.len() - failed, merchants.len())?;
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn layout(file: Option<&Path>, config: &Config) -> anyhow::Result<Layout> {
+    let Some(file) = file else { return config.settlement.layout.layout().context("settlement.layout") };
+    let place = || format!("layout {}", file.display());
+    let text = fs::read_to_string(file).with_context(place)?;
+    let layout: LayoutConfig =
+        serde_path_to_error::deserialize(toml::Deserializer::parse(&text).with_context(place)?).with_context(place)?;
+    layout.layout().with_context(place)
+}
+
+/// Whoever looks sees the whole file or none.
+fn save(file: &AccountingFile, folder: &Path, ending: &str) -> anyhow::Result<()> {
+    let path = folder.join(file.name.clone() + ending);
+    let unfinished = folder.join(format!(".{}.unfinished", file.name));
+    let place = || format!("{} cannot be written", path.display());
+    fs::write(&unfinished, &file.bytes).with_context(place)?;
+    fs::rename(&unfinished, &path).with_context(place)?;
+    let (count, net) = (file.totals.all.count(), file.totals.all.net());
+    writeln!(stdout(), "{}: {count} movements, net {net} TWD", path.display())?;
+    for warning in file.warnings.iter().take(WARNINGS_MAX) {
+        eprintln!("{}: {warning}", path.display());
+    }
+    if let Some(more) = file.warnings.len().checked_sub(WARNINGS_MAX).filter(|more| *more > 0) {
+        eprintln!("{}: {more} more warnings", path.display());
+    }
+    Ok(())
+}

@@ -1,0 +1,212 @@
+//! `twqr settlement` and `twqr reconcile` as processes, against an operators' API that says what was settled.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::{fs, net::SocketAddr, path::Path, process::Stdio};
+
+use tokio::process::Command;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Request, Response, Status, transport::Server};
+use twqr_settlement::{Kind, Movement, verify_file, write_movements};
+use twqr_types::{ShardId, TradeNo, UnixMs};
+use twqr_wire::ops::{
+    GetOrderRequest, GetOrderResponse, GetStatusRequest, GetStatusResponse, ListOrdersRequest, ListOrdersResponse,
+    ListSettlementRequest, ListSettlementResponse, SettlementEntry,
+    operator_service_server::{OperatorService, OperatorServiceServer},
+    settlement_entry,
+};
+
+/// 2025-03-10 00:00 in Asia/Taipei.
+const DAY_MS: i64 = 1_741_536_000_000;
+const HOUR_MS: i64 = 3_600_000;
+
+struct Settled(Vec<SettlementEntry>);
+
+#[tonic::async_trait]
+impl OperatorService for Settled {
+    type ListSettlementStream = tokio_stream::Iter<std::vec::IntoIter<Result<ListSettlementResponse, Status>>>;
+
+    async fn list_settlement(
+        &self,
+        request: Request<ListSettlementRequest>,
+    ) -> Result<Response<Self::ListSettlementStream>, Status> {
+        let ListSettlementRequest { from_ms, to_ms, merchant_id } = request.into_inner();
+        let wanted = |entry: &&SettlementEntry| {
+            (from_ms..to_ms).contains(&entry.settled_at_ms)
+                && (merchant_id.is_empty() || merchant_id == entry.merchant_id)
+        };
+        let found =
+            self.0.iter().filter(wanted).cloned().map(|entry| Ok(ListSettlementResponse { entry: Some(entry) }));
+        Ok(Response::new(tokio_stream::iter(found.collect::<Vec<_>>())))
+    }
+
+    async fn list_orders(&self, _: Request<ListOrdersRequest>) -> Result<Response<ListOrdersResponse>, Status> {
+        Err(Status::unimplemented("not asked here"))
+    }
+
+    async fn get_order(&self, _: Request<GetOrderRequest>) -> Result<Response<GetOrderResponse>, Status> {
+        Err(Status::unimplemented("not asked here"))
+    }
+
+    async fn get_status(&self, _: Request<GetStatusRequest>) -> Result<Response<GetStatusResponse>, Status> {
+        Err(Status::unimplemented("not asked here"))
+    }
+}
+
+fn number(n: u64) -> String {
+    TradeNo::new(ShardId(0), n, UnixMs(DAY_MS)).to_string()
+}
+
+/// Of the merchant, so many hours into the day.
+fn payment(n: u64, merchant: &str, institution: &str, hours: i64) -> SettlementEntry {
+    SettlementEntry {
+        kind: settlement_entry::Kind::Payment.into(),
+        merchant_id: merchant.into(),
+        store_id: "S1".into(),
+        merchant_trade_no: format!("T{n}"),
+        trade_no: number(n),
+        institution: institution.into(),
+        payment_type: if institution.is_empty() { 1 } else { 8 },
+        trade_amount: 100,
+        debit_amount: 100,
+        accepted_at_ms: DAY_MS + hours * HOUR_MS - 1_000,
+        settled_at_ms: DAY_MS + hours * HOUR_MS,
+        ..SettlementEntry::default()
+    }
+}
+
+fn day() -> Vec<SettlementEntry> {
+    let refund = SettlementEntry {
+        kind: settlement_entry::Kind::Refund.into(),
+        refund_trade_no: number(9),
+        ..payment(1, "M1", "", 3)
+    };
+    vec![
+        payment(1, "M1", "", 2),
+        refund,
+        payment(2, "m/2", "391", 4),
+        payment(3, "M1", "391", -1),
+        payment(4, "M1", "391", 25),
+    ]
+}
+
+/// What the counterparty would write of these.
+fn counterparty(entries: &[SettlementEntry]) -> Vec<u8> {
+    let movement = |entry: &SettlementEntry| Movement {
+        kind: if entry.refund_trade_no.is_empty() { Kind::Payment } else { Kind::Refund },
+        institution: entry.institution.as_str().into(),
+        trade_no: entry.trade_no.as_str().into(),
+        refund_trade_no: entry.refund_trade_no.as_str().into(),
+        merchant_id: entry.merchant_id.as_str().into(),
+        merchant_trade_no: entry.merchant_trade_no.as_str().into(),
+        trade_amount: entry.trade_amount,
+        debit_amount: entry.debit_amount,
+        at: UnixMs(entry.settled_at_ms),
+    };
+    write_movements(&entries.iter().map(movement).collect::<Vec<_>>()).unwrap()
+}
+
+async fn serve(entries: Vec<SettlementEntry>) -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = Server::builder().add_service(OperatorServiceServer::new(Settled(entries)));
+    tokio::spawn(router.serve_with_incoming(TcpListenerStream::new(listener)));
+    address
+}
+
+/// Exit code, what it printed, and what it complained about.
+async fn twqr(folder: &Path, address: SocketAddr, arguments: &[&str]) -> (i32, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_twqr"));
+    command.args(arguments).current_dir(folder).env("TWQR__OPERATORS", address.to_string()).stdin(Stdio::null());
+    let output = command.output().await.unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_merchant_gets_a_file_that_is_the_same_every_time() {
+    let (folder, address) = (tempfile::tempdir().unwrap(), serve(day()).await);
+    let run = async |arguments: &[&str]| twqr(folder.path(), address, arguments).await;
+    let names = ["settlement-M1-20250310.csv", "settlement-_6D_2F2-20250310.csv"];
+    let read = |folder_name: &str| names.map(|name| fs::read(folder.path().join(folder_name).join(name)).unwrap());
+    for out in ["first", "second"] {
+        let (code, stdout, stderr) = run(&["settlement", "--date", "2025-03-10", "--out", out]).await;
+        assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
+        assert!(stdout.contains("2 of 2 files written"), "{stdout}");
+        assert_eq!(fs::read_dir(folder.path().join(out)).unwrap().count(), 2, "nothing else is left there");
+    }
+    assert_eq!(read("first"), read("second"));
+    let totals = verify_file(&read("first")[0]).unwrap().totals;
+    assert_eq!((totals.all.payments.count, totals.all.refunds.count, totals.all.net()), (1, 1, 0));
+
+    let file = format!("first/{}", names[0]);
+    let (code, stdout, _) = run(&["settlement", "verify", &file]).await;
+    assert!(code == 0 && stdout.contains("good, merchant \"M1\", 2025-03-10, 2 movements, net 0 TWD"), "{stdout}");
+    let damaged = String::from_utf8(read("first")[0].clone()).unwrap().replacen(",100,", ",101,", 1);
+    fs::write(folder.path().join("damaged.csv"), damaged).unwrap();
+    let (code, _, stderr) = run(&["settlement", "verify", "damaged.csv"]).await;
+    assert!(code == 1 && stderr.contains("checksum") && stderr.contains("totals of issuer wallet"), "{stderr}");
+
+    let (code, stdout, _) = run(&["settlement", "--date", "20250310", "--merchant", "M9", "--out", "nobody"]).await;
+    assert!(code == 0 && stdout.contains("settlement-M9-20250310.csv: 0 movements"), "{stdout}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_written_says_why() {
+    let (folder, address) = (tempfile::tempdir().unwrap(), serve(day()).await);
+    fs::write(folder.path().join("layout.toml"), "encoding = \"x\"\ndelimiter = \"y\"").unwrap();
+    let layout = ["settlement", "--date", "2025-03-10", "--layout", "layout.toml"];
+    for (arguments, expected) in [
+        (&["settlement"][..], "--date"),
+        (&["settlement", "--date", "2025-02-30"], "a date is a real one"),
+        (&["settlement", "--date", "9999-01-01"], "--partial writes what is there so far"),
+        (
+            &["settlement", "--date", "2025-03-10", "--endpoint", "http://127.0.0.1:1"],
+            "cannot reach http://127.0.0.1:1",
+        ),
+        (&layout, "layout layout.toml: encoding is \"x\""),
+        (&layout, "delimiter is \"y\""),
+        (&["reconcile", "--date", "2025-03-10", "--fisc", "f", "--wallet", "w"], "wallet's file w cannot be read"),
+    ] {
+        let (code, _, stderr) = twqr(folder.path(), address, arguments).await;
+        assert!(code != 0 && stderr.contains(expected), "{arguments:?}: {stderr}");
+    }
+    let partial = ["settlement", "--date", "9999-01-01", "--merchant", "M1", "--partial"];
+    assert_eq!(twqr(folder.path(), address, &partial).await.0, 0);
+    assert!(folder.path().join("settlement-M1-99990101.csv.partial").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_exit_code_says_whether_both_sides_have_the_same() {
+    let (folder, address) = (tempfile::tempdir().unwrap(), serve(day()).await);
+    let [one, refund, two, before, _] = &day()[..] else { panic!("the day has five movements") };
+    let write = |name: &str, entries: &[&SettlementEntry]| {
+        let entries: Vec<SettlementEntry> = entries.iter().map(|entry| (*entry).clone()).collect();
+        fs::write(folder.path().join(name), counterparty(&entries)).unwrap();
+    };
+    let run = async |more: &[&str]| {
+        let arguments = ["reconcile", "--date", "2025-03-10", "--fisc", "fisc", "--wallet", "wallet"];
+        twqr(folder.path(), address, &[&arguments, more].concat()).await
+    };
+    write("wallet", &[one, refund]);
+    write("fisc", &[two]);
+    let (code, stdout, stderr) = run(&[]).await;
+    assert!(
+        code == 0 && stdout.ends_with("\nclean\n") && stdout.contains("matched: 3 movements, 300 TWD"),
+        "{stdout}{stderr}"
+    );
+
+    // Their day has what is on the day before here; whether it is on both there, only their file of that day says.
+    write("fisc", &[two, before]);
+    write("fisc-before", &[]);
+    let (code, stdout, _) = run(&[]).await;
+    assert!(code == 2 && stdout.contains("booked on another day: 1"), "{stdout}");
+    assert_eq!(run(&["--fisc-before", "fisc-before"]).await.0, 0);
+
+    write("wallet", &[one]);
+    let (code, stdout, _) = run(&["--json", "--fisc-before", "fisc-before"]).await;
+    let report: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((code, &report["is_clean"]), (2, &serde_json::Value::Bool(false)));
+    let missing = &report["missing_there"][0];
+    assert_eq!((&missing["kind"], &missing["refund_trade_no"]), (&"refund".into(), &number(9).into()));
+}
