@@ -102,8 +102,9 @@ fn of_reversal(payment: &mut Payment, task: EffectId, result: &TaskResult<Revers
         reversal.take(task, result, &judge)
     };
     let absent_after = reversal.absent_after;
-    if moved != Moved::Ignored {
-        cancel.changed_at = scene.at;
+    match moved {
+        Moved::Done | Moved::Failed(_) | Moved::Unresolved | Moved::StillUnresolved => cancel.changed_at = scene.at,
+        Moved::Contradicted(_) | Moved::Ignored => {}
     }
     let step = match moved {
         Moved::Done => Step::Cancelled,
@@ -123,7 +124,7 @@ fn of_reversal(payment: &mut Payment, task: EffectId, result: &TaskResult<Revers
 
 /// Whether this inquiry is the open one, and went out when no reversal could land any more.
 fn is_asked_after_the_window(reversal: &Movement<Reversed>, task: EffectId) -> bool {
-    reversal.phase == Phase::Asking { task } && reversal.changed_at >= reversal.absent_after
+    reversal.phase == Phase::Asking { task } && reversal.changed_at > reversal.absent_after
 }
 
 /// The issuer knows all reversals by the payment's number: within the window, an inquiry about one may find the refusal of an earlier one.

@@ -2,11 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names the variants that it is about")]
+#![allow(clippy::too_many_lines, reason = "a table is as long as its cases")]
 
 mod attacks;
 mod cancels;
 mod charges;
 mod given;
+mod histories;
 mod invariants;
 mod late_answers;
 mod payments;

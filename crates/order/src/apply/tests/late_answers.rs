@@ -111,6 +111,19 @@ fn contradictions_are_kept_and_change_nothing_that_was_told() {
             assert_eq!(w.reversed("T", declined("812")), Step::Contradicted);
             assert_eq!(w.cancelled("T"), "done");
         }),
+        (
+            "I3 a contradiction of a reversal changes nothing of the cancel, and the second one changes nothing at all",
+            |w| {
+                w.paid("T", WALLET, 100);
+                w.cancel("T", WALLET, 100);
+                w.reversed("T", reversed());
+                let done = w.payment("T").cancel.clone();
+                w.at += 1_000;
+                assert_eq!(w.reversed("T", declined("812")), Step::Contradicted);
+                assert_eq!(w.reversed("T", declined("812")), Step::Ignored);
+                assert_eq!(w.payment("T").cancel, done);
+            },
+        ),
         ("I3 a charge that took effect after a cancel that had nothing to take back: an operator must look", |w| {
             w.pay("T", WALLET, 100);
             w.cancel("T", WALLET, 100);

@@ -10,7 +10,7 @@ use crate::{
     Step, Target, Task, apply, refuse_unknown_payment,
 };
 
-const SHARDS: ShardCount = ShardCount(NonZeroU16::new(3).unwrap());
+pub(super) const SHARDS: ShardCount = ShardCount(NonZeroU16::new(3).unwrap());
 
 /// A shard: its next offset, its policy, its orders.
 #[derive(Default)]
@@ -68,10 +68,16 @@ impl World {
         let change =
             PolicyChange { version: self.version, policy, who: "test".into(), why: "".into(), at: UnixMs(self.at) };
         let change = Arc::new(change);
-        for (n, shard) in self.shards.iter_mut().enumerate() {
-            assert!(shard.versions.take(ShardId(n as u16), shard.offset, Arc::clone(&change)));
-            shard.offset += 1;
+        for shard in 0..SHARDS.0.get() {
+            assert!(self.take_policy(shard, &change));
         }
+    }
+
+    /// This version, at the end of one shard's log, if it is its turn there.
+    pub(super) fn take_policy(&mut self, shard: u16, change: &Arc<PolicyChange>) -> bool {
+        let log = &mut self.shards[usize::from(shard)];
+        log.offset += 1;
+        log.versions.take(ShardId(shard), log.offset - 1, Arc::clone(change))
     }
 
     /// A record at the end of its order's shard, now.
@@ -128,7 +134,13 @@ impl World {
         let mut after = before.clone();
         let applied = apply(&mut after, record, cause, policy, effects);
         if self.strict {
-            check_purity(&before, &after, record, |order, again| apply(order, record, cause, policy, again), effects);
+            check_purity(
+                before.clone(),
+                after.as_ref(),
+                record,
+                |order, again| apply(order, record, cause, policy, again),
+                effects,
+            );
         }
         assert!(applied.changed || before == after, "a change that was not said, by {record:?}");
         super::invariants::check_step(before.as_ref(), after.as_ref(), applied, effects);
@@ -185,14 +197,14 @@ pub(super) fn key(number: &str) -> OrderKey {
 
 /// The same record in the same state does the same, word for word.
 fn check_purity(
-    before: &Option<Order>,
-    after: &Option<Order>,
+    before: Option<Order>,
+    after: Option<&Order>,
     record: &Record,
     apply: impl FnOnce(&mut Option<Order>, &mut Vec<Effect>) -> Applied,
     effects: &[Effect],
 ) {
-    let (mut again, mut effects_again) = (before.clone(), Vec::new());
+    let (mut again, mut effects_again) = (before, Vec::new());
     let step: Step = apply(&mut again, &mut effects_again).step;
-    assert_eq!(&again, after, "{step:?} is not a pure function of {record:?}");
+    assert_eq!(again.as_ref(), after, "{step:?} is not a pure function of {record:?}");
     assert_eq!(format!("{effects_again:?}"), format!("{effects:?}"), "not a pure function: {record:?}");
 }
