@@ -153,6 +153,16 @@ fn idempotency() {
             w.settle_forwards();
             assert_eq!((w.told_refund("R").as_str(), w.sent("T").as_str()), ("done", "charge:100 refund:R:30"));
         }),
+        ("4 the payment's answer twice changes nothing and tells nobody", |w| {
+            w.paid("T", WALLET, 100);
+            w.refund_number("R", w.payment("T").trade_no, 101);
+            w.deliver(0, false);
+            w.deliver(0, true);
+            let before = (w.order("R").cloned(), w.replies.len());
+            w.at += 1_000;
+            assert_eq!(w.deliver(0, false).step, Step::Ignored);
+            assert_eq!((w.order("R").cloned(), w.replies.len()), before);
+        }),
         ("4 a record between the orders that was lost is sent again", |w| {
             w.paid("T", WALLET, 100);
             w.refund_number("R", w.payment("T").trade_no, 30);
@@ -198,6 +208,12 @@ fn what_cannot_be_refunded() {
             w.settle_forwards();
             assert_eq!((w.told().as_str(), w.payment("T").refunds.len()), ("order, order", 0));
             assert_eq!(w.sent("T"), "charge:100");
+            let Some(crate::Order::Refund(refund)) = w.orders().find(|order| order.key().merchant_id.as_str() == "N")
+            else {
+                panic!("no refund of N")
+            };
+            let crate::RefundPhase::Failed(failure) = &refund.phase else { panic!("{refund:?}") };
+            assert_eq!((&*failure.status_code, failure.evidence), ("916", Evidence::Refused));
         }),
         ("3 934: the payment failed", |w| {
             w.pay("T", WALLET, 100);

@@ -33,6 +33,7 @@ pub(super) struct Player<'a> {
     set: usize,
     wallet: bool,
     versions: [usize; 3],
+    cancelled_before: Vec<OrderKey>,
     steps: BTreeMap<Step, u64>,
 }
 
@@ -45,7 +46,18 @@ impl<'a> Player<'a> {
         }
         let (set, wallet) = (random.below(SETS), random.one_in(2));
         let calls = Calls::default();
-        Self { world, calls, random, style, requests, set, wallet, versions: [1; 3], steps: BTreeMap::new() }
+        Self {
+            world,
+            calls,
+            random,
+            style,
+            requests,
+            set,
+            wallet,
+            versions: [1; 3],
+            cancelled_before: Vec::new(),
+            steps: BTreeMap::new(),
+        }
     }
 
     /// How often each step was taken.
@@ -92,6 +104,12 @@ impl<'a> Player<'a> {
     /// Counts the step, and takes the tasks that came of it.
     pub(super) fn note(&mut self, step: Step) {
         *self.steps.entry(step).or_default() += 1;
+        for task in &self.world.tasks {
+            assert!(
+                !self.cancelled_before.contains(&task.key),
+                "a task for what was cancelled before it came: {task:?}"
+            );
+        }
         self.calls.fresh.append(&mut self.world.tasks);
         self.world.replies.clear();
     }
@@ -120,6 +138,9 @@ impl<'a> Player<'a> {
 
     fn cancel(&mut self) {
         let form = self.form();
+        if self.world.order_of(&form.key).is_none() {
+            self.cancelled_before.push(form.key.clone());
+        }
         let reply_to = (!self.random.one_in(8)).then(|| self.world.next_caller());
         self.append(Command::Cancel(Box::new(CancelRequest { form, reply_to })));
     }
