@@ -28,8 +28,14 @@ type Case = (&'static str, fn(&mut World));
 fn check(cases: &[Case]) {
     let failed: Vec<_> = cases
         .iter()
-        .filter(|(_, play)| std::panic::catch_unwind(|| play(&mut World::new(given::policy()))).is_err())
+        .filter(|(_, play)| std::panic::catch_unwind(|| play_and_replay(*play)).is_err())
         .map(|(rule, _)| *rule)
         .collect();
     assert!(failed.is_empty(), "{} of {} rules do not hold: {failed:#?}", failed.len(), cases.len());
+}
+
+fn play_and_replay(play: fn(&mut World)) {
+    let mut world = World::new(given::policy());
+    play(&mut world);
+    world.check_replay();
 }

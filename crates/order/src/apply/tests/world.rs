@@ -20,12 +20,28 @@ struct Shard {
     orders: BTreeMap<OrderKey, Order>,
 }
 
+/// What stands in a shard's log.
+#[derive(Clone)]
+enum Entry {
+    Record(Record),
+    Policy(Arc<PolicyChange>),
+}
+
+/// An entry, on which shard, and what came of it in words.
+#[derive(Clone)]
+struct Logged {
+    shard: ShardId,
+    entry: Entry,
+    came: String,
+}
+
 /// Everything that there is.
 pub(super) struct World {
     shards: Vec<Shard>,
     numbers: BTreeMap<TradeNo, OrderKey>,
     version: u64,
-    /// Whether each record is applied twice and every word of its effects compared.
+    log: Vec<Logged>,
+    /// Whether each record is applied twice and every word of its effects compared, and all of them can be replayed.
     pub(super) strict: bool,
     /// The time, ms.
     pub(super) at: i64,
@@ -52,6 +68,7 @@ impl World {
             shards,
             numbers: BTreeMap::new(),
             version: 0,
+            log: Vec::new(),
             strict: true,
             at: given::NOON,
             forwards: Vec::new(),
@@ -75,9 +92,35 @@ impl World {
 
     /// This version, at the end of one shard's log, if it is its turn there.
     pub(super) fn take_policy(&mut self, shard: u16, change: &Arc<PolicyChange>) -> bool {
-        let log = &mut self.shards[usize::from(shard)];
-        log.offset += 1;
-        log.versions.take(ShardId(shard), log.offset - 1, Arc::clone(change))
+        let state = &mut self.shards[usize::from(shard)];
+        state.offset += 1;
+        let taken = state.versions.take(ShardId(shard), state.offset - 1, Arc::clone(change));
+        if self.strict {
+            let entry = Entry::Policy(Arc::clone(change));
+            self.log.push(Logged { shard: ShardId(shard), entry, came: taken.to_string() });
+        }
+        taken
+    }
+
+    /// The whole log again, from the beginning, as after a restore that has the newest policies already: the same orders, and every effect
+    /// again as it was.
+    pub(super) fn check_replay(&self) {
+        let mut again = Self::without_policy();
+        for (shard, before) in again.shards.iter_mut().zip(&self.shards) {
+            shard.versions = before.versions.clone();
+        }
+        for (n, Logged { shard, entry, came }) in self.log.iter().enumerate() {
+            match entry {
+                Entry::Record(record) => {
+                    again.apply(*shard, record);
+                }
+                Entry::Policy(change) => {
+                    again.take_policy(shard.0, change);
+                }
+            }
+            assert_eq!(again.log[n].came, *came, "a replay does something else");
+        }
+        assert!(self.orders().eq(again.orders()), "a replay ends in another state");
     }
 
     /// A record at the end of its order's shard, now.
@@ -108,6 +151,10 @@ impl World {
     fn apply(&mut self, shard: ShardId, record: &Record) -> Applied {
         let mut effects = Vec::new();
         let applied = self.apply_to(shard, record, &mut effects);
+        if self.strict {
+            let came = format!("{effects:?}");
+            self.log.push(Logged { shard, entry: Entry::Record(record.clone()), came });
+        }
         for (n, effect) in effects.into_iter().enumerate() {
             self.collect(shard, n as u32, effect);
         }

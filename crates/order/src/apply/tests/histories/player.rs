@@ -229,6 +229,7 @@ impl<'a> Player<'a> {
         let is_decided = shard == 0 || next < self.versions[0];
         if let Some(change) = self.requests.policies.get(next).filter(|_| is_decided) {
             assert!(self.world.take_policy(shard as u16, change));
+            assert!(!self.world.take_policy(shard as u16, change), "a change that came twice");
             self.versions[shard] += 1;
         }
     }

@@ -26,6 +26,9 @@ impl Player<'_> {
         }
         self.check();
         self.check_the_end();
+        if self.world.strict {
+            self.world.check_replay();
+        }
     }
 
     fn is_at_rest(&self) -> bool {
