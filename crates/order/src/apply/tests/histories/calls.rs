@@ -10,7 +10,7 @@ use super::{
         given::{approved, declined, given_back, not_sent, reversed, unknown},
         script::subject_of,
     },
-    ledger::Account,
+    ledger::{Account, Decided},
     random::Random,
 };
 use crate::{Came, Outcome, Subject, Task, TaskKind, TaskResult};
@@ -61,7 +61,7 @@ impl Calls {
         }
         let takes = random.below(4) > 0 || is_reversal_of_wallet(&task);
         let subject = subject_of(&task.kind);
-        match random.below(8) {
+        match random.below(9) {
             0 => self.lost(&task, &subject),
             1 => self.flights.push(Flight { task, takes }),
             2 => {
@@ -72,7 +72,11 @@ impl Calls {
                 self.land(&task, takes);
                 self.lost(&task, &subject);
             }
-            4 if task.issuer == Issuer::Wallet => {
+            4 => {
+                self.flights.push(Flight { task: task.clone(), takes });
+                self.ask_instead(&task, &subject, now);
+            }
+            5 if task.issuer == Issuer::Wallet => {
                 self.land(&task, takes);
                 self.outcomes.push(outcome(&task, &subject, Word::Ambiguous));
             }
@@ -151,6 +155,17 @@ impl Calls {
 
     fn lost(&mut self, task: &Task, subject: &Subject) {
         self.outcomes.push(outcome(task, subject, Word::Unknown));
+    }
+
+    /// The owner of the task is gone, and the next one asks, since it may have been sent. A refusal that it finds may be an earlier
+    /// reversal's, as long as this one can land.
+    fn ask_instead(&mut self, task: &Task, subject: &Subject, now: i64) {
+        let refused = self.account(task.trade_no).reversal == Some(Decided::Refused);
+        if *subject == Subject::Reversal && refused && now <= task.absent_after.0 {
+            self.lost(task, subject);
+        } else {
+            self.ask(task, subject, now);
+        }
     }
 
     /// The issuer says what it knows; not to know a number proves absence only after the window.
