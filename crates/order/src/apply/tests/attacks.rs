@@ -110,18 +110,6 @@ fn money_that_would_go_back_twice() {
             w.refunded("T", "R", given_back(100));
             assert_eq!(w.cancelled("T"), "nothing");
         }),
-        (
-            "I3 a Cancel that succeeded before its payment came succeeds again, also after a payment with other fields",
-            |w| {
-                w.cancel("T", WALLET, 100);
-                assert_eq!(w.pay("T", OTHER, 200), Step::Refused);
-                assert_eq!(w.cancel("T", WALLET, 100), Step::Repeated);
-                assert_eq!(
-                    (w.told().as_str(), w.cancelled("T").as_str(), w.sent("T").as_str()),
-                    ("order rep", "nothing", "")
-                );
-            },
-        ),
         ("I4 a refund whose record is late meets the cancel, not the payment as it was", |w| {
             w.paid("T", WALLET, 100);
             w.refund_number("R", w.payment("T").trade_no, 100);

@@ -25,6 +25,18 @@ fn before_and_instead_of_a_payment() {
             assert_eq!(w.cancel("T", WALLET, 100), Step::Repeated);
             assert_eq!((w.cancelled("T").as_str(), w.sent("T").as_str()), ("nothing", ""));
         }),
+        (
+            "4 a Cancel that succeeded before its payment came succeeds again, also after a payment with other fields",
+            |w| {
+                w.cancel("T", WALLET, 100);
+                assert_eq!(w.pay("T", OTHER, 200), Step::Refused);
+                assert_eq!(w.cancel("T", WALLET, 100), Step::Repeated);
+                assert_eq!(
+                    (w.told().as_str(), w.cancelled("T").as_str(), w.sent("T").as_str()),
+                    ("order rep", "nothing", "")
+                );
+            },
+        ),
         ("4 a Cancel of a refund's number finds no payment", |w| {
             w.paid("T", WALLET, 100);
             w.refund("R", "T", 30);
