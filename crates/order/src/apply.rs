@@ -88,7 +88,7 @@ pub fn apply(
         Command::Pay(pay) => pay::apply(order, pay, scene),
         Command::Refund(request) => refund::request(order, request, scene),
         Command::Cancel(request) => cancel::request(order, request, scene),
-        Command::Reserve(reserve) => with_payment(order, |payment| reserve::apply(payment, reserve, scene)),
+        Command::Reserve(reserve) => reserve::apply(order.as_mut(), reserve, scene),
         Command::RefundResult(result) => refund::result(order, result, scene),
         Command::Query(query) => query::apply(order.as_mut(), query, scene),
         Command::Outcome(outcome) => with_payment(order, |payment| outcome::apply(payment, outcome, scene)),

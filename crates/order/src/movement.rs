@@ -70,6 +70,11 @@ impl<A> Movement<A> {
         Self { send_by: at, absent_after: at, phase: Phase::Failed(failure), inquiries: 0, changed_at: at }
     }
 
+    /// One of which nothing is known but that it took effect.
+    pub(crate) fn done_at(at: UnixMs, approval: A) -> Self {
+        Self { send_by: at, absent_after: at, phase: Phase::Done(Box::new(approval)), inquiries: 0, changed_at: at }
+    }
+
     /// When something must be done about it; none once it is final. An inquiry without an outcome for so long will have none.
     pub fn due_at(&self) -> Option<UnixMs> {
         match &self.phase {

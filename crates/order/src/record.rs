@@ -177,7 +177,8 @@ pub enum Came {
     Charge(TaskResult<Approval>),
     /// Of the refund with this number.
     Refund(MerchantTradeNo, TaskResult<Refunded>),
-    /// Of the reversal.
+    /// Of the reversal. The issuer knows all reversals of a payment by one number, so whoever does not send a reversal because it may have
+    /// been sent, but asks about it, reports a refusal as unknown unless it asked after `absent_after`: it may be an earlier one's.
     Reversal(TaskResult<Reversed>),
 }
 

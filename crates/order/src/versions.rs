@@ -23,9 +23,10 @@ impl PolicyVersions {
     }
 
     /// Takes the version that the record at `offset` of this shard brings, if it is its turn: on the policy's shard the next one, elsewhere
-    /// any newer one. So of two changes at the same time one is taken everywhere, and the other nowhere.
+    /// any newer one. So of two changes at the same time one is taken everywhere, and the other nowhere. Versions from later records say
+    /// nothing about it: a replay takes again what was taken.
     pub fn take(&mut self, shard: ShardId, offset: u64, change: Arc<PolicyChange>) -> bool {
-        let newest = self.newest().map_or(0, |newest| newest.version);
+        let newest = self.0.range(..offset).next_back().map_or(0, |(_, before)| before.version);
         let its_turn = if shard == POLICY_SHARD { change.version == newest + 1 } else { change.version > newest };
         if its_turn {
             self.insert(offset, change);

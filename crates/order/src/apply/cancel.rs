@@ -49,7 +49,7 @@ fn before_its_payment(request: &CancelRequest, scene: &Scene<'_>) -> CancelledBe
 
 fn of_payment(payment: &mut Payment, request: &CancelRequest, scene: &mut Scene<'_>) -> Applied {
     let differing = differing_fields(payment, &request.form);
-    if !differing.is_empty() {
+    if !differing.is_empty() && !is_cancelled_unsent(payment) {
         reply(request, true, ReplyBody::Conflict(differing), scene);
         return Applied { step: Step::Conflicted, changed: false };
     }
@@ -66,6 +66,12 @@ fn of_payment(payment: &mut Payment, request: &CancelRequest, scene: &mut Scene<
         !payment.is_at_rest() && subscribe(&mut payment.subscribers, subscriber, scene.at)
     });
     Applied { step, changed: began || subscribed }
+}
+
+/// Whether it is cancelled, and nobody was ever asked to charge it. If the cancel came first, its fields are not known any more, and it must
+/// hear again what it heard.
+fn is_cancelled_unsent(payment: &Payment) -> bool {
+    payment.issuer.is_none() && payment.cancel.as_ref().is_some_and(Cancel::is_done)
 }
 
 /// The five fields that must be the payment's (POS API, section 2); MerchantTradeNo is the order's key. UnRedeem of other issuers counts as

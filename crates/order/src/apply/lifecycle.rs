@@ -1,6 +1,6 @@
 //! The life of a movement: what an outcome does to it, whichever movement it is. Done and declined count whichever task they answer, since
-//! the issuer said so; not sent, absent and unknown count only for the open task. A StatusCode with which the wallet says that it does not
-//! know is unknown.
+//! the issuer said so; not sent, absent and unknown count only for the open task. An inquiry that was not sent, absent before the window is
+//! over, and a StatusCode with which the wallet says that it does not know, are unknown.
 
 use twqr_types::{TradeNo, UnixMs};
 
@@ -82,6 +82,7 @@ impl<A: Clone> Movement<A> {
 
     fn in_progress(&mut self, result: &TaskResult<A>, is_open: bool, judge: &Judge<'_>) -> Moved {
         let abnormal = &judge.codes.fisc_abnormal;
+        let is_sent = matches!(self.phase, Phase::Sent { .. });
         match result {
             TaskResult::Done(approval) => {
                 self.phase = Phase::Done(Box::new(approval.clone()));
@@ -92,14 +93,14 @@ impl<A: Clone> Movement<A> {
                 let (code, desc) = status_of(decline, judge);
                 self.fail(Evidence::Declined, &code, &desc, judge.at)
             }
-            TaskResult::NotSent(reason) if is_open => {
+            TaskResult::NotSent(reason) if is_open && is_sent => {
                 self.fail(Evidence::NotSent, abnormal, &format!("not sent to the issuer: {reason}"), judge.at)
             }
-            TaskResult::Absent if is_open => {
+            TaskResult::Absent if is_open && judge.at > self.absent_after => {
                 let desc = format!("the issuer confirmed that the {} does not exist", judge.what);
                 self.fail(Evidence::Absent, abnormal, &desc, judge.at)
             }
-            TaskResult::Unknown(_) if is_open => self.unresolved(judge),
+            TaskResult::NotSent(_) | TaskResult::Absent | TaskResult::Unknown(_) if is_open => self.unresolved(judge),
             TaskResult::NotSent(_) | TaskResult::Absent | TaskResult::Unknown(_) => Moved::Ignored,
         }
     }

@@ -7,7 +7,9 @@ use super::{
     lifecycle::{Judge, Moved},
     reserve,
 };
-use crate::{Approval, Came, CancelStage, EffectId, Outcome, Payment, Refunded, Reversed, TaskResult, schedule};
+use crate::{
+    Approval, Came, CancelStage, EffectId, Movement, Outcome, Payment, Phase, Refunded, Reversed, TaskResult, schedule,
+};
 
 pub(super) fn apply(payment: &mut Payment, outcome: &Outcome, mut scene: Scene<'_>) -> Applied {
     match &outcome.came {
@@ -83,16 +85,26 @@ fn of_refund(
 fn of_reversal(payment: &mut Payment, task: EffectId, result: &TaskResult<Reversed>, scene: &mut Scene<'_>) -> Applied {
     let (rules, codes, number) = (scene.rules(payment), scene.codes(), payment.trade_no);
     let Some(cancel) = &mut payment.cancel else { return IGNORED };
-    let is_earlier = task.offset < cancel.sent_at;
-    let CancelStage::Reversing(reversal) = &mut cancel.stage else { return IGNORED };
-    if is_earlier && !matches!(result, TaskResult::Done(_)) {
+    if task.offset < cancel.sent_at && !matches!(result, TaskResult::Done(_)) {
         return IGNORED;
     }
+    let is_inquiry_after_several = cancel.attempts > 1 && task.offset > cancel.sent_at;
+    let reversal = match &mut cancel.stage {
+        CancelStage::Reversing(reversal) if reversal.failure().is_none() => reversal,
+        CancelStage::Reversing(_) | CancelStage::Waiting | CancelStage::Again { .. } | CancelStage::Nothing => {
+            return took_effect_after_all(payment, result, scene);
+        }
+    };
     let judge = Judge { number, what: "reversal", rules: &rules, codes: &codes, at: scene.at };
-    let moved = reversal.take(task, result, &judge);
+    let moved = if is_inquiry_after_several && !is_asked_after_the_window(reversal, task) {
+        reversal.take(task, &unless_refused(result), &judge)
+    } else {
+        reversal.take(task, result, &judge)
+    };
     let absent_after = reversal.absent_after;
-    if moved != Moved::Ignored {
-        cancel.changed_at = scene.at;
+    match moved {
+        Moved::Done | Moved::Failed(_) | Moved::Unresolved | Moved::StillUnresolved => cancel.changed_at = scene.at,
+        Moved::Contradicted(_) | Moved::Ignored => {}
     }
     let step = match moved {
         Moved::Done => Step::Cancelled,
@@ -108,6 +120,41 @@ fn of_reversal(payment: &mut Payment, task: EffectId, result: &TaskResult<Revers
     };
     scene.tell_payment(payment);
     changed(step)
+}
+
+/// Whether this inquiry is the open one, and went out when no reversal could land any more.
+fn is_asked_after_the_window(reversal: &Movement<Reversed>, task: EffectId) -> bool {
+    reversal.phase == Phase::Asking { task } && reversal.changed_at > reversal.absent_after
+}
+
+/// The issuer knows all reversals by the payment's number: within the window, an inquiry about one may find the refusal of an earlier one.
+fn unless_refused(result: &TaskResult<Reversed>) -> TaskResult<Reversed> {
+    match result {
+        TaskResult::Declined(decline) => {
+            TaskResult::Unknown(format!("refused ({}), perhaps an earlier reversal", decline.code).into())
+        }
+        TaskResult::Done(_) | TaskResult::NotSent(_) | TaskResult::Unknown(_) | TaskResult::Absent => result.clone(),
+    }
+}
+
+/// A reversal that was refused, or surely never arrived, took effect. So the payment is taken back, and nobody was told anything that stays
+/// otherwise; but where something else was given back meanwhile, an operator must look.
+fn took_effect_after_all(payment: &mut Payment, result: &TaskResult<Reversed>, scene: &mut Scene<'_>) -> Applied {
+    let TaskResult::Done(reversed) = result else { return IGNORED };
+    let left = payment.terms.trade_amount.twd() - payment.reserved();
+    let Some(cancel) = payment.cancel.as_mut().filter(|cancel| cancel.attempts > 0) else { return IGNORED };
+    let is_whole = match &cancel.stage {
+        CancelStage::Reversing(_) | CancelStage::Again { .. } => cancel.amount == left,
+        CancelStage::Waiting | CancelStage::Nothing => false,
+    };
+    if !is_whole {
+        let text = "a reversal took effect that had failed before, and the payment was refunded meanwhile";
+        return contradict(payment, text.to_owned(), scene);
+    }
+    cancel.stage = CancelStage::Reversing(Movement::done_at(scene.at, reversed.clone()));
+    cancel.changed_at = scene.at;
+    scene.tell_payment(payment);
+    changed(Step::Cancelled)
 }
 
 /// The final state stays what callers were told; that the issuer says otherwise is kept for an operator, and told to those who watch.

@@ -3,8 +3,8 @@
 
 use super::{Applied, Scene, Step, changed};
 use crate::{
-    CancelStage, Command, Effect, Failure, IssuerRules, Movement, Payment, Phase, Position, REFUNDS_MAX, RefundCall,
-    RefundEntry, RefundResult, RefundSuccess, Reserve, TaskKind, effect::Emitter, policy::Asked,
+    CancelStage, Command, Effect, Failure, IssuerRules, Movement, Order, Payment, Phase, Position, REFUNDS_MAX,
+    RefundCall, RefundEntry, RefundResult, RefundSuccess, Reserve, TaskKind, effect::Emitter, policy::Asked,
 };
 use twqr_types::UnixMs;
 
@@ -17,11 +17,11 @@ const ABOVE_PAYMENT: &str = "922";
 /// StatusCode 934: the order's state does not allow a refund.
 const STATE_FORBIDS: &str = "934";
 
-pub(super) fn apply(payment: &mut Payment, reserve: &Reserve, mut scene: Scene<'_>) -> Applied {
-    if payment.key.merchant_id != reserve.refund.merchant_id {
+pub(super) fn apply(order: Option<&mut Order>, reserve: &Reserve, mut scene: Scene<'_>) -> Applied {
+    let Some(payment) = order.and_then(|order| asked(order, reserve)) else {
         answer(reserve, Err(no_such_payment()), &mut scene);
         return Applied { step: Step::Refused, changed: false };
-    }
+    };
     if let Some(entry) = payment.refunds.iter().find(|entry| entry.number == reserve.refund.merchant_trade_no) {
         if let Some(result) = result_of(payment, entry) {
             answer(reserve, result, &mut scene);
@@ -48,6 +48,17 @@ pub(super) fn apply(payment: &mut Payment, reserve: &Reserve, mut scene: Scene<'
         refund,
     });
     changed(step)
+}
+
+/// The payment that is asked: the number is a payment's, and of the same merchant.
+fn asked<'a>(order: &'a mut Order, reserve: &Reserve) -> Option<&'a mut Payment> {
+    match order {
+        Order::Payment(payment) => {
+            let is_asked = payment.trade_no == reserve.payment && payment.key.merchant_id == reserve.refund.merchant_id;
+            is_asked.then_some(payment)
+        }
+        Order::Refund(_) | Order::Cancelled(_) => None,
+    }
 }
 
 fn call(reserve: &Reserve) -> RefundCall {

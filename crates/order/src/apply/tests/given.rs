@@ -1,0 +1,166 @@
+//! What the tests start from: a policy, and requests with every field filled.
+
+use twqr_types::{InstitutionCode, Issuer, PayForm, RawPay, RawRefund, RefundForm, TradeNo, UnixMs};
+
+use crate::{
+    Alphabet, Approval, Decline, DeclineKind, IssuerRules, Limits, Merchant, PaymentType, Policy, RefundRule, Refunded,
+    Resolution, Reversed, Route, RouteTarget, StatusCodes, Store, TaskResult, Window,
+};
+
+/// A code of the wallet.
+pub(super) const WALLET: &str = "22abcdefghijklmnop";
+/// A code of 391, another issuer.
+pub(super) const OTHER: &str = "IPabcdefghijklmnop";
+/// The time at which every world begins, ms: noon in Taipei.
+pub(super) const NOON: i64 = 1_741_579_200_000;
+/// One day, ms.
+pub(super) const DAY: i64 = 86_400_000;
+
+/// Another issuer.
+pub(super) fn other() -> Issuer {
+    Issuer::Institution(InstitutionCode::parse("391").unwrap())
+}
+
+/// Two issuers: sent within 2 s, absent 3 s after that, everything refundable.
+pub(super) fn policy() -> Policy {
+    let route = |prefix: &str, target, length, alphabet| Route {
+        prefix: prefix.into(),
+        target,
+        code_lengths: vec![length],
+        alphabet,
+    };
+    let resolution = Resolution { window_ms: 3_000, first_delay_ms: 1_000, delay_max_ms: 60_000 };
+    let rules = |issuer| IssuerRules {
+        issuer,
+        resolution,
+        refund: RefundRule::default(),
+        limits: Limits::default(),
+        maintenance: Vec::new(),
+    };
+    Policy {
+        name: "given".into(),
+        routes: vec![
+            route("22", RouteTarget::Issuer(Issuer::Wallet), 18, Alphabet::Alphanumeric),
+            route("IP", RouteTarget::Issuer(other()), 18, Alphabet::Base64Url),
+            route("IPNO", RouteTarget::Refuse, 18, Alphabet::Base64Url),
+        ],
+        issuers: vec![rules(Issuer::Wallet), rules(other())],
+        status_codes: StatusCodes::default(),
+        send_within_ms: 2_000,
+        day_begins_min: 0,
+        merchants: Vec::new(),
+    }
+}
+
+/// The given policy, changed.
+pub(super) fn policy_with(change: impl FnOnce(&mut Policy)) -> Policy {
+    let mut policy = policy();
+    change(&mut policy);
+    policy
+}
+
+/// The other issuer with this refund rule.
+pub(super) fn refund_rule(rule: RefundRule) -> Policy {
+    policy_with(|policy| policy.issuers[1].refund = rule)
+}
+
+/// Both issuers in maintenance from noon plus `from` to noon plus `to`, ms.
+pub(super) fn maintenance(from: i64, to: i64) -> Policy {
+    let window = Window { from: UnixMs(NOON + from), to: UnixMs(NOON + to) };
+    policy_with(|policy| policy.issuers.iter_mut().for_each(|rules| rules.maintenance = vec![window]))
+}
+
+/// One merchant, M, up to 1,000 TWD, with the stores S (up to 500), and SHUT.
+pub(super) fn merchants() -> Policy {
+    let store = |id: &str, payment_max, is_open| Store {
+        id: twqr_types::StoreId::parse(id.into()).unwrap(),
+        payment_max,
+        is_open,
+    };
+    let id = twqr_types::MerchantId::parse("M".into()).unwrap();
+    let stores = vec![store("S", Some(500), true), store("BIG", None, true), store("SHUT", None, false)];
+    policy_with(|policy| policy.merchants = vec![Merchant { id, stores, payment_max: Some(1_000), is_open: true }])
+}
+
+/// A payment request of merchant M at store S, with 7 TWD that are not redeemable where that is possible.
+pub(super) fn raw_pay(number: &str, code: &str, amount: i64) -> RawPay {
+    RawPay {
+        merchant_id: "M".into(),
+        store_id: "S".into(),
+        gateway_trade_no: "G".into(),
+        merchant_trade_no: number.into(),
+        card_token: code.into(),
+        trade_amount: amount,
+        un_redeem: amount.min(7),
+        ..RawPay::default()
+    }
+}
+
+/// A refund request of merchant M at store S.
+pub(super) fn raw_refund(number: &str, payment: TradeNo, amount: i64) -> RawRefund {
+    RawRefund {
+        merchant_id: "M".into(),
+        store_id: "S".into(),
+        merchant_trade_no: number.into(),
+        trade_no: payment.as_str().into(),
+        trade_amount: amount,
+        ..RawRefund::default()
+    }
+}
+
+pub(super) fn pay_form(raw: RawPay) -> PayForm {
+    PayForm::parse(raw).unwrap()
+}
+
+pub(super) fn refund_form(raw: RawRefund) -> RefundForm {
+    RefundForm::parse(raw).unwrap()
+}
+
+/// The issuer took this amount.
+pub(super) fn approved(amount: i64) -> TaskResult<Approval> {
+    TaskResult::Done(Approval {
+        payment_type: PaymentType::StoredValue,
+        debit_amount: amount,
+        redeem_name: "".into(),
+        redeem_amount: 0,
+        store_redeem_amount: 0,
+        invoice_vehicle: "".into(),
+        mer_mem_token: "".into(),
+        card_name: "".into(),
+        card_no_masked: "".into(),
+        issuer_trade_no: "".into(),
+    })
+}
+
+/// The issuer gave this amount back.
+pub(super) fn given_back(amount: i64) -> TaskResult<Refunded> {
+    TaskResult::Done(Refunded {
+        debit_amount: amount,
+        redeem_name: "".into(),
+        redeem_amount: 0,
+        store_redeem_amount: 0,
+        issuer_trade_no: "".into(),
+    })
+}
+
+/// The issuer took the payment back.
+pub(super) fn reversed() -> TaskResult<Reversed> {
+    TaskResult::Done(Reversed { issuer_trade_no: "".into() })
+}
+
+/// The wallet refused, with this StatusCode.
+pub(super) fn declined<A>(code: &str) -> TaskResult<A> {
+    declined_by(DeclineKind::Wallet, code)
+}
+
+pub(super) fn declined_by<A>(kind: DeclineKind, code: &str) -> TaskResult<A> {
+    TaskResult::Declined(Decline { kind, code: code.into(), reason: "why".into() })
+}
+
+pub(super) fn unknown<A>() -> TaskResult<A> {
+    TaskResult::Unknown("no answer".into())
+}
+
+pub(super) fn not_sent<A>() -> TaskResult<A> {
+    TaskResult::NotSent("the queue is full".into())
+}

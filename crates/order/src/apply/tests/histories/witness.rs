@@ -1,0 +1,63 @@
+//! An order against the issuers' money: what is done has moved, and what failed has evidence that is true.
+
+use super::{
+    calls::Calls,
+    ledger::{Account, Decided},
+};
+use crate::{CancelStage, Evidence, Payment, Phase, Subject};
+
+/// I4 and I6, at any time.
+pub(super) fn check(payment: &Payment, calls: &Calls) {
+    let account = calls.account(payment.trade_no);
+    let on_its_way = |subject: &Subject| calls.is_on_its_way(payment.trade_no, subject);
+    movement(&payment.charge.phase, account.charge, || on_its_way(&Subject::Charge), payment);
+    for entry in &payment.refunds {
+        let subject = Subject::Refund { number: entry.number.clone(), trade_no: entry.trade_no };
+        let decided = account.refunds.get(&entry.trade_no).copied();
+        movement(&entry.refund.phase, decided, || on_its_way(&subject), payment);
+    }
+    let Some(cancel) = &payment.cancel else {
+        assert_eq!(account.reversal, None, "nobody cancelled {payment:?}");
+        return;
+    };
+    match &cancel.stage {
+        CancelStage::Reversing(reversal) => {
+            movement(&reversal.phase, account.reversal, || on_its_way(&Subject::Reversal), payment);
+        }
+        CancelStage::Again { .. } | CancelStage::Nothing | CancelStage::Waiting => {
+            assert_eq!(account.reversed(), 0, "taken back already: {payment:?}");
+            assert!(!on_its_way(&Subject::Reversal), "I1: a reversal may still land: {payment:?}");
+        }
+    }
+}
+
+fn movement<A: std::fmt::Debug>(
+    phase: &Phase<A>,
+    decided: Option<Decided>,
+    on_its_way: impl FnOnce() -> bool,
+    payment: &Payment,
+) {
+    match phase {
+        Phase::Done(_) => assert!(matches!(decided, Some(Decided::Moved(_))), "{decided:?}: {payment:?}"),
+        Phase::Failed(failure) => {
+            assert!(!on_its_way(), "I6: failed ({:?}), and may still land: {payment:?}", failure.evidence);
+            let is_true = match failure.evidence {
+                Evidence::Declined => decided == Some(Decided::Refused),
+                Evidence::NotSent | Evidence::Absent | Evidence::Refused => decided.is_none(),
+            };
+            assert!(is_true, "I6: {:?}, but the issuer has {decided:?}: {payment:?}", failure.evidence);
+        }
+        Phase::Sent { .. } | Phase::Unresolved { .. } | Phase::Asking { .. } => {}
+    }
+}
+
+/// I4, once all is at rest: the issuers' money is what the order says.
+pub(super) fn check_money(payment: &Payment, account: &Account) {
+    let paid = if payment.is_paid() { payment.terms.trade_amount.twd() } else { 0 };
+    let reversed = payment.cancel.as_ref().map_or(0, |cancel| match &cancel.stage {
+        CancelStage::Reversing(reversal) if reversal.done().is_some() => cancel.amount,
+        CancelStage::Reversing(_) | CancelStage::Again { .. } | CancelStage::Waiting | CancelStage::Nothing => 0,
+    });
+    let by_order = (paid, payment.refunded(), reversed);
+    assert_eq!(by_order, (account.charged(), account.refunded(), account.reversed()), "I4: {payment:?}");
+}

@@ -1,0 +1,104 @@
+//! What must hold at every step of every order, whatever happened before.
+
+use crate::{Applied, CancelStage, Effect, Order, Payment, Phase, REFUNDS_MAX, RefundPhase, SUBSCRIBERS_MAX, TaskKind};
+
+/// One record was applied: `before` became `after`.
+pub(super) fn check_step(before: Option<&Order>, after: Option<&Order>, applied: Applied, effects: &[Effect]) {
+    let Some(after) = after else {
+        assert!(before.is_none(), "an order is gone");
+        return;
+    };
+    nobody_is_forgotten(after);
+    match (before, after) {
+        (Some(Order::Payment(before)), Order::Payment(after)) => what_was_told_stays(before, after),
+        (Some(Order::Refund(before)), Order::Refund(after)) => {
+            assert!(!before.is_final() || before == after, "I3: a refund that had ended changed: {after:?}");
+        }
+        (Some(Order::Cancelled(_)), Order::Payment(after)) => {
+            assert!(after.charge.failure().is_some(), "a charge after its cancel: {after:?}");
+        }
+        (None, _) | (Some(Order::Cancelled(_)), Order::Cancelled(_)) => {}
+        (Some(before), after) => panic!("{before:?} became {after:?}"),
+    }
+    if let Order::Payment(payment) = after {
+        never_more_than_was_paid(payment);
+        assert!(payment.refunds.len() <= REFUNDS_MAX && payment.subscribers.len() <= SUBSCRIBERS_MAX, "{payment:?}");
+    }
+    for effect in effects {
+        if let Effect::Task(task) = effect {
+            let before = before.and_then(Order::as_payment);
+            one_task_for_each_movement(&task.kind, before, applied);
+        }
+    }
+}
+
+/// I1, as far as one step shows it: a task that moves money begins a movement.
+fn one_task_for_each_movement(kind: &TaskKind, before: Option<&Payment>, applied: Applied) {
+    match (kind, before) {
+        (TaskKind::Charge(_), before) => assert!(before.is_none(), "I1: charged again, {applied:?}"),
+        (TaskKind::Refund(call), Some(before)) => {
+            let known = before.refunds.iter().any(|entry| entry.number == call.number);
+            assert!(!known, "I1: refunded again, {before:?}");
+        }
+        (TaskKind::Reverse(_), Some(before)) => {
+            let open = before.cancel.as_ref().is_some_and(|cancel| match &cancel.stage {
+                CancelStage::Reversing(reversal) => !reversal.phase.is_final(),
+                CancelStage::Waiting | CancelStage::Again { .. } | CancelStage::Nothing => false,
+            });
+            assert!(!open, "I1: a second reversal while the first is open, {before:?}");
+        }
+        (TaskKind::Refund(_) | TaskKind::Reverse(_), None) => panic!("a task of no payment: {kind:?}"),
+        (TaskKind::Inquire(_), _) => {}
+    }
+}
+
+/// I2: at rest, or somebody will wake it; and what waits without a time of its own waits for something that has one.
+fn nobody_is_forgotten(order: &Order) {
+    assert!(order.is_at_rest() || order.due_at().is_some(), "I2: nobody wakes {order:?}");
+    let Order::Payment(payment) = order else { return };
+    let refund_open = payment.refunds.iter().any(|entry| !entry.refund.phase.is_final());
+    let waits = payment.cancel.as_ref().is_some_and(|cancel| cancel.stage == CancelStage::Waiting);
+    assert!(!waits || refund_open || !payment.charge.phase.is_final(), "I2: the cancel waits for nothing: {payment:?}");
+}
+
+/// I3.
+fn what_was_told_stays(before: &Payment, after: &Payment) {
+    let charge = &before.charge.phase;
+    assert!(!charge.is_final() || *charge == after.charge.phase, "I3: the charge's end changed: {after:?}");
+    assert_eq!((before.trade_no, before.issuer, &before.terms), (after.trade_no, after.issuer, &after.terms));
+    for (n, entry) in before.refunds.iter().enumerate() {
+        let now = &after.refunds[n];
+        assert_eq!((&entry.number, entry.amount), (&now.number, now.amount), "an entry changed");
+        let phase = &entry.refund.phase;
+        assert!(!phase.is_final() || *phase == now.refund.phase, "I3: the end of {} changed: {after:?}", entry.number);
+    }
+    if before.cancel.as_ref().is_some_and(crate::Cancel::is_done) {
+        assert_eq!(before.cancel, after.cancel, "I3: a cancel that was done changed");
+    }
+    assert!(before.contradiction.is_none() || after.contradiction.is_some(), "a contradiction is forgotten");
+}
+
+/// I4: what was given back, may be, and is being taken back.
+fn never_more_than_was_paid(payment: &Payment) {
+    let refunds = payment.reserved();
+    let reversed = payment.cancel.as_ref().map_or(0, |cancel| match &cancel.stage {
+        CancelStage::Reversing(reversal) if reversal.failure().is_none() => cancel.amount,
+        CancelStage::Again { .. } => cancel.amount,
+        CancelStage::Reversing(_) | CancelStage::Waiting | CancelStage::Nothing => 0,
+    });
+    let paid = payment.terms.trade_amount.twd();
+    assert!(refunds + reversed <= paid, "I4: {refunds} + {reversed} of {paid}: {payment:?}");
+    let gave = refunds + reversed > 0;
+    assert!(!gave || matches!(payment.charge.phase, Phase::Done(_)), "I4: something back of nothing: {payment:?}");
+}
+
+/// At the end of a history: the payment and the refund orders say the same of each refund.
+pub(super) fn check_told(payment: &Payment, refund: &crate::Refund) {
+    let entry = payment.refunds.iter().find(|entry| entry.number == refund.key.merchant_trade_no);
+    match (&refund.phase, entry.map(|entry| &entry.refund.phase)) {
+        (RefundPhase::Succeeded(success), Some(Phase::Done(refunded))) => assert_eq!(success.refunded, **refunded),
+        (RefundPhase::Failed(told), Some(Phase::Failed(failure))) => assert_eq!(told, failure),
+        (RefundPhase::Failed(_), None) => {}
+        (told, entry) => panic!("the refund was told {told:?}, its payment has {entry:?}"),
+    }
+}

@@ -1,0 +1,142 @@
+//! Answers that come late, twice, or against what was told: invariants I3 and I6, POS API, section 4.
+
+use super::{
+    check,
+    given::{OTHER, WALLET, approved, declined, declined_by, given_back, not_sent, reversed, unknown},
+    world::key,
+};
+use crate::{Came, DeclineKind, Step, Subject, TaskResult};
+
+#[test]
+fn late_and_duplicate() {
+    check(&[
+        ("4 the issuer's word counts, whichever task it answers", |w| {
+            for (number, result, stands) in [("T", approved(100), "done"), ("U", declined("928"), "928")] {
+                w.pay(number, WALLET, 100);
+                w.charged(number, unknown());
+                w.at += 6_000;
+                w.due(number, 0);
+                let first = w.tasks_about(number, &Subject::Charge)[0].id;
+                w.outcome(number, first, Came::Charge(result));
+                assert_eq!(w.charge(number), stands);
+            }
+        }),
+        ("4 what is no word of the issuer counts only for the open task", |w| {
+            for (n, result) in [unknown(), not_sent(), TaskResult::Absent].into_iter().enumerate() {
+                let number = format!("T{n}");
+                w.pay(&number, WALLET, 100);
+                w.charged(&number, unknown());
+                w.at += 6_000;
+                w.due(&number, 0);
+                let first = w.tasks_about(&number, &Subject::Charge)[0].id;
+                assert_eq!(w.outcome(&number, first, Came::Charge(result)), Step::Ignored);
+                assert_eq!(w.charge(&number), "open");
+            }
+        }),
+        ("4 the same answer twice changes nothing and tells nobody", |w| {
+            w.paid("T", WALLET, 100);
+            let before = (w.order("T").cloned(), w.replies.len());
+            assert_eq!(w.charged("T", approved(100)), Step::Ignored);
+            assert_eq!((w.order("T").cloned(), w.replies.len()), before);
+        }),
+        ("4 a refund's answer twice gives back once", |w| {
+            w.paid("T", WALLET, 100);
+            w.refund("R", "T", 30);
+            w.refunded("T", "R", given_back(30));
+            assert_eq!(w.refunded("T", "R", given_back(30)), Step::Ignored);
+            assert_eq!(w.payment("T").refunded(), 30);
+        }),
+        ("4 a refusal of an earlier reversal says nothing about this one", |w| {
+            w.paid("T", OTHER, 100);
+            w.cancel("T", OTHER, 100);
+            let first = w.tasks_about("T", &Subject::Reversal)[0].id;
+            w.reversed("T", declined_by(DeclineKind::Issuer, "0205"));
+            w.cancel("T", OTHER, 100);
+            let late = Came::Reversal(declined_by(DeclineKind::Issuer, "0205"));
+            assert_eq!(w.outcome("T", first, late), Step::Ignored);
+            assert_eq!(w.cancelled("T"), "open");
+        }),
+        ("4 an earlier reversal that took effect did take the payment back", |w| {
+            w.paid("T", OTHER, 100);
+            w.cancel("T", OTHER, 100);
+            let first = w.tasks_about("T", &Subject::Reversal)[0].id;
+            w.reversed("T", not_sent());
+            w.due_in_time("T");
+            assert_eq!(w.outcome("T", first, Came::Reversal(reversed())), Step::Cancelled);
+            assert_eq!(w.cancelled("T"), "done");
+        }),
+        ("4 an outcome about a refund, a cancel or an order that is not there changes nothing", |w| {
+            w.pay("T", WALLET, 100);
+            let task = w.tasks[0].id;
+            let nobody = key("R").merchant_trade_no;
+            assert_eq!(w.outcome("T", task, Came::Refund(nobody, given_back(1))), Step::Ignored);
+            assert_eq!(w.outcome("T", task, Came::Reversal(reversed())), Step::Ignored);
+            assert_eq!(w.outcome("U", task, Came::Charge(approved(100))), Step::Ignored);
+            assert!(w.order("U").is_none());
+        }),
+    ]);
+}
+
+#[test]
+fn contradictions_are_kept_and_change_nothing_that_was_told() {
+    check(&[
+        ("I3 a charge: paid, then declined; failed, then paid", |w| {
+            for (number, first, second, stands) in
+                [("T", approved(100), declined("928"), "done"), ("U", declined("928"), approved(100), "928")]
+            {
+                w.pay(number, WALLET, 100);
+                w.charged(number, first);
+                assert_eq!(w.charged(number, second), Step::Contradicted);
+                assert_eq!(w.charge(number), stands);
+                assert!(w.payment(number).contradiction.is_some());
+            }
+        }),
+        ("I3 a refund: given back, then declined; failed, then given back", |w| {
+            for (n, first, second, stands) in
+                [(0, given_back(30), declined("961"), "done"), (1, declined("961"), given_back(30), "961")]
+            {
+                let (number, refund) = (format!("T{n}"), format!("R{n}"));
+                w.paid(&number, WALLET, 100);
+                w.refund(&refund, &number, 30);
+                w.refunded(&number, &refund, first);
+                assert_eq!(w.refunded(&number, &refund, second), Step::Contradicted);
+                assert_eq!(w.told_refund(&refund), stands);
+                assert!(w.payment(&number).contradiction.is_some());
+            }
+        }),
+        ("I3 a reversal: taken back, then declined", |w| {
+            w.paid("T", WALLET, 100);
+            w.cancel("T", WALLET, 100);
+            w.reversed("T", reversed());
+            assert_eq!(w.reversed("T", declined("812")), Step::Contradicted);
+            assert_eq!(w.cancelled("T"), "done");
+        }),
+        (
+            "I3 a contradiction of a reversal changes nothing of the cancel, and the second one changes nothing at all",
+            |w| {
+                w.paid("T", WALLET, 100);
+                w.cancel("T", WALLET, 100);
+                w.reversed("T", reversed());
+                let done = w.payment("T").cancel.clone();
+                w.at += 1_000;
+                assert_eq!(w.reversed("T", declined("812")), Step::Contradicted);
+                assert_eq!(w.reversed("T", declined("812")), Step::Ignored);
+                assert_eq!(w.payment("T").cancel, done);
+            },
+        ),
+        ("I3 a charge that took effect after a cancel that had nothing to take back: an operator must look", |w| {
+            w.pay("T", WALLET, 100);
+            w.cancel("T", WALLET, 100);
+            w.charged("T", declined("928"));
+            assert_eq!(w.charged("T", approved(100)), Step::Contradicted);
+            assert_eq!((w.cancelled("T").as_str(), w.sent("T").as_str()), ("nothing", "charge:100"));
+        }),
+        ("I3 the first contradiction is kept; others change nothing", |w| {
+            w.paid("T", WALLET, 100);
+            w.charged("T", declined("928"));
+            let first = w.payment("T").contradiction.clone();
+            assert_eq!(w.charged("T", declined("911")), Step::Ignored);
+            assert_eq!(w.payment("T").contradiction, first);
+        }),
+    ]);
+}

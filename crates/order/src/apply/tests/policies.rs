@@ -1,0 +1,63 @@
+//! Versions of the policy: each record is decided by the version at its own offset, on every shard.
+
+use std::sync::Arc;
+
+use twqr_types::{ShardId, UnixMs};
+
+use super::given;
+use crate::{POLICY_SHARD, Policy, PolicyChange, PolicyVersions};
+
+fn change(version: u64, name: &str) -> Arc<PolicyChange> {
+    let policy = Policy { name: name.into(), ..given::policy() };
+    Arc::new(PolicyChange { version, policy, who: "test".into(), why: "".into(), at: UnixMs(0) })
+}
+
+fn name_at(versions: &PolicyVersions, offset: u64) -> &str {
+    versions.at(offset).map_or("none", |policy| &policy.name)
+}
+
+#[test]
+fn the_policys_shard_takes_the_next_version_only() {
+    let mut versions = PolicyVersions::default();
+    for (offset, version, name, taken) in
+        [(0, 2, "skips", false), (1, 1, "a", true), (2, 1, "late", false), (3, 2, "b", true), (4, 2, "race", false)]
+    {
+        assert_eq!(versions.take(POLICY_SHARD, offset, change(version, name)), taken, "{name}");
+    }
+    let names: Vec<_> = (0..6).map(|offset| name_at(&versions, offset)).collect();
+    assert_eq!(names, ["none", "none", "a", "a", "b", "b"], "a record is decided by the versions before it");
+}
+
+#[test]
+fn other_shards_take_whatever_is_newer() {
+    let mut versions = PolicyVersions::default();
+    for (offset, version, taken) in [(5, 2, true), (6, 1, false), (7, 2, false), (8, 4, true), (9, 3, false)] {
+        assert_eq!(versions.take(ShardId(1), offset, change(version, "")), taken, "{version} at {offset}");
+    }
+    assert_eq!(versions.newest().unwrap().version, 4);
+}
+
+#[test]
+fn sixty_four_versions_are_kept_and_the_oldest_leave() {
+    let mut versions = PolicyVersions::default();
+    for version in 1..=100 {
+        assert!(versions.take(POLICY_SHARD, version, change(version, &version.to_string())));
+    }
+    assert_eq!((versions.iter().count(), versions.newest().unwrap().version), (64, 100));
+    assert_eq!((name_at(&versions, 37), name_at(&versions, 38), name_at(&versions, 101)), ("none", "37", "100"));
+}
+
+#[test]
+fn a_replay_from_a_checkpoint_that_has_later_versions_takes_the_same_ones() {
+    let log = [(1, 1, "a"), (2, 1, "late"), (3, 2, "b"), (4, 2, "race"), (5, 3, "c")];
+    for shard in [POLICY_SHARD, ShardId(1)] {
+        let mut versions = PolicyVersions::default();
+        let play = |versions: &mut PolicyVersions| {
+            log.map(|(offset, version, name)| versions.take(shard, offset, change(version, name)))
+        };
+        let first = play(&mut versions);
+        let kept = versions.clone();
+        assert_eq!(play(&mut versions), first, "what comes of a version must come of it again, on {shard:?}");
+        assert_eq!(versions, kept);
+    }
+}

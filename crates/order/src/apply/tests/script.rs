@@ -1,0 +1,201 @@
+//! What a table's case does and sees, in few words: every order is one of merchant M, named by its number.
+
+use twqr_types::{RawPay, TradeNo, UnixMs};
+
+use super::{
+    given::{pay_form, raw_pay, raw_refund, refund_form},
+    world::{World, key},
+};
+use crate::{
+    Approval, Came, CancelRequest, CancelStage, Command, EffectId, Failure, Order, Outcome, Pay, Payment, Phase, Query,
+    Refund, RefundPhase, RefundRequest, Refunded, Reply, ReplyBody, ReplyTo, Reversed, Step, Subject, Task, TaskKind,
+    TaskResult,
+};
+
+impl World {
+    /// A new caller, who waits for 12 s.
+    pub(super) fn next_caller(&mut self) -> ReplyTo {
+        self.caller += 1;
+        ReplyTo { partition: 0, correlation: self.caller, until: UnixMs(self.at.saturating_add(12_000)) }
+    }
+
+    pub(super) fn pay(&mut self, number: &str, code: &str, amount: i64) -> Step {
+        self.pay_as(raw_pay(number, code, amount))
+    }
+
+    pub(super) fn pay_as(&mut self, raw: RawPay) -> Step {
+        let reply_to = Some(self.next_caller());
+        self.append(Command::Pay(Box::new(Pay { form: pay_form(raw), reply_to }))).step
+    }
+
+    /// Paid at once.
+    pub(super) fn paid(&mut self, number: &str, code: &str, amount: i64) {
+        assert_eq!(self.pay(number, code, amount), Step::Accepted);
+        assert_eq!(self.charged(number, super::given::approved(amount)), Step::Paid);
+    }
+
+    pub(super) fn cancel(&mut self, number: &str, code: &str, amount: i64) -> Step {
+        self.cancel_as(raw_pay(number, code, amount))
+    }
+
+    pub(super) fn cancel_as(&mut self, raw: RawPay) -> Step {
+        let reply_to = Some(self.next_caller());
+        self.append(Command::Cancel(Box::new(CancelRequest { form: pay_form(raw), reply_to }))).step
+    }
+
+    /// A refund of this payment; the payment decides at once.
+    pub(super) fn refund(&mut self, number: &str, payment: &str, amount: i64) -> Step {
+        let step = self.refund_number(number, self.payment(payment).trade_no, amount);
+        self.settle_forwards();
+        step
+    }
+
+    /// Only the request.
+    pub(super) fn refund_number(&mut self, number: &str, payment: TradeNo, amount: i64) -> Step {
+        let reply_to = Some(self.next_caller());
+        let form = refund_form(raw_refund(number, payment, amount));
+        self.append(Command::Refund(Box::new(RefundRequest { form, reply_to }))).step
+    }
+
+    pub(super) fn query(&mut self, number: &str, watch: bool) -> Step {
+        let reply_to = self.next_caller();
+        self.append(Command::Query(Query { key: key(number), reply_to, watch })).step
+    }
+
+    /// Its next check time, so many ms from now.
+    pub(super) fn due(&mut self, number: &str, later: i64) -> Step {
+        self.at += later;
+        self.append(Command::Due(key(number))).step
+    }
+
+    /// The time of its next check has come.
+    pub(super) fn due_in_time(&mut self, number: &str) -> Step {
+        let due = self.order(number).unwrap().due_at().expect("it has a next check time");
+        self.due(number, (due.0 - self.at).max(0))
+    }
+
+    pub(super) fn outcome(&mut self, number: &str, task: EffectId, came: Came) -> Step {
+        let step = self.append(Command::Outcome(Box::new(Outcome { key: key(number), task, came }))).step;
+        self.settle_forwards();
+        step
+    }
+
+    /// What came of the newest task about the charge.
+    pub(super) fn charged(&mut self, number: &str, result: TaskResult<Approval>) -> Step {
+        let task = self.tasks_about(number, &Subject::Charge).last().expect("a task about the charge").id;
+        self.outcome(number, task, Came::Charge(result))
+    }
+
+    /// What came of the newest task about this refund.
+    pub(super) fn refunded(&mut self, number: &str, refund: &str, result: TaskResult<Refunded>) -> Step {
+        let task = self.tasks_about(number, &self.subject(refund)).last().expect("a task about the refund").id;
+        self.outcome(number, task, Came::Refund(key(refund).merchant_trade_no, result))
+    }
+
+    /// What came of the newest task about the reversal.
+    pub(super) fn reversed(&mut self, number: &str, result: TaskResult<Reversed>) -> Step {
+        let task = self.tasks_about(number, &Subject::Reversal).last().expect("a task about the reversal").id;
+        self.outcome(number, task, Came::Reversal(result))
+    }
+
+    fn subject(&self, refund: &str) -> Subject {
+        Subject::Refund { number: key(refund).merchant_trade_no, trade_no: self.refund_order(refund).trade_no }
+    }
+
+    /// Every task about one movement, oldest first.
+    pub(super) fn tasks_about(&self, number: &str, subject: &Subject) -> Vec<&Task> {
+        let of = |task: &&Task| task.key == key(number) && subject_of(&task.kind) == *subject;
+        self.tasks.iter().filter(of).collect()
+    }
+
+    pub(super) fn payment(&self, number: &str) -> &Payment {
+        self.order(number).and_then(Order::as_payment).expect("a payment under this number")
+    }
+
+    pub(super) fn refund_order(&self, number: &str) -> &Refund {
+        match self.order(number) {
+            Some(Order::Refund(refund)) => refund,
+            other => panic!("no refund under {number}: {other:?}"),
+        }
+    }
+
+    /// Where the charge stands: `done`, `open`, or the failure's StatusCode.
+    pub(super) fn charge(&self, number: &str) -> String {
+        stands(&self.payment(number).charge.phase)
+    }
+
+    /// Where the refund stands, as its own order tells.
+    pub(super) fn told_refund(&self, number: &str) -> String {
+        match &self.refund_order(number).phase {
+            RefundPhase::Requested { .. } => "open".into(),
+            RefundPhase::Succeeded(_) => "done".into(),
+            RefundPhase::Failed(failure) => failure.status_code.to_string(),
+        }
+    }
+
+    /// Where the cancel stands: `none`, `waiting`, `again`, `nothing`, or where its reversal stands.
+    pub(super) fn cancelled(&self, number: &str) -> String {
+        match self.payment(number).cancel.as_ref().map(|cancel| &cancel.stage) {
+            None => "none".into(),
+            Some(CancelStage::Waiting) => "waiting".into(),
+            Some(CancelStage::Again { .. }) => "again".into(),
+            Some(CancelStage::Nothing) => "nothing".into(),
+            Some(CancelStage::Reversing(reversal)) => stands(&reversal.phase),
+        }
+    }
+
+    /// Every task of the payment, oldest first, such as `charge:100 ask-charge refund:R:30 reverse:70`.
+    pub(super) fn sent(&self, number: &str) -> String {
+        let of = self.tasks.iter().filter(|task| task.key == key(number));
+        of.map(|task| in_words(&task.kind)).collect::<Vec<_>>().join(" ")
+    }
+
+    /// What the last caller was told, oldest first: `order`, with `rep` where it is a repeat, `not found`, `full`, or the fields that differ.
+    pub(super) fn told(&self) -> String {
+        self.told_to(self.caller)
+    }
+
+    pub(super) fn told_to(&self, caller: u64) -> String {
+        let of = self.replies.iter().filter(|reply| reply.to.correlation == caller);
+        of.map(reply_in_words).collect::<Vec<_>>().join(", ")
+    }
+}
+
+fn stands<A>(phase: &Phase<A>) -> String {
+    match phase {
+        Phase::Done(_) => "done".into(),
+        Phase::Failed(Failure { status_code, .. }) => status_code.to_string(),
+        Phase::Sent { .. } | Phase::Unresolved { .. } | Phase::Asking { .. } => "open".into(),
+    }
+}
+
+/// Which movement a task is about.
+pub(super) fn subject_of(kind: &TaskKind) -> Subject {
+    match kind {
+        TaskKind::Charge(_) => Subject::Charge,
+        TaskKind::Refund(call) => Subject::Refund { number: call.number.clone(), trade_no: call.trade_no },
+        TaskKind::Reverse(_) => Subject::Reversal,
+        TaskKind::Inquire(subject) => subject.clone(),
+    }
+}
+
+fn in_words(kind: &TaskKind) -> String {
+    match kind {
+        TaskKind::Charge(call) => format!("charge:{}", call.trade_amount.twd()),
+        TaskKind::Refund(call) => format!("refund:{}:{}", call.number, call.trade_amount.twd()),
+        TaskKind::Reverse(call) => format!("reverse:{}", call.amount),
+        TaskKind::Inquire(Subject::Charge) => "ask-charge".into(),
+        TaskKind::Inquire(Subject::Refund { number, .. }) => format!("ask-refund:{number}"),
+        TaskKind::Inquire(Subject::Reversal) => "ask-reversal".into(),
+    }
+}
+
+fn reply_in_words(reply: &Reply) -> String {
+    let body = match &reply.body {
+        ReplyBody::Order => "order".into(),
+        ReplyBody::NotFound => "not found".into(),
+        ReplyBody::TooManyWatchers => "full".into(),
+        ReplyBody::Conflict(fields) => fields.iter().map(|field| field.pos_name()).collect::<Vec<_>>().join("+"),
+    };
+    if reply.repeat { format!("{body} rep") } else { body }
+}

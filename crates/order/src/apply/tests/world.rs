@@ -1,0 +1,257 @@
+//! Several shards with several orders, and what runs between them: records that are forwarded, tasks, replies.
+
+use std::{collections::BTreeMap, num::NonZeroU16, sync::Arc};
+
+use twqr_types::{MerchantId, MerchantTradeNo, OrderKey, ShardCount, ShardId, TradeNo, UnixMs};
+
+use super::given;
+use crate::{
+    Applied, Command, Effect, EffectId, Forward, Order, Policy, PolicyChange, PolicyVersions, Position, Record, Reply,
+    Step, Target, Task, apply, refuse_unknown_payment,
+};
+
+pub(super) const SHARDS: ShardCount = ShardCount(NonZeroU16::new(3).unwrap());
+
+/// A shard: its next offset, its policy, its orders.
+#[derive(Default)]
+struct Shard {
+    offset: u64,
+    versions: PolicyVersions,
+    orders: BTreeMap<OrderKey, Order>,
+}
+
+/// What stands in a shard's log.
+#[derive(Clone)]
+enum Entry {
+    Record(Record),
+    Policy(Arc<PolicyChange>),
+}
+
+/// An entry, on which shard, and what came of it in words.
+#[derive(Clone)]
+struct Logged {
+    shard: ShardId,
+    entry: Entry,
+    came: String,
+}
+
+/// Everything that there is.
+pub(super) struct World {
+    shards: Vec<Shard>,
+    numbers: BTreeMap<TradeNo, OrderKey>,
+    version: u64,
+    log: Vec<Logged>,
+    /// Whether each record is applied twice and every word of its effects compared, and all of them can be replayed.
+    pub(super) strict: bool,
+    /// The time, ms.
+    pub(super) at: i64,
+    /// Records that wait to be delivered.
+    pub(super) forwards: Vec<Forward>,
+    /// Every task, in the order in which they were emitted.
+    pub(super) tasks: Vec<Task>,
+    /// Every reply, the same.
+    pub(super) replies: Vec<Reply>,
+    /// The caller of the last request.
+    pub(super) caller: u64,
+}
+
+impl World {
+    pub(super) fn new(policy: Policy) -> Self {
+        let mut world = Self::without_policy();
+        world.set_policy(policy);
+        world
+    }
+
+    pub(super) fn without_policy() -> Self {
+        let shards = (0..SHARDS.0.get()).map(|_| Shard::default()).collect();
+        Self {
+            shards,
+            numbers: BTreeMap::new(),
+            version: 0,
+            log: Vec::new(),
+            strict: true,
+            at: given::NOON,
+            forwards: Vec::new(),
+            tasks: Vec::new(),
+            replies: Vec::new(),
+            caller: 0,
+        }
+    }
+
+    /// The next version, at the end of every shard's log.
+    pub(super) fn set_policy(&mut self, policy: Policy) {
+        assert_eq!(policy.faults(), [], "the policy of the test");
+        self.version += 1;
+        let change =
+            PolicyChange { version: self.version, policy, who: "test".into(), why: "".into(), at: UnixMs(self.at) };
+        let change = Arc::new(change);
+        for shard in 0..SHARDS.0.get() {
+            assert!(self.take_policy(shard, &change));
+        }
+    }
+
+    /// This version, at the end of one shard's log, if it is its turn there.
+    pub(super) fn take_policy(&mut self, shard: u16, change: &Arc<PolicyChange>) -> bool {
+        let state = &mut self.shards[usize::from(shard)];
+        state.offset += 1;
+        let taken = state.versions.take(ShardId(shard), state.offset - 1, Arc::clone(change));
+        if self.strict {
+            let entry = Entry::Policy(Arc::clone(change));
+            self.log.push(Logged { shard: ShardId(shard), entry, came: taken.to_string() });
+        }
+        taken
+    }
+
+    /// The whole log again, from the beginning, as after a restore that has the newest policies already: the same orders, and every effect
+    /// again as it was.
+    pub(super) fn check_replay(&self) {
+        let mut again = Self::without_policy();
+        for (shard, before) in again.shards.iter_mut().zip(&self.shards) {
+            shard.versions = before.versions.clone();
+        }
+        for (n, Logged { shard, entry, came }) in self.log.iter().enumerate() {
+            match entry {
+                Entry::Record(record) => {
+                    again.apply(*shard, record);
+                }
+                Entry::Policy(change) => {
+                    again.take_policy(shard.0, change);
+                }
+            }
+            assert_eq!(again.log[n].came, *came, "a replay does something else");
+        }
+        assert!(self.orders().eq(again.orders()), "a replay ends in another state");
+    }
+
+    /// A record at the end of its order's shard, now.
+    pub(super) fn append(&mut self, command: Command) -> Applied {
+        let shard = match command.target() {
+            Some(Target::Key(key)) => key.shard(SHARDS),
+            Some(Target::Number(number)) => number.shard(),
+            None => ShardId(0),
+        };
+        let record = Record { at: UnixMs(self.at), command };
+        self.apply(shard, &record)
+    }
+
+    /// Delivers a waiting record, and forgets it unless it is to come again.
+    pub(super) fn deliver(&mut self, n: usize, again: bool) -> Applied {
+        let Forward { to, record, .. } = if again { self.forwards[n].clone() } else { self.forwards.swap_remove(n) };
+        self.apply(to, &record)
+    }
+
+    /// Delivers all that waits, and all that comes of it.
+    pub(super) fn settle_forwards(&mut self) {
+        while !self.forwards.is_empty() {
+            let Forward { to, record, .. } = self.forwards.remove(0);
+            self.apply(to, &record);
+        }
+    }
+
+    fn apply(&mut self, shard: ShardId, record: &Record) -> Applied {
+        let mut effects = Vec::new();
+        let applied = self.apply_to(shard, record, &mut effects);
+        if self.strict {
+            let came = format!("{effects:?}");
+            self.log.push(Logged { shard, entry: Entry::Record(record.clone()), came });
+        }
+        for (n, effect) in effects.into_iter().enumerate() {
+            self.collect(shard, n as u32, effect);
+        }
+        applied
+    }
+
+    fn apply_to(&mut self, shard: ShardId, record: &Record, effects: &mut Vec<Effect>) -> Applied {
+        let Shard { offset, versions, orders } = &mut self.shards[usize::from(shard.0)];
+        let cause = Position { shard, offset: *offset };
+        *offset += 1;
+        let key = match record.command.target() {
+            Some(Target::Key(key)) => Some(key),
+            Some(Target::Number(number)) => self.numbers.get(&number),
+            None => None,
+        };
+        let Some(key) = key else {
+            if let Command::Reserve(reserve) = &record.command {
+                refuse_unknown_payment(reserve, record.at, cause, effects);
+            }
+            return super::super::IGNORED;
+        };
+        let before = orders.remove(key);
+        let policy = versions.at(cause.offset);
+        let mut after = before.clone();
+        let applied = apply(&mut after, record, cause, policy, effects);
+        if self.strict {
+            check_purity(
+                before.clone(),
+                after.as_ref(),
+                record,
+                |order, again| apply(order, record, cause, policy, again),
+                effects,
+            );
+        }
+        assert!(applied.changed || before == after, "a change that was not said, by {record:?}");
+        super::invariants::check_step(before.as_ref(), after.as_ref(), applied, effects);
+        if let Some(order) = after {
+            if let Some(number) = order.trade_no() {
+                self.numbers.insert(number, key.clone());
+            }
+            orders.insert(order.key().clone(), order);
+        }
+        applied
+    }
+
+    fn collect(&mut self, shard: ShardId, n: u32, effect: Effect) {
+        let offset = self.shards[usize::from(shard.0)].offset - 1;
+        let id = EffectId { shard, offset, n };
+        match effect {
+            Effect::Task(task) => {
+                assert_eq!(task.id, id);
+                self.tasks.push(task);
+            }
+            Effect::Reply(reply) => {
+                assert_eq!(reply.id, id);
+                self.replies.push(reply);
+            }
+            Effect::Forward(forward) => {
+                assert_eq!(forward.id, id);
+                self.forwards.push(forward);
+            }
+        }
+    }
+
+    /// Every order.
+    pub(super) fn orders(&self) -> impl Iterator<Item = &Order> {
+        self.shards.iter().flat_map(|shard| shard.orders.values())
+    }
+
+    /// The order of merchant M under this number.
+    pub(super) fn order(&self, number: &str) -> Option<&Order> {
+        self.order_of(&key(number))
+    }
+
+    pub(super) fn order_of(&self, key: &OrderKey) -> Option<&Order> {
+        self.shards[usize::from(key.shard(SHARDS).0)].orders.get(key)
+    }
+}
+
+/// The key of merchant M and this number.
+pub(super) fn key(number: &str) -> OrderKey {
+    OrderKey {
+        merchant_id: MerchantId::parse("M".into()).unwrap(),
+        merchant_trade_no: MerchantTradeNo::parse(number.into()).unwrap(),
+    }
+}
+
+/// The same record in the same state does the same, word for word.
+fn check_purity(
+    before: Option<Order>,
+    after: Option<&Order>,
+    record: &Record,
+    apply: impl FnOnce(&mut Option<Order>, &mut Vec<Effect>) -> Applied,
+    effects: &[Effect],
+) {
+    let (mut again, mut effects_again) = (before, Vec::new());
+    let step: Step = apply(&mut again, &mut effects_again).step;
+    assert_eq!(again.as_ref(), after, "{step:?} is not a pure function of {record:?}");
+    assert_eq!(format!("{effects_again:?}"), format!("{effects:?}"), "not a pure function: {record:?}");
+}
