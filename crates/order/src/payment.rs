@@ -48,6 +48,9 @@ pub struct RefundEntry {
     pub amount: Amount,
     /// What comes of it at the issuer.
     pub refund: Movement<Refunded>,
+    /// It was told as failed, and the issuer says that it took effect after all: what it asked for counts as given back, and an operator
+    /// must look.
+    pub took_effect_after_all: bool,
 }
 
 /// Who hears of each change.
@@ -140,14 +143,14 @@ impl Approval {
 impl Payment {
     /// What was given back by refunds that took effect, in whole TWD.
     pub fn refunded(&self) -> i64 {
-        let done = self.refunds.iter().filter(|entry| entry.refund.done().is_some());
-        done.map(|entry| entry.amount.twd()).sum()
+        let done = |entry: &&RefundEntry| entry.refund.done().is_some() || entry.took_effect_after_all;
+        self.refunds.iter().filter(done).map(|entry| entry.amount.twd()).sum()
     }
 
     /// What was given back or may be: refunds that took effect, and those in progress, in whole TWD.
     pub fn reserved(&self) -> i64 {
-        let taken = self.refunds.iter().filter(|entry| entry.refund.failure().is_none());
-        taken.map(|entry| entry.amount.twd()).sum()
+        let taken = |entry: &&RefundEntry| entry.refund.failure().is_none() || entry.took_effect_after_all;
+        self.refunds.iter().filter(taken).map(|entry| entry.amount.twd()).sum()
     }
 
     /// Whether nothing of it is in progress.

@@ -3,11 +3,13 @@
 //! issuers are not, so that whoever sends a charge or a refund twice is seen.
 
 mod bank;
+mod counterparty;
 mod ledger;
 mod script;
 mod server;
 
 pub use bank::{Bank, Reaction};
+pub use counterparty::counterparty_file;
 pub use ledger::{Ledger, LedgerError, movements};
 pub use script::{Faults, Script, ScriptError};
 pub use server::{Error, Settings, run};

@@ -1,7 +1,7 @@
 //! The tracker over a real journal and a real SQLite file, asked by a real client: what is read, what is kept over a restart, and what
 //! happens to states that nobody can read or that are older than what is known.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::wildcard_enum_match_arm, reason = "a test fails by panicking")]
 
 use std::{net::SocketAddr, num::NonZeroU32, path::Path, sync::Arc, time::Duration};
 

@@ -78,6 +78,8 @@ enum Command {
     Settlement(commands::settlement::Settlement),
     /// Holds a business day against the counterparties' files; exit code 0 if both have the same, 2 if not, 1 if it could not
     Reconcile(commands::reconcile::Reconcile),
+    /// Writes what the simulated wallet and FISC say that they settled on a day, for `twqr reconcile`
+    CounterpartyFiles(commands::counterparty::Counterparty),
     /// Checks or prints the configuration
     #[command(subcommand)]
     Config(cli::Config),
@@ -122,6 +124,7 @@ async fn run(command: Command, config: config::Config) -> anyhow::Result<ExitCod
         Command::Query(arguments) => return commands::query::run(arguments).await,
         Command::Settlement(arguments) => return commands::settlement::run(arguments, &config).await,
         Command::Reconcile(arguments) => return commands::reconcile::run(arguments, &config).await,
+        Command::CounterpartyFiles(arguments) => return commands::counterparty::run(arguments, &config).await,
         Command::Bench(bench) => return bench::run(bench, &config, stop_on_signal()?).await,
         Command::Topics(topics) => return commands::topics::run(topics, &config).await,
         Command::Chaos(options) => return chaos::run(&options, &config).await,

@@ -73,6 +73,10 @@ pub(crate) fn came(answer: Option<Answer>, asked: Asked, subject: &Subject) -> C
         (Some(Answer::Approved(_) | Answer::Refunded(_) | Answer::Reversed(_)), _) => {
             NoEffect::unknown("the answer is not to what was asked")
         }
+        // The issuer knows every reversal of a payment by one number: before the window is over, this may be an earlier one's refusal.
+        (Some(Answer::Declined(_)), Subject::Reversal) if asked == (Asked::Inquiry { proves_absence: false }) => {
+            NoEffect::unknown("the issuer refused a reversal, maybe an earlier one")
+        }
         (Some(Answer::Declined(answer)), _) => declined(answer),
         (Some(Answer::TradeUnknown(_)), _) => match asked {
             Asked::Inquiry { proves_absence: true } => NoEffect::Absent,
@@ -169,6 +173,20 @@ mod tests {
             let came = came(Some(Answer::Approved(approved)), Asked::Transfer, &Subject::Charge);
             let Came::Charge(TaskResult::Done(approval)) = came else { unreachable!() };
             assert_eq!((&*approval.invoice_vehicle, &*approval.card_no_masked), kept);
+        }
+    }
+
+    #[test]
+    fn a_refusal_found_by_an_inquiry_about_a_reversal_counts_only_after_the_window() {
+        for (asked, counts) in [
+            (Asked::Transfer, true),
+            (Asked::Inquiry { proves_absence: false }, false),
+            (Asked::Inquiry { proves_absence: true }, true),
+        ] {
+            let kind = backend::declined::Kind::Issuer.into();
+            let declined = backend::Declined { kind, ..backend::Declined::default() };
+            let came = came(Some(Answer::Declined(declined)), asked, &Subject::Reversal);
+            assert_eq!(matches!(came, Came::Reversal(TaskResult::Declined(_))), counts, "{asked:?}");
         }
     }
 

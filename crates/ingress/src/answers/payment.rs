@@ -91,7 +91,7 @@ pub(super) fn order_status(payment: &bus::Payment) -> OrderStatus {
     }
     let took_effect = |entry: &&bus::RefundEntry| {
         let phase = entry.refund.as_ref().and_then(|refund| refund.phase.as_ref());
-        matches!(phase, Some(Phase::Refunded(_)))
+        matches!(phase, Some(Phase::Refunded(_))) || entry.took_effect_after_all
     };
     let refunded: i64 = payment.refunds.iter().filter(took_effect).map(|entry| entry.amount).sum();
     let trade_amount = payment.terms.as_ref().map_or(0, |terms| terms.trade_amount);

@@ -73,7 +73,13 @@ fn of_refund(
         }
         Moved::Failed(evidence) => Step::Failed(evidence),
         Moved::Unresolved | Moved::StillUnresolved => return changed(Step::Unresolved),
-        Moved::Contradicted(text) => return contradict(payment, text, scene),
+        Moved::Contradicted(text) => {
+            let was_known = entry.took_effect_after_all;
+            entry.took_effect_after_all |= matches!(result, TaskResult::Done(_));
+            let is_news = entry.took_effect_after_all != was_known;
+            let applied = contradict(payment, text, scene);
+            return if is_news { changed(Step::Contradicted) } else { applied };
+        }
         Moved::Ignored => return IGNORED,
     };
     reserve::tell_refund(payment, index, scene);

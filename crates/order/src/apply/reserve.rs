@@ -46,6 +46,7 @@ pub(super) fn apply(order: Option<&mut Order>, reserve: &Reserve, mut scene: Sce
         trade_no: reserve.trade_no,
         amount: reserve.amount,
         refund,
+        took_effect_after_all: false,
     });
     changed(step)
 }

@@ -19,6 +19,7 @@ pub fn payment_out(payment: &Payment) -> bus::Payment {
         trade_no: entry.trade_no.as_str().to_owned(),
         amount: entry.amount.twd(),
         refund: Some(movement_out(&entry.refund)),
+        took_effect_after_all: entry.took_effect_after_all,
     };
     bus::Payment {
         key: Some(key_out(&payment.key)),
@@ -58,6 +59,7 @@ fn entry_from(entry: bus::RefundEntry) -> Result<RefundEntry, RecordFault> {
         trade_no: trade_no_from(&entry.trade_no)?,
         amount: Amount::parse(entry.amount).map_err(RecordFault::invalid("amount"))?,
         refund: movement_from(entry.refund)?,
+        took_effect_after_all: entry.took_effect_after_all,
     })
 }
 

@@ -3,7 +3,7 @@
 use twqr_types::{InstitutionCode, Issuer, PayForm, RawPay, RawRefund, RefundForm, TradeNo, UnixMs};
 
 use crate::{
-    Alphabet, Approval, Decline, DeclineKind, IssuerRules, Limits, Merchant, PaymentType, Policy, RefundRule, Refunded,
+    Alphabet, Approval, Decline, DeclineKind, IssuerRules, Merchant, PaymentType, Policy, RefundRule, Refunded,
     Resolution, Reversed, Route, RouteTarget, StatusCodes, Store, TaskResult, Window,
 };
 
@@ -30,13 +30,7 @@ pub(super) fn policy() -> Policy {
         alphabet,
     };
     let resolution = Resolution { window_ms: 3_000, first_delay_ms: 1_000, delay_max_ms: 60_000 };
-    let rules = |issuer| IssuerRules {
-        issuer,
-        resolution,
-        refund: RefundRule::default(),
-        limits: Limits::default(),
-        maintenance: Vec::new(),
-    };
+    let rules = |issuer| IssuerRules { resolution, ..IssuerRules::default_of(issuer) };
     Policy {
         name: "given".into(),
         routes: vec![

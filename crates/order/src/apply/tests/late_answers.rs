@@ -46,6 +46,16 @@ fn late_and_duplicate() {
             assert_eq!(w.refunded("T", "R", given_back(30)), Step::Ignored);
             assert_eq!(w.payment("T").refunded(), 30);
         }),
+        ("4 a refund that was told as failed and took effect after all counts as given back", |w| {
+            w.paid("T", WALLET, 100);
+            w.refund("R", "T", 30);
+            w.refunded("T", "R", declined("934"));
+            assert_eq!(w.refunded("T", "R", given_back(30)), Step::Contradicted);
+            assert_eq!((w.payment("T").refunded(), w.payment("T").reserved()), (30, 30));
+            assert_eq!(w.refunded("T", "R", given_back(30)), Step::Ignored);
+            w.refund("S", "T", 71);
+            assert_eq!(w.told_refund("S"), "922");
+        }),
         ("4 a refusal of an earlier reversal says nothing about this one", |w| {
             w.paid("T", OTHER, 100);
             w.cancel("T", OTHER, 100);

@@ -1,0 +1,51 @@
+//! `twqr counterparty-files`: what the simulated wallet and FISC say that they settled on a day, for `twqr reconcile`.
+
+use std::{
+    fs,
+    io::{Write, stdout},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context as _, anyhow};
+use clap::Args;
+use twqr_settlement::{BusinessDay, Side};
+use twqr_simulator::counterparty_file;
+use twqr_wire::backend::LedgerEntry;
+
+use crate::{client, config::Config};
+
+/// Which day, and where to.
+#[derive(Debug, Args)]
+pub(crate) struct Counterparty {
+    /// The business day: YYYY-MM-DD or YYYYMMDD; `settlement.cut_off` says when it ends
+    #[arg(long)]
+    date: String,
+    /// Where wallet.csv and fisc.csv go; files of these names are written over
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    out: PathBuf,
+}
+
+/// Reads the simulator's ledger and writes both files.
+pub(crate) async fn run(arguments: Counterparty, config: &Config) -> anyhow::Result<ExitCode> {
+    let day = BusinessDay::parse(&arguments.date, config.settlement.cut_off()?)
+        .with_context(|| format!("--date is {:?}", arguments.date))?;
+    let channel = client::channel(&format!("http://{}", config.wallet)).await?;
+    let entries = twqr_loadgen::ledger(channel).await.context("the simulator does not show its ledger")?;
+    for file in write(&entries, day, &arguments.out)? {
+        writeln!(stdout(), "{}", file.display())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes both sides' files; their paths, the wallet's first.
+pub(crate) fn write(entries: &[LedgerEntry], day: BusinessDay, out: &Path) -> anyhow::Result<[PathBuf; 2]> {
+    fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
+    let write = |side: Side| {
+        let path = out.join(format!("{side}.csv"));
+        let file = counterparty_file(entries, side, day.from(), day.to()).map_err(|error| anyhow!(error))?;
+        fs::write(&path, file).with_context(|| format!("cannot write {}", path.display()))?;
+        anyhow::Ok(path)
+    };
+    Ok([write(Side::Wallet)?, write(Side::Fisc)?])
+}
