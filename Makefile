@@ -9,6 +9,7 @@ ONCE ?=
 WIPE ?=
 
 SAMPLE_DAY := load-tests/samples/day.jsonl
+WHOLE_API_DAY := load-tests/samples/day-whole-api.jsonl
 
 .PHONY: help build run run-kafka test test-kafka bench-quick bench-kafka sample lint fmt check-layers check-files check-proto check-deps kafka-up kafka-down clean
 
@@ -40,8 +41,9 @@ bench-kafka: build ## The same on a real Apache Kafka with every service in proc
 	TWQR__KAFKA__BOOTSTRAP="$${bootstrap#KAFKA_BOOTSTRAP=}" target/release/twqr bench kafka --broker-pid "$$(cat target/kafka/broker-1.pid)" \
 	  || status=$$?; deploy/kafka/down >/dev/null; exit $$status
 
-sample: ## Makes the sample day anew from its seed
+sample: ## Makes the sample days anew from their seed
 	cargo run --quiet --locked --bin twqr -- sample-day > $(SAMPLE_DAY).new && mv $(SAMPLE_DAY).new $(SAMPLE_DAY)
+	cargo run --quiet --locked --bin twqr -- sample-day --whole-api 140 > $(WHOLE_API_DAY).new && mv $(WHOLE_API_DAY).new $(WHOLE_API_DAY)
 
 lint: check-layers check-files check-proto check-deps ## Formatting, clippy, layers, protobuf, dependencies
 	cargo fmt --all --check

@@ -7,6 +7,7 @@ mod day;
 mod open_loop;
 mod sample;
 mod send;
+pub mod whole;
 
 pub use audit::{Audit, audit, ledger};
 pub use day::{ISSUERS, Issuer, day, payments, steady_payments};

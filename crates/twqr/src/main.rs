@@ -93,6 +93,9 @@ enum Command {
         /// How many lines
         #[arg(long, default_value_t = 1_200)]
         lines: usize,
+        /// The day that uses the whole API instead, of so many chains of calls
+        #[arg(long, value_name = "CHAINS")]
+        whole_api: Option<u32>,
     },
 }
 
@@ -139,8 +142,12 @@ async fn run(command: Command, config: config::Config) -> anyhow::Result<ExitCod
         Command::Run(options) => day_run::run(&options, &config, stop_on_signal()?).await?,
         Command::Config(cli::Config::Check) => println!("the configuration is good"),
         Command::Config(cli::Config::Default) => print!("{}", config::Config::printed_defaults()?),
-        Command::SampleDay { seed, lines } => {
-            for line in twqr_loadgen::sample_day(seed, lines) {
+        Command::SampleDay { seed, lines, whole_api } => {
+            let lines = match whole_api {
+                Some(chains) => twqr_loadgen::whole::whole_sample_day(seed, chains),
+                None => twqr_loadgen::sample_day(seed, lines),
+            };
+            for line in lines {
                 println!("{line}");
             }
         }

@@ -1,0 +1,227 @@
+//! Plays the second day as a POS would: calls of a chain one after the other; what was not accepted, or is not known to be, goes out again
+//! under its own numbers; a cancel is repeated until it has an answer, what is in progress is asked about until it is not.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use futures::{StreamExt, stream};
+use tokio::time::Instant;
+use tonic::{Code, Request, Status, transport::Channel};
+use twqr_wire::pos::{
+    CancelRequest, InquiryType, OrderStatus, PayRequest, PayResponse, QueryRequest, QueryResponse, RefundRequest,
+    RefundResponse, pos_service_client::PosServiceClient,
+};
+
+use super::{Call, Line};
+use crate::{TradeKey, send::is_refusal};
+
+/// What came of a call.
+#[derive(Clone, Debug)]
+pub struct Played {
+    /// The call.
+    pub line: Line,
+    /// A StatusCode; of an inquiry the OrderStatus, where there is one; or the name of the gRPC code that refused it.
+    pub result: String,
+    /// It was in progress first.
+    pub was_in_progress: bool,
+    /// The payment's answer, if it was one.
+    pub payment: Option<PayResponse>,
+    /// The refund's answer, if it was one.
+    pub refund: Option<RefundResponse>,
+}
+
+/// How long one attempt may take, and the pause before the next one, in ms.
+const ATTEMPT_MS: u64 = 14_000;
+const PAUSE_MS: u64 = 300;
+/// How long a call may be in progress until it is left so, in s.
+const PATIENCE_S: u64 = 90;
+/// Chains that are played at once.
+const CHAINS_AT_ONCE: usize = 64;
+
+/// Plays the day; `progress` is called for each chain that ended. The results are in the order of the lines.
+pub async fn play(channel: &Channel, lines: Vec<Line>, mut progress: impl FnMut()) -> Vec<Played> {
+    let mut chains: BTreeMap<u32, Vec<Line>> = BTreeMap::new();
+    for line in lines {
+        chains.entry(line.chain).or_default().push(line);
+    }
+    let one = |(number, lines): (u32, Vec<Line>)| {
+        let chain = Player { client: PosServiceClient::new(channel.clone()), trade_nos: BTreeMap::new() };
+        async move { (number, chain.chain(lines).await) }
+    };
+    let mut ended = stream::iter(chains).map(one).buffer_unordered(CHAINS_AT_ONCE);
+    let mut played = BTreeMap::new();
+    while let Some((number, chain)) = ended.next().await {
+        progress();
+        played.insert(number, chain);
+    }
+    played.into_values().flatten().collect()
+}
+
+/// Asks about every payment and refund of the day until it is final, or patience is over.
+pub async fn settle(channel: &Channel, played: &[Played]) -> BTreeMap<(TradeKey, bool), QueryResponse> {
+    let mut keys: Vec<(TradeKey, bool)> = played
+        .iter()
+        .filter_map(|played| match &played.line.call {
+            Call::Payment(_) => Some((played.line.call.key(), false)),
+            Call::Refund { .. } => Some((played.line.call.key(), true)),
+            Call::Cancel(_) | Call::Inquiry(_) => None,
+        })
+        .collect();
+    keys.sort();
+    keys.dedup();
+    let ask = |(key, is_refund): (TradeKey, bool)| {
+        let chain = Player { client: PosServiceClient::new(channel.clone()), trade_nos: BTreeMap::new() };
+        async move { ((key.clone(), is_refund), chain.until_final(&key, is_refund).await) }
+    };
+    let answers: Vec<_> = stream::iter(keys).map(ask).buffer_unordered(CHAINS_AT_ONCE).collect().await;
+    answers.into_iter().filter_map(|(key, answer)| Some((key, answer?))).collect()
+}
+
+/// Plays one chain.
+struct Player {
+    client: PosServiceClient<Channel>,
+    /// By MerchantTradeNo.
+    trade_nos: BTreeMap<String, String>,
+}
+
+/// What an attempt came to.
+type Attempt<T> = Result<T, Status>;
+
+impl Player {
+    async fn chain(mut self, lines: Vec<Line>) -> Vec<Played> {
+        let mut played = Vec::with_capacity(lines.len());
+        for line in lines {
+            let result = match line.call.clone() {
+                Call::Payment(request) => self.payment(request).await,
+                Call::Refund { request, payment } => self.refund(request, &payment).await,
+                Call::Cancel(request) => self.cancel(request).await,
+                Call::Inquiry(request) => self.inquiry(request).await,
+            };
+            let Came { result, was_in_progress, payment, refund } = result;
+            played.push(Played { line, result, was_in_progress, payment, refund });
+        }
+        played
+    }
+
+    async fn payment(&mut self, request: PayRequest) -> Came {
+        let key = (request.merchant_id.clone(), request.merchant_trade_no.clone());
+        let answer = self.until_answered(&request, |mut client, call| async move { client.pay(call).await }).await;
+        let mut payment = match answer {
+            Ok(payment) => payment,
+            Err(code) => return Came::refused(code),
+        };
+        let was_in_progress = in_progress(&payment.status_desc);
+        if was_in_progress && let Some(order) = self.until_final(&key, false).await {
+            payment = order.payment.unwrap_or(payment);
+        }
+        if !payment.trade_no.is_empty() {
+            self.trade_nos.insert(key.1, payment.trade_no.clone());
+        }
+        Came { result: payment.status_code.clone(), was_in_progress, payment: Some(payment), refund: None }
+    }
+
+    async fn refund(&mut self, mut request: RefundRequest, of: &str) -> Came {
+        if let Some(trade_no) = self.trade_nos.get(of) {
+            request.trade_no.clone_from(trade_no);
+        }
+        let key = (request.merchant_id.clone(), request.merchant_trade_no.clone());
+        let answer = self.until_answered(&request, |mut client, call| async move { client.refund(call).await }).await;
+        let mut refund = match answer {
+            Ok(refund) => refund,
+            Err(code) => return Came::refused(code),
+        };
+        let was_in_progress = in_progress(&refund.status_desc);
+        if was_in_progress && let Some(order) = self.until_final(&key, true).await {
+            refund = order.refund.unwrap_or(refund);
+        }
+        Came { result: refund.status_code.clone(), was_in_progress, payment: None, refund: Some(refund) }
+    }
+
+    async fn cancel(&mut self, request: CancelRequest) -> Came {
+        let until = Instant::now() + Duration::from_secs(PATIENCE_S);
+        let mut was_in_progress = false;
+        loop {
+            let answer =
+                self.until_answered(&request, |mut client, call| async move { client.cancel(call).await }).await;
+            match answer {
+                Err(code) => return Came::refused(code),
+                Ok(answer) if in_progress(&answer.status_desc) && Instant::now() < until => was_in_progress = true,
+                Ok(answer) => {
+                    return Came { result: answer.status_code, was_in_progress, payment: None, refund: None };
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(PAUSE_MS)).await;
+        }
+    }
+
+    async fn inquiry(&mut self, request: QueryRequest) -> Came {
+        let answer = self.until_answered(&request, |mut client, call| async move { client.query(call).await }).await;
+        match answer {
+            Ok(answer) => {
+                let result = answer.order_status.map_or(answer.status_code, |status| status.to_string());
+                Came { result, was_in_progress: false, payment: None, refund: None }
+            }
+            Err(code) => Came::refused(code),
+        }
+    }
+
+    /// The order once it is final; as it is when patience is over.
+    async fn until_final(&self, key: &TradeKey, is_refund: bool) -> Option<QueryResponse> {
+        let inquiry_type = if is_refund { InquiryType::Refund } else { InquiryType::Payment };
+        let request = QueryRequest {
+            inquiry_type: inquiry_type.into(),
+            merchant_id: key.0.clone(),
+            merchant_trade_no: key.1.clone(),
+            ..QueryRequest::default()
+        };
+        let until = Instant::now() + Duration::from_secs(PATIENCE_S);
+        loop {
+            let ask = |mut client: PosServiceClient<Channel>, call| async move { client.query(call).await };
+            let order = self.until_answered(&request, ask).await.ok()?;
+            if order.order_status != Some(OrderStatus::InProgress.into()) || Instant::now() >= until {
+                return Some(order);
+            }
+            tokio::time::sleep(Duration::from_millis(PAUSE_MS)).await;
+        }
+    }
+
+    /// Sends until there is an answer, or a refusal for good.
+    async fn until_answered<Q: Clone, A, F>(
+        &self,
+        request: &Q,
+        send: impl Fn(PosServiceClient<Channel>, Request<Q>) -> F,
+    ) -> Result<A, Code>
+    where
+        F: Future<Output = Attempt<tonic::Response<A>>>,
+    {
+        let until = Instant::now() + Duration::from_secs(PATIENCE_S);
+        loop {
+            let mut call = Request::new(request.clone());
+            call.set_timeout(Duration::from_millis(ATTEMPT_MS));
+            match send(self.client.clone(), call).await {
+                Ok(answer) => return Ok(answer.into_inner()),
+                Err(status) if is_refusal(status.code()) || Instant::now() >= until => return Err(status.code()),
+                Err(_) => tokio::time::sleep(Duration::from_millis(PAUSE_MS)).await,
+            }
+        }
+    }
+}
+
+/// What a call came to.
+struct Came {
+    result: String,
+    was_in_progress: bool,
+    payment: Option<PayResponse>,
+    refund: Option<RefundResponse>,
+}
+
+impl Came {
+    fn refused(code: Code) -> Self {
+        let result = if code == Code::AlreadyExists { "ALREADY_EXISTS".to_owned() } else { format!("{code:?}") };
+        Self { result, was_in_progress: false, payment: None, refund: None }
+    }
+}
+
+/// How StatusDesc says that nothing final is known.
+fn in_progress(status_desc: &str) -> bool {
+    status_desc.contains("is in progress")
+}
