@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use serde::{Deserialize, Serialize};
 use twqr_journal::kafka::Layout;
 use twqr_order::Policy;
@@ -124,9 +124,8 @@ impl Config {
             faults.push(format!("member is {:?}, must be 1 to 60 ASCII letters, digits, '_' or '-'", self.member));
         }
         faults.extend(self.kafka.faults());
-        match self.policy() {
-            Ok(policy) => faults.extend(policy.faults().iter().map(|fault| format!("policy.{fault}"))),
-            Err(error) => faults.push(format!("policy.{error:#}")),
+        if let Err(wrong) = self.policy.policy() {
+            faults.extend(wrong.iter().map(|fault| format!("policy.{fault}")));
         }
         if !faults.is_empty() {
             bail!("{}", faults.join("; "));
@@ -157,7 +156,7 @@ impl Config {
 
     /// The policy of the domain.
     pub(crate) fn policy(&self) -> anyhow::Result<Policy> {
-        self.policy.policy()
+        self.policy.policy().map_err(|faults| anyhow!("policy: {}", crate::policy::listed(&faults)))
     }
 }
 
@@ -202,7 +201,7 @@ mod tests {
             ("[kafka.properties]\n\"sasl.password\" = \"x\"", "kafka.password_file"),
             (
                 "[[policy.issuers]]\ninstitution = \"004\"\nlimits = { open_ms = 1 }",
-                "policy.issuers[0].limits.open_ms is 1, must be 10 to 600000",
+                "policy.issuers[0].limits.open_ms: is 1, must be 10 to 600000",
             ),
             (
                 "[[policy.issuers]]\ninstitution = \"004\"\n[[policy.issuers.maintenance]]\nfrom = \"now\"\nto = \"2026-12-01T04:00:00+08:00\"",

@@ -175,10 +175,7 @@ fn history(versions: &PolicyVersions) -> Vec<PolicyHistoryEntry> {
 
 fn conflict(expected: u64, newest: u64) -> Status {
     let metadata = HashMap::from([("newest_version".to_owned(), newest.to_string())]);
-    let message = format!(
-        "nothing was changed: version {expected} was expected to be the newest, version {newest} is; look at what changed, then apply \
-         to that"
-    );
+    let message = format!("nothing was changed: version {expected} was expected to be the newest, version {newest} is");
     let details = ErrorDetails::with_error_info(VERSION_CONFLICT, DOMAIN, metadata);
     Status::with_error_details(Code::Aborted, message, details)
 }
