@@ -218,9 +218,10 @@ async fn an_older_state_changes_nothing_and_wakes_nobody() {
     let due = orders.next(10).await.unwrap();
     let woken: Vec<String> = due
         .into_iter()
-        .map(|record| match decode_record(record.entry.value.unwrap()).unwrap().command {
-            Command::Due(key) => key.to_string(),
-            other => panic!("{other:?}"),
+        .map(|record| {
+            let command = decode_record(record.entry.value.unwrap()).unwrap().command;
+            let Command::Due(key) = command else { panic!("{command:?}") };
+            key.to_string()
         })
         .collect();
     assert_eq!(woken, ["M0/T2"]);

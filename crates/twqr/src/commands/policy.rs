@@ -108,7 +108,7 @@ const CALL_WITHIN: Duration = Duration::from_secs(20);
 pub(crate) async fn run(command: Policy, config: &Config) -> anyhow::Result<ExitCode> {
     match command {
         Policy::Get(arguments) => get::run(arguments, config).await,
-        Policy::Validate { file } => validate(&file),
+        Policy::Validate { file } => Ok(validate(&file)),
         Policy::Diff(arguments) => diff::run(arguments, config).await,
         Policy::Apply(arguments) => apply::apply(arguments, config).await,
         Policy::Rollback(arguments) => apply::rollback(arguments, config).await,
@@ -116,17 +116,19 @@ pub(crate) async fn run(command: Policy, config: &Config) -> anyhow::Result<Exit
 }
 
 #[allow(clippy::print_stdout, reason = "what the command is for")]
-fn validate(file: &std::path::Path) -> anyhow::Result<ExitCode> {
+fn validate(file: &std::path::Path) -> ExitCode {
     match policy::read(file) {
-        Ok(_) => println!("the policy is good"),
+        Ok(_) => {
+            println!("the policy is good");
+            ExitCode::SUCCESS
+        }
         Err(faults) => {
             for fault in faults {
                 eprintln!("{fault}");
             }
-            return Ok(ExitCode::FAILURE);
+            ExitCode::FAILURE
         }
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// The document in a file, or every fault.
