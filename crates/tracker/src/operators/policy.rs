@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 use tracing::info;
@@ -45,7 +46,7 @@ pub(super) struct Rules {
 }
 
 impl Rules {
-    /// A change is waited for so long.
+    /// A change is written and waited for within `wait`.
     pub(super) fn new(
         policies: Arc<Policies>,
         journal: Arc<dyn Journal>,
@@ -86,18 +87,19 @@ impl Rules {
         let record = encode_record(&Record { at: change.at, command: Command::Policy(Box::new(change.clone())) });
         let shard = Partition { topic: Topic::Orders, index: u32::from(POLICY_SHARD.0) };
         info!(version = change.version, policy = change.policy.name, who = %change.who, why = %change.why, "a policy is written");
-        match self.journal.append(shard, vec![Entry::plain(record)]).await {
-            Ok(()) => {}
-            Err(JournalError::AppendUnknown { .. }) => return Err(undecided(change.version)),
-            Err(
+        let deadline = Instant::now() + self.wait;
+        match timeout_at(deadline, self.journal.append(shard, vec![Entry::plain(record)])).await {
+            Ok(Ok(())) => {}
+            Err(_) | Ok(Err(JournalError::AppendUnknown { .. })) => return Err(undecided(change.version)),
+            Ok(Err(
                 error @ (JournalError::AppendRefused { .. }
                 | JournalError::Read { .. }
                 | JournalError::NoPartition(_)
                 | JournalError::Unusable(_)
                 | JournalError::Unreachable(_)),
-            ) => return Err(Status::unavailable(format!("nothing was changed: {error}"))),
+            )) => return Err(Status::unavailable(format!("nothing was changed: {error}"))),
         }
-        let decided = tokio::time::timeout(self.wait, self.policies.decided(change.version)).await;
+        let decided = timeout_at(deadline, self.policies.decided(change.version)).await;
         let versions = decided.ok().flatten().ok_or_else(|| undecided(change.version))?;
         match version(&versions, change.version) {
             Some(taken) if *taken == change => Ok(change.version),
