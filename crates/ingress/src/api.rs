@@ -21,7 +21,7 @@ use crate::{
         cancel_of_nothing, cancel_response, has_result, is_cancel_closed, no_such_order, no_such_payment,
         query_response, refund_response, unconfirmed_cancel, unconfirmed_refund,
     },
-    ask::{Heard, Seen},
+    ask::Heard,
     desk::{Desk, Waiting},
     pay::Paying,
     refusals,
@@ -64,8 +64,8 @@ impl PosApi {
         let record = |to| query_record(self.clock.now(), &form.key, to, false);
         match self.ask(&form.key, deadline, record, |_| true).await? {
             Heard::Order(seen) => {
-                let in_progress = seen.in_progress(&self.settings.in_progress_code);
-                Ok(query_response((*seen.order).clone(), inquiry_type, in_progress))
+                let code = self.desk.in_progress_code();
+                Ok(query_response((*seen.order).clone(), inquiry_type, seen.in_progress(&code)))
             }
             Heard::NotFound => Ok(no_such_order()),
             Heard::Nothing => Err(refusals::no_answer()),
@@ -79,19 +79,18 @@ impl PosApi {
         }
         let form = refund_form(request.clone()).map_err(|violations| refusals::invalid(&violations))?;
         let record = |to| refund_record(self.clock.now(), &form, Some(to));
-        let configured = &self.settings.in_progress_code;
         match self.ask(&form.key, deadline, record, has_result).await? {
-            Heard::Order(Seen { order, repeat, in_progress_code }) => {
-                let Some(bus::order::Order::Refund(refund)) = (*order).clone().order else {
+            Heard::Order(seen) => {
+                let Some(bus::order::Order::Refund(refund)) = (*seen.order).clone().order else {
                     return Err(refusals::no_answer());
                 };
-                let in_progress = if in_progress_code.is_empty() { configured } else { &in_progress_code };
-                let mut response = refund_response(refund, in_progress, repeat);
+                let code = self.desk.in_progress_code();
+                let mut response = refund_response(refund, seen.in_progress(&code), seen.repeat);
                 response.gateway_trade_no = request.gateway_trade_no;
                 response.pos_id = request.pos_id;
                 Ok(response)
             }
-            Heard::NotFound | Heard::Nothing => Ok(unconfirmed_refund(&request, configured)),
+            Heard::NotFound | Heard::Nothing => Ok(unconfirmed_refund(&request, &self.desk.in_progress_code())),
         }
     }
 
@@ -107,11 +106,12 @@ impl PosApi {
         let form = cancel_form(request.clone()).map_err(|violations| refusals::invalid(&violations))?;
         self.repeats.forget(&form.key);
         let record = |to| cancel_record(self.clock.now(), &form, Some(to));
-        let configured = &self.settings.in_progress_code;
         Ok(match self.ask(&form.key, deadline, record, is_cancel_closed).await? {
-            Heard::Order(seen) => cancel_response(&seen.order, &request, seen.in_progress(configured)),
+            Heard::Order(seen) => {
+                cancel_response(&seen.order, &request, seen.in_progress(&self.desk.in_progress_code()))
+            }
             Heard::NotFound => cancel_of_nothing(&request),
-            Heard::Nothing => unconfirmed_cancel(&request, configured),
+            Heard::Nothing => unconfirmed_cancel(&request, &self.desk.in_progress_code()),
         })
     }
 }

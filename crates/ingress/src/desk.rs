@@ -5,6 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
+use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use rand::Rng;
 use tokio::sync::mpsc;
@@ -24,6 +25,8 @@ pub(crate) struct Desk {
     next: AtomicU64,
     calls: AtomicUsize,
     calls_max: usize,
+    /// The StatusCode for what is in progress, by the rules that hold: the routers' replies say it.
+    in_progress_code: ArcSwap<String>,
 }
 
 /// A call that waits; it leaves the table when this is dropped.
@@ -34,11 +37,13 @@ pub(crate) struct Waiting {
 }
 
 impl Desk {
+    /// `in_progress_code` holds until a reply says another one.
     pub(crate) fn new(
         journal: Arc<dyn Journal>,
         shards: ShardCount,
         replies: Partition,
         calls_max: usize,
+        in_progress_code: String,
     ) -> Arc<Self> {
         let next = AtomicU64::new(rand::rng().random());
         Arc::new(Self {
@@ -49,7 +54,13 @@ impl Desk {
             next,
             calls: AtomicUsize::new(0),
             calls_max,
+            in_progress_code: ArcSwap::from_pointee(in_progress_code),
         })
+    }
+
+    /// The StatusCode of an answer that is not known yet.
+    pub(crate) fn in_progress_code(&self) -> Arc<String> {
+        self.in_progress_code.load_full()
     }
 
     /// How many shards there are.
@@ -80,6 +91,9 @@ impl Desk {
 
     /// Hands a reply to whoever waits for it; nobody may do so any more.
     pub(crate) fn deliver(&self, reply: ReplyRecord) {
+        if !reply.in_progress_code.is_empty() && reply.in_progress_code != **self.in_progress_code.load() {
+            self.in_progress_code.store(Arc::new(reply.in_progress_code.clone()));
+        }
         if let Some(waiting) = self.waiting.get(&reply.correlation) {
             drop(waiting.send(reply));
         }

@@ -48,7 +48,7 @@ pub struct Settings {
     pub http: Option<HttpSettings>,
     /// How long a caller waits for a result at the most, in ms: 100 to 60,000. The POS waits 15 s (POS API, section 4).
     pub answer_within_ms: u64,
-    /// The StatusCode of an answer that is not known yet (`fisc_abnormal`).
+    /// The StatusCode of an answer that is not known yet (`fisc_abnormal`), until the first reply says which one holds.
     pub in_progress_code: String,
     /// How many calls wait at once at the most: 1 to 1,000,000; further ones are shed.
     pub calls_max: usize,
@@ -130,7 +130,8 @@ pub async fn run_on(
     let count = journal.partitions(Topic::Orders);
     let shards = u16::try_from(count).ok().and_then(NonZeroU16::new).ok_or(Error::Shards(count))?;
     let hold = journal.hold_replies(&settings.member).await?;
-    let desk = Desk::new(journal.clone(), ShardCount(shards), hold.partition, settings.calls_max);
+    let (calls_max, code) = (settings.calls_max, settings.in_progress_code.clone());
+    let desk = Desk::new(journal.clone(), ShardCount(shards), hold.partition, calls_max, code);
     let (ready, probed) = oneshot::channel();
     let repeats = Repeats::new(settings.repeats_size);
     let replies = Replies {

@@ -115,7 +115,8 @@ impl Paying<'_> {
 
     /// The POS document's echoes are of the request that is answered.
     fn answer(&self, seen: &Seen) -> PayResponse {
-        let in_progress = seen.in_progress(&self.api.settings.in_progress_code);
+        let code = self.api.desk.in_progress_code();
+        let in_progress = seen.in_progress(&code);
         let Some(bus::order::Order::Payment(payment)) = seen.order.order.clone() else {
             return unconfirmed_payment(&self.request, in_progress);
         };
@@ -127,7 +128,7 @@ impl Paying<'_> {
 
     /// What a caller gets at its deadline: the order is in progress, with its number; or nobody knows yet that it was accepted.
     fn in_progress(&self, latest: Latest) -> PayResponse {
-        let configured = &self.api.settings.in_progress_code;
-        latest.map_or_else(|| unconfirmed_payment(&self.request, configured), |seen| self.answer(&seen))
+        let code = self.api.desk.in_progress_code();
+        latest.map_or_else(|| unconfirmed_payment(&self.request, &code), |seen| self.answer(&seen))
     }
 }

@@ -99,7 +99,6 @@ impl PosService for PosApi {
             desk: self.desk.clone(),
             clock: self.clock.clone(),
             changes,
-            in_progress_code: self.settings.in_progress_code.clone(),
             shutdown: self.shutdown.clone(),
         };
         tokio::spawn(watch.run());

@@ -34,7 +34,6 @@ pub(crate) struct Watch {
     pub(crate) desk: Arc<Desk>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) changes: mpsc::Sender<Watched>,
-    pub(crate) in_progress_code: String,
     pub(crate) shutdown: CancellationToken,
 }
 
@@ -85,7 +84,7 @@ impl Watch {
     async fn tell(&self, reply: Option<ReplyRecord>, last: &mut Option<QueryResponse>) -> bool {
         let (order, ends) = match reply.and_then(|reply| reply.body) {
             Some(Body::Order(order)) => {
-                let response = query_response(order.clone(), self.inquiry_type, &self.in_progress_code);
+                let response = query_response(order.clone(), self.inquiry_type, &self.desk.in_progress_code());
                 // An order of the other kind is none.
                 let ends = is_at_rest(&order) || response.order_status.is_none();
                 (Ok(response), ends)

@@ -7,6 +7,7 @@ mod support;
 
 use std::{sync::atomic::Ordering, time::Duration};
 
+use prost::Message;
 use support::{Stage, order, paid, paying, payment, settings};
 use tonic::{Code, Request};
 use tonic_types::StatusExt;
@@ -40,6 +41,22 @@ async fn without_a_final_answer_the_order_is_in_progress_at_the_deadline() {
     stage.reply(&asked[0].reply_to, order("2", paying()), false).await;
     let known = call.await.unwrap().unwrap().into_inner();
     assert_eq!((known.status_code.as_str(), known.trade_no.as_str()), ("982", "T1"));
+}
+
+#[tokio::test]
+async fn the_code_of_what_is_in_progress_follows_the_rules_that_hold() {
+    let stage = Stage::open(Settings { answer_within_ms: 300, ..settings() }).await;
+    let mut client = stage.client().await;
+    for (n, code) in ["982", "990", "991"].into_iter().enumerate() {
+        // By a reply to anybody; one that does not say it changes nothing.
+        for in_progress_code in [code, ""] {
+            let reply =
+                bus::ReplyRecord { version: 1, in_progress_code: in_progress_code.into(), ..Default::default() };
+            stage.raw_reply(0, reply.encode_to_vec()).await;
+        }
+        let silent = client.pay(payment(&n.to_string())).await.unwrap().into_inner();
+        assert_eq!(silent.status_code, code);
+    }
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ use crate::{
     Subscriber, WaitsFor, effect::Emitter,
 };
 
+pub(crate) use pay::judge;
 pub use reserve::refuse_unknown_payment;
 
 /// What applying a record did.

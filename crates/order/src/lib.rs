@@ -27,8 +27,8 @@ pub use payment::{
     Approval, Payment, PaymentType, REFUNDS_MAX, RefundEntry, SUBSCRIBERS_MAX, Subscriber, Terms, WaitsFor,
 };
 pub use policy::{
-    Alphabet, IssuerRules, Limits, Merchant, Policy, PolicyFault, RefundRule, RefundScope, Resolution, Route,
-    RouteTarget, StatusCodes, Store, Window, business_day,
+    Alphabet, IssuerRules, Limits, Merchant, POLICY_BYTES_MAX, Policy, PolicyFault, PolicyReading, RefundRule,
+    RefundScope, Replay, Replayed, Resolution, Route, RouteTarget, Routing, StatusCodes, Store, Window, business_day,
 };
 pub use record::{
     Came, CancelRequest, Command, Decline, DeclineKind, Outcome, Pay, PolicyChange, Position, Query, Record,

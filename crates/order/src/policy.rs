@@ -5,8 +5,11 @@ mod calendar;
 mod faults;
 mod issuer;
 mod merchant;
+mod reading;
 mod refund_rule;
+mod replay;
 mod route;
+mod size;
 
 use twqr_types::{CardToken, Issuer, MerchantId};
 
@@ -14,9 +17,12 @@ pub use calendar::{Window, business_day};
 pub use faults::PolicyFault;
 pub use issuer::{IssuerRules, Limits, Resolution};
 pub use merchant::{Merchant, Store};
+pub use reading::PolicyReading;
 pub(crate) use refund_rule::Asked;
 pub use refund_rule::{RefundRule, RefundScope};
+pub use replay::{Replay, Replayed, Routing};
 pub use route::{Alphabet, Route, RouteTarget};
+pub use size::POLICY_BYTES_MAX;
 
 /// One version of the rules.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -16,6 +16,7 @@ use crate::{
     alarms::Alarms,
     metrics::Gauges,
     model::{ModelError, ReadModel, Seen},
+    policies::{Kept, Policies},
 };
 
 /// How many states are taken at once.
@@ -58,6 +59,7 @@ fn is_first_and_last(order: &Order) -> bool {
 pub(crate) struct Follower {
     pub(crate) shard: u32,
     pub(crate) model: Arc<dyn ReadModel>,
+    pub(crate) policies: Arc<Policies>,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) context: Context,
 }
@@ -66,6 +68,8 @@ pub(crate) struct Follower {
 struct Progress {
     next: u64,
     seen: Vec<Seen>,
+    /// Versions of the rules that are not in the model yet.
+    policies: Option<Kept>,
     alarms: Alarms,
     /// When what has gathered must be written.
     write_at: Option<Instant>,
@@ -101,8 +105,17 @@ impl Follower {
         let known = self.model.begin(self.shard).await?;
         let end_at_start = self.journal.end(states).await?;
         let mut reader = self.journal.reader(states, known.next).await?;
-        let mut progress =
-            Progress { next: known.next, seen: Vec::new(), alarms: Alarms::default(), write_at: None, end_at_start };
+        let mut progress = Progress {
+            next: known.next,
+            seen: Vec::new(),
+            policies: None,
+            alarms: Alarms::default(),
+            write_at: None,
+            end_at_start,
+        };
+        if let Some((position, versions)) = known.policies {
+            self.policies.learn(self.shard, Kept { position, versions: Arc::new(versions) });
+        }
         for seen in &known.in_progress {
             progress.alarms.learn(&seen.order, seen.position);
         }
@@ -159,7 +172,14 @@ impl Follower {
                     urgent |= order.due_at().is_some_and(|at| at.since(order.changed_at()) < SOON_MS);
                     progress.seen.push(Seen { order: *order, position, is_whole });
                 }
-                Ok((_, StateBody::Policies(_) | StateBody::Marker)) => {}
+                Ok((position, StateBody::Policies(versions))) => {
+                    let kept = Kept { position, versions: Arc::new(versions) };
+                    self.policies.learn(self.shard, kept.clone());
+                    if progress.policies.as_ref().is_none_or(|known| known.position <= position) {
+                        progress.policies = Some(kept);
+                    }
+                }
+                Ok((_, StateBody::Marker)) => {}
                 Err(fault) => self.bury(offset, &value, &fault.to_string()),
             }
         }
@@ -176,6 +196,9 @@ impl Follower {
         progress.write_at = None;
         let seen = Arc::new(std::mem::take(&mut progress.seen));
         Gauges::applied(seen.len());
+        if let Some(Kept { position, versions }) = progress.policies.take() {
+            self.model.keep_policies(self.shard, position, versions).await?;
+        }
         let taken = self.model.apply(self.shard, progress.next, seen.clone()).await?;
         for Seen { order, position, .. } in seen.iter().filter(|seen| taken.contains(seen.order.key())) {
             progress.alarms.learn(order, *position);

@@ -1,11 +1,13 @@
 //! The tracker: follows `order-states` into a read model for operators, and when the next check time of an order in progress has come,
-//! writes a due record. It decides nothing about an order: the machine ignores a due record that is early or no longer needed.
+//! writes a due record. It decides nothing about an order: the machine ignores a due record that is early or no longer needed, and takes a
+//! change of the rules only if it is the next one.
 
 mod alarms;
 mod follow;
 mod metrics;
 mod model;
 mod operators;
+mod policies;
 mod settlement;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
@@ -16,6 +18,7 @@ use twqr_service::Context;
 
 use follow::Follower;
 pub use model::{Known, MemoryModel, ModelError, ReadModel, Seen, SqliteModel};
+use policies::Policies;
 
 /// What the tracker needs to know.
 #[derive(Clone, Debug)]
@@ -24,6 +27,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// The read model's file.
     pub database: PathBuf,
+    /// How long a change of the rules may take until it is known whether it was taken, in ms: 100 to 60,000.
+    pub policy_wait_ms: u64,
 }
 
 /// Why the tracker stopped.
@@ -51,8 +56,9 @@ pub enum Error {
 /// Follows every shard and serves operators until `context.shutdown` fires.
 pub async fn run(settings: Settings, journal: Arc<dyn Journal>, context: Context) -> Result<(), Error> {
     let model = Arc::new(SqliteModel::open(&settings.database).await?);
-    let following = follow(model.clone(), journal.clone(), context.clone());
-    let serving = operators::serve(settings.listen, model, journal, context);
+    let policies = Arc::new(Policies::default());
+    let following = follow_all(model.clone(), policies.clone(), journal.clone(), context.clone());
+    let serving = operators::serve(&settings, model, policies, journal, context);
     tokio::pin!(following, serving);
     tokio::select! {
         () = &mut following => serving.await,
@@ -66,10 +72,15 @@ pub async fn run(settings: Settings, journal: Arc<dyn Journal>, context: Context
 
 /// Follows every shard into a read model until `context.shutdown` fires.
 pub async fn follow(model: Arc<dyn ReadModel>, journal: Arc<dyn Journal>, context: Context) {
+    follow_all(model, Arc::default(), journal, context).await;
+}
+
+async fn follow_all(model: Arc<dyn ReadModel>, policies: Arc<Policies>, journal: Arc<dyn Journal>, context: Context) {
     metrics::describe();
     let mut followers = JoinSet::new();
     for shard in 0..journal.partitions(Topic::OrderStates) {
-        let follower = Follower { shard, model: model.clone(), journal: journal.clone(), context: context.clone() };
+        let (model, policies) = (model.clone(), policies.clone());
+        let follower = Follower { shard, model, policies, journal: journal.clone(), context: context.clone() };
         followers.spawn(follower.run());
     }
     while followers.join_next().await.is_some() {}

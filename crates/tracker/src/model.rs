@@ -8,7 +8,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use async_trait::async_trait;
 use twqr_journal::Offset;
-use twqr_order::{Order, Payment, Phase, RefundPhase};
+use twqr_order::{Order, Payment, Phase, PolicyVersions, RefundPhase};
 use twqr_types::OrderKey;
 
 pub use memory::MemoryModel;
@@ -33,6 +33,8 @@ pub struct Known {
     pub next: Offset,
     /// Orders that have not ended.
     pub in_progress: Vec<Seen>,
+    /// The versions of the rules, and the position that they reflect.
+    pub policies: Option<(u64, PolicyVersions)>,
 }
 
 /// The model cannot be used.
@@ -55,6 +57,9 @@ pub trait ReadModel: Send + Sync + 'static {
     /// Returns the orders whose state was taken; some of other shards may be among them.
     async fn apply(&self, shard: u32, next: Offset, seen: Arc<Vec<Seen>>)
     -> Result<Arc<HashSet<OrderKey>>, ModelError>;
+
+    /// Keeps a shard's versions of the rules as of `position`. Older ones than are kept change nothing.
+    async fn keep_policies(&self, shard: u32, position: u64, versions: Arc<PolicyVersions>) -> Result<(), ModelError>;
 }
 
 /// The phase's name in the read model and the operators' API.

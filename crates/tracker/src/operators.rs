@@ -1,8 +1,10 @@
 //! The operators' API, served from the read model.
 
+mod policy;
+mod replay;
 mod settlement;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tonic::{Code, Request, Response, Status, transport::Server};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -12,16 +14,20 @@ use twqr_service::{Context, connections};
 use twqr_wire::{
     OPS_DESCRIPTORS,
     ops::{
-        AgeBucket, GetOrderRequest, GetOrderResponse, GetStatusRequest, GetStatusResponse, ListOrdersRequest,
-        ListOrdersResponse, ListSettlementRequest,
+        AgeBucket, ApplyPolicyRequest, ApplyPolicyResponse, GetOrderRequest, GetOrderResponse, GetPolicyRequest,
+        GetPolicyResponse, GetStatusRequest, GetStatusResponse, ListOrdersRequest, ListOrdersResponse,
+        ListSettlementRequest, ReplayPolicyRequest, ReplayPolicyResponse,
         operator_service_server::{OperatorService, OperatorServiceServer},
     },
 };
 
 use crate::{
-    Error,
+    Error, Settings,
     model::{ListFilter, ModelError, SqliteModel},
+    policies::Policies,
 };
+use policy::Rules;
+use replay::Replays;
 
 /// The upper ends of the age buckets, in ms.
 const AGES_MS: [i64; 5] = [1_000, 10_000, 60_000, 600_000, 3_600_000];
@@ -32,15 +38,19 @@ struct Operators {
     model: Arc<SqliteModel>,
     journal: Arc<dyn Journal>,
     context: Context,
+    rules: Rules,
+    replays: Replays,
 }
 
 /// Serves until shutdown.
 pub(crate) async fn serve(
-    listen: SocketAddr,
+    settings: &Settings,
     model: Arc<SqliteModel>,
+    policies: Arc<Policies>,
     journal: Arc<dyn Journal>,
     context: Context,
 ) -> Result<(), Error> {
+    let listen = settings.listen;
     let listener = tokio::net::TcpListener::bind(listen).await;
     let listener = listener.map_err(|error| Error::Listen { address: listen, error })?;
     let (health, health_service) = tonic_health::server::health_reporter();
@@ -49,8 +59,11 @@ pub(crate) async fn serve(
         .register_encoded_file_descriptor_set(OPS_DESCRIPTORS)
         .build_v1()?;
     let shutdown = context.shutdown.clone();
+    let wait = Duration::from_millis(settings.policy_wait_ms);
+    let rules = Rules::new(policies.clone(), journal.clone(), context.clock.clone(), wait);
+    let replays = Replays::new(policies, journal.clone());
     let router = Server::builder()
-        .add_service(OperatorServiceServer::new(Operators { model, journal, context }))
+        .add_service(OperatorServiceServer::new(Operators { model, journal, context, rules, replays }))
         .add_service(health_service)
         .add_service(reflection);
     info!(address = %listen, "the operators' API serves");
@@ -146,6 +159,25 @@ impl OperatorService for Operators {
             lag: written.cast_signed().saturating_sub(status.applied).max(0),
             ages: ages(&status.in_progress, self.context.clock.now().0),
         }))
+    }
+
+    async fn get_policy(&self, request: Request<GetPolicyRequest>) -> Result<Response<GetPolicyResponse>, Status> {
+        self.rules.get(request.into_inner().version).map(Response::new)
+    }
+
+    async fn apply_policy(
+        &self,
+        request: Request<ApplyPolicyRequest>,
+    ) -> Result<Response<ApplyPolicyResponse>, Status> {
+        let version = self.rules.apply(request.into_inner()).await?;
+        Ok(Response::new(ApplyPolicyResponse { version }))
+    }
+
+    async fn replay_policy(
+        &self,
+        request: Request<ReplayPolicyRequest>,
+    ) -> Result<Response<ReplayPolicyResponse>, Status> {
+        self.replays.replay(request.into_inner()).await.map(Response::new)
     }
 }
 

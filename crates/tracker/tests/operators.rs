@@ -113,7 +113,7 @@ impl Stage {
         let listen: SocketAddr = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let (health, shutdown) = (Health::default(), CancellationToken::new());
         let context = Context { clock: Arc::new(SystemClock), shutdown: shutdown.clone(), health: health.clone() };
-        let settings = Settings { listen, database: folder.join("read-model.sqlite") };
+        let settings = Settings { listen, database: folder.join("read-model.sqlite"), policy_wait_ms: 10_000 };
         let running = tokio::spawn(twqr_tracker::run(settings, journal.clone(), context));
         let endpoint = Endpoint::from_shared(format!("http://{listen}")).unwrap();
         let channel = loop {
@@ -244,9 +244,10 @@ async fn an_older_state_changes_nothing_and_wakes_nobody() {
     let due = orders.next(10).await.unwrap();
     let woken: Vec<String> = due
         .into_iter()
-        .map(|record| match decode_record(record.entry.value.unwrap()).unwrap().command {
-            Command::Due(key) => key.to_string(),
-            other => panic!("{other:?}"),
+        .map(|record| {
+            let command = decode_record(record.entry.value.unwrap()).unwrap().command;
+            let Command::Due(key) = command else { panic!("{command:?}") };
+            key.to_string()
         })
         .collect();
     assert_eq!(woken, ["M0/T2"]);
@@ -272,8 +273,11 @@ async fn a_damaged_file_is_named_with_what_to_do() {
     std::fs::write(folder.path().join("read-model.sqlite"), vec![7; 8_192]).unwrap();
     let context =
         Context { clock: Arc::new(SystemClock), shutdown: CancellationToken::new(), health: Health::default() };
-    let settings =
-        Settings { listen: SocketAddr::from(([127, 0, 0, 1], 0)), database: folder.path().join("read-model.sqlite") };
+    let settings = Settings {
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        database: folder.path().join("read-model.sqlite"),
+        policy_wait_ms: 10_000,
+    };
     let error = twqr_tracker::run(settings, open_journal(folder.path()), context).await.unwrap_err().to_string();
     assert!(error.contains("read-model.sqlite") && error.contains("delete it"), "{error}");
 }

@@ -1,4 +1,4 @@
-//! A client of the public API: what `twqr pay`, `twqr query` and `twqr run` share.
+//! A client of the public API and of the operators': what `twqr pay`, `twqr query`, `twqr policy` and `twqr run` share.
 
 mod answer;
 mod attempts;
@@ -6,7 +6,7 @@ mod request_line;
 
 use anyhow::Context as _;
 use tonic::transport::{Channel, Endpoint};
-use twqr_wire::pos::pos_service_client::PosServiceClient;
+use twqr_wire::{ops::operator_service_client::OperatorServiceClient, pos::pos_service_client::PosServiceClient};
 
 pub(crate) use answer::{answered, order_state, refused};
 pub(crate) use attempts::{Answer, Attempts, pay};
@@ -18,6 +18,11 @@ const CONNECT_S_MAX: u64 = 5;
 /// Connects to the public API.
 pub(crate) async fn connect(endpoint: &str) -> anyhow::Result<PosServiceClient<Channel>> {
     Ok(PosServiceClient::new(channel(endpoint).await?))
+}
+
+/// Connects to the operators' API.
+pub(crate) async fn operators(endpoint: &str) -> anyhow::Result<OperatorServiceClient<Channel>> {
+    Ok(OperatorServiceClient::new(channel(endpoint).await?))
 }
 
 /// Opens a connection, or says what to look at.

@@ -2,6 +2,7 @@
 
 pub(crate) mod counterparty;
 pub(crate) mod pay;
+pub(crate) mod policy;
 pub(crate) mod query;
 pub(crate) mod reconcile;
 pub(crate) mod settlement;

@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use serde::{Deserialize, Serialize};
 use twqr_journal::kafka::Layout;
 use twqr_order::Policy;
@@ -133,9 +133,8 @@ impl Config {
         }
         faults.extend(self.kafka.faults());
         faults.extend(self.settlement.faults());
-        match self.policy() {
-            Ok(policy) => faults.extend(policy.faults().iter().map(|fault| format!("policy.{fault}"))),
-            Err(error) => faults.push(format!("policy.{error:#}")),
+        if let Err(wrong) = self.policy.policy() {
+            faults.extend(wrong.iter().map(|fault| format!("policy.{fault}")));
         }
         if !faults.is_empty() {
             bail!("{}", faults.join("; "));
@@ -171,7 +170,7 @@ impl Config {
 
     /// The policy of the domain.
     pub(crate) fn policy(&self) -> anyhow::Result<Policy> {
-        self.policy.policy()
+        self.policy.policy().map_err(|faults| anyhow!("policy: {}", crate::policy::listed(&faults)))
     }
 }
 
@@ -216,7 +215,7 @@ mod tests {
             ("[kafka.properties]\n\"sasl.password\" = \"x\"", "kafka.password_file"),
             (
                 "[[policy.issuers]]\ninstitution = \"004\"\nlimits = { open_ms = 1 }",
-                "policy.issuers[0].limits.open_ms is 1, must be 10 to 600000",
+                "policy.issuers[0].limits.open_ms: is 1, must be 10 to 600000",
             ),
             (
                 "[settlement]\ncut_off = \"24:00\"\n[settlement.layout]\nencoding = \"latin1\"",

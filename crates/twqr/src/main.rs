@@ -80,6 +80,9 @@ enum Command {
     Reconcile(commands::reconcile::Reconcile),
     /// Writes what the simulated wallet and FISC say that they settled on a day, for `twqr reconcile`
     CounterpartyFiles(commands::counterparty::Counterparty),
+    /// Shows and changes the rules by which orders are decided, while everything runs
+    #[command(subcommand)]
+    Policy(commands::policy::Policy),
     /// Checks or prints the configuration
     #[command(subcommand)]
     Config(cli::Config),
@@ -130,6 +133,7 @@ async fn run(command: Command, config: config::Config) -> anyhow::Result<ExitCod
         Command::CounterpartyFiles(arguments) => return commands::counterparty::run(arguments, &config).await,
         Command::Bench(bench) => return bench::run(bench, &config, stop_on_signal()?).await,
         Command::Topics(topics) => return commands::topics::run(topics, &config).await,
+        Command::Policy(policy) => return commands::policy::run(policy, &config).await,
         Command::Chaos(options) => return chaos::run(&options, &config).await,
         Command::RunKafka(options) => kafka_run::run(&options, &config, stop_on_signal()?).await?,
         Command::Up => serve(&Service::ALL, config).await?,

@@ -21,7 +21,10 @@ pub use ids::{effect_id_out, key_out};
 pub use movement::{approval_from, approval_out};
 pub use order::{order_from, order_out};
 pub use payment::{payment_from, payment_out};
-pub use policy::{limits_from, policy_change_from, policy_change_out, policy_from, policy_out};
+pub use policy::{
+    limits_from, policy_change_from, policy_change_out, policy_checked, policy_from, policy_out, policy_versions_from,
+    policy_versions_out,
+};
 pub use records::{
     cancel_record, dead_letter, decode_record, due_record, encode_record, outcome_record, pay_record, query_record,
     refund_record,

@@ -80,7 +80,11 @@ fn reply(pay: &Pay, scene: &mut Scene<'_>) {
 }
 
 /// Whose customer it is, where that is known, and the rules of whom to charge or why nobody.
-fn judge(form: &PayForm, policy: Option<&Policy>, at: UnixMs) -> (Option<Issuer>, Result<IssuerRules, Failure>) {
+pub(crate) fn judge(
+    form: &PayForm,
+    policy: Option<&Policy>,
+    at: UnixMs,
+) -> (Option<Issuer>, Result<IssuerRules, Failure>) {
     let refuse = |issuer, code: &str, desc: &str| (issuer, Err(Failure::refused(code, desc)));
     let Some(policy) = policy else {
         let code = StatusCodes::default().fisc_abnormal;

@@ -1,6 +1,6 @@
 //! Everything that is wrong with a policy, listed at once.
 
-use super::Policy;
+use super::{POLICY_BYTES_MAX, Policy};
 
 /// Why a policy cannot be used: where, and what is allowed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -15,6 +15,11 @@ pub struct PolicyFault {
 impl Policy {
     /// Everything that is wrong with it; empty means that it can be used.
     pub fn faults(&self) -> Vec<PolicyFault> {
+        self.faults_at(|list, i| format!("{list}[{i}]"))
+    }
+
+    /// The same; `at` names the place of a part, from its list and its number there.
+    pub(super) fn faults_at(&self, at: impl Fn(&'static str, usize) -> String) -> Vec<PolicyFault> {
         let mut faults = Vec::new();
         let mut fault = |bad: bool, place: String, problem: String| {
             if bad {
@@ -26,6 +31,10 @@ impl Policy {
         fault(send_within, "send_within_ms".into(), format!("is {}, must be 100 to 60000", self.send_within_ms));
         let begins = self.day_begins_min;
         fault(begins > 1_439, "day_begins_min".into(), format!("is {begins}, must be 0 to 1439"));
+        let size = self.size();
+        let too_large =
+            format!("has {size} bytes, at most {POLICY_BYTES_MAX} are allowed: take out merchants or stores");
+        fault(size > POLICY_BYTES_MAX, "merchants".into(), too_large);
         let codes = &self.status_codes;
         for (name, code) in [
             ("card_not_supported", &codes.card_not_supported),
@@ -38,7 +47,7 @@ impl Policy {
         }
         for (i, route) in self.routes.iter().enumerate() {
             let twice = self.routes[..i].iter().any(|other| other.prefix == route.prefix);
-            let place = |field: &str| format!("routes[{i}].{field}");
+            let place = |field: &str| format!("{}.{field}", at("routes", i));
             fault(twice, place("prefix"), format!("{:?} stands in an earlier route already", route.prefix));
             for (field, problem) in route.faults() {
                 fault(true, place(field), problem);
@@ -47,16 +56,20 @@ impl Policy {
         for (i, rules) in self.issuers.iter().enumerate() {
             let twice = self.issuers[..i].iter().any(|other| other.issuer == rules.issuer);
             let name = rules.issuer.label();
-            fault(twice, format!("issuers[{i}].institution"), format!("{name} has rules already"));
+            fault(twice, format!("{}.institution", at("issuers", i)), format!("{name} has rules already"));
             for (field, problem) in rules.faults() {
-                fault(true, format!("issuers[{i}].{field}"), problem);
+                fault(true, format!("{}.{field}", at("issuers", i)), problem);
             }
         }
         for (i, merchant) in self.merchants.iter().enumerate() {
             let twice = self.merchants[..i].iter().any(|other| other.id == merchant.id);
-            fault(twice, format!("merchants[{i}].id"), format!("{:?} stands there already", merchant.id.as_str()));
+            fault(
+                twice,
+                format!("{}.id", at("merchants", i)),
+                format!("{:?} stands there already", merchant.id.as_str()),
+            );
             for (field, problem) in merchant.faults() {
-                fault(true, format!("merchants[{i}].{field}"), problem);
+                fault(true, format!("{}.{field}", at("merchants", i)), problem);
             }
         }
         faults

@@ -7,6 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 use twqr_journal::Offset;
+use twqr_order::PolicyVersions;
 use twqr_types::OrderKey;
 
 use super::{Known, ModelError, ReadModel, Seen};
@@ -19,6 +20,7 @@ pub struct MemoryModel(Mutex<BTreeMap<u32, Shard>>);
 struct Shard {
     next: Offset,
     orders: BTreeMap<Vec<u8>, Seen>,
+    policies: Option<(u64, PolicyVersions)>,
 }
 
 #[async_trait]
@@ -27,7 +29,7 @@ impl ReadModel for MemoryModel {
         let shards = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let Some(shard) = shards.get(&shard) else { return Ok(Known::default()) };
         let in_progress = shard.orders.values().filter(|seen| !seen.order.is_at_rest()).cloned().collect();
-        Ok(Known { next: shard.next, in_progress })
+        Ok(Known { next: shard.next, in_progress, policies: shard.policies.clone() })
     }
 
     async fn apply(
@@ -48,5 +50,14 @@ impl ReadModel for MemoryModel {
             }
         }
         Ok(Arc::new(changed))
+    }
+
+    async fn keep_policies(&self, shard: u32, position: u64, versions: Arc<PolicyVersions>) -> Result<(), ModelError> {
+        let mut shards = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let shard = shards.entry(shard).or_default();
+        if shard.policies.as_ref().is_none_or(|(known, _)| *known <= position) {
+            shard.policies = Some((position, (*versions).clone()));
+        }
+        Ok(())
     }
 }

@@ -1,6 +1,8 @@
 //! In a SQLite file. It is only a reading aid: a file that is lost or damaged may be deleted, and is built anew from `order-states`.
 //! One task writes for all shards, whatever has come in one transaction: neighbours share pages, and the disk belongs to the journal.
 
+mod policies;
+
 use std::{collections::HashSet, path::Path, str::FromStr, sync::Arc};
 
 use async_trait::async_trait;
@@ -12,6 +14,7 @@ use sqlx::{
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 use twqr_journal::Offset;
+use twqr_order::PolicyVersions;
 use twqr_types::{MerchantId, MerchantTradeNo, OrderKey};
 use twqr_wire::{
     bus,
@@ -40,9 +43,16 @@ pub struct SqliteModel {
 /// What a shard has to write; who waits hears which orders changed.
 struct Write {
     shard: u32,
-    next: Offset,
-    seen: Arc<Vec<Seen>>,
+    what: What,
     written: oneshot::Sender<Result<Arc<HashSet<OrderKey>>, ModelError>>,
+}
+
+/// What is to be written.
+enum What {
+    /// Orders, and how far `order-states` is applied with them.
+    Orders(Offset, Arc<Vec<Seen>>),
+    /// The versions of the rules, and the position that they reflect.
+    Policies(u64, Arc<PolicyVersions>),
 }
 
 fn model_error(place: &str, error: &dyn std::fmt::Display) -> ModelError {
@@ -79,6 +89,13 @@ impl SqliteModel {
         model_error(&self.place, error)
     }
 
+    async fn write(&self, shard: u32, what: What) -> Result<Arc<HashSet<OrderKey>>, ModelError> {
+        let (written, result) = oneshot::channel();
+        let gone = || self.failed(&"its writer is gone; restart the tracker");
+        self.writer.send(Write { shard, what, written }).map_err(|_| gone())?;
+        result.await.unwrap_or_else(|_| Err(gone()))
+    }
+
     async fn read(&self, shard: u32) -> Result<Known, sqlx::Error> {
         let next: Option<i64> = sqlx::query_scalar("SELECT next FROM positions WHERE shard = ?")
             .bind(i64::from(shard))
@@ -102,6 +119,7 @@ impl SqliteModel {
         Ok(Known {
             next: next.unwrap_or_default().cast_unsigned(),
             in_progress: rows.iter().map(seen).collect::<Result<_, sqlx::Error>>()?,
+            policies: policies::read(&self.readers, shard).await?,
         })
     }
 }
@@ -137,21 +155,29 @@ async fn write_all(pool: SqlitePool, mut writes: mpsc::UnboundedReceiver<Write>,
 async fn write(pool: &SqlitePool, batch: &[Write]) -> Result<HashSet<OrderKey>, sqlx::Error> {
     let mut transaction = pool.begin().await?;
     let mut changed = HashSet::new();
-    for Write { shard, next, seen, .. } in batch {
-        for rows in seen.chunks(ROWS_MAX) {
-            upsert(&mut transaction, *shard, rows, &mut changed).await?;
-            add_timeline(&mut transaction, rows).await?;
+    for Write { shard, what, .. } in batch {
+        match what {
+            What::Orders(next, seen) => {
+                for rows in seen.chunks(ROWS_MAX) {
+                    upsert(&mut transaction, *shard, rows, &mut changed).await?;
+                    add_timeline(&mut transaction, rows).await?;
+                }
+                advance(&mut transaction, *shard, *next).await?;
+            }
+            What::Policies(position, versions) => {
+                policies::keep(&mut transaction, *shard, *position, versions).await?;
+            }
         }
-        sqlx::query(
-            "INSERT INTO positions (shard, next) VALUES (?, ?) ON CONFLICT (shard) DO UPDATE SET next = excluded.next",
-        )
-        .bind(i64::from(*shard))
-        .bind(next.cast_signed())
-        .execute(&mut *transaction)
-        .await?;
     }
     transaction.commit().await?;
     Ok(changed)
+}
+
+async fn advance(transaction: &mut Transaction<'_, Sqlite>, shard: u32, next: Offset) -> Result<(), sqlx::Error> {
+    let query = sqlx::query(
+        "INSERT INTO positions (shard, next) VALUES (?, ?) ON CONFLICT (shard) DO UPDATE SET next = excluded.next",
+    );
+    query.bind(i64::from(shard)).bind(next.cast_signed()).execute(&mut **transaction).await.map(|_| ())
 }
 
 /// The orders whose state is newer than the one kept.
@@ -237,9 +263,10 @@ impl ReadModel for SqliteModel {
         next: Offset,
         seen: Arc<Vec<Seen>>,
     ) -> Result<Arc<HashSet<OrderKey>>, ModelError> {
-        let (written, result) = oneshot::channel();
-        let gone = || self.failed(&"its writer is gone; restart the tracker");
-        self.writer.send(Write { shard, next, seen, written }).map_err(|_| gone())?;
-        result.await.unwrap_or_else(|_| Err(gone()))
+        self.write(shard, What::Orders(next, seen)).await
+    }
+
+    async fn keep_policies(&self, shard: u32, position: u64, versions: Arc<PolicyVersions>) -> Result<(), ModelError> {
+        self.write(shard, What::Policies(position, versions)).await.map(|_| ())
     }
 }

@@ -11,6 +11,9 @@ const REPEATS_SIZE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(16_383);
 /// How long calls in flight may take at shutdown, in ms; below the 30 s that Kubernetes gives a pod.
 const DRAIN_WITHIN_MS: u64 = 14_000;
 
+/// How long a change of the rules may take until it is known whether it was taken, in ms.
+const POLICY_WAIT_MS: u64 = 10_000;
+
 /// Questions to each shard before the first call is let in: connections, code and broker are warm then.
 const WARM_ROUNDS: u32 = 30;
 
@@ -43,7 +46,11 @@ pub(super) fn router(config: &Config) -> anyhow::Result<twqr_router::Settings> {
 }
 
 pub(super) fn tracker(config: &Config) -> twqr_tracker::Settings {
-    twqr_tracker::Settings { listen: config.operators, database: config.data_dir.join("read-model.sqlite") }
+    twqr_tracker::Settings {
+        listen: config.operators,
+        database: config.data_dir.join("read-model.sqlite"),
+        policy_wait_ms: POLICY_WAIT_MS,
+    }
 }
 
 pub(super) fn wallet_worker(config: &Config) -> twqr_wallet_worker::Settings {

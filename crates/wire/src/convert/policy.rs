@@ -1,8 +1,10 @@
 //! Policies and their changes.
 
+use std::sync::Arc;
+
 use twqr_order::{
-    Alphabet, IssuerRules, Limits, Merchant, Policy, PolicyChange, RefundRule, RefundScope, Resolution, Route,
-    RouteTarget, StatusCodes, Store, Window,
+    Alphabet, IssuerRules, Limits, Merchant, Policy, PolicyChange, PolicyFault, PolicyReading, PolicyVersions,
+    RefundRule, RefundScope, Resolution, Route, RouteTarget, StatusCodes, Store, Window,
 };
 use twqr_types::{Issuer, MerchantId, StoreId, UnixMs};
 
@@ -54,25 +56,53 @@ pub fn policy_out(policy: &Policy) -> bus::Policy {
 
 /// A policy on its way in; one that cannot be used is a fault.
 pub fn policy_from(policy: bus::Policy) -> Result<Policy, RecordFault> {
-    let codes = need(policy.status_codes, "status_codes")?;
+    policy_checked(policy).map_err(|faults| {
+        let problem = faults.first().map_or_else(String::new, ToString::to_string);
+        RecordFault::Invalid { field: "policy", problem }
+    })
+}
+
+/// The same; the error is everything that is wrong with it.
+pub fn policy_checked(policy: bus::Policy) -> Result<Policy, Vec<PolicyFault>> {
+    let mut reading = PolicyReading::default();
+    let codes = policy.status_codes.map(|codes| StatusCodes {
+        card_not_supported: codes.card_not_supported,
+        fisc_abnormal: codes.fisc_abnormal,
+        issuer_declined: codes.issuer_declined,
+        refund_refused: codes.refund_refused,
+    });
+    if codes.is_none() {
+        reading.fault("status_codes".to_owned(), "is missing".to_owned());
+    }
     let policy = Policy {
         name: policy.name,
-        routes: policy.routes.into_iter().map(route_from).collect::<Result<_, _>>()?,
-        status_codes: StatusCodes {
-            card_not_supported: codes.card_not_supported,
-            fisc_abnormal: codes.fisc_abnormal,
-            issuer_declined: codes.issuer_declined,
-            refund_refused: codes.refund_refused,
-        },
+        routes: reading.list("routes", policy.routes, route_from),
+        status_codes: codes.unwrap_or_default(),
         send_within_ms: policy.send_within_ms,
         day_begins_min: policy.day_begins_min,
-        issuers: policy.issuers.iter().map(rules_from).collect::<Result<_, _>>()?,
-        merchants: policy.merchants.into_iter().map(merchant_from).collect::<Result<_, _>>()?,
+        issuers: reading.list("issuers", &policy.issuers, rules_from),
+        merchants: reading.list("merchants", policy.merchants, merchant_from),
     };
-    match policy.faults().into_iter().next() {
-        None => Ok(policy),
-        Some(fault) => Err(RecordFault::Invalid { field: "policy", problem: fault.to_string() }),
+    reading.finish(policy)
+}
+
+/// All versions that a shard has had on their way out.
+pub fn policy_versions_out(versions: &PolicyVersions) -> bus::PolicyVersions {
+    let version = |(from_offset, change): (u64, &Arc<PolicyChange>)| bus::PolicyVersion {
+        from_offset,
+        change: Some(policy_change_out(change)),
+    };
+    bus::PolicyVersions { versions: versions.iter().map(version).collect() }
+}
+
+/// All versions that a shard has had on their way in.
+pub fn policy_versions_from(policies: bus::PolicyVersions) -> Result<PolicyVersions, RecordFault> {
+    let mut versions = PolicyVersions::default();
+    for version in policies.versions {
+        let change = policy_change_from(need(version.change, "change")?)?;
+        versions.insert(version.from_offset, Arc::new(change));
     }
+    Ok(versions)
 }
 
 fn route_out(route: &Route) -> bus::Route {
@@ -204,4 +234,94 @@ fn merchant_from(merchant: bus::Merchant) -> Result<Merchant, RecordFault> {
         payment_max: limit(merchant.payment_max),
         is_open: !merchant.closed,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+
+    use super::*;
+
+    /// A policy in which every number needs as many bytes as it can.
+    fn large(lists: usize) -> bus::Policy {
+        let code = || "999".to_owned();
+        let route = bus::Route {
+            prefix: "p".repeat(16),
+            institution: "391".into(),
+            refuse: true,
+            code_lengths: vec![u32::MAX; 5],
+            alphabet: bus::Alphabet::Base64url.into(),
+        };
+        let window = bus::Window { from_ms: -1, to_ms: -1 };
+        let (r, f) = (-1, u32::MAX);
+        let issuer = bus::IssuerRules {
+            institution: "391".into(),
+            resolution: Some(bus::Resolution { window_ms: r, first_delay_ms: r, delay_max_ms: r }),
+            refund: Some(bus::RefundRule { scope: 3, same_business_day: true, window_days: f, min_amount: r }),
+            limits: Some(bus::Limits {
+                in_flight_max: f,
+                queue_max: f,
+                failures_to_open: f,
+                open_ms: f,
+                inquiries_per_s: f,
+            }),
+            maintenance: vec![window; lists],
+        };
+        let store = bus::Store { store_id: "店".repeat(20), payment_max: r, closed: true };
+        let merchant =
+            bus::Merchant { merchant_id: "商".repeat(10), stores: vec![store; lists], payment_max: r, closed: true };
+        bus::Policy {
+            name: "n".repeat(500),
+            routes: vec![route; lists],
+            status_codes: Some(bus::StatusCodes {
+                card_not_supported: code(),
+                fisc_abnormal: code(),
+                issuer_declined: code(),
+                refund_refused: code(),
+            }),
+            send_within_ms: r,
+            day_begins_min: f,
+            issuers: vec![issuer; lists],
+            merchants: vec![merchant; lists],
+        }
+    }
+
+    #[test]
+    fn no_policy_takes_more_than_its_size_says() {
+        for lists in [0, 1, 40, 400] {
+            let large = large(lists);
+            let encoded = large.encoded_len();
+            let policy = Policy {
+                name: large.name,
+                routes: large.routes.into_iter().map(|route| route_from(route).unwrap()).collect(),
+                issuers: large.issuers.iter().map(|rules| rules_from(rules).unwrap()).collect(),
+                merchants: large.merchants.into_iter().map(|m| merchant_from(m).unwrap()).collect(),
+                ..Policy::default()
+            };
+            assert!(encoded <= policy.size(), "{lists}: {encoded} bytes, {} said", policy.size());
+        }
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_listed_with_its_place() {
+        let mut policy = policy_out(&Policy::default());
+        let good = bus::Route { prefix: "22".into(), code_lengths: vec![18], alphabet: 1, ..bus::Route::default() };
+        let route = |prefix: &str, institution: &str| bus::Route {
+            prefix: prefix.into(),
+            institution: institution.into(),
+            ..good.clone()
+        };
+        policy.routes = vec![route("22", "x"), route("22", ""), route("", ""), route("22", "")];
+        policy.issuers = vec![bus::IssuerRules::default()];
+        policy.status_codes = None;
+        policy.send_within_ms = 0;
+        let faults = policy_checked(policy.clone()).unwrap_err();
+        let places: Vec<&str> = faults.iter().map(|fault| fault.place.as_str()).collect();
+        let expected =
+            ["status_codes", "routes[0]", "issuers[0]", "send_within_ms", "routes[2].prefix", "routes[3].prefix"];
+        assert_eq!(places, expected, "{faults:?}");
+        policy.routes = vec![route("22", "x")];
+        let places = policy_checked(policy).unwrap_err();
+        assert!(places.iter().all(|fault| fault.place != "routes"), "there is a route, it only cannot be read");
+    }
 }

@@ -1,7 +1,5 @@
 //! The records of `order-states`, keyed by epoch and order so that compaction never lets an owner hide what a newer one wrote.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use prost::Message;
 use twqr_order::{Order, PolicyVersions};
@@ -10,7 +8,7 @@ use twqr_types::OrderKey;
 use super::{
     fault::{RecordFault, check_version, need},
     order::{order_from, order_out},
-    policy::{policy_change_from, policy_change_out},
+    policy::{policy_versions_from, policy_versions_out},
 };
 use crate::{RECORD_VERSION, bus};
 
@@ -63,14 +61,7 @@ pub fn encode_state(entry: &StatesEntry) -> (Bytes, Bytes) {
     use bus::states_record::Body;
     let (kind, order, body) = match &entry.body {
         StateBody::Order(order) => (StateKind::Order, Some(order.key()), Body::Order(order_out(order))),
-        StateBody::Policies(versions) => {
-            let version = |(from_offset, change): (u64, &Arc<_>)| bus::PolicyVersion {
-                from_offset,
-                change: Some(policy_change_out(change)),
-            };
-            let versions = versions.iter().map(version).collect();
-            (StateKind::Policies, None, Body::Policies(bus::PolicyVersions { versions }))
-        }
+        StateBody::Policies(versions) => (StateKind::Policies, None, Body::Policies(policy_versions_out(versions))),
         StateBody::Marker => (StateKind::Marker, None, Body::Marker(bus::Marker {})),
     };
     let record =
@@ -85,14 +76,7 @@ pub fn decode_state(bytes: Bytes) -> Result<StatesEntry, RecordFault> {
     check_version(record.version)?;
     let body = match need(record.body, "body")? {
         Body::Order(order) => StateBody::Order(Box::new(order_from(order)?)),
-        Body::Policies(policies) => {
-            let mut versions = PolicyVersions::default();
-            for version in policies.versions {
-                let change = policy_change_from(need(version.change, "change")?)?;
-                versions.insert(version.from_offset, Arc::new(change));
-            }
-            StateBody::Policies(versions)
-        }
+        Body::Policies(policies) => StateBody::Policies(policy_versions_from(policies)?),
         Body::Marker(_) => StateBody::Marker,
     };
     Ok(StatesEntry { epoch: record.epoch, position: record.position, body })

@@ -1,0 +1,159 @@
+//! A replay says what another policy would have made of a log: by the machine's own decision, of each order once.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::sync::Arc;
+
+use twqr_order::{
+    Alphabet, CancelRequest, Command, POLICY_BYTES_MAX, Pay, Policy, PolicyChange, PolicyVersions, Position, Record,
+    Replay, Route, RouteTarget, Routing, Store, apply,
+};
+use twqr_types::{Issuer, PayForm, RawPay, ShardId, StoreId, UnixMs};
+
+const SHARD: ShardId = ShardId(3);
+
+fn route(prefix: &str, target: RouteTarget) -> Route {
+    Route { prefix: prefix.into(), target, code_lengths: vec![6], alphabet: Alphabet::Printable }
+}
+
+fn to(institution: &str) -> RouteTarget {
+    RouteTarget::Issuer(Issuer::parse(institution).unwrap())
+}
+
+fn policy(routes: &[(&str, RouteTarget)]) -> Policy {
+    Policy { routes: routes.iter().map(|(prefix, target)| route(prefix, *target)).collect(), ..Policy::default() }
+}
+
+fn change(version: u64, policy: Policy) -> PolicyChange {
+    PolicyChange { version, policy, who: "w".into(), why: "y".into(), at: UnixMs(0) }
+}
+
+fn form(number: &str, token: &str) -> PayForm {
+    let raw = RawPay {
+        merchant_id: "M".into(),
+        merchant_trade_no: number.into(),
+        card_token: token.into(),
+        trade_amount: 9,
+        ..RawPay::default()
+    };
+    PayForm::parse(raw).unwrap()
+}
+
+fn pay(number: &str, token: &str) -> Command {
+    Command::Pay(Box::new(Pay { form: form(number, token), reply_to: None }))
+}
+
+fn cancel(number: &str) -> Command {
+    Command::Cancel(Box::new(CancelRequest { form: form(number, "QXabcd"), reply_to: None }))
+}
+
+fn of(command: Command) -> Record {
+    Record { at: UnixMs(5), command }
+}
+
+/// Versions 1 from offset 1 on, and 2 from offset 10 on.
+fn versions() -> PolicyVersions {
+    let mut versions = PolicyVersions::default();
+    versions.insert(1, Arc::new(change(1, policy(&[("22", to(""))]))));
+    versions.insert(10, Arc::new(change(2, policy(&[("22", to("")), ("QX", to("391"))]))));
+    versions
+}
+
+fn shown(replay: Replay<'_>, max: usize) -> Vec<String> {
+    let line = |replayed: &twqr_order::Replayed| {
+        let before = replayed.before.as_ref().map_or_else(|| "?".to_owned(), Routing::to_string);
+        format!("{} {before} -> {}", replayed.key.merchant_trade_no, replayed.after)
+    };
+    replay.finish(max).iter().map(line).collect()
+}
+
+#[test]
+fn each_order_is_compared_once_by_the_version_at_its_record() {
+    let other = policy(&[("22", RouteTarget::Refuse), ("QX", to("392"))]);
+    let log = [
+        (0, pay("T0", "22abcd")),
+        (2, pay("T2", "22abcd")),
+        (3, pay("T3", "QXabcd")),
+        (4, cancel("T4")),
+        (5, pay("T4", "QXabcd")),
+        (11, pay("T11", "QXabcd")),
+        (12, pay("T3", "QXabcd")),
+        (13, pay("T13", "QXabcde")),
+        (14, Command::Policy(Box::new(change(3, policy(&[("QX", to("388"))]))))),
+        (15, pay("T15", "QXabcd")),
+    ];
+    let expected = [
+        "T15 388 -> 392",
+        "T13 refused 927 -> refused 927",
+        "T11 391 -> 392",
+        "T3 refused 927 -> 392",
+        "T2 wallet -> refused 927",
+        "T0 refused 982 -> refused 927",
+    ];
+    let forward: Vec<usize> = (0..log.len()).collect();
+    // As windows from the end are read.
+    let windows = [8, 9, 5, 6, 7, 0, 1, 2, 3, 4].to_vec();
+    for order in [forward, windows] {
+        let mut replay = Replay::new(SHARD, versions(), &other);
+        for i in order {
+            replay.take(log[i].0, of(log[i].1.clone()));
+        }
+        assert_eq!(replay.payments(), 6);
+        assert_eq!(shown(replay, 100), expected);
+    }
+    let mut replay = Replay::new(SHARD, versions(), &other);
+    for (offset, command) in log {
+        replay.take(offset, of(command));
+    }
+    assert_eq!(shown(replay, 2), expected[..2]);
+}
+
+#[test]
+fn what_an_old_version_decided_is_not_guessed() {
+    let mut kept = PolicyVersions::default();
+    kept.insert(10, Arc::new(change(2, policy(&[("22", to(""))]))));
+    let other = policy(&[("22", to(""))]);
+    for (versions, expected) in [(kept, "T ? -> wallet"), (PolicyVersions::default(), "T ? -> wallet")] {
+        let mut replay = Replay::new(SHARD, versions, &other);
+        replay.take(5, of(pay("T", "22abcd")));
+        assert_eq!(shown(replay, 1), [expected]);
+    }
+}
+
+#[test]
+fn the_replay_decides_as_the_machine_does() {
+    let policy = policy(&[("22", to("")), ("QX", to("391")), ("QY", RouteTarget::Refuse)]);
+    for token in ["22abcd", "22abc", "QXabcd", "QYabcd", "ZZabcd"] {
+        let mut order = None;
+        let cause = Position { shard: SHARD, offset: 1 };
+        apply(&mut order, &of(pay("T", token)), cause, Some(&policy), &mut Vec::new());
+        let payment = order.unwrap().as_payment().unwrap().clone();
+        let decided = match payment.charge.failure() {
+            Some(failure) => Routing::Refused(failure.status_code.clone()),
+            None => Routing::Issuer(payment.issuer.unwrap()),
+        };
+        assert_eq!(Routing::of(&form("T", token), Some(&policy), UnixMs(5)), decided, "{token}");
+    }
+}
+
+#[test]
+fn a_shards_versions_fit_into_one_record_whatever_they_are() {
+    let store = |i: usize| Store { id: StoreId::parse(format!("{i:020}")).unwrap(), payment_max: None, is_open: true };
+    let merchant = twqr_order::Merchant {
+        id: twqr_types::MerchantId::parse("M".into()).unwrap(),
+        stores: (0..5_900).map(store).collect(),
+        payment_max: None,
+        is_open: true,
+    };
+    let large = Policy { merchants: vec![merchant], ..policy(&[("22", to(""))]) };
+    assert!(large.faults().is_empty() && large.size() > POLICY_BYTES_MAX * 9 / 10, "{}", large.size());
+    let mut versions = PolicyVersions::default();
+    for version in 1..=9 {
+        versions.insert(version, Arc::new(change(version, large.clone())));
+    }
+    let kept: Vec<u64> = versions.iter().map(|(_, change)| change.version).collect();
+    assert_eq!(kept, [7, 8, 9], "the newest stay");
+    let mut too_large = large;
+    too_large.merchants[0].stores.extend((6_000..6_400).map(store));
+    assert!(too_large.faults().iter().any(|fault| fault.place == "merchants"), "6,300 stores fit");
+}

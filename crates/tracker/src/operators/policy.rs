@@ -1,0 +1,193 @@
+//! The rules by which orders are decided: shown, and changed. A change is a record on the policy's shard; whether it was taken is decided
+//! there, and seen here when that shard's versions come back.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::{Instant, timeout_at};
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+use tracing::info;
+use twqr_journal::{Entry, Journal, JournalError, Partition, Topic};
+use twqr_order::{Command, POLICY_SHARD, Policy, PolicyChange, PolicyVersions, Record};
+use twqr_service::Clock;
+use twqr_types::UnixMs;
+use twqr_wire::{
+    bus,
+    convert::{encode_record, policy_change_out, policy_checked},
+    ops::{ApplyPolicyRequest, GetPolicyResponse, PolicyHistoryEntry, ShardPolicy},
+};
+
+use crate::policies::{Policies, newest, version};
+
+/// Who and why, in characters.
+const TEXT_LEN_MAX: usize = 200;
+/// In whose name errors speak (google.rpc.ErrorInfo).
+const DOMAIN: &str = "twqr";
+/// Somebody else changed the rules meanwhile; nothing was changed.
+const VERSION_CONFLICT: &str = "VERSION_CONFLICT";
+/// Nobody knows yet whether the change was taken.
+const POLICY_UNDECIDED: &str = "POLICY_UNDECIDED";
+
+/// Shows and changes the rules.
+pub(super) struct Rules {
+    policies: Arc<Policies>,
+    journal: Arc<dyn Journal>,
+    clock: Arc<dyn Clock>,
+    wait: Duration,
+    /// The time of the last change from here, in Unix ms: no two have the same, so that each is recognised.
+    last_at: AtomicI64,
+}
+
+impl Rules {
+    /// A change is written and waited for within `wait`.
+    pub(super) fn new(
+        policies: Arc<Policies>,
+        journal: Arc<dyn Journal>,
+        clock: Arc<dyn Clock>,
+        wait: Duration,
+    ) -> Self {
+        Self { policies, journal, clock, wait, last_at: AtomicI64::new(0) }
+    }
+
+    /// A version, 0 for the newest; and what else there is.
+    pub(super) fn get(&self, wanted: u64) -> Result<GetPolicyResponse, Status> {
+        let versions = deciding(&self.policies)?;
+        let newest_version = newest(&versions);
+        let wanted = if wanted == 0 { newest_version } else { wanted };
+        let change = version(&versions, wanted).ok_or_else(|| {
+            let oldest = versions.iter().next().map_or(0, |(_, oldest)| oldest.version);
+            Status::not_found(format!("version {wanted} is not kept; versions {oldest} to {newest_version} are"))
+        })?;
+        let shard = |shard: u32| {
+            let version = self.policies.of(shard).map_or(0, |versions| newest(&versions));
+            ShardPolicy { shard, version }
+        };
+        Ok(GetPolicyResponse {
+            change: Some(policy_change_out(&change)),
+            newest_version,
+            shards: (0..self.journal.partitions(Topic::Orders)).map(shard).collect(),
+            history: history(&versions),
+        })
+    }
+
+    /// Writes the change, and waits until it is known whether it was taken; the new version then.
+    pub(super) async fn apply(&self, request: ApplyPolicyRequest) -> Result<u64, Status> {
+        let change = self.change(request)?;
+        let newest_version = newest(&*deciding(&self.policies)?);
+        if change.version != newest_version.saturating_add(1) {
+            return Err(conflict(change.version.saturating_sub(1), newest_version));
+        }
+        let record = encode_record(&Record { at: change.at, command: Command::Policy(Box::new(change.clone())) });
+        let shard = Partition { topic: Topic::Orders, index: u32::from(POLICY_SHARD.0) };
+        info!(version = change.version, policy = change.policy.name, who = %change.who, why = %change.why, "a policy is written");
+        let deadline = Instant::now() + self.wait;
+        match timeout_at(deadline, self.journal.append(shard, vec![Entry::plain(record)])).await {
+            Ok(Ok(())) => {}
+            Err(_) | Ok(Err(JournalError::AppendUnknown { .. })) => return Err(undecided(change.version)),
+            Ok(Err(
+                error @ (JournalError::AppendRefused { .. }
+                | JournalError::Read { .. }
+                | JournalError::NoPartition(_)
+                | JournalError::Unusable(_)
+                | JournalError::Unreachable(_)),
+            )) => return Err(Status::unavailable(format!("nothing was changed: {error}"))),
+        }
+        let decided = timeout_at(deadline, self.policies.decided(change.version)).await;
+        let versions = decided.ok().flatten().ok_or_else(|| undecided(change.version))?;
+        match version(&versions, change.version) {
+            Some(taken) if *taken == change => Ok(change.version),
+            Some(_) | None => Err(conflict(change.version.saturating_sub(1), newest(&versions))),
+        }
+    }
+
+    /// The change that the request asks for, or everything that is wrong with it.
+    fn change(&self, request: ApplyPolicyRequest) -> Result<PolicyChange, Status> {
+        let mut violations = Vec::new();
+        for (field, text) in [("who", &request.who), ("why", &request.why)] {
+            let length = text.chars().count();
+            if text.trim().is_empty() || length > TEXT_LEN_MAX || text.chars().any(char::is_control) {
+                let problem =
+                    format!("has {length} characters, must be 1 to {TEXT_LEN_MAX} without control characters");
+                violations.push(FieldViolation::new(field, problem));
+            }
+        }
+        let policy = checked(request.policy, violations)?;
+        Ok(PolicyChange {
+            version: request.expected_version.saturating_add(1),
+            policy,
+            who: request.who.into(),
+            why: request.why.into(),
+            at: self.next_time(),
+        })
+    }
+
+    fn next_time(&self) -> UnixMs {
+        let now = self.clock.now().0;
+        let last = self.last_at.fetch_update(Ordering::AcqRel, Ordering::Acquire, |last| Some(now.max(last + 1)));
+        let (Ok(last) | Err(last)) = last;
+        UnixMs(now.max(last + 1))
+    }
+}
+
+/// The policy of a request, or everything that is wrong with it beside `violations`.
+pub(super) fn checked(policy: Option<bus::Policy>, mut violations: Vec<FieldViolation>) -> Result<Policy, Status> {
+    let checked = match policy {
+        Some(policy) => policy_checked(policy).map_err(|faults| {
+            faults
+                .into_iter()
+                .map(|fault| FieldViolation::new(format!("policy.{}", fault.place), fault.problem))
+                .collect()
+        }),
+        None => Err(vec![FieldViolation::new("policy", "is required")]),
+    };
+    match checked {
+        Ok(policy) if violations.is_empty() => return Ok(policy),
+        Ok(_) => {}
+        Err(faults) => violations.extend(faults),
+    }
+    let line = |violation: &FieldViolation| format!("{} {}", violation.field, violation.description);
+    let message = violations.iter().map(line).collect::<Vec<_>>().join("; ");
+    Err(Status::with_error_details(Code::InvalidArgument, message, ErrorDetails::with_bad_request(violations)))
+}
+
+/// The versions of the policy's shard.
+pub(super) fn deciding(policies: &Policies) -> Result<Arc<PolicyVersions>, Status> {
+    policies.deciding().ok_or_else(|| {
+        Status::unavailable("the rules have not been read yet; is a router running, and is the tracker ready?")
+    })
+}
+
+fn history(versions: &PolicyVersions) -> Vec<PolicyHistoryEntry> {
+    let entry = |(_, change): (u64, &Arc<PolicyChange>)| PolicyHistoryEntry {
+        version: change.version,
+        name: change.policy.name.clone(),
+        who: change.who.to_string(),
+        why: change.why.to_string(),
+        at_ms: change.at.0,
+    };
+    versions.iter().map(entry).collect()
+}
+
+fn conflict(expected: u64, newest: u64) -> Status {
+    let metadata = HashMap::from([("newest_version".to_owned(), newest.to_string())]);
+    let message = format!("nothing was changed: version {expected} was expected to be the newest, version {newest} is");
+    let details = ErrorDetails::with_error_info(VERSION_CONFLICT, DOMAIN, metadata);
+    Status::with_error_details(Code::Aborted, message, details)
+}
+
+fn undecided(version: u64) -> Status {
+    let metadata = HashMap::from([("version".to_owned(), version.to_string())]);
+    let message = format!(
+        "nobody knows yet whether version {version} was taken, and it may still be; look with `twqr policy get --history` before you \
+         try again"
+    );
+    let details = ErrorDetails::with_error_info(POLICY_UNDECIDED, DOMAIN, metadata);
+    Status::with_error_details(Code::Unavailable, message, details)
+}

@@ -1,0 +1,77 @@
+//! `twqr policy get`: the document, so that it can be edited and applied; what is about the version stands in comments above it.
+
+use std::{fmt::Write as _, io::Write as _, process::ExitCode};
+
+use twqr_order::PolicyChange;
+use twqr_types::UnixMs;
+use twqr_wire::ops::GetPolicyResponse;
+
+use super::{Get, fetch};
+use crate::{config::Config, policy::PolicyDocument};
+
+pub(super) async fn run(arguments: Get, config: &Config) -> anyhow::Result<ExitCode> {
+    let mut operators = arguments.server.connect(config).await?;
+    let (change, found) = fetch(&mut operators, arguments.version.unwrap_or_default()).await?;
+    let document = toml::to_string(&PolicyDocument::from_policy(&change.policy))?;
+    write!(std::io::stdout(), "{}\n{document}", head(&change, &found, arguments.history))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Version, who, why, when; which shards lag; and the history where it is asked for.
+fn head(change: &PolicyChange, found: &GetPolicyResponse, history: bool) -> String {
+    let mut head = format!("# version {} of {}\n", change.version, found.newest_version);
+    let line = |who: &str, why: &str, at: i64| one_line(&format!("{} by {who}: {why}", UnixMs(at).taipei()));
+    let _ = writeln!(head, "# applied {}", line(&change.who, &change.why, change.at.0));
+    for shard in found.shards.iter().filter(|shard| shard.version != found.newest_version) {
+        let _ = writeln!(head, "# shard {} has version {}", shard.shard, shard.version);
+    }
+    if history {
+        for entry in &found.history {
+            let _ = writeln!(
+                head,
+                "# history: {} {} {}",
+                entry.version,
+                one_line(&format!("{:?}", entry.name)),
+                line(&entry.who, &entry.why, entry.at_ms)
+            );
+        }
+    }
+    head
+}
+
+/// A comment ends at the end of its line.
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use twqr_order::Policy;
+    use twqr_wire::ops::{PolicyHistoryEntry, ShardPolicy};
+
+    use super::*;
+
+    #[test]
+    fn the_head_is_comments_only_whatever_was_recorded() {
+        let change = PolicyChange {
+            version: 2,
+            policy: Policy::default(),
+            who: "a\nrefuse = true".into(),
+            why: "因為\r\n[[routes]]".into(),
+            at: UnixMs(0),
+        };
+        let entry =
+            PolicyHistoryEntry { version: 1, name: "x\ny".into(), who: "w\n".into(), why: "\n".into(), at_ms: 0 };
+        let found = GetPolicyResponse {
+            newest_version: 3,
+            shards: vec![ShardPolicy { shard: 0, version: 3 }, ShardPolicy { shard: 1, version: 2 }],
+            history: vec![entry],
+            ..GetPolicyResponse::default()
+        };
+        let head = head(&change, &found, true);
+        assert!(head.lines().all(|line| line.starts_with("# ")), "{head}");
+        assert!(head.contains("# version 2 of 3\n# applied 1970/01/01 08:00:00 by a refuse = true: 因為"), "{head}");
+        assert!(head.contains("# shard 1 has version 2") && !head.contains("shard 0"), "{head}");
+        assert!(head.contains("# history: 1 "), "{head}");
+    }
+}

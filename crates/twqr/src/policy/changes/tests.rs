@@ -1,0 +1,105 @@
+//! A table: what is done to the document, and the lines that must come of it.
+
+use super::*;
+use crate::policy::PolicyDocument;
+
+const BEFORE: &str = r#"
+name = "before"
+[[routes]]
+prefix = "22"
+code_lengths = [18, 20]
+[[routes]]
+prefix = "QX"
+institution = "391"
+code_lengths = [20]
+[[issuers]]
+institution = "391"
+window_ms = 3000
+[[issuers.maintenance]]
+from = "2026-12-01T02:00:00+08:00"
+to = "2026-12-01T04:00:00+08:00"
+[[merchants]]
+id = "M1"
+payment_max = 100
+[[merchants.stores]]
+id = "S1"
+[[merchants]]
+id = "M2"
+"#;
+
+fn policy(text: &str) -> Policy {
+    toml::from_str::<PolicyDocument>(text).unwrap().policy().unwrap()
+}
+
+#[test]
+fn each_difference_is_a_line() {
+    let cases: [(&str, &str, &[&str]); 17] = [
+        ("name = \"before\"", "name = \"after\"", &["~ name: \"before\" -> \"after\""]),
+        ("name =", "fisc_abnormal = \"990\"\nname =", &["~ fisc_abnormal: 982 -> 990"]),
+        ("name =", "send_within_ms = 4000\nname =", &["~ send_within_ms: 5000 -> 4000"]),
+        ("[18, 20]", "[20, 18]", &[]),
+        ("[18, 20]", "[18]", &["~ route 22 code_lengths: 18 or 20 -> 18"]),
+        ("institution = \"391\"\ncode", "refuse = true\ncode", &["~ route QX to: 391 -> refuse"]),
+        (
+            "prefix = \"QX\"",
+            "prefix = \"QY\"",
+            &[
+                "- route QX: to 391, code_lengths 20, alphabet printable",
+                "+ route QY: to 391, code_lengths 20, alphabet printable",
+            ],
+        ),
+        ("window_ms = 3000", "", &["~ issuer 391 window_ms: 3000 -> 10000"]),
+        (
+            "window_ms = 3000",
+            "refund = { scope = \"none\", window_days = 7 }\nwindow_ms = 3000",
+            &["~ issuer 391 refund.scope: partial -> none", "~ issuer 391 refund.window_days: no limit -> 7"],
+        ),
+        (
+            "T04:00",
+            "T05:00",
+            &[
+                "~ issuer 391 maintenance: 2026/12/01 02:00:00 to 2026/12/01 04:00:00 -> 2026/12/01 02:00:00 to 2026/12/01 05:00:00",
+            ],
+        ),
+        ("[[merchants]]\nid = \"M1\"", "[[issuers]]\ninstitution = \"004\"\n[[merchants]]\nid = \"M1\"", &[]),
+        (
+            "[[merchants]]\nid = \"M1\"",
+            "[[issuers]]\ninstitution = \"004\"\nlimits = { open_ms = 10 }\n[[merchants]]\nid = \"M1\"",
+            &["~ issuer 004 limits.open_ms: 2000 -> 10"],
+        ),
+        ("payment_max = 100\n", "", &["~ merchant M1 payment_max: 100 -> no limit"]),
+        ("id = \"S1\"", "id = \"S1\"\nopen = false", &["~ store M1/S1 open: true -> false"]),
+        (
+            "[[merchants.stores]]\nid = \"S1\"\n",
+            "",
+            &[
+                "~ merchant M1 stores: only those listed -> every StoreID",
+                "- store M1/S1: payment_max no limit, open true",
+            ],
+        ),
+        (
+            "id = \"M2\"",
+            "id = \"M3\"\n[[merchants.stores]]\nid = \"S9\"",
+            &[
+                "- merchant M2: payment_max no limit, open true",
+                "+ merchant M3: payment_max no limit, open true",
+                "+ store M3/S9: payment_max no limit, open true",
+            ],
+        ),
+        ("before", "before", &[]),
+    ];
+    for (from, to, expected) in cases {
+        assert!(BEFORE.contains(from), "{from}");
+        let after = BEFORE.replacen(from, to, 1);
+        assert_eq!(changes(&policy(BEFORE), &policy(&after)), expected, "{from} -> {to}");
+    }
+}
+
+#[test]
+fn the_first_merchant_shuts_out_all_others() {
+    let all = policy(BEFORE);
+    let nobody = Policy { merchants: Vec::new(), ..all.clone() };
+    let lines = changes(&nobody, &all);
+    assert_eq!(lines[0], "~ merchants: everybody -> only those listed");
+    assert_eq!(changes(&all, &nobody)[0], "~ merchants: only those listed -> everybody");
+}
