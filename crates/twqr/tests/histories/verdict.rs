@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use prost::Message;
 use twqr_journal::{Partition, Topic, sim::Sim};
-use twqr_order::{Command, Evidence, Payment, Phase};
+use twqr_order::{Command, Evidence, Order, Payment, Phase};
 use twqr_types::OrderKey;
 use twqr_wire::{
     backend::{LedgerEntry, ledger_entry::Kind},
-    bus::{TasksRecord, reply_record::Body, task, tasks_record},
+    bus::{TasksRecord, movement::Phase as Told, order, reply_record::Body, task, tasks_record},
     convert::{StateBody, decode_record, decode_state, payment_out},
 };
 
@@ -21,10 +21,11 @@ fn orders(sim: &Sim, shards: u32) -> BTreeMap<Vec<u8>, Payment> {
     for index in 0..shards {
         for record in sim.records(Partition { topic: Topic::OrderStates, index }) {
             let Some(Ok(entry)) = record.entry.value.map(decode_state) else { continue };
-            let StateBody::Payment(payment) = entry.body else { continue };
+            let StateBody::Order(order) = entry.body else { continue };
+            let Order::Payment(payment) = *order else { continue };
             let key = payment.key.to_bytes();
             if newest.get(&key).is_none_or(|(position, _)| *position < entry.position) {
-                newest.insert(key, (entry.position, *payment));
+                newest.insert(key, (entry.position, payment));
             }
         }
     }
@@ -44,7 +45,7 @@ fn accepted(sim: &Sim, shards: u32) -> BTreeMap<Vec<u8>, OrderKey> {
 /// Whether every accepted order has ended.
 pub fn all_final(sim: &Sim, shards: u32) -> bool {
     let orders = orders(sim, shards);
-    accepted(sim, shards).keys().all(|key| orders.get(key).is_some_and(|order| order.phase.is_final()))
+    accepted(sim, shards).keys().all(|key| orders.get(key).is_some_and(|order| order.charge.phase.is_final()))
 }
 
 /// Everything that is wrong.
@@ -78,8 +79,8 @@ fn none_lost(accepted: &BTreeMap<Vec<u8>, OrderKey>, orders: &BTreeMap<Vec<u8>, 
     for (bytes, key) in accepted {
         match orders.get(bytes) {
             None => found.push(format!("I2: {} was accepted and has no state", name(key))),
-            Some(order) if !order.phase.is_final() => {
-                found.push(format!("I2: {} never ended: {:?}", name(key), order.phase));
+            Some(order) if !order.charge.phase.is_final() => {
+                found.push(format!("I2: {} never ended: {:?}", name(key), order.charge.phase));
             }
             Some(_) => {}
         }
@@ -96,9 +97,9 @@ fn money_agrees(orders: &BTreeMap<Vec<u8>, Payment>, ledger: &[LedgerEntry], fou
         let entries = by_trade.get(order.trade_no.to_string().as_str()).cloned().unwrap_or_default();
         let charged = entries.iter().find(|entry| entry.kind() == Kind::Charged);
         let declined = entries.iter().any(|entry| entry.kind() == Kind::Declined);
-        match (&order.phase, charged) {
-            (Phase::Paid(approval), Some(entry)) if approval.debit_amount == entry.debit_amount => {}
-            (Phase::Paid(approval), entry) => {
+        match (&order.charge.phase, charged) {
+            (Phase::Done(approval), Some(entry)) if approval.debit_amount == entry.debit_amount => {}
+            (Phase::Done(approval), entry) => {
                 found.push(format!(
                     "I4: {} paid {}, the ledger says {entry:?}",
                     name(&order.key),
@@ -123,14 +124,14 @@ fn money_agrees(orders: &BTreeMap<Vec<u8>, Payment>, ledger: &[LedgerEntry], fou
 fn nobody_was_contradicted(heard: &Heard, orders: &BTreeMap<Vec<u8>, Payment>, found: &mut Vec<String>) {
     for (correlation, replies) in &heard.replies {
         let key = &heard.about[correlation];
-        let end = orders.get(&key.to_bytes()).map(|order| payment_out(order).phase);
+        let end = orders.get(&key.to_bytes()).and_then(|order| payment_out(order).charge?.phase);
         for reply in replies {
             match &reply.body {
-                Some(Body::Payment(told)) => {
-                    use twqr_wire::bus::payment::Phase::{Failed, Paid};
-                    let is_final = matches!(told.phase, Some(Paid(_) | Failed(_)));
-                    if is_final && end.as_ref() != Some(&told.phase) {
-                        found.push(format!("I3: {} was told {:?}, ended {end:?}", name(key), told.phase));
+                Some(Body::Order(told)) => {
+                    let Some(order::Order::Payment(told)) = &told.order else { continue };
+                    let told = told.charge.as_ref().and_then(|charge| charge.phase.as_ref());
+                    if matches!(told, Some(Told::Approved(_) | Told::Failed(_))) && end.as_ref() != told {
+                        found.push(format!("I3: {} was told {told:?}, ended {end:?}", name(key)));
                     }
                 }
                 Some(Body::NotFound(_)) if heard.must_be_found.contains(correlation) => {
