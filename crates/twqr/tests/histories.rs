@@ -27,6 +27,8 @@ mod heard;
 mod processes;
 #[path = "histories/purity.rs"]
 mod purity;
+#[path = "histories/reached.rs"]
+mod reached;
 #[path = "histories/refunds.rs"]
 mod refunds;
 #[path = "histories/rules.rs"]
@@ -43,9 +45,10 @@ use twqr_journal::sim::{Faults, Layout, Sim};
 use bank::SimBank;
 use callers::Callers;
 use processes::{Kind, World};
+use reached::Reached;
 
 /// Histories in one test run, unless `TWQR_HISTORIES` says otherwise.
-const HISTORIES: u64 = 80;
+const HISTORIES: u64 = 60;
 /// Seeds that found something once.
 const FOUND_SOMETHING: [u64; 4] = [240, 10, 36, 42];
 /// Payments in one history.
@@ -70,7 +73,7 @@ fn faults(random: &mut ChaCha8Rng) -> Faults {
 }
 
 /// One history; returns what was found wrong.
-async fn history(seed: u64) -> Vec<String> {
+async fn history(seed: u64, reached: &mut Reached) -> Vec<String> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let layout = Layout { shards: 2, task_partitions: random.random_range(1..=2) };
     let sim = Sim::new(layout, faults(&mut random), seed);
@@ -100,6 +103,7 @@ async fn history(seed: u64) -> Vec<String> {
         tokio::time::sleep(Duration::from_secs(5)).await;
     }
     tokio::time::sleep(Duration::from_secs(30)).await;
+    reached::count(&sim, layout.shards, reached);
     let mut found = verdict::check(&sim, layout.shards, &bank.ledger(), &callers.heard());
     if !callers.are_done() {
         found.push("I2: a cancel was never answered".to_owned());
@@ -114,15 +118,17 @@ fn histories_of_the_whole_system_keep_the_invariants() {
         Some(seed) => vec![seed],
         None => (1..=number("TWQR_HISTORIES").unwrap_or(HISTORIES)).chain(FOUND_SOMETHING).collect(),
     };
-    let mut failed = Vec::new();
+    let (mut failed, mut reached) = (Vec::new(), Reached::new());
     for seed in &seeds {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        let found = runtime.block_on(history(*seed));
+        let found = runtime.block_on(history(*seed, &mut reached));
         if !found.is_empty() {
             println!("seed {seed} (TWQR_SEED={seed} runs it alone):\n  {}", found.join("\n  "));
             failed.push(*seed);
         }
     }
-    println!("{} histories", seeds.len());
+    println!("{} histories met {reached:#?}", seeds.len());
     assert!(failed.is_empty(), "seeds {failed:?}");
+    let missed: Vec<_> = reached::EXPECTED.iter().filter(|what| !reached.contains_key(**what)).collect();
+    assert!(seeds.len() < HISTORIES as usize || missed.is_empty(), "no history met {missed:?}");
 }

@@ -120,8 +120,11 @@ impl Caller {
         for request in requests {
             tokio::time::sleep(Duration::from_millis(self.random.random_range(0..900))).await;
             let form = pay_form(request).unwrap();
-            if self.random.random_bool(0.03) {
-                self.cancel_before(&form).await;
+            if self.random.random_bool(0.04) {
+                self.open_cancel(form.clone()).await;
+                if self.random.random_bool(0.2) {
+                    continue;
+                }
             }
             self.send(&Request::Pay(form.clone())).await;
             self.sent.push(form);

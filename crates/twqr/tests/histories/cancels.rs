@@ -32,11 +32,7 @@ enum Answer {
 const REPEATS_AFTER_MS: i64 = 3_000;
 
 impl Caller {
-    /// It overtakes its payment, which is sent afterwards.
-    pub async fn cancel_before(&mut self, form: &PayForm) {
-        self.open_cancel(form.clone()).await;
-    }
-
+    /// Of a payment of lately: one that was told paid, one that a refund was asked of, or any.
     pub async fn cancel(&mut self) {
         let refunded = self.refunds.choose(&mut self.random).map(|refund| refund.trade_no);
         let told = self.told(true).map(|(form, _)| form);
@@ -63,7 +59,8 @@ impl Caller {
         }
     }
 
-    async fn open_cancel(&mut self, form: PayForm) {
+    /// One that has no answer yet; it may overtake its payment.
+    pub async fn open_cancel(&mut self, form: PayForm) {
         let correlations = self.send(&Request::Cancel(form.clone())).await;
         let (sent_at, again) = (self.clock.now(), self.random.random_range(0..3));
         self.cancels.push(OpenCancel { form, correlations, sent_at, again });

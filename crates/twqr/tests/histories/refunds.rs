@@ -39,7 +39,8 @@ impl Caller {
         let amount = match self.random.random_range(0..10) {
             0..2 => all,
             2 => all + self.random.random_range(1..100),
-            _ => self.random.random_range(1..=all),
+            3 => self.random.random_range(1..=all),
+            _ => self.random.random_range(1..=all / 4 + 1),
         };
         let mut key = OrderKey {
             merchant_id: payment.key.merchant_id.clone(),

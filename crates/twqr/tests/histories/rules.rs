@@ -2,11 +2,12 @@
 
 use futures::future::join_all;
 use rand::{Rng, seq::IndexedRandom};
+use rand_chacha::ChaCha8Rng;
 use twqr_journal::{Entry, Journal, Partition, Topic, sim::Sim};
 use twqr_loadgen::ISSUERS;
 use twqr_order::{
     Alphabet, Command, IssuerRules, Limits, POLICY_SHARD, Policy, PolicyChange, Record, RefundScope, Resolution, Route,
-    RouteTarget,
+    RouteTarget, StatusCodes,
 };
 use twqr_types::Issuer;
 use twqr_wire::convert::{decode_record, encode_record};
@@ -85,8 +86,10 @@ impl Caller {
             }
         }
         other.name = format!("histories {number}");
-        other.status_codes.refund_refused = (*["951", "961", "962"].choose(&mut self.random).unwrap()).to_owned();
-        other.status_codes.fisc_abnormal = (*["982", "985"].choose(&mut self.random).unwrap()).to_owned();
+        let code = |codes: &[&str], random: &mut ChaCha8Rng| (*codes.choose(random).unwrap()).to_owned();
+        let (refund_refused, fisc_abnormal) =
+            (code(&["951", "961", "962"], &mut self.random), code(&["982", "985"], &mut self.random));
+        other.status_codes = StatusCodes { refund_refused, fisc_abnormal, ..other.status_codes };
         other.send_within_ms = self.random.random_range(2_500..=3_500);
         other
     }

@@ -25,7 +25,7 @@ fn states(sim: &Sim, index: u32) -> impl Iterator<Item = StatesEntry> {
 }
 
 /// Of each order, the state with the highest position.
-fn orders(sim: &Sim, shards: u32) -> Orders {
+pub fn orders(sim: &Sim, shards: u32) -> Orders {
     let mut newest: BTreeMap<Vec<u8>, (u64, Order)> = BTreeMap::new();
     for entry in (0..shards).flat_map(|index| states(sim, index)) {
         let StateBody::Order(order) = entry.body else { continue };
