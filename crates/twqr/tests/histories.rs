@@ -21,6 +21,8 @@ mod bank;
 mod callers;
 #[path = "histories/cancels.rs"]
 mod cancels;
+#[path = "histories/fold.rs"]
+mod fold;
 #[path = "histories/heard.rs"]
 mod heard;
 #[path = "histories/processes.rs"]

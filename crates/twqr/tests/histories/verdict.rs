@@ -68,7 +68,8 @@ pub fn check(sim: &Sim, shards: u32, ledger: &[LedgerEntry], heard: &Heard) -> V
     no_cancel_is_lost(&records, &orders, heard, &mut found);
     nobody_was_contradicted(heard, &orders, &mut found);
     audit::money_agrees(&orders, ledger, &mut found);
-    purity::decisions_are_pure(sim, &records, &mut found);
+    purity::decisions_are_pure(sim, shards, &orders, &mut found);
+    refunds_have_one_answer(&records, &mut found);
     the_rules_are_the_same(sim, shards, &mut found);
     dead_letters(sim, heard, &mut found);
     found
@@ -194,6 +195,18 @@ fn stays(told: Option<&bus::Movement>, end: Option<&bus::Movement>) -> bool {
             phase(told) == phase(end)
         }
         Some(Phase::Sent(_) | Phase::UnresolvedMs(_) | Phase::Asking(_)) | None => true,
+    }
+}
+
+/// I3: however often a refund asks its payment, the answer is the same.
+fn refunds_have_one_answer(records: &[Record], found: &mut Vec<String>) {
+    let mut answers = BTreeMap::new();
+    for record in records {
+        let Command::RefundResult(result) = &record.command else { continue };
+        let first = answers.entry(result.key.clone()).or_insert(&result.result);
+        if *first != &result.result {
+            found.push(format!("I3: refund {} was answered {first:?} and {:?}", result.key, result.result));
+        }
     }
 }
 
