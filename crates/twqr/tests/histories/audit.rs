@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use twqr_order::{CancelStage, Evidence, Failure, Order, Payment, Phase, Refund, RefundEntry, RefundPhase};
+use twqr_types::Carrier;
 use twqr_wire::backend::{LedgerEntry, ledger_entry::Kind};
 
 use crate::verdict::Orders;
@@ -86,6 +87,10 @@ impl Book<'_> {
                 }
                 if !approval.card_no_masked.is_empty() && !approval.card_no_masked.contains('*') {
                     self.wrong("the card number is whole");
+                }
+                let carrier = &approval.invoice_vehicle;
+                if !carrier.is_empty() && Carrier::parse(carrier).is_none() {
+                    self.wrong("the carrier is none");
                 }
             }
             Phase::Failed(failure) => self.failed(failure, (Kind::Charged, Kind::Declined), ""),

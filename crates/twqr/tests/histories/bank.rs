@@ -53,6 +53,8 @@ carrier = true
 [issuers.004]
 refuse_reversals_once = 0.8
 lose_answers = 0.2
+[issuers.387]
+latency_ms = 350
 [issuers.398]
 maintenance = true
 ";

@@ -120,14 +120,18 @@ impl Caller {
         for request in requests {
             tokio::time::sleep(Duration::from_millis(self.random.random_range(0..900))).await;
             let form = pay_form(request).unwrap();
-            if self.random.random_bool(0.04) {
+            let cancelled_before = self.random.random_bool(0.04);
+            if cancelled_before {
                 self.open_cancel(form.clone()).await;
                 if self.random.random_bool(0.2) {
                     continue;
                 }
             }
             self.send(&Request::Pay(form.clone())).await;
-            self.sent.push(form);
+            self.sent.push(form.clone());
+            if cancelled_before {
+                self.refund_soon(&form).await;
+            }
             match self.random.random_range(0..100) {
                 0..12 => self.repeat().await,
                 12..16 => self.conflict().await,

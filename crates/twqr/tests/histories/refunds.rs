@@ -1,6 +1,8 @@
 //! The refunds of a history: parts of payments that were told paid, several at a time, sometimes more than is left, sometimes of what is
 //! no payment of theirs.
 
+use std::time::Duration;
+
 use rand::{Rng, seq::IndexedRandom};
 use twqr_types::{Amount, MerchantId, MerchantTradeNo, OrderKey, PayForm, RefundForm, Remark, ShardId, TradeNo};
 
@@ -23,12 +25,26 @@ impl Caller {
         told.choose(&mut self.random).cloned()
     }
 
-    /// One to three refunds of a payment, one right after the other.
     pub async fn refund(&mut self) {
         let paid_only = self.random.random_bool(0.9);
-        let Some((payment, number)) = self.told(paid_only) else { return };
+        if let Some((payment, number)) = self.told(paid_only) {
+            self.refund_of(&payment, number).await;
+        }
+    }
+
+    /// As soon as the payment's number was told, whatever became of it.
+    pub async fn refund_soon(&mut self, payment: &PayForm) {
+        tokio::time::sleep(Duration::from_millis(self.random.random_range(20..200))).await;
+        let told = self.heard.lock().unwrap().payment(&payment.key);
+        if let Some((number, _)) = told {
+            self.refund_of(payment, number).await;
+        }
+    }
+
+    /// One to three refunds of a payment, one right after the other.
+    async fn refund_of(&mut self, payment: &PayForm, number: TradeNo) {
         for _ in 0..self.random.random_range(1..=3) {
-            let form = self.refund_form(&payment, number);
+            let form = self.refund_form(payment, number);
             self.send(&Request::Refund(form.clone())).await;
             self.refunds.push(form);
         }
