@@ -178,7 +178,8 @@ impl Caller {
         if self.random.random_bool(0.5) {
             let to = self.reply_to(request.key());
             self.heard.lock().unwrap().must_be_found.insert(to.correlation);
-            let record = query_record(self.clock.now(), request.key(), to, false);
+            let watch = self.random.random_bool(0.3);
+            let record = query_record(self.clock.now(), request.key(), to, watch);
             drop(self.session.append(shard, vec![Entry::plain(record)]));
         }
         correlations
