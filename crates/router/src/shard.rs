@@ -109,14 +109,15 @@ impl Shard {
         self.hot.get(key).and_then(|hot| hot.order.as_ref())
     }
 
-    /// The order has changed since the last checkpoint.
+    /// The order has changed since the last checkpoint. What was changed before may be a payment only now: one that came after its cancel.
     pub(crate) fn touch(&mut self, key: &OrderKey) {
-        if let Some(hot) = self.hot.get_mut(key).filter(|hot| !hot.dirty) {
+        let Some(hot) = self.hot.get_mut(key) else { return };
+        if let Some(payment) = hot.order.as_ref().and_then(Order::as_payment) {
+            self.numbers.entry(payment.trade_no).or_insert_with(|| key.clone());
+        }
+        if !hot.dirty {
             hot.dirty = true;
             self.dirty.push(key.clone());
-            if let Some(payment) = hot.order.as_ref().and_then(Order::as_payment) {
-                self.numbers.insert(payment.trade_no, key.clone());
-            }
         }
     }
 
@@ -159,14 +160,13 @@ impl Shard {
 
 #[cfg(test)]
 mod tests {
-    use twqr_order::{Command, Pay, Position, Record, apply};
+    use twqr_order::{CancelRequest, Command, Pay, Position, Record, apply};
     use twqr_types::{PayForm, RawPay, UnixMs};
 
     use super::*;
     use crate::MemoryStore;
 
-    #[test]
-    fn an_order_stays_in_memory_until_its_checkpoint_is_stored() {
+    fn form() -> PayForm {
         let raw = RawPay {
             merchant_id: "M1".into(),
             merchant_trade_no: "T1".into(),
@@ -174,18 +174,46 @@ mod tests {
             trade_amount: 1,
             ..RawPay::default()
         };
-        let form = PayForm::parse(raw).unwrap();
-        let key = form.key.clone();
-        let mut shard = Shard::new(ShardId(0), Arc::new(MemoryStore::default()), PolicyVersions::default(), 0);
-        let record = Record { at: UnixMs(0), command: Command::Pay(Box::new(Pay { form, reply_to: None })) };
-        // Without a policy the order is refused, so it is final at once.
-        let cause = Position { shard: ShardId(0), offset: 0 };
+        PayForm::parse(raw).unwrap()
+    }
+
+    fn shard() -> Shard {
+        Shard::new(ShardId(0), Arc::new(MemoryStore::default()), PolicyVersions::default(), 0)
+    }
+
+    /// Without a policy a payment is refused, so it is final at once.
+    fn take(shard: &mut Shard, offset: u64, command: Command) {
+        let (key, record) = (form().key, Record { at: UnixMs(0), command });
+        let cause = Position { shard: ShardId(0), offset };
         apply(&mut shard.load(&key).unwrap().0.order, &record, cause, None, &mut Vec::new());
         shard.touch(&key);
+    }
+
+    fn pay() -> Command {
+        Command::Pay(Box::new(Pay { form: form(), reply_to: None }))
+    }
+
+    #[test]
+    fn an_order_stays_in_memory_until_its_checkpoint_is_stored() {
+        let (mut shard, key) = (shard(), form().key);
+        take(&mut shard, 0, pay());
         let leaving = shard.take_dirty();
         shard.forget_if_cold(&key);
         assert!(shard.load(&key).unwrap().0.order.is_some(), "it is nowhere else yet");
         shard.settle(&leaving);
         assert!(shard.hot(&key).is_none(), "the store has it");
+    }
+
+    #[test]
+    fn a_payment_is_found_by_its_number_from_its_record_on_also_after_its_cancel() {
+        let cancel = || Command::Cancel(Box::new(CancelRequest { form: form(), reply_to: None }));
+        for (name, commands) in [("alone", vec![pay()]), ("after its cancel", vec![cancel(), pay()])] {
+            let (mut shard, key) = (shard(), form().key);
+            for (offset, command) in (0..).zip(commands) {
+                take(&mut shard, offset, command);
+            }
+            let number = shard.hot(&key).and_then(Order::trade_no).unwrap();
+            assert_eq!(shard.key_of(number).unwrap(), Some(key), "{name}");
+        }
     }
 }

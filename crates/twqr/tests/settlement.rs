@@ -10,8 +10,9 @@ use tonic::{Request, Response, Status, transport::Server};
 use twqr_settlement::{Kind, Movement, verify_file, write_movements};
 use twqr_types::{ShardId, TradeNo, UnixMs};
 use twqr_wire::ops::{
-    GetOrderRequest, GetOrderResponse, GetStatusRequest, GetStatusResponse, ListOrdersRequest, ListOrdersResponse,
-    ListSettlementRequest, ListSettlementResponse, SettlementEntry,
+    ApplyPolicyRequest, ApplyPolicyResponse, GetOrderRequest, GetOrderResponse, GetPolicyRequest, GetPolicyResponse,
+    GetStatusRequest, GetStatusResponse, ListOrdersRequest, ListOrdersResponse, ListSettlementRequest,
+    ListSettlementResponse, ReplayPolicyRequest, ReplayPolicyResponse, SettlementEntry,
     operator_service_server::{OperatorService, OperatorServiceServer},
     settlement_entry,
 };
@@ -49,6 +50,18 @@ impl OperatorService for Settled {
     }
 
     async fn get_status(&self, _: Request<GetStatusRequest>) -> Result<Response<GetStatusResponse>, Status> {
+        Err(Status::unimplemented("not asked here"))
+    }
+
+    async fn get_policy(&self, _: Request<GetPolicyRequest>) -> Result<Response<GetPolicyResponse>, Status> {
+        Err(Status::unimplemented("not asked here"))
+    }
+
+    async fn apply_policy(&self, _: Request<ApplyPolicyRequest>) -> Result<Response<ApplyPolicyResponse>, Status> {
+        Err(Status::unimplemented("not asked here"))
+    }
+
+    async fn replay_policy(&self, _: Request<ReplayPolicyRequest>) -> Result<Response<ReplayPolicyResponse>, Status> {
         Err(Status::unimplemented("not asked here"))
     }
 }

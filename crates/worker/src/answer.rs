@@ -73,9 +73,9 @@ pub(crate) fn came(answer: Option<Answer>, asked: Asked, subject: &Subject) -> C
         (Some(Answer::Approved(_) | Answer::Refunded(_) | Answer::Reversed(_)), _) => {
             NoEffect::unknown("the answer is not to what was asked")
         }
-        // The issuer knows every reversal of a payment by one number: before the window is over, this may be an earlier one's refusal.
+        // It may be that of an earlier attempt, while this one is still on its way.
         (Some(Answer::Declined(_)), Subject::Reversal) if asked == (Asked::Inquiry { proves_absence: false }) => {
-            NoEffect::unknown("the issuer refused a reversal, maybe an earlier one")
+            NoEffect::unknown("the issuer refused a reversal, this one or one before")
         }
         (Some(Answer::Declined(answer)), _) => declined(answer),
         (Some(Answer::TradeUnknown(_)), _) => match asked {
@@ -177,16 +177,20 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_found_by_an_inquiry_about_a_reversal_counts_only_after_the_window() {
+    fn a_refusal_told_to_who_asks_about_a_reversal_counts_only_when_nothing_can_arrive_any_more() {
+        let refused = || {
+            let kind = backend::declined::Kind::Issuer.into();
+            Some(Answer::Declined(backend::Declined { kind, code: "V051".into(), reason: String::new() }))
+        };
         for (asked, counts) in [
             (Asked::Transfer, true),
             (Asked::Inquiry { proves_absence: false }, false),
             (Asked::Inquiry { proves_absence: true }, true),
         ] {
-            let kind = backend::declined::Kind::Issuer.into();
-            let declined = backend::Declined { kind, ..backend::Declined::default() };
-            let came = came(Some(Answer::Declined(declined)), asked, &Subject::Reversal);
-            assert_eq!(matches!(came, Came::Reversal(TaskResult::Declined(_))), counts, "{asked:?}");
+            let Came::Reversal(result) = came(refused(), asked, &Subject::Reversal) else { unreachable!() };
+            assert_eq!(matches!(result, TaskResult::Declined(_)), counts, "{asked:?}: {result:?}");
+            let Came::Charge(result) = came(refused(), asked, &Subject::Charge) else { unreachable!() };
+            assert!(matches!(result, TaskResult::Declined(_)), "a charge is sent once: {asked:?}");
         }
     }
 

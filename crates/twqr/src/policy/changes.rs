@@ -66,11 +66,12 @@ fn issuers(old: &Policy, new: &Policy) -> Vec<String> {
     named.into_iter().flat_map(line).collect()
 }
 
-fn rules(rules: &IssuerRules) -> [Field; 13] {
+fn rules(rules: &IssuerRules) -> [Field; 14] {
     let (r, f, l) = (rules.resolution, rules.refund, rules.limits);
     let mut windows = rules.maintenance.clone();
     windows.sort_by_key(|window| (window.from, window.to));
     let windows: Vec<String> = windows.iter().map(window).collect();
+    let codes: Vec<String> = rules.status_codes.iter().map(|(theirs, code)| format!("{theirs} = {code}")).collect();
     [
         ("window_ms", r.window_ms.to_string()),
         ("first_delay_ms", r.first_delay_ms.to_string()),
@@ -85,6 +86,7 @@ fn rules(rules: &IssuerRules) -> [Field; 13] {
         ("limits.open_ms", l.open_ms.to_string()),
         ("limits.inquiries_per_s", l.inquiries_per_s.to_string()),
         ("maintenance", listed(&windows)),
+        ("status_codes", listed(&codes)),
     ]
 }
 

@@ -1,8 +1,7 @@
-//! The callers of a history: payments, repeats, conflicts and questions, written as an ingress writes them, and everything that they
-//! heard. Among them somebody writes what nobody can read.
+//! The callers of a history: payments, refunds, cancels, repeats, conflicts and questions, written as an ingress writes them. Among them
+//! somebody changes the rules, and somebody writes what nobody can read.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -10,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use prost::Message;
+use bytes::Bytes;
 use rand::{Rng, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
 use twqr_journal::{
@@ -20,25 +19,16 @@ use twqr_journal::{
 use twqr_loadgen::payments;
 use twqr_order::ReplyTo;
 use twqr_service::Clock;
-use twqr_types::{OrderKey, PayForm, ShardCount};
+use twqr_types::{Amount, OrderKey, PayForm, RefundForm, ShardCount, UnixMs};
 use twqr_wire::{
-    bus::ReplyRecord,
-    convert::{pay_form, pay_record, query_record},
+    convert::{cancel_record, pay_form, pay_record, query_record, refund_record},
     pos::PayRequest,
 };
 
-/// What was heard, and what must not be.
-#[derive(Clone, Default)]
-pub struct Heard {
-    /// By correlation, in the order of arrival.
-    pub replies: BTreeMap<u64, Vec<ReplyRecord>>,
-    /// Which order a call was about.
-    pub about: BTreeMap<u64, OrderKey>,
-    /// Questions asked after a Pay was acknowledged: the order must be found.
-    pub must_be_found: BTreeSet<u64>,
-    /// Records that nobody can read, on `orders`.
-    pub unreadable: usize,
-}
+use crate::{
+    cancels::OpenCancel,
+    heard::{Heard, REPLIES, listen},
+};
 
 /// All callers.
 pub struct Callers {
@@ -46,15 +36,30 @@ pub struct Callers {
     done: Arc<AtomicBool>,
 }
 
-struct Caller {
-    session: Arc<SimSession>,
-    clock: Arc<dyn Clock>,
-    heard: Arc<Mutex<Heard>>,
-    random: ChaCha8Rng,
+/// Whoever calls, in the order of their calls.
+pub struct Caller {
+    pub sim: Sim,
+    pub session: Arc<SimSession>,
+    pub clock: Arc<dyn Clock>,
+    pub heard: Arc<Mutex<Heard>>,
+    pub random: ChaCha8Rng,
     next: u64,
+    /// The payments that were sent.
+    pub sent: Vec<PayForm>,
+    /// The refunds that were sent.
+    pub refunds: Vec<RefundForm>,
+    /// The cancels that have no answer yet.
+    pub cancels: Vec<OpenCancel>,
 }
 
-const REPLIES: Partition = Partition { topic: Topic::Replies, index: 0 };
+/// Something that a caller wants.
+#[derive(Clone)]
+pub enum Request {
+    Pay(PayForm),
+    Refund(RefundForm),
+    Cancel(PayForm),
+}
+
 /// How long a caller waits, in ms.
 const PATIENCE_MS: i64 = 12_000;
 
@@ -64,8 +69,17 @@ impl Callers {
         let done = Arc::new(AtomicBool::new(false));
         let session = sim.session("ingress");
         tokio::spawn(listen(session.clone(), heard.clone()));
-        let random = ChaCha8Rng::seed_from_u64(seed ^ 0xca11);
-        let caller = Caller { session, clock, heard: heard.clone(), random, next: 0 };
+        let caller = Caller {
+            sim: sim.clone(),
+            session,
+            clock,
+            heard: heard.clone(),
+            random: ChaCha8Rng::seed_from_u64(seed ^ 0xca11),
+            next: 0,
+            sent: Vec::new(),
+            refunds: Vec::new(),
+            cancels: Vec::new(),
+        };
         let finished = done.clone();
         tokio::spawn(async move {
             caller.run(payments(seed, "h", count)).await;
@@ -74,6 +88,7 @@ impl Callers {
         Self { heard, done }
     }
 
+    /// Whether everything was sent and every cancel answered.
     pub fn are_done(&self) -> bool {
         self.done.load(Ordering::Acquire)
     }
@@ -83,35 +98,55 @@ impl Callers {
     }
 }
 
-async fn listen(session: Arc<SimSession>, heard: Arc<Mutex<Heard>>) {
-    let mut next = 0;
-    loop {
-        let Ok(mut reader) = session.reader(REPLIES, next).await else { continue };
-        while let Ok(records) = reader.next(100).await {
-            for record in records {
-                next = record.offset + 1;
-                let reply = ReplyRecord::decode(record.entry.value.unwrap()).unwrap();
-                heard.lock().unwrap().replies.entry(reply.correlation).or_default().push(reply);
-            }
+impl Request {
+    pub fn key(&self) -> &OrderKey {
+        match self {
+            Self::Pay(form) | Self::Cancel(form) => &form.key,
+            Self::Refund(form) => &form.key,
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+
+    fn record(&self, at: UnixMs, to: ReplyTo) -> Bytes {
+        match self {
+            Self::Pay(form) => pay_record(at, form, Some(to)),
+            Self::Refund(form) => refund_record(at, form, Some(to)),
+            Self::Cancel(form) => cancel_record(at, form, Some(to)),
+        }
     }
 }
 
 impl Caller {
     async fn run(mut self, requests: Vec<PayRequest>) {
-        let mut sent: Vec<PayForm> = Vec::new();
         for request in requests {
             tokio::time::sleep(Duration::from_millis(self.random.random_range(0..900))).await;
             let form = pay_form(request).unwrap();
-            self.pay(&form).await;
-            sent.push(form);
+            let cancelled_before = self.random.random_bool(0.04);
+            if cancelled_before {
+                self.open_cancel(form.clone()).await;
+                if self.random.random_bool(0.2) {
+                    continue;
+                }
+            }
+            self.send(&Request::Pay(form.clone())).await;
+            self.sent.push(form.clone());
+            if cancelled_before {
+                self.refund_soon(&form).await;
+            }
             match self.random.random_range(0..100) {
-                0..15 => self.repeat(&sent).await,
-                15..20 => self.conflict(&sent).await,
-                20..23 => self.unreadable().await,
+                0..12 => self.repeat().await,
+                12..16 => self.conflict().await,
+                16..19 => self.unreadable().await,
+                19..44 => self.refund().await,
+                44..50 => self.repeat_refund().await,
+                50..68 => self.cancel().await,
+                68..72 => self.change_rules().await,
                 _ => {}
             }
+            self.go_on_with_cancels().await;
+        }
+        while !self.cancels.is_empty() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            self.go_on_with_cancels().await;
         }
     }
 
@@ -127,34 +162,41 @@ impl Caller {
         Partition { topic: Topic::Orders, index }
     }
 
-    /// Sends until it is acknowledged, as a POS does that hears nothing; then asks, now and then.
-    async fn pay(&mut self, form: &PayForm) {
-        let shard = self.shard(&form.key);
+    /// Sends until it is acknowledged, as a POS does that hears nothing; then asks, now and then: from here on the order must be found.
+    /// Returns where answers come.
+    pub async fn send(&mut self, request: &Request) -> Vec<u64> {
+        let shard = self.shard(request.key());
+        let mut correlations = Vec::new();
         loop {
-            let to = self.reply_to(&form.key);
-            let record = pay_record(self.clock.now(), form, Some(to));
+            let to = self.reply_to(request.key());
+            correlations.push(to.correlation);
+            let record = request.record(self.clock.now(), to);
             if self.session.append(shard, vec![Entry::plain(record)]).await.is_ok() {
                 break;
             }
         }
         if self.random.random_bool(0.5) {
-            let to = self.reply_to(&form.key);
+            let to = self.reply_to(request.key());
             self.heard.lock().unwrap().must_be_found.insert(to.correlation);
-            let record = query_record(self.clock.now(), &form.key, to, false);
+            let watch = self.random.random_bool(0.3);
+            let record = query_record(self.clock.now(), request.key(), to, watch);
             drop(self.session.append(shard, vec![Entry::plain(record)]));
         }
+        correlations
     }
 
-    async fn repeat(&mut self, sent: &[PayForm]) {
-        let form = sent.choose(&mut self.random).unwrap().clone();
-        self.pay(&form).await;
+    async fn repeat(&mut self) {
+        let form = self.sent.choose(&mut self.random).unwrap().clone();
+        self.send(&Request::Pay(form)).await;
     }
 
-    async fn conflict(&mut self, sent: &[PayForm]) {
-        let form = sent.choose(&mut self.random).unwrap().clone();
-        let amount = form.trade_amount.twd() % 1_000 + 1;
-        let other = PayForm { trade_amount: twqr_types::Amount::parse(amount).unwrap(), ..form };
-        self.pay(&other).await;
+    /// Another amount under the number of a payment, or a payment under the number of a refund.
+    async fn conflict(&mut self) {
+        let form = self.sent.choose(&mut self.random).unwrap().clone();
+        let refund = self.refunds.choose(&mut self.random).filter(|_| self.next.is_multiple_of(3));
+        let key = refund.map_or(&form.key, |refund| &refund.key).clone();
+        let trade_amount = Amount::parse(form.trade_amount.twd() % 1_000 + 1).unwrap();
+        self.send(&Request::Pay(PayForm { key, trade_amount, ..form })).await;
     }
 
     async fn unreadable(&mut self) {

@@ -8,15 +8,16 @@ use twqr_journal::{
     Topic,
     sim::{Sim, SimSession},
 };
-use twqr_loadgen::ISSUERS;
-use twqr_order::{Alphabet, IssuerRules, Limits, Policy, Resolution, Route, RouteTarget};
 use twqr_router::MemoryStore;
 use twqr_service::{CancellationToken, Clock, Context, Health};
 use twqr_tracker::MemoryModel;
-use twqr_types::{Issuer, UnixMs};
+use twqr_types::UnixMs;
 use twqr_worker::Lanes;
 
-use crate::bank::{Line, SimBank};
+use crate::{
+    bank::{Line, SimBank},
+    rules::policy,
+};
 
 /// What a process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,28 +63,6 @@ pub struct World {
     pub clock: Arc<dyn Clock>,
     members: Option<NonZeroU64>,
     model: Arc<MemoryModel>,
-}
-
-/// What the rules of every history are: short enough for many of them, and W longer than what a call can take.
-pub fn policy() -> Policy {
-    let route = |issuer: &twqr_loadgen::Issuer| Route {
-        prefix: issuer.prefix.to_owned(),
-        target: RouteTarget::Issuer(Issuer::parse(issuer.institution).unwrap()),
-        code_lengths: vec![issuer.code_length as u32],
-        alphabet: Alphabet::Printable,
-    };
-    let rules = |issuer: &twqr_loadgen::Issuer| IssuerRules {
-        resolution: Resolution { window_ms: 5_000, first_delay_ms: 500, delay_max_ms: 8_000 },
-        limits: Limits { in_flight_max: 4, queue_max: 8, ..Limits::default() },
-        ..IssuerRules::default_of(Issuer::parse(issuer.institution).unwrap())
-    };
-    Policy {
-        name: "histories".to_owned(),
-        routes: ISSUERS.iter().map(route).collect(),
-        issuers: ISSUERS.iter().map(rules).collect(),
-        send_within_ms: 3_000,
-        ..Policy::default()
-    }
 }
 
 impl World {

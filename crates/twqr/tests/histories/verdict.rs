@@ -1,140 +1,136 @@
-//! The invariants of the architecture, checked against the log and the ledger after a history.
+//! The invariants of the architecture, checked against the log and what was heard after a history: nothing is lost, nobody was contradicted,
+//! the rules are the same everywhere. Money is in `audit`, decisions in `purity`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::Bytes;
 use prost::Message;
 use twqr_journal::{Partition, Topic, sim::Sim};
-use twqr_order::{Command, Evidence, Payment, Phase};
-use twqr_types::OrderKey;
+use twqr_order::{Command, Order, PolicyChange, Record};
+use twqr_types::{Issuer, OrderKey, PayForm};
 use twqr_wire::{
-    backend::{LedgerEntry, ledger_entry::Kind},
-    bus::{TasksRecord, reply_record::Body, task, tasks_record},
-    convert::{StateBody, decode_record, decode_state, payment_out},
+    backend::LedgerEntry,
+    bus::{self, DeadLetter, cancel::Stage, movement::Phase, order::Order as Told, reply_record::Body},
+    convert::{StateBody, StatesEntry, decode_record, decode_state, order_out},
 };
 
-use crate::callers::Heard;
+use crate::{audit, heard::Heard, purity, rules::newest_rules};
+
+/// Of each order, its newest state.
+pub type Orders = BTreeMap<Vec<u8>, Order>;
+
+/// Every readable record of a shard's checkpoints.
+fn states(sim: &Sim, index: u32) -> impl Iterator<Item = StatesEntry> {
+    let records = sim.records(Partition { topic: Topic::OrderStates, index });
+    records.into_iter().filter_map(|record| decode_state(record.entry.value?).ok())
+}
 
 /// Of each order, the state with the highest position.
-fn orders(sim: &Sim, shards: u32) -> BTreeMap<Vec<u8>, Payment> {
-    let mut newest: BTreeMap<Vec<u8>, (u64, Payment)> = BTreeMap::new();
-    for index in 0..shards {
-        for record in sim.records(Partition { topic: Topic::OrderStates, index }) {
-            let Some(Ok(entry)) = record.entry.value.map(decode_state) else { continue };
-            let StateBody::Payment(payment) = entry.body else { continue };
-            let key = payment.key.to_bytes();
-            if newest.get(&key).is_none_or(|(position, _)| *position < entry.position) {
-                newest.insert(key, (entry.position, *payment));
-            }
+pub fn orders(sim: &Sim, shards: u32) -> Orders {
+    let mut newest: BTreeMap<Vec<u8>, (u64, Order)> = BTreeMap::new();
+    for entry in (0..shards).flat_map(|index| states(sim, index)) {
+        let StateBody::Order(order) = entry.body else { continue };
+        let key = order.key().to_bytes();
+        if newest.get(&key).is_none_or(|(position, _)| *position < entry.position) {
+            newest.insert(key, (entry.position, *order));
         }
     }
-    newest.into_iter().map(|(key, (_, payment))| (key, payment)).collect()
+    newest.into_iter().map(|(key, (_, order))| (key, order)).collect()
 }
 
-/// Every order for which a Pay is in the log.
-fn accepted(sim: &Sim, shards: u32) -> BTreeMap<Vec<u8>, OrderKey> {
+/// Every readable record of `orders`.
+pub fn records(sim: &Sim, shards: u32) -> Vec<Record> {
     let records = (0..shards).flat_map(|index| sim.records(Partition { topic: Topic::Orders, index }));
-    let key = |bytes: Bytes| match decode_record(bytes).ok()?.command {
-        Command::Pay(pay) => Some((pay.form.key.to_bytes(), pay.form.key.clone())),
+    records.filter_map(|record| decode_record(record.entry.value?).ok()).collect()
+}
+
+/// Every key for which a payment, a refund or a cancel is in the log: an order must be there.
+fn accepted(records: &[Record]) -> BTreeMap<Vec<u8>, OrderKey> {
+    let key = |record: &Record| match &record.command {
+        Command::Pay(pay) => Some(pay.form.key.clone()),
+        Command::Refund(refund) => Some(refund.form.key.clone()),
+        Command::Cancel(cancel) => Some(cancel.form.key.clone()),
         _ => None,
     };
-    records.filter_map(|record| key(record.entry.value?)).collect()
+    records.iter().filter_map(key).map(|key| (key.to_bytes(), key)).collect()
 }
 
-/// Whether every accepted order has ended.
-pub fn all_final(sim: &Sim, shards: u32) -> bool {
+/// Whether nothing of any order is in progress.
+pub fn all_at_rest(sim: &Sim, shards: u32) -> bool {
     let orders = orders(sim, shards);
-    accepted(sim, shards).keys().all(|key| orders.get(key).is_some_and(|order| order.phase.is_final()))
+    accepted(&records(sim, shards)).keys().all(|key| orders.get(key).is_some_and(Order::is_at_rest))
 }
 
 /// Everything that is wrong.
 pub fn check(sim: &Sim, shards: u32, ledger: &[LedgerEntry], heard: &Heard) -> Vec<String> {
-    let orders = orders(sim, shards);
+    let (orders, records) = (orders(sim, shards), records(sim, shards));
     let mut found = Vec::new();
-    charged_once(ledger, &mut found);
-    none_lost(&accepted(sim, shards), &orders, &mut found);
-    money_agrees(&orders, ledger, &mut found);
+    none_lost(&accepted(&records), &orders, &mut found);
+    no_cancel_is_lost(&records, &orders, heard, &mut found);
     nobody_was_contradicted(heard, &orders, &mut found);
-    decisions_are_pure(sim, &mut found);
+    audit::money_agrees(&orders, ledger, &mut found);
+    purity::decisions_are_pure(sim, shards, &orders, &mut found);
+    refunds_have_one_answer(&records, &mut found);
+    the_rules_are_the_same(sim, shards, &mut found);
     dead_letters(sim, heard, &mut found);
     found
 }
 
-fn name(key: &OrderKey) -> String {
-    key.to_string()
-}
-
-/// I1: at most one charge for each order.
-fn charged_once(ledger: &[LedgerEntry], found: &mut Vec<String>) {
-    let mut charges: BTreeMap<(&str, &str), usize> = BTreeMap::new();
-    for entry in ledger.iter().filter(|entry| entry.kind() == Kind::Charged) {
-        *charges.entry((&entry.merchant_id, &entry.merchant_trade_no)).or_default() += 1;
-    }
-    found.extend(charges.iter().filter(|(_, n)| **n > 1).map(|(key, n)| format!("I1: {key:?} charged {n} times")));
-}
-
-/// I2: every accepted order ends.
-fn none_lost(accepted: &BTreeMap<Vec<u8>, OrderKey>, orders: &BTreeMap<Vec<u8>, Payment>, found: &mut Vec<String>) {
+/// I2: every accepted order comes to rest.
+fn none_lost(accepted: &BTreeMap<Vec<u8>, OrderKey>, orders: &Orders, found: &mut Vec<String>) {
     for (bytes, key) in accepted {
         match orders.get(bytes) {
-            None => found.push(format!("I2: {} was accepted and has no state", name(key))),
-            Some(order) if !order.phase.is_final() => {
-                found.push(format!("I2: {} never ended: {:?}", name(key), order.phase));
-            }
+            None => found.push(format!("I2: {key} was accepted and has no state")),
+            Some(order) if !order.is_at_rest() => found.push(format!("I2: {key} never came to rest: {order:?}")),
             Some(_) => {}
         }
     }
 }
 
-/// I4 and I6: paid is charged with that amount, failed is not charged, and its evidence is true.
-fn money_agrees(orders: &BTreeMap<Vec<u8>, Payment>, ledger: &[LedgerEntry], found: &mut Vec<String>) {
-    let mut by_trade: BTreeMap<&str, Vec<&LedgerEntry>> = BTreeMap::new();
-    for entry in ledger {
-        by_trade.entry(&entry.trade_no).or_default().push(entry);
-    }
-    for order in orders.values() {
-        let entries = by_trade.get(order.trade_no.to_string().as_str()).cloned().unwrap_or_default();
-        let charged = entries.iter().find(|entry| entry.kind() == Kind::Charged);
-        let declined = entries.iter().any(|entry| entry.kind() == Kind::Declined);
-        match (&order.phase, charged) {
-            (Phase::Paid(approval), Some(entry)) if approval.debit_amount == entry.debit_amount => {}
-            (Phase::Paid(approval), entry) => {
-                found.push(format!(
-                    "I4: {} paid {}, the ledger says {entry:?}",
-                    name(&order.key),
-                    approval.debit_amount
-                ));
-            }
-            (Phase::Failed(failure), Some(_)) => {
-                found.push(format!("I6: {} failed ({:?}) and is charged", name(&order.key), failure.evidence));
-            }
-            (Phase::Failed(failure), None) if failure.evidence == Evidence::Declined && !declined => {
-                found.push(format!("I6: {} is said to be declined; nobody declined it", name(&order.key)));
-            }
-            _ => {}
+/// I2: a payment whose own cancel is in the log has one, and every ingress was told to forget what it knew of it.
+fn no_cancel_is_lost(records: &[Record], orders: &Orders, heard: &Heard, found: &mut Vec<String>) {
+    for record in records {
+        let Command::Cancel(request) = &record.command else { continue };
+        let key = &request.form.key;
+        if let Some(Order::Payment(payment)) = orders.get(&key.to_bytes())
+            && payment.cancel.is_none()
+            && is_own(&request.form, payment)
+        {
+            found.push(format!("I2: the cancel of {key} is lost"));
         }
-        if order.contradiction.is_some() {
-            found.push(format!("I6: an issuer contradicted {}", name(&order.key)));
+    }
+    for payment in orders.values().filter_map(Order::as_payment).filter(|payment| payment.cancel.is_some()) {
+        let key = (payment.key.merchant_id.to_string(), payment.key.merchant_trade_no.to_string());
+        if !heard.forgotten.contains(&key) {
+            found.push(format!("I3: {} is cancelled, and no ingress was told", payment.key));
         }
     }
 }
 
-/// I3 and I5: a final answer is the order's final state; after Pay was acknowledged the order is found.
-fn nobody_was_contradicted(heard: &Heard, orders: &BTreeMap<Vec<u8>, Payment>, found: &mut Vec<String>) {
+/// Whether a cancel's fields are the payment's.
+fn is_own(form: &PayForm, payment: &twqr_order::Payment) -> bool {
+    let terms = &payment.terms;
+    let un_redeem = if payment.issuer == Some(Issuer::Wallet) { form.un_redeem.twd() } else { 0 };
+    terms.gateway_trade_no == form.gateway_trade_no
+        && terms.card_token == form.card_token.digest(&form.key)
+        && terms.trade_amount == form.trade_amount
+        && terms.un_redeem.twd() == un_redeem
+}
+
+/// I3 and I5: a final answer is the order's final state; after a request was acknowledged its order is found.
+fn nobody_was_contradicted(heard: &Heard, orders: &Orders, found: &mut Vec<String>) {
     for (correlation, replies) in &heard.replies {
         let key = &heard.about[correlation];
-        let end = orders.get(&key.to_bytes()).map(|order| payment_out(order).phase);
+        let end = orders.get(&key.to_bytes()).and_then(|order| order_out(order).order);
         for reply in replies {
-            match &reply.body {
-                Some(Body::Payment(told)) => {
-                    use twqr_wire::bus::payment::Phase::{Failed, Paid};
-                    let is_final = matches!(told.phase, Some(Paid(_) | Failed(_)));
-                    if is_final && end.as_ref() != Some(&told.phase) {
-                        found.push(format!("I3: {} was told {:?}, ended {end:?}", name(key), told.phase));
+            match (&reply.body, &end) {
+                (Some(Body::Order(told)), Some(end)) => {
+                    if let Some(what) = contradiction(told.order.as_ref().unwrap(), end) {
+                        found.push(format!("I3: {key}: {what}: was told {told:?}, ended {end:?}"));
                     }
                 }
-                Some(Body::NotFound(_)) if heard.must_be_found.contains(correlation) => {
-                    found.push(format!("I5: {} was accepted and not found", name(key)));
+                (Some(Body::Order(told)), None) => found.push(format!("I3: {key} was told {told:?}, is nothing")),
+                (Some(Body::NotFound(_)), _) if heard.must_be_found.contains(correlation) => {
+                    found.push(format!("I5: {key} was accepted and not found"));
                 }
                 _ => {}
             }
@@ -142,29 +138,95 @@ fn nobody_was_contradicted(heard: &Heard, orders: &BTreeMap<Vec<u8>, Payment>, f
     }
 }
 
-/// Two routers decide the same: a task that was emitted again is the same task, and an order has one task to charge.
-fn decisions_are_pure(sim: &Sim, found: &mut Vec<String>) {
-    let mut tasks: BTreeMap<(u32, u64, u32), BTreeSet<Vec<u8>>> = BTreeMap::new();
-    let mut charges: BTreeMap<Vec<u8>, BTreeSet<(u32, u64, u32)>> = BTreeMap::new();
-    for partition in [Topic::WalletTasks, Topic::FiscTasks]
-        .into_iter()
-        .flat_map(|topic| (0..2).map(move |index| Partition { topic, index }))
-    {
-        for record in sim.records(partition) {
-            let Ok(record) = TasksRecord::decode(record.entry.value.unwrap()) else { continue };
-            let Some(tasks_record::Body::Task(task)) = record.body else { continue };
-            let id = task.id.unwrap();
-            let id = (id.shard, id.offset, id.n);
-            if matches!(task.kind, Some(task::Kind::Charge(_))) {
-                charges.entry(task.key.clone().unwrap().encode_to_vec()).or_default().insert(id);
-            }
-            tasks.entry(id).or_default().insert(task.encode_to_vec());
+/// In what the end contradicts what was told, if it does.
+fn contradiction(told: &Told, end: &Told) -> Option<&'static str> {
+    match (told, end) {
+        (Told::Payment(told), Told::Payment(end)) => of_payment(told, end),
+        (Told::Refund(told), Told::Refund(end)) => {
+            let is_final = matches!(told.phase, Some(bus::refund::Phase::Succeeded(_) | bus::refund::Phase::Failed(_)));
+            (is_final && told.phase != end.phase).then_some("refund")
+        }
+        (Told::Cancelled(_), Told::Cancelled(_)) => None,
+        // It came after its cancel, and never charges.
+        (Told::Cancelled(_), Told::Payment(end)) => {
+            let cancel = end.cancel.as_ref().and_then(|cancel| cancel.stage.as_ref());
+            let charge = end.charge.as_ref().and_then(|charge| charge.phase.as_ref());
+            let refused = matches!((cancel, charge), (Some(Stage::Nothing(_)), Some(Phase::Failed(_))));
+            (!refused).then_some("charge after a cancel")
+        }
+        _ => Some("another kind of order"),
+    }
+}
+
+fn of_payment(told: &bus::Payment, end: &bus::Payment) -> Option<&'static str> {
+    if told.trade_no != end.trade_no {
+        return Some("another number");
+    }
+    if !stays(told.charge.as_ref(), end.charge.as_ref()) {
+        return Some("charge");
+    }
+    let entry = |number: &str| end.refunds.iter().find(|entry| entry.merchant_trade_no == number);
+    let kept = |told: &bus::RefundEntry| {
+        entry(&told.merchant_trade_no).is_some_and(|end| stays(told.refund.as_ref(), end.refund.as_ref()))
+    };
+    if !told.refunds.iter().all(kept) {
+        return Some("refund of the payment");
+    }
+    let (Some(told), end) = (&told.cancel, &end.cancel) else { return None };
+    let Some(end) = end else { return Some("cancel") };
+    let holds = match (&told.stage, &end.stage) {
+        (Some(Stage::Nothing(_)), stage) => matches!(stage, Some(Stage::Nothing(_))),
+        (Some(Stage::Reversing(told_of)), Some(Stage::Reversing(end_of))) => {
+            // A refusal holds until somebody asked again.
+            let is_done = matches!(told_of.phase, Some(Phase::Reversed(_)));
+            (!is_done && told.attempts != end.attempts) || stays(Some(told_of), Some(end_of))
+        }
+        (Some(Stage::Reversing(told)), _) => !matches!(told.phase, Some(Phase::Reversed(_))),
+        _ => true,
+    };
+    (!holds).then_some("cancel")
+}
+
+/// A movement that was told final is that for good.
+fn stays(told: Option<&bus::Movement>, end: Option<&bus::Movement>) -> bool {
+    let phase = |movement: Option<&bus::Movement>| movement.and_then(|movement| movement.phase.clone());
+    match phase(told) {
+        Some(Phase::Approved(_) | Phase::Refunded(_) | Phase::Reversed(_) | Phase::Failed(_)) => {
+            phase(told) == phase(end)
+        }
+        Some(Phase::Sent(_) | Phase::UnresolvedMs(_) | Phase::Asking(_)) | None => true,
+    }
+}
+
+/// I3: however often a refund asks its payment, the answer is the same.
+fn refunds_have_one_answer(records: &[Record], found: &mut Vec<String>) {
+    let mut answers = BTreeMap::new();
+    for record in records {
+        let Command::RefundResult(result) = &record.command else { continue };
+        let first = answers.entry(result.key.clone()).or_insert(&result.result);
+        if *first != &result.result {
+            found.push(format!("I3: refund {} was answered {first:?} and {:?}", result.key, result.result));
         }
     }
-    found.extend(
-        tasks.iter().filter(|(_, same)| same.len() > 1).map(|(id, _)| format!("task {id:?} was emitted in two forms")),
-    );
-    found.extend(charges.values().filter(|ids| ids.len() > 1).map(|ids| format!("one order has the charges {ids:?}")));
+}
+
+/// All shards end with what the policy's shard took last, in the log as in what routers kept.
+fn the_rules_are_the_same(sim: &Sim, shards: u32, found: &mut Vec<String>) {
+    let Some(newest) = newest_rules(sim, 0) else { return found.push("there are no rules".to_owned()) };
+    let differs = |other: Option<&PolicyChange>| other != Some(&newest);
+    for index in 0..shards {
+        if differs(newest_rules(sim, index).as_ref()) {
+            found.push(format!("shard {index}: version {} did not come", newest.version));
+        }
+        let kept = states(sim, index).filter_map(|entry| match entry.body {
+            StateBody::Policies(versions) => Some((entry.position, versions)),
+            StateBody::Order(_) | StateBody::Marker => None,
+        });
+        let kept = kept.max_by_key(|(position, _)| *position).map(|(_, versions)| versions);
+        if differs(kept.as_ref().and_then(|versions| versions.newest().map(|change| &**change))) {
+            found.push(format!("shard {index}: its router did not keep version {}", newest.version));
+        }
+    }
 }
 
 /// I7: what nobody can read is kept, with its place.
@@ -172,7 +234,7 @@ fn dead_letters(sim: &Sim, heard: &Heard, found: &mut Vec<String>) {
     let letters = sim.records(Partition { topic: Topic::DeadLetters, index: 0 });
     let places: BTreeSet<(u32, u64)> = letters
         .into_iter()
-        .map(|record| twqr_wire::bus::DeadLetter::decode(record.entry.value.unwrap()).unwrap())
+        .map(|record| DeadLetter::decode(record.entry.value.unwrap()).unwrap())
         .filter(|letter| letter.topic == Topic::Orders.name())
         .map(|letter| (letter.partition, letter.offset))
         .collect();

@@ -1,0 +1,74 @@
+//! What the callers of a history heard, and what they must not hear.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use prost::Message;
+use twqr_journal::{Journal, Partition, Topic, sim::SimSession};
+use twqr_types::{OrderKey, TradeNo};
+use twqr_wire::bus::{self, ReplyRecord, movement::Phase, order::Order, reply_record::Body};
+
+/// The partition of `replies` that all callers share.
+pub const REPLIES: Partition = Partition { topic: Topic::Replies, index: 0 };
+
+/// Everything heard.
+#[derive(Clone, Default)]
+pub struct Heard {
+    /// By correlation, in the order of arrival.
+    pub replies: BTreeMap<u64, Vec<ReplyRecord>>,
+    /// Which order a call was about.
+    pub about: BTreeMap<u64, OrderKey>,
+    /// Questions asked after a request was acknowledged: the order must be found.
+    pub must_be_found: BTreeSet<u64>,
+    /// The orders whose answers an ingress must no longer give from memory: merchant and number.
+    pub forgotten: BTreeSet<(String, String)>,
+    /// Records that nobody can read, on `orders`.
+    pub unreadable: usize,
+    /// The numbers of the payments, as they were told: merchant, number, and whether it was told paid.
+    pub payments: BTreeMap<(String, String), (TradeNo, bool)>,
+}
+
+impl Heard {
+    fn hear(&mut self, reply: ReplyRecord) {
+        match &reply.body {
+            Some(Body::Forget(key)) => {
+                self.forgotten.insert((key.merchant_id.clone(), key.merchant_trade_no.clone()));
+                return;
+            }
+            Some(Body::Order(bus::Order { order: Some(Order::Payment(payment)) })) => self.hear_payment(payment),
+            _ => {}
+        }
+        self.replies.entry(reply.correlation).or_default().push(reply);
+    }
+
+    fn hear_payment(&mut self, payment: &bus::Payment) {
+        let key = payment.key.clone().unwrap();
+        let number = TradeNo::parse(&payment.trade_no).unwrap();
+        let paid = matches!(payment.charge.as_ref().unwrap().phase, Some(Phase::Approved(_)));
+        let known = self.payments.entry((key.merchant_id, key.merchant_trade_no)).or_insert((number, paid));
+        known.1 |= paid;
+    }
+
+    /// The payment's number, if it was told, and whether it was told paid.
+    pub fn payment(&self, key: &OrderKey) -> Option<(TradeNo, bool)> {
+        self.payments.get(&(key.merchant_id.to_string(), key.merchant_trade_no.to_string())).copied()
+    }
+}
+
+/// Hears everything, for good.
+pub async fn listen(session: Arc<SimSession>, heard: Arc<Mutex<Heard>>) {
+    let mut next = 0;
+    loop {
+        let Ok(mut reader) = session.reader(REPLIES, next).await else { continue };
+        while let Ok(records) = reader.next(100).await {
+            for record in records {
+                next = record.offset + 1;
+                heard.lock().unwrap().hear(ReplyRecord::decode(record.entry.value.unwrap()).unwrap());
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
