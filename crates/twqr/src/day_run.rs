@@ -1,4 +1,4 @@
-//! `twqr run`: starts the simulator and every service as processes of their own, takes the sample day through the public API, waits
+//! `twqr run`: starts the simulator and every service as processes of their own, takes the sample days through the public API, waits
 //! until nothing is in progress, audits, and goes on serving.
 
 mod table;
@@ -21,6 +21,7 @@ use crate::{
     processes::{Processes, connect},
     progress::Progress,
     usage::Usage,
+    whole_run::{WholeDay, take_whole_day},
 };
 use table::{Table, header};
 
@@ -30,6 +31,9 @@ pub(crate) struct Options {
     /// The requests, one JSON object a line in the POS document's field names.
     #[arg(long, default_value = "load-tests/samples/day.jsonl")]
     file: PathBuf,
+    /// The day that uses the whole API.
+    #[arg(long, default_value = "load-tests/samples/day-whole-api.jsonl")]
+    whole_api_file: PathBuf,
     /// The simulator's fault script.
     #[arg(long, default_value = "load-tests/samples/simulator.toml")]
     script: PathBuf,
@@ -48,10 +52,10 @@ const RESOLVE_S: u64 = 90;
 
 /// Takes the day and goes on serving until `stop` fires.
 pub(crate) async fn run(options: &Options, config: &Config, stop: CancellationToken) -> anyhow::Result<()> {
-    let day = Day::read(&options.file)?;
+    let (day, whole_day) = (Day::read(&options.file)?, WholeDay::read(&options.whole_api_file)?);
     let mut processes = Processes::start(&options.dir, Some(&options.script), config).await?;
     let result = tokio::select! {
-        result = serve_day(day, options, &processes) => result,
+        result = serve_days(day, whole_day, options, &processes) => result,
         () = stop.cancelled() => Err(anyhow::anyhow!("stopped before the day was over")),
     };
     if result.is_ok() && !options.once {
@@ -62,11 +66,13 @@ pub(crate) async fn run(options: &Options, config: &Config, stop: CancellationTo
     result
 }
 
-async fn serve_day(day: Day, options: &Options, processes: &Processes) -> anyhow::Result<()> {
+async fn serve_days(day: Day, whole_day: WholeDay, options: &Options, processes: &Processes) -> anyhow::Result<()> {
     let config = &processes.config;
     let pos = connect(config.grpc).await?;
     let serving = Serving { pos, wallet: config.wallet, services: processes.services_id().into_iter().collect() };
-    take_day(day, &options.dir, &serving, serde_json::Value::Null).await
+    take_day(day, &options.dir, &serving, serde_json::Value::Null).await?;
+    say("the second day: payments, refunds, cancels, inquiries");
+    take_whole_day(whole_day, &options.dir, &serving, config).await
 }
 
 #[allow(clippy::print_stdout, reason = "the command's output")]

@@ -14,6 +14,7 @@ use crate::{
     day_run::{Day, Serving, say, take_day},
     fleet::Fleet,
     processes::connect,
+    whole_run::{WholeDay, take_whole_day},
 };
 
 /// What `twqr run-kafka` may be told.
@@ -22,6 +23,9 @@ pub(crate) struct Options {
     /// The requests, one JSON object a line in the POS document's field names
     #[arg(long, default_value = "load-tests/samples/day.jsonl")]
     file: PathBuf,
+    /// The day that uses the whole API
+    #[arg(long, default_value = "load-tests/samples/day-whole-api.jsonl")]
+    whole_api_file: PathBuf,
     /// The simulator's fault script
     #[arg(long, default_value = "load-tests/samples/simulator.toml")]
     script: PathBuf,
@@ -51,11 +55,11 @@ const AUDIT_SAMPLE: usize = 1_000;
 
 /// Takes the day and goes on serving until `stop` fires.
 pub(crate) async fn run(options: &Options, config: &Config, stop: CancellationToken) -> anyhow::Result<()> {
-    let day = Day::read(&options.file)?;
+    let (day, whole_day) = (Day::read(&options.file)?, WholeDay::read(&options.whole_api_file)?);
     say("starting nine processes and the simulator");
     let mut fleet = Fleet::start(&options.dir, Some(&options.script), config).await?;
     let result = tokio::select! {
-        result = exercise(day, options, &mut fleet) => result,
+        result = exercise(day, whole_day, options, &mut fleet) => result,
         () = stop.cancelled() => Err(anyhow::anyhow!("stopped before the day was over")),
     };
     if result.is_ok() && !options.once {
@@ -67,7 +71,7 @@ pub(crate) async fn run(options: &Options, config: &Config, stop: CancellationTo
     result
 }
 
-async fn exercise(day: Day, options: &Options, fleet: &mut Fleet) -> anyhow::Result<()> {
+async fn exercise(day: Day, whole_day: WholeDay, options: &Options, fleet: &mut Fleet) -> anyhow::Result<()> {
     let pos = fleet.channel()?;
     let (warmth, first) = first_payments(&pos).await;
     say(&format!("first payments after ready: {warmth}"));
@@ -76,7 +80,10 @@ async fn exercise(day: Day, options: &Options, fleet: &mut Fleet) -> anyhow::Res
     let told: Vec<Told> = first.into_iter().chain(second).collect();
     audit(fleet, &pos, &told).await?;
     let serving = Serving { pos, wallet: fleet.config.wallet, services: fleet.ids() };
-    take_day(day, &options.dir, &serving, json!({ "first_payments": warmth, "rolling_restart": rolling })).await
+    let more = json!({ "first_payments": warmth, "rolling_restart": rolling });
+    take_day(day, &options.dir, &serving, more).await?;
+    say("the second day: payments, refunds, cancels, inquiries");
+    take_whole_day(whole_day, &options.dir, &serving, &fleet.config).await
 }
 
 /// Ready means warm: the first payments against those that follow.

@@ -18,6 +18,7 @@ mod progress;
 mod services;
 mod simulator;
 mod usage;
+mod whole_run;
 
 use std::{path::PathBuf, process::ExitCode};
 

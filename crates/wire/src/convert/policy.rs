@@ -266,6 +266,7 @@ mod tests {
                 inquiries_per_s: f,
             }),
             maintenance: vec![window; lists],
+            status_codes: std::collections::BTreeMap::new(),
         };
         let store = bus::Store { store_id: "店".repeat(20), payment_max: r, closed: true };
         let merchant =
