@@ -5,6 +5,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Context as _, bail};
@@ -110,6 +111,9 @@ fn table(played: &[Played]) -> BTreeMap<(&'static str, String), (usize, usize)> 
     table
 }
 
+/// The last states reach the read model within so many checkpoint intervals.
+const CHECKPOINTS: u64 = 10;
+
 /// Holds the business day against the counterparties' files; none where it ended meanwhile.
 async fn reconciled(
     began: BusinessDay,
@@ -117,6 +121,7 @@ async fn reconciled(
     entries: &[LedgerEntry],
     config: &Config,
 ) -> anyhow::Result<Option<twqr_settlement::Report>> {
+    tokio::time::sleep(Duration::from_millis(config.checkpoint_interval_ms * CHECKPOINTS)).await;
     let files = counterparty::write(entries, began, &dir.join("counterparties"))?;
     let endpoint = config.operators_endpoint(None);
     let settled = operators::settled(&endpoint, began.from(), began.to(), "").await?;

@@ -5,11 +5,12 @@ use super::{IssuerRules, Merchant, Policy, Route};
 /// The largest policy, in bytes of [`Policy::size`]: some 6,000 stores.
 pub const POLICY_BYTES_MAX: usize = 256 * 1024;
 
-/// Numbers, tags and lengths of a route, an issuer, a window, a merchant or store, and of the rest, in bytes at the most.
+/// Numbers, tags and lengths of a route, an issuer, a window, a code, a merchant or store, and of the rest, in bytes at the most.
 const ROUTE: usize = 24;
 const CODE_LENGTH: usize = 6;
 const ISSUER: usize = 192;
 const WINDOW: usize = 32;
+const CODE: usize = 12;
 const MERCHANT: usize = 24;
 const REST: usize = 128;
 
@@ -31,7 +32,8 @@ fn route(route: &Route) -> usize {
 }
 
 fn issuer(rules: &IssuerRules) -> usize {
-    ISSUER + WINDOW * rules.maintenance.len()
+    let codes: usize = rules.status_codes.iter().map(|(theirs, code)| CODE + theirs.len() + code.len()).sum();
+    ISSUER + WINDOW * rules.maintenance.len() + codes
 }
 
 fn merchant(merchant: &Merchant) -> usize {

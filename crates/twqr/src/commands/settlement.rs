@@ -56,6 +56,8 @@ struct Day {
     partial: bool,
 }
 
+/// How long after a day's end its last states may be on their way to the read model, in ms: checkpoints are written behind the orders.
+const ON_THEIR_WAY_MS: i64 = 60_000;
 /// How many warnings of a file are printed.
 const WARNINGS_MAX: usize = 20;
 
@@ -91,11 +93,12 @@ async fn write(arguments: &Day, config: &Config) -> anyhow::Result<ExitCode> {
     let layout = layout(arguments.layout.as_deref(), config)?;
     let day = BusinessDay::parse(&arguments.date, config.settlement.cut_off()?)
         .with_context(|| format!("--date is {:?}", arguments.date))?;
-    let is_over = day.to() <= SystemClock.now();
+    let complete_at = day.to().plus(ON_THEIR_WAY_MS);
+    let is_over = complete_at <= SystemClock.now();
     anyhow::ensure!(
         is_over || arguments.partial,
-        "{day} is not over before {} in Asia/Taipei; --partial writes what is there so far",
-        day.to().taipei()
+        "{day} is not complete before {} in Asia/Taipei; --partial writes what is there so far",
+        complete_at.taipei()
     );
     let merchant = arguments.merchant.as_deref().unwrap_or_default();
     let endpoint = config.operators_endpoint(arguments.endpoint.as_deref());
