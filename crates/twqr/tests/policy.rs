@@ -42,12 +42,12 @@ fn twqr(config: &std::path::Path) -> Command {
 impl System {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let listeners = [(); 5].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-        let [grpc, admin, operators, wallet, fisc] = listeners.map(|listener| listener.local_addr().unwrap());
+        let listeners = [(); 6].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let [grpc, pos_http, admin, operators, wallet, fisc] = listeners.map(|listener| listener.local_addr().unwrap());
         let dir = folder.path().display();
         let text = format!(
             "data_dir = \"{dir}/data\"\nsimulator_data_dir = \"{dir}/simulator\"\nshards = 4\n\
-             grpc = \"{grpc}\"\nadmin = \"{admin}\"\noperators = \"{operators}\"\nwallet = \"{wallet}\"\nfisc = \"{fisc}\"\n"
+             grpc = \"{grpc}\"\npos_http = \"{pos_http}\"\nadmin = \"{admin}\"\noperators = \"{operators}\"\nwallet = \"{wallet}\"\nfisc = \"{fisc}\"\n"
         );
         let config = folder.path().join("twqr.toml");
         std::fs::write(&config, text).unwrap();
