@@ -344,8 +344,11 @@ async fn a_read_model_from_before_the_accounting_file_is_read_again() {
     let pool = sqlx::SqlitePool::connect(&file).await.unwrap();
     for statement in [
         "DROP INDEX orders_settled",
+        "DROP INDEX orders_cancelled",
         "ALTER TABLE orders DROP COLUMN settled_at_ms",
-        "DELETE FROM _sqlx_migrations WHERE version = 2",
+        "ALTER TABLE orders DROP COLUMN cancelled_at_ms",
+        "DROP TABLE policies",
+        "DELETE FROM _sqlx_migrations WHERE version > 1",
     ] {
         sqlx::query(statement).execute(&pool).await.unwrap();
     }
