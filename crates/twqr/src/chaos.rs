@@ -16,7 +16,10 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::json;
 use tokio::{process::Command, sync::watch, task::JoinHandle};
 use tonic::transport::Channel;
-use twqr_loadgen::{Load, Told, audit, ledger, open_loop, payments, resolve};
+use twqr_loadgen::{
+    Load, Told, audit, ledger, open_loop, payments, resolve,
+    whole::{Line, Played, audit_whole, play, settle, whole_day},
+};
 
 use crate::{config::Config, fleet::Fleet, processes::connect};
 pub(crate) use scenarios::Scenario;
@@ -56,7 +59,15 @@ lose_requests = 0.1
 [issuers.395]
 answer_late = 0.2
 late_ms = 1200
+[issuers.388]
+refuse_reversals_once = 1.0
+[issuers.390]
+refuse_reversals = 1.0
 ";
+/// Chains of calls of the whole API that begin each second: one of each kind.
+const CHAINS_A_SECOND: u32 = 14;
+/// How the MerchantIDs of those chains begin.
+const WHOLE_API_MERCHANTS: &str = "W";
 /// How often a call is tried, and how long the orders in progress may take to end, in s.
 const ATTEMPTS: u32 = 2_000;
 const RESOLVE_S: u64 = 120;
@@ -89,19 +100,25 @@ pub(crate) async fn run(options: &Options, config: &Config) -> anyhow::Result<Ex
     let happened = options.scenario.play(&mut stage).await;
     let ready = stage.fleet.until_ready().await;
     tokio::time::sleep(Duration::from_millis(CALM_MS)).await;
-    let told = load.end().await?;
+    let (told, played) = load.end().await?;
     let checked = match happened.and(ready) {
-        Ok(_) => check(&stage, &pos, &told).await,
+        Ok(_) => check(&stage, &pos, &told, &played).await,
         Err(error) => Err(error),
     };
     stage.fleet.end().await;
     checked
 }
 
-/// Payments that come in until they are told to end.
+/// Payments, and chains of calls of the whole API, that come in until they are told to end.
 struct UnderLoad {
     over: watch::Sender<bool>,
-    running: JoinHandle<Vec<Told>>,
+    running: JoinHandle<(Vec<Told>, Vec<Played>)>,
+}
+
+/// One of each kind of chain. What it comes to is not certain while everything fails; what it was told must hold.
+fn chains(seed: u64, round: u64) -> Vec<Line> {
+    let lines = whole_day(seed.wrapping_mul(1_000).wrapping_add(round), &format!("w{round}"), CHAINS_A_SECOND);
+    lines.into_iter().map(|line| Line { expect: None, ..line }).collect()
 }
 
 impl UnderLoad {
@@ -110,11 +127,14 @@ impl UnderLoad {
         let (pos, rate, seed) = (pos.clone(), options.rate, options.seed);
         let running = tokio::spawn(async move {
             let mut rounds = Vec::new();
+            let mut whole = Vec::new();
             let mut round = 0;
             while !*is_over.borrow() {
                 let load = Load { rate: f64::from(rate), seed: seed ^ round, attempts: ATTEMPTS };
                 let requests =
                     payments(seed.wrapping_mul(1_000).wrapping_add(round), &format!("c{round}"), rate as usize);
+                let (channel, lines) = (pos.clone(), chains(seed, round));
+                whole.push(tokio::spawn(async move { play(&channel, lines, || ()).await }));
                 let pos = pos.clone();
                 rounds.push(tokio::spawn(
                     async move { open_loop(std::slice::from_ref(&pos), requests, load).await.told },
@@ -127,12 +147,16 @@ impl UnderLoad {
             for round in rounds {
                 told.extend(round.await.unwrap_or_default());
             }
-            told
+            let mut played = Vec::new();
+            for round in whole {
+                played.extend(round.await.unwrap_or_default());
+            }
+            (told, played)
         });
         Self { over, running }
     }
 
-    async fn end(self) -> anyhow::Result<Vec<Told>> {
+    async fn end(self) -> anyhow::Result<(Vec<Told>, Vec<Played>)> {
         self.over.send_replace(true);
         Ok(self.running.await?)
     }
@@ -140,13 +164,18 @@ impl UnderLoad {
 
 /// Everything that anybody was told, against every order and the ledger.
 #[allow(clippy::print_stdout, reason = "the command's output")]
-async fn check(stage: &Stage, pos: &Channel, told: &[Told]) -> anyhow::Result<ExitCode> {
+async fn check(stage: &Stage, pos: &Channel, told: &[Told], played: &[Played]) -> anyhow::Result<ExitCode> {
     drop(resolve(pos, told, Duration::from_secs(RESOLVE_S)).await);
+    drop(settle(pos, played).await);
     // Whatever could still take effect late has done so after this; then nothing that was final may have changed.
     tokio::time::sleep(Duration::from_millis(LATE_MS)).await;
     let orders = resolve(pos, told, Duration::from_secs(RESOLVE_S)).await;
+    let whole_orders = settle(pos, played).await;
     let entries = ledger(connect(stage.fleet.config.wallet).await?).await?;
+    let (whole_entries, entries): (Vec<_>, Vec<_>) =
+        entries.into_iter().partition(|entry| entry.merchant_id.starts_with(WHOLE_API_MERCHANTS));
     let found = audit(told, &orders, &entries);
+    let whole = audit_whole(played, &whole_orders, &whole_entries);
     let unanswered = told.iter().filter(|told| told.answer.is_err()).count();
     let recoveries: Vec<u128> = stage.recoveries.iter().map(Duration::as_millis).collect();
     let mut latencies: Vec<u64> = told.iter().map(|told| told.latency_us / 1_000).collect();
@@ -156,11 +185,19 @@ async fn check(stage: &Stage, pos: &Channel, told: &[Told]) -> anyhow::Result<Ex
         json!({
             "answers": told.len(), "without_an_answer": unanswered, "orders": orders.len(), "ledger_entries": entries.len(),
             "charged_twice": found.charged_twice.len(), "lost": found.lost.len(), "contradicted": found.contradicted.len(),
+            "whole_api": {
+                "calls": played.len(), "orders": whole_orders.len(), "ledger_entries": whole_entries.len(),
+                "twice": whole.twice.len(), "over_refunded": whole.over_refunded.len(), "lost": whole.lost.len(),
+                "contradicted": whole.contradicted.len(), "malformed": whole.malformed.len(),
+            },
             "ready_again_ms": recoveries, "slowest_answer_ms": latencies.last(),
         })
     );
     if !found.is_clean() || unanswered > 0 || told.is_empty() {
         bail!("the audit found: {found:?}; {unanswered} of {} calls have no answer", told.len());
+    }
+    if !whole.is_clean() || played.is_empty() {
+        bail!("the audit of {} calls of the whole API found: {whole:#?}", played.len());
     }
     Ok(ExitCode::SUCCESS)
 }
