@@ -134,6 +134,14 @@ async fn keep_shard(
                 );
                 pause = pause.max(SUPERSEDED_PAUSE_MS);
             }
+            Ok(owner::Ended::Overtaken { applied }) => {
+                warn!(
+                    shard,
+                    applied,
+                    "another router claimed the shard before it was restored here; claiming it only if still assigned"
+                );
+                pause = pause.max(SUPERSEDED_PAUSE_MS);
+            }
             Err(Error::Store(error)) => {
                 // Another router, with a disk that works, must have the shards.
                 error!(shard, %error, "the local store cannot be used; this process ends");

@@ -20,6 +20,8 @@ pub(crate) enum Ended {
     Stopped,
     /// Another router's claim was read.
     Superseded { epoch: u64, newer: u64 },
+    /// What was restored is past the own claim: another router claimed the shard before it was restored, and both claims stand below this.
+    Overtaken { applied: u64 },
 }
 
 /// How many records are applied at once.
@@ -46,6 +48,8 @@ struct Flight {
     reader: Box<dyn Reader>,
     /// The own claim's offset, once it is read.
     epoch: Option<u64>,
+    /// The own claim stands below this.
+    claimed_below: u64,
     /// Effects in flight, each batch with the position after it.
     acks: FuturesOrdered<Acked>,
     /// Every effect below this position is acknowledged.
@@ -55,6 +59,14 @@ struct Flight {
     /// A checkpoint that is being written.
     writing: Option<Writing>,
     mark: StoreMark,
+}
+
+impl Flight {
+    /// Without a claim of its own that can still be read, it would never checkpoint.
+    fn overtaken(&self) -> Option<Ended> {
+        let passed = self.epoch.is_none() && self.shard.next >= self.claimed_below;
+        passed.then_some(Ended::Overtaken { applied: self.shard.next })
+    }
 }
 
 impl<'a> Owner<'a> {
@@ -73,6 +85,7 @@ impl<'a> Owner<'a> {
         let orders = Partition { topic: Topic::Orders, index: u32::from(self.shard.0) };
         let claim = Command::Claim { owner: self.settings.member.as_str().into(), nonce: self.nonce };
         self.append_own(orders, claim).await?;
+        let claimed_below = self.journal.end(orders).await?;
         let (shard, mark) = restore(self.shard, &*self.journal, self.settings.store.clone()).await?;
         info!(shard = self.shard.0, from = shard.next, "shard restored, applying");
         let reader = self.journal.reader(orders, shard.next).await?;
@@ -81,11 +94,15 @@ impl<'a> Owner<'a> {
             shard,
             reader,
             epoch: None,
+            claimed_below,
             acks: FuturesOrdered::new(),
             waiting: None,
             writing: None,
             mark,
         };
+        if let Some(ended) = flight.overtaken() {
+            return Ok(ended);
+        }
         self.progress.applied(flight.shard.next);
         let end = || async { self.journal.end(orders).await.ok() };
         let stalled = self.progress.until_stalled(&self.part, end);
@@ -152,7 +169,7 @@ impl<'a> Owner<'a> {
             }
             Ok(position)
         }));
-        Ok(ended)
+        Ok(ended.or_else(|| flight.overtaken()))
     }
 
     /// The own claim was read: from here on the shard is ours. Where there have never been rules, the configured ones are the first version;

@@ -55,7 +55,7 @@ use reached::Reached;
 /// Histories in one test run, unless `TWQR_HISTORIES` says otherwise.
 const HISTORIES: u64 = 60;
 /// Seeds that found something once.
-const FOUND_SOMETHING: [u64; 5] = [240, 10, 36, 42, 97];
+const FOUND_SOMETHING: [u64; 6] = [240, 10, 36, 42, 97, 805];
 /// Payments in one history.
 const PAYMENTS: usize = 120;
 /// How long things go wrong, in virtual s; and how long the system may take to settle then.
