@@ -4,88 +4,70 @@ use twqr_types::{PayForm, QueryForm, RawPay, RawQuery, RawRefund, RefundForm, Vi
 
 use crate::pos;
 
+/// The form's fields, of a payment or a cancel request: they have the same.
+macro_rules! raw_pay {
+    ($request:ident) => {
+        RawPay {
+            merchant_id: $request.merchant_id,
+            store_id: $request.store_id,
+            store_name: $request.store_name,
+            gateway_trade_no: $request.gateway_trade_no,
+            merchant_trade_no: $request.merchant_trade_no,
+            pos_id: $request.pos_id,
+            pos_trade_time: $request.pos_trade_time,
+            card_token: $request.card_token,
+            trade_amount: $request.trade_amount,
+            un_redeem: $request.un_redeem,
+            remark: $request.remark,
+            extra1: $request.extra1,
+            extra2: $request.extra2,
+            extra3: $request.extra3,
+            send_time: $request.send_time,
+        }
+    };
+}
+
+/// A payment or cancel request with the form's fields.
+macro_rules! pay_fields {
+    ($request:ident, $form:ident) => {
+        pos::$request {
+            merchant_id: $form.key.merchant_id.as_str().to_owned(),
+            store_id: $form.store_id.as_str().to_owned(),
+            store_name: $form.store_name.as_str().to_owned(),
+            gateway_trade_no: $form.gateway_trade_no.as_str().to_owned(),
+            merchant_trade_no: $form.key.merchant_trade_no.as_str().to_owned(),
+            pos_id: $form.pos_id.as_str().to_owned(),
+            pos_trade_time: $form.pos_trade_time.as_str().to_owned(),
+            card_token: $form.card_token.expose().to_owned(),
+            trade_amount: $form.trade_amount.twd(),
+            un_redeem: $form.un_redeem.twd(),
+            remark: $form.remark.as_str().to_owned(),
+            extra1: $form.extra1.as_str().to_owned(),
+            extra2: $form.extra2.as_str().to_owned(),
+            extra3: String::new(),
+            send_time: $form.send_time.as_str().to_owned(),
+        }
+    };
+}
+
 /// Parses a payment request; the error lists every violation.
 pub fn pay_form(request: pos::PayRequest) -> Result<PayForm, Violations> {
-    PayForm::parse(RawPay {
-        merchant_id: request.merchant_id,
-        store_id: request.store_id,
-        store_name: request.store_name,
-        gateway_trade_no: request.gateway_trade_no,
-        merchant_trade_no: request.merchant_trade_no,
-        pos_id: request.pos_id,
-        pos_trade_time: request.pos_trade_time,
-        card_token: request.card_token,
-        trade_amount: request.trade_amount,
-        un_redeem: request.un_redeem,
-        remark: request.remark,
-        extra1: request.extra1,
-        extra2: request.extra2,
-        extra3: request.extra3,
-        send_time: request.send_time,
-    })
+    PayForm::parse(raw_pay!(request))
 }
 
 /// The request that a form came from.
 pub fn pay_request(form: &PayForm) -> pos::PayRequest {
-    pos::PayRequest {
-        merchant_id: form.key.merchant_id.as_str().to_owned(),
-        store_id: form.store_id.as_str().to_owned(),
-        store_name: form.store_name.as_str().to_owned(),
-        gateway_trade_no: form.gateway_trade_no.as_str().to_owned(),
-        merchant_trade_no: form.key.merchant_trade_no.as_str().to_owned(),
-        pos_id: form.pos_id.as_str().to_owned(),
-        pos_trade_time: form.pos_trade_time.as_str().to_owned(),
-        card_token: form.card_token.expose().to_owned(),
-        trade_amount: form.trade_amount.twd(),
-        un_redeem: form.un_redeem.twd(),
-        remark: form.remark.as_str().to_owned(),
-        extra1: form.extra1.as_str().to_owned(),
-        extra2: form.extra2.as_str().to_owned(),
-        extra3: String::new(),
-        send_time: form.send_time.as_str().to_owned(),
-    }
+    pay_fields!(PayRequest, form)
 }
 
 /// Parses a cancel request, which has the payment's fields; the error lists every violation.
 pub fn cancel_form(request: pos::CancelRequest) -> Result<PayForm, Violations> {
-    PayForm::parse(RawPay {
-        merchant_id: request.merchant_id,
-        store_id: request.store_id,
-        store_name: request.store_name,
-        gateway_trade_no: request.gateway_trade_no,
-        merchant_trade_no: request.merchant_trade_no,
-        pos_id: request.pos_id,
-        pos_trade_time: request.pos_trade_time,
-        card_token: request.card_token,
-        trade_amount: request.trade_amount,
-        un_redeem: request.un_redeem,
-        remark: request.remark,
-        extra1: request.extra1,
-        extra2: request.extra2,
-        extra3: request.extra3,
-        send_time: request.send_time,
-    })
+    PayForm::parse(raw_pay!(request))
 }
 
 /// The cancel request that a form came from.
 pub(crate) fn cancel_request(form: &PayForm) -> pos::CancelRequest {
-    pos::CancelRequest {
-        merchant_id: form.key.merchant_id.as_str().to_owned(),
-        store_id: form.store_id.as_str().to_owned(),
-        store_name: form.store_name.as_str().to_owned(),
-        gateway_trade_no: form.gateway_trade_no.as_str().to_owned(),
-        merchant_trade_no: form.key.merchant_trade_no.as_str().to_owned(),
-        pos_id: form.pos_id.as_str().to_owned(),
-        pos_trade_time: form.pos_trade_time.as_str().to_owned(),
-        card_token: form.card_token.expose().to_owned(),
-        trade_amount: form.trade_amount.twd(),
-        un_redeem: form.un_redeem.twd(),
-        remark: form.remark.as_str().to_owned(),
-        extra1: form.extra1.as_str().to_owned(),
-        extra2: form.extra2.as_str().to_owned(),
-        extra3: String::new(),
-        send_time: form.send_time.as_str().to_owned(),
-    }
+    pay_fields!(CancelRequest, form)
 }
 
 /// Parses a refund request; the error lists every violation.
