@@ -1,9 +1,12 @@
 //! A cancel: what takes a payment back as a whole. It waits for what is in progress, reverses what is left, and is tried again until the
 //! issuer has said yes or no.
 
-use twqr_types::{GatewayTradeNo, OrderKey, PosId, Remark, StoreId, UnixMs};
+use twqr_types::{GatewayTradeNo, Issuer, OrderKey, PosId, Remark, StoreId, UnixMs};
 
 use crate::{Evidence, Failure, Movement, Phase, Reversed};
+
+/// StatusCode 906: what came had expired.
+const TOO_LATE: &str = "906";
 
 /// The cancel of a payment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,9 +75,14 @@ impl Cancel {
         }
     }
 
-    /// Whether the last reversal surely did not happen and nobody refused it.
-    pub(crate) fn may_be_sent_again(&self) -> bool {
-        let never_arrived = |failure: &Failure| matches!(failure.evidence, Evidence::NotSent | Evidence::Absent);
+    /// Whether the last reversal surely did not happen and nobody refused it. That it came too late is no refusal of the own wallet's, which
+    /// takes every payment back (POS API, section 1).
+    pub(crate) fn may_be_sent_again(&self, issuer: Option<Issuer>) -> bool {
+        let never_arrived = |failure: &Failure| match failure.evidence {
+            Evidence::NotSent | Evidence::Absent => true,
+            Evidence::Declined => issuer == Some(Issuer::Wallet) && &*failure.status_code == TOO_LATE,
+            Evidence::Refused => false,
+        };
         match &self.stage {
             CancelStage::Reversing(Movement { phase: Phase::Failed(failure), .. }) => never_arrived(failure),
             CancelStage::Reversing(_) | CancelStage::Waiting | CancelStage::Again { .. } | CancelStage::Nothing => {

@@ -114,7 +114,7 @@ fn of_reversal(payment: &mut Payment, task: EffectId, result: &TaskResult<Revers
     }
     let step = match moved {
         Moved::Done => Step::Cancelled,
-        Moved::Failed(_) if cancel.may_be_sent_again() => {
+        Moved::Failed(_) if cancel.may_be_sent_again(payment.issuer) => {
             let at = schedule::next_check(scene.at, cancel.attempts, number, absent_after, &rules);
             cancel.stage = CancelStage::Again { at };
             return changed(Step::Cancelling);

@@ -251,6 +251,15 @@ fn refused_not_sent_and_unanswered() {
             assert_eq!(w.due_in_time("T"), Step::Asked);
             assert_eq!(w.sent("T"), "charge:100 reverse:100 reverse:100");
         }),
+        ("1 the own wallet's cancel always succeeds: one that came too late goes out again by itself", |w| {
+            w.paid("T", WALLET, 100);
+            w.cancel("T", WALLET, 100);
+            assert_eq!(w.reversed("T", declined("906")), Step::Cancelling);
+            assert_eq!(w.cancelled("T"), "again");
+            w.due_in_time("T");
+            w.reversed("T", reversed());
+            assert_eq!(w.cancelled("T"), "done");
+        }),
         ("4 a reversal without an answer is asked about, not sent again", |w| {
             w.paid("T", WALLET, 100);
             w.cancel("T", WALLET, 100);
