@@ -1,4 +1,4 @@
-//! What `twqr pay`, `twqr query` and `twqr config` may be told.
+//! What the client commands and `twqr config` may be told.
 
 use std::path::PathBuf;
 
@@ -30,11 +30,60 @@ pub(crate) struct Pay {
 pub(crate) struct Query {
     /// MerchantID
     pub(crate) merchant_id: String,
-    /// MerchantTradeNo
+    /// MerchantTradeNo; with --refund the refund's own
     pub(crate) merchant_trade_no: String,
-    /// Shows every change until the payment is final
+    /// Asks about a refund (InquiryType R)
+    #[arg(long)]
+    pub(crate) refund: bool,
+    /// Shows every change until nothing is in progress
     #[arg(long)]
     pub(crate) watch: bool,
+    /// The public gRPC API
+    #[arg(long, value_name = "URI", default_value = DEFAULT_ENDPOINT)]
+    pub(crate) endpoint: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Refund {
+    /// MerchantID
+    pub(crate) merchant_id: String,
+    /// The refund's own new MerchantTradeNo; the same again gives back nothing more
+    pub(crate) merchant_trade_no: String,
+    /// The payment's TradeNo
+    #[arg(long, value_name = "TRADENO")]
+    pub(crate) payment: String,
+    /// What to give back, in whole TWD
+    #[arg(long, value_name = "TWD")]
+    pub(crate) amount: i64,
+    /// StoreID
+    #[arg(long, default_value = "")]
+    pub(crate) store_id: String,
+    /// For the issuer
+    #[arg(long, default_value = "")]
+    pub(crate) remark: String,
+    /// The public gRPC API
+    #[arg(long, value_name = "URI", default_value = DEFAULT_ENDPOINT)]
+    pub(crate) endpoint: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Cancel {
+    /// MerchantID
+    pub(crate) merchant_id: String,
+    /// The payment's MerchantTradeNo
+    pub(crate) merchant_trade_no: String,
+    /// A file with the payment's code, or - for standard input; a code on the command line could be seen by others
+    #[arg(long, value_name = "FILE")]
+    pub(crate) card_token_file: PathBuf,
+    /// The payment's TradeAmount, in whole TWD
+    #[arg(long, value_name = "TWD")]
+    pub(crate) amount: i64,
+    /// The payment's UnRedeem, in whole TWD
+    #[arg(long, value_name = "TWD", default_value_t = 0)]
+    pub(crate) un_redeem: i64,
+    /// The payment's GatewayTradeNo
+    #[arg(long, default_value = "")]
+    pub(crate) gateway_trade_no: String,
     /// The public gRPC API
     #[arg(long, value_name = "URI", default_value = DEFAULT_ENDPOINT)]
     pub(crate) endpoint: String,

@@ -1,19 +1,31 @@
-//! A client of the public API and of the operators': what `twqr pay`, `twqr query`, `twqr policy` and `twqr run` share.
+//! A client of the public API and of the operators': what the client commands and `twqr run` share.
 
 mod answer;
 mod attempts;
 mod request_line;
 
+use std::{
+    io::{Write, stdout},
+    process::ExitCode,
+};
+
 use anyhow::Context as _;
-use tonic::transport::{Channel, Endpoint};
+use serde_json::{Map, Value, json};
+use tonic::{
+    Status,
+    transport::{Channel, Endpoint},
+};
 use twqr_wire::{ops::operator_service_client::OperatorServiceClient, pos::pos_service_client::PosServiceClient};
 
-pub(crate) use answer::{answered, order_state, refused};
+pub(crate) use answer::{answered, cancel_answered, order_state, refund_answered, refused};
 pub(crate) use attempts::{Answer, Attempts, pay};
 pub(crate) use request_line::{Problem, parse};
 
 /// How long a connection may take to open, in seconds.
 const CONNECT_S_MAX: u64 = 5;
+
+/// How long one call may take, in ms: as long as a POS waits (POS API, section 4).
+pub(crate) const CALL_MS_MAX: u64 = 15_000;
 
 /// Connects to the public API.
 pub(crate) async fn connect(endpoint: &str) -> anyhow::Result<PosServiceClient<Channel>> {
@@ -31,4 +43,14 @@ pub(crate) async fn channel(endpoint: &str) -> anyhow::Result<Channel> {
     let parsed = Endpoint::from_shared(endpoint.to_owned()).with_context(form)?;
     let open = parsed.tcp_nodelay(true).connect_timeout(std::time::Duration::from_secs(CONNECT_S_MAX));
     open.connect().await.with_context(|| format!("cannot reach {endpoint}: is `twqr up` running there?"))
+}
+
+/// Prints an answer, or the error instead of one, as one line; exit code 1 if there was no answer.
+pub(crate) fn print(answer: Result<Map<String, Value>, &Status>) -> anyhow::Result<ExitCode> {
+    let (line, code) = match answer {
+        Ok(fields) => (json!(fields), ExitCode::SUCCESS),
+        Err(status) => (json!({ "Error": refused(status) }), ExitCode::FAILURE),
+    };
+    writeln!(stdout(), "{line}")?;
+    Ok(code)
 }

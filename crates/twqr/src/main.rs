@@ -1,5 +1,5 @@
 //! `twqr`: the one binary. `twqr up` runs every service in one process on the embedded journal; `twqr simulator` is the wallet and FISC;
-//! `twqr run` starts both and takes a day of payments through the public API; `twqr run-kafka` does so with every service in processes of its own.
+//! `twqr run` starts both and takes two sample days through the public API; `twqr run-kafka` does so with every service in processes of its own.
 
 mod admin;
 mod bench;
@@ -62,7 +62,7 @@ enum Command {
         #[arg(long)]
         script: Option<PathBuf>,
     },
-    /// Starts simulator and services, takes a day of payments, audits it, and goes on serving
+    /// Starts simulator and services, takes two sample days, audits them, and goes on serving
     Run(day_run::Options),
     /// Starts every service in processes of its own on a cluster, exercises them, audits, and goes on serving
     RunKafka(kafka_run::Options),
@@ -73,8 +73,12 @@ enum Command {
     Topics(commands::topics::Topics),
     /// Sends the payments of a file, one JSON object a line in the POS document's field names
     Pay(cli::Pay),
-    /// Asks about one payment
+    /// Asks about one payment or one refund
     Query(cli::Query),
+    /// Gives back a part of a payment, or all of it
+    Refund(cli::Refund),
+    /// Takes a payment back; sent again it answers what is true by then
+    Cancel(cli::Cancel),
     /// Writes the accounting file of each merchant for a business day, or verifies one
     Settlement(commands::settlement::Settlement),
     /// Holds a business day against the counterparties' files; exit code 0 if both have the same, 2 if not, 1 if it could not
@@ -132,6 +136,8 @@ async fn run(command: Command, config: config::Config) -> anyhow::Result<ExitCod
         Command::Settlement(arguments) => return commands::settlement::run(arguments, &config).await,
         Command::Reconcile(arguments) => return commands::reconcile::run(arguments, &config).await,
         Command::CounterpartyFiles(arguments) => return commands::counterparty::run(arguments, &config).await,
+        Command::Refund(arguments) => return commands::refund::run(arguments).await,
+        Command::Cancel(arguments) => return commands::cancel::run(arguments).await,
         Command::Bench(bench) => return bench::run(bench, &config, stop_on_signal()?).await,
         Command::Topics(topics) => return commands::topics::run(topics, &config).await,
         Command::Policy(policy) => return commands::policy::run(policy, &config).await,

@@ -4,9 +4,9 @@ use serde_json::{Map, Value, json};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 use twqr_types::Field;
-use twqr_wire::pos::{OrderStatus, PayResponse, QueryResponse};
+use twqr_wire::pos::{CancelResponse, OrderStatus, PayResponse, QueryResponse, RefundResponse};
 
-const FIELDS: [Field; 16] = [
+const FIELDS: [Field; 17] = [
     Field::MerchantId,
     Field::StoreId,
     Field::StoreName,
@@ -15,6 +15,7 @@ const FIELDS: [Field; 16] = [
     Field::PosId,
     Field::PosTradeTime,
     Field::CardToken,
+    Field::TradeNo,
     Field::TradeAmount,
     Field::UnRedeem,
     Field::Remark,
@@ -42,9 +43,37 @@ pub(crate) fn answered(answer: &PayResponse) -> Map<String, Value> {
     object(fields)
 }
 
-/// An Inquiry response: its own fields, and those of the payment.
+/// A Refund response.
+pub(crate) fn refund_answered(answer: &RefundResponse) -> Map<String, Value> {
+    let is_rep = if answer.is_rep { "1" } else { "0" };
+    let fields = json!({
+        "MerchantID": answer.merchant_id, "StoreID": answer.store_id, "GatewayTradeNo": answer.gateway_trade_no,
+        "MerchantTradeNo": answer.merchant_trade_no, "PosID": answer.pos_id, "TradeNo": answer.trade_no,
+        "RefundTradeNo": answer.refund_trade_no, "RefundTradeTime": answer.refund_trade_time,
+        "StatusCode": answer.status_code, "StatusDesc": answer.status_desc, "IsRep": is_rep,
+        "ActionCode": answer.action_code, "PaymentType": answer.payment_type, "TradeAmount": answer.trade_amount,
+        "DebitAmount": answer.debit_amount, "RedeemName": answer.redeem_name, "RedeemAmount": answer.redeem_amount,
+        "StoreRedeemAmount": answer.store_redeem_amount, "InvoiceVehicle": answer.invoice_vehicle,
+        "MerMemToken": answer.mer_mem_token, "Remark": answer.remark, "Extra1": answer.extra1,
+        "Extra2": answer.extra2, "Extra3": answer.extra3,
+    });
+    object(fields)
+}
+
+/// A Cancel response.
+pub(crate) fn cancel_answered(answer: &CancelResponse) -> Map<String, Value> {
+    let fields = json!({
+        "MerchantID": answer.merchant_id, "StoreID": answer.store_id, "GatewayTradeNo": answer.gateway_trade_no,
+        "MerchantTradeNo": answer.merchant_trade_no, "PosID": answer.pos_id, "TradeAmount": answer.trade_amount,
+        "StatusCode": answer.status_code, "StatusDesc": answer.status_desc, "ActionCode": answer.action_code,
+    });
+    object(fields)
+}
+
+/// An Inquiry response: its own fields, and those of the payment or the refund.
 pub(crate) fn order_state(answer: &QueryResponse) -> Map<String, Value> {
-    let mut fields = answer.payment.as_ref().map(answered).unwrap_or_default();
+    let payment = answer.payment.as_ref().map(answered);
+    let mut fields = payment.or_else(|| answer.refund.as_ref().map(refund_answered)).unwrap_or_default();
     fields.insert("StatusCode".to_owned(), json!(answer.status_code));
     fields.insert("StatusDesc".to_owned(), json!(answer.status_desc));
     if let Some(status) = answer.order_status {
@@ -118,6 +147,21 @@ mod tests {
         let line = order_state(&query);
         assert_eq!((line["OrderStatus"].as_i64(), line["OrderStatusName"].as_str()), (Some(0), Some("IN_PROGRESS")));
         assert_eq!(line["TradeAmount"].as_i64(), Some(5));
+        let refund = RefundResponse { refund_trade_no: "R".into(), status_code: "961".into(), ..Default::default() };
+        let query = QueryResponse {
+            status_code: "000".into(),
+            order_status: Some(5),
+            refund: Some(refund),
+            ..Default::default()
+        };
+        let line = order_state(&query);
+        assert_eq!(
+            (line["StatusCode"].as_str(), line["OrderStatusName"].as_str(), line["RefundTradeNo"].as_str()),
+            (Some("000"), Some("REFUND_SUCCEEDED"), Some("R"))
+        );
+        let cancel = CancelResponse { status_code: "916".into(), trade_amount: 7, ..Default::default() };
+        let line = cancel_answered(&cancel);
+        assert_eq!((line["StatusCode"].as_str(), line["TradeAmount"].as_i64()), (Some("916"), Some(7)));
     }
 
     #[test]

@@ -1,0 +1,81 @@
+//! `twqr cancel`: takes one payment back. The payment's code comes from a file or standard input, and no error shows it.
+
+use std::{
+    fs::File,
+    io::{Read, stdin},
+    path::Path,
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::{Context as _, ensure};
+use twqr_wire::pos::CancelRequest;
+
+use crate::{cli, client};
+
+/// No code is longer, in bytes.
+const TOKEN_BYTES_MAX: u64 = 1_024;
+
+/// Prints the answer as JSON in the POS document's field names; exit code 1 if there was none.
+pub(crate) async fn run(arguments: cli::Cancel) -> anyhow::Result<ExitCode> {
+    let card_token = card_token(&arguments.card_token_file)?;
+    let mut client = client::connect(&arguments.endpoint).await?;
+    let mut request = tonic::Request::new(CancelRequest {
+        merchant_id: arguments.merchant_id,
+        merchant_trade_no: arguments.merchant_trade_no,
+        gateway_trade_no: arguments.gateway_trade_no,
+        card_token,
+        trade_amount: arguments.amount,
+        un_redeem: arguments.un_redeem,
+        ..CancelRequest::default()
+    });
+    request.set_timeout(Duration::from_millis(client::CALL_MS_MAX));
+    client::print(client.cancel(request).await.as_ref().map(|answer| client::cancel_answered(answer.get_ref())))
+}
+
+/// The code as it stands there, without the line end.
+fn card_token(file: &Path) -> anyhow::Result<String> {
+    let name = file.display();
+    let mut bytes = Vec::new();
+    let read = if file == Path::new("-") {
+        stdin().take(TOKEN_BYTES_MAX).read_to_end(&mut bytes)
+    } else {
+        let opened = File::open(file).with_context(|| format!("{name} cannot be read"))?;
+        opened.take(TOKEN_BYTES_MAX).read_to_end(&mut bytes)
+    };
+    read.with_context(|| format!("{name} cannot be read"))?;
+    let Ok(text) = String::from_utf8(bytes) else {
+        anyhow::bail!("{name} is not UTF-8; it must hold the payment's code alone")
+    };
+    let token = text.trim_end_matches(['\r', '\n']);
+    ensure!(!token.is_empty(), "{name} is empty; it must hold the payment's code");
+    ensure!(!token.contains('\n'), "{name} has several lines; it must hold the payment's code alone");
+    Ok(token.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_is_one_line_of_a_file_and_no_error_shows_it() {
+        for (text, expected) in [
+            ("22SECRET\n", Ok("22SECRET")),
+            ("22SECRET\r\n", Ok("22SECRET")),
+            (" 22SECRET", Ok(" 22SECRET")),
+            ("", Err("is empty")),
+            ("22SECRET\n22SECRET\n", Err("several lines")),
+        ] {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), text).unwrap();
+            let read = card_token(file.path()).map_err(|error| format!("{error:#} {error:?}"));
+            match (&read, expected) {
+                (Ok(token), Ok(expected)) => assert_eq!(token, expected),
+                (Err(error), Err(expected)) => {
+                    assert!(error.contains(expected) && !error.contains("SECRET"), "{error}")
+                }
+                _ => panic!("{text:?}"),
+            }
+        }
+    }
+}
