@@ -72,7 +72,7 @@ mod tests {
             match (&read, expected) {
                 (Ok(token), Ok(expected)) => assert_eq!(token, expected),
                 (Err(error), Err(expected)) => {
-                    assert!(error.contains(expected) && !error.contains("SECRET"), "{error}")
+                    assert!(error.contains(expected) && !error.contains("SECRET"), "{error}");
                 }
                 _ => panic!("{text:?}"),
             }
