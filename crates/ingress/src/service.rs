@@ -95,6 +95,7 @@ impl PosService for PosApi {
         let watch = Watch {
             key: form.key,
             inquiry_type,
+            keep: request.keep_watching,
             waiting,
             desk: self.desk.clone(),
             clock: self.clock.clone(),

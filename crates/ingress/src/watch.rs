@@ -9,7 +9,7 @@ use twqr_service::{CancellationToken, Clock};
 use twqr_types::OrderKey;
 use twqr_wire::{
     bus::{ReplyRecord, reply_record::Body},
-    convert::query_record,
+    convert::watch_record,
     pos::{InquiryType, QueryResponse, WatchOrderResponse},
 };
 
@@ -30,6 +30,8 @@ pub(crate) type Watched = Result<WatchOrderResponse, Status>;
 pub(crate) struct Watch {
     pub(crate) key: OrderKey,
     pub(crate) inquiry_type: InquiryType,
+    /// Goes on after final states.
+    pub(crate) keep: bool,
     pub(crate) waiting: Waiting,
     pub(crate) desk: Arc<Desk>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -50,7 +52,7 @@ impl Watch {
         let mut last = None;
         loop {
             self.waiting.reply_to.until = self.clock.now().plus(i64::try_from(LEASE_MS).unwrap_or(i64::MAX));
-            let lease = query_record(self.clock.now(), &self.key, self.waiting.reply_to, true);
+            let lease = watch_record(self.clock.now(), &self.key, self.waiting.reply_to, self.keep);
             if let Err(error) = self.desk.append(&self.key, lease).await {
                 drop(self.changes.send(Err(refusals::not_accepted(&error))).await);
                 return;
@@ -86,7 +88,8 @@ impl Watch {
             Some(Body::Order(order)) => {
                 let response = query_response(order.clone(), self.inquiry_type, &self.desk.in_progress_code());
                 // An order of the other kind is none.
-                let ends = is_at_rest(&order) || response.order_status.is_none();
+                let may_change = self.keep && self.inquiry_type == InquiryType::Payment;
+                let ends = (is_at_rest(&order) && !may_change) || response.order_status.is_none();
                 (Ok(response), ends)
             }
             Some(Body::NotFound(_)) => (Ok(no_such_order()), true),

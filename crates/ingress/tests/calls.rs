@@ -123,6 +123,7 @@ async fn a_watch_tells_changes_and_ends_with_the_final_one() {
         inquiry_type: InquiryType::Payment.into(),
         merchant_id: "M1".into(),
         merchant_trade_no: "1".into(),
+        keep_watching: false,
     };
     let mut changes = client.watch_order(watch).await.unwrap().into_inner();
     let asked = stage.asked(0, 1).await;
@@ -144,6 +145,7 @@ async fn shutdown_is_bounded_ends_watches_and_lets_calls_end() {
         inquiry_type: InquiryType::Payment.into(),
         merchant_id: "M1".into(),
         merchant_trade_no: "1".into(),
+        keep_watching: false,
     };
     let mut changes = client.watch_order(watch).await.unwrap().into_inner();
     let mut payer = stage.client().await;

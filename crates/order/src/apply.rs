@@ -132,7 +132,18 @@ impl Scene<'_> {
         order.retain(|subscriber| match subscriber.waits_for {
             WaitsFor::Result => !has_result,
             WaitsFor::Rest => !at_rest,
+            WaitsFor::Everything => true,
         });
+    }
+
+    /// Tells those who wait for more than the result that something has begun.
+    fn tell_watchers(&mut self, payment: &Payment) {
+        let watches = |subscriber: &&Subscriber| subscriber.waits_for != WaitsFor::Result;
+        for Subscriber { to, repeat, .. } in payment.subscribers.iter().filter(watches) {
+            if to.until >= self.at {
+                self.out.reply(*to, *repeat, ReplyBody::Order);
+            }
+        }
     }
 
     /// The same for a payment.

@@ -71,6 +71,8 @@ pub enum WaitsFor {
     Result,
     /// That nothing of the order is in progress: a cancel, a watch.
     Rest,
+    /// Every change, also after that: refunds, cancels, contradictions.
+    Everything,
 }
 
 /// What the payment asked for, as stored.

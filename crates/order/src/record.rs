@@ -155,8 +155,10 @@ pub struct Query {
     pub key: OrderKey,
     /// Who asks.
     pub reply_to: ReplyTo,
-    /// Also tell every change, until `reply_to.until`.
+    /// Also tell every change, until `reply_to.until`, or until nothing of the order is in progress.
     pub watch: bool,
+    /// With `watch`: also go on after that.
+    pub keep: bool,
 }
 
 /// What came of a task.

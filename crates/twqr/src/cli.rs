@@ -38,6 +38,9 @@ pub(crate) struct Query {
     /// Shows every change until nothing is in progress
     #[arg(long)]
     pub(crate) watch: bool,
+    /// Also after that: refunds, cancels, and answers of issuers that contradict what was final; until Ctrl-C
+    #[arg(long, requires = "watch")]
+    pub(crate) keep: bool,
     /// The public gRPC API
     #[arg(long, value_name = "URI", default_value = DEFAULT_ENDPOINT)]
     pub(crate) endpoint: String,

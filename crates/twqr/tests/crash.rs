@@ -256,6 +256,7 @@ async fn a_watcher_sees_an_order_through_to_its_end() {
             inquiry_type: InquiryType::Payment.into(),
             merchant_id: "M1".into(),
             merchant_trade_no: request.merchant_trade_no,
+            keep_watching: false,
         };
         let mut changes = client.watch_order(watch).await.unwrap().into_inner();
         let mut seen = Vec::new();

@@ -27,6 +27,6 @@ pub use policy::{
 };
 pub use records::{
     cancel_record, dead_letter, decode_record, due_record, encode_record, outcome_record, pay_record, query_record,
-    refund_record,
+    refund_record, watch_record,
 };
 pub use states::{StateBody, StatesEntry, decode_state, encode_state};

@@ -57,6 +57,7 @@ fn of_payment(payment: &mut Payment, request: &CancelRequest, scene: &mut Scene<
         Some(cancel) if cancel.is_done() || cancel.is_open() => (Step::Repeated, false),
         Some(_) | None => {
             begin(payment, request, scene);
+            scene.tell_watchers(payment);
             (if payment.is_at_rest() { Step::Cancelled } else { Step::Cancelling }, true)
         }
     };

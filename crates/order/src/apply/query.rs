@@ -1,4 +1,4 @@
-//! Query: the order as it is at this record; with watch, also every change from here on, until nothing of it is in progress.
+//! Query: the order as it is at this record; with watch, also every change from here on, until nothing of it is in progress, or longer.
 
 use super::{Applied, Scene, Step, subscribe};
 use crate::{Order, Query, ReplyBody, Subscriber, WaitsFor};
@@ -11,8 +11,11 @@ pub(super) fn apply(order: Option<&mut Order>, query: &Query, mut scene: Scene<'
         return applied;
     };
     let at_rest = order.is_at_rest();
-    if let Some(subscribers) = order.subscribers().filter(|_| query.watch && !at_rest) {
-        let subscriber = Subscriber { to, repeat: false, waits_for: WaitsFor::Rest };
+    // To a refund that has ended nothing can come any more.
+    let keep = query.keep && order.as_payment().is_some();
+    if let Some(subscribers) = order.subscribers().filter(|_| query.watch && (!at_rest || keep)) {
+        let waits_for = if keep { WaitsFor::Everything } else { WaitsFor::Rest };
+        let subscriber = Subscriber { to, repeat: false, waits_for };
         applied.changed = subscribe(subscribers, subscriber, scene.at);
         if !applied.changed {
             scene.out.reply(to, false, ReplyBody::TooManyWatchers);

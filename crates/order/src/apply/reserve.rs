@@ -48,6 +48,7 @@ pub(super) fn apply(order: Option<&mut Order>, reserve: &Reserve, mut scene: Sce
         refund,
         took_effect_after_all: false,
     });
+    scene.tell_watchers(payment);
     changed(step)
 }
 

@@ -23,6 +23,7 @@ pub(crate) async fn run(arguments: cli::Query) -> anyhow::Result<ExitCode> {
         inquiry_type: inquiry_type.into(),
         merchant_id: arguments.merchant_id,
         merchant_trade_no: arguments.merchant_trade_no,
+        keep_watching: arguments.keep,
     });
     let mut changes = match watch.await {
         Ok(changes) => changes.into_inner(),

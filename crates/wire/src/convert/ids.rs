@@ -59,13 +59,18 @@ pub(crate) fn subscribers_out(subscribers: &[Subscriber]) -> Vec<bus::Subscriber
         reply_to: Some(reply_to_out(s.to)),
         repeat: s.repeat,
         until_rest: s.waits_for == WaitsFor::Rest,
+        always: s.waits_for == WaitsFor::Everything,
     };
     subscribers.iter().map(subscriber).collect()
 }
 
 pub(crate) fn subscribers_from(subscribers: Vec<bus::Subscriber>) -> Result<Vec<Subscriber>, RecordFault> {
     let subscriber = |s: bus::Subscriber| {
-        let waits_for = if s.until_rest { WaitsFor::Rest } else { WaitsFor::Result };
+        let waits_for = match (s.always, s.until_rest) {
+            (true, _) => WaitsFor::Everything,
+            (false, true) => WaitsFor::Rest,
+            (false, false) => WaitsFor::Result,
+        };
         need(s.reply_to, "reply_to").map(|to| Subscriber { to: reply_to_from(to), repeat: s.repeat, waits_for })
     };
     subscribers.into_iter().map(subscriber).collect()

@@ -43,6 +43,7 @@ pub fn decode_record(bytes: Bytes) -> Result<Record, RecordFault> {
             key: key_from(query.key)?,
             reply_to: reply_to_from(need(query.reply_to, "reply_to")?),
             watch: query.watch,
+            keep: query.keep,
         }),
         Body::Outcome(outcome) => Command::Outcome(Box::new(outcome_from(outcome)?)),
         Body::Due(due) => Command::Due(key_from(due.key)?),
@@ -103,7 +104,7 @@ pub fn encode_record(record: &Record) -> Bytes {
         Command::Cancel(cancel) => return cancel_record(record.at, &cancel.form, cancel.reply_to),
         Command::Reserve(reserve) => Body::Reserve(reserve_out(reserve)),
         Command::RefundResult(result) => Body::RefundResult(refund_result_out(result)),
-        Command::Query(query) => return query_record(record.at, &query.key, query.reply_to, query.watch),
+        Command::Query(query) => Body::Query(query_out(&query.key, query.reply_to, query.watch, query.keep)),
         Command::Outcome(outcome) => return outcome_record(record.at, outcome),
         Command::Due(key) => return due_record(record.at, key),
         Command::Policy(change) => Body::Policy(policy_change_out(change)),
@@ -130,7 +131,16 @@ pub fn cancel_record(at: UnixMs, form: &PayForm, reply_to: Option<ReplyTo>) -> B
 
 /// The record of a question for an order.
 pub fn query_record(at: UnixMs, key: &OrderKey, reply_to: ReplyTo, watch: bool) -> Bytes {
-    encode(at, Body::Query(bus::Query { key: Some(key_out(key)), reply_to: Some(reply_to_out(reply_to)), watch }))
+    encode(at, Body::Query(query_out(key, reply_to, watch, false)))
+}
+
+/// The record of a watch: the order as it is and every change after it; with `keep` also when nothing is in progress any more.
+pub fn watch_record(at: UnixMs, key: &OrderKey, reply_to: ReplyTo, keep: bool) -> Bytes {
+    encode(at, Body::Query(query_out(key, reply_to, true, keep)))
+}
+
+fn query_out(key: &OrderKey, reply_to: ReplyTo, watch: bool, keep: bool) -> bus::Query {
+    bus::Query { key: Some(key_out(key)), reply_to: Some(reply_to_out(reply_to)), watch, keep }
 }
 
 /// The record of what came of a task.

@@ -59,7 +59,13 @@ impl World {
 
     pub(super) fn query(&mut self, number: &str, watch: bool) -> Step {
         let reply_to = self.next_caller();
-        self.append(Command::Query(Query { key: key(number), reply_to, watch })).step
+        self.append(Command::Query(Query { key: key(number), reply_to, watch, keep: false })).step
+    }
+
+    /// A watch that goes on when nothing is in progress any more.
+    pub(super) fn keep_watching(&mut self, number: &str) -> Step {
+        let reply_to = self.next_caller();
+        self.append(Command::Query(Query { key: key(number), reply_to, watch: true, keep: true })).step
     }
 
     /// Its next check time, so many ms from now.

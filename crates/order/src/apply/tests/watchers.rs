@@ -2,7 +2,7 @@
 
 use super::{
     check,
-    given::{WALLET, approved, declined_by, given_back, reversed, unknown},
+    given::{OTHER, WALLET, approved, declined_by, given_back, reversed, unknown},
 };
 use crate::{DeclineKind, SUBSCRIBERS_MAX, Step};
 
@@ -37,9 +37,24 @@ fn queries_and_watchers() {
             w.reversed("T", reversed());
             assert_eq!(
                 (w.told_to(queried).as_str(), w.told_to(watches).as_str()),
-                ("order", "order, order, order, order")
+                ("order", "order, order, order, order, order")
             );
             assert!(w.payment("T").subscribers.is_empty());
+        }),
+        ("7 whoever keeps watching hears refunds, cancels and contradictions after the end", |w| {
+            w.paid("T", OTHER, 100);
+            w.keep_watching("T");
+            let watches = w.caller;
+            w.charged("T", declined_by(DeclineKind::Issuer, "0205"));
+            assert_eq!(w.told_to(watches), "order, order", "the contradiction");
+            w.refund("R", "T", 30);
+            w.refunded("T", "R", given_back(30));
+            assert_eq!(w.told_to(watches), "order, order, order, order", "the refund begins and ends");
+            w.cancel("T", OTHER, 100);
+            w.reversed("T", reversed());
+            assert_eq!(w.told_to(watches), "order, order, order, order, order, order", "the cancel, too");
+            w.query("T", true);
+            assert_eq!(w.told(), "order", "who does not keep watching is told once");
         }),
         ("4 who waits for a payment's result hears no more once it is there", |w| {
             w.pay("T", WALLET, 100);

@@ -169,7 +169,15 @@ impl<'a> Player<'a> {
         let (key, watch) = (self.any_key(), self.random.one_in(2));
         let is_there = self.world.order_of(&key).is_some();
         let reply_to = self.world.next_caller();
-        let step = self.world.append(Command::Query(Query { key, reply_to, watch })).step;
+        let step = self
+            .world
+            .append(Command::Query(Query {
+                key,
+                reply_to,
+                watch,
+                keep: watch && reply_to.correlation.is_multiple_of(2),
+            }))
+            .step;
         let told = self.world.replies.last().map(|reply| reply.body != ReplyBody::NotFound);
         assert_eq!(told, Some(is_there), "I5");
         self.note(step);
