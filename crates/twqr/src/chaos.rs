@@ -21,7 +21,11 @@ use twqr_loadgen::{
     whole::{Line, Played, audit_whole, play, settle, whole_day},
 };
 
-use crate::{config::Config, fleet::Fleet, processes::connect};
+use crate::{
+    config::Config,
+    fleet::Fleet,
+    processes::{connect, free_addresses},
+};
 pub(crate) use scenarios::Scenario;
 
 /// What `twqr chaos` may be told.
@@ -91,7 +95,9 @@ pub(crate) async fn run(options: &Options, config: &Config) -> anyhow::Result<Ex
     std::fs::create_dir_all(&options.dir)?;
     let script = options.dir.with_extension("script.toml");
     std::fs::write(&script, SCRIPT)?;
-    let fleet = Fleet::start(&options.dir, Some(&script), &config.quickened()).await?;
+    let mut quick = config.quickened();
+    [quick.grpc, quick.pos_http, quick.operators, quick.wallet, quick.fisc] = free_addresses()?;
+    let fleet = Fleet::start(&options.dir, Some(&script), &quick).await?;
     let random = ChaCha8Rng::seed_from_u64(options.seed);
     let mut stage = Stage { fleet, random, scripts: options.kafka_scripts.clone(), recoveries: Vec::new() };
     let pos = stage.fleet.channel()?;

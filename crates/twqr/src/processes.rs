@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use rand::Rng;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
@@ -118,11 +119,22 @@ pub(crate) async fn is_ready(admin: SocketAddr) -> bool {
     matches!(answer, Ok(Ok(answer)) if answer.starts_with("HTTP/1.1 200"))
 }
 
+/// Ports that no system gives to outgoing connections by itself, so that one that is free stays so while its process is started anew.
+const PORTS: std::ops::Range<u16> = 12_000..32_000;
+/// How many ports are tried.
+const PORT_ATTEMPTS_MAX: u32 = 1_000;
+
 /// Loopback addresses that are free now.
 pub(crate) fn free_addresses<const N: usize>() -> anyhow::Result<[SocketAddr; N]> {
-    let listeners: Vec<std::net::TcpListener> =
-        (0..N).map(|_| std::net::TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
+    let mut listeners: Vec<std::net::TcpListener> = Vec::with_capacity(N);
+    for _ in 0..PORT_ATTEMPTS_MAX {
+        if listeners.len() == N {
+            break;
+        }
+        let port = rand::rng().random_range(PORTS);
+        listeners.extend(std::net::TcpListener::bind(("127.0.0.1", port)));
+    }
     let addresses: Vec<SocketAddr> =
         listeners.iter().map(std::net::TcpListener::local_addr).collect::<Result<_, _>>()?;
-    addresses.try_into().map_err(|_| anyhow::anyhow!("no free ports"))
+    addresses.try_into().map_err(|_| anyhow::anyhow!("no free ports between {} and {}", PORTS.start, PORTS.end))
 }
