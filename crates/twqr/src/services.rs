@@ -63,6 +63,9 @@ impl Service {
 /// How long the other services may take until they are ready before callers are let in, in ms.
 const READY_WAIT_MS: u64 = 60_000;
 
+/// How long a process in which something is dead may take to end in good order, in ms.
+const END_WITHIN_MS: u64 = 8_000;
+
 type Running = JoinSet<anyhow::Result<()>>;
 
 /// What is started in one process.
@@ -116,7 +119,10 @@ impl Process {
         let health = self.health.clone();
         tokio::select! {
             failed = self.ended() => failed,
-            dead = health.until_dead() => anyhow::bail!("{dead}; ending, so that whoever supervises this process starts it anew"),
+            dead = health.until_dead() => {
+                end_surely();
+                anyhow::bail!("{dead}; ending, so that whoever supervises this process starts it anew")
+            }
             () = stop.cancelled() => Ok(()),
         }
     }
@@ -157,6 +163,15 @@ impl Process {
         };
         failure(ended)
     }
+}
+
+/// A process that must end does, also where something that is broken stands in the way of ending in good order.
+fn end_surely() {
+    std::thread::spawn(|| {
+        std::thread::sleep(Duration::from_millis(END_WITHIN_MS));
+        eprintln!("twqr: not ended in good order within {END_WITHIN_MS} ms; ending now");
+        std::process::exit(1);
+    });
 }
 
 fn failure(ended: Result<anyhow::Result<()>, JoinError>) -> anyhow::Result<()> {
