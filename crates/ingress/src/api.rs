@@ -5,10 +5,10 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tonic::Status;
 use twqr_service::{CancellationToken, Clock};
-use twqr_types::{QueryForm, TradeNo, Violations};
+use twqr_types::{KeyName, QueryForm, TradeNo, Violations};
 use twqr_wire::{
     bus,
-    convert::{cancel_form, cancel_record, pay_form, query_form, query_record, refund_form, refund_record},
+    convert::{Stamp, cancel_form, cancel_record, pay_form, query_form, query_record, refund_form, refund_record},
     pos::{
         CancelRequest, CancelResponse, InquiryType, PayRequest, PayResponse, QueryRequest, QueryResponse,
         RefundRequest, RefundResponse,
@@ -36,7 +36,20 @@ pub(crate) struct PosApi {
     pub(crate) shutdown: CancellationToken,
 }
 
+/// Who calls.
+pub(crate) struct Caller {
+    /// Until then it waits.
+    pub(crate) deadline: Instant,
+    /// The merchant's key with which it signed; none on the gRPC side, where nothing is signed.
+    pub(crate) signed_by: Option<KeyName>,
+}
+
 impl PosApi {
+    /// What a record of the caller's carries, now.
+    pub(crate) fn stamp<'a>(&self, caller: &'a Caller) -> Stamp<'a> {
+        Stamp { at: self.clock.now(), signed_by: caller.signed_by.as_ref() }
+    }
+
     /// When a caller without a deadline of its own gets an answer at the latest.
     pub(crate) fn own_deadline(&self) -> Instant {
         Instant::now() + Duration::from_millis(self.settings.answer_within_ms)
@@ -50,19 +63,19 @@ impl PosApi {
     }
 
     /// Payment (POS API, sections 2 and 4).
-    pub(crate) async fn pay(&self, request: PayRequest, deadline: Instant) -> Result<PayResponse, Status> {
+    pub(crate) async fn pay(&self, request: PayRequest, caller: Caller) -> Result<PayResponse, Status> {
         match pay_form(request.clone()) {
-            Ok(form) => Paying { api: self, request, form, deadline }.run().await,
+            Ok(form) => Paying { api: self, request, form, caller }.run().await,
             Err(violations) => Err(refusals::invalid(&violations)),
         }
     }
 
     /// Inquiry (POS API, sections 2 and 4).
-    pub(crate) async fn query(&self, request: QueryRequest, deadline: Instant) -> Result<QueryResponse, Status> {
+    pub(crate) async fn query(&self, request: QueryRequest, caller: Caller) -> Result<QueryResponse, Status> {
         let inquiry_type = request.inquiry_type();
         let form = checked(inquiry_type, query_form(request))?;
-        let record = |to| query_record(self.clock.now(), &form.key, to, false);
-        match self.ask(&form.key, deadline, record, |_| true).await? {
+        let record = |to| query_record(self.stamp(&caller), &form.key, to, false);
+        match self.ask(&form.key, caller.deadline, record, |_| true).await? {
             Heard::Order(seen) => {
                 let code = self.desk.in_progress_code();
                 Ok(query_response((*seen.order).clone(), inquiry_type, seen.in_progress(&code)))
@@ -73,13 +86,13 @@ impl PosApi {
     }
 
     /// Refund (POS API, sections 2 and 4).
-    pub(crate) async fn refund(&self, request: RefundRequest, deadline: Instant) -> Result<RefundResponse, Status> {
+    pub(crate) async fn refund(&self, request: RefundRequest, caller: Caller) -> Result<RefundResponse, Status> {
         if self.is_foreign(&request.trade_no) {
             return Ok(no_such_payment(&request));
         }
         let form = refund_form(request.clone()).map_err(|violations| refusals::invalid(&violations))?;
-        let record = |to| refund_record(self.clock.now(), &form, Some(to));
-        match self.ask(&form.key, deadline, record, has_result).await? {
+        let record = |to| refund_record(self.stamp(&caller), &form, Some(to));
+        match self.ask(&form.key, caller.deadline, record, has_result).await? {
             Heard::Order(seen) => {
                 let Some(bus::order::Order::Refund(refund)) = (*seen.order).clone().order else {
                     return Err(refusals::no_answer());
@@ -102,11 +115,11 @@ impl PosApi {
     }
 
     /// Cancel (POS API, sections 2 and 4).
-    pub(crate) async fn cancel(&self, request: CancelRequest, deadline: Instant) -> Result<CancelResponse, Status> {
+    pub(crate) async fn cancel(&self, request: CancelRequest, caller: Caller) -> Result<CancelResponse, Status> {
         let form = cancel_form(request.clone()).map_err(|violations| refusals::invalid(&violations))?;
         self.repeats.forget(&form.key);
-        let record = |to| cancel_record(self.clock.now(), &form, Some(to));
-        Ok(match self.ask(&form.key, deadline, record, is_cancel_closed).await? {
+        let record = |to| cancel_record(self.stamp(&caller), &form, Some(to));
+        Ok(match self.ask(&form.key, caller.deadline, record, is_cancel_closed).await? {
             Heard::Order(seen) => {
                 cancel_response(&seen.order, &request, seen.in_progress(&self.desk.in_progress_code()))
             }

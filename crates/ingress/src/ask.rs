@@ -69,7 +69,8 @@ impl PosApi {
                 }
                 Some(Body::NotFound(_)) => return Ok(Heard::NotFound),
                 Some(Body::Conflict(conflict)) => return Err(refusals::conflict(&conflict.fields)),
-                Some(Body::TooManyWatchers(_) | Body::Forget(_)) | None => {}
+                Some(Body::KeyRefused(_)) => return Err(refusals::key_refused()),
+                Some(Body::TooManyWatchers(_) | Body::Forget(_) | Body::RulesChanged(_)) | None => {}
             }
         }
         Ok(heard)

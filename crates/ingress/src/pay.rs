@@ -15,7 +15,7 @@ use twqr_wire::{
 
 use crate::{
     answers::{has_result, pay_response, unconfirmed_payment},
-    api::PosApi,
+    api::{Caller, PosApi},
     ask::Seen,
     metrics::{self, Repeat},
     refusals,
@@ -27,7 +27,7 @@ pub(crate) struct Paying<'a> {
     pub(crate) api: &'a PosApi,
     pub(crate) request: PayRequest,
     pub(crate) form: PayForm,
-    pub(crate) deadline: Instant,
+    pub(crate) caller: Caller,
 }
 
 /// The order as last seen, not final.
@@ -38,14 +38,14 @@ impl Paying<'_> {
     pub(crate) async fn run(self) -> Result<PayResponse, Status> {
         let mut latest = None;
         loop {
-            match self.api.repeats.turn(&self.form) {
+            match self.api.repeats.turn(&self.form, self.caller.signed_by.as_ref()) {
                 Turn::First(first) => return self.ask(Some(first), latest).await,
                 Turn::Other => return self.ask(None, latest).await,
                 Turn::Repeat(known) => {
                     if let Some(answer) = self.join(known, &mut latest).await {
                         return Ok(answer);
                     }
-                    if Instant::now() >= self.deadline {
+                    if Instant::now() >= self.caller.deadline {
                         return Ok(self.in_progress(latest));
                     }
                 }
@@ -66,7 +66,7 @@ impl Paying<'_> {
                 Known::Waits(seen) => *latest = seen.map(|seen| Seen { repeat: true, ..seen }).or(latest.take()),
             }
             how = Repeat::Joined;
-            match tokio::time::timeout_at(self.deadline, known.changed()).await {
+            match tokio::time::timeout_at(self.caller.deadline, known.changed()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return None,
                 Err(_) => return Some(self.in_progress(latest.take())),
@@ -78,17 +78,18 @@ impl Paying<'_> {
     async fn ask(&self, first: Option<First>, mut latest: Latest) -> Result<PayResponse, Status> {
         let api = self.api;
         // Whoever has seen the order already is never told that nothing was accepted.
-        let mut waiting = match api.wait(self.deadline) {
+        let mut waiting = match api.wait(self.caller.deadline) {
             Err(_) if latest.is_some() => return Ok(self.in_progress(latest)),
             waiting => waiting?,
         };
-        let ack = api.desk.append(&self.form.key, pay_record(api.clock.now(), &self.form, Some(waiting.reply_to)));
+        let ack =
+            api.desk.append(&self.form.key, pay_record(api.stamp(&self.caller), &self.form, Some(waiting.reply_to)));
         // An append that was not acknowledged may still land: only a refused one is no order.
-        let acked = tokio::time::timeout_at(self.deadline, ack).await;
+        let acked = tokio::time::timeout_at(self.caller.deadline, ack).await;
         if let Ok(Err(error @ (JournalError::AppendRefused { .. } | JournalError::NoPartition(_)))) = acked {
             return if latest.is_some() { Ok(self.in_progress(latest)) } else { Err(refusals::not_accepted(&error)) };
         }
-        while let Ok(Some(reply)) = tokio::time::timeout_at(self.deadline, waiting.replies.recv()).await {
+        while let Ok(Some(reply)) = tokio::time::timeout_at(self.caller.deadline, waiting.replies.recv()).await {
             match reply.body {
                 Some(Body::Order(order)) => {
                     let is_answer = has_result(&order);
@@ -106,8 +107,10 @@ impl Paying<'_> {
                     }
                     latest = Some(seen);
                 }
+                Some(Body::KeyRefused(_)) => return Err(refusals::key_refused()),
                 Some(Body::Conflict(conflict)) => return Err(refusals::conflict(&conflict.fields)),
-                Some(Body::NotFound(_) | Body::TooManyWatchers(_) | Body::Forget(_)) | None => {}
+                Some(Body::NotFound(_) | Body::TooManyWatchers(_) | Body::Forget(_) | Body::RulesChanged(_)) | None => {
+                }
             }
         }
         Ok(self.in_progress(latest))

@@ -43,6 +43,11 @@ pub(crate) fn conflict(fields: &[String]) -> Status {
     )
 }
 
+/// The rules do not count the merchant's key with which the request was signed.
+pub(crate) fn key_refused() -> Status {
+    Status::unauthenticated("the merchant's key with which this was signed does not count; nothing was changed")
+}
+
 /// Too many calls wait.
 pub(crate) fn shed() -> Status {
     let message = "too many calls wait already; nothing was accepted, retry with the same merchant_trade_no";

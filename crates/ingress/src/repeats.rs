@@ -1,11 +1,17 @@
 //! Repeats of a payment: equal ones in flight wait for one call's answer, later ones get it at once. The router decides; this only
 //! spares it work: what is not here, or not equal, goes to the router.
 
-use std::{num::NonZeroUsize, sync::Arc};
+use std::{
+    num::NonZeroUsize,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use tokio::sync::watch;
 use twqr_dedupe::{Cache, Inserted, Key, KeyHasher};
-use twqr_types::{OrderKey, PayForm};
+use twqr_types::{KeyName, OrderKey, PayForm};
 
 use crate::ask::Seen;
 
@@ -31,6 +37,8 @@ pub(crate) struct Call {
 pub(crate) struct Repeats {
     hasher: KeyHasher,
     calls: Cache<Arc<Call>>,
+    /// How often the rules changed: a call under earlier ones is no longer equal to any.
+    rules: AtomicU64,
 }
 
 /// What a payment is.
@@ -53,15 +61,15 @@ pub(crate) struct First {
 impl Repeats {
     /// Two generations of `size` payments.
     pub(crate) fn new(size: NonZeroUsize) -> Arc<Self> {
-        Arc::new(Self { hasher: KeyHasher::new(rand::random()), calls: Cache::new(size) })
+        Arc::new(Self { hasher: KeyHasher::new(rand::random()), calls: Cache::new(size), rules: AtomicU64::new(0) })
     }
 
     /// Whose turn it is.
-    pub(crate) fn turn(self: &Arc<Self>, form: &PayForm) -> Turn {
+    pub(crate) fn turn(self: &Arc<Self>, form: &PayForm, signed_by: Option<&KeyName>) -> Turn {
         let key = self
             .hasher
             .key(&[form.key.merchant_id.as_str().as_bytes(), form.key.merchant_trade_no.as_str().as_bytes()]);
-        let digest = self.digest(form);
+        let digest = self.digest(form, signed_by);
         let call = Arc::new(Call { digest, known: watch::Sender::new(Known::Waits(None)) });
         match self.calls.insert_if_absent(key, call.clone()) {
             Inserted::New => Turn::First(First { repeats: self.clone(), key, call }),
@@ -80,13 +88,21 @@ impl Repeats {
         self.calls.remove_if(self.hasher.key(&[merchant_id.as_bytes(), merchant_trade_no.as_bytes()]), |_| true);
     }
 
-    /// What the order machine compares, too (POS API, section 4).
-    fn digest(&self, form: &PayForm) -> Key {
+    /// Other rules hold: whatever is remembered, the router is asked again.
+    pub(crate) fn forget_all(&self) {
+        self.rules.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What the order machine compares, too (POS API, section 4), and whose answer it is: only who signed with the same key, under the same
+    /// rules, gets it without the router.
+    fn digest(&self, form: &PayForm, signed_by: Option<&KeyName>) -> Key {
         self.hasher.key(&[
             form.store_id.as_str().as_bytes(),
             form.card_token.expose().as_bytes(),
             &form.trade_amount.twd().to_be_bytes(),
             &form.un_redeem.twd().to_be_bytes(),
+            signed_by.map_or(&[], |name| name.as_str().as_bytes()),
+            &self.rules.load(Ordering::Relaxed).to_be_bytes(),
         ])
     }
 }

@@ -78,6 +78,7 @@ impl Replies {
                     Ok(ReplyRecord { body: Some(Body::Forget(key)), .. }) => {
                         self.repeats.forget_numbers(&key.merchant_id, &key.merchant_trade_no);
                     }
+                    Ok(ReplyRecord { body: Some(Body::RulesChanged(_)), .. }) => self.repeats.forget_all(),
                     Ok(reply) => self.desk.deliver(reply),
                     Err(reason) => self.bury(&record, &reason),
                 }

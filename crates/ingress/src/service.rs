@@ -13,7 +13,7 @@ use twqr_wire::pos::{
 };
 
 use crate::{
-    api::{PosApi, checked},
+    api::{Caller, PosApi, checked},
     metrics,
     watch::{BEHIND_MAX, LEASE_MS, Watch, Watched},
 };
@@ -23,13 +23,14 @@ const DEADLINE_MARGIN_MS: u64 = 200;
 
 impl PosApi {
     /// How long the caller waits: its own deadline less the way back, or ours.
-    fn deadline(&self, metadata: &tonic::metadata::MetadataMap) -> Instant {
+    fn caller(&self, metadata: &tonic::metadata::MetadataMap) -> Caller {
         let ours = self.own_deadline();
         let header = metadata.get("grpc-timeout").and_then(|value| value.to_str().ok());
         let theirs = header
             .and_then(grpc_timeout)
             .map(|theirs| theirs.saturating_sub(Duration::from_millis(DEADLINE_MARGIN_MS)).max(theirs / 2));
-        theirs.map_or(ours, |theirs| (Instant::now() + theirs).min(ours))
+        let deadline = theirs.map_or(ours, |theirs| (Instant::now() + theirs).min(ours));
+        Caller { deadline, signed_by: None }
     }
 }
 
@@ -59,23 +60,23 @@ impl PosService for PosApi {
     type WatchOrderStream = Pin<Box<dyn Stream<Item = Watched> + Send>>;
 
     async fn pay(&self, request: Request<PayRequest>) -> Result<Response<PayResponse>, Status> {
-        let (began, deadline) = (Instant::now(), self.deadline(request.metadata()));
-        counted("Pay", began, PosApi::pay(self, request.into_inner(), deadline).await)
+        let (began, caller) = (Instant::now(), self.caller(request.metadata()));
+        counted("Pay", began, PosApi::pay(self, request.into_inner(), caller).await)
     }
 
     async fn query(&self, request: Request<QueryRequest>) -> Result<Response<QueryResponse>, Status> {
-        let (began, deadline) = (Instant::now(), self.deadline(request.metadata()));
-        counted("Query", began, PosApi::query(self, request.into_inner(), deadline).await)
+        let (began, caller) = (Instant::now(), self.caller(request.metadata()));
+        counted("Query", began, PosApi::query(self, request.into_inner(), caller).await)
     }
 
     async fn refund(&self, request: Request<RefundRequest>) -> Result<Response<RefundResponse>, Status> {
-        let (began, deadline) = (Instant::now(), self.deadline(request.metadata()));
-        counted("Refund", began, PosApi::refund(self, request.into_inner(), deadline).await)
+        let (began, caller) = (Instant::now(), self.caller(request.metadata()));
+        counted("Refund", began, PosApi::refund(self, request.into_inner(), caller).await)
     }
 
     async fn cancel(&self, request: Request<CancelRequest>) -> Result<Response<CancelResponse>, Status> {
-        let (began, deadline) = (Instant::now(), self.deadline(request.metadata()));
-        counted("Cancel", began, PosApi::cancel(self, request.into_inner(), deadline).await)
+        let (began, caller) = (Instant::now(), self.caller(request.metadata()));
+        counted("Cancel", began, PosApi::cancel(self, request.into_inner(), caller).await)
     }
 
     async fn watch_order(

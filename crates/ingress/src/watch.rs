@@ -94,7 +94,9 @@ impl Watch {
             }
             Some(Body::NotFound(_)) => (Ok(no_such_order()), true),
             Some(Body::TooManyWatchers(_)) => (Err(refusals::too_many_watchers()), true),
-            Some(Body::Conflict(_) | Body::Forget(_)) | None => (Err(refusals::no_answer()), true),
+            Some(Body::Conflict(_) | Body::KeyRefused(_) | Body::Forget(_) | Body::RulesChanged(_)) | None => {
+                (Err(refusals::no_answer()), true)
+            }
         };
         if order.as_ref().ok() == last.as_ref() && !ends {
             return false;

@@ -104,6 +104,9 @@ async fn a_bad_file_at_the_start_ends_the_ingress() {
     let file = folder.path().join("keys.toml");
     std::fs::write(&file, "[keys]\nM1 = [\"SECRET\", 1]\n").unwrap();
     let error = Stage::refused(with_keys(Some(&file))).await;
-    let expected = format!("merchant keys: {}, merchant M1: must be a text, or a list of texts", file.display());
+    let expected = format!(
+        "merchant keys: {}, merchant M1: must be a text, a list of texts, or a table from names to texts",
+        file.display()
+    );
     assert_eq!(error.to_string(), expected);
 }

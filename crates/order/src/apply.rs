@@ -8,6 +8,7 @@ mod pay;
 mod query;
 mod refund;
 mod reserve;
+mod signature;
 mod task;
 
 #[cfg(test)]
@@ -22,6 +23,7 @@ use crate::{
 
 pub(crate) use pay::judge;
 pub use reserve::refuse_unknown_payment;
+pub(crate) use signature::is_refused;
 
 /// What applying a record did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +45,8 @@ pub enum Step {
     Repeated,
     /// A request came again with other fields.
     Conflicted,
+    /// A request was signed with a key that does not count.
+    KeyRefused,
     /// Somebody asked.
     Queried,
     /// The payment is paid.
@@ -84,7 +88,10 @@ pub fn apply(
     policy: Option<&Policy>,
     effects: &mut Vec<Effect>,
 ) -> Applied {
-    let scene = Scene { cause, at: record.at, policy, out: Emitter::new(cause, effects) };
+    let mut scene = Scene { cause, at: record.at, policy, out: Emitter::new(cause, effects) };
+    if signature::refuse(record, &mut scene) {
+        return Applied { step: Step::KeyRefused, changed: false };
+    }
     match &record.command {
         Command::Pay(pay) => pay::apply(order, pay, scene),
         Command::Refund(request) => refund::request(order, request, scene),

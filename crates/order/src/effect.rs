@@ -160,6 +160,8 @@ pub enum ReplyBody {
     Conflict(Vec<Field>),
     /// Too many watch this order already.
     TooManyWatchers,
+    /// The merchant's key with which the request was signed does not count.
+    KeyRefused,
 }
 
 /// Numbers the effects of one record.
@@ -191,6 +193,6 @@ impl<'a> Emitter<'a> {
 
     pub(crate) fn forward(&mut self, to: ShardId, at: UnixMs, command: Command) {
         let id = self.next_id();
-        self.emit(Effect::Forward(Forward { id, to, record: Record { at, command } }));
+        self.emit(Effect::Forward(Forward { id, to, record: Record { at, signed_by: None, command } }));
     }
 }

@@ -1,7 +1,8 @@
 //! What stands in the log of a shard: everything that can change an order.
 
 use twqr_types::{
-    Amount, MerchantTradeNo, OrderKey, PayForm, PosId, RefundForm, Remark, ShardId, StoreId, StoreName, TradeNo, UnixMs,
+    Amount, KeyName, MerchantTradeNo, OrderKey, PayForm, PosId, RefundForm, Remark, ShardId, StoreId, StoreName,
+    TradeNo, UnixMs,
 };
 
 use crate::{Approval, EffectId, Failure, Policy, RefundSuccess, Refunded, Reversed};
@@ -20,6 +21,8 @@ pub struct Position {
 pub struct Record {
     /// When it was written, by its writer's clock: the machine's only clock.
     pub at: UnixMs,
+    /// The merchant's key with which the request was signed; none where there was no signature to check.
+    pub signed_by: Option<KeyName>,
     /// What it says.
     pub command: Command,
 }

@@ -5,10 +5,10 @@
 use std::sync::Arc;
 
 use twqr_order::{
-    Alphabet, CancelRequest, Command, POLICY_BYTES_MAX, Pay, Policy, PolicyChange, PolicyVersions, Position, Record,
-    Replay, Route, RouteTarget, Routing, Store, apply,
+    Alphabet, CancelRequest, Command, Merchant, POLICY_BYTES_MAX, Pay, Policy, PolicyChange, PolicyVersions, Position,
+    Record, Replay, Route, RouteTarget, Routing, Store, apply,
 };
-use twqr_types::{Issuer, PayForm, RawPay, ShardId, StoreId, UnixMs};
+use twqr_types::{Issuer, KeyName, MerchantId, PayForm, RawPay, ShardId, StoreId, UnixMs};
 
 const SHARD: ShardId = ShardId(3);
 
@@ -48,7 +48,7 @@ fn cancel(number: &str) -> Command {
 }
 
 fn of(command: Command) -> Record {
-    Record { at: UnixMs(5), command }
+    Record { at: UnixMs(5), signed_by: None, command }
 }
 
 /// Versions 1 from offset 1 on, and 2 from offset 10 on.
@@ -109,6 +109,29 @@ fn each_order_is_compared_once_by_the_version_at_its_record() {
 }
 
 #[test]
+fn what_was_refused_for_its_key_was_no_payment_and_would_be_none() {
+    let with_key = |key: &str| {
+        let merchant = Merchant {
+            id: MerchantId::parse("M".into()).unwrap(),
+            stores: Vec::new(),
+            keys: vec![KeyName::parse(key.into()).unwrap()],
+            payment_max: None,
+            is_open: true,
+        };
+        Policy { merchants: vec![merchant], ..policy(&[("22", to(""))]) }
+    };
+    let mut versions = PolicyVersions::default();
+    versions.insert(1, Arc::new(change(1, with_key("old"))));
+    let other = with_key("new");
+    let mut replay = Replay::new(SHARD, versions, &other);
+    for (offset, number, key) in [(2, "T2", "new"), (3, "T2", "old"), (4, "T4", "old")] {
+        let signed_by = Some(KeyName::parse(key.into()).unwrap());
+        replay.take(offset, Record { signed_by, ..of(pay(number, "22abcd")) });
+    }
+    assert_eq!(shown(replay, 9), ["T4 wallet -> refused 904", "T2 wallet -> refused 904"]);
+}
+
+#[test]
 fn what_an_old_version_decided_is_not_guessed() {
     let mut kept = PolicyVersions::default();
     kept.insert(10, Arc::new(change(2, policy(&[("22", to(""))]))));
@@ -139,9 +162,10 @@ fn the_replay_decides_as_the_machine_does() {
 #[test]
 fn a_shards_versions_fit_into_one_record_whatever_they_are() {
     let store = |i: usize| Store { id: StoreId::parse(format!("{i:020}")).unwrap(), payment_max: None, is_open: true };
-    let merchant = twqr_order::Merchant {
-        id: twqr_types::MerchantId::parse("M".into()).unwrap(),
+    let merchant = Merchant {
+        id: MerchantId::parse("M".into()).unwrap(),
         stores: (0..5_900).map(store).collect(),
+        keys: Vec::new(),
         payment_max: None,
         is_open: true,
     };

@@ -8,7 +8,9 @@ use tracing::{debug, error, info, warn};
 use twqr_journal::{Ack, Entry, Journal, Partition, Record, Topic};
 use twqr_order::{Command, Effect, POLICY_SHARD, PolicyChange, Position, Step, Target, apply, refuse_unknown_payment};
 use twqr_types::{Issuer, OrderKey, ShardId, UnixMs};
-use twqr_wire::convert::{RecordFault, dead_letter, decode_record, encode_record, forget_reply, reply_out, task_out};
+use twqr_wire::convert::{
+    RecordFault, dead_letter, decode_record, encode_record, forget_reply, reply_out, rules_changed_reply, task_out,
+};
 
 use crate::{metrics, shard::Shard, store::StoreError};
 
@@ -72,6 +74,7 @@ impl Batch {
         }
         info!(shard = shard.id.0, offset, version, policy, who = %change.who, "a policy takes effect");
         shard.versions_dirty = true;
+        self.to_ingresses.push(Entry::plain(rules_changed_reply().encode_to_vec()));
         if shard.id == POLICY_SHARD {
             self.broadcasts.push(Entry::plain(payload));
         }
@@ -199,6 +202,7 @@ fn log_step(shard: &Shard, key: &OrderKey, step: Step, cause: Position) {
         | Step::Unresolved
         | Step::Asked
         | Step::Conflicted
+        | Step::KeyRefused
         | Step::Reserved
         | Step::Refunded
         | Step::Cancelling

@@ -20,6 +20,7 @@ pub(crate) fn step(step: Step) {
         Step::Refused => "refused",
         Step::Repeated => "repeated",
         Step::Conflicted => "conflicted",
+        Step::KeyRefused => "key_refused",
         Step::Queried => "queried",
         Step::Paid => "paid",
         Step::Failed(Evidence::Declined) => "failed_declined",

@@ -193,7 +193,7 @@ impl<'a> Owner<'a> {
     }
 
     fn append_own(&self, orders: Partition, command: Command) -> twqr_journal::Ack {
-        let record = encode_record(&Record { at: self.clock.now(), command });
+        let record = encode_record(&Record { at: self.clock.now(), signed_by: None, command });
         self.journal.append(orders, vec![Entry::plain(record)])
     }
 

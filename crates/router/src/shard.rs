@@ -183,7 +183,7 @@ mod tests {
 
     /// Without a policy a payment is refused, so it is final at once.
     fn take(shard: &mut Shard, offset: u64, command: Command) {
-        let (key, record) = (form().key, Record { at: UnixMs(0), command });
+        let (key, record) = (form().key, Record { at: UnixMs(0), signed_by: None, command });
         let cause = Position { shard: ShardId(0), offset };
         apply(&mut shard.load(&key).unwrap().0.order, &record, cause, None, &mut Vec::new());
         shard.touch(&key);

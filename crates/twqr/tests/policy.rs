@@ -2,163 +2,16 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-use std::{
-    net::{SocketAddr, TcpListener},
-    path::PathBuf,
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+#[path = "support/system.rs"]
+mod system;
 
-use tonic::transport::{Channel, Endpoint};
-use twqr_wire::pos::{PayRequest, PayResponse, RefundRequest, RefundResponse, pos_service_client::PosServiceClient};
+use system::{Ran, System};
 
 const NO_DIFFERENCE: i32 = 0;
 const DIFFERS: i32 = 2;
 const CONFLICT: i32 = 3;
 /// A code of the prefix that no rule knows at first.
 const NEW_CODE: &str = "QXSECRETSECRETSECRET";
-
-/// A system of its own on free ports, ended when it is dropped.
-struct System {
-    folder: tempfile::TempDir,
-    grpc: SocketAddr,
-    simulator: Child,
-    services: Child,
-}
-
-/// What a command came to.
-struct Ran {
-    code: i32,
-    out: String,
-    error: String,
-}
-
-fn twqr(config: &std::path::Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_twqr"));
-    command.arg("--config").arg(config).env("TWQR_LOG", "info").stdin(Stdio::null());
-    command
-}
-
-impl System {
-    async fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let listeners = [(); 6].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-        let [grpc, pos_http, admin, operators, wallet, fisc] = listeners.map(|listener| listener.local_addr().unwrap());
-        let dir = folder.path().display();
-        let text = format!(
-            "data_dir = \"{dir}/data\"\nsimulator_data_dir = \"{dir}/simulator\"\nshards = 4\n\
-             grpc = \"{grpc}\"\npos_http = \"{pos_http}\"\nadmin = \"{admin}\"\noperators = \"{operators}\"\nwallet = \"{wallet}\"\nfisc = \"{fisc}\"\n"
-        );
-        let config = folder.path().join("twqr.toml");
-        std::fs::write(&config, text).unwrap();
-        let simulator = twqr(&config).arg("simulator").stderr(Stdio::null()).spawn().unwrap();
-        connect(wallet).await;
-        let mut system = Self { grpc, simulator, services: up(&folder), folder };
-        system.ready().await;
-        system
-    }
-
-    async fn ready(&mut self) {
-        connect(self.grpc).await;
-        assert!(self.services.try_wait().unwrap().is_none(), "twqr up ended: {}", self.log());
-    }
-
-    fn config(&self) -> PathBuf {
-        self.folder.path().join("twqr.toml")
-    }
-
-    /// What the services logged.
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("log")).unwrap()
-    }
-
-    /// kill -9, and another one on the same data.
-    async fn kill_and_restart(&mut self) {
-        self.services.kill().unwrap();
-        self.services.wait().unwrap();
-        self.services = up(&self.folder);
-        self.ready().await;
-    }
-
-    fn run(&self, arguments: &[&str]) -> Ran {
-        let output = twqr(&self.config()).arg("policy").args(arguments).env("TWQR_LOG", "warn").output().unwrap();
-        Ran {
-            code: output.status.code().unwrap(),
-            out: String::from_utf8(output.stdout).unwrap(),
-            error: String::from_utf8(output.stderr).unwrap(),
-        }
-    }
-
-    /// The newest document; the tracker may have to read it first.
-    fn get(&self) -> String {
-        for _ in 0..200 {
-            let got = self.run(&["get"]);
-            if got.code == 0 && !got.out.contains("\n# shard ") {
-                return got.out;
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        panic!("no document on every shard within 10 s: {}", self.run(&["get"]).error)
-    }
-
-    /// A file with a document.
-    fn write(&self, name: &str, document: &str) -> String {
-        let file = self.folder.path().join(name);
-        std::fs::write(&file, document).unwrap();
-        file.display().to_string()
-    }
-
-    fn apply(&self, file: &str, expect: &str) -> Ran {
-        self.run(&["apply", file, "--expect", expect, "--who", "alice", "--why", "a test"])
-    }
-
-    async fn pay(&self, number: &str, code: &str) -> PayResponse {
-        let request = PayRequest {
-            merchant_id: "M1".into(),
-            merchant_trade_no: number.into(),
-            card_token: code.into(),
-            trade_amount: 100,
-            ..PayRequest::default()
-        };
-        PosServiceClient::new(connect(self.grpc).await).pay(request).await.unwrap().into_inner()
-    }
-
-    async fn refund(&self, number: &str, trade_no: &str) -> RefundResponse {
-        let request = RefundRequest {
-            merchant_id: "M1".into(),
-            merchant_trade_no: number.into(),
-            trade_no: trade_no.into(),
-            trade_amount: 10,
-            ..RefundRequest::default()
-        };
-        PosServiceClient::new(connect(self.grpc).await).refund(request).await.unwrap().into_inner()
-    }
-}
-
-impl Drop for System {
-    fn drop(&mut self) {
-        for child in [&mut self.services, &mut self.simulator] {
-            drop(child.kill());
-            drop(child.wait());
-        }
-    }
-}
-
-fn up(folder: &tempfile::TempDir) -> Child {
-    let log = std::fs::File::options().create(true).append(true).open(folder.path().join("log")).unwrap();
-    twqr(&folder.path().join("twqr.toml")).arg("up").stderr(log).spawn().unwrap()
-}
-
-async fn connect(address: SocketAddr) -> Channel {
-    let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
-    for _ in 0..1_200 {
-        if let Ok(channel) = endpoint.connect().await {
-            return channel;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("nobody serves at {address}");
-}
 
 /// The document with a route for the new codes.
 fn with_new_route(document: &str) -> String {

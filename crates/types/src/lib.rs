@@ -19,7 +19,7 @@ pub use form::{PayForm, QueryForm, RawPay, RawQuery, RawRefund, RefundForm};
 pub use issuer::{InstitutionCode, InvalidInstitution, Issuer};
 pub use key::{OrderKey, ShardCount, ShardId};
 pub use money::{Amount, UnRedeem};
-pub use text::{Extra, GatewayTradeNo, MerchantId, MerchantTradeNo, PosId, Remark, StoreId, StoreName};
+pub use text::{Extra, GatewayTradeNo, KeyName, MerchantId, MerchantTradeNo, PosId, Remark, StoreId, StoreName};
 pub use time::{PosTradeTime, SendTime, UnixMs};
 pub use trade_no::{InvalidTradeNo, TradeNo};
 pub use violation::{Field, Violation, Violations};

@@ -14,7 +14,7 @@ mod records;
 mod refund;
 mod states;
 
-pub use effects::{forget_reply, reply_out, subject_from, task_out};
+pub use effects::{forget_reply, reply_out, rules_changed_reply, subject_from, task_out};
 pub use fault::RecordFault;
 pub use forms::{cancel_form, pay_form, pay_request, query_form, refund_form};
 pub use ids::{effect_id_out, key_out};
@@ -26,7 +26,7 @@ pub use policy::{
     policy_versions_out,
 };
 pub use records::{
-    cancel_record, dead_letter, decode_record, due_record, encode_record, outcome_record, pay_record, query_record,
-    refund_record, watch_record,
+    Stamp, cancel_record, dead_letter, decode_record, due_record, encode_record, outcome_record, pay_record,
+    query_record, refund_record, watch_record,
 };
 pub use states::{StateBody, StatesEntry, decode_state, encode_state};

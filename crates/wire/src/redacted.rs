@@ -33,6 +33,7 @@ mod tests {
         let card_token = String::from("22SECRETSECRETSECR");
         let request = pos::PayRequest { card_token: card_token.clone(), ..Default::default() };
         let record = bus::OrdersRecord {
+            signed_by: String::new(),
             version: 1,
             at_ms: 0,
             body: Some(bus::orders_record::Body::Pay(bus::Pay { request: Some(request.clone()), reply_to: None })),

@@ -14,7 +14,10 @@ use super::{
     keys::MerchantKeys,
     refusal::{self, Refusal},
 };
-use crate::{api::PosApi, metrics};
+use crate::{
+    api::{Caller, PosApi},
+    metrics,
+};
 
 /// What a call needs.
 #[derive(Clone)]
@@ -49,15 +52,14 @@ impl Front {
         echoes: &Echoes,
         amount: Option<i64>,
     ) -> Result<Answer, Refusal> {
-        if !self.keys.have_signed(&members) {
-            return Err(refusal::not_signed());
-        }
-        let (form, deadline, echoes) = (Form::new(members), self.api.own_deadline(), echoes.clone());
+        let signed_by = Some(self.keys.signed_by(&members).ok_or_else(refusal::not_signed)?);
+        let caller = Caller { deadline: self.api.own_deadline(), signed_by };
+        let (form, echoes) = (Form::new(members), echoes.clone());
         let answered = match operation {
-            Operation::Payment => self.api.pay(form.pay()?, deadline).await.map(|r| answers::payment(echoes, r)),
-            Operation::Inquiry => self.api.query(form.query()?, deadline).await.map(|r| answers::inquiry(echoes, r)),
-            Operation::Refund => self.api.refund(form.refund()?, deadline).await.map(|r| answers::refund(echoes, r)),
-            Operation::Cancel => self.api.cancel(form.cancel()?, deadline).await.map(|r| answers::cancel(echoes, r)),
+            Operation::Payment => self.api.pay(form.pay()?, caller).await.map(|r| answers::payment(echoes, r)),
+            Operation::Inquiry => self.api.query(form.query()?, caller).await.map(|r| answers::inquiry(echoes, r)),
+            Operation::Refund => self.api.refund(form.refund()?, caller).await.map(|r| answers::refund(echoes, r)),
+            Operation::Cancel => self.api.cancel(form.cancel()?, caller).await.map(|r| answers::cancel(echoes, r)),
         };
         answered.map_err(|status| refusal::of(&status, amount))
     }

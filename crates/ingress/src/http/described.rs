@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use secrecy::SecretString;
 use serde_json::{Map, Value, json};
-use twqr_types::TradeNo;
+use twqr_types::{KeyName, TradeNo};
 use twqr_wire::pos::{CancelResponse, PayResponse, QueryResponse, RefundResponse};
 
 use super::{
@@ -12,7 +11,7 @@ use super::{
     answers::{self, Answer},
     form::{Echoes, FIELDS, Form, SIGN},
     json::{Fault, parse},
-    keys::{Keys, MerchantKeys},
+    keys::{Key, Keys, MerchantKeys},
     refusal,
 };
 
@@ -118,12 +117,12 @@ fn every_field_that_is_read_is_described_with_its_type_and_none_else() {
 #[test]
 fn the_examples_are_signed_and_have_described_fields_only() {
     let document = document();
-    let merchant = ("M1".to_owned(), vec![SecretString::from(KEY)]);
+    let merchant = ("M1".to_owned(), vec![Key { name: KeyName::parse("K".into()).unwrap(), secret: KEY.into() }]);
     let signed = MerchantKeys::new(Keys::from([merchant]));
     for operation in Operation::ALL {
         let post = &document["paths"][operation.path()]["post"];
         let example = &post["requestBody"]["content"]["application/json"]["example"];
-        assert!(signed.have_signed(&parse(example.to_string().as_bytes()).unwrap()), "{operation:?}");
+        assert!(signed.signed_by(&parse(example.to_string().as_bytes()).unwrap()).is_some(), "{operation:?}");
         assert_eq!(keys(example), keys(&schema(operation, "Request")["properties"]), "{operation:?}");
         let examples: &Map<String, Value> =
             post["responses"]["200"]["content"]["application/json"]["examples"].as_object().unwrap();

@@ -9,18 +9,20 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use secrecy::SecretString;
 use toml::{Table, Value};
 use tracing::{error, info};
-use twqr_types::MerchantId;
+use twqr_types::{KeyName, MerchantId};
 use zeroize::Zeroizing;
 
-use super::keys::{Keys, MerchantKeys};
+use super::keys::{Key, Keys, MerchantKeys};
 
 /// How often the file is looked at, in ms.
 const LOOK_MS: u64 = 1_000;
 /// Before a MerchantID in the name of an environment variable.
 const VARIABLE: &str = "TWQR_MERCHANT_KEY_";
+/// The names of keys that have none of their own, by where they come from.
+const FROM_FILE: &str = "file";
+const FROM_ENVIRONMENT: &str = "environment";
 
 /// Why there are no keys.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +61,8 @@ impl Source {
             let merchant = name.strip_prefix(VARIABLE).unwrap_or_default().to_owned();
             MerchantId::parse(merchant.clone())
                 .map_err(|what| fault(format!("the MerchantID at the end of its name {what}")))?;
-            keys.entry(merchant).or_default().push(key(Value::String(value.clone())).map_err(fault)?);
+            let key = key(FROM_ENVIRONMENT, Value::String(value.clone())).map_err(fault)?;
+            keys.entry(merchant).or_default().push(key);
         }
         Ok(keys)
     }
@@ -91,7 +94,7 @@ fn seen(metadata: &Metadata) -> Seen {
     (metadata.ino(), metadata.len(), metadata.modified().ok())
 }
 
-/// Keys of the file: `[keys]`, then `MerchantID = "key"` or `MerchantID = ["key", "key before"]`.
+/// Keys of the file: `[keys]`, then `MerchantID = "key"`, `MerchantID = ["key", "key before"]` or `MerchantID = { name = "key" }`.
 fn read(file: &Path) -> Result<Keys, KeysError> {
     let fault = |place: String, what: &str| KeysError { place, what: what.to_owned() };
     let name = file.display();
@@ -110,27 +113,32 @@ fn read(file: &Path) -> Result<Keys, KeysError> {
         MerchantId::parse(merchant.clone())
             .map_err(|what| fault(format!("{name}, entry {}", n + 1), &format!("the MerchantID {what}")))?;
         let place = || format!("{name}, merchant {merchant}");
-        let list = match value {
-            Value::Array(list) => list,
-            one @ (Value::String(_)
-            | Value::Integer(_)
-            | Value::Float(_)
-            | Value::Boolean(_)
-            | Value::Datetime(_)
-            | Value::Table(_)) => vec![one],
-        };
-        if list.is_empty() {
+        let read = listed_keys(value).map_err(|what| fault(place(), &what))?;
+        if read.is_empty() {
             return Err(fault(place(), "has no key"));
         }
-        let read: Result<Vec<SecretString>, String> = list.into_iter().map(key).collect();
-        keys.insert(merchant.clone(), read.map_err(|what| fault(place(), &what))?);
+        keys.insert(merchant, read);
     }
     Ok(keys)
 }
 
-fn key(value: Value) -> Result<SecretString, String> {
-    let Value::String(key) = value else { return Err("must be a text, or a list of texts".to_owned()) };
-    if key.is_empty() { Err("a key is empty".to_owned()) } else { Ok(SecretString::from(key)) }
+/// A merchant's keys: one, a list, or a table from names to keys.
+fn listed_keys(value: Value) -> Result<Vec<Key>, String> {
+    match value {
+        Value::Array(list) => list.into_iter().map(|value| key(FROM_FILE, value)).collect(),
+        Value::Table(named) => named.into_iter().map(|(name, value)| key(&name, value)).collect(),
+        one @ (Value::String(_) | Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_)) => {
+            Ok(vec![key(FROM_FILE, one)?])
+        }
+    }
+}
+
+fn key(name: &str, value: Value) -> Result<Key, String> {
+    let name = KeyName::parse(name.to_owned()).map_err(|what| format!("the name of a key {what}"))?;
+    let Value::String(secret) = value else {
+        return Err("must be a text, a list of texts, or a table from names to texts".to_owned());
+    };
+    if secret.is_empty() { Err("a key is empty".to_owned()) } else { Ok(Key { name, secret: secret.into() }) }
 }
 
 #[cfg(test)]
@@ -149,10 +157,12 @@ mod tests {
 
     #[test]
     fn file_and_environment_give_keys_together() {
-        let text = b"[keys]\nM001 = [\"a\", \"b\"]\n9999999 = \"c\"";
+        let text = b"[keys]\nM001 = [\"a\", \"b\"]\n9999999 = \"c\"\n[keys.M003]\n2026-01 = \"f\"\n2026-07 = \"g\"";
         let keys = read_text(text, &[("TWQR_MERCHANT_KEY_M001", "d"), ("TWQR_MERCHANT_KEY_M002", "e")]).unwrap();
-        let of = |merchant: &str| keys[merchant].iter().map(ExposeSecret::expose_secret).collect::<String>();
-        assert_eq!([of("M001"), of("9999999"), of("M002")], ["abd", "c", "e"]);
+        let key = |key: &Key| format!("{}={}", key.name, key.secret.expose_secret());
+        let of = |merchant: &str| keys[merchant].iter().map(key).collect::<Vec<_>>().join(" ");
+        assert_eq!([of("M001"), of("9999999"), of("M002")], ["file=a file=b environment=d", "file=c", "environment=e"]);
+        assert_eq!(of("M003"), "2026-01=f 2026-07=g");
         assert!(read_text(b"[keys]", &[]).unwrap().is_empty());
         assert!(Source { file: None, variables: Vec::new() }.read().unwrap().is_empty());
     }
@@ -167,9 +177,19 @@ mod tests {
             (b"[keys]\n[other]\nM001 = \"SECRET\"", &[], "keys.toml: must have a table [keys] and nothing else"),
             (b"[keys]\nM001 = []", &[], "keys.toml, merchant M001: has no key"),
             (b"[keys]\nM001 = \"\"", &[], "keys.toml, merchant M001: a key is empty"),
-            (b"[keys]\nM001 = [\"SECRET\", 5]", &[], "keys.toml, merchant M001: must be a text, or a list of texts"),
-            (b"[keys]\nM001 = 20250310", &[], "keys.toml, merchant M001: must be a text, or a list of texts"),
-            (b"[keys.M001]\na = \"SECRET\"", &[], "keys.toml, merchant M001: must be a text, or a list of texts"),
+            (
+                b"[keys]\nM001 = [\"SECRET\", 5]",
+                &[],
+                "keys.toml, merchant M001: must be a text, a list of texts, or a table",
+            ),
+            (b"[keys]\nM001 = 20250310", &[], "keys.toml, merchant M001: must be a text, a list of texts, or a table"),
+            (
+                b"[keys.M001]\na = [\"SECRET\"]",
+                &[],
+                "keys.toml, merchant M001: must be a text, a list of texts, or a table",
+            ),
+            (b"[keys.M001]\n\"\" = \"SECRET\"", &[], "keys.toml, merchant M001: the name of a key is required"),
+            (b"[keys.M001]", &[], "keys.toml, merchant M001: has no key"),
             (b"[keys]\nSECRETSECRET = \"M001\"", &[], "keys.toml, entry 1: the MerchantID is 12 characters long"),
             (b"\xff", &[], "keys.toml: cannot be read"),
             (

@@ -48,6 +48,7 @@ pub(super) fn of(status: &Status, trade_amount: Option<i64>) -> Refusal {
     let (status_code, desc) = match code {
         Code::InvalidArgument => violated(status, trade_amount),
         Code::AlreadyExists => (MISSING, conflict(status)),
+        Code::Unauthenticated => (SIGNATURE, status.message().to_owned()),
         Code::ResourceExhausted => {
             (SYSTEM, "too busy, nothing was accepted; send it again with the same MerchantTradeNo".to_owned())
         }
@@ -65,8 +66,7 @@ pub(super) fn of(status: &Status, trade_amount: Option<i64>) -> Refusal {
         | Code::OutOfRange
         | Code::Unimplemented
         | Code::Internal
-        | Code::DataLoss
-        | Code::Unauthenticated => (UNDEFINED, status.message().to_owned()),
+        | Code::DataLoss => (UNDEFINED, status.message().to_owned()),
     };
     Refusal { status_code, desc, code }
 }
@@ -145,6 +145,7 @@ mod tests {
                 "InquiryType: must be P (payment) or R (refund)",
             ),
             (refusals::conflict(&["TradeAmount".into(), "CardToken".into()]), Some(1), "804", "TradeAmount, CardToken"),
+            (refusals::key_refused(), Some(1), "904", "does not count"),
             (refusals::shed(), Some(1), "301", "nothing was accepted"),
             (refusals::no_answer(), None, "301", "send it again"),
         ] {

@@ -1,6 +1,6 @@
-//! Who may be paid: merchants, their stores, and their limits. Their keys are secrets, and elsewhere.
+//! Who may be paid: merchants, their stores, their limits, and which of their keys count. The keys themselves are secrets, and elsewhere.
 
-use twqr_types::{MerchantId, StoreId};
+use twqr_types::{KeyName, MerchantId, StoreId};
 
 /// A merchant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,6 +9,8 @@ pub struct Merchant {
     pub id: MerchantId,
     /// Its stores; empty: every StoreID.
     pub stores: Vec<Store>,
+    /// Which of its keys count, by name; empty: each that the ingresses have.
+    pub keys: Vec<KeyName>,
     /// The largest payment, in whole TWD: 1 and more; none: no limit.
     pub payment_max: Option<i64>,
     /// Whether it takes payments and refunds at all; cancels it always takes.
@@ -74,11 +76,21 @@ impl Merchant {
                 faults.push((format!("stores[{i}].id"), format!("{:?} stands there already", store.id.as_str())));
             }
         }
+        for (i, key) in self.keys.iter().enumerate() {
+            if self.keys[..i].contains(key) {
+                faults.push((format!("keys[{i}]"), format!("{:?} stands there already", key.as_str())));
+            }
+        }
         faults
     }
 }
 
 impl super::Policy {
+    /// Whether a merchant's key with this name counts.
+    pub(crate) fn key_counts(&self, merchant_id: &MerchantId, name: &KeyName) -> bool {
+        self.merchant(merchant_id).is_none_or(|merchant| merchant.keys.is_empty() || merchant.keys.contains(name))
+    }
+
     /// StatusCode and StatusDesc with which merchant or store refuse a payment (`amount` in whole TWD) or a refund (none), if they do.
     pub(crate) fn merchant_refusal(
         &self,

@@ -5,7 +5,13 @@ use std::{collections::BTreeMap, fmt};
 use twqr_types::{Issuer, OrderKey, PayForm, ShardId, UnixMs};
 
 use super::Policy;
-use crate::{Command, PolicyVersions, Record, apply::judge};
+use crate::{
+    Command, PolicyVersions, Record,
+    apply::{is_refused, judge},
+};
+
+/// StatusCode 904, bad signature.
+const BAD_SIGNATURE: &str = "904";
 
 /// What becomes of a payment request.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,9 +77,17 @@ impl<'a> Replay<'a> {
 
     /// Takes the record at `offset`.
     pub fn take(&mut self, offset: u64, record: Record) {
+        // What was refused for its signature was no order's first record.
+        if is_refused(&record, self.versions.at(offset)) {
+            return;
+        }
+        let key_refused = is_refused(&record, Some(self.policy));
         match record.command {
             Command::Pay(pay) => {
-                let replayed = self.replay(offset, record.at, &pay.form);
+                let mut replayed = self.replay(offset, record.at, &pay.form);
+                if key_refused {
+                    replayed.after = Routing::Refused(BAD_SIGNATURE.into());
+                }
                 self.first(pay.form.key, offset, Some(replayed));
             }
             Command::Refund(refund) => self.first(refund.form.key, offset, None),

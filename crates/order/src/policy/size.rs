@@ -5,13 +5,14 @@ use super::{IssuerRules, Merchant, Policy, Route};
 /// The largest policy, in bytes of [`Policy::size`]: some 6,000 stores.
 pub const POLICY_BYTES_MAX: usize = 256 * 1024;
 
-/// Numbers, tags and lengths of a route, an issuer, a window, a code, a merchant or store, and of the rest, in bytes at the most.
+/// Numbers, tags and lengths of a route, an issuer, a window, a code, a merchant or store, a key, and of the rest, in bytes at the most.
 const ROUTE: usize = 24;
 const CODE_LENGTH: usize = 6;
 const ISSUER: usize = 192;
 const WINDOW: usize = 32;
 const CODE: usize = 12;
 const MERCHANT: usize = 24;
+const KEY: usize = 4;
 const REST: usize = 128;
 
 impl Policy {
@@ -38,5 +39,6 @@ fn issuer(rules: &IssuerRules) -> usize {
 
 fn merchant(merchant: &Merchant) -> usize {
     let stores: usize = merchant.stores.iter().map(|store| MERCHANT + store.id.as_str().len()).sum();
-    MERCHANT + merchant.id.as_str().len() + stores
+    let keys: usize = merchant.keys.iter().map(|key| KEY + key.as_str().len()).sum();
+    MERCHANT + merchant.id.as_str().len() + stores + keys
 }

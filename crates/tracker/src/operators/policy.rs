@@ -84,7 +84,11 @@ impl Rules {
         if change.version != newest_version.saturating_add(1) {
             return Err(conflict(change.version.saturating_sub(1), newest_version));
         }
-        let record = encode_record(&Record { at: change.at, command: Command::Policy(Box::new(change.clone())) });
+        let record = encode_record(&Record {
+            at: change.at,
+            signed_by: None,
+            command: Command::Policy(Box::new(change.clone())),
+        });
         let shard = Partition { topic: Topic::Orders, index: u32::from(POLICY_SHARD.0) };
         info!(version = change.version, policy = change.policy.name, who = %change.who, why = %change.why, "a policy is written");
         let deadline = Instant::now() + self.wait;

@@ -103,7 +103,11 @@ fn merchants(old: &Policy, new: &Policy) -> Vec<String> {
         policy.merchants.iter().map(|merchant| (merchant.id.to_string(), merchant.clone())).collect()
     };
     let (old, new) = (by_id(old), by_id(new));
-    let fields = |merchant: &Merchant| limits(merchant.payment_max, merchant.is_open);
+    let fields = |merchant: &Merchant| {
+        let [most, open] = limits(merchant.payment_max, merchant.is_open);
+        let keys = if merchant.keys.is_empty() { "each".to_owned() } else { listed(&merchant.keys) };
+        [most, open, ("keys", keys)]
+    };
     lines.extend(compared("merchant ", &old, &new, fields));
     for (id, merchant) in &new {
         let before = old.get(id).map_or(&[][..], |merchant| &merchant.stores[..]);

@@ -34,6 +34,7 @@ pub struct Heard {
 impl Heard {
     fn hear(&mut self, reply: ReplyRecord) {
         match &reply.body {
+            Some(Body::RulesChanged(_)) => return,
             Some(Body::Forget(key)) => {
                 self.forgotten.insert((key.merchant_id.clone(), key.merchant_trade_no.clone()));
                 return;

@@ -104,6 +104,7 @@ pub fn reply_out(reply: &Reply, order: Option<&Order>, in_progress_code: &str) -
             fields: fields.iter().map(|field| field.pos_name().to_owned()).collect(),
         })),
         ReplyBody::TooManyWatchers => Some(bus::reply_record::Body::TooManyWatchers(bus::TooManyWatchers {})),
+        ReplyBody::KeyRefused => Some(bus::reply_record::Body::KeyRefused(bus::KeyRefused {})),
     };
     bus::ReplyRecord {
         version: RECORD_VERSION,
@@ -120,6 +121,15 @@ pub fn forget_reply(key: &OrderKey) -> bus::ReplyRecord {
     bus::ReplyRecord {
         version: RECORD_VERSION,
         body: Some(bus::reply_record::Body::Forget(key_out(key))),
+        ..bus::ReplyRecord::default()
+    }
+}
+
+/// To every ingress: other rules hold, so what is remembered of payments need not be the answer any more.
+pub fn rules_changed_reply() -> bus::ReplyRecord {
+    bus::ReplyRecord {
+        version: RECORD_VERSION,
+        body: Some(bus::reply_record::Body::RulesChanged(bus::RulesChanged {})),
         ..bus::ReplyRecord::default()
     }
 }

@@ -6,7 +6,7 @@ use twqr_order::{
     Alphabet, IssuerRules, Limits, Merchant, Policy, PolicyChange, PolicyFault, PolicyReading, PolicyVersions,
     RefundRule, RefundScope, Resolution, Route, RouteTarget, StatusCodes, Store, Window,
 };
-use twqr_types::{Issuer, MerchantId, StoreId, UnixMs};
+use twqr_types::{Issuer, KeyName, MerchantId, StoreId, UnixMs};
 
 use super::{
     fault::{RecordFault, need},
@@ -217,6 +217,7 @@ fn merchant_out(merchant: &Merchant) -> bus::Merchant {
     bus::Merchant {
         merchant_id: merchant.id.as_str().to_owned(),
         stores: merchant.stores.iter().map(store).collect(),
+        keys: merchant.keys.iter().map(|key| key.as_str().to_owned()).collect(),
         payment_max: merchant.payment_max.unwrap_or_default(),
         closed: !merchant.is_open,
     }
@@ -228,9 +229,11 @@ fn merchant_from(merchant: bus::Merchant) -> Result<Merchant, RecordFault> {
         let id = StoreId::parse(store.store_id).map_err(RecordFault::invalid("store_id"))?;
         Ok(Store { id, payment_max: limit(store.payment_max), is_open: !store.closed })
     };
+    let key = |name: String| KeyName::parse(name).map_err(RecordFault::invalid("keys"));
     Ok(Merchant {
         id: MerchantId::parse(merchant.merchant_id).map_err(RecordFault::invalid("merchant_id"))?,
         stores: merchant.stores.into_iter().map(store).collect::<Result<_, RecordFault>>()?,
+        keys: merchant.keys.into_iter().map(key).collect::<Result<_, RecordFault>>()?,
         payment_max: limit(merchant.payment_max),
         is_open: !merchant.closed,
     })
@@ -269,8 +272,13 @@ mod tests {
             status_codes: std::collections::BTreeMap::new(),
         };
         let store = bus::Store { store_id: "店".repeat(20), payment_max: r, closed: true };
-        let merchant =
-            bus::Merchant { merchant_id: "商".repeat(10), stores: vec![store; lists], payment_max: r, closed: true };
+        let merchant = bus::Merchant {
+            merchant_id: "商".repeat(10),
+            stores: vec![store; lists],
+            keys: vec!["鑰".repeat(32); lists],
+            payment_max: r,
+            closed: true,
+        };
         bus::Policy {
             name: "n".repeat(500),
             routes: vec![route; lists],

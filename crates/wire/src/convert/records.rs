@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use prost::Message;
 use twqr_order::{CancelRequest, Command, Outcome, Pay, Query, Record, RefundRequest, RefundResult, ReplyTo, Reserve};
-use twqr_types::{Amount, OrderKey, PayForm, PosId, RefundForm, Remark, StoreId, StoreName, UnixMs};
+use twqr_types::{Amount, KeyName, OrderKey, PayForm, PosId, RefundForm, Remark, StoreId, StoreName, UnixMs};
 
 use super::{
     fault::{RecordFault, check_version, need},
@@ -18,6 +18,21 @@ use crate::{
     RECORD_VERSION,
     bus::{self, orders_record::Body, refund_result::Result as RefundCame},
 };
+
+/// When a record is written, and the merchant's key with which it was signed, if it was.
+#[derive(Clone, Copy, Debug)]
+pub struct Stamp<'a> {
+    /// By its writer's clock.
+    pub at: UnixMs,
+    /// The key's name.
+    pub signed_by: Option<&'a KeyName>,
+}
+
+impl From<UnixMs> for Stamp<'_> {
+    fn from(at: UnixMs) -> Self {
+        Self { at, signed_by: None }
+    }
+}
 
 /// Reads a record of `orders`.
 pub fn decode_record(bytes: Bytes) -> Result<Record, RecordFault> {
@@ -49,7 +64,9 @@ pub fn decode_record(bytes: Bytes) -> Result<Record, RecordFault> {
         Body::Due(due) => Command::Due(key_from(due.key)?),
         Body::Policy(change) => Command::Policy(Box::new(policy_change_from(change)?)),
     };
-    Ok(Record { at: UnixMs(record.at_ms), command })
+    let key = |name: String| KeyName::parse(name).map_err(RecordFault::invalid("signed_by"));
+    let signed_by = Some(record.signed_by).filter(|name| !name.is_empty()).map(key).transpose()?;
+    Ok(Record { at: UnixMs(record.at_ms), signed_by, command })
 }
 
 fn reserve_from(reserve: bus::Reserve) -> Result<Reserve, RecordFault> {
@@ -97,41 +114,42 @@ fn refund_result_out(result: &RefundResult) -> bus::RefundResult {
 
 /// Writes a record of `orders`.
 pub fn encode_record(record: &Record) -> Bytes {
+    let stamp = Stamp { at: record.at, signed_by: record.signed_by.as_ref() };
     let body = match &record.command {
         Command::Claim { owner, nonce } => Body::Claim(bus::ShardClaim { owner: owner.to_string(), nonce: *nonce }),
-        Command::Pay(pay) => return pay_record(record.at, &pay.form, pay.reply_to),
-        Command::Refund(refund) => return refund_record(record.at, &refund.form, refund.reply_to),
-        Command::Cancel(cancel) => return cancel_record(record.at, &cancel.form, cancel.reply_to),
+        Command::Pay(pay) => return pay_record(stamp, &pay.form, pay.reply_to),
+        Command::Refund(refund) => return refund_record(stamp, &refund.form, refund.reply_to),
+        Command::Cancel(cancel) => return cancel_record(stamp, &cancel.form, cancel.reply_to),
         Command::Reserve(reserve) => Body::Reserve(reserve_out(reserve)),
         Command::RefundResult(result) => Body::RefundResult(refund_result_out(result)),
         Command::Query(query) => Body::Query(query_out(&query.key, query.reply_to, query.watch, query.keep)),
-        Command::Outcome(outcome) => return outcome_record(record.at, outcome),
-        Command::Due(key) => return due_record(record.at, key),
+        Command::Outcome(outcome) => Body::Outcome(outcome_out(outcome)),
+        Command::Due(key) => Body::Due(bus::Due { key: Some(key_out(key)) }),
         Command::Policy(change) => Body::Policy(policy_change_out(change)),
     };
-    encode(record.at, body)
+    encode(stamp, body)
 }
 
 /// The record of a payment request.
-pub fn pay_record(at: UnixMs, form: &PayForm, reply_to: Option<ReplyTo>) -> Bytes {
-    encode(at, Body::Pay(bus::Pay { request: Some(pay_request(form)), reply_to: reply_to.map(reply_to_out) }))
+pub fn pay_record<'a>(stamp: impl Into<Stamp<'a>>, form: &PayForm, reply_to: Option<ReplyTo>) -> Bytes {
+    encode(stamp, Body::Pay(bus::Pay { request: Some(pay_request(form)), reply_to: reply_to.map(reply_to_out) }))
 }
 
 /// The record of a refund request.
-pub fn refund_record(at: UnixMs, form: &RefundForm, reply_to: Option<ReplyTo>) -> Bytes {
+pub fn refund_record<'a>(stamp: impl Into<Stamp<'a>>, form: &RefundForm, reply_to: Option<ReplyTo>) -> Bytes {
     let (request, reply_to) = (Some(refund_request(form)), reply_to.map(reply_to_out));
-    encode(at, Body::Refund(bus::RefundRequest { request, reply_to }))
+    encode(stamp, Body::Refund(bus::RefundRequest { request, reply_to }))
 }
 
 /// The record of a cancel request.
-pub fn cancel_record(at: UnixMs, form: &PayForm, reply_to: Option<ReplyTo>) -> Bytes {
+pub fn cancel_record<'a>(stamp: impl Into<Stamp<'a>>, form: &PayForm, reply_to: Option<ReplyTo>) -> Bytes {
     let (request, reply_to) = (Some(cancel_request(form)), reply_to.map(reply_to_out));
-    encode(at, Body::Cancel(bus::CancelRequest { request, reply_to }))
+    encode(stamp, Body::Cancel(bus::CancelRequest { request, reply_to }))
 }
 
 /// The record of a question for an order.
-pub fn query_record(at: UnixMs, key: &OrderKey, reply_to: ReplyTo, watch: bool) -> Bytes {
-    encode(at, Body::Query(query_out(key, reply_to, watch, false)))
+pub fn query_record<'a>(stamp: impl Into<Stamp<'a>>, key: &OrderKey, reply_to: ReplyTo, watch: bool) -> Bytes {
+    encode(stamp, Body::Query(query_out(key, reply_to, watch, false)))
 }
 
 /// The record of a watch: the order as it is and every change after it; with `keep` also when nothing is in progress any more.
@@ -176,6 +194,8 @@ pub fn dead_letter(topic: &str, (partition, offset): (u32, u64), payload: &Bytes
     letter.encode_to_vec().into()
 }
 
-fn encode(at: UnixMs, body: Body) -> Bytes {
-    bus::OrdersRecord { version: RECORD_VERSION, at_ms: at.0, body: Some(body) }.encode_to_vec().into()
+fn encode<'a>(stamp: impl Into<Stamp<'a>>, body: Body) -> Bytes {
+    let Stamp { at, signed_by } = stamp.into();
+    let signed_by = signed_by.map_or_else(String::new, |name| name.as_str().to_owned());
+    bus::OrdersRecord { version: RECORD_VERSION, at_ms: at.0, signed_by, body: Some(body) }.encode_to_vec().into()
 }

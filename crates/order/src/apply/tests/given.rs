@@ -73,7 +73,8 @@ pub(super) fn merchants() -> Policy {
     };
     let id = twqr_types::MerchantId::parse("M".into()).unwrap();
     let stores = vec![store("S", Some(500), true), store("BIG", None, true), store("SHUT", None, false)];
-    policy_with(|policy| policy.merchants = vec![Merchant { id, stores, payment_max: Some(1_000), is_open: true }])
+    let merchant = Merchant { id, stores, keys: Vec::new(), payment_max: Some(1_000), is_open: true };
+    policy_with(|policy| policy.merchants = vec![merchant])
 }
 
 /// A payment request of merchant M at store S, with 7 TWD that are not redeemable where that is possible.

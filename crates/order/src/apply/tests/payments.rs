@@ -3,9 +3,10 @@
 use super::{
     check,
     given::{self, OTHER, WALLET, raw_pay},
+    world::World,
 };
 use crate::{Alphabet, Evidence, Step, TaskKind};
-use twqr_types::Issuer;
+use twqr_types::{Issuer, KeyName};
 
 #[test]
 fn routes() {
@@ -181,6 +182,58 @@ fn repeats_and_conflicts() {
             w.refund("R", "T", 10);
             assert_eq!(w.pay("R", WALLET, 100), Step::Conflicted);
             assert_eq!((w.told().as_str(), w.sent("R").as_str()), ("MerchantTradeNo rep", ""));
+        }),
+    ]);
+}
+
+/// The rules in which only the key `new` of merchant M counts.
+fn only_the_new_key() -> crate::Policy {
+    let mut policy = given::merchants();
+    policy.merchants[0].keys = vec![KeyName::parse("new".into()).unwrap()];
+    policy
+}
+
+fn by(name: &str) -> Option<KeyName> {
+    KeyName::parse(name.into()).ok()
+}
+
+#[test]
+fn signatures() {
+    check(&[
+        ("5 904: a key that does not count changes nothing, whatever the request is", |w| {
+            w.paid("PAID", WALLET, 100);
+            w.set_policy(only_the_new_key());
+            let (before, tasks) = (w.order("PAID").cloned(), w.tasks.len());
+            w.signed_by = by("old");
+            for ask in [
+                |w: &mut World| w.pay("T", WALLET, 100),
+                |w: &mut World| w.pay("PAID", WALLET, 100),
+                |w: &mut World| w.refund("R", "PAID", 10),
+                |w: &mut World| w.cancel("PAID", WALLET, 100),
+                |w: &mut World| w.cancel("T", WALLET, 100),
+                |w: &mut World| w.query("PAID", true),
+            ] {
+                assert_eq!((ask(w), w.told().as_str()), (Step::KeyRefused, "key refused"));
+            }
+            assert_eq!((w.order("PAID").cloned(), w.order("T"), w.order("R")), (before, None, None));
+            assert_eq!((w.tasks.len(), w.forwards.len()), (tasks, 0));
+            w.signed_by = by("new");
+            assert_eq!(w.pay("T", WALLET, 100), Step::Accepted, "no cancel was noted");
+        }),
+        ("5 a key counts where the rules name none, and where nothing was signed", |w| {
+            w.signed_by = by("old");
+            assert_eq!(w.pay("T", WALLET, 100), Step::Accepted);
+            w.set_policy(given::merchants());
+            assert_eq!(w.pay("U", WALLET, 100), Step::Accepted);
+            w.set_policy(only_the_new_key());
+            w.signed_by = None;
+            assert_eq!(w.pay("V", WALLET, 100), Step::Accepted);
+        }),
+        ("5 what was accepted goes on when its key is gone", |w| {
+            w.signed_by = by("old");
+            w.pay("T", WALLET, 100);
+            w.set_policy(only_the_new_key());
+            assert_eq!(w.charged("T", given::approved(100)), Step::Paid);
         }),
     ]);
 }

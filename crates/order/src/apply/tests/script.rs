@@ -156,7 +156,7 @@ impl World {
         of.map(|task| in_words(&task.kind)).collect::<Vec<_>>().join(" ")
     }
 
-    /// What the last caller was told, oldest first: `order`, with `rep` where it is a repeat, `not found`, `full`, or the fields that differ.
+    /// What the last caller was told, oldest first: `order`, with `rep` where it is a repeat, `not found`, `full`, `key refused`, or the fields that differ.
     pub(super) fn told(&self) -> String {
         self.told_to(self.caller)
     }
@@ -201,6 +201,7 @@ fn reply_in_words(reply: &Reply) -> String {
         ReplyBody::Order => "order".into(),
         ReplyBody::NotFound => "not found".into(),
         ReplyBody::TooManyWatchers => "full".into(),
+        ReplyBody::KeyRefused => "key refused".into(),
         ReplyBody::Conflict(fields) => fields.iter().map(|field| field.pos_name()).collect::<Vec<_>>().join("+"),
     };
     if reply.repeat { format!("{body} rep") } else { body }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, num::NonZeroU16, sync::Arc};
 
-use twqr_types::{MerchantId, MerchantTradeNo, OrderKey, ShardCount, ShardId, TradeNo, UnixMs};
+use twqr_types::{KeyName, MerchantId, MerchantTradeNo, OrderKey, ShardCount, ShardId, TradeNo, UnixMs};
 
 use super::given;
 use crate::{
@@ -51,6 +51,8 @@ pub(super) struct World {
     pub(super) tasks: Vec<Task>,
     /// Every reply, the same.
     pub(super) replies: Vec<Reply>,
+    /// The key with which requests are signed.
+    pub(super) signed_by: Option<KeyName>,
     /// The caller of the last request.
     pub(super) caller: u64,
 }
@@ -74,6 +76,7 @@ impl World {
             forwards: Vec::new(),
             tasks: Vec::new(),
             replies: Vec::new(),
+            signed_by: None,
             caller: 0,
         }
     }
@@ -130,7 +133,7 @@ impl World {
             Some(Target::Number(number)) => number.shard(),
             None => ShardId(0),
         };
-        let record = Record { at: UnixMs(self.at), command };
+        let record = Record { at: UnixMs(self.at), signed_by: self.signed_by.clone(), command };
         self.apply(shard, &record)
     }
 

@@ -33,7 +33,7 @@ fn policy(text: &str) -> Policy {
 
 #[test]
 fn each_difference_is_a_line() {
-    let cases: [(&str, &str, &[&str]); 17] = [
+    let cases: [(&str, &str, &[&str]); 18] = [
         ("name = \"before\"", "name = \"after\"", &["~ name: \"before\" -> \"after\""]),
         ("name =", "fisc_abnormal = \"990\"\nname =", &["~ fisc_abnormal: 982 -> 990"]),
         ("name =", "send_within_ms = 4000\nname =", &["~ send_within_ms: 5000 -> 4000"]),
@@ -67,6 +67,7 @@ fn each_difference_is_a_line() {
             "[[issuers]]\ninstitution = \"004\"\nlimits = { open_ms = 10 }\n[[merchants]]\nid = \"M1\"",
             &["~ issuer 004 limits.open_ms: 2000 -> 10"],
         ),
+        ("payment_max = 100\n", "payment_max = 100\nkeys = [\"a\", \"b\"]\n", &["~ merchant M1 keys: each -> a or b"]),
         ("payment_max = 100\n", "", &["~ merchant M1 payment_max: 100 -> no limit"]),
         ("id = \"S1\"", "id = \"S1\"\nopen = false", &["~ store M1/S1 open: true -> false"]),
         (
@@ -74,16 +75,16 @@ fn each_difference_is_a_line() {
             "",
             &[
                 "~ merchant M1 stores: only those listed -> every StoreID",
-                "- store M1/S1: payment_max no limit, open true",
+                "- store M1/S1: payment_max no limit, open true, keys each",
             ],
         ),
         (
             "id = \"M2\"",
             "id = \"M3\"\n[[merchants.stores]]\nid = \"S9\"",
             &[
-                "- merchant M2: payment_max no limit, open true",
-                "+ merchant M3: payment_max no limit, open true",
-                "+ store M3/S9: payment_max no limit, open true",
+                "- merchant M2: payment_max no limit, open true, keys each",
+                "+ merchant M3: payment_max no limit, open true, keys each",
+                "+ store M3/S9: payment_max no limit, open true, keys each",
             ],
         ),
         ("before", "before", &[]),
