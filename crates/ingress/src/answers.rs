@@ -32,6 +32,11 @@ pub(crate) fn has_result(order: &bus::Order) -> bool {
     }
 }
 
+/// Whether it is a payment that is, or was to be, taken back.
+pub(crate) fn has_cancel(order: &bus::Order) -> bool {
+    matches!(&order.order, Some(Order::Payment(payment)) if payment.cancel.is_some())
+}
+
 /// Whether nothing of it is in progress.
 pub(crate) fn is_at_rest(order: &bus::Order) -> bool {
     let Some(Order::Payment(payment)) = &order.order else { return has_result(order) };

@@ -14,7 +14,7 @@ use twqr_wire::{
 };
 
 use crate::{
-    answers::{has_result, pay_response, unconfirmed_payment},
+    answers::{has_cancel, has_result, pay_response, unconfirmed_payment},
     api::{Caller, PosApi},
     ask::Seen,
     metrics::{self, Repeat},
@@ -97,7 +97,8 @@ impl Paying<'_> {
                     let seen = Seen { order, repeat, in_progress_code: reply.in_progress_code };
                     if is_answer {
                         let answer = self.answer(&seen);
-                        if let Some(first) = first {
+                        // While it is being taken back, the next one to ask may hear something else.
+                        if let Some(first) = first.filter(|_| !has_cancel(&seen.order)) {
                             first.ended(seen);
                         }
                         return Ok(answer);

@@ -1,12 +1,13 @@
 //! Repeats of a payment (POS API, section 4): equal ones get the first one's answer with IsRep, and ask the router at most once.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 #[path = "support/stage.rs"]
 mod support;
 
 use std::time::Duration;
 
+use prost::Message;
 use support::{Stage, order, paid, paying, payment, settings};
 use tonic::{Code, Status};
 use twqr_ingress::Settings;
@@ -127,4 +128,37 @@ async fn a_repeat_has_its_own_deadline_and_then_the_order_is_in_progress() {
         }
     };
     assert_eq!(answer.unwrap().unwrap().status_code, "000", "what was not final is asked again");
+}
+
+/// The paid order while it is being taken back.
+fn cancelling(number: &str) -> Body {
+    let Body::Order(mut order) = order(number, paid()) else { panic!("an order") };
+    if let Some(bus::order::Order::Payment(payment)) = &mut order.order {
+        let sent = bus::movement::Phase::Sent(bus::EffectId::default());
+        let reversal = bus::Movement { phase: Some(sent), ..bus::Movement::default() };
+        payment.cancel =
+            Some(bus::Cancel { stage: Some(bus::cancel::Stage::Reversing(reversal)), ..bus::Cancel::default() });
+    }
+    Body::Order(order)
+}
+
+#[tokio::test]
+async fn what_is_being_taken_back_and_what_other_rules_decided_is_asked_again() {
+    let stage = Stage::open(settings()).await;
+    let rules_changed = bus::ReplyRecord {
+        version: twqr_wire::RECORD_VERSION,
+        body: Some(Body::RulesChanged(bus::RulesChanged {})),
+        ..bus::ReplyRecord::default()
+    };
+    let replies = [(cancelling("1"), false), (order("1", paid()), true), (order("1", paid()), false)];
+    for (n, (body, then_rules_change)) in replies.into_iter().enumerate() {
+        let call = pay(&stage, payment("1")).await;
+        let to = stage.asked(n as u64, 1).await.remove(0).reply_to;
+        stage.reply(&to, body, true).await;
+        assert_eq!(call.await.unwrap().unwrap().status_code, "000");
+        if then_rules_change {
+            stage.raw_reply(0, rules_changed.encode_to_vec()).await;
+            settle().await;
+        }
+    }
 }

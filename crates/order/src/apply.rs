@@ -17,8 +17,8 @@ mod tests;
 use twqr_types::UnixMs;
 
 use crate::{
-    Command, Effect, Evidence, IssuerRules, Order, Payment, Policy, Position, Record, ReplyBody, StatusCodes,
-    Subscriber, WaitsFor, effect::Emitter,
+    CALLS_MAX, Command, Effect, Evidence, IssuerRules, Order, Payment, Policy, Position, Record, ReplyBody,
+    StatusCodes, Subscriber, WATCHES_MAX, WaitsFor, effect::Emitter,
 };
 
 pub(crate) use pay::judge;
@@ -138,7 +138,7 @@ impl Scene<'_> {
         }
         order.retain(|subscriber| match subscriber.waits_for {
             WaitsFor::Result => !has_result,
-            WaitsFor::Rest => !at_rest,
+            WaitsFor::Closed | WaitsFor::Rest => !at_rest,
             WaitsFor::Everything => true,
         });
     }
@@ -170,7 +170,9 @@ fn subscribe(subscribers: &mut Vec<Subscriber>, subscriber: Subscriber, now: Uni
         *known = subscriber;
         return true;
     }
-    let room = subscribers.len() < crate::SUBSCRIBERS_MAX;
+    let is_watch = subscriber.waits_for.is_watch();
+    let most = if is_watch { WATCHES_MAX } else { CALLS_MAX };
+    let room = subscribers.iter().filter(|known| known.waits_for.is_watch() == is_watch).count() < most;
     if room {
         subscribers.push(subscriber);
     }

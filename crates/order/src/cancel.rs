@@ -21,6 +21,10 @@ pub struct Cancel {
     pub attempts: u32,
     /// The offset of the record that sent the last one: what was declined before says nothing about it.
     pub sent_at: u64,
+    /// What the reversals asked for, in whole TWD: each amount after the offset of the first record that sent it.
+    pub amounts: Vec<(u64, i64)>,
+    /// Whether a caller asked for it; else the machine takes back a late charge by itself.
+    pub is_asked: bool,
     /// Where it stands.
     pub stage: CancelStage,
     /// When the stage changed last.
@@ -44,13 +48,31 @@ pub enum CancelStage {
 }
 
 impl Cancel {
+    /// What the newest reversal that was out at this offset asked for, in whole TWD.
+    pub(crate) fn amount_at(&self, offset: u64) -> i64 {
+        self.amounts.iter().rev().find(|(from, _)| *from <= offset).map_or(self.amount, |(_, amount)| *amount)
+    }
+
+    /// A reversal is out.
+    pub(crate) fn sent(&mut self, offset: u64) {
+        self.attempts = self.attempts.saturating_add(1);
+        self.sent_at = offset;
+        if self.amounts.last().is_none_or(|(_, amount)| *amount != self.amount) {
+            self.amounts.push((offset, self.amount));
+        }
+    }
+
     /// Whether the payment is taken back: it stays so.
     pub fn is_done(&self) -> bool {
         match &self.stage {
             CancelStage::Nothing => true,
-            CancelStage::Reversing(reversal) => reversal.done().is_some(),
-            CancelStage::Waiting | CancelStage::Again { .. } => false,
+            CancelStage::Reversing(_) | CancelStage::Waiting | CancelStage::Again { .. } => self.is_reversed(),
         }
+    }
+
+    /// Whether a reversal took effect.
+    pub fn is_reversed(&self) -> bool {
+        matches!(&self.stage, CancelStage::Reversing(reversal) if reversal.done().is_some())
     }
 
     /// Why the issuer refused, if it did. The same cancel may come again.

@@ -24,7 +24,7 @@ pub use effect::{
 pub use movement::{ASKING_MS_MAX, Evidence, Failure, Movement, Phase, Refunded, Reversed};
 pub use order::Order;
 pub use payment::{
-    Approval, Payment, PaymentType, REFUNDS_MAX, RefundEntry, SUBSCRIBERS_MAX, Subscriber, Terms, WaitsFor,
+    Approval, CALLS_MAX, Payment, PaymentType, REFUNDS_MAX, RefundEntry, Subscriber, Terms, WATCHES_MAX, WaitsFor,
 };
 pub use policy::{
     Alphabet, IssuerRules, Limits, Merchant, POLICY_BYTES_MAX, Policy, PolicyFault, PolicyReading, RefundRule,

@@ -26,14 +26,18 @@ pub struct Payment {
     pub refunds: Vec<RefundEntry>,
     /// Since somebody asked for it.
     pub cancel: Option<Cancel>,
-    /// Who hears of each change; at most [`SUBSCRIBERS_MAX`].
+    /// Who hears of each change: at most [`CALLS_MAX`] calls, and [`WATCHES_MAX`] watches, so that nobody who watches takes a call's answer.
     pub subscribers: Vec<Subscriber>,
-    /// How an issuer contradicted a final state, if one did: an operator must look.
+    /// The charge was told as failed, and the issuer says that it took effect after all: it stays told as failed, and is taken back.
+    pub charge_took_effect_after_all: bool,
+    /// How issuers contradicted final states, if they did: an operator must look.
     pub contradiction: Option<Box<str>>,
 }
 
-/// How many may wait for the changes of one order.
-pub const SUBSCRIBERS_MAX: usize = 8;
+/// How many watches of one order there may be.
+pub const WATCHES_MAX: usize = 8;
+/// How many calls may wait for an answer about one order.
+pub const CALLS_MAX: usize = 32;
 /// How many refund numbers a payment keeps; further ones are refused.
 pub const REFUNDS_MAX: usize = 200;
 
@@ -67,12 +71,24 @@ pub struct Subscriber {
 /// What a subscriber waits for; it is told no more once that is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WaitsFor {
-    /// That the charge, or the refund, is final.
+    /// A payment's or a refund's call: that the charge, or the refund, is final.
     Result,
-    /// That nothing of the order is in progress: a cancel, a watch.
+    /// A cancel's call: that nothing of the order is in progress.
+    Closed,
+    /// A watch: that nothing of the order is in progress.
     Rest,
-    /// Every change, also after that: refunds, cancels, contradictions.
+    /// A watch: every change, also after that: refunds, cancels, contradictions.
     Everything,
+}
+
+impl WaitsFor {
+    /// Whether it watches, rather than waits for an answer.
+    pub(crate) fn is_watch(self) -> bool {
+        match self {
+            Self::Result | Self::Closed => false,
+            Self::Rest | Self::Everything => true,
+        }
+    }
 }
 
 /// What the payment asked for, as stored.
@@ -142,7 +158,27 @@ impl Approval {
     }
 }
 
+/// How long what is kept of contradictions may be, in bytes.
+const CONTRADICTION_LEN_MAX: usize = 1_000;
+
 impl Payment {
+    /// Keeps that an issuer contradicted it so. False: that is known, or there is no more room.
+    pub(crate) fn note_contradiction(&mut self, text: &str) -> bool {
+        let known = self.contradiction.as_deref().unwrap_or_default();
+        let both = if known.is_empty() { text.to_owned() } else { format!("{known}; {text}") };
+        let is_news = !known.contains(text) && (known.is_empty() || both.len() <= CONTRADICTION_LEN_MAX);
+        if is_news {
+            self.contradiction = Some(both.into());
+        }
+        is_news
+    }
+
+    /// What refunds have left of what the customer was charged, in whole TWD.
+    pub(crate) fn left(&self) -> i64 {
+        let is_charged = self.is_paid() || self.charge_took_effect_after_all;
+        if is_charged { self.terms.trade_amount.twd() - self.refunded() } else { 0 }
+    }
+
     /// What was given back by refunds that took effect, in whole TWD.
     pub fn refunded(&self) -> i64 {
         let done = |entry: &&RefundEntry| entry.refund.done().is_some() || entry.took_effect_after_all;

@@ -45,8 +45,8 @@ async fn a_key_that_the_rules_no_longer_count_signs_nothing() {
 
     let newer = format!("{first}\n[[merchants]]\nid = \"M1\"\nkeys = [\"2026-07\"]\n");
     let newer = system.write("newer.toml", &newer);
-    let diff = system.run(&["diff", &newer]).out;
-    assert!(diff.contains("+ merchant M1") && diff.contains("2026-07"), "{diff}");
+    let diff = system.run(&["diff", &newer]);
+    assert!(diff.out.contains("+ merchant M1") && diff.out.contains("2026-07"), "{}{}", diff.out, diff.error);
     assert_eq!(system.apply(&newer, "1").code, 0);
     let second = system.get();
     assert!(second.contains("keys = [\"2026-07\"]"), "{second}");

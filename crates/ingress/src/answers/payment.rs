@@ -52,7 +52,7 @@ pub(crate) fn pay_response(payment: bus::Payment, in_progress: &str, repeat: boo
         }
     }
     // After a cancel that succeeded a payment is refused, whatever it was (POS API, section 4).
-    if payment.cancel.as_ref().is_some_and(cancel::is_done) {
+    if payment.cancel.as_ref().is_some_and(|cancel| cancel::is_done(cancel) && !cancel.by_itself) {
         TURNED_INTO_REFUND.clone_into(&mut response.status_code);
         "the payment was cancelled".clone_into(&mut response.status_desc);
     }

@@ -1,12 +1,12 @@
 //! Cancel: the request must be the payment's own; then it waits for whatever is in progress, and reverses what is left. The same cancel may
 //! come again: it answers what is true by then, and after a refusal asks the issuer once more (POS API, section 4).
 
-use twqr_types::{Field, Issuer, PayForm, UnRedeem};
+use twqr_types::{Field, Issuer, PayForm, Remark, UnRedeem};
 
 use super::{Applied, Scene, Step, changed, subscribe};
 use crate::{
-    Cancel, CancelRequest, CancelStage, CancelledBefore, Order, Payment, Phase, ReplyBody, ReverseCall, Subscriber,
-    TaskKind, WaitsFor,
+    Cancel, CancelRequest, CancelStage, CancelledBefore, Order, Payment, ReplyBody, ReverseCall, Subscriber, TaskKind,
+    WaitsFor,
 };
 
 /// A request to take a payment back.
@@ -53,8 +53,10 @@ fn of_payment(payment: &mut Payment, request: &CancelRequest, scene: &mut Scene<
         reply(request, true, ReplyBody::Conflict(differing), scene);
         return Applied { step: Step::Conflicted, changed: false };
     }
-    let (step, began) = match &payment.cancel {
-        Some(cancel) if cancel.is_done() || cancel.is_open() => (Step::Repeated, false),
+    let (step, began) = match &mut payment.cancel {
+        Some(cancel) if cancel.is_done() || cancel.is_open() => {
+            (Step::Repeated, !std::mem::replace(&mut cancel.is_asked, true))
+        }
         Some(_) | None => {
             begin(payment, request, scene);
             scene.tell_watchers(payment);
@@ -63,7 +65,7 @@ fn of_payment(payment: &mut Payment, request: &CancelRequest, scene: &mut Scene<
     };
     let subscribed = request.reply_to.is_some_and(|to| {
         scene.out.reply(to, !began, ReplyBody::Order);
-        let subscriber = Subscriber { to, repeat: !began, waits_for: WaitsFor::Rest };
+        let subscriber = Subscriber { to, repeat: !began, waits_for: WaitsFor::Closed };
         !payment.is_at_rest() && subscribe(&mut payment.subscribers, subscriber, scene.at)
     });
     Applied { step, changed: began || subscribed }
@@ -90,47 +92,55 @@ fn differing_fields(payment: &Payment, form: &PayForm) -> Vec<Field> {
 }
 
 fn begin(payment: &mut Payment, request: &CancelRequest, scene: &mut Scene<'_>) {
-    let attempts = payment.cancel.as_ref().map_or(0, |cancel| cancel.attempts);
-    payment.cancel = Some(Cancel {
+    let before = payment.cancel.take();
+    payment.cancel = Some(Cancel { is_asked: true, ..waiting(before, &request.form.remark, scene) });
+    go_on(payment, scene);
+}
+
+/// A cancel that begins now; what went out for the one before still counts.
+fn waiting(before: Option<Cancel>, remark: &Remark, scene: &Scene<'_>) -> Cancel {
+    let (attempts, amounts) = before.map_or_else(Default::default, |cancel| (cancel.attempts, cancel.amounts));
+    Cancel {
         requested_at: scene.at,
-        remark: request.form.remark.clone(),
+        remark: remark.clone(),
         amount: 0,
         attempts,
         sent_at: scene.cause.offset,
+        amounts,
+        is_asked: false,
         stage: CancelStage::Waiting,
         changed_at: scene.at,
-    });
+    }
+}
+
+/// Takes back a charge that was told as failed and took effect after all. A cancel that found nothing to take back has something now.
+pub(super) fn by_itself(payment: &mut Payment, scene: &mut Scene<'_>) {
+    match &mut payment.cancel {
+        Some(cancel) => cancel.stage = CancelStage::Waiting,
+        None => payment.cancel = Some(waiting(None, &payment.terms.remark, scene)),
+    }
     go_on(payment, scene);
 }
 
 /// Takes back what is left, if the cancel waited only for what is over now.
 pub(super) fn go_on(payment: &mut Payment, scene: &mut Scene<'_>) {
-    if !payment.cancel_may_go_on() {
-        return;
-    }
-    let left = match payment.charge.phase {
-        Phase::Done(_) => payment.terms.trade_amount.twd() - payment.refunded(),
-        Phase::Failed(_) | Phase::Sent { .. } | Phase::Unresolved { .. } | Phase::Asking { .. } => 0,
-    };
-    if left > 0 {
-        reverse(payment, left, scene);
-    } else if let Some(cancel) = &mut payment.cancel {
-        cancel.stage = CancelStage::Nothing;
-        cancel.changed_at = scene.at;
+    if payment.cancel_may_go_on() {
+        take_back(payment, scene);
     }
 }
 
-/// Sends the reversal of what is left, in whole TWD; a new one only once the one before is closed.
-pub(super) fn reverse(payment: &mut Payment, left: i64, scene: &mut Scene<'_>) {
-    let rules = scene.rules(payment);
+/// Takes back what refunds have left; a new reversal goes out only once the one before is closed.
+pub(super) fn take_back(payment: &mut Payment, scene: &mut Scene<'_>) {
+    let (left, rules) = (payment.left(), scene.rules(payment));
     let Some(mut cancel) = payment.cancel.take() else { return };
     cancel.changed_at = scene.at;
-    cancel.amount = left;
-    cancel.stage = if let Some(end) = rules.in_maintenance(scene.at) {
+    cancel.stage = if left <= 0 {
+        CancelStage::Nothing
+    } else if let Some(end) = rules.in_maintenance(scene.at) {
         CancelStage::Again { at: end }
     } else {
-        cancel.attempts = cancel.attempts.saturating_add(1);
-        cancel.sent_at = scene.cause.offset;
+        cancel.amount = left;
+        cancel.sent(scene.cause.offset);
         let call =
             ReverseCall { store_id: payment.terms.store_id.clone(), amount: left, remark: cancel.remark.clone() };
         CancelStage::Reversing(scene.begin(payment, &rules, TaskKind::Reverse(Box::new(call))))

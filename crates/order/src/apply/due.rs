@@ -57,7 +57,6 @@ fn ask_about_refunds(payment: &mut Payment, scene: &mut Scene<'_>) {
 fn go_on_with_cancel(payment: &mut Payment, scene: &mut Scene<'_>) {
     let (rules, codes, number) = (scene.rules(payment), scene.codes(), payment.trade_no);
     let Some(cancel) = &mut payment.cancel else { return };
-    let amount = cancel.amount;
     match &mut cancel.stage {
         CancelStage::Reversing(reversal) if reversal.is_due(scene.at) => {
             let judge = Judge { number, what: "reversal", rules: &rules, codes: &codes, at: scene.at };
@@ -66,7 +65,7 @@ fn go_on_with_cancel(payment: &mut Payment, scene: &mut Scene<'_>) {
                 scene.emit_inquiry(payment, &asked, &rules, Subject::Reversal);
             }
         }
-        CancelStage::Again { at } if scene.at >= *at => cancel::reverse(payment, amount, scene),
+        CancelStage::Again { at } if scene.at >= *at => cancel::take_back(payment, scene),
         CancelStage::Reversing(_) | CancelStage::Again { .. } | CancelStage::Waiting | CancelStage::Nothing => {}
     }
 }

@@ -30,12 +30,26 @@ fn of_charge(payment: &mut Payment, task: EffectId, result: &TaskResult<Approval
         Moved::Failed(evidence) => Step::Failed(evidence),
         Moved::Unresolved => Step::Unresolved,
         Moved::StillUnresolved => return changed(Step::Unresolved),
-        Moved::Contradicted(text) => return contradict(payment, text, scene),
+        Moved::Contradicted(text) => return of_final_charge(payment, &text, result, scene),
         Moved::Ignored => return IGNORED,
     };
     cancel::go_on(payment, scene);
     scene.tell_payment(payment);
     changed(step)
+}
+
+/// The issuer says something else than the charge was told as. If the customer was charged after all, the charge is taken back: nobody may
+/// count on it any more.
+fn of_final_charge(payment: &mut Payment, text: &str, result: &TaskResult<Approval>, scene: &mut Scene<'_>) -> Applied {
+    let is_charged = matches!(result, TaskResult::Done(_)) && !payment.charge_took_effect_after_all;
+    if !is_charged {
+        return contradict(payment, text, scene);
+    }
+    payment.charge_took_effect_after_all = true;
+    payment.note_contradiction(text);
+    cancel::by_itself(payment, scene);
+    scene.tell_payment(payment);
+    changed(Step::Contradicted)
 }
 
 /// An approval whose amounts are not what was asked for counts, since the customer was charged; an operator must look.
@@ -49,7 +63,7 @@ fn check_sum(payment: &mut Payment) {
             approval.store_redeem_amount,
             approval.debit_amount
         );
-        payment.contradiction = Some(text.into());
+        payment.note_contradiction(&text);
     }
 }
 
@@ -68,7 +82,9 @@ fn of_refund(
         Moved::Done => {
             let odd = entry.refund.done().filter(|refunded| !refunded.adds_up(entry.amount));
             let text = odd.map(|_| format!("refund {} took effect with amounts that do not add up", entry.trade_no));
-            payment.contradiction = payment.contradiction.take().or(text.map(Into::into));
+            if let Some(text) = text {
+                payment.note_contradiction(&text);
+            }
             Step::Refunded
         }
         Moved::Failed(evidence) => Step::Failed(evidence),
@@ -77,7 +93,7 @@ fn of_refund(
             let was_known = entry.took_effect_after_all;
             entry.took_effect_after_all |= matches!(result, TaskResult::Done(_));
             let is_news = entry.took_effect_after_all != was_known;
-            let applied = contradict(payment, text, scene);
+            let applied = contradict(payment, &text, scene);
             return if is_news { changed(Step::Contradicted) } else { applied };
         }
         Moved::Ignored => return IGNORED,
@@ -91,14 +107,20 @@ fn of_refund(
 fn of_reversal(payment: &mut Payment, task: EffectId, result: &TaskResult<Reversed>, scene: &mut Scene<'_>) -> Applied {
     let (rules, codes, number) = (scene.rules(payment), scene.codes(), payment.trade_no);
     let Some(cancel) = &mut payment.cancel else { return IGNORED };
-    if task.offset < cancel.sent_at && !matches!(result, TaskResult::Done(_)) {
+    if let TaskResult::Done(reversed) = result
+        && cancel.attempts > 0
+        && !cancel.is_reversed()
+    {
+        return taken_back(payment, task, reversed, scene);
+    }
+    if task.offset < cancel.sent_at {
         return IGNORED;
     }
     let is_inquiry_after_several = cancel.attempts > 1 && task.offset > cancel.sent_at;
     let reversal = match &mut cancel.stage {
         CancelStage::Reversing(reversal) if reversal.failure().is_none() => reversal,
         CancelStage::Reversing(_) | CancelStage::Waiting | CancelStage::Again { .. } | CancelStage::Nothing => {
-            return took_effect_after_all(payment, result, scene);
+            return IGNORED;
         }
     };
     let judge = Judge { number, what: "reversal", rules: &rules, codes: &codes, at: scene.at };
@@ -109,11 +131,10 @@ fn of_reversal(payment: &mut Payment, task: EffectId, result: &TaskResult<Revers
     };
     let absent_after = reversal.absent_after;
     match moved {
-        Moved::Done | Moved::Failed(_) | Moved::Unresolved | Moved::StillUnresolved => cancel.changed_at = scene.at,
-        Moved::Contradicted(_) | Moved::Ignored => {}
+        Moved::Failed(_) | Moved::Unresolved | Moved::StillUnresolved => cancel.changed_at = scene.at,
+        Moved::Done | Moved::Contradicted(_) | Moved::Ignored => {}
     }
     let step = match moved {
-        Moved::Done => Step::Cancelled,
         Moved::Failed(_) if cancel.may_be_sent_again(payment.issuer) => {
             let at = schedule::next_check(scene.at, cancel.attempts, number, absent_after, &rules);
             cancel.stage = CancelStage::Again { at };
@@ -121,8 +142,8 @@ fn of_reversal(payment: &mut Payment, task: EffectId, result: &TaskResult<Revers
         }
         Moved::Failed(evidence) => Step::Failed(evidence),
         Moved::Unresolved | Moved::StillUnresolved => return changed(Step::Unresolved),
-        Moved::Contradicted(text) => return contradict(payment, text, scene),
-        Moved::Ignored => return IGNORED,
+        Moved::Contradicted(text) => return contradict(payment, &text, scene),
+        Moved::Done | Moved::Ignored => return IGNORED,
     };
     scene.tell_payment(payment);
     changed(step)
@@ -143,32 +164,29 @@ fn unless_refused(result: &TaskResult<Reversed>) -> TaskResult<Reversed> {
     }
 }
 
-/// A reversal that was refused, or surely never arrived, took effect. So the payment is taken back, and nobody was told anything that stays
-/// otherwise; but where something else was given back meanwhile, an operator must look.
-fn took_effect_after_all(payment: &mut Payment, result: &TaskResult<Reversed>, scene: &mut Scene<'_>) -> Applied {
-    let TaskResult::Done(reversed) = result else { return IGNORED };
-    let left = payment.terms.trade_amount.twd() - payment.reserved();
-    let Some(cancel) = payment.cancel.as_mut().filter(|cancel| cancel.attempts > 0) else { return IGNORED };
-    let is_whole = match &cancel.stage {
-        CancelStage::Reversing(_) | CancelStage::Again { .. } => cancel.amount == left,
-        CancelStage::Waiting | CancelStage::Nothing => false,
-    };
-    if !is_whole {
-        let text = "a reversal took effect that had failed before, and the payment was refunded meanwhile";
-        return contradict(payment, text.to_owned(), scene);
-    }
+/// A reversal took effect, also one that was refused, or surely never arrived: the payment is taken back. Where that and refunds together are
+/// not what was paid, an operator must look.
+fn taken_back(payment: &mut Payment, task: EffectId, reversed: &Reversed, scene: &mut Scene<'_>) -> Applied {
+    let (paid, refunded) = (payment.terms.trade_amount.twd(), payment.reserved());
+    let Some(cancel) = &mut payment.cancel else { return IGNORED };
+    cancel.amount = cancel.amount_at(task.offset);
     cancel.stage = CancelStage::Reversing(Movement::done_at(scene.at, reversed.clone()));
     cancel.changed_at = scene.at;
+    let amount = cancel.amount;
+    let adds_up = amount.saturating_add(refunded) == paid;
+    if !adds_up {
+        let text = format!("a reversal of {amount} TWD took effect, and {refunded} are refunded of {paid}");
+        payment.note_contradiction(&text);
+    }
     scene.tell_payment(payment);
-    changed(Step::Cancelled)
+    changed(if adds_up { Step::Cancelled } else { Step::Contradicted })
 }
 
 /// The final state stays what callers were told; that the issuer says otherwise is kept for an operator, and told to those who watch.
-fn contradict(payment: &mut Payment, text: String, scene: &mut Scene<'_>) -> Applied {
-    if payment.contradiction.is_some() {
+fn contradict(payment: &mut Payment, text: &str, scene: &mut Scene<'_>) -> Applied {
+    if !payment.note_contradiction(text) {
         return IGNORED;
     }
-    payment.contradiction = Some(text.into());
     scene.tell_payment(payment);
     changed(Step::Contradicted)
 }

@@ -66,6 +66,8 @@ fn too_late(pay: &Pay, requested_at: UnixMs, scene: &mut Scene<'_>) -> Payment {
         amount: 0,
         attempts: 0,
         sent_at: scene.cause.offset,
+        amounts: Vec::new(),
+        is_asked: true,
         stage: CancelStage::Nothing,
         changed_at: scene.at,
     });
@@ -137,6 +139,7 @@ fn new_payment(pay: &Pay, issuer: Option<Issuer>, failure: Failure, scene: &Scen
         refunds: Vec::new(),
         cancel: None,
         subscribers: Vec::new(),
+        charge_took_effect_after_all: false,
         contradiction: None,
     }
 }

@@ -20,6 +20,7 @@ pub(crate) struct PolicyDocument {
     refund_refused: String,
     routes: Vec<RouteDocument>,
     issuers: Vec<IssuerDocument>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     merchants: Vec<MerchantDocument>,
 }
 

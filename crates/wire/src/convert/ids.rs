@@ -58,7 +58,8 @@ pub(crate) fn subscribers_out(subscribers: &[Subscriber]) -> Vec<bus::Subscriber
     let subscriber = |s: &Subscriber| bus::Subscriber {
         reply_to: Some(reply_to_out(s.to)),
         repeat: s.repeat,
-        until_rest: s.waits_for == WaitsFor::Rest,
+        until_rest: matches!(s.waits_for, WaitsFor::Rest | WaitsFor::Closed),
+        is_cancel: s.waits_for == WaitsFor::Closed,
         always: s.waits_for == WaitsFor::Everything,
     };
     subscribers.iter().map(subscriber).collect()
@@ -66,10 +67,11 @@ pub(crate) fn subscribers_out(subscribers: &[Subscriber]) -> Vec<bus::Subscriber
 
 pub(crate) fn subscribers_from(subscribers: Vec<bus::Subscriber>) -> Result<Vec<Subscriber>, RecordFault> {
     let subscriber = |s: bus::Subscriber| {
-        let waits_for = match (s.always, s.until_rest) {
-            (true, _) => WaitsFor::Everything,
-            (false, true) => WaitsFor::Rest,
-            (false, false) => WaitsFor::Result,
+        let waits_for = match (s.always, s.until_rest, s.is_cancel) {
+            (true, _, _) => WaitsFor::Everything,
+            (false, true, false) => WaitsFor::Rest,
+            (false, _, true) => WaitsFor::Closed,
+            (false, false, false) => WaitsFor::Result,
         };
         need(s.reply_to, "reply_to").map(|to| Subscriber { to: reply_to_from(to), repeat: s.repeat, waits_for })
     };

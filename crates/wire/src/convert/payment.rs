@@ -32,6 +32,7 @@ pub fn payment_out(payment: &Payment) -> bus::Payment {
         refunds: payment.refunds.iter().map(entry).collect(),
         cancel: payment.cancel.as_ref().map(cancel_out),
         subscribers: subscribers_out(&payment.subscribers),
+        charge_took_effect_after_all: payment.charge_took_effect_after_all,
         contradiction: payment.contradiction.as_deref().unwrap_or_default().to_owned(),
     }
 }
@@ -49,6 +50,7 @@ pub fn payment_from(payment: bus::Payment) -> Result<Payment, RecordFault> {
         refunds: payment.refunds.into_iter().map(entry_from).collect::<Result<_, _>>()?,
         cancel: payment.cancel.map(cancel_from).transpose()?,
         subscribers: subscribers_from(payment.subscribers)?,
+        charge_took_effect_after_all: payment.charge_took_effect_after_all,
         contradiction: (!payment.contradiction.is_empty()).then(|| payment.contradiction.into()),
     })
 }
@@ -76,6 +78,12 @@ fn cancel_out(cancel: &Cancel) -> bus::Cancel {
         amount: cancel.amount,
         attempts: cancel.attempts,
         sent_at: cancel.sent_at,
+        amounts: cancel
+            .amounts
+            .iter()
+            .map(|(offset, amount)| bus::AmountSent { offset: *offset, amount: *amount })
+            .collect(),
+        by_itself: !cancel.is_asked,
         changed_at_ms: cancel.changed_at.0,
         stage: Some(stage),
     }
@@ -94,6 +102,8 @@ fn cancel_from(cancel: bus::Cancel) -> Result<Cancel, RecordFault> {
         amount: cancel.amount,
         attempts: cancel.attempts,
         sent_at: cancel.sent_at,
+        amounts: cancel.amounts.into_iter().map(|sent| (sent.offset, sent.amount)).collect(),
+        is_asked: !cancel.by_itself,
         changed_at: UnixMs(cancel.changed_at_ms),
         stage,
     })

@@ -134,19 +134,102 @@ fn contradictions_are_kept_and_change_nothing_that_was_told() {
                 assert_eq!(w.payment("T").cancel, done);
             },
         ),
-        ("I3 a charge that took effect after a cancel that had nothing to take back: an operator must look", |w| {
+        ("I3 every contradiction is kept, as long as there is room", |w| {
+            w.paid("T", WALLET, 100);
+            for n in 0..100 {
+                w.charged("T", declined(&format!("{:03}", 100 + n)));
+            }
+            let kept = w.payment("T").contradiction.clone().unwrap();
+            assert!(kept.contains("(100 ") && kept.contains("; ") && kept.len() <= 1_000, "{kept}");
+            assert_eq!(w.charged("T", declined("100")), Step::Ignored);
+        }),
+    ]);
+}
+
+#[test]
+fn a_charge_that_was_told_as_failed_and_took_effect_is_taken_back() {
+    check(&[
+        ("I4 by itself, and it stays told as failed", |w| {
+            w.pay("T", OTHER, 100);
+            w.charged("T", unknown());
+            w.at += 6_000;
+            w.due("T", 0);
+            w.charged("T", TaskResult::Absent);
+            assert_eq!(w.charged("T", approved(100)), Step::Contradicted);
+            assert_eq!((w.charge("T").as_str(), w.cancelled("T").as_str()), ("982", "open"));
+            assert_eq!(w.sent("T"), "charge:100 ask-charge reverse:100");
+            assert_eq!(w.charged("T", approved(100)), Step::Ignored, "once");
+            w.reversed("T", reversed());
+            assert_eq!((w.charge("T").as_str(), w.cancelled("T").as_str()), ("982", "done"));
+            assert!(!w.payment("T").cancel.as_ref().unwrap().is_asked);
+            w.refund("R", "T", 1);
+            assert_eq!(w.told_refund("R"), "934");
+        }),
+        ("I4 after a cancel that had found nothing to take back", |w| {
             w.pay("T", WALLET, 100);
             w.cancel("T", WALLET, 100);
             w.charged("T", declined("928"));
-            assert_eq!(w.charged("T", approved(100)), Step::Contradicted);
-            assert_eq!((w.cancelled("T").as_str(), w.sent("T").as_str()), ("nothing", "charge:100"));
+            assert_eq!(w.cancelled("T"), "nothing");
+            w.charged("T", approved(100));
+            assert_eq!(w.sent("T"), "charge:100 reverse:100");
         }),
-        ("I3 the first contradiction is kept; others change nothing", |w| {
-            w.paid("T", WALLET, 100);
+        ("I4 a cancel that is asked for meanwhile joins", |w| {
+            w.pay("T", OTHER, 100);
             w.charged("T", declined("928"));
-            let first = w.payment("T").contradiction.clone();
-            assert_eq!(w.charged("T", declined("911")), Step::Ignored);
-            assert_eq!(w.payment("T").contradiction, first);
+            w.charged("T", approved(100));
+            assert_eq!(w.cancel("T", OTHER, 100), Step::Repeated);
+            w.reversed("T", reversed());
+            assert_eq!((w.told().as_str(), w.sent("T").as_str()), ("order, order", "charge:100 reverse:100"));
+            assert!(w.payment("T").cancel.as_ref().unwrap().is_asked);
+        }),
+        ("I4 after a refusal a cancel asks once more", |w| {
+            w.pay("T", OTHER, 100);
+            w.charged("T", declined("928"));
+            w.charged("T", approved(100));
+            w.reversed("T", declined_by(DeclineKind::Issuer, "0205"));
+            w.cancel("T", OTHER, 100);
+            assert_eq!(w.sent("T"), "charge:100 reverse:100 reverse:100");
+        }),
+    ]);
+}
+
+#[test]
+fn what_took_effect_after_all_counts() {
+    check(&[
+        ("I4 a refund, for a reversal that waits to be sent again", |w| {
+            w.paid("T", OTHER, 100);
+            w.refund("R", "T", 40);
+            let task = w.tasks.last().unwrap().id;
+            w.at += 6_000;
+            w.due("T", 0);
+            w.refunded("T", "R", TaskResult::Absent);
+            w.cancel("T", OTHER, 100);
+            w.reversed("T", not_sent());
+            w.outcome("T", task, Came::Refund(key("R").merchant_trade_no, given_back(40)));
+            w.due_in_time("T");
+            assert!(w.sent("T").ends_with("reverse:60"), "{}", w.sent("T"));
+        }),
+        ("I4 a reversal, for refunds that come after it", |w| {
+            w.paid("T", OTHER, 100);
+            w.cancel("T", OTHER, 100);
+            w.reversed("T", declined_by(DeclineKind::Issuer, "0205"));
+            w.refund("R", "T", 30);
+            w.refunded("T", "R", given_back(30));
+            assert_eq!(w.reversed("T", reversed()), Step::Contradicted);
+            w.refund("S", "T", 70);
+            assert_eq!((w.told_refund("S").as_str(), w.cancelled("T").as_str()), ("812", "done"));
+        }),
+        ("I4 an earlier reversal, with what it asked for", |w| {
+            w.paid("T", OTHER, 100);
+            w.cancel("T", OTHER, 100);
+            w.reversed("T", declined_by(DeclineKind::Issuer, "0205"));
+            w.refund("R", "T", 40);
+            w.refunded("T", "R", given_back(40));
+            w.cancel("T", OTHER, 100);
+            let first = w.tasks_about("T", &Subject::Reversal)[0].id;
+            assert_eq!(w.outcome("T", first, Came::Reversal(reversed())), Step::Contradicted);
+            assert_eq!((w.cancelled("T").as_str(), w.payment("T").cancel.as_ref().unwrap().amount), ("done", 100));
+            assert!(w.payment("T").contradiction.as_ref().unwrap().contains("100 TWD"));
         }),
     ]);
 }

@@ -4,7 +4,7 @@ use super::{
     check,
     given::{OTHER, WALLET, approved, declined_by, given_back, reversed, unknown},
 };
-use crate::{DeclineKind, SUBSCRIBERS_MAX, Step};
+use crate::{CALLS_MAX, DeclineKind, Step, WATCHES_MAX};
 
 #[test]
 fn queries_and_watchers() {
@@ -73,7 +73,7 @@ fn queries_and_watchers() {
         }),
         ("4 so many watch an order, and not one more", |w| {
             w.pay("T", WALLET, 100);
-            for _ in 1..SUBSCRIBERS_MAX {
+            for _ in 0..WATCHES_MAX {
                 w.query("T", true);
                 assert_eq!(w.told(), "order");
             }
@@ -81,11 +81,11 @@ fn queries_and_watchers() {
             assert_eq!(w.told(), "full");
             let before = w.replies.len();
             w.charged("T", approved(100));
-            assert_eq!(w.replies.len() - before, SUBSCRIBERS_MAX);
+            assert_eq!(w.replies.len() - before, 1 + WATCHES_MAX);
         }),
         ("4 nobody is told after the time until which it waits, and its place is free", |w| {
             w.pay("T", WALLET, 100);
-            for _ in 1..SUBSCRIBERS_MAX {
+            for _ in 0..WATCHES_MAX {
                 w.query("T", true);
             }
             w.at += 12_001;
@@ -94,12 +94,24 @@ fn queries_and_watchers() {
             w.charged("T", approved(100));
             assert_eq!((w.told().as_str(), w.told_to(1).as_str()), ("order, order", ""));
         }),
-        ("4 a repeat when all places are taken gets the order as it is", |w| {
+        ("4 those who watch take no place of a call: a repeat, a cancel and a refund hear their ends", |w| {
             w.pay("T", WALLET, 100);
-            for _ in 1..SUBSCRIBERS_MAX {
-                w.query("T", true);
+            for _ in 0..WATCHES_MAX {
+                w.keep_watching("T");
+            }
+            w.pay("T", WALLET, 100);
+            let payer = w.caller;
+            w.cancel("T", WALLET, 100);
+            w.charged("T", approved(100));
+            w.reversed("T", reversed());
+            assert_eq!((w.told_to(payer).as_str(), w.told().as_str()), ("order rep, order rep", "order, order, order"));
+        }),
+        ("4 a repeat when all places of calls are taken gets the order as it is", |w| {
+            for _ in 0..CALLS_MAX {
+                w.pay("T", WALLET, 100);
             }
             assert_eq!(w.pay("T", WALLET, 100), Step::Repeated);
+            w.charged("T", approved(100));
             assert_eq!(w.told(), "order rep");
         }),
         ("4 who cancels hears the refusal", |w| {

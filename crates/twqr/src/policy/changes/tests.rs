@@ -75,7 +75,7 @@ fn each_difference_is_a_line() {
             "",
             &[
                 "~ merchant M1 stores: only those listed -> every StoreID",
-                "- store M1/S1: payment_max no limit, open true, keys each",
+                "- store M1/S1: payment_max no limit, open true",
             ],
         ),
         (
@@ -84,7 +84,7 @@ fn each_difference_is_a_line() {
             &[
                 "- merchant M2: payment_max no limit, open true, keys each",
                 "+ merchant M3: payment_max no limit, open true, keys each",
-                "+ store M3/S9: payment_max no limit, open true, keys each",
+                "+ store M3/S9: payment_max no limit, open true",
             ],
         ),
         ("before", "before", &[]),
