@@ -51,6 +51,10 @@ impl Batch {
             Command::Claim { nonce, .. } => self.claims.push((offset, *nonce)),
             Command::Policy(change) => self.take_policy(shard, change, payload, offset),
             Command::Reserve(reserve) if shard.key_of(reserve.payment)?.is_none() => {
+                if shard.has_unreadable()? {
+                    self.bury(shard.id, offset, &payload, &RecordFault::UnreadableOrder, now);
+                    return Ok(());
+                }
                 let cause = Position { shard: shard.id, offset };
                 refuse_unknown_payment(reserve, decoded.at, cause, &mut self.effects);
                 self.collect_all(shard, None, offset);
@@ -62,7 +66,11 @@ impl Batch {
             | Command::RefundResult(_)
             | Command::Query(_)
             | Command::Outcome(_)
-            | Command::Due(_) => self.apply_to_order(shard, &decoded, offset)?,
+            | Command::Due(_) => {
+                if !self.apply_to_order(shard, &decoded, offset)? {
+                    self.bury(shard.id, offset, &payload, &RecordFault::UnreadableOrder, now);
+                }
+            }
         }
         Ok(())
     }
@@ -82,22 +90,23 @@ impl Batch {
         }
     }
 
+    /// False: the state of its order cannot be read, and nobody may decide about it.
     fn apply_to_order(
         &mut self,
         shard: &mut Shard,
         record: &twqr_order::Record,
         offset: u64,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let named = match record.command.target() {
             None => None,
             Some(Target::Key(key)) => Some(key.clone()),
             Some(Target::Number(number)) => shard.key_of(number)?,
         };
-        let Some(key) = &named else { return Ok(()) };
+        let Some(key) = &named else { return Ok(true) };
         let cause = Position { shard: shard.id, offset };
-        let (hot, versions) = shard.load(key)?;
+        let Some((hot, versions)) = shard.load(key)? else { return Ok(false) };
         if offset < hot.reflects {
-            return Ok(());
+            return Ok(true);
         }
         let applied = apply(&mut hot.order, record, cause, versions.at(offset), &mut self.effects);
         metrics::step(applied.step);
@@ -112,7 +121,7 @@ impl Batch {
             shard.forget_if_cold(key);
         }
         log_step(shard, key, applied.step, cause);
-        Ok(())
+        Ok(true)
     }
 
     fn collect_all(&mut self, shard: &Shard, key: Option<&OrderKey>, offset: u64) {

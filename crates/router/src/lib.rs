@@ -18,6 +18,7 @@ use twqr_journal::{Journal, JournalError, Topic};
 use twqr_order::Policy;
 use twqr_service::{CancellationToken, Context, Progress};
 use twqr_types::ShardId;
+use twqr_wire::convert::RecordFault;
 
 pub use store::{DiskStore, MemoryStore, StateStore, StoreError};
 
@@ -46,6 +47,11 @@ pub enum Error {
     /// Records came and were not read; the shard is claimed anew.
     #[error("nothing was read beyond {0}, although there is more")]
     Stalled(u64),
+    /// The rules of the shard cannot be read, so that nothing can be decided: a build that reads them must take it.
+    #[error(
+        "the rules of the shard, as they stand in order-states, cannot be read by this build ({0}); run one that reads them"
+    )]
+    UnreadableRules(RecordFault),
 }
 
 /// The first pause before a shard is claimed anew, in ms; doubles up to the maximum.

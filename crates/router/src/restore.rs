@@ -3,15 +3,16 @@
 
 use std::sync::Arc;
 
-use tracing::warn;
+use bytes::Bytes;
+use tracing::{error, warn};
 use twqr_journal::{Journal, Partition, Topic};
 use twqr_order::PolicyVersions;
 use twqr_types::ShardId;
-use twqr_wire::convert::{StateBody, StatesEntry, decode_state};
+use twqr_wire::convert::{RecordFault, StateBody, StatesEntry, UnreadableState, decode_state, unreadable_state};
 
 use crate::{
     Error,
-    shard::{POLICIES_KEY, Shard, number_index},
+    shard::{POLICIES_KEY, Shard, UNREADABLE_KEY, number_index},
     store::{StateStore, StoreMark, StoredState},
 };
 
@@ -37,17 +38,29 @@ pub(crate) async fn restore(
             let Some(value) = record.entry.value else { continue };
             match decode_state(value.clone()) {
                 Ok(entry) => take(entry, value, &mut states, &mut mark),
-                Err(fault) => {
-                    warn!(shard = id.0, offset = record.offset, %fault, "a checkpoint cannot be read; passed over");
-                }
+                Err(fault) => match unreadable_state(&record.entry.key, value.clone()) {
+                    UnreadableState::Order { key, position } => {
+                        error!(shard = id.0, offset = record.offset, %fault, "an order's state cannot be read by this build; what comes for it goes to the dead letters");
+                        states.push(StoredState { key, position, record: value });
+                        states.push(StoredState { key: UNREADABLE_KEY.into(), position, record: Bytes::new() });
+                    }
+                    UnreadableState::Policies => return Err(Error::UnreadableRules(fault)),
+                    UnreadableState::Other => {
+                        warn!(shard = id.0, offset = record.offset, %fault, "a marker cannot be read; passed over");
+                    }
+                },
             }
         }
         store.put(id.0, &states, mark)?;
     }
     let versions = match store.get(id.0, POLICIES_KEY)?.map(|(_, record)| decode_state(record).map(|entry| entry.body))
     {
+        None => PolicyVersions::default(),
         Some(Ok(StateBody::Policies(versions))) => versions,
-        _ => PolicyVersions::default(),
+        Some(Ok(StateBody::Order(_) | StateBody::Marker)) => {
+            return Err(Error::UnreadableRules(RecordFault::Missing("policies")));
+        }
+        Some(Err(fault)) => return Err(Error::UnreadableRules(fault)),
     };
     Ok((Shard::new(id, store, versions, mark.position), mark))
 }

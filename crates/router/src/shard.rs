@@ -12,6 +12,9 @@ use crate::store::{StateStore, StoreError, StoredState};
 /// The key under which the policies stand in the local store.
 pub(crate) const POLICIES_KEY: &[u8] = &[0];
 
+/// Stands in the local store where the state of some order cannot be read.
+pub(crate) const UNREADABLE_KEY: &[u8] = &[2];
+
 /// Where the local store keeps which order has this number; no order's key begins so.
 fn number_key(number: TradeNo) -> Vec<u8> {
     let mut key = vec![1];
@@ -81,8 +84,13 @@ impl Shard {
         }))
     }
 
-    /// The order, from memory or from the local store, and the versions of the policy.
-    pub(crate) fn load(&mut self, key: &OrderKey) -> Result<(&mut Hot, &PolicyVersions), StoreError> {
+    /// Whether the state of some order cannot be read, so that a number that is not known may be its.
+    pub(crate) fn has_unreadable(&self) -> Result<bool, StoreError> {
+        Ok(self.store.get(self.id.0, UNREADABLE_KEY)?.is_some())
+    }
+
+    /// The order, from memory or from the local store, and the versions of the policy; none if its state cannot be read.
+    pub(crate) fn load(&mut self, key: &OrderKey) -> Result<Option<(&mut Hot, &PolicyVersions)>, StoreError> {
         if !self.hot.contains_key(key) {
             let hot = match self.store.get(self.id.0, &key.to_bytes())? {
                 None => Hot { order: None, reflects: 0, dirty: false, leaving: false },
@@ -91,17 +99,15 @@ impl Shard {
                         Hot { order: Some(*order), reflects: position, dirty: false, leaving: false }
                     }
                     Ok(StateBody::Policies(_) | StateBody::Marker) | Err(_) => {
-                        error!(shard = self.id.0, order = %key, "the local store holds no readable state of the order");
-                        return Err(StoreError(format!(
-                            "state of order {key} is unreadable; remove the store, it is rebuilt"
-                        )));
+                        error!(shard = self.id.0, order = %key, "the local store holds no readable state of the order; if order-states has one, remove the store, and it is rebuilt");
+                        return Ok(None);
                     }
                 },
             };
             self.hot.insert(key.clone(), hot);
         }
         let hot = self.hot.get_mut(key).ok_or_else(|| StoreError("unreachable: inserted above".to_owned()))?;
-        Ok((hot, &self.versions))
+        Ok(Some((hot, &self.versions)))
     }
 
     /// The order if it is in memory.
@@ -185,7 +191,7 @@ mod tests {
     fn take(shard: &mut Shard, offset: u64, command: Command) {
         let (key, record) = (form().key, Record { at: UnixMs(0), signed_by: None, command });
         let cause = Position { shard: ShardId(0), offset };
-        apply(&mut shard.load(&key).unwrap().0.order, &record, cause, None, &mut Vec::new());
+        apply(&mut shard.load(&key).unwrap().unwrap().0.order, &record, cause, None, &mut Vec::new());
         shard.touch(&key);
     }
 
@@ -199,7 +205,7 @@ mod tests {
         take(&mut shard, 0, pay());
         let leaving = shard.take_dirty();
         shard.forget_if_cold(&key);
-        assert!(shard.load(&key).unwrap().0.order.is_some(), "it is nowhere else yet");
+        assert!(shard.load(&key).unwrap().unwrap().0.order.is_some(), "it is nowhere else yet");
         shard.settle(&leaving);
         assert!(shard.hot(&key).is_none(), "the store has it");
     }

@@ -29,4 +29,4 @@ pub use records::{
     Stamp, cancel_record, dead_letter, decode_record, due_record, encode_record, outcome_record, pay_record,
     query_record, refund_record, watch_record,
 };
-pub use states::{StateBody, StatesEntry, decode_state, encode_state};
+pub use states::{StateBody, StatesEntry, UnreadableState, decode_state, encode_state, unreadable_state};

@@ -22,6 +22,9 @@ pub enum RecordFault {
         /// What is wrong, without the value.
         problem: String,
     },
+    /// Nobody may decide about its order: what was decided so far cannot be read by this build.
+    #[error("the state of its order cannot be read by this build")]
+    UnreadableOrder,
     /// The request within the record is out of its limits.
     #[error("the request is out of its limits: {0}")]
     Form(Violations),

@@ -81,3 +81,32 @@ pub fn decode_state(bytes: Bytes) -> Result<StatesEntry, RecordFault> {
     };
     Ok(StatesEntry { epoch: record.epoch, position: record.position, body })
 }
+
+/// What a record that this build cannot read is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UnreadableState {
+    /// An order.
+    Order {
+        /// Its key in bytes.
+        key: Bytes,
+        /// The position that it reflects; the highest there is where that cannot be read either.
+        position: u64,
+    },
+    /// The versions of the policy.
+    Policies,
+    /// Neither: a marker, or something of a build that knows more.
+    Other,
+}
+
+/// What a record of `order-states` that cannot be read is about, by its key.
+pub fn unreadable_state(key: &Bytes, value: Bytes) -> UnreadableState {
+    const KIND: usize = size_of::<u64>();
+    match key.get(KIND) {
+        Some(kind) if *kind == StateKind::Order as u8 => {
+            let position = bus::StatesRecord::decode(value).map_or(u64::MAX, |record| record.position);
+            UnreadableState::Order { key: key.slice(KIND + 1..), position }
+        }
+        Some(kind) if *kind == StateKind::Policies as u8 => UnreadableState::Policies,
+        Some(_) | None => UnreadableState::Other,
+    }
+}

@@ -1,0 +1,120 @@
+//! Checkpoints that a build cannot read, such as those of a newer one after a rollback: what they are about is left alone, never taken for
+//! something that is not there.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{sync::Arc, time::Duration};
+
+use prost::Message;
+use twqr_journal::{
+    Entry, Journal, Partition, Topic,
+    sim::{Faults, Layout, Sim},
+};
+use twqr_order::{Alphabet, Policy, Route, RouteTarget};
+use twqr_router::{MemoryStore, Settings};
+use twqr_service::{CancellationToken, Clock, Context, Health, SystemClock};
+use twqr_types::{Issuer, PayForm, RawPay};
+use twqr_wire::{
+    bus::{DeadLetter, StatesRecord, states_record::Body},
+    convert::pay_record,
+};
+
+const ORDERS: Partition = Partition { topic: Topic::Orders, index: 0 };
+const STATES: Partition = Partition { topic: Topic::OrderStates, index: 0 };
+const TASKS: Partition = Partition { topic: Topic::WalletTasks, index: 0 };
+const DEAD_LETTERS: Partition = Partition { topic: Topic::DeadLetters, index: 0 };
+
+fn sim() -> Sim {
+    Sim::new(Layout { shards: 1, task_partitions: 1 }, Faults::default(), 7)
+}
+
+fn start(sim: &Sim, member: &str) -> (CancellationToken, Health) {
+    let route = Route {
+        prefix: "22".into(),
+        target: RouteTarget::Issuer(Issuer::Wallet),
+        code_lengths: vec![18],
+        alphabet: Alphabet::Printable,
+    };
+    let policy = Policy { routes: vec![route], ..Policy::default() };
+    let (shutdown, health) = (CancellationToken::new(), Health::default());
+    let context = Context { clock: Arc::new(SystemClock), shutdown: shutdown.clone(), health: health.clone() };
+    let store = Arc::new(MemoryStore::default());
+    let settings = Settings { member: member.into(), policy, checkpoint_interval_ms: 50, store };
+    tokio::spawn(twqr_router::run(settings, sim.session(member), context));
+    (shutdown, health)
+}
+
+async fn pause(ms: u64) {
+    tokio::time::sleep(Duration::from_millis(ms)).await;
+}
+
+async fn pay(sim: &Sim, number: &str) {
+    let raw = RawPay {
+        merchant_id: "M1".into(),
+        merchant_trade_no: number.into(),
+        card_token: "22abcdefghijklmnop".into(),
+        trade_amount: 1,
+        ..RawPay::default()
+    };
+    let record = pay_record(SystemClock.now(), &PayForm::parse(raw).unwrap(), None);
+    sim.session("caller").append(ORDERS, vec![Entry::plain(record)]).await.unwrap();
+    pause(1_000).await;
+}
+
+/// The same logs, as if a newer build had written those checkpoints that `is_newer` takes.
+async fn after_a_rollback(before: &Sim, is_newer: fn(&Body) -> bool) -> Sim {
+    let sim = sim();
+    let session = sim.session("copy");
+    for partition in [ORDERS, TASKS] {
+        for record in before.records(partition) {
+            session.append(partition, vec![record.entry]).await.unwrap();
+        }
+    }
+    for record in before.records(STATES) {
+        let mut state = StatesRecord::decode(record.entry.value.clone().unwrap()).unwrap();
+        state.version += u32::from(state.body.as_ref().is_some_and(is_newer));
+        let entry = Entry { key: record.entry.key, value: Some(state.encode_to_vec().into()) };
+        session.append(STATES, vec![entry]).await.unwrap();
+    }
+    sim
+}
+
+/// A log in which T was paid for once, as after a clean stop.
+async fn with_one_payment() -> Sim {
+    let sim = sim();
+    let (shutdown, _) = start(&sim, "router-0");
+    pause(1_000).await;
+    pay(&sim, "T").await;
+    shutdown.cancel();
+    pause(5_000).await;
+    assert_eq!(sim.records(TASKS).len(), 1);
+    sim
+}
+
+fn dead_letters(sim: &Sim) -> Vec<String> {
+    let letter = |record: twqr_journal::Record| DeadLetter::decode(record.entry.value.unwrap()).unwrap().reason;
+    sim.records(DEAD_LETTERS).into_iter().map(letter).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_that_cannot_be_read_is_never_taken_for_a_new_one_and_stops_no_other() {
+    let sim = after_a_rollback(&with_one_payment().await, |body| matches!(body, Body::Order(_))).await;
+    let (_shutdown, health) = start(&sim, "router-1");
+    pause(1_000).await;
+    pay(&sim, "T").await;
+    assert_eq!(sim.records(TASKS).len(), 1, "it is charged once");
+    assert_eq!(dead_letters(&sim), ["the state of its order cannot be read by this build"]);
+    pay(&sim, "U").await;
+    assert_eq!(sim.records(TASKS).len(), 2, "another order goes on");
+    assert!(health.is_ready(), "{:?}", health.report());
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_its_rules_nothing_of_a_shard_is_decided() {
+    let sim = after_a_rollback(&with_one_payment().await, |body| matches!(body, Body::Policies(_))).await;
+    let (_shutdown, health) = start(&sim, "router-1");
+    pay(&sim, "U").await;
+    pause(10_000).await;
+    assert_eq!(sim.records(TASKS).len(), 1, "{:?}", dead_letters(&sim));
+    assert!(!health.is_ready(), "{:?}", health.report());
+}
