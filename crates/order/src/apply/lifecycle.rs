@@ -8,6 +8,9 @@ use crate::{
     Decline, DeclineKind, EffectId, Evidence, Failure, IssuerRules, Movement, Phase, StatusCodes, TaskResult, schedule,
 };
 
+/// How long StatusDesc may be, in characters (POS API, section 2).
+const STATUS_DESC_LEN_MAX: usize = 1_000;
+
 /// What an outcome did to a movement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Moved {
@@ -106,7 +109,8 @@ impl<A: Clone> Movement<A> {
     }
 
     fn fail(&mut self, evidence: Evidence, code: &str, desc: &str, at: UnixMs) -> Moved {
-        self.phase = Phase::Failed(Failure { evidence, status_code: code.into(), status_desc: desc.into() });
+        let status_desc = desc.chars().take(STATUS_DESC_LEN_MAX).collect::<String>().into();
+        self.phase = Phase::Failed(Failure { evidence, status_code: code.into(), status_desc });
         self.changed_at = at;
         Moved::Failed(evidence)
     }

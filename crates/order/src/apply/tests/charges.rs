@@ -4,7 +4,7 @@ use super::{
     check,
     given::{self, OTHER, WALLET, approved, declined, declined_by, not_sent, unknown},
 };
-use crate::{DeclineKind, Evidence, Phase, Step, TaskResult};
+use crate::{Decline, DeclineKind, Evidence, Phase, Step, TaskResult};
 
 #[test]
 fn outcomes() {
@@ -18,6 +18,12 @@ fn outcomes() {
             w.pay("T", WALLET, 100);
             assert_eq!(w.charged("T", declined("928")), Step::Failed(Evidence::Declined));
             assert_eq!((w.charge("T").as_str(), w.told().as_str()), ("928", "order"));
+        }),
+        ("2 StatusDesc has 1000 characters at the most, whatever the issuer says", |w| {
+            w.pay("T", OTHER, 100);
+            let decline = Decline { kind: DeclineKind::Issuer, code: "05".into(), reason: "餘".repeat(1_000).into() };
+            w.charged("T", TaskResult::Declined(decline));
+            assert_eq!(w.payment("T").charge.failure().unwrap().status_desc.chars().count(), 1_000);
         }),
         ("4 not sent is failed, because its owner never sent it", |w| {
             w.pay("T", WALLET, 100);
