@@ -15,6 +15,7 @@ mod operators;
 mod policy;
 mod processes;
 mod progress;
+mod run_dir;
 mod services;
 mod simulator;
 mod usage;
@@ -107,8 +108,17 @@ enum Command {
     },
 }
 
+/// The command line is wrong (`EX_USAGE`): 2 says "differs" in `reconcile`, `policy diff` and `topics plan`.
+const USAGE: u8 = 64;
+
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(told) => {
+            drop(told.print());
+            return if told.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
     let filter = EnvFilter::try_from_env("TWQR_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).init();
     execute(cli).unwrap_or_else(|error| {
