@@ -17,7 +17,7 @@ use tonic::{
 };
 use twqr_wire::{ops::operator_service_client::OperatorServiceClient, pos::pos_service_client::PosServiceClient};
 
-pub(crate) use answer::{answered, cancel_answered, order_state, refund_answered, refused};
+pub(crate) use answer::{answered, cancel_answered, code_name, order_state, refund_answered, refused};
 pub(crate) use attempts::{Answer, Attempts, pay};
 pub(crate) use request_line::{Problem, parse};
 
