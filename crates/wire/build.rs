@@ -5,8 +5,13 @@ use std::{env, error::Error, fs, path::PathBuf};
 use prost::Message;
 
 /// Messages that carry a card token: their Debug output is written by hand, without it (`src/redacted.rs`).
-const WITH_CARD_TOKEN: [&str; 4] =
-    ["twqr.pos.v1.PayRequest", "twqr.pos.v1.CancelRequest", "twqr.bus.v1.ChargeTask", "twqr.backend.v1.Charge"];
+const WITH_CARD_TOKEN: [&str; 5] = [
+    "twqr.pos.v1.PayRequest",
+    "twqr.pos.v1.CancelRequest",
+    "twqr.bus.v1.ChargeTask",
+    "twqr.bus.v1.DeadLetter",
+    "twqr.backend.v1.Charge",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../../proto");

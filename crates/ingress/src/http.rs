@@ -18,7 +18,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use axum::{
     Json, Router,
     body::Body,
-    extract::{Path, State},
+    extract::{Path, State, rejection::PathRejection},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -52,6 +52,13 @@ pub struct HttpSettings {
     /// The merchants' keys, as TOML: `[keys]`, then `MerchantID = "key"`, `MerchantID = ["key", "key before"]` or
     /// `MerchantID = { name = "key" }`. Read again when it changes. By its name the rules know a key. Further keys come from the environment: `TWQR_MERCHANT_KEY_` and the MerchantID.
     pub keys_file: Option<PathBuf>,
+}
+
+impl HttpSettings {
+    /// Reads the keys and forgets them: whether an ingress could begin with them.
+    pub fn check_keys(&self) -> Result<(), KeysError> {
+        Source::new(self.keys_file.clone()).read().map(drop)
+    }
 }
 
 /// The four calls.
@@ -131,8 +138,9 @@ fn router(front: Front) -> Router {
     let described = || async { ([(header::CONTENT_TYPE, "application/json")], OPENAPI) };
     let mut router = Router::new().route("/openapi.json", get(described));
     for operation in Operation::ALL {
-        let take = move |State(front): State<Front>, Path(system): Path<String>, body: Body| async move {
-            take(&front, operation, &system, body).await
+        // A path that is no text names no system.
+        let take = move |State(front): State<Front>, system: Result<Path<String>, PathRejection>, body: Body| async move {
+            take(&front, operation, &system.map(|Path(system)| system).unwrap_or_default(), body).await
         };
         router = router.route(operation.path(), post(take));
     }

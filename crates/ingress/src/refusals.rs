@@ -31,15 +31,20 @@ pub(crate) fn inquiry_type() -> Violations {
 /// The order exists with another request.
 pub(crate) fn conflict(fields: &[String]) -> Status {
     let fields = fields.join(", ");
-    let message = format!(
-        "MerchantTradeNo was used for another request; these fields differ: {fields}. Send the order's own values, or use a new \
-         MerchantTradeNo"
-    );
+    let message = conflict_text(&fields);
     let metadata = HashMap::from([("fields".to_owned(), fields)]);
     Status::with_error_details(
         Code::AlreadyExists,
         message,
         ErrorDetails::with_error_info("ORDER_CONFLICT", DOMAIN, metadata),
+    )
+}
+
+/// What to do about it, true for every operation: a new number would charge again, give back again, or cancel nothing.
+pub(crate) fn conflict_text(fields: &str) -> String {
+    format!(
+        "MerchantTradeNo was used for another request; these fields differ: {fields}. Nothing was changed. To repeat the order, or to \
+         cancel it, send its own values; only another payment or another refund takes a new MerchantTradeNo"
     )
 }
 

@@ -123,7 +123,9 @@ async fn refusals_have_the_forms_codes_and_names_and_write_nothing() {
         (r#""TradeAmount":120"#, r#""TradeAmount":1.0"#, "905", "TradeAmount must be a whole number"),
         (r#""TradeAmount":120"#, r#""TradeAmount":1e2"#, "905", "TradeAmount must be a whole number"),
         (r#""TradeAmount":120"#, r#""TradeAmount":"120""#, "905", "TradeAmount must be a whole number"),
-        (r#""TradeAmount":120"#, r#""TradeAmount":99999999999999999999"#, "905", "TradeAmount must be a whole number"),
+        (r#""TradeAmount":120"#, r#""TradeAmount":99999999999999999999"#, "905", "TradeAmount is far beyond its range"),
+        (r#""TradeAmount":120"#, r#""TradeAmount":9223372036854775808"#, "905", "at most 2147483647"),
+        (r#""TradeAmount":120"#, r#""TradeAmount":-9223372036854775809"#, "905", "TradeAmount is far beyond its range"),
         (
             r#""CardToken":"22abcdefghijklmnop""#,
             r#""CardToken":["22abcdefghijklmnop"]"#,
@@ -213,6 +215,7 @@ async fn other_paths_and_methods_say_what_there_is() {
         ("POST", "/Pos/a/Payment", 404, "Payment, Inquiry"),
         ("POST", "/a.b/Payment", 404, "1 to 32 letters"),
         ("POST", "/%E8%A1%97/Payment", 404, "1 to 32 letters"),
+        ("POST", "/%FF/Payment", 404, "1 to 32 letters"),
         ("POST", &long, 404, "1 to 32 letters"),
         ("GET", "/Pos/Payment", 405, "calls are POST"),
         ("DELETE", "/Pos/Cancel", 405, "calls are POST"),

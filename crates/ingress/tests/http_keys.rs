@@ -105,7 +105,7 @@ async fn a_bad_file_at_the_start_ends_the_ingress() {
     std::fs::write(&file, "[keys]\nM1 = [\"SECRET\", 1]\n").unwrap();
     let error = Stage::refused(with_keys(Some(&file))).await;
     let expected = format!(
-        "merchant keys: {}, merchant M1: must be a text, a list of texts, or a table from names to texts",
+        "merchant keys: {}, line 2: must be a text, a list of texts, or a table from names to texts",
         file.display()
     );
     assert_eq!(error.to_string(), expected);

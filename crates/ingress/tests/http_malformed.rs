@@ -10,6 +10,7 @@ mod support;
 use std::net::SocketAddr;
 
 use post::{KEY, payment_text, raw, send, signed};
+use serde_json::Value;
 use support::{Stage, settings};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -104,6 +105,27 @@ async fn what_cannot_be_parsed_is_905_and_says_what_and_where() {
         assert_eq!(told.text("IsRep"), "0", "{name}: the fields are there");
     }
     assert_eq!(stage.orders_end().await, 0);
+}
+
+#[tokio::test]
+async fn an_answer_repeats_nothing_beyond_a_fields_limits() {
+    let (_stage, address) = stage().await;
+    let long = |length: usize| "街".repeat(length);
+    for (field, request, echoed) in [
+        ("StoreID", format!("\"{}\"", long(20)), Value::from(long(20))),
+        ("StoreID", format!("\"{}\"", long(21)), Value::from("")),
+        ("PosID", format!("\"{}\"", long(5_000)), Value::from("")),
+        ("GatewayTradeNo", format!("\"{}\"", long(21)), Value::from("")),
+        ("MerchantTradeNo", format!("\"{}\"", long(61)), Value::from("")),
+        ("TradeAmount", "2147483647".to_owned(), Value::from(2_147_483_647)),
+        ("TradeAmount", "2147483648".to_owned(), Value::from(0)),
+        ("TradeAmount", "1000000000000000000".to_owned(), Value::from(0)),
+    ] {
+        // Refused in any case: it is not signed.
+        let told =
+            send(address, PAYMENT, "", format!("{{\"MerchantID\":\"M1\",\"{field}\":{request}}}").as_bytes()).await;
+        assert_eq!((told.status_code().as_str(), &told.json()[field]), ("904", &echoed), "{field}");
+    }
 }
 
 #[tokio::test]

@@ -119,6 +119,13 @@ pub struct CounterpartyFile {
     pub troubles: Vec<FileTrouble>,
 }
 
+impl CounterpartyFile {
+    /// Whether it is something else altogether: it has rows and none that can be read, and is not whole either.
+    pub fn is_foreign(&self) -> bool {
+        self.movements.is_empty() && !self.unknown_rows.is_empty() && !self.troubles.is_empty()
+    }
+}
+
 /// The columns, in the order in which they are written.
 const COLUMNS: [&str; 9] = [
     "kind",

@@ -13,6 +13,8 @@ const DAY_MS: i64 = 86_400_000;
 const MINUTE_MS: i64 = 60_000;
 const TAIPEI_MS: i64 = 8 * 60 * MINUTE_MS;
 const DAY_MINUTES: u16 = 24 * 60;
+/// The years of dates that are taken: what is outside is a slip.
+const YEARS: std::ops::RangeInclusive<i16> = 2000..=2199;
 /// 1970-01-01.
 const EPOCH: Date = civil::date(1970, 1, 1);
 
@@ -71,7 +73,7 @@ pub struct BusinessDay {
 
 /// The text is no date.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a date is a real one of the form YYYY-MM-DD or YYYYMMDD, 1970 or later")]
+#[error("a date is a real one of the form YYYY-MM-DD or YYYYMMDD, 2000-01-01 to 2199-12-31")]
 pub struct InvalidDate;
 
 impl BusinessDay {
@@ -87,8 +89,11 @@ impl BusinessDay {
             return Err(InvalidDate);
         }
         let date = Date::strptime("%Y%m%d", &digits).map_err(|_| InvalidDate)?;
-        let days = date.since(EPOCH).map_err(|_| InvalidDate)?.get_days();
-        if days < 0 { Err(InvalidDate) } else { Ok(Self { day: days, cut_off }) }
+        if !YEARS.contains(&date.year()) {
+            return Err(InvalidDate);
+        }
+        let day = date.since(EPOCH).map_err(|_| InvalidDate)?.get_days();
+        Ok(Self { day, cut_off })
     }
 
     /// The business day to which a time belongs.
@@ -195,6 +200,9 @@ mod tests {
             assert_eq!((day.to_string(), day.compact()), ("2025-03-10".to_owned(), "20250310".to_owned()));
         }
         assert_eq!(BusinessDay::parse("2024-02-29", CutOff::default()).unwrap().next().to_string(), "2024-03-01");
+        for raw in ["2000-01-01", "2199-12-31"] {
+            assert_eq!(BusinessDay::parse(raw, CutOff::default()).unwrap().to_string(), raw);
+        }
         for raw in [
             "",
             "2025-02-29",
@@ -202,7 +210,9 @@ mod tests {
             "2025-3-10",
             "202503-1-0",
             "2025-0310-",
-            "1969-12-31",
+            "1999-12-31",
+            "2200-01-01",
+            "9999-12-31",
             "2025-13-01",
             "２０",
         ] {

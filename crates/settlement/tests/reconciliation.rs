@@ -233,6 +233,19 @@ fn each_part_of_the_trailer_is_held_against_the_rows() {
 }
 
 #[test]
+fn of_many_unknown_rows_the_first_are_shown_and_the_others_counted() {
+    let day = day();
+    for (rows, shown, more) in [(20, 20, None), (21, 20, Some("  and 1 more unknown rows\n"))] {
+        let mut bytes = write_movements(&[]).unwrap();
+        bytes.extend(b"x\n".repeat(rows));
+        let report = reconcile(books(day, &[], &[read_movements(Side::Fisc, &bytes)]), &[]);
+        let text = report.to_string();
+        assert_eq!((report.unknown_rows.len(), text.matches("fisc line ").count()), (rows, shown), "{text}");
+        assert!(text.contains("  and ") == more.is_some() && text.contains(more.unwrap_or_default()), "{text}");
+    }
+}
+
+#[test]
 fn rows_never_come_back_in_a_reason() {
     let file = read_movements(
         Side::Fisc,

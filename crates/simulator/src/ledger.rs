@@ -27,10 +27,20 @@ fn failed(error: fjall::Error) -> LedgerError {
     LedgerError(error.to_string())
 }
 
+fn cannot_open(folder: &Path, error: &fjall::Error) -> LedgerError {
+    let what = if matches!(error, fjall::Error::Locked) {
+        "is in use by another process; end that simulator, or set simulator_data_dir to another folder".to_owned()
+    } else {
+        format!("cannot be opened ({error}); see that it can be written, or set simulator_data_dir to another folder")
+    };
+    LedgerError(format!("{} {what}", folder.display()))
+}
+
 impl Ledger {
     /// Opens or creates it.
     pub fn open(folder: &Path) -> Result<Self, LedgerError> {
-        let database = Database::builder(folder).cache_size(8 << 20).worker_threads(1).open().map_err(failed)?;
+        let opened = Database::builder(folder).cache_size(8 << 20).worker_threads(1).open();
+        let database = opened.map_err(|error| cannot_open(folder, &error))?;
         let entries = database.keyspace("entries", KeyspaceCreateOptions::default).map_err(failed)?;
         Ok(Self { database, entries })
     }
@@ -55,5 +65,23 @@ impl Ledger {
         }
         batch.commit().map_err(failed)?;
         self.database.persist(PersistMode::SyncData).map_err(failed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ledger_that_cannot_be_opened_names_its_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let _holder = Ledger::open(folder.path()).unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for (path, expected) in
+            [(folder.path(), "is in use by another process; end"), (file.path(), "cannot be opened")]
+        {
+            let error = Ledger::open(path).err().unwrap().to_string();
+            assert!(error.contains(&path.display().to_string()) && error.contains(expected), "{error}");
+        }
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use twqr_types::InstitutionCode;
 
 /// The whole script, as it stands in TOML.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -94,6 +95,9 @@ impl Script {
     /// Reads TOML; the error names the key, what was wrong and what is allowed.
     pub fn parse(text: &str) -> Result<Self, ScriptError> {
         let script: Self = toml::from_str(text).map_err(|error| ScriptError(error.to_string()))?;
+        for code in script.issuers.keys() {
+            InstitutionCode::parse(code).map_err(|error| ScriptError(format!("issuers.{code:?}: {error}")))?;
+        }
         let named = script.issuers.iter().map(|(code, faults)| (format!("issuers.{code}"), faults));
         for (place, faults) in named.chain([("wallet".to_owned(), &script.wallet)]) {
             faults.check(&place)?;
@@ -177,6 +181,7 @@ mod tests {
                 "[issuers.391]\nrefuse_reversals_once = -0.1",
                 "issuers.391.refuse_reversals_once is -0.1, must be 0.0 to 1.0",
             ),
+            ("[issuers.3911]\nlatency_ms = 1", "issuers.\"3911\": "),
             ("[wallet]\nunmasked_card = 7", "wallet.unmasked_card is 7, must be 0.0 to 1.0"),
             ("[issuers.004]\nbad_carrier = nan", "issuers.004.bad_carrier is NaN"),
             ("[issuers.004]\ncontradict = 1.5", "issuers.004.contradict is 1.5"),

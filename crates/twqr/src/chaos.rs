@@ -25,6 +25,7 @@ use crate::{
     config::Config,
     fleet::Fleet,
     processes::{connect, free_addresses},
+    run_dir,
 };
 pub(crate) use scenarios::Scenario;
 
@@ -92,7 +93,7 @@ pub(crate) struct Stage {
 #[allow(clippy::print_stdout, reason = "the command's output")]
 pub(crate) async fn run(options: &Options, config: &Config) -> anyhow::Result<ExitCode> {
     println!("chaos {:?}, seed {} (--seed for another)", options.scenario, options.seed);
-    std::fs::create_dir_all(&options.dir)?;
+    run_dir::empty(&options.dir)?;
     let script = options.dir.with_extension("script.toml");
     std::fs::write(&script, SCRIPT)?;
     let mut quick = config.quickened();

@@ -9,15 +9,15 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use serde_json::{Map, Value, json};
 use tonic::{
     Status,
-    transport::{Channel, Endpoint},
+    transport::{Channel, Endpoint, Uri},
 };
 use twqr_wire::{ops::operator_service_client::OperatorServiceClient, pos::pos_service_client::PosServiceClient};
 
-pub(crate) use answer::{answered, cancel_answered, order_state, refund_answered, refused};
+pub(crate) use answer::{answered, cancel_answered, code_name, order_state, refund_answered, refused};
 pub(crate) use attempts::{Answer, Attempts, pay};
 pub(crate) use request_line::{Problem, parse};
 
@@ -39,10 +39,21 @@ pub(crate) async fn operators(endpoint: &str) -> anyhow::Result<OperatorServiceC
 
 /// Opens a connection, or says what to look at.
 pub(crate) async fn channel(endpoint: &str) -> anyhow::Result<Channel> {
-    let form = || format!("{endpoint:?} is no address; use a form such as http://127.0.0.1:50051");
-    let parsed = Endpoint::from_shared(endpoint.to_owned()).with_context(form)?;
-    let open = parsed.tcp_nodelay(true).connect_timeout(std::time::Duration::from_secs(CONNECT_S_MAX));
+    let open = address(endpoint)?.tcp_nodelay(true).connect_timeout(std::time::Duration::from_secs(CONNECT_S_MAX));
     open.connect().await.with_context(|| format!("cannot reach {endpoint}: is `twqr up` running there?"))
+}
+
+/// An address that is spoken to as it says: what asks for TLS is refused, since it would go out in plain text.
+fn address(endpoint: &str) -> anyhow::Result<Endpoint> {
+    let no_form =
+        || format!("{endpoint:?} is no address; use the form http://HOST:PORT, such as http://127.0.0.1:50051");
+    let uri: Uri = endpoint.parse().with_context(no_form)?;
+    ensure!(
+        uri.scheme_str() != Some("https"),
+        "{endpoint:?} asks for TLS, which is not spoken here: TLS is for a proxy before the server; use the form http://HOST:PORT"
+    );
+    ensure!(uri.scheme_str() == Some("http") && uri.port().is_some(), no_form());
+    Ok(Endpoint::from(uri))
 }
 
 /// Prints an answer, or the error instead of one, as one line; exit code 1 if there was no answer.
@@ -53,4 +64,35 @@ pub(crate) fn print(answer: Result<Map<String, Value>, &Status>) -> anyhow::Resu
     };
     writeln!(stdout(), "{line}")?;
     Ok(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_address_that_is_spoken_to_as_it_says_is_taken() {
+        for (endpoint, expected) in [
+            ("http://127.0.0.1:50051", None),
+            ("http://[::1]:50051", None),
+            ("HTTP://router.example:80", None),
+            ("https://127.0.0.1:50051", Some("TLS is for a proxy")),
+            ("HTTPS://127.0.0.1:50051", Some("TLS is for a proxy")),
+            ("127.0.0.1:50051", Some("http://HOST:PORT")),
+            ("foo", Some("http://HOST:PORT")),
+            ("foo:50051", Some("http://HOST:PORT")),
+            ("", Some("http://HOST:PORT")),
+            ("/foo", Some("http://HOST:PORT")),
+            ("grpc://127.0.0.1:50051", Some("http://HOST:PORT")),
+            ("http://127.0.0.1", Some("http://HOST:PORT")),
+            ("http://a b:1", Some("http://HOST:PORT")),
+        ] {
+            let refused = address(endpoint).err().map(|error| format!("{error:#}"));
+            match (&refused, expected) {
+                (None, None) => {}
+                (Some(error), Some(expected)) => assert!(error.contains(expected), "{endpoint}: {error}"),
+                _ => panic!("{endpoint}: {refused:?}"),
+            }
+        }
+    }
 }

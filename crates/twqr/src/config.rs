@@ -2,7 +2,7 @@
 
 mod kafka;
 mod settlement;
-mod source;
+pub(crate) mod source;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -12,6 +12,7 @@ use std::{
 
 use anyhow::{Context as _, anyhow, bail};
 use serde::{Deserialize, Serialize};
+use twqr_ingress::HttpSettings;
 use twqr_journal::kafka::Layout;
 use twqr_order::Policy;
 
@@ -94,7 +95,7 @@ impl Config {
             || path.map_or_else(|| "configuration".to_owned(), |path| format!("configuration {}", path.display()));
         let mut table = source::file(path)?;
         source::overlay(&mut table, variables)?;
-        let config: Self = serde_path_to_error::deserialize(toml::Value::Table(table)).with_context(place)?;
+        let config: Self = source::typed(table).map_err(anyhow::Error::msg).with_context(place)?;
         config.check().with_context(place)?;
         Ok(config)
     }
@@ -140,6 +141,18 @@ impl Config {
             bail!("{}", faults.join("; "));
         }
         Ok(())
+    }
+
+    /// Whether the files that it names can be used.
+    pub(crate) fn check_files(&self) -> anyhow::Result<()> {
+        self.pos_http_settings().check_keys().context("merchant_keys_file")?;
+        self.kafka.settings().map(drop)
+    }
+
+    /// The POS HTTP form; an empty path means no file.
+    pub(crate) fn pos_http_settings(&self) -> HttpSettings {
+        let keys_file = Some(self.merchant_keys_file.clone()).filter(|file| !file.as_os_str().is_empty());
+        HttpSettings { listen: self.pos_http, keys_file }
     }
 
     /// The same with times short enough for many failures in a minute; a group notices who is gone after 2 s.
@@ -212,7 +225,24 @@ mod tests {
             ),
             ("grpc = \"here\"", "grpc"),
             ("[kafka]\nmin_insync = 2", "kafka.min_insync is 2, must be 1 to 1"),
-            ("[kafka.properties]\n\"sasl.password\" = \"x\"", "kafka.password_file"),
+            (
+                "[kafka.properties]\n\"sasl.password\" = \"SECRET\"",
+                "sasl.password is a secret; put it into a file and name that in kafka.password_file",
+            ),
+            (
+                "[kafka.properties]\n\"ssl.key.password\" = \"SECRET\"",
+                "ssl.key.password is a secret; put it into a file and name that in kafka.property_files",
+            ),
+            ("[kafka.properties]\n\"ssl.keystore.password\" = \"SECRET\"", "ssl.keystore.password is a secret"),
+            ("[kafka.properties]\n\"ssl.key.pem\" = \"SECRET\"", "ssl.key.pem is a secret"),
+            (
+                "[kafka.properties]\n\"sasl.oauthbearer.client.secret\" = \"SECRET\"",
+                "sasl.oauthbearer.client.secret is a secret",
+            ),
+            ("[kafka.properties]\n\"sasl.password\" = [\"SECRET\"]", "sasl.password must be a text in quotes"),
+            ("shards = 1\n\"sasl.password\" = SECRET", "twqr.toml, line 2: "),
+            ("shards = 1\nshards = \"SECRET\"", "twqr.toml, line 2: "),
+            ("member = true", "member: must be a text"),
             (
                 "[[policy.issuers]]\ninstitution = \"004\"\nlimits = { open_ms = 1 }",
                 "policy.issuers[0].limits.open_ms: is 1, must be 10 to 600000",
@@ -233,6 +263,7 @@ mod tests {
         ] {
             let error = format!("{:#}", load(text, &[]).unwrap_err());
             assert!(error.contains(expected) && error.contains("twqr.toml"), "{error}");
+            assert!(!error.contains("SECRET"), "{error}");
         }
     }
 

@@ -18,6 +18,7 @@ use twqr_journal::kafka;
 use crate::{
     config::Config,
     processes::{connect, end, free_addresses, is_ready, own_process},
+    run_dir,
 };
 
 /// The services, and how many processes each has.
@@ -60,15 +61,12 @@ impl Fleet {
                 "kafka.bootstrap names no broker; `make run-kafka` starts one, or set TWQR__KAFKA__BOOTSTRAP=host:port"
             );
         }
-        if dir.exists() {
-            std::fs::remove_dir_all(dir).with_context(|| format!("cannot empty {}", dir.display()))?;
-        }
+        run_dir::empty(dir)?;
         std::fs::create_dir_all(dir.join("logs")).with_context(|| format!("cannot create {}", dir.display()))?;
         let mut config = Config { simulator_data_dir: dir.join("simulator"), ..config.clone() };
         config.kafka.prefix = format!("{}run-{:016x}.", config.kafka.prefix, rand::random::<u64>());
         create_topics(&config).await?;
-        let file = dir.join("twqr.toml");
-        std::fs::write(&file, toml::to_string(&config)?)?;
+        let file = run_dir::write_config(dir, &config)?;
         let mut arguments: Vec<&OsStr> = vec!["simulator".as_ref()];
         arguments.extend(script.into_iter().flat_map(|script| ["--script".as_ref(), script.as_os_str()]));
         let simulator = logged(own_process(Some(&file), &arguments)?, dir, "simulator")?.spawn();

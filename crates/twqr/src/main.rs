@@ -15,6 +15,7 @@ mod operators;
 mod policy;
 mod processes;
 mod progress;
+mod run_dir;
 mod services;
 mod simulator;
 mod usage;
@@ -99,16 +100,25 @@ enum Command {
         #[arg(long, default_value_t = 7)]
         seed: u64,
         /// How many lines
-        #[arg(long, default_value_t = 1_200)]
-        lines: usize,
+        #[arg(long, default_value_t = 1_200, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+        lines: u32,
         /// The day that uses the whole API instead, of so many chains of calls
-        #[arg(long, value_name = "CHAINS")]
+        #[arg(long, value_name = "CHAINS", value_parser = clap::value_parser!(u32).range(1..=100_000))]
         whole_api: Option<u32>,
     },
 }
 
+/// The command line is wrong (`EX_USAGE`): 2 says "differs" in `reconcile`, `policy diff` and `topics plan`.
+const USAGE: u8 = 64;
+
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(told) => {
+            drop(told.print());
+            return if told.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
     let filter = EnvFilter::try_from_env("TWQR_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).init();
     execute(cli).unwrap_or_else(|error| {
@@ -151,12 +161,15 @@ async fn run(command: Command, config: config::Config) -> anyhow::Result<ExitCod
         Command::Tracker => serve(&[Service::Tracker], config).await?,
         Command::Simulator { script } => simulator::run(&config, script.as_deref(), stop_on_signal()?).await?,
         Command::Run(options) => day_run::run(&options, &config, stop_on_signal()?).await?,
-        Command::Config(cli::Config::Check) => println!("the configuration is good"),
+        Command::Config(cli::Config::Check) => {
+            config.check_files()?;
+            println!("the configuration is good");
+        }
         Command::Config(cli::Config::Default) => print!("{}", config::Config::printed_defaults()?),
         Command::SampleDay { seed, lines, whole_api } => {
             let lines = match whole_api {
                 Some(chains) => twqr_loadgen::whole::whole_sample_day(seed, chains),
-                None => twqr_loadgen::sample_day(seed, lines),
+                None => twqr_loadgen::sample_day(seed, lines as usize),
             };
             for line in lines {
                 println!("{line}");

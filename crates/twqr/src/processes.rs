@@ -17,7 +17,7 @@ use tokio::{
 };
 use tonic::transport::{Channel, Endpoint};
 
-use crate::config::Config;
+use crate::{config::Config, run_dir};
 
 /// How long a process may take until it serves, in attempts of 50 ms.
 const CONNECT_ATTEMPTS_MAX: u32 = 600;
@@ -41,13 +41,9 @@ impl Processes {
                 format!("{address} is not free; end what listens there, or configure another address")
             })?;
         }
-        if dir.exists() {
-            std::fs::remove_dir_all(dir).with_context(|| format!("cannot empty {}", dir.display()))?;
-        }
-        std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+        run_dir::empty(dir)?;
         let config = Config { data_dir: dir.join("data"), simulator_data_dir: dir.join("simulator"), ..config.clone() };
-        let file = dir.join("twqr.toml");
-        std::fs::write(&file, toml::to_string(&config)?)?;
+        let file = run_dir::write_config(dir, &config)?;
         let mut arguments: Vec<&OsStr> = vec!["simulator".as_ref()];
         arguments.extend(script.into_iter().flat_map(|script| ["--script".as_ref(), script.as_os_str()]));
         let simulator = own_process(Some(&file), &arguments)?.spawn().context("cannot start the simulator")?;

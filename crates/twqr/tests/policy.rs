@@ -110,7 +110,7 @@ async fn of_those_who_change_the_same_version_one_wins_and_faults_change_nothing
         }
     }
     let nobody = system.run(&["apply", &files[0], "--expect", "2", "--who", " ", "--why", "b"]);
-    assert!(nobody.code == 1 && nobody.error.contains("who"), "{}", nobody.error);
+    assert!(nobody.code == 64 && nobody.error.contains("who"), "{}", nobody.error);
     let unknown = system.run(&["rollback", "--to", "9", "--expect", "2", "--who", "a", "--why", "b"]);
     assert!(unknown.code == 1 && unknown.error.contains("versions 1 to 2 are"), "{}", unknown.error);
     let unreachable = system.run(&["get", "--endpoint", "http://127.0.0.1:1"]);

@@ -160,7 +160,9 @@ async fn each_merchant_gets_a_file_that_is_the_same_every_time() {
     let (code, _, stderr) = run(&["settlement", "verify", "damaged.csv"]).await;
     assert!(code == 1 && stderr.contains("checksum") && stderr.contains("totals of issuer wallet"), "{stderr}");
 
-    let (code, stdout, _) = run(&["settlement", "--date", "20250310", "--merchant", "M9", "--out", "nobody"]).await;
+    let (code, stdout, stderr) =
+        run(&["settlement", "--date", "20250310", "--merchant", "M9", "--out", "nobody"]).await;
+    assert!(stderr.contains("merchant \"M9\" has no movement on 2025-03-10"), "{stderr}");
     assert!(code == 0 && stdout.contains("settlement-M9-20250310.csv: 0 movements"), "{stdout}");
 }
 
@@ -172,7 +174,15 @@ async fn what_cannot_be_written_says_why() {
     for (arguments, expected) in [
         (&["settlement"][..], "--date"),
         (&["settlement", "--date", "2025-02-30"], "a date is a real one"),
-        (&["settlement", "--date", "9999-01-01"], "--partial writes what is there so far"),
+        (&["settlement", "--date", "2199-01-01"], "--partial takes what is there so far"),
+        (&["settlement", "--date", "9999-12-31"], "2000-01-01 to 2199-12-31"),
+        (&["counterparty-files", "--date", "9999-12-31"], "2000-01-01 to 2199-12-31"),
+        (&["reconcile", "--date", "9999-12-31", "--fisc", "f", "--wallet", "w"], "2000-01-01 to 2199-12-31"),
+        (
+            &["reconcile", "--date", "2199-01-01", "--fisc", "f", "--wallet", "w"],
+            "--partial takes what is there so far",
+        ),
+        (&["settlement", "--date", "2025-03-10", "--merchant", "a234567890123456789"], "is 19 characters long"),
         (
             &["settlement", "--date", "2025-03-10", "--endpoint", "http://127.0.0.1:1"],
             "cannot reach http://127.0.0.1:1",
@@ -184,9 +194,9 @@ async fn what_cannot_be_written_says_why() {
         let (code, _, stderr) = twqr(folder.path(), address, arguments).await;
         assert!(code != 0 && stderr.contains(expected), "{arguments:?}: {stderr}");
     }
-    let partial = ["settlement", "--date", "9999-01-01", "--merchant", "M1", "--partial"];
+    let partial = ["settlement", "--date", "2199-01-01", "--merchant", "M1", "--partial"];
     assert_eq!(twqr(folder.path(), address, &partial).await.0, 0);
-    assert!(folder.path().join("settlement-M1-99990101.csv.partial").exists());
+    assert!(folder.path().join("settlement-M1-21990101.csv.partial").exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -208,6 +218,11 @@ async fn the_exit_code_says_whether_both_sides_have_the_same() {
         code == 0 && stdout.ends_with("\nclean\n") && stdout.contains("matched: 3 movements, 300 TWD"),
         "{stdout}{stderr}"
     );
+
+    fs::write(folder.path().join("program"), b"\x7fELF\x02\x01\n".repeat(500)).unwrap();
+    let (code, stdout, stderr) = run(&["--fisc-before", "program"]).await;
+    assert!(code == 1 && stdout.is_empty() && stderr.lines().count() == 1, "{stdout}{stderr}");
+    assert!(stderr.contains("fisc's file program is none"), "{stderr}");
 
     // Their day has what is on the day before here; whether it is on both there, only their file of that day says.
     write("fisc", &[two, before]);

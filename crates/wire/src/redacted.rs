@@ -24,6 +24,19 @@ redacted! {
     backend::Charge { trade_no, merchant_id, merchant_trade_no, trade_amount, un_redeem, send_by_ms }
 }
 
+impl fmt::Debug for bus::DeadLetter {
+    /// The payload is a record as it was, a card token included.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeadLetter")
+            .field("topic", &self.topic)
+            .field("partition", &self.partition)
+            .field("offset", &self.offset)
+            .field("payload_bytes", &self.payload.len())
+            .field("reason", &self.reason)
+            .finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -40,8 +53,10 @@ mod tests {
         };
         let cancel = pos::CancelRequest { card_token: card_token.clone(), ..Default::default() };
         let task = bus::ChargeTask { card_token: card_token.clone(), ..Default::default() };
+        let letter = bus::DeadLetter { payload: card_token.clone().into(), ..Default::default() };
         let charge = crate::backend::Charge { card_token, ..Default::default() };
-        let printed = format!("{request:?}{record:?}{cancel:?}{task:?}{charge:#?}");
+        let printed = format!("{request:?}{record:?}{cancel:?}{task:?}{letter:?}{charge:#?}");
+        assert!(printed.contains("payload_bytes: 18"), "{printed}");
         assert!(!printed.contains("SECRET"), "{printed}");
     }
 }

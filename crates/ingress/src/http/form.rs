@@ -1,6 +1,7 @@
 //! The fields of a request: taken out of the JSON into the protobuf request, each by its name in the POS document (POS API, section 2).
 //! What is absent or null counts as empty, as everywhere in the form; a value of another type cannot be parsed.
 
+use twqr_types::{GatewayTradeNo, MerchantId, MerchantTradeNo, PosId, StoreId};
 use twqr_wire::pos::{CancelRequest, InquiryType, PayRequest, QueryRequest, RefundRequest};
 
 use super::json::{Fault, Json, Object};
@@ -30,7 +31,7 @@ pub(super) const FIELDS: [&str; 18] = [
 /// The field with the signature.
 pub(super) const SIGN: &str = "Sign";
 
-/// The fields that an answer repeats as they came.
+/// The fields that an answer repeats as they came; empty where one is longer than the field may be.
 #[derive(Clone, Debug, Default, serde::Serialize)]
 pub(super) struct Echoes {
     #[serde(rename = "MerchantID")]
@@ -48,18 +49,17 @@ pub(super) struct Echoes {
 impl Echoes {
     /// What can be repeated of a request, good or not.
     pub(super) fn of(members: &Object) -> Self {
-        let text = |name: &str| match members.get(name) {
-            Some(Json::Text(text)) => text.clone(),
-            Some(Json::Null | Json::Bool(_) | Json::Number(_) | Json::List(_) | Json::Object(_)) | None => {
-                String::new()
-            }
+        let text = |name: &str, len_max: usize| match members.get(name) {
+            Some(Json::Text(text)) if text.chars().count() <= len_max => text.clone(),
+            Some(Json::Text(_) | Json::Null | Json::Bool(_) | Json::Number(_) | Json::List(_) | Json::Object(_))
+            | None => String::new(),
         };
         Self {
-            merchant_id: text("MerchantID"),
-            store_id: text("StoreID"),
-            gateway_trade_no: text("GatewayTradeNo"),
-            merchant_trade_no: text("MerchantTradeNo"),
-            pos_id: text("PosID"),
+            merchant_id: text("MerchantID", MerchantId::LEN_MAX),
+            store_id: text("StoreID", StoreId::LEN_MAX),
+            gateway_trade_no: text("GatewayTradeNo", GatewayTradeNo::LEN_MAX),
+            merchant_trade_no: text("MerchantTradeNo", MerchantTradeNo::LEN_MAX),
+            pos_id: text("PosID", PosId::LEN_MAX),
         }
     }
 }
@@ -173,20 +173,30 @@ impl Form {
     }
 
     fn int(&mut self, name: &'static str) -> i64 {
-        let number = match self.members.remove(name) {
-            Some(Json::Number(number)) => number.parse().ok(),
-            Some(Json::Null) | None => Some(0),
-            Some(Json::Text(_) | Json::Bool(_) | Json::List(_) | Json::Object(_)) => None,
+        let fault = match self.members.remove(name) {
+            Some(Json::Number(number)) => match number.parse() {
+                Ok(number) => return number,
+                Err(_) if is_whole(&number) => "is far beyond its range, at most 2147483647 (whole TWD) is allowed",
+                Err(_) => NOT_WHOLE,
+            },
+            Some(Json::Null) | None => return 0,
+            Some(Json::Text(_) | Json::Bool(_) | Json::List(_) | Json::Object(_)) => NOT_WHOLE,
         };
-        number.unwrap_or_else(|| {
-            self.faults.push(format!("{name} must be a whole number, not a text, without fraction or exponent"));
-            0
-        })
+        self.faults.push(format!("{name} {fault}"));
+        0
     }
 
     fn end<T>(self, request: T) -> Result<T, Fault> {
         if self.faults.is_empty() { Ok(request) } else { Err(Fault(self.faults.join("; "))) }
     }
+}
+
+/// What is said of an amount that is none.
+const NOT_WHOLE: &str = "must be a whole number, not a text, without fraction or exponent";
+
+/// Whether the text of a number has neither fraction nor exponent.
+fn is_whole(number: &str) -> bool {
+    number.strip_prefix('-').unwrap_or(number).bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// The amount in a request, where there is one.

@@ -9,7 +9,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use toml::{Table, Value};
+use toml::{
+    Spanned, Table, Value,
+    de::{DeTable, DeValue},
+};
 use tracing::{error, info};
 use twqr_types::{KeyName, MerchantId};
 use zeroize::Zeroizing;
@@ -102,17 +105,16 @@ fn read(file: &Path) -> Result<Keys, KeysError> {
         std::fs::read(file).and_then(|bytes| String::from_utf8(bytes).map_err(|_| io::ErrorKind::InvalidData.into()));
     let text = Zeroizing::new(text.map_err(|error| fault(name.to_string(), &format!("cannot be read: {error}")))?);
     let mut table: Table = toml::from_str(&text).map_err(|error| {
-        let line = error.span().map_or(1, |at| text.bytes().take(at.start).filter(|byte| *byte == b'\n').count() + 1);
+        let line = error.span().map_or(1, |at| line_at(&text, at.start));
         fault(format!("{name}, line {line}"), "is not TOML")
     })?;
     let (Some(Value::Table(listed)), true) = (table.remove("keys"), table.is_empty()) else {
         return Err(fault(name.to_string(), "must have a table [keys] and nothing else"));
     };
     let mut keys = Keys::new();
-    for (n, (merchant, value)) in listed.into_iter().enumerate() {
-        MerchantId::parse(merchant.clone())
-            .map_err(|what| fault(format!("{name}, entry {}", n + 1), &format!("the MerchantID {what}")))?;
-        let place = || format!("{name}, merchant {merchant}");
+    for (merchant, value) in listed {
+        let place = || format!("{name}, line {}", line_of(&text, &merchant));
+        MerchantId::parse(merchant.clone()).map_err(|what| fault(place(), &format!("the MerchantID {what}")))?;
         let read = listed_keys(value).map_err(|what| fault(place(), &what))?;
         if read.is_empty() {
             return Err(fault(place(), "has no key"));
@@ -120,6 +122,18 @@ fn read(file: &Path) -> Result<Keys, KeysError> {
         keys.insert(merchant, read);
     }
     Ok(keys)
+}
+
+fn line_at(text: &str, at: usize) -> usize {
+    text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
+}
+
+/// The line of an entry of `[keys]`. It is not named: where MerchantID and key were swapped, its name is a key.
+fn line_of(text: &str, merchant: &str) -> usize {
+    let Ok(table) = DeTable::parse(text) else { return 1 };
+    let keys = table.get_ref().get("keys").map(Spanned::get_ref);
+    let Some(DeValue::Table(keys)) = keys else { return 1 };
+    keys.iter().find(|(name, _)| name.get_ref() == merchant).map_or(1, |(name, _)| line_at(text, name.span().start))
 }
 
 /// A merchant's keys: one, a list, or a table from names to keys.
@@ -175,22 +189,15 @@ mod tests {
             (b"M001 = \"SECRET\"", &[], "keys.toml: must have a table [keys] and nothing else"),
             (b"keys = \"SECRET\"", &[], "keys.toml: must have a table [keys] and nothing else"),
             (b"[keys]\n[other]\nM001 = \"SECRET\"", &[], "keys.toml: must have a table [keys] and nothing else"),
-            (b"[keys]\nM001 = []", &[], "keys.toml, merchant M001: has no key"),
-            (b"[keys]\nM001 = \"\"", &[], "keys.toml, merchant M001: a key is empty"),
-            (
-                b"[keys]\nM001 = [\"SECRET\", 5]",
-                &[],
-                "keys.toml, merchant M001: must be a text, a list of texts, or a table",
-            ),
-            (b"[keys]\nM001 = 20250310", &[], "keys.toml, merchant M001: must be a text, a list of texts, or a table"),
-            (
-                b"[keys.M001]\na = [\"SECRET\"]",
-                &[],
-                "keys.toml, merchant M001: must be a text, a list of texts, or a table",
-            ),
-            (b"[keys.M001]\n\"\" = \"SECRET\"", &[], "keys.toml, merchant M001: the name of a key is required"),
-            (b"[keys.M001]", &[], "keys.toml, merchant M001: has no key"),
-            (b"[keys]\nSECRETSECRET = \"M001\"", &[], "keys.toml, entry 1: the MerchantID is 12 characters long"),
+            (b"[keys]\nM001 = []", &[], "keys.toml, line 2: has no key"),
+            (b"[keys]\nM001 = \"\"", &[], "keys.toml, line 2: a key is empty"),
+            (b"[keys]\nM001 = [\"SECRET\", 5]", &[], "keys.toml, line 2: must be a text, a list of texts, or a table"),
+            (b"[keys]\nM001 = 20250310", &[], "keys.toml, line 2: must be a text, a list of texts, or a table"),
+            (b"[keys.M001]\na = [\"SECRET\"]", &[], "keys.toml, line 1: must be a text, a list of texts, or a table"),
+            (b"[keys.M001]\n\"\" = \"SECRET\"", &[], "keys.toml, line 1: the name of a key is required"),
+            (b"[keys.M001]", &[], "keys.toml, line 1: has no key"),
+            (b"[keys]\nSECRETSECRET = \"M001\"", &[], "keys.toml, line 2: the MerchantID is 12 characters long"),
+            (b"[keys]\nM002 = \"x\"\n\nSECRETKEY1 = \"\"\nA = \"x\"", &[], "keys.toml, line 4: a key is empty"),
             (b"\xff", &[], "keys.toml: cannot be read"),
             (
                 b"[keys]",

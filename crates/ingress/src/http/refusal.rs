@@ -5,6 +5,7 @@ use tonic_types::{FieldViolation, StatusExt};
 use twqr_types::Field;
 
 use super::json::Fault;
+use crate::refusals::conflict_text;
 
 /// 301: failed, network or system.
 const SYSTEM: &str = "301";
@@ -103,9 +104,7 @@ fn field(violation: &FieldViolation) -> Option<Field> {
 fn conflict(status: &Status) -> String {
     let info = status.get_details_error_info();
     let fields = info.as_ref().and_then(|info| info.metadata.get("fields")).map_or("", String::as_str);
-    format!(
-        "MerchantTradeNo was used for another request; these fields differ: {fields}. Send the order's own values, or use a new MerchantTradeNo"
-    )
+    conflict_text(fields)
 }
 
 #[cfg(test)]
@@ -145,6 +144,12 @@ mod tests {
                 "InquiryType: must be P (payment) or R (refund)",
             ),
             (refusals::conflict(&["TradeAmount".into(), "CardToken".into()]), Some(1), "804", "TradeAmount, CardToken"),
+            (
+                refusals::conflict(&["CardToken".into()]),
+                Some(1),
+                "804",
+                "to cancel it, send its own values; only another",
+            ),
             (refusals::key_refused(), Some(1), "904", "does not count"),
             (refusals::shed(), Some(1), "301", "nothing was accepted"),
             (refusals::no_answer(), None, "301", "send it again"),

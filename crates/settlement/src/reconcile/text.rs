@@ -67,6 +67,9 @@ fn list<T: fmt::Display>(f: &mut fmt::Formatter<'_>, title: &str, items: &[T]) -
     items.iter().try_for_each(|item| writeln!(f, "  {item}"))
 }
 
+/// How many unknown rows are shown: a file that is damaged may have nothing else.
+const UNKNOWN_ROWS_MAX: usize = 20;
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "reconciliation of {}, cut-off {} Asia/Taipei", self.date, self.cut_off)?;
@@ -83,7 +86,11 @@ impl fmt::Display for Report {
         list(f, "duplicated at the counterparty", &self.duplicated)?;
         list(f, "duplicated here", &self.duplicated_here)?;
         list(f, "booked on another day", &self.booked_on_another_day)?;
-        list(f, "unknown rows", &unknown)?;
+        let (shown, more) = unknown.split_at(unknown.len().min(UNKNOWN_ROWS_MAX));
+        list(f, "unknown rows", shown)?;
+        if !more.is_empty() {
+            writeln!(f, "  and {} more unknown rows", more.len())?;
+        }
         f.write_str(if self.is_clean() { "clean\n" } else { "there are differences\n" })
     }
 }

@@ -17,6 +17,7 @@ use crate::{
     config::Config,
     processes::{Processes, connect, end, free_addresses, own_process},
     progress::Progress,
+    run_dir,
     usage::{Usage, folder_bytes},
 };
 
@@ -140,14 +141,15 @@ async fn echo_floor(seed: u64) -> anyhow::Result<Floor> {
 }
 
 async fn journal_floor(dir: &Path) -> anyhow::Result<Floor> {
-    drop(std::fs::remove_dir_all(dir));
+    run_dir::empty(dir)?;
+    let journal = dir.join("journal");
     let rates = FLOOR_RATES.map(|rate| rate.to_string()).join(",");
     let hold_ms = FLOOR_MS.to_string();
     let arguments: [&std::ffi::OsStr; 8] = [
         "bench".as_ref(),
         "journal".as_ref(),
         "--dir".as_ref(),
-        dir.as_ref(),
+        journal.as_ref(),
         "--rates".as_ref(),
         rates.as_ref(),
         "--hold-ms".as_ref(),

@@ -104,7 +104,7 @@ fn object(value: Value) -> Map<String, Value> {
 }
 
 /// The code's name in the gRPC documents.
-fn code_name(code: Code) -> &'static str {
+pub(crate) fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
         Code::Cancelled => "CANCELLED",

@@ -1,7 +1,10 @@
 //! One line of a request file: a Payment request as JSON, in the POS document's field names. No error repeats a value, since a
 //! payment code may stand anywhere in a line that is wrong.
 
-use serde_json::{Map, Value};
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::Value;
 use twqr_types::Field;
 use twqr_wire::pos::PayRequest;
 
@@ -26,13 +29,14 @@ const SIGN: &str = "Sign";
 /// Reads a line; what is not there stays empty, and the server judges the values.
 pub(crate) fn parse(line: &[u8]) -> Result<PayRequest, Vec<Problem>> {
     let text = std::str::from_utf8(line).map_err(|_| vec![Problem::whole("is not UTF-8")])?;
-    let value: Value = serde_json::from_str(text).map_err(|error| {
-        vec![Problem::whole(format!("is not JSON at column {}; one JSON object a line is allowed", error.column()))]
+    let Members(members) = serde_json::from_str(text).map_err(|error| {
+        vec![Problem::whole(if error.is_data() {
+            "is not a JSON object; the fields of a Payment request are allowed".to_owned()
+        } else {
+            format!("is not JSON at column {}; one JSON object a line is allowed", error.column())
+        })]
     })?;
-    let Value::Object(object) = value else {
-        return Err(vec![Problem::whole("is not a JSON object; the fields of a Payment request are allowed")]);
-    };
-    let mut fields = Fields { object, problems: Vec::new() };
+    let mut fields = Fields { members: (1..).zip(members).collect(), problems: Vec::new() };
     let request = PayRequest {
         merchant_id: fields.text(Field::MerchantId),
         store_id: fields.text(Field::StoreId),
@@ -50,27 +54,54 @@ pub(crate) fn parse(line: &[u8]) -> Result<PayRequest, Vec<Problem>> {
         extra3: fields.text(Field::Extra3),
         send_time: fields.text(Field::SendTime),
     };
-    fields.object.remove(SIGN);
-    let unknown = fields.object.iter().map(|(name, _)| Problem {
-        field: Some(name.chars().take(FIELD_NAME_CHARS_MAX).collect()),
-        text: "is no field of a Payment request".to_owned(),
+    drop(fields.take(SIGN));
+    let unknown = fields.members.iter().map(|(place, _)| {
+        Problem::whole(format!("has in place {place} what a Payment request does not have, or what it has already"))
     });
     let problems: Vec<Problem> = fields.problems.into_iter().chain(unknown).collect();
     if problems.is_empty() { Ok(request) } else { Err(problems) }
 }
 
-/// How much of an unknown field's name an error shows.
-const FIELD_NAME_CHARS_MAX: usize = 32;
+/// The members of an object as they stand in the line. A name may be a value that slipped: no error repeats it.
+struct Members(Vec<(String, Value)>);
 
-/// The fields of a line that nobody has taken yet, and what was wrong with those that were.
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Each;
+        impl<'de> Visitor<'de> for Each {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(Each)
+    }
+}
+
+/// The fields of a line that nobody has taken yet, each with its place from 1, and what was wrong with those that were.
 struct Fields {
-    object: Map<String, Value>,
+    members: Vec<(usize, (String, Value))>,
     problems: Vec<Problem>,
 }
 
 impl Fields {
+    fn take(&mut self, name: &str) -> Option<Value> {
+        let at = self.members.iter().position(|(_, (known, _))| known == name)?;
+        let (_, (_, value)) = self.members.remove(at);
+        Some(value)
+    }
+
     fn text(&mut self, field: Field) -> String {
-        match self.object.remove(field.pos_name()) {
+        match self.take(field.pos_name()) {
             None => String::new(),
             Some(Value::String(text)) => text,
             Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
@@ -81,7 +112,7 @@ impl Fields {
     }
 
     fn integer(&mut self, field: Field) -> i64 {
-        let Some(value) = self.object.remove(field.pos_name()) else { return 0 };
+        let Some(value) = self.take(field.pos_name()) else { return 0 };
         value.as_i64().unwrap_or_else(|| {
             self.wrong(field, "must be a whole number (TWD)");
             0
@@ -110,8 +141,10 @@ mod tests {
             (&b"{\"TradeAmount\":\"22SECRET\"}"[..], &["TradeAmount"][..]),
             (
                 b"{\"TradeAmount\":1.5,\"CardToken\":[\"22SECRET\"],\"Amount\":\"22SECRET\"}",
-                &["CardToken", "TradeAmount", "Amount"],
+                &["CardToken", "TradeAmount", ""],
             ),
+            (b"{\"22SECRET\":1}", &[""]),
+            (b"{\"TradeAmount\":1,\"TradeAmount\":2}", &[""]),
             (b"{\"CardToken\":\"22SECRET\"", &[""]),
             (b"[\"22SECRET\"]", &[""]),
             (b"\"22SECRET", &[""]),
@@ -122,5 +155,7 @@ mod tests {
             assert_eq!(named, expected, "{problems:?}");
             assert!(!format!("{problems:?}").contains("SECRET"), "{problems:?}");
         }
+        let problems = parse(b"{\"MerchantID\":\"M1\",\"22SECRET\":1,\"Sign\":\"\"}").unwrap_err();
+        assert!(problems[0].text.starts_with("has in place 2 "), "{problems:?}");
     }
 }

@@ -1,14 +1,15 @@
 //! `twqr pay`: the payments of a file, each with its result. A bad line does not stop the others.
 
 use std::{
-    fs::File,
+    fs::{File, Metadata},
     io::{BufRead, BufReader, BufWriter, Read, Write},
+    os::unix::fs::MetadataExt,
     path::Path,
     process::ExitCode,
     time::Duration,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use futures::StreamExt;
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
@@ -26,18 +27,19 @@ const LINE_BYTES_MAX: u64 = 64 * 1024;
 /// Latencies are counted up to this, in µs.
 const LATENCY_US_MAX: u64 = 3_600_000_000;
 
-/// Sends every line; exit code 1 unless every one was answered.
+/// Sends every line, in one pass over the file, which may be a pipe; exit code 1 unless every one was answered.
 pub(crate) async fn run(arguments: cli::Pay) -> anyhow::Result<ExitCode> {
     let attempts = Attempts { max: arguments.attempts, timeout_ms: arguments.timeout_ms };
-    let total = Lines::open(&arguments.file)?.flatten().count() as u64;
-    let out = File::create(&arguments.out).with_context(|| format!("{} cannot be written", arguments.out.display()))?;
+    let lines = Lines::open(&arguments.file)?;
+    ensure!(!lines.are_in(&arguments.out), "--out is the file of --file; it would be emptied, name another one");
     let client = client::connect(&arguments.endpoint).await?;
-    let mut out = BufWriter::new(out);
-    let mut progress = Progress::start("payments", total);
+    let not_written = || format!("{} cannot be written", arguments.out.display());
+    let mut out = BufWriter::new(File::create(&arguments.out).with_context(not_written)?);
+    let mut progress = Progress::start("payments", 0);
     let mut summary = Summary::new()?;
     let file = arguments.file.display().to_string();
-    let lines = futures::stream::iter(Lines::open(&arguments.file)?);
-    let mut results = lines
+    let mut unread = None;
+    let mut results = futures::stream::iter(lines)
         .map(|line| async {
             let line = line?;
             let outcome = pay_line(&client, &line, attempts).await;
@@ -45,14 +47,21 @@ pub(crate) async fn run(arguments: cli::Pay) -> anyhow::Result<ExitCode> {
         })
         .buffer_unordered(usize::from(arguments.concurrency));
     while let Some(result) = results.next().await {
-        let (number, outcome) = result?;
-        summary.count(&outcome);
-        writeln!(out, "{}", json!(result_line(&file, number, &outcome)))?;
-        progress.step(&summary.short());
+        match result {
+            Ok((number, outcome)) => {
+                summary.count(&outcome);
+                writeln!(out, "{}", json!(result_line(&file, number, &outcome))).with_context(not_written)?;
+                progress.step(&summary.short());
+            }
+            Err(error) => unread = Some(error),
+        }
     }
-    out.flush().with_context(|| format!("{} cannot be written", arguments.out.display()))?;
+    out.flush().with_context(not_written)?;
     progress.finish(&summary.short());
     eprintln!("{}", summary.long());
+    if let Some(error) = unread {
+        return Err(error.context("stopped before the end of --file; what was sent has its results in --out"));
+    }
     Ok(if summary.unanswered() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -174,14 +183,26 @@ struct Line {
 struct Lines {
     reader: BufReader<File>,
     name: String,
+    about: Metadata,
     number: u64,
+    /// Nothing is read any more: the end, or an error.
+    ended: bool,
 }
 
 impl Lines {
     fn open(path: &Path) -> anyhow::Result<Self> {
         let name = path.display().to_string();
-        let file = File::open(path).with_context(|| format!("{name} cannot be read"))?;
-        Ok(Self { reader: BufReader::new(file), name, number: 0 })
+        let cannot_read = || format!("{name} cannot be read");
+        let file = File::open(path).with_context(cannot_read)?;
+        let about = file.metadata().with_context(cannot_read)?;
+        ensure!(!about.is_dir(), "{name} is a folder; name a file with one request a line");
+        Ok(Self { reader: BufReader::new(file), name, about, number: 0, ended: false })
+    }
+
+    /// Whether the path leads to this file.
+    fn are_in(&self, path: &Path) -> bool {
+        let is_same = |other: Metadata| (other.dev(), other.ino()) == (self.about.dev(), self.about.ino());
+        self.about.is_file() && path.metadata().is_ok_and(is_same)
     }
 
     /// Reads up to the end of the line, and keeps at most what a line may have.
@@ -203,14 +224,19 @@ impl Iterator for Lines {
     type Item = anyhow::Result<Line>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        loop {
+        while !self.ended {
             match self.read() {
-                Ok(None) => return None,
+                Ok(None) => self.ended = true,
                 Ok(Some(line)) if line.bytes.trim_ascii().is_empty() => {}
                 Ok(Some(line)) => return Some(Ok(line)),
-                Err(error) => return Some(Err(error).with_context(|| format!("{} cannot be read", self.name))),
+                Err(error) => {
+                    self.ended = true;
+                    let place = || format!("{} cannot be read after line {}", self.name, self.number);
+                    return Some(Err(error).with_context(place));
+                }
             }
         }
+        None
     }
 }
 
@@ -227,6 +253,15 @@ mod tests {
         let seen: Vec<(u64, bool)> = lines.iter().map(|line| (line.number, line.too_long)).collect();
         assert_eq!(seen, [(1, false), (3, true), (5, false)]);
         assert!(lines.iter().all(|line| line.bytes.len() as u64 <= LINE_BYTES_MAX + 1));
+    }
+
+    #[test]
+    fn the_first_read_error_is_the_last_line() {
+        // Nobody can read a process' memory at address 0.
+        let mut lines = Lines::open(Path::new("/proc/self/mem")).unwrap();
+        let error = lines.next().unwrap().err().unwrap();
+        assert!(format!("{error:#}").starts_with("/proc/self/mem cannot be read after line 0"), "{error:#}");
+        assert!(lines.next().is_none());
     }
 
     #[test]

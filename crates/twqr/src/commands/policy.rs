@@ -82,13 +82,13 @@ pub(crate) struct Rollback {
 #[derive(Debug, Args)]
 pub(crate) struct Change {
     /// The newest version, as you know it: the change is refused if there is a newer one
-    #[arg(long, value_name = "VERSION")]
+    #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(u64).range(..u64::MAX))]
     expect: u64,
     /// Who changes the rules
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = recorded)]
     who: String,
     /// Why
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = recorded)]
     why: String,
     #[command(flatten)]
     server: Server,
@@ -160,6 +160,44 @@ async fn fetch(operators: &mut Operators, version: u64) -> anyhow::Result<(Polic
     Ok((policy_change_from(change)?, found))
 }
 
+/// With the code: some servers say nothing else.
 fn failed(status: &Status) -> anyhow::Error {
-    anyhow!("{}", status.message())
+    let code = client::code_name(status.code());
+    if status.message().is_empty() {
+        anyhow!("the server says {code} and nothing more; is it the operators' API (--endpoint)?")
+    } else {
+        anyhow!("{} ({code})", status.message())
+    }
+}
+
+/// What stands in the history: 1 to so many characters that can be seen.
+const TEXT_LEN_MAX: usize = 200;
+
+fn recorded(text: &str) -> Result<String, String> {
+    let length = text.chars().count();
+    if text.trim().is_empty() {
+        return Err("has nothing but blanks; say something, it stands in the history".to_owned());
+    }
+    if length > TEXT_LEN_MAX {
+        return Err(format!("has {length} characters, must have at most {TEXT_LEN_MAX}"));
+    }
+    if text.chars().any(char::is_control) {
+        return Err("has a control character such as a line's end, none is allowed".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_names_its_code_also_where_the_server_says_nothing() {
+        for (status, expected) in [
+            (Status::unimplemented(""), "the server says UNIMPLEMENTED and nothing more"),
+            (Status::unavailable("nothing was changed"), "nothing was changed (UNAVAILABLE)"),
+        ] {
+            assert!(failed(&status).to_string().contains(expected), "{}", failed(&status));
+        }
+    }
 }

@@ -7,10 +7,11 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use clap::Args;
 use twqr_settlement::{Books, BusinessDay, CounterpartyFile, Entry, Side, read_movements, reconcile};
 
+use super::settlement;
 use crate::{config::Config, operators};
 
 /// What to hold against what.
@@ -43,6 +44,9 @@ pub(crate) struct Reconcile {
     /// Prints the report as JSON
     #[arg(long)]
     json: bool,
+    /// Also a day that is not over yet
+    #[arg(long)]
+    partial: bool,
 }
 
 /// There is something to look at.
@@ -52,6 +56,7 @@ const DIFFERS: u8 = 2;
 pub(crate) async fn run(arguments: Reconcile, config: &Config) -> anyhow::Result<ExitCode> {
     let day = BusinessDay::parse(&arguments.date, config.settlement.cut_off()?)
         .with_context(|| format!("--date is {:?}", arguments.date))?;
+    settlement::is_over(day, arguments.partial)?;
     let (before, after) = (day.previous(), day.next());
     let files = files(&[(Side::Wallet, Some(&arguments.wallet)), (Side::Fisc, Some(&arguments.fisc))])?;
     let theirs_before =
@@ -81,5 +86,11 @@ fn files(paths: &[(Side, Option<&PathBuf>)]) -> anyhow::Result<Vec<CounterpartyF
 
 fn file(side: Side, path: &Path) -> anyhow::Result<CounterpartyFile> {
     let bytes = fs::read(path).with_context(|| format!("{side}'s file {} cannot be read", path.display()))?;
-    Ok(read_movements(side, &bytes))
+    let read = read_movements(side, &bytes);
+    let name = path.display();
+    ensure!(
+        !read.is_foreign(),
+        "{side}'s file {name} is none: no row of it can be read, and header or trailer are missing too"
+    );
+    Ok(read)
 }

@@ -12,8 +12,12 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use twqr_service::{Clock, SystemClock};
 use twqr_settlement::{AccountingFile, BusinessDay, Entry, Layout, LayoutConfig, verify_file, write_file};
+use twqr_types::MerchantId;
 
-use crate::{config::Config, operators};
+use crate::{
+    config::{Config, source},
+    operators,
+};
 
 /// What to write, or to verify.
 #[derive(Debug, Args)]
@@ -40,7 +44,7 @@ struct Day {
     #[arg(long)]
     date: String,
     /// Only this merchant's file, also if it has no movements; otherwise one for each merchant that has
-    #[arg(long)]
+    #[arg(long, value_parser = merchant_id)]
     merchant: Option<String>,
     /// Where the files go; those of the same name are written over
     #[arg(long, value_name = "DIR", default_value = ".")]
@@ -54,6 +58,11 @@ struct Day {
     /// Also a day that is not over yet; the files' names end in .partial then
     #[arg(long)]
     partial: bool,
+}
+
+/// A MerchantID that there can be.
+fn merchant_id(raw: &str) -> Result<String, String> {
+    MerchantId::parse(raw.to_owned()).map(|id| id.as_str().to_owned())
 }
 
 /// How long after a day's end its last states may be on their way to the read model, in ms: checkpoints are written behind the orders.
@@ -93,13 +102,7 @@ async fn write(arguments: &Day, config: &Config) -> anyhow::Result<ExitCode> {
     let layout = layout(arguments.layout.as_deref(), config)?;
     let day = BusinessDay::parse(&arguments.date, config.settlement.cut_off()?)
         .with_context(|| format!("--date is {:?}", arguments.date))?;
-    let complete_at = day.to().plus(ON_THEIR_WAY_MS);
-    let is_over = complete_at <= SystemClock.now();
-    anyhow::ensure!(
-        is_over || arguments.partial,
-        "{day} is not complete before {} in Asia/Taipei; --partial writes what is there so far",
-        complete_at.taipei()
-    );
+    let is_over = is_over(day, arguments.partial)?;
     let merchant = arguments.merchant.as_deref().unwrap_or_default();
     let endpoint = config.operators_endpoint(arguments.endpoint.as_deref());
     let mut merchants: BTreeMap<Box<str>, Vec<Entry>> = BTreeMap::new();
@@ -108,6 +111,9 @@ async fn write(arguments: &Day, config: &Config) -> anyhow::Result<ExitCode> {
     }
     for entry in operators::settled(&endpoint, day.from(), day.to(), merchant).await? {
         merchants.entry(entry.merchant_id.clone()).or_default().push(entry);
+    }
+    for (merchant, _) in merchants.iter().filter(|(_, entries)| entries.is_empty()) {
+        eprintln!("merchant {merchant:?} has no movement on {day}; is the MerchantID right?");
     }
     fs::create_dir_all(&arguments.out).with_context(|| format!("{} cannot be created", arguments.out.display()))?;
     let mut failed = 0;
@@ -123,12 +129,24 @@ async fn write(arguments: &Day, config: &Config) -> anyhow::Result<ExitCode> {
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Whether the day is complete; refused if it is not, and `partial` does not ask for it all the same.
+pub(super) fn is_over(day: BusinessDay, partial: bool) -> anyhow::Result<bool> {
+    let complete_at = day.to().plus(ON_THEIR_WAY_MS);
+    let is_over = complete_at <= SystemClock.now();
+    anyhow::ensure!(
+        is_over || partial,
+        "{day} is not complete before {} in Asia/Taipei; --partial takes what is there so far",
+        complete_at.taipei()
+    );
+    Ok(is_over)
+}
+
 fn layout(file: Option<&Path>, config: &Config) -> anyhow::Result<Layout> {
     let Some(file) = file else { return config.settlement.layout.layout().context("settlement.layout") };
     let place = || format!("layout {}", file.display());
     let text = fs::read_to_string(file).with_context(place)?;
     let layout: LayoutConfig =
-        serde_path_to_error::deserialize(toml::Deserializer::parse(&text).with_context(place)?).with_context(place)?;
+        source::table(&text).and_then(source::typed).map_err(anyhow::Error::msg).with_context(place)?;
     layout.layout().with_context(place)
 }
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use anyhow::Context as _;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use twqr_journal::kafka::Settings;
 
 /// The cluster; an empty `bootstrap` means the embedded journal.
@@ -19,11 +19,34 @@ pub(crate) struct KafkaConfig {
     pub(crate) session_timeout_ms: u32,
     pub(crate) append_timeout_ms: u32,
     password_file: PathBuf,
+    #[serde(deserialize_with = "properties")]
     properties: BTreeMap<String, String>,
+    property_files: BTreeMap<String, PathBuf>,
 }
 
 /// The property that `password_file` sets.
 const PASSWORD: &str = "sasl.password";
+/// How the names of properties end that are secrets themselves.
+const SECRETS: [&str; 4] = ["password", "secret", "passphrase", "key.pem"];
+
+fn is_secret(property: &str) -> bool {
+    SECRETS.iter().any(|end| property.ends_with(end))
+}
+
+/// Properties are texts; the error shows none of them.
+fn properties<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+    let table = toml::Table::deserialize(deserializer)?;
+    let property = |(name, value): (String, toml::Value)| match value {
+        toml::Value::String(text) => Ok((name, text)),
+        toml::Value::Integer(_)
+        | toml::Value::Float(_)
+        | toml::Value::Boolean(_)
+        | toml::Value::Datetime(_)
+        | toml::Value::Array(_)
+        | toml::Value::Table(_) => Err(D::Error::custom(format!("{name} must be a text in quotes"))),
+    };
+    table.into_iter().map(property).collect()
+}
 
 impl Default for KafkaConfig {
     fn default() -> Self {
@@ -38,6 +61,7 @@ impl Default for KafkaConfig {
             append_timeout_ms: 60_000,
             password_file: PathBuf::new(),
             properties: BTreeMap::new(),
+            property_files: BTreeMap::new(),
         }
     }
 }
@@ -73,22 +97,24 @@ impl KafkaConfig {
                 "kafka.prefix is {prefix:?}, must be at most 100 ASCII letters, digits, '.', '_' or '-'"
             ));
         }
-        if self.properties.contains_key(PASSWORD) {
-            faults.push(format!(
-                "kafka.properties: {PASSWORD} is a secret; put it into a file and name that in kafka.password_file"
-            ));
-        }
+        let secrets = self.properties.keys().filter(|property| is_secret(property));
+        faults.extend(secrets.map(|property| {
+            let key = if property == PASSWORD { "kafka.password_file" } else { "kafka.property_files" };
+            format!("kafka.properties: {property} is a secret; put it into a file and name that in {key}")
+        }));
         faults
     }
 
-    /// As the journal takes it; the password is read now.
+    /// As the journal takes it; the files are read now.
     pub(crate) fn settings(&self) -> anyhow::Result<Settings> {
         let mut properties = self.properties.clone();
-        if !self.password_file.as_os_str().is_empty() {
-            let file = &self.password_file;
-            let password =
-                std::fs::read_to_string(file).with_context(|| format!("kafka.password_file {}", file.display()))?;
-            properties.insert(PASSWORD.to_owned(), password.trim_end_matches(['\r', '\n']).to_owned());
+        let password = Some((PASSWORD, &self.password_file)).filter(|(_, file)| !file.as_os_str().is_empty());
+        let named = self.property_files.iter().map(|(property, file)| (property.as_str(), file));
+        for (property, file) in named.chain(password) {
+            let key = if property == PASSWORD { "password_file" } else { "property_files" };
+            let place = || format!("kafka.{key}: {property}: {} cannot be read", file.display());
+            let text = std::fs::read_to_string(file).with_context(place)?;
+            properties.insert(property.to_owned(), text.trim_end_matches(['\r', '\n']).to_owned());
         }
         Ok(Settings {
             bootstrap: self.bootstrap.clone(),

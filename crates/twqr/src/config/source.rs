@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, bail};
-use serde::Deserialize;
+use anyhow::{Context as _, anyhow, bail};
+use serde::{Deserialize, de::DeserializeOwned};
 use toml::{Table, Value};
 
 /// Variables that begin with this set keys.
@@ -14,8 +14,27 @@ pub(super) fn file(path: Option<&Path>) -> anyhow::Result<Table> {
     let Some(path) = path else { return Ok(Table::new()) };
     let text =
         std::fs::read_to_string(path).with_context(|| format!("configuration {} cannot be read", path.display()))?;
-    toml::from_str(&text).with_context(|| format!("configuration {}", path.display()))
+    table(&text).map_err(|fault| anyhow!("configuration {}, {fault}", path.display()))
 }
+
+/// Reads TOML. The error names the line and never shows it, since a secret may stand there.
+pub(crate) fn table(text: &str) -> Result<Table, String> {
+    toml::from_str(text).map_err(|error| {
+        let line = error.span().map_or(1, |at| text.bytes().take(at.start).filter(|byte| *byte == b'\n').count() + 1);
+        format!("line {line}: {}", error.message())
+    })
+}
+
+/// What a table says, as its type; the error names the key.
+pub(crate) fn typed<T: DeserializeOwned>(table: Table) -> Result<T, String> {
+    serde_path_to_error::deserialize(Value::Table(table)).map_err(|error| {
+        let (key, what) = (error.path().to_string(), error.inner().message());
+        if key == WHOLE { what.to_owned() } else { format!("{key}: {what}") }
+    })
+}
+
+/// How the path of an error names the table itself.
+const WHOLE: &str = ".";
 
 /// Sets the keys that variables name: `TWQR__POLICY__NAME=x` is `policy.name`.
 pub(super) fn overlay(table: &mut Table, variables: impl Iterator<Item = (String, String)>) -> anyhow::Result<()> {
@@ -44,7 +63,7 @@ fn value(text: &str) -> Value {
 /// A text, also where it looks like a number, as it may in the environment.
 pub(super) fn text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     #[derive(Deserialize)]
-    #[serde(untagged)]
+    #[serde(untagged, expecting = "must be a text, such as \"router-0\", or a whole number from 0 on")]
     enum Text {
         Text(String),
         Number(u64),

@@ -6,6 +6,7 @@ use toml::{Table, Value};
 use twqr_order::Policy;
 
 use super::PolicyDocument;
+use crate::config::source;
 
 /// The lists, which have samples in the configuration.
 const LISTS: [&str; 3] = ["routes", "issuers", "merchants"];
@@ -19,12 +20,11 @@ pub(crate) fn read(path: &Path) -> Result<Policy, Vec<String>> {
 }
 
 fn parse(text: &str) -> Result<Policy, Vec<String>> {
-    let mut table: Table = toml::from_str(text).map_err(|error| vec![error.to_string()])?;
+    let mut table: Table = source::table(text).map_err(|fault| vec![fault])?;
     for list in LISTS {
         table.entry(list).or_insert_with(|| Value::Array(Vec::new()));
     }
-    let document: PolicyDocument =
-        serde_path_to_error::deserialize(Value::Table(table)).map_err(|error| vec![error.to_string()])?;
+    let document: PolicyDocument = source::typed(table).map_err(|fault| vec![fault])?;
     document.policy().map_err(|faults| faults.iter().map(ToString::to_string).collect())
 }
 

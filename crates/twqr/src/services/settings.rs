@@ -21,7 +21,7 @@ pub(super) fn ingress(config: &Config) -> anyhow::Result<twqr_ingress::Settings>
     Ok(twqr_ingress::Settings {
         member: format!("ingress-{}", config.member),
         listen: config.grpc,
-        http: Some(twqr_ingress::HttpSettings { listen: config.pos_http, keys_file: keys_file(config) }),
+        http: Some(config.pos_http_settings()),
         answer_within_ms: config.answer_within_ms,
         in_progress_code: config.policy()?.status_codes.fisc_abnormal,
         calls_max: config.calls_max,
@@ -29,11 +29,6 @@ pub(super) fn ingress(config: &Config) -> anyhow::Result<twqr_ingress::Settings>
         drain_within_ms: DRAIN_WITHIN_MS,
         warm_rounds: WARM_ROUNDS,
     })
-}
-
-/// An empty path: no file.
-fn keys_file(config: &Config) -> Option<std::path::PathBuf> {
-    Some(config.merchant_keys_file.clone()).filter(|file| !file.as_os_str().is_empty())
 }
 
 pub(super) fn router(config: &Config) -> anyhow::Result<twqr_router::Settings> {
