@@ -101,7 +101,8 @@ impl OperatorService for Operators {
         &self,
         request: Request<ListSettlementRequest>,
     ) -> Result<Response<Self::ListSettlementStream>, Status> {
-        let entries = settlement::list(self.model.clone(), &*self.journal, request.into_inner()).await?;
+        let now = self.context.clock.now();
+        let entries = settlement::list(self.model.clone(), &*self.journal, now, request.into_inner()).await?;
         Ok(Response::new(entries))
     }
 
