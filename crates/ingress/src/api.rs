@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tonic::Status;
 use twqr_service::{CancellationToken, Clock};
-use twqr_types::{KeyName, QueryForm, TradeNo, Violations};
+use twqr_types::{KeyName, QueryForm, TradeNo, UnixMs, Violations};
 use twqr_wire::{
     bus,
     convert::{Stamp, cancel_form, cancel_record, pay_form, query_form, query_record, refund_form, refund_record},
@@ -22,7 +22,7 @@ use crate::{
         query_response, refund_response, unconfirmed_cancel, unconfirmed_refund,
     },
     ask::Heard,
-    desk::{Desk, Waiting},
+    desk::{Desk, Kind, Waiting},
     pay::Paying,
     refusals,
     repeats::Repeats,
@@ -50,16 +50,24 @@ impl PosApi {
         Stamp { at: self.clock.now(), signed_by: caller.signed_by.as_ref() }
     }
 
-    /// When a caller without a deadline of its own gets an answer at the latest.
-    pub(crate) fn own_deadline(&self) -> Instant {
-        Instant::now() + Duration::from_millis(self.settings.answer_within_ms)
+    /// When a caller without a deadline of its own, whose call began then, gets an answer at the latest.
+    pub(crate) fn own_deadline(&self, began: Instant) -> Instant {
+        began + Duration::from_millis(self.settings.answer_within_ms)
     }
 
     /// A place to wait for the router until the deadline.
     pub(crate) fn wait(&self, deadline: Instant) -> Result<Waiting, Status> {
+        self.desk.wait(Kind::Call, self.until(deadline)).ok_or_else(refusals::shed)
+    }
+
+    /// A place to watch an order until the deadline.
+    pub(crate) fn wait_watching(&self, deadline: Instant) -> Result<Waiting, Status> {
+        self.desk.wait(Kind::Watch, self.until(deadline)).ok_or_else(refusals::too_many_watches)
+    }
+
+    fn until(&self, deadline: Instant) -> UnixMs {
         let left = deadline.saturating_duration_since(Instant::now());
-        let until = self.clock.now().plus(i64::try_from(left.as_millis()).unwrap_or(i64::MAX));
-        self.desk.wait(until).ok_or_else(refusals::shed)
+        self.clock.now().plus(i64::try_from(left.as_millis()).unwrap_or(i64::MAX))
     }
 
     /// Payment (POS API, sections 2 and 4).

@@ -23,21 +23,53 @@ pub(crate) struct Desk {
     waiting: DashMap<u64, mpsc::UnboundedSender<ReplyRecord>>,
     /// Begins at random, so that replies to an earlier process meet nobody.
     next: AtomicU64,
-    calls: AtomicUsize,
-    calls_max: usize,
+    calls: Places,
+    watches: Places,
     /// The StatusCode for what is in progress, by the rules that hold: the routers' replies say it.
     in_progress_code: ArcSwap<String>,
+}
+
+/// What waits. Watches have places of their own, so that they never take a payment's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Call,
+    Watch,
+}
+
+/// Places of one kind.
+struct Places {
+    taken: AtomicUsize,
+    max: usize,
+}
+
+impl Places {
+    const fn new(max: usize) -> Self {
+        Self { taken: AtomicUsize::new(0), max }
+    }
+
+    fn take(&self) -> bool {
+        let is_free = self.taken.fetch_add(1, Ordering::AcqRel) < self.max;
+        if !is_free {
+            self.give_back();
+        }
+        is_free
+    }
+
+    fn give_back(&self) {
+        self.taken.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// A call that waits; it leaves the table when this is dropped.
 pub(crate) struct Waiting {
     desk: Arc<Desk>,
+    kind: Kind,
     pub(crate) reply_to: ReplyTo,
     pub(crate) replies: mpsc::UnboundedReceiver<ReplyRecord>,
 }
 
 impl Desk {
-    /// `in_progress_code` holds until a reply says another one.
+    /// Watches have a quarter as many places as calls, and one at the least. `in_progress_code` holds until a reply says another one.
     pub(crate) fn new(
         journal: Arc<dyn Journal>,
         shards: ShardCount,
@@ -52,8 +84,8 @@ impl Desk {
             replies,
             waiting: DashMap::new(),
             next,
-            calls: AtomicUsize::new(0),
-            calls_max,
+            calls: Places::new(calls_max),
+            watches: Places::new((calls_max / 4).max(1)),
             in_progress_code: ArcSwap::from_pointee(in_progress_code),
         })
     }
@@ -68,19 +100,25 @@ impl Desk {
         self.shards
     }
 
-    /// A place in the table until `until`; none if too many calls wait already.
-    pub(crate) fn wait(self: &Arc<Self>, until: UnixMs) -> Option<Waiting> {
-        if self.calls.fetch_add(1, Ordering::AcqRel) >= self.calls_max {
-            self.calls.fetch_sub(1, Ordering::AcqRel);
-            metrics::shed();
+    /// A place in the table until `until`; none if too many of this kind wait already.
+    pub(crate) fn wait(self: &Arc<Self>, kind: Kind, until: UnixMs) -> Option<Waiting> {
+        if !self.places(kind).take() {
+            metrics::shed(kind);
             return None;
         }
-        metrics::waiting(1.0);
+        metrics::waiting(kind, 1.0);
         let correlation = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, replies) = mpsc::unbounded_channel();
         self.waiting.insert(correlation, sender);
         let reply_to = ReplyTo { partition: self.replies.index, correlation, until };
-        Some(Waiting { desk: self.clone(), reply_to, replies })
+        Some(Waiting { desk: self.clone(), kind, reply_to, replies })
+    }
+
+    fn places(&self, kind: Kind) -> &Places {
+        match kind {
+            Kind::Call => &self.calls,
+            Kind::Watch => &self.watches,
+        }
     }
 
     /// Writes a record to the order's shard.
@@ -103,7 +141,7 @@ impl Desk {
 impl Drop for Waiting {
     fn drop(&mut self) {
         self.desk.waiting.remove(&self.reply_to.correlation);
-        self.desk.calls.fetch_sub(1, Ordering::AcqRel);
-        metrics::waiting(-1.0);
+        self.desk.places(self.kind).give_back();
+        metrics::waiting(self.kind, -1.0);
     }
 }

@@ -22,13 +22,12 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
-    serve::ListenerExt,
 };
 use bytes::BytesMut;
 use futures::StreamExt;
 use tokio::{net::TcpListener, time::Instant};
 use tracing::{info, warn};
-use twqr_service::CancellationToken;
+use twqr_service::{CancellationToken, Limits, serve_http};
 
 pub use key_file::KeysError;
 
@@ -115,21 +114,16 @@ impl Form {
         api: Arc<PosApi>,
         shutdown: CancellationToken,
         drain: Duration,
-    ) -> std::io::Result<()> {
+    ) {
         if let Ok(address) = listener.local_addr() {
             info!(%address, "the POS HTTP form is served");
         }
-        // Answers leave at once instead of waiting for more to send; where that cannot be set, they are slower.
-        let listener = listener.tap_io(|connection| drop(connection.set_nodelay(true)));
         let router = router(Front { api, keys: self.keys.clone() });
-        let served = axum::serve(listener, router).with_graceful_shutdown(shutdown.clone().cancelled_owned());
         tokio::select! {
-            served = served => served,
-            () = self.source.follow(self.keys) => Ok(()),
-            () = async { shutdown.cancelled().await; tokio::time::sleep(drain).await } => {
-                warn!(drain_ms = drain.as_millis() as u64, "POS calls were still in flight at the end of the drain; their connections are closed");
-                Ok(())
-            }
+            cut_off = serve_http(listener, router, Limits::public("pos_http"), shutdown, drain) => if cut_off > 0 {
+                warn!(cut_off, drain_ms = drain.as_millis() as u64, "POS calls were still in flight at the end of the drain; their connections are closed");
+            },
+            () = self.source.follow(self.keys) => {}
         }
     }
 }

@@ -23,10 +23,9 @@ use std::{
 };
 
 use tokio::{net::TcpListener, sync::oneshot};
-use tonic::transport::Server;
 use tracing::{info, warn};
 use twqr_journal::{Journal, JournalError, Topic};
-use twqr_service::Context;
+use twqr_service::{Context, Limits, connections, grpc_server};
 use twqr_types::ShardCount;
 use twqr_wire::pos::pos_service_server::PosServiceServer;
 
@@ -77,9 +76,6 @@ pub enum Error {
     /// The merchants' keys cannot be used.
     #[error(transparent)]
     Keys(#[from] KeysError),
-    /// The POS HTTP form can no longer be served.
-    #[error("the POS HTTP form cannot be served: {0}")]
-    Http(std::io::Error),
     /// The server failed.
     #[error(transparent)]
     Serve(#[from] tonic::transport::Error),
@@ -158,7 +154,8 @@ pub async fn run_on(
     let form = form.zip(listeners.http);
     let served = tokio::try_join!(serve(listeners.grpc, api.clone(), &context, drain), async {
         let Some((form, listener)) = form else { return Ok(()) };
-        form.serve(listener, api, context.shutdown.clone(), drain).await.map_err(Error::Http)
+        form.serve(listener, api, context.shutdown.clone(), drain).await;
+        Ok(())
     });
     part.not_ready("shutting down");
     reader.abort();
@@ -173,15 +170,14 @@ async fn serve(listener: TcpListener, api: Arc<PosApi>, context: &Context, drain
     let reflection = || {
         tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(twqr_wire::POS_DESCRIPTORS)
     };
-    let router = Server::builder()
+    let router = grpc_server()
         .add_service(PosServiceServer::from_arc(api).max_decoding_message_size(REQUEST_BYTES_MAX))
         .add_service(health_service)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);
     let shutdown = context.shutdown.clone();
-    let served = router.serve_with_incoming_shutdown(twqr_service::connections(listener), async move {
-        shutdown.cancelled().await;
-    });
+    let callers = connections(listener, Limits::public("pos_grpc"));
+    let served = router.serve_with_incoming_shutdown(callers, async move { shutdown.cancelled().await });
     tokio::select! {
         served = served => served.map_err(Error::from),
         () = async { context.shutdown.cancelled().await; tokio::time::sleep(drain).await } => {

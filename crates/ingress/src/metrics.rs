@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use tonic::Code;
 
+use crate::desk::Kind;
+
 const CALLS: &str = "twqr_ingress_calls_total";
 const SECONDS: &str = "twqr_ingress_call_duration_seconds";
 const WAITING: &str = "twqr_ingress_calls_waiting";
+const WATCHES: &str = "twqr_ingress_watches";
 const SHED: &str = "twqr_ingress_calls_shed_total";
 const REPEATS: &str = "twqr_ingress_repeats_total";
 const DEAD_LETTERS: &str = "twqr_ingress_dead_letters_total";
@@ -25,7 +28,8 @@ pub(crate) fn describe() {
     metrics::describe_counter!(CALLS, "Calls ended, by method and gRPC code");
     metrics::describe_histogram!(SECONDS, metrics::Unit::Seconds, "From the call's arrival to its answer, by method");
     metrics::describe_gauge!(WAITING, "Calls that wait for an answer of the router");
-    metrics::describe_counter!(SHED, "Calls refused because too many waited");
+    metrics::describe_gauge!(WATCHES, "Watches of orders that are open");
+    metrics::describe_counter!(SHED, "Calls and watches refused because too many waited, by kind");
     metrics::describe_counter!(REPEATS, "Repeated payments answered without the router, by how");
     metrics::describe_counter!(DEAD_LETTERS, "Replies that could not be decoded");
 }
@@ -36,14 +40,21 @@ pub(crate) fn call(method: &'static str, code: Code, took: Duration) {
     metrics::histogram!(SECONDS, "method" => method).record(took.as_secs_f64());
 }
 
-/// More or fewer calls wait.
-pub(crate) fn waiting(change: f64) {
-    metrics::gauge!(WAITING).increment(change);
+/// More or fewer of them wait.
+pub(crate) fn waiting(kind: Kind, change: f64) {
+    match kind {
+        Kind::Call => metrics::gauge!(WAITING).increment(change),
+        Kind::Watch => metrics::gauge!(WATCHES).increment(change),
+    }
 }
 
-/// A call was shed.
-pub(crate) fn shed() {
-    metrics::counter!(SHED).increment(1);
+/// One was shed.
+pub(crate) fn shed(kind: Kind) {
+    let kind = match kind {
+        Kind::Call => "call",
+        Kind::Watch => "watch",
+    };
+    metrics::counter!(SHED, "kind" => kind).increment(1);
 }
 
 /// A repeat needed no router.

@@ -80,6 +80,12 @@ pub(crate) fn shutting_down() -> Status {
     retry(Code::Unavailable, "this instance shuts down; watch the order again".to_owned())
 }
 
+/// Too many watches are open here.
+pub(crate) fn too_many_watches() -> Status {
+    let message = "too many watches are open at this instance (a quarter of calls_max); watch the order again later, or use Query";
+    retry(Code::ResourceExhausted, message.to_owned())
+}
+
 /// An error that may be over when the caller comes again.
 fn retry(code: Code, message: String) -> Status {
     let details = ErrorDetails::with_retry_info(Some(Duration::from_millis(RETRY_AFTER_MS)));

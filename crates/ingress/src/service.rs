@@ -24,7 +24,7 @@ const DEADLINE_MARGIN_MS: u64 = 200;
 impl PosApi {
     /// How long the caller waits: its own deadline less the way back, or ours.
     fn caller(&self, metadata: &tonic::metadata::MetadataMap) -> Caller {
-        let ours = self.own_deadline();
+        let ours = self.own_deadline(Instant::now());
         let header = metadata.get("grpc-timeout").and_then(|value| value.to_str().ok());
         let theirs = header
             .and_then(grpc_timeout)
@@ -91,7 +91,7 @@ impl PosService for PosApi {
             ..RawQuery::default()
         };
         let form = checked(inquiry_type, QueryForm::parse(raw))?;
-        let waiting = self.wait(Instant::now() + Duration::from_millis(LEASE_MS))?;
+        let waiting = self.wait_watching(Instant::now() + Duration::from_millis(LEASE_MS))?;
         let (changes, stream) = mpsc::channel(BEHIND_MAX);
         let watch = Watch {
             key: form.key,

@@ -10,7 +10,7 @@ use twqr_service::{Context, Part};
 use twqr_types::{MerchantId, MerchantTradeNo, OrderKey, ShardId};
 use twqr_wire::convert::query_record;
 
-use crate::desk::Desk;
+use crate::desk::{Desk, Kind};
 
 /// How long one question may take before it is asked again, in ms.
 const ANSWER_MS: u64 = 2_000;
@@ -33,7 +33,7 @@ async fn ask_until_answered(desk: &Arc<Desk>, context: &Context, part: &Part, sh
     let Some(key) = key_on(desk, shard) else { return };
     loop {
         let until = context.clock.now().plus(ANSWER_MS.cast_signed());
-        let Some(mut waiting) = desk.wait(until) else { return };
+        let Some(mut waiting) = desk.wait(Kind::Call, until) else { return };
         let ack = desk.append(&key, query_record(context.clock.now(), &key, waiting.reply_to, false));
         let answered = async { ack.await.is_ok() && waiting.replies.recv().await.is_some() };
         if tokio::time::timeout(Duration::from_millis(ANSWER_MS), answered).await == Ok(true) {

@@ -116,6 +116,43 @@ async fn too_many_calls_are_shed_with_a_retry_hint() {
 }
 
 #[tokio::test]
+async fn watches_have_places_of_their_own_and_never_take_a_payments() {
+    let stage = Stage::open(Settings { calls_max: 8, answer_within_ms: 300, ..settings() }).await;
+    let mut client = stage.client().await;
+    let watch = |number: &str| WatchOrderRequest {
+        inquiry_type: InquiryType::Payment.into(),
+        merchant_id: "M1".into(),
+        merchant_trade_no: number.into(),
+        keep_watching: true,
+    };
+    let (first, _second) =
+        (client.watch_order(watch("1")).await.unwrap(), client.watch_order(watch("2")).await.unwrap());
+    let refused = client.watch_order(watch("3")).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    assert!(refused.message().contains("too many watches"), "{refused:?}");
+    assert!(refused.get_details_retry_info().is_some());
+    let payments: Vec<_> = (4..12)
+        .map(|number| {
+            let mut client = client.clone();
+            tokio::spawn(async move { client.pay(payment(&number.to_string())).await })
+        })
+        .collect();
+    for payment in payments {
+        assert_eq!(payment.await.unwrap().unwrap().into_inner().status_code, "982", "not shed");
+    }
+    drop(first);
+    let mut again = client.watch_order(watch("3")).await;
+    for _ in 0..100 {
+        if again.is_ok() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        again = client.watch_order(watch("3")).await;
+    }
+    assert!(again.is_ok(), "its place was given back: {again:?}");
+}
+
+#[tokio::test]
 async fn a_watch_tells_changes_and_ends_with_the_final_one() {
     let stage = Stage::open(settings()).await;
     let mut client = stage.client().await;

@@ -12,6 +12,10 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use post::{KEY, inquiry_text, payment_text, post, raw, refund_text, sign, signed};
 use serde_json::json;
 use support::{Stage, order, paid, paying, settings};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 use twqr_ingress::{HttpSettings, Settings};
 use twqr_wire::bus::{self, reply_record::Body};
 
@@ -241,4 +245,20 @@ async fn shutdown_lets_calls_end_and_is_bounded() {
     assert_eq!(call.await.unwrap().status_code(), "000", "a call in flight ends");
     tokio::time::timeout(Duration::from_secs(10), stage.serving).await.unwrap().unwrap().unwrap();
     assert!(tokio::net::TcpStream::connect(address).await.is_err(), "nobody listens any more");
+}
+
+#[tokio::test]
+async fn a_body_that_comes_late_delays_no_answer() {
+    let (_stage, address, _folder) = stage(Settings { answer_within_ms: 2_000, ..settings() }).await;
+    let (body, began) = (signed(&payment_text("1"), KEY), std::time::Instant::now());
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head =
+        format!("POST {PAYMENT} HTTP/1.1\r\nHost: pos\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+    stream.write_all(head.as_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    stream.write_all(body.as_bytes()).await.unwrap();
+    let mut told = String::new();
+    stream.read_to_string(&mut told).await.unwrap();
+    assert!(told.contains(r#""StatusCode":"982""#), "{told}");
+    assert!(began.elapsed() < Duration::from_secs(3), "counted from the call's arrival, not from its body's end");
 }

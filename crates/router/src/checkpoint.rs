@@ -43,6 +43,12 @@ impl Checkpoint {
         taken
     }
 
+    /// Whether there is something to write: also a position alone, beyond records that changed nothing, so that others know that nothing
+    /// is missing up to there.
+    pub(crate) fn is_due(shard: &Shard, mark: &StoreMark) -> bool {
+        shard.needs_checkpoint() || shard.next > mark.position
+    }
+
     fn add(&mut self, store_key: Vec<u8>, body: StateBody) {
         let entry = StatesEntry { epoch: self.epoch, position: self.position, body };
         let (key, record) = encode_state(&entry);

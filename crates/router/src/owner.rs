@@ -200,7 +200,7 @@ impl<'a> Owner<'a> {
     /// One checkpoint at a time, and only under the own epoch.
     fn begin_checkpoint(&self, flight: &mut Flight) {
         let idle = flight.waiting.is_none() && flight.writing.is_none();
-        if let (true, true, Some(epoch)) = (idle, flight.shard.needs_checkpoint(), flight.epoch) {
+        if let (true, true, Some(epoch)) = (idle, Checkpoint::is_due(&flight.shard, &flight.mark), flight.epoch) {
             flight.waiting = Some(Checkpoint::take(&mut flight.shard, epoch));
             self.write_when_acked(flight);
         }

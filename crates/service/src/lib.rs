@@ -2,8 +2,11 @@
 
 mod clock;
 mod health;
+mod http;
 mod listen;
+mod open_files;
 mod progress;
+mod seldom;
 
 use std::sync::Arc;
 
@@ -11,8 +14,11 @@ pub use tokio_util::sync::CancellationToken;
 
 pub use clock::{Clock, SystemClock};
 pub use health::{Health, Part, PartState};
-pub use listen::connections;
+pub use http::serve_http;
+pub use listen::{Connection, Limits, connections, grpc_server};
+pub use open_files::raise_open_files;
 pub use progress::Progress;
+pub use seldom::Seldom;
 
 /// Given to each service at its start.
 #[derive(Clone)]

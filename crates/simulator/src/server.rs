@@ -6,9 +6,9 @@ use std::{cmp::Reverse, collections::BinaryHeap, net::SocketAddr, path::PathBuf,
 use futures::{Stream, StreamExt};
 use tokio::{net::TcpListener, sync::mpsc, time::Instant};
 use tokio_stream::wrappers::{ReceiverStream, UnboundedReceiverStream};
-use tonic::{Request, Response, Status, Streaming, transport::Server};
+use tonic::{Request, Response, Status, Streaming};
 use tracing::{error, info};
-use twqr_service::{Clock, Context, connections};
+use twqr_service::{Clock, Context, Limits, connections, grpc_server};
 use twqr_wire::backend::{
     ExchangeRequest, ExchangeResponse, ListEntriesRequest, ListEntriesResponse,
     backend_service_server::{BackendService, BackendServiceServer},
@@ -88,16 +88,16 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), Error> {
     part.ready();
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<BackendServiceServer<Counter>>().await;
-    let serve = |listener| {
+    let serve = |listener, limits| {
         let shutdown = context.shutdown.clone();
-        Server::builder()
+        grpc_server()
             .add_service(BackendServiceServer::new(service.clone()))
             .add_service(LedgerServiceServer::new(service.clone()))
             .add_service(health_service.clone())
-            .serve_with_incoming_shutdown(connections(listener), async move { shutdown.cancelled().await })
+            .serve_with_incoming_shutdown(connections(listener, limits), async move { shutdown.cancelled().await })
     };
     tokio::select! {
-        served = futures::future::try_join(serve(wallet), serve(fisc)) => served.map(|_| ()).map_err(Error::from),
+        served = futures::future::try_join(serve(wallet, Limits::public("wallet")), serve(fisc, Limits::public("fisc"))) => served.map(|_| ()).map_err(Error::from),
         () = async { context.shutdown.cancelled().await; tokio::time::sleep(DRAIN).await } => Ok(()),
     }
 }

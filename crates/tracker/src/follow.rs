@@ -1,7 +1,11 @@
 //! Follows one shard of `order-states`: into the read model, and for orders in progress onto the alarm clock. Whatever fails is tried
 //! again with a growing pause; the model remembers how far it is.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use rand::Rng;
 use tokio::time::Instant;
@@ -15,7 +19,7 @@ use twqr_wire::convert::{StateBody, dead_letter, decode_state, due_record};
 use crate::{
     alarms::Alarms,
     metrics::Gauges,
-    model::{ModelError, ReadModel, Seen},
+    model::{ModelError, ReadModel, Seen, Upto},
     policies::{Kept, Policies},
 };
 
@@ -55,6 +59,18 @@ fn is_first_and_last(order: &Order) -> bool {
     order.is_at_rest() && untouched && order.contradiction().is_none()
 }
 
+/// Of each order that was taken its newest state: a router that stood still may write an older one behind it, in the same batch.
+fn newest<'a>(seen: &'a [Seen], taken: &HashSet<OrderKey>) -> impl Iterator<Item = &'a Seen> {
+    let mut newest: HashMap<&OrderKey, &Seen> = HashMap::new();
+    for seen in seen.iter().filter(|seen| taken.contains(seen.order.key())) {
+        let known = newest.entry(seen.order.key()).or_insert(seen);
+        if known.position <= seen.position {
+            *known = seen;
+        }
+    }
+    newest.into_values()
+}
+
 /// One shard's follower.
 pub(crate) struct Follower {
     pub(crate) shard: u32,
@@ -67,6 +83,8 @@ pub(crate) struct Follower {
 /// What a follower has in memory.
 struct Progress {
     next: u64,
+    /// The newest marker: every state of records below this position stands before it.
+    marker: u64,
     seen: Vec<Seen>,
     /// Versions of the rules that are not in the model yet.
     policies: Option<Kept>,
@@ -107,6 +125,7 @@ impl Follower {
         let mut reader = self.journal.reader(states, known.next).await?;
         let mut progress = Progress {
             next: known.next,
+            marker: 0,
             seen: Vec::new(),
             policies: None,
             alarms: Alarms::default(),
@@ -179,7 +198,7 @@ impl Follower {
                         progress.policies = Some(kept);
                     }
                 }
-                Ok((_, StateBody::Marker)) => {}
+                Ok((position, StateBody::Marker)) => progress.marker = progress.marker.max(position),
                 Err(fault) => self.bury(offset, &value, &fault.to_string()),
             }
         }
@@ -194,13 +213,14 @@ impl Follower {
     /// Writes what has gathered; only what is not older than what was known sets an alarm.
     async fn write(&self, progress: &mut Progress) -> Result<(), Interruption> {
         progress.write_at = None;
+        let upto = Upto { next: progress.next, marker: progress.marker };
         let seen = Arc::new(std::mem::take(&mut progress.seen));
         Gauges::applied(seen.len());
         if let Some(Kept { position, versions }) = progress.policies.take() {
             self.model.keep_policies(self.shard, position, versions).await?;
         }
-        let taken = self.model.apply(self.shard, progress.next, seen.clone()).await?;
-        for Seen { order, position, .. } in seen.iter().filter(|seen| taken.contains(seen.order.key())) {
+        let taken = self.model.apply(self.shard, upto, seen.clone()).await?;
+        for Seen { order, position, .. } in newest(&seen, &taken) {
             progress.alarms.learn(order, *position);
         }
         Ok(())

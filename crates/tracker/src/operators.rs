@@ -6,11 +6,11 @@ mod settlement;
 
 use std::{sync::Arc, time::Duration};
 
-use tonic::{Code, Request, Response, Status, transport::Server};
+use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 use tracing::{error, info};
 use twqr_journal::{Journal, Partition, Topic};
-use twqr_service::{Context, connections};
+use twqr_service::{Context, Limits, connections, grpc_server};
 use twqr_wire::{
     OPS_DESCRIPTORS,
     ops::{
@@ -62,13 +62,14 @@ pub(crate) async fn serve(
     let wait = Duration::from_millis(settings.policy_wait_ms);
     let rules = Rules::new(policies.clone(), journal.clone(), context.clock.clone(), wait);
     let replays = Replays::new(policies, journal.clone());
-    let router = Server::builder()
+    let router = grpc_server()
         .add_service(OperatorServiceServer::new(Operators { model, journal, context, rules, replays }))
         .add_service(health_service)
         .add_service(reflection);
     info!(address = %listen, "the operators' API serves");
+    let callers = connections(listener, Limits::operators("operators"));
     tokio::select! {
-        served = router.serve_with_incoming(connections(listener)) => served.map_err(Error::from),
+        served = router.serve_with_incoming(callers) => served.map_err(Error::from),
         () = shutdown.cancelled() => Ok(()),
     }
 }
@@ -100,7 +101,8 @@ impl OperatorService for Operators {
         &self,
         request: Request<ListSettlementRequest>,
     ) -> Result<Response<Self::ListSettlementStream>, Status> {
-        let entries = settlement::list(self.model.clone(), &*self.journal, request.into_inner()).await?;
+        let now = self.context.clock.now();
+        let entries = settlement::list(self.model.clone(), &*self.journal, now, request.into_inner()).await?;
         Ok(Response::new(entries))
     }
 

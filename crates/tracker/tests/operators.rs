@@ -255,6 +255,62 @@ async fn an_older_state_changes_nothing_and_wakes_nobody() {
 }
 
 #[tokio::test]
+async fn an_older_state_in_the_same_batch_wakes_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut stage = Stage::open(folder.path(), open_journal(folder.path())).await;
+    let due_now = || Phase::Unresolved { next_check: UnixMs(BEGAN_MS) };
+    // A router that stood still writes behind the one that took its shard.
+    let batch = vec![state(payment(1, failed()), 10), state(payment(1, due_now()), 5), state(payment(2, due_now()), 5)];
+    stage.journal.append(STATES, batch).await.unwrap();
+    let status = stage.status_when(|status| status.orders == 2).await;
+    assert_eq!(status.in_progress, 1);
+    let mut orders = stage.journal.reader(ORDERS, 0).await.unwrap();
+    let mut due = orders.next(10).await.unwrap();
+    if let Ok(more) = tokio::time::timeout(Duration::from_millis(500), orders.next(10)).await {
+        due.extend(more.unwrap());
+    }
+    let woken = due.into_iter().map(|record| decode_record(record.entry.value.unwrap()).unwrap().command);
+    let woken: Vec<String> = woken
+        .map(|command| {
+            let Command::Due(key) = command else { panic!("{command:?}") };
+            key.to_string()
+        })
+        .collect();
+    assert_eq!(woken, ["M0/T2"]);
+    stage.close().await;
+}
+
+fn marker(position: u64) -> Entry {
+    let (key, value) = encode_state(&StatesEntry { epoch: 1, position, body: StateBody::Marker });
+    Entry { key, value: Some(value) }
+}
+
+#[tokio::test]
+async fn a_day_that_is_over_is_complete_or_refused_by_the_shards_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open_journal(folder.path());
+    let mut stage = Stage::open(folder.path(), journal.clone()).await;
+    let record = || Entry::plain(twqr_wire::convert::due_record(UnixMs(0), payment(1, paid()).key()));
+    journal.append(ORDERS, vec![record(), record(), record()]).await.unwrap();
+    journal.append(STATES, vec![state(payment(1, paid()), 2), marker(2)]).await.unwrap();
+    stage.status_when(|status| status.orders == 1).await;
+    let over = || ListSettlementRequest { from_ms: BEGAN_MS, to_ms: BEGAN_MS + 10_000, merchant_id: String::new() };
+    let refused = stage.client.list_settlement(over()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable);
+    assert!(refused.message().contains("in shard 0 (and 0 others) 2 of 3"), "{refused:?}");
+    assert_eq!(stage.settlement(BEGAN_MS, i64::MAX, "").await.len(), 1, "what is there of a range that is not over");
+
+    // A restart knows the marker still, and an older one that comes late takes nothing back.
+    journal.append(STATES, vec![marker(3)]).await.unwrap();
+    assert_eq!(stage.settlement(BEGAN_MS, BEGAN_MS + 10_000, "").await.len(), 1);
+    stage.close().await;
+    let mut stage = Stage::open(folder.path(), journal.clone()).await;
+    journal.append(STATES, vec![marker(1)]).await.unwrap();
+    assert_eq!(stage.settlement(BEGAN_MS, BEGAN_MS + 10_000, "").await.len(), 1);
+    stage.close().await;
+}
+
+#[tokio::test]
 async fn a_state_that_cannot_be_read_goes_to_the_dead_letters_and_stops_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let mut stage = Stage::open(folder.path(), open_journal(folder.path())).await;
@@ -348,6 +404,7 @@ async fn a_read_model_from_before_the_accounting_file_is_read_again() {
         "ALTER TABLE orders DROP COLUMN settled_at_ms",
         "ALTER TABLE orders DROP COLUMN cancelled_at_ms",
         "DROP TABLE policies",
+        "ALTER TABLE positions DROP COLUMN marker",
         "DELETE FROM _sqlx_migrations WHERE version > 1",
     ] {
         sqlx::query(statement).execute(&pool).await.unwrap();

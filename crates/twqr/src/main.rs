@@ -128,6 +128,7 @@ fn main() -> ExitCode {
 }
 
 fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
+    twqr_service::raise_open_files();
     let config = config::Config::load(cli.config.as_deref())?;
     let threads = config.worker_threads.get() as usize;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;

@@ -22,7 +22,7 @@ pub async fn run(settings: Settings, journal: Arc<dyn Journal>, context: Context
     let engine = twqr_worker::Settings {
         topic: Topic::WalletTasks,
         member: settings.member,
-        backend: Arc::new(GrpcBackend::new(settings.wallet)?),
+        backend: Arc::new(GrpcBackend::new("the wallet", settings.wallet)?),
         call_timeout_ms: settings.call_timeout_ms,
         lanes: Arc::new(Lanes::default()),
     };

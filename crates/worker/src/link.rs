@@ -12,7 +12,7 @@ use futures::{Stream, StreamExt};
 use rand::Rng;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
-use tracing::{info, warn};
+use tracing::info;
 use twqr_service::Clock;
 use twqr_wire::backend::{ExchangeRequest, ExchangeResponse};
 
@@ -41,7 +41,7 @@ pub(crate) async fn keep(backend: Arc<dyn Backend>, clock: Arc<dyn Clock>, event
     while !events.is_closed() {
         match exchange(&*backend, clock.clone(), events.clone()).await {
             Ok(()) => pause = PAUSE_MS_MIN,
-            Err(status) => warn!(code = ?status.code(), pause_ms = pause, "no connection to the backend"),
+            Err(status) => backend.no_connection(&status),
         }
         let jitter = rand::rng().random_range(0..=pause / 2);
         tokio::select! {

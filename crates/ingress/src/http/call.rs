@@ -30,10 +30,11 @@ impl Front {
     /// Answers a body, or tells why there is none. `began` is when the call arrived.
     pub(super) async fn answer(&self, operation: Operation, body: Result<&[u8], Refusal>, began: Instant) -> Answer {
         let members = body.and_then(|body| json::parse(body).map_err(Refusal::from));
+        let deadline = self.api.own_deadline(began);
         let (answer, code) = match members {
             Ok(members) => {
                 let (echoes, amount) = (Echoes::of(&members), amount(&members));
-                match self.signed(operation, members, &echoes, amount).await {
+                match self.signed(operation, (members, deadline), &echoes, amount).await {
                     Ok(answer) => (answer, Code::Ok),
                     Err(refusal) => refused(operation, echoes, amount, &refusal),
                 }
@@ -48,12 +49,12 @@ impl Front {
     async fn signed(
         &self,
         operation: Operation,
-        members: Object,
+        (members, deadline): (Object, Instant),
         echoes: &Echoes,
         amount: Option<i64>,
     ) -> Result<Answer, Refusal> {
         let signed_by = Some(self.keys.signed_by(&members).ok_or_else(refusal::not_signed)?);
-        let caller = Caller { deadline: self.api.own_deadline(), signed_by };
+        let caller = Caller { deadline, signed_by };
         let (form, echoes) = (Form::new(members), echoes.clone());
         let answered = match operation {
             Operation::Payment => self.api.pay(form.pay()?, caller).await.map(|r| answers::payment(echoes, r)),

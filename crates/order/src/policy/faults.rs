@@ -1,6 +1,11 @@
 //! Everything that is wrong with a policy, listed at once.
 
+use std::collections::BTreeSet;
+
 use super::{POLICY_BYTES_MAX, Policy};
+
+/// How many faults are listed; of further ones it is said how many there are.
+const LISTED_MAX: usize = 100;
 
 /// Why a policy cannot be used: where, and what is allowed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,10 +25,19 @@ impl Policy {
 
     /// The same; `at` names the place of a part, from its list and its number there.
     pub(super) fn faults_at(&self, at: impl Fn(&'static str, usize) -> String) -> Vec<PolicyFault> {
-        let mut faults = Vec::new();
+        let size = self.size();
+        if size > POLICY_BYTES_MAX {
+            // Whatever else is wrong with it is looked for in one that has its size.
+            let problem =
+                format!("has {size} bytes, at most {POLICY_BYTES_MAX} are allowed: take out merchants or stores");
+            return vec![PolicyFault { place: "merchants".into(), problem }];
+        }
+        let (mut faults, mut more) = (Vec::new(), 0_usize);
         let mut fault = |bad: bool, place: String, problem: String| {
-            if bad {
+            if bad && faults.len() < LISTED_MAX {
                 faults.push(PolicyFault { place, problem });
+            } else if bad {
+                more += 1;
             }
         };
         fault(self.routes.is_empty(), "routes".into(), "at least one route is needed".into());
@@ -31,10 +45,6 @@ impl Policy {
         fault(send_within, "send_within_ms".into(), format!("is {}, must be 100 to 60000", self.send_within_ms));
         let begins = self.day_begins_min;
         fault(begins > 1_439, "day_begins_min".into(), format!("is {begins}, must be 0 to 1439"));
-        let size = self.size();
-        let too_large =
-            format!("has {size} bytes, at most {POLICY_BYTES_MAX} are allowed: take out merchants or stores");
-        fault(size > POLICY_BYTES_MAX, "merchants".into(), too_large);
         let codes = &self.status_codes;
         for (name, code) in [
             ("card_not_supported", &codes.card_not_supported),
@@ -45,24 +55,27 @@ impl Policy {
             let bad = code.len() != 3 || !code.bytes().all(|b| b.is_ascii_digit()) || code == "000";
             fault(bad, format!("status_codes.{name}"), format!("is {code:?}, must be three digits, not 000"));
         }
+        let mut prefixes = BTreeSet::new();
         for (i, route) in self.routes.iter().enumerate() {
-            let twice = self.routes[..i].iter().any(|other| other.prefix == route.prefix);
+            let twice = !prefixes.insert(&route.prefix);
             let place = |field: &str| format!("{}.{field}", at("routes", i));
             fault(twice, place("prefix"), format!("{:?} stands in an earlier route already", route.prefix));
             for (field, problem) in route.faults() {
                 fault(true, place(field), problem);
             }
         }
+        let mut issuers = BTreeSet::new();
         for (i, rules) in self.issuers.iter().enumerate() {
-            let twice = self.issuers[..i].iter().any(|other| other.issuer == rules.issuer);
+            let twice = !issuers.insert(rules.issuer);
             let name = rules.issuer.label();
             fault(twice, format!("{}.institution", at("issuers", i)), format!("{name} has rules already"));
             for (field, problem) in rules.faults() {
                 fault(true, format!("{}.{field}", at("issuers", i)), problem);
             }
         }
+        let mut merchants = BTreeSet::new();
         for (i, merchant) in self.merchants.iter().enumerate() {
-            let twice = self.merchants[..i].iter().any(|other| other.id == merchant.id);
+            let twice = !merchants.insert(&merchant.id);
             fault(
                 twice,
                 format!("{}.id", at("merchants", i)),
@@ -72,6 +85,73 @@ impl Policy {
                 fault(true, format!("{}.{field}", at("merchants", i)), problem);
             }
         }
+        if more > 0 {
+            let problem = format!("{more} more faults are not listed; mend these first");
+            faults.push(PolicyFault { place: "policy".into(), problem });
+        }
         faults
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use twqr_types::{MerchantId, StoreId};
+
+    use super::*;
+    use crate::{Merchant, StatusCodes, Store};
+
+    /// A policy with so many merchants, all of the same name.
+    fn policy(merchants: usize, stores: &[Store]) -> Policy {
+        let merchant = |_| Merchant {
+            id: MerchantId::parse("M1".to_owned()).unwrap(),
+            stores: stores.to_vec(),
+            keys: Vec::new(),
+            payment_max: None,
+            is_open: true,
+        };
+        let code = || "982".to_owned();
+        Policy {
+            name: String::new(),
+            routes: Vec::new(),
+            issuers: Vec::new(),
+            status_codes: StatusCodes {
+                card_not_supported: code(),
+                fisc_abnormal: code(),
+                issuer_declined: code(),
+                refund_refused: code(),
+            },
+            send_within_ms: 1_000,
+            day_begins_min: 0,
+            merchants: (0..merchants).map(merchant).collect(),
+        }
+    }
+
+    #[test]
+    fn of_one_that_is_too_large_nothing_else_is_looked_for() {
+        let faults = policy(60_000, &[]).faults();
+        assert_eq!(faults.len(), 1);
+        assert!(faults[0].to_string().starts_with("merchants: has "), "{}", faults[0]);
+    }
+
+    #[test]
+    fn so_many_faults_are_listed_and_the_others_counted() {
+        let good = policy(0, &[]).faults().len();
+        let faults = policy(1_001, &[]).faults();
+        assert_eq!(faults.len(), LISTED_MAX + 1);
+        let more = 1_000 + good - LISTED_MAX;
+        assert_eq!(
+            faults[LISTED_MAX].to_string(),
+            format!("policy: {more} more faults are not listed; mend these first")
+        );
+    }
+
+    #[test]
+    fn the_second_of_the_same_is_named() {
+        let store = || Store { id: StoreId::parse("S1".to_owned()).unwrap(), payment_max: None, is_open: true };
+        let faults = policy(2, &[store(), store()]).faults();
+        let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        for place in ["merchants[1].id", "merchants[0].stores[1].id", "merchants[1].stores[1].id"] {
+            assert!(faults.iter().any(|fault| fault.starts_with(place)), "{place}: {faults:?}");
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Who may be paid: merchants, their stores, their limits, and which of their keys count. The keys themselves are secrets, and elsewhere.
 
+use std::collections::BTreeSet;
+
 use twqr_types::{KeyName, MerchantId, StoreId};
 
 /// A merchant.
@@ -71,13 +73,14 @@ impl Merchant {
             Some((place, format!("is {limit}, must be 1 or more (whole TWD)")))
         };
         let mut faults: Vec<_> = limits.chain([("payment_max".to_owned(), self.payment_max)]).filter_map(low).collect();
+        let (mut stores, mut keys) = (BTreeSet::new(), BTreeSet::new());
         for (i, store) in self.stores.iter().enumerate() {
-            if self.stores[..i].iter().any(|other| other.id == store.id) {
+            if !stores.insert(&store.id) {
                 faults.push((format!("stores[{i}].id"), format!("{:?} stands there already", store.id.as_str())));
             }
         }
         for (i, key) in self.keys.iter().enumerate() {
-            if self.keys[..i].contains(key) {
+            if !keys.insert(key) {
                 faults.push((format!("keys[{i}]"), format!("{:?} stands there already", key.as_str())));
             }
         }

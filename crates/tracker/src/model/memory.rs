@@ -10,7 +10,7 @@ use twqr_journal::Offset;
 use twqr_order::PolicyVersions;
 use twqr_types::OrderKey;
 
-use super::{Known, ModelError, ReadModel, Seen};
+use super::{Known, ModelError, ReadModel, Seen, Upto};
 
 /// A model in memory.
 #[derive(Debug, Default)]
@@ -35,7 +35,7 @@ impl ReadModel for MemoryModel {
     async fn apply(
         &self,
         shard: u32,
-        next: Offset,
+        Upto { next, .. }: Upto,
         seen: Arc<Vec<Seen>>,
     ) -> Result<Arc<HashSet<OrderKey>>, ModelError> {
         let mut shards = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

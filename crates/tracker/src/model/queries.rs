@@ -1,15 +1,16 @@
 //! What operators ask of the SQLite model.
 
+use std::collections::HashMap;
+
 use prost::Message;
 use sqlx::Row;
-use twqr_journal::Offset;
 use twqr_wire::{
     bus,
     convert::{RecordFault, order_from},
     ops,
 };
 
-use super::{ModelError, SqliteModel, phase_name, status_code};
+use super::{ModelError, SqliteModel, Upto, phase_name, status_code};
 
 /// Which orders to list.
 #[derive(Clone, Debug, Default)]
@@ -180,10 +181,12 @@ impl SqliteModel {
         Ok(Some((order, timeline)))
     }
 
-    /// How far each shard of `order-states` is applied.
-    pub(crate) async fn positions(&self) -> Result<Vec<(u32, Offset)>, ModelError> {
-        let rows = sqlx::query("SELECT shard, next FROM positions").fetch_all(&self.readers).await;
-        let position = |row: &sqlx::sqlite::SqliteRow| (row.get(0), row.get::<i64, _>(1).cast_unsigned());
+    /// How far each shard is applied.
+    pub(crate) async fn positions(&self) -> Result<HashMap<u32, Upto>, ModelError> {
+        let rows = sqlx::query("SELECT shard, next, marker FROM positions").fetch_all(&self.readers).await;
+        let number = |row: &sqlx::sqlite::SqliteRow, column: usize| row.get::<i64, _>(column).cast_unsigned();
+        let position =
+            |row: &sqlx::sqlite::SqliteRow| (row.get(0), Upto { next: number(row, 1), marker: number(row, 2) });
         Ok(rows.map_err(|error| self.failed(&error))?.iter().map(position).collect())
     }
 

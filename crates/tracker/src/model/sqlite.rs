@@ -13,7 +13,6 @@ use sqlx::{
 };
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
-use twqr_journal::Offset;
 use twqr_order::PolicyVersions;
 use twqr_types::{MerchantId, MerchantTradeNo, OrderKey};
 use twqr_wire::{
@@ -21,7 +20,7 @@ use twqr_wire::{
     convert::{order_from, order_out},
 };
 
-use super::{Known, ModelError, ReadModel, Seen, institution_and_amount, phase_name, status_code};
+use super::{Known, ModelError, ReadModel, Seen, Upto, institution_and_amount, phase_name, status_code};
 use crate::settlement::{cancelled_at, settled_at};
 
 /// Shards' writes in one transaction.
@@ -49,8 +48,8 @@ struct Write {
 
 /// What is to be written.
 enum What {
-    /// Orders, and how far `order-states` is applied with them.
-    Orders(Offset, Arc<Vec<Seen>>),
+    /// Orders, and how far their shard is applied with them.
+    Orders(Upto, Arc<Vec<Seen>>),
     /// The versions of the rules, and the position that they reflect.
     Policies(u64, Arc<PolicyVersions>),
 }
@@ -157,12 +156,12 @@ async fn write(pool: &SqlitePool, batch: &[Write]) -> Result<HashSet<OrderKey>, 
     let mut changed = HashSet::new();
     for Write { shard, what, .. } in batch {
         match what {
-            What::Orders(next, seen) => {
+            What::Orders(upto, seen) => {
                 for rows in seen.chunks(ROWS_MAX) {
                     upsert(&mut transaction, *shard, rows, &mut changed).await?;
                     add_timeline(&mut transaction, rows).await?;
                 }
-                advance(&mut transaction, *shard, *next).await?;
+                advance(&mut transaction, *shard, *upto).await?;
             }
             What::Policies(position, versions) => {
                 policies::keep(&mut transaction, *shard, *position, versions).await?;
@@ -173,11 +172,20 @@ async fn write(pool: &SqlitePool, batch: &[Write]) -> Result<HashSet<OrderKey>, 
     Ok(changed)
 }
 
-async fn advance(transaction: &mut Transaction<'_, Sqlite>, shard: u32, next: Offset) -> Result<(), sqlx::Error> {
+async fn advance(transaction: &mut Transaction<'_, Sqlite>, shard: u32, upto: Upto) -> Result<(), sqlx::Error> {
     let query = sqlx::query(
-        "INSERT INTO positions (shard, next) VALUES (?, ?) ON CONFLICT (shard) DO UPDATE SET next = excluded.next",
+        "INSERT INTO positions (shard, next, marker) VALUES (?, ?, ?) ON CONFLICT (shard) DO UPDATE SET \
+         next = excluded.next, \
+         marker = CASE WHEN excluded.marker > positions.marker THEN excluded.marker ELSE positions.marker END",
     );
-    query.bind(i64::from(shard)).bind(next.cast_signed()).execute(&mut **transaction).await.map(|_| ())
+    let Upto { next, marker } = upto;
+    query
+        .bind(i64::from(shard))
+        .bind(next.cast_signed())
+        .bind(marker.cast_signed())
+        .execute(&mut **transaction)
+        .await
+        .map(|_| ())
 }
 
 /// The orders whose state is newer than the one kept.
@@ -257,13 +265,8 @@ impl ReadModel for SqliteModel {
         self.read(shard).await.map_err(|error| self.failed(&error))
     }
 
-    async fn apply(
-        &self,
-        shard: u32,
-        next: Offset,
-        seen: Arc<Vec<Seen>>,
-    ) -> Result<Arc<HashSet<OrderKey>>, ModelError> {
-        self.write(shard, What::Orders(next, seen)).await
+    async fn apply(&self, shard: u32, upto: Upto, seen: Arc<Vec<Seen>>) -> Result<Arc<HashSet<OrderKey>>, ModelError> {
+        self.write(shard, What::Orders(upto, seen)).await
     }
 
     async fn keep_policies(&self, shard: u32, position: u64, versions: Arc<PolicyVersions>) -> Result<(), ModelError> {

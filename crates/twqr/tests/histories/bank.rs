@@ -168,4 +168,6 @@ impl Backend for Line {
         });
         Ok(Box::pin(UnboundedReceiverStream::new(answers)))
     }
+
+    fn no_connection(&self, _: &Status) {}
 }

@@ -1,0 +1,96 @@
+//! Half-sent requests give their places back, calls in flight end at shutdown, and idle connections are closed.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::net::SocketAddr;
+
+use axum::routing::get;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    task::JoinHandle,
+};
+
+use super::*;
+
+const LIMITS: Limits = Limits {
+    name: "test",
+    connections_max: 4,
+    first_within: Duration::from_millis(500),
+    idle: Duration::from_millis(800),
+};
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n";
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A server whose answers take `takes`.
+async fn server(takes: Duration, drain: Duration) -> (SocketAddr, CancellationToken, JoinHandle<usize>) {
+    let answer = move || async move {
+        tokio::time::sleep(takes).await;
+        "here"
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
+    let router = Router::new().route("/", get(answer));
+    (address, stop.clone(), tokio::spawn(serve_http(listener, router, LIMITS, stop, drain)))
+}
+
+async fn sent(address: SocketAddr, bytes: &[u8]) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(bytes).await.unwrap();
+    stream
+}
+
+/// All that comes until the connection is closed.
+async fn until_closed(stream: &mut TcpStream) -> String {
+    let mut told = Vec::new();
+    let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut told)).await;
+    assert!(read.is_ok(), "the connection was not closed");
+    String::from_utf8(told).unwrap()
+}
+
+#[tokio::test]
+async fn half_sent_requests_give_their_places_back() {
+    let (address, _stop, _server) = server(Duration::ZERO, PATIENCE).await;
+    let mut half = Vec::new();
+    for _ in 0..LIMITS.connections_max {
+        half.push(sent(address, b"POST / HTTP/1.1\r\nHost: te").await);
+    }
+    for stream in &mut half {
+        assert_eq!(until_closed(stream).await, "");
+    }
+    let mut whole = sent(address, REQUEST).await;
+    assert!(until_closed(&mut whole).await.ends_with("here"), "answered, and closed when no other request came");
+}
+
+#[tokio::test]
+async fn a_connection_in_use_is_kept() {
+    let (address, _stop, _server) = server(Duration::ZERO, PATIENCE).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    for _ in 0..8 {
+        stream.write_all(REQUEST).await.unwrap();
+        let mut told = [0; 1024];
+        let count = tokio::time::timeout(PATIENCE, stream.read(&mut told)).await.unwrap().unwrap();
+        assert!(told[..count].ends_with(b"here"));
+        tokio::time::sleep(LIMITS.idle / 4).await;
+    }
+}
+
+#[tokio::test]
+async fn at_shutdown_calls_in_flight_end_and_nobody_else_is_let_in() {
+    let (address, stop, server) = server(Duration::from_millis(300), PATIENCE).await;
+    let mut stream = sent(address, REQUEST).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    stop.cancel();
+    assert!(until_closed(&mut stream).await.ends_with("here"));
+    assert_eq!(server.await.unwrap(), 0, "none was cut off");
+    assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn what_is_still_in_flight_after_the_drain_is_cut_off() {
+    let (address, stop, server) = server(PATIENCE * 3, Duration::from_millis(200)).await;
+    let mut stream = sent(address, REQUEST).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    stop.cancel();
+    assert_eq!(tokio::time::timeout(PATIENCE, server).await.unwrap().unwrap(), 1);
+    assert_eq!(until_closed(&mut stream).await, "");
+}
