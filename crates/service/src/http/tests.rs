@@ -15,8 +15,8 @@ use super::*;
 const LIMITS: Limits = Limits {
     name: "test",
     connections_max: 4,
-    first_within: Duration::from_millis(500),
-    idle: Duration::from_millis(800),
+    first_within: Duration::from_secs(2),
+    idle: Duration::from_secs(3),
 };
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n";
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -70,7 +70,7 @@ async fn a_connection_in_use_is_kept() {
         let mut told = [0; 1024];
         let count = tokio::time::timeout(PATIENCE, stream.read(&mut told)).await.unwrap().unwrap();
         assert!(told[..count].ends_with(b"here"));
-        tokio::time::sleep(LIMITS.idle / 4).await;
+        tokio::time::sleep(LIMITS.idle / 8).await;
     }
 }
 

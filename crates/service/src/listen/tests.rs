@@ -10,8 +10,8 @@ use super::*;
 const LIMITS: Limits = Limits {
     name: "test",
     connections_max: 2,
-    first_within: Duration::from_millis(300),
-    idle: Duration::from_millis(600),
+    first_within: Duration::from_secs(1),
+    idle: Duration::from_secs(2),
 };
 
 #[tokio::test]
