@@ -49,7 +49,8 @@ pub struct HttpSettings {
     /// Where it listens.
     pub listen: SocketAddr,
     /// The merchants' keys, as TOML: `[keys]`, then `MerchantID = "key"`, `MerchantID = ["key", "key before"]` or
-    /// `MerchantID = { name = "key" }`. Read again when it changes. By its name the rules know a key. Further keys come from the environment: `TWQR_MERCHANT_KEY_` and the MerchantID.
+    /// `MerchantID = { name = "key" }`. Read again when it changes. By its name the rules know a key.
+    /// Further keys come from the environment: `TWQR_MERCHANT_KEY_` and the MerchantID.
     pub keys_file: Option<PathBuf>,
 }
 

@@ -25,6 +25,8 @@ pub struct Cancel {
     pub amounts: Vec<(u64, i64)>,
     /// Whether a caller asked for it; else the machine takes back a late charge by itself.
     pub is_asked: bool,
+    /// It was told as done, with nothing to take back, and then the charge took effect after all: it stays told as done.
+    pub was_told_done: bool,
     /// Where it stands.
     pub stage: CancelStage,
     /// When the stage changed last.

@@ -24,7 +24,7 @@ pub struct Payment {
     pub charge: Movement<Approval>,
     /// One entry for each refund number that asked for a part of it, for good; at most [`REFUNDS_MAX`].
     pub refunds: Vec<RefundEntry>,
-    /// Since somebody asked for it.
+    /// Since somebody asked for it, or a charge took effect after it was told as failed.
     pub cancel: Option<Cancel>,
     /// Who hears of each change: at most [`CALLS_MAX`] calls, and [`WATCHES_MAX`] watches, so that nobody who watches takes a call's answer.
     pub subscribers: Vec<Subscriber>,

@@ -51,7 +51,7 @@ impl Batch {
             Command::Claim { nonce, .. } => self.claims.push((offset, *nonce)),
             Command::Policy(change) => self.take_policy(shard, change, payload, offset),
             Command::Reserve(reserve) if shard.key_of(reserve.payment)?.is_none() => {
-                if shard.has_unreadable()? {
+                if shard.has_unreadable {
                     self.bury(shard.id, offset, &payload, &RecordFault::UnreadableOrder, now);
                     return Ok(());
                 }
@@ -112,7 +112,8 @@ impl Batch {
         metrics::step(applied.step);
         self.collect_all(shard, Some(key), offset);
         let has_cancel = || shard.hot(key).and_then(Order::as_payment).is_some_and(|payment| payment.cancel.is_some());
-        if applied.changed && (matches!(record.command, Command::Cancel(_)) || has_cancel()) {
+        let is_told = applied.changed && !matches!(record.command, Command::Query(_));
+        if is_told && (matches!(record.command, Command::Cancel(_)) || has_cancel()) {
             self.to_ingresses.push(Entry::plain(forget_reply(key).encode_to_vec()));
         }
         if applied.changed {

@@ -65,7 +65,9 @@ impl Checkpoint {
     ) -> Result<(Vec<OrderKey>, StoreMark), Error> {
         let partition = Partition { topic: Topic::OrderStates, index: u32::from(self.shard) };
         metrics::checkpointed(self.entries.len());
-        journal.append(partition, self.entries).await?;
+        if !self.entries.is_empty() {
+            journal.append(partition, self.entries).await?;
+        }
         let marker = StatesEntry { epoch: self.epoch, position: self.position, body: StateBody::Marker };
         let (key, value) = encode_state(&marker);
         journal.append(partition, vec![Entry { key, value: Some(value) }]).await?;

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tracing::{error, warn};
 use twqr_journal::{Journal, Partition, Topic};
 use twqr_order::PolicyVersions;
@@ -12,7 +11,7 @@ use twqr_wire::convert::{RecordFault, StateBody, StatesEntry, UnreadableState, d
 
 use crate::{
     Error,
-    shard::{POLICIES_KEY, Shard, UNREADABLE_KEY, number_index},
+    shard::{POLICIES_KEY, Shard, number_index},
     store::{StateStore, StoreMark, StoredState},
 };
 
@@ -28,13 +27,14 @@ pub(crate) async fn restore(
     let mut mark = store.mark(id.0)?;
     let partition = Partition { topic: Topic::OrderStates, index: u32::from(id.0) };
     let mut reader = journal.reader(partition, mark.states_offset).await?;
+    let (mut next, mut unreadable) = (mark.states_offset, None);
     // The newest record of a compacted topic stays, so that the end is always reached; one taken after a scan covers what the scan missed.
-    while mark.states_offset.max(journal.start(partition).await?) < journal.end(partition).await? {
+    while next.max(journal.start(partition).await?) < journal.end(partition).await? {
         let mut states = Vec::new();
         let read = tokio::time::timeout(SCAN_WAIT, reader.next(BATCH_RECORDS_MAX)).await;
-        let read = read.map_err(|_| Error::Stalled(mark.states_offset))??;
+        let read = read.map_err(|_| Error::Stalled(next))??;
         for record in read {
-            mark.states_offset = record.offset + 1;
+            next = record.offset + 1;
             let Some(value) = record.entry.value else { continue };
             match decode_state(value.clone()) {
                 Ok(entry) => take(entry, value, &mut states, &mut mark),
@@ -42,7 +42,7 @@ pub(crate) async fn restore(
                     UnreadableState::Order { key, position } => {
                         error!(shard = id.0, offset = record.offset, %fault, "an order's state cannot be read by this build; what comes for it goes to the dead letters");
                         states.push(StoredState { key, position, record: value });
-                        states.push(StoredState { key: UNREADABLE_KEY.into(), position, record: Bytes::new() });
+                        unreadable.get_or_insert(record.offset);
                     }
                     UnreadableState::Policies => return Err(Error::UnreadableRules(fault)),
                     UnreadableState::Other => {
@@ -51,6 +51,8 @@ pub(crate) async fn restore(
                 },
             }
         }
+        // From the first one that cannot be read, everything is read again by whoever comes next: it may be a build that can.
+        mark.states_offset = unreadable.unwrap_or(next);
         store.put(id.0, &states, mark)?;
     }
     let versions = match store.get(id.0, POLICIES_KEY)?.map(|(_, record)| decode_state(record).map(|entry| entry.body))
@@ -62,7 +64,9 @@ pub(crate) async fn restore(
         }
         Some(Err(fault)) => return Err(Error::UnreadableRules(fault)),
     };
-    Ok((Shard::new(id, store, versions, mark.position), mark))
+    let mut shard = Shard::new(id, store, versions, mark.position);
+    shard.has_unreadable = unreadable.is_some();
+    Ok((shard, mark))
 }
 
 /// How long records that are there may take to come; then the shard is claimed anew. Never a reason to go on without them.

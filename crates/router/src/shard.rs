@@ -12,9 +12,6 @@ use crate::store::{StateStore, StoreError, StoredState};
 /// The key under which the policies stand in the local store.
 pub(crate) const POLICIES_KEY: &[u8] = &[0];
 
-/// Stands in the local store where the state of some order cannot be read.
-pub(crate) const UNREADABLE_KEY: &[u8] = &[2];
-
 /// Where the local store keeps which order has this number; no order's key begins so.
 fn number_key(number: TradeNo) -> Vec<u8> {
     let mut key = vec![1];
@@ -39,6 +36,8 @@ pub(crate) struct Shard {
     pub(crate) dirty: Vec<OrderKey>,
     pub(crate) versions: PolicyVersions,
     pub(crate) versions_dirty: bool,
+    /// Whether the state of some order cannot be read, so that a number that is not known may be its.
+    pub(crate) has_unreadable: bool,
     /// The offset of the next record to apply.
     pub(crate) next: u64,
 }
@@ -64,6 +63,7 @@ impl Shard {
             dirty: Vec::new(),
             versions,
             versions_dirty: false,
+            has_unreadable: false,
             next,
         }
     }
@@ -84,21 +84,16 @@ impl Shard {
         }))
     }
 
-    /// Whether the state of some order cannot be read, so that a number that is not known may be its.
-    pub(crate) fn has_unreadable(&self) -> Result<bool, StoreError> {
-        Ok(self.store.get(self.id.0, UNREADABLE_KEY)?.is_some())
-    }
-
     /// The order, from memory or from the local store, and the versions of the policy; none if its state cannot be read.
     pub(crate) fn load(&mut self, key: &OrderKey) -> Result<Option<(&mut Hot, &PolicyVersions)>, StoreError> {
         if !self.hot.contains_key(key) {
             let hot = match self.store.get(self.id.0, &key.to_bytes())? {
                 None => Hot { order: None, reflects: 0, dirty: false, leaving: false },
-                Some((position, record)) => match decode_state(record).map(|entry| entry.body) {
-                    Ok(StateBody::Order(order)) => {
+                Some((_, record)) => match decode_state(record).map(|entry| (entry.position, entry.body)) {
+                    Ok((position, StateBody::Order(order))) => {
                         Hot { order: Some(*order), reflects: position, dirty: false, leaving: false }
                     }
-                    Ok(StateBody::Policies(_) | StateBody::Marker) | Err(_) => {
+                    Ok((_, StateBody::Policies(_) | StateBody::Marker)) | Err(_) => {
                         error!(shard = self.id.0, order = %key, "the local store holds no readable state of the order; if order-states has one, remove the store, and it is rebuilt");
                         return Ok(None);
                     }

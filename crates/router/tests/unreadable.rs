@@ -10,13 +10,13 @@ use twqr_journal::{
     Entry, Journal, Partition, Topic,
     sim::{Faults, Layout, Sim},
 };
-use twqr_order::{Alphabet, Policy, Route, RouteTarget};
+use twqr_order::{Alphabet, Command, Policy, Route, RouteTarget};
 use twqr_router::{MemoryStore, Settings};
 use twqr_service::{CancellationToken, Clock, Context, Health, SystemClock};
-use twqr_types::{Issuer, PayForm, RawPay};
+use twqr_types::{Issuer, PayForm, RawPay, RawRefund, RefundForm};
 use twqr_wire::{
     bus::{DeadLetter, StatesRecord, states_record::Body},
-    convert::pay_record,
+    convert::{StateBody, decode_record, decode_state, pay_record, refund_record},
 };
 
 const ORDERS: Partition = Partition { topic: Topic::Orders, index: 0 };
@@ -29,6 +29,10 @@ fn sim() -> Sim {
 }
 
 fn start(sim: &Sim, member: &str) -> (CancellationToken, Health) {
+    start_on(sim, member, Arc::new(MemoryStore::default()))
+}
+
+fn start_on(sim: &Sim, member: &str, store: Arc<MemoryStore>) -> (CancellationToken, Health) {
     let route = Route {
         prefix: "22".into(),
         target: RouteTarget::Issuer(Issuer::Wallet),
@@ -38,7 +42,6 @@ fn start(sim: &Sim, member: &str) -> (CancellationToken, Health) {
     let policy = Policy { routes: vec![route], ..Policy::default() };
     let (shutdown, health) = (CancellationToken::new(), Health::default());
     let context = Context { clock: Arc::new(SystemClock), shutdown: shutdown.clone(), health: health.clone() };
-    let store = Arc::new(MemoryStore::default());
     let settings = Settings { member: member.into(), policy, checkpoint_interval_ms: 50, store };
     tokio::spawn(twqr_router::run(settings, sim.session(member), context));
     (shutdown, health)
@@ -107,6 +110,41 @@ async fn an_order_that_cannot_be_read_is_never_taken_for_a_new_one_and_stops_no_
     pay(&sim, "U").await;
     assert_eq!(sim.records(TASKS).len(), 2, "another order goes on");
     assert!(health.is_ready(), "{:?}", health.report());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_build_that_reads_it_again_finds_it_by_its_number_too() {
+    let before = with_one_payment().await;
+    let disk = Arc::new(MemoryStore::default());
+    let rolled_back = after_a_rollback(&before, |body| matches!(body, Body::Order(_))).await;
+    let (shutdown, _) = start_on(&rolled_back, "router-1", disk.clone());
+    pause(1_000).await;
+    shutdown.cancel();
+    pause(5_000).await;
+
+    let newer = after_a_rollback(&before, |_| false).await;
+    let trade_no =
+        before.records(STATES).into_iter().find_map(|record| match decode_state(record.entry.value?).ok()?.body {
+            StateBody::Order(order) => order.trade_no(),
+            StateBody::Policies(_) | StateBody::Marker => None,
+        });
+    let raw = RawRefund {
+        merchant_id: "M1".into(),
+        merchant_trade_no: "R".into(),
+        trade_no: trade_no.unwrap().to_string(),
+        trade_amount: 1,
+        ..RawRefund::default()
+    };
+    let _running = start_on(&newer, "router-2", disk);
+    pause(1_000).await;
+    let refund = refund_record(SystemClock.now(), &RefundForm::parse(raw).unwrap(), None);
+    newer.session("caller").append(ORDERS, vec![Entry::plain(refund)]).await.unwrap();
+    pause(1_000).await;
+    let answers = newer.records(ORDERS).into_iter().filter(|record| {
+        let record = decode_record(record.entry.value.clone().unwrap()).unwrap();
+        matches!(record.command, Command::RefundResult(_))
+    });
+    assert_eq!((answers.count(), dead_letters(&newer)), (1, Vec::new()), "its payment answers the refund");
 }
 
 #[tokio::test(start_paused = true)]

@@ -96,8 +96,9 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), Error> {
             .add_service(health_service.clone())
             .serve_with_incoming_shutdown(connections(listener, limits), async move { shutdown.cancelled().await })
     };
+    let (wallet, fisc) = (serve(wallet, Limits::public("wallet")), serve(fisc, Limits::public("fisc")));
     tokio::select! {
-        served = futures::future::try_join(serve(wallet, Limits::public("wallet")), serve(fisc, Limits::public("fisc"))) => served.map(|_| ()).map_err(Error::from),
+        served = futures::future::try_join(wallet, fisc) => served.map(|_| ()).map_err(Error::from),
         () = async { context.shutdown.cancelled().await; tokio::time::sleep(DRAIN).await } => Ok(()),
     }
 }

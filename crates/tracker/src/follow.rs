@@ -14,7 +14,7 @@ use twqr_journal::{Entry, Journal, JournalError, Partition, Record, Topic};
 use twqr_order::Order;
 use twqr_service::{Context, Part, Progress as Watched};
 use twqr_types::{OrderKey, UnixMs};
-use twqr_wire::convert::{StateBody, dead_letter, decode_state, due_record};
+use twqr_wire::convert::{StateBody, UnreadableState, dead_letter, decode_state, due_record, unreadable_state};
 
 use crate::{
     alarms::Alarms,
@@ -85,6 +85,8 @@ struct Progress {
     next: u64,
     /// The newest marker: every state of records below this position stands before it.
     marker: u64,
+    /// The first state that cannot be read: the model goes on from there when a build comes that reads it, and is complete only then.
+    unreadable: Option<u64>,
     seen: Vec<Seen>,
     /// Versions of the rules that are not in the model yet.
     policies: Option<Kept>,
@@ -126,6 +128,7 @@ impl Follower {
         let mut progress = Progress {
             next: known.next,
             marker: 0,
+            unreadable: None,
             seen: Vec::new(),
             policies: None,
             alarms: Alarms::default(),
@@ -198,8 +201,19 @@ impl Follower {
                         progress.policies = Some(kept);
                     }
                 }
-                Ok((position, StateBody::Marker)) => progress.marker = progress.marker.max(position),
-                Err(fault) => self.bury(offset, &value, &fault.to_string()),
+                Ok((position, StateBody::Marker)) if progress.unreadable.is_none() => {
+                    progress.marker = progress.marker.max(position);
+                }
+                Ok((_, StateBody::Marker)) => {}
+                Err(fault) => {
+                    match unreadable_state(&record.entry.key, value.clone()) {
+                        UnreadableState::Order { .. } | UnreadableState::Policies => {
+                            progress.unreadable.get_or_insert(offset);
+                        }
+                        UnreadableState::Other => {}
+                    }
+                    self.bury(offset, &value, &fault.to_string());
+                }
             }
         }
         let write_at = progress.write_at.get_or_insert_with(|| next_write(self.context.clock.now()));
@@ -213,7 +227,7 @@ impl Follower {
     /// Writes what has gathered; only what is not older than what was known sets an alarm.
     async fn write(&self, progress: &mut Progress) -> Result<(), Interruption> {
         progress.write_at = None;
-        let upto = Upto { next: progress.next, marker: progress.marker };
+        let upto = Upto { next: progress.unreadable.unwrap_or(progress.next), marker: progress.marker };
         let seen = Arc::new(std::mem::take(&mut progress.seen));
         Gauges::applied(seen.len());
         if let Some(Kept { position, versions }) = progress.policies.take() {

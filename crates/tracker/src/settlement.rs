@@ -196,6 +196,7 @@ mod tests {
             sent_at: 0,
             amounts: vec![(0, amount)],
             is_asked: true,
+            was_told_done: false,
             stage: CancelStage::Reversing(movement(reversed)),
             changed_at: AT,
         };

@@ -324,6 +324,17 @@ async fn a_state_that_cannot_be_read_goes_to_the_dead_letters_and_stops_nothing(
 }
 
 #[tokio::test]
+async fn an_order_that_cannot_be_read_is_read_again_by_the_next_build_and_stops_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut stage = Stage::open(folder.path(), open_journal(folder.path())).await;
+    let newer = Entry { value: Some(vec![0xff; 3].into()), ..state(payment(1, waits()), 10) };
+    stage.journal.append(STATES, vec![newer, state(payment(2, waits()), 11)]).await.unwrap();
+    let status = stage.status_when(|status| status.orders == 1).await;
+    assert_eq!(status.lag, 2, "the model is not beyond it");
+    stage.close().await;
+}
+
+#[tokio::test]
 async fn a_damaged_file_is_named_with_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("read-model.sqlite"), vec![7; 8_192]).unwrap();

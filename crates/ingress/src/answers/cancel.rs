@@ -23,7 +23,9 @@ fn reversal(cancel: &bus::Cancel) -> Option<&Phase> {
 
 /// The payment is taken back, or there was nothing to take back.
 pub(super) fn is_done(cancel: &bus::Cancel) -> bool {
-    matches!(cancel.stage, Some(Stage::Nothing(_))) || matches!(reversal(cancel), Some(Phase::Reversed(_)))
+    let has_ended =
+        matches!(cancel.stage, Some(Stage::Nothing(_))) || matches!(reversal(cancel), Some(Phase::Reversed(_)));
+    has_ended || cancel.was_told_done
 }
 
 /// Neither done nor refused.

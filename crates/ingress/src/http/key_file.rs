@@ -9,6 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use secrecy::ExposeSecret;
 use toml::{
     Spanned, Table, Value,
     de::{DeTable, DeValue},
@@ -140,7 +141,21 @@ fn line_of(text: &str, merchant: &str) -> usize {
 fn listed_keys(value: Value) -> Result<Vec<Key>, String> {
     match value {
         Value::Array(list) => list.into_iter().map(|value| key(FROM_FILE, value)).collect(),
-        Value::Table(named) => named.into_iter().map(|(name, value)| key(&name, value)).collect(),
+        Value::Table(named) => {
+            let named = named.into_iter().map(|(name, value)| match name.as_str() {
+                FROM_FILE | FROM_ENVIRONMENT => Err(format!("{name} is the name of keys without one; use another")),
+                name => key(name, value),
+            });
+            let named = named.collect::<Result<Vec<_>, _>>()?;
+            let is_twice = |(i, key): (usize, &Key)| {
+                named[..i].iter().any(|other| other.secret.expose_secret() == key.secret.expose_secret())
+            };
+            if named.iter().enumerate().any(is_twice) {
+                Err("has the same key under two names".to_owned())
+            } else {
+                Ok(named)
+            }
+        }
         one @ (Value::String(_) | Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_)) => {
             Ok(vec![key(FROM_FILE, one)?])
         }
@@ -157,8 +172,6 @@ fn key(name: &str, value: Value) -> Result<Key, String> {
 
 #[cfg(test)]
 mod tests {
-    use secrecy::ExposeSecret;
-
     use super::*;
 
     fn read_text(text: &[u8], variables: &[(&str, &str)]) -> Result<Keys, String> {
@@ -195,6 +208,8 @@ mod tests {
             (b"[keys]\nM001 = 20250310", &[], "keys.toml, line 2: must be a text, a list of texts, or a table"),
             (b"[keys.M001]\na = [\"SECRET\"]", &[], "keys.toml, line 1: must be a text, a list of texts, or a table"),
             (b"[keys.M001]\n\"\" = \"SECRET\"", &[], "keys.toml, line 1: the name of a key is required"),
+            (b"[keys.M001]\nfile = \"SECRET\"", &[], "file is the name of keys without one"),
+            (b"[keys.M001]\na = \"SECRET\"\nb = \"SECRET\"", &[], "has the same key under two names"),
             (b"[keys.M001]", &[], "keys.toml, line 1: has no key"),
             (b"[keys]\nSECRETSECRET = \"M001\"", &[], "keys.toml, line 2: the MerchantID is 12 characters long"),
             (b"[keys]\nM002 = \"x\"\n\nSECRETKEY1 = \"\"\nA = \"x\"", &[], "keys.toml, line 4: a key is empty"),

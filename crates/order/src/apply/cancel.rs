@@ -99,7 +99,8 @@ fn begin(payment: &mut Payment, request: &CancelRequest, scene: &mut Scene<'_>) 
 
 /// A cancel that begins now; what went out for the one before still counts.
 fn waiting(before: Option<Cancel>, remark: &Remark, scene: &Scene<'_>) -> Cancel {
-    let (attempts, amounts) = before.map_or_else(Default::default, |cancel| (cancel.attempts, cancel.amounts));
+    let (attempts, amounts, was_told_done) =
+        before.map_or_else(Default::default, |cancel| (cancel.attempts, cancel.amounts, cancel.was_told_done));
     Cancel {
         requested_at: scene.at,
         remark: remark.clone(),
@@ -108,6 +109,7 @@ fn waiting(before: Option<Cancel>, remark: &Remark, scene: &Scene<'_>) -> Cancel
         sent_at: scene.cause.offset,
         amounts,
         is_asked: false,
+        was_told_done,
         stage: CancelStage::Waiting,
         changed_at: scene.at,
     }
@@ -116,7 +118,10 @@ fn waiting(before: Option<Cancel>, remark: &Remark, scene: &Scene<'_>) -> Cancel
 /// Takes back a charge that was told as failed and took effect after all. A cancel that found nothing to take back has something now.
 pub(super) fn by_itself(payment: &mut Payment, scene: &mut Scene<'_>) {
     match &mut payment.cancel {
-        Some(cancel) => cancel.stage = CancelStage::Waiting,
+        Some(cancel) => {
+            cancel.was_told_done = cancel.is_asked;
+            cancel.stage = CancelStage::Waiting;
+        }
         None => payment.cancel = Some(waiting(None, &payment.terms.remark, scene)),
     }
     go_on(payment, scene);
@@ -135,6 +140,7 @@ pub(super) fn take_back(payment: &mut Payment, scene: &mut Scene<'_>) {
     let Some(mut cancel) = payment.cancel.take() else { return };
     cancel.changed_at = scene.at;
     cancel.stage = if left <= 0 {
+        cancel.amount = 0;
         CancelStage::Nothing
     } else if let Some(end) = rules.in_maintenance(scene.at) {
         CancelStage::Again { at: end }

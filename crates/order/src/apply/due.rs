@@ -26,7 +26,10 @@ fn of_payment(payment: &mut Payment, scene: &mut Scene<'_>) -> Applied {
     }
     ask_about_charge(payment, scene);
     ask_about_refunds(payment, scene);
-    go_on_with_cancel(payment, scene);
+    if go_on_with_cancel(payment, scene) {
+        scene.tell_payment(payment);
+        return changed(Step::Cancelled);
+    }
     changed(Step::Asked)
 }
 
@@ -54,9 +57,10 @@ fn ask_about_refunds(payment: &mut Payment, scene: &mut Scene<'_>) {
     }
 }
 
-fn go_on_with_cancel(payment: &mut Payment, scene: &mut Scene<'_>) {
+/// Whether the cancel is done by that: refunds have left nothing.
+fn go_on_with_cancel(payment: &mut Payment, scene: &mut Scene<'_>) -> bool {
     let (rules, codes, number) = (scene.rules(payment), scene.codes(), payment.trade_no);
-    let Some(cancel) = &mut payment.cancel else { return };
+    let Some(cancel) = payment.cancel.as_mut().filter(|cancel| cancel.is_open()) else { return false };
     match &mut cancel.stage {
         CancelStage::Reversing(reversal) if reversal.is_due(scene.at) => {
             let judge = Judge { number, what: "reversal", rules: &rules, codes: &codes, at: scene.at };
@@ -68,4 +72,5 @@ fn go_on_with_cancel(payment: &mut Payment, scene: &mut Scene<'_>) {
         CancelStage::Again { at } if scene.at >= *at => cancel::take_back(payment, scene),
         CancelStage::Reversing(_) | CancelStage::Again { .. } | CancelStage::Waiting | CancelStage::Nothing => {}
     }
+    payment.cancel.as_ref().is_some_and(crate::Cancel::is_done)
 }

@@ -175,7 +175,7 @@ fn taken_back(payment: &mut Payment, task: EffectId, reversed: &Reversed, scene:
     let amount = cancel.amount;
     let adds_up = amount.saturating_add(refunded) == paid;
     if !adds_up {
-        let text = format!("a reversal of {amount} TWD took effect, and {refunded} are refunded of {paid}");
+        let text = format!("a reversal of {amount} TWD took effect, and {refunded} are refunded or may be, of {paid}");
         payment.note_contradiction(&text);
     }
     scene.tell_payment(payment);

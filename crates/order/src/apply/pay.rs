@@ -68,6 +68,7 @@ fn too_late(pay: &Pay, requested_at: UnixMs, scene: &mut Scene<'_>) -> Payment {
         sent_at: scene.cause.offset,
         amounts: Vec::new(),
         is_asked: true,
+        was_told_done: false,
         stage: CancelStage::Nothing,
         changed_at: scene.at,
     });

@@ -72,7 +72,7 @@ impl StateStore for DiskStore {
                 None => self.get(shard, &state.key)?.map(|(position, _)| position),
             };
             newest.insert(&state.key, kept.map_or(state.position, |kept| kept.max(state.position)));
-            if kept.is_none_or(|position| position < state.position) {
+            if kept.is_none_or(|position| position <= state.position) {
                 let mut value = Vec::with_capacity(POSITION_LEN + state.record.len());
                 value.extend_from_slice(&state.position.to_be_bytes());
                 value.extend_from_slice(&state.record);

@@ -34,8 +34,8 @@ impl StateStore for MemoryStore {
         let mut shards = self.lock();
         let (kept_mark, kept) = shards.entry(shard).or_default();
         for state in states {
-            let newer = kept.get(&state.key).is_none_or(|(position, _)| *position < state.position);
-            if newer {
+            let is_not_older = kept.get(&state.key).is_none_or(|(position, _)| *position <= state.position);
+            if is_not_older {
                 kept.insert(state.key.clone(), (state.position, state.record.clone()));
             }
         }

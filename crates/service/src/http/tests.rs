@@ -12,12 +12,8 @@ use tokio::{
 
 use super::*;
 
-const LIMITS: Limits = Limits {
-    name: "test",
-    connections_max: 4,
-    first_within: Duration::from_secs(2),
-    idle: Duration::from_secs(3),
-};
+const LIMITS: Limits =
+    Limits { name: "test", connections_max: 4, first_within: Duration::from_secs(2), idle: Duration::from_secs(3) };
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n";
 const PATIENCE: Duration = Duration::from_secs(10);
 

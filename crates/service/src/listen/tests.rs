@@ -7,12 +7,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 
-const LIMITS: Limits = Limits {
-    name: "test",
-    connections_max: 2,
-    first_within: Duration::from_secs(1),
-    idle: Duration::from_secs(2),
-};
+const LIMITS: Limits =
+    Limits { name: "test", connections_max: 2, first_within: Duration::from_secs(1), idle: Duration::from_secs(2) };
 
 #[tokio::test]
 async fn one_too_many_is_closed_at_once_and_a_place_comes_back() {

@@ -64,7 +64,9 @@ pub(crate) async fn run(arguments: Reconcile, config: &Config) -> anyhow::Result
     let theirs_after =
         self::files(&[(Side::Wallet, arguments.wallet_after.as_ref()), (Side::Fisc, arguments.fisc_after.as_ref())])?;
     let endpoint = config.operators_endpoint(arguments.endpoint.as_deref());
-    let entries = operators::settled(&endpoint, before.from(), after.to(), "").await?;
+    // What is over must be complete; of the day after, what is there.
+    let mut entries = operators::settled(&endpoint, before.from(), day.to(), "").await?;
+    entries.extend(operators::settled(&endpoint, day.to(), after.to(), "").await?);
     let (ours_before, entries): (Vec<Entry>, Vec<Entry>) =
         entries.into_iter().partition(|entry| entry.settled_at < day.from());
     let (entries, ours_after): (Vec<Entry>, Vec<Entry>) =

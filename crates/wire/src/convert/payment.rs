@@ -84,6 +84,7 @@ fn cancel_out(cancel: &Cancel) -> bus::Cancel {
             .map(|(offset, amount)| bus::AmountSent { offset: *offset, amount: *amount })
             .collect(),
         by_itself: !cancel.is_asked,
+        was_told_done: cancel.was_told_done,
         changed_at_ms: cancel.changed_at.0,
         stage: Some(stage),
     }
@@ -104,6 +105,7 @@ fn cancel_from(cancel: bus::Cancel) -> Result<Cancel, RecordFault> {
         sent_at: cancel.sent_at,
         amounts: cancel.amounts.into_iter().map(|sent| (sent.offset, sent.amount)).collect(),
         is_asked: !cancel.by_itself,
+        was_told_done: cancel.was_told_done,
         changed_at: UnixMs(cancel.changed_at_ms),
         stage,
     })

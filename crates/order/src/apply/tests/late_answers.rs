@@ -172,6 +172,7 @@ fn a_charge_that_was_told_as_failed_and_took_effect_is_taken_back() {
             assert_eq!(w.cancelled("T"), "nothing");
             w.charged("T", approved(100));
             assert_eq!(w.sent("T"), "charge:100 reverse:100");
+            assert!(w.payment("T").cancel.as_ref().unwrap().was_told_done);
         }),
         ("I4 a cancel that is asked for meanwhile joins", |w| {
             w.pay("T", OTHER, 100);
@@ -209,6 +210,23 @@ fn what_took_effect_after_all_counts() {
             w.due_in_time("T");
             assert!(w.sent("T").ends_with("reverse:60"), "{}", w.sent("T"));
         }),
+        (
+            "I4 a refund of the whole, for a reversal that waits: there is nothing to take back, and who cancels hears it",
+            |w| {
+                w.paid("T", OTHER, 100);
+                w.refund("R", "T", 100);
+                let task = w.tasks.last().unwrap().id;
+                w.at += 6_000;
+                w.due("T", 0);
+                w.refunded("T", "R", TaskResult::Absent);
+                w.cancel("T", OTHER, 100);
+                w.reversed("T", not_sent());
+                w.outcome("T", task, Came::Refund(key("R").merchant_trade_no, given_back(100)));
+                let told = w.told();
+                assert_eq!(w.due_in_time("T"), Step::Cancelled);
+                assert_eq!((w.cancelled("T").as_str(), w.told()), ("nothing", format!("{told}, order")));
+            },
+        ),
         ("I4 a reversal, for refunds that come after it", |w| {
             w.paid("T", OTHER, 100);
             w.cancel("T", OTHER, 100);
