@@ -3,61 +3,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{sync::Arc, time::Duration};
+#[path = "support/stage.rs"]
+mod stage;
 
-use twqr_journal::{
-    Entry, Journal, Partition, Topic,
-    sim::{Faults, Layout, Sim, SimSession},
-};
-use twqr_order::{Alphabet, Policy, Record, Route, RouteTarget};
-use twqr_router::{MemoryStore, Settings};
-use twqr_service::{CancellationToken, Clock, Context, Health, SystemClock};
-use twqr_types::{Issuer, PayForm, RawPay};
-use twqr_wire::convert::{StateBody, decode_record, decode_state, pay_record};
-
-const ORDERS: Partition = Partition { topic: Topic::Orders, index: 0 };
-const STATES: Partition = Partition { topic: Topic::OrderStates, index: 0 };
-
-fn policy() -> Policy {
-    let route = Route {
-        prefix: "22".into(),
-        target: RouteTarget::Issuer(Issuer::Wallet),
-        code_lengths: vec![18],
-        alphabet: Alphabet::Printable,
-    };
-    Policy { routes: vec![route], ..Policy::default() }
-}
-
-struct Router {
-    session: Arc<SimSession>,
-    shutdown: CancellationToken,
-    health: Health,
-}
-
-fn start(sim: &Sim, member: &str) -> Router {
-    let (session, shutdown, health) = (sim.session(member), CancellationToken::new(), Health::default());
-    let context = Context { clock: Arc::new(SystemClock), shutdown: shutdown.clone(), health: health.clone() };
-    let store = Arc::new(MemoryStore::default());
-    let settings = Settings { member: member.into(), policy: policy(), checkpoint_interval_ms: 100, store };
-    tokio::spawn(twqr_router::run(settings, session.clone(), context));
-    Router { session, shutdown, health }
-}
-
-async fn pause(ms: u64) {
-    tokio::time::sleep(Duration::from_millis(ms)).await;
-}
-
-async fn pay(journal: &dyn Journal, number: &str) {
-    let raw = RawPay {
-        merchant_id: "M1".into(),
-        merchant_trade_no: number.into(),
-        card_token: "22abcdefghijklmnop".into(),
-        trade_amount: 1,
-        ..RawPay::default()
-    };
-    let record = pay_record(SystemClock.now(), &PayForm::parse(raw).unwrap(), None);
-    journal.append(ORDERS, vec![Entry::plain(record)]).await.unwrap();
-}
+use stage::{ORDERS, STATES, pause, pay, sim, start};
+use twqr_journal::sim::{Faults, Sim};
+use twqr_order::Record;
+use twqr_wire::convert::{StateBody, decode_record, decode_state};
 
 /// The numbers of the orders in checkpoints.
 fn kept(sim: &Sim) -> Vec<String> {
@@ -71,7 +23,7 @@ fn kept(sim: &Sim) -> Vec<String> {
 #[tokio::test(start_paused = true)]
 async fn one_that_restores_past_its_own_claim_claims_anew() {
     let faults = Faults { append_delay_ms_max: 50, everybody_owns_all: true, ..Faults::default() };
-    let sim = Sim::new(Layout { shards: 1, task_partitions: 1 }, faults, 7);
+    let sim = sim(faults);
     let overtaken = start(&sim, "router-0");
     pause(1).await;
     assert!(sim.records(ORDERS).is_empty(), "the claim is under way");

@@ -3,64 +3,35 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{sync::Arc, time::Duration};
+#[path = "support/stage.rs"]
+mod stage;
+
+use std::sync::Arc;
 
 use prost::Message;
+use stage::{ORDERS, STATES, pause, start, start_on};
 use twqr_journal::{
     Entry, Journal, Partition, Topic,
-    sim::{Faults, Layout, Sim},
+    sim::{Faults, Sim},
 };
-use twqr_order::{Alphabet, Command, Policy, Route, RouteTarget};
-use twqr_router::{MemoryStore, Settings};
-use twqr_service::{CancellationToken, Clock, Context, Health, SystemClock};
-use twqr_types::{Issuer, PayForm, RawPay, RawRefund, RefundForm};
+use twqr_order::Command;
+use twqr_router::MemoryStore;
+use twqr_service::{Clock, SystemClock};
+use twqr_types::{RawRefund, RefundForm};
 use twqr_wire::{
     bus::{DeadLetter, StatesRecord, states_record::Body},
-    convert::{StateBody, decode_record, decode_state, pay_record, refund_record},
+    convert::{StateBody, decode_record, decode_state, refund_record},
 };
 
-const ORDERS: Partition = Partition { topic: Topic::Orders, index: 0 };
-const STATES: Partition = Partition { topic: Topic::OrderStates, index: 0 };
 const TASKS: Partition = Partition { topic: Topic::WalletTasks, index: 0 };
 const DEAD_LETTERS: Partition = Partition { topic: Topic::DeadLetters, index: 0 };
 
 fn sim() -> Sim {
-    Sim::new(Layout { shards: 1, task_partitions: 1 }, Faults::default(), 7)
-}
-
-fn start(sim: &Sim, member: &str) -> (CancellationToken, Health) {
-    start_on(sim, member, Arc::new(MemoryStore::default()))
-}
-
-fn start_on(sim: &Sim, member: &str, store: Arc<MemoryStore>) -> (CancellationToken, Health) {
-    let route = Route {
-        prefix: "22".into(),
-        target: RouteTarget::Issuer(Issuer::Wallet),
-        code_lengths: vec![18],
-        alphabet: Alphabet::Printable,
-    };
-    let policy = Policy { routes: vec![route], ..Policy::default() };
-    let (shutdown, health) = (CancellationToken::new(), Health::default());
-    let context = Context { clock: Arc::new(SystemClock), shutdown: shutdown.clone(), health: health.clone() };
-    let settings = Settings { member: member.into(), policy, checkpoint_interval_ms: 50, store };
-    tokio::spawn(twqr_router::run(settings, sim.session(member), context));
-    (shutdown, health)
-}
-
-async fn pause(ms: u64) {
-    tokio::time::sleep(Duration::from_millis(ms)).await;
+    stage::sim(Faults::default())
 }
 
 async fn pay(sim: &Sim, number: &str) {
-    let raw = RawPay {
-        merchant_id: "M1".into(),
-        merchant_trade_no: number.into(),
-        card_token: "22abcdefghijklmnop".into(),
-        trade_amount: 1,
-        ..RawPay::default()
-    };
-    let record = pay_record(SystemClock.now(), &PayForm::parse(raw).unwrap(), None);
-    sim.session("caller").append(ORDERS, vec![Entry::plain(record)]).await.unwrap();
+    stage::pay(&*sim.session("caller"), number).await;
     pause(1_000).await;
 }
 
@@ -85,10 +56,10 @@ async fn after_a_rollback(before: &Sim, is_newer: fn(&Body) -> bool) -> Sim {
 /// A log in which T was paid for once, as after a clean stop.
 async fn with_one_payment() -> Sim {
     let sim = sim();
-    let (shutdown, _) = start(&sim, "router-0");
+    let router = start(&sim, "router-0");
     pause(1_000).await;
     pay(&sim, "T").await;
-    shutdown.cancel();
+    router.shutdown.cancel();
     pause(5_000).await;
     assert_eq!(sim.records(TASKS).len(), 1);
     sim
@@ -102,14 +73,14 @@ fn dead_letters(sim: &Sim) -> Vec<String> {
 #[tokio::test(start_paused = true)]
 async fn an_order_that_cannot_be_read_is_never_taken_for_a_new_one_and_stops_no_other() {
     let sim = after_a_rollback(&with_one_payment().await, |body| matches!(body, Body::Order(_))).await;
-    let (_shutdown, health) = start(&sim, "router-1");
+    let router = start(&sim, "router-1");
     pause(1_000).await;
     pay(&sim, "T").await;
     assert_eq!(sim.records(TASKS).len(), 1, "it is charged once");
     assert_eq!(dead_letters(&sim), ["the state of its order cannot be read by this build"]);
     pay(&sim, "U").await;
     assert_eq!(sim.records(TASKS).len(), 2, "another order goes on");
-    assert!(health.is_ready(), "{:?}", health.report());
+    assert!(router.health.is_ready(), "{:?}", router.health.report());
 }
 
 #[tokio::test(start_paused = true)]
@@ -117,9 +88,9 @@ async fn a_build_that_reads_it_again_finds_it_by_its_number_too() {
     let before = with_one_payment().await;
     let disk = Arc::new(MemoryStore::default());
     let rolled_back = after_a_rollback(&before, |body| matches!(body, Body::Order(_))).await;
-    let (shutdown, _) = start_on(&rolled_back, "router-1", disk.clone());
+    let router = start_on(&rolled_back, "router-1", disk.clone());
     pause(1_000).await;
-    shutdown.cancel();
+    router.shutdown.cancel();
     pause(5_000).await;
 
     let newer = after_a_rollback(&before, |_| false).await;
@@ -135,7 +106,7 @@ async fn a_build_that_reads_it_again_finds_it_by_its_number_too() {
         trade_amount: 1,
         ..RawRefund::default()
     };
-    let _running = start_on(&newer, "router-2", disk);
+    let _router = start_on(&newer, "router-2", disk);
     pause(1_000).await;
     let refund = refund_record(SystemClock.now(), &RefundForm::parse(raw).unwrap(), None);
     newer.session("caller").append(ORDERS, vec![Entry::plain(refund)]).await.unwrap();
@@ -150,9 +121,9 @@ async fn a_build_that_reads_it_again_finds_it_by_its_number_too() {
 #[tokio::test(start_paused = true)]
 async fn without_its_rules_nothing_of_a_shard_is_decided() {
     let sim = after_a_rollback(&with_one_payment().await, |body| matches!(body, Body::Policies(_))).await;
-    let (_shutdown, health) = start(&sim, "router-1");
+    let router = start(&sim, "router-1");
     pay(&sim, "U").await;
     pause(10_000).await;
     assert_eq!(sim.records(TASKS).len(), 1, "{:?}", dead_letters(&sim));
-    assert!(!health.is_ready(), "{:?}", health.report());
+    assert!(!router.health.is_ready(), "{:?}", router.health.report());
 }

@@ -8,6 +8,9 @@
     reason = "a test fails by panicking and prints its seed"
 )]
 
+#[path = "support/connect.rs"]
+mod connect;
+
 use std::{
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
@@ -15,9 +18,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use connect::connect;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use tonic::transport::{Channel, Endpoint};
 use twqr_loadgen::{audit, day, ledger, resolve, send_each};
 use twqr_wire::pos::{
     InquiryType, OrderStatus, PayRequest, QueryRequest, WatchOrderRequest, pos_service_client::PosServiceClient,
@@ -118,17 +121,6 @@ impl Drop for System {
             drop(child.wait());
         }
     }
-}
-
-async fn connect(address: SocketAddr) -> Channel {
-    let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
-    for _ in 0..1_200 {
-        if let Ok(channel) = endpoint.connect().await {
-            return channel;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("nobody serves at {address}");
 }
 
 fn seed() -> u64 {

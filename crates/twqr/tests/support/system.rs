@@ -9,6 +9,9 @@
     reason = "a test fails by panicking; not every test needs all of it"
 )]
 
+#[path = "connect.rs"]
+mod connect;
+
 use std::{
     net::{SocketAddr, TcpListener},
     path::PathBuf,
@@ -16,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-use tonic::transport::{Channel, Endpoint};
+use connect::connect;
 use twqr_wire::pos::{PayRequest, PayResponse, RefundRequest, RefundResponse, pos_service_client::PosServiceClient};
 
 /// A system of its own on free ports, ended when it is dropped.
@@ -151,15 +154,4 @@ impl Drop for System {
 fn up(folder: &tempfile::TempDir) -> Child {
     let log = std::fs::File::options().create(true).append(true).open(folder.path().join("log")).unwrap();
     twqr(&folder.path().join("twqr.toml")).arg("up").stderr(log).spawn().unwrap()
-}
-
-async fn connect(address: SocketAddr) -> Channel {
-    let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
-    for _ in 0..1_200 {
-        if let Ok(channel) = endpoint.connect().await {
-            return channel;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("nobody serves at {address}");
 }

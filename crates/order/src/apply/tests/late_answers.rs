@@ -3,7 +3,7 @@
 use super::{
     check,
     given::{OTHER, WALLET, approved, declined, declined_by, given_back, not_sent, reversed, unknown},
-    world::key,
+    world::{World, key},
 };
 use crate::{Came, DeclineKind, Step, Subject, TaskResult};
 
@@ -194,34 +194,31 @@ fn a_charge_that_was_told_as_failed_and_took_effect_is_taken_back() {
     ]);
 }
 
+/// T, paid with 100: a refund R is told as absent, the cancel's reversal was not sent and waits, and then R took effect after all.
+fn late_refund_while_the_reversal_waits(w: &mut World, amount: i64) {
+    w.paid("T", OTHER, 100);
+    w.refund("R", "T", amount);
+    let task = w.tasks.last().unwrap().id;
+    w.at += 6_000;
+    w.due("T", 0);
+    w.refunded("T", "R", TaskResult::Absent);
+    w.cancel("T", OTHER, 100);
+    w.reversed("T", not_sent());
+    w.outcome("T", task, Came::Refund(key("R").merchant_trade_no, given_back(amount)));
+}
+
 #[test]
 fn what_took_effect_after_all_counts() {
     check(&[
         ("I4 a refund, for a reversal that waits to be sent again", |w| {
-            w.paid("T", OTHER, 100);
-            w.refund("R", "T", 40);
-            let task = w.tasks.last().unwrap().id;
-            w.at += 6_000;
-            w.due("T", 0);
-            w.refunded("T", "R", TaskResult::Absent);
-            w.cancel("T", OTHER, 100);
-            w.reversed("T", not_sent());
-            w.outcome("T", task, Came::Refund(key("R").merchant_trade_no, given_back(40)));
+            late_refund_while_the_reversal_waits(w, 40);
             w.due_in_time("T");
             assert!(w.sent("T").ends_with("reverse:60"), "{}", w.sent("T"));
         }),
         (
             "I4 a refund of the whole, for a reversal that waits: there is nothing to take back, and who cancels hears it",
             |w| {
-                w.paid("T", OTHER, 100);
-                w.refund("R", "T", 100);
-                let task = w.tasks.last().unwrap().id;
-                w.at += 6_000;
-                w.due("T", 0);
-                w.refunded("T", "R", TaskResult::Absent);
-                w.cancel("T", OTHER, 100);
-                w.reversed("T", not_sent());
-                w.outcome("T", task, Came::Refund(key("R").merchant_trade_no, given_back(100)));
+                late_refund_while_the_reversal_waits(w, 100);
                 let told = w.told();
                 assert_eq!(w.due_in_time("T"), Step::Cancelled);
                 assert_eq!((w.cancelled("T").as_str(), w.told()), ("nothing", format!("{told}, order")));

@@ -1,0 +1,88 @@
+//! Routers of one shard on a simulated journal, and what callers append.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "a test fails by panicking; not every test needs all of it"
+)]
+
+use std::{sync::Arc, time::Duration};
+
+use twqr_journal::{
+    Entry, Journal, Partition, Topic,
+    sim::{Faults, Layout, Sim, SimSession},
+};
+use twqr_order::{Alphabet, Policy, ReplyTo, Route, RouteTarget};
+use twqr_router::{MemoryStore, Settings};
+use twqr_service::{CancellationToken, Clock, Context, Health, SystemClock};
+use twqr_types::{Issuer, MerchantId, MerchantTradeNo, OrderKey, PayForm, RawPay};
+use twqr_wire::convert::{pay_record, query_record};
+
+pub const ORDERS: Partition = Partition { topic: Topic::Orders, index: 0 };
+pub const STATES: Partition = Partition { topic: Topic::OrderStates, index: 0 };
+
+/// The correlation number of [`ask`].
+pub const CALLER: u64 = 7;
+
+/// A router that runs.
+pub struct Router {
+    pub session: Arc<SimSession>,
+    pub shutdown: CancellationToken,
+    pub health: Health,
+}
+
+/// A journal of one shard.
+pub fn sim(faults: Faults) -> Sim {
+    Sim::new(Layout { shards: 1, task_partitions: 1 }, faults, 7)
+}
+
+/// A router on an empty disk.
+pub fn start(sim: &Sim, member: &str) -> Router {
+    start_on(sim, member, Arc::new(MemoryStore::default()))
+}
+
+/// A router on this disk; codes that begin with 22 are the wallet's.
+pub fn start_on(sim: &Sim, member: &str, store: Arc<MemoryStore>) -> Router {
+    let route = Route {
+        prefix: "22".into(),
+        target: RouteTarget::Issuer(Issuer::Wallet),
+        code_lengths: vec![18],
+        alphabet: Alphabet::Printable,
+    };
+    let policy = Policy { routes: vec![route], ..Policy::default() };
+    let (session, shutdown, health) = (sim.session(member), CancellationToken::new(), Health::default());
+    let context = Context { clock: Arc::new(SystemClock), shutdown: shutdown.clone(), health: health.clone() };
+    let settings = Settings { member: member.into(), policy, checkpoint_interval_ms: 100, store };
+    tokio::spawn(twqr_router::run(settings, session.clone(), context));
+    Router { session, shutdown, health }
+}
+
+pub async fn pause(ms: u64) {
+    tokio::time::sleep(Duration::from_millis(ms)).await;
+}
+
+/// A payment by the wallet.
+pub async fn pay(journal: &dyn Journal, number: &str) {
+    let raw = RawPay {
+        merchant_id: "M1".into(),
+        merchant_trade_no: number.into(),
+        card_token: "22abcdefghijklmnop".into(),
+        trade_amount: 1,
+        ..RawPay::default()
+    };
+    let record = pay_record(SystemClock.now(), &PayForm::parse(raw).unwrap(), None);
+    journal.append(ORDERS, vec![Entry::plain(record)]).await.unwrap();
+}
+
+/// A question for an order that is not there.
+pub async fn ask(journal: &dyn Journal) {
+    let key = OrderKey {
+        merchant_id: MerchantId::parse("M1".into()).unwrap(),
+        merchant_trade_no: MerchantTradeNo::parse("T1".into()).unwrap(),
+    };
+    let now = SystemClock.now();
+    let to = ReplyTo { partition: 0, correlation: CALLER, until: now.plus(60_000) };
+    journal.append(ORDERS, vec![Entry::plain(query_record(now, &key, to, false))]).await.unwrap();
+}
