@@ -6,9 +6,7 @@ use bytes::Bytes;
 use prost::Message;
 use tracing::{debug, error, info, warn};
 use twqr_journal::{Ack, Entry, Journal, Partition, Record, Topic};
-use twqr_order::{
-    Command, Effect, Order, POLICY_SHARD, PolicyChange, Position, Step, Target, apply, refuse_unknown_payment,
-};
+use twqr_order::{Command, Effect, POLICY_SHARD, PolicyChange, Position, Step, Target, apply, refuse_unknown_payment};
 use twqr_types::{Issuer, OrderKey, ShardId, UnixMs};
 use twqr_wire::convert::{
     RecordFault, dead_letter, decode_record, encode_record, forget_reply, reply_out, rules_changed_reply, task_out,
@@ -111,9 +109,7 @@ impl Batch {
         let applied = apply(&mut hot.order, record, cause, versions.at(offset), &mut self.effects);
         metrics::step(applied.step);
         self.collect_all(shard, Some(key), offset);
-        let has_cancel = || shard.hot(key).and_then(Order::as_payment).is_some_and(|payment| payment.cancel.is_some());
-        let is_told = applied.changed && !matches!(record.command, Command::Query(_));
-        if is_told && (matches!(record.command, Command::Cancel(_)) || has_cancel()) {
+        if applied.changed && matches!(record.command, Command::Cancel(_)) {
             self.to_ingresses.push(Entry::plain(forget_reply(key).encode_to_vec()));
         }
         if applied.changed {

@@ -67,8 +67,9 @@ texts! {
     MerchantTradeNo 1..=60 lines false;
     /// PosID: at most 20 characters.
     PosId 0..=20 lines false;
-    /// The name of one of a merchant's keys, 1 to 32 characters: no secret, it stands in the log and in the rules.
-    KeyName 1..=32 lines false;
+    /// The name of one of a merchant's keys, 1 to 16 characters: no secret, it stands in the log and in the rules. So short that a key which
+    /// was written in the place of its name is refused.
+    KeyName 1..=16 lines false;
     /// Remark: at most 1000 characters.
     Remark 0..=1000 lines true;
     /// Extra1 and Extra2: at most 512 characters.

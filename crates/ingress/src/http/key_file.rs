@@ -210,6 +210,7 @@ mod tests {
             (b"[keys.M001]\n\"\" = \"SECRET\"", &[], "keys.toml, line 1: the name of a key is required"),
             (b"[keys.M001]\nfile = \"SECRET\"", &[], "file is the name of keys without one"),
             (b"[keys.M001]\na = \"SECRET\"\nb = \"SECRET\"", &[], "has the same key under two names"),
+            (b"[keys.M001]\nSECRETSECRETSECRE = \"2026-07\"", &[], "the name of a key is 17 characters long"),
             (b"[keys.M001]", &[], "keys.toml, line 1: has no key"),
             (b"[keys]\nSECRETSECRET = \"M001\"", &[], "keys.toml, line 2: the MerchantID is 12 characters long"),
             (b"[keys]\nM002 = \"x\"\n\nSECRETKEY1 = \"\"\nA = \"x\"", &[], "keys.toml, line 4: a key is empty"),

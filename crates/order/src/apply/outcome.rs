@@ -143,6 +143,7 @@ fn of_reversal(payment: &mut Payment, task: EffectId, result: &TaskResult<Revers
         Moved::Failed(evidence) => Step::Failed(evidence),
         Moved::Unresolved | Moved::StillUnresolved => return changed(Step::Unresolved),
         Moved::Contradicted(text) => return contradict(payment, &text, scene),
+        // What takes effect now is taken above.
         Moved::Done | Moved::Ignored => return IGNORED,
     };
     scene.tell_payment(payment);

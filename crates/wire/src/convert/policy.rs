@@ -275,7 +275,7 @@ mod tests {
         let merchant = bus::Merchant {
             merchant_id: "商".repeat(10),
             stores: vec![store; lists],
-            keys: vec!["鑰".repeat(32); lists],
+            keys: vec!["鑰".repeat(16); lists],
             payment_max: r,
             closed: true,
         };
