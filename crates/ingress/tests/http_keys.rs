@@ -9,8 +9,8 @@ mod support;
 
 use std::{net::SocketAddr, os::unix::fs::symlink, path::Path, time::Duration};
 
-use post::{inquiry_text, post, signed};
-use support::{Stage, settings};
+use post::{inquiry_text, payment_text, post, signed};
+use support::{Stage, order, paid, settings};
 use twqr_ingress::{HttpSettings, Settings};
 
 fn with_keys(file: Option<&Path>) -> Settings {
@@ -109,4 +109,23 @@ async fn a_bad_file_at_the_start_ends_the_ingress() {
         file.display()
     );
     assert_eq!(error.to_string(), expected);
+}
+
+#[tokio::test]
+async fn what_one_key_was_told_another_one_hears_only_from_the_router() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("keys.toml");
+    std::fs::write(&file, "[keys.M1]\n2026-01 = \"one\"\n2026-07 = \"two\"\n").unwrap();
+    let stage = Stage::open(Settings { answer_within_ms: 10_000, ..with_keys(Some(&file)) }).await;
+    let address = stage.http.unwrap();
+    for (n, (key, name)) in [("one", "2026-01"), ("two", "2026-07")].into_iter().enumerate() {
+        let body = signed(&payment_text("1"), key);
+        let call = tokio::spawn(async move { post(address, "/Pos/Payment", &body).await });
+        let asked = stage.asked(n as u64, 1).await.remove(0);
+        assert_eq!(asked.signed_by, name);
+        stage.reply(&asked.reply_to, order("1", paid()), n > 0).await;
+        assert_eq!(call.await.unwrap().status_code(), "000");
+    }
+    let again = post(address, "/Pos/Payment", &signed(&payment_text("1"), "one")).await;
+    assert_eq!((again.status_code().as_str(), stage.orders_end().await), ("000", 2), "that is remembered");
 }

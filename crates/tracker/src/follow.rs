@@ -85,7 +85,7 @@ struct Progress {
     next: u64,
     /// The newest marker: every state of records below this position stands before it.
     marker: u64,
-    /// The first state that cannot be read: the model goes on from there when a build comes that reads it, and is complete only then.
+    /// The first state that cannot be read: the model is not beyond it, so that the next build reads from there, and no day is complete before.
     unreadable: Option<u64>,
     seen: Vec<Seen>,
     /// Versions of the rules that are not in the model yet.
@@ -201,10 +201,7 @@ impl Follower {
                         progress.policies = Some(kept);
                     }
                 }
-                Ok((position, StateBody::Marker)) if progress.unreadable.is_none() => {
-                    progress.marker = progress.marker.max(position);
-                }
-                Ok((_, StateBody::Marker)) => {}
+                Ok((position, StateBody::Marker)) => progress.marker = progress.marker.max(position),
                 Err(fault) => {
                     match unreadable_state(&record.entry.key, value.clone()) {
                         UnreadableState::Order { .. } | UnreadableState::Policies => {

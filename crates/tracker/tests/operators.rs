@@ -331,6 +331,9 @@ async fn an_order_that_cannot_be_read_is_read_again_by_the_next_build_and_stops_
     stage.journal.append(STATES, vec![newer, state(payment(2, waits()), 11)]).await.unwrap();
     let status = stage.status_when(|status| status.orders == 1).await;
     assert_eq!(status.lag, 2, "the model is not beyond it");
+    let over = ListSettlementRequest { from_ms: BEGAN_MS, to_ms: BEGAN_MS + 10_000, merchant_id: String::new() };
+    let refused = stage.client.list_settlement(over).await.unwrap_err();
+    assert!(refused.message().contains("in shard 0 (and 0 others) 0 of 2"), "{refused:?}");
     stage.close().await;
 }
 

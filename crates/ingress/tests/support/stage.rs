@@ -52,6 +52,8 @@ pub struct Stage {
 pub struct Asked {
     pub offset: u64,
     pub pay: Option<PayRequest>,
+    /// The name of the key with which it was signed; empty if it was not.
+    pub signed_by: String,
     pub reply_to: bus::ReplyTo,
 }
 
@@ -123,7 +125,9 @@ impl Stage {
         let mut reader = self.journal.reader(orders(), from).await.unwrap();
         let mut asked = Vec::new();
         while asked.len() < count {
-            asked.extend(reader.next(100).await.unwrap().into_iter().map(ask));
+            let read = tokio::time::timeout(Duration::from_secs(10), reader.next(100)).await;
+            let Ok(read) = read else { panic!("the router was not asked within 10 s") };
+            asked.extend(read.unwrap().into_iter().map(ask));
         }
         asked
     }
@@ -169,11 +173,12 @@ fn orders() -> Partition {
 fn ask(record: Record) -> Asked {
     let offset = record.offset;
     let decoded = bus::OrdersRecord::decode(record.entry.value.unwrap()).unwrap();
-    match decoded.body.unwrap() {
-        bus::orders_record::Body::Pay(pay) => Asked { offset, pay: pay.request, reply_to: pay.reply_to.unwrap() },
-        bus::orders_record::Body::Query(query) => Asked { offset, pay: None, reply_to: query.reply_to.unwrap() },
+    let (pay, reply_to) = match decoded.body.unwrap() {
+        bus::orders_record::Body::Pay(pay) => (pay.request, pay.reply_to),
+        bus::orders_record::Body::Query(query) => (None, query.reply_to),
         other => panic!("{other:?}"),
-    }
+    };
+    Asked { offset, pay, signed_by: decoded.signed_by, reply_to: reply_to.unwrap() }
 }
 
 pub fn payment(number: &str) -> PayRequest {
