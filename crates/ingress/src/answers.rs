@@ -99,3 +99,53 @@ fn card_json(name: &str, number: &str) -> String {
     };
     format!(r#"{{"CardName":"{}","CardNo":"{}"}}"#, escape(name), escape(number))
 }
+
+#[cfg(test)]
+mod tests {
+    use twqr_wire::{
+        bus::{Cancel, Failure, Movement, Nothing, Payment, cancel::Stage},
+        pos::{CancelRequest, OrderStatus},
+    };
+
+    use super::*;
+
+    fn movement(phase: Phase) -> Movement {
+        Movement { phase: Some(phase), ..Movement::default() }
+    }
+
+    fn failed(code: &str) -> Movement {
+        movement(Phase::Failed(Failure { status_code: code.into(), ..Failure::default() }))
+    }
+
+    /// StatusCodes of a repeat and of a cancel, and whether a watch ends, for a payment that was told as declined (928).
+    fn told(cancel: Cancel) -> (String, String, bool) {
+        let payment = Payment { charge: Some(failed("928")), cancel: Some(cancel), ..Payment::default() };
+        let order = bus::Order { order: Some(Order::Payment(payment.clone())) };
+        let asked = query_response(order.clone(), InquiryType::Payment, "982");
+        assert_eq!(asked.order_status, Some(OrderStatus::Failed.into()), "that is what it was told as");
+        let repeat = pay_response(payment, "982", true).status_code;
+        let cancelled = cancel_response(&order, &CancelRequest::default(), "982").status_code;
+        (repeat, cancelled, is_at_rest(&order))
+    }
+
+    #[test]
+    fn a_late_charge_that_is_taken_back_changes_nothing_that_was_told() {
+        let nothing = Cancel { stage: Some(Stage::Nothing(Nothing {})), ..Cancel::default() };
+        let out = Stage::Reversing(movement(Phase::Sent(bus::EffectId::default())));
+        let done = Stage::Reversing(movement(Phase::Reversed(bus::Reversed::default())));
+        let refused = Stage::Reversing(failed("983"));
+        let was_done = |stage: &Stage| Cancel { stage: Some(stage.clone()), was_told_done: true, ..Cancel::default() };
+        let by_itself = |stage: &Stage| Cancel { stage: Some(stage.clone()), by_itself: true, ..Cancel::default() };
+        for (cancel, repeat, cancelled, at_rest) in [
+            (nothing, "812", "000", true),
+            (was_done(&out), "812", "000", true),
+            (was_done(&refused), "812", "000", true),
+            (was_done(&done), "812", "000", true),
+            (by_itself(&out), "928", "982", false),
+            (by_itself(&refused), "928", "983", true),
+            (by_itself(&done), "928", "000", true),
+        ] {
+            assert_eq!(told(cancel.clone()), (repeat.to_owned(), cancelled.to_owned(), at_rest), "{cancel:?}");
+        }
+    }
+}
