@@ -239,6 +239,14 @@ mod tests {
                 "[kafka.properties]\n\"sasl.oauthbearer.client.secret\" = \"SECRET\"",
                 "sasl.oauthbearer.client.secret is a secret",
             ),
+            (
+                "[kafka.property_files]\n\"sasl.password\" = \"a\"",
+                "kafka.property_files: sasl.password belongs into kafka.password_file",
+            ),
+            (
+                "[kafka.properties]\n\"ssl.ca.pem\" = \"a\"\n[kafka.property_files]\n\"ssl.ca.pem\" = \"b\"",
+                "kafka.property_files: ssl.ca.pem stands in kafka.properties, too",
+            ),
             ("[kafka.properties]\n\"sasl.password\" = [\"SECRET\"]", "sasl.password must be a text in quotes"),
             ("shards = 1\n\"sasl.password\" = SECRET", "twqr.toml, line 2: "),
             ("shards = 1\nshards = \"SECRET\"", "twqr.toml, line 2: "),

@@ -102,6 +102,14 @@ impl KafkaConfig {
             let key = if property == PASSWORD { "kafka.password_file" } else { "kafka.property_files" };
             format!("kafka.properties: {property} is a secret; put it into a file and name that in {key}")
         }));
+        faults.extend(self.property_files.keys().filter_map(|property| {
+            let what = match property.as_str() {
+                PASSWORD => "belongs into kafka.password_file",
+                property if self.properties.contains_key(property) => "stands in kafka.properties, too; name it once",
+                _ => return None,
+            };
+            Some(format!("kafka.property_files: {property} {what}"))
+        }));
         faults
     }
 
