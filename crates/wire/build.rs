@@ -1,10 +1,12 @@
-//! Generates the protobuf types and services without protoc, and the descriptor sets for gRPC reflection.
+//! Generates the protobuf types and services without protoc, and the descriptor sets for gRPC
+//! reflection.
 
 use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message;
 
-/// Messages that carry a card token: their Debug output is written by hand, without it (`src/redacted.rs`).
+/// Messages that carry a card token: their Debug output is written by hand, without it
+/// (`src/redacted.rs`).
 const WITH_CARD_TOKEN: [&str; 5] = [
     "twqr.pos.v1.PayRequest",
     "twqr.pos.v1.CancelRequest",

@@ -1,5 +1,6 @@
-//! The cache's protocol over different maps, and one map behind a mutex, on the same trace: new payments, a tenth repeats of recent ones,
-//! some removed. What decides is the time of the whole trace, by one thread and by two.
+//! The cache's protocol over different maps, and one map behind a mutex, on the same trace: new
+//! payments, a tenth repeats of recent ones, some removed. What decides is the time of the whole
+//! trace, by one thread and by two.
 
 #![allow(
     missing_docs,

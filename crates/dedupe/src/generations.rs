@@ -1,13 +1,17 @@
 //! Two generations, and the protocol that gives every key one first inserter while they rotate.
 //!
-//! Danger: a slow inserter puts its entry into a generation that has just become the previous one, after somebody else has looked for it
-//! there in vain and inserts into the new one. So an entry begins as *pending*, and counts only once it is *confirmed*:
+//! Danger: a slow inserter puts its entry into a generation that has just become the previous one,
+//! after somebody else has looked for it there in vain and inserts into the new one. So an entry
+//! begins as *pending*, and counts only once it is *confirmed*:
 //!
-//! - After inserting, look whether the generations are still the same. If so, whoever sees newer ones will find the entry: confirm it.
-//!   If not, void it and begin again.
-//! - Who meets a pending entry in the current generation, and sees that the generations are still the same, confirms it for its owner.
-//! - Who meets a pending entry in the previous generation voids it, and goes on as if there were none.
-//! - Pending becomes confirmed or void in one compare-and-swap, so that all agree; the owner was first if and only if it was confirmed.
+//! - After inserting, look whether the generations are still the same. If so, whoever sees newer
+//!   ones will find the entry: confirm it. If not, void it and begin again.
+//! - Who meets a pending entry in the current generation, and sees that the generations are still
+//!   the same, confirms it for its owner.
+//! - Who meets a pending entry in the previous generation voids it, and goes on as if there were
+//!   none.
+//! - Pending becomes confirmed or void in one compare-and-swap, so that all agree; the owner was
+//!   first if and only if it was confirmed.
 
 use std::{
     marker::PhantomData,
@@ -120,7 +124,8 @@ where
         Self { pointer: P::new(Arc::new(pair)), size, slots: PhantomData, table: PhantomData }
     }
 
-    /// Of any number of callers with one key, exactly one is told [`Inserted::New`] while its entry lives.
+    /// Of any number of callers with one key, exactly one is told [`Inserted::New`] while its entry
+    /// lives.
     pub fn insert_if_absent(&self, key: Key, value: V) -> Inserted<V> {
         loop {
             let pair = self.pair();
@@ -151,7 +156,8 @@ where
         current.or_else(|| find_previous(&pair, key))
     }
 
-    /// Forgets the key's entry if `is_it` says so of its value; the next to insert is the first again.
+    /// Forgets the key's entry if `is_it` says so of its value; the next to insert is the first
+    /// again.
     pub fn remove_if(&self, key: Key, is_it: impl Fn(&V) -> bool) {
         let pair = self.pair();
         for table in [&pair.current, &pair.previous] {
@@ -232,7 +238,8 @@ where
     }
 }
 
-/// The value of a key in the previous generation; an entry that is still pending there never counts.
+/// The value of a key in the previous generation; an entry that is still pending there never
+/// counts.
 fn find_previous<V, S, T>(pair: &Pair<T>, key: Key) -> Option<V>
 where
     V: Clone,
@@ -308,7 +315,8 @@ mod tests {
                 });
             }
         });
-        // A thread that lags by more than a generation may meet a key that was forgotten meanwhile; nobody may find one unwon.
+        // A thread that lags by more than a generation may meet a key that was forgotten meanwhile;
+        // nobody may find one unwon.
         assert!(wins.iter().all(|won| won.load(Ordering::Relaxed) >= 1));
     }
 }

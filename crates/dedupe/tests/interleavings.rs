@@ -1,5 +1,6 @@
-//! The protocol under every interleaving of small scopes (loom): inserters of one key while generations rotate. The map and the pointer
-//! are loom's mutexed models, each step atomic; what is checked is the order of the steps.
+//! The protocol under every interleaving of small scopes (loom): inserters of one key while
+//! generations rotate. The map and the pointer are loom's mutexed models, each step atomic; what is
+//! checked is the order of the steps.
 
 #![allow(clippy::unwrap_used, clippy::single_match_else, reason = "a test fails by panicking")]
 

@@ -91,7 +91,8 @@ pub(crate) fn no_such_order() -> QueryResponse {
     }
 }
 
-/// Extra3 of a credit card: `{"CardName":…,"CardNo":…}` (POS API, section 2); quotes and backslashes escaped, control characters left out.
+/// Extra3 of a credit card: `{"CardName":…,"CardNo":…}` (POS API, section 2); quotes and
+/// backslashes escaped, control characters left out.
 fn card_json(name: &str, number: &str) -> String {
     let escape = |text: &str| {
         let printable = text.chars().filter(|c| !c.is_control());
@@ -117,7 +118,8 @@ mod tests {
         movement(Phase::Failed(Failure { status_code: code.into(), ..Failure::default() }))
     }
 
-    /// StatusCodes of a repeat and of a cancel, and whether a watch ends, for a payment that was told as declined (928).
+    /// StatusCodes of a repeat and of a cancel, and whether a watch ends, for a payment that was
+    /// told as declined (928).
     fn told(cancel: Cancel) -> (String, String, bool) {
         let payment = Payment { charge: Some(failed("928")), cancel: Some(cancel), ..Payment::default() };
         let order = bus::Order { order: Some(Order::Payment(payment.clone())) };

@@ -1,4 +1,5 @@
-//! The calls of the public API, whoever brings them: the gRPC service and the POS HTTP form are faces of this.
+//! The calls of the public API, whoever brings them: the gRPC service and the POS HTTP form are
+//! faces of this.
 
 use std::{sync::Arc, time::Duration};
 
@@ -50,7 +51,8 @@ impl PosApi {
         Stamp { at: self.clock.now(), signed_by: caller.signed_by.as_ref() }
     }
 
-    /// When a caller without a deadline of its own, whose call began then, gets an answer at the latest.
+    /// When a caller without a deadline of its own, whose call began then, gets an answer at the
+    /// latest.
     pub(crate) fn own_deadline(&self, began: Instant) -> Instant {
         began + Duration::from_millis(self.settings.answer_within_ms)
     }
@@ -115,7 +117,8 @@ impl PosApi {
         }
     }
 
-    /// Whether a TradeNo is well within its length and none that this router gives out: nobody has such a payment.
+    /// Whether a TradeNo is well within its length and none that this router gives out: nobody has
+    /// such a payment.
     fn is_foreign(&self, trade_no: &str) -> bool {
         let within = (1..=TradeNo::LEN).contains(&trade_no.chars().count());
         let ours = |number: TradeNo| number.shard().0 < self.desk.shards().0.get();

@@ -1,5 +1,6 @@
-//! One question to the router and its answer: the record is written to the order's shard, and the call waits until what it wants to know is
-//! there, or its deadline. Whoever has no answer by then is never told that it failed.
+//! One question to the router and its answer: the record is written to the order's shard, and the
+//! call waits until what it wants to know is there, or its deadline. Whoever has no answer by then
+//! is never told that it failed.
 
 use std::sync::Arc;
 
@@ -41,7 +42,8 @@ impl Seen {
 }
 
 impl PosApi {
-    /// Writes the record and waits until `is_answer` holds for the order. A refusal means that nothing was accepted.
+    /// Writes the record and waits until `is_answer` holds for the order. A refusal means that
+    /// nothing was accepted.
     pub(crate) async fn ask(
         &self,
         key: &OrderKey,

@@ -69,7 +69,8 @@ pub(crate) struct Waiting {
 }
 
 impl Desk {
-    /// Watches have a quarter as many places as calls, and one at the least. `in_progress_code` holds until a reply says another one.
+    /// Watches have a quarter as many places as calls, and one at the least. `in_progress_code`
+    /// holds until a reply says another one.
     pub(crate) fn new(
         journal: Arc<dyn Journal>,
         shards: ShardCount,

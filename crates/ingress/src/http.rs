@@ -1,5 +1,5 @@
-//! The POS HTTP form: JSON with a signature over HTTP, for the POS that exist today (POS API, section 5). Whatever is said about a request
-//! is a StatusCode in an HTTP 200.
+//! The POS HTTP form: JSON with a signature over HTTP, for the POS that exist today (POS API,
+//! section 5). Whatever is said about a request is a StatusCode in an HTTP 200.
 
 mod answers;
 mod call;
@@ -34,7 +34,8 @@ pub use key_file::KeysError;
 use self::{call::Front, json::Fault, key_file::Source, keys::MerchantKeys, refusal::Refusal};
 use crate::{REQUEST_BYTES_MAX, api::PosApi};
 
-/// How much of a body that is too large is still read, so that its sender reads the answer, in bytes.
+/// How much of a body that is too large is still read, so that its sender reads the answer, in
+/// bytes.
 const DISCARD_BYTES_MAX: usize = 1024 * 1024;
 /// How long a body may take to arrive, in ms.
 const BODY_WITHIN_MS: u64 = 10_000;
@@ -48,9 +49,10 @@ const OPENAPI: &str = include_str!("http/openapi.json");
 pub struct HttpSettings {
     /// Where it listens.
     pub listen: SocketAddr,
-    /// The merchants' keys, as TOML: `[keys]`, then `MerchantID = "key"`, `MerchantID = ["key", "key before"]` or
-    /// `MerchantID = { name = "key" }`. Read again when it changes. By its name the rules know a key.
-    /// Further keys come from the environment: `TWQR_MERCHANT_KEY_` and the MerchantID.
+    /// The merchants' keys, as TOML: `[keys]`, then `MerchantID = "key"`, `MerchantID = ["key",
+    /// "key before"]` or `MerchantID = { name = "key" }`. Read again when it changes. By its name
+    /// the rules know a key. Further keys come from the environment: `TWQR_MERCHANT_KEY_` and the
+    /// MerchantID.
     pub keys_file: Option<PathBuf>,
 }
 

@@ -1,5 +1,6 @@
-//! The ingress: the public API, over gRPC and as the POS HTTP form. Parses once, refuses at the edge with every violation listed, writes the request to the order's
-//! shard, and waits for the answer on its own partition of `replies`. Nobody is told "failed" because an answer is late.
+//! The ingress: the public API, over gRPC and as the POS HTTP form. Parses once, refuses at the
+//! edge with every violation listed, writes the request to the order's shard, and waits for the
+//! answer on its own partition of `replies`. Nobody is told "failed" because an answer is late.
 
 mod answers;
 mod api;
@@ -45,9 +46,11 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// The POS HTTP form; none: it is not served.
     pub http: Option<HttpSettings>,
-    /// How long a caller waits for a result at the most, in ms: 100 to 60,000. The POS waits 15 s (POS API, section 4).
+    /// How long a caller waits for a result at the most, in ms: 100 to 60,000. The POS waits 15 s
+    /// (POS API, section 4).
     pub answer_within_ms: u64,
-    /// The StatusCode of an answer that is not known yet (`fisc_abnormal`), until the first reply says which one holds.
+    /// The StatusCode of an answer that is not known yet (`fisc_abnormal`), until the first reply
+    /// says which one holds.
     pub in_progress_code: String,
     /// How many calls wait at once at the most: 1 to 1,000,000; further ones are shed.
     pub calls_max: usize,
@@ -55,7 +58,8 @@ pub struct Settings {
     pub repeats_size: NonZeroUsize,
     /// How long calls in flight may take to end at shutdown, in ms.
     pub drain_within_ms: u64,
-    /// How many questions each shard must have answered before the first call is let in: 0 to 1,000.
+    /// How many questions each shard must have answered before the first call is let in: 0 to
+    /// 1,000.
     pub warm_rounds: u32,
 }
 
@@ -113,7 +117,8 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
     TcpListener::bind(address).await.map_err(|error| Error::Listen { address, error })
 }
 
-/// Serves on listeners until `context.shutdown` fires; then takes no new calls, lets those in flight end, and ends watches.
+/// Serves on listeners until `context.shutdown` fires; then takes no new calls, lets those in
+/// flight end, and ends watches.
 pub async fn run_on(
     listeners: Listeners,
     settings: Settings,

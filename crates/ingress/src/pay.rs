@@ -1,5 +1,5 @@
-//! Pay: one call asks the router for each payment; equal ones wait for its answer. Whoever has none at its deadline is told that the
-//! order is in progress, never that it failed.
+//! Pay: one call asks the router for each payment; equal ones wait for its answer. Whoever has none
+//! at its deadline is told that the order is in progress, never that it failed.
 
 use std::sync::Arc;
 
@@ -53,7 +53,8 @@ impl Paying<'_> {
         }
     }
 
-    /// Waits for what the first call is told; none if that went away without an answer. `latest` is the order as last seen.
+    /// Waits for what the first call is told; none if that went away without an answer. `latest` is
+    /// the order as last seen.
     async fn join(&self, mut known: watch::Receiver<Known>, latest: &mut Latest) -> Option<PayResponse> {
         let mut how = Repeat::Cached;
         loop {
@@ -97,7 +98,8 @@ impl Paying<'_> {
                     let seen = Seen { order, repeat, in_progress_code: reply.in_progress_code };
                     if is_answer {
                         let answer = self.answer(&seen);
-                        // While it is being taken back, the next one to ask may hear something else.
+                        // While it is being taken back, the next one to ask may hear something
+                        // else.
                         if let Some(first) = first.filter(|_| !has_cancel(&seen.order)) {
                             first.ended(seen);
                         }
@@ -130,7 +132,8 @@ impl Paying<'_> {
         response
     }
 
-    /// What a caller gets at its deadline: the order is in progress, with its number; or nobody knows yet that it was accepted.
+    /// What a caller gets at its deadline: the order is in progress, with its number; or nobody
+    /// knows yet that it was accepted.
     fn in_progress(&self, latest: Latest) -> PayResponse {
         let code = self.api.desk.in_progress_code();
         latest.map_or_else(|| unconfirmed_payment(&self.request, &code), |seen| self.answer(&seen))

@@ -1,4 +1,5 @@
-//! Refusals: gRPC errors with their details. A refusal means that nothing was accepted and nothing was charged.
+//! Refusals: gRPC errors with their details. A refusal means that nothing was accepted and nothing
+//! was charged.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -40,7 +41,8 @@ pub(crate) fn conflict(fields: &[String]) -> Status {
     )
 }
 
-/// What to do about it, true for every operation: a new number would charge again, give back again, or cancel nothing.
+/// What to do about it, true for every operation: a new number would charge again, give back again,
+/// or cancel nothing.
 pub(crate) fn conflict_text(fields: &str) -> String {
     format!(
         "MerchantTradeNo was used for another request; these fields differ: {fields}. Nothing was changed. To repeat the order, or to \

@@ -1,5 +1,6 @@
-//! Repeats of a payment: equal ones in flight wait for one call's answer, later ones get it at once. The router decides; this only
-//! spares it work: what is not here, or not equal, goes to the router.
+//! Repeats of a payment: equal ones in flight wait for one call's answer, later ones get it at
+//! once. The router decides; this only spares it work: what is not here, or not equal, goes to the
+//! router.
 
 use std::{
     num::NonZeroUsize,
@@ -78,7 +79,8 @@ impl Repeats {
         }
     }
 
-    /// The payment is being cancelled: what is remembered of it is no longer the answer. Calls that wait for the first one still hear of it.
+    /// The payment is being cancelled: what is remembered of it is no longer the answer. Calls that
+    /// wait for the first one still hear of it.
     pub(crate) fn forget(&self, key: &OrderKey) {
         self.forget_numbers(key.merchant_id.as_str(), key.merchant_trade_no.as_str());
     }
@@ -93,8 +95,8 @@ impl Repeats {
         self.rules.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// What the order machine compares, too (POS API, section 4), and whose answer it is: only who signed with the same key, under the same
-    /// rules, gets it without the router.
+    /// What the order machine compares, too (POS API, section 4), and whose answer it is: only who
+    /// signed with the same key, under the same rules, gets it without the router.
     fn digest(&self, form: &PayForm, signed_by: Option<&KeyName>) -> Key {
         self.hasher.key(&[
             form.store_id.as_str().as_bytes(),

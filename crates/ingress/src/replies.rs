@@ -1,5 +1,5 @@
-//! The one task that reads this instance's partition of `replies`. It says ready only after a probe that it wrote came back, and not
-//! ready for as long as reading fails.
+//! The one task that reads this instance's partition of `replies`. It says ready only after a probe
+//! that it wrote came back, and not ready for as long as reading fails.
 
 use std::{sync::Arc, time::Duration};
 
@@ -86,7 +86,8 @@ impl Replies {
         }
     }
 
-    /// To the dead letters; whoever waited for it is told at its deadline that the order is in progress.
+    /// To the dead letters; whoever waited for it is told at its deadline that the order is in
+    /// progress.
     fn bury(&self, record: &Record, reason: &str) {
         warn!(partition = %self.partition, offset = record.offset, reason, "a reply cannot be used; it goes to the dead letters");
         metrics::dead_letter();

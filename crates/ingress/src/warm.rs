@@ -1,5 +1,5 @@
-//! Ready means warm: before the first call is let in, each shard has answered questions the whole way, through the log and back, so that
-//! the first payment is as fast as the thousandth.
+//! Ready means warm: before the first call is let in, each shard has answered questions the whole
+//! way, through the log and back, so that the first payment is as fast as the thousandth.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,5 +1,6 @@
-//! WatchOrder: the order's state now and every change after it, until nothing of it is in progress, nobody listens, or the service shuts down. A watch
-//! is a lease at the router that is renewed while it lasts.
+//! WatchOrder: the order's state now and every change after it, until nothing of it is in progress,
+//! nobody listens, or the service shuts down. A watch is a lease at the router that is renewed
+//! while it lasts.
 
 use std::{sync::Arc, time::Duration};
 

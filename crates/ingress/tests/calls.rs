@@ -1,4 +1,5 @@
-//! What callers are told, by a real client: answers, deadlines, refusals, and what is served beside the API.
+//! What callers are told, by a real client: answers, deadlines, refusals, and what is served beside
+//! the API.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 

@@ -1,5 +1,6 @@
-//! The POS HTTP form against what POS clients that are in public use send, byte by byte: they differ in the order of fields, in how they
-//! escape on the wire, and in the case of the signature, and read their answers in ways of their own.
+//! The POS HTTP form against what POS clients that are in public use send, byte by byte: they
+//! differ in the order of fields, in how they escape on the wire, and in the case of the signature,
+//! and read their answers in ways of their own.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 

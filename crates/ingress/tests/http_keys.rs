@@ -1,4 +1,5 @@
-//! Merchants' keys while the ingress runs: they come into use and go as their file changes, and a bad change changes nothing.
+//! Merchants' keys while the ingress runs: they come into use and go as their file changes, and a
+//! bad change changes nothing.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 

@@ -1,4 +1,5 @@
-//! The POS HTTP form: whatever comes in, the answer is a StatusCode, it says what and where, and it repeats no value.
+//! The POS HTTP form: whatever comes in, the answer is a StatusCode, it says what and where, and it
+//! repeats no value.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 

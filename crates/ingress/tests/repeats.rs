@@ -1,4 +1,5 @@
-//! Repeats of a payment (POS API, section 4): equal ones get the first one's answer with IsRep, and ask the router at most once.
+//! Repeats of a payment (POS API, section 4): equal ones get the first one's answer with IsRep, and
+//! ask the router at most once.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -116,7 +117,8 @@ async fn a_repeat_has_its_own_deadline_and_then_the_order_is_in_progress() {
         let answer = call.await.unwrap().unwrap();
         assert_eq!((answer.status_code.as_str(), answer.trade_no.as_str()), ("982", "T1"), "{is_rep}");
     }
-    // The repeat may have asked for itself right before its deadline: whoever asks from here on is answered, until the later call is.
+    // The repeat may have asked for itself right before its deadline: whoever asks from here on is
+    // answered, until the later call is.
     let end = stage.orders_end().await;
     let mut later = pay(&stage, payment("1")).await;
     let answer = loop {

@@ -10,7 +10,8 @@ use tokio::sync::oneshot;
 
 use crate::{JournalError, Partition};
 
-/// Ready when everything that was appended is durable, or when it is known that this can no longer be told.
+/// Ready when everything that was appended is durable, or when it is known that this can no longer
+/// be told.
 #[derive(Debug)]
 pub struct Ack {
     partition: Partition,

@@ -1,5 +1,6 @@
-//! One machine, durable across kill -9: a single committer writes whatever has queued up in one batch with one data sync, and only
-//! then may anybody read it. Group commit clocks itself: while one sync runs, the next batch gathers.
+//! One machine, durable across kill -9: a single committer writes whatever has queued up in one
+//! batch with one data sync, and only then may anybody read it. Group commit clocks itself: while
+//! one sync runs, the next batch gathers.
 
 mod committer;
 mod disk;

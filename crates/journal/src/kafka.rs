@@ -1,9 +1,11 @@
-//! Many machines, over Apache Kafka. What is trusted of it is its log and no more: no transactions, no group generations, no
-//! partitioner. An append is acknowledged when all in-sync replicas have it; the log's order decides everything else.
+//! Many machines, over Apache Kafka. What is trusted of it is its log and no more: no transactions,
+//! no group generations, no partitioner. An append is acknowledged when all in-sync replicas have
+//! it; the log's order decides everything else.
 //!
-//! One producer, one small pool of consumers for each topic (`fetcher.rs`: partitions are assigned by hand), one client that keeps
-//! positions, and a consumer for each group membership, which is only a hint. Nothing waits on a fixed time: threads block in the
-//! client library until there is something, and hand it over.
+//! One producer, one small pool of consumers for each topic (`fetcher.rs`: partitions are assigned
+//! by hand), one client that keeps positions, and a consumer for each group membership, which is
+//! only a hint. Nothing waits on a fixed time: threads block in the client library until there is
+//! something, and hand it over.
 
 mod client;
 mod fetcher;
@@ -38,12 +40,14 @@ pub use layout::{Deviation, Layout, Plan, apply, count_records, plan};
 pub struct Settings {
     /// Brokers to begin with: `host:port`, separated by commas.
     pub bootstrap: String,
-    /// Before the name of each topic and group, so that a cluster can serve more than one deployment.
+    /// Before the name of each topic and group, so that a cluster can serve more than one
+    /// deployment.
     pub prefix: String,
-    /// Further properties of the client library, such as `security.protocol` and `sasl.password`. Never printed.
+    /// Further properties of the client library, such as `security.protocol` and `sasl.password`.
+    /// Never printed.
     pub properties: BTreeMap<String, String>,
-    /// How long a member of a group may be silent until its partitions go to others, in ms; brokers allow 6,000 and more unless
-    /// they are configured otherwise.
+    /// How long a member of a group may be silent until its partitions go to others, in ms; brokers
+    /// allow 6,000 and more unless they are configured otherwise.
     pub session_timeout_ms: u32,
     /// How long an append is tried before it counts as failed, in ms.
     pub append_timeout_ms: u32,
@@ -76,7 +80,8 @@ pub struct KafkaJournal {
 }
 
 impl KafkaJournal {
-    /// Connects, and checks that the topics are as they must be. `member` names this process to the broker.
+    /// Connects, and checks that the topics are as they must be. `member` names this process to the
+    /// broker.
     pub async fn connect(settings: Settings, member: &str) -> Result<Arc<Self>, JournalError> {
         let client = Client::new(settings, member)?;
         let layout = layout::check(&client).await?;

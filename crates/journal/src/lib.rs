@@ -1,9 +1,11 @@
-//! The journal: partitions of records in one total order each, appended with an acknowledgement and read in order.
+//! The journal: partitions of records in one total order each, appended with an acknowledgement and
+//! read in order.
 //!
-//! The trait is what the services need of Apache Kafka and no more, so that three implementations can pass one conformance
-//! suite (`tests/conformance`): [`embedded`] (one machine, durable), [`kafka`] (many machines), and [`sim`] (tests: memory, virtual time,
-//! faults). The log fences, not the implementation: claims and releases are records that the services write and read back, and group
-//! membership is a hint.
+//! The trait is what the services need of Apache Kafka and no more, so that three implementations
+//! can pass one conformance suite (`tests/conformance`): [`embedded`] (one machine, durable),
+//! [`kafka`] (many machines), and [`sim`] (tests: memory, virtual time, faults). The log fences,
+//! not the implementation: claims and releases are records that the services write and read back,
+//! and group membership is a hint.
 
 mod ack;
 pub mod embedded;
@@ -28,7 +30,8 @@ pub enum Topic {
     WalletTasks,
     /// Tasks for the other issuers.
     FiscTasks,
-    /// Answers for ingress instances. Needs no durability: who waits for one does not outlive its process.
+    /// Answers for ingress instances. Needs no durability: who waits for one does not outlive its
+    /// process.
     Replies,
     /// What could not be decoded.
     DeadLetters,
@@ -75,7 +78,8 @@ impl fmt::Display for Partition {
 /// The place of a record in its partition. Offsets only grow; they may have gaps.
 pub type Offset = u64;
 
-/// What is appended. A compacted topic keeps the newest entry of each key; an entry without a value removes the key.
+/// What is appended. A compacted topic keeps the newest entry of each key; an entry without a value
+/// removes the key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Entry {
     /// Empty on topics that are not compacted.
@@ -192,26 +196,29 @@ pub trait Journal: Send + Sync + 'static {
     /// Whether other processes may take over what this one holds.
     fn is_shared(&self) -> bool;
 
-    /// Appends the entries in this order, and after everything that this process appended to the partition before. Returns at once;
-    /// the acknowledgement comes when all are durable. No reader sees an entry before it is durable ([`Topic::Replies`]: before
-    /// it is accepted). Dropping the acknowledgement changes nothing.
+    /// Appends the entries in this order, and after everything that this process appended to the
+    /// partition before. Returns at once; the acknowledgement comes when all are durable. No reader
+    /// sees an entry before it is durable ([`Topic::Replies`]: before it is accepted). Dropping the
+    /// acknowledgement changes nothing.
     fn append(&self, partition: Partition, entries: Vec<Entry>) -> Ack;
 
     /// Reads from `from` on (from the oldest record kept, if that is later).
     async fn reader(&self, partition: Partition, from: Offset) -> Result<Box<dyn Reader>, JournalError>;
 
-    /// The offset after the newest readable record: a reader that has reached it has seen everything acknowledged before this call.
+    /// The offset after the newest readable record: a reader that has reached it has seen
+    /// everything acknowledged before this call.
     async fn end(&self, partition: Partition) -> Result<Offset, JournalError>;
 
-    /// The offset of the oldest record kept; the end where none is. From there on, and on a compacted topic for the newest record at least,
-    /// a reader gets to the end.
+    /// The offset of the oldest record kept; the end where none is. From there on, and on a
+    /// compacted topic for the newest record at least, a reader gets to the end.
     async fn start(&self, partition: Partition) -> Result<Offset, JournalError>;
 
-    /// Which partitions of a topic this process should claim, by the group's membership: a hint, never a right. `member` must be
-    /// unique and stable over restarts.
+    /// Which partitions of a topic this process should claim, by the group's membership: a hint,
+    /// never a right. `member` must be unique and stable over restarts.
     async fn assignments(&self, topic: Topic, member: &str) -> Result<Box<dyn Assignments>, JournalError>;
 
-    /// Holds a partition of `replies` that no other living process holds, until the hold is dropped.
+    /// Holds a partition of `replies` that no other living process holds, until the hold is
+    /// dropped.
     async fn hold_replies(&self, member: &str) -> Result<RepliesHold, JournalError>;
 
     /// Keeps a position. Positions of one group and partition are kept in the order of the calls.
@@ -227,16 +234,16 @@ pub trait Journal: Send + Sync + 'static {
 /// Reads one partition in order.
 #[async_trait]
 pub trait Reader: Send {
-    /// Waits until there is at least one record, and returns what is there, up to `max` records. Offsets grow strictly. May be
-    /// cancelled without losing a record.
+    /// Waits until there is at least one record, and returns what is there, up to `max` records.
+    /// Offsets grow strictly. May be cancelled without losing a record.
     async fn next(&mut self, max: usize) -> Result<Vec<Record>, JournalError>;
 }
 
 /// The partitions to claim. Dropping it leaves the group, and others are told to claim them.
 #[async_trait]
 pub trait Assignments: Send {
-    /// The first call returns the present set (waiting for it if need be), each later one waits until it has changed. May be
-    /// cancelled.
+    /// The first call returns the present set (waiting for it if need be), each later one waits
+    /// until it has changed. May be cancelled.
     async fn changed(&mut self) -> Result<BTreeSet<u32>, JournalError>;
 }
 

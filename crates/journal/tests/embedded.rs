@@ -1,4 +1,5 @@
-//! The embedded journal: the conformance suite, what reopening finds, and what a kill -9 at any moment leaves behind.
+//! The embedded journal: the conformance suite, what reopening finds, and what a kill -9 at any
+//! moment leaves behind.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking and prints its seed")]
 

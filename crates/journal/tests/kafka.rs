@@ -1,4 +1,5 @@
-//! The journal on a real broker: the conformance suite, and what a broker alone can show. Needs one: `make test-kafka`.
+//! The journal on a real broker: the conformance suite, and what a broker alone can show. Needs
+//! one: `make test-kafka`.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 

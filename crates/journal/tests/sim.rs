@@ -1,4 +1,5 @@
-//! The simulated journal: the conformance suite, with and without delays, and that its faults are what they say.
+//! The simulated journal: the conformance suite, with and without delays, and that its faults are
+//! what they say.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

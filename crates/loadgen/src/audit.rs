@@ -1,4 +1,5 @@
-//! The audit: what callers were told, and what the orders say, against the ledger of wallet and issuers.
+//! The audit: what callers were told, and what the orders say, against the ledger of wallet and
+//! issuers.
 
 use std::collections::BTreeMap;
 
@@ -94,7 +95,8 @@ const IN_PROGRESS: &str = "the payment is in progress";
 /// StatusCode of a success.
 const SUCCESS: &str = "000";
 
-/// What was told and is not so: a final answer stays what the order is, with its number and amounts.
+/// What was told and is not so: a final answer stays what the order is, with its number and
+/// amounts.
 fn contradiction(answer: &PayResponse, order: &QueryResponse) -> Option<String> {
     let payment = order.payment.clone().unwrap_or_default();
     if answer.status_code != SUCCESS && answer.status_desc.starts_with(IN_PROGRESS) {

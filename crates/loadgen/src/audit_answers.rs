@@ -1,5 +1,5 @@
-//! The audit of a load too large to ask about every order: every answer against the ledger, and the order of each answer that was no
-//! success, with a sample of the successes.
+//! The audit of a load too large to ask about every order: every answer against the ledger, and the
+//! order of each answer that was no success, with a sample of the successes.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,7 +21,8 @@ fn succeeded(told: &Told) -> bool {
     told.answer.as_ref().is_ok_and(|answer| answer.status_code == SUCCESS)
 }
 
-/// Asks about every accepted order whose answer was no success until it is final, and about `sample` successes.
+/// Asks about every accepted order whose answer was no success until it is final, and about
+/// `sample` successes.
 pub async fn orders(
     channel: &Channel,
     told: &[Told],

@@ -1,10 +1,12 @@
-//! The day: payments of every issuer, declines, repeats (equal and in conflict), malformed requests. The same seed gives the same day.
+//! The day: payments of every issuer, declines, repeats (equal and in conflict), malformed
+//! requests. The same seed gives the same day.
 
 use rand::{Rng, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
 use twqr_wire::pos::PayRequest;
 
-/// An issuer of the day: how its codes begin, how long they are, and its institution code (empty for the wallet).
+/// An issuer of the day: how its codes begin, how long they are, and its institution code (empty
+/// for the wallet).
 #[derive(Clone, Copy, Debug)]
 pub struct Issuer {
     /// The prefix of its codes.
@@ -69,7 +71,8 @@ fn ambiguous(request: PayRequest) -> PayRequest {
     PayRequest { card_token: card_token.chars().take(ISSUERS[0].code_length).collect(), ..request }
 }
 
-/// `count` payments without repeats, conflicts or malformed requests; the shares of issuers and declines are the day's.
+/// `count` payments without repeats, conflicts or malformed requests; the shares of issuers and
+/// declines are the day's.
 pub fn payments(seed: u64, run: &str, count: usize) -> Vec<PayRequest> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     (0..count).map(|n| payment(&mut random, run, n)).collect()
@@ -78,7 +81,8 @@ pub fn payments(seed: u64, run: &str, count: usize) -> Vec<PayRequest> {
 /// Issuers at which the sample's fault script lets nothing go wrong.
 const STEADY_PREFIXES: [&str; 8] = ["22", "P2", "EW", "IP", "PX", "LP", "B004", "B812"];
 
-/// `count` payments that nothing but the router itself could fail: steady issuers, no declines, affordable.
+/// `count` payments that nothing but the router itself could fail: steady issuers, no declines,
+/// affordable.
 pub fn steady_payments(seed: u64, run: &str, count: usize) -> Vec<PayRequest> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let steady = |request: &PayRequest| {

@@ -1,5 +1,6 @@
-//! A seeded day of payments over the wallet and every issuer, a sender that keeps its MerchantTradeNos through every retry, and the
-//! audit of what callers were told and what orders say against the simulator's ledger.
+//! A seeded day of payments over the wallet and every issuer, a sender that keeps its
+//! MerchantTradeNos through every retry, and the audit of what callers were told and what orders
+//! say against the simulator's ledger.
 
 mod audit;
 pub mod audit_answers;

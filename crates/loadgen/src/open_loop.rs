@@ -1,5 +1,6 @@
-//! The open-loop generator: requests start at their own times whether or not earlier ones were answered, and latency is counted from
-//! the time at which a request was meant to start, so that a slow answer hides no other (no coordinated omission).
+//! The open-loop generator: requests start at their own times whether or not earlier ones were
+//! answered, and latency is counted from the time at which a request was meant to start, so that a
+//! slow answer hides no other (no coordinated omission).
 
 use std::{
     thread,
@@ -28,7 +29,8 @@ const CALL_MS: u64 = 14_000;
 pub struct Measured {
     /// From the intended start to the answer, in µs, of every request.
     pub latencies: Histogram<u64>,
-    /// How late requests were handed to the client, in µs: the generator's own error, which is part of the latencies.
+    /// How late requests were handed to the client, in µs: the generator's own error, which is part
+    /// of the latencies.
     pub start_lag: Histogram<u64>,
     /// What each caller was told, in the order of the answers.
     pub told: Vec<Told>,
@@ -49,7 +51,8 @@ pub struct Load {
     pub rate: f64,
     /// Another seed gives other times.
     pub seed: u64,
-    /// How often a request is sent at the most; again only where the API says that it was not accepted, or where nobody knows.
+    /// How often a request is sent at the most; again only where the API says that it was not
+    /// accepted, or where nobody knows.
     pub attempts: u32,
 }
 
@@ -82,7 +85,8 @@ fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).unwrap_or_else(|_| unreachable!("the bounds are constants"))
 }
 
-/// Hands each request over at its time; on a thread of its own, so that a busy runtime makes it no later.
+/// Hands each request over at its time; on a thread of its own, so that a busy runtime makes it no
+/// later.
 fn pace(requests: Vec<PayRequest>, Load { rate, seed, .. }: Load, lanes: &[mpsc::UnboundedSender<Start>]) {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut intended = Instant::now();

@@ -1,5 +1,6 @@
-//! The sample day as a file: a day in the POS document's field names, one JSON object a line, some of the lines malformed in ways that
-//! a real integration produces. The same seed gives the same bytes.
+//! The sample day as a file: a day in the POS document's field names, one JSON object a line, some
+//! of the lines malformed in ways that a real integration produces. The same seed gives the same
+//! bytes.
 
 use rand::{Rng, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;

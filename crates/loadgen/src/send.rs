@@ -1,5 +1,5 @@
-//! Sends requests through the public API, with a bound on those in flight; a request whose answer is lost is sent again under the same
-//! MerchantTradeNo, as a POS would.
+//! Sends requests through the public API, with a bound on those in flight; a request whose answer
+//! is lost is sent again under the same MerchantTradeNo, as a POS would.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -31,7 +31,8 @@ const PAUSE_MS: u64 = 50;
 /// How long one attempt may take, in ms.
 const ATTEMPT_MS: u64 = 14_000;
 
-/// Whether the request was surely not accepted for good: sending it again would only be refused again.
+/// Whether the request was surely not accepted for good: sending it again would only be refused
+/// again.
 pub(crate) fn is_refusal(code: Code) -> bool {
     matches!(
         code,
@@ -43,7 +44,8 @@ pub(crate) fn is_refusal(code: Code) -> bool {
     )
 }
 
-/// Sends everything, at most `in_flight` at once; the answers are in the order of the requests. `progress` is called for each answer.
+/// Sends everything, at most `in_flight` at once; the answers are in the order of the requests.
+/// `progress` is called for each answer.
 pub async fn send_each(
     channel: &Channel,
     requests: Vec<PayRequest>,
@@ -81,7 +83,8 @@ async fn send_one(mut client: PosServiceClient<Channel>, request: PayRequest) ->
     Told { key, latency_us, answer }
 }
 
-/// Queries every accepted order until it is final, or `patience` is over; what is left then is in progress.
+/// Queries every accepted order until it is final, or `patience` is over; what is left then is in
+/// progress.
 pub async fn resolve(channel: &Channel, told: &[Told], patience: Duration) -> BTreeMap<TradeKey, QueryResponse> {
     let accepted = told.iter().filter(|told| told.answer.is_ok());
     let mut open: Vec<TradeKey> = accepted.map(|told| told.key.clone()).collect();

@@ -1,5 +1,6 @@
-//! The second sample day: it uses the whole API. Chains of calls about one payment (payments, repeats, refunds, cancels, inquiries), each with
-//! what it must come to where that is certain; played in order within a chain, and held against the ledger of wallet and issuers.
+//! The second sample day: it uses the whole API. Chains of calls about one payment (payments,
+//! repeats, refunds, cancels, inquiries), each with what it must come to where that is certain;
+//! played in order within a chain, and held against the ledger of wallet and issuers.
 
 mod audit;
 mod lines;
@@ -20,7 +21,8 @@ pub struct Line {
     pub chain: u32,
     /// The call.
     pub call: Call,
-    /// What it must come to: a StatusCode; of an inquiry, the OrderStatus where there is one; or a gRPC code's name. None: whatever is true.
+    /// What it must come to: a StatusCode; of an inquiry, the OrderStatus where there is one; or a
+    /// gRPC code's name. None: whatever is true.
     pub expect: Option<String>,
 }
 
@@ -33,7 +35,8 @@ pub enum Call {
     Refund {
         /// TradeNo is empty where `payment` names it.
         request: RefundRequest,
-        /// The payment's MerchantTradeNo, whose TradeNo is known only once it is answered; empty where the request has a TradeNo itself.
+        /// The payment's MerchantTradeNo, whose TradeNo is known only once it is answered; empty
+        /// where the request has a TradeNo itself.
         payment: String,
     },
     /// Cancel.

@@ -1,4 +1,5 @@
-//! One record applied to one order. Every pair of phase and command is decided in the file of its command.
+//! One record applied to one order. Every pair of phase and command is decided in the file of its
+//! command.
 
 mod cancel;
 mod due;
@@ -79,8 +80,9 @@ struct Scene<'a> {
     out: Emitter<'a>,
 }
 
-/// Applies `record`, which stands at `cause`, to the order that it names: `order` becomes the new state, `effects` gets what is to
-/// be done. `policy` is the version at `cause`. Claims and policy records name no order and change none.
+/// Applies `record`, which stands at `cause`, to the order that it names: `order` becomes the new
+/// state, `effects` gets what is to be done. `policy` is the version at `cause`. Claims and policy
+/// records name no order and change none.
 pub fn apply(
     order: &mut Option<Order>,
     record: &Record,
@@ -130,7 +132,8 @@ impl Scene<'_> {
         self.policy.map_or_else(|| IssuerRules::default_of(issuer), |policy| policy.issuer(issuer))
     }
 
-    /// Tells every subscriber that the order has changed, and drops those who have what they waited for, or wait no more.
+    /// Tells every subscriber that the order has changed, and drops those who have what they waited
+    /// for, or wait no more.
     fn tell(&mut self, order: &mut Vec<Subscriber>, has_result: bool, at_rest: bool) {
         order.retain(|subscriber| subscriber.to.until >= self.at);
         for Subscriber { to, repeat, .. } in &*order {

@@ -1,5 +1,5 @@
-//! A cancel: what takes a payment back as a whole. It waits for what is in progress, reverses what is left, and is tried again until the
-//! issuer has said yes or no.
+//! A cancel: what takes a payment back as a whole. It waits for what is in progress, reverses what
+//! is left, and is tried again until the issuer has said yes or no.
 
 use twqr_types::{GatewayTradeNo, Issuer, OrderKey, PosId, Remark, StoreId, UnixMs};
 
@@ -19,13 +19,16 @@ pub struct Cancel {
     pub amount: i64,
     /// How many reversals went out.
     pub attempts: u32,
-    /// The offset of the record that sent the last one: what was declined before says nothing about it.
+    /// The offset of the record that sent the last one: what was declined before says nothing about
+    /// it.
     pub sent_at: u64,
-    /// What the reversals asked for, in whole TWD: each amount after the offset of the first record that sent it.
+    /// What the reversals asked for, in whole TWD: each amount after the offset of the first record
+    /// that sent it.
     pub amounts: Vec<(u64, i64)>,
     /// Whether a caller asked for it; else the machine takes back a late charge by itself.
     pub is_asked: bool,
-    /// It was told as done, with nothing to take back, and then the charge took effect after all: it stays told as done.
+    /// It was told as done, with nothing to take back, and then the charge took effect after all:
+    /// it stays told as done.
     pub was_told_done: bool,
     /// Where it stands.
     pub stage: CancelStage,
@@ -90,7 +93,8 @@ impl Cancel {
         !self.is_done() && self.refusal().is_none()
     }
 
-    /// When something must be done about it; none if that is up to the charge or a refund, or if it is closed.
+    /// When something must be done about it; none if that is up to the charge or a refund, or if it
+    /// is closed.
     pub fn due_at(&self) -> Option<UnixMs> {
         match &self.stage {
             CancelStage::Reversing(reversal) => reversal.due_at(),
@@ -99,8 +103,8 @@ impl Cancel {
         }
     }
 
-    /// Whether the last reversal surely did not happen and nobody refused it. That it came too late is no refusal of the own wallet's, which
-    /// takes every payment back (POS API, section 1).
+    /// Whether the last reversal surely did not happen and nobody refused it. That it came too late
+    /// is no refusal of the own wallet's, which takes every payment back (POS API, section 1).
     pub(crate) fn may_be_sent_again(&self, issuer: Option<Issuer>) -> bool {
         let never_arrived = |failure: &Failure| match failure.evidence {
             Evidence::NotSent | Evidence::Absent => true,
@@ -116,7 +120,8 @@ impl Cancel {
     }
 }
 
-/// A cancel that found no payment: a payment that comes later under this key is refused, for good (POS API, section 4).
+/// A cancel that found no payment: a payment that comes later under this key is refused, for good
+/// (POS API, section 4).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the fields are the POS document's")]
 pub struct CancelledBefore {

@@ -1,4 +1,5 @@
-//! What the machine wants done. Emitted at least once, taking effect once: whoever receives one drops what it already has.
+//! What the machine wants done. Emitted at least once, taking effect once: whoever receives one
+//! drops what it already has.
 
 use std::fmt;
 
@@ -37,7 +38,8 @@ pub enum Effect {
     Forward(Forward),
 }
 
-/// A record between orders. Its time is that of its cause, so that it is the same record whenever it is emitted.
+/// A record between orders. Its time is that of its cause, so that it is the same record whenever
+/// it is emitted.
 #[derive(Clone, Debug)]
 pub struct Forward {
     /// Its identity.

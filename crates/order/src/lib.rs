@@ -1,8 +1,10 @@
-//! The order machine: `(state, record) → (state, effects)`, a pure function over one log. No clock, no random, no I/O.
+//! The order machine: `(state, record) → (state, effects)`, a pure function over one log. No clock,
+//! no random, no I/O.
 //!
-//! Time comes in on the record, and an effect's identity is its cause's position. So two routers at the same position make the
-//! same decision, whoever runs them, and an effect that is emitted again is recognised. The protocol around it is checked
-//! exhaustively in the design's model; a change here that is visible there changes both.
+//! Time comes in on the record, and an effect's identity is its cause's position. So two routers at
+//! the same position make the same decision, whoever runs them, and an effect that is emitted again
+//! is recognised. The protocol around it is checked exhaustively in the design's model; a change
+//! here that is visible there changes both.
 
 mod apply;
 mod cancel;

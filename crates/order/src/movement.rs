@@ -1,11 +1,13 @@
-//! One movement of money at an issuer: a charge, a refund or a reversal, from the task that asks for it to what came of it. All three have
-//! the same life: sent once, asked about until there is evidence.
+//! One movement of money at an issuer: a charge, a refund or a reversal, from the task that asks
+//! for it to what came of it. All three have the same life: sent once, asked about until there is
+//! evidence.
 
 use twqr_types::UnixMs;
 
 use crate::EffectId;
 
-/// How long an inquiry may be out until another one is sent, in ms. Longer than any call takes, and asking twice changes nothing.
+/// How long an inquiry may be out until another one is sent, in ms. Longer than any call takes, and
+/// asking twice changes nothing.
 pub const ASKING_MS_MAX: i64 = 120_000;
 
 /// A movement; `A` is what the issuer says when it took effect.
@@ -75,7 +77,8 @@ impl<A> Movement<A> {
         Self { send_by: at, absent_after: at, phase: Phase::Done(Box::new(approval)), inquiries: 0, changed_at: at }
     }
 
-    /// When something must be done about it; none once it is final. An inquiry without an outcome for so long will have none.
+    /// When something must be done about it; none once it is final. An inquiry without an outcome
+    /// for so long will have none.
     pub fn due_at(&self) -> Option<UnixMs> {
         match &self.phase {
             Phase::Sent { .. } => Some(self.absent_after),
@@ -149,8 +152,8 @@ pub struct Refunded {
 }
 
 impl Refunded {
-    /// DebitAmount + RedeemAmount + StoreRedeemAmount = TradeAmount, and none is negative: the payment's sum with the signs that refunds
-    /// have (POS API, section 2).
+    /// DebitAmount + RedeemAmount + StoreRedeemAmount = TradeAmount, and none is negative: the
+    /// payment's sum with the signs that refunds have (POS API, section 2).
     pub fn adds_up(&self, trade_amount: twqr_types::Amount) -> bool {
         let parts = [self.debit_amount, self.redeem_amount, self.store_redeem_amount];
         let sum = parts.iter().try_fold(0_i64, |sum, part| sum.checked_add(*part));

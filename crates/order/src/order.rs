@@ -4,7 +4,8 @@ use twqr_types::{OrderKey, TradeNo, UnixMs};
 
 use crate::{CancelledBefore, Payment, Refund, Subscriber};
 
-/// An order: a payment; a refund, under its own number; or the mark of a cancel that came before its payment.
+/// An order: a payment; a refund, under its own number; or the mark of a cancel that came before
+/// its payment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(clippy::large_enum_variant, reason = "nearly all are payments")]
 pub enum Order {

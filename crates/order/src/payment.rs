@@ -22,13 +22,16 @@ pub struct Payment {
     pub issuer: Option<Issuer>,
     /// What comes of charging the customer.
     pub charge: Movement<Approval>,
-    /// One entry for each refund number that asked for a part of it, for good; at most [`REFUNDS_MAX`].
+    /// One entry for each refund number that asked for a part of it, for good; at most
+    /// [`REFUNDS_MAX`].
     pub refunds: Vec<RefundEntry>,
     /// Since somebody asked for it, or a charge took effect after it was told as failed.
     pub cancel: Option<Cancel>,
-    /// Who hears of each change: at most [`CALLS_MAX`] calls, and [`WATCHES_MAX`] watches, so that nobody who watches takes a call's answer.
+    /// Who hears of each change: at most [`CALLS_MAX`] calls, and [`WATCHES_MAX`] watches, so that
+    /// nobody who watches takes a call's answer.
     pub subscribers: Vec<Subscriber>,
-    /// The charge was told as failed, and the issuer says that it took effect after all: it stays told as failed, and is taken back.
+    /// The charge was told as failed, and the issuer says that it took effect after all: it stays
+    /// told as failed, and is taken back.
     pub charge_took_effect_after_all: bool,
     /// How issuers contradicted final states, if they did: an operator must look.
     pub contradiction: Option<Box<str>>,
@@ -41,7 +44,8 @@ pub const CALLS_MAX: usize = 32;
 /// How many refund numbers a payment keeps; further ones are refused.
 pub const REFUNDS_MAX: usize = 200;
 
-/// A refund as its payment knows it. It stays for good, so that the same number never takes twice, nor gets another answer.
+/// A refund as its payment knows it. It stays for good, so that the same number never takes twice,
+/// nor gets another answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefundEntry {
     /// The refund's own MerchantTradeNo.
@@ -52,8 +56,8 @@ pub struct RefundEntry {
     pub amount: Amount,
     /// What comes of it at the issuer.
     pub refund: Movement<Refunded>,
-    /// It was told as failed, and the issuer says that it took effect after all: what it asked for counts as given back, and an operator
-    /// must look.
+    /// It was told as failed, and the issuer says that it took effect after all: what it asked for
+    /// counts as given back, and an operator must look.
     pub took_effect_after_all: bool,
 }
 
@@ -150,7 +154,8 @@ pub struct Approval {
 }
 
 impl Approval {
-    /// TradeAmount + RedeemAmount + StoreRedeemAmount = DebitAmount, and neither redemption is positive (POS API, section 2).
+    /// TradeAmount + RedeemAmount + StoreRedeemAmount = DebitAmount, and neither redemption is
+    /// positive (POS API, section 2).
     pub fn adds_up(&self, trade_amount: Amount) -> bool {
         let redeemed = self.redeem_amount.checked_add(self.store_redeem_amount);
         let debit = redeemed.and_then(|redeemed| redeemed.checked_add(trade_amount.twd()));
@@ -185,7 +190,8 @@ impl Payment {
         self.refunds.iter().filter(done).map(|entry| entry.amount.twd()).sum()
     }
 
-    /// What was given back or may be: refunds that took effect, and those in progress, in whole TWD.
+    /// What was given back or may be: refunds that took effect, and those in progress, in whole
+    /// TWD.
     pub fn reserved(&self) -> i64 {
         let taken = |entry: &&RefundEntry| entry.refund.failure().is_none() || entry.took_effect_after_all;
         self.refunds.iter().filter(taken).map(|entry| entry.amount.twd()).sum()

@@ -1,5 +1,6 @@
-//! The rules by which orders are decided, one document: routes by prefix of the payment code, what each issuer allows and when it is asked,
-//! merchants and their stores, StatusCodes whose numbers are not public. A version takes effect at a record in the log, never at a restart.
+//! The rules by which orders are decided, one document: routes by prefix of the payment code, what
+//! each issuer allows and when it is asked, merchants and their stores, StatusCodes whose numbers
+//! are not public. A version takes effect at a record in the log, never at a restart.
 
 mod calendar;
 mod faults;
@@ -35,7 +36,8 @@ pub struct Policy {
     pub issuers: Vec<IssuerRules>,
     /// The numbers of the StatusCodes that are not public.
     pub status_codes: StatusCodes,
-    /// After acceptance, how long a payment, refund or reversal may still be sent, in ms: 100 to 60,000.
+    /// After acceptance, how long a payment, refund or reversal may still be sent, in ms: 100 to
+    /// 60,000.
     pub send_within_ms: i64,
     /// When a business day begins, in minutes after midnight in Asia/Taipei: 0 to 1,439.
     pub day_begins_min: u32,

@@ -21,7 +21,8 @@ pub struct Position {
 pub struct Record {
     /// When it was written, by its writer's clock: the machine's only clock.
     pub at: UnixMs,
-    /// The merchant's key with which the request was signed; none where there was no signature to check.
+    /// The merchant's key with which the request was signed; none where there was no signature to
+    /// check.
     pub signed_by: Option<KeyName>,
     /// What it says.
     pub command: Command,
@@ -158,7 +159,8 @@ pub struct Query {
     pub key: OrderKey,
     /// Who asks.
     pub reply_to: ReplyTo,
-    /// Also tell every change, until `reply_to.until`, or until nothing of the order is in progress.
+    /// Also tell every change, until `reply_to.until`, or until nothing of the order is in
+    /// progress.
     pub watch: bool,
     /// With `watch`: also go on after that.
     pub keep: bool,
@@ -182,8 +184,9 @@ pub enum Came {
     Charge(TaskResult<Approval>),
     /// Of the refund with this number.
     Refund(MerchantTradeNo, TaskResult<Refunded>),
-    /// Of the reversal. The issuer knows all reversals of a payment by one number, so whoever does not send a reversal because it may have
-    /// been sent, but asks about it, reports a refusal as unknown unless it asked after `absent_after`: it may be an earlier one's.
+    /// Of the reversal. The issuer knows all reversals of a payment by one number, so whoever does
+    /// not send a reversal because it may have been sent, but asks about it, reports a refusal as
+    /// unknown unless it asked after `absent_after`: it may be an earlier one's.
     Reversal(TaskResult<Reversed>),
 }
 
@@ -213,13 +216,14 @@ pub struct Decline {
     pub reason: Box<str>,
 }
 
-/// StatusCodes with which the wallet says that the payment may or may not have happened: network or system, gateway connection, undefined
-/// error, write failed (POS API, section 3).
+/// StatusCodes with which the wallet says that the payment may or may not have happened: network or
+/// system, gateway connection, undefined error, write failed (POS API, section 3).
 const AMBIGUOUS: [&str; 4] = ["301", "801", "901", "909"];
 
 impl Decline {
-    /// Whether it is no evidence of a failure: the wallet does not know itself, or what it says is no refusal (916, no such order, is an
-    /// answer to a question, and proves nothing before the window; 000 is success; anything else but three digits is not understood).
+    /// Whether it is no evidence of a failure: the wallet does not know itself, or what it says is
+    /// no refusal (916, no such order, is an answer to a question, and proves nothing before the
+    /// window; 000 is success; anything else but three digits is not understood).
     pub fn is_ambiguous(&self) -> bool {
         let code = &*self.code;
         let is_status_code = code.len() == 3 && code.bytes().all(|b| b.is_ascii_digit());
@@ -244,7 +248,8 @@ pub enum DeclineKind {
 /// New rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyChange {
-    /// The version that this is: 1 for the first. Shard 0 takes it only if its newest is the one before; the others take what shard 0 took.
+    /// The version that this is: 1 for the first. Shard 0 takes it only if its newest is the one
+    /// before; the others take what shard 0 took.
     pub version: u64,
     /// The whole policy.
     pub policy: Policy,

@@ -1,5 +1,6 @@
-//! The state of a refund order, under its own number: the request, and what its payment says came of it. The payment decides and asks the
-//! issuer, so that refunds and a cancel of one payment never exceed it; this order answers for the number.
+//! The state of a refund order, under its own number: the request, and what its payment says came
+//! of it. The payment decides and asks the issuer, so that refunds and a cancel of one payment
+//! never exceed it; this order answers for the number.
 
 use twqr_types::{
     Amount, Extra, GatewayTradeNo, Issuer, OrderKey, PosId, PosTradeTime, Remark, StoreId, StoreName, TradeNo, UnixMs,

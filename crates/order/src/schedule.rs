@@ -1,12 +1,12 @@
-//! When to ask an issuer again: growing spacing with jitter, and never in its announced maintenance. The jitter comes from the number, so
-//! that every owner computes the same time.
+//! When to ask an issuer again: growing spacing with jitter, and never in its announced
+//! maintenance. The jitter comes from the number, so that every owner computes the same time.
 
 use twqr_types::{TradeNo, UnixMs};
 
 use crate::IssuerRules;
 
-/// The time of the inquiry after `inquiries` ones, counted from `now`. The last one before the window's end is put off to just after it,
-/// because only then "not known" proves anything.
+/// The time of the inquiry after `inquiries` ones, counted from `now`. The last one before the
+/// window's end is put off to just after it, because only then "not known" proves anything.
 pub(crate) fn next_check(
     now: UnixMs,
     inquiries: u32,

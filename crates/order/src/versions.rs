@@ -1,5 +1,5 @@
-//! The versions of the policy that a shard has had: a record is decided by the version at its own offset, also when it is replayed from a
-//! checkpoint taken later.
+//! The versions of the policy that a shard has had: a record is decided by the version at its own
+//! offset, also when it is replayed from a checkpoint taken later.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -11,7 +11,8 @@ use crate::{POLICY_BYTES_MAX, Policy, PolicyChange};
 pub const POLICY_SHARD: ShardId = ShardId(0);
 /// How many versions are kept, for replays and to go back to; the oldest leave first.
 const VERSIONS_KEPT: usize = 64;
-/// How many bytes they may have together: a shard's versions are one record, and a journal takes 1 MiB. Three of the largest fit.
+/// How many bytes they may have together: a shard's versions are one record, and a journal takes 1
+/// MiB. Three of the largest fit.
 const BYTES_KEPT: usize = 3 * POLICY_BYTES_MAX;
 /// Numbers and lengths of a change beside its policy, in bytes at the most.
 const CHANGE_BYTES: usize = 64;
@@ -26,9 +27,10 @@ impl PolicyVersions {
         self.0.range(..offset).next_back().map(|(_, change)| &change.policy)
     }
 
-    /// Takes the version that the record at `offset` of this shard brings, if it is its turn: on the policy's shard the next one, elsewhere
-    /// any newer one. So of two changes at the same time one is taken everywhere, and the other nowhere. Versions from later records say
-    /// nothing about it: a replay takes again what was taken.
+    /// Takes the version that the record at `offset` of this shard brings, if it is its turn: on
+    /// the policy's shard the next one, elsewhere any newer one. So of two changes at the same time
+    /// one is taken everywhere, and the other nowhere. Versions from later records say nothing
+    /// about it: a replay takes again what was taken.
     pub fn take(&mut self, shard: ShardId, offset: u64, change: Arc<PolicyChange>) -> bool {
         let newest = self.0.range(..offset).next_back().map_or(0, |(_, before)| before.version);
         let its_turn = if shard == POLICY_SHARD { change.version == newest + 1 } else { change.version > newest };

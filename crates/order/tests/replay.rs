@@ -1,4 +1,5 @@
-//! A replay says what another policy would have made of a log: by the machine's own decision, of each order once.
+//! A replay says what another policy would have made of a log: by the machine's own decision, of
+//! each order once.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

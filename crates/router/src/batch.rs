@@ -33,7 +33,8 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// Applies one record. A record that cannot be decoded goes to the dead letters and stops nothing.
+    /// Applies one record. A record that cannot be decoded goes to the dead letters and stops
+    /// nothing.
     pub(crate) fn apply(&mut self, shard: &mut Shard, record: Record, now: UnixMs) -> Result<(), StoreError> {
         let offset = record.offset;
         shard.next = offset + 1;

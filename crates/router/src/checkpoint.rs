@@ -1,5 +1,6 @@
-//! Checkpoints: the states changed so far under the own epoch, once every effect up to their position is acknowledged; then the
-//! marker, once the states are; then the local store, once the marker is.
+//! Checkpoints: the states changed so far under the own epoch, once every effect up to their
+//! position is acknowledged; then the marker, once the states are; then the local store, once the
+//! marker is.
 
 use std::sync::Arc;
 
@@ -43,8 +44,8 @@ impl Checkpoint {
         taken
     }
 
-    /// Whether there is something to write: also a position alone, beyond records that changed nothing, so that others know that nothing
-    /// is missing up to there.
+    /// Whether there is something to write: also a position alone, beyond records that changed
+    /// nothing, so that others know that nothing is missing up to there.
     pub(crate) fn is_due(shard: &Shard, mark: &StoreMark) -> bool {
         shard.needs_checkpoint() || shard.next > mark.position
     }
@@ -56,7 +57,8 @@ impl Checkpoint {
         self.entries.push(Entry { key, value: Some(record) });
     }
 
-    /// Writes it; every effect up to its position must be acknowledged. Returns the orders that are in the local store now.
+    /// Writes it; every effect up to its position must be acknowledged. Returns the orders that are
+    /// in the local store now.
     pub(crate) async fn write(
         self,
         journal: Arc<dyn Journal>,

@@ -1,5 +1,6 @@
-//! The router: for each shard that it claims, applies the records of `orders` in batches, emits the effects, and checkpoints
-//! behind the hot path. All decisions are the order machine's; here are only reading, appending and remembering.
+//! The router: for each shard that it claims, applies the records of `orders` in batches, emits the
+//! effects, and checkpoints behind the hot path. All decisions are the order machine's; here are
+//! only reading, appending and remembering.
 
 mod batch;
 mod checkpoint;
@@ -29,7 +30,8 @@ pub struct Settings {
     pub member: String,
     /// The rules where there have never been any; later ones come by records.
     pub policy: Policy,
-    /// How long changed states may wait before they are written to `order-states`, in ms: 10 to 10,000.
+    /// How long changed states may wait before they are written to `order-states`, in ms: 10 to
+    /// 10,000.
     pub checkpoint_interval_ms: u64,
     /// Where states are kept locally.
     pub store: Arc<dyn StateStore>,
@@ -47,7 +49,8 @@ pub enum Error {
     /// Records came and were not read; the shard is claimed anew.
     #[error("nothing was read beyond {0}, although there is more")]
     Stalled(u64),
-    /// The rules of the shard cannot be read, so that nothing can be decided: a build that reads them must take it.
+    /// The rules of the shard cannot be read, so that nothing can be decided: a build that reads
+    /// them must take it.
     #[error(
         "the rules of the shard, as they stand in order-states, cannot be read by this build ({0}); run one that reads them"
     )]
@@ -57,14 +60,17 @@ pub enum Error {
 /// The first pause before a shard is claimed anew, in ms; doubles up to the maximum.
 const CLAIM_PAUSE_MS_MIN: u64 = 50;
 const CLAIM_PAUSE_MS_MAX: u64 = 5_000;
-/// The pause after another router's claim while the shard is still assigned here, in ms: both were told to claim it.
+/// The pause after another router's claim while the shard is still assigned here, in ms: both were
+/// told to claim it.
 const SUPERSEDED_PAUSE_MS: u64 = 400;
 
-/// How long a shard that is no longer ours is owned until another router claims it, in ms. Two owners at once are harmless.
+/// How long a shard that is no longer ours is owned until another router claims it, in ms. Two
+/// owners at once are harmless.
 const GRACE_MS: u64 = 3_000;
 
-/// Runs until `context.shutdown` fires: follows the assignment hints and owns each assigned shard. At the end it leaves the group first, and
-/// goes on until others have claimed its shards, so that no payment waits in between.
+/// Runs until `context.shutdown` fires: follows the assignment hints and owns each assigned shard.
+/// At the end it leaves the group first, and goes on until others have claimed its shards, so that
+/// no payment waits in between.
 pub async fn run(settings: Settings, journal: Arc<dyn Journal>, context: Context) -> Result<(), Error> {
     metrics::describe();
     let mut assignments = journal.assignments(Topic::Orders, &settings.member).await?;

@@ -1,5 +1,6 @@
-//! The owner of one shard: claims it, restores it, applies it. It stops for good when it reads a newer claim, and after any failed
-//! append: what was in flight may still land, and whoever claims next meets it again under the same identities.
+//! The owner of one shard: claims it, restores it, applies it. It stops for good when it reads a
+//! newer claim, and after any failed append: what was in flight may still land, and whoever claims
+//! next meets it again under the same identities.
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
@@ -20,7 +21,8 @@ pub(crate) enum Ended {
     Stopped,
     /// Another router's claim was read.
     Superseded { epoch: u64, newer: u64 },
-    /// What was restored is past the own claim: another router claimed the shard before it was restored, and both claims stand below this.
+    /// What was restored is past the own claim: another router claimed the shard before it was
+    /// restored, and both claims stand below this.
     Overtaken { applied: u64 },
 }
 
@@ -172,8 +174,8 @@ impl<'a> Owner<'a> {
         Ok(ended.or_else(|| flight.overtaken()))
     }
 
-    /// The own claim was read: from here on the shard is ours. Where there have never been rules, the configured ones are the first version;
-    /// the policy's shard hands them on to all others.
+    /// The own claim was read: from here on the shard is ours. Where there have never been rules,
+    /// the configured ones are the first version; the policy's shard hands them on to all others.
     fn begin_epoch(&self, flight: &mut Flight, epoch: u64) {
         info!(shard = self.shard.0, epoch, "shard claimed");
         flight.epoch = Some(epoch);

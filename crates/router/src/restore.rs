@@ -1,5 +1,5 @@
-//! Taking over a shard: the local store, then what `order-states` has beyond it, read to an end that is taken after the scan, so that
-//! compaction meanwhile hides nothing.
+//! Taking over a shard: the local store, then what `order-states` has beyond it, read to an end
+//! that is taken after the scan, so that compaction meanwhile hides nothing.
 
 use std::sync::Arc;
 
@@ -28,7 +28,8 @@ pub(crate) async fn restore(
     let partition = Partition { topic: Topic::OrderStates, index: u32::from(id.0) };
     let mut reader = journal.reader(partition, mark.states_offset).await?;
     let (mut next, mut unreadable) = (mark.states_offset, None);
-    // The newest record of a compacted topic stays, so that the end is always reached; one taken after a scan covers what the scan missed.
+    // The newest record of a compacted topic stays, so that the end is always reached; one taken
+    // after a scan covers what the scan missed.
     while next.max(journal.start(partition).await?) < journal.end(partition).await? {
         let mut states = Vec::new();
         let read = tokio::time::timeout(SCAN_WAIT, reader.next(BATCH_RECORDS_MAX)).await;
@@ -51,7 +52,8 @@ pub(crate) async fn restore(
                 },
             }
         }
-        // From the first one that cannot be read, everything is read again by whoever comes next: it may be a build that can.
+        // From the first one that cannot be read, everything is read again by whoever comes next:
+        // it may be a build that can.
         mark.states_offset = unreadable.unwrap_or(next);
         store.put(id.0, &states, mark)?;
     }
@@ -69,7 +71,8 @@ pub(crate) async fn restore(
     Ok((shard, mark))
 }
 
-/// How long records that are there may take to come; then the shard is claimed anew. Never a reason to go on without them.
+/// How long records that are there may take to come; then the shard is claimed anew. Never a reason
+/// to go on without them.
 const SCAN_WAIT: std::time::Duration = std::time::Duration::from_secs(20);
 
 fn take(entry: StatesEntry, record: bytes::Bytes, states: &mut Vec<StoredState>, mark: &mut StoreMark) {

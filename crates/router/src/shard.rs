@@ -1,4 +1,5 @@
-//! The memory of one shard: hot orders, the policy's versions, and what has changed since the last checkpoint.
+//! The memory of one shard: hot orders, the policy's versions, and what has changed since the last
+//! checkpoint.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -36,7 +37,8 @@ pub(crate) struct Shard {
     pub(crate) dirty: Vec<OrderKey>,
     pub(crate) versions: PolicyVersions,
     pub(crate) versions_dirty: bool,
-    /// Whether the state of some order cannot be read, so that a number that is not known may be its.
+    /// Whether the state of some order cannot be read, so that a number that is not known may be
+    /// its.
     pub(crate) has_unreadable: bool,
     /// The offset of the next record to apply.
     pub(crate) next: u64,
@@ -84,7 +86,8 @@ impl Shard {
         }))
     }
 
-    /// The order, from memory or from the local store, and the versions of the policy; none if its state cannot be read.
+    /// The order, from memory or from the local store, and the versions of the policy; none if its
+    /// state cannot be read.
     pub(crate) fn load(&mut self, key: &OrderKey) -> Result<Option<(&mut Hot, &PolicyVersions)>, StoreError> {
         if !self.hot.contains_key(key) {
             let hot = match self.store.get(self.id.0, &key.to_bytes())? {
@@ -110,7 +113,8 @@ impl Shard {
         self.hot.get(key).and_then(|hot| hot.order.as_ref())
     }
 
-    /// The order has changed since the last checkpoint. What was changed before may be a payment only now: one that came after its cancel.
+    /// The order has changed since the last checkpoint. What was changed before may be a payment
+    /// only now: one that came after its cancel.
     pub(crate) fn touch(&mut self, key: &OrderKey) {
         let Some(hot) = self.hot.get_mut(key) else { return };
         if let Some(payment) = hot.order.as_ref().and_then(Order::as_payment) {
@@ -134,7 +138,8 @@ impl Shard {
         keys
     }
 
-    /// These orders are in the local store now: those that are final, or never were, need no memory.
+    /// These orders are in the local store now: those that are final, or never were, need no
+    /// memory.
     pub(crate) fn settle(&mut self, keys: &[OrderKey]) {
         for key in keys {
             if let Some(hot) = self.hot.get_mut(key) {

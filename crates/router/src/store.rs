@@ -1,5 +1,6 @@
-//! The local store: all orders of the owned shards, as far as checkpoints reach. It is a cache of `order-states`: what is in it has
-//! been acknowledged there, so that a store that is lost costs time and nothing else.
+//! The local store: all orders of the owned shards, as far as checkpoints reach. It is a cache of
+//! `order-states`: what is in it has been acknowledged there, so that a store that is lost costs
+//! time and nothing else.
 
 mod disk;
 mod memory;
@@ -42,7 +43,8 @@ pub trait StateStore: Send + Sync + 'static {
     /// A state and the position that it reflects.
     fn get(&self, shard: u16, key: &[u8]) -> Result<Option<(u64, Bytes)>, StoreError>;
 
-    /// Keeps states and mark, all or nothing. A state that is older than the one kept is passed over.
+    /// Keeps states and mark, all or nothing. A state that is older than the one kept is passed
+    /// over.
     fn put(&self, shard: u16, states: &[StoredState], mark: StoreMark) -> Result<(), StoreError>;
 }
 

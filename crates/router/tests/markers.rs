@@ -1,4 +1,5 @@
-//! A marker says up to which record nothing is missing: also beyond records that changed nothing, and no more often than there is news.
+//! A marker says up to which record nothing is missing: also beyond records that changed nothing,
+//! and no more often than there is news.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -1,5 +1,6 @@
-//! A router that stands still between its claim and its restore, while another one owns the shard: what it restores then is past its own
-//! claim, which it will never read. It claims anew, and does not serve for ever without a checkpoint.
+//! A router that stands still between its claim and its restore, while another one owns the shard:
+//! what it restores then is past its own claim, which it will never read. It claims anew, and does
+//! not serve for ever without a checkpoint.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

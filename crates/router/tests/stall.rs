@@ -1,4 +1,5 @@
-//! Health is progress: a router whose consumer stalls silently, while its input grows, turns unready, begins anew, and goes on.
+//! Health is progress: a router whose consumer stalls silently, while its input grows, turns
+//! unready, begins anew, and goes on.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

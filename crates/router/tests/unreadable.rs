@@ -1,5 +1,5 @@
-//! Checkpoints that a build cannot read, such as those of a newer one after a rollback: what they are about is left alone, never taken for
-//! something that is not there.
+//! Checkpoints that a build cannot read, such as those of a newer one after a rollback: what they
+//! are about is left alone, never taken for something that is not there.
 
 #![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a test fails by panicking")]
 
@@ -36,7 +36,8 @@ async fn pay(sim: &Sim, number: &str) {
     pause(1_000).await;
 }
 
-/// The same logs, with the checkpoints that `is_newer` takes as if a newer build had written them, and all others as this one does.
+/// The same logs, with the checkpoints that `is_newer` takes as if a newer build had written them,
+/// and all others as this one does.
 async fn after_a_rollback(before: &Sim, is_newer: fn(&Body) -> bool) -> Sim {
     let sim = sim();
     let session = sim.session("copy");

@@ -1,4 +1,5 @@
-//! Health: each service names its parts, and says of each whether it is ready, and if not, why; and whether only a new process can help.
+//! Health: each service names its parts, and says of each whether it is ready, and if not, why; and
+//! whether only a new process can help.
 
 use std::{
     collections::BTreeMap,

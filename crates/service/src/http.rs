@@ -1,5 +1,5 @@
-//! Serving HTTP/1 on one listener. Who sends no whole request in time is closed, so that unfinished ones keep no place; at shutdown, calls in
-//! flight may end.
+//! Serving HTTP/1 on one listener. Who sends no whole request in time is closed, so that unfinished
+//! ones keep no place; at shutdown, calls in flight may end.
 
 use std::{
     sync::{
@@ -26,7 +26,8 @@ use crate::{CancellationToken, Limits, listen::Door};
 /// How large the head of a request may be, in bytes.
 const HEAD_BYTES_MAX: usize = 32 * 1024;
 
-/// Serves until shutdown, and then for as long as calls in flight may take. How many connections were cut off after that.
+/// Serves until shutdown, and then for as long as calls in flight may take. How many connections
+/// were cut off after that.
 pub async fn serve_http(
     listener: TcpListener,
     router: Router,

@@ -1,4 +1,5 @@
-//! What every service gets from whoever runs it: a clock, the word to stop, and a place to say how it is.
+//! What every service gets from whoever runs it: a clock, the word to stop, and a place to say how
+//! it is.
 
 mod clock;
 mod health;

@@ -1,5 +1,6 @@
-//! Accepting connections, for every listener of the product: so many at once and no more, answers leave at once instead of waiting for more
-//! to send, one failed accept ends nothing, and who says nothing is closed. Half-sent requests must never shut everybody else out.
+//! Accepting connections, for every listener of the product: so many at once and no more, answers
+//! leave at once instead of waiting for more to send, one failed accept ends nothing, and who says
+//! nothing is closed. Half-sent requests must never shut everybody else out.
 
 use std::{
     io,
@@ -28,14 +29,17 @@ use crate::{Seldom, open_files::open_files_share};
 const PAUSE_MS: u64 = 50;
 /// How often refused connections and failed accepts are logged at the most, in ms.
 const LOG_MS: u64 = 1_000;
-/// How long a new connection may take until its first request is there, or the beginning of HTTP/2, in ms.
+/// How long a new connection may take until its first request is there, or the beginning of HTTP/2,
+/// in ms.
 const FIRST_WITHIN_MS: u64 = 10_000;
 /// How long a connection may last without a new request, in ms. Longer than any answer takes.
 const IDLE_MS: u64 = 60_000;
-/// How often the other side of a gRPC connection is asked whether it is there, and how long it may take to say so, in s.
+/// How often the other side of a gRPC connection is asked whether it is there, and how long it may
+/// take to say so, in s.
 const PING_EVERY_S: u64 = 20;
 const PING_WITHIN_S: u64 = 20;
-/// The client's preface and the head of its settings, in bytes: with them HTTP/2 has begun, and pings go out.
+/// The client's preface and the head of its settings, in bytes: with them HTTP/2 has begun, and
+/// pings go out.
 const HTTP2_BEGINS_BYTES: usize = 24 + 9;
 
 const REFUSED: &str = "twqr_connections_refused_total";
@@ -46,7 +50,8 @@ pub struct Limits {
     /// The listener's name in metrics and logs.
     pub(crate) name: &'static str,
     pub(crate) connections_max: usize,
-    /// How long a new connection may take until its first request is there, or the beginning of HTTP/2.
+    /// How long a new connection may take until its first request is there, or the beginning of
+    /// HTTP/2.
     pub(crate) first_within: Duration,
     /// How long a connection of HTTP/1 may last without a new request.
     pub(crate) idle: Duration,
@@ -58,7 +63,8 @@ impl Limits {
         Self::new(name, open_files_share(20).min(16_384))
     }
 
-    /// For operators and their tools: a twentieth of the open files, at most 256 connections, which nobody else can take.
+    /// For operators and their tools: a twentieth of the open files, at most 256 connections, which
+    /// nobody else can take.
     pub fn operators(name: &'static str) -> Self {
         Self::new(name, open_files_share(5).min(256))
     }

@@ -1,5 +1,5 @@
-//! How many files the process may have open: raised at the start as far as one may, and shared out, so that callers never take the files
-//! that the journal, the read model and the operators need.
+//! How many files the process may have open: raised at the start as far as one may, and shared out,
+//! so that callers never take the files that the journal, the read model and the operators need.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::warn;

@@ -1,5 +1,6 @@
-//! Progress: a consumer is healthy when what it has applied moves while its input grows. One that stalls turns unready, then it is ended, so
-//! that it begins anew; and if that does not help, only a new process can.
+//! Progress: a consumer is healthy when what it has applied moves while its input grows. One that
+//! stalls turns unready, then it is ended, so that it begins anew; and if that does not help, only
+//! a new process can.
 
 use std::{
     future::Future,
@@ -47,7 +48,8 @@ impl Progress {
         self.0.waits.store(waits, Ordering::Release);
     }
 
-    /// Returns when the consumer has stalled and must begin anew. `end` tells where its input ends; none where it cannot be asked.
+    /// Returns when the consumer has stalled and must begin anew. `end` tells where its input ends;
+    /// none where it cannot be asked.
     pub async fn until_stalled<F>(&self, part: &Part, end: impl Fn() -> F)
     where
         F: Future<Output = Option<u64>>,

@@ -9,7 +9,8 @@ use crate::{
     entry::Entry,
 };
 
-/// In the column `late`: the movement was asked for on an earlier business day than the one on which it became final.
+/// In the column `late`: the movement was asked for on an earlier business day than the one on
+/// which it became final.
 pub const LATE: &str = "LATE";
 
 macro_rules! columns {
@@ -68,7 +69,8 @@ columns! {
     RedeemAmount "redeem_amount" "折抵金額";
     /// Whole TWD, zero or negative on payments, zero or positive on refunds.
     StoreRedeemAmount "store_redeem_amount" "店家折抵金額";
-    /// The trade amount as it is to the store: negative for refunds and cancels. Not in the default layout.
+    /// The trade amount as it is to the store: negative for refunds and cancels. Not in the default
+    /// layout.
     NetAmount "net_amount" "淨額";
     /// `LATE`, or empty: see [`LATE`].
     Late "late" "跨日入帳";

@@ -1,5 +1,6 @@
-//! The counterparties' files: what the wallet and FISC say that they settled on a day. Their layout is not public, so it is ours [A]:
-//! UTF-8 CSV, a header row, a row for each movement, and a trailer row.
+//! The counterparties' files: what the wallet and FISC say that they settled on a day. Their layout
+//! is not public, so it is ours [A]: UTF-8 CSV, a header row, a row for each movement, and a
+//! trailer row.
 //!
 //! ```text
 //! kind,institution,trade_no,refund_trade_no,merchant_id,merchant_trade_no,trade_amount,debit_amount,at
@@ -10,7 +11,8 @@
 //!
 //! - `kind`: payment, refund, or reversal (our cancel).
 //! - `institution`: empty in the wallet's file, the issuer's code in FISC's.
-//! - `trade_no` is the payment's always; `refund_trade_no` stands in refunds only; `merchant_trade_no` is a refund's own.
+//! - `trade_no` is the payment's always; `refund_trade_no` stands in refunds only;
+//!   `merchant_trade_no` is a refund's own.
 //! - amounts: whole TWD; `trade_amount` 1 to 2,147,483,647, `debit_amount` 0 to that.
 //! - `at`: RFC 3339, or `yyyy/MM/dd HH:mm:ss` in Asia/Taipei.
 //! - trailer: how many rows, and the sum of their trade amounts whatever their kind.
@@ -120,7 +122,8 @@ pub struct CounterpartyFile {
 }
 
 impl CounterpartyFile {
-    /// Whether it is something else altogether: it has rows and none that can be read, and is not whole either.
+    /// Whether it is something else altogether: it has rows and none that can be read, and is not
+    /// whole either.
     pub fn is_foreign(&self) -> bool {
         self.movements.is_empty() && !self.unknown_rows.is_empty() && !self.troubles.is_empty()
     }

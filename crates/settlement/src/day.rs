@@ -18,11 +18,12 @@ const YEARS: std::ops::RangeInclusive<i16> = 2000..=2199;
 /// 1970-01-01.
 const EPOCH: Date = civil::date(1970, 1, 1);
 
-/// The minute of the day, in Asia/Taipei, at which one business day ends and the next begins: 00:00 to 23:59.
+/// The minute of the day, in Asia/Taipei, at which one business day ends and the next begins: 00:00
+/// to 23:59.
 ///
-/// A business day bears the date on which most of it lies: up to 12:00 it begins at the cut-off of its own date (with 02:00, a
-/// payment at 01:00 belongs to the date before), after 12:00 at the cut-off of the date before (with 23:00, a payment at 23:30
-/// belongs to the next date).
+/// A business day bears the date on which most of it lies: up to 12:00 it begins at the cut-off of
+/// its own date (with 02:00, a payment at 01:00 belongs to the date before), after 12:00 at the
+/// cut-off of the date before (with 23:00, a payment at 23:30 belongs to the next date).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CutOff(u16);
 
@@ -50,7 +51,8 @@ impl CutOff {
         }
     }
 
-    /// When a business day begins, in ms after the midnight with which its date begins: negative on the date before.
+    /// When a business day begins, in ms after the midnight with which its date begins: negative on
+    /// the date before.
     fn begins_ms(self) -> i64 {
         let minutes = i64::from(self.0);
         if self.0 <= DAY_MINUTES / 2 { minutes * MINUTE_MS } else { minutes * MINUTE_MS - DAY_MS }

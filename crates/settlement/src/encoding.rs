@@ -1,10 +1,12 @@
-//! The bytes in which a file is written: UTF-8 with or without its mark, or Big5 (the WHATWG's, which Windows' 950 reads).
+//! The bytes in which a file is written: UTF-8 with or without its mark, or Big5 (the WHATWG's,
+//! which Windows' 950 reads).
 
 use std::borrow::Cow;
 
 use encoding_rs::BIG5;
 
-/// Stands for a character that Big5 does not have (U+25A1; the geta mark U+3013 is not in Big5 itself).
+/// Stands for a character that Big5 does not have (U+25A1; the geta mark U+3013 is not in Big5
+/// itself).
 pub const MISSING: char = '□';
 
 const MARK: &[u8] = "\u{feff}".as_bytes();

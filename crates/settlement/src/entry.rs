@@ -1,4 +1,5 @@
-//! What moved money: one settled movement, as both the accounting file and the reconciliation take it.
+//! What moved money: one settled movement, as both the accounting file and the reconciliation take
+//! it.
 
 use twqr_types::{Issuer, UnixMs};
 
@@ -35,7 +36,8 @@ impl Kind {
         }
     }
 
-    /// What an amount of this kind is to the store: positive for payments, negative for refunds and cancels.
+    /// What an amount of this kind is to the store: positive for payments, negative for refunds and
+    /// cancels.
     pub fn signed(self, amount: i64) -> i64 {
         match self {
             Self::Payment => amount,
@@ -81,7 +83,8 @@ pub struct Entry {
     pub settled_at: UnixMs,
 }
 
-/// What makes a movement one and the same wherever it is listed: kind, TradeNo and the refund's number.
+/// What makes a movement one and the same wherever it is listed: kind, TradeNo and the refund's
+/// number.
 pub(crate) type Identity<'a> = (Kind, &'a str, &'a str);
 
 impl Entry {

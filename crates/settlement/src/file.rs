@@ -1,4 +1,5 @@
-//! Writes the accounting file of one merchant and one business day. The same entries give the same bytes, in whatever order they come.
+//! Writes the accounting file of one merchant and one business day. The same entries give the same
+//! bytes, in whatever order they come.
 
 use std::{collections::HashSet, fmt};
 
@@ -97,8 +98,9 @@ fn shortened(unfit: &[Unfit]) -> String {
     named.chain(more).collect::<Vec<_>>().join("; ")
 }
 
-/// Writes the file of a merchant. Every entry must be the merchant's, settled on the day, with an amount of 1 to 2,147,483,647 TWD, a
-/// refund's number where it is a refund and only there, and stand there once; the error lists all that are not so.
+/// Writes the file of a merchant. Every entry must be the merchant's, settled on the day, with an
+/// amount of 1 to 2,147,483,647 TWD, a refund's number where it is a refund and only there, and
+/// stand there once; the error lists all that are not so.
 pub fn write_file(
     merchant_id: &str,
     day: BusinessDay,

@@ -1,4 +1,5 @@
-//! The layout of accounting files: which columns in which order under which headings, and how times and bytes are written.
+//! The layout of accounting files: which columns in which order under which headings, and how times
+//! and bytes are written.
 
 use std::{collections::HashSet, fmt};
 
@@ -18,7 +19,8 @@ pub struct LayoutConfig {
     pub encoding: String,
     /// Between cells: `,` (the default), `;`, `|` or a tab.
     pub delimiter: String,
-    /// For times, in Asia/Taipei: `%Y`, `%m`, `%d`, `%H`, `%M`, `%S`, `%%` and any other characters as they are.
+    /// For times, in Asia/Taipei: `%Y`, `%m`, `%d`, `%H`, `%M`, `%S`, `%%` and any other characters
+    /// as they are.
     pub time_format: String,
     /// For dates: `%Y`, `%m`, `%d`, `%%` and any other characters as they are.
     pub date_format: String,

@@ -1,12 +1,14 @@
-//! The accounting file (帳務檔) of each merchant and day, and the reconciliation of a day with the counterparties' files. Bytes in, bytes
-//! out: nothing here reads a clock, a file or a socket, and the same input gives the same bytes.
+//! The accounting file (帳務檔) of each merchant and day, and the reconciliation of a day with the
+//! counterparties' files. Bytes in, bytes out: nothing here reads a clock, a file or a socket, and
+//! the same input gives the same bytes.
 //!
 //! # The accounting file
 //!
-//! One file a merchant and business day ([`BusinessDay`], cut-off in Asia/Taipei), own and other issuers' movements in one layout
-//! (integration note: the file carries the other issuers' transactions). The layout of the existing file is in no public source [A], so
-//! columns, headings, formats, delimiter and encoding are configuration ([`LayoutConfig`]); a merchant's program is fed by mapping them.
-//! CSV by RFC 4180 with CRLF; the first cell of each row says what it is:
+//! One file a merchant and business day ([`BusinessDay`], cut-off in Asia/Taipei), own and other
+//! issuers' movements in one layout (integration note: the file carries the other issuers'
+//! transactions). The layout of the existing file is in no public source [A], so columns, headings,
+//! formats, delimiter and encoding are configuration ([`LayoutConfig`]); a merchant's program is
+//! fed by mapping them. CSV by RFC 4180 with CRLF; the first cell of each row says what it is:
 //!
 //! | row | cells after the first |
 //! |---|---|
@@ -18,13 +20,14 @@
 //! | `E`, one | how many `D` rows; count and sum of payments, of refunds, of cancels; net |
 //! | `S`, one | `SHA-256`, and the checksum over all bytes before this row, the mark of UTF-8 included, in lower-case hex |
 //!
-//! Amounts are whole TWD. Trade amounts are always positive, the kind says which way they went; net is payments without refunds and
-//! cancels.
-//! A movement stands in the file of the day on which it became final. If it was asked for on an earlier business day, the column `late`
-//! says `LATE` and `accepted_date` says when.
+//! Amounts are whole TWD. Trade amounts are always positive, the kind says which way they went; net
+//! is payments without refunds and cancels. A movement stands in the file of the day on which it
+//! became final. If it was asked for on an earlier business day, the column `late` says `LATE` and
+//! `accepted_date` says when.
 //!
-//! The default layout is UTF-8 with its mark, `,`, times as `2025/03/10 09:08:07` in Asia/Taipei, dates as `2025/03/10`, and all columns
-//! of [`Column`] in their order but `net_amount`. Another one, in TOML:
+//! The default layout is UTF-8 with its mark, `,`, times as `2025/03/10 09:08:07` in Asia/Taipei,
+//! dates as `2025/03/10`, and all columns of [`Column`] in their order but `net_amount`. Another
+//! one, in TOML:
 //!
 //! ```toml
 //! encoding = "big5"        # utf-8, utf-8-bom, big5
@@ -40,16 +43,19 @@
 //! ]
 //! ```
 //!
-//! - A character that Big5 does not have is written as [`MISSING`], and its row and column are listed as warnings: no reference such as
-//!   `&#128512;`, which a program would take for the text itself.
-//! - A cell that a spreadsheet would take for a formula is listed as a warning and **not** changed: a number with a quote before it is
-//!   another number, and would match nothing in the merchant's books.
+//! - A character that Big5 does not have is written as [`MISSING`], and its row and column are
+//!   listed as warnings: no reference such as `&#128512;`, which a program would take for the text
+//!   itself.
+//! - A cell that a spreadsheet would take for a formula is listed as a warning and **not** changed:
+//!   a number with a quote before it is another number, and would match nothing in the merchant's
+//!   books.
 //! - File names: [`file_name`].
 //!
 //! # Reconciliation
 //!
-//! [`read_movements`] takes a counterparty's file (its format stands with [`write_movements`]'s module), [`reconcile`] matches it by side
-//! (wallet or FISC), kind, TradeNo and the refund's number.
+//! [`read_movements`] takes a counterparty's file (its format stands with [`write_movements`]'s
+//! module), [`reconcile`] matches it by side (wallet or FISC), kind, TradeNo and the refund's
+//! number.
 
 mod column;
 mod counterparty;

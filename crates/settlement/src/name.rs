@@ -4,9 +4,10 @@ use std::fmt::Write;
 
 use crate::day::BusinessDay;
 
-/// `settlement-<merchant>-<yyyymmdd>.csv`. In the merchant's part, upper-case ASCII letters and digits stand for themselves and every
-/// other byte of UTF-8 is `_` and two upper-case hex digits, so that no id leads out of a folder, and no two share a name, not even
-/// where a file system ignores case.
+/// `settlement-<merchant>-<yyyymmdd>.csv`. In the merchant's part, upper-case ASCII letters and
+/// digits stand for themselves and every other byte of UTF-8 is `_` and two upper-case hex digits,
+/// so that no id leads out of a folder, and no two share a name, not even where a file system
+/// ignores case.
 pub fn file_name(merchant_id: &str, day: BusinessDay) -> String {
     let mut name = String::from("settlement-");
     for byte in merchant_id.bytes() {

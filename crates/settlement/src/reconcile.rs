@@ -15,7 +15,8 @@ use crate::{
 
 pub use report::{AmountDiffers, Amounts, BookedElsewhere, DetailDiffers, Duplicate, Item, Matched, Missing, Report};
 
-/// How near to the cut-off a missing movement is so that the other side may have booked it on the neighbouring day, in ms.
+/// How near to the cut-off a missing movement is so that the other side may have booked it on the
+/// neighbouring day, in ms.
 pub const NEAR_CUT_OFF_MS: i64 = 600_000;
 
 /// What both sides have in their books for one business day.
@@ -74,8 +75,8 @@ fn their_rows(files: &[CounterpartyFile]) -> impl Iterator<Item = Theirs<'_>> {
     files.iter().flat_map(|file| file.movements.iter().map(|listed| Theirs { side: file.side, listed }))
 }
 
-/// Reconciles a day. With the neighbouring days' books, a movement that one side has on the day and the other on a neighbour is listed
-/// as booked on another day instead of missing.
+/// Reconciles a day. With the neighbouring days' books, a movement that one side has on the day and
+/// the other on a neighbour is listed as booked on another day instead of missing.
 pub fn reconcile(day: Books<'_>, neighbours: &[Books<'_>]) -> Report {
     let mut matching = Matching::new(day, neighbours);
     let ours = matching.take_ours(day.entries);
@@ -123,7 +124,8 @@ impl<'a> Matching<'a> {
         ours
     }
 
-    /// Their rows by key; what stands there twice, or on a neighbouring day as well, is reported, and counts once.
+    /// Their rows by key; what stands there twice, or on a neighbouring day as well, is reported,
+    /// and counts once.
     fn take_theirs(&mut self, files: &'a [CounterpartyFile]) -> HashMap<Key<'a>, Theirs<'a>> {
         let mut theirs: HashMap<Key<'a>, Theirs<'a>> = HashMap::new();
         for row in their_rows(files) {

@@ -41,7 +41,8 @@ impl Sums {
         self.payments.count + self.refunds.count + self.cancels.count
     }
 
-    /// Payments without refunds and cancels, in whole TWD; negative where more went back than came in.
+    /// Payments without refunds and cancels, in whole TWD; negative where more went back than came
+    /// in.
     pub fn net(&self) -> i64 {
         self.payments.amount - self.refunds.amount - self.cancels.amount
     }

@@ -1,4 +1,5 @@
-//! Reads an accounting file back and checks it against itself: checksum, counts, totals. It needs no layout: a file names its columns.
+//! Reads an accounting file back and checks it against itself: checksum, counts, totals. It needs
+//! no layout: a file names its columns.
 
 use std::fmt;
 
@@ -73,7 +74,8 @@ pub fn verify_file(bytes: &[u8]) -> Result<Verified, FileFaults> {
     if faults.is_empty() { Ok(Verified { merchant_id, date, totals }) } else { Err(FileFaults(faults)) }
 }
 
-/// The encoding and the delimiter that a file states in its first row, whose beginning is ASCII in every encoding.
+/// The encoding and the delimiter that a file states in its first row, whose beginning is ASCII in
+/// every encoding.
 fn stated(bytes: &[u8]) -> Option<(Encoding, u8)> {
     let line = without_mark(bytes).split(|byte| *byte == b'\r').next()?;
     let delimiter = *line.get(1)?;

@@ -1,5 +1,5 @@
-//! The accounting file: its exact bytes, the same for the same entries in any order, read back and found whole, and never where a byte
-//! of it was changed.
+//! The accounting file: its exact bytes, the same for the same entries in any order, read back and
+//! found whole, and never where a byte of it was changed.
 
 #![allow(unreachable_pub, dead_code, missing_docs, clippy::unwrap_used, reason = "a test fails by panicking")]
 

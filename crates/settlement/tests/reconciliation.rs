@@ -1,5 +1,5 @@
-//! The counterparties' files and the reconciliation: what both sides have alike is clean, and every planted difference is found in its
-//! own category and in no other.
+//! The counterparties' files and the reconciliation: what both sides have alike is clean, and every
+//! planted difference is found in its own category and in no other.
 
 #![allow(unreachable_pub, dead_code, missing_docs, clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -81,7 +81,8 @@ fn each_planted_difference_is_found_in_its_category() {
     }
 }
 
-/// Entries of the day before, the day and the day after, and what the counterparties say of each day.
+/// Entries of the day before, the day and the day after, and what the counterparties say of each
+/// day.
 struct ThreeDays {
     ours: [Vec<Entry>; 3],
     theirs: [Vec<Movement>; 3],

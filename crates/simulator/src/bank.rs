@@ -1,5 +1,6 @@
-//! What the wallet and the issuers decide: no I/O, no clock. A call goes in, reactions come out: entries for the ledger, and answers
-//! that are due at a time. What the bank knows follows from the entries alone, so that a restart changes no answer.
+//! What the wallet and the issuers decide: no I/O, no clock. A call goes in, reactions come out:
+//! entries for the ledger, and answers that are due at a time. What the bank knows follows from the
+//! entries alone, so that a restart changes no answer.
 
 mod accounts;
 mod approval;
@@ -159,7 +160,8 @@ impl Bank {
     }
 }
 
-/// What is sent, and after how many ms. Where a late answer contradicts, it comes alone: an inquiry has told the truth before it.
+/// What is sent, and after how many ms. Where a late answer contradicts, it comes alone: an inquiry
+/// has told the truth before it.
 fn answers(draws: &Draws<'_>, faults: &Faults, institution: &str, after_ms: u64, said: Answer) -> Vec<(u64, Answer)> {
     let contradicts = matches!(said, Answer::Approved(_)) && draws.hits(Purpose::Contradict, faults.contradict);
     let late = matches!(draws.fate(faults), Fate::Late);

@@ -1,4 +1,5 @@
-//! What wallet and FISC say at the end of a day: their ledger's movements, as files for the reconciliation.
+//! What wallet and FISC say at the end of a day: their ledger's movements, as files for the
+//! reconciliation.
 
 use twqr_settlement::{Kind, Movement, Side, write_movements};
 use twqr_types::UnixMs;
@@ -6,8 +7,8 @@ use twqr_wire::backend::{LedgerEntry, ledger_entry};
 
 use crate::movements;
 
-/// The file of one side: every movement of money from `from` up to before `to`, in the ledger's order. The error says what cannot be
-/// written as CSV.
+/// The file of one side: every movement of money from `from` up to before `to`, in the ledger's
+/// order. The error says what cannot be written as CSV.
 pub fn counterparty_file(entries: &[LedgerEntry], side: Side, from: UnixMs, to: UnixMs) -> Result<Vec<u8>, String> {
     let in_range = |entry: &&LedgerEntry| (from.0..to.0).contains(&entry.at_ms);
     let of_side = |entry: &&LedgerEntry| entry.institution.is_empty() == (side == Side::Wallet);

@@ -1,6 +1,7 @@
-//! The JKOPAY wallet and FISC with its issuers, as one process with a durable ledger of its own: for demonstrations, load and fault
-//! tests. Its ledger is the independent witness of what was charged and given back: the wallet is idempotent by TradeNo, the other
-//! issuers are not, so that whoever sends a charge or a refund twice is seen.
+//! The JKOPAY wallet and FISC with its issuers, as one process with a durable ledger of its own:
+//! for demonstrations, load and fault tests. Its ledger is the independent witness of what was
+//! charged and given back: the wallet is idempotent by TradeNo, the other issuers are not, so that
+//! whoever sends a charge or a refund twice is seen.
 
 mod bank;
 mod counterparty;

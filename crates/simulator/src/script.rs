@@ -1,5 +1,6 @@
-//! The fault script: for the wallet and for each issuer, what goes wrong and how often. Everything is drawn from the seed and the
-//! number of the charge, refund or reversal, so that a run can be repeated.
+//! The fault script: for the wallet and for each issuer, what goes wrong and how often. Everything
+//! is drawn from the seed and the number of the charge, refund or reversal, so that a run can be
+//! repeated.
 
 use std::collections::BTreeMap;
 
@@ -18,14 +19,15 @@ pub struct Script {
     pub issuers: BTreeMap<String, Faults>,
 }
 
-/// What goes wrong at one issuer. Shares are 0.0 to 1.0 of the calls: charges, refunds and reversals, each by its own draw.
+/// What goes wrong at one issuer. Shares are 0.0 to 1.0 of the calls: charges, refunds and
+/// reversals, each by its own draw.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Faults {
     /// From the call to its answer, in ms: 0 to 60,000, spread over half to double of it.
     pub latency_ms: u32,
-    /// What each account has at the beginning, in whole TWD; it is debited, what it does not have is declined, and refunds go back to
-    /// it.
+    /// What each account has at the beginning, in whole TWD; it is debited, what it does not have
+    /// is declined, and refunds go back to it.
     pub balance: i64,
     /// How many accounts the issuer has: 1 to 10,000,000. A code belongs to one of them.
     pub accounts: u32,
@@ -37,7 +39,8 @@ pub struct Faults {
     pub answer_late: f64,
     /// See `answer_late`; ms.
     pub late_ms: u32,
-    /// Calls that are held back until an inquiry has said that they are unknown, and then take effect.
+    /// Calls that are held back until an inquiry has said that they are unknown, and then take
+    /// effect.
     pub land_after_inquiry: f64,
     /// Answers that come twice.
     pub answer_twice: f64,
@@ -45,11 +48,14 @@ pub struct Faults {
     pub maintenance: bool,
     /// How long after `send_by` a held call may still take effect, in ms.
     pub window_ms: i64,
-    /// Charges that are answered Approved, and 50 ms later Declined. Where the answer is late (`answer_late`), only the second one comes.
+    /// Charges that are answered Approved, and 50 ms later Declined. Where the answer is late
+    /// (`answer_late`), only the second one comes.
     pub contradict: f64,
-    /// Refunds that are refused whenever they come. 0.0 at the wallet: there a refund's Remark provokes a refusal.
+    /// Refunds that are refused whenever they come. 0.0 at the wallet: there a refund's Remark
+    /// provokes a refusal.
     pub refuse_refunds: f64,
-    /// Charges whose reversals are refused whenever they come. 0.0 at the wallet, which always reverses.
+    /// Charges whose reversals are refused whenever they come. 0.0 at the wallet, which always
+    /// reverses.
     pub refuse_reversals: f64,
     /// Charges whose first reversal is refused. 0.0 at the wallet.
     pub refuse_reversals_once: f64,

@@ -1,5 +1,6 @@
-//! Serves the backend contract on two addresses, the wallet's and FISC's. One teller thread decides and syncs for all streams, in
-//! batches; one timer task sends what is due later. No task and no thread belongs to a call.
+//! Serves the backend contract on two addresses, the wallet's and FISC's. One teller thread decides
+//! and syncs for all streams, in batches; one timer task sends what is due later. No task and no
+//! thread belongs to a call.
 
 use std::{cmp::Reverse, collections::BinaryHeap, net::SocketAddr, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
 

@@ -8,7 +8,8 @@ use std::{
 use twqr_order::Order;
 use twqr_types::{OrderKey, UnixMs};
 
-/// If no newer state appears after a due record, the next one follows after this, in ms; doubles up to the maximum.
+/// If no newer state appears after a due record, the next one follows after this, in ms; doubles up
+/// to the maximum.
 const AGAIN_MS_MIN: i64 = 5_000;
 const AGAIN_MS_MAX: i64 = 60_000;
 

@@ -1,5 +1,6 @@
-//! Follows one shard of `order-states`: into the read model, and for orders in progress onto the alarm clock. Whatever fails is tried
-//! again with a growing pause; the model remembers how far it is.
+//! Follows one shard of `order-states`: into the read model, and for orders in progress onto the
+//! alarm clock. Whatever fails is tried again with a growing pause; the model remembers how far it
+//! is.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -51,7 +52,8 @@ enum Interruption {
 /// An order that is due so soon after its last change is written quickly, in ms.
 const SOON_MS: i64 = 5_000;
 
-/// Whether this state can be both the first and the last of its order: one that was never asked about, nor touched after it was paid.
+/// Whether this state can be both the first and the last of its order: one that was never asked
+/// about, nor touched after it was paid.
 fn is_first_and_last(order: &Order) -> bool {
     let untouched = order
         .as_payment()
@@ -59,7 +61,8 @@ fn is_first_and_last(order: &Order) -> bool {
     order.is_at_rest() && untouched && order.contradiction().is_none()
 }
 
-/// Of each order that was taken its newest state: a router that stood still may write an older one behind it, in the same batch.
+/// Of each order that was taken its newest state: a router that stood still may write an older one
+/// behind it, in the same batch.
 fn newest<'a>(seen: &'a [Seen], taken: &HashSet<OrderKey>) -> impl Iterator<Item = &'a Seen> {
     let mut newest: HashMap<&OrderKey, &Seen> = HashMap::new();
     for seen in seen.iter().filter(|seen| taken.contains(seen.order.key())) {
@@ -85,7 +88,8 @@ struct Progress {
     next: u64,
     /// The newest marker: every state of records below this position stands before it.
     marker: u64,
-    /// The first state that cannot be read: the model is not beyond it, so that the next build reads from there, and no day is complete before.
+    /// The first state that cannot be read: the model is not beyond it, so that the next build
+    /// reads from there, and no day is complete before.
     unreadable: Option<u64>,
     seen: Vec<Seen>,
     /// Versions of the rules that are not in the model yet.
@@ -97,7 +101,8 @@ struct Progress {
     end_at_start: u64,
 }
 
-/// The next whole [`GATHER_MS`] of the clock: all shards write at the same time, so that one transaction takes them all.
+/// The next whole [`GATHER_MS`] of the clock: all shards write at the same time, so that one
+/// transaction takes them all.
 fn next_write(now: UnixMs) -> Instant {
     let gather_ms = GATHER_MS.cast_signed();
     Instant::now() + Duration::from_millis((gather_ms - now.0.rem_euclid(gather_ms)).cast_unsigned())

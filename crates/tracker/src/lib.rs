@@ -1,6 +1,7 @@
-//! The tracker: follows `order-states` into a read model for operators, and when the next check time of an order in progress has come,
-//! writes a due record. It decides nothing about an order: the machine ignores a due record that is early or no longer needed, and takes a
-//! change of the rules only if it is the next one.
+//! The tracker: follows `order-states` into a read model for operators, and when the next check
+//! time of an order in progress has come, writes a due record. It decides nothing about an order:
+//! the machine ignores a due record that is early or no longer needed, and takes a change of the
+//! rules only if it is the next one.
 
 mod alarms;
 mod follow;
@@ -27,7 +28,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// The read model's file.
     pub database: PathBuf,
-    /// How long a change of the rules may take until it is known whether it was taken, in ms: 100 to 60,000.
+    /// How long a change of the rules may take until it is known whether it was taken, in ms: 100
+    /// to 60,000.
     pub policy_wait_ms: u64,
 }
 

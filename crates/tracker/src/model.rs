@@ -31,8 +31,8 @@ pub struct Seen {
 pub struct Upto {
     /// Records of `order-states` below this are reflected.
     pub next: Offset,
-    /// So are all states that come from records of `orders` below this, as its router said: the highest marker since the last start; one
-    /// that is lower than the one kept changes nothing.
+    /// So are all states that come from records of `orders` below this, as its router said: the
+    /// highest marker since the last start; one that is lower than the one kept changes nothing.
     pub marker: u64,
 }
 
@@ -63,11 +63,13 @@ pub trait ReadModel: Send + Sync + 'static {
     /// What is known of a shard.
     async fn begin(&self, shard: u32) -> Result<Known, ModelError>;
 
-    /// Keeps states, and that the shard is applied up to there. A state that is older than the one kept changes nothing.
-    /// Returns the orders whose state was taken; some of other shards may be among them.
+    /// Keeps states, and that the shard is applied up to there. A state that is older than the one
+    /// kept changes nothing. Returns the orders whose state was taken; some of other shards may be
+    /// among them.
     async fn apply(&self, shard: u32, upto: Upto, seen: Arc<Vec<Seen>>) -> Result<Arc<HashSet<OrderKey>>, ModelError>;
 
-    /// Keeps a shard's versions of the rules as of `position`. Older ones than are kept change nothing.
+    /// Keeps a shard's versions of the rules as of `position`. Older ones than are kept change
+    /// nothing.
     async fn keep_policies(&self, shard: u32, position: u64, versions: Arc<PolicyVersions>) -> Result<(), ModelError>;
 }
 

@@ -1,4 +1,5 @@
-//! The rules as each shard has them, from `order-states`: what the operators' API answers from, and waits for.
+//! The rules as each shard has them, from `order-states`: what the operators' API answers from, and
+//! waits for.
 
 use std::{collections::BTreeMap, sync::Arc};
 

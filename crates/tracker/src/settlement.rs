@@ -1,5 +1,5 @@
-//! From an order's state to what it settled: the lines of the accounting file. Each movement keeps the time at which it became final, whatever
-//! comes to the order later.
+//! From an order's state to what it settled: the lines of the accounting file. Each movement keeps
+//! the time at which it became final, whatever comes to the order later.
 
 use twqr_order::{Approval, CancelStage, Order, Payment, PaymentType, Refund, RefundPhase, RefundSuccess};
 use twqr_types::UnixMs;
@@ -64,8 +64,9 @@ fn payment_entry(payment: &Payment, approval: &Approval) -> SettlementEntry {
     }
 }
 
-/// What refunds had left, with the signs of a refund. Of a refund that took effect after it was told as failed only the sum is known: it
-/// counts as given back in money first, so that the parts make up what was taken back.
+/// What refunds had left, with the signs of a refund. Of a refund that took effect after it was
+/// told as failed only the sum is known: it counts as given back in money first, so that the parts
+/// make up what was taken back.
 fn cancel_entry(payment: &Payment, approval: &Approval, at: UnixMs) -> SettlementEntry {
     let refunded = || payment.refunds.iter().filter_map(|entry| entry.refund.done());
     let cancel = payment.cancel.as_ref();
@@ -162,7 +163,8 @@ mod tests {
         }))
     }
 
-    /// A payment of 100, of which 10 were points; with refunds (what came of each, its amount), and taken back but for them.
+    /// A payment of 100, of which 10 were points; with refunds (what came of each, its amount), and
+    /// taken back but for them.
     fn taken_back(amount: i64, refunds: Vec<(Phase<Refunded>, i64, bool)>) -> Order {
         let done = bus::Approval { payment_type: 8, debit_amount: 90, redeem_amount: -10, ..bus::Approval::default() };
         let proto = bus::Payment {

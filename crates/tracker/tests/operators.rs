@@ -1,5 +1,6 @@
-//! The tracker over a real journal and a real SQLite file, asked by a real client: what is read, what is kept over a restart, and what
-//! happens to states that nobody can read or that are older than what is known.
+//! The tracker over a real journal and a real SQLite file, asked by a real client: what is read,
+//! what is kept over a restart, and what happens to states that nobody can read or that are older
+//! than what is known.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::wildcard_enum_match_arm, reason = "a test fails by panicking")]
 

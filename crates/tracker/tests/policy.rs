@@ -1,4 +1,5 @@
-//! The rules over the operators' API: shown, changed by a real router that takes the record, refused, and replayed against the log.
+//! The rules over the operators' API: shown, changed by a real router that takes the record,
+//! refused, and replayed against the log.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 

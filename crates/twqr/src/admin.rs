@@ -9,8 +9,8 @@ use twqr_service::{CancellationToken, Health, Limits, PartState, serve_http};
 /// The buckets of durations, in seconds: from a millisecond to what a POS waits.
 const SECONDS: [f64; 13] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 15.0];
 
-/// How often measured durations are taken into their buckets, in ms. Until then each is kept by itself: without it, and where nobody
-/// asks for `/metrics`, memory grows with every call.
+/// How often measured durations are taken into their buckets, in ms. Until then each is kept by
+/// itself: without it, and where nobody asks for `/metrics`, memory grows with every call.
 const UPKEEP_MS: u64 = 5_000;
 
 /// How long answers may take to end at shutdown, in ms.

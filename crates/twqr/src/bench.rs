@@ -1,5 +1,6 @@
-//! `twqr bench`: the speed of the payment path, as ratios to a floor that is measured in the same run on the same machine. Load is open
-//! loop, latency counts from the intended start, every effect is durable, and what was charged is audited.
+//! `twqr bench`: the speed of the payment path, as ratios to a floor that is measured in the same
+//! run on the same machine. Load is open loop, latency counts from the intended start, every effect
+//! is durable, and what was charged is audited.
 
 mod echo;
 mod figures;
@@ -18,7 +19,8 @@ use crate::config::Config;
 /// What is measured.
 #[derive(Subcommand)]
 pub(crate) enum Bench {
-    /// Latency at 500 payments a second, the highest rate that holds, memory, CPU and disk; one JSON line, in less than 90 s.
+    /// Latency at 500 payments a second, the highest rate that holds, memory, CPU and disk; one
+    /// JSON line, in less than 90 s.
     Quick {
         /// Where data goes; emptied first.
         #[arg(long, default_value = "target/bench")]
@@ -33,7 +35,8 @@ pub(crate) enum Bench {
         #[arg(long, default_value_t = quick::LADDER_MS)]
         hold_ms: u32,
     },
-    /// Latency, highest rate and costs on Apache Kafka, every service in processes of its own; one JSON line
+    /// Latency, highest rate and costs on Apache Kafka, every service in processes of its own; one
+    /// JSON line
     Kafka(kafka::Options),
     /// Floor: answers payments at once, and does nothing else.
     #[command(hide = true)]

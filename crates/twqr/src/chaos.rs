@@ -1,5 +1,6 @@
-//! `twqr chaos`: the whole system in processes of its own on a real broker, under load, while processes and brokers are killed, stopped and
-//! brought back at seeded moments; then the audit of every answer and every order against the simulator's ledger.
+//! `twqr chaos`: the whole system in processes of its own on a real broker, under load, while
+//! processes and brokers are killed, stopped and brought back at seeded moments; then the audit of
+//! every answer and every order against the simulator's ledger.
 
 mod scenarios;
 mod signals;
@@ -122,7 +123,8 @@ struct UnderLoad {
     running: JoinHandle<(Vec<Told>, Vec<Played>)>,
 }
 
-/// One of each kind of chain. What it comes to is not certain while everything fails; what it was told must hold.
+/// One of each kind of chain. What it comes to is not certain while everything fails; what it was
+/// told must hold.
 fn chains(seed: u64, round: u64) -> Vec<Line> {
     let lines = whole_day(seed.wrapping_mul(1_000).wrapping_add(round), &format!("w{round}"), CHAINS_A_SECOND);
     lines.into_iter().map(|line| Line { expect: None, ..line }).collect()
@@ -174,7 +176,8 @@ impl UnderLoad {
 async fn check(stage: &Stage, pos: &Channel, told: &[Told], played: &[Played]) -> anyhow::Result<ExitCode> {
     drop(resolve(pos, told, Duration::from_secs(RESOLVE_S)).await);
     drop(settle(pos, played).await);
-    // Whatever could still take effect late has done so after this; then nothing that was final may have changed.
+    // Whatever could still take effect late has done so after this; then nothing that was final may
+    // have changed.
     tokio::time::sleep(Duration::from_millis(LATE_MS)).await;
     let orders = resolve(pos, told, Duration::from_secs(RESOLVE_S)).await;
     let whole_orders = settle(pos, played).await;

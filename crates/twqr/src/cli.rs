@@ -38,7 +38,8 @@ pub(crate) struct Query {
     /// Shows every change until nothing is in progress
     #[arg(long)]
     pub(crate) watch: bool,
-    /// Also after that: refunds, cancels, and answers of issuers that contradict what was final; until Ctrl-C
+    /// Also after that: refunds, cancels, and answers of issuers that contradict what was final;
+    /// until Ctrl-C
     #[arg(long, requires = "watch")]
     pub(crate) keep: bool,
     /// The public gRPC API
@@ -75,7 +76,8 @@ pub(crate) struct Cancel {
     pub(crate) merchant_id: String,
     /// The payment's MerchantTradeNo
     pub(crate) merchant_trade_no: String,
-    /// A file with the payment's code, or - for standard input; a code on the command line could be seen by others
+    /// A file with the payment's code, or - for standard input; a code on the command line could be
+    /// seen by others
     #[arg(long, value_name = "FILE")]
     pub(crate) card_token_file: PathBuf,
     /// The payment's TradeAmount, in whole TWD

@@ -43,7 +43,8 @@ pub(crate) async fn channel(endpoint: &str) -> anyhow::Result<Channel> {
     open.connect().await.with_context(|| format!("cannot reach {endpoint}: is `twqr up` running there?"))
 }
 
-/// An address that is spoken to as it says: what asks for TLS is refused, since it would go out in plain text.
+/// An address that is spoken to as it says: what asks for TLS is refused, since it would go out in
+/// plain text.
 fn address(endpoint: &str) -> anyhow::Result<Endpoint> {
     let no_form =
         || format!("{endpoint:?} is no address; use the form http://HOST:PORT, such as http://127.0.0.1:50051");

@@ -1,4 +1,5 @@
-//! Configuration: typed, and checked as a whole before a port opens. Every error says which key, what was wrong, what is allowed.
+//! Configuration: typed, and checked as a whole before a port opens. Every error says which key,
+//! what was wrong, what is allowed.
 
 mod kafka;
 mod settlement;
@@ -23,7 +24,8 @@ use settlement::SettlementConfig;
 /// What each key means, as it stands above the printed defaults.
 const HEAD: &str = include_str!("config/head.toml");
 
-/// All of it; the keys are explained in `config/head.toml`. Listeners bind to loopback unless the file says otherwise.
+/// All of it; the keys are explained in `config/head.toml`. Listeners bind to loopback unless the
+/// file says otherwise.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Config {
@@ -82,7 +84,8 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Reads the file, puts the environment over it, and checks the whole; what neither says has its default.
+    /// Reads the file, puts the environment over it, and checks the whole; what neither says has
+    /// its default.
     pub(crate) fn load(path: Option<&Path>) -> anyhow::Result<Self> {
         Self::from_sources(
             path,
@@ -155,7 +158,8 @@ impl Config {
         HttpSettings { listen: self.pos_http, keys_file }
     }
 
-    /// The same with times short enough for many failures in a minute; a group notices who is gone after 2 s.
+    /// The same with times short enough for many failures in a minute; a group notices who is gone
+    /// after 2 s.
     pub(crate) fn quickened(&self) -> Self {
         let mut quick = self.clone();
         quick.call_timeout_ms = 800;

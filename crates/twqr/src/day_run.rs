@@ -1,5 +1,5 @@
-//! `twqr run`: starts the simulator and every service as processes of their own, takes the sample days through the public API, waits
-//! until nothing is in progress, audits, and goes on serving.
+//! `twqr run`: starts the simulator and every service as processes of their own, takes the sample
+//! days through the public API, waits until nothing is in progress, audits, and goes on serving.
 
 mod table;
 
@@ -126,7 +126,8 @@ pub(crate) struct Serving {
     pub(crate) services: Vec<u32>,
 }
 
-/// Sends the day, waits until nothing is in progress, audits, and writes `report.json` in `dir`, with `more` beside the day's figures.
+/// Sends the day, waits until nothing is in progress, audits, and writes `report.json` in `dir`,
+/// with `more` beside the day's figures.
 pub(crate) async fn take_day(day: Day, dir: &Path, serving: &Serving, more: serde_json::Value) -> anyhow::Result<()> {
     let lines = day.requests.len() + day.bad_lines.len();
     let mut progress = Progress::start("payments", day.requests.len() as u64);

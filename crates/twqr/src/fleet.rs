@@ -1,5 +1,6 @@
-//! The whole system over Apache Kafka on one machine, each service in processes of its own: two ingresses, two routers, two of each worker, a
-//! tracker, and the simulator. Ended whatever happens.
+//! The whole system over Apache Kafka on one machine, each service in processes of its own: two
+//! ingresses, two routers, two of each worker, a tracker, and the simulator. Ended whatever
+//! happens.
 
 use std::{
     collections::BTreeMap,
@@ -54,7 +55,8 @@ struct Addresses {
 }
 
 impl Fleet {
-    /// Creates topics of its own on the cluster, and starts everything with its data in `dir`, which is emptied first.
+    /// Creates topics of its own on the cluster, and starts everything with its data in `dir`,
+    /// which is emptied first.
     pub(crate) async fn start(dir: &Path, script: Option<&Path>, config: &Config) -> anyhow::Result<Self> {
         if config.kafka.bootstrap.is_empty() {
             bail!(

@@ -1,5 +1,6 @@
-//! `twqr run-kafka`: the whole system in processes of its own on a cluster, the first payments after ready, the sample day, a rolling restart of
-//! every service under load, the audit; then it goes on serving.
+//! `twqr run-kafka`: the whole system in processes of its own on a cluster, the first payments
+//! after ready, the sample day, a rolling restart of every service under load, the audit; then it
+//! goes on serving.
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
@@ -37,11 +38,13 @@ pub(crate) struct Options {
     once: bool,
 }
 
-/// The payments right after ready: so many are compared with so many that follow, at this rate a second.
+/// The payments right after ready: so many are compared with so many that follow, at this rate a
+/// second.
 const FIRST: usize = 1_000;
 const NEXT: usize = 10_000;
 const RATE: f64 = 500.0;
-/// Payments a second while processes are restarted, and how long after each restart the next one begins, in ms.
+/// Payments a second while processes are restarted, and how long after each restart the next one
+/// begins, in ms.
 const ROLLING_RATE: u32 = 300;
 const SETTLE_MS: u64 = 500;
 /// How often a call is tried: an ingress that goes away says that nothing was accepted.

@@ -1,5 +1,6 @@
-//! `twqr`: the one binary. `twqr up` runs every service in one process on the embedded journal; `twqr simulator` is the wallet and FISC;
-//! `twqr run` starts both and takes two sample days through the public API; `twqr run-kafka` does so with every service in processes of its own.
+//! `twqr`: the one binary. `twqr up` runs every service in one process on the embedded journal;
+//! `twqr simulator` is the wallet and FISC; `twqr run` starts both and takes two sample days
+//! through the public API; `twqr run-kafka` does so with every service in processes of its own.
 
 mod admin;
 mod bench;
@@ -65,7 +66,8 @@ enum Command {
     },
     /// Starts simulator and services, takes two sample days, audits them, and goes on serving
     Run(day_run::Options),
-    /// Starts every service in processes of its own on a cluster, exercises them, audits, and goes on serving
+    /// Starts every service in processes of its own on a cluster, exercises them, audits, and goes
+    /// on serving
     RunKafka(kafka_run::Options),
     /// Kills and stops processes and brokers under load, and audits what came of it
     Chaos(chaos::Options),
@@ -82,9 +84,11 @@ enum Command {
     Cancel(cli::Cancel),
     /// Writes the accounting file of each merchant for a business day, or verifies one
     Settlement(commands::settlement::Settlement),
-    /// Holds a business day against the counterparties' files; exit code 0 if both have the same, 2 if not, 1 if it could not
+    /// Holds a business day against the counterparties' files; exit code 0 if both have the same, 2
+    /// if not, 1 if it could not
     Reconcile(commands::reconcile::Reconcile),
-    /// Writes what the simulated wallet and FISC say that they settled on a day, for `twqr reconcile`
+    /// Writes what the simulated wallet and FISC say that they settled on a day, for `twqr
+    /// reconcile`
     CounterpartyFiles(commands::counterparty::Counterparty),
     /// Shows and changes the rules by which orders are decided, while everything runs
     #[command(subcommand)]
@@ -108,7 +112,8 @@ enum Command {
     },
 }
 
-/// The command line is wrong (`EX_USAGE`): 2 says "differs" in `reconcile`, `policy diff` and `topics plan`.
+/// The command line is wrong (`EX_USAGE`): 2 says "differs" in `reconcile`, `policy diff` and
+/// `topics plan`.
 const USAGE: u8 = 64;
 
 fn main() -> ExitCode {

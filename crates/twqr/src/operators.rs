@@ -10,7 +10,8 @@ use twqr_wire::ops::{
 
 use crate::client;
 
-/// Everything that was settled from `from` up to before `to`, in whole; of one merchant, or with an empty `merchant_id` of all.
+/// Everything that was settled from `from` up to before `to`, in whole; of one merchant, or with an
+/// empty `merchant_id` of all.
 pub(crate) async fn settled(endpoint: &str, from: UnixMs, to: UnixMs, merchant_id: &str) -> anyhow::Result<Vec<Entry>> {
     let mut client = OperatorServiceClient::new(client::channel(endpoint).await?);
     let request = ListSettlementRequest { from_ms: from.0, to_ms: to.0, merchant_id: merchant_id.to_owned() };

@@ -1,4 +1,5 @@
-//! The processes that `twqr run` and `twqr bench` start from the own binary: the simulator, and all services; ended whatever happens.
+//! The processes that `twqr run` and `twqr bench` start from the own binary: the simulator, and all
+//! services; ended whatever happens.
 
 use std::{
     ffi::OsStr,
@@ -33,7 +34,8 @@ pub(crate) struct Processes {
 }
 
 impl Processes {
-    /// Empties `dir`, and starts both with their data in it. `script` is the simulator's fault script.
+    /// Empties `dir`, and starts both with their data in it. `script` is the simulator's fault
+    /// script.
     pub(crate) async fn start(dir: &Path, script: Option<&Path>, config: &Config) -> anyhow::Result<Self> {
         for address in [config.grpc, config.pos_http, config.admin, config.operators, config.wallet, config.fisc] {
             let free = TcpListener::bind(address).await;
@@ -115,7 +117,8 @@ pub(crate) async fn is_ready(admin: SocketAddr) -> bool {
     matches!(answer, Ok(Ok(answer)) if answer.starts_with("HTTP/1.1 200"))
 }
 
-/// Ports that no system gives to outgoing connections by itself, so that one that is free stays so while its process is started anew.
+/// Ports that no system gives to outgoing connections by itself, so that one that is free stays so
+/// while its process is started anew.
 const PORTS: std::ops::Range<u16> = 12_000..32_000;
 /// How many ports are tried.
 const PORT_ATTEMPTS_MAX: u32 = 1_000;

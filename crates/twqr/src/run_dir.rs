@@ -1,4 +1,5 @@
-//! A folder that a run empties before it begins: only one that a run has made, so that nothing of anybody else is ever removed.
+//! A folder that a run empties before it begins: only one that a run has made, so that nothing of
+//! anybody else is ever removed.
 
 use std::{
     fs::{self, OpenOptions},
@@ -16,7 +17,8 @@ const MARKER: &str = ".twqr-run";
 /// What the marker says to people.
 const MARKER_TEXT: &str = "twqr made this folder and empties it before each run.\n";
 
-/// Makes `dir` an empty folder with the marker in it. One that has something in it and no marker is somebody else's, and refused.
+/// Makes `dir` an empty folder with the marker in it. One that has something in it and no marker is
+/// somebody else's, and refused.
 pub(crate) fn empty(dir: &Path) -> anyhow::Result<()> {
     let name = dir.display();
     fs::create_dir_all(dir).with_context(|| format!("cannot create {name}"))?;
@@ -38,7 +40,8 @@ pub(crate) fn empty(dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes the whole configuration, which may have secrets in it, for nobody but the own user; returns the file.
+/// Writes the whole configuration, which may have secrets in it, for nobody but the own user;
+/// returns the file.
 pub(crate) fn write_config(dir: &Path, config: &Config) -> anyhow::Result<PathBuf> {
     let path = dir.join("twqr.toml");
     let text = toml::to_string(config)?;

@@ -1,5 +1,5 @@
-//! Wiring: the services of one process on their journal, started so that what is called is there before its callers, and stopped in the
-//! opposite order.
+//! Wiring: the services of one process on their journal, started so that what is called is there
+//! before its callers, and stopped in the opposite order.
 
 mod journal;
 mod settings;
@@ -165,7 +165,8 @@ impl Process {
     }
 }
 
-/// A process that must end does, also where something that is broken stands in the way of ending in good order.
+/// A process that must end does, also where something that is broken stands in the way of ending in
+/// good order.
 fn end_surely() {
     std::thread::spawn(|| {
         std::thread::sleep(Duration::from_millis(END_WITHIN_MS));

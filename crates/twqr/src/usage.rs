@@ -1,4 +1,5 @@
-//! What a process uses of the machine, as Linux tells it under /proc, and what a folder takes on disk.
+//! What a process uses of the machine, as Linux tells it under /proc, and what a folder takes on
+//! disk.
 
 use std::path::Path;
 
@@ -48,7 +49,8 @@ fn named_number(text: &str, name: &str) -> u64 {
     line.and_then(|rest| rest.split_ascii_whitespace().next()?.parse().ok()).unwrap_or_default()
 }
 
-/// What a folder and all below it take on disk, in bytes; files that vanish meanwhile count nothing.
+/// What a folder and all below it take on disk, in bytes; files that vanish meanwhile count
+/// nothing.
 pub(crate) fn folder_bytes(folder: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
     let Ok(entries) = std::fs::read_dir(folder) else { return 0 };

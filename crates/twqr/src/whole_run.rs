@@ -1,5 +1,6 @@
-//! The second day of `twqr run` and `twqr run-kafka`: it uses the whole API, is audited call by call and against the ledger, and at its end
-//! the accounting file's entries are reconciled with what wallet and FISC say.
+//! The second day of `twqr run` and `twqr run-kafka`: it uses the whole API, is audited call by
+//! call and against the ledger, and at its end the accounting file's entries are reconciled with
+//! what wallet and FISC say.
 
 use std::{
     collections::BTreeMap,
@@ -44,7 +45,8 @@ impl WholeDay {
     }
 }
 
-/// Plays the day, audits it, reconciles the business day, and writes `report-whole-api.json` in `dir`.
+/// Plays the day, audits it, reconciles the business day, and writes `report-whole-api.json` in
+/// `dir`.
 pub(crate) async fn take_whole_day(
     day: WholeDay,
     dir: &Path,

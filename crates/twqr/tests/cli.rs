@@ -1,4 +1,5 @@
-//! What the commands say and which exit code they end with where nobody serves: usage, configuration, and input that cannot be used.
+//! What the commands say and which exit code they end with where nobody serves: usage,
+//! configuration, and input that cannot be used.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 

@@ -1,5 +1,5 @@
-//! The whole system as real processes: killed with kill -9 at seeded moments under load, started again, and audited against the
-//! simulator's ledger.
+//! The whole system as real processes: killed with kill -9 at seeded moments under load, started
+//! again, and audited against the simulator's ledger.
 
 #![allow(
     clippy::unwrap_used,
@@ -237,7 +237,8 @@ async fn bad_requests_are_refused_with_everything_that_is_wrong() {
 async fn a_watcher_sees_an_order_through_to_its_end() {
     let system = System::start().await;
     let mut client = PosServiceClient::new(connect(system.grpc).await);
-    // Some of the issuer's requests are lost: those are unknown first, and resolved by an inquiry after the window.
+    // Some of the issuer's requests are lost: those are unknown first, and resolved by an inquiry
+    // after the window.
     let mut ends = Vec::new();
     for n in 0..20 {
         let request = payment(&format!("W{n}"), &format!("B822abcdefghijklmnop{n:02}"));

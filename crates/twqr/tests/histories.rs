@@ -1,10 +1,13 @@
-//! Whole-system histories in virtual time: two routers, two of each worker and the tracker over the simulated journal, with the wallet's
-//! and FISC's own logic behind them, under seeded crashes, pauses, restarts, lost and late appends, compaction, lost requests and
-//! answers. Callers pay, refund, cancel, repeat and contradict themselves; somebody changes the rules, and somebody writes what nobody can
-//! read. Afterwards the invariants I1 to I7 of the architecture are checked against the log, the ledger, and the log folded once more.
+//! Whole-system histories in virtual time: two routers, two of each worker and the tracker over the
+//! simulated journal, with the wallet's and FISC's own logic behind them, under seeded crashes,
+//! pauses, restarts, lost and late appends, compaction, lost requests and answers. Callers pay,
+//! refund, cancel, repeat and contradict themselves; somebody changes the rules, and somebody
+//! writes what nobody can read. Afterwards the invariants I1 to I7 of the architecture are checked
+//! against the log, the ledger, and the log folded once more.
 //!
-//! A history that fails prints its seed; `TWQR_SEED` runs one seed alone, as often as `TWQR_HISTORIES` says. A seed draws what goes wrong;
-//! the jitter of the processes is their own, so that a rare interleaving may need some runs to come again.
+//! A history that fails prints its seed; `TWQR_SEED` runs one seed alone, as often as
+//! `TWQR_HISTORIES` says. A seed draws what goes wrong; the jitter of the processes is their own,
+//! so that a rare interleaving may need some runs to come again.
 
 #![allow(
     unreachable_pub,

@@ -1,11 +1,13 @@
-//! The whole system on a real broker, each service in processes of its own, while processes and brokers fail: each scenario of
-//! `twqr chaos` must leave nothing charged twice, lost or contradicted. Needs brokers: `make test-kafka`.
+//! The whole system on a real broker, each service in processes of its own, while processes and
+//! brokers fail: each scenario of `twqr chaos` must leave nothing charged twice, lost or
+//! contradicted. Needs brokers: `make test-kafka`.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking and prints its seed")]
 
 use std::process::Command;
 
-/// Runs a scenario with the seed of `TWQR_SEED`, or 1; what it prints (seed, recovery times, audit) goes to the test's output.
+/// Runs a scenario with the seed of `TWQR_SEED`, or 1; what it prints (seed, recovery times, audit)
+/// goes to the test's output.
 fn survives(scenario: &str) {
     let seed = std::env::var("TWQR_SEED").unwrap_or_else(|_| "1".to_owned());
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");

@@ -1,4 +1,5 @@
-//! Which of a merchant's keys count is changed while real processes run, like every rule: with a version, by whom and why, and back.
+//! Which of a merchant's keys count is changed while real processes run, like every rule: with a
+//! version, by whom and why, and back.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -10,7 +11,8 @@ mod system;
 use post::{inquiry_text, payment_text, post, refund_text, signed};
 use system::System;
 
-/// What M1 is told by StatusCode when it signs with a key: a payment, its repeat, an inquiry, a refund of nothing, a cancel of nothing.
+/// What M1 is told by StatusCode when it signs with a key: a payment, its repeat, an inquiry, a
+/// refund of nothing, a cancel of nothing.
 async fn told(system: &System, key: &str, number: &str) -> String {
     let cancel = payment_text(&format!("{number}-cancel"));
     let mut codes = Vec::new();

@@ -1,4 +1,5 @@
-//! The rules changed while real processes run: routed, refunded, rolled back, contended for, and kept over kill -9.
+//! The rules changed while real processes run: routed, refunded, rolled back, contended for, and
+//! kept over kill -9.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 

@@ -1,4 +1,5 @@
-//! `twqr settlement` and `twqr reconcile` as processes, against an operators' API that says what was settled.
+//! `twqr settlement` and `twqr reconcile` as processes, against an operators' API that says what
+//! was settled.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -224,7 +225,8 @@ async fn the_exit_code_says_whether_both_sides_have_the_same() {
     assert!(code == 1 && stdout.is_empty() && stderr.lines().count() == 1, "{stdout}{stderr}");
     assert!(stderr.contains("fisc's file program is none"), "{stderr}");
 
-    // Their day has what is on the day before here; whether it is on both there, only their file of that day says.
+    // Their day has what is on the day before here; whether it is on both there, only their file of
+    // that day says.
     write("fisc", &[two, before]);
     write("fisc-before", &[]);
     let (code, stdout, _) = run(&[]).await;

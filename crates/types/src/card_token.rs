@@ -7,7 +7,8 @@ use sha2::{Digest, Sha256};
 
 use crate::OrderKey;
 
-/// CardToken: 1 to 64 characters as scanned, never trimmed, never changed in case. Its exact length belongs to the route.
+/// CardToken: 1 to 64 characters as scanned, never trimmed, never changed in case. Its exact length
+/// belongs to the route.
 #[derive(Clone)]
 pub struct CardToken(SecretString);
 
@@ -56,7 +57,8 @@ impl fmt::Debug for CardToken {
     }
 }
 
-/// 16 bytes of SHA-256 over the order's key and its card token: tells whether a repeat brings the same code, and no more.
+/// 16 bytes of SHA-256 over the order's key and its card token: tells whether a repeat brings the
+/// same code, and no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CardTokenDigest([u8; Self::LEN]);
 

@@ -1,7 +1,7 @@
 //! The carrier (載具) on which a customer's invoices are kept.
 
-/// A carrier in one of the forms of the e-invoice platform (財政部): a mobile barcode, `/` and seven of `0-9 A-Z + - .`; or a citizen
-/// certificate, two letters and fourteen digits.
+/// A carrier in one of the forms of the e-invoice platform (財政部): a mobile barcode, `/` and
+/// seven of `0-9 A-Z + - .`; or a citizen certificate, two letters and fourteen digits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Carrier(Box<str>);
 
@@ -23,8 +23,9 @@ impl Carrier {
     }
 }
 
-/// A card number with all but its first six and last four digits masked (POS API, section 2); what is too short for that is masked as a
-/// whole, and what is masked already stays as it is. Anything but digits and `*` is left out.
+/// A card number with all but its first six and last four digits masked (POS API, section 2); what
+/// is too short for that is masked as a whole, and what is masked already stays as it is. Anything
+/// but digits and `*` is left out.
 pub fn masked_card_no(raw: &str) -> String {
     let kept: Vec<char> = raw.chars().filter(|c| c.is_ascii_digit() || *c == '*').take(CARD_NO_MAX).collect();
     let shown = |i: usize| kept.len() > SHOWN && (i < 6 || i + 4 >= kept.len());

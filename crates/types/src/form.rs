@@ -1,4 +1,5 @@
-//! The request forms of the POS document, parsed as a whole: either everything is within its limits, or all that is not is listed.
+//! The request forms of the POS document, parsed as a whole: either everything is within its
+//! limits, or all that is not is listed.
 
 use crate::{
     Amount, CardToken, Extra, Field, GatewayTradeNo, MerchantId, MerchantTradeNo, OrderKey, PosId, PosTradeTime,
@@ -30,7 +31,8 @@ pub struct RawPay {
     pub send_time: String,
 }
 
-/// A Payment request within all limits (POS API, section 2). A Cancel request has the payment's fields and limits, so it is this form, too.
+/// A Payment request within all limits (POS API, section 2). A Cancel request has the payment's
+/// fields and limits, so it is this form, too.
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "the fields are the POS document's")]
 pub struct PayForm {

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// An institution code, such as 391: an opaque string of three ASCII letters or digits (POS document, Extra3).
+/// An institution code, such as 391: an opaque string of three ASCII letters or digits (POS
+/// document, Extra3).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct InstitutionCode([u8; 3]);
 

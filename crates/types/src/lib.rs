@@ -1,4 +1,5 @@
-//! The domain values of the POS document, each parsed once with its limits, so that the code behind the edge never checks again.
+//! The domain values of the POS document, each parsed once with its limits, so that the code behind
+//! the edge never checks again.
 //!
 //! Nothing here reads a clock, a file or a socket.
 

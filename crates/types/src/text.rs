@@ -28,7 +28,8 @@ macro_rules! texts {
             /// The maximum length in characters.
             pub const LEN_MAX: usize = $max;
 
-            /// Checks the limits; the error says what is wrong and what is allowed, without the value.
+            /// Checks the limits; the error says what is wrong and what is allowed, without the
+            /// value.
             pub fn parse(raw: String) -> Result<Self, String> {
                 check(&raw, $min, $max, $lines)?;
                 Ok(Self(raw.into_boxed_str()))
@@ -67,8 +68,8 @@ texts! {
     MerchantTradeNo 1..=60 lines false;
     /// PosID: at most 20 characters.
     PosId 0..=20 lines false;
-    /// The name of one of a merchant's keys, 1 to 16 characters: no secret, it stands in the log and in the rules. So short that a key which
-    /// was written in the place of its name is refused.
+    /// The name of one of a merchant's keys, 1 to 16 characters: no secret, it stands in the log
+    /// and in the rules. So short that a key which was written in the place of its name is refused.
     KeyName 1..=16 lines false;
     /// Remark: at most 1000 characters.
     Remark 0..=1000 lines true;

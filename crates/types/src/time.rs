@@ -1,4 +1,5 @@
-//! Time as it comes in on records (Unix ms), and as the POS document writes it (Asia/Taipei, which is UTC+8 all year).
+//! Time as it comes in on records (Unix ms), and as the POS document writes it (Asia/Taipei, which
+//! is UTC+8 all year).
 
 use jiff::{Timestamp, civil::DateTime, tz::Offset};
 
@@ -18,7 +19,8 @@ impl UnixMs {
         self.0.saturating_sub(earlier.0)
     }
 
-    /// `yyyy/MM/dd HH:mm:ss` in Asia/Taipei: the form of TradeTime. Times that no calendar holds give an empty string.
+    /// `yyyy/MM/dd HH:mm:ss` in Asia/Taipei: the form of TradeTime. Times that no calendar holds
+    /// give an empty string.
     pub fn taipei(self) -> String {
         let Ok(at) = Timestamp::from_millisecond(self.0) else { return String::new() };
         let t = Offset::constant(8).to_datetime(at);
@@ -26,7 +28,8 @@ impl UnixMs {
     }
 }
 
-/// Checks that `raw` has the shape of `pattern` (a letter stands for a digit) and is a date that exists.
+/// Checks that `raw` has the shape of `pattern` (a letter stands for a digit) and is a date that
+/// exists.
 fn check_date(raw: &str, pattern: &str) -> Result<(), String> {
     let wrong = || format!("must be empty or a real date and time of the form {pattern} (Asia/Taipei)");
     let fits = |(r, p): (u8, u8)| if p.is_ascii_alphabetic() { r.is_ascii_digit() } else { r == p };

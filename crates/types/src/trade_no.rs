@@ -1,5 +1,6 @@
-//! TradeNo: our number for an order. It carries the shard and the position of the record that made the order, so that whoever
-//! has it finds the order without a lookup, and the time, so that a new log never repeats an old log's numbers.
+//! TradeNo: our number for an order. It carries the shard and the position of the record that made
+//! the order, so that whoever has it finds the order without a lookup, and the time, so that a new
+//! log never repeats an old log's numbers.
 
 use std::{fmt, str};
 

@@ -1,4 +1,5 @@
-//! What is wrong with a request: all of it, each with the field's name, so that a caller mends everything at once.
+//! What is wrong with a request: all of it, each with the field's name, so that a caller mends
+//! everything at once.
 
 use std::fmt;
 

@@ -17,7 +17,8 @@ pub struct Settings {
     pub call_timeout_ms: u64,
 }
 
-/// Runs until `context.shutdown` fires; then finishes the calls in flight and releases its partitions.
+/// Runs until `context.shutdown` fires; then finishes the calls in flight and releases its
+/// partitions.
 pub async fn run(settings: Settings, journal: Arc<dyn Journal>, context: Context) -> Result<(), Error> {
     let engine = twqr_worker::Settings {
         topic: Topic::WalletTasks,

@@ -1,5 +1,5 @@
-//! Between protobuf and domain types: the only door. Whatever comes in is checked in full; an error names the field and never
-//! repeats a value, since values may be credentials.
+//! Between protobuf and domain types: the only door. Whatever comes in is checked in full; an error
+//! names the field and never repeats a value, since values may be credentials.
 
 mod effects;
 mod fault;

@@ -1,4 +1,5 @@
-//! The generated protobuf, and the only conversions between it and the domain types. Structs of prost stop here.
+//! The generated protobuf, and the only conversions between it and the domain types. Structs of
+//! prost stop here.
 
 pub mod convert;
 mod redacted;

@@ -1,4 +1,5 @@
-//! Debug output of the messages that carry a card token: everything but the token and the texts around it.
+//! Debug output of the messages that carry a card token: everything but the token and the texts
+//! around it.
 
 use std::fmt;
 

@@ -90,7 +90,8 @@ pub(crate) fn came(answer: Option<Answer>, asked: Asked, subject: &Subject) -> C
     no_effect.of(subject)
 }
 
-/// The longest text of a backend that is kept, in bytes: more cannot be meant for people, and a record must hold them all.
+/// The longest text of a backend that is kept, in bytes: more cannot be meant for people, and a
+/// record must hold them all.
 const TEXT_BYTES_MAX: usize = 1_024;
 
 /// Cut at a character's end.
@@ -99,7 +100,8 @@ fn cut(mut text: String) -> String {
     text
 }
 
-/// A carrier that is none is left out, and a card number is masked, before anybody writes them down.
+/// A carrier that is none is left out, and a card number is masked, before anybody writes them
+/// down.
 fn approval(approved: backend::Approved) -> Result<twqr_order::Approval, NoEffect> {
     let carrier = Carrier::parse(&approved.invoice_vehicle);
     let approval = bus::Approval {

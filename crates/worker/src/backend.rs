@@ -1,4 +1,5 @@
-//! What a worker calls: one stream of calls and answers at a time, by gRPC; in tests, by whatever stands for it.
+//! What a worker calls: one stream of calls and answers at a time, by gRPC; in tests, by whatever
+//! stands for it.
 
 use std::{
     pin::Pin,
@@ -48,7 +49,8 @@ pub trait Backend: Send + Sync + 'static {
     /// Opens a stream. When it ends, nobody knows which of the calls without an answer arrived.
     async fn exchange(&self, calls: Calls) -> Result<Answers, Status>;
 
-    /// Tells people that there is no connection, and why. Every partition has a connection of its own, and says it again and again.
+    /// Tells people that there is no connection, and why. Every partition has a connection of its
+    /// own, and says it again and again.
     fn no_connection(&self, status: &Status);
 }
 
@@ -62,7 +64,8 @@ pub struct GrpcBackend {
 }
 
 impl GrpcBackend {
-    /// By its name for people, and a URI such as `http://127.0.0.1:50061`; connects when it is used first.
+    /// By its name for people, and a URI such as `http://127.0.0.1:50061`; connects when it is used
+    /// first.
     pub fn new(name: &'static str, uri: String) -> Result<Self, Error> {
         let endpoint = Endpoint::from_shared(uri.clone()).map_err(|error| Error::Address(error.to_string()))?;
         let log = Arc::new(Mutex::new(Seldom::every_ms(LOG_MS)));

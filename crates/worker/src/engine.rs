@@ -48,7 +48,8 @@ const CLAIM_PAUSE_MS: u64 = 500;
 /// How long a partition that is no longer ours is worked on until somebody asks for it, in ms.
 const GRACE_MS: u64 = 3_000;
 
-/// Runs until `context.shutdown` fires; then leaves the group, works on until others ask for its partitions, and releases them.
+/// Runs until `context.shutdown` fires; then leaves the group, works on until others ask for its
+/// partitions, and releases them.
 pub async fn run(settings: Settings, journal: Arc<dyn Journal>, context: Context) -> Result<(), Error> {
     let mut assignments = journal.assignments(settings.topic, &settings.member).await?;
     let mut held: BTreeMap<u32, (CancellationToken, JoinHandle<()>)> = BTreeMap::new();

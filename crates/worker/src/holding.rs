@@ -1,7 +1,8 @@
 //! Who may send a task: pure bookkeeping of claims and releases.
 //!
-//! A task belongs to the newest claim before it; if that claim was released before it, or there is none, it belongs to the first claim
-//! after it. A release counts only if it names the newest claim before it.
+//! A task belongs to the newest claim before it; if that claim was released before it, or there is
+//! none, it belongs to the first claim after it. A release counts only if it names the newest claim
+//! before it.
 
 /// A claim or a release on a task partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +31,8 @@ impl Holding {
         self.own
     }
 
-    /// Does the task at `offset` belong to the own claim? Nobody's newer claim has been read when this is asked.
+    /// Does the task at `offset` belong to the own claim? Nobody's newer claim has been read when
+    /// this is asked.
     pub(crate) fn owns(&self, offset: u64) -> bool {
         let claimed_between = self.holds.iter().any(|(at, hold)| *at >= offset && *hold == Hold::Claim);
         offset > self.own || (!claimed_between && self.holder_before(offset).is_none())
@@ -57,7 +59,8 @@ impl Holding {
 mod tests {
     use super::*;
 
-    /// What may stand on a partition: `c` a claim, `t` a task, `r` a release of the newest claim, `o` of the oldest one.
+    /// What may stand on a partition: `c` a claim, `t` a task, `r` a release of the newest claim,
+    /// `o` of the oldest one.
     const KINDS: [char; 4] = ['c', 't', 'r', 'o'];
 
     fn decode(mut code: usize, length: usize) -> Vec<char> {

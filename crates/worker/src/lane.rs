@@ -1,6 +1,7 @@
-//! One lane for each issuer, so that a slow one stops nobody else: a bound on calls in flight, a bounded queue before it, a circuit
-//! breaker, and a budget of inquiries. The limits come with each task, from the policy that decided it, so that they change without a
-//! restart. Lanes are shared by the partitions of a worker.
+//! One lane for each issuer, so that a slow one stops nobody else: a bound on calls in flight, a
+//! bounded queue before it, a circuit breaker, and a budget of inquiries. The limits come with each
+//! task, from the policy that decided it, so that they change without a restart. Lanes are shared
+//! by the partitions of a worker.
 
 use std::{
     collections::BTreeMap,

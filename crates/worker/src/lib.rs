@@ -1,5 +1,5 @@
-//! How a worker holds task partitions, sends each charge once and asks otherwise (architecture, point 6). The wallet's worker and
-//! FISC's are this engine with their own lanes.
+//! How a worker holds task partitions, sends each charge once and asks otherwise (architecture,
+//! point 6). The wallet's worker and FISC's are this engine with their own lanes.
 
 mod answer;
 mod backend;

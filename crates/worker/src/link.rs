@@ -1,5 +1,6 @@
-//! The connection to a backend: one stream that carries many calls. The clock is checked at the moment a transfer is handed to the
-//! transport: past its send_by it is not handed over, and that is told.
+//! The connection to a backend: one stream that carries many calls. The clock is checked at the
+//! moment a transfer is handed to the transport: past its send_by it is not handed over, and that
+//! is told.
 
 use std::{
     pin::Pin,

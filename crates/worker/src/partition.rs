@@ -1,5 +1,6 @@
-//! One held task partition: reads its tasks in order, runs many at once, and tells the orders what came of them. What moves money is sent only
-//! by its owner and only at its first reading; everything else is asked about.
+//! One held task partition: reads its tasks in order, runs many at once, and tells the orders what
+//! came of them. What moves money is sent only by its owner and only at its first reading;
+//! everything else is asked about.
 
 mod claim;
 mod flight;
@@ -52,7 +53,8 @@ const BATCH_RECORDS_MAX: usize = 256;
 const OPEN_TASKS_MAX: usize = 8_192;
 /// How many events of the link are taken at once.
 const BATCH_EVENTS_MAX: usize = 256;
-/// The shortest time between two commits of the position, in ms: a late one costs a restart after a crash a few inquiries.
+/// The shortest time between two commits of the position, in ms: a late one costs a restart after a
+/// crash a few inquiries.
 const COMMIT_SPACING_MS: u64 = 100;
 
 /// How far a holding has come.
@@ -62,7 +64,8 @@ enum Stage {
     Working,
     /// The release is appended: it still sends what stands before it.
     Releasing,
-    /// The release, or another's claim, was read: nothing is read or sent any more, and calls in flight end.
+    /// The release, or another's claim, was read: nothing is read or sent any more, and calls in
+    /// flight end.
     Ending(Ended),
 }
 
@@ -91,8 +94,9 @@ pub(crate) struct Holder {
 }
 
 impl Holder {
-    /// Works until it is told to stop, superseded, or something fails. Told to stop, it goes on for `grace`, so that whoever comes next
-    /// asks for the partition first and nothing waits in between.
+    /// Works until it is told to stop, superseded, or something fails. Told to stop, it goes on for
+    /// `grace`, so that whoever comes next asks for the partition first and nothing waits in
+    /// between.
     pub(crate) async fn work(
         mut self,
         stop: &CancellationToken,
@@ -149,7 +153,8 @@ impl Holder {
         }
     }
 
-    /// Everything of this holding is done. A successor of one that ended in good order finds the position right after the release.
+    /// Everything of this holding is done. A successor of one that ended in good order finds the
+    /// position right after the release.
     async fn end(&mut self, ended: Ended) -> Result<Ended, Error> {
         if ended == Ended::Released {
             let position = self.progress.to_commit(None);
@@ -236,7 +241,8 @@ impl Holder {
         self.hand_over(calls, Call { offset, task, asked: Asked::Transfer, place: Some(place) }, call);
     }
 
-    /// Transfers that waited go as far as there are places; those that cannot any more are not sent.
+    /// Transfers that waited go as far as there are places; those that cannot any more are not
+    /// sent.
     fn send_waiting(&mut self) {
         let now = self.clock.now();
         for institution in self.waiting.institutions() {
@@ -400,7 +406,8 @@ impl Holder {
         self.commit_after = Instant::now() + Duration::from_millis(COMMIT_SPACING_MS);
     }
 
-    /// Gives the partition back: what stands before this is still ours, what comes after belongs to the next claim.
+    /// Gives the partition back: what stands before this is still ours, what comes after belongs to
+    /// the next claim.
     fn release(&mut self) {
         self.stage = Stage::Releasing;
         let release = Body::Release(bus::WorkerRelease { claim: self.holding.own() });

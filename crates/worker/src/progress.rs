@@ -1,5 +1,6 @@
-//! How far a partition is done: tasks of many orders run at once, and the position is the lowest one that is not finished. Committed
-//! with it are the highest identities read, so that whatever is emitted again is known as a repeat.
+//! How far a partition is done: tasks of many orders run at once, and the position is the lowest
+//! one that is not finished. Committed with it are the highest identities read, so that whatever is
+//! emitted again is known as a repeat.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,10 +19,11 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// From a committed position: where to read on, who held the partition there, and what is known of repeats.
+    /// From a committed position: where to read on, who held the partition there, and what is known
+    /// of repeats.
     pub(crate) fn from_position(position: Option<&Position>) -> (Self, Option<u64>) {
-        // Without metadata a position says nothing about who held what (an operator's tool may have written it): then everything is read
-        // again, and asked about.
+        // Without metadata a position says nothing about who held what (an operator's tool may have
+        // written it): then everything is read again, and asked about.
         let kept = position.filter(|position| !position.metadata.is_empty());
         let kept = kept.and_then(|kept| Some((kept, bus::WorkerPosition::decode(kept.metadata.clone()).ok()?)));
         let Some((position, kept)) = kept else { return (Self::default(), None) };

@@ -33,7 +33,8 @@ pub(super) fn is_open(cancel: &bus::Cancel) -> bool {
     !is_done(cancel) && !matches!(reversal(cancel), Some(Phase::Failed(_)))
 }
 
-/// The answer to a cancel, by the order as it is; no order: it is not known yet whether the cancel was accepted.
+/// The answer to a cancel, by the order as it is; no order: it is not known yet whether the cancel
+/// was accepted.
 pub(crate) fn cancel_response(order: &bus::Order, request: &CancelRequest, in_progress: &str) -> CancelResponse {
     let (code, desc) = match &order.order {
         Some(Order::Payment(payment)) => match &payment.cancel {

@@ -10,13 +10,15 @@ use super::{SUCCESS, SUCCESS_DESC, cancel, card_json};
 
 /// StatusDesc while nothing final is known.
 const IN_PROGRESS: &str = "the payment is in progress; query it with the same MerchantTradeNo";
-/// StatusDesc where it is not known yet whether the payment was accepted. There is no TradeNo then, and an inquiry may find nothing.
+/// StatusDesc where it is not known yet whether the payment was accepted. There is no TradeNo then,
+/// and an inquiry may find nothing.
 const UNCONFIRMED: &str =
     "the payment is in progress and not confirmed yet; send it again with the same MerchantTradeNo";
 /// StatusCode 812: already turned into a refund.
 const TURNED_INTO_REFUND: &str = "812";
 
-/// The response that tells what is known of a payment. `in_progress` is the StatusCode while nothing final is.
+/// The response that tells what is known of a payment. `in_progress` is the StatusCode while
+/// nothing final is.
 pub(crate) fn pay_response(payment: bus::Payment, in_progress: &str, repeat: bool) -> PayResponse {
     let terms = payment.terms.unwrap_or_default();
     let key = payment.key.unwrap_or_default();
@@ -76,7 +78,8 @@ fn paid(response: &mut PayResponse, approval: bus::Approval) {
     response.mer_mem_token = approval.mer_mem_token;
 }
 
-/// OrderStatus (POS API, section 2). A cancelled payment is fully refunded; while a cancel is in progress, so is the order.
+/// OrderStatus (POS API, section 2). A cancelled payment is fully refunded; while a cancel is in
+/// progress, so is the order.
 pub(super) fn order_status(payment: &bus::Payment) -> OrderStatus {
     match payment.charge.as_ref().and_then(|charge| charge.phase.as_ref()) {
         Some(Phase::Approved(_)) => {}

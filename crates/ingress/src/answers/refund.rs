@@ -14,7 +14,8 @@ const IN_PROGRESS: &str = "the refund is in progress; query it with its Merchant
 const UNCONFIRMED: &str =
     "the refund is in progress and not confirmed yet; send it again with the same MerchantTradeNo";
 
-/// The response that tells what is known of a refund. `in_progress` is the StatusCode while nothing final is.
+/// The response that tells what is known of a refund. `in_progress` is the StatusCode while nothing
+/// final is.
 pub(crate) fn refund_response(refund: bus::Refund, in_progress: &str, repeat: bool) -> RefundResponse {
     let terms = refund.terms.unwrap_or_default();
     let key = refund.key.unwrap_or_default();

@@ -1,4 +1,5 @@
-//! The answers of the form: every field of the POS document's responses, with its type (POS API, section 2).
+//! The answers of the form: every field of the POS document's responses, with its type (POS API,
+//! section 2).
 
 use serde::Serialize;
 use twqr_wire::pos::{CancelResponse, PayResponse, QueryResponse, RefundResponse};
@@ -145,7 +146,8 @@ pub(super) fn payment(echoes: Echoes, response: PayResponse) -> Answer {
     })
 }
 
-/// The answer to an inquiry. What became of an order that failed is in StatusDesc: no other field has room for it.
+/// The answer to an inquiry. What became of an order that failed is in StatusDesc: no other field
+/// has room for it.
 pub(super) fn inquiry(echoes: Echoes, response: QueryResponse) -> Answer {
     let result = match (&response.payment, &response.refund) {
         (Some(payment), _) => Some((&payment.status_code, &payment.status_desc)),
@@ -184,7 +186,8 @@ pub(super) fn cancel(echoes: Echoes, response: CancelResponse) -> Answer {
     })
 }
 
-/// The answer to what was refused: the same fields, those that nobody knows empty. `trade_amount` is the request's.
+/// The answer to what was refused: the same fields, those that nobody knows empty. `trade_amount`
+/// is the request's.
 pub(super) fn refused(operation: Operation, echoes: Echoes, trade_amount: i64, refusal: &Refusal) -> Answer {
     let head = head(echoes, refusal.status_code.to_owned(), &refusal.desc);
     let money = Money { trade_amount, ..Money::default() };

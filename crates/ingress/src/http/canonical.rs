@@ -1,5 +1,6 @@
-//! The text that a signature is over: compact JSON, keys in the order of their bytes at every depth, numbers as they were sent, nothing
-//! escaped that JSON does not demand (POS API, section 5).
+//! The text that a signature is over: compact JSON, keys in the order of their bytes at every
+//! depth, numbers as they were sent, nothing escaped that JSON does not demand (POS API, section
+//! 5).
 
 use sha2::{Digest, Sha256};
 
@@ -56,7 +57,8 @@ fn value(json: &Json, to: &mut impl Sink) {
     }
 }
 
-/// Quotes, backslashes and control characters are escaped, the latter in the short form where there is one.
+/// Quotes, backslashes and control characters are escaped, the latter in the short form where there
+/// is one.
 fn text(string: &str, to: &mut impl Sink) {
     to.put(b"\"");
     let mut rest = string.as_bytes();

@@ -1,4 +1,5 @@
-//! Whether `openapi.json` describes what is served: every field of the four operations, both ways, with its type; and its examples.
+//! Whether `openapi.json` describes what is served: every field of the four operations, both ways,
+//! with its type; and its examples.
 
 use std::collections::BTreeSet;
 

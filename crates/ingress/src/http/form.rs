@@ -1,5 +1,6 @@
-//! The fields of a request: taken out of the JSON into the protobuf request, each by its name in the POS document (POS API, section 2).
-//! What is absent or null counts as empty, as everywhere in the form; a value of another type cannot be parsed.
+//! The fields of a request: taken out of the JSON into the protobuf request, each by its name in
+//! the POS document (POS API, section 2). What is absent or null counts as empty, as everywhere in
+//! the form; a value of another type cannot be parsed.
 
 use twqr_types::{GatewayTradeNo, MerchantId, MerchantTradeNo, PosId, StoreId};
 use twqr_wire::pos::{CancelRequest, InquiryType, PayRequest, QueryRequest, RefundRequest};

@@ -1,5 +1,5 @@
-//! JSON as it was sent: numbers keep their text, a key that appears twice is refused, and no error repeats a value. A signature is
-//! over what was sent, so nothing may be lost in reading it.
+//! JSON as it was sent: numbers keep their text, a key that appears twice is refused, and no error
+//! repeats a value. A signature is over what was sent, so nothing may be lost in reading it.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -84,7 +84,8 @@ fn object(text: &str, depth: usize) -> Result<Object, Fault> {
     Ok(object)
 }
 
-/// A key may be anything, a value that slipped too: only what looks like a field of the form is repeated.
+/// A key may be anything, a value that slipped too: only what looks like a field of the form is
+/// repeated.
 fn shown(key: &str) -> &str {
     if super::form::FIELDS.contains(&key) { key } else { "a field unknown to this API" }
 }

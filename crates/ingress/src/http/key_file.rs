@@ -1,5 +1,6 @@
-//! Where merchants' keys come from: a TOML file that is read again when it changes, and the environment. A bad file at the start ends the
-//! ingress; a bad change keeps the keys that were. No message repeats a key, nor a line of the file.
+//! Where merchants' keys come from: a TOML file that is read again when it changes, and the
+//! environment. A bad file at the start ends the ingress; a bad change keeps the keys that were. No
+//! message repeats a key, nor a line of the file.
 
 use std::{
     fs::Metadata,
@@ -98,7 +99,8 @@ fn seen(metadata: &Metadata) -> Seen {
     (metadata.ino(), metadata.len(), metadata.modified().ok())
 }
 
-/// Keys of the file: `[keys]`, then `MerchantID = "key"`, `MerchantID = ["key", "key before"]` or `MerchantID = { name = "key" }`.
+/// Keys of the file: `[keys]`, then `MerchantID = "key"`, `MerchantID = ["key", "key before"]` or
+/// `MerchantID = { name = "key" }`.
 fn read(file: &Path) -> Result<Keys, KeysError> {
     let fault = |place: String, what: &str| KeysError { place, what: what.to_owned() };
     let name = file.display();
@@ -129,7 +131,8 @@ fn line_at(text: &str, at: usize) -> usize {
     text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
 }
 
-/// The line of an entry of `[keys]`. It is not named: where MerchantID and key were swapped, its name is a key.
+/// The line of an entry of `[keys]`. It is not named: where MerchantID and key were swapped, its
+/// name is a key.
 fn line_of(text: &str, merchant: &str) -> usize {
     let Ok(table) = DeTable::parse(text) else { return 1 };
     let keys = table.get_ref().get("keys").map(Spanned::get_ref);

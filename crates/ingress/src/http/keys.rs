@@ -1,5 +1,5 @@
-//! The merchants' keys, and whether a request is signed with one of them. A merchant may have several, so that a new one can come into use
-//! before the old one goes.
+//! The merchants' keys, and whether a request is signed with one of them. A merchant may have
+//! several, so that a new one can come into use before the old one goes.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -40,8 +40,8 @@ impl MerchantKeys {
         self.0.store(Arc::new(keys));
     }
 
-    /// By which of its merchant's keys the request's Sign is (POS API, section 5). A merchant that is not known, a wrong signature and a
-    /// missing one take the same way.
+    /// By which of its merchant's keys the request's Sign is (POS API, section 5). A merchant that
+    /// is not known, a wrong signature and a missing one take the same way.
     pub(super) fn signed_by(&self, members: &Object) -> Option<KeyName> {
         let text = |name| match members.get(name) {
             Some(Json::Text(text)) => text.as_str(),

@@ -1,4 +1,5 @@
-//! Refusals in the form's words: the StatusCode of each (POS API, section 3), and a StatusDesc with the POS document's field names.
+//! Refusals in the form's words: the StatusCode of each (POS API, section 3), and a StatusDesc with
+//! the POS document's field names.
 
 use tonic::{Code, Status};
 use tonic_types::{FieldViolation, StatusExt};
@@ -72,7 +73,8 @@ pub(super) fn of(status: &Status, trade_amount: Option<i64>) -> Refusal {
     Refusal { status_code, desc, code }
 }
 
-/// Every violation, and the StatusCode of the gravest: what is missing, then an amount that is not above 0, then the others.
+/// Every violation, and the StatusCode of the gravest: what is missing, then an amount that is not
+/// above 0, then the others.
 fn violated(status: &Status, trade_amount: Option<i64>) -> (&'static str, String) {
     let violations = status.get_details_bad_request().map(|details| details.field_violations).unwrap_or_default();
     let described: Vec<String> = violations.iter().map(|violation| describe(violation, trade_amount)).collect();

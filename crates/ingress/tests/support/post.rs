@@ -1,4 +1,5 @@
-//! A POS over a bare connection: it sends what a test says, good HTTP or not, and reads the answer to its end.
+//! A POS over a bare connection: it sends what a test says, good HTTP or not, and reads the answer
+//! to its end.
 
 #![allow(
     dead_code,

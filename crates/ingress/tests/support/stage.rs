@@ -212,7 +212,8 @@ pub fn paying() -> bus::movement::Phase {
     bus::movement::Phase::Sent(bus::EffectId::default())
 }
 
-/// The embedded journal, with reads of replies that fail and appends to orders that are never acknowledged, when a test says so.
+/// The embedded journal, with reads of replies that fail and appends to orders that are never
+/// acknowledged, when a test says so.
 pub struct Faulty {
     inner: Arc<EmbeddedJournal>,
     pub unreadable: Arc<AtomicBool>,

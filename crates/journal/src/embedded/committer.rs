@@ -1,4 +1,5 @@
-//! The committer: takes everything that has queued up, writes it in one batch, syncs once, and then makes it readable.
+//! The committer: takes everything that has queued up, writes it in one batch, syncs once, and then
+//! makes it readable.
 
 use std::{
     collections::BTreeMap,
@@ -77,7 +78,8 @@ impl Committer {
         }
     }
 
-    /// Runs until closed, or until a write fails: then nobody knows what is on the disk, and nothing more is taken.
+    /// Runs until closed, or until a write fails: then nobody knows what is on the disk, and
+    /// nothing more is taken.
     pub(super) fn run(&self, disk: &Disk, tails: &Tails) {
         while let Some(work) = self.take() {
             let mut group = GroupCommit::default();

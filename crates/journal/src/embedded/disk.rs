@@ -1,4 +1,5 @@
-//! The folder: one keyspace a topic, records by partition and offset; positions; the layout it was created with.
+//! The folder: one keyspace a topic, records by partition and offset; positions; the layout it was
+//! created with.
 
 use std::{collections::BTreeMap, fs, os::unix::fs::DirBuilderExt, path::Path};
 
@@ -89,7 +90,8 @@ impl Disk {
         Ok(disk)
     }
 
-    /// The number of partitions is fixed at creation: another one would put an order on another shard.
+    /// The number of partitions is fixed at creation: another one would put an order on another
+    /// shard.
     fn check_layout(&self, dir: &Path, layout: &Keyspace, counts: &BTreeMap<Topic, u32>) -> Result<(), JournalError> {
         let failed = |error: fjall::Error| unusable(dir, &error);
         match layout.get("format").map_err(failed)? {
@@ -170,8 +172,8 @@ impl Disk {
         self.database.batch()
     }
 
-    /// Adds a record to a batch. On a compacted topic the record that it replaces goes in the same batch; `newest` has those that
-    /// the batch itself brings.
+    /// Adds a record to a batch. On a compacted topic the record that it replaces goes in the same
+    /// batch; `newest` has those that the batch itself brings.
     pub(super) fn put(
         &self,
         batch: &mut OwnedWriteBatch,

@@ -1,4 +1,5 @@
-//! What all clients of the broker share: their configuration, and what the client library says about its connections.
+//! What all clients of the broker share: their configuration, and what the client library says
+//! about its connections.
 
 use std::{
     sync::{Arc, Mutex},
@@ -49,7 +50,8 @@ impl ClientContext for Listener {
 
     fn error(&self, error: KafkaError, reason: &str) {
         let code = error.rdkafka_error_code();
-        // One connection that broke is tried again by itself; what stays is told by the time-outs of those who wait.
+        // One connection that broke is tried again by itself; what stays is told by the time-outs
+        // of those who wait.
         debug!(?code, reason, "kafka client");
         let lasting = matches!(
             code,
@@ -102,7 +104,8 @@ impl Client {
 
     /// Takes what the asking client has complained about meanwhile.
     fn listen(&self) {
-        // A poll that only brought a line of the client library's log says nothing, like one that brought nothing.
+        // A poll that only brought a line of the client library's log says nothing, like one that
+        // brought nothing.
         for _ in 0..COMPLAINTS_MAX {
             if let Some(Err(error)) = self.asker.poll(Duration::ZERO) {
                 lock(&self.complaint).get_or_insert_with(|| error.to_string());
@@ -126,7 +129,8 @@ impl Client {
         asked.await.unwrap_or_else(|error| Err(error.to_string()))
     }
 
-    /// The offset of the oldest record, and the one after the newest that all in-sync replicas have.
+    /// The offset of the oldest record, and the one after the newest that all in-sync replicas
+    /// have.
     pub(super) async fn ends(self: &Arc<Self>, partition: Partition) -> Result<(Offset, Offset), JournalError> {
         let topic = self.settings.topic(partition.topic);
         let index = index(partition);

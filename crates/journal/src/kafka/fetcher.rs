@@ -1,8 +1,10 @@
-//! Reading: a fetcher is one consumer whose partitions are assigned by hand, and a thread that blocks on it and hands what comes to the
-//! readers' buffers. Partitions of a topic share a fetcher, since each consumer costs the broker requests of its own.
+//! Reading: a fetcher is one consumer whose partitions are assigned by hand, and a thread that
+//! blocks on it and hands what comes to the readers' buffers. Partitions of a topic share a
+//! fetcher, since each consumer costs the broker requests of its own.
 //!
-//! A partition that a reader has left is unassigned by the fetcher's own thread, and only then may the fetcher serve it again: so no record of
-//! an earlier reader can reach a later one. Until then another fetcher of the pool serves it.
+//! A partition that a reader has left is unassigned by the fetcher's own thread, and only then may
+//! the fetcher serve it again: so no record of an earlier reader can reach a later one. Until then
+//! another fetcher of the pool serves it.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -136,7 +138,8 @@ impl Fetcher {
         thread.map(|_| ()).map_err(|error| JournalError::Unusable(format!("cannot start a thread: {error}").into()))
     }
 
-    /// A buffer that will have the partition's records; none if this fetcher has the partition already, or has ended.
+    /// A buffer that will have the partition's records; none if this fetcher has the partition
+    /// already, or has ended.
     fn assign(&self, partition: Partition, from: Offset) -> Result<Option<Arc<Buffer>>, JournalError> {
         let mut slots = lock(&self.slots);
         if slots.is_closed || slots.by_partition.contains_key(&partition.index) {
@@ -161,7 +164,8 @@ impl Fetcher {
         list
     }
 
-    /// Blocks until something comes, and hands over what is there. True: nobody reads with it any more, and nobody can.
+    /// Blocks until something comes, and hands over what is there. True: nobody reads with it any
+    /// more, and nobody can.
     fn turn(&self) -> bool {
         let mut touched: BTreeMap<u32, Arc<Buffer>> = BTreeMap::new();
         let mut wait = Duration::from_millis(POLL_MS);
@@ -205,7 +209,8 @@ impl Fetcher {
         }
     }
 
-    /// Most of what goes wrong heals by itself in the client library; what does not is told to the readers, who open anew.
+    /// Most of what goes wrong heals by itself in the client library; what does not is told to the
+    /// readers, who open anew.
     fn complain(&self, error: &KafkaError) {
         let lasting = matches!(
             error.rdkafka_error_code(),
@@ -260,7 +265,8 @@ impl Reader for KafkaReader {
 }
 
 impl KafkaReader {
-    /// What is there, without records that were not asked for: where the broker had to begin earlier, it is passed over.
+    /// What is there, without records that were not asked for: where the broker had to begin
+    /// earlier, it is passed over.
     fn take(&mut self, max: usize) -> Result<Option<Vec<Record>>, JournalError> {
         let mut held = lock(&self.buffer.held);
         if let Some(reason) = held.failure.take() {

@@ -1,5 +1,6 @@
-//! Membership of a group: a hint which partitions to claim, and nothing more. The member subscribes to the topic and pauses whatever it is
-//! assigned, so that nothing is fetched here; reading is the fetchers' work.
+//! Membership of a group: a hint which partitions to claim, and nothing more. The member subscribes
+//! to the topic and pauses whatever it is assigned, so that nothing is fetched here; reading is the
+//! fetchers' work.
 
 use std::{
     collections::BTreeSet,
@@ -99,7 +100,8 @@ impl Membership {
         let left = leave.clone();
         let thread = thread::Builder::new().name("kafka-group".to_owned()).spawn(move || {
             while !left.load(Ordering::Acquire) {
-                // Paused partitions bring no records, and errors of the connection heal by themselves; others are worth a word.
+                // Paused partitions bring no records, and errors of the connection heal by
+                // themselves; others are worth a word.
                 if let Some(Err(error)) = consumer.poll(Duration::from_millis(POLL_MS)) {
                     warn!(%error, "the group has trouble; what is held stays");
                 }

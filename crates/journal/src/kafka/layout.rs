@@ -1,6 +1,7 @@
-//! The topics: how they must be, how they are, and what makes the one into the other. The numbers of partitions are fixed when the topics are
-//! created, since another number would put an order on another shard; they are recorded in the cluster, in a topic of their own, so
-//! that partitions which somebody added later are noticed before anything is written.
+//! The topics: how they must be, how they are, and what makes the one into the other. The numbers
+//! of partitions are fixed when the topics are created, since another number would put an order on
+//! another shard; they are recorded in the cluster, in a topic of their own, so that partitions
+//! which somebody added later are noticed before anything is written.
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
@@ -34,7 +35,8 @@ pub struct Layout {
     pub replication: u32,
     /// How many copies must have a record before it counts: 1 to `replication`.
     pub min_insync: u32,
-    /// How long `orders` and the task topics keep records, in hours. They carry card tokens; orders live on in `order-states`.
+    /// How long `orders` and the task topics keep records, in hours. They carry card tokens; orders
+    /// live on in `order-states`.
     pub retention_hours: u32,
 }
 

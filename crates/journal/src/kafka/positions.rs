@@ -1,5 +1,6 @@
-//! Positions of readers, kept as committed offsets of a group without members: the offset, and the metadata in base64. A thread commits the
-//! newest position of each partition; those that it replaces are acknowledged with it.
+//! Positions of readers, kept as committed offsets of a group without members: the offset, and the
+//! metadata in base64. A thread commits the newest position of each partition; those that it
+//! replaces are acknowledged with it.
 
 use std::{
     collections::BTreeMap,
@@ -21,7 +22,8 @@ use super::{
 };
 use crate::{Ack, AckSender, Group, JournalError, Partition, Position};
 
-/// The shortest time between two commits, in ms: each is a write on the broker, and a late one costs a restart a few inquiries.
+/// The shortest time between two commits, in ms: each is a write on the broker, and a late one
+/// costs a restart a few inquiries.
 const SPACING_MS: u64 = 100;
 
 /// One group's positions.
@@ -129,7 +131,8 @@ impl Committer {
         }
     }
 
-    /// Waits until there is something to commit and the spacing has passed; none when closed and empty.
+    /// Waits until there is something to commit and the spacing has passed; none when closed and
+    /// empty.
     fn take(&self, last: Option<Instant>) -> Option<BTreeMap<Partition, (Position, Vec<AckSender>)>> {
         let mut wanted = lock(&self.queue.wanted);
         loop {

@@ -1,5 +1,6 @@
-//! Appends: one idempotent producer, so that the client library's own retries neither repeat nor reorder anything within a partition, and
-//! a thread that waits for delivery reports. Batching needs no delay: while a request to a broker is out, the next batch gathers.
+//! Appends: one idempotent producer, so that the client library's own retries neither repeat nor
+//! reorder anything within a partition, and a thread that waits for delivery reports. Batching
+//! needs no delay: while a request to a broker is out, the next batch gathers.
 
 use std::{
     sync::{
@@ -39,7 +40,8 @@ struct Shared {
     current: Mutex<Arc<Running>>,
 }
 
-/// One producer of the client library and its thread. A fatal error ends it, and another one takes its place.
+/// One producer of the client library and its thread. A fatal error ends it, and another one takes
+/// its place.
 struct Running {
     producer: BaseProducer<Reports>,
     stop: AtomicBool,

@@ -1,7 +1,8 @@
-//! A partition of `replies` for each ingress instance, taken and given back without anybody who keeps the books. Who wants one writes a
-//! probe into it and listens: a living holder answers. Silence means that it is free. Should two instances ever hold the same one, because a
-//! holder stood still just then, both read the other's replies too and know that nobody of theirs waits for them: it costs
-//! reading, never an answer.
+//! A partition of `replies` for each ingress instance, taken and given back without anybody who
+//! keeps the books. Who wants one writes a probe into it and listens: a living holder answers.
+//! Silence means that it is free. Should two instances ever hold the same one, because a holder
+//! stood still just then, both read the other's replies too and know that nobody of theirs waits
+//! for them: it costs reading, never an answer.
 
 use std::{
     collections::BTreeSet,

@@ -1,4 +1,5 @@
-//! What a session has under way: a lane for each partition, in which appends and positions land in the order of the calls.
+//! What a session has under way: a lane for each partition, in which appends and positions land in
+//! the order of the calls.
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,5 @@
-//! Reads a partition as one session sees it: not while it is paused, and never after it has crashed.
+//! Reads a partition as one session sees it: not while it is paused, and never after it has
+//! crashed.
 
 use std::sync::Arc;
 

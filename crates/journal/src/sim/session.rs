@@ -43,7 +43,8 @@ pub struct SimSession {
     stalls: Arc<Stalls>,
 }
 
-/// How often the readers of a partition were stalled: one that was opened before the last time reads nothing any more.
+/// How often the readers of a partition were stalled: one that was opened before the last time
+/// reads nothing any more.
 #[derive(Default)]
 pub(super) struct Stalls(Mutex<BTreeMap<Partition, u64>>);
 
@@ -89,14 +90,14 @@ impl SimSession {
         });
     }
 
-    /// The readers that are open on a partition read nothing any more, and do not say so: as consumers do that stall silently. Readers that
-    /// are opened later are well.
+    /// The readers that are open on a partition read nothing any more, and do not say so: as
+    /// consumers do that stall silently. Readers that are opened later are well.
     pub fn stall(&self, partition: Partition) {
         *self.stalls.0.lock().unwrap_or_else(PoisonError::into_inner).entry(partition).or_default() += 1;
     }
 
-    /// Returns when the process runs (at once, unless it is paused); false if it has crashed. For the parts of a test that stand for the
-    /// process' other connections.
+    /// Returns when the process runs (at once, unless it is paused); false if it has crashed. For
+    /// the parts of a test that stand for the process' other connections.
     pub async fn until_running(&self) -> bool {
         until_running(&mut self.status.subscribe()).await
     }

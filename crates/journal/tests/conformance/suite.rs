@@ -1,5 +1,5 @@
-//! What every implementation of the journal must do, case by case. An implementation's test file says how to open one, and
-//! [`conformance!`] makes a test of each case.
+//! What every implementation of the journal must do, case by case. An implementation's test file
+//! says how to open one, and [`conformance!`] makes a test of each case.
 
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test fails by panicking")]
 
@@ -11,7 +11,8 @@ use twqr_journal::{
     Topic,
 };
 
-/// A journal with two shards as two processes see it (the same one twice where there can be only one process), and what keeps it alive.
+/// A journal with two shards as two processes see it (the same one twice where there can be only
+/// one process), and what keeps it alive.
 pub struct Open {
     pub one: Arc<dyn Journal>,
     pub two: Arc<dyn Journal>,
@@ -22,7 +23,8 @@ pub const ORDERS: Partition = Partition { topic: Topic::Orders, index: 1 };
 pub const STATES: Partition = Partition { topic: Topic::OrderStates, index: 0 };
 const NOWHERE: Partition = Partition { topic: Topic::Orders, index: 2 };
 
-/// Makes a test of each case, with further attributes; `$open` is an async function that opens a new journal.
+/// Makes a test of each case, with further attributes; `$open` is an async function that opens a
+/// new journal.
 macro_rules! conformance {
     ($open:path; $(#[$attribute:meta])*; $($case:ident)*) => {
         conformance!(each $open; [$(#[$attribute])*]; $($case)*);

@@ -1,5 +1,5 @@
-//! The audit of the second day: what callers were told, what orders say, and what must have come of each call, against the ledger of wallet
-//! and issuers.
+//! The audit of the second day: what callers were told, what orders say, and what must have come of
+//! each call, against the ledger of wallet and issuers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,13 +20,15 @@ pub struct WholeAudit {
     pub twice: Vec<String>,
     /// More was given back than was charged.
     pub over_refunded: Vec<String>,
-    /// Accepted, and there is no order; or an order that never ended; or money that moved for no order.
+    /// Accepted, and there is no order; or an order that never ended; or money that moved for no
+    /// order.
     pub lost: Vec<String>,
     /// The caller, the order and the ledger do not say the same.
     pub contradicted: Vec<String>,
     /// A call came to something else than its line says.
     pub unexpected: Vec<String>,
-    /// A field that an answer may not have so: signs and sums of amounts, carriers, card numbers, institution codes.
+    /// A field that an answer may not have so: signs and sums of amounts, carriers, card numbers,
+    /// institution codes.
     pub malformed: Vec<String>,
 }
 
@@ -63,7 +65,8 @@ fn accounts(entries: &[LedgerEntry]) -> BTreeMap<&str, Account> {
     accounts
 }
 
-/// Compares. `orders` holds the last answer about each payment (false) and refund (true) of the day, `entries` the day's part of the ledger.
+/// Compares. `orders` holds the last answer about each payment (false) and refund (true) of the
+/// day, `entries` the day's part of the ledger.
 pub fn audit_whole(
     played: &[Played],
     orders: &BTreeMap<(TradeKey, bool), QueryResponse>,

@@ -1,6 +1,7 @@
-//! The second day as a file: one JSON object a line in the POS document's field names, with `Op`, `Chain`, and `Expect` where it is certain
-//! what the call must come to. A refund names its payment by `PaymentTradeNo`, the payment's MerchantTradeNo: its TradeNo is known only
-//! once the payment is answered.
+//! The second day as a file: one JSON object a line in the POS document's field names, with `Op`,
+//! `Chain`, and `Expect` where it is certain what the call must come to. A refund names its payment
+//! by `PaymentTradeNo`, the payment's MerchantTradeNo: its TradeNo is known only once the payment
+//! is answered.
 
 use serde_json::{Map, Value, json};
 use twqr_wire::pos::{CancelRequest, InquiryType, PayRequest, QueryRequest, RefundRequest};

@@ -1,5 +1,6 @@
-//! Plays the second day as a POS would: calls of a chain one after the other; what was not accepted, or is not known to be, goes out again
-//! under its own numbers; a cancel is repeated until it has an answer, what is in progress is asked about until it is not.
+//! Plays the second day as a POS would: calls of a chain one after the other; what was not
+//! accepted, or is not known to be, goes out again under its own numbers; a cancel is repeated
+//! until it has an answer, what is in progress is asked about until it is not.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -19,7 +20,8 @@ use crate::{TradeKey, send::is_refusal};
 pub struct Played {
     /// The call.
     pub line: Line,
-    /// A StatusCode; of an inquiry the OrderStatus, where there is one; or the name of the gRPC code that refused it.
+    /// A StatusCode; of an inquiry the OrderStatus, where there is one; or the name of the gRPC
+    /// code that refused it.
     pub result: String,
     /// It was in progress first.
     pub was_in_progress: bool,
@@ -37,7 +39,8 @@ const PATIENCE_S: u64 = 90;
 /// Chains that are played at once.
 const CHAINS_AT_ONCE: usize = 64;
 
-/// Plays the day; `progress` is called for each chain that ended. The results are in the order of the lines.
+/// Plays the day; `progress` is called for each chain that ended. The results are in the order of
+/// the lines.
 pub async fn play(channel: &Channel, lines: Vec<Line>, mut progress: impl FnMut()) -> Vec<Played> {
     let mut chains: BTreeMap<u32, Vec<Line>> = BTreeMap::new();
     for line in lines {

@@ -1,5 +1,5 @@
-//! What happens to payments of the second day, by the rules of the POS API. Issuers at which something goes wrong have chains of their own,
-//! of which nobody can say what they come to.
+//! What happens to payments of the second day, by the rules of the POS API. Issuers at which
+//! something goes wrong have chains of their own, of which nobody can say what they come to.
 
 use rand::{Rng, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;

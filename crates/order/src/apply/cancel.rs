@@ -1,5 +1,6 @@
-//! Cancel: the request must be the payment's own; then it waits for whatever is in progress, and reverses what is left. The same cancel may
-//! come again: it answers what is true by then, and after a refusal asks the issuer once more (POS API, section 4).
+//! Cancel: the request must be the payment's own; then it waits for whatever is in progress, and
+//! reverses what is left. The same cancel may come again: it answers what is true by then, and
+//! after a refusal asks the issuer once more (POS API, section 4).
 
 use twqr_types::{Field, Issuer, PayForm, Remark, UnRedeem};
 
@@ -71,14 +72,14 @@ fn of_payment(payment: &mut Payment, request: &CancelRequest, scene: &mut Scene<
     Applied { step, changed: began || subscribed }
 }
 
-/// Whether it is cancelled, and nobody was ever asked to charge it. If the cancel came first, its fields are not known any more, and it must
-/// hear again what it heard.
+/// Whether it is cancelled, and nobody was ever asked to charge it. If the cancel came first, its
+/// fields are not known any more, and it must hear again what it heard.
 fn is_cancelled_unsent(payment: &Payment) -> bool {
     payment.issuer.is_none() && payment.cancel.as_ref().is_some_and(Cancel::is_done)
 }
 
-/// The five fields that must be the payment's (POS API, section 2); MerchantTradeNo is the order's key. UnRedeem of other issuers counts as
-/// rewritten, like the payment's.
+/// The five fields that must be the payment's (POS API, section 2); MerchantTradeNo is the order's
+/// key. UnRedeem of other issuers counts as rewritten, like the payment's.
 fn differing_fields(payment: &Payment, form: &PayForm) -> Vec<Field> {
     let terms = &payment.terms;
     let un_redeem = if payment.issuer == Some(Issuer::Wallet) { form.un_redeem } else { UnRedeem::ZERO };
@@ -115,7 +116,8 @@ fn waiting(before: Option<Cancel>, remark: &Remark, scene: &Scene<'_>) -> Cancel
     }
 }
 
-/// Takes back a charge that was told as failed and took effect after all. A cancel that found nothing to take back has something now.
+/// Takes back a charge that was told as failed and took effect after all. A cancel that found
+/// nothing to take back has something now.
 pub(super) fn by_itself(payment: &mut Payment, scene: &mut Scene<'_>) {
     match &mut payment.cancel {
         Some(cancel) => {

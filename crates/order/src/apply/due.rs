@@ -1,4 +1,5 @@
-//! Due: the time has come to ask the issuer about what is in progress, to reverse again, or to ask a refund's payment again.
+//! Due: the time has come to ask the issuer about what is in progress, to reverse again, or to ask
+//! a refund's payment again.
 
 use super::{Applied, IGNORED, Scene, Step, cancel, changed, lifecycle::Judge, refund};
 use crate::{CancelStage, Order, Payment, Refund, Subject};

@@ -1,6 +1,7 @@
-//! The life of a movement: what an outcome does to it, whichever movement it is. Done and declined count whichever task they answer, since
-//! the issuer said so; not sent, absent and unknown count only for the open task. An inquiry that was not sent, absent before the window is
-//! over, and a StatusCode with which the wallet says that it does not know, are unknown.
+//! The life of a movement: what an outcome does to it, whichever movement it is. Done and declined
+//! count whichever task they answer, since the issuer said so; not sent, absent and unknown count
+//! only for the open task. An inquiry that was not sent, absent before the window is over, and a
+//! StatusCode with which the wallet says that it does not know, are unknown.
 
 use twqr_types::{TradeNo, UnixMs};
 
@@ -128,7 +129,8 @@ impl<A: Clone> Movement<A> {
         self.due_at().is_some_and(|due| at >= due)
     }
 
-    /// The task to ask is out; or, in the issuer's maintenance, it will be asked after that. True: it is out.
+    /// The task to ask is out; or, in the issuer's maintenance, it will be asked after that. True:
+    /// it is out.
     pub(super) fn ask(&mut self, task: EffectId, judge: &Judge<'_>) -> bool {
         self.changed_at = judge.at;
         if judge.rules.in_maintenance(judge.at).is_some() {

@@ -1,4 +1,5 @@
-//! Outcome: what a worker says came of a task of a payment: of its charge, of one of its refunds, or of its reversal.
+//! Outcome: what a worker says came of a task of a payment: of its charge, of one of its refunds,
+//! or of its reversal.
 
 use twqr_types::MerchantTradeNo;
 
@@ -38,8 +39,8 @@ fn of_charge(payment: &mut Payment, task: EffectId, result: &TaskResult<Approval
     changed(step)
 }
 
-/// The issuer says something else than the charge was told as. If the customer was charged after all, the charge is taken back: nobody may
-/// count on it any more.
+/// The issuer says something else than the charge was told as. If the customer was charged after
+/// all, the charge is taken back: nobody may count on it any more.
 fn of_final_charge(payment: &mut Payment, text: &str, result: &TaskResult<Approval>, scene: &mut Scene<'_>) -> Applied {
     let is_charged = matches!(result, TaskResult::Done(_)) && !payment.charge_took_effect_after_all;
     if !is_charged {
@@ -52,7 +53,8 @@ fn of_final_charge(payment: &mut Payment, text: &str, result: &TaskResult<Approv
     changed(Step::Contradicted)
 }
 
-/// An approval whose amounts are not what was asked for counts, since the customer was charged; an operator must look.
+/// An approval whose amounts are not what was asked for counts, since the customer was charged; an
+/// operator must look.
 fn check_sum(payment: &mut Payment) {
     let Some(approval) = payment.charge.done() else { return };
     if !approval.adds_up(payment.terms.trade_amount) {
@@ -155,7 +157,8 @@ fn is_asked_after_the_window(reversal: &Movement<Reversed>, task: EffectId) -> b
     reversal.phase == Phase::Asking { task } && reversal.changed_at > reversal.absent_after
 }
 
-/// The issuer knows all reversals by the payment's number: within the window, an inquiry about one may find the refusal of an earlier one.
+/// The issuer knows all reversals by the payment's number: within the window, an inquiry about one
+/// may find the refusal of an earlier one.
 fn unless_refused(result: &TaskResult<Reversed>) -> TaskResult<Reversed> {
     match result {
         TaskResult::Declined(decline) => {
@@ -165,8 +168,8 @@ fn unless_refused(result: &TaskResult<Reversed>) -> TaskResult<Reversed> {
     }
 }
 
-/// A reversal took effect, also one that was refused, or surely never arrived: the payment is taken back. Where that and refunds together are
-/// not what was paid, an operator must look.
+/// A reversal took effect, also one that was refused, or surely never arrived: the payment is taken
+/// back. Where that and refunds together are not what was paid, an operator must look.
 fn taken_back(payment: &mut Payment, task: EffectId, reversed: &Reversed, scene: &mut Scene<'_>) -> Applied {
     let (paid, refunded) = (payment.terms.trade_amount.twd(), payment.reserved());
     let Some(cancel) = &mut payment.cancel else { return IGNORED };
@@ -183,7 +186,8 @@ fn taken_back(payment: &mut Payment, task: EffectId, reversed: &Reversed, scene:
     changed(if adds_up { Step::Cancelled } else { Step::Contradicted })
 }
 
-/// The final state stays what callers were told; that the issuer says otherwise is kept for an operator, and told to those who watch.
+/// The final state stays what callers were told; that the issuer says otherwise is kept for an
+/// operator, and told to those who watch.
 fn contradict(payment: &mut Payment, text: &str, scene: &mut Scene<'_>) -> Applied {
     if !payment.note_contradiction(text) {
         return IGNORED;

@@ -1,5 +1,5 @@
-//! Pay: the first one makes the order, a repeat gets the first one's result, a contradiction changes nothing. After a cancel that found no
-//! payment it is refused for good.
+//! Pay: the first one makes the order, a repeat gets the first one's result, a contradiction
+//! changes nothing. After a cancel that found no payment it is refused for good.
 
 use twqr_types::{Field, Issuer, PayForm, TradeNo, UnRedeem, UnixMs};
 
@@ -157,7 +157,8 @@ fn charge(payment: &Payment, form: &PayForm) -> Charge {
     }
 }
 
-/// Another Pay under the key: equal ones wait for the first one's result, others are refused and change nothing.
+/// Another Pay under the key: equal ones wait for the first one's result, others are refused and
+/// change nothing.
 fn repeat(payment: &mut Payment, pay: &Pay, scene: &mut Scene<'_>) -> Applied {
     let differing = differing_fields(payment, &pay.form);
     let Some(to) = pay.reply_to else { return IGNORED };
@@ -171,7 +172,8 @@ fn repeat(payment: &mut Payment, pay: &Pay, scene: &mut Scene<'_>) -> Applied {
     Applied { step: Step::Repeated, changed: waits }
 }
 
-/// What makes a Pay another request under the same number: store, amount, the part not redeemable, the code (POS API, section 4).
+/// What makes a Pay another request under the same number: store, amount, the part not redeemable,
+/// the code (POS API, section 4).
 fn differing_fields(payment: &Payment, form: &PayForm) -> Vec<Field> {
     let terms = &payment.terms;
     let compared = [

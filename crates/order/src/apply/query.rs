@@ -1,4 +1,5 @@
-//! Query: the order as it is at this record; with watch, also every change from here on, until nothing of it is in progress, or longer.
+//! Query: the order as it is at this record; with watch, also every change from here on, until
+//! nothing of it is in progress, or longer.
 
 use super::{Applied, Scene, Step, subscribe};
 use crate::{Order, Query, ReplyBody, Subscriber, WaitsFor};

@@ -1,5 +1,6 @@
-//! Refund: the first request under a number makes the refund order and asks the payment, on whatever shard that is; the payment's answer ends
-//! it. A repeat gets the first one's result, a contradiction changes nothing.
+//! Refund: the first request under a number makes the refund order and asks the payment, on
+//! whatever shard that is; the payment's answer ends it. A repeat gets the first one's result, a
+//! contradiction changes nothing.
 
 use twqr_types::{Field, RefundForm, TradeNo};
 
@@ -9,8 +10,8 @@ use crate::{
     Subscriber, WaitsFor, schedule,
 };
 
-/// After this the payment is asked again, in ms; doubles up to the maximum. It answers when its issuer has, so that this is only for
-/// records that were lost.
+/// After this the payment is asked again, in ms; doubles up to the maximum. It answers when its
+/// issuer has, so that this is only for records that were lost.
 const ASK_AGAIN_MS_MIN: i64 = 60_000;
 const ASK_AGAIN_MS_MAX: i64 = 3_600_000;
 
@@ -104,7 +105,8 @@ fn differing_fields(refund: &Refund, form: &RefundForm) -> Vec<Field> {
     compared.into_iter().filter(|(_, equal)| !equal).map(|(field, _)| field).collect()
 }
 
-/// The payment's answer. It never changes what was told: the payment keeps its answer to each number.
+/// The payment's answer. It never changes what was told: the payment keeps its answer to each
+/// number.
 pub(super) fn result(order: &mut Option<Order>, result: &RefundResult, mut scene: Scene<'_>) -> Applied {
     let Some(Order::Refund(refund)) = order else { return IGNORED };
     if refund.is_final() {

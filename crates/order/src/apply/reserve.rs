@@ -1,5 +1,6 @@
-//! Reserve: a refund asks its payment. The payment decides by its state and its issuer's rules, keeps the answer to each number for good, and
-//! sends the refund to the issuer. So refunds and a cancel that come at the same time never give back more than was paid.
+//! Reserve: a refund asks its payment. The payment decides by its state and its issuer's rules,
+//! keeps the answer to each number for good, and sends the refund to the issuer. So refunds and a
+//! cancel that come at the same time never give back more than was paid.
 
 use super::{Applied, Scene, Step, changed};
 use crate::{

@@ -1,12 +1,14 @@
-//! Which of a merchant's keys count is a rule like any other: it changes at a record, and is the same for whoever replays. That the request was
-//! signed with the key of that name is the ingress' word; the key itself is never in the log.
+//! Which of a merchant's keys count is a rule like any other: it changes at a record, and is the
+//! same for whoever replays. That the request was signed with the key of that name is the ingress'
+//! word; the key itself is never in the log.
 
 use twqr_types::MerchantId;
 
 use super::Scene;
 use crate::{Command, Policy, Record, ReplyBody, ReplyTo};
 
-/// Tells who waits for it if the record is a request that was signed with a key that does not count: it changes nothing then.
+/// Tells who waits for it if the record is a request that was signed with a key that does not
+/// count: it changes nothing then.
 pub(super) fn refuse(record: &Record, scene: &mut Scene<'_>) -> bool {
     let refused = is_refused(record, scene.policy);
     if let Some(to) = request(&record.command).and_then(|(_, reply_to)| reply_to).filter(|_| refused) {

@@ -1,4 +1,5 @@
-//! The machine as tables of the rules, as attacks on it, and as seeded histories against a model of the issuers that keeps the money.
+//! The machine as tables of the rules, as attacks on it, and as seeded histories against a model of
+//! the issuers that keeps the money.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names the variants that it is about")]

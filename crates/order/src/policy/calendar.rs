@@ -22,8 +22,8 @@ impl Window {
 const TAIPEI_MS: i64 = 8 * 3_600_000;
 const DAY_MS: i64 = 24 * 3_600_000;
 
-/// The number of the business day of `at`, counted from that of 1970-01-01, where days begin `begins_min` minutes after midnight in
-/// Asia/Taipei.
+/// The number of the business day of `at`, counted from that of 1970-01-01, where days begin
+/// `begins_min` minutes after midnight in Asia/Taipei.
 pub fn business_day(at: UnixMs, begins_min: u32) -> i64 {
     at.plus(TAIPEI_MS - i64::from(begins_min) * 60_000).0.div_euclid(DAY_MS)
 }

@@ -19,14 +19,16 @@ pub struct IssuerRules {
     pub limits: Limits,
     /// When it is neither charged nor asked.
     pub maintenance: Vec<Window>,
-    /// StatusCodes for the issuer's own codes of refusal; a code that is not here gets the one for refusals of its kind.
+    /// StatusCodes for the issuer's own codes of refusal; a code that is not here gets the one for
+    /// refusals of its kind.
     pub status_codes: BTreeMap<String, String>,
 }
 
 /// How an issuer is asked about a movement without an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resolution {
-    /// How long a request may still take effect after its `send_by`, in ms: flight, clock skew, pauses. 1,000 to 3,600,000.
+    /// How long a request may still take effect after its `send_by`, in ms: flight, clock skew,
+    /// pauses. 1,000 to 3,600,000.
     pub window_ms: i64,
     /// From the unknown outcome to the first inquiry, in ms: 100 to 600,000.
     pub first_delay_ms: i64,

@@ -1,4 +1,5 @@
-//! Who may be paid: merchants, their stores, their limits, and which of their keys count. The keys themselves are secrets, and elsewhere.
+//! Who may be paid: merchants, their stores, their limits, and which of their keys count. The keys
+//! themselves are secrets, and elsewhere.
 
 use std::collections::BTreeSet;
 
@@ -44,7 +45,8 @@ impl Merchant {
         self.stores.iter().find(|store| store.id == *id)
     }
 
-    /// StatusCode and StatusDesc with which a payment or a refund at this store is refused, if it is.
+    /// StatusCode and StatusDesc with which a payment or a refund at this store is refused, if it
+    /// is.
     pub(crate) fn closed(&self, store_id: &StoreId) -> Option<(&'static str, &'static str)> {
         let store = self.store(store_id);
         match store {
@@ -94,7 +96,8 @@ impl super::Policy {
         self.merchant(merchant_id).is_none_or(|merchant| merchant.keys.is_empty() || merchant.keys.contains(name))
     }
 
-    /// StatusCode and StatusDesc with which merchant or store refuse a payment (`amount` in whole TWD) or a refund (none), if they do.
+    /// StatusCode and StatusDesc with which merchant or store refuse a payment (`amount` in whole
+    /// TWD) or a refund (none), if they do.
     pub(crate) fn merchant_refusal(
         &self,
         merchant_id: &MerchantId,

@@ -1,4 +1,5 @@
-//! A policy on its way in from another form: everything that is wrong is collected, also where a part cannot be read at all.
+//! A policy on its way in from another form: everything that is wrong is collected, also where a
+//! part cannot be read at all.
 
 use std::{collections::BTreeMap, fmt::Display};
 
@@ -13,7 +14,8 @@ pub struct PolicyReading {
 }
 
 impl PolicyReading {
-    /// Reads the parts of a list (`routes`, `issuers` or `merchants`); those that cannot be read are faults.
+    /// Reads the parts of a list (`routes`, `issuers` or `merchants`); those that cannot be read
+    /// are faults.
     pub fn list<R, T, E: Display>(
         &mut self,
         list: &'static str,

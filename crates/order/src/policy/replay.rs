@@ -1,4 +1,5 @@
-//! What another policy would have made of the payments that stand in a shard's log: the function that the machine decides by, asked twice.
+//! What another policy would have made of the payments that stand in a shard's log: the function
+//! that the machine decides by, asked twice.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -54,10 +55,12 @@ pub struct Replayed {
     pub after: Routing,
 }
 
-/// The first request that was read under a key: its offset, and if it was a payment, what comes of it.
+/// The first request that was read under a key: its offset, and if it was a payment, what comes of
+/// it.
 type First = (u64, Option<Replayed>);
 
-/// The replay of one shard. Records may come in any order; of each order only the first one counts, as for the machine.
+/// The replay of one shard. Records may come in any order; of each order only the first one counts,
+/// as for the machine.
 pub struct Replay<'a> {
     shard: ShardId,
     policy: &'a Policy,
@@ -107,7 +110,8 @@ impl<'a> Replay<'a> {
 
     fn replay(&self, offset: u64, at: UnixMs, form: &PayForm) -> Replayed {
         let policy = self.versions.at(offset);
-        // Before the very first version there were no rules; before the oldest that is kept nobody knows.
+        // Before the very first version there were no rules; before the oldest that is kept nobody
+        // knows.
         let is_known = policy.is_some() || self.versions.iter().next().is_some_and(|(_, oldest)| oldest.version == 1);
         let before = is_known.then(|| Routing::of(form, policy, at));
         Replayed { at, key: form.key.clone(), before, after: Routing::of(form, Some(self.policy), at) }

@@ -1,11 +1,13 @@
-//! How large a policy may be: all versions of a shard are one record of `order-states`, and a journal takes 1 MiB at the most.
+//! How large a policy may be: all versions of a shard are one record of `order-states`, and a
+//! journal takes 1 MiB at the most.
 
 use super::{IssuerRules, Merchant, Policy, Route};
 
 /// The largest policy, in bytes of [`Policy::size`]: some 6,000 stores.
 pub const POLICY_BYTES_MAX: usize = 256 * 1024;
 
-/// Numbers, tags and lengths of a route, an issuer, a window, a code, a merchant or store, a key, and of the rest, in bytes at the most.
+/// Numbers, tags and lengths of a route, an issuer, a window, a code, a merchant or store, a key,
+/// and of the rest, in bytes at the most.
 const ROUTE: usize = 24;
 const CODE_LENGTH: usize = 6;
 const ISSUER: usize = 192;

@@ -1,4 +1,5 @@
-//! On disk, in fjall. Never synced: what a crash of the machine takes is read again from `order-states`.
+//! On disk, in fjall. Never synced: what a crash of the machine takes is read again from
+//! `order-states`.
 
 use std::{collections::HashMap, path::Path};
 
@@ -64,7 +65,8 @@ impl StateStore for DiskStore {
 
     fn put(&self, shard: u16, states: &[StoredState], mark: StoreMark) -> Result<(), StoreError> {
         let mut batch = self.database.batch();
-        // The batch itself may bring one order twice, the older state last: a router that stood still wrote it late.
+        // The batch itself may bring one order twice, the older state last: a router that stood
+        // still wrote it late.
         let mut newest: HashMap<&[u8], u64> = HashMap::with_capacity(states.len());
         for state in states {
             let kept = match newest.get(&*state.key) {

@@ -1,4 +1,5 @@
-//! Half-sent requests give their places back, calls in flight end at shutdown, and idle connections are closed.
+//! Half-sent requests give their places back, calls in flight end at shutdown, and idle connections
+//! are closed.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -1,5 +1,6 @@
-//! Reads a counterparty's file and goes on after whatever is wrong with it. A line is a row: none of the columns can hold a line's end,
-//! so that an open quote spoils one row and not the rest of the file.
+//! Reads a counterparty's file and goes on after whatever is wrong with it. A line is a row: none
+//! of the columns can hold a line's end, so that an open quote spoils one row and not the rest of
+//! the file.
 
 use std::{collections::HashSet, str::FromStr};
 
@@ -124,7 +125,8 @@ fn cells(line: &[u8]) -> Result<StringRecord, String> {
     }
 }
 
-/// Where each column stands by the header row; its error says that there is none, and that the usual order is taken.
+/// Where each column stands by the header row; its error says that there is none, and that the
+/// usual order is taken.
 fn header(cells: &StringRecord) -> Result<[usize; COLUMNS.len()], String> {
     let mut places = [0; COLUMNS.len()];
     let mut missing = Vec::new();

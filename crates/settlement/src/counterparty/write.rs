@@ -3,7 +3,8 @@
 use super::{COLUMNS, Movement, TRAILER};
 use crate::{day::rfc3339, file::hex};
 
-/// The file of these movements, in their order. The error says which row cannot be written; with CSV in memory there is none.
+/// The file of these movements, in their order. The error says which row cannot be written; with
+/// CSV in memory there is none.
 pub fn write_movements<'a>(movements: impl IntoIterator<Item = &'a Movement>) -> Result<Vec<u8>, csv::Error> {
     let mut rows = writer(Vec::new());
     rows.write_record(COLUMNS)?;

@@ -8,7 +8,8 @@ use crate::{
     entry::{Entry, Kind},
 };
 
-/// All of it; each list is sorted by side, kind and numbers, so that the same books give the same report.
+/// All of it; each list is sorted by side, kind and numbers, so that the same books give the same
+/// report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
     /// The business day, `YYYY-MM-DD`.
@@ -143,7 +144,8 @@ pub struct BookedElsewhere {
     pub ours: String,
     /// The day there.
     pub theirs: String,
-    /// The counterparty's file of our day was there too and does not have it, so that it is not booked twice.
+    /// The counterparty's file of our day was there too and does not have it, so that it is not
+    /// booked twice.
     pub is_confirmed: bool,
 }
 
@@ -220,8 +222,8 @@ impl Report {
         self.is_clean = self.is_clean();
     }
 
-    /// Whether both sides have the same. What is booked on neighbouring days counts as the same once the counterparty's file of our day
-    /// was seen without it.
+    /// Whether both sides have the same. What is booked on neighbouring days counts as the same
+    /// once the counterparty's file of our day was seen without it.
     pub fn is_clean(&self) -> bool {
         self.missing_there.is_empty()
             && self.missing_here.is_empty()

@@ -16,7 +16,8 @@ pub fn number(offset: u64) -> Box<str> {
     TradeNo::new(ShardId(3), offset, UnixMs(1_741_500_000_000)).as_str().into()
 }
 
-/// The `n`th entry of a day: 100 TWD, half an hour into the day and `n` seconds, accepted 2 s before it was settled.
+/// The `n`th entry of a day: 100 TWD, half an hour into the day and `n` seconds, accepted 2 s
+/// before it was settled.
 pub fn entry(n: u64, kind: Kind, institution: &str, day: BusinessDay) -> Entry {
     let is_refund = kind == Kind::Refund;
     let settled_at = day.from().plus(1_800_000 + n.cast_signed() * 1_000);

@@ -1,11 +1,12 @@
-//! What customers have. A payment code belongs to one of the issuer's accounts; which one is drawn from the code, and only its number is
-//! kept.
+//! What customers have. A payment code belongs to one of the issuer's accounts; which one is drawn
+//! from the code, and only its number is kept.
 
 use std::collections::HashMap;
 
 use super::draws::{FNV_START, fnv};
 
-/// Balances by institution and account number, in whole TWD; an account in which nothing moved yet has the opening balance.
+/// Balances by institution and account number, in whole TWD; an account in which nothing moved yet
+/// has the opening balance.
 #[derive(Debug, Default)]
 pub(super) struct Accounts(HashMap<(String, u32), i64>);
 

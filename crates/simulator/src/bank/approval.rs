@@ -1,5 +1,5 @@
-//! What the wallet and the issuers say of a charge that took effect. It follows from the ledger's entry and the script alone, so that it
-//! is the same after a restart.
+//! What the wallet and the issuers say of a charge that took effect. It follows from the ledger's
+//! entry and the script alone, so that it is the same after a restart.
 
 use twqr_wire::{
     backend::{Approved, Refunded, inquiry::Subject},
@@ -12,7 +12,8 @@ use super::{
 };
 use crate::Script;
 
-/// An approval: of the wallet by stored value, bank account or credit card in turn, with a redemption now and then.
+/// An approval: of the wallet by stored value, bank account or credit card in turn, with a
+/// redemption now and then.
 pub(super) fn approval(script: &Script, institution: &str, trade_no: &str, charged: &Charged) -> Approved {
     let wallet = institution.is_empty();
     let faults = script.faults(institution);

@@ -1,4 +1,5 @@
-//! What the bank knows: everything follows from the ledger's entries, one after the other, live as after a restart.
+//! What the bank knows: everything follows from the ledger's entries, one after the other, live as
+//! after a restart.
 
 use std::collections::HashMap;
 

@@ -1,5 +1,6 @@
-//! Charges. Declines are provoked by the code: after its prefix, `D` and three digits decline with that code (or, where it is one with
-//! which the wallet does not know itself, answer so), and `NOCARD` says that the store takes no credit card.
+//! Charges. Declines are provoked by the code: after its prefix, `D` and three digits decline with
+//! that code (or, where it is one with which the wallet does not know itself, answer so), and
+//! `NOCARD` says that the store takes no credit card.
 
 use twqr_wire::backend::{
     Charge, Declined, LedgerEntry, exchange_response::Answer, inquiry::Subject, ledger_entry::Kind,
@@ -15,8 +16,8 @@ use super::{
 };
 
 impl Bank {
-    /// Decides a charge. The wallet answers codes of its own with which it does not know: every other of these charges has happened, and
-    /// an inquiry tells.
+    /// Decides a charge. The wallet answers codes of its own with which it does not know: every
+    /// other of these charges has happened, and an inquiry tells.
     pub(super) fn charge(&self, institution: &str, charge: &Charge, now_ms: i64) -> Decision {
         let Some(code) = provoked_ambiguous(institution, body(&charge.card_token), 'D') else {
             return self.plain_charge(institution, charge, now_ms);

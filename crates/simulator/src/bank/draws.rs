@@ -1,5 +1,5 @@
-//! Chance without chance: what happens to a call is drawn from the seed and the call's own number, so that a run can be repeated, and
-//! a payment's fate does not decide its refund's.
+//! Chance without chance: what happens to a call is drawn from the seed and the call's own number,
+//! so that a run can be repeated, and a payment's fate does not decide its refund's.
 
 use std::borrow::Cow;
 
@@ -40,12 +40,14 @@ pub(super) struct Draws<'a> {
 }
 
 impl<'a> Draws<'a> {
-    /// Of a charge by its TradeNo, of a refund by its own, of a reversal by its charge's: whatever holds each time it comes.
+    /// Of a charge by its TradeNo, of a refund by its own, of a reversal by its charge's: whatever
+    /// holds each time it comes.
     pub(super) fn of_number(seed: u64, subject: Subject, number: &'a str) -> Self {
         Self { seed, number: Cow::Borrowed(number), subject }
     }
 
-    /// Of a call on its way. A reversal may be tried again, and then has another fate: each attempt has its own `send_by_ms`.
+    /// Of a call on its way. A reversal may be tried again, and then has another fate: each attempt
+    /// has its own `send_by_ms`.
     pub(super) fn of_call(seed: u64, movement: &Movement<'a>) -> Self {
         let number = match movement {
             Movement::Charge(charge) => Cow::Borrowed(charge.trade_no.as_str()),

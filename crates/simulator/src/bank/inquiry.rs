@@ -1,5 +1,5 @@
-//! Inquiries: what became of a charge, a refund or a reversal, answered as the call itself would have been. A call that was held back
-//! takes effect once somebody has asked about it.
+//! Inquiries: what became of a charge, a refund or a reversal, answered as the call itself would
+//! have been. A call that was held back takes effect once somebody has asked about it.
 
 use twqr_wire::backend::{Inquiry, TradeUnknown, Undecided, exchange_response::Answer, inquiry::Subject};
 

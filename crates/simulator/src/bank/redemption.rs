@@ -1,4 +1,5 @@
-//! What customers redeem on payments at the wallet, and how it goes back with refunds: exactly, down to the last TWD.
+//! What customers redeem on payments at the wallet, and how it goes back with refunds: exactly,
+//! down to the last TWD.
 
 /// Redeemed in whole TWD, never negative: by the customer's points, and by the store's offer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,8 +39,9 @@ impl Redemption {
         self.customer + self.store
     }
 
-    /// What of it has gone back once `refunded` of `trade_amount` is refunded: the share, rounded down, and all of it at the end. Only
-    /// the total is rounded, then split: so no refund ever gives back more redemption than it is large.
+    /// What of it has gone back once `refunded` of `trade_amount` is refunded: the share, rounded
+    /// down, and all of it at the end. Only the total is rounded, then split: so no refund ever
+    /// gives back more redemption than it is large.
     pub(super) fn gone_back(self, refunded: i64, trade_amount: i64) -> Self {
         let total = share(self.total(), refunded, trade_amount);
         let customer = share(self.customer, total, self.total());

@@ -1,6 +1,6 @@
-//! Refunds. The wallet is idempotent by the refund's TradeNo; other issuers refund again, as far as the charge goes. Declines are
-//! provoked by the Remark: `R` and three digits decline with that code (or, where it is one with which the wallet does not know itself,
-//! answer so).
+//! Refunds. The wallet is idempotent by the refund's TradeNo; other issuers refund again, as far as
+//! the charge goes. Declines are provoked by the Remark: `R` and three digits decline with that
+//! code (or, where it is one with which the wallet does not know itself, answer so).
 
 use twqr_wire::backend::{
     Declined, LedgerEntry, Refund, Refunded, exchange_response::Answer, inquiry::Subject, ledger_entry::Kind,
@@ -15,8 +15,8 @@ use super::{
 };
 
 impl Bank {
-    /// Decides a refund. Of those which the wallet answers with a code with which it does not know, every other one has happened, and an
-    /// inquiry tells.
+    /// Decides a refund. Of those which the wallet answers with a code with which it does not know,
+    /// every other one has happened, and an inquiry tells.
     pub(super) fn refund(&self, institution: &str, refund: &Refund, now_ms: i64) -> Decision {
         let Some(code) = provoked_ambiguous(institution, &refund.remark, 'R') else {
             return self.plain_refund(institution, refund, now_ms);

@@ -1,4 +1,5 @@
-//! Refusals: whose they are, their codes and their reasons, and the codes that a caller provokes by what it sends.
+//! Refusals: whose they are, their codes and their reasons, and the codes that a caller provokes by
+//! what it sends.
 
 use twqr_wire::backend::{Declined, declined::Kind};
 
@@ -43,7 +44,8 @@ pub(super) fn provoked_ambiguous<'a>(institution: &str, text: &'a str, letter: c
     provoked(text, letter).filter(|code| institution.is_empty() && AMBIGUOUS.contains(code))
 }
 
-/// The wallet's codes are those of the POS API, section 3; `R` is for refunds of other issuers, `V` for their reversals.
+/// The wallet's codes are those of the POS API, section 3; `R` is for refunds of other issuers, `V`
+/// for their reversals.
 fn reason(code: &str) -> &'static str {
     match code {
         "301" => "網路或系統異常",

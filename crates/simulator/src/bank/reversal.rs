@@ -1,5 +1,6 @@
-//! Reversals. The wallet reverses every charge; other issuers may refuse, once or always. A reversal of a charge that is not here changes
-//! nothing: the charge may still arrive, and is charged then.
+//! Reversals. The wallet reverses every charge; other issuers may refuse, once or always. A
+//! reversal of a charge that is not here changes nothing: the charge may still arrive, and is
+//! charged then.
 
 use twqr_wire::backend::{
     Declined, LedgerEntry, Reversal, Reversed, TradeUnknown, exchange_response::Answer, inquiry::Subject,

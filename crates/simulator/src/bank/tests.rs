@@ -1,4 +1,5 @@
-//! What callers see and what the ledger says: by charges, refunds, reversals, approvals, and by the money.
+//! What callers see and what the ledger says: by charges, refunds, reversals, approvals, and by the
+//! money.
 
 mod approvals;
 mod charges;
@@ -93,7 +94,8 @@ fn inquiry_about(subject: Subject, institution: &str, number: &str) -> ExchangeR
     request(institution, Call::Inquiry(Inquiry { trade_no: number.into(), subject: subject.into() }))
 }
 
-/// R recorded, = recorded as repeated, L lands later; answers: A approved, B refunded (given back), V reversed, D declined, U unknown.
+/// R recorded, = recorded as repeated, L lands later; answers: A approved, B refunded (given back),
+/// V reversed, D declined, U unknown.
 fn shape(reactions: &[Reaction]) -> String {
     let letter = |reaction: &Reaction| match reaction {
         Reaction::Record(entry) if entry.kind() == Kind::Repeated => '=',

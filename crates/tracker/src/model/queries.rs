@@ -135,7 +135,8 @@ impl SqliteModel {
         self.page(&rows, filter.size)
     }
 
-    /// The states and the place after them, of rows that begin with state, time, and both parts of the key.
+    /// The states and the place after them, of rows that begin with state, time, and both parts of
+    /// the key.
     fn page(&self, rows: &[sqlx::sqlite::SqliteRow], size: i64) -> Result<Page, ModelError> {
         let full = i64::try_from(rows.len()).is_ok_and(|length| length == size);
         let next = rows.last().filter(|_| full).map(|row| (row.get(1), row.get(2), row.get(3)));

@@ -1,5 +1,6 @@
-//! In a SQLite file. It is only a reading aid: a file that is lost or damaged may be deleted, and is built anew from `order-states`.
-//! One task writes for all shards, whatever has come in one transaction: neighbours share pages, and the disk belongs to the journal.
+//! In a SQLite file. It is only a reading aid: a file that is lost or damaged may be deleted, and
+//! is built anew from `order-states`. One task writes for all shards, whatever has come in one
+//! transaction: neighbours share pages, and the disk belongs to the journal.
 
 mod policies;
 
@@ -104,7 +105,8 @@ impl SqliteModel {
             .bind(i64::from(shard))
             .fetch_all(&self.readers)
             .await?;
-        // An order in progress that cannot be read would lose its alarm: better to build everything anew.
+        // An order in progress that cannot be read would lose its alarm: better to build everything
+        // anew.
         let unreadable = |error: &dyn std::fmt::Display| {
             sqlx::Error::Decode(
                 format!("an order in progress cannot be read ({error}); delete the file, it is built anew").into(),
@@ -123,7 +125,8 @@ impl SqliteModel {
     }
 }
 
-/// A connection whose thread gives way to everybody else: payments come first. A thread inherits how nice it is from whoever starts it.
+/// A connection whose thread gives way to everybody else: payments come first. A thread inherits
+/// how nice it is from whoever starts it.
 async fn connect_in_background(options: SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {
     let connect = move || {
         if let Err(error) = rustix::process::setpriority_process(None, NICE) {

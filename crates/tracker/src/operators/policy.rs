@@ -1,5 +1,6 @@
-//! The rules by which orders are decided: shown, and changed. A change is a record on the policy's shard; whether it was taken is decided
-//! there, and seen here when that shard's versions come back.
+//! The rules by which orders are decided: shown, and changed. A change is a record on the policy's
+//! shard; whether it was taken is decided there, and seen here when that shard's versions come
+//! back.
 
 use std::{
     collections::HashMap,
@@ -41,7 +42,8 @@ pub(super) struct Rules {
     journal: Arc<dyn Journal>,
     clock: Arc<dyn Clock>,
     wait: Duration,
-    /// The time of the last change from here, in Unix ms: no two have the same, so that each is recognised.
+    /// The time of the last change from here, in Unix ms: no two have the same, so that each is
+    /// recognised.
     last_at: AtomicI64,
 }
 

@@ -1,5 +1,6 @@
-//! What other rules would make of the payments in the log. Read from the end of each shard backwards, window by window, until enough are
-//! there; the codes in the records are compared and dropped, and never leave.
+//! What other rules would make of the payments in the log. Read from the end of each shard
+//! backwards, window by window, until enough are there; the codes in the records are compared and
+//! dropped, and never leave.
 
 use std::{cmp::Reverse, collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -86,7 +87,8 @@ impl Replays {
         Ok(replay.finish(quota as usize))
     }
 
-    /// Reads the records of a window. Those that cannot be decoded were dead letters, and decided nothing.
+    /// Reads the records of a window. Those that cannot be decoded were dead letters, and decided
+    /// nothing.
     async fn read(
         &self,
         partition: Partition,

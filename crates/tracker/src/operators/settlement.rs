@@ -1,4 +1,5 @@
-//! What was settled, streamed page by page, once the read model has what was written before the call.
+//! What was settled, streamed page by page, once the read model has what was written before the
+//! call.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -25,8 +26,9 @@ const WAITING_MAX: usize = 2 * PAGE_SIZE as usize;
 /// How long routers and the read model may take to catch up each time, in attempts of [`PAUSE_MS`].
 const ATTEMPTS_MAX: u32 = 100;
 const PAUSE_MS: u64 = 100;
-/// A record may let its router write another one to another shard under the same time: a refund asks its payment, the payment answers. So
-/// the ends of `orders` are taken so many times, each time once everything before is decided.
+/// A record may let its router write another one to another shard under the same time: a refund
+/// asks its payment, the payment answers. So the ends of `orders` are taken so many times, each
+/// time once everything before is decided.
 const ROUNDS: usize = 3;
 
 pub(super) type Entries = ReceiverStream<Result<ListSettlementResponse, Status>>;
@@ -85,8 +87,8 @@ async fn send_page(
     page.next
 }
 
-/// Waits until every shard is applied up to where `order-states` ends now; and where everything must be there, until every router has
-/// decided all that stands in `orders` now.
+/// Waits until every shard is applied up to where `order-states` ends now; and where everything
+/// must be there, until every router has decided all that stands in `orders` now.
 async fn caught_up(model: &SqliteModel, journal: &dyn Journal, must_be_complete: bool) -> Result<(), Status> {
     let ends = ends(journal, Topic::OrderStates).await?;
     reached(model, ends, |upto| upto.next).await?.map_err(|behind| {

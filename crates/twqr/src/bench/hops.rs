@@ -1,5 +1,6 @@
-//! The hops of a payment on a bare journal: the records that one payment appends and reads, with their sizes, and nothing decided in
-//! between. A payment is a record on `orders`, a task, an outcome on `orders`, a reply and a state.
+//! The hops of a payment on a bare journal: the records that one payment appends and reads, with
+//! their sizes, and nothing decided in between. A payment is a record on `orders`, a task, an
+//! outcome on `orders`, a reply and a state.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -24,7 +25,8 @@ const STATE_BYTES: usize = 400;
 const STATE_KEY_BYTES: usize = 32;
 const BATCH_RECORDS_MAX: usize = 1_024;
 
-/// The first byte of a record tells which hop wrote it; the next eight are the payment's start, and two its shard.
+/// The first byte of a record tells which hop wrote it; the next eight are the payment's start, and
+/// two its shard.
 const PAY: u8 = 1;
 const OUTCOME: u8 = 2;
 
@@ -40,7 +42,8 @@ pub(super) struct Hops {
 }
 
 impl Hops {
-    /// Starts every hop at the present end of its partitions; shards and task partitions are dealt out in turn.
+    /// Starts every hop at the present end of its partitions; shards and task partitions are dealt
+    /// out in turn.
     pub(super) async fn start(
         ingress: Shared,
         routers: Vec<Shared>,

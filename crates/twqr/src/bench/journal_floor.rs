@@ -1,4 +1,5 @@
-//! The floor of the embedded journal: the hops of payments with the same durability, and no product logic.
+//! The floor of the embedded journal: the hops of payments with the same durability, and no product
+//! logic.
 
 use std::path::PathBuf;
 

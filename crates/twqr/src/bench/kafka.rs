@@ -1,5 +1,6 @@
-//! `twqr bench kafka`: every service in processes of its own on a real broker, against a floor on the same broker in the same run: the same
-//! hops and bytes, each role with clients of its own, and no product logic.
+//! `twqr bench kafka`: every service in processes of its own on a real broker, against a floor on
+//! the same broker in the same run: the same hops and bytes, each role with clients of its own, and
+//! no product logic.
 
 use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
@@ -44,7 +45,8 @@ pub(crate) struct Options {
 
 /// The p99 that the highest rate must hold, in ms.
 const P99_MS_MAX: f64 = 100.0;
-/// The warm-up of the system, and then of the floor, payments a second and ms: brokers compile what they do often, and are slow until then.
+/// The warm-up of the system, and then of the floor, payments a second and ms: brokers compile what
+/// they do often, and are slow until then.
 const WARM_RATE: u32 = 1_000;
 const WARM_MS: u32 = 30_000;
 const FLOOR_WARM_MS: u32 = 10_000;

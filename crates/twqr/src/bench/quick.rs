@@ -1,5 +1,6 @@
-//! `twqr bench quick`: simulator, services and generator as processes on one machine. In order: the floors, the sample day (memory),
-//! 500 payments a second, and a ladder of rates up to the first that does not hold; then the audit.
+//! `twqr bench quick`: simulator, services and generator as processes on one machine. In order: the
+//! floors, the sample day (memory), 500 payments a second, and a ladder of rates up to the first
+//! that does not hold; then the audit.
 
 use std::{collections::BTreeMap, path::Path, process::ExitCode, time::Duration};
 
@@ -272,7 +273,8 @@ impl<'a> System<'a> {
         steps
     }
 
-    /// Every answer against the ledger; asked about are all answers but successes, and a sample of those.
+    /// Every answer against the ledger; asked about are all answers but successes, and a sample of
+    /// those.
     async fn audit(&mut self, wallet: std::net::SocketAddr) -> anyhow::Result<Found> {
         let patience = Duration::from_secs(RESOLVE_S);
         let orders = audit_answers::orders(&self.channels[0], &self.told, AUDIT_SAMPLE, patience).await;

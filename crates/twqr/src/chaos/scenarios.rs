@@ -25,7 +25,8 @@ pub(crate) enum Scenario {
     KillBroker,
     /// kill -9 of one broker of three, and its return later
     KillLeader,
-    /// Routers lose their disks in the middle of checkpoints, and states that nobody can read stand among them
+    /// Routers lose their disks in the middle of checkpoints, and states that nobody can read stand
+    /// among them
     TornCheckpoint,
     /// A router's disk is full
     FullDisk,
@@ -143,7 +144,8 @@ async fn torn_checkpoint(stage: &mut Stage) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The router whose disk is full ends, so that the other one has its shards; with room again it comes back.
+/// The router whose disk is full ends, so that the other one has its shards; with room again it
+/// comes back.
 async fn full_disk(stage: &mut Stage) -> anyhow::Result<()> {
     let name = "router-0";
     let dir = stage.fleet.data_dir(name);

@@ -1,4 +1,5 @@
-//! Attempts at one payment: each with the same MerchantTradeNo, so that however many there are, at most one charges.
+//! Attempts at one payment: each with the same MerchantTradeNo, so that however many there are, at
+//! most one charges.
 
 use std::time::Duration;
 
@@ -41,7 +42,8 @@ const PAUSE_MS_MAX: u64 = 5_000;
 /// The longest pause that the server may ask for, in ms.
 const ASKED_PAUSE_MS_MAX: u64 = 30_000;
 
-/// Pays; tries again where nobody knows whether the request was accepted, or where it was not and may be by and by.
+/// Pays; tries again where nobody knows whether the request was accepted, or where it was not and
+/// may be by and by.
 pub(crate) async fn pay(client: &PosServiceClient<Channel>, request: &PayRequest, attempts: Attempts) -> Answer {
     let started = Instant::now();
     let mut attempt = 1;

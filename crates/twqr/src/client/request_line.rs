@@ -1,5 +1,5 @@
-//! One line of a request file: a Payment request as JSON, in the POS document's field names. No error repeats a value, since a
-//! payment code may stand anywhere in a line that is wrong.
+//! One line of a request file: a Payment request as JSON, in the POS document's field names. No
+//! error repeats a value, since a payment code may stand anywhere in a line that is wrong.
 
 use std::fmt;
 
@@ -62,7 +62,8 @@ pub(crate) fn parse(line: &[u8]) -> Result<PayRequest, Vec<Problem>> {
     if problems.is_empty() { Ok(request) } else { Err(problems) }
 }
 
-/// The members of an object as they stand in the line. A name may be a value that slipped: no error repeats it.
+/// The members of an object as they stand in the line. A name may be a value that slipped: no error
+/// repeats it.
 struct Members(Vec<(String, Value)>);
 
 impl<'de> Deserialize<'de> for Members {
@@ -87,7 +88,8 @@ impl<'de> Deserialize<'de> for Members {
     }
 }
 
-/// The fields of a line that nobody has taken yet, each with its place from 1, and what was wrong with those that were.
+/// The fields of a line that nobody has taken yet, each with its place from 1, and what was wrong
+/// with those that were.
 struct Fields {
     members: Vec<(usize, (String, Value))>,
     problems: Vec<Problem>,

@@ -1,4 +1,5 @@
-//! `twqr cancel`: takes one payment back. The payment's code comes from a file or standard input, and no error shows it.
+//! `twqr cancel`: takes one payment back. The payment's code comes from a file or standard input,
+//! and no error shows it.
 
 use std::{
     fs::File,

@@ -1,4 +1,5 @@
-//! `twqr counterparty-files`: what the simulated wallet and FISC say that they settled on a day, for `twqr reconcile`.
+//! `twqr counterparty-files`: what the simulated wallet and FISC say that they settled on a day,
+//! for `twqr reconcile`.
 
 use std::{
     fs,

@@ -27,7 +27,8 @@ const LINE_BYTES_MAX: u64 = 64 * 1024;
 /// Latencies are counted up to this, in µs.
 const LATENCY_US_MAX: u64 = 3_600_000_000;
 
-/// Sends every line, in one pass over the file, which may be a pipe; exit code 1 unless every one was answered.
+/// Sends every line, in one pass over the file, which may be a pipe; exit code 1 unless every one
+/// was answered.
 pub(crate) async fn run(arguments: cli::Pay) -> anyhow::Result<ExitCode> {
     let attempts = Attempts { max: arguments.attempts, timeout_ms: arguments.timeout_ms };
     let lines = Lines::open(&arguments.file)?;

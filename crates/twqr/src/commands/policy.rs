@@ -1,4 +1,5 @@
-//! `twqr policy`: the rules by which orders are decided, one versioned document, shown and changed while everything runs.
+//! `twqr policy`: the rules by which orders are decided, one versioned document, shown and changed
+//! while everything runs.
 
 mod apply;
 mod diff;
@@ -27,9 +28,11 @@ pub(crate) enum Policy {
         /// The document (TOML), as `twqr policy get` prints it
         file: PathBuf,
     },
-    /// Prints what a document would change; exit code 0 if nothing, 2 if something, 1 if that cannot be told
+    /// Prints what a document would change; exit code 0 if nothing, 2 if something, 1 if that
+    /// cannot be told
     Diff(Diff),
-    /// Makes a document the newest version; exit code 3 if somebody else changed the rules meanwhile
+    /// Makes a document the newest version; exit code 3 if somebody else changed the rules
+    /// meanwhile
     Apply(Apply),
     /// Makes the document of an earlier version the newest one again; exit codes as of apply
     Rollback(Rollback),

@@ -26,7 +26,8 @@ pub(crate) struct Reconcile {
     /// The wallet's file of the day
     #[arg(long, value_name = "FILE")]
     wallet: PathBuf,
-    /// FISC's file of the day before: what is booked there is not missing, and nothing is booked twice unseen
+    /// FISC's file of the day before: what is booked there is not missing, and nothing is booked
+    /// twice unseen
     #[arg(long, value_name = "FILE")]
     fisc_before: Option<PathBuf>,
     /// The wallet's file of the day before
@@ -52,7 +53,8 @@ pub(crate) struct Reconcile {
 /// There is something to look at.
 const DIFFERS: u8 = 2;
 
-/// Prints the report; exit code 0 if both sides have the same, 2 if not, 1 if it could not be found out.
+/// Prints the report; exit code 0 if both sides have the same, 2 if not, 1 if it could not be found
+/// out.
 pub(crate) async fn run(arguments: Reconcile, config: &Config) -> anyhow::Result<ExitCode> {
     let day = BusinessDay::parse(&arguments.date, config.settlement.cut_off()?)
         .with_context(|| format!("--date is {:?}", arguments.date))?;

@@ -1,4 +1,5 @@
-//! `twqr settlement`: the accounting file of each merchant for a business day; and whether a file is what was written.
+//! `twqr settlement`: the accounting file of each merchant for a business day; and whether a file
+//! is what was written.
 
 use std::{
     collections::BTreeMap,
@@ -31,7 +32,8 @@ pub(crate) struct Settlement {
 
 #[derive(Debug, Subcommand)]
 enum Verify {
-    /// Checks a file's checksum, counts and totals; exit code 1 and every fault if something is wrong
+    /// Checks a file's checksum, counts and totals; exit code 1 and every fault if something is
+    /// wrong
     Verify {
         /// The file
         file: PathBuf,
@@ -43,7 +45,8 @@ struct Day {
     /// The business day: YYYY-MM-DD or YYYYMMDD; `settlement.cut_off` says when it ends
     #[arg(long)]
     date: String,
-    /// Only this merchant's file, also if it has no movements; otherwise one for each merchant that has
+    /// Only this merchant's file, also if it has no movements; otherwise one for each merchant that
+    /// has
     #[arg(long, value_parser = merchant_id)]
     merchant: Option<String>,
     /// Where the files go; those of the same name are written over
@@ -65,7 +68,8 @@ fn merchant_id(raw: &str) -> Result<String, String> {
     MerchantId::parse(raw.to_owned()).map(|id| id.as_str().to_owned())
 }
 
-/// How long after a day's end its last states may be on their way to the read model, in ms: checkpoints are written behind the orders.
+/// How long after a day's end its last states may be on their way to the read model, in ms:
+/// checkpoints are written behind the orders.
 const ON_THEIR_WAY_MS: i64 = 60_000;
 /// How many warnings of a file are printed.
 const WARNINGS_MAX: usize = 20;
@@ -129,7 +133,8 @@ async fn write(arguments: &Day, config: &Config) -> anyhow::Result<ExitCode> {
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Whether the day is complete; refused if it is not, and `partial` does not ask for it all the same.
+/// Whether the day is complete; refused if it is not, and `partial` does not ask for it all the
+/// same.
 pub(super) fn is_over(day: BusinessDay, partial: bool) -> anyhow::Result<bool> {
     let complete_at = day.to().plus(ON_THEIR_WAY_MS);
     let is_over = complete_at <= SystemClock.now();

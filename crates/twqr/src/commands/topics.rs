@@ -1,4 +1,5 @@
-//! `twqr topics`: how the topics on the cluster differ from what the configuration wants, and making them so.
+//! `twqr topics`: how the topics on the cluster differ from what the configuration wants, and
+//! making them so.
 
 use std::{io::Write, process::ExitCode};
 
@@ -10,9 +11,11 @@ use crate::config::Config;
 /// What to do about the topics.
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub(crate) enum Topics {
-    /// Prints what differs; exit code 0 if nothing does, 2 if `apply` would change something, 1 if it could not
+    /// Prints what differs; exit code 0 if nothing does, 2 if `apply` would change something, 1 if
+    /// it could not
     Plan,
-    /// Creates what is missing and changes what may be changed; what is fixed at creation is refused
+    /// Creates what is missing and changes what may be changed; what is fixed at creation is
+    /// refused
     Apply,
 }
 

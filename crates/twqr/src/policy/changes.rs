@@ -1,5 +1,6 @@
-//! What differs between two policies, as lines for people. Lists are compared by what their parts are about, not by where they stand, and
-//! issuers by what holds for them: rules that say the defaults are no difference.
+//! What differs between two policies, as lines for people. Lists are compared by what their parts
+//! are about, not by where they stand, and issuers by what holds for them: rules that say the
+//! defaults are no difference.
 
 use std::{collections::BTreeMap, fmt::Display};
 

@@ -1,4 +1,5 @@
-//! A policy in a file of its own. Unlike in the configuration, nothing of the sample is filled in: a list that is left out is empty.
+//! A policy in a file of its own. Unlike in the configuration, nothing of the sample is filled in:
+//! a list that is left out is empty.
 
 use std::path::Path;
 

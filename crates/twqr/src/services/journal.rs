@@ -1,5 +1,6 @@
-//! Which journal a process has: its own, embedded; or a cluster's. A cluster that cannot be reached is tried again with a growing pause, and
-//! readiness says why; topics that are not as they must be end the process.
+//! Which journal a process has: its own, embedded; or a cluster's. A cluster that cannot be reached
+//! is tried again with a growing pause, and readiness says why; topics that are not as they must be
+//! end the process.
 
 use std::{sync::Arc, time::Duration};
 

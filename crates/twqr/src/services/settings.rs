@@ -8,13 +8,15 @@ use crate::config::Config;
 
 /// Payments in each of the two generations of the ingress' cache of repeats: some 20 MiB when full.
 const REPEATS_SIZE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(16_383);
-/// How long calls in flight may take at shutdown, in ms; below the 30 s that Kubernetes gives a pod.
+/// How long calls in flight may take at shutdown, in ms; below the 30 s that Kubernetes gives a
+/// pod.
 const DRAIN_WITHIN_MS: u64 = 14_000;
 
 /// How long a change of the rules may take until it is known whether it was taken, in ms.
 const POLICY_WAIT_MS: u64 = 10_000;
 
-/// Questions to each shard before the first call is let in: connections, code and broker are warm then.
+/// Questions to each shard before the first call is let in: connections, code and broker are warm
+/// then.
 const WARM_ROUNDS: u32 = 30;
 
 pub(super) fn ingress(config: &Config) -> anyhow::Result<twqr_ingress::Settings> {

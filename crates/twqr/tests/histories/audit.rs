@@ -39,7 +39,8 @@ pub fn money_agrees(orders: &Orders, ledger: &[LedgerEntry], found: &mut Vec<Str
     }
 }
 
-/// I1: an order is charged once at the most, a refund number and a reversal take effect once, and none of them was ever sent twice.
+/// I1: an order is charged once at the most, a refund number and a reversal take effect once, and
+/// none of them was ever sent twice.
 fn arrived_once(ledger: &[LedgerEntry], found: &mut Vec<String>) {
     let mut arrived: BTreeMap<(&str, &str, &str), usize> = BTreeMap::new();
     for entry in ledger {
@@ -133,7 +134,8 @@ impl Book<'_> {
         }
     }
 
-    /// Taken back with that amount if and only if it is said so; refused only if the issuer refused.
+    /// Taken back with that amount if and only if it is said so; refused only if the issuer
+    /// refused.
     fn cancel(&mut self) {
         let cancel = self.payment.cancel.as_ref();
         let taken_back = cancel.and_then(|cancel| match &cancel.stage {

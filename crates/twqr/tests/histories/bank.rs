@@ -1,4 +1,5 @@
-//! Wallet and FISC of a history: the simulator's own logic, reached over a line that is slow, breaks, and stands still with its process.
+//! Wallet and FISC of a history: the simulator's own logic, reached over a line that is slow,
+//! breaks, and stands still with its process.
 
 use std::{
     sync::{Arc, Mutex},

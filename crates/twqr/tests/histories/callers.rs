@@ -1,5 +1,6 @@
-//! The callers of a history: payments, refunds, cancels, repeats, conflicts and questions, written as an ingress writes them. Among them
-//! somebody changes the rules, and somebody writes what nobody can read.
+//! The callers of a history: payments, refunds, cancels, repeats, conflicts and questions, written
+//! as an ingress writes them. Among them somebody changes the rules, and somebody writes what
+//! nobody can read.
 
 use std::{
     sync::{
@@ -162,8 +163,8 @@ impl Caller {
         Partition { topic: Topic::Orders, index }
     }
 
-    /// Sends until it is acknowledged, as a POS does that hears nothing; then asks, now and then: from here on the order must be found.
-    /// Returns where answers come.
+    /// Sends until it is acknowledged, as a POS does that hears nothing; then asks, now and then:
+    /// from here on the order must be found. Returns where answers come.
     pub async fn send(&mut self, request: &Request) -> Vec<u64> {
         let shard = self.shard(request.key());
         let mut correlations = Vec::new();

@@ -1,5 +1,6 @@
-//! The cancels of a history: of payments that are paid, in progress, failed, refunded in part, or not there yet. As a POS does, whoever
-//! cancels repeats it until it has an answer, and sometimes again after a refusal.
+//! The cancels of a history: of payments that are paid, in progress, failed, refunded in part, or
+//! not there yet. As a POS does, whoever cancels repeats it until it has an answer, and sometimes
+//! again after a refusal.
 
 use rand::{Rng, seq::IndexedRandom};
 use twqr_types::{Amount, GatewayTradeNo, PayForm, UnixMs};

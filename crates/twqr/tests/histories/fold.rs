@@ -1,5 +1,6 @@
-//! The log of one shard, folded from its beginning by whoever cares to: what its routers kept and emitted must be this, whoever they were,
-//! however often they crashed, and wherever they began again.
+//! The log of one shard, folded from its beginning by whoever cares to: what its routers kept and
+//! emitted must be this, whoever they were, however often they crashed, and wherever they began
+//! again.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

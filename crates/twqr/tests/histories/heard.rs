@@ -27,7 +27,8 @@ pub struct Heard {
     pub forgotten: BTreeSet<(String, String)>,
     /// Records that nobody can read, on `orders`.
     pub unreadable: usize,
-    /// The numbers of the payments, as they were told: merchant, number, and whether it was told paid.
+    /// The numbers of the payments, as they were told: merchant, number, and whether it was told
+    /// paid.
     pub payments: BTreeMap<(String, String), (TradeNo, bool)>,
 }
 

@@ -137,7 +137,8 @@ impl World {
         }
     }
 
-    /// A process leaves, in good order if it can, and another one of its kind comes, with what the first had on its disk or without.
+    /// A process leaves, in good order if it can, and another one of its kind comes, with what the
+    /// first had on its disk or without.
     fn replace(&mut self, index: usize, keeps_disk: bool) {
         let process = &mut self.processes[index];
         process.gone = true;

@@ -1,5 +1,6 @@
-//! Decisions are pure: what routers kept and emitted, how often ever, is what the log says, all of it and nothing else. So what is emitted
-//! again is the same, and what a crash cut off is emitted by whoever comes next.
+//! Decisions are pure: what routers kept and emitted, how often ever, is what the log says, all of
+//! it and nothing else. So what is emitted again is the same, and what a crash cut off is emitted
+//! by whoever comes next.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,7 +36,8 @@ fn id(id: Option<&bus::EffectId>) -> EffectId {
     EffectId { shard: ShardId(u16::try_from(id.shard).unwrap()), offset: id.offset, n: id.n }
 }
 
-/// What was kept is what the log says. Who waits is left out: one who waits no more may be kept or not.
+/// What was kept is what the log says. Who waits is left out: one who waits no more may be kept or
+/// not.
 fn same_orders(folded: &Orders, kept: &Orders, found: &mut Vec<String>) {
     let without_waiting = |order: &Order| {
         let mut order = order.clone();

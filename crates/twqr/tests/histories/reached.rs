@@ -1,4 +1,5 @@
-//! What histories reached: that a test run meets refunds and cancels in every state is not left to chance.
+//! What histories reached: that a test run meets refunds and cancels in every state is not left to
+//! chance.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! The refunds of a history: parts of payments that were told paid, several at a time, sometimes more than is left, sometimes of what is
-//! no payment of theirs.
+//! The refunds of a history: parts of payments that were told paid, several at a time, sometimes
+//! more than is left, sometimes of what is no payment of theirs.
 
 use std::time::Duration;
 

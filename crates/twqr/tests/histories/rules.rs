@@ -14,7 +14,8 @@ use twqr_wire::convert::{decode_record, encode_record};
 
 use crate::callers::Caller;
 
-/// What the first rules of every history are: short enough for many of them, and W longer than what a call can take.
+/// What the first rules of every history are: short enough for many of them, and W longer than what
+/// a call can take.
 pub fn policy() -> Policy {
     let route = |issuer: &twqr_loadgen::Issuer| Route {
         prefix: issuer.prefix.to_owned(),
@@ -36,7 +37,8 @@ pub fn policy() -> Policy {
     }
 }
 
-/// The newest version that this shard's log brings, by the rule: on the policy's shard the next one, elsewhere any newer one.
+/// The newest version that this shard's log brings, by the rule: on the policy's shard the next
+/// one, elsewhere any newer one.
 pub fn newest_rules(sim: &Sim, shard: u32) -> Option<PolicyChange> {
     let mut newest: Option<PolicyChange> = None;
     for record in sim.records(Partition { topic: Topic::Orders, index: shard }) {
@@ -52,7 +54,8 @@ pub fn newest_rules(sim: &Sim, shard: u32) -> Option<PolicyChange> {
 }
 
 impl Caller {
-    /// The next version, sometimes two of them at the same time; sometimes one whose turn it is not. Until one is acknowledged.
+    /// The next version, sometimes two of them at the same time; sometimes one whose turn it is
+    /// not. Until one is acknowledged.
     pub async fn change_rules(&mut self) {
         let orders = Partition { topic: Topic::Orders, index: u32::from(POLICY_SHARD.0) };
         let Some(newest) = newest_rules(&self.sim, orders.index) else { return };

@@ -1,5 +1,6 @@
-//! The invariants of the architecture, checked against the log and what was heard after a history: nothing is lost, nobody was contradicted,
-//! the rules are the same everywhere. Money is in `audit`, decisions in `purity`.
+//! The invariants of the architecture, checked against the log and what was heard after a history:
+//! nothing is lost, nobody was contradicted, the rules are the same everywhere. Money is in
+//! `audit`, decisions in `purity`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -86,7 +87,8 @@ fn none_lost(accepted: &BTreeMap<Vec<u8>, OrderKey>, orders: &Orders, found: &mu
     }
 }
 
-/// I2: a payment whose own cancel is in the log has one, and every ingress was told to forget what it knew of it.
+/// I2: a payment whose own cancel is in the log has one, and every ingress was told to forget what
+/// it knew of it.
 fn no_cancel_is_lost(records: &[Record], orders: &Orders, heard: &Heard, found: &mut Vec<String>) {
     for record in records {
         let Command::Cancel(request) = &record.command else { continue };
@@ -116,7 +118,8 @@ fn is_own(form: &PayForm, payment: &twqr_order::Payment) -> bool {
         && terms.un_redeem.twd() == un_redeem
 }
 
-/// I3 and I5: a final answer is the order's final state; after a request was acknowledged its order is found.
+/// I3 and I5: a final answer is the order's final state; after a request was acknowledged its order
+/// is found.
 fn nobody_was_contradicted(heard: &Heard, orders: &Orders, found: &mut Vec<String>) {
     for (correlation, replies) in &heard.replies {
         let key = &heard.about[correlation];

@@ -95,7 +95,8 @@ pub(crate) fn refund_subject(number: &MerchantTradeNo) -> bus::Subject {
     bus::Subject { subject: Some(bus::subject::Subject::Refund(refund)) }
 }
 
-/// A reply; `order` is the order right after the record that caused it, `in_progress_code` the StatusCode for what is in progress.
+/// A reply; `order` is the order right after the record that caused it, `in_progress_code` the
+/// StatusCode for what is in progress.
 pub fn reply_out(reply: &Reply, order: Option<&Order>, in_progress_code: &str) -> bus::ReplyRecord {
     let body = match &reply.body {
         ReplyBody::Order => order.map(|order| bus::reply_record::Body::Order(order_for_caller(order))),
@@ -125,7 +126,8 @@ pub fn forget_reply(key: &OrderKey) -> bus::ReplyRecord {
     }
 }
 
-/// To every ingress: other rules hold, so what is remembered of payments need not be the answer any more.
+/// To every ingress: other rules hold, so what is remembered of payments need not be the answer any
+/// more.
 pub fn rules_changed_reply() -> bus::ReplyRecord {
     bus::ReplyRecord {
         version: RECORD_VERSION,

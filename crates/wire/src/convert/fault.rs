@@ -2,7 +2,8 @@
 
 use twqr_types::Violations;
 
-/// Why a record of the log cannot be used. Goes to the dead letters with the record; never contains a value.
+/// Why a record of the log cannot be used. Goes to the dead letters with the record; never contains
+/// a value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordFault {
     /// Not protobuf, or cut off.

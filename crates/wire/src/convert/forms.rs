@@ -110,7 +110,8 @@ pub(crate) fn refund_request(form: &RefundForm) -> pos::RefundRequest {
     }
 }
 
-/// Parses an inquiry; the error lists every violation but that of the inquiry type, which the caller decides.
+/// Parses an inquiry; the error lists every violation but that of the inquiry type, which the
+/// caller decides.
 pub fn query_form(request: pos::QueryRequest) -> Result<QueryForm, Violations> {
     QueryForm::parse(RawQuery {
         merchant_id: request.merchant_id,

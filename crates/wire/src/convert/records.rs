@@ -152,7 +152,8 @@ pub fn query_record<'a>(stamp: impl Into<Stamp<'a>>, key: &OrderKey, reply_to: R
     encode(stamp, Body::Query(query_out(key, reply_to, watch, false)))
 }
 
-/// The record of a watch: the order as it is and every change after it; with `keep` also when nothing is in progress any more.
+/// The record of a watch: the order as it is and every change after it; with `keep` also when
+/// nothing is in progress any more.
 pub fn watch_record(at: UnixMs, key: &OrderKey, reply_to: ReplyTo, keep: bool) -> Bytes {
     encode(at, Body::Query(query_out(key, reply_to, true, keep)))
 }
@@ -171,10 +172,12 @@ pub fn due_record(at: UnixMs, key: &OrderKey) -> Bytes {
     encode(at, Body::Due(bus::Due { key: Some(key_out(key)) }))
 }
 
-/// How much of a record that cannot be used is kept, in bytes: the letter must itself be small enough for the journal.
+/// How much of a record that cannot be used is kept, in bytes: the letter must itself be small
+/// enough for the journal.
 const BURIED_BYTES_MAX: usize = 512 * 1024;
 
-/// The dead letter of a record that stood on `topic` at (partition, offset). `reason` must not have a part of the payload in it.
+/// The dead letter of a record that stood on `topic` at (partition, offset). `reason` must not have
+/// a part of the payload in it.
 pub fn dead_letter(topic: &str, (partition, offset): (u32, u64), payload: &Bytes, reason: &str, at: UnixMs) -> Bytes {
     let kept = payload.slice(..payload.len().min(BURIED_BYTES_MAX));
     let cut = if kept.len() < payload.len() {

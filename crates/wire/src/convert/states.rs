@@ -1,4 +1,5 @@
-//! The records of `order-states`, keyed by epoch and order so that compaction never lets an owner hide what a newer one wrote.
+//! The records of `order-states`, keyed by epoch and order so that compaction never lets an owner
+//! hide what a newer one wrote.
 
 use bytes::Bytes;
 use prost::Message;

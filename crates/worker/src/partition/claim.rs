@@ -1,4 +1,5 @@
-//! Taking a partition: the claim is appended first, then read back, and only what stands before and after it says what may be sent.
+//! Taking a partition: the claim is appended first, then read back, and only what stands before and
+//! after it says what may be sent.
 
 use std::{sync::Arc, time::Duration};
 
@@ -31,8 +32,9 @@ pub(super) fn append(journal: &dyn Journal, partition: Partition, body: Body) ->
 }
 
 impl Holder {
-    /// Claims the partition and learns who held what before. A living holder is asked to release it first, so that what it has not read
-    /// yet need not be taken for sent. None: the partition is not wanted any more, and was not claimed.
+    /// Claims the partition and learns who held what before. A living holder is asked to release it
+    /// first, so that what it has not read yet need not be taken for sent. None: the partition is
+    /// not wanted any more, and was not claimed.
     pub(crate) async fn claim(
         index: u32,
         settings: &Settings,
@@ -49,7 +51,8 @@ impl Holder {
             () = unwanted.cancelled() => return Ok(None),
             prepared = scan.prepare(&*journal, &settings.member) => prepared?,
         }
-        // From here on there is no way back but a release: a claim that nobody works under fails what comes after it.
+        // From here on there is no way back but a release: a claim that nobody works under fails
+        // what comes after it.
         let nonce: u64 = rand::rng().random();
         append(&*journal, partition, Body::Claim(bus::WorkerClaim { owner: settings.member.clone(), nonce })).await?;
         let holding = scan.until_claim(nonce).await?;
@@ -102,7 +105,8 @@ struct Scan {
     /// Who held the partition at the committed position.
     holder: Option<u64>,
     holds: Vec<(u64, Hold)>,
-    /// No record was read yet: the first may stand later than was asked for, and what retention has cut before it is not known.
+    /// No record was read yet: the first may stand later than was asked for, and what retention has
+    /// cut before it is not known.
     is_at_start: bool,
     next: u64,
 }
@@ -118,7 +122,8 @@ impl Scan {
         Ok(Self { partition, reader, holder, holds: Vec::new(), is_at_start: true, next: from })
     }
 
-    /// Takes what is there; waits until there is something. The nonces of the claims among it, with their offsets.
+    /// Takes what is there; waits until there is something. The nonces of the claims among it, with
+    /// their offsets.
     async fn step(&mut self) -> Result<Vec<(u64, u64)>, JournalError> {
         let mut claims = Vec::new();
         for record in self.reader.next(BATCH_RECORDS_MAX).await? {

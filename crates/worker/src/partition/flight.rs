@@ -1,4 +1,5 @@
-//! The calls in flight of one partition, and those that are over, whose answers may still come, or come again.
+//! The calls in flight of one partition, and those that are over, whose answers may still come, or
+//! come again.
 
 use std::collections::{HashMap, VecDeque};
 

@@ -1,4 +1,5 @@
-//! Attacks on the machine: what would give money back twice, call a payment failed without evidence, or leave an order waiting for ever.
+//! Attacks on the machine: what would give money back twice, call a payment failed without
+//! evidence, or leave an order waiting for ever.
 
 use super::{
     check,

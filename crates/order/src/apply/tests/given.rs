@@ -77,7 +77,8 @@ pub(super) fn merchants() -> Policy {
     policy_with(|policy| policy.merchants = vec![merchant])
 }
 
-/// A payment request of merchant M at store S, with 7 TWD that are not redeemable where that is possible.
+/// A payment request of merchant M at store S, with 7 TWD that are not redeemable where that is
+/// possible.
 pub(super) fn raw_pay(number: &str, code: &str, amount: i64) -> RawPay {
     RawPay {
         merchant_id: "M".into(),

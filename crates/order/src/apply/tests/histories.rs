@@ -1,5 +1,6 @@
-//! Seeded random histories: POS, workers, issuers, the records between shards and changes of the policy, in any order. After each record the
-//! invariants hold; at the end everything comes to rest, and the issuers' money is what the orders say.
+//! Seeded random histories: POS, workers, issuers, the records between shards and changes of the
+//! policy, in any order. After each record the invariants hold; at the end everything comes to
+//! rest, and the issuers' money is what the orders say.
 
 mod calls;
 mod ledger;

@@ -57,7 +57,8 @@ fn one_task_for_each_movement(kind: &TaskKind, before: Option<&Payment>, applied
     }
 }
 
-/// I2: at rest, or somebody will wake it; and what waits without a time of its own waits for something that has one.
+/// I2: at rest, or somebody will wake it; and what waits without a time of its own waits for
+/// something that has one.
 fn nobody_is_forgotten(order: &Order) {
     assert!(order.is_at_rest() || order.due_at().is_some(), "I2: nobody wakes {order:?}");
     let Order::Payment(payment) = order else { return };

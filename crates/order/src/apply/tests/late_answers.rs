@@ -1,4 +1,5 @@
-//! Answers that come late, twice, or against what was told: invariants I3 and I6, POS API, section 4.
+//! Answers that come late, twice, or against what was told: invariants I3 and I6, POS API, section
+//! 4.
 
 use super::{
     check,
@@ -194,7 +195,8 @@ fn a_charge_that_was_told_as_failed_and_took_effect_is_taken_back() {
     ]);
 }
 
-/// T, paid with 100: a refund R is told as absent, the cancel's reversal was not sent and waits, and then R took effect after all.
+/// T, paid with 100: a refund R is told as absent, the cancel's reversal was not sent and waits,
+/// and then R took effect after all.
 fn late_refund_while_the_reversal_waits(w: &mut World, amount: i64) {
     w.paid("T", OTHER, 100);
     w.refund("R", "T", amount);

@@ -6,7 +6,8 @@ use super::{
 };
 use crate::{RefundRule, RefundScope};
 
-/// Under this rule, a payment of 100 at noon and a refund of `amount` after `later` ms: where the refund stands.
+/// Under this rule, a payment of 100 at noon and a refund of `amount` after `later` ms: where the
+/// refund stands.
 fn refund_under(w: &mut super::World, rule: RefundRule, amount: i64, later: i64) -> String {
     w.set_policy(refund_rule(rule));
     let number = format!("T{}", w.tasks.len());

@@ -1,4 +1,5 @@
-//! What a table's case does and sees, in few words: every order is one of merchant M, named by its number.
+//! What a table's case does and sees, in few words: every order is one of merchant M, named by its
+//! number.
 
 use twqr_types::{RawPay, TradeNo, UnixMs};
 
@@ -139,7 +140,8 @@ impl World {
         }
     }
 
-    /// Where the cancel stands: `none`, `waiting`, `again`, `nothing`, or where its reversal stands.
+    /// Where the cancel stands: `none`, `waiting`, `again`, `nothing`, or where its reversal
+    /// stands.
     pub(super) fn cancelled(&self, number: &str) -> String {
         match self.payment(number).cancel.as_ref().map(|cancel| &cancel.stage) {
             None => "none".into(),
@@ -150,13 +152,15 @@ impl World {
         }
     }
 
-    /// Every task of the payment, oldest first, such as `charge:100 ask-charge refund:R:30 reverse:70`.
+    /// Every task of the payment, oldest first, such as `charge:100 ask-charge refund:R:30
+    /// reverse:70`.
     pub(super) fn sent(&self, number: &str) -> String {
         let of = self.tasks.iter().filter(|task| task.key == key(number));
         of.map(|task| in_words(&task.kind)).collect::<Vec<_>>().join(" ")
     }
 
-    /// What the last caller was told, oldest first: `order`, with `rep` where it is a repeat, `not found`, `full`, `key refused`, or the fields that differ.
+    /// What the last caller was told, oldest first: `order`, with `rep` where it is a repeat, `not
+    /// found`, `full`, `key refused`, or the fields that differ.
     pub(super) fn told(&self) -> String {
         self.told_to(self.caller)
     }

@@ -1,4 +1,5 @@
-//! Several shards with several orders, and what runs between them: records that are forwarded, tasks, replies.
+//! Several shards with several orders, and what runs between them: records that are forwarded,
+//! tasks, replies.
 
 use std::{collections::BTreeMap, num::NonZeroU16, sync::Arc};
 
@@ -41,7 +42,8 @@ pub(super) struct World {
     numbers: BTreeMap<TradeNo, OrderKey>,
     version: u64,
     log: Vec<Logged>,
-    /// Whether each record is applied twice and every word of its effects compared, and all of them can be replayed.
+    /// Whether each record is applied twice and every word of its effects compared, and all of them
+    /// can be replayed.
     pub(super) strict: bool,
     /// The time, ms.
     pub(super) at: i64,
@@ -105,8 +107,8 @@ impl World {
         taken
     }
 
-    /// The whole log again, from the beginning, as after a restore that has the newest policies already: the same orders, and every effect
-    /// again as it was.
+    /// The whole log again, from the beginning, as after a restore that has the newest policies
+    /// already: the same orders, and every effect again as it was.
     pub(super) fn check_replay(&self) {
         let mut again = Self::without_policy();
         for (shard, before) in again.shards.iter_mut().zip(&self.shards) {

@@ -1,5 +1,5 @@
-//! Money, over random histories: nothing is made and nothing is lost, no charge is given back more than once, and a bank that starts
-//! again from its ledger answers as one that never stopped.
+//! Money, over random histories: nothing is made and nothing is lost, no charge is given back more
+//! than once, and a bank that starts again from its ledger answers as one that never stopped.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! `twqr policy diff`: what a document would change, in the rules or among the payments that were recorded.
+//! `twqr policy diff`: what a document would change, in the rules or among the payments that were
+//! recorded.
 
 use std::{io::Write, process::ExitCode, time::Duration};
 

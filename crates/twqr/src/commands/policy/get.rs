@@ -1,4 +1,5 @@
-//! `twqr policy get`: the document, so that it can be edited and applied; what is about the version stands in comments above it.
+//! `twqr policy get`: the document, so that it can be edited and applied; what is about the version
+//! stands in comments above it.
 
 use std::{fmt::Write as _, io::Write as _, process::ExitCode};
 

@@ -1,5 +1,5 @@
-//! Workers and what is on the way to the issuers: a task that moves money is sent once at most, and lands once at most, before its window is
-//! over; answers are lost, late, or come twice.
+//! Workers and what is on the way to the issuers: a task that moves money is sent once at most, and
+//! lands once at most, before its window is over; answers are lost, late, or come twice.
 
 use std::collections::BTreeMap;
 
@@ -157,8 +157,8 @@ impl Calls {
         self.outcomes.push(outcome(task, subject, Word::Unknown));
     }
 
-    /// The owner of the task is gone, and the next one asks, since it may have been sent. A refusal that it finds may be an earlier
-    /// reversal's, as long as this one can land.
+    /// The owner of the task is gone, and the next one asks, since it may have been sent. A refusal
+    /// that it finds may be an earlier reversal's, as long as this one can land.
     fn ask_instead(&mut self, task: &Task, subject: &Subject, now: i64) {
         let refused = self.account(task.trade_no).reversal == Some(Decided::Refused);
         if *subject == Subject::Reversal && refused && now <= task.absent_after.0 {

@@ -1,5 +1,5 @@
-//! The issuers' money, movement by movement: the witness against which the orders are held. It never refuses what the machine must not ask
-//! for; it fails.
+//! The issuers' money, movement by movement: the witness against which the orders are held. It
+//! never refuses what the machine must not ask for; it fails.
 
 use std::collections::BTreeMap;
 
@@ -80,7 +80,8 @@ impl Account {
         })
     }
 
-    /// Known by the payment's number: an earlier reversal's refusal is what there is until a later one arrives.
+    /// Known by the payment's number: an earlier reversal's refusal is what there is until a later
+    /// one arrives.
     pub(super) fn of_reversal(&self) -> Option<TaskResult<Reversed>> {
         self.reversal.map(|decided| match decided {
             Decided::Moved(_) => reversed(),

@@ -1,4 +1,5 @@
-//! The end of a history: records arrive, tasks are answered as it is, and time passes, until all is at rest.
+//! The end of a history: records arrive, tasks are answered as it is, and time passes, until all is
+//! at rest.
 
 use twqr_types::{OrderKey, UnixMs};
 

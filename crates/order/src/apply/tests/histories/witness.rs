@@ -1,4 +1,5 @@
-//! An order against the issuers' money: what is done has moved, and what failed has evidence that is true.
+//! An order against the issuers' money: what is done has moved, and what failed has evidence that
+//! is true.
 
 use super::{
     calls::Calls,
