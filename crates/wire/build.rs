@@ -1,12 +1,12 @@
-//! Generates the protobuf types and services without protoc, and the descriptor sets for gRPC
-//! reflection.
+//! Generates the protobuf types and services from `proto/`, and the descriptor sets for gRPC
+//! reflection. Needs no protoc: protox compiles the files.
 
 use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message;
 
-/// Messages that carry a card token: their Debug output is written by hand, without it
-/// (`src/redacted.rs`).
+/// The messages that contain a card token. `src/redacted.rs` implements Debug for them, without the
+/// token.
 const WITH_CARD_TOKEN: [&str; 5] = [
     "twqr.pos.v1.PayRequest",
     "twqr.pos.v1.CancelRequest",
@@ -38,7 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         fs::write(out.join(format!("{api}.bin")), descriptors.encode_to_vec())?;
     }
     let descriptors = protox::compile(files, [&root])?;
-    // Ordered maps, so that the same message is the same bytes.
+    // Ordered maps, so that equal messages always encode to the same bytes.
     tonic_prost_build::configure().skip_debug(WITH_CARD_TOKEN).bytes(".").btree_map(".").compile_fds(descriptors)?;
     Ok(())
 }

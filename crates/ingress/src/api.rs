@@ -9,7 +9,7 @@ use twqr_service::{CancellationToken, Clock};
 use twqr_types::{KeyName, QueryForm, TradeNo, UnixMs, Violations};
 use twqr_wire::{
     bus,
-    convert::{Stamp, cancel_form, cancel_record, pay_form, query_form, query_record, refund_form, refund_record},
+    convert::{Stamp, cancel_form, encode_cancel, encode_query, encode_refund, pay_form, query_form, refund_form},
     pos::{
         CancelRequest, CancelResponse, InquiryType, PayRequest, PayResponse, QueryRequest, QueryResponse,
         RefundRequest, RefundResponse,
@@ -84,7 +84,7 @@ impl PosApi {
     pub(crate) async fn query(&self, request: QueryRequest, caller: Caller) -> Result<QueryResponse, Status> {
         let inquiry_type = request.inquiry_type();
         let form = checked(inquiry_type, query_form(request))?;
-        let record = |to| query_record(self.stamp(&caller), &form.key, to, false);
+        let record = |to| encode_query(self.stamp(&caller), &form.key, to, false);
         match self.ask(&form.key, caller.deadline, record, |_| true).await? {
             Heard::Order(seen) => {
                 let code = self.desk.in_progress_code();
@@ -101,7 +101,7 @@ impl PosApi {
             return Ok(no_such_payment(&request));
         }
         let form = refund_form(request.clone()).map_err(|violations| refusals::invalid(&violations))?;
-        let record = |to| refund_record(self.stamp(&caller), &form, Some(to));
+        let record = |to| encode_refund(self.stamp(&caller), &form, Some(to));
         match self.ask(&form.key, caller.deadline, record, has_result).await? {
             Heard::Order(seen) => {
                 let Some(bus::order::Order::Refund(refund)) = (*seen.order).clone().order else {
@@ -129,7 +129,7 @@ impl PosApi {
     pub(crate) async fn cancel(&self, request: CancelRequest, caller: Caller) -> Result<CancelResponse, Status> {
         let form = cancel_form(request.clone()).map_err(|violations| refusals::invalid(&violations))?;
         self.repeats.forget(&form.key);
-        let record = |to| cancel_record(self.stamp(&caller), &form, Some(to));
+        let record = |to| encode_cancel(self.stamp(&caller), &form, Some(to));
         Ok(match self.ask(&form.key, caller.deadline, record, is_cancel_closed).await? {
             Heard::Order(seen) => {
                 cancel_response(&seen.order, &request, seen.in_progress(&self.desk.in_progress_code()))

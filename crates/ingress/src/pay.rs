@@ -9,7 +9,7 @@ use twqr_journal::JournalError;
 use twqr_types::PayForm;
 use twqr_wire::{
     bus::{self, reply_record::Body},
-    convert::pay_record,
+    convert::encode_pay,
     pos::{PayRequest, PayResponse},
 };
 
@@ -84,7 +84,7 @@ impl Paying<'_> {
             waiting => waiting?,
         };
         let ack =
-            api.desk.append(&self.form.key, pay_record(api.stamp(&self.caller), &self.form, Some(waiting.reply_to)));
+            api.desk.append(&self.form.key, encode_pay(api.stamp(&self.caller), &self.form, Some(waiting.reply_to)));
         // An append that was not acknowledged may still land: only a refused one is no order.
         let acked = tokio::time::timeout_at(self.caller.deadline, ack).await;
         if let Ok(Err(error @ (JournalError::AppendRefused { .. } | JournalError::NoPartition(_)))) = acked {

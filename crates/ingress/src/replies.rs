@@ -11,7 +11,7 @@ use twqr_service::{Clock, Part};
 use twqr_wire::{
     RECORD_VERSION,
     bus::{ReplyRecord, reply_record::Body},
-    convert::dead_letter,
+    convert::{DeadLetter, encode_dead_letter},
 };
 
 use crate::{desk::Desk, metrics, repeats::Repeats};
@@ -92,10 +92,16 @@ impl Replies {
         warn!(partition = %self.partition, offset = record.offset, reason, "a reply cannot be used; it goes to the dead letters");
         metrics::dead_letter();
         let payload = record.entry.value.clone().unwrap_or_default();
-        let place = (self.partition.index, record.offset);
-        let letter = dead_letter(self.partition.topic.name(), place, &payload, reason, self.clock.now());
+        let letter = DeadLetter {
+            topic: self.partition.topic.name().to_owned(),
+            partition: self.partition.index,
+            offset: record.offset,
+            payload,
+            reason: reason.to_owned(),
+            at: self.clock.now(),
+        };
         let dead_letters = Partition { topic: Topic::DeadLetters, index: 0 };
-        drop(self.journal.append(dead_letters, vec![Entry::plain(letter)]));
+        drop(self.journal.append(dead_letters, vec![Entry::plain(encode_dead_letter(&letter))]));
     }
 }
 

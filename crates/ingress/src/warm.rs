@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 use twqr_service::{Context, Part};
 use twqr_types::{MerchantId, MerchantTradeNo, OrderKey, ShardId};
-use twqr_wire::convert::query_record;
+use twqr_wire::convert::encode_query;
 
 use crate::desk::{Desk, Kind};
 
@@ -34,7 +34,7 @@ async fn ask_until_answered(desk: &Arc<Desk>, context: &Context, part: &Part, sh
     loop {
         let until = context.clock.now().plus(ANSWER_MS.cast_signed());
         let Some(mut waiting) = desk.wait(Kind::Call, until) else { return };
-        let ack = desk.append(&key, query_record(context.clock.now(), &key, waiting.reply_to, false));
+        let ack = desk.append(&key, encode_query(context.clock.now(), &key, waiting.reply_to, false));
         let answered = async { ack.await.is_ok() && waiting.replies.recv().await.is_some() };
         if tokio::time::timeout(Duration::from_millis(ANSWER_MS), answered).await == Ok(true) {
             return;

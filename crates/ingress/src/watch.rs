@@ -10,7 +10,7 @@ use twqr_service::{CancellationToken, Clock};
 use twqr_types::OrderKey;
 use twqr_wire::{
     bus::{ReplyRecord, reply_record::Body},
-    convert::watch_record,
+    convert::encode_watch,
     pos::{InquiryType, QueryResponse, WatchOrderResponse},
 };
 
@@ -53,7 +53,7 @@ impl Watch {
         let mut last = None;
         loop {
             self.waiting.reply_to.until = self.clock.now().plus(i64::try_from(LEASE_MS).unwrap_or(i64::MAX));
-            let lease = watch_record(self.clock.now(), &self.key, self.waiting.reply_to, self.keep);
+            let lease = encode_watch(self.clock.now(), &self.key, self.waiting.reply_to, self.keep);
             if let Err(error) = self.desk.append(&self.key, lease).await {
                 drop(self.changes.send(Err(refusals::not_accepted(&error))).await);
                 return;

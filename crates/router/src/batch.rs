@@ -3,13 +3,13 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
-use prost::Message;
 use tracing::{debug, error, info, warn};
 use twqr_journal::{Ack, Entry, Journal, Partition, Record, Topic};
 use twqr_order::{Command, Effect, POLICY_SHARD, PolicyChange, Position, Step, Target, apply, refuse_unknown_payment};
 use twqr_types::{Issuer, OrderKey, ShardId, UnixMs};
 use twqr_wire::convert::{
-    RecordFault, dead_letter, decode_record, encode_record, forget_reply, reply_out, rules_changed_reply, task_out,
+    DeadLetter, RecordFault, ReplyContent, ReplyRecord, decode_record, encode_dead_letter, encode_record, encode_reply,
+    encode_reply_record, encode_task,
 };
 
 use crate::{metrics, shard::Shard, store::StoreError};
@@ -83,7 +83,7 @@ impl Batch {
         }
         info!(shard = shard.id.0, offset, version, policy, who = %change.who, "a policy takes effect");
         shard.versions_dirty = true;
-        self.to_ingresses.push(Entry::plain(rules_changed_reply().encode_to_vec()));
+        self.to_ingresses.push(Entry::plain(encode_reply_record(&ReplyRecord::broadcast(ReplyContent::RulesChanged))));
         if shard.id == POLICY_SHARD {
             self.broadcasts.push(Entry::plain(payload));
         }
@@ -111,7 +111,8 @@ impl Batch {
         metrics::step(applied.step);
         self.collect_all(shard, Some(key), offset);
         if applied.changed && matches!(record.command, Command::Cancel(_)) {
-            self.to_ingresses.push(Entry::plain(forget_reply(key).encode_to_vec()));
+            self.to_ingresses
+                .push(Entry::plain(encode_reply_record(&ReplyRecord::broadcast(ReplyContent::Forget(key.clone())))));
         }
         if applied.changed {
             shard.touch(key);
@@ -131,7 +132,7 @@ impl Batch {
     fn collect(&mut self, shard: &Shard, key: Option<&OrderKey>, effect: Effect, offset: u64) {
         match effect {
             Effect::Task(task) => {
-                let entry = Entry::plain(task_out(&task).encode_to_vec());
+                let entry = Entry::plain(encode_task(&task));
                 match task.issuer {
                     Issuer::Wallet => self.wallet.push(entry),
                     Issuer::Institution(_) => self.fisc.push(entry),
@@ -140,7 +141,7 @@ impl Batch {
             Effect::Reply(reply) => {
                 let order = key.and_then(|key| shard.hot(key));
                 let in_progress = shard.versions.at(offset).map_or("", |policy| &policy.status_codes.fisc_abnormal);
-                let entry = Entry::plain(reply_out(&reply, order, in_progress).encode_to_vec());
+                let entry = Entry::plain(encode_reply(&reply, order, in_progress));
                 self.replies.entry(reply.to.partition).or_default().push(entry);
             }
             Effect::Forward(forward) => {
@@ -153,9 +154,15 @@ impl Batch {
     fn bury(&mut self, shard: ShardId, offset: u64, payload: &Bytes, fault: &RecordFault, now: UnixMs) {
         error!(shard = shard.0, offset, %fault, "a record cannot be used; it goes to the dead letters");
         metrics::dead_letter();
-        let place = (u32::from(shard.0), offset);
-        let letter = dead_letter(Topic::Orders.name(), place, payload, &fault.to_string(), now);
-        self.dead.push(Entry::plain(letter));
+        let letter = DeadLetter {
+            topic: Topic::Orders.name().to_owned(),
+            partition: u32::from(shard.0),
+            offset,
+            payload: payload.clone(),
+            reason: fault.to_string(),
+            at: now,
+        };
+        self.dead.push(Entry::plain(encode_dead_letter(&letter)));
     }
 
     /// Appends every effect; the acknowledgements tell when all are durable.

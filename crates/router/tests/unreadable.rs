@@ -21,7 +21,7 @@ use twqr_types::{RawRefund, RefundForm, TradeNo};
 use twqr_wire::{
     RECORD_VERSION,
     bus::{DeadLetter, StatesRecord, states_record::Body},
-    convert::{StateBody, decode_record, decode_state, refund_record},
+    convert::{StateBody, decode_record, decode_state, encode_refund},
 };
 
 const TASKS: Partition = Partition { topic: Topic::WalletTasks, index: 0 };
@@ -94,7 +94,7 @@ async fn refund(sim: &Sim, number: &str, trade_no: TradeNo) -> Vec<String> {
         trade_amount: 1,
         ..RawRefund::default()
     };
-    let record = refund_record(SystemClock.now(), &RefundForm::parse(raw).unwrap(), None);
+    let record = encode_refund(SystemClock.now(), &RefundForm::parse(raw).unwrap(), None);
     sim.session("caller").append(ORDERS, vec![Entry::plain(record)]).await.unwrap();
     pause(1_000).await;
     let answer = |record: twqr_journal::Record| match decode_record(record.entry.value?).ok()?.command {

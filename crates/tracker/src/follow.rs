@@ -15,7 +15,9 @@ use twqr_journal::{Entry, Journal, JournalError, Partition, Record, Topic};
 use twqr_order::Order;
 use twqr_service::{Context, Part, Progress as Watched};
 use twqr_types::{OrderKey, UnixMs};
-use twqr_wire::convert::{StateBody, UnreadableState, dead_letter, decode_state, due_record, unreadable_state};
+use twqr_wire::convert::{
+    DeadLetter, StateBody, UnreadableState, decode_state, encode_dead_letter, encode_due, unreadable_state,
+};
 
 use crate::{
     alarms::Alarms,
@@ -248,7 +250,7 @@ impl Follower {
             return;
         }
         let now = self.context.clock.now();
-        let entries: Vec<Entry> = due.iter().map(|key| Entry::plain(due_record(now, key))).collect();
+        let entries: Vec<Entry> = due.iter().map(|key| Entry::plain(encode_due(now, key))).collect();
         let count = entries.len();
         match self.journal.append(Partition { topic: Topic::Orders, index: self.shard }, entries).await {
             Ok(()) => Gauges::woke(count),
@@ -260,9 +262,15 @@ impl Follower {
 
     fn bury(&self, offset: u64, payload: &bytes::Bytes, reason: &str) {
         error!(shard = self.shard, offset, reason, "a state cannot be used; it goes to the dead letters");
-        let (place, now) = ((self.shard, offset), self.context.clock.now());
-        let letter = dead_letter(Topic::OrderStates.name(), place, payload, reason, now);
+        let letter = DeadLetter {
+            topic: Topic::OrderStates.name().to_owned(),
+            partition: self.shard,
+            offset,
+            payload: payload.clone(),
+            reason: reason.to_owned(),
+            at: self.context.clock.now(),
+        };
         let dead_letters = Partition { topic: Topic::DeadLetters, index: 0 };
-        drop(self.journal.append(dead_letters, vec![Entry::plain(letter)]));
+        drop(self.journal.append(dead_letters, vec![Entry::plain(encode_dead_letter(&letter))]));
     }
 }

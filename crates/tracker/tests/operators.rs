@@ -291,7 +291,7 @@ async fn a_day_that_is_over_is_complete_or_refused_by_the_shards_name() {
     let folder = tempfile::tempdir().unwrap();
     let journal = open_journal(folder.path());
     let mut stage = Stage::open(folder.path(), journal.clone()).await;
-    let record = || Entry::plain(twqr_wire::convert::due_record(UnixMs(0), payment(1, paid()).key()));
+    let record = || Entry::plain(twqr_wire::convert::encode_due(UnixMs(0), payment(1, paid()).key()));
     journal.append(ORDERS, vec![record(), record(), record()]).await.unwrap();
     journal.append(STATES, vec![state(payment(1, paid()), 2), marker(2)]).await.unwrap();
     stage.status_when(|status| status.orders == 1).await;

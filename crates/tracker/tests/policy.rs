@@ -27,7 +27,7 @@ use twqr_service::{CancellationToken, Clock, Context, Health, SystemClock};
 use twqr_tracker::{Error, Settings};
 use twqr_types::{Issuer, PayForm, RawPay, ShardCount, UnixMs};
 use twqr_wire::{
-    convert::{StateBody, StatesEntry, decode_record, encode_state, pay_record, policy_from, policy_out},
+    convert::{StateBody, StatesEntry, decode_record, encode_pay, encode_state, policy_from, policy_out},
     ops::{
         ApplyPolicyRequest, GetPolicyRequest, GetPolicyResponse, ReplayPolicyRequest, ReplayPolicyResponse,
         operator_service_client::OperatorServiceClient,
@@ -312,7 +312,7 @@ async fn a_replay_shows_what_would_go_elsewhere_and_never_a_code() {
         };
         let form = PayForm::parse(raw).unwrap();
         let shard = Partition { topic: Topic::Orders, index: u32::from(form.key.shard(count).0) };
-        journal.append(shard, vec![Entry::plain(pay_record(SystemClock.now(), &form, None))]).await.unwrap();
+        journal.append(shard, vec![Entry::plain(encode_pay(SystemClock.now(), &form, None))]).await.unwrap();
     };
     for n in 0..200 {
         pay(format!("W{n}"), "22SECRETSECRETSECR").await;

@@ -1,32 +1,40 @@
-//! Between protobuf and domain types: the only door. Whatever comes in is checked in full; an error
-//! names the field and never repeats a value, since values may be credentials.
+//! The only conversions between protobuf and domain types. Everything that is read is checked in
+//! full. A fault names the field and never contains its value, since a value may be a credential.
+//!
+//! There is one file for each kind of log record; its functions are named `encode_x` and
+//! `decode_x`, from domain values to bytes and back. The other files convert the messages within
+//! the records (`x_out`, `x_from`).
 
-mod effects;
+mod dead_letters;
 mod fault;
 mod forms;
 mod ids;
 mod movement;
 mod order;
+mod order_records;
 mod outcomes;
 mod payment;
 mod policy;
-mod records;
 mod refund;
-mod states;
+mod reply_records;
+mod state_records;
+mod task_records;
 
-pub use effects::{forget_reply, reply_out, rules_changed_reply, subject_from, task_out};
+pub use dead_letters::{DeadLetter, decode_dead_letter, encode_dead_letter};
 pub use fault::RecordFault;
-pub use forms::{cancel_form, pay_form, pay_request, query_form, refund_form};
+pub use forms::{cancel_form, pay_form, query_form, refund_form};
 pub use ids::{effect_id_out, key_out};
 pub use movement::{approval_from, approval_out};
 pub use order::{order_from, order_out};
+pub use order_records::{
+    Stamp, decode_record, encode_cancel, encode_due, encode_outcome, encode_pay, encode_query, encode_record,
+    encode_refund, encode_watch,
+};
 pub use payment::{payment_from, payment_out};
 pub use policy::{
     limits_from, policy_change_from, policy_change_out, policy_checked, policy_from, policy_out, policy_versions_from,
     policy_versions_out,
 };
-pub use records::{
-    Stamp, cancel_record, dead_letter, decode_record, due_record, encode_record, outcome_record, pay_record,
-    query_record, refund_record, watch_record,
-};
-pub use states::{StateBody, StatesEntry, UnreadableState, decode_state, encode_state, unreadable_state};
+pub use reply_records::{ReplyContent, ReplyRecord, decode_reply, encode_reply, encode_reply_record};
+pub use state_records::{StateBody, StatesEntry, UnreadableState, decode_state, encode_state, unreadable_state};
+pub use task_records::{encode_task, subject_from};

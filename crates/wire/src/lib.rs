@@ -1,10 +1,11 @@
-//! The generated protobuf, and the only conversions between it and the domain types. Structs of
-//! prost stop here.
+//! The generated protobuf, and the only conversions between it and the domain types. Other crates
+//! read and write log records as domain values; the structs of prost stay in here, but for the
+//! messages of the three gRPC APIs, which their servers and clients need.
 
 pub mod convert;
 mod redacted;
 
-/// The generated code; its documentation is in `proto/`.
+/// The generated code. Its documentation is in `proto/`.
 #[allow(
     missing_docs,
     unreachable_pub,
@@ -36,13 +37,13 @@ mod generated {
     }
 }
 
-/// What the workers call, and the simulator serves (`proto/twqr/backend/v1`).
+/// The issuers' API, which the workers call and the simulator serves (`proto/twqr/backend/v1`).
 pub use generated::backend::v1 as backend;
-/// The log records (`proto/twqr/bus/v1`).
+/// The messages of the log records (`proto/twqr/bus/v1`).
 pub use generated::bus::v1 as bus;
-/// The operators' API (`proto/twqr/ops/v1`).
+/// The messages of the operators' API (`proto/twqr/ops/v1`).
 pub use generated::ops::v1 as ops;
-/// The public API (`proto/twqr/pos/v1`).
+/// The messages of the public API (`proto/twqr/pos/v1`).
 pub use generated::pos::v1 as pos;
 
 /// The descriptors of the public API, for gRPC reflection.

@@ -1,5 +1,5 @@
-//! Debug output of the messages that carry a card token: everything but the token and the texts
-//! around it.
+//! Debug output of the messages that contain a card token. It shows a few harmless fields and never
+//! the token, so that no log line can leak one.
 
 use std::fmt;
 
@@ -26,7 +26,7 @@ redacted! {
 }
 
 impl fmt::Debug for bus::DeadLetter {
-    /// The payload is a record as it was, a card token included.
+    /// Shows the payload by its length: the payload is a whole record and may contain a card token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DeadLetter")
             .field("topic", &self.topic)

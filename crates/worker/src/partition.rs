@@ -22,7 +22,7 @@ use twqr_wire::{
     RECORD_VERSION,
     backend::{ExchangeRequest, exchange_request::Call as Request},
     bus::{self, tasks_record::Body},
-    convert::{dead_letter, outcome_record},
+    convert::{DeadLetter, encode_dead_letter, encode_outcome},
 };
 
 use crate::{
@@ -369,7 +369,7 @@ impl Holder {
     /// Queues an outcome; `offset` is the task's, where this finishes it.
     fn outcome(&mut self, task: &Task, offset: Option<u64>, came: Came) {
         let outcome = Outcome { key: task.key.clone(), task: task.id, came };
-        let entry = Entry::plain(outcome_record(self.clock.now(), &outcome));
+        let entry = Entry::plain(encode_outcome(self.clock.now(), &outcome));
         let (entries, offsets) = self.outcomes.entry(u32::from(task.id.shard.0)).or_default();
         entries.push(entry);
         offsets.extend(offset);
@@ -418,11 +418,17 @@ impl Holder {
     /// To the dead letters; never a reason to stop.
     fn bury(&mut self, offset: u64, payload: &Bytes, reason: &str) {
         error!(partition = %self.partition, offset, reason, "a record cannot be used; it goes to the dead letters");
-        let place = (self.partition.index, offset);
-        let letter = dead_letter(self.partition.topic.name(), place, payload, reason, self.clock.now());
+        let letter = DeadLetter {
+            topic: self.partition.topic.name().to_owned(),
+            partition: self.partition.index,
+            offset,
+            payload: payload.clone(),
+            reason: reason.to_owned(),
+            at: self.clock.now(),
+        };
         self.progress.read(offset, true);
         let dead_letters = Partition { topic: Topic::DeadLetters, index: 0 };
-        let ack = self.journal.append(dead_letters, vec![Entry::plain(letter)]);
+        let ack = self.journal.append(dead_letters, vec![Entry::plain(encode_dead_letter(&letter))]);
         self.acks.push(Box::pin(async move { (vec![offset], ack.await) }));
     }
 }

@@ -18,7 +18,7 @@ use twqr_order::{Alphabet, Policy, ReplyTo, Route, RouteTarget};
 use twqr_router::{MemoryStore, Settings};
 use twqr_service::{CancellationToken, Clock, Context, Health, SystemClock};
 use twqr_types::{Issuer, MerchantId, MerchantTradeNo, OrderKey, PayForm, RawPay};
-use twqr_wire::convert::{pay_record, query_record};
+use twqr_wire::convert::{encode_pay, encode_query};
 
 pub const ORDERS: Partition = Partition { topic: Topic::Orders, index: 0 };
 pub const STATES: Partition = Partition { topic: Topic::OrderStates, index: 0 };
@@ -72,7 +72,7 @@ pub async fn pay(journal: &dyn Journal, number: &str) {
         trade_amount: 1,
         ..RawPay::default()
     };
-    let record = pay_record(SystemClock.now(), &PayForm::parse(raw).unwrap(), None);
+    let record = encode_pay(SystemClock.now(), &PayForm::parse(raw).unwrap(), None);
     journal.append(ORDERS, vec![Entry::plain(record)]).await.unwrap();
 }
 
@@ -84,5 +84,5 @@ pub async fn ask(journal: &dyn Journal) {
     };
     let now = SystemClock.now();
     let to = ReplyTo { partition: 0, correlation: CALLER, until: now.plus(60_000) };
-    journal.append(ORDERS, vec![Entry::plain(query_record(now, &key, to, false))]).await.unwrap();
+    journal.append(ORDERS, vec![Entry::plain(encode_query(now, &key, to, false))]).await.unwrap();
 }

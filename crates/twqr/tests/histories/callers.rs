@@ -22,7 +22,7 @@ use twqr_order::ReplyTo;
 use twqr_service::Clock;
 use twqr_types::{Amount, OrderKey, PayForm, RefundForm, ShardCount, UnixMs};
 use twqr_wire::{
-    convert::{cancel_record, pay_form, pay_record, query_record, refund_record},
+    convert::{encode_cancel, encode_pay, encode_query, encode_refund, pay_form},
     pos::PayRequest,
 };
 
@@ -109,9 +109,9 @@ impl Request {
 
     fn record(&self, at: UnixMs, to: ReplyTo) -> Bytes {
         match self {
-            Self::Pay(form) => pay_record(at, form, Some(to)),
-            Self::Refund(form) => refund_record(at, form, Some(to)),
-            Self::Cancel(form) => cancel_record(at, form, Some(to)),
+            Self::Pay(form) => encode_pay(at, form, Some(to)),
+            Self::Refund(form) => encode_refund(at, form, Some(to)),
+            Self::Cancel(form) => encode_cancel(at, form, Some(to)),
         }
     }
 }
@@ -180,7 +180,7 @@ impl Caller {
             let to = self.reply_to(request.key());
             self.heard.lock().unwrap().must_be_found.insert(to.correlation);
             let watch = self.random.random_bool(0.3);
-            let record = query_record(self.clock.now(), request.key(), to, watch);
+            let record = encode_query(self.clock.now(), request.key(), to, watch);
             drop(self.session.append(shard, vec![Entry::plain(record)]));
         }
         correlations

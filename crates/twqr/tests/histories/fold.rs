@@ -5,13 +5,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
-use prost::Message;
 use twqr_journal::{Partition, Topic, sim::Sim};
 use twqr_order::{
     Command, Effect, EffectId, Order, PolicyVersions, Position, Record, Target, apply, refuse_unknown_payment,
 };
 use twqr_types::{OrderKey, ShardId, TradeNo};
-use twqr_wire::convert::{decode_record, encode_record, reply_out, task_out};
+use twqr_wire::convert::{decode_record, encode_record, encode_reply, encode_task};
 
 use crate::verdict::Orders;
 
@@ -80,10 +79,10 @@ impl Fold {
     fn keep(&mut self, shard: &Shard, order: Option<&Order>, effects: Vec<Effect>, offset: u64) {
         for effect in effects {
             match effect {
-                Effect::Task(task) => drop(self.tasks.insert(task.id, task_out(&task).encode_to_vec())),
+                Effect::Task(task) => drop(self.tasks.insert(task.id, encode_task(&task).to_vec())),
                 Effect::Reply(reply) => {
                     let code = shard.versions.at(offset).map_or("", |policy| &policy.status_codes.fisc_abnormal);
-                    self.replies.insert(reply.id, reply_out(&reply, order, code).encode_to_vec());
+                    self.replies.insert(reply.id, encode_reply(&reply, order, code).to_vec());
                 }
                 Effect::Forward(forward) => {
                     self.forwards.insert((u32::from(forward.to.0), encode_record(&forward.record)));

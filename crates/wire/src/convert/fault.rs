@@ -1,29 +1,30 @@
-//! Why a record cannot be used.
+//! The reasons for which a log record is unusable.
 
 use twqr_types::Violations;
 
-/// Why a record of the log cannot be used. Goes to the dead letters with the record; never contains
-/// a value.
+/// Why a log record is unusable. It is written to `dead-letters` beside the record, so it never
+/// contains a value of the record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordFault {
-    /// Not protobuf, or cut off.
-    #[error("the bytes are no protobuf record")]
+    /// The bytes are not protobuf, or were cut off.
+    #[error("the bytes are not a protobuf record")]
     NotProtobuf,
-    /// Another version of the format.
-    #[error("the record's version is {0}, this build reads version 1")]
+    /// The record has another version of the format.
+    #[error("the record has version {0}; this build reads version 1")]
     Version(u32),
-    /// Something that the format demands is not there.
+    /// A field that the format requires is absent.
     #[error("{0} is missing")]
     Missing(&'static str),
-    /// Something is out of its range.
+    /// A field is out of its range.
     #[error("{field}: {problem}")]
     Invalid {
-        /// Which field.
+        /// The name of the field.
         field: &'static str,
         /// What is wrong, without the value.
         problem: String,
     },
-    /// Nobody may decide about its order: what was decided so far cannot be read by this build.
+    /// The record cannot be applied, because this build cannot read the stored state of its order:
+    /// a decision without the earlier ones could contradict them.
     #[error("the state of its order cannot be read by this build")]
     UnreadableOrder,
     /// The request within the record is out of its limits.
@@ -32,18 +33,23 @@ pub enum RecordFault {
 }
 
 impl RecordFault {
-    /// For a field that does not parse.
+    /// Makes the fault of a field that does not parse, from the parser's error.
     pub(crate) fn invalid(field: &'static str) -> impl FnOnce(String) -> Self {
         move |problem| Self::Invalid { field, problem }
     }
+
+    /// The phase or result belongs to another kind of movement than the field it was found in.
+    pub(crate) fn other_movement(field: &'static str) -> Self {
+        Self::Invalid { field, problem: "is that of another kind of movement".to_owned() }
+    }
 }
 
-/// The message in an optional field.
+/// Unwraps a message field that the format requires; protobuf makes every one optional.
 pub(crate) fn need<T>(value: Option<T>, what: &'static str) -> Result<T, RecordFault> {
     value.ok_or(RecordFault::Missing(what))
 }
 
-/// The version that this build reads, or a fault.
+/// Accepts only the version of the format that this build reads.
 pub(crate) fn check_version(version: u32) -> Result<(), RecordFault> {
     if version == crate::RECORD_VERSION { Ok(()) } else { Err(RecordFault::Version(version)) }
 }

@@ -1,10 +1,11 @@
-//! The public requests.
+//! The requests of the public API, to and from the parsed forms of `twqr_types`. The log stores
+//! requests in the same messages.
 
 use twqr_types::{PayForm, QueryForm, RawPay, RawQuery, RawRefund, RefundForm, Violations};
 
 use crate::pos;
 
-/// The form's fields, of a payment or a cancel request: they have the same.
+/// Moves the fields of a payment or a cancel request, which are the same, into a [`RawPay`].
 macro_rules! raw_pay {
     ($request:ident) => {
         RawPay {
@@ -27,7 +28,7 @@ macro_rules! raw_pay {
     };
 }
 
-/// A payment or cancel request with the form's fields.
+/// Makes a payment or a cancel request from the fields of a [`PayForm`].
 macro_rules! pay_fields {
     ($request:ident, $form:ident) => {
         pos::$request {
@@ -55,8 +56,8 @@ pub fn pay_form(request: pos::PayRequest) -> Result<PayForm, Violations> {
     PayForm::parse(raw_pay!(request))
 }
 
-/// The request that a form came from.
-pub fn pay_request(form: &PayForm) -> pos::PayRequest {
+/// The payment request from which a form was parsed.
+pub(crate) fn pay_request(form: &PayForm) -> pos::PayRequest {
     pay_fields!(PayRequest, form)
 }
 
@@ -65,7 +66,7 @@ pub fn cancel_form(request: pos::CancelRequest) -> Result<PayForm, Violations> {
     PayForm::parse(raw_pay!(request))
 }
 
-/// The cancel request that a form came from.
+/// The cancel request from which a form was parsed.
 pub(crate) fn cancel_request(form: &PayForm) -> pos::CancelRequest {
     pay_fields!(CancelRequest, form)
 }
@@ -90,7 +91,7 @@ pub fn refund_form(request: pos::RefundRequest) -> Result<RefundForm, Violations
     })
 }
 
-/// The refund request that a form came from.
+/// The refund request from which a form was parsed.
 pub(crate) fn refund_request(form: &RefundForm) -> pos::RefundRequest {
     pos::RefundRequest {
         merchant_id: form.key.merchant_id.as_str().to_owned(),
@@ -110,8 +111,8 @@ pub(crate) fn refund_request(form: &RefundForm) -> pos::RefundRequest {
     }
 }
 
-/// Parses an inquiry; the error lists every violation but that of the inquiry type, which the
-/// caller decides.
+/// Parses an inquiry; the error lists every violation. The inquiry type is not part of the form:
+/// the caller checks it.
 pub fn query_form(request: pos::QueryRequest) -> Result<QueryForm, Violations> {
     QueryForm::parse(RawQuery {
         merchant_id: request.merchant_id,

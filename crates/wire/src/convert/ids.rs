@@ -1,4 +1,4 @@
-//! Keys, numbers and identities.
+//! Keys, numbers and identities, and the addresses of pending calls.
 
 use twqr_order::{EffectId, ReplyTo, Subscriber, WaitsFor};
 use twqr_types::{Issuer, MerchantId, MerchantTradeNo, OrderKey, ShardId, TradeNo, UnixMs};
@@ -6,7 +6,7 @@ use twqr_types::{Issuer, MerchantId, MerchantTradeNo, OrderKey, ShardId, TradeNo
 use super::fault::{RecordFault, need};
 use crate::bus;
 
-/// An order's key.
+/// Encodes an order's key.
 pub fn key_out(key: &OrderKey) -> bus::OrderKey {
     bus::OrderKey {
         merchant_id: key.merchant_id.as_str().to_owned(),
@@ -26,7 +26,7 @@ pub(crate) fn merchant_trade_no_from(number: String) -> Result<MerchantTradeNo, 
     MerchantTradeNo::parse(number).map_err(RecordFault::invalid("merchant_trade_no"))
 }
 
-/// An effect's identity.
+/// Encodes an effect's identity.
 pub fn effect_id_out(id: EffectId) -> bus::EffectId {
     bus::EffectId { shard: u32::from(id.shard.0), offset: id.offset, n: id.n }
 }

@@ -1,4 +1,4 @@
-//! Movements of money, and what issuers say of them.
+//! Movements of money (charge, refund, reversal), and the issuers' answers about them.
 
 use twqr_order::{Approval, Evidence, Failure, Movement, PaymentType, Phase, Refunded, Reversed};
 use twqr_types::UnixMs;
@@ -31,7 +31,7 @@ pub(crate) fn payment_type_from(payment_type: pos::PaymentType) -> Result<Paymen
     })
 }
 
-/// An approval.
+/// Encodes an approved charge.
 pub fn approval_out(approval: &Approval) -> bus::Approval {
     bus::Approval {
         payment_type: payment_type_out(approval.payment_type).into(),
@@ -47,7 +47,8 @@ pub fn approval_out(approval: &Approval) -> bus::Approval {
     }
 }
 
-/// An approval. Amounts are taken as they are: whether they add up is for the machine to say.
+/// Decodes an approved charge. Amounts are not checked here: the order machine decides whether they
+/// add up.
 pub fn approval_from(approval: bus::Approval) -> Result<Approval, RecordFault> {
     Ok(Approval {
         payment_type: payment_type_from(approval.payment_type())?,
@@ -116,40 +117,38 @@ pub(crate) fn failure_from(failure: bus::Failure) -> Result<Failure, RecordFault
     Ok(Failure { evidence, status_code: failure.status_code.into(), status_desc: failure.status_desc.into() })
 }
 
-/// What an issuer says when a movement took effect, as a movement's last phase.
-pub(crate) trait Done: Sized {
-    fn done_out(&self) -> movement::Phase;
-    fn done_from(phase: movement::Phase) -> Result<Self, RecordFault>;
+/// The details that an issuer gives when a movement took effect. Each kind of movement has its own
+/// type of details and its own phase for them.
+pub(crate) trait Details: Sized {
+    fn to_phase(&self) -> movement::Phase;
+    fn from_phase(phase: movement::Phase) -> Result<Self, RecordFault>;
 }
 
-fn another() -> RecordFault {
-    RecordFault::Invalid { field: "phase", problem: "is that of another kind of movement".to_owned() }
-}
-
-macro_rules! done {
+macro_rules! details {
     ($kind:ty, $variant:ident, $out:expr, $from:expr) => {
-        impl Done for $kind {
-            fn done_out(&self) -> movement::Phase {
+        impl Details for $kind {
+            fn to_phase(&self) -> movement::Phase {
                 movement::Phase::$variant($out(self))
             }
 
-            fn done_from(phase: movement::Phase) -> Result<Self, RecordFault> {
-                if let movement::Phase::$variant(done) = phase { $from(done) } else { Err(another()) }
+            fn from_phase(phase: movement::Phase) -> Result<Self, RecordFault> {
+                let fault = RecordFault::other_movement("phase");
+                if let movement::Phase::$variant(details) = phase { $from(details) } else { Err(fault) }
             }
         }
     };
 }
 
-done!(Approval, Approved, approval_out, approval_from);
-done!(Refunded, Refunded, refunded_out, |refunded| Ok(refunded_from(refunded)));
-done!(Reversed, Reversed, reversed_out, |reversed| Ok(reversed_from(reversed)));
+details!(Approval, Approved, approval_out, approval_from);
+details!(Refunded, Refunded, refunded_out, |refunded| Ok(refunded_from(refunded)));
+details!(Reversed, Reversed, reversed_out, |reversed| Ok(reversed_from(reversed)));
 
-pub(crate) fn movement_out<A: Done>(movement: &Movement<A>) -> bus::Movement {
+pub(crate) fn movement_out<A: Details>(movement: &Movement<A>) -> bus::Movement {
     let phase = match &movement.phase {
         Phase::Sent { task } => movement::Phase::Sent(effect_id_out(*task)),
         Phase::Unresolved { next_check } => movement::Phase::UnresolvedMs(next_check.0),
         Phase::Asking { task } => movement::Phase::Asking(effect_id_out(*task)),
-        Phase::Done(done) => done.done_out(),
+        Phase::Done(details) => details.to_phase(),
         Phase::Failed(failure) => movement::Phase::Failed(failure_out(failure)),
     };
     bus::Movement {
@@ -161,7 +160,7 @@ pub(crate) fn movement_out<A: Done>(movement: &Movement<A>) -> bus::Movement {
     }
 }
 
-pub(crate) fn movement_from<A: Done>(movement: Option<bus::Movement>) -> Result<Movement<A>, RecordFault> {
+pub(crate) fn movement_from<A: Details>(movement: Option<bus::Movement>) -> Result<Movement<A>, RecordFault> {
     let movement = need(movement, "movement")?;
     let phase = match need(movement.phase, "phase")? {
         movement::Phase::Sent(task) => Phase::Sent { task: effect_id_from(Some(task))? },
@@ -169,7 +168,7 @@ pub(crate) fn movement_from<A: Done>(movement: Option<bus::Movement>) -> Result<
         movement::Phase::Asking(task) => Phase::Asking { task: effect_id_from(Some(task))? },
         movement::Phase::Failed(failure) => Phase::Failed(failure_from(failure)?),
         done @ (movement::Phase::Approved(_) | movement::Phase::Refunded(_) | movement::Phase::Reversed(_)) => {
-            Phase::Done(Box::new(A::done_from(done)?))
+            Phase::Done(Box::new(A::from_phase(done)?))
         }
     };
     Ok(Movement {

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::bus;
 
-/// An order, as it stands in `order-states` and in replies.
+/// Encodes an order with its subscribers, as `order-states` stores it.
 pub fn order_out(order: &Order) -> bus::Order {
     let order = match order {
         Order::Payment(payment) => bus::order::Order::Payment(payment_out(payment)),
@@ -19,7 +19,7 @@ pub fn order_out(order: &Order) -> bus::Order {
     bus::Order { order: Some(order) }
 }
 
-/// An order.
+/// Decodes an order.
 pub fn order_from(order: bus::Order) -> Result<Order, RecordFault> {
     Ok(match need(order.order, "order")? {
         bus::order::Order::Payment(payment) => Order::Payment(payment_from(payment)?),
@@ -28,7 +28,7 @@ pub fn order_from(order: bus::Order) -> Result<Order, RecordFault> {
     })
 }
 
-/// The same without those who wait: nobody else's business.
+/// Like `order_out`, without subscribers: a caller has no use for the addresses of other calls.
 pub(crate) fn order_for_caller(order: &Order) -> bus::Order {
     let mut out = order_out(order);
     match &mut out.order {

@@ -1,24 +1,24 @@
-//! What came of tasks.
+//! The outcomes of tasks, within the records of `orders`.
 
 use twqr_order::{Approval, Came, Decline, DeclineKind, Outcome, Refunded, Reversed, TaskResult};
 
 use super::{
-    effects::refund_subject,
     fault::{RecordFault, need},
     ids::{effect_id_from, effect_id_out, key_from, key_out, merchant_trade_no_from},
     movement::{approval_from, approval_out, refunded_from, refunded_out, reversed_from, reversed_out},
+    task_records::refund_subject,
 };
-use crate::bus::{self, outcome::Result as Wire, subject::Subject};
+use crate::bus::{self, outcome::Result as WireResult, subject::Subject};
 
 pub(crate) fn outcome_out(outcome: &Outcome) -> bus::Outcome {
     let (subject, result) = match &outcome.came {
-        Came::Charge(result) => (None, result_out(result, |approval| Wire::Approved(approval_out(approval)))),
+        Came::Charge(result) => (None, result_out(result, |approval| WireResult::Approved(approval_out(approval)))),
         Came::Refund(number, result) => {
-            (Some(refund_subject(number)), result_out(result, |refunded| Wire::Refunded(refunded_out(refunded))))
+            (Some(refund_subject(number)), result_out(result, |refunded| WireResult::Refunded(refunded_out(refunded))))
         }
         Came::Reversal(result) => {
             let subject = bus::Subject { subject: Some(Subject::Reversal(bus::ReversalSubject {})) };
-            (Some(subject), result_out(result, |reversed| Wire::Reversed(reversed_out(reversed))))
+            (Some(subject), result_out(result, |reversed| WireResult::Reversed(reversed_out(reversed))))
         }
     };
     bus::Outcome {
@@ -41,64 +41,62 @@ pub(crate) fn outcome_from(outcome: bus::Outcome) -> Result<Outcome, RecordFault
     Ok(Outcome { key: key_from(outcome.key)?, task: effect_id_from(outcome.task)?, came })
 }
 
-fn result_out<A>(result: &TaskResult<A>, done: impl Fn(&A) -> Wire) -> Wire {
+fn result_out<A>(result: &TaskResult<A>, done: impl Fn(&A) -> WireResult) -> WireResult {
     match result {
-        TaskResult::Done(approval) => done(approval),
-        TaskResult::Declined(decline) => Wire::Declined(decline_out(decline)),
-        TaskResult::NotSent(reason) => Wire::NotSent(bus::NotSent { reason: reason.to_string() }),
-        TaskResult::Unknown(reason) => Wire::Unknown(bus::Unknown { reason: reason.to_string() }),
-        TaskResult::Absent => Wire::Absent(bus::Absent {}),
+        TaskResult::Done(details) => done(details),
+        TaskResult::Declined(decline) => WireResult::Declined(decline_out(decline)),
+        TaskResult::NotSent(reason) => WireResult::NotSent(bus::NotSent { reason: reason.to_string() }),
+        TaskResult::Unknown(reason) => WireResult::Unknown(bus::Unknown { reason: reason.to_string() }),
+        TaskResult::Absent => WireResult::Absent(bus::Absent {}),
     }
 }
 
-fn charge_result(result: Wire) -> Result<TaskResult<Approval>, RecordFault> {
+fn charge_result(result: WireResult) -> Result<TaskResult<Approval>, RecordFault> {
     match result {
-        Wire::Approved(approval) => Ok(TaskResult::Done(approval_from(approval)?)),
-        other @ (Wire::Declined(_)
-        | Wire::NotSent(_)
-        | Wire::Unknown(_)
-        | Wire::Absent(_)
-        | Wire::Refunded(_)
-        | Wire::Reversed(_)) => without_effect(other),
+        WireResult::Approved(approval) => Ok(TaskResult::Done(approval_from(approval)?)),
+        other @ (WireResult::Declined(_)
+        | WireResult::NotSent(_)
+        | WireResult::Unknown(_)
+        | WireResult::Absent(_)
+        | WireResult::Refunded(_)
+        | WireResult::Reversed(_)) => without_effect(other),
     }
 }
 
-fn refund_result(result: Wire) -> Result<TaskResult<Refunded>, RecordFault> {
+fn refund_result(result: WireResult) -> Result<TaskResult<Refunded>, RecordFault> {
     match result {
-        Wire::Refunded(refunded) => Ok(TaskResult::Done(refunded_from(refunded))),
-        other @ (Wire::Declined(_)
-        | Wire::NotSent(_)
-        | Wire::Unknown(_)
-        | Wire::Absent(_)
-        | Wire::Approved(_)
-        | Wire::Reversed(_)) => without_effect(other),
+        WireResult::Refunded(refunded) => Ok(TaskResult::Done(refunded_from(refunded))),
+        other @ (WireResult::Declined(_)
+        | WireResult::NotSent(_)
+        | WireResult::Unknown(_)
+        | WireResult::Absent(_)
+        | WireResult::Approved(_)
+        | WireResult::Reversed(_)) => without_effect(other),
     }
 }
 
-fn reversal_result(result: Wire) -> Result<TaskResult<Reversed>, RecordFault> {
+fn reversal_result(result: WireResult) -> Result<TaskResult<Reversed>, RecordFault> {
     match result {
-        Wire::Reversed(reversed) => Ok(TaskResult::Done(reversed_from(reversed))),
-        other @ (Wire::Declined(_)
-        | Wire::NotSent(_)
-        | Wire::Unknown(_)
-        | Wire::Absent(_)
-        | Wire::Approved(_)
-        | Wire::Refunded(_)) => without_effect(other),
+        WireResult::Reversed(reversed) => Ok(TaskResult::Done(reversed_from(reversed))),
+        other @ (WireResult::Declined(_)
+        | WireResult::NotSent(_)
+        | WireResult::Unknown(_)
+        | WireResult::Absent(_)
+        | WireResult::Approved(_)
+        | WireResult::Refunded(_)) => without_effect(other),
     }
 }
 
-/// What every movement may come to but that it took effect.
-fn without_effect<A>(result: Wire) -> Result<TaskResult<A>, RecordFault> {
+/// Decodes a result that says anything but that the movement took effect; these are common to all
+/// three kinds of movement.
+fn without_effect<A>(result: WireResult) -> Result<TaskResult<A>, RecordFault> {
     Ok(match result {
-        Wire::Declined(decline) => TaskResult::Declined(decline_from(decline)?),
-        Wire::NotSent(why) => TaskResult::NotSent(why.reason.into()),
-        Wire::Unknown(why) => TaskResult::Unknown(why.reason.into()),
-        Wire::Absent(_) => TaskResult::Absent,
-        Wire::Approved(_) | Wire::Refunded(_) | Wire::Reversed(_) => {
-            return Err(RecordFault::Invalid {
-                field: "result",
-                problem: "is that of another kind of movement".to_owned(),
-            });
+        WireResult::Declined(decline) => TaskResult::Declined(decline_from(decline)?),
+        WireResult::NotSent(why) => TaskResult::NotSent(why.reason.into()),
+        WireResult::Unknown(why) => TaskResult::Unknown(why.reason.into()),
+        WireResult::Absent(_) => TaskResult::Absent,
+        WireResult::Approved(_) | WireResult::Refunded(_) | WireResult::Reversed(_) => {
+            return Err(RecordFault::other_movement("result"));
         }
     })
 }

@@ -1,4 +1,4 @@
-//! Payments, with their refunds' entries and their cancel.
+//! Payments, with the entries of their refunds and with their cancel.
 
 use twqr_order::{Cancel, CancelStage, CancelledBefore, Payment, RefundEntry, Terms};
 use twqr_types::{
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::bus::{self, cancel::Stage};
 
-/// A payment, as it stands in `order-states` and in replies.
+/// Encodes a payment with its subscribers.
 pub fn payment_out(payment: &Payment) -> bus::Payment {
     let entry = |entry: &RefundEntry| bus::RefundEntry {
         merchant_trade_no: entry.number.as_str().to_owned(),
@@ -37,7 +37,7 @@ pub fn payment_out(payment: &Payment) -> bus::Payment {
     }
 }
 
-/// A payment.
+/// Decodes a payment.
 pub fn payment_from(payment: bus::Payment) -> Result<Payment, RecordFault> {
     let issuer = issuer_from(&payment.institution)?;
     Ok(Payment {
@@ -111,7 +111,7 @@ fn cancel_from(cancel: bus::Cancel) -> Result<Cancel, RecordFault> {
     })
 }
 
-/// A cancel that found no payment.
+/// Encodes a cancel that found no payment.
 pub(crate) fn cancelled_out(cancelled: &CancelledBefore) -> bus::CancelledBefore {
     bus::CancelledBefore {
         key: Some(key_out(&cancelled.key)),

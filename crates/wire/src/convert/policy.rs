@@ -1,4 +1,4 @@
-//! Policies and their changes.
+//! Policies, their changes, and the versions that a shard has had.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::bus;
 
-/// A change of the rules on its way out.
+/// Encodes a change of the policy.
 pub fn policy_change_out(change: &PolicyChange) -> bus::PolicyChange {
     bus::PolicyChange {
         policy: Some(policy_out(&change.policy)),
@@ -25,7 +25,7 @@ pub fn policy_change_out(change: &PolicyChange) -> bus::PolicyChange {
     }
 }
 
-/// A change of the rules on its way in; a policy that cannot be used is a fault.
+/// Decodes a change of the policy; an invalid policy is a fault.
 pub fn policy_change_from(change: bus::PolicyChange) -> Result<PolicyChange, RecordFault> {
     Ok(PolicyChange {
         policy: policy_from(need(change.policy, "policy")?)?,
@@ -36,7 +36,7 @@ pub fn policy_change_from(change: bus::PolicyChange) -> Result<PolicyChange, Rec
     })
 }
 
-/// A policy on its way out.
+/// Encodes a policy.
 pub fn policy_out(policy: &Policy) -> bus::Policy {
     bus::Policy {
         name: policy.name.clone(),
@@ -54,7 +54,7 @@ pub fn policy_out(policy: &Policy) -> bus::Policy {
     }
 }
 
-/// A policy on its way in; one that cannot be used is a fault.
+/// Decodes a policy; the fault names the first thing that is wrong with it.
 pub fn policy_from(policy: bus::Policy) -> Result<Policy, RecordFault> {
     policy_checked(policy).map_err(|faults| {
         let problem = faults.first().map_or_else(String::new, ToString::to_string);
@@ -62,7 +62,7 @@ pub fn policy_from(policy: bus::Policy) -> Result<Policy, RecordFault> {
     })
 }
 
-/// The same; the error is everything that is wrong with it.
+/// Decodes a policy like [`policy_from`]; the error lists everything that is wrong with it.
 pub fn policy_checked(policy: bus::Policy) -> Result<Policy, Vec<PolicyFault>> {
     let mut reading = PolicyReading::default();
     let codes = policy.status_codes.map(|codes| StatusCodes {
@@ -86,7 +86,7 @@ pub fn policy_checked(policy: bus::Policy) -> Result<Policy, Vec<PolicyFault>> {
     reading.finish(policy)
 }
 
-/// All versions that a shard has had on their way out.
+/// Encodes all versions of the policy that a shard has had.
 pub fn policy_versions_out(versions: &PolicyVersions) -> bus::PolicyVersions {
     let version = |(from_offset, change): (u64, &Arc<PolicyChange>)| bus::PolicyVersion {
         from_offset,
@@ -95,7 +95,7 @@ pub fn policy_versions_out(versions: &PolicyVersions) -> bus::PolicyVersions {
     bus::PolicyVersions { versions: versions.iter().map(version).collect() }
 }
 
-/// All versions that a shard has had on their way in.
+/// Decodes all versions of the policy that a shard has had.
 pub fn policy_versions_from(policies: bus::PolicyVersions) -> Result<PolicyVersions, RecordFault> {
     let mut versions = PolicyVersions::default();
     for version in policies.versions {
@@ -202,7 +202,7 @@ pub(crate) fn limits_out(limits: Limits) -> bus::Limits {
     bus::Limits { in_flight_max, queue_max, failures_to_open, open_ms, inquiries_per_s }
 }
 
-/// The limits of an issuer.
+/// Decodes the limits of an issuer.
 pub fn limits_from(limits: bus::Limits) -> Limits {
     let bus::Limits { in_flight_max, queue_max, failures_to_open, open_ms, inquiries_per_s } = limits;
     Limits { in_flight_max, queue_max, failures_to_open, open_ms, inquiries_per_s }
@@ -245,8 +245,9 @@ mod tests {
 
     use super::*;
 
-    /// A policy in which every number needs as many bytes as it can.
-    fn large(lists: usize) -> bus::Policy {
+    /// A policy in which every number takes as many bytes as possible; `lists` is the length of
+    /// each list.
+    fn largest_policy(lists: usize) -> bus::Policy {
         let code = || "999".to_owned();
         let route = bus::Route {
             prefix: "p".repeat(16),
@@ -296,9 +297,9 @@ mod tests {
     }
 
     #[test]
-    fn no_policy_takes_more_than_its_size_says() {
+    fn no_policy_encodes_to_more_bytes_than_its_size() {
         for lists in [0, 1, 40, 400] {
-            let large = large(lists);
+            let large = largest_policy(lists);
             let encoded = large.encoded_len();
             let policy = Policy {
                 name: large.name,
@@ -307,12 +308,12 @@ mod tests {
                 merchants: large.merchants.into_iter().map(|m| merchant_from(m).unwrap()).collect(),
                 ..Policy::default()
             };
-            assert!(encoded <= policy.size(), "{lists}: {encoded} bytes, {} said", policy.size());
+            assert!(encoded <= policy.size(), "lists of {lists}: {encoded} bytes, but size() is {}", policy.size());
         }
     }
 
     #[test]
-    fn everything_that_is_wrong_is_listed_with_its_place() {
+    fn every_fault_of_a_policy_is_listed_with_its_place() {
         let mut policy = policy_out(&Policy::default());
         let good = bus::Route { prefix: "22".into(), code_lengths: vec![18], alphabet: 1, ..bus::Route::default() };
         let route = |prefix: &str, institution: &str| bus::Route {
@@ -331,6 +332,6 @@ mod tests {
         assert_eq!(places, expected, "{faults:?}");
         policy.routes = vec![route("22", "x")];
         let places = policy_checked(policy).unwrap_err();
-        assert!(places.iter().all(|fault| fault.place != "routes"), "there is a route, it only cannot be read");
+        assert!(places.iter().all(|fault| fault.place != "routes"), "an unreadable route must not count as no route");
     }
 }

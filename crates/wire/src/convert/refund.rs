@@ -1,4 +1,4 @@
-//! Refund orders.
+//! Refund orders, which have their own number and refer to their payment.
 
 use twqr_order::{Refund, RefundPhase, RefundSuccess, RefundTerms};
 use twqr_types::{Amount, Extra, GatewayTradeNo, PosId, PosTradeTime, Remark, StoreId, StoreName, UnixMs};

@@ -1,5 +1,5 @@
-//! The records of `order-states`, keyed by epoch and order so that compaction never lets an owner
-//! hide what a newer one wrote.
+//! The records of `order-states`: the routers' checkpoints. Their keys contain the writer's epoch,
+//! so compaction never lets an old owner of a shard replace what a newer owner wrote.
 
 use bytes::Bytes;
 use prost::Message;
@@ -16,26 +16,26 @@ use crate::{RECORD_VERSION, bus};
 /// A record of `order-states`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatesEntry {
-    /// The offset of the claim of the router that wrote it.
+    /// The writer's epoch: the offset of the claim of the router that wrote it.
     pub epoch: u64,
-    /// All records of the shard below this are reflected.
+    /// The state reflects all records of the shard below this offset.
     pub position: u64,
-    /// What it holds.
+    /// The state itself.
     pub body: StateBody,
 }
 
-/// What a record of `order-states` holds.
+/// The state in a record of `order-states`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StateBody {
-    /// An order.
+    /// One order as it is at the position.
     Order(Box<Order>),
-    /// All versions of the policy.
+    /// All versions of the policy that the shard has had.
     Policies(PolicyVersions),
-    /// Every state up to the position is written.
+    /// Every state that changed below the position has been written.
     Marker,
 }
 
-/// The record's key: epoch, kind, and the order's key.
+/// The bytes of a record's key: epoch (big-endian), kind, and for an order the order's key.
 fn state_key(epoch: u64, kind: StateKind, order: Option<&OrderKey>) -> Bytes {
     let mut key = Vec::with_capacity(96);
     key.extend_from_slice(&epoch.to_be_bytes());
@@ -46,18 +46,15 @@ fn state_key(epoch: u64, kind: StateKind, order: Option<&OrderKey>) -> Bytes {
     key.into()
 }
 
-/// The kinds of records in `order-states`, as they stand in keys.
+/// The kinds of records in `order-states`; the value is the byte in the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum StateKind {
-    /// An order.
     Order = b'p' as isize,
-    /// All versions of the policy.
     Policies = b'v' as isize,
-    /// A marker.
     Marker = b'm' as isize,
 }
 
-/// Key and value of a record of `order-states`.
+/// Writes a record of `order-states`; returns its key and its value.
 pub fn encode_state(entry: &StatesEntry) -> (Bytes, Bytes) {
     use bus::states_record::Body;
     let (kind, order, body) = match &entry.body {
@@ -83,23 +80,24 @@ pub fn decode_state(bytes: Bytes) -> Result<StatesEntry, RecordFault> {
     Ok(StatesEntry { epoch: record.epoch, position: record.position, body })
 }
 
-/// What a record that this build cannot read is about.
+/// The subject of a record of `order-states` that this build cannot read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UnreadableState {
-    /// An order.
+    /// It is the state of an order.
     Order {
-        /// Its key in bytes.
+        /// The bytes of the order's key.
         key: Bytes,
-        /// The position that it reflects; the highest there is where that cannot be read either.
+        /// The position that the state reflects; `u64::MAX` if that is unreadable, too, so that no
+        /// readable state counts as newer.
         position: u64,
     },
-    /// The versions of the policy.
+    /// It holds the versions of the policy.
     Policies,
-    /// Neither: a marker, or something of a build that knows more.
+    /// It is a marker, or of a kind that only a newer build knows.
     Other,
 }
 
-/// What a record of `order-states` that cannot be read is about, by its key.
+/// Finds out from its key what an unreadable record of `order-states` is about.
 pub fn unreadable_state(key: &Bytes, value: Bytes) -> UnreadableState {
     const KIND: usize = size_of::<u64>();
     match key.get(KIND) {

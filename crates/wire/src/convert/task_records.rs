@@ -1,18 +1,19 @@
-//! Tasks and replies on their way out.
+//! The records of `wallet-tasks` and `fisc-tasks`: calls for a worker to make.
 
-use twqr_order::{Charge, Order, RefundCall, Reply, ReplyBody, ReverseCall, Subject, Task, TaskKind};
-use twqr_types::{MerchantTradeNo, OrderKey};
+use bytes::Bytes;
+use prost::Message;
+use twqr_order::{Charge, RefundCall, ReverseCall, Subject, Task, TaskKind};
+use twqr_types::MerchantTradeNo;
 
 use super::{
     fault::RecordFault,
     ids::{effect_id_out, key_out, merchant_trade_no_from, trade_no_from},
-    order::order_for_caller,
     policy::limits_out,
 };
 use crate::{RECORD_VERSION, bus};
 
-/// A task, as it stands on a task partition.
-pub fn task_out(task: &Task) -> bus::TasksRecord {
+/// Writes a task.
+pub fn encode_task(task: &Task) -> Bytes {
     let kind = match &task.kind {
         TaskKind::Charge(charge) => bus::task::Kind::Charge(charge_out(charge)),
         TaskKind::Refund(refund) => bus::task::Kind::Refund(refund_out(refund)),
@@ -29,7 +30,8 @@ pub fn task_out(task: &Task) -> bus::TasksRecord {
         limits: Some(limits_out(task.limits)),
         kind: Some(kind),
     };
-    bus::TasksRecord { version: RECORD_VERSION, body: Some(bus::tasks_record::Body::Task(task)) }
+    let record = bus::TasksRecord { version: RECORD_VERSION, body: Some(bus::tasks_record::Body::Task(task)) };
+    record.encode_to_vec().into()
 }
 
 fn charge_out(charge: &Charge) -> bus::ChargeTask {
@@ -64,7 +66,7 @@ fn reversal_out(reversal: &ReverseCall) -> bus::ReversalTask {
     }
 }
 
-/// Which movement; the charge is none.
+/// Encodes which movement of a payment is meant; the charge is encoded as an absent subject.
 pub(crate) fn subject_out(subject: &Subject) -> Option<bus::Subject> {
     let subject = match subject {
         Subject::Charge => return None,
@@ -77,7 +79,7 @@ pub(crate) fn subject_out(subject: &Subject) -> Option<bus::Subject> {
     Some(bus::Subject { subject: Some(subject) })
 }
 
-/// Which movement.
+/// Decodes which movement of a payment is meant; an absent subject is the charge.
 pub fn subject_from(subject: Option<bus::Subject>) -> Result<Subject, RecordFault> {
     Ok(match subject.and_then(|subject| subject.subject) {
         None => Subject::Charge,
@@ -89,49 +91,9 @@ pub fn subject_from(subject: Option<bus::Subject>) -> Result<Subject, RecordFaul
     })
 }
 
-/// The refund with this number; its own TradeNo is not told where only the number counts.
+/// Encodes the refund with this number in an outcome, where its TradeNo is left empty: the router
+/// finds the refund by its number alone.
 pub(crate) fn refund_subject(number: &MerchantTradeNo) -> bus::Subject {
     let refund = bus::RefundNumber { merchant_trade_no: number.as_str().to_owned(), trade_no: String::new() };
     bus::Subject { subject: Some(bus::subject::Subject::Refund(refund)) }
-}
-
-/// A reply; `order` is the order right after the record that caused it, `in_progress_code` the
-/// StatusCode for what is in progress.
-pub fn reply_out(reply: &Reply, order: Option<&Order>, in_progress_code: &str) -> bus::ReplyRecord {
-    let body = match &reply.body {
-        ReplyBody::Order => order.map(|order| bus::reply_record::Body::Order(order_for_caller(order))),
-        ReplyBody::NotFound => Some(bus::reply_record::Body::NotFound(bus::NotFound {})),
-        ReplyBody::Conflict(fields) => Some(bus::reply_record::Body::Conflict(bus::Conflict {
-            fields: fields.iter().map(|field| field.pos_name().to_owned()).collect(),
-        })),
-        ReplyBody::TooManyWatchers => Some(bus::reply_record::Body::TooManyWatchers(bus::TooManyWatchers {})),
-        ReplyBody::KeyRefused => Some(bus::reply_record::Body::KeyRefused(bus::KeyRefused {})),
-    };
-    bus::ReplyRecord {
-        version: RECORD_VERSION,
-        id: Some(effect_id_out(reply.id)),
-        correlation: reply.to.correlation,
-        body,
-        repeat: reply.repeat,
-        in_progress_code: in_progress_code.to_owned(),
-    }
-}
-
-/// To every ingress: what is remembered of this order's payment is no longer the answer.
-pub fn forget_reply(key: &OrderKey) -> bus::ReplyRecord {
-    bus::ReplyRecord {
-        version: RECORD_VERSION,
-        body: Some(bus::reply_record::Body::Forget(key_out(key))),
-        ..bus::ReplyRecord::default()
-    }
-}
-
-/// To every ingress: other rules hold, so what is remembered of payments need not be the answer any
-/// more.
-pub fn rules_changed_reply() -> bus::ReplyRecord {
-    bus::ReplyRecord {
-        version: RECORD_VERSION,
-        body: Some(bus::reply_record::Body::RulesChanged(bus::RulesChanged {})),
-        ..bus::ReplyRecord::default()
-    }
 }

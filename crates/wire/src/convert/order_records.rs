@@ -1,4 +1,4 @@
-//! The records of `orders`.
+//! The records of `orders`: everything that changes an order or asks about one.
 
 use bytes::Bytes;
 use prost::Message;
@@ -16,15 +16,15 @@ use super::{
 };
 use crate::{
     RECORD_VERSION,
-    bus::{self, orders_record::Body, refund_result::Result as RefundCame},
+    bus::{self, orders_record::Body, refund_result::Result as RefundResultBody},
 };
 
-/// When a record is written, and the merchant's key with which it was signed, if it was.
+/// The fields of a record that do not depend on its command.
 #[derive(Clone, Copy, Debug)]
 pub struct Stamp<'a> {
-    /// By its writer's clock.
+    /// When the record is written, by its writer's clock.
     pub at: UnixMs,
-    /// The key's name.
+    /// The name of the merchant's key that signed the request; absent if it was not signed.
     pub signed_by: Option<&'a KeyName>,
 }
 
@@ -97,19 +97,19 @@ fn reserve_out(reserve: &Reserve) -> bus::Reserve {
 }
 
 fn refund_result_from(result: bus::RefundResult) -> Result<RefundResult, RecordFault> {
-    let came = match need(result.result, "result")? {
-        RefundCame::Succeeded(success) => Ok(success_from(success)?),
-        RefundCame::Failed(failure) => Err(failure_from(failure)?),
+    let outcome = match need(result.result, "result")? {
+        RefundResultBody::Succeeded(success) => Ok(success_from(success)?),
+        RefundResultBody::Failed(failure) => Err(failure_from(failure)?),
     };
-    Ok(RefundResult { key: key_from(result.key)?, result: came })
+    Ok(RefundResult { key: key_from(result.key)?, result: outcome })
 }
 
 fn refund_result_out(result: &RefundResult) -> bus::RefundResult {
-    let came = match &result.result {
-        Ok(success) => RefundCame::Succeeded(success_out(success)),
-        Err(failure) => RefundCame::Failed(failure_out(failure)),
+    let body = match &result.result {
+        Ok(success) => RefundResultBody::Succeeded(success_out(success)),
+        Err(failure) => RefundResultBody::Failed(failure_out(failure)),
     };
-    bus::RefundResult { key: Some(key_out(&result.key)), result: Some(came) }
+    bus::RefundResult { key: Some(key_out(&result.key)), result: Some(body) }
 }
 
 /// Writes a record of `orders`.
@@ -117,9 +117,9 @@ pub fn encode_record(record: &Record) -> Bytes {
     let stamp = Stamp { at: record.at, signed_by: record.signed_by.as_ref() };
     let body = match &record.command {
         Command::Claim { owner, nonce } => Body::Claim(bus::ShardClaim { owner: owner.to_string(), nonce: *nonce }),
-        Command::Pay(pay) => return pay_record(stamp, &pay.form, pay.reply_to),
-        Command::Refund(refund) => return refund_record(stamp, &refund.form, refund.reply_to),
-        Command::Cancel(cancel) => return cancel_record(stamp, &cancel.form, cancel.reply_to),
+        Command::Pay(pay) => return encode_pay(stamp, &pay.form, pay.reply_to),
+        Command::Refund(refund) => return encode_refund(stamp, &refund.form, refund.reply_to),
+        Command::Cancel(cancel) => return encode_cancel(stamp, &cancel.form, cancel.reply_to),
         Command::Reserve(reserve) => Body::Reserve(reserve_out(reserve)),
         Command::RefundResult(result) => Body::RefundResult(refund_result_out(result)),
         Command::Query(query) => Body::Query(query_out(&query.key, query.reply_to, query.watch, query.keep)),
@@ -130,31 +130,32 @@ pub fn encode_record(record: &Record) -> Bytes {
     encode(stamp, body)
 }
 
-/// The record of a payment request.
-pub fn pay_record<'a>(stamp: impl Into<Stamp<'a>>, form: &PayForm, reply_to: Option<ReplyTo>) -> Bytes {
+/// Writes a payment request.
+pub fn encode_pay<'a>(stamp: impl Into<Stamp<'a>>, form: &PayForm, reply_to: Option<ReplyTo>) -> Bytes {
     encode(stamp, Body::Pay(bus::Pay { request: Some(pay_request(form)), reply_to: reply_to.map(reply_to_out) }))
 }
 
-/// The record of a refund request.
-pub fn refund_record<'a>(stamp: impl Into<Stamp<'a>>, form: &RefundForm, reply_to: Option<ReplyTo>) -> Bytes {
+/// Writes a refund request.
+pub fn encode_refund<'a>(stamp: impl Into<Stamp<'a>>, form: &RefundForm, reply_to: Option<ReplyTo>) -> Bytes {
     let (request, reply_to) = (Some(refund_request(form)), reply_to.map(reply_to_out));
     encode(stamp, Body::Refund(bus::RefundRequest { request, reply_to }))
 }
 
-/// The record of a cancel request.
-pub fn cancel_record<'a>(stamp: impl Into<Stamp<'a>>, form: &PayForm, reply_to: Option<ReplyTo>) -> Bytes {
+/// Writes a cancel request.
+pub fn encode_cancel<'a>(stamp: impl Into<Stamp<'a>>, form: &PayForm, reply_to: Option<ReplyTo>) -> Bytes {
     let (request, reply_to) = (Some(cancel_request(form)), reply_to.map(reply_to_out));
     encode(stamp, Body::Cancel(bus::CancelRequest { request, reply_to }))
 }
 
-/// The record of a question for an order.
-pub fn query_record<'a>(stamp: impl Into<Stamp<'a>>, key: &OrderKey, reply_to: ReplyTo, watch: bool) -> Bytes {
+/// Writes an inquiry: the order as it is now, and with `watch` every change until nothing of it is
+/// in progress.
+pub fn encode_query<'a>(stamp: impl Into<Stamp<'a>>, key: &OrderKey, reply_to: ReplyTo, watch: bool) -> Bytes {
     encode(stamp, Body::Query(query_out(key, reply_to, watch, false)))
 }
 
-/// The record of a watch: the order as it is and every change after it; with `keep` also when
-/// nothing is in progress any more.
-pub fn watch_record(at: UnixMs, key: &OrderKey, reply_to: ReplyTo, keep: bool) -> Bytes {
+/// Writes a watch: the order as it is now and every change after that. Without `keep` the watch
+/// ends when nothing of the order is in progress.
+pub fn encode_watch(at: UnixMs, key: &OrderKey, reply_to: ReplyTo, keep: bool) -> Bytes {
     encode(at, Body::Query(query_out(key, reply_to, true, keep)))
 }
 
@@ -162,39 +163,14 @@ fn query_out(key: &OrderKey, reply_to: ReplyTo, watch: bool, keep: bool) -> bus:
     bus::Query { key: Some(key_out(key)), reply_to: Some(reply_to_out(reply_to)), watch, keep }
 }
 
-/// The record of what came of a task.
-pub fn outcome_record(at: UnixMs, outcome: &Outcome) -> Bytes {
+/// Writes the outcome of a task.
+pub fn encode_outcome(at: UnixMs, outcome: &Outcome) -> Bytes {
     encode(at, Body::Outcome(outcome_out(outcome)))
 }
 
-/// The record that an order's next check time has come.
-pub fn due_record(at: UnixMs, key: &OrderKey) -> Bytes {
+/// Writes that an order's next check time has come.
+pub fn encode_due(at: UnixMs, key: &OrderKey) -> Bytes {
     encode(at, Body::Due(bus::Due { key: Some(key_out(key)) }))
-}
-
-/// How much of a record that cannot be used is kept, in bytes: the letter must itself be small
-/// enough for the journal.
-const BURIED_BYTES_MAX: usize = 512 * 1024;
-
-/// The dead letter of a record that stood on `topic` at (partition, offset). `reason` must not have
-/// a part of the payload in it.
-pub fn dead_letter(topic: &str, (partition, offset): (u32, u64), payload: &Bytes, reason: &str, at: UnixMs) -> Bytes {
-    let kept = payload.slice(..payload.len().min(BURIED_BYTES_MAX));
-    let cut = if kept.len() < payload.len() {
-        format!("; of {} bytes the first are kept", payload.len())
-    } else {
-        String::new()
-    };
-    let letter = bus::DeadLetter {
-        version: RECORD_VERSION,
-        topic: topic.to_owned(),
-        partition,
-        offset,
-        payload: kept,
-        reason: format!("{reason}{cut}"),
-        at_ms: at.0,
-    };
-    letter.encode_to_vec().into()
 }
 
 fn encode<'a>(stamp: impl Into<Stamp<'a>>, body: Body) -> Bytes {
