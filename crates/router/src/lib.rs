@@ -4,6 +4,8 @@
 
 mod batch;
 mod checkpoint;
+#[cfg(test)]
+mod golden_replay;
 mod metrics;
 mod owner;
 mod restore;
