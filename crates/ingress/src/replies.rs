@@ -1,13 +1,13 @@
 //! The one task that reads this instance's partition of `replies`. It says ready only after a probe
 //! that it wrote came back, and not ready for as long as reading fails.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use prost::Message;
 use rand::Rng;
 use tracing::{error, warn};
 use twqr_journal::{Entry, Journal, JournalError, Partition, Reader, Record, Topic};
-use twqr_service::{Clock, Part};
+use twqr_service::{Backoff, Clock, Part};
 use twqr_wire::{
     RECORD_VERSION,
     bus::{ReplyRecord, reply_record::Body},
@@ -37,15 +37,15 @@ impl Replies {
     pub(crate) async fn run(self, ready: tokio::sync::oneshot::Sender<()>) {
         let mut ready = Some(ready);
         let mut next = None;
-        let mut pause = PAUSE_MS_MIN;
+        let mut backoff = Backoff::new(PAUSE_MS_MIN, PAUSE_MS_MAX);
         loop {
-            if let Err(error) = self.read(&mut next, &mut ready, &mut pause).await {
+            let read = self.read(&mut next, &mut ready, &mut backoff).await;
+            let pause = backoff.next_pause();
+            if let Err(error) = read {
                 self.part.not_ready(format!("replies cannot be read ({error}); trying again"));
-                error!(%error, pause_ms = pause, "replies cannot be read; trying again, calls in flight end at their deadlines");
+                error!(%error, ?pause, "replies cannot be read; trying again, calls in flight end at their deadlines");
             }
-            let jitter = rand::rng().random_range(0..=pause / 2);
-            tokio::time::sleep(Duration::from_millis(pause + jitter)).await;
-            pause = (pause * 2).min(PAUSE_MS_MAX);
+            tokio::time::sleep(pause).await;
         }
     }
 
@@ -53,7 +53,7 @@ impl Replies {
         &self,
         next: &mut Option<u64>,
         ready: &mut Option<tokio::sync::oneshot::Sender<()>>,
-        pause: &mut u64,
+        backoff: &mut Backoff,
     ) -> Result<(), JournalError> {
         let from = match *next {
             Some(next) => next,
@@ -68,7 +68,7 @@ impl Replies {
                 *next = Some(record.offset + 1);
                 match decode(&record) {
                     Ok(reply) if reply.correlation == probe => {
-                        *pause = PAUSE_MS_MIN;
+                        backoff.reset();
                         // The first time, whoever waits says ready when everything else is.
                         match ready.take() {
                             Some(ready) => drop(ready.send(())),

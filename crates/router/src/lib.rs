@@ -14,12 +14,11 @@ mod store;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use rand::Rng;
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 use twqr_journal::{Journal, JournalError, Topic};
 use twqr_order::Policy;
-use twqr_service::{CancellationToken, Context, Progress};
+use twqr_service::{Backoff, CancellationToken, Context, StallWatch, Stalled};
 use twqr_types::ShardId;
 use twqr_wire::convert::RecordFault;
 
@@ -49,8 +48,8 @@ pub enum Error {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// Records came and were not read; the shard is claimed anew.
-    #[error("nothing was read beyond {0}, although there is more")]
-    Stalled(u64),
+    #[error(transparent)]
+    Stalled(#[from] Stalled),
     /// The rules of the shard cannot be read, so that nothing can be decided: a build that reads
     /// them must take it.
     #[error(
@@ -130,10 +129,10 @@ async fn keep_shard(
 ) {
     let part = context.health.part(format!("router/shard-{index}"));
     let stop = stop_after_grace(unwanted.clone(), journal.is_shared());
-    let progress = Progress::default();
-    let mut pause = CLAIM_PAUSE_MS_MIN;
+    let watch = StallWatch::default();
+    let mut backoff = Backoff::new(CLAIM_PAUSE_MS_MIN, CLAIM_PAUSE_MS_MAX);
     while let Ok(shard) = u16::try_from(index) {
-        let watched = (part.clone(), progress.clone());
+        let watched = (part.clone(), watch.clone());
         let began = tokio::time::Instant::now();
         let owner = owner::Owner::new(ShardId(shard), &settings, journal.clone(), context.clock.clone(), watched);
         match owner.own(&stop).await {
@@ -146,7 +145,7 @@ async fn keep_shard(
                     shard,
                     epoch, newer, "another router claimed the shard; stopping, and claiming it only if still assigned"
                 );
-                pause = pause.max(SUPERSEDED_PAUSE_MS);
+                backoff.raise_to(SUPERSEDED_PAUSE_MS);
             }
             Ok(owner::Ended::Overtaken { applied }) => {
                 warn!(
@@ -154,7 +153,7 @@ async fn keep_shard(
                     applied,
                     "another router claimed the shard before it was restored here; claiming it only if still assigned"
                 );
-                pause = pause.max(SUPERSEDED_PAUSE_MS);
+                backoff.raise_to(SUPERSEDED_PAUSE_MS);
             }
             Err(Error::Store(error)) => {
                 // Another router, with a disk that works, must have the shards.
@@ -162,19 +161,18 @@ async fn keep_shard(
                 part.dead(&error.to_string());
                 break;
             }
-            Err(error) => warn!(shard, %error, pause_ms = pause, "the shard stopped; claiming it anew"),
+            Err(error) => warn!(shard, %error, "the shard stopped; claiming it anew"),
         }
         if unwanted.is_cancelled() {
             break;
         }
         part.not_ready("claiming the shard anew");
         if began.elapsed() > Duration::from_millis(CLAIM_PAUSE_MS_MAX) {
-            pause = CLAIM_PAUSE_MS_MIN;
+            backoff.reset();
         }
-        let jitter = rand::rng().random_range(0..=pause / 2);
         tokio::select! {
             () = unwanted.cancelled() => break,
-            () = tokio::time::sleep(Duration::from_millis(pause + jitter)) => pause = (pause * 2).min(CLAIM_PAUSE_MS_MAX),
+            () = tokio::time::sleep(backoff.next_pause()) => {}
         }
     }
     part.remove();

@@ -9,7 +9,7 @@ use rand::Rng;
 use tracing::info;
 use twqr_journal::{Entry, Journal, JournalError, Partition, Reader, Topic};
 use twqr_order::{Command, POLICY_SHARD, PolicyChange, Record};
-use twqr_service::{CancellationToken, Clock, Part, Progress};
+use twqr_service::{CancellationToken, Clock, Part, StallWatch};
 use twqr_types::{OrderKey, ShardId};
 use twqr_wire::convert::encode_record;
 
@@ -37,7 +37,7 @@ pub(crate) struct Owner<'a> {
     journal: Arc<dyn Journal>,
     clock: Arc<dyn Clock>,
     part: Part,
-    progress: Progress,
+    watch: StallWatch,
     nonce: u64,
 }
 
@@ -77,9 +77,9 @@ impl<'a> Owner<'a> {
         settings: &'a Settings,
         journal: Arc<dyn Journal>,
         clock: Arc<dyn Clock>,
-        (part, progress): (Part, Progress),
+        (part, watch): (Part, StallWatch),
     ) -> Self {
-        Self { shard, settings, journal, clock, part, progress, nonce: rand::rng().random() }
+        Self { shard, settings, journal, clock, part, watch, nonce: rand::rng().random() }
     }
 
     /// Claims the shard and owns it until it is told to stop, superseded, or something fails.
@@ -105,15 +105,15 @@ impl<'a> Owner<'a> {
         if let Some(ended) = flight.overtaken() {
             return Ok(ended);
         }
-        self.progress.applied(flight.shard.next);
+        self.watch.set_applied(flight.shard.next);
         let end = || async { self.journal.end(orders).await.ok() };
-        let stalled = self.progress.until_stalled(&self.part, end);
+        let stalled = self.watch.until_stalled(&self.part, end);
         tokio::pin!(stalled);
         let interval = Duration::from_millis(self.settings.checkpoint_interval_ms);
         let mut tick = Box::pin(tokio::time::sleep(interval));
         loop {
             let writing: OptionFuture<_> = flight.writing.as_mut().into();
-            self.progress.waits(flight.acks.len() >= BATCHES_IN_FLIGHT_MAX);
+            self.watch.set_paused(flight.acks.len() >= BATCHES_IN_FLIGHT_MAX);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(Ended::Stopped),
@@ -127,7 +127,7 @@ impl<'a> Owner<'a> {
                     flight.mark = mark;
                     flight.shard.settle(&keys);
                 }
-                () = &mut stalled => return Err(Error::Stalled(flight.shard.next)),
+                stalled = &mut stalled => return Err(stalled.into()),
                 () = &mut tick => {
                     self.begin_checkpoint(&mut flight);
                     tick.as_mut().reset(tokio::time::Instant::now() + interval);
@@ -164,7 +164,7 @@ impl<'a> Owner<'a> {
         }
         let acks = batch.emit(self.shard, &*self.journal);
         let position = flight.shard.next;
-        self.progress.applied(position);
+        self.watch.set_applied(position);
         flight.acks.push_back(Box::pin(async move {
             for ack in acks {
                 ack.await?;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tracing::{error, warn};
 use twqr_journal::{Journal, Partition, Topic};
 use twqr_order::PolicyVersions;
+use twqr_service::Stalled;
 use twqr_types::ShardId;
 use twqr_wire::convert::{RecordFault, StateBody, StatesEntry, UnreadableState, decode_state, unreadable_state};
 
@@ -33,7 +34,7 @@ pub(crate) async fn restore(
     while next.max(journal.start(partition).await?) < journal.end(partition).await? {
         let mut states = Vec::new();
         let read = tokio::time::timeout(SCAN_WAIT, reader.next(BATCH_RECORDS_MAX)).await;
-        let read = read.map_err(|_| Error::Stalled(next))??;
+        let read = read.map_err(|_| Stalled { next })??;
         for record in read {
             next = record.offset + 1;
             let Some(value) = record.entry.value else { continue };

@@ -1,5 +1,6 @@
-//! Serving HTTP/1 on one listener. Who sends no whole request in time is closed, so that unfinished
-//! ones keep no place; at shutdown, calls in flight may end.
+//! Serves HTTP/1 on one listener. A connection that does not complete a request in time is closed,
+//! so that unfinished requests cannot use up the listener's connections. At shutdown, calls in
+//! flight may end.
 
 use std::{
     sync::{
@@ -21,13 +22,13 @@ use tokio::{
 };
 use tracing::debug;
 
-use crate::{CancellationToken, Limits, listen::Door};
+use crate::{CancellationToken, Limits, listen::LimitedListener};
 
-/// How large the head of a request may be, in bytes.
+/// The largest head of a request, in bytes.
 const HEAD_BYTES_MAX: usize = 32 * 1024;
 
-/// Serves until shutdown, and then for as long as calls in flight may take. How many connections
-/// were cut off after that.
+/// Serves until shutdown; calls in flight may then take as long as `drain`. Returns how many
+/// connections were cut off after that.
 pub async fn serve_http(
     listener: TcpListener,
     router: Router,
@@ -35,26 +36,26 @@ pub async fn serve_http(
     shutdown: CancellationToken,
     drain: Duration,
 ) -> usize {
-    let mut door = Door::new(listener, limits);
+    let mut listener = LimitedListener::new(listener, limits);
     let mut open = JoinSet::new();
     loop {
         tokio::select! {
             () = shutdown.cancelled() => break,
-            (stream, place) = door.next() => {
-                let conversation = converse(stream, router.clone(), limits, shutdown.clone());
-                open.spawn(async move { conversation.await; drop(place); });
+            (stream, permit) = listener.next() => {
+                let serving = serve_connection(stream, router.clone(), limits, shutdown.clone());
+                open.spawn(async move { serving.await; drop(permit); });
             }
             Some(_) = open.join_next() => {}
         }
     }
-    drop(door);
+    drop(listener);
     let drained = async { while open.join_next().await.is_some() {} };
     drop(tokio::time::timeout(drain, drained).await);
     open.len()
 }
 
-/// One connection, until its end, or until no new request has come for too long.
-async fn converse(stream: TcpStream, router: Router, limits: Limits, shutdown: CancellationToken) {
+/// Serves one connection until it ends, or until it has been idle for too long.
+async fn serve_connection(stream: TcpStream, router: Router, limits: Limits, shutdown: CancellationToken) {
     let begun = Arc::new(AtomicU64::new(0));
     let (requests, service) = (begun.clone(), TowerToHyperService::new(router));
     let service = service_fn(move |request| {
@@ -63,7 +64,7 @@ async fn converse(stream: TcpStream, router: Router, limits: Limits, shutdown: C
     });
     let connection = http1::Builder::new().max_buf_size(HEAD_BYTES_MAX).serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
-    let mut leaving = false;
+    let mut is_leaving = false;
     let idle = until_idle(&begun, limits);
     tokio::pin!(idle);
     loop {
@@ -74,8 +75,8 @@ async fn converse(stream: TcpStream, router: Router, limits: Limits, shutdown: C
                 }
                 return;
             }
-            () = shutdown.cancelled(), if !leaving => {
-                leaving = true;
+            () = shutdown.cancelled(), if !is_leaving => {
+                is_leaving = true;
                 connection.as_mut().graceful_shutdown();
             }
             () = &mut idle => return,
@@ -83,16 +84,17 @@ async fn converse(stream: TcpStream, router: Router, limits: Limits, shutdown: C
     }
 }
 
-/// Until the first request is late, or no other has come in a while.
+/// Returns when the first request is late, or when no new request has begun for the idle time.
+/// `begun` counts the requests whose head has arrived.
 async fn until_idle(begun: &AtomicU64, limits: Limits) {
     tokio::time::sleep(limits.first_within).await;
-    let mut seen = 0;
+    let mut counted = 0;
     loop {
         let now = begun.load(Ordering::Relaxed);
-        if now == seen {
+        if now == counted {
             return;
         }
-        seen = now;
+        counted = now;
         tokio::time::sleep(limits.idle).await;
     }
 }

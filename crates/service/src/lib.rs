@@ -1,33 +1,36 @@
-//! What every service gets from whoever runs it: a clock, the word to stop, and a place to say how
-//! it is.
+//! What every service receives from the process that runs it: a clock, the signal to shut down, and
+//! the place to report its health. Also what services share whatever they do: listeners with bounds,
+//! pauses between attempts, throttled logging, and the detection of stalled consumers.
 
+mod backoff;
 mod clock;
 mod health;
 mod http;
 mod listen;
+mod log_throttle;
 mod open_files;
-mod progress;
-mod seldom;
+mod stall_watch;
 
 use std::sync::Arc;
 
 pub use tokio_util::sync::CancellationToken;
 
+pub use backoff::Backoff;
 pub use clock::{Clock, SystemClock};
 pub use health::{Health, Part, PartState};
 pub use http::serve_http;
 pub use listen::{Connection, Limits, connections, grpc_server};
+pub use log_throttle::LogThrottle;
 pub use open_files::raise_open_files;
-pub use progress::Progress;
-pub use seldom::Seldom;
+pub use stall_watch::{StallWatch, Stalled};
 
 /// Given to each service at its start.
 #[derive(Clone)]
 pub struct Context {
-    /// The only clock that the service reads.
+    /// The only wall clock that the service reads.
     pub clock: Arc<dyn Clock>,
-    /// When it fires, the service drains, leaves in good order and returns.
+    /// When it fires, the service finishes what it has begun, leaves its groups and returns.
     pub shutdown: CancellationToken,
-    /// Where it says what is ready.
+    /// Where the service reports which of its parts are ready.
     pub health: Health,
 }

@@ -1,6 +1,7 @@
-//! Accepting connections, for every listener of the product: so many at once and no more, answers
-//! leave at once instead of waiting for more to send, one failed accept ends nothing, and who says
-//! nothing is closed. Half-sent requests must never shut everybody else out.
+//! Accepts connections, for every listener of the product. Each listener has a bound on its open
+//! connections, and one connection more is closed at once. A failed accept does not end the
+//! listener. A connection that sends no request, or only a part of one, is closed after a while, so
+//! that it cannot keep others out.
 
 use std::{
     io,
@@ -23,48 +24,50 @@ use tonic::transport::{
 };
 use tracing::warn;
 
-use crate::{Seldom, open_files::open_files_share};
+use crate::{LogThrottle, open_files::open_files_share};
 
-/// The pause after a failed accept (too many open files, say), in ms.
+/// The pause after a failed accept (for example with too many open files), in ms.
 const PAUSE_MS: u64 = 50;
-/// How often refused connections and failed accepts are logged at the most, in ms.
+/// The shortest time between two log lines about refused connections or failed accepts, in ms.
 const LOG_MS: u64 = 1_000;
-/// How long a new connection may take until its first request is there, or the beginning of HTTP/2,
-/// in ms.
+/// How long a new connection may take until its first request, or the beginning of HTTP/2, has
+/// arrived, in ms.
 const FIRST_WITHIN_MS: u64 = 10_000;
-/// How long a connection may last without a new request, in ms. Longer than any answer takes.
+/// How long an HTTP/1 connection may stay open without a new request, in ms. Longer than any answer
+/// takes.
 const IDLE_MS: u64 = 60_000;
-/// How often the other side of a gRPC connection is asked whether it is there, and how long it may
-/// take to say so, in s.
+/// The time between two pings on a gRPC connection, in s.
 const PING_EVERY_S: u64 = 20;
+/// How long the other side of a gRPC connection may take to answer a ping, in s.
 const PING_WITHIN_S: u64 = 20;
-/// The client's preface and the head of its settings, in bytes: with them HTTP/2 has begun, and
-/// pings go out.
+/// The client's preface and the head of its settings frame, in bytes: once they have arrived,
+/// HTTP/2 has begun and pings are sent.
 const HTTP2_BEGINS_BYTES: usize = 24 + 9;
 
 const REFUSED: &str = "twqr_connections_refused_total";
 
-/// Who is let in at a listener.
+/// The bounds of a listener.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// The listener's name in metrics and logs.
     pub(crate) name: &'static str,
     pub(crate) connections_max: usize,
-    /// How long a new connection may take until its first request is there, or the beginning of
-    /// HTTP/2.
+    /// How long a new connection may take until its first request, or the beginning of HTTP/2, has
+    /// arrived.
     pub(crate) first_within: Duration,
-    /// How long a connection of HTTP/1 may last without a new request.
+    /// How long an HTTP/1 connection may stay open without a new request.
     pub(crate) idle: Duration,
 }
 
 impl Limits {
-    /// For everybody: a fifth of the open files, at most 16,384 connections.
+    /// The limits of a public listener: a fifth of the process' open files, at most 16,384
+    /// connections.
     pub fn public(name: &'static str) -> Self {
         Self::new(name, open_files_share(20).min(16_384))
     }
 
-    /// For operators and their tools: a twentieth of the open files, at most 256 connections, which
-    /// nobody else can take.
+    /// The limits of a listener for operators and their tools: a twentieth of the process' open
+    /// files, at most 256 connections. Public listeners cannot use them up.
     pub fn operators(name: &'static str) -> Self {
         Self::new(name, open_files_share(5).min(256))
     }
@@ -75,60 +78,65 @@ impl Limits {
     }
 }
 
-/// A gRPC server that notices when the other side of a connection is gone.
+/// A gRPC server that pings its connections, so that it notices when the other side is gone.
 pub fn grpc_server() -> Server {
     Server::builder()
         .http2_keepalive_interval(Some(Duration::from_secs(PING_EVERY_S)))
         .http2_keepalive_timeout(Some(Duration::from_secs(PING_WITHIN_S)))
 }
 
-/// The connections of a gRPC listener, for good.
+/// The connections of a gRPC listener. The stream has no end.
 pub fn connections(listener: TcpListener, limits: Limits) -> impl Stream<Item = io::Result<Connection>> {
-    stream::unfold(Door::new(listener, limits), |mut door| async move {
-        let (stream, place) = door.next().await;
-        let begin = Some((HTTP2_BEGINS_BYTES, Box::pin(tokio::time::sleep(door.limits.first_within))));
-        Some((Ok(Connection { stream, begin, _place: place }), door))
+    stream::unfold(LimitedListener::new(listener, limits), |mut listener| async move {
+        let (stream, permit) = listener.next().await;
+        let begin = Some((HTTP2_BEGINS_BYTES, Box::pin(tokio::time::sleep(listener.limits.first_within))));
+        Some((Ok(Connection { stream, begin, _permit: permit }), listener))
     })
 }
 
-/// A listener and its places.
-pub(crate) struct Door {
+/// A listener with a bound on its open connections.
+pub(crate) struct LimitedListener {
     listener: TcpListener,
     limits: Limits,
-    places: Arc<Semaphore>,
-    log: Seldom,
+    permits: Arc<Semaphore>,
+    log: LogThrottle,
 }
 
-impl Door {
+impl LimitedListener {
     pub(crate) fn new(listener: TcpListener, limits: Limits) -> Self {
         metrics::describe_counter!(
             REFUSED,
-            "Connections closed at once because as many as may be were open, by listener"
+            "Connections closed at once because the listener had as many as it may have, by listener"
         );
-        let places = Arc::new(Semaphore::new(limits.connections_max));
-        Self { listener, limits, places, log: Seldom::every_ms(LOG_MS) }
+        let permits = Arc::new(Semaphore::new(limits.connections_max));
+        Self { listener, limits, permits, log: LogThrottle::every_ms(LOG_MS) }
     }
 
-    /// The next connection and its place, which is free again when that is dropped.
+    /// The next connection and its permit; the connection counts as open until the permit is
+    /// dropped.
     pub(crate) async fn next(&mut self) -> (TcpStream, OwnedSemaphorePermit) {
         let Limits { name, connections_max, .. } = self.limits;
         loop {
             match self.listener.accept().await {
                 Ok((connection, from)) => {
-                    if let Ok(place) = self.places.clone().try_acquire_owned() {
-                        // Where that cannot be set, answers are slower.
+                    if let Ok(permit) = self.permits.clone().try_acquire_owned() {
+                        // Answers must not wait for more data to send. Where the option cannot be
+                        // set, they are only slower.
                         drop(connection.set_nodelay(true));
-                        return (connection, place);
+                        return (connection, permit);
                     }
                     metrics::counter!(REFUSED, "listener" => name).increment(1);
-                    if let Some(more) = self.log.say() {
-                        warn!(listener = name, %from, more, "a connection was closed at once: {connections_max} are open, \
-                              no more may be; more may be once the limit of open files (ulimit -n) is higher");
+                    if let Some(suppressed) = self.log.permit() {
+                        warn!(
+                            listener = name, %from, suppressed,
+                            "a connection was closed at once: {connections_max} connections are open, which is the \
+                             most allowed; raise the limit of open files (ulimit -n) to allow more"
+                        );
                     }
                 }
                 Err(error) => {
-                    if let Some(more) = self.log.say() {
-                        warn!(listener = name, %error, more, "a connection could not be accepted; trying again");
+                    if let Some(suppressed) = self.log.permit() {
+                        warn!(listener = name, %error, suppressed, "a connection could not be accepted; trying again");
                     }
                     tokio::time::sleep(Duration::from_millis(PAUSE_MS)).await;
                 }
@@ -137,13 +145,14 @@ impl Door {
     }
 }
 
-/// A connection that holds its place, and fails if HTTP/2 does not begin in time.
+/// A gRPC connection that holds its permit, and fails if HTTP/2 does not begin in time.
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
-    /// How many bytes are missing until it has begun, and by when they must be there.
+    /// How many bytes are missing until HTTP/2 has begun, and the time by which they must arrive;
+    /// absent once it has begun.
     begin: Option<(usize, Pin<Box<Sleep>>)>,
-    _place: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Connected for Connection {
@@ -158,13 +167,16 @@ impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         if let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(cx, buffer) {
-            let came = buffer.filled().len() - before;
-            self.begin =
-                self.begin.take().filter(|(missing, _)| *missing > came).map(|(missing, by)| (missing - came, by));
+            let arrived = buffer.filled().len() - before;
+            self.begin = self
+                .begin
+                .take()
+                .filter(|(missing, _)| *missing > arrived)
+                .map(|(missing, until)| (missing - arrived, until));
             return Poll::Ready(read);
         }
-        let Some((_, by)) = &mut self.begin else { return Poll::Pending };
-        ready!(by.as_mut().poll(cx));
+        let Some((_, until)) = &mut self.begin else { return Poll::Pending };
+        ready!(until.as_mut().poll(cx));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "HTTP/2 did not begin in time")))
     }
 }

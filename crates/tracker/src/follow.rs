@@ -8,12 +8,11 @@ use std::{
     time::Duration,
 };
 
-use rand::Rng;
 use tokio::time::Instant;
 use tracing::{error, warn};
 use twqr_journal::{Entry, Journal, JournalError, Partition, Record, Topic};
 use twqr_order::Order;
-use twqr_service::{Context, Part, Progress as Watched};
+use twqr_service::{Backoff, Context, Part, StallWatch, Stalled};
 use twqr_types::{OrderKey, UnixMs};
 use twqr_wire::convert::{
     DeadLetter, StateBody, UnreadableState, decode_state, encode_dead_letter, encode_due, unreadable_state,
@@ -47,8 +46,8 @@ enum Interruption {
     Journal(#[from] JournalError),
     #[error(transparent)]
     Model(#[from] ModelError),
-    #[error("nothing was read beyond {0}, although there is more")]
-    Stalled(u64),
+    #[error(transparent)]
+    Stalled(#[from] Stalled),
 }
 
 /// An order that is due so soon after its last change is written quickly, in ms.
@@ -114,20 +113,20 @@ impl Follower {
     /// Runs until shutdown.
     pub(crate) async fn run(self) {
         let part = self.context.health.part(format!("tracker/shard-{}", self.shard));
-        let watched = Watched::default();
-        let mut pause = PAUSE_MS_MIN;
-        while let Err(interruption) = self.follow((&part, &watched), &mut pause).await {
+        let watch = StallWatch::default();
+        let mut backoff = Backoff::new(PAUSE_MS_MIN, PAUSE_MS_MAX);
+        while let Err(interruption) = self.follow(&part, &watch, &mut backoff).await {
             part.not_ready(format!("{interruption}; trying again"));
-            warn!(shard = self.shard, %interruption, pause_ms = pause, "the tracker was interrupted; trying again");
-            let jitter = rand::rng().random_range(0..=pause / 2);
+            let pause = backoff.next_pause();
+            warn!(shard = self.shard, %interruption, ?pause, "the tracker was interrupted; trying again");
             tokio::select! {
                 () = self.context.shutdown.cancelled() => return,
-                () = tokio::time::sleep(Duration::from_millis(pause + jitter)) => pause = (pause * 2).min(PAUSE_MS_MAX),
+                () = tokio::time::sleep(pause) => {}
             }
         }
     }
 
-    async fn follow(&self, (part, watched): (&Part, &Watched), pause: &mut u64) -> Result<(), Interruption> {
+    async fn follow(&self, part: &Part, watch: &StallWatch, backoff: &mut Backoff) -> Result<(), Interruption> {
         let states = Partition { topic: Topic::OrderStates, index: self.shard };
         let known = self.model.begin(self.shard).await?;
         let end_at_start = self.journal.end(states).await?;
@@ -152,11 +151,11 @@ impl Follower {
         if progress.next >= end_at_start {
             part.ready();
         }
-        let stalled = watched.until_stalled(part, || async { self.journal.end(states).await.ok() });
+        let stalled = watch.until_stalled(part, || async { self.journal.end(states).await.ok() });
         tokio::pin!(stalled);
         loop {
-            watched.applied(progress.next);
-            watched.waits(progress.seen.len() >= GATHERED_MAX);
+            watch.set_applied(progress.next);
+            watch.set_paused(progress.seen.len() >= GATHERED_MAX);
             let now = self.context.clock.now();
             let ring = progress
                 .alarms
@@ -171,10 +170,10 @@ impl Follower {
                 records = reader.next(BATCH_RECORDS_MAX), if progress.seen.len() < GATHERED_MAX => {
                     self.take(records?, &mut progress);
                 }
-                () = &mut stalled => return Err(Interruption::Stalled(progress.next)),
+                stalled = &mut stalled => return Err(stalled.into()),
                 () = tokio::time::sleep_until(write_at.unwrap_or_else(Instant::now)), if write_at.is_some() => {
                     self.write(&mut progress).await?;
-                    *pause = PAUSE_MS_MIN;
+                    backoff.reset();
                     if progress.next >= progress.end_at_start {
                         part.ready();
                     }

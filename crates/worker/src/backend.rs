@@ -14,7 +14,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 use tracing::warn;
-use twqr_service::Seldom;
+use twqr_service::LogThrottle;
 use twqr_wire::backend::{ExchangeRequest, ExchangeResponse, backend_service_client::BackendServiceClient};
 
 use crate::Error;
@@ -60,7 +60,7 @@ pub struct GrpcBackend {
     name: &'static str,
     uri: String,
     channel: Channel,
-    log: Arc<Mutex<Seldom>>,
+    log: Arc<Mutex<LogThrottle>>,
 }
 
 impl GrpcBackend {
@@ -68,7 +68,7 @@ impl GrpcBackend {
     /// first.
     pub fn new(name: &'static str, uri: String) -> Result<Self, Error> {
         let endpoint = Endpoint::from_shared(uri.clone()).map_err(|error| Error::Address(error.to_string()))?;
-        let log = Arc::new(Mutex::new(Seldom::every_ms(LOG_MS)));
+        let log = Arc::new(Mutex::new(LogThrottle::every_ms(LOG_MS)));
         Ok(Self { name, uri, channel: endpoint.tcp_nodelay(true).connect_lazy(), log })
     }
 }
@@ -81,10 +81,10 @@ impl Backend for GrpcBackend {
     }
 
     fn no_connection(&self, status: &Status) {
-        let Some(more) = self.log.lock().unwrap_or_else(PoisonError::into_inner).say() else { return };
+        let Some(suppressed) = self.log.lock().unwrap_or_else(PoisonError::into_inner).permit() else { return };
         let Self { name, uri, .. } = self;
         let code = status.code();
-        warn!(backend = name, uri, ?code, why = why(status), more, "no connection to the backend; trying again");
+        warn!(backend = name, uri, ?code, why = why(status), suppressed, "no connection to the backend; trying again");
     }
 }
 
@@ -111,11 +111,11 @@ mod tests {
             unreachable!("nobody listens there")
         };
         assert!(why(&status).contains("Connection refused"), "{}", why(&status));
-        assert_eq!(backend.log.lock().unwrap().say(), Some(0));
+        assert_eq!(backend.log.lock().unwrap().permit(), Some(0));
         backend.clone().no_connection(&status);
         backend.no_connection(&status);
         tokio::time::pause();
         tokio::time::advance(std::time::Duration::from_millis(LOG_MS)).await;
-        assert_eq!(backend.log.lock().unwrap().say(), Some(2), "two were kept back, of whichever partition");
+        assert_eq!(backend.log.lock().unwrap().permit(), Some(2), "two were kept back, of whichever partition");
     }
 }

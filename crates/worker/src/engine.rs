@@ -2,11 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use rand::Rng;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 use twqr_journal::{Journal, JournalError, Topic};
-use twqr_service::{CancellationToken, Context, Progress};
+use twqr_service::{Backoff, CancellationToken, Context, StallWatch, Stalled};
 
 use crate::{
     Backend,
@@ -36,8 +35,8 @@ pub enum Error {
     #[error(transparent)]
     Journal(#[from] JournalError),
     /// Tasks came and were not read; the partition is claimed anew.
-    #[error("nothing was read beyond {0}, although there is more")]
-    Stalled(u64),
+    #[error(transparent)]
+    Stalled(#[from] Stalled),
     /// The backend's address is none.
     #[error("backend address: {0}; use a form such as http://127.0.0.1:50061")]
     Address(String),
@@ -97,14 +96,15 @@ async fn keep(
     let part = context.health.part(format!("{}/{index}", settings.topic.name()));
     let grace = Duration::from_millis(if journal.is_shared() { GRACE_MS } else { 0 });
     let topic = settings.topic.name();
-    let watched = Progress::default();
+    let watch = StallWatch::default();
+    let mut backoff = Backoff::new(CLAIM_PAUSE_MS, CLAIM_PAUSE_MS);
     while !unwanted.is_cancelled() {
         let claiming = Holder::claim(index, &settings, journal.clone(), context.clock.clone(), &unwanted);
         let Some(holder) = claiming.await.transpose() else { break };
         let ended = match holder {
             Ok(holder) => {
                 part.ready();
-                holder.work(&unwanted, grace, (&part, &watched)).await
+                holder.work(&unwanted, grace, (&part, &watch)).await
             }
             Err(error) => Err(error),
         };
@@ -117,10 +117,9 @@ async fn keep(
             Ok(partition::Ended::Superseded) => warn!(topic, index, "another worker claimed the partition"),
             Err(error) => warn!(topic, index, %error, "the partition stopped; claiming it anew"),
         }
-        let pause = CLAIM_PAUSE_MS + rand::rng().random_range(0..CLAIM_PAUSE_MS);
         tokio::select! {
             () = unwanted.cancelled() => {}
-            () = tokio::time::sleep(Duration::from_millis(pause)) => {}
+            () = tokio::time::sleep(backoff.next_pause()) => {}
         }
     }
     part.remove();

@@ -6,15 +6,13 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use futures::{Stream, StreamExt};
-use rand::Rng;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tracing::info;
-use twqr_service::Clock;
+use twqr_service::{Backoff, Clock};
 use twqr_wire::backend::{ExchangeRequest, ExchangeResponse};
 
 use crate::{Backend, Calls, call::send_by_ms};
@@ -38,16 +36,15 @@ const PAUSE_MS_MAX: u64 = 1_000;
 
 /// Keeps a stream until nobody listens to the events any more.
 pub(crate) async fn keep(backend: Arc<dyn Backend>, clock: Arc<dyn Clock>, events: mpsc::UnboundedSender<Event>) {
-    let mut pause = PAUSE_MS_MIN;
+    let mut backoff = Backoff::new(PAUSE_MS_MIN, PAUSE_MS_MAX);
     while !events.is_closed() {
         match exchange(&*backend, clock.clone(), events.clone()).await {
-            Ok(()) => pause = PAUSE_MS_MIN,
+            Ok(()) => backoff.reset(),
             Err(status) => backend.no_connection(&status),
         }
-        let jitter = rand::rng().random_range(0..=pause / 2);
         tokio::select! {
             () = events.closed() => {}
-            () = tokio::time::sleep(Duration::from_millis(pause + jitter)) => pause = (pause * 2).min(PAUSE_MS_MAX),
+            () = tokio::time::sleep(backoff.next_pause()) => {}
         }
     }
 }

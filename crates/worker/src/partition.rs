@@ -16,7 +16,7 @@ use tokio::{sync::mpsc, time::Instant};
 use tracing::{error, info, warn};
 use twqr_journal::{Entry, Journal, JournalError, Partition, Reader, Record, Topic};
 use twqr_order::{Came, Outcome, TaskResult};
-use twqr_service::{CancellationToken, Clock, Part, Progress as Watched};
+use twqr_service::{CancellationToken, Clock, Part, StallWatch};
 use twqr_types::UnixMs;
 use twqr_wire::{
     RECORD_VERSION,
@@ -101,10 +101,10 @@ impl Holder {
         mut self,
         stop: &CancellationToken,
         grace: Duration,
-        (part, watched): (&Part, &Watched),
+        (part, watch): (&Part, &StallWatch),
     ) -> Result<Ended, Error> {
         let (journal, partition) = (self.journal.clone(), self.partition);
-        let stalled = watched.until_stalled(part, || async { journal.end(partition).await.ok() });
+        let stalled = watch.until_stalled(part, || async { journal.end(partition).await.ok() });
         tokio::pin!(stalled);
         let mut events = Vec::new();
         let freed = self.settings.lanes.freed();
@@ -121,8 +121,8 @@ impl Holder {
             let next_timeout = self.next_timeout();
             let commit_at = (self.progress.position() > self.committed).then_some(self.commit_after);
             let reads = !matches!(self.stage, Stage::Ending(_)) && self.progress.open() < OPEN_TASKS_MAX;
-            watched.applied(self.progress.next());
-            watched.waits(!reads);
+            watch.set_applied(self.progress.next());
+            watch.set_paused(!reads);
             tokio::select! {
                 biased;
                 () = stop.cancelled(), if release_at.is_none() => release_at = Some(Instant::now() + grace),
@@ -139,7 +139,7 @@ impl Holder {
                 () = until(release_at), if self.stage == Stage::Working => self.release(),
                 () = until(commit_at) => self.commit_if_moved(),
                 () = until(next_timeout) => self.time_out(),
-                () = &mut stalled => return Err(Error::Stalled(self.progress.next())),
+                stalled = &mut stalled => return Err(stalled.into()),
                 () = place_freed, if !self.waiting.is_empty() => {}
                 records = self.reader.next(BATCH_RECORDS_MAX), if reads => {
                     for record in records? {

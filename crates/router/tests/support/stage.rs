@@ -10,6 +10,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::task::JoinHandle;
 use twqr_journal::{
     Entry, Journal, Partition, Topic,
     sim::{Faults, Layout, Sim, SimSession},
@@ -28,6 +29,7 @@ pub const CALLER: u64 = 7;
 
 /// A router that runs.
 pub struct Router {
+    pub running: JoinHandle<Result<(), twqr_router::Error>>,
     pub session: Arc<SimSession>,
     pub shutdown: CancellationToken,
     pub health: Health,
@@ -55,8 +57,8 @@ pub fn start_on(sim: &Sim, member: &str, store: Arc<MemoryStore>) -> Router {
     let (session, shutdown, health) = (sim.session(member), CancellationToken::new(), Health::default());
     let context = Context { clock: Arc::new(SystemClock), shutdown: shutdown.clone(), health: health.clone() };
     let settings = Settings { member: member.into(), policy, checkpoint_interval_ms: 100, store };
-    tokio::spawn(twqr_router::run(settings, session.clone(), context));
-    Router { session, shutdown, health }
+    let running = tokio::spawn(twqr_router::run(settings, session.clone(), context));
+    Router { running, session, shutdown, health }
 }
 
 pub async fn pause(ms: u64) {

@@ -1,5 +1,4 @@
-//! Half-sent requests give their places back, calls in flight end at shutdown, and idle connections
-//! are closed.
+//! Connections with half-sent requests and idle ones are closed, and calls in flight end at shutdown.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -18,7 +17,7 @@ const LIMITS: Limits =
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n";
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A server whose answers take `takes`.
+/// Starts a server that answers each request after `takes`.
 async fn server(takes: Duration, drain: Duration) -> (SocketAddr, CancellationToken, JoinHandle<usize>) {
     let answer = move || async move {
         tokio::time::sleep(takes).await;
@@ -36,16 +35,16 @@ async fn sent(address: SocketAddr, bytes: &[u8]) -> TcpStream {
     stream
 }
 
-/// All that comes until the connection is closed.
+/// Everything that arrives until the connection is closed.
 async fn until_closed(stream: &mut TcpStream) -> String {
-    let mut told = Vec::new();
-    let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut told)).await;
+    let mut received = Vec::new();
+    let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut received)).await;
     assert!(read.is_ok(), "the connection was not closed");
-    String::from_utf8(told).unwrap()
+    String::from_utf8(received).unwrap()
 }
 
 #[tokio::test]
-async fn half_sent_requests_give_their_places_back() {
+async fn half_sent_requests_do_not_keep_others_out() {
     let (address, _stop, _server) = server(Duration::ZERO, PATIENCE).await;
     let mut half = Vec::new();
     for _ in 0..LIMITS.connections_max {
@@ -54,8 +53,8 @@ async fn half_sent_requests_give_their_places_back() {
     for stream in &mut half {
         assert_eq!(until_closed(stream).await, "");
     }
-    let mut whole = sent(address, REQUEST).await;
-    assert!(until_closed(&mut whole).await.ends_with("here"), "answered, and closed when no other request came");
+    let mut complete = sent(address, REQUEST).await;
+    assert!(until_closed(&mut complete).await.ends_with("here"), "answered, and closed when no other request came");
 }
 
 #[tokio::test]
@@ -64,15 +63,15 @@ async fn a_connection_in_use_is_kept() {
     let mut stream = TcpStream::connect(address).await.unwrap();
     for _ in 0..8 {
         stream.write_all(REQUEST).await.unwrap();
-        let mut told = [0; 1024];
-        let count = tokio::time::timeout(PATIENCE, stream.read(&mut told)).await.unwrap().unwrap();
-        assert!(told[..count].ends_with(b"here"));
+        let mut received = [0; 1024];
+        let count = tokio::time::timeout(PATIENCE, stream.read(&mut received)).await.unwrap().unwrap();
+        assert!(received[..count].ends_with(b"here"));
         tokio::time::sleep(LIMITS.idle / 8).await;
     }
 }
 
 #[tokio::test]
-async fn at_shutdown_calls_in_flight_end_and_nobody_else_is_let_in() {
+async fn at_shutdown_calls_in_flight_end_and_new_connections_are_refused() {
     let (address, stop, server) = server(Duration::from_millis(300), PATIENCE).await;
     let mut stream = sent(address, REQUEST).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -83,7 +82,7 @@ async fn at_shutdown_calls_in_flight_end_and_nobody_else_is_let_in() {
 }
 
 #[tokio::test]
-async fn what_is_still_in_flight_after_the_drain_is_cut_off() {
+async fn calls_still_in_flight_after_the_drain_are_cut_off() {
     let (address, stop, server) = server(PATIENCE * 3, Duration::from_millis(200)).await;
     let mut stream = sent(address, REQUEST).await;
     tokio::time::sleep(Duration::from_millis(100)).await;

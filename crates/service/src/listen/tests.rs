@@ -1,4 +1,4 @@
-//! What a listener does with connections that are too many, or say nothing.
+//! A listener closes connections beyond its bound, and those on which HTTP/2 does not begin.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -11,24 +11,24 @@ const LIMITS: Limits =
     Limits { name: "test", connections_max: 2, first_within: Duration::from_secs(1), idle: Duration::from_secs(2) };
 
 #[tokio::test]
-async fn one_too_many_is_closed_at_once_and_a_place_comes_back() {
+async fn a_connection_beyond_the_bound_is_closed_at_once_until_another_ends() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let mut door = Door::new(listener, LIMITS);
+    let mut listener = LimitedListener::new(listener, LIMITS);
     let mut callers = Vec::new();
     for _ in 0..3 {
         callers.push(TcpStream::connect(address).await.unwrap());
     }
-    let (first, _second) = (door.next().await, door.next().await);
-    let third = tokio::time::timeout(Duration::from_millis(200), door.next()).await;
-    assert!(third.is_err(), "no place");
+    let (first, _second) = (listener.next().await, listener.next().await);
+    let third = tokio::time::timeout(Duration::from_millis(200), listener.next()).await;
+    assert!(third.is_err(), "the bound is reached");
     assert_eq!(callers[2].read(&mut [0; 8]).await.unwrap(), 0, "closed at once");
     drop(first);
     let _fourth = TcpStream::connect(address).await.unwrap();
-    assert!(tokio::time::timeout(Duration::from_secs(5), door.next()).await.is_ok());
+    assert!(tokio::time::timeout(Duration::from_secs(5), listener.next()).await.is_ok());
 }
 
-/// A server that reads a connection to its end; how it ended.
+/// Accepts one connection and reads it to its end; returns how many bytes arrived, or the error.
 async fn read_all(listener: TcpListener) -> io::Result<usize> {
     let accepted = connections(listener, LIMITS);
     tokio::pin!(accepted);
@@ -37,7 +37,7 @@ async fn read_all(listener: TcpListener) -> io::Result<usize> {
 }
 
 #[tokio::test]
-async fn where_http2_does_not_begin_the_connection_fails_and_where_it_does_it_may_rest() {
+async fn a_connection_fails_if_http2_does_not_begin_in_time_and_may_be_idle_afterwards() {
     for (sent, is_begun) in [(0, false), (HTTP2_BEGINS_BYTES - 1, false), (HTTP2_BEGINS_BYTES, true)] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut caller = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
@@ -55,7 +55,7 @@ async fn where_http2_does_not_begin_the_connection_fails_and_where_it_does_it_ma
 }
 
 #[tokio::test]
-async fn whoever_begins_grpc_is_not_cut_off() {
+async fn a_grpc_client_is_not_cut_off() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let router = grpc_server().add_routes(tonic::service::Routes::default());

@@ -2,17 +2,16 @@
 //! is tried again with a growing pause, and readiness says why; topics that are not as they must be
 //! end the process.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use anyhow::bail;
-use rand::Rng;
 use tracing::{info, warn};
 use twqr_journal::{
     Journal, JournalError, Topic,
     embedded::{EmbeddedJournal, Settings},
     kafka::KafkaJournal,
 };
-use twqr_service::Part;
+use twqr_service::{Backoff, Part};
 
 use super::Service;
 use crate::config::Config;
@@ -36,8 +35,9 @@ pub(super) async fn open(services: &[Service], config: &Config, part: Part) -> a
     let name = services.first().map_or("twqr", |service| service.name());
     let member =
         if services.len() == 1 { format!("{name}-{}", config.member) } else { format!("up-{}", config.member) };
-    let mut pause = PAUSE_MS_MIN;
+    let mut backoff = Backoff::new(PAUSE_MS_MIN, PAUSE_MS_MAX);
     loop {
+        let pause = backoff.next_pause();
         match KafkaJournal::connect(config.kafka.settings()?, &member).await {
             Ok(journal) => {
                 check_shards(&*journal, config)?;
@@ -46,14 +46,12 @@ pub(super) async fn open(services: &[Service], config: &Config, part: Part) -> a
                 return Ok(journal);
             }
             Err(JournalError::Unreachable(reason)) => {
-                warn!(%reason, pause_ms = pause, "the cluster cannot be reached; trying again");
+                warn!(%reason, ?pause, "the cluster cannot be reached; trying again");
                 part.not_ready(format!("{reason}; trying again"));
             }
             Err(error) => return Err(error.into()),
         }
-        let jitter = rand::rng().random_range(0..=pause / 2);
-        tokio::time::sleep(Duration::from_millis(pause + jitter)).await;
-        pause = (pause * 2).min(PAUSE_MS_MAX);
+        tokio::time::sleep(pause).await;
     }
 }
 

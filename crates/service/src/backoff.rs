@@ -1,0 +1,81 @@
+//! The pause between attempts at something that fails, such as a connection or a claim. It doubles
+//! up to a maximum, and a random part is added, so that processes that failed together do not try
+//! again together.
+
+use std::time::Duration;
+
+use rand::Rng;
+
+/// Pauses between attempts: each is twice the one before, up to a maximum, plus up to half as much
+/// at random.
+#[derive(Clone, Debug)]
+pub struct Backoff {
+    min_ms: u64,
+    max_ms: u64,
+    /// The next pause without its random part.
+    next_ms: u64,
+}
+
+impl Backoff {
+    /// Pauses from `min_ms` to `max_ms` milliseconds, before the random part is added.
+    pub const fn new(min_ms: u64, max_ms: u64) -> Self {
+        assert!(0 < min_ms && min_ms <= max_ms, "a back-off needs a pause, and a minimum below the maximum");
+        Self { min_ms, max_ms, next_ms: min_ms }
+    }
+
+    /// The pause before the next attempt.
+    pub fn next_pause(&mut self) -> Duration {
+        let pause_ms = self.next_ms;
+        self.next_ms = pause_ms.saturating_mul(2).min(self.max_ms);
+        Duration::from_millis(pause_ms + rand::rng().random_range(0..=pause_ms / 2))
+    }
+
+    /// Makes the next pause at least this long, but never longer than the maximum.
+    pub fn raise_to(&mut self, pause_ms: u64) {
+        self.next_ms = self.next_ms.max(pause_ms).min(self.max_ms);
+    }
+
+    /// An attempt succeeded: the next pause is the shortest one again.
+    pub fn reset(&mut self) {
+        self.next_ms = self.min_ms;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether the pause is this long plus at most half of it.
+    fn is_about(pause: Duration, ms: u64) -> bool {
+        (ms..=ms + ms / 2).contains(&(pause.as_millis() as u64))
+    }
+
+    #[test]
+    fn the_pause_doubles_up_to_the_maximum_until_it_is_reset() {
+        let mut backoff = Backoff::new(20, 100);
+        for expected_ms in [20, 40, 80, 100, 100] {
+            let pause = backoff.next_pause();
+            assert!(is_about(pause, expected_ms), "{pause:?} instead of {expected_ms} ms");
+        }
+        backoff.reset();
+        assert!(is_about(backoff.next_pause(), 20));
+    }
+
+    #[test]
+    fn a_raised_pause_is_a_lower_bound_below_the_maximum() {
+        let mut backoff = Backoff::new(20, 100);
+        backoff.raise_to(60);
+        assert!(is_about(backoff.next_pause(), 60));
+        backoff.raise_to(10);
+        assert!(is_about(backoff.next_pause(), 100), "it was longer already");
+        backoff.raise_to(1_000);
+        assert!(is_about(backoff.next_pause(), 100));
+    }
+
+    #[test]
+    fn pauses_differ_at_random() {
+        let pauses: std::collections::BTreeSet<Duration> =
+            (0..100).map(|_| Backoff::new(10_000, 10_000).next_pause()).collect();
+        assert!(pauses.len() > 1);
+    }
+}

@@ -1,0 +1,163 @@
+//! Detects a consumer that stalls: its input grows, but it applies nothing. A stalled consumer first
+//! turns unready, then it is ended so that its owner starts it again. After several restarts without
+//! progress the process is declared dead, since only a new process can help.
+
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tracing::{error, warn};
+
+use crate::Part;
+
+/// The time between two checks, in ms.
+const CHECK_MS: u64 = 1_000;
+/// After so many checks without progress the part is not ready.
+const CHECKS_TO_UNREADY: u32 = 3;
+/// After so many checks without progress the consumer must be started again.
+const CHECKS_TO_RESTART: u32 = 8;
+/// After so many restarts without progress only a new process can help.
+const RESTARTS_MAX: u32 = 3;
+
+/// The progress of one consumer, shared between the consumer and its watch. It outlives restarts of
+/// the consumer, so that they are counted.
+#[derive(Clone, Debug, Default)]
+pub struct StallWatch(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// The position after the last applied record.
+    applied: AtomicU64,
+    /// The consumer does not read now, because it must finish other work first.
+    is_paused: AtomicBool,
+    /// Restarts since the last progress.
+    restarts: AtomicU32,
+}
+
+/// A consumer read nothing although its input grew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("nothing was read beyond {next}, although there is more")]
+pub struct Stalled {
+    /// The offset of the next record to read.
+    pub next: u64,
+}
+
+impl StallWatch {
+    /// The consumer has applied every record below `next`.
+    pub fn set_applied(&self, next: u64) {
+        self.0.applied.store(next, Ordering::Release);
+    }
+
+    /// A paused consumer does not read, because it must finish other work first; it never counts as
+    /// stalled.
+    pub fn set_paused(&self, is_paused: bool) {
+        self.0.is_paused.store(is_paused, Ordering::Release);
+    }
+
+    /// Returns when the consumer has stalled and must be started again. `end` returns the end of its
+    /// input, or `None` while that cannot be found out: then the part turns unready, but the
+    /// consumer is not ended.
+    pub async fn until_stalled<F>(&self, part: &Part, end: impl Fn() -> F) -> Stalled
+    where
+        F: Future<Output = Option<u64>>,
+    {
+        let mut last = self.0.applied.load(Ordering::Acquire);
+        let mut checks = 0;
+        loop {
+            tokio::time::sleep(Duration::from_millis(CHECK_MS)).await;
+            let end = end().await;
+            let applied = self.0.applied.load(Ordering::Acquire);
+            let is_behind = end.is_none_or(|end| end > applied);
+            if applied != last || !is_behind || self.0.is_paused.load(Ordering::Acquire) {
+                if applied != last {
+                    self.0.restarts.store(0, Ordering::Release);
+                }
+                if checks >= CHECKS_TO_UNREADY {
+                    warn!(applied, "the consumer makes progress again");
+                    part.ready();
+                }
+                (last, checks) = (applied, 0);
+                continue;
+            }
+            checks += 1;
+            if checks >= CHECKS_TO_UNREADY {
+                let end = end.map_or_else(|| "cannot be found out".to_owned(), |end| format!("is {end}"));
+                let stalled_ms = u64::from(checks) * CHECK_MS;
+                part.not_ready(format!("no progress beyond {applied} for {stalled_ms} ms; the end of its input {end}"));
+            }
+            if checks >= CHECKS_TO_RESTART && end.is_some() {
+                self.count_restart(part, applied);
+                return Stalled { next: applied };
+            }
+        }
+    }
+
+    fn count_restart(&self, part: &Part, applied: u64) {
+        let restarts = self.0.restarts.fetch_add(1, Ordering::AcqRel) + 1;
+        error!(applied, restarts, "the consumer has stalled and is started again");
+        if restarts >= RESTARTS_MAX {
+            part.dead(&format!("stalled at {applied}, and {restarts} restarts did not help"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Health;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stalled_consumer_turns_unready_then_ends_and_is_dead_after_several_restarts() {
+        let health = Health::default();
+        let part = health.part("shard");
+        let watch = StallWatch::default();
+        part.ready();
+        for round in 1..=RESTARTS_MAX {
+            assert_eq!(health.dead(), None, "round {round}");
+            let began = tokio::time::Instant::now();
+            assert_eq!(watch.until_stalled(&part, || async { Some(7) }).await, Stalled { next: 0 });
+            assert!(began.elapsed() >= Duration::from_millis(u64::from(CHECKS_TO_RESTART) * CHECK_MS));
+            assert!(!part.is_ready());
+        }
+        assert!(health.dead().is_some_and(|why| why.contains("stalled at 0")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_consumer_that_moves_is_paused_or_is_at_the_end_stays_ready() {
+        let health = Health::default();
+        let part = health.part("shard");
+        part.ready();
+        let cases: [(&str, bool, Option<u64>); 3] =
+            [("at the end", false, Some(5)), ("paused", true, Some(9)), ("moves", false, Some(u64::MAX))];
+        for (name, is_paused, end) in cases {
+            let watch = StallWatch::default();
+            watch.set_applied(5);
+            watch.set_paused(is_paused);
+            let moving = watch.clone();
+            let end = move || {
+                if name == "moves" {
+                    moving.0.applied.fetch_add(1, Ordering::AcqRel);
+                }
+                async move { end }
+            };
+            let stalled = watch.until_stalled(&part, end);
+            assert!(tokio::time::timeout(Duration::from_mins(5), stalled).await.is_err(), "{name}");
+            assert!(part.is_ready(), "{name}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_unknown_end_of_the_input_ends_no_consumer() {
+        let health = Health::default();
+        let part = health.part("shard");
+        let watch = StallWatch::default();
+        let stalled = watch.until_stalled(&part, || async { None });
+        assert!(tokio::time::timeout(Duration::from_mins(5), stalled).await.is_err());
+        assert!(!part.is_ready());
+    }
+}
