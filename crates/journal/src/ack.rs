@@ -1,44 +1,51 @@
-//! The acknowledgement of an append: a future that tells when it is durable.
+//! The acknowledgement of an append: a future that resolves once the entries are durable.
 
 use std::{
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
 use tokio::sync::oneshot;
 
-use crate::{JournalError, Partition};
+use crate::{error::JournalError, topic::Partition};
 
-/// Ready when everything that was appended is durable, or when it is known that this can no longer
-/// be told.
+/// Resolves when all entries of an append are durable, or with the error that prevents it. After
+/// [`JournalError::AppendUnknown`] the entries may or may not be in the log.
 #[derive(Debug)]
 pub struct Ack {
     partition: Partition,
     result: oneshot::Receiver<Result<(), JournalError>>,
 }
 
-/// The implementation's end of an [`Ack`]. Dropping it without a result means: nobody knows.
+/// The implementation's end of an [`Ack`]. Dropping it without a result makes the append's outcome
+/// unknown.
 #[derive(Debug)]
 pub struct AckSender(oneshot::Sender<Result<(), JournalError>>);
 
 impl Ack {
-    /// An acknowledgement to come.
+    /// An acknowledgement that the sender resolves later.
     pub fn pending(partition: Partition) -> (AckSender, Self) {
         let (sender, result) = oneshot::channel();
         (AckSender(sender), Self { partition, result })
     }
 
-    /// One that is there already.
+    /// An acknowledgement that is resolved already.
     pub fn ready(partition: Partition, result: Result<(), JournalError>) -> Self {
         let (sender, ack) = Self::pending(partition);
         sender.send(result);
         ack
     }
+
+    /// An append that is refused as a whole before anything is written.
+    pub fn refused(partition: Partition, reason: impl Into<Arc<str>>) -> Self {
+        Self::ready(partition, Err(JournalError::AppendRefused { partition, reason: reason.into() }))
+    }
 }
 
 impl AckSender {
-    /// Tells whoever still waits.
+    /// Resolves the acknowledgement, if it has not been dropped.
     pub fn send(self, result: Result<(), JournalError>) {
         drop(self.0.send(result));
     }
@@ -51,7 +58,10 @@ impl Future for Ack {
         let partition = self.partition;
         Pin::new(&mut self.result).poll(context).map(|received| {
             received.unwrap_or_else(|_| {
-                Err(JournalError::AppendUnknown { partition, reason: "the journal was closed meanwhile".into() })
+                Err(JournalError::AppendUnknown {
+                    partition,
+                    reason: "the journal was closed before it acknowledged the append".into(),
+                })
             })
         })
     }

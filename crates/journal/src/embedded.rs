@@ -1,6 +1,7 @@
-//! One machine, durable across kill -9: a single committer writes whatever has queued up in one
-//! batch with one data sync, and only then may anybody read it. Group commit clocks itself: while
-//! one sync runs, the next batch gathers.
+//! The journal in a folder of one machine, durable across kill -9.
+//!
+//! A single committer thread writes everything that is queued in one batch with one data sync, and
+//! only then makes it readable. Batches need no timer: while one sync runs, the next batch collects.
 
 mod committer;
 mod disk;
@@ -19,17 +20,17 @@ use std::{
 use async_trait::async_trait;
 
 use crate::{
-    Ack, Assignments, ENTRY_BYTES_MAX, Entry, Group, Journal, JournalError, Offset, POSITION_METADATA_BYTES_MAX,
-    Partition, Position, Reader, RepliesHold, Topic,
+    Ack, Assignments, Entry, Group, Journal, JournalError, Offset, Partition, Position, Reader, RepliesHold, Topic,
+    check_entries,
 };
 use committer::{Committer, Work};
 use disk::Disk;
 use tail::Tails;
 
-/// How the journal is laid out.
+/// The folder of an embedded journal, and how many partitions it has.
 #[derive(Clone, Debug)]
-pub struct Settings {
-    /// Its folder; created with mode 0700, since the records carry credentials.
+pub struct EmbeddedSettings {
+    /// The folder; created with mode 0700, because records contain card tokens.
     pub dir: PathBuf,
     /// Partitions of `orders` and `order-states`: 1 to 1024, fixed when the folder is created.
     pub shards: NonZeroU32,
@@ -37,10 +38,10 @@ pub struct Settings {
     pub task_partitions: NonZeroU32,
 }
 
-/// How many ingress instances one embedded journal serves.
+/// Partitions of `replies`: how many ingress instances one embedded journal serves.
 const REPLIES_PARTITIONS: u32 = 16;
 
-impl Settings {
+impl EmbeddedSettings {
     fn partitions(&self, topic: Topic) -> u32 {
         match topic {
             Topic::Orders | Topic::OrderStates => self.shards.get(),
@@ -51,19 +52,20 @@ impl Settings {
     }
 }
 
-/// The journal in a folder. One process has it open at a time.
+/// The journal in a folder, which only one process can have open at a time.
 pub struct EmbeddedJournal {
-    settings: Settings,
+    settings: EmbeddedSettings,
     disk: Arc<Disk>,
     tails: Arc<Tails>,
     committer: Arc<Committer>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// Indices of the reserved partitions of `replies`.
     held_replies: Arc<Mutex<BTreeSet<u32>>>,
 }
 
 impl EmbeddedJournal {
     /// Opens or creates the journal. Errors name the folder and what to do.
-    pub fn open(settings: Settings) -> Result<Arc<Self>, JournalError> {
+    pub fn open(settings: EmbeddedSettings) -> Result<Arc<Self>, JournalError> {
         let counts: BTreeMap<Topic, u32> = Topic::ALL.map(|topic| (topic, settings.partitions(topic))).into();
         let disk = Arc::new(Disk::open(&settings.dir, &counts)?);
         let tails = Arc::new(Tails::new(&counts, &disk)?);
@@ -80,17 +82,13 @@ impl EmbeddedJournal {
         Ok(Arc::new(Self { settings, disk, tails, committer, thread: Mutex::new(Some(thread)), held_replies }))
     }
 
-    /// Takes nothing more, writes what is queued, and ends the committer.
+    /// Refuses new appends, writes what is queued, and waits until the committer has ended.
     pub fn close(&self) {
         self.committer.close();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
             drop(thread.join());
         }
-    }
-
-    fn refused(partition: Partition, reason: String) -> Ack {
-        Ack::ready(partition, Err(JournalError::AppendRefused { partition, reason: reason.into() }))
     }
 }
 
@@ -114,15 +112,12 @@ impl Journal for EmbeddedJournal {
         let Some(tail) = self.tails.get(partition) else {
             return Ack::ready(partition, Err(JournalError::NoPartition(partition)));
         };
-        let size = |entry: &Entry| entry.key.len() + entry.value.as_ref().map_or(0, bytes::Bytes::len);
-        if let Some(bytes) = entries.iter().map(size).find(|bytes| *bytes > ENTRY_BYTES_MAX) {
-            return Self::refused(
-                partition,
-                format!("the entry has {bytes} bytes, at most {ENTRY_BYTES_MAX} are allowed"),
-            );
+        if let Err(reason) = check_entries(&entries) {
+            return Ack::refused(partition, reason);
         }
         if partition.topic == Topic::Replies {
-            // Its cause is on disk, and nobody waits for it beyond this process' life.
+            // A reply needs no durability: its cause is on disk already, and its pending call ends
+            // with this process.
             tail.publish_entries(entries);
             return Ack::ready(partition, Ok(()));
         }
@@ -147,7 +142,7 @@ impl Journal for EmbeddedJournal {
     }
 
     async fn assignments(&self, topic: Topic, _member: &str) -> Result<Box<dyn Assignments>, JournalError> {
-        Ok(Box::new(AllOfThem(Some((0..self.partitions(topic)).collect()))))
+        Ok(Box::new(AllPartitions(Some((0..self.partitions(topic)).collect()))))
     }
 
     async fn hold_replies(&self, _member: &str) -> Result<RepliesHold, JournalError> {
@@ -158,13 +153,13 @@ impl Journal for EmbeddedJournal {
                 format!("all {REPLIES_PARTITIONS} partitions of replies are held; stop an ingress").into(),
             )
         })?;
-        let guard = HeldReplies { index, held: self.held_replies.clone() };
+        let guard = RepliesGuard { index, held: self.held_replies.clone() };
         Ok(RepliesHold::new(Partition { topic: Topic::Replies, index }, Some(Box::new(guard))))
     }
 
     fn commit(&self, group: Group, partition: Partition, position: Position) -> Ack {
-        if position.metadata.len() > POSITION_METADATA_BYTES_MAX {
-            return Self::refused(partition, format!("metadata of {} bytes is too long", position.metadata.len()));
+        if let Err(reason) = position.check() {
+            return Ack::refused(partition, reason);
         }
         let (sender, ack) = Ack::pending(partition);
         self.committer.push(Work::Commit { group, partition, position, sender });
@@ -180,11 +175,11 @@ impl Journal for EmbeddedJournal {
     }
 }
 
-/// One process has every partition, for good.
-struct AllOfThem(Option<BTreeSet<u32>>);
+/// Assigns every partition to the one process, in one call. The set never changes afterwards.
+struct AllPartitions(Option<BTreeSet<u32>>);
 
 #[async_trait]
-impl Assignments for AllOfThem {
+impl Assignments for AllPartitions {
     async fn changed(&mut self) -> Result<BTreeSet<u32>, JournalError> {
         match self.0.take() {
             Some(all) => Ok(all),
@@ -193,13 +188,13 @@ impl Assignments for AllOfThem {
     }
 }
 
-/// Gives a partition of `replies` back.
-struct HeldReplies {
+/// Releases a partition of `replies` when it is dropped.
+struct RepliesGuard {
     index: u32,
     held: Arc<Mutex<BTreeSet<u32>>>,
 }
 
-impl Drop for HeldReplies {
+impl Drop for RepliesGuard {
     fn drop(&mut self) {
         self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.index);
     }

@@ -1,11 +1,13 @@
-//! Many machines, over Apache Kafka. What is trusted of it is its log and no more: no transactions,
-//! no group generations, no partitioner. An append is acknowledged when all in-sync replicas have
-//! it; the log's order decides everything else.
+//! The journal on Apache Kafka, for many machines.
 //!
-//! One producer, one small pool of consumers for each topic (`fetcher.rs`: partitions are assigned
-//! by hand), one client that keeps positions, and a consumer for each group membership, which is
-//! only a hint. Nothing waits on a fixed time: threads block in the client library until there is
-//! something, and hand it over.
+//! Only the broker's log is trusted: no transactions, no group generations, no partitioner. An append
+//! is acknowledged when all in-sync replicas have it, and the order of the log decides everything
+//! else.
+//!
+//! A process has one producer, a small pool of consumers for each topic (`fetcher.rs`), one consumer
+//! for each group's stored positions, and one for each group membership, which is only a hint.
+//! Threads block in the client library until there is something to do and hand it over at once, so
+//! no message waits for a timer.
 
 mod client;
 mod fetcher;
@@ -22,11 +24,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use bytes::Bytes;
 
 use crate::{
-    Ack, Assignments, ENTRY_BYTES_MAX, Entry, Group, Journal, JournalError, Offset, POSITION_METADATA_BYTES_MAX,
-    Partition, Position, Reader, RepliesHold, Topic,
+    Ack, Assignments, Entry, Group, Journal, JournalError, Offset, Partition, Position, Reader, RepliesHold, Topic,
+    check_entries,
 };
 use client::Client;
 use fetcher::Fetchers;
@@ -35,54 +36,54 @@ use producer::Producer;
 
 pub use layout::{Deviation, Layout, Plan, apply, count_records, plan};
 
-/// How a broker is reached, and what is ours on it.
+/// How the brokers are reached, and which topics and groups on them belong to this deployment.
 #[derive(Clone)]
-pub struct Settings {
-    /// Brokers to begin with: `host:port`, separated by commas.
+pub struct KafkaSettings {
+    /// The brokers to connect to first: `host:port`, separated by commas. They name the others.
     pub bootstrap: String,
-    /// Before the name of each topic and group, so that a cluster can serve more than one
-    /// deployment.
+    /// Precedes the name of each topic and group, so that one cluster can serve several deployments.
     pub prefix: String,
     /// Further properties of the client library, such as `security.protocol` and `sasl.password`.
     /// Never printed.
     pub properties: BTreeMap<String, String>,
-    /// How long a member of a group may be silent until its partitions go to others, in ms; brokers
-    /// allow 6,000 and more unless they are configured otherwise.
+    /// How long a member of a group may be silent before its partitions are assigned to others, in
+    /// ms. Brokers accept 6,000 and more unless `group.min.session.timeout.ms` says otherwise.
     pub session_timeout_ms: u32,
-    /// How long an append is tried before it counts as failed, in ms.
+    /// How long an append is retried before it counts as failed, in ms.
     pub append_timeout_ms: u32,
 }
 
-impl fmt::Debug for Settings {
+impl fmt::Debug for KafkaSettings {
+    /// Leaves `properties` out: they contain credentials.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings")
+        f.debug_struct("KafkaSettings")
             .field("bootstrap", &self.bootstrap)
             .field("prefix", &self.prefix)
             .finish_non_exhaustive()
     }
 }
 
-impl Settings {
+impl KafkaSettings {
     fn topic(&self, topic: Topic) -> String {
         format!("{}{}", self.prefix, topic.name())
     }
 }
 
-/// The journal on a cluster, as one process uses it.
+/// The journal on a Kafka cluster, as one process uses it.
 pub struct KafkaJournal {
     client: Arc<Client>,
     layout: Layout,
     producer: Producer,
     fetchers: Arc<Fetchers>,
     positions: BTreeMap<Group, Positions>,
-    /// Partitions of `replies` that this process holds.
+    /// Indices of the partitions of `replies` that this process holds.
     held_replies: Arc<Mutex<BTreeSet<u32>>>,
 }
 
 impl KafkaJournal {
-    /// Connects, and checks that the topics are as they must be. `member` names this process to the
-    /// broker.
-    pub async fn connect(settings: Settings, member: &str) -> Result<Arc<Self>, JournalError> {
+    /// Connects, and refuses topics that `twqr topics apply` has not created or that were changed
+    /// since. `member` names this process to the brokers.
+    pub async fn connect(settings: KafkaSettings, member: &str) -> Result<Arc<Self>, JournalError> {
         let client = Client::new(settings, member)?;
         let layout = layout::check(&client).await?;
         let producer = Producer::new(client.clone())?;
@@ -95,12 +96,8 @@ impl KafkaJournal {
     }
 
     fn check(&self, partition: Partition) -> Result<(), JournalError> {
-        let there = partition.index < self.layout.partitions(partition.topic);
-        if there { Ok(()) } else { Err(JournalError::NoPartition(partition)) }
-    }
-
-    fn refused(partition: Partition, reason: String) -> Ack {
-        Ack::ready(partition, Err(JournalError::AppendRefused { partition, reason: reason.into() }))
+        let exists = partition.index < self.layout.partitions(partition.topic);
+        if exists { Ok(()) } else { Err(JournalError::NoPartition(partition)) }
     }
 }
 
@@ -118,10 +115,8 @@ impl Journal for KafkaJournal {
         if let Err(error) = self.check(partition) {
             return Ack::ready(partition, Err(error));
         }
-        let size = |entry: &Entry| entry.key.len() + entry.value.as_ref().map_or(0, Bytes::len);
-        if let Some(bytes) = entries.iter().map(size).find(|bytes| *bytes > ENTRY_BYTES_MAX) {
-            let reason = format!("the entry has {bytes} bytes, at most {ENTRY_BYTES_MAX} are allowed");
-            return Self::refused(partition, reason);
+        if let Err(reason) = check_entries(&entries) {
+            return Ack::refused(partition, reason);
         }
         self.producer.append(partition, &entries)
     }
@@ -131,20 +126,20 @@ impl Journal for KafkaJournal {
         let reader = self.fetchers.open(partition, from)?;
         if partition.topic == Topic::Replies {
             let held = self.held_replies.clone();
-            let answer = replies::Answerer { partition, held, producer: self.producer.clone() };
-            return Ok(Box::new(replies::RepliesReader { reader, answer }));
+            let responder = replies::ProbeResponder { partition, held, producer: self.producer.clone() };
+            return Ok(Box::new(replies::RepliesReader { reader, responder }));
         }
         Ok(Box::new(reader))
     }
 
     async fn end(&self, partition: Partition) -> Result<Offset, JournalError> {
         self.check(partition)?;
-        self.client.ends(partition).await.map(|(_, end)| end)
+        Ok(self.client.bounds(partition).await?.end)
     }
 
     async fn start(&self, partition: Partition) -> Result<Offset, JournalError> {
         self.check(partition)?;
-        self.client.ends(partition).await.map(|(start, _)| start)
+        Ok(self.client.bounds(partition).await?.start)
     }
 
     async fn assignments(&self, topic: Topic, member: &str) -> Result<Box<dyn Assignments>, JournalError> {
@@ -152,20 +147,25 @@ impl Journal for KafkaJournal {
     }
 
     async fn hold_replies(&self, member: &str) -> Result<RepliesHold, JournalError> {
-        let count = self.layout.partitions(Topic::Replies);
-        let index =
-            replies::take(&self.producer, &self.fetchers, &self.client, (member, count), &self.held_replies).await?;
-        let guard = replies::Held { index, held: self.held_replies.clone() };
+        let search = replies::HoldSearch {
+            producer: &self.producer,
+            fetchers: &self.fetchers,
+            client: &self.client,
+            count: self.layout.partitions(Topic::Replies),
+            held: &self.held_replies,
+        };
+        let index = search.hold_free(member).await?;
+        let guard = replies::RepliesGuard { index, held: self.held_replies.clone() };
         Ok(RepliesHold::new(Partition { topic: Topic::Replies, index }, Some(Box::new(guard))))
     }
 
     fn commit(&self, group: Group, partition: Partition, position: Position) -> Ack {
-        if position.metadata.len() > POSITION_METADATA_BYTES_MAX {
-            return Self::refused(partition, format!("metadata of {} bytes is too long", position.metadata.len()));
+        if let Err(reason) = position.check() {
+            return Ack::refused(partition, reason);
         }
         match self.positions.get(&group) {
             Some(positions) => positions.commit(partition, position),
-            None => Self::refused(partition, "the group is not known".to_owned()),
+            None => Ack::refused(partition, "the group is not known"),
         }
     }
 
@@ -181,6 +181,7 @@ impl Journal for KafkaJournal {
     }
 }
 
+/// Locks a mutex; one whose holder panicked is used as it is.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -3,9 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking and prints its seed")]
 
-#[path = "conformance/suite.rs"]
-mod suite;
-
 use std::{
     io::{BufRead, BufReader},
     num::NonZeroU32,
@@ -17,25 +14,25 @@ use std::{
 
 use bytes::Bytes;
 use rand::{Rng, SeedableRng};
-use suite::{ORDERS, Open, STATES, conformance, plain, read_all, text};
 use twqr_journal::{
     Entry, Group, Journal, Position,
-    embedded::{EmbeddedJournal, Settings},
+    embedded::{EmbeddedJournal, EmbeddedSettings},
 };
+use twqr_journal_conformance::{ORDERS, STATES, TwoProcesses, conformance, plain, read_all, text};
 
-fn settings(dir: &Path, shards: u32) -> Settings {
+fn settings(dir: &Path, shards: u32) -> EmbeddedSettings {
     let count = |n| NonZeroU32::new(n).unwrap();
-    Settings { dir: dir.to_owned(), shards: count(shards), task_partitions: count(2) }
+    EmbeddedSettings { dir: dir.to_owned(), shards: count(shards), task_partitions: count(2) }
 }
 
 fn open(dir: &Path) -> Arc<EmbeddedJournal> {
     EmbeddedJournal::open(settings(dir, 2)).unwrap()
 }
 
-async fn open_new() -> Open {
+async fn open_new() -> TwoProcesses {
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path());
-    Open { one: journal.clone(), two: journal, _alive: Some(Box::new(dir)) }
+    TwoProcesses { one: journal.clone(), two: journal, keep_alive: Some(Box::new(dir)) }
 }
 
 conformance!(open_new);

@@ -3,25 +3,22 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-#[path = "conformance/suite.rs"]
-mod suite;
-
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
-use suite::{ORDERS, Open, conformance, plain, read_all, text};
 use twqr_journal::{
     Journal, JournalError, Topic,
-    kafka::{KafkaJournal, Layout, Settings, apply, plan},
+    kafka::{KafkaJournal, KafkaSettings, Layout, apply, plan},
 };
+use twqr_journal_conformance::{ORDERS, TwoProcesses, conformance, plain, read_all, text};
 
 const LAYOUT: Layout =
     Layout { shards: 2, task_partitions: 2, replies_partitions: 4, replication: 1, min_insync: 1, retention_hours: 1 };
 
 /// A deployment of its own on the broker that `KAFKA_BOOTSTRAP` names.
-fn settings() -> Settings {
+fn settings() -> KafkaSettings {
     let bootstrap = std::env::var("KAFKA_BOOTSTRAP");
-    Settings {
+    KafkaSettings {
         bootstrap: bootstrap
             .unwrap_or_else(|_| panic!("KAFKA_BOOTSTRAP names no broker; `make test-kafka` starts one")),
         prefix: format!("test-{:016x}.", rand::random::<u64>()),
@@ -31,19 +28,19 @@ fn settings() -> Settings {
     }
 }
 
-async fn create(settings: &Settings, layout: &Layout) {
+async fn create(settings: &KafkaSettings, layout: &Layout) {
     let made = plan(settings.clone(), layout).await.unwrap();
     apply(settings.clone(), layout, &made).await.unwrap();
 }
 
-async fn join(settings: &Settings, member: &str) -> Arc<KafkaJournal> {
+async fn join(settings: &KafkaSettings, member: &str) -> Arc<KafkaJournal> {
     KafkaJournal::connect(settings.clone(), member).await.unwrap()
 }
 
-async fn open_new() -> Open {
+async fn open_new() -> TwoProcesses {
     let settings = settings();
     create(&settings, &LAYOUT).await;
-    Open { one: join(&settings, "one").await, two: join(&settings, "two").await, _alive: None }
+    TwoProcesses { one: join(&settings, "one").await, two: join(&settings, "two").await, keep_alive: None }
 }
 
 conformance!(open_new, ignore = "needs a broker: make test-kafka");
@@ -97,7 +94,7 @@ async fn a_partition_that_somebody_added_later_stops_the_start() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a broker: make test-kafka"]
 async fn a_broker_that_is_not_there_is_named() {
-    let settings = Settings { bootstrap: "127.0.0.1:9".to_owned(), ..settings() };
+    let settings = KafkaSettings { bootstrap: "127.0.0.1:9".to_owned(), ..settings() };
     let error = KafkaJournal::connect(settings, "one").await.err().unwrap();
     assert!(matches!(&error, JournalError::Unreachable(text) if text.contains("127.0.0.1:9")), "{error}");
 }

@@ -7,7 +7,7 @@
 mod stage;
 
 use stage::{ORDERS, STATES, ask, pause, sim, start};
-use twqr_journal::sim::{Faults, Sim};
+use twqr_journal_sim::{Faults, Sim};
 use twqr_wire::convert::{StateBody, decode_state};
 
 /// The highest position of a marker.

@@ -8,7 +8,7 @@
 mod stage;
 
 use stage::{ORDERS, STATES, pause, pay, sim, start};
-use twqr_journal::sim::{Faults, Sim};
+use twqr_journal_sim::{Faults, Sim};
 use twqr_order::Record;
 use twqr_wire::convert::{StateBody, decode_record, decode_state};
 

@@ -11,10 +11,8 @@ use std::time::Duration;
 use prost::Message;
 use stage::{CALLER, ORDERS, ask, pause, sim, start};
 use tokio::time::Instant;
-use twqr_journal::{
-    Partition, Topic,
-    sim::{Faults, Sim},
-};
+use twqr_journal::{Partition, Topic};
+use twqr_journal_sim::{Faults, Sim};
 use twqr_service::PartState;
 use twqr_wire::bus::ReplyRecord;
 

@@ -10,10 +10,8 @@ use std::sync::Arc;
 
 use prost::Message;
 use stage::{ORDERS, STATES, pause, start, start_on};
-use twqr_journal::{
-    Entry, Journal, Partition, Topic,
-    sim::{Faults, Sim},
-};
+use twqr_journal::{Entry, Journal, Partition, Topic};
+use twqr_journal_sim::{Faults, Sim};
 use twqr_order::Command;
 use twqr_router::MemoryStore;
 use twqr_service::{Clock, SystemClock};

@@ -14,7 +14,7 @@ use tonic::{
 };
 use twqr_journal::{
     Entry, Journal, Partition, Topic,
-    embedded::{EmbeddedJournal, Settings as JournalSettings},
+    embedded::{EmbeddedJournal, EmbeddedSettings},
 };
 use twqr_order::{Approval, Command, Failure, Movement, Order, Payment, Phase};
 use twqr_service::{CancellationToken, Context, Health, SystemClock};
@@ -106,7 +106,7 @@ struct Stage {
 
 fn open_journal(folder: &Path) -> Arc<EmbeddedJournal> {
     let one = NonZeroU32::MIN;
-    EmbeddedJournal::open(JournalSettings { dir: folder.join("journal"), shards: one, task_partitions: one }).unwrap()
+    EmbeddedJournal::open(EmbeddedSettings { dir: folder.join("journal"), shards: one, task_partitions: one }).unwrap()
 }
 
 impl Stage {

@@ -19,7 +19,7 @@ use tonic::{
 use tonic_types::StatusExt;
 use twqr_journal::{
     Entry, Journal, Partition, Topic,
-    embedded::{EmbeddedJournal, Settings as JournalSettings},
+    embedded::{EmbeddedJournal, EmbeddedSettings},
 };
 use twqr_order::{Alphabet, Command, Policy, PolicyChange, PolicyVersions, Route, RouteTarget};
 use twqr_router::MemoryStore;
@@ -53,7 +53,7 @@ fn first() -> Policy {
 
 fn open_journal(folder: &Path) -> Arc<EmbeddedJournal> {
     let shards = NonZeroU32::new(SHARDS).unwrap();
-    let settings = JournalSettings { dir: folder.join("journal"), shards, task_partitions: NonZeroU32::MIN };
+    let settings = EmbeddedSettings { dir: folder.join("journal"), shards, task_partitions: NonZeroU32::MIN };
     EmbeddedJournal::open(settings).unwrap()
 }
 

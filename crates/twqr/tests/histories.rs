@@ -48,7 +48,7 @@ use std::time::Duration;
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use twqr_journal::sim::{Faults, Layout, Sim};
+use twqr_journal_sim::{Faults, Layout, Sim};
 
 use bank::SimBank;
 use callers::Callers;

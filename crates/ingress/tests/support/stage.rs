@@ -28,7 +28,7 @@ use twqr_ingress::{Error, Listeners, Settings, run_on};
 use twqr_journal::{
     Ack, Assignments, Entry, Group, Journal, JournalError, Offset, Partition, Position, Reader, Record, RepliesHold,
     Topic,
-    embedded::{EmbeddedJournal, Settings as JournalSettings},
+    embedded::{EmbeddedJournal, EmbeddedSettings},
 };
 use twqr_service::{CancellationToken, Context, Health, SystemClock};
 use twqr_wire::{
@@ -87,7 +87,7 @@ impl Stage {
         let folder = tempfile::tempdir().unwrap();
         let one = NonZeroU32::MIN;
         let inner =
-            EmbeddedJournal::open(JournalSettings { dir: folder.path().into(), shards: one, task_partitions: one });
+            EmbeddedJournal::open(EmbeddedSettings { dir: folder.path().into(), shards: one, task_partitions: one });
         let journal =
             Arc::new(Faulty { inner: inner.unwrap(), unreadable: Arc::default(), silent: AtomicBool::new(false) });
         let grpc = TcpListener::bind("127.0.0.1:0").await.unwrap();

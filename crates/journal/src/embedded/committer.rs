@@ -1,5 +1,5 @@
-//! The committer: takes everything that has queued up, writes it in one batch, syncs once, and then
-//! makes it readable.
+//! The committer takes everything that is queued, writes it in one batch, syncs once, and then makes
+//! it readable and acknowledges it.
 
 use std::{
     collections::BTreeMap,
@@ -11,10 +11,10 @@ use tracing::error;
 use super::{disk::Disk, tail::Tails};
 use crate::{AckSender, Entry, Group, JournalError, Offset, Partition, Position, Record};
 
-/// How many appends may wait before further ones are refused.
+/// How many appends and positions may be queued before further ones are refused.
 const QUEUED_APPENDS_MAX: usize = 65_536;
 
-/// What the committer is asked to do.
+/// One call that is to be written.
 pub(super) enum Work {
     Append { partition: Partition, entries: Vec<Entry>, sender: AckSender },
     Commit { group: Group, partition: Partition, position: Position, sender: AckSender },
@@ -36,7 +36,7 @@ pub(super) struct Committer {
 #[derive(Default)]
 struct Queue {
     work: Vec<Work>,
-    /// Why nothing more is taken.
+    /// Why new work is refused, once it is.
     closed: Option<Arc<str>>,
 }
 
@@ -47,7 +47,7 @@ impl Committer {
 
     pub(super) fn push(&self, work: Work) {
         let mut queue = self.lock();
-        let full = || Arc::from(format!("{QUEUED_APPENDS_MAX} appends wait already; try again later"));
+        let full = || Arc::from(format!("{QUEUED_APPENDS_MAX} appends are queued already; try again later"));
         let refusal = queue.closed.clone().or_else(|| (queue.work.len() >= QUEUED_APPENDS_MAX).then(full));
         if let Some(reason) = refusal {
             drop(queue);
@@ -64,7 +64,7 @@ impl Committer {
         self.more.notify_one();
     }
 
-    /// Waits for work; none means closed and empty.
+    /// Waits for work; returns `None` once the queue is closed and empty.
     fn take(&self) -> Option<Vec<Work>> {
         let mut queue = self.lock();
         loop {
@@ -78,8 +78,8 @@ impl Committer {
         }
     }
 
-    /// Runs until closed, or until a write fails: then nobody knows what is on the disk, and
-    /// nothing more is taken.
+    /// Runs until the queue is closed. A failed write closes it too: what is on the disk is unknown
+    /// then, so no later append may be acknowledged.
     pub(super) fn run(&self, disk: &Disk, tails: &Tails) {
         while let Some(work) = self.take() {
             let mut group = GroupCommit::default();
@@ -87,8 +87,8 @@ impl Committer {
             match written {
                 Ok(()) => group.finish(tails),
                 Err(failure) => {
-                    error!(%failure, "the journal cannot write; it takes nothing more until it is opened again");
-                    let reason: Arc<str> = format!("writing failed ({failure}); restart when the disk is well").into();
+                    error!(%failure, "the journal cannot write; it refuses every append until the process is restarted");
+                    let reason: Arc<str> = format!("writing failed ({failure}); repair the disk, then restart").into();
                     self.lock().closed = Some(reason.clone());
                     group.fail(&reason);
                 }
@@ -97,12 +97,12 @@ impl Committer {
     }
 }
 
-/// One batch with one sync.
+/// One batch that is written with one sync.
 #[derive(Default)]
 struct GroupCommit {
     records: BTreeMap<Partition, Vec<Record>>,
     senders: Vec<(Partition, AckSender)>,
-    /// Compacted topics: the newest entry of each key within this batch.
+    /// Partition index and key of a compacted topic → offset of the newest entry in this batch.
     newest: BTreeMap<Vec<u8>, Offset>,
 }
 

@@ -1,5 +1,5 @@
-//! The folder: one keyspace a topic, records by partition and offset; positions; the layout it was
-//! created with.
+//! The folder on disk: a keyspace for each durable topic, with records by partition and offset, and
+//! keyspaces for the positions of readers and for the layout that the folder was created with.
 
 use std::{collections::BTreeMap, fs, os::unix::fs::DirBuilderExt, path::Path};
 
@@ -8,21 +8,28 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistM
 
 use crate::{Entry, Group, JournalError, Offset, Partition, Position, Record, Topic};
 
-/// The version of the folder's layout.
+/// The format of the folder; another build may write another one.
 const FORMAT: &[u8] = b"twqr journal 1";
 /// Memory for cached blocks, in bytes.
 const CACHE_BYTES: u64 = 16 << 20;
-/// Memory for each keyspace's changes that are not yet in a table, in bytes.
+/// Memory for the changes of each keyspace that are not yet in a table, in bytes.
 const MEMTABLE_BYTES: u64 = 8 << 20;
-/// Write-ahead log kept before memtables are flushed, in bytes.
+/// Size of the write-ahead log at which memtables are flushed, in bytes.
 const JOURNALING_BYTES_MAX: u64 = 128 << 20;
 
 pub(super) struct Disk {
     database: Database,
     topics: BTreeMap<Topic, Keyspace>,
-    /// Compacted topics: partition and key → offset of the newest entry.
+    /// Partition index and key of a compacted topic → offset of the newest entry.
     newest: Keyspace,
     positions: Keyspace,
+}
+
+/// Which end of a partition is looked up.
+#[derive(Clone, Copy)]
+enum Edge {
+    Oldest,
+    Newest,
 }
 
 fn unusable(dir: &Path, error: &dyn std::fmt::Display) -> JournalError {
@@ -44,7 +51,8 @@ fn offset_of(key: &[u8]) -> Offset {
     key.last_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
 
-/// Length of the key, the key, 1 and the value (or 0 for none).
+/// The stored form of an entry: length of the key in four bytes, the key, then 1 and the value, or 0
+/// if there is no value.
 fn encode(entry: &Entry) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(5 + entry.key.len() + entry.value.as_ref().map_or(0, Bytes::len));
     bytes.extend_from_slice(&(entry.key.len() as u32).to_be_bytes());
@@ -73,7 +81,7 @@ impl Disk {
             .open()
             .map_err(|error| {
                 if matches!(error, fjall::Error::Locked) {
-                    return unusable(dir, &"is in use by another process; stop it, or choose another folder");
+                    return unusable(dir, &"is in use by another process; stop that process, or choose another folder");
                 }
                 unusable(dir, &error)
             })?;
@@ -90,8 +98,8 @@ impl Disk {
         Ok(disk)
     }
 
-    /// The number of partitions is fixed at creation: another one would put an order on another
-    /// shard.
+    /// Refuses a folder with other numbers of partitions or another format. The numbers are fixed at
+    /// creation, because another number would put an order on another shard.
     fn check_layout(&self, dir: &Path, layout: &Keyspace, counts: &BTreeMap<Topic, u32>) -> Result<(), JournalError> {
         let failed = |error: fjall::Error| unusable(dir, &error);
         match layout.get("format").map_err(failed)? {
@@ -106,16 +114,16 @@ impl Disk {
             }
             Some(format) if *format == *FORMAT => {}
             Some(_) => {
-                return Err(unusable(dir, &"has another format than this build writes; use the build that wrote it"));
+                return Err(unusable(dir, &"has another format than this build writes; use the build that created it"));
             }
         }
         for (topic, count) in counts {
-            let there = layout.get(topic.name()).map_err(failed)?;
-            let there = there.and_then(|bytes| bytes.first_chunk::<4>().map(|four| u32::from_be_bytes(*four)));
-            if there != Some(*count) {
-                let (name, there) = (topic.name(), there.unwrap_or_default());
+            let stored = layout.get(topic.name()).map_err(failed)?;
+            let stored = stored.and_then(|bytes| bytes.first_chunk::<4>().map(|four| u32::from_be_bytes(*four)));
+            if stored != Some(*count) {
+                let (name, stored) = (topic.name(), stored.unwrap_or_default());
                 let problem = format!(
-                    "{name} was created with {there} partitions, configured are {count}; configure {there}, or another folder"
+                    "{name} was created with {stored} partitions, configured are {count}; configure {stored}, or another folder"
                 );
                 return Err(unusable(dir, &problem));
             }
@@ -125,23 +133,26 @@ impl Disk {
 
     /// The offset after the newest record.
     pub(super) fn end(&self, partition: Partition) -> Result<Offset, JournalError> {
-        self.edge(partition, true).map(|newest| newest.map_or(0, |offset| offset + 1))
+        self.outermost(partition, Edge::Newest).map(|newest| newest.map_or(0, |offset| offset + 1))
     }
 
-    /// The offset of the oldest record; the end where there is none.
+    /// The offset of the oldest record, or 0 if there is none.
     pub(super) fn start(&self, partition: Partition) -> Result<Offset, JournalError> {
-        self.edge(partition, false).map(Option::unwrap_or_default)
+        self.outermost(partition, Edge::Oldest).map(Option::unwrap_or_default)
     }
 
-    fn edge(&self, partition: Partition, newest: bool) -> Result<Option<Offset>, JournalError> {
+    fn outermost(&self, partition: Partition, edge: Edge) -> Result<Option<Offset>, JournalError> {
         let Some(keyspace) = self.topics.get(&partition.topic) else { return Ok(None) };
         let mut range = keyspace.range(record_key(partition, 0)..=record_key(partition, Offset::MAX));
-        let guard = if newest { range.next_back() } else { range.next() };
+        let guard = match edge {
+            Edge::Oldest => range.next(),
+            Edge::Newest => range.next_back(),
+        };
         let offset = |guard: fjall::Guard| guard.into_inner().map(|(key, _)| offset_of(&key));
         guard.map(offset).transpose().map_err(|error| unreadable(partition, &error))
     }
 
-    /// Up to `max` records from `from` on and below `below`.
+    /// At most `max` records, at offsets from `from` up to, but not including, `below`.
     pub(super) fn read(
         &self,
         partition: Partition,
@@ -172,8 +183,8 @@ impl Disk {
         self.database.batch()
     }
 
-    /// Adds a record to a batch. On a compacted topic the record that it replaces goes in the same
-    /// batch; `newest` has those that the batch itself brings.
+    /// Adds a record to a batch. On a compacted topic the batch also removes the record that this one
+    /// replaces; `newest` holds the offsets of records that the batch itself adds.
     pub(super) fn put(
         &self,
         batch: &mut OwnedWriteBatch,
@@ -211,7 +222,7 @@ impl Disk {
         batch.insert(&self.positions, position_key(group, partition), value);
     }
 
-    /// The batch, then one data sync.
+    /// Writes the batch, then syncs the data once.
     pub(super) fn write(&self, batch: OwnedWriteBatch) -> fjall::Result<()> {
         batch.commit()?;
         self.database.persist(PersistMode::SyncData)

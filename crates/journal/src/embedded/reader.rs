@@ -1,4 +1,4 @@
-//! Reads a partition in order: from the disk what is old, from the tail what is new.
+//! Reads a partition in order: old records from the disk, new ones from the tail in memory.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::{
     disk::Disk,
-    tail::{Found, Tail},
+    tail::{Tail, TailRead},
 };
 use crate::{JournalError, Offset, Partition, Reader, Record, Topic};
 
@@ -36,16 +36,19 @@ impl EmbeddedReader {
 impl Reader for EmbeddedReader {
     async fn next(&mut self, max: usize) -> Result<Vec<Record>, JournalError> {
         loop {
+            // Before reading: a record that is published after the read must end the wait below.
             self.end.mark_unchanged();
             let records = match self.tail.read(self.next, max) {
-                Found::Records(records) => records,
-                Found::OnDiskBelow(first) if self.partition.topic == Topic::Replies => {
+                TailRead::Records(records) => records,
+                TailRead::OnDiskBelow(first) if self.partition.topic == Topic::Replies => {
+                    // Replies are never on disk: those below the tail are gone.
                     self.next = first;
                     continue;
                 }
-                Found::OnDiskBelow(first) => {
+                TailRead::OnDiskBelow(first) => {
                     let records = self.read_disk(first, max).await?;
                     if records.is_empty() {
+                        // Compaction has removed everything between here and the tail.
                         self.next = first;
                         continue;
                     }

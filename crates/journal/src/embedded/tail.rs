@@ -1,4 +1,4 @@
-//! The newest records of each partition in memory, so that readers at the end never touch the disk.
+//! The newest records of each partition in memory, so that readers near the end never read the disk.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -10,33 +10,33 @@ use tokio::sync::watch;
 use super::disk::Disk;
 use crate::{Entry, JournalError, Offset, Partition, Record, Topic};
 
-/// What the tail of a durable partition keeps, in bytes.
+/// Memory for the tail of a durable partition, in bytes.
 const TAIL_BYTES_MAX: usize = 1 << 20;
-/// What a partition of `replies` keeps, in bytes: it has nothing but its tail.
+/// Memory for a partition of `replies`, in bytes; larger, because it exists only in memory.
 const REPLIES_BYTES_MAX: usize = 8 << 20;
 
 pub(super) struct Tails(BTreeMap<Partition, Arc<Tail>>);
 
 pub(super) struct Tail {
-    kept: Mutex<Kept>,
+    records: Mutex<KeptRecords>,
     end: watch::Sender<Offset>,
     bytes_max: usize,
-    /// Orders those who publish without the committer.
-    volatile: Mutex<()>,
+    /// Held while entries are published without the committer, to give them offsets in order.
+    direct_publish: Mutex<()>,
 }
 
-struct Kept {
+struct KeptRecords {
     records: VecDeque<Record>,
     bytes: usize,
-    /// Everything from here on is in `records`.
+    /// The oldest offset in memory; every later record is in `records`.
     first: Offset,
 }
 
-/// What a tail has from an offset on.
-pub(super) enum Found {
-    /// These.
+/// What reading a tail from an offset gives.
+pub(super) enum TailRead {
+    /// The records from there on; empty at the end of the partition.
     Records(Vec<Record>),
-    /// It begins later; the disk has what is below this.
+    /// The tail begins later, at this offset; older records are on disk.
     OnDiskBelow(Offset),
 }
 
@@ -57,19 +57,20 @@ impl Tails {
     }
 }
 
+/// The memory that a record takes in a tail, in bytes.
 fn size(record: &Record) -> usize {
-    size_of::<Record>() + record.entry.key.len() + record.entry.value.as_ref().map_or(0, bytes::Bytes::len)
+    size_of::<Record>() + record.entry.byte_len()
 }
 
 impl Tail {
     fn new(topic: Topic, end: Offset) -> Self {
-        let kept = Mutex::new(Kept { records: VecDeque::new(), bytes: 0, first: end });
+        let records = Mutex::new(KeptRecords { records: VecDeque::new(), bytes: 0, first: end });
         let bytes_max = if topic == Topic::Replies { REPLIES_BYTES_MAX } else { TAIL_BYTES_MAX };
-        Self { kept, end: watch::Sender::new(end), bytes_max, volatile: Mutex::new(()) }
+        Self { records, end: watch::Sender::new(end), bytes_max, direct_publish: Mutex::new(()) }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, KeptRecords> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn end(&self) -> Offset {
@@ -85,9 +86,10 @@ impl Tail {
         self.end.subscribe()
     }
 
-    /// Gives entries their offsets and makes them readable at once: for what needs no durability.
+    /// Gives entries their offsets and makes them readable at once; for records that need no
+    /// durability.
     pub(super) fn publish_entries(&self, entries: Vec<Entry>) {
-        let _one_at_a_time = self.volatile.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one_at_a_time = self.direct_publish.lock().unwrap_or_else(PoisonError::into_inner);
         let first = self.end();
         self.publish((first..).zip(entries).map(|(offset, entry)| Record { offset, entry }).collect());
     }
@@ -110,13 +112,13 @@ impl Tail {
         self.end.send_replace(end);
     }
 
-    pub(super) fn read(&self, from: Offset, max: usize) -> Found {
+    pub(super) fn read(&self, from: Offset, max: usize) -> TailRead {
         let kept = self.lock();
         if from < kept.first {
-            return Found::OnDiskBelow(kept.first);
+            return TailRead::OnDiskBelow(kept.first);
         }
-        // Offsets in a tail have no gaps.
+        // Offsets in a tail have no gaps, so the difference is the position in the queue.
         let start = ((from - kept.first) as usize).min(kept.records.len());
-        Found::Records(kept.records.range(start..).take(max).cloned().collect())
+        TailRead::Records(kept.records.range(start..).take(max).cloned().collect())
     }
 }

@@ -1,5 +1,5 @@
-//! What all clients of the broker share: their configuration, and what the client library says
-//! about its connections.
+//! What all clients of the broker share: their configuration, and the latest problem that the client
+//! library has reported about its connections.
 
 use std::{
     sync::{Arc, Mutex},
@@ -14,44 +14,44 @@ use rdkafka::{
 };
 use tracing::{debug, warn};
 
-use super::{Settings, lock};
+use super::{KafkaSettings, lock};
 use crate::{ENTRY_BYTES_MAX, JournalError, Offset, Partition};
 
-/// How long a question to the broker may take, in ms.
-pub(super) const QUESTION_MS: u64 = 5_000;
-/// How many complaints are taken at once.
-const COMPLAINTS_MAX: usize = 64;
-/// The largest message: an entry, and what the protocol puts around it, in bytes.
+/// How long one query to the broker may take, in ms.
+pub(super) const QUERY_MS: u64 = 5_000;
+/// How many pending reports of the client library are read after a failed query.
+const REPORTS_MAX: usize = 64;
+/// The largest message, in bytes: an entry, and 64 KiB for what the protocol adds.
 pub(super) const MESSAGE_BYTES_MAX: usize = ENTRY_BYTES_MAX + 64 * 1024;
 
-/// A cluster, as one process knows it.
+/// The connection of one process to a cluster.
 pub(super) struct Client {
-    pub(super) settings: Settings,
+    pub(super) settings: KafkaSettings,
     member: String,
-    /// The last thing that the client library complained about: a time-out alone says nothing.
-    complaint: Arc<Mutex<Option<String>>>,
-    /// Answers questions about ends.
-    asker: BaseConsumer<Listener>,
+    /// The latest problem that the client library has reported; it explains a time-out.
+    problem: Arc<Mutex<Option<String>>>,
+    /// Serves queries about topics and offsets; it reads no records.
+    querier: BaseConsumer<Listener>,
 }
 
-/// Hears what the client library has to say.
+/// Receives the log lines and errors of the client library.
 pub(super) struct Listener {
-    complaint: Arc<Mutex<Option<String>>>,
+    problem: Arc<Mutex<Option<String>>>,
 }
 
 impl ClientContext for Listener {
     fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
         debug!(?level, fac, message, "kafka client");
-        // Why a connection failed: refused, or the credentials.
+        // Lines of this facility say why a connection failed: refused, or the credentials.
         if fac == "FAIL" {
-            *lock(&self.complaint) = Some(message.to_owned());
+            *lock(&self.problem) = Some(message.to_owned());
         }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         let code = error.rdkafka_error_code();
-        // One connection that broke is tried again by itself; what stays is told by the time-outs
-        // of those who wait.
+        // The client library reconnects a broken connection. A lasting problem shows as time-outs of
+        // the calls that need the connection, so it is only remembered here.
         debug!(?code, reason, "kafka client");
         let lasting = matches!(
             code,
@@ -63,14 +63,14 @@ impl ClientContext for Listener {
                     | RDKafkaErrorCode::SSL
             )
         );
-        let mut complaint = lock(&self.complaint);
-        // That all brokers are down says less than why one of them cannot be used.
-        let says_more = code != Some(RDKafkaErrorCode::AllBrokersDown) || complaint.is_none();
-        if lasting && says_more && complaint.as_deref() != Some(reason) {
+        let mut problem = lock(&self.problem);
+        // "All brokers are down" must not replace the reason why one of them cannot be used.
+        let is_more_precise = code != Some(RDKafkaErrorCode::AllBrokersDown) || problem.is_none();
+        if lasting && is_more_precise && problem.as_deref() != Some(reason) {
             if code == Some(RDKafkaErrorCode::Authentication) {
                 warn!(reason, "the broker does not accept the credentials");
             }
-            *complaint = Some(reason.to_owned());
+            *problem = Some(reason.to_owned());
         }
     }
 }
@@ -78,76 +78,85 @@ impl ClientContext for Listener {
 impl ConsumerContext for Listener {}
 
 impl Client {
-    pub(super) fn new(settings: Settings, member: &str) -> Result<Arc<Self>, JournalError> {
-        let complaint = Arc::<Mutex<Option<String>>>::default();
+    pub(super) fn new(settings: KafkaSettings, member: &str) -> Result<Arc<Self>, JournalError> {
+        let problem = Arc::<Mutex<Option<String>>>::default();
         let config = base(&settings, member);
-        let asker = create(&config, Listener { complaint: complaint.clone() })?;
-        Ok(Arc::new(Self { settings, member: member.to_owned(), complaint, asker }))
+        let querier = create(&config, Listener { problem: problem.clone() })?;
+        Ok(Arc::new(Self { settings, member: member.to_owned(), problem, querier }))
     }
 
-    /// A configuration with what every client needs.
+    /// The configuration that every client starts from.
     pub(super) fn config(&self) -> ClientConfig {
         base(&self.settings, &self.member)
     }
 
     pub(super) fn listener(&self) -> Listener {
-        Listener { complaint: self.complaint.clone() }
+        Listener { problem: self.problem.clone() }
     }
 
-    /// The error, and what the client library complained about before it.
+    /// The error, with the latest problem that the client library has reported.
     pub(super) fn explain(&self, error: &KafkaError) -> String {
-        match lock(&self.complaint).as_deref() {
-            Some(complaint) => format!("{error} ({complaint})"),
+        match lock(&self.problem).as_deref() {
+            Some(problem) => format!("{error} ({problem})"),
             None => error.to_string(),
         }
     }
 
-    /// Takes what the asking client has complained about meanwhile.
-    fn listen(&self) {
-        // A poll that only brought a line of the client library's log says nothing, like one that
-        // brought nothing.
-        for _ in 0..COMPLAINTS_MAX {
-            if let Some(Err(error)) = self.asker.poll(Duration::ZERO) {
-                lock(&self.complaint).get_or_insert_with(|| error.to_string());
+    /// Reads the problems that the querier has reported and not yet delivered.
+    fn collect_problems(&self) {
+        // A poll that only delivers a log line returns nothing, as an idle one does, so an empty poll
+        // does not end the loop.
+        for _ in 0..REPORTS_MAX {
+            if let Some(Err(error)) = self.querier.poll(Duration::ZERO) {
+                lock(&self.problem).get_or_insert_with(|| error.to_string());
             }
         }
     }
 
-    /// Asks the broker on a thread that may block.
-    pub(super) async fn ask<T: Send + 'static>(
+    /// Queries the broker on a thread that may block.
+    pub(super) async fn query<T: Send + 'static>(
         self: &Arc<Self>,
-        question: impl FnOnce(&BaseConsumer<Listener>) -> Result<T, KafkaError> + Send + 'static,
+        query: impl FnOnce(&BaseConsumer<Listener>) -> Result<T, KafkaError> + Send + 'static,
     ) -> Result<T, String> {
         let client = self.clone();
-        let ask = move || {
-            question(&client.asker).map_err(|error| {
-                client.listen();
+        let run = move || {
+            query(&client.querier).map_err(|error| {
+                client.collect_problems();
                 client.explain(&error)
             })
         };
-        let asked = tokio::task::spawn_blocking(ask);
-        asked.await.unwrap_or_else(|error| Err(error.to_string()))
+        let result = tokio::task::spawn_blocking(run);
+        result.await.unwrap_or_else(|error| Err(error.to_string()))
     }
 
-    /// The offset of the oldest record, and the one after the newest that all in-sync replicas
-    /// have.
-    pub(super) async fn ends(self: &Arc<Self>, partition: Partition) -> Result<(Offset, Offset), JournalError> {
+    /// Queries where a partition's readable records begin and end.
+    pub(super) async fn bounds(self: &Arc<Self>, partition: Partition) -> Result<Bounds, JournalError> {
         let topic = self.settings.topic(partition.topic);
         let index = index(partition);
-        let question = move |asker: &BaseConsumer<Listener>| {
-            asker.fetch_watermarks(&topic, index, Duration::from_millis(QUESTION_MS))
+        let query = move |querier: &BaseConsumer<Listener>| {
+            querier.fetch_watermarks(&topic, index, Duration::from_millis(QUERY_MS))
         };
-        let asked =
-            self.ask(question).await.map_err(|reason| JournalError::Read { partition, reason: reason.into() })?;
-        Ok((asked.0.max(0).cast_unsigned(), asked.1.max(0).cast_unsigned()))
+        let failed = |reason: String| JournalError::Read { partition, reason: reason.into() };
+        let (start, end) = self.query(query).await.map_err(failed)?;
+        Ok(Bounds { start: start.max(0).cast_unsigned(), end: end.max(0).cast_unsigned() })
     }
 }
 
-/// A partition's number as the client library wants it.
+/// Where the records of a partition begin and end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// The offset of the oldest record.
+    pub(super) start: Offset,
+    /// The offset after the newest record that all in-sync replicas have.
+    pub(super) end: Offset,
+}
+
+/// A partition's index in the type of the client library.
 pub(super) fn index(partition: Partition) -> i32 {
     i32::try_from(partition.index).unwrap_or(i32::MAX)
 }
 
+/// Creates a client of the library; a failure is a fault of the configuration.
 pub(super) fn create<C, T>(config: &ClientConfig, context: C) -> Result<T, JournalError>
 where
     C: ClientContext,
@@ -159,7 +168,7 @@ where
     config.create_with_context(context).map_err(failed)
 }
 
-fn base(settings: &Settings, member: &str) -> ClientConfig {
+fn base(settings: &KafkaSettings, member: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", &settings.bootstrap)

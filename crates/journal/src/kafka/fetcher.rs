@@ -1,10 +1,10 @@
-//! Reading: a fetcher is one consumer whose partitions are assigned by hand, and a thread that
-//! blocks on it and hands what comes to the readers' buffers. Partitions of a topic share a
-//! fetcher, since each consumer costs the broker requests of its own.
+//! Reading: a fetcher is one consumer with manually assigned partitions, and a thread that blocks on
+//! it and moves records into the readers' buffers. Partitions of a topic share a fetcher, because
+//! each consumer costs the broker separate requests.
 //!
-//! A partition that a reader has left is unassigned by the fetcher's own thread, and only then may
-//! the fetcher serve it again: so no record of an earlier reader can reach a later one. Until then
-//! another fetcher of the pool serves it.
+//! When a reader is dropped, the fetcher's thread unassigns its partition, and only then can the
+//! fetcher serve that partition again: no record that was fetched for one reader reaches a later one.
+//! Until then another fetcher of the pool serves the partition.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -30,16 +30,17 @@ use super::{
 };
 use crate::{Entry, JournalError, Offset, Partition, Reader, Record, Topic};
 
-/// How long the thread may block before it looks who has left, in ms.
+/// How long the thread may block before it looks for dropped readers, in ms.
 const POLL_MS: u64 = 100;
-/// How many records the thread takes before it wakes readers.
-const DRAIN_MAX: usize = 1_024;
-/// What a reader's buffer may hold before fetching its partition pauses, in bytes.
+/// How many records the thread moves before it wakes readers.
+const RECORDS_PER_TURN_MAX: usize = 1_024;
+/// Size of a reader's buffer, in bytes, above which fetching its partition pauses. The buffer can
+/// exceed it only by what the client library has queued then, [`QUEUED_KIB_MAX`], and one message.
 const BUFFER_BYTES_MAX: usize = 4 << 20;
-/// What the client library may hold for one fetcher, in KiB.
+/// How much the client library may queue for one fetcher, in KiB.
 const QUEUED_KIB_MAX: usize = 8 << 10;
 
-/// All fetchers of a process, by topic.
+/// All fetchers of a process, pooled by topic.
 pub(super) struct Fetchers {
     client: Arc<Client>,
     by_topic: Mutex<BTreeMap<Topic, Vec<Weak<Fetcher>>>>,
@@ -54,27 +55,29 @@ struct Fetcher {
 #[derive(Default)]
 struct Slots {
     by_partition: BTreeMap<u32, Slot>,
-    /// The thread has ended: nothing can be assigned any more.
+    /// The thread has ended, so no partition can be assigned.
     is_closed: bool,
 }
 
+/// The state of an assigned partition.
 enum Slot {
     Read(Arc<Buffer>),
-    /// Its reader has gone; the thread unassigns it.
-    Left,
+    /// The reader was dropped; the thread is about to unassign the partition.
+    Abandoned,
 }
 
-/// What was fetched for one reader.
+/// The records that were fetched for one reader.
 #[derive(Default)]
 struct Buffer {
-    held: Mutex<Held>,
+    content: Mutex<BufferContent>,
     more: Notify,
 }
 
 #[derive(Default)]
-struct Held {
+struct BufferContent {
     records: VecDeque<Record>,
     bytes: usize,
+    /// Whether the consumer has paused the partition, because the buffer is full.
     is_paused: bool,
     failure: Option<Arc<str>>,
 }
@@ -82,7 +85,7 @@ struct Held {
 /// A reader of one partition.
 pub(super) struct KafkaReader {
     partition: Partition,
-    /// Records below this were read, or were not asked for.
+    /// The offset of the next record to return; earlier ones are skipped.
     next: Offset,
     fetcher: Arc<Fetcher>,
     buffer: Arc<Buffer>,
@@ -93,7 +96,7 @@ impl Fetchers {
         Self { client, by_topic: Mutex::default() }
     }
 
-    /// Begins to fetch a partition.
+    /// Starts to fetch a partition, with a fetcher that can take it or with a new one.
     pub(super) fn open(&self, partition: Partition, from: Offset) -> Result<KafkaReader, JournalError> {
         let mut by_topic = lock(&self.by_topic);
         let pool = by_topic.entry(partition.topic).or_default();
@@ -105,7 +108,7 @@ impl Fetchers {
         }
         let fetcher = Fetcher::new(&self.client, partition.topic)?;
         let buffer = fetcher.assign(partition, from)?;
-        let buffer = buffer.ok_or_else(|| JournalError::Unusable("a new fetcher has a free place".into()))?;
+        let buffer = buffer.ok_or_else(|| JournalError::Unusable("a new fetcher could not take a partition".into()))?;
         fetcher.start(partition.topic)?;
         pool.push(Arc::downgrade(&fetcher));
         Ok(KafkaReader { partition, next: from, fetcher, buffer })
@@ -130,16 +133,16 @@ impl Fetcher {
         Ok(Arc::new(Self { topic: client.settings.topic(topic), consumer, slots: Mutex::default() }))
     }
 
-    /// The thread runs for as long as a partition is read or has to be let go.
+    /// Starts the thread, which runs as long as a partition is assigned.
     fn start(self: &Arc<Self>, topic: Topic) -> Result<(), JournalError> {
         let fetcher = self.clone();
-        let run = move || while !fetcher.turn() {};
+        let run = move || while !fetcher.run_turn() {};
         let thread = thread::Builder::new().name(format!("kafka-{}", topic.name())).spawn(run);
         thread.map(|_| ()).map_err(|error| JournalError::Unusable(format!("cannot start a thread: {error}").into()))
     }
 
-    /// A buffer that will have the partition's records; none if this fetcher has the partition
-    /// already, or has ended.
+    /// Assigns a partition and returns the buffer that will receive its records. Returns `None` if
+    /// this fetcher still has the partition, or has ended.
     fn assign(&self, partition: Partition, from: Offset) -> Result<Option<Arc<Buffer>>, JournalError> {
         let mut slots = lock(&self.slots);
         if slots.is_closed || slots.by_partition.contains_key(&partition.index) {
@@ -164,15 +167,15 @@ impl Fetcher {
         list
     }
 
-    /// Blocks until something comes, and hands over what is there. True: nobody reads with it any
-    /// more, and nobody can.
-    fn turn(&self) -> bool {
+    /// Waits for records and moves those that are there to the buffers. Returns true once the fetcher
+    /// is closed: no partition is assigned, and none can be.
+    fn run_turn(&self) -> bool {
         let mut touched: BTreeMap<u32, Arc<Buffer>> = BTreeMap::new();
         let mut wait = Duration::from_millis(POLL_MS);
-        for _ in 0..DRAIN_MAX {
+        for _ in 0..RECORDS_PER_TURN_MAX {
             match self.consumer.poll(wait) {
                 Some(Ok(message)) => self.take(&message, &mut touched),
-                Some(Err(error)) => self.complain(&error),
+                Some(Err(error)) => self.report(&error),
                 None => break,
             }
             wait = Duration::ZERO;
@@ -180,38 +183,38 @@ impl Fetcher {
         for buffer in touched.values() {
             buffer.more.notify_one();
         }
-        self.let_go();
+        self.unassign_abandoned();
         let mut slots = lock(&self.slots);
         slots.is_closed = slots.by_partition.is_empty();
         slots.is_closed
     }
 
-    /// The buffer of the partition's reader, if it has one.
+    /// The buffer of the partition's reader, unless the reader was dropped.
     fn buffer_of(&self, partition: u32) -> Option<Arc<Buffer>> {
         match lock(&self.slots).by_partition.get(&partition) {
             Some(Slot::Read(buffer)) => Some(buffer.clone()),
-            Some(Slot::Left) | None => None,
+            Some(Slot::Abandoned) | None => None,
         }
     }
 
     fn take(&self, message: &BorrowedMessage<'_>, touched: &mut BTreeMap<u32, Arc<Buffer>>) {
         let partition = message.partition().unsigned_abs();
-        let known = touched.get(&partition).cloned();
-        let Some(buffer) = known.or_else(|| self.buffer_of(partition)) else { return };
+        let cached = touched.get(&partition).cloned();
+        let Some(buffer) = cached.or_else(|| self.buffer_of(partition)) else { return };
         touched.entry(partition).or_insert_with(|| buffer.clone());
         let bytes = |part: Option<&[u8]>| part.map(Bytes::copy_from_slice);
         let entry = Entry { key: bytes(message.key()).unwrap_or_default(), value: bytes(message.payload()) };
-        let mut held = lock(&buffer.held);
-        held.bytes += entry.key.len() + entry.value.as_ref().map_or(0, Bytes::len);
-        held.records.push_back(Record { offset: message.offset().max(0).cast_unsigned(), entry });
-        if held.bytes > BUFFER_BYTES_MAX && !held.is_paused {
-            held.is_paused = self.consumer.pause(&self.list([partition])).is_ok();
+        let mut content = lock(&buffer.content);
+        content.bytes += entry.byte_len();
+        content.records.push_back(Record { offset: message.offset().max(0).cast_unsigned(), entry });
+        if content.bytes > BUFFER_BYTES_MAX && !content.is_paused {
+            content.is_paused = self.consumer.pause(&self.list([partition])).is_ok();
         }
     }
 
-    /// Most of what goes wrong heals by itself in the client library; what does not is told to the
-    /// readers, who open anew.
-    fn complain(&self, error: &KafkaError) {
+    /// Fails the readers on an error that the client library does not recover from, so that they are
+    /// opened again. It recovers from all others.
+    fn report(&self, error: &KafkaError) {
         let lasting = matches!(
             error.rdkafka_error_code(),
             Some(
@@ -229,25 +232,26 @@ impl Fetcher {
         let reason: Arc<str> = error.to_string().into();
         for slot in lock(&self.slots).by_partition.values() {
             if let Slot::Read(buffer) = slot {
-                lock(&buffer.held).failure = Some(reason.clone());
+                lock(&buffer.content).failure = Some(reason.clone());
                 buffer.more.notify_one();
             }
         }
     }
 
-    /// Unassigns what readers have left. Nothing of it can come out of the consumer after this.
-    fn let_go(&self) {
+    /// Unassigns the partitions of dropped readers. The consumer delivers no record of them after
+    /// this.
+    fn unassign_abandoned(&self) {
         let slots = &mut lock(&self.slots).by_partition;
-        let left: Vec<u32> =
-            slots.iter().filter(|(_, slot)| matches!(slot, Slot::Left)).map(|(partition, _)| *partition).collect();
-        if left.is_empty() {
+        let abandoned: Vec<u32> =
+            slots.iter().filter(|(_, slot)| matches!(slot, Slot::Abandoned)).map(|(partition, _)| *partition).collect();
+        if abandoned.is_empty() {
             return;
         }
-        // A pause outlives the assignment, and the next reader would wait for ever.
-        let list = self.list(left.iter().copied());
+        // A pause outlives the assignment: the next reader of the partition would wait forever.
+        let list = self.list(abandoned.iter().copied());
         match self.consumer.resume(&list).and_then(|()| self.consumer.incremental_unassign(&list)) {
-            Ok(()) => slots.retain(|_, slot| !matches!(slot, Slot::Left)),
-            Err(error) => warn!(topic = self.topic, %error, "partitions cannot be unassigned; trying again"),
+            Ok(()) => slots.retain(|_, slot| !matches!(slot, Slot::Abandoned)),
+            Err(error) => warn!(topic = self.topic, %error, "partitions cannot be unassigned yet; retrying"),
         }
     }
 }
@@ -265,24 +269,24 @@ impl Reader for KafkaReader {
 }
 
 impl KafkaReader {
-    /// What is there, without records that were not asked for: where the broker had to begin
-    /// earlier, it is passed over.
+    /// Takes at most `max` records from the buffer. Skips records before the requested offset: the
+    /// broker may start earlier, at the beginning of a batch.
     fn take(&mut self, max: usize) -> Result<Option<Vec<Record>>, JournalError> {
-        let mut held = lock(&self.buffer.held);
-        if let Some(reason) = held.failure.take() {
+        let mut content = lock(&self.buffer.content);
+        if let Some(reason) = content.failure.take() {
             return Err(JournalError::Read { partition: self.partition, reason });
         }
-        let mut records = Vec::with_capacity(held.records.len().min(max));
+        let mut records = Vec::with_capacity(content.records.len().min(max));
         while records.len() < max {
-            let Some(record) = held.records.pop_front() else { break };
-            held.bytes -= record.entry.key.len() + record.entry.value.as_ref().map_or(0, Bytes::len);
+            let Some(record) = content.records.pop_front() else { break };
+            content.bytes -= record.entry.byte_len();
             if record.offset >= self.next {
                 self.next = record.offset + 1;
                 records.push(record);
             }
         }
-        if held.is_paused && held.bytes < BUFFER_BYTES_MAX / 2 {
-            held.is_paused = self.fetcher.consumer.resume(&self.fetcher.list([self.partition.index])).is_err();
+        if content.is_paused && content.bytes < BUFFER_BYTES_MAX / 2 {
+            content.is_paused = self.fetcher.consumer.resume(&self.fetcher.list([self.partition.index])).is_err();
         }
         Ok((!records.is_empty()).then_some(records))
     }
@@ -290,6 +294,6 @@ impl KafkaReader {
 
 impl Drop for KafkaReader {
     fn drop(&mut self) {
-        lock(&self.fetcher.slots).by_partition.insert(self.partition.index, Slot::Left);
+        lock(&self.fetcher.slots).by_partition.insert(self.partition.index, Slot::Abandoned);
     }
 }

@@ -1,6 +1,6 @@
-//! Membership of a group: a hint which partitions to claim, and nothing more. The member subscribes
-//! to the topic and pauses whatever it is assigned, so that nothing is fetched here; reading is the
-//! fetchers' work.
+//! Membership of a consumer group, used only as a hint which partitions to claim. The member
+//! subscribes to the topic and pauses every partition that it is assigned, so that nothing is fetched
+//! twice: the fetchers read.
 
 use std::{
     collections::BTreeSet,
@@ -25,25 +25,25 @@ use tracing::{info, warn};
 use super::client::{Client, Listener, create};
 use crate::{Assignments, JournalError, Topic};
 
-/// How long the thread may block before it looks whether to leave, in ms.
+/// How long the thread may block before it checks whether to leave, in ms.
 const POLL_MS: u64 = 50;
 
-/// A membership; dropping it leaves the group.
+/// Membership of one group; dropping it leaves the group.
 pub(super) struct Membership {
     shares: watch::Receiver<Option<BTreeSet<u32>>>,
     leave: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// Hears what the group assigns.
-struct Member {
+/// Receives what the group assigns.
+struct RebalanceListener {
     topic: &'static str,
     name: String,
     shares: watch::Sender<Option<BTreeSet<u32>>>,
     listener: Listener,
 }
 
-impl ClientContext for Member {
+impl ClientContext for RebalanceListener {
     fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
         self.listener.log(level, fac, message);
     }
@@ -53,30 +53,34 @@ impl ClientContext for Member {
     }
 }
 
-impl ConsumerContext for Member {
+impl ConsumerContext for RebalanceListener {
     fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         match rebalance {
             Rebalance::Assign(list) => {
                 if let Err(error) = consumer.pause(list) {
-                    warn!(topic = self.topic, %error, "the assigned partitions cannot be paused; they are fetched for nothing");
+                    warn!(topic = self.topic, %error, "the assigned partitions cannot be paused; their records are fetched twice");
                 }
                 let share: BTreeSet<u32> =
                     list.elements().iter().map(|element| element.partition().unsigned_abs()).collect();
-                info!(topic = self.topic, member = self.name, partitions = ?share, "assigned by the group");
+                info!(topic = self.topic, member = self.name, partitions = ?share, "the group assigned partitions");
                 self.shares.send_if_modified(|known| {
                     let differs = known.as_ref() != Some(&share);
                     *known = Some(share);
                     differs
                 });
             }
-            // What is held is held until the next assignment, or until a newer claim is read.
+            // A revoked partition is kept until the next assignment arrives or a newer claim is read
+            // from the log: the group only gives hints.
             Rebalance::Revoke(_) => {}
-            Rebalance::Error(error) => warn!(topic = self.topic, %error, "the group cannot assign; what is held stays"),
+            Rebalance::Error(error) => {
+                warn!(topic = self.topic, %error, "the group cannot assign partitions; this member keeps what it has")
+            }
         }
     }
 }
 
 impl Membership {
+    /// Joins the group of a topic's owners under the name `member`.
     pub(super) fn join(client: &Client, topic: Topic, member: &str) -> Result<Self, JournalError> {
         let session_ms = client.settings.session_timeout_ms;
         let mut config = client.config();
@@ -89,9 +93,13 @@ impl Membership {
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false");
         let (sender, shares) = watch::channel(None);
-        let context =
-            Member { topic: topic.name(), name: member.to_owned(), shares: sender, listener: client.listener() };
-        let consumer: BaseConsumer<Member> = create(&config, context)?;
+        let context = RebalanceListener {
+            topic: topic.name(),
+            name: member.to_owned(),
+            shares: sender,
+            listener: client.listener(),
+        };
+        let consumer: BaseConsumer<RebalanceListener> = create(&config, context)?;
         let topic_name = client.settings.topic(topic);
         consumer.subscribe(&[&topic_name]).map_err(|error| {
             JournalError::Unusable(format!("cannot join the group of {topic_name}: {error}").into())
@@ -100,10 +108,9 @@ impl Membership {
         let left = leave.clone();
         let thread = thread::Builder::new().name("kafka-group".to_owned()).spawn(move || {
             while !left.load(Ordering::Acquire) {
-                // Paused partitions bring no records, and errors of the connection heal by
-                // themselves; others are worth a word.
+                // Paused partitions deliver no records, so a poll returns only errors.
                 if let Some(Err(error)) = consumer.poll(Duration::from_millis(POLL_MS)) {
-                    warn!(%error, "the group has trouble; what is held stays");
+                    warn!(%error, "the group reports an error; this member keeps its partitions");
                 }
             }
         });
@@ -114,7 +121,7 @@ impl Membership {
 }
 
 impl Drop for Membership {
-    /// Leaves, and waits until the group knows: whoever takes over need not wait for a time-out.
+    /// Leaves the group and waits until it has noticed: the next owner need not wait for the time-out.
     fn drop(&mut self) {
         self.leave.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {

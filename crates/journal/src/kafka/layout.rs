@@ -1,7 +1,9 @@
-//! The topics: how they must be, how they are, and what makes the one into the other. The numbers
-//! of partitions are fixed when the topics are created, since another number would put an order on
-//! another shard; they are recorded in the cluster, in a topic of their own, so that partitions
-//! which somebody added later are noticed before anything is written.
+//! Plans and applies the topics of a deployment: how they must be, how they are, and the changes
+//! between the two.
+//!
+//! The numbers of partitions are fixed at creation, because another number would put an order on
+//! another shard. They are recorded in the cluster, in a separate topic, so that a service notices
+//! partitions that were added later before it writes anything.
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
@@ -16,8 +18,8 @@ use rdkafka::{
 };
 
 use super::{
-    Settings,
-    client::{Client, Listener, MESSAGE_BYTES_MAX, QUESTION_MS, create},
+    KafkaSettings,
+    client::{Client, Listener, MESSAGE_BYTES_MAX, QUERY_MS, create},
     producer,
 };
 use crate::{JournalError, Partition, Topic};
@@ -29,14 +31,14 @@ pub struct Layout {
     pub shards: u32,
     /// Partitions of each task topic: 1 to `shards`.
     pub task_partitions: u32,
-    /// Partitions of `replies`: one for each ingress instance that there can be.
+    /// Partitions of `replies`: the largest number of ingress instances.
     pub replies_partitions: u32,
     /// Copies of each partition: 1 to 9.
     pub replication: u32,
-    /// How many copies must have a record before it counts: 1 to `replication`.
+    /// How many copies must have a record before it is acknowledged: 1 to `replication`.
     pub min_insync: u32,
-    /// How long `orders` and the task topics keep records, in hours. They carry card tokens; orders
-    /// live on in `order-states`.
+    /// How long `orders` and the task topics keep records, in hours. Short, because these records
+    /// contain card tokens; the state of an order stays in `order-states`.
     pub retention_hours: u32,
 }
 
@@ -51,6 +53,7 @@ impl Layout {
         }
     }
 
+    /// The configuration that a topic must have; without a topic, that of the layout's record.
     fn configs(&self, topic: Option<Topic>) -> Vec<(&'static str, String)> {
         let hours = |hours: u32| (u64::from(hours) * 3_600_000).to_string();
         let mut configs = vec![
@@ -74,7 +77,8 @@ impl Layout {
     }
 }
 
-/// Longer than any restore takes (architecture, point 5).
+/// Longer than any restore takes: compaction must not remove the state of an order after a restore has
+/// begun, because its newer state may be past the end that the restore reads to (protocol rule P5).
 const COMPACTION_LAG_HOURS: u32 = 1;
 const REPLIES_RETENTION_HOURS: u32 = 1;
 const DEAD_LETTERS_RETENTION_HOURS: u32 = 720;
@@ -83,7 +87,7 @@ const LAYOUT: &str = "layout";
 /// The key of its one record.
 const LAYOUT_KEY: &[u8] = b"layout";
 
-/// The record of the layout (`proto/twqr/bus/v1/layout.proto`).
+/// The recorded layout, as in `proto/twqr/bus/v1/layout.proto`.
 #[derive(Clone, PartialEq, prost::Message)]
 struct LayoutRecord {
     #[prost(uint32, tag = "1")]
@@ -96,18 +100,19 @@ struct LayoutRecord {
     replies_partitions: u32,
 }
 
+/// The version that this build writes and accepts.
 const LAYOUT_VERSION: u32 = 1;
 
-/// One way in which a topic is not as it must be.
+/// One property in which a topic differs from the layout.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deviation {
     /// The topic's name on the broker.
     pub topic: String,
     /// `partitions`, `replication`, or the name of a configuration.
     pub what: String,
-    /// How it is.
+    /// The value on the broker.
     pub is: String,
-    /// How it must be.
+    /// The value that the layout requires.
     pub must_be: String,
     /// Whether applying the plan changes it.
     pub can_change: bool,
@@ -119,38 +124,38 @@ impl fmt::Display for Deviation {
     }
 }
 
-/// What is to be done.
+/// The changes that make the topics match a layout.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     /// Topics to create, by name.
     pub create: Vec<String>,
-    /// What differs in those that are there.
+    /// How the existing topics differ from the layout.
     pub deviations: Vec<Deviation>,
-    /// The layout is not recorded yet.
+    /// Whether the layout has yet to be recorded.
     pub record: bool,
 }
 
 impl Plan {
-    /// Nothing is to be done.
+    /// Whether the topics match the layout already.
     pub fn is_empty(&self) -> bool {
         self.create.is_empty() && self.deviations.is_empty() && !self.record
     }
 }
 
-/// Every topic of ours, and the one that records the layout.
-fn topics(settings: &Settings) -> Vec<(Option<Topic>, String)> {
-    let own = Topic::ALL.map(|topic| (Some(topic), settings.topic(topic)));
-    own.into_iter().chain([(None, format!("{}{LAYOUT}", settings.prefix))]).collect()
+/// Name of every topic of the deployment; the last one, without a [`Topic`], records the layout.
+fn topics(settings: &KafkaSettings) -> Vec<(Option<Topic>, String)> {
+    let of_bus = Topic::ALL.map(|topic| (Some(topic), settings.topic(topic)));
+    of_bus.into_iter().chain([(None, format!("{}{LAYOUT}", settings.prefix))]).collect()
 }
 
-/// What differs between the cluster and `layout`.
-pub async fn plan(settings: Settings, layout: &Layout) -> Result<Plan, JournalError> {
+/// Compares the topics of a cluster with `layout`.
+pub async fn plan(settings: KafkaSettings, layout: &Layout) -> Result<Plan, JournalError> {
     let client = Client::new(settings, "twqr-topics")?;
-    let there = Cluster::look(&client).await?;
-    let recorded = there.recorded(&client).await?;
+    let cluster = Cluster::query(&client).await?;
+    let recorded = cluster.recorded(&client).await?;
     let mut plan = Plan { record: recorded.is_none(), ..Plan::default() };
     for (topic, name) in topics(&client.settings) {
-        match there.topics.get(&name) {
+        match cluster.topics.get(&name) {
             None => plan.create.push(name),
             Some(found) => plan.deviations.extend(differences(&name, topic, found, layout)),
         }
@@ -161,15 +166,15 @@ pub async fn plan(settings: Settings, layout: &Layout) -> Result<Plan, JournalEr
     Ok(plan)
 }
 
-/// Carries a plan out. Refused where something differs that cannot be changed.
-pub async fn apply(settings: Settings, layout: &Layout, plan: &Plan) -> Result<(), JournalError> {
+/// Applies a plan. Refuses one with a deviation that cannot be changed, before it changes anything.
+pub async fn apply(settings: KafkaSettings, layout: &Layout, plan: &Plan) -> Result<(), JournalError> {
     if let Some(fixed) = plan.deviations.iter().find(|deviation| !deviation.can_change) {
-        let how = "it is fixed at creation: configure it as it is, or use another prefix";
+        let how = "it is fixed at creation: configure the present value, or use another prefix";
         return Err(JournalError::Unusable(format!("{fixed}; {how}").into()));
     }
     let client = Client::new(settings, "twqr-topics")?;
     let admin: AdminClient<Listener> = create(&client.config(), client.listener())?;
-    let options = AdminOptions::new().operation_timeout(Some(Duration::from_millis(QUESTION_MS * 4)));
+    let options = AdminOptions::new().operation_timeout(Some(Duration::from_millis(QUERY_MS * 4)));
     let failed = |what: &str, reason: String| JournalError::Unusable(format!("{what}: {reason}").into());
     for (topic, name) in topics(&client.settings) {
         let configs = layout.configs(topic);
@@ -198,19 +203,20 @@ pub async fn apply(settings: Settings, layout: &Layout, plan: &Plan) -> Result<(
     Ok(())
 }
 
-/// How many records were ever appended to all topics of a deployment.
-pub async fn count_records(settings: Settings) -> Result<u64, JournalError> {
+/// Counts the records that were ever appended to the topics of a deployment, by their end offsets.
+pub async fn count_records(settings: KafkaSettings) -> Result<u64, JournalError> {
     let client = Client::new(settings, "twqr-topics")?;
     let layout = check(&client).await?;
     let mut count = 0;
     for topic in Topic::ALL {
         for index in 0..layout.partitions(topic) {
-            count += client.ends(Partition { topic, index }).await?.1;
+            count += client.bounds(Partition { topic, index }).await?.end;
         }
     }
     Ok(count)
 }
 
+/// Writes the record of the layout.
 async fn record(client: &Arc<Client>, layout: &Layout) -> Result<(), JournalError> {
     let record = LayoutRecord {
         version: LAYOUT_VERSION,
@@ -224,13 +230,13 @@ async fn record(client: &Arc<Client>, layout: &Layout) -> Result<(), JournalErro
         .map_err(|reason| JournalError::Unusable(format!("the layout cannot be recorded in {topic}: {reason}").into()))
 }
 
-/// What every service checks before it does anything.
+/// Checks the topics against the recorded layout and returns it; every service does so at the start.
 pub(super) async fn check(client: &Arc<Client>) -> Result<Layout, JournalError> {
-    let there = Cluster::look(client).await?;
+    let cluster = Cluster::query(client).await?;
     let missing: Vec<String> = topics(&client.settings)
         .into_iter()
         .map(|(_, name)| name)
-        .filter(|name| !there.topics.contains_key(name))
+        .filter(|name| !cluster.topics.contains_key(name))
         .collect();
     if !missing.is_empty() {
         let text = format!(
@@ -240,7 +246,7 @@ pub(super) async fn check(client: &Arc<Client>) -> Result<Layout, JournalError> 
         );
         return Err(JournalError::Unusable(text.into()));
     }
-    let recorded = there.recorded(client).await?.ok_or_else(|| {
+    let recorded = cluster.recorded(client).await?.ok_or_else(|| {
         JournalError::Unusable("the layout of the topics is not recorded; run `twqr topics apply`".into())
     })?;
     let mut layout = Layout {
@@ -251,10 +257,11 @@ pub(super) async fn check(client: &Arc<Client>) -> Result<Layout, JournalError> 
         min_insync: 1,
         retention_hours: 1,
     };
-    let found =
-        topics(&client.settings).into_iter().filter_map(|(topic, name)| Some((topic, there.topics.get(&name)?, name)));
+    let existing = topics(&client.settings)
+        .into_iter()
+        .filter_map(|(topic, name)| Some((topic, cluster.topics.get(&name)?, name)));
     let mut wrong = Vec::new();
-    for (topic, found, name) in found {
+    for (topic, found, name) in existing {
         layout.replication = layout.replication.max(found.replication);
         let vital =
             |deviation: &Deviation| matches!(&*deviation.what, "partitions" | "cleanup.policy" | "max.message.bytes");
@@ -268,37 +275,38 @@ pub(super) async fn check(client: &Arc<Client>) -> Result<Layout, JournalError> 
     Err(JournalError::Unusable(format!("{}; see `twqr topics plan`", wrong.join("; ")).into()))
 }
 
-/// A topic as it is.
-struct Found {
+/// A topic as it is on the broker.
+struct FoundTopic {
     partitions: u32,
     replication: u32,
     configs: BTreeMap<String, String>,
 }
 
+/// The topics of the deployment that exist on the broker, by name.
 struct Cluster {
-    topics: BTreeMap<String, Found>,
+    topics: BTreeMap<String, FoundTopic>,
 }
 
 impl Cluster {
-    async fn look(client: &Arc<Client>) -> Result<Self, JournalError> {
+    async fn query(client: &Arc<Client>) -> Result<Self, JournalError> {
         let unreachable = |reason: String| {
             JournalError::Unreachable(
                 format!("broker {} cannot be reached: {reason}", client.settings.bootstrap).into(),
             )
         };
         let names: Vec<String> = topics(&client.settings).into_iter().map(|(_, name)| name).collect();
-        let question = move |asker: &BaseConsumer<Listener>| {
-            let metadata = asker.fetch_metadata(None, Duration::from_millis(QUESTION_MS))?;
-            Ok(names.iter().filter_map(|name| Some((name.clone(), found(&metadata, name)?))).collect())
+        let query = move |querier: &BaseConsumer<Listener>| {
+            let metadata = querier.fetch_metadata(None, Duration::from_millis(QUERY_MS))?;
+            Ok(names.iter().filter_map(|name| Some((name.clone(), find_topic(&metadata, name)?))).collect())
         };
-        let mut cluster = Self { topics: client.ask(question).await.map_err(unreachable)? };
+        let mut cluster = Self { topics: client.query(query).await.map_err(unreachable)? };
         let admin: AdminClient<Listener> = create(&client.config(), client.listener())?;
         let resources: Vec<ResourceSpecifier<'_>> =
             cluster.topics.keys().map(|name| ResourceSpecifier::Topic(name)).collect();
         if resources.is_empty() {
             return Ok(cluster);
         }
-        let options = AdminOptions::new().request_timeout(Some(Duration::from_millis(QUESTION_MS)));
+        let options = AdminOptions::new().request_timeout(Some(Duration::from_millis(QUERY_MS)));
         let described = admin.describe_configs(&resources, &options).await;
         let described = described.map_err(|error| unreachable(client.explain(&error)))?;
         for (resource, name) in described.into_iter().zip(cluster.topics.keys().cloned().collect::<Vec<_>>()) {
@@ -311,7 +319,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// The recorded layout, if there is one.
+    /// Reads the recorded layout; `None` if none was recorded.
     async fn recorded(&self, client: &Arc<Client>) -> Result<Option<LayoutRecord>, JournalError> {
         let topic = format!("{}{LAYOUT}", client.settings.prefix);
         if !self.topics.contains_key(&topic) {
@@ -322,33 +330,38 @@ impl Cluster {
         config.set("enable.auto.commit", "false").set("enable.partition.eof", "true").set("fetch.wait.max.ms", "10");
         let reader: BaseConsumer<Listener> = create(&config, client.listener())?;
         let name = topic.clone();
-        let read = tokio::task::spawn_blocking(move || newest(&reader, &name));
+        let read = tokio::task::spawn_blocking(move || read_newest(&reader, &name));
         let bytes =
             read.await.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(client.explain(&error)))?;
         let Some(bytes) = bytes else { return Ok(None) };
         match LayoutRecord::decode(&*bytes) {
             Ok(record) if record.version == LAYOUT_VERSION => Ok(Some(record)),
             Ok(record) => Err(failed(format!("its version {} is not known to this build", record.version))),
-            Err(_) => Err(failed("its record is no protobuf".to_owned())),
+            Err(_) => Err(failed("its record is not a valid protobuf message".to_owned())),
         }
     }
 }
 
-fn found(metadata: &Metadata, name: &str) -> Option<Found> {
+/// The topic of this name in the metadata, without its configuration.
+fn find_topic(metadata: &Metadata, name: &str) -> Option<FoundTopic> {
     let topic = metadata.topics().iter().find(|topic| topic.name() == name && topic.error().is_none())?;
     let copies = topic.partitions().iter().map(|partition| partition.replicas().len()).min().unwrap_or_default();
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    Some(Found { partitions: count(topic.partitions().len()), replication: count(copies), configs: BTreeMap::new() })
+    Some(FoundTopic {
+        partitions: count(topic.partitions().len()),
+        replication: count(copies),
+        configs: BTreeMap::new(),
+    })
 }
 
-/// The newest record of a topic with one partition.
-fn newest(reader: &BaseConsumer<Listener>, topic: &str) -> Result<Option<Vec<u8>>, KafkaError> {
+/// The newest record of a topic with one partition, read from its beginning.
+fn read_newest(reader: &BaseConsumer<Listener>, topic: &str) -> Result<Option<Vec<u8>>, KafkaError> {
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(topic, 0, rdkafka::Offset::Beginning)?;
     reader.assign(&list)?;
     let mut newest = None;
     loop {
-        match reader.poll(Duration::from_millis(QUESTION_MS)) {
+        match reader.poll(Duration::from_millis(QUERY_MS)) {
             Some(Ok(message)) => newest = message.payload().map(<[u8]>::to_vec),
             Some(Err(KafkaError::PartitionEOF(_))) => return Ok(newest),
             Some(Err(error)) => return Err(error),
@@ -357,7 +370,8 @@ fn newest(reader: &BaseConsumer<Listener>, topic: &str) -> Result<Option<Vec<u8>
     }
 }
 
-fn differences(name: &str, topic: Option<Topic>, found: &Found, layout: &Layout) -> Vec<Deviation> {
+/// Compares an existing topic with the layout.
+fn differences(name: &str, topic: Option<Topic>, found: &FoundTopic, layout: &Layout) -> Vec<Deviation> {
     let mut differences = Vec::new();
     let mut compare = |what: &str, is: String, must_be: String, can_change: bool| {
         if is != must_be {
@@ -373,7 +387,8 @@ fn differences(name: &str, topic: Option<Topic>, found: &Found, layout: &Layout)
     differences
 }
 
-fn recorded_differences(settings: &Settings, recorded: &LayoutRecord, layout: &Layout) -> Vec<Deviation> {
+/// Compares the recorded numbers of partitions with the layout.
+fn recorded_differences(settings: &KafkaSettings, recorded: &LayoutRecord, layout: &Layout) -> Vec<Deviation> {
     let numbers = [
         ("shards", recorded.shards, layout.shards),
         ("task_partitions", recorded.task_partitions, layout.task_partitions),

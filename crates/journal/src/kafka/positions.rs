@@ -1,9 +1,9 @@
-//! Positions of readers, kept as committed offsets of a group without members: the offset, and the
-//! metadata in base64. A thread commits the newest position of each partition; those that it
-//! replaces are acknowledged with it.
+//! Positions of readers, stored as committed offsets of a consumer group without members: the offset,
+//! and the metadata in base64. A thread commits the newest position of each partition; the commit
+//! also acknowledges the positions that this one replaced.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     sync::{Arc, Condvar, Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
@@ -17,13 +17,13 @@ use rdkafka::{
 };
 
 use super::{
-    client::{Client, Listener, QUESTION_MS, create, index},
+    client::{Client, Listener, QUERY_MS, create, index},
     lock,
 };
 use crate::{Ack, AckSender, Group, JournalError, Partition, Position};
 
-/// The shortest time between two commits, in ms: each is a write on the broker, and a late one
-/// costs a restart a few inquiries.
+/// The shortest time between two commits, in ms. Each commit is a write on the broker; a later commit
+/// only means that a restart sends a few more inquiries.
 const SPACING_MS: u64 = 100;
 
 /// One group's positions.
@@ -33,16 +33,35 @@ pub(super) struct Positions {
     queue: Arc<Queue>,
 }
 
+/// How many calls may wait for one commit before further ones are refused.
+const QUEUED_CALLS_MAX: usize = 65_536;
+
+/// The positions that the next commit will store.
 #[derive(Default)]
 struct Queue {
-    wanted: Mutex<Wanted>,
+    pending: Mutex<PendingCommits>,
     more: Condvar,
 }
 
 #[derive(Default)]
-struct Wanted {
-    positions: BTreeMap<Partition, (Position, Vec<AckSender>)>,
+struct PendingCommits {
+    by_partition: BTreeMap<Partition, PendingCommit>,
+    /// How many senders there are in `by_partition`.
+    calls: usize,
     closed: bool,
+}
+
+/// The newest position of a partition, and the calls that it acknowledges.
+struct PendingCommit {
+    position: Position,
+    senders: Vec<AckSender>,
+}
+
+impl PendingCommits {
+    fn take(&mut self) -> BTreeMap<Partition, PendingCommit> {
+        self.calls = 0;
+        std::mem::take(&mut self.by_partition)
+    }
 }
 
 impl Positions {
@@ -55,7 +74,7 @@ impl Positions {
         let consumer: BaseConsumer<Listener> = create(&config, client.listener())?;
         let positions = Self { client, consumer: Arc::new(consumer), queue: Arc::default() };
         let (consumer, queue) = (positions.consumer.clone(), positions.queue.clone());
-        let committer = Committer { client: positions.client.clone(), consumer, queue };
+        let committer = PositionCommitter { client: positions.client.clone(), consumer, queue };
         let thread = thread::Builder::new().name("kafka-positions".to_owned()).spawn(move || committer.run());
         thread.map_err(|error| JournalError::Unusable(format!("cannot start a thread: {error}").into()))?;
         Ok(positions)
@@ -64,10 +83,23 @@ impl Positions {
     pub(super) fn commit(&self, partition: Partition, position: Position) -> Ack {
         let (sender, ack) = Ack::pending(partition);
         {
-            let mut wanted = lock(&self.queue.wanted);
-            let newest = wanted.positions.entry(partition).or_insert_with(|| (position.clone(), Vec::new()));
-            newest.0 = position;
-            newest.1.push(sender);
+            let mut pending = lock(&self.queue.pending);
+            if pending.calls >= QUEUED_CALLS_MAX {
+                return Ack::refused(
+                    partition,
+                    format!("{QUEUED_CALLS_MAX} positions wait for the broker already; try again later"),
+                );
+            }
+            pending.calls += 1;
+            match pending.by_partition.entry(partition) {
+                Entry::Vacant(entry) => {
+                    entry.insert(PendingCommit { position, senders: vec![sender] });
+                }
+                Entry::Occupied(mut entry) => {
+                    entry.get_mut().position = position;
+                    entry.get_mut().senders.push(sender);
+                }
+            }
         }
         self.queue.more.notify_one();
         ack
@@ -77,24 +109,24 @@ impl Positions {
         let (client, consumer) = (self.client.clone(), self.consumer.clone());
         let failed = move |reason: String| JournalError::Read { partition, reason: reason.into() };
         let topic = self.client.settings.topic(partition.topic);
-        let asked = tokio::task::spawn_blocking(move || {
+        let result = tokio::task::spawn_blocking(move || {
             let mut list = TopicPartitionList::new();
             list.add_partition(&topic, index(partition));
-            let committed = consumer.committed_offsets(list, Duration::from_millis(QUESTION_MS));
+            let committed = consumer.committed_offsets(list, Duration::from_millis(QUERY_MS));
             committed.map_err(|error| client.explain(&error)).map(|list| position_of(&list))
         });
-        asked.await.unwrap_or_else(|error| Err(error.to_string())).and_then(Option::transpose).map_err(failed)
+        result.await.unwrap_or_else(|error| Err(error.to_string())).and_then(Option::transpose).map_err(failed)
     }
 }
 
 impl Drop for Positions {
     fn drop(&mut self) {
-        lock(&self.queue.wanted).closed = true;
+        lock(&self.queue.pending).closed = true;
         self.queue.more.notify_one();
     }
 }
 
-/// The one position of a list of one; none where nothing was committed.
+/// The position in the broker's answer for one partition; `None` if nothing was committed.
 fn position_of(list: &TopicPartitionList) -> Option<Result<Position, String>> {
     let elements = list.elements();
     let element = elements.first()?;
@@ -103,24 +135,27 @@ fn position_of(list: &TopicPartitionList) -> Option<Result<Position, String>> {
     }
     let rdkafka::Offset::Offset(next) = element.offset() else { return None };
     let metadata = BASE64_STANDARD.decode(element.metadata());
-    let metadata = metadata.map_err(|_| "the committed metadata is not ours; delete the group's offsets".to_owned());
+    let metadata = metadata.map_err(|_| {
+        "the committed metadata is not base64, so another program wrote it; delete the group's offsets".to_owned()
+    });
     Some(metadata.map(|metadata| Position { next: next.max(0).cast_unsigned(), metadata: metadata.into() }))
 }
 
-struct Committer {
+/// What the thread needs to commit positions.
+struct PositionCommitter {
     client: Arc<Client>,
     consumer: Arc<BaseConsumer<Listener>>,
     queue: Arc<Queue>,
 }
 
-impl Committer {
+impl PositionCommitter {
     fn run(self) {
         let mut last = None::<Instant>;
         while let Some(positions) = self.take(last) {
             let result = self.commit(&positions);
             last = Some(Instant::now());
-            for (partition, (_, senders)) in positions {
-                for sender in senders {
+            for (partition, pending) in positions {
+                for sender in pending.senders {
                     let failed = |error: &KafkaError| JournalError::AppendUnknown {
                         partition,
                         reason: self.client.explain(error).into(),
@@ -131,29 +166,29 @@ impl Committer {
         }
     }
 
-    /// Waits until there is something to commit and the spacing has passed; none when closed and
-    /// empty.
-    fn take(&self, last: Option<Instant>) -> Option<BTreeMap<Partition, (Position, Vec<AckSender>)>> {
-        let mut wanted = lock(&self.queue.wanted);
+    /// Waits until there is a position to commit and [`SPACING_MS`] have passed since the last commit.
+    /// Returns `None` once the queue is closed and empty.
+    fn take(&self, last: Option<Instant>) -> Option<BTreeMap<Partition, PendingCommit>> {
+        let mut pending = lock(&self.queue.pending);
         loop {
             let since = last.map_or(Duration::MAX, |last| last.elapsed());
             let left = Duration::from_millis(SPACING_MS).saturating_sub(since);
-            let idle = wanted.positions.is_empty();
-            match (idle, wanted.closed) {
+            let idle = pending.by_partition.is_empty();
+            match (idle, pending.closed) {
                 (true, true) => return None,
-                (false, true) => return Some(std::mem::take(&mut wanted.positions)),
-                (false, false) if left.is_zero() => return Some(std::mem::take(&mut wanted.positions)),
+                (false, true) => return Some(pending.take()),
+                (false, false) if left.is_zero() => return Some(pending.take()),
                 (false, false) => {
-                    wanted = self.queue.more.wait_timeout(wanted, left).unwrap_or_else(PoisonError::into_inner).0;
+                    pending = self.queue.more.wait_timeout(pending, left).unwrap_or_else(PoisonError::into_inner).0;
                 }
-                (true, false) => wanted = self.queue.more.wait(wanted).unwrap_or_else(PoisonError::into_inner),
+                (true, false) => pending = self.queue.more.wait(pending).unwrap_or_else(PoisonError::into_inner),
             }
         }
     }
 
-    fn commit(&self, positions: &BTreeMap<Partition, (Position, Vec<AckSender>)>) -> Result<(), KafkaError> {
+    fn commit(&self, positions: &BTreeMap<Partition, PendingCommit>) -> Result<(), KafkaError> {
         let mut list = TopicPartitionList::new();
-        for (partition, (position, _)) in positions {
+        for (partition, PendingCommit { position, .. }) in positions {
             let topic = self.client.settings.topic(partition.topic);
             let offset = rdkafka::Offset::Offset(position.next.cast_signed());
             list.add_partition_offset(&topic, index(*partition), offset)?;

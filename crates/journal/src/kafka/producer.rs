@@ -1,6 +1,6 @@
-//! Appends: one idempotent producer, so that the client library's own retries neither repeat nor
-//! reorder anything within a partition, and a thread that waits for delivery reports. Batching
-//! needs no delay: while a request to a broker is out, the next batch gathers.
+//! Appends: one idempotent producer and a thread that waits for delivery reports. Idempotence makes
+//! sure that the retries of the client library neither repeat nor reorder records within a partition.
+//! Batching needs no delay: while a request is on its way to a broker, the next batch collects.
 
 use std::{
     sync::{
@@ -26,12 +26,12 @@ use super::{
 };
 use crate::{Ack, AckSender, Entry, JournalError, Partition, Topic};
 
-/// How long the thread may block without looking whether it must end, in ms.
+/// How long the thread may block before it checks whether to end, in ms.
 const POLL_MS: u64 = 200;
-/// How long appends under way may take when the journal is closed, in ms.
+/// How long closing the journal waits for appends in progress, in ms.
 const CLOSE_MS: u64 = 5_000;
 
-/// The process' producer. Cloning gives another handle of the same one.
+/// The producer of the process. Cloning gives another handle of the same one.
 #[derive(Clone)]
 pub(super) struct Producer(Arc<Shared>);
 
@@ -40,24 +40,25 @@ struct Shared {
     current: Mutex<Arc<Running>>,
 }
 
-/// One producer of the client library and its thread. A fatal error ends it, and another one takes
-/// its place.
+/// One producer of the client library and its thread. After a fatal error a new one replaces it.
 struct Running {
-    producer: BaseProducer<Reports>,
+    producer: BaseProducer<DeliveryListener>,
     stop: AtomicBool,
 }
 
-/// Takes delivery reports.
-struct Reports {
+/// Receives delivery reports.
+struct DeliveryListener {
     listener: Listener,
-    /// Nothing can be sent any more.
+    /// Set by a fatal error: the producer can send nothing more.
     dead: AtomicBool,
 }
 
-/// An append whose messages are on their way.
+/// An append whose messages are being delivered.
 pub(super) struct Delivery {
     partition: Partition,
+    /// How many of its messages have no result yet.
     left: AtomicUsize,
+    /// The first failure of a message.
     failure: Mutex<Option<String>>,
     sender: Mutex<Option<AckSender>>,
 }
@@ -68,7 +69,8 @@ impl Delivery {
         Self { partition, left, failure, sender }
     }
 
-    fn one_is_done(&self, failure: Option<String>) {
+    /// Counts one message as delivered or failed; the last one resolves the acknowledgement.
+    fn complete_one(&self, failure: Option<String>) {
         if failure.is_some() {
             let mut first = lock(&self.failure);
             *first = first.take().or(failure);
@@ -85,25 +87,25 @@ impl Delivery {
     }
 }
 
-impl ClientContext for Reports {
+impl ClientContext for DeliveryListener {
     fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
         self.listener.log(level, fac, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
-            error!(reason, "the producer cannot go on; another one takes its place");
+            error!(reason, "the producer failed for good; a new one replaces it");
             self.dead.store(true, Ordering::Release);
         }
         self.listener.error(error, reason);
     }
 }
 
-impl ProducerContext for Reports {
+impl ProducerContext for DeliveryListener {
     type DeliveryOpaque = Arc<Delivery>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, delivery: Self::DeliveryOpaque) {
-        delivery.one_is_done(result.as_ref().err().map(|(error, _)| error.to_string()));
+        delivery.complete_one(result.as_ref().err().map(|(error, _)| error.to_string()));
     }
 }
 
@@ -119,8 +121,8 @@ impl Running {
             .set("message.max.bytes", MESSAGE_BYTES_MAX.to_string())
             .set("queue.buffering.max.messages", "500000")
             .set("queue.buffering.max.kbytes", "262144");
-        let reports = Reports { listener: client.listener(), dead: AtomicBool::new(false) };
-        let running = Arc::new(Self { producer: create(&config, reports)?, stop: AtomicBool::new(false) });
+        let listener = DeliveryListener { listener: client.listener(), dead: AtomicBool::new(false) };
+        let running = Arc::new(Self { producer: create(&config, listener)?, stop: AtomicBool::new(false) });
         let poller = running.clone();
         let thread = thread::Builder::new().name("kafka-reports".to_owned()).spawn(move || {
             while !poller.stop.load(Ordering::Acquire) {
@@ -148,7 +150,7 @@ impl Producer {
         Ok(Self(Arc::new(Shared { client, current: Mutex::new(running) })))
     }
 
-    /// The producer, or another one if it has died.
+    /// The current producer, or a new one after a fatal error.
     fn running(&self) -> Result<Arc<Running>, JournalError> {
         let mut current = lock(&self.0.current);
         if current.is_dead() {
@@ -158,16 +160,16 @@ impl Producer {
         Ok(current.clone())
     }
 
-    /// Waits for what is under way, within bounds.
+    /// Waits up to [`CLOSE_MS`] for the appends in progress.
     pub(super) fn close(&self) {
         let running = lock(&self.0.current).clone();
         running.stop.store(true, Ordering::Release);
         if let Err(error) = running.producer.flush(Duration::from_millis(CLOSE_MS)) {
-            warn!(%error, "appends under way were given up at the end");
+            warn!(%error, "closing gave up appends that were still in progress");
         }
     }
 
-    /// Hands the entries over, in this order.
+    /// Gives the entries to the client library, in this order.
     pub(super) fn append(&self, partition: Partition, entries: &[Entry]) -> Ack {
         let running = match self.running() {
             Ok(running) => running,
@@ -185,32 +187,32 @@ impl Producer {
             record.key = (!entry.key.is_empty()).then_some(&*entry.key);
             record.payload = entry.value.as_deref();
             if let Err((error, _)) = running.producer.send(record) {
-                return self.give_up(&delivery, ack, (sent, entries.len()), &error);
+                let reason = self.explain_rejection(&error);
+                if sent == 0 {
+                    return Ack::refused(partition, reason);
+                }
+                // Some entries may be delivered, so the outcome of the append is unknown.
+                for _ in sent..entries.len() {
+                    delivery.complete_one(Some(reason.clone()));
+                }
+                return ack;
             }
         }
         ack
     }
 
-    /// The rest of an append was not taken. If nothing of it was, it is refused as a whole.
-    fn give_up(&self, delivery: &Delivery, ack: Ack, (sent, all): (usize, usize), error: &KafkaError) -> Ack {
-        let reason = match error.rdkafka_error_code() {
+    /// Why the client library did not accept a message.
+    fn explain_rejection(&self, error: &KafkaError) -> String {
+        match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::QueueFull) => {
                 "too many appends wait for the broker already; try again later".to_owned()
             }
             _ => self.0.client.explain(error),
-        };
-        if sent == 0 {
-            let partition = delivery.partition;
-            return Ack::ready(partition, Err(JournalError::AppendRefused { partition, reason: reason.into() }));
         }
-        for _ in sent..all {
-            delivery.one_is_done(Some(reason.clone()));
-        }
-        ack
     }
 }
 
-/// Writes one record with a producer of its own, and waits until it is there.
+/// Writes one record with a separate producer, and waits until it is acknowledged.
 pub(super) async fn write_once(client: &Arc<Client>, topic: &str, key: &[u8], value: &[u8]) -> Result<(), String> {
     let running = Running::start(client).map_err(|error| error.to_string())?;
     let partition = Partition { topic: Topic::DeadLetters, index: 0 };

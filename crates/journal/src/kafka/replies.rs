@@ -1,8 +1,9 @@
-//! A partition of `replies` for each ingress instance, taken and given back without anybody who
-//! keeps the books. Who wants one writes a probe into it and listens: a living holder answers.
-//! Silence means that it is free. Should two instances ever hold the same one, because a holder
-//! stood still just then, both read the other's replies too and know that nobody of theirs waits
-//! for them: it costs reading, never an answer.
+//! Gives each ingress instance its own partition of `replies`, without a registry of holders.
+//!
+//! An instance that wants a partition writes a probe into it and reads it for a while: a living
+//! holder responds, and silence means that the partition is free. If a paused holder does not respond
+//! in time, two instances hold the same partition. Then each also reads the replies of the other and
+//! ignores them, because it has no pending call for them: that costs reads but loses no answer.
 
 use std::{
     collections::BTreeSet,
@@ -23,96 +24,108 @@ use super::{
 };
 use crate::{Entry, JournalError, Partition, Reader, Record, Topic};
 
-/// The keys of records that are not replies: those have none.
+/// The key of a probe. Replies have no key.
 const PROBE: &[u8] = b"probe";
+/// The key of a holder's response, whose value is that of the probe.
 const HELD: &[u8] = b"held";
-/// How long whoever wants a partition listens for its holder, in ms.
+/// How long a probe waits for a response, in ms.
 const LISTEN_MS: u64 = 500;
-/// How many records are taken at once.
+/// How many records one read returns while waiting for a response.
 const BATCH_RECORDS_MAX: usize = 256;
 
-/// Gives a partition back.
-pub(super) struct Held {
+/// Releases a partition of `replies` when it is dropped.
+pub(super) struct RepliesGuard {
     pub(super) index: u32,
     pub(super) held: Arc<Mutex<BTreeSet<u32>>>,
 }
 
-impl Drop for Held {
+impl Drop for RepliesGuard {
     fn drop(&mut self) {
         lock(&self.held).remove(&self.index);
     }
 }
 
-/// The first partition, from the member's own number on, that nobody holds.
-pub(super) async fn take(
-    producer: &Producer,
-    fetchers: &Fetchers,
-    client: &Arc<Client>,
-    (member, count): (&str, u32),
-    held: &Mutex<BTreeSet<u32>>,
-) -> Result<u32, JournalError> {
-    let first = number_of(member);
-    for index in (0..count).map(|n| (first.wrapping_add(n)) % count) {
-        let partition = Partition { topic: Topic::Replies, index };
-        if lock(held).contains(&index) {
-            continue;
-        }
-        let (_, from) = client.ends(partition).await?;
-        let reader = fetchers.open(partition, from)?;
-        if is_free(producer, reader, partition).await? && lock(held).insert(index) {
-            info!(member, index, "holds a partition of replies");
-            return Ok(index);
-        }
-        info!(member, index, "a partition of replies is held by somebody else");
-    }
-    Err(JournalError::Unusable(
-        format!("all {count} partitions of replies are held; stop an ingress, or create more").into(),
-    ))
+/// Searches for a partition of `replies` that no process holds.
+pub(super) struct HoldSearch<'a> {
+    pub(super) producer: &'a Producer,
+    pub(super) fetchers: &'a Fetchers,
+    pub(super) client: &'a Arc<Client>,
+    /// How many partitions `replies` has.
+    pub(super) count: u32,
+    /// Indices of the partitions that this process holds.
+    pub(super) held: &'a Mutex<BTreeSet<u32>>,
 }
 
-/// The number at the end of a member's name, or one drawn from the name.
+impl HoldSearch<'_> {
+    /// Holds the first free partition, beginning at the number in the member's name, and returns its
+    /// index. So members with different numbers do not compete at the start.
+    pub(super) async fn hold_free(&self, member: &str) -> Result<u32, JournalError> {
+        let first = number_of(member);
+        let count = self.count;
+        for index in (0..count).map(|n| (first.wrapping_add(n)) % count) {
+            let partition = Partition { topic: Topic::Replies, index };
+            if lock(self.held).contains(&index) {
+                continue;
+            }
+            // Read from the present end, so that the reader sees this search's probe.
+            let from = self.client.bounds(partition).await?.end;
+            let reader = self.fetchers.open(partition, from)?;
+            if is_free(self.producer, reader, partition).await? && lock(self.held).insert(index) {
+                info!(member, index, "this process holds a partition of replies");
+                return Ok(index);
+            }
+            info!(member, index, "another process holds a partition of replies");
+        }
+        Err(JournalError::Unusable(
+            format!("all {count} partitions of replies are held; stop an ingress, or create more").into(),
+        ))
+    }
+}
+
+/// The number at the end of a member's name, or a hash of a name without one.
 fn number_of(member: &str) -> u32 {
     let digits = member.len() - member.trim_end_matches(|c: char| c.is_ascii_digit()).len();
     let number = member[member.len() - digits..].parse();
     number.unwrap_or_else(|_| member.bytes().fold(0, |sum: u32, byte| sum.wrapping_mul(31).wrapping_add(byte.into())))
 }
 
+/// Probes a partition and waits for a response.
 async fn is_free(producer: &Producer, mut reader: KafkaReader, partition: Partition) -> Result<bool, JournalError> {
     let nonce = Bytes::copy_from_slice(&rand::rng().random::<[u8; 16]>());
     let probe = Entry { key: Bytes::from_static(PROBE), value: Some(nonce.clone()) };
     producer.append(partition, &[probe]).await?;
-    let listen = tokio::time::sleep(Duration::from_millis(LISTEN_MS));
-    tokio::pin!(listen);
-    let mut own_seen = false;
+    let silence = tokio::time::sleep(Duration::from_millis(LISTEN_MS));
+    tokio::pin!(silence);
+    let mut own_probe_read = false;
     loop {
         let records = tokio::select! {
-            () = &mut listen => return Ok(true),
+            () = &mut silence => return Ok(true),
             records = reader.next(BATCH_RECORDS_MAX) => records?,
         };
         for Record { entry, .. } in records {
             let is_own = entry.value.as_ref() == Some(&nonce);
             match &*entry.key {
                 HELD if is_own => return Ok(false),
-                PROBE if is_own => own_seen = true,
-                // Two want it at once: whose probe comes first may have it.
-                PROBE if !own_seen => return Ok(false),
+                PROBE if is_own => own_probe_read = true,
+                // Two processes probe at once: the one whose probe is first in the log gets it.
+                PROBE if !own_probe_read => return Ok(false),
                 _ => {}
             }
         }
     }
 }
 
-/// Answers probes for a partition that this process holds.
-pub(super) struct Answerer {
+/// Responds to probes of a partition that this process holds.
+pub(super) struct ProbeResponder {
     pub(super) partition: Partition,
     pub(super) held: Arc<Mutex<BTreeSet<u32>>>,
     pub(super) producer: Producer,
 }
 
-/// Reads replies, and answers for the partition while it does.
+/// Reads replies, and responds to the probes among them.
 pub(super) struct RepliesReader {
     pub(super) reader: KafkaReader,
-    pub(super) answer: Answerer,
+    pub(super) responder: ProbeResponder,
 }
 
 #[async_trait]
@@ -120,7 +133,7 @@ impl Reader for RepliesReader {
     async fn next(&mut self, max: usize) -> Result<Vec<Record>, JournalError> {
         loop {
             let mut records = self.reader.next(max).await?;
-            records.retain(|record| record.entry.key.is_empty() || !self.answer.take(record));
+            records.retain(|record| record.entry.key.is_empty() || !self.responder.consume(record));
             if !records.is_empty() {
                 return Ok(records);
             }
@@ -128,15 +141,15 @@ impl Reader for RepliesReader {
     }
 }
 
-impl Answerer {
-    /// Whether the record was about the holding of the partition.
-    fn take(&self, record: &Record) -> bool {
+impl ProbeResponder {
+    /// Returns whether the record is a probe or a response, and responds to a probe.
+    fn consume(&self, record: &Record) -> bool {
         let is_probe = &*record.entry.key == PROBE;
         if is_probe && lock(&self.held).contains(&self.partition.index) {
             let held = Entry { key: Bytes::from_static(HELD), value: record.entry.value.clone() };
             drop(self.producer.append(self.partition, &[held]));
         } else if is_probe {
-            warn!(partition = %self.partition, "somebody wants the partition, and this process does not hold it any more");
+            warn!(partition = %self.partition, "another process probes this partition, which this process has released but still reads");
         }
         is_probe || &*record.entry.key == HELD
     }
@@ -147,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_members_own_number_comes_first() {
+    fn the_search_begins_at_the_number_in_the_members_name() {
         assert_eq!((number_of("ingress-3"), number_of("ingress-12")), (3, 12));
         assert_eq!(number_of("ingress"), number_of("ingress"));
         assert_ne!(number_of("pod-abc"), number_of("pod-abd"));

@@ -11,10 +11,8 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::task::JoinHandle;
-use twqr_journal::{
-    Entry, Journal, Partition, Topic,
-    sim::{Faults, Layout, Sim, SimSession},
-};
+use twqr_journal::{Entry, Journal, Partition, Topic};
+use twqr_journal_sim::{Faults, Layout, Sim, SimSession};
 use twqr_order::{Alphabet, Policy, ReplyTo, Route, RouteTarget};
 use twqr_router::{MemoryStore, Settings};
 use twqr_service::{CancellationToken, Clock, Context, Health, SystemClock};

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use twqr_journal::embedded::{EmbeddedJournal, Settings};
+use twqr_journal::embedded::{EmbeddedJournal, EmbeddedSettings};
 
 use super::{
     figures::{Percentiles, highest, payments_of},
@@ -46,7 +46,7 @@ pub(crate) struct Floor {
 #[allow(clippy::print_stdout, reason = "the command's output")]
 pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     let Config { shards, task_partitions, .. } = Config::default();
-    let settings = Settings { dir: options.dir.clone(), shards, task_partitions };
+    let settings = EmbeddedSettings { dir: options.dir.clone(), shards, task_partitions };
     let journal: Shared = EmbeddedJournal::open(settings)?;
     let each = || vec![journal.clone()];
     let hops = Hops::start(journal.clone(), each(), each(), journal.clone()).await?;

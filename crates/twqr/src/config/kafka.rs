@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use anyhow::Context as _;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
-use twqr_journal::kafka::Settings;
+use twqr_journal::kafka::KafkaSettings;
 
 /// The cluster; an empty `bootstrap` means the embedded journal.
 #[derive(Clone, Deserialize, Serialize, PartialEq, Eq)]
@@ -114,7 +114,7 @@ impl KafkaConfig {
     }
 
     /// As the journal takes it; the files are read now.
-    pub(crate) fn settings(&self) -> anyhow::Result<Settings> {
+    pub(crate) fn settings(&self) -> anyhow::Result<KafkaSettings> {
         let mut properties = self.properties.clone();
         let password = Some((PASSWORD, &self.password_file)).filter(|(_, file)| !file.as_os_str().is_empty());
         let named = self.property_files.iter().map(|(property, file)| (property.as_str(), file));
@@ -124,7 +124,7 @@ impl KafkaConfig {
             let text = std::fs::read_to_string(file).with_context(place)?;
             properties.insert(property.to_owned(), text.trim_end_matches(['\r', '\n']).to_owned());
         }
-        Ok(Settings {
+        Ok(KafkaSettings {
             bootstrap: self.bootstrap.clone(),
             prefix: self.prefix.clone(),
             properties,

@@ -8,7 +8,7 @@ use anyhow::bail;
 use tracing::{info, warn};
 use twqr_journal::{
     Journal, JournalError, Topic,
-    embedded::{EmbeddedJournal, Settings},
+    embedded::{EmbeddedJournal, EmbeddedSettings},
     kafka::KafkaJournal,
 };
 use twqr_service::{Backoff, Part};
@@ -27,7 +27,7 @@ pub(super) async fn open(services: &[Service], config: &Config, part: Part) -> a
             bail!("a service of its own needs a cluster: set kafka.bootstrap, or run all services with `twqr up`");
         }
         let dir = config.data_dir.join("journal");
-        let settings = Settings { dir, shards: config.shards, task_partitions: config.task_partitions };
+        let settings = EmbeddedSettings { dir, shards: config.shards, task_partitions: config.task_partitions };
         let journal = EmbeddedJournal::open(settings)?;
         part.ready();
         return Ok(journal);

@@ -13,7 +13,7 @@ use rand_chacha::ChaCha8Rng;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::Status;
-use twqr_journal::sim::SimSession;
+use twqr_journal_sim::SimSession;
 use twqr_service::Clock;
 use twqr_simulator::{Bank, Reaction, Script};
 use twqr_wire::backend::{ExchangeRequest, ExchangeResponse, LedgerEntry, exchange_request::Call};

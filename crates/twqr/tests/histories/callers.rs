@@ -13,10 +13,8 @@ use std::{
 use bytes::Bytes;
 use rand::{Rng, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
-use twqr_journal::{
-    Entry, Journal, Partition, Topic,
-    sim::{Sim, SimSession},
-};
+use twqr_journal::{Entry, Journal, Partition, Topic};
+use twqr_journal_sim::{Sim, SimSession};
 use twqr_loadgen::payments;
 use twqr_order::ReplyTo;
 use twqr_service::Clock;

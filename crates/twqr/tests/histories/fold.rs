@@ -5,7 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
-use twqr_journal::{Partition, Topic, sim::Sim};
+use twqr_journal::{Partition, Topic};
+use twqr_journal_sim::Sim;
 use twqr_order::{
     Command, Effect, EffectId, Order, PolicyVersions, Position, Record, Target, apply, refuse_unknown_payment,
 };

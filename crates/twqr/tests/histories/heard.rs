@@ -7,7 +7,8 @@ use std::{
 };
 
 use prost::Message;
-use twqr_journal::{Journal, Partition, Topic, sim::SimSession};
+use twqr_journal::{Journal, Partition, Topic};
+use twqr_journal_sim::SimSession;
 use twqr_types::{OrderKey, TradeNo};
 use twqr_wire::bus::{self, ReplyRecord, movement::Phase, order::Order, reply_record::Body};
 

@@ -4,10 +4,8 @@ use std::{num::NonZeroU64, sync::Arc, time::Duration};
 
 use rand::{Rng, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
-use twqr_journal::{
-    Topic,
-    sim::{Sim, SimSession},
-};
+use twqr_journal::Topic;
+use twqr_journal_sim::{Sim, SimSession};
 use twqr_router::MemoryStore;
 use twqr_service::{CancellationToken, Clock, Context, Health};
 use twqr_tracker::MemoryModel;

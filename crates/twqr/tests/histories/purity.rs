@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use prost::Message;
-use twqr_journal::{Partition, Topic, sim::Sim};
+use twqr_journal::{Partition, Topic};
+use twqr_journal_sim::Sim;
 use twqr_order::{Command, EffectId, Order};
 use twqr_types::ShardId;
 use twqr_wire::{

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use twqr_journal::sim::Sim;
+use twqr_journal_sim::Sim;
 use twqr_order::{CancelStage, Command, Order, Payment, Phase, Record};
 
 use crate::{rules::newest_rules, verdict};

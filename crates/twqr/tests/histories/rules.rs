@@ -3,7 +3,8 @@
 use futures::future::join_all;
 use rand::{Rng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
-use twqr_journal::{Entry, Journal, Partition, Topic, sim::Sim};
+use twqr_journal::{Entry, Journal, Partition, Topic};
+use twqr_journal_sim::Sim;
 use twqr_loadgen::ISSUERS;
 use twqr_order::{
     Alphabet, Command, IssuerRules, Limits, POLICY_SHARD, Policy, PolicyChange, Record, RefundScope, Resolution, Route,

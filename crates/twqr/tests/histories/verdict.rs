@@ -5,7 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message;
-use twqr_journal::{Partition, Topic, sim::Sim};
+use twqr_journal::{Partition, Topic};
+use twqr_journal_sim::Sim;
 use twqr_order::{Command, Order, PolicyChange, Record};
 use twqr_types::{Issuer, OrderKey, PayForm};
 use twqr_wire::{

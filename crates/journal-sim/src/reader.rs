@@ -1,25 +1,26 @@
-//! Reads a partition as one session sees it: not while it is paused, and never after it has
-//! crashed.
+//! Reads a partition as one session sees it: nothing while the session is paused, and an error once
+//! it has crashed.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::sync::watch;
+use twqr_journal::{JournalError, Offset, Partition, Reader, Record};
 
-use super::{
-    cluster::Shared,
-    session::{Stalls, Status, until_running},
+use crate::{
+    cluster::Cluster,
+    status::{Stalls, Status, until_running},
 };
-use crate::{JournalError, Offset, Partition, Reader, Record};
 
-pub(super) struct SimReader {
-    pub(super) shared: Arc<Shared>,
-    pub(super) partition: Partition,
-    pub(super) next: Offset,
-    /// The session's stalls, and how many there were when this was opened.
-    pub(super) stalls: (Arc<Stalls>, u64),
-    pub(super) end: watch::Receiver<Offset>,
-    pub(super) status: watch::Receiver<Status>,
+pub(crate) struct SimReader {
+    pub(crate) cluster: Arc<Cluster>,
+    pub(crate) partition: Partition,
+    pub(crate) next: Offset,
+    pub(crate) stalls: Arc<Stalls>,
+    /// The partition's number of stalls when this reader was opened.
+    pub(crate) stalls_when_opened: u64,
+    pub(crate) end: watch::Receiver<Offset>,
+    pub(crate) status: watch::Receiver<Status>,
 }
 
 impl SimReader {
@@ -35,14 +36,13 @@ impl Reader for SimReader {
             if !until_running(&mut self.status).await {
                 return Err(self.failed("the session has crashed"));
             }
-            let (stalls, opened_at) = &self.stalls;
-            if stalls.count(self.partition) > *opened_at {
+            if self.stalls.count(self.partition) > self.stalls_when_opened {
                 std::future::pending::<()>().await;
             }
             self.end.mark_unchanged();
-            let records = self.shared.read(self.partition, self.next, max);
+            let records = self.cluster.read(self.partition, self.next, max);
             if let Some(last) = records.last() {
-                if self.shared.draw_read_failure() {
+                if self.cluster.draw_read_failure() {
                     return Err(self.failed("drawn by the simulation"));
                 }
                 self.next = last.offset + 1;

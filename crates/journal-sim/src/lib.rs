@@ -1,0 +1,80 @@
+//! The journal of tests: in memory, in virtual time, with seeded faults.
+//!
+//! A [`Sim`] is the cluster. Each process of the system under test uses it through its own
+//! [`SimSession`], which the test can crash, or pause and resume: a resumed process continues without
+//! knowing that time has passed and that others have taken over.
+//!
+//! Run it on a runtime with one thread and paused time (`start_paused = true`): delays are timers, so
+//! hours of virtual time take moments. The seed decides what goes wrong:
+//!
+//! - An append is delayed; it lands but its acknowledgement is lost; it never lands; or it lands long
+//!   after it was reported as failed, even after its session has crashed. Except for these late ones,
+//!   the appends of one session to one partition land in the order of the calls. As with a real
+//!   broker, a failed append says nothing about what is in the log.
+//! - When a session crashes, each of its appends in progress lands or is lost, by chance.
+//! - A paused session reads nothing, receives no acknowledgement and appends nothing until it is
+//!   resumed. Meanwhile its partitions are assigned to others.
+//! - `order-states` is compacted at any moment, and readers get batches of any size.
+//!
+//! ```
+//! # use twqr_journal::{Entry, Journal, Partition, Topic};
+//! # use twqr_journal_sim::{Faults, Layout, Sim};
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() {
+//! let sim = Sim::new(Layout { shards: 2, task_partitions: 2 }, Faults::default(), 7);
+//! let session = sim.session("router-0");
+//! let orders = Partition { topic: Topic::Orders, index: 0 };
+//! session.append(orders, vec![Entry::plain("record")]).await.unwrap();
+//! session.crash();
+//! assert_eq!(sim.records(orders).len(), 1);
+//! # }
+//! ```
+
+mod append_queues;
+mod assignments;
+mod cluster;
+mod faults;
+mod reader;
+mod session;
+mod status;
+
+use std::sync::Arc;
+
+use twqr_journal::{Partition, Record};
+
+use cluster::Cluster;
+
+pub use cluster::Layout;
+pub use faults::Faults;
+pub use session::SimSession;
+
+/// A simulated cluster. Cloning gives another handle of the same cluster.
+#[derive(Clone)]
+pub struct Sim(Arc<Cluster>);
+
+impl Sim {
+    /// An empty cluster whose faults are drawn from `seed`.
+    pub fn new(layout: Layout, faults: Faults, seed: u64) -> Self {
+        Self(Arc::new(Cluster::new(layout, faults, seed)))
+    }
+
+    /// Connects a process; `member` names it in errors.
+    pub fn session(&self, member: &str) -> Arc<SimSession> {
+        SimSession::new(self.0.clone(), member)
+    }
+
+    /// Replaces the faults for everything that happens from now on.
+    pub fn set_faults(&self, faults: Faults) {
+        self.0.set_faults(faults);
+    }
+
+    /// Every record that the partition holds, independent of any session's state.
+    pub fn records(&self, partition: Partition) -> Vec<Record> {
+        self.0.records(partition)
+    }
+
+    /// Compacts the partition now: keeps only the newest record of each key.
+    pub fn compact(&self, partition: Partition) {
+        self.0.compact(partition);
+    }
+}

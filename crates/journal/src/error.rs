@@ -1,0 +1,44 @@
+//! What can go wrong in the journal, separated by what a caller may conclude and do.
+
+use std::sync::Arc;
+
+use crate::topic::Partition;
+
+/// What can go wrong in the journal.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum JournalError {
+    /// The entries may be in the log, may still arrive there later, or may be lost; the caller must
+    /// assume none of these.
+    #[error("append to {partition} was not acknowledged: {reason}")]
+    AppendUnknown {
+        /// The partition that was appended to.
+        partition: Partition,
+        /// What the implementation reports.
+        reason: Arc<str>,
+    },
+    /// The append was refused before anything was written.
+    #[error("append to {partition} was refused: {reason}")]
+    AppendRefused {
+        /// The partition that was to be appended to.
+        partition: Partition,
+        /// The cause, and what to do about it.
+        reason: Arc<str>,
+    },
+    /// The partition could not be read; opening a new reader may help.
+    #[error("cannot read {partition}: {reason}")]
+    Read {
+        /// The partition that was read.
+        partition: Partition,
+        /// What the implementation reports.
+        reason: Arc<str>,
+    },
+    /// The topic has no partition of this index.
+    #[error("there is no partition {0}")]
+    NoPartition(Partition),
+    /// The journal cannot be opened or used at all, and a retry does not help.
+    #[error("{0}")]
+    Unusable(Arc<str>),
+    /// The journal cannot be reached now; a retry may help.
+    #[error("{0}")]
+    Unreachable(Arc<str>),
+}

@@ -1,0 +1,85 @@
+//! What can be addressed in the journal: topics, their partitions, the offsets in a partition, and
+//! the groups that store a position in one.
+
+use std::fmt;
+
+/// A topic of the bus; `crates/ARCHITECTURE.md` says which service writes and reads each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Topic {
+    /// Everything that can change an order.
+    Orders,
+    /// Checkpoints of the routers; compacted by key.
+    OrderStates,
+    /// Tasks for the wallet.
+    WalletTasks,
+    /// Tasks for the other issuers.
+    FiscTasks,
+    /// Answers for ingress instances. They need not be durable: a pending call does not outlive the
+    /// process that waits for its answer.
+    Replies,
+    /// Records that could not be decoded.
+    DeadLetters,
+}
+
+impl Topic {
+    /// Every topic, in the order of the enum.
+    pub const ALL: [Self; 6] =
+        [Self::Orders, Self::OrderStates, Self::WalletTasks, Self::FiscTasks, Self::Replies, Self::DeadLetters];
+
+    /// The topic's name on a broker (after the deployment's prefix) and in messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Orders => "orders",
+            Self::OrderStates => "order-states",
+            Self::WalletTasks => "wallet-tasks",
+            Self::FiscTasks => "fisc-tasks",
+            Self::Replies => "replies",
+            Self::DeadLetters => "dead-letters",
+        }
+    }
+
+    /// Whether a record replaces the older records with the same key.
+    pub fn is_compacted(self) -> bool {
+        self == Self::OrderStates
+    }
+}
+
+/// A partition of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Partition {
+    /// The topic that the partition belongs to.
+    pub topic: Topic,
+    /// Below the number of the topic's partitions.
+    pub index: u32,
+}
+
+impl fmt::Display for Partition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.topic.name(), self.index)
+    }
+}
+
+/// The place of a record in its partition. Offsets grow strictly and may have gaps.
+pub type Offset = u64;
+
+/// The readers of a topic that share a stored position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Group {
+    /// The workers of a task topic.
+    Workers,
+    /// The tracker, which reads `order-states`.
+    Tracker,
+}
+
+impl Group {
+    /// Every group, in the order of the enum.
+    pub const ALL: [Self; 2] = [Self::Workers, Self::Tracker];
+
+    /// The group's name on a broker, after the deployment's prefix.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Workers => "workers",
+            Self::Tracker => "tracker",
+        }
+    }
+}
