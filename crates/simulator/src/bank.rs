@@ -1,8 +1,9 @@
-//! What the wallet and the issuers decide: no I/O, no clock. A call goes in, reactions come out:
-//! entries for the ledger, and answers that are due at a time. What the bank knows follows from the
+//! What the wallet and the issuers decide, without I/O and without a clock. A call goes in; reactions
+//! come out: entries for the ledger, and answers with a delay. The bank's state follows from the
 //! entries alone, so that a restart changes no answer.
 
 mod accounts;
+mod applied_charge;
 mod approval;
 mod books;
 mod charge;
@@ -16,59 +17,61 @@ mod reversal;
 
 use std::collections::HashMap;
 
+use twqr_types::Issuer;
 use twqr_wire::backend::{
     ExchangeRequest, ExchangeResponse, LedgerEntry, Undecided, exchange_request::Call, exchange_response::Answer,
     ledger_entry::Kind,
 };
 
 use crate::{Faults, Script};
-use books::{Books, Charged};
+use applied_charge::AppliedCharge;
+use books::Books;
 use draws::{Draws, Fate, Purpose};
-use movement::{About, Movement};
+use movement::{Movement, MovementKey};
 
-/// Something that a call brings about, now or later.
+/// What the server has to do because of a call, now or later.
 #[derive(Clone, Debug)]
 pub enum Reaction {
-    /// Record it; it must be on disk before any answer goes out.
+    /// Record this entry on disk before any answer is sent.
     Record(LedgerEntry),
-    /// Answer, so many ms from now.
+    /// Send this answer after a delay.
     Answer {
-        /// The delay in ms.
+        /// The delay from now, in ms.
         after_ms: u64,
-        /// The answer.
+        /// The answer to send.
         response: ExchangeResponse,
     },
-    /// Hand this call in again, so many ms from now: it was held back.
-    Land {
-        /// The delay in ms.
+    /// Pass this held call to [`Bank::release`] after a delay.
+    Release {
+        /// The delay from now, in ms.
         after_ms: u64,
-        /// The request that was held.
+        /// The held request.
         request: Box<ExchangeRequest>,
     },
 }
 
-/// How many calls are held back at the most.
+/// The number of calls that are held back at once; further ones are decided directly.
 const HELD_MAX: usize = 10_000;
-/// How long after its answer a charge is contradicted, in ms.
+/// The time from an approval to the refusal that contradicts it, in ms.
 const CONTRADICTS_AFTER_MS: u64 = 50;
-/// The code with which it is contradicted: one that says that nothing was charged.
+/// The code of that refusal: one that means that nothing was charged.
 const CONTRADICTION: &str = "927";
 
 /// The wallet and the issuers.
 pub struct Bank {
     script: Script,
     books: Books,
-    held: HashMap<About, ExchangeRequest>,
+    held: HashMap<MovementKey, ExchangeRequest>,
 }
 
-/// What becomes of a call: what is recorded, and what is said.
+/// The result of a call: the entry to record, and the answer.
 struct Decision {
     entry: Option<LedgerEntry>,
     answer: Answer,
 }
 
 impl Decision {
-    /// No money moves, and that it came again is recorded.
+    /// A repeated call: it is recorded as such, and no money moves.
     fn repeated(entry: LedgerEntry, answer: Answer) -> Self {
         let declined = match &answer {
             Answer::Declined(declined) => Some(declined.clone()),
@@ -83,98 +86,110 @@ impl Decision {
 }
 
 impl Bank {
-    /// A bank that has recorded `entries` before.
+    /// A bank that recorded `entries` before its start.
     pub fn new(script: Script, entries: impl IntoIterator<Item = LedgerEntry>) -> Self {
         let mut books = Books::default();
         for entry in entries {
-            books.apply(&entry);
+            // The bank wrote these entries itself, each for an issuer that it had parsed.
+            if let Ok(issuer) = Issuer::parse(&entry.institution) {
+                books.apply(issuer, &entry);
+            }
         }
         Self { script, books, held: HashMap::new() }
     }
 
-    /// Takes a call at `now_ms`.
+    /// Handles a call that arrives at `now_ms`.
     pub fn handle(&mut self, request: ExchangeRequest, now_ms: i64) -> Vec<Reaction> {
+        let issuer = match Issuer::parse(&request.institution) {
+            Ok(issuer) => issuer,
+            Err(error) => return vec![undecided(request.call_id, &error.to_string())],
+        };
         match &request.call {
-            Some(Call::Charge(_) | Call::Refund(_) | Call::Reversal(_)) => self.move_money(request, now_ms),
-            Some(Call::Inquiry(inquiry)) => self.inquire(request.call_id, &request.institution, inquiry),
-            None => {
-                let reason = "the call is empty".to_owned();
-                vec![answer(request.call_id, 0, Answer::Undecided(Undecided { reason }))]
-            }
+            Some(Call::Charge(_) | Call::Refund(_) | Call::Reversal(_)) => self.move_money(issuer, request, now_ms),
+            Some(Call::Inquiry(inquiry)) => self.inquire(request.call_id, issuer, inquiry),
+            None => vec![undecided(request.call_id, "the call is empty")],
         }
     }
 
-    /// A held call takes effect now, unless its window is over.
-    pub fn land(&mut self, request: &ExchangeRequest, now_ms: i64) -> Vec<Reaction> {
+    /// Lets a held call take effect now, unless its window is over.
+    pub fn release(&mut self, request: &ExchangeRequest, now_ms: i64) -> Vec<Reaction> {
         let Some(movement) = request.call.as_ref().and_then(Movement::of) else { return Vec::new() };
-        let faults = self.script.faults(&request.institution);
+        let Ok(issuer) = Issuer::parse(&request.institution) else { return Vec::new() };
+        let faults = self.script.faults(issuer);
         if now_ms > movement.send_by_ms().saturating_add(faults.window_ms) {
             return Vec::new();
         }
-        let (recorded, _) = self.decide(&request.institution, &movement, now_ms);
+        let (recorded, _) = self.decide(issuer, &movement, now_ms);
         recorded.into_iter().collect()
     }
 
-    fn move_money(&mut self, request: ExchangeRequest, now_ms: i64) -> Vec<Reaction> {
+    fn move_money(&mut self, issuer: Issuer, request: ExchangeRequest, now_ms: i64) -> Vec<Reaction> {
         let Some(movement) = request.call.as_ref().and_then(Movement::of) else { return Vec::new() };
-        let faults = self.script.faults(&request.institution);
+        let faults = self.script.faults(issuer);
         let draws = Draws::of_call(self.script.seed, &movement);
         let after_ms = match draws.fate(&faults) {
             Fate::RequestLost => return Vec::new(),
             Fate::Held if self.held.len() < HELD_MAX => {
-                self.held.insert(movement.about(&request.institution), request);
+                self.held.insert(movement.key(issuer), request);
                 return Vec::new();
             }
             Fate::AnswerLost => None,
             Fate::Late => Some(u64::from(faults.late_ms)),
             Fate::Held | Fate::Normal => Some(draws.latency(&faults)),
         };
-        let (recorded, said) = self.decide(&request.institution, &movement, now_ms);
-        let sent = after_ms.map(|after_ms| answers(&draws, &faults, &request.institution, after_ms, said));
-        let sent = sent.into_iter().flatten().map(|(after_ms, said)| answer(request.call_id, after_ms, said));
+        let (recorded, body) = self.decide(issuer, &movement, now_ms);
+        let sent = after_ms.map(|after_ms| delayed_answers(&draws, &faults, issuer, after_ms, body));
+        let sent = sent.into_iter().flatten().map(|(after_ms, body)| answer(request.call_id, after_ms, body));
         recorded.into_iter().chain(sent).collect()
     }
 
-    /// Decides, and knows it from then on.
-    fn decide(&mut self, institution: &str, movement: &Movement<'_>, now_ms: i64) -> (Option<Reaction>, Answer) {
+    /// Decides a movement and applies its entry to the books.
+    fn decide(&mut self, issuer: Issuer, movement: &Movement<'_>, now_ms: i64) -> (Option<Reaction>, Answer) {
         let Decision { entry, answer } = match movement {
-            Movement::Charge(charge) => self.charge(institution, charge, now_ms),
-            Movement::Refund(refund) => self.refund(institution, refund, now_ms),
-            Movement::Reversal(reversal) => self.reversal(institution, reversal, now_ms),
+            Movement::Charge(charge) => self.charge(issuer, charge, now_ms),
+            Movement::Refund(refund) => self.refund(issuer, refund, now_ms),
+            Movement::Reversal(reversal) => self.reversal(issuer, reversal, now_ms),
         };
         if let Some(entry) = &entry {
-            self.books.apply(entry);
+            self.books.apply(issuer, entry);
         }
         (entry.map(Reaction::Record), answer)
     }
 
-    fn approved(&self, institution: &str, trade_no: &str, charged: &Charged) -> Answer {
-        Answer::Approved(approval::approval(&self.script, institution, trade_no, charged))
+    fn approved(&self, issuer: Issuer, trade_no: &str, charge: &AppliedCharge) -> Answer {
+        Answer::Approved(approval::charge_answer(&self.script, issuer, trade_no, charge))
     }
 
-    /// The account that paid a charge, and what it has; zeros where nobody has paid.
-    fn payer(&self, institution: &str, trade_no: &str) -> (u32, i64) {
-        let Some(Ok(charged)) = self.books.charge(institution, trade_no) else { return (0, 0) };
-        let opening = self.script.faults(institution).balance;
-        (charged.account, self.books.balance(institution, charged.account, opening))
+    /// The account that paid a charge, and its balance; zeros if there is no such charge.
+    fn payer(&self, issuer: Issuer, trade_no: &str) -> (u32, i64) {
+        let Some(Ok(charge)) = self.books.charge(issuer, trade_no) else { return (0, 0) };
+        let opening = self.script.faults(issuer).balance;
+        (charge.account, self.books.balance(issuer, charge.account, opening))
     }
 }
 
-/// What is sent, and after how many ms. Where a late answer contradicts, it comes alone: an inquiry
-/// has told the truth before it.
-fn answers(draws: &Draws<'_>, faults: &Faults, institution: &str, after_ms: u64, said: Answer) -> Vec<(u64, Answer)> {
-    let contradicts = matches!(said, Answer::Approved(_)) && draws.hits(Purpose::Contradict, faults.contradict);
-    let late = matches!(draws.fate(faults), Fate::Late);
+/// The answers to send, each with its delay in ms: usually one, two of them or a contradiction by
+/// the script.
+fn delayed_answers(
+    draws: &Draws<'_>,
+    faults: &Faults,
+    issuer: Issuer,
+    after_ms: u64,
+    body: Answer,
+) -> Vec<(u64, Answer)> {
+    let contradicts = matches!(body, Answer::Approved(_)) && draws.is_hit(Purpose::Contradict, faults.contradict);
+    let is_late = matches!(draws.fate(faults), Fate::Late);
     let mut sent = Vec::new();
-    if draws.hits(Purpose::Twice, faults.answer_twice) {
-        sent.push((after_ms, said.clone()));
+    if draws.is_hit(Purpose::Twice, faults.answer_twice) {
+        sent.push((after_ms, body.clone()));
     }
-    sent.push((after_ms, said));
+    sent.push((after_ms, body));
     if contradicts {
-        if late {
+        // A late contradiction is the only answer: by then an inquiry has answered the truth.
+        if is_late {
             sent.clear();
         }
-        let declined = refusal::refusal(institution, CONTRADICTION);
+        let declined = refusal::refusal(issuer, CONTRADICTION);
         sent.push((after_ms + CONTRADICTS_AFTER_MS, Answer::Declined(declined)));
     }
     sent
@@ -182,6 +197,10 @@ fn answers(draws: &Draws<'_>, faults: &Faults, institution: &str, after_ms: u64,
 
 fn answer(call_id: u64, after_ms: u64, body: Answer) -> Reaction {
     Reaction::Answer { after_ms, response: ExchangeResponse { call_id, answer: Some(body) } }
+}
+
+fn undecided(call_id: u64, reason: &str) -> Reaction {
+    answer(call_id, 0, Answer::Undecided(Undecided { reason: reason.to_owned() }))
 }
 
 #[cfg(test)]

@@ -1,17 +1,18 @@
-//! What wallet and FISC say at the end of a day: their ledger's movements, as files for the
-//! reconciliation.
+//! The files that the wallet and FISC deliver at the end of a day, for the reconciliation: the
+//! ledger's movements as CSV.
 
 use twqr_settlement::{Kind, Movement, Side, write_movements};
-use twqr_types::UnixMs;
+use twqr_types::{Issuer, UnixMs};
 use twqr_wire::backend::{LedgerEntry, ledger_entry};
 
 use crate::movements;
 
-/// The file of one side: every movement of money from `from` up to before `to`, in the ledger's
-/// order. The error says what cannot be written as CSV.
+/// The file of one side: its movements from `from` until before `to`, in the ledger's order. The
+/// error names the value that cannot be written as CSV.
 pub fn counterparty_file(entries: &[LedgerEntry], side: Side, from: UnixMs, to: UnixMs) -> Result<Vec<u8>, String> {
     let in_range = |entry: &&LedgerEntry| (from.0..to.0).contains(&entry.at_ms);
-    let of_side = |entry: &&LedgerEntry| entry.institution.is_empty() == (side == Side::Wallet);
+    let is_wallet = |entry: &LedgerEntry| Issuer::parse(&entry.institution) == Ok(Issuer::Wallet);
+    let of_side = |entry: &&LedgerEntry| is_wallet(entry) == (side == Side::Wallet);
     let chosen: Vec<Movement> = movements(entries).filter(in_range).filter(of_side).filter_map(movement).collect();
     write_movements(&chosen).map_err(|error| error.to_string())
 }
@@ -45,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_side_has_its_own_movements_of_the_day_and_nothing_else() {
+    fn a_file_has_the_movements_of_one_side_and_one_day() {
         let entry = |kind: ledger_entry::Kind, institution: &str, at_ms: i64| LedgerEntry {
             kind: kind.into(),
             institution: institution.into(),

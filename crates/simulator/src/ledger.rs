@@ -1,4 +1,5 @@
-//! The ledger on disk: entries by sequence. An entry is synced before anybody hears of it.
+//! The ledger on disk: entries in the order of their sequence numbers. An entry is synced to disk
+//! before any answer about it is sent.
 
 use std::path::Path;
 
@@ -6,18 +7,18 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use prost::Message;
 use twqr_wire::backend::{LedgerEntry, ledger_entry::Kind};
 
-/// The ledger failed.
+/// The ledger cannot be opened, read or written.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("ledger: {0}")]
 pub struct LedgerError(String);
 
-/// The ledger in a folder.
+/// A ledger in a folder.
 pub struct Ledger {
     database: Database,
     entries: Keyspace,
 }
 
-/// The entries that moved money: charged, refunded, reversed.
+/// The entries that moved money: charges, refunds and reversals.
 pub fn movements(entries: &[LedgerEntry]) -> impl Iterator<Item = &LedgerEntry> {
     entries.iter().filter(|entry| matches!(entry.kind(), Kind::Charged | Kind::Refunded | Kind::Reversed))
 }
@@ -37,7 +38,7 @@ fn cannot_open(folder: &Path, error: &fjall::Error) -> LedgerError {
 }
 
 impl Ledger {
-    /// Opens or creates it.
+    /// Opens the ledger, or creates it if the folder has none.
     pub fn open(folder: &Path) -> Result<Self, LedgerError> {
         let opened = Database::builder(folder).cache_size(8 << 20).worker_threads(1).open();
         let database = opened.map_err(|error| cannot_open(folder, &error))?;
@@ -54,7 +55,7 @@ impl Ledger {
         self.entries.iter().map(entry).collect()
     }
 
-    /// Adds entries and syncs once.
+    /// Adds entries and syncs them to disk at once.
     pub fn add(&self, entries: &[LedgerEntry]) -> Result<(), LedgerError> {
         if entries.is_empty() {
             return Ok(());

@@ -1,7 +1,7 @@
-//! The JKOPAY wallet and FISC with its issuers, as one process with a durable ledger of its own:
-//! for demonstrations, load and fault tests. Its ledger is the independent witness of what was
-//! charged and given back: the wallet is idempotent by TradeNo, the other issuers are not, so that
-//! whoever sends a charge or a refund twice is seen.
+//! Simulates the JKOPAY wallet and FISC with its issuers in one process, for demonstrations, load
+//! tests and fault tests. Its durable ledger is an independent record of every charge and refund: the
+//! wallet is idempotent by TradeNo, the other issuers are not, so a charge or refund that was sent
+//! twice shows up in it.
 
 mod bank;
 mod counterparty;

@@ -1,69 +1,70 @@
-//! The fault script: for the wallet and for each issuer, what goes wrong and how often. Everything
-//! is drawn from the seed and the number of the charge, refund or reversal, so that a run can be
+//! The fault script: what goes wrong at the wallet and at each issuer, and how often. Each fault is
+//! drawn from the script's seed and the number of the charge, refund or reversal, so a run can be
 //! repeated.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use twqr_types::InstitutionCode;
+use twqr_types::{InstitutionCode, Issuer};
 
-/// The whole script, as it stands in TOML.
+/// A fault script, as it is written in TOML.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Script {
-    /// Another seed draws other faults with the same shares.
+    /// The seed of all draws: another seed draws other faults in the same shares.
     pub seed: u64,
-    /// The wallet.
+    /// The wallet's faults.
     pub wallet: Faults,
-    /// Other issuers by institution code; those that are not named have no faults.
+    /// The faults of other issuers by institution code; an issuer without an entry has none.
     pub issuers: BTreeMap<String, Faults>,
 }
 
-/// What goes wrong at one issuer. Shares are 0.0 to 1.0 of the calls: charges, refunds and
-/// reversals, each by its own draw.
+/// What goes wrong at one issuer. Shares, from 0.0 to 1.0, are shares of its charges, refunds and
+/// reversals; each call has its own draw.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Faults {
-    /// From the call to its answer, in ms: 0 to 60,000, spread over half to double of it.
+    /// Time from a call to its answer, in ms: 0 to 60,000. Each answer takes half to double of it.
     pub latency_ms: u32,
-    /// What each account has at the beginning, in whole TWD; it is debited, what it does not have
-    /// is declined, and refunds go back to it.
+    /// The opening balance of each account, in whole TWD. Charges above the balance are refused;
+    /// refunds return to it.
     pub balance: i64,
-    /// How many accounts the issuer has: 1 to 10,000,000. A code belongs to one of them.
+    /// The number of the issuer's accounts: 1 to 10,000,000. Each code belongs to one of them.
     pub accounts: u32,
-    /// Calls that never arrive.
+    /// Share of the calls that never arrive.
     pub lose_requests: f64,
-    /// Calls that take effect while the answer is lost.
+    /// Share of the calls that take effect but whose answer is lost.
     pub lose_answers: f64,
-    /// Calls that take effect at once and are answered only after `late_ms`.
+    /// Share of the calls that take effect at once but are answered only after `late_ms`.
     pub answer_late: f64,
-    /// See `answer_late`; ms.
+    /// Delay of the answers that are late, in ms; see `answer_late`.
     pub late_ms: u32,
-    /// Calls that are held back until an inquiry has said that they are unknown, and then take
-    /// effect.
+    /// Share of the calls that are held back until an inquiry answered that they are unknown, and
+    /// take effect after it.
     pub land_after_inquiry: f64,
-    /// Answers that come twice.
+    /// Share of the answers that are sent twice.
     pub answer_twice: f64,
-    /// The issuer is in maintenance: FISC refuses everything for it.
+    /// The issuer is in maintenance: FISC refuses every call to it.
     pub maintenance: bool,
-    /// How long after `send_by` a held call may still take effect, in ms.
+    /// Time after `send_by` during which a held call may still take effect, in ms.
     pub window_ms: i64,
-    /// Charges that are answered Approved, and 50 ms later Declined. Where the answer is late
-    /// (`answer_late`), only the second one comes.
+    /// Share of the charges that are answered Approved, and Declined 50 ms later. If the answer is
+    /// late (`answer_late`), only the second one is sent.
     pub contradict: f64,
-    /// Refunds that are refused whenever they come. 0.0 at the wallet: there a refund's Remark
-    /// provokes a refusal.
+    /// Share of the refunds that are refused at every attempt. Must be 0.0 for the wallet: there a
+    /// refund's Remark provokes a refusal.
     pub refuse_refunds: f64,
-    /// Charges whose reversals are refused whenever they come. 0.0 at the wallet, which always
-    /// reverses.
+    /// Share of the charges whose reversal is refused at every attempt. Must be 0.0 for the wallet,
+    /// which always reverses.
     pub refuse_reversals: f64,
-    /// Charges whose first reversal is refused. 0.0 at the wallet.
+    /// Share of the charges whose first reversal is refused. Must be 0.0 for the wallet.
     pub refuse_reversals_once: f64,
-    /// The issuer gives its customers' carriers. The wallet always does.
+    /// The issuer returns its customers' carriers with approvals. The wallet always does.
     pub carrier: bool,
-    /// Charges with a carrier that is none, to be dropped.
+    /// Share of the charges that are approved with an invalid carrier, which the router must drop.
     pub bad_carrier: f64,
-    /// Charges by credit card with the whole card number, to be masked.
+    /// Share of the charges by credit card that are approved with the full card number, which the
+    /// router must mask.
     pub unmasked_card: f64,
 }
 
@@ -92,13 +93,13 @@ impl Default for Faults {
     }
 }
 
-/// The script cannot be used.
+/// The script is not valid TOML, or a value is out of range.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("fault script: {0}")]
 pub struct ScriptError(String);
 
 impl Script {
-    /// Reads TOML; the error names the key, what was wrong and what is allowed.
+    /// Parses TOML. The error names the key, its value and the allowed range.
     pub fn parse(text: &str) -> Result<Self, ScriptError> {
         let script: Self = toml::from_str(text).map_err(|error| ScriptError(error.to_string()))?;
         for code in script.issuers.keys() {
@@ -112,12 +113,11 @@ impl Script {
         Ok(script)
     }
 
-    /// The faults of an issuer; the empty code is the wallet.
-    pub fn faults(&self, institution: &str) -> Faults {
-        if institution.is_empty() {
-            self.wallet.clone()
-        } else {
-            self.issuers.get(institution).cloned().unwrap_or_default()
+    /// The faults of an issuer.
+    pub fn faults(&self, issuer: Issuer) -> Faults {
+        match issuer {
+            Issuer::Wallet => self.wallet.clone(),
+            Issuer::Institution(code) => self.issuers.get(code.as_str()).cloned().unwrap_or_default(),
         }
     }
 }
@@ -131,7 +131,7 @@ impl Faults {
         ] {
             if share > 0.0 {
                 return Err(ScriptError(format!(
-                    "wallet.{key} is {share}, must be 0.0: only other issuers refuse by share"
+                    "wallet.{key} is {share}, must be 0.0: only other issuers refuse a share of calls"
                 )));
             }
         }
@@ -159,7 +159,7 @@ impl Faults {
         }
         if shares[..4].iter().map(|(_, share)| share).sum::<f64>() > 1.0 {
             return Err(ScriptError(format!(
-                "{place}: the shares of lost, late and held calls add up to more than 1.0"
+                "{place}: lose_requests, lose_answers, answer_late and land_after_inquiry add up to more than 1.0"
             )));
         }
         if !(1..=10_000_000).contains(&self.accounts) {
@@ -174,12 +174,10 @@ impl Faults {
 
 #[cfg(test)]
 mod tests {
-    //! Scripts that cannot be.
-
     use super::*;
 
     #[test]
-    fn scripts_that_cannot_be_are_refused_by_key() {
+    fn an_invalid_script_is_refused_with_the_key_at_fault() {
         for (text, expected) in [
             ("[wallet]\nlatency = 3", "unknown field `latency`"),
             ("[issuers.391]\nlose_answers = 2.0", "issuers.391.lose_answers is 2, must be 0.0 to 1.0"),

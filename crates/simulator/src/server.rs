@@ -1,6 +1,6 @@
-//! Serves the backend contract on two addresses, the wallet's and FISC's. One teller thread decides
-//! and syncs for all streams, in batches; one timer task sends what is due later. No task and no
-//! thread belongs to a call.
+//! Serves the backend contract on two addresses, the wallet's and FISC's. One thread, the teller,
+//! decides the calls of all streams in batches and syncs each batch to the ledger once; one timer task
+//! sends the delayed answers. There is no task or thread for a single call.
 
 use std::{cmp::Reverse, collections::BinaryHeap, net::SocketAddr, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
 
@@ -18,61 +18,61 @@ use twqr_wire::backend::{
 
 use crate::{Bank, Ledger, LedgerError, Reaction, Script};
 
-/// What the simulator needs to know.
+/// The simulator's settings.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where the wallet listens.
+    /// The address on which the wallet listens.
     pub wallet_address: SocketAddr,
-    /// Where FISC listens.
+    /// The address on which FISC listens.
     pub fisc_address: SocketAddr,
-    /// Where the ledger is.
+    /// The folder of the ledger.
     pub data_dir: PathBuf,
-    /// What goes wrong.
+    /// The faults of the wallet and the issuers.
     pub script: Script,
 }
 
-/// Why the simulator stopped.
+/// The reason why the simulator stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The ledger failed.
+    /// The ledger cannot be opened or read.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// An address cannot be listened on.
-    #[error("cannot listen on {address}: {error}")]
+    /// An address cannot be bound.
+    #[error("cannot listen on {address}: {error}; free the address or set another one")]
     Listen {
-        /// Which.
+        /// The address in question.
         address: SocketAddr,
-        /// Why.
+        /// The cause from the operating system.
         error: std::io::Error,
     },
-    /// A server failed.
+    /// A gRPC server failed.
     #[error(transparent)]
     Serve(#[from] tonic::transport::Error),
-    /// The operating system gave no thread.
-    #[error("cannot start the teller: {0}")]
+    /// The operating system refused the teller's thread.
+    #[error("cannot start the teller's thread: {0}")]
     Teller(std::io::Error),
 }
 
-/// How many calls one sync covers at the most.
+/// The largest number of calls that one sync covers.
 const BATCH_CALLS_MAX: usize = 1024;
-/// How many calls may wait for the teller before streams wait.
+/// The number of calls that may wait for the teller; beyond it, streams are not read.
 const QUEUED_CALLS_MAX: usize = 16_384;
 
 type Answers = mpsc::UnboundedSender<Result<ExchangeResponse, Status>>;
 
-/// Something for the teller.
-enum Work {
+/// A task for the teller.
+enum TellerTask {
     Call(Box<ExchangeRequest>, Answers),
-    Land(Box<ExchangeRequest>),
+    Release(Box<ExchangeRequest>),
 }
 
-/// Something for the timer.
-enum Later {
+/// A task that the timer performs after a delay.
+enum DelayedTask {
     Answer(ExchangeResponse, Answers),
-    Land(Box<ExchangeRequest>),
+    Release(Box<ExchangeRequest>),
 }
 
-/// Runs until `context.shutdown` fires.
+/// Serves until `context.shutdown` fires.
 pub async fn run(settings: Settings, context: Context) -> Result<(), Error> {
     let ledger = Arc::new(Ledger::open(&settings.data_dir)?);
     let bank = Bank::new(settings.script, ledger.entries()?);
@@ -80,15 +80,15 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), Error> {
     let (later, timer) = mpsc::unbounded_channel();
     let teller = Teller { bank, ledger: ledger.clone(), clock: context.clock.clone(), later };
     std::thread::Builder::new().name("teller".to_owned()).spawn(move || teller.run(queue)).map_err(Error::Teller)?;
-    tokio::spawn(keep_time(timer, work.clone()));
+    tokio::spawn(run_timer(timer, work.clone()));
     let part = context.health.part("simulator");
-    let service = Counter { work, ledger };
+    let service = SimulatorService { work, ledger };
     let wallet = bind(settings.wallet_address).await?;
     let fisc = bind(settings.fisc_address).await?;
     info!(wallet = %settings.wallet_address, fisc = %settings.fisc_address, "simulator serves");
     part.ready();
     let (health, health_service) = tonic_health::server::health_reporter();
-    health.set_serving::<BackendServiceServer<Counter>>().await;
+    health.set_serving::<BackendServiceServer<SimulatorService>>().await;
     let serve = |listener, limits| {
         let shutdown = context.shutdown.clone();
         grpc_server()
@@ -104,23 +104,23 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), Error> {
     }
 }
 
-/// How long open streams may take to end.
+/// The time that open streams have to end after a shutdown.
 const DRAIN: Duration = Duration::from_millis(300);
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
     TcpListener::bind(address).await.map_err(|error| Error::Listen { address, error })
 }
 
-/// Decides, records, and only then lets answers go.
+/// Decides calls, records the entries, and only then sends the answers.
 struct Teller {
     bank: Bank,
     ledger: Arc<Ledger>,
     clock: Arc<dyn Clock>,
-    later: mpsc::UnboundedSender<(Instant, Later)>,
+    later: mpsc::UnboundedSender<(Instant, DelayedTask)>,
 }
 
 impl Teller {
-    fn run(mut self, mut queue: mpsc::Receiver<Work>) {
+    fn run(mut self, mut queue: mpsc::Receiver<TellerTask>) {
         let mut batch = Vec::new();
         while queue.blocking_recv_many(&mut batch, BATCH_CALLS_MAX) > 0 {
             let mut entries = Vec::new();
@@ -128,41 +128,43 @@ impl Teller {
             let now = self.clock.now().0;
             for work in batch.drain(..) {
                 let (reactions, to) = match work {
-                    Work::Call(request, to) => (self.bank.handle(*request, now), Some(to)),
-                    Work::Land(request) => (self.bank.land(&request, now), None),
+                    TellerTask::Call(request, to) => (self.bank.handle(*request, now), Some(to)),
+                    TellerTask::Release(request) => (self.bank.release(&request, now), None),
                 };
                 for reaction in reactions {
                     match reaction {
                         Reaction::Record(entry) => entries.push(entry),
                         Reaction::Answer { after_ms, response } => {
-                            answers.extend(to.clone().map(|to| (after_ms, Later::Answer(response, to))));
+                            answers.extend(to.clone().map(|to| (after_ms, DelayedTask::Answer(response, to))));
                         }
-                        Reaction::Land { after_ms, request } => answers.push((after_ms, Later::Land(request))),
+                        Reaction::Release { after_ms, request } => {
+                            answers.push((after_ms, DelayedTask::Release(request)));
+                        }
                     }
                 }
             }
             if let Err(failure) = self.ledger.add(&entries) {
-                error!(%failure, "the ledger cannot write; the simulator answers nothing more");
+                error!(%failure, "the ledger cannot be written; the simulator answers no further call: free disk space or check the disk, then restart it");
                 return;
             }
             for (after_ms, later) in answers {
-                self.pass_on(after_ms, later);
+                self.send(after_ms, later);
             }
         }
     }
 
-    fn pass_on(&self, after_ms: u64, later: Later) {
+    fn send(&self, after_ms: u64, later: DelayedTask) {
         match later {
-            Later::Answer(response, to) if after_ms == 0 => drop(to.send(Ok(response))),
-            Later::Answer(..) | Later::Land(_) => {
+            DelayedTask::Answer(response, to) if after_ms == 0 => drop(to.send(Ok(response))),
+            DelayedTask::Answer(..) | DelayedTask::Release(_) => {
                 drop(self.later.send((Instant::now() + Duration::from_millis(after_ms), later)));
             }
         }
     }
 }
 
-/// Sends what is due later, when it is due.
-async fn keep_time(mut incoming: mpsc::UnboundedReceiver<(Instant, Later)>, work: mpsc::Sender<Work>) {
+/// Performs delayed tasks when they are due.
+async fn run_timer(mut incoming: mpsc::UnboundedReceiver<(Instant, DelayedTask)>, work: mpsc::Sender<TellerTask>) {
     let mut due: BinaryHeap<Reverse<(Instant, u64)>> = BinaryHeap::new();
     let mut waiting = std::collections::HashMap::new();
     let mut number = 0_u64;
@@ -173,8 +175,8 @@ async fn keep_time(mut incoming: mpsc::UnboundedReceiver<(Instant, Later)>, work
             () = tokio::time::sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
                 let Some(Reverse((_, id))) = due.pop() else { continue };
                 match waiting.remove(&id) {
-                    Some(Later::Answer(response, to)) => drop(to.send(Ok(response))),
-                    Some(Later::Land(request)) => drop(work.send(Work::Land(request)).await),
+                    Some(DelayedTask::Answer(response, to)) => drop(to.send(Ok(response))),
+                    Some(DelayedTask::Release(request)) => drop(work.send(TellerTask::Release(request)).await),
                     None => {}
                 }
             }
@@ -188,15 +190,15 @@ async fn keep_time(mut incoming: mpsc::UnboundedReceiver<(Instant, Later)>, work
     }
 }
 
-/// Where the streams come in.
+/// The gRPC service, shared by both addresses.
 #[derive(Clone)]
-struct Counter {
-    work: mpsc::Sender<Work>,
+struct SimulatorService {
+    work: mpsc::Sender<TellerTask>,
     ledger: Arc<Ledger>,
 }
 
 #[tonic::async_trait]
-impl BackendService for Counter {
+impl BackendService for SimulatorService {
     type ExchangeStream = Pin<Box<dyn Stream<Item = Result<ExchangeResponse, Status>> + Send>>;
 
     async fn exchange(
@@ -208,7 +210,7 @@ impl BackendService for Counter {
         let work = self.work.clone();
         tokio::spawn(async move {
             while let Some(Ok(call)) = calls.next().await {
-                if work.send(Work::Call(Box::new(call), answers.clone())).await.is_err() {
+                if work.send(TellerTask::Call(Box::new(call), answers.clone())).await.is_err() {
                     break;
                 }
             }
@@ -217,11 +219,11 @@ impl BackendService for Counter {
     }
 }
 
-/// How many entries are on their way to a slow reader of the ledger.
+/// The number of entries that are buffered for a slow reader of the ledger.
 const LISTED_ENTRIES_MAX: usize = 256;
 
 #[tonic::async_trait]
-impl LedgerService for Counter {
+impl LedgerService for SimulatorService {
     type ListEntriesStream = ReceiverStream<Result<ListEntriesResponse, Status>>;
 
     async fn list_entries(&self, _: Request<ListEntriesRequest>) -> Result<Response<Self::ListEntriesStream>, Status> {

@@ -1,28 +1,28 @@
-//! What customers have. A payment code belongs to one of the issuer's accounts; which one is drawn
-//! from the code, and only its number is kept.
+//! The customers' balances. A payment code belongs to one of the issuer's accounts. The account is
+//! drawn from the code, and only its number is kept, so that no code reaches the ledger.
 
 use std::collections::HashMap;
 
+use twqr_types::Issuer;
+
 use super::draws::{FNV_START, fnv};
 
-/// Balances by institution and account number, in whole TWD; an account in which nothing moved yet
-/// has the opening balance.
+/// Balances in whole TWD by issuer and account number. An account without any movement has the
+/// opening balance.
 #[derive(Debug, Default)]
-pub(super) struct Accounts(HashMap<(String, u32), i64>);
+pub(super) struct Accounts(HashMap<(Issuer, u32), i64>);
 
-/// The account of a code among `accounts`, 1 at least.
+/// The account number of a code, below `accounts`, which is at least 1.
 pub(super) fn account_of(card_token: &str, accounts: u32) -> u32 {
     ((fnv(FNV_START, card_token.bytes()) >> 16) % u64::from(accounts.max(1))) as u32
 }
 
 impl Accounts {
-    /// What is left.
-    pub(super) fn balance(&self, institution: &str, account: u32, opening: i64) -> i64 {
-        self.0.get(&(institution.to_owned(), account)).copied().unwrap_or(opening)
+    pub(super) fn balance(&self, issuer: Issuer, account: u32, opening: i64) -> i64 {
+        self.0.get(&(issuer, account)).copied().unwrap_or(opening)
     }
 
-    /// What is left from now on.
-    pub(super) fn set(&mut self, institution: &str, account: u32, balance: i64) {
-        self.0.insert((institution.to_owned(), account), balance);
+    pub(super) fn set(&mut self, issuer: Issuer, account: u32, balance: i64) {
+        self.0.insert((issuer, account), balance);
     }
 }

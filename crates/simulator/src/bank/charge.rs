@@ -1,7 +1,9 @@
-//! Charges. Declines are provoked by the code: after its prefix, `D` and three digits decline with
-//! that code (or, where it is one with which the wallet does not know itself, answer so), and
-//! `NOCARD` says that the store takes no credit card.
+//! Decides charges. The payment code can provoke a refusal: `D` and three digits behind the prefix
+//! refuse with these digits as the code, and `NOCARD` answers that the store takes no credit card.
+//! With an ambiguous code of the wallet (`D301`, for example) every other charge takes effect all
+//! the same, and only an inquiry finds out.
 
+use twqr_types::Issuer;
 use twqr_wire::backend::{
     Charge, Declined, LedgerEntry, exchange_response::Answer, inquiry::Subject, ledger_entry::Kind,
 };
@@ -9,45 +11,42 @@ use twqr_wire::backend::{
 use super::{
     Bank, Decision,
     accounts::account_of,
-    books::Charged,
+    applied_charge::AppliedCharge,
     draws::{Draws, Purpose},
-    redemption::redeemed,
-    refusal::{maintenance, no_card, provoked, provoked_ambiguous, refusal},
+    redemption::redeemed_amount,
+    refusal::{card_not_supported, maintenance, provoked, provoked_ambiguous, refusal},
 };
 
 impl Bank {
-    /// Decides a charge. The wallet answers codes of its own with which it does not know: every
-    /// other of these charges has happened, and an inquiry tells.
-    pub(super) fn charge(&self, institution: &str, charge: &Charge, now_ms: i64) -> Decision {
-        let Some(code) = provoked_ambiguous(institution, body(&charge.card_token), 'D') else {
-            return self.plain_charge(institution, charge, now_ms);
+    /// Decides a charge, including the codes that leave its result open.
+    pub(super) fn charge(&self, issuer: Issuer, charge: &Charge, now_ms: i64) -> Decision {
+        let Some(code) = provoked_ambiguous(issuer, body(&charge.card_token), 'D') else {
+            return self.plain_charge(issuer, charge, now_ms);
         };
         let draws = Draws::of_number(self.script.seed, Subject::Charge, &charge.trade_no);
         let plain = Charge { card_token: charge.card_token.replace(&format!("D{code}"), "x"), ..charge.clone() };
-        let happens = draws.hits(Purpose::Happens, 0.5);
-        let entry = happens.then(|| self.plain_charge(institution, &plain, now_ms).entry).flatten();
-        Decision { entry, answer: Answer::Declined(refusal(institution, code)) }
+        let happens = draws.is_hit(Purpose::Happens, 0.5);
+        let entry = happens.then(|| self.plain_charge(issuer, &plain, now_ms).entry).flatten();
+        Decision { entry, answer: Answer::Declined(refusal(issuer, code)) }
     }
 
-    /// The wallet answers a TradeNo that it knows as it did before; other issuers charge again.
-    fn plain_charge(&self, institution: &str, charge: &Charge, now_ms: i64) -> Decision {
-        if let (true, Some(known)) = (institution.is_empty(), self.books.charge(institution, &charge.trade_no)) {
+    /// The wallet repeats its answer to a TradeNo that it knows; other issuers charge again.
+    fn plain_charge(&self, issuer: Issuer, charge: &Charge, now_ms: i64) -> Decision {
+        if issuer == Issuer::Wallet
+            && let Some(known) = self.books.charge(issuer, &charge.trade_no)
+        {
             return self.repeated_charge(charge, known, now_ms);
         }
-        let faults = self.script.faults(institution);
+        let faults = self.script.faults(issuer);
         let account = account_of(&charge.card_token, faults.accounts);
-        let balance = self.books.balance(institution, account, faults.balance);
-        let entry = LedgerEntry { account, balance, ..self.charge_entry(institution, charge, now_ms) };
-        match self.judge_charge(institution, charge, balance, now_ms) {
-            Ok(charged) => {
-                let charged = Charged::new(account, charge.trade_amount, charged);
-                let entry = LedgerEntry {
-                    kind: Kind::Charged.into(),
-                    debit_amount: charged.debit_amount,
-                    balance: balance - charged.debit_amount,
-                    ..entry
-                };
-                let answer = self.approved(institution, &charge.trade_no, &charged);
+        let balance = self.books.balance(issuer, account, faults.balance);
+        let entry = LedgerEntry { account, balance, ..self.charge_entry(issuer, charge, now_ms) };
+        match self.check_charge(issuer, charge, balance, now_ms) {
+            Ok(debit_amount) => {
+                let applied = AppliedCharge::new(account, charge.trade_amount, debit_amount);
+                let entry =
+                    LedgerEntry { kind: Kind::Charged.into(), debit_amount, balance: balance - debit_amount, ..entry };
+                let answer = self.approved(issuer, &charge.trade_no, &applied);
                 Decision { entry: Some(entry), answer }
             }
             Err(declined) => Decision {
@@ -57,51 +56,53 @@ impl Bank {
         }
     }
 
-    /// At the wallet: no money moves, and a charge that was taken back does not come back.
-    fn repeated_charge(&self, charge: &Charge, known: &Result<Charged, Declined>, now_ms: i64) -> Decision {
+    /// The wallet's answer to a TradeNo that it knows. No money moves, and a reversed charge stays
+    /// reversed.
+    fn repeated_charge(&self, charge: &Charge, known: &Result<AppliedCharge, Declined>, now_ms: i64) -> Decision {
         let (account, answer) = match known {
-            Ok(charged) if self.books.is_reversed("", &charge.trade_no) => {
-                (charged.account, Answer::Declined(refusal("", "812")))
+            Ok(applied) if self.books.is_reversed(Issuer::Wallet, &charge.trade_no) => {
+                (applied.account, Answer::Declined(refusal(Issuer::Wallet, "812")))
             }
-            Ok(charged) => (charged.account, self.approved("", &charge.trade_no, charged)),
+            Ok(applied) => (applied.account, self.approved(Issuer::Wallet, &charge.trade_no, applied)),
             Err(declined) => {
                 (account_of(&charge.card_token, self.script.wallet.accounts), Answer::Declined(declined.clone()))
             }
         };
-        let balance = self.books.balance("", account, self.script.wallet.balance);
-        let entry = LedgerEntry { account, balance, ..self.charge_entry("", charge, now_ms) };
+        let balance = self.books.balance(Issuer::Wallet, account, self.script.wallet.balance);
+        let entry = LedgerEntry { account, balance, ..self.charge_entry(Issuer::Wallet, charge, now_ms) };
         Decision::repeated(entry, answer)
     }
 
-    /// What the customer is debited, or why not.
-    fn judge_charge(&self, institution: &str, charge: &Charge, balance: i64, now_ms: i64) -> Result<i64, Declined> {
-        let wallet = institution.is_empty();
-        if self.script.faults(institution).maintenance {
+    /// The amount to debit, or the refusal.
+    fn check_charge(&self, issuer: Issuer, charge: &Charge, balance: i64, now_ms: i64) -> Result<i64, Declined> {
+        let is_wallet = issuer == Issuer::Wallet;
+        if self.script.faults(issuer).maintenance {
             return Err(maintenance());
         }
-        if wallet && now_ms > charge.send_by_ms {
-            return Err(refusal(institution, "906"));
+        if is_wallet && now_ms > charge.send_by_ms {
+            return Err(refusal(issuer, "906"));
         }
         if charge.trade_amount <= 0 {
-            return Err(refusal(institution, "940"));
+            return Err(refusal(issuer, "940"));
         }
         if charge.card_token.contains("NOCARD") {
-            return Err(no_card());
+            return Err(card_not_supported());
         }
         if let Some(code) = provoked(body(&charge.card_token), 'D') {
-            return Err(refusal(institution, code));
+            return Err(refusal(issuer, code));
         }
         if charge.trade_amount > balance {
-            return Err(refusal(institution, "928"));
+            return Err(refusal(issuer, "928"));
         }
-        let redeemed = if wallet { redeemed(&charge.trade_no, charge.trade_amount, charge.un_redeem) } else { 0 };
+        let redeemed =
+            if is_wallet { redeemed_amount(&charge.trade_no, charge.trade_amount, charge.un_redeem) } else { 0 };
         Ok(charge.trade_amount - redeemed)
     }
 
-    fn charge_entry(&self, institution: &str, charge: &Charge, now_ms: i64) -> LedgerEntry {
+    fn charge_entry(&self, issuer: Issuer, charge: &Charge, now_ms: i64) -> LedgerEntry {
         LedgerEntry {
             sequence: self.books.next_sequence(),
-            institution: institution.to_owned(),
+            institution: issuer.institution().to_owned(),
             trade_no: charge.trade_no.clone(),
             merchant_id: charge.merchant_id.clone(),
             merchant_trade_no: charge.merchant_trade_no.clone(),
@@ -113,7 +114,7 @@ impl Bank {
     }
 }
 
-/// A code behind its prefix.
+/// The part of a code behind its two-letter prefix.
 fn body(card_token: &str) -> &str {
     card_token.get(2..).unwrap_or_default()
 }

@@ -1,5 +1,6 @@
-//! Chance without chance: what happens to a call is drawn from the seed and the call's own number,
-//! so that a run can be repeated, and a payment's fate does not decide its refund's.
+//! Repeatable chance: what happens to a call is drawn from the script's seed and the call's own
+//! number. The same run draws the same faults, and the draw for a payment does not decide the one
+//! for its refund.
 
 use std::borrow::Cow;
 
@@ -8,7 +9,7 @@ use twqr_wire::backend::inquiry::Subject;
 use super::movement::Movement;
 use crate::Faults;
 
-/// What is drawn for; each draw of a number is independent of its others.
+/// What a draw decides. Draws for different purposes are independent of each other.
 #[derive(Clone, Copy)]
 pub(super) enum Purpose {
     Fate,
@@ -22,7 +23,7 @@ pub(super) enum Purpose {
     UnmaskedCard,
 }
 
-/// What happens to one call on its way.
+/// What happens to a call and its answer in transit.
 #[derive(Clone, Copy)]
 pub(super) enum Fate {
     Normal,
@@ -40,18 +41,19 @@ pub(super) struct Draws<'a> {
 }
 
 impl<'a> Draws<'a> {
-    /// Of a charge by its TradeNo, of a refund by its own, of a reversal by its charge's: whatever
-    /// holds each time it comes.
+    /// Draws that are the same for every attempt. `number` is the TradeNo of the charge or of the
+    /// refund; for a reversal, the TradeNo of its charge.
     pub(super) fn of_number(seed: u64, subject: Subject, number: &'a str) -> Self {
         Self { seed, number: Cow::Borrowed(number), subject }
     }
 
-    /// Of a call on its way. A reversal may be tried again, and then has another fate: each attempt
-    /// has its own `send_by_ms`.
+    /// Draws for one call in transit.
     pub(super) fn of_call(seed: u64, movement: &Movement<'a>) -> Self {
         let number = match movement {
             Movement::Charge(charge) => Cow::Borrowed(charge.trade_no.as_str()),
             Movement::Refund(refund) => Cow::Borrowed(refund.refund_trade_no.as_str()),
+            // A reversal may be tried again and then has another fate: each attempt has its own
+            // `send_by_ms`.
             Movement::Reversal(reversal) => Cow::Owned(format!("{}/{}", reversal.trade_no, reversal.send_by_ms)),
         };
         Self { seed, number, subject: movement.subject() }
@@ -74,19 +76,20 @@ impl<'a> Draws<'a> {
         Fate::Normal
     }
 
-    /// In ms: from half to double of what the script says.
+    /// The latency in ms: half to double of the script's value.
     #[allow(clippy::cast_sign_loss, reason = "not below zero")]
     pub(super) fn latency(&self, faults: &Faults) -> u64 {
         let spread = 0.5 + 1.5 * self.draw(Purpose::Latency).powi(3);
         (f64::from(faults.latency_ms) * spread).round().max(0.0) as u64
     }
 
-    /// Whether this number is among `share` of all, for this purpose.
-    pub(super) fn hits(&self, purpose: Purpose, share: f64) -> bool {
+    /// Whether this number is among the given share of all numbers.
+    pub(super) fn is_hit(&self, purpose: Purpose, share: f64) -> bool {
         self.draw(purpose) < share
     }
 
-    /// 0.0 to 1.0 by seed, number, subject and purpose (FNV-1a, then mixed).
+    /// A value from 0.0 to below 1.0, hashed from seed, subject, purpose and number (FNV-1a, then
+    /// mixed).
     fn draw(&self, purpose: Purpose) -> f64 {
         let subject: u64 = match self.subject {
             Subject::Unspecified | Subject::Charge => 0,
@@ -100,10 +103,10 @@ impl<'a> Draws<'a> {
     }
 }
 
-/// Where FNV-1a starts.
+/// The initial value of an FNV-1a hash.
 pub(super) const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;
 
-/// FNV-1a, from `start` on.
+/// Continues an FNV-1a hash from `start`.
 pub(super) fn fnv(start: u64, bytes: impl IntoIterator<Item = u8>) -> u64 {
     bytes.into_iter().fold(start, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }

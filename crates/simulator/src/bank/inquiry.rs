@@ -1,46 +1,44 @@
-//! Inquiries: what became of a charge, a refund or a reversal, answered as the call itself would
-//! have been. A call that was held back takes effect once somebody has asked about it.
+//! Inquiries about a charge, a refund or a reversal, answered as the call itself was or would have
+//! been answered. An inquiry also releases a call that was held back: it takes effect soon after.
 
-use twqr_wire::backend::{Inquiry, TradeUnknown, Undecided, exchange_response::Answer, inquiry::Subject};
+use twqr_types::Issuer;
+use twqr_wire::backend::{Inquiry, TradeUnknown, exchange_response::Answer, inquiry::Subject};
 
-use super::{Bank, Reaction, answer, movement::About, refund, reversal::reversed};
+use super::{Bank, Reaction, answer, movement::MovementKey, refund, reversal::reversed, undecided};
 
-/// How long after an inquiry a held call takes effect, in ms.
-const LANDS_AFTER_MS: u64 = 200;
+/// The time from an inquiry until a held call takes effect, in ms.
+const RELEASE_AFTER_MS: u64 = 200;
 
 impl Bank {
-    /// Answers at once.
-    pub(super) fn inquire(&mut self, call_id: u64, institution: &str, inquiry: &Inquiry) -> Vec<Reaction> {
+    /// Answers without delay.
+    pub(super) fn inquire(&mut self, call_id: u64, issuer: Issuer, inquiry: &Inquiry) -> Vec<Reaction> {
         let number = &inquiry.trade_no;
         let (subject, known) = match Subject::try_from(inquiry.subject) {
-            Ok(Subject::Unspecified | Subject::Charge) => (Subject::Charge, self.what_of_charge(institution, number)),
-            Ok(Subject::Refund) => {
-                (Subject::Refund, self.books.refund(institution, number).cloned().map(refund::answer))
-            }
-            Ok(Subject::Reversal) => (Subject::Reversal, self.what_of_reversal(institution, number)),
+            Ok(Subject::Unspecified | Subject::Charge) => (Subject::Charge, self.known_charge(issuer, number)),
+            Ok(Subject::Refund) => (Subject::Refund, self.books.refund(issuer, number).cloned().map(refund::answer)),
+            Ok(Subject::Reversal) => (Subject::Reversal, self.known_reversal(issuer, number)),
             Err(unknown) => {
-                let reason = format!("the inquiry is about nothing that is known here: {unknown}");
-                return vec![answer(call_id, 0, Answer::Undecided(Undecided { reason }))];
+                return vec![undecided(call_id, &format!("the inquiry's subject has an unknown value: {unknown}"))];
             }
         };
         let mut reactions = vec![answer(call_id, 0, known.unwrap_or(Answer::TradeUnknown(TradeUnknown {})))];
-        let about = About { institution: institution.to_owned(), subject, number: number.clone() };
-        if let Some(request) = self.held.remove(&about) {
-            reactions.push(Reaction::Land { after_ms: LANDS_AFTER_MS, request: Box::new(request) });
+        let key = MovementKey { issuer, subject, number: number.clone() };
+        if let Some(request) = self.held.remove(&key) {
+            reactions.push(Reaction::Release { after_ms: RELEASE_AFTER_MS, request: Box::new(request) });
         }
         reactions
     }
 
-    /// Also where it was taken back since: that is another question.
-    fn what_of_charge(&self, institution: &str, trade_no: &str) -> Option<Answer> {
-        self.books.charge(institution, trade_no).map(|verdict| match verdict {
-            Ok(charged) => self.approved(institution, trade_no, charged),
+    /// A charge that was reversed since still answers approved: its reversal has its own inquiry.
+    fn known_charge(&self, issuer: Issuer, trade_no: &str) -> Option<Answer> {
+        self.books.charge(issuer, trade_no).map(|verdict| match verdict {
+            Ok(charge) => self.approved(issuer, trade_no, charge),
             Err(declined) => Answer::Declined(declined.clone()),
         })
     }
 
-    fn what_of_reversal(&self, institution: &str, trade_no: &str) -> Option<Answer> {
-        self.books.reversal(institution, trade_no).map(|verdict| match verdict {
+    fn known_reversal(&self, issuer: Issuer, trade_no: &str) -> Option<Answer> {
+        self.books.reversal(issuer, trade_no).map(|verdict| match verdict {
             Ok(()) => reversed(trade_no),
             Err(declined) => Answer::Declined(declined.clone()),
         })

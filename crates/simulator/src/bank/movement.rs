@@ -1,8 +1,9 @@
-//! A call that moves money: a charge, a refund or a reversal.
+//! The calls that move money: charges, refunds and reversals.
 
+use twqr_types::Issuer;
 use twqr_wire::backend::{Charge, Refund, Reversal, exchange_request::Call, inquiry::Subject};
 
-/// One of the three.
+/// A call that moves money.
 #[derive(Clone, Copy)]
 pub(super) enum Movement<'a> {
     Charge(&'a Charge),
@@ -10,17 +11,18 @@ pub(super) enum Movement<'a> {
     Reversal(&'a Reversal),
 }
 
-/// What a call, or an inquiry, is about. A held call waits under it for an inquiry.
+/// Identifies what a call or an inquiry is about. A held call is kept under this key until an
+/// inquiry asks for it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct About {
-    pub(super) institution: String,
+pub(super) struct MovementKey {
+    pub(super) issuer: Issuer,
     pub(super) subject: Subject,
-    /// The number of the charge or the refund; of the charge, where it is a reversal.
+    /// The TradeNo of the charge or the refund; for a reversal, the TradeNo of its charge.
     pub(super) number: String,
 }
 
 impl<'a> Movement<'a> {
-    /// None for an inquiry.
+    /// `None` for an inquiry, which moves no money.
     pub(super) fn of(call: &'a Call) -> Option<Self> {
         match call {
             Call::Charge(charge) => Some(Self::Charge(charge)),
@@ -46,12 +48,12 @@ impl<'a> Movement<'a> {
         }
     }
 
-    pub(super) fn about(&self, institution: &str) -> About {
+    pub(super) fn key(&self, issuer: Issuer) -> MovementKey {
         let number = match self {
             Self::Charge(charge) => &charge.trade_no,
             Self::Refund(refund) => &refund.refund_trade_no,
             Self::Reversal(reversal) => &reversal.trade_no,
         };
-        About { institution: institution.to_owned(), subject: self.subject(), number: number.clone() }
+        MovementKey { issuer, subject: self.subject(), number: number.clone() }
     }
 }

@@ -1,20 +1,20 @@
-//! Refusals: whose they are, their codes and their reasons, and the codes that a caller provokes by
-//! what it sends.
+//! Refusals with their codes and reasons, and the codes that a caller can provoke by what it sends.
 
+use twqr_types::Issuer;
 use twqr_wire::backend::{Declined, declined::Kind};
 
-/// Codes with which the wallet says that it does not know (POS API, section 3).
+/// Codes that leave open whether the wallet charged (`proto/README.md`, section StatusCodes).
 const AMBIGUOUS: [&str; 4] = ["301", "801", "901", "909"];
 
-/// The wallet's refusal, or the issuer's.
-pub(super) fn refusal(institution: &str, code: &str) -> Declined {
-    let kind = if institution.is_empty() { Kind::Wallet } else { Kind::Issuer };
+/// A refusal by the issuer.
+pub(super) fn refusal(issuer: Issuer, code: &str) -> Declined {
+    let kind = if issuer == Issuer::Wallet { Kind::Wallet } else { Kind::Issuer };
     Declined { kind: kind.into(), code: code.to_owned(), reason: reason(code).to_owned() }
 }
 
-/// Where the wallet has one code for it, and other issuers have another.
-pub(super) fn refusal_by(institution: &str, wallet_code: &str, issuer_code: &str) -> Declined {
-    refusal(institution, if institution.is_empty() { wallet_code } else { issuer_code })
+/// A refusal for which the wallet and the other issuers have different codes.
+pub(super) fn refusal_by(issuer: Issuer, wallet_code: &str, issuer_code: &str) -> Declined {
+    refusal(issuer, if issuer == Issuer::Wallet { wallet_code } else { issuer_code })
 }
 
 /// FISC's refusal while the issuer is in maintenance.
@@ -22,30 +22,30 @@ pub(super) fn maintenance() -> Declined {
     Declined { kind: Kind::Fisc.into(), code: "M001".to_owned(), reason: "發卡機構維護中".to_owned() }
 }
 
-/// The store takes no credit card.
-pub(super) fn no_card() -> Declined {
+/// The refusal for a store that takes no credit card.
+pub(super) fn card_not_supported() -> Declined {
     let reason = "此店家不支援信用卡".to_owned();
     Declined { kind: Kind::CardNotSupported.into(), code: "K001".to_owned(), reason }
 }
 
-/// The wallet's refusal of a refund or reversal that came too late.
+/// The wallet's refusal of a refund or reversal that arrives after its `send_by`.
 pub(super) fn too_late() -> Declined {
     Declined { kind: Kind::Wallet.into(), code: "906".to_owned(), reason: "請求逾期".to_owned() }
 }
 
-/// The code that a text provokes: three digits after `letter`, somewhere in it.
+/// The code that a text provokes: the first three digits that follow `letter`.
 pub(super) fn provoked(text: &str, letter: char) -> Option<&str> {
     let digits = |at: usize| text.get(at + 1..at + 4).filter(|code| code.bytes().all(|b| b.is_ascii_digit()));
     text.match_indices(letter).find_map(|(at, _)| digits(at))
 }
 
-/// The same, where it is one with which the wallet does not know itself.
-pub(super) fn provoked_ambiguous<'a>(institution: &str, text: &'a str, letter: char) -> Option<&'a str> {
-    provoked(text, letter).filter(|code| institution.is_empty() && AMBIGUOUS.contains(code))
+/// Like [`provoked`], but only the wallet's ambiguous codes.
+pub(super) fn provoked_ambiguous(issuer: Issuer, text: &str, letter: char) -> Option<&str> {
+    provoked(text, letter).filter(|code| issuer == Issuer::Wallet && AMBIGUOUS.contains(code))
 }
 
-/// The wallet's codes are those of the POS API, section 3; `R` is for refunds of other issuers, `V`
-/// for their reversals.
+/// The wallet's codes are StatusCodes of the POS API (`proto/README.md`, section StatusCodes). Other
+/// issuers use codes that begin with `R` for refunds and with `V` for reversals.
 fn reason(code: &str) -> &'static str {
     match code {
         "301" => "網路或系統異常",

@@ -1,7 +1,7 @@
-//! Reversals. The wallet reverses every charge; other issuers may refuse, once or always. A
-//! reversal of a charge that is not here changes nothing: the charge may still arrive, and is
-//! charged then.
+//! Decides reversals. The wallet reverses every charge; other issuers may refuse, once or always. A
+//! reversal of an unknown charge changes nothing: if the charge arrives later, it is charged.
 
+use twqr_types::Issuer;
 use twqr_wire::backend::{
     Declined, LedgerEntry, Reversal, Reversed, TradeUnknown, exchange_response::Answer, inquiry::Subject,
     ledger_entry::Kind,
@@ -9,28 +9,28 @@ use twqr_wire::backend::{
 
 use super::{
     Bank, Decision,
-    books::Charged,
+    applied_charge::AppliedCharge,
     draws::{Draws, Purpose},
     refusal::{maintenance, refusal, refusal_by, too_late},
 };
 
 impl Bank {
     /// Decides a reversal.
-    pub(super) fn reversal(&self, institution: &str, reversal: &Reversal, now_ms: i64) -> Decision {
-        let entry = self.reversal_entry(institution, reversal, now_ms);
-        if self.books.is_reversed(institution, &reversal.trade_no) {
+    pub(super) fn reversal(&self, issuer: Issuer, reversal: &Reversal, now_ms: i64) -> Decision {
+        let entry = self.reversal_entry(issuer, reversal, now_ms);
+        if self.books.is_reversed(issuer, &reversal.trade_no) {
             let answer = reversed(&reversal.trade_no);
-            // Only a backend that is idempotent keeps that it came again.
             let repeated = Decision::repeated(entry, answer);
-            return if institution.is_empty() { repeated } else { Decision { entry: None, ..repeated } };
+            // Only the wallet is idempotent and records that a call came again.
+            return if issuer == Issuer::Wallet { repeated } else { Decision { entry: None, ..repeated } };
         }
-        match self.judge_reversal(institution, reversal, now_ms) {
-            Ok(Some(charged)) => {
-                let given = charged.give_back(&reversal.trade_no, charged.left());
+        match self.check_reversal(issuer, reversal, now_ms) {
+            Ok(Some(charge)) => {
+                let parts = charge.refund_parts(&reversal.trade_no, charge.remaining());
                 let entry = LedgerEntry {
                     kind: Kind::Reversed.into(),
-                    debit_amount: given.debit,
-                    balance: entry.balance + given.debit,
+                    debit_amount: parts.debit,
+                    balance: entry.balance + parts.debit,
                     ..entry
                 };
                 Decision { entry: Some(entry), answer: reversed(&reversal.trade_no) }
@@ -47,41 +47,41 @@ impl Bank {
         }
     }
 
-    /// The charge that is taken back, none where it is not here; or why it is not taken back.
-    fn judge_reversal(
+    /// The charge to reverse, `None` if it is unknown, or the refusal.
+    fn check_reversal(
         &self,
-        institution: &str,
+        issuer: Issuer,
         reversal: &Reversal,
         now_ms: i64,
-    ) -> Result<Option<&Charged>, Declined> {
-        let wallet = institution.is_empty();
-        let faults = self.script.faults(institution);
+    ) -> Result<Option<&AppliedCharge>, Declined> {
+        let is_wallet = issuer == Issuer::Wallet;
+        let faults = self.script.faults(issuer);
         if faults.maintenance {
             return Err(maintenance());
         }
-        if wallet && now_ms > reversal.send_by_ms {
+        if is_wallet && now_ms > reversal.send_by_ms {
             return Err(too_late());
         }
-        let charged = match self.books.charge(institution, &reversal.trade_no) {
+        let charge = match self.books.charge(issuer, &reversal.trade_no) {
             None => return Ok(None),
-            Some(Ok(charged)) if reversal.trade_amount == charged.left() => charged,
-            Some(Ok(_) | Err(_)) => return Err(refusal_by(institution, "934", "V934")),
+            Some(Ok(charge)) if reversal.trade_amount == charge.remaining() => charge,
+            Some(Ok(_) | Err(_)) => return Err(refusal_by(issuer, "934", "V934")),
         };
         let draws = Draws::of_number(self.script.seed, Subject::Reversal, &reversal.trade_no);
-        let first = self.books.reversal(institution, &reversal.trade_no).is_none();
-        let once = first && draws.hits(Purpose::RefuseOnce, faults.refuse_reversals_once);
-        if !wallet && (once || draws.hits(Purpose::Refuse, faults.refuse_reversals)) {
-            return Err(refusal(institution, "V051"));
+        let is_first = self.books.reversal(issuer, &reversal.trade_no).is_none();
+        let refuses_once = is_first && draws.is_hit(Purpose::RefuseOnce, faults.refuse_reversals_once);
+        if !is_wallet && (refuses_once || draws.is_hit(Purpose::Refuse, faults.refuse_reversals)) {
+            return Err(refusal(issuer, "V051"));
         }
-        Ok(Some(charged))
+        Ok(Some(charge))
     }
 
-    /// With the account that paid, where the charge is known.
-    fn reversal_entry(&self, institution: &str, reversal: &Reversal, now_ms: i64) -> LedgerEntry {
-        let (account, balance) = self.payer(institution, &reversal.trade_no);
+    /// The entry without its verdict; it names the account that paid, if the charge is known.
+    fn reversal_entry(&self, issuer: Issuer, reversal: &Reversal, now_ms: i64) -> LedgerEntry {
+        let (account, balance) = self.payer(issuer, &reversal.trade_no);
         LedgerEntry {
             sequence: self.books.next_sequence(),
-            institution: institution.to_owned(),
+            institution: issuer.institution().to_owned(),
             trade_no: reversal.trade_no.clone(),
             merchant_id: reversal.merchant_id.clone(),
             merchant_trade_no: reversal.merchant_trade_no.clone(),
@@ -95,7 +95,7 @@ impl Bank {
     }
 }
 
-/// What is said of a charge that was taken back.
+/// The answer to a reversal that took effect.
 pub(super) fn reversed(trade_no: &str) -> Answer {
     Answer::Reversed(Reversed { issuer_trade_no: format!("V{trade_no}") })
 }

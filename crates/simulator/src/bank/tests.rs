@@ -1,5 +1,5 @@
-//! What callers see and what the ledger says: by charges, refunds, reversals, approvals, and by the
-//! money.
+//! Tests of the bank's answers and of its ledger entries, for charges, refunds, reversals and
+//! approvals; the last module checks the money over random histories.
 
 mod approvals;
 mod charges;
@@ -11,16 +11,23 @@ use twqr_wire::backend::{Approved, Charge, Declined, Inquiry, Refund, Reversal, 
 
 use super::*;
 
-/// The wallet and one issuer, 391, with the same faults.
+const WALLET: Issuer = Issuer::Wallet;
+
+/// The other issuer of these tests: institution 391.
+fn other() -> Issuer {
+    Issuer::parse("391").unwrap()
+}
+
+/// A bank whose wallet and other issuer have the same faults.
 fn bank(faults: Faults) -> Bank {
     Bank::new(script(faults), [])
 }
 
-/// A bank that has charged T1 for 100 at the wallet and at 391.
+/// A bank that has charged T1 for 100 TWD both at the wallet and at the other issuer.
 fn charged(faults: Faults) -> Bank {
     let mut first = bank(Faults::default());
-    let mut recorded = entries(first.handle(charge("", "T1", "22AB"), 0));
-    recorded.extend(entries(first.handle(charge("391", "T1", "IPAB"), 0)));
+    let mut recorded = entries(first.handle(charge(WALLET, "T1", "22AB"), 0));
+    recorded.extend(entries(first.handle(charge(other(), "T1", "IPAB"), 0)));
     Bank::new(script(faults), recorded)
 }
 
@@ -28,15 +35,15 @@ fn script(faults: Faults) -> Script {
     Script { seed: 1, wallet: faults.clone(), issuers: [("391".to_owned(), faults)].into() }
 }
 
-fn request(institution: &str, call: Call) -> ExchangeRequest {
-    ExchangeRequest { call_id: 9, institution: institution.into(), call: Some(call) }
+fn request(issuer: Issuer, call: Call) -> ExchangeRequest {
+    ExchangeRequest { call_id: 9, institution: issuer.institution().into(), call: Some(call) }
 }
 
-fn charge(institution: &str, trade_no: &str, token: &str) -> ExchangeRequest {
-    charge_of(institution, trade_no, token, 100)
+fn charge(issuer: Issuer, trade_no: &str, token: &str) -> ExchangeRequest {
+    charge_of(issuer, trade_no, token, 100)
 }
 
-fn charge_of(institution: &str, trade_no: &str, token: &str, trade_amount: i64) -> ExchangeRequest {
+fn charge_of(issuer: Issuer, trade_no: &str, token: &str, trade_amount: i64) -> ExchangeRequest {
     let charge = Charge {
         trade_no: trade_no.into(),
         merchant_id: "M".into(),
@@ -47,14 +54,14 @@ fn charge_of(institution: &str, trade_no: &str, token: &str, trade_amount: i64) 
         send_by_ms: 5_000,
         ..Charge::default()
     };
-    request(institution, Call::Charge(charge))
+    request(issuer, Call::Charge(charge))
 }
 
-fn refund(institution: &str, number: &str, trade_no: &str, trade_amount: i64) -> ExchangeRequest {
-    refund_with(institution, number, trade_no, trade_amount, "")
+fn refund(issuer: Issuer, number: &str, trade_no: &str, trade_amount: i64) -> ExchangeRequest {
+    refund_with(issuer, number, trade_no, trade_amount, "")
 }
 
-fn refund_with(institution: &str, number: &str, trade_no: &str, trade_amount: i64, remark: &str) -> ExchangeRequest {
+fn refund_with(issuer: Issuer, number: &str, trade_no: &str, trade_amount: i64, remark: &str) -> ExchangeRequest {
     let refund = Refund {
         refund_trade_no: number.into(),
         trade_no: trade_no.into(),
@@ -66,14 +73,14 @@ fn refund_with(institution: &str, number: &str, trade_no: &str, trade_amount: i6
         send_by_ms: 5_000,
         ..Refund::default()
     };
-    request(institution, Call::Refund(refund))
+    request(issuer, Call::Refund(refund))
 }
 
-fn reversal(institution: &str, trade_no: &str, trade_amount: i64) -> ExchangeRequest {
-    reversal_by(institution, trade_no, trade_amount, 5_000)
+fn reversal(issuer: Issuer, trade_no: &str, trade_amount: i64) -> ExchangeRequest {
+    reversal_by(issuer, trade_no, trade_amount, 5_000)
 }
 
-fn reversal_by(institution: &str, trade_no: &str, trade_amount: i64, send_by_ms: i64) -> ExchangeRequest {
+fn reversal_by(issuer: Issuer, trade_no: &str, trade_amount: i64, send_by_ms: i64) -> ExchangeRequest {
     let reversal = Reversal {
         trade_no: trade_no.into(),
         merchant_id: "M".into(),
@@ -83,24 +90,24 @@ fn reversal_by(institution: &str, trade_no: &str, trade_amount: i64, send_by_ms:
         send_by_ms,
         ..Reversal::default()
     };
-    request(institution, Call::Reversal(reversal))
+    request(issuer, Call::Reversal(reversal))
 }
 
-fn inquiry(institution: &str, trade_no: &str) -> ExchangeRequest {
-    inquiry_about(Subject::Unspecified, institution, trade_no)
+fn inquiry(issuer: Issuer, trade_no: &str) -> ExchangeRequest {
+    inquiry_about(Subject::Unspecified, issuer, trade_no)
 }
 
-fn inquiry_about(subject: Subject, institution: &str, number: &str) -> ExchangeRequest {
-    request(institution, Call::Inquiry(Inquiry { trade_no: number.into(), subject: subject.into() }))
+fn inquiry_about(subject: Subject, issuer: Issuer, number: &str) -> ExchangeRequest {
+    request(issuer, Call::Inquiry(Inquiry { trade_no: number.into(), subject: subject.into() }))
 }
 
-/// R recorded, = recorded as repeated, L lands later; answers: A approved, B refunded (given back),
-/// V reversed, D declined, U unknown.
+/// The reactions as letters: R records an entry, = records a repeated call, L releases a held call
+/// later. Answers: A approved, B refunded, V reversed, D declined, U trade unknown, ? undecided.
 fn shape(reactions: &[Reaction]) -> String {
     let letter = |reaction: &Reaction| match reaction {
         Reaction::Record(entry) if entry.kind() == Kind::Repeated => '=',
         Reaction::Record(_) => 'R',
-        Reaction::Land { .. } => 'L',
+        Reaction::Release { .. } => 'L',
         Reaction::Answer { response, .. } => match &response.answer {
             Some(Answer::Approved(_)) => 'A',
             Some(Answer::Refunded(_)) => 'B',
@@ -113,29 +120,29 @@ fn shape(reactions: &[Reaction]) -> String {
     reactions.iter().map(letter).collect()
 }
 
-/// The last answer among them.
-fn answered(reactions: &[Reaction]) -> Answer {
+/// The last answer among the reactions.
+fn last_answer(reactions: &[Reaction]) -> Answer {
     let mut answers = reactions.iter().filter_map(|reaction| match reaction {
         Reaction::Answer { response, .. } => response.answer.clone(),
-        Reaction::Record(_) | Reaction::Land { .. } => None,
+        Reaction::Record(_) | Reaction::Release { .. } => None,
     });
     answers.next_back().expect("no answer")
 }
 
 fn declined(reactions: &[Reaction]) -> Declined {
-    let Answer::Declined(declined) = answered(reactions) else { panic!("not declined: {reactions:?}") };
+    let Answer::Declined(declined) = last_answer(reactions) else { panic!("not declined: {reactions:?}") };
     declined
 }
 
 fn approved(reactions: &[Reaction]) -> Approved {
-    let Answer::Approved(approved) = answered(reactions) else { panic!("not approved: {reactions:?}") };
+    let Answer::Approved(approved) = last_answer(reactions) else { panic!("not approved: {reactions:?}") };
     approved
 }
 
 fn entries(reactions: Vec<Reaction>) -> Vec<LedgerEntry> {
     let entry = |reaction| match reaction {
         Reaction::Record(entry) => Some(entry),
-        Reaction::Answer { .. } | Reaction::Land { .. } => None,
+        Reaction::Answer { .. } | Reaction::Release { .. } => None,
     };
     reactions.into_iter().filter_map(entry).collect()
 }

@@ -114,11 +114,11 @@ impl SimBank {
                     drop(answers.send(Ok(response)));
                 });
             }
-            Reaction::Land { after_ms, request } => {
+            Reaction::Release { after_ms, request } => {
                 let (bank, answers, clock) = (self.clone(), answers.clone(), clock.clone());
                 tokio::spawn(async move {
                     tokio::time::sleep(Duration::from_millis(after_ms)).await;
-                    let reactions = bank.0.lock().unwrap().bank.land(&request, clock.now().0);
+                    let reactions = bank.0.lock().unwrap().bank.release(&request, clock.now().0);
                     for reaction in reactions {
                         bank.react(reaction, &answers, &clock);
                     }

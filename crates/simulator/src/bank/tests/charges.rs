@@ -1,9 +1,9 @@
-//! Charges: each fault, and who charges twice.
+//! Tests of charges: each fault, and which issuer charges twice.
 
 use super::*;
 
 #[test]
-fn faults_and_what_the_ledger_and_the_caller_see() {
+fn each_fault_has_its_entries_and_answers() {
     let all = Faults::default;
     let cases = [
         ("no fault", all(), "RA", "A"),
@@ -15,20 +15,20 @@ fn faults_and_what_the_ledger_and_the_caller_see() {
         ("maintenance", Faults { maintenance: true, ..all() }, "RD", "D"),
         ("balance too low", Faults { balance: 99, ..all() }, "RD", "D"),
     ];
-    for (name, faults, charged, asked) in cases {
+    for (name, faults, charged, inquired) in cases {
         let mut bank = bank(faults);
-        assert_eq!(shape(&bank.handle(charge("391", "T1", "IP12"), 0)), charged, "{name}");
-        assert_eq!(shape(&bank.handle(inquiry("391", "T1"), 0)), asked, "{name}, asked");
+        assert_eq!(shape(&bank.handle(charge(other(), "T1", "IP12"), 0)), charged, "{name}");
+        assert_eq!(shape(&bank.handle(inquiry(other(), "T1"), 0)), inquired, "{name}: inquiry");
     }
 }
 
 #[test]
 fn the_wallet_is_idempotent_and_other_issuers_charge_twice() {
     let mut bank = bank(Faults::default());
-    assert_eq!(shape(&bank.handle(charge("", "T1", "22AB"), 0)), "RA");
-    assert_eq!(shape(&bank.handle(charge("", "T1", "22AB"), 0)), "=A");
-    assert_eq!(shape(&bank.handle(charge("391", "T1", "IPAB"), 0)), "RA");
-    assert_eq!(shape(&bank.handle(charge("391", "T1", "IPAB"), 0)), "RA");
+    assert_eq!(shape(&bank.handle(charge(WALLET, "T1", "22AB"), 0)), "RA");
+    assert_eq!(shape(&bank.handle(charge(WALLET, "T1", "22AB"), 0)), "=A");
+    assert_eq!(shape(&bank.handle(charge(other(), "T1", "IPAB"), 0)), "RA");
+    assert_eq!(shape(&bank.handle(charge(other(), "T1", "IPAB"), 0)), "RA");
 }
 
 #[test]
@@ -37,83 +37,83 @@ fn an_account_is_debited_until_it_has_too_little_also_after_a_restart() {
     let mut first = bank(faults.clone());
     let mut recorded = Vec::new();
     for (n, expected) in [(1, "RA"), (2, "RA"), (3, "RD")] {
-        let reactions = first.handle(charge("391", &format!("T{n}"), "IPAB"), 0);
+        let reactions = first.handle(charge(other(), &format!("T{n}"), "IPAB"), 0);
         assert_eq!(shape(&reactions), expected, "{n}");
         recorded.extend(entries(reactions));
     }
     assert_eq!(recorded.iter().map(|entry| entry.balance).collect::<Vec<_>>(), [150, 50, 50]);
     let mut second = Bank::new(script(faults), recorded);
-    assert_eq!(shape(&second.handle(charge("391", "T4", "IPAB"), 0)), "RD");
-    assert_eq!(declined(&second.handle(inquiry("391", "T3"), 0)).code, "928", "the reason is kept");
+    assert_eq!(shape(&second.handle(charge(other(), "T4", "IPAB"), 0)), "RD");
+    assert_eq!(declined(&second.handle(inquiry(other(), "T3"), 0)).code, "928", "the reason is kept");
 }
 
 #[test]
-fn codes_provoke_declines_and_the_wallet_refuses_late_arrivals() {
+fn codes_provoke_refusals_and_the_wallet_refuses_late_charges() {
     for (token, now, code) in
         [("22xxD911", 0, "911"), ("22D9D928", 0, "928"), ("22NOCARD", 0, "K001"), ("22xx", 5_001, "906")]
     {
-        let reactions = bank(Faults::default()).handle(charge("", "T1", token), now);
+        let reactions = bank(Faults::default()).handle(charge(WALLET, "T1", token), now);
         assert_eq!(declined(&reactions).code, code, "{token}");
     }
 }
 
 #[test]
-fn a_held_charge_lands_within_its_window_only() {
-    for (now, landed) in [(8_000, "R"), (8_001, "")] {
+fn a_held_charge_takes_effect_only_within_its_window() {
+    for (now, released) in [(8_000, "R"), (8_001, "")] {
         let mut bank = bank(Faults { land_after_inquiry: 1.0, ..Faults::default() });
-        bank.handle(charge("391", "T1", "IPAB"), 0);
-        let reactions = bank.handle(inquiry("391", "T1"), 0);
-        let Some(Reaction::Land { request, .. }) = reactions.last() else { panic!("not held") };
-        assert_eq!(shape(&bank.land(request, now)), landed, "{now}");
+        bank.handle(charge(other(), "T1", "IPAB"), 0);
+        let reactions = bank.handle(inquiry(other(), "T1"), 0);
+        let Some(Reaction::Release { request, .. }) = reactions.last() else { panic!("not held") };
+        assert_eq!(shape(&bank.release(request, now)), released, "{now}");
     }
 }
 
 #[test]
-fn the_ledger_restores_the_verdicts_and_has_no_code_in_it() {
+fn the_ledger_restores_verdicts_and_contains_no_code() {
     let mut first = bank(Faults::default());
-    let reactions = first.handle(charge("", "T1", "22SECRET"), 0);
+    let reactions = first.handle(charge(WALLET, "T1", "22SECRET"), 0);
     let recorded = entries(reactions);
     assert!(!format!("{recorded:?}").contains("SECRET"));
     let mut second = Bank::new(script(Faults::default()), recorded);
-    assert_eq!(shape(&second.handle(charge("", "T1", "22SECRET"), 0)), "=A");
+    assert_eq!(shape(&second.handle(charge(WALLET, "T1", "22SECRET"), 0)), "=A");
 }
 
 #[test]
-fn where_the_wallet_does_not_know_an_inquiry_tells_what_happened() {
+fn after_an_ambiguous_code_an_inquiry_answers_the_truth() {
     let mut bank = bank(Faults::default());
     let mut seen = std::collections::BTreeSet::new();
     for n in 0..40 {
         let trade_no = format!("T{n}");
-        let charged = shape(&bank.handle(charge("", &trade_no, "22D909abcdefghijkl"), 0));
-        seen.insert((charged, shape(&bank.handle(inquiry("", &trade_no), 0))));
+        let charged = shape(&bank.handle(charge(WALLET, &trade_no, "22D909abcdefghijkl"), 0));
+        seen.insert((charged, shape(&bank.handle(inquiry(WALLET, &trade_no), 0))));
     }
-    let expected = [("D", "U"), ("RD", "A")].map(|(charged, asked)| (charged.to_owned(), asked.to_owned()));
+    let expected = [("D", "U"), ("RD", "A")].map(|(charged, inquired)| (charged.to_owned(), inquired.to_owned()));
     assert_eq!(seen, expected.into());
 }
 
 #[test]
-fn a_charge_that_takes_effect_after_a_refusal_is_what_an_inquiry_tells() {
+fn an_inquiry_prefers_a_charge_over_an_earlier_refusal() {
     let mut bank = bank(Faults::default());
-    assert_eq!(shape(&bank.handle(charge("391", "T1", "IPD928"), 0)), "RD");
-    assert_eq!(shape(&bank.handle(charge("391", "T1", "IPAB"), 0)), "RA");
-    assert_eq!(shape(&bank.handle(inquiry("391", "T1"), 0)), "A");
+    assert_eq!(shape(&bank.handle(charge(other(), "T1", "IPD928"), 0)), "RD");
+    assert_eq!(shape(&bank.handle(charge(other(), "T1", "IPAB"), 0)), "RA");
+    assert_eq!(shape(&bank.handle(inquiry(other(), "T1"), 0)), "A");
 }
 
 #[test]
-fn amounts_of_nothing_are_refused() {
-    for (institution, amount) in [("", 0), ("391", 0), ("391", -5)] {
-        let reactions = bank(Faults::default()).handle(charge_of(institution, "T1", "22AB", amount), 0);
-        assert_eq!(declined(&reactions).code, "940", "{institution:?} {amount}");
+fn amounts_that_are_not_positive_are_refused() {
+    for (issuer, amount) in [(WALLET, 0), (other(), 0), (other(), -5)] {
+        let reactions = bank(Faults::default()).handle(charge_of(issuer, "T1", "22AB", amount), 0);
+        assert_eq!(declined(&reactions).code, "940", "{issuer:?} {amount}");
     }
 }
 
 #[test]
-fn a_contradiction_comes_after_its_approval_or_alone_where_it_is_late() {
+fn a_contradiction_follows_its_approval_or_is_the_only_answer_if_late() {
     let contradict = || Faults { contradict: 1.0, ..Faults::default() };
-    let due = |reactions: &[Reaction]| -> Vec<u64> {
+    let delays = |reactions: &[Reaction]| -> Vec<u64> {
         let after = |reaction: &Reaction| match reaction {
             Reaction::Answer { after_ms, .. } => Some(*after_ms),
-            Reaction::Record(_) | Reaction::Land { .. } => None,
+            Reaction::Record(_) | Reaction::Release { .. } => None,
         };
         reactions.iter().filter_map(after).collect()
     };
@@ -124,19 +124,20 @@ fn a_contradiction_comes_after_its_approval_or_alone_where_it_is_late() {
         ("refused anyway", Faults { maintenance: true, ..contradict() }, "RD", vec![0]),
     ] {
         let mut bank = bank(faults);
-        let reactions = bank.handle(charge("391", "T1", "IPAB"), 0);
-        assert_eq!((shape(&reactions).as_str(), due(&reactions)), (shaped, times), "{name}");
+        let reactions = bank.handle(charge(other(), "T1", "IPAB"), 0);
+        assert_eq!((shape(&reactions).as_str(), delays(&reactions)), (shaped, times), "{name}");
         if name != "refused anyway" {
-            assert_eq!(shape(&bank.handle(inquiry("391", "T1"), 0)), "A", "{name}");
+            assert_eq!(shape(&bank.handle(inquiry(other(), "T1"), 0)), "A", "{name}");
         }
     }
 }
 
 #[test]
-fn an_inquiry_about_nothing_known_and_an_empty_call_are_undecided() {
+fn malformed_calls_are_undecided() {
     let odd = Inquiry { trade_no: "T1".into(), subject: 9 };
     let empty = ExchangeRequest { call_id: 9, institution: String::new(), call: None };
-    for call in [request("", Call::Inquiry(odd)), empty] {
+    let unknown_institution = ExchangeRequest { institution: "3911".into(), ..inquiry(WALLET, "T1") };
+    for call in [request(WALLET, Call::Inquiry(odd)), empty, unknown_institution] {
         assert_eq!(shape(&bank(Faults::default()).handle(call, 0)), "?");
     }
 }

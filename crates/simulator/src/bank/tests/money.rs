@@ -1,5 +1,5 @@
-//! Money, over random histories: nothing is made and nothing is lost, no charge is given back more
-//! than once, and a bank that starts again from its ledger answers as one that never stopped.
+//! Tests of the money over random histories: no money appears or disappears, no charge is returned
+//! more than once, and a bank that restarts from its ledger answers like one that never stopped.
 
 use std::collections::BTreeMap;
 
@@ -12,48 +12,48 @@ use crate::movements;
 const OPENING: i64 = 600;
 const CALLS: usize = 60;
 
-/// Few numbers and accounts, so that everything meets.
+/// A random call. It draws from few numbers and accounts, so that the calls affect each other.
 fn random_call(random: &mut ChaCha8Rng) -> ExchangeRequest {
-    let institution = if random.random_bool(0.5) { "" } else { "391" };
+    let issuer = if random.random_bool(0.5) { WALLET } else { other() };
     let trade_no = format!("T{}", random.random_range(0..6));
     let number = format!("R{}", random.random_range(0..12));
     let amount = [1, 7, 30, 60, 93, 100][random.random_range(0..6)];
     match random.random_range(0..10) {
         0..3 => {
             let token = ["22aa", "22bb", "22cc", "22D909dd", "22D911"][random.random_range(0..5)];
-            charge_of(institution, &trade_no, token, [60, 93, 100][random.random_range(0..3)])
+            charge_of(issuer, &trade_no, token, [60, 93, 100][random.random_range(0..3)])
         }
         3..7 => {
             let remark = ["", "", "", "R951", "R301"][random.random_range(0..5)];
-            refund_with(institution, &number, &trade_no, amount, remark)
+            refund_with(issuer, &number, &trade_no, amount, remark)
         }
-        7..9 => reversal_by(institution, &trade_no, [amount, 0][random.random_range(0..2)], random.random_range(0..99)),
+        7..9 => reversal_by(issuer, &trade_no, [amount, 0][random.random_range(0..2)], random.random_range(0..99)),
         _ => {
             let subject = [Subject::Charge, Subject::Refund, Subject::Reversal][random.random_range(0..3)];
-            inquiry_about(subject, institution, if subject == Subject::Refund { &number } else { &trade_no })
+            inquiry_about(subject, issuer, if subject == Subject::Refund { &number } else { &trade_no })
         }
     }
 }
 
-/// Whether the amount is what is left, so that reversals meet their charge now and then.
-fn fitted(call: ExchangeRequest, recorded: &[LedgerEntry], random: &mut ChaCha8Rng) -> ExchangeRequest {
-    let Some(Call::Reversal(asked)) = &call.call else { return call };
+/// Sets the amount of most reversals to what remains of the charge, so that some of them succeed.
+fn fit_reversal(call: ExchangeRequest, recorded: &[LedgerEntry], random: &mut ChaCha8Rng) -> ExchangeRequest {
+    let Some(Call::Reversal(reversal)) = &call.call else { return call };
     if random.random_bool(0.3) {
         return call;
     }
     let of_trade = |kind: Kind| {
-        let same = |e: &&LedgerEntry| e.institution == call.institution && e.trade_no == asked.trade_no;
+        let same = |e: &&LedgerEntry| e.institution == call.institution && e.trade_no == reversal.trade_no;
         recorded.iter().filter(same).filter(move |e| e.kind() == kind).map(|e| e.trade_amount)
     };
-    let left = of_trade(Kind::Charged).next().unwrap_or(0) - of_trade(Kind::Refunded).sum::<i64>();
-    reversal_by(&call.institution, &asked.trade_no, left, asked.send_by_ms)
+    let remaining = of_trade(Kind::Charged).next().unwrap_or(0) - of_trade(Kind::Refunded).sum::<i64>();
+    reversal_by(Issuer::parse(&call.institution).unwrap(), &reversal.trade_no, remaining, reversal.send_by_ms)
 }
 
-/// Balances, and that the wallet gives nothing back that was not paid: by the ledger alone.
+/// Checks the ledger: sequence numbers, balances, and that nothing is returned that was not paid.
 fn check(recorded: &[LedgerEntry], seed: u64) {
     let mut balances: BTreeMap<(&str, u32), i64> = BTreeMap::new();
     let mut paid: BTreeMap<(&str, &str), (i64, i64)> = BTreeMap::new();
-    let mut back: BTreeMap<(&str, &str), (i64, i64)> = BTreeMap::new();
+    let mut returned: BTreeMap<(&str, &str), (i64, i64)> = BTreeMap::new();
     for (n, entry) in recorded.iter().enumerate() {
         assert_eq!(entry.sequence, n as u64 + 1, "seed {seed}");
         assert!(entry.debit_amount >= 0, "seed {seed}: {entry:?}");
@@ -61,33 +61,33 @@ fn check(recorded: &[LedgerEntry], seed: u64) {
     for entry in movements(recorded) {
         let balance = balances.entry((&entry.institution, entry.account)).or_insert(OPENING);
         let trade = (entry.institution.as_str(), entry.trade_no.as_str());
-        let (sign, sums) = if entry.kind() == Kind::Charged { (-1, &mut paid) } else { (1, &mut back) };
+        let (sign, sums) = if entry.kind() == Kind::Charged { (-1, &mut paid) } else { (1, &mut returned) };
         *balance += sign * entry.debit_amount;
         assert_eq!(entry.balance, *balance, "seed {seed}: {entry:?}");
         assert!(*balance >= 0, "seed {seed}: {entry:?}");
-        // Other issuers charge again; only the first charge is given back.
+        // Other issuers charge again; only the first charge is ever refunded or reversed.
         let sum = sums.entry(trade).or_default();
         if sign > 0 || *sum == (0, 0) {
             *sum = (sum.0 + entry.trade_amount, sum.1 + entry.debit_amount);
         }
     }
-    for (trade, given) in back {
+    for (trade, sums) in returned {
         let charged = paid[&trade];
-        assert!(given.0 <= charged.0 && given.1 <= charged.1, "seed {seed}: {trade:?} {given:?} of {charged:?}");
+        assert!(sums.0 <= charged.0 && sums.1 <= charged.1, "seed {seed}: {trade:?} {sums:?} of {charged:?}");
         let all = recorded.iter().any(|e| e.kind() == Kind::Reversed && (&*e.institution, &*e.trade_no) == trade);
-        assert!(!all || given == charged, "seed {seed}: {trade:?} was reversed, {given:?} of {charged:?} came back");
+        assert!(!all || sums == charged, "seed {seed}: {trade:?} was reversed, {sums:?} of {charged:?} was returned");
     }
-    let mut moved: Vec<_> =
-        recorded.iter().filter(|e| e.institution.is_empty() && e.kind() == Kind::Refunded).collect();
-    moved.sort_by_key(|entry| &entry.refund_trade_no);
+    let mut wallet_refunds: Vec<_> =
+        recorded.iter().filter(|e| Issuer::parse(&e.institution) == Ok(WALLET) && e.kind() == Kind::Refunded).collect();
+    wallet_refunds.sort_by_key(|entry| &entry.refund_trade_no);
     assert!(
-        moved.windows(2).all(|two| two[0].refund_trade_no != two[1].refund_trade_no),
+        wallet_refunds.windows(2).all(|two| two[0].refund_trade_no != two[1].refund_trade_no),
         "seed {seed}: refunded twice"
     );
 }
 
 #[test]
-fn nothing_is_made_or_lost_and_a_restart_changes_nothing() {
+fn money_is_conserved_and_a_restart_changes_no_answer() {
     let faults = Faults {
         balance: OPENING,
         accounts: 3,
@@ -102,12 +102,12 @@ fn nothing_is_made_or_lost_and_a_restart_changes_nothing() {
         let mut bank = Bank::new(script(faults.clone()), []);
         let mut recorded: Vec<LedgerEntry> = Vec::new();
         for _ in 0..CALLS {
-            let call = fitted(random_call(&mut random), &recorded, &mut random);
+            let call = fit_reversal(random_call(&mut random), &recorded, &mut random);
             let now = random.random_range(0..50);
             let mut restarted = Bank::new(script(faults.clone()), recorded.iter().cloned());
-            let told = restarted.handle(call.clone(), now);
+            let expected = restarted.handle(call.clone(), now);
             let reactions = bank.handle(call.clone(), now);
-            assert_eq!(format!("{reactions:?}"), format!("{told:?}"), "seed {seed}: {call:?}");
+            assert_eq!(format!("{reactions:?}"), format!("{expected:?}"), "seed {seed}: {call:?}");
             recorded.extend(entries(reactions));
             if random.random_bool(0.1) {
                 bank = restarted;

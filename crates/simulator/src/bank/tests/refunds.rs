@@ -1,16 +1,17 @@
-//! Refunds: who gives back twice, what is refused with which code, and each fault.
+//! Tests of refunds: each fault, which issuer refunds twice, and the code of each refusal.
 
 use twqr_wire::backend::{Refunded, declined::Kind as Whose};
 
 use super::*;
 
+/// The refund among the answers; panics if the last answer is another one.
 fn refunded(reactions: &[Reaction]) -> Refunded {
-    let Answer::Refunded(refunded) = answered(reactions) else { panic!("not refunded: {reactions:?}") };
+    let Answer::Refunded(refunded) = last_answer(reactions) else { panic!("not refunded: {reactions:?}") };
     refunded
 }
 
 #[test]
-fn faults_and_what_the_ledger_and_the_caller_see() {
+fn each_fault_has_its_entries_and_answers() {
     let all = Faults::default;
     let cases = [
         ("no fault", all(), "RB", "B"),
@@ -22,32 +23,36 @@ fn faults_and_what_the_ledger_and_the_caller_see() {
         ("maintenance", Faults { maintenance: true, ..all() }, "RD", "D"),
         ("refused by the issuer", Faults { refuse_refunds: 1.0, ..all() }, "RD", "D"),
     ];
-    for (name, faults, given, asked) in cases {
+    for (name, faults, refunded, inquired) in cases {
         let mut bank = charged(faults);
-        assert_eq!(shape(&bank.handle(refund("391", "R1", "T1", 40), 0)), given, "{name}");
-        assert_eq!(shape(&bank.handle(inquiry_about(Subject::Refund, "391", "R1"), 0)), asked, "{name}, asked");
-        assert_eq!(shape(&bank.handle(inquiry("391", "T1"), 0)), "A", "{name}: the charge stays what it was");
+        assert_eq!(shape(&bank.handle(refund(other(), "R1", "T1", 40), 0)), refunded, "{name}");
+        assert_eq!(shape(&bank.handle(inquiry_about(Subject::Refund, other(), "R1"), 0)), inquired, "{name}: inquiry");
+        assert_eq!(shape(&bank.handle(inquiry(other(), "T1"), 0)), "A", "{name}: the charge is unchanged");
     }
 }
 
 #[test]
 fn the_wallet_refunds_a_number_once_and_other_issuers_again() {
-    for (institution, again, third) in [("", "=B", "=B"), ("391", "RB", "RD")] {
+    for (issuer, again, third) in [(WALLET, "=B", "=B"), (other(), "RB", "RD")] {
         let mut bank = charged(Faults::default());
-        let first = bank.handle(refund(institution, "R1", "T1", 40), 0);
-        let second = bank.handle(refund(institution, "R1", "T1", 40), 0);
-        assert_eq!((shape(&first).as_str(), shape(&second).as_str()), ("RB", again), "{institution:?}");
-        assert_eq!(answered(&first), answered(&second), "{institution:?}");
-        assert_eq!(shape(&bank.handle(refund(institution, "R1", "T1", 40), 0)), third, "{institution:?}");
-        let asked = bank.handle(inquiry_about(Subject::Refund, institution, "R1"), 0);
-        assert_eq!(answered(&asked), answered(&first), "{institution:?}: what took effect counts");
+        let first = bank.handle(refund(issuer, "R1", "T1", 40), 0);
+        let second = bank.handle(refund(issuer, "R1", "T1", 40), 0);
+        assert_eq!((shape(&first).as_str(), shape(&second).as_str()), ("RB", again), "{issuer:?}");
+        assert_eq!(last_answer(&first), last_answer(&second), "{issuer:?}");
+        assert_eq!(shape(&bank.handle(refund(issuer, "R1", "T1", 40), 0)), third, "{issuer:?}");
+        let inquired = bank.handle(inquiry_about(Subject::Refund, issuer, "R1"), 0);
+        assert_eq!(
+            last_answer(&inquired),
+            last_answer(&first),
+            "{issuer:?}: the refund that took effect is the answer"
+        );
     }
 }
 
 #[test]
-fn the_ledger_says_what_went_back_to_whom() {
+fn the_ledger_entry_names_account_amount_and_store() {
     let mut bank = charged(Faults::default());
-    let recorded = entries(bank.handle(refund("391", "R1", "T1", 40), 7));
+    let recorded = entries(bank.handle(refund(other(), "R1", "T1", 40), 7));
     let expected = LedgerEntry {
         sequence: 3,
         kind: Kind::Refunded.into(),
@@ -68,118 +73,129 @@ fn the_ledger_says_what_went_back_to_whom() {
 }
 
 #[test]
-fn what_is_refused_and_with_which_code() {
+fn each_refusal_has_its_code() {
     let cases = [
-        ("charge unknown", refund_with("", "R1", "T9", 1, ""), 0, "934"),
-        ("charge unknown", refund_with("391", "R1", "T9", 1, ""), 0, "R934"),
-        ("charge refused", refund_with("", "R1", "T3", 1, ""), 0, "934"),
-        ("charge refused", refund_with("391", "R1", "T3", 1, ""), 0, "R934"),
-        ("reversed", refund_with("", "R1", "T2", 1, ""), 0, "812"),
-        ("reversed", refund_with("391", "R1", "T2", 1, ""), 0, "R812"),
-        ("too much", refund_with("", "R1", "T1", 101, ""), 0, "922"),
-        ("too much", refund_with("391", "R1", "T1", 101, ""), 0, "R922"),
-        ("nothing", refund_with("", "R1", "T1", 0, ""), 0, "940"),
-        ("less than nothing", refund_with("391", "R1", "T1", -1, ""), 0, "R940"),
-        ("too late", refund_with("", "R1", "T1", 1, ""), 5_001, "906"),
-        ("own rules", refund_with("", "R1", "T1", 1, "退貨 R951"), 0, "951"),
-        ("own rules", refund_with("", "R1", "T1", 1, "RR975x"), 0, "975"),
-        ("own rules", refund_with("391", "R1", "T1", 1, "R968"), 0, "968"),
-        ("no ambiguity at other issuers", refund_with("391", "R1", "T1", 1, "R909"), 0, "909"),
+        ("charge unknown", refund_with(WALLET, "R1", "T9", 1, ""), 0, "934"),
+        ("charge unknown", refund_with(other(), "R1", "T9", 1, ""), 0, "R934"),
+        ("charge refused", refund_with(WALLET, "R1", "T3", 1, ""), 0, "934"),
+        ("charge refused", refund_with(other(), "R1", "T3", 1, ""), 0, "R934"),
+        ("reversed", refund_with(WALLET, "R1", "T2", 1, ""), 0, "812"),
+        ("reversed", refund_with(other(), "R1", "T2", 1, ""), 0, "R812"),
+        ("too much", refund_with(WALLET, "R1", "T1", 101, ""), 0, "922"),
+        ("too much", refund_with(other(), "R1", "T1", 101, ""), 0, "R922"),
+        ("zero", refund_with(WALLET, "R1", "T1", 0, ""), 0, "940"),
+        ("negative", refund_with(other(), "R1", "T1", -1, ""), 0, "R940"),
+        ("too late", refund_with(WALLET, "R1", "T1", 1, ""), 5_001, "906"),
+        ("provoked", refund_with(WALLET, "R1", "T1", 1, "退貨 R951"), 0, "951"),
+        ("provoked", refund_with(WALLET, "R1", "T1", 1, "RR975x"), 0, "975"),
+        ("provoked", refund_with(other(), "R1", "T1", 1, "R968"), 0, "968"),
+        ("only the wallet is ambiguous", refund_with(other(), "R1", "T1", 1, "R909"), 0, "909"),
     ];
     for (name, call, now, code) in cases {
         let mut bank = charged(Faults::default());
-        for institution in ["", "391"] {
-            bank.handle(charge(institution, "T2", "22AB"), 0);
-            assert_eq!(shape(&bank.handle(reversal(institution, "T2", 100), 0)), "RV");
-            bank.handle(charge(institution, "T3", "22D928"), 0);
+        for issuer in [WALLET, other()] {
+            bank.handle(charge(issuer, "T2", "22AB"), 0);
+            assert_eq!(shape(&bank.handle(reversal(issuer, "T2", 100), 0)), "RV");
+            bank.handle(charge(issuer, "T3", "22D928"), 0);
         }
-        let institution = call.institution.clone();
+        let issuer = Issuer::parse(&call.institution).unwrap();
         let reactions = bank.handle(call, now);
-        assert_eq!(shape(&reactions), "RD", "{name} {institution:?}");
+        assert_eq!(shape(&reactions), "RD", "{name} {issuer:?}");
         let refusal = declined(&reactions);
-        let whose = if institution.is_empty() { Whose::Wallet } else { Whose::Issuer };
+        let whose = if issuer == WALLET { Whose::Wallet } else { Whose::Issuer };
         assert_eq!((refusal.code.as_str(), refusal.kind()), (code, whose), "{name}");
         assert!(!refusal.reason.is_ascii(), "{name}: {}", refusal.reason);
         assert_eq!(entries(reactions)[0].kind(), Kind::RefundDeclined, "{name}");
-        let asked = bank.handle(inquiry_about(Subject::Refund, &institution, "R1"), 0);
-        assert_eq!(declined(&asked), refusal, "{name}, asked");
+        let inquired = bank.handle(inquiry_about(Subject::Refund, issuer, "R1"), 0);
+        assert_eq!(declined(&inquired), refusal, "{name}: inquiry");
     }
-    let late = charged(Faults::default()).handle(refund("391", "R1", "T1", 1), 5_001);
-    assert_eq!(shape(&late), "RB", "other issuers take what comes late");
+    let late = charged(Faults::default()).handle(refund(other(), "R1", "T1", 1), 5_001);
+    assert_eq!(shape(&late), "RB", "other issuers accept late refunds");
 }
 
 #[test]
-fn where_the_wallet_does_not_know_an_inquiry_tells_what_happened() {
+fn after_an_ambiguous_code_an_inquiry_answers_the_truth() {
     for code in ["301", "801", "901", "909"] {
         let mut bank = charged(Faults::default());
         let mut seen = std::collections::BTreeSet::new();
         for n in 0..40 {
             let number = format!("R{n}");
-            let reactions = bank.handle(refund_with("", &number, "T1", 1, &format!("R{code}")), 0);
+            let reactions = bank.handle(refund_with(WALLET, &number, "T1", 1, &format!("R{code}")), 0);
             assert_eq!(declined(&reactions).code, code);
-            let asked = shape(&bank.handle(inquiry_about(Subject::Refund, "", &number), 0));
-            seen.insert((shape(&reactions), asked));
+            let inquired = shape(&bank.handle(inquiry_about(Subject::Refund, WALLET, &number), 0));
+            seen.insert((shape(&reactions), inquired));
         }
-        let expected = [("D", "U"), ("RD", "B")].map(|(given, asked)| (given.to_owned(), asked.to_owned()));
+        let expected = [("D", "U"), ("RD", "B")].map(|(refunded, inquired)| (refunded.to_owned(), inquired.to_owned()));
         assert_eq!(seen, expected.into(), "{code}");
     }
 }
 
 #[test]
-fn a_held_refund_lands_within_its_window_only_and_the_wallet_refuses_what_is_late() {
+fn a_held_refund_takes_effect_only_within_its_window() {
     let cases = [
-        ("391", 8_000, Some(Kind::Refunded)),
-        ("391", 8_001, None),
-        ("", 5_000, Some(Kind::Refunded)),
-        ("", 5_001, Some(Kind::RefundDeclined)),
-        ("", 8_001, None),
+        (other(), 8_000, Some(Kind::Refunded)),
+        (other(), 8_001, None),
+        (WALLET, 5_000, Some(Kind::Refunded)),
+        (WALLET, 5_001, Some(Kind::RefundDeclined)),
+        (WALLET, 8_001, None),
     ];
-    for (institution, now, landed) in cases {
+    for (issuer, now, released) in cases {
         let mut bank = charged(Faults { land_after_inquiry: 1.0, ..Faults::default() });
-        assert_eq!(shape(&bank.handle(refund(institution, "R1", "T1", 40), 0)), "");
-        assert_eq!(shape(&bank.handle(inquiry(institution, "T1"), 0)), "A", "of the charge: the refund stays held");
-        let reactions = bank.handle(inquiry_about(Subject::Refund, institution, "R1"), 0);
-        let Some(Reaction::Land { request, .. }) = reactions.last() else { panic!("not held") };
-        let kinds: Vec<_> = entries(bank.land(request, now)).iter().map(LedgerEntry::kind).collect();
-        assert_eq!(kinds, landed.into_iter().collect::<Vec<_>>(), "{institution:?} at {now}");
+        assert_eq!(shape(&bank.handle(refund(issuer, "R1", "T1", 40), 0)), "");
+        assert_eq!(
+            shape(&bank.handle(inquiry(issuer, "T1"), 0)),
+            "A",
+            "an inquiry about the charge does not release the refund"
+        );
+        let reactions = bank.handle(inquiry_about(Subject::Refund, issuer, "R1"), 0);
+        let Some(Reaction::Release { request, .. }) = reactions.last() else { panic!("not held") };
+        let kinds: Vec<_> = entries(bank.release(request, now)).iter().map(LedgerEntry::kind).collect();
+        assert_eq!(kinds, released.into_iter().collect::<Vec<_>>(), "{issuer:?} at {now}");
     }
 }
 
 #[test]
-fn a_payments_fate_does_not_decide_its_refunds() {
+fn a_payment_and_its_refund_have_independent_fates() {
     let mut bank = bank(Faults { lose_answers: 0.5, ..Faults::default() });
     let mut seen = std::collections::BTreeSet::new();
     for n in 0..60 {
         let (payment, number) = (format!("T{n}"), format!("R{n}"));
-        let charged = shape(&bank.handle(charge("391", &payment, "IPAB"), 0));
-        let given = shape(&bank.handle(refund("391", &number, &payment, 1), 0));
-        let same_number = shape(&bank.handle(refund("391", &payment, &payment, 1), 0));
-        seen.insert((charged.len(), given.len(), same_number.len()));
+        let charged = shape(&bank.handle(charge(other(), &payment, "IPAB"), 0));
+        let refunded = shape(&bank.handle(refund(other(), &number, &payment, 1), 0));
+        let same_number = shape(&bank.handle(refund(other(), &payment, &payment, 1), 0));
+        seen.insert((charged.len(), refunded.len(), same_number.len()));
     }
     assert_eq!(seen.len(), 8, "all combinations occur: {seen:?}");
 }
 
 #[test]
-fn what_was_redeemed_goes_back_to_the_last_dollar() {
-    let mut split = 0;
+fn refunds_return_all_redemption_to_the_last_dollar() {
+    let mut returned_both_ways = 0;
     for n in 0..200 {
         let trade_no = format!("T{n}");
         for parts in [vec![100], vec![33, 33, 34], vec![1; 100], vec![99, 1], vec![7, 50, 43]] {
             let mut bank = bank(Faults::default());
-            let paid = approved(&bank.handle(charge("", &trade_no, "22AB"), 0));
+            let paid = approved(&bank.handle(charge(WALLET, &trade_no, "22AB"), 0));
             let mut sums = (0, 0, 0);
             for (i, part) in parts.iter().enumerate() {
-                let given = refunded(&bank.handle(refund("", &format!("R{i}"), &trade_no, *part), 0));
-                assert_eq!(given.debit_amount + given.redeem_amount + given.store_redeem_amount, *part, "{trade_no}");
-                assert!(given.debit_amount.min(given.redeem_amount).min(given.store_redeem_amount) >= 0, "{given:?}");
-                sums.0 += given.debit_amount;
-                sums.1 += given.redeem_amount;
-                sums.2 += given.store_redeem_amount;
+                let refund = refunded(&bank.handle(refund(WALLET, &format!("R{i}"), &trade_no, *part), 0));
+                assert_eq!(
+                    refund.debit_amount + refund.redeem_amount + refund.store_redeem_amount,
+                    *part,
+                    "{trade_no}"
+                );
+                assert!(
+                    refund.debit_amount.min(refund.redeem_amount).min(refund.store_redeem_amount) >= 0,
+                    "{refund:?}"
+                );
+                sums.0 += refund.debit_amount;
+                sums.1 += refund.redeem_amount;
+                sums.2 += refund.store_redeem_amount;
             }
             let expected = (paid.debit_amount, -paid.redeem_amount, -paid.store_redeem_amount);
             assert_eq!(sums, expected, "{trade_no} in {parts:?}");
-            split += usize::from(sums.1 > 0 && sums.2 > 0);
+            returned_both_ways += usize::from(sums.1 > 0 && sums.2 > 0);
         }
     }
-    assert!(split > 0, "no payment redeemed both ways");
+    assert!(returned_both_ways > 0, "no payment redeemed both ways");
 }
