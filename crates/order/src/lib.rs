@@ -30,7 +30,7 @@ pub use payment::{
 };
 pub use policy::{
     Alphabet, IssuerRules, Limits, Merchant, POLICY_BYTES_MAX, Policy, PolicyFault, PolicyReading, RefundRule,
-    RefundScope, Replay, Replayed, Resolution, Route, RouteTarget, Routing, StatusCodes, Store, Window, business_day,
+    RefundScope, Replay, Replayed, Resolution, Route, RouteTarget, Routing, StatusCodes, Store, Window,
 };
 pub use record::{
     Came, CancelRequest, Command, Decline, DeclineKind, Outcome, Pay, PolicyChange, Position, Query, Record,

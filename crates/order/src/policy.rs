@@ -2,7 +2,6 @@
 //! each issuer allows and when it is asked, merchants and their stores, StatusCodes whose numbers
 //! are not public. A version takes effect at a record in the log, never at a restart.
 
-mod calendar;
 mod faults;
 mod issuer;
 mod merchant;
@@ -11,10 +10,10 @@ mod refund_rule;
 mod replay;
 mod route;
 mod size;
+mod window;
 
-use twqr_types::{CardToken, Issuer, MerchantId};
+use twqr_types::{CardToken, CutOff, Issuer, MerchantId};
 
-pub use calendar::{Window, business_day};
 pub use faults::PolicyFault;
 pub use issuer::{IssuerRules, Limits, Resolution};
 pub use merchant::{Merchant, Store};
@@ -24,6 +23,7 @@ pub use refund_rule::{RefundRule, RefundScope};
 pub use replay::{Replay, Replayed, Routing};
 pub use route::{Alphabet, Route, RouteTarget};
 pub use size::POLICY_BYTES_MAX;
+pub use window::Window;
 
 /// One version of the rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,8 +39,8 @@ pub struct Policy {
     /// After acceptance, how long a payment, refund or reversal may still be sent, in ms: 100 to
     /// 60,000.
     pub send_within_ms: i64,
-    /// When a business day begins, in minutes after midnight in Asia/Taipei: 0 to 1,439.
-    pub day_begins_min: u32,
+    /// When one business day ends and the next begins, for refund rules and accounting files alike.
+    pub cut_off: CutOff,
     /// Who may be paid; empty: everybody.
     pub merchants: Vec<Merchant>,
 }
@@ -78,7 +78,7 @@ impl Default for Policy {
             issuers: Vec::new(),
             status_codes: StatusCodes::default(),
             send_within_ms: 5_000,
-            day_begins_min: 0,
+            cut_off: CutOff::default(),
             merchants: Vec::new(),
         }
     }

@@ -2,12 +2,9 @@
 
 use std::borrow::Cow;
 
-use twqr_types::UnixMs;
+use twqr_types::{BusinessDay, CutOff, UnixMs};
 
-use crate::{
-    day::{BusinessDay, CutOff, taipei},
-    entry::Entry,
-};
+use crate::{entry::Entry, times::taipei};
 
 /// In the column `late`: the movement was asked for on an earlier business day than the one on
 /// which it became final.

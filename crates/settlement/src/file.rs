@@ -4,15 +4,15 @@
 use std::{collections::HashSet, fmt};
 
 use sha2::{Digest, Sha256};
-use twqr_types::Amount;
+use twqr_types::{Amount, BusinessDay};
 
 use crate::{
     column::Column,
-    day::{BusinessDay, rfc3339},
     encoding::MISSING,
     entry::Entry,
     layout::Layout,
     name::file_name,
+    times::rfc3339,
     totals::{Sums, Totals},
 };
 

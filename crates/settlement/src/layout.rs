@@ -4,11 +4,12 @@
 use std::{collections::HashSet, fmt};
 
 use serde::{Deserialize, Serialize};
+use twqr_types::CutOff;
 
 use crate::{
     column::{Column, Formats},
-    day::{CutOff, taipei},
     encoding::Encoding,
+    times::taipei,
 };
 
 /// A layout as it stands in configuration; nothing is checked. What is left out has its default.

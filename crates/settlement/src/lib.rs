@@ -4,11 +4,12 @@
 //!
 //! # The accounting file
 //!
-//! One file a merchant and business day ([`BusinessDay`], cut-off in Asia/Taipei), own and other
-//! issuers' movements in one layout (integration note: the file carries the other issuers'
-//! transactions). The layout of the existing file is in no public source [A], so columns, headings,
-//! formats, delimiter and encoding are configuration ([`LayoutConfig`]); a merchant's program is
-//! fed by mapping them. CSV by RFC 4180 with CRLF; the first cell of each row says what it is:
+//! One file a merchant and business day ([`twqr_types::BusinessDay`], cut-off in Asia/Taipei), own
+//! and other issuers' movements in one layout (integration note: the file carries the other
+//! issuers' transactions). The layout of the existing file is in no public source [A], so columns,
+//! headings, formats, delimiter and encoding are configuration ([`LayoutConfig`]); a merchant's
+//! program is fed by mapping them. CSV by RFC 4180 with CRLF; the first cell of each row says what
+//! it is:
 //!
 //! | row | cells after the first |
 //! |---|---|
@@ -59,13 +60,13 @@
 
 mod column;
 mod counterparty;
-mod day;
 mod encoding;
 mod entry;
 mod file;
 mod layout;
 mod name;
 mod reconcile;
+mod times;
 mod totals;
 mod verify;
 
@@ -73,7 +74,6 @@ pub use column::{Column, LATE};
 pub use counterparty::{
     CounterpartyFile, FileTrouble, Listed, Movement, Side, UnknownRow, read_movements, write_movements,
 };
-pub use day::{BusinessDay, CutOff, InvalidCutOff, InvalidDate};
 pub use encoding::{Encoding, MISSING};
 pub use entry::{Entry, Kind};
 pub use file::{AccountingFile, Unfit, Warning, WarningKind, WriteError, write_file};

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::day::BusinessDay;
+use twqr_types::BusinessDay;
 
 /// `settlement-<merchant>-<yyyymmdd>.csv`. In the merchant's part, upper-case ASCII letters and
 /// digits stand for themselves and every other byte of UTF-8 is `_` and two upper-case hex digits,
@@ -25,8 +25,9 @@ pub fn file_name(merchant_id: &str, day: BusinessDay) -> String {
 mod tests {
     use proptest::prelude::*;
 
+    use twqr_types::CutOff;
+
     use super::*;
-    use crate::day::CutOff;
 
     fn day() -> BusinessDay {
         BusinessDay::parse("20250310", CutOff::default()).unwrap()

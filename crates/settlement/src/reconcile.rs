@@ -5,11 +5,10 @@ mod text;
 
 use std::collections::HashMap;
 
-use twqr_types::{Issuer, UnixMs};
+use twqr_types::{BusinessDay, Issuer, UnixMs};
 
 use crate::{
     counterparty::{CounterpartyFile, Listed, Side},
-    day::BusinessDay,
     entry::{Entry, Identity},
 };
 

@@ -8,10 +8,9 @@ mod books;
 
 use proptest::prelude::*;
 use twqr_settlement::{
-    Column, ColumnConfig, CutOff, Entry, Kind, Layout, LayoutConfig, Warning, WarningKind, WriteError, verify_file,
-    write_file,
+    Column, ColumnConfig, Entry, Kind, Layout, LayoutConfig, Warning, WarningKind, WriteError, verify_file, write_file,
 };
-use twqr_types::UnixMs;
+use twqr_types::{BusinessDay, CutOff, UnixMs};
 
 use books::{day, entries, entry, number};
 
@@ -126,7 +125,7 @@ fn entries_that_do_not_belong_are_refused_and_all_named() {
 #[test]
 fn lateness_goes_by_the_cut_off() {
     let cut_off = CutOff::parse("23:00").unwrap();
-    let business_day = twqr_settlement::BusinessDay::parse("2025-03-10", cut_off).unwrap();
+    let business_day = BusinessDay::parse("2025-03-10", cut_off).unwrap();
     let layout = narrow("utf-8", ",", &[Column::Late, Column::AcceptedDate]);
     for (accepted_at, cells) in [
         (business_day.from(), ",,2025/03/10\r\n"),

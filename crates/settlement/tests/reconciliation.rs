@@ -9,10 +9,9 @@ mod books;
 use proptest::prelude::*;
 use serde_json::Value;
 use twqr_settlement::{
-    Books, BusinessDay, CounterpartyFile, Entry, Kind, Movement, Report, Side, read_movements, reconcile,
-    write_movements,
+    Books, CounterpartyFile, Entry, Kind, Movement, Report, Side, read_movements, reconcile, write_movements,
 };
-use twqr_types::Issuer;
+use twqr_types::{BusinessDay, Issuer};
 
 use books::{day, entries, entry, files, movement, number};
 

@@ -2,6 +2,7 @@
 //! what was wrong, what is allowed.
 
 mod kafka;
+pub(crate) mod renamed;
 mod settlement;
 pub(crate) mod source;
 
@@ -98,6 +99,7 @@ impl Config {
             || path.map_or_else(|| "configuration".to_owned(), |path| format!("configuration {}", path.display()));
         let mut table = source::file(path)?;
         source::overlay(&mut table, variables)?;
+        renamed::check(&table).map_err(anyhow::Error::msg).with_context(place)?;
         let config: Self = source::typed(table).map_err(anyhow::Error::msg).with_context(place)?;
         config.check().with_context(place)?;
         Ok(config)
@@ -260,10 +262,14 @@ mod tests {
                 "policy.issuers[0].limits.open_ms: is 1, must be 10 to 600000",
             ),
             (
-                "[settlement]\ncut_off = \"24:00\"\n[settlement.layout]\nencoding = \"latin1\"",
-                "settlement.cut_off is \"24:00\": a cut-off is a time of day of the form HH:MM, 00:00 to 23:59 (Asia/Taipei); \
-                 settlement.layout.encoding is \"latin1\"",
+                "[policy]\ncut_off = \"24:00\"\n[settlement.layout]\nencoding = \"latin1\"",
+                "settlement.layout.encoding is \"latin1\"",
             ),
+            (
+                "[policy]\ncut_off = \"24:00\"",
+                "policy.cut_off: is \"24:00\": a cut-off is a time of day of the form HH:MM, 00:00 to 23:59 (Asia/Taipei)",
+            ),
+            ("[settlement]\ncut_off = \"02:00\"", "settlement.cut_off is now policy.cut_off"),
             (
                 "[[policy.issuers]]\ninstitution = \"004\"\n[[policy.issuers.maintenance]]\nfrom = \"now\"\nto = \"2026-12-01T04:00:00+08:00\"",
                 "policy.issuers[0].maintenance[0]",

@@ -1,14 +1,27 @@
-//! A client of the operators' API: what was settled, read as entries of the accounting file.
+//! A client of the operators' API: when business days end, and what was settled, read as entries of
+//! the accounting file.
 
 use anyhow::{Context as _, bail};
 use twqr_settlement::{Entry, Kind};
-use twqr_types::{Issuer, UnixMs};
-use twqr_wire::ops::{
-    ListSettlementRequest, SettlementEntry, operator_service_client::OperatorServiceClient,
-    settlement_entry::Kind as WireKind,
+use twqr_types::{CutOff, Issuer, UnixMs};
+use twqr_wire::{
+    convert::policy_change_from,
+    ops::{
+        GetPolicyRequest, ListSettlementRequest, SettlementEntry, operator_service_client::OperatorServiceClient,
+        settlement_entry::Kind as WireKind,
+    },
 };
 
 use crate::client;
+
+/// When one business day ends and the next begins, by the newest version of the policy.
+pub(crate) async fn cut_off(endpoint: &str) -> anyhow::Result<CutOff> {
+    let mut client = OperatorServiceClient::new(client::channel(endpoint).await?);
+    let refused = || format!("{endpoint} does not say when business days end");
+    let found = client.get_policy(GetPolicyRequest::default()).await.with_context(refused)?.into_inner();
+    let change = found.change.with_context(refused)?;
+    Ok(policy_change_from(change).with_context(refused)?.policy.cut_off)
+}
 
 /// Everything that was settled from `from` up to before `to`, in whole; of one merchant, or with an
 /// empty `merchant_id` of all.

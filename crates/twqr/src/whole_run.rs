@@ -16,7 +16,8 @@ use twqr_loadgen::{
     whole::{Line, Played, audit_whole, parse_line, play, settle},
 };
 use twqr_service::{Clock, SystemClock};
-use twqr_settlement::{Books, BusinessDay, Side, read_movements, reconcile};
+use twqr_settlement::{Books, Side, read_movements, reconcile};
+use twqr_types::{BusinessDay, UnixMs};
 use twqr_wire::backend::LedgerEntry;
 
 use crate::{
@@ -53,8 +54,7 @@ pub(crate) async fn take_whole_day(
     serving: &Serving,
     config: &Config,
 ) -> anyhow::Result<()> {
-    let cut_off = config.settlement.cut_off()?;
-    let began = BusinessDay::of(SystemClock.now(), cut_off);
+    let began_at = SystemClock.now();
     let chains = day.lines.iter().map(|line| line.chain).collect::<std::collections::BTreeSet<_>>().len();
     let merchants: Vec<String> = day.lines.iter().map(|line| line.call.key().0).collect();
     let mut progress = Progress::start("chains of calls", chains as u64);
@@ -79,7 +79,7 @@ pub(crate) async fn take_whole_day(
         played.len(),
         orders.len()
     ));
-    let reconciled = reconciled(began, dir, &entries, config).await?;
+    let reconciled = reconciled(began_at, dir, &entries, config).await?;
     let counts: Vec<_> = table
         .iter()
         .map(|((call, result), (count, resolved))| {
@@ -118,16 +118,18 @@ const CHECKPOINTS: u64 = 10;
 
 /// Holds the business day against the counterparties' files; none where it ended meanwhile.
 async fn reconciled(
-    began: BusinessDay,
+    began_at: UnixMs,
     dir: &Path,
     entries: &[LedgerEntry],
     config: &Config,
 ) -> anyhow::Result<Option<twqr_settlement::Report>> {
     tokio::time::sleep(Duration::from_millis(config.checkpoint_interval_ms * CHECKPOINTS)).await;
-    let files = counterparty::write(entries, began, &dir.join("counterparties"))?;
     let endpoint = config.operators_endpoint(None);
+    let cut_off = operators::cut_off(&endpoint).await?;
+    let began = BusinessDay::of(began_at, cut_off);
+    let files = counterparty::write(entries, began, &dir.join("counterparties"))?;
     let settled = operators::settled(&endpoint, began.from(), began.to(), "").await?;
-    if BusinessDay::of(SystemClock.now(), began.cut_off()) != began {
+    if BusinessDay::of(SystemClock.now(), cut_off) != began {
         say("the business day ended meanwhile; it is not reconciled");
         return Ok(None);
     }

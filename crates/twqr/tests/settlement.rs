@@ -8,21 +8,28 @@ use std::{fs, net::SocketAddr, path::Path, process::Stdio};
 use tokio::process::Command;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, transport::Server};
+use twqr_order::{Alphabet, Policy, PolicyChange, Route, RouteTarget};
 use twqr_settlement::{Kind, Movement, verify_file, write_movements};
-use twqr_types::{ShardId, TradeNo, UnixMs};
-use twqr_wire::ops::{
-    ApplyPolicyRequest, ApplyPolicyResponse, GetOrderRequest, GetOrderResponse, GetPolicyRequest, GetPolicyResponse,
-    GetStatusRequest, GetStatusResponse, ListOrdersRequest, ListOrdersResponse, ListSettlementRequest,
-    ListSettlementResponse, ReplayPolicyRequest, ReplayPolicyResponse, SettlementEntry,
-    operator_service_server::{OperatorService, OperatorServiceServer},
-    settlement_entry,
+use twqr_types::{CutOff, Issuer, ShardId, TradeNo, UnixMs};
+use twqr_wire::{
+    convert::policy_change_out,
+    ops::{
+        ApplyPolicyRequest, ApplyPolicyResponse, GetOrderRequest, GetOrderResponse, GetPolicyRequest,
+        GetPolicyResponse, GetStatusRequest, GetStatusResponse, ListOrdersRequest, ListOrdersResponse,
+        ListSettlementRequest, ListSettlementResponse, ReplayPolicyRequest, ReplayPolicyResponse, SettlementEntry,
+        operator_service_server::{OperatorService, OperatorServiceServer},
+        settlement_entry,
+    },
 };
 
 /// 2025-03-10 00:00 in Asia/Taipei.
 const DAY_MS: i64 = 1_741_536_000_000;
 const HOUR_MS: i64 = 3_600_000;
 
-struct Settled(Vec<SettlementEntry>);
+struct Settled {
+    entries: Vec<SettlementEntry>,
+    cut_off: CutOff,
+}
 
 #[tonic::async_trait]
 impl OperatorService for Settled {
@@ -38,7 +45,7 @@ impl OperatorService for Settled {
                 && (merchant_id.is_empty() || merchant_id == entry.merchant_id)
         };
         let found =
-            self.0.iter().filter(wanted).cloned().map(|entry| Ok(ListSettlementResponse { entry: Some(entry) }));
+            self.entries.iter().filter(wanted).cloned().map(|entry| Ok(ListSettlementResponse { entry: Some(entry) }));
         Ok(Response::new(tokio_stream::iter(found.collect::<Vec<_>>())))
     }
 
@@ -55,7 +62,17 @@ impl OperatorService for Settled {
     }
 
     async fn get_policy(&self, _: Request<GetPolicyRequest>) -> Result<Response<GetPolicyResponse>, Status> {
-        Err(Status::unimplemented("not asked here"))
+        let route = Route {
+            prefix: "22".into(),
+            target: RouteTarget::Issuer(Issuer::Wallet),
+            code_lengths: vec![18],
+            alphabet: Alphabet::Printable,
+        };
+        let policy = Policy { routes: vec![route], cut_off: self.cut_off, ..Policy::default() };
+        let change =
+            PolicyChange { version: 1, policy, who: "router-0".into(), why: "first".into(), at: UnixMs(DAY_MS) };
+        let change = Some(policy_change_out(&change));
+        Ok(Response::new(GetPolicyResponse { change, newest_version: 1, ..GetPolicyResponse::default() }))
     }
 
     async fn apply_policy(&self, _: Request<ApplyPolicyRequest>) -> Result<Response<ApplyPolicyResponse>, Status> {
@@ -121,9 +138,14 @@ fn counterparty(entries: &[SettlementEntry]) -> Vec<u8> {
 }
 
 async fn serve(entries: Vec<SettlementEntry>) -> SocketAddr {
+    serve_with(entries, CutOff::default()).await
+}
+
+/// Serves these entries under a policy with this cut-off.
+async fn serve_with(entries: Vec<SettlementEntry>, cut_off: CutOff) -> SocketAddr {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let router = Server::builder().add_service(OperatorServiceServer::new(Settled(entries)));
+    let router = Server::builder().add_service(OperatorServiceServer::new(Settled { entries, cut_off }));
     tokio::spawn(router.serve_with_incoming(TcpListenerStream::new(listener)));
     address
 }
@@ -165,6 +187,33 @@ async fn each_merchant_gets_a_file_that_is_the_same_every_time() {
         run(&["settlement", "--date", "20250310", "--merchant", "M9", "--out", "nobody"]).await;
     assert!(stderr.contains("merchant \"M9\" has no movement on 2025-03-10"), "{stderr}");
     assert!(code == 0 && stdout.contains("settlement-M9-20250310.csv: 0 movements"), "{stdout}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_day_ends_at_the_cut_off_of_the_policy_and_the_file_records_it() {
+    let folder = tempfile::tempdir().unwrap();
+    // Settled at 22:00 and 23:30 of the date before, and at 22:30 and 23:30 of the date.
+    let entries = [(1, -2), (2, -1), (3, 22), (4, 24)]
+        .map(|(n, hours)| SettlementEntry {
+            settled_at_ms: DAY_MS + hours * HOUR_MS + HOUR_MS / 2,
+            ..payment(n, "M1", "", hours)
+        })
+        .to_vec();
+    for (cut_off, hours, trade_nos) in [
+        ("00:00", "00:00:00.000+08:00", &[3][..]),
+        ("23:00", "23:00:00.000+08:00", &[2, 3]),
+        ("02:00", "02:00:00.000+08:00", &[3, 4]),
+    ] {
+        let address = serve_with(entries.clone(), CutOff::parse(cut_off).unwrap()).await;
+        let arguments = ["settlement", "--date", "2025-03-10", "--out", cut_off];
+        let (code, stdout, stderr) = twqr(folder.path(), address, &arguments).await;
+        assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
+        let file = fs::read_to_string(folder.path().join(cut_off).join("settlement-M1-20250310.csv")).unwrap();
+        let head = file.lines().next().unwrap();
+        assert!(head.contains(&format!(",2025-03-10,{cut_off},")) && head.contains(hours), "{head}");
+        let written: Vec<bool> = (1..=4).map(|n| file.contains(&number(n))).collect();
+        assert_eq!(written, [1, 2, 3, 4].map(|n| trade_nos.contains(&n)), "{cut_off}: {file}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

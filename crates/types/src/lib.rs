@@ -3,6 +3,7 @@
 //!
 //! Nothing here reads a clock, a file or a socket.
 
+mod business_day;
 mod card_token;
 mod carrier;
 mod form;
@@ -14,6 +15,7 @@ mod time;
 mod trade_no;
 mod violation;
 
+pub use business_day::{BusinessDay, CutOff, InvalidCutOff, InvalidDate};
 pub use card_token::{CardToken, CardTokenDigest};
 pub use carrier::{Carrier, masked_card_no};
 pub use form::{PayForm, QueryForm, RawPay, RawQuery, RawRefund, RefundForm};

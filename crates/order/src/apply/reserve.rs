@@ -7,7 +7,7 @@ use crate::{
     CancelStage, Command, Effect, Failure, IssuerRules, Movement, Order, Payment, Phase, Position, REFUNDS_MAX,
     RefundCall, RefundEntry, RefundResult, RefundSuccess, Reserve, TaskKind, effect::Emitter, policy::Asked,
 };
-use twqr_types::UnixMs;
+use twqr_types::{CutOff, UnixMs};
 
 /// StatusCode 812: already turned into a refund.
 const TURNED_INTO_REFUND: &str = "812";
@@ -107,8 +107,8 @@ fn refusal(payment: &Payment, reserve: &Reserve, rules: &IssuerRules, scene: &Sc
         paid_at: payment.charge.changed_at,
         at: scene.at,
     };
-    let day_begins_min = scene.policy.map_or(0, |policy| policy.day_begins_min);
-    let by_rule = rules.refund.refusal(&asked, day_begins_min);
+    let cut_off = scene.policy.map_or_else(CutOff::default, |policy| policy.cut_off);
+    let by_rule = rules.refund.refusal(&asked, cut_off);
     by_rule.and_then(|desc| refused(&scene.codes().refund_refused, &desc)).or_else(|| maintenance(rules, scene))
 }
 

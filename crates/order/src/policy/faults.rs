@@ -43,8 +43,6 @@ impl Policy {
         fault(self.routes.is_empty(), "routes".into(), "at least one route is needed".into());
         let send_within = !(100..=60_000).contains(&self.send_within_ms);
         fault(send_within, "send_within_ms".into(), format!("is {}, must be 100 to 60000", self.send_within_ms));
-        let begins = self.day_begins_min;
-        fault(begins > 1_439, "day_begins_min".into(), format!("is {begins}, must be 0 to 1439"));
         let codes = &self.status_codes;
         for (name, code) in [
             ("card_not_supported", &codes.card_not_supported),
@@ -95,7 +93,7 @@ impl Policy {
 
 #[cfg(test)]
 mod tests {
-    use twqr_types::{MerchantId, StoreId};
+    use twqr_types::{CutOff, MerchantId, StoreId};
 
     use super::*;
     use crate::{Merchant, StatusCodes, Store};
@@ -121,7 +119,7 @@ mod tests {
                 refund_refused: code(),
             },
             send_within_ms: 1_000,
-            day_begins_min: 0,
+            cut_off: CutOff::default(),
             merchants: (0..merchants).map(merchant).collect(),
         }
     }

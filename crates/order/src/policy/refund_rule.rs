@@ -1,8 +1,6 @@
 //! Which refunds an issuer takes (POS API, section 4: the rules differ by issuer).
 
-use twqr_types::{Amount, UnixMs};
-
-use super::business_day;
+use twqr_types::{Amount, BusinessDay, CutOff, UnixMs};
 
 /// The refunds that an issuer takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,9 +54,9 @@ pub(crate) struct Asked {
 
 impl RefundRule {
     /// Why the rule refuses, if it does.
-    pub(crate) fn refusal(&self, asked: &Asked, day_begins_min: u32) -> Option<String> {
-        let day = |at| business_day(at, day_begins_min);
-        let days = day(asked.at) - day(asked.paid_at);
+    pub(crate) fn refusal(&self, asked: &Asked, cut_off: CutOff) -> Option<String> {
+        let day = |at| BusinessDay::of(at, cut_off);
+        let days = day(asked.at).days_since(day(asked.paid_at));
         match self.scope {
             RefundScope::None => return Some("the issuer takes no refunds".to_owned()),
             RefundScope::Full if asked.amount != asked.trade_amount => {
@@ -87,6 +85,63 @@ mod tests {
 
     const DAY_MS: i64 = 24 * 3_600_000;
 
+    /// So many ms after a minute (`HH:MM` in Asia/Taipei) of a day of March 2025.
+    fn at((day, minute, ms): (i64, &str, i64)) -> UnixMs {
+        const MARCH_1_MS: i64 = 1_740_758_400_000;
+        let minutes = i64::from(CutOff::parse(minute).unwrap().minutes());
+        UnixMs(MARCH_1_MS + (day - 1) * DAY_MS + minutes * 60_000 + ms)
+    }
+
+    /// Whether the accounting file of the day of `paid_at` takes a refund that was settled at `at`.
+    fn is_in_the_same_accounting_file(paid_at: UnixMs, at: UnixMs, cut_off: CutOff) -> bool {
+        let entry = twqr_settlement::Entry {
+            kind: twqr_settlement::Kind::Refund,
+            merchant_id: "M1".into(),
+            store_id: "".into(),
+            gateway_trade_no: "".into(),
+            merchant_trade_no: "R1".into(),
+            pos_id: "".into(),
+            trade_no: "T1".into(),
+            refund_trade_no: "T2".into(),
+            issuer: twqr_types::Issuer::Wallet,
+            payment_type: 1,
+            trade_amount: 1,
+            debit_amount: 1,
+            redeem_amount: 0,
+            store_redeem_amount: 0,
+            accepted_at: at,
+            settled_at: at,
+        };
+        let layout = twqr_settlement::Layout::default();
+        twqr_settlement::write_file("M1", BusinessDay::of(paid_at, cut_off), &[entry], &layout).is_ok()
+    }
+
+    #[test]
+    fn the_day_of_a_refund_rule_is_the_day_of_the_accounting_file() {
+        let rule = RefundRule { same_business_day: true, ..RefundRule::default() };
+        for (cut_off, paid_at, refund_at, same_day) in [
+            ("00:00", (10, "00:00", 0), (10, "23:59", 59_999), true),
+            ("00:00", (10, "00:00", 0), (11, "00:00", 0), false),
+            ("00:00", (9, "23:59", 59_999), (10, "00:00", 0), false),
+            ("02:00", (10, "01:59", 59_999), (10, "02:00", 0), false),
+            ("02:00", (10, "02:00", 0), (11, "01:59", 59_999), true),
+            ("12:00", (10, "11:59", 59_999), (10, "12:00", 0), false),
+            ("12:00", (10, "12:00", 0), (11, "11:59", 59_999), true),
+            ("12:01", (10, "12:00", 59_999), (10, "12:01", 0), false),
+            ("12:01", (10, "12:01", 0), (11, "12:00", 59_999), true),
+            ("23:00", (10, "22:59", 59_999), (10, "23:00", 0), false),
+            ("23:00", (10, "23:00", 0), (11, "22:59", 59_999), true),
+            ("23:59", (10, "23:59", 0), (11, "00:00", 0), true),
+        ] {
+            let name = format!("{cut_off}, paid {paid_at:?}, refunded {refund_at:?}");
+            let (cut_off, paid_at, at) = (CutOff::parse(cut_off).unwrap(), at(paid_at), at(refund_at));
+            let amount = Amount::parse(1).unwrap();
+            let asked = Asked { amount, trade_amount: amount, left: 1, paid_at, at };
+            assert_eq!(rule.refusal(&asked, cut_off).is_none(), same_day, "{name}");
+            assert_eq!(is_in_the_same_accounting_file(paid_at, at, cut_off), same_day, "{name}");
+        }
+    }
+
     #[test]
     fn each_rule_at_its_edge() {
         let any = RefundRule::default();
@@ -94,7 +149,7 @@ mod tests {
             let amounts = (Amount::parse(amount).unwrap(), Amount::parse(100).unwrap());
             let asked =
                 Asked { amount: amounts.0, trade_amount: amounts.1, left, paid_at: UnixMs(0), at: UnixMs(after_ms) };
-            rule.refusal(&asked, 0).is_none()
+            rule.refusal(&asked, CutOff::default()).is_none()
         };
         let same_day = RefundRule { same_business_day: true, ..any };
         let window = RefundRule { window_days: Some(2), ..any };

@@ -1,7 +1,7 @@
 //! Writes a counterparty's file.
 
 use super::{COLUMNS, Movement, TRAILER};
-use crate::{day::rfc3339, file::hex};
+use crate::{file::hex, times::rfc3339};
 
 /// The file of these movements, in their order. The error says which row cannot be written; with
 /// CSV in memory there is none.

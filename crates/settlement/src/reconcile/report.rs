@@ -1,11 +1,12 @@
 //! What a reconciliation found.
 
 use serde::Serialize;
+use twqr_types::BusinessDay;
 
 use crate::{
     counterparty::{CounterpartyFile, FileTrouble, Listed, Side, UnknownRow},
-    day::{BusinessDay, rfc3339},
     entry::{Entry, Kind},
+    times::rfc3339,
 };
 
 /// All of it; each list is sorted by side, kind and numbers, so that the same books give the same

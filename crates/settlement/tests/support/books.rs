@@ -1,10 +1,8 @@
 //! Entries and what the counterparties would say of them, by hand and at random.
 
 use proptest::prelude::*;
-use twqr_settlement::{
-    BusinessDay, CounterpartyFile, CutOff, Entry, Kind, Movement, Side, read_movements, write_movements,
-};
-use twqr_types::{Issuer, ShardId, TradeNo, UnixMs};
+use twqr_settlement::{CounterpartyFile, Entry, Kind, Movement, Side, read_movements, write_movements};
+use twqr_types::{BusinessDay, CutOff, Issuer, ShardId, TradeNo, UnixMs};
 
 /// 2025-03-10, from midnight to midnight.
 pub fn day() -> BusinessDay {

@@ -10,16 +10,18 @@ use std::{
 
 use anyhow::{Context as _, anyhow};
 use clap::Args;
-use twqr_settlement::{BusinessDay, Side};
+use twqr_settlement::Side;
 use twqr_simulator::counterparty_file;
+use twqr_types::BusinessDay;
 use twqr_wire::backend::LedgerEntry;
 
+use super::settlement;
 use crate::{client, config::Config};
 
 /// Which day, and where to.
 #[derive(Debug, Args)]
 pub(crate) struct Counterparty {
-    /// The business day: YYYY-MM-DD or YYYYMMDD; `settlement.cut_off` says when it ends
+    /// The business day, YYYY-MM-DD or YYYYMMDD; it ends at the cut-off of the newest policy
     #[arg(long)]
     date: String,
     /// Where wallet.csv and fisc.csv go; files of these names are written over
@@ -29,8 +31,7 @@ pub(crate) struct Counterparty {
 
 /// Reads the simulator's ledger and writes both files.
 pub(crate) async fn run(arguments: Counterparty, config: &Config) -> anyhow::Result<ExitCode> {
-    let day = BusinessDay::parse(&arguments.date, config.settlement.cut_off()?)
-        .with_context(|| format!("--date is {:?}", arguments.date))?;
+    let day = settlement::business_day(&arguments.date, &config.operators_endpoint(None)).await?;
     let channel = client::channel(&format!("http://{}", config.wallet)).await?;
     let entries = twqr_loadgen::ledger(channel).await.context("the simulator does not show its ledger")?;
     for file in write(&entries, day, &arguments.out)? {

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
-use twqr_settlement::{Books, BusinessDay, CounterpartyFile, Entry, Side, read_movements, reconcile};
+use twqr_settlement::{Books, CounterpartyFile, Entry, Side, read_movements, reconcile};
 
 use super::settlement;
 use crate::{config::Config, operators};
@@ -17,7 +17,7 @@ use crate::{config::Config, operators};
 /// What to hold against what.
 #[derive(Debug, Args)]
 pub(crate) struct Reconcile {
-    /// The business day: YYYY-MM-DD or YYYYMMDD; `settlement.cut_off` says when it ends
+    /// The business day, YYYY-MM-DD or YYYYMMDD; it ends at the cut-off of the newest policy
     #[arg(long)]
     date: String,
     /// FISC's file of the day
@@ -56,8 +56,8 @@ const DIFFERS: u8 = 2;
 /// Prints the report; exit code 0 if both sides have the same, 2 if not, 1 if it could not be found
 /// out.
 pub(crate) async fn run(arguments: Reconcile, config: &Config) -> anyhow::Result<ExitCode> {
-    let day = BusinessDay::parse(&arguments.date, config.settlement.cut_off()?)
-        .with_context(|| format!("--date is {:?}", arguments.date))?;
+    let endpoint = config.operators_endpoint(arguments.endpoint.as_deref());
+    let day = settlement::business_day(&arguments.date, &endpoint).await?;
     settlement::is_over(day, arguments.partial)?;
     let (before, after) = (day.previous(), day.next());
     let files = files(&[(Side::Wallet, Some(&arguments.wallet)), (Side::Fisc, Some(&arguments.fisc))])?;
@@ -65,7 +65,6 @@ pub(crate) async fn run(arguments: Reconcile, config: &Config) -> anyhow::Result
         self::files(&[(Side::Wallet, arguments.wallet_before.as_ref()), (Side::Fisc, arguments.fisc_before.as_ref())])?;
     let theirs_after =
         self::files(&[(Side::Wallet, arguments.wallet_after.as_ref()), (Side::Fisc, arguments.fisc_after.as_ref())])?;
-    let endpoint = config.operators_endpoint(arguments.endpoint.as_deref());
     // What is over must be complete; of the day after, what is there.
     let mut entries = operators::settled(&endpoint, before.from(), day.to(), "").await?;
     entries.extend(operators::settled(&endpoint, day.to(), after.to(), "").await?);

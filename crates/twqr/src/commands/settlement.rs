@@ -12,8 +12,8 @@ use std::{
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use twqr_service::{Clock, SystemClock};
-use twqr_settlement::{AccountingFile, BusinessDay, Entry, Layout, LayoutConfig, verify_file, write_file};
-use twqr_types::MerchantId;
+use twqr_settlement::{AccountingFile, Entry, Layout, LayoutConfig, verify_file, write_file};
+use twqr_types::{BusinessDay, CutOff, MerchantId};
 
 use crate::{
     config::{Config, source},
@@ -42,7 +42,7 @@ enum Verify {
 
 #[derive(Debug, Args)]
 struct Day {
-    /// The business day: YYYY-MM-DD or YYYYMMDD; `settlement.cut_off` says when it ends
+    /// The business day, YYYY-MM-DD or YYYYMMDD; it ends at the cut-off of the newest policy
     #[arg(long)]
     date: String,
     /// Only this merchant's file, also if it has no movements; otherwise one for each merchant that
@@ -104,11 +104,10 @@ fn verify(file: &Path) -> anyhow::Result<ExitCode> {
 
 async fn write(arguments: &Day, config: &Config) -> anyhow::Result<ExitCode> {
     let layout = layout(arguments.layout.as_deref(), config)?;
-    let day = BusinessDay::parse(&arguments.date, config.settlement.cut_off()?)
-        .with_context(|| format!("--date is {:?}", arguments.date))?;
+    let endpoint = config.operators_endpoint(arguments.endpoint.as_deref());
+    let day = business_day(&arguments.date, &endpoint).await?;
     let is_over = is_over(day, arguments.partial)?;
     let merchant = arguments.merchant.as_deref().unwrap_or_default();
-    let endpoint = config.operators_endpoint(arguments.endpoint.as_deref());
     let mut merchants: BTreeMap<Box<str>, Vec<Entry>> = BTreeMap::new();
     if !merchant.is_empty() {
         merchants.insert(merchant.into(), Vec::new());
@@ -131,6 +130,14 @@ async fn write(arguments: &Day, config: &Config) -> anyhow::Result<ExitCode> {
     }
     writeln!(stdout(), "{day}: {} of {} files written", merchants.len() - failed, merchants.len())?;
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The business day that `--date` names, by the cut-off of the newest policy.
+pub(super) async fn business_day(date: &str, endpoint: &str) -> anyhow::Result<BusinessDay> {
+    let invalid = || format!("--date is {date:?}");
+    // Checked first, so that a mistyped date is reported also where the operators' API is away.
+    BusinessDay::parse(date, CutOff::default()).with_context(invalid)?;
+    BusinessDay::parse(date, operators::cut_off(endpoint).await?).with_context(invalid)
 }
 
 /// Whether the day is complete; refused if it is not, and `partial` does not ask for it all the

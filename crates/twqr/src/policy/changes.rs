@@ -32,7 +32,7 @@ fn general(policy: &Policy) -> [Field; 7] {
     [
         ("name", format!("{:?}", policy.name)),
         ("send_within_ms", policy.send_within_ms.to_string()),
-        ("day_begins_min", policy.day_begins_min.to_string()),
+        ("cut_off", policy.cut_off.to_string()),
         ("card_not_supported", codes.card_not_supported.clone()),
         ("fisc_abnormal", codes.fisc_abnormal.clone()),
         ("issuer_declined", codes.issuer_declined.clone()),

@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use twqr_order::{Alphabet, Policy, PolicyFault, PolicyReading, Route, RouteTarget, StatusCodes};
-use twqr_types::Issuer;
+use twqr_types::{CutOff, Issuer};
 
 use super::{issuer::IssuerDocument, merchant::MerchantDocument};
 
@@ -13,7 +13,7 @@ use super::{issuer::IssuerDocument, merchant::MerchantDocument};
 pub(crate) struct PolicyDocument {
     name: String,
     send_within_ms: i64,
-    day_begins_min: u32,
+    cut_off: String,
     card_not_supported: String,
     fisc_abnormal: String,
     issuer_declined: String,
@@ -76,7 +76,7 @@ impl Default for PolicyDocument {
         Self {
             name: defaults.name,
             send_within_ms: defaults.send_within_ms,
-            day_begins_min: defaults.day_begins_min,
+            cut_off: defaults.cut_off.to_string(),
             card_not_supported: codes.card_not_supported,
             fisc_abnormal: codes.fisc_abnormal,
             issuer_declined: codes.issuer_declined,
@@ -100,6 +100,10 @@ impl PolicyDocument {
     /// The policy of the domain; the error is everything that is wrong, by its key.
     pub(crate) fn policy(&self) -> Result<Policy, Vec<PolicyFault>> {
         let mut reading = PolicyReading::default();
+        let cut_off = CutOff::parse(&self.cut_off);
+        if let Err(invalid) = cut_off {
+            reading.fault("cut_off".to_owned(), format!("is {:?}: {invalid}", self.cut_off));
+        }
         let policy = Policy {
             name: self.name.clone(),
             routes: reading.list("routes", &self.routes, RouteDocument::route),
@@ -111,7 +115,7 @@ impl PolicyDocument {
                 refund_refused: self.refund_refused.clone(),
             },
             send_within_ms: self.send_within_ms,
-            day_begins_min: self.day_begins_min,
+            cut_off: cut_off.unwrap_or_default(),
             merchants: reading.list("merchants", &self.merchants, MerchantDocument::merchant),
         };
         reading.finish(policy).map_err(|faults| faults.into_iter().map(in_document).collect())
@@ -122,7 +126,7 @@ impl PolicyDocument {
         Self {
             name: policy.name.clone(),
             send_within_ms: policy.send_within_ms,
-            day_begins_min: policy.day_begins_min,
+            cut_off: policy.cut_off.to_string(),
             card_not_supported: policy.status_codes.card_not_supported.clone(),
             fisc_abnormal: policy.status_codes.fisc_abnormal.clone(),
             issuer_declined: policy.status_codes.issuer_declined.clone(),
@@ -167,7 +171,7 @@ mod tests {
 
     const EVERYTHING: &str = r#"
 name = "all of it"
-day_begins_min = 30
+cut_off = "23:30"
 routes = [{ prefix = "22", code_lengths = [18] }, { prefix = "2299", refuse = true, code_lengths = [18], alphabet = "digits" }]
 [[issuers]]
 institution = "391"
@@ -204,6 +208,7 @@ open = false
             ("[[issuers]]\ninstitution = \"391\"\nrefund = { scope = \"some\" }", "must be one of none, full, partial"),
             ("[[routes]]\nprefix = \"2\"\ncode_lengths = [1]\nalphabet = \"x\"", "routes[0]: alphabet"),
             ("[[merchants]]\nid = \"\"", "merchants[0]: id"),
+            ("cut_off = \"24:00\"", "cut_off: is \"24:00\": a cut-off is a time of day of the form HH:MM"),
         ] {
             let document: PolicyDocument = toml::from_str(text).unwrap();
             let faults = document.policy().unwrap_err();

@@ -7,7 +7,7 @@ use toml::{Table, Value};
 use twqr_order::Policy;
 
 use super::PolicyDocument;
-use crate::config::source;
+use crate::config::{renamed, source};
 
 /// The lists, which have samples in the configuration.
 const LISTS: [&str; 3] = ["routes", "issuers", "merchants"];
@@ -22,6 +22,7 @@ pub(crate) fn read(path: &Path) -> Result<Policy, Vec<String>> {
 
 fn parse(text: &str) -> Result<Policy, Vec<String>> {
     let mut table: Table = source::table(text).map_err(|fault| vec![fault])?;
+    renamed::check_policy(&table, "").map_err(|fault| vec![fault])?;
     for list in LISTS {
         table.entry(list).or_insert_with(|| Value::Array(Vec::new()));
     }
@@ -61,7 +62,12 @@ mod tests {
             "issuers[1].refund.window_days",
         ];
         assert_eq!(keys, expected, "{faults:#?}");
-        for (text, expected) in [("routes = 1", "routes"), ("[[routes]]\nprefx = \"\"", "prefx"), ("x", "line 1")] {
+        for (text, expected) in [
+            ("routes = 1", "routes"),
+            ("[[routes]]\nprefx = \"\"", "prefx"),
+            ("x", "line 1"),
+            ("day_begins_min = 30", "day_begins_min is now cut_off; write cut_off = \"00:30\""),
+        ] {
             let faults = parse(text).unwrap_err();
             assert!(faults.len() == 1 && faults[0].contains(expected), "{faults:?}");
         }

@@ -6,7 +6,7 @@ use twqr_order::{
     Alphabet, IssuerRules, Limits, Merchant, Policy, PolicyChange, PolicyFault, PolicyReading, PolicyVersions,
     RefundRule, RefundScope, Resolution, Route, RouteTarget, StatusCodes, Store, Window,
 };
-use twqr_types::{Issuer, KeyName, MerchantId, StoreId, UnixMs};
+use twqr_types::{CutOff, Issuer, KeyName, MerchantId, StoreId, UnixMs};
 
 use super::{
     fault::{RecordFault, need},
@@ -48,7 +48,7 @@ pub fn policy_out(policy: &Policy) -> bus::Policy {
             refund_refused: policy.status_codes.refund_refused.clone(),
         }),
         send_within_ms: policy.send_within_ms,
-        day_begins_min: policy.day_begins_min,
+        day_begins_min: policy.cut_off.minutes(),
         issuers: policy.issuers.iter().map(issuer_out).collect(),
         merchants: policy.merchants.iter().map(merchant_out).collect(),
     }
@@ -74,12 +74,17 @@ pub fn policy_checked(policy: bus::Policy) -> Result<Policy, Vec<PolicyFault>> {
     if codes.is_none() {
         reading.fault("status_codes".to_owned(), "is missing".to_owned());
     }
+    let cut_off = CutOff::from_minutes(policy.day_begins_min);
+    if cut_off.is_err() {
+        let problem = format!("is {}, must be 0 to 1439", policy.day_begins_min);
+        reading.fault("day_begins_min".to_owned(), problem);
+    }
     let policy = Policy {
         name: policy.name,
         routes: reading.list("routes", policy.routes, route_from),
         status_codes: codes.unwrap_or_default(),
         send_within_ms: policy.send_within_ms,
-        day_begins_min: policy.day_begins_min,
+        cut_off: cut_off.unwrap_or_default(),
         issuers: reading.list("issuers", &policy.issuers, rules_from),
         merchants: reading.list("merchants", policy.merchants, merchant_from),
     };
@@ -309,6 +314,22 @@ mod tests {
                 ..Policy::default()
             };
             assert!(encoded <= policy.size(), "lists of {lists}: {encoded} bytes, but size() is {}", policy.size());
+        }
+    }
+
+    #[test]
+    fn the_cut_off_keeps_the_form_of_earlier_records() {
+        for (day_begins_min, cut_off) in [(0, "00:00"), (120, "02:00"), (720, "12:00"), (1_380, "23:00")] {
+            let mut record = policy_out(&Policy::default());
+            record.routes =
+                vec![bus::Route { prefix: "22".into(), code_lengths: vec![18], alphabet: 1, ..bus::Route::default() }];
+            record.day_begins_min = day_begins_min;
+            let policy = policy_from(record.clone()).unwrap();
+            assert_eq!(policy.cut_off.to_string(), cut_off);
+            assert_eq!(policy_out(&policy).encode_to_vec(), record.encode_to_vec());
+            record.day_begins_min = 1_440;
+            let faults = policy_checked(record).unwrap_err();
+            assert_eq!(faults[0].to_string(), "day_begins_min: is 1440, must be 0 to 1439");
         }
     }
 

@@ -1,6 +1,6 @@
 //! What the tests start from: a policy, and requests with every field filled.
 
-use twqr_types::{InstitutionCode, Issuer, PayForm, RawPay, RawRefund, RefundForm, TradeNo, UnixMs};
+use twqr_types::{CutOff, InstitutionCode, Issuer, PayForm, RawPay, RawRefund, RefundForm, TradeNo, UnixMs};
 
 use crate::{
     Alphabet, Approval, Decline, DeclineKind, IssuerRules, Merchant, PaymentType, Policy, RefundRule, Refunded,
@@ -41,7 +41,7 @@ pub(super) fn policy() -> Policy {
         issuers: vec![rules(Issuer::Wallet), rules(other())],
         status_codes: StatusCodes::default(),
         send_within_ms: 2_000,
-        day_begins_min: 0,
+        cut_off: CutOff::default(),
         merchants: Vec::new(),
     }
 }

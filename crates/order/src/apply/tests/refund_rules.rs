@@ -4,6 +4,8 @@ use super::{
     check,
     given::{self, DAY, OTHER, WALLET, given_back, refund_rule},
 };
+use twqr_types::CutOff;
+
 use crate::{RefundRule, RefundScope};
 
 /// Under this rule, a payment of 100 at noon and a refund of `amount` after `later` ms: where the
@@ -41,7 +43,7 @@ fn rules_by_issuer() {
         ("4 same day only, where days begin later: configuration", |w| {
             let rule = RefundRule { same_business_day: true, ..RefundRule::default() };
             let mut policy = refund_rule(rule);
-            policy.day_begins_min = 60;
+            policy.cut_off = CutOff::parse("01:00").unwrap();
             w.set_policy(policy);
             w.paid("T", OTHER, 100);
             w.at += DAY / 2 + 3_600_000 - 1;

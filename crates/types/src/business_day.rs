@@ -1,41 +1,47 @@
-//! The business day: which movements belong to which date, in Asia/Taipei (UTC+8 all year).
+//! Business days in Asia/Taipei (UTC+8 all year): where one ends and the next begins.
+//!
+//! The refund rules of an issuer and the accounting file both speak of business days, so there is
+//! one cut-off for both, and it is part of the policy.
 
 use std::fmt;
 
 use jiff::{
-    Timestamp,
+    Span,
     civil::{self, Date},
-    tz::Offset,
 };
-use twqr_types::UnixMs;
+
+use crate::UnixMs;
 
 const DAY_MS: i64 = 86_400_000;
 const MINUTE_MS: i64 = 60_000;
-const TAIPEI_MS: i64 = 8 * 60 * MINUTE_MS;
+const TAIPEI_OFFSET_MS: i64 = 8 * 60 * MINUTE_MS;
 const DAY_MINUTES: u16 = 24 * 60;
-/// The years of dates that are taken: what is outside is a slip.
+/// A date outside these years is taken for a typing mistake.
 const YEARS: std::ops::RangeInclusive<i16> = 2000..=2199;
-/// 1970-01-01.
 const EPOCH: Date = civil::date(1970, 1, 1);
 
 /// The minute of the day, in Asia/Taipei, at which one business day ends and the next begins: 00:00
 /// to 23:59.
 ///
-/// A business day bears the date on which most of it lies: up to 12:00 it begins at the cut-off of
-/// its own date (with 02:00, a payment at 01:00 belongs to the date before), after 12:00 at the
-/// cut-off of the date before (with 23:00, a payment at 23:30 belongs to the next date).
+/// A business day is named by the date on which most of it lies. With a cut-off up to 12:00 it
+/// begins at the cut-off of its own date (02:00: a payment at 01:00 belongs to the date before).
+/// With a cut-off after 12:00 it begins at the cut-off of the date before (23:00: a payment at
+/// 23:30 belongs to the next date).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CutOff(u16);
 
-/// The text is no cut-off.
+/// The text or number is not a valid cut-off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a cut-off is a time of day of the form HH:MM, 00:00 to 23:59 (Asia/Taipei)")]
 pub struct InvalidCutOff;
 
 impl CutOff {
-    /// Minutes after midnight, 0 to 1439.
-    pub fn from_minutes(minutes: u16) -> Result<Self, InvalidCutOff> {
-        if minutes < DAY_MINUTES { Ok(Self(minutes)) } else { Err(InvalidCutOff) }
+    /// Takes minutes after midnight, 0 to 1439.
+    pub fn from_minutes(minutes: u32) -> Result<Self, InvalidCutOff> {
+        match u16::try_from(minutes) {
+            Ok(minutes @ ..DAY_MINUTES) => Ok(Self(minutes)),
+            Ok(_) | Err(_) => Err(InvalidCutOff),
+        }
     }
 
     /// Takes `HH:MM`.
@@ -51,9 +57,14 @@ impl CutOff {
         }
     }
 
-    /// When a business day begins, in ms after the midnight with which its date begins: negative on
-    /// the date before.
-    fn begins_ms(self) -> i64 {
+    /// Minutes after midnight, 0 to 1439.
+    pub fn minutes(self) -> u32 {
+        self.0.into()
+    }
+
+    /// When a business day begins, in ms after the midnight with which its date begins; negative
+    /// where it begins on the date before.
+    fn day_begins_ms(self) -> i64 {
         let minutes = i64::from(self.0);
         if self.0 <= DAY_MINUTES / 2 { minutes * MINUTE_MS } else { minutes * MINUTE_MS - DAY_MS }
     }
@@ -65,21 +76,21 @@ impl fmt::Display for CutOff {
     }
 }
 
-/// A business day: 24 hours from cut-off to cut-off, by the date that it bears.
+/// A business day: 24 hours from cut-off to cut-off, named by a date.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BusinessDay {
-    /// Days since 1970-01-01.
-    day: i32,
+    /// The date, in days since 1970-01-01.
+    date: i64,
     cut_off: CutOff,
 }
 
-/// The text is no date.
+/// The text is not a valid date.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a date is a real one of the form YYYY-MM-DD or YYYYMMDD, 2000-01-01 to 2199-12-31")]
 pub struct InvalidDate;
 
 impl BusinessDay {
-    /// Takes `YYYY-MM-DD` or `YYYYMMDD`.
+    /// Takes a date of the form `YYYY-MM-DD` or `YYYYMMDD`.
     pub fn parse(raw: &str, cut_off: CutOff) -> Result<Self, InvalidDate> {
         let (digits, dashes) = match raw.len() {
             8 => (raw.to_owned(), false),
@@ -94,27 +105,27 @@ impl BusinessDay {
         if !YEARS.contains(&date.year()) {
             return Err(InvalidDate);
         }
-        let day = date.since(EPOCH).map_err(|_| InvalidDate)?.get_days();
-        Ok(Self { day, cut_off })
+        let days = date.since(EPOCH).map_err(|_| InvalidDate)?.get_days();
+        Ok(Self { date: days.into(), cut_off })
     }
 
     /// The business day to which a time belongs.
     pub fn of(at: UnixMs, cut_off: CutOff) -> Self {
-        let day = at.0.saturating_add(TAIPEI_MS).saturating_sub(cut_off.begins_ms()).div_euclid(DAY_MS);
-        Self { day: day.clamp(i32::MIN.into(), i32::MAX.into()) as i32, cut_off }
+        let date = at.plus(TAIPEI_OFFSET_MS - cut_off.day_begins_ms()).0.div_euclid(DAY_MS);
+        Self { date, cut_off }
     }
 
     /// Its first ms.
     pub fn from(self) -> UnixMs {
-        UnixMs(i64::from(self.day) * DAY_MS - TAIPEI_MS + self.cut_off.begins_ms())
+        self.midnight().plus(self.cut_off.day_begins_ms())
     }
 
-    /// The ms after its last.
+    /// The first ms of the next business day.
     pub fn to(self) -> UnixMs {
         self.from().plus(DAY_MS)
     }
 
-    /// Whether the time belongs to it.
+    /// Whether the time belongs to this day.
     pub fn contains(self, at: UnixMs) -> bool {
         self.from() <= at && at < self.to()
     }
@@ -122,16 +133,21 @@ impl BusinessDay {
     /// The day before.
     #[must_use]
     pub fn previous(self) -> Self {
-        Self { day: self.day.saturating_sub(1), ..self }
+        Self { date: self.date.saturating_sub(1), ..self }
     }
 
     /// The day after.
     #[must_use]
     pub fn next(self) -> Self {
-        Self { day: self.day.saturating_add(1), ..self }
+        Self { date: self.date.saturating_add(1), ..self }
     }
 
-    /// When days end.
+    /// How many days after `earlier` this day is; negative if it is before.
+    pub fn days_since(self, earlier: Self) -> i64 {
+        self.date.saturating_sub(earlier.date)
+    }
+
+    /// When the day ends and the next begins.
     pub fn cut_off(self) -> CutOff {
         self.cut_off
     }
@@ -141,32 +157,31 @@ impl BusinessDay {
         self.to_string().replace('-', "")
     }
 
-    /// Noon of its date, in Asia/Taipei: what formats of dates are applied to.
-    pub(crate) fn noon(self) -> UnixMs {
-        UnixMs(i64::from(self.day) * DAY_MS - TAIPEI_MS + DAY_MS / 2)
+    /// Noon of its date, in Asia/Taipei: the time to apply a date format to, since it is on the
+    /// named date whatever the cut-off.
+    pub fn noon(self) -> UnixMs {
+        self.midnight().plus(DAY_MS / 2)
+    }
+
+    /// The midnight with which its date begins.
+    fn midnight(self) -> UnixMs {
+        UnixMs(self.date.saturating_mul(DAY_MS)).plus(-TAIPEI_OFFSET_MS)
     }
 }
 
 impl fmt::Display for BusinessDay {
-    /// `YYYY-MM-DD`.
+    /// `YYYY-MM-DD`; empty where the calendar ends (year 9999).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&taipei(self.noon(), "%Y-%m-%d"))
+        let date = Span::new().try_days(self.date).and_then(|days| EPOCH.checked_add(days));
+        date.map_or(Ok(()), |date| write!(f, "{date}"))
     }
 }
 
-/// A time in Asia/Taipei by a format of [`jiff::fmt::strtime`]; empty where no calendar holds it.
-pub(crate) fn taipei(at: UnixMs, format: &str) -> String {
-    let Ok(at) = Timestamp::from_millisecond(at.0) else { return String::new() };
-    jiff::fmt::strtime::format(format, Offset::constant(8).to_datetime(at)).unwrap_or_default()
-}
-
-/// RFC 3339 with ms and the offset of Asia/Taipei.
-pub(crate) fn rfc3339(at: UnixMs) -> String {
-    taipei(at, "%Y-%m-%dT%H:%M:%S.%3f+08:00")
-}
-
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
 
     fn at(text: &str) -> UnixMs {
@@ -192,6 +207,7 @@ mod tests {
             assert_eq!(BusinessDay::of(day.to().plus(-1), cut_off), day, "{cut_off}");
             assert_eq!(BusinessDay::of(day.to(), cut_off), day.next(), "{cut_off}");
             assert!(day.contains(day.from()) && !day.contains(day.to()), "{cut_off}");
+            assert_eq!((day.next().days_since(day), day.previous().days_since(day)), (1, -1), "{cut_off}");
         }
     }
 
@@ -225,21 +241,22 @@ mod tests {
     #[test]
     fn a_cut_off_is_a_time_of_day() {
         for (raw, minutes) in [("00:00", 0), ("15:30", 930), ("23:59", 1_439)] {
-            assert_eq!(CutOff::parse(raw), CutOff::from_minutes(minutes));
-            assert_eq!(CutOff::parse(raw).unwrap().to_string(), raw);
+            let cut_off = CutOff::parse(raw).unwrap();
+            assert_eq!((CutOff::from_minutes(minutes), cut_off.minutes()), (Ok(cut_off), minutes));
+            assert_eq!(cut_off.to_string(), raw);
         }
         for raw in ["", "24:00", "23:60", "9:00", "0900", "+1:00", "00:00:00"] {
             assert_eq!(CutOff::parse(raw), Err(InvalidCutOff), "{raw}");
         }
-        assert!(CutOff::from_minutes(1_440).is_err());
+        for minutes in [1_440, 65_536, u32::MAX] {
+            assert_eq!(CutOff::from_minutes(minutes), Err(InvalidCutOff), "{minutes}");
+        }
     }
 
     #[test]
-    fn times_that_no_calendar_holds_are_no_trouble() {
+    fn a_time_outside_the_calendar_has_a_day_without_a_name() {
         for at in [i64::MIN, i64::MAX] {
-            let day = BusinessDay::of(UnixMs(at), CutOff::default());
-            assert_eq!((day.to_string(), rfc3339(UnixMs(at))), (String::new(), String::new()));
+            assert_eq!(BusinessDay::of(UnixMs(at), CutOff::default()).to_string(), "");
         }
-        assert_eq!(rfc3339(UnixMs(1_741_568_887_009)), "2025-03-10T09:08:07.009+08:00");
     }
 }
