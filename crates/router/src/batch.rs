@@ -4,19 +4,20 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use tracing::{debug, error, info, warn};
+use twqr_consumer::DeadLetters;
 use twqr_journal::{Ack, Entry, Journal, Partition, Record, Topic};
 use twqr_order::{Command, Effect, POLICY_SHARD, PolicyChange, Position, Step, Target, apply, refuse_unknown_payment};
-use twqr_types::{Issuer, OrderKey, ShardId, UnixMs};
+use twqr_types::{Issuer, OrderKey, ShardId};
 use twqr_wire::convert::{
-    DeadLetter, RecordFault, ReplyContent, ReplyRecord, decode_record, encode_dead_letter, encode_record, encode_reply,
-    encode_reply_record, encode_task,
+    RecordFault, ReplyContent, ReplyRecord, decode_record, encode_record, encode_reply, encode_reply_record,
+    encode_task,
 };
 
 use crate::{metrics, shard::Shard, store::StoreError};
 
 /// What a batch wants done, and what it saw.
-#[derive(Default)]
-pub(crate) struct Batch {
+pub(crate) struct Batch<'a> {
+    dead_letters: &'a DeadLetters,
     wallet: Vec<Entry>,
     fisc: Vec<Entry>,
     replies: BTreeMap<u32, Vec<Entry>>,
@@ -26,23 +27,39 @@ pub(crate) struct Batch {
     broadcasts: Vec<Entry>,
     /// Records for every ingress.
     to_ingresses: Vec<Entry>,
-    dead: Vec<Entry>,
+    /// Acknowledgements of the dead letters that were written.
+    acks: Vec<Ack>,
     effects: Vec<Effect>,
     /// Claims that were read: offset and nonce.
     pub(crate) claims: Vec<(u64, u64)>,
 }
 
-impl Batch {
+impl<'a> Batch<'a> {
+    pub(crate) fn new(dead_letters: &'a DeadLetters) -> Self {
+        Self {
+            dead_letters,
+            wallet: Vec::new(),
+            fisc: Vec::new(),
+            replies: BTreeMap::new(),
+            forwards: BTreeMap::new(),
+            broadcasts: Vec::new(),
+            to_ingresses: Vec::new(),
+            acks: Vec::new(),
+            effects: Vec::new(),
+            claims: Vec::new(),
+        }
+    }
+
     /// Applies one record. A record that cannot be decoded goes to the dead letters and stops
     /// nothing.
-    pub(crate) fn apply(&mut self, shard: &mut Shard, record: Record, now: UnixMs) -> Result<(), StoreError> {
+    pub(crate) fn apply(&mut self, shard: &mut Shard, record: Record) -> Result<(), StoreError> {
         let offset = record.offset;
         shard.next = offset + 1;
         let payload = record.entry.value.unwrap_or_default();
         let decoded = match decode_record(payload.clone()) {
             Ok(decoded) => decoded,
             Err(fault) => {
-                self.bury(shard.id, offset, &payload, &fault, now);
+                self.dead_letter(shard.id, offset, &payload, &fault);
                 return Ok(());
             }
         };
@@ -51,7 +68,7 @@ impl Batch {
             Command::Policy(change) => self.take_policy(shard, change, payload, offset),
             Command::Reserve(reserve) if shard.key_of(reserve.payment)?.is_none() => {
                 if shard.has_unreadable {
-                    self.bury(shard.id, offset, &payload, &RecordFault::UnreadableOrder, now);
+                    self.dead_letter(shard.id, offset, &payload, &RecordFault::UnreadableOrder);
                     return Ok(());
                 }
                 let cause = Position { shard: shard.id, offset };
@@ -67,7 +84,7 @@ impl Batch {
             | Command::Outcome(_)
             | Command::Due(_) => {
                 if !self.apply_to_order(shard, &decoded, offset)? {
-                    self.bury(shard.id, offset, &payload, &RecordFault::UnreadableOrder, now);
+                    self.dead_letter(shard.id, offset, &payload, &RecordFault::UnreadableOrder);
                 }
             }
         }
@@ -151,28 +168,16 @@ impl Batch {
         }
     }
 
-    fn bury(&mut self, shard: ShardId, offset: u64, payload: &Bytes, fault: &RecordFault, now: UnixMs) {
-        error!(shard = shard.0, offset, %fault, "a record cannot be used; it goes to the dead letters");
-        metrics::dead_letter();
-        let letter = DeadLetter {
-            topic: Topic::Orders.name().to_owned(),
-            partition: u32::from(shard.0),
-            offset,
-            payload: payload.clone(),
-            reason: fault.to_string(),
-            at: now,
-        };
-        self.dead.push(Entry::plain(encode_dead_letter(&letter)));
+    fn dead_letter(&mut self, shard: ShardId, offset: u64, payload: &Bytes, fault: &RecordFault) {
+        let orders = Partition { topic: Topic::Orders, index: u32::from(shard.0) };
+        self.acks.push(self.dead_letters.write(orders, offset, payload, fault));
     }
 
     /// Appends every effect; the acknowledgements tell when all are durable.
     pub(crate) fn emit(self, shard: ShardId, journal: &dyn Journal) -> Vec<Ack> {
         let task_partition = |topic| Partition { topic, index: u32::from(shard.0) % journal.partitions(topic).max(1) };
-        let mut appends = vec![
-            (task_partition(Topic::WalletTasks), self.wallet),
-            (task_partition(Topic::FiscTasks), self.fisc),
-            (Partition { topic: Topic::DeadLetters, index: 0 }, self.dead),
-        ];
+        let mut appends =
+            vec![(task_partition(Topic::WalletTasks), self.wallet), (task_partition(Topic::FiscTasks), self.fisc)];
         let mut forwards = self.forwards;
         if !self.broadcasts.is_empty() {
             for index in (0..journal.partitions(Topic::Orders)).filter(|index| *index != u32::from(shard.0)) {
@@ -200,7 +205,9 @@ impl Batch {
             }
         }
         let append = |(partition, entries)| journal.append(partition, entries);
-        appends.into_iter().filter(|(_, entries)| !entries.is_empty()).map(append).collect()
+        let mut acks = self.acks;
+        acks.extend(appends.into_iter().filter(|(_, entries)| !entries.is_empty()).map(append));
+        acks
     }
 }
 

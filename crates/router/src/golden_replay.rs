@@ -7,12 +7,15 @@
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
+use twqr_consumer::DeadLetters;
 use twqr_journal::{Entry, Record};
+use twqr_journal_sim::{Faults, Layout, Sim};
 use twqr_order::{Order, PolicyVersions};
-use twqr_types::{ShardId, UnixMs};
+use twqr_service::SystemClock;
+use twqr_types::ShardId;
 use twqr_wire::convert::{StateBody, StatesEntry, decode_state, encode_state};
 
-use crate::{MemoryStore, batch::Batch, shard::Shard};
+use crate::{MemoryStore, batch::Batch, metrics, shard::Shard};
 
 const RECORDING: &[u8] = include_bytes!("../tests/golden/days-2727eef.lz4");
 
@@ -54,9 +57,11 @@ fn read_bytes(input: &mut Bytes) -> Bytes {
 /// Applies the shard's log as a router does. No checkpoint is taken, so every order stays in memory.
 fn replay(id: ShardId, records: Vec<Record>) -> Shard {
     let mut shard = Shard::new(id, Arc::new(MemoryStore::default()), PolicyVersions::default(), 0);
-    let mut batch = Batch::default();
+    let sim = Sim::new(Layout { shards: 1, task_partitions: 1 }, Faults::default(), 0);
+    let dead_letters = DeadLetters::new(sim.session("router-0"), Arc::new(SystemClock), metrics::DEAD_LETTERS);
+    let mut batch = Batch::new(&dead_letters);
     for record in records {
-        batch.apply(&mut shard, record, UnixMs(0)).unwrap();
+        batch.apply(&mut shard, record).unwrap();
     }
     shard
 }

@@ -12,10 +12,10 @@ mod restore;
 mod shard;
 mod store;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
+use twqr_consumer::hold_assigned;
 use twqr_journal::{Journal, JournalError, Topic};
 use twqr_order::Policy;
 use twqr_service::{Backoff, CancellationToken, Context, StallWatch, Stalled};
@@ -74,34 +74,8 @@ const GRACE_MS: u64 = 3_000;
 /// no payment waits in between.
 pub async fn run(settings: Settings, journal: Arc<dyn Journal>, context: Context) -> Result<(), Error> {
     metrics::describe();
-    let mut assignments = journal.assignments(Topic::Orders, &settings.member).await?;
-    let mut owned: BTreeMap<u32, (CancellationToken, JoinHandle<()>)> = BTreeMap::new();
-    loop {
-        let wanted = tokio::select! {
-            () = context.shutdown.cancelled() => break,
-            changed = assignments.changed() => changed?,
-        };
-        for (index, (unwanted, _)) in &owned {
-            if !wanted.contains(index) {
-                unwanted.cancel();
-            }
-        }
-        owned.retain(|_, (unwanted, task)| !unwanted.is_cancelled() && !task.is_finished());
-        for index in wanted {
-            owned.entry(index).or_insert_with(|| {
-                let unwanted = CancellationToken::new();
-                let keep = keep_shard(index, settings.clone(), journal.clone(), context.clone(), unwanted.clone());
-                (unwanted, tokio::spawn(keep))
-            });
-        }
-    }
-    drop(tokio::task::spawn_blocking(move || drop(assignments)).await);
-    for (unwanted, _) in owned.values() {
-        unwanted.cancel();
-    }
-    for (_, task) in owned.into_values() {
-        drop(task.await);
-    }
+    let hold = |index, unwanted| keep_shard(index, settings.clone(), journal.clone(), context.clone(), unwanted);
+    hold_assigned(&*journal, Topic::Orders, &settings.member, &context.shutdown, hold).await?;
     Ok(())
 }
 
@@ -132,9 +106,9 @@ async fn keep_shard(
     let watch = StallWatch::default();
     let mut backoff = Backoff::new(CLAIM_PAUSE_MS_MIN, CLAIM_PAUSE_MS_MAX);
     while let Ok(shard) = u16::try_from(index) {
-        let watched = (part.clone(), watch.clone());
         let began = tokio::time::Instant::now();
-        let owner = owner::Owner::new(ShardId(shard), &settings, journal.clone(), context.clock.clone(), watched);
+        let (journal, clock) = (journal.clone(), context.clock.clone());
+        let owner = owner::Owner::new(ShardId(shard), &settings, journal, clock, part.clone(), watch.clone());
         match owner.own(&stop).await {
             Ok(owner::Ended::Stopped) => break,
             Ok(owner::Ended::Superseded { epoch, newer }) if unwanted.is_cancelled() => {

@@ -3,13 +3,12 @@
 use twqr_order::{Evidence, Step};
 
 const STEPS: &str = "twqr_router_steps_total";
-const DEAD_LETTERS: &str = "twqr_router_dead_letters_total";
+pub(crate) const DEAD_LETTERS: &str = "twqr_router_dead_letters_total";
 const CHECKPOINT_STATES: &str = "twqr_router_checkpoint_states_total";
 
 /// Tells the exporter what each metric means.
 pub(crate) fn describe() {
     metrics::describe_counter!(STEPS, "Records applied, by what happened to the order");
-    metrics::describe_counter!(DEAD_LETTERS, "Records that could not be decoded");
     metrics::describe_counter!(CHECKPOINT_STATES, "States written to order-states");
 }
 
@@ -37,11 +36,6 @@ pub(crate) fn step(step: Step) {
         Step::Ignored => "ignored",
     };
     metrics::counter!(STEPS, "step" => label).increment(1);
-}
-
-/// One record went to the dead letters.
-pub(crate) fn dead_letter() {
-    metrics::counter!(DEAD_LETTERS).increment(1);
 }
 
 /// A checkpoint wrote so many states.

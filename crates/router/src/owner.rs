@@ -7,13 +7,16 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 use futures::{StreamExt, future::OptionFuture, stream::FuturesOrdered};
 use rand::Rng;
 use tracing::info;
+use twqr_consumer::DeadLetters;
 use twqr_journal::{Entry, Journal, JournalError, Partition, Reader, Topic};
 use twqr_order::{Command, POLICY_SHARD, PolicyChange, Record};
 use twqr_service::{CancellationToken, Clock, Part, StallWatch};
 use twqr_types::{OrderKey, ShardId};
 use twqr_wire::convert::encode_record;
 
-use crate::{Error, Settings, batch::Batch, checkpoint::Checkpoint, restore::restore, shard::Shard, store::StoreMark};
+use crate::{
+    Error, Settings, batch::Batch, checkpoint::Checkpoint, metrics, restore::restore, shard::Shard, store::StoreMark,
+};
 
 /// How an ownership ended without a failure.
 pub(crate) enum Ended {
@@ -38,6 +41,7 @@ pub(crate) struct Owner<'a> {
     clock: Arc<dyn Clock>,
     part: Part,
     watch: StallWatch,
+    dead_letters: DeadLetters,
     nonce: u64,
 }
 
@@ -77,9 +81,11 @@ impl<'a> Owner<'a> {
         settings: &'a Settings,
         journal: Arc<dyn Journal>,
         clock: Arc<dyn Clock>,
-        (part, watch): (Part, StallWatch),
+        part: Part,
+        watch: StallWatch,
     ) -> Self {
-        Self { shard, settings, journal, clock, part, watch, nonce: rand::rng().random() }
+        let dead_letters = DeadLetters::new(journal.clone(), clock.clone(), metrics::DEAD_LETTERS);
+        Self { shard, settings, journal, clock, part, watch, dead_letters, nonce: rand::rng().random() }
     }
 
     /// Claims the shard and owns it until it is told to stop, superseded, or something fails.
@@ -143,11 +149,10 @@ impl<'a> Owner<'a> {
 
     /// Applies a batch and emits its effects; tells if a newer claim was among the records.
     fn apply(&self, flight: &mut Flight, records: Vec<twqr_journal::Record>) -> Result<Option<Ended>, Error> {
-        let now = self.clock.now();
-        let mut batch = Batch::default();
+        let mut batch = Batch::new(&self.dead_letters);
         let mut ended = None;
         for record in records {
-            batch.apply(&mut flight.shard, record, now)?;
+            batch.apply(&mut flight.shard, record)?;
             if let Some((offset, nonce)) = batch.claims.pop() {
                 match flight.epoch {
                     None if nonce == self.nonce => self.begin_epoch(flight, offset),

@@ -9,14 +9,13 @@ use std::{
 };
 
 use tokio::time::Instant;
-use tracing::{error, warn};
+use tracing::warn;
+use twqr_consumer::DeadLetters;
 use twqr_journal::{Entry, Journal, JournalError, Partition, Record, Topic};
 use twqr_order::Order;
 use twqr_service::{Backoff, Context, Part, StallWatch, Stalled};
 use twqr_types::{OrderKey, UnixMs};
-use twqr_wire::convert::{
-    DeadLetter, StateBody, UnreadableState, decode_state, encode_dead_letter, encode_due, unreadable_state,
-};
+use twqr_wire::convert::{StateBody, UnreadableState, decode_state, encode_due, unreadable_state};
 
 use crate::{
     alarms::Alarms,
@@ -81,6 +80,7 @@ pub(crate) struct Follower {
     pub(crate) model: Arc<dyn ReadModel>,
     pub(crate) policies: Arc<Policies>,
     pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) dead_letters: DeadLetters,
     pub(crate) context: Context,
 }
 
@@ -215,7 +215,8 @@ impl Follower {
                         }
                         UnreadableState::Other => {}
                     }
-                    self.bury(offset, &value, &fault.to_string());
+                    let states = Partition { topic: Topic::OrderStates, index: self.shard };
+                    drop(self.dead_letters.write(states, offset, &value, fault));
                 }
             }
         }
@@ -257,19 +258,5 @@ impl Follower {
                 warn!(shard = self.shard, %error, count, "due records may not have been written; they follow again");
             }
         }
-    }
-
-    fn bury(&self, offset: u64, payload: &bytes::Bytes, reason: &str) {
-        error!(shard = self.shard, offset, reason, "a state cannot be used; it goes to the dead letters");
-        let letter = DeadLetter {
-            topic: Topic::OrderStates.name().to_owned(),
-            partition: self.shard,
-            offset,
-            payload: payload.clone(),
-            reason: reason.to_owned(),
-            at: self.context.clock.now(),
-        };
-        let dead_letters = Partition { topic: Topic::DeadLetters, index: 0 };
-        drop(self.journal.append(dead_letters, vec![Entry::plain(encode_dead_letter(&letter))]));
     }
 }

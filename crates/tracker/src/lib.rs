@@ -14,6 +14,7 @@ mod settlement;
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use tokio::task::JoinSet;
+use twqr_consumer::DeadLetters;
 use twqr_journal::{Journal, Topic};
 use twqr_service::Context;
 
@@ -82,7 +83,9 @@ async fn follow_all(model: Arc<dyn ReadModel>, policies: Arc<Policies>, journal:
     let mut followers = JoinSet::new();
     for shard in 0..journal.partitions(Topic::OrderStates) {
         let (model, policies) = (model.clone(), policies.clone());
-        let follower = Follower { shard, model, policies, journal: journal.clone(), context: context.clone() };
+        let (journal, context) = (journal.clone(), context.clone());
+        let dead_letters = DeadLetters::new(journal.clone(), context.clock.clone(), metrics::DEAD_LETTERS);
+        let follower = Follower { shard, model, policies, journal, dead_letters, context };
         followers.spawn(follower.run());
     }
     while followers.join_next().await.is_some() {}

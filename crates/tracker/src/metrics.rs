@@ -4,6 +4,7 @@ use twqr_types::UnixMs;
 
 use crate::alarms::Alarms;
 
+pub(crate) const DEAD_LETTERS: &str = "twqr_tracker_dead_letters_total";
 const DUE: &str = "twqr_tracker_due_records_total";
 const STATES: &str = "twqr_tracker_states_total";
 const IN_PROGRESS: &str = "twqr_tracker_in_progress_orders";

@@ -1,9 +1,9 @@
 //! The worker: follows the assignment hints, and holds each assigned task partition.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use tokio::task::JoinHandle;
 use tracing::{info, warn};
+use twqr_consumer::hold_assigned;
 use twqr_journal::{Journal, JournalError, Topic};
 use twqr_service::{Backoff, CancellationToken, Context, StallWatch, Stalled};
 
@@ -50,38 +50,8 @@ const GRACE_MS: u64 = 3_000;
 /// Runs until `context.shutdown` fires; then leaves the group, works on until others ask for its
 /// partitions, and releases them.
 pub async fn run(settings: Settings, journal: Arc<dyn Journal>, context: Context) -> Result<(), Error> {
-    let mut assignments = journal.assignments(settings.topic, &settings.member).await?;
-    let mut held: BTreeMap<u32, (CancellationToken, JoinHandle<()>)> = BTreeMap::new();
-    loop {
-        let wanted = tokio::select! {
-            () = context.shutdown.cancelled() => break,
-            changed = assignments.changed() => changed?,
-        };
-        for (index, (unwanted, _)) in &held {
-            if !wanted.contains(index) {
-                unwanted.cancel();
-            }
-        }
-        held.retain(|_, (_, task)| !task.is_finished());
-        for index in wanted {
-            if held.get(&index).is_some_and(|(unwanted, _)| unwanted.is_cancelled()) {
-                drop(held.remove(&index));
-            }
-            held.entry(index).or_insert_with(|| {
-                let unwanted = CancellationToken::new();
-                let keep = keep(index, settings.clone(), journal.clone(), context.clone(), unwanted.clone());
-                (unwanted, tokio::spawn(keep))
-            });
-        }
-    }
-    let left = tokio::task::spawn_blocking(move || drop(assignments));
-    drop(left.await);
-    for (unwanted, _) in held.values() {
-        unwanted.cancel();
-    }
-    for (_, task) in held.into_values() {
-        drop(task.await);
-    }
+    let hold = |index, unwanted| keep(index, settings.clone(), journal.clone(), context.clone(), unwanted);
+    hold_assigned(&*journal, settings.topic, &settings.member, &context.shutdown, hold).await?;
     Ok(())
 }
 

@@ -13,7 +13,8 @@ use bytes::Bytes;
 use futures::{StreamExt, stream::FuturesUnordered};
 use prost::Message;
 use tokio::{sync::mpsc, time::Instant};
-use tracing::{error, info, warn};
+use tracing::{info, warn};
+use twqr_consumer::DeadLetters;
 use twqr_journal::{Entry, Journal, JournalError, Partition, Reader, Record, Topic};
 use twqr_order::{Came, Outcome, TaskResult};
 use twqr_service::{CancellationToken, Clock, Part, StallWatch};
@@ -22,7 +23,7 @@ use twqr_wire::{
     RECORD_VERSION,
     backend::{ExchangeRequest, exchange_request::Call as Request},
     bus::{self, tasks_record::Body},
-    convert::{DeadLetter, encode_dead_letter, encode_outcome},
+    convert::encode_outcome,
 };
 
 use crate::{
@@ -76,6 +77,7 @@ pub(crate) struct Holder {
     partition: Partition,
     settings: Settings,
     journal: Arc<dyn Journal>,
+    dead_letters: DeadLetters,
     clock: Arc<dyn Clock>,
     holding: Holding,
     progress: Progress,
@@ -417,18 +419,8 @@ impl Holder {
 
     /// To the dead letters; never a reason to stop.
     fn bury(&mut self, offset: u64, payload: &Bytes, reason: &str) {
-        error!(partition = %self.partition, offset, reason, "a record cannot be used; it goes to the dead letters");
-        let letter = DeadLetter {
-            topic: self.partition.topic.name().to_owned(),
-            partition: self.partition.index,
-            offset,
-            payload: payload.clone(),
-            reason: reason.to_owned(),
-            at: self.clock.now(),
-        };
         self.progress.read(offset, true);
-        let dead_letters = Partition { topic: Topic::DeadLetters, index: 0 };
-        let ack = self.journal.append(dead_letters, vec![Entry::plain(encode_dead_letter(&letter))]);
+        let ack = self.dead_letters.write(self.partition, offset, payload, reason);
         self.acks.push(Box::pin(async move { (vec![offset], ack.await) }));
     }
 }

@@ -8,6 +8,7 @@ use prost::Message;
 use rand::Rng;
 use tokio::sync::mpsc;
 use tracing::info;
+use twqr_consumer::DeadLetters;
 use twqr_journal::{Ack, Entry, Group, Journal, JournalError, Partition, Reader};
 use twqr_service::{CancellationToken, Clock};
 use twqr_wire::{
@@ -22,6 +23,8 @@ use crate::{
     link,
     progress::Progress,
 };
+
+const DEAD_LETTERS: &str = "twqr_worker_dead_letters_total";
 
 /// A holder that nobody can name: what it held is maybe sent.
 const UNKNOWN_HOLDER: u64 = u64::MAX;
@@ -64,6 +67,7 @@ impl Holder {
         Ok(Some(Self {
             partition,
             settings: settings.clone(),
+            dead_letters: DeadLetters::new(journal.clone(), clock.clone(), DEAD_LETTERS),
             journal,
             clock,
             holding,

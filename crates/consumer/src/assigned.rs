@@ -1,0 +1,164 @@
+//! Holds the partitions that the group assigns to this process: one task for each. The assignment
+//! is only a hint. Which process owns a partition is decided by claims in the log (protocol rule
+//! P4), so that an old and a new task of one partition may run at the same time.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+};
+
+use tokio::task::{AbortHandle, JoinSet};
+use twqr_journal::{Journal, JournalError, Topic};
+use twqr_service::CancellationToken;
+
+/// Follows the assignments of `topic` to `member` until `shutdown` fires or the assignments fail.
+/// `hold` runs as a task for each assigned partition; its token fires when the partition is no
+/// longer assigned, and at the end.
+///
+/// At the end it leaves the group first, so that others claim the partitions, and then waits for
+/// every task that it started: also for those whose partition was reassigned before.
+pub async fn hold_assigned<F>(
+    journal: &dyn Journal,
+    topic: Topic,
+    member: &str,
+    shutdown: &CancellationToken,
+    hold: impl Fn(u32, CancellationToken) -> F,
+) -> Result<(), JournalError>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let mut assignments = journal.assignments(topic, member).await?;
+    let mut partitions = HeldPartitions::default();
+    let ended = loop {
+        let assigned = tokio::select! {
+            () = shutdown.cancelled() => break Ok(()),
+            changed = assignments.changed() => changed,
+        };
+        match assigned {
+            Ok(assigned) => partitions.change_to(&assigned, &hold),
+            Err(error) => break Err(error),
+        }
+    };
+    // Leaving a group may block.
+    drop(tokio::task::spawn_blocking(move || drop(assignments)).await);
+    partitions.end().await;
+    ended
+}
+
+/// The tasks of the assigned partitions, and those that still end.
+#[derive(Default)]
+struct HeldPartitions {
+    assigned: BTreeMap<u32, HeldPartition>,
+    /// Every task that has not ended, whether its partition is still assigned or not.
+    tasks: JoinSet<()>,
+}
+
+struct HeldPartition {
+    unassigned: CancellationToken,
+    task: AbortHandle,
+}
+
+impl HeldPartitions {
+    /// Starts a task for each assigned partition that has none. A partition that is assigned again
+    /// while its old task still ends gets a new one at once; so does one whose task has ended by
+    /// itself.
+    fn change_to<F>(&mut self, assigned: &BTreeSet<u32>, hold: impl Fn(u32, CancellationToken) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        while self.tasks.try_join_next().is_some() {}
+        self.assigned.retain(|index, held| {
+            if !assigned.contains(index) {
+                held.unassigned.cancel();
+            }
+            !held.unassigned.is_cancelled() && !held.task.is_finished()
+        });
+        for index in assigned {
+            self.assigned.entry(*index).or_insert_with(|| {
+                let unassigned = CancellationToken::new();
+                let task = self.tasks.spawn(hold(*index, unassigned.clone()));
+                HeldPartition { unassigned, task }
+            });
+        }
+    }
+
+    async fn end(mut self) {
+        for held in self.assigned.values() {
+            held.unassigned.cancel();
+        }
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{Arc, Mutex},
+        time::Duration,
+    };
+
+    use super::*;
+
+    /// What happened to the tasks, in order.
+    type Events = Arc<Mutex<Vec<String>>>;
+
+    /// A task that needs this long to end once its partition is not assigned any more.
+    const ENDING: Duration = Duration::from_secs(3);
+
+    fn recorder(
+        events: &Events,
+    ) -> impl Fn(u32, CancellationToken) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
+        let events = events.clone();
+        move |index, unassigned| {
+            let events = events.clone();
+            Box::pin(async move {
+                events.lock().unwrap().push(format!("start {index}"));
+                unassigned.cancelled().await;
+                tokio::time::sleep(ENDING).await;
+                events.lock().unwrap().push(format!("end {index}"));
+            })
+        }
+    }
+
+    async fn taken(events: &Events) -> Vec<String> {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        std::mem::take(&mut *events.lock().unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_partition_that_is_assigned_again_gets_a_new_task_while_the_old_one_ends() {
+        let (events, mut partitions) = (Events::default(), HeldPartitions::default());
+        let hold = recorder(&events);
+        partitions.change_to(&BTreeSet::from([0, 1]), &hold);
+        assert_eq!(taken(&events).await, ["start 0", "start 1"]);
+        partitions.change_to(&BTreeSet::from([0]), &hold);
+        partitions.change_to(&BTreeSet::from([0, 1]), &hold);
+        assert_eq!(taken(&events).await, ["start 1"], "0 is held on, and 1 anew");
+        partitions.end().await;
+        assert_eq!(taken(&events).await, ["end 1", "end 0", "end 1"], "every task was waited for");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_ended_by_itself_is_started_at_the_next_change() {
+        let (events, mut partitions) = (Events::default(), HeldPartitions::default());
+        let hold = |index, _unassigned| {
+            let events = events.clone();
+            async move { events.lock().unwrap().push(format!("start {index}")) }
+        };
+        for _ in 0..2 {
+            partitions.change_to(&BTreeSet::from([3]), hold);
+            assert_eq!(taken(&events).await, ["start 3"]);
+        }
+        partitions.end().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_waits_for_a_task_whose_partition_was_reassigned_before() {
+        let (events, mut partitions) = (Events::default(), HeldPartitions::default());
+        let hold = recorder(&events);
+        partitions.change_to(&BTreeSet::from([7]), &hold);
+        partitions.change_to(&BTreeSet::new(), &hold);
+        partitions.end().await;
+        assert_eq!(taken(&events).await, ["start 7", "end 7"]);
+    }
+}
