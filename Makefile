@@ -55,8 +55,8 @@ fmt: ## Formats the source
 check-layers: ## Fails on an arrow between crates that the architecture does not have
 	@.make/check-layers
 
-check-files: ## Fails on a source file without its reason or over 500 lines
-	@.make/check-files
+check-files: ## Fails on source files that break a rule of crates/tidy: length, prose, circles
+	@cargo run --quiet --locked -p twqr-tidy -- --report prose --report doc-words --report circles
 
 check-proto: $(BUF) ## Lints the protobuf files
 	$(BUF) lint proto

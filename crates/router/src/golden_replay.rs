@@ -54,7 +54,7 @@ fn read_bytes(input: &mut Bytes) -> Bytes {
     input.split_to(length)
 }
 
-/// Applies the shard's log as a router does. No checkpoint is taken, so every order stays in memory.
+/// Applies the shard's log as a router does; without a checkpoint, so every order stays in memory.
 fn replay(id: ShardId, records: Vec<Record>) -> Shard {
     let mut shard = Shard::new(id, Arc::new(MemoryStore::default()), PolicyVersions::default(), 0);
     let sim = Sim::new(Layout { shards: 1, task_partitions: 1 }, Faults::default(), 0);

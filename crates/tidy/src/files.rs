@@ -1,0 +1,93 @@
+//! The files that the rules apply to: everything that git tracks or would track.
+
+use std::{fs, path::Path, process::Command};
+
+use anyhow::{Context, ensure};
+
+/// How a file marks its comments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Rust: `//`, `///`, `//!` and block comments.
+    Rust,
+    /// Protobuf, with `//` only.
+    Proto,
+    /// Scripts, Makefiles, TOML and YAML: `#`.
+    Hash,
+    /// SQL, where `--` begins a comment.
+    Sql,
+    /// Markdown: everything outside code fences is prose.
+    Markdown,
+}
+
+/// A file with its text.
+pub(crate) struct SourceFile {
+    /// Relative to the root, with `/`.
+    pub(crate) path: String,
+    pub(crate) kind: Kind,
+    pub(crate) text: String,
+}
+
+/// Lists the files below `root` that have a [`Kind`], sorted by path.
+pub(crate) fn list(root: &Path) -> anyhow::Result<Vec<SourceFile>> {
+    let output = Command::new("git")
+        .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
+        .current_dir(root)
+        .output()
+        .context("cannot run git; install it, and run this inside a work tree")?;
+    let reason = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "git cannot list the files of {}: {}", root.display(), reason.trim());
+    let listed = String::from_utf8(output.stdout).context("git listed a path that is not UTF-8")?;
+    let mut files: Vec<SourceFile> = listed.split('\0').filter_map(|path| read(root, path)).collect();
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    files.dedup_by(|a, b| a.path == b.path);
+    Ok(files)
+}
+
+/// Reads a file; returns none for a deleted file, a binary one, or one without comments of a known
+/// kind.
+fn read(root: &Path, path: &str) -> Option<SourceFile> {
+    let name = path.rsplit('/').next()?;
+    let by_name = kind_by_name(name);
+    if by_name.is_none() && name.contains('.') {
+        return None;
+    }
+    let text = fs::read_to_string(root.join(path)).ok()?;
+    let kind = by_name.or_else(|| text.starts_with("#!").then_some(Kind::Hash))?;
+    Some(SourceFile { path: path.to_owned(), kind, text })
+}
+
+fn kind_by_name(name: &str) -> Option<Kind> {
+    if matches!(name, "Makefile" | "Dockerfile" | ".editorconfig" | ".gitignore" | ".gitattributes") {
+        return Some(Kind::Hash);
+    }
+    match name.rsplit_once('.')?.1 {
+        "rs" => Some(Kind::Rust),
+        "proto" => Some(Kind::Proto),
+        "toml" | "yaml" | "yml" | "sh" | "properties" => Some(Kind::Hash),
+        "sql" => Some(Kind::Sql),
+        "md" => Some(Kind::Markdown),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_is_found_by_its_first_line_and_ignored_files_are_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+        write("run", "#!/bin/sh\n");
+        write("LICENSE", "All of it.\n");
+        write("lib.rs", "//! Why.\n");
+        write("picture.svg", "<svg/>");
+        write("left.rs", "");
+        write(".gitignore", "left.rs\n");
+        let git = Command::new("git").arg("init").arg("-q").current_dir(folder.path()).status().unwrap();
+        assert!(git.success());
+        let files = list(folder.path()).unwrap();
+        let found: Vec<_> = files.iter().map(|file| (file.path.as_str(), file.kind)).collect();
+        assert_eq!(found, [(".gitignore", Kind::Hash), ("lib.rs", Kind::Rust), ("run", Kind::Hash)]);
+    }
+}
