@@ -20,12 +20,12 @@ build: ## Builds everything, optimised
 	cargo build --release --locked
 
 run: build ## Starts everything, takes a day of payments, audits it, serves until Ctrl-C (ONCE=1: exits after the audit)
-	target/release/twqr run $(if $(ONCE),--once)
+	target/release/twqr-lab run $(if $(ONCE),--once)
 
 run-kafka: build ## The same on a real Apache Kafka, every service in processes of its own, with a rolling restart (ONCE=1: exits)
 	@bootstrap=$$(deploy/kafka/up | tail -n 1) && status=0; \
 	TWQR__KAFKA__BOOTSTRAP="$${bootstrap#KAFKA_BOOTSTRAP=}" TWQR__KAFKA__SESSION_TIMEOUT_MS=2000 \
-	  target/release/twqr run-kafka $(if $(ONCE),--once) || status=$$?; deploy/kafka/down; exit $$status
+	  target/release/twqr-lab run-kafka $(if $(ONCE),--once) || status=$$?; deploy/kafka/down; exit $$status
 
 test: ## Runs all tests
 	cargo test --workspace --locked
@@ -34,16 +34,16 @@ test-kafka: ## Runs the tests that need real brokers, which it starts: conforman
 	@.make/test-kafka
 
 bench-quick: build ## Measures latency, highest rate, memory, CPU and disk against a floor of the same run (one JSON line, < 90 s)
-	@target/release/twqr bench quick
+	@target/release/twqr-lab bench quick
 
 bench-kafka: build ## The same on a real Apache Kafka with every service in processes of its own (one JSON line, about 3 min)
 	@bootstrap=$$(deploy/kafka/up | tail -n 1) && status=0; \
-	TWQR__KAFKA__BOOTSTRAP="$${bootstrap#KAFKA_BOOTSTRAP=}" target/release/twqr bench kafka --broker-pid "$$(cat target/kafka/broker-1.pid)" \
+	TWQR__KAFKA__BOOTSTRAP="$${bootstrap#KAFKA_BOOTSTRAP=}" target/release/twqr-lab bench kafka --broker-pid "$$(cat target/kafka/broker-1.pid)" \
 	  || status=$$?; deploy/kafka/down >/dev/null; exit $$status
 
 sample: ## Makes the sample days anew from their seed
-	cargo run --quiet --locked --bin twqr -- sample-day > $(SAMPLE_DAY).new && mv $(SAMPLE_DAY).new $(SAMPLE_DAY)
-	cargo run --quiet --locked --bin twqr -- sample-day --whole-api 140 > $(WHOLE_API_DAY).new && mv $(WHOLE_API_DAY).new $(WHOLE_API_DAY)
+	cargo run --quiet --locked --bin twqr-lab -- sample-day > $(SAMPLE_DAY).new && mv $(SAMPLE_DAY).new $(SAMPLE_DAY)
+	cargo run --quiet --locked --bin twqr-lab -- sample-day --whole-api 140 > $(WHOLE_API_DAY).new && mv $(WHOLE_API_DAY).new $(WHOLE_API_DAY)
 
 lint: check-layers check-files check-proto check-deps ## Formatting, clippy, layers, protobuf, dependencies
 	cargo fmt --all --check

@@ -9,6 +9,7 @@ mod http;
 mod listen;
 mod log_throttle;
 mod open_files;
+mod signals;
 mod stall_watch;
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ pub use http::serve_http;
 pub use listen::{Connection, Limits, connections, grpc_server};
 pub use log_throttle::LogThrottle;
 pub use open_files::raise_open_files;
+pub use signals::stop_on_signal;
 pub use stall_watch::{StallWatch, Stalled};
 
 /// Given to each service at its start.

@@ -1,9 +1,9 @@
 //! The client commands, a file each.
 
 pub(crate) mod cancel;
-pub(crate) mod counterparty;
 pub(crate) mod pay;
 pub(crate) mod policy;
+pub(crate) mod print;
 pub(crate) mod query;
 pub(crate) mod reconcile;
 pub(crate) mod refund;

@@ -1,32 +1,18 @@
-//! `twqr`: the one binary. `twqr up` runs every service in one process on the embedded journal;
-//! `twqr simulator` is the wallet and FISC; `twqr run` starts both and takes two sample days
-//! through the public API; `twqr run-kafka` does so with every service in processes of its own.
+//! `twqr`, the product's binary. `twqr up` runs every service in one process on the embedded
+//! journal; `twqr ingress`, `router`, `wallet-worker`, `fisc-worker` and `tracker` run one service
+//! over Apache Kafka; the other commands serve operators and callers.
 
 mod admin;
-mod bench;
-mod chaos;
 mod cli;
-mod client;
 mod commands;
-mod config;
-mod day_run;
-mod fleet;
-mod kafka_run;
-mod operators;
-mod policy;
-mod processes;
-mod progress;
-mod run_dir;
 mod services;
-mod simulator;
-mod usage;
-mod whole_run;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{io::Write, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
-use twqr_service::CancellationToken;
+use twqr_config::Config;
+use twqr_service::stop_on_signal;
 
 use services::Service;
 
@@ -58,19 +44,6 @@ enum Command {
     FiscWorker,
     /// The tracker alone: read model, operators' API, due checks
     Tracker,
-    /// The wallet and FISC with its issuers, with a ledger of their own
-    Simulator {
-        /// What goes wrong (TOML); without it nothing does
-        #[arg(long)]
-        script: Option<PathBuf>,
-    },
-    /// Starts simulator and services, takes two sample days, audits them, and goes on serving
-    Run(day_run::Options),
-    /// Starts every service in processes of its own on a cluster, exercises them, audits, and goes
-    /// on serving
-    RunKafka(kafka_run::Options),
-    /// Kills and stops processes and brokers under load, and audits what came of it
-    Chaos(chaos::Options),
     /// Creates and checks the topics on a cluster
     #[command(subcommand)]
     Topics(commands::topics::Topics),
@@ -87,29 +60,12 @@ enum Command {
     /// Holds a business day against the counterparties' files; exit code 0 if both have the same, 2
     /// if not, 1 if it could not
     Reconcile(commands::reconcile::Reconcile),
-    /// Writes what the simulated wallet and FISC say that they settled on a day, for `twqr
-    /// reconcile`
-    CounterpartyFiles(commands::counterparty::Counterparty),
     /// Shows and changes the rules by which orders are decided, while everything runs
     #[command(subcommand)]
     Policy(commands::policy::Policy),
     /// Checks or prints the configuration
     #[command(subcommand)]
     Config(cli::Config),
-    /// Measures speed against a floor of the same run
-    #[command(subcommand)]
-    Bench(bench::Bench),
-    /// Prints the sample day: one JSON object a line, the same for the same seed
-    SampleDay {
-        #[arg(long, default_value_t = 7)]
-        seed: u64,
-        /// How many lines
-        #[arg(long, default_value_t = 1_200, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-        lines: u32,
-        /// The day that uses the whole API instead, of so many chains of calls
-        #[arg(long, value_name = "CHAINS", value_parser = clap::value_parser!(u32).range(1..=100_000))]
-        whole_api: Option<u32>,
-    },
 }
 
 /// The command line is wrong (`EX_USAGE`): 2 says "differs" in `reconcile`, `policy diff` and
@@ -134,7 +90,7 @@ fn main() -> ExitCode {
 
 fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     twqr_service::raise_open_files();
-    let config = config::Config::load(cli.config.as_deref())?;
+    let config = Config::load(cli.config.as_deref())?;
     let threads = config.worker_threads.get() as usize;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
     let result = runtime.block_on(run(cli.command, config));
@@ -142,61 +98,35 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     result
 }
 
-#[allow(clippy::print_stdout, reason = "what these commands are for")]
-async fn run(command: Command, config: config::Config) -> anyhow::Result<ExitCode> {
-    let serve =
-        |services: &'static [Service], config| async move { services::run(services, config, stop_on_signal()?).await };
-    match command {
+async fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
+    let services: &[Service] = match command {
         Command::Pay(arguments) => return commands::pay::run(arguments).await,
         Command::Query(arguments) => return commands::query::run(arguments).await,
         Command::Settlement(arguments) => return commands::settlement::run(arguments, &config).await,
         Command::Reconcile(arguments) => return commands::reconcile::run(arguments, &config).await,
-        Command::CounterpartyFiles(arguments) => return commands::counterparty::run(arguments, &config).await,
         Command::Refund(arguments) => return commands::refund::run(arguments).await,
         Command::Cancel(arguments) => return commands::cancel::run(arguments).await,
-        Command::Bench(bench) => return bench::run(bench, &config, stop_on_signal()?).await,
         Command::Topics(topics) => return commands::topics::run(topics, &config).await,
         Command::Policy(policy) => return commands::policy::run(policy, &config).await,
-        Command::Chaos(options) => return chaos::run(&options, &config).await,
-        Command::RunKafka(options) => kafka_run::run(&options, &config, stop_on_signal()?).await?,
-        Command::Up => serve(&Service::ALL, config).await?,
-        Command::Ingress => serve(&[Service::Ingress], config).await?,
-        Command::Router => serve(&[Service::Router], config).await?,
-        Command::WalletWorker => serve(&[Service::WalletWorker], config).await?,
-        Command::FiscWorker => serve(&[Service::FiscWorker], config).await?,
-        Command::Tracker => serve(&[Service::Tracker], config).await?,
-        Command::Simulator { script } => simulator::run(&config, script.as_deref(), stop_on_signal()?).await?,
-        Command::Run(options) => day_run::run(&options, &config, stop_on_signal()?).await?,
-        Command::Config(cli::Config::Check) => {
-            config.check_files()?;
-            println!("the configuration is good");
-        }
-        Command::Config(cli::Config::Default) => print!("{}", config::Config::printed_defaults()?),
-        Command::SampleDay { seed, lines, whole_api } => {
-            let lines = match whole_api {
-                Some(chains) => twqr_loadgen::whole::whole_sample_day(seed, chains),
-                None => twqr_loadgen::sample_day(seed, lines as usize),
-            };
-            for line in lines {
-                println!("{line}");
-            }
-        }
-    }
-    Ok(ExitCode::SUCCESS)
+        Command::Config(config_command) => return check_or_print(&config_command, &config),
+        Command::Up => &Service::ALL,
+        Command::Ingress => &[Service::Ingress],
+        Command::Router => &[Service::Router],
+        Command::WalletWorker => &[Service::WalletWorker],
+        Command::FiscWorker => &[Service::FiscWorker],
+        Command::Tracker => &[Service::Tracker],
+    };
+    services::run(services, config, stop_on_signal()?).await.map(|()| ExitCode::SUCCESS)
 }
 
-/// Fires at SIGINT or SIGTERM.
-fn stop_on_signal() -> anyhow::Result<CancellationToken> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let stop = CancellationToken::new();
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let fired = stop.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+fn check_or_print(command: &cli::Config, config: &Config) -> anyhow::Result<ExitCode> {
+    let mut out = std::io::stdout();
+    match command {
+        cli::Config::Check => {
+            services::check_files(config)?;
+            writeln!(out, "the configuration is good")?;
         }
-        fired.cancel();
-    });
-    Ok(stop)
+        cli::Config::Default => write!(out, "{}", Config::printed_defaults()?)?,
+    }
+    Ok(ExitCode::SUCCESS)
 }

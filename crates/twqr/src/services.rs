@@ -8,10 +8,11 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use tokio::task::{JoinError, JoinSet};
+use twqr_config::Config;
 use twqr_journal::Journal;
 use twqr_service::{CancellationToken, Context, Health, SystemClock};
 
-use crate::{admin, config::Config};
+use crate::admin;
 
 /// A service of the product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +66,12 @@ const READY_WAIT_MS: u64 = 60_000;
 
 /// How long a process in which something is dead may take to end in good order, in ms.
 const END_WITHIN_MS: u64 = 8_000;
+
+/// Checks that the files that the configuration names can be read and hold what they must.
+pub(crate) fn check_files(config: &Config) -> anyhow::Result<()> {
+    settings::pos_http(config).check_keys().context("merchant_keys_file")?;
+    config.kafka.settings().map(drop)
+}
 
 type Running = JoinSet<anyhow::Result<()>>;
 

@@ -8,19 +8,22 @@
     reason = "a test fails by panicking and prints its seed"
 )]
 
-#[path = "support/connect.rs"]
-mod connect;
+#[path = "support/launched.rs"]
+mod launched;
 
 use std::{
-    net::{SocketAddr, TcpListener},
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::Command,
     time::{Duration, Instant},
 };
 
-use connect::connect;
+use launched::launch;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use twqr_config::Config;
+use twqr_lab::{
+    launch::{System, connect},
+    short_times::with_short_times,
+};
 use twqr_loadgen::{audit, day, ledger, resolve, send_each};
 use twqr_wire::pos::{
     InquiryType, OrderStatus, PayRequest, QueryRequest, WatchOrderRequest, pos_service_client::PosServiceClient,
@@ -44,83 +47,29 @@ answer_late = 0.2
 late_ms = 1200
 ";
 
-/// A system of its own on free ports, ended when it is dropped.
-struct System {
-    folder: tempfile::TempDir,
-    grpc: SocketAddr,
-    wallet: SocketAddr,
-    simulator: Child,
-    services: Child,
+/// A movement of money is sent within this or not at all, in ms.
+const SEND_WITHIN_MS: i64 = 2_000;
+
+/// The binary under test.
+const TWQR: &str = env!("CARGO_BIN_EXE_twqr");
+
+/// A system on free ports with short times, in a folder of its own.
+async fn start() -> (tempfile::TempDir, System) {
+    let folder = tempfile::tempdir().unwrap();
+    let script = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(script.path(), SCRIPT).unwrap();
+    let config = with_short_times(Config::default(), SEND_WITHIN_MS).unwrap();
+    let system = launch(TWQR, folder.path(), Some(script.path()), config).await;
+    (folder, system)
 }
 
-fn free_ports() -> [SocketAddr; 6] {
-    let listeners = [(); 6].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap())
-}
-
-fn start(config: &Path, arguments: &[&str]) -> Child {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_twqr"));
-    command.arg("--config").arg(config).args(arguments).env("TWQR_LOG", "error").stdin(Stdio::null());
-    command.spawn().unwrap()
-}
-
-impl System {
-    async fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let [grpc, pos_http, admin, operators, wallet, fisc] = free_ports();
-        let defaults = Command::new(env!("CARGO_BIN_EXE_twqr")).args(["config", "default"]).output().unwrap();
-        let defaults = String::from_utf8(defaults.stdout).unwrap();
-        let in_folder = |name: &str| format!("\"{}\"", folder.path().join(name).display());
-        let text: Vec<String> = defaults
-            .lines()
-            .map(|line| match line.split_once(" = ") {
-                Some(("data_dir", _)) => format!("data_dir = {}", in_folder("data")),
-                Some(("simulator_data_dir", _)) => format!("simulator_data_dir = {}", in_folder("simulator")),
-                Some(("grpc", _)) => format!("grpc = \"{grpc}\""),
-                Some(("pos_http", _)) => format!("pos_http = \"{pos_http}\""),
-                Some(("operators", _)) => format!("operators = \"{operators}\""),
-                Some(("admin", _)) => format!("admin = \"{admin}\""),
-                Some(("wallet", _)) => format!("wallet = \"{wallet}\""),
-                Some(("fisc", _)) => format!("fisc = \"{fisc}\""),
-                Some(("call_timeout_ms", _)) => "call_timeout_ms = 800".to_owned(),
-                Some(("send_within_ms", _)) => "send_within_ms = 2000".to_owned(),
-                Some(("window_ms", _)) => "window_ms = 3000".to_owned(),
-                Some(("first_delay_ms", _)) => "first_delay_ms = 300".to_owned(),
-                _ => line.to_owned(),
-            })
-            .collect();
-        std::fs::write(folder.path().join("twqr.toml"), text.join("\n")).unwrap();
-        std::fs::write(folder.path().join("script.toml"), SCRIPT).unwrap();
-        let (config, script) = (folder.path().join("twqr.toml"), folder.path().join("script.toml"));
-        let simulator = start(&config, &["simulator", "--script", script.to_str().unwrap()]);
-        connect(wallet).await;
-        let services = start(&config, &["up"]);
-        connect(grpc).await;
-        Self { folder, grpc, wallet, simulator, services }
-    }
-
-    fn config(&self) -> PathBuf {
-        self.folder.path().join("twqr.toml")
-    }
-
-    /// kill -9, and at once another one on the same data.
-    async fn kill_and_restart(&mut self) -> Duration {
-        self.services.kill().unwrap();
-        self.services.wait().unwrap();
-        let killed = Instant::now();
-        self.services = start(&self.config(), &["up"]);
-        connect(self.grpc).await;
-        killed.elapsed()
-    }
-}
-
-impl Drop for System {
-    fn drop(&mut self) {
-        for child in [&mut self.services, &mut self.simulator] {
-            drop(child.kill());
-            drop(child.wait());
-        }
-    }
+/// kill -9, and at once another process on the same data; returns how long until it serves.
+async fn kill_and_restart(system: &mut System) -> Duration {
+    system.kill("up").await.unwrap();
+    let killed = Instant::now();
+    system.start_again("up").unwrap();
+    system.until_ready().await.unwrap();
+    killed.elapsed()
 }
 
 fn seed() -> u64 {
@@ -132,8 +81,8 @@ fn seed() -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_under_load_nothing_is_charged_twice_lost_or_contradicted() {
     let mut random = ChaCha8Rng::seed_from_u64(seed());
-    let mut system = System::start().await;
-    let channel = connect(system.grpc).await;
+    let (_folder, mut system) = start().await;
+    let channel = connect(system.config.grpc).await.unwrap();
     let mut told = Vec::new();
     for round in 0..4 {
         let requests = day(random.random(), &format!("r{round}"), 400);
@@ -142,12 +91,12 @@ async fn killed_under_load_nothing_is_charged_twice_lost_or_contradicted() {
             async move { send_each(&channel, requests, 100, || ()).await }
         });
         tokio::time::sleep(Duration::from_millis(random.random_range(20..600))).await;
-        let recovery = system.kill_and_restart().await;
+        let recovery = kill_and_restart(&mut system).await;
         println!("round {round}: serving again after {} ms", recovery.as_millis());
         told.extend(sending.await.unwrap());
     }
     let orders = resolve(&channel, &told, Duration::from_secs(90)).await;
-    let entries = ledger(connect(system.wallet).await).await.unwrap();
+    let entries = ledger(connect(system.config.wallet).await.unwrap()).await.unwrap();
     let found = audit(&told, &orders, &entries);
     println!("{} answers, {} orders, {} ledger entries", told.len(), orders.len(), entries.len());
     assert!(found.is_clean(), "{found:#?}");
@@ -167,8 +116,8 @@ fn payment(number: &str, token: &str) -> PayRequest {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn callers_get_what_the_pos_document_says() {
-    let system = System::start().await;
-    let mut client = PosServiceClient::new(connect(system.grpc).await);
+    let (_folder, system) = start().await;
+    let mut client = PosServiceClient::new(connect(system.config.grpc).await.unwrap());
     let cases = [
         ("paid by the wallet", "22abcdefghijklmnop", "000", OrderStatus::Paid, ""),
         ("paid by another issuer", "IPabcdefghijklmnopqr", "000", OrderStatus::Paid, "391"),
@@ -205,8 +154,8 @@ async fn callers_get_what_the_pos_document_says() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_requests_are_refused_with_everything_that_is_wrong() {
-    let system = System::start().await;
-    let mut client = PosServiceClient::new(connect(system.grpc).await);
+    let (_folder, system) = start().await;
+    let mut client = PosServiceClient::new(connect(system.config.grpc).await.unwrap());
     let bad = PayRequest {
         trade_amount: 0,
         extra3: "x".into(),
@@ -227,16 +176,15 @@ async fn bad_requests_are_refused_with_everything_that_is_wrong() {
     };
     let answer = client.query(unknown).await.unwrap().into_inner();
     assert_eq!((answer.status_code.as_str(), answer.order_status), ("916", None));
-    let second =
-        Command::new(env!("CARGO_BIN_EXE_twqr")).arg("--config").arg(system.config()).arg("up").output().unwrap();
+    let second = Command::new(TWQR).arg("--config").arg(system.config_file()).arg("up").output().unwrap();
     let error = String::from_utf8(second.stderr).unwrap();
     assert!(!second.status.success() && error.contains("in use by another process"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watcher_sees_an_order_through_to_its_end() {
-    let system = System::start().await;
-    let mut client = PosServiceClient::new(connect(system.grpc).await);
+    let (_folder, system) = start().await;
+    let mut client = PosServiceClient::new(connect(system.config.grpc).await.unwrap());
     // Some of the issuer's requests are lost: those are unknown first, and resolved by an inquiry
     // after the window.
     let mut ends = Vec::new();

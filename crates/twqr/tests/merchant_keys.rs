@@ -23,7 +23,7 @@ async fn told(system: &System, key: &str, number: &str) -> String {
         ("Refund", refund_text(&format!("{number}-refund"))),
         ("Cancel", cancel),
     ] {
-        let told = post(system.pos_http, &format!("/Pos/{operation}"), &signed(&text, key)).await;
+        let told = post(system.pos_http(), &format!("/Pos/{operation}"), &signed(&text, key)).await;
         codes.push(told.status_code());
     }
     codes.join(" ")

@@ -63,9 +63,11 @@ async fn rules_take_effect_without_a_restart_and_are_kept_over_one() {
     assert_eq!(system.refund("R2", &paid.trade_no).await.status_code, "951");
 
     // Over a restart, with other rules in the configuration.
-    let configured = std::fs::read_to_string(system.config()).unwrap();
-    std::fs::write(system.config(), format!("{configured}[policy]\nname = \"anew\"\nfisc_abnormal = \"990\"\n"))
-        .unwrap();
+    let mut configured: toml::Table = toml::from_str(&std::fs::read_to_string(system.config()).unwrap()).unwrap();
+    let policy = configured.get_mut("policy").and_then(toml::Value::as_table_mut).unwrap();
+    policy.insert("name".into(), "anew".into());
+    policy.insert("fisc_abnormal".into(), "990".into());
+    std::fs::write(system.config(), toml::to_string(&configured).unwrap()).unwrap();
     system.kill_and_restart().await;
     let third = system.get();
     assert!(third.starts_with("# version 3 of 3\n") && !third.contains("anew"), "{third}");

@@ -12,7 +12,8 @@ use std::{
 use anyhow::{Context as _, ensure};
 use twqr_wire::pos::CancelRequest;
 
-use crate::{cli, client};
+use super::print::print;
+use crate::cli;
 
 /// No code is longer, in bytes.
 const TOKEN_BYTES_MAX: u64 = 1_024;
@@ -20,7 +21,7 @@ const TOKEN_BYTES_MAX: u64 = 1_024;
 /// Prints the answer as JSON in the POS document's field names; exit code 1 if there was none.
 pub(crate) async fn run(arguments: cli::Cancel) -> anyhow::Result<ExitCode> {
     let card_token = card_token(&arguments.card_token_file)?;
-    let mut client = client::connect(&arguments.endpoint).await?;
+    let mut client = twqr_client::connect(&arguments.endpoint).await?;
     let mut request = tonic::Request::new(CancelRequest {
         merchant_id: arguments.merchant_id,
         merchant_trade_no: arguments.merchant_trade_no,
@@ -30,8 +31,8 @@ pub(crate) async fn run(arguments: cli::Cancel) -> anyhow::Result<ExitCode> {
         un_redeem: arguments.un_redeem,
         ..CancelRequest::default()
     });
-    request.set_timeout(Duration::from_millis(client::CALL_MS_MAX));
-    client::print(client.cancel(request).await.as_ref().map(|answer| client::cancel_answered(answer.get_ref())))
+    request.set_timeout(Duration::from_millis(twqr_client::CALL_MS_MAX));
+    print(client.cancel(request).await.as_ref().map(|answer| twqr_client::cancel_answered(answer.get_ref())))
 }
 
 /// The code as it stands there, without the line end.

@@ -14,13 +14,10 @@ use futures::StreamExt;
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
 use tonic::transport::Channel;
+use twqr_client::{Answer, Attempts, Problem, ProgressBar};
 use twqr_wire::pos::{PayRequest, pos_service_client::PosServiceClient};
 
-use crate::{
-    cli,
-    client::{self, Answer, Attempts, Problem},
-    progress::Progress,
-};
+use crate::cli;
 
 /// The longest line that is read, in bytes; a full Payment request has about 12 KiB.
 const LINE_BYTES_MAX: u64 = 64 * 1024;
@@ -33,10 +30,10 @@ pub(crate) async fn run(arguments: cli::Pay) -> anyhow::Result<ExitCode> {
     let attempts = Attempts { max: arguments.attempts, timeout_ms: arguments.timeout_ms };
     let lines = Lines::open(&arguments.file)?;
     ensure!(!lines.are_in(&arguments.out), "--out is the file of --file; it would be emptied, name another one");
-    let client = client::connect(&arguments.endpoint).await?;
+    let client = twqr_client::connect(&arguments.endpoint).await?;
     let not_written = || format!("{} cannot be written", arguments.out.display());
     let mut out = BufWriter::new(File::create(&arguments.out).with_context(not_written)?);
-    let mut progress = Progress::start("payments", 0);
+    let mut progress = ProgressBar::start("payments", 0);
     let mut summary = Summary::new()?;
     let file = arguments.file.display().to_string();
     let mut unread = None;
@@ -79,10 +76,10 @@ async fn pay_line(client: &PosServiceClient<Channel>, line: &Line, attempts: Att
         let text = format!("is longer than {LINE_BYTES_MAX} bytes");
         return Outcome::Bad(vec![Problem { field: None, text }]);
     }
-    match client::parse(&line.bytes) {
+    match twqr_client::parse(&line.bytes) {
         Err(problems) => Outcome::Bad(problems),
         Ok(request) => {
-            let answer = client::pay(client, &request, attempts).await;
+            let answer = twqr_client::pay(client, &request, attempts).await;
             Outcome::Sent(Box::new((request, answer)))
         }
     }
@@ -100,11 +97,11 @@ fn result_line(file: &str, number: u64, outcome: &Outcome) -> Map<String, Value>
         Outcome::Sent(sent) => {
             let (request, answer) = &**sent;
             let mut result = match &answer.result {
-                Ok(response) => client::answered(response),
+                Ok(response) => twqr_client::answered(response),
                 Err(status) => Map::from_iter([
                     ("MerchantID".to_owned(), json!(request.merchant_id)),
                     ("MerchantTradeNo".to_owned(), json!(request.merchant_trade_no)),
-                    ("Error".to_owned(), client::refused(status)),
+                    ("Error".to_owned(), twqr_client::refused(status)),
                 ]),
             };
             result.insert("Attempts".to_owned(), json!(answer.attempts));

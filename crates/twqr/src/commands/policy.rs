@@ -10,13 +10,12 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 use anyhow::{Context as _, anyhow};
 use clap::{Args, Subcommand};
 use tonic::{Request, Status, transport::Channel};
+use twqr_config::{Config, read_policy};
 use twqr_order::PolicyChange;
 use twqr_wire::{
     convert::policy_change_from,
     ops::{GetPolicyRequest, GetPolicyResponse, operator_service_client::OperatorServiceClient},
 };
-
-use crate::{client, config::Config, policy};
 
 /// What to do with the rules.
 #[derive(Debug, Subcommand)]
@@ -120,7 +119,7 @@ pub(crate) async fn run(command: Policy, config: &Config) -> anyhow::Result<Exit
 
 #[allow(clippy::print_stdout, reason = "what the command is for")]
 fn validate(file: &std::path::Path) -> ExitCode {
-    match policy::read(file) {
+    match read_policy(file) {
         Ok(_) => {
             println!("the policy is good");
             ExitCode::SUCCESS
@@ -136,7 +135,7 @@ fn validate(file: &std::path::Path) -> ExitCode {
 
 /// The document in a file, or every fault.
 fn read(file: &std::path::Path) -> anyhow::Result<twqr_order::Policy> {
-    policy::read(file).map_err(|faults| anyhow!("{}", faults.join("\n      ")))
+    read_policy(file).map_err(|faults| anyhow!("{}", faults.join("\n      ")))
 }
 
 type Operators = OperatorServiceClient<Channel>;
@@ -144,7 +143,7 @@ type Operators = OperatorServiceClient<Channel>;
 impl Server {
     async fn connect(&self, config: &Config) -> anyhow::Result<Operators> {
         let configured = || format!("http://{}", config.operators);
-        client::operators(&self.endpoint.clone().unwrap_or_else(configured)).await
+        twqr_client::operators(&self.endpoint.clone().unwrap_or_else(configured)).await
     }
 }
 
@@ -165,7 +164,7 @@ async fn fetch(operators: &mut Operators, version: u64) -> anyhow::Result<(Polic
 
 /// With the code: some servers say nothing else.
 fn failed(status: &Status) -> anyhow::Error {
-    let code = client::code_name(status.code());
+    let code = twqr_client::code_name(status.code());
     if status.message().is_empty() {
         anyhow!("the server says {code} and nothing more; is it the operators' API (--endpoint)?")
     } else {

@@ -4,11 +4,12 @@ use std::process::ExitCode;
 
 use twqr_wire::pos::{InquiryType, QueryRequest, WatchOrderRequest};
 
-use crate::{cli, client};
+use super::print::print;
+use crate::cli;
 
 /// Prints the state as JSON in the POS document's field names; exit code 1 if there was no answer.
 pub(crate) async fn run(arguments: cli::Query) -> anyhow::Result<ExitCode> {
-    let mut client = client::connect(&arguments.endpoint).await?;
+    let mut client = twqr_client::connect(&arguments.endpoint).await?;
     let inquiry_type = if arguments.refund { InquiryType::Refund } else { InquiryType::Payment };
     if !arguments.watch {
         let answer = client.query(QueryRequest {
@@ -17,7 +18,7 @@ pub(crate) async fn run(arguments: cli::Query) -> anyhow::Result<ExitCode> {
             merchant_trade_no: arguments.merchant_trade_no,
             ..QueryRequest::default()
         });
-        return client::print(answer.await.as_ref().map(|answer| client::order_state(answer.get_ref())));
+        return print(answer.await.as_ref().map(|answer| twqr_client::order_state(answer.get_ref())));
     }
     let watch = client.watch_order(WatchOrderRequest {
         inquiry_type: inquiry_type.into(),
@@ -27,13 +28,13 @@ pub(crate) async fn run(arguments: cli::Query) -> anyhow::Result<ExitCode> {
     });
     let mut changes = match watch.await {
         Ok(changes) => changes.into_inner(),
-        Err(status) => return client::print(Err(&status)),
+        Err(status) => return print(Err(&status)),
     };
     loop {
         match changes.message().await {
-            Ok(Some(change)) => drop(client::print(Ok(client::order_state(&change.order.unwrap_or_default())))?),
+            Ok(Some(change)) => drop(print(Ok(twqr_client::order_state(&change.order.unwrap_or_default())))?),
             Ok(None) => return Ok(ExitCode::SUCCESS),
-            Err(status) => return client::print(Err(&status)),
+            Err(status) => return print(Err(&status)),
         }
     }
 }

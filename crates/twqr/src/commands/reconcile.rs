@@ -9,10 +9,11 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
+use twqr_client::{business_day, settled};
+use twqr_config::Config;
 use twqr_settlement::{Books, CounterpartyFile, Entry, Side, read_movements, reconcile};
 
 use super::settlement;
-use crate::{config::Config, operators};
 
 /// What to hold against what.
 #[derive(Debug, Args)]
@@ -57,7 +58,7 @@ const DIFFERS: u8 = 2;
 /// out.
 pub(crate) async fn run(arguments: Reconcile, config: &Config) -> anyhow::Result<ExitCode> {
     let endpoint = config.operators_endpoint(arguments.endpoint.as_deref());
-    let day = settlement::business_day(&arguments.date, &endpoint).await?;
+    let day = business_day(&arguments.date, &endpoint).await?;
     settlement::is_over(day, arguments.partial)?;
     let (before, after) = (day.previous(), day.next());
     let files = files(&[(Side::Wallet, Some(&arguments.wallet)), (Side::Fisc, Some(&arguments.fisc))])?;
@@ -66,8 +67,8 @@ pub(crate) async fn run(arguments: Reconcile, config: &Config) -> anyhow::Result
     let theirs_after =
         self::files(&[(Side::Wallet, arguments.wallet_after.as_ref()), (Side::Fisc, arguments.fisc_after.as_ref())])?;
     // What is over must be complete; of the day after, what is there.
-    let mut entries = operators::settled(&endpoint, before.from(), day.to(), "").await?;
-    entries.extend(operators::settled(&endpoint, day.to(), after.to(), "").await?);
+    let mut entries = settled(&endpoint, before.from(), day.to(), "").await?;
+    entries.extend(settled(&endpoint, day.to(), after.to(), "").await?);
     let (ours_before, entries): (Vec<Entry>, Vec<Entry>) =
         entries.into_iter().partition(|entry| entry.settled_at < day.from());
     let (entries, ours_after): (Vec<Entry>, Vec<Entry>) =

@@ -4,11 +4,12 @@ use std::{process::ExitCode, time::Duration};
 
 use twqr_wire::pos::RefundRequest;
 
-use crate::{cli, client};
+use super::print::print;
+use crate::cli;
 
 /// Prints the answer as JSON in the POS document's field names; exit code 1 if there was none.
 pub(crate) async fn run(arguments: cli::Refund) -> anyhow::Result<ExitCode> {
-    let mut client = client::connect(&arguments.endpoint).await?;
+    let mut client = twqr_client::connect(&arguments.endpoint).await?;
     let mut request = tonic::Request::new(RefundRequest {
         merchant_id: arguments.merchant_id,
         merchant_trade_no: arguments.merchant_trade_no,
@@ -18,6 +19,6 @@ pub(crate) async fn run(arguments: cli::Refund) -> anyhow::Result<ExitCode> {
         remark: arguments.remark,
         ..RefundRequest::default()
     });
-    request.set_timeout(Duration::from_millis(client::CALL_MS_MAX));
-    client::print(client.refund(request).await.as_ref().map(|answer| client::refund_answered(answer.get_ref())))
+    request.set_timeout(Duration::from_millis(twqr_client::CALL_MS_MAX));
+    print(client.refund(request).await.as_ref().map(|answer| twqr_client::refund_answered(answer.get_ref())))
 }

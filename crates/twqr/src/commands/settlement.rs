@@ -11,14 +11,10 @@ use std::{
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
+use twqr_config::{Config, parse_table, typed};
 use twqr_service::{Clock, SystemClock};
 use twqr_settlement::{AccountingFile, Entry, Layout, LayoutConfig, verify_file, write_file};
-use twqr_types::{BusinessDay, CutOff, MerchantId};
-
-use crate::{
-    config::{Config, source},
-    operators,
-};
+use twqr_types::{BusinessDay, MerchantId};
 
 /// What to write, or to verify.
 #[derive(Debug, Args)]
@@ -105,14 +101,14 @@ fn verify(file: &Path) -> anyhow::Result<ExitCode> {
 async fn write(arguments: &Day, config: &Config) -> anyhow::Result<ExitCode> {
     let layout = layout(arguments.layout.as_deref(), config)?;
     let endpoint = config.operators_endpoint(arguments.endpoint.as_deref());
-    let day = business_day(&arguments.date, &endpoint).await?;
+    let day = twqr_client::business_day(&arguments.date, &endpoint).await?;
     let is_over = is_over(day, arguments.partial)?;
     let merchant = arguments.merchant.as_deref().unwrap_or_default();
     let mut merchants: BTreeMap<Box<str>, Vec<Entry>> = BTreeMap::new();
     if !merchant.is_empty() {
         merchants.insert(merchant.into(), Vec::new());
     }
-    for entry in operators::settled(&endpoint, day.from(), day.to(), merchant).await? {
+    for entry in twqr_client::settled(&endpoint, day.from(), day.to(), merchant).await? {
         merchants.entry(entry.merchant_id.clone()).or_default().push(entry);
     }
     for (merchant, _) in merchants.iter().filter(|(_, entries)| entries.is_empty()) {
@@ -132,14 +128,6 @@ async fn write(arguments: &Day, config: &Config) -> anyhow::Result<ExitCode> {
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The business day that `--date` names, by the cut-off of the newest policy.
-pub(super) async fn business_day(date: &str, endpoint: &str) -> anyhow::Result<BusinessDay> {
-    let invalid = || format!("--date is {date:?}");
-    // Checked first, so that a mistyped date is reported also where the operators' API is away.
-    BusinessDay::parse(date, CutOff::default()).with_context(invalid)?;
-    BusinessDay::parse(date, operators::cut_off(endpoint).await?).with_context(invalid)
-}
-
 /// Whether the day is complete; refused if it is not, and `partial` does not ask for it all the
 /// same.
 pub(super) fn is_over(day: BusinessDay, partial: bool) -> anyhow::Result<bool> {
@@ -157,8 +145,7 @@ fn layout(file: Option<&Path>, config: &Config) -> anyhow::Result<Layout> {
     let Some(file) = file else { return config.settlement.layout.layout().context("settlement.layout") };
     let place = || format!("layout {}", file.display());
     let text = fs::read_to_string(file).with_context(place)?;
-    let layout: LayoutConfig =
-        source::table(&text).and_then(source::typed).map_err(anyhow::Error::msg).with_context(place)?;
+    let layout: LayoutConfig = parse_table(&text).and_then(typed).map_err(anyhow::Error::msg).with_context(place)?;
     layout.layout().with_context(place)
 }
 

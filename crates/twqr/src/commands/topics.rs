@@ -4,9 +4,8 @@
 use std::{io::Write, process::ExitCode};
 
 use clap::Subcommand;
+use twqr_config::Config;
 use twqr_journal::kafka::{self, Plan};
-
-use crate::config::Config;
 
 /// What to do about the topics.
 #[derive(Clone, Copy, Debug, Subcommand)]

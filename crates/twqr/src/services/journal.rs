@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::bail;
 use tracing::{info, warn};
+use twqr_config::Config;
 use twqr_journal::{
     Journal, JournalError, Topic,
     embedded::{EmbeddedJournal, EmbeddedSettings},
@@ -14,7 +15,6 @@ use twqr_journal::{
 use twqr_service::{Backoff, Part};
 
 use super::Service;
-use crate::config::Config;
 
 /// The pause before a cluster is tried again, in ms; doubles up to the maximum.
 const PAUSE_MS_MIN: u64 = 200;

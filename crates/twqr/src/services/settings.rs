@@ -2,9 +2,9 @@
 
 use std::{num::NonZeroUsize, sync::Arc};
 
+use twqr_config::Config;
+use twqr_ingress::HttpSettings;
 use twqr_router::DiskStore;
-
-use crate::config::Config;
 
 /// Payments in each of the two generations of the ingress' cache of repeats: some 20 MiB when full.
 const REPEATS_SIZE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(16_383);
@@ -23,7 +23,7 @@ pub(super) fn ingress(config: &Config) -> anyhow::Result<twqr_ingress::Settings>
     Ok(twqr_ingress::Settings {
         member: format!("ingress-{}", config.member),
         listen: config.grpc,
-        http: Some(config.pos_http_settings()),
+        http: Some(pos_http(config)),
         answer_within_ms: config.answer_within_ms,
         in_progress_code: config.policy()?.status_codes.fisc_abnormal,
         calls_max: config.calls_max,
@@ -31,6 +31,12 @@ pub(super) fn ingress(config: &Config) -> anyhow::Result<twqr_ingress::Settings>
         drain_within_ms: DRAIN_WITHIN_MS,
         warm_rounds: WARM_ROUNDS,
     })
+}
+
+/// The POS HTTP form; an empty path means that no file has keys.
+pub(super) fn pos_http(config: &Config) -> HttpSettings {
+    let keys_file = Some(config.merchant_keys_file.clone()).filter(|file| !file.as_os_str().is_empty());
+    HttpSettings { listen: config.pos_http, keys_file }
 }
 
 pub(super) fn router(config: &Config) -> anyhow::Result<twqr_router::Settings> {

@@ -9,27 +9,29 @@
     reason = "a test fails by panicking; not every test needs all of it"
 )]
 
-#[path = "connect.rs"]
-mod connect;
+#[path = "launched.rs"]
+mod launched;
 
 use std::{
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
+    num::NonZeroU32,
     path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     time::Duration,
 };
 
-use connect::connect;
+use launched::launch;
+use twqr_config::Config;
+use twqr_lab::launch::connect;
 use twqr_wire::pos::{PayRequest, PayResponse, RefundRequest, RefundResponse, pos_service_client::PosServiceClient};
 
-/// A system of its own on free ports, ended when it is dropped.
+/// The binary under test.
+const TWQR: &str = env!("CARGO_BIN_EXE_twqr");
+
+/// A system in a folder of its own, ended when it is dropped.
 pub struct System {
     folder: tempfile::TempDir,
-    grpc: SocketAddr,
-    /// Where the POS HTTP form is served.
-    pub pos_http: SocketAddr,
-    simulator: Child,
-    services: Child,
+    launched: twqr_lab::launch::System,
 }
 
 /// What a command came to.
@@ -40,7 +42,7 @@ pub struct Ran {
 }
 
 fn twqr(config: &std::path::Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_twqr"));
+    let mut command = Command::new(TWQR);
     command.arg("--config").arg(config).env("TWQR_LOG", "info").stdin(Stdio::null());
     command
 }
@@ -48,43 +50,32 @@ fn twqr(config: &std::path::Path) -> Command {
 impl System {
     pub async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let listeners = [(); 6].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-        let [grpc, pos_http, admin, operators, wallet, fisc] = listeners.map(|listener| listener.local_addr().unwrap());
-        let dir = folder.path().display();
-        let text = format!(
-            "data_dir = \"{dir}/data\"\nsimulator_data_dir = \"{dir}/simulator\"\nshards = 4\n\
-             grpc = \"{grpc}\"\npos_http = \"{pos_http}\"\nmerchant_keys_file = \"{dir}/keys.toml\"\nadmin = \"{admin}\"\noperators = \"{operators}\"\nwallet = \"{wallet}\"\nfisc = \"{fisc}\"\n"
-        );
-        let config = folder.path().join("twqr.toml");
-        std::fs::write(&config, text).unwrap();
-        std::fs::write(folder.path().join("keys.toml"), "[keys]\n").unwrap();
-        let simulator = twqr(&config).arg("simulator").stderr(Stdio::null()).spawn().unwrap();
-        connect(wallet).await;
-        let mut system = Self { grpc, pos_http, simulator, services: up(&folder), folder };
-        system.ready().await;
-        system
-    }
-
-    pub async fn ready(&mut self) {
-        connect(self.grpc).await;
-        assert!(self.services.try_wait().unwrap().is_none(), "twqr up ended: {}", self.log());
+        let keys = folder.path().join("keys.toml");
+        std::fs::write(&keys, "[keys]\n").unwrap();
+        let config = Config { shards: NonZeroU32::new(4).unwrap(), merchant_keys_file: keys, ..Config::default() };
+        let launched = launch(TWQR, &folder.path().join("run"), None, config).await;
+        Self { folder, launched }
     }
 
     pub fn config(&self) -> PathBuf {
-        self.folder.path().join("twqr.toml")
+        self.launched.config_file().to_owned()
+    }
+
+    /// Where the POS HTTP form is served.
+    pub fn pos_http(&self) -> SocketAddr {
+        self.launched.config.pos_http
     }
 
     /// What the services logged.
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("log")).unwrap()
+        self.launched.log("up").unwrap()
     }
 
-    /// kill -9, and another one on the same data.
+    /// kill -9, and another process on the same data.
     pub async fn kill_and_restart(&mut self) {
-        self.services.kill().unwrap();
-        self.services.wait().unwrap();
-        self.services = up(&self.folder);
-        self.ready().await;
+        self.launched.kill("up").await.unwrap();
+        self.launched.start_again("up").unwrap();
+        self.launched.until_ready().await.unwrap();
     }
 
     pub fn run(&self, arguments: &[&str]) -> Ran {
@@ -127,7 +118,11 @@ impl System {
             trade_amount: 100,
             ..PayRequest::default()
         };
-        PosServiceClient::new(connect(self.grpc).await).pay(request).await.unwrap().into_inner()
+        PosServiceClient::new(connect(self.launched.config.grpc).await.unwrap())
+            .pay(request)
+            .await
+            .unwrap()
+            .into_inner()
     }
 
     pub async fn refund(&self, number: &str, trade_no: &str) -> RefundResponse {
@@ -138,20 +133,10 @@ impl System {
             trade_amount: 10,
             ..RefundRequest::default()
         };
-        PosServiceClient::new(connect(self.grpc).await).refund(request).await.unwrap().into_inner()
+        PosServiceClient::new(connect(self.launched.config.grpc).await.unwrap())
+            .refund(request)
+            .await
+            .unwrap()
+            .into_inner()
     }
-}
-
-impl Drop for System {
-    fn drop(&mut self) {
-        for child in [&mut self.services, &mut self.simulator] {
-            drop(child.kill());
-            drop(child.wait());
-        }
-    }
-}
-
-fn up(folder: &tempfile::TempDir) -> Child {
-    let log = std::fs::File::options().create(true).append(true).open(folder.path().join("log")).unwrap();
-    twqr(&folder.path().join("twqr.toml")).arg("up").stderr(log).spawn().unwrap()
 }

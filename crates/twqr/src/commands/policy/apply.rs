@@ -8,7 +8,7 @@ use twqr_order::Policy;
 use twqr_wire::{convert::policy_out, ops::ApplyPolicyRequest};
 
 use super::{Apply, CALL_WITHIN, Change, Operators, Rollback, failed, fetch, read, within};
-use crate::config::Config;
+use twqr_config::Config;
 
 /// Somebody else changed the rules meanwhile.
 const CONFLICT: u8 = 3;

@@ -3,6 +3,7 @@
 
 use std::{io::Write, process::ExitCode, time::Duration};
 
+use twqr_config::{Config, changes};
 use twqr_order::Policy;
 use twqr_wire::{
     convert::policy_out,
@@ -10,7 +11,6 @@ use twqr_wire::{
 };
 
 use super::{Diff, Operators, failed, fetch, read, within};
-use crate::{config::Config, policy::changes};
 
 /// Something differs.
 const DIFFERS: u8 = 2;

@@ -3,12 +3,12 @@
 
 use std::{fmt::Write as _, io::Write as _, process::ExitCode};
 
+use twqr_config::{Config, PolicyDocument};
 use twqr_order::PolicyChange;
 use twqr_types::UnixMs;
 use twqr_wire::ops::GetPolicyResponse;
 
 use super::{Get, fetch};
-use crate::{config::Config, policy::PolicyDocument};
 
 pub(super) async fn run(arguments: Get, config: &Config) -> anyhow::Result<ExitCode> {
     let mut operators = arguments.server.connect(config).await?;

@@ -1,0 +1,174 @@
+//! Answers as JSON in the POS document's field names.
+
+use serde_json::{Map, Value, json};
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+use twqr_types::Field;
+use twqr_wire::pos::{CancelResponse, OrderStatus, PayResponse, QueryResponse, RefundResponse};
+
+const FIELDS: [Field; 17] = [
+    Field::MerchantId,
+    Field::StoreId,
+    Field::StoreName,
+    Field::GatewayTradeNo,
+    Field::MerchantTradeNo,
+    Field::PosId,
+    Field::PosTradeTime,
+    Field::CardToken,
+    Field::TradeNo,
+    Field::TradeAmount,
+    Field::UnRedeem,
+    Field::Remark,
+    Field::Extra1,
+    Field::Extra2,
+    Field::Extra3,
+    Field::SendTime,
+    Field::InquiryType,
+];
+
+/// A Payment response.
+pub fn answered(answer: &PayResponse) -> Map<String, Value> {
+    let is_rep = if answer.is_rep { "1" } else { "0" };
+    let fields = json!({
+        "MerchantID": answer.merchant_id, "StoreID": answer.store_id, "GatewayTradeNo": answer.gateway_trade_no,
+        "MerchantTradeNo": answer.merchant_trade_no, "PosID": answer.pos_id, "TradeNo": answer.trade_no,
+        "TradeTime": answer.trade_time, "StatusCode": answer.status_code, "StatusDesc": answer.status_desc,
+        "IsRep": is_rep, "ActionCode": answer.action_code, "PaymentType": answer.payment_type,
+        "TradeAmount": answer.trade_amount, "DebitAmount": answer.debit_amount, "RedeemName": answer.redeem_name,
+        "RedeemAmount": answer.redeem_amount, "StoreRedeemAmount": answer.store_redeem_amount,
+        "AvailableAmount": answer.available_amount, "InvoiceVehicle": answer.invoice_vehicle,
+        "MerMemToken": answer.mer_mem_token, "Remark": answer.remark, "Extra1": answer.extra1,
+        "Extra2": answer.extra2, "Extra3": answer.extra3,
+    });
+    object(fields)
+}
+
+/// A Refund response.
+pub fn refund_answered(answer: &RefundResponse) -> Map<String, Value> {
+    let is_rep = if answer.is_rep { "1" } else { "0" };
+    let fields = json!({
+        "MerchantID": answer.merchant_id, "StoreID": answer.store_id, "GatewayTradeNo": answer.gateway_trade_no,
+        "MerchantTradeNo": answer.merchant_trade_no, "PosID": answer.pos_id, "TradeNo": answer.trade_no,
+        "RefundTradeNo": answer.refund_trade_no, "RefundTradeTime": answer.refund_trade_time,
+        "StatusCode": answer.status_code, "StatusDesc": answer.status_desc, "IsRep": is_rep,
+        "ActionCode": answer.action_code, "PaymentType": answer.payment_type, "TradeAmount": answer.trade_amount,
+        "DebitAmount": answer.debit_amount, "RedeemName": answer.redeem_name, "RedeemAmount": answer.redeem_amount,
+        "StoreRedeemAmount": answer.store_redeem_amount, "InvoiceVehicle": answer.invoice_vehicle,
+        "MerMemToken": answer.mer_mem_token, "Remark": answer.remark, "Extra1": answer.extra1,
+        "Extra2": answer.extra2, "Extra3": answer.extra3,
+    });
+    object(fields)
+}
+
+/// A Cancel response.
+pub fn cancel_answered(answer: &CancelResponse) -> Map<String, Value> {
+    let fields = json!({
+        "MerchantID": answer.merchant_id, "StoreID": answer.store_id, "GatewayTradeNo": answer.gateway_trade_no,
+        "MerchantTradeNo": answer.merchant_trade_no, "PosID": answer.pos_id, "TradeAmount": answer.trade_amount,
+        "StatusCode": answer.status_code, "StatusDesc": answer.status_desc, "ActionCode": answer.action_code,
+    });
+    object(fields)
+}
+
+/// An Inquiry response: its own fields, and those of the payment or the refund.
+pub fn order_state(answer: &QueryResponse) -> Map<String, Value> {
+    let payment = answer.payment.as_ref().map(answered);
+    let mut fields = payment.or_else(|| answer.refund.as_ref().map(refund_answered)).unwrap_or_default();
+    fields.insert("StatusCode".to_owned(), json!(answer.status_code));
+    fields.insert("StatusDesc".to_owned(), json!(answer.status_desc));
+    if let Some(status) = answer.order_status {
+        fields.insert("OrderStatus".to_owned(), json!(status));
+        let name = OrderStatus::try_from(status).map_or("UNKNOWN", |status| status.as_str_name());
+        fields.insert("OrderStatusName".to_owned(), json!(name.trim_start_matches("ORDER_STATUS_")));
+    }
+    fields
+}
+
+/// A gRPC error, with the fields that it names.
+pub fn refused(status: &Status) -> Value {
+    let violations = status.get_details_bad_request().map(|bad| bad.field_violations).unwrap_or_default();
+    let fields: Vec<Value> = violations
+        .iter()
+        .map(|violation| json!({ "Field": pos_name(&violation.field), "Problem": violation.description }))
+        .collect();
+    json!({ "Code": code_name(status.code()), "Message": status.message(), "Fields": fields })
+}
+
+/// The POS document's name of a field of the protobuf contract.
+fn pos_name(proto_name: &str) -> &str {
+    FIELDS.iter().find(|field| field.proto_name() == proto_name).map_or(proto_name, |field| field.pos_name())
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    if let Value::Object(object) = value { object } else { Map::new() }
+}
+
+/// The code's name in the gRPC documents.
+pub fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic_types::{ErrorDetails, StatusExt};
+
+    use super::*;
+
+    #[test]
+    fn answers_carry_the_pos_documents_names() {
+        let paid = PayResponse { status_code: "000".into(), is_rep: true, trade_amount: 5, ..Default::default() };
+        let line = answered(&paid);
+        assert_eq!((line["StatusCode"].as_str(), line["IsRep"].as_str()), (Some("000"), Some("1")));
+        let query = QueryResponse {
+            status_code: "000".into(),
+            status_desc: String::new(),
+            order_status: Some(0),
+            payment: Some(paid),
+            refund: None,
+        };
+        let line = order_state(&query);
+        assert_eq!((line["OrderStatus"].as_i64(), line["OrderStatusName"].as_str()), (Some(0), Some("IN_PROGRESS")));
+        assert_eq!(line["TradeAmount"].as_i64(), Some(5));
+        let refund = RefundResponse { refund_trade_no: "R".into(), status_code: "961".into(), ..Default::default() };
+        let query = QueryResponse {
+            status_code: "000".into(),
+            order_status: Some(5),
+            refund: Some(refund),
+            ..Default::default()
+        };
+        let line = order_state(&query);
+        assert_eq!(
+            (line["StatusCode"].as_str(), line["OrderStatusName"].as_str(), line["RefundTradeNo"].as_str()),
+            (Some("000"), Some("REFUND_SUCCEEDED"), Some("R"))
+        );
+        let cancel = CancelResponse { status_code: "916".into(), trade_amount: 7, ..Default::default() };
+        let line = cancel_answered(&cancel);
+        assert_eq!((line["StatusCode"].as_str(), line["TradeAmount"].as_i64()), (Some("916"), Some(7)));
+    }
+
+    #[test]
+    fn refusals_name_their_fields_as_the_pos_document_does() {
+        let details = ErrorDetails::with_bad_request_violation("trade_amount", "must be above 0");
+        let line = refused(&Status::with_error_details(Code::InvalidArgument, "wrong", details));
+        assert_eq!(line["Code"], "INVALID_ARGUMENT");
+        assert_eq!(line["Fields"][0]["Field"], "TradeAmount");
+    }
+}

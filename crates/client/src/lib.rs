@@ -1,0 +1,18 @@
+//! Callers of the public API and of the operators' API: connections, retries that cannot charge
+//! twice, answers as JSON, and progress on a terminal.
+
+mod answer;
+mod attempts;
+mod business_day;
+mod connect;
+mod progress_bar;
+mod request_line;
+mod settled;
+
+pub use answer::{answered, cancel_answered, code_name, order_state, refund_answered, refused};
+pub use attempts::{Answer, Attempts, pay};
+pub use business_day::{business_day, cut_off};
+pub use connect::{CALL_MS_MAX, channel, connect, operators};
+pub use progress_bar::ProgressBar;
+pub use request_line::{Problem, parse};
+pub use settled::settled;

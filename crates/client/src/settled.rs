@@ -1,0 +1,51 @@
+//! What was settled, read from the operators' API as entries of the accounting file.
+
+use anyhow::{Context as _, bail};
+use twqr_settlement::{Entry, Kind};
+use twqr_types::{Issuer, UnixMs};
+use twqr_wire::ops::{ListSettlementRequest, SettlementEntry, settlement_entry::Kind as WireKind};
+
+use crate::connect;
+
+/// Everything that was settled from `from` up to before `to`, in whole; of one merchant, or with an
+/// empty `merchant_id` of all.
+pub async fn settled(endpoint: &str, from: UnixMs, to: UnixMs, merchant_id: &str) -> anyhow::Result<Vec<Entry>> {
+    let mut client = connect::operators(endpoint).await?;
+    let request = ListSettlementRequest { from_ms: from.0, to_ms: to.0, merchant_id: merchant_id.to_owned() };
+    let refused = || format!("{endpoint} does not say what was settled");
+    let mut stream = client.list_settlement(request).await.with_context(refused)?.into_inner();
+    let mut entries = Vec::new();
+    while let Some(response) = stream.message().await.with_context(refused)? {
+        let entry = response.entry.with_context(|| format!("{endpoint} sent an entry with nothing in it"))?;
+        entries.push(entry_from(entry)?);
+    }
+    Ok(entries)
+}
+
+fn entry_from(entry: SettlementEntry) -> anyhow::Result<Entry> {
+    let place = format!("the entry of {}", entry.trade_no);
+    let kind = match entry.kind() {
+        WireKind::Payment => Kind::Payment,
+        WireKind::Refund => Kind::Refund,
+        WireKind::Cancel => Kind::Cancel,
+        WireKind::Unspecified => bail!("{place} is of no kind that is known here; update twqr"),
+    };
+    Ok(Entry {
+        kind,
+        issuer: Issuer::parse(&entry.institution).with_context(|| place.clone())?,
+        payment_type: u8::try_from(entry.payment_type).with_context(|| format!("{place}: payment_type"))?,
+        merchant_id: entry.merchant_id.into(),
+        store_id: entry.store_id.into(),
+        gateway_trade_no: entry.gateway_trade_no.into(),
+        merchant_trade_no: entry.merchant_trade_no.into(),
+        pos_id: entry.pos_id.into(),
+        trade_no: entry.trade_no.into(),
+        refund_trade_no: entry.refund_trade_no.into(),
+        trade_amount: entry.trade_amount,
+        debit_amount: entry.debit_amount,
+        redeem_amount: entry.redeem_amount,
+        store_redeem_amount: entry.store_redeem_amount,
+        accepted_at: UnixMs(entry.accepted_at_ms),
+        settled_at: UnixMs(entry.settled_at_ms),
+    })
+}

@@ -1,0 +1,292 @@
+//! Configuration: typed, and checked as a whole before a port opens. Every error says which key,
+//! what was wrong, what is allowed.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    num::NonZeroU32,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, anyhow, bail};
+use serde::{Deserialize, Serialize};
+use twqr_journal::kafka::Layout;
+use twqr_order::Policy;
+
+use crate::{KafkaConfig, PolicyDocument, SettlementConfig, policy, renamed, source};
+
+/// What each key means, as it stands above the printed defaults.
+const KEYS: &str = include_str!("keys.toml");
+
+/// The configuration of one process. `keys.toml` explains each key to operators. Listeners bind to
+/// loopback unless the configuration says otherwise.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where the journal, the orders and the read model are kept.
+    pub data_dir: PathBuf,
+    #[serde(deserialize_with = "source::text")]
+    /// This instance among those of its service: unique, and stable over restarts.
+    pub member: String,
+    /// How many threads run the services of this process: 1 to 256.
+    pub worker_threads: NonZeroU32,
+    /// How many partitions `orders` has: 1 to 1,024, fixed at creation.
+    pub shards: NonZeroU32,
+    /// How many partitions each task topic has: 1 to `shards`, fixed at creation.
+    pub task_partitions: NonZeroU32,
+    /// Where the ingress serves the public gRPC API.
+    pub grpc: SocketAddr,
+    /// Where the ingress serves the POS HTTP form.
+    pub pos_http: SocketAddr,
+    /// The file with the keys that POS sign with; empty: no file.
+    pub merchant_keys_file: PathBuf,
+    /// Where metrics and health are served.
+    pub admin: SocketAddr,
+    /// Where the tracker serves the operators' API.
+    pub operators: SocketAddr,
+    /// Where the workers reach the wallet.
+    pub wallet: SocketAddr,
+    /// Where the workers reach FISC.
+    pub fisc: SocketAddr,
+    /// How long a caller waits for a result, in ms: 100 to 14,000.
+    pub answer_within_ms: u64,
+    /// After this the outcome of a call to the wallet or FISC is unknown, in ms: 10 to 60,000.
+    pub call_timeout_ms: u64,
+    /// How many calls wait at once: 1 to 1,000,000; further ones are shed.
+    pub calls_max: usize,
+    /// How long changed states wait for their checkpoint, in ms: 10 to 10,000.
+    pub checkpoint_interval_ms: u64,
+    /// How Apache Kafka is reached.
+    pub kafka: KafkaConfig,
+    /// How accounting files are laid out.
+    pub settlement: SettlementConfig,
+    /// The first version of the rules by which orders are decided.
+    pub policy: PolicyDocument,
+}
+
+/// How many shards one task partition may serve.
+const SHARDS_PER_TASK_PARTITION_MAX: u64 = 128;
+
+impl Default for Config {
+    fn default() -> Self {
+        let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        Self {
+            data_dir: "data".into(),
+            member: "0".to_owned(),
+            worker_threads: NonZeroU32::MIN.saturating_add(1),
+            shards: NonZeroU32::MIN.saturating_add(7),
+            task_partitions: NonZeroU32::MIN.saturating_add(1),
+            grpc: local(50_051),
+            pos_http: local(50_080),
+            merchant_keys_file: PathBuf::new(),
+            admin: local(9_090),
+            operators: local(50_071),
+            wallet: local(50_061),
+            fisc: local(50_062),
+            answer_within_ms: 12_000,
+            call_timeout_ms: 4_000,
+            calls_max: 16_384,
+            checkpoint_interval_ms: 200,
+            kafka: KafkaConfig::default(),
+            settlement: SettlementConfig::default(),
+            policy: PolicyDocument::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads the file, puts the environment over it, and checks the whole; what neither says has
+    /// its default.
+    pub fn load(path: Option<&Path>) -> anyhow::Result<Self> {
+        Self::from_sources(
+            path,
+            std::env::vars_os().filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?))),
+        )
+    }
+
+    fn from_sources(path: Option<&Path>, variables: impl Iterator<Item = (String, String)>) -> anyhow::Result<Self> {
+        let place =
+            || path.map_or_else(|| "configuration".to_owned(), |path| format!("configuration {}", path.display()));
+        let mut table = source::file(path)?;
+        source::overlay(&mut table, variables)?;
+        renamed::check(&table).map_err(anyhow::Error::msg).with_context(place)?;
+        source::fill_in(&mut table, "policy", policy::default_table())?;
+        let config: Self = source::typed(table).map_err(anyhow::Error::msg).with_context(place)?;
+        config.check().with_context(place)?;
+        Ok(config)
+    }
+
+    /// The defaults as a file, with what each key means.
+    pub fn printed_defaults() -> anyhow::Result<String> {
+        Ok(format!("{KEYS}{}", toml::to_string(&Self::default()).context("the defaults cannot be printed")?))
+    }
+
+    /// Everything that is wrong, in one error.
+    fn check(&self) -> anyhow::Result<()> {
+        let mut faults = Vec::new();
+        // A worker's position has an entry for each shard that its partition serves.
+        let task_partitions_min = u64::from(self.shards.get()).div_ceil(SHARDS_PER_TASK_PARTITION_MAX);
+        let ranges = [
+            ("shards", u64::from(self.shards.get()), 1..=1_024),
+            ("worker_threads", u64::from(self.worker_threads.get()), 1..=256),
+            (
+                "task_partitions",
+                u64::from(self.task_partitions.get()),
+                task_partitions_min..=u64::from(self.shards.get()),
+            ),
+            ("answer_within_ms", self.answer_within_ms, 100..=14_000),
+            ("call_timeout_ms", self.call_timeout_ms, 10..=60_000),
+            ("calls_max", self.calls_max as u64, 1..=1_000_000),
+            ("checkpoint_interval_ms", self.checkpoint_interval_ms, 10..=10_000),
+        ];
+        for (key, value, range) in ranges {
+            if !range.contains(&value) {
+                faults.push(format!("{key} is {value}, must be {} to {}", range.start(), range.end()));
+            }
+        }
+        let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+        if !(1..=60).contains(&self.member.len()) || !self.member.chars().all(letter) {
+            faults.push(format!("member is {:?}, must be 1 to 60 ASCII letters, digits, '_' or '-'", self.member));
+        }
+        faults.extend(self.kafka.faults());
+        faults.extend(self.settlement.faults());
+        if let Err(wrong) = self.policy.policy() {
+            faults.extend(wrong.iter().map(|fault| format!("policy.{fault}")));
+        }
+        if !faults.is_empty() {
+            bail!("{}", faults.join("; "));
+        }
+        Ok(())
+    }
+
+    /// The topics on a cluster, as this configuration wants them.
+    pub fn layout(&self) -> Layout {
+        Layout {
+            shards: self.shards.get(),
+            task_partitions: self.task_partitions.get(),
+            replies_partitions: self.kafka.replies_partitions,
+            replication: self.kafka.replication,
+            min_insync: self.kafka.min_insync,
+            retention_hours: self.kafka.retention_hours,
+        }
+    }
+
+    /// Where a client finds the operators' API.
+    pub fn operators_endpoint(&self, wanted: Option<&str>) -> String {
+        wanted.map_or_else(|| format!("http://{}", self.operators), str::to_owned)
+    }
+
+    /// The policy of the domain.
+    pub fn policy(&self) -> anyhow::Result<Policy> {
+        self.policy.policy().map_err(|faults| anyhow!("policy: {}", policy::list_faults(&faults)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str, variables: &[(&str, &str)]) -> anyhow::Result<Config> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("twqr.toml");
+        std::fs::write(&file, text).unwrap();
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Config::from_sources(Some(&file), variables)
+    }
+
+    #[test]
+    fn the_printed_defaults_are_the_defaults_and_good() {
+        let printed = Config::printed_defaults().unwrap();
+        assert_eq!(load(&printed, &[]).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn every_key_is_explained() {
+        let table: toml::Table = toml::from_str(&toml::to_string(&Config::default()).unwrap()).unwrap();
+        for key in table.keys() {
+            assert!(KEYS.contains(key), "{key} is not explained in keys.toml");
+        }
+    }
+
+    #[test]
+    fn each_fault_names_its_key() {
+        for (text, expected) in [
+            ("grcp = \"127.0.0.1:1\"", "unknown field `grcp`"),
+            ("simulator_data_dir = \"x\"", "simulator_data_dir belongs to the laboratory now"),
+            ("shards = 0", "shards"),
+            ("shards = 4\ntask_partitions = 5", "task_partitions is 5, must be 1 to 4"),
+            (
+                "answer_within_ms = 15000\ncalls_max = 0",
+                "answer_within_ms is 15000, must be 100 to 14000; calls_max is 0",
+            ),
+            ("grpc = \"here\"", "grpc"),
+            ("[kafka]\nmin_insync = 2", "kafka.min_insync is 2, must be 1 to 1"),
+            (
+                "[kafka.properties]\n\"sasl.password\" = \"SECRET\"",
+                "sasl.password is a secret; put it into a file and name that in kafka.password_file",
+            ),
+            (
+                "[kafka.properties]\n\"ssl.key.password\" = \"SECRET\"",
+                "ssl.key.password is a secret; put it into a file and name that in kafka.property_files",
+            ),
+            ("[kafka.properties]\n\"ssl.keystore.password\" = \"SECRET\"", "ssl.keystore.password is a secret"),
+            ("[kafka.properties]\n\"ssl.key.pem\" = \"SECRET\"", "ssl.key.pem is a secret"),
+            (
+                "[kafka.properties]\n\"sasl.oauthbearer.client.secret\" = \"SECRET\"",
+                "sasl.oauthbearer.client.secret is a secret",
+            ),
+            (
+                "[kafka.property_files]\n\"sasl.password\" = \"a\"",
+                "kafka.property_files: sasl.password belongs into kafka.password_file",
+            ),
+            (
+                "[kafka.properties]\n\"ssl.ca.pem\" = \"a\"\n[kafka.property_files]\n\"ssl.ca.pem\" = \"b\"",
+                "kafka.property_files: ssl.ca.pem stands in kafka.properties, too",
+            ),
+            ("[kafka.properties]\n\"sasl.password\" = [\"SECRET\"]", "sasl.password must be a text in quotes"),
+            ("shards = 1\n\"sasl.password\" = SECRET", "twqr.toml, line 2: "),
+            ("shards = 1\nshards = \"SECRET\"", "twqr.toml, line 2: "),
+            ("member = true", "member: must be a text"),
+            (
+                "[[policy.issuers]]\ninstitution = \"004\"\nlimits = { open_ms = 1 }",
+                "policy.issuers[0].limits.open_ms: is 1, must be 10 to 600000",
+            ),
+            (
+                "[policy]\ncut_off = \"24:00\"\n[settlement.layout]\nencoding = \"latin1\"",
+                "settlement.layout.encoding is \"latin1\"",
+            ),
+            (
+                "[policy]\ncut_off = \"24:00\"",
+                "policy.cut_off: is \"24:00\": a cut-off is a time of day of the form HH:MM, 00:00 to 23:59 (Asia/Taipei)",
+            ),
+            ("[settlement]\ncut_off = \"02:00\"", "settlement.cut_off is now policy.cut_off"),
+            (
+                "[[policy.issuers]]\ninstitution = \"004\"\n[[policy.issuers.maintenance]]\nfrom = \"now\"\nto = \"2026-12-01T04:00:00+08:00\"",
+                "policy.issuers[0].maintenance[0]",
+            ),
+            (
+                "[[policy.issuers]]\ninstitution = \"004\"\n[[policy.issuers.maintenance]]\nfrom = \"2026-12-01T05:00:00+08:00\"\nto = \"2026-12-01T04:00:00+08:00\"",
+                "policy.issuers[0].maintenance[0]",
+            ),
+        ] {
+            let error = format!("{:#}", load(text, &[]).unwrap_err());
+            assert!(error.contains(expected) && error.contains("twqr.toml"), "{error}");
+            assert!(!error.contains("SECRET"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_environment_goes_before_the_file() {
+        let variables = [
+            ("TWQR__GRPC", "127.0.0.1:7"),
+            ("TWQR__CALLS_MAX", "9"),
+            ("TWQR__POLICY__NAME", "x"),
+            ("TWQR_LOG", "info"),
+        ];
+        let config = load("calls_max = 8\nshards = 3", &variables).unwrap();
+        assert_eq!((config.grpc.port(), config.calls_max, config.shards.get()), (7, 9, 3));
+        assert_eq!(config.policy().unwrap().name, "x");
+        let error = format!("{:#}", load("", &[("TWQR__CALLS_MAX", "many")]).unwrap_err());
+        assert!(error.contains("calls_max"), "{error}");
+        assert!(load("", &[("TWQR__GRPC__X", "1")]).is_err());
+    }
+}

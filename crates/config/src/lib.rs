@@ -1,0 +1,15 @@
+//! The configuration, typed and checked as a whole before a port opens, and the policy documents:
+//! the rules by which orders are decided, as operators write them in TOML.
+
+mod config;
+mod kafka;
+mod policy;
+mod renamed;
+mod settlement;
+mod source;
+
+pub use config::Config;
+pub use kafka::KafkaConfig;
+pub use policy::{PolicyDocument, changes, list_faults, read_policy};
+pub use settlement::SettlementConfig;
+pub use source::{parse_table, typed};

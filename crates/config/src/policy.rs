@@ -1,0 +1,19 @@
+//! The policy document: the rules by which orders are decided, as people write them in TOML.
+
+mod changes;
+mod document;
+mod file;
+mod issuer;
+mod merchant;
+
+use twqr_order::PolicyFault;
+
+pub use changes::changes;
+pub use document::PolicyDocument;
+pub(crate) use document::default_table;
+pub use file::read_policy;
+
+/// Joins all faults in one line.
+pub fn list_faults(faults: &[PolicyFault]) -> String {
+    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}

@@ -1,0 +1,226 @@
+//! The document as a whole, and its routes.
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+use twqr_order::{Alphabet, Policy, PolicyFault, PolicyReading, Route, RouteTarget, StatusCodes};
+use twqr_types::{CutOff, Issuer};
+
+use super::{issuer::IssuerDocument, merchant::MerchantDocument};
+
+/// The rules by which orders are decided. Amounts in whole TWD, times in ms.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default = "PolicyDocument::without_lists")]
+pub struct PolicyDocument {
+    name: String,
+    send_within_ms: i64,
+    cut_off: String,
+    card_not_supported: String,
+    fisc_abnormal: String,
+    issuer_declined: String,
+    refund_refused: String,
+    routes: Vec<RouteDocument>,
+    issuers: Vec<IssuerDocument>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    merchants: Vec<MerchantDocument>,
+}
+
+/// Whose codes begin so. An empty institution is the own wallet.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+struct RouteDocument {
+    prefix: String,
+    #[serde(default)]
+    institution: String,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    refuse: bool,
+    code_lengths: Vec<u32>,
+    #[serde(default = "printable")]
+    alphabet: String,
+}
+
+fn printable() -> String {
+    name_of(Alphabet::Printable, &Alphabet::ALL)
+}
+
+/// The name of a choice among all of them.
+pub(crate) fn name_of<T: Copy + PartialEq>(choice: T, all: &[(T, &str)]) -> String {
+    all.iter().find(|(known, _)| *known == choice).map_or_else(String::new, |(_, name)| (*name).to_owned())
+}
+
+/// The choice with this name.
+pub(crate) fn choice<T: Copy>(name: &str, all: &[(T, &str)]) -> anyhow::Result<T> {
+    let found = all.iter().find(|(_, known)| *known == name).map(|(choice, _)| *choice);
+    found.with_context(|| {
+        let names: Vec<&str> = all.iter().map(|(_, name)| *name).collect();
+        format!("is {name:?}, must be one of {}", names.join(", "))
+    })
+}
+
+/// Two groups of the domain have no table of their own in the document.
+fn in_document(fault: PolicyFault) -> PolicyFault {
+    let place = fault.place.replace("status_codes.", "").replace(".resolution.", ".");
+    PolicyFault { place, ..fault }
+}
+
+/// The rules of a new system: a product file, since they decide payments until an operator changes
+/// them.
+const DEFAULT_POLICY: &str = include_str!("../../default-policy.toml");
+
+/// The default policy as a table, to fill in what a configuration leaves out.
+pub(crate) fn default_table() -> toml::Table {
+    toml::from_str(DEFAULT_POLICY).unwrap_or_default()
+}
+
+impl Default for PolicyDocument {
+    /// The default policy. A test shows that the file can be read, so the fallback is never used.
+    fn default() -> Self {
+        toml::from_str(DEFAULT_POLICY).unwrap_or_else(|_| Self::without_lists())
+    }
+}
+
+impl PolicyDocument {
+    /// The domain's defaults, without routes, issuers and merchants: what a document means by the
+    /// keys that it leaves out.
+    fn without_lists() -> Self {
+        let codes = StatusCodes::default();
+        let defaults = Policy::default();
+        Self {
+            name: defaults.name,
+            send_within_ms: defaults.send_within_ms,
+            cut_off: defaults.cut_off.to_string(),
+            card_not_supported: codes.card_not_supported,
+            fisc_abnormal: codes.fisc_abnormal,
+            issuer_declined: codes.issuer_declined,
+            refund_refused: codes.refund_refused,
+            routes: Vec::new(),
+            issuers: Vec::new(),
+            merchants: Vec::new(),
+        }
+    }
+
+    /// The policy of the domain; the error is everything that is wrong, by its key.
+    pub fn policy(&self) -> Result<Policy, Vec<PolicyFault>> {
+        let mut reading = PolicyReading::default();
+        let cut_off = CutOff::parse(&self.cut_off);
+        if let Err(invalid) = cut_off {
+            reading.fault("cut_off".to_owned(), format!("is {:?}: {invalid}", self.cut_off));
+        }
+        let policy = Policy {
+            name: self.name.clone(),
+            routes: reading.list("routes", &self.routes, RouteDocument::route),
+            issuers: reading.list("issuers", &self.issuers, IssuerDocument::rules),
+            status_codes: StatusCodes {
+                card_not_supported: self.card_not_supported.clone(),
+                fisc_abnormal: self.fisc_abnormal.clone(),
+                issuer_declined: self.issuer_declined.clone(),
+                refund_refused: self.refund_refused.clone(),
+            },
+            send_within_ms: self.send_within_ms,
+            cut_off: cut_off.unwrap_or_default(),
+            merchants: reading.list("merchants", &self.merchants, MerchantDocument::merchant),
+        };
+        reading.finish(policy).map_err(|faults| faults.into_iter().map(in_document).collect())
+    }
+
+    /// The document that says the same as a policy.
+    pub fn from_policy(policy: &Policy) -> Self {
+        Self {
+            name: policy.name.clone(),
+            send_within_ms: policy.send_within_ms,
+            cut_off: policy.cut_off.to_string(),
+            card_not_supported: policy.status_codes.card_not_supported.clone(),
+            fisc_abnormal: policy.status_codes.fisc_abnormal.clone(),
+            issuer_declined: policy.status_codes.issuer_declined.clone(),
+            refund_refused: policy.status_codes.refund_refused.clone(),
+            routes: policy.routes.iter().map(RouteDocument::from_route).collect(),
+            issuers: policy.issuers.iter().map(IssuerDocument::from_rules).collect(),
+            merchants: policy.merchants.iter().map(MerchantDocument::from_merchant).collect(),
+        }
+    }
+}
+
+impl RouteDocument {
+    fn route(&self) -> anyhow::Result<Route> {
+        let target = if self.refuse {
+            RouteTarget::Refuse
+        } else {
+            RouteTarget::Issuer(Issuer::parse(&self.institution).context("institution")?)
+        };
+        let alphabet = choice(&self.alphabet, &Alphabet::ALL).context("alphabet")?;
+        Ok(Route { prefix: self.prefix.clone(), target, code_lengths: self.code_lengths.clone(), alphabet })
+    }
+
+    fn from_route(route: &Route) -> Self {
+        let (institution, refuse) = match &route.target {
+            RouteTarget::Issuer(issuer) => (issuer.institution().to_owned(), false),
+            RouteTarget::Refuse => (String::new(), true),
+        };
+        Self {
+            prefix: route.prefix.clone(),
+            institution,
+            refuse,
+            code_lengths: route.code_lengths.clone(),
+            alphabet: name_of(route.alphabet, &Alphabet::ALL),
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    const EVERYTHING: &str = r#"
+name = "all of it"
+cut_off = "23:30"
+routes = [{ prefix = "22", code_lengths = [18] }, { prefix = "2299", refuse = true, code_lengths = [18], alphabet = "digits" }]
+[[issuers]]
+institution = "391"
+[issuers.refund]
+scope = "full"
+window_days = 7
+[issuers.status_codes]
+K02 = "931"
+[[issuers.maintenance]]
+from = "2026-12-01T02:00:00+08:00"
+to = "2026-12-01T04:00:00+08:00"
+[[merchants]]
+id = "M1"
+[[merchants.stores]]
+id = "S1"
+payment_max = 5000
+open = false
+"#;
+
+    #[test]
+    fn a_document_comes_back_as_it_went() {
+        for document in [PolicyDocument::default(), toml::from_str(EVERYTHING).unwrap()] {
+            let policy = document.policy().unwrap();
+            let printed = toml::to_string(&PolicyDocument::from_policy(&policy)).unwrap();
+            let again: PolicyDocument = toml::from_str(&printed).unwrap();
+            assert_eq!(again.policy().unwrap(), policy, "{printed}");
+        }
+    }
+
+    #[test]
+    fn the_default_policy_can_be_read_and_is_valid() {
+        let document: PolicyDocument = toml::from_str(DEFAULT_POLICY).unwrap();
+        assert!(!document.policy().unwrap().routes.is_empty());
+        assert_eq!(document, PolicyDocument::default());
+    }
+
+    #[test]
+    fn each_fault_names_its_key() {
+        for (text, expected) in [
+            ("[[issuers]]\ninstitution = \"1\"", "issuers[0]: institution"),
+            ("[[issuers]]\ninstitution = \"391\"\nrefund = { scope = \"some\" }", "must be one of none, full, partial"),
+            ("[[routes]]\nprefix = \"2\"\ncode_lengths = [1]\nalphabet = \"x\"", "routes[0]: alphabet"),
+            ("[[merchants]]\nid = \"\"", "merchants[0]: id"),
+            ("cut_off = \"24:00\"", "cut_off: is \"24:00\": a cut-off is a time of day of the form HH:MM"),
+        ] {
+            let document: PolicyDocument = toml::from_str(text).unwrap();
+            let faults = document.policy().unwrap_err();
+            assert!(faults.len() == 1 && faults[0].to_string().contains(expected), "{faults:?}");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! A policy in a file of its own. Unlike in the configuration, nothing of the default policy is
+//! filled in: a list that is left out is empty.
+
+use std::path::Path;
+
+use twqr_order::Policy;
+
+use super::PolicyDocument;
+use crate::{renamed, source};
+
+/// Reads a policy; the error is everything that is wrong with it, each with file and key.
+pub fn read_policy(path: &Path) -> Result<Policy, Vec<String>> {
+    let place = path.display();
+    let one = |problem: String| vec![format!("{place}: {}", problem.trim_end())];
+    let text = std::fs::read_to_string(path).map_err(|error| one(format!("cannot be read: {error}")))?;
+    parse(&text).map_err(|faults| faults.into_iter().flat_map(one).collect())
+}
+
+fn parse(text: &str) -> Result<Policy, Vec<String>> {
+    let table = source::parse_table(text).map_err(|fault| vec![fault])?;
+    renamed::check_policy(&table, "").map_err(|fault| vec![fault])?;
+    let document: PolicyDocument = source::typed(table).map_err(|fault| vec![fault])?;
+    document.policy().map_err(|faults| faults.iter().map(ToString::to_string).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROUTE: &str = "[[routes]]\nprefix = \"22\"\ncode_lengths = [18]\n";
+
+    #[test]
+    fn nothing_of_the_sample_is_filled_in() {
+        let policy = parse(ROUTE).unwrap();
+        assert_eq!((policy.routes.len(), policy.issuers.len(), policy.merchants.len()), (1, 0, 0));
+        assert_eq!(parse("name = \"x\"").unwrap_err(), ["routes: at least one route is needed"]);
+    }
+
+    #[test]
+    fn every_fault_is_listed_with_its_key() {
+        let text = format!(
+            "send_within_ms = 1\nfisc_abnormal = \"0\"\n{ROUTE}alphabet = \"all\"\n{ROUTE}[[routes]]\nprefix = \"\"\ncode_lengths = []\n\
+             [[issuers]]\ninstitution = \"x\"\n[[issuers]]\ninstitution = \"391\"\nwindow_ms = 1\nrefund = {{ window_days = 9999 }}"
+        );
+        let faults = parse(&text).unwrap_err();
+        let keys: Vec<&str> = faults.iter().map(|fault| fault.split(": ").next().unwrap()).collect();
+        let expected = [
+            "routes[0]",
+            "issuers[0]",
+            "send_within_ms",
+            "fisc_abnormal",
+            "routes[2].prefix",
+            "routes[2].code_lengths",
+            "issuers[1].window_ms",
+            "issuers[1].refund.window_days",
+        ];
+        assert_eq!(keys, expected, "{faults:#?}");
+        for (text, expected) in [
+            ("routes = 1", "routes"),
+            ("[[routes]]\nprefx = \"\"", "prefx"),
+            ("x", "line 1"),
+            ("day_begins_min = 30", "day_begins_min is now cut_off; write cut_off = \"00:30\""),
+        ] {
+            let faults = parse(text).unwrap_err();
+            assert!(faults.len() == 1 && faults[0].contains(expected), "{faults:?}");
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The rules of an issuer, as they stand in the document.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+use twqr_order::{IssuerRules, Limits, RefundRule, RefundScope, Resolution, Window};
+use twqr_types::{Issuer, UnixMs};
+
+use super::document::{choice, name_of};
+
+/// One issuer; an empty institution is the own wallet.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct IssuerDocument {
+    institution: String,
+    #[serde(default = "window_ms")]
+    window_ms: i64,
+    #[serde(default = "first_delay_ms")]
+    first_delay_ms: i64,
+    #[serde(default = "delay_max_ms")]
+    delay_max_ms: i64,
+    #[serde(default)]
+    refund: RefundDocument,
+    #[serde(default)]
+    limits: LimitsDocument,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    maintenance: Vec<WindowDocument>,
+    /// StatusCodes for its own codes of refusal.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    status_codes: BTreeMap<String, String>,
+}
+
+fn window_ms() -> i64 {
+    Resolution::DEFAULT.window_ms
+}
+
+fn first_delay_ms() -> i64 {
+    Resolution::DEFAULT.first_delay_ms
+}
+
+fn delay_max_ms() -> i64 {
+    Resolution::DEFAULT.delay_max_ms
+}
+
+/// Which refunds it takes: `none`, `full` or `partial`; 0 days: no limit.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+struct RefundDocument {
+    scope: String,
+    same_business_day: bool,
+    window_days: u32,
+    min_amount: i64,
+}
+
+impl Default for RefundDocument {
+    fn default() -> Self {
+        Self::from_rule(RefundRule::default())
+    }
+}
+
+/// How many calls it gets.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+struct LimitsDocument {
+    in_flight_max: u32,
+    queue_max: u32,
+    failures_to_open: u32,
+    open_ms: u32,
+    inquiries_per_s: u32,
+}
+
+impl Default for LimitsDocument {
+    fn default() -> Self {
+        Self::from_limits(Limits::default())
+    }
+}
+
+/// An announced window in which it is neither charged nor asked.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+struct WindowDocument {
+    from: jiff::Timestamp,
+    to: jiff::Timestamp,
+}
+
+impl IssuerDocument {
+    pub(crate) fn rules(&self) -> anyhow::Result<IssuerRules> {
+        let scope = choice(&self.refund.scope, &RefundScope::ALL).context("refund.scope")?;
+        let window = |window: &WindowDocument| Window {
+            from: UnixMs(window.from.as_millisecond()),
+            to: UnixMs(window.to.as_millisecond()),
+        };
+        Ok(IssuerRules {
+            issuer: Issuer::parse(&self.institution).context("institution")?,
+            resolution: Resolution {
+                window_ms: self.window_ms,
+                first_delay_ms: self.first_delay_ms,
+                delay_max_ms: self.delay_max_ms,
+            },
+            refund: RefundRule {
+                scope,
+                same_business_day: self.refund.same_business_day,
+                window_days: (self.refund.window_days > 0).then_some(self.refund.window_days),
+                min_amount: self.refund.min_amount,
+            },
+            limits: self.limits.limits(),
+            maintenance: self.maintenance.iter().map(window).collect(),
+            status_codes: self.status_codes.clone(),
+        })
+    }
+
+    pub(crate) fn from_rules(rules: &IssuerRules) -> Self {
+        let time = |at: UnixMs| jiff::Timestamp::from_millisecond(at.0).unwrap_or(jiff::Timestamp::MAX);
+        let window = |window: &Window| WindowDocument { from: time(window.from), to: time(window.to) };
+        Self {
+            institution: rules.issuer.institution().to_owned(),
+            window_ms: rules.resolution.window_ms,
+            first_delay_ms: rules.resolution.first_delay_ms,
+            delay_max_ms: rules.resolution.delay_max_ms,
+            refund: RefundDocument::from_rule(rules.refund),
+            limits: LimitsDocument::from_limits(rules.limits),
+            maintenance: rules.maintenance.iter().map(window).collect(),
+            status_codes: rules.status_codes.clone(),
+        }
+    }
+}
+
+impl RefundDocument {
+    fn from_rule(rule: RefundRule) -> Self {
+        Self {
+            scope: name_of(rule.scope, &RefundScope::ALL),
+            same_business_day: rule.same_business_day,
+            window_days: rule.window_days.unwrap_or_default(),
+            min_amount: rule.min_amount,
+        }
+    }
+}
+
+impl LimitsDocument {
+    fn limits(self) -> Limits {
+        let Self { in_flight_max, queue_max, failures_to_open, open_ms, inquiries_per_s } = self;
+        Limits { in_flight_max, queue_max, failures_to_open, open_ms, inquiries_per_s }
+    }
+
+    fn from_limits(limits: Limits) -> Self {
+        let Limits { in_flight_max, queue_max, failures_to_open, open_ms, inquiries_per_s } = limits;
+        Self { in_flight_max, queue_max, failures_to_open, open_ms, inquiries_per_s }
+    }
+}

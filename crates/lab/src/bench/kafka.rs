@@ -1,0 +1,229 @@
+//! `twqr-lab bench kafka`: every service in processes of its own on a real broker, against a floor on
+//! the same broker in the same run: the same hops and bytes, each role with clients of its own, and
+//! no product logic.
+
+use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+use tonic::transport::Channel;
+use twqr_client::ProgressBar;
+use twqr_config::Config;
+use twqr_journal::kafka::{self, KafkaJournal};
+use twqr_loadgen::{Load, Told, audit_answers, ledger, open_loop, payments};
+
+use super::{
+    figures::{Percentiles, Step, highest_below, payments_of, ratio},
+    hops::{Hops, Shared},
+    quick::machine,
+};
+use crate::{
+    launch::{Launch, Programs, Shape, System, connect},
+    usage::Usage,
+};
+
+/// What `twqr-lab bench kafka` may be told.
+#[derive(clap::Args)]
+pub struct Options {
+    /// Where data goes; emptied first
+    #[arg(long, default_value = "target/bench-kafka")]
+    dir: PathBuf,
+    /// The broker's process, for its costs; 0 if it is not on this machine
+    #[arg(long, default_value_t = 0)]
+    broker_pid: u32,
+    /// Rates whose latency and costs are reported, payments a second
+    #[arg(long, value_delimiter = ',', default_value = "200,500,1000")]
+    rates: Vec<u32>,
+    /// The rates that follow, up to the first that does not hold
+    #[arg(long, value_delimiter = ',', default_value = "1500,2000,2500,3000,3500,4000")]
+    ladder: Vec<u32>,
+    /// The floor's, likewise
+    #[arg(long, value_delimiter = ',', default_value = "4000,8000,12000,16000,20000")]
+    floor_ladder: Vec<u32>,
+    /// How long each rate is held, in ms
+    #[arg(long, default_value_t = 6_000)]
+    hold_ms: u32,
+    /// Another seed gives other payments at other moments
+    #[arg(long, default_value_t = 7)]
+    seed: u64,
+}
+
+/// The p99 that the highest rate must hold, in ms.
+const P99_MS_MAX: f64 = 100.0;
+/// The warm-up of the system, and then of the floor, payments a second and ms: brokers compile what
+/// they do often, and are slow until then.
+const WARM_RATE: u32 = 1_000;
+const WARM_MS: u32 = 30_000;
+const FLOOR_WARM_MS: u32 = 10_000;
+/// Routers and workers of the floor, as many as the system has.
+const ROUTERS: usize = 2;
+const WORKERS: usize = 4;
+/// Orders that the audit asks about, and how long those in progress may take, in s.
+const AUDIT_SAMPLE: usize = 1_000;
+const RESOLVE_S: u64 = 60;
+/// Connections of the generator.
+const CONNECTIONS: usize = 4;
+
+/// One rate's figures; costs are for each payment.
+struct Measured {
+    step: Step,
+    costs: Value,
+}
+
+/// Measures, prints one JSON line; non-zero if the audit finds anything.
+#[allow(clippy::print_stdout, reason = "the command's output")]
+pub(crate) async fn run(options: &Options, config: &Config) -> anyhow::Result<ExitCode> {
+    let begun = std::time::Instant::now();
+    let mut progress = ProgressBar::start("phases", 0);
+    progress.step("starting the system");
+    let mut launched = Launch {
+        programs: Programs::beside_this_one()?,
+        dir: &options.dir,
+        script: None,
+        config: config.clone(),
+        shape: Shape::ProcessForEach,
+        log_filter: None,
+    }
+    .start()
+    .await?;
+    let measured = system(options, &launched, &mut progress).await;
+    let audited = match &measured {
+        Ok((_, told)) => Some(audit(&launched, told).await),
+        Err(_) => None,
+    };
+    launched.end().await;
+    let (system, told) = measured?;
+    progress.step("floor");
+    let floor = floor(options, config).await?;
+    let (clean, audit) = audited.context("no audit")??;
+    progress.finish(&format!("{:.0} s", begun.elapsed().as_secs_f64()));
+    let steps = |all: &[Measured]| -> Vec<Step> { all.iter().map(|measured| measured.step).collect() };
+    let rate = highest_below(&steps(&system), P99_MS_MAX);
+    let floor_rate = highest_below(&floor, P99_MS_MAX);
+    let at = |wanted: u32| {
+        let own = system.iter().find(|measured| measured.step.rate == wanted)?;
+        let bare = floor.iter().find(|step| step.rate == wanted)?;
+        Some(
+            json!({ "rate": wanted, "latency": own.step.latency, "errors": own.step.errors, "costs_per_payment": own.costs,
+            "floor": bare.latency, "ratio": own.step.latency.over(bare.latency) }),
+        )
+    };
+    println!(
+        "{}",
+        json!({
+            "bench": "kafka", "machine": machine(),
+            "load": "open loop, Poisson, latency from the intended start, nothing trimmed; broker, simulator and generator on the same machine",
+            "durability": "acks=all, idempotent; the broker writes to its page cache",
+            "warm_up": format!("{WARM_RATE} payments/s for {} s, and the floor after it for {} s", WARM_MS / 1_000, FLOOR_WARM_MS / 1_000),
+            "rates": options.rates.iter().filter_map(|rate| at(*rate)).collect::<Vec<_>>(),
+            "highest_rate": { "p99_ms_max": P99_MS_MAX, "rate": rate, "floor": floor_rate,
+                "ratio": ratio(f64::from(rate), f64::from(floor_rate)), "steps": steps(&system), "floor_steps": floor },
+            "audit": audit, "answers": told.len(), "seed": options.seed, "took_s": begun.elapsed().as_secs(),
+        })
+    );
+    Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The floor: warm-up, the reported rates, and its own ladder.
+async fn floor(options: &Options, config: &Config) -> anyhow::Result<Vec<Step>> {
+    let mut settings = config.kafka.settings()?;
+    settings.prefix = format!("{}floor-{:016x}.", settings.prefix, rand::random::<u64>());
+    let layout = config.layout();
+    let plan = kafka::plan(settings.clone(), &layout).await?;
+    kafka::apply(settings.clone(), &layout, &plan).await?;
+    let mut roles: Vec<Shared> = Vec::new();
+    for role in 0..ROUTERS + WORKERS + 2 {
+        let journal: Arc<KafkaJournal> = KafkaJournal::connect(settings.clone(), &format!("floor-{role}")).await?;
+        roles.push(journal);
+    }
+    let (ingress, tracker) = (roles.remove(0), roles.remove(0));
+    let workers = roles.split_off(ROUTERS);
+    let hops = Hops::start(ingress, roles, workers, tracker).await?;
+    hops.step(WARM_RATE, payments_of(WARM_RATE, FLOOR_WARM_MS)).await;
+    let mut steps = Vec::new();
+    for rate in options.rates.iter().chain(&options.floor_ladder) {
+        let step = hops.step(*rate, payments_of(*rate, options.hold_ms)).await;
+        steps.push(step);
+        if !step.holds_below(P99_MS_MAX) {
+            break;
+        }
+    }
+    hops.end();
+    Ok(steps)
+}
+
+/// What the processes have used so far.
+struct Costs {
+    services: u64,
+    broker: u64,
+    records: u64,
+    broker_written: u64,
+}
+
+impl Costs {
+    async fn now(system: &System, options: &Options) -> anyhow::Result<Self> {
+        let broker = Usage::of(options.broker_pid);
+        Ok(Self {
+            services: system.ids().into_iter().map(|id| Usage::of(id).cpu_us).sum(),
+            broker: broker.cpu_us,
+            records: system.records().await?,
+            broker_written: broker.written_bytes,
+        })
+    }
+
+    fn per_payment(&self, before: &Self, payments: usize) -> Value {
+        let each = |now: u64, before: u64| (now.saturating_sub(before) as f64 / payments as f64 * 10.0).round() / 10.0;
+        json!({
+            "cpu_us_services": each(self.services, before.services), "cpu_us_broker": each(self.broker, before.broker),
+            "records": each(self.records, before.records), "broker_written_bytes": each(self.broker_written, before.broker_written),
+        })
+    }
+}
+
+async fn system(
+    options: &Options,
+    system: &System,
+    progress: &mut ProgressBar,
+) -> anyhow::Result<(Vec<Measured>, Vec<Told>)> {
+    let mut channels: Vec<Channel> = Vec::new();
+    for address in system.ingresses().into_iter().cycle().take(CONNECTIONS) {
+        channels.push(connect(address).await?);
+    }
+    let once = |rate: u32| Load { rate: f64::from(rate), seed: options.seed, attempts: 1 };
+    progress.step("warm-up");
+    let warm = payments(options.seed, "warm", payments_of(WARM_RATE, WARM_MS));
+    let mut told = open_loop(&channels, warm, once(WARM_RATE)).await.told;
+    let mut all = Vec::new();
+    for (number, rate) in options.rates.iter().chain(&options.ladder).enumerate() {
+        progress.step(&format!("{rate} payments a second"));
+        let requests = payments(options.seed, &format!("r{number}"), payments_of(*rate, options.hold_ms));
+        let count = requests.len();
+        let before = Costs::now(system, options).await?;
+        let measured = open_loop(&channels, requests, once(*rate)).await;
+        let costs = Costs::now(system, options).await?.per_payment(&before, count);
+        let step = Step {
+            rate: *rate,
+            answered_rate: measured.told.len() as f64 / measured.took.as_secs_f64(),
+            errors: measured.told.iter().filter(|told| told.answer.is_err()).count(),
+            latency: Percentiles::of(&measured.latencies),
+        };
+        told.extend(measured.told);
+        all.push(Measured { step, costs });
+        if number >= options.rates.len() && !step.holds_below(P99_MS_MAX) {
+            break;
+        }
+    }
+    Ok((all, told))
+}
+
+async fn audit(system: &System, told: &[Told]) -> anyhow::Result<(bool, Value)> {
+    let pos = system.channel()?;
+    let orders = audit_answers::orders(&pos, told, AUDIT_SAMPLE, Duration::from_secs(RESOLVE_S)).await;
+    let entries = ledger(connect(system.config.wallet).await?).await?;
+    let found = audit_answers::audit(told, &orders, &entries);
+    let report = json!({
+        "charged_twice": found.charged_twice.len(), "lost": found.lost.len(), "contradicted": found.contradicted.len(),
+        "ledger_entries": entries.len(), "asked_about": orders.len(),
+    });
+    Ok((found.is_clean(), report))
+}

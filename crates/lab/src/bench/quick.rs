@@ -1,0 +1,302 @@
+//! `twqr-lab bench quick`: simulator, services and generator as processes on one machine. In order: the
+//! floors, the sample day (memory), 500 payments a second, and a ladder of rates up to the first
+//! that does not hold; then the audit.
+
+use std::{collections::BTreeMap, path::Path, process::ExitCode, time::Duration};
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+use tonic::transport::Channel;
+use twqr_client::{ProgressBar, parse};
+use twqr_config::Config;
+use twqr_loadgen::{Load, Measured, Told, audit_answers, ledger, open_loop, payments, send_each};
+
+use super::{
+    figures::{P99_MS_MAX, Percentiles, Step, highest, payments_of, ratio},
+    journal_floor::Floor,
+};
+use crate::{
+    launch::{self, Launch, Programs, Shape, System, connect, end, free_addresses, on_free_ports, this_program},
+    usage::{Usage, folder_bytes},
+};
+
+/// The rate whose latency is reported, payments a second, and for how long, in ms.
+const STEADY_RATE: u32 = 500;
+const STEADY_MS: u32 = 20_000;
+/// The rates of the ladder, a second, each held so long, in ms.
+pub(super) const LADDER: [u32; 9] = [2_000, 4_000, 5_000, 6_000, 7_000, 8_000, 10_000, 12_000, 15_000];
+pub(super) const LADDER_MS: u32 = 3_000;
+/// The same for the floors.
+const FLOOR_RATES: [u32; 5] = [500, 10_000, 20_000, 40_000, 60_000];
+const ECHO_RATES: [u32; 5] = [500, 5_000, 10_000, 20_000, 30_000];
+const FLOOR_MS: u32 = 1_500;
+/// Payments before anything is measured, so that pools, caches and connections are there.
+const WARM_UP_PAYMENTS: usize = 2_000;
+/// Connections of the generator.
+const CONNECTIONS: usize = 8;
+/// The sample day, and how many of its requests are under way at once.
+const DAY: &str = "load-tests/samples/day.jsonl";
+const DAY_IN_FLIGHT: usize = 200;
+/// Orders that the audit asks about beyond those whose answer was not a success.
+const AUDIT_SAMPLE: usize = 1_000;
+/// How long orders in progress may take to end, in s.
+const RESOLVE_S: u64 = 30;
+/// What the sample day may leave resident, in bytes.
+const RESIDENT_BYTES_MAX: u64 = 300 << 20;
+
+/// Measures, prints one JSON line; non-zero if the audit finds anything.
+#[allow(clippy::print_stdout, reason = "the command's output")]
+pub(crate) async fn run(dir: &Path, seed: u64, ladder: (&[u32], u32), config: &Config) -> anyhow::Result<ExitCode> {
+    let begun = std::time::Instant::now();
+    let mut progress = ProgressBar::start("phases", 5);
+    std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    progress.step("echo floor");
+    let echo = echo_floor(seed).await?;
+    progress.step("journal floor");
+    let journal = journal_floor(&dir.join("floor")).await?;
+    progress.step("sample day");
+    let folder = dir.join("system");
+    let mut launched = Launch {
+        programs: Programs::beside_this_one()?,
+        dir: &folder,
+        script: None,
+        config: on_free_ports(config.clone())?,
+        shape: Shape::AllInOne,
+        log_filter: None,
+    }
+    .start()
+    .await?;
+    let mut load = UnderLoad::connect(&launched, seed).await?;
+    let resident = load.sample_day().await?;
+    progress.step("500 payments a second");
+    let steady = load.steady().await;
+    progress.step("highest rate");
+    let ladder = load.ladder(ladder).await;
+    progress.step("audit");
+    let found = load.audit().await?;
+    let resident_at_end = load.resident_at_end;
+    launched.end().await;
+    progress.finish(&format!("{:.0} s", begun.elapsed().as_secs_f64()));
+    let rate = highest(&ladder);
+    let disk_per_payment = steady.disk_bytes;
+    let report = json!({
+        "bench": "quick",
+        "machine": machine(),
+        "load": "open loop, Poisson, latency from the intended start, nothing trimmed; simulator and generator on the same machine",
+        "durability": "one fdatasync for each group commit; an effect leaves only after its cause is on disk",
+        "steady": {
+            "rate": STEADY_RATE, "seconds": STEADY_MS / 1_000, "latency": steady.latency, "start_lag_p99_ms": steady.start_lag_ms,
+            "errors": steady.errors,
+            "cpu_us_per_payment": { "services": steady.cpu_us, "simulator": steady.simulator_cpu_us, "generator": steady.generator_cpu_us },
+            "disk_bytes_per_payment": disk_per_payment, "written_bytes_per_payment": steady.written_bytes,
+        },
+        "highest_rate": { "p99_ms_max": P99_MS_MAX, "rate": rate, "steps": ladder },
+        "resident_mib": { "after_sample_day": resident >> 20, "at_end": resident_at_end >> 20, "limit": RESIDENT_BYTES_MAX >> 20 },
+        "floor": { "echo": echo, "journal": journal },
+        "ratio": {
+            "latency_to_echo": steady.latency.over(echo.latency),
+            "latency_to_journal": steady.latency.over(journal.latency),
+            "rate_to_journal": ratio(f64::from(rate), f64::from(journal.rate)),
+            "rate_to_echo": ratio(f64::from(rate), f64::from(echo.rate)),
+            "cpu_to_journal": ratio(steady.cpu_us, journal.cpu_us_per_payment),
+            "cpu_to_echo": ratio(steady.cpu_us, echo.cpu_us_per_payment),
+            "disk_to_journal": ratio(disk_per_payment, journal.disk_bytes_per_payment),
+        },
+        "audit": found.report,
+        "seed": seed,
+        "took_s": begun.elapsed().as_secs(),
+    });
+    println!("{report}");
+    Ok(if found.clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Cores and the processor's name, as far as the system tells.
+pub(super) fn machine() -> Value {
+    let about = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = about.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
+    let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+    json!({ "cores": cores, "processor": name.trim_start_matches([' ', '\t', ':']) })
+}
+
+/// Both floors in a process of their own, as the services are.
+async fn echo_floor(seed: u64) -> anyhow::Result<Floor> {
+    let [listen] = free_addresses()?;
+    let arguments = ["bench".to_owned(), "echo".to_owned(), "--listen".to_owned(), listen.to_string()];
+    let arguments: Vec<&std::ffi::OsStr> = arguments.iter().map(AsRef::as_ref).collect();
+    let mut server = this_program(&arguments)?.spawn().context("cannot start the echo")?;
+    let channels = channels(listen).await?;
+    drop(send_each(&channels[0], payments(seed, "warm", WARM_UP_PAYMENTS), DAY_IN_FLIGHT, || ()).await);
+    let mut steps = Vec::new();
+    let mut cpu_us_per_payment = 0.0;
+    for (number, rate) in ECHO_RATES.into_iter().enumerate() {
+        let before = server.id().map(Usage::of).unwrap_or_default();
+        let requests = payments(seed, &format!("e{number}"), payments_of(rate, FLOOR_MS));
+        let count = requests.len();
+        let step = step(rate, &open_loop(&channels, requests, once(rate, seed)).await);
+        if number == 0 {
+            let used = server.id().map(Usage::of).unwrap_or_default().since(before);
+            cpu_us_per_payment = used.cpu_us as f64 / count as f64;
+        }
+        steps.push(step);
+        if !step.holds() {
+            break;
+        }
+    }
+    end(&mut server).await;
+    let latency = steps.first().map(|step: &Step| step.latency).unwrap_or_default();
+    Ok(Floor { latency, cpu_us_per_payment, disk_bytes_per_payment: 0.0, rate: highest(&steps) })
+}
+
+async fn journal_floor(dir: &Path) -> anyhow::Result<Floor> {
+    launch::empty(dir)?;
+    let journal = dir.join("journal");
+    let rates = FLOOR_RATES.map(|rate| rate.to_string()).join(",");
+    let hold_ms = FLOOR_MS.to_string();
+    let arguments: [&std::ffi::OsStr; 8] = [
+        "bench".as_ref(),
+        "journal".as_ref(),
+        "--dir".as_ref(),
+        journal.as_ref(),
+        "--rates".as_ref(),
+        rates.as_ref(),
+        "--hold-ms".as_ref(),
+        hold_ms.as_ref(),
+    ];
+    let output = this_program(&arguments)?.stderr(std::process::Stdio::inherit()).output().await?;
+    serde_json::from_slice(&output.stdout).context("the journal floor printed no figures")
+}
+
+async fn channels(address: std::net::SocketAddr) -> anyhow::Result<Vec<Channel>> {
+    let mut channels = Vec::new();
+    for _ in 0..CONNECTIONS {
+        channels.push(connect(address).await?);
+    }
+    Ok(channels)
+}
+
+/// Each request once: an error is an error.
+fn once(rate: u32, seed: u64) -> Load {
+    Load { rate: f64::from(rate), seed, attempts: 1 }
+}
+
+fn step(rate: u32, measured: &Measured) -> Step {
+    Step {
+        rate,
+        answered_rate: measured.told.len() as f64 / measured.took.as_secs_f64(),
+        errors: measured.told.iter().filter(|told| told.answer.is_err()).count(),
+        latency: Percentiles::of(&measured.latencies),
+    }
+}
+
+/// The system under load.
+struct UnderLoad<'a> {
+    system: &'a System,
+    channels: Vec<Channel>,
+    told: Vec<Told>,
+    seed: u64,
+    resident_at_end: u64,
+}
+
+/// The figures at the steady rate; costs are for each payment.
+struct Steady {
+    latency: Percentiles,
+    start_lag_ms: f64,
+    errors: usize,
+    cpu_us: f64,
+    simulator_cpu_us: f64,
+    generator_cpu_us: f64,
+    disk_bytes: f64,
+    written_bytes: f64,
+}
+
+struct Found {
+    clean: bool,
+    report: Value,
+}
+
+impl<'a> UnderLoad<'a> {
+    async fn connect(system: &'a System, seed: u64) -> anyhow::Result<Self> {
+        let channels = channels(system.config.grpc).await?;
+        Ok(Self { system, channels, told: Vec::new(), seed, resident_at_end: 0 })
+    }
+
+    fn services(&self) -> Usage {
+        self.system.ids().first().copied().map(Usage::of).unwrap_or_default()
+    }
+
+    fn simulator(&self) -> Usage {
+        self.system.simulator_id().map(Usage::of).unwrap_or_default()
+    }
+
+    /// Sends the sample day; returns what is resident then, in bytes.
+    async fn sample_day(&mut self) -> anyhow::Result<u64> {
+        let text = std::fs::read(DAY).with_context(|| format!("{DAY}; run this in the project's folder"))?;
+        let requests = text.split(|byte| *byte == b'\n').filter_map(|line| parse(line).ok()).collect();
+        let told = send_each(&self.channels[0], requests, DAY_IN_FLIGHT, || ()).await;
+        self.told.extend(told);
+        let warm = payments(self.seed, "warm", WARM_UP_PAYMENTS);
+        let resident = self.services().resident_bytes;
+        self.told.extend(send_each(&self.channels[0], warm, DAY_IN_FLIGHT, || ()).await);
+        Ok(resident)
+    }
+
+    async fn steady(&mut self) -> Steady {
+        let requests = payments(self.seed, "steady", payments_of(STEADY_RATE, STEADY_MS));
+        let count = requests.len() as f64;
+        let own = || Usage::of(std::process::id());
+        let data = &self.system.config.data_dir;
+        let before = (self.services(), self.simulator(), own(), folder_bytes(data));
+        let measured = open_loop(&self.channels, requests, once(STEADY_RATE, self.seed)).await;
+        let services = self.services().since(before.0);
+        let disk = folder_bytes(data).saturating_sub(before.3);
+        let steady = Steady {
+            latency: Percentiles::of(&measured.latencies),
+            start_lag_ms: measured.start_lag.value_at_quantile(0.99) as f64 / 1_000.0,
+            errors: measured.told.iter().filter(|told| told.answer.is_err()).count(),
+            cpu_us: services.cpu_us as f64 / count,
+            simulator_cpu_us: self.simulator().since(before.1).cpu_us as f64 / count,
+            generator_cpu_us: own().since(before.2).cpu_us as f64 / count,
+            disk_bytes: disk as f64 / count,
+            written_bytes: services.written_bytes as f64 / count,
+        };
+        self.told.extend(measured.told);
+        steady
+    }
+
+    async fn ladder(&mut self, (rates, hold_ms): (&[u32], u32)) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for (number, rate) in rates.iter().copied().enumerate() {
+            let requests = payments(self.seed, &format!("r{number}"), payments_of(rate, hold_ms));
+            let measured = open_loop(&self.channels, requests, once(rate, self.seed)).await;
+            let step = step(rate, &measured);
+            self.told.extend(measured.told);
+            steps.push(step);
+            if !step.holds() {
+                break;
+            }
+        }
+        self.resident_at_end = self.services().resident_bytes;
+        steps
+    }
+
+    /// Every answer against the ledger; asked about are all answers but successes, and a sample of
+    /// those.
+    async fn audit(&mut self) -> anyhow::Result<Found> {
+        let patience = Duration::from_secs(RESOLVE_S);
+        let orders = audit_answers::orders(&self.channels[0], &self.told, AUDIT_SAMPLE, patience).await;
+        let entries = ledger(connect(self.system.config.wallet).await?).await.context("the simulator's ledger")?;
+        let found = audit_answers::audit(&self.told, &orders, &entries);
+        let mut by_code: BTreeMap<String, usize> = BTreeMap::new();
+        for told in &self.told {
+            let code =
+                told.answer.as_ref().map_or_else(|code| format!("{code:?}"), |answer| answer.status_code.clone());
+            *by_code.entry(code).or_default() += 1;
+        }
+        let report = json!({
+            "answers": self.told.len(), "answers_by_code": by_code, "ledger_entries": entries.len(),
+            "asked_about": orders.len(), "charged_twice": found.charged_twice.len(), "lost": found.lost.len(),
+            "contradicted": found.contradicted.len(),
+        });
+        Ok(Found { clean: found.is_clean(), report })
+    }
+}

@@ -1,0 +1,15 @@
+//! The one launcher: starts the simulator and the services as real processes on loopback, for the
+//! laboratory's commands and for tests. Everything that it starts ends with it.
+
+mod ports;
+mod programs;
+mod run_dir;
+mod simulator;
+mod system;
+
+pub use ports::{connect, free_addresses, on_free_ports};
+pub use programs::Programs;
+pub use run_dir::empty;
+pub use system::{Launch, Shape, System};
+
+pub(crate) use programs::{end, this_program};

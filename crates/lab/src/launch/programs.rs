@@ -1,0 +1,85 @@
+//! The programs that are started: `twqr`, and `twqr-lab` for what only the laboratory has.
+
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use anyhow::{Context as _, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::{Child, Command};
+
+/// How long a process may take to end after SIGTERM, in s.
+const END_S_MAX: u64 = 15;
+/// Variables with this prefix set configuration keys. Children do not inherit them: the
+/// configuration that they are started with already holds their values.
+const CONFIG_VARIABLES: &str = "TWQR__";
+
+/// Where the programs are.
+#[derive(Clone, Debug)]
+pub struct Programs {
+    twqr: PathBuf,
+    /// Without it the simulator runs within this process.
+    lab: Option<PathBuf>,
+}
+
+impl Programs {
+    /// This program, which must be `twqr-lab`, and `twqr` in the same folder.
+    pub fn beside_this_one() -> anyhow::Result<Self> {
+        let lab = std::env::current_exe().context("the path of this program is unknown")?;
+        let twqr = lab.with_file_name("twqr");
+        ensure!(twqr.exists(), "{} is missing; build it with cargo build, as this program was", twqr.display());
+        Ok(Self { twqr, lab: Some(lab) })
+    }
+
+    /// For tests that know `twqr` only: the simulator runs within the test's process.
+    pub fn with_simulator_in_this_process(twqr: impl Into<PathBuf>) -> Self {
+        Self { twqr: twqr.into(), lab: None }
+    }
+
+    /// A `twqr` process with these arguments; killed when its handle is dropped.
+    pub(super) fn twqr(&self, config: &Path, arguments: &[&OsStr]) -> Command {
+        let mut command = command(&self.twqr);
+        command.arg("--config").arg(config).args(arguments);
+        command
+    }
+
+    /// The same for `twqr-lab`; absent where the simulator runs within this process.
+    pub(super) fn lab(&self, config: &Path, arguments: &[&OsStr]) -> Option<Command> {
+        let mut command = command(self.lab.as_deref()?);
+        command.arg("--config").arg(config).args(arguments);
+        Some(command)
+    }
+}
+
+fn command(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os() {
+        if name.as_encoded_bytes().starts_with(CONFIG_VARIABLES.as_bytes()) {
+            command.env_remove(name);
+        }
+    }
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+/// This program again with these arguments, such as a floor of a benchmark.
+pub(crate) fn this_program(arguments: &[&OsStr]) -> anyhow::Result<Command> {
+    let mut command = command(&std::env::current_exe()?);
+    command.args(arguments);
+    Ok(command)
+}
+
+/// Sends SIGTERM, waits for the end, and kills the process if it takes too long.
+pub(crate) async fn end(child: &mut Child) {
+    let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    if let Some(id) = id {
+        // A process that has just ended cannot be signalled, and need not be.
+        let _ = kill_process(id, Signal::TERM);
+    }
+    if tokio::time::timeout(Duration::from_secs(END_S_MAX), child.wait()).await.is_err() {
+        drop(child.kill().await);
+    }
+}

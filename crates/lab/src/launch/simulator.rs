@@ -1,0 +1,77 @@
+//! The simulator of the wallet and FISC, as a process of its own or within this one.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use tokio::{process::Child, task::JoinHandle};
+use twqr_config::Config;
+use twqr_service::CancellationToken;
+
+use super::{
+    ports::connect,
+    programs::{Programs, end},
+    run_dir::Logs,
+};
+use crate::simulator;
+
+/// A running simulator; it ends when this is dropped.
+pub(super) enum Simulator {
+    Process(Child),
+    Task { stop: CancellationToken, task: JoinHandle<anyhow::Result<()>> },
+}
+
+/// Where its ledger and its fault script are.
+pub(super) struct SimulatorFiles<'a> {
+    pub(super) config: &'a Path,
+    pub(super) data_dir: PathBuf,
+    pub(super) script: Option<&'a Path>,
+}
+
+impl Simulator {
+    /// Starts it and waits until it serves.
+    pub(super) async fn start(
+        programs: &Programs,
+        files: &SimulatorFiles<'_>,
+        config: &Config,
+        logs: &Logs,
+    ) -> anyhow::Result<Self> {
+        let mut arguments = vec!["simulator".as_ref(), "--data-dir".as_ref(), files.data_dir.as_os_str()];
+        arguments.extend(files.script.into_iter().flat_map(|script| ["--script".as_ref(), script.as_os_str()]));
+        let simulator = if let Some(mut command) = programs.lab(files.config, &arguments) {
+            logs.redirect(&mut command, "simulator")?;
+            Self::Process(command.spawn().context("cannot start the simulator")?)
+        } else {
+            let stop = CancellationToken::new();
+            let settings = simulator::settings(config, &files.data_dir, files.script)?;
+            Self::Task { stop: stop.clone(), task: tokio::spawn(simulator::serve(settings, stop)) }
+        };
+        connect(config.wallet).await.context("the simulator does not serve")?;
+        Ok(simulator)
+    }
+
+    /// Its process; absent where it runs within this one.
+    pub(super) fn id(&self) -> Option<u32> {
+        match self {
+            Self::Process(child) => child.id(),
+            Self::Task { .. } => None,
+        }
+    }
+
+    pub(super) async fn end(&mut self) {
+        match self {
+            Self::Process(child) => end(child).await,
+            Self::Task { stop, task } => {
+                stop.cancel();
+                drop(task.await);
+            }
+        }
+    }
+}
+
+impl Drop for Simulator {
+    fn drop(&mut self) {
+        if let Self::Task { stop, .. } = self {
+            stop.cancel();
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! The whole system on one machine: the simulator, and the services in one process on the embedded
+//! journal or each in processes of its own over Apache Kafka.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail};
+use tokio::process::Child;
+use tonic::transport::{Channel, Endpoint};
+use twqr_config::Config;
+use twqr_journal::kafka;
+
+use super::{
+    ports::{check_free, free_addresses, is_listening, is_ready},
+    programs::{Programs, end},
+    run_dir::{self, Logs},
+    simulator::{Simulator, SimulatorFiles},
+};
+
+/// Which processes the services have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// One process, `up`, on the embedded journal.
+    AllInOne,
+    /// Each service has processes of its own over Apache Kafka.
+    ProcessForEach,
+}
+
+impl Shape {
+    /// The services' subcommands, and how many processes each has.
+    const fn processes(self) -> &'static [(&'static str, usize)] {
+        match self {
+            Self::AllInOne => &[(UP, 1)],
+            Self::ProcessForEach => {
+                &[("router", 2), ("tracker", 1), ("wallet-worker", 2), ("fisc-worker", 2), ("ingress", 2)]
+            }
+        }
+    }
+}
+
+const UP: &str = "up";
+const INGRESS: &str = "ingress";
+const TRACKER: &str = "tracker";
+
+/// In which order the services are stopped: callers before those that they call.
+const STOP_ORDER: [&[&str]; 3] = [&[UP, INGRESS], &["wallet-worker", "fisc-worker"], &["router", TRACKER]];
+/// How long the processes may take until all are ready, in ms.
+const READY_MS_MAX: u64 = 60_000;
+
+/// What to start.
+pub struct Launch<'a> {
+    /// The programs to start.
+    pub programs: Programs,
+    /// The folder for data, logs and configuration; it is emptied first.
+    pub dir: &'a Path,
+    /// The simulator's fault script; without it nothing goes wrong at the issuers.
+    pub script: Option<&'a Path>,
+    /// The configuration of all processes.
+    pub config: Config,
+    /// Which processes the services have.
+    pub shape: Shape,
+    /// What the services log, such as `info`; without it the variable `TWQR_LOG` decides.
+    pub log_filter: Option<&'static str>,
+}
+
+/// A running system; every process is killed when this is dropped.
+pub struct System {
+    programs: Programs,
+    dir: PathBuf,
+    logs: Logs,
+    log_filter: Option<&'static str>,
+    config_file: PathBuf,
+    /// The configuration of all processes; the first ingress listens at its addresses.
+    pub config: Config,
+    simulator: Simulator,
+    processes: BTreeMap<String, Process>,
+}
+
+/// One process of a service, and what it was started with.
+struct Process {
+    service: &'static str,
+    number: usize,
+    addresses: Addresses,
+    child: Child,
+}
+
+/// Where a process listens.
+#[derive(Clone, Copy)]
+struct Addresses {
+    admin: SocketAddr,
+    grpc: SocketAddr,
+    pos_http: SocketAddr,
+    operators: SocketAddr,
+}
+
+impl Launch<'_> {
+    /// Starts everything, and waits until all of it is ready. Over Kafka it creates topics under a
+    /// prefix of its own.
+    pub async fn start(self) -> anyhow::Result<System> {
+        let mut config = self.config;
+        check_free(&[config.grpc, config.pos_http, config.operators, config.wallet, config.fisc])?;
+        run_dir::empty(self.dir)?;
+        let logs = Logs::create(self.dir)?;
+        match self.shape {
+            Shape::AllInOne => {
+                check_free(&[config.admin])?;
+                config.data_dir = self.dir.join("data");
+            }
+            Shape::ProcessForEach => {
+                config.kafka.prefix = format!("{}run-{:016x}.", config.kafka.prefix, rand::random::<u64>());
+                create_topics(&config).await?;
+            }
+        }
+        let config_file = run_dir::write_config(self.dir, &config)?;
+        let files = SimulatorFiles { config: &config_file, data_dir: self.dir.join("simulator"), script: self.script };
+        let simulator = Simulator::start(&self.programs, &files, &config, &logs).await?;
+        let mut system = System {
+            programs: self.programs,
+            dir: self.dir.to_owned(),
+            logs,
+            log_filter: self.log_filter,
+            config_file,
+            config,
+            simulator,
+            processes: BTreeMap::new(),
+        };
+        for (service, count) in self.shape.processes() {
+            for number in 0..*count {
+                system.add(service, number)?;
+            }
+        }
+        system.until_ready().await?;
+        Ok(system)
+    }
+}
+
+impl System {
+    fn add(&mut self, service: &'static str, number: usize) -> anyhow::Result<()> {
+        let addresses = self.addresses(service, number)?;
+        let child = self.spawn(service, number, addresses)?;
+        self.processes.insert(name(service, number), Process { service, number, addresses, child });
+        Ok(())
+    }
+
+    /// The configured addresses for the first process that serves there, free ones for all others.
+    fn addresses(&self, service: &str, number: usize) -> anyhow::Result<Addresses> {
+        let Config { admin, grpc, pos_http, operators, .. } = self.config;
+        let configured = Addresses { admin, grpc, pos_http, operators };
+        if service == UP {
+            return Ok(configured);
+        }
+        let [admin, grpc, pos_http, operators] = free_addresses()?;
+        let free = Addresses { admin, grpc, pos_http, operators };
+        Ok(match (service, number) {
+            (INGRESS, 0) => Addresses { grpc: configured.grpc, pos_http: configured.pos_http, ..free },
+            (TRACKER, _) => Addresses { operators: configured.operators, ..free },
+            _ => free,
+        })
+    }
+
+    fn spawn(&self, service: &str, number: usize, addresses: Addresses) -> anyhow::Result<Child> {
+        let name = name(service, number);
+        let mut command = self.programs.twqr(&self.config_file, &[service.as_ref()]);
+        self.logs.redirect(&mut command, &name)?;
+        if let Some(filter) = self.log_filter {
+            command.env("TWQR_LOG", filter);
+        }
+        if service != UP {
+            command
+                .env("TWQR__WORKER_THREADS", "1")
+                .env("TWQR__MEMBER", number.to_string())
+                .env("TWQR__ADMIN", addresses.admin.to_string())
+                .env("TWQR__GRPC", addresses.grpc.to_string())
+                .env("TWQR__POS_HTTP", addresses.pos_http.to_string())
+                .env("TWQR__OPERATORS", addresses.operators.to_string())
+                .env("TWQR__DATA_DIR", self.data_dir(&name));
+        }
+        command.spawn().with_context(|| format!("cannot start {name}"))
+    }
+
+    /// The names of all processes but the simulator: `up`, or such as `router-1`.
+    pub fn names(&self) -> Vec<String> {
+        self.processes.keys().cloned().collect()
+    }
+
+    /// The file with the configuration of all processes.
+    pub fn config_file(&self) -> &Path {
+        &self.config_file
+    }
+
+    /// What a process has logged so far.
+    pub fn log(&self, name: &str) -> anyhow::Result<String> {
+        let file = self.logs.file(name);
+        std::fs::read_to_string(&file).with_context(|| format!("{} cannot be read", file.display()))
+    }
+
+    /// The process id of a process.
+    pub fn id(&self, name: &str) -> anyhow::Result<u32> {
+        let process = self.processes.get(name).with_context(|| no_process(name))?;
+        process.child.id().with_context(|| format!("{name} is not running"))
+    }
+
+    /// The process ids of all services.
+    pub fn ids(&self) -> Vec<u32> {
+        self.processes.values().filter_map(|process| process.child.id()).collect()
+    }
+
+    /// The process id of the simulator; absent where it runs within this process.
+    pub fn simulator_id(&self) -> Option<u32> {
+        self.simulator.id()
+    }
+
+    /// Where a process keeps its data.
+    pub fn data_dir(&self, name: &str) -> PathBuf {
+        if name == UP { self.config.data_dir.clone() } else { self.dir.join(name) }
+    }
+
+    /// Counts the records on all topics of this system. Needs Kafka.
+    pub async fn records(&self) -> anyhow::Result<u64> {
+        Ok(kafka::count_records(self.config.kafka.settings()?).await?)
+    }
+
+    /// Where the public gRPC API is served.
+    pub fn ingresses(&self) -> Vec<SocketAddr> {
+        let serving = self.processes.values().filter(|process| [UP, INGRESS].contains(&process.service));
+        serving.map(|process| process.addresses.grpc).collect()
+    }
+
+    /// A channel over all ingresses: a call goes to one that is reachable.
+    pub fn channel(&self) -> anyhow::Result<Channel> {
+        let endpoint = |address| Ok(Endpoint::from_shared(format!("http://{address}"))?.tcp_nodelay(true));
+        let endpoints: Vec<Endpoint> = self.ingresses().into_iter().map(endpoint).collect::<anyhow::Result<_>>()?;
+        Ok(Channel::balance_list(endpoints.into_iter()))
+    }
+
+    /// Waits until every process says that it is ready; returns how long that took.
+    pub async fn until_ready(&mut self) -> anyhow::Result<Duration> {
+        let began = Instant::now();
+        loop {
+            let mut unready = Vec::new();
+            for (name, process) in &mut self.processes {
+                if let Some(status) = process.child.try_wait()? {
+                    bail!("{name} has ended ({status}); see {}", self.logs.file(name).display());
+                }
+                if !process.is_serving().await {
+                    unready.push(name.clone());
+                }
+            }
+            if unready.is_empty() {
+                return Ok(began.elapsed());
+            }
+            if began.elapsed() > Duration::from_millis(READY_MS_MAX) {
+                let logs = self.dir.join("logs");
+                bail!("not ready after {READY_MS_MAX} ms: {}; see {}", unready.join(", "), logs.display());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Stops a process with SIGTERM, and starts another one under its name.
+    pub async fn restart(&mut self, name: &str) -> anyhow::Result<()> {
+        end(&mut self.process(name)?.child).await;
+        self.start_again(name)
+    }
+
+    /// Kills a process with SIGKILL.
+    pub async fn kill(&mut self, name: &str) -> anyhow::Result<()> {
+        Ok(self.process(name)?.child.kill().await?)
+    }
+
+    /// Waits until a process has ended without being asked to.
+    pub async fn until_ended(&mut self, name: &str) -> anyhow::Result<()> {
+        self.process(name)?.child.wait().await?;
+        Ok(())
+    }
+
+    /// Starts another process under the name of one that has ended.
+    pub fn start_again(&mut self, name: &str) -> anyhow::Result<()> {
+        let process = self.process(name)?;
+        let (service, number, addresses) = (process.service, process.number, process.addresses);
+        let child = self.spawn(service, number, addresses)?;
+        self.process(name)?.child = child;
+        Ok(())
+    }
+
+    fn process(&mut self, name: &str) -> anyhow::Result<&mut Process> {
+        self.processes.get_mut(name).with_context(|| no_process(name))
+    }
+
+    /// Stops everything with SIGTERM, callers first.
+    pub async fn end(&mut self) {
+        for services in STOP_ORDER {
+            let leaving = self.processes.values_mut().filter(|process| services.contains(&process.service));
+            futures::future::join_all(leaving.map(|process| end(&mut process.child))).await;
+        }
+        self.simulator.end().await;
+    }
+}
+
+impl Process {
+    /// Whether it is ready, and accepts calls where it has a public API.
+    async fn is_serving(&self) -> bool {
+        let has_api = [UP, INGRESS].contains(&self.service);
+        is_ready(self.addresses.admin).await && (!has_api || is_listening(self.addresses.grpc).await)
+    }
+}
+
+fn name(service: &str, number: usize) -> String {
+    if service == UP { UP.to_owned() } else { format!("{service}-{number}") }
+}
+
+fn no_process(name: &str) -> String {
+    format!("there is no process {name}")
+}
+
+/// Creates the topics as the configuration wants them.
+async fn create_topics(config: &Config) -> anyhow::Result<()> {
+    if config.kafka.bootstrap.is_empty() {
+        bail!("kafka.bootstrap names no broker; `make run-kafka` starts one, or set TWQR__KAFKA__BOOTSTRAP=host:port");
+    }
+    let (settings, layout) = (config.kafka.settings()?, config.layout());
+    let plan = kafka::plan(settings.clone(), &layout).await?;
+    Ok(kafka::apply(settings, &layout, &plan).await?)
+}

@@ -1,0 +1,89 @@
+//! `twqr-lab`: the simulator of the wallet and FISC, whole systems on this machine, sample days,
+//! fault tests and benchmarks. Production needs none of it.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+use twqr_config::Config;
+use twqr_lab::{bench, chaos, counterparty_files, run, run_kafka, sample_day, simulator};
+use twqr_service::stop_on_signal;
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// The laboratory of twqr.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    /// Configuration file (TOML) of the system under test; without it the defaults hold
+    #[arg(long, global = true, env = "TWQR_CONFIG")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Starts simulator and services, takes two sample days, audits them, and goes on serving
+    Run(run::Options),
+    /// Starts every service in processes of its own on a Kafka cluster, exercises and audits them,
+    /// and goes on serving
+    RunKafka(run_kafka::Options),
+    /// Kills and stops processes and brokers under load, then audits every payment
+    Chaos(chaos::Options),
+    /// Measures speed against a floor of the same run
+    #[command(subcommand)]
+    Bench(bench::Bench),
+    /// Prints a sample day: one JSON object a line, the same for the same seed
+    SampleDay(sample_day::Options),
+    /// Serves the wallet and FISC with its issuers, with a ledger of their own
+    Simulator(simulator::Options),
+    /// Writes what the simulated wallet and FISC settled on a day, for `twqr reconcile`
+    CounterpartyFiles(counterparty_files::Options),
+}
+
+/// The exit code of a wrong command line (`EX_USAGE`).
+const USAGE: u8 = 64;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            drop(error.print());
+            return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    let filter = EnvFilter::try_from_env("TWQR_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).init();
+    execute(cli).unwrap_or_else(|error| {
+        eprintln!("twqr-lab: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
+    twqr_service::raise_open_files();
+    let config = Config::load(cli.config.as_deref())?;
+    let threads = config.worker_threads.get() as usize;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
+    let result = runtime.block_on(run(cli.command, config));
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    result
+}
+
+async fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Run(options) => run::run(&options, config, stop_on_signal()?).await.map(|()| ExitCode::SUCCESS),
+        Command::RunKafka(options) => {
+            run_kafka::run(&options, config, stop_on_signal()?).await.map(|()| ExitCode::SUCCESS)
+        }
+        Command::Chaos(options) => chaos::run(&options, &config).await,
+        Command::Bench(bench) => bench::run(bench, &config, stop_on_signal()?).await,
+        Command::SampleDay(options) => sample_day::run(&options).map(|()| ExitCode::SUCCESS),
+        Command::Simulator(options) => {
+            simulator::run(&options, &config, stop_on_signal()?).await.map(|()| ExitCode::SUCCESS)
+        }
+        Command::CounterpartyFiles(options) => counterparty_files::run(options, &config).await,
+    }
+}

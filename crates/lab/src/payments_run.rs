@@ -1,0 +1,116 @@
+//! The first sample day: payments of every issuer, sent through the public API, audited order by
+//! order against the simulator's ledger.
+
+mod table;
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use tonic::transport::Channel;
+use twqr_client::{Problem, ProgressBar, parse};
+use twqr_loadgen::{audit, ledger, resolve, send_each};
+use twqr_wire::{backend::LedgerEntry, pos::PayRequest};
+
+use crate::{launch::connect, usage::Usage};
+use table::{Table, header};
+
+/// How many requests are in flight at once.
+const IN_FLIGHT: usize = 200;
+/// How long orders in progress may take to reach a final state, in s.
+const RESOLVE_S: u64 = 90;
+
+/// Prints a line of a command's report.
+#[allow(clippy::print_stdout, reason = "the command's output")]
+pub(crate) fn say(text: &str) {
+    println!("{text}");
+}
+
+/// The lines of the day.
+pub(crate) struct Day {
+    file: PathBuf,
+    requests: Vec<PayRequest>,
+    /// Each with its file, line, and what is wrong with it.
+    bad_lines: Vec<String>,
+}
+
+impl Day {
+    pub(crate) fn read(file: &Path) -> anyhow::Result<Self> {
+        let name = file.display();
+        let bytes = std::fs::read(file).with_context(|| format!("{name} cannot be read"))?;
+        let mut day = Self { file: file.to_owned(), requests: Vec::new(), bad_lines: Vec::new() };
+        for (number, line) in (1..).zip(bytes.split(|byte| *byte == b'\n')).filter(|(_, line)| !line.is_empty()) {
+            match parse(line) {
+                Ok(request) => day.requests.push(request),
+                Err(problems) => {
+                    let problem =
+                        |p: Problem| format!("{} {}", p.field.unwrap_or_else(|| "the line".to_owned()), p.text);
+                    let problems: Vec<String> = problems.into_iter().map(problem).collect();
+                    day.bad_lines.push(format!("{name}:{number}: {}", problems.join("; ")));
+                }
+            }
+        }
+        Ok(day)
+    }
+
+    /// Whether the entry is about an order of the day.
+    fn is_about(&self, entry: &LedgerEntry) -> bool {
+        let same = |request: &PayRequest| {
+            (&request.merchant_id, &request.merchant_trade_no) == (&entry.merchant_id, &entry.merchant_trade_no)
+        };
+        self.requests.iter().any(same)
+    }
+}
+
+/// A system that serves.
+pub(crate) struct Serving {
+    /// The public API.
+    pub(crate) pos: Channel,
+    /// Where the simulator's ledger is.
+    pub(crate) wallet: SocketAddr,
+    /// The processes of the services.
+    pub(crate) services: Vec<u32>,
+}
+
+/// Sends the day, waits until nothing is in progress, audits, and writes `report.json` in `dir`,
+/// with `more` beside the day's figures.
+pub(crate) async fn take_day(day: Day, dir: &Path, serving: &Serving, more: serde_json::Value) -> anyhow::Result<()> {
+    let lines = day.requests.len() + day.bad_lines.len();
+    let mut progress = ProgressBar::start("payments", day.requests.len() as u64);
+    let told = send_each(&serving.pos, day.requests.clone(), IN_FLIGHT, || progress.step("")).await;
+    progress.finish("answered");
+    say("waiting until nothing is in progress");
+    let orders = resolve(&serving.pos, &told, Duration::from_secs(RESOLVE_S)).await;
+    let entries = ledger(connect(serving.wallet).await?).await.context("the simulator's ledger cannot be read")?;
+    let entries: Vec<_> = entries.into_iter().filter(|entry| day.is_about(entry)).collect();
+    let found = audit(&told, &orders, &entries);
+    let table = Table::new(&day.requests, &told, &orders);
+    let resident: u64 = serving.services.iter().map(|id| Usage::of(*id).resident_bytes).sum();
+
+    say(&header());
+    for line in table.lines() {
+        say(&line);
+    }
+    say(&format!("{} of {lines} lines are no requests:", day.bad_lines.len()));
+    for line in &day.bad_lines {
+        say(&format!("  {line}"));
+    }
+    let (twice, lost, contradicted) = (found.charged_twice.len(), found.lost.len(), found.contradicted.len());
+    say(&format!("resident memory of the services: {} MiB", resident >> 20));
+    say(&format!("audit of {} orders: charged twice {twice}, lost {lost}, contradicted {contradicted}", orders.len()));
+    let report = serde_json::json!({
+        "file": day.file, "lines": lines, "bad_lines": day.bad_lines, "issuers": table.report(),
+        "orders": orders.len(), "ledger_entries": entries.len(), "resident_mib": resident >> 20, "audit": found,
+        "beside": more,
+    });
+    let file = dir.join("report.json");
+    std::fs::write(&file, serde_json::to_vec_pretty(&report)?)?;
+    say(&format!("the same figures: {}", file.display()));
+    if !found.is_clean() {
+        bail!("the audit found: {found:?}");
+    }
+    Ok(())
+}

@@ -1,0 +1,66 @@
+//! `twqr-lab run`: starts the simulator and all services as processes, takes both sample days
+//! through the public API, audits them, and continues to serve.
+
+use std::path::PathBuf;
+
+use twqr_config::Config;
+use twqr_service::CancellationToken;
+
+use crate::{
+    full_api_run::{FullApiDay, take_full_api_day},
+    launch::{Launch, Programs, Shape, System},
+    payments_run::{Day, Serving, say, take_day},
+};
+
+/// The arguments of `twqr-lab run`.
+#[derive(clap::Args)]
+pub struct Options {
+    /// The requests, one JSON object a line in the POS document's field names.
+    #[arg(long, default_value = "load-tests/samples/day.jsonl")]
+    file: PathBuf,
+    /// The day that uses the whole API.
+    #[arg(long, default_value = "load-tests/samples/day-whole-api.jsonl")]
+    whole_api_file: PathBuf,
+    /// The simulator's fault script.
+    #[arg(long, default_value = "load-tests/samples/simulator.toml")]
+    script: PathBuf,
+    /// Where data and report go; emptied first.
+    #[arg(long, default_value = "target/run")]
+    dir: PathBuf,
+    /// Exit after the audit; non-zero if it finds anything.
+    #[arg(long)]
+    once: bool,
+}
+
+/// Takes the day and goes on serving until `stop` fires.
+pub async fn run(options: &Options, config: Config, stop: CancellationToken) -> anyhow::Result<()> {
+    let (day, full_api_day) = (Day::read(&options.file)?, FullApiDay::read(&options.whole_api_file)?);
+    let mut system = Launch {
+        programs: Programs::beside_this_one()?,
+        dir: &options.dir,
+        script: Some(&options.script),
+        config,
+        shape: Shape::AllInOne,
+        log_filter: None,
+    }
+    .start()
+    .await?;
+    let result = tokio::select! {
+        result = serve_days(day, full_api_day, options, &system) => result,
+        () = stop.cancelled() => Err(anyhow::anyhow!("stopped before the day was over")),
+    };
+    if result.is_ok() && !options.once {
+        say(&format!("serving gRPC on {} until Ctrl-C", system.config.grpc));
+        stop.cancelled().await;
+    }
+    system.end().await;
+    result
+}
+
+async fn serve_days(day: Day, full_api_day: FullApiDay, options: &Options, system: &System) -> anyhow::Result<()> {
+    let config = &system.config;
+    let serving = Serving { pos: system.channel()?, wallet: config.wallet, services: system.ids() };
+    take_day(day, &options.dir, &serving, serde_json::Value::Null).await?;
+    say("the second day: payments, refunds, cancels, inquiries");
+    take_full_api_day(full_api_day, &options.dir, &serving, config).await
+}

@@ -1,0 +1,25 @@
+//! Shorter times than the defaults, so that many failures and their resolution fit in a minute.
+
+use twqr_config::{Config, PolicyDocument, list_faults};
+
+/// How long a call to the wallet or FISC may take, in ms.
+const CALL_TIMEOUT_MS: u64 = 800;
+/// After this a Kafka group gives the partitions of a silent member to others, in ms.
+const SESSION_TIMEOUT_MS: u32 = 2_000;
+/// The window of every issuer, and the delay before the first inquiry, in ms.
+const WINDOW_MS: i64 = 3_000;
+const FIRST_DELAY_MS: i64 = 300;
+
+/// Returns the configuration with short times; a movement of money is sent within `send_within_ms`
+/// or not at all.
+pub fn with_short_times(mut config: Config, send_within_ms: i64) -> anyhow::Result<Config> {
+    config.call_timeout_ms = CALL_TIMEOUT_MS;
+    config.kafka.session_timeout_ms = SESSION_TIMEOUT_MS;
+    let mut policy = config.policy.policy().map_err(|faults| anyhow::anyhow!("policy: {}", list_faults(&faults)))?;
+    policy.send_within_ms = send_within_ms;
+    for issuer in &mut policy.issuers {
+        (issuer.resolution.window_ms, issuer.resolution.first_delay_ms) = (WINDOW_MS, FIRST_DELAY_MS);
+    }
+    config.policy = PolicyDocument::from_policy(&policy);
+    Ok(config)
+}

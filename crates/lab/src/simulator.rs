@@ -1,0 +1,43 @@
+//! `twqr-lab simulator`: the wallet and FISC with its issuers, with a durable ledger of their own.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::Context as _;
+use twqr_config::Config;
+use twqr_service::{CancellationToken, Context, Health, SystemClock};
+use twqr_simulator::{Script, Settings};
+
+/// The arguments of `twqr-lab simulator`.
+#[derive(clap::Args)]
+pub struct Options {
+    /// The fault script (TOML): what goes wrong at which issuer; without it nothing does
+    #[arg(long, value_name = "FILE")]
+    script: Option<PathBuf>,
+    /// Where the ledger is kept
+    #[arg(long, value_name = "DIR", default_value = "data-simulator")]
+    data_dir: PathBuf,
+}
+
+/// Serves at the configured addresses of wallet and FISC until `stop` fires.
+pub async fn run(options: &Options, config: &Config, stop: CancellationToken) -> anyhow::Result<()> {
+    serve(settings(config, &options.data_dir, options.script.as_deref())?, stop).await
+}
+
+pub(crate) fn settings(config: &Config, data_dir: &Path, script: Option<&Path>) -> anyhow::Result<Settings> {
+    let script = match script {
+        None => Script::default(),
+        Some(file) => {
+            let text = std::fs::read_to_string(file).with_context(|| format!("fault script {}", file.display()))?;
+            Script::parse(&text).with_context(|| file.display().to_string())?
+        }
+    };
+    Ok(Settings { wallet_address: config.wallet, fisc_address: config.fisc, data_dir: data_dir.to_owned(), script })
+}
+
+pub(crate) async fn serve(settings: Settings, stop: CancellationToken) -> anyhow::Result<()> {
+    let context = Context { clock: Arc::new(SystemClock), shutdown: stop, health: Health::default() };
+    Ok(twqr_simulator::run(settings, context).await?)
+}

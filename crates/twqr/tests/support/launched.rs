@@ -1,0 +1,22 @@
+//! Starts a whole system for a test: `twqr up` as a process, and the simulator within the test's
+//! process, so that killing the services never kills the ledger.
+
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test fails by panicking")]
+
+use std::path::Path;
+
+use twqr_config::Config;
+use twqr_lab::launch::{Launch, Programs, Shape, System, on_free_ports};
+
+/// Starts the binary `twqr` on free ports with its data in `dir`, and waits until it serves.
+pub async fn launch(twqr: &str, dir: &Path, script: Option<&Path>, config: Config) -> System {
+    let launch = Launch {
+        programs: Programs::with_simulator_in_this_process(twqr),
+        dir,
+        script,
+        config: on_free_ports(config).unwrap(),
+        shape: Shape::AllInOne,
+        log_filter: Some("info"),
+    };
+    launch.start().await.unwrap()
+}
