@@ -38,8 +38,6 @@ fn a_wrong_command_line_ends_with_a_code_that_means_nothing_else() {
         (&["reconcile", "--date", "2025-03-10"], 64),
         (&["policy", "diff"], 64),
         (&["topics", "plan", "--no-such-option"], 64),
-        (&["sample-day", "--lines", "99999999999"], 64),
-        (&["sample-day", "--lines", "0"], 64),
         (&["policy", "apply", "p", "--who", "a", "--why", "b", "--expect", "18446744073709551615"], 64),
         (&["--help"], 0),
         (&["reconcile", "--help"], 0),
@@ -132,32 +130,5 @@ fn what_stands_in_the_history_says_something() {
         let ran =
             twqr(folder.path(), &[], &["policy", "rollback", "--to", "1", "--expect", "2", "--who", "a", "--why", why]);
         assert!(ran.code == 64 && ran.error.contains(expected), "{why:?}: {}", ran.error);
-    }
-}
-
-#[test]
-fn a_run_empties_no_folder_of_somebody_else() {
-    let folder = tempfile::tempdir().unwrap();
-    let precious = folder.path().join("precious");
-    fs::create_dir(&precious).unwrap();
-    fs::write(precious.join("file"), "x").unwrap();
-    fs::write(folder.path().join("day"), "").unwrap();
-    let anywhere = "127.0.0.1:0";
-    let names = ["GRPC", "POS_HTTP", "ADMIN", "OPERATORS", "WALLET", "FISC"].map(|name| format!("TWQR__{name}"));
-    let mut variables: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), anywhere)).collect();
-    variables.push(("TWQR__KAFKA__BOOTSTRAP", "127.0.0.1:1"));
-    let days = ["--file", "day", "--whole-api-file", "day", "--script", "day", "--once"];
-    for command in [
-        &[&["run", "--dir", "precious"][..], &days].concat(),
-        &[&["run-kafka", "--dir", "precious"][..], &days].concat(),
-        &["chaos", "kill-each", "--dir", "precious"][..],
-    ] {
-        let ran = twqr(folder.path(), &variables, command);
-        assert!(
-            ran.code == 1 && ran.error.contains("precious is not empty and was not made by twqr"),
-            "{command:?}: {}",
-            ran.error
-        );
-        assert_eq!(fs::read_dir(&precious).unwrap().count(), 1, "{command:?}");
     }
 }

@@ -226,7 +226,6 @@ async fn what_cannot_be_written_says_why() {
         (&["settlement", "--date", "2025-02-30"], "a date is a real one"),
         (&["settlement", "--date", "2199-01-01"], "--partial takes what is there so far"),
         (&["settlement", "--date", "9999-12-31"], "2000-01-01 to 2199-12-31"),
-        (&["counterparty-files", "--date", "9999-12-31"], "2000-01-01 to 2199-12-31"),
         (&["reconcile", "--date", "9999-12-31", "--fisc", "f", "--wallet", "w"], "2000-01-01 to 2199-12-31"),
         (
             &["reconcile", "--date", "2199-01-01", "--fisc", "f", "--wallet", "w"],

@@ -218,6 +218,8 @@ open = false
             ("[[merchants]]\nid = \"\"", "merchants[0]: id"),
             ("cut_off = \"24:00\"", "cut_off: is \"24:00\": a cut-off is a time of day of the form HH:MM"),
         ] {
+            let routed = format!("routes = [{{ prefix = \"22\", code_lengths = [18] }}]\n{text}");
+            let text = if text.starts_with("[[routes]]") { text } else { &routed };
             let document: PolicyDocument = toml::from_str(text).unwrap();
             let faults = document.policy().unwrap_err();
             assert!(faults.len() == 1 && faults[0].to_string().contains(expected), "{faults:?}");

@@ -29,14 +29,18 @@ impl Programs {
     /// This program, which must be `twqr-lab`, and `twqr` in the same folder.
     pub fn beside_this_one() -> anyhow::Result<Self> {
         let lab = std::env::current_exe().context("the path of this program is unknown")?;
-        let twqr = lab.with_file_name("twqr");
-        ensure!(twqr.exists(), "{} is missing; build it with cargo build, as this program was", twqr.display());
-        Ok(Self { twqr, lab: Some(lab) })
+        Ok(Self { twqr: lab.with_file_name("twqr"), lab: Some(lab) })
     }
 
     /// For tests that know `twqr` only: the simulator runs within the test's process.
     pub fn with_simulator_in_this_process(twqr: impl Into<PathBuf>) -> Self {
         Self { twqr: twqr.into(), lab: None }
+    }
+
+    /// Fails if `twqr` has not been built.
+    pub(super) fn check_built(&self) -> anyhow::Result<()> {
+        ensure!(self.twqr.exists(), "{} is missing; build it with cargo build", self.twqr.display());
+        Ok(())
     }
 
     /// A `twqr` process with these arguments; killed when its handle is dropped.

@@ -104,6 +104,7 @@ impl Launch<'_> {
         let mut config = self.config;
         check_free(&[config.grpc, config.pos_http, config.operators, config.wallet, config.fisc])?;
         run_dir::empty(self.dir)?;
+        self.programs.check_built()?;
         let logs = Logs::create(self.dir)?;
         match self.shape {
             Shape::AllInOne => {

@@ -1,0 +1,71 @@
+//! The command line of `twqr-lab`: wrong arguments, and folders that it must not empty.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+/// The outcome of a command.
+struct Ran {
+    code: i32,
+    error: String,
+}
+
+fn lab(folder: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> Ran {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_twqr-lab"));
+    command.current_dir(folder).args(arguments).envs(variables.iter().copied()).stdin(Stdio::null());
+    let output = command.output().unwrap();
+    Ran { code: output.status.code().unwrap(), error: String::from_utf8(output.stderr).unwrap() }
+}
+
+#[test]
+fn a_wrong_command_line_ends_with_64() {
+    let folder = tempfile::tempdir().unwrap();
+    for (arguments, code) in [
+        (&[][..], 64),
+        (&["sample-day", "--lines", "99999999999"], 64),
+        (&["sample-day", "--lines", "0"], 64),
+        (&["sample-day", "--lines", "1"], 0),
+        (&["--help"], 0),
+    ] {
+        let ran = lab(folder.path(), &[], arguments);
+        assert_eq!(ran.code, code, "{arguments:?}: {}", ran.error);
+    }
+}
+
+#[test]
+fn counterparty_files_refuse_a_day_that_cannot_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let ran = lab(folder.path(), &[], &["counterparty-files", "--date", "9999-12-31"]);
+    assert!(ran.code == 1 && ran.error.contains("2000-01-01 to 2199-12-31"), "{}", ran.error);
+}
+
+#[test]
+fn a_run_empties_only_folders_that_a_run_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let precious = folder.path().join("precious");
+    fs::create_dir(&precious).unwrap();
+    fs::write(precious.join("file"), "x").unwrap();
+    fs::write(folder.path().join("day"), "").unwrap();
+    let anywhere = "127.0.0.1:0";
+    let names = ["GRPC", "POS_HTTP", "ADMIN", "OPERATORS", "WALLET", "FISC"].map(|name| format!("TWQR__{name}"));
+    let mut variables: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), anywhere)).collect();
+    variables.push(("TWQR__KAFKA__BOOTSTRAP", "127.0.0.1:1"));
+    let days = ["--file", "day", "--whole-api-file", "day", "--script", "day", "--once"];
+    for command in [
+        &[&["run", "--dir", "precious"][..], &days].concat(),
+        &[&["run-kafka", "--dir", "precious"][..], &days].concat(),
+        &["chaos", "kill-each", "--dir", "precious"][..],
+    ] {
+        let ran = lab(folder.path(), &variables, command);
+        assert!(
+            ran.code == 1 && ran.error.contains("precious is not empty and was not made by twqr"),
+            "{command:?}: {}",
+            ran.error
+        );
+        assert_eq!(fs::read_dir(&precious).unwrap().count(), 1, "{command:?}");
+    }
+}
