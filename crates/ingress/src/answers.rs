@@ -4,6 +4,7 @@ mod cancel;
 mod payment;
 mod refund;
 
+use twqr_types::StatusCode;
 use twqr_wire::{
     bus::{self, movement::Phase, order::Order},
     pos::{InquiryType, QueryResponse},
@@ -13,10 +14,6 @@ pub(crate) use cancel::{cancel_of_nothing, cancel_response, unconfirmed_cancel};
 pub(crate) use payment::{pay_response, unconfirmed_payment};
 pub(crate) use refund::{no_such_payment, refund_response, unconfirmed_refund};
 
-/// StatusCode 000: success.
-const SUCCESS: &str = "000";
-/// StatusCode 916: no such order.
-const NO_SUCH_ORDER: &str = "916";
 /// StatusDesc of an inquiry about an order whose issuer contradicted what is final.
 const CONTRADICTED: &str = "success; the issuer has contradicted the order's state, and an operator must look into it";
 /// StatusDesc of a success.
@@ -61,7 +58,7 @@ fn is_final(movement: Option<&bus::Movement>) -> bool {
 }
 
 /// The answer to an inquiry; an order of the other kind is none.
-pub(crate) fn query_response(order: bus::Order, inquiry_type: InquiryType, in_progress: &str) -> QueryResponse {
+pub(crate) fn query_response(order: bus::Order, inquiry_type: InquiryType, in_progress: StatusCode) -> QueryResponse {
     let contradicted = matches!(&order.order, Some(Order::Payment(payment)) if !payment.contradiction.is_empty());
     let (order_status, payment, refund) = match (order.order, inquiry_type) {
         (Some(Order::Payment(payment)), InquiryType::Payment) => {
@@ -74,7 +71,7 @@ pub(crate) fn query_response(order: bus::Order, inquiry_type: InquiryType, in_pr
     };
     let desc = if contradicted { CONTRADICTED } else { SUCCESS_DESC };
     QueryResponse {
-        status_code: SUCCESS.to_owned(),
+        status_code: StatusCode::SUCCESS.into(),
         status_desc: desc.to_owned(),
         order_status: Some(order_status.into()),
         payment,
@@ -85,7 +82,7 @@ pub(crate) fn query_response(order: bus::Order, inquiry_type: InquiryType, in_pr
 /// There is no such order.
 pub(crate) fn no_such_order() -> QueryResponse {
     QueryResponse {
-        status_code: NO_SUCH_ORDER.to_owned(),
+        status_code: StatusCode::NO_SUCH_ORDER.into(),
         status_desc: "no such order".to_owned(),
         ..QueryResponse::default()
     }
@@ -123,10 +120,10 @@ mod tests {
     fn told(cancel: Cancel) -> (String, String, bool) {
         let payment = Payment { charge: Some(failed("928")), cancel: Some(cancel), ..Payment::default() };
         let order = bus::Order { order: Some(Order::Payment(payment.clone())) };
-        let asked = query_response(order.clone(), InquiryType::Payment, "982");
+        let asked = query_response(order.clone(), InquiryType::Payment, StatusCode::FISC_ABNORMAL);
         assert_eq!(asked.order_status, Some(OrderStatus::Failed.into()), "that is what it was told as");
-        let repeat = pay_response(payment, "982", true).status_code;
-        let cancelled = cancel_response(&order, &CancelRequest::default(), "982").status_code;
+        let repeat = pay_response(payment, StatusCode::FISC_ABNORMAL, true).status_code;
+        let cancelled = cancel_response(&order, &CancelRequest::default(), StatusCode::FISC_ABNORMAL).status_code;
         (repeat, cancelled, is_at_rest(&order))
     }
 

@@ -88,7 +88,7 @@ impl PosApi {
         match self.ask(&form.key, caller.deadline, record, |_| true).await? {
             Heard::Order(seen) => {
                 let code = self.desk.in_progress_code();
-                Ok(query_response((*seen.order).clone(), inquiry_type, seen.in_progress(&code)))
+                Ok(query_response((*seen.order).clone(), inquiry_type, seen.in_progress(code)))
             }
             Heard::NotFound => Ok(no_such_order()),
             Heard::Nothing => Err(refusals::no_answer()),
@@ -108,12 +108,12 @@ impl PosApi {
                     return Err(refusals::no_answer());
                 };
                 let code = self.desk.in_progress_code();
-                let mut response = refund_response(refund, seen.in_progress(&code), seen.repeat);
+                let mut response = refund_response(refund, seen.in_progress(code), seen.repeat);
                 response.gateway_trade_no = request.gateway_trade_no;
                 response.pos_id = request.pos_id;
                 Ok(response)
             }
-            Heard::NotFound | Heard::Nothing => Ok(unconfirmed_refund(&request, &self.desk.in_progress_code())),
+            Heard::NotFound | Heard::Nothing => Ok(unconfirmed_refund(&request, self.desk.in_progress_code())),
         }
     }
 
@@ -132,10 +132,10 @@ impl PosApi {
         let record = |to| encode_cancel(self.stamp(&caller), &form, Some(to));
         Ok(match self.ask(&form.key, caller.deadline, record, is_cancel_closed).await? {
             Heard::Order(seen) => {
-                cancel_response(&seen.order, &request, seen.in_progress(&self.desk.in_progress_code()))
+                cancel_response(&seen.order, &request, seen.in_progress(self.desk.in_progress_code()))
             }
             Heard::NotFound => cancel_of_nothing(&request),
-            Heard::Nothing => unconfirmed_cancel(&request, &self.desk.in_progress_code()),
+            Heard::Nothing => unconfirmed_cancel(&request, self.desk.in_progress_code()),
         })
     }
 }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tonic::Status;
 use twqr_journal::JournalError;
 use twqr_order::ReplyTo;
-use twqr_types::OrderKey;
+use twqr_types::{OrderKey, StatusCode};
 use twqr_wire::bus::{self, reply_record::Body};
 
 use crate::{api::PosApi, refusals};
@@ -30,14 +30,14 @@ pub(crate) struct Seen {
     pub(crate) order: Arc<bus::Order>,
     /// It was there before this request.
     pub(crate) repeat: bool,
-    /// The StatusCode for what is in progress; empty where the router did not say.
-    pub(crate) in_progress_code: String,
+    /// The StatusCode for what is in progress, if the router said one.
+    pub(crate) in_progress_code: Option<StatusCode>,
 }
 
 impl Seen {
     /// The StatusCode for what is in progress.
-    pub(crate) fn in_progress<'a>(&'a self, configured: &'a str) -> &'a str {
-        if self.in_progress_code.is_empty() { configured } else { &self.in_progress_code }
+    pub(crate) fn in_progress(&self, configured: StatusCode) -> StatusCode {
+        self.in_progress_code.unwrap_or(configured)
     }
 }
 
@@ -64,7 +64,8 @@ impl PosApi {
                 Some(Body::Order(order)) => {
                     let answered = is_answer(&order);
                     let (order, repeat) = (Arc::new(order), reply.repeat);
-                    heard = Heard::Order(Seen { order, repeat, in_progress_code: reply.in_progress_code });
+                    let in_progress_code = StatusCode::parse(&reply.in_progress_code).ok();
+                    heard = Heard::Order(Seen { order, repeat, in_progress_code });
                     if answered {
                         return Ok(heard);
                     }

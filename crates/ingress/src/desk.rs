@@ -11,7 +11,7 @@ use rand::Rng;
 use tokio::sync::mpsc;
 use twqr_journal::{Ack, Entry, Journal, Partition, Topic};
 use twqr_order::ReplyTo;
-use twqr_types::{OrderKey, ShardCount, UnixMs};
+use twqr_types::{OrderKey, ShardCount, StatusCode, UnixMs};
 use twqr_wire::bus::ReplyRecord;
 
 use crate::metrics;
@@ -26,7 +26,7 @@ pub(crate) struct Desk {
     calls: Places,
     watches: Places,
     /// The StatusCode for what is in progress, by the rules that hold: the routers' replies say it.
-    in_progress_code: ArcSwap<String>,
+    in_progress_code: ArcSwap<StatusCode>,
 }
 
 /// What waits. Watches have places of their own, so that they never take a payment's.
@@ -76,7 +76,7 @@ impl Desk {
         shards: ShardCount,
         replies: Partition,
         calls_max: usize,
-        in_progress_code: String,
+        in_progress_code: StatusCode,
     ) -> Arc<Self> {
         let next = AtomicU64::new(rand::rng().random());
         Arc::new(Self {
@@ -92,8 +92,8 @@ impl Desk {
     }
 
     /// The StatusCode of an answer that is not known yet.
-    pub(crate) fn in_progress_code(&self) -> Arc<String> {
-        self.in_progress_code.load_full()
+    pub(crate) fn in_progress_code(&self) -> StatusCode {
+        **self.in_progress_code.load()
     }
 
     /// How many shards there are.
@@ -130,8 +130,10 @@ impl Desk {
 
     /// Hands a reply to whoever waits for it; nobody may do so any more.
     pub(crate) fn deliver(&self, reply: ReplyRecord) {
-        if !reply.in_progress_code.is_empty() && reply.in_progress_code != **self.in_progress_code.load() {
-            self.in_progress_code.store(Arc::new(reply.in_progress_code.clone()));
+        if let Ok(code) = StatusCode::parse(&reply.in_progress_code)
+            && code != self.in_progress_code()
+        {
+            self.in_progress_code.store(Arc::new(code));
         }
         if let Some(waiting) = self.waiting.get(&reply.correlation) {
             drop(waiting.send(reply));

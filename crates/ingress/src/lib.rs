@@ -27,7 +27,7 @@ use tokio::{net::TcpListener, sync::oneshot};
 use tracing::{info, warn};
 use twqr_journal::{Journal, JournalError, Topic};
 use twqr_service::{Context, Limits, connections, grpc_server};
-use twqr_types::ShardCount;
+use twqr_types::{ShardCount, StatusCode};
 use twqr_wire::pos::pos_service_server::PosServiceServer;
 
 pub use http::{HttpSettings, KeysError};
@@ -51,7 +51,7 @@ pub struct Settings {
     pub answer_within_ms: u64,
     /// The StatusCode of an answer that is not known yet (`fisc_abnormal`), until the first reply
     /// says which one holds.
-    pub in_progress_code: String,
+    pub in_progress_code: StatusCode,
     /// How many calls wait at once at the most: 1 to 1,000,000; further ones are shed.
     pub calls_max: usize,
     /// How many payments each of the two generations of the cache of repeats holds.
@@ -131,7 +131,7 @@ pub async fn run_on(
     let count = journal.partitions(Topic::Orders);
     let shards = u16::try_from(count).ok().and_then(NonZeroU16::new).ok_or(Error::Shards(count))?;
     let hold = journal.hold_replies(&settings.member).await?;
-    let (calls_max, code) = (settings.calls_max, settings.in_progress_code.clone());
+    let (calls_max, code) = (settings.calls_max, settings.in_progress_code);
     let desk = Desk::new(journal.clone(), ShardCount(shards), hold.partition, calls_max, code);
     let (ready, probed) = oneshot::channel();
     let repeats = Repeats::new(settings.repeats_size);

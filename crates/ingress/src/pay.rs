@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::{sync::watch, time::Instant};
 use tonic::Status;
 use twqr_journal::JournalError;
-use twqr_types::PayForm;
+use twqr_types::{PayForm, StatusCode};
 use twqr_wire::{
     bus::{self, reply_record::Body},
     convert::encode_pay,
@@ -95,7 +95,8 @@ impl Paying<'_> {
                 Some(Body::Order(order)) => {
                     let is_answer = has_result(&order);
                     let (order, repeat) = (Arc::new(order), reply.repeat);
-                    let seen = Seen { order, repeat, in_progress_code: reply.in_progress_code };
+                    let in_progress_code = StatusCode::parse(&reply.in_progress_code).ok();
+                    let seen = Seen { order, repeat, in_progress_code };
                     if is_answer {
                         let answer = self.answer(&seen);
                         // While it is being taken back, the next one to ask may hear something
@@ -121,8 +122,7 @@ impl Paying<'_> {
 
     /// The POS document's echoes are of the request that is answered.
     fn answer(&self, seen: &Seen) -> PayResponse {
-        let code = self.api.desk.in_progress_code();
-        let in_progress = seen.in_progress(&code);
+        let in_progress = seen.in_progress(self.api.desk.in_progress_code());
         let Some(bus::order::Order::Payment(payment)) = seen.order.order.clone() else {
             return unconfirmed_payment(&self.request, in_progress);
         };
@@ -136,6 +136,6 @@ impl Paying<'_> {
     /// knows yet that it was accepted.
     fn in_progress(&self, latest: Latest) -> PayResponse {
         let code = self.api.desk.in_progress_code();
-        latest.map_or_else(|| unconfirmed_payment(&self.request, &code), |seen| self.answer(&seen))
+        latest.map_or_else(|| unconfirmed_payment(&self.request, code), |seen| self.answer(&seen))
     }
 }

@@ -87,7 +87,7 @@ impl Watch {
     async fn tell(&self, reply: Option<ReplyRecord>, last: &mut Option<QueryResponse>) -> bool {
         let (order, ends) = match reply.and_then(|reply| reply.body) {
             Some(Body::Order(order)) => {
-                let response = query_response(order.clone(), self.inquiry_type, &self.desk.in_progress_code());
+                let response = query_response(order.clone(), self.inquiry_type, self.desk.in_progress_code());
                 // An order of the other kind is none.
                 let may_change = self.keep && self.inquiry_type == InquiryType::Payment;
                 let ends = (is_at_rest(&order) && !may_change) || response.order_status.is_none();

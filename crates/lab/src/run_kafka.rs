@@ -9,6 +9,7 @@ use tonic::transport::Channel;
 use twqr_config::Config;
 use twqr_loadgen::{Load, Told, TradeKey, audit_answers, ledger, open_loop, steady_payments};
 use twqr_service::CancellationToken;
+use twqr_types::StatusCode;
 use twqr_wire::pos::PayRequest;
 
 use crate::{
@@ -48,8 +49,6 @@ const ROLLING_RATE: u32 = 300;
 const SETTLE_MS: u64 = 500;
 /// How often a call is tried: an ingress that goes away says that nothing was accepted.
 const ATTEMPTS: u32 = 50;
-/// StatusCode of a success.
-const SUCCESS: &str = "000";
 /// How long orders in progress may take to end, in s.
 const RESOLVE_S: u64 = 60;
 /// Orders that the audit asks about beyond those whose answer was no success.
@@ -152,7 +151,7 @@ async fn rolling_restart(system: &mut System, pos: &Channel) -> anyhow::Result<(
     let mut not_paid: BTreeMap<String, usize> = BTreeMap::new();
     for told in &told {
         let code = told.answer.as_ref().map_or_else(|code| format!("{code:?}"), |answer| answer.status_code.clone());
-        if code != SUCCESS {
+        if code != StatusCode::SUCCESS {
             *not_paid.entry(code).or_default() += 1;
         }
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use tonic::transport::Channel;
+use twqr_types::StatusCode;
 use twqr_wire::{
     backend::{LedgerEntry, ListEntriesRequest, ledger_entry::Kind, ledger_service_client::LedgerServiceClient},
     pos::{OrderStatus, PayResponse, QueryResponse},
@@ -92,14 +93,11 @@ pub fn audit(told: &[Told], orders: &BTreeMap<TradeKey, QueryResponse>, entries:
 
 /// How StatusDesc begins where the answer is not final.
 const IN_PROGRESS: &str = "the payment is in progress";
-/// StatusCode of a success.
-const SUCCESS: &str = "000";
-
 /// What was told and is not so: a final answer stays what the order is, with its number and
 /// amounts.
 fn contradiction(answer: &PayResponse, order: &QueryResponse) -> Option<String> {
     let payment = order.payment.clone().unwrap_or_default();
-    if answer.status_code != SUCCESS && answer.status_desc.starts_with(IN_PROGRESS) {
+    if answer.status_code != StatusCode::SUCCESS && answer.status_desc.starts_with(IN_PROGRESS) {
         return None;
     }
     if answer.status_code != payment.status_code {

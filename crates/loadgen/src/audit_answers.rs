@@ -7,6 +7,7 @@ use std::{
 };
 
 use tonic::transport::Channel;
+use twqr_types::StatusCode;
 use twqr_wire::{
     backend::{LedgerEntry, ledger_entry::Kind},
     pos::QueryResponse,
@@ -14,11 +15,8 @@ use twqr_wire::{
 
 use crate::{Audit, Told, TradeKey, audit as audit_orders, resolve};
 
-/// StatusCode of a success.
-const SUCCESS: &str = "000";
-
 fn succeeded(told: &Told) -> bool {
-    told.answer.as_ref().is_ok_and(|answer| answer.status_code == SUCCESS)
+    told.answer.as_ref().is_ok_and(|answer| answer.status_code == StatusCode::SUCCESS)
 }
 
 /// Asks about every accepted order whose answer was no success until it is final, and about
@@ -59,10 +57,10 @@ pub fn audit(told: &[Told], orders: &BTreeMap<TradeKey, QueryResponse>, entries:
     for Told { key, answer, .. } in told.iter().filter(|told| !orders.contains_key(&told.key)) {
         let Ok(answer) = answer else { continue };
         let debit = charges.get(key).and_then(|debits| debits.first());
-        if answer.status_code == SUCCESS && debit != Some(&answer.debit_amount) {
+        if answer.status_code == StatusCode::SUCCESS && debit != Some(&answer.debit_amount) {
             found.contradicted.push(format!("{}/{}: told paid, the ledger says {debit:?}", key.0, key.1));
         }
-        if answer.status_code != SUCCESS {
+        if answer.status_code != StatusCode::SUCCESS {
             found.lost.push(format!("{}/{}: accepted, cannot be queried", key.0, key.1));
         }
     }

@@ -123,7 +123,7 @@ fn with_payment(order: &mut Option<Order>, apply: impl FnOnce(&mut Payment) -> A
 impl Scene<'_> {
     /// The StatusCodes that hold.
     fn codes(&self) -> StatusCodes {
-        self.policy.map_or_else(StatusCodes::default, |policy| policy.status_codes.clone())
+        self.policy.map_or_else(StatusCodes::default, |policy| policy.status_codes)
     }
 
     /// The rules of the payment's issuer.

@@ -1,12 +1,9 @@
 //! A cancel: what takes a payment back as a whole. It waits for what is in progress, reverses what
 //! is left, and is tried again until the issuer has said yes or no.
 
-use twqr_types::{GatewayTradeNo, Issuer, OrderKey, PosId, Remark, StoreId, UnixMs};
+use twqr_types::{GatewayTradeNo, Issuer, OrderKey, PosId, Remark, StatusCode, StoreId, UnixMs};
 
 use crate::{Evidence, Failure, Movement, Phase, Reversed};
-
-/// StatusCode 906: what came had expired.
-const TOO_LATE: &str = "906";
 
 /// The cancel of a payment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,7 +105,7 @@ impl Cancel {
     pub(crate) fn may_be_sent_again(&self, issuer: Option<Issuer>) -> bool {
         let never_arrived = |failure: &Failure| match failure.evidence {
             Evidence::NotSent | Evidence::Absent => true,
-            Evidence::Declined => issuer == Some(Issuer::Wallet) && &*failure.status_code == TOO_LATE,
+            Evidence::Declined => issuer == Some(Issuer::Wallet) && failure.status_code == StatusCode::EXPIRED,
             Evidence::Refused => false,
         };
         match &self.stage {

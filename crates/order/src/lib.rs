@@ -29,8 +29,8 @@ pub use payment::{
     Approval, CALLS_MAX, Payment, PaymentType, REFUNDS_MAX, RefundEntry, Subscriber, Terms, WATCHES_MAX, WaitsFor,
 };
 pub use policy::{
-    Alphabet, IssuerRules, Limits, Merchant, POLICY_BYTES_MAX, Policy, PolicyFault, PolicyReading, RefundRule,
-    RefundScope, Replay, Replayed, Resolution, Route, RouteTarget, Routing, StatusCodes, Store, Window,
+    Alphabet, IssuerRules, Limits, Merchant, Policy, PolicyFault, PolicyReading, RefundRule, RefundScope, Replay,
+    Replayed, Resolution, Route, RouteTarget, Routing, StatusCodes, Store, Window,
 };
 pub use record::{
     Came, CancelRequest, Command, Decline, DeclineKind, Outcome, Pay, PolicyChange, Position, Query, Record,

@@ -2,7 +2,7 @@
 //! for it to what came of it. All three have the same life: sent once, asked about until there is
 //! evidence.
 
-use twqr_types::UnixMs;
+use twqr_types::{StatusCode, UnixMs};
 
 use crate::EffectId;
 
@@ -60,7 +60,7 @@ impl<A> Phase<A> {
 }
 
 impl<A> Movement<A> {
-    /// Its task goes out at `at`.
+    /// A movement whose `task` goes out at `at`.
     pub(crate) fn begin(task: EffectId, at: UnixMs, send_within_ms: i64, window_ms: i64) -> Self {
         let send_by = at.plus(send_within_ms);
         let absent_after = send_by.plus(window_ms);
@@ -110,16 +110,16 @@ impl<A> Movement<A> {
 pub struct Failure {
     /// How we know.
     pub evidence: Evidence,
-    /// StatusCode.
-    pub status_code: Box<str>,
+    /// StatusCode for callers.
+    pub status_code: StatusCode,
     /// StatusDesc.
     pub status_desc: Box<str>,
 }
 
 impl Failure {
     /// Decided here, before any task.
-    pub(crate) fn refused(status_code: &str, status_desc: &str) -> Self {
-        Self { evidence: Evidence::Refused, status_code: status_code.into(), status_desc: status_desc.into() }
+    pub(crate) fn refused(status_code: StatusCode, status_desc: &str) -> Self {
+        Self { evidence: Evidence::Refused, status_code, status_desc: status_desc.into() }
     }
 }
 

@@ -9,10 +9,9 @@ mod reading;
 mod refund_rule;
 mod replay;
 mod route;
-mod size;
 mod window;
 
-use twqr_types::{CardToken, CutOff, Issuer, MerchantId};
+use twqr_types::{CardToken, CutOff, Issuer, MerchantId, StatusCode};
 
 pub use faults::PolicyFault;
 pub use issuer::{IssuerRules, Limits, Resolution};
@@ -22,7 +21,6 @@ pub(crate) use refund_rule::Asked;
 pub use refund_rule::{RefundRule, RefundScope};
 pub use replay::{Replay, Replayed, Routing};
 pub use route::{Alphabet, Route, RouteTarget};
-pub use size::POLICY_BYTES_MAX;
 pub use window::Window;
 
 /// One version of the rules.
@@ -46,25 +44,25 @@ pub struct Policy {
 }
 
 /// StatusCodes whose numbers are not public, hence configuration (POS API, section 3).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StatusCodes {
     /// The issuer says that this store takes no credit card.
-    pub card_not_supported: String,
+    pub card_not_supported: StatusCode,
     /// FISC failed, or did not answer.
-    pub fisc_abnormal: String,
+    pub fisc_abnormal: StatusCode,
     /// The issuer failed the trade.
-    pub issuer_declined: String,
+    pub issuer_declined: StatusCode,
     /// The issuer's rules, as configured, do not allow the refund.
-    pub refund_refused: String,
+    pub refund_refused: StatusCode,
 }
 
 impl Default for StatusCodes {
     fn default() -> Self {
         Self {
-            card_not_supported: "981".into(),
-            fisc_abnormal: "982".into(),
-            issuer_declined: "983".into(),
-            refund_refused: "951".into(),
+            card_not_supported: StatusCode::CARD_NOT_SUPPORTED,
+            fisc_abnormal: StatusCode::FISC_ABNORMAL,
+            issuer_declined: StatusCode::ISSUER_DECLINED,
+            refund_refused: StatusCode::REFUND_REFUSED,
         }
     }
 }

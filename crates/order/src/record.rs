@@ -1,8 +1,8 @@
 //! What stands in the log of a shard: everything that can change an order.
 
 use twqr_types::{
-    Amount, KeyName, MerchantTradeNo, OrderKey, PayForm, PosId, RefundForm, Remark, ShardId, StoreId, StoreName,
-    TradeNo, UnixMs,
+    Amount, KeyName, MerchantTradeNo, OrderKey, PayForm, PosId, RefundForm, Remark, ShardId, StatusCode, StoreId,
+    StoreName, TradeNo, UnixMs,
 };
 
 use crate::{Approval, EffectId, Failure, Policy, RefundSuccess, Refunded, Reversed};
@@ -216,19 +216,12 @@ pub struct Decline {
     pub reason: Box<str>,
 }
 
-/// StatusCodes with which the wallet says that the payment may or may not have happened: network or
-/// system, gateway connection, undefined error, write failed (POS API, section 3).
-const AMBIGUOUS: [&str; 4] = ["301", "801", "901", "909"];
-
 impl Decline {
-    /// Whether it is no evidence of a failure: the wallet does not know itself, or what it says is
-    /// no refusal (916, no such order, is an answer to a question, and proves nothing before the
-    /// window; 000 is success; anything else but three digits is not understood).
+    /// Whether it is no evidence of a failure: the wallet's code is no StatusCode, or one that
+    /// proves nothing.
     pub fn is_ambiguous(&self) -> bool {
-        let code = &*self.code;
-        let is_status_code = code.len() == 3 && code.bytes().all(|b| b.is_ascii_digit());
-        self.kind == DeclineKind::Wallet
-            && (!is_status_code || AMBIGUOUS.contains(&code) || matches!(code, "000" | "916"))
+        let proves_refusal = StatusCode::parse(&self.code).is_ok_and(StatusCode::proves_refusal);
+        self.kind == DeclineKind::Wallet && !proves_refusal
     }
 }
 

@@ -5,17 +5,12 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use twqr_types::ShardId;
 
-use crate::{POLICY_BYTES_MAX, Policy, PolicyChange};
+use crate::{Policy, PolicyChange};
 
 /// The shard whose log decides which version is next; all others follow it.
 pub const POLICY_SHARD: ShardId = ShardId(0);
 /// How many versions are kept, for replays and to go back to; the oldest leave first.
 const VERSIONS_KEPT: usize = 64;
-/// How many bytes they may have together: a shard's versions are one record, and a journal takes 1
-/// MiB. Three of the largest fit.
-const BYTES_KEPT: usize = 3 * POLICY_BYTES_MAX;
-/// Numbers and lengths of a change beside its policy, in bytes at the most.
-const CHANGE_BYTES: usize = 64;
 
 /// Versions by the offset of the record that brought them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,10 +38,14 @@ impl PolicyVersions {
     /// Puts a version where it was.
     pub fn insert(&mut self, offset: u64, change: Arc<PolicyChange>) {
         self.0.insert(offset, change);
-        let mut bytes: usize = self.0.values().map(|change| size(change)).sum();
-        while self.0.len() > VERSIONS_KEPT || (bytes > BYTES_KEPT && self.0.len() > 1) {
-            bytes -= self.0.pop_first().map_or(0, |(_, oldest)| size(&oldest));
+        while self.0.len() > VERSIONS_KEPT {
+            self.0.pop_first();
         }
+    }
+
+    /// Drops the oldest version, unless it is the only one. False: nothing was dropped.
+    pub fn drop_oldest(&mut self) -> bool {
+        self.0.len() > 1 && self.0.pop_first().is_some()
     }
 
     /// Every version, oldest first.
@@ -58,8 +57,4 @@ impl PolicyVersions {
     pub fn newest(&self) -> Option<&Arc<PolicyChange>> {
         self.0.values().next_back()
     }
-}
-
-fn size(change: &PolicyChange) -> usize {
-    CHANGE_BYTES + change.policy.size() + change.who.len() + change.why.len()
 }

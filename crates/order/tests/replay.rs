@@ -6,10 +6,10 @@
 use std::sync::Arc;
 
 use twqr_order::{
-    Alphabet, CancelRequest, Command, Merchant, POLICY_BYTES_MAX, Pay, Policy, PolicyChange, PolicyVersions, Position,
-    Record, Replay, Route, RouteTarget, Routing, Store, apply,
+    Alphabet, CancelRequest, Command, Merchant, Pay, Policy, PolicyChange, PolicyVersions, Position, Record, Replay,
+    Route, RouteTarget, Routing, apply,
 };
-use twqr_types::{Issuer, KeyName, MerchantId, PayForm, RawPay, ShardId, StoreId, UnixMs};
+use twqr_types::{Issuer, KeyName, MerchantId, PayForm, RawPay, ShardId, UnixMs};
 
 const SHARD: ShardId = ShardId(3);
 
@@ -153,32 +153,9 @@ fn the_replay_decides_as_the_machine_does() {
         apply(&mut order, &of(pay("T", token)), cause, Some(&policy), &mut Vec::new());
         let payment = order.unwrap().as_payment().unwrap().clone();
         let decided = match payment.charge.failure() {
-            Some(failure) => Routing::Refused(failure.status_code.clone()),
+            Some(failure) => Routing::Refused(failure.status_code),
             None => Routing::Issuer(payment.issuer.unwrap()),
         };
         assert_eq!(Routing::of(&form("T", token), Some(&policy), UnixMs(5)), decided, "{token}");
     }
-}
-
-#[test]
-fn a_shards_versions_fit_into_one_record_whatever_they_are() {
-    let store = |i: usize| Store { id: StoreId::parse(format!("{i:020}")).unwrap(), payment_max: None, is_open: true };
-    let merchant = Merchant {
-        id: MerchantId::parse("M".into()).unwrap(),
-        stores: (0..5_900).map(store).collect(),
-        keys: Vec::new(),
-        payment_max: None,
-        is_open: true,
-    };
-    let large = Policy { merchants: vec![merchant], ..policy(&[("22", to(""))]) };
-    assert!(large.faults().is_empty() && large.size() > POLICY_BYTES_MAX * 9 / 10, "{}", large.size());
-    let mut versions = PolicyVersions::default();
-    for version in 1..=9 {
-        versions.insert(version, Arc::new(change(version, large.clone())));
-    }
-    let kept: Vec<u64> = versions.iter().map(|(_, change)| change.version).collect();
-    assert_eq!(kept, [7, 8, 9], "the newest stay");
-    let mut too_large = large;
-    too_large.merchants[0].stores.extend((6_000..6_400).map(store));
-    assert!(too_large.faults().iter().any(|fault| fault.place == "merchants"), "6,300 stores fit");
 }

@@ -10,7 +10,7 @@ use twqr_order::{Command, Effect, POLICY_SHARD, PolicyChange, Position, Step, Ta
 use twqr_types::{Issuer, OrderKey, ShardId};
 use twqr_wire::convert::{
     RecordFault, ReplyContent, ReplyRecord, decode_record, encode_record, encode_reply, encode_reply_record,
-    encode_task,
+    encode_task, fit_into_record,
 };
 
 use crate::{metrics, shard::Shard, store::StoreError};
@@ -99,6 +99,7 @@ impl<'a> Batch<'a> {
             return;
         }
         info!(shard = shard.id.0, offset, version, policy, who = %change.who, "a policy takes effect");
+        fit_into_record(&mut shard.versions);
         shard.versions_dirty = true;
         self.to_ingresses.push(Entry::plain(encode_reply_record(&ReplyRecord::broadcast(ReplyContent::RulesChanged))));
         if shard.id == POLICY_SHARD {
@@ -157,7 +158,7 @@ impl<'a> Batch<'a> {
             }
             Effect::Reply(reply) => {
                 let order = key.and_then(|key| shard.hot(key));
-                let in_progress = shard.versions.at(offset).map_or("", |policy| &policy.status_codes.fisc_abnormal);
+                let in_progress = shard.versions.at(offset).map(|policy| policy.status_codes.fisc_abnormal);
                 let entry = Entry::plain(encode_reply(&reply, order, in_progress));
                 self.replies.entry(reply.to.partition).or_default().push(entry);
             }

@@ -17,7 +17,7 @@ mod reversal;
 
 use std::collections::HashMap;
 
-use twqr_types::Issuer;
+use twqr_types::{Issuer, StatusCode};
 use twqr_wire::backend::{
     ExchangeRequest, ExchangeResponse, LedgerEntry, Undecided, exchange_request::Call, exchange_response::Answer,
     ledger_entry::Kind,
@@ -55,7 +55,7 @@ const HELD_MAX: usize = 10_000;
 /// The time from an approval to the refusal that contradicts it, in ms.
 const CONTRADICTS_AFTER_MS: u64 = 50;
 /// The code of that refusal: one that means that nothing was charged.
-const CONTRADICTION: &str = "927";
+const CONTRADICTION: StatusCode = StatusCode::BAD_CODE;
 
 /// The wallet and the issuers.
 pub struct Bank {
@@ -189,7 +189,7 @@ fn delayed_answers(
         if is_late {
             sent.clear();
         }
-        let declined = refusal::refusal(issuer, CONTRADICTION);
+        let declined = refusal::refusal(issuer, CONTRADICTION.as_str());
         sent.push((after_ms + CONTRADICTS_AFTER_MS, Answer::Declined(declined)));
     }
     sent

@@ -9,7 +9,7 @@ use std::{collections::HashSet, sync::Arc};
 use async_trait::async_trait;
 use twqr_journal::Offset;
 use twqr_order::{Order, Payment, Phase, PolicyVersions, RefundPhase};
-use twqr_types::OrderKey;
+use twqr_types::{OrderKey, StatusCode};
 
 pub use memory::MemoryModel;
 pub(crate) use queries::{ListFilter, SettledBy, SettlementFilter};
@@ -107,8 +107,8 @@ fn payment_phase_name(payment: &Payment) -> &'static str {
     }
 }
 
-/// The StatusCode of a failure; empty otherwise.
-fn status_code(order: &Order) -> &str {
+/// The StatusCode of a failure.
+fn status_code(order: &Order) -> Option<StatusCode> {
     let failure = match order {
         Order::Payment(payment) => payment.charge.failure(),
         Order::Refund(refund) => match &refund.phase {
@@ -117,7 +117,7 @@ fn status_code(order: &Order) -> &str {
         },
         Order::Cancelled(_) => None,
     };
-    failure.map_or("", |failure| &failure.status_code)
+    failure.map(|failure| failure.status_code)
 }
 
 /// The issuer's institution code, and the amount in whole TWD.

@@ -134,7 +134,7 @@ fn payment_type(payment_type: PaymentType, is_other: bool) -> pos::PaymentType {
 #[cfg(test)]
 mod tests {
     use twqr_order::{Cancel, Evidence, Failure, Movement, Phase, RefundEntry, Refunded, Reversed};
-    use twqr_types::{Amount, MerchantTradeNo, ShardId, TradeNo};
+    use twqr_types::{Amount, MerchantTradeNo, ShardId, StatusCode, TradeNo};
     use twqr_wire::{bus, convert::payment_from};
 
     use super::*;
@@ -150,7 +150,11 @@ mod tests {
     }
 
     fn failed() -> Phase<Refunded> {
-        Phase::Failed(Failure { evidence: Evidence::Declined, status_code: "928".into(), status_desc: "".into() })
+        Phase::Failed(Failure {
+            evidence: Evidence::Declined,
+            status_code: StatusCode::BALANCE_TOO_LOW,
+            status_desc: "".into(),
+        })
     }
 
     fn refunded(debit_amount: i64, redeem_amount: i64) -> Phase<Refunded> {

@@ -19,7 +19,7 @@ use twqr_journal::{
 use twqr_order::{Approval, Command, Failure, Movement, Order, Payment, Phase};
 use twqr_service::{CancellationToken, Context, Health, SystemClock};
 use twqr_tracker::{Error, Settings};
-use twqr_types::{TradeNo, UnixMs};
+use twqr_types::{StatusCode, TradeNo, UnixMs};
 use twqr_wire::{
     bus,
     convert::{StateBody, StatesEntry, decode_record, encode_state, order_from, payment_from},
@@ -67,7 +67,7 @@ fn waits() -> Phase<Approval> {
 fn failed() -> Phase<Approval> {
     Phase::Failed(Failure {
         evidence: twqr_order::Evidence::Declined,
-        status_code: "928".into(),
+        status_code: StatusCode::BALANCE_TOO_LOW,
         status_desc: "x".into(),
     })
 }

@@ -32,8 +32,8 @@ pub use order_records::{
 };
 pub use payment::{payment_from, payment_out};
 pub use policy::{
-    limits_from, policy_change_from, policy_change_out, policy_checked, policy_from, policy_out, policy_versions_from,
-    policy_versions_out,
+    POLICY_BYTES_MAX, fit_into_record, limits_from, policy_change_from, policy_change_out, policy_checked, policy_from,
+    policy_out, policy_size_fault, policy_versions_from, policy_versions_out,
 };
 pub use reply_records::{ReplyContent, ReplyRecord, decode_reply, encode_reply, encode_reply_record};
 pub use state_records::{StateBody, StatesEntry, UnreadableState, decode_state, encode_state, unreadable_state};

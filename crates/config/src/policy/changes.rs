@@ -33,10 +33,10 @@ fn general(policy: &Policy) -> [Field; 7] {
         ("name", format!("{:?}", policy.name)),
         ("send_within_ms", policy.send_within_ms.to_string()),
         ("cut_off", policy.cut_off.to_string()),
-        ("card_not_supported", codes.card_not_supported.clone()),
-        ("fisc_abnormal", codes.fisc_abnormal.clone()),
-        ("issuer_declined", codes.issuer_declined.clone()),
-        ("refund_refused", codes.refund_refused.clone()),
+        ("card_not_supported", codes.card_not_supported.to_string()),
+        ("fisc_abnormal", codes.fisc_abnormal.to_string()),
+        ("issuer_declined", codes.issuer_declined.to_string()),
+        ("refund_refused", codes.refund_refused.to_string()),
     ]
 }
 

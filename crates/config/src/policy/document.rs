@@ -4,6 +4,7 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use twqr_order::{Alphabet, Policy, PolicyFault, PolicyReading, Route, RouteTarget, StatusCodes};
 use twqr_types::{CutOff, Issuer};
+use twqr_wire::convert::policy_size_fault;
 
 use super::{issuer::IssuerDocument, merchant::MerchantDocument};
 
@@ -88,10 +89,10 @@ impl PolicyDocument {
             name: defaults.name,
             send_within_ms: defaults.send_within_ms,
             cut_off: defaults.cut_off.to_string(),
-            card_not_supported: codes.card_not_supported,
-            fisc_abnormal: codes.fisc_abnormal,
-            issuer_declined: codes.issuer_declined,
-            refund_refused: codes.refund_refused,
+            card_not_supported: codes.card_not_supported.into(),
+            fisc_abnormal: codes.fisc_abnormal.into(),
+            issuer_declined: codes.issuer_declined.into(),
+            refund_refused: codes.refund_refused.into(),
             routes: Vec::new(),
             issuers: Vec::new(),
             merchants: Vec::new(),
@@ -100,7 +101,7 @@ impl PolicyDocument {
 
     /// The policy of the domain; the error is everything that is wrong, by its key.
     pub fn policy(&self) -> Result<Policy, Vec<PolicyFault>> {
-        let mut reading = PolicyReading::default();
+        let (mut reading, defaults) = (PolicyReading::default(), StatusCodes::default());
         let cut_off = CutOff::parse(&self.cut_off);
         if let Err(invalid) = cut_off {
             reading.fault("cut_off".to_owned(), format!("is {:?}: {invalid}", self.cut_off));
@@ -108,17 +109,29 @@ impl PolicyDocument {
         let policy = Policy {
             name: self.name.clone(),
             routes: reading.list("routes", &self.routes, RouteDocument::route),
-            issuers: reading.list("issuers", &self.issuers, IssuerDocument::rules),
+            issuers: reading.issuers(&self.issuers, IssuerDocument::status_codes, IssuerDocument::rules),
             status_codes: StatusCodes {
-                card_not_supported: self.card_not_supported.clone(),
-                fisc_abnormal: self.fisc_abnormal.clone(),
-                issuer_declined: self.issuer_declined.clone(),
-                refund_refused: self.refund_refused.clone(),
+                card_not_supported: reading.status_code(
+                    "card_not_supported",
+                    &self.card_not_supported,
+                    defaults.card_not_supported,
+                ),
+                fisc_abnormal: reading.status_code("fisc_abnormal", &self.fisc_abnormal, defaults.fisc_abnormal),
+                issuer_declined: reading.status_code(
+                    "issuer_declined",
+                    &self.issuer_declined,
+                    defaults.issuer_declined,
+                ),
+                refund_refused: reading.status_code("refund_refused", &self.refund_refused, defaults.refund_refused),
             },
             send_within_ms: self.send_within_ms,
             cut_off: cut_off.unwrap_or_default(),
             merchants: reading.list("merchants", &self.merchants, MerchantDocument::merchant),
         };
+        // The only fault that counts then: finding every other one would take long.
+        if let Some(fault) = policy_size_fault(&policy) {
+            return Err(vec![fault]);
+        }
         reading.finish(policy).map_err(|faults| faults.into_iter().map(in_document).collect())
     }
 
@@ -128,10 +141,10 @@ impl PolicyDocument {
             name: policy.name.clone(),
             send_within_ms: policy.send_within_ms,
             cut_off: policy.cut_off.to_string(),
-            card_not_supported: policy.status_codes.card_not_supported.clone(),
-            fisc_abnormal: policy.status_codes.fisc_abnormal.clone(),
-            issuer_declined: policy.status_codes.issuer_declined.clone(),
-            refund_refused: policy.status_codes.refund_refused.clone(),
+            card_not_supported: policy.status_codes.card_not_supported.into(),
+            fisc_abnormal: policy.status_codes.fisc_abnormal.into(),
+            issuer_declined: policy.status_codes.issuer_declined.into(),
+            refund_refused: policy.status_codes.refund_refused.into(),
             routes: policy.routes.iter().map(RouteDocument::from_route).collect(),
             issuers: policy.issuers.iter().map(IssuerDocument::from_rules).collect(),
             merchants: policy.merchants.iter().map(MerchantDocument::from_merchant).collect(),

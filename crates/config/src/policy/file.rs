@@ -47,8 +47,8 @@ mod tests {
         let expected = [
             "routes[0]",
             "issuers[0]",
-            "send_within_ms",
             "fisc_abnormal",
+            "send_within_ms",
             "routes[2].prefix",
             "routes[2].code_lengths",
             "issuers[1].window_ms",

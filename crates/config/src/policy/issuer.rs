@@ -85,6 +85,12 @@ struct WindowDocument {
 }
 
 impl IssuerDocument {
+    /// The StatusCodes that the issuer's own codes stand for, as text.
+    pub(crate) fn status_codes(&self) -> &BTreeMap<String, String> {
+        &self.status_codes
+    }
+
+    /// The rules without their StatusCodes, which are checked one by one.
     pub(crate) fn rules(&self) -> anyhow::Result<IssuerRules> {
         let scope = choice(&self.refund.scope, &RefundScope::ALL).context("refund.scope")?;
         let window = |window: &WindowDocument| Window {
@@ -106,7 +112,7 @@ impl IssuerDocument {
             },
             limits: self.limits.limits(),
             maintenance: self.maintenance.iter().map(window).collect(),
-            status_codes: self.status_codes.clone(),
+            status_codes: BTreeMap::new(),
         })
     }
 
@@ -121,7 +127,7 @@ impl IssuerDocument {
             refund: RefundDocument::from_rule(rules.refund),
             limits: LimitsDocument::from_limits(rules.limits),
             maintenance: rules.maintenance.iter().map(window).collect(),
-            status_codes: rules.status_codes.clone(),
+            status_codes: rules.status_codes.iter().map(|(theirs, code)| (theirs.clone(), (*code).into())).collect(),
         }
     }
 }

@@ -1,11 +1,12 @@
 //! What is told of a cancel.
 
+use twqr_types::StatusCode;
 use twqr_wire::{
     bus::{self, cancel::Stage, movement::Phase, order::Order},
     pos::{CancelRequest, CancelResponse},
 };
 
-use super::{NO_SUCH_ORDER, SUCCESS, SUCCESS_DESC};
+use super::SUCCESS_DESC;
 
 /// StatusDesc while the cancel is in progress.
 const IN_PROGRESS: &str = "the cancel is in progress; send it again until it has an answer";
@@ -35,12 +36,12 @@ pub(super) fn is_open(cancel: &bus::Cancel) -> bool {
 
 /// The answer to a cancel, by the order as it is; no order: it is not known yet whether the cancel
 /// was accepted.
-pub(crate) fn cancel_response(order: &bus::Order, request: &CancelRequest, in_progress: &str) -> CancelResponse {
+pub(crate) fn cancel_response(order: &bus::Order, request: &CancelRequest, in_progress: StatusCode) -> CancelResponse {
     let (code, desc) = match &order.order {
         Some(Order::Payment(payment)) => match &payment.cancel {
-            Some(cancel) if is_done(cancel) => (SUCCESS, SUCCESS_DESC),
+            Some(cancel) if is_done(cancel) => (StatusCode::SUCCESS.into(), SUCCESS_DESC),
             Some(cancel) => match reversal(cancel) {
-                Some(Phase::Failed(failure)) => (failure.status_code.as_str(), failure.status_desc.as_str()),
+                Some(Phase::Failed(failure)) => (failure.status_code.clone(), failure.status_desc.as_str()),
                 Some(
                     Phase::Sent(_)
                     | Phase::UnresolvedMs(_)
@@ -49,27 +50,27 @@ pub(crate) fn cancel_response(order: &bus::Order, request: &CancelRequest, in_pr
                     | Phase::Refunded(_)
                     | Phase::Reversed(_),
                 )
-                | None => (in_progress, IN_PROGRESS),
+                | None => (in_progress.into(), IN_PROGRESS),
             },
-            None => (in_progress, IN_PROGRESS),
+            None => (in_progress.into(), IN_PROGRESS),
         },
-        Some(Order::Refund(_) | Order::Cancelled(_)) => (NO_SUCH_ORDER, NO_SUCH_PAYMENT),
-        None => (in_progress, UNCONFIRMED),
+        Some(Order::Refund(_) | Order::Cancelled(_)) => (StatusCode::NO_SUCH_ORDER.into(), NO_SUCH_PAYMENT),
+        None => (in_progress.into(), UNCONFIRMED),
     };
-    CancelResponse { status_code: code.to_owned(), status_desc: desc.to_owned(), ..echoes(request) }
+    CancelResponse { status_code: code, status_desc: desc.to_owned(), ..echoes(request) }
 }
 
 /// The number is a refund's, or nobody's.
 pub(crate) fn cancel_of_nothing(request: &CancelRequest) -> CancelResponse {
     CancelResponse {
-        status_code: NO_SUCH_ORDER.to_owned(),
+        status_code: StatusCode::NO_SUCH_ORDER.into(),
         status_desc: "no payment has this MerchantTradeNo; it is a refund's".to_owned(),
         ..echoes(request)
     }
 }
 
 /// What a caller gets at its deadline where nobody knows yet whether the cancel was accepted.
-pub(crate) fn unconfirmed_cancel(request: &CancelRequest, in_progress: &str) -> CancelResponse {
+pub(crate) fn unconfirmed_cancel(request: &CancelRequest, in_progress: StatusCode) -> CancelResponse {
     cancel_response(&bus::Order::default(), request, in_progress)
 }
 

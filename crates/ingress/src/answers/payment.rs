@@ -1,12 +1,12 @@
 //! What is told of a payment.
 
-use twqr_types::UnixMs;
+use twqr_types::{StatusCode, UnixMs};
 use twqr_wire::{
     bus::{self, movement::Phase},
     pos::{OrderStatus, PayRequest, PayResponse, PaymentType},
 };
 
-use super::{SUCCESS, SUCCESS_DESC, cancel, card_json};
+use super::{SUCCESS_DESC, cancel, card_json};
 
 /// StatusDesc while nothing final is known.
 const IN_PROGRESS: &str = "the payment is in progress; query it with the same MerchantTradeNo";
@@ -14,12 +14,10 @@ const IN_PROGRESS: &str = "the payment is in progress; query it with the same Me
 /// and an inquiry may find nothing.
 const UNCONFIRMED: &str =
     "the payment is in progress and not confirmed yet; send it again with the same MerchantTradeNo";
-/// StatusCode 812: already turned into a refund.
-const TURNED_INTO_REFUND: &str = "812";
 
 /// The response that tells what is known of a payment. `in_progress` is the StatusCode while
 /// nothing final is.
-pub(crate) fn pay_response(payment: bus::Payment, in_progress: &str, repeat: bool) -> PayResponse {
+pub(crate) fn pay_response(payment: bus::Payment, in_progress: StatusCode, repeat: bool) -> PayResponse {
     let terms = payment.terms.unwrap_or_default();
     let key = payment.key.unwrap_or_default();
     let mut response = PayResponse {
@@ -49,20 +47,20 @@ pub(crate) fn pay_response(payment: bus::Payment, in_progress: &str, repeat: boo
         }
         Some(Phase::Sent(_) | Phase::UnresolvedMs(_) | Phase::Asking(_) | Phase::Refunded(_) | Phase::Reversed(_))
         | None => {
-            in_progress.clone_into(&mut response.status_code);
+            response.status_code = in_progress.into();
             IN_PROGRESS.clone_into(&mut response.status_desc);
         }
     }
     // After a cancel that succeeded a payment is refused, whatever it was (POS API, section 4).
     if payment.cancel.as_ref().is_some_and(|cancel| cancel::is_done(cancel) && !cancel.by_itself) {
-        TURNED_INTO_REFUND.clone_into(&mut response.status_code);
+        response.status_code = StatusCode::CANCELLED.into();
         "the payment was cancelled".clone_into(&mut response.status_desc);
     }
     response
 }
 
 fn paid(response: &mut PayResponse, approval: bus::Approval) {
-    SUCCESS.clone_into(&mut response.status_code);
+    response.status_code = StatusCode::SUCCESS.into();
     SUCCESS_DESC.clone_into(&mut response.status_desc);
     if response.payment_type() == PaymentType::Unspecified {
         response.payment_type = approval.payment_type;
@@ -106,14 +104,14 @@ pub(super) fn order_status(payment: &bus::Payment) -> OrderStatus {
 }
 
 /// What a caller gets at its deadline where nobody knows yet whether the payment was accepted.
-pub(crate) fn unconfirmed_payment(request: &PayRequest, in_progress: &str) -> PayResponse {
+pub(crate) fn unconfirmed_payment(request: &PayRequest, in_progress: StatusCode) -> PayResponse {
     PayResponse {
         merchant_id: request.merchant_id.clone(),
         store_id: request.store_id.clone(),
         gateway_trade_no: request.gateway_trade_no.clone(),
         merchant_trade_no: request.merchant_trade_no.clone(),
         pos_id: request.pos_id.clone(),
-        status_code: in_progress.to_owned(),
+        status_code: in_progress.into(),
         status_desc: UNCONFIRMED.to_owned(),
         trade_amount: request.trade_amount,
         remark: request.remark.clone(),

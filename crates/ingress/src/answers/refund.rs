@@ -1,12 +1,12 @@
 //! What is told of a refund.
 
-use twqr_types::UnixMs;
+use twqr_types::{StatusCode, UnixMs};
 use twqr_wire::{
     bus::{self, refund::Phase},
     pos::{OrderStatus, PaymentType, RefundRequest, RefundResponse},
 };
 
-use super::{NO_SUCH_ORDER, SUCCESS, SUCCESS_DESC, card_json};
+use super::{SUCCESS_DESC, card_json};
 
 /// StatusDesc while nothing final is known.
 const IN_PROGRESS: &str = "the refund is in progress; query it with its MerchantTradeNo and InquiryType R";
@@ -16,7 +16,7 @@ const UNCONFIRMED: &str =
 
 /// The response that tells what is known of a refund. `in_progress` is the StatusCode while nothing
 /// final is.
-pub(crate) fn refund_response(refund: bus::Refund, in_progress: &str, repeat: bool) -> RefundResponse {
+pub(crate) fn refund_response(refund: bus::Refund, in_progress: StatusCode, repeat: bool) -> RefundResponse {
     let terms = refund.terms.unwrap_or_default();
     let key = refund.key.unwrap_or_default();
     let mut response = RefundResponse {
@@ -42,7 +42,7 @@ pub(crate) fn refund_response(refund: bus::Refund, in_progress: &str, repeat: bo
             response.status_desc = failure.status_desc;
         }
         Some(Phase::AskAgainMs(_)) | None => {
-            in_progress.clone_into(&mut response.status_code);
+            response.status_code = in_progress.into();
             IN_PROGRESS.clone_into(&mut response.status_desc);
         }
     }
@@ -50,7 +50,7 @@ pub(crate) fn refund_response(refund: bus::Refund, in_progress: &str, repeat: bo
 }
 
 fn succeeded(response: &mut RefundResponse, success: bus::RefundSuccess) {
-    SUCCESS.clone_into(&mut response.status_code);
+    response.status_code = StatusCode::SUCCESS.into();
     SUCCESS_DESC.clone_into(&mut response.status_desc);
     let refunded = success.refunded.clone().unwrap_or_default();
     response.debit_amount = refunded.debit_amount;
@@ -97,14 +97,14 @@ fn echoes(request: &RefundRequest) -> RefundResponse {
 }
 
 /// What a caller gets at its deadline where nobody knows yet whether the refund was accepted.
-pub(crate) fn unconfirmed_refund(request: &RefundRequest, in_progress: &str) -> RefundResponse {
-    RefundResponse { status_code: in_progress.to_owned(), status_desc: UNCONFIRMED.to_owned(), ..echoes(request) }
+pub(crate) fn unconfirmed_refund(request: &RefundRequest, in_progress: StatusCode) -> RefundResponse {
+    RefundResponse { status_code: in_progress.into(), status_desc: UNCONFIRMED.to_owned(), ..echoes(request) }
 }
 
 /// The TradeNo is none of this router's: there is no such payment, and nothing was accepted.
 pub(crate) fn no_such_payment(request: &RefundRequest) -> RefundResponse {
     RefundResponse {
-        status_code: NO_SUCH_ORDER.to_owned(),
+        status_code: StatusCode::NO_SUCH_ORDER.into(),
         status_desc: "there is no payment with this TradeNo; nothing was accepted".to_owned(),
         ..echoes(request)
     }

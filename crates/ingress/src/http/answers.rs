@@ -2,14 +2,13 @@
 //! section 2).
 
 use serde::Serialize;
+use twqr_types::StatusCode;
 use twqr_wire::pos::{CancelResponse, PayResponse, QueryResponse, RefundResponse};
 
 use super::{Operation, form::Echoes, refusal::Refusal};
 
 /// How long StatusDesc may be, in characters.
 const DESC_LEN_MAX: usize = 1_000;
-/// StatusCode 000: success.
-const SUCCESS: &str = "000";
 
 /// An answer of one of the four operations.
 #[derive(Serialize)]
@@ -155,10 +154,12 @@ pub(super) fn inquiry(echoes: Echoes, response: QueryResponse) -> Answer {
         (None, None) => None,
     };
     let desc = match result {
-        Some((code, desc)) if code != SUCCESS => format!("{}; of the order: {code} {desc}", response.status_desc),
+        Some((code, desc)) if *code != StatusCode::SUCCESS => {
+            format!("{}; of the order: {code} {desc}", response.status_desc)
+        }
         Some(_) | None => response.status_desc,
     };
-    let known = response.status_code == SUCCESS;
+    let known = response.status_code == StatusCode::SUCCESS;
     Answer::Inquiry(InquiryAnswer {
         head: head(echoes, response.status_code, &desc),
         order_status: response.order_status.filter(|_| known),
@@ -189,7 +190,7 @@ pub(super) fn cancel(echoes: Echoes, response: CancelResponse) -> Answer {
 /// The answer to what was refused: the same fields, those that nobody knows empty. `trade_amount`
 /// is the request's.
 pub(super) fn refused(operation: Operation, echoes: Echoes, trade_amount: i64, refusal: &Refusal) -> Answer {
-    let head = head(echoes, refusal.status_code.to_owned(), &refusal.desc);
+    let head = head(echoes, refusal.status_code.into(), &refusal.desc);
     let money = Money { trade_amount, ..Money::default() };
     match operation {
         Operation::Payment => Answer::Payment(PaymentAnswer {

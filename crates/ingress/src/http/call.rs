@@ -68,7 +68,7 @@ impl Front {
 
 fn refused(operation: Operation, echoes: Echoes, amount: Option<i64>, refusal: &Refusal) -> (Answer, Code) {
     let Refusal { status_code, desc, code } = refusal;
-    debug!(method = operation.method(), status_code, desc, "a call was refused");
+    debug!(method = operation.method(), %status_code, desc, "a call was refused");
     let amount = amount.filter(|amount| i32::try_from(*amount).is_ok());
     (answers::refused(operation, echoes, amount.unwrap_or_default(), refusal), *code)
 }

@@ -3,29 +3,16 @@
 
 use tonic::{Code, Status};
 use tonic_types::{FieldViolation, StatusExt};
-use twqr_types::Field;
+use twqr_types::{Field, StatusCode};
 
 use super::json::Fault;
 use crate::refusals::conflict_text;
 
-/// 301: failed, network or system.
-const SYSTEM: &str = "301";
-/// 804: a required parameter is missing.
-const MISSING: &str = "804";
-/// 901: undefined error.
-const UNDEFINED: &str = "901";
-/// 904: bad signature.
-const SIGNATURE: &str = "904";
-/// 905: cannot parse.
-const PARSE: &str = "905";
-/// 940: amount must be above 0.
-const AMOUNT: &str = "940";
-
 /// Nothing was accepted, and why.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
-    /// Three digits.
-    pub(super) status_code: &'static str,
+    /// What the POS gets.
+    pub(super) status_code: StatusCode,
     /// For people; without any value of the request but amounts.
     pub(super) desc: String,
     /// As the same refusal counts on the gRPC side.
@@ -34,14 +21,18 @@ pub(super) struct Refusal {
 
 impl From<Fault> for Refusal {
     fn from(Fault(what): Fault) -> Self {
-        Self { status_code: PARSE, desc: format!("cannot be parsed: {what}"), code: Code::InvalidArgument }
+        Self {
+            status_code: StatusCode::UNPARSABLE,
+            desc: format!("cannot be parsed: {what}"),
+            code: Code::InvalidArgument,
+        }
     }
 }
 
 /// The signature is missing or wrong, or nobody knows the merchant: which of them is not said.
 pub(super) fn not_signed() -> Refusal {
     let desc = "Sign is missing or wrong for this MerchantID; nothing was changed";
-    Refusal { status_code: SIGNATURE, desc: desc.to_owned(), code: Code::Unauthenticated }
+    Refusal { status_code: StatusCode::BAD_SIGNATURE, desc: desc.to_owned(), code: Code::Unauthenticated }
 }
 
 /// What the call itself refused. `trade_amount` is the request's, none if it has none.
@@ -49,14 +40,16 @@ pub(super) fn of(status: &Status, trade_amount: Option<i64>) -> Refusal {
     let code = status.code();
     let (status_code, desc) = match code {
         Code::InvalidArgument => violated(status, trade_amount),
-        Code::AlreadyExists => (MISSING, conflict(status)),
-        Code::Unauthenticated => (SIGNATURE, status.message().to_owned()),
-        Code::ResourceExhausted => {
-            (SYSTEM, "too busy, nothing was accepted; send it again with the same MerchantTradeNo".to_owned())
-        }
-        Code::Unavailable => {
-            (SYSTEM, "no answer now, nothing final is known; send it again with the same MerchantTradeNo".to_owned())
-        }
+        Code::AlreadyExists => (StatusCode::REPEAT_DIFFERS, conflict(status)),
+        Code::Unauthenticated => (StatusCode::BAD_SIGNATURE, status.message().to_owned()),
+        Code::ResourceExhausted => (
+            StatusCode::SYSTEM_FAILED,
+            "too busy, nothing was accepted; send it again with the same MerchantTradeNo".to_owned(),
+        ),
+        Code::Unavailable => (
+            StatusCode::SYSTEM_FAILED,
+            "no answer now, nothing final is known; send it again with the same MerchantTradeNo".to_owned(),
+        ),
         Code::Ok
         | Code::Cancelled
         | Code::Unknown
@@ -68,20 +61,21 @@ pub(super) fn of(status: &Status, trade_amount: Option<i64>) -> Refusal {
         | Code::OutOfRange
         | Code::Unimplemented
         | Code::Internal
-        | Code::DataLoss => (UNDEFINED, status.message().to_owned()),
+        | Code::DataLoss => (StatusCode::UNDEFINED_ERROR, status.message().to_owned()),
     };
     Refusal { status_code, desc, code }
 }
 
 /// Every violation, and the StatusCode of the gravest: what is missing, then an amount that is not
 /// above 0, then the others.
-fn violated(status: &Status, trade_amount: Option<i64>) -> (&'static str, String) {
+fn violated(status: &Status, trade_amount: Option<i64>) -> (StatusCode, String) {
     let violations = status.get_details_bad_request().map(|details| details.field_violations).unwrap_or_default();
     let described: Vec<String> = violations.iter().map(|violation| describe(violation, trade_amount)).collect();
     let missing = described.iter().any(|text| text.ends_with(REQUIRED));
     let not_above_zero = trade_amount.is_some_and(|amount| amount <= 0)
         && violations.iter().any(|violation| field(violation) == Some(Field::TradeAmount));
-    let status_code = if not_above_zero && !missing { AMOUNT } else { MISSING };
+    let status_code =
+        if not_above_zero && !missing { StatusCode::AMOUNT_NOT_POSITIVE } else { StatusCode::PARAMETER_MISSING };
     (status_code, described.join("; "))
 }
 
@@ -157,7 +151,7 @@ mod tests {
             (refusals::no_answer(), None, "301", "send it again"),
         ] {
             let refusal = of(&status, amount);
-            assert_eq!((refusal.status_code, refusal.code), (code, status.code()), "{refusal:?}");
+            assert_eq!((refusal.status_code.as_str(), refusal.code), (code, status.code()), "{refusal:?}");
             assert!(refusal.desc.contains(expected), "{refusal:?} has not {expected:?}");
         }
     }

@@ -31,6 +31,7 @@ use twqr_journal::{
     embedded::{EmbeddedJournal, EmbeddedSettings},
 };
 use twqr_service::{CancellationToken, Context, Health, SystemClock};
+use twqr_types::StatusCode;
 use twqr_wire::{
     RECORD_VERSION, bus,
     pos::{PayRequest, pos_service_client::PosServiceClient},
@@ -63,7 +64,7 @@ pub fn settings() -> Settings {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         http: None,
         answer_within_ms: 10_000,
-        in_progress_code: "982".into(),
+        in_progress_code: StatusCode::FISC_ABNORMAL,
         calls_max: 1_000,
         repeats_size: NonZeroUsize::new(1_000).unwrap(),
         warm_rounds: 0,

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use tonic::{Request, Response, Status, transport::Server};
 use twqr_service::CancellationToken;
+use twqr_types::StatusCode;
 use twqr_wire::pos::{
     CancelRequest, CancelResponse, PayRequest, PayResponse, QueryRequest, QueryResponse, RefundRequest, RefundResponse,
     WatchOrderRequest, WatchOrderResponse,
@@ -36,7 +37,7 @@ impl PosService for Echo {
             pos_id: request.pos_id,
             trade_no: "T000000000000000000000000".to_owned(),
             trade_time: "2026/11/24 12:00:00".to_owned(),
-            status_code: "000".to_owned(),
+            status_code: StatusCode::SUCCESS.into(),
             status_desc: "success".to_owned(),
             trade_amount: request.trade_amount,
             debit_amount: request.trade_amount,

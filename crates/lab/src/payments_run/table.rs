@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use twqr_loadgen::{ISSUERS, Told, TradeKey};
+use twqr_types::StatusCode;
 use twqr_wire::pos::{PayRequest, PayResponse, QueryResponse};
 
 /// By issuer: an institution code, `wallet`, or `none` for codes that no route takes.
@@ -107,9 +108,9 @@ impl Row {
                 self.repeats += usize::from(answer.is_rep);
                 let known = |answer: &PayResponse| (answer.status_code.clone(), answer.status_desc.clone());
                 match ended.filter(|ended| known(ended) != known(answer)) {
-                    Some(ended) if ended.status_code == SUCCESS => self.resolved_paid += 1,
+                    Some(ended) if ended.status_code == StatusCode::SUCCESS => self.resolved_paid += 1,
                     Some(_) => self.resolved_failed += 1,
-                    None if answer.status_code == SUCCESS => self.paid += 1,
+                    None if answer.status_code == StatusCode::SUCCESS => self.paid += 1,
                     None => *self.declined.entry(answer.status_code.clone()).or_default() += 1,
                 }
             }
@@ -136,8 +137,6 @@ impl Row {
         self.latencies.get(at).map_or(0.0, |us| *us as f64 / 1_000.0)
     }
 }
-
-const SUCCESS: &str = "000";
 
 #[cfg(test)]
 mod tests {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use twqr_types::Carrier;
+use twqr_types::{Carrier, StatusCode};
 use twqr_wire::{
     backend::{LedgerEntry, ledger_entry::Kind},
     pos::{OrderStatus, PayResponse, PaymentType, QueryResponse, RefundResponse},
@@ -207,7 +207,7 @@ impl WholeAudit {
         let is = |status: OrderStatus| Some(i32::from(status));
         match &call.line.call {
             Call::Payment(_) => {
-                let told_paid = call.payment.as_ref().is_some_and(|payment| payment.status_code == "000");
+                let told_paid = call.payment.as_ref().is_some_and(|payment| payment.status_code == StatusCode::SUCCESS);
                 if told_paid && [is(OrderStatus::Failed), None].contains(&of(false)) {
                     self.contradicted.push(format!("{name}: told paid, the order is {:?}", of(false)));
                 }
@@ -216,15 +216,18 @@ impl WholeAudit {
                 let Some(told) = call.refund.as_ref().filter(|refund| !refund.refund_trade_no.is_empty()) else {
                     return;
                 };
-                let expected =
-                    if told.status_code == "000" { OrderStatus::RefundSucceeded } else { OrderStatus::Failed };
+                let expected = if told.status_code == StatusCode::SUCCESS {
+                    OrderStatus::RefundSucceeded
+                } else {
+                    OrderStatus::Failed
+                };
                 if of(true) != is(expected) {
                     self.contradicted.push(format!("{name}: told {}, the order is {:?}", told.status_code, of(true)));
                 }
             }
             Call::Cancel(_) => {
                 let kept = [is(OrderStatus::Paid), is(OrderStatus::PartlyRefunded), is(OrderStatus::InProgress)];
-                if call.result == "000" && kept.contains(&of(false)) {
+                if call.result == StatusCode::SUCCESS && kept.contains(&of(false)) {
                     self.contradicted.push(format!("{name}: told cancelled, the order is {:?}", of(false)));
                 }
             }

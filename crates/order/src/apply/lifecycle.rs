@@ -3,7 +3,7 @@
 //! only for the open task. An inquiry that was not sent, absent before the window is over, and a
 //! StatusCode with which the wallet says that it does not know, are unknown.
 
-use twqr_types::{TradeNo, UnixMs};
+use twqr_types::{StatusCode, TradeNo, UnixMs};
 
 use crate::{
     Decline, DeclineKind, EffectId, Evidence, Failure, IssuerRules, Movement, Phase, StatusCodes, TaskResult, schedule,
@@ -85,7 +85,7 @@ impl<A: Clone> Movement<A> {
     }
 
     fn in_progress(&mut self, result: &TaskResult<A>, is_open: bool, judge: &Judge<'_>) -> Moved {
-        let abnormal = &judge.codes.fisc_abnormal;
+        let abnormal = judge.codes.fisc_abnormal;
         let is_sent = matches!(self.phase, Phase::Sent { .. });
         match result {
             TaskResult::Done(approval) => {
@@ -95,7 +95,7 @@ impl<A: Clone> Movement<A> {
             }
             TaskResult::Declined(decline) => {
                 let (code, desc) = status_of(decline, judge);
-                self.fail(Evidence::Declined, &code, &desc, judge.at)
+                self.fail(Evidence::Declined, code, &desc, judge.at)
             }
             TaskResult::NotSent(reason) if is_open && is_sent => {
                 self.fail(Evidence::NotSent, abnormal, &format!("not sent to the issuer: {reason}"), judge.at)
@@ -109,9 +109,9 @@ impl<A: Clone> Movement<A> {
         }
     }
 
-    fn fail(&mut self, evidence: Evidence, code: &str, desc: &str, at: UnixMs) -> Moved {
+    fn fail(&mut self, evidence: Evidence, status_code: StatusCode, desc: &str, at: UnixMs) -> Moved {
         let status_desc = desc.chars().take(STATUS_DESC_LEN_MAX).collect::<String>().into();
-        self.phase = Phase::Failed(Failure { evidence, status_code: code.into(), status_desc });
+        self.phase = Phase::Failed(Failure { evidence, status_code, status_desc });
         self.changed_at = at;
         Moved::Failed(evidence)
     }
@@ -146,20 +146,19 @@ impl<A: Clone> Movement<A> {
 }
 
 /// StatusCode and StatusDesc of a refusal (POS API, section 3).
-fn status_of(decline: &Decline, judge: &Judge<'_>) -> (String, String) {
+fn status_of(decline: &Decline, judge: &Judge<'_>) -> (StatusCode, String) {
     let codes = judge.codes;
-    if let (true, Some(code)) = (decline.kind != DeclineKind::Wallet, judge.rules.status_codes.get(&*decline.code)) {
-        return (code.clone(), decline.reason.to_string());
-    }
-    let three_digits = decline.code.len() == 3 && decline.code.bytes().all(|b| b.is_ascii_digit());
-    match decline.kind {
-        DeclineKind::Wallet if three_digits && &*decline.code != "000" => {
-            (decline.code.to_string(), decline.reason.to_string())
-        }
-        DeclineKind::Wallet | DeclineKind::Issuer => {
-            (codes.issuer_declined.clone(), format!("{} {}", decline.code, decline.reason))
-        }
-        DeclineKind::CardNotSupported => (codes.card_not_supported.clone(), decline.reason.to_string()),
-        DeclineKind::Fisc => (codes.fisc_abnormal.clone(), format!("{} {}", decline.code, decline.reason)),
+    let own_text = || decline.reason.to_string();
+    let with_code = || format!("{} {}", decline.code, decline.reason);
+    let mapped = judge.rules.status_codes.get(&*decline.code);
+    match (decline.kind, mapped) {
+        (DeclineKind::Wallet, _) => match StatusCode::parse(&decline.code).ok().filter(|code| code.proves_refusal()) {
+            Some(code) => (code, own_text()),
+            None => (codes.issuer_declined, with_code()),
+        },
+        (DeclineKind::Issuer | DeclineKind::CardNotSupported | DeclineKind::Fisc, Some(code)) => (*code, own_text()),
+        (DeclineKind::Issuer, None) => (codes.issuer_declined, with_code()),
+        (DeclineKind::CardNotSupported, None) => (codes.card_not_supported, own_text()),
+        (DeclineKind::Fisc, None) => (codes.fisc_abnormal, with_code()),
     }
 }

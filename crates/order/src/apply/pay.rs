@@ -1,18 +1,13 @@
 //! Pay: the first one makes the order, a repeat gets the first one's result, a contradiction
 //! changes nothing. After a cancel that found no payment it is refused for good.
 
-use twqr_types::{Field, Issuer, PayForm, TradeNo, UnRedeem, UnixMs};
+use twqr_types::{Field, Issuer, PayForm, StatusCode, TradeNo, UnRedeem, UnixMs};
 
 use super::{Applied, IGNORED, Scene, Step, changed, subscribe};
 use crate::{
-    Cancel, CancelStage, Charge, Failure, IssuerRules, Movement, Order, Pay, Payment, Policy, ReplyBody, RouteTarget,
-    StatusCodes, Subscriber, TaskKind, Terms, WaitsFor,
+    Approval, Cancel, CancelStage, Charge, Failure, IssuerRules, Movement, Order, Pay, Payment, Policy, ReplyBody,
+    RouteTarget, StatusCodes, Subscriber, TaskKind, Terms, WaitsFor,
 };
-
-/// StatusCode 927, bad code: no issuer would know it.
-const BAD_CODE: &str = "927";
-/// StatusCode 812, already turned into a refund.
-const TURNED_INTO_REFUND: &str = "812";
 
 pub(super) fn apply(order: &mut Option<Order>, pay: &Pay, mut scene: Scene<'_>) -> Applied {
     match order {
@@ -41,15 +36,16 @@ fn accept(pay: &Pay, scene: &mut Scene<'_>) -> (Payment, Step) {
     let (issuer, verdict) = judge(&pay.form, scene.policy, scene.at);
     match verdict {
         Ok(rules) => {
-            let mut payment = new_payment(pay, Some(rules.issuer), Failure::refused("", ""), scene);
-            let charge = charge(&payment, &pay.form);
-            payment.charge = scene.begin(&payment, &rules, TaskKind::Charge(Box::new(charge)));
+            let movement = scene.begin_movement(&rules);
+            let mut payment = new_payment(pay, Some(rules.issuer), movement, scene);
+            let call = charge(&payment, &pay.form);
+            scene.emit_task(&payment, &payment.charge, &rules, TaskKind::Charge(Box::new(call)));
             let first = |to| Subscriber { to, repeat: false, waits_for: WaitsFor::Result };
             payment.subscribers.extend(pay.reply_to.map(first));
             (payment, Step::Accepted)
         }
         Err(failure) => {
-            let payment = new_payment(pay, issuer, failure, scene);
+            let payment = new_payment(pay, issuer, Movement::failed(scene.at, failure), scene);
             reply(pay, scene);
             (payment, Step::Refused)
         }
@@ -58,8 +54,9 @@ fn accept(pay: &Pay, scene: &mut Scene<'_>) -> (Payment, Step) {
 
 /// A payment after a cancel that found none: it never charges (POS API, section 4).
 fn too_late(pay: &Pay, requested_at: UnixMs, scene: &mut Scene<'_>) -> Payment {
-    let failure = Failure::refused(TURNED_INTO_REFUND, "the payment was cancelled before it came; nothing was charged");
-    let mut payment = new_payment(pay, None, failure, scene);
+    let failure =
+        Failure::refused(StatusCode::CANCELLED, "the payment was cancelled before it came; nothing was charged");
+    let mut payment = new_payment(pay, None, Movement::failed(scene.at, failure), scene);
     payment.cancel = Some(Cancel {
         requested_at,
         remark: pay.form.remark.clone(),
@@ -88,33 +85,33 @@ pub(crate) fn judge(
     policy: Option<&Policy>,
     at: UnixMs,
 ) -> (Option<Issuer>, Result<IssuerRules, Failure>) {
-    let refuse = |issuer, code: &str, desc: &str| (issuer, Err(Failure::refused(code, desc)));
+    let refuse = |issuer, code: StatusCode, desc: &str| (issuer, Err(Failure::refused(code, desc)));
     let Some(policy) = policy else {
         let code = StatusCodes::default().fisc_abnormal;
-        return refuse(None, &code, "no routes are configured yet; nothing was sent");
+        return refuse(None, code, "no routes are configured yet; nothing was sent");
     };
     let amount = Some(form.trade_amount.twd());
     if let Some((code, desc)) = policy.merchant_refusal(&form.key.merchant_id, &form.store_id, amount) {
         return refuse(None, code, desc);
     }
     let Some(route) = policy.route(&form.card_token) else {
-        return refuse(None, BAD_CODE, "no issuer is known for a code that begins like this");
+        return refuse(None, StatusCode::BAD_CODE, "no issuer is known for a code that begins like this");
     };
     let RouteTarget::Issuer(issuer) = route.target else {
-        return refuse(None, BAD_CODE, "codes that begin like this are not taken");
+        return refuse(None, StatusCode::BAD_CODE, "codes that begin like this are not taken");
     };
     if let Some(fault) = route.code_fault(&form.card_token) {
-        return refuse(None, BAD_CODE, fault);
+        return refuse(None, StatusCode::BAD_CODE, fault);
     }
     let rules = policy.issuer(issuer);
     if rules.in_maintenance(at).is_some() {
-        let code = &policy.status_codes.fisc_abnormal;
+        let code = policy.status_codes.fisc_abnormal;
         return refuse(Some(issuer), code, "the issuer is in announced maintenance; nothing was sent");
     }
     (Some(issuer), Ok(rules))
 }
 
-fn new_payment(pay: &Pay, issuer: Option<Issuer>, failure: Failure, scene: &Scene<'_>) -> Payment {
+fn new_payment(pay: &Pay, issuer: Option<Issuer>, charge: Movement<Approval>, scene: &Scene<'_>) -> Payment {
     let form = &pay.form;
     let un_redeem = if issuer == Some(Issuer::Wallet) { form.un_redeem } else { UnRedeem::ZERO };
     Payment {
@@ -136,7 +133,7 @@ fn new_payment(pay: &Pay, issuer: Option<Issuer>, failure: Failure, scene: &Scen
             card_token: form.card_token.digest(&form.key),
         },
         issuer,
-        charge: Movement::failed(scene.at, failure),
+        charge,
         refunds: Vec::new(),
         cancel: None,
         subscribers: Vec::new(),

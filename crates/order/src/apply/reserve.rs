@@ -7,16 +7,7 @@ use crate::{
     CancelStage, Command, Effect, Failure, IssuerRules, Movement, Order, Payment, Phase, Position, REFUNDS_MAX,
     RefundCall, RefundEntry, RefundResult, RefundSuccess, Reserve, TaskKind, effect::Emitter, policy::Asked,
 };
-use twqr_types::{CutOff, UnixMs};
-
-/// StatusCode 812: already turned into a refund.
-const TURNED_INTO_REFUND: &str = "812";
-/// StatusCode 916: no such order.
-const NO_SUCH_ORDER: &str = "916";
-/// StatusCode 922: the refunds' total is above the payment.
-const ABOVE_PAYMENT: &str = "922";
-/// StatusCode 934: the order's state does not allow a refund.
-const STATE_FORBIDS: &str = "934";
+use twqr_types::{CutOff, StatusCode, UnixMs};
 
 pub(super) fn apply(order: Option<&mut Order>, reserve: &Reserve, mut scene: Scene<'_>) -> Applied {
     let Some(payment) = order.and_then(|order| asked(order, reserve)) else {
@@ -31,7 +22,7 @@ pub(super) fn apply(order: Option<&mut Order>, reserve: &Reserve, mut scene: Sce
     }
     if payment.refunds.len() >= REFUNDS_MAX {
         let full = format!("the payment has had {REFUNDS_MAX} refund requests already");
-        answer(reserve, Err(Failure::refused(STATE_FORBIDS, &full)), &mut scene);
+        answer(reserve, Err(Failure::refused(StatusCode::STATE_FORBIDS_REFUND, &full)), &mut scene);
         return Applied { step: Step::Refused, changed: false };
     }
     let rules = scene.rules(payment);
@@ -78,17 +69,24 @@ fn call(reserve: &Reserve) -> RefundCall {
 
 /// Why the payment gives nothing back, if it does not.
 fn refusal(payment: &Payment, reserve: &Reserve, rules: &IssuerRules, scene: &Scene<'_>) -> Option<Failure> {
-    let refused = |code: &str, desc: &str| Some(Failure::refused(code, desc));
+    let refused = |code: StatusCode, desc: &str| Some(Failure::refused(code, desc));
     match &payment.charge.phase {
         Phase::Done(_) => {}
-        Phase::Failed(_) => return refused(STATE_FORBIDS, "the payment failed; there is nothing to give back"),
+        Phase::Failed(_) => {
+            return refused(StatusCode::STATE_FORBIDS_REFUND, "the payment failed; there is nothing to give back");
+        }
         Phase::Sent { .. } | Phase::Unresolved { .. } | Phase::Asking { .. } => {
-            return refused(STATE_FORBIDS, "the payment is in progress; nothing can be given back yet");
+            return refused(
+                StatusCode::STATE_FORBIDS_REFUND,
+                "the payment is in progress; nothing can be given back yet",
+            );
         }
     }
     match &payment.cancel {
-        Some(cancel) if cancel.is_done() => return refused(TURNED_INTO_REFUND, "the payment is cancelled already"),
-        Some(cancel) if cancel.is_open() => return refused(STATE_FORBIDS, "the payment is being cancelled"),
+        Some(cancel) if cancel.is_done() => return refused(StatusCode::CANCELLED, "the payment is cancelled already"),
+        Some(cancel) if cancel.is_open() => {
+            return refused(StatusCode::STATE_FORBIDS_REFUND, "the payment is being cancelled");
+        }
         Some(_) | None => {}
     }
     if let Some((code, desc)) =
@@ -98,7 +96,10 @@ fn refusal(payment: &Payment, reserve: &Reserve, rules: &IssuerRules, scene: &Sc
     }
     let left = payment.terms.trade_amount.twd() - payment.reserved();
     if reserve.amount.twd() > left {
-        return refused(ABOVE_PAYMENT, &format!("of {} TWD {left} are left", payment.terms.trade_amount.twd()));
+        return refused(
+            StatusCode::REFUNDS_ABOVE_PAYMENT,
+            &format!("of {} TWD {left} are left", payment.terms.trade_amount.twd()),
+        );
     }
     let asked = Asked {
         amount: reserve.amount,
@@ -109,12 +110,12 @@ fn refusal(payment: &Payment, reserve: &Reserve, rules: &IssuerRules, scene: &Sc
     };
     let cut_off = scene.policy.map_or_else(CutOff::default, |policy| policy.cut_off);
     let by_rule = rules.refund.refusal(&asked, cut_off);
-    by_rule.and_then(|desc| refused(&scene.codes().refund_refused, &desc)).or_else(|| maintenance(rules, scene))
+    by_rule.and_then(|desc| refused(scene.codes().refund_refused, &desc)).or_else(|| maintenance(rules, scene))
 }
 
 fn maintenance(rules: &IssuerRules, scene: &Scene<'_>) -> Option<Failure> {
     rules.in_maintenance(scene.at).map(|_| {
-        Failure::refused(&scene.codes().fisc_abnormal, "the issuer is in announced maintenance; nothing was sent")
+        Failure::refused(scene.codes().fisc_abnormal, "the issuer is in announced maintenance; nothing was sent")
     })
 }
 
@@ -158,7 +159,7 @@ fn forward_answer(reserve: &Reserve, result: Result<RefundSuccess, Failure>, at:
 }
 
 fn no_such_payment() -> Failure {
-    Failure::refused(NO_SUCH_ORDER, "the merchant has no payment with this TradeNo")
+    Failure::refused(StatusCode::NO_SUCH_ORDER, "the merchant has no payment with this TradeNo")
 }
 
 /// The answer to a refund whose TradeNo names no payment on this shard.

@@ -8,10 +8,15 @@ use crate::{Effect, IssuerRules, Movement, Payment, Subject, Task, TaskKind};
 impl Scene<'_> {
     /// A movement of this payment that begins now, and its task.
     pub(super) fn begin<A>(&mut self, payment: &Payment, rules: &IssuerRules, kind: TaskKind) -> Movement<A> {
-        let send_within_ms = self.policy.map_or(0, |policy| policy.send_within_ms);
-        let movement = Movement::begin(self.out.next_id(), self.at, send_within_ms, rules.resolution.window_ms);
+        let movement = self.begin_movement(rules);
         self.emit_task(payment, &movement, rules, kind);
         movement
+    }
+
+    /// A movement whose task is the next effect: [`Self::emit_task`] must follow.
+    pub(super) fn begin_movement<A>(&self, rules: &IssuerRules) -> Movement<A> {
+        let send_within_ms = self.policy.map_or(0, |policy| policy.send_within_ms);
+        Movement::begin(self.out.next_id(), self.at, send_within_ms, rules.resolution.window_ms)
     }
 
     /// The task to ask about a movement of this payment.
@@ -25,7 +30,14 @@ impl Scene<'_> {
         self.emit_task(payment, movement, rules, TaskKind::Inquire(subject));
     }
 
-    fn emit_task<A>(&mut self, payment: &Payment, movement: &Movement<A>, rules: &IssuerRules, kind: TaskKind) {
+    /// The next effect is the task of this movement.
+    pub(super) fn emit_task<A>(
+        &mut self,
+        payment: &Payment,
+        movement: &Movement<A>,
+        rules: &IssuerRules,
+        kind: TaskKind,
+    ) {
         self.out.emit(Effect::Task(Task {
             id: self.out.next_id(),
             key: payment.key.clone(),

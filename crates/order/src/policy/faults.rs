@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{POLICY_BYTES_MAX, Policy};
+use twqr_types::StatusCode;
+
+use super::Policy;
 
 /// How many faults are listed; of further ones it is said how many there are.
 const LISTED_MAX: usize = 100;
@@ -25,13 +27,6 @@ impl Policy {
 
     /// The same; `at` names the place of a part, from its list and its number there.
     pub(super) fn faults_at(&self, at: impl Fn(&'static str, usize) -> String) -> Vec<PolicyFault> {
-        let size = self.size();
-        if size > POLICY_BYTES_MAX {
-            // Whatever else is wrong with it is looked for in one that has its size.
-            let problem =
-                format!("has {size} bytes, at most {POLICY_BYTES_MAX} are allowed: take out merchants or stores");
-            return vec![PolicyFault { place: "merchants".into(), problem }];
-        }
         let (mut faults, mut more) = (Vec::new(), 0_usize);
         let mut fault = |bad: bool, place: String, problem: String| {
             if bad && faults.len() < LISTED_MAX {
@@ -45,13 +40,12 @@ impl Policy {
         fault(send_within, "send_within_ms".into(), format!("is {}, must be 100 to 60000", self.send_within_ms));
         let codes = &self.status_codes;
         for (name, code) in [
-            ("card_not_supported", &codes.card_not_supported),
-            ("fisc_abnormal", &codes.fisc_abnormal),
-            ("issuer_declined", &codes.issuer_declined),
-            ("refund_refused", &codes.refund_refused),
+            ("card_not_supported", codes.card_not_supported),
+            ("fisc_abnormal", codes.fisc_abnormal),
+            ("issuer_declined", codes.issuer_declined),
+            ("refund_refused", codes.refund_refused),
         ] {
-            let bad = code.len() != 3 || !code.bytes().all(|b| b.is_ascii_digit()) || code == "000";
-            fault(bad, format!("status_codes.{name}"), format!("is {code:?}, must be three digits, not 000"));
+            fault(code == StatusCode::SUCCESS, format!("status_codes.{name}"), not_a_failure(code.as_str()));
         }
         let mut prefixes = BTreeSet::new();
         for (i, route) in self.routes.iter().enumerate() {
@@ -91,6 +85,11 @@ impl Policy {
     }
 }
 
+/// What is wrong with `raw` as one of the policy's own StatusCodes.
+pub(super) fn not_a_failure(raw: &str) -> String {
+    format!("is {raw:?}, must be three digits, not 000")
+}
+
 #[cfg(test)]
 mod tests {
     use twqr_types::{CutOff, MerchantId, StoreId};
@@ -107,28 +106,15 @@ mod tests {
             payment_max: None,
             is_open: true,
         };
-        let code = || "982".to_owned();
         Policy {
             name: String::new(),
             routes: Vec::new(),
             issuers: Vec::new(),
-            status_codes: StatusCodes {
-                card_not_supported: code(),
-                fisc_abnormal: code(),
-                issuer_declined: code(),
-                refund_refused: code(),
-            },
+            status_codes: StatusCodes::default(),
             send_within_ms: 1_000,
             cut_off: CutOff::default(),
             merchants: (0..merchants).map(merchant).collect(),
         }
-    }
-
-    #[test]
-    fn of_one_that_is_too_large_nothing_else_is_looked_for() {
-        let faults = policy(60_000, &[]).faults();
-        assert_eq!(faults.len(), 1);
-        assert!(faults[0].to_string().starts_with("merchants: has "), "{}", faults[0]);
     }
 
     #[test]

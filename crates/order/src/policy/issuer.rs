@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use twqr_types::{Issuer, UnixMs};
+use twqr_types::{Issuer, StatusCode, UnixMs};
 
 use super::{RefundRule, Window};
 
@@ -21,7 +21,7 @@ pub struct IssuerRules {
     pub maintenance: Vec<Window>,
     /// StatusCodes for the issuer's own codes of refusal; a code that is not here gets the one for
     /// refusals of its kind.
-    pub status_codes: BTreeMap<String, String>,
+    pub status_codes: BTreeMap<String, StatusCode>,
 }
 
 /// How an issuer is asked about a movement without an answer.
@@ -50,9 +50,6 @@ pub struct Limits {
     /// Inquiries a second: 1 to 100,000. One beyond stays unanswered and is asked later.
     pub inquiries_per_s: u32,
 }
-
-/// StatusCodes that say nothing of a refusal: success, unknown, no such order.
-const AMBIGUOUS: [&str; 6] = ["000", "301", "801", "901", "909", "916"];
 
 impl Default for Limits {
     fn default() -> Self {
@@ -113,11 +110,15 @@ impl IssuerRules {
             }
         }
         for (theirs, code) in &self.status_codes {
-            if code.len() != 3 || !code.bytes().all(|b| b.is_ascii_digit()) || AMBIGUOUS.contains(&code.as_str()) {
-                let problem = format!("is {code:?}, must be three digits, and none of 000, 301, 801, 901, 909, 916");
-                faults.push((format!("status_codes.{theirs}"), problem));
+            if !code.proves_refusal() {
+                faults.push((format!("status_codes.{theirs}"), not_a_refusal(code.as_str())));
             }
         }
         faults
     }
+}
+
+/// What is wrong with `raw` as the StatusCode of an issuer's refusal.
+pub(super) fn not_a_refusal(raw: &str) -> String {
+    format!("is {raw:?}, must be three digits, and none of 000, 301, 801, 901, 909, 916")
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use twqr_types::{KeyName, MerchantId, StoreId};
+use twqr_types::{KeyName, MerchantId, StatusCode, StoreId};
 
 /// A merchant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,15 +31,6 @@ pub struct Store {
     pub is_open: bool,
 }
 
-/// StatusCode 907: not a partner store.
-const NOT_A_PARTNER: &str = "907";
-/// StatusCode 931: amount over limit.
-const OVER_LIMIT: &str = "931";
-/// StatusCode 932: store limit.
-const STORE_LIMIT: &str = "932";
-/// StatusCode 980: store is closed.
-const CLOSED: &str = "980";
-
 impl Merchant {
     fn store(&self, id: &StoreId) -> Option<&Store> {
         self.stores.iter().find(|store| store.id == *id)
@@ -47,23 +38,26 @@ impl Merchant {
 
     /// StatusCode and StatusDesc with which a payment or a refund at this store is refused, if it
     /// is.
-    pub(crate) fn closed(&self, store_id: &StoreId) -> Option<(&'static str, &'static str)> {
+    pub(crate) fn closed(&self, store_id: &StoreId) -> Option<(StatusCode, &'static str)> {
         let store = self.store(store_id);
         match store {
-            None if !self.stores.is_empty() => Some((NOT_A_PARTNER, "the store is none of the merchant's")),
-            _ if !self.is_open => Some((CLOSED, "the merchant is closed")),
-            Some(store) if !store.is_open => Some((CLOSED, "the store is closed")),
+            None if !self.stores.is_empty() => {
+                Some((StatusCode::NOT_A_PARTNER_STORE, "the store is none of the merchant's"))
+            }
+            _ if !self.is_open => Some((StatusCode::STORE_CLOSED, "the merchant is closed")),
+            Some(store) if !store.is_open => Some((StatusCode::STORE_CLOSED, "the store is closed")),
             Some(_) | None => None,
         }
     }
 
     /// The same for a payment of this amount in whole TWD.
-    pub(crate) fn over_limit(&self, store_id: &StoreId, amount: i64) -> Option<(&'static str, &'static str)> {
+    pub(crate) fn over_limit(&self, store_id: &StoreId, amount: i64) -> Option<(StatusCode, &'static str)> {
         let above = |limit: Option<i64>| limit.is_some_and(|limit| amount > limit);
         if above(self.payment_max) {
-            return Some((OVER_LIMIT, "the amount is over the merchant's limit"));
+            return Some((StatusCode::AMOUNT_OVER_LIMIT, "the amount is over the merchant's limit"));
         }
-        above(self.store(store_id)?.payment_max).then_some((STORE_LIMIT, "the amount is over the store's limit"))
+        above(self.store(store_id)?.payment_max)
+            .then_some((StatusCode::STORE_LIMIT, "the amount is over the store's limit"))
     }
 
     /// Place and problem of everything that is wrong with it.
@@ -103,12 +97,12 @@ impl super::Policy {
         merchant_id: &MerchantId,
         store_id: &StoreId,
         amount: Option<i64>,
-    ) -> Option<(&'static str, &'static str)> {
+    ) -> Option<(StatusCode, &'static str)> {
         if self.merchants.is_empty() {
             return None;
         }
         let Some(merchant) = self.merchant(merchant_id) else {
-            return Some((NOT_A_PARTNER, "the merchant is not known"));
+            return Some((StatusCode::NOT_A_PARTNER_STORE, "the merchant is not known"));
         };
         merchant.closed(store_id).or_else(|| merchant.over_limit(store_id, amount?))
     }

@@ -3,7 +3,9 @@
 
 use std::{collections::BTreeMap, fmt::Display};
 
-use super::{Policy, PolicyFault};
+use twqr_types::StatusCode;
+
+use super::{IssuerRules, Policy, PolicyFault, faults::not_a_failure, issuer::not_a_refusal};
 
 /// Collects the faults of a policy while its lists are read.
 #[derive(Debug, Default)]
@@ -33,6 +35,38 @@ impl PolicyReading {
             }
         }
         parts
+    }
+
+    /// Reads the parts of the list `issuers`. `codes` gives the StatusCodes that a part maps the
+    /// issuer's own codes to; `read` reads everything else and leaves them empty. Each text that is
+    /// no StatusCode is a fault of its own.
+    pub fn issuers<'a, R: 'a, E: Display>(
+        &mut self,
+        raw: &'a [R],
+        codes: impl Fn(&'a R) -> &'a BTreeMap<String, String>,
+        read: impl Fn(&'a R) -> Result<IssuerRules, E>,
+    ) -> Vec<IssuerRules> {
+        let rules = self.list("issuers", raw, |part| read(part).map(|rules| (rules, codes(part))));
+        let places = self.places.get("issuers").cloned().unwrap_or_default();
+        let parsed = rules.into_iter().zip(places).map(|((mut rules, codes), i)| {
+            for (theirs, code) in codes {
+                match StatusCode::parse(code) {
+                    Ok(code) => drop(rules.status_codes.insert(theirs.clone(), code)),
+                    Err(_) => self.fault(format!("issuers[{i}].status_codes.{theirs}"), not_a_refusal(code)),
+                }
+            }
+            rules
+        });
+        parsed.collect()
+    }
+
+    /// Reads one of the policy's own StatusCodes; `name` is its field in [`crate::StatusCodes`]. A
+    /// text that is no StatusCode is a fault, and gives `default`.
+    pub fn status_code(&mut self, name: &str, raw: &str, default: StatusCode) -> StatusCode {
+        StatusCode::parse(raw).unwrap_or_else(|_| {
+            self.fault(format!("status_codes.{name}"), not_a_failure(raw));
+            default
+        })
     }
 
     /// Something else is wrong.

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use twqr_types::{Issuer, OrderKey, PayForm, ShardId, UnixMs};
+use twqr_types::{Issuer, OrderKey, PayForm, ShardId, StatusCode, UnixMs};
 
 use super::Policy;
 use crate::{
@@ -11,16 +11,13 @@ use crate::{
     apply::{is_refused, judge},
 };
 
-/// StatusCode 904, bad signature.
-const BAD_SIGNATURE: &str = "904";
-
 /// What becomes of a payment request.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Routing {
     /// This issuer is charged.
     Issuer(Issuer),
     /// It is refused with this StatusCode.
-    Refused(Box<str>),
+    Refused(StatusCode),
 }
 
 impl Routing {
@@ -89,7 +86,7 @@ impl<'a> Replay<'a> {
             Command::Pay(pay) => {
                 let mut replayed = self.replay(offset, record.at, &pay.form);
                 if key_refused {
-                    replayed.after = Routing::Refused(BAD_SIGNATURE.into());
+                    replayed.after = Routing::Refused(StatusCode::BAD_SIGNATURE);
                 }
                 self.first(pay.form.key, offset, Some(replayed));
             }

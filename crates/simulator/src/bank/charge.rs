@@ -3,7 +3,7 @@
 //! With an ambiguous code of the wallet (`D301`, for example) every other charge takes effect all
 //! the same, and only an inquiry finds out.
 
-use twqr_types::Issuer;
+use twqr_types::{Issuer, StatusCode};
 use twqr_wire::backend::{
     Charge, Declined, LedgerEntry, exchange_response::Answer, inquiry::Subject, ledger_entry::Kind,
 };
@@ -61,7 +61,7 @@ impl Bank {
     fn repeated_charge(&self, charge: &Charge, known: &Result<AppliedCharge, Declined>, now_ms: i64) -> Decision {
         let (account, answer) = match known {
             Ok(applied) if self.books.is_reversed(Issuer::Wallet, &charge.trade_no) => {
-                (applied.account, Answer::Declined(refusal(Issuer::Wallet, "812")))
+                (applied.account, Answer::Declined(refusal(Issuer::Wallet, StatusCode::CANCELLED.as_str())))
             }
             Ok(applied) => (applied.account, self.approved(Issuer::Wallet, &charge.trade_no, applied)),
             Err(declined) => {
@@ -80,10 +80,10 @@ impl Bank {
             return Err(maintenance());
         }
         if is_wallet && now_ms > charge.send_by_ms {
-            return Err(refusal(issuer, "906"));
+            return Err(refusal(issuer, StatusCode::EXPIRED.as_str()));
         }
         if charge.trade_amount <= 0 {
-            return Err(refusal(issuer, "940"));
+            return Err(refusal(issuer, StatusCode::AMOUNT_NOT_POSITIVE.as_str()));
         }
         if charge.card_token.contains("NOCARD") {
             return Err(card_not_supported());
@@ -92,7 +92,7 @@ impl Bank {
             return Err(refusal(issuer, code));
         }
         if charge.trade_amount > balance {
-            return Err(refusal(issuer, "928"));
+            return Err(refusal(issuer, StatusCode::BALANCE_TOO_LOW.as_str()));
         }
         let redeemed =
             if is_wallet { redeemed_amount(&charge.trade_no, charge.trade_amount, charge.un_redeem) } else { 0 };

@@ -3,7 +3,7 @@
 //! refuse with these digits as the code. With an ambiguous code of the wallet every other refund
 //! takes effect all the same, and only an inquiry finds out.
 
-use twqr_types::Issuer;
+use twqr_types::{Issuer, StatusCode};
 use twqr_wire::backend::{
     Declined, LedgerEntry, Refund, Refunded, exchange_response::Answer, inquiry::Subject, ledger_entry::Kind,
 };
@@ -72,16 +72,16 @@ impl Bank {
             return Err(too_late());
         }
         if refund.trade_amount <= 0 {
-            return Err(refusal_by(issuer, "940", "R940"));
+            return Err(refusal_by(issuer, StatusCode::AMOUNT_NOT_POSITIVE, "R940"));
         }
         let Some(Ok(charge)) = self.books.charge(issuer, &refund.trade_no) else {
-            return Err(refusal_by(issuer, "934", "R934"));
+            return Err(refusal_by(issuer, StatusCode::STATE_FORBIDS_REFUND, "R934"));
         };
         if self.books.is_reversed(issuer, &refund.trade_no) {
-            return Err(refusal_by(issuer, "812", "R812"));
+            return Err(refusal_by(issuer, StatusCode::CANCELLED, "R812"));
         }
         if refund.trade_amount > charge.remaining() {
-            return Err(refusal_by(issuer, "922", "R922"));
+            return Err(refusal_by(issuer, StatusCode::REFUNDS_ABOVE_PAYMENT, "R922"));
         }
         if let Some(code) = provoked(&refund.remark, 'R') {
             return Err(refusal(issuer, code));

@@ -1,10 +1,7 @@
 //! Refusals with their codes and reasons, and the codes that a caller can provoke by what it sends.
 
-use twqr_types::Issuer;
+use twqr_types::{Issuer, StatusCode};
 use twqr_wire::backend::{Declined, declined::Kind};
-
-/// Codes that leave open whether the wallet charged (`proto/README.md`, section StatusCodes).
-const AMBIGUOUS: [&str; 4] = ["301", "801", "901", "909"];
 
 /// A refusal by the issuer.
 pub(super) fn refusal(issuer: Issuer, code: &str) -> Declined {
@@ -13,8 +10,8 @@ pub(super) fn refusal(issuer: Issuer, code: &str) -> Declined {
 }
 
 /// A refusal for which the wallet and the other issuers have different codes.
-pub(super) fn refusal_by(issuer: Issuer, wallet_code: &str, issuer_code: &str) -> Declined {
-    refusal(issuer, if issuer == Issuer::Wallet { wallet_code } else { issuer_code })
+pub(super) fn refusal_by(issuer: Issuer, wallet_code: StatusCode, issuer_code: &str) -> Declined {
+    refusal(issuer, if issuer == Issuer::Wallet { wallet_code.as_str() } else { issuer_code })
 }
 
 /// FISC's refusal while the issuer is in maintenance.
@@ -30,7 +27,7 @@ pub(super) fn card_not_supported() -> Declined {
 
 /// The wallet's refusal of a refund or reversal that arrives after its `send_by`.
 pub(super) fn too_late() -> Declined {
-    Declined { kind: Kind::Wallet.into(), code: "906".to_owned(), reason: "請求逾期".to_owned() }
+    Declined { kind: Kind::Wallet.into(), code: StatusCode::EXPIRED.into(), reason: "請求逾期".to_owned() }
 }
 
 /// The code that a text provokes: the first three digits that follow `letter`.
@@ -41,44 +38,59 @@ pub(super) fn provoked(text: &str, letter: char) -> Option<&str> {
 
 /// Like [`provoked`], but only the wallet's ambiguous codes.
 pub(super) fn provoked_ambiguous(issuer: Issuer, text: &str, letter: char) -> Option<&str> {
-    provoked(text, letter).filter(|code| issuer == Issuer::Wallet && AMBIGUOUS.contains(code))
+    let is_ambiguous = |code: &&str| StatusCode::parse(code).is_ok_and(StatusCode::is_ambiguous);
+    provoked(text, letter).filter(|code| issuer == Issuer::Wallet && is_ambiguous(code))
 }
 
 /// The wallet's codes are StatusCodes of the POS API (`proto/README.md`, section StatusCodes). Other
 /// issuers use codes that begin with `R` for refunds and with `V` for reversals.
 fn reason(code: &str) -> &'static str {
+    StatusCode::parse(code).map_or_else(|_| issuer_reason(code), wallet_reason)
+}
+
+fn wallet_reason(code: StatusCode) -> &'static str {
     match code {
-        "301" => "網路或系統異常",
-        "601" => "查無綁定會員",
-        "801" => "閘道連線異常",
-        "802" => "銀行端交易失敗",
-        "812" => "訂單已轉為退款",
-        "901" => "未定義錯誤",
-        "906" => "付款碼逾期",
-        "907" => "非合作店家",
-        "909" => "寫入失敗",
-        "911" => "用戶停權",
-        "912" => "查無此會員",
-        "916" => "查無此訂單",
-        "922" => "退款總額超過付款金額",
-        "927" => "付款碼錯誤",
-        "928" => "餘額不足",
-        "929" => "此交易不支援該付款方式",
-        "931" => "超過交易限額",
-        "932" => "超過店家限額",
-        "934" => "訂單狀態不可退款",
-        "935" => "超過店家單日限額",
-        "940" | "R940" => "金額須大於零",
-        "951" | "961" | "962" | "968" | "975" => "不符退款規則",
-        "977" => "需要身分驗證",
-        "978" => "用戶不可使用此服務",
-        "980" => "店家已關閉",
+        StatusCode::SYSTEM_FAILED => "網路或系統異常",
+        StatusCode::NO_BOUND_MEMBER => "查無綁定會員",
+        StatusCode::GATEWAY_FAILED => "閘道連線異常",
+        StatusCode::BANK_FAILED => "銀行端交易失敗",
+        StatusCode::CANCELLED => "訂單已轉為退款",
+        StatusCode::UNDEFINED_ERROR => "未定義錯誤",
+        StatusCode::EXPIRED => "付款碼逾期",
+        StatusCode::NOT_A_PARTNER_STORE => "非合作店家",
+        StatusCode::WRITE_FAILED => "寫入失敗",
+        StatusCode::USER_SUSPENDED => "用戶停權",
+        StatusCode::NO_SUCH_MEMBER => "查無此會員",
+        StatusCode::NO_SUCH_ORDER => "查無此訂單",
+        StatusCode::REFUNDS_ABOVE_PAYMENT => "退款總額超過付款金額",
+        StatusCode::BAD_CODE => "付款碼錯誤",
+        StatusCode::BALANCE_TOO_LOW => "餘額不足",
+        StatusCode::METHOD_NOT_SUPPORTED => "此交易不支援該付款方式",
+        StatusCode::AMOUNT_OVER_LIMIT => "超過交易限額",
+        StatusCode::STORE_LIMIT => "超過店家限額",
+        StatusCode::STATE_FORBIDS_REFUND => "訂單狀態不可退款",
+        StatusCode::STORE_DAILY_LIMIT => "超過店家單日限額",
+        StatusCode::AMOUNT_NOT_POSITIVE => "金額須大於零",
+        code if StatusCode::REFUND_REFUSALS.contains(&code) => "不符退款規則",
+        StatusCode::IDENTITY_CHECK_NEEDED => "需要身分驗證",
+        StatusCode::USER_NOT_ALLOWED => "用戶不可使用此服務",
+        StatusCode::STORE_CLOSED => "店家已關閉",
+        _ => UNEXPLAINED,
+    }
+}
+
+fn issuer_reason(code: &str) -> &'static str {
+    match code {
+        "R940" => "金額須大於零",
         "R051" => "發卡機構不受理退款",
         "R812" => "原交易已沖正",
         "R922" => "退款總額超過原交易金額",
         "R934" => "原交易狀態不可退款",
         "V051" => "發卡機構不受理沖正",
         "V934" => "沖正金額與原交易餘額不符",
-        _ => "交易失敗",
+        _ => UNEXPLAINED,
     }
 }
+
+/// The reason of a code that has none of its own.
+const UNEXPLAINED: &str = "交易失敗";

@@ -1,7 +1,7 @@
 //! Decides reversals. The wallet reverses every charge; other issuers may refuse, once or always. A
 //! reversal of an unknown charge changes nothing: if the charge arrives later, it is charged.
 
-use twqr_types::Issuer;
+use twqr_types::{Issuer, StatusCode};
 use twqr_wire::backend::{
     Declined, LedgerEntry, Reversal, Reversed, TradeUnknown, exchange_response::Answer, inquiry::Subject,
     ledger_entry::Kind,
@@ -65,7 +65,7 @@ impl Bank {
         let charge = match self.books.charge(issuer, &reversal.trade_no) {
             None => return Ok(None),
             Some(Ok(charge)) if reversal.trade_amount == charge.remaining() => charge,
-            Some(Ok(_) | Err(_)) => return Err(refusal_by(issuer, "934", "V934")),
+            Some(Ok(_) | Err(_)) => return Err(refusal_by(issuer, StatusCode::STATE_FORBIDS_REFUND, "V934")),
         };
         let draws = Draws::of_number(self.script.seed, Subject::Reversal, &reversal.trade_no);
         let is_first = self.books.reversal(issuer, &reversal.trade_no).is_none();

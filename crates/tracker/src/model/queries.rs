@@ -211,7 +211,7 @@ fn whole(order: &bus::Order, position: u64) -> Result<ops::TimelineEntry, Record
     Ok(ops::TimelineEntry {
         at_ms: order.changed_at().0,
         phase: phase_name(&order).to_owned(),
-        status_code: status_code(&order).to_owned(),
+        status_code: status_code(&order).map_or_else(String::new, String::from),
         position,
     })
 }

@@ -256,7 +256,7 @@ async fn add_timeline(transaction: &mut Transaction<'_, Sqlite>, rows: &[Seen]) 
             .push_bind(position.cast_signed())
             .push_bind(order.changed_at().0)
             .push_bind(phase_name(order))
-            .push_bind(status_code(order));
+            .push_bind(status_code(order).map_or_else(String::new, String::from));
     });
     query.push(" ON CONFLICT DO NOTHING");
     query.build().execute(&mut **transaction).await.map(|_| ())

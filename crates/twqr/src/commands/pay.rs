@@ -15,6 +15,7 @@ use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
 use tonic::transport::Channel;
 use twqr_client::{Answer, Attempts, Problem, ProgressBar};
+use twqr_types::StatusCode;
 use twqr_wire::pos::{PayRequest, pos_service_client::PosServiceClient};
 
 use crate::cli;
@@ -139,7 +140,7 @@ impl Summary {
         self.attempts += u64::from(answer.attempts);
         self.latencies.saturating_record(answer.took.as_micros() as u64);
         match &answer.result {
-            Ok(response) if response.status_code == "000" => self.approved += 1,
+            Ok(response) if response.status_code == StatusCode::SUCCESS => self.approved += 1,
             Ok(_) => self.others += 1,
             Err(_) => self.refused += 1,
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use twqr_order::{CancelStage, Evidence, Failure, Order, Payment, Phase, Refund, RefundEntry, RefundPhase};
-use twqr_types::Carrier;
+use twqr_types::{Carrier, StatusCode};
 use twqr_wire::backend::{LedgerEntry, ledger_entry::Kind};
 
 use crate::verdict::Orders;
@@ -180,7 +180,7 @@ fn refund_agrees(refund: &Refund, payment: Option<&Payment>, found: &mut Vec<Str
     });
     let agrees = match (payment, entry, &refund.phase) {
         (None, _, RefundPhase::Failed(failure)) => {
-            failure.evidence == Evidence::Refused && &*failure.status_code == "916"
+            failure.evidence == Evidence::Refused && failure.status_code == StatusCode::NO_SUCH_ORDER
         }
         (Some(_), Some(entry), RefundPhase::Failed(failure)) => entry.refund.failure() == Some(failure),
         (Some(_), Some(entry), RefundPhase::Succeeded(success)) => {

@@ -82,7 +82,7 @@ impl Fold {
             match effect {
                 Effect::Task(task) => drop(self.tasks.insert(task.id, encode_task(&task).to_vec())),
                 Effect::Reply(reply) => {
-                    let code = shard.versions.at(offset).map_or("", |policy| &policy.status_codes.fisc_abnormal);
+                    let code = shard.versions.at(offset).map(|policy| policy.status_codes.fisc_abnormal);
                     self.replies.insert(reply.id, encode_reply(&reply, order, code).to_vec());
                 }
                 Effect::Forward(forward) => {

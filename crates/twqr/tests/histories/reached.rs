@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use twqr_journal_sim::Sim;
 use twqr_order::{CancelStage, Command, Order, Payment, Phase, Record};
+use twqr_types::StatusCode;
 
 use crate::{rules::newest_rules, verdict};
 
@@ -96,7 +97,9 @@ fn of_payment(payment: &Payment, met: &mut impl FnMut(String)) {
         }
         CancelStage::Reversing(_) => met("cancel: refused".to_owned()),
         CancelStage::Nothing if payment.is_paid() => met("cancel: Nothing, all of it refunded".to_owned()),
-        CancelStage::Nothing if payment.charge.failure().is_some_and(|failure| &*failure.status_code == "812") => {
+        CancelStage::Nothing
+            if payment.charge.failure().is_some_and(|failure| failure.status_code == StatusCode::CANCELLED) =>
+        {
             met("payment after its cancel".to_owned());
         }
         CancelStage::Nothing => met("cancel: Nothing, after its payment failed".to_owned()),

@@ -10,7 +10,7 @@ use twqr_order::{
     Alphabet, Command, IssuerRules, Limits, POLICY_SHARD, Policy, PolicyChange, Record, RefundScope, Resolution, Route,
     RouteTarget, StatusCodes,
 };
-use twqr_types::Issuer;
+use twqr_types::{Issuer, StatusCode};
 use twqr_wire::convert::{decode_record, encode_record};
 
 use crate::callers::Caller;
@@ -91,7 +91,7 @@ impl Caller {
             }
         }
         other.name = format!("histories {number}");
-        let code = |codes: &[&str], random: &mut ChaCha8Rng| (*codes.choose(random).unwrap()).to_owned();
+        let code = |codes: &[&str], random: &mut ChaCha8Rng| StatusCode::parse(codes.choose(random).unwrap()).unwrap();
         let (refund_refused, fisc_abnormal) =
             (code(&["951", "961", "962"], &mut self.random), code(&["982", "985"], &mut self.random));
         other.status_codes = StatusCodes { refund_refused, fisc_abnormal, ..other.status_codes };

@@ -1,7 +1,7 @@
 //! Movements of money (charge, refund, reversal), and the issuers' answers about them.
 
 use twqr_order::{Approval, Evidence, Failure, Movement, PaymentType, Phase, Refunded, Reversed};
-use twqr_types::UnixMs;
+use twqr_types::{StatusCode, UnixMs};
 
 use super::{
     fault::{RecordFault, need},
@@ -101,7 +101,7 @@ pub(crate) fn failure_out(failure: &Failure) -> bus::Failure {
     };
     bus::Failure {
         evidence: evidence.into(),
-        status_code: failure.status_code.to_string(),
+        status_code: failure.status_code.into(),
         status_desc: failure.status_desc.to_string(),
     }
 }
@@ -114,7 +114,10 @@ pub(crate) fn failure_from(failure: bus::Failure) -> Result<Failure, RecordFault
         bus::failure::Evidence::Refused => Evidence::Refused,
         bus::failure::Evidence::Unspecified => return Err(RecordFault::Missing("evidence")),
     };
-    Ok(Failure { evidence, status_code: failure.status_code.into(), status_desc: failure.status_desc.into() })
+    // A stored failure stays a failure whatever its code is. No build writes a code that does not
+    // parse; callers would get one that leaves the result open, and StatusDesc.
+    let status_code = StatusCode::parse(&failure.status_code).unwrap_or(StatusCode::UNDEFINED_ERROR);
+    Ok(Failure { evidence, status_code, status_desc: failure.status_desc.into() })
 }
 
 /// The details that an issuer gives when a movement took effect. Each kind of movement has its own

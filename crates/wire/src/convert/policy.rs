@@ -1,12 +1,13 @@
 //! Policies, their changes, and the versions that a shard has had.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
+use prost::Message as _;
 use twqr_order::{
     Alphabet, IssuerRules, Limits, Merchant, Policy, PolicyChange, PolicyFault, PolicyReading, PolicyVersions,
     RefundRule, RefundScope, Resolution, Route, RouteTarget, StatusCodes, Store, Window,
 };
-use twqr_types::{CutOff, Issuer, KeyName, MerchantId, StoreId, UnixMs};
+use twqr_types::{CutOff, Issuer, KeyName, MerchantId, StatusCode, StoreId, UnixMs};
 
 use super::{
     fault::{RecordFault, need},
@@ -42,10 +43,10 @@ pub fn policy_out(policy: &Policy) -> bus::Policy {
         name: policy.name.clone(),
         routes: policy.routes.iter().map(route_out).collect(),
         status_codes: Some(bus::StatusCodes {
-            card_not_supported: policy.status_codes.card_not_supported.clone(),
-            fisc_abnormal: policy.status_codes.fisc_abnormal.clone(),
-            issuer_declined: policy.status_codes.issuer_declined.clone(),
-            refund_refused: policy.status_codes.refund_refused.clone(),
+            card_not_supported: policy.status_codes.card_not_supported.into(),
+            fisc_abnormal: policy.status_codes.fisc_abnormal.into(),
+            issuer_declined: policy.status_codes.issuer_declined.into(),
+            refund_refused: policy.status_codes.refund_refused.into(),
         }),
         send_within_ms: policy.send_within_ms,
         day_begins_min: policy.cut_off.minutes(),
@@ -64,16 +65,13 @@ pub fn policy_from(policy: bus::Policy) -> Result<Policy, RecordFault> {
 
 /// Decodes a policy like [`policy_from`]; the error lists everything that is wrong with it.
 pub fn policy_checked(policy: bus::Policy) -> Result<Policy, Vec<PolicyFault>> {
-    let mut reading = PolicyReading::default();
-    let codes = policy.status_codes.map(|codes| StatusCodes {
-        card_not_supported: codes.card_not_supported,
-        fisc_abnormal: codes.fisc_abnormal,
-        issuer_declined: codes.issuer_declined,
-        refund_refused: codes.refund_refused,
-    });
-    if codes.is_none() {
-        reading.fault("status_codes".to_owned(), "is missing".to_owned());
+    // Only the size is checked where it is too large: finding every other fault of such a policy
+    // takes long.
+    if let Some(fault) = size_fault(policy.encoded_len()) {
+        return Err(vec![fault]);
     }
+    let mut reading = PolicyReading::default();
+    let status_codes = status_codes_from(policy.status_codes, &mut reading);
     let cut_off = CutOff::from_minutes(policy.day_begins_min);
     if cut_off.is_err() {
         let problem = format!("is {}, must be 0 to 1439", policy.day_begins_min);
@@ -82,13 +80,53 @@ pub fn policy_checked(policy: bus::Policy) -> Result<Policy, Vec<PolicyFault>> {
     let policy = Policy {
         name: policy.name,
         routes: reading.list("routes", policy.routes, route_from),
-        status_codes: codes.unwrap_or_default(),
+        status_codes,
         send_within_ms: policy.send_within_ms,
         cut_off: cut_off.unwrap_or_default(),
-        issuers: reading.list("issuers", &policy.issuers, rules_from),
+        issuers: reading.issuers(&policy.issuers, |rules| &rules.status_codes, rules_from),
         merchants: reading.list("merchants", policy.merchants, merchant_from),
     };
     reading.finish(policy)
+}
+
+/// The largest policy, in bytes as protobuf: room for some 6,000 stores.
+pub const POLICY_BYTES_MAX: usize = 256 * 1024;
+
+/// How many bytes a shard's versions may have together: they are one record of `order-states`, and
+/// a journal takes 1 MiB. Three of the largest fit.
+const VERSIONS_BYTES_MAX: usize = 3 * (POLICY_BYTES_MAX + 1024);
+
+/// What is wrong with the size of a policy that does not come as protobuf. Nothing else need be
+/// checked in one that is too large.
+pub fn policy_size_fault(policy: &Policy) -> Option<PolicyFault> {
+    size_fault(policy_out(policy).encoded_len())
+}
+
+fn size_fault(bytes: usize) -> Option<PolicyFault> {
+    (bytes > POLICY_BYTES_MAX).then(|| PolicyFault {
+        place: "merchants".to_owned(),
+        problem: format!("has {bytes} bytes, at most {POLICY_BYTES_MAX} are allowed: take out merchants or stores"),
+    })
+}
+
+/// Drops the oldest versions until the others fit into one record.
+pub fn fit_into_record(versions: &mut PolicyVersions) {
+    while policy_versions_out(versions).encoded_len() > VERSIONS_BYTES_MAX && versions.drop_oldest() {}
+}
+
+fn status_codes_from(codes: Option<bus::StatusCodes>, reading: &mut PolicyReading) -> StatusCodes {
+    let default = StatusCodes::default();
+    let Some(codes) = codes else {
+        reading.fault("status_codes".to_owned(), "is missing".to_owned());
+        return default;
+    };
+    let mut read = |name: &str, raw: &str, default: StatusCode| reading.status_code(name, raw, default);
+    StatusCodes {
+        card_not_supported: read("card_not_supported", &codes.card_not_supported, default.card_not_supported),
+        fisc_abnormal: read("fisc_abnormal", &codes.fisc_abnormal, default.fisc_abnormal),
+        issuer_declined: read("issuer_declined", &codes.issuer_declined, default.issuer_declined),
+        refund_refused: read("refund_refused", &codes.refund_refused, default.refund_refused),
+    }
 }
 
 /// Encodes all versions of the policy that a shard has had.
@@ -165,7 +203,7 @@ fn issuer_out(rules: &IssuerRules) -> bus::IssuerRules {
         }),
         limits: Some(limits_out(rules.limits)),
         maintenance: rules.maintenance.iter().map(window).collect(),
-        status_codes: rules.status_codes.clone().into_iter().collect(),
+        status_codes: rules.status_codes.iter().map(|(theirs, code)| (theirs.clone(), (*code).into())).collect(),
     }
 }
 
@@ -183,7 +221,7 @@ fn rules_from(rules: &bus::IssuerRules) -> Result<IssuerRules, RecordFault> {
         refund: refund_rule_from(&need(rules.refund, "refund")?)?,
         limits: limits_from(need(rules.limits, "limits")?),
         maintenance: rules.maintenance.iter().map(window).collect(),
-        status_codes: rules.status_codes.clone().into_iter().collect(),
+        status_codes: BTreeMap::new(),
     })
 }
 
@@ -275,7 +313,7 @@ mod tests {
                 inquiries_per_s: f,
             }),
             maintenance: vec![window; lists],
-            status_codes: std::collections::BTreeMap::new(),
+            status_codes: BTreeMap::new(),
         };
         let store = bus::Store { store_id: "店".repeat(20), payment_max: r, closed: true };
         let merchant = bus::Merchant {
@@ -302,19 +340,50 @@ mod tests {
     }
 
     #[test]
-    fn no_policy_encodes_to_more_bytes_than_its_size() {
-        for lists in [0, 1, 40, 400] {
+    fn only_the_size_is_listed_of_a_policy_that_is_too_large() {
+        for (lists, size_only) in [(1, false), (40, false), (400, true)] {
             let large = largest_policy(lists);
-            let encoded = large.encoded_len();
-            let policy = Policy {
-                name: large.name,
-                routes: large.routes.into_iter().map(|route| route_from(route).unwrap()).collect(),
-                issuers: large.issuers.iter().map(|rules| rules_from(rules).unwrap()).collect(),
-                merchants: large.merchants.into_iter().map(|m| merchant_from(m).unwrap()).collect(),
-                ..Policy::default()
-            };
-            assert!(encoded <= policy.size(), "lists of {lists}: {encoded} bytes, but size() is {}", policy.size());
+            assert_eq!(large.encoded_len() > POLICY_BYTES_MAX, size_only, "lists of {lists}");
+            let faults = policy_checked(large).unwrap_err();
+            let is_size = |fault: &PolicyFault| fault.to_string().starts_with("merchants: has ");
+            let found = (faults.iter().any(is_size), faults.len() == 1);
+            assert_eq!(found, (size_only, size_only), "lists of {lists}: {faults:?}");
         }
+    }
+
+    /// A policy with one merchant that has so many stores.
+    fn with_stores(stores: usize) -> Policy {
+        let store = |i: usize| Store {
+            id: StoreId::parse(format!("{i:020}")).unwrap(),
+            payment_max: Some(i64::from(i32::MAX)),
+            is_open: false,
+        };
+        let merchant = Merchant {
+            id: MerchantId::parse("M".into()).unwrap(),
+            stores: (0..stores).map(store).collect(),
+            keys: Vec::new(),
+            payment_max: None,
+            is_open: true,
+        };
+        Policy { merchants: vec![merchant], ..Policy::default() }
+    }
+
+    #[test]
+    fn a_shards_versions_fit_into_one_record_whatever_they_are() {
+        let large = with_stores(8_100);
+        assert_eq!(policy_size_fault(&large), None);
+        assert!(policy_out(&large).encoded_len() > POLICY_BYTES_MAX * 9 / 10);
+        let mut versions = PolicyVersions::default();
+        for version in 1..=9 {
+            let (who, why) = ("w".repeat(200).into(), "y".repeat(200).into());
+            let change = PolicyChange { version, policy: large.clone(), who, why, at: UnixMs(0) };
+            versions.insert(version, Arc::new(change));
+            fit_into_record(&mut versions);
+        }
+        let kept: Vec<u64> = versions.iter().map(|(_, change)| change.version).collect();
+        assert_eq!(kept, [7, 8, 9], "the newest stay");
+        let fault = policy_size_fault(&with_stores(8_500)).unwrap();
+        assert!(fault.to_string().starts_with("merchants: has "), "{fault}");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use prost::Message;
 use twqr_order::{EffectId, Order, Reply, ReplyBody};
-use twqr_types::OrderKey;
+use twqr_types::{OrderKey, StatusCode};
 
 use super::{
     fault::{RecordFault, check_version},
@@ -29,7 +29,7 @@ pub struct ReplyRecord {
     pub repeat: bool,
     /// The StatusCode for orders in progress, by the policy in force; absent where the writer did
     /// not say.
-    pub in_progress_code: Option<String>,
+    pub in_progress_code: Option<StatusCode>,
 }
 
 /// What a record of `replies` says.
@@ -87,7 +87,7 @@ pub fn decode_reply(bytes: Bytes) -> Result<ReplyRecord, RecordFault> {
         correlation: record.correlation,
         content,
         repeat: record.repeat,
-        in_progress_code: Some(record.in_progress_code).filter(|code| !code.is_empty()),
+        in_progress_code: StatusCode::parse(&record.in_progress_code).ok(),
     })
 }
 
@@ -109,15 +109,15 @@ pub fn encode_reply_record(record: &ReplyRecord) -> Bytes {
         correlation: record.correlation,
         body,
         repeat: record.repeat,
-        in_progress_code: record.in_progress_code.clone().unwrap_or_default(),
+        in_progress_code: in_progress_text(record.in_progress_code),
     };
     record.encode_to_vec().into()
 }
 
 /// Writes the router's reply to one call, without a copy of the order. `order` is the order right
 /// after the record that caused the reply; `in_progress_code` is the policy's StatusCode for orders
-/// in progress.
-pub fn encode_reply(reply: &Reply, order: Option<&Order>, in_progress_code: &str) -> Bytes {
+/// in progress, absent before the first policy.
+pub fn encode_reply(reply: &Reply, order: Option<&Order>, in_progress_code: Option<StatusCode>) -> Bytes {
     let body = match &reply.body {
         ReplyBody::Order => order.map(|order| Body::Order(order_for_caller(order))),
         ReplyBody::NotFound => Some(Body::NotFound(bus::NotFound {})),
@@ -133,7 +133,12 @@ pub fn encode_reply(reply: &Reply, order: Option<&Order>, in_progress_code: &str
         correlation: reply.to.correlation,
         body,
         repeat: reply.repeat,
-        in_progress_code: in_progress_code.to_owned(),
+        in_progress_code: in_progress_text(in_progress_code),
     };
     record.encode_to_vec().into()
+}
+
+/// An absent StatusCode is the empty text.
+fn in_progress_text(code: Option<StatusCode>) -> String {
+    code.map_or_else(String::new, String::from)
 }

@@ -56,9 +56,9 @@ fn outcomes() {
                 w.pay(&first, OTHER, 100);
                 w.charged(&first, declined_by(kind, "4501"));
                 w.set_policy(given::policy_with(|policy| {
-                    policy.status_codes.card_not_supported = "711".into();
-                    policy.status_codes.fisc_abnormal = "712".into();
-                    policy.status_codes.issuer_declined = "713".into();
+                    policy.status_codes.card_not_supported = twqr_types::StatusCode::parse("711").unwrap();
+                    policy.status_codes.fisc_abnormal = twqr_types::StatusCode::parse("712").unwrap();
+                    policy.status_codes.issuer_declined = twqr_types::StatusCode::parse("713").unwrap();
                 }));
                 w.pay(&second, OTHER, 100);
                 w.charged(&second, declined_by(kind, "4501"));

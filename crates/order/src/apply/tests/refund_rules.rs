@@ -75,7 +75,7 @@ fn rules_by_issuer() {
         }),
         ("4 what the rules refuse has a code that is configuration", |w| {
             let mut policy = refund_rule(RefundRule { scope: RefundScope::None, ..RefundRule::default() });
-            policy.status_codes.refund_refused = "975".into();
+            policy.status_codes.refund_refused = twqr_types::StatusCode::parse("975").unwrap();
             w.set_policy(policy);
             w.paid("T", OTHER, 100);
             w.refund("R", "T", 30);

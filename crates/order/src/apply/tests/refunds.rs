@@ -213,7 +213,7 @@ fn what_cannot_be_refunded() {
                 panic!("no refund of N")
             };
             let crate::RefundPhase::Failed(failure) = &refund.phase else { panic!("{refund:?}") };
-            assert_eq!((&*failure.status_code, failure.evidence), ("916", Evidence::Refused));
+            assert_eq!((failure.status_code.as_str(), failure.evidence), ("916", Evidence::Refused));
         }),
         ("3 934: the payment failed", |w| {
             w.pay("T", WALLET, 100);

@@ -65,7 +65,7 @@ fn policies() -> Vec<Policy> {
         policy_with(|policy| {
             policy.send_within_ms = 500;
             policy.issuers[0].resolution.window_ms = 20_000;
-            policy.status_codes.fisc_abnormal = "712".into();
+            policy.status_codes.fisc_abnormal = twqr_types::StatusCode::parse("712").unwrap();
         }),
         rule(RefundRule { scope: RefundScope::None, ..RefundRule::default() }),
         maintenance(0, 3_000_000),
