@@ -1,6 +1,6 @@
-//! The cache's protocol over different maps, and one map behind a mutex, on the same trace: new
-//! payments, a tenth repeats of recent ones, some removed. What decides is the time of the whole
-//! trace, by one thread and by two.
+//! Compares the cache's protocol with different maps, one of them behind a mutex, on the same
+//! trace: new payments, a tenth of them repeats of recent ones, some removed. The result that
+//! decides is the time of the whole trace, with one thread and with two.
 
 #![allow(
     missing_docs,
@@ -41,7 +41,7 @@ impl<S: Send + Sync> Table<S> for Scc<S> {
     }
     fn insert(&self, key: Key, slot: Arc<S>) -> Result<(), Arc<S>> {
         match self.0.entry_sync(key) {
-            scc::hash_map::Entry::Occupied(there) => Err(there.get().clone()),
+            scc::hash_map::Entry::Occupied(entry) => Err(entry.get().clone()),
             scc::hash_map::Entry::Vacant(place) => {
                 place.insert_entry(slot);
                 Ok(())
@@ -49,7 +49,7 @@ impl<S: Send + Sync> Table<S> for Scc<S> {
         }
     }
     fn remove(&self, key: Key, slot: &Arc<S>) {
-        drop(self.0.remove_if_sync(&key, |there| Arc::ptr_eq(there, slot)));
+        drop(self.0.remove_if_sync(&key, |entry| Arc::ptr_eq(entry, slot)));
     }
     fn len(&self) -> usize {
         self.0.len()
@@ -67,7 +67,7 @@ impl<S: Send + Sync> Table<S> for Dash<S> {
     }
     fn insert(&self, key: Key, slot: Arc<S>) -> Result<(), Arc<S>> {
         match self.0.entry(key) {
-            dashmap::Entry::Occupied(there) => Err(there.get().clone()),
+            dashmap::Entry::Occupied(entry) => Err(entry.get().clone()),
             dashmap::Entry::Vacant(place) => {
                 place.insert(slot);
                 Ok(())
@@ -75,7 +75,7 @@ impl<S: Send + Sync> Table<S> for Dash<S> {
         }
     }
     fn remove(&self, key: Key, slot: &Arc<S>) {
-        self.0.remove_if(&key, |_, there| Arc::ptr_eq(there, slot));
+        self.0.remove_if(&key, |_, entry| Arc::ptr_eq(entry, slot));
     }
     fn len(&self) -> usize {
         self.0.len()
@@ -93,7 +93,7 @@ impl<S: Send + Sync> Table<S> for Mutexed<S> {
     }
     fn insert(&self, key: Key, slot: Arc<S>) -> Result<(), Arc<S>> {
         match self.0.lock().unwrap().entry(key) {
-            std::collections::hash_map::Entry::Occupied(there) => Err(there.get().clone()),
+            std::collections::hash_map::Entry::Occupied(entry) => Err(entry.get().clone()),
             std::collections::hash_map::Entry::Vacant(place) => {
                 place.insert(slot);
                 Ok(())
@@ -102,7 +102,7 @@ impl<S: Send + Sync> Table<S> for Mutexed<S> {
     }
     fn remove(&self, key: Key, slot: &Arc<S>) {
         let mut map = self.0.lock().unwrap();
-        if map.get(&key).is_some_and(|there| Arc::ptr_eq(there, slot)) {
+        if map.get(&key).is_some_and(|entry| Arc::ptr_eq(entry, slot)) {
             map.remove(&key);
         }
     }
@@ -123,7 +123,7 @@ fn trace(seed: u64) -> Vec<Key> {
     keys
 }
 
-fn play<T: Table<Entry>>(cache: &Cache<u64, T>, keys: &[Key]) {
+fn replay<T: Table<Entry>>(cache: &Cache<u64, T>, keys: &[Key]) {
     for (n, key) in keys.iter().enumerate() {
         black_box(cache.insert_if_absent(*key, n as u64));
         if n % 50 == 0 {
@@ -140,7 +140,7 @@ fn run<T: Table<Entry>>(threads: u64, rounds: u64) -> Duration {
         let began = Instant::now();
         std::thread::scope(|scope| {
             for keys in &traces {
-                scope.spawn(|| play(&cache, keys));
+                scope.spawn(|| replay(&cache, keys));
             }
         });
         took += began.elapsed();
@@ -148,7 +148,7 @@ fn run<T: Table<Entry>>(threads: u64, rounds: u64) -> Duration {
     took
 }
 
-/// The slowest of a payment's steps, as a caller sees it: one thread, each insertion timed.
+/// Times each insertion of one thread: how long a single payment can wait.
 fn pauses<T: Table<Entry>>(name: &str) {
     let cache: Cache<u64, T> = Cache::new(NonZeroUsize::new(SIZE).unwrap());
     let mut times: Vec<u64> = trace(9)

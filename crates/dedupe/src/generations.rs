@@ -1,17 +1,20 @@
-//! Two generations, and the protocol that gives every key one first inserter while they rotate.
+//! The cache's two generations, and the protocol by which each key has exactly one first inserter
+//! while generations rotate.
 //!
-//! Danger: a slow inserter puts its entry into a generation that has just become the previous one,
-//! after somebody else has looked for it there in vain and inserts into the new one. So an entry
-//! begins as *pending*, and counts only once it is *confirmed*:
+//! The race to avoid: a slow inserter puts its entry into a generation that has just become the
+//! previous one, after another inserter has looked there, found nothing, and inserted into the new
+//! one. Both would be first. So an entry begins as *pending*, and is valid only once it is
+//! *confirmed*:
 //!
-//! - After inserting, look whether the generations are still the same. If so, whoever sees newer
-//!   ones will find the entry: confirm it. If not, void it and begin again.
-//! - Who meets a pending entry in the current generation, and sees that the generations are still
-//!   the same, confirms it for its owner.
-//! - Who meets a pending entry in the previous generation voids it, and goes on as if there were
-//!   none.
-//! - Pending becomes confirmed or void in one compare-and-swap, so that all agree; the owner was
-//!   first if and only if it was confirmed.
+//! - After inserting, an inserter checks that the generations have not changed. If they have not,
+//!   any thread that uses newer generations will find the entry, so the inserter confirms it.
+//!   Otherwise it voids the entry and starts again.
+//! - A thread that finds a pending entry in the current generation, and sees that the generations
+//!   have not changed, confirms the entry for its inserter.
+//! - A thread that finds a pending entry in the previous generation voids it and continues as if
+//!   the key were absent.
+//! - Pending becomes confirmed or void in one compare-and-swap, so all threads agree. The inserter
+//!   was first if and only if its entry was confirmed.
 
 use std::{
     marker::PhantomData,
@@ -30,20 +33,20 @@ const PENDING: u8 = 0;
 const CONFIRMED: u8 = 1;
 const VOID: u8 = 2;
 
-/// What an insertion found.
+/// The result of an insertion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inserted<V> {
-    /// Nobody was there: this one is the first.
+    /// The key was absent: this insertion is the first.
     New,
-    /// The first one's value.
+    /// The key was present, with this value of the first insertion.
     Present(V),
 }
 
 /// The state of a slot: one byte, changed by compare-and-swap.
 pub trait State: Default + Send + Sync {
-    /// Changes `from` to `to`; else tells what it is.
+    /// Changes `from` to `to`; if the state is another one, returns that.
     fn change(&self, from: u8, to: u8) -> Result<(), u8>;
-    /// What it is.
+    /// The present state.
     fn read(&self) -> u8;
 }
 
@@ -57,29 +60,29 @@ impl State for AtomicU8 {
     }
 }
 
-/// An entry.
+/// An entry of a generation: its value, and whether it is valid.
 #[derive(Debug)]
 pub struct Slot<V, S> {
     state: S,
     value: V,
 }
 
-/// The generations at a moment.
+/// The two generations at one moment; a rotation replaces the pair.
 #[derive(Debug)]
 pub struct Pair<T> {
     current: Arc<T>,
     previous: Arc<T>,
-    /// Confirmed entries that the current one has taken.
+    /// How many confirmed entries the current generation has received.
     taken: AtomicUsize,
 }
 
-/// Where the pair stands; replaced as a whole.
+/// The shared pointer to the pair, which is replaced as a whole.
 pub trait Pointer<T>: Send + Sync {
-    /// Begins with this pair.
+    /// Starts with this pair.
     fn new(pair: Arc<Pair<T>>) -> Self;
-    /// The pair now.
+    /// The present pair.
     fn load(&self) -> Arc<Pair<T>>;
-    /// Puts `new` in the place of `old`, if that is still there.
+    /// Replaces `old` with `new`, if `old` is still the present pair.
     fn replace(&self, old: &Arc<Pair<T>>, new: Arc<Pair<T>>);
 }
 
@@ -97,16 +100,17 @@ impl<T: Send + Sync> Pointer<T> for ArcSwap<Pair<T>> {
     }
 }
 
-/// The protocol over any map, state and pointer; [`Cache`] is what to use.
+/// The protocol for any map, state and pointer. Services use [`Cache`]; the parameters are for
+/// tests and benchmarks.
 pub struct Protocol<V, S, T, P> {
     pointer: P,
-    /// Entries of one generation.
+    /// The number of entries at which a generation is full.
     size: usize,
     slots: PhantomData<fn() -> Slot<V, S>>,
     table: PhantomData<fn() -> T>,
 }
 
-/// The cache.
+/// The cache with real atomics, and by default with the map of papaya.
 pub type Cache<V, T = PapayaTable<Slot<V, AtomicU8>>> = Protocol<V, AtomicU8, T, ArcSwap<Pair<T>>>;
 
 impl<V, S, T, P> Protocol<V, S, T, P>
@@ -124,13 +128,13 @@ where
         Self { pointer: P::new(Arc::new(pair)), size, slots: PhantomData, table: PhantomData }
     }
 
-    /// Of any number of callers with one key, exactly one is told [`Inserted::New`] while its entry
-    /// lives.
+    /// Inserts a value if the key is absent. Of all calls with one key, exactly one returns
+    /// [`Inserted::New`] until its entry is dropped or removed.
     pub fn insert_if_absent(&self, key: Key, value: V) -> Inserted<V> {
         loop {
             let pair = self.pair();
-            if let Some(there) = find_previous(&pair, key) {
-                return Inserted::Present(there);
+            if let Some(value) = find_previous(&pair, key) {
+                return Inserted::Present(value);
             }
             let own = Arc::new(Slot { state: S::default(), value: value.clone() });
             match pair.current.insert(key, own.clone()) {
@@ -141,90 +145,92 @@ where
                     }
                     pair.current.remove(key, &own);
                 }
-                Err(there) => match self.settle_other(&pair, &there) {
+                Err(existing) => match self.settle_other(&pair, &existing) {
                     Some(value) => return Inserted::Present(value),
-                    None => pair.current.remove(key, &there),
+                    None => pair.current.remove(key, &existing),
                 },
             }
         }
     }
 
-    /// The first one's value, if it is known.
+    /// The value that was inserted first, if its entry is still kept.
     pub fn get(&self, key: Key) -> Option<V> {
         let pair = self.pair();
-        let current = pair.current.get(key).and_then(|there| self.settle_other(&pair, &there));
+        let current = pair.current.get(key).and_then(|entry| self.settle_other(&pair, &entry));
         current.or_else(|| find_previous(&pair, key))
     }
 
-    /// Forgets the key's entry if `is_it` says so of its value; the next to insert is the first
+    /// Removes the key's entry if `matches` accepts its value; the next insertion is the first
     /// again.
-    pub fn remove_if(&self, key: Key, is_it: impl Fn(&V) -> bool) {
+    pub fn remove_if(&self, key: Key, matches: impl Fn(&V) -> bool) {
         let pair = self.pair();
         for table in [&pair.current, &pair.previous] {
-            if let Some(slot) = table.get(key).filter(|slot| is_it(&slot.value)) {
-                let is = slot.state.change(CONFIRMED, VOID).map_or_else(|is| is, |()| VOID);
-                if is == VOID {
+            if let Some(slot) = table.get(key).filter(|slot| matches(&slot.value)) {
+                let state = slot.state.change(CONFIRMED, VOID).map_or_else(|state| state, |()| VOID);
+                if state == VOID {
                     table.remove(key, &slot);
                 }
             }
         }
     }
 
-    /// Makes the current generation the previous one.
+    /// Makes the current generation the previous one, and drops the entries of the older one.
     pub fn rotate(&self) {
         let pair = self.pair();
         self.rotate_from(&pair);
     }
 
-    /// How many entries are kept.
+    /// The number of entries in both generations.
     pub fn len(&self) -> usize {
         let pair = self.pair();
         pair.current.len() + pair.previous.len()
     }
 
-    /// Whether none is kept.
+    /// Whether no entry is kept.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many entries are kept at the most, but for those that are being inserted.
+    /// The largest number of entries, not counting insertions in progress.
     pub fn capacity(&self) -> usize {
         self.size * 2
     }
 
-    /// What is read after this is at least as new as the pair.
+    /// The present pair. The fence makes sure that later reads see state at least as new as it.
     fn pair(&self) -> Arc<Pair<T>> {
         let pair = self.pointer.load();
         fence(Ordering::SeqCst);
         pair
     }
 
-    fn is_now(&self, pair: &Arc<Pair<T>>) -> bool {
+    fn is_present(&self, pair: &Arc<Pair<T>>) -> bool {
         fence(Ordering::SeqCst);
         Arc::ptr_eq(&self.pointer.load(), pair)
     }
 
-    /// Whether the entry that was just inserted counts.
+    /// Confirms or voids the caller's new entry; returns whether it is confirmed.
     fn settle_own(&self, pair: &Arc<Pair<T>>, own: &Slot<V, S>) -> bool {
-        let to = if self.is_now(pair) { CONFIRMED } else { VOID };
+        let to = if self.is_present(pair) { CONFIRMED } else { VOID };
         match own.state.change(PENDING, to) {
             Ok(()) => to == CONFIRMED,
-            Err(is) => is == CONFIRMED,
+            Err(state) => state == CONFIRMED,
         }
     }
 
-    /// The value of another's entry in the current generation, if it counts.
-    fn settle_other(&self, pair: &Arc<Pair<T>>, there: &Slot<V, S>) -> Option<V> {
-        let is = match there.state.read() {
+    /// Settles another inserter's entry in the current generation; returns its value if it is
+    /// confirmed.
+    fn settle_other(&self, pair: &Arc<Pair<T>>, entry: &Slot<V, S>) -> Option<V> {
+        let state = match entry.state.read() {
             PENDING => {
-                let to = if self.is_now(pair) { CONFIRMED } else { VOID };
-                there.state.change(PENDING, to).map_or_else(|is| is, |()| to)
+                let to = if self.is_present(pair) { CONFIRMED } else { VOID };
+                entry.state.change(PENDING, to).map_or_else(|state| state, |()| to)
             }
-            is => is,
+            settled => settled,
         };
-        (is == CONFIRMED).then(|| there.value.clone())
+        (state == CONFIRMED).then(|| entry.value.clone())
     }
 
+    /// Counts a confirmed entry, and rotates when the generation is full.
     fn count(&self, pair: &Arc<Pair<T>>) {
         if pair.taken.fetch_add(1, Ordering::Relaxed) + 1 == self.size {
             self.rotate_from(pair);
@@ -238,17 +244,16 @@ where
     }
 }
 
-/// The value of a key in the previous generation; an entry that is still pending there never
-/// counts.
+/// The value of a key in the previous generation. An entry that is still pending there is voided.
 fn find_previous<V, S, T>(pair: &Pair<T>, key: Key) -> Option<V>
 where
     V: Clone,
     S: State,
     T: Table<Slot<V, S>>,
 {
-    let there = pair.previous.get(key)?;
-    let is = there.state.change(PENDING, VOID).map_or_else(|is| is, |()| VOID);
-    (is == CONFIRMED).then(|| there.value.clone())
+    let entry = pair.previous.get(key)?;
+    let state = entry.state.change(PENDING, VOID).map_or_else(|state| state, |()| VOID);
+    (state == CONFIRMED).then(|| entry.value.clone())
 }
 
 #[cfg(test)]
@@ -260,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_value_stays() {
+    fn the_first_value_is_kept() {
         let cache = cache(8);
         assert_eq!(cache.insert_if_absent(1, 10), Inserted::New);
         assert_eq!(cache.insert_if_absent(1, 11), Inserted::Present(10));
@@ -268,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_lives_for_one_generation_at_least_and_two_at_most() {
+    fn an_entry_is_kept_for_one_to_two_generations() {
         let cache = cache(100);
         for key in 0..1_000_u32 {
             assert_eq!(cache.insert_if_absent(key.into(), key), Inserted::New);
@@ -281,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_removed_can_be_first_again_in_either_generation() {
+    fn a_removed_key_can_be_inserted_again_in_either_generation() {
         let cache = cache(8);
         for rotations in 0..2 {
             let key = 7 + rotations;
@@ -290,14 +295,14 @@ mod tests {
                 cache.rotate();
             }
             cache.remove_if(key, |value| *value == 2);
-            assert_eq!(cache.insert_if_absent(key, 2), Inserted::Present(1), "another's entry stays");
+            assert_eq!(cache.insert_if_absent(key, 2), Inserted::Present(1), "an entry with another value was removed");
             cache.remove_if(key, |value| *value == 1);
             assert_eq!(cache.insert_if_absent(key, 3), Inserted::New);
         }
     }
 
     #[test]
-    fn many_threads_have_one_first_for_each_key_while_generations_rotate() {
+    fn every_key_has_a_first_inserter_while_generations_rotate() {
         let cache = Arc::new(cache(64));
         let wins: Vec<AtomicUsize> = (0..20_000).map(|_| AtomicUsize::new(0)).collect();
         std::thread::scope(|scope| {
@@ -315,8 +320,8 @@ mod tests {
                 });
             }
         });
-        // A thread that lags by more than a generation may meet a key that was forgotten meanwhile;
-        // nobody may find one unwon.
+        // A thread that is more than a generation behind may insert a key again that was dropped,
+        // so two threads can be first for one key, but at least one must be.
         assert!(wins.iter().all(|won| won.load(Ordering::Relaxed) >= 1));
     }
 }

@@ -1,25 +1,25 @@
-//! Keys: 128 bits under a secret of the process.
+//! Keys of the cache: 128-bit hashes with a secret of the process.
 
 use std::hash::Hasher;
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 
-/// A merchant and a MerchantTradeNo.
+/// The hash of a merchant and a MerchantTradeNo.
 pub type Key = u128;
 
-/// Makes keys, and digests of what must be equal in a repeat.
+/// Makes keys, and digests of the fields that must be equal in a repeat.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyHasher {
     secret: [u8; 16],
 }
 
 impl KeyHasher {
-    /// `secret`: 16 random bytes, new in each process.
+    /// `secret` must be 16 random bytes, new in each process.
     pub fn new(secret: [u8; 16]) -> Self {
         Self { secret }
     }
 
-    /// Of parts in order; ("a", "bc") and ("ab", "c") differ.
+    /// Hashes the parts in this order, each with its length: ("a", "bc") and ("ab", "c") differ.
     pub fn key(&self, parts: &[&[u8]]) -> Key {
         let mut hasher = SipHasher13::new_with_key(&self.secret);
         for part in parts {
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_do_not_run_into_one_another() {
+    fn the_boundaries_of_parts_and_the_secret_change_the_key() {
         let hasher = KeyHasher::new([7; 16]);
         assert_ne!(hasher.key(&[b"a", b"bc"]), hasher.key(&[b"ab", b"c"]));
         assert_eq!(hasher.key(&[b"a", b"bc"]), hasher.key(&[b"a", b"bc"]));

@@ -1,4 +1,4 @@
-//! The map of one generation.
+//! The map of one generation: what the protocol needs of it, and the implementation with papaya.
 
 use std::{
     hash::{BuildHasherDefault, Hasher},
@@ -7,25 +7,25 @@ use std::{
 
 use crate::Key;
 
-/// What a generation needs of its map; every method is atomic.
+/// The map of one generation. Every method must be atomic.
 pub trait Table<S>: Send + Sync {
-    /// An empty map that takes so many entries without growing.
+    /// An empty map that takes `capacity` entries without growing.
     fn sized(capacity: usize) -> Self;
-    /// The entry of a key.
+    /// The entry of a key, if it has one.
     fn get(&self, key: Key) -> Option<Arc<S>>;
-    /// Puts an entry where there is none; else returns the one that is there.
+    /// Inserts an entry if the key has none; otherwise returns the entry that it has.
     fn insert(&self, key: Key, slot: Arc<S>) -> Result<(), Arc<S>>;
-    /// Removes this very entry, if it is still the key's.
+    /// Removes the key's entry if it is still this one, compared by pointer.
     fn remove(&self, key: Key, slot: &Arc<S>);
-    /// How many entries there are.
+    /// The number of entries.
     fn len(&self) -> usize;
-    /// Whether there is none.
+    /// Whether the map has no entry.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// Keys are hashes already.
+/// A hasher that returns the lower 64 bits of a key, which is a hash already.
 #[derive(Debug, Default)]
 pub struct KeyAsHash(u64);
 
@@ -45,7 +45,7 @@ impl Hasher for KeyAsHash {
     }
 }
 
-/// papaya's lock-free map.
+/// The lock-free map of the crate papaya.
 pub struct PapayaTable<S>(papaya::HashMap<Key, Arc<S>, BuildHasherDefault<KeyAsHash>>);
 
 impl<S: Send + Sync> Table<S> for PapayaTable<S> {
@@ -60,12 +60,12 @@ impl<S: Send + Sync> Table<S> for PapayaTable<S> {
     fn insert(&self, key: Key, slot: Arc<S>) -> Result<(), Arc<S>> {
         match self.0.pin().try_insert(key, slot) {
             Ok(_) => Ok(()),
-            Err(there) => Err(there.current.clone()),
+            Err(occupied) => Err(occupied.current.clone()),
         }
     }
 
     fn remove(&self, key: Key, slot: &Arc<S>) {
-        let _other_or_none = self.0.pin().remove_if(&key, |_, there| Arc::ptr_eq(there, slot));
+        let _not_removed = self.0.pin().remove_if(&key, |_, entry| Arc::ptr_eq(entry, slot));
     }
 
     fn len(&self) -> usize {

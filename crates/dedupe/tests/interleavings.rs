@@ -1,6 +1,6 @@
-//! The protocol under every interleaving of small scopes (loom): inserters of one key while
-//! generations rotate. The map and the pointer are loom's mutexed models, each step atomic; what is
-//! checked is the order of the steps.
+//! Loom explores the interleavings of a few threads that insert one key while generations rotate,
+//! up to a number of preemptions. The map and the pointer are models with loom's mutexes, so each
+//! of their steps is atomic; the tests check the protocol's order of steps.
 
 #![allow(clippy::unwrap_used, clippy::single_match_else, reason = "a test fails by panicking")]
 
@@ -44,7 +44,7 @@ impl Table<ModelSlot> for ModelTable {
     fn insert(&self, key: Key, slot: Arc<ModelSlot>) -> Result<(), Arc<ModelSlot>> {
         let mut map = self.0.lock().unwrap();
         match map.get(&key) {
-            Some(there) => Err(there.clone()),
+            Some(existing) => Err(existing.clone()),
             None => {
                 map.insert(key, slot);
                 Ok(())
@@ -54,7 +54,7 @@ impl Table<ModelSlot> for ModelTable {
 
     fn remove(&self, key: Key, slot: &Arc<ModelSlot>) {
         let mut map = self.0.lock().unwrap();
-        if map.get(&key).is_some_and(|there| Arc::ptr_eq(there, slot)) {
+        if map.get(&key).is_some_and(|entry| Arc::ptr_eq(entry, slot)) {
             map.remove(&key);
         }
     }
@@ -85,7 +85,8 @@ impl Pointer<ModelTable> for ModelPointer {
 
 type Model = Protocol<u32, ModelState, ModelTable, ModelPointer>;
 
-/// Inserters of one key at once, with `rotations` beside them; returns what each was told.
+/// Explores `inserters` threads that insert one key while another thread rotates `rotations` times.
+/// `check` gets the cache and the result of each insertion.
 fn explore(inserters: u32, rotations: usize, preemptions: usize, check: fn(&Model, &[Inserted<u32>])) {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(preemptions);
@@ -99,34 +100,34 @@ fn explore(inserters: u32, rotations: usize, preemptions: usize, check: fn(&Mode
             .collect();
         let rotating = cache.clone();
         let rotator = loom::thread::spawn(move || (0..rotations).for_each(|_| rotating.rotate()));
-        let mut told = vec![cache.insert_if_absent(1, 0)];
-        told.extend(threads.into_iter().map(|thread| thread.join().unwrap()));
+        let mut results = vec![cache.insert_if_absent(1, 0)];
+        results.extend(threads.into_iter().map(|thread| thread.join().unwrap()));
         rotator.join().unwrap();
-        check(&cache, &told);
+        check(&cache, &results);
     });
 }
 
-fn one_first(cache: &Model, told: &[Inserted<u32>]) {
-    let first: Vec<usize> = (0..told.len()).filter(|i| told[*i] == Inserted::New).collect();
-    assert_eq!(first.len(), 1, "{told:?}");
+fn exactly_one_is_first(cache: &Model, results: &[Inserted<u32>]) {
+    let first: Vec<usize> = (0..results.len()).filter(|i| results[*i] == Inserted::New).collect();
+    assert_eq!(first.len(), 1, "{results:?}");
     let value = first[0] as u32;
-    for other in told.iter().filter(|told| **told != Inserted::New) {
-        assert_eq!(*other, Inserted::Present(value), "{told:?}");
+    for other in results.iter().filter(|result| **result != Inserted::New) {
+        assert_eq!(*other, Inserted::Present(value), "{results:?}");
     }
-    assert_eq!(cache.get(1), Some(value), "the first one's value is what is found afterwards");
+    assert_eq!(cache.get(1), Some(value), "a later read did not find the first value");
 }
 
 #[test]
-fn two_inserters_have_one_first_while_generations_rotate() {
-    explore(2, 1, 4, one_first);
+fn one_of_two_inserters_is_first_while_generations_rotate() {
+    explore(2, 1, 4, exactly_one_is_first);
 }
 
 #[test]
-fn three_inserters_have_one_first() {
-    explore(3, 0, 3, one_first);
+fn one_of_three_inserters_is_first() {
+    explore(3, 0, 3, exactly_one_is_first);
 }
 
 #[test]
-fn three_inserters_have_one_first_while_generations_rotate() {
-    explore(3, 1, 2, one_first);
+fn one_of_three_inserters_is_first_while_generations_rotate() {
+    explore(3, 1, 2, exactly_one_is_first);
 }

@@ -1,7 +1,7 @@
 //! What every implementation of the journal must do, case by case.
 //!
-//! An implementation's test file says how to open a new journal, and [`conformance!`] makes a test of
-//! each case. The test crate needs `tokio` with its macros.
+//! An implementation's test file says how to open a new journal, and [`conformance!`] makes a test
+//! of each case. The test crate needs `tokio` with its macros.
 
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test fails by panicking")]
 
@@ -17,8 +17,8 @@ use twqr_journal::{
 pub struct TwoProcesses {
     /// The journal as the first process sees it.
     pub one: Arc<dyn Journal>,
-    /// The journal as the second process sees it; the same object as `one` where only one process can
-    /// have the journal open.
+    /// The journal as the second process sees it; the same object as `one` where only one process
+    /// can have the journal open.
     pub two: Arc<dyn Journal>,
     /// Dropped after the case: for example, a temporary folder.
     pub keep_alive: Option<Box<dyn Send + Sync>>,
@@ -32,7 +32,8 @@ pub const STATES: Partition = Partition { topic: Topic::OrderStates, index: 0 };
 const MISSING: Partition = Partition { topic: Topic::Orders, index: 2 };
 
 /// Makes a test of each case. The first argument is an async function that opens a new journal as
-/// [`TwoProcesses`]; a second one is an attribute for every test, such as `ignore = "needs a broker"`.
+/// [`TwoProcesses`]; a second one is an attribute for every test, such as `ignore = "needs a
+/// broker"`.
 #[macro_export]
 macro_rules! conformance {
     ($open:path; $(#[$attribute:meta])*; $($case:ident)*) => {

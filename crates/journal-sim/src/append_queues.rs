@@ -1,5 +1,5 @@
-//! What a session has in progress: one queue for each partition, in which appends and positions land
-//! in the order of the calls.
+//! What a session has in progress: one queue for each partition, in which appends and positions
+//! land in the order of the calls.
 
 use std::{
     collections::BTreeMap,

@@ -1,7 +1,7 @@
 //! What goes wrong, and how often.
 
-/// The faults of a cluster. Shares are per mille; times are in ms of virtual time. The default has no
-/// faults.
+/// The faults of a cluster. Shares are per mille; times are in ms of virtual time. The default has
+/// no faults.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
     /// The longest time that an append takes; drawn for each append.

@@ -64,20 +64,20 @@ impl SimSession {
         });
     }
 
-    /// Makes the open readers of a partition read nothing more, without an error, as a consumer does
-    /// that stalls silently. Readers that are opened later work.
+    /// Makes the open readers of a partition read nothing more, without an error, as a consumer
+    /// does that stalls silently. Readers that are opened later work.
     pub fn stall(&self, partition: Partition) {
         self.stalls.add(partition);
     }
 
-    /// Waits while the process is paused; returns false if it has crashed. For test code that stands
-    /// for the process' other connections.
+    /// Waits while the process is paused; returns false if it has crashed. For test code that
+    /// stands for the process' other connections.
     pub async fn until_running(&self) -> bool {
         until_running(&mut self.status.subscribe()).await
     }
 
-    /// Assigns the session's partitions to others after the time-out. A session that is resumed joins
-    /// its groups again.
+    /// Assigns the session's partitions to others after the time-out. A session that is resumed
+    /// joins its groups again.
     fn leave_after_timeout(&self, can_rejoin: bool) {
         let (cluster, id, mut status) = (self.cluster.clone(), self.id, self.status.subscribe());
         tokio::spawn(async move {

@@ -49,12 +49,12 @@ async fn append_under(faults: Faults) -> (bool, usize, usize) {
 
 #[tokio::test(start_paused = true)]
 async fn each_fault_has_its_documented_outcome() {
-    let none = Faults::default;
+    let no_faults = Faults::default;
     for (name, faults, expected) in [
-        ("no fault", none(), (true, 1, 1)),
-        ("acknowledgement lost", Faults { ack_lost: 1_000, ..none() }, (false, 1, 1)),
-        ("append lost", Faults { append_lost: 1_000, ..none() }, (false, 0, 0)),
-        ("append late", Faults { append_late: 1_000, late_ms_max: 30_000, ..none() }, (false, 0, 1)),
+        ("no fault", no_faults(), (true, 1, 1)),
+        ("acknowledgement lost", Faults { ack_lost: 1_000, ..no_faults() }, (false, 1, 1)),
+        ("append lost", Faults { append_lost: 1_000, ..no_faults() }, (false, 0, 0)),
+        ("append late", Faults { append_late: 1_000, late_ms_max: 30_000, ..no_faults() }, (false, 0, 1)),
     ] {
         assert_eq!(append_under(faults).await, expected, "{name}");
     }

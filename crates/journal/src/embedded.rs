@@ -1,7 +1,8 @@
 //! The journal in a folder of one machine, durable across kill -9.
 //!
 //! A single committer thread writes everything that is queued in one batch with one data sync, and
-//! only then makes it readable. Batches need no timer: while one sync runs, the next batch collects.
+//! only then makes it readable. Batches need no timer: while one sync runs, the next batch
+//! collects.
 
 mod committer;
 mod disk;

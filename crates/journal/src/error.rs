@@ -7,8 +7,8 @@ use crate::topic::Partition;
 /// What can go wrong in the journal.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum JournalError {
-    /// The entries may be in the log, may still arrive there later, or may be lost; the caller must
-    /// assume none of these.
+    /// The entries may be in the log, may still arrive there later, or may be lost. The caller must
+    /// not rely on any of the three.
     #[error("append to {partition} was not acknowledged: {reason}")]
     AppendUnknown {
         /// The partition that was appended to.

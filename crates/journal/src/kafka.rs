@@ -1,13 +1,13 @@
 //! The journal on Apache Kafka, for many machines.
 //!
-//! Only the broker's log is trusted: no transactions, no group generations, no partitioner. An append
-//! is acknowledged when all in-sync replicas have it, and the order of the log decides everything
-//! else.
+//! Only the broker's log is trusted: no transactions, no group generations, no partitioner. An
+//! append is acknowledged when all in-sync replicas have it, and the order of the log decides
+//! everything else.
 //!
-//! A process has one producer, a small pool of consumers for each topic (`fetcher.rs`), one consumer
-//! for each group's stored positions, and one for each group membership, which is only a hint.
-//! Threads block in the client library until there is something to do and hand it over at once, so
-//! no message waits for a timer.
+//! A process has one producer, a small pool of consumers for each topic (`fetcher.rs`), one
+//! consumer for each group's stored positions, and one for each group membership, which is only a
+//! hint. Threads block in the client library until there is something to do and hand it over at
+//! once, so no message waits for a timer.
 
 mod client;
 mod fetcher;
@@ -41,7 +41,8 @@ pub use layout::{Deviation, Layout, Plan, apply, count_records, plan};
 pub struct KafkaSettings {
     /// The brokers to connect to first: `host:port`, separated by commas. They name the others.
     pub bootstrap: String,
-    /// Precedes the name of each topic and group, so that one cluster can serve several deployments.
+    /// Precedes the name of each topic and group, so that one cluster can serve several
+    /// deployments.
     pub prefix: String,
     /// Further properties of the client library, such as `security.protocol` and `sasl.password`.
     /// Never printed.

@@ -1,13 +1,13 @@
 //! The journal: topics of partitions, each one totally ordered sequence of records that is appended
 //! to with an acknowledgement and read in order.
 //!
-//! [`Journal`] asks of Apache Kafka only what the services need, so that every implementation passes
-//! one conformance suite (the crate `twqr-journal-conformance`): [`embedded`] is one durable folder
-//! of one process, [`kafka`] serves many machines, and the crate `twqr-journal-sim` gives tests a
-//! journal in memory with virtual time and faults.
+//! [`Journal`] asks of Apache Kafka only what the services need, so that every implementation
+//! passes one conformance suite (the crate `twqr-journal-conformance`): [`embedded`] is one durable
+//! folder of one process, [`kafka`] serves many machines, and the crate `twqr-journal-sim` gives
+//! tests a journal in memory with virtual time and faults.
 //!
-//! Ownership of a partition is not decided here. Claims are records that the services write and read
-//! back (protocol rule P4 in `crates/ARCHITECTURE.md`); group membership is only a hint.
+//! Ownership of a partition is not decided here. Claims are records that the services write and
+//! read back (protocol rule P4 in `crates/ARCHITECTURE.md`); group membership is only a hint.
 //!
 //! To implement the trait elsewhere, use [`Ack::pending`] with [`AckSender`], [`RepliesHold::new`],
 //! [`check_entries`] and [`Position::check`], and run the conformance suite.
@@ -64,13 +64,15 @@ pub trait Journal: Send + Sync + 'static {
     /// returned hold is dropped.
     async fn hold_replies(&self, member: &str) -> Result<RepliesHold, JournalError>;
 
-    /// Stores a position. Positions of one group and partition are stored in the order of the calls.
+    /// Stores a position. Positions of one group and partition are stored in the order of the
+    /// calls.
     fn commit(&self, group: Group, partition: Partition, position: Position) -> Ack;
 
     /// The position that was stored last, if any.
     async fn position(&self, group: Group, partition: Partition) -> Result<Option<Position>, JournalError>;
 
-    /// Finishes the appends in progress and refuses new ones. Called once, at the end of the process.
+    /// Finishes the appends in progress and refuses new ones. Called once, at the end of the
+    /// process.
     async fn close(&self);
 }
 

@@ -1,5 +1,5 @@
-//! The embedded journal: the conformance suite, what reopening finds, and what a kill -9 at any
-//! moment leaves behind.
+//! The embedded journal passes the conformance suite, keeps everything when it is reopened, and
+//! loses nothing acknowledged when its process is killed with kill -9 at any moment.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking and prints its seed")]
 
@@ -38,7 +38,7 @@ async fn open_new() -> TwoProcesses {
 conformance!(open_new);
 
 #[tokio::test]
-async fn everything_is_there_after_reopening() {
+async fn reopening_finds_records_states_and_positions() {
     let dir = tempfile::tempdir().unwrap();
     let keyed = |key: &'static str, value: Option<&'static str>| Entry {
         key: Bytes::from_static(key.as_bytes()),
@@ -66,7 +66,7 @@ async fn everything_is_there_after_reopening() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_opened_or_is_closed_says_so() {
+async fn opening_twice_appending_when_closed_and_another_layout_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path());
     let second = EmbeddedJournal::open(settings(dir.path(), 2)).err().unwrap().to_string();
@@ -79,10 +79,10 @@ async fn what_cannot_be_opened_or_is_closed_says_so() {
     assert!(other.contains("created with 2 partitions, configured are 3"), "{other}");
 }
 
-/// When this is set, the test binary is the child that is killed.
+/// If this variable is set, the test binary is the child process that is killed.
 const CHILD_DIR: &str = "TWQR_TEST_JOURNAL_DIR";
 
-/// The child: appends numbered records and says on stdout which are acknowledged.
+/// The child process: appends numbered records and prints how many are acknowledged.
 #[test]
 fn child_that_is_killed() {
     let Ok(dir) = std::env::var(CHILD_DIR) else { return };
@@ -102,7 +102,7 @@ fn child_that_is_killed() {
 }
 
 #[tokio::test]
-async fn killed_at_any_moment_nothing_acknowledged_is_lost_and_nothing_is_out_of_order() {
+async fn kill_9_loses_no_acknowledged_record_and_keeps_the_order() {
     let seed = std::env::var("TWQR_SEED").map_or(7, |seed| seed.parse().unwrap());
     println!("seed {seed} (set TWQR_SEED for another)");
     let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
@@ -116,17 +116,17 @@ async fn killed_at_any_moment_nothing_acknowledged_is_lost_and_nothing_is_out_of
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
         let mut acknowledged = 0;
-        let mut take = |line: Option<String>| {
+        let mut read_line = |line: Option<String>| {
             acknowledged =
                 line.as_deref().and_then(|l| l.strip_prefix("acknowledged ")?.parse().ok()).unwrap_or(acknowledged);
         };
         for _ in 0..random.random_range(3..40) {
-            take(lines.next());
+            read_line(lines.next());
         }
         std::thread::sleep(Duration::from_micros(random.random_range(0..3_000)));
         child.kill().unwrap();
         child.wait().unwrap();
-        lines.for_each(|line| take(Some(line)));
+        lines.for_each(|line| read_line(Some(line)));
         let journal = open(dir.path());
         let found: Vec<String> = read_all(&*journal, ORDERS, 0).await.iter().map(text).collect();
         let expected: Vec<String> = (0..found.len()).map(|i| i.to_string()).collect();

@@ -1,5 +1,5 @@
-//! The journal on a real broker: the conformance suite, and what a broker alone can show. Needs
-//! one: `make test-kafka`.
+//! The journal on Apache Kafka: the conformance suite, and tests of topics, groups and fetchers.
+//! They need a broker, which `make test-kafka` starts.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -15,7 +15,7 @@ use twqr_journal_conformance::{ORDERS, TwoProcesses, conformance, plain, read_al
 const LAYOUT: Layout =
     Layout { shards: 2, task_partitions: 2, replies_partitions: 4, replication: 1, min_insync: 1, retention_hours: 1 };
 
-/// A deployment of its own on the broker that `KAFKA_BOOTSTRAP` names.
+/// A new deployment on the broker that `KAFKA_BOOTSTRAP` names.
 fn settings() -> KafkaSettings {
     let bootstrap = std::env::var("KAFKA_BOOTSTRAP");
     KafkaSettings {
@@ -47,7 +47,7 @@ conformance!(open_new, ignore = "needs a broker: make test-kafka");
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a broker: make test-kafka"]
-async fn topics_are_created_once_and_a_difference_is_named() {
+async fn topics_are_created_once_and_later_differences_are_named() {
     let settings = settings();
     let missing = KafkaJournal::connect(settings.clone(), "one").await.err().unwrap().to_string();
     assert!(missing.contains("order-states") && missing.contains("twqr topics apply"), "{missing}");
@@ -73,7 +73,7 @@ async fn topics_are_created_once_and_a_difference_is_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a broker: make test-kafka"]
-async fn a_partition_that_somebody_added_later_stops_the_start() {
+async fn a_partition_added_later_prevents_the_start() {
     let settings = settings();
     create(&settings, &LAYOUT).await;
     let mut config = rdkafka::ClientConfig::new();
@@ -83,7 +83,7 @@ async fn a_partition_that_somebody_added_later_stops_the_start() {
     assert_eq!(added, [Ok(orders.clone())]);
     let error = loop {
         match KafkaJournal::connect(settings.clone(), "one").await {
-            // The broker's metadata may be behind for a moment.
+            // The broker's metadata may lag behind for a moment.
             Ok(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             Err(error) => break error.to_string(),
         }
@@ -93,7 +93,7 @@ async fn a_partition_that_somebody_added_later_stops_the_start() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a broker: make test-kafka"]
-async fn a_broker_that_is_not_there_is_named() {
+async fn an_unreachable_broker_is_named() {
     let settings = KafkaSettings { bootstrap: "127.0.0.1:9".to_owned(), ..settings() };
     let error = KafkaJournal::connect(settings, "one").await.err().unwrap();
     assert!(matches!(&error, JournalError::Unreachable(text) if text.contains("127.0.0.1:9")), "{error}");
@@ -101,7 +101,7 @@ async fn a_broker_that_is_not_there_is_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a broker: make test-kafka"]
-async fn members_share_the_partitions_and_take_over_from_who_leaves() {
+async fn members_share_the_partitions_and_take_over_those_of_a_leaver() {
     let settings = settings();
     create(&settings, &LAYOUT).await;
     let (one, two) = (join(&settings, "one").await, join(&settings, "two").await);
@@ -117,7 +117,7 @@ async fn members_share_the_partitions_and_take_over_from_who_leaves() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a broker: make test-kafka"]
-async fn readers_that_come_and_go_never_see_what_was_fetched_for_another() {
+async fn a_new_reader_never_gets_records_fetched_for_an_earlier_one() {
     let settings = settings();
     create(&settings, &LAYOUT).await;
     let journal = join(&settings, "one").await;
@@ -136,12 +136,12 @@ async fn readers_that_come_and_go_never_see_what_was_fetched_for_another() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a broker: make test-kafka"]
-async fn a_reader_that_leaves_while_it_is_paused_stops_no_later_one() {
+async fn a_reader_dropped_while_paused_does_not_stop_a_later_one() {
     let settings = settings();
     create(&settings, &LAYOUT).await;
     let journal = join(&settings, "one").await;
     let other = twqr_journal::Partition { index: 0, ..ORDERS };
-    let _keeps_the_fetcher = journal.reader(other, 0).await.unwrap();
+    let _keeps_the_fetcher_running = journal.reader(other, 0).await.unwrap();
     let slow = journal.reader(ORDERS, 0).await.unwrap();
     let big = "x".repeat(500_000);
     for n in 0..20 {

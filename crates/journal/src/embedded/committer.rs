@@ -1,5 +1,5 @@
-//! The committer takes everything that is queued, writes it in one batch, syncs once, and then makes
-//! it readable and acknowledges it.
+//! The committer takes everything that is queued, writes it in one batch, syncs once, and then
+//! makes it readable and acknowledges it.
 
 use std::{
     collections::BTreeMap,

@@ -51,8 +51,8 @@ fn offset_of(key: &[u8]) -> Offset {
     key.last_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
 
-/// The stored form of an entry: length of the key in four bytes, the key, then 1 and the value, or 0
-/// if there is no value.
+/// The stored form of an entry: length of the key in four bytes, the key, then 1 and the value, or
+/// 0 if there is no value.
 fn encode(entry: &Entry) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(5 + entry.key.len() + entry.value.as_ref().map_or(0, Bytes::len));
     bytes.extend_from_slice(&(entry.key.len() as u32).to_be_bytes());
@@ -98,8 +98,8 @@ impl Disk {
         Ok(disk)
     }
 
-    /// Refuses a folder with other numbers of partitions or another format. The numbers are fixed at
-    /// creation, because another number would put an order on another shard.
+    /// Refuses a folder with other numbers of partitions or another format. The numbers are fixed
+    /// at creation, because another number would put an order on another shard.
     fn check_layout(&self, dir: &Path, layout: &Keyspace, counts: &BTreeMap<Topic, u32>) -> Result<(), JournalError> {
         let failed = |error: fjall::Error| unusable(dir, &error);
         match layout.get("format").map_err(failed)? {
@@ -183,8 +183,8 @@ impl Disk {
         self.database.batch()
     }
 
-    /// Adds a record to a batch. On a compacted topic the batch also removes the record that this one
-    /// replaces; `newest` holds the offsets of records that the batch itself adds.
+    /// Adds a record to a batch. On a compacted topic the batch also removes the record that this
+    /// one replaces; `newest` holds the offsets of records that the batch itself adds.
     pub(super) fn put(
         &self,
         batch: &mut OwnedWriteBatch,

@@ -1,4 +1,5 @@
-//! The newest records of each partition in memory, so that readers near the end never read the disk.
+//! The newest records of each partition in memory, so that readers near the end never read the
+//! disk.
 
 use std::{
     collections::{BTreeMap, VecDeque},

@@ -1,5 +1,5 @@
-//! What all clients of the broker share: their configuration, and the latest problem that the client
-//! library has reported about its connections.
+//! What all clients of the broker share: their configuration, and the latest problem that the
+//! client library has reported about its connections.
 
 use std::{
     sync::{Arc, Mutex},
@@ -50,8 +50,8 @@ impl ClientContext for Listener {
 
     fn error(&self, error: KafkaError, reason: &str) {
         let code = error.rdkafka_error_code();
-        // The client library reconnects a broken connection. A lasting problem shows as time-outs of
-        // the calls that need the connection, so it is only remembered here.
+        // The client library reconnects a broken connection. A lasting problem shows as time-outs
+        // of the calls that need the connection, so it is only remembered here.
         debug!(?code, reason, "kafka client");
         let lasting = matches!(
             code,
@@ -104,8 +104,8 @@ impl Client {
 
     /// Reads the problems that the querier has reported and not yet delivered.
     fn collect_problems(&self) {
-        // A poll that only delivers a log line returns nothing, as an idle one does, so an empty poll
-        // does not end the loop.
+        // A poll that only delivers a log line returns nothing, as an idle one does, so an empty
+        // poll does not end the loop.
         for _ in 0..REPORTS_MAX {
             if let Some(Err(error)) = self.querier.poll(Duration::ZERO) {
                 lock(&self.problem).get_or_insert_with(|| error.to_string());

@@ -1,10 +1,10 @@
-//! Reading: a fetcher is one consumer with manually assigned partitions, and a thread that blocks on
-//! it and moves records into the readers' buffers. Partitions of a topic share a fetcher, because
-//! each consumer costs the broker separate requests.
+//! Reading: a fetcher is one consumer with manually assigned partitions, and a thread that blocks
+//! on it and moves records into the readers' buffers. Partitions of a topic share a fetcher,
+//! because each consumer costs the broker separate requests.
 //!
 //! When a reader is dropped, the fetcher's thread unassigns its partition, and only then can the
-//! fetcher serve that partition again: no record that was fetched for one reader reaches a later one.
-//! Until then another fetcher of the pool serves the partition.
+//! fetcher serve that partition again: no record that was fetched for one reader reaches a later
+//! one. Until then another fetcher of the pool serves the partition.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -39,6 +39,9 @@ const RECORDS_PER_TURN_MAX: usize = 1_024;
 const BUFFER_BYTES_MAX: usize = 4 << 20;
 /// How much the client library may queue for one fetcher, in KiB.
 const QUEUED_KIB_MAX: usize = 8 << 10;
+
+// A reader resumes below half of its buffer, so a full one must hold more than one message.
+const _: () = assert!(BUFFER_BYTES_MAX / 2 > MESSAGE_BYTES_MAX);
 
 /// All fetchers of a process, pooled by topic.
 pub(super) struct Fetchers {
@@ -167,8 +170,8 @@ impl Fetcher {
         list
     }
 
-    /// Waits for records and moves those that are there to the buffers. Returns true once the fetcher
-    /// is closed: no partition is assigned, and none can be.
+    /// Waits for records and moves those that are there to the buffers. Returns true once the
+    /// fetcher is closed: no partition is assigned, and none can be.
     fn run_turn(&self) -> bool {
         let mut touched: BTreeMap<u32, Arc<Buffer>> = BTreeMap::new();
         let mut wait = Duration::from_millis(POLL_MS);
@@ -212,8 +215,8 @@ impl Fetcher {
         }
     }
 
-    /// Fails the readers on an error that the client library does not recover from, so that they are
-    /// opened again. It recovers from all others.
+    /// Fails the readers on an error that the client library does not recover from, so that they
+    /// are opened again. It recovers from all others.
     fn report(&self, error: &KafkaError) {
         let lasting = matches!(
             error.rdkafka_error_code(),

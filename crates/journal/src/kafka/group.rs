@@ -1,6 +1,6 @@
 //! Membership of a consumer group, used only as a hint which partitions to claim. The member
-//! subscribes to the topic and pauses every partition that it is assigned, so that nothing is fetched
-//! twice: the fetchers read.
+//! subscribes to the topic and pauses every partition that it is assigned, so that nothing is
+//! fetched twice: the fetchers read.
 
 use std::{
     collections::BTreeSet,
@@ -69,11 +69,11 @@ impl ConsumerContext for RebalanceListener {
                     differs
                 });
             }
-            // A revoked partition is kept until the next assignment arrives or a newer claim is read
-            // from the log: the group only gives hints.
+            // A revoked partition is kept until the next assignment arrives or a newer claim is
+            // read from the log: the group only gives hints.
             Rebalance::Revoke(_) => {}
             Rebalance::Error(error) => {
-                warn!(topic = self.topic, %error, "the group cannot assign partitions; this member keeps what it has")
+                warn!(topic = self.topic, %error, "the group cannot assign partitions; this member keeps its partitions");
             }
         }
     }
@@ -121,7 +121,8 @@ impl Membership {
 }
 
 impl Drop for Membership {
-    /// Leaves the group and waits until it has noticed: the next owner need not wait for the time-out.
+    /// Leaves the group and waits until it has noticed: the next owner need not wait for the
+    /// time-out.
     fn drop(&mut self) {
         self.leave.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {

@@ -77,8 +77,9 @@ impl Layout {
     }
 }
 
-/// Longer than any restore takes: compaction must not remove the state of an order after a restore has
-/// begun, because its newer state may be past the end that the restore reads to (protocol rule P5).
+/// Longer than any restore takes: compaction must not remove the state of an order after a restore
+/// has begun, because its newer state may be past the end that the restore reads to (protocol rule
+/// P5).
 const COMPACTION_LAG_HOURS: u32 = 1;
 const REPLIES_RETENTION_HOURS: u32 = 1;
 const DEAD_LETTERS_RETENTION_HOURS: u32 = 720;
@@ -230,7 +231,8 @@ async fn record(client: &Arc<Client>, layout: &Layout) -> Result<(), JournalErro
         .map_err(|reason| JournalError::Unusable(format!("the layout cannot be recorded in {topic}: {reason}").into()))
 }
 
-/// Checks the topics against the recorded layout and returns it; every service does so at the start.
+/// Checks the topics against the recorded layout and returns it; every service does so at the
+/// start.
 pub(super) async fn check(client: &Arc<Client>) -> Result<Layout, JournalError> {
     let cluster = Cluster::query(client).await?;
     let missing: Vec<String> = topics(&client.settings)

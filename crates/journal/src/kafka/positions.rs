@@ -1,6 +1,6 @@
-//! Positions of readers, stored as committed offsets of a consumer group without members: the offset,
-//! and the metadata in base64. A thread commits the newest position of each partition; the commit
-//! also acknowledges the positions that this one replaced.
+//! Positions of readers, stored as committed offsets of a consumer group without members: the
+//! offset, and the metadata in base64. A thread commits the newest position of each partition; the
+//! commit also acknowledges the positions that this one replaced.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -22,8 +22,8 @@ use super::{
 };
 use crate::{Ack, AckSender, Group, JournalError, Partition, Position};
 
-/// The shortest time between two commits, in ms. Each commit is a write on the broker; a later commit
-/// only means that a restart sends a few more inquiries.
+/// The shortest time between two commits, in ms. Each commit is a write on the broker; a later
+/// commit only means that a restart sends a few more inquiries.
 const SPACING_MS: u64 = 100;
 
 /// One group's positions.
@@ -166,8 +166,8 @@ impl PositionCommitter {
         }
     }
 
-    /// Waits until there is a position to commit and [`SPACING_MS`] have passed since the last commit.
-    /// Returns `None` once the queue is closed and empty.
+    /// Waits until there is a position to commit and [`SPACING_MS`] have passed since the last
+    /// commit. Returns `None` once the queue is closed and empty.
     fn take(&self, last: Option<Instant>) -> Option<BTreeMap<Partition, PendingCommit>> {
         let mut pending = lock(&self.queue.pending);
         loop {

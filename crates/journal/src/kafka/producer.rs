@@ -1,6 +1,7 @@
 //! Appends: one idempotent producer and a thread that waits for delivery reports. Idempotence makes
-//! sure that the retries of the client library neither repeat nor reorder records within a partition.
-//! Batching needs no delay: while a request is on its way to a broker, the next batch collects.
+//! sure that the retries of the client library neither repeat nor reorder records within a
+//! partition. Batching needs no delay: while a request is on its way to a broker, the next batch
+//! collects.
 
 use std::{
     sync::{
@@ -30,6 +31,11 @@ use crate::{Ack, AckSender, Entry, JournalError, Partition, Topic};
 const POLL_MS: u64 = 200;
 /// How long closing the journal waits for appends in progress, in ms.
 const CLOSE_MS: u64 = 5_000;
+
+/// How many messages may wait for the broker before further ones are refused.
+const QUEUED_MESSAGES_MAX: usize = 500_000;
+/// How much these messages may take together, in KiB.
+const QUEUED_KIB_MAX: usize = 256 << 10;
 
 /// The producer of the process. Cloning gives another handle of the same one.
 #[derive(Clone)]
@@ -119,8 +125,8 @@ impl Running {
             .set("max.in.flight.requests.per.connection", "1")
             .set("message.timeout.ms", client.settings.append_timeout_ms.to_string())
             .set("message.max.bytes", MESSAGE_BYTES_MAX.to_string())
-            .set("queue.buffering.max.messages", "500000")
-            .set("queue.buffering.max.kbytes", "262144");
+            .set("queue.buffering.max.messages", QUEUED_MESSAGES_MAX.to_string())
+            .set("queue.buffering.max.kbytes", QUEUED_KIB_MAX.to_string());
         let listener = DeliveryListener { listener: client.listener(), dead: AtomicBool::new(false) };
         let running = Arc::new(Self { producer: create(&config, listener)?, stop: AtomicBool::new(false) });
         let poller = running.clone();

@@ -1,9 +1,10 @@
 //! Gives each ingress instance its own partition of `replies`, without a registry of holders.
 //!
 //! An instance that wants a partition writes a probe into it and reads it for a while: a living
-//! holder responds, and silence means that the partition is free. If a paused holder does not respond
-//! in time, two instances hold the same partition. Then each also reads the replies of the other and
-//! ignores them, because it has no pending call for them: that costs reads but loses no answer.
+//! holder responds, and silence means that the partition is free. If a paused holder does not
+//! respond in time, two instances hold the same partition. Then each also reads the replies of the
+//! other and ignores them, because it has no pending call for them: that costs reads but loses no
+//! answer.
 
 use std::{
     collections::BTreeSet,
@@ -57,8 +58,8 @@ pub(super) struct HoldSearch<'a> {
 }
 
 impl HoldSearch<'_> {
-    /// Holds the first free partition, beginning at the number in the member's name, and returns its
-    /// index. So members with different numbers do not compete at the start.
+    /// Holds the first free partition, beginning at the number in the member's name, and returns
+    /// its index. So members with different numbers do not compete at the start.
     pub(super) async fn hold_free(&self, member: &str) -> Result<u32, JournalError> {
         let first = number_of(member);
         let count = self.count;
