@@ -11,7 +11,7 @@ WIPE ?=
 SAMPLE_DAY := load-tests/samples/day.jsonl
 WHOLE_API_DAY := load-tests/samples/day-whole-api.jsonl
 
-.PHONY: help build run run-kafka test test-kafka bench-quick bench-kafka sample lint fmt check-layers check-files check-proto check-deps kafka-up kafka-down clean
+.PHONY: help build run run-kafka test test-kafka bench-quick bench-kafka sample lint fmt check-layers check-files check-proto check-deps check-unused check-alone kafka-up kafka-down clean
 
 help: ## Lists every target
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -45,7 +45,7 @@ sample: ## Makes the sample days anew from their seed
 	cargo run --quiet --locked --bin twqr-lab -- sample-day > $(SAMPLE_DAY).new && mv $(SAMPLE_DAY).new $(SAMPLE_DAY)
 	cargo run --quiet --locked --bin twqr-lab -- sample-day --whole-api 140 > $(WHOLE_API_DAY).new && mv $(WHOLE_API_DAY).new $(WHOLE_API_DAY)
 
-lint: check-layers check-files check-proto check-deps ## Formatting, clippy, layers, protobuf, dependencies
+lint: check-layers check-files check-proto check-deps check-unused check-alone ## Formatting, clippy, layers, protobuf, dependencies
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
@@ -63,6 +63,12 @@ check-proto: $(BUF) ## Lints the protobuf files
 
 check-deps: $(DENY) ## Licences, bans and sources of the dependencies
 	$(DENY) --config .deny.toml --log-level error check licenses bans sources
+
+check-unused: ## Fails on a dependency that no source file names
+	@.make/check-unused
+
+check-alone: ## Compiles each crate with its tests alone
+	@.make/check-alone
 
 kafka-up: ## Starts a real Apache Kafka on loopback, no Docker (BROKERS=3: three; last line: KAFKA_BOOTSTRAP=...)
 	@deploy/kafka/up
