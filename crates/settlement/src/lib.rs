@@ -6,7 +6,7 @@
 //!
 //! One file a merchant and business day ([`twqr_types::BusinessDay`], cut-off in Asia/Taipei), own
 //! and other issuers' movements in one layout (integration note: the file carries the other
-//! issuers' transactions). The layout of the existing file is in no public source [A], so columns,
+//! issuers' transactions). The layout of the existing file is in no public source, so columns,
 //! headings, formats, delimiter and encoding are configuration ([`LayoutConfig`]); a merchant's
 //! program is fed by mapping them. CSV by RFC 4180 with CRLF; the first cell of each row says what
 //! it is:
