@@ -1,150 +1,206 @@
-//! Answers: from the order as the router knows it to the POS document's response fields.
+//! The answers to callers: what the POS document's response fields contain for an order as the
+//! router knows it. gRPC and the POS HTTP form both send these answers, each in its own shape.
 
 mod cancel;
 mod payment;
 mod refund;
 
+use serde::Serialize;
+use twqr_order::{Order, Payment, PaymentType};
 use twqr_types::StatusCode;
-use twqr_wire::{
-    bus::{self, movement::Phase, order::Order},
-    pos::{InquiryType, QueryResponse},
-};
 
-pub(crate) use cancel::{cancel_of_nothing, cancel_response, unconfirmed_cancel};
-pub(crate) use payment::{pay_response, unconfirmed_payment};
-pub(crate) use refund::{no_such_payment, refund_response, unconfirmed_refund};
+pub(crate) use cancel::{CancelAnswer, cancel_answer, no_payment_to_cancel, unconfirmed_cancel};
+pub(crate) use payment::{PaymentAnswer, payment_answer, unconfirmed_payment};
+pub(crate) use refund::{RefundAnswer, no_payment_to_refund, refund_answer, unconfirmed_refund};
 
-/// StatusDesc of an inquiry about an order whose issuer contradicted what is final.
-const CONTRADICTED: &str = "success; the issuer has contradicted the order's state, and an operator must look into it";
 /// StatusDesc of a success.
 const SUCCESS_DESC: &str = "success";
+/// StatusDesc of an inquiry about an order whose issuer contradicted a final state.
+const CONTRADICTED: &str = "success; the issuer has contradicted the order's state, and an operator must look into it";
 
-/// Whether the call that asked for it has its result: a payment paid or failed, a refund ended.
-pub(crate) fn has_result(order: &bus::Order) -> bool {
-    match &order.order {
-        Some(Order::Payment(payment)) => is_final(payment.charge.as_ref()),
-        Some(Order::Refund(refund)) => !matches!(refund.phase, Some(bus::refund::Phase::AskAgainMs(_)) | None),
-        Some(Order::Cancelled(_)) => true,
-        None => false,
+/// The request fields that every answer repeats.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Echoes {
+    #[serde(rename = "MerchantID")]
+    pub(crate) merchant_id: String,
+    #[serde(rename = "StoreID")]
+    pub(crate) store_id: String,
+    #[serde(rename = "GatewayTradeNo")]
+    pub(crate) gateway_trade_no: String,
+    #[serde(rename = "MerchantTradeNo")]
+    pub(crate) merchant_trade_no: String,
+    #[serde(rename = "PosID")]
+    pub(crate) pos_id: String,
+}
+
+/// The result that every answer begins with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Status {
+    pub(crate) code: StatusCode,
+    /// The StatusDesc, for people.
+    pub(crate) desc: String,
+}
+
+impl Status {
+    fn new(code: StatusCode, desc: &str) -> Self {
+        Self { code, desc: desc.to_owned() }
+    }
+
+    fn success() -> Self {
+        Self::new(StatusCode::SUCCESS, SUCCESS_DESC)
     }
 }
 
-/// Whether it is a payment that is, or was to be, taken back.
-pub(crate) fn has_cancel(order: &bus::Order) -> bool {
-    matches!(&order.order, Some(Order::Payment(payment)) if payment.cancel.is_some())
+/// The fields that payments and refunds have in common. Amounts are in whole TWD.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Details {
+    /// Absent until it is known.
+    pub(crate) payment_type: Option<PaymentType>,
+    pub(crate) trade_amount: i64,
+    pub(crate) debit_amount: i64,
+    pub(crate) redeem_name: String,
+    pub(crate) redeem_amount: i64,
+    pub(crate) store_redeem_amount: i64,
+    pub(crate) invoice_vehicle: String,
+    pub(crate) mer_mem_token: String,
+    pub(crate) remark: String,
+    pub(crate) extra1: String,
+    pub(crate) extra2: String,
+    pub(crate) extra3: String,
 }
 
-/// Whether nothing of it is in progress.
-pub(crate) fn is_at_rest(order: &bus::Order) -> bool {
-    let Some(Order::Payment(payment)) = &order.order else { return has_result(order) };
-    let refunds = payment.refunds.iter().all(|entry| is_final(entry.refund.as_ref()));
-    has_result(order) && refunds && payment.cancel.as_ref().is_none_or(|cancel| !cancel::is_open(cancel))
-}
-
-/// Whether a cancel has its answer: the payment is taken back, or the issuer refused.
-pub(crate) fn is_cancel_closed(order: &bus::Order) -> bool {
-    match &order.order {
-        Some(Order::Payment(payment)) => payment.cancel.as_ref().is_some_and(|cancel| !cancel::is_open(cancel)),
-        Some(Order::Refund(_) | Order::Cancelled(_)) => true,
-        None => false,
-    }
-}
-
-fn is_final(movement: Option<&bus::Movement>) -> bool {
-    match movement.and_then(|movement| movement.phase.as_ref()) {
-        Some(Phase::Approved(_) | Phase::Refunded(_) | Phase::Reversed(_) | Phase::Failed(_)) => true,
-        Some(Phase::Sent(_) | Phase::UnresolvedMs(_) | Phase::Asking(_)) | None => false,
-    }
-}
-
-/// The answer to an inquiry; an order of the other kind is none.
-pub(crate) fn query_response(order: bus::Order, inquiry_type: InquiryType, in_progress: StatusCode) -> QueryResponse {
-    let contradicted = matches!(&order.order, Some(Order::Payment(payment)) if !payment.contradiction.is_empty());
-    let (order_status, payment, refund) = match (order.order, inquiry_type) {
-        (Some(Order::Payment(payment)), InquiryType::Payment) => {
-            (payment::order_status(&payment), Some(pay_response(payment, in_progress, false)), None)
+impl Details {
+    /// The POS document's number of the payment type; 0 while it is not known.
+    pub(crate) fn payment_type_number(&self) -> i32 {
+        match self.payment_type {
+            None => 0,
+            Some(PaymentType::StoredValue) => 1,
+            Some(PaymentType::BankAccount) => 3,
+            Some(PaymentType::CreditCard) => 4,
+            Some(PaymentType::OtherIssuer) => 8,
         }
-        (Some(Order::Refund(refund)), InquiryType::Refund) => {
-            (refund::order_status(&refund), None, Some(refund_response(refund, in_progress, false)))
+    }
+}
+
+/// Whether an inquiry is about a payment or about a refund.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum InquiryType {
+    Payment,
+    Refund,
+}
+
+/// The OrderStatus of an inquiry; the values are the POS document's numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OrderStatus {
+    InProgress = 0,
+    Paid = 1,
+    Failed = 2,
+    FullyRefunded = 4,
+    RefundSucceeded = 5,
+    PartlyRefunded = 7,
+}
+
+/// The answer to an inquiry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct InquiryAnswer {
+    /// Whether the inquiry itself succeeded; the order's own result is within `order`.
+    pub(crate) status: Status,
+    /// Absent if there is no such order.
+    pub(crate) order: Option<InquiredOrder>,
+}
+
+/// The order that an inquiry found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "nearly all are payments")]
+pub(crate) enum InquiredOrder {
+    Payment(OrderStatus, PaymentAnswer),
+    Refund(OrderStatus, RefundAnswer),
+}
+
+impl InquiredOrder {
+    pub(crate) fn order_status(&self) -> OrderStatus {
+        match self {
+            Self::Payment(status, _) | Self::Refund(status, _) => *status,
         }
-        (Some(Order::Payment(_) | Order::Refund(_) | Order::Cancelled(_)) | None, _) => return no_such_order(),
+    }
+
+    /// The order's own result.
+    pub(crate) fn status(&self) -> &Status {
+        match self {
+            Self::Payment(_, payment) => &payment.status,
+            Self::Refund(_, refund) => &refund.status,
+        }
+    }
+}
+
+/// Whether the request that made the order has its result: the payment is paid or failed, the
+/// refund has ended.
+pub(crate) fn has_result(order: &Order) -> bool {
+    match order {
+        Order::Payment(payment) => payment.charge.phase.is_final(),
+        Order::Refund(refund) => refund.is_final(),
+        Order::Cancelled(_) => true,
+    }
+}
+
+/// Whether the order is a payment with a cancel, in whatever state.
+pub(crate) fn has_cancel(order: &Order) -> bool {
+    order.as_payment().is_some_and(|payment| payment.cancel.is_some())
+}
+
+/// Whether a cancel of the order has its answer: it succeeded, or the issuer refused it.
+pub(crate) fn has_cancel_answer(order: &Order) -> bool {
+    match order {
+        Order::Payment(payment) => payment.cancel.as_ref().is_some_and(|cancel| !cancel::is_unanswered(cancel)),
+        Order::Refund(_) | Order::Cancelled(_) => true,
+    }
+}
+
+/// Whether any answer about the order may still change. This is the caller's view: an order whose
+/// cancel was answered as done is not pending, although its reversal may be in progress
+/// (`Order::is_at_rest` is false then).
+pub(crate) fn has_pending_answer(order: &Order) -> bool {
+    let is_pending = |payment: &Payment| {
+        payment.refunds.iter().any(|entry| !entry.refund.phase.is_final())
+            || payment.cancel.as_ref().is_some_and(cancel::is_unanswered)
     };
-    let desc = if contradicted { CONTRADICTED } else { SUCCESS_DESC };
-    QueryResponse {
-        status_code: StatusCode::SUCCESS.into(),
-        status_desc: desc.to_owned(),
-        order_status: Some(order_status.into()),
-        payment,
-        refund,
-    }
+    !has_result(order) || order.as_payment().is_some_and(is_pending)
 }
 
-/// There is no such order.
-pub(crate) fn no_such_order() -> QueryResponse {
-    QueryResponse {
-        status_code: StatusCode::NO_SUCH_ORDER.into(),
-        status_desc: "no such order".to_owned(),
-        ..QueryResponse::default()
-    }
+/// The answer to an inquiry. An order of the other type counts as no such order.
+pub(crate) fn inquiry_answer(order: &Order, inquiry_type: InquiryType, in_progress_code: StatusCode) -> InquiryAnswer {
+    let found = match (order, inquiry_type) {
+        (Order::Payment(payment), InquiryType::Payment) => {
+            InquiredOrder::Payment(payment::order_status(payment), payment_answer(payment, in_progress_code, false))
+        }
+        (Order::Refund(refund), InquiryType::Refund) => {
+            InquiredOrder::Refund(refund::order_status(refund), refund_answer(refund, in_progress_code, false))
+        }
+        (Order::Payment(_), InquiryType::Refund)
+        | (Order::Refund(_), InquiryType::Payment)
+        | (Order::Cancelled(_), InquiryType::Payment | InquiryType::Refund) => return no_such_order(),
+    };
+    let desc = if order.contradiction().is_some() { CONTRADICTED } else { SUCCESS_DESC };
+    InquiryAnswer { status: Status::new(StatusCode::SUCCESS, desc), order: Some(found) }
 }
 
-/// Extra3 of a credit card: `{"CardName":…,"CardNo":…}` (POS API, section 2); quotes and
-/// backslashes escaped, control characters left out.
+/// The answer to an inquiry about an order that does not exist.
+pub(crate) fn no_such_order() -> InquiryAnswer {
+    InquiryAnswer { status: Status::new(StatusCode::NO_SUCH_ORDER, "no such order"), order: None }
+}
+
+/// Extra3 of a credit card, as the POS document demands it. The issuer's texts lose their control
+/// characters: a POS may print them.
 fn card_json(name: &str, number: &str) -> String {
-    let escape = |text: &str| {
-        let printable = text.chars().filter(|c| !c.is_control());
-        printable.flat_map(|c| (matches!(c, '"' | '\\')).then_some('\\').into_iter().chain([c])).collect::<String>()
-    };
-    format!(r#"{{"CardName":"{}","CardNo":"{}"}}"#, escape(name), escape(number))
+    #[derive(Serialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Card {
+        card_name: String,
+        card_no: String,
+    }
+    let printable = |text: &str| text.chars().filter(|c| !c.is_control()).collect();
+    serde_json::to_string(&Card { card_name: printable(name), card_no: printable(number) }).unwrap_or_default()
 }
 
 #[cfg(test)]
-mod tests {
-    use twqr_wire::{
-        bus::{Cancel, Failure, Movement, Nothing, Payment, cancel::Stage},
-        pos::{CancelRequest, OrderStatus},
-    };
-
-    use super::*;
-
-    fn movement(phase: Phase) -> Movement {
-        Movement { phase: Some(phase), ..Movement::default() }
-    }
-
-    fn failed(code: &str) -> Movement {
-        movement(Phase::Failed(Failure { status_code: code.into(), ..Failure::default() }))
-    }
-
-    /// StatusCodes of a repeat and of a cancel, and whether a watch ends, for a payment that was
-    /// told as declined (928).
-    fn told(cancel: Cancel) -> (String, String, bool) {
-        let payment = Payment { charge: Some(failed("928")), cancel: Some(cancel), ..Payment::default() };
-        let order = bus::Order { order: Some(Order::Payment(payment.clone())) };
-        let asked = query_response(order.clone(), InquiryType::Payment, StatusCode::FISC_ABNORMAL);
-        assert_eq!(asked.order_status, Some(OrderStatus::Failed.into()), "that is what it was told as");
-        let repeat = pay_response(payment, StatusCode::FISC_ABNORMAL, true).status_code;
-        let cancelled = cancel_response(&order, &CancelRequest::default(), StatusCode::FISC_ABNORMAL).status_code;
-        (repeat, cancelled, is_at_rest(&order))
-    }
-
-    #[test]
-    fn a_late_charge_that_is_taken_back_changes_nothing_that_was_told() {
-        let nothing = Cancel { stage: Some(Stage::Nothing(Nothing {})), ..Cancel::default() };
-        let out = Stage::Reversing(movement(Phase::Sent(bus::EffectId::default())));
-        let done = Stage::Reversing(movement(Phase::Reversed(bus::Reversed::default())));
-        let refused = Stage::Reversing(failed("983"));
-        let was_done = |stage: &Stage| Cancel { stage: Some(stage.clone()), was_told_done: true, ..Cancel::default() };
-        let by_itself = |stage: &Stage| Cancel { stage: Some(stage.clone()), by_itself: true, ..Cancel::default() };
-        for (cancel, repeat, cancelled, at_rest) in [
-            (nothing, "812", "000", true),
-            (was_done(&out), "812", "000", true),
-            (was_done(&refused), "812", "000", true),
-            (was_done(&done), "812", "000", true),
-            (by_itself(&out), "928", "982", false),
-            (by_itself(&refused), "928", "983", true),
-            (by_itself(&done), "928", "000", true),
-        ] {
-            assert_eq!(told(cancel.clone()), (repeat.to_owned(), cancelled.to_owned(), at_rest), "{cancel:?}");
-        }
-    }
-}
+mod tests;

@@ -1,158 +1,120 @@
-//! The calls of the public API, whoever brings them: the gRPC service and the POS HTTP form are
-//! faces of this.
+//! The four calls of the public API, from a request's fields to its answer. The gRPC service and
+//! the POS HTTP form both serve this.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
-use tonic::Status;
-use twqr_service::{CancellationToken, Clock};
-use twqr_types::{KeyName, QueryForm, TradeNo, UnixMs, Violations};
-use twqr_wire::{
-    bus,
-    convert::{Stamp, cancel_form, encode_cancel, encode_query, encode_refund, pay_form, query_form, refund_form},
-    pos::{
-        CancelRequest, CancelResponse, InquiryType, PayRequest, PayResponse, QueryRequest, QueryResponse,
-        RefundRequest, RefundResponse,
-    },
-};
+use twqr_order::Order;
+use twqr_service::CancellationToken;
+use twqr_types::{PayForm, QueryForm, RawPay, RawQuery, RawRefund, RefundForm, TradeNo};
+use twqr_wire::convert::{encode_cancel, encode_query, encode_refund};
 
 use crate::{
-    Settings,
     answers::{
-        cancel_of_nothing, cancel_response, has_result, is_cancel_closed, no_such_order, no_such_payment,
-        query_response, refund_response, unconfirmed_cancel, unconfirmed_refund,
+        CancelAnswer, InquiryAnswer, InquiryType, PaymentAnswer, RefundAnswer, cancel_answer, has_cancel_answer,
+        has_result, inquiry_answer, no_payment_to_cancel, no_payment_to_refund, no_such_order, refund_answer,
+        unconfirmed_cancel, unconfirmed_refund,
     },
-    ask::Heard,
-    desk::{Desk, Kind, Waiting},
-    pay::Paying,
-    refusals,
+    pay::PayCall,
+    refusal::Refusal,
     repeats::Repeats,
+    router_client::{Caller, RequestResult, RouterClient},
 };
 
+/// The public API.
 pub(crate) struct PosApi {
-    pub(crate) desk: Arc<Desk>,
+    pub(crate) router: RouterClient,
     pub(crate) repeats: Arc<Repeats>,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) settings: Settings,
+    /// How long a caller without a deadline waits at most.
+    pub(crate) answer_within: Duration,
     pub(crate) shutdown: CancellationToken,
 }
 
-/// Who calls.
-pub(crate) struct Caller {
-    /// Until then it waits.
-    pub(crate) deadline: Instant,
-    /// The merchant's key with which it signed; none on the gRPC side, where nothing is signed.
-    pub(crate) signed_by: Option<KeyName>,
-}
-
 impl PosApi {
-    /// What a record of the caller's carries, now.
-    pub(crate) fn stamp<'a>(&self, caller: &'a Caller) -> Stamp<'a> {
-        Stamp { at: self.clock.now(), signed_by: caller.signed_by.as_ref() }
+    /// The default deadline for a call that began at `began`.
+    pub(crate) fn default_deadline(&self, began: Instant) -> Instant {
+        began + self.answer_within
     }
 
-    /// When a caller without a deadline of its own, whose call began then, gets an answer at the
-    /// latest.
-    pub(crate) fn own_deadline(&self, began: Instant) -> Instant {
-        began + Duration::from_millis(self.settings.answer_within_ms)
+    /// Charges a customer.
+    pub(crate) async fn pay(&self, request: RawPay, caller: Caller) -> Result<PaymentAnswer, Refusal> {
+        let form = PayForm::parse(request).map_err(Refusal::Invalid)?;
+        PayCall { router: &self.router, repeats: &self.repeats, form, caller }.run().await
     }
 
-    /// A place to wait for the router until the deadline.
-    pub(crate) fn wait(&self, deadline: Instant) -> Result<Waiting, Status> {
-        self.desk.wait(Kind::Call, self.until(deadline)).ok_or_else(refusals::shed)
-    }
-
-    /// A place to watch an order until the deadline.
-    pub(crate) fn wait_watching(&self, deadline: Instant) -> Result<Waiting, Status> {
-        self.desk.wait(Kind::Watch, self.until(deadline)).ok_or_else(refusals::too_many_watches)
-    }
-
-    fn until(&self, deadline: Instant) -> UnixMs {
-        let left = deadline.saturating_duration_since(Instant::now());
-        self.clock.now().plus(i64::try_from(left.as_millis()).unwrap_or(i64::MAX))
-    }
-
-    /// Payment (POS API, sections 2 and 4).
-    pub(crate) async fn pay(&self, request: PayRequest, caller: Caller) -> Result<PayResponse, Status> {
-        match pay_form(request.clone()) {
-            Ok(form) => Paying { api: self, request, form, caller }.run().await,
-            Err(violations) => Err(refusals::invalid(&violations)),
-        }
-    }
-
-    /// Inquiry (POS API, sections 2 and 4).
-    pub(crate) async fn query(&self, request: QueryRequest, caller: Caller) -> Result<QueryResponse, Status> {
-        let inquiry_type = request.inquiry_type();
-        let form = checked(inquiry_type, query_form(request))?;
-        let record = |to| encode_query(self.stamp(&caller), &form.key, to, false);
-        match self.ask(&form.key, caller.deadline, record, |_| true).await? {
-            Heard::Order(seen) => {
-                let code = self.desk.in_progress_code();
-                Ok(query_response((*seen.order).clone(), inquiry_type, seen.in_progress(code)))
+    /// Inquires about a payment or a refund. `inquiry_type` is absent if the request's type is
+    /// neither.
+    pub(crate) async fn inquire(
+        &self,
+        request: RawQuery,
+        inquiry_type: Option<InquiryType>,
+        caller: Caller,
+    ) -> Result<InquiryAnswer, Refusal> {
+        let (form, inquiry_type) = parse_inquiry(request, inquiry_type)?;
+        let record = |to| encode_query(self.router.stamp(&caller), &form.key, to, false);
+        match self.router.request(&form.key, caller.deadline, record, |_| true).await? {
+            RequestResult::Found(view) => {
+                let code = self.router.pending.in_progress_code();
+                Ok(inquiry_answer(&view.order, inquiry_type, view.in_progress_code(code)))
             }
-            Heard::NotFound => Ok(no_such_order()),
-            Heard::Nothing => Err(refusals::no_answer()),
+            RequestResult::NotFound => Ok(no_such_order()),
+            RequestResult::Unconfirmed => Err(Refusal::NoAnswer),
         }
     }
 
-    /// Refund (POS API, sections 2 and 4).
-    pub(crate) async fn refund(&self, request: RefundRequest, caller: Caller) -> Result<RefundResponse, Status> {
+    /// Refunds a payment, or a part of it.
+    pub(crate) async fn refund(&self, request: RawRefund, caller: Caller) -> Result<RefundAnswer, Refusal> {
         if self.is_foreign(&request.trade_no) {
-            return Ok(no_such_payment(&request));
+            return Ok(no_payment_to_refund(request));
         }
-        let form = refund_form(request.clone()).map_err(|violations| refusals::invalid(&violations))?;
-        let record = |to| encode_refund(self.stamp(&caller), &form, Some(to));
-        match self.ask(&form.key, caller.deadline, record, has_result).await? {
-            Heard::Order(seen) => {
-                let Some(bus::order::Order::Refund(refund)) = (*seen.order).clone().order else {
-                    return Err(refusals::no_answer());
-                };
-                let code = self.desk.in_progress_code();
-                let mut response = refund_response(refund, seen.in_progress(code), seen.repeat);
-                response.gateway_trade_no = request.gateway_trade_no;
-                response.pos_id = request.pos_id;
-                Ok(response)
+        let form = RefundForm::parse(request).map_err(Refusal::Invalid)?;
+        let record = |to| encode_refund(self.router.stamp(&caller), &form, Some(to));
+        let result = self.router.request(&form.key, caller.deadline, record, has_result).await?;
+        let code = self.router.pending.in_progress_code();
+        match result {
+            RequestResult::Found(view) => {
+                let Order::Refund(refund) = &*view.order else { return Err(Refusal::NoAnswer) };
+                let mut answer = refund_answer(refund, view.in_progress_code(code), view.repeat);
+                // The echoes are those of this request, not of the one that made the refund.
+                form.gateway_trade_no.as_str().clone_into(&mut answer.echoes.gateway_trade_no);
+                form.pos_id.as_str().clone_into(&mut answer.echoes.pos_id);
+                Ok(answer)
             }
-            Heard::NotFound | Heard::Nothing => Ok(unconfirmed_refund(&request, self.desk.in_progress_code())),
+            RequestResult::NotFound | RequestResult::Unconfirmed => Ok(unconfirmed_refund(&form, code)),
         }
     }
 
-    /// Whether a TradeNo is well within its length and none that this router gives out: nobody has
-    /// such a payment.
+    /// Whether a TradeNo has a valid length, but was not given out by this system: there is no such
+    /// payment. A TradeNo of an invalid length is left to the form, which refuses it.
     fn is_foreign(&self, trade_no: &str) -> bool {
-        let within = (1..=TradeNo::LEN).contains(&trade_no.chars().count());
-        let ours = |number: TradeNo| number.shard().0 < self.desk.shards().0.get();
-        within && !TradeNo::parse(trade_no).is_ok_and(ours)
+        let has_valid_length = (1..=TradeNo::LEN).contains(&trade_no.chars().count());
+        let is_ours = |number: TradeNo| number.shard().0 < self.router.shards.0.get();
+        has_valid_length && !TradeNo::parse(trade_no).is_ok_and(is_ours)
     }
 
-    /// Cancel (POS API, sections 2 and 4).
-    pub(crate) async fn cancel(&self, request: CancelRequest, caller: Caller) -> Result<CancelResponse, Status> {
-        let form = cancel_form(request.clone()).map_err(|violations| refusals::invalid(&violations))?;
+    /// Cancels a payment as a whole.
+    pub(crate) async fn cancel(&self, request: RawPay, caller: Caller) -> Result<CancelAnswer, Refusal> {
+        let form = PayForm::parse(request).map_err(Refusal::Invalid)?;
         self.repeats.forget(&form.key);
-        let record = |to| encode_cancel(self.stamp(&caller), &form, Some(to));
-        Ok(match self.ask(&form.key, caller.deadline, record, is_cancel_closed).await? {
-            Heard::Order(seen) => {
-                cancel_response(&seen.order, &request, seen.in_progress(self.desk.in_progress_code()))
-            }
-            Heard::NotFound => cancel_of_nothing(&request),
-            Heard::Nothing => unconfirmed_cancel(&request, self.desk.in_progress_code()),
+        let record = |to| encode_cancel(self.router.stamp(&caller), &form, Some(to));
+        let result = self.router.request(&form.key, caller.deadline, record, has_cancel_answer).await?;
+        let code = self.router.pending.in_progress_code();
+        Ok(match result {
+            RequestResult::Found(view) => cancel_answer(&view.order, &form, view.in_progress_code(code)),
+            RequestResult::NotFound => no_payment_to_cancel(&form),
+            RequestResult::Unconfirmed => unconfirmed_cancel(&form, code),
         })
     }
 }
 
-/// The form, if the type is one and every field is within its limits.
-pub(crate) fn checked(inquiry_type: InquiryType, form: Result<QueryForm, Violations>) -> Result<QueryForm, Status> {
-    let typed = inquiry_type != InquiryType::Unspecified;
-    match form {
-        Ok(form) if typed => Ok(form),
-        Ok(_) => Err(refusals::invalid(&refusals::inquiry_type())),
-        Err(mut violations) => {
-            if !typed {
-                for violation in refusals::inquiry_type().as_slice() {
-                    violations.add(violation.field, violation.description.clone());
-                }
-            }
-            Err(refusals::invalid(&violations))
-        }
+/// Checks an inquiry or a watch; the refusal lists every violation, that of the type included.
+pub(crate) fn parse_inquiry(
+    request: RawQuery,
+    inquiry_type: Option<InquiryType>,
+) -> Result<(QueryForm, InquiryType), Refusal> {
+    match (QueryForm::parse(request), inquiry_type) {
+        (Ok(form), Some(inquiry_type)) => Ok((form, inquiry_type)),
+        (Ok(_), None) => Err(Refusal::inquiry_type()),
+        (Err(violations), inquiry_type) => Err(Refusal::invalid_inquiry(violations, inquiry_type.is_some())),
     }
 }

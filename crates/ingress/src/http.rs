@@ -1,17 +1,19 @@
-//! The POS HTTP form: JSON with a signature over HTTP, for the POS that exist today (POS API,
-//! section 5). Whatever is said about a request is a StatusCode in an HTTP 200.
+//! The POS HTTP form: signed JSON over HTTP, for the POS that exist today (`proto/README.md`,
+//! section HTTP form). The answer to every call is an HTTP 200 with a StatusCode, refusals
+//! included; only a path or a method that does not exist has another HTTP status.
 
-mod answers;
-mod call;
+mod call_handler;
 mod canonical;
-mod form;
+mod field_names;
 mod json;
-mod key_file;
+mod json_answer;
+mod json_request;
+mod key_source;
 mod keys;
-mod refusal;
+mod pos_refusal;
 
 #[cfg(test)]
-mod described;
+mod openapi_tests;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -29,41 +31,43 @@ use tokio::{net::TcpListener, time::Instant};
 use tracing::{info, warn};
 use twqr_service::{CancellationToken, Limits, serve_http};
 
-pub use key_file::KeysError;
+pub use key_source::KeysError;
 
-use self::{call::Front, json::Fault, key_file::Source, keys::MerchantKeys, refusal::Refusal};
+use self::{
+    call_handler::CallHandler, json::JsonFault, key_source::KeySource, keys::MerchantKeys, pos_refusal::PosRefusal,
+};
 use crate::{REQUEST_BYTES_MAX, api::PosApi};
 
-/// How much of a body that is too large is still read, so that its sender reads the answer, in
-/// bytes.
+/// How much of a body that is too large is still read, in bytes: many clients read the answer only
+/// after they have sent the whole body.
 const DISCARD_BYTES_MAX: usize = 1024 * 1024;
 /// How long a body may take to arrive, in ms.
 const BODY_WITHIN_MS: u64 = 10_000;
-/// How long the name of a system may be, in characters.
+/// How long `{system}` in the path may be, in characters.
 const SYSTEM_LEN_MAX: usize = 32;
-/// The API's description for tools.
+/// The OpenAPI description of the form.
 const OPENAPI: &str = include_str!("http/openapi.json");
 
-/// Where the form is served, and whose signatures count.
+/// Where the POS HTTP form is served, and with which keys.
 #[derive(Clone, Debug)]
 pub struct HttpSettings {
-    /// Where it listens.
+    /// The address to listen on.
     pub listen: SocketAddr,
     /// The merchants' keys, as TOML: `[keys]`, then `MerchantID = "key"`, `MerchantID = ["key",
-    /// "key before"]` or `MerchantID = { name = "key" }`. Read again when it changes. By its name
-    /// the rules know a key. Further keys come from the environment: `TWQR_MERCHANT_KEY_` and the
-    /// MerchantID.
+    /// "key before"]` or `MerchantID = { name = "key" }`. The policy refers to a key by its name.
+    /// The file is read again when it changes. Further keys come from environment variables named
+    /// `TWQR_MERCHANT_KEY_` and the MerchantID.
     pub keys_file: Option<PathBuf>,
 }
 
 impl HttpSettings {
-    /// Reads the keys and forgets them: whether an ingress could begin with them.
+    /// Checks that an ingress could start with the keys; does not keep them.
     pub fn check_keys(&self) -> Result<(), KeysError> {
-        Source::new(self.keys_file.clone()).read().map(drop)
+        KeySource::new(self.keys_file.clone()).read().map(drop)
     }
 }
 
-/// The four calls.
+/// The four operations of the form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Operation {
     Payment,
@@ -75,7 +79,7 @@ enum Operation {
 impl Operation {
     const ALL: [Self; 4] = [Self::Payment, Self::Inquiry, Self::Refund, Self::Cancel];
 
-    /// Its last part of the path.
+    /// The path of the operation, for the router.
     const fn path(self) -> &'static str {
         match self {
             Self::Payment => "/{system}/Payment",
@@ -85,7 +89,7 @@ impl Operation {
         }
     }
 
-    /// Its name in metrics and logs.
+    /// The operation in metrics and logs.
     const fn method(self) -> &'static str {
         match self {
             Self::Payment => "http_Payment",
@@ -96,21 +100,21 @@ impl Operation {
     }
 }
 
-/// The form with its keys, before it serves.
-pub(crate) struct Form {
-    source: Source,
+/// The server of the form, with the keys that it started with.
+pub(crate) struct HttpForm {
+    source: KeySource,
     keys: MerchantKeys,
 }
 
-impl Form {
-    /// Reads the keys.
+impl HttpForm {
+    /// Reads the keys; fails if they are invalid.
     pub(crate) fn open(settings: &HttpSettings) -> Result<Self, KeysError> {
-        let source = Source::new(settings.keys_file.clone());
+        let source = KeySource::new(settings.keys_file.clone());
         let keys = MerchantKeys::new(source.read()?);
         Ok(Self { source, keys })
     }
 
-    /// Serves until shutdown, and then for as long as calls in flight may take.
+    /// Serves until shutdown, and then until the calls in flight have ended, for at most `drain`.
     pub(crate) async fn serve(
         self,
         listener: TcpListener,
@@ -119,9 +123,9 @@ impl Form {
         drain: Duration,
     ) {
         if let Ok(address) = listener.local_addr() {
-            info!(%address, "the POS HTTP form is served");
+            info!(%address, "serving the POS HTTP form");
         }
-        let router = router(Front { api, keys: self.keys.clone() });
+        let router = router(CallHandler { api, keys: self.keys.clone() });
         tokio::select! {
             cut_off = serve_http(listener, router, Limits::public("pos_http"), shutdown, drain) => if cut_off > 0 {
                 warn!(cut_off, drain_ms = drain.as_millis() as u64, "POS calls were still in flight at the end of the drain; their connections are closed");
@@ -131,37 +135,40 @@ impl Form {
     }
 }
 
-fn router(front: Front) -> Router {
+fn router(handler: CallHandler) -> Router {
     let described = || async { ([(header::CONTENT_TYPE, "application/json")], OPENAPI) };
     let mut router = Router::new().route("/openapi.json", get(described));
     for operation in Operation::ALL {
-        // A path that is no text names no system.
-        let take = move |State(front): State<Front>, system: Result<Path<String>, PathRejection>, body: Body| async move {
-            take(&front, operation, &system.map(|Path(system)| system).unwrap_or_default(), body).await
+        let handle = move |State(handler): State<CallHandler>,
+                           system: Result<Path<String>, PathRejection>,
+                           body: Body| async move {
+            // A path that is not UTF-8 is handled like an empty system: it is not found.
+            let system = system.map(|Path(system)| system).unwrap_or_default();
+            handle(&handler, operation, &system, body).await
         };
-        router = router.route(operation.path(), post(take));
+        router = router.route(operation.path(), post(handle));
     }
-    router.fallback(not_found).method_not_allowed_fallback(not_allowed).with_state(front)
+    router.fallback(not_found).method_not_allowed_fallback(not_allowed).with_state(handler)
 }
 
-async fn take(front: &Front, operation: Operation, system: &str, body: Body) -> Response {
-    let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-    if !(1..=SYSTEM_LEN_MAX).contains(&system.len()) || !system.chars().all(letter) {
+async fn handle(handler: &CallHandler, operation: Operation, system: &str, body: Body) -> Response {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    if !(1..=SYSTEM_LEN_MAX).contains(&system.len()) || !system.chars().all(is_allowed) {
         return not_found().await;
     }
     let began = Instant::now();
     let body = tokio::time::timeout(Duration::from_millis(BODY_WITHIN_MS), read(body)).await;
-    let body = body.unwrap_or_else(|_| Err(Fault(format!("the body did not arrive within {BODY_WITHIN_MS} ms"))));
-    let body = body.as_deref().map_err(|Fault(what)| Refusal::from(Fault(what.clone())));
-    Json(front.answer(operation, body, began).await).into_response()
+    let body = body.unwrap_or_else(|_| Err(JsonFault(format!("the body did not arrive within {BODY_WITHIN_MS} ms"))));
+    let body = body.as_deref().map_err(|JsonFault(what)| PosRefusal::from(JsonFault(what.clone())));
+    Json(handler.answer(operation, body, began).await).into_response()
 }
 
-/// The whole body, up to its limit.
-async fn read(body: Body) -> Result<BytesMut, Fault> {
+/// Reads the whole body, up to its limit.
+async fn read(body: Body) -> Result<BytesMut, JsonFault> {
     let mut pieces = body.into_data_stream();
     let (mut whole, mut length) = (BytesMut::new(), 0_usize);
     while let Some(piece) = pieces.next().await {
-        let piece = piece.map_err(|_| Fault("the body broke off".to_owned()))?;
+        let piece = piece.map_err(|_| JsonFault("the body broke off".to_owned()))?;
         length = length.saturating_add(piece.len());
         if length <= REQUEST_BYTES_MAX {
             whole.extend_from_slice(&piece);
@@ -170,7 +177,7 @@ async fn read(body: Body) -> Result<BytesMut, Fault> {
         }
     }
     if length > REQUEST_BYTES_MAX {
-        return Err(Fault(format!("the body is larger than {REQUEST_BYTES_MAX} bytes")));
+        return Err(JsonFault(format!("the body is larger than {REQUEST_BYTES_MAX} bytes")));
     }
     Ok(whole)
 }
@@ -179,14 +186,18 @@ async fn read(body: Body) -> Result<BytesMut, Fault> {
 async fn not_found() -> Response {
     let hint = "POST /{system}/Payment, Inquiry, Refund or Cancel; {system} is 1 to 32 letters, digits, '_' or '-'. \
                 GET /openapi.json describes them";
-    told(StatusCode::NOT_FOUND, "there is nothing at this path", hint)
+    http_error(StatusCode::NOT_FOUND, "there is nothing at this path", hint)
 }
 
 #[allow(clippy::unused_async, reason = "a handler")]
 async fn not_allowed() -> Response {
-    told(StatusCode::METHOD_NOT_ALLOWED, "this path does not have this method", "calls are POST, /openapi.json is GET")
+    http_error(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "this path does not have this method",
+        "calls are POST, /openapi.json is GET",
+    )
 }
 
-fn told(status: StatusCode, error: &str, hint: &str) -> Response {
+fn http_error(status: StatusCode, error: &str, hint: &str) -> Response {
     (status, Json(serde_json::json!({ "error": error, "hint": hint }))).into_response()
 }

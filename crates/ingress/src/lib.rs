@@ -1,19 +1,20 @@
-//! The ingress: the public API, over gRPC and as the POS HTTP form. Parses once, refuses at the
-//! edge with every violation listed, writes the request to the order's shard, and waits for the
-//! answer on its own partition of `replies`. Nobody is told "failed" because an answer is late.
+//! The ingress: serves the public API, over gRPC and as the POS HTTP form. It checks a request
+//! against all limits and refuses it with every violation listed, or writes it to the order's shard
+//! and waits for the router's reply on its own partition of `replies`. A late reply is never
+//! reported as a failure: the answer at the deadline is that the order is in progress.
 
 mod answers;
 mod api;
-mod ask;
-mod desk;
+mod grpc;
 mod http;
 mod metrics;
 mod pay;
-mod refusals;
+mod pending_calls;
+mod readiness_probe;
+mod refusal;
 mod repeats;
-mod replies;
-mod service;
-mod warm;
+mod reply_reader;
+mod router_client;
 mod watch;
 
 use std::{
@@ -33,77 +34,78 @@ use twqr_wire::pos::pos_service_server::PosServiceServer;
 pub use http::{HttpSettings, KeysError};
 
 use api::PosApi;
-use desk::Desk;
+use grpc::GrpcService;
+use pending_calls::PendingCalls;
 use repeats::Repeats;
-use replies::Replies;
+use reply_reader::ReplyReader;
+use router_client::RouterClient;
 
-/// What the ingress needs to know.
+/// The settings of an ingress.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// This process among the ingresses: unique, and stable over restarts.
+    /// The name of this process among the ingresses: unique, and the same after a restart.
     pub member: String,
-    /// Where it listens.
+    /// The address of the gRPC API.
     pub listen: SocketAddr,
-    /// The POS HTTP form; none: it is not served.
+    /// The POS HTTP form; not served if absent.
     pub http: Option<HttpSettings>,
-    /// How long a caller waits for a result at the most, in ms: 100 to 60,000. The POS waits 15 s
-    /// (POS API, section 4).
+    /// How long a caller waits for a result at most, in ms: 100 to 60,000. A POS waits 15 s
+    /// (`proto/README.md`, section Times).
     pub answer_within_ms: u64,
-    /// The StatusCode of an answer that is not known yet (`fisc_abnormal`), until the first reply
-    /// says which one holds.
+    /// The StatusCode for orders in progress (`fisc_abnormal`), until the first reply names the one
+    /// of the policy.
     pub in_progress_code: StatusCode,
-    /// How many calls wait at once at the most: 1 to 1,000,000; further ones are shed.
+    /// How many calls may be pending at once: 1 to 1,000,000; further ones are refused.
     pub calls_max: usize,
-    /// How many payments each of the two generations of the cache of repeats holds.
+    /// How many payments each of the two generations of remembered payments holds.
     pub repeats_size: NonZeroUsize,
-    /// How long calls in flight may take to end at shutdown, in ms.
+    /// How long calls in flight may take at shutdown, in ms.
     pub drain_within_ms: u64,
-    /// How many questions each shard must have answered before the first call is let in: 0 to
-    /// 1,000.
+    /// How many inquiries each shard must answer before the ingress is ready: 0 to 1,000.
     pub warm_rounds: u32,
 }
 
 /// Why the ingress stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The journal failed.
+    /// The journal failed; its error says how.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// The address cannot be listened on.
+    /// The ingress cannot listen on an address.
     #[error("ingress cannot listen on {address}: {error}")]
     Listen {
-        /// Which.
+        /// The configured address.
         address: SocketAddr,
-        /// Why.
+        /// The error of the operating system.
         error: std::io::Error,
     },
-    /// The merchants' keys cannot be used.
+    /// The merchants' keys are invalid.
     #[error(transparent)]
     Keys(#[from] KeysError),
-    /// The server failed.
+    /// The gRPC server failed.
     #[error(transparent)]
     Serve(#[from] tonic::transport::Error),
-    /// Reflection cannot be set up.
+    /// The gRPC reflection could not be set up.
     #[error(transparent)]
     Reflection(#[from] tonic_reflection::server::Error),
-    /// The journal has no shard to write to.
-    #[error("the journal has {0} partitions of orders, 1 to 65535 are possible")]
+    /// The number of shards is out of its range.
+    #[error("the journal has {0} partitions of orders; 1 to 65535 are possible")]
     Shards(u32),
 }
 
-/// How large a request may be, in bytes: the form's limits leave no need for more.
+/// How large a request may be, in bytes. The limits of all fields together are far below that.
 const REQUEST_BYTES_MAX: usize = 64 * 1024;
 
-/// Where callers come in.
+/// The sockets on which callers connect.
 #[derive(Debug)]
 pub struct Listeners {
-    /// The gRPC API.
+    /// The socket of the gRPC API.
     pub grpc: TcpListener,
-    /// The POS HTTP form, served if `settings.http` says so, too.
+    /// The socket of the POS HTTP form, which is served only if `settings.http` is present, too.
     pub http: Option<TcpListener>,
 }
 
-/// Listens as `settings` says; see [`run_on`].
+/// Listens on the addresses of `settings` and serves; see [`run_on`].
 pub async fn run(settings: Settings, journal: Arc<dyn Journal>, context: Context) -> Result<(), Error> {
     let grpc = bind(settings.listen).await?;
     let http = match &settings.http {
@@ -117,8 +119,8 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
     TcpListener::bind(address).await.map_err(|error| Error::Listen { address, error })
 }
 
-/// Serves on listeners until `context.shutdown` fires; then takes no new calls, lets those in
-/// flight end, and ends watches.
+/// Serves on listeners until `context.shutdown` fires. Then it accepts no new calls, ends watches,
+/// and lets the calls in flight end.
 pub async fn run_on(
     listeners: Listeners,
     settings: Settings,
@@ -126,38 +128,46 @@ pub async fn run_on(
     context: Context,
 ) -> Result<(), Error> {
     metrics::describe();
-    let form = settings.http.as_ref().map(http::Form::open).transpose()?;
+    let form = settings.http.as_ref().map(http::HttpForm::open).transpose()?;
     let part = context.health.part("ingress");
     let count = journal.partitions(Topic::Orders);
     let shards = u16::try_from(count).ok().and_then(NonZeroU16::new).ok_or(Error::Shards(count))?;
     let hold = journal.hold_replies(&settings.member).await?;
-    let (calls_max, code) = (settings.calls_max, settings.in_progress_code);
-    let desk = Desk::new(journal.clone(), ShardCount(shards), hold.partition, calls_max, code);
-    let (ready, probed) = oneshot::channel();
+    let pending = PendingCalls::new(hold.partition.index, settings.calls_max, settings.in_progress_code);
     let repeats = Repeats::new(settings.repeats_size);
-    let replies = Replies {
-        journal,
-        repeats: repeats.clone(),
+    let replies = ReplyReader {
+        journal: journal.clone(),
         partition: hold.partition,
-        desk: desk.clone(),
+        pending: pending.clone(),
+        repeats: repeats.clone(),
         clock: context.clock.clone(),
         part: part.clone(),
     };
-    let reader = tokio::spawn(replies.run(ready));
+    let router = RouterClient { journal, shards: ShardCount(shards), pending, clock: context.clock.clone() };
+    let (first_probe, probed) = oneshot::channel();
+    let reader = tokio::spawn(replies.run(first_probe));
+    let become_ready = async {
+        drop(probed.await);
+        readiness_probe::run(&router, &part, settings.warm_rounds).await;
+    };
     tokio::select! {
-        () = async { drop(probed.await); warm::up(&desk, &context, &part, settings.warm_rounds).await } => {}
+        () = become_ready => {}
         () = context.shutdown.cancelled() => {
             reader.abort();
             return Ok(());
         }
     }
     let address = listeners.grpc.local_addr().unwrap_or(settings.listen);
-    info!(%address, "ingress serves");
+    info!(%address, "serving the public API over gRPC");
     let drain = Duration::from_millis(settings.drain_within_ms);
-    let api =
-        Arc::new(PosApi { desk, repeats, clock: context.clock.clone(), settings, shutdown: context.shutdown.clone() });
+    let api = Arc::new(PosApi {
+        router,
+        repeats,
+        answer_within: Duration::from_millis(settings.answer_within_ms),
+        shutdown: context.shutdown.clone(),
+    });
     let form = form.zip(listeners.http);
-    let served = tokio::try_join!(serve(listeners.grpc, api.clone(), &context, drain), async {
+    let served = tokio::try_join!(serve(listeners.grpc, GrpcService(api.clone()), &context, drain), async {
         let Some((form, listener)) = form else { return Ok(()) };
         form.serve(listener, api, context.shutdown.clone(), drain).await;
         Ok(())
@@ -168,15 +178,15 @@ pub async fn run_on(
     served.map(|_| ())
 }
 
-/// Until shutdown, and then for as long as calls in flight may take.
-async fn serve(listener: TcpListener, api: Arc<PosApi>, context: &Context, drain: Duration) -> Result<(), Error> {
+/// Serves gRPC until shutdown, and then until the calls in flight have ended, for at most `drain`.
+async fn serve(listener: TcpListener, service: GrpcService, context: &Context, drain: Duration) -> Result<(), Error> {
     let (health, health_service) = tonic_health::server::health_reporter();
-    health.set_serving::<PosServiceServer<PosApi>>().await;
+    health.set_serving::<PosServiceServer<GrpcService>>().await;
     let reflection = || {
         tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(twqr_wire::POS_DESCRIPTORS)
     };
     let router = grpc_server()
-        .add_service(PosServiceServer::from_arc(api).max_decoding_message_size(REQUEST_BYTES_MAX))
+        .add_service(PosServiceServer::new(service).max_decoding_message_size(REQUEST_BYTES_MAX))
         .add_service(health_service)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);

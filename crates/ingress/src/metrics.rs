@@ -1,10 +1,8 @@
-//! The ingress' metrics, by name. A merchant is never a label.
+//! The ingress' metrics, each under one name. A merchant is never a label: there are too many.
 
 use std::time::Duration;
 
 use tonic::Code;
-
-use crate::desk::Kind;
 
 const CALLS: &str = "twqr_ingress_calls_total";
 const SECONDS: &str = "twqr_ingress_call_duration_seconds";
@@ -14,59 +12,67 @@ const SHED: &str = "twqr_ingress_calls_shed_total";
 const REPEATS: &str = "twqr_ingress_repeats_total";
 const DEAD_LETTERS: &str = "twqr_ingress_dead_letters_total";
 
-/// How a repeat was answered without the router.
+/// The kind of a pending call. Watches have their own limit, so that they never take the place of a
+/// payment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CallKind {
+    Call,
+    Watch,
+}
+
+/// How a repeated payment was answered without the router.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Repeat {
-    /// From the cache.
+pub(crate) enum RepeatAnswer {
+    /// From the remembered answer.
     Cached,
-    /// With the first call.
+    /// Together with the first call, which was still pending.
     Joined,
 }
 
-/// Tells the exporter what each metric means.
+/// Registers what each metric means with the exporter.
 pub(crate) fn describe() {
-    metrics::describe_counter!(CALLS, "Calls ended, by method and gRPC code");
+    metrics::describe_counter!(CALLS, "Calls that ended, by method and gRPC code");
     metrics::describe_histogram!(SECONDS, metrics::Unit::Seconds, "From the call's arrival to its answer, by method");
     metrics::describe_gauge!(WAITING, "Calls that wait for an answer of the router");
     metrics::describe_gauge!(WATCHES, "Watches of orders that are open");
-    metrics::describe_counter!(SHED, "Calls and watches refused because too many waited, by kind");
+    metrics::describe_counter!(SHED, "Calls and watches refused because too many were pending, by kind");
     metrics::describe_counter!(REPEATS, "Repeated payments answered without the router, by how");
     metrics::describe_counter!(DEAD_LETTERS, "Replies that could not be decoded");
 }
 
-/// A call ended.
+/// Counts a call that ended.
 pub(crate) fn call(method: &'static str, code: Code, took: Duration) {
     metrics::counter!(CALLS, "method" => method, "code" => format!("{code:?}")).increment(1);
     metrics::histogram!(SECONDS, "method" => method).record(took.as_secs_f64());
 }
 
-/// More or fewer of them wait.
-pub(crate) fn waiting(kind: Kind, change: f64) {
+/// Changes the number of pending calls of this kind.
+pub(crate) fn change_pending(kind: CallKind, change: f64) {
     match kind {
-        Kind::Call => metrics::gauge!(WAITING).increment(change),
-        Kind::Watch => metrics::gauge!(WATCHES).increment(change),
+        CallKind::Call => metrics::gauge!(WAITING).increment(change),
+        CallKind::Watch => metrics::gauge!(WATCHES).increment(change),
     }
 }
 
-/// One was shed.
-pub(crate) fn shed(kind: Kind) {
+/// Counts a call that was refused because too many were pending.
+pub(crate) fn shed(kind: CallKind) {
     let kind = match kind {
-        Kind::Call => "call",
-        Kind::Watch => "watch",
+        CallKind::Call => "call",
+        CallKind::Watch => "watch",
     };
     metrics::counter!(SHED, "kind" => kind).increment(1);
 }
 
-/// A repeat needed no router.
-pub(crate) fn repeat(how: Repeat) {
+/// Counts a repeat that was answered without the router.
+pub(crate) fn repeat(how: RepeatAnswer) {
     let how = match how {
-        Repeat::Cached => "cached",
-        Repeat::Joined => "joined",
+        RepeatAnswer::Cached => "cached",
+        RepeatAnswer::Joined => "joined",
     };
     metrics::counter!(REPEATS, "how" => how).increment(1);
 }
 
-/// A reply went to the dead letters.
+/// Counts a reply that was written to `dead-letters`.
 pub(crate) fn dead_letter() {
     metrics::counter!(DEAD_LETTERS).increment(1);
 }

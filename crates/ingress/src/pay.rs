@@ -1,50 +1,45 @@
-//! Pay: one call asks the router for each payment; equal ones wait for its answer. Whoever has none
-//! at its deadline is told that the order is in progress, never that it failed.
+//! One payment call. Of equal calls only one asks the router at a time; the others share its
+//! answer. A call without a result at its deadline is answered as in progress, never as failed.
 
 use std::sync::Arc;
 
 use tokio::{sync::watch, time::Instant};
-use tonic::Status;
-use twqr_journal::JournalError;
-use twqr_types::{PayForm, StatusCode};
-use twqr_wire::{
-    bus::{self, reply_record::Body},
-    convert::encode_pay,
-    pos::{PayRequest, PayResponse},
-};
+use twqr_order::Order;
+use twqr_types::PayForm;
+use twqr_wire::convert::{ReplyContent, ReplyRecord, encode_pay};
 
 use crate::{
-    answers::{has_cancel, has_result, pay_response, unconfirmed_payment},
-    api::{Caller, PosApi},
-    ask::Seen,
-    metrics::{self, Repeat},
-    refusals,
-    repeats::{First, Known, Turn},
+    answers::{PaymentAnswer, has_cancel, has_result, payment_answer, unconfirmed_payment},
+    metrics::{self, RepeatAnswer},
+    refusal::Refusal,
+    repeats::{First, FirstState, Repeats, Turn},
+    router_client::{Caller, OrderView, RouterClient},
 };
 
-/// One Pay until its deadline.
-pub(crate) struct Paying<'a> {
-    pub(crate) api: &'a PosApi,
-    pub(crate) request: PayRequest,
+/// A payment call from its arrival to its answer.
+pub(crate) struct PayCall<'a> {
+    pub(crate) router: &'a RouterClient,
+    pub(crate) repeats: &'a Arc<Repeats>,
     pub(crate) form: PayForm,
     pub(crate) caller: Caller,
 }
 
-/// The order as last seen, not final.
-type Latest = Option<Seen>;
+/// The order as last seen, if a reply came already; it has no result yet.
+type Latest = Option<OrderView>;
 
-impl Paying<'_> {
-    /// The answer, or the refusal.
-    pub(crate) async fn run(self) -> Result<PayResponse, Status> {
+impl PayCall<'_> {
+    /// Waits for the answer, at most until the caller's deadline.
+    pub(crate) async fn run(self) -> Result<PaymentAnswer, Refusal> {
         let mut latest = None;
         loop {
-            match self.api.repeats.turn(&self.form, self.caller.signed_by.as_ref()) {
-                Turn::First(first) => return self.ask(Some(first), latest).await,
-                Turn::Other => return self.ask(None, latest).await,
-                Turn::Repeat(known) => {
-                    if let Some(answer) = self.join(known, &mut latest).await {
+            match self.repeats.turn(&self.form, self.caller.signed_by.as_ref()) {
+                Turn::First(first) => return self.request(Some(first), latest).await,
+                Turn::Different => return self.request(None, latest).await,
+                Turn::Repeat(first) => {
+                    if let Some(answer) = self.follow(first, &mut latest).await {
                         return Ok(answer);
                     }
+                    // The first call was abandoned: this one may be the next to ask the router.
                     if Instant::now() >= self.caller.deadline {
                         return Ok(self.in_progress(latest));
                     }
@@ -53,21 +48,23 @@ impl Paying<'_> {
         }
     }
 
-    /// Waits for what the first call is told; none if that went away without an answer. `latest` is
-    /// the order as last seen.
-    async fn join(&self, mut known: watch::Receiver<Known>, latest: &mut Latest) -> Option<PayResponse> {
-        let mut how = Repeat::Cached;
+    /// Waits for the answer of the first call. Returns `None` if that call ended without one, with
+    /// the order as last seen in `latest`.
+    async fn follow(&self, mut first: watch::Receiver<FirstState>, latest: &mut Latest) -> Option<PaymentAnswer> {
+        let mut how = RepeatAnswer::Cached;
         loop {
-            match known.borrow_and_update().clone() {
-                Known::Final(seen) => {
+            match first.borrow_and_update().clone() {
+                FirstState::Final(view) => {
                     metrics::repeat(how);
-                    return Some(self.answer(&Seen { repeat: true, ..seen }));
+                    return Some(self.answer(&view.into_repeat()));
                 }
-                Known::Left => return None,
-                Known::Waits(seen) => *latest = seen.map(|seen| Seen { repeat: true, ..seen }).or(latest.take()),
+                FirstState::Abandoned => return None,
+                FirstState::Pending(view) => {
+                    *latest = view.map(OrderView::into_repeat).or(latest.take());
+                }
             }
-            how = Repeat::Joined;
-            match tokio::time::timeout_at(self.caller.deadline, known.changed()).await {
+            how = RepeatAnswer::Joined;
+            match tokio::time::timeout_at(self.caller.deadline, first.changed()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return None,
                 Err(_) => return Some(self.in_progress(latest.take())),
@@ -75,67 +72,63 @@ impl Paying<'_> {
         }
     }
 
-    /// Writes the record and waits for the router.
-    async fn ask(&self, first: Option<First>, mut latest: Latest) -> Result<PayResponse, Status> {
-        let api = self.api;
-        // Whoever has seen the order already is never told that nothing was accepted.
-        let mut waiting = match api.wait(self.caller.deadline) {
+    /// Asks the router, and shares its replies through `first`.
+    async fn request(&self, first: Option<First>, mut latest: Latest) -> Result<PaymentAnswer, Refusal> {
+        let (router, deadline) = (self.router, self.caller.deadline);
+        // A refusal says that nothing was accepted. It would be wrong about an order that was seen.
+        let mut call = match router.open_call(deadline) {
             Err(_) if latest.is_some() => return Ok(self.in_progress(latest)),
-            waiting => waiting?,
+            call => call?,
         };
-        let ack =
-            api.desk.append(&self.form.key, encode_pay(api.stamp(&self.caller), &self.form, Some(waiting.reply_to)));
-        // An append that was not acknowledged may still land: only a refused one is no order.
-        let acked = tokio::time::timeout_at(self.caller.deadline, ack).await;
-        if let Ok(Err(error @ (JournalError::AppendRefused { .. } | JournalError::NoPartition(_)))) = acked {
-            return if latest.is_some() { Ok(self.in_progress(latest)) } else { Err(refusals::not_accepted(&error)) };
+        let record = encode_pay(router.stamp(&self.caller), &self.form, Some(call.reply_to));
+        if let Err(error) = router.submit(&self.form.key, record, deadline).await {
+            return if latest.is_some() { Ok(self.in_progress(latest)) } else { Err(Refusal::not_accepted(&error)) };
         }
-        while let Ok(Some(reply)) = tokio::time::timeout_at(self.caller.deadline, waiting.replies.recv()).await {
-            match reply.body {
-                Some(Body::Order(order)) => {
-                    let is_answer = has_result(&order);
-                    let (order, repeat) = (Arc::new(order), reply.repeat);
-                    let in_progress_code = StatusCode::parse(&reply.in_progress_code).ok();
-                    let seen = Seen { order, repeat, in_progress_code };
-                    if is_answer {
-                        let answer = self.answer(&seen);
-                        // While it is being taken back, the next one to ask may hear something
-                        // else.
-                        if let Some(first) = first.filter(|_| !has_cancel(&seen.order)) {
-                            first.ended(seen);
+        while let Ok(Some(reply)) = tokio::time::timeout_at(deadline, call.replies.recv()).await {
+            let ReplyRecord { content, repeat, in_progress_code, .. } = reply;
+            match content {
+                ReplyContent::Order(order) => {
+                    let view = OrderView::new(order, repeat, in_progress_code);
+                    if has_result(&view.order) {
+                        let answer = self.answer(&view);
+                        // While the payment is being reversed, the next caller may get another
+                        // answer, so this one is not remembered.
+                        if let Some(first) = first.filter(|_| !has_cancel(&view.order)) {
+                            first.finish(view);
                         }
                         return Ok(answer);
                     }
                     if let Some(first) = &first {
-                        first.seen(&seen);
+                        first.update(&view);
                     }
-                    latest = Some(seen);
+                    latest = Some(view);
                 }
-                Some(Body::KeyRefused(_)) => return Err(refusals::key_refused()),
-                Some(Body::Conflict(conflict)) => return Err(refusals::conflict(&conflict.fields)),
-                Some(Body::NotFound(_) | Body::TooManyWatchers(_) | Body::Forget(_) | Body::RulesChanged(_)) | None => {
-                }
+                ReplyContent::KeyRefused => return Err(Refusal::KeyRefused),
+                ReplyContent::Conflict(fields) => return Err(Refusal::Conflict(fields)),
+                ReplyContent::NotFound
+                | ReplyContent::TooManyWatchers
+                | ReplyContent::Forget(_)
+                | ReplyContent::RulesChanged
+                | ReplyContent::Empty => {}
             }
         }
         Ok(self.in_progress(latest))
     }
 
-    /// The POS document's echoes are of the request that is answered.
-    fn answer(&self, seen: &Seen) -> PayResponse {
-        let in_progress = seen.in_progress(self.api.desk.in_progress_code());
-        let Some(bus::order::Order::Payment(payment)) = seen.order.order.clone() else {
-            return unconfirmed_payment(&self.request, in_progress);
-        };
-        let mut response = pay_response(payment, in_progress, seen.repeat);
-        response.gateway_trade_no.clone_from(&self.request.gateway_trade_no);
-        response.pos_id.clone_from(&self.request.pos_id);
-        response
+    /// The answer about the order, with the echoes of this request and not of the first one.
+    fn answer(&self, view: &OrderView) -> PaymentAnswer {
+        let in_progress_code = view.in_progress_code(self.router.pending.in_progress_code());
+        let Order::Payment(payment) = &*view.order else { return unconfirmed_payment(&self.form, in_progress_code) };
+        let mut answer = payment_answer(payment, in_progress_code, view.repeat);
+        self.form.gateway_trade_no.as_str().clone_into(&mut answer.echoes.gateway_trade_no);
+        self.form.pos_id.as_str().clone_into(&mut answer.echoes.pos_id);
+        answer
     }
 
-    /// What a caller gets at its deadline: the order is in progress, with its number; or nobody
-    /// knows yet that it was accepted.
-    fn in_progress(&self, latest: Latest) -> PayResponse {
-        let code = self.api.desk.in_progress_code();
-        latest.map_or_else(|| unconfirmed_payment(&self.request, code), |seen| self.answer(&seen))
+    /// The answer at the deadline: the order in progress, or an unconfirmed payment if no reply
+    /// came.
+    fn in_progress(&self, latest: Latest) -> PaymentAnswer {
+        let code = self.router.pending.in_progress_code();
+        latest.map_or_else(|| unconfirmed_payment(&self.form, code), |view| self.answer(&view))
     }
 }

@@ -1,6 +1,7 @@
-//! Repeats of a payment: equal ones in flight wait for one call's answer, later ones get it at
-//! once. The router decides; this only spares it work: what is not here, or not equal, goes to the
-//! router.
+//! Repeats of a payment. Equal requests that arrive while the first one is pending share its
+//! answer; later ones get the remembered answer at once. The order machine decides what a repeat
+//! gets, this only saves it the work: a request that is not remembered, or differs from the
+//! remembered one, goes to the router.
 
 use std::{
     num::NonZeroUsize,
@@ -14,89 +15,93 @@ use tokio::sync::watch;
 use twqr_dedupe::{Cache, Inserted, Key, KeyHasher};
 use twqr_types::{KeyName, OrderKey, PayForm};
 
-use crate::ask::Seen;
+use crate::router_client::OrderView;
 
-/// What is known of a payment's first call.
+/// The progress of the first request of a payment.
 #[derive(Clone, Debug)]
-pub(crate) enum Known {
-    /// It waits; the order as last seen, if at all.
-    Waits(Option<Seen>),
+pub(crate) enum FirstState {
+    /// It is pending; the order as last seen, if a reply came already.
+    Pending(Option<OrderView>),
     /// It has its final answer.
-    Final(Seen),
-    /// It went away without one: somebody else must ask.
-    Left,
+    Final(OrderView),
+    /// It ended without a final answer: another request must ask the router.
+    Abandoned,
 }
 
-/// The first call for a payment.
-pub(crate) struct Call {
-    /// Over everything that must be equal in a repeat; the card token is in it only so.
+/// What is remembered of the first request of a payment.
+struct FirstRequest {
+    /// A hash of all fields that must be equal in a repeat. Of the card token only this is kept.
     digest: Key,
-    known: watch::Sender<Known>,
+    state: watch::Sender<FirstState>,
 }
 
-/// The calls of the last payments.
+/// The first requests of the latest payments.
 pub(crate) struct Repeats {
     hasher: KeyHasher,
-    calls: Cache<Arc<Call>>,
-    /// How often the rules changed: a call under earlier ones is no longer equal to any.
-    rules: AtomicU64,
+    requests: Cache<Arc<FirstRequest>>,
+    /// How often the policy changed. It is a part of every digest, so that a request under an
+    /// earlier policy no longer equals any.
+    policy_changes: AtomicU64,
 }
 
-/// What a payment is.
+/// What a payment request is to the requests before it.
 pub(crate) enum Turn {
-    /// The first: it asks the router.
+    /// It is the first: it asks the router, and shares the answer.
     First(First),
-    /// Equal to one that is known.
-    Repeat(watch::Receiver<Known>),
-    /// Another request under the number of a known one: the router says what differs.
-    Other,
+    /// It equals the first request, whose state it follows.
+    Repeat(watch::Receiver<FirstState>),
+    /// It differs from the first request under its number: the router says in what.
+    Different,
 }
 
-/// The first call's duty: whatever happens, those who wait for it hear of it.
+/// Held by the first request while it asks the router. When it is dropped without a final answer,
+/// the repeats learn of that, so none of them waits in vain.
 pub(crate) struct First {
     repeats: Arc<Repeats>,
     key: Key,
-    call: Arc<Call>,
+    request: Arc<FirstRequest>,
 }
 
 impl Repeats {
-    /// Two generations of `size` payments.
+    /// A cache of two generations with `size` payments each.
     pub(crate) fn new(size: NonZeroUsize) -> Arc<Self> {
-        Arc::new(Self { hasher: KeyHasher::new(rand::random()), calls: Cache::new(size), rules: AtomicU64::new(0) })
+        Arc::new(Self {
+            hasher: KeyHasher::new(rand::random()),
+            requests: Cache::new(size),
+            policy_changes: AtomicU64::new(0),
+        })
     }
 
-    /// Whose turn it is.
+    /// Finds out whether a payment request is a repeat, and remembers it if it is the first.
     pub(crate) fn turn(self: &Arc<Self>, form: &PayForm, signed_by: Option<&KeyName>) -> Turn {
-        let key = self
-            .hasher
-            .key(&[form.key.merchant_id.as_str().as_bytes(), form.key.merchant_trade_no.as_str().as_bytes()]);
+        let key = self.key(&form.key);
         let digest = self.digest(form, signed_by);
-        let call = Arc::new(Call { digest, known: watch::Sender::new(Known::Waits(None)) });
-        match self.calls.insert_if_absent(key, call.clone()) {
-            Inserted::New => Turn::First(First { repeats: self.clone(), key, call }),
-            Inserted::Present(there) if there.digest == digest => Turn::Repeat(there.known.subscribe()),
-            Inserted::Present(_) => Turn::Other,
+        let request = Arc::new(FirstRequest { digest, state: watch::Sender::new(FirstState::Pending(None)) });
+        match self.requests.insert_if_absent(key, request.clone()) {
+            Inserted::New => Turn::First(First { repeats: self.clone(), key, request }),
+            Inserted::Present(first) if first.digest == digest => Turn::Repeat(first.state.subscribe()),
+            Inserted::Present(_) => Turn::Different,
         }
     }
 
-    /// The payment is being cancelled: what is remembered of it is no longer the answer. Calls that
-    /// wait for the first one still hear of it.
+    /// Forgets a payment that is being cancelled: its remembered answer is no longer valid.
+    /// Requests that already follow the first one still get its answer.
     pub(crate) fn forget(&self, key: &OrderKey) {
-        self.forget_numbers(key.merchant_id.as_str(), key.merchant_trade_no.as_str());
+        self.requests.remove_if(self.key(key), |_| true);
     }
 
-    /// The same by MerchantID and MerchantTradeNo.
-    pub(crate) fn forget_numbers(&self, merchant_id: &str, merchant_trade_no: &str) {
-        self.calls.remove_if(self.hasher.key(&[merchant_id.as_bytes(), merchant_trade_no.as_bytes()]), |_| true);
-    }
-
-    /// Other rules hold: whatever is remembered, the router is asked again.
+    /// Makes every remembered answer invalid: the policy changed.
     pub(crate) fn forget_all(&self) {
-        self.rules.fetch_add(1, Ordering::Relaxed);
+        self.policy_changes.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// What the order machine compares, too (POS API, section 4), and whose answer it is: only who
-    /// signed with the same key, under the same rules, gets it without the router.
+    fn key(&self, key: &OrderKey) -> Key {
+        self.hasher.key(&[key.merchant_id.as_str().as_bytes(), key.merchant_trade_no.as_str().as_bytes()])
+    }
+
+    /// Hashes the fields that the order machine compares (`proto/README.md`, section Repeats). The
+    /// key that signed the request is included: an answer is shared only with callers that sign
+    /// with the same key, since the policy may refuse another one.
     fn digest(&self, form: &PayForm, signed_by: Option<&KeyName>) -> Key {
         self.hasher.key(&[
             form.store_id.as_str().as_bytes(),
@@ -104,29 +109,29 @@ impl Repeats {
             &form.trade_amount.twd().to_be_bytes(),
             &form.un_redeem.twd().to_be_bytes(),
             signed_by.map_or(&[], |name| name.as_str().as_bytes()),
-            &self.rules.load(Ordering::Relaxed).to_be_bytes(),
+            &self.policy_changes.load(Ordering::Relaxed).to_be_bytes(),
         ])
     }
 }
 
 impl First {
-    /// The order as it is now, not final.
-    pub(crate) fn seen(&self, seen: &Seen) {
-        self.call.known.send_replace(Known::Waits(Some(seen.clone())));
+    /// Shares the order as it is now, without a result.
+    pub(crate) fn update(&self, view: &OrderView) {
+        self.request.state.send_replace(FirstState::Pending(Some(view.clone())));
     }
 
-    /// The final answer.
-    pub(crate) fn ended(self, seen: Seen) {
-        self.call.known.send_replace(Known::Final(seen));
+    /// Shares the final answer, which stays remembered.
+    pub(crate) fn finish(self, view: OrderView) {
+        self.request.state.send_replace(FirstState::Final(view));
     }
 }
 
 impl Drop for First {
     fn drop(&mut self) {
-        let left = !matches!(*self.call.known.borrow(), Known::Final(_));
-        if left {
-            self.repeats.calls.remove_if(self.key, |call| Arc::ptr_eq(call, &self.call));
-            self.call.known.send_replace(Known::Left);
+        let has_answer = matches!(*self.request.state.borrow(), FirstState::Final(_));
+        if !has_answer {
+            self.repeats.requests.remove_if(self.key, |request| Arc::ptr_eq(request, &self.request));
+            self.request.state.send_replace(FirstState::Abandoned);
         }
     }
 }

@@ -1,80 +1,80 @@
-//! WatchOrder: the order's state now and every change after it, until nothing of it is in progress,
-//! nobody listens, or the service shuts down. A watch is a lease at the router that is renewed
-//! while it lasts.
+//! WatchOrder: sends an order's state now and every change after that. A watch ends when no answer
+//! about the order may change any more, when the caller leaves, or at shutdown. At the router it is
+//! a lease, which this renews while the watch lasts, so that a watch whose ingress died ends, too.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tonic::Status;
-use twqr_service::{CancellationToken, Clock};
+use twqr_service::CancellationToken;
 use twqr_types::OrderKey;
-use twqr_wire::{
-    bus::{ReplyRecord, reply_record::Body},
-    convert::encode_watch,
-    pos::{InquiryType, QueryResponse, WatchOrderResponse},
-};
+use twqr_wire::convert::{ReplyContent, ReplyRecord, encode_watch};
 
 use crate::{
-    answers::{is_at_rest, no_such_order, query_response},
-    desk::{Desk, Waiting},
-    refusals,
+    answers::{InquiryAnswer, InquiryType, has_pending_answer, inquiry_answer, no_such_order},
+    pending_calls::PendingCall,
+    refusal::Refusal,
+    router_client::RouterClient,
 };
 
-/// How long one watch lasts before it is renewed, in ms.
+/// How long the router keeps a watch that is not renewed, in ms. Half of that passes between two
+/// renewals.
 pub(crate) const LEASE_MS: u64 = 60_000;
-/// How many changes a slow watcher may be behind.
-pub(crate) const BEHIND_MAX: usize = 16;
+/// How many changes are buffered for a caller that reads slowly.
+pub(crate) const CHANGES_LEN_MAX: usize = 16;
 
-pub(crate) type Watched = Result<WatchOrderResponse, Status>;
+/// A change of the order, or the reason for which the watch ends early.
+pub(crate) type Change = Result<InquiryAnswer, Refusal>;
 
 /// One watch.
 pub(crate) struct Watch {
     pub(crate) key: OrderKey,
     pub(crate) inquiry_type: InquiryType,
-    /// Goes on after final states.
+    /// Whether the watch continues after final states.
     pub(crate) keep: bool,
-    pub(crate) waiting: Waiting,
-    pub(crate) desk: Arc<Desk>,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) changes: mpsc::Sender<Watched>,
+    pub(crate) call: PendingCall,
+    pub(crate) router: RouterClient,
+    pub(crate) changes: mpsc::Sender<Change>,
     pub(crate) shutdown: CancellationToken,
 }
 
+/// What a watch waits for.
 #[allow(clippy::large_enum_variant, reason = "one at a time, on the stack")]
-enum Next {
+enum Event {
+    /// A reply; absent if the call left too many replies unread.
     Reply(Option<ReplyRecord>),
-    Renew,
+    RenewalDue,
     End,
 }
 
 impl Watch {
-    /// Sends changes until there are no more.
+    /// Sends changes until the watch ends.
     pub(crate) async fn run(mut self) {
         let mut last = None;
         loop {
-            self.waiting.reply_to.until = self.clock.now().plus(i64::try_from(LEASE_MS).unwrap_or(i64::MAX));
-            let lease = encode_watch(self.clock.now(), &self.key, self.waiting.reply_to, self.keep);
-            if let Err(error) = self.desk.append(&self.key, lease).await {
-                drop(self.changes.send(Err(refusals::not_accepted(&error))).await);
+            let now = self.router.clock.now();
+            self.call.reply_to.until = now.plus(i64::try_from(LEASE_MS).unwrap_or(i64::MAX));
+            let lease = encode_watch(now, &self.key, self.call.reply_to, self.keep);
+            if let Err(error) = self.router.append(&self.key, lease).await {
+                drop(self.changes.send(Err(Refusal::not_accepted(&error))).await);
                 return;
             }
-            let renew = tokio::time::sleep(Duration::from_millis(LEASE_MS / 2));
-            tokio::pin!(renew);
+            let renewal = tokio::time::sleep(Duration::from_millis(LEASE_MS / 2));
+            tokio::pin!(renewal);
             loop {
-                let next = tokio::select! {
-                    () = self.changes.closed() => Next::End,
+                let event = tokio::select! {
+                    () = self.changes.closed() => Event::End,
                     () = self.shutdown.cancelled() => {
-                        drop(self.changes.try_send(Err(refusals::shutting_down())));
-                        Next::End
+                        drop(self.changes.try_send(Err(Refusal::ShuttingDown)));
+                        Event::End
                     }
-                    () = &mut renew => Next::Renew,
-                    reply = self.waiting.replies.recv() => Next::Reply(reply),
+                    () = &mut renewal => Event::RenewalDue,
+                    reply = self.call.replies.recv() => Event::Reply(reply),
                 };
-                match next {
-                    Next::End => return,
-                    Next::Renew => break,
-                    Next::Reply(reply) => {
-                        if self.tell(reply, &mut last).await {
+                match event {
+                    Event::End => return,
+                    Event::RenewalDue => break,
+                    Event::Reply(reply) => {
+                        if self.send(reply, &mut last).await {
                             return;
                         }
                     }
@@ -83,27 +83,33 @@ impl Watch {
         }
     }
 
-    /// Tells a change once; true if it was the last.
-    async fn tell(&self, reply: Option<ReplyRecord>, last: &mut Option<QueryResponse>) -> bool {
-        let (order, ends) = match reply.and_then(|reply| reply.body) {
-            Some(Body::Order(order)) => {
-                let response = query_response(order.clone(), self.inquiry_type, self.desk.in_progress_code());
-                // An order of the other kind is none.
+    /// Sends what a reply changed since `last`; returns true if the watch ends with it.
+    async fn send(&self, reply: Option<ReplyRecord>, last: &mut Option<InquiryAnswer>) -> bool {
+        let (change, is_last) = match reply.map(|reply| reply.content) {
+            Some(ReplyContent::Order(order)) => {
+                let answer = inquiry_answer(&order, self.inquiry_type, self.router.pending.in_progress_code());
+                // Only a payment changes after its final states: by refunds, cancels and
+                // contradictions.
                 let may_change = self.keep && self.inquiry_type == InquiryType::Payment;
-                let ends = (is_at_rest(&order) && !may_change) || response.order_status.is_none();
-                (Ok(response), ends)
+                let is_last = (!has_pending_answer(&order) && !may_change) || answer.order.is_none();
+                (Ok(answer), is_last)
             }
-            Some(Body::NotFound(_)) => (Ok(no_such_order()), true),
-            Some(Body::TooManyWatchers(_)) => (Err(refusals::too_many_watchers()), true),
-            Some(Body::Conflict(_) | Body::KeyRefused(_) | Body::Forget(_) | Body::RulesChanged(_)) | None => {
-                (Err(refusals::no_answer()), true)
-            }
+            Some(ReplyContent::NotFound) => (Ok(no_such_order()), true),
+            Some(ReplyContent::TooManyWatchers) => (Err(Refusal::TooManyWatchers), true),
+            Some(
+                ReplyContent::Conflict(_)
+                | ReplyContent::KeyRefused
+                | ReplyContent::Forget(_)
+                | ReplyContent::RulesChanged
+                | ReplyContent::Empty,
+            )
+            | None => (Err(Refusal::NoAnswer), true),
         };
-        if order.as_ref().ok() == last.as_ref() && !ends {
+        if change.as_ref().ok() == last.as_ref() && !is_last {
             return false;
         }
-        *last = order.as_ref().ok().cloned();
-        let told = self.changes.send(order.map(|order| WatchOrderResponse { order: Some(order) })).await;
-        ends || told.is_err()
+        *last = change.as_ref().ok().cloned();
+        let sent = self.changes.send(change).await;
+        is_last || sent.is_err()
     }
 }

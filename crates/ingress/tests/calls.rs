@@ -1,5 +1,5 @@
-//! What callers are told, by a real client: answers, deadlines, refusals, and what is served beside
-//! the API.
+//! The public API over gRPC, by a real client: answers, deadlines and refusals, watches, shutdown,
+//! and the services beside the API.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -8,52 +8,52 @@ mod support;
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use prost::Message;
-use support::{Stage, order, paid, paying, payment, settings};
+use bytes::Bytes;
+use support::{Stage, order, paid, paying, payment, settings, trade_no};
 use tonic::{Code, Request};
 use tonic_types::StatusExt;
 use twqr_ingress::Settings;
+use twqr_types::StatusCode;
 use twqr_wire::{
-    bus::{self, reply_record::Body},
+    convert::{ReplyContent, ReplyRecord, encode_reply_record},
     pos::{InquiryType, OrderStatus, PayRequest, QueryRequest, WatchOrderRequest},
 };
 
 #[tokio::test]
-async fn a_payment_is_answered_with_the_orders_final_state() {
+async fn a_payment_is_answered_when_the_order_is_final() {
     let stage = Stage::open(settings()).await;
     let mut client = stage.client().await;
     let call = tokio::spawn(async move { client.pay(payment("1")).await });
-    let asked = stage.asked(0, 1).await;
-    stage.reply(&asked[0].reply_to, order("1", paying()), false).await;
-    stage.reply(&asked[0].reply_to, order("1", paid()), false).await;
+    let requests = stage.requests(0, 1).await;
+    stage.reply(&requests[0].reply_to, order("1", paying()), false).await;
+    stage.reply(&requests[0].reply_to, order("1", paid()), false).await;
     let answer = call.await.unwrap().unwrap().into_inner();
     assert_eq!((answer.status_code.as_str(), answer.is_rep, answer.debit_amount), ("000", false, 120));
 }
 
 #[tokio::test]
-async fn without_a_final_answer_the_order_is_in_progress_at_the_deadline() {
+async fn without_a_result_the_answer_at_the_deadline_is_in_progress() {
     let stage = Stage::open(Settings { answer_within_ms: 300, ..settings() }).await;
     let mut client = stage.client().await;
     let silent = client.pay(payment("1")).await.unwrap().into_inner();
     assert_eq!((silent.status_code.as_str(), silent.trade_no.as_str()), ("982", ""));
     let mut other = stage.client().await;
     let call = tokio::spawn(async move { other.pay(payment("2")).await });
-    let asked = stage.asked(1, 1).await;
-    stage.reply(&asked[0].reply_to, order("2", paying()), false).await;
+    let requests = stage.requests(1, 1).await;
+    stage.reply(&requests[0].reply_to, order("2", paying()), false).await;
     let known = call.await.unwrap().unwrap().into_inner();
-    assert_eq!((known.status_code.as_str(), known.trade_no.as_str()), ("982", "T1"));
+    assert_eq!((known.status_code.as_str(), known.trade_no.as_str()), ("982", trade_no().as_str()));
 }
 
 #[tokio::test]
-async fn the_code_of_what_is_in_progress_follows_the_rules_that_hold() {
+async fn the_status_code_for_orders_in_progress_follows_the_policy() {
     let stage = Stage::open(Settings { answer_within_ms: 300, ..settings() }).await;
     let mut client = stage.client().await;
     for (n, code) in ["982", "990", "991"].into_iter().enumerate() {
-        // By a reply to anybody; one that does not say it changes nothing.
-        for in_progress_code in [code, ""] {
-            let reply =
-                bus::ReplyRecord { version: 1, in_progress_code: in_progress_code.into(), ..Default::default() };
-            stage.raw_reply(0, reply.encode_to_vec()).await;
+        // Any reply can name the code. One that does not name it changes nothing.
+        for in_progress_code in [Some(StatusCode::parse(code).unwrap()), None] {
+            let reply = ReplyRecord { in_progress_code, ..ReplyRecord::broadcast(ReplyContent::Empty) };
+            stage.write_reply(0, encode_reply_record(&reply)).await;
         }
         let silent = client.pay(payment(&n.to_string())).await.unwrap().into_inner();
         assert_eq!(silent.status_code, code);
@@ -61,7 +61,7 @@ async fn the_code_of_what_is_in_progress_follows_the_rules_that_hold() {
 }
 
 #[tokio::test]
-async fn an_append_that_nobody_acknowledges_ends_at_the_deadline_and_never_as_failed() {
+async fn an_append_without_acknowledgement_ends_at_the_deadline_and_never_as_failed() {
     let stage = Stage::open(Settings { answer_within_ms: 300, ..settings() }).await;
     stage.journal.silent.store(true, Ordering::Release);
     let mut client = stage.client().await;
@@ -75,11 +75,11 @@ async fn an_append_that_nobody_acknowledges_ends_at_the_deadline_and_never_as_fa
     };
     let refused = tokio::time::timeout(Duration::from_secs(5), client.query(query)).await.unwrap().unwrap_err();
     assert_eq!(refused.code(), Code::Unavailable);
-    assert!(refused.get_details_retry_info().is_some(), "says when to come again");
+    assert!(refused.get_details_retry_info().is_some(), "it must say when to retry");
 }
 
 #[tokio::test]
-async fn the_callers_own_deadline_counts_if_it_is_shorter() {
+async fn a_shorter_deadline_of_the_caller_is_kept() {
     let stage = Stage::open(settings()).await;
     let mut client = stage.client().await;
     let mut request = Request::new(payment("1"));
@@ -88,7 +88,7 @@ async fn the_callers_own_deadline_counts_if_it_is_shorter() {
 }
 
 #[tokio::test]
-async fn every_violation_is_told_and_nothing_is_written() {
+async fn a_refusal_lists_every_violation_and_nothing_is_written() {
     let stage = Stage::open(settings()).await;
     let mut client = stage.client().await;
     let wrong =
@@ -102,22 +102,22 @@ async fn every_violation_is_told_and_nothing_is_written() {
 }
 
 #[tokio::test]
-async fn too_many_calls_are_shed_with_a_retry_hint() {
+async fn too_many_calls_are_refused_with_a_retry_hint() {
     let stage = Stage::open(Settings { calls_max: 2, answer_within_ms: 1_500, ..settings() }).await;
     let (mut one, mut two) = (stage.client().await, stage.client().await);
     let waiting = tokio::spawn(async move { tokio::join!(one.pay(payment("1")), two.pay(payment("2"))) });
-    stage.asked(0, 2).await;
+    stage.requests(0, 2).await;
     let refused = stage.client().await.pay(payment("3")).await.unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted);
     assert!(refused.get_details_retry_info().is_some());
     let (one, two) = waiting.await.unwrap();
     assert_eq!([one, two].map(|answer| answer.unwrap().into_inner().status_code), ["982", "982"]);
     let freed = stage.client().await.pay(payment("4")).await.unwrap();
-    assert_eq!(freed.into_inner().status_code, "982", "their places were given back");
+    assert_eq!(freed.into_inner().status_code, "982", "the places of ended calls are free again");
 }
 
 #[tokio::test]
-async fn watches_have_places_of_their_own_and_never_take_a_payments() {
+async fn watches_have_their_own_limit_and_never_take_the_place_of_a_payment() {
     let stage = Stage::open(Settings { calls_max: 8, answer_within_ms: 300, ..settings() }).await;
     let mut client = stage.client().await;
     let watch = |number: &str| WatchOrderRequest {
@@ -139,7 +139,7 @@ async fn watches_have_places_of_their_own_and_never_take_a_payments() {
         })
         .collect();
     for payment in payments {
-        assert_eq!(payment.await.unwrap().unwrap().into_inner().status_code, "982", "not shed");
+        assert_eq!(payment.await.unwrap().unwrap().into_inner().status_code, "982", "it must not be refused");
     }
     drop(first);
     let mut again = client.watch_order(watch("3")).await;
@@ -150,11 +150,11 @@ async fn watches_have_places_of_their_own_and_never_take_a_payments() {
         tokio::time::sleep(Duration::from_millis(50)).await;
         again = client.watch_order(watch("3")).await;
     }
-    assert!(again.is_ok(), "its place was given back: {again:?}");
+    assert!(again.is_ok(), "the place of an ended watch is free again: {again:?}");
 }
 
 #[tokio::test]
-async fn a_watch_tells_changes_and_ends_with_the_final_one() {
+async fn a_watch_sends_each_change_once_and_ends_with_the_final_one() {
     let stage = Stage::open(settings()).await;
     let mut client = stage.client().await;
     let watch = WatchOrderRequest {
@@ -164,9 +164,9 @@ async fn a_watch_tells_changes_and_ends_with_the_final_one() {
         keep_watching: false,
     };
     let mut changes = client.watch_order(watch).await.unwrap().into_inner();
-    let asked = stage.asked(0, 1).await;
+    let requests = stage.requests(0, 1).await;
     for phase in [paying(), paying(), paid()] {
-        stage.reply(&asked[0].reply_to, order("1", phase), false).await;
+        stage.reply(&requests[0].reply_to, order("1", phase), false).await;
     }
     let mut seen = Vec::new();
     while let Some(change) = changes.message().await.unwrap() {
@@ -176,7 +176,7 @@ async fn a_watch_tells_changes_and_ends_with_the_final_one() {
 }
 
 #[tokio::test]
-async fn shutdown_is_bounded_ends_watches_and_lets_calls_end() {
+async fn shutdown_ends_watches_and_lets_calls_end_within_its_limit() {
     let stage = Stage::open(Settings { drain_within_ms: 3_000, ..settings() }).await;
     let mut client = stage.client().await;
     let watch = WatchOrderRequest {
@@ -188,39 +188,39 @@ async fn shutdown_is_bounded_ends_watches_and_lets_calls_end() {
     let mut changes = client.watch_order(watch).await.unwrap().into_inner();
     let mut payer = stage.client().await;
     let call = tokio::spawn(async move { payer.pay(payment("1")).await });
-    let asked = stage.asked(0, 2).await;
+    let requests = stage.requests(0, 2).await;
     stage.shutdown.cancel();
     let ended = changes.message().await.unwrap_err();
     assert_eq!(ended.code(), Code::Unavailable);
-    let pay = asked.iter().find(|asked| asked.pay.is_some()).unwrap();
+    let pay = requests.iter().find(|request| request.pay.is_some()).unwrap();
     stage.reply(&pay.reply_to, order("1", paid()), false).await;
-    assert_eq!(call.await.unwrap().unwrap().into_inner().status_code, "000", "a call in flight ends");
+    assert_eq!(call.await.unwrap().unwrap().into_inner().status_code, "000", "a call in flight must get its answer");
     tokio::time::timeout(Duration::from_secs(10), stage.serving).await.unwrap().unwrap().unwrap();
 }
 
 #[tokio::test]
-async fn a_failed_read_of_replies_is_told_and_heals() {
+async fn while_replies_cannot_be_read_the_ingress_is_not_ready() {
     let stage = Stage::open(settings()).await;
     stage.journal.unreadable.store(true, Ordering::Release);
     stage.until(|stage| !stage.health.is_ready()).await;
     assert!(format!("{:?}", stage.health.report()["ingress"]).contains("planted"));
     let mut client = stage.client().await;
     let call = tokio::spawn(async move { client.pay(payment("1")).await });
-    let asked = stage.asked(0, 1).await;
-    stage.reply(&asked[0].reply_to, order("1", paid()), false).await;
+    let requests = stage.requests(0, 1).await;
+    stage.reply(&requests[0].reply_to, order("1", paid()), false).await;
     stage.journal.unreadable.store(false, Ordering::Release);
-    assert_eq!(call.await.unwrap().unwrap().into_inner().status_code, "000", "the reply is read after all");
+    assert_eq!(call.await.unwrap().unwrap().into_inner().status_code, "000", "the reply must be read later");
     stage.until(|stage| stage.health.is_ready()).await;
 }
 
 #[tokio::test]
-async fn a_reply_that_cannot_be_decoded_goes_to_the_dead_letters_and_stops_nothing() {
+async fn an_unreadable_reply_is_written_to_dead_letters_and_stops_nothing() {
     let stage = Stage::open(settings()).await;
     let mut client = stage.client().await;
     let call = tokio::spawn(async move { client.pay(payment("1")).await });
-    let asked = stage.asked(0, 1).await;
-    let to = &asked[0].reply_to;
-    stage.raw_reply(to.partition, vec![0xff, 0xff]).await;
+    let requests = stage.requests(0, 1).await;
+    let to = &requests[0].reply_to;
+    stage.write_reply(to.partition, Bytes::from_static(&[0xff, 0xff])).await;
     stage.reply(to, order("1", paid()), false).await;
     assert_eq!(call.await.unwrap().unwrap().into_inner().status_code, "000");
     let mut letters = stage.dead_letters().await;
@@ -232,20 +232,20 @@ async fn a_reply_that_cannot_be_decoded_goes_to_the_dead_letters_and_stops_nothi
 }
 
 #[tokio::test]
-async fn a_conflict_names_the_fields() {
+async fn a_conflict_names_the_fields_that_differ() {
     let stage = Stage::open(settings()).await;
     let mut client = stage.client().await;
     let call = tokio::spawn(async move { client.pay(payment("1")).await });
-    let asked = stage.asked(0, 1).await;
-    let conflict = Body::Conflict(bus::Conflict { fields: vec!["TradeAmount".into()] });
-    stage.reply(&asked[0].reply_to, conflict, true).await;
+    let requests = stage.requests(0, 1).await;
+    let conflict = ReplyContent::Conflict(vec!["TradeAmount".into()]);
+    stage.reply(&requests[0].reply_to, conflict, true).await;
     let refused = call.await.unwrap().unwrap_err();
     assert_eq!(refused.code(), Code::AlreadyExists);
     assert_eq!(refused.get_details_error_info().unwrap().metadata["fields"], "TradeAmount");
 }
 
 #[tokio::test]
-async fn health_and_reflection_serve_the_public_api_alone() {
+async fn health_and_reflection_know_only_the_public_api() {
     use tonic_reflection::pb::v1::{
         ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
         server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,

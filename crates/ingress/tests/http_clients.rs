@@ -1,6 +1,6 @@
-//! The POS HTTP form against what POS clients that are in public use send, byte by byte: they
-//! differ in the order of fields, in how they escape on the wire, and in the case of the signature,
-//! and read their answers in ways of their own.
+//! The POS HTTP form with requests like those of POS clients in public use. They differ in the
+//! order of fields, in how they escape characters, and in the case of the signature; some read
+//! answers with strict types.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -18,25 +18,25 @@ use twqr_ingress::{HttpSettings, Settings};
 
 const KEY: &str = "0123456789ABCDEF0123456789ABCDEF";
 
-/// How a client brings its fields to the wire.
+/// One client's way of sending a request.
 struct Client {
     name: &'static str,
     /// The path before the operation.
     system: &'static str,
     headers: &'static str,
-    /// From the canonical text and its signature to the body.
+    /// Makes the body from the canonical text and its signature.
     body: fn(text: &str, sign: &str) -> String,
 }
 
 const CLIENTS: [Client; 4] = [
     Client {
-        name: "sorted, the signature among them in capitals, no charset",
+        name: "fields sorted, signature sorted among them and in capitals, no charset",
         system: "/Test",
         headers: "Content-Type: application/json\r\nAccept: */*\r\nUser-Agent: Ruby\r\nAccept-Encoding: gzip;q=1.0,deflate;q=0.6,identity;q=0.3\r\n",
         body: |text, sign| text.replace("\"StoreID\"", &format!("\"Sign\":\"{}\",\"StoreID\"", sign.to_uppercase())),
     },
     Client {
-        name: "in the order of its class, the signature last",
+        name: "fields in the order of its class, signature last",
         system: "/Test",
         headers: "Content-Type: application/json; charset=utf-8\r\n",
         body: |text, sign| {
@@ -47,7 +47,7 @@ const CLIENTS: [Client; 4] = [
         },
     },
     Client {
-        name: "escaping slashes and everything beyond ASCII on the wire",
+        name: "slashes and all characters beyond ASCII escaped",
         system: "/SystemName",
         headers: "Content-Type: application/json; charset=UTF-8\r\nAccept: */*\r\n",
         body: |text, sign| {
@@ -63,7 +63,7 @@ const CLIENTS: [Client; 4] = [
         },
     },
     Client {
-        name: "indented, with line breaks of its system",
+        name: "indented, with CRLF line breaks",
         system: "/pos-1",
         headers: "Content-Type: application/json\r\n",
         body: |text, sign| {
@@ -73,7 +73,7 @@ const CLIENTS: [Client; 4] = [
     },
 ];
 
-/// The fields that all of them send, canonical, with those of the operation.
+/// The canonical text of a request: the fields of every request, and those of the operation.
 fn text(operation: &str, number: &str) -> String {
     let own = |with: &[&str]| {
         let mut fields: Vec<String> = [
@@ -100,11 +100,11 @@ fn text(operation: &str, number: &str) -> String {
     }
 }
 
-/// The answer as a strictly typed client reads it.
+/// The answer as a client with strict types reads it.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-#[allow(dead_code, reason = "that it can be read is the test")]
-struct Read {
+#[allow(dead_code, reason = "the test is whether it can be read")]
+struct TypedAnswer {
     #[serde(rename = "MerchantID")]
     merchant_id: String,
     #[serde(rename = "StoreID")]
@@ -145,26 +145,28 @@ async fn stage() -> (Stage, SocketAddr, tempfile::TempDir) {
 }
 
 #[tokio::test]
-async fn each_clients_way_of_sending_is_understood_by_all_four_calls() {
+async fn all_four_operations_accept_the_requests_of_every_client() {
     let (_stage, address, _folder) = stage().await;
     for (n, client) in CLIENTS.iter().enumerate() {
         for operation in ["Payment", "Inquiry", "Refund", "Cancel"] {
             let text = text(operation, &format!("{operation}-{n}"));
             let body = (client.body)(&text, &sign(&text, KEY));
-            let told = send(address, &format!("{}/{operation}", client.system), client.headers, body.as_bytes()).await;
-            assert_eq!(told.status, 200, "{}: {body}", client.name);
-            let read: Read = serde_json::from_str(&told.body).unwrap();
+            let answer =
+                send(address, &format!("{}/{operation}", client.system), client.headers, body.as_bytes()).await;
+            assert_eq!(answer.status, 200, "{}: {body}", client.name);
+            let read: TypedAnswer = serde_json::from_str(&answer.body).unwrap();
             assert!(!["904", "905", "804", "940"].contains(&&*read.status_code), "{}: {body}: {read:?}", client.name);
             assert_eq!(read.merchant_trade_no, format!("{operation}-{n}"), "{}", client.name);
             let wrong = (client.body)(&text, &sign(&text, "another key"));
-            let told = send(address, &format!("{}/{operation}", client.system), client.headers, wrong.as_bytes()).await;
-            assert_eq!(told.status_code(), "904", "{}: {wrong}", client.name);
+            let answer =
+                send(address, &format!("{}/{operation}", client.system), client.headers, wrong.as_bytes()).await;
+            assert_eq!(answer.status_code(), "904", "{}: {wrong}", client.name);
         }
     }
 }
 
 #[tokio::test]
-async fn a_clients_repeat_reads_as_one() {
+async fn the_repeat_of_another_client_counts_as_a_repeat() {
     let (stage, address, _folder) = stage().await;
     let mut seen = Vec::new();
     for client in &CLIENTS {
@@ -173,11 +175,11 @@ async fn a_clients_repeat_reads_as_one() {
         let path = format!("{}/Payment", client.system);
         let call = tokio::spawn(async move { send(address, &path, client.headers, body.as_bytes()).await });
         if seen.is_empty() {
-            let asked = stage.asked(0, 1).await;
-            assert_eq!(asked[0].pay.as_ref().unwrap().store_name, "街口🍵測試");
-            stage.reply(&asked[0].reply_to, order("1", paid()), false).await;
+            let requests = stage.requests(0, 1).await;
+            assert_eq!(requests[0].pay.as_ref().unwrap().store_name.as_str(), "街口🍵測試");
+            stage.reply(&requests[0].reply_to, order("1", paid()), false).await;
         }
-        let read: Read = serde_json::from_str(&call.await.unwrap().body).unwrap();
+        let read: TypedAnswer = serde_json::from_str(&call.await.unwrap().body).unwrap();
         seen.push((read.status_code, read.is_rep, read.payment_type));
     }
     let answer = |is_rep: &str| ("000".to_owned(), Some(is_rep.to_owned()), Some(1));

@@ -1,5 +1,5 @@
-//! Merchants' keys while the ingress runs: they come into use and go as their file changes, and a
-//! bad change changes nothing.
+//! The merchants' keys while the ingress runs: changes of the file add and remove keys, and an
+//! invalid file changes nothing.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -16,25 +16,25 @@ use twqr_ingress::{HttpSettings, Settings};
 
 fn with_keys(file: Option<&Path>) -> Settings {
     let http = HttpSettings { listen: SocketAddr::from(([127, 0, 0, 1], 0)), keys_file: file.map(Path::to_owned) };
-    // Signed inquiries end at once: there is no router.
+    // Without a router a signed inquiry ends only at its deadline.
     Settings { http: Some(http), answer_within_ms: 100, ..settings() }
 }
 
-/// Which of these keys sign for M1.
+/// Returns those of the keys that sign for M1.
 async fn in_force(address: SocketAddr, keys: &[&str]) -> Vec<String> {
-    let mut force = Vec::new();
+    let mut signing = Vec::new();
     for key in keys {
-        let told = post(address, "/Pos/Inquiry", &signed(&inquiry_text("1", "P"), key)).await;
-        match told.status_code().as_str() {
+        let answer = post(address, "/Pos/Inquiry", &signed(&inquiry_text("1", "P"), key)).await;
+        match answer.status_code().as_str() {
             "904" => {}
-            "301" => force.push((*key).to_owned()),
-            other => panic!("{other}: {told:?}"),
+            "301" => signing.push((*key).to_owned()),
+            other => panic!("{other}: {answer:?}"),
         }
     }
-    force
+    signing
 }
 
-/// Waits until exactly these sign.
+/// Waits until exactly these keys sign for M1.
 async fn until(address: SocketAddr, expected: &[&str]) {
     let mut seen = Vec::new();
     for _ in 0..100 {
@@ -44,11 +44,11 @@ async fn until(address: SocketAddr, expected: &[&str]) {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    panic!("{seen:?} sign, not {expected:?}");
+    panic!("the keys {seen:?} sign instead of {expected:?}");
 }
 
 #[tokio::test]
-async fn keys_rotate_and_a_bad_file_keeps_those_that_were() {
+async fn keys_rotate_and_an_invalid_file_keeps_the_earlier_ones() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("keys.toml");
     let write = |text: &str| {
@@ -66,17 +66,17 @@ async fn keys_rotate_and_a_bad_file_keeps_those_that_were() {
     until(address, &["two"]).await;
     write("[keys]\nM1 = two\n");
     tokio::time::sleep(Duration::from_millis(2_500)).await;
-    assert_eq!(in_force(address, &["one", "two"]).await, ["two"], "the bad file keeps them");
+    assert_eq!(in_force(address, &["one", "two"]).await, ["two"], "an invalid file must keep the keys");
     std::fs::remove_file(&file).unwrap();
     tokio::time::sleep(Duration::from_millis(2_500)).await;
-    assert_eq!(in_force(address, &["one", "two"]).await, ["two"], "so does none");
-    // In place, of the same length as the first.
+    assert_eq!(in_force(address, &["one", "two"]).await, ["two"], "an absent file must keep the keys");
+    // Written in place, with the same length as the first version.
     std::fs::write(&file, "[keys]\nM1 = \"six\"\n").unwrap();
     until(address, &["six"]).await;
 }
 
 #[tokio::test]
-async fn a_link_that_leads_elsewhere_is_a_change() {
+async fn a_link_to_another_file_is_a_change() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     for (version, key) in [("v1", "one"), ("v2", "two")] {
@@ -94,17 +94,17 @@ async fn a_link_that_leads_elsewhere_is_a_change() {
 }
 
 #[tokio::test]
-async fn without_any_key_nobody_signs() {
+async fn without_any_key_no_request_is_accepted() {
     let stage = Stage::open(with_keys(None)).await;
     assert!(in_force(stage.http.unwrap(), &["one", ""]).await.is_empty());
 }
 
 #[tokio::test]
-async fn a_bad_file_at_the_start_ends_the_ingress() {
+async fn an_invalid_file_at_the_start_ends_the_ingress() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("keys.toml");
     std::fs::write(&file, "[keys]\nM1 = [\"SECRET\", 1]\n").unwrap();
-    let error = Stage::refused(with_keys(Some(&file))).await;
+    let error = Stage::start_error(with_keys(Some(&file))).await;
     let expected = format!(
         "merchant keys: {}, line 2: must be a text, a list of texts, or a table from names to texts",
         file.display()
@@ -113,7 +113,7 @@ async fn a_bad_file_at_the_start_ends_the_ingress() {
 }
 
 #[tokio::test]
-async fn what_one_key_was_told_another_one_hears_only_from_the_router() {
+async fn an_answer_is_not_shared_with_a_caller_that_signs_with_another_key() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("keys.toml");
     std::fs::write(&file, "[keys.M1]\n2026-01 = \"one\"\n2026-07 = \"two\"\n").unwrap();
@@ -122,11 +122,15 @@ async fn what_one_key_was_told_another_one_hears_only_from_the_router() {
     for (n, (key, name)) in [("one", "2026-01"), ("two", "2026-07")].into_iter().enumerate() {
         let body = signed(&payment_text("1"), key);
         let call = tokio::spawn(async move { post(address, "/Pos/Payment", &body).await });
-        let asked = stage.asked(n as u64, 1).await.remove(0);
-        assert_eq!(asked.signed_by, name);
-        stage.reply(&asked.reply_to, order("1", paid()), n > 0).await;
+        let request = stage.requests(n as u64, 1).await.remove(0);
+        assert_eq!(request.signed_by.unwrap().as_str(), name);
+        stage.reply(&request.reply_to, order("1", paid()), n > 0).await;
         assert_eq!(call.await.unwrap().status_code(), "000");
     }
     let again = post(address, "/Pos/Payment", &signed(&payment_text("1"), "one")).await;
-    assert_eq!((again.status_code().as_str(), stage.orders_end().await), ("000", 2), "that is remembered");
+    assert_eq!(
+        (again.status_code().as_str(), stage.orders_end().await),
+        ("000", 2),
+        "the same key must get the remembered answer"
+    );
 }

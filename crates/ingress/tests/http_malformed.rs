@@ -1,5 +1,5 @@
-//! The POS HTTP form: whatever comes in, the answer is a StatusCode, it says what and where, and it
-//! repeats no value.
+//! Malformed requests to the POS HTTP form: the answer is always a StatusCode, says what is wrong
+//! and where, and shows no value.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -32,7 +32,7 @@ async fn stage() -> (Stage, SocketAddr) {
     (stage, address)
 }
 
-/// The good payment with a change that keeps its signature.
+/// The text of a valid, signed payment with one replacement; the signature stays.
 fn changed(from: &str, to: &str) -> Vec<u8> {
     let good = signed(&payment_text("1"), KEY);
     let body = good.replace(from, to);
@@ -40,13 +40,13 @@ fn changed(from: &str, to: &str) -> Vec<u8> {
     body.into_bytes()
 }
 
-/// So many unknown fields.
+/// The text of this many unknown fields.
 fn fields(count: usize) -> String {
     (0..count).map(|n| format!("\"a{n}\":0,")).collect::<Vec<_>>().concat()
 }
 
 #[tokio::test]
-async fn what_cannot_be_parsed_is_905_and_says_what_and_where() {
+async fn an_unparsable_body_is_905_and_the_answer_says_what_and_where() {
     let (stage, address) = stage().await;
     let nested = |depth: usize| format!("\"Z\":{}{}", "[".repeat(depth), "]".repeat(depth));
     let mut latin = changed("測試店", "Cafe");
@@ -95,21 +95,21 @@ async fn what_cannot_be_parsed_is_905_and_says_what_and_where() {
         ("just too large", vec![b' '; 64 * 1024 + 1], "larger than 65536 bytes"),
         ("far too large", vec![b'['; 900 * 1024], "larger than 65536 bytes"),
     ] {
-        let told = send(address, PAYMENT, "Content-Type: application/json\r\n", &body).await;
-        assert_eq!((told.status, told.status_code().as_str()), (200, "905"), "{name}: {told:?}");
-        let desc = told.text("StatusDesc");
+        let answer = send(address, PAYMENT, "Content-Type: application/json\r\n", &body).await;
+        assert_eq!((answer.status, answer.status_code().as_str()), (200, "905"), "{name}: {answer:?}");
+        let desc = answer.text("StatusDesc");
         assert!(
             desc.starts_with("cannot be parsed: ") && desc.contains(expected),
-            "{name}: {desc} has not {expected:?}"
+            "{name}: {desc} does not contain {expected:?}"
         );
-        assert!(!told.body.contains(TOKEN), "{name}: {told:?}");
-        assert_eq!(told.text("IsRep"), "0", "{name}: the fields are there");
+        assert!(!answer.body.contains(TOKEN), "{name}: {answer:?}");
+        assert_eq!(answer.text("IsRep"), "0", "{name}: the answer must have its fields");
     }
     assert_eq!(stage.orders_end().await, 0);
 }
 
 #[tokio::test]
-async fn an_answer_repeats_nothing_beyond_a_fields_limits() {
+async fn an_answer_repeats_no_field_that_is_too_long() {
     let (_stage, address) = stage().await;
     let long = |length: usize| "街".repeat(length);
     for (field, request, echoed) in [
@@ -122,15 +122,15 @@ async fn an_answer_repeats_nothing_beyond_a_fields_limits() {
         ("TradeAmount", "2147483648".to_owned(), Value::from(0)),
         ("TradeAmount", "1000000000000000000".to_owned(), Value::from(0)),
     ] {
-        // Refused in any case: it is not signed.
-        let told =
+        // The request is refused in any case, since it is not signed.
+        let answer =
             send(address, PAYMENT, "", format!("{{\"MerchantID\":\"M1\",\"{field}\":{request}}}").as_bytes()).await;
-        assert_eq!((told.status_code().as_str(), &told.json()[field]), ("904", &echoed), "{field}");
+        assert_eq!((answer.status_code().as_str(), &answer.json()[field]), ("904", &echoed), "{field}");
     }
 }
 
 #[tokio::test]
-async fn what_http_allows_is_taken() {
+async fn every_form_of_body_that_http_allows_is_accepted() {
     let (_stage, address) = stage().await;
     let body = signed(&payment_text("1"), KEY);
     for headers in [
@@ -140,8 +140,8 @@ async fn what_http_allows_is_taken() {
         "Content-Type: application/json; charset=big5\r\n",
         "Expect: 100-continue\r\nContent-Type: application/json\r\n",
     ] {
-        let told = send(address, PAYMENT, headers, body.as_bytes()).await;
-        assert!(told.body.contains("\"StatusCode\":\"982\""), "{headers}: {told:?}");
+        let answer = send(address, PAYMENT, headers, body.as_bytes()).await;
+        assert!(answer.body.contains("\"StatusCode\":\"982\""), "{headers}: {answer:?}");
     }
     let (first, second) = body.as_bytes().split_at(body.find('測').unwrap() + 1);
     let head =
@@ -152,13 +152,17 @@ async fn what_http_allows_is_taken() {
         chunked.extend_from_slice(chunk);
         chunked.extend_from_slice(b"\r\n");
     }
-    assert_eq!(raw(address, &chunked).await.status_code(), "982", "a character in two chunks");
+    assert_eq!(raw(address, &chunked).await.status_code(), "982", "a character may be split between two chunks");
     let padded = body.replace(',', &format!(",{}", " ".repeat(2_000)));
-    assert_eq!(send(address, PAYMENT, "", padded.as_bytes()).await.status_code(), "982", "blanks are not signed");
+    assert_eq!(
+        send(address, PAYMENT, "", padded.as_bytes()).await.status_code(),
+        "982",
+        "blanks are not a part of the signed text"
+    );
 }
 
 #[tokio::test]
-async fn a_connection_that_breaks_off_harms_nobody() {
+async fn a_broken_connection_does_not_harm_later_calls() {
     let (stage, address) = stage().await;
     for bytes in [
         &b"POST /Pos/Payment HTTP/1.1\r\nHost: pos\r\nContent-Length: 500\r\n\r\n{\"CardToken\":"[..],

@@ -22,7 +22,7 @@ mod task_records;
 
 pub use dead_letters::{DeadLetter, decode_dead_letter, encode_dead_letter};
 pub use fault::RecordFault;
-pub use forms::{cancel_form, pay_form, query_form, refund_form};
+pub use forms::{pay_form, raw_cancel, raw_pay, raw_query, raw_refund};
 pub use ids::{effect_id_out, key_out};
 pub use movement::{approval_from, approval_out};
 pub use order::{order_from, order_out};

@@ -1,87 +1,72 @@
-//! What is told of a cancel.
+//! The answer to a cancel.
 
-use twqr_types::StatusCode;
-use twqr_wire::{
-    bus::{self, cancel::Stage, movement::Phase, order::Order},
-    pos::{CancelRequest, CancelResponse},
-};
+use twqr_order::{Cancel, Order};
+use twqr_types::{PayForm, StatusCode};
 
-use super::SUCCESS_DESC;
+use super::{Echoes, Status, payment::echoes};
 
-/// StatusDesc while the cancel is in progress.
+/// StatusDesc of a cancel that has no result yet.
 const IN_PROGRESS: &str = "the cancel is in progress; send it again until it has an answer";
-/// StatusDesc where it is not known yet whether the cancel was accepted.
+/// StatusDesc of a cancel of which it is not known whether it was accepted.
 const UNCONFIRMED: &str = "the cancel is in progress and not confirmed yet; send it again";
-/// StatusDesc where there is nothing to cancel.
+/// StatusDesc of a cancel that came before its payment.
 const NO_SUCH_PAYMENT: &str = "no such order; a payment that comes later under this MerchantTradeNo is refused";
+/// StatusDesc of a cancel of a refund.
+const IS_REFUND: &str = "no payment has this MerchantTradeNo; it is a refund's";
 
-fn reversal(cancel: &bus::Cancel) -> Option<&Phase> {
-    match &cancel.stage {
-        Some(Stage::Reversing(reversal)) => reversal.phase.as_ref(),
-        Some(Stage::Waiting(_) | Stage::AgainMs(_) | Stage::Nothing(_)) | None => None,
-    }
+/// The answer to a cancel request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CancelAnswer {
+    pub(crate) echoes: Echoes,
+    pub(crate) status: Status,
+    /// In whole TWD, as requested.
+    pub(crate) trade_amount: i64,
 }
 
-/// The payment is taken back, or there was nothing to take back.
-pub(super) fn is_done(cancel: &bus::Cancel) -> bool {
-    let has_ended =
-        matches!(cancel.stage, Some(Stage::Nothing(_))) || matches!(reversal(cancel), Some(Phase::Reversed(_)));
-    has_ended || cancel.was_told_done
+/// Whether callers are told that the cancel succeeded. Unlike [`Cancel::is_done`] this stays true
+/// if the charge took effect after that answer and its reversal is in progress or was refused: an
+/// answer is never taken back.
+pub(super) fn is_answered_as_done(cancel: &Cancel) -> bool {
+    cancel.is_done() || cancel.was_told_done
 }
 
-/// Neither done nor refused.
-pub(super) fn is_open(cancel: &bus::Cancel) -> bool {
-    !is_done(cancel) && !matches!(reversal(cancel), Some(Phase::Failed(_)))
+/// Whether callers are told that the cancel is in progress: it neither succeeded nor was refused by
+/// the issuer.
+pub(super) fn is_unanswered(cancel: &Cancel) -> bool {
+    !is_answered_as_done(cancel) && cancel.refusal().is_none()
 }
 
-/// The answer to a cancel, by the order as it is; no order: it is not known yet whether the cancel
-/// was accepted.
-pub(crate) fn cancel_response(order: &bus::Order, request: &CancelRequest, in_progress: StatusCode) -> CancelResponse {
-    let (code, desc) = match &order.order {
-        Some(Order::Payment(payment)) => match &payment.cancel {
-            Some(cancel) if is_done(cancel) => (StatusCode::SUCCESS.into(), SUCCESS_DESC),
-            Some(cancel) => match reversal(cancel) {
-                Some(Phase::Failed(failure)) => (failure.status_code.clone(), failure.status_desc.as_str()),
-                Some(
-                    Phase::Sent(_)
-                    | Phase::UnresolvedMs(_)
-                    | Phase::Asking(_)
-                    | Phase::Approved(_)
-                    | Phase::Refunded(_)
-                    | Phase::Reversed(_),
-                )
-                | None => (in_progress.into(), IN_PROGRESS),
-            },
-            None => (in_progress.into(), IN_PROGRESS),
-        },
-        Some(Order::Refund(_) | Order::Cancelled(_)) => (StatusCode::NO_SUCH_ORDER.into(), NO_SUCH_PAYMENT),
-        None => (in_progress.into(), UNCONFIRMED),
+/// The answer to a cancel, by its order as it is now. `in_progress_code` is its StatusCode while it
+/// has no result.
+pub(crate) fn cancel_answer(order: &Order, form: &PayForm, in_progress_code: StatusCode) -> CancelAnswer {
+    let status = match order {
+        Order::Payment(payment) => payment_status(payment.cancel.as_ref(), in_progress_code),
+        Order::Refund(_) | Order::Cancelled(_) => Status::new(StatusCode::NO_SUCH_ORDER, NO_SUCH_PAYMENT),
     };
-    CancelResponse { status_code: code, status_desc: desc.to_owned(), ..echoes(request) }
+    answer(form, status)
 }
 
-/// The number is a refund's, or nobody's.
-pub(crate) fn cancel_of_nothing(request: &CancelRequest) -> CancelResponse {
-    CancelResponse {
-        status_code: StatusCode::NO_SUCH_ORDER.into(),
-        status_desc: "no payment has this MerchantTradeNo; it is a refund's".to_owned(),
-        ..echoes(request)
+fn payment_status(cancel: Option<&Cancel>, in_progress_code: StatusCode) -> Status {
+    let Some(cancel) = cancel else { return Status::new(in_progress_code, IN_PROGRESS) };
+    if is_answered_as_done(cancel) {
+        return Status::success();
+    }
+    match cancel.refusal() {
+        Some(failure) => Status::new(failure.status_code, &failure.status_desc),
+        None => Status::new(in_progress_code, IN_PROGRESS),
     }
 }
 
-/// What a caller gets at its deadline where nobody knows yet whether the cancel was accepted.
-pub(crate) fn unconfirmed_cancel(request: &CancelRequest, in_progress: StatusCode) -> CancelResponse {
-    cancel_response(&bus::Order::default(), request, in_progress)
+/// The answer to a cancel whose MerchantTradeNo is a refund's.
+pub(crate) fn no_payment_to_cancel(form: &PayForm) -> CancelAnswer {
+    answer(form, Status::new(StatusCode::NO_SUCH_ORDER, IS_REFUND))
 }
 
-fn echoes(request: &CancelRequest) -> CancelResponse {
-    CancelResponse {
-        merchant_id: request.merchant_id.clone(),
-        store_id: request.store_id.clone(),
-        gateway_trade_no: request.gateway_trade_no.clone(),
-        merchant_trade_no: request.merchant_trade_no.clone(),
-        pos_id: request.pos_id.clone(),
-        trade_amount: request.trade_amount,
-        ..CancelResponse::default()
-    }
+/// The answer at the caller's deadline if no reply has confirmed that the cancel was accepted.
+pub(crate) fn unconfirmed_cancel(form: &PayForm, in_progress_code: StatusCode) -> CancelAnswer {
+    answer(form, Status::new(in_progress_code, UNCONFIRMED))
+}
+
+fn answer(form: &PayForm, status: Status) -> CancelAnswer {
+    CancelAnswer { echoes: echoes(form), status, trade_amount: form.trade_amount.twd() }
 }

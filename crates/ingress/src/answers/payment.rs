@@ -1,122 +1,139 @@
-//! What is told of a payment.
+//! The answer to a payment.
 
-use twqr_types::{StatusCode, UnixMs};
-use twqr_wire::{
-    bus::{self, movement::Phase},
-    pos::{OrderStatus, PayRequest, PayResponse, PaymentType},
-};
+use twqr_order::{Approval, Payment, PaymentType, Phase};
+use twqr_types::{PayForm, StatusCode};
 
-use super::{SUCCESS_DESC, cancel, card_json};
+use super::{Details, Echoes, OrderStatus, Status, cancel, card_json};
 
-/// StatusDesc while nothing final is known.
+/// StatusDesc of a payment that has no result yet.
 const IN_PROGRESS: &str = "the payment is in progress; query it with the same MerchantTradeNo";
-/// StatusDesc where it is not known yet whether the payment was accepted. There is no TradeNo then,
-/// and an inquiry may find nothing.
+/// StatusDesc of a payment of which it is not known whether it was accepted. There is no TradeNo
+/// then, and an inquiry may find nothing.
 const UNCONFIRMED: &str =
     "the payment is in progress and not confirmed yet; send it again with the same MerchantTradeNo";
 
-/// The response that tells what is known of a payment. `in_progress` is the StatusCode while
-/// nothing final is.
-pub(crate) fn pay_response(payment: bus::Payment, in_progress: StatusCode, repeat: bool) -> PayResponse {
-    let terms = payment.terms.unwrap_or_default();
-    let key = payment.key.unwrap_or_default();
-    let mut response = PayResponse {
-        merchant_id: key.merchant_id,
-        merchant_trade_no: key.merchant_trade_no,
-        store_id: terms.store_id,
-        gateway_trade_no: terms.gateway_trade_no,
-        pos_id: terms.pos_id,
-        trade_no: payment.trade_no,
-        trade_time: UnixMs(payment.accepted_at_ms).taipei(),
-        is_rep: repeat,
-        trade_amount: terms.trade_amount,
-        remark: terms.remark,
-        extra1: terms.extra1,
-        extra2: terms.extra2,
-        ..PayResponse::default()
+/// The answer to a payment request, and a part of the answer to an inquiry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PaymentAnswer {
+    pub(crate) echoes: Echoes,
+    pub(crate) status: Status,
+    /// IsRep: the payment existed before the request.
+    pub(crate) is_repeat: bool,
+    /// Empty while it is not known whether the payment was accepted, like the time.
+    pub(crate) trade_no: String,
+    pub(crate) trade_time: String,
+    pub(crate) details: Details,
+}
+
+/// The answer about a payment as it is now. `in_progress_code` is its StatusCode while it has no
+/// result.
+pub(crate) fn payment_answer(payment: &Payment, in_progress_code: StatusCode, is_repeat: bool) -> PaymentAnswer {
+    let terms = &payment.terms;
+    let mut details = Details {
+        trade_amount: terms.trade_amount.twd(),
+        remark: terms.remark.as_str().to_owned(),
+        extra1: terms.extra1.as_str().to_owned(),
+        extra2: terms.extra2.as_str().to_owned(),
+        ..Details::default()
     };
-    if !payment.institution.is_empty() {
-        response.payment_type = PaymentType::OtherIssuer.into();
-        response.extra3 = payment.institution;
+    let institution = payment.issuer.as_ref().map_or("", |issuer| issuer.institution());
+    if !institution.is_empty() {
+        details.payment_type = Some(PaymentType::OtherIssuer);
+        institution.clone_into(&mut details.extra3);
     }
-    match payment.charge.and_then(|charge| charge.phase) {
-        Some(Phase::Approved(approval)) => paid(&mut response, approval),
-        Some(Phase::Failed(failure)) => {
-            response.status_code = failure.status_code;
-            response.status_desc = failure.status_desc;
+    let mut status = match &payment.charge.phase {
+        Phase::Done(approval) => {
+            add_approval(&mut details, approval);
+            Status::success()
         }
-        Some(Phase::Sent(_) | Phase::UnresolvedMs(_) | Phase::Asking(_) | Phase::Refunded(_) | Phase::Reversed(_))
-        | None => {
-            response.status_code = in_progress.into();
-            IN_PROGRESS.clone_into(&mut response.status_desc);
+        Phase::Failed(failure) => Status::new(failure.status_code, &failure.status_desc),
+        Phase::Sent { .. } | Phase::Unresolved { .. } | Phase::Asking { .. } => {
+            Status::new(in_progress_code, IN_PROGRESS)
         }
+    };
+    // Once a caller's cancel has succeeded, the payment is refused, whatever it was before
+    // (`proto/README.md`, section Cancels).
+    if payment.cancel.as_ref().is_some_and(|cancel| cancel::is_answered_as_done(cancel) && cancel.is_asked) {
+        status = Status::new(StatusCode::CANCELLED, "the payment was cancelled");
     }
-    // After a cancel that succeeded a payment is refused, whatever it was (POS API, section 4).
-    if payment.cancel.as_ref().is_some_and(|cancel| cancel::is_done(cancel) && !cancel.by_itself) {
-        response.status_code = StatusCode::CANCELLED.into();
-        "the payment was cancelled".clone_into(&mut response.status_desc);
+    PaymentAnswer {
+        echoes: Echoes {
+            merchant_id: payment.key.merchant_id.as_str().to_owned(),
+            store_id: terms.store_id.as_str().to_owned(),
+            gateway_trade_no: terms.gateway_trade_no.as_str().to_owned(),
+            merchant_trade_no: payment.key.merchant_trade_no.as_str().to_owned(),
+            pos_id: terms.pos_id.as_str().to_owned(),
+        },
+        status,
+        is_repeat,
+        trade_no: payment.trade_no.as_str().to_owned(),
+        trade_time: payment.accepted_at.taipei(),
+        details,
     }
-    response
 }
 
-fn paid(response: &mut PayResponse, approval: bus::Approval) {
-    response.status_code = StatusCode::SUCCESS.into();
-    SUCCESS_DESC.clone_into(&mut response.status_desc);
-    if response.payment_type() == PaymentType::Unspecified {
-        response.payment_type = approval.payment_type;
-        if approval.payment_type() == PaymentType::CreditCard {
-            response.extra3 = card_json(&approval.card_name, &approval.card_no_masked);
+fn add_approval(details: &mut Details, approval: &Approval) {
+    // Of another issuer the payment type and Extra3 say which; what it says itself is not used.
+    if details.payment_type.is_none() {
+        details.payment_type = Some(approval.payment_type);
+        if approval.payment_type == PaymentType::CreditCard {
+            details.extra3 = card_json(&approval.card_name, &approval.card_no_masked);
         }
     }
-    response.debit_amount = approval.debit_amount;
-    response.redeem_name = approval.redeem_name;
-    response.redeem_amount = approval.redeem_amount;
-    response.store_redeem_amount = approval.store_redeem_amount;
-    response.invoice_vehicle = approval.invoice_vehicle;
-    response.mer_mem_token = approval.mer_mem_token;
+    details.debit_amount = approval.debit_amount;
+    details.redeem_name = approval.redeem_name.to_string();
+    details.redeem_amount = approval.redeem_amount;
+    details.store_redeem_amount = approval.store_redeem_amount;
+    details.invoice_vehicle = approval.invoice_vehicle.to_string();
+    details.mer_mem_token = approval.mer_mem_token.to_string();
 }
 
-/// OrderStatus (POS API, section 2). A cancelled payment is fully refunded; while a cancel is in
-/// progress, so is the order.
-pub(super) fn order_status(payment: &bus::Payment) -> OrderStatus {
-    match payment.charge.as_ref().and_then(|charge| charge.phase.as_ref()) {
-        Some(Phase::Approved(_)) => {}
-        Some(Phase::Failed(_)) => return OrderStatus::Failed,
-        Some(Phase::Sent(_) | Phase::UnresolvedMs(_) | Phase::Asking(_) | Phase::Refunded(_) | Phase::Reversed(_))
-        | None => return OrderStatus::InProgress,
+/// The OrderStatus of a payment. A cancelled payment counts as fully refunded; while its cancel is
+/// in progress, so is the order.
+pub(super) fn order_status(payment: &Payment) -> OrderStatus {
+    match &payment.charge.phase {
+        Phase::Done(_) => {}
+        Phase::Failed(_) => return OrderStatus::Failed,
+        Phase::Sent { .. } | Phase::Unresolved { .. } | Phase::Asking { .. } => return OrderStatus::InProgress,
     }
     match &payment.cancel {
-        Some(cancel) if cancel::is_done(cancel) => return OrderStatus::FullyRefunded,
-        Some(cancel) if cancel::is_open(cancel) => return OrderStatus::InProgress,
+        Some(cancel) if cancel::is_answered_as_done(cancel) => return OrderStatus::FullyRefunded,
+        Some(cancel) if cancel::is_unanswered(cancel) => return OrderStatus::InProgress,
+        // The issuer refused the cancel: the payment is what it was.
         Some(_) | None => {}
     }
-    let took_effect = |entry: &&bus::RefundEntry| {
-        let phase = entry.refund.as_ref().and_then(|refund| refund.phase.as_ref());
-        matches!(phase, Some(Phase::Refunded(_))) || entry.took_effect_after_all
-    };
-    let refunded: i64 = payment.refunds.iter().filter(took_effect).map(|entry| entry.amount).sum();
-    let trade_amount = payment.terms.as_ref().map_or(0, |terms| terms.trade_amount);
-    match refunded {
+    match payment.refunded() {
         0 => OrderStatus::Paid,
-        all if all >= trade_amount => OrderStatus::FullyRefunded,
+        refunded if refunded >= payment.terms.trade_amount.twd() => OrderStatus::FullyRefunded,
         _ => OrderStatus::PartlyRefunded,
     }
 }
 
-/// What a caller gets at its deadline where nobody knows yet whether the payment was accepted.
-pub(crate) fn unconfirmed_payment(request: &PayRequest, in_progress: StatusCode) -> PayResponse {
-    PayResponse {
-        merchant_id: request.merchant_id.clone(),
-        store_id: request.store_id.clone(),
-        gateway_trade_no: request.gateway_trade_no.clone(),
-        merchant_trade_no: request.merchant_trade_no.clone(),
-        pos_id: request.pos_id.clone(),
-        status_code: in_progress.into(),
-        status_desc: UNCONFIRMED.to_owned(),
-        trade_amount: request.trade_amount,
-        remark: request.remark.clone(),
-        extra1: request.extra1.clone(),
-        extra2: request.extra2.clone(),
-        ..PayResponse::default()
+/// The answer at the caller's deadline if no reply has confirmed that the payment was accepted.
+pub(crate) fn unconfirmed_payment(form: &PayForm, in_progress_code: StatusCode) -> PaymentAnswer {
+    PaymentAnswer {
+        echoes: echoes(form),
+        status: Status::new(in_progress_code, UNCONFIRMED),
+        is_repeat: false,
+        trade_no: String::new(),
+        trade_time: String::new(),
+        details: Details {
+            trade_amount: form.trade_amount.twd(),
+            remark: form.remark.as_str().to_owned(),
+            extra1: form.extra1.as_str().to_owned(),
+            extra2: form.extra2.as_str().to_owned(),
+            ..Details::default()
+        },
+    }
+}
+
+/// The echoes of a payment or a cancel request.
+pub(super) fn echoes(form: &PayForm) -> Echoes {
+    Echoes {
+        merchant_id: form.key.merchant_id.as_str().to_owned(),
+        store_id: form.store_id.as_str().to_owned(),
+        gateway_trade_no: form.gateway_trade_no.as_str().to_owned(),
+        merchant_trade_no: form.key.merchant_trade_no.as_str().to_owned(),
+        pos_id: form.pos_id.as_str().to_owned(),
     }
 }

@@ -1,111 +1,146 @@
-//! What is told of a refund.
+//! The answer to a refund.
 
-use twqr_types::{StatusCode, UnixMs};
-use twqr_wire::{
-    bus::{self, refund::Phase},
-    pos::{OrderStatus, PaymentType, RefundRequest, RefundResponse},
-};
+use twqr_order::{PaymentType, Refund, RefundPhase, RefundSuccess};
+use twqr_types::{RawRefund, RefundForm, StatusCode};
 
-use super::{SUCCESS_DESC, card_json};
+use super::{Details, Echoes, OrderStatus, Status, card_json};
 
-/// StatusDesc while nothing final is known.
+/// StatusDesc of a refund that has no result yet.
 const IN_PROGRESS: &str = "the refund is in progress; query it with its MerchantTradeNo and InquiryType R";
-/// StatusDesc where it is not known yet whether the refund was accepted.
+/// StatusDesc of a refund of which it is not known whether it was accepted.
 const UNCONFIRMED: &str =
     "the refund is in progress and not confirmed yet; send it again with the same MerchantTradeNo";
+/// StatusDesc of a refund whose payment does not exist.
+const NO_PAYMENT: &str = "there is no payment with this TradeNo; nothing was accepted";
 
-/// The response that tells what is known of a refund. `in_progress` is the StatusCode while nothing
-/// final is.
-pub(crate) fn refund_response(refund: bus::Refund, in_progress: StatusCode, repeat: bool) -> RefundResponse {
-    let terms = refund.terms.unwrap_or_default();
-    let key = refund.key.unwrap_or_default();
-    let mut response = RefundResponse {
-        merchant_id: key.merchant_id,
-        merchant_trade_no: key.merchant_trade_no,
-        store_id: terms.store_id,
-        gateway_trade_no: terms.gateway_trade_no,
-        pos_id: terms.pos_id,
-        trade_no: refund.payment_trade_no,
-        refund_trade_no: refund.trade_no,
-        refund_trade_time: UnixMs(refund.accepted_at_ms).taipei(),
-        is_rep: repeat,
-        trade_amount: terms.trade_amount,
-        remark: terms.remark,
-        extra1: terms.extra1,
-        extra2: terms.extra2,
-        ..RefundResponse::default()
-    };
-    match refund.phase {
-        Some(Phase::Succeeded(success)) => succeeded(&mut response, success),
-        Some(Phase::Failed(failure)) => {
-            response.status_code = failure.status_code;
-            response.status_desc = failure.status_desc;
-        }
-        Some(Phase::AskAgainMs(_)) | None => {
-            response.status_code = in_progress.into();
-            IN_PROGRESS.clone_into(&mut response.status_desc);
-        }
-    }
-    response
+/// The answer to a refund request, and a part of the answer to an inquiry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RefundAnswer {
+    pub(crate) echoes: Echoes,
+    pub(crate) status: Status,
+    /// IsRep: the refund existed before the request.
+    pub(crate) is_repeat: bool,
+    /// The payment's number.
+    pub(crate) trade_no: String,
+    /// The refund's own number; empty while it is not known whether the refund was accepted, like
+    /// the time.
+    pub(crate) refund_trade_no: String,
+    pub(crate) refund_trade_time: String,
+    pub(crate) details: Details,
 }
 
-fn succeeded(response: &mut RefundResponse, success: bus::RefundSuccess) {
-    response.status_code = StatusCode::SUCCESS.into();
-    SUCCESS_DESC.clone_into(&mut response.status_desc);
-    let refunded = success.refunded.clone().unwrap_or_default();
-    response.debit_amount = refunded.debit_amount;
-    response.redeem_name = refunded.redeem_name;
-    response.redeem_amount = refunded.redeem_amount;
-    response.store_redeem_amount = refunded.store_redeem_amount;
-    if success.institution.is_empty() {
-        response.payment_type = success.payment_type;
-        if success.payment_type() == PaymentType::CreditCard {
-            response.extra3 = card_json(&success.card_name, &success.card_no_masked);
+/// The answer about a refund as it is now. `in_progress_code` is its StatusCode while it has no
+/// result.
+pub(crate) fn refund_answer(refund: &Refund, in_progress_code: StatusCode, is_repeat: bool) -> RefundAnswer {
+    let terms = &refund.terms;
+    let mut details = Details {
+        trade_amount: terms.trade_amount.twd(),
+        remark: terms.remark.as_str().to_owned(),
+        extra1: terms.extra1.as_str().to_owned(),
+        extra2: terms.extra2.as_str().to_owned(),
+        ..Details::default()
+    };
+    let status = match &refund.phase {
+        RefundPhase::Succeeded(success) => {
+            add_success(&mut details, success);
+            Status::success()
+        }
+        RefundPhase::Failed(failure) => Status::new(failure.status_code, &failure.status_desc),
+        RefundPhase::Requested { .. } => Status::new(in_progress_code, IN_PROGRESS),
+    };
+    RefundAnswer {
+        echoes: Echoes {
+            merchant_id: refund.key.merchant_id.as_str().to_owned(),
+            store_id: terms.store_id.as_str().to_owned(),
+            gateway_trade_no: terms.gateway_trade_no.as_str().to_owned(),
+            merchant_trade_no: refund.key.merchant_trade_no.as_str().to_owned(),
+            pos_id: terms.pos_id.as_str().to_owned(),
+        },
+        status,
+        is_repeat,
+        trade_no: refund.payment.as_str().to_owned(),
+        refund_trade_no: refund.trade_no.as_str().to_owned(),
+        refund_trade_time: refund.accepted_at.taipei(),
+        details,
+    }
+}
+
+fn add_success(details: &mut Details, success: &RefundSuccess) {
+    let refunded = &success.refunded;
+    details.debit_amount = refunded.debit_amount;
+    details.redeem_name = refunded.redeem_name.to_string();
+    details.redeem_amount = refunded.redeem_amount;
+    details.store_redeem_amount = refunded.store_redeem_amount;
+    details.invoice_vehicle = success.invoice_vehicle.to_string();
+    details.mer_mem_token = success.mer_mem_token.to_string();
+    let institution = success.issuer.institution();
+    if institution.is_empty() {
+        details.payment_type = Some(success.payment_type);
+        if success.payment_type == PaymentType::CreditCard {
+            details.extra3 = card_json(&success.card_name, &success.card_no_masked);
         }
     } else {
-        response.payment_type = PaymentType::OtherIssuer.into();
-        response.extra3 = success.institution;
-    }
-    response.invoice_vehicle = success.invoice_vehicle;
-    response.mer_mem_token = success.mer_mem_token;
-}
-
-/// OrderStatus (POS API, section 2).
-pub(super) fn order_status(refund: &bus::Refund) -> OrderStatus {
-    match refund.phase {
-        Some(Phase::Succeeded(_)) => OrderStatus::RefundSucceeded,
-        Some(Phase::Failed(_)) => OrderStatus::Failed,
-        Some(Phase::AskAgainMs(_)) | None => OrderStatus::InProgress,
+        details.payment_type = Some(PaymentType::OtherIssuer);
+        institution.clone_into(&mut details.extra3);
     }
 }
 
-/// The request's own fields.
-fn echoes(request: &RefundRequest) -> RefundResponse {
-    RefundResponse {
-        merchant_id: request.merchant_id.clone(),
-        store_id: request.store_id.clone(),
-        gateway_trade_no: request.gateway_trade_no.clone(),
-        merchant_trade_no: request.merchant_trade_no.clone(),
-        pos_id: request.pos_id.clone(),
-        trade_no: request.trade_no.clone(),
-        trade_amount: request.trade_amount,
-        remark: request.remark.clone(),
-        extra1: request.extra1.clone(),
-        extra2: request.extra2.clone(),
-        ..RefundResponse::default()
+/// The OrderStatus of a refund.
+pub(super) fn order_status(refund: &Refund) -> OrderStatus {
+    match &refund.phase {
+        RefundPhase::Succeeded(_) => OrderStatus::RefundSucceeded,
+        RefundPhase::Failed(_) => OrderStatus::Failed,
+        RefundPhase::Requested { .. } => OrderStatus::InProgress,
     }
 }
 
-/// What a caller gets at its deadline where nobody knows yet whether the refund was accepted.
-pub(crate) fn unconfirmed_refund(request: &RefundRequest, in_progress: StatusCode) -> RefundResponse {
-    RefundResponse { status_code: in_progress.into(), status_desc: UNCONFIRMED.to_owned(), ..echoes(request) }
+/// The answer at the caller's deadline if no reply has confirmed that the refund was accepted.
+pub(crate) fn unconfirmed_refund(form: &RefundForm, in_progress_code: StatusCode) -> RefundAnswer {
+    RefundAnswer {
+        echoes: Echoes {
+            merchant_id: form.key.merchant_id.as_str().to_owned(),
+            store_id: form.store_id.as_str().to_owned(),
+            gateway_trade_no: form.gateway_trade_no.as_str().to_owned(),
+            merchant_trade_no: form.key.merchant_trade_no.as_str().to_owned(),
+            pos_id: form.pos_id.as_str().to_owned(),
+        },
+        status: Status::new(in_progress_code, UNCONFIRMED),
+        is_repeat: false,
+        trade_no: form.trade_no.as_str().to_owned(),
+        refund_trade_no: String::new(),
+        refund_trade_time: String::new(),
+        details: Details {
+            trade_amount: form.trade_amount.twd(),
+            remark: form.remark.as_str().to_owned(),
+            extra1: form.extra1.as_str().to_owned(),
+            extra2: form.extra2.as_str().to_owned(),
+            ..Details::default()
+        },
+    }
 }
 
-/// The TradeNo is none of this router's: there is no such payment, and nothing was accepted.
-pub(crate) fn no_such_payment(request: &RefundRequest) -> RefundResponse {
-    RefundResponse {
-        status_code: StatusCode::NO_SUCH_ORDER.into(),
-        status_desc: "there is no payment with this TradeNo; nothing was accepted".to_owned(),
-        ..echoes(request)
+/// The answer to a refund whose TradeNo this system cannot have given out. It repeats the request
+/// as it was sent: nothing but the TradeNo was checked.
+pub(crate) fn no_payment_to_refund(request: RawRefund) -> RefundAnswer {
+    RefundAnswer {
+        echoes: Echoes {
+            merchant_id: request.merchant_id,
+            store_id: request.store_id,
+            gateway_trade_no: request.gateway_trade_no,
+            merchant_trade_no: request.merchant_trade_no,
+            pos_id: request.pos_id,
+        },
+        status: Status::new(StatusCode::NO_SUCH_ORDER, NO_PAYMENT),
+        is_repeat: false,
+        trade_no: request.trade_no,
+        refund_trade_no: String::new(),
+        refund_trade_time: String::new(),
+        details: Details {
+            trade_amount: request.trade_amount,
+            remark: request.remark,
+            extra1: request.extra1,
+            extra2: request.extra2,
+            ..Details::default()
+        },
     }
 }

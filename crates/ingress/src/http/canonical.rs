@@ -1,14 +1,15 @@
-//! The text that a signature is over: compact JSON, keys in the order of their bytes at every
-//! depth, numbers as they were sent, nothing escaped that JSON does not demand (POS API, section
-//! 5).
+//! The canonical text of a request, which is what a signature is over: compact JSON, keys sorted by
+//! their bytes at every depth, numbers as they were sent, and nothing escaped that JSON does not
+//! demand (`proto/README.md`, section HTTP form).
 
 use sha2::{Digest, Sha256};
 
 use super::json::{Json, Object};
 
-/// Where the text goes, piece by piece: into a hash, so that no copy of it is ever made.
+/// Takes the text piece by piece. The service hashes the pieces, so that it never makes a copy of
+/// the whole text, which contains a card token.
 pub(super) trait Sink {
-    /// Takes the next piece.
+    /// Takes the next piece of the text.
     fn put(&mut self, piece: &[u8]);
 }
 
@@ -18,7 +19,7 @@ impl Sink for Sha256 {
     }
 }
 
-/// Writes all members but that with the key `except`.
+/// Writes all members except the one with the key `except`.
 pub(super) fn write(members: &Object, except: &str, to: &mut impl Sink) {
     object(members.iter().filter(|(key, _)| *key != except), to);
 }
@@ -57,8 +58,8 @@ fn value(json: &Json, to: &mut impl Sink) {
     }
 }
 
-/// Quotes, backslashes and control characters are escaped, the latter in the short form where there
-/// is one.
+/// Writes a text. Quotes, backslashes and control characters are escaped, control characters in
+/// their short form if they have one.
 fn text(string: &str, to: &mut impl Sink) {
     to.put(b"\"");
     let mut rest = string.as_bytes();

@@ -1,17 +1,20 @@
-//! JSON as it was sent: numbers keep their text, a key that appears twice is refused, and no error
-//! repeats a value. A signature is over what was sent, so nothing may be lost in reading it.
+//! A JSON parser that loses nothing: numbers keep their text, and an object with the same key twice
+//! is refused. The signature is over the text that was sent, which must be restored from the parsed
+//! values. No error repeats a value, since it may be a card token.
 
 use std::{collections::BTreeMap, fmt};
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// How deep values may be nested; the form itself has no nested values.
+use super::field_names::REQUEST_FIELDS;
+
+/// How deep values may be nested. The fields of the form are not nested at all.
 const DEPTH_MAX: usize = 8;
-/// How many members an object may have, or elements a list.
+/// How many members an object, or elements a list may have.
 const MEMBERS_MAX: usize = 1_000;
 
-/// A value. It may hold a card token, so it cannot be printed.
+/// A JSON value. It may be a card token, so it has no Debug.
 pub(super) enum Json {
     Null,
     Bool(bool),
@@ -22,48 +25,48 @@ pub(super) enum Json {
     Object(Object),
 }
 
-/// The members of an object, in the order of their keys' bytes.
+/// The members of an object, sorted by the bytes of their keys.
 pub(super) type Object = BTreeMap<String, Json>;
 
-/// What cannot be read, and where; never what it was.
+/// What cannot be read, and where; never the value itself.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Fault(pub(super) String);
+pub(super) struct JsonFault(pub(super) String);
 
-/// Reads the body of a request.
-pub(super) fn parse(body: &[u8]) -> Result<Object, Fault> {
+/// Parses the body of a request, which must be an object.
+pub(super) fn parse(body: &[u8]) -> Result<Object, JsonFault> {
     if body.is_empty() {
-        return Err(Fault("the body is empty, a JSON object is expected".to_owned()));
+        return Err(JsonFault("the body is empty, a JSON object is expected".to_owned()));
     }
     if body.starts_with(b"\xef\xbb\xbf") {
-        return Err(Fault("the body begins with a byte order mark; send UTF-8 without one".to_owned()));
+        return Err(JsonFault("the body begins with a byte order mark; send UTF-8 without one".to_owned()));
     }
     let text = std::str::from_utf8(body)
-        .map_err(|error| Fault(format!("the body is not UTF-8 at byte {}", error.valid_up_to() + 1)))?;
+        .map_err(|error| JsonFault(format!("the body is not UTF-8 at byte {}", error.valid_up_to() + 1)))?;
     let raw: &RawValue = serde_json::from_str(text).map_err(|error| {
         let what = if error.is_eof() { "ends too early" } else { "is not JSON" };
-        Fault(format!("the body {what} at line {}, column {}", error.line(), error.column()))
+        JsonFault(format!("the body {what} at line {}, column {}", error.line(), error.column()))
     })?;
     match value(raw, 0)? {
         Json::Object(object) => Ok(object),
         Json::Null | Json::Bool(_) | Json::Number(_) | Json::Text(_) | Json::List(_) => {
-            Err(Fault("the body is JSON but no object".to_owned()))
+            Err(JsonFault("the body is JSON but no object".to_owned()))
         }
     }
 }
 
-/// A value whose syntax was checked already.
-fn value(raw: &RawValue, depth: usize) -> Result<Json, Fault> {
+/// Parses a value whose syntax is known to be valid.
+fn value(raw: &RawValue, depth: usize) -> Result<Json, JsonFault> {
     if depth > DEPTH_MAX {
-        return Err(Fault(format!("values are nested more than {DEPTH_MAX} deep")));
+        return Err(JsonFault(format!("values are nested more than {DEPTH_MAX} deep")));
     }
     let text = raw.get().trim();
     Ok(match text.as_bytes().first() {
         Some(b'{') => Json::Object(object(text, depth)?),
         Some(b'[') => {
-            let List(elements) = serde_json::from_str(text).map_err(|error| fault(&error))?;
+            let List(elements) = serde_json::from_str(text).map_err(|error| visitor_fault(&error))?;
             Json::List(elements.into_iter().map(|element| value(element, depth + 1)).collect::<Result<_, _>>()?)
         }
-        Some(b'"') => Json::Text(serde_json::from_str(text).map_err(|_| escape())?),
+        Some(b'"') => Json::Text(serde_json::from_str(text).map_err(|_| invalid_escape())?),
         Some(b't') => Json::Bool(true),
         Some(b'f') => Json::Bool(false),
         Some(b'n') => Json::Null,
@@ -71,42 +74,46 @@ fn value(raw: &RawValue, depth: usize) -> Result<Json, Fault> {
     })
 }
 
-fn object(text: &str, depth: usize) -> Result<Object, Fault> {
-    let Members(members) = serde_json::from_str(text).map_err(|error| fault(&error))?;
+fn object(text: &str, depth: usize) -> Result<Object, JsonFault> {
+    let Members(members) = serde_json::from_str(text).map_err(|error| visitor_fault(&error))?;
     let mut object = Object::new();
     for (key, raw) in members {
-        let member = value(raw, depth + 1).map_err(|Fault(what)| Fault(format!("{}: {what}", shown(&key))))?;
+        let member =
+            value(raw, depth + 1).map_err(|JsonFault(what)| JsonFault(format!("{}: {what}", printable(&key))))?;
         if object.contains_key(&key) {
-            return Err(Fault(format!("{} appears twice", shown(&key))));
+            return Err(JsonFault(format!("{} appears twice", printable(&key))));
         }
         object.insert(key, member);
     }
     Ok(object)
 }
 
-/// A key may be anything, a value that slipped too: only what looks like a field of the form is
-/// repeated.
-fn shown(key: &str) -> &str {
-    if super::form::FIELDS.contains(&key) { key } else { "a field unknown to this API" }
+/// The key as an error may show it. A key may be a misplaced value, so only the names of the form's
+/// fields are shown.
+fn printable(key: &str) -> &str {
+    if REQUEST_FIELDS.contains(&key) { key } else { "a field unknown to this API" }
 }
 
-/// Only what this module's visitors say reaches the text; the syntax was checked before.
-fn fault(error: &serde_json::Error) -> Fault {
-    if error.is_data() { Fault(format!("more than {MEMBERS_MAX} fields or elements")) } else { escape() }
+/// Converts the error of one of the visitors below: the syntax is known to be valid, so they fail
+/// only for a limit or for an invalid escape in a key.
+fn visitor_fault(error: &serde_json::Error) -> JsonFault {
+    if error.is_data() { JsonFault(format!("more than {MEMBERS_MAX} fields or elements")) } else { invalid_escape() }
 }
 
-fn escape() -> Fault {
-    Fault("a text has an escape that is no character".to_owned())
+fn invalid_escape() -> JsonFault {
+    JsonFault("a text has an escape that is no character".to_owned())
 }
 
+/// The members of an object in the order of the text, with their raw values.
 struct Members<'a>(Vec<(String, &'a RawValue)>);
 
+/// The raw elements of a list.
 struct List<'a>(Vec<&'a RawValue>);
 
 impl<'de> Deserialize<'de> for Members<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Each;
-        impl<'de> Visitor<'de> for Each {
+        struct MembersVisitor;
+        impl<'de> Visitor<'de> for MembersVisitor {
             type Value = Members<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -124,14 +131,14 @@ impl<'de> Deserialize<'de> for Members<'de> {
                 Ok(Members(members))
             }
         }
-        deserializer.deserialize_map(Each)
+        deserializer.deserialize_map(MembersVisitor)
     }
 }
 
 impl<'de> Deserialize<'de> for List<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Each;
-        impl<'de> Visitor<'de> for Each {
+        struct ListVisitor;
+        impl<'de> Visitor<'de> for ListVisitor {
             type Value = List<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -149,7 +156,7 @@ impl<'de> Deserialize<'de> for List<'de> {
                 Ok(List(elements))
             }
         }
-        deserializer.deserialize_seq(Each)
+        deserializer.deserialize_seq(ListVisitor)
     }
 }
 
@@ -158,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_fault_says_what_and_where_and_repeats_no_value() {
+    fn each_fault_says_what_and_where_and_shows_no_value() {
         let deep = format!("{{\"Remark\":{}\"SECRET\"{}}}", "[".repeat(9), "]".repeat(9));
         let wide = format!("{{\"Remark\":[{}0]}}", "0,".repeat(1_000));
         for (body, expected) in [
@@ -180,9 +187,9 @@ mod tests {
             (&deep, "Remark: values are nested more than 8 deep"),
             (&wide, "Remark: more than 1000 fields or elements"),
         ] {
-            assert_eq!(parse(body.as_bytes()).err(), Some(Fault(expected.to_owned())), "{body}");
+            assert_eq!(parse(body.as_bytes()).err(), Some(JsonFault(expected.to_owned())), "{body}");
         }
         let latin = parse(b"{\"StoreName\":\"\xa4\"}").err();
-        assert_eq!(latin, Some(Fault("the body is not UTF-8 at byte 15".to_owned())));
+        assert_eq!(latin, Some(JsonFault("the body is not UTF-8 at byte 15".to_owned())));
     }
 }

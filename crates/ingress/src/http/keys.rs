@@ -1,5 +1,5 @@
-//! The merchants' keys, and whether a request is signed with one of them. A merchant may have
-//! several, so that a new one can come into use before the old one goes.
+//! The merchants' keys, and the check of a request's signature. A merchant may have several keys,
+//! so that a new one can come into use before the old one is removed.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -11,11 +11,11 @@ use twqr_types::KeyName;
 
 use super::{
     canonical,
-    form::SIGN,
+    field_names::SIGN,
     json::{Json, Object},
 };
 
-/// A key, and the name by which rules and records know it.
+/// A key, and the name by which the policy and the log records refer to it.
 #[derive(Debug)]
 pub(super) struct Key {
     pub(super) name: KeyName,
@@ -25,40 +25,42 @@ pub(super) struct Key {
 /// The keys of each MerchantID.
 pub(super) type Keys = HashMap<String, Vec<Key>>;
 
-/// The keys that count now; whoever holds one sees changes.
+/// The keys in force. Clones share them, so that a replacement takes effect everywhere.
 #[derive(Clone)]
 pub(super) struct MerchantKeys(Arc<ArcSwap<Keys>>);
 
 impl MerchantKeys {
-    /// These keys.
+    /// Puts these keys in force.
     pub(super) fn new(keys: Keys) -> Self {
         Self(Arc::new(ArcSwap::from_pointee(keys)))
     }
 
-    /// From now on these.
+    /// Replaces all keys.
     pub(super) fn replace(&self, keys: Keys) {
         self.0.store(Arc::new(keys));
     }
 
-    /// By which of its merchant's keys the request's Sign is (POS API, section 5). A merchant that
-    /// is not known, a wrong signature and a missing one take the same way.
-    pub(super) fn signed_by(&self, members: &Object) -> Option<KeyName> {
+    /// Finds the key of the request's merchant with which the request is signed, and returns its
+    /// name (`proto/README.md`, section HTTP form). For an unknown merchant, a wrong signature and
+    /// a missing one it takes the same steps, so that its time does not tell them apart.
+    pub(super) fn signer_of(&self, members: &Object) -> Option<KeyName> {
         let text = |name| match members.get(name) {
             Some(Json::Text(text)) => text.as_str(),
             Some(Json::Null | Json::Bool(_) | Json::Number(_) | Json::List(_) | Json::Object(_)) | None => "",
         };
         let keys = self.0.load();
-        let known = keys.get(text("MerchantID")).map_or(&[][..], Vec::as_slice);
-        let nobodys = SecretString::default();
-        let known = known.iter().map(|key| (Some(&key.name), &key.secret)).chain([(None, &nobodys)]);
-        let theirs = text(SIGN).to_ascii_lowercase();
+        let own = keys.get(text("MerchantID")).map_or(&[][..], Vec::as_slice);
+        // An unknown merchant has this one, so that one hash is made for it, too.
+        let no_key = SecretString::default();
+        let candidates = own.iter().map(|key| (Some(&key.name), &key.secret)).chain([(None, &no_key)]);
+        let signature = text(SIGN).to_ascii_lowercase();
         let mut hash = Sha256::new();
         canonical::write(members, SIGN, &mut hash);
-        // Every key is tried, also after one has fitted.
-        known
+        // Every key is tried, also after one has matched: see above.
+        candidates
             .fold(None, |signer, (name, secret)| {
-                let ours = format!("{:x}", hash.clone().chain_update(secret.expose_secret()).finalize());
-                if bool::from(ours.as_bytes().ct_eq(theirs.as_bytes())) { signer.or(name) } else { signer }
+                let expected = format!("{:x}", hash.clone().chain_update(secret.expose_secret()).finalize());
+                if bool::from(expected.as_bytes().ct_eq(signature.as_bytes())) { signer.or(name) } else { signer }
             })
             .cloned()
     }
@@ -100,12 +102,12 @@ mod tests {
         ] {
             let mut members = parse(text.as_bytes()).unwrap();
             members.insert(SIGN.to_owned(), Json::Text(signature.clone()));
-            let signer = merchants.signed_by(&members);
+            let signer = merchants.signer_of(&members);
             assert_eq!(signer.as_ref().map(KeyName::as_str), expected, "{text} {signature}");
         }
         let members = parse(format!(r#"{{"MerchantID":"M1","Sign":"{}"}}"#, sign(one, "current")).as_bytes()).unwrap();
-        assert!(merchants.signed_by(&members).is_some());
+        assert!(merchants.signer_of(&members).is_some());
         merchants.replace(Keys::new());
-        assert!(merchants.signed_by(&members).is_none(), "a key that is gone signs no more");
+        assert!(merchants.signer_of(&members).is_none(), "a removed key no longer signs");
     }
 }

@@ -1,5 +1,5 @@
-//! A POS over a bare connection: it sends what a test says, good HTTP or not, and reads the answer
-//! to its end.
+//! A POS over a bare TCP connection: it sends any bytes, valid HTTP or not, and reads the whole
+//! answer.
 
 #![allow(
     dead_code,
@@ -21,20 +21,20 @@ use tokio::{
 /// The key of merchant M1 in these tests.
 pub const KEY: &str = "key of M1, 街";
 
-/// HTTP status, head and body.
+/// The answer to a POS: HTTP status, head in lower case, and body.
 #[derive(Debug)]
-pub struct Told {
+pub struct PosAnswer {
     pub status: u16,
     pub head: String,
     pub body: String,
 }
 
-impl Told {
+impl PosAnswer {
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap()
     }
 
-    /// A text field of the answer; empty if it is none.
+    /// A text field of the body; empty if it is absent or not a text.
     pub fn text(&self, field: &str) -> String {
         self.json()[field].as_str().unwrap_or_default().to_owned()
     }
@@ -44,8 +44,8 @@ impl Told {
     }
 }
 
-/// Sends bytes as they are.
-pub async fn raw(address: SocketAddr, bytes: &[u8]) -> Told {
+/// Sends these bytes.
+pub async fn raw(address: SocketAddr, bytes: &[u8]) -> PosAnswer {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(bytes).await.unwrap();
     let mut answer = Vec::new();
@@ -53,48 +53,48 @@ pub async fn raw(address: SocketAddr, bytes: &[u8]) -> Told {
     let answer = String::from_utf8(answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    Told { status, head: head.to_lowercase(), body: body.to_owned() }
+    PosAnswer { status, head: head.to_lowercase(), body: body.to_owned() }
 }
 
-/// Sends a body with these further header lines.
-pub async fn send(address: SocketAddr, path: &str, headers: &str, body: &[u8]) -> Told {
+/// Sends a body; `headers` are further header lines.
+pub async fn send(address: SocketAddr, path: &str, headers: &str, body: &[u8]) -> PosAnswer {
     let length = body.len();
     let head =
         format!("POST {path} HTTP/1.1\r\nHost: pos\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n");
     raw(address, &[head.as_bytes(), body].concat()).await
 }
 
-/// Sends JSON as most POS do.
-pub async fn post(address: SocketAddr, path: &str, body: &str) -> Told {
+/// Sends JSON with the headers that most POS send.
+pub async fn post(address: SocketAddr, path: &str, body: &str) -> PosAnswer {
     send(address, path, "Content-Type: application/json; charset=utf-8\r\n", body.as_bytes()).await
 }
 
-/// The signature over a text that is canonical already.
+/// The signature over a canonical text.
 pub fn sign(text: &str, key: &str) -> String {
     format!("{:x}", Sha256::digest(format!("{text}{key}")))
 }
 
-/// A canonical text with its signature as a further field.
+/// A canonical text with its signature as the last field.
 pub fn signed(text: &str, key: &str) -> String {
     let sign = sign(text, key);
     format!("{},\"Sign\":\"{sign}\"}}", text.strip_suffix('}').unwrap())
 }
 
-/// A payment of M1, canonical.
+/// The canonical text of a payment of M1.
 pub fn payment_text(number: &str) -> String {
     format!(
         r#"{{"CardToken":"22abcdefghijklmnop","Extra1":"","Extra2":"","Extra3":"","GatewayTradeNo":"G1","MerchantID":"M1","MerchantTradeNo":"{number}","PosID":"P1","PosTradeTime":"2025/03/10 09:08:07","Remark":"","SendTime":"20250310090807","StoreID":"S1","StoreName":"測試店","TradeAmount":120,"UnRedeem":0}}"#
     )
 }
 
-/// An inquiry of M1, canonical; `kind` is `P` or `R`.
+/// The canonical text of an inquiry of M1; `kind` is the InquiryType.
 pub fn inquiry_text(number: &str, kind: &str) -> String {
     format!(
         r#"{{"GatewayTradeNo":"G1","InquiryType":"{kind}","MerchantID":"M1","MerchantTradeNo":"{number}","PosID":"P1","PosTradeTime":"2025/03/10 09:08:07","SendTime":"20250310090807","StoreID":"S1"}}"#
     )
 }
 
-/// A refund of M1, canonical.
+/// The canonical text of a refund of M1.
 pub fn refund_text(number: &str) -> String {
     format!(
         r#"{{"Extra1":"","Extra2":"","Extra3":"","GatewayTradeNo":"G1","MerchantID":"M1","MerchantTradeNo":"{number}","PosID":"P1","PosTradeTime":"2025/03/10 09:08:07","Remark":"","SendTime":"20250310090807","StoreID":"S1","StoreName":"測試店","TradeAmount":20,"TradeNo":"T0000000000000071KWWEVR61"}}"#

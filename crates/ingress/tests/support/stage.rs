@@ -1,4 +1,5 @@
-//! A real client over loopback, the embedded journal, and a router that a test plays itself.
+//! An ingress with the embedded journal, for real clients over loopback. There is no router: the
+//! test itself reads the records and writes the replies.
 
 #![allow(
     dead_code,
@@ -21,7 +22,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use prost::Message;
+use bytes::Bytes;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tonic::transport::{Channel, Endpoint};
 use twqr_ingress::{Error, Listeners, Settings, run_on};
@@ -30,18 +31,19 @@ use twqr_journal::{
     Topic,
     embedded::{EmbeddedJournal, EmbeddedSettings},
 };
+use twqr_order::{Approval, Command, EffectId, Movement, Order, Payment, PaymentType, Phase, ReplyTo, Terms};
 use twqr_service::{CancellationToken, Context, Health, SystemClock};
-use twqr_types::StatusCode;
+use twqr_types::{CardTokenDigest, Issuer, KeyName, PayForm, RawPay, ShardId, StatusCode, TradeNo, UnixMs};
 use twqr_wire::{
-    RECORD_VERSION, bus,
+    convert::{DeadLetter, ReplyContent, ReplyRecord, decode_dead_letter, decode_record, encode_reply_record},
     pos::{PayRequest, pos_service_client::PosServiceClient},
 };
 
-/// An ingress that serves.
+/// A running ingress.
 pub struct Stage {
     pub journal: Arc<Faulty>,
     pub address: SocketAddr,
-    /// Where the POS HTTP form is served, if it is.
+    /// The address of the POS HTTP form, if it is served.
     pub http: Option<SocketAddr>,
     pub health: Health,
     pub shutdown: CancellationToken,
@@ -49,13 +51,13 @@ pub struct Stage {
     _folder: tempfile::TempDir,
 }
 
-/// What a request asks of the router.
-pub struct Asked {
+/// A request that the ingress wrote for the router.
+pub struct RouterRequest {
     pub offset: u64,
-    pub pay: Option<PayRequest>,
-    /// The name of the key with which it was signed; empty if it was not.
-    pub signed_by: String,
-    pub reply_to: bus::ReplyTo,
+    /// The payment that is requested; absent if the record is an inquiry or a watch.
+    pub pay: Option<PayForm>,
+    pub signed_by: Option<KeyName>,
+    pub reply_to: ReplyTo,
 }
 
 pub fn settings() -> Settings {
@@ -79,8 +81,8 @@ impl Stage {
         stage
     }
 
-    /// Why an ingress ends at once.
-    pub async fn refused(settings: Settings) -> Error {
+    /// The error with which an ingress ends at its start.
+    pub async fn start_error(settings: Settings) -> Error {
         Self::start(settings).await.serving.await.unwrap().unwrap_err()
     }
 
@@ -102,7 +104,7 @@ impl Stage {
         Self { journal, address, http, health, shutdown, serving, _folder: folder }
     }
 
-    /// Waits for something that must come.
+    /// Waits until the condition holds.
     pub async fn until(&self, holds: impl Fn(&Self) -> bool) {
         for _ in 0..2_000 {
             if holds(self) {
@@ -110,7 +112,7 @@ impl Stage {
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        panic!("it did not come within 10 s; health: {:?}", self.health.report());
+        panic!("the condition did not hold within 10 s; health: {:?}", self.health.report());
     }
 
     pub async fn channel(&self) -> Channel {
@@ -121,41 +123,35 @@ impl Stage {
         PosServiceClient::new(self.channel().await)
     }
 
-    /// The next `count` records of `orders` from `from` on.
-    pub async fn asked(&self, from: Offset, count: usize) -> Vec<Asked> {
+    /// Waits for at least `count` requests from offset `from` on.
+    pub async fn requests(&self, from: Offset, count: usize) -> Vec<RouterRequest> {
         let mut reader = self.journal.reader(orders(), from).await.unwrap();
-        let mut asked = Vec::new();
-        while asked.len() < count {
+        let mut requests = Vec::new();
+        while requests.len() < count {
             let read = tokio::time::timeout(Duration::from_secs(10), reader.next(100)).await;
-            let Ok(read) = read else { panic!("the router was not asked within 10 s") };
-            asked.extend(read.unwrap().into_iter().map(ask));
+            let Ok(read) = read else { panic!("no request for the router came within 10 s") };
+            requests.extend(read.unwrap().into_iter().map(router_request));
         }
-        asked
+        requests
     }
 
     pub async fn orders_end(&self) -> Offset {
         self.journal.end(orders()).await.unwrap()
     }
 
-    /// Answers as the router would.
-    pub async fn reply(&self, to: &bus::ReplyTo, body: bus::reply_record::Body, repeat: bool) {
-        let reply = bus::ReplyRecord {
-            version: RECORD_VERSION,
-            id: None,
-            correlation: to.correlation,
-            body: Some(body),
-            repeat,
-            in_progress_code: String::new(),
-        };
-        self.raw_reply(to.partition, reply.encode_to_vec()).await;
+    /// Replies as the router would.
+    pub async fn reply(&self, to: &ReplyTo, content: ReplyContent, repeat: bool) {
+        let reply = ReplyRecord { correlation: to.correlation, repeat, ..ReplyRecord::broadcast(content) };
+        self.write_reply(to.partition, encode_reply_record(&reply)).await;
     }
 
-    pub async fn raw_reply(&self, partition: u32, bytes: Vec<u8>) {
+    /// Writes these bytes as a record of `replies`.
+    pub async fn write_reply(&self, partition: u32, bytes: Bytes) {
         let replies = Partition { topic: Topic::Replies, index: partition };
         self.journal.append(replies, vec![Entry::plain(bytes)]).await.unwrap();
     }
 
-    pub async fn dead_letters(&self) -> Vec<bus::DeadLetter> {
+    pub async fn dead_letters(&self) -> Vec<DeadLetter> {
         let partition = Partition { topic: Topic::DeadLetters, index: 0 };
         let end = self.journal.end(partition).await.unwrap();
         if end == 0 {
@@ -163,7 +159,7 @@ impl Stage {
         }
         let mut reader = self.journal.reader(partition, 0).await.unwrap();
         let read = reader.next(100).await.unwrap();
-        read.into_iter().map(|record| bus::DeadLetter::decode(record.entry.value.unwrap()).unwrap()).collect()
+        read.into_iter().map(|record| decode_dead_letter(record.entry.value.unwrap()).unwrap()).collect()
     }
 }
 
@@ -171,15 +167,14 @@ fn orders() -> Partition {
     Partition { topic: Topic::Orders, index: 0 }
 }
 
-fn ask(record: Record) -> Asked {
-    let offset = record.offset;
-    let decoded = bus::OrdersRecord::decode(record.entry.value.unwrap()).unwrap();
-    let (pay, reply_to) = match decoded.body.unwrap() {
-        bus::orders_record::Body::Pay(pay) => (pay.request, pay.reply_to),
-        bus::orders_record::Body::Query(query) => (None, query.reply_to),
-        other => panic!("{other:?}"),
+fn router_request(record: Record) -> RouterRequest {
+    let decoded = decode_record(record.entry.value.unwrap()).unwrap();
+    let (pay, reply_to) = match decoded.command {
+        Command::Pay(pay) => (Some(pay.form), pay.reply_to.unwrap()),
+        Command::Query(query) => (None, query.reply_to),
+        other => panic!("unexpected record: {other:?}"),
     };
-    Asked { offset, pay, signed_by: decoded.signed_by, reply_to: reply_to.unwrap() }
+    RouterRequest { offset: record.offset, pay, signed_by: decoded.signed_by, reply_to }
 }
 
 pub fn payment(number: &str) -> PayRequest {
@@ -193,44 +188,102 @@ pub fn payment(number: &str) -> PayRequest {
     }
 }
 
-/// The order as the router knows it.
-pub fn order(number: &str, phase: bus::movement::Phase) -> bus::reply_record::Body {
-    let payment = bus::Payment {
-        key: Some(bus::OrderKey { merchant_id: "M1".into(), merchant_trade_no: number.into() }),
-        trade_no: "T1".into(),
-        terms: Some(bus::PaymentTerms { store_id: "S1".into(), trade_amount: 120, ..bus::PaymentTerms::default() }),
-        charge: Some(bus::Movement { phase: Some(phase), ..bus::Movement::default() }),
-        ..bus::Payment::default()
+/// The TradeNo of the orders that [`payment_order`] makes.
+pub fn trade_no() -> TradeNo {
+    TradeNo::new(ShardId(0), 1, UnixMs(0))
+}
+
+/// A payment of M1 with this charge, as the router knows it.
+pub fn payment_order(number: &str, charge: Phase<Approval>) -> Payment {
+    let raw = RawPay {
+        merchant_id: "M1".into(),
+        merchant_trade_no: number.into(),
+        store_id: "S1".into(),
+        card_token: "22abcdefghijklmnop".into(),
+        trade_amount: 120,
+        ..RawPay::default()
     };
-    bus::reply_record::Body::Order(bus::Order { order: Some(bus::order::Order::Payment(payment)) })
+    let form = PayForm::parse(raw).unwrap();
+    Payment {
+        key: form.key,
+        trade_no: trade_no(),
+        accepted_at: UnixMs(0),
+        terms: Terms {
+            store_id: form.store_id,
+            store_name: form.store_name,
+            gateway_trade_no: form.gateway_trade_no,
+            pos_id: form.pos_id,
+            pos_trade_time: form.pos_trade_time,
+            trade_amount: form.trade_amount,
+            un_redeem: form.un_redeem,
+            requested_un_redeem: form.un_redeem,
+            remark: form.remark,
+            extra1: form.extra1,
+            extra2: form.extra2,
+            card_token: CardTokenDigest::from_bytes([0; CardTokenDigest::LEN]),
+        },
+        issuer: Some(Issuer::Wallet),
+        charge: movement(charge),
+        refunds: Vec::new(),
+        cancel: None,
+        subscribers: Vec::new(),
+        charge_took_effect_after_all: false,
+        contradiction: None,
+    }
 }
 
-pub fn paid() -> bus::movement::Phase {
-    bus::movement::Phase::Approved(bus::Approval { payment_type: 1, debit_amount: 120, ..bus::Approval::default() })
+/// A reply with the order of [`payment_order`].
+pub fn order(number: &str, charge: Phase<Approval>) -> ReplyContent {
+    ReplyContent::Order(Box::new(Order::Payment(payment_order(number, charge))))
 }
 
-pub fn paying() -> bus::movement::Phase {
-    bus::movement::Phase::Sent(bus::EffectId::default())
+pub fn movement<A>(phase: Phase<A>) -> Movement<A> {
+    let at = UnixMs(0);
+    Movement { send_by: at, absent_after: at, phase, inquiries: 0, changed_at: at }
 }
 
-/// The embedded journal, with reads of replies that fail and appends to orders that are never
-/// acknowledged, when a test says so.
+pub fn paid() -> Phase<Approval> {
+    Phase::Done(Box::new(Approval {
+        payment_type: PaymentType::StoredValue,
+        debit_amount: 120,
+        redeem_name: "".into(),
+        redeem_amount: 0,
+        store_redeem_amount: 0,
+        invoice_vehicle: "".into(),
+        mer_mem_token: "".into(),
+        card_name: "".into(),
+        card_no_masked: "".into(),
+        issuer_trade_no: "".into(),
+    }))
+}
+
+pub fn paying() -> Phase<Approval> {
+    Phase::Sent { task: EffectId { shard: ShardId(0), offset: 0, n: 0 } }
+}
+
+/// The embedded journal with two faults that a test can switch on.
 pub struct Faulty {
     inner: Arc<EmbeddedJournal>,
+    /// Reads of `replies` fail.
     pub unreadable: Arc<AtomicBool>,
+    /// Appends to `orders` are never acknowledged.
     pub silent: AtomicBool,
 }
 
-struct FaultyReader(Box<dyn Reader>, Partition, Arc<AtomicBool>);
+struct FaultyReader {
+    inner: Box<dyn Reader>,
+    partition: Partition,
+    unreadable: Arc<AtomicBool>,
+}
 
 #[async_trait]
 impl Reader for FaultyReader {
     async fn next(&mut self, max: usize) -> Result<Vec<Record>, JournalError> {
         loop {
-            if self.2.load(Ordering::Acquire) {
-                return Err(JournalError::Read { partition: self.1, reason: "planted".into() });
+            if self.unreadable.load(Ordering::Acquire) {
+                return Err(JournalError::Read { partition: self.partition, reason: "planted".into() });
             }
-            if let Ok(read) = tokio::time::timeout(Duration::from_millis(20), self.0.next(max)).await {
+            if let Ok(read) = tokio::time::timeout(Duration::from_millis(20), self.inner.next(max)).await {
                 return read;
             }
         }
@@ -272,7 +325,7 @@ impl Journal for Faulty {
         if partition.topic != Topic::Replies {
             return Ok(reader);
         }
-        Ok(Box::new(FaultyReader(reader, partition, self.unreadable.clone())))
+        Ok(Box::new(FaultyReader { inner: reader, partition, unreadable: self.unreadable.clone() }))
     }
 
     async fn end(&self, partition: Partition) -> Result<Offset, JournalError> {

@@ -1,7 +1,7 @@
 //! The requests of the public API, to and from the parsed forms of `twqr_types`. The log stores
 //! requests in the same messages.
 
-use twqr_types::{PayForm, QueryForm, RawPay, RawQuery, RawRefund, RefundForm, Violations};
+use twqr_types::{PayForm, RawPay, RawQuery, RawRefund, RefundForm, Violations};
 
 use crate::pos;
 
@@ -51,9 +51,19 @@ macro_rules! pay_fields {
     };
 }
 
+/// Takes the fields of a payment request, without checking them.
+pub fn raw_pay(request: pos::PayRequest) -> RawPay {
+    raw_pay!(request)
+}
+
+/// Takes the fields of a cancel request, which are the payment's, without checking them.
+pub fn raw_cancel(request: pos::CancelRequest) -> RawPay {
+    raw_pay!(request)
+}
+
 /// Parses a payment request; the error lists every violation.
 pub fn pay_form(request: pos::PayRequest) -> Result<PayForm, Violations> {
-    PayForm::parse(raw_pay!(request))
+    PayForm::parse(raw_pay(request))
 }
 
 /// The payment request from which a form was parsed.
@@ -61,9 +71,9 @@ pub(crate) fn pay_request(form: &PayForm) -> pos::PayRequest {
     pay_fields!(PayRequest, form)
 }
 
-/// Parses a cancel request, which has the payment's fields; the error lists every violation.
-pub fn cancel_form(request: pos::CancelRequest) -> Result<PayForm, Violations> {
-    PayForm::parse(raw_pay!(request))
+/// Parses a cancel request; the error lists every violation.
+pub(crate) fn cancel_form(request: pos::CancelRequest) -> Result<PayForm, Violations> {
+    PayForm::parse(raw_cancel(request))
 }
 
 /// The cancel request from which a form was parsed.
@@ -72,8 +82,13 @@ pub(crate) fn cancel_request(form: &PayForm) -> pos::CancelRequest {
 }
 
 /// Parses a refund request; the error lists every violation.
-pub fn refund_form(request: pos::RefundRequest) -> Result<RefundForm, Violations> {
-    RefundForm::parse(RawRefund {
+pub(crate) fn refund_form(request: pos::RefundRequest) -> Result<RefundForm, Violations> {
+    RefundForm::parse(raw_refund(request))
+}
+
+/// Takes the fields of a refund request, without checking them.
+pub fn raw_refund(request: pos::RefundRequest) -> RawRefund {
+    RawRefund {
         merchant_id: request.merchant_id,
         store_id: request.store_id,
         store_name: request.store_name,
@@ -88,7 +103,7 @@ pub fn refund_form(request: pos::RefundRequest) -> Result<RefundForm, Violations
         extra2: request.extra2,
         extra3: request.extra3,
         send_time: request.send_time,
-    })
+    }
 }
 
 /// The refund request from which a form was parsed.
@@ -111,10 +126,9 @@ pub(crate) fn refund_request(form: &RefundForm) -> pos::RefundRequest {
     }
 }
 
-/// Parses an inquiry; the error lists every violation. The inquiry type is not part of the form:
-/// the caller checks it.
-pub fn query_form(request: pos::QueryRequest) -> Result<QueryForm, Violations> {
-    QueryForm::parse(RawQuery {
+/// Takes the fields of an inquiry, without checking them and without the inquiry type.
+pub fn raw_query(request: pos::QueryRequest) -> RawQuery {
+    RawQuery {
         merchant_id: request.merchant_id,
         store_id: request.store_id,
         gateway_trade_no: request.gateway_trade_no,
@@ -122,5 +136,5 @@ pub fn query_form(request: pos::QueryRequest) -> Result<QueryForm, Violations> {
         pos_id: request.pos_id,
         pos_trade_time: request.pos_trade_time,
         send_time: request.send_time,
-    })
+    }
 }

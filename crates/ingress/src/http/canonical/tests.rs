@@ -1,4 +1,4 @@
-//! Vectors made by another implementation: text and signature of each body under one key.
+//! The canonical text and the signature of bodies, compared with those of another implementation.
 
 use sha2::{Digest, Sha256};
 
@@ -11,7 +11,7 @@ impl Sink for Vec<u8> {
     }
 }
 
-/// Name, body as sent, signed text, signature.
+/// The name of a case, the body as sent, its canonical text, and its signature under [`KEY`].
 type Vector = (&'static str, &'static str, &'static str, &'static str);
 
 const KEY: &str = "0123456789ABCDEF0123456789ABCDEF";
@@ -81,7 +81,7 @@ const VECTORS: [Vector; 10] = [
 ];
 
 #[test]
-fn text_and_signature_are_those_of_another_implementation() {
+fn text_and_signature_equal_those_of_another_implementation() {
     for (name, body, expected, sign) in VECTORS {
         let members = parse(body.as_bytes()).unwrap();
         let mut text = Vec::new();

@@ -1,19 +1,22 @@
-//! Whether `openapi.json` describes what is served: every field of the four operations, both ways,
-//! with its type; and its examples.
+//! Compares `openapi.json` with what the form serves: every field of requests and answers with its
+//! type, and the examples.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
-use twqr_types::{KeyName, TradeNo};
-use twqr_wire::pos::{CancelResponse, PayResponse, QueryResponse, RefundResponse};
+use twqr_types::{KeyName, StatusCode, TradeNo};
 
 use super::{
     OPENAPI, Operation,
-    answers::{self, Answer},
-    form::{Echoes, FIELDS, Form, SIGN},
-    json::{Fault, parse},
+    field_names::{REQUEST_FIELDS, SIGN},
+    json::{JsonFault, parse},
+    json_answer::{self, JsonAnswer},
+    json_request::JsonRequest,
     keys::{Key, Keys, MerchantKeys},
-    refusal,
+    pos_refusal::PosRefusal,
+};
+use crate::answers::{
+    CancelAnswer, Details, Echoes, InquiredOrder, InquiryAnswer, OrderStatus, PaymentAnswer, RefundAnswer, Status,
 };
 
 const KEY: &str = "example-key";
@@ -34,35 +37,56 @@ fn keys(object: &Value) -> BTreeSet<String> {
     object.as_object().unwrap().keys().cloned().collect()
 }
 
-/// What an operation answers: to what it did, and to what it refused.
+/// The answers of an operation to a request that it performed, and to one that it refused.
 fn served(operation: Operation) -> Vec<Value> {
-    let ok = || "000".to_owned();
-    let done: Vec<Answer> = match operation {
-        Operation::Payment => {
-            vec![answers::payment(Echoes::default(), PayResponse { status_code: ok(), ..PayResponse::default() })]
+    let echoes = Echoes::default;
+    let status = || Status { code: StatusCode::SUCCESS, desc: String::new() };
+    let payment = || PaymentAnswer {
+        echoes: echoes(),
+        status: status(),
+        is_repeat: false,
+        trade_no: String::new(),
+        trade_time: String::new(),
+        details: Details::default(),
+    };
+    let refund = || RefundAnswer {
+        echoes: echoes(),
+        status: status(),
+        is_repeat: false,
+        trade_no: String::new(),
+        refund_trade_no: String::new(),
+        refund_trade_time: String::new(),
+        details: Details::default(),
+    };
+    let done: Vec<JsonAnswer> = match operation {
+        Operation::Payment => vec![json_answer::payment(echoes(), payment())],
+        Operation::Refund => vec![json_answer::refund(echoes(), refund())],
+        Operation::Cancel => {
+            let cancel = CancelAnswer { echoes: echoes(), status: status(), trade_amount: 0 };
+            vec![json_answer::cancel(echoes(), &cancel)]
         }
-        Operation::Refund => {
-            vec![answers::refund(Echoes::default(), RefundResponse { status_code: ok(), ..RefundResponse::default() })]
-        }
-        Operation::Cancel => vec![answers::cancel(Echoes::default(), CancelResponse::default())],
         Operation::Inquiry => {
-            let known = QueryResponse { status_code: ok(), order_status: Some(0), ..QueryResponse::default() };
-            let payment = QueryResponse { payment: Some(PayResponse::default()), ..known.clone() };
-            let refund = QueryResponse { refund: Some(RefundResponse::default()), ..known };
-            vec![answers::inquiry(Echoes::default(), payment), answers::inquiry(Echoes::default(), refund)]
+            let inquiry = |order| {
+                let answer = InquiryAnswer { status: status(), order: Some(order) };
+                json_answer::inquiry(echoes(), answer)
+            };
+            vec![
+                inquiry(InquiredOrder::Payment(OrderStatus::InProgress, payment())),
+                inquiry(InquiredOrder::Refund(OrderStatus::InProgress, refund())),
+            ]
         }
     };
-    let refused = answers::refused(operation, Echoes::default(), 0, &refusal::not_signed());
+    let refused = json_answer::refused(operation, echoes(), 0, &PosRefusal::not_signed());
     done.iter().chain([&refused]).map(|answer| serde_json::to_value(answer).unwrap()).collect()
 }
 
-/// `string` or `integer`, through the one reference that the document has.
+/// The type of a field: `string` or `integer`. A reference always leads to a string.
 fn type_of(field: &Value) -> Value {
     if field.get("$ref").is_some() { json!("string") } else { field["type"].clone() }
 }
 
 #[test]
-fn every_field_of_every_answer_is_described_with_its_type_and_none_else() {
+fn exactly_the_fields_of_answers_are_described_with_their_types() {
     for operation in Operation::ALL {
         let (schema, answers) = (schema(operation, "Answer"), served(operation));
         let described = &schema["properties"];
@@ -78,25 +102,24 @@ fn every_field_of_every_answer_is_described_with_its_type_and_none_else() {
     }
 }
 
-/// What is wrong with a request that has this one field.
+/// The fault of a request that has this one field.
 fn fault(operation: Operation, field: &str, value: &Value) -> Option<String> {
     let members = parse(json!({ field: value }).to_string().as_bytes()).unwrap();
-    let form = Form::new(members);
-    let read = match operation {
-        Operation::Payment => form.pay().err(),
-        Operation::Inquiry => form.query().err(),
-        Operation::Refund => form.refund().err(),
-        Operation::Cancel => form.cancel().err(),
+    let request = JsonRequest::new(members);
+    let fault = match operation {
+        Operation::Payment | Operation::Cancel => request.into_payment().err(),
+        Operation::Inquiry => request.into_inquiry().err(),
+        Operation::Refund => request.into_refund().err(),
     };
-    read.map(|Fault(what)| what)
+    fault.map(|JsonFault(what)| what)
 }
 
 #[test]
-fn every_field_that_is_read_is_described_with_its_type_and_none_else() {
+fn exactly_the_fields_that_are_read_are_described_with_their_types() {
     for operation in Operation::ALL {
         let schema = schema(operation, "Request");
         let described = &schema["properties"];
-        for field in FIELDS.iter().filter(|field| **field != SIGN) {
+        for field in REQUEST_FIELDS.iter().filter(|field| **field != SIGN) {
             let read = fault(operation, field, &json!([])).is_some();
             assert_eq!(read, described.get(field).is_some(), "{operation:?} {field}");
             if read {
@@ -109,21 +132,21 @@ fn every_field_that_is_read_is_described_with_its_type_and_none_else() {
                 assert!(fault(operation, field, &wrong).is_some_and(|what| what.starts_with(field)), "{operation:?}");
             }
         }
-        let known: BTreeSet<String> = FIELDS.iter().map(|field| (*field).to_owned()).collect();
+        let known: BTreeSet<String> = REQUEST_FIELDS.iter().map(|field| (*field).to_owned()).collect();
         assert!(keys(described).is_subset(&known), "{operation:?}");
         assert!(described.get(SIGN).is_some(), "{operation:?}");
     }
 }
 
 #[test]
-fn the_examples_are_signed_and_have_described_fields_only() {
+fn the_examples_are_signed_and_have_only_described_fields() {
     let document = document();
     let merchant = ("M1".to_owned(), vec![Key { name: KeyName::parse("K".into()).unwrap(), secret: KEY.into() }]);
-    let signed = MerchantKeys::new(Keys::from([merchant]));
+    let merchant_keys = MerchantKeys::new(Keys::from([merchant]));
     for operation in Operation::ALL {
         let post = &document["paths"][operation.path()]["post"];
         let example = &post["requestBody"]["content"]["application/json"]["example"];
-        assert!(signed.signed_by(&parse(example.to_string().as_bytes()).unwrap()).is_some(), "{operation:?}");
+        assert!(merchant_keys.signer_of(&parse(example.to_string().as_bytes()).unwrap()).is_some(), "{operation:?}");
         assert_eq!(keys(example), keys(&schema(operation, "Request")["properties"]), "{operation:?}");
         let examples: &Map<String, Value> =
             post["responses"]["200"]["content"]["application/json"]["examples"].as_object().unwrap();

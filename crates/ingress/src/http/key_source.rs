@@ -1,6 +1,6 @@
-//! Where merchants' keys come from: a TOML file that is read again when it changes, and the
-//! environment. A bad file at the start ends the ingress; a bad change keeps the keys that were. No
-//! message repeats a key, nor a line of the file.
+//! The sources of the merchants' keys: a TOML file, which is read again when it changes, and the
+//! environment. If the file is invalid at the start, the ingress ends; if it becomes invalid later,
+//! the keys stay as they are. No message contains a key or a line of the file.
 
 use std::{
     fs::Metadata,
@@ -21,35 +21,41 @@ use zeroize::Zeroizing;
 
 use super::keys::{Key, Keys, MerchantKeys};
 
-/// How often the file is looked at, in ms.
-const LOOK_MS: u64 = 1_000;
-/// Before a MerchantID in the name of an environment variable.
+/// How often the file is checked for a change, in ms.
+const CHECK_EVERY_MS: u64 = 1_000;
+/// The start of the environment variables' names; the MerchantID follows.
 const VARIABLE: &str = "TWQR_MERCHANT_KEY_";
-/// The names of keys that have none of their own, by where they come from.
+/// The names of keys that were given without a name, by their source.
 const FROM_FILE: &str = "file";
 const FROM_ENVIRONMENT: &str = "environment";
 
-/// Why there are no keys.
+/// Why the merchants' keys cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("merchant keys: {place}: {what}")]
 pub struct KeysError {
-    /// Which file or variable, and where in it.
+    /// The file or variable, and the line of the file.
     place: String,
-    /// What is wrong, and what to do.
+    /// What is wrong, and what is allowed.
     what: String,
 }
 
-/// The file and the environment.
-pub(super) struct Source {
+/// The file and the environment variables that contain keys.
+pub(super) struct KeySource {
     pub(super) file: Option<PathBuf>,
     pub(super) variables: Vec<(String, String)>,
 }
 
-/// By what a change is noticed, also where a link leads elsewhere now.
-type Seen = (u64, u64, Option<SystemTime>);
+/// Differs between two versions of the file. The inode is included: the path may be a link that
+/// leads to another file now.
+#[derive(PartialEq, Eq)]
+struct FileVersion {
+    inode: u64,
+    length: u64,
+    modified: Option<SystemTime>,
+}
 
-impl Source {
-    /// The file, and this process' environment.
+impl KeySource {
+    /// Keys from this file and from this process' environment.
     pub(super) fn new(file: Option<PathBuf>) -> Self {
         let variable = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
             let name = name.into_string().ok().filter(|name| name.starts_with(VARIABLE))?;
@@ -58,7 +64,7 @@ impl Source {
         Self { file, variables: std::env::vars_os().filter_map(variable).collect() }
     }
 
-    /// All keys there are.
+    /// Reads all keys.
     pub(super) fn read(&self) -> Result<Keys, KeysError> {
         let mut keys = self.file.as_deref().map(read).transpose()?.unwrap_or_default();
         for (name, value) in &self.variables {
@@ -72,12 +78,12 @@ impl Source {
         Ok(keys)
     }
 
-    /// Looks at the file for good, and replaces the keys when it has changed.
+    /// Checks the file regularly, and replaces the keys when it has changed. Never returns.
     pub(super) async fn follow(self, keys: MerchantKeys) {
         let Some(file) = &self.file else { return std::future::pending().await };
-        let mut last: Option<Seen> = None;
+        let mut last: Option<FileVersion> = None;
         loop {
-            let now = tokio::fs::metadata(file).await.ok().as_ref().map(seen);
+            let now = tokio::fs::metadata(file).await.ok().as_ref().map(version);
             if now != last {
                 last = now;
                 match self.read() {
@@ -86,21 +92,21 @@ impl Source {
                         keys.replace(new);
                     }
                     Err(error) => {
-                        error!(%error, "the merchant keys were changed, the new ones cannot be used; those that were stay in force");
+                        error!(%error, "the changed merchant keys cannot be used; the earlier ones stay in force");
                     }
                 }
             }
-            tokio::time::sleep(Duration::from_millis(LOOK_MS)).await;
+            tokio::time::sleep(Duration::from_millis(CHECK_EVERY_MS)).await;
         }
     }
 }
 
-fn seen(metadata: &Metadata) -> Seen {
-    (metadata.ino(), metadata.len(), metadata.modified().ok())
+fn version(metadata: &Metadata) -> FileVersion {
+    FileVersion { inode: metadata.ino(), length: metadata.len(), modified: metadata.modified().ok() }
 }
 
-/// Keys of the file: `[keys]`, then `MerchantID = "key"`, `MerchantID = ["key", "key before"]` or
-/// `MerchantID = { name = "key" }`.
+/// Reads the file: a table `[keys]` with `MerchantID = "key"`, `MerchantID = ["key", "key before"]`
+/// or `MerchantID = { name = "key" }`.
 fn read(file: &Path) -> Result<Keys, KeysError> {
     let fault = |place: String, what: &str| KeysError { place, what: what.to_owned() };
     let name = file.display();
@@ -131,8 +137,8 @@ fn line_at(text: &str, at: usize) -> usize {
     text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
 }
 
-/// The line of an entry of `[keys]`. It is not named: where MerchantID and key were swapped, its
-/// name is a key.
+/// The line of a merchant's entry in `[keys]`. Errors give the line and not the name: if MerchantID
+/// and key were swapped, the name is a key.
 fn line_of(text: &str, merchant: &str) -> usize {
     let Ok(table) = DeTable::parse(text) else { return 1 };
     let keys = table.get_ref().get("keys").map(Spanned::get_ref);
@@ -140,13 +146,15 @@ fn line_of(text: &str, merchant: &str) -> usize {
     keys.iter().find(|(name, _)| name.get_ref() == merchant).map_or(1, |(name, _)| line_at(text, name.span().start))
 }
 
-/// A merchant's keys: one, a list, or a table from names to keys.
+/// Parses a merchant's keys: one text, a list of texts, or a table from names to texts.
 fn listed_keys(value: Value) -> Result<Vec<Key>, String> {
     match value {
         Value::Array(list) => list.into_iter().map(|value| key(FROM_FILE, value)).collect(),
         Value::Table(named) => {
             let named = named.into_iter().map(|(name, value)| match name.as_str() {
-                FROM_FILE | FROM_ENVIRONMENT => Err(format!("{name} is the name of keys without one; use another")),
+                FROM_FILE | FROM_ENVIRONMENT => {
+                    Err(format!("{name} is the name of keys that were given without a name; use another"))
+                }
                 name => key(name, value),
             });
             let named = named.collect::<Result<Vec<_>, _>>()?;
@@ -182,11 +190,11 @@ mod tests {
         let file = folder.path().join("keys.toml");
         std::fs::write(&file, text).unwrap();
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Source { file: Some(file), variables }.read().map_err(|error| error.to_string())
+        KeySource { file: Some(file), variables }.read().map_err(|error| error.to_string())
     }
 
     #[test]
-    fn file_and_environment_give_keys_together() {
+    fn keys_come_from_file_and_environment_together() {
         let text = b"[keys]\nM001 = [\"a\", \"b\"]\n9999999 = \"c\"\n[keys.M003]\n2026-01 = \"f\"\n2026-07 = \"g\"";
         let keys = read_text(text, &[("TWQR_MERCHANT_KEY_M001", "d"), ("TWQR_MERCHANT_KEY_M002", "e")]).unwrap();
         let key = |key: &Key| format!("{}={}", key.name, key.secret.expose_secret());
@@ -194,7 +202,7 @@ mod tests {
         assert_eq!([of("M001"), of("9999999"), of("M002")], ["file=a file=b environment=d", "file=c", "environment=e"]);
         assert_eq!(of("M003"), "2026-01=f 2026-07=g");
         assert!(read_text(b"[keys]", &[]).unwrap().is_empty());
-        assert!(Source { file: None, variables: Vec::new() }.read().unwrap().is_empty());
+        assert!(KeySource { file: None, variables: Vec::new() }.read().unwrap().is_empty());
     }
 
     #[test]
@@ -211,7 +219,7 @@ mod tests {
             (b"[keys]\nM001 = 20250310", &[], "keys.toml, line 2: must be a text, a list of texts, or a table"),
             (b"[keys.M001]\na = [\"SECRET\"]", &[], "keys.toml, line 1: must be a text, a list of texts, or a table"),
             (b"[keys.M001]\n\"\" = \"SECRET\"", &[], "keys.toml, line 1: the name of a key is required"),
-            (b"[keys.M001]\nfile = \"SECRET\"", &[], "file is the name of keys without one"),
+            (b"[keys.M001]\nfile = \"SECRET\"", &[], "file is the name of keys that were given without a name"),
             (b"[keys.M001]\na = \"SECRET\"\nb = \"SECRET\"", &[], "has the same key under two names"),
             (b"[keys.M001]\nSECRETSECRETSECRE = \"2026-07\"", &[], "the name of a key is 17 characters long"),
             (b"[keys.M001]", &[], "keys.toml, line 1: has no key"),
@@ -226,10 +234,10 @@ mod tests {
             (b"[keys]", &[("TWQR_MERCHANT_KEY_M001", "")], "TWQR_MERCHANT_KEY_M001: a key is empty"),
         ] {
             let error = read_text(text, variables).unwrap_err();
-            assert!(error.contains(expected), "{error}: has not {expected:?}");
+            assert!(error.contains(expected), "{error} does not contain {expected:?}");
             assert!(error.starts_with("merchant keys: ") && !error.contains("SECRET"), "{error}");
         }
-        let gone = Source { file: Some("/nowhere/keys.toml".into()), variables: Vec::new() };
-        assert!(gone.read().unwrap_err().to_string().contains("/nowhere/keys.toml: cannot be read"));
+        let absent = KeySource { file: Some("/nowhere/keys.toml".into()), variables: Vec::new() };
+        assert!(absent.read().unwrap_err().to_string().contains("/nowhere/keys.toml: cannot be read"));
     }
 }

@@ -1,0 +1,109 @@
+//! The answers about a payment that callers were told has failed, and that took effect after all.
+
+use twqr_order::{Cancel, CancelStage, EffectId, Evidence, Failure, Movement, Phase, Reversed, Terms};
+use twqr_types::{CardTokenDigest, Issuer, PayForm, RawPay, Remark, ShardId, StatusCode, TradeNo, UnixMs};
+
+use super::*;
+
+fn form() -> PayForm {
+    let raw = RawPay {
+        merchant_id: "M1".into(),
+        merchant_trade_no: "1".into(),
+        store_id: "S1".into(),
+        card_token: "22abcdefghijklmnop".into(),
+        trade_amount: 120,
+        ..RawPay::default()
+    };
+    PayForm::parse(raw).unwrap()
+}
+
+fn movement<A>(phase: Phase<A>) -> Movement<A> {
+    let at = UnixMs(0);
+    Movement { send_by: at, absent_after: at, phase, inquiries: 0, changed_at: at }
+}
+
+fn failed<A>(code: &str) -> Movement<A> {
+    let failure =
+        Failure { evidence: Evidence::Declined, status_code: StatusCode::parse(code).unwrap(), status_desc: "".into() };
+    movement(Phase::Failed(failure))
+}
+
+/// A payment that was declined with 928, with this cancel.
+fn declined(cancel: Cancel) -> Payment {
+    let form = form();
+    Payment {
+        key: form.key,
+        trade_no: TradeNo::new(ShardId(0), 1, UnixMs(0)),
+        accepted_at: UnixMs(0),
+        terms: Terms {
+            store_id: form.store_id,
+            store_name: form.store_name,
+            gateway_trade_no: form.gateway_trade_no,
+            pos_id: form.pos_id,
+            pos_trade_time: form.pos_trade_time,
+            trade_amount: form.trade_amount,
+            un_redeem: form.un_redeem,
+            requested_un_redeem: form.un_redeem,
+            remark: form.remark,
+            extra1: form.extra1,
+            extra2: form.extra2,
+            card_token: CardTokenDigest::from_bytes([0; CardTokenDigest::LEN]),
+        },
+        issuer: Some(Issuer::Wallet),
+        charge: failed("928"),
+        refunds: Vec::new(),
+        cancel: Some(cancel),
+        subscribers: Vec::new(),
+        charge_took_effect_after_all: false,
+        contradiction: None,
+    }
+}
+
+/// The StatusCodes of a repeat and of a cancel, and whether an answer may still change, for a
+/// declined payment with this cancel.
+fn answers(cancel: Cancel) -> (String, String, bool) {
+    let order = Order::Payment(declined(cancel));
+    let inquiry = inquiry_answer(&order, InquiryType::Payment, StatusCode::FISC_ABNORMAL).order.unwrap();
+    assert_eq!(inquiry.order_status(), OrderStatus::Failed, "callers were told so");
+    let repeat = payment_answer(order.as_payment().unwrap(), StatusCode::FISC_ABNORMAL, true).status.code.into();
+    let cancelled = cancel_answer(&order, &form(), StatusCode::FISC_ABNORMAL).status.code.into();
+    (repeat, cancelled, has_pending_answer(&order))
+}
+
+#[test]
+fn the_reversal_of_a_late_charge_changes_no_earlier_answer() {
+    let cancel = |stage: &CancelStage| Cancel {
+        requested_at: UnixMs(0),
+        remark: Remark::parse(String::new()).unwrap(),
+        amount: 0,
+        attempts: 0,
+        sent_at: 0,
+        amounts: Vec::new(),
+        is_asked: true,
+        was_told_done: false,
+        stage: stage.clone(),
+        changed_at: UnixMs(0),
+    };
+    let sent = CancelStage::Reversing(movement(Phase::Sent { task: EffectId { shard: ShardId(0), offset: 0, n: 0 } }));
+    let done = CancelStage::Reversing(movement(Phase::Done(Box::new(Reversed { issuer_trade_no: "".into() }))));
+    let refused = CancelStage::Reversing(failed("983"));
+    let answered_as_done = |stage: &CancelStage| Cancel { was_told_done: true, ..cancel(stage) };
+    let automatic = |stage: &CancelStage| Cancel { is_asked: false, ..cancel(stage) };
+    for (cancel, repeat, cancelled, is_pending) in [
+        (cancel(&CancelStage::Nothing), "812", "000", false),
+        (answered_as_done(&sent), "812", "000", false),
+        (answered_as_done(&refused), "812", "000", false),
+        (answered_as_done(&done), "812", "000", false),
+        (automatic(&sent), "928", "982", true),
+        (automatic(&refused), "928", "983", false),
+        (automatic(&done), "928", "000", false),
+    ] {
+        assert_eq!(answers(cancel.clone()), (repeat.to_owned(), cancelled.to_owned(), is_pending), "{cancel:?}");
+    }
+}
+
+#[test]
+fn the_card_of_a_payment_is_json_without_control_characters() {
+    let expected = r#"{"CardName":"a \"b\" \\ 街","CardNo":"123456******7890"}"#;
+    assert_eq!(card_json("a \"b\"\n \\ 街", "123456******7890\u{7f}"), expected);
+}

@@ -1,0 +1,64 @@
+//! Refusals as gRPC errors, with the details that a caller's program can read.
+
+use std::{collections::HashMap, time::Duration};
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+use twqr_types::{Violation, Violations};
+
+use crate::refusal::{KEY_REFUSED_TEXT, Refusal, conflict_text};
+
+/// The domain of the error details.
+const DOMAIN: &str = "twqr.pos.v1";
+/// After how long a caller may retry what was refused for want of room or time, in ms.
+const RETRY_AFTER_MS: u64 = 200;
+
+/// Converts a refusal.
+pub(super) fn status(refusal: &Refusal) -> Status {
+    let code = refusal.code();
+    match refusal {
+        Refusal::Invalid(violations) => invalid(code, violations),
+        Refusal::Conflict(fields) => conflict(code, fields),
+        Refusal::KeyRefused => Status::new(code, KEY_REFUSED_TEXT),
+        Refusal::TooManyCalls => retryable(
+            code,
+            "too many calls are pending; nothing was accepted, retry with the same merchant_trade_no".to_owned(),
+        ),
+        Refusal::TooManyWatches => retryable(
+            code,
+            "too many watches are open at this instance (a quarter of calls_max); watch the order again later, or use Query"
+                .to_owned(),
+        ),
+        Refusal::TooManyWatchers => {
+            retryable(code, "too many callers watch this order already; use Query".to_owned())
+        }
+        Refusal::NotAccepted(reason) => retryable(
+            code,
+            format!("the request was not accepted ({reason}); retry with the same merchant_trade_no"),
+        ),
+        Refusal::NoAnswer => retryable(code, "no answer in time; send the request again".to_owned()),
+        Refusal::ShuttingDown => {
+            retryable(code, "this instance shuts down; watch the order again".to_owned())
+        }
+    }
+}
+
+fn invalid(code: Code, violations: &Violations) -> Status {
+    let mut details = ErrorDetails::with_error_info("FIELD_VIOLATIONS", DOMAIN, HashMap::new());
+    for Violation { field, description } in violations.as_slice() {
+        details.add_bad_request_violation(field.proto_name(), description);
+    }
+    Status::with_error_details(code, violations.to_string(), details)
+}
+
+fn conflict(code: Code, fields: &[String]) -> Status {
+    let metadata = HashMap::from([("fields".to_owned(), fields.join(", "))]);
+    let details = ErrorDetails::with_error_info("ORDER_CONFLICT", DOMAIN, metadata);
+    Status::with_error_details(code, conflict_text(fields), details)
+}
+
+/// An error that a later attempt may not meet.
+fn retryable(code: Code, message: String) -> Status {
+    let details = ErrorDetails::with_retry_info(Some(Duration::from_millis(RETRY_AFTER_MS)));
+    Status::with_error_details(code, message, details)
+}

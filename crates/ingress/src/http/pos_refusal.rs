@@ -1,0 +1,126 @@
+//! Refusals as the POS HTTP form answers them: a StatusCode, and a StatusDesc with the POS
+//! document's field names.
+
+use tonic::Code;
+use twqr_types::{Field, StatusCode, Violation, Violations};
+
+use super::json::JsonFault;
+use crate::refusal::{KEY_REFUSED_TEXT, Refusal, conflict_text};
+
+/// The parser's description of a field that is missing (`twqr_types`).
+const REQUIRED: &str = "is required and must not be empty";
+
+/// A refusal of the POS HTTP form.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct PosRefusal {
+    pub(super) status_code: StatusCode,
+    /// The StatusDesc, for people. Of the request's values it may contain amounts, and no others.
+    pub(super) desc: String,
+    /// The gRPC code by which metrics count the refusal.
+    pub(super) code: Code,
+}
+
+impl From<JsonFault> for PosRefusal {
+    fn from(JsonFault(what): JsonFault) -> Self {
+        Self {
+            status_code: StatusCode::UNPARSABLE,
+            desc: format!("cannot be parsed: {what}"),
+            code: Code::InvalidArgument,
+        }
+    }
+}
+
+impl PosRefusal {
+    /// The signature is missing or wrong, or the merchant is unknown. The answer does not say
+    /// which, so that it does not reveal which merchants exist.
+    pub(super) fn not_signed() -> Self {
+        let desc = "Sign is missing or wrong for this MerchantID; nothing was changed";
+        Self { status_code: StatusCode::BAD_SIGNATURE, desc: desc.to_owned(), code: Code::Unauthenticated }
+    }
+
+    /// Converts a refusal of the API. `trade_amount` is the request's, if it has one.
+    pub(super) fn new(refusal: &Refusal, trade_amount: Option<i64>) -> Self {
+        let (status_code, desc) = match refusal {
+            Refusal::Invalid(violations) => invalid(violations, trade_amount),
+            Refusal::Conflict(fields) => (StatusCode::REPEAT_DIFFERS, conflict_text(fields)),
+            Refusal::KeyRefused => (StatusCode::BAD_SIGNATURE, KEY_REFUSED_TEXT.to_owned()),
+            Refusal::TooManyCalls | Refusal::TooManyWatches | Refusal::TooManyWatchers => (
+                StatusCode::SYSTEM_FAILED,
+                "too busy, nothing was accepted; send it again with the same MerchantTradeNo".to_owned(),
+            ),
+            Refusal::NotAccepted(_) | Refusal::NoAnswer | Refusal::ShuttingDown => (
+                StatusCode::SYSTEM_FAILED,
+                "no answer now, nothing final is known; send it again with the same MerchantTradeNo".to_owned(),
+            ),
+        };
+        Self { status_code, desc, code: refusal.code() }
+    }
+}
+
+/// Describes every violation. The StatusCode is that of the gravest one: a missing field, then an
+/// amount that is not above 0, then any other.
+fn invalid(violations: &Violations, trade_amount: Option<i64>) -> (StatusCode, String) {
+    let violations = violations.as_slice();
+    let described: Vec<String> = violations.iter().map(|violation| describe(violation, trade_amount)).collect();
+    let has_missing = described.iter().any(|text| text.ends_with(REQUIRED));
+    let is_not_above_zero = trade_amount.is_some_and(|amount| amount <= 0)
+        && violations.iter().any(|violation| violation.field == Field::TradeAmount);
+    let status_code =
+        if is_not_above_zero && !has_missing { StatusCode::AMOUNT_NOT_POSITIVE } else { StatusCode::PARAMETER_MISSING };
+    (status_code, described.join("; "))
+}
+
+fn describe(violation: &Violation, trade_amount: Option<i64>) -> String {
+    let name = violation.field.pos_name();
+    if violation.field == Field::InquiryType {
+        format!("{name}: must be P (payment) or R (refund)")
+    } else if violation.field == Field::TradeAmount && trade_amount.is_none() {
+        // The parser was given 0 for an absent amount.
+        format!("{name}: {REQUIRED}")
+    } else {
+        format!("{name}: {}", violation.description)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn invalid(violations: &[(Field, &str)]) -> Refusal {
+        let mut all = Violations::default();
+        for (field, description) in violations {
+            all.add(*field, *description);
+        }
+        Refusal::Invalid(all)
+    }
+
+    #[test]
+    fn each_refusal_has_its_code_and_names_fields_as_the_pos_document_does() {
+        let (empty, zero, long) = (REQUIRED, "is 0, must be above 0 (whole TWD)", "is 21 characters long");
+        let store = (Field::StoreId, long);
+        let conflict = |fields: &[&str]| Refusal::Conflict(fields.iter().map(|field| (*field).to_owned()).collect());
+        for (refusal, amount, code, expected) in [
+            (invalid(&[(Field::MerchantTradeNo, empty)]), Some(1), "804", "MerchantTradeNo: is required"),
+            (invalid(&[(Field::TradeAmount, zero)]), Some(0), "940", "TradeAmount: is 0, must be above 0"),
+            (invalid(&[(Field::TradeAmount, zero)]), None, "804", "TradeAmount: is required"),
+            (
+                invalid(&[store, (Field::TradeAmount, zero)]),
+                Some(0),
+                "940",
+                "StoreID: is 21 characters long; TradeAmount",
+            ),
+            (invalid(&[(Field::PosId, empty), (Field::TradeAmount, zero)]), Some(0), "804", "PosID: is required"),
+            (invalid(&[store]), Some(1), "804", "StoreID: is 21 characters long"),
+            (Refusal::inquiry_type(), None, "804", "InquiryType: must be P (payment) or R (refund)"),
+            (conflict(&["TradeAmount", "CardToken"]), Some(1), "804", "TradeAmount, CardToken"),
+            (conflict(&["CardToken"]), Some(1), "804", "to cancel it, send its original values; only another"),
+            (Refusal::KeyRefused, Some(1), "904", "is not accepted by the policy"),
+            (Refusal::TooManyCalls, Some(1), "301", "nothing was accepted"),
+            (Refusal::NoAnswer, None, "301", "send it again"),
+        ] {
+            let pos = PosRefusal::new(&refusal, amount);
+            assert_eq!((pos.status_code.as_str(), pos.code), (code, refusal.code()), "{pos:?}");
+            assert!(pos.desc.contains(expected), "{pos:?} does not contain {expected:?}");
+        }
+    }
+}

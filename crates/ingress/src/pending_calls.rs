@@ -1,0 +1,157 @@
+//! The calls that wait for replies of the routers, each under a correlation number that its record
+//! carries and every reply repeats.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, AtomicUsize, Ordering},
+};
+
+use arc_swap::ArcSwap;
+use dashmap::DashMap;
+use rand::Rng;
+use tokio::sync::mpsc::{self, error::TrySendError};
+use twqr_order::ReplyTo;
+use twqr_types::{StatusCode, UnixMs};
+use twqr_wire::convert::ReplyRecord;
+
+use crate::metrics::{self, CallKind};
+
+/// How many replies may lie unread at one pending call. A router replies once for each change of
+/// the order, so only a watch whose caller reads too slowly gets here; it is then ended.
+const REPLIES_LEN_MAX: usize = 256;
+
+/// The pending calls of this ingress, by correlation number.
+pub(crate) struct PendingCalls {
+    /// This ingress' partition of `replies`.
+    partition: u32,
+    senders: DashMap<u64, mpsc::Sender<ReplyRecord>>,
+    /// Starts at random, so that no reply to a call of an earlier process matches a call of this
+    /// one.
+    next: AtomicU64,
+    calls: Places,
+    watches: Places,
+    /// The policy's StatusCode for orders in progress, from the newest reply that named it.
+    in_progress_code: ArcSwap<StatusCode>,
+}
+
+/// Counts the pending calls of one kind, up to a limit.
+struct Places {
+    taken: AtomicUsize,
+    max: usize,
+}
+
+impl Places {
+    const fn new(max: usize) -> Self {
+        Self { taken: AtomicUsize::new(0), max }
+    }
+
+    fn take(&self) -> bool {
+        let is_free = self.taken.fetch_add(1, Ordering::AcqRel) < self.max;
+        if !is_free {
+            self.release();
+        }
+        is_free
+    }
+
+    fn release(&self) {
+        self.taken.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// A call that waits for replies. It leaves the table when this is dropped.
+pub(crate) struct PendingCall {
+    table: Arc<PendingCalls>,
+    kind: CallKind,
+    /// The address that the call's record carries.
+    pub(crate) reply_to: ReplyTo,
+    /// Ends early if the call left [`REPLIES_LEN_MAX`] replies unread.
+    pub(crate) replies: mpsc::Receiver<ReplyRecord>,
+}
+
+impl PendingCalls {
+    /// An empty table for the calls that are answered on this partition of `replies`. There may be
+    /// a quarter as many watches as calls, and at least one. `in_progress_code` is used until a
+    /// reply names another code.
+    pub(crate) fn new(partition: u32, calls_max: usize, in_progress_code: StatusCode) -> Arc<Self> {
+        Arc::new(Self {
+            partition,
+            senders: DashMap::new(),
+            next: AtomicU64::new(rand::rng().random()),
+            calls: Places::new(calls_max),
+            watches: Places::new((calls_max / 4).max(1)),
+            in_progress_code: ArcSwap::from_pointee(in_progress_code),
+        })
+    }
+
+    /// The StatusCode for orders in progress.
+    pub(crate) fn in_progress_code(&self) -> StatusCode {
+        **self.in_progress_code.load()
+    }
+
+    /// Adds a call that the routers answer until `until`. Returns `None` if too many of its kind
+    /// are pending.
+    pub(crate) fn open(self: &Arc<Self>, kind: CallKind, until: UnixMs) -> Option<PendingCall> {
+        if !self.places(kind).take() {
+            metrics::shed(kind);
+            return None;
+        }
+        metrics::change_pending(kind, 1.0);
+        let correlation = self.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, replies) = mpsc::channel(REPLIES_LEN_MAX);
+        self.senders.insert(correlation, sender);
+        let reply_to = ReplyTo { partition: self.partition, correlation, until };
+        Some(PendingCall { table: self.clone(), kind, reply_to, replies })
+    }
+
+    fn places(&self, kind: CallKind) -> &Places {
+        match kind {
+            CallKind::Call => &self.calls,
+            CallKind::Watch => &self.watches,
+        }
+    }
+
+    /// Delivers a reply to its pending call, if the call still waits.
+    pub(crate) fn deliver(&self, reply: ReplyRecord) {
+        if let Some(code) = reply.in_progress_code
+            && code != self.in_progress_code()
+        {
+            self.in_progress_code.store(Arc::new(code));
+        }
+        let correlation = reply.correlation;
+        let sent = self.senders.get(&correlation).map(|sender| sender.try_send(reply));
+        if let Some(Err(TrySendError::Full(_))) = sent {
+            // Without its sender the call reads what was delivered, and then ends.
+            self.senders.remove(&correlation);
+        }
+    }
+}
+
+impl Drop for PendingCall {
+    fn drop(&mut self) {
+        self.table.senders.remove(&self.reply_to.correlation);
+        self.table.places(self.kind).release();
+        metrics::change_pending(self.kind, -1.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_call_that_leaves_too_many_replies_unread_is_ended() {
+        let table = PendingCalls::new(0, 1, StatusCode::FISC_ABNORMAL);
+        let mut call = table.open(CallKind::Call, UnixMs(0)).unwrap();
+        for _ in 0..=REPLIES_LEN_MAX {
+            table.deliver(ReplyRecord::probe(call.reply_to.correlation));
+        }
+        let mut read = 0;
+        while call.replies.recv().await.is_some() {
+            read += 1;
+        }
+        assert_eq!(read, REPLIES_LEN_MAX);
+        assert!(table.open(CallKind::Call, UnixMs(0)).is_none(), "its place is taken until it is dropped");
+        drop(call);
+        assert!(table.open(CallKind::Call, UnixMs(0)).is_some());
+    }
+}

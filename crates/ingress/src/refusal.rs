@@ -1,0 +1,84 @@
+//! The reasons for which a call is refused. A refusal means that nothing was accepted and nothing
+//! was charged. It is plain data: the gRPC service and the POS HTTP form each make their own kind
+//! of error from it.
+
+use tonic::Code;
+use tracing::warn;
+use twqr_journal::JournalError;
+use twqr_types::{Field, Violations};
+
+/// Why a call is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// Fields of the request are out of their limits.
+    Invalid(Violations),
+    /// The order exists with another request. These are the POS document's names of the fields that
+    /// differ.
+    Conflict(Vec<String>),
+    /// The policy does not accept the merchant's key that signed the request.
+    KeyRefused,
+    /// As many calls are pending at this ingress as may be.
+    TooManyCalls,
+    /// As many watches are open at this ingress as may be.
+    TooManyWatches,
+    /// As many callers watch the order as may do so.
+    TooManyWatchers,
+    /// The journal did not take the record, for this reason.
+    NotAccepted(String),
+    /// A request that changes nothing was not answered in time.
+    NoAnswer,
+    /// This ingress shuts down.
+    ShuttingDown,
+}
+
+impl Refusal {
+    /// The inquiry type is neither payment nor refund.
+    pub(crate) fn inquiry_type() -> Self {
+        let mut violations = Violations::default();
+        add_inquiry_type(&mut violations);
+        Self::Invalid(violations)
+    }
+
+    /// Fields are out of their limits; `has_type` is false if the inquiry type is invalid, too.
+    pub(crate) fn invalid_inquiry(mut violations: Violations, has_type: bool) -> Self {
+        if !has_type {
+            add_inquiry_type(&mut violations);
+        }
+        Self::Invalid(violations)
+    }
+
+    /// The journal did not take the record.
+    pub(crate) fn not_accepted(error: &JournalError) -> Self {
+        warn!(%error, "a call was refused: the journal did not take its record");
+        Self::NotAccepted(error.to_string())
+    }
+
+    /// The gRPC code of the refusal, by which metrics count it for both kinds of callers.
+    pub(crate) fn code(&self) -> Code {
+        match self {
+            Self::Invalid(_) => Code::InvalidArgument,
+            Self::Conflict(_) => Code::AlreadyExists,
+            Self::KeyRefused => Code::Unauthenticated,
+            Self::TooManyCalls | Self::TooManyWatches | Self::TooManyWatchers => Code::ResourceExhausted,
+            Self::NotAccepted(_) | Self::NoAnswer | Self::ShuttingDown => Code::Unavailable,
+        }
+    }
+}
+
+fn add_inquiry_type(violations: &mut Violations) {
+    violations.add(Field::InquiryType, "must be INQUIRY_TYPE_PAYMENT or INQUIRY_TYPE_REFUND");
+}
+
+/// What both kinds of callers read about a conflict. The advice must be right for every operation:
+/// a new number would charge again, refund again, or cancel nothing.
+pub(crate) fn conflict_text(fields: &[String]) -> String {
+    format!(
+        "MerchantTradeNo was used for another request; these fields differ: {}. Nothing was changed. To repeat the order, or to \
+         cancel it, send its original values; only another payment or another refund takes a new MerchantTradeNo",
+        fields.join(", ")
+    )
+}
+
+/// What both kinds of callers read about a key that the policy does not accept.
+pub(crate) const KEY_REFUSED_TEXT: &str =
+    "the merchant's key that signed this request is not accepted by the policy; nothing was changed";

@@ -1,0 +1,121 @@
+//! The task that reads this ingress' partition of `replies` and delivers each reply to its pending
+//! call. It reports ready only after it has read a probe that it wrote itself, and not ready while
+//! reading fails.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rand::Rng;
+use tokio::sync::oneshot;
+use tracing::{error, warn};
+use twqr_journal::{Entry, Journal, JournalError, Partition, Topic};
+use twqr_service::{Backoff, Clock, Part};
+use twqr_wire::convert::{
+    DeadLetter, RecordFault, ReplyContent, ReplyRecord, decode_reply, encode_dead_letter, encode_reply_record,
+};
+
+use crate::{metrics, pending_calls::PendingCalls, repeats::Repeats};
+
+/// How many replies are read at once.
+const BATCH_RECORDS_MAX: usize = 1_024;
+/// The pause before reading again after a failure, in ms; it doubles up to the maximum.
+const PAUSE_MS_MIN: u64 = 20;
+const PAUSE_MS_MAX: u64 = 1_000;
+
+/// Reads replies and delivers them.
+pub(crate) struct ReplyReader {
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) partition: Partition,
+    pub(crate) pending: Arc<PendingCalls>,
+    pub(crate) repeats: Arc<Repeats>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) part: Part,
+}
+
+/// What one attempt at reading leaves to the next.
+struct Attempts {
+    /// The offset of the next reply; absent until the first attempt knows the partition's end.
+    next: Option<u64>,
+    /// Notified when a probe was read for the first time.
+    first_probe: Option<oneshot::Sender<()>>,
+    backoff: Backoff,
+}
+
+impl ReplyReader {
+    /// Reads until the task is dropped. `first_probe` is notified when a probe was read for the
+    /// first time.
+    pub(crate) async fn run(self, first_probe: oneshot::Sender<()>) {
+        let backoff = Backoff::new(PAUSE_MS_MIN, PAUSE_MS_MAX);
+        let mut attempts = Attempts { next: None, first_probe: Some(first_probe), backoff };
+        loop {
+            let read = self.read(&mut attempts).await;
+            let pause = attempts.backoff.next_pause();
+            if let Err(error) = read {
+                self.part.not_ready(format!("replies cannot be read ({error}); trying again"));
+                error!(%error, ?pause, "replies cannot be read; trying again, calls in flight end at their deadlines");
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Reads until reading fails.
+    async fn read(&self, attempts: &mut Attempts) -> Result<(), JournalError> {
+        let from = match attempts.next {
+            Some(next) => next,
+            None => self.journal.end(self.partition).await?,
+        };
+        let mut reader = self.journal.reader(self.partition, from).await?;
+        let probe: u64 = rand::rng().random();
+        let record = encode_reply_record(&ReplyRecord::probe(probe));
+        self.journal.append(self.partition, vec![Entry::plain(record)]).await?;
+        loop {
+            for record in reader.next(BATCH_RECORDS_MAX).await? {
+                attempts.next = Some(record.offset + 1);
+                let payload = record.entry.value.unwrap_or_default();
+                match decode_reply(payload.clone()) {
+                    Ok(reply) if reply.correlation == probe => {
+                        attempts.backoff.reset();
+                        // After the first probe the ingress is not ready yet: its start goes on
+                        // with the readiness probe, which reports it.
+                        match attempts.first_probe.take() {
+                            Some(first_probe) => drop(first_probe.send(())),
+                            None => self.part.ready(),
+                        }
+                    }
+                    Ok(reply) => self.take(reply),
+                    Err(fault) => self.dead_letter(record.offset, payload, &fault),
+                }
+            }
+        }
+    }
+
+    fn take(&self, reply: ReplyRecord) {
+        match &reply.content {
+            ReplyContent::Forget(key) => self.repeats.forget(key),
+            ReplyContent::RulesChanged => self.repeats.forget_all(),
+            ReplyContent::Order(_)
+            | ReplyContent::NotFound
+            | ReplyContent::Conflict(_)
+            | ReplyContent::TooManyWatchers
+            | ReplyContent::KeyRefused
+            | ReplyContent::Empty => self.pending.deliver(reply),
+        }
+    }
+
+    /// Writes an unusable reply to `dead-letters`. Its call is answered at its deadline, as in
+    /// progress.
+    fn dead_letter(&self, offset: u64, payload: Bytes, fault: &RecordFault) {
+        warn!(partition = %self.partition, offset, %fault, "a reply is unusable; writing it to dead-letters");
+        metrics::dead_letter();
+        let letter = DeadLetter {
+            topic: self.partition.topic.name().to_owned(),
+            partition: self.partition.index,
+            offset,
+            payload,
+            reason: fault.to_string(),
+            at: self.clock.now(),
+        };
+        let dead_letters = Partition { topic: Topic::DeadLetters, index: 0 };
+        drop(self.journal.append(dead_letters, vec![Entry::plain(encode_dead_letter(&letter))]));
+    }
+}

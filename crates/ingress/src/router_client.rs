@@ -1,0 +1,148 @@
+//! Sends requests to the routers and waits for their replies. A request is a record on the order's
+//! shard; its replies come to this ingress' partition of `replies`. A call without a reply at its
+//! deadline is unconfirmed: the record may still be applied, so it is never reported as failed.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+use twqr_journal::{Ack, Entry, Journal, JournalError, Partition, Topic};
+use twqr_order::{Order, ReplyTo};
+use twqr_service::Clock;
+use twqr_types::{KeyName, OrderKey, ShardCount, StatusCode, UnixMs};
+use twqr_wire::convert::{ReplyContent, ReplyRecord, Stamp};
+
+use crate::{
+    metrics::CallKind,
+    pending_calls::{PendingCall, PendingCalls},
+    refusal::Refusal,
+};
+
+/// The caller of one request.
+pub(crate) struct Caller {
+    /// When the caller must have an answer.
+    pub(crate) deadline: Instant,
+    /// The merchant's key that signed the request; absent on the gRPC side, where requests are not
+    /// signed.
+    pub(crate) signed_by: Option<KeyName>,
+}
+
+/// The way to the routers, through the journal.
+#[derive(Clone)]
+pub(crate) struct RouterClient {
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) shards: ShardCount,
+    pub(crate) pending: Arc<PendingCalls>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// The result of a request at its deadline.
+pub(crate) enum RequestResult {
+    /// The order exists; this is its newest known state.
+    Found(OrderView),
+    /// There is no such order.
+    NotFound,
+    /// No reply came: the record may have been written or not.
+    Unconfirmed,
+}
+
+/// An order as a reply showed it.
+#[derive(Clone, Debug)]
+pub(crate) struct OrderView {
+    pub(crate) order: Arc<Order>,
+    /// The order existed before the request that the reply answers.
+    pub(crate) repeat: bool,
+    /// The policy's StatusCode for orders in progress; absent where the router did not say.
+    in_progress_code: Option<StatusCode>,
+}
+
+impl OrderView {
+    /// The order that a reply to a call contains, and everything that is said about it.
+    pub(crate) fn new(order: Box<Order>, repeat: bool, in_progress_code: Option<StatusCode>) -> Self {
+        Self { order: Arc::from(order), repeat, in_progress_code }
+    }
+
+    /// The same for a later request, to which the order is a repeat.
+    pub(crate) fn into_repeat(self) -> Self {
+        Self { repeat: true, ..self }
+    }
+
+    /// The StatusCode for orders in progress; `default` if the reply did not name it.
+    pub(crate) fn in_progress_code(&self, default: StatusCode) -> StatusCode {
+        self.in_progress_code.unwrap_or(default)
+    }
+}
+
+impl RouterClient {
+    /// The caller's part of a record that is written now.
+    pub(crate) fn stamp<'a>(&self, caller: &'a Caller) -> Stamp<'a> {
+        Stamp { at: self.clock.now(), signed_by: caller.signed_by.as_ref() }
+    }
+
+    /// Registers a call that waits for replies until the deadline.
+    pub(crate) fn open_call(&self, deadline: Instant) -> Result<PendingCall, Refusal> {
+        self.pending.open(CallKind::Call, self.until(deadline)).ok_or(Refusal::TooManyCalls)
+    }
+
+    /// Registers a watch that waits for replies until the deadline.
+    pub(crate) fn open_watch(&self, deadline: Instant) -> Result<PendingCall, Refusal> {
+        self.pending.open(CallKind::Watch, self.until(deadline)).ok_or(Refusal::TooManyWatches)
+    }
+
+    fn until(&self, deadline: Instant) -> UnixMs {
+        let left = deadline.saturating_duration_since(Instant::now());
+        self.clock.now().plus(i64::try_from(left.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    /// Writes a record to the order's shard.
+    pub(crate) fn append(&self, key: &OrderKey, record: Bytes) -> Ack {
+        let shard = Partition { topic: Topic::Orders, index: u32::from(key.shard(self.shards).0) };
+        self.journal.append(shard, vec![Entry::plain(record)])
+    }
+
+    /// Writes a record to the order's shard and waits for its acknowledgement until the deadline.
+    /// Only an append that the journal refused is an error: one without an acknowledgement may
+    /// still be written.
+    pub(crate) async fn submit(&self, key: &OrderKey, record: Bytes, deadline: Instant) -> Result<(), JournalError> {
+        let ack = self.append(key, record);
+        match tokio::time::timeout_at(deadline, ack).await {
+            Ok(Err(error @ (JournalError::AppendRefused { .. } | JournalError::NoPartition(_)))) => Err(error),
+            Ok(Ok(()) | Err(_)) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Submits a record and waits until a reply shows the order in a state for which `is_answer`
+    /// holds, at most until the deadline.
+    pub(crate) async fn request(
+        &self,
+        key: &OrderKey,
+        deadline: Instant,
+        record: impl FnOnce(ReplyTo) -> Bytes,
+        is_answer: impl Fn(&Order) -> bool,
+    ) -> Result<RequestResult, Refusal> {
+        let mut call = self.open_call(deadline)?;
+        let submitted = self.submit(key, record(call.reply_to), deadline).await;
+        submitted.map_err(|error| Refusal::not_accepted(&error))?;
+        let mut result = RequestResult::Unconfirmed;
+        while let Ok(Some(reply)) = tokio::time::timeout_at(deadline, call.replies.recv()).await {
+            let ReplyRecord { content, repeat, in_progress_code, .. } = reply;
+            match content {
+                ReplyContent::Order(order) => {
+                    let is_answer = is_answer(&order);
+                    result = RequestResult::Found(OrderView::new(order, repeat, in_progress_code));
+                    if is_answer {
+                        return Ok(result);
+                    }
+                }
+                ReplyContent::NotFound => return Ok(RequestResult::NotFound),
+                ReplyContent::Conflict(fields) => return Err(Refusal::Conflict(fields)),
+                ReplyContent::KeyRefused => return Err(Refusal::KeyRefused),
+                ReplyContent::TooManyWatchers
+                | ReplyContent::Forget(_)
+                | ReplyContent::RulesChanged
+                | ReplyContent::Empty => {}
+            }
+        }
+        Ok(result)
+    }
+}
