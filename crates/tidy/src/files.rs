@@ -27,8 +27,8 @@ pub(crate) struct SourceFile {
     pub(crate) text: String,
 }
 
-/// Lists the files below `root` that have a [`Kind`], sorted by path.
-pub(crate) fn list(root: &Path) -> anyhow::Result<Vec<SourceFile>> {
+/// Lists the files below `root` that git does not ignore, sorted by path.
+pub(crate) fn list(root: &Path) -> anyhow::Result<Vec<String>> {
     let output = Command::new("git")
         .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
         .current_dir(root)
@@ -37,14 +37,19 @@ pub(crate) fn list(root: &Path) -> anyhow::Result<Vec<SourceFile>> {
     let reason = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "git cannot list the files of {}: {}", root.display(), reason.trim());
     let listed = String::from_utf8(output.stdout).context("git listed a path that is not UTF-8")?;
-    let mut files: Vec<SourceFile> = listed.split('\0').filter_map(|path| read(root, path)).collect();
-    files.sort_by(|a, b| a.path.cmp(&b.path));
-    files.dedup_by(|a, b| a.path == b.path);
-    Ok(files)
+    let is_there = |path: &&str| !path.is_empty() && root.join(path).exists();
+    let mut paths: Vec<String> = listed.split('\0').filter(is_there).map(str::to_owned).collect();
+    paths.sort();
+    paths.dedup();
+    Ok(paths)
 }
 
-/// Reads a file; returns none for a deleted file, a binary one, or one without comments of a known
-/// kind.
+/// Reads those of the files that have a [`Kind`].
+pub(crate) fn read_all(root: &Path, paths: &[String]) -> Vec<SourceFile> {
+    paths.iter().filter_map(|path| read(root, path)).collect()
+}
+
+/// Reads a file; returns none for a binary one, or one without comments of a known kind.
 fn read(root: &Path, path: &str) -> Option<SourceFile> {
     let name = path.rsplit('/').next()?;
     let by_name = kind_by_name(name);
@@ -86,7 +91,7 @@ mod tests {
         write(".gitignore", "left.rs\n");
         let git = Command::new("git").arg("init").arg("-q").current_dir(folder.path()).status().unwrap();
         assert!(git.success());
-        let files = list(folder.path()).unwrap();
+        let files = read_all(folder.path(), &list(folder.path()).unwrap());
         let found: Vec<_> = files.iter().map(|file| (file.path.as_str(), file.kind)).collect();
         assert_eq!(found, [(".gitignore", Kind::Hash), ("lib.rs", Kind::Rust), ("run", Kind::Hash)]);
     }

@@ -13,10 +13,12 @@ pub(crate) enum Rule {
     DocWords,
     /// No two files of a crate depend on each other.
     Circles,
+    /// What a document refers to exists.
+    References,
 }
 
 impl Rule {
-    pub(crate) const ALL: [Self; 4] = [Self::Header, Self::Prose, Self::DocWords, Self::Circles];
+    pub(crate) const ALL: [Self; 5] = [Self::Header, Self::Prose, Self::DocWords, Self::Circles, Self::References];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -24,6 +26,7 @@ impl Rule {
             Self::Prose => "prose",
             Self::DocWords => "doc-words",
             Self::Circles => "circles",
+            Self::References => "references",
         }
     }
 }

@@ -1,8 +1,9 @@
 //! `make check-files`: rules for source files that neither rustfmt nor clippy checks.
 //!
 //! Each rule is one file: `header` (a file says why it exists and stays short), `prose` (width of
-//! comments and documents), `doc_words` (a doc comment says something) and `circles` (no two files
-//! of a crate depend on each other). Every finding names file, line and what to do.
+//! comments and documents), `doc_words` (a doc comment says something), `circles` (no two files of
+//! a crate depend on each other) and `references` (what a document names exists). Every finding
+//! names file, line and what to do.
 
 mod circles;
 mod comments;
@@ -11,6 +12,7 @@ mod files;
 mod finding;
 mod header;
 mod prose;
+mod references;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -54,12 +56,14 @@ fn parse(mut args: impl Iterator<Item = String>) -> anyhow::Result<Options> {
 
 /// Applies every rule to every file below `root` that git does not ignore.
 fn check(root: &Path) -> anyhow::Result<Vec<Finding>> {
-    let files = files::list(root)?;
+    let paths = files::list(root)?;
+    let files = files::read_all(root, &paths);
     let mut findings = Vec::new();
     for file in &files {
         check_file(file, &mut findings);
     }
     circles::check(&files, &mut findings)?;
+    references::check(&files, &paths, &mut findings);
     findings.sort();
     findings.dedup();
     Ok(findings)
