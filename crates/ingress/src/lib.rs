@@ -26,6 +26,7 @@ use std::{
 
 use tokio::{net::TcpListener, sync::oneshot};
 use tracing::{info, warn};
+use twqr_consumer::DeadLetters;
 use twqr_journal::{Journal, JournalError, Topic};
 use twqr_service::{Context, Limits, connections, grpc_server};
 use twqr_types::{ShardCount, StatusCode};
@@ -135,12 +136,13 @@ pub async fn run_on(
     let hold = journal.hold_replies(&settings.member).await?;
     let pending = PendingCalls::new(hold.partition.index, settings.calls_max, settings.in_progress_code);
     let repeats = Repeats::new(settings.repeats_size);
+    let dead_letters = DeadLetters::new(journal.clone(), context.clock.clone(), metrics::DEAD_LETTERS);
     let replies = ReplyReader {
         journal: journal.clone(),
         partition: hold.partition,
         pending: pending.clone(),
         repeats: repeats.clone(),
-        clock: context.clock.clone(),
+        dead_letters,
         part: part.clone(),
     };
     let router = RouterClient { journal, shards: ShardCount(shards), pending, clock: context.clock.clone() };

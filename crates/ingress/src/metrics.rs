@@ -10,7 +10,8 @@ const WAITING: &str = "twqr_ingress_calls_waiting";
 const WATCHES: &str = "twqr_ingress_watches";
 const SHED: &str = "twqr_ingress_calls_shed_total";
 const REPEATS: &str = "twqr_ingress_repeats_total";
-const DEAD_LETTERS: &str = "twqr_ingress_dead_letters_total";
+/// Replies that could not be decoded.
+pub(crate) const DEAD_LETTERS: &str = "twqr_ingress_dead_letters_total";
 
 /// The kind of a pending call. Watches have their own limit, so that they never take the place of a
 /// payment.
@@ -37,7 +38,6 @@ pub(crate) fn describe() {
     metrics::describe_gauge!(WATCHES, "Watches of orders that are open");
     metrics::describe_counter!(SHED, "Calls and watches refused because too many were pending, by kind");
     metrics::describe_counter!(REPEATS, "Repeated payments answered without the router, by how");
-    metrics::describe_counter!(DEAD_LETTERS, "Replies that could not be decoded");
 }
 
 /// Counts a call that ended.
@@ -70,9 +70,4 @@ pub(crate) fn repeat(how: RepeatAnswer) {
         RepeatAnswer::Joined => "joined",
     };
     metrics::counter!(REPEATS, "how" => how).increment(1);
-}
-
-/// Counts a reply that was written to `dead-letters`.
-pub(crate) fn dead_letter() {
-    metrics::counter!(DEAD_LETTERS).increment(1);
 }

@@ -4,17 +4,15 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use rand::Rng;
 use tokio::sync::oneshot;
-use tracing::{error, warn};
-use twqr_journal::{Entry, Journal, JournalError, Partition, Topic};
-use twqr_service::{Backoff, Clock, Part};
-use twqr_wire::convert::{
-    DeadLetter, RecordFault, ReplyContent, ReplyRecord, decode_reply, encode_dead_letter, encode_reply_record,
-};
+use tracing::error;
+use twqr_consumer::DeadLetters;
+use twqr_journal::{Entry, Journal, JournalError, Partition};
+use twqr_service::{Backoff, Part};
+use twqr_wire::convert::{ReplyContent, ReplyRecord, decode_reply, encode_reply_record};
 
-use crate::{metrics, pending_calls::PendingCalls, repeats::Repeats};
+use crate::{pending_calls::PendingCalls, repeats::Repeats};
 
 /// How many replies are read at once.
 const BATCH_RECORDS_MAX: usize = 1_024;
@@ -28,7 +26,7 @@ pub(crate) struct ReplyReader {
     pub(crate) partition: Partition,
     pub(crate) pending: Arc<PendingCalls>,
     pub(crate) repeats: Arc<Repeats>,
-    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) dead_letters: DeadLetters,
     pub(crate) part: Part,
 }
 
@@ -83,7 +81,10 @@ impl ReplyReader {
                         }
                     }
                     Ok(reply) => self.take(reply),
-                    Err(fault) => self.dead_letter(record.offset, payload, &fault),
+                    // The call of an unusable reply is answered at its deadline, as in progress.
+                    Err(fault) => {
+                        drop(self.dead_letters.write(self.partition, record.offset, &payload, fault));
+                    }
                 }
             }
         }
@@ -100,22 +101,5 @@ impl ReplyReader {
             | ReplyContent::KeyRefused
             | ReplyContent::Empty => self.pending.deliver(reply),
         }
-    }
-
-    /// Writes an unusable reply to `dead-letters`. Its call is answered at its deadline, as in
-    /// progress.
-    fn dead_letter(&self, offset: u64, payload: Bytes, fault: &RecordFault) {
-        warn!(partition = %self.partition, offset, %fault, "a reply is unusable; writing it to dead-letters");
-        metrics::dead_letter();
-        let letter = DeadLetter {
-            topic: self.partition.topic.name().to_owned(),
-            partition: self.partition.index,
-            offset,
-            payload,
-            reason: fault.to_string(),
-            at: self.clock.now(),
-        };
-        let dead_letters = Partition { topic: Topic::DeadLetters, index: 0 };
-        drop(self.journal.append(dead_letters, vec![Entry::plain(encode_dead_letter(&letter))]));
     }
 }
