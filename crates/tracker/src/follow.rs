@@ -1,6 +1,6 @@
-//! Follows one shard of `order-states`: into the read model, and for orders in progress onto the
-//! alarm clock. Whatever fails is tried again with a growing pause; the model remembers how far it
-//! is.
+//! Follows one shard of `order-states`. States go into the read model, and orders in progress get an
+//! alarm. After a failure the follower starts again with a growing pause, from the offset that the
+//! read model has stored.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -20,21 +20,24 @@ use twqr_wire::convert::{StateBody, UnreadableState, decode_state, encode_due, u
 use crate::{
     alarms::Alarms,
     metrics::Gauges,
-    model::{ModelError, ReadModel, Seen, Upto},
-    policies::{Kept, Policies},
+    model::{ModelError, ReadModel, StoredOrder, Watermark},
+    policies::{Policies, ShardPolicies},
 };
 
-/// How many states are taken at once.
+/// How many states are read at once.
 const BATCH_RECORDS_MAX: usize = 1_024;
 /// How many due records are written at once.
 const BATCH_DUES_MAX: usize = 1_024;
-/// How long states may gather before they are written, in ms: nobody waits for the read model.
-const GATHER_MS: u64 = 1_000;
-/// The same where an order waits for its next check, whose alarm is set only then, in ms.
-const URGENT_MS: u64 = 100;
-/// How many states gather at the most.
-const GATHERED_MAX: usize = 16_384;
-/// The pause after a failure, in ms; doubles up to the maximum.
+/// How long states are collected before they are written, in ms. This may be long, because no
+/// payment waits for the read model.
+const COLLECT_MS: u64 = 1_000;
+/// The same if an order is due soon, in ms: its alarm is set only when its state is written.
+const COLLECT_URGENT_MS: u64 = 100;
+/// An order is urgent if its next check is less than this after its last change, in ms.
+const URGENT_WITHIN_MS: i64 = 5_000;
+/// How many states are collected at most.
+const COLLECTED_MAX: usize = 16_384;
+/// The shortest and the longest pause after a failure, in ms.
 const PAUSE_MS_MIN: u64 = 50;
 const PAUSE_MS_MAX: u64 = 5_000;
 
@@ -49,32 +52,29 @@ enum Interruption {
     Stalled(#[from] Stalled),
 }
 
-/// An order that is due so soon after its last change is written quickly, in ms.
-const SOON_MS: i64 = 5_000;
-
-/// Whether this state can be both the first and the last of its order: one that was never asked
-/// about, nor touched after it was paid.
-fn is_first_and_last(order: &Order) -> bool {
+/// Whether this state can be both the first and the last one of its order: it is final, no inquiry
+/// was made, and nothing happened after the charge.
+fn can_be_only_state(order: &Order) -> bool {
     let untouched = order
         .as_payment()
         .is_none_or(|payment| payment.charge.inquiries == 0 && payment.refunds.is_empty() && payment.cancel.is_none());
     order.is_at_rest() && untouched && order.contradiction().is_none()
 }
 
-/// Of each order that was taken its newest state: a router that stood still may write an older one
-/// behind it, in the same batch.
-fn newest<'a>(seen: &'a [Seen], taken: &HashSet<OrderKey>) -> impl Iterator<Item = &'a Seen> {
-    let mut newest: HashMap<&OrderKey, &Seen> = HashMap::new();
-    for seen in seen.iter().filter(|seen| taken.contains(seen.order.key())) {
-        let known = newest.entry(seen.order.key()).or_insert(seen);
-        if known.position <= seen.position {
-            *known = seen;
+/// The newest state of each changed order. The last one in the log may be an older one: a router
+/// that lost its shard while it was stalled may still write what it had.
+fn newest_states<'a>(states: &'a [StoredOrder], changed: &HashSet<OrderKey>) -> impl Iterator<Item = &'a StoredOrder> {
+    let mut newest: HashMap<&OrderKey, &StoredOrder> = HashMap::new();
+    for state in states.iter().filter(|state| changed.contains(state.order.key())) {
+        let known = newest.entry(state.order.key()).or_insert(state);
+        if known.position <= state.position {
+            *known = state;
         }
     }
     newest.into_values()
 }
 
-/// One shard's follower.
+/// The follower of one shard.
 pub(crate) struct Follower {
     pub(crate) shard: u32,
     pub(crate) model: Arc<dyn ReadModel>,
@@ -84,29 +84,31 @@ pub(crate) struct Follower {
     pub(crate) context: Context,
 }
 
-/// What a follower has in memory.
+/// The state of a follower since its last start.
 struct Progress {
+    /// The offset after the last state that was read.
     next: u64,
-    /// The newest marker: every state of records below this position stands before it.
+    /// The highest marker: every state that comes from records of `orders` below it has been read.
     marker: u64,
-    /// The first state that cannot be read: the model is not beyond it, so that the next build
-    /// reads from there, and no day is complete before.
+    /// The offset of the first unreadable state. The watermark stays there, so that a newer build
+    /// reads it again, and no day after it counts as complete.
     unreadable: Option<u64>,
-    seen: Vec<Seen>,
-    /// Versions of the rules that are not in the model yet.
-    policies: Option<Kept>,
+    /// The states that are not written yet.
+    collected: Vec<StoredOrder>,
+    /// The versions of the policy that are not written yet.
+    policies: Option<ShardPolicies>,
     alarms: Alarms,
-    /// When what has gathered must be written.
+    /// When the collected states must be written.
     write_at: Option<Instant>,
-    /// Ready once this is reached.
+    /// The follower is ready once it has applied this offset.
     end_at_start: u64,
 }
 
-/// The next whole [`GATHER_MS`] of the clock: all shards write at the same time, so that one
-/// transaction takes them all.
+/// The next multiple of [`COLLECT_MS`] on the clock: all shards write at the same time, so that one
+/// transaction takes all their writes.
 fn next_write(now: UnixMs) -> Instant {
-    let gather_ms = GATHER_MS.cast_signed();
-    Instant::now() + Duration::from_millis((gather_ms - now.0.rem_euclid(gather_ms)).cast_unsigned())
+    let collect_ms = COLLECT_MS.cast_signed();
+    Instant::now() + Duration::from_millis((collect_ms - now.0.rem_euclid(collect_ms)).cast_unsigned())
 }
 
 impl Follower {
@@ -128,24 +130,24 @@ impl Follower {
 
     async fn follow(&self, part: &Part, watch: &StallWatch, backoff: &mut Backoff) -> Result<(), Interruption> {
         let states = Partition { topic: Topic::OrderStates, index: self.shard };
-        let known = self.model.begin(self.shard).await?;
+        let snapshot = self.model.snapshot(self.shard).await?;
         let end_at_start = self.journal.end(states).await?;
-        let mut reader = self.journal.reader(states, known.next).await?;
+        let mut reader = self.journal.reader(states, snapshot.next).await?;
         let mut progress = Progress {
-            next: known.next,
+            next: snapshot.next,
             marker: 0,
             unreadable: None,
-            seen: Vec::new(),
+            collected: Vec::new(),
             policies: None,
             alarms: Alarms::default(),
             write_at: None,
             end_at_start,
         };
-        if let Some((position, versions)) = known.policies {
-            self.policies.learn(self.shard, Kept { position, versions: Arc::new(versions) });
+        if let Some((position, versions)) = snapshot.policies {
+            self.policies.update(self.shard, ShardPolicies { position, versions: Arc::new(versions) });
         }
-        for seen in &known.in_progress {
-            progress.alarms.learn(&seen.order, seen.position);
+        for stored in &snapshot.in_progress {
+            progress.alarms.update(&stored.order, stored.position);
         }
         let gauges = Gauges::of(self.shard);
         if progress.next >= end_at_start {
@@ -155,9 +157,9 @@ impl Follower {
         tokio::pin!(stalled);
         loop {
             watch.set_applied(progress.next);
-            watch.set_paused(progress.seen.len() >= GATHERED_MAX);
+            watch.set_paused(progress.collected.len() >= COLLECTED_MAX);
             let now = self.context.clock.now();
-            let ring = progress
+            let next_alarm = progress
                 .alarms
                 .next()
                 .map(|at| Instant::now() + Duration::from_millis(at.since(now).max(0).cast_unsigned()));
@@ -167,8 +169,8 @@ impl Follower {
                     self.write(&mut progress).await?;
                     return Ok(());
                 }
-                records = reader.next(BATCH_RECORDS_MAX), if progress.seen.len() < GATHERED_MAX => {
-                    self.take(records?, &mut progress);
+                records = reader.next(BATCH_RECORDS_MAX), if progress.collected.len() < COLLECTED_MAX => {
+                    self.collect(records?, &mut progress);
                 }
                 stalled = &mut stalled => return Err(stalled.into()),
                 () = tokio::time::sleep_until(write_at.unwrap_or_else(Instant::now)), if write_at.is_some() => {
@@ -179,32 +181,33 @@ impl Follower {
                     }
                     gauges.set(&progress.alarms, self.context.clock.now());
                 }
-                () = tokio::time::sleep_until(ring.unwrap_or_else(Instant::now)), if ring.is_some() => {
-                    let due = progress.alarms.ring(self.context.clock.now(), BATCH_DUES_MAX);
-                    self.wake(&due).await;
+                () = tokio::time::sleep_until(next_alarm.unwrap_or_else(Instant::now)), if next_alarm.is_some() => {
+                    let due = progress.alarms.take_due(self.context.clock.now(), BATCH_DUES_MAX);
+                    self.write_due_records(&due).await;
                     gauges.set(&progress.alarms, self.context.clock.now());
                 }
             }
         }
     }
 
-    fn take(&self, records: Vec<Record>, progress: &mut Progress) {
+    fn collect(&self, records: Vec<Record>, progress: &mut Progress) {
         let mut urgent = false;
         for record in records {
             progress.next = record.offset + 1;
             let (offset, Some(value)) = (record.offset, record.entry.value) else { continue };
             match decode_state(value.clone()).map(|entry| (entry.position, entry.body)) {
                 Ok((position, StateBody::Order(order))) => {
-                    let is_whole = is_first_and_last(&order) && !progress.alarms.knows(order.key());
-                    // Whoever waits for a time of its own, not for a task that is out.
-                    urgent |= order.due_at().is_some_and(|at| at.since(order.changed_at()) < SOON_MS);
-                    progress.seen.push(Seen { order: *order, position, is_whole });
+                    let is_only_state = can_be_only_state(&order) && !progress.alarms.contains(order.key());
+                    // Orders with an open task are due long after their last change; those that wait
+                    // for their next inquiry are due soon.
+                    urgent |= order.due_at().is_some_and(|at| at.since(order.changed_at()) < URGENT_WITHIN_MS);
+                    progress.collected.push(StoredOrder { order: *order, position, is_only_state });
                 }
                 Ok((position, StateBody::Policies(versions))) => {
-                    let kept = Kept { position, versions: Arc::new(versions) };
-                    self.policies.learn(self.shard, kept.clone());
+                    let newer = ShardPolicies { position, versions: Arc::new(versions) };
+                    self.policies.update(self.shard, newer.clone());
                     if progress.policies.as_ref().is_none_or(|known| known.position <= position) {
-                        progress.policies = Some(kept);
+                        progress.policies = Some(newer);
                     }
                 }
                 Ok((position, StateBody::Marker)) => progress.marker = progress.marker.max(position),
@@ -221,31 +224,32 @@ impl Follower {
             }
         }
         let write_at = progress.write_at.get_or_insert_with(|| next_write(self.context.clock.now()));
-        if progress.seen.len() >= GATHERED_MAX {
+        if progress.collected.len() >= COLLECTED_MAX {
             *write_at = Instant::now();
         } else if urgent {
-            *write_at = (*write_at).min(Instant::now() + Duration::from_millis(URGENT_MS));
+            *write_at = (*write_at).min(Instant::now() + Duration::from_millis(COLLECT_URGENT_MS));
         }
     }
 
-    /// Writes what has gathered; only what is not older than what was known sets an alarm.
+    /// Writes what was collected. Only states that the model stored set an alarm, since the others
+    /// are older than a stored one.
     async fn write(&self, progress: &mut Progress) -> Result<(), Interruption> {
         progress.write_at = None;
-        let upto = Upto { next: progress.unreadable.unwrap_or(progress.next), marker: progress.marker };
-        let seen = Arc::new(std::mem::take(&mut progress.seen));
-        Gauges::applied(seen.len());
-        if let Some(Kept { position, versions }) = progress.policies.take() {
-            self.model.keep_policies(self.shard, position, versions).await?;
+        let watermark = Watermark { next: progress.unreadable.unwrap_or(progress.next), marker: progress.marker };
+        let states = Arc::new(std::mem::take(&mut progress.collected));
+        Gauges::count_states(states.len());
+        if let Some(ShardPolicies { position, versions }) = progress.policies.take() {
+            self.model.store_policies(self.shard, position, versions).await?;
         }
-        let taken = self.model.apply(self.shard, upto, seen.clone()).await?;
-        for Seen { order, position, .. } in newest(&seen, &taken) {
-            progress.alarms.learn(order, *position);
+        let changed = self.model.apply(self.shard, watermark, states.clone()).await?;
+        for StoredOrder { order, position, .. } in newest_states(&states, &changed) {
+            progress.alarms.update(order, *position);
         }
         Ok(())
     }
 
-    /// One that is not written now is due again in a while.
-    async fn wake(&self, due: &[OrderKey]) {
+    /// Writes due records for these orders. A failure needs no retry here: their alarms ring again.
+    async fn write_due_records(&self, due: &[OrderKey]) {
         if due.is_empty() {
             return;
         }
@@ -253,9 +257,9 @@ impl Follower {
         let entries: Vec<Entry> = due.iter().map(|key| Entry::plain(encode_due(now, key))).collect();
         let count = entries.len();
         match self.journal.append(Partition { topic: Topic::Orders, index: self.shard }, entries).await {
-            Ok(()) => Gauges::woke(count),
+            Ok(()) => Gauges::count_due_records(count),
             Err(error) => {
-                warn!(shard = self.shard, %error, count, "due records may not have been written; they follow again");
+                warn!(shard = self.shard, %error, count, "due records may not have been written; they are written again later");
             }
         }
     }

@@ -1,7 +1,8 @@
-//! The tracker: follows `order-states` into a read model for operators, and when the next check
-//! time of an order in progress has come, writes a due record. It decides nothing about an order:
-//! the machine ignores a due record that is early or no longer needed, and takes a change of the
-//! rules only if it is the next one.
+//! The tracker follows `order-states` into a read model and serves the operators' API from it. When
+//! an order in progress is due for its next check, the tracker writes a due record for it.
+//!
+//! The tracker decides nothing about an order. The router ignores a due record that is early or no
+//! longer needed, and takes a change of the policy only if its version is the next one.
 
 mod alarms;
 mod follow;
@@ -9,7 +10,6 @@ mod metrics;
 mod model;
 mod operators;
 mod policies;
-mod settlement;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
@@ -19,18 +19,17 @@ use twqr_journal::{Journal, Topic};
 use twqr_service::Context;
 
 use follow::Follower;
-pub use model::{Known, MemoryModel, ModelError, ReadModel, Seen, SqliteModel};
+pub use model::{MemoryModel, ModelError, ReadModel, ShardSnapshot, SqliteModel, StoredOrder, Watermark};
 use policies::Policies;
 
-/// What the tracker needs to know.
+/// The settings of the tracker.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where the operators' API listens.
+    /// The address on which the operators' API listens.
     pub listen: SocketAddr,
-    /// The read model's file.
+    /// The file of the read model; it is created if it does not exist.
     pub database: PathBuf,
-    /// How long a change of the rules may take until it is known whether it was taken, in ms: 100
-    /// to 60,000.
+    /// How long `ApplyPolicy` waits for the decision on a change, in ms: 100 to 60,000.
     pub policy_wait_ms: u64,
 }
 
@@ -40,18 +39,18 @@ pub enum Error {
     /// The read model cannot be opened.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// The address cannot be listened on.
+    /// The operators' API cannot listen on its address.
     #[error("the operators' API cannot listen on {address}: {error}")]
     Listen {
-        /// Which.
+        /// The configured address.
         address: SocketAddr,
-        /// Why.
+        /// The error of the operating system.
         error: std::io::Error,
     },
-    /// The server failed.
+    /// The gRPC server failed.
     #[error(transparent)]
     Serve(#[from] tonic::transport::Error),
-    /// Reflection cannot be set up.
+    /// gRPC reflection cannot be set up.
     #[error(transparent)]
     Reflection(#[from] tonic_reflection::server::Error),
 }

@@ -1,4 +1,4 @@
-//! The tracker's metrics, by name.
+//! The metrics of the tracker.
 
 use twqr_types::UnixMs;
 
@@ -10,7 +10,7 @@ const STATES: &str = "twqr_tracker_states_total";
 const IN_PROGRESS: &str = "twqr_tracker_in_progress_orders";
 const OLDEST: &str = "twqr_tracker_oldest_in_progress_seconds";
 
-/// Tells the exporter what each metric means.
+/// Registers the descriptions of all metrics with the exporter.
 pub(crate) fn describe() {
     metrics::describe_counter!(DUE, "Due records written");
     metrics::describe_counter!(STATES, "States written to the read model");
@@ -18,7 +18,7 @@ pub(crate) fn describe() {
     metrics::describe_gauge!(OLDEST, metrics::Unit::Seconds, "Age of the oldest order in progress, by shard");
 }
 
-/// The gauges of one shard.
+/// The gauges of one shard, and the counters of all shards.
 pub(crate) struct Gauges {
     in_progress: metrics::Gauge,
     oldest: metrics::Gauge,
@@ -38,11 +38,11 @@ impl Gauges {
         self.oldest.set(alarms.oldest().map_or(0.0, |since| now.since(since).max(0) as f64 / 1_000.0));
     }
 
-    pub(crate) fn applied(states: usize) {
+    pub(crate) fn count_states(states: usize) {
         metrics::counter!(STATES).increment(states as u64);
     }
 
-    pub(crate) fn woke(orders: usize) {
+    pub(crate) fn count_due_records(orders: usize) {
         metrics::counter!(DUE).increment(orders as u64);
     }
 }

@@ -1,4 +1,5 @@
-//! The read model: what `order-states` says, kept so that a restart goes on where it was.
+//! The read model: the newest state of each order and the versions of the policy, as read from
+//! `order-states`. It is stored, so a restarted tracker continues where it stopped.
 
 mod memory;
 mod queries;
@@ -8,69 +9,94 @@ use std::{collections::HashSet, sync::Arc};
 
 use async_trait::async_trait;
 use twqr_journal::Offset;
-use twqr_order::{Order, Payment, Phase, PolicyVersions, RefundPhase};
-use twqr_types::{OrderKey, StatusCode};
+use twqr_order::{CancelStage, Order, Payment, Phase, PolicyVersions, RefundPhase};
+use twqr_types::{OrderKey, StatusCode, UnixMs};
 
 pub use memory::MemoryModel;
-pub(crate) use queries::{ListFilter, SettledBy, SettlementFilter};
+pub(crate) use queries::{ListFilter, SettledBy, SettlementFilter, TimelineEntry};
 pub use sqlite::SqliteModel;
 
-/// A state that was read.
+/// The state of an order at a position of its shard.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub struct StoredOrder {
     /// The order.
     pub order: Order,
-    /// Records of its shard below this are reflected.
+    /// The state reflects all records of the order's shard below this offset.
     pub position: u64,
-    /// The first that was seen of the order is its end: the order itself is its whole timeline.
-    pub is_whole: bool,
+    /// This is the first state that was read of the order, and it is final: the order itself is its
+    /// whole timeline, so no timeline rows are stored for it.
+    pub is_only_state: bool,
 }
 
-/// How far a shard is applied.
+/// How far the read model reflects a shard.
 #[derive(Clone, Copy, Debug)]
-pub struct Upto {
-    /// Records of `order-states` below this are reflected.
+pub struct Watermark {
+    /// All records of `order-states` below this offset are applied.
     pub next: Offset,
-    /// So are all states that come from records of `orders` below this, as its router said: the
-    /// highest marker since the last start; one that is lower than the one kept changes nothing.
+    /// All states that come from records of `orders` below this offset are applied. This is the
+    /// highest marker since the last start; the model keeps its own one if that is higher.
     pub marker: u64,
 }
 
-/// What the model knows of a shard.
+/// What the read model stores of a shard, as a follower needs it to continue.
 #[derive(Clone, Debug, Default)]
-pub struct Known {
-    /// The offset in `order-states` to go on at.
+pub struct ShardSnapshot {
+    /// The offset in `order-states` to continue at.
     pub next: Offset,
-    /// Orders that have not ended.
-    pub in_progress: Vec<Seen>,
-    /// The versions of the rules, and the position that they reflect.
+    /// The orders that are not final.
+    pub in_progress: Vec<StoredOrder>,
+    /// The versions of the policy, and the position that they reflect.
     pub policies: Option<(u64, PolicyVersions)>,
 }
 
-/// The model cannot be used.
+/// The read model cannot be read or written.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("read model{}: {reason}", place.as_deref().map(|place| format!(" {place}")).unwrap_or_default())]
 pub struct ModelError {
-    /// Its file, where it has one.
+    /// The path of its file; a model in memory has none.
     pub place: Option<String>,
     /// What happened, and what to do.
     pub reason: String,
 }
 
-/// Keeps the newest state of each order, and how far `order-states` was read, in one step.
+/// Stores the newest state of each order together with how far `order-states` was read, in one
+/// transaction.
 #[async_trait]
 pub trait ReadModel: Send + Sync + 'static {
-    /// What is known of a shard.
-    async fn begin(&self, shard: u32) -> Result<Known, ModelError>;
+    /// Reads what is stored of a shard; empty before the first write.
+    async fn snapshot(&self, shard: u32) -> Result<ShardSnapshot, ModelError>;
 
-    /// Keeps states, and that the shard is applied up to there. A state that is older than the one
-    /// kept changes nothing. Returns the orders whose state was taken; some of other shards may be
-    /// among them.
-    async fn apply(&self, shard: u32, upto: Upto, seen: Arc<Vec<Seen>>) -> Result<Arc<HashSet<OrderKey>>, ModelError>;
+    /// Stores states and the watermark. A state older than the stored one changes nothing. Returns
+    /// the orders whose state was stored; orders of other shards may be among them.
+    async fn apply(
+        &self,
+        shard: u32,
+        watermark: Watermark,
+        states: Arc<Vec<StoredOrder>>,
+    ) -> Result<Arc<HashSet<OrderKey>>, ModelError>;
 
-    /// Keeps a shard's versions of the rules as of `position`. Older ones than are kept change
-    /// nothing.
-    async fn keep_policies(&self, shard: u32, position: u64, versions: Arc<PolicyVersions>) -> Result<(), ModelError>;
+    /// Stores a shard's versions of the policy as of `position`. Versions older than the stored
+    /// ones change nothing.
+    async fn store_policies(&self, shard: u32, position: u64, versions: Arc<PolicyVersions>) -> Result<(), ModelError>;
+}
+
+/// When a payment was paid or a refund succeeded; `None` otherwise.
+fn settled_at(order: &Order) -> Option<UnixMs> {
+    match order {
+        Order::Payment(payment) => payment.is_paid().then_some(payment.charge.changed_at),
+        Order::Refund(refund) => matches!(refund.phase, RefundPhase::Succeeded(_)).then_some(refund.changed_at),
+        Order::Cancelled(_) => None,
+    }
+}
+
+/// When the charge of a payment was reversed; `None` before that, and where no charge had to be
+/// reversed.
+pub(crate) fn cancelled_at(order: &Order) -> Option<UnixMs> {
+    let cancel = order.as_payment()?.cancel.as_ref()?;
+    match &cancel.stage {
+        CancelStage::Reversing(reversal) => reversal.done().map(|_| reversal.changed_at),
+        CancelStage::Waiting | CancelStage::Again { .. } | CancelStage::Nothing => None,
+    }
 }
 
 /// The phase's name in the read model and the operators' API.

@@ -3,6 +3,7 @@
 mod policy;
 mod replay;
 mod settlement;
+mod settlement_entries;
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,20 +14,21 @@ use twqr_journal::{Journal, Partition, Topic};
 use twqr_service::{Context, Limits, connections, grpc_server};
 use twqr_wire::{
     OPS_DESCRIPTORS,
+    convert::order_out,
     ops::{
         AgeBucket, ApplyPolicyRequest, ApplyPolicyResponse, GetOrderRequest, GetOrderResponse, GetPolicyRequest,
         GetPolicyResponse, GetStatusRequest, GetStatusResponse, ListOrdersRequest, ListOrdersResponse,
-        ListSettlementRequest, ReplayPolicyRequest, ReplayPolicyResponse,
+        ListSettlementRequest, ReplayPolicyRequest, ReplayPolicyResponse, TimelineEntry,
         operator_service_server::{OperatorService, OperatorServiceServer},
     },
 };
 
 use crate::{
     Error, Settings,
-    model::{ListFilter, ModelError, SqliteModel},
+    model::{self, ListFilter, ModelError, SqliteModel},
     policies::Policies,
 };
-use policy::Rules;
+use policy::PolicyEditor;
 use replay::Replays;
 
 /// The upper ends of the age buckets, in ms.
@@ -34,15 +36,16 @@ const AGES_MS: [i64; 5] = [1_000, 10_000, 60_000, 600_000, 3_600_000];
 const PAGE_SIZE_DEFAULT: i32 = 100;
 const PAGE_SIZE_MAX: i32 = 1_000;
 
+/// The operators' API.
 struct Operators {
     model: Arc<SqliteModel>,
     journal: Arc<dyn Journal>,
     context: Context,
-    rules: Rules,
+    policy: PolicyEditor,
     replays: Replays,
 }
 
-/// Serves until shutdown.
+/// Serves the operators' API until shutdown.
 pub(crate) async fn serve(
     settings: &Settings,
     model: Arc<SqliteModel>,
@@ -60,10 +63,10 @@ pub(crate) async fn serve(
         .build_v1()?;
     let shutdown = context.shutdown.clone();
     let wait = Duration::from_millis(settings.policy_wait_ms);
-    let rules = Rules::new(policies.clone(), journal.clone(), context.clock.clone(), wait);
+    let policy = PolicyEditor::new(policies.clone(), journal.clone(), context.clock.clone(), wait);
     let replays = Replays::new(policies, journal.clone());
     let router = grpc_server()
-        .add_service(OperatorServiceServer::new(Operators { model, journal, context, rules, replays }))
+        .add_service(OperatorServiceServer::new(Operators { model, journal, context, policy, replays }))
         .add_service(health_service)
         .add_service(reflection);
     info!(address = %listen, "the operators' API serves");
@@ -81,11 +84,11 @@ fn invalid(field: &str, description: &str) -> Status {
 
 #[allow(clippy::needless_pass_by_value, reason = "used as a function in map_err")]
 fn unavailable(failure: ModelError) -> Status {
-    error!(%failure, "the read model cannot be asked");
-    Status::unavailable("the read model cannot be asked now; its log says why")
+    error!(%failure, "the read model cannot be read");
+    Status::unavailable("the read model cannot be read now; the log of the tracker says why")
 }
 
-/// `ms:length of the merchant:merchant and number`.
+/// Reads a page token: `ms:length of the MerchantID:MerchantID and MerchantTradeNo`.
 fn parse_token(token: &str) -> Option<(i64, String, String)> {
     let mut parts = token.splitn(3, ':');
     let (at, length, keys) = (parts.next()?, parts.next()?, parts.next()?);
@@ -128,7 +131,10 @@ impl OperatorService for Operators {
         };
         let page = self.model.list(filter).await.map_err(unavailable)?;
         let next = page.next.map(|(at, merchant, number)| format!("{at}:{}:{merchant}{number}", merchant.len()));
-        Ok(Response::new(ListOrdersResponse { orders: page.orders, next_page_token: next.unwrap_or_default() }))
+        Ok(Response::new(ListOrdersResponse {
+            orders: page.orders.iter().map(order_out).collect(),
+            next_page_token: next.unwrap_or_default(),
+        }))
     }
 
     async fn get_order(&self, request: Request<GetOrderRequest>) -> Result<Response<GetOrderResponse>, Status> {
@@ -143,7 +149,8 @@ impl OperatorService for Operators {
         let (order, timeline) = found.ok_or_else(|| {
             Status::not_found("the read model has no such order; it may be behind, see GetStatus.lag")
         })?;
-        Ok(Response::new(GetOrderResponse { order: Some(order), timeline }))
+        let timeline = timeline.into_iter().map(timeline_entry).collect();
+        Ok(Response::new(GetOrderResponse { order: Some(order_out(&order)), timeline }))
     }
 
     async fn get_status(&self, _: Request<GetStatusRequest>) -> Result<Response<GetStatusResponse>, Status> {
@@ -164,14 +171,14 @@ impl OperatorService for Operators {
     }
 
     async fn get_policy(&self, request: Request<GetPolicyRequest>) -> Result<Response<GetPolicyResponse>, Status> {
-        self.rules.get(request.into_inner().version).map(Response::new)
+        self.policy.get(request.into_inner().version).map(Response::new)
     }
 
     async fn apply_policy(
         &self,
         request: Request<ApplyPolicyRequest>,
     ) -> Result<Response<ApplyPolicyResponse>, Status> {
-        let version = self.rules.apply(request.into_inner()).await?;
+        let version = self.policy.apply(request.into_inner()).await?;
         Ok(Response::new(ApplyPolicyResponse { version }))
     }
 
@@ -181,6 +188,11 @@ impl OperatorService for Operators {
     ) -> Result<Response<ReplayPolicyResponse>, Status> {
         self.replays.replay(request.into_inner()).await.map(Response::new)
     }
+}
+
+fn timeline_entry(entry: model::TimelineEntry) -> TimelineEntry {
+    let model::TimelineEntry { at, phase, status_code, position } = entry;
+    TimelineEntry { at_ms: at.0, phase, status_code, position }
 }
 
 fn ages(accepted_at_ms: &[i64], now_ms: i64) -> Vec<AgeBucket> {
@@ -204,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_token_that_was_not_given_out_is_none() {
+    fn a_malformed_page_token_is_refused() {
         assert_eq!(parse_token("7:2:M1T:1"), Some((7, "M1".into(), "T:1".into())));
         for wrong in ["", "7", "7:9:M1", "x:1:M1", "7:x:M1", "7:1:é"] {
             assert_eq!(parse_token(wrong), None, "{wrong}");

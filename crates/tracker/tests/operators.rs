@@ -1,12 +1,19 @@
-//! The tracker over a real journal and a real SQLite file, asked by a real client: what is read,
-//! what is kept over a restart, and what happens to states that nobody can read or that are older
-//! than what is known.
+//! The operators' API of a tracker with a real journal and a real SQLite file: queries, restarts,
+//! unreadable states, and states that are older than the stored ones.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::wildcard_enum_match_arm, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::wildcard_enum_match_arm,
+    unreachable_pub,
+    reason = "a test fails by panicking"
+)]
+
+#[path = "support/payments.rs"]
+mod payments;
 
 use std::{net::SocketAddr, num::NonZeroU32, path::Path, sync::Arc, time::Duration};
 
-use prost::Message;
 use tokio::task::JoinHandle;
 use tonic::{
     Code,
@@ -19,10 +26,9 @@ use twqr_journal::{
 use twqr_order::{Approval, Command, Failure, Movement, Order, Payment, Phase};
 use twqr_service::{CancellationToken, Context, Health, SystemClock};
 use twqr_tracker::{Error, Settings};
-use twqr_types::{StatusCode, TradeNo, UnixMs};
+use twqr_types::{Amount, ShardId, StatusCode, TradeNo, UnixMs};
 use twqr_wire::{
-    bus,
-    convert::{StateBody, StatesEntry, decode_record, encode_state, order_from, payment_from},
+    convert::{StateBody, StatesEntry, decode_dead_letter, decode_record, encode_state, order_from},
     ops::{
         GetOrderRequest, GetStatusRequest, GetStatusResponse, ListOrdersRequest, ListSettlementRequest,
         SettlementEntry, operator_service_client::OperatorServiceClient, settlement_entry::Kind,
@@ -32,35 +38,20 @@ use twqr_wire::{
 
 const STATES: Partition = Partition { topic: Topic::OrderStates, index: 0 };
 const ORDERS: Partition = Partition { topic: Topic::Orders, index: 0 };
-/// Orders are accepted at this time and later.
+/// All orders are accepted at this time or later.
 const BEGAN_MS: i64 = 1_790_000_000_000;
 
-/// A payment in a phase; accepted `n` ms after the beginning.
+/// A payment of 9 TWD in this phase, accepted `n` ms after the beginning.
 fn payment(n: i64, phase: Phase<Approval>) -> Order {
-    let proto = bus::Payment {
-        key: Some(bus::OrderKey { merchant_id: format!("M{}", n % 2), merchant_trade_no: format!("T{n}") }),
-        trade_no: TradeNo::new(twqr_types::ShardId(0), n.cast_unsigned(), UnixMs(BEGAN_MS)).to_string(),
-        accepted_at_ms: BEGAN_MS + n,
-        terms: Some(bus::PaymentTerms {
-            store_id: "S".into(),
-            trade_amount: 9,
-            card_token_digest: vec![7; 16].into(),
-            ..Default::default()
-        }),
-        charge: Some(bus::Movement {
-            send_by_ms: BEGAN_MS,
-            absent_after_ms: BEGAN_MS,
-            changed_at_ms: BEGAN_MS + n,
-            phase: Some(bus::movement::Phase::UnresolvedMs(i64::MAX)),
-            ..bus::Movement::default()
-        }),
-        ..bus::Payment::default()
-    };
-    let payment = payment_from(proto).unwrap();
-    Order::Payment(Payment { charge: Movement { phase, ..payment.charge.clone() }, ..payment })
+    let form = payments::form(&format!("M{}", n % 2), &format!("T{n}"), 9);
+    let trade_no = TradeNo::new(ShardId(0), n.cast_unsigned(), UnixMs(BEGAN_MS));
+    let accepted_at = UnixMs(BEGAN_MS + n);
+    let (send_by, absent_after) = (UnixMs(BEGAN_MS), UnixMs(BEGAN_MS));
+    let charge = Movement { send_by, absent_after, phase, inquiries: 0, changed_at: accepted_at };
+    Order::Payment(payments::payment(form, trade_no, accepted_at, charge))
 }
 
-fn waits() -> Phase<Approval> {
+fn unresolved() -> Phase<Approval> {
     Phase::Unresolved { next_check: UnixMs(i64::MAX) }
 }
 
@@ -73,18 +64,7 @@ fn failed() -> Phase<Approval> {
 }
 
 fn paid() -> Phase<Approval> {
-    Phase::Done(Box::new(Approval {
-        payment_type: twqr_order::PaymentType::OtherIssuer,
-        debit_amount: 7,
-        redeem_name: "points".into(),
-        redeem_amount: -2,
-        store_redeem_amount: 0,
-        invoice_vehicle: "".into(),
-        mer_mem_token: "".into(),
-        card_name: "".into(),
-        card_no_masked: "".into(),
-        issuer_trade_no: "".into(),
-    }))
+    Phase::Done(Box::new(payments::approval(Amount::parse(9).unwrap(), -2)))
 }
 
 fn state(order: Order, position: u64) -> Entry {
@@ -92,11 +72,8 @@ fn state(order: Order, position: u64) -> Entry {
     Entry { key, value: Some(value) }
 }
 
-fn accepted_at_ms(order: bus::Order) -> i64 {
-    order_from(order).unwrap().accepted_at().0
-}
-
-struct Stage {
+/// A running tracker and a client of its operators' API.
+struct TestTracker {
     journal: Arc<EmbeddedJournal>,
     client: OperatorServiceClient<Channel>,
     shutdown: CancellationToken,
@@ -109,7 +86,7 @@ fn open_journal(folder: &Path) -> Arc<EmbeddedJournal> {
     EmbeddedJournal::open(EmbeddedSettings { dir: folder.join("journal"), shards: one, task_partitions: one }).unwrap()
 }
 
-impl Stage {
+impl TestTracker {
     async fn open(folder: &Path, journal: Arc<EmbeddedJournal>) -> Self {
         let listen: SocketAddr = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let (health, shutdown) = (Health::default(), CancellationToken::new());
@@ -134,7 +111,7 @@ impl Stage {
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        panic!("the read model did not get there within 10 s: {:?}", self.health.report())
+        panic!("the read model did not reach the expected state within 10 s: {:?}", self.health.report())
     }
 
     async fn settlement(&mut self, from_ms: i64, to_ms: i64, merchant_id: &str) -> Vec<SettlementEntry> {
@@ -154,38 +131,38 @@ impl Stage {
 }
 
 #[tokio::test]
-async fn operators_see_orders_timelines_and_ages_also_after_a_restart() {
+async fn orders_timelines_and_ages_are_the_same_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let journal = open_journal(folder.path());
-    let mut stage = Stage::open(folder.path(), journal.clone()).await;
-    let states: Vec<Entry> = (0..250).map(|n| state(payment(n, waits()), 10)).collect();
-    stage.journal.append(STATES, states).await.unwrap();
-    stage.journal.append(STATES, vec![state(payment(7, failed()), 20)]).await.unwrap();
-    let before = stage.status_when(|status| status.lag == 0 && status.orders == 250).await;
+    let mut tracker = TestTracker::open(folder.path(), journal.clone()).await;
+    let states: Vec<Entry> = (0..250).map(|n| state(payment(n, unresolved()), 10)).collect();
+    tracker.journal.append(STATES, states).await.unwrap();
+    tracker.journal.append(STATES, vec![state(payment(7, failed()), 20)]).await.unwrap();
+    let before = tracker.status_when(|status| status.lag == 0 && status.orders == 250).await;
     assert_eq!((before.in_progress, before.oldest_in_progress_ms), (249, BEGAN_MS));
     assert_eq!(before.ages.iter().map(|age| age.orders).sum::<i64>(), 249);
-    stage.close().await;
+    tracker.close().await;
 
-    let mut stage = Stage::open(folder.path(), journal).await;
-    assert_eq!(stage.status_when(|status| status.lag == 0).await, before, "the same after a restart");
+    let mut tracker = TestTracker::open(folder.path(), journal).await;
+    assert_eq!(tracker.status_when(|status| status.lag == 0).await, before, "the same after a restart");
     let request = GetOrderRequest { merchant_id: "M1".into(), merchant_trade_no: "T7".into() };
-    let order = stage.client.get_order(request).await.unwrap().into_inner();
-    let Some(bus::order::Order::Payment(payment)) = order.order.unwrap().order else { panic!("no payment") };
-    assert!(matches!(payment.charge.unwrap().phase, Some(bus::movement::Phase::Failed(_))));
+    let order = tracker.client.get_order(request).await.unwrap().into_inner();
+    let Order::Payment(payment) = order_from(order.order.unwrap()).unwrap() else { panic!("no payment") };
+    assert!(matches!(payment.charge.phase, Phase::Failed(_)));
     let phases: Vec<(String, String)> =
         order.timeline.into_iter().map(|entry| (entry.phase, entry.status_code)).collect();
     assert_eq!(phases, [("unresolved".into(), String::new()), ("failed".into(), "928".into())]);
-    stage.close().await;
+    tracker.close().await;
 }
 
 #[tokio::test]
-async fn a_list_is_paged_without_gaps_and_filtered() {
+async fn a_list_is_filtered_and_its_pages_have_no_gaps() {
     let folder = tempfile::tempdir().unwrap();
-    let mut stage = Stage::open(folder.path(), open_journal(folder.path())).await;
-    let phase = |n: i64| if n % 5 == 0 { waits() } else { failed() };
+    let mut tracker = TestTracker::open(folder.path(), open_journal(folder.path())).await;
+    let phase = |n: i64| if n % 5 == 0 { unresolved() } else { failed() };
     let states: Vec<Entry> = (0..250).map(|n| state(payment(n, phase(n)), 10)).collect();
-    stage.journal.append(STATES, states).await.unwrap();
-    stage.status_when(|status| status.orders == 250).await;
+    tracker.journal.append(STATES, states).await.unwrap();
+    tracker.status_when(|status| status.orders == 250).await;
     for (in_progress_only, merchant_id, expected) in
         [(false, "", 250), (true, "", 50), (false, "M1", 125), (true, "M1", 25), (false, "M9", 0)]
     {
@@ -199,8 +176,8 @@ async fn a_list_is_paged_without_gaps_and_filtered() {
                 merchant_id: merchant_id.into(),
                 contradicted_only: false,
             };
-            let page = stage.client.list_orders(request).await.unwrap().into_inner();
-            numbers.extend(page.orders.into_iter().map(accepted_at_ms));
+            let page = tracker.client.list_orders(request).await.unwrap().into_inner();
+            numbers.extend(page.orders.into_iter().map(|order| order_from(order).unwrap().accepted_at()));
             page_token = page.next_page_token;
             if page_token.is_empty() {
                 break;
@@ -211,39 +188,39 @@ async fn a_list_is_paged_without_gaps_and_filtered() {
     }
     for (request, field) in [
         (ListOrdersRequest { page_size: 1_001, ..Default::default() }, "page_size"),
-        (ListOrdersRequest { page_token: "mine".into(), ..Default::default() }, "page_token"),
+        (ListOrdersRequest { page_token: "invalid".into(), ..Default::default() }, "page_token"),
     ] {
-        let refused = stage.client.list_orders(request).await.unwrap_err();
+        let refused = tracker.client.list_orders(request).await.unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArgument);
         assert!(refused.message().contains(field), "{refused:?}");
     }
-    let nobody = GetOrderRequest { merchant_id: "M1".into(), merchant_trade_no: "none".into() };
-    assert_eq!(stage.client.get_order(nobody).await.unwrap_err().code(), Code::NotFound);
-    stage.close().await;
+    let unknown = GetOrderRequest { merchant_id: "M1".into(), merchant_trade_no: "none".into() };
+    assert_eq!(tracker.client.get_order(unknown).await.unwrap_err().code(), Code::NotFound);
+    tracker.close().await;
 }
 
 #[tokio::test]
-async fn an_older_state_changes_nothing_and_wakes_nobody() {
+async fn an_older_state_changes_nothing_and_writes_no_due_record() {
     let folder = tempfile::tempdir().unwrap();
-    let mut stage = Stage::open(folder.path(), open_journal(folder.path())).await;
+    let mut tracker = TestTracker::open(folder.path(), open_journal(folder.path())).await;
     let due_now = Phase::Unresolved { next_check: UnixMs(BEGAN_MS) };
-    stage.journal.append(STATES, vec![state(payment(1, failed()), 20)]).await.unwrap();
-    stage.status_when(|status| status.orders == 1).await;
+    tracker.journal.append(STATES, vec![state(payment(1, failed()), 20)]).await.unwrap();
+    tracker.status_when(|status| status.orders == 1).await;
     let (key, value) = encode_state(&StatesEntry {
         epoch: 0,
         position: 10,
         body: StateBody::Order(Box::new(payment(1, due_now.clone()))),
     });
-    stage
+    tracker
         .journal
         .append(STATES, vec![Entry { key, value: Some(value) }, state(payment(2, due_now), 10)])
         .await
         .unwrap();
-    let status = stage.status_when(|status| status.orders == 2).await;
-    assert_eq!(status.in_progress, 1, "final stays final");
-    let mut orders = stage.journal.reader(ORDERS, 0).await.unwrap();
+    let status = tracker.status_when(|status| status.orders == 2).await;
+    assert_eq!(status.in_progress, 1, "a final order stays final");
+    let mut orders = tracker.journal.reader(ORDERS, 0).await.unwrap();
     let due = orders.next(10).await.unwrap();
-    let woken: Vec<String> = due
+    let due_keys: Vec<String> = due
         .into_iter()
         .map(|record| {
             let command = decode_record(record.entry.value.unwrap()).unwrap().command;
@@ -251,34 +228,34 @@ async fn an_older_state_changes_nothing_and_wakes_nobody() {
             key.to_string()
         })
         .collect();
-    assert_eq!(woken, ["M0/T2"]);
-    stage.close().await;
+    assert_eq!(due_keys, ["M0/T2"]);
+    tracker.close().await;
 }
 
 #[tokio::test]
-async fn an_older_state_in_the_same_batch_wakes_nobody() {
+async fn an_older_state_in_the_same_batch_writes_no_due_record() {
     let folder = tempfile::tempdir().unwrap();
-    let mut stage = Stage::open(folder.path(), open_journal(folder.path())).await;
+    let mut tracker = TestTracker::open(folder.path(), open_journal(folder.path())).await;
     let due_now = || Phase::Unresolved { next_check: UnixMs(BEGAN_MS) };
-    // A router that stood still writes behind the one that took its shard.
+    // A router that lost its shard while it was stalled writes an older state behind the new owner.
     let batch = vec![state(payment(1, failed()), 10), state(payment(1, due_now()), 5), state(payment(2, due_now()), 5)];
-    stage.journal.append(STATES, batch).await.unwrap();
-    let status = stage.status_when(|status| status.orders == 2).await;
+    tracker.journal.append(STATES, batch).await.unwrap();
+    let status = tracker.status_when(|status| status.orders == 2).await;
     assert_eq!(status.in_progress, 1);
-    let mut orders = stage.journal.reader(ORDERS, 0).await.unwrap();
+    let mut orders = tracker.journal.reader(ORDERS, 0).await.unwrap();
     let mut due = orders.next(10).await.unwrap();
     if let Ok(more) = tokio::time::timeout(Duration::from_millis(500), orders.next(10)).await {
         due.extend(more.unwrap());
     }
-    let woken = due.into_iter().map(|record| decode_record(record.entry.value.unwrap()).unwrap().command);
-    let woken: Vec<String> = woken
+    let commands = due.into_iter().map(|record| decode_record(record.entry.value.unwrap()).unwrap().command);
+    let due_keys: Vec<String> = commands
         .map(|command| {
             let Command::Due(key) = command else { panic!("{command:?}") };
             key.to_string()
         })
         .collect();
-    assert_eq!(woken, ["M0/T2"]);
-    stage.close().await;
+    assert_eq!(due_keys, ["M0/T2"]);
+    tracker.close().await;
 }
 
 fn marker(position: u64) -> Entry {
@@ -287,59 +264,64 @@ fn marker(position: u64) -> Entry {
 }
 
 #[tokio::test]
-async fn a_day_that_is_over_is_complete_or_refused_by_the_shards_name() {
+async fn a_past_range_is_complete_or_the_error_names_the_shard_that_is_behind() {
     let folder = tempfile::tempdir().unwrap();
     let journal = open_journal(folder.path());
-    let mut stage = Stage::open(folder.path(), journal.clone()).await;
+    let mut tracker = TestTracker::open(folder.path(), journal.clone()).await;
     let record = || Entry::plain(twqr_wire::convert::encode_due(UnixMs(0), payment(1, paid()).key()));
     journal.append(ORDERS, vec![record(), record(), record()]).await.unwrap();
     journal.append(STATES, vec![state(payment(1, paid()), 2), marker(2)]).await.unwrap();
-    stage.status_when(|status| status.orders == 1).await;
-    let over = || ListSettlementRequest { from_ms: BEGAN_MS, to_ms: BEGAN_MS + 10_000, merchant_id: String::new() };
-    let refused = stage.client.list_settlement(over()).await.unwrap_err();
+    tracker.status_when(|status| status.orders == 1).await;
+    let past_range =
+        || ListSettlementRequest { from_ms: BEGAN_MS, to_ms: BEGAN_MS + 10_000, merchant_id: String::new() };
+    let refused = tracker.client.list_settlement(past_range()).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unavailable);
     assert!(refused.message().contains("in shard 0 (and 0 others) 2 of 3"), "{refused:?}");
-    assert_eq!(stage.settlement(BEGAN_MS, i64::MAX, "").await.len(), 1, "what is there of a range that is not over");
+    assert_eq!(
+        tracker.settlement(BEGAN_MS, i64::MAX, "").await.len(),
+        1,
+        "a range that is not over lists what there is"
+    );
 
-    // A restart knows the marker still, and an older one that comes late takes nothing back.
+    // The marker survives a restart, and a late, lower marker does not lower it.
     journal.append(STATES, vec![marker(3)]).await.unwrap();
-    assert_eq!(stage.settlement(BEGAN_MS, BEGAN_MS + 10_000, "").await.len(), 1);
-    stage.close().await;
-    let mut stage = Stage::open(folder.path(), journal.clone()).await;
+    assert_eq!(tracker.settlement(BEGAN_MS, BEGAN_MS + 10_000, "").await.len(), 1);
+    tracker.close().await;
+    let mut tracker = TestTracker::open(folder.path(), journal.clone()).await;
     journal.append(STATES, vec![marker(1)]).await.unwrap();
-    assert_eq!(stage.settlement(BEGAN_MS, BEGAN_MS + 10_000, "").await.len(), 1);
-    stage.close().await;
+    assert_eq!(tracker.settlement(BEGAN_MS, BEGAN_MS + 10_000, "").await.len(), 1);
+    tracker.close().await;
 }
 
 #[tokio::test]
-async fn a_state_that_cannot_be_read_goes_to_the_dead_letters_and_stops_nothing() {
+async fn an_unreadable_state_goes_to_dead_letters_and_stops_no_other() {
     let folder = tempfile::tempdir().unwrap();
-    let mut stage = Stage::open(folder.path(), open_journal(folder.path())).await;
+    let mut tracker = TestTracker::open(folder.path(), open_journal(folder.path())).await;
     let bad = Entry { key: "bad".into(), value: Some(vec![0xff; 3].into()) };
-    stage.journal.append(STATES, vec![bad, state(payment(1, waits()), 10)]).await.unwrap();
-    stage.status_when(|status| status.orders == 1 && status.lag == 0).await;
-    let mut letters = stage.journal.reader(Partition { topic: Topic::DeadLetters, index: 0 }, 0).await.unwrap();
-    let letter = bus::DeadLetter::decode(letters.next(1).await.unwrap()[0].entry.value.clone().unwrap()).unwrap();
+    tracker.journal.append(STATES, vec![bad, state(payment(1, unresolved()), 10)]).await.unwrap();
+    tracker.status_when(|status| status.orders == 1 && status.lag == 0).await;
+    let mut letters = tracker.journal.reader(Partition { topic: Topic::DeadLetters, index: 0 }, 0).await.unwrap();
+    let letter = decode_dead_letter(letters.next(1).await.unwrap()[0].entry.value.clone().unwrap()).unwrap();
     assert_eq!((letter.topic.as_str(), letter.offset, &letter.payload[..]), ("order-states", 0, &[0xff; 3][..]));
-    stage.close().await;
+    tracker.close().await;
 }
 
 #[tokio::test]
-async fn an_order_that_cannot_be_read_is_read_again_by_the_next_build_and_stops_no_other() {
+async fn an_unreadable_order_holds_the_watermark_and_stops_no_other() {
     let folder = tempfile::tempdir().unwrap();
-    let mut stage = Stage::open(folder.path(), open_journal(folder.path())).await;
-    let newer = Entry { value: Some(vec![0xff; 3].into()), ..state(payment(1, waits()), 10) };
-    stage.journal.append(STATES, vec![newer, state(payment(2, waits()), 11)]).await.unwrap();
-    let status = stage.status_when(|status| status.orders == 1).await;
-    assert_eq!(status.lag, 2, "the model is not beyond it");
-    let over = ListSettlementRequest { from_ms: BEGAN_MS, to_ms: BEGAN_MS + 10_000, merchant_id: String::new() };
-    let refused = stage.client.list_settlement(over).await.unwrap_err();
+    let mut tracker = TestTracker::open(folder.path(), open_journal(folder.path())).await;
+    let newer = Entry { value: Some(vec![0xff; 3].into()), ..state(payment(1, unresolved()), 10) };
+    tracker.journal.append(STATES, vec![newer, state(payment(2, unresolved()), 11)]).await.unwrap();
+    let status = tracker.status_when(|status| status.orders == 1).await;
+    assert_eq!(status.lag, 2, "the watermark stays before the unreadable order");
+    let past_range = ListSettlementRequest { from_ms: BEGAN_MS, to_ms: BEGAN_MS + 10_000, merchant_id: String::new() };
+    let refused = tracker.client.list_settlement(past_range).await.unwrap_err();
     assert!(refused.message().contains("in shard 0 (and 0 others) 0 of 2"), "{refused:?}");
-    stage.close().await;
+    tracker.close().await;
 }
 
 #[tokio::test]
-async fn a_damaged_file_is_named_with_what_to_do() {
+async fn the_error_names_a_damaged_file_and_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("read-model.sqlite"), vec![7; 8_192]).unwrap();
     let context =
@@ -354,26 +336,26 @@ async fn a_damaged_file_is_named_with_what_to_do() {
 }
 
 #[tokio::test]
-async fn what_was_settled_is_listed_by_when_it_was_and_only_once() {
+async fn settled_movements_are_listed_once_sorted_by_their_time() {
     let folder = tempfile::tempdir().unwrap();
-    let mut stage = Stage::open(folder.path(), open_journal(folder.path())).await;
+    let mut tracker = TestTracker::open(folder.path(), open_journal(folder.path())).await;
     let settled = |n: i64, at: i64| {
         let Order::Payment(mut payment) = payment(n, paid()) else { unreachable!() };
         payment.charge.changed_at = UnixMs(BEGAN_MS + at);
         Order::Payment(payment)
     };
-    // Enough for several pages, all at once: the list must not wait for anybody but the read model.
+    // Enough orders for several pages. The list itself waits until the read model has them.
     let mut states: Vec<Entry> = (0..2_500).map(|n| state(settled(n, 10_000 + n / 7), 10)).collect();
-    states.push(state(payment(3_000, waits()), 10));
+    states.push(state(payment(3_000, unresolved()), 10));
     states.push(state(payment(3_001, failed()), 10));
-    stage.journal.append(STATES, states).await.unwrap();
-    let all = stage.settlement(BEGAN_MS, BEGAN_MS + 100_000, "").await;
+    tracker.journal.append(STATES, states).await.unwrap();
+    let all = tracker.settlement(BEGAN_MS, BEGAN_MS + 100_000, "").await;
     let times: Vec<i64> = all.iter().map(|entry| entry.settled_at_ms).collect();
     let numbers: std::collections::BTreeSet<&str> = all.iter().map(|entry| entry.trade_no.as_str()).collect();
     assert!(times.is_sorted() && numbers.len() == 2_500 && all.len() == 2_500, "{} {}", numbers.len(), all.len());
-    let range = stage.settlement(BEGAN_MS + 10_001, BEGAN_MS + 10_003, "M1").await;
-    assert_eq!(range.len(), 7, "14 orders in two ms, every other one of M1");
-    let first = stage.settlement(BEGAN_MS + 10_000, BEGAN_MS + 10_001, "M0").await.remove(0);
+    let range = tracker.settlement(BEGAN_MS + 10_001, BEGAN_MS + 10_003, "M1").await;
+    assert_eq!(range.len(), 7, "14 orders in two ms, every second one of M1");
+    let first = tracker.settlement(BEGAN_MS + 10_000, BEGAN_MS + 10_001, "M0").await.remove(0);
     let expected = SettlementEntry {
         kind: Kind::Payment.into(),
         merchant_id: "M0".into(),
@@ -390,27 +372,27 @@ async fn what_was_settled_is_listed_by_when_it_was_and_only_once() {
     };
     assert_eq!(first, expected);
 
-    // What comes to an order later does not take it to another day.
+    // A later change of an order does not move it to another day.
     let contradiction = Some("paid, then declined".into());
     let Order::Payment(known) = settled(0, 10_000) else { unreachable!() };
     let contradicted = Payment { contradiction, ..known };
-    stage.journal.append(STATES, vec![state(Order::Payment(contradicted), 20)]).await.unwrap();
-    assert_eq!(stage.settlement(BEGAN_MS, BEGAN_MS + 100_000, "").await, all);
+    tracker.journal.append(STATES, vec![state(Order::Payment(contradicted), 20)]).await.unwrap();
+    assert_eq!(tracker.settlement(BEGAN_MS, BEGAN_MS + 100_000, "").await, all);
     let backwards = ListSettlementRequest { from_ms: 2, to_ms: 2, merchant_id: String::new() };
-    let refused = stage.client.list_settlement(backwards).await.unwrap_err();
+    let refused = tracker.client.list_settlement(backwards).await.unwrap_err();
     assert_eq!((refused.code(), refused.message().contains("to_ms")), (Code::InvalidArgument, true));
-    stage.close().await;
+    tracker.close().await;
 }
 
 #[tokio::test]
-async fn a_read_model_from_before_the_accounting_file_is_read_again() {
+async fn a_read_model_of_the_first_version_is_built_anew() {
     let folder = tempfile::tempdir().unwrap();
     let journal = open_journal(folder.path());
-    let mut stage = Stage::open(folder.path(), journal.clone()).await;
-    stage.journal.append(STATES, vec![state(payment(1, paid()), 10)]).await.unwrap();
-    stage.status_when(|status| status.orders == 1 && status.lag == 0).await;
-    stage.close().await;
-    // As the first migration left it.
+    let mut tracker = TestTracker::open(folder.path(), journal.clone()).await;
+    tracker.journal.append(STATES, vec![state(payment(1, paid()), 10)]).await.unwrap();
+    tracker.status_when(|status| status.orders == 1 && status.lag == 0).await;
+    tracker.close().await;
+    // The schema as the first migration leaves it.
     let file = format!("sqlite:{}", folder.path().join("read-model.sqlite").display());
     let pool = sqlx::SqlitePool::connect(&file).await.unwrap();
     for statement in [
@@ -425,7 +407,7 @@ async fn a_read_model_from_before_the_accounting_file_is_read_again() {
         sqlx::query(statement).execute(&pool).await.unwrap();
     }
     pool.close().await;
-    let mut stage = Stage::open(folder.path(), journal).await;
-    assert_eq!(stage.settlement(0, i64::MAX, "").await.len(), 1);
-    stage.close().await;
+    let mut tracker = TestTracker::open(folder.path(), journal).await;
+    assert_eq!(tracker.settlement(0, i64::MAX, "").await.len(), 1);
+    tracker.close().await;
 }

@@ -1,5 +1,5 @@
-//! The rules over the operators' API: shown, changed by a real router that takes the record,
-//! refused, and replayed against the log.
+//! The policy over the operators' API of a real tracker: read, changed with the help of a real
+//! router, refused, and replayed against the log.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -47,7 +47,7 @@ fn policy(name: &str, routes: &[(&str, &str)]) -> Policy {
     Policy { name: name.into(), routes: routes.iter().map(route).collect(), ..Policy::default() }
 }
 
-fn first() -> Policy {
+fn first_policy() -> Policy {
     policy("first", &[("22", "")])
 }
 
@@ -61,15 +61,15 @@ fn context(shutdown: &CancellationToken) -> Context {
     Context { clock: Arc::new(SystemClock), shutdown: shutdown.clone(), health: Health::default() }
 }
 
-/// A tracker, and a router where the test wants one.
-struct Stage {
+/// A running tracker, a client of its operators' API, and a router if the test needs one.
+struct TestTracker {
     client: OperatorServiceClient<Channel>,
     shutdown: CancellationToken,
     tracker: JoinHandle<Result<(), Error>>,
     router: Option<JoinHandle<Result<(), twqr_router::Error>>>,
 }
 
-impl Stage {
+impl TestTracker {
     async fn open(folder: &Path, journal: &Arc<EmbeddedJournal>, with_router: bool, policy_wait_ms: u64) -> Self {
         let listen: SocketAddr = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let shutdown = CancellationToken::new();
@@ -77,8 +77,12 @@ impl Stage {
         let tracker = tokio::spawn(twqr_tracker::run(settings, journal.clone(), context(&shutdown)));
         let router = with_router.then(|| {
             let store = Arc::new(MemoryStore::default());
-            let settings =
-                twqr_router::Settings { member: "router-0".into(), policy: first(), checkpoint_interval_ms: 20, store };
+            let settings = twqr_router::Settings {
+                member: "router-0".into(),
+                policy: first_policy(),
+                checkpoint_interval_ms: 20,
+                store,
+            };
             tokio::spawn(twqr_router::run(settings, journal.clone(), context(&shutdown)))
         });
         let endpoint = Endpoint::from_shared(format!("http://{listen}")).unwrap();
@@ -95,8 +99,8 @@ impl Stage {
         Ok(self.client.clone().get_policy(GetPolicyRequest { version }).await?.into_inner())
     }
 
-    /// Waits until every shard has this version.
-    async fn everywhere(&self, version: u64) -> GetPolicyResponse {
+    /// Waits until every shard has this version of the policy.
+    async fn wait_for_all_shards(&self, version: u64) -> GetPolicyResponse {
         for _ in 0..1_000 {
             if let Ok(found) = self.get(0).await
                 && found.shards.iter().all(|shard| shard.version == version)
@@ -132,34 +136,34 @@ impl Stage {
     }
 }
 
-fn reason(status: &Status) -> (Code, String, Option<String>) {
+fn reason_of(status: &Status) -> (Code, String, Option<String>) {
     let info = status.get_details_error_info().unwrap_or_else(|| panic!("no ErrorInfo: {status:?}"));
     (status.code(), info.reason, info.metadata.get("newest_version").cloned())
 }
 
-fn name(found: GetPolicyResponse) -> String {
+fn policy_name(found: GetPolicyResponse) -> String {
     policy_from(found.change.unwrap().policy.unwrap()).unwrap().name
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_is_taken_by_every_shard_recorded_and_kept_over_restarts() {
+async fn every_shard_takes_a_change_and_it_survives_restarts() {
     let folder = tempfile::tempdir().unwrap();
     let journal = open_journal(folder.path());
-    let stage = Stage::open(folder.path(), &journal, true, 10_000).await;
-    assert_eq!(name(stage.everywhere(1).await), "first");
+    let tracker = TestTracker::open(folder.path(), &journal, true, 10_000).await;
+    assert_eq!(policy_name(tracker.wait_for_all_shards(1).await), "first");
     let second = policy("second", &[("22", ""), ("QX", "391")]);
-    assert_eq!(stage.apply(&second, 1, "alice").await.unwrap(), 2);
-    let refused = stage.apply(&second, 1, "bob").await.unwrap_err();
-    assert_eq!(reason(&refused), (Code::Aborted, "VERSION_CONFLICT".into(), Some("2".into())));
-    let too_high = stage.apply(&second, u64::MAX, "bob").await.unwrap_err();
-    assert_eq!(reason(&too_high).1, "VERSION_CONFLICT");
-    stage.everywhere(2).await;
-    assert_eq!(stage.get(3).await.unwrap_err().code(), Code::NotFound);
-    stage.close().await;
+    assert_eq!(tracker.apply(&second, 1, "alice").await.unwrap(), 2);
+    let refused = tracker.apply(&second, 1, "bob").await.unwrap_err();
+    assert_eq!(reason_of(&refused), (Code::Aborted, "VERSION_CONFLICT".into(), Some("2".into())));
+    let too_high = tracker.apply(&second, u64::MAX, "bob").await.unwrap_err();
+    assert_eq!(reason_of(&too_high).1, "VERSION_CONFLICT");
+    tracker.wait_for_all_shards(2).await;
+    assert_eq!(tracker.get(3).await.unwrap_err().code(), Code::NotFound);
+    tracker.close().await;
 
-    // Without a router: what is known is known from the read model.
-    let stage = Stage::open(folder.path(), &journal, false, 10_000).await;
-    let found = stage.everywhere(2).await;
+    // Without a router, the answers come from the read model.
+    let tracker = TestTracker::open(folder.path(), &journal, false, 10_000).await;
+    let found = tracker.wait_for_all_shards(2).await;
     let history: Vec<(u64, &str, &str, &str)> = found
         .history
         .iter()
@@ -167,41 +171,41 @@ async fn a_change_is_taken_by_every_shard_recorded_and_kept_over_restarts() {
         .collect();
     assert_eq!(history[1], (2, "second", "alice", "因為測試"));
     assert_eq!((history.len(), history[0].1, history[0].2), (2, "first", "router-0"));
-    assert_eq!(name(stage.get(1).await.unwrap()), "first");
+    assert_eq!(policy_name(tracker.get(1).await.unwrap()), "first");
     assert_eq!(policy_from(found.change.unwrap().policy.unwrap()).unwrap(), second);
-    stage.close().await;
+    tracker.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_changes_at_the_same_time_one_is_taken() {
+async fn one_of_several_concurrent_changes_is_taken() {
     let folder = tempfile::tempdir().unwrap();
     let journal = open_journal(folder.path());
-    let stage = Stage::open(folder.path(), &journal, true, 10_000).await;
-    stage.everywhere(1).await;
+    let tracker = TestTracker::open(folder.path(), &journal, true, 10_000).await;
+    tracker.wait_for_all_shards(1).await;
     for version in 2..7 {
         let changes = [policy("a", &[("22", "")]), policy("b", &[("22", "")]), policy("a", &[("22", "")])];
         let (a, b, c) = tokio::join!(
-            stage.apply(&changes[0], version - 1, "same"),
-            stage.apply(&changes[1], version - 1, "same"),
-            stage.apply(&changes[2], version - 1, "same"),
+            tracker.apply(&changes[0], version - 1, "same"),
+            tracker.apply(&changes[1], version - 1, "same"),
+            tracker.apply(&changes[2], version - 1, "same"),
         );
         let results = [a, b, c];
         let won: Vec<usize> = (0..3).filter(|i| results[*i].is_ok()).collect();
         assert_eq!(won.len(), 1, "{results:?}");
         for lost in results.iter().filter_map(|result| result.as_ref().err()) {
-            assert_eq!(reason(lost), (Code::Aborted, "VERSION_CONFLICT".into(), Some(version.to_string())));
+            assert_eq!(reason_of(lost), (Code::Aborted, "VERSION_CONFLICT".into(), Some(version.to_string())));
         }
-        assert_eq!(name(stage.get(0).await.unwrap()), changes[won[0]].name);
+        assert_eq!(policy_name(tracker.get(0).await.unwrap()), changes[won[0]].name);
     }
-    stage.close().await;
+    tracker.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_wrong_is_listed_and_nothing_is_written() {
+async fn an_invalid_change_is_refused_with_every_fault_and_not_written() {
     let folder = tempfile::tempdir().unwrap();
     let journal = open_journal(folder.path());
-    let stage = Stage::open(folder.path(), &journal, true, 10_000).await;
-    stage.everywhere(1).await;
+    let tracker = TestTracker::open(folder.path(), &journal, true, 10_000).await;
+    tracker.wait_for_all_shards(1).await;
     let end = journal.end(ORDERS).await.unwrap();
     let bad = Policy { send_within_ms: 1, ..policy("bad", &[("22", ""), ("22", "391"), ("", "")]) };
     let request = ApplyPolicyRequest {
@@ -210,21 +214,25 @@ async fn what_is_wrong_is_listed_and_nothing_is_written() {
         who: " ".into(),
         why: "字".repeat(201),
     };
-    let refused = stage.client.clone().apply_policy(request.clone()).await.unwrap_err();
+    let refused = tracker.client.clone().apply_policy(request.clone()).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
     let violations = refused.get_details_bad_request().unwrap().field_violations;
     let fields: Vec<&str> = violations.iter().map(|violation| violation.field.as_str()).collect();
     let expected = ["who", "why", "policy.send_within_ms", "policy.routes[1].prefix", "policy.routes[2].prefix"];
     assert_eq!(fields, expected, "{refused:?}");
-    let nothing = stage.client.clone().apply_policy(ApplyPolicyRequest::default()).await.unwrap_err();
-    assert!(nothing.message().contains("policy is required"), "{nothing:?}");
-    assert_eq!(stage.replay(&bad, 1).await.unwrap_err().code(), Code::InvalidArgument);
-    assert_eq!(stage.replay(&first(), 1_000_001).await.unwrap_err().code(), Code::InvalidArgument);
-    assert_eq!(journal.end(ORDERS).await.unwrap(), end, "nothing was written");
-    let kind_of =
-        ApplyPolicyRequest { who: "字".repeat(200), why: "w".into(), policy: Some(policy_out(&first())), ..request };
-    assert_eq!(stage.client.clone().apply_policy(kind_of).await.unwrap().into_inner().version, 2);
-    stage.close().await;
+    let empty = tracker.client.clone().apply_policy(ApplyPolicyRequest::default()).await.unwrap_err();
+    assert!(empty.message().contains("policy is required"), "{empty:?}");
+    assert_eq!(tracker.replay(&bad, 1).await.unwrap_err().code(), Code::InvalidArgument);
+    assert_eq!(tracker.replay(&first_policy(), 1_000_001).await.unwrap_err().code(), Code::InvalidArgument);
+    assert_eq!(journal.end(ORDERS).await.unwrap(), end, "no record was written");
+    let longest = ApplyPolicyRequest {
+        who: "字".repeat(200),
+        why: "w".into(),
+        policy: Some(policy_out(&first_policy())),
+        ..request
+    };
+    assert_eq!(tracker.client.clone().apply_policy(longest).await.unwrap().into_inner().version, 2);
+    tracker.close().await;
 }
 
 fn versions(changes: &[(u64, PolicyChange)], position: u64) -> Entry {
@@ -237,70 +245,70 @@ fn versions(changes: &[(u64, PolicyChange)], position: u64) -> Entry {
 }
 
 fn change(version: u64, policy: Policy, at: i64) -> PolicyChange {
-    PolicyChange { version, policy, who: "somebody else".into(), why: "first".into(), at: UnixMs(at) }
+    PolicyChange { version, policy, who: "bob".into(), why: "first".into(), at: UnixMs(at) }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_nobody_takes_it_nobody_says_that_it_was_not_taken() {
+async fn without_a_router_a_change_is_undecided_rather_than_refused() {
     let folder = tempfile::tempdir().unwrap();
     let journal = open_journal(folder.path());
-    let stage = Stage::open(folder.path(), &journal, false, 300).await;
-    assert_eq!(stage.get(0).await.unwrap_err().code(), Code::Unavailable);
-    assert_eq!(stage.apply(&first(), 0, "alice").await.unwrap_err().code(), Code::Unavailable);
-    journal.append(STATES, vec![versions(&[(1, change(1, first(), 1))], 5)]).await.unwrap();
-    while stage.get(0).await.is_err() {
+    let tracker = TestTracker::open(folder.path(), &journal, false, 300).await;
+    assert_eq!(tracker.get(0).await.unwrap_err().code(), Code::Unavailable);
+    assert_eq!(tracker.apply(&first_policy(), 0, "alice").await.unwrap_err().code(), Code::Unavailable);
+    journal.append(STATES, vec![versions(&[(1, change(1, first_policy(), 1))], 5)]).await.unwrap();
+    while tracker.get(0).await.is_err() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let second = policy("second", &[("22", "")]);
-    let undecided = stage.apply(&second, 1, "alice").await.unwrap_err();
-    assert_eq!(reason(&undecided), (Code::Unavailable, "POLICY_UNDECIDED".into(), None));
+    let undecided = tracker.apply(&second, 1, "alice").await.unwrap_err();
+    assert_eq!(reason_of(&undecided), (Code::Unavailable, "POLICY_UNDECIDED".into(), None));
     assert!(undecided.message().contains("twqr policy get"), "{undecided:?}");
     let mut orders = journal.reader(ORDERS, 0).await.unwrap();
     let records = orders.next(10).await.unwrap();
-    assert_eq!(records.len(), 1, "it may still be taken");
+    assert_eq!(records.len(), 1, "the record is written, so a router may still take it");
     let Command::Policy(written) = decode_record(records[0].entry.value.clone().unwrap()).unwrap().command else {
         panic!("no policy")
     };
     assert_eq!((written.version, &*written.who, &written.policy), (2, "alice", &second));
-    stage.close().await;
+    tracker.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_change_that_came_first_is_a_conflict() {
+async fn a_change_that_loses_to_an_earlier_one_is_a_conflict() {
     let folder = tempfile::tempdir().unwrap();
     let journal = open_journal(folder.path());
-    let stage = Stage::open(folder.path(), &journal, false, 60_000).await;
-    let one = change(1, first(), 1);
+    let tracker = TestTracker::open(folder.path(), &journal, false, 60_000).await;
+    let one = change(1, first_policy(), 1);
     journal.append(STATES, vec![versions(&[(1, one.clone())], 5)]).await.unwrap();
-    while stage.get(0).await.is_err() {
+    while tracker.get(0).await.is_err() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let second = policy("second", &[("22", "")]);
-    let applying = stage.apply(&second, 1, "alice");
-    let playing = async {
+    let applying = tracker.apply(&second, 1, "alice");
+    let write_other = async {
         let mut orders = journal.reader(ORDERS, 0).await.unwrap();
         let record = orders.next(1).await.unwrap().remove(0);
-        let Command::Policy(mine) = decode_record(record.entry.value.unwrap()).unwrap().command else { panic!() };
-        // Only the time is another one.
-        let other = PolicyChange { at: mine.at.plus(1), ..*mine };
-        // An older state, which a stale router writes late, changes nothing.
+        let Command::Policy(written) = decode_record(record.entry.value.unwrap()).unwrap().command else { panic!() };
+        // It differs from the written change in its time only.
+        let other = PolicyChange { at: written.at.plus(1), ..*written };
+        // The older versions that a stalled router writes late change nothing.
         journal
             .append(STATES, vec![versions(&[(1, one.clone()), (2, other)], 9), versions(&[(1, one)], 7)])
             .await
             .unwrap();
     };
-    let (result, ()) = tokio::join!(applying, playing);
-    assert_eq!(reason(&result.unwrap_err()), (Code::Aborted, "VERSION_CONFLICT".into(), Some("2".into())));
-    assert_eq!(stage.get(0).await.unwrap().newest_version, 2);
-    stage.close().await;
+    let (result, ()) = tokio::join!(applying, write_other);
+    assert_eq!(reason_of(&result.unwrap_err()), (Code::Aborted, "VERSION_CONFLICT".into(), Some("2".into())));
+    assert_eq!(tracker.get(0).await.unwrap().newest_version, 2);
+    tracker.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replay_shows_what_would_go_elsewhere_and_never_a_code() {
+async fn a_replay_shows_changed_routings_but_never_a_payment_code() {
     let folder = tempfile::tempdir().unwrap();
     let journal = open_journal(folder.path());
-    let stage = Stage::open(folder.path(), &journal, true, 10_000).await;
-    stage.everywhere(1).await;
+    let tracker = TestTracker::open(folder.path(), &journal, true, 10_000).await;
+    tracker.wait_for_all_shards(1).await;
     let count = ShardCount(NonZeroU16::new(SHARDS as u16).unwrap());
     let pay = async |number: String, token: &str| {
         let raw = RawPay {
@@ -320,7 +328,7 @@ async fn a_replay_shows_what_would_go_elsewhere_and_never_a_code() {
         pay(format!("Q{n}"), "QXSECRETSECRETSECR").await;
     }
     let second = policy("second", &[("22", ""), ("QX", "391")]);
-    let found = stage.replay(&second, 0).await.unwrap();
+    let found = tracker.replay(&second, 0).await.unwrap();
     let counts = |found: &ReplayPolicyResponse| -> Vec<(String, String, u64)> {
         found.counts.iter().map(|c| (c.before.clone(), c.after.clone(), c.payments)).collect()
     };
@@ -329,20 +337,20 @@ async fn a_replay_shows_what_would_go_elsewhere_and_never_a_code() {
     assert!(found.changes.iter().all(|c| c.merchant_id == "M1" && c.merchant_trade_no.starts_with('Q')));
     assert!(!format!("{found:?}").contains("SECRET"));
 
-    stage.apply(&second, 1, "alice").await.unwrap();
-    stage.everywhere(2).await;
+    tracker.apply(&second, 1, "alice").await.unwrap();
+    tracker.wait_for_all_shards(2).await;
     for n in 0..20 {
         pay(format!("N{n}"), "QXSECRETSECRETSECR").await;
     }
-    // What was decided before the change was decided by version 1, what came after it by version 2.
+    // Payments before the change were routed by version 1, those after it by version 2.
     let third = policy("third", &[("22", ""), ("QX", "392")]);
     let expected = [("refused 927".into(), "392".into(), 200), ("391".into(), "392".into(), 20)];
-    assert_eq!(counts(&stage.replay(&third, 0).await.unwrap()), expected);
+    assert_eq!(counts(&tracker.replay(&third, 0).await.unwrap()), expected);
     for orders_max in [1, 7, 30] {
-        let newest = stage.replay(&third, orders_max).await.unwrap();
-        assert_eq!(newest.replayed, orders_max, "the newest only");
+        let newest = tracker.replay(&third, orders_max).await.unwrap();
+        assert_eq!(newest.replayed, orders_max, "the newest payments only");
     }
-    assert!(stage.replay(&third, 10).await.unwrap().changes.iter().all(|c| c.merchant_trade_no.starts_with('N')));
-    assert!(stage.replay(&second, 10).await.unwrap().counts.is_empty(), "nothing differs among the newest");
-    stage.close().await;
+    assert!(tracker.replay(&third, 10).await.unwrap().changes.iter().all(|c| c.merchant_trade_no.starts_with('N')));
+    assert!(tracker.replay(&second, 10).await.unwrap().counts.is_empty(), "nothing differs among the newest");
+    tracker.close().await;
 }

@@ -18,6 +18,7 @@ mod policy;
 mod refund;
 mod reply_records;
 mod state_records;
+mod stored;
 mod task_records;
 
 pub use dead_letters::{DeadLetter, decode_dead_letter, encode_dead_letter};
@@ -37,4 +38,5 @@ pub use policy::{
 };
 pub use reply_records::{ReplyContent, ReplyRecord, decode_reply, encode_reply, encode_reply_record};
 pub use state_records::{StateBody, StatesEntry, UnreadableState, decode_state, encode_state, unreadable_state};
+pub use stored::{decode_order, decode_policy_versions, encode_order, encode_policy_versions};
 pub use task_records::{encode_task, subject_from};

@@ -1,8 +1,8 @@
-//! In memory, for tests in virtual time.
+//! A read model in memory, for tests in virtual time.
 
 use std::{
     collections::{BTreeMap, HashSet},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use async_trait::async_trait;
@@ -10,52 +10,58 @@ use twqr_journal::Offset;
 use twqr_order::PolicyVersions;
 use twqr_types::OrderKey;
 
-use super::{Known, ModelError, ReadModel, Seen, Upto};
+use super::{ModelError, ReadModel, ShardSnapshot, StoredOrder, Watermark};
 
-/// A model in memory.
+/// A read model in memory; it outlives the tracker that writes to it, but not the process.
 #[derive(Debug, Default)]
 pub struct MemoryModel(Mutex<BTreeMap<u32, Shard>>);
 
 #[derive(Debug, Default)]
 struct Shard {
     next: Offset,
-    orders: BTreeMap<Vec<u8>, Seen>,
+    orders: BTreeMap<Vec<u8>, StoredOrder>,
     policies: Option<(u64, PolicyVersions)>,
+}
+
+impl MemoryModel {
+    fn shards(&self) -> MutexGuard<'_, BTreeMap<u32, Shard>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[async_trait]
 impl ReadModel for MemoryModel {
-    async fn begin(&self, shard: u32) -> Result<Known, ModelError> {
-        let shards = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let Some(shard) = shards.get(&shard) else { return Ok(Known::default()) };
-        let in_progress = shard.orders.values().filter(|seen| !seen.order.is_at_rest()).cloned().collect();
-        Ok(Known { next: shard.next, in_progress, policies: shard.policies.clone() })
+    async fn snapshot(&self, shard: u32) -> Result<ShardSnapshot, ModelError> {
+        let shards = self.shards();
+        let Some(shard) = shards.get(&shard) else { return Ok(ShardSnapshot::default()) };
+        let in_progress = shard.orders.values().filter(|stored| !stored.order.is_at_rest()).cloned().collect();
+        Ok(ShardSnapshot { next: shard.next, in_progress, policies: shard.policies.clone() })
     }
 
     async fn apply(
         &self,
         shard: u32,
-        Upto { next, .. }: Upto,
-        seen: Arc<Vec<Seen>>,
+        watermark: Watermark,
+        states: Arc<Vec<StoredOrder>>,
     ) -> Result<Arc<HashSet<OrderKey>>, ModelError> {
-        let mut shards = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut shards = self.shards();
         let shard = shards.entry(shard).or_default();
-        shard.next = next;
+        shard.next = watermark.next;
         let mut changed = HashSet::new();
-        for seen in &*seen {
-            let key = seen.order.key().to_bytes();
-            if shard.orders.get(&key).is_none_or(|kept| kept.position <= seen.position) {
-                shard.orders.insert(key, seen.clone());
-                changed.insert(seen.order.key().clone());
+        for state in &*states {
+            let key = state.order.key().to_bytes();
+            if shard.orders.get(&key).is_none_or(|stored| stored.position <= state.position) {
+                shard.orders.insert(key, state.clone());
+                changed.insert(state.order.key().clone());
             }
         }
         Ok(Arc::new(changed))
     }
 
-    async fn keep_policies(&self, shard: u32, position: u64, versions: Arc<PolicyVersions>) -> Result<(), ModelError> {
-        let mut shards = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    async fn store_policies(&self, shard: u32, position: u64, versions: Arc<PolicyVersions>) -> Result<(), ModelError> {
+        let mut shards = self.shards();
         let shard = shards.entry(shard).or_default();
-        if shard.policies.as_ref().is_none_or(|(known, _)| *known <= position) {
+        if shard.policies.as_ref().is_none_or(|(stored, _)| *stored <= position) {
             shard.policies = Some((position, (*versions).clone()));
         }
         Ok(())

@@ -1,16 +1,13 @@
-//! What operators ask of the SQLite model.
+//! The queries of operators, answered from the SQLite read model.
 
 use std::collections::HashMap;
 
-use prost::Message;
-use sqlx::Row;
-use twqr_wire::{
-    bus,
-    convert::{RecordFault, order_from},
-    ops,
-};
+use sqlx::{Row, sqlite::SqliteRow};
+use twqr_order::Order;
+use twqr_types::UnixMs;
+use twqr_wire::convert::{RecordFault, decode_order};
 
-use super::{ModelError, SqliteModel, Upto, phase_name, status_code};
+use super::{ModelError, SqliteModel, Watermark, phase_name, status_code};
 
 /// Which orders to list.
 #[derive(Clone, Debug, Default)]
@@ -18,17 +15,17 @@ pub(crate) struct ListFilter {
     pub(crate) in_progress_only: bool,
     pub(crate) contradicted_only: bool,
     pub(crate) merchant_id: String,
-    /// After this one.
+    /// The list begins after this place.
     pub(crate) after: Option<Cursor>,
     pub(crate) size: i64,
 }
 
-/// By which of an order's times it is looked for.
+/// The time of an order by which settled orders are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SettledBy {
-    /// A payment was paid, a refund given back.
+    /// When a payment was paid, or a refund succeeded.
     Settled,
-    /// A payment was taken back.
+    /// When the charge of a payment was reversed.
     Cancelled,
 }
 
@@ -60,42 +57,54 @@ impl SettledBy {
     }
 }
 
-/// What was settled when, and whose.
+/// Which settled orders to list.
 #[derive(Clone, Debug)]
 pub(crate) struct SettlementFilter {
     pub(crate) by: SettledBy,
     /// Unix ms at which the range begins.
     pub(crate) from_ms: i64,
-    /// Unix ms at which it ends; this one is not in it any more.
+    /// Unix ms at which it ends; this ms is not in it any more.
     pub(crate) to_ms: i64,
-    /// Empty: everybody's.
+    /// An empty text means the orders of all merchants.
     pub(crate) merchant_id: String,
-    /// After this one.
+    /// The list begins after this place.
     pub(crate) after: Option<Cursor>,
     pub(crate) size: i64,
 }
 
-/// A place in the list.
+/// A place in a list: the time by which the list is sorted, MerchantID and MerchantTradeNo.
 pub(crate) type Cursor = (i64, String, String);
 
-/// A page of the list, and where the next one begins.
+/// A page of a list.
 pub(crate) struct Page {
-    pub(crate) orders: Vec<bus::Order>,
+    pub(crate) orders: Vec<Order>,
+    /// The place of the last order; absent if this was the last page.
     pub(crate) next: Option<Cursor>,
 }
 
-/// Numbers over all orders.
+/// An order entered a state.
+pub(crate) struct TimelineEntry {
+    pub(crate) at: UnixMs,
+    pub(crate) phase: String,
+    /// The StatusCode of a failure; empty otherwise.
+    pub(crate) status_code: String,
+    /// The state reflects all records of the order's shard below this offset.
+    pub(crate) position: u64,
+}
+
+/// Counts over all orders.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Status {
     pub(crate) orders: i64,
     pub(crate) contradicted: i64,
     /// Unix ms of acceptance of each order in progress, oldest first.
     pub(crate) in_progress: Vec<i64>,
-    /// The sum of all positions in `order-states`.
+    /// How many records of `order-states` are applied, over all shards.
     pub(crate) applied: i64,
 }
 
 impl SqliteModel {
+    /// Orders sorted by the time at which they were accepted.
     pub(crate) async fn list(&self, filter: ListFilter) -> Result<Page, ModelError> {
         let (at, merchant, number) = filter.after.unwrap_or((i64::MIN, String::new(), String::new()));
         let rows = sqlx::query(
@@ -118,7 +127,7 @@ impl SqliteModel {
         self.page(&rows, filter.size)
     }
 
-    /// Orders that settled something in the range, by when they did.
+    /// Orders that were settled in the range, sorted by the time at which they were.
     pub(crate) async fn settled(&self, filter: SettlementFilter) -> Result<Page, ModelError> {
         let (at, merchant, number) = filter.after.unwrap_or((filter.from_ms, String::new(), String::new()));
         let rows = sqlx::query(filter.by.query())
@@ -135,21 +144,27 @@ impl SqliteModel {
         self.page(&rows, filter.size)
     }
 
-    /// The states and the place after them, of rows that begin with state, time, and both parts of
-    /// the key.
-    fn page(&self, rows: &[sqlx::sqlite::SqliteRow], size: i64) -> Result<Page, ModelError> {
+    /// Reads a page from rows of state, time, MerchantID and MerchantTradeNo.
+    fn page(&self, rows: &[SqliteRow], size: i64) -> Result<Page, ModelError> {
         let full = i64::try_from(rows.len()).is_ok_and(|length| length == size);
         let next = rows.last().filter(|_| full).map(|row| (row.get(1), row.get(2), row.get(3)));
-        let order = |row: &sqlx::sqlite::SqliteRow| bus::Order::decode(row.get::<&[u8], _>(0));
-        let orders = rows.iter().map(order).collect::<Result<_, _>>().map_err(|error| self.failed(&error))?;
+        let orders = rows.iter().map(|row| self.stored_order(row)).collect::<Result<_, _>>()?;
         Ok(Page { orders, next })
     }
 
+    /// Reads the order in the first column.
+    fn stored_order(&self, row: &SqliteRow) -> Result<Order, ModelError> {
+        decode_order(row.get(0)).map_err(|fault: RecordFault| {
+            self.failed(&format!("an order cannot be read ({fault}); delete the file, it is built anew"))
+        })
+    }
+
+    /// The newest state of an order and its timeline, oldest state first.
     pub(crate) async fn order(
         &self,
         merchant_id: &str,
         merchant_trade_no: &str,
-    ) -> Result<Option<(bus::Order, Vec<ops::TimelineEntry>)>, ModelError> {
+    ) -> Result<Option<(Order, Vec<TimelineEntry>)>, ModelError> {
         let failed = |error: sqlx::Error| self.failed(&error);
         let state = sqlx::query("SELECT state, position FROM orders WHERE merchant_id = ? AND merchant_trade_no = ?")
             .bind(merchant_id)
@@ -158,7 +173,7 @@ impl SqliteModel {
             .await
             .map_err(failed)?;
         let Some(state) = state else { return Ok(None) };
-        let order = bus::Order::decode(state.get::<&[u8], _>(0)).map_err(|error| self.failed(&error))?;
+        let order = self.stored_order(&state)?;
         let rows = sqlx::query(
             "SELECT at_ms, phase, status_code, position FROM timeline \
              WHERE merchant_id = ? AND merchant_trade_no = ? ORDER BY position",
@@ -168,29 +183,35 @@ impl SqliteModel {
         .fetch_all(&self.readers)
         .await
         .map_err(failed)?;
-        let entry = |row: &sqlx::sqlite::SqliteRow| ops::TimelineEntry {
-            at_ms: row.get(0),
+        let entry = |row: &SqliteRow| TimelineEntry {
+            at: UnixMs(row.get(0)),
             phase: row.get(1),
             status_code: row.get(2),
             position: row.get::<i64, _>(3).cast_unsigned(),
         };
-        let mut timeline: Vec<ops::TimelineEntry> = rows.iter().map(entry).collect();
+        let mut timeline: Vec<TimelineEntry> = rows.iter().map(entry).collect();
         let position = state.get::<i64, _>(1).cast_unsigned();
+        // An order with one state only has no timeline rows: see `StoredOrder::is_only_state`.
         if timeline.iter().all(|entry| entry.position < position) {
-            timeline.push(whole(&order, position).map_err(|error| self.failed(&error))?);
+            timeline.push(TimelineEntry {
+                at: order.changed_at(),
+                phase: phase_name(&order).to_owned(),
+                status_code: status_code(&order).map_or_else(String::new, String::from),
+                position,
+            });
         }
         Ok(Some((order, timeline)))
     }
 
-    /// How far each shard is applied.
-    pub(crate) async fn positions(&self) -> Result<HashMap<u32, Upto>, ModelError> {
+    /// How far the model reflects each shard; shards without a record are absent.
+    pub(crate) async fn watermarks(&self) -> Result<HashMap<u32, Watermark>, ModelError> {
         let rows = sqlx::query("SELECT shard, next, marker FROM positions").fetch_all(&self.readers).await;
-        let number = |row: &sqlx::sqlite::SqliteRow, column: usize| row.get::<i64, _>(column).cast_unsigned();
-        let position =
-            |row: &sqlx::sqlite::SqliteRow| (row.get(0), Upto { next: number(row, 1), marker: number(row, 2) });
-        Ok(rows.map_err(|error| self.failed(&error))?.iter().map(position).collect())
+        let number = |row: &SqliteRow, column: usize| row.get::<i64, _>(column).cast_unsigned();
+        let watermark = |row: &SqliteRow| (row.get(0), Watermark { next: number(row, 1), marker: number(row, 2) });
+        Ok(rows.map_err(|error| self.failed(&error))?.iter().map(watermark).collect())
     }
 
+    /// Counts over all orders, for `GetStatus`.
     pub(crate) async fn status(&self) -> Result<Status, ModelError> {
         let failed = |error: sqlx::Error| self.failed(&error);
         let number = |query: &'static str| sqlx::query_scalar::<_, i64>(query).fetch_one(&self.readers);
@@ -203,15 +224,4 @@ impl SqliteModel {
             applied: number("SELECT CAST(COALESCE(SUM(next), 0) AS BIGINT) FROM positions").await.map_err(failed)?,
         })
     }
-}
-
-/// The end of a timeline, which stands with the order itself.
-fn whole(order: &bus::Order, position: u64) -> Result<ops::TimelineEntry, RecordFault> {
-    let order = order_from(order.clone())?;
-    Ok(ops::TimelineEntry {
-        at_ms: order.changed_at().0,
-        phase: phase_name(&order).to_owned(),
-        status_code: status_code(&order).map_or_else(String::new, String::from),
-        position,
-    })
 }

@@ -1,13 +1,14 @@
-//! In a SQLite file. It is only a reading aid: a file that is lost or damaged may be deleted, and
-//! is built anew from `order-states`. One task writes for all shards, whatever has come in one
-//! transaction: neighbours share pages, and the disk belongs to the journal.
+//! A read model in a SQLite file. No order depends on it: a lost or damaged file may be deleted, and
+//! is built anew from `order-states`.
+//!
+//! One task writes for all shards and puts all waiting writes into one transaction: rows of
+//! different shards share pages, and the disk should be left to the journal.
 
 mod policies;
 
 use std::{collections::HashSet, path::Path, str::FromStr, sync::Arc};
 
 use async_trait::async_trait;
-use prost::Message;
 use sqlx::{
     Row, Sqlite, Transaction,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
@@ -16,42 +17,43 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 use twqr_order::PolicyVersions;
 use twqr_types::{MerchantId, MerchantTradeNo, OrderKey};
-use twqr_wire::{
-    bus,
-    convert::{order_from, order_out},
+use twqr_wire::convert::{decode_order, encode_order};
+
+use super::{
+    ModelError, ReadModel, ShardSnapshot, StoredOrder, Watermark, cancelled_at, institution_and_amount, phase_name,
+    settled_at, status_code,
 };
 
-use super::{Known, ModelError, ReadModel, Seen, Upto, institution_and_amount, phase_name, status_code};
-use crate::settlement::{cancelled_at, settled_at};
-
-/// Shards' writes in one transaction.
+/// How many writes wait for the writing task, and how many it puts into one transaction. There are
+/// at most 1,024 shards, and each waits for the result of its write before it sends another one.
 const WRITES_MAX: usize = 1_024;
-/// Rows in one statement.
+/// The number of rows in one statement.
 const ROWS_MAX: usize = 128;
-/// How nice the writer's thread is: 0 to 19.
+/// The nice value of the writer's thread, 0 to 19.
 const NICE: i32 = 10;
-/// Connections that read.
+/// The number of connections for reading.
 const READERS: u32 = 4;
 
-/// A model in a file.
+/// A read model in a SQLite file.
 pub struct SqliteModel {
     pub(super) readers: SqlitePool,
-    writer: mpsc::UnboundedSender<Write>,
+    writer: mpsc::Sender<WriteRequest>,
     place: String,
 }
 
-/// What a shard has to write; who waits hears which orders changed.
-struct Write {
+/// One shard's write.
+struct WriteRequest {
     shard: u32,
-    what: What,
-    written: oneshot::Sender<Result<Arc<HashSet<OrderKey>>, ModelError>>,
+    content: WriteContent,
+    /// Receives the orders whose state was stored.
+    result: oneshot::Sender<Result<Arc<HashSet<OrderKey>>, ModelError>>,
 }
 
-/// What is to be written.
-enum What {
-    /// Orders, and how far their shard is applied with them.
-    Orders(Upto, Arc<Vec<Seen>>),
-    /// The versions of the rules, and the position that they reflect.
+/// The content of a write.
+enum WriteContent {
+    /// States of orders, and the watermark that holds once they are stored.
+    Orders(Watermark, Arc<Vec<StoredOrder>>),
+    /// The versions of the policy, and the position that they reflect.
     Policies(u64, Arc<PolicyVersions>),
 }
 
@@ -80,7 +82,7 @@ impl SqliteModel {
         sqlx::migrate!().run(&writer).await.map_err(|error| failed(&error))?;
         let readers = SqlitePoolOptions::new().max_connections(READERS).connect_with(options);
         let readers = readers.await.map_err(|error| failed(&error))?;
-        let (sender, queue) = mpsc::unbounded_channel();
+        let (sender, queue) = mpsc::channel(WRITES_MAX);
         tokio::spawn(write_all(writer, queue, place.clone()));
         Ok(Self { readers, writer: sender, place })
     }
@@ -89,14 +91,14 @@ impl SqliteModel {
         model_error(&self.place, error)
     }
 
-    async fn write(&self, shard: u32, what: What) -> Result<Arc<HashSet<OrderKey>>, ModelError> {
-        let (written, result) = oneshot::channel();
-        let gone = || self.failed(&"its writer is gone; restart the tracker");
-        self.writer.send(Write { shard, what, written }).map_err(|_| gone())?;
-        result.await.unwrap_or_else(|_| Err(gone()))
+    async fn write(&self, shard: u32, content: WriteContent) -> Result<Arc<HashSet<OrderKey>>, ModelError> {
+        let (result, written) = oneshot::channel();
+        let stopped = || self.failed(&"its writing task has stopped; restart the tracker");
+        self.writer.send(WriteRequest { shard, content, result }).await.map_err(|_| stopped())?;
+        written.await.unwrap_or_else(|_| Err(stopped()))
     }
 
-    async fn read(&self, shard: u32) -> Result<Known, sqlx::Error> {
+    async fn read(&self, shard: u32) -> Result<ShardSnapshot, sqlx::Error> {
         let next: Option<i64> = sqlx::query_scalar("SELECT next FROM positions WHERE shard = ?")
             .bind(i64::from(shard))
             .fetch_optional(&self.readers)
@@ -105,32 +107,31 @@ impl SqliteModel {
             .bind(i64::from(shard))
             .fetch_all(&self.readers)
             .await?;
-        // An order in progress that cannot be read would lose its alarm: better to build everything
-        // anew.
-        let unreadable = |error: &dyn std::fmt::Display| {
-            sqlx::Error::Decode(
-                format!("an order in progress cannot be read ({error}); delete the file, it is built anew").into(),
-            )
+        let stored = |row: &sqlx::sqlite::SqliteRow| {
+            // Skipping an unreadable order in progress would lose its alarm, so the file must be
+            // built anew.
+            let order = decode_order(row.get(0)).map_err(|fault| {
+                let problem =
+                    format!("an order in progress cannot be read ({fault}); delete the file, it is built anew");
+                sqlx::Error::Decode(problem.into())
+            })?;
+            Ok(StoredOrder { order, position: row.get::<i64, _>(1).cast_unsigned(), is_only_state: false })
         };
-        let seen = |row: &sqlx::sqlite::SqliteRow| {
-            let order = bus::Order::decode(row.get::<&[u8], _>(0)).map_err(|error| unreadable(&error))?;
-            let order = order_from(order).map_err(|error| unreadable(&error))?;
-            Ok(Seen { order, position: row.get::<i64, _>(1).cast_unsigned(), is_whole: false })
-        };
-        Ok(Known {
+        Ok(ShardSnapshot {
             next: next.unwrap_or_default().cast_unsigned(),
-            in_progress: rows.iter().map(seen).collect::<Result<_, sqlx::Error>>()?,
+            in_progress: rows.iter().map(stored).collect::<Result<_, sqlx::Error>>()?,
             policies: policies::read(&self.readers, shard).await?,
         })
     }
 }
 
-/// A connection whose thread gives way to everybody else: payments come first. A thread inherits
-/// how nice it is from whoever starts it.
+/// Opens the writing connection, whose thread has a low priority: payments come first. The
+/// connection's thread inherits its nice value from the thread that starts it, so it is started by
+/// a thread of our own.
 async fn connect_in_background(options: SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {
     let connect = move || {
         if let Err(error) = rustix::process::setpriority_process(None, NICE) {
-            warn!(%error, "the read model's writer cannot give way to payments");
+            warn!(%error, "the priority of the read model's writer cannot be lowered");
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(sqlx::Error::Io)?;
         runtime.block_on(
@@ -142,32 +143,33 @@ async fn connect_in_background(options: SqliteConnectOptions) -> Result<SqlitePo
     joined.ok().and_then(Result::ok).unwrap_or(Err(sqlx::Error::WorkerCrashed))
 }
 
-/// Writes until the model is dropped.
-async fn write_all(pool: SqlitePool, mut writes: mpsc::UnboundedReceiver<Write>, place: String) {
+/// The writing task: runs until the model is dropped.
+async fn write_all(pool: SqlitePool, mut writes: mpsc::Receiver<WriteRequest>, place: String) {
     let mut batch = Vec::new();
     while writes.recv_many(&mut batch, WRITES_MAX).await > 0 {
-        let result = write(&pool, &batch).await.map(Arc::new).map_err(|error| model_error(&place, &error));
-        for Write { written, .. } in batch.drain(..) {
-            let _gone = written.send(result.clone());
+        let written = write(&pool, &batch).await.map(Arc::new).map_err(|error| model_error(&place, &error));
+        for WriteRequest { result, .. } in batch.drain(..) {
+            // A follower that was cancelled does not wait for its result.
+            let _cancelled = result.send(written.clone());
         }
     }
 }
 
-/// One transaction; returns the orders that changed.
-async fn write(pool: &SqlitePool, batch: &[Write]) -> Result<HashSet<OrderKey>, sqlx::Error> {
+/// Writes a batch in one transaction; returns the orders whose state was stored.
+async fn write(pool: &SqlitePool, batch: &[WriteRequest]) -> Result<HashSet<OrderKey>, sqlx::Error> {
     let mut transaction = pool.begin().await?;
     let mut changed = HashSet::new();
-    for Write { shard, what, .. } in batch {
-        match what {
-            What::Orders(upto, seen) => {
-                for rows in seen.chunks(ROWS_MAX) {
+    for WriteRequest { shard, content, .. } in batch {
+        match content {
+            WriteContent::Orders(watermark, states) => {
+                for rows in states.chunks(ROWS_MAX) {
                     upsert(&mut transaction, *shard, rows, &mut changed).await?;
                     add_timeline(&mut transaction, rows).await?;
                 }
-                advance(&mut transaction, *shard, *upto).await?;
+                advance(&mut transaction, *shard, *watermark).await?;
             }
-            What::Policies(position, versions) => {
-                policies::keep(&mut transaction, *shard, *position, versions).await?;
+            WriteContent::Policies(position, versions) => {
+                policies::store(&mut transaction, *shard, *position, versions).await?;
             }
         }
     }
@@ -175,13 +177,19 @@ async fn write(pool: &SqlitePool, batch: &[Write]) -> Result<HashSet<OrderKey>, 
     Ok(changed)
 }
 
-async fn advance(transaction: &mut Transaction<'_, Sqlite>, shard: u32, upto: Upto) -> Result<(), sqlx::Error> {
+/// Raises a shard's watermark. The marker never falls: a follower starts without one, and a late
+/// router may write a lower one.
+async fn advance(
+    transaction: &mut Transaction<'_, Sqlite>,
+    shard: u32,
+    watermark: Watermark,
+) -> Result<(), sqlx::Error> {
     let query = sqlx::query(
         "INSERT INTO positions (shard, next, marker) VALUES (?, ?, ?) ON CONFLICT (shard) DO UPDATE SET \
          next = excluded.next, \
          marker = CASE WHEN excluded.marker > positions.marker THEN excluded.marker ELSE positions.marker END",
     );
-    let Upto { next, marker } = upto;
+    let Watermark { next, marker } = watermark;
     query
         .bind(i64::from(shard))
         .bind(next.cast_signed())
@@ -191,18 +199,18 @@ async fn advance(transaction: &mut Transaction<'_, Sqlite>, shard: u32, upto: Up
         .map(|_| ())
 }
 
-/// The orders whose state is newer than the one kept.
+/// Stores the states that are not older than the stored ones, and adds their orders to `changed`.
 async fn upsert(
     transaction: &mut Transaction<'_, Sqlite>,
     shard: u32,
-    rows: &[Seen],
+    rows: &[StoredOrder],
     changed: &mut HashSet<OrderKey>,
 ) -> Result<(), sqlx::Error> {
     let mut query = sqlx::QueryBuilder::new(
         "INSERT INTO orders (merchant_id, merchant_trade_no, shard, position, phase, institution, trade_no, \
          trade_amount, accepted_at_ms, is_final, is_contradicted, settled_at_ms, cancelled_at_ms, state) ",
     );
-    query.push_values(rows, |mut row, Seen { order, position, .. }| {
+    query.push_values(rows, |mut row, StoredOrder { order, position, .. }| {
         let (institution, trade_amount) = institution_and_amount(order);
         row.push_bind(order.key().merchant_id.as_str())
             .push_bind(order.key().merchant_trade_no.as_str())
@@ -217,7 +225,7 @@ async fn upsert(
             .push_bind(i64::from(order.contradiction().is_some()))
             .push_bind(settled_at(order).map(|at| at.0))
             .push_bind(cancelled_at(order).map(|at| at.0))
-            .push_bind(order_out(order).encode_to_vec());
+            .push_bind(encode_order(order));
     });
     query.push(
         " ON CONFLICT (merchant_id, merchant_trade_no) DO UPDATE SET position = excluded.position, \
@@ -237,20 +245,15 @@ async fn upsert(
     Ok(())
 }
 
-async fn add_timeline(transaction: &mut Transaction<'_, Sqlite>, rows: &[Seen]) -> Result<(), sqlx::Error> {
-    let mut parts = Vec::with_capacity(rows.len());
-    for seen in rows {
-        if !seen.is_whole {
-            parts.push(seen);
-        }
-    }
-    if parts.is_empty() {
+async fn add_timeline(transaction: &mut Transaction<'_, Sqlite>, rows: &[StoredOrder]) -> Result<(), sqlx::Error> {
+    let states: Vec<&StoredOrder> = rows.iter().filter(|stored| !stored.is_only_state).collect();
+    if states.is_empty() {
         return Ok(());
     }
     let mut query = sqlx::QueryBuilder::new(
         "INSERT INTO timeline (merchant_id, merchant_trade_no, position, at_ms, phase, status_code) ",
     );
-    query.push_values(parts, |mut row, Seen { order, position, .. }| {
+    query.push_values(states, |mut row, StoredOrder { order, position, .. }| {
         row.push_bind(order.key().merchant_id.as_str())
             .push_bind(order.key().merchant_trade_no.as_str())
             .push_bind(position.cast_signed())
@@ -264,15 +267,20 @@ async fn add_timeline(transaction: &mut Transaction<'_, Sqlite>, rows: &[Seen]) 
 
 #[async_trait]
 impl ReadModel for SqliteModel {
-    async fn begin(&self, shard: u32) -> Result<Known, ModelError> {
+    async fn snapshot(&self, shard: u32) -> Result<ShardSnapshot, ModelError> {
         self.read(shard).await.map_err(|error| self.failed(&error))
     }
 
-    async fn apply(&self, shard: u32, upto: Upto, seen: Arc<Vec<Seen>>) -> Result<Arc<HashSet<OrderKey>>, ModelError> {
-        self.write(shard, What::Orders(upto, seen)).await
+    async fn apply(
+        &self,
+        shard: u32,
+        watermark: Watermark,
+        states: Arc<Vec<StoredOrder>>,
+    ) -> Result<Arc<HashSet<OrderKey>>, ModelError> {
+        self.write(shard, WriteContent::Orders(watermark, states)).await
     }
 
-    async fn keep_policies(&self, shard: u32, position: u64, versions: Arc<PolicyVersions>) -> Result<(), ModelError> {
-        self.write(shard, What::Policies(position, versions)).await.map(|_| ())
+    async fn store_policies(&self, shard: u32, position: u64, versions: Arc<PolicyVersions>) -> Result<(), ModelError> {
+        self.write(shard, WriteContent::Policies(position, versions)).await.map(|_| ())
     }
 }

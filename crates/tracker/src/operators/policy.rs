@@ -1,6 +1,6 @@
-//! The rules by which orders are decided: shown, and changed. A change is a record on the policy's
-//! shard; whether it was taken is decided there, and seen here when that shard's versions come
-//! back.
+//! `GetPolicy` and `ApplyPolicy`. A change of the policy is a record on the policy's shard, whose
+//! router decides whether the change is taken. The tracker learns the decision when that router
+//! writes the shard's versions to `order-states`.
 
 use std::{
     collections::HashMap,
@@ -16,39 +16,38 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 use tracing::info;
 use twqr_journal::{Entry, Journal, JournalError, Partition, Topic};
-use twqr_order::{Command, POLICY_SHARD, Policy, PolicyChange, PolicyVersions, Record};
+use twqr_order::{Command, POLICY_SHARD, Policy, PolicyChange, PolicyFault, PolicyVersions, Record};
 use twqr_service::Clock;
 use twqr_types::UnixMs;
 use twqr_wire::{
-    bus,
     convert::{encode_record, policy_change_out, policy_checked},
     ops::{ApplyPolicyRequest, GetPolicyResponse, PolicyHistoryEntry, ShardPolicy},
 };
 
 use crate::policies::{Policies, newest, version};
 
-/// Who and why, in characters.
+/// The longest `who` and `why` of a change, in characters.
 const TEXT_LEN_MAX: usize = 200;
-/// In whose name errors speak (google.rpc.ErrorInfo).
+/// The domain of our errors (`google.rpc.ErrorInfo`).
 const DOMAIN: &str = "twqr";
-/// Somebody else changed the rules meanwhile; nothing was changed.
+/// The reason of an error: another change came first, and nothing was changed.
 const VERSION_CONFLICT: &str = "VERSION_CONFLICT";
-/// Nobody knows yet whether the change was taken.
+/// The reason of an error: the change is written, but its decision did not arrive in time.
 const POLICY_UNDECIDED: &str = "POLICY_UNDECIDED";
 
-/// Shows and changes the rules.
-pub(super) struct Rules {
+/// Reads and changes the policy.
+pub(super) struct PolicyEditor {
     policies: Arc<Policies>,
     journal: Arc<dyn Journal>,
     clock: Arc<dyn Clock>,
     wait: Duration,
-    /// The time of the last change from here, in Unix ms: no two have the same, so that each is
-    /// recognised.
+    /// The time of this tracker's last change, in Unix ms. No two changes have the same time, so each
+    /// can be told from other changes of the same content.
     last_at: AtomicI64,
 }
 
-impl Rules {
-    /// A change is written and waited for within `wait`.
+impl PolicyEditor {
+    /// `wait` is how long a change may take to be written and decided.
     pub(super) fn new(
         policies: Arc<Policies>,
         journal: Arc<dyn Journal>,
@@ -58,7 +57,7 @@ impl Rules {
         Self { policies, journal, clock, wait, last_at: AtomicI64::new(0) }
     }
 
-    /// A version, 0 for the newest; and what else there is.
+    /// A version of the policy (0 for the newest), the history, and the version that each shard has.
     pub(super) fn get(&self, wanted: u64) -> Result<GetPolicyResponse, Status> {
         let versions = deciding(&self.policies)?;
         let newest_version = newest(&versions);
@@ -79,7 +78,7 @@ impl Rules {
         })
     }
 
-    /// Writes the change, and waits until it is known whether it was taken; the new version then.
+    /// Writes a change and waits for the decision; returns the new version.
     pub(super) async fn apply(&self, request: ApplyPolicyRequest) -> Result<u64, Status> {
         let change = self.change(request)?;
         let newest_version = newest(&*deciding(&self.policies)?);
@@ -92,7 +91,7 @@ impl Rules {
             command: Command::Policy(Box::new(change.clone())),
         });
         let shard = Partition { topic: Topic::Orders, index: u32::from(POLICY_SHARD.0) };
-        info!(version = change.version, policy = change.policy.name, who = %change.who, why = %change.why, "a policy is written");
+        info!(version = change.version, policy = change.policy.name, who = %change.who, why = %change.why, "writing a change of the policy");
         let deadline = Instant::now() + self.wait;
         match timeout_at(deadline, self.journal.append(shard, vec![Entry::plain(record)])).await {
             Ok(Ok(())) => {}
@@ -105,7 +104,7 @@ impl Rules {
                 | JournalError::Unreachable(_)),
             )) => return Err(Status::unavailable(format!("nothing was changed: {error}"))),
         }
-        let decided = timeout_at(deadline, self.policies.decided(change.version)).await;
+        let decided = timeout_at(deadline, self.policies.wait_for(change.version)).await;
         let versions = decided.ok().flatten().ok_or_else(|| undecided(change.version))?;
         match version(&versions, change.version) {
             Some(taken) if *taken == change => Ok(change.version),
@@ -113,7 +112,7 @@ impl Rules {
         }
     }
 
-    /// The change that the request asks for, or everything that is wrong with it.
+    /// Reads the requested change; the error lists every fault.
     fn change(&self, request: ApplyPolicyRequest) -> Result<PolicyChange, Status> {
         let mut violations = Vec::new();
         for (field, text) in [("who", &request.who), ("why", &request.why)] {
@@ -124,7 +123,7 @@ impl Rules {
                 violations.push(FieldViolation::new(field, problem));
             }
         }
-        let policy = checked(request.policy, violations)?;
+        let policy = checked(request.policy.map(policy_checked), violations)?;
         Ok(PolicyChange {
             version: request.expected_version.saturating_add(1),
             policy,
@@ -134,6 +133,7 @@ impl Rules {
         })
     }
 
+    /// The current time, but later than that of the last change.
     fn next_time(&self) -> UnixMs {
         let now = self.clock.now().0;
         let last = self.last_at.fetch_update(Ordering::AcqRel, Ordering::Acquire, |last| Some(now.max(last + 1)));
@@ -142,10 +142,14 @@ impl Rules {
     }
 }
 
-/// The policy of a request, or everything that is wrong with it beside `violations`.
-pub(super) fn checked(policy: Option<bus::Policy>, mut violations: Vec<FieldViolation>) -> Result<Policy, Status> {
+/// The policy of a request, after it was checked; `None` if the request has none. The error lists
+/// its faults and these `violations`.
+pub(super) fn checked(
+    policy: Option<Result<Policy, Vec<PolicyFault>>>,
+    mut violations: Vec<FieldViolation>,
+) -> Result<Policy, Status> {
     let checked = match policy {
-        Some(policy) => policy_checked(policy).map_err(|faults| {
+        Some(policy) => policy.map_err(|faults| {
             faults
                 .into_iter()
                 .map(|fault| FieldViolation::new(format!("policy.{}", fault.place), fault.problem))
@@ -163,10 +167,12 @@ pub(super) fn checked(policy: Option<bus::Policy>, mut violations: Vec<FieldViol
     Err(Status::with_error_details(Code::InvalidArgument, message, ErrorDetails::with_bad_request(violations)))
 }
 
-/// The versions of the policy's shard.
+/// The versions of the policy's shard; unavailable until they have been read.
 pub(super) fn deciding(policies: &Policies) -> Result<Arc<PolicyVersions>, Status> {
     policies.deciding().ok_or_else(|| {
-        Status::unavailable("the rules have not been read yet; is a router running, and is the tracker ready?")
+        Status::unavailable(
+            "the policy has not been read yet; check that a router is running and the tracker is ready (/readyz)",
+        )
     })
 }
 
@@ -191,8 +197,8 @@ fn conflict(expected: u64, newest: u64) -> Status {
 fn undecided(version: u64) -> Status {
     let metadata = HashMap::from([("version".to_owned(), version.to_string())]);
     let message = format!(
-        "nobody knows yet whether version {version} was taken, and it may still be; look with `twqr policy get --history` before you \
-         try again"
+        "it is not known yet whether version {version} was taken, and it may still be; look with \
+         `twqr policy get --history` before you try again"
     );
     let details = ErrorDetails::with_error_info(POLICY_UNDECIDED, DOMAIN, metadata);
     Status::with_error_details(Code::Unavailable, message, details)

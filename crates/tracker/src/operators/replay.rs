@@ -1,8 +1,8 @@
-//! What other rules would make of the payments in the log. Read from the end of each shard
-//! backwards, window by window, until enough are there; the codes in the records are compared and
-//! dropped, and never leave.
+//! `ReplayPolicy`: which payments in the log another policy would route differently. Each shard is
+//! read backwards from its end, window by window, until enough payments are found. The payment codes
+//! in the records are only compared with the routes; they never leave this module.
 
-use std::{cmp::Reverse, collections::BTreeMap, sync::Arc, time::Duration};
+use std::{cmp::Reverse, collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
 
 use tokio::sync::Semaphore;
 use tonic::Status;
@@ -10,7 +10,7 @@ use twqr_journal::{Journal, JournalError, Partition, Topic};
 use twqr_order::{Policy, Replay, Replayed};
 use twqr_types::ShardId;
 use twqr_wire::{
-    convert::decode_record,
+    convert::{decode_record, policy_checked},
     ops::{ReplayPolicyRequest, ReplayPolicyResponse, RoutingChange, RoutingCount},
 };
 
@@ -20,48 +20,48 @@ use super::{
 };
 use crate::policies::Policies;
 
-/// How many payments are replayed where nothing is said, and at the most.
+/// How many payments are replayed by default, and at most.
 const ORDERS_DEFAULT: u64 = 100_000;
 const ORDERS_MAX: u64 = 1_000_000;
-/// How many changes are shown.
+/// How many changes are listed in the answer.
 const CHANGES_MAX: usize = 100;
-/// How many records a window has.
+/// The size of a window, in records.
 const WINDOW_MIN: u64 = 256;
 const WINDOW_MAX: u64 = 16_384;
-/// A payment makes some four records: itself, an outcome, questions, claims.
+/// About how many records there are for each payment: the payment, its outcome, inquiries, claims.
 const RECORDS_A_PAYMENT: u64 = 4;
-/// How many records are taken at once.
+/// How many records are read at once.
 const BATCH_RECORDS_MAX: usize = 256;
-/// How long records that are there may take to come.
+/// How long reading records that exist may take.
 const READ_WAIT: Duration = Duration::from_secs(20);
 
-/// Replays, one at a time: each reads from the disk that payments are written to.
+/// Runs one replay at a time, because a replay reads from the disk to which payments are written.
 pub(super) struct Replays {
     policies: Arc<Policies>,
     journal: Arc<dyn Journal>,
-    place: Semaphore,
+    permit: Semaphore,
 }
 
 impl Replays {
     pub(super) fn new(policies: Arc<Policies>, journal: Arc<dyn Journal>) -> Self {
-        Self { policies, journal, place: Semaphore::new(1) }
+        Self { policies, journal, permit: Semaphore::new(1) }
     }
 
-    /// Compares the newest payments of each shard.
+    /// Replays the newest payments of each shard.
     pub(super) async fn replay(&self, request: ReplayPolicyRequest) -> Result<ReplayPolicyResponse, Status> {
         if request.orders_max > ORDERS_MAX {
             return Err(invalid("orders_max", "must be 0 (which means 100000) to 1000000"));
         }
         let orders_max = if request.orders_max == 0 { ORDERS_DEFAULT } else { request.orders_max };
-        let policy = checked(request.policy, Vec::new())?;
+        let policy = checked(request.policy.map(policy_checked), Vec::new())?;
         deciding(&self.policies)?;
-        let busy = |_| Status::resource_exhausted("another replay is under way; try again when it is done");
-        let _place = self.place.try_acquire().map_err(busy)?;
+        let busy = |_| Status::resource_exhausted("another replay is running; try again when it has finished");
+        let _permit = self.permit.try_acquire().map_err(busy)?;
         let shards = u64::from(self.journal.partitions(Topic::Orders)).max(1);
         let mut payments = Vec::new();
         for shard in 0..shards {
             let left = orders_max.saturating_sub(payments.len() as u64);
-            // What one shard does not have, the others may.
+            // If a shard has fewer payments than its share, the shards after it get the rest.
             let quota = left.div_ceil(shards - shard);
             payments.extend(self.replay_shard(shard as u16, quota, &policy).await?);
         }
@@ -81,28 +81,28 @@ impl Replays {
             if from >= to {
                 break;
             }
-            self.read(partition, (from, to), &mut replay).await.map_err(unavailable)?;
+            self.read(partition, from..to, &mut replay).await.map_err(unavailable)?;
             to = from;
         }
         Ok(replay.finish(quota as usize))
     }
 
-    /// Reads the records of a window. Those that cannot be decoded were dead letters, and decided
-    /// nothing.
+    /// Reads the records of a window. Unreadable records decided nothing; they went to dead-letters.
     async fn read(
         &self,
         partition: Partition,
-        (from, to): (u64, u64),
+        window: Range<u64>,
         replay: &mut Replay<'_>,
     ) -> Result<(), JournalError> {
-        let mut reader = self.journal.reader(partition, from).await?;
-        let mut next = from;
-        while next < to {
+        let mut reader = self.journal.reader(partition, window.start).await?;
+        let mut next = window.start;
+        while next < window.end {
             let read = tokio::time::timeout(READ_WAIT, reader.next(BATCH_RECORDS_MAX)).await;
-            let stalled = |_| JournalError::Read { partition, reason: format!("nothing comes from {next} on").into() };
+            let stalled =
+                |_| JournalError::Read { partition, reason: format!("nothing was read from offset {next} on").into() };
             for record in read.map_err(stalled)?? {
                 next = record.offset + 1;
-                let value = record.entry.value.filter(|_| record.offset < to);
+                let value = record.entry.value.filter(|_| record.offset < window.end);
                 if let Some(Ok(decoded)) = value.map(decode_record) {
                     replay.take(record.offset, decoded);
                 }
@@ -113,7 +113,7 @@ impl Replays {
     }
 }
 
-/// Counts what goes elsewhere, and shows the newest.
+/// Counts the payments that are routed differently, and lists the newest of them.
 fn response(mut payments: Vec<Replayed>) -> ReplayPolicyResponse {
     payments.sort_by_key(|payment| Reverse(payment.at));
     let (mut replayed, mut not_comparable) = (0, 0);

@@ -1,5 +1,5 @@
-//! What was settled, streamed page by page, once the read model has what was written before the
-//! call.
+//! `ListSettlement`: the settled movements of a time range, streamed page by page. It starts once
+//! the read model has everything that had been written when the call arrived.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -8,32 +8,27 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use twqr_journal::{Journal, Partition, Topic};
 use twqr_types::UnixMs;
-use twqr_wire::{
-    convert::order_from,
-    ops::{ListSettlementRequest, ListSettlementResponse, SettlementEntry, settlement_entry::Kind},
-};
+use twqr_wire::ops::{ListSettlementRequest, ListSettlementResponse, SettlementEntry, settlement_entry::Kind};
 
-use super::{invalid, unavailable};
-use crate::{
-    model::{SettledBy, SettlementFilter, SqliteModel, Upto},
-    settlement::entries_of,
-};
+use super::{invalid, settlement_entries::entries_of, unavailable};
+use crate::model::{SettledBy, SettlementFilter, SqliteModel, Watermark};
 
-/// Orders in one page.
+/// The number of orders in one page.
 const PAGE_SIZE: i64 = 1_000;
-/// Entries that wait for a slow caller.
+/// How many entries wait for a slow caller.
 const WAITING_MAX: usize = 2 * PAGE_SIZE as usize;
-/// How long routers and the read model may take to catch up each time, in attempts of [`PAUSE_MS`].
+/// How long routers and the read model may take to catch up in each round, in checks every
+/// [`PAUSE_MS`].
 const ATTEMPTS_MAX: u32 = 100;
 const PAUSE_MS: u64 = 100;
-/// A record may let its router write another one to another shard under the same time: a refund
-/// asks its payment, the payment answers. So the ends of `orders` are taken so many times, each
-/// time once everything before is decided.
+/// Deciding a record may write another one with the same time to another shard: a refund reserves
+/// its amount at its payment, and the payment answers. So the ends of `orders` are read this many
+/// times, each time after all earlier records are decided.
 const ROUNDS: usize = 3;
 
 pub(super) type Entries = ReceiverStream<Result<ListSettlementResponse, Status>>;
 
-/// The entries of the range. One that is over is complete, or refused.
+/// Lists the entries of a range. A range that lies in the past is complete, or the call is refused.
 pub(super) async fn list(
     model: Arc<SqliteModel>,
     journal: &dyn Journal,
@@ -44,7 +39,7 @@ pub(super) async fn list(
     if to_ms <= from_ms {
         return Err(invalid("to_ms", "must be later than from_ms"));
     }
-    caught_up(&model, journal, to_ms <= now.0).await?;
+    wait_until_caught_up(&model, journal, to_ms <= now.0).await?;
     let (entries, stream) = mpsc::channel(WAITING_MAX);
     tokio::spawn(async move {
         for by in [SettledBy::Settled, SettledBy::Cancelled] {
@@ -58,7 +53,8 @@ pub(super) async fn list(
     Ok(ReceiverStream::new(stream))
 }
 
-/// Sends a page; the place after it, unless it was the last or nobody listens any more.
+/// Sends a page and returns the place after it; `None` after the last page, and if the caller is
+/// gone.
 async fn send_page(
     model: &SqliteModel,
     filter: &SettlementFilter,
@@ -67,48 +63,45 @@ async fn send_page(
     let page = match model.settled(filter.clone()).await {
         Ok(page) => page,
         Err(failure) => {
-            let _gone = entries.send(Err(unavailable(failure))).await;
+            let _caller_is_gone = entries.send(Err(unavailable(failure))).await;
             return None;
         }
     };
     for order in page.orders {
-        let order = match order_from(order) {
-            Ok(order) => order,
-            Err(fault) => {
-                let _gone = entries.send(Err(Status::internal(format!("an order cannot be read: {fault}")))).await;
-                return None;
-            }
-        };
-        let sought = |entry: &SettlementEntry| (entry.kind() == Kind::Cancel) == (filter.by == SettledBy::Cancelled);
-        for entry in entries_of(&order).into_iter().filter(sought) {
+        let is_wanted = |entry: &SettlementEntry| (entry.kind() == Kind::Cancel) == (filter.by == SettledBy::Cancelled);
+        for entry in entries_of(&order).into_iter().filter(is_wanted) {
             entries.send(Ok(ListSettlementResponse { entry: Some(entry) })).await.ok()?;
         }
     }
     page.next
 }
 
-/// Waits until every shard is applied up to where `order-states` ends now; and where everything
-/// must be there, until every router has decided all that stands in `orders` now.
-async fn caught_up(model: &SqliteModel, journal: &dyn Journal, must_be_complete: bool) -> Result<(), Status> {
+/// Waits until the read model has all records of `order-states` that exist now. If the range must be
+/// complete, also waits until all records of `orders` that exist now are decided and applied.
+async fn wait_until_caught_up(
+    model: &SqliteModel,
+    journal: &dyn Journal,
+    must_be_complete: bool,
+) -> Result<(), Status> {
     let ends = ends(journal, Topic::OrderStates).await?;
-    reached(model, ends, |upto| upto.next).await?.map_err(|behind| {
+    wait_for(model, ends, |watermark| watermark.next).await?.map_err(|behind| {
         Status::unavailable(format!(
             "the read model is behind: {behind} states are applied; try again, see GetStatus.lag"
         ))
     })?;
     for _ in 0..if must_be_complete { ROUNDS } else { 0 } {
         let ends = self::ends(journal, Topic::Orders).await?;
-        reached(model, ends, |upto| upto.marker).await?.map_err(|behind| {
+        wait_for(model, ends, |watermark| watermark.marker).await?.map_err(|behind| {
             Status::unavailable(format!(
-                "the range is not complete: {behind} records of orders are decided and in the read model; see whether that shard's router \
-                 is ready (/readyz), then try again. Only of a day that is not over yet there is a part, with --partial"
+                "the range is not complete: {behind} records of orders are decided and in the read model; check whether \
+                 that shard's router is ready (/readyz), then try again. --partial lists a part only of a day that is not over"
             ))
         })?;
     }
     Ok(())
 }
 
-/// Where each shard ends now.
+/// Where each partition of a topic ends now; empty partitions are left out.
 async fn ends(journal: &dyn Journal, topic: Topic) -> Result<BTreeMap<u32, u64>, Status> {
     let mut ends = BTreeMap::new();
     for index in 0..journal.partitions(topic) {
@@ -119,16 +112,17 @@ async fn ends(journal: &dyn Journal, topic: Topic) -> Result<BTreeMap<u32, u64>,
     Ok(ends)
 }
 
-/// Waits until each shard is there; says of the first that is not in time how far it is.
-async fn reached(
+/// Waits until the read model has reached these ends. The inner error says of the first shard that
+/// was too late how far it is.
+async fn wait_for(
     model: &SqliteModel,
     mut ends: BTreeMap<u32, u64>,
-    place: impl Fn(&Upto) -> u64,
+    place: impl Fn(&Watermark) -> u64,
 ) -> Result<Result<(), String>, Status> {
     let mut behind = String::new();
     for _ in 0..ATTEMPTS_MAX {
-        let positions = model.positions().await.map_err(unavailable)?;
-        let place = |shard: u32| positions.get(&shard).map_or(0, &place);
+        let watermarks = model.watermarks().await.map_err(unavailable)?;
+        let place = |shard: u32| watermarks.get(&shard).map_or(0, &place);
         ends.retain(|shard, end| place(*shard) < *end);
         let Some((shard, end)) = ends.first_key_value() else { return Ok(Ok(())) };
         behind = format!("in shard {shard} (and {} others) {} of {end}", ends.len() - 1, place(*shard));
