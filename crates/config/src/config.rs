@@ -1,5 +1,5 @@
-//! Configuration: typed, and checked as a whole before a port opens. Every error says which key,
-//! what was wrong, what is allowed.
+//! The configuration as a whole. It is checked before a port opens; the error lists every fault
+//! with its key, its value and what is allowed.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -14,7 +14,7 @@ use twqr_order::Policy;
 
 use crate::{KafkaConfig, PolicyDocument, SettlementConfig, policy, renamed, source};
 
-/// What each key means, as it stands above the printed defaults.
+/// Explains each key to operators; printed above the defaults.
 const KEYS: &str = include_str!("keys.toml");
 
 /// The configuration of one process. `keys.toml` explains each key to operators. Listeners bind to
@@ -63,7 +63,8 @@ pub struct Config {
     pub policy: PolicyDocument,
 }
 
-/// How many shards one task partition may serve.
+/// How many shards one task partition may serve: the metadata of its position has an entry for
+/// each.
 const SHARDS_PER_TASK_PARTITION_MAX: u64 = 128;
 
 impl Default for Config {
@@ -94,8 +95,8 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Reads the file, puts the environment over it, and checks the whole; what neither says has
-    /// its default.
+    /// Reads the file, lets environment variables override it, and checks the result. A key that
+    /// neither sets has its default.
     pub fn load(path: Option<&Path>) -> anyhow::Result<Self> {
         Self::from_sources(
             path,
@@ -115,15 +116,14 @@ impl Config {
         Ok(config)
     }
 
-    /// The defaults as a file, with what each key means.
+    /// Returns the defaults as a configuration file in which each key is explained.
     pub fn printed_defaults() -> anyhow::Result<String> {
         Ok(format!("{KEYS}{}", toml::to_string(&Self::default()).context("the defaults cannot be printed")?))
     }
 
-    /// Everything that is wrong, in one error.
+    /// Fails with all faults in one error.
     fn check(&self) -> anyhow::Result<()> {
         let mut faults = Vec::new();
-        // A worker's position has an entry for each shard that its partition serves.
         let task_partitions_min = u64::from(self.shards.get()).div_ceil(SHARDS_PER_TASK_PARTITION_MAX);
         let ranges = [
             ("shards", u64::from(self.shards.get()), 1..=1_024),
@@ -158,7 +158,7 @@ impl Config {
         Ok(())
     }
 
-    /// The topics on a cluster, as this configuration wants them.
+    /// Returns the topic layout that this configuration asks for.
     pub fn layout(&self) -> Layout {
         Layout {
             shards: self.shards.get(),
@@ -170,12 +170,12 @@ impl Config {
         }
     }
 
-    /// Where a client finds the operators' API.
+    /// Returns the endpoint of the operators' API; `wanted` overrides the configured one.
     pub fn operators_endpoint(&self, wanted: Option<&str>) -> String {
         wanted.map_or_else(|| format!("http://{}", self.operators), str::to_owned)
     }
 
-    /// The policy of the domain.
+    /// Converts the section `[policy]` to the machine's policy.
     pub fn policy(&self) -> anyhow::Result<Policy> {
         self.policy.policy().map_err(|faults| anyhow!("policy: {}", policy::list_faults(&faults)))
     }
@@ -242,10 +242,10 @@ mod tests {
                 "[kafka.properties]\n\"ssl.ca.pem\" = \"a\"\n[kafka.property_files]\n\"ssl.ca.pem\" = \"b\"",
                 "kafka.property_files: ssl.ca.pem stands in kafka.properties, too",
             ),
-            ("[kafka.properties]\n\"sasl.password\" = [\"SECRET\"]", "sasl.password must be a text in quotes"),
+            ("[kafka.properties]\n\"sasl.password\" = [\"SECRET\"]", "sasl.password must be text in quotes"),
             ("shards = 1\n\"sasl.password\" = SECRET", "twqr.toml, line 2: "),
             ("shards = 1\nshards = \"SECRET\"", "twqr.toml, line 2: "),
-            ("member = true", "member: must be a text"),
+            ("member = true", "member: must be text"),
             (
                 "[[policy.issuers]]\ninstitution = \"004\"\nlimits = { open_ms = 1 }",
                 "policy.issuers[0].limits.open_ms: is 1, must be 10 to 600000",

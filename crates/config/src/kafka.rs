@@ -1,4 +1,4 @@
-//! How Apache Kafka is reached, as it stands in the configuration.
+//! The section `[kafka]`: how the cluster is reached, and how its topics are laid out.
 
 use std::{collections::BTreeMap, fmt, path::PathBuf};
 
@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use twqr_journal::kafka::KafkaSettings;
 
-/// The cluster; an empty `bootstrap` means the embedded journal.
+/// The section `[kafka]`. With an empty `bootstrap`, `twqr up` uses the embedded journal.
 #[derive(Clone, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub struct KafkaConfig {
@@ -34,14 +34,14 @@ pub struct KafkaConfig {
 
 /// The property that `password_file` sets.
 const PASSWORD: &str = "sasl.password";
-/// How the names of properties end that are secrets themselves.
-const SECRETS: [&str; 4] = ["password", "secret", "passphrase", "key.pem"];
+/// Properties with these suffixes contain secrets, so they are read from files only.
+const SECRET_SUFFIXES: [&str; 4] = ["password", "secret", "passphrase", "key.pem"];
 
 fn is_secret(property: &str) -> bool {
-    SECRETS.iter().any(|end| property.ends_with(end))
+    SECRET_SUFFIXES.iter().any(|end| property.ends_with(end))
 }
 
-/// Properties are texts; the error shows none of them.
+/// Deserializes properties, which must be text. The error never shows a value.
 fn properties<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
     let table = toml::Table::deserialize(deserializer)?;
     let property = |(name, value): (String, toml::Value)| match value {
@@ -51,7 +51,7 @@ fn properties<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Str
         | toml::Value::Boolean(_)
         | toml::Value::Datetime(_)
         | toml::Value::Array(_)
-        | toml::Value::Table(_) => Err(D::Error::custom(format!("{name} must be a text in quotes"))),
+        | toml::Value::Table(_) => Err(D::Error::custom(format!("{name} must be text in quotes"))),
     };
     table.into_iter().map(property).collect()
 }
@@ -121,7 +121,7 @@ impl KafkaConfig {
         faults
     }
 
-    /// As the journal takes it; the files are read now.
+    /// Returns the settings of the Kafka journal. Reads the files that contain secrets.
     pub fn settings(&self) -> anyhow::Result<KafkaSettings> {
         let mut properties = self.properties.clone();
         let password = Some((PASSWORD, &self.password_file)).filter(|(_, file)| !file.as_os_str().is_empty());

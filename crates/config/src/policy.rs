@@ -1,4 +1,4 @@
-//! The policy document: the rules by which orders are decided, as people write them in TOML.
+//! The policy document: the rules by which orders are decided, as operators write them in TOML.
 
 mod changes;
 mod document;
@@ -13,7 +13,7 @@ pub use document::PolicyDocument;
 pub(crate) use document::default_table;
 pub use file::read_policy;
 
-/// Joins all faults in one line.
+/// Joins all faults of a policy in one line.
 pub fn list_faults(faults: &[PolicyFault]) -> String {
     faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

@@ -1,10 +1,10 @@
-//! Keys of earlier versions that have another name or place now. They are refused, and the error
-//! says what to write instead: a default in their place could change what the system does unnoticed.
+//! Refuses keys of earlier versions that were renamed or moved, and says what to write instead. If
+//! they were ignored, a default could change the system's behaviour unnoticed.
 
 use toml::{Table, Value};
 use twqr_types::CutOff;
 
-/// Refuses a configuration that has a renamed key.
+/// Refuses a configuration that contains a renamed key.
 pub(crate) fn check(table: &Table) -> Result<(), String> {
     let key = |section: &str, key: &str| table.get(section).and_then(|section| section.get(key));
     let cut_off = key("settlement", "cut_off").and_then(Value::as_str).map(CutOff::parse);
@@ -24,7 +24,7 @@ pub(crate) fn check(table: &Table) -> Result<(), String> {
     if faults.is_empty() { Ok(()) } else { Err(faults.join("; ")) }
 }
 
-/// Refuses a policy document that has a renamed key. `prefix` stands before its keys.
+/// Refuses a policy document that contains a renamed key. The error writes `prefix` before the key.
 pub(crate) fn check_policy(policy: &Table, prefix: &str) -> Result<(), String> {
     let Some(value) = policy.get("day_begins_min") else { return Ok(()) };
     let minutes = value.as_integer().and_then(|minutes| u32::try_from(minutes).ok());

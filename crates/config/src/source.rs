@@ -1,4 +1,4 @@
-//! Where settings come from: the file, then the environment over it.
+//! Reads configuration from a TOML file and lets environment variables override it.
 
 use std::path::Path;
 
@@ -6,10 +6,10 @@ use anyhow::{Context as _, anyhow, bail};
 use serde::{Deserialize, de::DeserializeOwned};
 use toml::{Table, Value};
 
-/// Variables that begin with this set keys.
+/// The prefix of environment variables that set keys.
 pub(crate) const PREFIX: &str = "TWQR__";
 
-/// The file's table; empty without a file.
+/// Reads the file as a table; returns an empty table without a file.
 pub(crate) fn file(path: Option<&Path>) -> anyhow::Result<Table> {
     let Some(path) = path else { return Ok(Table::new()) };
     let text =
@@ -17,7 +17,7 @@ pub(crate) fn file(path: Option<&Path>) -> anyhow::Result<Table> {
     parse_table(&text).map_err(|fault| anyhow!("configuration {}, {fault}", path.display()))
 }
 
-/// Reads TOML. The error names the line and never shows it, since a secret may stand there.
+/// Parses TOML. The error names the line but never shows its text, which may contain a secret.
 pub fn parse_table(text: &str) -> Result<Table, String> {
     toml::from_str(text).map_err(|error| {
         let line = error.span().map_or(1, |at| text.bytes().take(at.start).filter(|byte| *byte == b'\n').count() + 1);
@@ -25,7 +25,7 @@ pub fn parse_table(text: &str) -> Result<Table, String> {
     })
 }
 
-/// What a table says, as its type; the error names the key.
+/// Deserializes a table; the error names the key.
 pub fn typed<T: DeserializeOwned>(table: Table) -> Result<T, String> {
     serde_path_to_error::deserialize(Value::Table(table)).map_err(|error| {
         let (key, what) = (error.path().to_string(), error.inner().message());
@@ -33,20 +33,22 @@ pub fn typed<T: DeserializeOwned>(table: Table) -> Result<T, String> {
     })
 }
 
-/// How the path of an error names the table itself.
+/// The path that an error has if it is about the table itself.
 const WHOLE: &str = ".";
 
-/// Sets the keys that variables name: `TWQR__POLICY__NAME=x` is `policy.name`.
+/// Overrides keys with environment variables: `TWQR__POLICY__NAME=x` sets `policy.name`.
 pub(crate) fn overlay(table: &mut Table, variables: impl Iterator<Item = (String, String)>) -> anyhow::Result<()> {
     for (name, text) in variables {
         let Some(path) = name.strip_prefix(PREFIX) else { continue };
         let path = path.to_ascii_lowercase();
         let mut keys: Vec<&str> = path.split("__").collect();
-        let Some(last) = keys.pop().filter(|key| !key.is_empty()) else { bail!("{name} names no key") };
+        let Some(last) = keys.pop().filter(|key| !key.is_empty()) else {
+            bail!("{name} names no key; write a key of the configuration after {PREFIX}, with __ between levels")
+        };
         let mut place = &mut *table;
         for key in keys {
             let level = place.entry(key).or_insert_with(|| Value::Table(Table::new()));
-            let Value::Table(level) = level else { bail!("{name}: {key} is no table of the configuration") };
+            let Value::Table(level) = level else { bail!("{name}: {key} is not a table of the configuration") };
             place = level;
         }
         place.insert(last.to_owned(), value(&text));
@@ -57,23 +59,23 @@ pub(crate) fn overlay(table: &mut Table, variables: impl Iterator<Item = (String
 /// Gives the section `name` the keys of `defaults` that it leaves out.
 pub(crate) fn fill_in(table: &mut Table, name: &str, defaults: Table) -> anyhow::Result<()> {
     let section = table.entry(name).or_insert_with(|| Value::Table(Table::new()));
-    let Value::Table(section) = section else { bail!("{name} is no table of the configuration") };
+    let Value::Table(section) = section else { bail!("{name} must be a table") };
     for (key, value) in defaults {
         section.entry(key).or_insert(value);
     }
     Ok(())
 }
 
-/// As TOML where it is (numbers, booleans, lists, quoted text), else as text.
+/// Parses TOML values (numbers, booleans, lists, quoted text); everything else is plain text.
 fn value(text: &str) -> Value {
     let parsed = toml::from_str::<Table>(&format!("value = {text}")).ok().and_then(|mut table| table.remove("value"));
     parsed.unwrap_or_else(|| Value::String(text.to_owned()))
 }
 
-/// A text, also where it looks like a number, as it may in the environment.
+/// Deserializes text that may look like a number, as values of environment variables do.
 pub(crate) fn text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     #[derive(Deserialize)]
-    #[serde(untagged, expecting = "must be a text, such as \"router-0\", or a whole number from 0 on")]
+    #[serde(untagged, expecting = "must be text, such as \"router-0\", or a whole number from 0 on")]
     enum Text {
         Text(String),
         Number(u64),

@@ -111,7 +111,7 @@ fn what_a_configuration_names_must_be_there() {
         (&[("TWQR__MERCHANT_KEYS_FILE", "nowhere")], 1, "merchant_keys_file: merchant keys: nowhere: cannot be read"),
         (&[("TWQR__MERCHANT_KEYS_FILE", "keys")], 1, "keys, line 2: a key is empty"),
         (&[("TWQR__KAFKA__PASSWORD_FILE", "nowhere")], 1, "kafka.password_file: sasl.password: nowhere cannot be read"),
-        (&[("TWQR__MEMBER", "true")], 1, "member: must be a text, such as \"router-0\", or a whole number"),
+        (&[("TWQR__MEMBER", "true")], 1, "member: must be text, such as \"router-0\", or a whole number"),
         (&[("TWQR__MEMBER", "7")], 0, ""),
         (&secret, 1, "secret.toml, line 2: "),
     ] {

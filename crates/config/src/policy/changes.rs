@@ -1,6 +1,6 @@
-//! What differs between two policies, as lines for people. Lists are compared by what their parts
-//! are about, not by where they stand, and issuers by what holds for them: rules that say the
-//! defaults are no difference.
+//! Describes the differences between two policies for operators. Entries of lists are matched by
+//! their key (prefix, institution, id), not by their position. Issuers are compared by the rules in
+//! effect: an entry that repeats the defaults equals an absent entry.
 
 use std::{collections::BTreeMap, fmt::Display};
 
@@ -9,10 +9,10 @@ use twqr_types::UnixMs;
 
 use super::document::name_of;
 
-/// A field's name and its value, as text.
+/// The name of a field and its value as text.
 type Field = (&'static str, String);
 
-/// One line for each difference; empty: the same orders are decided the same.
+/// Returns one line for each difference; empty if both policies decide every order alike.
 pub fn changes(old: &Policy, new: &Policy) -> Vec<String> {
     let mut lines = differing("", general(old), general(new));
     lines.extend(routes(old, new));
@@ -21,7 +21,7 @@ pub fn changes(old: &Policy, new: &Policy) -> Vec<String> {
     lines
 }
 
-/// `~ what field: old -> new`, for each field that differs.
+/// Returns `~ what field: old -> new` for each field that differs.
 fn differing<const N: usize>(what: &str, old: [Field; N], new: [Field; N]) -> Vec<String> {
     let pairs = old.into_iter().zip(new).filter(|((_, old), (_, new))| old != new);
     pairs.map(|((name, old), (_, new))| format!("~ {what}{name}: {old} -> {new}")).collect()
@@ -91,7 +91,7 @@ fn rules(rules: &IssuerRules) -> [Field; 14] {
     ]
 }
 
-/// In Asia/Taipei; times that no calendar holds in Unix ms.
+/// Formats a window in Asia/Taipei; a time beyond the calendar's range is printed in Unix ms.
 fn window(window: &Window) -> String {
     let time = |at: UnixMs| if at.taipei().is_empty() { at.0.to_string() } else { at.taipei() };
     format!("{} to {}", time(window.from), time(window.to))
@@ -126,7 +126,8 @@ fn stores(stores: &[Store]) -> BTreeMap<String, Store> {
     stores.iter().map(|store| (store.id.to_string(), store.clone())).collect()
 }
 
-/// An empty list takes everybody: the first entry shuts out all others.
+/// Reports when a list becomes empty or gets its first entry. An empty list allows every id, so the
+/// first entry excludes all others.
 fn openness(what: &str, everybody: &str, was_empty: bool, is_empty: bool) -> Option<String> {
     let of = |empty| if empty { everybody } else { "only those listed" };
     (was_empty != is_empty).then(|| format!("~ {what}: {} -> {}", of(was_empty), of(is_empty)))
@@ -137,7 +138,7 @@ fn limits(payment_max: Option<i64>, is_open: bool) -> [Field; 2] {
     [("payment_max", most), ("open", is_open.to_string())]
 }
 
-/// What was added, removed and changed among parts with a name.
+/// Lists the named entries that were added, removed or changed.
 fn compared<T, const N: usize>(
     what: &str,
     old: &BTreeMap<String, T>,

@@ -1,4 +1,4 @@
-//! The document as a whole, and its routes.
+//! The policy document and its routes, with conversions to and from the machine's `Policy`.
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use twqr_wire::convert::policy_size_fault;
 
 use super::{issuer::IssuerDocument, merchant::MerchantDocument};
 
-/// The rules by which orders are decided. Amounts in whole TWD, times in ms.
+/// The policy document. Amounts are in whole TWD, times in ms.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default = "PolicyDocument::without_lists")]
 pub struct PolicyDocument {
@@ -25,7 +25,7 @@ pub struct PolicyDocument {
     merchants: Vec<MerchantDocument>,
 }
 
-/// Whose codes begin so. An empty institution is the own wallet.
+/// A route: codes with this prefix belong to this institution; an empty one is the JKOPAY wallet.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 struct RouteDocument {
@@ -43,12 +43,12 @@ fn printable() -> String {
     name_of(Alphabet::Printable, &Alphabet::ALL)
 }
 
-/// The name of a choice among all of them.
+/// Returns the name of a choice.
 pub(crate) fn name_of<T: Copy + PartialEq>(choice: T, all: &[(T, &str)]) -> String {
     all.iter().find(|(known, _)| *known == choice).map_or_else(String::new, |(_, name)| (*name).to_owned())
 }
 
-/// The choice with this name.
+/// Returns the choice with this name; the error lists all names.
 pub(crate) fn choice<T: Copy>(name: &str, all: &[(T, &str)]) -> anyhow::Result<T> {
     let found = all.iter().find(|(_, known)| *known == name).map(|(choice, _)| *choice);
     found.with_context(|| {
@@ -57,7 +57,7 @@ pub(crate) fn choice<T: Copy>(name: &str, all: &[(T, &str)]) -> anyhow::Result<T
     })
 }
 
-/// Two groups of the domain have no table of their own in the document.
+/// Rewrites the place of a fault: StatusCodes and resolution have no tables in the document.
 fn in_document(fault: PolicyFault) -> PolicyFault {
     let place = fault.place.replace("status_codes.", "").replace(".resolution.", ".");
     PolicyFault { place, ..fault }
@@ -99,7 +99,7 @@ impl PolicyDocument {
         }
     }
 
-    /// The policy of the domain; the error is everything that is wrong, by its key.
+    /// Converts to the machine's policy; the error lists every fault with its key.
     pub fn policy(&self) -> Result<Policy, Vec<PolicyFault>> {
         let (mut reading, defaults) = (PolicyReading::default(), StatusCodes::default());
         let cut_off = CutOff::parse(&self.cut_off);
@@ -135,7 +135,7 @@ impl PolicyDocument {
         reading.finish(policy).map_err(|faults| faults.into_iter().map(in_document).collect())
     }
 
-    /// The document that says the same as a policy.
+    /// Returns the document that is equivalent to a policy.
     pub fn from_policy(policy: &Policy) -> Self {
         Self {
             name: policy.name.clone(),

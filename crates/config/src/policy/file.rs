@@ -1,5 +1,5 @@
-//! A policy in a file of its own. Unlike in the configuration, nothing of the default policy is
-//! filled in: a list that is left out is empty.
+//! Reads a policy from its own file. Unlike the section `[policy]` of the configuration, a list
+//! that is left out is empty: it is not taken from the default policy.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use twqr_order::Policy;
 use super::PolicyDocument;
 use crate::{renamed, source};
 
-/// Reads a policy; the error is everything that is wrong with it, each with file and key.
+/// Reads a policy; the error lists every fault with file and key.
 pub fn read_policy(path: &Path) -> Result<Policy, Vec<String>> {
     let place = path.display();
     let one = |problem: String| vec![format!("{place}: {}", problem.trim_end())];

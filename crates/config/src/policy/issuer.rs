@@ -1,4 +1,4 @@
-//! The rules of an issuer, as they stand in the document.
+//! The rules of one issuer in the policy document.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use twqr_types::{Issuer, UnixMs};
 
 use super::document::{choice, name_of};
 
-/// One issuer; an empty institution is the own wallet.
+/// An issuer's rules; an empty institution is the JKOPAY wallet.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct IssuerDocument {
@@ -26,7 +26,7 @@ pub(crate) struct IssuerDocument {
     limits: LimitsDocument,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     maintenance: Vec<WindowDocument>,
-    /// StatusCodes for its own codes of refusal.
+    /// Maps the issuer's decline codes to StatusCodes.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     status_codes: BTreeMap<String, String>,
 }
@@ -43,7 +43,7 @@ fn delay_max_ms() -> i64 {
     Resolution::DEFAULT.delay_max_ms
 }
 
-/// Which refunds it takes: `none`, `full` or `partial`; 0 days: no limit.
+/// Which refunds the issuer allows: `none`, `full` or `partial`; 0 days means no limit.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 struct RefundDocument {
@@ -59,7 +59,7 @@ impl Default for RefundDocument {
     }
 }
 
-/// How many calls it gets.
+/// How many calls the issuer receives from each worker.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 struct LimitsDocument {
@@ -76,7 +76,7 @@ impl Default for LimitsDocument {
     }
 }
 
-/// An announced window in which it is neither charged nor asked.
+/// An announced maintenance window without charges and inquiries.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 struct WindowDocument {

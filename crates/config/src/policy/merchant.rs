@@ -1,13 +1,13 @@
-//! Merchants and their stores, as they stand in the document. Of their keys it has the names; the
-//! keys are secrets, and in a file of their own.
+//! Merchants and their stores in the policy document. It contains only the names of signing keys;
+//! the keys themselves are secrets and are kept in a separate file.
 
 use anyhow::{Context as _, anyhow};
 use serde::{Deserialize, Serialize};
 use twqr_order::{Merchant, Store};
 use twqr_types::{KeyName, MerchantId, StoreId};
 
-/// A merchant; no stores: every StoreID; no `payment_max`: no limit; no `keys`: each that the
-/// ingresses have.
+/// A merchant. Without stores every StoreID is valid, without `payment_max` there is no limit, and
+/// without `keys` every key that the ingresses know is valid.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct MerchantDocument {
