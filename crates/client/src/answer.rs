@@ -1,4 +1,4 @@
-//! Answers as JSON in the POS document's field names.
+//! Converts answers to JSON with the POS document's field names.
 
 use serde_json::{Map, Value, json};
 use tonic::{Code, Status};
@@ -26,8 +26,8 @@ const FIELDS: [Field; 17] = [
     Field::InquiryType,
 ];
 
-/// A Payment response.
-pub fn answered(answer: &PayResponse) -> Map<String, Value> {
+/// Converts a Payment response.
+pub fn payment_json(answer: &PayResponse) -> Map<String, Value> {
     let is_rep = if answer.is_rep { "1" } else { "0" };
     let fields = json!({
         "MerchantID": answer.merchant_id, "StoreID": answer.store_id, "GatewayTradeNo": answer.gateway_trade_no,
@@ -43,8 +43,8 @@ pub fn answered(answer: &PayResponse) -> Map<String, Value> {
     object(fields)
 }
 
-/// A Refund response.
-pub fn refund_answered(answer: &RefundResponse) -> Map<String, Value> {
+/// Converts a Refund response.
+pub fn refund_json(answer: &RefundResponse) -> Map<String, Value> {
     let is_rep = if answer.is_rep { "1" } else { "0" };
     let fields = json!({
         "MerchantID": answer.merchant_id, "StoreID": answer.store_id, "GatewayTradeNo": answer.gateway_trade_no,
@@ -60,8 +60,8 @@ pub fn refund_answered(answer: &RefundResponse) -> Map<String, Value> {
     object(fields)
 }
 
-/// A Cancel response.
-pub fn cancel_answered(answer: &CancelResponse) -> Map<String, Value> {
+/// Converts a Cancel response.
+pub fn cancel_json(answer: &CancelResponse) -> Map<String, Value> {
     let fields = json!({
         "MerchantID": answer.merchant_id, "StoreID": answer.store_id, "GatewayTradeNo": answer.gateway_trade_no,
         "MerchantTradeNo": answer.merchant_trade_no, "PosID": answer.pos_id, "TradeAmount": answer.trade_amount,
@@ -70,10 +70,10 @@ pub fn cancel_answered(answer: &CancelResponse) -> Map<String, Value> {
     object(fields)
 }
 
-/// An Inquiry response: its own fields, and those of the payment or the refund.
-pub fn order_state(answer: &QueryResponse) -> Map<String, Value> {
-    let payment = answer.payment.as_ref().map(answered);
-    let mut fields = payment.or_else(|| answer.refund.as_ref().map(refund_answered)).unwrap_or_default();
+/// Converts an Inquiry response: its own fields, and those of the payment or the refund.
+pub fn inquiry_json(answer: &QueryResponse) -> Map<String, Value> {
+    let payment = answer.payment.as_ref().map(payment_json);
+    let mut fields = payment.or_else(|| answer.refund.as_ref().map(refund_json)).unwrap_or_default();
     fields.insert("StatusCode".to_owned(), json!(answer.status_code));
     fields.insert("StatusDesc".to_owned(), json!(answer.status_desc));
     if let Some(status) = answer.order_status {
@@ -84,8 +84,8 @@ pub fn order_state(answer: &QueryResponse) -> Map<String, Value> {
     fields
 }
 
-/// A gRPC error, with the fields that it names.
-pub fn refused(status: &Status) -> Value {
+/// Converts a gRPC error, with the fields that it names.
+pub fn error_json(status: &Status) -> Value {
     let violations = status.get_details_bad_request().map(|bad| bad.field_violations).unwrap_or_default();
     let fields: Vec<Value> = violations
         .iter()
@@ -94,7 +94,7 @@ pub fn refused(status: &Status) -> Value {
     json!({ "Code": code_name(status.code()), "Message": status.message(), "Fields": fields })
 }
 
-/// The POS document's name of a field of the protobuf contract.
+/// Returns the POS document's name of a protobuf field.
 fn pos_name(proto_name: &str) -> &str {
     FIELDS.iter().find(|field| field.proto_name() == proto_name).map_or(proto_name, |field| field.pos_name())
 }
@@ -103,7 +103,7 @@ fn object(value: Value) -> Map<String, Value> {
     if let Value::Object(object) = value { object } else { Map::new() }
 }
 
-/// The code's name in the gRPC documents.
+/// Returns the code's name in the gRPC documentation.
 pub fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
@@ -133,9 +133,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_carry_the_pos_documents_names() {
+    fn answers_have_the_pos_documents_names() {
         let paid = PayResponse { status_code: "000".into(), is_rep: true, trade_amount: 5, ..Default::default() };
-        let line = answered(&paid);
+        let line = payment_json(&paid);
         assert_eq!((line["StatusCode"].as_str(), line["IsRep"].as_str()), (Some("000"), Some("1")));
         let query = QueryResponse {
             status_code: "000".into(),
@@ -144,7 +144,7 @@ mod tests {
             payment: Some(paid),
             refund: None,
         };
-        let line = order_state(&query);
+        let line = inquiry_json(&query);
         assert_eq!((line["OrderStatus"].as_i64(), line["OrderStatusName"].as_str()), (Some(0), Some("IN_PROGRESS")));
         assert_eq!(line["TradeAmount"].as_i64(), Some(5));
         let refund = RefundResponse { refund_trade_no: "R".into(), status_code: "961".into(), ..Default::default() };
@@ -154,20 +154,20 @@ mod tests {
             refund: Some(refund),
             ..Default::default()
         };
-        let line = order_state(&query);
+        let line = inquiry_json(&query);
         assert_eq!(
             (line["StatusCode"].as_str(), line["OrderStatusName"].as_str(), line["RefundTradeNo"].as_str()),
             (Some("000"), Some("REFUND_SUCCEEDED"), Some("R"))
         );
         let cancel = CancelResponse { status_code: "916".into(), trade_amount: 7, ..Default::default() };
-        let line = cancel_answered(&cancel);
+        let line = cancel_json(&cancel);
         assert_eq!((line["StatusCode"].as_str(), line["TradeAmount"].as_i64()), (Some("916"), Some(7)));
     }
 
     #[test]
-    fn refusals_name_their_fields_as_the_pos_document_does() {
+    fn errors_name_fields_as_the_pos_document_does() {
         let details = ErrorDetails::with_bad_request_violation("trade_amount", "must be above 0");
-        let line = refused(&Status::with_error_details(Code::InvalidArgument, "wrong", details));
+        let line = error_json(&Status::with_error_details(Code::InvalidArgument, "wrong", details));
         assert_eq!(line["Code"], "INVALID_ARGUMENT");
         assert_eq!(line["Fields"][0]["Field"], "TradeAmount");
     }

@@ -1,5 +1,5 @@
-//! Attempts at one payment: each with the same MerchantTradeNo, so that however many there are, at
-//! most one charges.
+//! Retries of one payment. Every attempt has the same MerchantTradeNo, so that at most one of them
+//! charges (invariant I1).
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use tonic::{Code, Request, Status, transport::Channel};
 use tonic_types::StatusExt;
 use twqr_wire::pos::{PayRequest, PayResponse, pos_service_client::PosServiceClient};
 
-/// How often and how long a payment is tried.
+/// How often a payment is attempted, and how long each attempt may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Attempts {
-    /// 1 to 100.
+    /// At most this many attempts: 1 to 100.
     pub max: u32,
-    /// How long one attempt may take, in ms. The POS waits 15 s (POS API, section 4).
+    /// How long one attempt may take, in ms; a POS waits 15 s.
     pub timeout_ms: u64,
 }
 
@@ -24,10 +24,10 @@ impl Default for Attempts {
     }
 }
 
-/// What came of a payment.
+/// The result of all attempts at a payment.
 #[derive(Debug)]
 pub struct Answer {
-    /// The last attempt's result.
+    /// The result of the last attempt.
     pub result: Result<PayResponse, Box<Status>>,
     /// How many attempts it took.
     pub attempts: u32,
@@ -42,8 +42,8 @@ const PAUSE_MS_MAX: u64 = 5_000;
 /// The longest pause that the server may ask for, in ms.
 const ASKED_PAUSE_MS_MAX: u64 = 30_000;
 
-/// Pays; tries again where nobody knows whether the request was accepted, or where it was not and
-/// may be by and by.
+/// Sends a payment. Retries it if it is unknown whether the request was accepted, and if it was
+/// refused for a reason that passes, such as overload.
 pub async fn pay(client: &PosServiceClient<Channel>, request: &PayRequest, attempts: Attempts) -> Answer {
     let started = Instant::now();
     let mut attempt = 1;
@@ -51,15 +51,15 @@ pub async fn pay(client: &PosServiceClient<Channel>, request: &PayRequest, attem
         let mut call = Request::new(request.clone());
         call.set_timeout(Duration::from_millis(attempts.timeout_ms));
         let result = client.clone().pay(call).await;
-        let (result, again) = match result {
+        let (result, retry) = match result {
             Ok(response) => (Ok(response.into_inner()), false),
             Err(status) => {
-                let again = is_worth_another(&status);
-                (Err(Box::new(status)), again)
+                let retry = is_retryable(&status);
+                (Err(Box::new(status)), retry)
             }
         };
         match &result {
-            Err(status) if again && attempt < attempts.max => {
+            Err(status) if retry && attempt < attempts.max => {
                 tokio::time::sleep(pause(status, attempt)).await;
                 attempt += 1;
             }
@@ -68,14 +68,15 @@ pub async fn pay(client: &PosServiceClient<Channel>, request: &PayRequest, attem
     }
 }
 
-/// Whether the same request may end otherwise.
-fn is_worth_another(status: &Status) -> bool {
+/// Whether the same request may succeed later.
+fn is_retryable(status: &Status) -> bool {
     let connection_lost = std::error::Error::source(status).is_some();
     let passing = [Code::Unavailable, Code::ResourceExhausted, Code::DeadlineExceeded, Code::Cancelled];
     connection_lost || passing.contains(&status.code())
 }
 
-/// As long as the server asks for, and a random part, so that not everybody comes back at once.
+/// Returns the pause that the server asks for plus a random part, so that callers do not all return
+/// at once.
 fn pause(status: &Status, attempt: u32) -> Duration {
     let range = PAUSE_MS_FIRST.saturating_mul(1 << attempt.min(16)).min(PAUSE_MS_MAX);
     let asked = status.get_details_retry_info().and_then(|info| info.retry_delay).unwrap_or_default();
@@ -89,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_may_end_otherwise_is_tried_again() {
+    fn only_passing_refusals_are_retried() {
         for (code, again) in [
             (Code::Unavailable, true),
             (Code::ResourceExhausted, true),
@@ -101,12 +102,12 @@ mod tests {
             (Code::Unimplemented, false),
             (Code::Internal, false),
         ] {
-            assert_eq!(is_worth_another(&Status::new(code, "")), again, "{code:?}");
+            assert_eq!(is_retryable(&Status::new(code, "")), again, "{code:?}");
         }
     }
 
     #[test]
-    fn pauses_grow_are_bounded_and_honour_the_server() {
+    fn pauses_are_bounded_and_honour_the_server() {
         let plain = Status::unavailable("");
         let asked = |ms| {
             let details = ErrorDetails::with_retry_info(Some(Duration::from_millis(ms)));

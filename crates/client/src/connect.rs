@@ -7,7 +7,7 @@ use twqr_wire::{ops::operator_service_client::OperatorServiceClient, pos::pos_se
 /// How long a connection may take to open, in seconds.
 const CONNECT_S_MAX: u64 = 5;
 
-/// How long one call may take, in ms: as long as a POS waits (POS API, section 4).
+/// How long one call may take, in ms: as long as a POS waits.
 pub const CALL_MS_MAX: u64 = 15_000;
 
 /// Connects to the public API.
@@ -20,23 +20,22 @@ pub async fn operators(endpoint: &str) -> anyhow::Result<OperatorServiceClient<C
     Ok(OperatorServiceClient::new(channel(endpoint).await?))
 }
 
-/// Opens a connection, or says what to look at.
+/// Opens a connection; the error says what to check.
 pub async fn channel(endpoint: &str) -> anyhow::Result<Channel> {
     let open = address(endpoint)?.tcp_nodelay(true).connect_timeout(std::time::Duration::from_secs(CONNECT_S_MAX));
     open.connect().await.with_context(|| format!("cannot reach {endpoint}: is `twqr up` running there?"))
 }
 
-/// An address that is spoken to as it says: what asks for TLS is refused, since it would go out in
-/// plain text.
+/// Parses an address. One that asks for TLS is refused, since requests would be sent in plain text.
 fn address(endpoint: &str) -> anyhow::Result<Endpoint> {
-    let no_form =
-        || format!("{endpoint:?} is no address; use the form http://HOST:PORT, such as http://127.0.0.1:50051");
-    let uri: Uri = endpoint.parse().with_context(no_form)?;
+    let not_an_address =
+        || format!("{endpoint:?} is not an address; use the form http://HOST:PORT, such as http://127.0.0.1:50051");
+    let uri: Uri = endpoint.parse().with_context(not_an_address)?;
     ensure!(
         uri.scheme_str() != Some("https"),
-        "{endpoint:?} asks for TLS, which is not spoken here: TLS is for a proxy before the server; use the form http://HOST:PORT"
+        "{endpoint:?} asks for TLS, which is not supported; end TLS at a proxy before the server and use the form http://HOST:PORT"
     );
-    ensure!(uri.scheme_str() == Some("http") && uri.port().is_some(), no_form());
+    ensure!(uri.scheme_str() == Some("http") && uri.port().is_some(), not_an_address());
     Ok(Endpoint::from(uri))
 }
 
@@ -45,13 +44,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_an_address_that_is_spoken_to_as_it_says_is_taken() {
+    fn only_plain_text_addresses_are_accepted() {
         for (endpoint, expected) in [
             ("http://127.0.0.1:50051", None),
             ("http://[::1]:50051", None),
             ("HTTP://router.example:80", None),
-            ("https://127.0.0.1:50051", Some("TLS is for a proxy")),
-            ("HTTPS://127.0.0.1:50051", Some("TLS is for a proxy")),
+            ("https://127.0.0.1:50051", Some("TLS, which is not supported")),
+            ("HTTPS://127.0.0.1:50051", Some("TLS, which is not supported")),
             ("127.0.0.1:50051", Some("http://HOST:PORT")),
             ("foo", Some("http://HOST:PORT")),
             ("foo:50051", Some("http://HOST:PORT")),

@@ -9,7 +9,7 @@ mod progress_bar;
 mod request_line;
 mod settled;
 
-pub use answer::{answered, cancel_answered, code_name, order_state, refund_answered, refused};
+pub use answer::{cancel_json, code_name, error_json, inquiry_json, payment_json, refund_json};
 pub use attempts::{Answer, Attempts, pay};
 pub use business_day::{business_day, cut_off};
 pub use connect::{CALL_MS_MAX, channel, connect, operators};

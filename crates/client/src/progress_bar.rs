@@ -1,14 +1,14 @@
-//! Progress on standard error: a bar on a terminal, a plain line now and then elsewhere.
+//! Shows progress on standard error: a bar on a terminal, otherwise a line every few seconds.
 
 use std::{io::IsTerminal, time::Duration};
 
 use indicatif::{ProgressDrawTarget, ProgressStyle};
 use tokio::time::Instant;
 
-/// Between two plain lines, in seconds.
+/// The interval between two plain lines, in seconds.
 const LINE_EVERY_S: u64 = 5;
 
-/// How far something has come.
+/// A progress bar that is cleared at the end.
 pub struct ProgressBar {
     what: &'static str,
     bar: indicatif::ProgressBar,
@@ -17,7 +17,7 @@ pub struct ProgressBar {
 }
 
 impl ProgressBar {
-    /// `what` names the units, such as `payments`; `total` is unknown where it is 0.
+    /// `what` names the units, such as `payments`; a `total` of 0 means that it is unknown.
     pub fn start(what: &'static str, total: u64) -> Self {
         let plain = !std::io::stderr().is_terminal();
         let bar = indicatif::ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
@@ -29,12 +29,12 @@ impl ProgressBar {
         Self { what, bar, plain, next_line: Instant::now() + Duration::from_secs(LINE_EVERY_S) }
     }
 
-    /// One more is done.
+    /// Counts one more unit as done.
     pub fn step(&mut self, message: &str) {
         self.set(self.bar.position() + 1, message);
     }
 
-    /// So many are done.
+    /// Sets how many units are done.
     pub fn set(&mut self, done: u64, message: &str) {
         self.bar.set_position(done);
         self.bar.set_message(message.to_owned());
@@ -44,7 +44,7 @@ impl ProgressBar {
         }
     }
 
-    /// It is over; the last state stays visible.
+    /// Clears the bar and prints the last state.
     pub fn finish(self, message: &str) {
         self.bar.finish_and_clear();
         self.line(message);

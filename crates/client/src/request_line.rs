@@ -1,5 +1,5 @@
-//! One line of a request file: a Payment request as JSON, in the POS document's field names. No
-//! error repeats a value, since a payment code may stand anywhere in a line that is wrong.
+//! Parses one line of a request file: a Payment request as JSON, with the POS document's field
+//! names. No error repeats a value, since a malformed line may contain a card token anywhere.
 
 use std::fmt;
 
@@ -8,10 +8,10 @@ use serde_json::Value;
 use twqr_types::Field;
 use twqr_wire::pos::PayRequest;
 
-/// What is wrong with a line.
+/// A fault of a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// The POS document's name; none where the line as a whole is wrong.
+    /// The POS document's name of the field; absent if the fault is about the line as a whole.
     pub field: Option<String>,
     /// What is wrong, and what is allowed.
     pub text: String,
@@ -23,10 +23,10 @@ impl Problem {
     }
 }
 
-/// Of the HTTP form only; without meaning here.
+/// The signature of the HTTP form; gRPC has none, so it is ignored.
 const SIGN: &str = "Sign";
 
-/// Reads a line; what is not there stays empty, and the server judges the values.
+/// Parses a line. Missing fields stay empty; the server checks the values.
 pub fn parse(line: &[u8]) -> Result<PayRequest, Vec<Problem>> {
     let text = std::str::from_utf8(line).map_err(|_| vec![Problem::whole("is not UTF-8")])?;
     let Members(members) = serde_json::from_str(text).map_err(|error| {
@@ -56,14 +56,16 @@ pub fn parse(line: &[u8]) -> Result<PayRequest, Vec<Problem>> {
     };
     drop(fields.take(SIGN));
     let unknown = fields.members.iter().map(|(place, _)| {
-        Problem::whole(format!("has in place {place} what a Payment request does not have, or what it has already"))
+        Problem::whole(format!(
+            "has an unknown or repeated field in place {place}; only the fields of a Payment request are allowed"
+        ))
     });
     let problems: Vec<Problem> = fields.problems.into_iter().chain(unknown).collect();
     if problems.is_empty() { Ok(request) } else { Err(problems) }
 }
 
-/// The members of an object as they stand in the line. A name may be a value that slipped: no error
-/// repeats it.
+/// The members of a JSON object in their order. A name may be a misplaced value, so no error
+/// repeats it either.
 struct Members(Vec<(String, Value)>);
 
 impl<'de> Deserialize<'de> for Members {
@@ -88,8 +90,8 @@ impl<'de> Deserialize<'de> for Members {
     }
 }
 
-/// The fields of a line that nobody has taken yet, each with its place from 1, and what was wrong
-/// with those that were.
+/// The fields of a line that are not taken yet, each with its place from 1, and the faults of those
+/// that are.
 struct Fields {
     members: Vec<(usize, (String, Value))>,
     problems: Vec<Problem>,
@@ -107,7 +109,7 @@ impl Fields {
             None => String::new(),
             Some(Value::String(text)) => text,
             Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
-                self.wrong(field, "must be a string");
+                self.add_fault(field, "must be a string");
                 String::new()
             }
         }
@@ -116,12 +118,12 @@ impl Fields {
     fn integer(&mut self, field: Field) -> i64 {
         let Some(value) = self.take(field.pos_name()) else { return 0 };
         value.as_i64().unwrap_or_else(|| {
-            self.wrong(field, "must be a whole number (TWD)");
+            self.add_fault(field, "must be a whole number (TWD)");
             0
         })
     }
 
-    fn wrong(&mut self, field: Field, text: &str) {
+    fn add_fault(&mut self, field: Field, text: &str) {
         self.problems.push(Problem { field: Some(field.pos_name().to_owned()), text: text.to_owned() });
     }
 }
@@ -131,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_read_in_the_pos_documents_names() {
+    fn a_line_is_parsed_by_the_pos_documents_names() {
         let line = br#"{"MerchantID":"M1","MerchantTradeNo":"T1","CardToken":"22X","TradeAmount":120,"Sign":"ab"}"#;
         let request = parse(line).unwrap();
         assert_eq!((request.merchant_id.as_str(), request.trade_amount, request.un_redeem), ("M1", 120, 0));
@@ -158,6 +160,6 @@ mod tests {
             assert!(!format!("{problems:?}").contains("SECRET"), "{problems:?}");
         }
         let problems = parse(b"{\"MerchantID\":\"M1\",\"22SECRET\":1,\"Sign\":\"\"}").unwrap_err();
-        assert!(problems[0].text.starts_with("has in place 2 "), "{problems:?}");
+        assert!(problems[0].text.contains("in place 2;"), "{problems:?}");
     }
 }

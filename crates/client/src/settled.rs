@@ -1,4 +1,4 @@
-//! What was settled, read from the operators' API as entries of the accounting file.
+//! Reads from the operators' API what was settled, as entries of the accounting file.
 
 use anyhow::{Context as _, bail};
 use twqr_settlement::{Entry, Kind};
@@ -7,8 +7,8 @@ use twqr_wire::ops::{ListSettlementRequest, SettlementEntry, settlement_entry::K
 
 use crate::connect;
 
-/// Everything that was settled from `from` up to before `to`, in whole; of one merchant, or with an
-/// empty `merchant_id` of all.
+/// Returns every movement that was settled from `from` until before `to`, of one merchant or, with
+/// an empty `merchant_id`, of all. Fails if the range is over but not complete.
 pub async fn settled(endpoint: &str, from: UnixMs, to: UnixMs, merchant_id: &str) -> anyhow::Result<Vec<Entry>> {
     let mut client = connect::operators(endpoint).await?;
     let request = ListSettlementRequest { from_ms: from.0, to_ms: to.0, merchant_id: merchant_id.to_owned() };
@@ -16,7 +16,7 @@ pub async fn settled(endpoint: &str, from: UnixMs, to: UnixMs, merchant_id: &str
     let mut stream = client.list_settlement(request).await.with_context(refused)?.into_inner();
     let mut entries = Vec::new();
     while let Some(response) = stream.message().await.with_context(refused)? {
-        let entry = response.entry.with_context(|| format!("{endpoint} sent an entry with nothing in it"))?;
+        let entry = response.entry.with_context(|| format!("{endpoint} sent an empty entry"))?;
         entries.push(entry_from(entry)?);
     }
     Ok(entries)
@@ -28,7 +28,7 @@ fn entry_from(entry: SettlementEntry) -> anyhow::Result<Entry> {
         WireKind::Payment => Kind::Payment,
         WireKind::Refund => Kind::Refund,
         WireKind::Cancel => Kind::Cancel,
-        WireKind::Unspecified => bail!("{place} is of no kind that is known here; update twqr"),
+        WireKind::Unspecified => bail!("{place} has a kind that this version does not know; update twqr"),
     };
     Ok(Entry {
         kind,

@@ -1,4 +1,4 @@
-//! Metrics and health for operators.
+//! Serves metrics and health to operators.
 
 use std::time::Duration;
 
@@ -6,14 +6,14 @@ use axum::{Router, http::StatusCode, routing::get};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use twqr_service::{CancellationToken, Health, Limits, PartState, serve_http};
 
-/// The buckets of durations, in seconds: from a millisecond to what a POS waits.
+/// The buckets of durations, in seconds: from 1 ms to the 15 s that a POS waits.
 const SECONDS: [f64; 13] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 15.0];
 
-/// How often measured durations are taken into their buckets, in ms. Until then each is kept by
-/// itself: without it, and where nobody asks for `/metrics`, memory grows with every call.
+/// How often measured durations are merged into their buckets, in ms. Without this, memory would
+/// grow with every call while `/metrics` is not scraped.
 const UPKEEP_MS: u64 = 5_000;
 
-/// How long answers may take to end at shutdown, in ms.
+/// How long answers in progress may take at shutdown, in ms.
 const DRAIN_MS: u64 = 1_000;
 
 /// Serves `/metrics`, `/healthz` and `/readyz` until `stop` fires.
@@ -28,33 +28,33 @@ pub(crate) async fn serve(
         .install_recorder()?;
     let listener = tokio::net::TcpListener::bind(address).await;
     let listener = listener.map_err(|error| anyhow::anyhow!("admin cannot listen on {address}: {error}"))?;
-    let kept_up = metrics.clone();
-    let living = health.clone();
+    let upkeep = metrics.clone();
+    let liveness = health.clone();
     let router = Router::new()
         .route("/metrics", get(move || async move { metrics.render() }))
-        .route("/healthz", get(move || async move { alive(&living) }))
+        .route("/healthz", get(move || async move { alive(&liveness) }))
         .route("/readyz", get(move || async move { ready(&health) }));
     tokio::select! {
         _ = serve_http(listener, router, Limits::operators("admin"), stop, Duration::from_millis(DRAIN_MS)) => {}
-        () = for_good(Duration::from_millis(UPKEEP_MS), || kept_up.run_upkeep()) => {}
+        () = repeat(Duration::from_millis(UPKEEP_MS), || upkeep.run_upkeep()) => {}
     }
     Ok(())
 }
 
-/// Does `work` after every `period`.
-async fn for_good(period: Duration, work: impl Fn()) {
+/// Calls `work` after every `period`, forever.
+async fn repeat(period: Duration, work: impl Fn()) {
     loop {
         tokio::time::sleep(period).await;
         work();
     }
 }
 
-/// 200 unless only a new process can help; then 503 and why.
+/// Returns 200 unless a part is dead, so that only a restart can help; then 503 with the reason.
 fn alive(health: &Health) -> (StatusCode, String) {
     health.dead().map_or((StatusCode::OK, "alive".to_owned()), |why| (StatusCode::SERVICE_UNAVAILABLE, why))
 }
 
-/// 200 when every part is ready, else 503 with what is not, and why.
+/// Returns 200 if every part is ready, else 503 with the parts that are not, and why.
 fn ready(health: &Health) -> (StatusCode, String) {
     if health.is_ready() {
         return (StatusCode::OK, "ready".to_owned());
@@ -73,9 +73,9 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn upkeep_goes_on_where_nobody_asks_for_metrics() {
+    async fn upkeep_continues_without_scrapes() {
         let done = AtomicU32::new(0);
-        let upkeep = for_good(Duration::from_millis(UPKEEP_MS), || {
+        let upkeep = repeat(Duration::from_millis(UPKEEP_MS), || {
             done.fetch_add(1, Ordering::Relaxed);
         });
         assert!(tokio::time::timeout(Duration::from_millis(3 * UPKEEP_MS + 1), upkeep).await.is_err());

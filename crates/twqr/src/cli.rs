@@ -1,4 +1,4 @@
-//! What the client commands and `twqr config` may be told.
+//! The arguments of the client commands and of `twqr config`.
 
 use std::path::PathBuf;
 
@@ -6,19 +6,19 @@ use clap::{Args, Subcommand};
 
 #[derive(Debug, Args)]
 pub(crate) struct Pay {
-    /// The requests
+    /// The requests, one JSON object in each line
     #[arg(long, value_name = "FILE")]
     pub(crate) file: PathBuf,
-    /// Where the results go, one JSON object a line; written over
+    /// The file for the results, one JSON object in each line; replaced if it exists
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
     /// The public gRPC API
     #[arg(long, value_name = "URI", default_value = DEFAULT_ENDPOINT)]
     pub(crate) endpoint: String,
-    /// Payments under way at once
+    /// How many payments are in flight at once
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=4096))]
     pub(crate) concurrency: u16,
-    /// Attempts at each payment, all with its own MerchantTradeNo
+    /// How often each payment is attempted, always with the same MerchantTradeNo
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) attempts: u32,
     /// How long one attempt may take, in ms
@@ -30,16 +30,15 @@ pub(crate) struct Pay {
 pub(crate) struct Query {
     /// MerchantID
     pub(crate) merchant_id: String,
-    /// MerchantTradeNo; with --refund the refund's own
+    /// MerchantTradeNo of the payment, or with --refund of the refund
     pub(crate) merchant_trade_no: String,
-    /// Asks about a refund (InquiryType R)
+    /// Inquire about a refund (InquiryType R)
     #[arg(long)]
     pub(crate) refund: bool,
-    /// Shows every change until nothing is in progress
+    /// Print every change until nothing is in progress
     #[arg(long)]
     pub(crate) watch: bool,
-    /// Also after that: refunds, cancels, and answers of issuers that contradict what was final;
-    /// until Ctrl-C
+    /// Continue after that until Ctrl-C: later refunds, cancels, and contradictions by issuers
     #[arg(long, requires = "watch")]
     pub(crate) keep: bool,
     /// The public gRPC API
@@ -51,18 +50,18 @@ pub(crate) struct Query {
 pub(crate) struct Refund {
     /// MerchantID
     pub(crate) merchant_id: String,
-    /// The refund's own new MerchantTradeNo; the same again gives back nothing more
+    /// A new MerchantTradeNo for the refund; sending the same number again refunds nothing more
     pub(crate) merchant_trade_no: String,
     /// The payment's TradeNo
     #[arg(long, value_name = "TRADENO")]
     pub(crate) payment: String,
-    /// What to give back, in whole TWD
+    /// The amount to refund, in whole TWD
     #[arg(long, value_name = "TWD")]
     pub(crate) amount: i64,
     /// StoreID
     #[arg(long, default_value = "")]
     pub(crate) store_id: String,
-    /// For the issuer
+    /// A remark for the issuer
     #[arg(long, default_value = "")]
     pub(crate) remark: String,
     /// The public gRPC API
@@ -76,8 +75,8 @@ pub(crate) struct Cancel {
     pub(crate) merchant_id: String,
     /// The payment's MerchantTradeNo
     pub(crate) merchant_trade_no: String,
-    /// A file with the payment's code, or - for standard input; a code on the command line could be
-    /// seen by others
+    /// A file with the card token, or - for standard input; other users could read it on the
+    /// command line
     #[arg(long, value_name = "FILE")]
     pub(crate) card_token_file: PathBuf,
     /// The payment's TradeAmount, in whole TWD
@@ -96,11 +95,11 @@ pub(crate) struct Cancel {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Config {
-    /// Checks file and environment; exit code 1 and every fault if something is wrong
+    /// Checks file and environment; prints every fault and exits with 1 if there is one
     Check,
-    /// Prints every key with its default and what it means
+    /// Prints every key with its default and its meaning
     Default,
 }
 
-/// Where `twqr up` serves if nothing else is configured.
+/// Where `twqr up` serves by default.
 const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:50051";

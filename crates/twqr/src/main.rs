@@ -23,7 +23,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
-    /// Configuration file (TOML); without it the defaults hold. `twqr config default` prints them
+    /// Configuration file (TOML); `twqr config default` prints the defaults
     #[arg(long, global = true, env = "TWQR_CONFIG")]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -32,35 +32,36 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Every service in one process, on the embedded journal
+    /// Runs every service in one process, on the embedded journal
     Up,
-    /// The public gRPC API alone
+    /// Runs the ingress: the public gRPC API and the POS HTTP form
     Ingress,
-    /// The router alone: applies the orders' records
+    /// Runs the router, which decides orders
     Router,
-    /// The wallet's worker alone
+    /// Runs the worker that calls the wallet
     WalletWorker,
-    /// FISC's worker alone
+    /// Runs the worker that calls FISC
     FiscWorker,
-    /// The tracker alone: read model, operators' API, due checks
+    /// Runs the tracker: read model, operators' API, due checks
     Tracker,
-    /// Creates and checks the topics on a cluster
+    /// Checks and creates the topics on a Kafka cluster
     #[command(subcommand)]
     Topics(commands::topics::Topics),
-    /// Sends the payments of a file, one JSON object a line in the POS document's field names
+    /// Sends the payments of a file: one JSON object in each line, with the POS document's field
+    /// names
     Pay(cli::Pay),
-    /// Asks about one payment or one refund
+    /// Inquires about one payment or refund
     Query(cli::Query),
-    /// Gives back a part of a payment, or all of it
+    /// Refunds a payment, in part or in full
     Refund(cli::Refund),
-    /// Takes a payment back; sent again it answers what is true by then
+    /// Cancels a payment; sending it again returns the current result
     Cancel(cli::Cancel),
     /// Writes the accounting file of each merchant for a business day, or verifies one
     Settlement(commands::settlement::Settlement),
-    /// Holds a business day against the counterparties' files; exit code 0 if both have the same, 2
-    /// if not, 1 if it could not
+    /// Compares a business day with the counterparties' files; exit code 0 if both agree, 2 if they
+    /// differ, 1 on an error
     Reconcile(commands::reconcile::Reconcile),
-    /// Shows and changes the rules by which orders are decided, while everything runs
+    /// Shows and changes the policy, by which orders are decided, while everything runs
     #[command(subcommand)]
     Policy(commands::policy::Policy),
     /// Checks or prints the configuration
@@ -68,16 +69,16 @@ enum Command {
     Config(cli::Config),
 }
 
-/// The command line is wrong (`EX_USAGE`): 2 says "differs" in `reconcile`, `policy diff` and
-/// `topics plan`.
+/// The exit code of a wrong command line (`EX_USAGE`). It is not 2, which means "differs" in
+/// `reconcile`, `policy diff` and `topics plan`.
 const USAGE: u8 = 64;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(told) => {
-            drop(told.print());
-            return if told.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+        Err(error) => {
+            drop(error.print());
+            return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
         }
     };
     let filter = EnvFilter::try_from_env("TWQR_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
@@ -124,7 +125,7 @@ fn check_or_print(command: &cli::Config, config: &Config) -> anyhow::Result<Exit
     match command {
         cli::Config::Check => {
             services::check_files(config)?;
-            writeln!(out, "the configuration is good")?;
+            writeln!(out, "the configuration is valid")?;
         }
         cli::Config::Default => write!(out, "{}", Config::printed_defaults()?)?,
     }

@@ -1,5 +1,5 @@
-//! Wiring: the services of one process on their journal, started so that what is called is there
-//! before its callers, and stopped in the opposite order.
+//! Starts the services of one process on their journal and stops them. A service starts after those
+//! that it calls, and stops before them.
 
 mod journal;
 mod settings;
@@ -25,11 +25,12 @@ pub(crate) enum Service {
 }
 
 impl Service {
-    /// All of them.
+    /// All services, in the order in which they start.
     pub(crate) const ALL: [Self; 5] =
         [Self::Router, Self::Tracker, Self::WalletWorker, Self::FiscWorker, Self::Ingress];
 
-    /// Who stops first: callers before those whom they call.
+    /// The tier in which the service stops, from 0: callers stop before the services that they
+    /// call.
     const fn tier(self) -> usize {
         match self {
             Self::Ingress => 0,
@@ -38,7 +39,7 @@ impl Service {
         }
     }
 
-    /// Its name, as the subcommand.
+    /// The name, which is also the subcommand.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Ingress => "ingress",
@@ -49,7 +50,7 @@ impl Service {
         }
     }
 
-    /// How the names of its parts begin in the health report.
+    /// The prefix of its parts' names in the health report.
     const fn part(self) -> &'static str {
         match self {
             Self::Ingress => "ingress",
@@ -61,13 +62,13 @@ impl Service {
     }
 }
 
-/// How long the other services may take until they are ready before callers are let in, in ms.
+/// How long the other services may take to become ready before the ingress starts, in ms.
 const READY_WAIT_MS: u64 = 60_000;
 
-/// How long a process in which something is dead may take to end in good order, in ms.
+/// How long a process with a dead part may take to shut down before it is forced to exit, in ms.
 const END_WITHIN_MS: u64 = 8_000;
 
-/// Checks that the files that the configuration names can be read and hold what they must.
+/// Checks that the files which the configuration names can be read and are valid.
 pub(crate) fn check_files(config: &Config) -> anyhow::Result<()> {
     settings::pos_http(config).check_keys().context("merchant_keys_file")?;
     config.kafka.settings().map(drop)
@@ -75,12 +76,12 @@ pub(crate) fn check_files(config: &Config) -> anyhow::Result<()> {
 
 type Running = JoinSet<anyhow::Result<()>>;
 
-/// What is started in one process.
+/// The services of one process, and what they share.
 struct Process {
     config: Config,
     journal: Arc<dyn Journal>,
     health: Health,
-    /// By tier: the word to stop, and what runs.
+    /// By tier: the token that stops it, and its running services.
     tiers: [(CancellationToken, Running); 3],
 }
 
@@ -108,7 +109,7 @@ pub(crate) async fn run(services: &[Service], config: Config, stop: Cancellation
 }
 
 impl Process {
-    /// Callers are let in once everybody else here is ready.
+    /// Starts the services; the ingress starts once all others are ready.
     async fn run(&mut self, services: &[Service], stop: &CancellationToken) -> anyhow::Result<()> {
         let (front, back): (Vec<Service>, Vec<Service>) = services.iter().partition(|service| service.tier() == 0);
         for service in &back {
@@ -127,8 +128,8 @@ impl Process {
         tokio::select! {
             failed = self.ended() => failed,
             dead = health.until_dead() => {
-                end_surely();
-                anyhow::bail!("{dead}; ending, so that whoever supervises this process starts it anew")
+                force_exit_later();
+                anyhow::bail!("{dead}; ending, so that the supervisor of this process restarts it")
             }
             () = stop.cancelled() => Ok(()),
         }
@@ -160,7 +161,7 @@ impl Process {
         Ok(())
     }
 
-    /// Waits until a service ends although nobody told it to.
+    /// Waits until a service ends without having been stopped.
     async fn ended(&mut self) -> anyhow::Result<()> {
         let [(_, a), (_, b), (_, c)] = &mut self.tiers;
         let ended = tokio::select! {
@@ -172,18 +173,17 @@ impl Process {
     }
 }
 
-/// A process that must end does, also where something that is broken stands in the way of ending in
-/// good order.
-fn end_surely() {
+/// Forces an exit if graceful shutdown hangs.
+fn force_exit_later() {
     std::thread::spawn(|| {
         std::thread::sleep(Duration::from_millis(END_WITHIN_MS));
-        eprintln!("twqr: not ended in good order within {END_WITHIN_MS} ms; ending now");
+        eprintln!("twqr: shutdown did not finish within {END_WITHIN_MS} ms; exiting now");
         std::process::exit(1);
     });
 }
 
 fn failure(ended: Result<anyhow::Result<()>, JoinError>) -> anyhow::Result<()> {
-    ended?.and_then(|()| anyhow::bail!("a service ended on its own"))
+    ended?.and_then(|()| anyhow::bail!("a service ended without having been stopped"))
 }
 
 async fn named<E>(name: &'static str, service: impl Future<Output = Result<(), E>>) -> anyhow::Result<()>

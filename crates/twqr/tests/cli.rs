@@ -1,5 +1,4 @@
-//! What the commands say and which exit code they end with where nobody serves: usage,
-//! configuration, and input that cannot be used.
+//! Output and exit codes of the commands without a server: usage, configuration, invalid input.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -11,10 +10,10 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// An address at which nobody serves.
+/// An address without a server.
 const NOWHERE: &str = "http://127.0.0.1:1";
 
-/// What a command came to.
+/// The outcome of a command.
 struct Ran {
     code: i32,
     out: String,
@@ -30,7 +29,7 @@ fn twqr(folder: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> Ran {
 }
 
 #[test]
-fn a_wrong_command_line_ends_with_a_code_that_means_nothing_else() {
+fn a_wrong_command_line_has_an_exit_code_of_its_own() {
     let folder = tempfile::tempdir().unwrap();
     for (arguments, code) in [
         (&[][..], 64),
@@ -50,9 +49,11 @@ fn a_wrong_command_line_ends_with_a_code_that_means_nothing_else() {
 }
 
 #[test]
-fn an_address_that_would_not_be_spoken_to_as_it_says_is_refused() {
+fn only_plain_text_addresses_are_accepted() {
     let folder = tempfile::tempdir().unwrap();
-    for (endpoint, expected) in [("https://127.0.0.1:1", "TLS is for a proxy"), ("127.0.0.1:1", "http://HOST:PORT")] {
+    for (endpoint, expected) in
+        [("https://127.0.0.1:1", "TLS, which is not supported"), ("127.0.0.1:1", "http://HOST:PORT")]
+    {
         for command in [&["query", "M1", "T1"][..], &["policy", "get"], &["settlement", "--date", "2025-03-10"]] {
             let ran = twqr(folder.path(), &[], &[command, &["--endpoint", endpoint]].concat());
             assert!(ran.code == 1 && ran.error.contains(expected), "{command:?} {endpoint}: {}", ran.error);
@@ -64,7 +65,7 @@ const REQUEST: &str =
     "{\"MerchantID\":\"M1\",\"MerchantTradeNo\":\"T1\",\"CardToken\":\"22abcdefghijklmnop\",\"TradeAmount\":120}\n";
 
 #[test]
-fn pay_harms_no_file_before_it_can_send() {
+fn pay_changes_no_file_before_it_can_send() {
     let folder = tempfile::tempdir().unwrap();
     let written = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
     written("requests", REQUEST);
@@ -85,7 +86,7 @@ fn pay_harms_no_file_before_it_can_send() {
 }
 
 #[test]
-fn pay_sends_what_comes_through_a_pipe() {
+fn pay_reads_from_a_pipe() {
     let folder = tempfile::tempdir().unwrap();
     // Takes connections and answers nothing.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -101,7 +102,7 @@ fn pay_sends_what_comes_through_a_pipe() {
 }
 
 #[test]
-fn what_a_configuration_names_must_be_there() {
+fn files_that_a_configuration_names_must_exist() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("keys"), "[keys]\nM1 = \"\"\n").unwrap();
     fs::write(folder.path().join("secret.toml"), "shards = 1\nmember = SECRET\n").unwrap();
@@ -122,10 +123,10 @@ fn what_a_configuration_names_must_be_there() {
 }
 
 #[test]
-fn what_stands_in_the_history_says_something() {
+fn the_history_needs_a_text() {
     let folder = tempfile::tempdir().unwrap();
     for (why, expected) in
-        [(" ", "nothing but blanks"), ("a\nb", "a control character"), (&"x".repeat(201), "has 201 characters")]
+        [(" ", "is blank"), ("a\nb", "a control character"), (&"x".repeat(201), "has 201 characters")]
     {
         let ran =
             twqr(folder.path(), &[], &["policy", "rollback", "--to", "1", "--expect", "2", "--who", "a", "--why", why]);

@@ -224,12 +224,12 @@ async fn what_cannot_be_written_says_why() {
     for (arguments, expected) in [
         (&["settlement"][..], "--date"),
         (&["settlement", "--date", "2025-02-30"], "a date is a real one"),
-        (&["settlement", "--date", "2199-01-01"], "--partial takes what is there so far"),
+        (&["settlement", "--date", "2199-01-01"], "--partial accepts what is settled so far"),
         (&["settlement", "--date", "9999-12-31"], "2000-01-01 to 2199-12-31"),
         (&["reconcile", "--date", "9999-12-31", "--fisc", "f", "--wallet", "w"], "2000-01-01 to 2199-12-31"),
         (
             &["reconcile", "--date", "2199-01-01", "--fisc", "f", "--wallet", "w"],
-            "--partial takes what is there so far",
+            "--partial accepts what is settled so far",
         ),
         (&["settlement", "--date", "2025-03-10", "--merchant", "a234567890123456789"], "is 19 characters long"),
         (

@@ -1,5 +1,5 @@
-//! `twqr cancel`: takes one payment back. The payment's code comes from a file or standard input,
-//! and no error shows it.
+//! `twqr cancel`: cancels one payment. The card token is read from a file or standard input, and no
+//! error shows it.
 
 use std::{
     fs::File,
@@ -15,10 +15,10 @@ use twqr_wire::pos::CancelRequest;
 use super::print::print;
 use crate::cli;
 
-/// No code is longer, in bytes.
+/// The longest file that is read, in bytes; every card token is shorter.
 const TOKEN_BYTES_MAX: u64 = 1_024;
 
-/// Prints the answer as JSON in the POS document's field names; exit code 1 if there was none.
+/// Prints the answer as JSON with the POS document's field names; exit code 1 if there was none.
 pub(crate) async fn run(arguments: cli::Cancel) -> anyhow::Result<ExitCode> {
     let card_token = card_token(&arguments.card_token_file)?;
     let mut client = twqr_client::connect(&arguments.endpoint).await?;
@@ -32,10 +32,10 @@ pub(crate) async fn run(arguments: cli::Cancel) -> anyhow::Result<ExitCode> {
         ..CancelRequest::default()
     });
     request.set_timeout(Duration::from_millis(twqr_client::CALL_MS_MAX));
-    print(client.cancel(request).await.as_ref().map(|answer| twqr_client::cancel_answered(answer.get_ref())))
+    print(client.cancel(request).await.as_ref().map(|answer| twqr_client::cancel_json(answer.get_ref())))
 }
 
-/// The code as it stands there, without the line end.
+/// Reads the card token, without the line end.
 fn card_token(file: &Path) -> anyhow::Result<String> {
     let name = file.display();
     let mut bytes = Vec::new();
@@ -47,11 +47,11 @@ fn card_token(file: &Path) -> anyhow::Result<String> {
     };
     read.with_context(|| format!("{name} cannot be read"))?;
     let Ok(text) = String::from_utf8(bytes) else {
-        anyhow::bail!("{name} is not UTF-8; it must hold the payment's code alone")
+        anyhow::bail!("{name} is not UTF-8; it must contain only the card token")
     };
     let token = text.trim_end_matches(['\r', '\n']);
-    ensure!(!token.is_empty(), "{name} is empty; it must hold the payment's code");
-    ensure!(!token.contains('\n'), "{name} has several lines; it must hold the payment's code alone");
+    ensure!(!token.is_empty(), "{name} is empty; it must contain the card token");
+    ensure!(!token.contains('\n'), "{name} has several lines; it must contain only the card token");
     Ok(token.to_owned())
 }
 
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_code_is_one_line_of_a_file_and_no_error_shows_it() {
+    fn a_card_token_is_one_line_and_no_error_shows_it() {
         for (text, expected) in [
             ("22SECRET\n", Ok("22SECRET")),
             ("22SECRET\r\n", Ok("22SECRET")),

@@ -1,4 +1,5 @@
-//! `twqr pay`: the payments of a file, each with its result. A bad line does not stop the others.
+//! `twqr pay`: sends the payments of a file and writes the result of each. A malformed line does
+//! not stop the others.
 
 use std::{
     fs::{File, Metadata},
@@ -20,17 +21,20 @@ use twqr_wire::pos::{PayRequest, pos_service_client::PosServiceClient};
 
 use crate::cli;
 
-/// The longest line that is read, in bytes; a full Payment request has about 12 KiB.
+/// The longest line that is accepted, in bytes; a complete Payment request has about 12 KiB.
 const LINE_BYTES_MAX: u64 = 64 * 1024;
-/// Latencies are counted up to this, in µs.
+/// The highest latency that the histogram can hold, in µs.
 const LATENCY_US_MAX: u64 = 3_600_000_000;
 
-/// Sends every line, in one pass over the file, which may be a pipe; exit code 1 unless every one
+/// Sends every line in one pass over the file, which may be a pipe; exit code 1 unless every line
 /// was answered.
 pub(crate) async fn run(arguments: cli::Pay) -> anyhow::Result<ExitCode> {
     let attempts = Attempts { max: arguments.attempts, timeout_ms: arguments.timeout_ms };
     let lines = Lines::open(&arguments.file)?;
-    ensure!(!lines.are_in(&arguments.out), "--out is the file of --file; it would be emptied, name another one");
+    ensure!(
+        !lines.is_same_file(&arguments.out),
+        "--out is the same file as --file and would be emptied; name another file"
+    );
     let client = twqr_client::connect(&arguments.endpoint).await?;
     let not_written = || format!("{} cannot be written", arguments.out.display());
     let mut out = BufWriter::new(File::create(&arguments.out).with_context(not_written)?);
@@ -59,16 +63,16 @@ pub(crate) async fn run(arguments: cli::Pay) -> anyhow::Result<ExitCode> {
     progress.finish(&summary.short());
     eprintln!("{}", summary.long());
     if let Some(error) = unread {
-        return Err(error.context("stopped before the end of --file; what was sent has its results in --out"));
+        return Err(error.context("stopped before the end of --file; the results of what was sent are in --out"));
     }
     Ok(if summary.unanswered() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What came of a line.
+/// The outcome of a line.
 enum Outcome {
-    /// It is no request.
+    /// The line is not a request.
     Bad(Vec<Problem>),
-    /// It was sent.
+    /// The request was sent.
     Sent(Box<(PayRequest, Answer)>),
 }
 
@@ -86,7 +90,7 @@ async fn pay_line(client: &PosServiceClient<Channel>, line: &Line, attempts: Att
     }
 }
 
-/// The result as it is written.
+/// Returns the result as JSON.
 fn result_line(file: &str, number: u64, outcome: &Outcome) -> Map<String, Value> {
     let mut result = match outcome {
         Outcome::Bad(problems) => {
@@ -98,11 +102,11 @@ fn result_line(file: &str, number: u64, outcome: &Outcome) -> Map<String, Value>
         Outcome::Sent(sent) => {
             let (request, answer) = &**sent;
             let mut result = match &answer.result {
-                Ok(response) => twqr_client::answered(response),
+                Ok(response) => twqr_client::payment_json(response),
                 Err(status) => Map::from_iter([
                     ("MerchantID".to_owned(), json!(request.merchant_id)),
                     ("MerchantTradeNo".to_owned(), json!(request.merchant_trade_no)),
-                    ("Error".to_owned(), twqr_client::refused(status)),
+                    ("Error".to_owned(), twqr_client::error_json(status)),
                 ]),
             };
             result.insert("Attempts".to_owned(), json!(answer.attempts));
@@ -115,7 +119,7 @@ fn result_line(file: &str, number: u64, outcome: &Outcome) -> Map<String, Value>
     result
 }
 
-/// What came of all lines so far.
+/// Counts the outcomes of all lines so far.
 struct Summary {
     approved: u64,
     others: u64,
@@ -172,19 +176,19 @@ impl Summary {
 
 /// One line of the file.
 struct Line {
-    /// From 1.
+    /// The line number, from 1.
     number: u64,
     bytes: Vec<u8>,
     too_long: bool,
 }
 
-/// The lines of a file that are not empty, one after the other.
+/// Iterates over the lines of a file that are not empty.
 struct Lines {
     reader: BufReader<File>,
     name: String,
     about: Metadata,
     number: u64,
-    /// Nothing is read any more: the end, or an error.
+    /// Whether the end or a read error was reached.
     ended: bool,
 }
 
@@ -194,17 +198,17 @@ impl Lines {
         let cannot_read = || format!("{name} cannot be read");
         let file = File::open(path).with_context(cannot_read)?;
         let about = file.metadata().with_context(cannot_read)?;
-        ensure!(!about.is_dir(), "{name} is a folder; name a file with one request a line");
+        ensure!(!about.is_dir(), "{name} is a folder; name a file with one request in each line");
         Ok(Self { reader: BufReader::new(file), name, about, number: 0, ended: false })
     }
 
-    /// Whether the path leads to this file.
-    fn are_in(&self, path: &Path) -> bool {
+    /// Whether the path leads to the same file.
+    fn is_same_file(&self, path: &Path) -> bool {
         let is_same = |other: Metadata| (other.dev(), other.ino()) == (self.about.dev(), self.about.ino());
         self.about.is_file() && path.metadata().is_ok_and(is_same)
     }
 
-    /// Reads up to the end of the line, and keeps at most what a line may have.
+    /// Reads to the end of the line, and keeps at most [`LINE_BYTES_MAX`] bytes of it.
     fn read(&mut self) -> std::io::Result<Option<Line>> {
         let mut bytes = Vec::new();
         if self.reader.by_ref().take(LINE_BYTES_MAX + 1).read_until(b'\n', &mut bytes)? == 0 {
@@ -244,7 +248,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_keep_their_numbers_and_long_ones_stop_nothing() {
+    fn long_lines_keep_the_numbers_of_later_lines() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let long = "x".repeat(3 * LINE_BYTES_MAX as usize);
         std::fs::write(file.path(), format!("{{}}\n\n{long}\n  \n[]")).unwrap();
@@ -255,8 +259,8 @@ mod tests {
     }
 
     #[test]
-    fn the_first_read_error_is_the_last_line() {
-        // Nobody can read a process' memory at address 0.
+    fn iteration_ends_at_the_first_read_error() {
+        // Reading the memory of a process at address 0 always fails.
         let mut lines = Lines::open(Path::new("/proc/self/mem")).unwrap();
         let error = lines.next().unwrap().err().unwrap();
         assert!(format!("{error:#}").starts_with("/proc/self/mem cannot be read after line 0"), "{error:#}");
@@ -264,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_lines_result_names_file_line_and_field() {
+    fn the_result_of_a_malformed_line_names_file_line_and_field() {
         let problems = vec![Problem { field: Some("TradeAmount".into()), text: "must be a whole number".into() }];
         let result = result_line("requests.jsonl", 7, &Outcome::Bad(problems));
         let error = &result["Error"];

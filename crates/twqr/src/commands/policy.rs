@@ -1,5 +1,4 @@
-//! `twqr policy`: the rules by which orders are decided, one versioned document, shown and changed
-//! while everything runs.
+//! `twqr policy`: shows and changes the versioned policy document while everything runs.
 
 mod apply;
 mod diff;
@@ -17,32 +16,30 @@ use twqr_wire::{
     ops::{GetPolicyRequest, GetPolicyResponse, operator_service_client::OperatorServiceClient},
 };
 
-/// What to do with the rules.
+/// The subcommands of `twqr policy`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Policy {
-    /// Prints the rules as a document, with who changed them, why and when
+    /// Prints the policy document, with who changed it, why and when
     Get(Get),
-    /// Checks a document without asking anybody; exit code 1 and every fault if something is wrong
+    /// Checks a document offline; prints every fault and exits with 1 if it is invalid
     Validate {
-        /// The document (TOML), as `twqr policy get` prints it
+        /// The document (TOML), in the form that `twqr policy get` prints
         file: PathBuf,
     },
-    /// Prints what a document would change; exit code 0 if nothing, 2 if something, 1 if that
-    /// cannot be told
+    /// Prints what a document would change; exit code 0 if nothing, 2 if something, 1 on an error
     Diff(Diff),
-    /// Makes a document the newest version; exit code 3 if somebody else changed the rules
-    /// meanwhile
+    /// Makes a document the newest version; exit code 3 if the policy was changed in the meantime
     Apply(Apply),
-    /// Makes the document of an earlier version the newest one again; exit codes as of apply
+    /// Makes the document of an earlier version the newest one again; exit codes like apply
     Rollback(Rollback),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Get {
-    /// Which version; without it the newest
+    /// The version to print; the newest by default
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     version: Option<u64>,
-    /// Also lists every version that is kept
+    /// Also list every stored version
     #[arg(long)]
     history: bool,
     #[command(flatten)]
@@ -53,10 +50,10 @@ pub(crate) struct Get {
 pub(crate) struct Diff {
     /// The document (TOML)
     file: PathBuf,
-    /// Which recorded payments would go elsewhere, instead of what differs in the document
+    /// Print which recorded payments would be routed differently, instead of the document's changes
     #[arg(long)]
     against_log: bool,
-    /// How many payments to replay, the newest of each shard
+    /// How many payments to replay: the newest of each shard
     #[arg(long, requires = "against_log", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     orders: u64,
     #[command(flatten)]
@@ -73,24 +70,24 @@ pub(crate) struct Apply {
 
 #[derive(Debug, Args)]
 pub(crate) struct Rollback {
-    /// Whose document
+    /// The version to restore
     #[arg(long, value_name = "VERSION")]
     to: u64,
     #[command(flatten)]
     change: Change,
 }
 
-/// What is recorded with a change.
+/// What the history records about a change.
 #[derive(Debug, Args)]
 pub(crate) struct Change {
-    /// The newest version, as you know it: the change is refused if there is a newer one
+    /// The newest version that you know: the change is refused if there is a newer one
     #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(u64).range(..u64::MAX))]
     expect: u64,
-    /// Who changes the rules
-    #[arg(long, value_name = "NAME", value_parser = recorded)]
+    /// Who changes the policy
+    #[arg(long, value_name = "NAME", value_parser = history_text)]
     who: String,
-    /// Why
-    #[arg(long, value_name = "TEXT", value_parser = recorded)]
+    /// Why it is changed
+    #[arg(long, value_name = "TEXT", value_parser = history_text)]
     why: String,
     #[command(flatten)]
     server: Server,
@@ -98,15 +95,15 @@ pub(crate) struct Change {
 
 #[derive(Debug, Args)]
 pub(crate) struct Server {
-    /// The operators' API; without it the configured one
+    /// The operators' API; the configured one by default
     #[arg(long, value_name = "URI")]
     endpoint: Option<String>,
 }
 
-/// How long a question may take; an answer to a change takes 10 s at the most.
+/// How long a call may take; the answer to a change takes at most 10 s.
 const CALL_WITHIN: Duration = Duration::from_secs(20);
 
-/// Does it.
+/// Runs the subcommand.
 pub(crate) async fn run(command: Policy, config: &Config) -> anyhow::Result<ExitCode> {
     match command {
         Policy::Get(arguments) => get::run(arguments, config).await,
@@ -121,7 +118,7 @@ pub(crate) async fn run(command: Policy, config: &Config) -> anyhow::Result<Exit
 fn validate(file: &std::path::Path) -> ExitCode {
     match read_policy(file) {
         Ok(_) => {
-            println!("the policy is good");
+            println!("the policy is valid");
             ExitCode::SUCCESS
         }
         Err(faults) => {
@@ -133,7 +130,7 @@ fn validate(file: &std::path::Path) -> ExitCode {
     }
 }
 
-/// The document in a file, or every fault.
+/// Reads the document in a file; the error lists every fault.
 fn read(file: &std::path::Path) -> anyhow::Result<twqr_order::Policy> {
     read_policy(file).map_err(|faults| anyhow!("{}", faults.join("\n      ")))
 }
@@ -147,44 +144,44 @@ impl Server {
     }
 }
 
-/// A request that does not wait for ever.
-fn within<T>(message: T, within: Duration) -> Request<T> {
+/// Returns a request with a deadline.
+fn with_deadline<T>(message: T, within: Duration) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(within);
     request
 }
 
-/// A version (0: the newest), and what else there is.
+/// Fetches a version (0: the newest), with the versions of all shards and the history.
 async fn fetch(operators: &mut Operators, version: u64) -> anyhow::Result<(PolicyChange, GetPolicyResponse)> {
-    let request = within(GetPolicyRequest { version }, CALL_WITHIN);
+    let request = with_deadline(GetPolicyRequest { version }, CALL_WITHIN);
     let mut found = operators.get_policy(request).await.map_err(|status| failed(&status))?.into_inner();
-    let change = found.change.take().context("the answer has no policy in it")?;
+    let change = found.change.take().context("the answer contains no policy")?;
     Ok((policy_change_from(change)?, found))
 }
 
-/// With the code: some servers say nothing else.
+/// Converts a refusal; it names the code, since some servers send no message.
 fn failed(status: &Status) -> anyhow::Error {
     let code = twqr_client::code_name(status.code());
     if status.message().is_empty() {
-        anyhow!("the server says {code} and nothing more; is it the operators' API (--endpoint)?")
+        anyhow!("the server answers {code} without a message; is --endpoint the operators' API?")
     } else {
         anyhow!("{} ({code})", status.message())
     }
 }
 
-/// What stands in the history: 1 to so many characters that can be seen.
+/// The longest text in the history, in characters.
 const TEXT_LEN_MAX: usize = 200;
 
-fn recorded(text: &str) -> Result<String, String> {
+fn history_text(text: &str) -> Result<String, String> {
     let length = text.chars().count();
     if text.trim().is_empty() {
-        return Err("has nothing but blanks; say something, it stands in the history".to_owned());
+        return Err("is blank; the history needs a text".to_owned());
     }
     if length > TEXT_LEN_MAX {
         return Err(format!("has {length} characters, must have at most {TEXT_LEN_MAX}"));
     }
     if text.chars().any(char::is_control) {
-        return Err("has a control character such as a line's end, none is allowed".to_owned());
+        return Err("has a control character such as a line end; none is allowed".to_owned());
     }
     Ok(text.to_owned())
 }
@@ -194,9 +191,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_names_its_code_also_where_the_server_says_nothing() {
+    fn a_refusal_without_a_message_names_its_code() {
         for (status, expected) in [
-            (Status::unimplemented(""), "the server says UNIMPLEMENTED and nothing more"),
+            (Status::unimplemented(""), "the server answers UNIMPLEMENTED without a message"),
             (Status::unavailable("nothing was changed"), "nothing was changed (UNAVAILABLE)"),
         ] {
             assert!(failed(&status).to_string().contains(expected), "{}", failed(&status));

@@ -1,4 +1,4 @@
-//! Answers of the APIs, printed as one JSON line each.
+//! Prints answers as one JSON line each.
 
 use std::{
     io::{Write, stdout},
@@ -7,13 +7,13 @@ use std::{
 
 use serde_json::{Map, Value, json};
 use tonic::Status;
-use twqr_client::refused;
+use twqr_client::error_json;
 
-/// Prints an answer, or the error instead of one, as one line; exit code 1 if there was no answer.
+/// Prints an answer or the error as one line; exit code 1 for an error.
 pub(crate) fn print(answer: Result<Map<String, Value>, &Status>) -> anyhow::Result<ExitCode> {
     let (line, code) = match answer {
         Ok(fields) => (json!(fields), ExitCode::SUCCESS),
-        Err(status) => (json!({ "Error": refused(status) }), ExitCode::FAILURE),
+        Err(status) => (json!({ "Error": error_json(status) }), ExitCode::FAILURE),
     };
     writeln!(stdout(), "{line}")?;
     Ok(code)

@@ -1,4 +1,4 @@
-//! `twqr query`: the state of one payment or one refund, or every change of it.
+//! `twqr query`: prints the state of one payment or refund, or every change of it.
 
 use std::process::ExitCode;
 
@@ -7,7 +7,8 @@ use twqr_wire::pos::{InquiryType, QueryRequest, WatchOrderRequest};
 use super::print::print;
 use crate::cli;
 
-/// Prints the state as JSON in the POS document's field names; exit code 1 if there was no answer.
+/// Prints the state as JSON with the POS document's field names; exit code 1 if there was no
+/// answer.
 pub(crate) async fn run(arguments: cli::Query) -> anyhow::Result<ExitCode> {
     let mut client = twqr_client::connect(&arguments.endpoint).await?;
     let inquiry_type = if arguments.refund { InquiryType::Refund } else { InquiryType::Payment };
@@ -18,7 +19,7 @@ pub(crate) async fn run(arguments: cli::Query) -> anyhow::Result<ExitCode> {
             merchant_trade_no: arguments.merchant_trade_no,
             ..QueryRequest::default()
         });
-        return print(answer.await.as_ref().map(|answer| twqr_client::order_state(answer.get_ref())));
+        return print(answer.await.as_ref().map(|answer| twqr_client::inquiry_json(answer.get_ref())));
     }
     let watch = client.watch_order(WatchOrderRequest {
         inquiry_type: inquiry_type.into(),
@@ -32,7 +33,7 @@ pub(crate) async fn run(arguments: cli::Query) -> anyhow::Result<ExitCode> {
     };
     loop {
         match changes.message().await {
-            Ok(Some(change)) => drop(print(Ok(twqr_client::order_state(&change.order.unwrap_or_default())))?),
+            Ok(Some(change)) => drop(print(Ok(twqr_client::inquiry_json(&change.order.unwrap_or_default())))?),
             Ok(None) => return Ok(ExitCode::SUCCESS),
             Err(status) => return print(Err(&status)),
         }

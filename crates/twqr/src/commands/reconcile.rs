@@ -1,4 +1,4 @@
-//! `twqr reconcile`: a business day against the counterparties' files.
+//! `twqr reconcile`: compares a business day with the counterparties' files.
 
 use std::{
     fs,
@@ -15,7 +15,7 @@ use twqr_settlement::{Books, CounterpartyFile, Entry, Side, read_movements, reco
 
 use super::settlement;
 
-/// What to hold against what.
+/// The arguments of `twqr reconcile`.
 #[derive(Debug, Args)]
 pub(crate) struct Reconcile {
     /// The business day, YYYY-MM-DD or YYYYMMDD; it ends at the cut-off of the newest policy
@@ -27,8 +27,7 @@ pub(crate) struct Reconcile {
     /// The wallet's file of the day
     #[arg(long, value_name = "FILE")]
     wallet: PathBuf,
-    /// FISC's file of the day before: what is booked there is not missing, and nothing is booked
-    /// twice unseen
+    /// FISC's file of the day before: finds movements that are booked there, or in both files
     #[arg(long, value_name = "FILE")]
     fisc_before: Option<PathBuf>,
     /// The wallet's file of the day before
@@ -40,33 +39,32 @@ pub(crate) struct Reconcile {
     /// The wallet's file of the day after
     #[arg(long, value_name = "FILE")]
     wallet_after: Option<PathBuf>,
-    /// The operators' API; otherwise where the configuration says
+    /// The operators' API; the configured one by default
     #[arg(long, value_name = "URI")]
     endpoint: Option<String>,
-    /// Prints the report as JSON
+    /// Print the report as JSON
     #[arg(long)]
     json: bool,
-    /// Also a day that is not over yet
+    /// Accept a day that is not complete
     #[arg(long)]
     partial: bool,
 }
 
-/// There is something to look at.
+/// The exit code if the two sides differ.
 const DIFFERS: u8 = 2;
 
-/// Prints the report; exit code 0 if both sides have the same, 2 if not, 1 if it could not be found
-/// out.
+/// Prints the report; exit code 0 if both sides agree, 2 if they differ, 1 on an error.
 pub(crate) async fn run(arguments: Reconcile, config: &Config) -> anyhow::Result<ExitCode> {
     let endpoint = config.operators_endpoint(arguments.endpoint.as_deref());
     let day = business_day(&arguments.date, &endpoint).await?;
-    settlement::is_over(day, arguments.partial)?;
+    settlement::check_complete(day, arguments.partial)?;
     let (before, after) = (day.previous(), day.next());
     let files = files(&[(Side::Wallet, Some(&arguments.wallet)), (Side::Fisc, Some(&arguments.fisc))])?;
     let theirs_before =
         self::files(&[(Side::Wallet, arguments.wallet_before.as_ref()), (Side::Fisc, arguments.fisc_before.as_ref())])?;
     let theirs_after =
         self::files(&[(Side::Wallet, arguments.wallet_after.as_ref()), (Side::Fisc, arguments.fisc_after.as_ref())])?;
-    // What is over must be complete; of the day after, what is there.
+    // The two days that are over must be complete; the day after need not be.
     let mut entries = settled(&endpoint, before.from(), day.to(), "").await?;
     entries.extend(settled(&endpoint, day.to(), after.to(), "").await?);
     let (ours_before, entries): (Vec<Entry>, Vec<Entry>) =
@@ -94,7 +92,7 @@ fn file(side: Side, path: &Path) -> anyhow::Result<CounterpartyFile> {
     let name = path.display();
     ensure!(
         !read.is_foreign(),
-        "{side}'s file {name} is none: no row of it can be read, and header or trailer are missing too"
+        "{side}'s file {name} is not a counterparty file: no row can be read, and header or trailer are missing"
     );
     Ok(read)
 }

@@ -1,4 +1,4 @@
-//! `twqr refund`: one refund of one payment.
+//! `twqr refund`: sends one refund of one payment.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -7,7 +7,7 @@ use twqr_wire::pos::RefundRequest;
 use super::print::print;
 use crate::cli;
 
-/// Prints the answer as JSON in the POS document's field names; exit code 1 if there was none.
+/// Prints the answer as JSON with the POS document's field names; exit code 1 if there was none.
 pub(crate) async fn run(arguments: cli::Refund) -> anyhow::Result<ExitCode> {
     let mut client = twqr_client::connect(&arguments.endpoint).await?;
     let mut request = tonic::Request::new(RefundRequest {
@@ -20,5 +20,5 @@ pub(crate) async fn run(arguments: cli::Refund) -> anyhow::Result<ExitCode> {
         ..RefundRequest::default()
     });
     request.set_timeout(Duration::from_millis(twqr_client::CALL_MS_MAX));
-    print(client.refund(request).await.as_ref().map(|answer| twqr_client::refund_answered(answer.get_ref())))
+    print(client.refund(request).await.as_ref().map(|answer| twqr_client::refund_json(answer.get_ref())))
 }

@@ -1,5 +1,5 @@
-//! `twqr settlement`: the accounting file of each merchant for a business day; and whether a file
-//! is what was written.
+//! `twqr settlement`: writes the accounting file of each merchant for a business day, and verifies
+//! files.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,7 @@ use twqr_service::{Clock, SystemClock};
 use twqr_settlement::{AccountingFile, Entry, Layout, LayoutConfig, verify_file, write_file};
 use twqr_types::{BusinessDay, MerchantId};
 
-/// What to write, or to verify.
+/// The arguments of `twqr settlement`.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct Settlement {
@@ -28,10 +28,10 @@ pub(crate) struct Settlement {
 
 #[derive(Debug, Subcommand)]
 enum Verify {
-    /// Checks a file's checksum, counts and totals; exit code 1 and every fault if something is
-    /// wrong
+    /// Checks a file's checksum, counts and totals; prints every fault and exits with 1 if there is
+    /// one
     Verify {
-        /// The file
+        /// The accounting file
         file: PathBuf,
     },
 }
@@ -41,36 +41,36 @@ struct Day {
     /// The business day, YYYY-MM-DD or YYYYMMDD; it ends at the cut-off of the newest policy
     #[arg(long)]
     date: String,
-    /// Only this merchant's file, also if it has no movements; otherwise one for each merchant that
-    /// has
+    /// Write only this merchant's file, even without movements; by default one for each merchant
+    /// with movements
     #[arg(long, value_parser = merchant_id)]
     merchant: Option<String>,
-    /// Where the files go; those of the same name are written over
+    /// The folder for the files; files of the same name are replaced
     #[arg(long, value_name = "DIR", default_value = ".")]
     out: PathBuf,
-    /// The operators' API; otherwise where the configuration says
+    /// The operators' API; the configured one by default
     #[arg(long, value_name = "URI")]
     endpoint: Option<String>,
-    /// A layout (TOML); otherwise `settlement.layout` of the configuration
+    /// A layout (TOML); by default `settlement.layout` of the configuration
     #[arg(long, value_name = "FILE")]
     layout: Option<PathBuf>,
-    /// Also a day that is not over yet; the files' names end in .partial then
+    /// Accept a day that is not complete; the names of its files end in .partial
     #[arg(long)]
     partial: bool,
 }
 
-/// A MerchantID that there can be.
+/// Checks the form of a MerchantID.
 fn merchant_id(raw: &str) -> Result<String, String> {
     MerchantId::parse(raw.to_owned()).map(|id| id.as_str().to_owned())
 }
 
-/// How long after a day's end its last states may be on their way to the read model, in ms:
-/// checkpoints are written behind the orders.
-const ON_THEIR_WAY_MS: i64 = 60_000;
-/// How many warnings of a file are printed.
+/// How long after a day's end its last states may take to reach the read model, in ms: checkpoints
+/// are written after the decisions.
+const CHECKPOINT_DELAY_MS_MAX: i64 = 60_000;
+/// How many warnings are printed for each file.
 const WARNINGS_MAX: usize = 20;
 
-/// Writes or verifies; exit code 1 if anything could not be written or is wrong.
+/// Writes or verifies files; exit code 1 if a file could not be written or is invalid.
 pub(crate) async fn run(arguments: Settlement, config: &Config) -> anyhow::Result<ExitCode> {
     match (arguments.command, arguments.day) {
         (Some(Verify::Verify { file }), _) => verify(&file),
@@ -102,7 +102,7 @@ async fn write(arguments: &Day, config: &Config) -> anyhow::Result<ExitCode> {
     let layout = layout(arguments.layout.as_deref(), config)?;
     let endpoint = config.operators_endpoint(arguments.endpoint.as_deref());
     let day = twqr_client::business_day(&arguments.date, &endpoint).await?;
-    let is_over = is_over(day, arguments.partial)?;
+    let is_complete = check_complete(day, arguments.partial)?;
     let merchant = arguments.merchant.as_deref().unwrap_or_default();
     let mut merchants: BTreeMap<Box<str>, Vec<Entry>> = BTreeMap::new();
     if !merchant.is_empty() {
@@ -117,7 +117,7 @@ async fn write(arguments: &Day, config: &Config) -> anyhow::Result<ExitCode> {
     fs::create_dir_all(&arguments.out).with_context(|| format!("{} cannot be created", arguments.out.display()))?;
     let mut failed = 0;
     for (merchant, entries) in &merchants {
-        let ending = if is_over { "" } else { ".partial" };
+        let ending = if is_complete { "" } else { ".partial" };
         let written = write_file(merchant, day, entries, &layout).map_err(anyhow::Error::from);
         if let Err(error) = written.and_then(|file| save(&file, &arguments.out, ending)) {
             failed += 1;
@@ -128,17 +128,16 @@ async fn write(arguments: &Day, config: &Config) -> anyhow::Result<ExitCode> {
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Whether the day is complete; refused if it is not, and `partial` does not ask for it all the
-/// same.
-pub(super) fn is_over(day: BusinessDay, partial: bool) -> anyhow::Result<bool> {
-    let complete_at = day.to().plus(ON_THEIR_WAY_MS);
-    let is_over = complete_at <= SystemClock.now();
+/// Returns whether the day is complete. Fails if it is not, unless `partial` accepts that.
+pub(super) fn check_complete(day: BusinessDay, partial: bool) -> anyhow::Result<bool> {
+    let complete_at = day.to().plus(CHECKPOINT_DELAY_MS_MAX);
+    let is_complete = complete_at <= SystemClock.now();
     anyhow::ensure!(
-        is_over || partial,
-        "{day} is not complete before {} in Asia/Taipei; --partial takes what is there so far",
+        is_complete || partial,
+        "{day} is not complete before {} in Asia/Taipei; --partial accepts what is settled so far",
         complete_at.taipei()
     );
-    Ok(is_over)
+    Ok(is_complete)
 }
 
 fn layout(file: Option<&Path>, config: &Config) -> anyhow::Result<Layout> {
@@ -149,7 +148,7 @@ fn layout(file: Option<&Path>, config: &Config) -> anyhow::Result<Layout> {
     layout.layout().with_context(place)
 }
 
-/// Whoever looks sees the whole file or none.
+/// Writes the file under a temporary name and renames it, so that readers never see a part of it.
 fn save(file: &AccountingFile, folder: &Path, ending: &str) -> anyhow::Result<()> {
     let path = folder.join(file.name.clone() + ending);
     let unfinished = folder.join(format!(".{}.unfinished", file.name));

@@ -1,5 +1,5 @@
-//! `twqr topics`: how the topics on the cluster differ from what the configuration wants, and
-//! making them so.
+//! `twqr topics`: compares the topics on the cluster with the configuration, creates and changes
+//! them.
 
 use std::{io::Write, process::ExitCode};
 
@@ -7,21 +7,20 @@ use clap::Subcommand;
 use twqr_config::Config;
 use twqr_journal::kafka::{self, Plan};
 
-/// What to do about the topics.
+/// The subcommands of `twqr topics`.
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub(crate) enum Topics {
     /// Prints what differs; exit code 0 if nothing does, 2 if `apply` would change something, 1 if
-    /// it could not
+    /// a difference cannot be changed
     Plan,
-    /// Creates what is missing and changes what may be changed; what is fixed at creation is
-    /// refused
+    /// Creates missing topics and changes settings; refuses a change of what is fixed at creation
     Apply,
 }
 
-/// There is something to do.
+/// The exit code if something differs.
 const DIFFERS: u8 = 2;
 
-/// Looks, prints, and for `apply` does it.
+/// Prints the differences; `apply` also removes them.
 pub(crate) async fn run(topics: Topics, config: &Config) -> anyhow::Result<ExitCode> {
     anyhow::ensure!(!config.kafka.bootstrap.is_empty(), "kafka.bootstrap names no broker; set it to host:port");
     let (settings, layout) = (config.kafka.settings()?, config.layout());
@@ -33,7 +32,7 @@ pub(crate) async fn run(topics: Topics, config: &Config) -> anyhow::Result<ExitC
         Topics::Plan => Ok(ExitCode::from(DIFFERS)),
         Topics::Apply => {
             kafka::apply(settings, &layout, &plan).await?;
-            writeln!(std::io::stdout(), "the topics are as they must be")?;
+            writeln!(std::io::stdout(), "the topics match the configuration")?;
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -1,6 +1,6 @@
-//! Which journal a process has: its own, embedded; or a cluster's. A cluster that cannot be reached
-//! is tried again with a growing pause, and readiness says why; topics that are not as they must be
-//! end the process.
+//! Opens the journal of a process: the embedded one, or the one on a Kafka cluster. While the
+//! cluster cannot be reached, connecting is retried and readiness says why. Topics that differ from
+//! the required layout end the process.
 
 use std::sync::Arc;
 
@@ -16,15 +16,15 @@ use twqr_service::{Backoff, Part};
 
 use super::Service;
 
-/// The pause before a cluster is tried again, in ms; doubles up to the maximum.
+/// The pause before the next attempt to connect, in ms; doubles up to the maximum.
 const PAUSE_MS_MIN: u64 = 200;
 const PAUSE_MS_MAX: u64 = 10_000;
 
-/// The journal for these services.
+/// Opens the journal for these services.
 pub(super) async fn open(services: &[Service], config: &Config, part: Part) -> anyhow::Result<Arc<dyn Journal>> {
     if config.kafka.bootstrap.is_empty() {
         if services.len() < Service::ALL.len() {
-            bail!("a service of its own needs a cluster: set kafka.bootstrap, or run all services with `twqr up`");
+            bail!("a single service needs Kafka: set kafka.bootstrap, or run all services with `twqr up`");
         }
         let dir = config.data_dir.join("journal");
         let settings = EmbeddedSettings { dir, shards: config.shards, task_partitions: config.task_partitions };

@@ -1,4 +1,4 @@
-//! From the configuration to what each service needs to know.
+//! Converts the configuration to the settings of each service.
 
 use std::{num::NonZeroUsize, sync::Arc};
 
@@ -6,17 +6,18 @@ use twqr_config::Config;
 use twqr_ingress::HttpSettings;
 use twqr_router::DiskStore;
 
-/// Payments in each of the two generations of the ingress' cache of repeats: some 20 MiB when full.
+/// How many payments each of the two generations of the ingress' cache of repeats holds: about
+/// 20 MiB when full.
 const REPEATS_SIZE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(16_383);
-/// How long calls in flight may take at shutdown, in ms; below the 30 s that Kubernetes gives a
-/// pod.
+/// How long calls in flight may take at shutdown, in ms: less than the 30 s that Kubernetes grants
+/// a pod by default.
 const DRAIN_WITHIN_MS: u64 = 14_000;
 
-/// How long a change of the rules may take until it is known whether it was taken, in ms.
+/// How long the tracker waits to learn whether a policy change was accepted, in ms.
 const POLICY_WAIT_MS: u64 = 10_000;
 
-/// Questions to each shard before the first call is let in: connections, code and broker are warm
-/// then.
+/// How many probes each shard answers before the ingress accepts calls: connections, code and
+/// broker are warm then.
 const WARM_ROUNDS: u32 = 30;
 
 pub(super) fn ingress(config: &Config) -> anyhow::Result<twqr_ingress::Settings> {
@@ -33,7 +34,7 @@ pub(super) fn ingress(config: &Config) -> anyhow::Result<twqr_ingress::Settings>
     })
 }
 
-/// The POS HTTP form; an empty path means that no file has keys.
+/// Settings of the POS HTTP form; an empty path means that there is no file with keys.
 pub(super) fn pos_http(config: &Config) -> HttpSettings {
     let keys_file = Some(config.merchant_keys_file.clone()).filter(|file| !file.as_os_str().is_empty());
     HttpSettings { listen: config.pos_http, keys_file }

@@ -1,4 +1,4 @@
-//! `twqr policy apply` and `rollback`: a new version, if nobody else made one meanwhile.
+//! `twqr policy apply` and `rollback`: make a new version, unless another was made in the meantime.
 
 use std::{io::Write, process::ExitCode};
 
@@ -7,10 +7,10 @@ use tonic_types::StatusExt;
 use twqr_order::Policy;
 use twqr_wire::{convert::policy_out, ops::ApplyPolicyRequest};
 
-use super::{Apply, CALL_WITHIN, Change, Operators, Rollback, failed, fetch, read, within};
+use super::{Apply, CALL_WITHIN, Change, Operators, Rollback, failed, fetch, read, with_deadline};
 use twqr_config::Config;
 
-/// Somebody else changed the rules meanwhile.
+/// The exit code if the policy was changed in the meantime.
 const CONFLICT: u8 = 3;
 
 pub(super) async fn apply(arguments: Apply, config: &Config) -> anyhow::Result<ExitCode> {
@@ -26,24 +26,24 @@ pub(super) async fn rollback(arguments: Rollback, config: &Config) -> anyhow::Re
     send(&mut operators, &earlier.policy, arguments.change).await
 }
 
-/// Prints the new version, or what to do about a conflict.
+/// Sends the change; prints the new version, or what to do about a conflict.
 async fn send(operators: &mut Operators, policy: &Policy, change: Change) -> anyhow::Result<ExitCode> {
     let Change { expect, who, why, server: _ } = change;
     let request = ApplyPolicyRequest { policy: Some(policy_out(policy)), expected_version: expect, who, why };
-    match operators.apply_policy(within(request, CALL_WITHIN)).await {
+    match operators.apply_policy(with_deadline(request, CALL_WITHIN)).await {
         Ok(applied) => {
             writeln!(std::io::stdout(), "version {} holds", applied.get_ref().version)?;
             Ok(ExitCode::SUCCESS)
         }
         Err(status) if status.code() == Code::Aborted => {
-            eprintln!("twqr: {}", what_to_do(&status));
+            eprintln!("twqr: {}", conflict_advice(&status));
             Ok(ExitCode::from(CONFLICT))
         }
         Err(status) => Err(failed(&status)),
     }
 }
 
-fn what_to_do(status: &Status) -> String {
+fn conflict_advice(status: &Status) -> String {
     let info = status.get_details_error_info();
     let newest = info.and_then(|info| info.metadata.get("newest_version").cloned());
     let newest = newest.unwrap_or_else(|| "N".to_owned());

@@ -1,5 +1,5 @@
-//! `twqr policy diff`: what a document would change, in the rules or among the payments that were
-//! recorded.
+//! `twqr policy diff`: what a document would change, compared with the newest version or replayed
+//! over recorded payments.
 
 use std::{io::Write, process::ExitCode, time::Duration};
 
@@ -10,11 +10,11 @@ use twqr_wire::{
     ops::{ReplayPolicyRequest, ReplayPolicyResponse},
 };
 
-use super::{Diff, Operators, failed, fetch, read, within};
+use super::{Diff, Operators, failed, fetch, read, with_deadline};
 
-/// Something differs.
+/// The exit code if something differs.
 const DIFFERS: u8 = 2;
-/// A replay reads the log of every shard.
+/// How long a replay may take: it reads the log of every shard.
 const REPLAY_WITHIN: Duration = Duration::from_mins(30);
 
 pub(super) async fn run(arguments: Diff, config: &Config) -> anyhow::Result<ExitCode> {
@@ -44,15 +44,15 @@ async fn against_rules(operators: &mut Operators, policy: &Policy) -> anyhow::Re
 
 async fn against_log(operators: &mut Operators, policy: &Policy, orders_max: u64) -> anyhow::Result<bool> {
     let request = ReplayPolicyRequest { policy: Some(policy_out(policy)), orders_max };
-    let replayed = operators.replay_policy(within(request, REPLAY_WITHIN)).await;
+    let replayed = operators.replay_policy(with_deadline(request, REPLAY_WITHIN)).await;
     let replayed = replayed.map_err(|status| failed(&status))?.into_inner();
-    for line in shown(&replayed) {
+    for line in replay_lines(&replayed) {
         writeln!(std::io::stdout(), "{line}")?;
     }
     Ok(!replayed.counts.is_empty())
 }
 
-fn shown(replayed: &ReplayPolicyResponse) -> Vec<String> {
+fn replay_lines(replayed: &ReplayPolicyResponse) -> Vec<String> {
     let elsewhere: u64 = replayed.counts.iter().map(|count| count.payments).sum();
     let mut lines = vec![format!("{} recorded payments replayed, {elsewhere} would go elsewhere", replayed.replayed)];
     if replayed.not_comparable > 0 {
@@ -94,7 +94,10 @@ mod tests {
             "the newest 1 of them (MerchantID/MerchantTradeNo):",
             "  M/T  refused 927 -> 391",
         ];
-        assert_eq!(shown(&replayed), expected);
-        assert_eq!(shown(&ReplayPolicyResponse::default()), ["0 recorded payments replayed, 0 would go elsewhere"]);
+        assert_eq!(replay_lines(&replayed), expected);
+        assert_eq!(
+            replay_lines(&ReplayPolicyResponse::default()),
+            ["0 recorded payments replayed, 0 would go elsewhere"]
+        );
     }
 }

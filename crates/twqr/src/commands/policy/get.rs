@@ -1,5 +1,5 @@
-//! `twqr policy get`: the document, so that it can be edited and applied; what is about the version
-//! stands in comments above it.
+//! `twqr policy get`: prints the document, which can be edited and applied again. Comments above it
+//! describe the version.
 
 use std::{fmt::Write as _, io::Write as _, process::ExitCode};
 
@@ -18,7 +18,8 @@ pub(super) async fn run(arguments: Get, config: &Config) -> anyhow::Result<ExitC
     Ok(ExitCode::SUCCESS)
 }
 
-/// Version, who, why, when; which shards lag; and the history where it is asked for.
+/// Returns the comments: the version, who made it, why and when, the shards that lag behind, and
+/// the history if it is wanted.
 fn head(change: &PolicyChange, found: &GetPolicyResponse, history: bool) -> String {
     let mut head = format!("# version {} of {}\n", change.version, found.newest_version);
     let line = |who: &str, why: &str, at: i64| one_line(&format!("{} by {who}: {why}", UnixMs(at).taipei()));
@@ -40,7 +41,7 @@ fn head(change: &PolicyChange, found: &GetPolicyResponse, history: bool) -> Stri
     head
 }
 
-/// A comment ends at the end of its line.
+/// Replaces line ends and other control characters, so that the text stays within its comment.
 fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
@@ -53,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_head_is_comments_only_whatever_was_recorded() {
+    fn every_line_of_the_head_is_a_comment() {
         let change = PolicyChange {
             version: 2,
             policy: Policy::default(),
