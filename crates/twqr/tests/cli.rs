@@ -74,8 +74,8 @@ fn pay_changes_no_file_before_it_can_send() {
     for (file, out, expected) in [
         (".", "earlier", ". is a folder"),
         ("missing", "earlier", "missing cannot be read"),
-        ("requests", "requests", "--out is the file of --file"),
-        ("requests", "./link", "--out is the file of --file"),
+        ("requests", "requests", "--out is the same file as --file"),
+        ("requests", "./link", "--out is the same file as --file"),
         ("requests", "earlier", "cannot reach http://127.0.0.1:1"),
     ] {
         let ran = twqr(folder.path(), &[], &["pay", "--file", file, "--out", out, "--endpoint", NOWHERE]);
