@@ -1,8 +1,8 @@
 //! What a document refers to must exist: files, and the tests in them.
 //!
-//! In Markdown, a name in backticks that looks like a path with an extension, such as
-//! `order/src/apply.rs`, must exist below the root, below `crates/`, or beside the document. A path
-//! may name a function in the file after `::`.
+//! In Markdown, the target of a link, and a name in backticks that looks like a path with an
+//! extension, such as `order/src/apply.rs`, must exist below the root, below `crates/`, or beside
+//! the document. A path may name a function in the file after `::`.
 
 use std::collections::BTreeMap;
 
@@ -30,16 +30,18 @@ pub(crate) fn check(files: &[SourceFile], paths: &[String], findings: &mut Vec<F
     }
 }
 
-/// The names in backticks that look like paths within the repository.
+/// The targets of links, and the names in backticks, that look like paths within the repository.
 fn references(line: &str) -> impl Iterator<Item = &str> {
-    line.split('`').skip(1).step_by(2).filter(|name| is_path(name.split("::").next().unwrap_or_default()))
+    let names = line.split('`').skip(1).step_by(2);
+    let links = line.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+    let is_checked = |name: &str| name.split("::").next().is_some_and(is_path);
+    names.filter(move |name| name.contains('/') && is_checked(name)).chain(links.filter(move |link| is_checked(link)))
 }
 
 fn is_path(name: &str) -> bool {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-');
     let extension = name.rsplit_once('.').map(|(_, extension)| extension);
-    name.contains('/')
-        && !name.starts_with(['/', '.'])
+    !name.starts_with(['/', '.'])
         && !name.starts_with("target/")
         && name.chars().all(is_plain)
         && extension.is_some_and(|extension| EXTENSIONS.contains(&extension))
@@ -90,6 +92,8 @@ mod tests {
             ("`a/src/main.rs`", 1),
             ("`twqr.toml`, `bus.v1.Task`, `a b/c.rs`, `/etc/x.toml`, `target/run/x.toml`", 0),
             ("a/src/main.rs", 0),
+            ("[here](README.md#part), [there](https://example.org/a/b.md), [this](#part)", 0),
+            ("[here](ABSENT.md)", 1),
         ] {
             let mut findings = Vec::new();
             check(&files(text), &paths, &mut findings);
