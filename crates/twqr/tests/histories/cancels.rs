@@ -3,8 +3,9 @@
 //! again after a refusal.
 
 use rand::{Rng, seq::IndexedRandom};
+use twqr_order::{Cancel, CancelStage, Order};
 use twqr_types::{Amount, GatewayTradeNo, PayForm, UnixMs};
-use twqr_wire::bus::{Order, cancel::Stage, movement::Phase, order, reply_record::Body};
+use twqr_wire::convert::ReplyContent;
 
 use crate::{
     callers::{Caller, Request},
@@ -91,25 +92,23 @@ impl Caller {
     fn answer_to(&self, open: &OpenCancel) -> Answer {
         let heard = self.heard.lock().unwrap();
         let replies = open.correlations.iter().filter_map(|correlation| heard.replies.get(correlation)).flatten();
-        let answers = replies.map(|reply| match &reply.body {
-            Some(Body::Order(Order { order: Some(order::Order::Payment(payment)) })) => {
-                answer_of(payment.cancel.as_ref().and_then(|cancel| cancel.stage.as_ref()))
-            }
-            Some(_) => Answer::Closed,
-            None => Answer::InProgress,
+        let answers = replies.map(|reply| match &reply.content {
+            ReplyContent::Order(order) => match &**order {
+                Order::Payment(payment) => answer_of(payment.cancel.as_ref()),
+                Order::Refund(_) | Order::Cancelled(_) => Answer::Closed,
+            },
+            ReplyContent::Empty => Answer::InProgress,
+            _ => Answer::Closed,
         });
         answers.fold(Answer::InProgress, |known, next| if next == Answer::InProgress { known } else { next })
     }
 }
 
-fn answer_of(stage: Option<&Stage>) -> Answer {
-    match stage {
-        Some(Stage::Nothing(_)) => Answer::Closed,
-        Some(Stage::Reversing(reversal)) => match &reversal.phase {
-            Some(Phase::Failed(_)) => Answer::Refused,
-            Some(Phase::Reversed(_)) => Answer::Closed,
-            _ => Answer::InProgress,
-        },
-        Some(Stage::Waiting(_) | Stage::AgainMs(_)) | None => Answer::InProgress,
+fn answer_of(cancel: Option<&Cancel>) -> Answer {
+    match cancel {
+        Some(Cancel { stage: CancelStage::Nothing, .. }) => Answer::Closed,
+        Some(cancel) if cancel.is_reversed() => Answer::Closed,
+        Some(cancel) if cancel.refusal().is_some() => Answer::Refused,
+        Some(_) | None => Answer::InProgress,
     }
 }

@@ -6,11 +6,11 @@ use std::{
     time::Duration,
 };
 
-use prost::Message;
 use twqr_journal::{Journal, Partition, Topic};
 use twqr_journal_sim::SimSession;
+use twqr_order::{Order, Payment};
 use twqr_types::{OrderKey, TradeNo};
-use twqr_wire::bus::{self, ReplyRecord, movement::Phase, order::Order, reply_record::Body};
+use twqr_wire::convert::{ReplyContent, ReplyRecord, decode_reply};
 
 /// The partition of `replies` that all callers share.
 pub const REPLIES: Partition = Partition { topic: Topic::Replies, index: 0 };
@@ -24,40 +24,46 @@ pub struct Heard {
     pub about: BTreeMap<u64, OrderKey>,
     /// Questions asked after a request was acknowledged: the order must be found.
     pub must_be_found: BTreeSet<u64>,
-    /// The orders whose answers an ingress must no longer give from memory: merchant and number.
-    pub forgotten: BTreeSet<(String, String)>,
+    /// The orders whose answers an ingress must no longer give from memory.
+    pub forgotten: BTreeSet<OrderKey>,
     /// Records that nobody can read, on `orders`.
     pub unreadable: usize,
     /// The numbers of the payments, as they were told: merchant, number, and whether it was told
     /// paid.
-    pub payments: BTreeMap<(String, String), (TradeNo, bool)>,
+    pub payments: BTreeMap<OrderKey, (TradeNo, bool)>,
 }
 
 impl Heard {
     fn hear(&mut self, reply: ReplyRecord) {
-        match &reply.body {
-            Some(Body::RulesChanged(_)) => return,
-            Some(Body::Forget(key)) => {
-                self.forgotten.insert((key.merchant_id.clone(), key.merchant_trade_no.clone()));
+        match &reply.content {
+            ReplyContent::RulesChanged => return,
+            ReplyContent::Forget(key) => {
+                self.forgotten.insert(key.clone());
                 return;
             }
-            Some(Body::Order(bus::Order { order: Some(Order::Payment(payment)) })) => self.hear_payment(payment),
-            _ => {}
+            ReplyContent::Order(order) => {
+                if let Order::Payment(payment) = &**order {
+                    self.hear_payment(payment);
+                }
+            }
+            ReplyContent::NotFound
+            | ReplyContent::Conflict(_)
+            | ReplyContent::TooManyWatchers
+            | ReplyContent::KeyRefused
+            | ReplyContent::Empty => {}
         }
         self.replies.entry(reply.correlation).or_default().push(reply);
     }
 
-    fn hear_payment(&mut self, payment: &bus::Payment) {
-        let key = payment.key.clone().unwrap();
-        let number = TradeNo::parse(&payment.trade_no).unwrap();
-        let paid = matches!(payment.charge.as_ref().unwrap().phase, Some(Phase::Approved(_)));
-        let known = self.payments.entry((key.merchant_id, key.merchant_trade_no)).or_insert((number, paid));
+    fn hear_payment(&mut self, payment: &Payment) {
+        let paid = payment.is_paid();
+        let known = self.payments.entry(payment.key.clone()).or_insert((payment.trade_no, paid));
         known.1 |= paid;
     }
 
     /// The payment's number, if it was told, and whether it was told paid.
     pub fn payment(&self, key: &OrderKey) -> Option<(TradeNo, bool)> {
-        self.payments.get(&(key.merchant_id.to_string(), key.merchant_trade_no.to_string())).copied()
+        self.payments.get(key).copied()
     }
 }
 
@@ -69,7 +75,7 @@ pub async fn listen(session: Arc<SimSession>, heard: Arc<Mutex<Heard>>) {
         while let Ok(records) = reader.next(100).await {
             for record in records {
                 next = record.offset + 1;
-                heard.lock().unwrap().hear(ReplyRecord::decode(record.entry.value.unwrap()).unwrap());
+                heard.lock().unwrap().hear(decode_reply(record.entry.value.unwrap()).unwrap());
             }
         }
         tokio::time::sleep(Duration::from_millis(10)).await;

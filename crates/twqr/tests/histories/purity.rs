@@ -11,8 +11,8 @@ use twqr_journal_sim::Sim;
 use twqr_order::{Command, EffectId, Order};
 use twqr_types::ShardId;
 use twqr_wire::{
-    bus::{self, ReplyRecord, TasksRecord, task::Kind, tasks_record::Body},
-    convert::decode_record,
+    bus::{self, TasksRecord, task::Kind, tasks_record::Body},
+    convert::{decode_record, decode_reply},
 };
 
 use crate::{
@@ -104,9 +104,8 @@ fn replies(sim: &Sim) -> Emitted {
     let mut emitted = Emitted::new();
     for record in sim.records(REPLIES) {
         let bytes = record.entry.value.unwrap();
-        let reply = ReplyRecord::decode(bytes.clone()).unwrap();
-        if reply.id.is_some() {
-            emitted.entry(id(reply.id.as_ref())).or_default().insert(bytes.to_vec());
+        if let Some(id) = decode_reply(bytes.clone()).unwrap().id {
+            emitted.entry(id).or_default().insert(bytes.to_vec());
         }
     }
     emitted

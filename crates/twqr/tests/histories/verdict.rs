@@ -4,15 +4,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use prost::Message;
 use twqr_journal::{Partition, Topic};
 use twqr_journal_sim::Sim;
-use twqr_order::{Command, Order, PolicyChange, Record};
+use twqr_order::{CancelStage, Command, Movement, Order, Payment, PolicyChange, Record, RefundEntry};
 use twqr_types::{Issuer, OrderKey, PayForm};
 use twqr_wire::{
     backend::LedgerEntry,
-    bus::{self, DeadLetter, cancel::Stage, movement::Phase, order::Order as Told, reply_record::Body},
-    convert::{StateBody, StatesEntry, decode_record, decode_state, order_out},
+    convert::{ReplyContent, StateBody, StatesEntry, decode_dead_letter, decode_record, decode_state},
 };
 
 use crate::{audit, heard::Heard, purity, rules::newest_rules};
@@ -102,15 +100,14 @@ fn no_cancel_is_lost(records: &[Record], orders: &Orders, heard: &Heard, found: 
         }
     }
     for payment in orders.values().filter_map(Order::as_payment).filter(|payment| payment.cancel.is_some()) {
-        let key = (payment.key.merchant_id.to_string(), payment.key.merchant_trade_no.to_string());
-        if !heard.forgotten.contains(&key) {
+        if !heard.forgotten.contains(&payment.key) {
             found.push(format!("I3: {} is cancelled, and no ingress was told", payment.key));
         }
     }
 }
 
 /// Whether a cancel's fields are the payment's.
-fn is_own(form: &PayForm, payment: &twqr_order::Payment) -> bool {
+fn is_own(form: &PayForm, payment: &Payment) -> bool {
     let terms = &payment.terms;
     let un_redeem = if payment.issuer == Some(Issuer::Wallet) { form.un_redeem.twd() } else { 0 };
     terms.gateway_trade_no == form.gateway_trade_no
@@ -124,16 +121,16 @@ fn is_own(form: &PayForm, payment: &twqr_order::Payment) -> bool {
 fn nobody_was_contradicted(heard: &Heard, orders: &Orders, found: &mut Vec<String>) {
     for (correlation, replies) in &heard.replies {
         let key = &heard.about[correlation];
-        let end = orders.get(&key.to_bytes()).and_then(|order| order_out(order).order);
+        let end = orders.get(&key.to_bytes());
         for reply in replies {
-            match (&reply.body, &end) {
-                (Some(Body::Order(told)), Some(end)) => {
-                    if let Some(what) = contradiction(told.order.as_ref().unwrap(), end) {
+            match (&reply.content, end) {
+                (ReplyContent::Order(told), Some(end)) => {
+                    if let Some(what) = contradiction(told, end) {
                         found.push(format!("I3: {key}: {what}: was told {told:?}, ended {end:?}"));
                     }
                 }
-                (Some(Body::Order(told)), None) => found.push(format!("I3: {key} was told {told:?}, is nothing")),
-                (Some(Body::NotFound(_)), _) if heard.must_be_found.contains(correlation) => {
+                (ReplyContent::Order(told), None) => found.push(format!("I3: {key} was told {told:?}, is nothing")),
+                (ReplyContent::NotFound, _) if heard.must_be_found.contains(correlation) => {
                     found.push(format!("I5: {key} was accepted and not found"));
                 }
                 _ => {}
@@ -143,35 +140,31 @@ fn nobody_was_contradicted(heard: &Heard, orders: &Orders, found: &mut Vec<Strin
 }
 
 /// In what the end contradicts what was told, if it does.
-fn contradiction(told: &Told, end: &Told) -> Option<&'static str> {
+fn contradiction(told: &Order, end: &Order) -> Option<&'static str> {
     match (told, end) {
-        (Told::Payment(told), Told::Payment(end)) => of_payment(told, end),
-        (Told::Refund(told), Told::Refund(end)) => {
-            let is_final = matches!(told.phase, Some(bus::refund::Phase::Succeeded(_) | bus::refund::Phase::Failed(_)));
-            (is_final && told.phase != end.phase).then_some("refund")
-        }
-        (Told::Cancelled(_), Told::Cancelled(_)) => None,
+        (Order::Payment(told), Order::Payment(end)) => of_payment(told, end),
+        (Order::Refund(told), Order::Refund(end)) => (told.is_final() && told.phase != end.phase).then_some("refund"),
+        (Order::Cancelled(_), Order::Cancelled(_)) => None,
         // It came after its cancel, and never charges.
-        (Told::Cancelled(_), Told::Payment(end)) => {
-            let cancel = end.cancel.as_ref().and_then(|cancel| cancel.stage.as_ref());
-            let charge = end.charge.as_ref().and_then(|charge| charge.phase.as_ref());
-            let refused = matches!((cancel, charge), (Some(Stage::Nothing(_)), Some(Phase::Failed(_))));
+        (Order::Cancelled(_), Order::Payment(end)) => {
+            let stage = end.cancel.as_ref().map(|cancel| &cancel.stage);
+            let refused = stage == Some(&CancelStage::Nothing) && end.charge.failure().is_some();
             (!refused).then_some("charge after a cancel")
         }
         _ => Some("another kind of order"),
     }
 }
 
-fn of_payment(told: &bus::Payment, end: &bus::Payment) -> Option<&'static str> {
+fn of_payment(told: &Payment, end: &Payment) -> Option<&'static str> {
     if told.trade_no != end.trade_no {
         return Some("another number");
     }
-    if !stays(told.charge.as_ref(), end.charge.as_ref()) {
+    if !stays(&told.charge, &end.charge) {
         return Some("charge");
     }
-    let entry = |number: &str| end.refunds.iter().find(|entry| entry.merchant_trade_no == number);
-    let kept = |told: &bus::RefundEntry| {
-        entry(&told.merchant_trade_no).is_some_and(|end| stays(told.refund.as_ref(), end.refund.as_ref()))
+    let kept = |told: &RefundEntry| {
+        let entry = end.refunds.iter().find(|entry| entry.number == told.number);
+        entry.is_some_and(|end| stays(&told.refund, &end.refund))
     };
     if !told.refunds.iter().all(kept) {
         return Some("refund of the payment");
@@ -179,27 +172,21 @@ fn of_payment(told: &bus::Payment, end: &bus::Payment) -> Option<&'static str> {
     let (Some(told), end) = (&told.cancel, &end.cancel) else { return None };
     let Some(end) = end else { return Some("cancel") };
     let holds = match (&told.stage, &end.stage) {
-        (Some(Stage::Nothing(_)), stage) => matches!(stage, Some(Stage::Nothing(_))),
-        (Some(Stage::Reversing(told_of)), Some(Stage::Reversing(end_of))) => {
+        (CancelStage::Nothing, stage) => *stage == CancelStage::Nothing,
+        (CancelStage::Reversing(told_of), CancelStage::Reversing(end_of)) => {
             // A refusal holds until somebody asked again.
-            let is_done = matches!(told_of.phase, Some(Phase::Reversed(_)));
-            (!is_done && told.attempts != end.attempts) || stays(Some(told_of), Some(end_of))
+            let is_done = told_of.done().is_some();
+            (!is_done && told.attempts != end.attempts) || stays(told_of, end_of)
         }
-        (Some(Stage::Reversing(told)), _) => !matches!(told.phase, Some(Phase::Reversed(_))),
+        (CancelStage::Reversing(told), _) => told.done().is_none(),
         _ => true,
     };
     (!holds).then_some("cancel")
 }
 
 /// A movement that was told final is that for good.
-fn stays(told: Option<&bus::Movement>, end: Option<&bus::Movement>) -> bool {
-    let phase = |movement: Option<&bus::Movement>| movement.and_then(|movement| movement.phase.clone());
-    match phase(told) {
-        Some(Phase::Approved(_) | Phase::Refunded(_) | Phase::Reversed(_) | Phase::Failed(_)) => {
-            phase(told) == phase(end)
-        }
-        Some(Phase::Sent(_) | Phase::UnresolvedMs(_) | Phase::Asking(_)) | None => true,
-    }
+fn stays<A: PartialEq>(told: &Movement<A>, end: &Movement<A>) -> bool {
+    !told.phase.is_final() || told.phase == end.phase
 }
 
 /// I3: however often a refund asks its payment, the answer is the same.
@@ -238,7 +225,7 @@ fn dead_letters(sim: &Sim, heard: &Heard, found: &mut Vec<String>) {
     let letters = sim.records(Partition { topic: Topic::DeadLetters, index: 0 });
     let places: BTreeSet<(u32, u64)> = letters
         .into_iter()
-        .map(|record| DeadLetter::decode(record.entry.value.unwrap()).unwrap())
+        .map(|record| decode_dead_letter(record.entry.value.unwrap()).unwrap())
         .filter(|letter| letter.topic == Topic::Orders.name())
         .map(|letter| (letter.partition, letter.offset))
         .collect();
