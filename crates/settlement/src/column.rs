@@ -1,4 +1,4 @@
-//! The columns that an accounting file may have, and what stands in each.
+//! The columns that an accounting file may have, and how each cell is written.
 
 use std::borrow::Cow;
 
@@ -6,26 +6,26 @@ use twqr_types::{BusinessDay, CutOff, UnixMs};
 
 use crate::{entry::Entry, times::taipei};
 
-/// In the column `late`: the movement was asked for on an earlier business day than the one on
-/// which it became final.
+/// The text of the column `late` if a movement was requested on an earlier business day than the
+/// one on which it became final.
 pub const LATE: &str = "LATE";
 
 macro_rules! columns {
     ($($(#[$doc:meta])* $variant:ident $name:literal $heading:literal;)*) => {
-        /// A column, by what it holds.
+        /// A column of the accounting file.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Column { $($(#[$doc])* $variant),* }
 
         impl Column {
-            /// All of them.
+            /// All columns, in the default order.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
 
-            /// Its name in configuration and in the file's `F` row.
+            /// The name in the configuration and in the `F` row of the file.
             pub fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name),* }
             }
 
-            /// Its heading, unless configuration says otherwise.
+            /// The default heading.
             pub fn heading(self) -> &'static str {
                 match self { $(Self::$variant => $heading),* }
             }
@@ -34,58 +34,59 @@ macro_rules! columns {
 }
 
 columns! {
-    /// PAYMENT, REFUND or CANCEL.
+    /// One of PAYMENT, REFUND and CANCEL.
     Kind "kind" "交易類別";
-    /// When it became final, in the time format.
+    /// The time at which the movement became final, in the time format.
     SettledAt "settled_at" "入帳時間";
-    /// When it was asked for, in the time format.
+    /// The time at which the movement was requested, in the time format.
     AcceptedAt "accepted_at" "交易時間";
-    /// MerchantID.
+    /// The MerchantID of the POS API.
     MerchantId "merchant_id" "商店代號";
-    /// StoreID.
+    /// The StoreID of the POS API.
     StoreId "store_id" "門市代號";
-    /// PosID.
+    /// The PosID of the POS API.
     PosId "pos_id" "機台代號";
-    /// GatewayTradeNo.
+    /// The GatewayTradeNo of the POS API.
     GatewayTradeNo "gateway_trade_no" "系統商交易序號";
-    /// MerchantTradeNo: a refund's own number, for a cancel the payment's.
+    /// The MerchantTradeNo: the refund's own one for a refund, the payment's one for a cancel.
     MerchantTradeNo "merchant_trade_no" "商店交易序號";
-    /// The payment's TradeNo.
+    /// The TradeNo of the payment.
     TradeNo "trade_no" "街口交易序號";
-    /// The refund's number; empty for everything else.
+    /// The RefundTradeNo; empty for payments and cancels.
     RefundTradeNo "refund_trade_no" "退款交易序號";
-    /// `wallet` or the institution code (POS API, Extra3).
+    /// Either `wallet` or the institution code of the issuer (Extra3 of the POS API).
     Issuer "issuer" "發卡機構";
-    /// PaymentType: 1, 3, 4 or 8.
+    /// The PaymentType: 1, 3, 4 or 8.
     PaymentType "payment_type" "付款方式";
-    /// Whole TWD, always positive: the kind says which way it went.
+    /// Whole TWD, always positive; the kind tells the direction.
     TradeAmount "trade_amount" "交易金額";
-    /// Whole TWD.
+    /// What the customer paid or received in money, in whole TWD.
     DebitAmount "debit_amount" "實付金額";
     /// Whole TWD, zero or negative on payments, zero or positive on refunds.
     RedeemAmount "redeem_amount" "折抵金額";
     /// Whole TWD, zero or negative on payments, zero or positive on refunds.
     StoreRedeemAmount "store_redeem_amount" "店家折抵金額";
-    /// The trade amount as it is to the store: negative for refunds and cancels. Not in the default
-    /// layout.
+    /// The trade amount from the view of the store: negative for refunds and cancels. This column
+    /// is not in the default layout.
     NetAmount "net_amount" "淨額";
-    /// `LATE`, or empty: see [`LATE`].
+    /// The text [`LATE`], or empty.
     Late "late" "跨日入帳";
-    /// The business day on which it was asked for, in the date format.
+    /// The business day on which the movement was requested, in the date format.
     AcceptedDate "accepted_date" "交易日";
 }
 
 impl Column {
-    /// Without these nobody could check a file against its own totals, or tell its rows apart.
+    /// The columns that every layout must have: without them, a file could not be checked against
+    /// its own totals, or two rows could not be told apart.
     pub(crate) const REQUIRED: [Self; 5] =
         [Self::Kind, Self::TradeNo, Self::RefundTradeNo, Self::Issuer, Self::TradeAmount];
 
-    /// By its name.
-    pub fn named(name: &str) -> Option<Self> {
+    /// The column of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|column| column.name() == name)
     }
 
-    /// What stands in it.
+    /// The text of the cell for an entry.
     pub(crate) fn cell<'a>(self, entry: &'a Entry, formats: &Formats) -> Cow<'a, str> {
         match self {
             Self::Kind => entry.kind.label().into(),
@@ -110,7 +111,7 @@ impl Column {
         }
     }
 
-    /// Whether its text is the merchant's own, so that anything may stand in it.
+    /// Whether the merchant chooses the text, so that it may contain anything.
     pub(crate) fn is_free_text(self) -> bool {
         match self {
             Self::MerchantId | Self::StoreId | Self::PosId | Self::GatewayTradeNo | Self::MerchantTradeNo => true,
@@ -132,7 +133,7 @@ impl Column {
     }
 }
 
-/// How times and dates are written.
+/// How times and dates are written, and where business days end.
 pub(crate) struct Formats<'a> {
     pub(crate) time: &'a str,
     pub(crate) date: &'a str,

@@ -1,6 +1,6 @@
-//! The counterparties' files: what the wallet and FISC say that they settled on a day. Their layout
-//! is not public, so it is ours [A]: UTF-8 CSV, a header row, a row for each movement, and a
-//! trailer row.
+//! The files of the counterparties: the movements that the wallet and FISC settled on a day. Their
+//! real layout is not public, so this one is our assumption: UTF-8 CSV with a header row, a row for
+//! each movement, and a trailer row.
 //!
 //! ```text
 //! kind,institution,trade_no,refund_trade_no,merchant_id,merchant_trade_no,trade_amount,debit_amount,at
@@ -9,13 +9,14 @@
 //! trailer,2,140,<SHA-256 over all bytes before this row, lower-case hex>
 //! ```
 //!
-//! - `kind`: payment, refund, or reversal (our cancel).
-//! - `institution`: empty in the wallet's file, the issuer's code in FISC's.
-//! - `trade_no` is the payment's always; `refund_trade_no` stands in refunds only;
-//!   `merchant_trade_no` is a refund's own.
-//! - amounts: whole TWD; `trade_amount` 1 to 2,147,483,647, `debit_amount` 0 to that.
+//! - `kind`: payment, refund, or reversal (which we call cancel).
+//! - `institution`: empty in the wallet's file, the issuer's code in FISC's file.
+//! - `trade_no` is the payment's one in every row; `refund_trade_no` is set in refunds only;
+//!   `merchant_trade_no` of a refund is the refund's own one.
+//! - amounts: whole TWD; `trade_amount` 1 to 2,147,483,647, `debit_amount` 0 to 2,147,483,647.
 //! - `at`: RFC 3339, or `yyyy/MM/dd HH:mm:ss` in Asia/Taipei.
-//! - trailer: how many rows, and the sum of their trade amounts whatever their kind.
+//! - trailer: the number of rows and the sum of their trade amounts, refunds and reversals included
+//!   as positive amounts.
 
 mod read;
 mod write;
@@ -30,18 +31,18 @@ use crate::entry::Kind;
 pub use read::read_movements;
 pub use write::write_movements;
 
-/// Whose file it is.
+/// The counterparties whose files are reconciled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Side {
-    /// The JKOPAY wallet: its own customers' movements.
+    /// The JKOPAY wallet, for the movements of its own customers.
     Wallet,
-    /// FISC: those of all other institutions.
+    /// FISC, for the movements of all other issuers.
     Fisc,
 }
 
 impl Side {
-    /// For people.
+    /// The name in reports.
     pub fn label(self) -> &'static str {
         match self {
             Self::Wallet => "wallet",
@@ -56,80 +57,80 @@ impl fmt::Display for Side {
     }
 }
 
-/// A movement as a counterparty states it. Amounts in whole TWD.
+/// A movement in a counterparty's file. Amounts in whole TWD.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Movement {
-    /// What it is.
+    /// The kind of the movement.
     pub kind: Kind,
-    /// The issuer's code; empty for the wallet.
+    /// The institution code of the issuer; empty for the wallet.
     pub institution: Box<str>,
-    /// The payment's TradeNo.
+    /// The TradeNo of the payment.
     pub trade_no: Box<str>,
-    /// The refund's number; empty for everything else.
+    /// The RefundTradeNo; empty for payments and reversals.
     pub refund_trade_no: Box<str>,
-    /// MerchantID.
+    /// The MerchantID of the POS API.
     pub merchant_id: Box<str>,
-    /// MerchantTradeNo: a refund's own number.
+    /// The MerchantTradeNo; for a refund its own one.
     pub merchant_trade_no: Box<str>,
-    /// Of the payment, the refund or the reversal.
+    /// The TradeAmount of the payment, the refund or the reversal.
     pub trade_amount: i64,
-    /// What the customer paid or got back in money.
+    /// What the customer paid or received in money.
     pub debit_amount: i64,
-    /// When it took effect there.
+    /// When it took effect at the counterparty.
     pub at: UnixMs,
 }
 
-/// A movement and where it stands.
+/// A row with a movement.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
+pub struct MovementRow {
     /// The line in the file, counted from 1.
     pub line: u64,
-    /// The movement.
+    /// The movement of the row.
     pub movement: Movement,
 }
 
-/// A row that cannot be used. The reason never repeats what stands in it.
+/// A row that cannot be used. The reason never quotes its content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct UnknownRow {
-    /// Whose file.
+    /// The counterparty whose file it is.
     pub side: Side,
     /// The line in the file, counted from 1.
     pub line: u64,
-    /// Everything that is wrong with it.
+    /// All faults of the row.
     pub reason: String,
 }
 
-/// Something that is wrong with a file as a whole: it is truncated, or not what was sent.
+/// A fault of a whole file: it is truncated or damaged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FileTrouble {
-    /// Whose file.
+    /// The counterparty whose file it is.
     pub side: Side,
-    /// What is wrong, and what to do.
+    /// What is wrong, and what to do about it.
     pub reason: String,
 }
 
-/// What could be read of a file.
+/// The readable content of a counterparty's file, and its faults.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CounterpartyFile {
-    /// Whose file.
+    /// The counterparty whose file it is.
     pub side: Side,
     /// The movements, in the file's order.
-    pub movements: Vec<Listed>,
+    pub movements: Vec<MovementRow>,
     /// The rows that cannot be used, in the file's order.
     pub unknown_rows: Vec<UnknownRow>,
-    /// What is wrong with the file as a whole.
+    /// The faults of the whole file.
     pub troubles: Vec<FileTrouble>,
 }
 
 impl CounterpartyFile {
-    /// Whether it is something else altogether: it has rows and none that can be read, and is not
-    /// whole either.
+    /// Whether the file is not a counterparty's file at all: none of its rows can be read, and its
+    /// header or trailer is missing, too.
     pub fn is_foreign(&self) -> bool {
         self.movements.is_empty() && !self.unknown_rows.is_empty() && !self.troubles.is_empty()
     }
 }
 
-/// The columns, in the order in which they are written.
+/// The columns in the order in which they are written.
 const COLUMNS: [&str; 9] = [
     "kind",
     "institution",

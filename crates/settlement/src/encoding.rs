@@ -1,32 +1,33 @@
-//! The bytes in which a file is written: UTF-8 with or without its mark, or Big5 (the WHATWG's,
-//! which Windows' 950 reads).
+//! The encodings of accounting files: UTF-8 with or without a byte order mark, and Big5 as WHATWG
+//! defines it, which Windows reads as code page 950.
 
 use std::borrow::Cow;
 
 use encoding_rs::BIG5;
 
-/// Stands for a character that Big5 does not have (U+25A1; the geta mark U+3013 is not in Big5
-/// itself).
+/// Replaces a character that Big5 cannot express. It is U+25A1, because the usual geta mark U+3013
+/// is itself not in Big5.
 pub const MISSING: char = '□';
 
+/// The byte order mark of UTF-8.
 const MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// How text becomes bytes.
+/// The encoding of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
-    /// UTF-8.
+    /// UTF-8 without a byte order mark.
     Utf8,
-    /// UTF-8 with a byte order mark, by which spreadsheets know it.
+    /// UTF-8 with a byte order mark, so that spreadsheets recognise the encoding.
     Utf8Bom,
-    /// Big5.
+    /// Big5, for programs that cannot read UTF-8.
     Big5,
 }
 
 impl Encoding {
-    /// All of them.
+    /// All encodings that a layout may choose.
     pub const ALL: [Self; 3] = [Self::Utf8, Self::Utf8Bom, Self::Big5];
 
-    /// Its name in configuration and in the file's first row.
+    /// The name in the configuration and in the first row of a file.
     pub fn name(self) -> &'static str {
         match self {
             Self::Utf8 => "utf-8",
@@ -35,12 +36,12 @@ impl Encoding {
         }
     }
 
-    /// By its name.
-    pub fn named(name: &str) -> Option<Self> {
+    /// The encoding of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|encoding| encoding.name() == name)
     }
 
-    /// The text with [`MISSING`] for each character that the encoding does not have.
+    /// Replaces each character that the encoding cannot express with [`MISSING`].
     pub(crate) fn fit(self, text: &str) -> Cow<'_, str> {
         let fits = |text: &str| text.is_ascii() || !BIG5.encode(text).2;
         match self {
@@ -53,7 +54,7 @@ impl Encoding {
         }
     }
 
-    /// The bytes of a text that fits.
+    /// Encodes a text that [`Encoding::fit`] has returned.
     pub(crate) fn encode(self, text: &str) -> Vec<u8> {
         match self {
             Self::Utf8 => text.as_bytes().to_vec(),
@@ -62,7 +63,7 @@ impl Encoding {
         }
     }
 
-    /// The text of these bytes, without the mark; none if they are no such text.
+    /// Decodes a text and removes the byte order mark; `None` if the bytes are malformed.
     pub(crate) fn decode(self, bytes: &[u8]) -> Option<Cow<'_, str>> {
         match self {
             Self::Utf8 => std::str::from_utf8(bytes).ok().map(Cow::Borrowed),
@@ -72,7 +73,7 @@ impl Encoding {
     }
 }
 
-/// The bytes without the mark of UTF-8.
+/// Removes the byte order mark of UTF-8, if there is one.
 pub(crate) fn without_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(MARK).unwrap_or(bytes)
 }
@@ -82,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_big5_does_not_have_is_marked_and_nothing_else_changes() {
+    fn only_characters_that_big5_cannot_express_are_replaced() {
         for (text, fitted) in
             [("T1", "T1"), ("示範店□", "示範店□"), ("a😀b", "a□b"), ("简体店", "□体店"), ("&#128512;", "&#128512;")]
         {
@@ -94,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn the_mark_is_written_where_it_is_wanted() {
+    fn the_byte_order_mark_is_written_and_required_only_with_utf_8_bom() {
         assert_eq!(Encoding::Utf8Bom.encode("店"), "\u{feff}店".as_bytes());
         assert_eq!(Encoding::Utf8Bom.decode("\u{feff}店".as_bytes()).as_deref(), Some("店"));
         assert_eq!(Encoding::Utf8Bom.decode("店".as_bytes()), None);

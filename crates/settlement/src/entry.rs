@@ -1,24 +1,23 @@
-//! What moved money: one settled movement, as both the accounting file and the reconciliation take
-//! it.
+//! A settled movement of money: the input of both the accounting file and the reconciliation.
 
 use twqr_types::{Issuer, UnixMs};
 
-/// What kind of movement it is.
+/// The kinds of movements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
-    /// The customer paid.
+    /// The customer paid the store.
     Payment,
-    /// A part of a payment, or all of it, was given back.
+    /// A payment was refunded, as a whole or in part.
     Refund,
-    /// What was left of a payment was taken back.
+    /// What was left of a payment was reversed.
     Cancel,
 }
 
 impl Kind {
-    /// All of them.
+    /// All kinds of movements.
     pub const ALL: [Self; 3] = [Self::Payment, Self::Refund, Self::Cancel];
 
-    /// As the accounting file writes it.
+    /// The name in the accounting file.
     pub fn label(self) -> &'static str {
         match self {
             Self::Payment => "PAYMENT",
@@ -27,7 +26,7 @@ impl Kind {
         }
     }
 
-    /// As the counterparties' files write it: a cancel is their reversal.
+    /// The name in the counterparties' files, where a cancel is called a reversal.
     pub fn movement(self) -> &'static str {
         match self {
             Self::Payment => "payment",
@@ -36,7 +35,7 @@ impl Kind {
         }
     }
 
-    /// What an amount of this kind is to the store: positive for payments, negative for refunds and
+    /// The amount from the view of the store: positive for payments, negative for refunds and
     /// cancels.
     pub fn signed(self, amount: i64) -> i64 {
         match self {
@@ -49,42 +48,41 @@ impl Kind {
 /// One settled movement. Amounts in whole TWD.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// What it is.
+    /// The kind of the movement.
     pub kind: Kind,
-    /// MerchantID.
+    /// The MerchantID of the POS API.
     pub merchant_id: Box<str>,
-    /// StoreID.
+    /// The StoreID of the POS API.
     pub store_id: Box<str>,
-    /// GatewayTradeNo.
+    /// The GatewayTradeNo of the POS API.
     pub gateway_trade_no: Box<str>,
-    /// MerchantTradeNo: a refund's own number; for a cancel the payment's.
+    /// The MerchantTradeNo: the refund's own one for a refund, the payment's one for a cancel.
     pub merchant_trade_no: Box<str>,
-    /// PosID.
+    /// The PosID of the POS API.
     pub pos_id: Box<str>,
-    /// The payment's TradeNo.
+    /// The TradeNo of the payment.
     pub trade_no: Box<str>,
-    /// The refund's number; empty for everything else.
+    /// The RefundTradeNo; empty for payments and cancels.
     pub refund_trade_no: Box<str>,
-    /// Whose customer it is.
+    /// The issuer of the payment.
     pub issuer: Issuer,
-    /// PaymentType: 1, 3, 4 or 8 (POS API, section 2).
+    /// The PaymentType: 1, 3, 4 or 8 (`proto/README.md`, section Fields).
     pub payment_type: u8,
-    /// TradeAmount of the payment, the refund or the cancel: 1 to 2,147,483,647.
+    /// The TradeAmount of the payment, the refund or the cancel: 1 to 2,147,483,647.
     pub trade_amount: i64,
-    /// What the customer paid or got back in money.
+    /// What the customer paid or received in money.
     pub debit_amount: i64,
     /// Zero or negative on payments, zero or positive on refunds.
     pub redeem_amount: i64,
     /// Zero or negative on payments, zero or positive on refunds.
     pub store_redeem_amount: i64,
-    /// When it was asked for.
+    /// When it was requested.
     pub accepted_at: UnixMs,
     /// When it became final.
     pub settled_at: UnixMs,
 }
 
-/// What makes a movement one and the same wherever it is listed: kind, TradeNo and the refund's
-/// number.
+/// The identity of a movement: its kind, TradeNo and RefundTradeNo.
 pub(crate) type Identity<'a> = (Kind, &'a str, &'a str);
 
 impl Entry {

@@ -1,12 +1,12 @@
-//! Writes the accounting file of one merchant and one business day. The same entries give the same
-//! bytes, in whatever order they come.
+//! Writes the accounting file of one merchant and one business day. The same entries in any order
+//! give the same bytes.
 
 use std::{collections::HashSet, fmt};
 
-use sha2::{Digest, Sha256};
 use twqr_types::{Amount, BusinessDay};
 
 use crate::{
+    checksum::checksum,
     column::Column,
     encoding::MISSING,
     entry::Entry,
@@ -16,41 +16,41 @@ use crate::{
     totals::{Sums, Totals},
 };
 
-/// What the first row calls the format, and its version.
+/// The name and the version of the format, in the first row.
 pub(crate) const FORMAT: [&str; 2] = ["TWQR-SETTLEMENT", "1"];
-/// What the last row calls its checksum.
+/// The name of the checksum, in the last row.
 pub(crate) const CHECKSUM: &str = "SHA-256";
 
-/// A written file.
+/// An accounting file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountingFile {
-    /// Its name: [`file_name`].
+    /// The file name, as [`file_name`] makes it.
     pub name: String,
-    /// Its bytes.
+    /// The whole content of the file.
     pub bytes: Vec<u8>,
-    /// The totals that it states.
+    /// The totals in the file.
     pub totals: Totals,
-    /// What whoever reads it should know, in the order of its rows.
+    /// Warnings for the reader of the file, in the order of its rows.
     pub warnings: Vec<Warning>,
 }
 
-/// Something about one cell.
+/// A warning about one cell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
     /// The row, counted from 1.
     pub row: u64,
     /// The column; `merchant_id` for the first row.
     pub column: Column,
-    /// What it is.
+    /// The kind of warning.
     pub what: WarningKind,
 }
 
-/// What is to be known about a cell.
+/// The kinds of warnings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WarningKind {
-    /// It has a character that the encoding does not have; [`MISSING`] stands in its place.
+    /// The cell has a character that the encoding cannot express; it is written as [`MISSING`].
     CharacterMissing,
-    /// It begins so that a spreadsheet takes it for a formula. It is not changed.
+    /// The cell begins like a formula of a spreadsheet. It is written unchanged.
     LooksLikeFormula,
 }
 
@@ -60,47 +60,47 @@ impl fmt::Display for Warning {
         write!(f, "row {row}, {}: ", column.name())?;
         match what {
             WarningKind::CharacterMissing => {
-                write!(f, "has a character that the encoding does not have, {MISSING} stands there; utf-8 has it")
+                write!(f, "has a character that the encoding cannot express; it is written as {MISSING}; utf-8 has it")
             }
             WarningKind::LooksLikeFormula => {
-                f.write_str("begins like a formula; take the columns in as text where a spreadsheet opens the file")
+                f.write_str("begins like a formula; import the column as text if you open the file in a spreadsheet")
             }
         }
     }
 }
 
-/// The file cannot be written.
+/// Why a file cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// These entries do not belong into it.
-    #[error("{} of the entries cannot stand in the file: {}", .0.len(), shortened(.0))]
-    Unfit(Vec<Unfit>),
+    /// These entries do not belong in the file.
+    #[error("{} of the entries do not belong in the file: {}", .0.len(), shortened(.0))]
+    Unfit(Vec<UnfitEntry>),
     /// A row cannot be written.
     #[error("a row cannot be written: {0}")]
     Csv(#[from] csv::Error),
 }
 
-/// An entry that does not belong into a file.
+/// An entry that does not belong in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unfit {
-    /// Its TradeNo, and for a refund the refund's.
+pub struct UnfitEntry {
+    /// The TradeNo of the payment, for a refund followed by the RefundTradeNo.
     pub trade_no: String,
-    /// What is wrong with it.
+    /// Why it does not belong in the file.
     pub reason: String,
 }
 
-/// How many unfit entries an error text names.
+/// How many entries an error text names at most.
 const NAMED_MAX: usize = 10;
 
-fn shortened(unfit: &[Unfit]) -> String {
-    let named = unfit.iter().take(NAMED_MAX).map(|Unfit { trade_no, reason }| format!("{trade_no} {reason}"));
+fn shortened(unfit: &[UnfitEntry]) -> String {
+    let named = unfit.iter().take(NAMED_MAX).map(|UnfitEntry { trade_no, reason }| format!("{trade_no} {reason}"));
     let more = unfit.len().checked_sub(NAMED_MAX).filter(|more| *more > 0).map(|more| format!("and {more} more"));
     named.chain(more).collect::<Vec<_>>().join("; ")
 }
 
-/// Writes the file of a merchant. Every entry must be the merchant's, settled on the day, with an
-/// amount of 1 to 2,147,483,647 TWD, a refund's number where it is a refund and only there, and
-/// stand there once; the error lists all that are not so.
+/// Writes the file of a merchant. Each entry must belong to the merchant, be settled on the day,
+/// have an amount of 1 to 2,147,483,647 TWD, have a RefundTradeNo if and only if it is a refund,
+/// and occur once. The error lists all entries that break a rule.
 pub fn write_file(
     merchant_id: &str,
     day: BusinessDay,
@@ -113,7 +113,7 @@ pub fn write_file(
     if !unfit.is_empty() {
         return Err(WriteError::Unfit(unfit));
     }
-    let mut rows = Rows::new(layout);
+    let mut rows = RowWriter::new(layout);
     rows.head(merchant_id, day)?;
     let mut totals = Totals::default();
     for entry in sorted {
@@ -125,36 +125,36 @@ pub fn write_file(
     Ok(AccountingFile { name: file_name(merchant_id, day), bytes, totals, warnings })
 }
 
-fn unfit(merchant_id: &str, day: BusinessDay, sorted: &[&Entry]) -> Vec<Unfit> {
+fn unfit(merchant_id: &str, day: BusinessDay, sorted: &[&Entry]) -> Vec<UnfitEntry> {
     let mut seen = HashSet::with_capacity(sorted.len());
     let mut unfit = Vec::new();
     for entry in sorted {
-        let mut refuse = |reason: String| {
+        let mut add_fault = |reason: String| {
             let trade_no = format!("{} {}", entry.trade_no, entry.refund_trade_no).trim_end().to_owned();
-            unfit.push(Unfit { trade_no, reason });
+            unfit.push(UnfitEntry { trade_no, reason });
         };
         if &*entry.merchant_id != merchant_id {
-            refuse(format!("belongs to merchant {}, not {merchant_id}", entry.merchant_id));
+            add_fault(format!("belongs to merchant {}, not {merchant_id}", entry.merchant_id));
         }
         if !day.contains(entry.settled_at) {
-            refuse(format!("was settled at {}, not on {day}", rfc3339(entry.settled_at)));
+            add_fault(format!("was settled at {}, not on {day}", rfc3339(entry.settled_at)));
         }
         if let Err(reason) = Amount::parse(entry.trade_amount) {
-            refuse(format!("has a trade amount that {reason}"));
+            add_fault(format!("has a trade amount that {reason}"));
         }
         let is_refund = entry.kind == crate::Kind::Refund;
         if is_refund == entry.refund_trade_no.is_empty() {
-            refuse("must have a refund's number if and only if it is a refund".to_owned());
+            add_fault("must have a RefundTradeNo if and only if it is a refund".to_owned());
         }
         if !seen.insert(entry.identity()) {
-            refuse(format!("stands there twice as {}", entry.kind.label()));
+            add_fault(format!("occurs twice as {}", entry.kind.label()));
         }
     }
     unfit
 }
 
-/// Rows on their way to bytes.
-struct Rows<'a> {
+/// Writes the rows of a file.
+struct RowWriter<'a> {
     layout: &'a Layout,
     csv: csv::Writer<Vec<u8>>,
     row: u64,
@@ -169,7 +169,7 @@ fn csv_writer(layout: &Layout) -> csv::Writer<Vec<u8>> {
         .from_writer(Vec::new())
 }
 
-impl<'a> Rows<'a> {
+impl<'a> RowWriter<'a> {
     fn new(layout: &'a Layout) -> Self {
         Self { layout, csv: csv_writer(layout), row: 0, warnings: Vec::new() }
     }
@@ -183,7 +183,7 @@ impl<'a> Rows<'a> {
         self.warnings.push(Warning { row: self.row, column, what });
     }
 
-    /// Adds a cell to the row that is being written.
+    /// Adds a cell to the current row, and the warnings about it.
     fn cell(&mut self, column: Column, text: &str) -> csv::Result<()> {
         let fitted = self.layout.encoding.fit(text);
         if fitted != text {
@@ -232,12 +232,12 @@ impl<'a> Rows<'a> {
         self.row(total_cells("E", totals.all.count().to_string(), &totals.all))
     }
 
-    /// Encodes, and adds the checksum over all that stands before it.
+    /// Encodes the rows and adds the row with the checksum over all of them.
     fn finish(self) -> csv::Result<(Vec<u8>, Vec<Warning>)> {
         let bytes = self.csv.into_inner().map_err(csv::IntoInnerError::into_error)?;
         let text = String::from_utf8_lossy(&bytes);
         let mut bytes = self.layout.encoding.encode(&text);
-        let sum = hex(&bytes);
+        let sum = checksum(&bytes);
         let mut last = csv_writer(self.layout);
         last.write_record(["S", CHECKSUM, &sum])?;
         bytes.extend(last.into_inner().map_err(csv::IntoInnerError::into_error)?);
@@ -247,11 +247,4 @@ impl<'a> Rows<'a> {
 
 fn total_cells(record: &str, of: String, sums: &Sums) -> impl Iterator<Item = String> {
     [record.to_owned(), of].into_iter().chain(sums.cells())
-}
-
-/// SHA-256 in lower-case hex.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |half: u8| char::from(DIGITS[usize::from(half)]);
-    Sha256::digest(bytes).iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }

@@ -1,5 +1,5 @@
-//! The layout of accounting files: which columns in which order under which headings, and how times
-//! and bytes are written.
+//! The layout of accounting files: the columns, their order and headings, the encoding, and how
+//! times and dates are written.
 
 use std::{collections::HashSet, fmt};
 
@@ -12,30 +12,31 @@ use crate::{
     times::taipei,
 };
 
-/// A layout as it stands in configuration; nothing is checked. What is left out has its default.
+/// A layout as written in the configuration, before it is checked. Absent keys have their default.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub struct LayoutConfig {
-    /// `utf-8`, `utf-8-bom` (the default: spreadsheets know it) or `big5`.
+    /// One of `utf-8`, `utf-8-bom` (the default, which spreadsheets recognise) and `big5`.
     pub encoding: String,
-    /// Between cells: `,` (the default), `;`, `|` or a tab.
+    /// The text between cells: `,` (the default), `;`, `|` or a tab.
     pub delimiter: String,
-    /// For times, in Asia/Taipei: `%Y`, `%m`, `%d`, `%H`, `%M`, `%S`, `%%` and any other characters
-    /// as they are.
+    /// The format of times in Asia/Taipei: `%Y`, `%m`, `%d`, `%H`, `%M`, `%S` and `%%`; all other
+    /// characters are written as they are.
     pub time_format: String,
-    /// For dates: `%Y`, `%m`, `%d`, `%%` and any other characters as they are.
+    /// The format of dates: `%Y`, `%m`, `%d` and `%%`; all other characters are written as they
+    /// are.
     pub date_format: String,
-    /// The columns from left to right; none means the default ones.
+    /// The columns from left to right; an empty list means the default columns.
     pub columns: Vec<ColumnConfig>,
 }
 
-/// A column as it stands in configuration.
+/// A column as written in the configuration.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct ColumnConfig {
-    /// What it holds: [`Column::name`].
+    /// The name of the column: [`Column::name`].
     pub field: String,
-    /// What stands above it.
+    /// The heading of the column.
     pub heading: String,
 }
 
@@ -51,7 +52,7 @@ impl Default for LayoutConfig {
     }
 }
 
-/// A layout that was checked.
+/// A checked layout.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     pub(crate) encoding: Encoding,
@@ -71,18 +72,18 @@ impl fmt::Display for LayoutFaults {
     }
 }
 
-/// The delimiters that may be.
+/// The allowed delimiters.
 const DELIMITERS: &[u8] = b",;|\t";
-/// What may follow `%` in a time.
+/// The characters that may follow `%` in a time format.
 const OF_TIMES: &str = "YmdHMS%";
-/// What may follow `%` in a date.
+/// The characters that may follow `%` in a date format.
 const OF_DATES: &str = "Ymd%";
 
 impl LayoutConfig {
-    /// Checks all of it; the error lists every fault.
+    /// Checks the whole layout; the error lists every fault.
     pub fn layout(&self) -> Result<Layout, LayoutFaults> {
         let mut faults = Vec::new();
-        let encoding = Encoding::named(&self.encoding);
+        let encoding = Encoding::from_name(&self.encoding);
         if encoding.is_none() {
             faults.push(format!(
                 "encoding is {:?}, must be one of {}",
@@ -121,13 +122,13 @@ impl LayoutConfig {
         let mut columns = Vec::new();
         let mut seen = HashSet::new();
         for (n, ColumnConfig { field, heading }) in self.columns.iter().enumerate() {
-            let Some(column) = Column::named(field) else {
+            let Some(column) = Column::from_name(field) else {
                 let allowed = names(Column::ALL.iter().map(|column| column.name()));
                 faults.push(format!("columns[{n}].field is {field:?}, must be one of {allowed}"));
                 continue;
             };
             if !seen.insert(column) {
-                faults.push(format!("columns[{n}].field {field} stands there twice"));
+                faults.push(format!("columns[{n}].field {field} occurs twice"));
             }
             if heading.is_empty() || heading.chars().any(char::is_control) {
                 faults.push(format!("columns[{n}].heading must be text without control characters"));
@@ -138,14 +139,14 @@ impl LayoutConfig {
         let missing: Vec<&str> =
             Column::REQUIRED.iter().filter(|column| !seen.contains(column)).map(|column| column.name()).collect();
         if !missing.is_empty() {
-            faults.push(format!("columns must have {} too, or no file could be checked", names(missing)));
+            faults.push(format!("columns must also have {}, or the file could not be checked", names(missing)));
         }
         columns
     }
 }
 
 impl Default for Layout {
-    /// The one of [`LayoutConfig::default`].
+    /// The layout of [`LayoutConfig::default`].
     fn default() -> Self {
         let config = LayoutConfig::default();
         Self {
@@ -170,7 +171,7 @@ fn names<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
 
 fn encoding_fault(key: &str, text: &str, encoding: Encoding) -> Option<String> {
     let fits = encoding.fit(text) == text;
-    (!fits).then(|| format!("{key} is {text:?}, which has a character that {} does not have", encoding.name()))
+    (!fits).then(|| format!("{key} is {text:?}, which has a character that {} cannot express", encoding.name()))
 }
 
 fn format_fault(key: &str, format: &str, allowed: &str, encoding: Encoding) -> Option<String> {
@@ -182,7 +183,7 @@ fn format_fault(key: &str, format: &str, allowed: &str, encoding: Encoding) -> O
         }
     }
     if taipei(twqr_types::UnixMs(0), format).is_empty() {
-        return Some(format!("{key} is {format:?}, must write something, such as %Y/%m/%d"));
+        return Some(format!("{key} is {format:?}, must not be empty; such as %Y/%m/%d"));
     }
     encoding_fault(key, format, encoding)
 }
@@ -196,14 +197,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_configured_is_the_default() {
+    fn an_empty_configuration_is_the_default_layout() {
         assert_eq!(toml::from_str::<LayoutConfig>("").unwrap().layout().unwrap(), Layout::default());
         let printed = toml::to_string(&LayoutConfig::default()).unwrap();
         assert_eq!(toml::from_str::<LayoutConfig>(&printed).unwrap(), LayoutConfig::default());
     }
 
     #[test]
-    fn all_faults_are_listed_at_once_with_what_is_allowed() {
+    fn every_fault_is_listed_with_the_allowed_values() {
         let found = faults(
             r#"
             encoding = "latin1"
@@ -219,10 +220,10 @@ mod tests {
             "delimiter is \", \"",
             "time_format is \"%Y %q\", after % only Y, m, d, H, M, S, %",
             "date_format is \"%H\"",
-            "columns[1].field trade_no stands there twice",
+            "columns[1].field trade_no occurs twice",
             "columns[1].heading",
             "columns[2].field is \"card\", must be one of kind, settled_at,",
-            "columns must have kind, refund_trade_no, issuer, trade_amount too",
+            "columns must also have kind, refund_trade_no, issuer, trade_amount",
         ];
         assert_eq!(found.len(), expected.len(), "{found:#?}");
         for (found, expected) in found.iter().zip(expected) {
@@ -232,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn what_big5_does_not_have_is_no_heading() {
+    fn a_heading_must_fit_the_encoding() {
         let columns: Vec<ColumnConfig> = Column::REQUIRED
             .iter()
             .map(|column| ColumnConfig { field: column.name().to_owned(), heading: "金額😀".to_owned() })

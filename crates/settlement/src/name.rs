@@ -1,13 +1,14 @@
-//! The name of a merchant's accounting file.
+//! The file name of a merchant's accounting file.
 
 use std::fmt::Write;
 
 use twqr_types::BusinessDay;
 
-/// `settlement-<merchant>-<yyyymmdd>.csv`. In the merchant's part, upper-case ASCII letters and
-/// digits stand for themselves and every other byte of UTF-8 is `_` and two upper-case hex digits,
-/// so that no id leads out of a folder, and no two share a name, not even where a file system
-/// ignores case.
+/// Returns `settlement-<merchant>-<yyyymmdd>.csv`.
+///
+/// In the merchant's part, upper-case ASCII letters and digits are written as they are, and every
+/// other byte of UTF-8 as `_` and two upper-case hex digits. So no MerchantID can name a file
+/// outside the folder, and no two share a name, not even on a file system that ignores case.
 pub fn file_name(merchant_id: &str, day: BusinessDay) -> String {
     let mut name = String::from("settlement-");
     for byte in merchant_id.bytes() {
@@ -34,7 +35,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_leads_nowhere() {
+    fn no_merchant_id_names_a_file_outside_the_folder() {
         for (id, name) in [
             ("M001", "settlement-M001-20250310.csv"),
             ("m1", "settlement-_6D1-20250310.csv"),
@@ -47,7 +48,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_two_ids_share_a_name(a in "\\PC{1,10}", b in "[mM_1E5/]{1,4}", c in "[mM_1E5/]{1,4}") {
+        fn no_two_merchant_ids_share_a_name(a in "\\PC{1,10}", b in "[mM_1E5/]{1,4}", c in "[mM_1E5/]{1,4}") {
             let name = file_name(&a, day());
             prop_assert!(name.len() < 255 && !name.contains(['/', '\\', '.', ':']) || name.matches('.').count() == 1);
             prop_assert!(!name.contains(['/', '\\', ':', '%']));

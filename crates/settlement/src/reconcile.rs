@@ -1,4 +1,5 @@
-//! Matches what we settled on a day against what the counterparties say that they did.
+//! Reconciles a business day: matches the movements that we settled with those in the
+//! counterparties' files.
 
 mod report;
 mod text;
@@ -8,24 +9,26 @@ use std::collections::HashMap;
 use twqr_types::{BusinessDay, Issuer, UnixMs};
 
 use crate::{
-    counterparty::{CounterpartyFile, Listed, Side},
+    counterparty::{CounterpartyFile, MovementRow, Side},
     entry::{Entry, Identity},
 };
 
-pub use report::{AmountDiffers, Amounts, BookedElsewhere, DetailDiffers, Duplicate, Item, Matched, Missing, Report};
+pub use report::{
+    AmountDiffers, Amounts, DetailDiffers, Duplicate, Item, MatchedTotals, MissingMovement, Report, ShiftedBooking,
+};
 
-/// How near to the cut-off a missing movement is so that the other side may have booked it on the
-/// neighbouring day, in ms.
+/// A missing movement within this time of the cut-off may have been booked on the neighbouring day
+/// by the other side, in ms.
 pub const NEAR_CUT_OFF_MS: i64 = 600_000;
 
-/// What both sides have in their books for one business day.
+/// The movements of both sides on one business day.
 #[derive(Clone, Copy, Debug)]
 pub struct Books<'a> {
-    /// The day.
+    /// The business day.
     pub day: BusinessDay,
-    /// What we settled on it.
+    /// The movements that we settled on the day.
     pub entries: &'a [Entry],
-    /// The counterparties' files of it.
+    /// The counterparties' files of the day.
     pub files: &'a [CounterpartyFile],
 }
 
@@ -35,21 +38,21 @@ impl Books<'_> {
     }
 }
 
-/// A movement, and whose side of the counterparties it is on.
+/// The identity of a movement, and the counterparty that it concerns.
 type Key<'a> = (Side, Identity<'a>);
 
-/// A row of theirs.
+/// A row in a file of a counterparty.
 #[derive(Clone, Copy)]
-struct Theirs<'a> {
+struct CounterpartyRow<'a> {
     side: Side,
-    listed: &'a Listed,
+    row: &'a MovementRow,
 }
 
-/// Somewhere on a neighbouring day.
+/// An entry or a row in the books of a neighbouring day.
 #[derive(Clone, Copy)]
-struct Elsewhere<'a, T> {
+struct NeighbourRecord<'a, T> {
     books: Books<'a>,
-    what: T,
+    record: T,
 }
 
 fn side_of(entry: &Entry) -> Side {
@@ -63,40 +66,42 @@ fn our_key(entry: &Entry) -> Key<'_> {
     (side_of(entry), entry.identity())
 }
 
-impl<'a> Theirs<'a> {
+impl<'a> CounterpartyRow<'a> {
     fn key(self) -> Key<'a> {
-        let movement = &self.listed.movement;
+        let movement = &self.row.movement;
         (self.side, (movement.kind, &movement.trade_no, &movement.refund_trade_no))
     }
 }
 
-fn their_rows(files: &[CounterpartyFile]) -> impl Iterator<Item = Theirs<'_>> {
-    files.iter().flat_map(|file| file.movements.iter().map(|listed| Theirs { side: file.side, listed }))
+fn their_rows(files: &[CounterpartyFile]) -> impl Iterator<Item = CounterpartyRow<'_>> {
+    files.iter().flat_map(|file| file.movements.iter().map(|row| CounterpartyRow { side: file.side, row }))
 }
 
-/// Reconciles a day. With the neighbouring days' books, a movement that one side has on the day and
-/// the other on a neighbour is listed as booked on another day instead of missing.
+/// Reconciles a day. If the books of the neighbouring days are given, a movement that one side has
+/// on the day and the other side on a neighbouring day is reported as booked on another day instead
+/// of missing.
 pub fn reconcile(day: Books<'_>, neighbours: &[Books<'_>]) -> Report {
     let mut matching = Matching::new(day, neighbours);
-    let ours = matching.take_ours(day.entries);
-    let theirs = matching.take_theirs(day.files);
+    let ours = matching.collect_ours(day.entries);
+    let theirs = matching.collect_theirs(day.files);
     for (key, entry) in &ours {
         match theirs.get(key) {
-            Some(row) => matching.both(entry, *row),
-            None => matching.only_ours(*key, entry),
+            Some(row) => matching.match_both(entry, *row),
+            None => matching.report_only_ours(*key, entry),
         }
     }
     for (key, row) in theirs.iter().filter(|(key, _)| !ours.contains_key(*key)) {
-        matching.only_theirs(*key, *row);
+        matching.report_only_theirs(*key, *row);
     }
     matching.report.sort();
     matching.report
 }
 
+/// The state of a reconciliation.
 struct Matching<'a> {
     day: Books<'a>,
-    our_neighbours: HashMap<Key<'a>, Elsewhere<'a, &'a Entry>>,
-    their_neighbours: HashMap<Key<'a>, Elsewhere<'a, Theirs<'a>>>,
+    our_neighbours: HashMap<Key<'a>, NeighbourRecord<'a, &'a Entry>>,
+    their_neighbours: HashMap<Key<'a>, NeighbourRecord<'a, CounterpartyRow<'a>>>,
     report: Report,
 }
 
@@ -105,15 +110,18 @@ impl<'a> Matching<'a> {
         let mut our_neighbours = HashMap::new();
         let mut their_neighbours = HashMap::new();
         for books in neighbours {
-            our_neighbours.extend(books.entries.iter().map(|what| (our_key(what), Elsewhere { books: *books, what })));
-            their_neighbours
-                .extend(their_rows(books.files).map(|what| (what.key(), Elsewhere { books: *books, what })));
+            our_neighbours.extend(
+                books.entries.iter().map(|record| (our_key(record), NeighbourRecord { books: *books, record })),
+            );
+            their_neighbours.extend(
+                their_rows(books.files).map(|record| (record.key(), NeighbourRecord { books: *books, record })),
+            );
         }
-        Self { day, our_neighbours, their_neighbours, report: Report::of(day.day, day.files) }
+        Self { day, our_neighbours, their_neighbours, report: Report::new(day.day, day.files) }
     }
 
-    /// Our entries by key; what stands there twice is reported, and counts once.
-    fn take_ours(&mut self, entries: &'a [Entry]) -> HashMap<Key<'a>, &'a Entry> {
+    /// Collects our entries by key. A second entry with the same key is reported and not counted.
+    fn collect_ours(&mut self, entries: &'a [Entry]) -> HashMap<Key<'a>, &'a Entry> {
         let mut ours: HashMap<Key<'a>, &'a Entry> = HashMap::with_capacity(entries.len());
         for entry in entries {
             if ours.insert(our_key(entry), entry).is_some() || self.our_neighbours.contains_key(&our_key(entry)) {
@@ -123,36 +131,36 @@ impl<'a> Matching<'a> {
         ours
     }
 
-    /// Their rows by key; what stands there twice, or on a neighbouring day as well, is reported,
-    /// and counts once.
-    fn take_theirs(&mut self, files: &'a [CounterpartyFile]) -> HashMap<Key<'a>, Theirs<'a>> {
-        let mut theirs: HashMap<Key<'a>, Theirs<'a>> = HashMap::new();
+    /// Collects the counterparties' rows by key. A row that occurs twice, or also on a neighbouring
+    /// day, is reported and counted once.
+    fn collect_theirs(&mut self, files: &'a [CounterpartyFile]) -> HashMap<Key<'a>, CounterpartyRow<'a>> {
+        let mut theirs: HashMap<Key<'a>, CounterpartyRow<'a>> = HashMap::new();
         for row in their_rows(files) {
-            let first = theirs.get(&row.key()).map(|first| (self.day.day, first.listed.line));
-            let elsewhere = || self.their_neighbours.get(&row.key()).map(|row| (row.books.day, row.what.listed.line));
+            let first = theirs.get(&row.key()).map(|first| (self.day.day, first.row.line));
+            let elsewhere = || self.their_neighbours.get(&row.key()).map(|row| (row.books.day, row.record.row.line));
             let also = first.or_else(elsewhere);
             if first.is_none() {
                 theirs.insert(row.key(), row);
             }
             if let Some((day, line)) = also {
                 let (also_on, also_line) = (day.to_string(), line);
-                self.report.duplicated.push(Duplicate { item: Item::theirs(row.side, row.listed), also_on, also_line });
+                self.report.duplicated.push(Duplicate { item: Item::theirs(row.side, row.row), also_on, also_line });
             }
         }
         theirs
     }
 
-    fn both(&mut self, entry: &Entry, row: Theirs<'_>) {
+    fn match_both(&mut self, entry: &Entry, row: CounterpartyRow<'_>) {
         if self.agree(entry, row) {
             self.report.matched.count += 1;
             self.report.matched.amount += entry.trade_amount;
         }
     }
 
-    /// Whether they say the same of a movement; what differs is reported.
-    fn agree(&mut self, entry: &Entry, row: Theirs<'_>) -> bool {
-        let movement = &row.listed.movement;
-        let item = || Item { line: Some(row.listed.line), ..Item::ours(entry) };
+    /// Whether both sides have the same amounts and details; differences are reported.
+    fn agree(&mut self, entry: &Entry, row: CounterpartyRow<'_>) -> bool {
+        let movement = &row.row.movement;
+        let item = || Item { line: Some(row.row.line), ..Item::ours(entry) };
         let ours = Amounts { trade_amount: entry.trade_amount, debit_amount: entry.debit_amount };
         let theirs = Amounts { trade_amount: movement.trade_amount, debit_amount: movement.debit_amount };
         if ours != theirs {
@@ -173,38 +181,39 @@ impl<'a> Matching<'a> {
         ours == theirs && details == 0
     }
 
-    fn only_ours(&mut self, key: Key<'a>, entry: &Entry) {
+    fn report_only_ours(&mut self, key: Key<'a>, entry: &Entry) {
         if let Some(elsewhere) = self.their_neighbours.get(&key).copied() {
-            if self.agree(entry, elsewhere.what) {
+            if self.agree(entry, elsewhere.record) {
                 let is_confirmed = self.day.has_file(key.0);
                 let (ours, theirs) = (self.day.day.to_string(), elsewhere.books.day.to_string());
-                let item = Item { line: Some(elsewhere.what.listed.line), ..Item::ours(entry) };
-                self.report.booked_on_another_day.push(BookedElsewhere { item, ours, theirs, is_confirmed });
+                let item = Item { line: Some(elsewhere.record.row.line), ..Item::ours(entry) };
+                self.report.booked_on_another_day.push(ShiftedBooking { item, ours, theirs, is_confirmed });
             }
             return;
         }
-        let near_cut_off = self.near_cut_off(entry.settled_at);
-        self.report.missing_there.push(Missing { item: Item::ours(entry), near_cut_off });
+        let near_cut_off = self.is_near_cut_off(entry.settled_at);
+        self.report.missing_there.push(MissingMovement { item: Item::ours(entry), near_cut_off });
     }
 
-    fn only_theirs(&mut self, key: Key<'a>, row: Theirs<'_>) {
+    fn report_only_theirs(&mut self, key: Key<'a>, row: CounterpartyRow<'_>) {
         let Some(elsewhere) = self.our_neighbours.get(&key).copied() else {
-            let near_cut_off = self.near_cut_off(row.listed.movement.at);
-            let item = Item::theirs(row.side, row.listed);
-            return self.report.missing_here.push(Missing { item, near_cut_off });
+            let near_cut_off = self.is_near_cut_off(row.row.movement.at);
+            let item = Item::theirs(row.side, row.row);
+            return self.report.missing_here.push(MissingMovement { item, near_cut_off });
         };
         if self.their_neighbours.contains_key(&key) {
-            return; // Listed as duplicated: both sides agree about the neighbouring day.
+            // Both sides agree about the neighbouring day; the row is reported as a duplicate.
+            return;
         }
-        if self.agree(elsewhere.what, row) {
+        if self.agree(elsewhere.record, row) {
             let is_confirmed = elsewhere.books.has_file(key.0);
             let (ours, theirs) = (elsewhere.books.day.to_string(), self.day.day.to_string());
-            let item = Item { line: Some(row.listed.line), ..Item::ours(elsewhere.what) };
-            self.report.booked_on_another_day.push(BookedElsewhere { item, ours, theirs, is_confirmed });
+            let item = Item { line: Some(row.row.line), ..Item::ours(elsewhere.record) };
+            self.report.booked_on_another_day.push(ShiftedBooking { item, ours, theirs, is_confirmed });
         }
     }
 
-    fn near_cut_off(&self, at: UnixMs) -> bool {
+    fn is_near_cut_off(&self, at: UnixMs) -> bool {
         let near = |edge: UnixMs| at.since(edge).saturating_abs() <= NEAR_CUT_OFF_MS;
         near(self.day.day.from()) || near(self.day.day.to())
     }

@@ -1,31 +1,31 @@
-//! Counts and sums by issuer and kind.
+//! The totals of an accounting file: counts and sums by issuer and kind.
 
 use std::collections::BTreeMap;
 
 use crate::entry::Kind;
 
-/// How many, and how much.
+/// The count and the sum of movements of one kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Movements.
+    /// The number of movements.
     pub count: u64,
     /// The sum of their trade amounts in whole TWD, never negative.
     pub amount: i64,
 }
 
-/// Payments, refunds and cancels.
+/// The totals of payments, refunds and cancels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sums {
-    /// Payments.
+    /// The total of payments.
     pub payments: Tally,
-    /// Refunds.
+    /// The total of refunds.
     pub refunds: Tally,
-    /// Cancels.
+    /// The total of cancels.
     pub cancels: Tally,
 }
 
 impl Sums {
-    /// Counts one; amounts are at most 2,147,483,647 TWD, so that no file can overflow a sum.
+    /// Adds a movement. Amounts are at most 2,147,483,647 TWD, so no file can overflow a sum.
     fn add(&mut self, kind: Kind, trade_amount: i64) {
         let tally = match kind {
             Kind::Payment => &mut self.payments,
@@ -36,18 +36,17 @@ impl Sums {
         tally.amount = tally.amount.saturating_add(trade_amount);
     }
 
-    /// Movements of all kinds.
+    /// The number of movements of all kinds.
     pub fn count(&self) -> u64 {
         self.payments.count + self.refunds.count + self.cancels.count
     }
 
-    /// Payments without refunds and cancels, in whole TWD; negative where more went back than came
-    /// in.
+    /// Payments minus refunds and cancels, in whole TWD; may be negative.
     pub fn net(&self) -> i64 {
         self.payments.amount - self.refunds.amount - self.cancels.amount
     }
 
-    /// Count and sum of payments, refunds, cancels, and the net, as the file writes them.
+    /// The cells of a totals row: count and sum of payments, refunds and cancels, then the net.
     pub(crate) fn cells(&self) -> [String; 7] {
         let Self { payments, refunds, cancels } = self;
         [
@@ -62,12 +61,12 @@ impl Sums {
     }
 }
 
-/// The sums by issuer (as [`twqr_types::Issuer::label`] writes it) and over all.
+/// The totals of a file, by issuer and over all issuers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// By issuer; only those that have movements.
+    /// The totals by issuer (its [`twqr_types::Issuer::label`]); only issuers that have movements.
     pub by_issuer: BTreeMap<String, Sums>,
-    /// Over all issuers.
+    /// The totals over all issuers.
     pub all: Sums,
 }
 

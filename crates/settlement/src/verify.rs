@@ -1,5 +1,5 @@
-//! Reads an accounting file back and checks it against itself: checksum, counts, totals. It needs
-//! no layout: a file names its columns.
+//! Checks an accounting file against itself: its checksum, counts and totals. No layout is needed,
+//! because a file names its columns.
 
 use std::fmt;
 
@@ -7,21 +7,22 @@ use csv::StringRecord;
 use twqr_types::Amount;
 
 use crate::{
+    checksum::checksum,
     column::Column,
     encoding::{Encoding, without_mark},
     entry::Kind,
-    file::{CHECKSUM, FORMAT, hex},
+    file::{CHECKSUM, FORMAT},
     totals::Totals,
 };
 
-/// What a good file says about itself.
+/// What a valid file says about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verified {
-    /// Whose file it is.
+pub struct VerifiedFile {
+    /// The merchant of the file.
     pub merchant_id: String,
     /// The business day, `YYYY-MM-DD`.
     pub date: String,
-    /// The totals.
+    /// The totals in the file.
     pub totals: Totals,
 }
 
@@ -32,7 +33,7 @@ pub struct FileFaults(pub Vec<FileFault>);
 /// Something that is wrong with a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileFault {
-    /// The row, counted from 1; none where it is about the file as a whole.
+    /// The row, counted from 1; `None` if the fault concerns the whole file.
     pub row: Option<u64>,
     /// What is wrong.
     pub what: String,
@@ -54,11 +55,11 @@ impl fmt::Display for FileFaults {
 }
 
 /// Checks a file; the error lists every fault.
-pub fn verify_file(bytes: &[u8]) -> Result<Verified, FileFaults> {
+pub fn verify_file(bytes: &[u8]) -> Result<VerifiedFile, FileFaults> {
     let whole = |what: &str| FileFaults(vec![FileFault { row: None, what: what.to_owned() }]);
-    let (encoding, delimiter) = stated(bytes)
-        .ok_or_else(|| whole("is no accounting file: it must begin with H, TWQR-SETTLEMENT, 1 and its encoding"))?;
-    let text = encoding.decode(bytes).ok_or_else(|| whole(&format!("is not {} throughout", encoding.name())))?;
+    let (encoding, delimiter) = encoding_and_delimiter(bytes)
+        .ok_or_else(|| whole("is not an accounting file: it must begin with H, TWQR-SETTLEMENT, 1 and its encoding"))?;
+    let text = encoding.decode(bytes).ok_or_else(|| whole(&format!("is not valid {}", encoding.name())))?;
     let mut reader = csv::ReaderBuilder::new()
         .delimiter(delimiter)
         .terminator(csv::Terminator::CRLF)
@@ -67,26 +68,26 @@ pub fn verify_file(bytes: &[u8]) -> Result<Verified, FileFaults> {
         .from_reader(text.as_bytes());
     let mut check = Check::default();
     for row in reader.records() {
-        check.row(&row.map_err(|error| whole(&format!("is no CSV: {error}")))?);
+        check.row(&row.map_err(|error| whole(&format!("is not valid CSV: {error}")))?);
     }
     check.end(bytes, delimiter);
     let Check { merchant_id, date, totals, faults, .. } = check;
-    if faults.is_empty() { Ok(Verified { merchant_id, date, totals }) } else { Err(FileFaults(faults)) }
+    if faults.is_empty() { Ok(VerifiedFile { merchant_id, date, totals }) } else { Err(FileFaults(faults)) }
 }
 
-/// The encoding and the delimiter that a file states in its first row, whose beginning is ASCII in
-/// every encoding.
-fn stated(bytes: &[u8]) -> Option<(Encoding, u8)> {
+/// Reads the encoding and the delimiter from the first row of a file. The beginning of that row is
+/// ASCII in every encoding.
+fn encoding_and_delimiter(bytes: &[u8]) -> Option<(Encoding, u8)> {
     let line = without_mark(bytes).split(|byte| *byte == b'\r').next()?;
     let delimiter = *line.get(1)?;
     let cells: Vec<&[u8]> = line.splitn(5, |byte| *byte == delimiter).collect();
     let [b"H", format, version, encoding, _] = cells.as_slice() else { return None };
     let known = *format == FORMAT[0].as_bytes() && *version == FORMAT[1].as_bytes();
-    let encoding = Encoding::named(std::str::from_utf8(encoding).ok()?)?;
+    let encoding = Encoding::from_name(std::str::from_utf8(encoding).ok()?)?;
     known.then_some((encoding, delimiter))
 }
 
-/// The kinds of rows, in the order in which they stand in a file.
+/// The parts of a file, in their order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Part {
     #[default]
@@ -100,6 +101,7 @@ enum Part {
     Checksum,
 }
 
+/// The state of checking a file.
 #[derive(Default)]
 struct Check {
     row: u64,
@@ -127,11 +129,11 @@ impl Check {
             Some("T") => Part::Totals,
             Some("E") => Part::End,
             Some("S") => Part::Checksum,
-            _ => return self.fault("is of no known kind: the first cell must be H, F, N, D, T, E or S"),
+            _ => return self.fault("is of an unknown kind: the first cell must be H, F, N, D, T, E or S"),
         };
         let may_repeat = matches!(part, Part::Details | Part::Totals);
         if part < self.part || (part == self.part && !may_repeat) {
-            self.fault("stands in the wrong place: the order is H, F, N, D, T, E, S");
+            self.fault("is in the wrong place: the order is H, F, N, D, T, E, S");
         }
         self.part = part;
         match part {
@@ -148,10 +150,10 @@ impl Check {
     }
 
     fn fields(&mut self, row: &StringRecord) {
-        self.columns = row.iter().skip(1).map(Column::named).collect();
+        self.columns = row.iter().skip(1).map(Column::from_name).collect();
         for column in [Column::Kind, Column::Issuer, Column::TradeAmount] {
             if !self.columns.contains(&Some(column)) {
-                self.fault(format!("has no {}, without which nothing can be added up", column.name()));
+                self.fault(format!("has no column {}, which the totals are checked with", column.name()));
             }
         }
     }
@@ -178,7 +180,10 @@ impl Check {
         let issuer = row.get(1).unwrap_or_default();
         let sums = self.totals.by_issuer.get(issuer).copied().unwrap_or_default();
         if !row.iter().skip(2).eq(sums.cells().iter().map(String::as_str)) {
-            self.fault(format!("the totals of issuer {issuer} are not those of its rows: {}", sums.cells().join(", ")));
+            self.fault(format!(
+                "the totals of issuer {issuer} differ from those of its rows: {}",
+                sums.cells().join(", ")
+            ));
         }
         self.stated_issuers.push(issuer.to_owned());
     }
@@ -186,17 +191,18 @@ impl Check {
     fn grand_total(&mut self, row: &StringRecord) {
         let all = self.totals.all;
         if row.get(1) != Some(&all.count().to_string()) {
-            self.fault(format!("states {} records, {} are there", row.get(1).unwrap_or("no"), all.count()));
+            self.fault(format!("states {} records, but the file has {}", row.get(1).unwrap_or("no"), all.count()));
         }
         if !row.iter().skip(2).eq(all.cells().iter().map(String::as_str)) {
-            self.fault(format!("the totals are not those of the rows: {}", all.cells().join(", ")));
+            self.fault(format!("the totals differ from those of the rows: {}", all.cells().join(", ")));
         }
         if !self.stated_issuers.iter().eq(self.totals.by_issuer.keys()) {
             self.fault("there must be one T row for each issuer that has rows, in their order, and no other");
         }
     }
 
-    /// The checksum is over all bytes before its row, and the row is written in one way only.
+    /// Checks the last row, which must be written exactly as we write it. The checksum covers all
+    /// bytes before it.
     fn end(&mut self, bytes: &[u8], delimiter: u8) {
         let whole = |what: &str| FileFault { row: None, what: what.to_owned() };
         if self.part != Part::Checksum {
@@ -204,9 +210,9 @@ impl Check {
         }
         let body = bytes.strip_suffix(b"\r\n").unwrap_or(bytes);
         let (before, last) = bytes.split_at(body.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1));
-        let expected = ["S", CHECKSUM, &hex(before)].join(&*char::from(delimiter).to_string()) + "\r\n";
+        let expected = ["S", CHECKSUM, &checksum(before)].join(&*char::from(delimiter).to_string()) + "\r\n";
         if last != expected.as_bytes() {
-            self.faults.push(whole("the checksum is not that of the file: it was changed or damaged"));
+            self.faults.push(whole("the checksum does not match: the file was changed or damaged"));
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The accounting file: its exact bytes, the same for the same entries in any order, read back and
-//! found whole, and never where a byte of it was changed.
+//! The accounting file: its exact bytes, which are the same for the same entries in any order. A
+//! written file is valid, and a file with a changed byte never is.
 
 #![allow(unreachable_pub, dead_code, missing_docs, clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -14,7 +14,7 @@ use twqr_types::{BusinessDay, CutOff, UnixMs};
 
 use books::{day, entries, entry, number};
 
-/// Few columns, so that a file fits on a page.
+/// A layout with few columns, so that the expected files are short.
 fn narrow(encoding: &str, delimiter: &str, more: &[Column]) -> Layout {
     let columns = [Column::Kind, Column::TradeNo, Column::RefundTradeNo, Column::Issuer, Column::TradeAmount];
     let config = |column: &Column| ColumnConfig { field: column.name().into(), heading: column.heading().into() };
@@ -33,7 +33,7 @@ fn any_layout() -> impl Strategy<Value = Layout> {
 }
 
 #[test]
-fn a_file_is_as_documented() {
+fn a_file_has_the_documented_rows() {
     let settled_late = Entry { accepted_at: day().from().plus(-1), ..entry(3, Kind::Payment, "004", day()) };
     let entries = [
         settled_late,
@@ -65,21 +65,21 @@ E,4,2,350,1,100,1,100,150
 }
 
 #[test]
-fn a_day_without_movements_is_a_file_too() {
+fn a_day_without_movements_gives_a_valid_file() {
     let file = write_file("M001", day(), &[], &Layout::default()).unwrap();
     assert_eq!(verify_file(&file.bytes).unwrap().totals, file.totals);
     assert_eq!((file.totals.all.count(), file.totals.by_issuer.len()), (0, 0));
 }
 
 #[test]
-fn what_big5_does_not_have_is_marked_and_named() {
+fn characters_that_big5_cannot_express_are_replaced_with_a_warning() {
     let odd =
         Entry { gateway_trade_no: "😀店".into(), pos_id: "收銀1".into(), ..entry(1, Kind::Payment, "", day()) };
     let more = [Column::GatewayTradeNo, Column::PosId];
     let file = write_file("M001", day(), std::slice::from_ref(&odd), &narrow("big5", ",", &more)).unwrap();
     let missing = |row, column| Warning { row, column, what: WarningKind::CharacterMissing };
     assert_eq!(file.warnings, [missing(4, Column::GatewayTradeNo)]);
-    // □店 and 收銀1 in Big5.
+    // The bytes of □店 and 收銀1 in Big5.
     let cells = b"\xa1\xbc\xa9\xb1,\xa6\xac\xbb\xc81\r\n";
     assert!(file.bytes.windows(cells.len()).any(|window| window == cells));
     assert!(verify_file(&file.bytes).is_ok());
@@ -91,7 +91,7 @@ fn what_big5_does_not_have_is_marked_and_named() {
 }
 
 #[test]
-fn what_looks_like_a_formula_is_named_and_not_changed() {
+fn a_cell_like_a_formula_is_written_unchanged_with_a_warning() {
     let odd = Entry { merchant_trade_no: "=1+1".into(), ..entry(1, Kind::Payment, "", day()) };
     let file = write_file("M001", day(), &[odd], &narrow("utf-8", ",", &[Column::MerchantTradeNo])).unwrap();
     let warning = Warning { row: 4, column: Column::MerchantTradeNo, what: WarningKind::LooksLikeFormula };
@@ -100,7 +100,7 @@ fn what_looks_like_a_formula_is_named_and_not_changed() {
 }
 
 #[test]
-fn entries_that_do_not_belong_are_refused_and_all_named() {
+fn the_error_lists_all_entries_that_do_not_belong() {
     let good = entry(1, Kind::Payment, "", day());
     for (entries, expected) in [
         (vec![Entry { merchant_id: "M2".into(), ..good.clone() }], "belongs to merchant M2, not M001"),
@@ -111,7 +111,7 @@ fn entries_that_do_not_belong_are_refused_and_all_named() {
         (vec![Entry { trade_amount: 0, ..good.clone() }], "must be above 0"),
         (vec![Entry { refund_trade_no: number(9), ..good.clone() }], "if and only if it is a refund"),
         (vec![Entry { kind: Kind::Refund, ..good.clone() }], "if and only if it is a refund"),
-        (vec![good.clone(), Entry { settled_at: day().from(), ..good.clone() }], "stands there twice as PAYMENT"),
+        (vec![good.clone(), Entry { settled_at: day().from(), ..good.clone() }], "occurs twice as PAYMENT"),
     ] {
         let error = write_file("M001", day(), &entries, &Layout::default()).unwrap_err();
         assert!(error.to_string().contains(expected), "{error}");
@@ -123,7 +123,7 @@ fn entries_that_do_not_belong_are_refused_and_all_named() {
 }
 
 #[test]
-fn lateness_goes_by_the_cut_off() {
+fn late_movements_are_marked_by_the_cut_off() {
     let cut_off = CutOff::parse("23:00").unwrap();
     let business_day = BusinessDay::parse("2025-03-10", cut_off).unwrap();
     let layout = narrow("utf-8", ",", &[Column::Late, Column::AcceptedDate]);
@@ -139,7 +139,7 @@ fn lateness_goes_by_the_cut_off() {
 }
 
 #[test]
-fn a_forged_file_is_seen_through_its_own_totals() {
+fn a_forged_file_contradicts_its_own_totals() {
     use sha2::Digest;
     let entries = [entry(1, Kind::Payment, "", day()), entry(2, Kind::Refund, "391", day())];
     let file = write_file("M001", day(), &entries, &narrow("utf-8", ",", &[])).unwrap();
@@ -150,15 +150,15 @@ fn a_forged_file_is_seen_through_its_own_totals() {
         (body.replacen(",100\r\n", ",101\r\n", 1), "the totals of issuer"),
         (body.replace("T,wallet,1", "T,wallet,2"), "the totals of issuer wallet"),
         (body.replace(&row("T,391"), ""), "one T row for each issuer"),
-        (body.replace(&row("D,REFUND"), ""), "states 2 records, 1 are there"),
-        (body.replace("E,2,1,100", "E,2,1,99"), "the totals are not those of the rows: 1, 100, 1, 100, 0, 0, 0"),
+        (body.replace(&row("D,REFUND"), ""), "states 2 records, but the file has 1"),
+        (body.replace("E,2,1,100", "E,2,1,99"), "the totals differ from those of the rows: 1, 100, 1, 100, 0, 0, 0"),
         (body.replace("D,REFUND", "D,GIFT"), "kind must be PAYMENT, REFUND or CANCEL"),
-        (body.replace("D,REFUND", "X,REFUND"), "no known kind"),
+        (body.replace("D,REFUND", "X,REFUND"), "unknown kind"),
         (body.replace(&row("E,"), ""), "cut off"),
         (body.replace(&row("F,"), &(row("F,") + &row("F,"))), "wrong place"),
         (body.replace("D,REFUND,", "D,"), "has 5 cells, must have 6"),
-        (body.replace("trade_amount", "amount"), "has no trade_amount"),
-        (body.replace("SETTLEMENT,1", "SETTLEMENT,2"), "is no accounting file"),
+        (body.replace("trade_amount", "amount"), "has no column trade_amount"),
+        (body.replace("SETTLEMENT,1", "SETTLEMENT,2"), "is not an accounting file"),
     ] {
         assert_ne!(change, body, "{expected}");
         let sum = sha2::Sha256::digest(&change);
@@ -182,7 +182,7 @@ proptest! {
     }
 
     #[test]
-    fn a_file_read_back_is_whole_and_states_its_totals(layout in any_layout(), entries in entries()) {
+    fn a_written_file_is_valid_and_states_its_totals(layout in any_layout(), entries in entries()) {
         let file = write_file("M001", day(), &entries, &layout).unwrap();
         let verified = verify_file(&file.bytes).unwrap();
         let sum = |kind| entries.iter().filter(|e| e.kind == kind).map(|e| e.trade_amount).sum::<i64>();
@@ -194,7 +194,7 @@ proptest! {
     }
 
     #[test]
-    fn a_changed_byte_or_a_cut_is_always_seen(
+    fn a_changed_byte_or_a_truncation_is_always_detected(
         layout in any_layout(), entries in entries(), at in any::<prop::sample::Index>(), byte in any::<u8>(),
     ) {
         let bytes = write_file("M001", day(), &entries, &layout).unwrap().bytes;

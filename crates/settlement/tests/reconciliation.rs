@@ -1,5 +1,5 @@
-//! The counterparties' files and the reconciliation: what both sides have alike is clean, and every
-//! planted difference is found in its own category and in no other.
+//! The counterparties' files and the reconciliation: equal books are clean, and every planted
+//! difference is found in its own category and in no other.
 
 #![allow(unreachable_pub, dead_code, missing_docs, clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -19,14 +19,14 @@ fn books<'a>(day: BusinessDay, entries: &'a [Entry], files: &'a [CounterpartyFil
     Books { day, entries, files }
 }
 
-/// The report's lists that have something in them.
+/// The names of the lists of a report that are not empty.
 fn found(report: &Report) -> Vec<String> {
     let Value::Object(lists) = serde_json::to_value(report).unwrap() else { return Vec::new() };
     let full = lists.into_iter().filter(|(_, list)| list.as_array().is_some_and(|list| !list.is_empty()));
     full.map(|(name, list)| format!("{name} {}", list.as_array().map_or(0, Vec::len))).collect()
 }
 
-/// Every kind on each side.
+/// One movement of each kind for each counterparty.
 fn all_kinds(day: BusinessDay) -> Vec<Entry> {
     let kinds = [Kind::Payment, Kind::Refund, Kind::Cancel];
     let each = kinds.into_iter().flat_map(|kind| ["", "391"].map(|institution| (kind, institution)));
@@ -80,7 +80,7 @@ fn each_planted_difference_is_found_in_its_category() {
     }
 }
 
-/// Entries of the day before, the day and the day after, and what the counterparties say of each
+/// Entries of the day before, the day and the day after, and the counterparties' movements of each
 /// day.
 struct ThreeDays {
     ours: [Vec<Entry>; 3],
@@ -100,7 +100,7 @@ impl ThreeDays {
         Self { ours, theirs }
     }
 
-    /// `seen`: which neighbours' counterparty files are handed in.
+    /// Reconciles the day. `seen` says which neighbours' counterparty files are given.
     fn report(&self, seen: [bool; 2]) -> Report {
         let [before, on, after] = [0, 1, 2].map(|at: usize| files(&self.theirs[at]));
         let [before, after] =
@@ -111,7 +111,7 @@ impl ThreeDays {
 }
 
 #[test]
-fn what_the_other_side_has_on_the_neighbouring_day_is_booked_on_another_day() {
+fn a_movement_on_the_neighbouring_day_is_reported_as_booked_on_another_day() {
     let mut days = ThreeDays::new();
     assert!(days.report([true, true]).is_clean());
     let late = days.theirs[0].remove(0);
@@ -120,7 +120,7 @@ fn what_the_other_side_has_on_the_neighbouring_day_is_booked_on_another_day() {
     assert_eq!(found(&report), ["booked_on_another_day 1"]);
     let booked = &report.booked_on_another_day[0];
     assert_eq!((booked.ours.as_str(), booked.theirs.as_str()), ("2025-03-09", "2025-03-10"));
-    assert!(!report.is_clean(), "it may stand in their file of the day before as well");
+    assert!(!report.is_clean(), "their file of the day before may have it as well");
     assert!(days.report([true, false]).is_clean());
 
     let mut days = ThreeDays::new();
@@ -136,7 +136,7 @@ fn what_the_other_side_has_on_the_neighbouring_day_is_booked_on_another_day() {
 }
 
 #[test]
-fn what_they_have_on_two_days_is_duplicated() {
+fn a_row_on_two_days_is_reported_as_a_duplicate() {
     let mut days = ThreeDays::new();
     let twice = days.theirs[0][0].clone();
     days.theirs[1].push(twice);
@@ -150,7 +150,7 @@ fn what_they_have_on_two_days_is_duplicated() {
 }
 
 #[test]
-fn what_is_missing_near_the_cut_off_says_so() {
+fn a_missing_movement_near_the_cut_off_is_marked() {
     let at = |ms: i64| Entry { settled_at: day().from().plus(ms), ..entry(1, Kind::Payment, "", day()) };
     for (ms, near) in [(0, true), (600_000, true), (600_001, false), (85_799_999, false), (86_399_999, true)] {
         let report = reconcile(books(day(), &[at(ms)], &files(&[])), &[]);
@@ -162,13 +162,13 @@ fn what_is_missing_near_the_cut_off_says_so() {
 }
 
 #[test]
-fn a_bad_row_is_named_and_the_others_are_read() {
+fn an_invalid_row_is_reported_and_the_others_are_read() {
     let number = number(7);
     let cases = [
         (format!("gift,391,{number},,M1,T1,1,1,2025/03/10 09:08:07"), "kind must be payment, refund or reversal"),
         (format!("payment,,{number},,M1,T1,1,1,2025/03/10 09:08:07"), "institution must be"),
         (format!("payment,3911,{number},,M1,T1,1,1,2025/03/10 09:08:07"), "institution must be"),
-        (format!("payment,391,X{},,M1,T1,1,1,2025/03/10 09:08:07", &number[1..]), "trade_no is no TradeNo of ours"),
+        (format!("payment,391,X{},,M1,T1,1,1,2025/03/10 09:08:07", &number[1..]), "trade_no must be a TradeNo of ours"),
         (format!("payment,391,{number},{number},M1,T1,1,1,2025/03/10 09:08:07"), "refund_trade_no must be"),
         (format!("refund,391,{number},,M1,T1,1,1,2025/03/10 09:08:07"), "refund_trade_no must be"),
         (format!("payment,391,{number},,M1,T1,0,1,2025/03/10 09:08:07"), "trade_amount must be"),
@@ -199,7 +199,7 @@ fn a_bad_row_is_named_and_the_others_are_read() {
 }
 
 #[test]
-fn columns_are_found_by_the_header_row_and_a_file_without_is_named() {
+fn columns_are_found_by_the_header_row_and_its_absence_is_reported() {
     let number = number(7);
     let row = |text: &str| read_movements(Side::Fisc, text.as_bytes());
     let turned = format!(
@@ -209,17 +209,20 @@ fn columns_are_found_by_the_header_row_and_a_file_without_is_named() {
     let usual = format!("payment,391,{number},,M1,T1,2,1,2025/03/10 09:08:07\n");
     assert_eq!(row(&turned).movements[0].movement, row(&usual).movements[0].movement);
     assert_eq!((row(&turned).troubles.len(), row(&usual).troubles.len()), (1, 2));
-    assert!(row(&usual).troubles[0].reason.contains("header row does not have kind, institution"));
+    assert!(row(&usual).troubles[0].reason.contains("has no kind, institution"));
 }
 
 #[test]
-fn each_part_of_the_trailer_is_held_against_the_rows() {
+fn each_part_of_the_trailer_is_checked_against_the_rows() {
     let file = String::from_utf8(write_movements(&[movement(&entry(1, Kind::Payment, "", day()))]).unwrap()).unwrap();
     let tail = file.find("trailer,1,100,").unwrap();
     for (trailer, expected) in [
         (file[tail..].to_owned(), None),
-        (file[tail..].replacen(",1,", ",2,", 1), Some("another number of rows than 1")),
-        (file[tail..].replacen(",100,", ",101,", 1), Some("another sum than 100 TWD")),
+        (file[tail..].replacen(",1,", ",2,", 1), Some("it has 1 rows, but its trailer states another number")),
+        (
+            file[tail..].replacen(",100,", ",101,", 1),
+            Some("its rows add up to 100 TWD, but its trailer states another sum"),
+        ),
         ("trailer,1,100,00\r\n".to_owned(), Some("its checksum")),
         (String::new(), Some("its trailer row is missing")),
     ] {
@@ -233,7 +236,7 @@ fn each_part_of_the_trailer_is_held_against_the_rows() {
 }
 
 #[test]
-fn of_many_unknown_rows_the_first_are_shown_and_the_others_counted() {
+fn only_the_first_unknown_rows_are_listed_and_the_others_counted() {
     let day = day();
     for (rows, shown, more) in [(20, 20, None), (21, 20, Some("  and 1 more unknown rows\n"))] {
         let mut bytes = write_movements(&[]).unwrap();
@@ -246,7 +249,7 @@ fn of_many_unknown_rows_the_first_are_shown_and_the_others_counted() {
 }
 
 #[test]
-fn rows_never_come_back_in_a_reason() {
+fn a_reason_never_quotes_its_row() {
     let file = read_movements(
         Side::Fisc,
         b"payment,391,22SECRETSECRETSECR,,M,T,SECRET,SECRET,SECRET\nSECRET\ntrailer,SECRET,SECRET,SECRET\nSECRET",
@@ -259,7 +262,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn a_day_against_itself_is_clean(entries in entries()) {
+    fn equal_books_are_clean(entries in entries()) {
         let theirs: Vec<Movement> = entries.iter().map(movement).collect();
         let report = reconcile(books(day(), &entries, &files(&theirs)), &[]);
         prop_assert!(report.is_clean(), "{}", report);
@@ -278,7 +281,7 @@ proptest! {
     }
 
     #[test]
-    fn a_file_written_is_read_back_alike(entries in entries()) {
+    fn a_written_file_is_read_back_unchanged(entries in entries()) {
         let movements: Vec<Movement> = entries.iter().map(movement).collect();
         for (file, is_wallet) in files(&movements).iter().zip([true, false]) {
             let own = movements.iter().filter(|movement| movement.institution.is_empty() == is_wallet);
@@ -288,7 +291,7 @@ proptest! {
     }
 
     #[test]
-    fn a_cut_or_a_changed_byte_is_always_seen(
+    fn a_truncation_or_a_changed_byte_is_always_detected(
         entries in entries(), at in any::<prop::sample::Index>(), byte in any::<u8>(),
     ) {
         let movements: Vec<Movement> = entries.iter().filter(|e| e.issuer == Issuer::Wallet).map(movement).collect();

@@ -9,8 +9,8 @@ use std::{
 use twqr_order::Order;
 use twqr_types::{OrderKey, UnixMs};
 
-/// If a due record brings no newer state, it is repeated after this time, in ms; the time doubles up
-/// to the maximum.
+/// If a due record brings no newer state, it is repeated after this time, in ms; the time doubles
+/// up to the maximum.
 const REPEAT_MS_MIN: i64 = 5_000;
 const REPEAT_MS_MAX: i64 = 60_000;
 

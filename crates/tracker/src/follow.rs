@@ -1,6 +1,6 @@
-//! Follows one shard of `order-states`. States go into the read model, and orders in progress get an
-//! alarm. After a failure the follower starts again with a growing pause, from the offset that the
-//! read model has stored.
+//! Follows one shard of `order-states`. States go into the read model, and orders in progress get
+//! an alarm. After a failure the follower starts again with a growing pause, from the offset that
+//! the read model has stored.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -198,8 +198,8 @@ impl Follower {
             match decode_state(value.clone()).map(|entry| (entry.position, entry.body)) {
                 Ok((position, StateBody::Order(order))) => {
                     let is_only_state = can_be_only_state(&order) && !progress.alarms.contains(order.key());
-                    // Orders with an open task are due long after their last change; those that wait
-                    // for their next inquiry are due soon.
+                    // Orders with an open task are due long after their last change; those that
+                    // wait for their next inquiry are due soon.
                     urgent |= order.due_at().is_some_and(|at| at.since(order.changed_at()) < URGENT_WITHIN_MS);
                     progress.collected.push(StoredOrder { order: *order, position, is_only_state });
                 }

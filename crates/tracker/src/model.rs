@@ -19,7 +19,7 @@ pub use sqlite::SqliteModel;
 /// The state of an order at a position of its shard.
 #[derive(Clone, Debug)]
 pub struct StoredOrder {
-    /// The order.
+    /// The order in this state.
     pub order: Order,
     /// The state reflects all records of the order's shard below this offset.
     pub position: u64,

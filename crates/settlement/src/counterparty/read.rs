@@ -1,6 +1,6 @@
-//! Reads a counterparty's file and goes on after whatever is wrong with it. A line is a row: none
-//! of the columns can hold a line's end, so that an open quote spoils one row and not the rest of
-//! the file.
+//! Reads a counterparty's file and collects its faults; reading continues after each fault. Each
+//! line is one row, since no column can contain a line break. So an unclosed quote spoils one row
+//! and not the rest of the file.
 
 use std::{collections::HashSet, str::FromStr};
 
@@ -8,13 +8,13 @@ use csv::StringRecord;
 use jiff::{Timestamp, civil::DateTime, tz::Offset};
 use twqr_types::{Amount, InstitutionCode, TradeNo, UnixMs};
 
-use super::{COLUMNS, CounterpartyFile, FileTrouble, Listed, Movement, Side, TRAILER, UnknownRow};
-use crate::{encoding::without_mark, entry::Kind, file::hex};
+use super::{COLUMNS, CounterpartyFile, FileTrouble, Movement, MovementRow, Side, TRAILER, UnknownRow};
+use crate::{checksum::checksum, encoding::without_mark, entry::Kind};
 
-/// The longest line that is read, in bytes: all columns at their limits take less than 2 KiB.
+/// The longest line that is read, in bytes. All columns at their limits take less than 2 KiB.
 const LINE_BYTES_MAX: usize = 16 * 1024;
 
-/// Reads what can be read.
+/// Reads the file of a counterparty. Rows that cannot be used are listed with their faults.
 pub fn read_movements(side: Side, bytes: &[u8]) -> CounterpartyFile {
     let file = CounterpartyFile { side, movements: Vec::new(), unknown_rows: Vec::new(), troubles: Vec::new() };
     let mut reading = Reading { file, places: None, rows: 0, ended: false };
@@ -29,16 +29,17 @@ pub fn read_movements(side: Side, bytes: &[u8]) -> CounterpartyFile {
         begin += raw.len();
     }
     if !reading.ended {
-        reading.trouble("it is truncated, its trailer row is missing; ask for it again");
+        reading.trouble("the file is truncated: its trailer row is missing; request it again");
     }
     reading.file
 }
 
+/// The state of reading a file.
 struct Reading {
     file: CounterpartyFile,
-    /// Where each column stands; none before the header row.
+    /// The position of each column; `None` before the header row.
     places: Option<[usize; COLUMNS.len()]>,
-    /// Rows between header and trailer.
+    /// The number of rows between header and trailer.
     rows: u64,
     ended: bool,
 }
@@ -54,7 +55,7 @@ impl Reading {
 
     fn line(&mut self, line: u64, text: &[u8], before: &[u8]) {
         if self.ended {
-            return self.unknown(line, "stands after the trailer row".to_owned());
+            return self.unknown(line, "is after the trailer row".to_owned());
         }
         let cells = match cells(text) {
             Ok(cells) if cells.get(0) == Some(TRAILER) => return self.trailer(&cells, before),
@@ -81,7 +82,7 @@ impl Reading {
         };
         self.rows += 1;
         match movement(self.file.side, &cells, places) {
-            Ok(movement) => self.file.movements.push(Listed { line, movement }),
+            Ok(movement) => self.file.movements.push(MovementRow { line, movement }),
             Err(reasons) => self.unknown(line, reasons.join("; ")),
         }
     }
@@ -90,16 +91,18 @@ impl Reading {
         self.ended = true;
         if cells.get(1) != Some(&self.rows.to_string()) {
             self.trouble(format!(
-                "it is truncated or damaged: its trailer states another number of rows than {}",
+                "the file is truncated or damaged: it has {} rows, but its trailer states another number",
                 self.rows
             ));
         }
         let sum = self.file.movements.iter().map(|listed| listed.movement.trade_amount).fold(0, i64::saturating_add);
         if self.file.unknown_rows.is_empty() && cells.get(2) != Some(&sum.to_string()) {
-            self.trouble(format!("it is truncated or damaged: its trailer states another sum than {sum} TWD"));
+            self.trouble(format!(
+                "the file is truncated or damaged: its rows add up to {sum} TWD, but its trailer states another sum"
+            ));
         }
-        if cells.get(3) != Some(&hex(before)) {
-            self.trouble("it is truncated or damaged: its checksum is not the one in its trailer");
+        if cells.get(3) != Some(&checksum(before)) {
+            self.trouble("the file is truncated or damaged: its checksum does not match the one in its trailer");
         }
     }
 }
@@ -121,12 +124,12 @@ fn cells(line: &[u8]) -> Result<StringRecord, String> {
     match reader.read_record(&mut cells) {
         Ok(true) => Ok(cells),
         Ok(false) => Err("is empty".to_owned()),
-        Err(error) => Err(format!("is no CSV: {error}")),
+        Err(error) => Err(format!("is not valid CSV: {error}")),
     }
 }
 
-/// Where each column stands by the header row; its error says that there is none, and that the
-/// usual order is taken.
+/// Reads the position of each column from the header row. If columns are missing, the error says
+/// so, and that the usual order is assumed.
 fn header(cells: &StringRecord) -> Result<[usize; COLUMNS.len()], String> {
     let mut places = [0; COLUMNS.len()];
     let mut missing = Vec::new();
@@ -139,10 +142,13 @@ fn header(cells: &StringRecord) -> Result<[usize; COLUMNS.len()], String> {
     if missing.is_empty() {
         return Ok(places);
     }
-    Err(format!("its header row does not have {}; the columns are taken in their usual order", missing.join(", ")))
+    Err(format!(
+        "the file has no {} in its header row; the columns are assumed to be in their usual order",
+        missing.join(", ")
+    ))
 }
 
-/// The movement of a row, or everything that is wrong with it.
+/// Reads the movement of a row; the error lists all faults of the row.
 fn movement(side: Side, cells: &StringRecord, places: [usize; COLUMNS.len()]) -> Result<Movement, Vec<String>> {
     let found: HashSet<usize> = places.into_iter().filter(|at| *at < cells.len()).collect();
     if found.len() < COLUMNS.len() {
@@ -162,9 +168,12 @@ fn movement(side: Side, cells: &StringRecord, places: [usize; COLUMNS.len()]) ->
     };
     let rules = [
         (kind.is_some(), "kind must be payment, refund or reversal"),
-        (institution_fits, "institution must be empty in the wallet's file, three letters or digits in FISC's"),
-        (TradeNo::parse(trade_no).is_ok(), "trade_no is no TradeNo of ours"),
-        (refund_fits, "refund_trade_no must be a number of ours in a refund, and empty elsewhere"),
+        (
+            institution_fits,
+            "institution must be empty in the wallet's file, and three letters or digits in FISC's file",
+        ),
+        (TradeNo::parse(trade_no).is_ok(), "trade_no must be a TradeNo of ours"),
+        (refund_fits, "refund_trade_no must be a RefundTradeNo of ours in a refund, and empty in other rows"),
         (trade_amount.is_some(), "trade_amount must be whole TWD, 1 to 2147483647"),
         (debit_amount.is_some(), "debit_amount must be whole TWD, 0 to 2147483647"),
         (at.is_some(), "at must be RFC 3339 or yyyy/MM/dd HH:mm:ss (Asia/Taipei)"),

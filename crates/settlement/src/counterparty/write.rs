@@ -1,10 +1,10 @@
-//! Writes a counterparty's file.
+//! Writes the file of a counterparty, for the simulator and for tests.
 
 use super::{COLUMNS, Movement, TRAILER};
-use crate::{file::hex, times::rfc3339};
+use crate::{checksum::checksum, times::rfc3339};
 
-/// The file of these movements, in their order. The error says which row cannot be written; with
-/// CSV in memory there is none.
+/// Writes a file of these movements, in their order. It is written in memory, where no error is
+/// expected.
 pub fn write_movements<'a>(movements: impl IntoIterator<Item = &'a Movement>) -> Result<Vec<u8>, csv::Error> {
     let mut rows = writer(Vec::new());
     rows.write_record(COLUMNS)?;
@@ -25,7 +25,7 @@ pub fn write_movements<'a>(movements: impl IntoIterator<Item = &'a Movement>) ->
         ])?;
     }
     let body = rows.into_inner().map_err(csv::IntoInnerError::into_error)?;
-    let checksum = hex(&body);
+    let checksum = checksum(&body);
     let mut trailer = writer(body);
     trailer.write_record([TRAILER, &count.to_string(), &sum.to_string(), &checksum])?;
     trailer.into_inner().map_err(|error| error.into_error().into())

@@ -1,156 +1,157 @@
-//! What a reconciliation found.
+//! The report of a reconciliation.
 
 use serde::Serialize;
 use twqr_types::BusinessDay;
 
 use crate::{
-    counterparty::{CounterpartyFile, FileTrouble, Listed, Side, UnknownRow},
+    counterparty::{CounterpartyFile, FileTrouble, MovementRow, Side, UnknownRow},
     entry::{Entry, Kind},
     times::rfc3339,
 };
 
-/// All of it; each list is sorted by side, kind and numbers, so that the same books give the same
-/// report.
+/// The report of a reconciliation. Each list is sorted by side, kind and numbers, so that the same
+/// books give the same report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
     /// The business day, `YYYY-MM-DD`.
     pub date: String,
-    /// When business days end, `HH:MM` in Asia/Taipei.
+    /// The cut-off at which business days end, `HH:MM` in Asia/Taipei.
     pub cut_off: String,
-    /// Nothing is to be done.
+    /// No difference needs attention.
     pub is_clean: bool,
-    /// What both sides have, alike.
-    pub matched: Matched,
-    /// Settled here, and not in the counterparty's file.
-    pub missing_there: Vec<Missing>,
-    /// In the counterparty's file, and not settled here.
-    pub missing_here: Vec<Missing>,
-    /// Both have it, with different amounts.
+    /// The movements that both sides have with the same values.
+    pub matched: MatchedTotals,
+    /// Movements that we settled and the counterparty's file does not have.
+    pub missing_there: Vec<MissingMovement>,
+    /// Movements in the counterparty's file that we did not settle.
+    pub missing_here: Vec<MissingMovement>,
+    /// Movements that both sides have with different amounts.
     pub amount_differs: Vec<AmountDiffers>,
-    /// Both have it, with different institutions, merchants or merchant's numbers.
+    /// Movements that both sides have with different institutions, merchants or MerchantTradeNos.
     pub detail_differs: Vec<DetailDiffers>,
-    /// Rows of a movement that the counterparty has more than once.
+    /// Rows with a movement that the counterparty has more than once.
     pub duplicated: Vec<Duplicate>,
     /// Movements that we have more than once.
     pub duplicated_here: Vec<Item>,
-    /// Both have it, alike, on neighbouring days.
-    pub booked_on_another_day: Vec<BookedElsewhere>,
-    /// Rows that cannot be used.
+    /// Movements that both sides have with the same values, but on neighbouring days.
+    pub booked_on_another_day: Vec<ShiftedBooking>,
+    /// Rows of the counterparties' files that cannot be used.
     pub unknown_rows: Vec<UnknownRow>,
-    /// What is wrong with the counterparties' files as a whole.
+    /// Faults of the counterparties' files as a whole.
     pub file_troubles: Vec<FileTrouble>,
 }
 
-/// How many, and how much.
+/// The count and the sum of matched movements.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Matched {
-    /// Movements.
+pub struct MatchedTotals {
+    /// The number of movements.
     pub count: u64,
-    /// The sum of their trade amounts, whatever their kind, in whole TWD.
+    /// The sum of their trade amounts in whole TWD; refunds and cancels count as positive.
     pub amount: i64,
 }
 
-/// A movement.
+/// A movement in the report.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Item {
-    /// Which counterparty's.
+    /// The counterparty that it concerns.
     pub side: Side,
-    /// payment, refund or reversal.
+    /// Written as payment, refund or reversal.
     #[serde(serialize_with = "movement")]
     pub kind: Kind,
-    /// The payment's TradeNo.
+    /// The TradeNo of the payment.
     pub trade_no: String,
-    /// The refund's number; empty for everything else.
+    /// The RefundTradeNo; empty for payments and reversals.
     pub refund_trade_no: String,
-    /// The issuer's code; empty for the wallet.
+    /// The institution code of the issuer; empty for the wallet.
     pub institution: String,
-    /// MerchantID.
+    /// The MerchantID of the POS API.
     pub merchant_id: String,
-    /// MerchantTradeNo.
+    /// The MerchantTradeNo of the POS API.
     pub merchant_trade_no: String,
-    /// Whole TWD.
+    /// The TradeAmount in whole TWD.
     pub trade_amount: i64,
-    /// Whole TWD.
+    /// The DebitAmount in whole TWD.
     pub debit_amount: i64,
-    /// When it became final here, or else took effect there; RFC 3339.
+    /// When it became final here, or took effect there if we do not have it; RFC 3339.
     pub at: String,
-    /// The line in the counterparty's file, where it is in one.
+    /// The line in the counterparty's file, if it is in one.
     pub line: Option<u64>,
 }
 
-/// One side does not have it.
+/// A movement that one side does not have.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Missing {
-    /// The movement.
+pub struct MissingMovement {
+    /// The movement as the other side has it.
     #[serde(flatten)]
     pub item: Item,
-    /// It is so near to the cut-off that the other side may have booked it on the neighbouring day.
+    /// It is so close to the cut-off that the other side may have booked it on the neighbouring
+    /// day.
     pub near_cut_off: bool,
 }
 
-/// What one side says of the amounts, in whole TWD.
+/// The amounts of one side, in whole TWD.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Amounts {
-    /// TradeAmount.
+    /// The TradeAmount of the POS API.
     pub trade_amount: i64,
-    /// DebitAmount.
+    /// The DebitAmount of the POS API.
     pub debit_amount: i64,
 }
 
-/// The sides have different amounts.
+/// A movement that both sides have with different amounts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct AmountDiffers {
-    /// The movement, as it is here.
+    /// The movement as we have it.
     #[serde(flatten)]
     pub item: Item,
-    /// Here.
+    /// The amounts that we have.
     pub ours: Amounts,
-    /// There.
+    /// The amounts that the counterparty has.
     pub theirs: Amounts,
 }
 
-/// The sides say different things.
+/// A movement that both sides have with a different detail.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct DetailDiffers {
-    /// The movement, as it is here.
+    /// The movement as we have it.
     #[serde(flatten)]
     pub item: Item,
-    /// About what: institution, merchant_id or merchant_trade_no.
+    /// The detail: institution, merchant_id or merchant_trade_no.
     pub field: &'static str,
-    /// Here.
+    /// The value that we have.
     pub ours: String,
-    /// There.
+    /// The value that the counterparty has.
     pub theirs: String,
 }
 
-/// The counterparty has it more than once.
+/// A movement that the counterparty has more than once.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Duplicate {
-    /// The row that is too much.
+    /// The movement of the surplus row.
     #[serde(flatten)]
     pub item: Item,
-    /// In the file of which day it stands as well.
+    /// The day whose file has it as well.
     pub also_on: String,
-    /// In which line.
+    /// The line in that file.
     pub also_line: u64,
 }
 
-/// The sides have it on neighbouring days.
+/// A movement that the sides have on neighbouring days.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct BookedElsewhere {
-    /// The movement.
+pub struct ShiftedBooking {
+    /// The movement as the other side has it.
     #[serde(flatten)]
     pub item: Item,
-    /// The day here.
+    /// The day on which we have it.
     pub ours: String,
-    /// The day there.
+    /// The day on which the counterparty has it.
     pub theirs: String,
-    /// The counterparty's file of our day was there too and does not have it, so that it is not
-    /// booked twice.
+    /// The counterparty's file of our day was given as well and does not have the movement, so it
+    /// is not booked twice.
     pub is_confirmed: bool,
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn movement<S: serde::Serializer>(kind: &Kind, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(kind.movement())
 }
@@ -172,7 +173,7 @@ impl Item {
         }
     }
 
-    pub(super) fn theirs(side: Side, Listed { line, movement }: &Listed) -> Self {
+    pub(super) fn theirs(side: Side, MovementRow { line, movement }: &MovementRow) -> Self {
         Self {
             side,
             kind: movement.kind,
@@ -190,13 +191,13 @@ impl Item {
 }
 
 impl Report {
-    /// Nothing found yet but what is wrong with the files themselves.
-    pub(super) fn of(day: BusinessDay, files: &[CounterpartyFile]) -> Self {
+    /// The report before matching: it has only the faults of the files.
+    pub(super) fn new(day: BusinessDay, files: &[CounterpartyFile]) -> Self {
         Self {
             date: day.to_string(),
             cut_off: day.cut_off().to_string(),
             is_clean: false,
-            matched: Matched::default(),
+            matched: MatchedTotals::default(),
             missing_there: Vec::new(),
             missing_here: Vec::new(),
             amount_differs: Vec::new(),
@@ -209,7 +210,7 @@ impl Report {
         }
     }
 
-    /// Puts everything in its order, and says whether anything is to be done.
+    /// Sorts every list and sets `is_clean`.
     pub(super) fn sort(&mut self) {
         self.missing_there.sort_unstable();
         self.missing_here.sort_unstable();
@@ -223,8 +224,8 @@ impl Report {
         self.is_clean = self.is_clean();
     }
 
-    /// Whether both sides have the same. What is booked on neighbouring days counts as the same
-    /// once the counterparty's file of our day was seen without it.
+    /// Whether both sides have the same movements. A movement on neighbouring days counts as the
+    /// same once the counterparty's file of our day is known not to have it.
     pub fn is_clean(&self) -> bool {
         self.missing_there.is_empty()
             && self.missing_here.is_empty()

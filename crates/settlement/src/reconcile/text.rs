@@ -1,8 +1,8 @@
-//! A report for people.
+//! The text form of a report.
 
 use std::fmt;
 
-use super::{AmountDiffers, BookedElsewhere, DetailDiffers, Duplicate, Item, Missing, Report};
+use super::{AmountDiffers, DetailDiffers, Duplicate, Item, MissingMovement, Report, ShiftedBooking};
 
 impl fmt::Display for Item {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -21,9 +21,9 @@ impl fmt::Display for Item {
     }
 }
 
-impl fmt::Display for Missing {
+impl fmt::Display for MissingMovement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let near = if self.near_cut_off { ", near the cut-off: see the neighbouring day" } else { "" };
+        let near = if self.near_cut_off { ", near the cut-off: check the neighbouring day" } else { "" };
         write!(f, "{}{near}", self.item)
     }
 }
@@ -52,10 +52,13 @@ impl fmt::Display for Duplicate {
     }
 }
 
-impl fmt::Display for BookedElsewhere {
+impl fmt::Display for ShiftedBooking {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let doubt = if self.is_confirmed { "" } else { "; see their file of that day, it may stand there too" };
-        write!(f, "{}: on {} here, on {} there{doubt}", self.item, self.ours, self.theirs)
+        write!(f, "{}: on {} here, on {} there", self.item, self.ours, self.theirs)?;
+        if self.is_confirmed {
+            return Ok(());
+        }
+        write!(f, "; check their file of {}, which may have it, too", self.ours)
     }
 }
 
@@ -67,7 +70,7 @@ fn list<T: fmt::Display>(f: &mut fmt::Formatter<'_>, title: &str, items: &[T]) -
     items.iter().try_for_each(|item| writeln!(f, "  {item}"))
 }
 
-/// How many unknown rows are shown: a file that is damaged may have nothing else.
+/// How many unknown rows are listed at most, since a damaged file may have nothing else.
 const UNKNOWN_ROWS_MAX: usize = 20;
 
 impl fmt::Display for Report {
@@ -78,7 +81,7 @@ impl fmt::Display for Report {
             self.file_troubles.iter().map(|trouble| format!("{}: {}", trouble.side, trouble.reason)).collect();
         let unknown: Vec<String> =
             self.unknown_rows.iter().map(|row| format!("{} line {}: {}", row.side, row.line, row.reason)).collect();
-        list(f, "files that are not whole", &troubles)?;
+        list(f, "faulty files", &troubles)?;
         list(f, "missing at the counterparty", &self.missing_there)?;
         list(f, "missing here", &self.missing_here)?;
         list(f, "amounts that differ", &self.amount_differs)?;

@@ -1,4 +1,4 @@
-//! Entries and what the counterparties would say of them, by hand and at random.
+//! Entries and the counterparties' movements of them, fixed and random.
 
 use proptest::prelude::*;
 use twqr_settlement::{CounterpartyFile, Entry, Kind, Movement, Side, read_movements, write_movements};
@@ -9,13 +9,13 @@ pub fn day() -> BusinessDay {
     BusinessDay::parse("2025-03-10", CutOff::default()).unwrap()
 }
 
-/// The number that the record at an offset makes.
+/// The TradeNo of the order whose first record is at this offset.
 pub fn number(offset: u64) -> Box<str> {
     TradeNo::new(ShardId(3), offset, UnixMs(1_741_500_000_000)).as_str().into()
 }
 
-/// The `n`th entry of a day: 100 TWD, half an hour into the day and `n` seconds, accepted 2 s
-/// before it was settled.
+/// The `n`th entry of a day: 100 TWD, settled half an hour and `n` seconds after the day begins,
+/// and accepted 2 s before that.
 pub fn entry(n: u64, kind: Kind, institution: &str, day: BusinessDay) -> Entry {
     let is_refund = kind == Kind::Refund;
     let settled_at = day.from().plus(1_800_000 + n.cast_signed() * 1_000);
@@ -43,7 +43,7 @@ fn kinds() -> impl Strategy<Value = Kind> {
     prop_oneof![Just(Kind::Payment), Just(Kind::Refund), Just(Kind::Cancel)]
 }
 
-/// Up to 40 entries of a merchant and a day, each once, with any texts and amounts.
+/// Up to 40 different entries of one merchant and one day, with random texts and amounts.
 pub fn entries() -> impl Strategy<Value = Vec<Entry>> {
     let institution = prop_oneof![Just(""), Just("391"), Just("004"), Just("8A2")];
     let texts = ("\\PC{0,20}", "\\PC{1,60}", "[=+@,;|\t\"'\\-店😀a1]{0,20}");
@@ -68,7 +68,7 @@ pub fn entries() -> impl Strategy<Value = Vec<Entry>> {
     })
 }
 
-/// The counterparty's word for an entry, 300 ms before we heard of it.
+/// The counterparty's movement for an entry; it took effect 300 ms before we settled it.
 pub fn movement(entry: &Entry) -> Movement {
     Movement {
         kind: entry.kind,
@@ -83,7 +83,7 @@ pub fn movement(entry: &Entry) -> Movement {
     }
 }
 
-/// What both counterparties would write of these movements, read back.
+/// The files of both counterparties with these movements, after reading them.
 pub fn files(movements: &[Movement]) -> Vec<CounterpartyFile> {
     let of = |side: Side| {
         let is_wallet = side == Side::Wallet;

@@ -1,5 +1,5 @@
-//! A read model in a SQLite file. No order depends on it: a lost or damaged file may be deleted, and
-//! is built anew from `order-states`.
+//! A read model in a SQLite file. No order depends on it: a lost or damaged file may be deleted,
+//! and is built anew from `order-states`.
 //!
 //! One task writes for all shards and puts all waiting writes into one transaction: rows of
 //! different shards share pages, and the disk should be left to the journal.
@@ -79,6 +79,8 @@ impl SqliteModel {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Normal);
         let writer = connect_in_background(options.clone()).await.map_err(|error| failed(&error))?;
+        // Applied migrations are compared by checksum, so the files in `migrations/` must never
+        // change, not even their comments.
         sqlx::migrate!().run(&writer).await.map_err(|error| failed(&error))?;
         let readers = SqlitePoolOptions::new().max_connections(READERS).connect_with(options);
         let readers = readers.await.map_err(|error| failed(&error))?;

@@ -41,8 +41,8 @@ pub(super) struct PolicyEditor {
     journal: Arc<dyn Journal>,
     clock: Arc<dyn Clock>,
     wait: Duration,
-    /// The time of this tracker's last change, in Unix ms. No two changes have the same time, so each
-    /// can be told from other changes of the same content.
+    /// The time of this tracker's last change, in Unix ms. No two changes have the same time, so
+    /// each can be told from other changes of the same content.
     last_at: AtomicI64,
 }
 
@@ -57,7 +57,8 @@ impl PolicyEditor {
         Self { policies, journal, clock, wait, last_at: AtomicI64::new(0) }
     }
 
-    /// A version of the policy (0 for the newest), the history, and the version that each shard has.
+    /// A version of the policy (0 for the newest), the history, and the version that each shard
+    /// has.
     pub(super) fn get(&self, wanted: u64) -> Result<GetPolicyResponse, Status> {
         let versions = deciding(&self.policies)?;
         let newest_version = newest(&versions);

@@ -1,6 +1,6 @@
 //! `ReplayPolicy`: which payments in the log another policy would route differently. Each shard is
-//! read backwards from its end, window by window, until enough payments are found. The payment codes
-//! in the records are only compared with the routes; they never leave this module.
+//! read backwards from its end, window by window, until enough payments are found. The payment
+//! codes in the records are only compared with the routes; they never leave this module.
 
 use std::{cmp::Reverse, collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
 
@@ -87,7 +87,8 @@ impl Replays {
         Ok(replay.finish(quota as usize))
     }
 
-    /// Reads the records of a window. Unreadable records decided nothing; they went to dead-letters.
+    /// Reads the records of a window. Unreadable records decided nothing; they went to
+    /// dead-letters.
     async fn read(
         &self,
         partition: Partition,

@@ -76,8 +76,8 @@ async fn send_page(
     page.next
 }
 
-/// Waits until the read model has all records of `order-states` that exist now. If the range must be
-/// complete, also waits until all records of `orders` that exist now are decided and applied.
+/// Waits until the read model has all records of `order-states` that exist now. If the range must
+/// be complete, also waits until all records of `orders` that exist now are decided and applied.
 async fn wait_until_caught_up(
     model: &SqliteModel,
     journal: &dyn Journal,
