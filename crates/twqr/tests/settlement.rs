@@ -271,7 +271,7 @@ async fn the_exit_code_says_whether_both_sides_have_the_same() {
     fs::write(folder.path().join("program"), b"\x7fELF\x02\x01\n".repeat(500)).unwrap();
     let (code, stdout, stderr) = run(&["--fisc-before", "program"]).await;
     assert!(code == 1 && stdout.is_empty() && stderr.lines().count() == 1, "{stdout}{stderr}");
-    assert!(stderr.contains("fisc's file program is none"), "{stderr}");
+    assert!(stderr.contains("fisc's file program is not a counterparty file"), "{stderr}");
 
     // Their day has what is on the day before here; whether it is on both there, only their file of
     // that day says.
