@@ -32,7 +32,7 @@ fn entry_from(entry: SettlementEntry) -> anyhow::Result<Entry> {
     };
     Ok(Entry {
         kind,
-        issuer: Issuer::parse(&entry.institution).with_context(|| place.clone())?,
+        issuer: Issuer::from_wire(&entry.institution).with_context(|| place.clone())?,
         payment_type: u8::try_from(entry.payment_type).with_context(|| format!("{place}: payment_type"))?,
         merchant_id: entry.merchant_id.into(),
         store_id: entry.store_id.into(),

@@ -6,7 +6,7 @@ mod payment;
 mod refund;
 
 use serde::Serialize;
-use twqr_order::{Order, Payment, PaymentType};
+use twqr_order::{Order, PaymentType};
 use twqr_types::StatusCode;
 
 pub(crate) use cancel::{CancelAnswer, cancel_answer, no_payment_to_cancel, unconfirmed_cancel};
@@ -133,40 +133,6 @@ impl InquiredOrder {
     }
 }
 
-/// Whether the request that made the order has its result: the payment is paid or failed, the
-/// refund has ended.
-pub(crate) fn has_result(order: &Order) -> bool {
-    match order {
-        Order::Payment(payment) => payment.charge.phase.is_final(),
-        Order::Refund(refund) => refund.is_final(),
-        Order::Cancelled(_) => true,
-    }
-}
-
-/// Whether the order is a payment with a cancel, in whatever state.
-pub(crate) fn has_cancel(order: &Order) -> bool {
-    order.as_payment().is_some_and(|payment| payment.cancel.is_some())
-}
-
-/// Whether a cancel of the order has its answer: it succeeded, or the issuer refused it.
-pub(crate) fn has_cancel_answer(order: &Order) -> bool {
-    match order {
-        Order::Payment(payment) => payment.cancel.as_ref().is_some_and(|cancel| !cancel::is_unanswered(cancel)),
-        Order::Refund(_) | Order::Cancelled(_) => true,
-    }
-}
-
-/// Whether any answer about the order may still change. This is the caller's view: an order whose
-/// cancel was answered as done is not pending, although its reversal may be in progress
-/// (`Order::is_at_rest` is false then).
-pub(crate) fn has_pending_answer(order: &Order) -> bool {
-    let is_pending = |payment: &Payment| {
-        payment.refunds.iter().any(|entry| !entry.refund.phase.is_final())
-            || payment.cancel.as_ref().is_some_and(cancel::is_unanswered)
-    };
-    !has_result(order) || order.as_payment().is_some_and(is_pending)
-}
-
 /// The answer to an inquiry. An order of the other type counts as no such order.
 pub(crate) fn inquiry_answer(order: &Order, inquiry_type: InquiryType, in_progress_code: StatusCode) -> InquiryAnswer {
     let found = match (order, inquiry_type) {
@@ -178,7 +144,7 @@ pub(crate) fn inquiry_answer(order: &Order, inquiry_type: InquiryType, in_progre
         }
         (Order::Payment(_), InquiryType::Refund)
         | (Order::Refund(_), InquiryType::Payment)
-        | (Order::Cancelled(_), InquiryType::Payment | InquiryType::Refund) => return no_such_order(),
+        | (Order::EarlyCancel(_), InquiryType::Payment | InquiryType::Refund) => return no_such_order(),
     };
     let desc = if order.contradiction().is_some() { CONTRADICTED } else { SUCCESS_DESC };
     InquiryAnswer { status: Status::new(StatusCode::SUCCESS, desc), order: Some(found) }

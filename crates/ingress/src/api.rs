@@ -11,9 +11,9 @@ use twqr_wire::convert::{encode_cancel, encode_query, encode_refund};
 
 use crate::{
     answers::{
-        CancelAnswer, InquiryAnswer, InquiryType, PaymentAnswer, RefundAnswer, cancel_answer, has_cancel_answer,
-        has_result, inquiry_answer, no_payment_to_cancel, no_payment_to_refund, no_such_order, refund_answer,
-        unconfirmed_cancel, unconfirmed_refund,
+        CancelAnswer, InquiryAnswer, InquiryType, PaymentAnswer, RefundAnswer, cancel_answer, inquiry_answer,
+        no_payment_to_cancel, no_payment_to_refund, no_such_order, refund_answer, unconfirmed_cancel,
+        unconfirmed_refund,
     },
     pay::PayCall,
     refusal::Refusal,
@@ -69,7 +69,7 @@ impl PosApi {
         }
         let form = RefundForm::parse(request).map_err(Refusal::Invalid)?;
         let record = |to| encode_refund(self.router.stamp(&caller), &form, Some(to));
-        let result = self.router.request(&form.key, caller.deadline, record, has_result).await?;
+        let result = self.router.request(&form.key, caller.deadline, record, Order::has_result).await?;
         let code = self.router.pending.in_progress_code();
         match result {
             RequestResult::Found(view) => {
@@ -97,7 +97,7 @@ impl PosApi {
         let form = PayForm::parse(request).map_err(Refusal::Invalid)?;
         self.repeats.forget(&form.key);
         let record = |to| encode_cancel(self.router.stamp(&caller), &form, Some(to));
-        let result = self.router.request(&form.key, caller.deadline, record, has_cancel_answer).await?;
+        let result = self.router.request(&form.key, caller.deadline, record, Order::has_cancel_answer).await?;
         let code = self.router.pending.in_progress_code();
         Ok(match result {
             RequestResult::Found(view) => cancel_answer(&view.order, &form, view.in_progress_code(code)),

@@ -9,7 +9,7 @@ use twqr_types::PayForm;
 use twqr_wire::convert::{ReplyContent, ReplyRecord, encode_pay};
 
 use crate::{
-    answers::{PaymentAnswer, has_cancel, has_result, payment_answer, unconfirmed_payment},
+    answers::{PaymentAnswer, payment_answer, unconfirmed_payment},
     metrics::{self, RepeatAnswer},
     refusal::Refusal,
     repeats::{First, FirstState, Repeats, Turn},
@@ -89,11 +89,11 @@ impl PayCall<'_> {
             match content {
                 ReplyContent::Order(order) => {
                     let view = OrderView::new(order, repeat, in_progress_code);
-                    if has_result(&view.order) {
+                    if view.order.has_result() {
                         let answer = self.answer(&view);
                         // While the payment is being reversed, the next caller may get another
                         // answer, so this one is not remembered.
-                        if let Some(first) = first.filter(|_| !has_cancel(&view.order)) {
+                        if let Some(first) = first.filter(|_| !view.order.has_cancel()) {
                             first.finish(view);
                         }
                         return Ok(answer);

@@ -10,7 +10,7 @@ use twqr_types::OrderKey;
 use twqr_wire::convert::{ReplyContent, ReplyRecord, encode_watch};
 
 use crate::{
-    answers::{InquiryAnswer, InquiryType, has_pending_answer, inquiry_answer, no_such_order},
+    answers::{InquiryAnswer, InquiryType, inquiry_answer, no_such_order},
     pending_calls::PendingCall,
     refusal::Refusal,
     router_client::RouterClient,
@@ -91,7 +91,7 @@ impl Watch {
                 // Only a payment changes after its final states: by refunds, cancels and
                 // contradictions.
                 let may_change = self.keep && self.inquiry_type == InquiryType::Payment;
-                let is_last = (!has_pending_answer(&order) && !may_change) || answer.order.is_none();
+                let is_last = (!order.has_pending_answer() && !may_change) || answer.order.is_none();
                 (Ok(answer), is_last)
             }
             Some(ReplyContent::NotFound) => (Ok(no_such_order()), true),

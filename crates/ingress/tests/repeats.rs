@@ -143,8 +143,8 @@ fn being_reversed(number: &str) -> ReplyContent {
         attempts: 1,
         sent_at: 0,
         amounts: Vec::new(),
-        is_asked: true,
-        was_told_done: false,
+        is_requested: true,
+        was_answered_as_done: false,
         stage: CancelStage::Reversing(movement(Phase::Sent { task })),
         changed_at: UnixMs(0),
     };
@@ -154,7 +154,7 @@ fn being_reversed(number: &str) -> ReplyContent {
 }
 
 #[tokio::test]
-async fn an_order_that_is_reversed_or_decided_by_another_policy_is_asked_for_again() {
+async fn an_order_that_is_reversed_or_decided_by_another_policy_is_requested_for_again() {
     let stage = Stage::open(settings()).await;
     let policy_changed = encode_reply_record(&ReplyRecord::broadcast(ReplyContent::RulesChanged));
     let replies = [(being_reversed("1"), false), (order("1", paid()), true), (order("1", paid()), false)];

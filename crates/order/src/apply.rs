@@ -19,7 +19,7 @@ use twqr_types::UnixMs;
 
 use crate::{
     CALLS_MAX, Command, Effect, Evidence, IssuerRules, Order, Payment, Policy, Position, Record, ReplyBody,
-    StatusCodes, Subscriber, WATCHES_MAX, WaitsFor, effect::Emitter,
+    StatusCodes, Subscriber, SubscriptionKind, WATCHES_MAX, effect::Emitter,
 };
 
 pub(crate) use pay::judge;
@@ -28,7 +28,7 @@ pub(crate) use signature::is_refused;
 
 /// What applying a record did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Applied {
+pub struct AppliedStep {
     /// What happened, for logs and metrics.
     pub step: Step,
     /// Whether the state differs from before.
@@ -57,7 +57,7 @@ pub enum Step {
     /// Nobody knows what came of a movement.
     Unresolved,
     /// The task to inquire is out.
-    Asked,
+    Inquired,
     /// A part of the payment is reserved for a refund, and its task is out.
     Reserved,
     /// A refund took effect.
@@ -73,7 +73,7 @@ pub enum Step {
 }
 
 /// What every command's function needs beside the order.
-struct Scene<'a> {
+struct ApplyContext<'a> {
     cause: Position,
     at: UnixMs,
     policy: Option<&'a Policy>,
@@ -89,38 +89,38 @@ pub fn apply(
     cause: Position,
     policy: Option<&Policy>,
     effects: &mut Vec<Effect>,
-) -> Applied {
-    let mut scene = Scene { cause, at: record.at, policy, out: Emitter::new(cause, effects) };
-    if signature::refuse(record, &mut scene) {
-        return Applied { step: Step::KeyRefused, changed: false };
+) -> AppliedStep {
+    let mut context = ApplyContext { cause, at: record.at, policy, out: Emitter::new(cause, effects) };
+    if signature::refuse(record, &mut context) {
+        return AppliedStep { step: Step::KeyRefused, changed: false };
     }
     match &record.command {
-        Command::Pay(pay) => pay::apply(order, pay, scene),
-        Command::Refund(request) => refund::request(order, request, scene),
-        Command::Cancel(request) => cancel::request(order, request, scene),
-        Command::Reserve(reserve) => reserve::apply(order.as_mut(), reserve, scene),
-        Command::RefundResult(result) => refund::result(order, result, scene),
-        Command::Query(query) => query::apply(order.as_mut(), query, scene),
-        Command::Outcome(outcome) => with_payment(order, |payment| outcome::apply(payment, outcome, scene)),
-        Command::Due(_) => order.as_mut().map_or(IGNORED, |order| due::apply(order, scene)),
+        Command::Pay(pay) => pay::apply(order, pay, context),
+        Command::Refund(request) => refund::request(order, request, context),
+        Command::Cancel(request) => cancel::request(order, request, context),
+        Command::Reserve(reserve) => reserve::apply(order.as_mut(), reserve, context),
+        Command::RefundResult(result) => refund::result(order, result, context),
+        Command::Query(query) => query::apply(order.as_mut(), query, context),
+        Command::Outcome(outcome) => with_payment(order, |payment| outcome::apply(payment, outcome, context)),
+        Command::Due(_) => order.as_mut().map_or(IGNORED, |order| due::apply(order, context)),
         Command::Claim { .. } | Command::Policy(_) => IGNORED,
     }
 }
 
-const IGNORED: Applied = Applied { step: Step::Ignored, changed: false };
+const IGNORED: AppliedStep = AppliedStep { step: Step::Ignored, changed: false };
 
-fn changed(step: Step) -> Applied {
-    Applied { step, changed: true }
+fn changed(step: Step) -> AppliedStep {
+    AppliedStep { step, changed: true }
 }
 
-fn with_payment(order: &mut Option<Order>, apply: impl FnOnce(&mut Payment) -> Applied) -> Applied {
+fn with_payment(order: &mut Option<Order>, apply: impl FnOnce(&mut Payment) -> AppliedStep) -> AppliedStep {
     match order {
         Some(Order::Payment(payment)) => apply(payment),
-        Some(Order::Refund(_) | Order::Cancelled(_)) | None => IGNORED,
+        Some(Order::Refund(_) | Order::EarlyCancel(_)) | None => IGNORED,
     }
 }
 
-impl Scene<'_> {
+impl ApplyContext<'_> {
     /// The StatusCodes that hold.
     fn codes(&self) -> StatusCodes {
         self.policy.map_or_else(StatusCodes::default, |policy| policy.status_codes)
@@ -139,16 +139,16 @@ impl Scene<'_> {
         for Subscriber { to, repeat, .. } in &*order {
             self.out.reply(*to, *repeat, ReplyBody::Order);
         }
-        order.retain(|subscriber| match subscriber.waits_for {
-            WaitsFor::Result => !has_result,
-            WaitsFor::Closed | WaitsFor::Rest => !at_rest,
-            WaitsFor::Everything => true,
+        order.retain(|subscriber| match subscriber.kind {
+            SubscriptionKind::Result => !has_result,
+            SubscriptionKind::CancelResult | SubscriptionKind::UntilAtRest => !at_rest,
+            SubscriptionKind::AllChanges => true,
         });
     }
 
     /// Tells those who wait for more than the result that something has begun.
     fn tell_watchers(&mut self, payment: &Payment) {
-        let watches = |subscriber: &&Subscriber| subscriber.waits_for != WaitsFor::Result;
+        let watches = |subscriber: &&Subscriber| subscriber.kind != SubscriptionKind::Result;
         for Subscriber { to, repeat, .. } in payment.subscribers.iter().filter(watches) {
             if to.until >= self.at {
                 self.out.reply(*to, *repeat, ReplyBody::Order);
@@ -173,9 +173,9 @@ fn subscribe(subscribers: &mut Vec<Subscriber>, subscriber: Subscriber, now: Uni
         *known = subscriber;
         return true;
     }
-    let is_watch = subscriber.waits_for.is_watch();
+    let is_watch = subscriber.kind.is_watch();
     let most = if is_watch { WATCHES_MAX } else { CALLS_MAX };
-    let room = subscribers.iter().filter(|known| known.waits_for.is_watch() == is_watch).count() < most;
+    let room = subscribers.iter().filter(|known| known.kind.is_watch() == is_watch).count() < most;
     if room {
         subscribers.push(subscriber);
     }

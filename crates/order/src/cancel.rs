@@ -3,7 +3,7 @@
 
 use twqr_types::{GatewayTradeNo, Issuer, OrderKey, PosId, Remark, StatusCode, StoreId, UnixMs};
 
-use crate::{Evidence, Failure, Movement, Phase, Reversed};
+use crate::{Evidence, Failure, Movement, Phase, ReversalApproval};
 
 /// The cancel of a payment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,10 +23,10 @@ pub struct Cancel {
     /// that sent it.
     pub amounts: Vec<(u64, i64)>,
     /// Whether a caller asked for it; else the machine takes back a late charge by itself.
-    pub is_asked: bool,
+    pub is_requested: bool,
     /// It was told as done, with nothing to take back, and then the charge took effect after all:
     /// it stays told as done.
-    pub was_told_done: bool,
+    pub was_answered_as_done: bool,
     /// Where it stands.
     pub stage: CancelStage,
     /// When the stage changed last.
@@ -37,16 +37,16 @@ pub struct Cancel {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CancelStage {
     /// The charge, or a refund, is in progress: what comes of it decides.
-    Waiting,
+    Blocked,
     /// The reversal is with the issuer.
-    Reversing(Movement<Reversed>),
+    Reversing(Movement<ReversalApproval>),
     /// The last reversal surely did not happen and nobody refused it: another one goes out.
-    Again {
+    Retry {
         /// When.
         at: UnixMs,
     },
     /// There was nothing to take back: the payment failed, or was refunded as a whole.
-    Nothing,
+    NothingToReverse,
 }
 
 impl Cancel {
@@ -64,11 +64,12 @@ impl Cancel {
         }
     }
 
-    /// Whether the payment is taken back: it stays so.
-    pub fn is_done(&self) -> bool {
+    /// Whether nothing of the payment is left to reverse: a reversal took effect, or there was
+    /// nothing to reverse.
+    pub fn is_complete(&self) -> bool {
         match &self.stage {
-            CancelStage::Nothing => true,
-            CancelStage::Reversing(_) | CancelStage::Waiting | CancelStage::Again { .. } => self.is_reversed(),
+            CancelStage::NothingToReverse => true,
+            CancelStage::Reversing(_) | CancelStage::Blocked | CancelStage::Retry { .. } => self.is_reversed(),
         }
     }
 
@@ -81,13 +82,27 @@ impl Cancel {
     pub fn refusal(&self) -> Option<&Failure> {
         match &self.stage {
             CancelStage::Reversing(reversal) => reversal.failure(),
-            CancelStage::Waiting | CancelStage::Again { .. } | CancelStage::Nothing => None,
+            CancelStage::Blocked | CancelStage::Retry { .. } | CancelStage::NothingToReverse => None,
         }
     }
 
-    /// Whether it is in progress.
-    pub fn is_open(&self) -> bool {
-        !self.is_done() && self.refusal().is_none()
+    /// Whether the machine still works on it: it is neither complete nor refused by the issuer.
+    pub fn is_in_progress(&self) -> bool {
+        !self.is_complete() && self.refusal().is_none()
+    }
+
+    /// Whether callers are answered that the cancel succeeded. Unlike [`Self::is_complete`] this
+    /// stays true if the charge took effect after that answer, whatever becomes of its reversal: an
+    /// answer is never taken back (invariant I3).
+    pub fn is_answered_as_done(&self) -> bool {
+        self.is_complete() || self.was_answered_as_done
+    }
+
+    /// Whether callers are answered that the cancel is in progress. Unlike
+    /// [`Self::is_in_progress`] this is false while a charge that took effect after the answer
+    /// "done" is reversed.
+    pub fn is_unanswered(&self) -> bool {
+        !self.is_answered_as_done() && self.refusal().is_none()
     }
 
     /// When something must be done about it; none if that is up to the charge or a refund, or if it
@@ -95,8 +110,8 @@ impl Cancel {
     pub fn due_at(&self) -> Option<UnixMs> {
         match &self.stage {
             CancelStage::Reversing(reversal) => reversal.due_at(),
-            CancelStage::Again { at } => Some(*at),
-            CancelStage::Waiting | CancelStage::Nothing => None,
+            CancelStage::Retry { at } => Some(*at),
+            CancelStage::Blocked | CancelStage::NothingToReverse => None,
         }
     }
 
@@ -110,9 +125,10 @@ impl Cancel {
         };
         match &self.stage {
             CancelStage::Reversing(Movement { phase: Phase::Failed(failure), .. }) => never_arrived(failure),
-            CancelStage::Reversing(_) | CancelStage::Waiting | CancelStage::Again { .. } | CancelStage::Nothing => {
-                false
-            }
+            CancelStage::Reversing(_)
+            | CancelStage::Blocked
+            | CancelStage::Retry { .. }
+            | CancelStage::NothingToReverse => false,
         }
     }
 }
@@ -121,7 +137,7 @@ impl Cancel {
 /// (POS API, section 4).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the fields are the POS document's")]
-pub struct CancelledBefore {
+pub struct EarlyCancel {
     pub key: OrderKey,
     pub store_id: StoreId,
     pub gateway_trade_no: GatewayTradeNo,

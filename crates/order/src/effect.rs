@@ -75,11 +75,11 @@ pub struct Task {
 #[derive(Clone, Debug)]
 pub enum TaskKind {
     /// Charge the customer.
-    Charge(Box<Charge>),
+    Charge(Box<ChargeCall>),
     /// Give back a part of the payment, or all of it.
     Refund(Box<RefundCall>),
     /// Take back what is left of the payment.
-    Reverse(Box<ReverseCall>),
+    Reverse(Box<ReversalCall>),
     /// Ask what became of a movement.
     Inquire(Subject),
 }
@@ -118,7 +118,7 @@ pub struct RefundCall {
 /// What a reversal needs beyond the payment's number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the fields are the POS document's")]
-pub struct ReverseCall {
+pub struct ReversalCall {
     pub store_id: StoreId,
     /// What refunds have left, in whole TWD.
     pub amount: i64,
@@ -128,7 +128,7 @@ pub struct ReverseCall {
 /// What a charge needs beyond the order's number.
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "the fields are the POS document's")]
-pub struct Charge {
+pub struct ChargeCall {
     pub card_token: CardToken,
     pub store_id: StoreId,
     pub store_name: StoreName,

@@ -18,22 +18,23 @@ mod refund;
 mod schedule;
 mod versions;
 
-pub use apply::{Applied, Step, apply, refuse_unknown_payment};
-pub use cancel::{Cancel, CancelStage, CancelledBefore};
+pub use apply::{AppliedStep, Step, apply, refuse_unknown_payment};
+pub use cancel::{Cancel, CancelStage, EarlyCancel};
 pub use effect::{
-    Charge, Effect, EffectId, Forward, RefundCall, Reply, ReplyBody, ReverseCall, Subject, Task, TaskKind,
+    ChargeCall, Effect, EffectId, Forward, RefundCall, Reply, ReplyBody, ReversalCall, Subject, Task, TaskKind,
 };
-pub use movement::{ASKING_MS_MAX, Evidence, Failure, Movement, Phase, Refunded, Reversed};
+pub use movement::{Evidence, Failure, INQUIRY_MS_MAX, Movement, Phase, RefundApproval, ReversalApproval};
 pub use order::Order;
 pub use payment::{
-    Approval, CALLS_MAX, Payment, PaymentType, REFUNDS_MAX, RefundEntry, Subscriber, Terms, WATCHES_MAX, WaitsFor,
+    Approval, CALLS_MAX, Payment, PaymentType, REFUNDS_MAX, RefundEntry, Subscriber, SubscriptionKind, Terms,
+    WATCHES_MAX,
 };
 pub use policy::{
-    Alphabet, IssuerRules, Limits, Merchant, Policy, PolicyFault, PolicyReading, RefundRule, RefundScope, Replay,
-    Replayed, Resolution, Route, RouteTarget, Routing, StatusCodes, Store, Window,
+    Alphabet, IssuerRules, Limits, Merchant, Policy, PolicyFault, PolicyReader, RefundRule, RefundScope, Replay,
+    ReplayedPayment, Resolution, Route, RouteTarget, Routing, StatusCodes, Store, Window,
 };
 pub use record::{
-    Came, CancelRequest, Command, Decline, DeclineKind, Outcome, Pay, PolicyChange, Position, Query, Record,
+    CancelRequest, Command, Decline, DeclineKind, MovementOutcome, Outcome, Pay, PolicyChange, Position, Query, Record,
     RefundRequest, RefundResult, ReplyTo, Reserve, Target, TaskResult,
 };
 pub use refund::{Refund, RefundPhase, RefundSuccess, RefundTerms};

@@ -8,7 +8,7 @@ use crate::EffectId;
 
 /// How long an inquiry may be out until another one is sent, in ms. Longer than any call takes, and
 /// asking twice changes nothing.
-pub const ASKING_MS_MAX: i64 = 120_000;
+pub const INQUIRY_MS_MAX: i64 = 120_000;
 
 /// A movement; `A` is what the issuer says when it took effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub enum Phase<A> {
         next_check: UnixMs,
     },
     /// The task to inquire is out.
-    Asking {
+    Inquiring {
         /// The open task.
         task: EffectId,
     },
@@ -54,7 +54,7 @@ impl<A> Phase<A> {
     pub fn is_final(&self) -> bool {
         match self {
             Self::Done(_) | Self::Failed(_) => true,
-            Self::Sent { .. } | Self::Unresolved { .. } | Self::Asking { .. } => false,
+            Self::Sent { .. } | Self::Unresolved { .. } | Self::Inquiring { .. } => false,
         }
     }
 }
@@ -83,7 +83,7 @@ impl<A> Movement<A> {
         match &self.phase {
             Phase::Sent { .. } => Some(self.absent_after),
             Phase::Unresolved { next_check } => Some(*next_check),
-            Phase::Asking { .. } => Some(self.changed_at.plus(ASKING_MS_MAX)),
+            Phase::Inquiring { .. } => Some(self.changed_at.plus(INQUIRY_MS_MAX)),
             Phase::Done(_) | Phase::Failed(_) => None,
         }
     }
@@ -92,7 +92,7 @@ impl<A> Movement<A> {
     pub fn done(&self) -> Option<&A> {
         match &self.phase {
             Phase::Done(approval) => Some(approval),
-            Phase::Sent { .. } | Phase::Unresolved { .. } | Phase::Asking { .. } | Phase::Failed(_) => None,
+            Phase::Sent { .. } | Phase::Unresolved { .. } | Phase::Inquiring { .. } | Phase::Failed(_) => None,
         }
     }
 
@@ -100,7 +100,7 @@ impl<A> Movement<A> {
     pub fn failure(&self) -> Option<&Failure> {
         match &self.phase {
             Phase::Failed(failure) => Some(failure),
-            Phase::Sent { .. } | Phase::Unresolved { .. } | Phase::Asking { .. } | Phase::Done(_) => None,
+            Phase::Sent { .. } | Phase::Unresolved { .. } | Phase::Inquiring { .. } | Phase::Done(_) => None,
         }
     }
 }
@@ -138,7 +138,7 @@ pub enum Evidence {
 
 /// What the issuer said when it gave money back. Amounts in whole TWD.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refunded {
+pub struct RefundApproval {
     /// What the customer gets back in money.
     pub debit_amount: i64,
     /// What had been redeemed and goes back, for people.
@@ -151,7 +151,7 @@ pub struct Refunded {
     pub issuer_trade_no: Box<str>,
 }
 
-impl Refunded {
+impl RefundApproval {
     /// DebitAmount + RedeemAmount + StoreRedeemAmount = TradeAmount, and none is negative: the
     /// payment's sum with the signs that refunds have (POS API, section 2).
     pub fn adds_up(&self, trade_amount: twqr_types::Amount) -> bool {
@@ -163,7 +163,7 @@ impl Refunded {
 
 /// What the issuer said when it took a payment back.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reversed {
+pub struct ReversalApproval {
     /// The issuer's own number.
     pub issuer_trade_no: Box<str>,
 }

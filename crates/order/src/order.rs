@@ -2,7 +2,7 @@
 
 use twqr_types::{OrderKey, TradeNo, UnixMs};
 
-use crate::{CancelledBefore, Payment, Refund, Subscriber};
+use crate::{Cancel, EarlyCancel, Payment, Refund, Subscriber};
 
 /// An order: a payment; a refund, under its own number; or the mark of a cancel that came before
 /// its payment.
@@ -14,7 +14,7 @@ pub enum Order {
     /// A refund.
     Refund(Refund),
     /// A cancel that found no payment.
-    Cancelled(CancelledBefore),
+    EarlyCancel(EarlyCancel),
 }
 
 impl Order {
@@ -23,7 +23,7 @@ impl Order {
         match self {
             Self::Payment(payment) => &payment.key,
             Self::Refund(refund) => &refund.key,
-            Self::Cancelled(cancelled) => &cancelled.key,
+            Self::EarlyCancel(cancelled) => &cancelled.key,
         }
     }
 
@@ -32,7 +32,7 @@ impl Order {
         match self {
             Self::Payment(payment) => Some(payment.trade_no),
             Self::Refund(refund) => Some(refund.trade_no),
-            Self::Cancelled(_) => None,
+            Self::EarlyCancel(_) => None,
         }
     }
 
@@ -41,7 +41,7 @@ impl Order {
         match self {
             Self::Payment(payment) => payment.accepted_at,
             Self::Refund(refund) => refund.accepted_at,
-            Self::Cancelled(cancelled) => cancelled.requested_at,
+            Self::EarlyCancel(cancelled) => cancelled.requested_at,
         }
     }
 
@@ -50,7 +50,7 @@ impl Order {
         match self {
             Self::Payment(payment) => payment.changed_at(),
             Self::Refund(refund) => refund.changed_at,
-            Self::Cancelled(cancelled) => cancelled.requested_at,
+            Self::EarlyCancel(cancelled) => cancelled.requested_at,
         }
     }
 
@@ -59,8 +59,40 @@ impl Order {
         match self {
             Self::Payment(payment) => payment.is_at_rest(),
             Self::Refund(refund) => refund.is_final(),
-            Self::Cancelled(_) => true,
+            Self::EarlyCancel(_) => true,
         }
+    }
+
+    /// Whether the request that made the order has its result: the payment is paid or failed, the
+    /// refund succeeded or failed.
+    pub fn has_result(&self) -> bool {
+        match self {
+            Self::Payment(payment) => payment.charge.phase.is_final(),
+            Self::Refund(refund) => refund.is_final(),
+            Self::EarlyCancel(_) => true,
+        }
+    }
+
+    /// Whether it is a payment with a cancel, in whatever stage.
+    pub fn has_cancel(&self) -> bool {
+        self.as_payment().is_some_and(|payment| payment.cancel.is_some())
+    }
+
+    /// Whether a cancel of the order has its answer: it succeeded, or the issuer refused it.
+    pub fn has_cancel_answer(&self) -> bool {
+        match self {
+            Self::Payment(payment) => payment.cancel.as_ref().is_some_and(|cancel| !cancel.is_unanswered()),
+            Self::Refund(_) | Self::EarlyCancel(_) => true,
+        }
+    }
+
+    /// Whether an answer about the order may still change. This is the callers' view; the machine's
+    /// is [`Self::is_at_rest`], which is false also while a charge that took effect after the
+    /// answer "cancelled" is reversed.
+    pub fn has_pending_answer(&self) -> bool {
+        let is_pending =
+            |payment: &Payment| payment.refund_is_open() || payment.cancel.as_ref().is_some_and(Cancel::is_unanswered);
+        !self.has_result() || self.as_payment().is_some_and(is_pending)
     }
 
     /// When something must be done about it next; none if it is at rest.
@@ -68,7 +100,7 @@ impl Order {
         match self {
             Self::Payment(payment) => payment.due_at(),
             Self::Refund(refund) => refund.due_at(),
-            Self::Cancelled(_) => None,
+            Self::EarlyCancel(_) => None,
         }
     }
 
@@ -76,7 +108,7 @@ impl Order {
     pub fn contradiction(&self) -> Option<&str> {
         match self {
             Self::Payment(payment) => payment.contradiction.as_deref(),
-            Self::Refund(_) | Self::Cancelled(_) => None,
+            Self::Refund(_) | Self::EarlyCancel(_) => None,
         }
     }
 
@@ -84,7 +116,7 @@ impl Order {
     pub fn as_payment(&self) -> Option<&Payment> {
         match self {
             Self::Payment(payment) => Some(payment),
-            Self::Refund(_) | Self::Cancelled(_) => None,
+            Self::Refund(_) | Self::EarlyCancel(_) => None,
         }
     }
 
@@ -93,7 +125,7 @@ impl Order {
         match self {
             Self::Payment(payment) => Some(&mut payment.subscribers),
             Self::Refund(refund) => Some(&mut refund.subscribers),
-            Self::Cancelled(_) => None,
+            Self::EarlyCancel(_) => None,
         }
     }
 }

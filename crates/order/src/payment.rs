@@ -5,7 +5,7 @@ use twqr_types::{
     StoreId, StoreName, TradeNo, UnRedeem, UnixMs,
 };
 
-use crate::{Cancel, Movement, Phase, Refunded, ReplyTo};
+use crate::{Cancel, Movement, Phase, RefundApproval, ReplyTo};
 
 /// A payment order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub struct RefundEntry {
     /// What is to be given back; reserved until it has failed.
     pub amount: Amount,
     /// What comes of it at the issuer.
-    pub refund: Movement<Refunded>,
+    pub refund: Movement<RefundApproval>,
     /// It was told as failed, and the issuer says that it took effect after all: what it asked for
     /// counts as given back, and an operator must look.
     pub took_effect_after_all: bool,
@@ -69,28 +69,28 @@ pub struct Subscriber {
     /// Its own request was a repeat.
     pub repeat: bool,
     /// What it waits for.
-    pub waits_for: WaitsFor,
+    pub kind: SubscriptionKind,
 }
 
 /// What a subscriber waits for; it is told no more once that is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WaitsFor {
+pub enum SubscriptionKind {
     /// A payment's or a refund's call: that the charge, or the refund, is final.
     Result,
     /// A cancel's call: that nothing of the order is in progress.
-    Closed,
+    CancelResult,
     /// A watch: that nothing of the order is in progress.
-    Rest,
+    UntilAtRest,
     /// A watch: every change, also after that: refunds, cancels, contradictions.
-    Everything,
+    AllChanges,
 }
 
-impl WaitsFor {
+impl SubscriptionKind {
     /// Whether it watches, rather than waits for an answer.
     pub(crate) fn is_watch(self) -> bool {
         match self {
-            Self::Result | Self::Closed => false,
-            Self::Rest | Self::Everything => true,
+            Self::Result | Self::CancelResult => false,
+            Self::UntilAtRest | Self::AllChanges => true,
         }
     }
 }
@@ -201,7 +201,7 @@ impl Payment {
     pub fn is_at_rest(&self) -> bool {
         self.charge.phase.is_final()
             && !self.refund_is_open()
-            && self.cancel.as_ref().is_none_or(|cancel| !cancel.is_open())
+            && self.cancel.as_ref().is_none_or(|cancel| !cancel.is_in_progress())
     }
 
     /// Whether a refund is in progress.

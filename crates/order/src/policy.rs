@@ -16,10 +16,10 @@ use twqr_types::{CardToken, CutOff, Issuer, MerchantId, StatusCode};
 pub use faults::PolicyFault;
 pub use issuer::{IssuerRules, Limits, Resolution};
 pub use merchant::{Merchant, Store};
-pub use reading::PolicyReading;
+pub use reading::PolicyReader;
 pub(crate) use refund_rule::Asked;
 pub use refund_rule::{RefundRule, RefundScope};
-pub use replay::{Replay, Replayed, Routing};
+pub use replay::{Replay, ReplayedPayment, Routing};
 pub use route::{Alphabet, Route, RouteTarget};
 pub use window::Window;
 

@@ -5,7 +5,7 @@ use twqr_types::{
     StoreName, TradeNo, UnixMs,
 };
 
-use crate::{Approval, EffectId, Failure, Policy, RefundSuccess, Refunded, Reversed};
+use crate::{Approval, EffectId, Failure, Policy, RefundApproval, RefundSuccess, ReversalApproval};
 
 /// The place of a record: the shard, and its offset in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -174,20 +174,20 @@ pub struct Outcome {
     /// The task's identity.
     pub task: EffectId,
     /// What came of it.
-    pub came: Came,
+    pub movement: MovementOutcome,
 }
 
 /// What came of a movement, and of which of a payment's movements.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Came {
+pub enum MovementOutcome {
     /// Of the charge.
     Charge(TaskResult<Approval>),
     /// Of the refund with this number.
-    Refund(MerchantTradeNo, TaskResult<Refunded>),
+    Refund(MerchantTradeNo, TaskResult<RefundApproval>),
     /// Of the reversal. The issuer knows all reversals of a payment by one number, so whoever does
     /// not send a reversal because it may have been sent, but asks about it, reports a refusal as
     /// unknown unless it asked after `absent_after`: it may be an earlier one's.
-    Reversal(TaskResult<Reversed>),
+    Reversal(TaskResult<ReversalApproval>),
 }
 
 /// What can come of a task. Done, declined, not sent and absent are evidence; unknown is none.

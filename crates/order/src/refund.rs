@@ -6,7 +6,7 @@ use twqr_types::{
     Amount, Extra, GatewayTradeNo, Issuer, OrderKey, PosId, PosTradeTime, Remark, StoreId, StoreName, TradeNo, UnixMs,
 };
 
-use crate::{Failure, PaymentType, Refunded, Subscriber};
+use crate::{Failure, PaymentType, RefundApproval, Subscriber};
 
 /// A refund order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ pub enum RefundPhase {
     /// The payment has been asked, and asks the issuer in turn.
     Requested {
         /// When to ask the payment again.
-        ask_again: UnixMs,
+        next_request: UnixMs,
     },
     /// The customer got the money back.
     Succeeded(Box<RefundSuccess>),
@@ -64,7 +64,7 @@ pub enum RefundPhase {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefundSuccess {
     /// The issuer's words.
-    pub refunded: Refunded,
+    pub refunded: RefundApproval,
     /// The payment's issuer.
     pub issuer: Issuer,
     /// How the payment was paid.
@@ -91,7 +91,7 @@ impl Refund {
     /// When something must be done about it; none once it has ended.
     pub fn due_at(&self) -> Option<UnixMs> {
         match &self.phase {
-            RefundPhase::Requested { ask_again } => Some(*ask_again),
+            RefundPhase::Requested { next_request } => Some(*next_request),
             RefundPhase::Succeeded(_) | RefundPhase::Failed(_) => None,
         }
     }

@@ -18,7 +18,7 @@ fn route(prefix: &str, target: RouteTarget) -> Route {
 }
 
 fn to(institution: &str) -> RouteTarget {
-    RouteTarget::Issuer(Issuer::parse(institution).unwrap())
+    RouteTarget::Issuer(Issuer::from_wire(institution).unwrap())
 }
 
 fn policy(routes: &[(&str, RouteTarget)]) -> Policy {
@@ -61,7 +61,7 @@ fn versions() -> PolicyVersions {
 }
 
 fn shown(replay: Replay<'_>, max: usize) -> Vec<String> {
-    let line = |replayed: &twqr_order::Replayed| {
+    let line = |replayed: &twqr_order::ReplayedPayment| {
         let before = replayed.before.as_ref().map_or_else(|| "?".to_owned(), Routing::to_string);
         format!("{} {before} -> {}", replayed.key.merchant_trade_no, replayed.after)
     };

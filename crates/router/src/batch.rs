@@ -225,7 +225,7 @@ fn log_step(shard: &Shard, key: &OrderKey, step: Step, cause: Position) {
         }
         Step::Failed(_)
         | Step::Unresolved
-        | Step::Asked
+        | Step::Inquired
         | Step::Conflicted
         | Step::KeyRefused
         | Step::Reserved

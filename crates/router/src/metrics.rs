@@ -27,7 +27,7 @@ pub(crate) fn step(step: Step) {
         Step::Failed(Evidence::Absent) => "failed_absent",
         Step::Failed(Evidence::Refused) => "failed_refused",
         Step::Unresolved => "unresolved",
-        Step::Asked => "asked",
+        Step::Inquired => "asked",
         Step::Reserved => "reserved",
         Step::Refunded => "refunded",
         Step::Cancelling => "cancelling",

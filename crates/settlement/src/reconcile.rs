@@ -168,7 +168,7 @@ impl<'a> Matching<'a> {
         }
         let mut details = 0;
         for (field, ours, theirs) in [
-            ("institution", entry.issuer.institution(), &movement.institution),
+            ("institution", entry.issuer.as_wire(), &movement.institution),
             ("merchant_id", &entry.merchant_id, &movement.merchant_id),
             ("merchant_trade_no", &entry.merchant_trade_no, &movement.merchant_trade_no),
         ] {

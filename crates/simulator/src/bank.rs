@@ -91,7 +91,7 @@ impl Bank {
         let mut books = Books::default();
         for entry in entries {
             // The bank wrote these entries itself, each for an issuer that it had parsed.
-            if let Ok(issuer) = Issuer::parse(&entry.institution) {
+            if let Ok(issuer) = Issuer::from_wire(&entry.institution) {
                 books.apply(issuer, &entry);
             }
         }
@@ -100,7 +100,7 @@ impl Bank {
 
     /// Handles a call that arrives at `now_ms`.
     pub fn handle(&mut self, request: ExchangeRequest, now_ms: i64) -> Vec<Reaction> {
-        let issuer = match Issuer::parse(&request.institution) {
+        let issuer = match Issuer::from_wire(&request.institution) {
             Ok(issuer) => issuer,
             Err(error) => return vec![undecided(request.call_id, &error.to_string())],
         };
@@ -114,7 +114,7 @@ impl Bank {
     /// Lets a held call take effect now, unless its window is over.
     pub fn release(&mut self, request: &ExchangeRequest, now_ms: i64) -> Vec<Reaction> {
         let Some(movement) = request.call.as_ref().and_then(Movement::of) else { return Vec::new() };
-        let Ok(issuer) = Issuer::parse(&request.institution) else { return Vec::new() };
+        let Ok(issuer) = Issuer::from_wire(&request.institution) else { return Vec::new() };
         let faults = self.script.faults(issuer);
         if now_ms > movement.send_by_ms().saturating_add(faults.window_ms) {
             return Vec::new();

@@ -11,7 +11,7 @@ use crate::movements;
 /// error names the value that cannot be written as CSV.
 pub fn counterparty_file(entries: &[LedgerEntry], side: Side, from: UnixMs, to: UnixMs) -> Result<Vec<u8>, String> {
     let in_range = |entry: &&LedgerEntry| (from.0..to.0).contains(&entry.at_ms);
-    let is_wallet = |entry: &LedgerEntry| Issuer::parse(&entry.institution) == Ok(Issuer::Wallet);
+    let is_wallet = |entry: &LedgerEntry| Issuer::from_wire(&entry.institution) == Ok(Issuer::Wallet);
     let of_side = |entry: &&LedgerEntry| is_wallet(entry) == (side == Side::Wallet);
     let chosen: Vec<Movement> = movements(entries).filter(in_range).filter(of_side).filter_map(movement).collect();
     write_movements(&chosen).map_err(|error| error.to_string())

@@ -85,7 +85,7 @@ fn settled_at(order: &Order) -> Option<UnixMs> {
     match order {
         Order::Payment(payment) => payment.is_paid().then_some(payment.charge.changed_at),
         Order::Refund(refund) => matches!(refund.phase, RefundPhase::Succeeded(_)).then_some(refund.changed_at),
-        Order::Cancelled(_) => None,
+        Order::EarlyCancel(_) => None,
     }
 }
 
@@ -95,7 +95,7 @@ pub(crate) fn cancelled_at(order: &Order) -> Option<UnixMs> {
     let cancel = order.as_payment()?.cancel.as_ref()?;
     match &cancel.stage {
         CancelStage::Reversing(reversal) => reversal.done().map(|_| reversal.changed_at),
-        CancelStage::Waiting | CancelStage::Again { .. } | CancelStage::Nothing => None,
+        CancelStage::Blocked | CancelStage::Retry { .. } | CancelStage::NothingToReverse => None,
     }
 }
 
@@ -108,7 +108,7 @@ fn phase_name(order: &Order) -> &'static str {
             RefundPhase::Succeeded(_) => "succeeded",
             RefundPhase::Failed(_) => "failed",
         },
-        Order::Cancelled(_) => "cancelled_before",
+        Order::EarlyCancel(_) => "cancelled_before",
     }
 }
 
@@ -116,13 +116,13 @@ fn payment_phase_name(payment: &Payment) -> &'static str {
     match &payment.charge.phase {
         Phase::Sent { .. } => return "paying",
         Phase::Unresolved { .. } => return "unresolved",
-        Phase::Asking { .. } => return "asking",
+        Phase::Inquiring { .. } => return "asking",
         Phase::Failed(_) => return "failed",
         Phase::Done(_) => {}
     }
     match &payment.cancel {
-        Some(cancel) if cancel.is_done() => return "cancelled",
-        Some(cancel) if cancel.is_open() => return "cancelling",
+        Some(cancel) if cancel.is_complete() => return "cancelled",
+        Some(cancel) if cancel.is_in_progress() => return "cancelling",
         Some(_) | None => {}
     }
     match payment.refunded() {
@@ -141,7 +141,7 @@ fn status_code(order: &Order) -> Option<StatusCode> {
             RefundPhase::Failed(failure) => Some(failure),
             RefundPhase::Requested { .. } | RefundPhase::Succeeded(_) => None,
         },
-        Order::Cancelled(_) => None,
+        Order::EarlyCancel(_) => None,
     };
     failure.map(|failure| failure.status_code)
 }
@@ -150,15 +150,15 @@ fn status_code(order: &Order) -> Option<StatusCode> {
 fn institution_and_amount(order: &Order) -> (&str, i64) {
     match order {
         Order::Payment(payment) => {
-            (payment.issuer.as_ref().map_or("", |issuer| issuer.institution()), payment.terms.trade_amount.twd())
+            (payment.issuer.as_ref().map_or("", |issuer| issuer.as_wire()), payment.terms.trade_amount.twd())
         }
         Order::Refund(refund) => {
             let institution = match &refund.phase {
-                RefundPhase::Succeeded(success) => success.issuer.institution(),
+                RefundPhase::Succeeded(success) => success.issuer.as_wire(),
                 RefundPhase::Requested { .. } | RefundPhase::Failed(_) => "",
             };
             (institution, refund.terms.trade_amount.twd())
         }
-        Order::Cancelled(cancelled) => ("", cancelled.trade_amount),
+        Order::EarlyCancel(cancelled) => ("", cancelled.trade_amount),
     }
 }

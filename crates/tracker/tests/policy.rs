@@ -43,7 +43,7 @@ fn route(prefix: &str, target: RouteTarget) -> Route {
 }
 
 fn policy(name: &str, routes: &[(&str, &str)]) -> Policy {
-    let route = |(prefix, to): &(&str, &str)| route(prefix, RouteTarget::Issuer(Issuer::parse(to).unwrap()));
+    let route = |(prefix, to): &(&str, &str)| route(prefix, RouteTarget::Issuer(Issuer::from_wire(to).unwrap()));
     Policy { name: name.into(), routes: routes.iter().map(route).collect(), ..Policy::default() }
 }
 

@@ -1,25 +1,29 @@
-//! Who issued a payment code.
+//! The issuer of a payment code: the JKOPAY wallet, or another institution.
 
 use std::fmt;
 
-/// An institution code, such as 391: an opaque string of three ASCII letters or digits (POS
-/// document, Extra3).
+/// The code of an institution, such as 391: three ASCII letters or digits without further meaning.
+/// Callers get it in Extra3.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct InstitutionCode([u8; 3]);
 
-/// The text is no institution code.
+/// The text is not three ASCII letters or digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an institution code is three ASCII letters or digits, such as 391")]
 pub struct InvalidInstitution;
 
 impl InstitutionCode {
-    /// Takes three ASCII letters or digits.
-    pub fn parse(raw: &str) -> Result<Self, InvalidInstitution> {
-        let bytes: [u8; 3] = raw.as_bytes().try_into().map_err(|_| InvalidInstitution)?;
-        if bytes.iter().all(u8::is_ascii_alphanumeric) { Ok(Self(bytes)) } else { Err(InvalidInstitution) }
+    /// Takes exactly three ASCII letters or digits.
+    pub const fn parse(raw: &str) -> Result<Self, InvalidInstitution> {
+        match raw.as_bytes() {
+            [a, b, c] if a.is_ascii_alphanumeric() && b.is_ascii_alphanumeric() && c.is_ascii_alphanumeric() => {
+                Ok(Self([*a, *b, *c]))
+            }
+            _ => Err(InvalidInstitution),
+        }
     }
 
-    /// The three characters.
+    /// The three characters as text.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
@@ -37,30 +41,31 @@ impl fmt::Display for InstitutionCode {
     }
 }
 
-/// The issuer of a payment code: the own wallet, or another institution reached through FISC.
+/// The issuer of a payment code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Issuer {
     /// The JKOPAY wallet.
     Wallet,
-    /// Another institution.
+    /// Another institution, reached through FISC.
     Institution(InstitutionCode),
 }
 
 impl Issuer {
-    /// From the wire's form: empty means the wallet.
-    pub fn parse(raw: &str) -> Result<Self, InvalidInstitution> {
+    /// Reads the form of protobuf messages, files and tables, where the empty text is the wallet.
+    pub fn from_wire(raw: &str) -> Result<Self, InvalidInstitution> {
         if raw.is_empty() { Ok(Self::Wallet) } else { InstitutionCode::parse(raw).map(Self::Institution) }
     }
 
-    /// The wire's form: empty for the wallet.
-    pub fn institution(&self) -> &str {
+    /// The form of protobuf messages, files and tables: empty for the wallet, else the institution
+    /// code.
+    pub fn as_wire(&self) -> &str {
         match self {
             Self::Wallet => "",
             Self::Institution(code) => code.as_str(),
         }
     }
 
-    /// A name for labels and tables.
+    /// The name in labels and tables for people: `wallet`, or the institution code.
     pub fn label(&self) -> &str {
         match self {
             Self::Wallet => "wallet",

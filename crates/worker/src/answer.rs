@@ -1,6 +1,6 @@
 //! What an answer of a backend means for a task.
 
-use twqr_order::{Came, Decline, DeclineKind, Refunded, Reversed, Subject, TaskResult};
+use twqr_order::{Decline, DeclineKind, MovementOutcome, RefundApproval, ReversalApproval, Subject, TaskResult};
 use twqr_types::{Carrier, masked_card_no};
 use twqr_wire::{
     backend::{self, exchange_response::Answer},
@@ -47,28 +47,28 @@ impl NoEffect {
     }
 
     /// Of this movement.
-    pub(crate) fn of(self, subject: &Subject) -> Came {
+    pub(crate) fn of(self, subject: &Subject) -> MovementOutcome {
         match subject {
-            Subject::Charge => Came::Charge(self.into()),
-            Subject::Refund { number, .. } => Came::Refund(number.clone(), self.into()),
-            Subject::Reversal => Came::Reversal(self.into()),
+            Subject::Charge => MovementOutcome::Charge(self.into()),
+            Subject::Refund { number, .. } => MovementOutcome::Refund(number.clone(), self.into()),
+            Subject::Reversal => MovementOutcome::Reversal(self.into()),
         }
     }
 }
 
 /// What came of a task by the answer to its call. What is not understood is unknown, never failed.
-pub(crate) fn came(answer: Option<Answer>, asked: Asked, subject: &Subject) -> Came {
+pub(crate) fn came(answer: Option<Answer>, asked: Asked, subject: &Subject) -> MovementOutcome {
     let no_effect = match (answer, subject) {
         (Some(Answer::Approved(approved)), Subject::Charge) => match approval(approved) {
-            Ok(approval) => return Came::Charge(TaskResult::Done(approval)),
+            Ok(approval) => return MovementOutcome::Charge(TaskResult::Done(approval)),
             Err(unknown) => unknown,
         },
         (Some(Answer::Refunded(answer)), Subject::Refund { number, .. }) => {
-            return Came::Refund(number.clone(), TaskResult::Done(refunded(answer)));
+            return MovementOutcome::Refund(number.clone(), TaskResult::Done(refunded(answer)));
         }
         (Some(Answer::Reversed(answer)), Subject::Reversal) => {
             let issuer_trade_no = cut(answer.issuer_trade_no).into();
-            return Came::Reversal(TaskResult::Done(Reversed { issuer_trade_no }));
+            return MovementOutcome::Reversal(TaskResult::Done(ReversalApproval { issuer_trade_no }));
         }
         (Some(Answer::Approved(_) | Answer::Refunded(_) | Answer::Reversed(_)), _) => {
             NoEffect::unknown("the answer is not to what was asked")
@@ -120,8 +120,8 @@ fn approval(approved: backend::Approved) -> Result<twqr_order::Approval, NoEffec
         .map_err(|fault| NoEffect::Unknown(format!("the approval is not understood: {fault}").into()))
 }
 
-fn refunded(refunded: backend::Refunded) -> Refunded {
-    Refunded {
+fn refunded(refunded: backend::Refunded) -> RefundApproval {
+    RefundApproval {
         debit_amount: refunded.debit_amount,
         redeem_name: cut(refunded.redeem_name).into(),
         redeem_amount: refunded.redeem_amount,
@@ -155,7 +155,7 @@ mod tests {
             reason: "餘".repeat(1_000_000),
         };
         let came = came(Some(Answer::Declined(declined)), Asked::Transfer, &Subject::Charge);
-        let Came::Charge(TaskResult::Declined(decline)) = came else { unreachable!() };
+        let MovementOutcome::Charge(TaskResult::Declined(decline)) = came else { unreachable!() };
         assert_eq!((&*decline.code, decline.reason.len()), ("928", 1_023));
     }
 
@@ -173,7 +173,7 @@ mod tests {
                 ..backend::Approved::default()
             };
             let came = came(Some(Answer::Approved(approved)), Asked::Transfer, &Subject::Charge);
-            let Came::Charge(TaskResult::Done(approval)) = came else { unreachable!() };
+            let MovementOutcome::Charge(TaskResult::Done(approval)) = came else { unreachable!() };
             assert_eq!((&*approval.invoice_vehicle, &*approval.card_no_masked), kept);
         }
     }
@@ -189,9 +189,9 @@ mod tests {
             (Asked::Inquiry { proves_absence: false }, false),
             (Asked::Inquiry { proves_absence: true }, true),
         ] {
-            let Came::Reversal(result) = came(refused(), asked, &Subject::Reversal) else { unreachable!() };
+            let MovementOutcome::Reversal(result) = came(refused(), asked, &Subject::Reversal) else { unreachable!() };
             assert_eq!(matches!(result, TaskResult::Declined(_)), counts, "{asked:?}: {result:?}");
-            let Came::Charge(result) = came(refused(), asked, &Subject::Charge) else { unreachable!() };
+            let MovementOutcome::Charge(result) = came(refused(), asked, &Subject::Charge) else { unreachable!() };
             assert!(matches!(result, TaskResult::Declined(_)), "a charge is sent once: {asked:?}");
         }
     }
@@ -199,7 +199,13 @@ mod tests {
     #[test]
     fn an_answer_to_something_else_is_unknown() {
         let reversed = || Some(Answer::Reversed(backend::Reversed::default()));
-        assert!(matches!(came(reversed(), Asked::Transfer, &Subject::Charge), Came::Charge(TaskResult::Unknown(_))));
-        assert!(matches!(came(reversed(), Asked::Transfer, &Subject::Reversal), Came::Reversal(TaskResult::Done(_))));
+        assert!(matches!(
+            came(reversed(), Asked::Transfer, &Subject::Charge),
+            MovementOutcome::Charge(TaskResult::Unknown(_))
+        ));
+        assert!(matches!(
+            came(reversed(), Asked::Transfer, &Subject::Reversal),
+            MovementOutcome::Reversal(TaskResult::Done(_))
+        ));
     }
 }

@@ -16,7 +16,7 @@ use tokio::{sync::mpsc, time::Instant};
 use tracing::{info, warn};
 use twqr_consumer::DeadLetters;
 use twqr_journal::{Entry, Journal, JournalError, Partition, Reader, Record, Topic};
-use twqr_order::{Came, Outcome, TaskResult};
+use twqr_order::{MovementOutcome, Outcome, TaskResult};
 use twqr_service::{CancellationToken, Clock, Part, StallWatch};
 use twqr_types::UnixMs;
 use twqr_wire::{
@@ -369,8 +369,8 @@ impl Holder {
     }
 
     /// Queues an outcome; `offset` is the task's, where this finishes it.
-    fn outcome(&mut self, task: &Task, offset: Option<u64>, came: Came) {
-        let outcome = Outcome { key: task.key.clone(), task: task.id, came };
+    fn outcome(&mut self, task: &Task, offset: Option<u64>, movement: MovementOutcome) {
+        let outcome = Outcome { key: task.key.clone(), task: task.id, movement };
         let entry = Entry::plain(encode_outcome(self.clock.now(), &outcome));
         let (entries, offsets) = self.outcomes.entry(u32::from(task.id.shard.0)).or_default();
         entries.push(entry);
@@ -426,7 +426,7 @@ impl Holder {
 }
 
 /// Whether the issuer says that it took effect, or refused; none where it says neither.
-fn took_effect(came: &Came) -> Option<bool> {
+fn took_effect(movement: &MovementOutcome) -> Option<bool> {
     fn said<A>(result: &TaskResult<A>) -> Option<bool> {
         match result {
             TaskResult::Done(_) => Some(true),
@@ -434,10 +434,10 @@ fn took_effect(came: &Came) -> Option<bool> {
             TaskResult::NotSent(_) | TaskResult::Unknown(_) | TaskResult::Absent => None,
         }
     }
-    match came {
-        Came::Charge(result) => said(result),
-        Came::Refund(_, result) => said(result),
-        Came::Reversal(result) => said(result),
+    match movement {
+        MovementOutcome::Charge(result) => said(result),
+        MovementOutcome::Refund(_, result) => said(result),
+        MovementOutcome::Reversal(result) => said(result),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
-use twqr_order::{Alphabet, Policy, PolicyFault, PolicyReading, Route, RouteTarget, StatusCodes};
+use twqr_order::{Alphabet, Policy, PolicyFault, PolicyReader, Route, RouteTarget, StatusCodes};
 use twqr_types::{CutOff, Issuer};
 use twqr_wire::convert::policy_size_fault;
 
@@ -101,7 +101,7 @@ impl PolicyDocument {
 
     /// Converts to the machine's policy; the error lists every fault with its key.
     pub fn policy(&self) -> Result<Policy, Vec<PolicyFault>> {
-        let (mut reading, defaults) = (PolicyReading::default(), StatusCodes::default());
+        let (mut reading, defaults) = (PolicyReader::default(), StatusCodes::default());
         let cut_off = CutOff::parse(&self.cut_off);
         if let Err(invalid) = cut_off {
             reading.fault("cut_off".to_owned(), format!("is {:?}: {invalid}", self.cut_off));
@@ -157,7 +157,7 @@ impl RouteDocument {
         let target = if self.refuse {
             RouteTarget::Refuse
         } else {
-            RouteTarget::Issuer(Issuer::parse(&self.institution).context("institution")?)
+            RouteTarget::Issuer(Issuer::from_wire(&self.institution).context("institution")?)
         };
         let alphabet = choice(&self.alphabet, &Alphabet::ALL).context("alphabet")?;
         Ok(Route { prefix: self.prefix.clone(), target, code_lengths: self.code_lengths.clone(), alphabet })
@@ -165,7 +165,7 @@ impl RouteDocument {
 
     fn from_route(route: &Route) -> Self {
         let (institution, refuse) = match &route.target {
-            RouteTarget::Issuer(issuer) => (issuer.institution().to_owned(), false),
+            RouteTarget::Issuer(issuer) => (issuer.as_wire().to_owned(), false),
             RouteTarget::Refuse => (String::new(), true),
         };
         Self {

@@ -98,7 +98,7 @@ impl IssuerDocument {
             to: UnixMs(window.to.as_millisecond()),
         };
         Ok(IssuerRules {
-            issuer: Issuer::parse(&self.institution).context("institution")?,
+            issuer: Issuer::from_wire(&self.institution).context("institution")?,
             resolution: Resolution {
                 window_ms: self.window_ms,
                 first_delay_ms: self.first_delay_ms,
@@ -120,7 +120,7 @@ impl IssuerDocument {
         let time = |at: UnixMs| jiff::Timestamp::from_millisecond(at.0).unwrap_or(jiff::Timestamp::MAX);
         let window = |window: &Window| WindowDocument { from: time(window.from), to: time(window.to) };
         Self {
-            institution: rules.issuer.institution().to_owned(),
+            institution: rules.issuer.as_wire().to_owned(),
             window_ms: rules.resolution.window_ms,
             first_delay_ms: rules.resolution.first_delay_ms,
             delay_max_ms: rules.resolution.delay_max_ms,

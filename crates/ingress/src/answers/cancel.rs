@@ -23,32 +23,19 @@ pub(crate) struct CancelAnswer {
     pub(crate) trade_amount: i64,
 }
 
-/// Whether callers are told that the cancel succeeded. Unlike [`Cancel::is_done`] this stays true
-/// if the charge took effect after that answer and its reversal is in progress or was refused: an
-/// answer is never taken back.
-pub(super) fn is_answered_as_done(cancel: &Cancel) -> bool {
-    cancel.is_done() || cancel.was_told_done
-}
-
-/// Whether callers are told that the cancel is in progress: it neither succeeded nor was refused by
-/// the issuer.
-pub(super) fn is_unanswered(cancel: &Cancel) -> bool {
-    !is_answered_as_done(cancel) && cancel.refusal().is_none()
-}
-
 /// The answer to a cancel, by its order as it is now. `in_progress_code` is its StatusCode while it
 /// has no result.
 pub(crate) fn cancel_answer(order: &Order, form: &PayForm, in_progress_code: StatusCode) -> CancelAnswer {
     let status = match order {
         Order::Payment(payment) => payment_status(payment.cancel.as_ref(), in_progress_code),
-        Order::Refund(_) | Order::Cancelled(_) => Status::new(StatusCode::NO_SUCH_ORDER, NO_SUCH_PAYMENT),
+        Order::Refund(_) | Order::EarlyCancel(_) => Status::new(StatusCode::NO_SUCH_ORDER, NO_SUCH_PAYMENT),
     };
     answer(form, status)
 }
 
 fn payment_status(cancel: Option<&Cancel>, in_progress_code: StatusCode) -> Status {
     let Some(cancel) = cancel else { return Status::new(in_progress_code, IN_PROGRESS) };
-    if is_answered_as_done(cancel) {
+    if cancel.is_answered_as_done() {
         return Status::success();
     }
     match cancel.refusal() {

@@ -3,7 +3,7 @@
 use twqr_order::{Approval, Payment, PaymentType, Phase};
 use twqr_types::{PayForm, StatusCode};
 
-use super::{Details, Echoes, OrderStatus, Status, cancel, card_json};
+use super::{Details, Echoes, OrderStatus, Status, card_json};
 
 /// StatusDesc of a payment that has no result yet.
 const IN_PROGRESS: &str = "the payment is in progress; query it with the same MerchantTradeNo";
@@ -36,7 +36,7 @@ pub(crate) fn payment_answer(payment: &Payment, in_progress_code: StatusCode, is
         extra2: terms.extra2.as_str().to_owned(),
         ..Details::default()
     };
-    let institution = payment.issuer.as_ref().map_or("", |issuer| issuer.institution());
+    let institution = payment.issuer.as_ref().map_or("", |issuer| issuer.as_wire());
     if !institution.is_empty() {
         details.payment_type = Some(PaymentType::OtherIssuer);
         institution.clone_into(&mut details.extra3);
@@ -47,13 +47,13 @@ pub(crate) fn payment_answer(payment: &Payment, in_progress_code: StatusCode, is
             Status::success()
         }
         Phase::Failed(failure) => Status::new(failure.status_code, &failure.status_desc),
-        Phase::Sent { .. } | Phase::Unresolved { .. } | Phase::Asking { .. } => {
+        Phase::Sent { .. } | Phase::Unresolved { .. } | Phase::Inquiring { .. } => {
             Status::new(in_progress_code, IN_PROGRESS)
         }
     };
     // Once a caller's cancel has succeeded, the payment is refused, whatever it was before
     // (`proto/README.md`, section Cancels).
-    if payment.cancel.as_ref().is_some_and(|cancel| cancel::is_answered_as_done(cancel) && cancel.is_asked) {
+    if payment.cancel.as_ref().is_some_and(|cancel| cancel.is_answered_as_done() && cancel.is_requested) {
         status = Status::new(StatusCode::CANCELLED, "the payment was cancelled");
     }
     PaymentAnswer {
@@ -94,11 +94,11 @@ pub(super) fn order_status(payment: &Payment) -> OrderStatus {
     match &payment.charge.phase {
         Phase::Done(_) => {}
         Phase::Failed(_) => return OrderStatus::Failed,
-        Phase::Sent { .. } | Phase::Unresolved { .. } | Phase::Asking { .. } => return OrderStatus::InProgress,
+        Phase::Sent { .. } | Phase::Unresolved { .. } | Phase::Inquiring { .. } => return OrderStatus::InProgress,
     }
     match &payment.cancel {
-        Some(cancel) if cancel::is_answered_as_done(cancel) => return OrderStatus::FullyRefunded,
-        Some(cancel) if cancel::is_unanswered(cancel) => return OrderStatus::InProgress,
+        Some(cancel) if cancel.is_answered_as_done() => return OrderStatus::FullyRefunded,
+        Some(cancel) if cancel.is_unanswered() => return OrderStatus::InProgress,
         // The issuer refused the cancel: the payment is what it was.
         Some(_) | None => {}
     }

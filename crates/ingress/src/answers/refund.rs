@@ -73,7 +73,7 @@ fn add_success(details: &mut Details, success: &RefundSuccess) {
     details.store_redeem_amount = refunded.store_redeem_amount;
     details.invoice_vehicle = success.invoice_vehicle.to_string();
     details.mer_mem_token = success.mer_mem_token.to_string();
-    let institution = success.issuer.institution();
+    let institution = success.issuer.as_wire();
     if institution.is_empty() {
         details.payment_type = Some(success.payment_type);
         if success.payment_type == PaymentType::CreditCard {

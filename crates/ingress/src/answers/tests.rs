@@ -1,6 +1,6 @@
 //! The answers about a payment that callers were told has failed, and that took effect after all.
 
-use twqr_order::{Cancel, CancelStage, EffectId, Evidence, Failure, Movement, Phase, Reversed, Terms};
+use twqr_order::{Cancel, CancelStage, EffectId, Evidence, Failure, Movement, Payment, Phase, ReversalApproval, Terms};
 use twqr_types::{CardTokenDigest, Issuer, PayForm, RawPay, Remark, ShardId, StatusCode, TradeNo, UnixMs};
 
 use super::*;
@@ -67,7 +67,7 @@ fn answers(cancel: Cancel) -> (String, String, bool) {
     assert_eq!(inquiry.order_status(), OrderStatus::Failed, "callers were told so");
     let repeat = payment_answer(order.as_payment().unwrap(), StatusCode::FISC_ABNORMAL, true).status.code.into();
     let cancelled = cancel_answer(&order, &form(), StatusCode::FISC_ABNORMAL).status.code.into();
-    (repeat, cancelled, has_pending_answer(&order))
+    (repeat, cancelled, order.has_pending_answer())
 }
 
 #[test]
@@ -79,18 +79,18 @@ fn the_reversal_of_a_late_charge_changes_no_earlier_answer() {
         attempts: 0,
         sent_at: 0,
         amounts: Vec::new(),
-        is_asked: true,
-        was_told_done: false,
+        is_requested: true,
+        was_answered_as_done: false,
         stage: stage.clone(),
         changed_at: UnixMs(0),
     };
     let sent = CancelStage::Reversing(movement(Phase::Sent { task: EffectId { shard: ShardId(0), offset: 0, n: 0 } }));
-    let done = CancelStage::Reversing(movement(Phase::Done(Box::new(Reversed { issuer_trade_no: "".into() }))));
+    let done = CancelStage::Reversing(movement(Phase::Done(Box::new(ReversalApproval { issuer_trade_no: "".into() }))));
     let refused = CancelStage::Reversing(failed("983"));
-    let answered_as_done = |stage: &CancelStage| Cancel { was_told_done: true, ..cancel(stage) };
-    let automatic = |stage: &CancelStage| Cancel { is_asked: false, ..cancel(stage) };
+    let answered_as_done = |stage: &CancelStage| Cancel { was_answered_as_done: true, ..cancel(stage) };
+    let automatic = |stage: &CancelStage| Cancel { is_requested: false, ..cancel(stage) };
     for (cancel, repeat, cancelled, is_pending) in [
-        (cancel(&CancelStage::Nothing), "812", "000", false),
+        (cancel(&CancelStage::NothingToReverse), "812", "000", false),
         (answered_as_done(&sent), "812", "000", false),
         (answered_as_done(&refused), "812", "000", false),
         (answered_as_done(&done), "812", "000", false),

@@ -4,78 +4,82 @@
 
 use twqr_types::{Field, Issuer, PayForm, Remark, UnRedeem};
 
-use super::{Applied, Scene, Step, changed, subscribe};
+use super::{AppliedStep, ApplyContext, Step, changed, subscribe};
 use crate::{
-    Cancel, CancelRequest, CancelStage, CancelledBefore, Order, Payment, ReplyBody, ReverseCall, Subscriber, TaskKind,
-    WaitsFor,
+    Cancel, CancelRequest, CancelStage, EarlyCancel, Order, Payment, ReplyBody, ReversalCall, Subscriber,
+    SubscriptionKind, TaskKind,
 };
 
 /// A request to take a payment back.
-pub(super) fn request(order: &mut Option<Order>, request: &CancelRequest, mut scene: Scene<'_>) -> Applied {
+pub(super) fn request(
+    order: &mut Option<Order>,
+    request: &CancelRequest,
+    mut context: ApplyContext<'_>,
+) -> AppliedStep {
     match order {
-        Some(Order::Payment(payment)) => of_payment(payment, request, &mut scene),
+        Some(Order::Payment(payment)) => of_payment(payment, request, &mut context),
         Some(Order::Refund(_)) => {
-            reply(request, true, ReplyBody::NotFound, &mut scene);
-            Applied { step: Step::Refused, changed: false }
+            reply(request, true, ReplyBody::NotFound, &mut context);
+            AppliedStep { step: Step::Refused, changed: false }
         }
-        Some(Order::Cancelled(_)) => {
-            reply(request, true, ReplyBody::Order, &mut scene);
-            Applied { step: Step::Repeated, changed: false }
+        Some(Order::EarlyCancel(_)) => {
+            reply(request, true, ReplyBody::Order, &mut context);
+            AppliedStep { step: Step::Repeated, changed: false }
         }
         None => {
-            *order = Some(Order::Cancelled(before_its_payment(request, &scene)));
-            reply(request, false, ReplyBody::Order, &mut scene);
+            *order = Some(Order::EarlyCancel(before_its_payment(request, &context)));
+            reply(request, false, ReplyBody::Order, &mut context);
             changed(Step::Cancelled)
         }
     }
 }
 
-fn reply(request: &CancelRequest, repeat: bool, body: ReplyBody, scene: &mut Scene<'_>) {
+fn reply(request: &CancelRequest, repeat: bool, body: ReplyBody, context: &mut ApplyContext<'_>) {
     if let Some(to) = request.reply_to {
-        scene.out.reply(to, repeat, body);
+        context.out.reply(to, repeat, body);
     }
 }
 
-fn before_its_payment(request: &CancelRequest, scene: &Scene<'_>) -> CancelledBefore {
+fn before_its_payment(request: &CancelRequest, context: &ApplyContext<'_>) -> EarlyCancel {
     let form = &request.form;
-    CancelledBefore {
+    EarlyCancel {
         key: form.key.clone(),
         store_id: form.store_id.clone(),
         gateway_trade_no: form.gateway_trade_no.clone(),
         pos_id: form.pos_id.clone(),
         trade_amount: form.trade_amount.twd(),
-        requested_at: scene.at,
+        requested_at: context.at,
     }
 }
 
-fn of_payment(payment: &mut Payment, request: &CancelRequest, scene: &mut Scene<'_>) -> Applied {
+fn of_payment(payment: &mut Payment, request: &CancelRequest, context: &mut ApplyContext<'_>) -> AppliedStep {
     let differing = differing_fields(payment, &request.form);
     if !differing.is_empty() && !is_cancelled_unsent(payment) {
-        reply(request, true, ReplyBody::Conflict(differing), scene);
-        return Applied { step: Step::Conflicted, changed: false };
+        reply(request, true, ReplyBody::Conflict(differing), context);
+        return AppliedStep { step: Step::Conflicted, changed: false };
     }
     let (step, began) = match &mut payment.cancel {
-        Some(cancel) if cancel.is_done() || cancel.is_open() => {
-            (Step::Repeated, !std::mem::replace(&mut cancel.is_asked, true))
+        Some(cancel) if cancel.is_complete() || cancel.is_in_progress() => {
+            (Step::Repeated, !std::mem::replace(&mut cancel.is_requested, true))
         }
         Some(_) | None => {
-            begin(payment, request, scene);
-            scene.tell_watchers(payment);
+            begin(payment, request, context);
+            context.tell_watchers(payment);
             (if payment.is_at_rest() { Step::Cancelled } else { Step::Cancelling }, true)
         }
     };
     let subscribed = request.reply_to.is_some_and(|to| {
-        scene.out.reply(to, !began, ReplyBody::Order);
-        let subscriber = Subscriber { to, repeat: !began, waits_for: WaitsFor::Closed };
-        !payment.is_at_rest() && subscribe(&mut payment.subscribers, subscriber, scene.at)
+        context.out.reply(to, !began, ReplyBody::Order);
+        let subscriber = Subscriber { to, repeat: !began, kind: SubscriptionKind::CancelResult };
+        !payment.is_at_rest() && subscribe(&mut payment.subscribers, subscriber, context.at)
     });
-    Applied { step, changed: began || subscribed }
+    AppliedStep { step, changed: began || subscribed }
 }
 
 /// Whether it is cancelled, and nobody was ever asked to charge it. If the cancel came first, its
 /// fields are not known any more, and it must hear again what it heard.
 fn is_cancelled_unsent(payment: &Payment) -> bool {
-    payment.issuer.is_none() && payment.cancel.as_ref().is_some_and(Cancel::is_done)
+    payment.issuer.is_none() && payment.cancel.as_ref().is_some_and(Cancel::is_complete)
 }
 
 /// The five fields that must be the payment's (POS API, section 2); MerchantTradeNo is the order's
@@ -92,66 +96,66 @@ fn differing_fields(payment: &Payment, form: &PayForm) -> Vec<Field> {
     compared.into_iter().filter(|(_, equal)| !equal).map(|(field, _)| field).collect()
 }
 
-fn begin(payment: &mut Payment, request: &CancelRequest, scene: &mut Scene<'_>) {
+fn begin(payment: &mut Payment, request: &CancelRequest, context: &mut ApplyContext<'_>) {
     let before = payment.cancel.take();
-    payment.cancel = Some(Cancel { is_asked: true, ..waiting(before, &request.form.remark, scene) });
-    go_on(payment, scene);
+    payment.cancel = Some(Cancel { is_requested: true, ..waiting(before, &request.form.remark, context) });
+    advance_if_unblocked(payment, context);
 }
 
 /// A cancel that begins now; what went out for the one before still counts.
-fn waiting(before: Option<Cancel>, remark: &Remark, scene: &Scene<'_>) -> Cancel {
-    let (attempts, amounts, was_told_done) =
-        before.map_or_else(Default::default, |cancel| (cancel.attempts, cancel.amounts, cancel.was_told_done));
+fn waiting(before: Option<Cancel>, remark: &Remark, context: &ApplyContext<'_>) -> Cancel {
+    let (attempts, amounts, was_answered_as_done) =
+        before.map_or_else(Default::default, |cancel| (cancel.attempts, cancel.amounts, cancel.was_answered_as_done));
     Cancel {
-        requested_at: scene.at,
+        requested_at: context.at,
         remark: remark.clone(),
         amount: 0,
         attempts,
-        sent_at: scene.cause.offset,
+        sent_at: context.cause.offset,
         amounts,
-        is_asked: false,
-        was_told_done,
-        stage: CancelStage::Waiting,
-        changed_at: scene.at,
+        is_requested: false,
+        was_answered_as_done,
+        stage: CancelStage::Blocked,
+        changed_at: context.at,
     }
 }
 
 /// Takes back a charge that was told as failed and took effect after all. A cancel that found
 /// nothing to take back has something now.
-pub(super) fn by_itself(payment: &mut Payment, scene: &mut Scene<'_>) {
+pub(super) fn start_automatic(payment: &mut Payment, context: &mut ApplyContext<'_>) {
     match &mut payment.cancel {
         Some(cancel) => {
-            cancel.was_told_done = cancel.is_asked;
-            cancel.stage = CancelStage::Waiting;
+            cancel.was_answered_as_done = cancel.is_requested;
+            cancel.stage = CancelStage::Blocked;
         }
-        None => payment.cancel = Some(waiting(None, &payment.terms.remark, scene)),
+        None => payment.cancel = Some(waiting(None, &payment.terms.remark, context)),
     }
-    go_on(payment, scene);
+    advance_if_unblocked(payment, context);
 }
 
 /// Takes back what is left, if the cancel waited only for what is over now.
-pub(super) fn go_on(payment: &mut Payment, scene: &mut Scene<'_>) {
+pub(super) fn advance_if_unblocked(payment: &mut Payment, context: &mut ApplyContext<'_>) {
     if payment.cancel_may_go_on() {
-        take_back(payment, scene);
+        take_back(payment, context);
     }
 }
 
 /// Takes back what refunds have left; a new reversal goes out only once the one before is closed.
-pub(super) fn take_back(payment: &mut Payment, scene: &mut Scene<'_>) {
-    let (left, rules) = (payment.left(), scene.rules(payment));
+pub(super) fn take_back(payment: &mut Payment, context: &mut ApplyContext<'_>) {
+    let (left, rules) = (payment.left(), context.rules(payment));
     let Some(mut cancel) = payment.cancel.take() else { return };
-    cancel.changed_at = scene.at;
+    cancel.changed_at = context.at;
     cancel.stage = if left <= 0 {
         cancel.amount = 0;
-        CancelStage::Nothing
-    } else if let Some(end) = rules.in_maintenance(scene.at) {
-        CancelStage::Again { at: end }
+        CancelStage::NothingToReverse
+    } else if let Some(end) = rules.in_maintenance(context.at) {
+        CancelStage::Retry { at: end }
     } else {
         cancel.amount = left;
-        cancel.sent(scene.cause.offset);
+        cancel.sent(context.cause.offset);
         let call =
-            ReverseCall { store_id: payment.terms.store_id.clone(), amount: left, remark: cancel.remark.clone() };
-        CancelStage::Reversing(scene.begin(payment, &rules, TaskKind::Reverse(Box::new(call))))
+            ReversalCall { store_id: payment.terms.store_id.clone(), amount: left, remark: cancel.remark.clone() };
+        CancelStage::Reversing(context.begin(payment, &rules, TaskKind::Reverse(Box::new(call))))
     };
     payment.cancel = Some(cancel);
 }

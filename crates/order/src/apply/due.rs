@@ -1,77 +1,82 @@
 //! Due: the time has come to ask the issuer about what is in progress, to reverse again, or to ask
 //! a refund's payment again.
 
-use super::{Applied, IGNORED, Scene, Step, cancel, changed, lifecycle::Judge, refund};
+use super::{AppliedStep, ApplyContext, IGNORED, Step, cancel, changed, lifecycle::OutcomeContext, refund};
 use crate::{CancelStage, Order, Payment, Refund, Subject};
 
-pub(super) fn apply(order: &mut Order, mut scene: Scene<'_>) -> Applied {
+pub(super) fn apply(order: &mut Order, mut context: ApplyContext<'_>) -> AppliedStep {
     match order {
-        Order::Payment(payment) => of_payment(payment, &mut scene),
-        Order::Refund(refund) => of_refund(refund, &mut scene),
-        Order::Cancelled(_) => IGNORED,
+        Order::Payment(payment) => of_payment(payment, &mut context),
+        Order::Refund(refund) => of_refund(refund, &mut context),
+        Order::EarlyCancel(_) => IGNORED,
     }
 }
 
-fn of_refund(order: &mut Refund, scene: &mut Scene<'_>) -> Applied {
-    if order.due_at().is_none_or(|due| scene.at < due) {
+fn of_refund(order: &mut Refund, context: &mut ApplyContext<'_>) -> AppliedStep {
+    if order.due_at().is_none_or(|due| context.at < due) {
         return IGNORED;
     }
-    refund::ask_payment(order, scene);
-    changed(Step::Asked)
+    refund::ask_payment(order, context);
+    changed(Step::Inquired)
 }
 
 /// Everything of the payment that is due.
-fn of_payment(payment: &mut Payment, scene: &mut Scene<'_>) -> Applied {
-    if payment.due_at().is_none_or(|due| scene.at < due) {
+fn of_payment(payment: &mut Payment, context: &mut ApplyContext<'_>) -> AppliedStep {
+    if payment.due_at().is_none_or(|due| context.at < due) {
         return IGNORED;
     }
-    ask_about_charge(payment, scene);
-    ask_about_refunds(payment, scene);
-    if go_on_with_cancel(payment, scene) {
-        scene.tell_payment(payment);
+    ask_about_charge(payment, context);
+    ask_about_refunds(payment, context);
+    if go_on_with_cancel(payment, context) {
+        context.tell_payment(payment);
         return changed(Step::Cancelled);
     }
-    changed(Step::Asked)
+    changed(Step::Inquired)
 }
 
-fn ask_about_charge(payment: &mut Payment, scene: &mut Scene<'_>) {
-    if !payment.charge.is_due(scene.at) {
+fn ask_about_charge(payment: &mut Payment, context: &mut ApplyContext<'_>) {
+    if !payment.charge.is_due(context.at) {
         return;
     }
-    let (rules, codes) = (scene.rules(payment), scene.codes());
-    let judge = Judge { number: payment.trade_no, what: "payment", rules: &rules, codes: &codes, at: scene.at };
-    if payment.charge.ask(scene.out.next_id(), &judge) {
-        scene.emit_inquiry(payment, &payment.charge, &rules, Subject::Charge);
+    let (rules, codes) = (context.rules(payment), context.codes());
+    let judge =
+        OutcomeContext { number: payment.trade_no, what: "payment", rules: &rules, codes: &codes, at: context.at };
+    if payment.charge.ask(context.out.next_id(), &judge) {
+        context.emit_inquiry(payment, &payment.charge, &rules, Subject::Charge);
     }
 }
 
-fn ask_about_refunds(payment: &mut Payment, scene: &mut Scene<'_>) {
-    let (rules, codes) = (scene.rules(payment), scene.codes());
+fn ask_about_refunds(payment: &mut Payment, context: &mut ApplyContext<'_>) {
+    let (rules, codes) = (context.rules(payment), context.codes());
     for index in 0..payment.refunds.len() {
         let entry = &mut payment.refunds[index];
-        let judge = Judge { number: entry.trade_no, what: "refund", rules: &rules, codes: &codes, at: scene.at };
-        if entry.refund.is_due(scene.at) && entry.refund.ask(scene.out.next_id(), &judge) {
+        let judge =
+            OutcomeContext { number: entry.trade_no, what: "refund", rules: &rules, codes: &codes, at: context.at };
+        if entry.refund.is_due(context.at) && entry.refund.ask(context.out.next_id(), &judge) {
             let entry = &payment.refunds[index];
             let subject = Subject::Refund { number: entry.number.clone(), trade_no: entry.trade_no };
-            scene.emit_inquiry(payment, &entry.refund, &rules, subject);
+            context.emit_inquiry(payment, &entry.refund, &rules, subject);
         }
     }
 }
 
 /// Whether the cancel is done by that: refunds have left nothing.
-fn go_on_with_cancel(payment: &mut Payment, scene: &mut Scene<'_>) -> bool {
-    let (rules, codes, number) = (scene.rules(payment), scene.codes(), payment.trade_no);
-    let Some(cancel) = payment.cancel.as_mut().filter(|cancel| cancel.is_open()) else { return false };
+fn go_on_with_cancel(payment: &mut Payment, context: &mut ApplyContext<'_>) -> bool {
+    let (rules, codes, number) = (context.rules(payment), context.codes(), payment.trade_no);
+    let Some(cancel) = payment.cancel.as_mut().filter(|cancel| cancel.is_in_progress()) else { return false };
     match &mut cancel.stage {
-        CancelStage::Reversing(reversal) if reversal.is_due(scene.at) => {
-            let judge = Judge { number, what: "reversal", rules: &rules, codes: &codes, at: scene.at };
-            if reversal.ask(scene.out.next_id(), &judge) {
+        CancelStage::Reversing(reversal) if reversal.is_due(context.at) => {
+            let judge = OutcomeContext { number, what: "reversal", rules: &rules, codes: &codes, at: context.at };
+            if reversal.ask(context.out.next_id(), &judge) {
                 let asked = reversal.clone();
-                scene.emit_inquiry(payment, &asked, &rules, Subject::Reversal);
+                context.emit_inquiry(payment, &asked, &rules, Subject::Reversal);
             }
         }
-        CancelStage::Again { at } if scene.at >= *at => cancel::take_back(payment, scene),
-        CancelStage::Reversing(_) | CancelStage::Again { .. } | CancelStage::Waiting | CancelStage::Nothing => {}
+        CancelStage::Retry { at } if context.at >= *at => cancel::take_back(payment, context),
+        CancelStage::Reversing(_)
+        | CancelStage::Retry { .. }
+        | CancelStage::Blocked
+        | CancelStage::NothingToReverse => {}
     }
-    payment.cancel.as_ref().is_some_and(crate::Cancel::is_done)
+    payment.cancel.as_ref().is_some_and(crate::Cancel::is_complete)
 }

@@ -14,7 +14,7 @@ const STATUS_DESC_LEN_MAX: usize = 1_000;
 
 /// What an outcome did to a movement.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Moved {
+pub(super) enum Transition {
     /// It took effect.
     Done,
     /// It failed.
@@ -30,7 +30,7 @@ pub(super) enum Moved {
 }
 
 /// What a movement's outcome is judged by.
-pub(super) struct Judge<'a> {
+pub(super) struct OutcomeContext<'a> {
     /// The number under which the issuer is asked.
     pub(super) number: TradeNo,
     /// Such as `payment`, for StatusDesc.
@@ -45,7 +45,7 @@ pub(super) struct Judge<'a> {
 
 impl<A: Clone> Movement<A> {
     /// Takes what came of `task`.
-    pub(super) fn take(&mut self, task: EffectId, result: &TaskResult<A>, judge: &Judge<'_>) -> Moved {
+    pub(super) fn take(&mut self, task: EffectId, result: &TaskResult<A>, judge: &OutcomeContext<'_>) -> Transition {
         let unknown;
         let result = match result {
             TaskResult::Declined(decline) if decline.is_ambiguous() => {
@@ -59,39 +59,40 @@ impl<A: Clone> Movement<A> {
             | TaskResult::Absent => result,
         };
         match &self.phase {
-            Phase::Sent { task: open } | Phase::Asking { task: open } => {
+            Phase::Sent { task: open } | Phase::Inquiring { task: open } => {
                 let is_open = *open == task;
                 self.in_progress(result, is_open, judge)
             }
             Phase::Unresolved { .. } => self.in_progress(result, false, judge),
             Phase::Done(_) => match result {
-                TaskResult::Declined(Decline { code, reason, .. }) => {
-                    Moved::Contradicted(format!("the {} took effect, then was declined ({code} {reason})", judge.what))
-                }
+                TaskResult::Declined(Decline { code, reason, .. }) => Transition::Contradicted(format!(
+                    "the {} took effect, then was declined ({code} {reason})",
+                    judge.what
+                )),
                 TaskResult::Done(_) | TaskResult::NotSent(_) | TaskResult::Unknown(_) | TaskResult::Absent => {
-                    Moved::Ignored
+                    Transition::Ignored
                 }
             },
             Phase::Failed(failure) => match result {
-                TaskResult::Done(_) => Moved::Contradicted(format!(
+                TaskResult::Done(_) => Transition::Contradicted(format!(
                     "the {} failed ({:?}, {}), then took effect",
                     judge.what, failure.evidence, failure.status_code
                 )),
                 TaskResult::Declined(_) | TaskResult::NotSent(_) | TaskResult::Unknown(_) | TaskResult::Absent => {
-                    Moved::Ignored
+                    Transition::Ignored
                 }
             },
         }
     }
 
-    fn in_progress(&mut self, result: &TaskResult<A>, is_open: bool, judge: &Judge<'_>) -> Moved {
+    fn in_progress(&mut self, result: &TaskResult<A>, is_open: bool, judge: &OutcomeContext<'_>) -> Transition {
         let abnormal = judge.codes.fisc_abnormal;
         let is_sent = matches!(self.phase, Phase::Sent { .. });
         match result {
             TaskResult::Done(approval) => {
                 self.phase = Phase::Done(Box::new(approval.clone()));
                 self.changed_at = judge.at;
-                Moved::Done
+                Transition::Done
             }
             TaskResult::Declined(decline) => {
                 let (code, desc) = status_of(decline, judge);
@@ -105,23 +106,23 @@ impl<A: Clone> Movement<A> {
                 self.fail(Evidence::Absent, abnormal, &desc, judge.at)
             }
             TaskResult::NotSent(_) | TaskResult::Absent | TaskResult::Unknown(_) if is_open => self.unresolved(judge),
-            TaskResult::NotSent(_) | TaskResult::Absent | TaskResult::Unknown(_) => Moved::Ignored,
+            TaskResult::NotSent(_) | TaskResult::Absent | TaskResult::Unknown(_) => Transition::Ignored,
         }
     }
 
-    fn fail(&mut self, evidence: Evidence, status_code: StatusCode, desc: &str, at: UnixMs) -> Moved {
+    fn fail(&mut self, evidence: Evidence, status_code: StatusCode, desc: &str, at: UnixMs) -> Transition {
         let status_desc = desc.chars().take(STATUS_DESC_LEN_MAX).collect::<String>().into();
         self.phase = Phase::Failed(Failure { evidence, status_code, status_desc });
         self.changed_at = at;
-        Moved::Failed(evidence)
+        Transition::Failed(evidence)
     }
 
-    fn unresolved(&mut self, judge: &Judge<'_>) -> Moved {
-        let was_asking = matches!(self.phase, Phase::Asking { .. });
+    fn unresolved(&mut self, judge: &OutcomeContext<'_>) -> Transition {
+        let was_asking = matches!(self.phase, Phase::Inquiring { .. });
         let next_check = schedule::next_check(judge.at, self.inquiries, judge.number, self.absent_after, judge.rules);
         self.phase = Phase::Unresolved { next_check };
         self.changed_at = judge.at;
-        if was_asking { Moved::StillUnresolved } else { Moved::Unresolved }
+        if was_asking { Transition::StillUnresolved } else { Transition::Unresolved }
     }
 
     /// Whether it is time to ask about it.
@@ -131,7 +132,7 @@ impl<A: Clone> Movement<A> {
 
     /// The task to ask is out; or, in the issuer's maintenance, it will be asked after that. True:
     /// it is out.
-    pub(super) fn ask(&mut self, task: EffectId, judge: &Judge<'_>) -> bool {
+    pub(super) fn ask(&mut self, task: EffectId, judge: &OutcomeContext<'_>) -> bool {
         self.changed_at = judge.at;
         if judge.rules.in_maintenance(judge.at).is_some() {
             let next_check =
@@ -140,13 +141,13 @@ impl<A: Clone> Movement<A> {
             return false;
         }
         self.inquiries = self.inquiries.saturating_add(1);
-        self.phase = Phase::Asking { task };
+        self.phase = Phase::Inquiring { task };
         true
     }
 }
 
 /// StatusCode and StatusDesc of a refusal (POS API, section 3).
-fn status_of(decline: &Decline, judge: &Judge<'_>) -> (StatusCode, String) {
+fn status_of(decline: &Decline, judge: &OutcomeContext<'_>) -> (StatusCode, String) {
     let codes = judge.codes;
     let own_text = || decline.reason.to_string();
     let with_code = || format!("{} {}", decline.code, decline.reason);

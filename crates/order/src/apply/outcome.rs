@@ -4,52 +4,64 @@
 use twqr_types::MerchantTradeNo;
 
 use super::{
-    Applied, IGNORED, Scene, Step, cancel, changed,
-    lifecycle::{Judge, Moved},
+    AppliedStep, ApplyContext, IGNORED, Step, cancel, changed,
+    lifecycle::{OutcomeContext, Transition},
     reserve,
 };
 use crate::{
-    Approval, Came, CancelStage, EffectId, Movement, Outcome, Payment, Phase, Refunded, Reversed, TaskResult, schedule,
+    Approval, CancelStage, EffectId, Movement, MovementOutcome, Outcome, Payment, Phase, RefundApproval,
+    ReversalApproval, TaskResult, schedule,
 };
 
-pub(super) fn apply(payment: &mut Payment, outcome: &Outcome, mut scene: Scene<'_>) -> Applied {
-    match &outcome.came {
-        Came::Charge(result) => of_charge(payment, outcome.task, result, &mut scene),
-        Came::Refund(number, result) => of_refund(payment, outcome.task, number, result, &mut scene),
-        Came::Reversal(result) => of_reversal(payment, outcome.task, result, &mut scene),
+pub(super) fn apply(payment: &mut Payment, outcome: &Outcome, mut context: ApplyContext<'_>) -> AppliedStep {
+    match &outcome.movement {
+        MovementOutcome::Charge(result) => of_charge(payment, outcome.task, result, &mut context),
+        MovementOutcome::Refund(number, result) => of_refund(payment, outcome.task, number, result, &mut context),
+        MovementOutcome::Reversal(result) => of_reversal(payment, outcome.task, result, &mut context),
     }
 }
 
-fn of_charge(payment: &mut Payment, task: EffectId, result: &TaskResult<Approval>, scene: &mut Scene<'_>) -> Applied {
-    let (rules, codes) = (scene.rules(payment), scene.codes());
-    let judge = Judge { number: payment.trade_no, what: "payment", rules: &rules, codes: &codes, at: scene.at };
+fn of_charge(
+    payment: &mut Payment,
+    task: EffectId,
+    result: &TaskResult<Approval>,
+    context: &mut ApplyContext<'_>,
+) -> AppliedStep {
+    let (rules, codes) = (context.rules(payment), context.codes());
+    let judge =
+        OutcomeContext { number: payment.trade_no, what: "payment", rules: &rules, codes: &codes, at: context.at };
     let step = match payment.charge.take(task, result, &judge) {
-        Moved::Done => {
+        Transition::Done => {
             check_sum(payment);
             Step::Paid
         }
-        Moved::Failed(evidence) => Step::Failed(evidence),
-        Moved::Unresolved => Step::Unresolved,
-        Moved::StillUnresolved => return changed(Step::Unresolved),
-        Moved::Contradicted(text) => return of_final_charge(payment, &text, result, scene),
-        Moved::Ignored => return IGNORED,
+        Transition::Failed(evidence) => Step::Failed(evidence),
+        Transition::Unresolved => Step::Unresolved,
+        Transition::StillUnresolved => return changed(Step::Unresolved),
+        Transition::Contradicted(text) => return of_final_charge(payment, &text, result, context),
+        Transition::Ignored => return IGNORED,
     };
-    cancel::go_on(payment, scene);
-    scene.tell_payment(payment);
+    cancel::advance_if_unblocked(payment, context);
+    context.tell_payment(payment);
     changed(step)
 }
 
 /// The issuer says something else than the charge was told as. If the customer was charged after
 /// all, the charge is taken back: nobody may count on it any more.
-fn of_final_charge(payment: &mut Payment, text: &str, result: &TaskResult<Approval>, scene: &mut Scene<'_>) -> Applied {
+fn of_final_charge(
+    payment: &mut Payment,
+    text: &str,
+    result: &TaskResult<Approval>,
+    context: &mut ApplyContext<'_>,
+) -> AppliedStep {
     let is_charged = matches!(result, TaskResult::Done(_)) && !payment.charge_took_effect_after_all;
     if !is_charged {
-        return contradict(payment, text, scene);
+        return contradict(payment, text, context);
     }
     payment.charge_took_effect_after_all = true;
     payment.note_contradiction(text);
-    cancel::by_itself(payment, scene);
-    scene.tell_payment(payment);
+    cancel::start_automatic(payment, context);
+    context.tell_payment(payment);
     changed(Step::Contradicted)
 }
 
@@ -73,15 +85,15 @@ fn of_refund(
     payment: &mut Payment,
     task: EffectId,
     number: &MerchantTradeNo,
-    result: &TaskResult<Refunded>,
-    scene: &mut Scene<'_>,
-) -> Applied {
-    let (rules, codes) = (scene.rules(payment), scene.codes());
+    result: &TaskResult<RefundApproval>,
+    context: &mut ApplyContext<'_>,
+) -> AppliedStep {
+    let (rules, codes) = (context.rules(payment), context.codes());
     let Some(index) = payment.refunds.iter().position(|entry| entry.number == *number) else { return IGNORED };
     let entry = &mut payment.refunds[index];
-    let judge = Judge { number: entry.trade_no, what: "refund", rules: &rules, codes: &codes, at: scene.at };
+    let judge = OutcomeContext { number: entry.trade_no, what: "refund", rules: &rules, codes: &codes, at: context.at };
     let step = match entry.refund.take(task, result, &judge) {
-        Moved::Done => {
+        Transition::Done => {
             let odd = entry.refund.done().filter(|refunded| !refunded.adds_up(entry.amount));
             let text = odd.map(|_| format!("refund {} took effect with amounts that do not add up", entry.trade_no));
             if let Some(text) = text {
@@ -89,31 +101,36 @@ fn of_refund(
             }
             Step::Refunded
         }
-        Moved::Failed(evidence) => Step::Failed(evidence),
-        Moved::Unresolved | Moved::StillUnresolved => return changed(Step::Unresolved),
-        Moved::Contradicted(text) => {
+        Transition::Failed(evidence) => Step::Failed(evidence),
+        Transition::Unresolved | Transition::StillUnresolved => return changed(Step::Unresolved),
+        Transition::Contradicted(text) => {
             let was_known = entry.took_effect_after_all;
             entry.took_effect_after_all |= matches!(result, TaskResult::Done(_));
             let is_news = entry.took_effect_after_all != was_known;
-            let applied = contradict(payment, &text, scene);
+            let applied = contradict(payment, &text, context);
             return if is_news { changed(Step::Contradicted) } else { applied };
         }
-        Moved::Ignored => return IGNORED,
+        Transition::Ignored => return IGNORED,
     };
-    reserve::tell_refund(payment, index, scene);
-    cancel::go_on(payment, scene);
-    scene.tell_payment(payment);
+    reserve::tell_refund(payment, index, context);
+    cancel::advance_if_unblocked(payment, context);
+    context.tell_payment(payment);
     changed(step)
 }
 
-fn of_reversal(payment: &mut Payment, task: EffectId, result: &TaskResult<Reversed>, scene: &mut Scene<'_>) -> Applied {
-    let (rules, codes, number) = (scene.rules(payment), scene.codes(), payment.trade_no);
+fn of_reversal(
+    payment: &mut Payment,
+    task: EffectId,
+    result: &TaskResult<ReversalApproval>,
+    context: &mut ApplyContext<'_>,
+) -> AppliedStep {
+    let (rules, codes, number) = (context.rules(payment), context.codes(), payment.trade_no);
     let Some(cancel) = &mut payment.cancel else { return IGNORED };
     if let TaskResult::Done(reversed) = result
         && cancel.attempts > 0
         && !cancel.is_reversed()
     {
-        return taken_back(payment, task, reversed, scene);
+        return taken_back(payment, task, reversed, context);
     }
     if task.offset < cancel.sent_at {
         return IGNORED;
@@ -121,11 +138,14 @@ fn of_reversal(payment: &mut Payment, task: EffectId, result: &TaskResult<Revers
     let is_inquiry_after_several = cancel.attempts > 1 && task.offset > cancel.sent_at;
     let reversal = match &mut cancel.stage {
         CancelStage::Reversing(reversal) if reversal.failure().is_none() => reversal,
-        CancelStage::Reversing(_) | CancelStage::Waiting | CancelStage::Again { .. } | CancelStage::Nothing => {
+        CancelStage::Reversing(_)
+        | CancelStage::Blocked
+        | CancelStage::Retry { .. }
+        | CancelStage::NothingToReverse => {
             return IGNORED;
         }
     };
-    let judge = Judge { number, what: "reversal", rules: &rules, codes: &codes, at: scene.at };
+    let judge = OutcomeContext { number, what: "reversal", rules: &rules, codes: &codes, at: context.at };
     let moved = if is_inquiry_after_several && !is_asked_after_the_window(reversal, task) {
         reversal.take(task, &unless_refused(result), &judge)
     } else {
@@ -133,33 +153,33 @@ fn of_reversal(payment: &mut Payment, task: EffectId, result: &TaskResult<Revers
     };
     let absent_after = reversal.absent_after;
     match moved {
-        Moved::Failed(_) | Moved::Unresolved | Moved::StillUnresolved => cancel.changed_at = scene.at,
-        Moved::Done | Moved::Contradicted(_) | Moved::Ignored => {}
+        Transition::Failed(_) | Transition::Unresolved | Transition::StillUnresolved => cancel.changed_at = context.at,
+        Transition::Done | Transition::Contradicted(_) | Transition::Ignored => {}
     }
     let step = match moved {
-        Moved::Failed(_) if cancel.may_be_sent_again(payment.issuer) => {
-            let at = schedule::next_check(scene.at, cancel.attempts, number, absent_after, &rules);
-            cancel.stage = CancelStage::Again { at };
+        Transition::Failed(_) if cancel.may_be_sent_again(payment.issuer) => {
+            let at = schedule::next_check(context.at, cancel.attempts, number, absent_after, &rules);
+            cancel.stage = CancelStage::Retry { at };
             return changed(Step::Cancelling);
         }
-        Moved::Failed(evidence) => Step::Failed(evidence),
-        Moved::Unresolved | Moved::StillUnresolved => return changed(Step::Unresolved),
-        Moved::Contradicted(text) => return contradict(payment, &text, scene),
+        Transition::Failed(evidence) => Step::Failed(evidence),
+        Transition::Unresolved | Transition::StillUnresolved => return changed(Step::Unresolved),
+        Transition::Contradicted(text) => return contradict(payment, &text, context),
         // What takes effect now is taken above.
-        Moved::Done | Moved::Ignored => return IGNORED,
+        Transition::Done | Transition::Ignored => return IGNORED,
     };
-    scene.tell_payment(payment);
+    context.tell_payment(payment);
     changed(step)
 }
 
 /// Whether this inquiry is the open one, and went out when no reversal could land any more.
-fn is_asked_after_the_window(reversal: &Movement<Reversed>, task: EffectId) -> bool {
-    reversal.phase == Phase::Asking { task } && reversal.changed_at > reversal.absent_after
+fn is_asked_after_the_window(reversal: &Movement<ReversalApproval>, task: EffectId) -> bool {
+    reversal.phase == Phase::Inquiring { task } && reversal.changed_at > reversal.absent_after
 }
 
 /// The issuer knows all reversals by the payment's number: within the window, an inquiry about one
 /// may find the refusal of an earlier one.
-fn unless_refused(result: &TaskResult<Reversed>) -> TaskResult<Reversed> {
+fn unless_refused(result: &TaskResult<ReversalApproval>) -> TaskResult<ReversalApproval> {
     match result {
         TaskResult::Declined(decline) => {
             TaskResult::Unknown(format!("refused ({}), perhaps an earlier reversal", decline.code).into())
@@ -170,28 +190,33 @@ fn unless_refused(result: &TaskResult<Reversed>) -> TaskResult<Reversed> {
 
 /// A reversal took effect, also one that was refused, or surely never arrived: the payment is taken
 /// back. Where that and refunds together are not what was paid, an operator must look.
-fn taken_back(payment: &mut Payment, task: EffectId, reversed: &Reversed, scene: &mut Scene<'_>) -> Applied {
+fn taken_back(
+    payment: &mut Payment,
+    task: EffectId,
+    reversed: &ReversalApproval,
+    context: &mut ApplyContext<'_>,
+) -> AppliedStep {
     let (paid, refunded) = (payment.terms.trade_amount.twd(), payment.reserved());
     let Some(cancel) = &mut payment.cancel else { return IGNORED };
     cancel.amount = cancel.amount_at(task.offset);
-    cancel.stage = CancelStage::Reversing(Movement::done_at(scene.at, reversed.clone()));
-    cancel.changed_at = scene.at;
+    cancel.stage = CancelStage::Reversing(Movement::done_at(context.at, reversed.clone()));
+    cancel.changed_at = context.at;
     let amount = cancel.amount;
     let adds_up = amount.saturating_add(refunded) == paid;
     if !adds_up {
         let text = format!("a reversal of {amount} TWD took effect, and {refunded} are refunded or may be, of {paid}");
         payment.note_contradiction(&text);
     }
-    scene.tell_payment(payment);
+    context.tell_payment(payment);
     changed(if adds_up { Step::Cancelled } else { Step::Contradicted })
 }
 
 /// The final state stays what callers were told; that the issuer says otherwise is kept for an
 /// operator, and told to those who watch.
-fn contradict(payment: &mut Payment, text: &str, scene: &mut Scene<'_>) -> Applied {
+fn contradict(payment: &mut Payment, text: &str, context: &mut ApplyContext<'_>) -> AppliedStep {
     if !payment.note_contradiction(text) {
         return IGNORED;
     }
-    scene.tell_payment(payment);
+    context.tell_payment(payment);
     changed(Step::Contradicted)
 }

@@ -3,28 +3,28 @@
 
 use twqr_types::{Field, Issuer, PayForm, StatusCode, TradeNo, UnRedeem, UnixMs};
 
-use super::{Applied, IGNORED, Scene, Step, changed, subscribe};
+use super::{AppliedStep, ApplyContext, IGNORED, Step, changed, subscribe};
 use crate::{
-    Approval, Cancel, CancelStage, Charge, Failure, IssuerRules, Movement, Order, Pay, Payment, Policy, ReplyBody,
-    RouteTarget, StatusCodes, Subscriber, TaskKind, Terms, WaitsFor,
+    Approval, Cancel, CancelStage, ChargeCall, Failure, IssuerRules, Movement, Order, Pay, Payment, Policy, ReplyBody,
+    RouteTarget, StatusCodes, Subscriber, SubscriptionKind, TaskKind, Terms,
 };
 
-pub(super) fn apply(order: &mut Option<Order>, pay: &Pay, mut scene: Scene<'_>) -> Applied {
+pub(super) fn apply(order: &mut Option<Order>, pay: &Pay, mut context: ApplyContext<'_>) -> AppliedStep {
     match order {
-        Some(Order::Payment(payment)) => repeat(payment, pay, &mut scene),
+        Some(Order::Payment(payment)) => repeat(payment, pay, &mut context),
         Some(Order::Refund(_)) => {
             if let Some(to) = pay.reply_to {
-                scene.out.reply(to, true, ReplyBody::Conflict(vec![Field::MerchantTradeNo]));
+                context.out.reply(to, true, ReplyBody::Conflict(vec![Field::MerchantTradeNo]));
             }
-            Applied { step: Step::Conflicted, changed: false }
+            AppliedStep { step: Step::Conflicted, changed: false }
         }
-        Some(Order::Cancelled(cancelled)) => {
+        Some(Order::EarlyCancel(cancelled)) => {
             let requested_at = cancelled.requested_at;
-            *order = Some(Order::Payment(too_late(pay, requested_at, &mut scene)));
+            *order = Some(Order::Payment(too_late(pay, requested_at, &mut context)));
             changed(Step::Refused)
         }
         None => {
-            let (payment, step) = accept(pay, &mut scene);
+            let (payment, step) = accept(pay, &mut context);
             *order = Some(Order::Payment(payment));
             changed(step)
         }
@@ -32,50 +32,50 @@ pub(super) fn apply(order: &mut Option<Order>, pay: &Pay, mut scene: Scene<'_>) 
 }
 
 /// The first Pay under this key.
-fn accept(pay: &Pay, scene: &mut Scene<'_>) -> (Payment, Step) {
-    let (issuer, verdict) = judge(&pay.form, scene.policy, scene.at);
+fn accept(pay: &Pay, context: &mut ApplyContext<'_>) -> (Payment, Step) {
+    let (issuer, verdict) = judge(&pay.form, context.policy, context.at);
     match verdict {
         Ok(rules) => {
-            let movement = scene.begin_movement(&rules);
-            let mut payment = new_payment(pay, Some(rules.issuer), movement, scene);
+            let movement = context.begin_movement(&rules);
+            let mut payment = new_payment(pay, Some(rules.issuer), movement, context);
             let call = charge(&payment, &pay.form);
-            scene.emit_task(&payment, &payment.charge, &rules, TaskKind::Charge(Box::new(call)));
-            let first = |to| Subscriber { to, repeat: false, waits_for: WaitsFor::Result };
+            context.emit_task(&payment, &payment.charge, &rules, TaskKind::Charge(Box::new(call)));
+            let first = |to| Subscriber { to, repeat: false, kind: SubscriptionKind::Result };
             payment.subscribers.extend(pay.reply_to.map(first));
             (payment, Step::Accepted)
         }
         Err(failure) => {
-            let payment = new_payment(pay, issuer, Movement::failed(scene.at, failure), scene);
-            reply(pay, scene);
+            let payment = new_payment(pay, issuer, Movement::failed(context.at, failure), context);
+            reply(pay, context);
             (payment, Step::Refused)
         }
     }
 }
 
 /// A payment after a cancel that found none: it never charges (POS API, section 4).
-fn too_late(pay: &Pay, requested_at: UnixMs, scene: &mut Scene<'_>) -> Payment {
+fn too_late(pay: &Pay, requested_at: UnixMs, context: &mut ApplyContext<'_>) -> Payment {
     let failure =
         Failure::refused(StatusCode::CANCELLED, "the payment was cancelled before it came; nothing was charged");
-    let mut payment = new_payment(pay, None, Movement::failed(scene.at, failure), scene);
+    let mut payment = new_payment(pay, None, Movement::failed(context.at, failure), context);
     payment.cancel = Some(Cancel {
         requested_at,
         remark: pay.form.remark.clone(),
         amount: 0,
         attempts: 0,
-        sent_at: scene.cause.offset,
+        sent_at: context.cause.offset,
         amounts: Vec::new(),
-        is_asked: true,
-        was_told_done: false,
-        stage: CancelStage::Nothing,
-        changed_at: scene.at,
+        is_requested: true,
+        was_answered_as_done: false,
+        stage: CancelStage::NothingToReverse,
+        changed_at: context.at,
     });
-    reply(pay, scene);
+    reply(pay, context);
     payment
 }
 
-fn reply(pay: &Pay, scene: &mut Scene<'_>) {
+fn reply(pay: &Pay, context: &mut ApplyContext<'_>) {
     if let Some(to) = pay.reply_to {
-        scene.out.reply(to, false, ReplyBody::Order);
+        context.out.reply(to, false, ReplyBody::Order);
     }
 }
 
@@ -111,13 +111,13 @@ pub(crate) fn judge(
     (Some(issuer), Ok(rules))
 }
 
-fn new_payment(pay: &Pay, issuer: Option<Issuer>, charge: Movement<Approval>, scene: &Scene<'_>) -> Payment {
+fn new_payment(pay: &Pay, issuer: Option<Issuer>, charge: Movement<Approval>, context: &ApplyContext<'_>) -> Payment {
     let form = &pay.form;
     let un_redeem = if issuer == Some(Issuer::Wallet) { form.un_redeem } else { UnRedeem::ZERO };
     Payment {
         key: form.key.clone(),
-        trade_no: TradeNo::new(scene.cause.shard, scene.cause.offset, scene.at),
-        accepted_at: scene.at,
+        trade_no: TradeNo::new(context.cause.shard, context.cause.offset, context.at),
+        accepted_at: context.at,
         terms: Terms {
             store_id: form.store_id.clone(),
             store_name: form.store_name.clone(),
@@ -142,8 +142,8 @@ fn new_payment(pay: &Pay, issuer: Option<Issuer>, charge: Movement<Approval>, sc
     }
 }
 
-fn charge(payment: &Payment, form: &PayForm) -> Charge {
-    Charge {
+fn charge(payment: &Payment, form: &PayForm) -> ChargeCall {
+    ChargeCall {
         card_token: form.card_token.clone(),
         store_id: form.store_id.clone(),
         store_name: form.store_name.clone(),
@@ -156,17 +156,17 @@ fn charge(payment: &Payment, form: &PayForm) -> Charge {
 
 /// Another Pay under the key: equal ones wait for the first one's result, others are refused and
 /// change nothing.
-fn repeat(payment: &mut Payment, pay: &Pay, scene: &mut Scene<'_>) -> Applied {
+fn repeat(payment: &mut Payment, pay: &Pay, context: &mut ApplyContext<'_>) -> AppliedStep {
     let differing = differing_fields(payment, &pay.form);
     let Some(to) = pay.reply_to else { return IGNORED };
     if !differing.is_empty() {
-        scene.out.reply(to, true, ReplyBody::Conflict(differing));
-        return Applied { step: Step::Conflicted, changed: false };
+        context.out.reply(to, true, ReplyBody::Conflict(differing));
+        return AppliedStep { step: Step::Conflicted, changed: false };
     }
-    scene.out.reply(to, true, ReplyBody::Order);
-    let subscriber = Subscriber { to, repeat: true, waits_for: WaitsFor::Result };
-    let waits = !payment.charge.phase.is_final() && subscribe(&mut payment.subscribers, subscriber, scene.at);
-    Applied { step: Step::Repeated, changed: waits }
+    context.out.reply(to, true, ReplyBody::Order);
+    let subscriber = Subscriber { to, repeat: true, kind: SubscriptionKind::Result };
+    let waits = !payment.charge.phase.is_final() && subscribe(&mut payment.subscribers, subscriber, context.at);
+    AppliedStep { step: Step::Repeated, changed: waits }
 }
 
 /// What makes a Pay another request under the same number: store, amount, the part not redeemable,

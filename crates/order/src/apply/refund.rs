@@ -4,10 +4,10 @@
 
 use twqr_types::{Field, RefundForm, TradeNo};
 
-use super::{Applied, IGNORED, Scene, Step, changed, subscribe};
+use super::{AppliedStep, ApplyContext, IGNORED, Step, changed, subscribe};
 use crate::{
     Command, Evidence, Order, Refund, RefundPhase, RefundRequest, RefundResult, RefundTerms, ReplyBody, Reserve,
-    Subscriber, WaitsFor, schedule,
+    Subscriber, SubscriptionKind, schedule,
 };
 
 /// After this the payment is asked again, in ms; doubles up to the maximum. It answers when its
@@ -16,19 +16,23 @@ const ASK_AGAIN_MS_MIN: i64 = 60_000;
 const ASK_AGAIN_MS_MAX: i64 = 3_600_000;
 
 /// A request for a refund.
-pub(super) fn request(order: &mut Option<Order>, request: &RefundRequest, mut scene: Scene<'_>) -> Applied {
+pub(super) fn request(
+    order: &mut Option<Order>,
+    request: &RefundRequest,
+    mut context: ApplyContext<'_>,
+) -> AppliedStep {
     match order {
-        Some(Order::Refund(refund)) => repeat(refund, request, &mut scene),
-        Some(Order::Payment(_) | Order::Cancelled(_)) => {
+        Some(Order::Refund(refund)) => repeat(refund, request, &mut context),
+        Some(Order::Payment(_) | Order::EarlyCancel(_)) => {
             if let Some(to) = request.reply_to {
-                scene.out.reply(to, true, ReplyBody::Conflict(vec![Field::MerchantTradeNo]));
+                context.out.reply(to, true, ReplyBody::Conflict(vec![Field::MerchantTradeNo]));
             }
-            Applied { step: Step::Conflicted, changed: false }
+            AppliedStep { step: Step::Conflicted, changed: false }
         }
         None => {
-            let refund = accept(request, &mut scene);
+            let refund = accept(request, &mut context);
             if let Some(to) = request.reply_to {
-                scene.out.reply(to, false, ReplyBody::Order);
+                context.out.reply(to, false, ReplyBody::Order);
             }
             *order = Some(Order::Refund(refund));
             changed(Step::Accepted)
@@ -36,14 +40,14 @@ pub(super) fn request(order: &mut Option<Order>, request: &RefundRequest, mut sc
     }
 }
 
-fn accept(request: &RefundRequest, scene: &mut Scene<'_>) -> Refund {
+fn accept(request: &RefundRequest, context: &mut ApplyContext<'_>) -> Refund {
     let form = &request.form;
-    let first = |to| Subscriber { to, repeat: false, waits_for: WaitsFor::Result };
+    let first = |to| Subscriber { to, repeat: false, kind: SubscriptionKind::Result };
     let mut refund = Refund {
         key: form.key.clone(),
-        trade_no: TradeNo::new(scene.cause.shard, scene.cause.offset, scene.at),
+        trade_no: TradeNo::new(context.cause.shard, context.cause.offset, context.at),
         payment: form.trade_no,
-        accepted_at: scene.at,
+        accepted_at: context.at,
         terms: RefundTerms {
             store_id: form.store_id.clone(),
             store_name: form.store_name.clone(),
@@ -55,17 +59,17 @@ fn accept(request: &RefundRequest, scene: &mut Scene<'_>) -> Refund {
             extra1: form.extra1.clone(),
             extra2: form.extra2.clone(),
         },
-        phase: RefundPhase::Requested { ask_again: scene.at },
+        phase: RefundPhase::Requested { next_request: context.at },
         requests: 0,
         subscribers: request.reply_to.map(first).into_iter().collect(),
-        changed_at: scene.at,
+        changed_at: context.at,
     };
-    ask_payment(&mut refund, scene);
+    ask_payment(&mut refund, context);
     refund
 }
 
 /// Asks the payment, and notes when to ask again.
-pub(super) fn ask_payment(refund: &mut Refund, scene: &mut Scene<'_>) {
+pub(super) fn ask_payment(refund: &mut Refund, context: &mut ApplyContext<'_>) {
     let reserve = Reserve {
         payment: refund.payment,
         refund: refund.key.clone(),
@@ -76,23 +80,23 @@ pub(super) fn ask_payment(refund: &mut Refund, scene: &mut Scene<'_>) {
         pos_id: refund.terms.pos_id.clone(),
         remark: refund.terms.remark.clone(),
     };
-    scene.out.forward(refund.payment.shard(), scene.at, Command::Reserve(Box::new(reserve)));
+    context.out.forward(refund.payment.shard(), context.at, Command::Reserve(Box::new(reserve)));
     let spacing = schedule::spacing(refund.requests, ASK_AGAIN_MS_MIN, ASK_AGAIN_MS_MAX);
-    refund.phase = RefundPhase::Requested { ask_again: scene.at.plus(spacing) };
+    refund.phase = RefundPhase::Requested { next_request: context.at.plus(spacing) };
     refund.requests = refund.requests.saturating_add(1);
 }
 
-fn repeat(refund: &mut Refund, request: &RefundRequest, scene: &mut Scene<'_>) -> Applied {
+fn repeat(refund: &mut Refund, request: &RefundRequest, context: &mut ApplyContext<'_>) -> AppliedStep {
     let differing = differing_fields(refund, &request.form);
     let Some(to) = request.reply_to else { return IGNORED };
     if !differing.is_empty() {
-        scene.out.reply(to, true, ReplyBody::Conflict(differing));
-        return Applied { step: Step::Conflicted, changed: false };
+        context.out.reply(to, true, ReplyBody::Conflict(differing));
+        return AppliedStep { step: Step::Conflicted, changed: false };
     }
-    scene.out.reply(to, true, ReplyBody::Order);
-    let subscriber = Subscriber { to, repeat: true, waits_for: WaitsFor::Result };
-    let waits = !refund.is_final() && subscribe(&mut refund.subscribers, subscriber, scene.at);
-    Applied { step: Step::Repeated, changed: waits }
+    context.out.reply(to, true, ReplyBody::Order);
+    let subscriber = Subscriber { to, repeat: true, kind: SubscriptionKind::Result };
+    let waits = !refund.is_final() && subscribe(&mut refund.subscribers, subscriber, context.at);
+    AppliedStep { step: Step::Repeated, changed: waits }
 }
 
 /// What makes a Refund another request under the same number: payment, amount, store.
@@ -107,7 +111,7 @@ fn differing_fields(refund: &Refund, form: &RefundForm) -> Vec<Field> {
 
 /// The payment's answer. It never changes what was told: the payment keeps its answer to each
 /// number.
-pub(super) fn result(order: &mut Option<Order>, result: &RefundResult, mut scene: Scene<'_>) -> Applied {
+pub(super) fn result(order: &mut Option<Order>, result: &RefundResult, mut context: ApplyContext<'_>) -> AppliedStep {
     let Some(Order::Refund(refund)) = order else { return IGNORED };
     if refund.is_final() {
         return IGNORED;
@@ -122,7 +126,7 @@ pub(super) fn result(order: &mut Option<Order>, result: &RefundResult, mut scene
             if failure.evidence == Evidence::Refused { Step::Refused } else { Step::Failed(failure.evidence) }
         }
     };
-    refund.changed_at = scene.at;
-    scene.tell(&mut refund.subscribers, true, true);
+    refund.changed_at = context.at;
+    context.tell(&mut refund.subscribers, true, true);
     changed(step)
 }

@@ -2,36 +2,36 @@
 //! keeps the answer to each number for good, and sends the refund to the issuer. So refunds and a
 //! cancel that come at the same time never give back more than was paid.
 
-use super::{Applied, Scene, Step, changed};
+use super::{AppliedStep, ApplyContext, Step, changed};
 use crate::{
     CancelStage, Command, Effect, Failure, IssuerRules, Movement, Order, Payment, Phase, Position, REFUNDS_MAX,
     RefundCall, RefundEntry, RefundResult, RefundSuccess, Reserve, TaskKind, effect::Emitter, policy::Asked,
 };
 use twqr_types::{CutOff, StatusCode, UnixMs};
 
-pub(super) fn apply(order: Option<&mut Order>, reserve: &Reserve, mut scene: Scene<'_>) -> Applied {
+pub(super) fn apply(order: Option<&mut Order>, reserve: &Reserve, mut context: ApplyContext<'_>) -> AppliedStep {
     let Some(payment) = order.and_then(|order| asked(order, reserve)) else {
-        answer(reserve, Err(no_such_payment()), &mut scene);
-        return Applied { step: Step::Refused, changed: false };
+        answer(reserve, Err(no_such_payment()), &mut context);
+        return AppliedStep { step: Step::Refused, changed: false };
     };
     if let Some(entry) = payment.refunds.iter().find(|entry| entry.number == reserve.refund.merchant_trade_no) {
         if let Some(result) = result_of(payment, entry) {
-            answer(reserve, result, &mut scene);
+            answer(reserve, result, &mut context);
         }
-        return Applied { step: Step::Repeated, changed: false };
+        return AppliedStep { step: Step::Repeated, changed: false };
     }
     if payment.refunds.len() >= REFUNDS_MAX {
         let full = format!("the payment has had {REFUNDS_MAX} refund requests already");
-        answer(reserve, Err(Failure::refused(StatusCode::STATE_FORBIDS_REFUND, &full)), &mut scene);
-        return Applied { step: Step::Refused, changed: false };
+        answer(reserve, Err(Failure::refused(StatusCode::STATE_FORBIDS_REFUND, &full)), &mut context);
+        return AppliedStep { step: Step::Refused, changed: false };
     }
-    let rules = scene.rules(payment);
-    let (refund, step) = match refusal(payment, reserve, &rules, &scene) {
+    let rules = context.rules(payment);
+    let (refund, step) = match refusal(payment, reserve, &rules, &context) {
         Some(failure) => {
-            answer(reserve, Err(failure.clone()), &mut scene);
-            (Movement::failed(scene.at, failure), Step::Refused)
+            answer(reserve, Err(failure.clone()), &mut context);
+            (Movement::failed(context.at, failure), Step::Refused)
         }
-        None => (scene.begin(payment, &rules, TaskKind::Refund(Box::new(call(reserve)))), Step::Reserved),
+        None => (context.begin(payment, &rules, TaskKind::Refund(Box::new(call(reserve)))), Step::Reserved),
     };
     payment.refunds.push(RefundEntry {
         number: reserve.refund.merchant_trade_no.clone(),
@@ -40,7 +40,7 @@ pub(super) fn apply(order: Option<&mut Order>, reserve: &Reserve, mut scene: Sce
         refund,
         took_effect_after_all: false,
     });
-    scene.tell_watchers(payment);
+    context.tell_watchers(payment);
     changed(step)
 }
 
@@ -51,7 +51,7 @@ fn asked<'a>(order: &'a mut Order, reserve: &Reserve) -> Option<&'a mut Payment>
             let is_asked = payment.trade_no == reserve.payment && payment.key.merchant_id == reserve.refund.merchant_id;
             is_asked.then_some(payment)
         }
-        Order::Refund(_) | Order::Cancelled(_) => None,
+        Order::Refund(_) | Order::EarlyCancel(_) => None,
     }
 }
 
@@ -68,14 +68,14 @@ fn call(reserve: &Reserve) -> RefundCall {
 }
 
 /// Why the payment gives nothing back, if it does not.
-fn refusal(payment: &Payment, reserve: &Reserve, rules: &IssuerRules, scene: &Scene<'_>) -> Option<Failure> {
+fn refusal(payment: &Payment, reserve: &Reserve, rules: &IssuerRules, context: &ApplyContext<'_>) -> Option<Failure> {
     let refused = |code: StatusCode, desc: &str| Some(Failure::refused(code, desc));
     match &payment.charge.phase {
         Phase::Done(_) => {}
         Phase::Failed(_) => {
             return refused(StatusCode::STATE_FORBIDS_REFUND, "the payment failed; there is nothing to give back");
         }
-        Phase::Sent { .. } | Phase::Unresolved { .. } | Phase::Asking { .. } => {
+        Phase::Sent { .. } | Phase::Unresolved { .. } | Phase::Inquiring { .. } => {
             return refused(
                 StatusCode::STATE_FORBIDS_REFUND,
                 "the payment is in progress; nothing can be given back yet",
@@ -83,14 +83,16 @@ fn refusal(payment: &Payment, reserve: &Reserve, rules: &IssuerRules, scene: &Sc
         }
     }
     match &payment.cancel {
-        Some(cancel) if cancel.is_done() => return refused(StatusCode::CANCELLED, "the payment is cancelled already"),
-        Some(cancel) if cancel.is_open() => {
+        Some(cancel) if cancel.is_complete() => {
+            return refused(StatusCode::CANCELLED, "the payment is cancelled already");
+        }
+        Some(cancel) if cancel.is_in_progress() => {
             return refused(StatusCode::STATE_FORBIDS_REFUND, "the payment is being cancelled");
         }
         Some(_) | None => {}
     }
     if let Some((code, desc)) =
-        scene.policy.and_then(|policy| policy.merchant_refusal(&reserve.refund.merchant_id, &reserve.store_id, None))
+        context.policy.and_then(|policy| policy.merchant_refusal(&reserve.refund.merchant_id, &reserve.store_id, None))
     {
         return refused(code, desc);
     }
@@ -106,16 +108,16 @@ fn refusal(payment: &Payment, reserve: &Reserve, rules: &IssuerRules, scene: &Sc
         trade_amount: payment.terms.trade_amount,
         left,
         paid_at: payment.charge.changed_at,
-        at: scene.at,
+        at: context.at,
     };
-    let cut_off = scene.policy.map_or_else(CutOff::default, |policy| policy.cut_off);
+    let cut_off = context.policy.map_or_else(CutOff::default, |policy| policy.cut_off);
     let by_rule = rules.refund.refusal(&asked, cut_off);
-    by_rule.and_then(|desc| refused(scene.codes().refund_refused, &desc)).or_else(|| maintenance(rules, scene))
+    by_rule.and_then(|desc| refused(context.codes().refund_refused, &desc)).or_else(|| maintenance(rules, context))
 }
 
-fn maintenance(rules: &IssuerRules, scene: &Scene<'_>) -> Option<Failure> {
-    rules.in_maintenance(scene.at).map(|_| {
-        Failure::refused(scene.codes().fisc_abnormal, "the issuer is in announced maintenance; nothing was sent")
+fn maintenance(rules: &IssuerRules, context: &ApplyContext<'_>) -> Option<Failure> {
+    rules.in_maintenance(context.at).map(|_| {
+        Failure::refused(context.codes().fisc_abnormal, "the issuer is in announced maintenance; nothing was sent")
     })
 }
 
@@ -132,12 +134,12 @@ fn result_of(payment: &Payment, entry: &RefundEntry) -> Option<Result<RefundSucc
             card_no_masked: approval.card_no_masked.clone(),
         })),
         (Phase::Failed(failure), _) => Some(Err(failure.clone())),
-        (Phase::Sent { .. } | Phase::Unresolved { .. } | Phase::Asking { .. } | Phase::Done(_), _) => None,
+        (Phase::Sent { .. } | Phase::Unresolved { .. } | Phase::Inquiring { .. } | Phase::Done(_), _) => None,
     }
 }
 
 /// Tells the refund order what came of it, once that is final.
-pub(super) fn tell_refund(payment: &Payment, index: usize, scene: &mut Scene<'_>) {
+pub(super) fn tell_refund(payment: &Payment, index: usize, context: &mut ApplyContext<'_>) {
     let Some(entry) = payment.refunds.get(index) else { return };
     if let Some(result) = result_of(payment, entry) {
         let key = twqr_types::OrderKey {
@@ -145,12 +147,12 @@ pub(super) fn tell_refund(payment: &Payment, index: usize, scene: &mut Scene<'_>
             merchant_trade_no: entry.number.clone(),
         };
         let result = RefundResult { key, result };
-        scene.out.forward(entry.trade_no.shard(), scene.at, Command::RefundResult(Box::new(result)));
+        context.out.forward(entry.trade_no.shard(), context.at, Command::RefundResult(Box::new(result)));
     }
 }
 
-fn answer(reserve: &Reserve, result: Result<RefundSuccess, Failure>, scene: &mut Scene<'_>) {
-    forward_answer(reserve, result, scene.at, &mut scene.out);
+fn answer(reserve: &Reserve, result: Result<RefundSuccess, Failure>, context: &mut ApplyContext<'_>) {
+    forward_answer(reserve, result, context.at, &mut context.out);
 }
 
 fn forward_answer(reserve: &Reserve, result: Result<RefundSuccess, Failure>, at: UnixMs, out: &mut Emitter<'_>) {
@@ -170,7 +172,7 @@ pub fn refuse_unknown_payment(reserve: &Reserve, at: UnixMs, cause: Position, ef
 impl Payment {
     /// Whether a cancel waits for something that is over now.
     pub(super) fn cancel_may_go_on(&self) -> bool {
-        let waits = self.cancel.as_ref().is_some_and(|cancel| cancel.stage == CancelStage::Waiting);
+        let waits = self.cancel.as_ref().is_some_and(|cancel| cancel.stage == CancelStage::Blocked);
         waits && self.charge.phase.is_final() && !self.refund_is_open()
     }
 }

@@ -4,15 +4,15 @@
 
 use twqr_types::MerchantId;
 
-use super::Scene;
+use super::ApplyContext;
 use crate::{Command, Policy, Record, ReplyBody, ReplyTo};
 
 /// Tells who waits for it if the record is a request that was signed with a key that does not
 /// count: it changes nothing then.
-pub(super) fn refuse(record: &Record, scene: &mut Scene<'_>) -> bool {
-    let refused = is_refused(record, scene.policy);
+pub(super) fn refuse(record: &Record, context: &mut ApplyContext<'_>) -> bool {
+    let refused = is_refused(record, context.policy);
     if let Some(to) = request(&record.command).and_then(|(_, reply_to)| reply_to).filter(|_| refused) {
-        scene.out.reply(to, false, ReplyBody::KeyRefused);
+        context.out.reply(to, false, ReplyBody::KeyRefused);
     }
     refused
 }

@@ -2,10 +2,10 @@
 
 use twqr_types::Issuer;
 
-use super::Scene;
+use super::ApplyContext;
 use crate::{Effect, IssuerRules, Movement, Payment, Subject, Task, TaskKind};
 
-impl Scene<'_> {
+impl ApplyContext<'_> {
     /// A movement of this payment that begins now, and its task.
     pub(super) fn begin<A>(&mut self, payment: &Payment, rules: &IssuerRules, kind: TaskKind) -> Movement<A> {
         let movement = self.begin_movement(rules);

@@ -9,13 +9,13 @@ use super::{IssuerRules, Policy, PolicyFault, faults::not_a_failure, issuer::not
 
 /// Collects the faults of a policy while its lists are read.
 #[derive(Debug, Default)]
-pub struct PolicyReading {
+pub struct PolicyReader {
     faults: Vec<PolicyFault>,
     /// Of each list, where in it the parts stood that could be read.
     places: BTreeMap<&'static str, Vec<usize>>,
 }
 
-impl PolicyReading {
+impl PolicyReader {
     /// Reads the parts of a list (`routes`, `issuers` or `merchants`); those that cannot be read
     /// are faults.
     pub fn list<R, T, E: Display>(

@@ -41,7 +41,7 @@ impl fmt::Display for Routing {
 
 /// A payment of the log under both policies.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Replayed {
+pub struct ReplayedPayment {
     /// When it was asked for.
     pub at: UnixMs,
     /// Its identity.
@@ -54,7 +54,7 @@ pub struct Replayed {
 
 /// The first request that was read under a key: its offset, and if it was a payment, what comes of
 /// it.
-type First = (u64, Option<Replayed>);
+type First = (u64, Option<ReplayedPayment>);
 
 /// The replay of one shard. Records may come in any order; of each order only the first one counts,
 /// as for the machine.
@@ -105,16 +105,16 @@ impl<'a> Replay<'a> {
         }
     }
 
-    fn replay(&self, offset: u64, at: UnixMs, form: &PayForm) -> Replayed {
+    fn replay(&self, offset: u64, at: UnixMs, form: &PayForm) -> ReplayedPayment {
         let policy = self.versions.at(offset);
         // Before the very first version there were no rules; before the oldest that is kept nobody
         // knows.
         let is_known = policy.is_some() || self.versions.iter().next().is_some_and(|(_, oldest)| oldest.version == 1);
         let before = is_known.then(|| Routing::of(form, policy, at));
-        Replayed { at, key: form.key.clone(), before, after: Routing::of(form, Some(self.policy), at) }
+        ReplayedPayment { at, key: form.key.clone(), before, after: Routing::of(form, Some(self.policy), at) }
     }
 
-    fn first(&mut self, key: OrderKey, offset: u64, replayed: Option<Replayed>) {
+    fn first(&mut self, key: OrderKey, offset: u64, replayed: Option<ReplayedPayment>) {
         if self.orders.get(&key).is_some_and(|(known, _)| *known < offset) {
             return;
         }
@@ -130,9 +130,9 @@ impl<'a> Replay<'a> {
     }
 
     /// The payments, newest first, at most `max`.
-    pub fn finish(self, max: usize) -> Vec<Replayed> {
+    pub fn finish(self, max: usize) -> Vec<ReplayedPayment> {
         let payments = self.orders.into_values().filter_map(|(offset, replayed)| Some((offset, replayed?)));
-        let mut payments: Vec<(u64, Replayed)> = payments.collect();
+        let mut payments: Vec<(u64, ReplayedPayment)> = payments.collect();
         payments.sort_by_key(|(offset, _)| std::cmp::Reverse(*offset));
         payments.into_iter().take(max).map(|(_, replayed)| replayed).collect()
     }

@@ -163,7 +163,7 @@ impl Item {
             kind: entry.kind,
             trade_no: entry.trade_no.to_string(),
             refund_trade_no: entry.refund_trade_no.to_string(),
-            institution: entry.issuer.institution().to_owned(),
+            institution: entry.issuer.as_wire().to_owned(),
             merchant_id: entry.merchant_id.to_string(),
             merchant_trade_no: entry.merchant_trade_no.to_string(),
             trade_amount: entry.trade_amount,

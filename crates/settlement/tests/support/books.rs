@@ -28,7 +28,7 @@ pub fn entry(n: u64, kind: Kind, institution: &str, day: BusinessDay) -> Entry {
         pos_id: "P1".into(),
         trade_no: number(n),
         refund_trade_no: if is_refund { number(1_000_000 + n) } else { "".into() },
-        issuer: Issuer::parse(institution).unwrap(),
+        issuer: Issuer::from_wire(institution).unwrap(),
         payment_type: if institution.is_empty() { 1 } else { 8 },
         trade_amount: 100,
         debit_amount: 90,
@@ -72,7 +72,7 @@ pub fn entries() -> impl Strategy<Value = Vec<Entry>> {
 pub fn movement(entry: &Entry) -> Movement {
     Movement {
         kind: entry.kind,
-        institution: entry.issuer.institution().into(),
+        institution: entry.issuer.as_wire().into(),
         trade_no: entry.trade_no.clone(),
         refund_trade_no: entry.refund_trade_no.clone(),
         merchant_id: entry.merchant_id.clone(),

@@ -79,7 +79,7 @@ fn carrier(issuer: Issuer, account: u32) -> String {
     if account % 4 == 3 {
         return String::new();
     }
-    let mut rest = fnv(fnv(FNV_START, issuer.institution().bytes()), account.to_be_bytes()) >> 8;
+    let mut rest = fnv(fnv(FNV_START, issuer.as_wire().bytes()), account.to_be_bytes()) >> 8;
     let mut next = || {
         let at = (rest % CARRIER.len() as u64) as usize;
         rest /= CARRIER.len() as u64;

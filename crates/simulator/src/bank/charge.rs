@@ -102,7 +102,7 @@ impl Bank {
     fn charge_entry(&self, issuer: Issuer, charge: &Charge, now_ms: i64) -> LedgerEntry {
         LedgerEntry {
             sequence: self.books.next_sequence(),
-            institution: issuer.institution().to_owned(),
+            institution: issuer.as_wire().to_owned(),
             trade_no: charge.trade_no.clone(),
             merchant_id: charge.merchant_id.clone(),
             merchant_trade_no: charge.merchant_trade_no.clone(),

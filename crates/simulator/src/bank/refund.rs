@@ -98,7 +98,7 @@ impl Bank {
         let (account, balance) = self.payer(issuer, &refund.trade_no);
         LedgerEntry {
             sequence: self.books.next_sequence(),
-            institution: issuer.institution().to_owned(),
+            institution: issuer.as_wire().to_owned(),
             trade_no: refund.trade_no.clone(),
             refund_trade_no: refund.refund_trade_no.clone(),
             merchant_id: refund.merchant_id.clone(),

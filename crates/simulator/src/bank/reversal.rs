@@ -81,7 +81,7 @@ impl Bank {
         let (account, balance) = self.payer(issuer, &reversal.trade_no);
         LedgerEntry {
             sequence: self.books.next_sequence(),
-            institution: issuer.institution().to_owned(),
+            institution: issuer.as_wire().to_owned(),
             trade_no: reversal.trade_no.clone(),
             merchant_id: reversal.merchant_id.clone(),
             merchant_trade_no: reversal.merchant_trade_no.clone(),

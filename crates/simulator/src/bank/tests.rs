@@ -15,7 +15,7 @@ const WALLET: Issuer = Issuer::Wallet;
 
 /// The other issuer of these tests: institution 391.
 fn other() -> Issuer {
-    Issuer::parse("391").unwrap()
+    Issuer::from_wire("391").unwrap()
 }
 
 /// A bank whose wallet and other issuer have the same faults.
@@ -36,7 +36,7 @@ fn script(faults: Faults) -> Script {
 }
 
 fn request(issuer: Issuer, call: Call) -> ExchangeRequest {
-    ExchangeRequest { call_id: 9, institution: issuer.institution().into(), call: Some(call) }
+    ExchangeRequest { call_id: 9, institution: issuer.as_wire().into(), call: Some(call) }
 }
 
 fn charge(issuer: Issuer, trade_no: &str, token: &str) -> ExchangeRequest {

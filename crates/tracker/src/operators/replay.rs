@@ -7,7 +7,7 @@ use std::{cmp::Reverse, collections::BTreeMap, ops::Range, sync::Arc, time::Dura
 use tokio::sync::Semaphore;
 use tonic::Status;
 use twqr_journal::{Journal, JournalError, Partition, Topic};
-use twqr_order::{Policy, Replay, Replayed};
+use twqr_order::{Policy, Replay, ReplayedPayment};
 use twqr_types::ShardId;
 use twqr_wire::{
     convert::{decode_record, policy_checked},
@@ -68,7 +68,7 @@ impl Replays {
         Ok(response(payments))
     }
 
-    async fn replay_shard(&self, shard: u16, quota: u64, policy: &Policy) -> Result<Vec<Replayed>, Status> {
+    async fn replay_shard(&self, shard: u16, quota: u64, policy: &Policy) -> Result<Vec<ReplayedPayment>, Status> {
         let unavailable = |error: JournalError| Status::unavailable(format!("the log cannot be read: {error}"));
         let partition = Partition { topic: Topic::Orders, index: u32::from(shard) };
         let versions = self.policies.of(partition.index).map_or_else(Default::default, |versions| (*versions).clone());
@@ -115,12 +115,12 @@ impl Replays {
 }
 
 /// Counts the payments that are routed differently, and lists the newest of them.
-fn response(mut payments: Vec<Replayed>) -> ReplayPolicyResponse {
+fn response(mut payments: Vec<ReplayedPayment>) -> ReplayPolicyResponse {
     payments.sort_by_key(|payment| Reverse(payment.at));
     let (mut replayed, mut not_comparable) = (0, 0);
     let mut counts: BTreeMap<(String, String), u64> = BTreeMap::new();
     let mut changes = Vec::new();
-    for Replayed { key, before, after, .. } in payments {
+    for ReplayedPayment { key, before, after, .. } in payments {
         let Some(before) = before else {
             not_comparable += 1;
             continue;

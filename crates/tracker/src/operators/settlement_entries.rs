@@ -23,7 +23,7 @@ pub(super) fn entries_of(order: &Order) -> Vec<SettlementEntry> {
             RefundPhase::Succeeded(success) => vec![refund_entry(refund, success)],
             RefundPhase::Requested { .. } | RefundPhase::Failed(_) => Vec::new(),
         },
-        Order::Cancelled(_) => Vec::new(),
+        Order::EarlyCancel(_) => Vec::new(),
     }
 }
 
@@ -38,7 +38,7 @@ fn payment_entry(payment: &Payment, approval: &Approval) -> SettlementEntry {
         pos_id: terms.pos_id.to_string(),
         trade_no: payment.trade_no.to_string(),
         refund_trade_no: String::new(),
-        institution: payment.issuer.map_or_else(String::new, |issuer| issuer.institution().to_owned()),
+        institution: payment.issuer.map_or_else(String::new, |issuer| issuer.as_wire().to_owned()),
         payment_type: payment_type(approval.payment_type, payment.issuer).into(),
         trade_amount: terms.trade_amount.twd(),
         debit_amount: approval.debit_amount,
@@ -91,7 +91,7 @@ fn refund_entry(refund: &Refund, success: &RefundSuccess) -> SettlementEntry {
         pos_id: terms.pos_id.to_string(),
         trade_no: refund.payment.to_string(),
         refund_trade_no: refund.trade_no.to_string(),
-        institution: success.issuer.institution().to_owned(),
+        institution: success.issuer.as_wire().to_owned(),
         payment_type: payment_type(success.payment_type, Some(success.issuer)).into(),
         trade_amount: terms.trade_amount.twd(),
         debit_amount: success.refunded.debit_amount,

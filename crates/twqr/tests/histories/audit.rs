@@ -95,7 +95,7 @@ impl Book<'_> {
                 }
             }
             Phase::Failed(failure) => self.failed(failure, (Kind::Charged, Kind::Declined), ""),
-            Phase::Sent { .. } | Phase::Unresolved { .. } | Phase::Asking { .. } => {}
+            Phase::Sent { .. } | Phase::Unresolved { .. } | Phase::Inquiring { .. } => {}
         }
         if self.payment.contradiction.is_some() {
             self.wrong("I6: an issuer contradicted it");
@@ -125,7 +125,7 @@ impl Book<'_> {
                 Phase::Failed(failure) => {
                     self.failed(failure, (Kind::Refunded, Kind::RefundDeclined), trade_no.as_str());
                 }
-                Phase::Sent { .. } | Phase::Unresolved { .. } | Phase::Asking { .. } => {}
+                Phase::Sent { .. } | Phase::Unresolved { .. } | Phase::Inquiring { .. } => {}
             }
         }
         let known = |number: &str| self.payment.refunds.iter().any(|entry| entry.trade_no.as_str() == number);
@@ -140,7 +140,7 @@ impl Book<'_> {
         let cancel = self.payment.cancel.as_ref();
         let taken_back = cancel.and_then(|cancel| match &cancel.stage {
             CancelStage::Reversing(reversal) => reversal.done().map(|_| cancel.amount),
-            CancelStage::Waiting | CancelStage::Again { .. } | CancelStage::Nothing => None,
+            CancelStage::Blocked | CancelStage::Retry { .. } | CancelStage::NothingToReverse => None,
         });
         if self.entry(Kind::Reversed, "").map(|entry| entry.trade_amount) != taken_back {
             self.wrong("I4: the reversal");
@@ -161,7 +161,7 @@ impl Book<'_> {
         let left = sum(Kind::Charged) - sum(Kind::Refunded) - sum(Kind::Reversed);
         let charged = if self.payment.is_paid() { self.payment.terms.trade_amount.twd() } else { 0 };
         let cancelled = match &self.payment.cancel {
-            Some(cancel) if cancel.is_done() => cancel.amount,
+            Some(cancel) if cancel.is_complete() => cancel.amount,
             Some(_) | None => 0,
         };
         let said = charged - self.payment.refunded() - cancelled;

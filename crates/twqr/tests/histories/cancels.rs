@@ -95,7 +95,7 @@ impl Caller {
         let answers = replies.map(|reply| match &reply.content {
             ReplyContent::Order(order) => match &**order {
                 Order::Payment(payment) => answer_of(payment.cancel.as_ref()),
-                Order::Refund(_) | Order::Cancelled(_) => Answer::Closed,
+                Order::Refund(_) | Order::EarlyCancel(_) => Answer::Closed,
             },
             ReplyContent::Empty => Answer::InProgress,
             _ => Answer::Closed,
@@ -106,7 +106,7 @@ impl Caller {
 
 fn answer_of(cancel: Option<&Cancel>) -> Answer {
     match cancel {
-        Some(Cancel { stage: CancelStage::Nothing, .. }) => Answer::Closed,
+        Some(Cancel { stage: CancelStage::NothingToReverse, .. }) => Answer::Closed,
         Some(cancel) if cancel.is_reversed() => Answer::Closed,
         Some(cancel) if cancel.refusal().is_some() => Answer::Refused,
         Some(_) | None => Answer::InProgress,

@@ -45,7 +45,7 @@ fn same_orders(folded: &Orders, kept: &Orders, found: &mut Vec<String>) {
         match &mut order {
             Order::Payment(payment) => payment.subscribers.clear(),
             Order::Refund(refund) => refund.subscribers.clear(),
-            Order::Cancelled(_) => {}
+            Order::EarlyCancel(_) => {}
         }
         order
     };

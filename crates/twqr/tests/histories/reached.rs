@@ -44,7 +44,7 @@ pub fn count(sim: &Sim, shards: u32, reached: &mut Reached) {
     for order in verdict::orders(sim, shards).values() {
         match order {
             Order::Payment(payment) => of_payment(payment, &mut met),
-            Order::Cancelled(_) => met("cancelled, and never paid".to_owned()),
+            Order::EarlyCancel(_) => met("cancelled, and never paid".to_owned()),
             Order::Refund(_) => {}
         }
     }
@@ -75,13 +75,13 @@ fn of_payment(payment: &Payment, met: &mut impl FnMut(String)) {
     match &payment.charge.phase {
         Phase::Done(_) => met("charge: paid".to_owned()),
         Phase::Failed(failure) => met(format!("charge: {:?}", failure.evidence)),
-        Phase::Sent { .. } | Phase::Unresolved { .. } | Phase::Asking { .. } => {}
+        Phase::Sent { .. } | Phase::Unresolved { .. } | Phase::Inquiring { .. } => {}
     }
     for entry in &payment.refunds {
         match &entry.refund.phase {
             Phase::Done(_) => met("refund: done".to_owned()),
             Phase::Failed(failure) => met(format!("refund: {:?}", failure.evidence)),
-            Phase::Sent { .. } | Phase::Unresolved { .. } | Phase::Asking { .. } => {}
+            Phase::Sent { .. } | Phase::Unresolved { .. } | Phase::Inquiring { .. } => {}
         }
     }
     let Some(cancel) = &payment.cancel else { return };
@@ -96,13 +96,13 @@ fn of_payment(payment: &Payment, met: &mut impl FnMut(String)) {
             }
         }
         CancelStage::Reversing(_) => met("cancel: refused".to_owned()),
-        CancelStage::Nothing if payment.is_paid() => met("cancel: Nothing, all of it refunded".to_owned()),
-        CancelStage::Nothing
+        CancelStage::NothingToReverse if payment.is_paid() => met("cancel: Nothing, all of it refunded".to_owned()),
+        CancelStage::NothingToReverse
             if payment.charge.failure().is_some_and(|failure| failure.status_code == StatusCode::CANCELLED) =>
         {
             met("payment after its cancel".to_owned());
         }
-        CancelStage::Nothing => met("cancel: Nothing, after its payment failed".to_owned()),
-        CancelStage::Waiting | CancelStage::Again { .. } => {}
+        CancelStage::NothingToReverse => met("cancel: Nothing, after its payment failed".to_owned()),
+        CancelStage::Blocked | CancelStage::Retry { .. } => {}
     }
 }

@@ -20,14 +20,14 @@ use crate::callers::Caller;
 pub fn policy() -> Policy {
     let route = |issuer: &twqr_loadgen::Issuer| Route {
         prefix: issuer.prefix.to_owned(),
-        target: RouteTarget::Issuer(Issuer::parse(issuer.institution).unwrap()),
+        target: RouteTarget::Issuer(Issuer::from_wire(issuer.institution).unwrap()),
         code_lengths: vec![issuer.code_length as u32],
         alphabet: Alphabet::Printable,
     };
     let rules = |issuer: &twqr_loadgen::Issuer| IssuerRules {
         resolution: Resolution { window_ms: 5_000, first_delay_ms: 500, delay_max_ms: 8_000 },
         limits: Limits { in_flight_max: 4, queue_max: 8, ..Limits::default() },
-        ..IssuerRules::default_of(Issuer::parse(issuer.institution).unwrap())
+        ..IssuerRules::default_of(Issuer::from_wire(issuer.institution).unwrap())
     };
     Policy {
         name: "histories".to_owned(),

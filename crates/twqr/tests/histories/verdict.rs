@@ -144,11 +144,11 @@ fn contradiction(told: &Order, end: &Order) -> Option<&'static str> {
     match (told, end) {
         (Order::Payment(told), Order::Payment(end)) => of_payment(told, end),
         (Order::Refund(told), Order::Refund(end)) => (told.is_final() && told.phase != end.phase).then_some("refund"),
-        (Order::Cancelled(_), Order::Cancelled(_)) => None,
+        (Order::EarlyCancel(_), Order::EarlyCancel(_)) => None,
         // It came after its cancel, and never charges.
-        (Order::Cancelled(_), Order::Payment(end)) => {
+        (Order::EarlyCancel(_), Order::Payment(end)) => {
             let stage = end.cancel.as_ref().map(|cancel| &cancel.stage);
-            let refused = stage == Some(&CancelStage::Nothing) && end.charge.failure().is_some();
+            let refused = stage == Some(&CancelStage::NothingToReverse) && end.charge.failure().is_some();
             (!refused).then_some("charge after a cancel")
         }
         _ => Some("another kind of order"),
@@ -172,7 +172,7 @@ fn of_payment(told: &Payment, end: &Payment) -> Option<&'static str> {
     let (Some(told), end) = (&told.cancel, &end.cancel) else { return None };
     let Some(end) = end else { return Some("cancel") };
     let holds = match (&told.stage, &end.stage) {
-        (CancelStage::Nothing, stage) => *stage == CancelStage::Nothing,
+        (CancelStage::NothingToReverse, stage) => *stage == CancelStage::NothingToReverse,
         (CancelStage::Reversing(told_of), CancelStage::Reversing(end_of)) => {
             // A refusal holds until somebody asked again.
             let is_done = told_of.done().is_some();

@@ -1,6 +1,6 @@
 //! Keys, numbers and identities, and the addresses of pending calls.
 
-use twqr_order::{EffectId, ReplyTo, Subscriber, WaitsFor};
+use twqr_order::{EffectId, ReplyTo, Subscriber, SubscriptionKind};
 use twqr_types::{Issuer, MerchantId, MerchantTradeNo, OrderKey, ShardId, TradeNo, UnixMs};
 
 use super::fault::{RecordFault, need};
@@ -43,7 +43,7 @@ pub(crate) fn trade_no_from(number: &str) -> Result<TradeNo, RecordFault> {
 }
 
 pub(crate) fn issuer_from(institution: &str) -> Result<Issuer, RecordFault> {
-    Issuer::parse(institution).map_err(|e| RecordFault::Invalid { field: "institution", problem: e.to_string() })
+    Issuer::from_wire(institution).map_err(|e| RecordFault::Invalid { field: "institution", problem: e.to_string() })
 }
 
 pub(crate) fn reply_to_out(to: ReplyTo) -> bus::ReplyTo {
@@ -58,22 +58,22 @@ pub(crate) fn subscribers_out(subscribers: &[Subscriber]) -> Vec<bus::Subscriber
     let subscriber = |s: &Subscriber| bus::Subscriber {
         reply_to: Some(reply_to_out(s.to)),
         repeat: s.repeat,
-        until_rest: matches!(s.waits_for, WaitsFor::Rest | WaitsFor::Closed),
-        is_cancel: s.waits_for == WaitsFor::Closed,
-        always: s.waits_for == WaitsFor::Everything,
+        until_rest: matches!(s.kind, SubscriptionKind::UntilAtRest | SubscriptionKind::CancelResult),
+        is_cancel: s.kind == SubscriptionKind::CancelResult,
+        always: s.kind == SubscriptionKind::AllChanges,
     };
     subscribers.iter().map(subscriber).collect()
 }
 
 pub(crate) fn subscribers_from(subscribers: Vec<bus::Subscriber>) -> Result<Vec<Subscriber>, RecordFault> {
     let subscriber = |s: bus::Subscriber| {
-        let waits_for = match (s.always, s.until_rest, s.is_cancel) {
-            (true, _, _) => WaitsFor::Everything,
-            (false, true, false) => WaitsFor::Rest,
-            (false, _, true) => WaitsFor::Closed,
-            (false, false, false) => WaitsFor::Result,
+        let kind = match (s.always, s.until_rest, s.is_cancel) {
+            (true, _, _) => SubscriptionKind::AllChanges,
+            (false, true, false) => SubscriptionKind::UntilAtRest,
+            (false, _, true) => SubscriptionKind::CancelResult,
+            (false, false, false) => SubscriptionKind::Result,
         };
-        need(s.reply_to, "reply_to").map(|to| Subscriber { to: reply_to_from(to), repeat: s.repeat, waits_for })
+        need(s.reply_to, "reply_to").map(|to| Subscriber { to: reply_to_from(to), repeat: s.repeat, kind })
     };
     subscribers.into_iter().map(subscriber).collect()
 }

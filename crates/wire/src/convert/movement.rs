@@ -1,6 +1,6 @@
 //! Movements of money (charge, refund, reversal), and the issuers' answers about them.
 
-use twqr_order::{Approval, Evidence, Failure, Movement, PaymentType, Phase, Refunded, Reversed};
+use twqr_order::{Approval, Evidence, Failure, Movement, PaymentType, Phase, RefundApproval, ReversalApproval};
 use twqr_types::{StatusCode, UnixMs};
 
 use super::{
@@ -64,7 +64,7 @@ pub fn approval_from(approval: bus::Approval) -> Result<Approval, RecordFault> {
     })
 }
 
-pub(crate) fn refunded_out(refunded: &Refunded) -> bus::Refunded {
+pub(crate) fn refunded_out(refunded: &RefundApproval) -> bus::Refunded {
     bus::Refunded {
         debit_amount: refunded.debit_amount,
         redeem_name: refunded.redeem_name.to_string(),
@@ -74,8 +74,8 @@ pub(crate) fn refunded_out(refunded: &Refunded) -> bus::Refunded {
     }
 }
 
-pub(crate) fn refunded_from(refunded: bus::Refunded) -> Refunded {
-    Refunded {
+pub(crate) fn refunded_from(refunded: bus::Refunded) -> RefundApproval {
+    RefundApproval {
         debit_amount: refunded.debit_amount,
         redeem_name: refunded.redeem_name.into(),
         redeem_amount: refunded.redeem_amount,
@@ -84,12 +84,12 @@ pub(crate) fn refunded_from(refunded: bus::Refunded) -> Refunded {
     }
 }
 
-pub(crate) fn reversed_out(reversed: &Reversed) -> bus::Reversed {
+pub(crate) fn reversed_out(reversed: &ReversalApproval) -> bus::Reversed {
     bus::Reversed { issuer_trade_no: reversed.issuer_trade_no.to_string() }
 }
 
-pub(crate) fn reversed_from(reversed: bus::Reversed) -> Reversed {
-    Reversed { issuer_trade_no: reversed.issuer_trade_no.into() }
+pub(crate) fn reversed_from(reversed: bus::Reversed) -> ReversalApproval {
+    ReversalApproval { issuer_trade_no: reversed.issuer_trade_no.into() }
 }
 
 pub(crate) fn failure_out(failure: &Failure) -> bus::Failure {
@@ -143,14 +143,14 @@ macro_rules! details {
 }
 
 details!(Approval, Approved, approval_out, approval_from);
-details!(Refunded, Refunded, refunded_out, |refunded| Ok(refunded_from(refunded)));
-details!(Reversed, Reversed, reversed_out, |reversed| Ok(reversed_from(reversed)));
+details!(RefundApproval, Refunded, refunded_out, |refunded| Ok(refunded_from(refunded)));
+details!(ReversalApproval, Reversed, reversed_out, |reversed| Ok(reversed_from(reversed)));
 
 pub(crate) fn movement_out<A: Details>(movement: &Movement<A>) -> bus::Movement {
     let phase = match &movement.phase {
         Phase::Sent { task } => movement::Phase::Sent(effect_id_out(*task)),
         Phase::Unresolved { next_check } => movement::Phase::UnresolvedMs(next_check.0),
-        Phase::Asking { task } => movement::Phase::Asking(effect_id_out(*task)),
+        Phase::Inquiring { task } => movement::Phase::Asking(effect_id_out(*task)),
         Phase::Done(details) => details.to_phase(),
         Phase::Failed(failure) => movement::Phase::Failed(failure_out(failure)),
     };
@@ -168,7 +168,7 @@ pub(crate) fn movement_from<A: Details>(movement: Option<bus::Movement>) -> Resu
     let phase = match need(movement.phase, "phase")? {
         movement::Phase::Sent(task) => Phase::Sent { task: effect_id_from(Some(task))? },
         movement::Phase::UnresolvedMs(next_check) => Phase::Unresolved { next_check: UnixMs(next_check) },
-        movement::Phase::Asking(task) => Phase::Asking { task: effect_id_from(Some(task))? },
+        movement::Phase::Asking(task) => Phase::Inquiring { task: effect_id_from(Some(task))? },
         movement::Phase::Failed(failure) => Phase::Failed(failure_from(failure)?),
         done @ (movement::Phase::Approved(_) | movement::Phase::Refunded(_) | movement::Phase::Reversed(_)) => {
             Phase::Done(Box::new(A::from_phase(done)?))

@@ -14,7 +14,7 @@ pub fn order_out(order: &Order) -> bus::Order {
     let order = match order {
         Order::Payment(payment) => bus::order::Order::Payment(payment_out(payment)),
         Order::Refund(refund) => bus::order::Order::Refund(refund_out(refund)),
-        Order::Cancelled(cancelled) => bus::order::Order::Cancelled(cancelled_out(cancelled)),
+        Order::EarlyCancel(cancelled) => bus::order::Order::Cancelled(cancelled_out(cancelled)),
     };
     bus::Order { order: Some(order) }
 }
@@ -24,7 +24,7 @@ pub fn order_from(order: bus::Order) -> Result<Order, RecordFault> {
     Ok(match need(order.order, "order")? {
         bus::order::Order::Payment(payment) => Order::Payment(payment_from(payment)?),
         bus::order::Order::Refund(refund) => Order::Refund(refund_from(refund)?),
-        bus::order::Order::Cancelled(cancelled) => Order::Cancelled(cancelled_from(cancelled)?),
+        bus::order::Order::Cancelled(cancelled) => Order::EarlyCancel(cancelled_from(cancelled)?),
     })
 }
 

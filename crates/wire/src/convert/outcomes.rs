@@ -1,6 +1,8 @@
 //! The outcomes of tasks, within the records of `orders`.
 
-use twqr_order::{Approval, Came, Decline, DeclineKind, Outcome, Refunded, Reversed, TaskResult};
+use twqr_order::{
+    Approval, Decline, DeclineKind, MovementOutcome, Outcome, RefundApproval, ReversalApproval, TaskResult,
+};
 
 use super::{
     fault::{RecordFault, need},
@@ -11,12 +13,14 @@ use super::{
 use crate::bus::{self, outcome::Result as WireResult, subject::Subject};
 
 pub(crate) fn outcome_out(outcome: &Outcome) -> bus::Outcome {
-    let (subject, result) = match &outcome.came {
-        Came::Charge(result) => (None, result_out(result, |approval| WireResult::Approved(approval_out(approval)))),
-        Came::Refund(number, result) => {
+    let (subject, result) = match &outcome.movement {
+        MovementOutcome::Charge(result) => {
+            (None, result_out(result, |approval| WireResult::Approved(approval_out(approval))))
+        }
+        MovementOutcome::Refund(number, result) => {
             (Some(refund_subject(number)), result_out(result, |refunded| WireResult::Refunded(refunded_out(refunded))))
         }
-        Came::Reversal(result) => {
+        MovementOutcome::Reversal(result) => {
             let subject = bus::Subject { subject: Some(Subject::Reversal(bus::ReversalSubject {})) };
             (Some(subject), result_out(result, |reversed| WireResult::Reversed(reversed_out(reversed))))
         }
@@ -31,14 +35,14 @@ pub(crate) fn outcome_out(outcome: &Outcome) -> bus::Outcome {
 
 pub(crate) fn outcome_from(outcome: bus::Outcome) -> Result<Outcome, RecordFault> {
     let result = need(outcome.result, "result")?;
-    let came = match outcome.subject.and_then(|subject| subject.subject) {
-        None => Came::Charge(charge_result(result)?),
+    let movement = match outcome.subject.and_then(|subject| subject.subject) {
+        None => MovementOutcome::Charge(charge_result(result)?),
         Some(Subject::Refund(refund)) => {
-            Came::Refund(merchant_trade_no_from(refund.merchant_trade_no)?, refund_result(result)?)
+            MovementOutcome::Refund(merchant_trade_no_from(refund.merchant_trade_no)?, refund_result(result)?)
         }
-        Some(Subject::Reversal(_)) => Came::Reversal(reversal_result(result)?),
+        Some(Subject::Reversal(_)) => MovementOutcome::Reversal(reversal_result(result)?),
     };
-    Ok(Outcome { key: key_from(outcome.key)?, task: effect_id_from(outcome.task)?, came })
+    Ok(Outcome { key: key_from(outcome.key)?, task: effect_id_from(outcome.task)?, movement })
 }
 
 fn result_out<A>(result: &TaskResult<A>, done: impl Fn(&A) -> WireResult) -> WireResult {
@@ -63,7 +67,7 @@ fn charge_result(result: WireResult) -> Result<TaskResult<Approval>, RecordFault
     }
 }
 
-fn refund_result(result: WireResult) -> Result<TaskResult<Refunded>, RecordFault> {
+fn refund_result(result: WireResult) -> Result<TaskResult<RefundApproval>, RecordFault> {
     match result {
         WireResult::Refunded(refunded) => Ok(TaskResult::Done(refunded_from(refunded))),
         other @ (WireResult::Declined(_)
@@ -75,7 +79,7 @@ fn refund_result(result: WireResult) -> Result<TaskResult<Refunded>, RecordFault
     }
 }
 
-fn reversal_result(result: WireResult) -> Result<TaskResult<Reversed>, RecordFault> {
+fn reversal_result(result: WireResult) -> Result<TaskResult<ReversalApproval>, RecordFault> {
     match result {
         WireResult::Reversed(reversed) => Ok(TaskResult::Done(reversed_from(reversed))),
         other @ (WireResult::Declined(_)

@@ -1,6 +1,6 @@
 //! Payments, with the entries of their refunds and with their cancel.
 
-use twqr_order::{Cancel, CancelStage, CancelledBefore, Payment, RefundEntry, Terms};
+use twqr_order::{Cancel, CancelStage, EarlyCancel, Payment, RefundEntry, Terms};
 use twqr_types::{
     Amount, CardTokenDigest, Extra, GatewayTradeNo, PosId, PosTradeTime, Remark, StoreId, StoreName, UnRedeem, UnixMs,
 };
@@ -26,7 +26,7 @@ pub fn payment_out(payment: &Payment) -> bus::Payment {
         trade_no: payment.trade_no.as_str().to_owned(),
         accepted_at_ms: payment.accepted_at.0,
         terms: Some(terms_out(&payment.terms)),
-        institution: payment.issuer.as_ref().map_or("", |issuer| issuer.institution()).to_owned(),
+        institution: payment.issuer.as_ref().map_or("", |issuer| issuer.as_wire()).to_owned(),
         unrouted: payment.issuer.is_none(),
         charge: Some(movement_out(&payment.charge)),
         refunds: payment.refunds.iter().map(entry).collect(),
@@ -67,10 +67,10 @@ fn entry_from(entry: bus::RefundEntry) -> Result<RefundEntry, RecordFault> {
 
 fn cancel_out(cancel: &Cancel) -> bus::Cancel {
     let stage = match &cancel.stage {
-        CancelStage::Waiting => Stage::Waiting(bus::Waiting {}),
+        CancelStage::Blocked => Stage::Waiting(bus::Waiting {}),
         CancelStage::Reversing(reversal) => Stage::Reversing(movement_out(reversal)),
-        CancelStage::Again { at } => Stage::AgainMs(at.0),
-        CancelStage::Nothing => Stage::Nothing(bus::Nothing {}),
+        CancelStage::Retry { at } => Stage::AgainMs(at.0),
+        CancelStage::NothingToReverse => Stage::Nothing(bus::Nothing {}),
     };
     bus::Cancel {
         requested_at_ms: cancel.requested_at.0,
@@ -83,8 +83,8 @@ fn cancel_out(cancel: &Cancel) -> bus::Cancel {
             .iter()
             .map(|(offset, amount)| bus::AmountSent { offset: *offset, amount: *amount })
             .collect(),
-        by_itself: !cancel.is_asked,
-        was_told_done: cancel.was_told_done,
+        by_itself: !cancel.is_requested,
+        was_told_done: cancel.was_answered_as_done,
         changed_at_ms: cancel.changed_at.0,
         stage: Some(stage),
     }
@@ -92,10 +92,10 @@ fn cancel_out(cancel: &Cancel) -> bus::Cancel {
 
 fn cancel_from(cancel: bus::Cancel) -> Result<Cancel, RecordFault> {
     let stage = match need(cancel.stage, "stage")? {
-        Stage::Waiting(_) => CancelStage::Waiting,
+        Stage::Waiting(_) => CancelStage::Blocked,
         Stage::Reversing(reversal) => CancelStage::Reversing(movement_from(Some(reversal))?),
-        Stage::AgainMs(at) => CancelStage::Again { at: UnixMs(at) },
-        Stage::Nothing(_) => CancelStage::Nothing,
+        Stage::AgainMs(at) => CancelStage::Retry { at: UnixMs(at) },
+        Stage::Nothing(_) => CancelStage::NothingToReverse,
     };
     Ok(Cancel {
         requested_at: UnixMs(cancel.requested_at_ms),
@@ -104,15 +104,15 @@ fn cancel_from(cancel: bus::Cancel) -> Result<Cancel, RecordFault> {
         attempts: cancel.attempts,
         sent_at: cancel.sent_at,
         amounts: cancel.amounts.into_iter().map(|sent| (sent.offset, sent.amount)).collect(),
-        is_asked: !cancel.by_itself,
-        was_told_done: cancel.was_told_done,
+        is_requested: !cancel.by_itself,
+        was_answered_as_done: cancel.was_told_done,
         changed_at: UnixMs(cancel.changed_at_ms),
         stage,
     })
 }
 
 /// Encodes a cancel that found no payment.
-pub(crate) fn cancelled_out(cancelled: &CancelledBefore) -> bus::CancelledBefore {
+pub(crate) fn cancelled_out(cancelled: &EarlyCancel) -> bus::CancelledBefore {
     bus::CancelledBefore {
         key: Some(key_out(&cancelled.key)),
         store_id: cancelled.store_id.as_str().to_owned(),
@@ -123,9 +123,9 @@ pub(crate) fn cancelled_out(cancelled: &CancelledBefore) -> bus::CancelledBefore
     }
 }
 
-pub(crate) fn cancelled_from(cancelled: bus::CancelledBefore) -> Result<CancelledBefore, RecordFault> {
+pub(crate) fn cancelled_from(cancelled: bus::CancelledBefore) -> Result<EarlyCancel, RecordFault> {
     let invalid = RecordFault::invalid;
-    Ok(CancelledBefore {
+    Ok(EarlyCancel {
         key: key_from(cancelled.key)?,
         store_id: StoreId::parse(cancelled.store_id).map_err(invalid("store_id"))?,
         gateway_trade_no: GatewayTradeNo::parse(cancelled.gateway_trade_no).map_err(invalid("gateway_trade_no"))?,

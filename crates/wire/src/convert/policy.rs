@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use prost::Message as _;
 use twqr_order::{
-    Alphabet, IssuerRules, Limits, Merchant, Policy, PolicyChange, PolicyFault, PolicyReading, PolicyVersions,
+    Alphabet, IssuerRules, Limits, Merchant, Policy, PolicyChange, PolicyFault, PolicyReader, PolicyVersions,
     RefundRule, RefundScope, Resolution, Route, RouteTarget, StatusCodes, Store, Window,
 };
 use twqr_types::{CutOff, Issuer, KeyName, MerchantId, StatusCode, StoreId, UnixMs};
@@ -70,7 +70,7 @@ pub fn policy_checked(policy: bus::Policy) -> Result<Policy, Vec<PolicyFault>> {
     if let Some(fault) = size_fault(policy.encoded_len()) {
         return Err(vec![fault]);
     }
-    let mut reading = PolicyReading::default();
+    let mut reading = PolicyReader::default();
     let status_codes = status_codes_from(policy.status_codes, &mut reading);
     let cut_off = CutOff::from_minutes(policy.day_begins_min);
     if cut_off.is_err() {
@@ -114,7 +114,7 @@ pub fn fit_into_record(versions: &mut PolicyVersions) {
     while policy_versions_out(versions).encoded_len() > VERSIONS_BYTES_MAX && versions.drop_oldest() {}
 }
 
-fn status_codes_from(codes: Option<bus::StatusCodes>, reading: &mut PolicyReading) -> StatusCodes {
+fn status_codes_from(codes: Option<bus::StatusCodes>, reading: &mut PolicyReader) -> StatusCodes {
     let default = StatusCodes::default();
     let Some(codes) = codes else {
         reading.fault("status_codes".to_owned(), "is missing".to_owned());
@@ -150,7 +150,7 @@ pub fn policy_versions_from(policies: bus::PolicyVersions) -> Result<PolicyVersi
 
 fn route_out(route: &Route) -> bus::Route {
     let (institution, refuse) = match &route.target {
-        RouteTarget::Issuer(issuer) => (issuer.institution().to_owned(), false),
+        RouteTarget::Issuer(issuer) => (issuer.as_wire().to_owned(), false),
         RouteTarget::Refuse => (String::new(), true),
     };
     let alphabet = match route.alphabet {
@@ -189,7 +189,7 @@ fn issuer_out(rules: &IssuerRules) -> bus::IssuerRules {
     };
     let window = |window: &Window| bus::Window { from_ms: window.from.0, to_ms: window.to.0 };
     bus::IssuerRules {
-        institution: rules.issuer.institution().to_owned(),
+        institution: rules.issuer.as_wire().to_owned(),
         resolution: Some(bus::Resolution {
             window_ms: r.window_ms,
             first_delay_ms: r.first_delay_ms,

@@ -12,7 +12,7 @@ use crate::bus::{self, refund::Phase};
 
 pub(crate) fn refund_out(refund: &Refund) -> bus::Refund {
     let phase = match &refund.phase {
-        RefundPhase::Requested { ask_again } => Phase::AskAgainMs(ask_again.0),
+        RefundPhase::Requested { next_request } => Phase::AskAgainMs(next_request.0),
         RefundPhase::Succeeded(success) => Phase::Succeeded(success_out(success)),
         RefundPhase::Failed(failure) => Phase::Failed(failure_out(failure)),
     };
@@ -31,7 +31,7 @@ pub(crate) fn refund_out(refund: &Refund) -> bus::Refund {
 
 pub(crate) fn refund_from(refund: bus::Refund) -> Result<Refund, RecordFault> {
     let phase = match need(refund.phase, "phase")? {
-        Phase::AskAgainMs(ask_again) => RefundPhase::Requested { ask_again: UnixMs(ask_again) },
+        Phase::AskAgainMs(next_request) => RefundPhase::Requested { next_request: UnixMs(next_request) },
         Phase::Succeeded(success) => RefundPhase::Succeeded(Box::new(success_from(success)?)),
         Phase::Failed(failure) => RefundPhase::Failed(failure_from(failure)?),
     };
@@ -51,7 +51,7 @@ pub(crate) fn refund_from(refund: bus::Refund) -> Result<Refund, RecordFault> {
 pub(crate) fn success_out(success: &RefundSuccess) -> bus::RefundSuccess {
     bus::RefundSuccess {
         refunded: Some(refunded_out(&success.refunded)),
-        institution: success.issuer.institution().to_owned(),
+        institution: success.issuer.as_wire().to_owned(),
         payment_type: payment_type_out(success.payment_type).into(),
         invoice_vehicle: success.invoice_vehicle.to_string(),
         mer_mem_token: success.mer_mem_token.to_string(),

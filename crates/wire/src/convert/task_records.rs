@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use prost::Message;
-use twqr_order::{Charge, RefundCall, ReverseCall, Subject, Task, TaskKind};
+use twqr_order::{ChargeCall, RefundCall, ReversalCall, Subject, Task, TaskKind};
 use twqr_types::MerchantTradeNo;
 
 use super::{
@@ -24,7 +24,7 @@ pub fn encode_task(task: &Task) -> Bytes {
         id: Some(effect_id_out(task.id)),
         key: Some(key_out(&task.key)),
         trade_no: task.trade_no.as_str().to_owned(),
-        institution: task.issuer.institution().to_owned(),
+        institution: task.issuer.as_wire().to_owned(),
         send_by_ms: task.send_by.0,
         absent_after_ms: task.absent_after.0,
         limits: Some(limits_out(task.limits)),
@@ -34,7 +34,7 @@ pub fn encode_task(task: &Task) -> Bytes {
     record.encode_to_vec().into()
 }
 
-fn charge_out(charge: &Charge) -> bus::ChargeTask {
+fn charge_out(charge: &ChargeCall) -> bus::ChargeTask {
     bus::ChargeTask {
         card_token: charge.card_token.expose().to_owned(),
         store_id: charge.store_id.as_str().to_owned(),
@@ -58,7 +58,7 @@ fn refund_out(refund: &RefundCall) -> bus::RefundTask {
     }
 }
 
-fn reversal_out(reversal: &ReverseCall) -> bus::ReversalTask {
+fn reversal_out(reversal: &ReversalCall) -> bus::ReversalTask {
     bus::ReversalTask {
         store_id: reversal.store_id.as_str().to_owned(),
         amount: reversal.amount,

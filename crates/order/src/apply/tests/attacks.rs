@@ -6,7 +6,7 @@ use super::{
     given::{OTHER, WALLET, approved, declined_by, given_back, not_sent, reversed, unknown},
     world::key,
 };
-use crate::{Came, DeclineKind, Step, Subject, TaskResult};
+use crate::{DeclineKind, MovementOutcome, Step, Subject, TaskResult};
 
 #[test]
 fn evidence_that_is_none() {
@@ -107,7 +107,7 @@ fn money_that_would_go_back_twice() {
             w.refund("R", "T", 100);
             w.cancel("T", OTHER, 100);
             let first = w.tasks_about("T", &Subject::Reversal)[0].id;
-            assert_eq!(w.outcome("T", first, Came::Reversal(reversed())), Step::Contradicted);
+            assert_eq!(w.outcome("T", first, MovementOutcome::Reversal(reversed())), Step::Contradicted);
             w.refunded("T", "R", given_back(100));
             assert_eq!(w.cancelled("T"), "done");
         }),
@@ -126,7 +126,7 @@ fn money_that_would_go_back_twice() {
             let task = first[0].id;
             w.refunded("T", "R", not_sent());
             w.refund("S", "T", 60);
-            let late = Came::Refund(key("S").merchant_trade_no, not_sent());
+            let late = MovementOutcome::Refund(key("S").merchant_trade_no, not_sent());
             assert_eq!(w.outcome("T", task, late), Step::Ignored);
             assert_eq!(w.told_refund("S"), "open");
         }),
@@ -168,7 +168,7 @@ fn orders_that_would_wait_for_ever() {
             w.pay("T", WALLET, 100);
             w.at -= 3_600_000;
             w.charged("T", unknown());
-            assert_eq!(w.due_in_time("T"), Step::Asked);
+            assert_eq!(w.due_in_time("T"), Step::Inquired);
             w.at -= 3_600_000;
             assert_eq!(w.charged("T", approved(100)), Step::Paid);
             w.refund("R", "T", 30);

@@ -15,7 +15,7 @@ fn before_and_instead_of_a_payment() {
             assert_eq!(w.told(), "order");
             assert_eq!(w.cancel("T", WALLET, 100), Step::Repeated);
             assert_eq!(w.told(), "order rep");
-            assert!(matches!(w.order("T"), Some(Order::Cancelled(_))));
+            assert!(matches!(w.order("T"), Some(Order::EarlyCancel(_))));
         }),
         ("4 a Cancel that found no such payment: a late Payment is refused with 812 and never charges", |w| {
             w.cancel("T", WALLET, 100);
@@ -248,7 +248,7 @@ fn refused_not_sent_and_unanswered() {
             w.cancel("T", WALLET, 100);
             assert_eq!(w.reversed("T", not_sent()), Step::Cancelling);
             assert_eq!((w.cancelled("T").as_str(), w.told().as_str()), ("again", "order"));
-            assert_eq!(w.due_in_time("T"), Step::Asked);
+            assert_eq!(w.due_in_time("T"), Step::Inquired);
             assert_eq!(w.sent("T"), "charge:100 reverse:100 reverse:100");
         }),
         ("1 the own wallet's cancel always succeeds: one that came too late goes out again by itself", |w| {

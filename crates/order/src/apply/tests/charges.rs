@@ -122,15 +122,15 @@ fn when_the_issuer_is_asked() {
         ("4 an order without any outcome is asked about once its window is over, not before", |w| {
             w.pay("T", WALLET, 100);
             assert_eq!(w.due("T", 4_999), Step::Ignored, "send_by 2,000 and window 3,000");
-            assert_eq!(w.due("T", 1), Step::Asked);
+            assert_eq!(w.due("T", 1), Step::Inquired);
             assert_eq!(w.due("T", 1_000), Step::Ignored, "the inquiry is out");
             assert_eq!(w.sent("T"), "charge:100 ask-charge");
         }),
         ("4 an inquiry without an outcome is sent again, at some time", |w| {
             w.pay("T", WALLET, 100);
             w.due("T", 5_000);
-            assert_eq!(w.due("T", crate::ASKING_MS_MAX - 1), Step::Ignored);
-            assert_eq!(w.due("T", 1), Step::Asked);
+            assert_eq!(w.due("T", crate::INQUIRY_MS_MAX - 1), Step::Ignored);
+            assert_eq!(w.due("T", 1), Step::Inquired);
         }),
         ("4 inquiries are spaced more and more, up to the maximum and its jitter", |w| {
             w.pay("T", WALLET, 100);
@@ -144,7 +144,7 @@ fn when_the_issuer_is_asked() {
                 assert!(wait >= last || wait >= 60_000, "{round}: {wait} after {last}");
                 assert!((1_000..=75_000).contains(&wait), "{round}: {wait}");
                 last = wait;
-                assert_eq!(w.due_in_time("T"), Step::Asked);
+                assert_eq!(w.due_in_time("T"), Step::Inquired);
             }
         }),
         ("4 an issuer in announced maintenance is not charged: refused at once, nothing sent", |w| {

@@ -3,8 +3,8 @@
 use twqr_types::{CutOff, InstitutionCode, Issuer, PayForm, RawPay, RawRefund, RefundForm, TradeNo, UnixMs};
 
 use crate::{
-    Alphabet, Approval, Decline, DeclineKind, IssuerRules, Merchant, PaymentType, Policy, RefundRule, Refunded,
-    Resolution, Reversed, Route, RouteTarget, StatusCodes, Store, TaskResult, Window,
+    Alphabet, Approval, Decline, DeclineKind, IssuerRules, Merchant, PaymentType, Policy, RefundApproval, RefundRule,
+    Resolution, ReversalApproval, Route, RouteTarget, StatusCodes, Store, TaskResult, Window,
 };
 
 /// A code of the wallet.
@@ -129,8 +129,8 @@ pub(super) fn approved(amount: i64) -> TaskResult<Approval> {
 }
 
 /// The issuer gave this amount back.
-pub(super) fn given_back(amount: i64) -> TaskResult<Refunded> {
-    TaskResult::Done(Refunded {
+pub(super) fn given_back(amount: i64) -> TaskResult<RefundApproval> {
+    TaskResult::Done(RefundApproval {
         debit_amount: amount,
         redeem_name: "".into(),
         redeem_amount: 0,
@@ -140,8 +140,8 @@ pub(super) fn given_back(amount: i64) -> TaskResult<Refunded> {
 }
 
 /// The issuer took the payment back.
-pub(super) fn reversed() -> TaskResult<Reversed> {
-    TaskResult::Done(Reversed { issuer_trade_no: "".into() })
+pub(super) fn reversed() -> TaskResult<ReversalApproval> {
+    TaskResult::Done(ReversalApproval { issuer_trade_no: "".into() })
 }
 
 /// The wallet refused, with this StatusCode.

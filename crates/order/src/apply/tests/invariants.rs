@@ -1,11 +1,11 @@
 //! What must hold at every step of every order, whatever happened before.
 
 use crate::{
-    Applied, CALLS_MAX, CancelStage, Effect, Order, Payment, Phase, REFUNDS_MAX, RefundPhase, TaskKind, WATCHES_MAX,
+    AppliedStep, CALLS_MAX, CancelStage, Effect, Order, Payment, Phase, REFUNDS_MAX, RefundPhase, TaskKind, WATCHES_MAX,
 };
 
 /// One record was applied: `before` became `after`.
-pub(super) fn check_step(before: Option<&Order>, after: Option<&Order>, applied: Applied, effects: &[Effect]) {
+pub(super) fn check_step(before: Option<&Order>, after: Option<&Order>, applied: AppliedStep, effects: &[Effect]) {
     let Some(after) = after else {
         assert!(before.is_none(), "an order is gone");
         return;
@@ -16,10 +16,10 @@ pub(super) fn check_step(before: Option<&Order>, after: Option<&Order>, applied:
         (Some(Order::Refund(before)), Order::Refund(after)) => {
             assert!(!before.is_final() || before == after, "I3: a refund that had ended changed: {after:?}");
         }
-        (Some(Order::Cancelled(_)), Order::Payment(after)) => {
+        (Some(Order::EarlyCancel(_)), Order::Payment(after)) => {
             assert!(after.charge.failure().is_some(), "a charge after its cancel: {after:?}");
         }
-        (None, _) | (Some(Order::Cancelled(_)), Order::Cancelled(_)) => {}
+        (None, _) | (Some(Order::EarlyCancel(_)), Order::EarlyCancel(_)) => {}
         (Some(before), after) => panic!("{before:?} became {after:?}"),
     }
     if let Order::Payment(payment) = after {
@@ -38,7 +38,7 @@ pub(super) fn check_step(before: Option<&Order>, after: Option<&Order>, applied:
 }
 
 /// I1, as far as one step shows it: a task that moves money begins a movement.
-fn one_task_for_each_movement(kind: &TaskKind, before: Option<&Payment>, applied: Applied) {
+fn one_task_for_each_movement(kind: &TaskKind, before: Option<&Payment>, applied: AppliedStep) {
     match (kind, before) {
         (TaskKind::Charge(_), before) => assert!(before.is_none(), "I1: charged again, {applied:?}"),
         (TaskKind::Refund(call), Some(before)) => {
@@ -48,7 +48,7 @@ fn one_task_for_each_movement(kind: &TaskKind, before: Option<&Payment>, applied
         (TaskKind::Reverse(_), Some(before)) => {
             let open = before.cancel.as_ref().is_some_and(|cancel| match &cancel.stage {
                 CancelStage::Reversing(reversal) => !reversal.phase.is_final(),
-                CancelStage::Waiting | CancelStage::Again { .. } | CancelStage::Nothing => false,
+                CancelStage::Blocked | CancelStage::Retry { .. } | CancelStage::NothingToReverse => false,
             });
             assert!(!open, "I1: a second reversal while the first is open, {before:?}");
         }
@@ -63,7 +63,7 @@ fn nobody_is_forgotten(order: &Order) {
     assert!(order.is_at_rest() || order.due_at().is_some(), "I2: nobody wakes {order:?}");
     let Order::Payment(payment) = order else { return };
     let refund_open = payment.refunds.iter().any(|entry| !entry.refund.phase.is_final());
-    let waits = payment.cancel.as_ref().is_some_and(|cancel| cancel.stage == CancelStage::Waiting);
+    let waits = payment.cancel.as_ref().is_some_and(|cancel| cancel.stage == CancelStage::Blocked);
     assert!(!waits || refund_open || !payment.charge.phase.is_final(), "I2: the cancel waits for nothing: {payment:?}");
 }
 
@@ -78,9 +78,9 @@ fn what_was_told_stays(before: &Payment, after: &Payment) {
         let phase = &entry.refund.phase;
         assert!(!phase.is_final() || *phase == now.refund.phase, "I3: the end of {} changed: {after:?}", entry.number);
     }
-    if let (Some(cancel), Some(now)) = (before.cancel.as_ref().filter(|cancel| cancel.is_done()), &after.cancel) {
+    if let (Some(cancel), Some(now)) = (before.cancel.as_ref().filter(|cancel| cancel.is_complete()), &after.cancel) {
         let has_more = after.charge_took_effect_after_all && !before.charge_took_effect_after_all;
-        assert!(now.is_done() || has_more, "I3: a cancel that was done is not: {after:?}");
+        assert!(now.is_complete() || has_more, "I3: a cancel that was done is not: {after:?}");
         assert!(!cancel.is_reversed() || cancel.stage == now.stage, "I3: a reversal changed: {after:?}");
     }
     assert!(before.contradiction.is_none() || after.contradiction.is_some(), "a contradiction is forgotten");
@@ -94,8 +94,8 @@ fn never_more_than_was_paid(payment: &Payment) {
     let reversed = payment.cancel.as_ref().map_or(0, |cancel| match &cancel.stage {
         CancelStage::Reversing(reversal) if reversal.done().is_some() && payment.contradiction.is_some() => 0,
         CancelStage::Reversing(reversal) if reversal.failure().is_none() => cancel.amount,
-        CancelStage::Again { .. } => cancel.amount,
-        CancelStage::Reversing(_) | CancelStage::Waiting | CancelStage::Nothing => 0,
+        CancelStage::Retry { .. } => cancel.amount,
+        CancelStage::Reversing(_) | CancelStage::Blocked | CancelStage::NothingToReverse => 0,
     });
     let paid = payment.terms.trade_amount.twd();
     assert!(refunds + reversed <= paid, "I4: {refunds} + {reversed} of {paid}: {payment:?}");

@@ -6,7 +6,7 @@ use super::{
     given::{OTHER, WALLET, approved, declined, declined_by, given_back, not_sent, reversed, unknown},
     world::{World, key},
 };
-use crate::{Came, DeclineKind, Step, Subject, TaskResult};
+use crate::{DeclineKind, MovementOutcome, Step, Subject, TaskResult};
 
 #[test]
 fn late_and_duplicate() {
@@ -18,7 +18,7 @@ fn late_and_duplicate() {
                 w.at += 6_000;
                 w.due(number, 0);
                 let first = w.tasks_about(number, &Subject::Charge)[0].id;
-                w.outcome(number, first, Came::Charge(result));
+                w.outcome(number, first, MovementOutcome::Charge(result));
                 assert_eq!(w.charge(number), stands);
             }
         }),
@@ -30,7 +30,7 @@ fn late_and_duplicate() {
                 w.at += 6_000;
                 w.due(&number, 0);
                 let first = w.tasks_about(&number, &Subject::Charge)[0].id;
-                assert_eq!(w.outcome(&number, first, Came::Charge(result)), Step::Ignored);
+                assert_eq!(w.outcome(&number, first, MovementOutcome::Charge(result)), Step::Ignored);
                 assert_eq!(w.charge(&number), "open");
             }
         }),
@@ -63,7 +63,7 @@ fn late_and_duplicate() {
             let first = w.tasks_about("T", &Subject::Reversal)[0].id;
             w.reversed("T", declined_by(DeclineKind::Issuer, "0205"));
             w.cancel("T", OTHER, 100);
-            let late = Came::Reversal(declined_by(DeclineKind::Issuer, "0205"));
+            let late = MovementOutcome::Reversal(declined_by(DeclineKind::Issuer, "0205"));
             assert_eq!(w.outcome("T", first, late), Step::Ignored);
             assert_eq!(w.cancelled("T"), "open");
         }),
@@ -73,16 +73,16 @@ fn late_and_duplicate() {
             let first = w.tasks_about("T", &Subject::Reversal)[0].id;
             w.reversed("T", not_sent());
             w.due_in_time("T");
-            assert_eq!(w.outcome("T", first, Came::Reversal(reversed())), Step::Cancelled);
+            assert_eq!(w.outcome("T", first, MovementOutcome::Reversal(reversed())), Step::Cancelled);
             assert_eq!(w.cancelled("T"), "done");
         }),
         ("4 an outcome about a refund, a cancel or an order that is not there changes nothing", |w| {
             w.pay("T", WALLET, 100);
             let task = w.tasks[0].id;
             let nobody = key("R").merchant_trade_no;
-            assert_eq!(w.outcome("T", task, Came::Refund(nobody, given_back(1))), Step::Ignored);
-            assert_eq!(w.outcome("T", task, Came::Reversal(reversed())), Step::Ignored);
-            assert_eq!(w.outcome("U", task, Came::Charge(approved(100))), Step::Ignored);
+            assert_eq!(w.outcome("T", task, MovementOutcome::Refund(nobody, given_back(1))), Step::Ignored);
+            assert_eq!(w.outcome("T", task, MovementOutcome::Reversal(reversed())), Step::Ignored);
+            assert_eq!(w.outcome("U", task, MovementOutcome::Charge(approved(100))), Step::Ignored);
             assert!(w.order("U").is_none());
         }),
     ]);
@@ -162,7 +162,7 @@ fn a_charge_that_was_told_as_failed_and_took_effect_is_taken_back() {
             assert_eq!(w.charged("T", approved(100)), Step::Ignored, "once");
             w.reversed("T", reversed());
             assert_eq!((w.charge("T").as_str(), w.cancelled("T").as_str()), ("982", "done"));
-            assert!(!w.payment("T").cancel.as_ref().unwrap().is_asked);
+            assert!(!w.payment("T").cancel.as_ref().unwrap().is_requested);
             w.refund("R", "T", 1);
             assert_eq!(w.told_refund("R"), "934");
         }),
@@ -173,7 +173,7 @@ fn a_charge_that_was_told_as_failed_and_took_effect_is_taken_back() {
             assert_eq!(w.cancelled("T"), "nothing");
             w.charged("T", approved(100));
             assert_eq!(w.sent("T"), "charge:100 reverse:100");
-            assert!(w.payment("T").cancel.as_ref().unwrap().was_told_done);
+            assert!(w.payment("T").cancel.as_ref().unwrap().was_answered_as_done);
         }),
         ("I4 a cancel that is asked for meanwhile joins", |w| {
             w.pay("T", OTHER, 100);
@@ -182,7 +182,7 @@ fn a_charge_that_was_told_as_failed_and_took_effect_is_taken_back() {
             assert_eq!(w.cancel("T", OTHER, 100), Step::Repeated);
             w.reversed("T", reversed());
             assert_eq!((w.told().as_str(), w.sent("T").as_str()), ("order, order", "charge:100 reverse:100"));
-            assert!(w.payment("T").cancel.as_ref().unwrap().is_asked);
+            assert!(w.payment("T").cancel.as_ref().unwrap().is_requested);
         }),
         ("I4 after a refusal a cancel asks once more", |w| {
             w.pay("T", OTHER, 100);
@@ -206,7 +206,7 @@ fn late_refund_while_the_reversal_waits(w: &mut World, amount: i64) {
     w.refunded("T", "R", TaskResult::Absent);
     w.cancel("T", OTHER, 100);
     w.reversed("T", not_sent());
-    w.outcome("T", task, Came::Refund(key("R").merchant_trade_no, given_back(amount)));
+    w.outcome("T", task, MovementOutcome::Refund(key("R").merchant_trade_no, given_back(amount)));
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn what_took_effect_after_all_counts() {
             w.refunded("T", "R", given_back(40));
             w.cancel("T", OTHER, 100);
             let first = w.tasks_about("T", &Subject::Reversal)[0].id;
-            assert_eq!(w.outcome("T", first, Came::Reversal(reversed())), Step::Contradicted);
+            assert_eq!(w.outcome("T", first, MovementOutcome::Reversal(reversed())), Step::Contradicted);
             assert_eq!((w.cancelled("T").as_str(), w.payment("T").cancel.as_ref().unwrap().amount), ("done", 100));
             assert!(w.payment("T").contradiction.as_ref().unwrap().contains("100 TWD"));
         }),

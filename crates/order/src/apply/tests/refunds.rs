@@ -62,7 +62,7 @@ fn what_comes_of_a_refund() {
             w.refund("R", "T", 100);
             w.refunded("T", "R", unknown());
             w.at += 6_000;
-            assert_eq!(w.due("T", 0), Step::Asked);
+            assert_eq!(w.due("T", 0), Step::Inquired);
             assert_eq!(w.sent("T"), "charge:100 refund:R:100 ask-refund:R");
             assert_eq!(w.refunded("T", "R", TaskResult::Absent), Step::Failed(Evidence::Absent));
             assert_eq!(w.told_refund("R"), "982");
@@ -168,7 +168,7 @@ fn idempotency() {
             w.refund_number("R", w.payment("T").trade_no, 30);
             w.forwards.clear();
             assert_eq!(w.due("R", 59_999), Step::Ignored);
-            assert_eq!(w.due("R", 1), Step::Asked);
+            assert_eq!(w.due("R", 1), Step::Inquired);
             w.settle_forwards();
             w.refunded("T", "R", given_back(30));
             assert_eq!(w.told_refund("R"), "done");
@@ -178,8 +178,8 @@ fn idempotency() {
             w.refund("R", "T", 101);
             w.refund("S", "T", 30);
             let task = w.tasks.last().unwrap().id;
-            let came = crate::Came::Refund(super::world::key("S").merchant_trade_no, given_back(30));
-            let outcome = crate::Outcome { key: super::world::key("T"), task, came };
+            let movement = crate::MovementOutcome::Refund(super::world::key("S").merchant_trade_no, given_back(30));
+            let outcome = crate::Outcome { key: super::world::key("T"), task, movement };
             w.append(Command::Outcome(Box::new(outcome)));
             w.forwards.clear();
             assert_eq!(w.told_refund("S"), "open");

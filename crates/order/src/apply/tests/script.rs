@@ -8,9 +8,9 @@ use super::{
     world::{World, key},
 };
 use crate::{
-    Approval, Came, CancelRequest, CancelStage, Command, EffectId, Failure, Order, Outcome, Pay, Payment, Phase, Query,
-    Refund, RefundPhase, RefundRequest, Refunded, Reply, ReplyBody, ReplyTo, Reversed, Step, Subject, Task, TaskKind,
-    TaskResult,
+    Approval, CancelRequest, CancelStage, Command, EffectId, Failure, MovementOutcome, Order, Outcome, Pay, Payment,
+    Phase, Query, Refund, RefundApproval, RefundPhase, RefundRequest, Reply, ReplyBody, ReplyTo, ReversalApproval,
+    Step, Subject, Task, TaskKind, TaskResult,
 };
 
 impl World {
@@ -81,8 +81,8 @@ impl World {
         self.due(number, (due.0 - self.at).max(0))
     }
 
-    pub(super) fn outcome(&mut self, number: &str, task: EffectId, came: Came) -> Step {
-        let step = self.append(Command::Outcome(Box::new(Outcome { key: key(number), task, came }))).step;
+    pub(super) fn outcome(&mut self, number: &str, task: EffectId, movement: MovementOutcome) -> Step {
+        let step = self.append(Command::Outcome(Box::new(Outcome { key: key(number), task, movement }))).step;
         self.settle_forwards();
         step
     }
@@ -90,19 +90,19 @@ impl World {
     /// What came of the newest task about the charge.
     pub(super) fn charged(&mut self, number: &str, result: TaskResult<Approval>) -> Step {
         let task = self.tasks_about(number, &Subject::Charge).last().expect("a task about the charge").id;
-        self.outcome(number, task, Came::Charge(result))
+        self.outcome(number, task, MovementOutcome::Charge(result))
     }
 
     /// What came of the newest task about this refund.
-    pub(super) fn refunded(&mut self, number: &str, refund: &str, result: TaskResult<Refunded>) -> Step {
+    pub(super) fn refunded(&mut self, number: &str, refund: &str, result: TaskResult<RefundApproval>) -> Step {
         let task = self.tasks_about(number, &self.subject(refund)).last().expect("a task about the refund").id;
-        self.outcome(number, task, Came::Refund(key(refund).merchant_trade_no, result))
+        self.outcome(number, task, MovementOutcome::Refund(key(refund).merchant_trade_no, result))
     }
 
     /// What came of the newest task about the reversal.
-    pub(super) fn reversed(&mut self, number: &str, result: TaskResult<Reversed>) -> Step {
+    pub(super) fn reversed(&mut self, number: &str, result: TaskResult<ReversalApproval>) -> Step {
         let task = self.tasks_about(number, &Subject::Reversal).last().expect("a task about the reversal").id;
-        self.outcome(number, task, Came::Reversal(result))
+        self.outcome(number, task, MovementOutcome::Reversal(result))
     }
 
     fn subject(&self, refund: &str) -> Subject {
@@ -145,9 +145,9 @@ impl World {
     pub(super) fn cancelled(&self, number: &str) -> String {
         match self.payment(number).cancel.as_ref().map(|cancel| &cancel.stage) {
             None => "none".into(),
-            Some(CancelStage::Waiting) => "waiting".into(),
-            Some(CancelStage::Again { .. }) => "again".into(),
-            Some(CancelStage::Nothing) => "nothing".into(),
+            Some(CancelStage::Blocked) => "waiting".into(),
+            Some(CancelStage::Retry { .. }) => "again".into(),
+            Some(CancelStage::NothingToReverse) => "nothing".into(),
             Some(CancelStage::Reversing(reversal)) => stands(&reversal.phase),
         }
     }
@@ -175,7 +175,7 @@ fn stands<A>(phase: &Phase<A>) -> String {
     match phase {
         Phase::Done(_) => "done".into(),
         Phase::Failed(Failure { status_code, .. }) => status_code.to_string(),
-        Phase::Sent { .. } | Phase::Unresolved { .. } | Phase::Asking { .. } => "open".into(),
+        Phase::Sent { .. } | Phase::Unresolved { .. } | Phase::Inquiring { .. } => "open".into(),
     }
 }
 

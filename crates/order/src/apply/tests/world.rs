@@ -7,8 +7,8 @@ use twqr_types::{KeyName, MerchantId, MerchantTradeNo, OrderKey, ShardCount, Sha
 
 use super::given;
 use crate::{
-    Applied, Command, Effect, EffectId, Forward, Order, Policy, PolicyChange, PolicyVersions, Position, Record, Reply,
-    Step, Target, Task, apply, refuse_unknown_payment,
+    AppliedStep, Command, Effect, EffectId, Forward, Order, Policy, PolicyChange, PolicyVersions, Position, Record,
+    Reply, Step, Target, Task, apply, refuse_unknown_payment,
 };
 
 pub(super) const SHARDS: ShardCount = ShardCount(NonZeroU16::new(3).unwrap());
@@ -28,12 +28,12 @@ enum Entry {
     Policy(Arc<PolicyChange>),
 }
 
-/// An entry, on which shard, and what came of it in words.
+/// An entry, on which shard, and what it caused, as text.
 #[derive(Clone)]
 struct Logged {
     shard: ShardId,
     entry: Entry,
-    came: String,
+    effects: String,
 }
 
 /// Everything that there is.
@@ -102,7 +102,7 @@ impl World {
         let taken = state.versions.take(ShardId(shard), state.offset - 1, Arc::clone(change));
         if self.strict {
             let entry = Entry::Policy(Arc::clone(change));
-            self.log.push(Logged { shard: ShardId(shard), entry, came: taken.to_string() });
+            self.log.push(Logged { shard: ShardId(shard), entry, effects: taken.to_string() });
         }
         taken
     }
@@ -114,7 +114,7 @@ impl World {
         for (shard, before) in again.shards.iter_mut().zip(&self.shards) {
             shard.versions = before.versions.clone();
         }
-        for (n, Logged { shard, entry, came }) in self.log.iter().enumerate() {
+        for (n, Logged { shard, entry, effects }) in self.log.iter().enumerate() {
             match entry {
                 Entry::Record(record) => {
                     again.apply(*shard, record);
@@ -123,13 +123,13 @@ impl World {
                     again.take_policy(shard.0, change);
                 }
             }
-            assert_eq!(again.log[n].came, *came, "a replay does something else");
+            assert_eq!(again.log[n].effects, *effects, "a replay does something else");
         }
         assert!(self.orders().eq(again.orders()), "a replay ends in another state");
     }
 
     /// A record at the end of its order's shard, now.
-    pub(super) fn append(&mut self, command: Command) -> Applied {
+    pub(super) fn append(&mut self, command: Command) -> AppliedStep {
         let shard = match command.target() {
             Some(Target::Key(key)) => key.shard(SHARDS),
             Some(Target::Number(number)) => number.shard(),
@@ -140,7 +140,7 @@ impl World {
     }
 
     /// Delivers a waiting record, and forgets it unless it is to come again.
-    pub(super) fn deliver(&mut self, n: usize, again: bool) -> Applied {
+    pub(super) fn deliver(&mut self, n: usize, again: bool) -> AppliedStep {
         let Forward { to, record, .. } = if again { self.forwards[n].clone() } else { self.forwards.swap_remove(n) };
         self.apply(to, &record)
     }
@@ -153,12 +153,12 @@ impl World {
         }
     }
 
-    fn apply(&mut self, shard: ShardId, record: &Record) -> Applied {
+    fn apply(&mut self, shard: ShardId, record: &Record) -> AppliedStep {
         let mut effects = Vec::new();
         let applied = self.apply_to(shard, record, &mut effects);
         if self.strict {
-            let came = format!("{effects:?}");
-            self.log.push(Logged { shard, entry: Entry::Record(record.clone()), came });
+            let effects = format!("{effects:?}");
+            self.log.push(Logged { shard, entry: Entry::Record(record.clone()), effects });
         }
         for (n, effect) in effects.into_iter().enumerate() {
             self.collect(shard, n as u32, effect);
@@ -166,7 +166,7 @@ impl World {
         applied
     }
 
-    fn apply_to(&mut self, shard: ShardId, record: &Record, effects: &mut Vec<Effect>) -> Applied {
+    fn apply_to(&mut self, shard: ShardId, record: &Record, effects: &mut Vec<Effect>) -> AppliedStep {
         let Shard { offset, versions, orders } = &mut self.shards[usize::from(shard.0)];
         let cause = Position { shard, offset: *offset };
         *offset += 1;
@@ -252,7 +252,7 @@ fn check_purity(
     before: Option<Order>,
     after: Option<&Order>,
     record: &Record,
-    apply: impl FnOnce(&mut Option<Order>, &mut Vec<Effect>) -> Applied,
+    apply: impl FnOnce(&mut Option<Order>, &mut Vec<Effect>) -> AppliedStep,
     effects: &[Effect],
 ) {
     let (mut again, mut effects_again) = (before, Vec::new());

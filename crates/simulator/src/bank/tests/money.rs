@@ -46,7 +46,7 @@ fn fit_reversal(call: ExchangeRequest, recorded: &[LedgerEntry], random: &mut Ch
         recorded.iter().filter(same).filter(move |e| e.kind() == kind).map(|e| e.trade_amount)
     };
     let remaining = of_trade(Kind::Charged).next().unwrap_or(0) - of_trade(Kind::Refunded).sum::<i64>();
-    reversal_by(Issuer::parse(&call.institution).unwrap(), &reversal.trade_no, remaining, reversal.send_by_ms)
+    reversal_by(Issuer::from_wire(&call.institution).unwrap(), &reversal.trade_no, remaining, reversal.send_by_ms)
 }
 
 /// Checks the ledger: sequence numbers, balances, and that nothing is returned that was not paid.
@@ -77,8 +77,10 @@ fn check(recorded: &[LedgerEntry], seed: u64) {
         let all = recorded.iter().any(|e| e.kind() == Kind::Reversed && (&*e.institution, &*e.trade_no) == trade);
         assert!(!all || sums == charged, "seed {seed}: {trade:?} was reversed, {sums:?} of {charged:?} was returned");
     }
-    let mut wallet_refunds: Vec<_> =
-        recorded.iter().filter(|e| Issuer::parse(&e.institution) == Ok(WALLET) && e.kind() == Kind::Refunded).collect();
+    let mut wallet_refunds: Vec<_> = recorded
+        .iter()
+        .filter(|e| Issuer::from_wire(&e.institution) == Ok(WALLET) && e.kind() == Kind::Refunded)
+        .collect();
     wallet_refunds.sort_by_key(|entry| &entry.refund_trade_no);
     assert!(
         wallet_refunds.windows(2).all(|two| two[0].refund_trade_no != two[1].refund_trade_no),

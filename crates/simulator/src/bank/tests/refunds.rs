@@ -98,7 +98,7 @@ fn each_refusal_has_its_code() {
             assert_eq!(shape(&bank.handle(reversal(issuer, "T2", 100), 0)), "RV");
             bank.handle(charge(issuer, "T3", "22D928"), 0);
         }
-        let issuer = Issuer::parse(&call.institution).unwrap();
+        let issuer = Issuer::from_wire(&call.institution).unwrap();
         let reactions = bank.handle(call, now);
         assert_eq!(shape(&reactions), "RD", "{name} {issuer:?}");
         let refusal = declined(&reactions);

@@ -58,7 +58,7 @@ fn each_refusal_has_its_code() {
     ];
     for (name, faults, call, now, code) in cases {
         let mut bank = charged(faults);
-        let issuer = Issuer::parse(&call.institution).unwrap();
+        let issuer = Issuer::from_wire(&call.institution).unwrap();
         let reactions = bank.handle(call, now);
         let refusal = declined(&reactions);
         let whose = if issuer == WALLET { Whose::Wallet } else { Whose::Issuer };

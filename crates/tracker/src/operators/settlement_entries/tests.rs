@@ -3,7 +3,9 @@
 #[path = "../../../tests/support/payments.rs"]
 mod payments;
 
-use twqr_order::{Cancel, CancelStage, Evidence, Failure, Movement, Phase, RefundEntry, Refunded, Reversed};
+use twqr_order::{
+    Cancel, CancelStage, Evidence, Failure, Movement, Phase, RefundApproval, RefundEntry, ReversalApproval,
+};
 use twqr_types::{Amount, MerchantTradeNo, ShardId, StatusCode, TradeNo};
 
 use super::*;
@@ -18,7 +20,7 @@ fn movement<A>(phase: Phase<A>) -> Movement<A> {
     Movement { send_by: AT, absent_after: AT, phase, inquiries: 0, changed_at: AT }
 }
 
-fn failed() -> Phase<Refunded> {
+fn failed() -> Phase<RefundApproval> {
     Phase::Failed(Failure {
         evidence: Evidence::Declined,
         status_code: StatusCode::BALANCE_TOO_LOW,
@@ -26,8 +28,8 @@ fn failed() -> Phase<Refunded> {
     })
 }
 
-fn refunded(debit_amount: i64, redeem_amount: i64) -> Phase<Refunded> {
-    Phase::Done(Box::new(Refunded {
+fn refunded(debit_amount: i64, redeem_amount: i64) -> Phase<RefundApproval> {
+    Phase::Done(Box::new(RefundApproval {
         debit_amount,
         redeem_name: "".into(),
         redeem_amount,
@@ -38,7 +40,7 @@ fn refunded(debit_amount: i64, redeem_amount: i64) -> Phase<Refunded> {
 
 /// A payment of 100, of which 10 were points. Of each refund: its phase, its amount, and whether
 /// it took effect although it had been reported as failed. The rest of the payment was reversed.
-fn reversed_payment(amount: i64, refunds: Vec<(Phase<Refunded>, i64, bool)>) -> Order {
+fn reversed_payment(amount: i64, refunds: Vec<(Phase<RefundApproval>, i64, bool)>) -> Order {
     let form = payments::form("M1", "T1", 100);
     let approval = payments::approval(form.trade_amount, -10);
     let payment = payments::payment(form, number(1), AT, movement(Phase::Done(Box::new(approval))));
@@ -49,7 +51,7 @@ fn reversed_payment(amount: i64, refunds: Vec<(Phase<Refunded>, i64, bool)>) -> 
         refund: movement(phase),
         took_effect_after_all,
     };
-    let reversed = Phase::Done(Box::new(Reversed { issuer_trade_no: "".into() }));
+    let reversed = Phase::Done(Box::new(ReversalApproval { issuer_trade_no: "".into() }));
     let cancel = Cancel {
         requested_at: AT,
         remark: twqr_types::Remark::parse(String::new()).unwrap(),
@@ -57,8 +59,8 @@ fn reversed_payment(amount: i64, refunds: Vec<(Phase<Refunded>, i64, bool)>) -> 
         attempts: 1,
         sent_at: 0,
         amounts: vec![(0, amount)],
-        is_asked: true,
-        was_told_done: false,
+        is_requested: true,
+        was_answered_as_done: false,
         stage: CancelStage::Reversing(movement(reversed)),
         changed_at: AT,
     };

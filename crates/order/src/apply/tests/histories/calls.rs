@@ -13,7 +13,7 @@ use super::{
     ledger::{Account, Decided},
     random::Random,
 };
-use crate::{Came, Outcome, Subject, Task, TaskKind, TaskResult};
+use crate::{MovementOutcome, Outcome, Subject, Task, TaskKind, TaskResult};
 
 /// A request that may still land.
 struct Flight {
@@ -172,14 +172,14 @@ impl Calls {
     fn ask(&mut self, task: &Task, subject: &Subject, now: i64) {
         let account = self.account(task.trade_no);
         let word = if now > task.absent_after.0 { Word::Absent } else { Word::Unknown };
-        let came = match subject {
-            Subject::Charge => account.of_charge().map(Came::Charge),
+        let movement = match subject {
+            Subject::Charge => account.of_charge().map(MovementOutcome::Charge),
             Subject::Refund { number, trade_no } => {
-                account.of_refund(*trade_no).map(|result| Came::Refund(number.clone(), result))
+                account.of_refund(*trade_no).map(|result| MovementOutcome::Refund(number.clone(), result))
             }
-            Subject::Reversal => account.of_reversal().map(Came::Reversal),
+            Subject::Reversal => account.of_reversal().map(MovementOutcome::Reversal),
         };
-        let known = came.map(|came| Outcome { key: task.key.clone(), task: task.id, came });
+        let known = movement.map(|movement| Outcome { key: task.key.clone(), task: task.id, movement });
         self.outcomes.push(known.unwrap_or_else(|| outcome(task, subject, word)));
     }
 }
@@ -189,12 +189,12 @@ fn is_reversal_of_wallet(task: &Task) -> bool {
 }
 
 fn took_effect(task: &Task) -> Outcome {
-    let came = match subject_of(&task.kind) {
-        Subject::Charge => Came::Charge(approved(100)),
-        Subject::Refund { number, .. } => Came::Refund(number, given_back(30)),
-        Subject::Reversal => Came::Reversal(reversed()),
+    let movement = match subject_of(&task.kind) {
+        Subject::Charge => MovementOutcome::Charge(approved(100)),
+        Subject::Refund { number, .. } => MovementOutcome::Refund(number, given_back(30)),
+        Subject::Reversal => MovementOutcome::Reversal(reversed()),
     };
-    Outcome { key: task.key.clone(), task: task.id, came }
+    Outcome { key: task.key.clone(), task: task.id, movement }
 }
 
 /// What a worker or an issuer says that is the same for every movement.
@@ -220,10 +220,10 @@ impl Word {
 }
 
 fn outcome(task: &Task, subject: &Subject, word: Word) -> Outcome {
-    let came = match subject {
-        Subject::Charge => Came::Charge(word.result()),
-        Subject::Refund { number, .. } => Came::Refund(number.clone(), word.result()),
-        Subject::Reversal => Came::Reversal(word.result()),
+    let movement = match subject {
+        Subject::Charge => MovementOutcome::Charge(word.result()),
+        Subject::Refund { number, .. } => MovementOutcome::Refund(number.clone(), word.result()),
+        Subject::Reversal => MovementOutcome::Reversal(word.result()),
     };
-    Outcome { key: task.key.clone(), task: task.id, came }
+    Outcome { key: task.key.clone(), task: task.id, movement }
 }

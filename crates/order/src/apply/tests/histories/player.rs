@@ -107,7 +107,7 @@ impl<'a> Player<'a> {
         for task in &self.world.tasks {
             assert!(
                 !self.cancelled_before.contains(&task.key),
-                "a task for what was cancelled before it came: {task:?}"
+                "a task for what was cancelled before it movement: {task:?}"
             );
         }
         self.calls.fresh.append(&mut self.world.tasks);

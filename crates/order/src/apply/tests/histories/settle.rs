@@ -86,7 +86,7 @@ impl Player<'_> {
                         check_told(payment, refund);
                     }
                 }
-                Order::Payment(_) | Order::Cancelled(_) => {}
+                Order::Payment(_) | Order::EarlyCancel(_) => {}
             }
         }
     }

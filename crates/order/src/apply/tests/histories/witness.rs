@@ -25,7 +25,7 @@ pub(super) fn check(payment: &Payment, calls: &Calls) {
         CancelStage::Reversing(reversal) => {
             movement(&reversal.phase, account.reversal, || on_its_way(&Subject::Reversal), payment);
         }
-        CancelStage::Again { .. } | CancelStage::Nothing | CancelStage::Waiting => {
+        CancelStage::Retry { .. } | CancelStage::NothingToReverse | CancelStage::Blocked => {
             assert_eq!(account.reversed(), 0, "taken back already: {payment:?}");
             assert!(!on_its_way(&Subject::Reversal), "I1: a reversal may still land: {payment:?}");
         }
@@ -39,7 +39,7 @@ fn movement<A: std::fmt::Debug>(
     payment: &Payment,
 ) {
     match phase {
-        Phase::Done(_) => assert!(matches!(decided, Some(Decided::Moved(_))), "{decided:?}: {payment:?}"),
+        Phase::Done(_) => assert!(matches!(decided, Some(Decided::Transition(_))), "{decided:?}: {payment:?}"),
         Phase::Failed(failure) => {
             assert!(!on_its_way(), "I6: failed ({:?}), and may still land: {payment:?}", failure.evidence);
             let is_true = match failure.evidence {
@@ -48,7 +48,7 @@ fn movement<A: std::fmt::Debug>(
             };
             assert!(is_true, "I6: {:?}, but the issuer has {decided:?}: {payment:?}", failure.evidence);
         }
-        Phase::Sent { .. } | Phase::Unresolved { .. } | Phase::Asking { .. } => {}
+        Phase::Sent { .. } | Phase::Unresolved { .. } | Phase::Inquiring { .. } => {}
     }
 }
 
@@ -57,7 +57,10 @@ pub(super) fn check_money(payment: &Payment, account: &Account) {
     let paid = if payment.is_paid() { payment.terms.trade_amount.twd() } else { 0 };
     let reversed = payment.cancel.as_ref().map_or(0, |cancel| match &cancel.stage {
         CancelStage::Reversing(reversal) if reversal.done().is_some() => cancel.amount,
-        CancelStage::Reversing(_) | CancelStage::Again { .. } | CancelStage::Waiting | CancelStage::Nothing => 0,
+        CancelStage::Reversing(_)
+        | CancelStage::Retry { .. }
+        | CancelStage::Blocked
+        | CancelStage::NothingToReverse => 0,
     });
     let by_order = (paid, payment.refunded(), reversed);
     assert_eq!(by_order, (account.charged(), account.refunded(), account.reversed()), "I4: {payment:?}");
