@@ -1,6 +1,7 @@
 //! The policy document: the rules by which orders are decided, as operators write them in TOML.
 
 mod changes;
+mod choice;
 mod document;
 mod file;
 mod issuer;

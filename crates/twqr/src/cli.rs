@@ -12,7 +12,7 @@ pub(crate) struct Pay {
     /// The file for the results, one JSON object in each line; replaced if it exists
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
-    /// The public gRPC API
+    /// Where the public gRPC API is served
     #[arg(long, value_name = "URI", default_value = DEFAULT_ENDPOINT)]
     pub(crate) endpoint: String,
     /// How many payments are in flight at once
@@ -28,7 +28,7 @@ pub(crate) struct Pay {
 
 #[derive(Debug, Args)]
 pub(crate) struct Query {
-    /// MerchantID
+    /// The merchant (MerchantID)
     pub(crate) merchant_id: String,
     /// MerchantTradeNo of the payment, or with --refund of the refund
     pub(crate) merchant_trade_no: String,
@@ -41,14 +41,14 @@ pub(crate) struct Query {
     /// Continue after that until Ctrl-C: later refunds, cancels, and contradictions by issuers
     #[arg(long, requires = "watch")]
     pub(crate) keep: bool,
-    /// The public gRPC API
+    /// Where the public gRPC API is served
     #[arg(long, value_name = "URI", default_value = DEFAULT_ENDPOINT)]
     pub(crate) endpoint: String,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Refund {
-    /// MerchantID
+    /// The merchant (MerchantID)
     pub(crate) merchant_id: String,
     /// A new MerchantTradeNo for the refund; sending the same number again refunds nothing more
     pub(crate) merchant_trade_no: String,
@@ -58,20 +58,20 @@ pub(crate) struct Refund {
     /// The amount to refund, in whole TWD
     #[arg(long, value_name = "TWD")]
     pub(crate) amount: i64,
-    /// StoreID
+    /// The store (StoreID)
     #[arg(long, default_value = "")]
     pub(crate) store_id: String,
     /// A remark for the issuer
     #[arg(long, default_value = "")]
     pub(crate) remark: String,
-    /// The public gRPC API
+    /// Where the public gRPC API is served
     #[arg(long, value_name = "URI", default_value = DEFAULT_ENDPOINT)]
     pub(crate) endpoint: String,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Cancel {
-    /// MerchantID
+    /// The merchant (MerchantID)
     pub(crate) merchant_id: String,
     /// The payment's MerchantTradeNo
     pub(crate) merchant_trade_no: String,
@@ -88,7 +88,7 @@ pub(crate) struct Cancel {
     /// The payment's GatewayTradeNo
     #[arg(long, default_value = "")]
     pub(crate) gateway_trade_no: String,
-    /// The public gRPC API
+    /// Where the public gRPC API is served
     #[arg(long, value_name = "URI", default_value = DEFAULT_ENDPOINT)]
     pub(crate) endpoint: String,
 }

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fmt::Display};
 use twqr_order::{Alphabet, IssuerRules, Merchant, Policy, RefundScope, Route, RouteTarget, Store, Window};
 use twqr_types::UnixMs;
 
-use super::document::name_of;
+use super::choice::name_of;
 
 /// The name of a field and its value as text.
 type Field = (&'static str, String);

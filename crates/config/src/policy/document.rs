@@ -6,7 +6,11 @@ use twqr_order::{Alphabet, Policy, PolicyFault, PolicyReader, Route, RouteTarget
 use twqr_types::{CutOff, Issuer};
 use twqr_wire::convert::policy_size_fault;
 
-use super::{issuer::IssuerDocument, merchant::MerchantDocument};
+use super::{
+    choice::{choice, name_of},
+    issuer::IssuerDocument,
+    merchant::MerchantDocument,
+};
 
 /// The policy document. Amounts are in whole TWD, times in ms.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
@@ -41,20 +45,6 @@ struct RouteDocument {
 
 fn printable() -> String {
     name_of(Alphabet::Printable, &Alphabet::ALL)
-}
-
-/// Returns the name of a choice.
-pub(crate) fn name_of<T: Copy + PartialEq>(choice: T, all: &[(T, &str)]) -> String {
-    all.iter().find(|(known, _)| *known == choice).map_or_else(String::new, |(_, name)| (*name).to_owned())
-}
-
-/// Returns the choice with this name; the error lists all names.
-pub(crate) fn choice<T: Copy>(name: &str, all: &[(T, &str)]) -> anyhow::Result<T> {
-    let found = all.iter().find(|(_, known)| *known == name).map(|(choice, _)| *choice);
-    found.with_context(|| {
-        let names: Vec<&str> = all.iter().map(|(_, name)| *name).collect();
-        format!("is {name:?}, must be one of {}", names.join(", "))
-    })
 }
 
 /// Rewrites the place of a fault: StatusCodes and resolution have no tables in the document.

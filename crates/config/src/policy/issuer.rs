@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use twqr_order::{IssuerRules, Limits, RefundRule, RefundScope, Resolution, Window};
 use twqr_types::{Issuer, UnixMs};
 
-use super::document::{choice, name_of};
+use super::choice::{choice, name_of};
 
 /// An issuer's rules; an empty institution is the JKOPAY wallet.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
