@@ -7,7 +7,7 @@ mod refund;
 
 use serde::Serialize;
 use twqr_order::{Order, PaymentType};
-use twqr_types::StatusCode;
+use twqr_types::{PayForm, StatusCode};
 
 pub(crate) use cancel::{CancelAnswer, cancel_answer, no_payment_to_cancel, unconfirmed_cancel};
 pub(crate) use payment::{PaymentAnswer, payment_answer, unconfirmed_payment};
@@ -31,6 +31,19 @@ pub(crate) struct Echoes {
     pub(crate) merchant_trade_no: String,
     #[serde(rename = "PosID")]
     pub(crate) pos_id: String,
+}
+
+impl Echoes {
+    /// The echoes of a payment or a cancel request.
+    fn of_form(form: &PayForm) -> Self {
+        Self {
+            merchant_id: form.key.merchant_id.as_str().to_owned(),
+            store_id: form.store_id.as_str().to_owned(),
+            gateway_trade_no: form.gateway_trade_no.as_str().to_owned(),
+            merchant_trade_no: form.key.merchant_trade_no.as_str().to_owned(),
+            pos_id: form.pos_id.as_str().to_owned(),
+        }
+    }
 }
 
 /// The result that every answer begins with.

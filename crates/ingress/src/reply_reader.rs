@@ -73,8 +73,8 @@ impl ReplyReader {
                 match decode_reply(payload.clone()) {
                     Ok(reply) if reply.correlation == probe => {
                         attempts.backoff.reset();
-                        // After the first probe the ingress is not ready yet: its start goes on
-                        // with the readiness probe, which reports it.
+                        // After the first probe the ingress is not ready yet: the readiness probe
+                        // follows, and reports it.
                         match attempts.first_probe.take() {
                             Some(first_probe) => drop(first_probe.send(())),
                             None => self.part.ready(),

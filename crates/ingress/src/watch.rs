@@ -25,7 +25,7 @@ pub(crate) const CHANGES_LEN_MAX: usize = 16;
 /// A change of the order, or the reason for which the watch ends early.
 pub(crate) type Change = Result<InquiryAnswer, Refusal>;
 
-/// One watch.
+/// An open watch of one order.
 pub(crate) struct Watch {
     pub(crate) key: OrderKey,
     pub(crate) inquiry_type: InquiryType,

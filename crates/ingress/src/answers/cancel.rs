@@ -3,7 +3,7 @@
 use twqr_order::{Cancel, Order};
 use twqr_types::{PayForm, StatusCode};
 
-use super::{Echoes, Status, payment::echoes};
+use super::{Echoes, Status};
 
 /// StatusDesc of a cancel that has no result yet.
 const IN_PROGRESS: &str = "the cancel is in progress; send it again until it has an answer";
@@ -55,5 +55,5 @@ pub(crate) fn unconfirmed_cancel(form: &PayForm, in_progress_code: StatusCode) -
 }
 
 fn answer(form: &PayForm, status: Status) -> CancelAnswer {
-    CancelAnswer { echoes: echoes(form), status, trade_amount: form.trade_amount.twd() }
+    CancelAnswer { echoes: Echoes::of_form(form), status, trade_amount: form.trade_amount.twd() }
 }

@@ -112,7 +112,7 @@ pub(super) fn order_status(payment: &Payment) -> OrderStatus {
 /// The answer at the caller's deadline if no reply has confirmed that the payment was accepted.
 pub(crate) fn unconfirmed_payment(form: &PayForm, in_progress_code: StatusCode) -> PaymentAnswer {
     PaymentAnswer {
-        echoes: echoes(form),
+        echoes: Echoes::of_form(form),
         status: Status::new(in_progress_code, UNCONFIRMED),
         is_repeat: false,
         trade_no: String::new(),
@@ -124,16 +124,5 @@ pub(crate) fn unconfirmed_payment(form: &PayForm, in_progress_code: StatusCode) 
             extra2: form.extra2.as_str().to_owned(),
             ..Details::default()
         },
-    }
-}
-
-/// The echoes of a payment or a cancel request.
-pub(super) fn echoes(form: &PayForm) -> Echoes {
-    Echoes {
-        merchant_id: form.key.merchant_id.as_str().to_owned(),
-        store_id: form.store_id.as_str().to_owned(),
-        gateway_trade_no: form.gateway_trade_no.as_str().to_owned(),
-        merchant_trade_no: form.key.merchant_trade_no.as_str().to_owned(),
-        pos_id: form.pos_id.as_str().to_owned(),
     }
 }
