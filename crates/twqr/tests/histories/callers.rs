@@ -1,6 +1,9 @@
-//! The callers of a history: payments, refunds, cancels, repeats, conflicts and questions, written
-//! as an ingress writes them. Among them somebody changes the rules, and somebody writes what
-//! nobody can read.
+//! The callers of a history: they append payments, refunds, cancels, repeats, conflicts and queries
+//! as an ingress does. Some change the policy, and some append unreadable records.
+
+mod cancels;
+mod policy_changes;
+mod refunds;
 
 use std::{
     sync::{
@@ -24,34 +27,32 @@ use twqr_wire::{
     pos::PayRequest,
 };
 
-use crate::{
-    cancels::OpenCancel,
-    heard::{Heard, REPLIES, listen},
-};
+use crate::reply_recorder::{REPLIES, RecordedReplies, record_replies};
+use cancels::OpenCancel;
 
-/// All callers.
+/// The running callers, as the history sees them.
 pub struct Callers {
-    heard: Arc<Mutex<Heard>>,
+    replies: Arc<Mutex<RecordedReplies>>,
     done: Arc<AtomicBool>,
 }
 
-/// Whoever calls, in the order of their calls.
+/// All callers as one task, since a seed must give one order of their calls.
 pub struct Caller {
     pub sim: Sim,
     pub session: Arc<SimSession>,
     pub clock: Arc<dyn Clock>,
-    pub heard: Arc<Mutex<Heard>>,
+    pub replies: Arc<Mutex<RecordedReplies>>,
     pub random: ChaCha8Rng,
-    next: u64,
+    last_correlation: u64,
     /// The payments that were sent.
-    pub sent: Vec<PayForm>,
+    pub payments: Vec<PayForm>,
     /// The refunds that were sent.
     pub refunds: Vec<RefundForm>,
     /// The cancels that have no answer yet.
     pub cancels: Vec<OpenCancel>,
 }
 
-/// Something that a caller wants.
+/// What a caller requests of an order.
 #[derive(Clone)]
 pub enum Request {
     Pay(PayForm),
@@ -59,23 +60,23 @@ pub enum Request {
     Cancel(PayForm),
 }
 
-/// How long a caller waits, in ms.
+/// How long a caller waits for a reply, in ms.
 const PATIENCE_MS: i64 = 12_000;
 
 impl Callers {
     pub fn start(sim: &Sim, clock: Arc<dyn Clock>, seed: u64, count: usize) -> Self {
-        let heard = Arc::new(Mutex::new(Heard::default()));
+        let replies = Arc::new(Mutex::new(RecordedReplies::default()));
         let done = Arc::new(AtomicBool::new(false));
         let session = sim.session("ingress");
-        tokio::spawn(listen(session.clone(), heard.clone()));
+        tokio::spawn(record_replies(session.clone(), replies.clone()));
         let caller = Caller {
             sim: sim.clone(),
             session,
             clock,
-            heard: heard.clone(),
+            replies: replies.clone(),
             random: ChaCha8Rng::seed_from_u64(seed ^ 0xca11),
-            next: 0,
-            sent: Vec::new(),
+            last_correlation: 0,
+            payments: Vec::new(),
             refunds: Vec::new(),
             cancels: Vec::new(),
         };
@@ -84,16 +85,16 @@ impl Callers {
             caller.run(payments(seed, "h", count)).await;
             finished.store(true, Ordering::Release);
         });
-        Self { heard, done }
+        Self { replies, done }
     }
 
-    /// Whether everything was sent and every cancel answered.
+    /// Whether all requests were sent and every cancel has its answer.
     pub fn are_done(&self) -> bool {
         self.done.load(Ordering::Acquire)
     }
 
-    pub fn heard(&self) -> Heard {
-        self.heard.lock().unwrap().clone()
+    pub fn replies(&self) -> RecordedReplies {
+        self.replies.lock().unwrap().clone()
     }
 }
 
@@ -119,52 +120,58 @@ impl Caller {
         for request in requests {
             tokio::time::sleep(Duration::from_millis(self.random.random_range(0..900))).await;
             let form = pay_form(request).unwrap();
-            let cancelled_before = self.random.random_bool(0.04);
-            if cancelled_before {
+            let cancel_first = self.random.random_bool(0.04);
+            if cancel_first {
                 self.open_cancel(form.clone()).await;
                 if self.random.random_bool(0.2) {
                     continue;
                 }
             }
             self.send(&Request::Pay(form.clone())).await;
-            self.sent.push(form.clone());
-            if cancelled_before {
+            self.payments.push(form.clone());
+            if cancel_first {
                 self.refund_soon(&form).await;
             }
             match self.random.random_range(0..100) {
-                0..12 => self.repeat().await,
-                12..16 => self.conflict().await,
-                16..19 => self.unreadable().await,
-                19..44 => self.refund().await,
+                0..12 => self.repeat_payment().await,
+                12..16 => self.send_conflict().await,
+                16..19 => self.append_unreadable().await,
+                19..44 => self.refund_a_payment().await,
                 44..50 => self.repeat_refund().await,
-                50..68 => self.cancel().await,
-                68..72 => self.change_rules().await,
+                50..68 => self.cancel_a_payment().await,
+                68..72 => self.change_policy().await,
                 _ => {}
             }
-            self.go_on_with_cancels().await;
+            self.follow_up_cancels().await;
         }
         while !self.cancels.is_empty() {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            self.go_on_with_cancels().await;
+            self.follow_up_cancels().await;
         }
     }
 
+    /// Returns a new correlation for a call about this order.
     fn reply_to(&mut self, key: &OrderKey) -> ReplyTo {
-        self.next += 1;
-        self.heard.lock().unwrap().about.insert(self.next, key.clone());
-        ReplyTo { partition: REPLIES.index, correlation: self.next, until: self.clock.now().plus(PATIENCE_MS) }
+        self.last_correlation += 1;
+        self.replies.lock().unwrap().order_of_call.insert(self.last_correlation, key.clone());
+        ReplyTo {
+            partition: REPLIES.index,
+            correlation: self.last_correlation,
+            until: self.clock.now().plus(PATIENCE_MS),
+        }
     }
 
-    fn shard(&self, key: &OrderKey) -> Partition {
+    fn shard_of(&self, key: &OrderKey) -> Partition {
         let shards = u16::try_from(self.session.partitions(Topic::Orders)).unwrap();
         let index = u32::from(key.shard(ShardCount(shards.try_into().unwrap())).0);
         Partition { topic: Topic::Orders, index }
     }
 
-    /// Sends until it is acknowledged, as a POS does that hears nothing; then asks, now and then:
-    /// from here on the order must be found. Returns where answers come.
+    /// Repeats the request until an append of it is acknowledged, as a POS does without an answer.
+    /// Half of the time a query follows, which must find the order (I5). Returns the correlations
+    /// of the request's replies.
     pub async fn send(&mut self, request: &Request) -> Vec<u64> {
-        let shard = self.shard(request.key());
+        let shard = self.shard_of(request.key());
         let mut correlations = Vec::new();
         loop {
             let to = self.reply_to(request.key());
@@ -176,7 +183,7 @@ impl Caller {
         }
         if self.random.random_bool(0.5) {
             let to = self.reply_to(request.key());
-            self.heard.lock().unwrap().must_be_found.insert(to.correlation);
+            self.replies.lock().unwrap().must_be_found.insert(to.correlation);
             let watch = self.random.random_bool(0.3);
             let record = encode_query(self.clock.now(), request.key(), to, watch);
             drop(self.session.append(shard, vec![Entry::plain(record)]));
@@ -184,21 +191,23 @@ impl Caller {
         correlations
     }
 
-    async fn repeat(&mut self) {
-        let form = self.sent.choose(&mut self.random).unwrap().clone();
+    async fn repeat_payment(&mut self) {
+        let form = self.payments.choose(&mut self.random).unwrap().clone();
         self.send(&Request::Pay(form)).await;
     }
 
-    /// Another amount under the number of a payment, or a payment under the number of a refund.
-    async fn conflict(&mut self) {
-        let form = self.sent.choose(&mut self.random).unwrap().clone();
-        let refund = self.refunds.choose(&mut self.random).filter(|_| self.next.is_multiple_of(3));
+    /// Sends another amount under the number of a payment, or a payment under the number of a
+    /// refund.
+    async fn send_conflict(&mut self) {
+        let form = self.payments.choose(&mut self.random).unwrap().clone();
+        let refund = self.refunds.choose(&mut self.random).filter(|_| self.last_correlation.is_multiple_of(3));
         let key = refund.map_or(&form.key, |refund| &refund.key).clone();
         let trade_amount = Amount::parse(form.trade_amount.twd() % 1_000 + 1).unwrap();
         self.send(&Request::Pay(PayForm { key, trade_amount, ..form })).await;
     }
 
-    async fn unreadable(&mut self) {
+    /// Appends bytes that are no record; the router must put those on `orders` in the dead letters.
+    async fn append_unreadable(&mut self) {
         let topic = *[Topic::Orders, Topic::WalletTasks, Topic::FiscTasks, Topic::OrderStates]
             .choose(&mut self.random)
             .unwrap();
@@ -206,6 +215,6 @@ impl Caller {
         let key = if topic.is_compacted() { vec![0xff, self.random.random()] } else { Vec::new() };
         let entry = Entry { key: key.into(), value: Some(vec![0xff; 9].into()) };
         let landed = self.session.append(Partition { topic, index }, vec![entry]).await.is_ok();
-        self.heard.lock().unwrap().unreadable += usize::from(landed && topic == Topic::Orders);
+        self.replies.lock().unwrap().unreadable_count += usize::from(landed && topic == Topic::Orders);
     }
 }

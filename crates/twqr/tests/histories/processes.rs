@@ -1,4 +1,4 @@
-//! The processes of a history, and what happens to them.
+//! Starts the processes of a history, and crashes, pauses and replaces them at random.
 
 use std::{num::NonZeroU64, sync::Arc, time::Duration};
 
@@ -13,31 +13,32 @@ use twqr_types::UnixMs;
 use twqr_worker::Lanes;
 
 use crate::{
-    bank::{Line, SimBank},
-    rules::policy,
+    policies::first_policy,
+    simulated_issuers::{IssuerConnection, SimulatedIssuers},
 };
 
-/// What a process is.
+/// The service that a process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum Service {
     Router,
     WalletWorker,
     FiscWorker,
     Tracker,
 }
 
-/// A process that runs, stands still, or is gone.
+/// A process: running, paused, or gone.
 struct Process {
-    kind: Kind,
+    service: Service,
     session: Arc<SimSession>,
     shutdown: CancellationToken,
-    /// A router's local store: it outlives the process, or is lost with it.
+    /// A router's local store, which a successor may take over.
     store: Arc<MemoryStore>,
     paused: bool,
+    /// It crashed or was asked to stop, and a successor was started.
     gone: bool,
 }
 
-/// Virtual time, which each process sees a little differently.
+/// Virtual time as one process sees it: each clock is off by a little.
 pub struct VirtualClock {
     began: tokio::time::Instant,
     skew_ms: i64,
@@ -51,72 +52,79 @@ impl Clock for VirtualClock {
     }
 }
 
-/// Everything that runs.
-pub struct World {
+/// All processes that a history has started.
+pub struct Processes {
     sim: Sim,
-    bank: SimBank,
+    issuers: SimulatedIssuers,
     processes: Vec<Process>,
     began: tokio::time::Instant,
     random: ChaCha8Rng,
+    /// The clock of the callers and the issuers.
     pub clock: Arc<dyn Clock>,
-    members: Option<NonZeroU64>,
+    /// The number of the newest member; numbers are never used again.
+    last_member: Option<NonZeroU64>,
+    /// The read model, shared by the trackers that follow each other.
     model: Arc<MemoryModel>,
 }
 
-impl World {
-    pub fn new(sim: Sim, bank: SimBank, seed: u64) -> Self {
+impl Processes {
+    pub fn new(sim: Sim, issuers: SimulatedIssuers, seed: u64) -> Self {
         let began = tokio::time::Instant::now();
         let random = ChaCha8Rng::seed_from_u64(seed ^ 0x3031);
         let clock = Arc::new(VirtualClock { began, skew_ms: 0 });
-        Self { sim, bank, processes: Vec::new(), began, random, clock, members: None, model: Arc::default() }
+        Self { sim, issuers, processes: Vec::new(), began, random, clock, last_member: None, model: Arc::default() }
     }
 
-    /// Another process of this kind joins, with nothing on its disk.
-    pub fn start(&mut self, kind: Kind) {
+    /// Starts a process with an empty disk.
+    pub fn start(&mut self, service: Service) {
         let store = Arc::new(MemoryStore::default());
-        self.start_with(kind, store);
+        self.start_with(service, store);
     }
 
-    fn start_with(&mut self, kind: Kind, store: Arc<MemoryStore>) {
-        let number = self.members.map_or(NonZeroU64::MIN, |number| number.saturating_add(1));
-        self.members = Some(number);
-        let member = format!("{kind:?}-{number}");
+    fn start_with(&mut self, service: Service, store: Arc<MemoryStore>) {
+        let number = self.last_member.map_or(NonZeroU64::MIN, |number| number.saturating_add(1));
+        self.last_member = Some(number);
+        let member = format!("{service:?}-{number}");
         let session = self.sim.session(&member);
         let shutdown = CancellationToken::new();
         let clock = Arc::new(VirtualClock { began: self.began, skew_ms: self.random.random_range(-100..=100) });
         let context = Context { clock, shutdown: shutdown.clone(), health: Health::default() };
         let journal = session.clone();
-        match kind {
-            Kind::Router => {
+        match service {
+            Service::Router => {
                 let settings = twqr_router::Settings {
                     member,
-                    policy: policy(),
+                    policy: first_policy(),
                     checkpoint_interval_ms: 200,
                     store: store.clone(),
                 };
                 tokio::spawn(twqr_router::run(settings, journal, context));
             }
-            Kind::Tracker => drop(tokio::spawn(twqr_tracker::follow(self.model.clone(), journal, context))),
-            Kind::WalletWorker | Kind::FiscWorker => {
-                let topic = if kind == Kind::WalletWorker { Topic::WalletTasks } else { Topic::FiscTasks };
-                let line = Line { bank: self.bank.clone(), session: session.clone(), clock: self.clock.clone() };
+            Service::Tracker => drop(tokio::spawn(twqr_tracker::follow(self.model.clone(), journal, context))),
+            Service::WalletWorker | Service::FiscWorker => {
+                let topic = if service == Service::WalletWorker { Topic::WalletTasks } else { Topic::FiscTasks };
+                let connection = IssuerConnection {
+                    issuers: self.issuers.clone(),
+                    session: session.clone(),
+                    clock: self.clock.clone(),
+                };
                 let settings = twqr_worker::Settings {
                     topic,
                     member,
-                    backend: Arc::new(line),
+                    backend: Arc::new(connection),
                     call_timeout_ms: 800,
                     lanes: Arc::new(Lanes::default()),
                 };
                 tokio::spawn(twqr_worker::run(settings, journal, context));
             }
         }
-        self.processes.push(Process { kind, session, shutdown, store, paused: false, gone: false });
+        self.processes.push(Process { service, session, shutdown, store, paused: false, gone: false });
     }
 
-    /// Something happens to one of them.
-    pub fn trouble(&mut self, random: &mut ChaCha8Rng) {
-        let here: Vec<usize> = (0..self.processes.len()).filter(|i| !self.processes[*i].gone).collect();
-        let Some(chosen) = here.choose(random).copied() else { return };
+    /// Crashes, pauses, resumes or replaces one process, by chance.
+    pub fn disturb_one(&mut self, random: &mut ChaCha8Rng) {
+        let present: Vec<usize> = (0..self.processes.len()).filter(|i| !self.processes[*i].gone).collect();
+        let Some(chosen) = present.choose(random).copied() else { return };
         let process = &mut self.processes[chosen];
         match random.random_range(0..6) {
             _ if process.paused => {
@@ -135,24 +143,25 @@ impl World {
         }
     }
 
-    /// A process leaves, in good order if it can, and another one of its kind comes, with what the
-    /// first had on its disk or without.
+    /// Asks a process to stop, if it still runs, and starts a successor, which gets its disk or an
+    /// empty one.
     fn replace(&mut self, index: usize, keeps_disk: bool) {
         let process = &mut self.processes[index];
         process.gone = true;
         process.shutdown.cancel();
-        let (kind, session) = (process.kind, process.session.clone());
+        let (service, session) = (process.service, process.session.clone());
         let store = if keeps_disk { process.store.clone() } else { Arc::new(MemoryStore::default()) };
-        // Whoever left in good order has left the group soon after.
+        // A process that stops in an orderly way is given 5 s to leave its group.
         tokio::spawn(async move {
             tokio::time::sleep(Duration::from_secs(5)).await;
             session.crash();
         });
-        self.start_with(kind, store);
+        self.start_with(service, store);
     }
 
-    /// Nothing happens any more: who stands still goes on, so that every zombie has its say.
-    pub fn calm(&mut self) {
+    /// Resumes all paused processes, so that those whose partitions were reassigned meanwhile act
+    /// once more too.
+    pub fn resume_all(&mut self) {
         for process in &mut self.processes {
             process.paused = false;
             process.session.resume();

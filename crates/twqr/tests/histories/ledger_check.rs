@@ -1,4 +1,5 @@
-//! The money of a history: what the orders say against the ledger, entry by entry (I1, I4, I6).
+//! Compares the orders with the entries of the issuers' ledger: each movement was sent once, has
+//! the amount of its order, and failed only with true evidence (I1, I4, I6).
 
 use std::collections::BTreeMap;
 
@@ -6,17 +7,18 @@ use twqr_order::{CancelStage, Evidence, Failure, Order, Payment, Phase, Refund, 
 use twqr_types::{Carrier, StatusCode};
 use twqr_wire::backend::{LedgerEntry, ledger_entry::Kind};
 
-use crate::verdict::Orders;
+use crate::log_reader::Orders;
 
-/// What the ledger says of one payment, and what is wrong with it.
-struct Book<'a> {
+/// One payment with its ledger entries, and the violations found so far.
+struct PaymentCheck<'a> {
     payment: &'a Payment,
     entries: Vec<&'a LedgerEntry>,
-    found: &'a mut Vec<String>,
+    violations: &'a mut Vec<String>,
 }
 
-pub fn money_agrees(orders: &Orders, ledger: &[LedgerEntry], found: &mut Vec<String>) {
-    arrived_once(ledger, found);
+/// Adds a violation for each disagreement between orders and ledger.
+pub fn check_ledger(orders: &Orders, ledger: &[LedgerEntry], violations: &mut Vec<String>) {
+    check_arrived_once(ledger, violations);
     let mut by_trade: BTreeMap<&str, Vec<&LedgerEntry>> = BTreeMap::new();
     for entry in ledger {
         by_trade.entry(&entry.trade_no).or_default().push(entry);
@@ -24,136 +26,140 @@ pub fn money_agrees(orders: &Orders, ledger: &[LedgerEntry], found: &mut Vec<Str
     let payments: Vec<&Payment> = orders.values().filter_map(Order::as_payment).collect();
     for payment in &payments {
         let entries = by_trade.remove(payment.trade_no.as_str()).unwrap_or_default();
-        let mut book = Book { payment, entries, found };
-        book.charge();
-        book.refunds();
-        book.cancel();
-        book.sums();
+        let mut check = PaymentCheck { payment, entries, violations };
+        check.check_charge();
+        check.check_refunds();
+        check.check_cancel();
+        check.check_sums();
     }
-    found.extend(by_trade.keys().map(|number| format!("I4: the ledger has {number}, which is no payment")));
+    violations
+        .extend(by_trade.keys().map(|number| format!("I4: the ledger has the TradeNo {number}, which no payment has")));
     for order in orders.values() {
         if let Order::Refund(refund) = order {
             let payment = payments.iter().find(|payment| payment.trade_no == refund.payment);
-            refund_agrees(refund, payment.copied(), found);
+            check_refund_order(refund, payment.copied(), violations);
         }
     }
 }
 
-/// I1: an order is charged once at the most, a refund number and a reversal take effect once, and
-/// none of them was ever sent twice.
-fn arrived_once(ledger: &[LedgerEntry], found: &mut Vec<String>) {
+/// I1: an order is charged at most once, a refund and a reversal take effect at most once, and no
+/// charge or refund was sent twice. Only a reversal may be sent again after a refusal.
+fn check_arrived_once(ledger: &[LedgerEntry], violations: &mut Vec<String>) {
     let mut arrived: BTreeMap<(&str, &str, &str), usize> = BTreeMap::new();
     for entry in ledger {
-        let of_trade = |what| (what, entry.merchant_id.as_str(), entry.trade_no.as_str());
-        let reversed = arrived.contains_key(&of_trade("reversal"));
-        let what = match entry.kind() {
+        let for_trade = |movement| (movement, entry.merchant_id.as_str(), entry.trade_no.as_str());
+        let reversed = arrived.contains_key(&for_trade("reversal"));
+        let movement = match entry.kind() {
             Kind::Charged => {
                 let order = ("order", entry.merchant_id.as_str(), entry.merchant_trade_no.as_str());
                 *arrived.entry(order).or_default() += 1;
-                of_trade("charge")
+                for_trade("charge")
             }
-            Kind::Declined => of_trade("charge"),
+            Kind::Declined => for_trade("charge"),
             Kind::Refunded | Kind::RefundDeclined => ("refund", "", entry.refund_trade_no.as_str()),
-            Kind::Reversed => of_trade("reversal"),
+            Kind::Reversed => for_trade("reversal"),
             Kind::Repeated if !entry.refund_trade_no.is_empty() => ("refund", "", entry.refund_trade_no.as_str()),
-            Kind::Repeated if !reversed => of_trade("charge"),
-            // A reversal may be tried again.
+            Kind::Repeated if !reversed => for_trade("charge"),
+            // A reversal may be sent again.
             Kind::Repeated | Kind::ReversalDeclined => continue,
-            Kind::Unspecified => ("entry of no kind", "", entry.trade_no.as_str()),
+            Kind::Unspecified => ("entry without a kind", "", entry.trade_no.as_str()),
         };
-        *arrived.entry(what).or_default() += 1;
+        *arrived.entry(movement).or_default() += 1;
     }
-    found.extend(arrived.iter().filter(|(_, n)| **n > 1).map(|(what, n)| format!("I1: {what:?} arrived {n} times")));
+    violations.extend(
+        arrived.iter().filter(|(_, n)| **n > 1).map(|(movement, n)| format!("I1: {movement:?} arrived {n} times")),
+    );
 }
 
-impl Book<'_> {
-    fn wrong(&mut self, what: &str) {
+impl PaymentCheck<'_> {
+    fn report(&mut self, what: &str) {
         let (key, entries) = (&self.payment.key, &self.entries);
-        self.found.push(format!("{key}: {what}: {:?}, the ledger says {entries:?}", self.payment));
+        self.violations.push(format!("{key}: {what}: {:?}, the ledger has {entries:?}", self.payment));
     }
 
+    /// The entry of this kind for the refund with this TradeNo; empty for the payment itself.
     fn entry(&self, kind: Kind, refund: &str) -> Option<&LedgerEntry> {
-        let found = self.entries.iter().find(|entry| entry.kind() == kind && entry.refund_trade_no == refund);
-        found.copied()
+        self.entries.iter().find(|entry| entry.kind() == kind && entry.refund_trade_no == refund).copied()
     }
 
-    /// Paid is charged with that amount; failed is not charged, and its evidence is true.
-    fn charge(&mut self) {
+    /// A paid payment was charged with its amount, and a failed one was not charged.
+    fn check_charge(&mut self) {
         let charged = self.entry(Kind::Charged, "");
         match &self.payment.charge.phase {
             Phase::Done(approval) => {
                 let amounts = (self.payment.terms.trade_amount.twd(), approval.debit_amount);
                 if charged.map(|entry| (entry.trade_amount, entry.debit_amount)) != Some(amounts) {
-                    self.wrong("I4: the charge");
+                    self.report("I4: the charge differs");
                 }
                 if !approval.card_no_masked.is_empty() && !approval.card_no_masked.contains('*') {
-                    self.wrong("the card number is whole");
+                    self.report("the card number is not masked");
                 }
                 let carrier = &approval.invoice_vehicle;
                 if !carrier.is_empty() && Carrier::parse(carrier).is_none() {
-                    self.wrong("the carrier is none");
+                    self.report("the carrier is malformed");
                 }
             }
-            Phase::Failed(failure) => self.failed(failure, (Kind::Charged, Kind::Declined), ""),
+            Phase::Failed(failure) => self.check_failure(failure, (Kind::Charged, Kind::Declined), ""),
             Phase::Sent { .. } | Phase::Unresolved { .. } | Phase::Inquiring { .. } => {}
         }
         if self.payment.contradiction.is_some() {
-            self.wrong("I6: an issuer contradicted it");
+            self.report("I6: an issuer contradicted its final state");
         }
     }
 
-    /// I6: what failed did not take effect, and was declined if and only if that is the evidence.
-    fn failed(&mut self, failure: &Failure, (done, declined): (Kind, Kind), refund: &str) {
+    /// I6: a failed movement did not take effect, and the issuer declined it if and only if that is
+    /// the evidence.
+    fn check_failure(&mut self, failure: &Failure, (done, declined): (Kind, Kind), refund: &str) {
         if self.entry(done, refund).is_some() {
-            self.wrong("I6: it failed, and took effect");
+            self.report("I6: a failed movement took effect");
         }
         if self.entry(declined, refund).is_some() != (failure.evidence == Evidence::Declined) {
-            self.wrong("I6: the evidence is not true");
+            self.report("I6: the evidence of a failure is false");
         }
     }
 
-    fn refunds(&mut self) {
+    fn check_refunds(&mut self) {
         for RefundEntry { trade_no, amount, refund, .. } in &self.payment.refunds {
             match &refund.phase {
                 Phase::Done(refunded) => {
                     let entry = self.entry(Kind::Refunded, trade_no.as_str());
                     let amounts = (amount.twd(), refunded.debit_amount);
                     if entry.map(|entry| (entry.trade_amount, entry.debit_amount)) != Some(amounts) {
-                        self.wrong(&format!("I4: refund {trade_no}"));
+                        self.report(&format!("I4: refund {trade_no} differs"));
                     }
                 }
                 Phase::Failed(failure) => {
-                    self.failed(failure, (Kind::Refunded, Kind::RefundDeclined), trade_no.as_str());
+                    self.check_failure(failure, (Kind::Refunded, Kind::RefundDeclined), trade_no.as_str());
                 }
                 Phase::Sent { .. } | Phase::Unresolved { .. } | Phase::Inquiring { .. } => {}
             }
         }
-        let known = |number: &str| self.payment.refunds.iter().any(|entry| entry.trade_no.as_str() == number);
-        if self.entries.iter().any(|entry| !entry.refund_trade_no.is_empty() && !known(&entry.refund_trade_no)) {
-            self.wrong("I4: a refund that the payment does not know");
+        let is_known = |number: &str| self.payment.refunds.iter().any(|entry| entry.trade_no.as_str() == number);
+        if self.entries.iter().any(|entry| !entry.refund_trade_no.is_empty() && !is_known(&entry.refund_trade_no)) {
+            self.report("I4: the ledger has a refund that the payment does not have");
         }
     }
 
-    /// Taken back with that amount if and only if it is said so; refused only if the issuer
-    /// refused.
-    fn cancel(&mut self) {
+    /// The ledger has a reversal of this amount if and only if the payment has one, and a refused
+    /// cancel was refused by the issuer.
+    fn check_cancel(&mut self) {
         let cancel = self.payment.cancel.as_ref();
-        let taken_back = cancel.and_then(|cancel| match &cancel.stage {
+        let reversed = cancel.and_then(|cancel| match &cancel.stage {
             CancelStage::Reversing(reversal) => reversal.done().map(|_| cancel.amount),
             CancelStage::Blocked | CancelStage::Retry { .. } | CancelStage::NothingToReverse => None,
         });
-        if self.entry(Kind::Reversed, "").map(|entry| entry.trade_amount) != taken_back {
-            self.wrong("I4: the reversal");
+        if self.entry(Kind::Reversed, "").map(|entry| entry.trade_amount) != reversed {
+            self.report("I4: the reversal differs");
         }
         let refusal = cancel.and_then(|cancel| cancel.refusal());
-        let refused = self.entry(Kind::ReversalDeclined, "").is_some();
-        if refusal.is_some_and(|failure| failure.evidence != Evidence::Declined || !refused) {
-            self.wrong("I6: the cancel is refused by nobody");
+        let is_declined = self.entry(Kind::ReversalDeclined, "").is_some();
+        if refusal.is_some_and(|failure| failure.evidence != Evidence::Declined || !is_declined) {
+            self.report("I6: the cancel is refused, but no issuer declined it");
         }
     }
 
-    /// I4: what the customer has paid is what the order says, and never less than nothing.
-    fn sums(&mut self) {
+    /// I4: what the customer has paid in the end is what the order says, and never negative.
+    fn check_sums(&mut self) {
         let sum = |kind: Kind| -> i64 {
             let of_kind = self.entries.iter().filter(|entry| entry.kind() == kind);
             of_kind.map(|entry| entry.trade_amount).sum()
@@ -164,15 +170,16 @@ impl Book<'_> {
             Some(cancel) if cancel.is_complete() => cancel.amount,
             Some(_) | None => 0,
         };
-        let said = charged - self.payment.refunded() - cancelled;
-        if left != said || left < 0 {
-            self.wrong(&format!("I4: {left} TWD are left of it, the order says {said}"));
+        let expected = charged - self.payment.refunded() - cancelled;
+        if left != expected || left < 0 {
+            self.report(&format!("I4: the ledger leaves {left} TWD charged, the order says {expected}"));
         }
     }
 }
 
-/// I4: the refund order says what its payment says, and a payment keeps every number that asked.
-fn refund_agrees(refund: &Refund, payment: Option<&Payment>, found: &mut Vec<String>) {
+/// I4: a refund order agrees with its payment's entry, and the payment keeps an entry for every
+/// refund that requested one.
+fn check_refund_order(refund: &Refund, payment: Option<&Payment>, violations: &mut Vec<String>) {
     let payment = payment.filter(|payment| payment.key.merchant_id == refund.key.merchant_id);
     let entry = payment.and_then(|payment| {
         let mut entries = payment.refunds.iter();
@@ -190,6 +197,6 @@ fn refund_agrees(refund: &Refund, payment: Option<&Payment>, found: &mut Vec<Str
         (None, _, RefundPhase::Succeeded(_)) | (Some(_), None, _) => false,
     };
     if !agrees {
-        found.push(format!("I4: {}: {refund:?}, its payment says {entry:?}", refund.key));
+        violations.push(format!("I4: {}: {refund:?}, its payment has {entry:?}", refund.key));
     }
 }

@@ -1,6 +1,6 @@
-//! The log of one shard, folded from its beginning by whoever cares to: what its routers kept and
-//! emitted must be this, whoever they were, however often they crashed, and wherever they began
-//! again.
+//! Replays the log of `orders` from its beginning, without a router. The machine is a pure function
+//! over the log (protocol rule P2), so this gives the only states and effects that the routers may
+//! store and emit, however often they crash and wherever they restart.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -13,71 +13,74 @@ use twqr_order::{
 use twqr_types::{OrderKey, ShardId, TradeNo};
 use twqr_wire::convert::{decode_record, encode_record, encode_reply, encode_task};
 
-use crate::verdict::Orders;
+use crate::log_reader::Orders;
 
-/// What all shards come to.
+/// The states and effects that the logs of all shards lead to.
 #[derive(Default)]
-pub struct Fold {
+pub struct Replay {
     pub orders: Orders,
+    /// Encoded tasks.
     pub tasks: BTreeMap<EffectId, Vec<u8>>,
+    /// Encoded replies.
     pub replies: BTreeMap<EffectId, Vec<u8>>,
-    /// Records between orders, each with the shard that it goes to.
+    /// Encoded records between orders, each with the shard that it is sent to.
     pub forwards: BTreeSet<(u32, Bytes)>,
 }
 
-/// One shard on the way.
-struct Shard {
+/// The state of one shard while its log is replayed.
+struct ShardState {
     id: ShardId,
     orders: HashMap<OrderKey, Option<Order>>,
-    numbers: HashMap<TradeNo, OrderKey>,
+    key_of_trade_no: HashMap<TradeNo, OrderKey>,
     versions: PolicyVersions,
 }
 
-pub fn fold(sim: &Sim, shards: u32) -> Fold {
-    let mut fold = Fold::default();
+pub fn replay(sim: &Sim, shards: u32) -> Replay {
+    let mut replay = Replay::default();
     for index in 0..shards {
         let id = ShardId(u16::try_from(index).unwrap());
-        let (orders, numbers) = (HashMap::new(), HashMap::new());
-        let mut shard = Shard { id, orders, numbers, versions: PolicyVersions::default() };
+        let (orders, key_of_trade_no) = (HashMap::new(), HashMap::new());
+        let mut shard = ShardState { id, orders, key_of_trade_no, versions: PolicyVersions::default() };
         for record in sim.records(Partition { topic: Topic::Orders, index }) {
             if let Ok(decoded) = decode_record(record.entry.value.unwrap_or_default()) {
-                fold.take(&mut shard, &decoded, record.offset);
+                replay.apply_record(&mut shard, &decoded, record.offset);
             }
         }
         let orders = shard.orders.into_values().flatten();
-        fold.orders.extend(orders.map(|order| (order.key().to_bytes(), order)));
+        replay.orders.extend(orders.map(|order| (order.key().to_bytes(), order)));
     }
-    fold
+    replay
 }
 
-impl Fold {
-    fn take(&mut self, shard: &mut Shard, record: &Record, offset: u64) {
+impl Replay {
+    fn apply_record(&mut self, shard: &mut ShardState, record: &Record, offset: u64) {
         let cause = Position { shard: shard.id, offset };
         let mut effects = Vec::new();
         if let Command::Policy(change) = &record.command {
             shard.versions.take(shard.id, offset, change.clone().into());
         }
-        let named = match record.command.target() {
+        // An order is named by its key, or by the TradeNo of a payment.
+        let target_key = match record.command.target() {
             Some(Target::Key(key)) => Some(key.clone()),
-            Some(Target::Number(number)) => shard.numbers.get(&number).cloned(),
+            Some(Target::Number(number)) => shard.key_of_trade_no.get(&number).cloned(),
             None => None,
         };
-        let Some(key) = named else {
+        let Some(key) = target_key else {
             if let Command::Reserve(reserve) = &record.command {
                 refuse_unknown_payment(reserve, record.at, cause, &mut effects);
             }
-            return self.keep(shard, None, effects, offset);
+            return self.collect(shard, None, effects, offset);
         };
         let order = shard.orders.entry(key.clone()).or_default();
         apply(order, record, cause, shard.versions.at(offset), &mut effects);
         let order = order.clone();
         if let Some(payment) = order.as_ref().and_then(Order::as_payment) {
-            shard.numbers.insert(payment.trade_no, key);
+            shard.key_of_trade_no.insert(payment.trade_no, key);
         }
-        self.keep(shard, order.as_ref(), effects, offset);
+        self.collect(shard, order.as_ref(), effects, offset);
     }
 
-    fn keep(&mut self, shard: &Shard, order: Option<&Order>, effects: Vec<Effect>, offset: u64) {
+    fn collect(&mut self, shard: &ShardState, order: Option<&Order>, effects: Vec<Effect>, offset: u64) {
         for effect in effects {
             match effect {
                 Effect::Task(task) => drop(self.tasks.insert(task.id, encode_task(&task).to_vec())),

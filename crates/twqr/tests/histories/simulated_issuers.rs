@@ -1,5 +1,5 @@
-//! Wallet and FISC of a history: the simulator's own logic, reached over a line that is slow,
-//! breaks, and stands still with its process.
+//! The wallet and the issuers behind FISC, decided by the simulator's own code. Workers reach them
+//! over connections that are slow, that break, and that stop while their process is paused.
 
 use std::{
     sync::{Arc, Mutex},
@@ -19,9 +19,10 @@ use twqr_simulator::{Bank, Reaction, Script};
 use twqr_wire::backend::{ExchangeRequest, ExchangeResponse, LedgerEntry, exchange_request::Call};
 use twqr_worker::{Answers, Backend, Calls};
 
-/// How long a call is under way at the most, in ms: within every window.
-const FLIGHT_MS_MAX: u64 = 400;
+/// The longest time in ms from sending a call to its arrival; shorter than every issuer's window.
+const TRANSIT_MS_MAX: u64 = 400;
 
+/// The faults of the wallet and of each issuer, as in the simulator's script files.
 const SCRIPT: &str = "
 [wallet]
 latency_ms = 20
@@ -60,39 +61,39 @@ latency_ms = 350
 maintenance = true
 ";
 
-/// The bank and its ledger.
+/// The wallet and the issuers with their ledger. Cloning gives another handle of the same ones.
 #[derive(Clone)]
-pub struct SimBank(Arc<Mutex<Books>>);
+pub struct SimulatedIssuers(Arc<Mutex<State>>);
 
-struct Books {
+struct State {
     bank: Bank,
     ledger: Vec<LedgerEntry>,
     random: ChaCha8Rng,
 }
 
-impl SimBank {
+impl SimulatedIssuers {
     pub fn new(seed: u64) -> Self {
         let script = Script { seed, ..Script::parse(SCRIPT).unwrap() };
         let random = ChaCha8Rng::seed_from_u64(seed ^ 0xba4c);
-        Self(Arc::new(Mutex::new(Books { bank: Bank::new(script, []), ledger: Vec::new(), random })))
+        Self(Arc::new(Mutex::new(State { bank: Bank::new(script, []), ledger: Vec::new(), random })))
     }
 
     pub fn ledger(&self) -> Vec<LedgerEntry> {
         self.0.lock().unwrap().ledger.clone()
     }
 
-    fn draw(&self, below: u64) -> u64 {
-        self.0.lock().unwrap().random.random_range(0..below)
+    fn draw_below(&self, limit: u64) -> u64 {
+        self.0.lock().unwrap().random.random_range(0..limit)
     }
 
-    /// A call arrives: it is recorded and answered.
-    async fn arrive(
+    /// Delivers a call after its transit, and carries out what the simulator decides.
+    async fn deliver(
         self,
         call: ExchangeRequest,
         answers: mpsc::UnboundedSender<Result<ExchangeResponse, Status>>,
         clock: Arc<dyn Clock>,
     ) {
-        tokio::time::sleep(Duration::from_millis(self.draw(FLIGHT_MS_MAX))).await;
+        tokio::time::sleep(Duration::from_millis(self.draw_below(TRANSIT_MS_MAX))).await;
         let reactions = self.0.lock().unwrap().bank.handle(call, clock.now().0);
         for reaction in reactions {
             self.react(reaction, &answers, &clock);
@@ -115,12 +116,12 @@ impl SimBank {
                 });
             }
             Reaction::Release { after_ms, request } => {
-                let (bank, answers, clock) = (self.clone(), answers.clone(), clock.clone());
+                let (issuers, answers, clock) = (self.clone(), answers.clone(), clock.clone());
                 tokio::spawn(async move {
                     tokio::time::sleep(Duration::from_millis(after_ms)).await;
-                    let reactions = bank.0.lock().unwrap().bank.release(&request, clock.now().0);
+                    let reactions = issuers.0.lock().unwrap().bank.release(&request, clock.now().0);
                     for reaction in reactions {
-                        bank.react(reaction, &answers, &clock);
+                        issuers.react(reaction, &answers, &clock);
                     }
                 });
             }
@@ -128,7 +129,7 @@ impl SimBank {
     }
 }
 
-/// After this a call must not leave.
+/// The time after which a call must not be sent any more (protocol rule P6); an inquiry has none.
 fn send_by_ms(call: &ExchangeRequest) -> Option<i64> {
     match &call.call {
         Some(Call::Charge(charge)) => Some(charge.send_by_ms),
@@ -138,31 +139,32 @@ fn send_by_ms(call: &ExchangeRequest) -> Option<i64> {
     }
 }
 
-/// The line of one process.
-pub struct Line {
-    pub bank: SimBank,
+/// The connection of one worker process.
+pub struct IssuerConnection {
+    pub issuers: SimulatedIssuers,
     pub session: Arc<SimSession>,
-    /// Of the bank.
+    /// The issuers' clock, without the skew of the worker's.
     pub clock: Arc<dyn Clock>,
 }
 
 #[async_trait]
-impl Backend for Line {
+impl Backend for IssuerConnection {
     async fn exchange(&self, mut calls: Calls) -> Result<Answers, Status> {
         let (sender, answers) = mpsc::unbounded_channel();
-        let (bank, session, clock) = (self.bank.clone(), self.session.clone(), self.clock.clone());
+        let (issuers, session, clock) = (self.issuers.clone(), self.session.clone(), self.clock.clone());
         tokio::spawn(async move {
             while session.until_running().await {
                 let Some(call) = calls.next().await else { break };
-                // A process that stood still meanwhile looks at its clock again when it goes on.
+                // The process may have been paused while it waited for a call: on resuming it
+                // checks the time again, as a worker's connection does.
                 let runs = session.until_running().await;
                 let late = send_by_ms(&call).is_some_and(|send_by| clock.now().0 > send_by);
                 if !runs || late {
                     continue;
                 }
-                tokio::spawn(bank.clone().arrive(call, sender.clone(), clock.clone()));
-                if bank.draw(200) == 0 {
-                    drop(sender.send(Err(Status::unavailable("the line broke"))));
+                tokio::spawn(issuers.clone().deliver(call, sender.clone(), clock.clone()));
+                if issuers.draw_below(200) == 0 {
+                    drop(sender.send(Err(Status::unavailable("the connection broke"))));
                     break;
                 }
             }

@@ -1,56 +1,57 @@
-//! The refunds of a history: parts of payments that were told paid, several at a time, sometimes
-//! more than is left, sometimes of what is no payment of theirs.
+//! Callers that refund: mostly parts of payments that are known as paid, several at a time. Some
+//! ask for more than is left, or name a payment that does not exist or is another merchant's.
 
 use std::time::Duration;
 
 use rand::{Rng, seq::IndexedRandom};
 use twqr_types::{Amount, MerchantId, MerchantTradeNo, OrderKey, PayForm, RefundForm, Remark, ShardId, TradeNo};
 
-use crate::callers::{Caller, Request};
+use super::{Caller, Request};
 
-/// How many of the last payments are refunded and cancelled.
-pub const LATELY: usize = 25;
+/// Refunds and cancels select from this many of the latest payments.
+pub const RECENT_PAYMENTS: usize = 25;
 
 impl Caller {
-    /// A payment of lately whose number was told: one that was told paid, or also another one.
-    pub fn told(&mut self, paid_only: bool) -> Option<(PayForm, TradeNo)> {
-        let told = {
-            let heard = self.heard.lock().unwrap();
-            let told = |form: &PayForm| {
-                let (number, paid) = heard.payment(&form.key)?;
-                (paid || !paid_only).then(|| (form.clone(), number))
+    /// A recent payment whose TradeNo a reply has given; `paid_only`: and that a reply called paid.
+    pub fn answered_payment(&mut self, paid_only: bool) -> Option<(PayForm, TradeNo)> {
+        let answered = {
+            let replies = self.replies.lock().unwrap();
+            let with_trade_no = |form: &PayForm| {
+                let (trade_no, is_paid) = replies.payment(&form.key)?;
+                (is_paid || !paid_only).then(|| (form.clone(), trade_no))
             };
-            self.sent.iter().rev().take(LATELY).filter_map(told).collect::<Vec<_>>()
+            self.payments.iter().rev().take(RECENT_PAYMENTS).filter_map(with_trade_no).collect::<Vec<_>>()
         };
-        told.choose(&mut self.random).cloned()
+        answered.choose(&mut self.random).cloned()
     }
 
-    pub async fn refund(&mut self) {
+    pub async fn refund_a_payment(&mut self) {
         let paid_only = self.random.random_bool(0.9);
-        if let Some((payment, number)) = self.told(paid_only) {
-            self.refund_of(&payment, number).await;
+        if let Some((payment, trade_no)) = self.answered_payment(paid_only) {
+            self.refund_of(&payment, trade_no).await;
         }
     }
 
-    /// As soon as the payment's number was told, whatever became of it.
+    /// Refunds a payment a moment after it was sent, if its TradeNo is known by then; it may have
+    /// failed.
     pub async fn refund_soon(&mut self, payment: &PayForm) {
         tokio::time::sleep(Duration::from_millis(self.random.random_range(20..200))).await;
-        let told = self.heard.lock().unwrap().payment(&payment.key);
-        if let Some((number, _)) = told {
-            self.refund_of(payment, number).await;
+        let answered = self.replies.lock().unwrap().payment(&payment.key);
+        if let Some((trade_no, _)) = answered {
+            self.refund_of(payment, trade_no).await;
         }
     }
 
-    /// One to three refunds of a payment, one right after the other.
-    async fn refund_of(&mut self, payment: &PayForm, number: TradeNo) {
+    /// Sends one to three refunds of a payment without waiting for their answers.
+    async fn refund_of(&mut self, payment: &PayForm, trade_no: TradeNo) {
         for _ in 0..self.random.random_range(1..=3) {
-            let form = self.refund_form(payment, number);
+            let form = self.refund_form(payment, trade_no);
             self.send(&Request::Refund(form.clone())).await;
             self.refunds.push(form);
         }
     }
 
-    fn refund_form(&mut self, payment: &PayForm, number: TradeNo) -> RefundForm {
+    fn refund_form(&mut self, payment: &PayForm, trade_no: TradeNo) -> RefundForm {
         let all = payment.trade_amount.twd();
         let amount = match self.random.random_range(0..10) {
             0..2 => all,
@@ -62,14 +63,14 @@ impl Caller {
             merchant_id: payment.key.merchant_id.clone(),
             merchant_trade_no: MerchantTradeNo::parse(format!("r-{}", self.refunds.len())).unwrap(),
         };
-        let mut trade_no = number;
+        let mut trade_no = trade_no;
         match self.random.random_range(0..40) {
             0 => key.merchant_id = MerchantId::parse("M999".to_owned()).unwrap(),
             1 => trade_no = TradeNo::new(ShardId(self.random.random_range(0..2)), 3, self.clock.now()),
-            2 => key = self.sent.choose(&mut self.random).unwrap().key.clone(),
+            2 => key = self.payments.choose(&mut self.random).unwrap().key.clone(),
             _ => {}
         }
-        // The wallet refuses, or says that it does not know itself.
+        // These remarks make the simulator refuse the refund (951), or report the ambiguous 909.
         let remark = *["", "", "", "", "", "", "R951", "R909"].choose(&mut self.random).unwrap();
         RefundForm {
             key,
@@ -87,7 +88,7 @@ impl Caller {
         }
     }
 
-    /// The same again, or another amount under the same number.
+    /// Repeats a refund, sometimes with another amount under its number.
     pub async fn repeat_refund(&mut self) {
         let Some(form) = self.refunds.choose(&mut self.random).cloned() else { return };
         let other = Amount::parse(form.trade_amount.twd() + 1).unwrap();

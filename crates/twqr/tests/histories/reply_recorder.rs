@@ -1,4 +1,4 @@
-//! What the callers of a history heard, and what they must not hear.
+//! Records every reply to the callers of a history, with what the checks must know of each call.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,26 +15,26 @@ use twqr_wire::convert::{ReplyContent, ReplyRecord, decode_reply};
 /// The partition of `replies` that all callers share.
 pub const REPLIES: Partition = Partition { topic: Topic::Replies, index: 0 };
 
-/// Everything heard.
+/// All replies, and the facts by which they are checked.
 #[derive(Clone, Default)]
-pub struct Heard {
-    /// By correlation, in the order of arrival.
-    pub replies: BTreeMap<u64, Vec<ReplyRecord>>,
-    /// Which order a call was about.
-    pub about: BTreeMap<u64, OrderKey>,
-    /// Questions asked after a request was acknowledged: the order must be found.
+pub struct RecordedReplies {
+    /// The replies to each correlation, in the order of arrival.
+    pub by_correlation: BTreeMap<u64, Vec<ReplyRecord>>,
+    /// The order that each call was about, by correlation.
+    pub order_of_call: BTreeMap<u64, OrderKey>,
+    /// The queries that were sent after a request was acknowledged: they must find its order.
     pub must_be_found: BTreeSet<u64>,
-    /// The orders whose answers an ingress must no longer give from memory.
+    /// The payments whose remembered answers every ingress was told to drop
+    /// (`ReplyContent::Forget`).
     pub forgotten: BTreeSet<OrderKey>,
-    /// Records that nobody can read, on `orders`.
-    pub unreadable: usize,
-    /// The numbers of the payments, as they were told: merchant, number, and whether it was told
-    /// paid.
+    /// How many unreadable records were appended to `orders`.
+    pub unreadable_count: usize,
+    /// Each payment that a reply named: its TradeNo, and whether a reply said that it is paid.
     pub payments: BTreeMap<OrderKey, (TradeNo, bool)>,
 }
 
-impl Heard {
-    fn hear(&mut self, reply: ReplyRecord) {
+impl RecordedReplies {
+    fn record(&mut self, reply: ReplyRecord) {
         match &reply.content {
             ReplyContent::RulesChanged => return,
             ReplyContent::Forget(key) => {
@@ -43,7 +43,7 @@ impl Heard {
             }
             ReplyContent::Order(order) => {
                 if let Order::Payment(payment) = &**order {
-                    self.hear_payment(payment);
+                    self.record_payment(payment);
                 }
             }
             ReplyContent::NotFound
@@ -52,30 +52,31 @@ impl Heard {
             | ReplyContent::KeyRefused
             | ReplyContent::Empty => {}
         }
-        self.replies.entry(reply.correlation).or_default().push(reply);
+        self.by_correlation.entry(reply.correlation).or_default().push(reply);
     }
 
-    fn hear_payment(&mut self, payment: &Payment) {
+    fn record_payment(&mut self, payment: &Payment) {
         let paid = payment.is_paid();
         let known = self.payments.entry(payment.key.clone()).or_insert((payment.trade_no, paid));
         known.1 |= paid;
     }
 
-    /// The payment's number, if it was told, and whether it was told paid.
+    /// Returns the payment's TradeNo and whether a reply said that it is paid, once any reply named
+    /// the payment.
     pub fn payment(&self, key: &OrderKey) -> Option<(TradeNo, bool)> {
         self.payments.get(key).copied()
     }
 }
 
-/// Hears everything, for good.
-pub async fn listen(session: Arc<SimSession>, heard: Arc<Mutex<Heard>>) {
+/// Records all replies, and never returns.
+pub async fn record_replies(session: Arc<SimSession>, recorded: Arc<Mutex<RecordedReplies>>) {
     let mut next = 0;
     loop {
         let Ok(mut reader) = session.reader(REPLIES, next).await else { continue };
         while let Ok(records) = reader.next(100).await {
             for record in records {
                 next = record.offset + 1;
-                heard.lock().unwrap().hear(decode_reply(record.entry.value.unwrap()).unwrap());
+                recorded.lock().unwrap().record(decode_reply(record.entry.value.unwrap()).unwrap());
             }
         }
         tokio::time::sleep(Duration::from_millis(10)).await;

@@ -1,31 +1,35 @@
-//! What histories reached: that a test run meets refunds and cancels in every state is not left to
-//! chance.
+//! Counts the situations that histories met, so that a test run cannot pass without refunds and
+//! cancels in every state.
 
 use std::collections::BTreeMap;
 
 use twqr_journal_sim::Sim;
-use twqr_order::{CancelStage, Command, Order, Payment, Phase, Record};
+use twqr_order::{CancelStage, Command, Evidence, Order, Payment, Phase, Record};
 use twqr_types::StatusCode;
 
-use crate::{rules::newest_rules, verdict};
+use crate::{
+    log_reader::{order_records, stored_orders},
+    policies::newest_policy,
+};
 
 /// How often each situation was met.
-pub type Reached = BTreeMap<String, usize>;
+pub type Coverage = BTreeMap<String, usize>;
 
-/// What every test run of some dozens of histories must meet.
-pub const EXPECTED: [&str; 22] = [
-    "cancel: Nothing, after its payment failed",
-    "cancel: Nothing, all of it refunded",
+/// The situations that a full test run must meet; `HISTORIES` histories are enough for them.
+pub const REQUIRED_SITUATIONS: [&str; 22] = [
+    "cancel: nothing to reverse, all refunded",
+    "cancel: nothing to reverse, payment failed",
     "cancel: refused",
     "cancel: reversed",
-    "cancel: reversed at another attempt",
-    "cancel: reversed, a part refunded",
-    "cancelled, and never paid",
+    "cancel: reversed after a refund of a part",
+    "cancel: reversed at a later attempt",
+    "cancel: without a payment",
     "charge: Absent",
     "charge: Declined",
     "charge: NotSent",
     "charge: paid",
     "payment after its cancel",
+    "policy changed",
     "refund: Absent",
     "refund: Declined",
     "refund: NotSent",
@@ -34,28 +38,27 @@ pub const EXPECTED: [&str; 22] = [
     "refund: Refused 922",
     "refund: Refused 934",
     "refund: done",
-    "reserve again",
-    "rules changed",
+    "refund: reserve repeated",
 ];
 
-/// Counts what one history met.
-pub fn count(sim: &Sim, shards: u32, reached: &mut Reached) {
-    let mut met = |what: String| *reached.entry(what).or_default() += 1;
-    for order in verdict::orders(sim, shards).values() {
+/// Adds the situations that one history met.
+pub fn count_situations(sim: &Sim, shards: u32, coverage: &mut Coverage) {
+    let mut met = |situation: String| *coverage.entry(situation).or_default() += 1;
+    for order in stored_orders(sim, shards).values() {
         match order {
-            Order::Payment(payment) => of_payment(payment, &mut met),
-            Order::EarlyCancel(_) => met("cancelled, and never paid".to_owned()),
+            Order::Payment(payment) => count_of_payment(payment, &mut met),
+            Order::EarlyCancel(_) => met("cancel: without a payment".to_owned()),
             Order::Refund(_) => {}
         }
     }
     let mut reserves: BTreeMap<&str, usize> = BTreeMap::new();
-    let records = verdict::records(sim, shards);
+    let records = order_records(sim, shards);
     for Record { command, .. } in &records {
         match command {
             Command::Reserve(reserve) => *reserves.entry(reserve.trade_no.as_str()).or_default() += 1,
             Command::RefundResult(result) => {
                 if let Err(failure) = &result.result
-                    && failure.evidence == twqr_order::Evidence::Refused
+                    && failure.evidence == Evidence::Refused
                 {
                     met(format!("refund: Refused {}", failure.status_code));
                 }
@@ -64,14 +67,14 @@ pub fn count(sim: &Sim, shards: u32, reached: &mut Reached) {
         }
     }
     if reserves.values().any(|n| *n > 1) {
-        met("reserve again".to_owned());
+        met("refund: reserve repeated".to_owned());
     }
-    if newest_rules(sim, 0).is_some_and(|newest| newest.version > 1) {
-        met("rules changed".to_owned());
+    if newest_policy(sim, 0).is_some_and(|newest| newest.version > 1) {
+        met("policy changed".to_owned());
     }
 }
 
-fn of_payment(payment: &Payment, met: &mut impl FnMut(String)) {
+fn count_of_payment(payment: &Payment, met: &mut impl FnMut(String)) {
     match &payment.charge.phase {
         Phase::Done(_) => met("charge: paid".to_owned()),
         Phase::Failed(failure) => met(format!("charge: {:?}", failure.evidence)),
@@ -89,20 +92,22 @@ fn of_payment(payment: &Payment, met: &mut impl FnMut(String)) {
         CancelStage::Reversing(reversal) if reversal.done().is_some() => {
             met("cancel: reversed".to_owned());
             if cancel.attempts > 1 {
-                met("cancel: reversed at another attempt".to_owned());
+                met("cancel: reversed at a later attempt".to_owned());
             }
             if payment.refunded() > 0 {
-                met("cancel: reversed, a part refunded".to_owned());
+                met("cancel: reversed after a refund of a part".to_owned());
             }
         }
         CancelStage::Reversing(_) => met("cancel: refused".to_owned()),
-        CancelStage::NothingToReverse if payment.is_paid() => met("cancel: Nothing, all of it refunded".to_owned()),
+        CancelStage::NothingToReverse if payment.is_paid() => {
+            met("cancel: nothing to reverse, all refunded".to_owned())
+        }
         CancelStage::NothingToReverse
             if payment.charge.failure().is_some_and(|failure| failure.status_code == StatusCode::CANCELLED) =>
         {
             met("payment after its cancel".to_owned());
         }
-        CancelStage::NothingToReverse => met("cancel: Nothing, after its payment failed".to_owned()),
+        CancelStage::NothingToReverse => met("cancel: nothing to reverse, payment failed".to_owned()),
         CancelStage::Blocked | CancelStage::Retry { .. } => {}
     }
 }

@@ -1,0 +1,49 @@
+//! The policy with which every history begins, and the newest policy in a shard's log.
+
+use twqr_journal::{Partition, Topic};
+use twqr_journal_sim::Sim;
+use twqr_loadgen::ISSUERS;
+use twqr_order::{
+    Alphabet, Command, IssuerRules, Limits, POLICY_SHARD, Policy, PolicyChange, Record, Resolution, Route, RouteTarget,
+};
+use twqr_types::Issuer;
+use twqr_wire::convert::decode_record;
+
+/// The first policy of every history. Its times are short, so that many histories can run, but the
+/// window is longer than a call to an issuer can take.
+pub fn first_policy() -> Policy {
+    let route = |issuer: &twqr_loadgen::Issuer| Route {
+        prefix: issuer.prefix.to_owned(),
+        target: RouteTarget::Issuer(Issuer::from_wire(issuer.institution).unwrap()),
+        code_lengths: vec![issuer.code_length as u32],
+        alphabet: Alphabet::Printable,
+    };
+    let rules = |issuer: &twqr_loadgen::Issuer| IssuerRules {
+        resolution: Resolution { window_ms: 5_000, first_delay_ms: 500, delay_max_ms: 8_000 },
+        limits: Limits { in_flight_max: 4, queue_max: 8, ..Limits::default() },
+        ..IssuerRules::default_of(Issuer::from_wire(issuer.institution).unwrap())
+    };
+    Policy {
+        name: "histories".to_owned(),
+        routes: ISSUERS.iter().map(route).collect(),
+        issuers: ISSUERS.iter().map(rules).collect(),
+        send_within_ms: 3_000,
+        ..Policy::default()
+    }
+}
+
+/// The newest policy that a shard has taken from its log: the policy's own shard takes only the
+/// next version, other shards take any newer one.
+pub fn newest_policy(sim: &Sim, shard: u32) -> Option<PolicyChange> {
+    let mut newest: Option<PolicyChange> = None;
+    for record in sim.records(Partition { topic: Topic::Orders, index: shard }) {
+        let decoded = decode_record(record.entry.value.unwrap_or_default());
+        let Ok(Record { command: Command::Policy(change), .. }) = decoded else { continue };
+        let version = newest.as_ref().map_or(0, |newest| newest.version);
+        let is_policy_shard = shard == u32::from(POLICY_SHARD.0);
+        if change.version == version + 1 || (!is_policy_shard && change.version > version) {
+            newest = Some(*change);
+        }
+    }
+    newest
+}
