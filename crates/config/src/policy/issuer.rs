@@ -23,7 +23,7 @@ pub(crate) struct IssuerDocument {
     #[serde(default)]
     refund: RefundDocument,
     #[serde(default)]
-    limits: LimitsDocument,
+    limits: Limits,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     maintenance: Vec<WindowDocument>,
     /// Maps the issuer's decline codes to StatusCodes.
@@ -56,23 +56,6 @@ struct RefundDocument {
 impl Default for RefundDocument {
     fn default() -> Self {
         Self::from_rule(RefundRule::default())
-    }
-}
-
-/// How many calls the issuer receives from each worker.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
-#[serde(deny_unknown_fields, default)]
-struct LimitsDocument {
-    in_flight_max: u32,
-    queue_max: u32,
-    failures_to_open: u32,
-    open_ms: u32,
-    inquiries_per_s: u32,
-}
-
-impl Default for LimitsDocument {
-    fn default() -> Self {
-        Self::from_limits(Limits::default())
     }
 }
 
@@ -110,7 +93,7 @@ impl IssuerDocument {
                 window_days: (self.refund.window_days > 0).then_some(self.refund.window_days),
                 min_amount: self.refund.min_amount,
             },
-            limits: self.limits.limits(),
+            limits: self.limits,
             maintenance: self.maintenance.iter().map(window).collect(),
             status_codes: BTreeMap::new(),
         })
@@ -125,7 +108,7 @@ impl IssuerDocument {
             first_delay_ms: rules.resolution.first_delay_ms,
             delay_max_ms: rules.resolution.delay_max_ms,
             refund: RefundDocument::from_rule(rules.refund),
-            limits: LimitsDocument::from_limits(rules.limits),
+            limits: rules.limits,
             maintenance: rules.maintenance.iter().map(window).collect(),
             status_codes: rules.status_codes.iter().map(|(theirs, code)| (theirs.clone(), (*code).into())).collect(),
         }
@@ -140,17 +123,5 @@ impl RefundDocument {
             window_days: rule.window_days.unwrap_or_default(),
             min_amount: rule.min_amount,
         }
-    }
-}
-
-impl LimitsDocument {
-    fn limits(self) -> Limits {
-        let Self { in_flight_max, queue_max, failures_to_open, open_ms, inquiries_per_s } = self;
-        Limits { in_flight_max, queue_max, failures_to_open, open_ms, inquiries_per_s }
-    }
-
-    fn from_limits(limits: Limits) -> Self {
-        let Limits { in_flight_max, queue_max, failures_to_open, open_ms, inquiries_per_s } = limits;
-        Self { in_flight_max, queue_max, failures_to_open, open_ms, inquiries_per_s }
     }
 }

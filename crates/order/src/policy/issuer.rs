@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use twqr_types::{Issuer, StatusCode, UnixMs};
 
 use super::{RefundRule, Window};
@@ -37,7 +38,8 @@ pub struct Resolution {
 }
 
 /// How many calls an issuer gets, from each worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Calls in flight that move money, at the most: 1 to 100,000.
     pub in_flight_max: u32,
