@@ -71,6 +71,18 @@ pub struct Task {
     pub kind: TaskKind,
 }
 
+impl Task {
+    /// The movement of the payment that this is about.
+    pub fn subject(&self) -> Subject {
+        match &self.kind {
+            TaskKind::Charge(_) => Subject::Charge,
+            TaskKind::Refund(call) => Subject::Refund { number: call.number.clone(), trade_no: call.trade_no },
+            TaskKind::Reverse(_) => Subject::Reversal,
+            TaskKind::Inquire(subject) => subject.clone(),
+        }
+    }
+}
+
 /// What a task asks for.
 #[derive(Clone, Debug)]
 pub enum TaskKind {

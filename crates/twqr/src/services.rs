@@ -147,12 +147,12 @@ impl Process {
                 running.spawn(named("router", twqr_router::run(settings::router(config)?, journal, context)))
             }
             Service::WalletWorker => {
-                let settings = settings::wallet_worker(config);
-                running.spawn(named("wallet-worker", twqr_wallet_worker::run(settings, journal, context)))
+                let settings = settings::wallet_worker(config)?;
+                running.spawn(named("wallet-worker", twqr_worker::run(settings, journal, context)))
             }
             Service::FiscWorker => {
-                let settings = settings::fisc_worker(config);
-                running.spawn(named("fisc-worker", twqr_fisc_worker::run(settings, journal, context)))
+                let settings = settings::fisc_worker(config)?;
+                running.spawn(named("fisc-worker", twqr_worker::run(settings, journal, context)))
             }
             Service::Tracker => {
                 running.spawn(named("tracker", twqr_tracker::run(settings::tracker(config), journal, context)))

@@ -5,6 +5,8 @@
 //! `decode_x`, from domain values to bytes and back. The other files convert the messages within
 //! the records (`x_out`, `x_from`).
 
+mod backend_answers;
+mod backend_calls;
 mod dead_letters;
 mod fault;
 mod forms;
@@ -21,6 +23,8 @@ mod state_records;
 mod stored;
 mod task_records;
 
+pub use backend_answers::{BackendAnswer, backend_answer_from};
+pub use backend_calls::{inquiry_out, transfer_out};
 pub use dead_letters::{DeadLetter, decode_dead_letter, encode_dead_letter};
 pub use fault::RecordFault;
 pub use forms::{pay_form, raw_cancel, raw_pay, raw_query, raw_refund};
@@ -39,4 +43,7 @@ pub use policy::{
 pub use reply_records::{ReplyContent, ReplyRecord, decode_reply, encode_reply, encode_reply_record};
 pub use state_records::{StateBody, StatesEntry, UnreadableState, decode_state, encode_state, unreadable_state};
 pub use stored::{decode_order, decode_policy_versions, encode_order, encode_policy_versions};
-pub use task_records::{encode_task, subject_from};
+pub use task_records::{
+    TaskRecord, WorkerPosition, decode_task_record, decode_worker_position, encode_task, encode_task_record,
+    encode_worker_position,
+};

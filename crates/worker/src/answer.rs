@@ -1,25 +1,14 @@
-//! What an answer of a backend means for a task.
+//! What a backend's answer means for the movement that it is about. An answer that cannot be used
+//! leaves the outcome unknown; it never makes the movement fail.
 
-use twqr_order::{Decline, DeclineKind, MovementOutcome, RefundApproval, ReversalApproval, Subject, TaskResult};
-use twqr_types::{Carrier, masked_card_no};
-use twqr_wire::{
-    backend::{self, exchange_response::Answer},
-    bus,
-    convert::approval_from,
-};
+use twqr_order::{Decline, MovementOutcome, Subject, TaskResult};
+use twqr_wire::convert::BackendAnswer;
 
-/// What a call was for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Asked {
-    /// To move money.
-    Transfer,
-    /// An inquiry; true: it was asked when "not known" proves absence.
-    Inquiry { proves_absence: bool },
-}
+use crate::call::Purpose;
 
-/// What can come of a task but that it took effect.
+/// The outcome of a movement that did not take effect, or of which that is not known.
 #[derive(Clone, Debug)]
-pub(crate) enum NoEffect {
+enum NoEffect {
     Declined(Decline),
     NotSent(Box<str>),
     Unknown(Box<str>),
@@ -38,16 +27,11 @@ impl<A> From<NoEffect> for TaskResult<A> {
 }
 
 impl NoEffect {
-    pub(crate) fn not_sent(why: &str) -> Self {
-        Self::NotSent(why.into())
-    }
-
-    pub(crate) fn unknown(why: &str) -> Self {
+    fn unknown(why: &str) -> Self {
         Self::Unknown(why.into())
     }
 
-    /// Of this movement.
-    pub(crate) fn of(self, subject: &Subject) -> MovementOutcome {
+    fn of(self, subject: &Subject) -> MovementOutcome {
         match subject {
             Subject::Charge => MovementOutcome::Charge(self.into()),
             Subject::Refund { number, .. } => MovementOutcome::Refund(number.clone(), self.into()),
@@ -56,156 +40,110 @@ impl NoEffect {
     }
 }
 
-/// What came of a task by the answer to its call. What is not understood is unknown, never failed.
-pub(crate) fn came(answer: Option<Answer>, asked: Asked, subject: &Subject) -> MovementOutcome {
+/// The outcome of a movement that was never handed to the transport.
+pub(crate) fn not_sent(why: &str, subject: &Subject) -> MovementOutcome {
+    NoEffect::NotSent(why.into()).of(subject)
+}
+
+/// The outcome of a movement that may or may not have happened.
+pub(crate) fn unknown(why: &str, subject: &Subject) -> MovementOutcome {
+    NoEffect::unknown(why).of(subject)
+}
+
+/// The outcome of the movement by the answer to a call about it.
+pub(crate) fn outcome(answer: BackendAnswer, purpose: Purpose, subject: &Subject) -> MovementOutcome {
     let no_effect = match (answer, subject) {
-        (Some(Answer::Approved(approved)), Subject::Charge) => match approval(approved) {
-            Ok(approval) => return MovementOutcome::Charge(TaskResult::Done(approval)),
-            Err(unknown) => unknown,
-        },
-        (Some(Answer::Refunded(answer)), Subject::Refund { number, .. }) => {
-            return MovementOutcome::Refund(number.clone(), TaskResult::Done(refunded(answer)));
+        (BackendAnswer::Approved(approval), Subject::Charge) => {
+            return MovementOutcome::Charge(TaskResult::Done(*approval));
         }
-        (Some(Answer::Reversed(answer)), Subject::Reversal) => {
-            let issuer_trade_no = cut(answer.issuer_trade_no).into();
-            return MovementOutcome::Reversal(TaskResult::Done(ReversalApproval { issuer_trade_no }));
+        (BackendAnswer::Refunded(refunded), Subject::Refund { number, .. }) => {
+            return MovementOutcome::Refund(number.clone(), TaskResult::Done(refunded));
         }
-        (Some(Answer::Approved(_) | Answer::Refunded(_) | Answer::Reversed(_)), _) => {
-            NoEffect::unknown("the answer is not to what was asked")
+        (BackendAnswer::Reversed(reversed), Subject::Reversal) => {
+            return MovementOutcome::Reversal(TaskResult::Done(reversed));
         }
-        // It may be that of an earlier attempt, while this one is still on its way.
-        (Some(Answer::Declined(_)), Subject::Reversal) if asked == (Asked::Inquiry { proves_absence: false }) => {
-            NoEffect::unknown("the issuer refused a reversal, this one or one before")
+        (BackendAnswer::Approved(_) | BackendAnswer::Refunded(_) | BackendAnswer::Reversed(_), _) => {
+            NoEffect::unknown("the answer is about another kind of movement")
         }
-        (Some(Answer::Declined(answer)), _) => declined(answer),
-        (Some(Answer::TradeUnknown(_)), _) => match asked {
-            Asked::Inquiry { proves_absence: true } => NoEffect::Absent,
-            Asked::Inquiry { proves_absence: false } | Asked::Transfer => {
+        // A payment's reversals share one number at the issuer. The refusal may be that of an
+        // earlier reversal, while the one in question is still on its way.
+        (BackendAnswer::Declined(_), Subject::Reversal) if purpose == (Purpose::Inquiry { proves_absence: false }) => {
+            NoEffect::unknown("the issuer refused a reversal: this one or an earlier one")
+        }
+        (BackendAnswer::Declined(decline), _) => NoEffect::Declined(decline),
+        (BackendAnswer::TradeUnknown, _) => match purpose {
+            Purpose::Inquiry { proves_absence: true } => NoEffect::Absent,
+            Purpose::Inquiry { proves_absence: false } | Purpose::Transfer => {
                 NoEffect::unknown("the issuer does not know it yet")
             }
         },
-        (Some(Answer::Undecided(_)), _) => NoEffect::unknown("the issuer has not decided"),
-        (None, _) => NoEffect::unknown("the answer says nothing"),
+        (BackendAnswer::Undecided, _) => NoEffect::unknown("the issuer has not decided"),
+        (BackendAnswer::Malformed(why), _) => NoEffect::Unknown(why.into()),
     };
     no_effect.of(subject)
 }
 
-/// The longest text of a backend that is kept, in bytes: more cannot be meant for people, and a
-/// record must hold them all.
-const TEXT_BYTES_MAX: usize = 1_024;
-
-/// Cut at a character's end.
-fn cut(mut text: String) -> String {
-    text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
-    text
-}
-
-/// A carrier that is none is left out, and a card number is masked, before anybody writes them
-/// down.
-fn approval(approved: backend::Approved) -> Result<twqr_order::Approval, NoEffect> {
-    let carrier = Carrier::parse(&approved.invoice_vehicle);
-    let approval = bus::Approval {
-        payment_type: approved.payment_type,
-        debit_amount: approved.debit_amount,
-        redeem_name: cut(approved.redeem_name),
-        redeem_amount: approved.redeem_amount,
-        store_redeem_amount: approved.store_redeem_amount,
-        invoice_vehicle: carrier.map(|carrier| carrier.as_str().to_owned()).unwrap_or_default(),
-        mer_mem_token: cut(approved.mer_mem_token),
-        card_name: cut(approved.card_name),
-        card_no_masked: masked_card_no(&approved.card_no_masked),
-        issuer_trade_no: cut(approved.issuer_trade_no),
-    };
-    approval_from(approval)
-        .map_err(|fault| NoEffect::Unknown(format!("the approval is not understood: {fault}").into()))
-}
-
-fn refunded(refunded: backend::Refunded) -> RefundApproval {
-    RefundApproval {
-        debit_amount: refunded.debit_amount,
-        redeem_name: cut(refunded.redeem_name).into(),
-        redeem_amount: refunded.redeem_amount,
-        store_redeem_amount: refunded.store_redeem_amount,
-        issuer_trade_no: cut(refunded.issuer_trade_no).into(),
-    }
-}
-
-fn declined(declined: backend::Declined) -> NoEffect {
-    let kind = match declined.kind() {
-        backend::declined::Kind::Wallet => DeclineKind::Wallet,
-        backend::declined::Kind::Issuer => DeclineKind::Issuer,
-        backend::declined::Kind::CardNotSupported => DeclineKind::CardNotSupported,
-        backend::declined::Kind::Fisc => DeclineKind::Fisc,
-        backend::declined::Kind::Unspecified => {
-            return NoEffect::unknown("the refusal does not say whose it is");
+/// Whether the movement took effect; absent where the outcome does not say so.
+pub(crate) fn took_effect(movement: &MovementOutcome) -> Option<bool> {
+    fn took_effect<A>(result: &TaskResult<A>) -> Option<bool> {
+        match result {
+            TaskResult::Done(_) => Some(true),
+            TaskResult::Declined(_) => Some(false),
+            TaskResult::NotSent(_) | TaskResult::Unknown(_) | TaskResult::Absent => None,
         }
-    };
-    NoEffect::Declined(Decline { kind, code: cut(declined.code).into(), reason: cut(declined.reason).into() })
+    }
+    match movement {
+        MovementOutcome::Charge(result) => took_effect(result),
+        MovementOutcome::Refund(_, result) => took_effect(result),
+        MovementOutcome::Reversal(result) => took_effect(result),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use twqr_order::{DeclineKind, ReversalApproval};
+
     use super::*;
 
     #[test]
-    fn texts_are_cut_at_a_characters_end() {
-        let declined = backend::Declined {
-            kind: backend::declined::Kind::Issuer.into(),
-            code: "928".into(),
-            reason: "餘".repeat(1_000_000),
-        };
-        let came = came(Some(Answer::Declined(declined)), Asked::Transfer, &Subject::Charge);
-        let MovementOutcome::Charge(TaskResult::Declined(decline)) = came else { unreachable!() };
-        assert_eq!((&*decline.code, decline.reason.len()), ("928", 1_023));
-    }
-
-    #[test]
-    fn no_card_number_and_no_carrier_that_is_none_gets_further() {
-        for (vehicle, number, kept) in [
-            ("/ABC+123", "411111******1111", ("/ABC+123", "411111******1111")),
-            ("/ABC+12", "4111111111111111", ("", "411111******1111")),
-            ("someone@example.org", "4111 1111 1111 1111", ("", "411111******1111")),
+    fn an_inquired_refusal_of_a_reversal_counts_only_when_no_earlier_one_can_arrive() {
+        let refused =
+            || BackendAnswer::Declined(Decline { kind: DeclineKind::Issuer, code: "V051".into(), reason: "".into() });
+        for (purpose, counts) in [
+            (Purpose::Transfer, true),
+            (Purpose::Inquiry { proves_absence: false }, false),
+            (Purpose::Inquiry { proves_absence: true }, true),
         ] {
-            let approved = backend::Approved {
-                payment_type: 4,
-                invoice_vehicle: vehicle.into(),
-                card_no_masked: number.into(),
-                ..backend::Approved::default()
+            let MovementOutcome::Reversal(result) = outcome(refused(), purpose, &Subject::Reversal) else {
+                unreachable!()
             };
-            let came = came(Some(Answer::Approved(approved)), Asked::Transfer, &Subject::Charge);
-            let MovementOutcome::Charge(TaskResult::Done(approval)) = came else { unreachable!() };
-            assert_eq!((&*approval.invoice_vehicle, &*approval.card_no_masked), kept);
+            assert_eq!(matches!(result, TaskResult::Declined(_)), counts, "{purpose:?}: {result:?}");
+            let MovementOutcome::Charge(result) = outcome(refused(), purpose, &Subject::Charge) else { unreachable!() };
+            assert!(matches!(result, TaskResult::Declined(_)), "a charge is sent once: {purpose:?}");
         }
     }
 
     #[test]
-    fn a_refusal_told_to_who_asks_about_a_reversal_counts_only_when_nothing_can_arrive_any_more() {
-        let refused = || {
-            let kind = backend::declined::Kind::Issuer.into();
-            Some(Answer::Declined(backend::Declined { kind, code: "V051".into(), reason: String::new() }))
-        };
-        for (asked, counts) in [
-            (Asked::Transfer, true),
-            (Asked::Inquiry { proves_absence: false }, false),
-            (Asked::Inquiry { proves_absence: true }, true),
+    fn an_answer_about_another_kind_of_movement_leaves_the_outcome_unknown() {
+        let reversed = || BackendAnswer::Reversed(ReversalApproval { issuer_trade_no: "".into() });
+        let of_charge = outcome(reversed(), Purpose::Transfer, &Subject::Charge);
+        assert!(matches!(of_charge, MovementOutcome::Charge(TaskResult::Unknown(_))));
+        let of_reversal = outcome(reversed(), Purpose::Transfer, &Subject::Reversal);
+        assert!(matches!(of_reversal, MovementOutcome::Reversal(TaskResult::Done(_))));
+    }
+
+    #[test]
+    fn absence_is_proven_only_by_a_late_inquiry() {
+        for (purpose, is_absent) in [
+            (Purpose::Transfer, false),
+            (Purpose::Inquiry { proves_absence: false }, false),
+            (Purpose::Inquiry { proves_absence: true }, true),
         ] {
-            let MovementOutcome::Reversal(result) = came(refused(), asked, &Subject::Reversal) else { unreachable!() };
-            assert_eq!(matches!(result, TaskResult::Declined(_)), counts, "{asked:?}: {result:?}");
-            let MovementOutcome::Charge(result) = came(refused(), asked, &Subject::Charge) else { unreachable!() };
-            assert!(matches!(result, TaskResult::Declined(_)), "a charge is sent once: {asked:?}");
+            let MovementOutcome::Charge(result) = outcome(BackendAnswer::TradeUnknown, purpose, &Subject::Charge)
+            else {
+                unreachable!()
+            };
+            assert_eq!(matches!(result, TaskResult::Absent), is_absent, "{purpose:?}");
         }
-    }
-
-    #[test]
-    fn an_answer_to_something_else_is_unknown() {
-        let reversed = || Some(Answer::Reversed(backend::Reversed::default()));
-        assert!(matches!(
-            came(reversed(), Asked::Transfer, &Subject::Charge),
-            MovementOutcome::Charge(TaskResult::Unknown(_))
-        ));
-        assert!(matches!(
-            came(reversed(), Asked::Transfer, &Subject::Reversal),
-            MovementOutcome::Reversal(TaskResult::Done(_))
-        ));
     }
 }

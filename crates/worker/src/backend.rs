@@ -1,5 +1,5 @@
-//! What a worker calls: one stream of calls and answers at a time, by gRPC; in tests, by whatever
-//! stands for it.
+//! The connection to the wallet or FISC: a stream of calls out and of answers back, over gRPC. Only
+//! this file knows the messages of `proto/twqr/backend/v1`; tests implement [`Backend`] themselves.
 
 use std::{
     pin::Pin,
@@ -8,27 +8,35 @@ use std::{
 };
 
 use async_trait::async_trait;
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use tonic::{
     Status,
     transport::{Channel, Endpoint},
 };
 use tracing::warn;
 use twqr_service::LogThrottle;
-use twqr_wire::backend::{ExchangeRequest, ExchangeResponse, backend_service_client::BackendServiceClient};
+use twqr_wire::{
+    backend::{ExchangeRequest, ExchangeResponse, backend_service_client::BackendServiceClient},
+    convert::{BackendAnswer, backend_answer_from, inquiry_out, transfer_out},
+};
 
-use crate::Error;
+use crate::{
+    call::{Call, Purpose},
+    error::Error,
+};
 
-/// How often it is said at the most that there is no connection, in ms.
+/// The shortest time between two log lines about a missing connection, in ms.
 const LOG_MS: u64 = 10_000;
 
-/// Calls, as the transport pulls them: each that it has pulled may arrive.
+/// The calls, as the transport takes them from this stream: each that it has taken may arrive.
 pub struct Calls(Pin<Box<dyn Stream<Item = ExchangeRequest> + Send>>);
 
 impl Calls {
-    /// Of a stream.
-    pub(crate) fn new(calls: impl Stream<Item = ExchangeRequest> + Send + 'static) -> Self {
-        Self(Box::pin(calls))
+    pub(crate) fn new(calls: impl Stream<Item = Call> + Send + 'static) -> Self {
+        Self(Box::pin(calls.map(|call| match call.purpose {
+            Purpose::Transfer => transfer_out(call.id, &call.task),
+            Purpose::Inquiry { .. } => inquiry_out(call.id, &call.task),
+        })))
     }
 }
 
@@ -40,18 +48,27 @@ impl Stream for Calls {
     }
 }
 
-/// Answers, in any order.
+/// The answers, in any order.
 pub type Answers = Pin<Box<dyn Stream<Item = Result<ExchangeResponse, Status>> + Send>>;
 
-/// The wallet, or FISC.
+/// The wallet or FISC.
 #[async_trait]
 pub trait Backend: Send + Sync + 'static {
-    /// Opens a stream. When it ends, nobody knows which of the calls without an answer arrived.
+    /// Opens a stream. When it ends, calls without an answer may or may not have arrived.
     async fn exchange(&self, calls: Calls) -> Result<Answers, Status>;
 
-    /// Tells people that there is no connection, and why. Every partition has a connection of its
-    /// own, and says it again and again.
+    /// Logs that there is no connection, and why. It is called for each attempt of each partition,
+    /// since each partition has its own connection.
     fn no_connection(&self, status: &Status);
+}
+
+/// Opens a stream, and converts its answers; each comes with the identity of its call.
+pub(crate) async fn exchange(
+    backend: &dyn Backend,
+    calls: Calls,
+) -> Result<impl Stream<Item = Result<(u64, BackendAnswer), Status>> + use<>, Status> {
+    let answers = backend.exchange(calls).await?;
+    Ok(answers.map(|answer| answer.map(backend_answer_from)))
 }
 
 /// A backend over gRPC (`proto/twqr/backend/v1`).
@@ -64,8 +81,8 @@ pub struct GrpcBackend {
 }
 
 impl GrpcBackend {
-    /// By its name for people, and a URI such as `http://127.0.0.1:50061`; connects when it is used
-    /// first.
+    /// `name` is for logs; `uri` is one such as `http://127.0.0.1:50061`. It connects when it is first
+    /// used.
     pub fn new(name: &'static str, uri: String) -> Result<Self, Error> {
         let endpoint = Endpoint::from_shared(uri.clone()).map_err(|error| Error::Address(error.to_string()))?;
         let log = Arc::new(Mutex::new(LogThrottle::every_ms(LOG_MS)));
@@ -88,7 +105,7 @@ impl Backend for GrpcBackend {
     }
 }
 
-/// The status' message and what stands behind it, down to the system's own words.
+/// The status' message and its causes, down to the operating system's error text.
 fn why(status: &Status) -> String {
     let mut text = status.message().to_owned();
     let mut source = std::error::Error::source(status);
@@ -104,11 +121,11 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn why_there_is_no_connection_is_told_down_to_the_systems_words() {
+    async fn a_missing_connection_is_explained_down_to_the_systems_error_text() {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let backend = GrpcBackend::new("the wallet", format!("http://{free}")).unwrap();
         let Err(status) = backend.exchange(Calls::new(futures::stream::pending())).await else {
-            unreachable!("nobody listens there")
+            unreachable!("no process listens there")
         };
         assert!(why(&status).contains("Connection refused"), "{}", why(&status));
         assert_eq!(backend.log.lock().unwrap().permit(), Some(0));
@@ -116,6 +133,6 @@ mod tests {
         backend.no_connection(&status);
         tokio::time::pause();
         tokio::time::advance(std::time::Duration::from_millis(LOG_MS)).await;
-        assert_eq!(backend.log.lock().unwrap().permit(), Some(2), "two were kept back, of whichever partition");
+        assert_eq!(backend.log.lock().unwrap().permit(), Some(2), "two lines were suppressed, of any partitions");
     }
 }

@@ -1,70 +1,33 @@
-//! The calls of tasks, as a backend takes them.
+//! A call to a backend, before it becomes a message.
 
-use twqr_order::Subject;
-use twqr_wire::{
-    backend::{Charge, Inquiry, Refund, Reversal, exchange_request::Call, inquiry},
-    bus,
-};
+use twqr_order::Task;
+use twqr_types::UnixMs;
 
-use crate::partition::Transfer;
-
-/// The call that moves money.
-pub(crate) fn transfer_call(task: &bus::Task, transfer: Transfer) -> Call {
-    let key = task.key.clone().unwrap_or_default();
-    match transfer {
-        Transfer::Charge(charge) => Call::Charge(Charge {
-            trade_no: task.trade_no.clone(),
-            merchant_id: key.merchant_id,
-            merchant_trade_no: key.merchant_trade_no,
-            store_id: charge.store_id,
-            store_name: charge.store_name,
-            pos_id: charge.pos_id,
-            card_token: charge.card_token,
-            trade_amount: charge.trade_amount,
-            un_redeem: charge.un_redeem,
-            remark: charge.remark,
-            send_by_ms: task.send_by_ms,
-        }),
-        Transfer::Refund(refund) => Call::Refund(Refund {
-            refund_trade_no: refund.trade_no,
-            trade_no: task.trade_no.clone(),
-            merchant_id: key.merchant_id,
-            merchant_trade_no: refund.merchant_trade_no,
-            store_id: refund.store_id,
-            store_name: refund.store_name,
-            pos_id: refund.pos_id,
-            trade_amount: refund.trade_amount,
-            remark: refund.remark,
-            send_by_ms: task.send_by_ms,
-        }),
-        Transfer::Reversal(reversal) => Call::Reversal(Reversal {
-            trade_no: task.trade_no.clone(),
-            merchant_id: key.merchant_id,
-            merchant_trade_no: key.merchant_trade_no,
-            store_id: reversal.store_id,
-            trade_amount: reversal.amount,
-            remark: reversal.remark,
-            send_by_ms: task.send_by_ms,
-        }),
-    }
+/// What a call is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To move money.
+    Transfer,
+    /// To ask what became of a movement. The answer "not known" proves that it never happened only
+    /// if the inquiry was made after the task's `absent_after`.
+    Inquiry { proves_absence: bool },
 }
 
-/// The question what became of a movement.
-pub(crate) fn inquiry_call(task: &bus::Task, subject: &Subject) -> Call {
-    let (trade_no, subject) = match subject {
-        Subject::Charge => (task.trade_no.clone(), inquiry::Subject::Charge),
-        Subject::Refund { trade_no, .. } => (trade_no.to_string(), inquiry::Subject::Refund),
-        Subject::Reversal => (task.trade_no.clone(), inquiry::Subject::Reversal),
-    };
-    Call::Inquiry(Inquiry { trade_no, subject: subject.into() })
+/// A call for the transport to send.
+#[derive(Debug)]
+pub(crate) struct Call {
+    /// Unique within the holder of a partition; the answer carries it.
+    pub(crate) id: u64,
+    pub(crate) task: Task,
+    pub(crate) purpose: Purpose,
 }
 
-/// Unix ms after which a call must not be handed over any more; none for questions.
-pub(crate) fn send_by_ms(call: &Call) -> Option<i64> {
-    match call {
-        Call::Charge(charge) => Some(charge.send_by_ms),
-        Call::Refund(refund) => Some(refund.send_by_ms),
-        Call::Reversal(reversal) => Some(reversal.send_by_ms),
-        Call::Inquiry(_) => None,
+impl Call {
+    /// Whether the call must not be sent any more. An inquiry may always be sent.
+    pub(crate) fn is_late(&self, now: UnixMs) -> bool {
+        match self.purpose {
+            Purpose::Transfer => now > self.task.send_by,
+            Purpose::Inquiry { .. } => false,
+        }
     }
 }

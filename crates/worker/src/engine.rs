@@ -1,94 +1,67 @@
-//! The worker: follows the assignment hints, and holds each assigned task partition.
+//! Runs a worker: holds each task partition that the group assigns to this process.
 
 use std::{sync::Arc, time::Duration};
 
 use tracing::{info, warn};
 use twqr_consumer::hold_assigned;
-use twqr_journal::{Journal, JournalError, Topic};
-use twqr_service::{Backoff, CancellationToken, Context, StallWatch, Stalled};
+use twqr_journal::Journal;
+use twqr_service::{Backoff, CancellationToken, Context, StallWatch};
 
 use crate::{
-    Backend,
-    lane::Lanes,
-    partition::{self, Holder},
+    error::Error,
+    partition::{Ended, Holder},
+    settings::Settings,
 };
 
-/// What a worker needs to know.
-#[derive(Clone)]
-pub struct Settings {
-    /// Its task topic.
-    pub topic: Topic,
-    /// This process among the workers of the topic: unique, and stable over restarts.
-    pub member: String,
-    /// The wallet, or FISC.
-    pub backend: Arc<dyn Backend>,
-    /// How long a call may take before its outcome is unknown, in ms: 10 to 60,000.
-    pub call_timeout_ms: u64,
-    /// Limits by issuer.
-    pub lanes: Arc<Lanes>,
-}
-
-/// Why a worker, or one partition of it, had to stop.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The journal failed; the partition is claimed anew.
-    #[error(transparent)]
-    Journal(#[from] JournalError),
-    /// Tasks came and were not read; the partition is claimed anew.
-    #[error(transparent)]
-    Stalled(#[from] Stalled),
-    /// The backend's address is none.
-    #[error("backend address: {0}; use a form such as http://127.0.0.1:50061")]
-    Address(String),
-}
-
-/// The pause before a partition is claimed anew, in ms.
+/// The pause before a partition is claimed again, in ms.
 const CLAIM_PAUSE_MS: u64 = 500;
-/// How long a partition that is no longer ours is worked on until somebody asks for it, in ms.
+/// How long a holder works on after its partition was reassigned, until another worker asks for it,
+/// in ms.
 const GRACE_MS: u64 = 3_000;
 
-/// Runs until `context.shutdown` fires; then leaves the group, works on until others ask for its
-/// partitions, and releases them.
+/// Runs until `context.shutdown` fires. Then it leaves the group, works on until other workers ask
+/// for its partitions, and releases them.
 pub async fn run(settings: Settings, journal: Arc<dyn Journal>, context: Context) -> Result<(), Error> {
-    let hold = |index, unwanted| keep(index, settings.clone(), journal.clone(), context.clone(), unwanted);
+    let hold =
+        |index, unassigned| hold_partition(index, settings.clone(), journal.clone(), context.clone(), unassigned);
     hold_assigned(&*journal, settings.topic, &settings.member, &context.shutdown, hold).await?;
     Ok(())
 }
 
-/// Holds one partition for as long as it is wanted; claims it anew after every failure.
-async fn keep(
+/// Holds one partition until `unassigned` fires; claims it again after every failure.
+async fn hold_partition(
     index: u32,
     settings: Settings,
     journal: Arc<dyn Journal>,
     context: Context,
-    unwanted: CancellationToken,
+    unassigned: CancellationToken,
 ) {
     let part = context.health.part(format!("{}/{index}", settings.topic.name()));
     let grace = Duration::from_millis(if journal.is_shared() { GRACE_MS } else { 0 });
     let topic = settings.topic.name();
     let watch = StallWatch::default();
     let mut backoff = Backoff::new(CLAIM_PAUSE_MS, CLAIM_PAUSE_MS);
-    while !unwanted.is_cancelled() {
-        let claiming = Holder::claim(index, &settings, journal.clone(), context.clock.clone(), &unwanted);
+    while !unassigned.is_cancelled() {
+        let claiming = Holder::claim(index, &settings, journal.clone(), context.clock.clone(), &unassigned);
         let Some(holder) = claiming.await.transpose() else { break };
         let ended = match holder {
             Ok(holder) => {
                 part.ready();
-                holder.work(&unwanted, grace, (&part, &watch)).await
+                holder.work(&unassigned, grace, &part, &watch).await
             }
             Err(error) => Err(error),
         };
-        if unwanted.is_cancelled() {
+        if unassigned.is_cancelled() {
             break;
         }
-        part.not_ready("claiming the partition anew");
+        part.not_ready("claiming the partition again");
         match ended {
-            Ok(partition::Ended::Released) => info!(topic, index, "released to another worker"),
-            Ok(partition::Ended::Superseded) => warn!(topic, index, "another worker claimed the partition"),
-            Err(error) => warn!(topic, index, %error, "the partition stopped; claiming it anew"),
+            Ok(Ended::Released) => info!(topic, index, "the partition was released to another worker"),
+            Ok(Ended::Superseded) => warn!(topic, index, "another worker claimed the partition"),
+            Err(error) => warn!(topic, index, %error, "the holder stopped; claiming the partition again"),
         }
         tokio::select! {
-            () = unwanted.cancelled() => {}
+            () = unassigned.cancelled() => {}
             () = tokio::time::sleep(backoff.next_pause()) => {}
         }
     }

@@ -1,8 +1,9 @@
-//! Who may send a task: pure bookkeeping of claims and releases.
+//! Which claim a task belongs to: only the worker of that claim may send it. This is bookkeeping of
+//! claims and releases, without I/O (protocol rule P4).
 //!
-//! A task belongs to the newest claim before it; if that claim was released before it, or there is
-//! none, it belongs to the first claim after it. A release counts only if it names the newest claim
-//! before it.
+//! A task belongs to the newest claim before it. If that claim was released before the task, or if
+//! there is no claim before it, the task belongs to the first claim after it. A release counts only
+//! if it names the newest claim before it.
 
 /// A claim or a release on a task partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,28 +12,29 @@ pub(crate) enum Hold {
     Release { claim: u64 },
 }
 
-/// The claims and releases from a starting point up to the own claim.
+/// The claims and releases from a starting point up to our claim.
 #[derive(Clone, Debug)]
 pub(crate) struct Holding {
-    /// Who held the partition at the starting point.
+    /// The claim that held the partition at the starting point.
     holder: Option<u64>,
     holds: Vec<(u64, Hold)>,
     own: u64,
 }
 
 impl Holding {
-    /// `holds` are those from the starting point up to, not including, the own claim, in order.
+    /// `holds` are the claims and releases from the starting point up to, not including, our claim,
+    /// in the order of their offsets.
     pub(crate) fn new(holder: Option<u64>, holds: Vec<(u64, Hold)>, own: u64) -> Self {
         Self { holder, holds, own }
     }
 
-    /// The own claim's offset.
+    /// The offset of our claim.
     pub(crate) fn own(&self) -> u64 {
         self.own
     }
 
-    /// Does the task at `offset` belong to the own claim? Nobody's newer claim has been read when
-    /// this is asked.
+    /// Whether the task at `offset` belongs to our claim. Valid only as long as no newer claim has
+    /// been read.
     pub(crate) fn owns(&self, offset: u64) -> bool {
         let claimed_between = self.holds.iter().any(|(at, hold)| *at >= offset && *hold == Hold::Claim);
         offset > self.own || (!claimed_between && self.holder_before(offset).is_none())
@@ -59,8 +61,8 @@ impl Holding {
 mod tests {
     use super::*;
 
-    /// What may stand on a partition: `c` a claim, `t` a task, `r` a release of the newest claim,
-    /// `o` of the oldest one.
+    /// The kinds of records on a partition: `c` is a claim, `t` a task, `r` a release of the newest
+    /// claim, `o` a release of the oldest claim.
     const KINDS: [char; 4] = ['c', 't', 'r', 'o'];
 
     fn decode(mut code: usize, length: usize) -> Vec<char> {
@@ -84,7 +86,7 @@ mod tests {
         log.iter().enumerate().filter_map(hold).collect()
     }
 
-    /// The rule, word for word: whose is the task at `offset`?
+    /// The claim to which the task at `offset` belongs, written directly from the rule.
     fn owner(holds: &[(u64, Hold)], offset: u64) -> Option<u64> {
         let claims = || holds.iter().filter(|(_, hold)| *hold == Hold::Claim).map(|(at, _)| *at);
         let newest = claims().filter(|at| *at < offset).max();
@@ -100,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn every_short_history_gives_the_task_to_whom_the_rule_gives_it() {
+    fn every_short_history_gives_a_task_to_the_claim_that_the_rule_names() {
         let mut checked = 0;
         for length in 1..=7_usize {
             for code in 0..4_usize.pow(length as u32) {
@@ -113,7 +115,7 @@ mod tests {
                     let before = all.iter().filter(|(at, _)| at < own).copied().collect();
                     let holding = Holding::new(None, before, *own);
                     for task in (0..length as u64).filter(|i| log[*i as usize] == 't' && *i < newer) {
-                        // After its own release an owner reads nothing any more.
+                        // After its release a holder reads nothing more.
                         if own_released && task > *own {
                             continue;
                         }
@@ -131,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_start_in_the_middle_knows_the_holder_from_its_metadata() {
+    fn a_start_in_the_middle_takes_the_holder_from_the_committed_metadata() {
         let holding = Holding::new(Some(3), vec![(12, Hold::Release { claim: 3 })], 20);
         assert!(!holding.owns(10), "held by the claim at 3");
         assert!(holding.owns(15), "released at 12");

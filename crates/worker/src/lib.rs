@@ -1,16 +1,24 @@
-//! How a worker holds task partitions, sends each charge once and asks otherwise (architecture,
-//! point 6). The wallet's worker and FISC's are this engine with their own lanes.
+//! The workers: they read tasks from the task partitions that they hold, call the wallet or FISC,
+//! and write the outcomes to `orders`. A task that moves money is sent at most once, by the worker
+//! that held the partition when the task was written; otherwise its outcome is inquired about
+//! (protocol rule P6).
+//!
+//! There are two configurations of one engine: [`Settings::wallet`] and [`Settings::fisc`].
 
 mod answer;
 mod backend;
 mod call;
 mod engine;
+mod error;
 mod holding;
-mod lane;
+mod lanes;
 mod link;
 mod partition;
-mod progress;
+mod read_position;
+mod settings;
 
 pub use backend::{Answers, Backend, Calls, GrpcBackend};
-pub use engine::{Error, Settings, run};
-pub use lane::Lanes;
+pub use engine::run;
+pub use error::Error;
+pub use lanes::Lanes;
+pub use settings::Settings;

@@ -1,44 +1,52 @@
-//! The connection to a backend: one stream that carries many calls. The clock is checked at the
-//! moment a transfer is handed to the transport: past its send_by it is not handed over, and that
-//! is told.
+//! Keeps the connection of one partition to its backend: one stream carries many calls, and a new
+//! one is opened when it breaks. The clock is checked when the transport takes a transfer: one whose
+//! `send_by` has passed is dropped there and reported as not sent (protocol rule P6).
 
-use std::{
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
-};
+use std::sync::Arc;
 
 use futures::{Stream, StreamExt};
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::UnboundedReceiverStream;
+use tokio_stream::wrappers::ReceiverStream;
 use tracing::info;
 use twqr_service::{Backoff, Clock};
-use twqr_wire::backend::{ExchangeRequest, ExchangeResponse};
+use twqr_wire::convert::BackendAnswer;
 
-use crate::{Backend, Calls, call::send_by_ms};
+use crate::{
+    backend::{Backend, Calls, exchange},
+    call::Call,
+};
 
-/// What a link tells its partition.
+/// What a link reports to its partition.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// Calls can be made: hand them in here.
-    Up(mpsc::UnboundedSender<ExchangeRequest>),
-    /// An answer.
-    Answer(ExchangeResponse),
-    /// This transfer was not handed over: its send_by had passed.
+    /// The stream is open; calls are handed over through this sender.
+    Connected(mpsc::Sender<Call>),
+    /// The backend answered a call.
+    Answer { call_id: u64, answer: BackendAnswer },
+    /// This transfer was not handed to the transport, because its `send_by` had passed.
     TooLate { call_id: u64 },
-    /// The stream broke; whatever was handed in may or may not have arrived.
-    Down,
+    /// The stream broke; the calls that were handed over may or may not have arrived.
+    Disconnected,
 }
 
-/// The pause before connecting again, in ms; doubles up to the maximum.
+/// How many events may wait for the partition; then the link stops reading answers.
+pub(crate) const EVENTS_MAX: usize = 1_024;
+
+/// The first pause before connecting again, in ms; it doubles up to the maximum.
 const PAUSE_MS_MIN: u64 = 20;
 const PAUSE_MS_MAX: u64 = 1_000;
 
-/// Keeps a stream until nobody listens to the events any more.
-pub(crate) async fn keep(backend: Arc<dyn Backend>, clock: Arc<dyn Clock>, events: mpsc::UnboundedSender<Event>) {
+/// Keeps a stream open until the receiver of `events` is dropped. At most `calls_max` calls wait for
+/// the transport.
+pub(crate) async fn keep_connected(
+    backend: Arc<dyn Backend>,
+    clock: Arc<dyn Clock>,
+    events: mpsc::Sender<Event>,
+    calls_max: usize,
+) {
     let mut backoff = Backoff::new(PAUSE_MS_MIN, PAUSE_MS_MAX);
     while !events.is_closed() {
-        match exchange(&*backend, clock.clone(), events.clone()).await {
+        match connect(&*backend, clock.clone(), &events, calls_max).await {
             Ok(()) => backoff.reset(),
             Err(status) => backend.no_connection(&status),
         }
@@ -49,49 +57,44 @@ pub(crate) async fn keep(backend: Arc<dyn Backend>, clock: Arc<dyn Clock>, event
     }
 }
 
-/// The calls as the transport pulls them, without the transfers that are too late by then.
-struct InTime {
-    queue: UnboundedReceiverStream<ExchangeRequest>,
-    clock: Arc<dyn Clock>,
-    too_late: mpsc::UnboundedSender<Event>,
-}
-
-impl Stream for InTime {
-    type Item = ExchangeRequest;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<ExchangeRequest>> {
-        loop {
-            let Some(request) = ready!(self.queue.poll_next_unpin(context)) else { return Poll::Ready(None) };
-            let late = request.call.as_ref().and_then(send_by_ms).is_some_and(|send_by| self.clock.now().0 > send_by);
-            if !late {
-                return Poll::Ready(Some(request));
-            }
-            drop(self.too_late.send(Event::TooLate { call_id: request.call_id }));
-        }
-    }
-}
-
-async fn exchange(
+/// Opens one stream and serves it until it ends.
+async fn connect(
     backend: &dyn Backend,
     clock: Arc<dyn Clock>,
-    events: mpsc::UnboundedSender<Event>,
+    events: &mpsc::Sender<Event>,
+    calls_max: usize,
 ) -> Result<(), tonic::Status> {
-    let (calls, queue) = mpsc::unbounded_channel::<ExchangeRequest>();
-    let too_late = events.clone();
-    let outgoing = InTime { queue: UnboundedReceiverStream::new(queue), clock, too_late };
-    let mut answers = backend.exchange(Calls::new(outgoing)).await?;
+    let (calls, queue) = mpsc::channel(calls_max);
+    let in_time = without_late(ReceiverStream::new(queue), clock, events.clone());
+    let mut answers = exchange(backend, Calls::new(in_time)).await?;
     info!("connected to the backend");
-    drop(events.send(Event::Up(calls)));
+    drop(events.send(Event::Connected(calls)).await);
     let ended = loop {
         tokio::select! {
             () = events.closed() => break Ok(()),
             answer = answers.next() => match answer {
-                Some(Ok(answer)) => drop(events.send(Event::Answer(answer))),
+                Some(Ok((call_id, answer))) => drop(events.send(Event::Answer { call_id, answer }).await),
                 Some(Err(status)) => break Err(status),
                 None => break Ok(()),
             }
         }
     };
-    drop(events.send(Event::Down));
+    drop(events.send(Event::Disconnected).await);
     ended
+}
+
+/// The calls that are not late when the transport takes them; the late ones are reported.
+fn without_late(
+    calls: impl Stream<Item = Call>,
+    clock: Arc<dyn Clock>,
+    events: mpsc::Sender<Event>,
+) -> impl Stream<Item = Call> {
+    calls.filter_map(move |call| {
+        let late = call.is_late(clock.now()).then(|| events.clone());
+        async move {
+            let Some(events) = late else { return Some(call) };
+            drop(events.send(Event::TooLate { call_id: call.id }).await);
+            None
+        }
+    })
 }

@@ -2,9 +2,11 @@
 
 use std::{num::NonZeroUsize, sync::Arc};
 
+use anyhow::Context as _;
 use twqr_config::Config;
 use twqr_ingress::HttpSettings;
 use twqr_router::DiskStore;
+use twqr_worker::GrpcBackend;
 
 /// How many payments each of the two generations of the ingress' cache of repeats holds: about
 /// 20 MiB when full.
@@ -57,18 +59,14 @@ pub(super) fn tracker(config: &Config) -> twqr_tracker::Settings {
     }
 }
 
-pub(super) fn wallet_worker(config: &Config) -> twqr_wallet_worker::Settings {
-    twqr_wallet_worker::Settings {
-        member: format!("wallet-worker-{}", config.member),
-        wallet: format!("http://{}", config.wallet),
-        call_timeout_ms: config.call_timeout_ms,
-    }
+pub(super) fn wallet_worker(config: &Config) -> anyhow::Result<twqr_worker::Settings> {
+    let wallet = GrpcBackend::new("the wallet", format!("http://{}", config.wallet)).context("wallet-worker")?;
+    let member = format!("wallet-worker-{}", config.member);
+    Ok(twqr_worker::Settings::wallet(member, Arc::new(wallet), config.call_timeout_ms))
 }
 
-pub(super) fn fisc_worker(config: &Config) -> twqr_fisc_worker::Settings {
-    twqr_fisc_worker::Settings {
-        member: format!("fisc-worker-{}", config.member),
-        fisc: format!("http://{}", config.fisc),
-        call_timeout_ms: config.call_timeout_ms,
-    }
+pub(super) fn fisc_worker(config: &Config) -> anyhow::Result<twqr_worker::Settings> {
+    let fisc = GrpcBackend::new("FISC", format!("http://{}", config.fisc)).context("fisc-worker")?;
+    let member = format!("fisc-worker-{}", config.member);
+    Ok(twqr_worker::Settings::fisc(member, Arc::new(fisc), config.call_timeout_ms))
 }

@@ -4,13 +4,12 @@ use std::{num::NonZeroU64, sync::Arc, time::Duration};
 
 use rand::{Rng, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
-use twqr_journal::Topic;
 use twqr_journal_sim::{Sim, SimSession};
 use twqr_router::MemoryStore;
 use twqr_service::{CancellationToken, Clock, Context, Health};
 use twqr_tracker::MemoryModel;
 use twqr_types::UnixMs;
-use twqr_worker::Lanes;
+use twqr_worker::Settings;
 
 use crate::{
     policies::first_policy,
@@ -102,19 +101,13 @@ impl Processes {
             }
             Service::Tracker => drop(tokio::spawn(twqr_tracker::follow(self.model.clone(), journal, context))),
             Service::WalletWorker | Service::FiscWorker => {
-                let topic = if service == Service::WalletWorker { Topic::WalletTasks } else { Topic::FiscTasks };
                 let connection = IssuerConnection {
                     issuers: self.issuers.clone(),
                     session: session.clone(),
                     clock: self.clock.clone(),
                 };
-                let settings = twqr_worker::Settings {
-                    topic,
-                    member,
-                    backend: Arc::new(connection),
-                    call_timeout_ms: 800,
-                    lanes: Arc::new(Lanes::default()),
-                };
+                let configure = if service == Service::WalletWorker { Settings::wallet } else { Settings::fisc };
+                let settings = configure(member, Arc::new(connection), 800);
                 tokio::spawn(twqr_worker::run(settings, journal, context));
             }
         }

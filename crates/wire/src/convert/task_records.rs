@@ -1,24 +1,122 @@
-//! The records of `wallet-tasks` and `fisc-tasks`: calls for a worker to make.
+//! The records of `wallet-tasks` and `fisc-tasks`: calls for a worker to make, and the claims,
+//! releases and intents by which workers share the partitions; and what a worker commits with its
+//! position there.
 
 use bytes::Bytes;
 use prost::Message;
-use twqr_order::{ChargeCall, RefundCall, ReversalCall, Subject, Task, TaskKind};
-use twqr_types::MerchantTradeNo;
+use twqr_order::{ChargeCall, EffectId, Limits, RefundCall, ReversalCall, Subject, Task, TaskKind};
+use twqr_types::{Amount, CardToken, MerchantTradeNo, PosId, Remark, StoreId, StoreName, UnRedeem, UnixMs};
 
 use super::{
-    fault::RecordFault,
-    ids::{effect_id_out, key_out, merchant_trade_no_from, trade_no_from},
-    policy::limits_out,
+    fault::{RecordFault, check_version, need},
+    ids::{effect_id_from, effect_id_out, issuer_from, key_from, key_out, merchant_trade_no_from, trade_no_from},
+    policy::{limits_from, limits_out},
 };
-use crate::{RECORD_VERSION, bus};
+use crate::{
+    RECORD_VERSION,
+    bus::{self, task::Kind, tasks_record::Body},
+};
+
+/// A record of a task partition.
+#[derive(Clone, Debug)]
+pub enum TaskRecord {
+    /// A worker takes the partition; the offset of this record is its epoch.
+    Claim {
+        /// The worker.
+        owner: String,
+        /// By which the worker recognises its own claim.
+        nonce: u64,
+    },
+    /// A worker gives the partition back.
+    Release {
+        /// The offset of the claim that it releases.
+        claim: u64,
+    },
+    /// A worker wants the partition and asks its holder to release it.
+    Intent {
+        /// The worker.
+        owner: String,
+    },
+    /// A call for the holder to make.
+    Task(Box<Task>),
+}
+
+/// What a worker commits with its position on a task partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkerPosition {
+    /// For each shard, the highest identity of a task that was read.
+    pub highest: Vec<EffectId>,
+    /// The offset of the claim that held the partition at the position, if one did.
+    pub holder: Option<u64>,
+}
+
+/// Writes a record of a task partition.
+pub fn encode_task_record(record: &TaskRecord) -> Bytes {
+    match record {
+        TaskRecord::Claim { owner, nonce } => {
+            encode(Body::Claim(bus::WorkerClaim { owner: owner.clone(), nonce: *nonce }))
+        }
+        TaskRecord::Release { claim } => encode(Body::Release(bus::WorkerRelease { claim: *claim })),
+        TaskRecord::Intent { owner } => encode(Body::Intent(bus::WorkerIntent { owner: owner.clone() })),
+        TaskRecord::Task(task) => encode_task(task),
+    }
+}
+
+fn encode(body: Body) -> Bytes {
+    bus::TasksRecord { version: RECORD_VERSION, body: Some(body) }.encode_to_vec().into()
+}
+
+/// Reads a record of a task partition.
+pub fn decode_task_record(bytes: Bytes) -> Result<TaskRecord, RecordFault> {
+    let record = bus::TasksRecord::decode(bytes).map_err(|_| RecordFault::NotProtobuf)?;
+    check_version(record.version)?;
+    Ok(match need(record.body, "body")? {
+        Body::Claim(claim) => TaskRecord::Claim { owner: claim.owner, nonce: claim.nonce },
+        Body::Release(release) => TaskRecord::Release { claim: release.claim },
+        Body::Intent(intent) => TaskRecord::Intent { owner: intent.owner },
+        Body::Task(task) => TaskRecord::Task(Box::new(task_from(task)?)),
+    })
+}
+
+/// Writes what is committed with a position on a task partition.
+pub fn encode_worker_position(position: &WorkerPosition) -> Bytes {
+    let highest = position.highest.iter().map(|id| effect_id_out(*id)).collect();
+    bus::WorkerPosition { highest, holder: position.holder }.encode_to_vec().into()
+}
+
+/// Reads what was committed with a position on a task partition.
+pub fn decode_worker_position(bytes: Bytes) -> Result<WorkerPosition, RecordFault> {
+    let position = bus::WorkerPosition::decode(bytes).map_err(|_| RecordFault::NotProtobuf)?;
+    let highest = position.highest.into_iter().map(|id| effect_id_from(Some(id))).collect::<Result<_, _>>()?;
+    Ok(WorkerPosition { highest, holder: position.holder })
+}
+
+fn task_from(task: bus::Task) -> Result<Task, RecordFault> {
+    let kind = match need(task.kind, "kind of the task")? {
+        Kind::Charge(charge) => TaskKind::Charge(Box::new(charge_from(charge)?)),
+        Kind::Refund(refund) => TaskKind::Refund(Box::new(refund_from(refund)?)),
+        Kind::Reversal(reversal) => TaskKind::Reverse(Box::new(reversal_from(reversal)?)),
+        Kind::Inquire(inquire) => TaskKind::Inquire(subject_from(inquire.subject)?),
+    };
+    Ok(Task {
+        id: effect_id_from(task.id)?,
+        key: key_from(task.key)?,
+        trade_no: trade_no_from(&task.trade_no)?,
+        issuer: issuer_from(&task.institution)?,
+        send_by: UnixMs(task.send_by_ms),
+        absent_after: UnixMs(task.absent_after_ms),
+        limits: task.limits.map_or_else(Limits::default, limits_from),
+        kind,
+    })
+}
 
 /// Writes a task.
 pub fn encode_task(task: &Task) -> Bytes {
     let kind = match &task.kind {
-        TaskKind::Charge(charge) => bus::task::Kind::Charge(charge_out(charge)),
-        TaskKind::Refund(refund) => bus::task::Kind::Refund(refund_out(refund)),
-        TaskKind::Reverse(reversal) => bus::task::Kind::Reversal(reversal_out(reversal)),
-        TaskKind::Inquire(subject) => bus::task::Kind::Inquire(bus::InquireTask { subject: subject_out(subject) }),
+        TaskKind::Charge(charge) => Kind::Charge(charge_out(charge)),
+        TaskKind::Refund(refund) => Kind::Refund(refund_out(refund)),
+        TaskKind::Reverse(reversal) => Kind::Reversal(reversal_out(reversal)),
+        TaskKind::Inquire(subject) => Kind::Inquire(bus::InquireTask { subject: subject_out(subject) }),
     };
     let task = bus::Task {
         id: Some(effect_id_out(task.id)),
@@ -30,8 +128,7 @@ pub fn encode_task(task: &Task) -> Bytes {
         limits: Some(limits_out(task.limits)),
         kind: Some(kind),
     };
-    let record = bus::TasksRecord { version: RECORD_VERSION, body: Some(bus::tasks_record::Body::Task(task)) };
-    record.encode_to_vec().into()
+    encode(Body::Task(task))
 }
 
 fn charge_out(charge: &ChargeCall) -> bus::ChargeTask {
@@ -46,6 +143,19 @@ fn charge_out(charge: &ChargeCall) -> bus::ChargeTask {
     }
 }
 
+fn charge_from(charge: bus::ChargeTask) -> Result<ChargeCall, RecordFault> {
+    let invalid = RecordFault::invalid;
+    Ok(ChargeCall {
+        card_token: CardToken::parse(charge.card_token).map_err(invalid("card_token"))?,
+        store_id: StoreId::parse(charge.store_id).map_err(invalid("store_id"))?,
+        store_name: StoreName::parse(charge.store_name).map_err(invalid("store_name"))?,
+        pos_id: PosId::parse(charge.pos_id).map_err(invalid("pos_id"))?,
+        trade_amount: Amount::parse(charge.trade_amount).map_err(invalid("trade_amount"))?,
+        un_redeem: UnRedeem::parse(charge.un_redeem).map_err(invalid("un_redeem"))?,
+        remark: Remark::parse(charge.remark).map_err(invalid("remark"))?,
+    })
+}
+
 fn refund_out(refund: &RefundCall) -> bus::RefundTask {
     bus::RefundTask {
         merchant_trade_no: refund.number.as_str().to_owned(),
@@ -58,12 +168,34 @@ fn refund_out(refund: &RefundCall) -> bus::RefundTask {
     }
 }
 
+fn refund_from(refund: bus::RefundTask) -> Result<RefundCall, RecordFault> {
+    let invalid = RecordFault::invalid;
+    Ok(RefundCall {
+        number: merchant_trade_no_from(refund.merchant_trade_no)?,
+        trade_no: trade_no_from(&refund.trade_no)?,
+        store_id: StoreId::parse(refund.store_id).map_err(invalid("store_id"))?,
+        store_name: StoreName::parse(refund.store_name).map_err(invalid("store_name"))?,
+        pos_id: PosId::parse(refund.pos_id).map_err(invalid("pos_id"))?,
+        trade_amount: Amount::parse(refund.trade_amount).map_err(invalid("trade_amount"))?,
+        remark: Remark::parse(refund.remark).map_err(invalid("remark"))?,
+    })
+}
+
 fn reversal_out(reversal: &ReversalCall) -> bus::ReversalTask {
     bus::ReversalTask {
         store_id: reversal.store_id.as_str().to_owned(),
         amount: reversal.amount,
         remark: reversal.remark.as_str().to_owned(),
     }
+}
+
+fn reversal_from(reversal: bus::ReversalTask) -> Result<ReversalCall, RecordFault> {
+    let invalid = RecordFault::invalid;
+    Ok(ReversalCall {
+        store_id: StoreId::parse(reversal.store_id).map_err(invalid("store_id"))?,
+        amount: reversal.amount,
+        remark: Remark::parse(reversal.remark).map_err(invalid("remark"))?,
+    })
 }
 
 /// Encodes which movement of a payment is meant; the charge is encoded as an absent subject.
@@ -80,7 +212,7 @@ pub(crate) fn subject_out(subject: &Subject) -> Option<bus::Subject> {
 }
 
 /// Decodes which movement of a payment is meant; an absent subject is the charge.
-pub fn subject_from(subject: Option<bus::Subject>) -> Result<Subject, RecordFault> {
+fn subject_from(subject: Option<bus::Subject>) -> Result<Subject, RecordFault> {
     Ok(match subject.and_then(|subject| subject.subject) {
         None => Subject::Charge,
         Some(bus::subject::Subject::Refund(refund)) => Subject::Refund {
@@ -96,4 +228,89 @@ pub fn subject_from(subject: Option<bus::Subject>) -> Result<Subject, RecordFaul
 pub(crate) fn refund_subject(number: &MerchantTradeNo) -> bus::Subject {
     let refund = bus::RefundNumber { merchant_trade_no: number.as_str().to_owned(), trade_no: String::new() };
     bus::Subject { subject: Some(bus::subject::Subject::Refund(refund)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use twqr_types::{Issuer, OrderKey, PayForm, RawPay, ShardId, TradeNo};
+
+    use super::*;
+
+    fn form() -> PayForm {
+        let raw = RawPay {
+            merchant_id: "M1".into(),
+            merchant_trade_no: "T1".into(),
+            card_token: "22abcdefghijklmnop".into(),
+            trade_amount: 100,
+            ..RawPay::default()
+        };
+        PayForm::parse(raw).unwrap()
+    }
+
+    fn task(issuer: &str, kind: TaskKind) -> Task {
+        let id = EffectId { shard: ShardId(3), offset: 7, n: 1 };
+        let key: OrderKey = form().key;
+        let trade_no = TradeNo::new(ShardId(3), 7, UnixMs(1_790_000_000_000));
+        let (send_by, absent_after) = (UnixMs(1_790_000_001_000), UnixMs(1_790_000_009_000));
+        let issuer = Issuer::from_wire(issuer).unwrap();
+        Task { id, key, trade_no, issuer, send_by, absent_after, limits: Limits::default(), kind }
+    }
+
+    fn kinds() -> Vec<TaskKind> {
+        let form = form();
+        let charge = ChargeCall {
+            card_token: form.card_token.clone(),
+            store_id: form.store_id.clone(),
+            store_name: form.store_name.clone(),
+            pos_id: form.pos_id.clone(),
+            trade_amount: form.trade_amount,
+            un_redeem: form.un_redeem,
+            remark: form.remark.clone(),
+        };
+        let refund = RefundCall {
+            number: MerchantTradeNo::parse("R1".into()).unwrap(),
+            trade_no: TradeNo::new(ShardId(1), 9, UnixMs(1_790_000_002_000)),
+            store_id: form.store_id.clone(),
+            store_name: form.store_name,
+            pos_id: form.pos_id,
+            trade_amount: form.trade_amount,
+            remark: form.remark.clone(),
+        };
+        let subject = Subject::Refund { number: refund.number.clone(), trade_no: refund.trade_no };
+        let reversal = ReversalCall { store_id: form.store_id, amount: 40, remark: form.remark };
+        vec![
+            TaskKind::Charge(Box::new(charge)),
+            TaskKind::Refund(Box::new(refund)),
+            TaskKind::Reverse(Box::new(reversal)),
+            TaskKind::Inquire(Subject::Charge),
+            TaskKind::Inquire(subject),
+            TaskKind::Inquire(Subject::Reversal),
+        ]
+    }
+
+    #[test]
+    fn a_task_that_is_read_and_written_again_has_the_same_bytes() {
+        for kind in kinds() {
+            for issuer in ["", "397"] {
+                let bytes = encode_task(&task(issuer, kind.clone()));
+                let record = decode_task_record(bytes.clone()).unwrap();
+                assert_eq!(encode_task_record(&record), bytes, "{record:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn claims_releases_and_intents_are_read_as_they_were_written() {
+        let records = [
+            TaskRecord::Claim { owner: "worker-0".into(), nonce: 5 },
+            TaskRecord::Release { claim: 12 },
+            TaskRecord::Intent { owner: "worker-1".into() },
+        ];
+        for record in records {
+            let read = decode_task_record(encode_task_record(&record)).unwrap();
+            assert_eq!(format!("{read:?}"), format!("{record:?}"));
+        }
+        let of_another_version = bus::TasksRecord { version: RECORD_VERSION + 1, body: None }.encode_to_vec();
+        assert_eq!(decode_task_record(of_another_version.into()).unwrap_err(), RecordFault::Version(2));
+    }
 }

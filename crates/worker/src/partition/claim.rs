@@ -1,67 +1,69 @@
-//! Taking a partition: the claim is appended first, then read back, and only what stands before and
-//! after it says what may be sent.
+//! Claims a partition. The claim is appended and then read back (protocol rule P4); the claims and
+//! releases before it decide which older tasks belong to it. A worker that holds the partition is
+//! asked first to release it.
 
 use std::{sync::Arc, time::Duration};
 
-use futures::stream::FuturesUnordered;
-use prost::Message;
 use rand::Rng;
 use tokio::sync::mpsc;
 use tracing::info;
 use twqr_consumer::DeadLetters;
-use twqr_journal::{Ack, Entry, Group, Journal, JournalError, Partition, Reader};
+use twqr_journal::{Ack, Entry, Group, Journal, JournalError, Offset, Partition, Reader};
 use twqr_service::{CancellationToken, Clock};
-use twqr_wire::{
-    RECORD_VERSION,
-    bus::{self, tasks_record::Body},
-};
+use twqr_wire::convert::{TaskRecord, decode_task_record, encode_task_record};
 
-use super::{BATCH_RECORDS_MAX, Flight, Holder};
+use super::{
+    BATCH_RECORDS_MAX, Holder, QUEUED_CALLS_MAX, Stage, in_flight::InFlight, outcomes::Outcomes,
+    transfer_queue::TransferQueue,
+};
 use crate::{
-    Error, Settings,
+    call::Call,
+    error::Error,
     holding::{Hold, Holding},
-    link,
-    progress::Progress,
+    link::{EVENTS_MAX, Event, keep_connected},
+    read_position::ReadPosition,
+    settings::Settings,
 };
 
 const DEAD_LETTERS: &str = "twqr_worker_dead_letters_total";
 
-/// A holder that nobody can name: what it held is maybe sent.
-const UNKNOWN_HOLDER: u64 = u64::MAX;
+/// Stands for a claim that retention has deleted: the tasks that it held may have been sent.
+const UNKNOWN_HOLDER: Offset = Offset::MAX;
 
-pub(super) fn append(journal: &dyn Journal, partition: Partition, body: Body) -> Ack {
-    let record = bus::TasksRecord { version: RECORD_VERSION, body: Some(body) };
-    journal.append(partition, vec![Entry::plain(record.encode_to_vec())])
-}
+/// How long a new holder waits for its backend before it reads tasks without a connection, in ms.
+const CONNECT_WAIT_MS: u64 = 2_000;
+
+/// How long a holder may take to release the partition before it counts as gone, in ms.
+const RELEASE_WAIT_MS: u64 = 1_000;
 
 impl Holder {
-    /// Claims the partition and learns who held what before. A living holder is asked to release it
-    /// first, so that what it has not read yet need not be taken for sent. None: the partition is
-    /// not wanted any more, and was not claimed.
+    /// Claims the partition, and learns which claim held what before. A holder that may still run is
+    /// asked to release it first: otherwise the tasks that it has not read yet would count as
+    /// possibly sent. Returns nothing if `unassigned` fired before the claim was appended.
     pub(crate) async fn claim(
         index: u32,
         settings: &Settings,
         journal: Arc<dyn Journal>,
         clock: Arc<dyn Clock>,
-        unwanted: &CancellationToken,
+        unassigned: &CancellationToken,
     ) -> Result<Option<Self>, Error> {
         let partition = Partition { topic: settings.topic, index };
         let position = journal.position(Group::Workers, partition).await?;
-        let (progress, holder) = Progress::from_position(position.as_ref());
-        let from = progress.position();
+        let (read, holder) = ReadPosition::from_committed(position.as_ref());
+        let from = read.position();
         let mut scan = Scan::begin(&*journal, partition, from, holder).await?;
         tokio::select! {
-            () = unwanted.cancelled() => return Ok(None),
+            () = unassigned.cancelled() => return Ok(None),
             prepared = scan.prepare(&*journal, &settings.member) => prepared?,
         }
-        // From here on there is no way back but a release: a claim that nobody works under fails
-        // what comes after it.
+        // From here on it must go through to the end: tasks after a claim under which no worker
+        // works would fail.
         let nonce: u64 = rand::rng().random();
-        append(&*journal, partition, Body::Claim(bus::WorkerClaim { owner: settings.member.clone(), nonce })).await?;
+        append(&*journal, partition, &TaskRecord::Claim { owner: settings.member.clone(), nonce }).await?;
         let holding = scan.until_claim(nonce).await?;
         info!(%partition, claim = holding.own(), from, "partition claimed");
-        let (sender, mut events) = mpsc::unbounded_channel();
-        tokio::spawn(link::keep(settings.backend.clone(), clock.clone(), sender));
+        let (sender, mut events) = mpsc::channel(EVENTS_MAX);
+        tokio::spawn(keep_connected(settings.backend.clone(), clock.clone(), sender, QUEUED_CALLS_MAX));
         let reader = journal.reader(partition, from).await?;
         let calls = first_connection(&mut events).await;
         Ok(Some(Self {
@@ -71,91 +73,82 @@ impl Holder {
             journal,
             clock,
             holding,
-            progress,
+            read,
             committed: from,
             commit_after: tokio::time::Instant::now(),
-            stage: super::Stage::Working,
+            stage: Stage::Working,
             reader,
             events,
             calls,
-            flight: Flight::default(),
-            waiting: super::Waiting::default(),
-            outcomes: std::collections::BTreeMap::new(),
-            acks: FuturesUnordered::new(),
+            in_flight: InFlight::default(),
+            queue: TransferQueue::default(),
+            outcomes: Outcomes::default(),
         }))
     }
 }
 
-/// How long a new holder waits for its backend before it reads tasks without one, in ms.
-const CONNECT_WAIT_MS: u64 = 2_000;
+fn append(journal: &dyn Journal, partition: Partition, record: &TaskRecord) -> Ack {
+    journal.append(partition, vec![Entry::plain(encode_task_record(record))])
+}
 
-async fn first_connection(
-    events: &mut mpsc::UnboundedReceiver<link::Event>,
-) -> Option<mpsc::UnboundedSender<twqr_wire::backend::ExchangeRequest>> {
-    let wait = std::time::Duration::from_millis(CONNECT_WAIT_MS);
-    match tokio::time::timeout(wait, events.recv()).await {
-        Ok(Some(link::Event::Up(calls))) => Some(calls),
+async fn first_connection(events: &mut mpsc::Receiver<Event>) -> Option<mpsc::Sender<Call>> {
+    match tokio::time::timeout(Duration::from_millis(CONNECT_WAIT_MS), events.recv()).await {
+        Ok(Some(Event::Connected(calls))) => Some(calls),
         Ok(_) | Err(_) => None,
     }
 }
 
-/// How long a holder may take to release the partition before it counts as gone, in ms.
-const RELEASE_WAIT_MS: u64 = 1_000;
-
-/// Claims and releases from the committed position on.
+/// Reads claims and releases from the committed position on.
 struct Scan {
     partition: Partition,
     reader: Box<dyn Reader>,
-    /// Who held the partition at the committed position.
-    holder: Option<u64>,
-    holds: Vec<(u64, Hold)>,
-    /// No record was read yet: the first may stand later than was asked for, and what retention has
-    /// cut before it is not known.
+    /// The claim that held the partition at the committed position.
+    holder: Option<Offset>,
+    holds: Vec<(Offset, Hold)>,
+    /// No record was read yet. The first one may have a higher offset than was asked for: then
+    /// retention has deleted records before it, and it is unknown who held the partition.
     is_at_start: bool,
-    next: u64,
+    next: Offset,
 }
 
 impl Scan {
     async fn begin(
         journal: &dyn Journal,
         partition: Partition,
-        from: u64,
-        holder: Option<u64>,
+        from: Offset,
+        holder: Option<Offset>,
     ) -> Result<Self, JournalError> {
         let reader = journal.reader(partition, from).await?;
         Ok(Self { partition, reader, holder, holds: Vec::new(), is_at_start: true, next: from })
     }
 
-    /// Takes what is there; waits until there is something. The nonces of the claims among it, with
-    /// their offsets.
-    async fn step(&mut self) -> Result<Vec<(u64, u64)>, JournalError> {
+    /// Reads the next records; waits for them if need be. Returns the claims among them, each with
+    /// its offset and nonce.
+    async fn step(&mut self) -> Result<Vec<(Offset, u64)>, JournalError> {
         let mut claims = Vec::new();
         for record in self.reader.next(BATCH_RECORDS_MAX).await? {
             if std::mem::take(&mut self.is_at_start) && record.offset > self.next {
                 self.holder = Some(UNKNOWN_HOLDER);
             }
             self.next = record.offset + 1;
-            let value = record.entry.value.unwrap_or_default();
-            match bus::TasksRecord::decode(value).ok().and_then(|record| record.body) {
-                Some(Body::Claim(claim)) => {
-                    claims.push((record.offset, claim.nonce));
+            match decode_task_record(record.entry.value.unwrap_or_default()) {
+                Ok(TaskRecord::Claim { nonce, .. }) => {
+                    claims.push((record.offset, nonce));
                     self.holds.push((record.offset, Hold::Claim));
                 }
-                Some(Body::Release(release)) => {
-                    self.holds.push((record.offset, Hold::Release { claim: release.claim }));
-                }
-                Some(Body::Task(_) | Body::Intent(_)) | None => {}
+                Ok(TaskRecord::Release { claim }) => self.holds.push((record.offset, Hold::Release { claim })),
+                // The holder takes care of a record that cannot be read.
+                Ok(TaskRecord::Task(_) | TaskRecord::Intent { .. }) | Err(_) => {}
             }
         }
         Ok(claims)
     }
 
-    /// Reads to the end, and asks a living holder to release the partition.
+    /// Reads to the end, and asks a holder that may still run to release the partition.
     async fn prepare(&mut self, journal: &dyn Journal, member: &str) -> Result<(), JournalError> {
         self.read_to_end(journal).await?;
         if journal.is_shared() && self.is_held() {
-            let intent = bus::WorkerIntent { owner: member.to_owned() };
-            append(journal, self.partition, Body::Intent(intent)).await?;
+            append(journal, self.partition, &TaskRecord::Intent { owner: member.to_owned() }).await?;
             self.until_released().await?;
         }
         Ok(())
@@ -169,13 +162,13 @@ impl Scan {
         Ok(())
     }
 
-    /// Whether somebody holds the partition who can be asked.
+    /// Whether a known claim holds the partition, so that its worker can be asked.
     fn is_held(&self) -> bool {
-        let holding = Holding::new(self.holder, self.holds.clone(), u64::MAX);
-        holding.holder_before(u64::MAX).is_some_and(|holder| holder != UNKNOWN_HOLDER)
+        let holding = Holding::new(self.holder, self.holds.clone(), Offset::MAX);
+        holding.holder_before(Offset::MAX).is_some_and(|holder| holder != UNKNOWN_HOLDER)
     }
 
-    /// Waits for the release, but not for ever: the holder may be gone.
+    /// Waits for the release, but not for longer than [`RELEASE_WAIT_MS`]: the holder may be gone.
     async fn until_released(&mut self) -> Result<(), JournalError> {
         let wait = tokio::time::sleep(Duration::from_millis(RELEASE_WAIT_MS));
         tokio::pin!(wait);
@@ -188,7 +181,7 @@ impl Scan {
         Ok(())
     }
 
-    /// Reads on to the own claim.
+    /// Reads on to our own claim.
     async fn until_claim(mut self, nonce: u64) -> Result<Holding, JournalError> {
         loop {
             let claims = self.step().await?;

@@ -1,0 +1,18 @@
+//! Why a worker, or the holder of one partition, stops.
+
+use twqr_journal::JournalError;
+use twqr_service::Stalled;
+
+/// Why a worker, or the holder of one partition, had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The journal failed; the partition is claimed again.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The reader of the partition stalled; the partition is claimed again.
+    #[error(transparent)]
+    Stalled(#[from] Stalled),
+    /// The backend's address is malformed.
+    #[error("backend address: {0}; use a form such as http://127.0.0.1:50061")]
+    Address(String),
+}

@@ -1,0 +1,291 @@
+//! Bounds the calls to each issuer, so that a slow issuer delays no other. A lane has a bound on its
+//! calls in flight, a bounded queue in front of it, a circuit breaker, and a budget of inquiries. The
+//! limits come with each task, from the policy that decided it, so that a change of the policy
+//! takes effect without a restart. The partitions of a worker share its lanes.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicI64, AtomicU32, AtomicUsize, Ordering},
+    },
+};
+
+use arc_swap::ArcSwap;
+use tokio::sync::Notify;
+use twqr_order::Limits;
+use twqr_types::{Issuer, UnixMs};
+
+/// The bounds of one issuer, and what is used of them.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    limits: ArcSwap<Limits>,
+    in_flight: AtomicUsize,
+    queued: AtomicUsize,
+    /// Calls without an answer in a row.
+    failures: AtomicU32,
+    /// Unix ms until which the circuit is open; 0 while it is closed.
+    open_until: AtomicI64,
+    /// Unix µs at which the budget of inquiries is unused again.
+    inquiries_unused_at: AtomicI64,
+    freed: Arc<Notify>,
+}
+
+/// The lanes of a worker.
+#[derive(Debug)]
+pub struct Lanes {
+    by: LanesBy,
+    freed: Arc<Notify>,
+}
+
+#[derive(Debug)]
+enum LanesBy {
+    Worker(Arc<Lane>),
+    Issuer(RwLock<BTreeMap<Issuer, Arc<Lane>>>),
+}
+
+/// A place in flight, given back when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Place(Arc<Lane>);
+
+/// A place in the queue, given back when this is dropped.
+#[derive(Debug)]
+pub(crate) struct QueuePlace(Arc<Lane>);
+
+/// The decision whether a transfer may be sent.
+#[derive(Debug)]
+pub(crate) enum Admission {
+    /// It may be sent.
+    Send(Place),
+    /// It must wait for a place in flight.
+    Wait(QueuePlace),
+    /// It must not be sent, for this reason.
+    Refused(&'static str),
+}
+
+impl Lanes {
+    /// One lane for everything.
+    pub fn single() -> Self {
+        let freed = Arc::new(Notify::new());
+        Self { by: LanesBy::Worker(Arc::new(Lane::new(Limits::default(), freed.clone()))), freed }
+    }
+
+    /// A lane for each institution, made when it is first used.
+    pub fn by_institution() -> Self {
+        Self { by: LanesBy::Issuer(RwLock::default()), freed: Arc::default() }
+    }
+
+    /// The lane of this issuer, which has these limits from now on.
+    pub(crate) fn of(&self, issuer: Issuer, limits: Limits) -> Arc<Lane> {
+        let lane = match &self.by {
+            LanesBy::Worker(lane) => lane.clone(),
+            LanesBy::Issuer(lanes) => {
+                let known = lanes.read().unwrap_or_else(PoisonError::into_inner).get(&issuer).cloned();
+                known.unwrap_or_else(|| {
+                    let mut lanes = lanes.write().unwrap_or_else(PoisonError::into_inner);
+                    let new = || Arc::new(Lane::new(limits, self.freed.clone()));
+                    lanes.entry(issuer).or_insert_with(new).clone()
+                })
+            }
+        };
+        if **lane.limits.load() != limits {
+            lane.limits.store(Arc::new(limits));
+        }
+        lane
+    }
+
+    /// Notified when a place in flight is given back while transfers wait.
+    pub(crate) fn freed(&self) -> Arc<Notify> {
+        self.freed.clone()
+    }
+}
+
+/// How many inquiries may be made at once before the budget spaces them, as a share of a second in
+/// µs.
+const INQUIRY_BURST_US: i64 = 100_000;
+
+impl Lane {
+    fn new(limits: Limits, freed: Arc<Notify>) -> Self {
+        Self {
+            limits: ArcSwap::from_pointee(limits),
+            in_flight: AtomicUsize::new(0),
+            queued: AtomicUsize::new(0),
+            failures: AtomicU32::new(0),
+            open_until: AtomicI64::new(0),
+            inquiries_unused_at: AtomicI64::new(0),
+            freed,
+        }
+    }
+
+    /// Decides about a new transfer.
+    pub(crate) fn admit(self: &Arc<Self>, now: UnixMs) -> Admission {
+        match self.place(now) {
+            Ok(Some(place)) => Admission::Send(place),
+            Ok(None) if self.queued.fetch_add(1, Ordering::AcqRel) < self.limits.load().queue_max as usize => {
+                Admission::Wait(QueuePlace(self.clone()))
+            }
+            Ok(None) => {
+                self.queued.fetch_sub(1, Ordering::AcqRel);
+                Admission::Refused("too many calls to the issuer are in flight, and its queue is full")
+            }
+            Err(why) => Admission::Refused(why),
+        }
+    }
+
+    /// Decides about a transfer that has waited; it keeps its place in the queue if it must wait
+    /// longer.
+    pub(crate) fn readmit(self: &Arc<Self>, queued: QueuePlace, now: UnixMs) -> Admission {
+        match self.place(now) {
+            Ok(Some(place)) => Admission::Send(place),
+            Ok(None) => Admission::Wait(queued),
+            Err(why) => Admission::Refused(why),
+        }
+    }
+
+    /// Takes a place in flight if one is free. An error says why the issuer gets no calls now.
+    fn place(self: &Arc<Self>, now: UnixMs) -> Result<Option<Place>, &'static str> {
+        let limits = self.limits.load();
+        let open_until = self.open_until.load(Ordering::Acquire);
+        if open_until > 0 {
+            // Once the circuit has been open for its time, one call tries; the others are refused
+            // until it is answered, or until the time has passed again.
+            let retry_at = now.plus(limits.open_ms.into()).0;
+            let is_trial = now.0 >= open_until
+                && self.open_until.compare_exchange(open_until, retry_at, Ordering::AcqRel, Ordering::Acquire).is_ok();
+            if !is_trial {
+                return Err("the issuer has not answered lately; its circuit is open");
+            }
+        }
+        if self.in_flight.fetch_add(1, Ordering::AcqRel) >= limits.in_flight_max as usize {
+            self.in_flight.fetch_sub(1, Ordering::AcqRel);
+            return Ok(None);
+        }
+        Ok(Some(Place(self.clone())))
+    }
+
+    /// Takes one inquiry from the budget; an error says why there is none.
+    pub(crate) fn take_inquiry(&self, now: UnixMs) -> Result<(), &'static str> {
+        let now_us = now.0.saturating_mul(1_000);
+        let each_us = 1_000_000 / i64::from(self.limits.load().inquiries_per_s.max(1));
+        let take = |unused_at: i64| {
+            let next = unused_at.max(now_us).saturating_add(each_us);
+            (next <= now_us.saturating_add(INQUIRY_BURST_US.max(each_us))).then_some(next)
+        };
+        let taken = self.inquiries_unused_at.fetch_update(Ordering::AcqRel, Ordering::Acquire, take);
+        taken.map(|_| ()).map_err(|_| "the issuer's budget of inquiries is used up for now")
+    }
+
+    /// The issuer answered a call, whatever the answer says.
+    pub(crate) fn answered(&self) {
+        self.failures.store(0, Ordering::Release);
+        self.open_until.store(0, Ordering::Release);
+    }
+
+    /// The issuer did not answer a call in time.
+    pub(crate) fn failed(&self, now: UnixMs) {
+        let limits = self.limits.load();
+        if self.failures.fetch_add(1, Ordering::AcqRel) + 1 >= limits.failures_to_open {
+            self.open_until.store(now.plus(limits.open_ms.into()).0, Ordering::Release);
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
+        if self.0.queued.load(Ordering::Acquire) > 0 {
+            self.0.freed.notify_waiters();
+        }
+    }
+}
+
+impl Drop for QueuePlace {
+    fn drop(&mut self) {
+        self.0.queued.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use twqr_types::InstitutionCode;
+
+    use super::*;
+
+    fn issuer(code: &str) -> Issuer {
+        Issuer::Institution(InstitutionCode::parse(code).unwrap())
+    }
+
+    fn lane(limits: Limits) -> Arc<Lane> {
+        Lanes::by_institution().of(issuer("004"), limits)
+    }
+
+    const SMALL: Limits =
+        Limits { in_flight_max: 2, queue_max: 1, failures_to_open: 3, open_ms: 100, inquiries_per_s: 10 };
+
+    fn name(admission: &Admission) -> &'static str {
+        match admission {
+            Admission::Refused(why) => why,
+            Admission::Send(_) => "send",
+            Admission::Wait(_) => "wait",
+        }
+    }
+
+    #[test]
+    fn a_full_lane_queues_and_then_refuses() {
+        let lane = lane(SMALL);
+        let at = UnixMs(1);
+        let (Admission::Send(first), Admission::Send(_second)) = (lane.admit(at), lane.admit(at)) else {
+            unreachable!()
+        };
+        let Admission::Wait(third) = lane.admit(at) else { unreachable!("the queue has one place") };
+        assert!(name(&lane.admit(at)).contains("queue is full"));
+        let Admission::Wait(third) = lane.readmit(third, at) else { unreachable!("no place was given back") };
+        drop(first);
+        assert_eq!(name(&lane.readmit(third, at)), "send");
+        assert_eq!(lane.queued.load(Ordering::Acquire), 0, "its place in the queue was given back");
+    }
+
+    #[test]
+    fn an_open_circuit_lets_one_call_try() {
+        let lane = lane(SMALL);
+        for _ in 0..3 {
+            lane.failed(UnixMs(10));
+        }
+        assert!(name(&lane.admit(UnixMs(109))).contains("circuit"));
+        assert_eq!(name(&lane.admit(UnixMs(110))), "send", "one tries");
+        assert!(name(&lane.admit(UnixMs(111))).contains("circuit"), "only one");
+        lane.answered();
+        assert_eq!(name(&lane.admit(UnixMs(112))), "send");
+    }
+
+    #[test]
+    fn limits_change_while_calls_are_in_flight() {
+        let lanes = Lanes::by_institution();
+        let lane = |limits| lanes.of(issuer("004"), limits);
+        let at = UnixMs(1);
+        let (Admission::Send(_first), Admission::Send(_second)) = (lane(SMALL).admit(at), lane(SMALL).admit(at)) else {
+            unreachable!()
+        };
+        assert_eq!(name(&lane(SMALL).admit(at)), "wait");
+        let wider = Limits { in_flight_max: 3, ..SMALL };
+        assert_eq!(name(&lane(wider).admit(at)), "send");
+    }
+
+    #[test]
+    fn institutions_share_no_lane_but_everything_shares_a_single_one() {
+        let at = UnixMs(1);
+        for (lanes, other) in [(Lanes::by_institution(), "send"), (Lanes::single(), "wait")] {
+            let full = lanes.of(issuer("004"), SMALL);
+            let _places = [full.admit(at), full.admit(at)];
+            assert_eq!(name(&lanes.of(issuer("004"), SMALL).admit(at)), "wait");
+            assert_eq!(name(&lanes.of(issuer("812"), SMALL).admit(at)), other, "{lanes:?}");
+        }
+    }
+
+    #[test]
+    fn inquiries_keep_to_their_budget_over_any_second() {
+        let lane = lane(SMALL);
+        let inquiries = (0..5_000).filter(|ms| lane.take_inquiry(UnixMs(1_000_000 + ms)).is_ok()).count();
+        assert!((49..=52).contains(&inquiries), "10 a second over 5 s: {inquiries}");
+    }
+}

@@ -1,0 +1,121 @@
+//! The calls in flight of one partition, and the latest finished ones, whose answers may still come
+//! or come again.
+
+use std::collections::{HashMap, VecDeque};
+
+use tokio::time::Instant;
+use twqr_journal::Offset;
+use twqr_order::{EffectId, Limits, Subject, Task};
+use twqr_types::{Issuer, OrderKey, TradeNo};
+
+use crate::{call::Purpose, lanes::Place};
+
+/// What is kept of a task after its call was handed over. The card token is not.
+#[derive(Clone, Debug)]
+pub(super) struct TaskSummary {
+    pub(super) id: EffectId,
+    pub(super) key: OrderKey,
+    pub(super) trade_no: TradeNo,
+    pub(super) issuer: Issuer,
+    pub(super) limits: Limits,
+    pub(super) subject: Subject,
+}
+
+impl TaskSummary {
+    pub(super) fn of(task: &Task) -> Self {
+        Self {
+            id: task.id,
+            key: task.key.clone(),
+            trade_no: task.trade_no,
+            issuer: task.issuer,
+            limits: task.limits,
+            subject: task.subject(),
+        }
+    }
+}
+
+/// A call that was handed to the link.
+#[derive(Debug)]
+pub(super) struct CallInFlight {
+    /// The offset of its task.
+    pub(super) offset: Offset,
+    pub(super) task: TaskSummary,
+    pub(super) purpose: Purpose,
+    /// A transfer's place in its lane; an inquiry needs none.
+    pub(super) place: Option<Place>,
+}
+
+/// A call that was answered, or timed out.
+#[derive(Debug)]
+pub(super) struct FinishedCall {
+    pub(super) task: TaskSummary,
+    pub(super) purpose: Purpose,
+    /// Whether its answer said that the movement took effect; absent if it had no answer, or one
+    /// that does not say so.
+    pub(super) took_effect: Option<bool>,
+}
+
+/// How many finished calls are remembered; then the oldest is forgotten.
+const FINISHED_MAX: usize = 1_024;
+
+#[derive(Debug, Default)]
+pub(super) struct InFlight {
+    calls: HashMap<u64, CallInFlight>,
+    /// In the order of the time-outs, since all calls of a worker have the same.
+    timeouts: VecDeque<(Instant, u64)>,
+    finished: HashMap<u64, FinishedCall>,
+    /// The finished calls, oldest first.
+    finished_order: VecDeque<u64>,
+    last_id: u64,
+}
+
+impl InFlight {
+    /// Adds a call; returns its identity.
+    pub(super) fn add(&mut self, call: CallInFlight, timeout: Instant) -> u64 {
+        self.last_id += 1;
+        self.calls.insert(self.last_id, call);
+        self.timeouts.push_back((timeout, self.last_id));
+        self.last_id
+    }
+
+    pub(super) fn take(&mut self, call_id: u64) -> Option<CallInFlight> {
+        self.calls.remove(&call_id)
+    }
+
+    pub(super) fn ids(&self) -> Vec<u64> {
+        self.calls.keys().copied().collect()
+    }
+
+    /// When the oldest call in flight times out.
+    pub(super) fn next_timeout(&mut self) -> Option<Instant> {
+        while self.timeouts.front().is_some_and(|(_, id)| !self.calls.contains_key(id)) {
+            self.timeouts.pop_front();
+        }
+        self.timeouts.front().map(|(at, _)| *at)
+    }
+
+    /// Removes the time-outs up to now; returns their calls, which may have been answered.
+    pub(super) fn timed_out(&mut self, now: Instant) -> Vec<u64> {
+        let mut timed_out = Vec::new();
+        while let Some((_, id)) = self.timeouts.pop_front_if(|(at, _)| *at <= now) {
+            timed_out.push(id);
+        }
+        timed_out
+    }
+
+    /// Remembers a finished call.
+    pub(super) fn remember(&mut self, call_id: u64, call: FinishedCall) {
+        if self.finished_order.len() >= FINISHED_MAX
+            && let Some(oldest) = self.finished_order.pop_front()
+        {
+            self.finished.remove(&oldest);
+        }
+        self.finished.insert(call_id, call);
+        self.finished_order.push_back(call_id);
+    }
+
+    /// The finished call to which a late or repeated answer belongs.
+    pub(super) fn finished(&mut self, call_id: u64) -> Option<&mut FinishedCall> {
+        self.finished.get_mut(&call_id)
+    }
+}

@@ -1,0 +1,53 @@
+//! What the holder does with each record of its partition.
+
+use tracing::info;
+use twqr_journal::{Offset, Record};
+use twqr_order::{Task, TaskKind};
+use twqr_wire::convert::{TaskRecord, decode_task_record};
+
+use super::{Ended, Holder, Stage};
+
+impl Holder {
+    pub(super) fn on_record(&mut self, record: Record) {
+        let offset = record.offset;
+        let payload = record.entry.value.unwrap_or_default();
+        let record = match decode_task_record(payload.clone()) {
+            Ok(record) => record,
+            Err(fault) => {
+                self.read.read(offset, true);
+                let ack = self.dead_letters.write(self.partition, offset, &payload, fault);
+                return self.outcomes.await_ack(vec![offset], ack);
+            }
+        };
+        let is_after_claim = offset > self.holding.own();
+        match record {
+            TaskRecord::Claim { .. } if is_after_claim => self.stage = Stage::Ending(Ended::Superseded),
+            TaskRecord::Release { claim } if claim == self.holding.own() => {
+                self.read.read(offset, false);
+                self.stage = Stage::Ending(Ended::Released);
+            }
+            TaskRecord::Intent { owner } if is_after_claim && self.stage == Stage::Working => {
+                info!(partition = %self.partition, by = owner, "another worker wants the partition");
+                self.read.read(offset, false);
+                self.release();
+            }
+            TaskRecord::Claim { .. } | TaskRecord::Release { .. } | TaskRecord::Intent { .. } => {
+                self.read.read(offset, false);
+            }
+            TaskRecord::Task(task) => self.on_task(offset, *task),
+        }
+    }
+
+    fn on_task(&mut self, offset: Offset, task: Task) {
+        self.read.read(offset, true);
+        let is_fresh = self.read.note_identity(task.id) && self.holding.owns(offset);
+        match &task.kind {
+            TaskKind::Charge(_) | TaskKind::Refund(_) | TaskKind::Reverse(_) if is_fresh => self.send(offset, task),
+            TaskKind::Charge(_) | TaskKind::Refund(_) | TaskKind::Reverse(_) => {
+                info!(trade_no = %task.trade_no, offset, "the task may have been sent before; inquiring instead");
+                self.inquire(offset, task);
+            }
+            TaskKind::Inquire(_) => self.inquire(offset, task),
+        }
+    }
+}

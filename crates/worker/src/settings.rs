@@ -1,0 +1,37 @@
+//! What makes a worker the wallet's or FISC's: its topic, its backend and its lanes.
+
+use std::sync::Arc;
+
+use twqr_journal::Topic;
+
+use crate::{backend::Backend, lanes::Lanes};
+
+/// The configuration of a worker.
+#[derive(Clone)]
+pub struct Settings {
+    /// The topic whose tasks it takes.
+    pub topic: Topic,
+    /// The name of this process among the workers of the topic: unique, and stable over restarts.
+    pub member: String,
+    /// The wallet or FISC.
+    pub backend: Arc<dyn Backend>,
+    /// How long a call may take before its outcome counts as unknown, in ms: 10 to 60,000.
+    pub call_timeout_ms: u64,
+    /// How many calls each issuer may get.
+    pub lanes: Arc<Lanes>,
+}
+
+impl Settings {
+    /// The wallet's worker: it calls one issuer, so it has one lane.
+    pub fn wallet(member: String, wallet: Arc<dyn Backend>, call_timeout_ms: u64) -> Self {
+        let (topic, lanes) = (Topic::WalletTasks, Arc::new(Lanes::single()));
+        Self { topic, member, backend: wallet, call_timeout_ms, lanes }
+    }
+
+    /// FISC's worker: it has a lane for each institution behind FISC, so that a slow institution
+    /// delays no other.
+    pub fn fisc(member: String, fisc: Arc<dyn Backend>, call_timeout_ms: u64) -> Self {
+        let (topic, lanes) = (Topic::FiscTasks, Arc::new(Lanes::by_institution()));
+        Self { topic, member, backend: fisc, call_timeout_ms, lanes }
+    }
+}
