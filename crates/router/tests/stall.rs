@@ -8,20 +8,19 @@ mod stage;
 
 use std::time::Duration;
 
-use prost::Message;
 use stage::{CALLER, ORDERS, ask, pause, sim, start};
 use tokio::time::Instant;
 use twqr_journal::{Partition, Topic};
 use twqr_journal_sim::{Faults, Sim};
 use twqr_service::PartState;
-use twqr_wire::bus::ReplyRecord;
+use twqr_wire::convert::decode_reply;
 
 const REPLIES: Partition = Partition { topic: Topic::Replies, index: 0 };
 
 /// How many answers to the questions there are.
 fn answers(sim: &Sim) -> usize {
     let is_answer = |record: &twqr_journal::Record| {
-        let reply = ReplyRecord::decode(record.entry.value.clone().unwrap_or_default()).unwrap();
+        let reply = decode_reply(record.entry.value.clone().unwrap_or_default()).unwrap();
         reply.correlation == CALLER
     };
     sim.records(REPLIES).iter().filter(|record| is_answer(record)).count()

@@ -73,7 +73,7 @@ pub(crate) fn payment_answer(payment: &Payment, in_progress_code: StatusCode, is
 }
 
 fn add_approval(details: &mut Details, approval: &Approval) {
-    // Of another issuer the payment type and Extra3 say which; what it says itself is not used.
+    // For another issuer both are set already; its own payment type is not used.
     if details.payment_type.is_none() {
         details.payment_type = Some(approval.payment_type);
         if approval.payment_type == PaymentType::CreditCard {

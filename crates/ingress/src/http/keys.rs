@@ -41,8 +41,8 @@ impl MerchantKeys {
     }
 
     /// Finds the key of the request's merchant with which the request is signed, and returns its
-    /// name (`proto/README.md`, section HTTP form). For an unknown merchant, a wrong signature and
-    /// a missing one it takes the same steps, so that its time does not tell them apart.
+    /// name (`proto/README.md`, section HTTP form). An unknown merchant, a wrong signature and a
+    /// missing one are handled by the same steps.
     pub(super) fn signer_of(&self, members: &Object) -> Option<KeyName> {
         let text = |name| match members.get(name) {
             Some(Json::Text(text)) => text.as_str(),
@@ -50,13 +50,14 @@ impl MerchantKeys {
         };
         let keys = self.0.load();
         let own = keys.get(text("MerchantID")).map_or(&[][..], Vec::as_slice);
-        // An unknown merchant has this one, so that one hash is made for it, too.
+        // Without this an unknown merchant would be refused without a hash, and so measurably
+        // sooner.
         let no_key = SecretString::default();
         let candidates = own.iter().map(|key| (Some(&key.name), &key.secret)).chain([(None, &no_key)]);
         let signature = text(SIGN).to_ascii_lowercase();
         let mut hash = Sha256::new();
         canonical::write(members, SIGN, &mut hash);
-        // Every key is tried, also after one has matched: see above.
+        // Every key is tried, even after one has matched.
         candidates
             .fold(None, |signer, (name, secret)| {
                 let expected = format!("{:x}", hash.clone().chain_update(secret.expose_secret()).finalize());

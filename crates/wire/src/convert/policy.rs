@@ -65,8 +65,7 @@ pub fn policy_from(policy: bus::Policy) -> Result<Policy, RecordFault> {
 
 /// Decodes a policy like [`policy_from`]; the error lists everything that is wrong with it.
 pub fn policy_checked(policy: bus::Policy) -> Result<Policy, Vec<PolicyFault>> {
-    // Only the size is checked where it is too large: finding every other fault of such a policy
-    // takes long.
+    // Of a policy that is too large nothing else is checked: finding its other faults takes long.
     if let Some(fault) = size_fault(policy.encoded_len()) {
         return Err(vec![fault]);
     }
@@ -96,8 +95,9 @@ pub const POLICY_BYTES_MAX: usize = 256 * 1024;
 /// a journal takes 1 MiB. Three of the largest fit.
 const VERSIONS_BYTES_MAX: usize = 3 * (POLICY_BYTES_MAX + 1024);
 
-/// What is wrong with the size of a policy that does not come as protobuf. Nothing else need be
-/// checked in one that is too large.
+/// Returns the fault of a policy that is too large as protobuf. It is for policies from another
+/// source: [`policy_checked`] checks the size of protobuf itself. In a policy that is too large
+/// nothing else needs to be checked.
 pub fn policy_size_fault(policy: &Policy) -> Option<PolicyFault> {
     size_fault(policy_out(policy).encoded_len())
 }
@@ -351,7 +351,7 @@ mod tests {
         }
     }
 
-    /// A policy with one merchant that has so many stores.
+    /// A policy with one merchant that has this many stores.
     fn with_stores(stores: usize) -> Policy {
         let store = |i: usize| Store {
             id: StoreId::parse(format!("{i:020}")).unwrap(),
