@@ -99,7 +99,7 @@ pub(crate) fn cancelled_at(order: &Order) -> Option<UnixMs> {
     }
 }
 
-/// The phase's name in the read model and the operators' API.
+/// The name of the order's phase in the read model and the operators' API.
 fn phase_name(order: &Order) -> &'static str {
     match order {
         Order::Payment(payment) => payment_phase_name(payment),
@@ -133,7 +133,7 @@ fn payment_phase_name(payment: &Payment) -> &'static str {
     }
 }
 
-/// The StatusCode of a failure.
+/// The StatusCode of a failed order; `None` for all others.
 fn status_code(order: &Order) -> Option<StatusCode> {
     let failure = match order {
         Order::Payment(payment) => payment.charge.failure(),
@@ -146,7 +146,8 @@ fn status_code(order: &Order) -> Option<StatusCode> {
     failure.map(|failure| failure.status_code)
 }
 
-/// The issuer's institution code, and the amount in whole TWD.
+/// The issuer's institution code (empty for the wallet, and while it is unknown) and the amount in
+/// whole TWD.
 fn institution_and_amount(order: &Order) -> (&str, i64) {
     match order {
         Order::Payment(payment) => {
