@@ -12,7 +12,7 @@ ONCE ?=
 WIPE ?=
 
 SAMPLE_DAY := load-tests/samples/day.jsonl
-WHOLE_API_DAY := load-tests/samples/day-whole-api.jsonl
+FULL_API_DAY := load-tests/samples/day-full-api.jsonl
 
 # The parts of `make lint`. .ci/run runs and times each of them.
 CHECKS := check-format check-layers check-files check-scripts check-proto check-deps check-unused \
@@ -52,7 +52,7 @@ bench-kafka: build ## Measures a process for each service on Kafka (one JSON lin
 
 sample: ## Writes the sample days again from their seeds
 	cargo run --quiet --locked --bin twqr-lab -- sample-day > $(SAMPLE_DAY).new && mv $(SAMPLE_DAY).new $(SAMPLE_DAY)
-	cargo run --quiet --locked --bin twqr-lab -- sample-day --whole-api 140 > $(WHOLE_API_DAY).new && mv $(WHOLE_API_DAY).new $(WHOLE_API_DAY)
+	cargo run --quiet --locked --bin twqr-lab -- sample-day --whole-api 140 > $(FULL_API_DAY).new && mv $(FULL_API_DAY).new $(FULL_API_DAY)
 
 lint: $(CHECKS) ## Runs every check-* target
 

@@ -19,8 +19,9 @@ use tokio::{process::Command, sync::watch, task::JoinHandle};
 use tonic::transport::Channel;
 use twqr_config::Config;
 use twqr_loadgen::{
-    Load, Told, audit, ledger, open_loop, payments, resolve,
-    whole::{Line, Played, audit_whole, play, settle, whole_day},
+    CallResult, Load, audit,
+    full_api::{Line, PlayedCall, audit_full_api, full_api_day, play, settle},
+    ledger, open_loop, payments, resolve,
 };
 
 use crate::{
@@ -53,26 +54,24 @@ const SCRIPT: &str = "
 seed = 11
 [wallet]
 latency_ms = 10
-[issuers.397]
-lose_answers = 0.1
-latency_ms = 10
 [issuers.392]
-land_after_inquiry = 0.1
-window_ms = 1500
-[issuers.822]
-lose_requests = 0.1
-[issuers.395]
 answer_late = 0.2
 late_ms = 1200
-[issuers.388]
-refuse_reversals_once = 1.0
+land_after_inquiry = 0.1
+window_ms = 1500
 [issuers.390]
+latency_ms = 10
+lose_answers = 0.1
 refuse_reversals = 1.0
+[issuers.812]
+lose_requests = 0.1
+[issuers.389]
+refuse_reversals_once = 1.0
 ";
-/// Chains of calls of the whole API that begin each second: one of each kind.
+/// Chains of calls of the full API that begin each second: one of each kind.
 const CHAINS_A_SECOND: u32 = 14;
 /// How the MerchantIDs of those chains begin.
-const WHOLE_API_MERCHANTS: &str = "W";
+const CHAIN_MERCHANTS: &str = "W";
 /// How often a call is tried, and how long the orders in progress may take to end, in s.
 const ATTEMPTS: u32 = 2_000;
 const RESOLVE_S: u64 = 120;
@@ -125,16 +124,16 @@ pub async fn run(options: &Options, config: &Config) -> anyhow::Result<ExitCode>
     checked
 }
 
-/// Payments, and chains of calls of the whole API, that come in until they are told to end.
+/// Payments, and chains of calls of the full API, that come in until they are told to end.
 struct UnderLoad {
     over: watch::Sender<bool>,
-    running: JoinHandle<(Vec<Told>, Vec<Played>)>,
+    running: JoinHandle<(Vec<CallResult>, Vec<PlayedCall>)>,
 }
 
 /// One of each kind of chain. What it comes to is not certain while everything fails; what it was
 /// told must hold.
 fn chains(seed: u64, round: u64) -> Vec<Line> {
-    let lines = whole_day(seed.wrapping_mul(1_000).wrapping_add(round), &format!("w{round}"), CHAINS_A_SECOND);
+    let lines = full_api_day(seed.wrapping_mul(1_000).wrapping_add(round), &format!("w{round}"), CHAINS_A_SECOND);
     lines.into_iter().map(|line| Line { expect: None, ..line }).collect()
 }
 
@@ -144,17 +143,17 @@ impl UnderLoad {
         let (pos, rate, seed) = (pos.clone(), options.rate, options.seed);
         let running = tokio::spawn(async move {
             let mut rounds = Vec::new();
-            let mut whole = Vec::new();
+            let mut chains_of_rounds = Vec::new();
             let mut round = 0;
             while !*is_over.borrow() {
                 let load = Load { rate: f64::from(rate), seed: seed ^ round, attempts: ATTEMPTS };
                 let requests =
                     payments(seed.wrapping_mul(1_000).wrapping_add(round), &format!("c{round}"), rate as usize);
                 let (channel, lines) = (pos.clone(), chains(seed, round));
-                whole.push(tokio::spawn(async move { play(&channel, lines, || ()).await }));
+                chains_of_rounds.push(tokio::spawn(async move { play(&channel, lines, || ()).await }));
                 let pos = pos.clone();
                 rounds.push(tokio::spawn(
-                    async move { open_loop(std::slice::from_ref(&pos), requests, load).await.told },
+                    async move { open_loop(std::slice::from_ref(&pos), requests, load).await.results },
                 ));
                 round += 1;
                 // The next second's payments start whether or not these are answered.
@@ -165,7 +164,7 @@ impl UnderLoad {
                 told.extend(round.await.unwrap_or_default());
             }
             let mut played = Vec::new();
-            for round in whole {
+            for round in chains_of_rounds {
                 played.extend(round.await.unwrap_or_default());
             }
             (told, played)
@@ -173,7 +172,7 @@ impl UnderLoad {
         Self { over, running }
     }
 
-    async fn end(self) -> anyhow::Result<(Vec<Told>, Vec<Played>)> {
+    async fn end(self) -> anyhow::Result<(Vec<CallResult>, Vec<PlayedCall>)> {
         self.over.send_replace(true);
         Ok(self.running.await?)
     }
@@ -181,19 +180,19 @@ impl UnderLoad {
 
 /// Everything that anybody was told, against every order and the ledger.
 #[allow(clippy::print_stdout, reason = "the command's output")]
-async fn check(stage: &Stage, pos: &Channel, told: &[Told], played: &[Played]) -> anyhow::Result<ExitCode> {
+async fn check(stage: &Stage, pos: &Channel, told: &[CallResult], played: &[PlayedCall]) -> anyhow::Result<ExitCode> {
     drop(resolve(pos, told, Duration::from_secs(RESOLVE_S)).await);
     drop(settle(pos, played).await);
     // Whatever could still take effect late has done so after this; then nothing that was final may
     // have changed.
     tokio::time::sleep(Duration::from_millis(LATE_MS)).await;
     let orders = resolve(pos, told, Duration::from_secs(RESOLVE_S)).await;
-    let whole_orders = settle(pos, played).await;
+    let chain_orders = settle(pos, played).await;
     let entries = ledger(connect(stage.system.config.wallet).await?).await?;
-    let (whole_entries, entries): (Vec<_>, Vec<_>) =
-        entries.into_iter().partition(|entry| entry.merchant_id.starts_with(WHOLE_API_MERCHANTS));
+    let (chain_entries, entries): (Vec<_>, Vec<_>) =
+        entries.into_iter().partition(|entry| entry.merchant_id.starts_with(CHAIN_MERCHANTS));
     let found = audit(told, &orders, &entries);
-    let whole = audit_whole(played, &whole_orders, &whole_entries);
+    let chain_faults = audit_full_api(played, &chain_orders, &chain_entries);
     let unanswered = told.iter().filter(|told| told.answer.is_err()).count();
     let recoveries: Vec<u128> = stage.recoveries.iter().map(Duration::as_millis).collect();
     let mut latencies: Vec<u64> = told.iter().map(|told| told.latency_us / 1_000).collect();
@@ -204,9 +203,9 @@ async fn check(stage: &Stage, pos: &Channel, told: &[Told], played: &[Played]) -
             "answers": told.len(), "without_an_answer": unanswered, "orders": orders.len(), "ledger_entries": entries.len(),
             "charged_twice": found.charged_twice.len(), "lost": found.lost.len(), "contradicted": found.contradicted.len(),
             "whole_api": {
-                "calls": played.len(), "orders": whole_orders.len(), "ledger_entries": whole_entries.len(),
-                "twice": whole.twice.len(), "over_refunded": whole.over_refunded.len(), "lost": whole.lost.len(),
-                "contradicted": whole.contradicted.len(), "malformed": whole.malformed.len(),
+                "calls": played.len(), "orders": chain_orders.len(), "ledger_entries": chain_entries.len(),
+                "twice": chain_faults.twice.len(), "over_refunded": chain_faults.over_refunded.len(), "lost": chain_faults.lost.len(),
+                "contradicted": chain_faults.contradicted.len(), "malformed": chain_faults.malformed.len(),
             },
             "ready_again_ms": recoveries, "slowest_answer_ms": latencies.last(),
         })
@@ -214,8 +213,8 @@ async fn check(stage: &Stage, pos: &Channel, told: &[Told], played: &[Played]) -
     if !found.is_clean() || unanswered > 0 || told.is_empty() {
         bail!("the audit found: {found:?}; {unanswered} of {} calls have no answer", told.len());
     }
-    if !whole.is_clean() || played.is_empty() {
-        bail!("the audit of {} calls of the whole API found: {whole:#?}", played.len());
+    if !chain_faults.is_clean() || played.is_empty() {
+        bail!("the audit of {} calls of the full API found: {chain_faults:#?}", played.len());
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -13,8 +13,8 @@ use serde_json::json;
 use twqr_client::{ProgressBar, cut_off, settled};
 use twqr_config::Config;
 use twqr_loadgen::{
+    full_api::{Line, PlayedCall, audit_full_api, parse_line, play, settle},
     ledger,
-    whole::{Line, Played, audit_whole, parse_line, play, settle},
 };
 use twqr_service::{Clock, SystemClock};
 use twqr_settlement::{Books, Side, read_movements, reconcile};
@@ -62,7 +62,7 @@ pub(crate) async fn take_full_api_day(
     let entries = ledger(connect(serving.wallet).await?).await.context("the simulator's ledger cannot be read")?;
     let own: Vec<LedgerEntry> =
         entries.iter().filter(|entry| merchants.contains(&entry.merchant_id)).cloned().collect();
-    let found = audit_whole(&played, &orders, &own);
+    let found = audit_full_api(&played, &orders, &own);
     let table = table(&played);
     for ((call, result), (count, resolved)) in &table {
         let resolved = if *resolved > 0 { format!(", {resolved} of them in progress first") } else { String::new() };
@@ -92,7 +92,7 @@ pub(crate) async fn take_full_api_day(
     fs::write(&file, serde_json::to_vec_pretty(&report)?)?;
     say(&format!("the same figures: {}", file.display()));
     if !found.is_clean() {
-        bail!("the audit of the whole API found: {found:#?}");
+        bail!("the audit of the full API found: {found:#?}");
     }
     if let Some(report) = reconciled.filter(|report| !report.is_clean()) {
         bail!("the reconciliation found:\n{report}");
@@ -101,12 +101,12 @@ pub(crate) async fn take_full_api_day(
 }
 
 /// How often each call came to what, and how often it was in progress first.
-fn table(played: &[Played]) -> BTreeMap<(&'static str, String), (usize, usize)> {
+fn table(played: &[PlayedCall]) -> BTreeMap<(&'static str, String), (usize, usize)> {
     let mut table: BTreeMap<(&'static str, String), (usize, usize)> = BTreeMap::new();
     for call in played {
-        let (count, resolved) = table.entry((call.line.call.name(), call.result.clone())).or_default();
+        let (count, resolved) = table.entry((call.line.call.name(), call.outcome.result.clone())).or_default();
         *count += 1;
-        *resolved += usize::from(call.was_in_progress);
+        *resolved += usize::from(call.outcome.was_in_progress);
     }
     table
 }

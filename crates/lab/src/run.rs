@@ -18,8 +18,8 @@ pub struct Options {
     /// The requests, one JSON object a line in the POS document's field names.
     #[arg(long, default_value = "load-tests/samples/day.jsonl")]
     file: PathBuf,
-    /// The day that uses the whole API.
-    #[arg(long, default_value = "load-tests/samples/day-whole-api.jsonl")]
+    /// The day that uses the full API.
+    #[arg(long, default_value = "load-tests/samples/day-full-api.jsonl")]
     whole_api_file: PathBuf,
     /// The simulator's fault script.
     #[arg(long, default_value = "load-tests/samples/simulator.toml")]

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use serde_json::{Value, json};
 use tonic::transport::Channel;
 use twqr_config::Config;
-use twqr_loadgen::{Load, Told, TradeKey, audit_answers, ledger, open_loop, steady_payments};
+use twqr_loadgen::{CallResult, Load, TradeKey, audit_answers, ledger, open_loop, steady_payments};
 use twqr_service::CancellationToken;
 use twqr_types::StatusCode;
 use twqr_wire::pos::PayRequest;
@@ -24,8 +24,8 @@ pub struct Options {
     /// The requests, one JSON object a line in the POS document's field names
     #[arg(long, default_value = "load-tests/samples/day.jsonl")]
     file: PathBuf,
-    /// The day that uses the whole API
-    #[arg(long, default_value = "load-tests/samples/day-whole-api.jsonl")]
+    /// The day that uses the full API
+    #[arg(long, default_value = "load-tests/samples/day-full-api.jsonl")]
     whole_api_file: PathBuf,
     /// The simulator's fault script
     #[arg(long, default_value = "load-tests/samples/simulator.toml")]
@@ -87,7 +87,7 @@ async fn exercise(day: Day, full_api_day: FullApiDay, options: &Options, system:
     say(&format!("first payments after ready: {warmth}"));
     let (rolling, second) = rolling_restart(system, &pos).await?;
     say(&format!("rolling restart of every process under load: {rolling}"));
-    let told: Vec<Told> = first.into_iter().chain(second).collect();
+    let told: Vec<CallResult> = first.into_iter().chain(second).collect();
     audit(system, &pos, &told).await?;
     let serving = Serving { pos, wallet: system.config.wallet, services: system.ids() };
     let more = json!({ "first_payments": warmth, "rolling_restart": rolling });
@@ -97,11 +97,11 @@ async fn exercise(day: Day, full_api_day: FullApiDay, options: &Options, system:
 }
 
 /// Ready means warm: the first payments against those that follow.
-async fn first_payments(pos: &Channel) -> (Value, Vec<Told>) {
+async fn first_payments(pos: &Channel) -> (Value, Vec<CallResult>) {
     let requests = steady_payments(11, "first", FIRST + NEXT);
     let order: BTreeMap<TradeKey, usize> = requests.iter().map(key).zip(0..).collect();
     let load = Load { rate: RATE, seed: 11, attempts: ATTEMPTS };
-    let mut told = open_loop(std::slice::from_ref(pos), requests, load).await.told;
+    let mut told = open_loop(std::slice::from_ref(pos), requests, load).await.results;
     told.sort_by_key(|told| order.get(&told.key).copied());
     let (first, next) = told.split_at(FIRST.min(told.len()));
     let (first, next) = (percentile_ms(first, 990), percentile_ms(next, 990));
@@ -114,7 +114,7 @@ fn key(request: &PayRequest) -> TradeKey {
 }
 
 /// In ms, of so many in a thousand.
-fn percentile_ms(told: &[Told], per_mille: usize) -> f64 {
+fn percentile_ms(told: &[CallResult], per_mille: usize) -> f64 {
     let mut latencies: Vec<u64> = told.iter().map(|told| told.latency_us).collect();
     latencies.sort_unstable();
     let at = (latencies.len() * per_mille).div_ceil(1_000);
@@ -122,7 +122,7 @@ fn percentile_ms(told: &[Told], per_mille: usize) -> f64 {
 }
 
 /// Each process in turn, while payments come in that nothing but the router could fail.
-async fn rolling_restart(system: &mut System, pos: &Channel) -> anyhow::Result<(Value, Vec<Told>)> {
+async fn rolling_restart(system: &mut System, pos: &Channel) -> anyhow::Result<(Value, Vec<CallResult>)> {
     let names = system.names();
     let (done, mut over) = tokio::sync::watch::channel(false);
     let load = tokio::spawn({
@@ -132,7 +132,7 @@ async fn rolling_restart(system: &mut System, pos: &Channel) -> anyhow::Result<(
             for round in 0.. {
                 let load = Load { rate: f64::from(ROLLING_RATE), seed: round, attempts: ATTEMPTS };
                 let requests = steady_payments(round, &format!("roll{round}"), ROLLING_RATE as usize);
-                told.extend(open_loop(std::slice::from_ref(&pos), requests, load).await.told);
+                told.extend(open_loop(std::slice::from_ref(&pos), requests, load).await.results);
                 if *over.borrow_and_update() {
                     break;
                 }
@@ -163,7 +163,7 @@ async fn rolling_restart(system: &mut System, pos: &Channel) -> anyhow::Result<(
     Ok((report, told))
 }
 
-async fn audit(system: &System, pos: &Channel, told: &[Told]) -> anyhow::Result<()> {
+async fn audit(system: &System, pos: &Channel, told: &[CallResult]) -> anyhow::Result<()> {
     let orders = audit_answers::orders(pos, told, AUDIT_SAMPLE, Duration::from_secs(RESOLVE_S)).await;
     let entries = ledger(connect(system.config.wallet).await?).await?;
     let found = audit_answers::audit(told, &orders, &entries);

@@ -19,7 +19,7 @@ pub struct Options {
 /// Prints the day.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let lines = match options.whole_api {
-        Some(chains) => twqr_loadgen::whole::whole_sample_day(options.seed, chains),
+        Some(chains) => twqr_loadgen::full_api::full_api_sample_day(options.seed, chains),
         None => twqr_loadgen::sample_day(options.seed, options.lines as usize),
     };
     let mut out = BufWriter::new(stdout().lock());

@@ -1,31 +1,30 @@
-//! The audit: what callers were told, and what the orders say, against the ledger of wallet and
-//! issuers.
+//! The audit of payments: compares what callers were answered and what the orders say with the ledger
+//! of the wallet and the issuers.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use tonic::transport::Channel;
-use twqr_types::StatusCode;
 use twqr_wire::{
     backend::{LedgerEntry, ListEntriesRequest, ledger_entry::Kind, ledger_service_client::LedgerServiceClient},
     pos::{OrderStatus, PayResponse, QueryResponse},
 };
 
-use crate::{Told, TradeKey};
+use crate::{CallResult, TradeKey};
 
-/// What the audit found; each list should be empty.
+/// The faults that an audit found. Each list should be empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Audit {
-    /// Charged more than once.
+    /// Payments that were charged more than once.
     pub charged_twice: Vec<String>,
-    /// Accepted, or charged, and there is no order; or an order that never ended.
+    /// Payments that were accepted or charged and have no order, and orders that never ended.
     pub lost: Vec<String>,
-    /// The caller, the order and the ledger do not say the same.
+    /// Payments for which the answer, the order and the ledger differ.
     pub contradicted: Vec<String>,
 }
 
 impl Audit {
-    /// Nothing was found.
+    /// Whether no fault was found.
     pub fn is_clean(&self) -> bool {
         *self == Self::default()
     }
@@ -41,8 +40,8 @@ pub async fn ledger(channel: Channel) -> Result<Vec<LedgerEntry>, tonic::Status>
     Ok(entries)
 }
 
-/// Compares. `orders` holds the answer of a query for every accepted order.
-pub fn audit(told: &[Told], orders: &BTreeMap<TradeKey, QueryResponse>, entries: &[LedgerEntry]) -> Audit {
+/// Audits. `orders` holds the answer to a query about each accepted order.
+pub fn audit(results: &[CallResult], orders: &BTreeMap<TradeKey, QueryResponse>, entries: &[LedgerEntry]) -> Audit {
     let mut found = Audit::default();
     let mut charges: BTreeMap<TradeKey, Vec<&LedgerEntry>> = BTreeMap::new();
     for entry in entries.iter().filter(|entry| entry.kind() == Kind::Charged) {
@@ -79,7 +78,7 @@ pub fn audit(told: &[Told], orders: &BTreeMap<TradeKey, QueryResponse>, entries:
             }
         }
     }
-    for Told { key, answer, .. } in told {
+    for CallResult { key, answer, .. } in results {
         let Ok(answer) = answer else { continue };
         match orders.get(key) {
             None => found.lost.push(format!("{}: accepted, cannot be queried", name(key))),
@@ -91,21 +90,23 @@ pub fn audit(told: &[Told], orders: &BTreeMap<TradeKey, QueryResponse>, entries:
     found
 }
 
-/// How StatusDesc begins where the answer is not final.
+/// The beginning of StatusDesc in an answer that is not final.
 const IN_PROGRESS: &str = "the payment is in progress";
-/// What was told and is not so: a final answer stays what the order is, with its number and
-/// amounts.
+/// The StatusCode of a success.
+const SUCCESS: &str = "000";
+
+/// Describes how a final answer differs from the order: in StatusCode, number or amounts.
 fn contradiction(answer: &PayResponse, order: &QueryResponse) -> Option<String> {
     let payment = order.payment.clone().unwrap_or_default();
-    if answer.status_code != StatusCode::SUCCESS && answer.status_desc.starts_with(IN_PROGRESS) {
+    if answer.status_code != SUCCESS && answer.status_desc.starts_with(IN_PROGRESS) {
         return None;
     }
     if answer.status_code != payment.status_code {
-        return Some(format!("told {}, the order says {}", answer.status_code, payment.status_code));
+        return Some(format!("answered {}, the order says {}", answer.status_code, payment.status_code));
     }
     let essence = |response: &PayResponse| (response.trade_no.clone(), response.trade_amount, response.debit_amount);
-    let (told, is) = (essence(answer), essence(&payment));
-    (told != is).then(|| format!("told {told:?}, the order says {is:?}"))
+    let (answered, stored) = (essence(answer), essence(&payment));
+    (answered != stored).then(|| format!("answered {answered:?}, the order says {stored:?}"))
 }
 
 #[cfg(test)]
@@ -136,8 +137,8 @@ mod tests {
         }
     }
 
-    fn told(code: &str) -> Told {
-        Told {
+    fn answered(code: &str) -> CallResult {
+        CallResult {
             key: key(),
             latency_us: 0,
             answer: Ok(PayResponse {
@@ -150,33 +151,33 @@ mod tests {
     }
 
     #[test]
-    fn each_fault_is_found_under_its_name() {
-        let none = BTreeMap::new;
+    fn each_fault_is_in_its_list() {
+        let no_orders = BTreeMap::new;
         let with = |code: &str, change: &dyn Fn(&mut PayResponse)| {
-            let mut told = told(code);
-            told.answer.iter_mut().for_each(change);
-            told
+            let mut result = answered(code);
+            result.answer.iter_mut().for_each(change);
+            result
         };
         let less = with("000", &|answer| answer.debit_amount = 8);
-        let waits = with("982", &|answer| answer.status_desc = format!("{IN_PROGRESS}; query it"));
+        let unfinished = with("982", &|answer| answer.status_desc = format!("{IN_PROGRESS}; query it"));
         let counts = |audit: &Audit| (audit.charged_twice.len(), audit.lost.len(), audit.contradicted.len());
         let cases = [
-            ("all well", vec![told("000")], order(OrderStatus::Paid), vec![charge(9)], (0, 0, 0)),
-            ("failed and not charged", vec![told("982")], order(OrderStatus::Failed), vec![], (0, 0, 0)),
-            ("charged twice", vec![told("000")], order(OrderStatus::Paid), vec![charge(9), charge(9)], (1, 0, 0)),
-            ("charged without an order", vec![], none(), vec![charge(9)], (0, 1, 0)),
-            ("accepted without an order", vec![told("000")], none(), vec![], (0, 1, 0)),
+            ("all well", vec![answered("000")], order(OrderStatus::Paid), vec![charge(9)], (0, 0, 0)),
+            ("failed and not charged", vec![answered("982")], order(OrderStatus::Failed), vec![], (0, 0, 0)),
+            ("charged twice", vec![answered("000")], order(OrderStatus::Paid), vec![charge(9), charge(9)], (1, 0, 0)),
+            ("charged without an order", vec![], no_orders(), vec![charge(9)], (0, 1, 0)),
+            ("accepted without an order", vec![answered("000")], no_orders(), vec![], (0, 1, 0)),
             ("never ended", vec![], order(OrderStatus::InProgress), vec![], (0, 1, 0)),
             ("paid, not charged", vec![], order(OrderStatus::Paid), vec![], (0, 0, 1)),
             ("failed, charged", vec![], order(OrderStatus::Failed), vec![charge(9)], (0, 0, 1)),
             ("another amount", vec![], order(OrderStatus::Paid), vec![charge(8)], (0, 0, 1)),
-            ("told failed, paid", vec![told("928")], order(OrderStatus::Paid), vec![charge(9)], (0, 0, 1)),
-            ("told another amount", vec![less], order(OrderStatus::Paid), vec![charge(9)], (0, 0, 1)),
-            ("told in progress, paid", vec![waits], order(OrderStatus::Paid), vec![charge(9)], (0, 0, 0)),
-            ("told paid, failed", vec![told("000")], order(OrderStatus::Failed), vec![], (0, 0, 1)),
+            ("answered failed, paid", vec![answered("928")], order(OrderStatus::Paid), vec![charge(9)], (0, 0, 1)),
+            ("answered another amount", vec![less], order(OrderStatus::Paid), vec![charge(9)], (0, 0, 1)),
+            ("answered in progress, paid", vec![unfinished], order(OrderStatus::Paid), vec![charge(9)], (0, 0, 0)),
+            ("answered paid, failed", vec![answered("000")], order(OrderStatus::Failed), vec![], (0, 0, 1)),
         ];
-        for (name, told, orders, entries, expected) in cases {
-            assert_eq!(counts(&audit(&told, &orders, &entries)), expected, "{name}");
+        for (name, results, orders, entries, expected) in cases {
+            assert_eq!(counts(&audit(&results, &orders, &entries)), expected, "{name}");
         }
     }
 }

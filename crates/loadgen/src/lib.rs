@@ -1,17 +1,19 @@
-//! A seeded day of payments over the wallet and every issuer, a sender that keeps its
-//! MerchantTradeNos through every retry, and the audit of what callers were told and what orders
-//! say against the simulator's ledger.
+//! Load for demonstrations and tests: seeded days of payments, senders that keep a MerchantTradeNo
+//! through every retry, and audits. An audit compares what callers were answered, what the orders
+//! say, and what the simulator's ledger recorded.
 
 mod audit;
 pub mod audit_answers;
 mod day;
+pub mod full_api;
+mod issuers;
 mod open_loop;
 mod sample;
 mod send;
-pub mod whole;
 
 pub use audit::{Audit, audit, ledger};
-pub use day::{ISSUERS, Issuer, day, payments, steady_payments};
-pub use open_loop::{Load, Measured, open_loop};
+pub use day::{day, payments, steady_payments};
+pub use issuers::{ISSUERS, IssuerCodes, issuer_of};
+pub use open_loop::{Load, Measurement, open_loop};
 pub use sample::sample_day;
-pub use send::{Told, TradeKey, resolve, send_each};
+pub use send::{CallResult, TradeKey, resolve, send_each};

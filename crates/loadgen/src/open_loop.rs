@@ -1,6 +1,6 @@
-//! The open-loop generator: requests start at their own times whether or not earlier ones were
-//! answered, and latency is counted from the time at which a request was meant to start, so that a
-//! slow answer hides no other (no coordinated omission).
+//! The open-loop generator. Each request starts at its own time, whether or not earlier ones were
+//! answered, and its latency counts from the intended start. So a slow answer does not hide the
+//! latency of the requests behind it (no coordinated omission).
 
 use std::{
     thread,
@@ -15,30 +15,30 @@ use tokio::{sync::mpsc, task::JoinSet};
 use tonic::transport::Channel;
 use twqr_wire::pos::{PayRequest, pos_service_client::PosServiceClient};
 
-use crate::{Told, send::is_refusal};
+use crate::{CallResult, send::is_refusal};
 
-/// Latencies are counted up to this, in µs.
+/// The highest latency that the histograms record, in µs.
 const LATENCY_US_MAX: u64 = 120_000_000;
 /// The pause before the next attempt, in ms.
 const PAUSE_MS: u64 = 10;
-/// How long one call may take, in ms.
+/// The deadline of one call, in ms.
 const CALL_MS: u64 = 14_000;
 
-/// What an open loop saw.
+/// The result of an open loop.
 #[derive(Debug)]
-pub struct Measured {
-    /// From the intended start to the answer, in µs, of every request.
+pub struct Measurement {
+    /// Time from the intended start to the answer, in µs, of every request.
     pub latencies: Histogram<u64>,
-    /// How late requests were handed to the client, in µs: the generator's own error, which is part
-    /// of the latencies.
+    /// Time from the intended start until the client received the request, in µs. This is the
+    /// generator's own error; the latencies include it.
     pub start_lag: Histogram<u64>,
-    /// What each caller was told, in the order of the answers.
-    pub told: Vec<Told>,
-    /// From the first intended start to the last answer.
+    /// The result of each call, in the order of the answers.
+    pub results: Vec<CallResult>,
+    /// Time from the first intended start to the last answer.
     pub took: Duration,
 }
 
-/// A request and the moment at which it is meant to start.
+/// A request with its intended start.
 struct Start {
     intended: Instant,
     request: PayRequest,
@@ -47,17 +47,17 @@ struct Start {
 /// The load of an open loop.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
-    /// Starts a second on average, at random times (a Poisson process).
+    /// Average number of starts per second, at random times (a Poisson process).
     pub rate: f64,
-    /// Another seed gives other times.
+    /// The seed of the start times.
     pub seed: u64,
-    /// How often a request is sent at the most; again only where the API says that it was not
-    /// accepted, or where nobody knows.
+    /// The largest number of attempts for a request. It is sent again only if it was not accepted, or
+    /// if its answer was lost.
     pub attempts: u32,
 }
 
-/// Sends every request at its time, spread over the channels.
-pub async fn open_loop(channels: &[Channel], requests: Vec<PayRequest>, load: Load) -> Measured {
+/// Sends each request at its intended time, spread over the channels.
+pub async fn open_loop(channels: &[Channel], requests: Vec<PayRequest>, load: Load) -> Measurement {
     let began = Instant::now();
     let mut senders = Vec::new();
     let mut lanes = JoinSet::new();
@@ -67,17 +67,22 @@ pub async fn open_loop(channels: &[Channel], requests: Vec<PayRequest>, load: Lo
         lanes.spawn(lane(PosServiceClient::new(channel.clone()), starts, load.attempts));
     }
     let pacer = thread::spawn(move || pace(requests, load, &senders));
-    let mut measured =
-        Measured { latencies: histogram(), start_lag: histogram(), told: Vec::new(), took: Duration::ZERO };
+    let mut measured = Measurement::empty();
     while let Some(joined) = lanes.join_next().await {
         let Ok(lane) = joined else { continue };
         measured.latencies += lane.latencies;
         measured.start_lag += lane.start_lag;
-        measured.told.extend(lane.told);
+        measured.results.extend(lane.results);
     }
     drop(pacer.join());
     measured.took = began.elapsed();
     measured
+}
+
+impl Measurement {
+    fn empty() -> Self {
+        Self { latencies: histogram(), start_lag: histogram(), results: Vec::new(), took: Duration::ZERO }
+    }
 }
 
 /// A histogram of µs with three significant digits.
@@ -85,27 +90,26 @@ fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).unwrap_or_else(|_| unreachable!("the bounds are constants"))
 }
 
-/// Hands each request over at its time; on a thread of its own, so that a busy runtime makes it no
-/// later.
-fn pace(requests: Vec<PayRequest>, Load { rate, seed, .. }: Load, lanes: &[mpsc::UnboundedSender<Start>]) {
-    let mut random = ChaCha8Rng::seed_from_u64(seed);
+/// Passes each request to a lane at its intended time. It runs on its own thread, so that a busy
+/// runtime does not delay it.
+fn pace(requests: Vec<PayRequest>, load: Load, lanes: &[mpsc::UnboundedSender<Start>]) {
+    let mut random = ChaCha8Rng::seed_from_u64(load.seed);
     let mut intended = Instant::now();
     for (request, lane) in requests.into_iter().zip(lanes.iter().cycle()) {
-        let gap = -(1.0 - random.random::<f64>()).ln() / rate;
+        let gap = -(1.0 - random.random::<f64>()).ln() / load.rate;
         intended += Duration::from_secs_f64(gap);
         thread::sleep(intended.saturating_duration_since(Instant::now()));
         drop(lane.send(Start { intended, request }));
     }
 }
 
-/// One connection's requests.
+/// Sends the requests of one connection.
 async fn lane(
     client: PosServiceClient<Channel>,
     mut starts: mpsc::UnboundedReceiver<Start>,
     attempts: u32,
-) -> Measured {
-    let mut measured =
-        Measured { latencies: histogram(), start_lag: histogram(), told: Vec::new(), took: Duration::ZERO };
+) -> Measurement {
+    let mut measured = Measurement::empty();
     let mut calls = FuturesUnordered::new();
     let mut more = true;
     while more || !calls.is_empty() {
@@ -117,17 +121,17 @@ async fn lane(
                 }
                 None => more = false,
             },
-            Some(told) = calls.next(), if !calls.is_empty() => {
-                let told: Told = told;
-                measured.latencies.saturating_record(told.latency_us);
-                measured.told.push(told);
+            Some(result) = calls.next(), if !calls.is_empty() => {
+                let result: CallResult = result;
+                measured.latencies.saturating_record(result.latency_us);
+                measured.results.push(result);
             }
         }
     }
     measured
 }
 
-async fn call(mut client: PosServiceClient<Channel>, start: Start, attempts: u32) -> Told {
+async fn call(mut client: PosServiceClient<Channel>, start: Start, attempts: u32) -> CallResult {
     let key = (start.request.merchant_id.clone(), start.request.merchant_trade_no.clone());
     let mut attempt = 1;
     loop {
@@ -135,7 +139,7 @@ async fn call(mut client: PosServiceClient<Channel>, start: Start, attempts: u32
         request.set_timeout(Duration::from_millis(CALL_MS));
         let answer = client.pay(request).await.map(tonic::Response::into_inner).map_err(|status| status.code());
         if attempt >= attempts || answer.as_ref().map_or_else(|code| is_refusal(*code), |_| true) {
-            return Told { key, latency_us: micros(start.intended), answer };
+            return CallResult { key, latency_us: micros(start.intended), answer };
         }
         attempt += 1;
         tokio::time::sleep(Duration::from_millis(PAUSE_MS)).await;

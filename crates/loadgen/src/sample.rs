@@ -1,6 +1,5 @@
-//! The sample day as a file: a day in the POS document's field names, one JSON object a line, some
-//! of the lines malformed in ways that a real integration produces. The same seed gives the same
-//! bytes.
+//! The sample day as a file: one JSON object a line, with the POS document's field names. Some lines
+//! are malformed in ways that occur in real integrations. The same seed gives the same bytes.
 
 use rand::{Rng, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
@@ -9,10 +8,10 @@ use twqr_wire::pos::PayRequest;
 
 use crate::day;
 
-/// How many lines in a thousand are malformed.
+/// The number of malformed lines in a thousand.
 const MALFORMED_PER_MILLE: u32 = 20;
 
-/// `count` lines without their line ends.
+/// `count` lines, without line ends.
 pub fn sample_day(seed: u64, count: usize) -> Vec<String> {
     let mut random = ChaCha8Rng::seed_from_u64(seed ^ 0x5a5a);
     let line = |request: &PayRequest| {
@@ -26,7 +25,7 @@ fn text(fields: Map<String, Value>) -> String {
     Value::Object(fields).to_string()
 }
 
-/// In the order and with the names of the POS document (POS API, section 2).
+/// The fields with their names in the POS document (`proto/README.md`, section Fields).
 fn fields(request: &PayRequest) -> Map<String, Value> {
     let named = [
         ("MerchantID", json!(request.merchant_id)),
@@ -72,20 +71,23 @@ mod tests {
     const FILE: &str = include_str!("../../../load-tests/samples/day.jsonl");
 
     #[test]
-    fn the_file_is_what_the_generator_makes() {
-        let made = sample_day(7, 1_200);
-        let there: Vec<&str> = FILE.lines().collect();
-        assert!(made == there, "load-tests/samples/day.jsonl differs from its generator; `make sample` writes it anew");
+    fn the_file_agrees_with_its_generator() {
+        let generated = sample_day(7, 1_200);
+        let lines: Vec<&str> = FILE.lines().collect();
+        assert!(
+            generated == lines,
+            "load-tests/samples/day.jsonl differs from its generator; `make sample` writes it anew"
+        );
     }
 
     #[test]
-    fn it_has_malformed_lines_and_every_issuer() {
+    fn the_file_has_malformed_lines_and_every_issuer() {
         let lines: Vec<&str> = FILE.lines().collect();
-        let no_json = lines.iter().filter(|line| serde_json::from_str::<Value>(line).is_err()).count();
-        assert!(no_json > 3, "{no_json}");
-        for issuer in crate::ISSUERS {
-            let paid = |line: &&&str| line.contains(&format!(r#""CardToken":"{}"#, issuer.prefix));
-            assert!(lines.iter().filter(paid).count() > 10, "{}", issuer.prefix);
+        let not_json = lines.iter().filter(|line| serde_json::from_str::<Value>(line).is_err()).count();
+        assert!(not_json > 3, "{not_json}");
+        for codes in crate::ISSUERS {
+            let is_paid = |line: &&&str| line.contains(&format!(r#""CardToken":"{}"#, codes.prefix));
+            assert!(lines.iter().filter(is_paid).count() > 10, "{}", codes.prefix);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Sends requests through the public API, with a bound on those in flight; a request whose answer
-//! is lost is sent again under the same MerchantTradeNo, as a POS would.
+//! Sends requests through the public API, with a bound on the calls in flight. A request whose answer
+//! is lost is sent again under the same MerchantTradeNo, as a POS does.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -13,26 +13,26 @@ use twqr_wire::pos::{
 /// MerchantID and MerchantTradeNo.
 pub type TradeKey = (String, String);
 
-/// What the caller of one request was told.
+/// The result of one request from its caller's view.
 #[derive(Clone, Debug)]
-pub struct Told {
+pub struct CallResult {
     /// The request's key.
     pub key: TradeKey,
-    /// From the first attempt to the answer, in µs.
+    /// Time from the first attempt to the answer, in µs.
     pub latency_us: u64,
-    /// The answer, or the refusal, or none after the last attempt.
+    /// The answer, or the gRPC code of the refusal or of the last attempt.
     pub answer: Result<PayResponse, Code>,
 }
 
-/// How often a request is sent at the most.
+/// The largest number of attempts for a request.
 const ATTEMPTS_MAX: u32 = 400;
 /// The pause before the next attempt, in ms.
 const PAUSE_MS: u64 = 50;
-/// How long one attempt may take, in ms.
+/// The deadline of one attempt, in ms.
 const ATTEMPT_MS: u64 = 14_000;
 
-/// Whether the request was surely not accepted for good: sending it again would only be refused
-/// again.
+/// Whether the code is a final refusal: the request was not accepted, and another attempt would be
+/// refused as well.
 pub(crate) fn is_refusal(code: Code) -> bool {
     matches!(
         code,
@@ -44,29 +44,29 @@ pub(crate) fn is_refusal(code: Code) -> bool {
     )
 }
 
-/// Sends everything, at most `in_flight` at once; the answers are in the order of the requests.
-/// `progress` is called for each answer.
+/// Sends all requests, at most `in_flight` at once, and returns their results in the order of the
+/// requests. `progress` is called after each result.
 pub async fn send_each(
     channel: &Channel,
     requests: Vec<PayRequest>,
     in_flight: usize,
     mut progress: impl FnMut(),
-) -> Vec<Told> {
+) -> Vec<CallResult> {
     let one = |(number, request): (usize, PayRequest)| {
         let client = PosServiceClient::new(channel.clone());
         async move { (number, send_one(client, request).await) }
     };
     let mut answers = stream::iter(requests.into_iter().enumerate()).map(one).buffer_unordered(in_flight.max(1));
-    let mut told = Vec::new();
+    let mut results = Vec::new();
     while let Some(answer) = answers.next().await {
         progress();
-        told.push(answer);
+        results.push(answer);
     }
-    told.sort_by_key(|(number, _)| *number);
-    told.into_iter().map(|(_, told)| told).collect()
+    results.sort_by_key(|(number, _)| *number);
+    results.into_iter().map(|(_, result)| result).collect()
 }
 
-async fn send_one(mut client: PosServiceClient<Channel>, request: PayRequest) -> Told {
+async fn send_one(mut client: PosServiceClient<Channel>, request: PayRequest) -> CallResult {
     let key = (request.merchant_id.clone(), request.merchant_trade_no.clone());
     let started = std::time::Instant::now();
     let mut answer = Err(Code::Unavailable);
@@ -80,21 +80,25 @@ async fn send_one(mut client: PosServiceClient<Channel>, request: PayRequest) ->
         tokio::time::sleep(Duration::from_millis(PAUSE_MS)).await;
     }
     let latency_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-    Told { key, latency_us, answer }
+    CallResult { key, latency_us, answer }
 }
 
-/// Queries every accepted order until it is final, or `patience` is over; what is left then is in
-/// progress.
-pub async fn resolve(channel: &Channel, told: &[Told], patience: Duration) -> BTreeMap<TradeKey, QueryResponse> {
-    let accepted = told.iter().filter(|told| told.answer.is_ok());
-    let mut open: Vec<TradeKey> = accepted.map(|told| told.key.clone()).collect();
+/// Queries every accepted order until it is final or `patience` is over. The remaining orders are
+/// returned in progress.
+pub async fn resolve(
+    channel: &Channel,
+    results: &[CallResult],
+    patience: Duration,
+) -> BTreeMap<TradeKey, QueryResponse> {
+    let accepted = results.iter().filter(|result| result.answer.is_ok());
+    let mut open: Vec<TradeKey> = accepted.map(|result| result.key.clone()).collect();
     open.sort();
     open.dedup();
     let mut orders = BTreeMap::new();
     let until = tokio::time::Instant::now() + patience;
     while !open.is_empty() {
-        let ask = |key: TradeKey| query(PosServiceClient::new(channel.clone()), key);
-        let answers: Vec<_> = stream::iter(open).map(ask).buffer_unordered(64).collect().await;
+        let query = |key: TradeKey| query_one(PosServiceClient::new(channel.clone()), key);
+        let answers: Vec<_> = stream::iter(open).map(query).buffer_unordered(64).collect().await;
         open = Vec::new();
         for (key, answer) in answers {
             let in_progress =
@@ -114,7 +118,7 @@ pub async fn resolve(channel: &Channel, told: &[Told], patience: Duration) -> BT
     orders
 }
 
-async fn query(mut client: PosServiceClient<Channel>, key: TradeKey) -> (TradeKey, Option<QueryResponse>) {
+async fn query_one(mut client: PosServiceClient<Channel>, key: TradeKey) -> (TradeKey, Option<QueryResponse>) {
     let mut request = tonic::Request::new(QueryRequest {
         inquiry_type: InquiryType::Payment.into(),
         merchant_id: key.0.clone(),

@@ -34,15 +34,15 @@ const SCRIPT: &str = "
 seed = 11
 [wallet]
 latency_ms = 10
-[issuers.397]
+[issuers.390]
 lose_answers = 0.2
 latency_ms = 10
 [issuers.392]
 land_after_inquiry = 0.2
 window_ms = 800
-[issuers.822]
+[issuers.812]
 lose_requests = 0.2
-[issuers.395]
+[issuers.004]
 answer_late = 0.2
 late_ms = 1200
 ";
@@ -120,10 +120,10 @@ async fn callers_get_what_the_pos_document_says() {
     let mut client = PosServiceClient::new(connect(system.config.grpc).await.unwrap());
     let cases = [
         ("paid by the wallet", "22abcdefghijklmnop", "000", OrderStatus::Paid, ""),
-        ("paid by another issuer", "IPabcdefghijklmnopqr", "000", OrderStatus::Paid, "391"),
+        ("paid by another issuer", "P2abcdefghijklmnop", "000", OrderStatus::Paid, "389"),
         ("declined by the wallet", "22D928efghijklmnop", "928", OrderStatus::Failed, ""),
-        ("declined by another issuer", "IPD928efghijklmnopqr", "983", OrderStatus::Failed, "391"),
-        ("no credit card here", "IPNOCARDghijklmnopqr", "981", OrderStatus::Failed, "391"),
+        ("declined by another issuer", "P2D928efghijklmnop", "983", OrderStatus::Failed, "389"),
+        ("no credit card here", "P2NOCARDghijklmnop", "981", OrderStatus::Failed, "389"),
         ("nobody's code", "99abcdefghijklmnop", "927", OrderStatus::Failed, ""),
         ("a code that is too short", "22abc", "927", OrderStatus::Failed, ""),
     ];
@@ -189,7 +189,7 @@ async fn a_watcher_sees_an_order_through_to_its_end() {
     // after the window.
     let mut ends = Vec::new();
     for n in 0..20 {
-        let request = payment(&format!("W{n}"), &format!("B822abcdefghijklmnop{n:02}"));
+        let request = payment(&format!("W{n}"), &format!("MWabcdefghijklmn{n:02}"));
         let mut impatient = tonic::Request::new(request.clone());
         impatient.set_timeout(Duration::from_millis(1_500));
         let first = client.pay(impatient).await.unwrap().into_inner();

@@ -16,14 +16,14 @@ const NEW_CODE: &str = "QXSECRETSECRETSECRET";
 
 /// The document with a route for the new codes.
 fn with_new_route(document: &str) -> String {
-    format!("{document}\n[[routes]]\nprefix = \"QX\"\ninstitution = \"391\"\ncode_lengths = [20]\n")
+    format!("{document}\n[[routes]]\nprefix = \"QX\"\ninstitution = \"389\"\ncode_lengths = [20]\n")
 }
 
-/// The document in which issuer 391 takes no refunds.
+/// The document in which issuer 389 takes no refunds.
 fn without_refunds(document: &str) -> String {
-    let (before, rules) = document.split_once("institution = \"391\"\nwindow_ms").unwrap();
+    let (before, rules) = document.split_once("institution = \"389\"\nwindow_ms").unwrap();
     let rules = rules.replacen("scope = \"partial\"", "scope = \"none\"", 1);
-    format!("{before}institution = \"391\"\nwindow_ms{rules}")
+    format!("{before}institution = \"389\"\nwindow_ms{rules}")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -38,16 +38,16 @@ async fn rules_take_effect_without_a_restart_and_are_kept_over_one() {
     assert_eq!(system.run(&["validate", &routed]).code, 0);
     let diff = system.run(&["diff", &routed]);
     assert_eq!(diff.code, DIFFERS, "{}", diff.error);
-    assert!(diff.out.contains("+ route QX: to 391, code_lengths 20"), "{}", diff.out);
+    assert!(diff.out.contains("+ route QX: to 389, code_lengths 20"), "{}", diff.out);
     let log = system.run(&["diff", &routed, "--against-log"]);
     assert_eq!(log.code, DIFFERS, "{}", log.error);
     assert!(log.out.contains("1 recorded payments replayed, 1 would go elsewhere"), "{}", log.out);
-    assert!(log.out.contains("M1/T1  refused 927 -> 391"), "{}", log.out);
+    assert!(log.out.contains("M1/T1  refused 927 -> 389"), "{}", log.out);
     let applied = system.apply(&routed, "1");
     assert_eq!((applied.code, applied.out.as_str()), (0, "version 2 holds\n"), "{}", applied.error);
     let second = system.get();
     let paid = system.pay("T2", NEW_CODE).await;
-    assert_eq!((paid.status_code.as_str(), paid.extra3.as_str()), ("000", "391"));
+    assert_eq!((paid.status_code.as_str(), paid.extra3.as_str()), ("000", "389"));
     let again = system.pay("T1", NEW_CODE).await;
     assert!(again.is_rep && again.status_code == "927", "what was told stays: {again:?}");
     assert_eq!(system.run(&["diff", &routed]).code, NO_DIFFERENCE);
@@ -57,7 +57,7 @@ async fn rules_take_effect_without_a_restart_and_are_kept_over_one() {
     // A rule for refunds.
     assert_eq!(system.refund("R1", &paid.trade_no).await.status_code, "000");
     let strict = system.write("strict.toml", &without_refunds(&second));
-    assert!(system.run(&["diff", &strict]).out.contains("~ issuer 391 refund.scope: partial -> none"));
+    assert!(system.run(&["diff", &strict]).out.contains("~ issuer 389 refund.scope: partial -> none"));
     assert_eq!(system.apply(&strict, "2").code, 0);
     system.get();
     assert_eq!(system.refund("R2", &paid.trade_no).await.status_code, "951");

@@ -10,7 +10,7 @@ use tonic::transport::Channel;
 use twqr_client::ProgressBar;
 use twqr_config::Config;
 use twqr_journal::kafka::{self, KafkaJournal};
-use twqr_loadgen::{Load, Told, audit_answers, ledger, open_loop, payments};
+use twqr_loadgen::{CallResult, Load, audit_answers, ledger, open_loop, payments};
 
 use super::{
     figures::{Percentiles, Step, highest_below, payments_of, ratio},
@@ -184,7 +184,7 @@ async fn system(
     options: &Options,
     system: &System,
     progress: &mut ProgressBar,
-) -> anyhow::Result<(Vec<Measured>, Vec<Told>)> {
+) -> anyhow::Result<(Vec<Measured>, Vec<CallResult>)> {
     let mut channels: Vec<Channel> = Vec::new();
     for address in system.ingresses().into_iter().cycle().take(CONNECTIONS) {
         channels.push(connect(address).await?);
@@ -192,7 +192,7 @@ async fn system(
     let once = |rate: u32| Load { rate: f64::from(rate), seed: options.seed, attempts: 1 };
     progress.step("warm-up");
     let warm = payments(options.seed, "warm", payments_of(WARM_RATE, WARM_MS));
-    let mut told = open_loop(&channels, warm, once(WARM_RATE)).await.told;
+    let mut told = open_loop(&channels, warm, once(WARM_RATE)).await.results;
     let mut all = Vec::new();
     for (number, rate) in options.rates.iter().chain(&options.ladder).enumerate() {
         progress.step(&format!("{rate} payments a second"));
@@ -203,11 +203,11 @@ async fn system(
         let costs = Costs::now(system, options).await?.per_payment(&before, count);
         let step = Step {
             rate: *rate,
-            answered_rate: measured.told.len() as f64 / measured.took.as_secs_f64(),
-            errors: measured.told.iter().filter(|told| told.answer.is_err()).count(),
+            answered_rate: measured.results.len() as f64 / measured.took.as_secs_f64(),
+            errors: measured.results.iter().filter(|told| told.answer.is_err()).count(),
             latency: Percentiles::of(&measured.latencies),
         };
-        told.extend(measured.told);
+        told.extend(measured.results);
         all.push(Measured { step, costs });
         if number >= options.rates.len() && !step.holds_below(P99_MS_MAX) {
             break;
@@ -216,7 +216,7 @@ async fn system(
     Ok((all, told))
 }
 
-async fn audit(system: &System, told: &[Told]) -> anyhow::Result<(bool, Value)> {
+async fn audit(system: &System, told: &[CallResult]) -> anyhow::Result<(bool, Value)> {
     let pos = system.channel()?;
     let orders = audit_answers::orders(&pos, told, AUDIT_SAMPLE, Duration::from_secs(RESOLVE_S)).await;
     let entries = ledger(connect(system.config.wallet).await?).await?;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tonic::transport::Channel;
 use twqr_client::{ProgressBar, parse};
 use twqr_config::Config;
-use twqr_loadgen::{Load, Measured, Told, audit_answers, ledger, open_loop, payments, send_each};
+use twqr_loadgen::{CallResult, Load, Measurement, audit_answers, ledger, open_loop, payments, send_each};
 
 use super::{
     figures::{P99_MS_MAX, Percentiles, Step, highest, payments_of, ratio},
@@ -179,11 +179,11 @@ fn once(rate: u32, seed: u64) -> Load {
     Load { rate: f64::from(rate), seed, attempts: 1 }
 }
 
-fn step(rate: u32, measured: &Measured) -> Step {
+fn step(rate: u32, measured: &Measurement) -> Step {
     Step {
         rate,
-        answered_rate: measured.told.len() as f64 / measured.took.as_secs_f64(),
-        errors: measured.told.iter().filter(|told| told.answer.is_err()).count(),
+        answered_rate: measured.results.len() as f64 / measured.took.as_secs_f64(),
+        errors: measured.results.iter().filter(|told| told.answer.is_err()).count(),
         latency: Percentiles::of(&measured.latencies),
     }
 }
@@ -192,7 +192,7 @@ fn step(rate: u32, measured: &Measured) -> Step {
 struct UnderLoad<'a> {
     system: &'a System,
     channels: Vec<Channel>,
-    told: Vec<Told>,
+    results: Vec<CallResult>,
     seed: u64,
     resident_at_end: u64,
 }
@@ -217,7 +217,7 @@ struct Found {
 impl<'a> UnderLoad<'a> {
     async fn connect(system: &'a System, seed: u64) -> anyhow::Result<Self> {
         let channels = channels(system.config.grpc).await?;
-        Ok(Self { system, channels, told: Vec::new(), seed, resident_at_end: 0 })
+        Ok(Self { system, channels, results: Vec::new(), seed, resident_at_end: 0 })
     }
 
     fn services(&self) -> Usage {
@@ -233,10 +233,10 @@ impl<'a> UnderLoad<'a> {
         let text = std::fs::read(DAY).with_context(|| format!("{DAY}; run this in the project's folder"))?;
         let requests = text.split(|byte| *byte == b'\n').filter_map(|line| parse(line).ok()).collect();
         let told = send_each(&self.channels[0], requests, DAY_IN_FLIGHT, || ()).await;
-        self.told.extend(told);
+        self.results.extend(told);
         let warm = payments(self.seed, "warm", WARM_UP_PAYMENTS);
         let resident = self.services().resident_bytes;
-        self.told.extend(send_each(&self.channels[0], warm, DAY_IN_FLIGHT, || ()).await);
+        self.results.extend(send_each(&self.channels[0], warm, DAY_IN_FLIGHT, || ()).await);
         Ok(resident)
     }
 
@@ -252,14 +252,14 @@ impl<'a> UnderLoad<'a> {
         let steady = Steady {
             latency: Percentiles::of(&measured.latencies),
             start_lag_ms: measured.start_lag.value_at_quantile(0.99) as f64 / 1_000.0,
-            errors: measured.told.iter().filter(|told| told.answer.is_err()).count(),
+            errors: measured.results.iter().filter(|told| told.answer.is_err()).count(),
             cpu_us: services.cpu_us as f64 / count,
             simulator_cpu_us: self.simulator().since(before.1).cpu_us as f64 / count,
             generator_cpu_us: own().since(before.2).cpu_us as f64 / count,
             disk_bytes: disk as f64 / count,
             written_bytes: services.written_bytes as f64 / count,
         };
-        self.told.extend(measured.told);
+        self.results.extend(measured.results);
         steady
     }
 
@@ -269,7 +269,7 @@ impl<'a> UnderLoad<'a> {
             let requests = payments(self.seed, &format!("r{number}"), payments_of(rate, hold_ms));
             let measured = open_loop(&self.channels, requests, once(rate, self.seed)).await;
             let step = step(rate, &measured);
-            self.told.extend(measured.told);
+            self.results.extend(measured.results);
             steps.push(step);
             if !step.holds() {
                 break;
@@ -283,17 +283,17 @@ impl<'a> UnderLoad<'a> {
     /// those.
     async fn audit(&mut self) -> anyhow::Result<Found> {
         let patience = Duration::from_secs(RESOLVE_S);
-        let orders = audit_answers::orders(&self.channels[0], &self.told, AUDIT_SAMPLE, patience).await;
+        let orders = audit_answers::orders(&self.channels[0], &self.results, AUDIT_SAMPLE, patience).await;
         let entries = ledger(connect(self.system.config.wallet).await?).await.context("the simulator's ledger")?;
-        let found = audit_answers::audit(&self.told, &orders, &entries);
+        let found = audit_answers::audit(&self.results, &orders, &entries);
         let mut by_code: BTreeMap<String, usize> = BTreeMap::new();
-        for told in &self.told {
+        for told in &self.results {
             let code =
                 told.answer.as_ref().map_or_else(|code| format!("{code:?}"), |answer| answer.status_code.clone());
             *by_code.entry(code).or_default() += 1;
         }
         let report = json!({
-            "answers": self.told.len(), "answers_by_code": by_code, "ledger_entries": entries.len(),
+            "answers": self.results.len(), "answers_by_code": by_code, "ledger_entries": entries.len(),
             "asked_about": orders.len(), "charged_twice": found.charged_twice.len(), "lost": found.lost.len(),
             "contradicted": found.contradicted.len(),
         });

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use twqr_loadgen::{ISSUERS, Told, TradeKey};
-use twqr_types::StatusCode;
+use twqr_loadgen::{CallResult, TradeKey, issuer_of};
 use twqr_wire::pos::{PayRequest, PayResponse, QueryResponse};
 
 /// By issuer: an institution code, `wallet`, or `none` for codes that no route takes.
 #[derive(Debug)]
-pub(crate) struct Table(BTreeMap<&'static str, Row>);
+pub(crate) struct Table(BTreeMap<String, Row>);
 
 #[derive(Debug, Default)]
 struct Row {
@@ -20,7 +19,7 @@ struct Row {
     declined: BTreeMap<String, usize>,
     /// By gRPC code: nothing was accepted.
     refused: BTreeMap<String, usize>,
-    /// Told that it was in progress, and ended later.
+    /// CallResult that it was in progress, and ended later.
     resolved_paid: usize,
     resolved_failed: usize,
     /// In µs, sorted.
@@ -52,8 +51,8 @@ pub(crate) fn header() -> String {
 
 impl Table {
     /// Every answer in its row; `orders` says how what was in progress ended.
-    pub(crate) fn new(requests: &[PayRequest], told: &[Told], orders: &BTreeMap<TradeKey, QueryResponse>) -> Self {
-        let mut table: BTreeMap<&'static str, Row> = BTreeMap::new();
+    pub(crate) fn new(requests: &[PayRequest], told: &[CallResult], orders: &BTreeMap<TradeKey, QueryResponse>) -> Self {
+        let mut table: BTreeMap<String, Row> = BTreeMap::new();
         for (request, told) in requests.iter().zip(told) {
             let row = table.entry(issuer(&request.card_token)).or_default();
             let ended = orders.get(&told.key).and_then(|order| order.payment.as_ref());
@@ -88,18 +87,17 @@ impl Table {
     }
 
     /// The same for the report.
-    pub(crate) fn report(&self) -> BTreeMap<&'static str, RowReport<'_>> {
-        self.0.iter().map(|(issuer, row)| (*issuer, row.report())).collect()
+    pub(crate) fn report(&self) -> BTreeMap<&str, RowReport<'_>> {
+        self.0.iter().map(|(issuer, row)| (issuer.as_str(), row.report())).collect()
     }
 }
 
-fn issuer(card_token: &str) -> &'static str {
-    let issuer = ISSUERS.iter().find(|issuer| card_token.starts_with(issuer.prefix));
-    issuer.map_or("none", |issuer| if issuer.institution.is_empty() { "wallet" } else { issuer.institution })
+fn issuer(card_token: &str) -> String {
+    issuer_of(card_token).map_or_else(|| "none".to_owned(), |issuer| issuer.label().to_owned())
 }
 
 impl Row {
-    fn count(&mut self, told: &Told, ended: Option<&PayResponse>) {
+    fn count(&mut self, told: &CallResult, ended: Option<&PayResponse>) {
         self.sent += 1;
         self.latencies.push(told.latency_us);
         match &told.answer {
@@ -108,9 +106,9 @@ impl Row {
                 self.repeats += usize::from(answer.is_rep);
                 let known = |answer: &PayResponse| (answer.status_code.clone(), answer.status_desc.clone());
                 match ended.filter(|ended| known(ended) != known(answer)) {
-                    Some(ended) if ended.status_code == StatusCode::SUCCESS => self.resolved_paid += 1,
+                    Some(ended) if ended.status_code == SUCCESS => self.resolved_paid += 1,
                     Some(_) => self.resolved_failed += 1,
-                    None if answer.status_code == StatusCode::SUCCESS => self.paid += 1,
+                    None if answer.status_code == SUCCESS => self.paid += 1,
                     None => *self.declined.entry(answer.status_code.clone()).or_default() += 1,
                 }
             }
@@ -138,6 +136,8 @@ impl Row {
     }
 }
 
+const SUCCESS: &str = "000";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,8 +157,8 @@ mod tests {
             Ok(answer("982", false)),
             Err(Code::InvalidArgument),
         ];
-        let told: Vec<Told> =
-            told.into_iter().enumerate().map(|(n, answer)| Told { key: key(n), latency_us: 1_000, answer }).collect();
+        let told: Vec<CallResult> =
+            told.into_iter().enumerate().map(|(n, answer)| CallResult { key: key(n), latency_us: 1_000, answer }).collect();
         let requests = vec![PayRequest { card_token: "22X".into(), ..PayRequest::default() }; told.len()];
         let ended =
             |n, code| (key(n), QueryResponse { payment: Some(answer(code, false)), ..QueryResponse::default() });

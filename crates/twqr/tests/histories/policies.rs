@@ -2,26 +2,25 @@
 
 use twqr_journal::{Partition, Topic};
 use twqr_journal_sim::Sim;
-use twqr_loadgen::ISSUERS;
+use twqr_loadgen::{ISSUERS, IssuerCodes};
 use twqr_order::{
     Alphabet, Command, IssuerRules, Limits, POLICY_SHARD, Policy, PolicyChange, Record, Resolution, Route, RouteTarget,
 };
-use twqr_types::Issuer;
 use twqr_wire::convert::decode_record;
 
 /// The first policy of every history. Its times are short, so that many histories can run, but the
 /// window is longer than a call to an issuer can take.
 pub fn first_policy() -> Policy {
-    let route = |issuer: &twqr_loadgen::Issuer| Route {
-        prefix: issuer.prefix.to_owned(),
-        target: RouteTarget::Issuer(Issuer::from_wire(issuer.institution).unwrap()),
-        code_lengths: vec![issuer.code_length as u32],
+    let route = |codes: &IssuerCodes| Route {
+        prefix: codes.prefix.to_owned(),
+        target: RouteTarget::Issuer(codes.issuer),
+        code_lengths: vec![codes.length as u32],
         alphabet: Alphabet::Printable,
     };
-    let rules = |issuer: &twqr_loadgen::Issuer| IssuerRules {
+    let rules = |codes: &IssuerCodes| IssuerRules {
         resolution: Resolution { window_ms: 5_000, first_delay_ms: 500, delay_max_ms: 8_000 },
         limits: Limits { in_flight_max: 4, queue_max: 8, ..Limits::default() },
-        ..IssuerRules::default_of(Issuer::from_wire(issuer.institution).unwrap())
+        ..IssuerRules::default_of(codes.issuer)
     };
     Policy {
         name: "histories".to_owned(),

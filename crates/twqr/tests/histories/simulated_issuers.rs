@@ -33,31 +33,26 @@ late_ms = 1500
 land_after_inquiry = 0.03
 bad_carrier = 0.2
 unmasked_card = 0.2
-[issuers.397]
-lose_answers = 0.3
-refuse_refunds = 0.3
 [issuers.392]
 land_after_inquiry = 0.4
 window_ms = 2000
 refuse_reversals_once = 0.5
-[issuers.395]
-answer_late = 0.4
+[issuers.389]
+latency_ms = 350
+lose_requests = 0.2
+answer_late = 0.2
 late_ms = 2500
 answer_twice = 0.2
 refuse_reversals_once = 0.5
-[issuers.822]
-lose_requests = 0.4
-refuse_reversals_once = 0.5
-[issuers.391]
+[issuers.390]
 refuse_refunds = 0.3
 refuse_reversals = 0.5
 carrier = true
 [issuers.004]
+refuse_refunds = 0.1
 refuse_reversals_once = 0.8
-lose_answers = 0.2
-[issuers.387]
-latency_ms = 350
-[issuers.398]
+lose_answers = 0.3
+[issuers.812]
 maintenance = true
 ";
 

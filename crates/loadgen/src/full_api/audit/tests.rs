@@ -1,18 +1,18 @@
-//! Each fault is found under its name, and what is well is not.
+//! Tests of the audit: each fault is in its list, and a correct day has none.
 
 use twqr_wire::pos::{CancelRequest, PayRequest, RefundRequest};
 
 use super::*;
-use crate::whole::Line;
+use crate::full_api::{CallOutcome, Line};
 
-/// What one case changes of a day on which 100 were paid and 40 given back.
+/// A day on which 100 were paid and 40 refunded; each case changes a part of it.
 struct Day {
     status: OrderStatus,
     payment: PayResponse,
     refund_status: OrderStatus,
     refund: RefundResponse,
     entries: Vec<LedgerEntry>,
-    calls: Vec<Played>,
+    calls: Vec<PlayedCall>,
 }
 
 fn entry(kind: Kind, amount: i64) -> LedgerEntry {
@@ -26,10 +26,10 @@ fn entry(kind: Kind, amount: i64) -> LedgerEntry {
     }
 }
 
-fn call(call: Call, expect: &str, result: &str) -> Played {
+fn call(call: Call, expect: &str, result: &str) -> PlayedCall {
     let expect = (!expect.is_empty()).then(|| expect.to_owned());
-    let line = Line { chain: 0, call, expect };
-    Played { line, result: result.into(), was_in_progress: false, payment: None, refund: None }
+    let outcome = CallOutcome { result: result.into(), ..CallOutcome::default() };
+    PlayedCall { line: Line { chain: 0, call, expect }, outcome }
 }
 
 fn day() -> Day {
@@ -71,7 +71,7 @@ fn found(day: &Day) -> [usize; 6] {
         ..QueryResponse::default()
     };
     let orders = [((key("P"), false), payment), ((key("B"), true), refund)].into();
-    let found = audit_whole(&day.calls, &orders, &day.entries);
+    let found = audit_full_api(&day.calls, &orders, &day.entries);
     [
         found.twice.len(),
         found.over_refunded.len(),
@@ -96,30 +96,32 @@ fn cancel_call() -> Call {
 }
 
 #[test]
-fn each_fault_is_found_under_its_name() {
+fn each_fault_is_in_its_list() {
     type Change = fn(&mut Day);
     let cases: [(&str, Change, [usize; 6]); 15] = [
         ("all well", |_| {}, [0; 6]),
         ("charged twice", |d| d.entries.push(entry(Kind::Charged, 100)), [1, 0, 0, 1, 0, 0]),
         ("sent twice", |d| d.entries.push(entry(Kind::Repeated, 100)), [1, 0, 0, 0, 0, 0]),
-        ("given back twice", |d| d.entries.push(entry(Kind::Refunded, 40)), [1, 0, 0, 1, 0, 0]),
-        ("given back too much", |d| d.entries.push(entry(Kind::Reversed, 61)), [0, 1, 0, 1, 0, 0]),
+        ("refunded twice", |d| d.entries.push(entry(Kind::Refunded, 40)), [1, 0, 0, 1, 0, 0]),
+        ("returned too much", |d| d.entries.push(entry(Kind::Reversed, 61)), [0, 1, 0, 1, 0, 0]),
         ("never ended", |d| d.status = OrderStatus::InProgress, [0, 0, 1, 0, 0, 0]),
         ("failed and charged", |d| d.status = OrderStatus::Failed, [0, 0, 0, 1, 0, 0]),
-        ("the refund failed and gave back", |d| d.refund_status = OrderStatus::Failed, [0, 0, 0, 1, 0, 0]),
+        ("the refund failed and took effect", |d| d.refund_status = OrderStatus::Failed, [0, 0, 0, 1, 0, 0]),
         ("charged without an order", |d| d.payment.trade_no = "X".into(), [0, 0, 1, 1, 0, 0]),
-        ("came to something else", |d| d.calls.push(call(pay_call(), "000", "928")), [0, 0, 0, 0, 1, 0]),
+        ("not the expected result", |d| d.calls.push(call(pay_call(), "000", "928")), [0, 0, 0, 0, 1, 0]),
         (
-            "told refused, given back",
+            "answered refused, but refunded",
             |d| {
                 let refund = RefundResponse { status_code: "922".into(), ..d.refund.clone() };
-                d.calls.push(Played { refund: Some(refund), ..call(refund_call(), "", "922") });
+                let mut refused = call(refund_call(), "", "922");
+                refused.outcome.refund = Some(refund);
+                d.calls.push(refused);
             },
             [0, 0, 0, 1, 0, 0],
         ),
-        ("told cancelled, not taken back", |d| d.calls.push(call(cancel_call(), "", "000")), [0, 0, 0, 1, 0, 0]),
+        ("answered cancelled, not reversed", |d| d.calls.push(call(cancel_call(), "", "000")), [0, 0, 0, 1, 0, 0]),
         ("a redemption with the wrong sign", |d| d.payment.redeem_amount = 5, [0, 0, 0, 0, 0, 2]),
-        ("no carrier", |d| d.payment.invoice_vehicle = "me".into(), [0, 0, 0, 0, 0, 1]),
+        ("an invalid carrier", |d| d.payment.invoice_vehicle = "me".into(), [0, 0, 0, 0, 0, 1]),
         (
             "a card number",
             |d| {

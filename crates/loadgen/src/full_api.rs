@@ -1,6 +1,6 @@
-//! The second sample day: it uses the whole API. Chains of calls about one payment (payments,
-//! repeats, refunds, cancels, inquiries), each with what it must come to where that is certain;
-//! played in order within a chain, and held against the ledger of wallet and issuers.
+//! The sample day that uses the full API. It consists of chains: calls about one payment (payments,
+//! repeats, refunds, cancels, inquiries), played in order. Each call names its expected result, if
+//! that is certain, and an audit compares all of them with the ledger of the wallet and the issuers.
 
 mod audit;
 mod lines;
@@ -9,39 +9,39 @@ mod scenarios;
 
 use twqr_wire::pos::{CancelRequest, PayRequest, QueryRequest, RefundRequest};
 
-pub use audit::{WholeAudit, audit_whole};
-pub use lines::{InvalidLine, parse_line, whole_sample_day};
-pub use play::{Played, play, settle};
-pub use scenarios::whole_day;
+pub use audit::{FullApiAudit, audit_full_api};
+pub use lines::{InvalidLine, full_api_sample_day, parse_line};
+pub use play::{CallOutcome, PlayedCall, play, settle};
+pub use scenarios::full_api_day;
 
-/// One call of the day.
+/// One line of the day: a call with its expected result.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Line {
-    /// Calls of one chain are played one after the other.
+    /// The number of the call's chain. Calls of one chain are played one after the other.
     pub chain: u32,
-    /// The call.
+    /// The call itself.
     pub call: Call,
-    /// What it must come to: a StatusCode; of an inquiry, the OrderStatus where there is one; or a
-    /// gRPC code's name. None: whatever is true.
+    /// The expected result: a StatusCode; for an inquiry the OrderStatus, if it has one; or the name
+    /// of a gRPC code. `None` accepts any result that agrees with order and ledger.
     pub expect: Option<String>,
 }
 
 /// A call of the public API.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Call {
-    /// Payment.
+    /// A `Payment` of the POS document.
     Payment(PayRequest),
-    /// Refund.
+    /// A `Refund` of the POS document.
     Refund {
-        /// TradeNo is empty where `payment` names it.
+        /// The request; its TradeNo is empty if `payment` is set.
         request: RefundRequest,
-        /// The payment's MerchantTradeNo, whose TradeNo is known only once it is answered; empty
-        /// where the request has a TradeNo itself.
+        /// The payment's MerchantTradeNo, because its TradeNo is known only once it is answered.
+        /// Empty if the request has a TradeNo.
         payment: String,
     },
-    /// Cancel.
+    /// A `Cancel` of the POS document.
     Cancel(CancelRequest),
-    /// Inquiry.
+    /// An `Inquiry` of the POS document.
     Inquiry(QueryRequest),
 }
 

@@ -1,6 +1,6 @@
-//! Plays the second day as a POS would: calls of a chain one after the other; what was not
-//! accepted, or is not known to be, goes out again under its own numbers; a cancel is repeated
-//! until it has an answer, what is in progress is asked about until it is not.
+//! Plays the full-API day as a POS does. It sends the calls of a chain one after the other. A call
+//! that was not accepted, or whose answer was lost, is sent again with the same numbers. A cancel is
+//! repeated until it has a final answer, and an order in progress is queried until it is final.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -15,33 +15,40 @@ use twqr_wire::pos::{
 use super::{Call, Line};
 use crate::{TradeKey, send::is_refusal};
 
-/// What came of a call.
+/// A call with its outcome.
 #[derive(Clone, Debug)]
-pub struct Played {
-    /// The call.
+pub struct PlayedCall {
+    /// The line of the call.
     pub line: Line,
-    /// A StatusCode; of an inquiry the OrderStatus, where there is one; or the name of the gRPC
-    /// code that refused it.
+    /// What the call was answered in the end.
+    pub outcome: CallOutcome,
+}
+
+/// The final answer to a call.
+#[derive(Clone, Debug, Default)]
+pub struct CallOutcome {
+    /// A StatusCode; for an inquiry the OrderStatus, if it has one; or the name of the gRPC code that
+    /// refused the call.
     pub result: String,
-    /// It was in progress first.
+    /// Whether an earlier answer said that the order is in progress.
     pub was_in_progress: bool,
-    /// The payment's answer, if it was one.
+    /// The answer to a payment.
     pub payment: Option<PayResponse>,
-    /// The refund's answer, if it was one.
+    /// The answer to a refund.
     pub refund: Option<RefundResponse>,
 }
 
-/// How long one attempt may take, and the pause before the next one, in ms.
+/// The deadline of one attempt, and the pause before the next one, in ms.
 const ATTEMPT_MS: u64 = 14_000;
 const PAUSE_MS: u64 = 300;
-/// How long a call may be in progress until it is left so, in s.
+/// The time after which a call that is still in progress is given up, in s.
 const PATIENCE_S: u64 = 90;
-/// Chains that are played at once.
+/// The number of chains that are played at once.
 const CHAINS_AT_ONCE: usize = 64;
 
-/// Plays the day; `progress` is called for each chain that ended. The results are in the order of
-/// the lines.
-pub async fn play(channel: &Channel, lines: Vec<Line>, mut progress: impl FnMut()) -> Vec<Played> {
+/// Plays the day and returns its calls by chain, in the order of the lines. `progress` is called
+/// after each chain.
+pub async fn play(channel: &Channel, lines: Vec<Line>, mut progress: impl FnMut()) -> Vec<PlayedCall> {
     let mut chains: BTreeMap<u32, Vec<Line>> = BTreeMap::new();
     for line in lines {
         chains.entry(line.chain).or_default().push(line);
@@ -59,8 +66,8 @@ pub async fn play(channel: &Channel, lines: Vec<Line>, mut progress: impl FnMut(
     played.into_values().flatten().collect()
 }
 
-/// Asks about every payment and refund of the day until it is final, or patience is over.
-pub async fn settle(channel: &Channel, played: &[Played]) -> BTreeMap<(TradeKey, bool), QueryResponse> {
+/// Queries every payment (false) and refund (true) of the day until it is final or patience is over.
+pub async fn settle(channel: &Channel, played: &[PlayedCall]) -> BTreeMap<(TradeKey, bool), QueryResponse> {
     let mut keys: Vec<(TradeKey, bool)> = played
         .iter()
         .filter_map(|played| match &played.line.call {
@@ -71,58 +78,57 @@ pub async fn settle(channel: &Channel, played: &[Played]) -> BTreeMap<(TradeKey,
         .collect();
     keys.sort();
     keys.dedup();
-    let ask = |(key, is_refund): (TradeKey, bool)| {
+    let query = |(key, is_refund): (TradeKey, bool)| {
         let chain = Player { client: PosServiceClient::new(channel.clone()), trade_nos: BTreeMap::new() };
         async move { ((key.clone(), is_refund), chain.until_final(&key, is_refund).await) }
     };
-    let answers: Vec<_> = stream::iter(keys).map(ask).buffer_unordered(CHAINS_AT_ONCE).collect().await;
+    let answers: Vec<_> = stream::iter(keys).map(query).buffer_unordered(CHAINS_AT_ONCE).collect().await;
     answers.into_iter().filter_map(|(key, answer)| Some((key, answer?))).collect()
 }
 
-/// Plays one chain.
+/// Plays the calls of one chain.
 struct Player {
     client: PosServiceClient<Channel>,
-    /// By MerchantTradeNo.
+    /// The TradeNos of answered payments by MerchantTradeNo.
     trade_nos: BTreeMap<String, String>,
 }
 
-/// What an attempt came to.
+/// The result of one attempt.
 type Attempt<T> = Result<T, Status>;
 
 impl Player {
-    async fn chain(mut self, lines: Vec<Line>) -> Vec<Played> {
+    async fn chain(mut self, lines: Vec<Line>) -> Vec<PlayedCall> {
         let mut played = Vec::with_capacity(lines.len());
         for line in lines {
-            let result = match line.call.clone() {
+            let outcome = match line.call.clone() {
                 Call::Payment(request) => self.payment(request).await,
                 Call::Refund { request, payment } => self.refund(request, &payment).await,
                 Call::Cancel(request) => self.cancel(request).await,
                 Call::Inquiry(request) => self.inquiry(request).await,
             };
-            let Came { result, was_in_progress, payment, refund } = result;
-            played.push(Played { line, result, was_in_progress, payment, refund });
+            played.push(PlayedCall { line, outcome });
         }
         played
     }
 
-    async fn payment(&mut self, request: PayRequest) -> Came {
+    async fn payment(&mut self, request: PayRequest) -> CallOutcome {
         let key = (request.merchant_id.clone(), request.merchant_trade_no.clone());
         let answer = self.until_answered(&request, |mut client, call| async move { client.pay(call).await }).await;
         let mut payment = match answer {
             Ok(payment) => payment,
-            Err(code) => return Came::refused(code),
+            Err(code) => return CallOutcome::refused(code),
         };
-        let was_in_progress = in_progress(&payment.status_desc);
+        let was_in_progress = is_in_progress(&payment.status_desc);
         if was_in_progress && let Some(order) = self.until_final(&key, false).await {
             payment = order.payment.unwrap_or(payment);
         }
         if !payment.trade_no.is_empty() {
             self.trade_nos.insert(key.1, payment.trade_no.clone());
         }
-        Came { result: payment.status_code.clone(), was_in_progress, payment: Some(payment), refund: None }
+        CallOutcome { result: payment.status_code.clone(), was_in_progress, payment: Some(payment), refund: None }
     }
 
-    async fn refund(&mut self, mut request: RefundRequest, of: &str) -> Came {
+    async fn refund(&mut self, mut request: RefundRequest, of: &str) -> CallOutcome {
         if let Some(trade_no) = self.trade_nos.get(of) {
             request.trade_no.clone_from(trade_no);
         }
@@ -130,44 +136,44 @@ impl Player {
         let answer = self.until_answered(&request, |mut client, call| async move { client.refund(call).await }).await;
         let mut refund = match answer {
             Ok(refund) => refund,
-            Err(code) => return Came::refused(code),
+            Err(code) => return CallOutcome::refused(code),
         };
-        let was_in_progress = in_progress(&refund.status_desc);
+        let was_in_progress = is_in_progress(&refund.status_desc);
         if was_in_progress && let Some(order) = self.until_final(&key, true).await {
             refund = order.refund.unwrap_or(refund);
         }
-        Came { result: refund.status_code.clone(), was_in_progress, payment: None, refund: Some(refund) }
+        CallOutcome { result: refund.status_code.clone(), was_in_progress, payment: None, refund: Some(refund) }
     }
 
-    async fn cancel(&mut self, request: CancelRequest) -> Came {
+    async fn cancel(&mut self, request: CancelRequest) -> CallOutcome {
         let until = Instant::now() + Duration::from_secs(PATIENCE_S);
         let mut was_in_progress = false;
         loop {
             let answer =
                 self.until_answered(&request, |mut client, call| async move { client.cancel(call).await }).await;
             match answer {
-                Err(code) => return Came::refused(code),
-                Ok(answer) if in_progress(&answer.status_desc) && Instant::now() < until => was_in_progress = true,
+                Err(code) => return CallOutcome::refused(code),
+                Ok(answer) if is_in_progress(&answer.status_desc) && Instant::now() < until => was_in_progress = true,
                 Ok(answer) => {
-                    return Came { result: answer.status_code, was_in_progress, payment: None, refund: None };
+                    return CallOutcome { result: answer.status_code, was_in_progress, ..CallOutcome::default() };
                 }
             }
             tokio::time::sleep(Duration::from_millis(PAUSE_MS)).await;
         }
     }
 
-    async fn inquiry(&mut self, request: QueryRequest) -> Came {
+    async fn inquiry(&mut self, request: QueryRequest) -> CallOutcome {
         let answer = self.until_answered(&request, |mut client, call| async move { client.query(call).await }).await;
         match answer {
             Ok(answer) => {
                 let result = answer.order_status.map_or(answer.status_code, |status| status.to_string());
-                Came { result, was_in_progress: false, payment: None, refund: None }
+                CallOutcome { result, ..CallOutcome::default() }
             }
-            Err(code) => Came::refused(code),
+            Err(code) => CallOutcome::refused(code),
         }
     }
 
-    /// The order once it is final; as it is when patience is over.
+    /// Queries the order until it is final, and returns it; still in progress if patience is over.
     async fn until_final(&self, key: &TradeKey, is_refund: bool) -> Option<QueryResponse> {
         let inquiry_type = if is_refund { InquiryType::Refund } else { InquiryType::Payment };
         let request = QueryRequest {
@@ -178,8 +184,8 @@ impl Player {
         };
         let until = Instant::now() + Duration::from_secs(PATIENCE_S);
         loop {
-            let ask = |mut client: PosServiceClient<Channel>, call| async move { client.query(call).await };
-            let order = self.until_answered(&request, ask).await.ok()?;
+            let query = |mut client: PosServiceClient<Channel>, call| async move { client.query(call).await };
+            let order = self.until_answered(&request, query).await.ok()?;
             if order.order_status != Some(OrderStatus::InProgress.into()) || Instant::now() >= until {
                 return Some(order);
             }
@@ -187,7 +193,7 @@ impl Player {
         }
     }
 
-    /// Sends until there is an answer, or a refusal for good.
+    /// Sends the request until it is answered or finally refused.
     async fn until_answered<Q: Clone, A, F>(
         &self,
         request: &Q,
@@ -209,22 +215,14 @@ impl Player {
     }
 }
 
-/// What a call came to.
-struct Came {
-    result: String,
-    was_in_progress: bool,
-    payment: Option<PayResponse>,
-    refund: Option<RefundResponse>,
-}
-
-impl Came {
+impl CallOutcome {
     fn refused(code: Code) -> Self {
         let result = if code == Code::AlreadyExists { "ALREADY_EXISTS".to_owned() } else { format!("{code:?}") };
-        Self { result, was_in_progress: false, payment: None, refund: None }
+        Self { result, ..Self::default() }
     }
 }
 
-/// How StatusDesc says that nothing final is known.
-fn in_progress(status_desc: &str) -> bool {
+/// Whether the answer is not final yet, by its StatusDesc.
+fn is_in_progress(status_desc: &str) -> bool {
     status_desc.contains("is in progress")
 }

@@ -1,24 +1,23 @@
-//! The second day as a file: one JSON object a line in the POS document's field names, with `Op`,
-//! `Chain`, and `Expect` where it is certain what the call must come to. A refund names its payment
-//! by `PaymentTradeNo`, the payment's MerchantTradeNo: its TradeNo is known only once the payment
-//! is answered.
+//! The day as a file: one JSON object a line, with the POS document's field names and `Op`, `Chain`
+//! and, if the result is certain, `Expect`. A refund names its payment by `PaymentTradeNo`, the
+//! payment's MerchantTradeNo, because its TradeNo is known only once the payment is answered.
 
 use serde_json::{Map, Value, json};
 use twqr_wire::pos::{CancelRequest, InquiryType, PayRequest, QueryRequest, RefundRequest};
 
-use super::{Call, Line, whole_day};
+use super::{Call, Line, full_api_day};
 
-/// A line that is no call.
+/// The line is not a valid call; the text never repeats a value of the line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidLine(String);
 
-/// The day's lines, without their line ends.
-pub fn whole_sample_day(seed: u64, chains: u32) -> Vec<String> {
-    whole_day(seed, "whole", chains).iter().map(|line| Value::Object(fields(line)).to_string()).collect()
+/// The day's lines, without line ends.
+pub fn full_api_sample_day(seed: u64, chains: u32) -> Vec<String> {
+    full_api_day(seed, "full", chains).iter().map(|line| Value::Object(fields(line)).to_string()).collect()
 }
 
-/// The fields that payments, refunds and cancels have in common, and how they are read and written.
+/// Reads and writes the fields that payments, refunds and cancels have in common.
 macro_rules! common {
     ($($field:ident $name:literal;)*) => {
         fn common_fields(into: &mut Map<String, Value>, values: Common<'_>) {
@@ -131,20 +130,20 @@ fn fields(line: &Line) -> Map<String, Value> {
     fields
 }
 
-/// The fields of a line that are not read yet.
+/// The fields of a line that are not parsed yet.
 struct Fields(Map<String, Value>);
 
 impl Fields {
-    /// Empty where it is not there.
+    /// Takes a text field; empty if it is absent.
     fn text(&mut self, name: &str) -> Result<String, InvalidLine> {
         match self.0.remove(name) {
             None => Ok(String::new()),
             Some(Value::String(text)) => Ok(text),
-            Some(_) => Err(InvalidLine(format!("{name} must be a text"))),
+            Some(_) => Err(InvalidLine(format!("{name} must be a string"))),
         }
     }
 
-    /// 0 where it is not there.
+    /// Takes a number field; 0 if it is absent.
     fn number(&mut self, name: &str) -> Result<i64, InvalidLine> {
         match self.0.remove(name) {
             None => Ok(0),
@@ -167,10 +166,10 @@ impl Fields {
     }
 }
 
-/// Reads a line; the error says what is wrong with it, and never repeats a value.
+/// Parses a line.
 pub fn parse_line(line: &str) -> Result<Line, InvalidLine> {
-    let value: Value = serde_json::from_str(line).map_err(|error| InvalidLine(format!("is no JSON: {error}")))?;
-    let Value::Object(object) = value else { return Err(InvalidLine("is no JSON object".to_owned())) };
+    let value: Value = serde_json::from_str(line).map_err(|error| InvalidLine(format!("is not JSON: {error}")))?;
+    let Value::Object(object) = value else { return Err(InvalidLine("is not a JSON object".to_owned())) };
     let mut fields = Fields(object);
     let chain = u32::try_from(fields.number("Chain")?);
     let chain = chain.map_err(|_| InvalidLine("Chain must be 0 to 4294967295".to_owned()))?;
@@ -184,7 +183,7 @@ pub fn parse_line(line: &str) -> Result<Line, InvalidLine> {
     };
     match fields.0.keys().next() {
         None => Ok(Line { chain, call, expect }),
-        Some(unknown) => Err(InvalidLine(format!("{unknown} is no field of the operation"))),
+        Some(unknown) => Err(InvalidLine(format!("{unknown} is not a field of this operation"))),
     }
 }
 
@@ -192,25 +191,25 @@ pub fn parse_line(line: &str) -> Result<Line, InvalidLine> {
 mod tests {
     use super::*;
 
-    const FILE: &str = include_str!("../../../../load-tests/samples/day-whole-api.jsonl");
+    const FILE: &str = include_str!("../../../../load-tests/samples/day-full-api.jsonl");
 
     #[test]
-    fn the_file_is_what_the_generator_makes_and_reads_back() {
-        let made = whole_sample_day(7, 140);
-        let there: Vec<&str> = FILE.lines().collect();
-        assert!(made == there, "day-whole-api.jsonl differs from its generator; `make sample` writes it anew");
-        let read: Vec<Line> = there.iter().map(|line| parse_line(line).unwrap()).collect();
-        assert_eq!(read, whole_day(7, "whole", 140));
+    fn the_file_agrees_with_its_generator_and_parses_back() {
+        let generated = full_api_sample_day(7, 140);
+        let lines: Vec<&str> = FILE.lines().collect();
+        assert!(generated == lines, "day-full-api.jsonl differs from its generator; `make sample` writes it anew");
+        let parsed: Vec<Line> = lines.iter().map(|line| parse_line(line).unwrap()).collect();
+        assert_eq!(parsed, full_api_day(7, "full", 140));
     }
 
     #[test]
-    fn what_is_no_call_is_named() {
+    fn an_invalid_line_is_refused_with_its_fault() {
         for (line, expected) in [
-            ("Payment;1", "is no JSON"),
-            ("[]", "is no JSON object"),
+            ("Payment;1", "is not JSON"),
+            ("[]", "is not a JSON object"),
             (r#"{"Op":"Pay"}"#, "Op must be"),
             (r#"{"Op":"Payment","TradeAmount":"5"}"#, "TradeAmount must be a whole number"),
-            (r#"{"Op":"Cancel","TradeAmmount":5}"#, "TradeAmmount is no field"),
+            (r#"{"Op":"Cancel","TradeAmmount":5}"#, "TradeAmmount is not a field"),
             (r#"{"Op":"Inquiry"}"#, "InquiryType must be P or R"),
             (r#"{"Op":"Payment","Chain":-1}"#, "Chain must be"),
         ] {
