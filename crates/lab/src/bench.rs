@@ -1,6 +1,6 @@
-//! `twqr-lab bench`: the speed of the payment path, as ratios to a floor that is measured in the same
-//! run on the same machine. Load is open loop, latency counts from the intended start, every effect
-//! is durable, and what was charged is audited.
+//! `twqr-lab bench`: measures the speed of the payment path. The figures are ratios to a floor, which
+//! is measured in the same run on the same machine. The load is an open loop, latency counts from the
+//! intended start, every effect is durable, and all charges are audited.
 
 mod echo;
 mod figures;
@@ -15,50 +15,53 @@ use clap::Subcommand;
 use twqr_config::Config;
 use twqr_service::CancellationToken;
 
-/// What is measured.
+/// The benchmarks.
 #[derive(Subcommand)]
 pub enum Bench {
-    /// Latency at 500 payments a second, the highest rate that holds, memory, CPU and disk; one
-    /// JSON line, in less than 90 s.
+    /// Measures latency at 500 payments per second, the highest sustained rate, memory, CPU and
+    /// disk; prints one JSON line after less than 90 s.
     Quick {
-        /// Where data goes; emptied first.
+        /// The folder for data; it is emptied first.
         #[arg(long, default_value = "target/bench")]
         dir: PathBuf,
-        /// Another seed gives other payments at other moments.
+        /// The seed of the payments and their start times.
         #[arg(long, default_value_t = 7)]
         seed: u64,
-        /// The rates of the ladder, payments a second; it ends at the first that does not hold
-        #[arg(long, value_delimiter = ',', default_values_t = quick::LADDER)]
+        /// The rates of the ladder in payments per second; it ends at the first that is not sustained
+        #[arg(long, value_delimiter = ',', default_values_t = quick::LADDER_RATES)]
         rates: Vec<u32>,
-        /// How long each rate is held, in ms
+        /// The duration of each rate, in ms
         #[arg(long, default_value_t = quick::LADDER_MS)]
         hold_ms: u32,
     },
-    /// Latency, highest rate and costs on Apache Kafka, every service in processes of its own; one
-    /// JSON line
+    /// Measures latency, the highest sustained rate and costs on Apache Kafka, with every service in
+    /// its own processes; prints one JSON line
     Kafka(kafka::Options),
-    /// Floor: answers payments at once, and does nothing else.
+    /// The floor of gRPC: a server that only answers payments.
     #[command(hide = true)]
     Echo {
-        /// Where it listens
+        /// The address to listen on
         #[arg(long)]
         listen: SocketAddr,
     },
-    /// Floor: the appends and reads of payments on a bare journal.
+    /// The floor of the journal: the appends and reads of payments without any logic.
     #[command(hide = true)]
     Journal(journal_floor::Options),
 }
 
-/// Runs until it is measured, or `stop` fires.
+/// Runs a benchmark until its end, or until `stop` fires.
 pub async fn run(bench: Bench, config: &Config, stop: CancellationToken) -> anyhow::Result<ExitCode> {
     match bench {
-        Bench::Quick { dir, seed, rates, hold_ms } => tokio::select! {
-            result = quick::run(&dir, seed, (&rates, hold_ms), config) => result,
-            () = stop.cancelled() => anyhow::bail!("stopped before everything was measured"),
-        },
+        Bench::Quick { dir, seed, rates, hold_ms } => {
+            let ladder = quick::Ladder { rates, hold_ms };
+            tokio::select! {
+                result = quick::run(&dir, seed, &ladder, config) => result,
+                () = stop.cancelled() => anyhow::bail!("stopped before the end of the benchmark"),
+            }
+        }
         Bench::Kafka(options) => tokio::select! {
             result = kafka::run(&options, config) => result,
-            () = stop.cancelled() => anyhow::bail!("stopped before everything was measured"),
+            () = stop.cancelled() => anyhow::bail!("stopped before the end of the benchmark"),
         },
         Bench::Echo { listen } => echo::serve(listen, stop).await.map(|()| ExitCode::SUCCESS),
         Bench::Journal(options) => journal_floor::run(&options).await.map(|()| ExitCode::SUCCESS),

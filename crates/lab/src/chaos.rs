@@ -1,6 +1,6 @@
-//! `twqr-lab chaos`: the whole system in processes of its own on a real broker, under load, while
-//! processes and brokers are killed, stopped and brought back at seeded moments; then the audit of
-//! every answer and every order against the simulator's ledger.
+//! `twqr-lab chaos`: runs every service as processes of its own on a Kafka cluster, under load. At
+//! seeded moments it kills, suspends and restarts processes and brokers. Then it audits every answer
+//! and every order against the simulator's ledger.
 
 mod scenarios;
 mod signals;
@@ -33,23 +33,23 @@ pub use scenarios::Scenario;
 /// The arguments of `twqr-lab chaos`.
 #[derive(clap::Args)]
 pub struct Options {
-    /// What goes wrong
+    /// The failures to cause
     scenario: Scenario,
-    /// Another seed gives other moments, other victims and other payments
+    /// The seed of the moments, the victims and the payments
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Payments a second
+    /// Payments per second
     #[arg(long, default_value_t = 100)]
     rate: u32,
-    /// Where data and logs go; emptied first
+    /// The folder for data and logs; it is emptied first
     #[arg(long, default_value = "target/chaos")]
     dir: PathBuf,
-    /// The scripts that start and stop brokers, for scenarios that kill one
+    /// The folder of the scripts that start and stop brokers
     #[arg(long, default_value = "deploy/kafka")]
     kafka_scripts: PathBuf,
 }
 
-/// What goes wrong at the issuers meanwhile.
+/// The simulator's fault script during the scenario.
 const SCRIPT: &str = "
 seed = 11
 [wallet]
@@ -68,18 +68,19 @@ lose_requests = 0.1
 [issuers.389]
 refuse_reversals_once = 1.0
 ";
-/// Chains of calls of the full API that begin each second: one of each kind.
+/// Chains of calls of the full API that start per second: one of each kind.
 const CHAINS_A_SECOND: u32 = 14;
-/// How the MerchantIDs of those chains begin.
+/// The first letter of the MerchantIDs of those chains.
 const CHAIN_MERCHANTS: &str = "W";
-/// How often a call is tried, and how long the orders in progress may take to end, in s.
+/// The largest number of attempts for a call, and the time that orders in progress have to become
+/// final, in s.
 const ATTEMPTS: u32 = 2_000;
 const RESOLVE_S: u64 = 120;
-/// Longer than a charge may be sent and take effect after that, in ms.
+/// Longer than the time in which a movement may be sent and take effect late, in ms.
 const LATE_MS: u64 = 8_000;
-/// A movement of money is sent within this or not at all, in ms.
+/// A movement of money is sent within this time or not at all, in ms.
 const SEND_WITHIN_MS: i64 = 4_000;
-/// How long the load runs before anything happens and after everything is back, in ms.
+/// The time that the load runs before the first failure and after the last recovery, in ms.
 const CALM_MS: u64 = 2_000;
 
 /// The system under load while a scenario runs.
@@ -90,10 +91,10 @@ pub(crate) struct Stage {
     recoveries: Vec<Duration>,
 }
 
-/// Runs one scenario; non-zero if the audit finds anything.
+/// Runs one scenario; the exit code is non-zero if the audit finds a fault.
 #[allow(clippy::print_stdout, reason = "the command's output")]
 pub async fn run(options: &Options, config: &Config) -> anyhow::Result<ExitCode> {
-    println!("chaos {:?}, seed {} (--seed for another)", options.scenario, options.seed);
+    println!("chaos {:?}, seed {} (choose another with --seed)", options.scenario, options.seed);
     launch::empty(&options.dir)?;
     let script = options.dir.with_extension("script.toml");
     std::fs::write(&script, SCRIPT)?;
@@ -110,124 +111,130 @@ pub async fn run(options: &Options, config: &Config) -> anyhow::Result<ExitCode>
     let random = ChaCha8Rng::seed_from_u64(options.seed);
     let mut stage = Stage { system, random, scripts: options.kafka_scripts.clone(), recoveries: Vec::new() };
     let pos = stage.system.channel()?;
-    let load = UnderLoad::start(&pos, options);
+    let load = RunningLoad::start(&pos, options);
     tokio::time::sleep(Duration::from_millis(CALM_MS)).await;
     let happened = options.scenario.play(&mut stage).await;
     let ready = stage.system.until_ready().await;
     tokio::time::sleep(Duration::from_millis(CALM_MS)).await;
-    let (told, played) = load.end().await?;
+    let outcomes = load.end().await?;
     let checked = match happened.and(ready) {
-        Ok(_) => check(&stage, &pos, &told, &played).await,
+        Ok(_) => check(&stage, &pos, &outcomes).await,
         Err(error) => Err(error),
     };
     stage.system.end().await;
     checked
 }
 
-/// Payments, and chains of calls of the full API, that come in until they are told to end.
-struct UnderLoad {
-    over: watch::Sender<bool>,
-    running: JoinHandle<(Vec<CallResult>, Vec<PlayedCall>)>,
+/// The load on the system: payments and chains of calls of the full API, until it is ended.
+struct RunningLoad {
+    end: watch::Sender<bool>,
+    task: JoinHandle<LoadOutcomes>,
 }
 
-/// One of each kind of chain. What it comes to is not certain while everything fails; what it was
-/// told must hold.
+/// What the load's calls were answered.
+#[derive(Default)]
+struct LoadOutcomes {
+    payments: Vec<CallResult>,
+    chains: Vec<PlayedCall>,
+}
+
+/// One chain of each kind, without expected results: those are not certain while processes fail. The
+/// answers must agree with order and ledger all the same.
 fn chains(seed: u64, round: u64) -> Vec<Line> {
     let lines = full_api_day(seed.wrapping_mul(1_000).wrapping_add(round), &format!("w{round}"), CHAINS_A_SECOND);
     lines.into_iter().map(|line| Line { expect: None, ..line }).collect()
 }
 
-impl UnderLoad {
+impl RunningLoad {
     fn start(pos: &Channel, options: &Options) -> Self {
-        let (over, is_over) = watch::channel(false);
+        let (end, is_ended) = watch::channel(false);
         let (pos, rate, seed) = (pos.clone(), options.rate, options.seed);
-        let running = tokio::spawn(async move {
-            let mut rounds = Vec::new();
-            let mut chains_of_rounds = Vec::new();
+        let task = tokio::spawn(async move {
+            let mut payment_rounds = Vec::new();
+            let mut chain_rounds = Vec::new();
             let mut round = 0;
-            while !*is_over.borrow() {
+            while !*is_ended.borrow() {
                 let load = Load { rate: f64::from(rate), seed: seed ^ round, attempts: ATTEMPTS };
                 let requests =
                     payments(seed.wrapping_mul(1_000).wrapping_add(round), &format!("c{round}"), rate as usize);
                 let (channel, lines) = (pos.clone(), chains(seed, round));
-                chains_of_rounds.push(tokio::spawn(async move { play(&channel, lines, || ()).await }));
+                chain_rounds.push(tokio::spawn(async move { play(&channel, lines, || ()).await }));
                 let pos = pos.clone();
-                rounds.push(tokio::spawn(
-                    async move { open_loop(std::slice::from_ref(&pos), requests, load).await.results },
-                ));
+                payment_rounds.push(tokio::spawn(async move {
+                    open_loop(std::slice::from_ref(&pos), requests, load).await.results
+                }));
                 round += 1;
                 // The next second's payments start whether or not these are answered.
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
-            let mut told = Vec::new();
-            for round in rounds {
-                told.extend(round.await.unwrap_or_default());
+            let mut outcomes = LoadOutcomes::default();
+            for round in payment_rounds {
+                outcomes.payments.extend(round.await.unwrap_or_default());
             }
-            let mut played = Vec::new();
-            for round in chains_of_rounds {
-                played.extend(round.await.unwrap_or_default());
+            for round in chain_rounds {
+                outcomes.chains.extend(round.await.unwrap_or_default());
             }
-            (told, played)
+            outcomes
         });
-        Self { over, running }
+        Self { end, task }
     }
 
-    async fn end(self) -> anyhow::Result<(Vec<CallResult>, Vec<PlayedCall>)> {
-        self.over.send_replace(true);
-        Ok(self.running.await?)
+    async fn end(self) -> anyhow::Result<LoadOutcomes> {
+        self.end.send_replace(true);
+        Ok(self.task.await?)
     }
 }
 
-/// Everything that anybody was told, against every order and the ledger.
+/// Audits every answer against its order and the ledger.
 #[allow(clippy::print_stdout, reason = "the command's output")]
-async fn check(stage: &Stage, pos: &Channel, told: &[CallResult], played: &[PlayedCall]) -> anyhow::Result<ExitCode> {
-    drop(resolve(pos, told, Duration::from_secs(RESOLVE_S)).await);
-    drop(settle(pos, played).await);
-    // Whatever could still take effect late has done so after this; then nothing that was final may
-    // have changed.
+async fn check(stage: &Stage, pos: &Channel, outcomes: &LoadOutcomes) -> anyhow::Result<ExitCode> {
+    let LoadOutcomes { payments, chains } = outcomes;
+    drop(resolve(pos, payments, Duration::from_secs(RESOLVE_S)).await);
+    drop(settle(pos, chains).await);
+    // After this pause no movement can take effect late any more: a second query must find the same
+    // final states.
     tokio::time::sleep(Duration::from_millis(LATE_MS)).await;
-    let orders = resolve(pos, told, Duration::from_secs(RESOLVE_S)).await;
-    let chain_orders = settle(pos, played).await;
+    let orders = resolve(pos, payments, Duration::from_secs(RESOLVE_S)).await;
+    let chain_orders = settle(pos, chains).await;
     let entries = ledger(connect(stage.system.config.wallet).await?).await?;
     let (chain_entries, entries): (Vec<_>, Vec<_>) =
         entries.into_iter().partition(|entry| entry.merchant_id.starts_with(CHAIN_MERCHANTS));
-    let found = audit(told, &orders, &entries);
-    let chain_faults = audit_full_api(played, &chain_orders, &chain_entries);
-    let unanswered = told.iter().filter(|told| told.answer.is_err()).count();
+    let found = audit(payments, &orders, &entries);
+    let chain_faults = audit_full_api(chains, &chain_orders, &chain_entries);
+    let unanswered = payments.iter().filter(|result| result.answer.is_err()).count();
     let recoveries: Vec<u128> = stage.recoveries.iter().map(Duration::as_millis).collect();
-    let mut latencies: Vec<u64> = told.iter().map(|told| told.latency_us / 1_000).collect();
-    latencies.sort_unstable();
+    let slowest_ms = payments.iter().map(|result| result.latency_us / 1_000).max();
     println!(
         "{}",
         json!({
-            "answers": told.len(), "without_an_answer": unanswered, "orders": orders.len(), "ledger_entries": entries.len(),
+            "answers": payments.len(), "without_an_answer": unanswered, "orders": orders.len(), "ledger_entries": entries.len(),
             "charged_twice": found.charged_twice.len(), "lost": found.lost.len(), "contradicted": found.contradicted.len(),
             "whole_api": {
-                "calls": played.len(), "orders": chain_orders.len(), "ledger_entries": chain_entries.len(),
+                "calls": chains.len(), "orders": chain_orders.len(), "ledger_entries": chain_entries.len(),
                 "twice": chain_faults.twice.len(), "over_refunded": chain_faults.over_refunded.len(), "lost": chain_faults.lost.len(),
                 "contradicted": chain_faults.contradicted.len(), "malformed": chain_faults.malformed.len(),
             },
-            "ready_again_ms": recoveries, "slowest_answer_ms": latencies.last(),
+            "ready_again_ms": recoveries, "slowest_answer_ms": slowest_ms,
         })
     );
-    if !found.is_clean() || unanswered > 0 || told.is_empty() {
-        bail!("the audit found: {found:?}; {unanswered} of {} calls have no answer", told.len());
+    if !found.is_clean() || unanswered > 0 || payments.is_empty() {
+        bail!("the audit found: {found:?}; {unanswered} of {} calls have no answer", payments.len());
     }
-    if !chain_faults.is_clean() || played.is_empty() {
-        bail!("the audit of {} calls of the full API found: {chain_faults:#?}", played.len());
+    if !chain_faults.is_clean() || chains.is_empty() {
+        bail!("the audit of {} calls of the full API found: {chain_faults:#?}", chains.len());
     }
     Ok(ExitCode::SUCCESS)
 }
 
 impl Stage {
-    /// Waits until everything is ready again, and notes how long that took since `began`.
+    /// Waits until every process is ready again, and records the time since `began`.
     pub(crate) async fn recover(&mut self, began: Instant) -> anyhow::Result<()> {
         self.system.until_ready().await?;
         self.recoveries.push(began.elapsed());
         Ok(())
     }
 
-    /// Runs a script of the brokers.
+    /// Runs one of the broker scripts.
     pub(crate) async fn broker(&self, script: &str, arguments: &[&str]) -> anyhow::Result<()> {
         let path = self.scripts.join(script);
         let status = Command::new(&path).args(arguments).env_remove("KAFKA_BOOTSTRAP").status().await;
@@ -236,7 +243,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Removes what a process has on its disk.
+    /// Removes the data folder of a process.
     pub(crate) fn lose_disk(&self, name: &str) {
         drop(std::fs::remove_dir_all(self.system.data_dir(name)));
     }

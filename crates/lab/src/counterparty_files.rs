@@ -1,5 +1,5 @@
-//! `twqr-lab counterparty-files`: what the simulated wallet and FISC say that they settled on a day,
-//! for `twqr reconcile`.
+//! `twqr-lab counterparty-files`: writes the settlement files of the simulated wallet and FISC for one
+//! day, for `twqr reconcile`.
 
 use std::{
     fs,
@@ -23,7 +23,7 @@ pub struct Options {
     /// The business day, YYYY-MM-DD or YYYYMMDD; it ends at the cut-off of the newest policy
     #[arg(long)]
     date: String,
-    /// Where wallet.csv and fisc.csv go; files of these names are written over
+    /// The folder for wallet.csv and fisc.csv; existing files are overwritten
     #[arg(long, value_name = "DIR", default_value = ".")]
     out: PathBuf,
 }
@@ -32,14 +32,16 @@ pub struct Options {
 pub async fn run(options: Options, config: &Config) -> anyhow::Result<ExitCode> {
     let day = business_day(&options.date, &config.operators_endpoint(None)).await?;
     let channel = channel(&format!("http://{}", config.wallet)).await?;
-    let entries = twqr_loadgen::ledger(channel).await.context("the simulator does not show its ledger")?;
+    let entries = twqr_loadgen::ledger(channel)
+        .await
+        .context("the simulator's ledger cannot be read; is the simulator running at the configured wallet address?")?;
     for file in write(&entries, day, &options.out)? {
         writeln!(stdout(), "{}", file.display())?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes both sides' files; their paths, the wallet's first.
+/// Writes the files of both sides and returns their paths, the wallet's first.
 pub(crate) fn write(entries: &[LedgerEntry], day: BusinessDay, out: &Path) -> anyhow::Result<[PathBuf; 2]> {
     fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
     let write = |side: Side| {

@@ -1,5 +1,5 @@
-//! The second sample day: it uses the full API, is audited call by call and against the simulator's
-//! ledger, and ends with a reconciliation of the business day with the counterparties' files.
+//! The sample day that uses the full API. Each call is audited against its expected result and the
+//! simulator's ledger. At the end, the business day is reconciled with the counterparties' files.
 
 use std::{
     collections::BTreeMap,
@@ -27,14 +27,14 @@ use crate::{
     payments_run::{Serving, say},
 };
 
-/// The calls of the day.
+/// The day's calls, read from a file.
 pub(crate) struct FullApiDay {
     file: PathBuf,
     lines: Vec<Line>,
 }
 
 impl FullApiDay {
-    /// Reads the file; the error names the line and what is wrong with it.
+    /// Reads the file; an error names the line and its fault.
     pub(crate) fn read(file: &Path) -> anyhow::Result<Self> {
         let name = file.display();
         let text = fs::read_to_string(file).with_context(|| format!("{name} cannot be read"))?;
@@ -44,8 +44,7 @@ impl FullApiDay {
     }
 }
 
-/// Plays the day, audits it, reconciles the business day, and writes `report-whole-api.json` in
-/// `dir`.
+/// Plays the day, audits it, reconciles the business day, and writes `report-full-api.json` to `dir`.
 pub(crate) async fn take_full_api_day(
     day: FullApiDay,
     dir: &Path,
@@ -73,7 +72,7 @@ pub(crate) async fn take_full_api_day(
         (found.contradicted.len(), found.unexpected.len(), found.malformed.len());
     say(&format!(
         "audit of {} calls about {} orders: twice {twice}, over-refunded {over}, lost {lost}, contradicted {contradicted}, \
-         not as the POS document says {unexpected}, malformed {malformed}",
+         not as expected {unexpected}, malformed {malformed}",
         played.len(),
         orders.len()
     ));
@@ -88,7 +87,7 @@ pub(crate) async fn take_full_api_day(
         "file": day.file, "calls": played.len(), "orders": orders.len(), "ledger_entries": own.len(), "results": counts,
         "audit": found, "reconciliation": reconciled.as_ref().map(|report| json!(report)),
     });
-    let file = dir.join("report-whole-api.json");
+    let file = dir.join("report-full-api.json");
     fs::write(&file, serde_json::to_vec_pretty(&report)?)?;
     say(&format!("the same figures: {}", file.display()));
     if !found.is_clean() {
@@ -100,7 +99,7 @@ pub(crate) async fn take_full_api_day(
     Ok(())
 }
 
-/// How often each call came to what, and how often it was in progress first.
+/// Counts the calls by operation and result, and how many of them were in progress first.
 fn table(played: &[PlayedCall]) -> BTreeMap<(&'static str, String), (usize, usize)> {
     let mut table: BTreeMap<(&'static str, String), (usize, usize)> = BTreeMap::new();
     for call in played {
@@ -111,10 +110,10 @@ fn table(played: &[PlayedCall]) -> BTreeMap<(&'static str, String), (usize, usiz
     table
 }
 
-/// The last states reach the read model within so many checkpoint intervals.
+/// After this many checkpoint intervals the read model has the last states.
 const CHECKPOINTS: u64 = 10;
 
-/// Holds the business day against the counterparties' files; none where it ended meanwhile.
+/// Reconciles the business day with the counterparties' files; `None` if the day ended meanwhile.
 async fn reconciled(
     began_at: UnixMs,
     dir: &Path,
@@ -128,7 +127,7 @@ async fn reconciled(
     let files = counterparty_files::write(entries, began, &dir.join("counterparties"))?;
     let entries = settled(&endpoint, began.from(), began.to(), "").await?;
     if BusinessDay::of(SystemClock.now(), cut_off) != began {
-        say("the business day ended meanwhile; it is not reconciled");
+        say("the business day ended during the run; it is not reconciled");
         return Ok(None);
     }
     let read = |(side, file): (Side, &PathBuf)| anyhow::Ok(read_movements(side, &fs::read(file)?));

@@ -13,4 +13,5 @@ pub mod simulator;
 
 mod full_api_run;
 mod payments_run;
+mod quantile;
 mod usage;

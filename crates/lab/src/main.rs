@@ -25,21 +25,21 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Starts simulator and services, takes two sample days, audits them, and goes on serving
+    /// Starts simulator and services, takes two sample days, audits them, and continues to serve
     Run(run::Options),
-    /// Starts every service in processes of its own on a Kafka cluster, exercises and audits them,
-    /// and goes on serving
+    /// Does the same with every service in its own processes on a Kafka cluster, and restarts each
+    /// of them under load
     RunKafka(run_kafka::Options),
     /// Kills and stops processes and brokers under load, then audits every payment
     Chaos(chaos::Options),
-    /// Measures speed against a floor of the same run
+    /// Measures speed, compared with a floor that is measured in the same run
     #[command(subcommand)]
     Bench(bench::Bench),
     /// Prints a sample day: one JSON object a line, the same for the same seed
     SampleDay(sample_day::Options),
-    /// Serves the wallet and FISC with its issuers, with a ledger of their own
+    /// Serves a simulated wallet and FISC with its issuers, with a durable ledger
     Simulator(simulator::Options),
-    /// Writes what the simulated wallet and FISC settled on a day, for `twqr reconcile`
+    /// Writes the settlement files of the simulated wallet and FISC for a day, for `twqr reconcile`
     CounterpartyFiles(counterparty_files::Options),
 }
 

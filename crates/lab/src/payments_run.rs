@@ -18,9 +18,9 @@ use twqr_wire::{backend::LedgerEntry, pos::PayRequest};
 use crate::{launch::connect, usage::Usage};
 use table::{Table, header};
 
-/// How many requests are in flight at once.
+/// The number of requests in flight at once.
 const IN_FLIGHT: usize = 200;
-/// How long orders in progress may take to reach a final state, in s.
+/// The time that orders in progress have to become final, in s.
 const RESOLVE_S: u64 = 90;
 
 /// Prints a line of a command's report.
@@ -29,15 +29,16 @@ pub(crate) fn say(text: &str) {
     println!("{text}");
 }
 
-/// The lines of the day.
+/// A day of payments, read from a file.
 pub(crate) struct Day {
     file: PathBuf,
     requests: Vec<PayRequest>,
-    /// Each with its file, line, and what is wrong with it.
+    /// Each malformed line with its file, its number and the fault.
     bad_lines: Vec<String>,
 }
 
 impl Day {
+    /// Reads the file. Malformed lines are part of the day and not an error.
     pub(crate) fn read(file: &Path) -> anyhow::Result<Self> {
         let name = file.display();
         let bytes = std::fs::read(file).with_context(|| format!("{name} cannot be read"))?;
@@ -56,7 +57,7 @@ impl Day {
         Ok(day)
     }
 
-    /// Whether the entry is about an order of the day.
+    /// Whether the ledger entry belongs to an order of this day.
     fn is_about(&self, entry: &LedgerEntry) -> bool {
         let same = |request: &PayRequest| {
             (&request.merchant_id, &request.merchant_trade_no) == (&entry.merchant_id, &entry.merchant_trade_no)
@@ -65,36 +66,36 @@ impl Day {
     }
 }
 
-/// A system that serves.
+/// A running system, as the days use it.
 pub(crate) struct Serving {
-    /// The public API.
+    /// A channel to the public API.
     pub(crate) pos: Channel,
-    /// Where the simulator's ledger is.
+    /// The address at which the simulator shows its ledger.
     pub(crate) wallet: SocketAddr,
-    /// The processes of the services.
+    /// The process ids of the services.
     pub(crate) services: Vec<u32>,
 }
 
-/// Sends the day, waits until nothing is in progress, audits, and writes `report.json` in `dir`,
-/// with `more` beside the day's figures.
+/// Sends the day, waits until no order is in progress, audits, and writes `report.json` to `dir`. The
+/// report has the day's figures, and `more` under the key `beside`.
 pub(crate) async fn take_day(day: Day, dir: &Path, serving: &Serving, more: serde_json::Value) -> anyhow::Result<()> {
     let lines = day.requests.len() + day.bad_lines.len();
     let mut progress = ProgressBar::start("payments", day.requests.len() as u64);
-    let told = send_each(&serving.pos, day.requests.clone(), IN_FLIGHT, || progress.step("")).await;
+    let results = send_each(&serving.pos, day.requests.clone(), IN_FLIGHT, || progress.step("")).await;
     progress.finish("answered");
-    say("waiting until nothing is in progress");
-    let orders = resolve(&serving.pos, &told, Duration::from_secs(RESOLVE_S)).await;
+    say("waiting until no order is in progress");
+    let orders = resolve(&serving.pos, &results, Duration::from_secs(RESOLVE_S)).await;
     let entries = ledger(connect(serving.wallet).await?).await.context("the simulator's ledger cannot be read")?;
     let entries: Vec<_> = entries.into_iter().filter(|entry| day.is_about(entry)).collect();
-    let found = audit(&told, &orders, &entries);
-    let table = Table::new(&day.requests, &told, &orders);
+    let found = audit(&results, &orders, &entries);
+    let table = Table::new(&day.requests, &results, &orders);
     let resident: u64 = serving.services.iter().map(|id| Usage::of(*id).resident_bytes).sum();
 
     say(&header());
     for line in table.lines() {
         say(&line);
     }
-    say(&format!("{} of {lines} lines are no requests:", day.bad_lines.len()));
+    say(&format!("{} of {lines} lines are malformed:", day.bad_lines.len()));
     for line in &day.bad_lines {
         say(&format!("  {line}"));
     }

@@ -15,7 +15,7 @@ use crate::{
 /// The arguments of `twqr-lab run`.
 #[derive(clap::Args)]
 pub struct Options {
-    /// The requests, one JSON object a line in the POS document's field names.
+    /// The day of payments: one JSON object a line, with the POS document's field names.
     #[arg(long, default_value = "load-tests/samples/day.jsonl")]
     file: PathBuf,
     /// The day that uses the full API.
@@ -24,15 +24,15 @@ pub struct Options {
     /// The simulator's fault script.
     #[arg(long, default_value = "load-tests/samples/simulator.toml")]
     script: PathBuf,
-    /// Where data and report go; emptied first.
+    /// The folder for data and reports; it is emptied first.
     #[arg(long, default_value = "target/run")]
     dir: PathBuf,
-    /// Exit after the audit; non-zero if it finds anything.
+    /// Exit after the audit, with a non-zero code if it found a fault.
     #[arg(long)]
     once: bool,
 }
 
-/// Takes the day and goes on serving until `stop` fires.
+/// Takes both days and then serves until `stop` fires.
 pub async fn run(options: &Options, config: Config, stop: CancellationToken) -> anyhow::Result<()> {
     let (day, full_api_day) = (Day::read(&options.file)?, FullApiDay::read(&options.whole_api_file)?);
     let mut system = Launch {
@@ -47,7 +47,7 @@ pub async fn run(options: &Options, config: Config, stop: CancellationToken) -> 
     .await?;
     let result = tokio::select! {
         result = serve_days(day, full_api_day, options, &system) => result,
-        () = stop.cancelled() => Err(anyhow::anyhow!("stopped before the day was over")),
+        () = stop.cancelled() => Err(anyhow::anyhow!("stopped before the end of the day")),
     };
     if result.is_ok() && !options.once {
         say(&format!("serving gRPC on {} until Ctrl-C", system.config.grpc));
@@ -61,6 +61,6 @@ async fn serve_days(day: Day, full_api_day: FullApiDay, options: &Options, syste
     let config = &system.config;
     let serving = Serving { pos: system.channel()?, wallet: config.wallet, services: system.ids() };
     take_day(day, &options.dir, &serving, serde_json::Value::Null).await?;
-    say("the second day: payments, refunds, cancels, inquiries");
+    say("the day that uses the full API: payments, refunds, cancels, inquiries");
     take_full_api_day(full_api_day, &options.dir, &serving, config).await
 }

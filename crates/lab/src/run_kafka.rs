@@ -1,13 +1,13 @@
-//! `twqr-lab run-kafka`: the whole system in processes of its own on a cluster, the first payments
-//! after ready, the sample day, a rolling restart of every service under load, the audit; then it
-//! goes on serving.
+//! `twqr-lab run-kafka`: runs every service as processes of its own on a Kafka cluster. It measures
+//! the first payments after the start, restarts every process in turn under load, takes both sample
+//! days, and audits all payments. Then the system continues to serve.
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde_json::{Value, json};
 use tonic::transport::Channel;
 use twqr_config::Config;
-use twqr_loadgen::{CallResult, Load, TradeKey, audit_answers, ledger, open_loop, steady_payments};
+use twqr_loadgen::{CallResult, Load, TradeKey, audit_answers, latencies, ledger, open_loop, steady_payments};
 use twqr_service::CancellationToken;
 use twqr_types::StatusCode;
 use twqr_wire::pos::PayRequest;
@@ -16,12 +16,13 @@ use crate::{
     full_api_run::{FullApiDay, take_full_api_day},
     launch::{Launch, Programs, Shape, System, connect},
     payments_run::{Day, Serving, say, take_day},
+    quantile::quantile_ms,
 };
 
 /// The arguments of `twqr-lab run-kafka`.
 #[derive(clap::Args)]
 pub struct Options {
-    /// The requests, one JSON object a line in the POS document's field names
+    /// The day of payments: one JSON object a line, with the POS document's field names
     #[arg(long, default_value = "load-tests/samples/day.jsonl")]
     file: PathBuf,
     /// The day that uses the full API
@@ -30,31 +31,31 @@ pub struct Options {
     /// The simulator's fault script
     #[arg(long, default_value = "load-tests/samples/simulator.toml")]
     script: PathBuf,
-    /// Where data, logs and report go; emptied first
+    /// The folder for data, logs and reports; it is emptied first
     #[arg(long, default_value = "target/run-kafka")]
     dir: PathBuf,
-    /// Exit after the audit; non-zero if it finds anything
+    /// Exit after the audit, with a non-zero code if it found a fault
     #[arg(long)]
     once: bool,
 }
 
-/// The payments right after ready: so many are compared with so many that follow, at this rate a
+/// The first payments after the start are compared with the next ones; both come at this rate per
 /// second.
 const FIRST: usize = 1_000;
 const NEXT: usize = 10_000;
 const RATE: f64 = 500.0;
-/// Payments a second while processes are restarted, and how long after each restart the next one
-/// begins, in ms.
+/// Payments per second during the rolling restart, and the pause between two restarts, in ms.
 const ROLLING_RATE: u32 = 300;
 const SETTLE_MS: u64 = 500;
-/// How often a call is tried: an ingress that goes away says that nothing was accepted.
+/// The largest number of attempts for a call. An ingress that shuts down refuses calls without
+/// accepting them, so they are sent again.
 const ATTEMPTS: u32 = 50;
-/// How long orders in progress may take to end, in s.
+/// The time that orders in progress have to become final, in s.
 const RESOLVE_S: u64 = 60;
-/// Orders that the audit asks about beyond those whose answer was no success.
+/// The number of successful orders that the audit queries, besides all others.
 const AUDIT_SAMPLE: usize = 1_000;
 
-/// Takes the day and goes on serving until `stop` fires.
+/// Takes both days and then serves until `stop` fires.
 pub async fn run(options: &Options, config: Config, stop: CancellationToken) -> anyhow::Result<()> {
     let (day, full_api_day) = (Day::read(&options.file)?, FullApiDay::read(&options.whole_api_file)?);
     say("starting nine processes and the simulator");
@@ -70,7 +71,7 @@ pub async fn run(options: &Options, config: Config, stop: CancellationToken) -> 
     .await?;
     let result = tokio::select! {
         result = exercise(day, full_api_day, options, &mut system) => result,
-        () = stop.cancelled() => Err(anyhow::anyhow!("stopped before the day was over")),
+        () = stop.cancelled() => Err(anyhow::anyhow!("stopped before the end of the day")),
     };
     if result.is_ok() && !options.once {
         let addresses: Vec<String> = system.ingresses().iter().map(ToString::to_string).collect();
@@ -87,57 +88,51 @@ async fn exercise(day: Day, full_api_day: FullApiDay, options: &Options, system:
     say(&format!("first payments after ready: {warmth}"));
     let (rolling, second) = rolling_restart(system, &pos).await?;
     say(&format!("rolling restart of every process under load: {rolling}"));
-    let told: Vec<CallResult> = first.into_iter().chain(second).collect();
-    audit(system, &pos, &told).await?;
+    let results: Vec<CallResult> = first.into_iter().chain(second).collect();
+    audit(system, &pos, &results).await?;
     let serving = Serving { pos, wallet: system.config.wallet, services: system.ids() };
     let more = json!({ "first_payments": warmth, "rolling_restart": rolling });
     take_day(day, &options.dir, &serving, more).await?;
-    say("the second day: payments, refunds, cancels, inquiries");
+    say("the day that uses the full API: payments, refunds, cancels, inquiries");
     take_full_api_day(full_api_day, &options.dir, &serving, &system.config).await
 }
 
-/// Ready means warm: the first payments against those that follow.
+/// Compares the latency of the first payments with that of the next ones: a service that is ready
+/// should be as fast as later.
 async fn first_payments(pos: &Channel) -> (Value, Vec<CallResult>) {
     let requests = steady_payments(11, "first", FIRST + NEXT);
     let order: BTreeMap<TradeKey, usize> = requests.iter().map(key).zip(0..).collect();
     let load = Load { rate: RATE, seed: 11, attempts: ATTEMPTS };
-    let mut told = open_loop(std::slice::from_ref(pos), requests, load).await.results;
-    told.sort_by_key(|told| order.get(&told.key).copied());
-    let (first, next) = told.split_at(FIRST.min(told.len()));
-    let (first, next) = (percentile_ms(first, 990), percentile_ms(next, 990));
+    let mut results = open_loop(std::slice::from_ref(pos), requests, load).await.results;
+    results.sort_by_key(|result| order.get(&result.key).copied());
+    let (first, next) = results.split_at(FIRST.min(results.len()));
+    let (first, next) = (quantile_ms(&latencies(first), 0.99), quantile_ms(&latencies(next), 0.99));
     let ratio = if next > 0.0 { (first / next * 100.0).round() / 100.0 } else { 0.0 };
-    (json!({ "rate": RATE, "p99_ms_of_first_1000": first, "p99_ms_of_next_10000": next, "ratio": ratio }), told)
+    (json!({ "rate": RATE, "p99_ms_of_first_1000": first, "p99_ms_of_next_10000": next, "ratio": ratio }), results)
 }
 
 fn key(request: &PayRequest) -> TradeKey {
     (request.merchant_id.clone(), request.merchant_trade_no.clone())
 }
 
-/// In ms, of so many in a thousand.
-fn percentile_ms(told: &[CallResult], per_mille: usize) -> f64 {
-    let mut latencies: Vec<u64> = told.iter().map(|told| told.latency_us).collect();
-    latencies.sort_unstable();
-    let at = (latencies.len() * per_mille).div_ceil(1_000);
-    latencies.get(at.saturating_sub(1)).map_or(0.0, |us| *us as f64 / 1_000.0)
-}
-
-/// Each process in turn, while payments come in that nothing but the router could fail.
+/// Restarts each process in turn under load. The payments can fail only through a fault of the
+/// product.
 async fn rolling_restart(system: &mut System, pos: &Channel) -> anyhow::Result<(Value, Vec<CallResult>)> {
     let names = system.names();
-    let (done, mut over) = tokio::sync::watch::channel(false);
+    let (done, mut is_done) = tokio::sync::watch::channel(false);
     let load = tokio::spawn({
         let pos = pos.clone();
         async move {
-            let mut told = Vec::new();
+            let mut results = Vec::new();
             for round in 0.. {
                 let load = Load { rate: f64::from(ROLLING_RATE), seed: round, attempts: ATTEMPTS };
                 let requests = steady_payments(round, &format!("roll{round}"), ROLLING_RATE as usize);
-                told.extend(open_loop(std::slice::from_ref(&pos), requests, load).await.results);
-                if *over.borrow_and_update() {
+                results.extend(open_loop(std::slice::from_ref(&pos), requests, load).await.results);
+                if *is_done.borrow_and_update() {
                     break;
                 }
             }
-            told
+            results
         }
     });
     let mut slowest = Duration::ZERO;
@@ -147,32 +142,34 @@ async fn rolling_restart(system: &mut System, pos: &Channel) -> anyhow::Result<(
         slowest = slowest.max(system.until_ready().await?);
     }
     done.send_replace(true);
-    let told = load.await?;
+    let results = load.await?;
     let mut not_paid: BTreeMap<String, usize> = BTreeMap::new();
-    for told in &told {
-        let code = told.answer.as_ref().map_or_else(|code| format!("{code:?}"), |answer| answer.status_code.clone());
+    for result in &results {
+        let code = result.answer.as_ref().map_or_else(|code| format!("{code:?}"), |answer| answer.status_code.clone());
         if code != StatusCode::SUCCESS {
             *not_paid.entry(code).or_default() += 1;
         }
     }
+    let latencies = latencies(&results);
     let report = json!({
-        "processes": names.len(), "rate": ROLLING_RATE, "payments": told.len(), "not_paid_by_code": not_paid,
-        "p50_ms": percentile_ms(&told, 500), "p99_ms": percentile_ms(&told, 990), "max_ms": percentile_ms(&told, 1_000),
+        "processes": names.len(), "rate": ROLLING_RATE, "payments": results.len(), "not_paid_by_code": not_paid,
+        "p50_ms": quantile_ms(&latencies, 0.5), "p99_ms": quantile_ms(&latencies, 0.99),
+        "max_ms": quantile_ms(&latencies, 1.0),
         "ready_again_within_ms": slowest.as_millis() as u64,
     });
-    Ok((report, told))
+    Ok((report, results))
 }
 
-async fn audit(system: &System, pos: &Channel, told: &[CallResult]) -> anyhow::Result<()> {
-    let orders = audit_answers::orders(pos, told, AUDIT_SAMPLE, Duration::from_secs(RESOLVE_S)).await;
+async fn audit(system: &System, pos: &Channel, results: &[CallResult]) -> anyhow::Result<()> {
+    let orders = audit_answers::orders(pos, results, AUDIT_SAMPLE, Duration::from_secs(RESOLVE_S)).await;
     let entries = ledger(connect(system.config.wallet).await?).await?;
-    let found = audit_answers::audit(told, &orders, &entries);
+    let found = audit_answers::audit(results, &orders, &entries);
     say(&format!(
         "audit of {} answers: {} findings",
-        told.len(),
+        results.len(),
         found.charged_twice.len() + found.lost.len() + found.contradicted.len()
     ));
-    let unanswered = told.iter().filter(|told| told.answer.is_err()).count();
+    let unanswered = results.iter().filter(|result| result.answer.is_err()).count();
     anyhow::ensure!(
         found.is_clean() && unanswered == 0,
         "the audit found: {found:?}; {unanswered} calls have no answer"

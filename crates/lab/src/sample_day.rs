@@ -5,10 +5,10 @@ use std::io::{BufWriter, Write, stdout};
 /// The arguments of `twqr-lab sample-day`.
 #[derive(clap::Args)]
 pub struct Options {
-    /// The same seed gives the same day
+    /// The seed of the day; the same seed gives the same day
     #[arg(long, default_value_t = 7)]
     seed: u64,
-    /// How many lines
+    /// The number of lines
     #[arg(long, default_value_t = 1_200, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     lines: u32,
     /// The day that uses the full API instead, with this many chains of calls
@@ -16,7 +16,7 @@ pub struct Options {
     whole_api: Option<u32>,
 }
 
-/// Prints the day.
+/// Prints the day to standard output.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let lines = match options.whole_api {
         Some(chains) => twqr_loadgen::full_api::full_api_sample_day(options.seed, chains),

@@ -13,10 +13,10 @@ use twqr_simulator::{Script, Settings};
 /// The arguments of `twqr-lab simulator`.
 #[derive(clap::Args)]
 pub struct Options {
-    /// The fault script (TOML): what goes wrong at which issuer; without it nothing does
+    /// The fault script (TOML); without it there are no faults
     #[arg(long, value_name = "FILE")]
     script: Option<PathBuf>,
-    /// Where the ledger is kept
+    /// The folder of the ledger
     #[arg(long, value_name = "DIR", default_value = "data-simulator")]
     data_dir: PathBuf,
 }

@@ -1,24 +1,24 @@
-//! What a process uses of the machine, as Linux tells it under /proc, and what a folder takes on
-//! disk.
+//! The resources that a process uses, as Linux shows them under /proc, and the disk space that a
+//! folder takes.
 
 use std::path::Path;
 
 /// Linux counts CPU time for user space in ticks of 10 ms on every architecture.
 const TICK_US: u64 = 10_000;
 
-/// What a process has used so far.
+/// The resources that a process has used so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Usage {
     /// CPU time in user space and kernel, in µs.
     pub(crate) cpu_us: u64,
-    /// Memory now, in bytes.
+    /// Resident memory now, in bytes.
     pub(crate) resident_bytes: u64,
-    /// Given to the disk, in bytes.
+    /// Bytes written to storage.
     pub(crate) written_bytes: u64,
 }
 
 impl Usage {
-    /// Of a process; zeros for what the system does not tell.
+    /// The usage of a process by its id; a figure that the system does not show is 0.
     pub(crate) fn of(process: u32) -> Self {
         let read = |name: &str| std::fs::read_to_string(format!("/proc/{process}/{name}")).unwrap_or_default();
         Self {
@@ -28,7 +28,7 @@ impl Usage {
         }
     }
 
-    /// What was used since `earlier`; the memory is that of now.
+    /// The usage since `earlier`; resident memory is the present one.
     pub(crate) fn since(self, earlier: Self) -> Self {
         Self {
             cpu_us: self.cpu_us.saturating_sub(earlier.cpu_us),
@@ -38,7 +38,8 @@ impl Usage {
     }
 }
 
-/// `utime` and `stime`: the 12th and 13th field after the name, which stands in parentheses.
+/// The sum of `utime` and `stime`, the 12th and 13th field after the process name. The name is in
+/// parentheses and may contain some itself.
 fn cpu_ticks(stat: &str) -> u64 {
     let after_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
     after_name.split_ascii_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum()
@@ -49,8 +50,8 @@ fn named_number(text: &str, name: &str) -> u64 {
     line.and_then(|rest| rest.split_ascii_whitespace().next()?.parse().ok()).unwrap_or_default()
 }
 
-/// What a folder and all below it take on disk, in bytes; files that vanish meanwhile count
-/// nothing.
+/// The disk space of a folder with everything below it, in bytes. A file that is removed meanwhile
+/// counts as 0.
 pub(crate) fn folder_bytes(folder: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
     let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
@@ -67,14 +68,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_name_with_spaces_and_parentheses_shifts_nothing() {
+    fn a_process_name_may_contain_spaces_and_parentheses() {
         let stat = "7 (a) b) S 1 7 7 0 -1 4194560 100 0 0 0 250 50 0 0 20 0 9 0 1 2 3";
         assert_eq!(cpu_ticks(stat), 300);
         assert_eq!(cpu_ticks(""), 0);
     }
 
     #[test]
-    fn the_own_process_uses_memory() {
+    fn this_process_uses_memory_and_an_unknown_one_none() {
         assert!(Usage::of(std::process::id()).resident_bytes > 0);
         assert_eq!(Usage::of(u32::MAX).resident_bytes, 0);
     }

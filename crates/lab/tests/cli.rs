@@ -1,4 +1,4 @@
-//! The command line of `twqr-lab`: wrong arguments, and folders that it must not empty.
+//! Tests of the command line of `twqr-lab`: wrong arguments, and folders that it must not empty.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -9,16 +9,16 @@ use std::{
 };
 
 /// The outcome of a command.
-struct Ran {
+struct CommandOutcome {
     code: i32,
     error: String,
 }
 
-fn lab(folder: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> Ran {
+fn lab(folder: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> CommandOutcome {
     let mut command = Command::new(env!("CARGO_BIN_EXE_twqr-lab"));
     command.current_dir(folder).args(arguments).envs(variables.iter().copied()).stdin(Stdio::null());
     let output = command.output().unwrap();
-    Ran { code: output.status.code().unwrap(), error: String::from_utf8(output.stderr).unwrap() }
+    CommandOutcome { code: output.status.code().unwrap(), error: String::from_utf8(output.stderr).unwrap() }
 }
 
 #[test]
@@ -31,20 +31,20 @@ fn a_wrong_command_line_ends_with_64() {
         (&["sample-day", "--lines", "1"], 0),
         (&["--help"], 0),
     ] {
-        let ran = lab(folder.path(), &[], arguments);
-        assert_eq!(ran.code, code, "{arguments:?}: {}", ran.error);
+        let outcome = lab(folder.path(), &[], arguments);
+        assert_eq!(outcome.code, code, "{arguments:?}: {}", outcome.error);
     }
 }
 
 #[test]
-fn counterparty_files_refuse_a_day_that_cannot_be() {
+fn counterparty_files_refuses_a_day_out_of_range() {
     let folder = tempfile::tempdir().unwrap();
-    let ran = lab(folder.path(), &[], &["counterparty-files", "--date", "9999-12-31"]);
-    assert!(ran.code == 1 && ran.error.contains("2000-01-01 to 2199-12-31"), "{}", ran.error);
+    let outcome = lab(folder.path(), &[], &["counterparty-files", "--date", "9999-12-31"]);
+    assert!(outcome.code == 1 && outcome.error.contains("2000-01-01 to 2199-12-31"), "{}", outcome.error);
 }
 
 #[test]
-fn a_run_empties_only_folders_that_a_run_made() {
+fn a_run_empties_only_folders_that_an_earlier_run_made() {
     let folder = tempfile::tempdir().unwrap();
     let precious = folder.path().join("precious");
     fs::create_dir(&precious).unwrap();
@@ -60,11 +60,11 @@ fn a_run_empties_only_folders_that_a_run_made() {
         &[&["run-kafka", "--dir", "precious"][..], &days].concat(),
         &["chaos", "kill-each", "--dir", "precious"][..],
     ] {
-        let ran = lab(folder.path(), &variables, command);
+        let outcome = lab(folder.path(), &variables, command);
         assert!(
-            ran.code == 1 && ran.error.contains("precious is not empty and was not made by twqr"),
+            outcome.code == 1 && outcome.error.contains("precious is not empty and was not made by twqr"),
             "{command:?}: {}",
-            ran.error
+            outcome.error
         );
         assert_eq!(fs::read_dir(&precious).unwrap().count(), 1, "{command:?}");
     }

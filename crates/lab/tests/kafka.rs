@@ -1,13 +1,12 @@
-//! The whole system on a real broker, each service in processes of its own, while processes and
-//! brokers fail: each scenario of `twqr-lab chaos` must leave nothing charged twice, lost or
-//! contradicted. Needs brokers: `make test-kafka`.
+//! Runs each scenario of `twqr-lab chaos`: every service as processes of its own on a Kafka cluster,
+//! while processes and brokers fail. No payment may be charged twice, lost or contradicted. Needs
+//! brokers: `make test-kafka`.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking and prints its seed")]
 
 use std::process::Command;
 
-/// Runs a scenario with the seed of `TWQR_SEED`, or 1; what it prints (seed, recovery times, audit)
-/// goes to the test's output.
+/// Runs a scenario with the seed in `TWQR_SEED`, or 1, and prints its seed, recovery times and audit.
 fn survives(scenario: &str) {
     let seed = std::env::var("TWQR_SEED").unwrap_or_else(|_| "1".to_owned());
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
@@ -32,8 +31,8 @@ macro_rules! scenarios {
 scenarios! {
     each_process_is_killed_in_turn: "kill-each", "needs a broker: make test-kafka";
     several_processes_are_killed_at_once: "kill-several", "needs a broker: make test-kafka";
-    a_router_stands_still_and_comes_back: "router-zombie", "needs a broker: make test-kafka";
-    workers_stand_still_with_tasks_in_hand_and_come_back: "worker-zombie", "needs a broker: make test-kafka";
+    a_router_is_suspended_and_resumes: "router-zombie", "needs a broker: make test-kafka";
+    workers_are_suspended_with_tasks_and_resume: "worker-zombie", "needs a broker: make test-kafka";
     checkpoints_are_torn: "torn-checkpoint", "needs a broker: make test-kafka";
     a_disk_is_full: "full-disk", "needs a broker, and root for a small disk: make test-kafka";
     the_broker_is_killed: "kill-broker", "needs a broker: make test-kafka";

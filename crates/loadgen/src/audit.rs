@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use tonic::transport::Channel;
+use twqr_types::StatusCode;
 use twqr_wire::{
     backend::{LedgerEntry, ListEntriesRequest, ledger_entry::Kind, ledger_service_client::LedgerServiceClient},
     pos::{OrderStatus, PayResponse, QueryResponse},
@@ -92,13 +93,10 @@ pub fn audit(results: &[CallResult], orders: &BTreeMap<TradeKey, QueryResponse>,
 
 /// The beginning of StatusDesc in an answer that is not final.
 const IN_PROGRESS: &str = "the payment is in progress";
-/// The StatusCode of a success.
-const SUCCESS: &str = "000";
-
 /// Describes how a final answer differs from the order: in StatusCode, number or amounts.
 fn contradiction(answer: &PayResponse, order: &QueryResponse) -> Option<String> {
     let payment = order.payment.clone().unwrap_or_default();
-    if answer.status_code != SUCCESS && answer.status_desc.starts_with(IN_PROGRESS) {
+    if answer.status_code != StatusCode::SUCCESS && answer.status_desc.starts_with(IN_PROGRESS) {
         return None;
     }
     if answer.status_code != payment.status_code {

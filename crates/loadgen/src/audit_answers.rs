@@ -8,6 +8,7 @@ use std::{
 };
 
 use tonic::transport::Channel;
+use twqr_types::StatusCode;
 use twqr_wire::{
     backend::{LedgerEntry, ledger_entry::Kind},
     pos::QueryResponse,
@@ -15,11 +16,8 @@ use twqr_wire::{
 
 use crate::{Audit, CallResult, TradeKey, audit as audit_orders, resolve};
 
-/// The StatusCode of a success.
-const SUCCESS: &str = "000";
-
 fn is_success(result: &CallResult) -> bool {
-    result.answer.as_ref().is_ok_and(|answer| answer.status_code == SUCCESS)
+    result.answer.as_ref().is_ok_and(|answer| answer.status_code == StatusCode::SUCCESS)
 }
 
 /// Queries every accepted order whose answer is not a success until it is final, and `sample`
@@ -62,10 +60,10 @@ pub fn audit(results: &[CallResult], orders: &BTreeMap<TradeKey, QueryResponse>,
     for CallResult { key, answer, .. } in results.iter().filter(|result| !orders.contains_key(&result.key)) {
         let Ok(answer) = answer else { continue };
         let debit = charges.get(key).and_then(|debits| debits.first());
-        if answer.status_code == SUCCESS && debit != Some(&answer.debit_amount) {
+        if answer.status_code == StatusCode::SUCCESS && debit != Some(&answer.debit_amount) {
             found.contradicted.push(format!("{}/{}: answered paid, the ledger says {debit:?}", key.0, key.1));
         }
-        if answer.status_code != SUCCESS {
+        if answer.status_code != StatusCode::SUCCESS {
             found.lost.push(format!("{}/{}: accepted, cannot be queried", key.0, key.1));
         }
     }

@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use twqr_types::Issuer;
 use twqr_wire::pos::PayRequest;
 
-use crate::issuers::{WALLET, issuer_of, random_institution};
+use crate::issuers::{WALLET, institution, issuer_of, random_institution};
 
 /// A prefix that no route takes.
 const UNROUTED_PREFIX: &str = "ZZ";
@@ -50,16 +50,15 @@ pub fn payments(seed: u64, run: &str, count: usize) -> Vec<PayRequest> {
     (0..count).map(|n| payment(&mut random, run, n)).collect()
 }
 
-/// Institutions whose charges always succeed under the sample's fault script, as the wallet's do.
-const STEADY_INSTITUTIONS: [&str; 2] = ["389", "004"];
+/// Issuers whose charges always succeed under the sample's fault script.
+const STEADY: [Issuer; 3] = [Issuer::Wallet, institution("389"), institution("004")];
 
 /// `count` payments that can fail only through a fault of the router: steady issuers, no provoked
 /// refusals, affordable amounts.
 pub fn steady_payments(seed: u64, run: &str, count: usize) -> Vec<PayRequest> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let is_steady = |request: &PayRequest| {
-        let issuer = issuer_of(&request.card_token);
-        issuer.is_some_and(|issuer| issuer == Issuer::Wallet || STEADY_INSTITUTIONS.contains(&issuer.institution()))
+        issuer_of(&request.card_token).is_some_and(|issuer| STEADY.contains(&issuer))
             && !request.card_token.contains('D')
             && request.trade_amount < ABOVE_EVERY_BALANCE_TWD
     };

@@ -96,7 +96,7 @@ mod tests {
         for (route, codes) in routes.iter().zip(ISSUERS) {
             let text = |key: &str| route.get(key).map_or("", |value| value.as_str().unwrap());
             assert_eq!(text("prefix"), codes.prefix);
-            assert_eq!(text("institution"), codes.issuer.institution(), "{}", codes.prefix);
+            assert_eq!(text("institution"), codes.issuer.as_wire(), "{}", codes.prefix);
             let length = i64::try_from(codes.length).unwrap();
             assert_eq!(route["code_lengths"].as_array().unwrap(), &[toml::Value::from(length)]);
             let alphabet = match codes.characters {

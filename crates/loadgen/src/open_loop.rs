@@ -15,10 +15,8 @@ use tokio::{sync::mpsc, task::JoinSet};
 use tonic::transport::Channel;
 use twqr_wire::pos::{PayRequest, pos_service_client::PosServiceClient};
 
-use crate::{CallResult, send::is_refusal};
+use crate::{CallResult, latency::latency_histogram, send::is_refusal};
 
-/// The highest latency that the histograms record, in µs.
-const LATENCY_US_MAX: u64 = 120_000_000;
 /// The pause before the next attempt, in ms.
 const PAUSE_MS: u64 = 10;
 /// The deadline of one call, in ms.
@@ -81,13 +79,13 @@ pub async fn open_loop(channels: &[Channel], requests: Vec<PayRequest>, load: Lo
 
 impl Measurement {
     fn empty() -> Self {
-        Self { latencies: histogram(), start_lag: histogram(), results: Vec::new(), took: Duration::ZERO }
+        Self {
+            latencies: latency_histogram(),
+            start_lag: latency_histogram(),
+            results: Vec::new(),
+            took: Duration::ZERO,
+        }
     }
-}
-
-/// A histogram of µs with three significant digits.
-fn histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).unwrap_or_else(|_| unreachable!("the bounds are constants"))
 }
 
 /// Passes each request to a lane at its intended time. It runs on its own thread, so that a busy

@@ -1,4 +1,4 @@
-//! The floor of gRPC: a server that answers each payment with a response of the usual size at once.
+//! The floor of gRPC: a server that answers each payment at once, with a response of the usual size.
 
 use std::net::SocketAddr;
 
@@ -19,7 +19,8 @@ pub(crate) async fn serve(listen: SocketAddr, stop: CancellationToken) -> anyhow
     Ok(server.serve_with_shutdown(listen, stop.cancelled_owned()).await?)
 }
 
-fn not_here<T>() -> Result<Response<T>, Status> {
+/// The answer to calls other than payments.
+fn unimplemented<T>() -> Result<Response<T>, Status> {
     Err(Status::unimplemented("the echo answers payments only"))
 }
 
@@ -47,18 +48,18 @@ impl PosService for Echo {
     }
 
     async fn query(&self, _: Request<QueryRequest>) -> Result<Response<QueryResponse>, Status> {
-        not_here()
+        unimplemented()
     }
 
     async fn refund(&self, _: Request<RefundRequest>) -> Result<Response<RefundResponse>, Status> {
-        not_here()
+        unimplemented()
     }
 
     async fn cancel(&self, _: Request<CancelRequest>) -> Result<Response<CancelResponse>, Status> {
-        not_here()
+        unimplemented()
     }
 
     async fn watch_order(&self, _: Request<WatchOrderRequest>) -> Result<Response<Self::WatchOrderStream>, Status> {
-        not_here()
+        unimplemented()
     }
 }

@@ -1,6 +1,6 @@
-//! The hops of a payment on a bare journal: the records that one payment appends and reads, with
-//! their sizes, and nothing decided in between. A payment is a record on `orders`, a task, an
-//! outcome on `orders`, a reply and a state.
+//! The floor of a journal: it appends and reads the records of payments, in their real sizes, without
+//! any decisions. The records of a payment are one on `orders`, a task, an outcome on `orders`, a reply
+//! and a state.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -13,6 +13,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tokio::task::JoinSet;
 use twqr_journal::{Entry, Journal, Partition, Topic};
+use twqr_loadgen::latency_histogram;
 
 use super::figures::{Percentiles, Step};
 
@@ -25,15 +26,15 @@ const STATE_BYTES: usize = 400;
 const STATE_KEY_BYTES: usize = 32;
 const BATCH_RECORDS_MAX: usize = 1_024;
 
-/// The first byte of a record tells which hop wrote it; the next eight are the payment's start, and
-/// two its shard.
+/// The first byte of a record: which hop wrote it. The next eight bytes are the payment's start, and
+/// four its shard.
 const PAY: u8 = 1;
 const OUTCOME: u8 = 2;
 
 pub(super) type Shared = Arc<dyn Journal>;
 pub(super) type Latencies = Arc<Mutex<Histogram<u64>>>;
 
-/// Whoever takes part, each with the journal as its process would have it.
+/// All roles, each with its own journal client, as separate processes would have.
 pub(super) struct Hops {
     ingress: Shared,
     begun: Instant,
@@ -42,15 +43,15 @@ pub(super) struct Hops {
 }
 
 impl Hops {
-    /// Starts every hop at the present end of its partitions; shards and task partitions are dealt
-    /// out in turn.
+    /// Starts each role at the present end of its partitions. Shards go to the routers in turn, and
+    /// task partitions to the workers.
     pub(super) async fn start(
         ingress: Shared,
         routers: Vec<Shared>,
         workers: Vec<Shared>,
         tracker: Shared,
     ) -> anyhow::Result<Self> {
-        let latencies: Latencies = Arc::new(Mutex::new(Histogram::new_with_bounds(1, 120_000_000, 3)?));
+        let latencies: Latencies = Arc::new(Mutex::new(latency_histogram()));
         let begun = Instant::now();
         let mut running = JoinSet::new();
         for index in 0..ingress.partitions(Topic::Orders) {
@@ -68,11 +69,11 @@ impl Hops {
         }
         let replies = Partition { topic: Topic::Replies, index: 0 };
         let from = ingress.end(replies).await?;
-        running.spawn(follow(ingress.clone(), replies, from, Some((begun, latencies.clone()))));
+        running.spawn(follow(ingress.clone(), replies, from, Some(ReplyTimer { begun, latencies: latencies.clone() })));
         Ok(Self { ingress, begun, latencies, running })
     }
 
-    /// One rate: starts the payments at random times, waits for the last reply.
+    /// Measures one rate: starts the payments at random times and waits for the last reply.
     pub(super) async fn step(&self, rate: u32, count: usize) -> Step {
         let latencies = || self.latencies.lock().unwrap_or_else(PoisonError::into_inner);
         latencies().clear();
@@ -91,12 +92,13 @@ impl Hops {
         Step { rate, answered_rate, errors: count - measured.len() as usize, latency: Percentiles::of(&measured) }
     }
 
-    /// Ends every hop.
+    /// Stops all roles.
     pub(super) fn end(mut self) {
         self.running.abort_all();
     }
 }
 
+/// Appends the payments' first records at random times.
 fn pace(journal: &Shared, rate: u32, count: usize, begun: Instant) {
     let mut random = ChaCha8Rng::seed_from_u64(1);
     let mut intended = Instant::now();
@@ -106,30 +108,38 @@ fn pace(journal: &Shared, rate: u32, count: usize, begun: Instant) {
         thread::sleep(intended.saturating_duration_since(Instant::now()));
         let at_us = intended.duration_since(begun).as_micros() as u64;
         let index = random.random_range(0..shards);
-        drop(journal.append(Partition { topic: Topic::Orders, index }, vec![record(PAY, (at_us, index), PAY_BYTES)]));
+        drop(journal.append(
+            Partition { topic: Topic::Orders, index },
+            vec![record(PAY, Mark { start_us: at_us, shard: index }, PAY_BYTES)],
+        ));
     }
 }
 
-/// A payment's start in µs, and its shard.
-type Mark = (u64, u32);
+/// What a record carries of its payment.
+#[derive(Clone, Copy)]
+struct Mark {
+    /// The payment's intended start, in µs since the begin of the measurement.
+    start_us: u64,
+    shard: u32,
+}
 
-fn record(kind: u8, (at_us, shard): Mark, bytes: usize) -> Entry {
+fn record(kind: u8, mark: Mark, bytes: usize) -> Entry {
     let mut value = vec![0; bytes];
     value[0] = kind;
-    value[1..9].copy_from_slice(&at_us.to_be_bytes());
-    value[9..13].copy_from_slice(&shard.to_be_bytes());
+    value[1..9].copy_from_slice(&mark.start_us.to_be_bytes());
+    value[9..13].copy_from_slice(&mark.shard.to_be_bytes());
     Entry::plain(value)
 }
 
 fn parse(entry: &Entry) -> (u8, Mark) {
     let value = entry.value.as_deref().unwrap_or_default();
-    let at_us =
+    let start_us =
         value.get(1..9).and_then(|bytes| bytes.first_chunk::<8>()).map_or(0, |eight| u64::from_be_bytes(*eight));
     let shard = value.get(9..13).and_then(|bytes| bytes.first_chunk::<4>()).map_or(0, |four| u32::from_be_bytes(*four));
-    (value.first().copied().unwrap_or_default(), (at_us, shard))
+    (value.first().copied().unwrap_or_default(), Mark { start_us, shard })
 }
 
-/// A payment's record becomes a task; an outcome becomes a reply and a state.
+/// Turns a payment's record into a task, and an outcome into a reply and a state.
 async fn router(journal: Shared, index: u32, from: u64) -> anyhow::Result<()> {
     let mut reader = journal.reader(Partition { topic: Topic::Orders, index }, from).await?;
     let task_partition = index % journal.partitions(Topic::WalletTasks);
@@ -142,7 +152,7 @@ async fn router(journal: Shared, index: u32, from: u64) -> anyhow::Result<()> {
             } else {
                 replies.push(record(OUTCOME, mark, REPLY_BYTES));
                 let mut key = vec![0; STATE_KEY_BYTES];
-                key[..8].copy_from_slice(&mark.0.to_be_bytes());
+                key[..8].copy_from_slice(&mark.start_us.to_be_bytes());
                 states.push(Entry { key: key.into(), ..record(OUTCOME, mark, STATE_BYTES) });
             }
         }
@@ -158,33 +168,34 @@ async fn router(journal: Shared, index: u32, from: u64) -> anyhow::Result<()> {
     }
 }
 
-/// A task becomes an outcome.
+/// Turns a task into an outcome.
 async fn worker(journal: Shared, index: u32, from: u64) -> anyhow::Result<()> {
     let mut reader = journal.reader(Partition { topic: Topic::WalletTasks, index }, from).await?;
     loop {
         for read in reader.next(BATCH_RECORDS_MAX).await? {
             let (_, mark) = parse(&read.entry);
-            let shard = Partition { topic: Topic::Orders, index: mark.1 };
+            let shard = Partition { topic: Topic::Orders, index: mark.shard };
             drop(journal.append(shard, vec![record(OUTCOME, mark, OUTCOME_BYTES)]));
         }
     }
 }
 
-/// Reads to the end; of replies, the latency is counted.
-async fn follow(
-    journal: Shared,
-    partition: Partition,
-    from: u64,
-    count: Option<(Instant, Latencies)>,
-) -> anyhow::Result<()> {
+/// Measures the latency of replies.
+struct ReplyTimer {
+    begun: Instant,
+    latencies: Latencies,
+}
+
+/// Reads a partition, and passes its records to the timer if there is one.
+async fn follow(journal: Shared, partition: Partition, from: u64, timer: Option<ReplyTimer>) -> anyhow::Result<()> {
     let mut reader = journal.reader(partition, from).await?;
     loop {
         let read = reader.next(BATCH_RECORDS_MAX).await?;
-        let Some((begun, latencies)) = &count else { continue };
+        let Some(ReplyTimer { begun, latencies }) = &timer else { continue };
         let now_us = begun.elapsed().as_micros() as u64;
         let mut latencies = latencies.lock().unwrap_or_else(PoisonError::into_inner);
         for read in read {
-            latencies.saturating_record(now_us.saturating_sub(parse(&read.entry).1.0).max(1));
+            latencies.saturating_record(now_us.saturating_sub(parse(&read.entry).1.start_us).max(1));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The floor of the embedded journal: the hops of payments with the same durability, and no product
+//! The floor of the embedded journal: the records of payments with the same durability, without product
 //! logic.
 
 use std::path::PathBuf;
@@ -8,39 +8,39 @@ use twqr_config::Config;
 use twqr_journal::embedded::{EmbeddedJournal, EmbeddedSettings};
 
 use super::{
-    figures::{Percentiles, highest, payments_of},
+    figures::{Percentiles, highest_rate, payments_of},
     hops::{Hops, Shared},
 };
 use crate::usage::{Usage, folder_bytes};
 
-/// Which rates, for how long.
+/// The arguments of the hidden command `twqr-lab bench journal`.
 #[derive(clap::Args)]
 pub struct Options {
-    /// Where the journal goes.
+    /// The folder of the journal.
     #[arg(long)]
     dir: PathBuf,
-    /// Payments a second, one after the other; the first is the one whose costs are reported.
+    /// The rates in payments per second, ascending; costs are reported for the first one.
     #[arg(long, value_delimiter = ',')]
     rates: Vec<u32>,
-    /// How long each is held, in ms.
+    /// The duration of each rate, in ms.
     #[arg(long)]
     hold_ms: u32,
 }
 
-/// What was measured.
+/// The figures of a floor.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Floor {
-    /// At the first rate.
+    /// The latency at the first rate.
     pub(crate) latency: Percentiles,
-    /// At the first rate, the generator included.
+    /// CPU time per payment at the first rate in µs, including the generator.
     pub(crate) cpu_us_per_payment: f64,
-    /// At the first rate.
+    /// Disk space per payment at the first rate, in bytes.
     pub(crate) disk_bytes_per_payment: f64,
-    /// The highest rate that held p99.
+    /// The highest sustained rate, in payments per second.
     pub(crate) rate: u32,
 }
 
-/// Measures, and prints one JSON line.
+/// Measures and prints one JSON line.
 #[allow(clippy::print_stdout, reason = "the command's output")]
 pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     let Config { shards, task_partitions, .. } = Config::default();
@@ -59,14 +59,15 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
             let bytes = folder_bytes(&options.dir).saturating_sub(before.1);
             costs = (used.cpu_us as f64 / count as f64, bytes as f64 / count as f64);
         }
-        let held = step.holds();
+        let is_sustained = step.is_sustained();
         steps.push(step);
-        if !held {
+        if !is_sustained {
             break;
         }
     }
     let latency = steps.first().map(|step| step.latency).unwrap_or_default();
-    let floor = Floor { latency, cpu_us_per_payment: costs.0, disk_bytes_per_payment: costs.1, rate: highest(&steps) };
+    let floor =
+        Floor { latency, cpu_us_per_payment: costs.0, disk_bytes_per_payment: costs.1, rate: highest_rate(&steps) };
     println!("{}", serde_json::to_string(&floor)?);
     hops.end();
     Ok(())

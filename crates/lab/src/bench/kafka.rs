@@ -1,6 +1,6 @@
-//! `twqr-lab bench kafka`: every service in processes of its own on a real broker, against a floor on
-//! the same broker in the same run: the same hops and bytes, each role with clients of its own, and
-//! no product logic.
+//! `twqr-lab bench kafka`: measures the system on Apache Kafka, every service as processes of its own.
+//! The floor is measured on the same broker in the same run: the same hops and bytes, each role with
+//! its own clients, and no product logic.
 
 use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
@@ -13,64 +13,65 @@ use twqr_journal::kafka::{self, KafkaJournal};
 use twqr_loadgen::{CallResult, Load, audit_answers, ledger, open_loop, payments};
 
 use super::{
-    figures::{Percentiles, Step, highest_below, payments_of, ratio},
+    figures::{Percentiles, Step, highest_rate_below, payments_of, ratio},
     hops::{Hops, Shared},
-    quick::machine,
+    quick::{errors_of, machine},
 };
 use crate::{
     launch::{Launch, Programs, Shape, System, connect},
     usage::Usage,
 };
 
-/// What `twqr-lab bench kafka` may be told.
+/// The arguments of `twqr-lab bench kafka`.
 #[derive(clap::Args)]
 pub struct Options {
-    /// Where data goes; emptied first
+    /// The folder for data; it is emptied first
     #[arg(long, default_value = "target/bench-kafka")]
     dir: PathBuf,
-    /// The broker's process, for its costs; 0 if it is not on this machine
+    /// The process id of the broker, for its costs; 0 if it is not on this machine
     #[arg(long, default_value_t = 0)]
     broker_pid: u32,
-    /// Rates whose latency and costs are reported, payments a second
+    /// Rates whose latency and costs are reported, in payments per second
     #[arg(long, value_delimiter = ',', default_value = "200,500,1000")]
     rates: Vec<u32>,
-    /// The rates that follow, up to the first that does not hold
+    /// The rates of the ladder after them, up to the first that is not sustained
     #[arg(long, value_delimiter = ',', default_value = "1500,2000,2500,3000,3500,4000")]
     ladder: Vec<u32>,
-    /// The floor's, likewise
+    /// The rates of the floor's ladder
     #[arg(long, value_delimiter = ',', default_value = "4000,8000,12000,16000,20000")]
     floor_ladder: Vec<u32>,
-    /// How long each rate is held, in ms
+    /// The duration of each rate, in ms
     #[arg(long, default_value_t = 6_000)]
     hold_ms: u32,
-    /// Another seed gives other payments at other moments
+    /// The seed of the payments and their start times
     #[arg(long, default_value_t = 7)]
     seed: u64,
 }
 
-/// The p99 that the highest rate must hold, in ms.
+/// The limit for the p99 latency of a sustained rate, in ms.
 const P99_MS_MAX: f64 = 100.0;
-/// The warm-up of the system, and then of the floor, payments a second and ms: brokers compile what
-/// they do often, and are slow until then.
+/// The warm-up of the system and then of the floor, in payments per second and ms. Brokers are slow
+/// until they have compiled their frequent code.
 const WARM_RATE: u32 = 1_000;
 const WARM_MS: u32 = 30_000;
 const FLOOR_WARM_MS: u32 = 10_000;
-/// Routers and workers of the floor, as many as the system has.
+/// The numbers of routers and workers of the floor, the same as the system's.
 const ROUTERS: usize = 2;
 const WORKERS: usize = 4;
-/// Orders that the audit asks about, and how long those in progress may take, in s.
+/// The number of successful orders that the audit queries besides all others, and the time that
+/// orders in progress have to become final, in s.
 const AUDIT_SAMPLE: usize = 1_000;
 const RESOLVE_S: u64 = 60;
-/// Connections of the generator.
+/// The number of the generator's connections.
 const CONNECTIONS: usize = 4;
 
-/// One rate's figures; costs are for each payment.
-struct Measured {
+/// The figures of one rate; costs are per payment.
+struct RateFigures {
     step: Step,
     costs: Value,
 }
 
-/// Measures, prints one JSON line; non-zero if the audit finds anything.
+/// Measures and prints one JSON line. The exit code is non-zero if the audit finds a fault.
 #[allow(clippy::print_stdout, reason = "the command's output")]
 pub(crate) async fn run(options: &Options, config: &Config) -> anyhow::Result<ExitCode> {
     let begun = std::time::Instant::now();
@@ -88,18 +89,18 @@ pub(crate) async fn run(options: &Options, config: &Config) -> anyhow::Result<Ex
     .await?;
     let measured = system(options, &launched, &mut progress).await;
     let audited = match &measured {
-        Ok((_, told)) => Some(audit(&launched, told).await),
+        Ok((_, results)) => Some(audit(&launched, results).await),
         Err(_) => None,
     };
     launched.end().await;
-    let (system, told) = measured?;
+    let (system, results) = measured?;
     progress.step("floor");
     let floor = floor(options, config).await?;
-    let (clean, audit) = audited.context("no audit")??;
+    let (clean, audit) = audited.context("the payments were not audited")??;
     progress.finish(&format!("{:.0} s", begun.elapsed().as_secs_f64()));
-    let steps = |all: &[Measured]| -> Vec<Step> { all.iter().map(|measured| measured.step).collect() };
-    let rate = highest_below(&steps(&system), P99_MS_MAX);
-    let floor_rate = highest_below(&floor, P99_MS_MAX);
+    let steps = |all: &[RateFigures]| -> Vec<Step> { all.iter().map(|measured| measured.step).collect() };
+    let rate = highest_rate_below(&steps(&system), P99_MS_MAX);
+    let floor_rate = highest_rate_below(&floor, P99_MS_MAX);
     let at = |wanted: u32| {
         let own = system.iter().find(|measured| measured.step.rate == wanted)?;
         let bare = floor.iter().find(|step| step.rate == wanted)?;
@@ -118,13 +119,13 @@ pub(crate) async fn run(options: &Options, config: &Config) -> anyhow::Result<Ex
             "rates": options.rates.iter().filter_map(|rate| at(*rate)).collect::<Vec<_>>(),
             "highest_rate": { "p99_ms_max": P99_MS_MAX, "rate": rate, "floor": floor_rate,
                 "ratio": ratio(f64::from(rate), f64::from(floor_rate)), "steps": steps(&system), "floor_steps": floor },
-            "audit": audit, "answers": told.len(), "seed": options.seed, "took_s": begun.elapsed().as_secs(),
+            "audit": audit, "answers": results.len(), "seed": options.seed, "took_s": begun.elapsed().as_secs(),
         })
     );
     Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The floor: warm-up, the reported rates, and its own ladder.
+/// Measures the floor: the warm-up, the reported rates, and its own ladder.
 async fn floor(options: &Options, config: &Config) -> anyhow::Result<Vec<Step>> {
     let mut settings = config.kafka.settings()?;
     settings.prefix = format!("{}floor-{:016x}.", settings.prefix, rand::random::<u64>());
@@ -144,7 +145,7 @@ async fn floor(options: &Options, config: &Config) -> anyhow::Result<Vec<Step>> 
     for rate in options.rates.iter().chain(&options.floor_ladder) {
         let step = hops.step(*rate, payments_of(*rate, options.hold_ms)).await;
         steps.push(step);
-        if !step.holds_below(P99_MS_MAX) {
+        if !step.is_sustained_below(P99_MS_MAX) {
             break;
         }
     }
@@ -152,7 +153,7 @@ async fn floor(options: &Options, config: &Config) -> anyhow::Result<Vec<Step>> 
     Ok(steps)
 }
 
-/// What the processes have used so far.
+/// The resources that the system has used so far.
 struct Costs {
     services: u64,
     broker: u64,
@@ -180,11 +181,12 @@ impl Costs {
     }
 }
 
+/// Measures the system: the warm-up, the reported rates, and the ladder.
 async fn system(
     options: &Options,
     system: &System,
     progress: &mut ProgressBar,
-) -> anyhow::Result<(Vec<Measured>, Vec<CallResult>)> {
+) -> anyhow::Result<(Vec<RateFigures>, Vec<CallResult>)> {
     let mut channels: Vec<Channel> = Vec::new();
     for address in system.ingresses().into_iter().cycle().take(CONNECTIONS) {
         channels.push(connect(address).await?);
@@ -192,10 +194,10 @@ async fn system(
     let once = |rate: u32| Load { rate: f64::from(rate), seed: options.seed, attempts: 1 };
     progress.step("warm-up");
     let warm = payments(options.seed, "warm", payments_of(WARM_RATE, WARM_MS));
-    let mut told = open_loop(&channels, warm, once(WARM_RATE)).await.results;
+    let mut results = open_loop(&channels, warm, once(WARM_RATE)).await.results;
     let mut all = Vec::new();
     for (number, rate) in options.rates.iter().chain(&options.ladder).enumerate() {
-        progress.step(&format!("{rate} payments a second"));
+        progress.step(&format!("{rate} payments per second"));
         let requests = payments(options.seed, &format!("r{number}"), payments_of(*rate, options.hold_ms));
         let count = requests.len();
         let before = Costs::now(system, options).await?;
@@ -204,23 +206,23 @@ async fn system(
         let step = Step {
             rate: *rate,
             answered_rate: measured.results.len() as f64 / measured.took.as_secs_f64(),
-            errors: measured.results.iter().filter(|told| told.answer.is_err()).count(),
+            errors: errors_of(&measured.results),
             latency: Percentiles::of(&measured.latencies),
         };
-        told.extend(measured.results);
-        all.push(Measured { step, costs });
-        if number >= options.rates.len() && !step.holds_below(P99_MS_MAX) {
+        results.extend(measured.results);
+        all.push(RateFigures { step, costs });
+        if number >= options.rates.len() && !step.is_sustained_below(P99_MS_MAX) {
             break;
         }
     }
-    Ok((all, told))
+    Ok((all, results))
 }
 
-async fn audit(system: &System, told: &[CallResult]) -> anyhow::Result<(bool, Value)> {
+async fn audit(system: &System, results: &[CallResult]) -> anyhow::Result<(bool, Value)> {
     let pos = system.channel()?;
-    let orders = audit_answers::orders(&pos, told, AUDIT_SAMPLE, Duration::from_secs(RESOLVE_S)).await;
+    let orders = audit_answers::orders(&pos, results, AUDIT_SAMPLE, Duration::from_secs(RESOLVE_S)).await;
     let entries = ledger(connect(system.config.wallet).await?).await?;
-    let found = audit_answers::audit(told, &orders, &entries);
+    let found = audit_answers::audit(results, &orders, &entries);
     let report = json!({
         "charged_twice": found.charged_twice.len(), "lost": found.lost.len(), "contradicted": found.contradicted.len(),
         "ledger_entries": entries.len(), "asked_about": orders.len(),

@@ -1,6 +1,6 @@
-//! `twqr-lab bench quick`: simulator, services and generator as processes on one machine. In order: the
-//! floors, the sample day (memory), 500 payments a second, and a ladder of rates up to the first
-//! that does not hold; then the audit.
+//! `twqr-lab bench quick`: simulator, services and generator as processes on one machine. It measures
+//! the floors, the sample day (memory), 500 payments per second, and a ladder of rates up to the first
+//! that is not sustained. Then it audits all payments.
 
 use std::{collections::BTreeMap, path::Path, process::ExitCode, time::Duration};
 
@@ -12,41 +12,50 @@ use twqr_config::Config;
 use twqr_loadgen::{CallResult, Load, Measurement, audit_answers, ledger, open_loop, payments, send_each};
 
 use super::{
-    figures::{P99_MS_MAX, Percentiles, Step, highest, payments_of, ratio},
+    figures::{P99_MS_MAX, Percentiles, Step, highest_rate, payments_of, ratio},
     journal_floor::Floor,
 };
 use crate::{
     launch::{self, Launch, Programs, Shape, System, connect, end, free_addresses, on_free_ports, this_program},
+    quantile::quantile_ms,
     usage::{Usage, folder_bytes},
 };
 
-/// The rate whose latency is reported, payments a second, and for how long, in ms.
+/// The rate whose latency is reported, in payments per second, and its duration in ms.
 const STEADY_RATE: u32 = 500;
 const STEADY_MS: u32 = 20_000;
-/// The rates of the ladder, a second, each held so long, in ms.
-pub(super) const LADDER: [u32; 9] = [2_000, 4_000, 5_000, 6_000, 7_000, 8_000, 10_000, 12_000, 15_000];
+/// The default rates of the ladder, in payments per second, and the duration of each in ms.
+pub(super) const LADDER_RATES: [u32; 9] = [2_000, 4_000, 5_000, 6_000, 7_000, 8_000, 10_000, 12_000, 15_000];
 pub(super) const LADDER_MS: u32 = 3_000;
-/// The same for the floors.
+/// The rates of the two floors in payments per second, and the duration of each in ms.
 const FLOOR_RATES: [u32; 5] = [500, 10_000, 20_000, 40_000, 60_000];
 const ECHO_RATES: [u32; 5] = [500, 5_000, 10_000, 20_000, 30_000];
 const FLOOR_MS: u32 = 1_500;
-/// Payments before anything is measured, so that pools, caches and connections are there.
+/// The number of payments before a measurement, which fill pools, caches and connections.
 const WARM_UP_PAYMENTS: usize = 2_000;
-/// Connections of the generator.
+/// The number of the generator's connections.
 const CONNECTIONS: usize = 8;
-/// The sample day, and how many of its requests are under way at once.
+/// The sample day, and the number of its requests in flight at once.
 const DAY: &str = "load-tests/samples/day.jsonl";
 const DAY_IN_FLIGHT: usize = 200;
-/// Orders that the audit asks about beyond those whose answer was not a success.
+/// The number of successful orders that the audit queries, besides all others.
 const AUDIT_SAMPLE: usize = 1_000;
-/// How long orders in progress may take to end, in s.
+/// The time that orders in progress have to become final, in s.
 const RESOLVE_S: u64 = 30;
-/// What the sample day may leave resident, in bytes.
+/// The limit for the services' resident memory after the sample day, in bytes.
 const RESIDENT_BYTES_MAX: u64 = 300 << 20;
 
-/// Measures, prints one JSON line; non-zero if the audit finds anything.
+/// A ladder of rates.
+pub(crate) struct Ladder {
+    /// Payments per second, ascending.
+    pub(crate) rates: Vec<u32>,
+    /// The duration of each rate, in ms.
+    pub(crate) hold_ms: u32,
+}
+
+/// Measures and prints one JSON line. The exit code is non-zero if the audit finds a fault.
 #[allow(clippy::print_stdout, reason = "the command's output")]
-pub(crate) async fn run(dir: &Path, seed: u64, ladder: (&[u32], u32), config: &Config) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(dir: &Path, seed: u64, ladder: &Ladder, config: &Config) -> anyhow::Result<ExitCode> {
     let begun = std::time::Instant::now();
     let mut progress = ProgressBar::start("phases", 5);
     std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
@@ -68,16 +77,16 @@ pub(crate) async fn run(dir: &Path, seed: u64, ladder: (&[u32], u32), config: &C
     .await?;
     let mut load = UnderLoad::connect(&launched, seed).await?;
     let resident = load.sample_day().await?;
-    progress.step("500 payments a second");
+    progress.step("500 payments per second");
     let steady = load.steady().await;
     progress.step("highest rate");
-    let ladder = load.ladder(ladder).await;
+    let steps = load.ladder(ladder).await;
     progress.step("audit");
     let found = load.audit().await?;
     let resident_at_end = load.resident_at_end;
     launched.end().await;
     progress.finish(&format!("{:.0} s", begun.elapsed().as_secs_f64()));
-    let rate = highest(&ladder);
+    let rate = highest_rate(&steps);
     let disk_per_payment = steady.disk_bytes;
     let report = json!({
         "bench": "quick",
@@ -90,7 +99,7 @@ pub(crate) async fn run(dir: &Path, seed: u64, ladder: (&[u32], u32), config: &C
             "cpu_us_per_payment": { "services": steady.cpu_us, "simulator": steady.simulator_cpu_us, "generator": steady.generator_cpu_us },
             "disk_bytes_per_payment": disk_per_payment, "written_bytes_per_payment": steady.written_bytes,
         },
-        "highest_rate": { "p99_ms_max": P99_MS_MAX, "rate": rate, "steps": ladder },
+        "highest_rate": { "p99_ms_max": P99_MS_MAX, "rate": rate, "steps": steps },
         "resident_mib": { "after_sample_day": resident >> 20, "at_end": resident_at_end >> 20, "limit": RESIDENT_BYTES_MAX >> 20 },
         "floor": { "echo": echo, "journal": journal },
         "ratio": {
@@ -107,10 +116,10 @@ pub(crate) async fn run(dir: &Path, seed: u64, ladder: (&[u32], u32), config: &C
         "took_s": begun.elapsed().as_secs(),
     });
     println!("{report}");
-    Ok(if found.clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if found.is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Cores and the processor's name, as far as the system tells.
+/// The number of cores and the processor's name, as far as the system shows them.
 pub(super) fn machine() -> Value {
     let about = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = about.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
@@ -118,7 +127,7 @@ pub(super) fn machine() -> Value {
     json!({ "cores": cores, "processor": name.trim_start_matches([' ', '\t', ':']) })
 }
 
-/// Both floors in a process of their own, as the services are.
+/// Measures the floor of gRPC. Its server is another process, like the services.
 async fn echo_floor(seed: u64) -> anyhow::Result<Floor> {
     let [listen] = free_addresses()?;
     let arguments = ["bench".to_owned(), "echo".to_owned(), "--listen".to_owned(), listen.to_string()];
@@ -138,13 +147,13 @@ async fn echo_floor(seed: u64) -> anyhow::Result<Floor> {
             cpu_us_per_payment = used.cpu_us as f64 / count as f64;
         }
         steps.push(step);
-        if !step.holds() {
+        if !step.is_sustained() {
             break;
         }
     }
     end(&mut server).await;
     let latency = steps.first().map(|step: &Step| step.latency).unwrap_or_default();
-    Ok(Floor { latency, cpu_us_per_payment, disk_bytes_per_payment: 0.0, rate: highest(&steps) })
+    Ok(Floor { latency, cpu_us_per_payment, disk_bytes_per_payment: 0.0, rate: highest_rate(&steps) })
 }
 
 async fn journal_floor(dir: &Path) -> anyhow::Result<Floor> {
@@ -174,7 +183,7 @@ async fn channels(address: std::net::SocketAddr) -> anyhow::Result<Vec<Channel>>
     Ok(channels)
 }
 
-/// Each request once: an error is an error.
+/// A load without repeated attempts: each error counts.
 fn once(rate: u32, seed: u64) -> Load {
     Load { rate: f64::from(rate), seed, attempts: 1 }
 }
@@ -183,12 +192,17 @@ fn step(rate: u32, measured: &Measurement) -> Step {
     Step {
         rate,
         answered_rate: measured.results.len() as f64 / measured.took.as_secs_f64(),
-        errors: measured.results.iter().filter(|told| told.answer.is_err()).count(),
+        errors: errors_of(&measured.results),
         latency: Percentiles::of(&measured.latencies),
     }
 }
 
-/// The system under load.
+/// The number of calls without an answer.
+pub(super) fn errors_of(results: &[CallResult]) -> usize {
+    results.iter().filter(|result| result.answer.is_err()).count()
+}
+
+/// The system under load, with the results of all its calls.
 struct UnderLoad<'a> {
     system: &'a System,
     channels: Vec<Channel>,
@@ -197,7 +211,7 @@ struct UnderLoad<'a> {
     resident_at_end: u64,
 }
 
-/// The figures at the steady rate; costs are for each payment.
+/// The figures at the steady rate; costs are per payment.
 struct Steady {
     latency: Percentiles,
     start_lag_ms: f64,
@@ -209,8 +223,9 @@ struct Steady {
     written_bytes: f64,
 }
 
-struct Found {
-    clean: bool,
+/// The result of the audit.
+struct AuditOutcome {
+    is_clean: bool,
     report: Value,
 }
 
@@ -228,12 +243,12 @@ impl<'a> UnderLoad<'a> {
         self.system.simulator_id().map(Usage::of).unwrap_or_default()
     }
 
-    /// Sends the sample day; returns what is resident then, in bytes.
+    /// Sends the sample day, and returns the services' resident memory after it, in bytes.
     async fn sample_day(&mut self) -> anyhow::Result<u64> {
         let text = std::fs::read(DAY).with_context(|| format!("{DAY}; run this in the project's folder"))?;
         let requests = text.split(|byte| *byte == b'\n').filter_map(|line| parse(line).ok()).collect();
-        let told = send_each(&self.channels[0], requests, DAY_IN_FLIGHT, || ()).await;
-        self.results.extend(told);
+        let results = send_each(&self.channels[0], requests, DAY_IN_FLIGHT, || ()).await;
+        self.results.extend(results);
         let warm = payments(self.seed, "warm", WARM_UP_PAYMENTS);
         let resident = self.services().resident_bytes;
         self.results.extend(send_each(&self.channels[0], warm, DAY_IN_FLIGHT, || ()).await);
@@ -245,17 +260,18 @@ impl<'a> UnderLoad<'a> {
         let count = requests.len() as f64;
         let own = || Usage::of(std::process::id());
         let data = &self.system.config.data_dir;
-        let before = (self.services(), self.simulator(), own(), folder_bytes(data));
+        let (services_before, simulator_before, own_before) = (self.services(), self.simulator(), own());
+        let disk_before = folder_bytes(data);
         let measured = open_loop(&self.channels, requests, once(STEADY_RATE, self.seed)).await;
-        let services = self.services().since(before.0);
-        let disk = folder_bytes(data).saturating_sub(before.3);
+        let services = self.services().since(services_before);
+        let disk = folder_bytes(data).saturating_sub(disk_before);
         let steady = Steady {
             latency: Percentiles::of(&measured.latencies),
-            start_lag_ms: measured.start_lag.value_at_quantile(0.99) as f64 / 1_000.0,
-            errors: measured.results.iter().filter(|told| told.answer.is_err()).count(),
+            start_lag_ms: quantile_ms(&measured.start_lag, 0.99),
+            errors: errors_of(&measured.results),
             cpu_us: services.cpu_us as f64 / count,
-            simulator_cpu_us: self.simulator().since(before.1).cpu_us as f64 / count,
-            generator_cpu_us: own().since(before.2).cpu_us as f64 / count,
+            simulator_cpu_us: self.simulator().since(simulator_before).cpu_us as f64 / count,
+            generator_cpu_us: own().since(own_before).cpu_us as f64 / count,
             disk_bytes: disk as f64 / count,
             written_bytes: services.written_bytes as f64 / count,
         };
@@ -263,15 +279,15 @@ impl<'a> UnderLoad<'a> {
         steady
     }
 
-    async fn ladder(&mut self, (rates, hold_ms): (&[u32], u32)) -> Vec<Step> {
+    async fn ladder(&mut self, ladder: &Ladder) -> Vec<Step> {
         let mut steps = Vec::new();
-        for (number, rate) in rates.iter().copied().enumerate() {
-            let requests = payments(self.seed, &format!("r{number}"), payments_of(rate, hold_ms));
+        for (number, rate) in ladder.rates.iter().copied().enumerate() {
+            let requests = payments(self.seed, &format!("r{number}"), payments_of(rate, ladder.hold_ms));
             let measured = open_loop(&self.channels, requests, once(rate, self.seed)).await;
             let step = step(rate, &measured);
             self.results.extend(measured.results);
             steps.push(step);
-            if !step.holds() {
+            if !step.is_sustained() {
                 break;
             }
         }
@@ -279,17 +295,17 @@ impl<'a> UnderLoad<'a> {
         steps
     }
 
-    /// Every answer against the ledger; asked about are all answers but successes, and a sample of
-    /// those.
-    async fn audit(&mut self) -> anyhow::Result<Found> {
+    /// Audits every answer against the ledger, and queries the orders of all answers that are not a
+    /// success and of a sample of the successes.
+    async fn audit(&mut self) -> anyhow::Result<AuditOutcome> {
         let patience = Duration::from_secs(RESOLVE_S);
         let orders = audit_answers::orders(&self.channels[0], &self.results, AUDIT_SAMPLE, patience).await;
         let entries = ledger(connect(self.system.config.wallet).await?).await.context("the simulator's ledger")?;
         let found = audit_answers::audit(&self.results, &orders, &entries);
         let mut by_code: BTreeMap<String, usize> = BTreeMap::new();
-        for told in &self.results {
+        for result in &self.results {
             let code =
-                told.answer.as_ref().map_or_else(|code| format!("{code:?}"), |answer| answer.status_code.clone());
+                result.answer.as_ref().map_or_else(|code| format!("{code:?}"), |answer| answer.status_code.clone());
             *by_code.entry(code).or_default() += 1;
         }
         let report = json!({
@@ -297,6 +313,6 @@ impl<'a> UnderLoad<'a> {
             "asked_about": orders.len(), "charged_twice": found.charged_twice.len(), "lost": found.lost.len(),
             "contradicted": found.contradicted.len(),
         });
-        Ok(Found { clean: found.is_clean(), report })
+        Ok(AuditOutcome { is_clean: found.is_clean(), report })
     }
 }

@@ -1,4 +1,4 @@
-//! What goes wrong, a function each.
+//! The scenarios of `twqr-lab chaos`, one function each.
 
 use std::time::{Duration, Instant};
 
@@ -10,39 +10,40 @@ use twqr_journal::{Entry, Journal, Partition, Topic, kafka::KafkaJournal};
 
 use super::{Stage, signals};
 
-/// A scenario.
+/// A sequence of failures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Scenario {
     /// kill -9 of each process in turn
     KillEach,
     /// kill -9 of several processes at once, three times
     KillSeveral,
-    /// A router stands still until another has its shards, and comes back
+    /// A router is suspended until another one has taken its shards, and then resumes
     RouterZombie,
-    /// Workers stand still with tasks in hand until others have their partitions, and come back
+    /// Workers are suspended in the middle of tasks until others have taken their partitions, and
+    /// then resume
     WorkerZombie,
-    /// kill -9 of the broker, and its restart
+    /// kill -9 of the only broker, and its restart
     KillBroker,
-    /// kill -9 of one broker of three, and its return later
+    /// kill -9 of one of three brokers, and its restart after the system has recovered
     KillLeader,
-    /// Routers lose their disks in the middle of checkpoints, and states that nobody can read stand
-    /// among them
+    /// Routers lose their data folders in the middle of checkpoints, and unreadable states are
+    /// written among the valid ones
     TornCheckpoint,
-    /// A router's disk is full
+    /// The disk of a router is full
     FullDisk,
 }
 
-/// Longer than the group's session time-out.
-const STANDS_STILL_MS: u64 = 6_000;
+/// The time for which processes are suspended, in ms: longer than the group's session time-out.
+const SUSPENDED_MS: u64 = 6_000;
 
 impl Scenario {
-    /// Lets it happen; returns when everything is on its way back.
+    /// Causes the failures, and returns once the last one is repaired.
     pub(super) async fn play(self, stage: &mut Stage) -> anyhow::Result<()> {
         match self {
             Self::KillEach => kill_each(stage).await,
             Self::KillSeveral => kill_several(stage).await,
-            Self::RouterZombie => zombies(stage, &["router-0"]).await,
-            Self::WorkerZombie => zombies(stage, &["wallet-worker-0", "fisc-worker-1"]).await,
+            Self::RouterZombie => suspend_and_resume(stage, &["router-0"]).await,
+            Self::WorkerZombie => suspend_and_resume(stage, &["wallet-worker-0", "fisc-worker-1"]).await,
             Self::KillBroker => kill_broker(stage, "1").await,
             Self::KillLeader => kill_leader(stage).await,
             Self::TornCheckpoint => torn_checkpoint(stage).await,
@@ -89,15 +90,15 @@ async fn kill_several(stage: &mut Stage) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn zombies(stage: &mut Stage, names: &[&str]) -> anyhow::Result<()> {
+async fn suspend_and_resume(stage: &mut Stage, names: &[&str]) -> anyhow::Result<()> {
     for _ in 0..2 {
         for name in names {
-            signals::stop(stage.system.id(name)?)?;
+            signals::suspend(stage.system.id(name)?)?;
         }
-        tokio::time::sleep(Duration::from_millis(STANDS_STILL_MS)).await;
+        tokio::time::sleep(Duration::from_millis(SUSPENDED_MS)).await;
         let began = Instant::now();
         for name in names {
-            signals::go_on(stage.system.id(name)?)?;
+            signals::resume(stage.system.id(name)?)?;
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
         stage.recover(began).await?;
@@ -144,18 +145,21 @@ async fn torn_checkpoint(stage: &mut Stage) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The router whose disk is full ends, so that the other one has its shards; with room again it
-/// comes back.
+/// The router with the full disk ends, and the other one takes its shards. With free space again the
+/// first one returns.
 async fn full_disk(stage: &mut Stage) -> anyhow::Result<()> {
     let name = "router-0";
     let dir = stage.system.data_dir(name);
-    anyhow::ensure!(rustix::process::geteuid().is_root(), "a small disk can only be mounted by root: run this as root");
+    anyhow::ensure!(
+        rustix::process::geteuid().is_root(),
+        "this scenario mounts a small disk, which only root may do: run it as root"
+    );
     let began = Instant::now();
     stage.system.kill(name).await?;
     stage.lose_disk(name);
     std::fs::create_dir_all(&dir)?;
     command("mount", &["-t", "tmpfs", "-o", "size=96m", "twqr-chaos", &dir.to_string_lossy()]).await?;
-    let filled = fill(stage, name, &dir).await;
+    let filled = fill_disk(stage, name, &dir).await;
     stage.system.kill(name).await?;
     command("umount", &[&dir.to_string_lossy()]).await?;
     filled?;
@@ -163,13 +167,13 @@ async fn full_disk(stage: &mut Stage) -> anyhow::Result<()> {
     stage.recover(began).await
 }
 
-/// Lets the router run for a while, and then takes all the room there is.
-async fn fill(stage: &mut Stage, name: &str, dir: &std::path::Path) -> anyhow::Result<()> {
+/// Runs the router for a while, fills its disk, and waits until the router ends.
+async fn fill_disk(stage: &mut Stage, name: &str, dir: &std::path::Path) -> anyhow::Result<()> {
     stage.system.start_again(name)?;
     let began = Instant::now();
     stage.recover(began).await?;
     pause(stage, 500..1_500).await;
-    // No room for anything: what is there already stays.
+    // The write fails once the disk is full; that is its purpose.
     drop(std::fs::write(dir.join("filler"), vec![0; 128 << 20]));
     tokio::time::timeout(Duration::from_secs(30), stage.system.until_ended(name))
         .await

@@ -1,5 +1,5 @@
-//! A folder that a run empties before it begins: only one that a run has made, so that nothing of
-//! anybody else is ever removed.
+//! The folder of a run. Each run empties it first, but only if an earlier run has made it: no other
+//! files are ever removed.
 
 use std::{
     fs::{self, OpenOptions},
@@ -13,22 +13,22 @@ use anyhow::{Context as _, ensure};
 use tokio::process::Command;
 use twqr_config::Config;
 
-/// Stands in every folder that may be emptied.
+/// The name of the file that marks a folder as one that may be emptied.
 const MARKER: &str = ".twqr-run";
-/// What the marker says to people.
+/// The text in the marker file.
 const MARKER_TEXT: &str = "twqr made this folder and empties it before each run.\n";
 
-/// Makes `dir` an empty folder with the marker in it. One that has something in it and no marker is
-/// somebody else's, and refused.
+/// Creates or empties `dir`, and puts the marker into it. Fails if the folder has content but no
+/// marker.
 pub fn empty(dir: &Path) -> anyhow::Result<()> {
     let name = dir.display();
     fs::create_dir_all(dir).with_context(|| format!("cannot create {name}"))?;
     let cannot_read = || format!("cannot read {name}");
     let entries: Vec<_> =
         fs::read_dir(dir).with_context(cannot_read)?.collect::<Result<_, _>>().with_context(cannot_read)?;
-    let is_ours = entries.is_empty() || entries.iter().any(|entry| entry.file_name() == MARKER);
+    let may_be_emptied = entries.is_empty() || entries.iter().any(|entry| entry.file_name() == MARKER);
     ensure!(
-        is_ours,
+        may_be_emptied,
         "{name} is not empty and was not made by twqr (no {MARKER} in it), so it is not emptied; name another folder, or empty it yourself"
     );
     fs::write(dir.join(MARKER), MARKER_TEXT).with_context(|| format!("cannot write to {name}"))?;
@@ -41,7 +41,7 @@ pub fn empty(dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes the whole configuration, which may have secrets in it, for nobody but the own user;
+/// Writes the full configuration, readable only by the present user, because it may contain secrets;
 /// returns the file.
 pub(super) fn write_config(dir: &Path, config: &Config) -> anyhow::Result<PathBuf> {
     let path = dir.join("twqr.toml");
@@ -109,11 +109,11 @@ mod tests {
             std::os::unix::fs::symlink(outside.path(), run.join("link")).unwrap();
         }
         empty(&run).unwrap();
-        assert!(outside.path().join("precious").exists(), "what a link leads to is not the run's");
+        assert!(outside.path().join("precious").exists(), "files behind a link are kept");
     }
 
     #[test]
-    fn the_configuration_is_for_nobody_else() {
+    fn only_its_user_can_read_the_configuration() {
         let folder = tempfile::tempdir().unwrap();
         let file = write_config(folder.path(), &Config::default()).unwrap();
         assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);

@@ -1,32 +1,37 @@
-//! What came of a day, by issuer.
+//! The results of a day of payments by issuer, as a table and as figures of the report.
 
 use std::collections::BTreeMap;
 
+use hdrhistogram::Histogram;
 use serde::Serialize;
-use twqr_loadgen::{CallResult, TradeKey, issuer_of};
+use twqr_loadgen::{CallResult, TradeKey, issuer_of, latency_histogram};
+use twqr_types::StatusCode;
 use twqr_wire::pos::{PayRequest, PayResponse, QueryResponse};
 
-/// By issuer: an institution code, `wallet`, or `none` for codes that no route takes.
+use crate::quantile::quantile_ms;
+
+/// The rows by issuer: an institution code, `wallet`, or `none` for codes that no route takes.
 #[derive(Debug)]
 pub(crate) struct Table(BTreeMap<String, Row>);
 
-#[derive(Debug, Default)]
+/// The results of one issuer's payments.
+#[derive(Debug)]
 struct Row {
     sent: usize,
     paid: usize,
     repeats: usize,
-    /// By StatusCode.
+    /// Final refusals by StatusCode.
     declined: BTreeMap<String, usize>,
-    /// By gRPC code: nothing was accepted.
+    /// Calls that were not accepted, by gRPC code.
     refused: BTreeMap<String, usize>,
-    /// CallResult that it was in progress, and ended later.
+    /// Payments that were answered as in progress and ended later.
     resolved_paid: usize,
     resolved_failed: usize,
-    /// In µs, sorted.
-    latencies: Vec<u64>,
+    /// Latencies in µs.
+    latencies: Histogram<u64>,
 }
 
-/// A row as it stands in the report.
+/// A row in the form of the report.
 #[derive(Debug, Serialize)]
 pub(crate) struct RowReport<'a> {
     sent: usize,
@@ -50,21 +55,22 @@ pub(crate) fn header() -> String {
 }
 
 impl Table {
-    /// Every answer in its row; `orders` says how what was in progress ended.
-    pub(crate) fn new(requests: &[PayRequest], told: &[CallResult], orders: &BTreeMap<TradeKey, QueryResponse>) -> Self {
+    /// Counts each result in the row of its issuer. `orders` are the final orders of the results.
+    pub(crate) fn new(
+        requests: &[PayRequest],
+        results: &[CallResult],
+        orders: &BTreeMap<TradeKey, QueryResponse>,
+    ) -> Self {
         let mut table: BTreeMap<String, Row> = BTreeMap::new();
-        for (request, told) in requests.iter().zip(told) {
-            let row = table.entry(issuer(&request.card_token)).or_default();
-            let ended = orders.get(&told.key).and_then(|order| order.payment.as_ref());
-            row.count(told, ended);
-        }
-        for row in table.values_mut() {
-            row.latencies.sort_unstable();
+        for (request, result) in requests.iter().zip(results) {
+            let row = table.entry(issuer(&request.card_token)).or_insert_with(Row::empty);
+            let ended = orders.get(&result.key).and_then(|order| order.payment.as_ref());
+            row.count(result, ended);
         }
         Self(table)
     }
 
-    /// A line for each issuer.
+    /// The table's lines, one for each issuer.
     pub(crate) fn lines(&self) -> impl Iterator<Item = String> {
         self.0.iter().map(|(issuer, row)| {
             let report = row.report();
@@ -86,7 +92,7 @@ impl Table {
         })
     }
 
-    /// The same for the report.
+    /// The figures for the report, by issuer.
     pub(crate) fn report(&self) -> BTreeMap<&str, RowReport<'_>> {
         self.0.iter().map(|(issuer, row)| (issuer.as_str(), row.report())).collect()
     }
@@ -97,18 +103,31 @@ fn issuer(card_token: &str) -> String {
 }
 
 impl Row {
-    fn count(&mut self, told: &CallResult, ended: Option<&PayResponse>) {
+    fn empty() -> Self {
+        Self {
+            sent: 0,
+            paid: 0,
+            repeats: 0,
+            declined: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            resolved_paid: 0,
+            resolved_failed: 0,
+            latencies: latency_histogram(),
+        }
+    }
+
+    fn count(&mut self, result: &CallResult, ended: Option<&PayResponse>) {
         self.sent += 1;
-        self.latencies.push(told.latency_us);
-        match &told.answer {
+        self.latencies.saturating_record(result.latency_us);
+        match &result.answer {
             Err(code) => *self.refused.entry(format!("{code:?}")).or_default() += 1,
             Ok(answer) => {
                 self.repeats += usize::from(answer.is_rep);
-                let known = |answer: &PayResponse| (answer.status_code.clone(), answer.status_desc.clone());
-                match ended.filter(|ended| known(ended) != known(answer)) {
-                    Some(ended) if ended.status_code == SUCCESS => self.resolved_paid += 1,
+                let essence = |answer: &PayResponse| (answer.status_code.clone(), answer.status_desc.clone());
+                match ended.filter(|ended| essence(ended) != essence(answer)) {
+                    Some(ended) if ended.status_code == StatusCode::SUCCESS => self.resolved_paid += 1,
                     Some(_) => self.resolved_failed += 1,
-                    None if answer.status_code == SUCCESS => self.paid += 1,
+                    None if answer.status_code == StatusCode::SUCCESS => self.paid += 1,
                     None => *self.declined.entry(answer.status_code.clone()).or_default() += 1,
                 }
             }
@@ -124,19 +143,12 @@ impl Row {
             refused: &self.refused,
             in_progress_then_paid: self.resolved_paid,
             in_progress_then_failed: self.resolved_failed,
-            p50_ms: self.percentile_ms(500),
-            p99_ms: self.percentile_ms(990),
-            p999_ms: self.percentile_ms(999),
+            p50_ms: quantile_ms(&self.latencies, 0.5),
+            p99_ms: quantile_ms(&self.latencies, 0.99),
+            p999_ms: quantile_ms(&self.latencies, 0.999),
         }
     }
-
-    fn percentile_ms(&self, per_mille: usize) -> f64 {
-        let at = (self.latencies.len() * per_mille).div_ceil(1_000).saturating_sub(1);
-        self.latencies.get(at).map_or(0.0, |us| *us as f64 / 1_000.0)
-    }
 }
-
-const SUCCESS: &str = "000";
 
 #[cfg(test)]
 mod tests {
@@ -148,22 +160,22 @@ mod tests {
     }
 
     #[test]
-    fn each_answer_is_counted_by_what_became_of_it() {
+    fn each_result_is_counted_by_its_final_state() {
         let key = |n: usize| ("M".to_owned(), n.to_string());
-        let told = [
+        let answers = [
             Ok(answer("000", false)),
             Ok(answer("000", true)),
             Ok(answer("928", false)),
             Ok(answer("982", false)),
             Err(Code::InvalidArgument),
         ];
-        let told: Vec<CallResult> =
-            told.into_iter().enumerate().map(|(n, answer)| CallResult { key: key(n), latency_us: 1_000, answer }).collect();
-        let requests = vec![PayRequest { card_token: "22X".into(), ..PayRequest::default() }; told.len()];
+        let result = |(n, answer)| CallResult { key: key(n), latency_us: 1_000, answer };
+        let results: Vec<CallResult> = answers.into_iter().enumerate().map(result).collect();
+        let requests = vec![PayRequest { card_token: "22X".into(), ..PayRequest::default() }; results.len()];
         let ended =
             |n, code| (key(n), QueryResponse { payment: Some(answer(code, false)), ..QueryResponse::default() });
         let orders = [ended(0, "000"), ended(2, "928"), ended(3, "000")].into();
-        let table = Table::new(&requests, &told, &orders);
+        let table = Table::new(&requests, &results, &orders);
         let report = serde_json::to_value(table.report()).unwrap();
         let row = &report["wallet"];
         let numbers = ["sent", "paid", "repeats", "in_progress_then_paid", "in_progress_then_failed"];

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use twqr_types::Carrier;
+use twqr_types::{Carrier, StatusCode};
 use twqr_wire::{
     backend::{LedgerEntry, ledger_entry::Kind},
     pos::{OrderStatus, PayResponse, PaymentType, QueryResponse, RefundResponse},
@@ -232,7 +232,8 @@ impl FullApiAudit {
         let code = |status: OrderStatus| Some(i32::from(status));
         match &call.line.call {
             Call::Payment(_) => {
-                let is_paid = call.outcome.payment.as_ref().is_some_and(|payment| payment.status_code == "000");
+                let is_paid =
+                    call.outcome.payment.as_ref().is_some_and(|payment| payment.status_code == StatusCode::SUCCESS);
                 if is_paid && [code(OrderStatus::Failed), None].contains(&status_of(false)) {
                     self.contradicted.push(format!("{name}: answered paid, the order is {:?}", status_of(false)));
                 }
@@ -242,8 +243,11 @@ impl FullApiAudit {
                 else {
                     return;
                 };
-                let expected =
-                    if answer.status_code == "000" { OrderStatus::RefundSucceeded } else { OrderStatus::Failed };
+                let expected = if answer.status_code == StatusCode::SUCCESS {
+                    OrderStatus::RefundSucceeded
+                } else {
+                    OrderStatus::Failed
+                };
                 if status_of(true) != code(expected) {
                     self.contradicted.push(format!(
                         "{name}: answered {}, the order is {:?}",
@@ -255,7 +259,7 @@ impl FullApiAudit {
             Call::Cancel(_) => {
                 let uncancelled =
                     [code(OrderStatus::Paid), code(OrderStatus::PartlyRefunded), code(OrderStatus::InProgress)];
-                if call.outcome.result == "000" && uncancelled.contains(&status_of(false)) {
+                if call.outcome.result == StatusCode::SUCCESS && uncancelled.contains(&status_of(false)) {
                     self.contradicted.push(format!("{name}: answered cancelled, the order is {:?}", status_of(false)));
                 }
             }
