@@ -44,7 +44,7 @@ impl CutOff {
         }
     }
 
-    /// Takes `HH:MM`.
+    /// Takes a time of the form `HH:MM`, 00:00 to 23:59.
     pub fn parse(raw: &str) -> Result<Self, InvalidCutOff> {
         let two = |digits: &str| match digits.as_bytes() {
             [a, b] if a.is_ascii_digit() && b.is_ascii_digit() => Some(u16::from(a - b'0') * 10 + u16::from(b - b'0')),
