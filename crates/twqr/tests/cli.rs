@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "support/output.rs"]
+mod output;
+
 use std::{
     fs,
     io::Write,
@@ -10,26 +13,20 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// An address without a server.
-const NOWHERE: &str = "http://127.0.0.1:1";
+use output::CommandOutput;
 
-/// The outcome of a command.
-struct Ran {
-    code: i32,
-    out: String,
-    error: String,
-}
+/// An address where no server listens.
+const NO_SERVER: &str = "http://127.0.0.1:1";
 
-fn twqr(folder: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> Ran {
+/// Runs `twqr` in this folder with further environment variables.
+fn twqr(folder: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> CommandOutput {
     let mut command = Command::new(env!("CARGO_BIN_EXE_twqr"));
     command.current_dir(folder).args(arguments).envs(variables.iter().copied()).stdin(Stdio::null());
-    let output = command.output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    Ran { code: output.status.code().unwrap(), out: text(output.stdout), error: text(output.stderr) }
+    command.output().unwrap().into()
 }
 
 #[test]
-fn a_wrong_command_line_has_an_exit_code_of_its_own() {
+fn a_malformed_command_line_exits_with_64() {
     let folder = tempfile::tempdir().unwrap();
     for (arguments, code) in [
         (&[][..], 64),
@@ -41,10 +38,10 @@ fn a_wrong_command_line_has_an_exit_code_of_its_own() {
         (&["--help"], 0),
         (&["reconcile", "--help"], 0),
         (&["--version"], 0),
-        (&["query", "M1", "T1", "--endpoint", NOWHERE], 1),
+        (&["query", "M1", "T1", "--endpoint", NO_SERVER], 1),
     ] {
-        let ran = twqr(folder.path(), &[], arguments);
-        assert_eq!(ran.code, code, "{arguments:?}: {}{}", ran.out, ran.error);
+        let output = twqr(folder.path(), &[], arguments);
+        assert_eq!(output.code, code, "{arguments:?}: {}{}", output.stdout, output.stderr);
     }
 }
 
@@ -55,21 +52,22 @@ fn only_plain_text_addresses_are_accepted() {
         [("https://127.0.0.1:1", "TLS, which is not supported"), ("127.0.0.1:1", "http://HOST:PORT")]
     {
         for command in [&["query", "M1", "T1"][..], &["policy", "get"], &["settlement", "--date", "2025-03-10"]] {
-            let ran = twqr(folder.path(), &[], &[command, &["--endpoint", endpoint]].concat());
-            assert!(ran.code == 1 && ran.error.contains(expected), "{command:?} {endpoint}: {}", ran.error);
+            let output = twqr(folder.path(), &[], &[command, &["--endpoint", endpoint]].concat());
+            assert!(output.code == 1 && output.stderr.contains(expected), "{command:?} {endpoint}: {}", output.stderr);
         }
     }
 }
 
+/// One line of a file of requests.
 const REQUEST: &str =
     "{\"MerchantID\":\"M1\",\"MerchantTradeNo\":\"T1\",\"CardToken\":\"22abcdefghijklmnop\",\"TradeAmount\":120}\n";
 
 #[test]
 fn pay_changes_no_file_before_it_can_send() {
     let folder = tempfile::tempdir().unwrap();
-    let written = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
-    written("requests", REQUEST);
-    written("earlier", "results");
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    write("requests", REQUEST);
+    write("earlier", "results");
     std::os::unix::fs::symlink("requests", folder.path().join("link")).unwrap();
     for (file, out, expected) in [
         (".", "earlier", ". is a folder"),
@@ -78,8 +76,8 @@ fn pay_changes_no_file_before_it_can_send() {
         ("requests", "./link", "--out is the same file as --file"),
         ("requests", "earlier", "cannot reach http://127.0.0.1:1"),
     ] {
-        let ran = twqr(folder.path(), &[], &["pay", "--file", file, "--out", out, "--endpoint", NOWHERE]);
-        assert!(ran.code == 1 && ran.error.contains(expected), "{file} {out}: {}", ran.error);
+        let output = twqr(folder.path(), &[], &["pay", "--file", file, "--out", out, "--endpoint", NO_SERVER]);
+        assert!(output.code == 1 && output.stderr.contains(expected), "{file} {out}: {}", output.stderr);
         let read = ["requests", "earlier"].map(|name| fs::read_to_string(folder.path().join(name)).unwrap());
         assert_eq!(read, [REQUEST, "results"], "{file} {out}");
     }
@@ -88,7 +86,7 @@ fn pay_changes_no_file_before_it_can_send() {
 #[test]
 fn pay_reads_from_a_pipe() {
     let folder = tempfile::tempdir().unwrap();
-    // Takes connections and answers nothing.
+    // Accepts connections and never answers.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let mut command = Command::new(env!("CARGO_BIN_EXE_twqr"));
@@ -116,20 +114,24 @@ fn files_that_a_configuration_names_must_exist() {
         (&[("TWQR__MEMBER", "7")], 0, ""),
         (&secret, 1, "secret.toml, line 2: "),
     ] {
-        let ran = twqr(folder.path(), variables, &["config", "check"]);
-        assert!(ran.code == code && ran.error.contains(expected), "{variables:?}: {}", ran.error);
-        assert!(!ran.error.contains("SECRET") && ran.error.lines().count() == usize::from(code != 0), "{}", ran.error);
+        let output = twqr(folder.path(), variables, &["config", "check"]);
+        assert!(output.code == code && output.stderr.contains(expected), "{variables:?}: {}", output.stderr);
+        assert!(
+            !output.stderr.contains("SECRET") && output.stderr.lines().count() == usize::from(code != 0),
+            "{}",
+            output.stderr
+        );
     }
 }
 
 #[test]
-fn the_history_needs_a_text() {
+fn the_reason_of_a_policy_change_must_be_readable() {
     let folder = tempfile::tempdir().unwrap();
     for (why, expected) in
         [(" ", "is blank"), ("a\nb", "a control character"), (&"x".repeat(201), "has 201 characters")]
     {
-        let ran =
+        let output =
             twqr(folder.path(), &[], &["policy", "rollback", "--to", "1", "--expect", "2", "--who", "a", "--why", why]);
-        assert!(ran.code == 64 && ran.error.contains(expected), "{why:?}: {}", ran.error);
+        assert!(output.code == 64 && output.stderr.contains(expected), "{why:?}: {}", output.stderr);
     }
 }

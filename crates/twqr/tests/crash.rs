@@ -1,5 +1,6 @@
-//! The whole system as real processes: killed with kill -9 at seeded moments under load, started
-//! again, and audited against the simulator's ledger.
+//! Tests of the whole system as real processes. Under load it is killed with kill -9 at seeded
+//! moments, started again, and audited against the simulator's ledger; the other tests check what
+//! callers receive. `TWQR_SEED` sets the seed.
 
 #![allow(
     clippy::unwrap_used,
@@ -11,12 +12,9 @@
 #[path = "support/launched.rs"]
 mod launched;
 
-use std::{
-    process::Command,
-    time::{Duration, Instant},
-};
+use std::{process::Command, time::Duration};
 
-use launched::launch;
+use launched::{kill_and_restart, launch};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use twqr_config::Config;
@@ -29,7 +27,7 @@ use twqr_wire::pos::{
     InquiryType, OrderStatus, PayRequest, QueryRequest, WatchOrderRequest, pos_service_client::PosServiceClient,
 };
 
-/// What goes wrong at the issuers while processes are killed.
+/// The faults of the issuers while processes are killed.
 const SCRIPT: &str = "
 seed = 11
 [wallet]
@@ -47,13 +45,13 @@ answer_late = 0.2
 late_ms = 1200
 ";
 
-/// A movement of money is sent within this or not at all, in ms.
+/// The policy's `send_within_ms`: after it, a charge is not sent any more.
 const SEND_WITHIN_MS: i64 = 2_000;
 
 /// The binary under test.
 const TWQR: &str = env!("CARGO_BIN_EXE_twqr");
 
-/// A system on free ports with short times, in a folder of its own.
+/// Starts a system with short times, on free ports, in a temporary folder.
 async fn start() -> (tempfile::TempDir, System) {
     let folder = tempfile::tempdir().unwrap();
     let script = tempfile::NamedTempFile::new().unwrap();
@@ -63,18 +61,9 @@ async fn start() -> (tempfile::TempDir, System) {
     (folder, system)
 }
 
-/// kill -9, and at once another process on the same data; returns how long until it serves.
-async fn kill_and_restart(system: &mut System) -> Duration {
-    system.kill("up").await.unwrap();
-    let killed = Instant::now();
-    system.start_again("up").unwrap();
-    system.until_ready().await.unwrap();
-    killed.elapsed()
-}
-
 fn seed() -> u64 {
     let seed = std::env::var("TWQR_SEED").map_or(5, |seed| seed.parse().unwrap());
-    println!("seed {seed} (set TWQR_SEED for another)");
+    println!("seed {seed} (TWQR_SEED sets another one)");
     seed
 }
 
@@ -83,7 +72,7 @@ async fn killed_under_load_nothing_is_charged_twice_lost_or_contradicted() {
     let mut random = ChaCha8Rng::seed_from_u64(seed());
     let (_folder, mut system) = start().await;
     let channel = connect(system.config.grpc).await.unwrap();
-    let mut told = Vec::new();
+    let mut results = Vec::new();
     for round in 0..4 {
         let requests = day(random.random(), &format!("r{round}"), 400);
         let sending = tokio::spawn({
@@ -93,21 +82,22 @@ async fn killed_under_load_nothing_is_charged_twice_lost_or_contradicted() {
         tokio::time::sleep(Duration::from_millis(random.random_range(20..600))).await;
         let recovery = kill_and_restart(&mut system).await;
         println!("round {round}: serving again after {} ms", recovery.as_millis());
-        told.extend(sending.await.unwrap());
+        results.extend(sending.await.unwrap());
     }
-    let orders = resolve(&channel, &told, Duration::from_secs(90)).await;
+    let orders = resolve(&channel, &results, Duration::from_secs(90)).await;
     let entries = ledger(connect(system.config.wallet).await.unwrap()).await.unwrap();
-    let found = audit(&told, &orders, &entries);
-    println!("{} answers, {} orders, {} ledger entries", told.len(), orders.len(), entries.len());
+    let found = audit(&results, &orders, &entries);
+    println!("{} answers, {} orders, {} ledger entries", results.len(), orders.len(), entries.len());
     assert!(found.is_clean(), "{found:#?}");
     assert!(orders.len() > 1_000 && entries.len() > 1_000, "the load did not arrive");
 }
 
-fn payment(number: &str, token: &str) -> PayRequest {
+/// A payment of 100 TWD at merchant M1.
+fn payment(merchant_trade_no: &str, card_token: &str) -> PayRequest {
     PayRequest {
         merchant_id: "M1".into(),
-        merchant_trade_no: number.into(),
-        card_token: token.into(),
+        merchant_trade_no: merchant_trade_no.into(),
+        card_token: card_token.into(),
         trade_amount: 100,
         un_redeem: 50,
         ..PayRequest::default()
@@ -115,7 +105,7 @@ fn payment(number: &str, token: &str) -> PayRequest {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn callers_get_what_the_pos_document_says() {
+async fn status_codes_repeats_and_conflicts_are_those_of_the_pos_document() {
     let (_folder, system) = start().await;
     let mut client = PosServiceClient::new(connect(system.config.grpc).await.unwrap());
     let cases = [
@@ -123,21 +113,21 @@ async fn callers_get_what_the_pos_document_says() {
         ("paid by another issuer", "P2abcdefghijklmnop", "000", OrderStatus::Paid, "389"),
         ("declined by the wallet", "22D928efghijklmnop", "928", OrderStatus::Failed, ""),
         ("declined by another issuer", "P2D928efghijklmnop", "983", OrderStatus::Failed, "389"),
-        ("no credit card here", "P2NOCARDghijklmnop", "981", OrderStatus::Failed, "389"),
-        ("nobody's code", "99abcdefghijklmnop", "927", OrderStatus::Failed, ""),
+        ("no credit card at the issuer", "P2NOCARDghijklmnop", "981", OrderStatus::Failed, "389"),
+        ("a prefix without a route", "99abcdefghijklmnop", "927", OrderStatus::Failed, ""),
         ("a code that is too short", "22abc", "927", OrderStatus::Failed, ""),
     ];
-    for (n, (name, token, code, status, institution)) in cases.into_iter().enumerate() {
-        let request = payment(&format!("T{n}"), token);
+    for (n, (name, card_token, code, status, institution)) in cases.into_iter().enumerate() {
+        let request = payment(&format!("T{n}"), card_token);
         let first = client.pay(request.clone()).await.unwrap().into_inner();
         assert_eq!(first.status_code, code, "{name}: {}", first.status_desc);
         assert!(!first.is_rep && first.trade_no.len() == 25, "{name}");
         if !institution.is_empty() {
             assert_eq!((first.payment_type, first.extra3.as_str()), (8, institution), "{name}");
         }
-        let again = client.pay(request.clone()).await.unwrap().into_inner();
-        assert!(again.is_rep, "{name}");
-        assert_eq!((&again.trade_no, &again.status_code), (&first.trade_no, &first.status_code), "{name}");
+        let repeated = client.pay(request.clone()).await.unwrap().into_inner();
+        assert!(repeated.is_rep, "{name}");
+        assert_eq!((&repeated.trade_no, &repeated.status_code), (&first.trade_no, &first.status_code), "{name}");
         let query = QueryRequest {
             inquiry_type: InquiryType::Payment.into(),
             merchant_id: "M1".into(),
@@ -146,53 +136,58 @@ async fn callers_get_what_the_pos_document_says() {
         };
         let order = client.query(query).await.unwrap().into_inner();
         assert_eq!((order.status_code.as_str(), order.order_status), ("000", Some(status.into())), "{name}");
-        let other = client.pay(PayRequest { trade_amount: 101, ..request }).await.unwrap_err();
-        assert_eq!(other.code(), tonic::Code::AlreadyExists, "{name}");
-        assert!(other.message().contains("TradeAmount"), "{name}: {}", other.message());
+        let conflict = client.pay(PayRequest { trade_amount: 101, ..request }).await.unwrap_err();
+        assert_eq!(conflict.code(), tonic::Code::AlreadyExists, "{name}");
+        assert!(conflict.message().contains("TradeAmount"), "{name}: {}", conflict.message());
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bad_requests_are_refused_with_everything_that_is_wrong() {
+async fn a_refusal_names_every_invalid_field_and_shows_no_card_token() {
     let (_folder, system) = start().await;
     let mut client = PosServiceClient::new(connect(system.config.grpc).await.unwrap());
-    let bad = PayRequest {
+    let invalid = PayRequest {
         trade_amount: 0,
         extra3: "x".into(),
         card_token: "22SECRET SECRET".into(),
         ..PayRequest::default()
     };
-    let refused = client.pay(bad).await.unwrap_err();
+    let refused = client.pay(invalid).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::InvalidArgument);
     for field in ["merchant_id", "merchant_trade_no", "card_token", "trade_amount", "extra3"] {
         assert!(refused.message().contains(field), "{field}: {}", refused.message());
     }
     assert!(!format!("{refused:?}").contains("SECRET"));
-    let unknown = QueryRequest {
+    let unknown_order = QueryRequest {
         inquiry_type: InquiryType::Payment.into(),
         merchant_id: "M1".into(),
         merchant_trade_no: "nothing".into(),
         ..QueryRequest::default()
     };
-    let answer = client.query(unknown).await.unwrap().into_inner();
+    let answer = client.query(unknown_order).await.unwrap().into_inner();
     assert_eq!((answer.status_code.as_str(), answer.order_status), ("916", None));
-    let second = Command::new(TWQR).arg("--config").arg(system.config_file()).arg("up").output().unwrap();
-    let error = String::from_utf8(second.stderr).unwrap();
-    assert!(!second.status.success() && error.contains("in use by another process"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_watcher_sees_an_order_through_to_its_end() {
+async fn a_second_process_on_the_same_data_is_refused() {
+    let (_folder, system) = start().await;
+    let second_process = Command::new(TWQR).arg("--config").arg(system.config_file()).arg("up").output().unwrap();
+    let error = String::from_utf8(second_process.stderr).unwrap();
+    assert!(!second_process.status.success() && error.contains("in use by another process"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_ends_with_the_final_state_of_its_order() {
     let (_folder, system) = start().await;
     let mut client = PosServiceClient::new(connect(system.config.grpc).await.unwrap());
-    // Some of the issuer's requests are lost: those are unknown first, and resolved by an inquiry
-    // after the window.
-    let mut ends = Vec::new();
+    // Some requests to this issuer are lost: those payments are unknown at first, and an inquiry
+    // resolves them after the window.
+    let mut final_states = Vec::new();
     for n in 0..20 {
         let request = payment(&format!("W{n}"), &format!("MWabcdefghijklmn{n:02}"));
-        let mut impatient = tonic::Request::new(request.clone());
-        impatient.set_timeout(Duration::from_millis(1_500));
-        let first = client.pay(impatient).await.unwrap().into_inner();
+        let mut with_short_deadline = tonic::Request::new(request.clone());
+        with_short_deadline.set_timeout(Duration::from_millis(1_500));
+        let first = client.pay(with_short_deadline).await.unwrap().into_inner();
         let watch = WatchOrderRequest {
             inquiry_type: InquiryType::Payment.into(),
             merchant_id: "M1".into(),
@@ -200,14 +195,14 @@ async fn a_watcher_sees_an_order_through_to_its_end() {
             keep_watching: false,
         };
         let mut changes = client.watch_order(watch).await.unwrap().into_inner();
-        let mut seen = Vec::new();
+        let mut states = Vec::new();
         while let Some(change) = changes.message().await.unwrap() {
-            seen.push(change.order.unwrap().order_status());
+            states.push(change.order.unwrap().order_status());
         }
-        let end = *seen.last().unwrap();
-        assert!(matches!(end, OrderStatus::Paid | OrderStatus::Failed), "{seen:?}");
-        assert!(first.status_code != "000" || seen == [OrderStatus::Paid], "{seen:?}");
-        ends.push(end);
+        let last = *states.last().unwrap();
+        assert!(matches!(last, OrderStatus::Paid | OrderStatus::Failed), "{states:?}");
+        assert!(first.status_code != "000" || states == [OrderStatus::Paid], "{states:?}");
+        final_states.push(last);
     }
-    assert!(ends.contains(&OrderStatus::Failed), "no request was lost: the script did not do its work");
+    assert!(final_states.contains(&OrderStatus::Failed), "the script lost no request to the issuer");
 }

@@ -1,5 +1,5 @@
-//! Which of a merchant's keys count is changed while real processes run, like every rule: with a
-//! version, by whom and why, and back.
+//! Tests of the policy's rule that lists a merchant's accepted keys: it is changed and rolled back
+//! while real processes run.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -11,54 +11,60 @@ mod system;
 use post::{inquiry_text, payment_text, post, refund_text, signed};
 use system::System;
 
-/// What M1 is told by StatusCode when it signs with a key: a payment, its repeat, an inquiry, a
-/// refund of nothing, a cancel of nothing.
-async fn told(system: &System, key: &str, number: &str) -> String {
-    let cancel = payment_text(&format!("{number}-cancel"));
+/// Sends five requests of M1, signed with this key, and returns their StatusCodes: a payment, its
+/// repeat, an inquiry, a refund and a cancel of payments that do not exist.
+async fn status_codes(system: &System, key: &str, merchant_trade_no: &str) -> String {
+    let cancel = payment_text(&format!("{merchant_trade_no}-cancel"));
     let mut codes = Vec::new();
     for (operation, text) in [
-        ("Payment", payment_text(number)),
-        ("Payment", payment_text(number)),
-        ("Inquiry", inquiry_text(number, "P")),
-        ("Refund", refund_text(&format!("{number}-refund"))),
+        ("Payment", payment_text(merchant_trade_no)),
+        ("Payment", payment_text(merchant_trade_no)),
+        ("Inquiry", inquiry_text(merchant_trade_no, "P")),
+        ("Refund", refund_text(&format!("{merchant_trade_no}-refund"))),
         ("Cancel", cancel),
     ] {
-        let told = post(system.pos_http(), &format!("/Pos/{operation}"), &signed(&text, key)).await;
-        codes.push(told.status_code());
+        let answer = post(system.pos_http(), &format!("/Pos/{operation}"), &signed(&text, key)).await;
+        codes.push(answer.status_code());
     }
     codes.join(" ")
 }
 
-const ALL: &str = "000 000 000 916 916";
-const NONE: &str = "904 904 904 904 904";
+/// The StatusCodes if the key is accepted.
+const ACCEPTED: &str = "000 000 000 916 916";
+/// The StatusCodes if the key is refused.
+const REFUSED: &str = "904 904 904 904 904";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_the_rules_no_longer_count_signs_nothing() {
+async fn a_key_that_the_policy_no_longer_accepts_is_refused_for_every_request() {
     let system = System::start().await;
-    system.write("keys.toml", "[keys.M1]\n2026-01 = \"old\"\n2026-07 = \"new\"\n");
+    system.write_file("keys.toml", "[keys.M1]\n2026-01 = \"old\"\n2026-07 = \"new\"\n");
     for _ in 0..200 {
-        if told(&system, "old", "T0").await == ALL {
+        if status_codes(&system, "old", "T0").await == ACCEPTED {
             break;
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
-    let first = system.get();
-    assert_eq!([told(&system, "old", "T1").await, told(&system, "new", "T2").await], [ALL, ALL], "no rule: both count");
+    let first = system.newest_policy();
+    assert_eq!(
+        [status_codes(&system, "old", "T1").await, status_codes(&system, "new", "T2").await],
+        [ACCEPTED, ACCEPTED],
+        "without a rule every key is accepted"
+    );
 
     let newer = format!("{first}\n[[merchants]]\nid = \"M1\"\nkeys = [\"2026-07\"]\n");
-    let newer = system.write("newer.toml", &newer);
-    let diff = system.run(&["diff", &newer]);
-    assert!(diff.out.contains("+ merchant M1") && diff.out.contains("2026-07"), "{}{}", diff.out, diff.error);
-    assert_eq!(system.apply(&newer, "1").code, 0);
-    let second = system.get();
+    let newer = system.write_file("newer.toml", &newer);
+    let diff = system.policy(&["diff", &newer]);
+    assert!(diff.stdout.contains("+ merchant M1") && diff.stdout.contains("2026-07"), "{}{}", diff.stdout, diff.stderr);
+    assert_eq!(system.apply_policy(&newer, "1").code, 0);
+    let second = system.newest_policy();
     assert!(second.contains("keys = [\"2026-07\"]"), "{second}");
-    assert_eq!(told(&system, "old", "T3").await, NONE);
-    assert_eq!(told(&system, "old", "T1").await, NONE, "nor does it hear what it heard before");
-    assert_eq!(told(&system, "new", "T3").await, ALL, "nothing was there under that number");
-    assert_eq!(told(&system, "new", "T1").await, ALL);
+    assert_eq!(status_codes(&system, "old", "T3").await, REFUSED);
+    assert_eq!(status_codes(&system, "old", "T1").await, REFUSED, "not even a repeat is answered");
+    assert_eq!(status_codes(&system, "new", "T3").await, ACCEPTED, "the refused payment left no order");
+    assert_eq!(status_codes(&system, "new", "T1").await, ACCEPTED);
 
-    let back = system.run(&["rollback", "--to", "1", "--expect", "2", "--who", "bob", "--why", "too early"]);
-    assert_eq!(back.code, 0, "{}", back.error);
-    system.get();
-    assert_eq!(told(&system, "old", "T4").await, ALL);
+    let rollback = system.policy(&["rollback", "--to", "1", "--expect", "2", "--who", "bob", "--why", "too early"]);
+    assert_eq!(rollback.code, 0, "{}", rollback.stderr);
+    system.newest_policy();
+    assert_eq!(status_codes(&system, "old", "T4").await, ACCEPTED);
 }

@@ -1,10 +1,14 @@
-//! `twqr settlement` and `twqr reconcile` as processes, against an operators' API that says what
-//! was settled.
+//! Tests of `twqr settlement` and `twqr reconcile` as processes, against an operators' API that
+//! this file serves with the settled movements of a test.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "support/output.rs"]
+mod output;
+
 use std::{fs, net::SocketAddr, path::Path, process::Stdio};
 
+use output::CommandOutput;
 use tokio::process::Command;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, transport::Server};
@@ -26,13 +30,14 @@ use twqr_wire::{
 const DAY_MS: i64 = 1_741_536_000_000;
 const HOUR_MS: i64 = 3_600_000;
 
-struct Settled {
+/// An operators' API with these settled movements, and a policy with this cut-off.
+struct FixedOperators {
     entries: Vec<SettlementEntry>,
     cut_off: CutOff,
 }
 
 #[tonic::async_trait]
-impl OperatorService for Settled {
+impl OperatorService for FixedOperators {
     type ListSettlementStream = tokio_stream::Iter<std::vec::IntoIter<Result<ListSettlementResponse, Status>>>;
 
     async fn list_settlement(
@@ -50,15 +55,15 @@ impl OperatorService for Settled {
     }
 
     async fn list_orders(&self, _: Request<ListOrdersRequest>) -> Result<Response<ListOrdersResponse>, Status> {
-        Err(Status::unimplemented("not asked here"))
+        Err(Status::unimplemented("not used by these commands"))
     }
 
     async fn get_order(&self, _: Request<GetOrderRequest>) -> Result<Response<GetOrderResponse>, Status> {
-        Err(Status::unimplemented("not asked here"))
+        Err(Status::unimplemented("not used by these commands"))
     }
 
     async fn get_status(&self, _: Request<GetStatusRequest>) -> Result<Response<GetStatusResponse>, Status> {
-        Err(Status::unimplemented("not asked here"))
+        Err(Status::unimplemented("not used by these commands"))
     }
 
     async fn get_policy(&self, _: Request<GetPolicyRequest>) -> Result<Response<GetPolicyResponse>, Status> {
@@ -76,26 +81,26 @@ impl OperatorService for Settled {
     }
 
     async fn apply_policy(&self, _: Request<ApplyPolicyRequest>) -> Result<Response<ApplyPolicyResponse>, Status> {
-        Err(Status::unimplemented("not asked here"))
+        Err(Status::unimplemented("not used by these commands"))
     }
 
     async fn replay_policy(&self, _: Request<ReplayPolicyRequest>) -> Result<Response<ReplayPolicyResponse>, Status> {
-        Err(Status::unimplemented("not asked here"))
+        Err(Status::unimplemented("not used by these commands"))
     }
 }
 
-fn number(n: u64) -> String {
+fn trade_no(n: u64) -> String {
     TradeNo::new(ShardId(0), n, UnixMs(DAY_MS)).to_string()
 }
 
-/// Of the merchant, so many hours into the day.
+/// A payment of 100 TWD that was settled so many hours into the day.
 fn payment(n: u64, merchant: &str, institution: &str, hours: i64) -> SettlementEntry {
     SettlementEntry {
         kind: settlement_entry::Kind::Payment.into(),
         merchant_id: merchant.into(),
         store_id: "S1".into(),
         merchant_trade_no: format!("T{n}"),
-        trade_no: number(n),
+        trade_no: trade_no(n),
         institution: institution.into(),
         payment_type: if institution.is_empty() { 1 } else { 8 },
         trade_amount: 100,
@@ -106,10 +111,12 @@ fn payment(n: u64, merchant: &str, institution: &str, hours: i64) -> SettlementE
     }
 }
 
+/// Three movements of 2025-03-10 for two merchants, then one of the date before and one of the
+/// next.
 fn day() -> Vec<SettlementEntry> {
     let refund = SettlementEntry {
         kind: settlement_entry::Kind::Refund.into(),
-        refund_trade_no: number(9),
+        refund_trade_no: trade_no(9),
         ..payment(1, "M1", "", 3)
     };
     vec![
@@ -121,8 +128,8 @@ fn day() -> Vec<SettlementEntry> {
     ]
 }
 
-/// What the counterparty would write of these.
-fn counterparty(entries: &[SettlementEntry]) -> Vec<u8> {
+/// The counterparty's file with these movements.
+fn counterparty_file(entries: &[SettlementEntry]) -> Vec<u8> {
     let movement = |entry: &SettlementEntry| Movement {
         kind: if entry.refund_trade_no.is_empty() { Kind::Payment } else { Kind::Refund },
         institution: entry.institution.as_str().into(),
@@ -137,6 +144,7 @@ fn counterparty(entries: &[SettlementEntry]) -> Vec<u8> {
     write_movements(&entries.iter().map(movement).collect::<Vec<_>>()).unwrap()
 }
 
+/// Serves these entries under a policy with the default cut-off.
 async fn serve(entries: Vec<SettlementEntry>) -> SocketAddr {
     serve_with(entries, CutOff::default()).await
 }
@@ -145,46 +153,44 @@ async fn serve(entries: Vec<SettlementEntry>) -> SocketAddr {
 async fn serve_with(entries: Vec<SettlementEntry>, cut_off: CutOff) -> SocketAddr {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let router = Server::builder().add_service(OperatorServiceServer::new(Settled { entries, cut_off }));
+    let router = Server::builder().add_service(OperatorServiceServer::new(FixedOperators { entries, cut_off }));
     tokio::spawn(router.serve_with_incoming(TcpListenerStream::new(listener)));
     address
 }
 
-/// Exit code, what it printed, and what it complained about.
-async fn twqr(folder: &Path, address: SocketAddr, arguments: &[&str]) -> (i32, String, String) {
+/// Runs `twqr` in this folder against the operators' API at this address.
+async fn twqr(folder: &Path, address: SocketAddr, arguments: &[&str]) -> CommandOutput {
     let mut command = Command::new(env!("CARGO_BIN_EXE_twqr"));
     command.args(arguments).current_dir(folder).env("TWQR__OPERATORS", address.to_string()).stdin(Stdio::null());
-    let output = command.output().await.unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    command.output().await.unwrap().into()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_merchant_gets_a_file_that_is_the_same_every_time() {
+async fn each_merchant_gets_one_file_with_the_same_bytes_every_time() {
     let (folder, address) = (tempfile::tempdir().unwrap(), serve(day()).await);
     let run = async |arguments: &[&str]| twqr(folder.path(), address, arguments).await;
     let names = ["settlement-M1-20250310.csv", "settlement-_6D_2F2-20250310.csv"];
     let read = |folder_name: &str| names.map(|name| fs::read(folder.path().join(folder_name).join(name)).unwrap());
     for out in ["first", "second"] {
-        let (code, stdout, stderr) = run(&["settlement", "--date", "2025-03-10", "--out", out]).await;
+        let CommandOutput { code, stdout, stderr } = run(&["settlement", "--date", "2025-03-10", "--out", out]).await;
         assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
         assert!(stdout.contains("2 of 2 files written"), "{stdout}");
-        assert_eq!(fs::read_dir(folder.path().join(out)).unwrap().count(), 2, "nothing else is left there");
+        assert_eq!(fs::read_dir(folder.path().join(out)).unwrap().count(), 2, "no temporary file is left");
     }
     assert_eq!(read("first"), read("second"));
     let totals = verify_file(&read("first")[0]).unwrap().totals;
     assert_eq!((totals.all.payments.count, totals.all.refunds.count, totals.all.net()), (1, 1, 0));
 
     let file = format!("first/{}", names[0]);
-    let (code, stdout, _) = run(&["settlement", "verify", &file]).await;
+    let CommandOutput { code, stdout, .. } = run(&["settlement", "verify", &file]).await;
     assert!(code == 0 && stdout.contains("good, merchant \"M1\", 2025-03-10, 2 movements, net 0 TWD"), "{stdout}");
     let damaged = String::from_utf8(read("first")[0].clone()).unwrap().replacen(",100,", ",101,", 1);
     fs::write(folder.path().join("damaged.csv"), damaged).unwrap();
-    let (code, _, stderr) = run(&["settlement", "verify", "damaged.csv"]).await;
+    let CommandOutput { code, stderr, .. } = run(&["settlement", "verify", "damaged.csv"]).await;
     assert!(code == 1 && stderr.contains("checksum") && stderr.contains("totals of issuer wallet"), "{stderr}");
 
-    let (code, stdout, stderr) =
-        run(&["settlement", "--date", "20250310", "--merchant", "M9", "--out", "nobody"]).await;
+    let CommandOutput { code, stdout, stderr } =
+        run(&["settlement", "--date", "20250310", "--merchant", "M9", "--out", "no-movements"]).await;
     assert!(stderr.contains("merchant \"M9\" has no movement on 2025-03-10"), "{stderr}");
     assert!(code == 0 && stdout.contains("settlement-M9-20250310.csv: 0 movements"), "{stdout}");
 }
@@ -206,18 +212,18 @@ async fn the_day_ends_at_the_cut_off_of_the_policy_and_the_file_records_it() {
     ] {
         let address = serve_with(entries.clone(), CutOff::parse(cut_off).unwrap()).await;
         let arguments = ["settlement", "--date", "2025-03-10", "--out", cut_off];
-        let (code, stdout, stderr) = twqr(folder.path(), address, &arguments).await;
+        let CommandOutput { code, stdout, stderr } = twqr(folder.path(), address, &arguments).await;
         assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
         let file = fs::read_to_string(folder.path().join(cut_off).join("settlement-M1-20250310.csv")).unwrap();
         let head = file.lines().next().unwrap();
         assert!(head.contains(&format!(",2025-03-10,{cut_off},")) && head.contains(hours), "{head}");
-        let written: Vec<bool> = (1..=4).map(|n| file.contains(&number(n))).collect();
+        let written: Vec<bool> = (1..=4).map(|n| file.contains(&trade_no(n))).collect();
         assert_eq!(written, [1, 2, 3, 4].map(|n| trade_nos.contains(&n)), "{cut_off}: {file}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_written_says_why() {
+async fn a_refusal_says_what_is_wrong() {
     let (folder, address) = (tempfile::tempdir().unwrap(), serve(day()).await);
     fs::write(folder.path().join("layout.toml"), "encoding = \"x\"\ndelimiter = \"y\"").unwrap();
     let layout = ["settlement", "--date", "2025-03-10", "--layout", "layout.toml"];
@@ -240,21 +246,21 @@ async fn what_cannot_be_written_says_why() {
         (&layout, "delimiter is \"y\""),
         (&["reconcile", "--date", "2025-03-10", "--fisc", "f", "--wallet", "w"], "wallet's file w cannot be read"),
     ] {
-        let (code, _, stderr) = twqr(folder.path(), address, arguments).await;
+        let CommandOutput { code, stderr, .. } = twqr(folder.path(), address, arguments).await;
         assert!(code != 0 && stderr.contains(expected), "{arguments:?}: {stderr}");
     }
     let partial = ["settlement", "--date", "2199-01-01", "--merchant", "M1", "--partial"];
-    assert_eq!(twqr(folder.path(), address, &partial).await.0, 0);
+    assert_eq!(twqr(folder.path(), address, &partial).await.code, 0);
     assert!(folder.path().join("settlement-M1-21990101.csv.partial").exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_exit_code_says_whether_both_sides_have_the_same() {
+async fn reconcile_exits_with_2_for_differences_and_1_for_an_unreadable_file() {
     let (folder, address) = (tempfile::tempdir().unwrap(), serve(day()).await);
     let [one, refund, two, before, _] = &day()[..] else { panic!("the day has five movements") };
     let write = |name: &str, entries: &[&SettlementEntry]| {
         let entries: Vec<SettlementEntry> = entries.iter().map(|entry| (*entry).clone()).collect();
-        fs::write(folder.path().join(name), counterparty(&entries)).unwrap();
+        fs::write(folder.path().join(name), counterparty_file(&entries)).unwrap();
     };
     let run = async |more: &[&str]| {
         let arguments = ["reconcile", "--date", "2025-03-10", "--fisc", "fisc", "--wallet", "wallet"];
@@ -262,29 +268,29 @@ async fn the_exit_code_says_whether_both_sides_have_the_same() {
     };
     write("wallet", &[one, refund]);
     write("fisc", &[two]);
-    let (code, stdout, stderr) = run(&[]).await;
+    let CommandOutput { code, stdout, stderr } = run(&[]).await;
     assert!(
         code == 0 && stdout.ends_with("\nclean\n") && stdout.contains("matched: 3 movements, 300 TWD"),
         "{stdout}{stderr}"
     );
 
     fs::write(folder.path().join("program"), b"\x7fELF\x02\x01\n".repeat(500)).unwrap();
-    let (code, stdout, stderr) = run(&["--fisc-before", "program"]).await;
+    let CommandOutput { code, stdout, stderr } = run(&["--fisc-before", "program"]).await;
     assert!(code == 1 && stdout.is_empty() && stderr.lines().count() == 1, "{stdout}{stderr}");
     assert!(stderr.contains("fisc's file program is not a counterparty file"), "{stderr}");
 
-    // Their day has what is on the day before here; whether it is on both there, only their file of
-    // that day says.
+    // Their file of the day has a movement that is on the day before here. Only their file of the
+    // day before shows whether they booked it on both days.
     write("fisc", &[two, before]);
     write("fisc-before", &[]);
-    let (code, stdout, _) = run(&[]).await;
+    let CommandOutput { code, stdout, .. } = run(&[]).await;
     assert!(code == 2 && stdout.contains("booked on another day: 1"), "{stdout}");
-    assert_eq!(run(&["--fisc-before", "fisc-before"]).await.0, 0);
+    assert_eq!(run(&["--fisc-before", "fisc-before"]).await.code, 0);
 
     write("wallet", &[one]);
-    let (code, stdout, _) = run(&["--json", "--fisc-before", "fisc-before"]).await;
+    let CommandOutput { code, stdout, .. } = run(&["--json", "--fisc-before", "fisc-before"]).await;
     let report: serde_json::Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!((code, &report["is_clean"]), (2, &serde_json::Value::Bool(false)));
     let missing = &report["missing_there"][0];
-    assert_eq!((&missing["kind"], &missing["refund_trade_no"]), (&"refund".into(), &number(9).into()));
+    assert_eq!((&missing["kind"], &missing["refund_trade_no"]), (&"refund".into(), &trade_no(9).into()));
 }

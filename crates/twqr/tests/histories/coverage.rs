@@ -100,7 +100,7 @@ fn count_of_payment(payment: &Payment, met: &mut impl FnMut(String)) {
         }
         CancelStage::Reversing(_) => met("cancel: refused".to_owned()),
         CancelStage::NothingToReverse if payment.is_paid() => {
-            met("cancel: nothing to reverse, all refunded".to_owned())
+            met("cancel: nothing to reverse, all refunded".to_owned());
         }
         CancelStage::NothingToReverse
             if payment.charge.failure().is_some_and(|failure| failure.status_code == StatusCode::CANCELLED) =>

@@ -55,7 +55,7 @@ impl Clock for VirtualClock {
 pub struct Processes {
     sim: Sim,
     issuers: SimulatedIssuers,
-    processes: Vec<Process>,
+    started: Vec<Process>,
     began: tokio::time::Instant,
     random: ChaCha8Rng,
     /// The clock of the callers and the issuers.
@@ -71,7 +71,7 @@ impl Processes {
         let began = tokio::time::Instant::now();
         let random = ChaCha8Rng::seed_from_u64(seed ^ 0x3031);
         let clock = Arc::new(VirtualClock { began, skew_ms: 0 });
-        Self { sim, issuers, processes: Vec::new(), began, random, clock, last_member: None, model: Arc::default() }
+        Self { sim, issuers, started: Vec::new(), began, random, clock, last_member: None, model: Arc::default() }
     }
 
     /// Starts a process with an empty disk.
@@ -111,14 +111,14 @@ impl Processes {
                 tokio::spawn(twqr_worker::run(settings, journal, context));
             }
         }
-        self.processes.push(Process { service, session, shutdown, store, paused: false, gone: false });
+        self.started.push(Process { service, session, shutdown, store, paused: false, gone: false });
     }
 
     /// Crashes, pauses, resumes or replaces one process, by chance.
     pub fn disturb_one(&mut self, random: &mut ChaCha8Rng) {
-        let present: Vec<usize> = (0..self.processes.len()).filter(|i| !self.processes[*i].gone).collect();
+        let present: Vec<usize> = (0..self.started.len()).filter(|i| !self.started[*i].gone).collect();
         let Some(chosen) = present.choose(random).copied() else { return };
-        let process = &mut self.processes[chosen];
+        let process = &mut self.started[chosen];
         match random.random_range(0..6) {
             _ if process.paused => {
                 process.paused = false;
@@ -139,7 +139,7 @@ impl Processes {
     /// Asks a process to stop, if it still runs, and starts a successor, which gets its disk or an
     /// empty one.
     fn replace(&mut self, index: usize, keeps_disk: bool) {
-        let process = &mut self.processes[index];
+        let process = &mut self.started[index];
         process.gone = true;
         process.shutdown.cancel();
         let (service, session) = (process.service, process.session.clone());
@@ -155,7 +155,7 @@ impl Processes {
     /// Resumes all paused processes, so that those whose partitions were reassigned meanwhile act
     /// once more too.
     pub fn resume_all(&mut self) {
-        for process in &mut self.processes {
+        for process in &mut self.started {
             process.paused = false;
             process.session.resume();
         }

@@ -3,7 +3,10 @@
 
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test fails by panicking")]
 
-use std::path::Path;
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use twqr_config::Config;
 use twqr_lab::launch::{Launch, Programs, Shape, System, on_free_ports};
@@ -19,4 +22,14 @@ pub async fn launch(twqr: &str, dir: &Path, script: Option<&Path>, config: Confi
         log_filter: Some("info"),
     };
     launch.start().await.unwrap()
+}
+
+/// Kills the services with kill -9 and starts them again on the same data; returns the time from
+/// the kill until they serve.
+pub async fn kill_and_restart(system: &mut System) -> Duration {
+    system.kill("up").await.unwrap();
+    let killed = Instant::now();
+    system.start_again("up").unwrap();
+    system.until_ready().await.unwrap();
+    killed.elapsed()
 }

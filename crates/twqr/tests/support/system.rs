@@ -1,4 +1,4 @@
-//! A whole system of real processes, for tests that change its rules.
+//! A whole system of real processes, for tests that change its policy.
 
 #![allow(
     dead_code,
@@ -11,6 +11,8 @@
 
 #[path = "launched.rs"]
 mod launched;
+#[path = "output.rs"]
+mod output;
 
 use std::{
     net::SocketAddr,
@@ -20,7 +22,8 @@ use std::{
     time::Duration,
 };
 
-use launched::launch;
+use launched::{kill_and_restart, launch};
+pub use output::CommandOutput;
 use twqr_config::Config;
 use twqr_lab::launch::connect;
 use twqr_wire::pos::{PayRequest, PayResponse, RefundRequest, RefundResponse, pos_service_client::PosServiceClient};
@@ -28,26 +31,14 @@ use twqr_wire::pos::{PayRequest, PayResponse, RefundRequest, RefundResponse, pos
 /// The binary under test.
 const TWQR: &str = env!("CARGO_BIN_EXE_twqr");
 
-/// A system in a folder of its own, ended when it is dropped.
+/// A running system in a temporary folder; dropping it ends its processes.
 pub struct System {
     folder: tempfile::TempDir,
     launched: twqr_lab::launch::System,
 }
 
-/// What a command came to.
-pub struct Ran {
-    pub code: i32,
-    pub out: String,
-    pub error: String,
-}
-
-fn twqr(config: &std::path::Path) -> Command {
-    let mut command = Command::new(TWQR);
-    command.arg("--config").arg(config).env("TWQR_LOG", "info").stdin(Stdio::null());
-    command
-}
-
 impl System {
+    /// Starts a system with the default policy and without merchants' keys.
     pub async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let keys = folder.path().join("keys.toml");
@@ -57,64 +48,62 @@ impl System {
         Self { folder, launched }
     }
 
-    pub fn config(&self) -> PathBuf {
+    pub fn config_file(&self) -> PathBuf {
         self.launched.config_file().to_owned()
     }
 
-    /// Where the POS HTTP form is served.
+    /// The address of the POS API over HTTP.
     pub fn pos_http(&self) -> SocketAddr {
         self.launched.config.pos_http
     }
 
-    /// What the services logged.
+    /// The log of the services.
     pub fn log(&self) -> String {
         self.launched.log("up").unwrap()
     }
 
-    /// kill -9, and another process on the same data.
+    /// Kills the services with kill -9 and starts them again on the same data.
     pub async fn kill_and_restart(&mut self) {
-        self.launched.kill("up").await.unwrap();
-        self.launched.start_again("up").unwrap();
-        self.launched.until_ready().await.unwrap();
+        kill_and_restart(&mut self.launched).await;
     }
 
-    pub fn run(&self, arguments: &[&str]) -> Ran {
-        let output = twqr(&self.config()).arg("policy").args(arguments).env("TWQR_LOG", "warn").output().unwrap();
-        Ran {
-            code: output.status.code().unwrap(),
-            out: String::from_utf8(output.stdout).unwrap(),
-            error: String::from_utf8(output.stderr).unwrap(),
-        }
+    /// Runs `twqr policy` with these arguments.
+    pub fn policy(&self, arguments: &[&str]) -> CommandOutput {
+        let mut command = Command::new(TWQR);
+        command.arg("--config").arg(self.config_file()).arg("policy").args(arguments);
+        command.env("TWQR_LOG", "warn").stdin(Stdio::null()).output().unwrap().into()
     }
 
-    /// The newest document; the tracker may have to read it first.
-    pub fn get(&self) -> String {
+    /// The newest policy document. Waits until the tracker has read it and every shard has it.
+    pub fn newest_policy(&self) -> String {
         for _ in 0..200 {
-            let got = self.run(&["get"]);
-            if got.code == 0 && !got.out.contains("\n# shard ") {
-                return got.out;
+            let output = self.policy(&["get"]);
+            if output.code == 0 && !output.stdout.contains("\n# shard ") {
+                return output.stdout;
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        panic!("no document on every shard within 10 s: {}", self.run(&["get"]).error)
+        panic!("not every shard had the newest policy within 10 s: {}", self.policy(&["get"]).stderr)
     }
 
-    /// A file with a document.
-    pub fn write(&self, name: &str, document: &str) -> String {
+    /// Writes a file in the system's folder, and returns its path.
+    pub fn write_file(&self, name: &str, text: &str) -> String {
         let file = self.folder.path().join(name);
-        std::fs::write(&file, document).unwrap();
+        std::fs::write(&file, text).unwrap();
         file.display().to_string()
     }
 
-    pub fn apply(&self, file: &str, expect: &str) -> Ran {
-        self.run(&["apply", file, "--expect", expect, "--who", "alice", "--why", "a test"])
+    /// Applies a policy document to the version that is expected to be the newest.
+    pub fn apply_policy(&self, file: &str, expected_version: &str) -> CommandOutput {
+        self.policy(&["apply", file, "--expect", expected_version, "--who", "alice", "--why", "a test"])
     }
 
-    pub async fn pay(&self, number: &str, code: &str) -> PayResponse {
+    /// Pays 100 TWD at merchant M1 under this MerchantTradeNo.
+    pub async fn pay(&self, merchant_trade_no: &str, card_token: &str) -> PayResponse {
         let request = PayRequest {
             merchant_id: "M1".into(),
-            merchant_trade_no: number.into(),
-            card_token: code.into(),
+            merchant_trade_no: merchant_trade_no.into(),
+            card_token: card_token.into(),
             trade_amount: 100,
             ..PayRequest::default()
         };
@@ -125,10 +114,11 @@ impl System {
             .into_inner()
     }
 
-    pub async fn refund(&self, number: &str, trade_no: &str) -> RefundResponse {
+    /// Refunds 10 TWD of the payment with this TradeNo.
+    pub async fn refund(&self, merchant_trade_no: &str, trade_no: &str) -> RefundResponse {
         let request = RefundRequest {
             merchant_id: "M1".into(),
-            merchant_trade_no: number.into(),
+            merchant_trade_no: merchant_trade_no.into(),
             trade_no: trade_no.into(),
             trade_amount: 10,
             ..RefundRequest::default()
