@@ -141,7 +141,7 @@ fn being_reversed(number: &str) -> ReplyContent {
         remark: Remark::parse(String::new()).unwrap(),
         amount: 120,
         attempts: 1,
-        sent_at: 0,
+        last_sent_offset: 0,
         amounts: Vec::new(),
         is_requested: true,
         was_answered_as_done: false,

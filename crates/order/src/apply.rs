@@ -1,5 +1,5 @@
-//! One record applied to one order. Every pair of phase and command is decided in the file of its
-//! command.
+//! One record applied to one order. Each command has its own file, which decides every phase that
+//! the order can be in.
 
 mod cancel;
 mod due;
@@ -22,11 +22,11 @@ use crate::{
     StatusCodes, Subscriber, SubscriptionKind, WATCHES_MAX, effect::Emitter,
 };
 
-pub(crate) use pay::judge;
+pub(crate) use pay::route_payment;
 pub use reserve::refuse_unknown_payment;
-pub(crate) use signature::is_refused;
+pub(crate) use signature::is_key_refused;
 
-/// What applying a record did.
+/// What applying a record did to the order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AppliedStep {
     /// What happened, for logs and metrics.
@@ -40,39 +40,39 @@ pub struct AppliedStep {
 pub enum Step {
     /// A payment or a refund was accepted.
     Accepted,
-    /// It was refused by the rules.
+    /// The rules refused a request.
     Refused,
-    /// A request came again.
+    /// An equal request was repeated.
     Repeated,
-    /// A request came again with other fields.
+    /// A request used a number that belongs to another request.
     Conflicted,
-    /// A request was signed with a key that does not count.
+    /// The policy does not accept the key that signed the request.
     KeyRefused,
-    /// Somebody asked.
+    /// The order was inquired about.
     Queried,
-    /// The payment is paid.
+    /// The charge took effect.
     Paid,
-    /// A movement failed, by this evidence.
+    /// A movement failed, with this evidence.
     Failed(Evidence),
-    /// Nobody knows what came of a movement.
+    /// The result of a movement is unknown.
     Unresolved,
-    /// The task to inquire is out.
+    /// Something that was due was done: mostly, inquiries were sent.
     Inquired,
-    /// A part of the payment is reserved for a refund, and its task is out.
+    /// A part of the payment is reserved for a refund, and the refund is sent.
     Reserved,
     /// A refund took effect.
     Refunded,
-    /// A cancel waits, or its reversal is out.
+    /// A cancel is blocked, or its reversal is sent.
     Cancelling,
-    /// The payment is taken back, or there was nothing to take back.
+    /// The payment is reversed, or there was nothing to reverse.
     Cancelled,
-    /// The issuer contradicted a final state.
+    /// An issuer contradicted a final state.
     Contradicted,
-    /// Nothing: not the order's turn, or known already.
+    /// Nothing: the record does not apply to the order, or repeats what is known.
     Ignored,
 }
 
-/// What every command's function needs beside the order.
+/// What every command needs besides the order.
 struct ApplyContext<'a> {
     cause: Position,
     at: UnixMs,
@@ -81,8 +81,8 @@ struct ApplyContext<'a> {
 }
 
 /// Applies `record`, which stands at `cause`, to the order that it names: `order` becomes the new
-/// state, `effects` gets what is to be done. `policy` is the version at `cause`. Claims and policy
-/// records name no order and change none.
+/// state, and the effects are appended to `effects`. `policy` is the version in force at `cause`.
+/// Claims and policy records name no order and change none.
 pub fn apply(
     order: &mut Option<Order>,
     record: &Record,
@@ -91,7 +91,7 @@ pub fn apply(
     effects: &mut Vec<Effect>,
 ) -> AppliedStep {
     let mut context = ApplyContext { cause, at: record.at, policy, out: Emitter::new(cause, effects) };
-    if signature::refuse(record, &mut context) {
+    if signature::refuse_key(record, &mut context) {
         return AppliedStep { step: Step::KeyRefused, changed: false };
     }
     match &record.command {
@@ -121,20 +121,20 @@ fn with_payment(order: &mut Option<Order>, apply: impl FnOnce(&mut Payment) -> A
 }
 
 impl ApplyContext<'_> {
-    /// The StatusCodes that hold.
+    /// The policy's own StatusCodes; the defaults before the first policy.
     fn codes(&self) -> StatusCodes {
         self.policy.map_or_else(StatusCodes::default, |policy| policy.status_codes)
     }
 
-    /// The rules of the payment's issuer.
+    /// The rules of the payment's issuer; the defaults where the policy has none.
     fn rules(&self, payment: &Payment) -> IssuerRules {
         let issuer = payment.issuer.unwrap_or(twqr_types::Issuer::Wallet);
         self.policy.map_or_else(|| IssuerRules::default_of(issuer), |policy| policy.issuer(issuer))
     }
 
-    /// Tells every subscriber that the order has changed, and drops those who have what they waited
-    /// for, or wait no more.
-    fn tell(&mut self, order: &mut Vec<Subscriber>, has_result: bool, at_rest: bool) {
+    /// Sends the order to every subscriber, and drops those that now have what they want, or whose
+    /// time is over.
+    fn notify(&mut self, order: &mut Vec<Subscriber>, has_result: bool, at_rest: bool) {
         order.retain(|subscriber| subscriber.to.until >= self.at);
         for Subscriber { to, repeat, .. } in &*order {
             self.out.reply(*to, *repeat, ReplyBody::Order);
@@ -146,8 +146,9 @@ impl ApplyContext<'_> {
         });
     }
 
-    /// Tells those who wait for more than the result that something has begun.
-    fn tell_watchers(&mut self, payment: &Payment) {
+    /// Sends the order to every subscriber that wants more than the result, because something
+    /// began.
+    fn notify_of_start(&mut self, payment: &Payment) {
         let watches = |subscriber: &&Subscriber| subscriber.kind != SubscriptionKind::Result;
         for Subscriber { to, repeat, .. } in payment.subscribers.iter().filter(watches) {
             if to.until >= self.at {
@@ -156,14 +157,14 @@ impl ApplyContext<'_> {
         }
     }
 
-    /// The same for a payment.
-    fn tell_payment(&mut self, payment: &mut Payment) {
+    /// Sends a payment to its subscribers.
+    fn notify_payment(&mut self, payment: &mut Payment) {
         let (has_result, at_rest) = (payment.charge.phase.is_final(), payment.is_at_rest());
-        self.tell(&mut payment.subscribers, has_result, at_rest);
+        self.notify(&mut payment.subscribers, has_result, at_rest);
     }
 }
 
-/// Adds or renews a subscriber. False: there are too many.
+/// Adds a subscriber, or renews the one with the same call. False: there are too many of its kind.
 fn subscribe(subscribers: &mut Vec<Subscriber>, subscriber: Subscriber, now: UnixMs) -> bool {
     subscribers.retain(|known| known.to.until >= now);
     let same = |known: &&mut Subscriber| {

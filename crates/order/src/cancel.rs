@@ -1,5 +1,8 @@
-//! A cancel: what takes a payment back as a whole. It waits for what is in progress, reverses what
-//! is left, and is tried again until the issuer has said yes or no.
+//! The cancel of a payment: it reverses what refunds have left.
+//!
+//! A cancel is blocked while the charge or a refund is in progress. Then it sends a reversal, and
+//! sends another one for as long as there is evidence that the last one did not happen, until the
+//! issuer accepts or refuses.
 
 use twqr_types::{GatewayTradeNo, Issuer, OrderKey, PosId, Remark, StatusCode, StoreId, UnixMs};
 
@@ -8,26 +11,27 @@ use crate::{Evidence, Failure, Movement, Phase, ReversalApproval};
 /// The cancel of a payment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cancel {
-    /// When it was asked for first, or again after a refusal.
+    /// When it was requested, or requested again after a refusal.
     pub requested_at: UnixMs,
-    /// For the issuer, as it was asked.
+    /// The request's Remark, for the issuer.
     pub remark: Remark,
-    /// What is taken back, in whole TWD: what refunds have left. 0 until that is known.
+    /// The amount to reverse, in whole TWD: what refunds have left. 0 until the reversal is sent.
     pub amount: i64,
-    /// How many reversals went out.
+    /// How many reversals were sent.
     pub attempts: u32,
-    /// The offset of the record that sent the last one: what was declined before says nothing about
-    /// it.
-    pub sent_at: u64,
-    /// What the reversals asked for, in whole TWD: each amount after the offset of the first record
-    /// that sent it.
+    /// The offset of the record that sent the last reversal: an answer to an earlier task is no
+    /// answer to it.
+    pub last_sent_offset: u64,
+    /// The amounts of the reversals in whole TWD, each with the offset of the record that first
+    /// sent it.
     pub amounts: Vec<(u64, i64)>,
-    /// Whether a caller asked for it; else the machine takes back a late charge by itself.
+    /// Whether a caller requested it. False: the machine started it, to reverse a charge that took
+    /// effect after it had failed.
     pub is_requested: bool,
-    /// It was told as done, with nothing to take back, and then the charge took effect after all:
-    /// it stays told as done.
+    /// Callers were answered that the cancel succeeded, since there was nothing to reverse, and
+    /// then the charge took effect after all. The answer stays.
     pub was_answered_as_done: bool,
-    /// Where it stands.
+    /// Where the cancel stands.
     pub stage: CancelStage,
     /// When the stage changed last.
     pub changed_at: UnixMs,
@@ -36,29 +40,31 @@ pub struct Cancel {
 /// Where a cancel stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CancelStage {
-    /// The charge, or a refund, is in progress: what comes of it decides.
+    /// The charge or a refund is in progress; its result decides what there is to reverse.
     Blocked,
-    /// The reversal is with the issuer.
+    /// The reversal was sent to the issuer; the movement's phase is its result.
     Reversing(Movement<ReversalApproval>),
-    /// The last reversal surely did not happen and nobody refused it: another one goes out.
+    /// There is evidence that the last reversal did not happen, and the issuer did not refuse it:
+    /// another one follows.
     Retry {
-        /// When.
+        /// When to send it.
         at: UnixMs,
     },
-    /// There was nothing to take back: the payment failed, or was refunded as a whole.
+    /// There was nothing to reverse: the payment failed, or was refunded in full.
     NothingToReverse,
 }
 
 impl Cancel {
-    /// What the newest reversal that was out at this offset asked for, in whole TWD.
+    /// The amount, in whole TWD, of the newest reversal that had been sent by the record at
+    /// `offset`.
     pub(crate) fn amount_at(&self, offset: u64) -> i64 {
         self.amounts.iter().rev().find(|(from, _)| *from <= offset).map_or(self.amount, |(_, amount)| *amount)
     }
 
-    /// A reversal is out.
-    pub(crate) fn sent(&mut self, offset: u64) {
+    /// Notes that the record at `offset` sends a reversal of the present amount.
+    pub(crate) fn note_sent(&mut self, offset: u64) {
         self.attempts = self.attempts.saturating_add(1);
-        self.sent_at = offset;
+        self.last_sent_offset = offset;
         if self.amounts.last().is_none_or(|(_, amount)| *amount != self.amount) {
             self.amounts.push((offset, self.amount));
         }
@@ -78,7 +84,7 @@ impl Cancel {
         matches!(&self.stage, CancelStage::Reversing(reversal) if reversal.done().is_some())
     }
 
-    /// Why the issuer refused, if it did. The same cancel may come again.
+    /// The issuer's refusal, if it refused. The same cancel may then be requested again.
     pub fn refusal(&self) -> Option<&Failure> {
         match &self.stage {
             CancelStage::Reversing(reversal) => reversal.failure(),
@@ -105,8 +111,8 @@ impl Cancel {
         !self.is_answered_as_done() && self.refusal().is_none()
     }
 
-    /// When something must be done about it; none if that is up to the charge or a refund, or if it
-    /// is closed.
+    /// When the machine must act on it; none while it is blocked, and once it is complete or
+    /// refused.
     pub fn due_at(&self) -> Option<UnixMs> {
         match &self.stage {
             CancelStage::Reversing(reversal) => reversal.due_at(),
@@ -115,9 +121,10 @@ impl Cancel {
         }
     }
 
-    /// Whether the last reversal surely did not happen and nobody refused it. That it came too late
-    /// is no refusal of the own wallet's, which takes every payment back (POS API, section 1).
-    pub(crate) fn may_be_sent_again(&self, issuer: Option<Issuer>) -> bool {
+    /// Whether there is evidence that the last reversal did not happen, without a refusal by the
+    /// issuer. The wallet's answer that it came too late (906) is no refusal: the wallet reverses
+    /// every payment.
+    pub(crate) fn may_be_retried(&self, issuer: Option<Issuer>) -> bool {
         let never_arrived = |failure: &Failure| match failure.evidence {
             Evidence::NotSent | Evidence::Absent => true,
             Evidence::Declined => issuer == Some(Issuer::Wallet) && failure.status_code == StatusCode::EXPIRED,
@@ -133,8 +140,8 @@ impl Cancel {
     }
 }
 
-/// A cancel that found no payment: a payment that comes later under this key is refused, for good
-/// (POS API, section 4).
+/// A cancel that arrived before its payment. A payment that arrives later under the same key is
+/// refused, for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the fields are the POS document's")]
 pub struct EarlyCancel {
@@ -142,8 +149,8 @@ pub struct EarlyCancel {
     pub store_id: StoreId,
     pub gateway_trade_no: GatewayTradeNo,
     pub pos_id: PosId,
-    /// In whole TWD.
+    /// The amount of the cancel request, in whole TWD.
     pub trade_amount: i64,
-    /// When it was asked for first.
+    /// When it was requested first.
     pub requested_at: UnixMs,
 }

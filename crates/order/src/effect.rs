@@ -1,5 +1,5 @@
-//! What the machine wants done. Emitted at least once, taking effect once: whoever receives one
-//! drops what it already has.
+//! Effects: what the machine wants done because of a record. They are emitted at least once; each
+//! receiver drops an identity that it already has, so they take effect once (protocol rule P3).
 
 use std::fmt;
 
@@ -10,14 +10,14 @@ use twqr_types::{
 
 use crate::{Command, Limits, Position, Record, ReplyTo};
 
-/// The identity of an effect: the position of its cause, and its number there.
+/// The identity of an effect: the position of its cause, and the effect's number there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EffectId {
     /// The shard of the cause.
     pub shard: ShardId,
     /// The offset of the cause.
     pub offset: u64,
-    /// The effect's number, from 0.
+    /// The effect's number among those of its cause, from 0.
     pub n: u32,
 }
 
@@ -27,52 +27,52 @@ impl fmt::Display for EffectId {
     }
 }
 
-/// Something to do.
+/// Something for a service to do.
 #[derive(Clone, Debug)]
 pub enum Effect {
     /// A call for a worker to make.
     Task(Task),
-    /// An answer for who waits.
+    /// An answer for a caller.
     Reply(Reply),
-    /// A record for another shard, or this one.
+    /// A record for another shard, or for this one.
     Forward(Forward),
 }
 
-/// A record between orders. Its time is that of its cause, so that it is the same record whenever
-/// it is emitted.
+/// A record from one order to another. Its time is that of its cause, so that it is the same record
+/// each time it is emitted.
 #[derive(Clone, Debug)]
 pub struct Forward {
-    /// Its identity.
+    /// The identity of the effect.
     pub id: EffectId,
-    /// To which shard.
+    /// The shard whose log gets the record.
     pub to: ShardId,
-    /// The record.
+    /// The record to append there.
     pub record: Record,
 }
 
 /// A call for a worker to make.
 #[derive(Clone, Debug)]
 pub struct Task {
-    /// Its identity.
+    /// The identity of the effect.
     pub id: EffectId,
-    /// Of which order.
+    /// The payment's key.
     pub key: OrderKey,
     /// The payment's number, by which the issuer knows it.
     pub trade_no: TradeNo,
-    /// Whom to call.
+    /// The issuer to call.
     pub issuer: Issuer,
-    /// After this nobody starts to send it.
+    /// The latest time to start sending it.
     pub send_by: UnixMs,
-    /// Asked after this, "not known" proves absence.
+    /// An inquiry sent after this proves absence if the issuer does not know the number.
     pub absent_after: UnixMs,
-    /// How many calls the issuer may get.
+    /// The limits on calls to the issuer.
     pub limits: Limits,
-    /// What to do.
+    /// The call to make.
     pub kind: TaskKind,
 }
 
 impl Task {
-    /// The movement of the payment that this is about.
+    /// The movement of the payment that the task is about.
     pub fn subject(&self) -> Subject {
         match &self.kind {
             TaskKind::Charge(_) => Subject::Charge,
@@ -83,29 +83,29 @@ impl Task {
     }
 }
 
-/// What a task asks for.
+/// The call that a task asks for.
 #[derive(Clone, Debug)]
 pub enum TaskKind {
     /// Charge the customer.
     Charge(Box<ChargeCall>),
-    /// Give back a part of the payment, or all of it.
+    /// Refund a part of the payment, or all of it.
     Refund(Box<RefundCall>),
-    /// Take back what is left of the payment.
+    /// Reverse what refunds have left of the payment.
     Reverse(Box<ReversalCall>),
-    /// Ask what became of a movement.
+    /// Inquire about a movement.
     Inquire(Subject),
 }
 
-/// Which of a payment's movements.
+/// One of a payment's movements.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
-    /// The charge.
+    /// The charge of the payment.
     Charge,
-    /// A refund.
+    /// One of its refunds.
     Refund {
-        /// Its own MerchantTradeNo.
+        /// The refund's own MerchantTradeNo.
         number: MerchantTradeNo,
-        /// Our number for it, by which the issuer knows it.
+        /// Our number for the refund, by which the issuer knows it.
         trade_no: TradeNo,
     },
     /// The reversal, which the issuer knows by the payment's number.
@@ -132,12 +132,12 @@ pub struct RefundCall {
 #[allow(missing_docs, reason = "the fields are the POS document's")]
 pub struct ReversalCall {
     pub store_id: StoreId,
-    /// What refunds have left, in whole TWD.
+    /// What refunds have left of the payment, in whole TWD.
     pub amount: i64,
     pub remark: Remark,
 }
 
-/// What a charge needs beyond the order's number.
+/// What a charge needs beyond the payment's number.
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "the fields are the POS document's")]
 pub struct ChargeCall {
@@ -150,35 +150,35 @@ pub struct ChargeCall {
     pub remark: Remark,
 }
 
-/// An answer for who waits.
+/// An answer for a caller.
 #[derive(Clone, Debug)]
 pub struct Reply {
-    /// Its identity.
+    /// The identity of the effect.
     pub id: EffectId,
-    /// For whom.
+    /// The pending call that gets it.
     pub to: ReplyTo,
-    /// The order was there before the request that waits.
+    /// The order existed before the caller's request.
     pub repeat: bool,
-    /// What it says.
+    /// What the answer says.
     pub body: ReplyBody,
 }
 
 /// What an answer says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReplyBody {
-    /// The order, as it is right after the record that caused this.
+    /// The order, as it is right after the record that caused the answer.
     Order,
     /// There is no such order.
     NotFound,
-    /// There is one under this key, for another request; these fields differ.
+    /// The key is in use for another request; these fields differ.
     Conflict(Vec<Field>),
-    /// Too many watch this order already.
+    /// The order has as many watches as it may have.
     TooManyWatchers,
-    /// The merchant's key with which the request was signed does not count.
+    /// The policy does not accept the merchant's key that signed the request.
     KeyRefused,
 }
 
-/// Numbers the effects of one record.
+/// Collects the effects of one record, and numbers them.
 pub(crate) struct Emitter<'a> {
     cause: Position,
     effects: &'a mut Vec<Effect>,
@@ -190,7 +190,7 @@ impl<'a> Emitter<'a> {
         Self { cause, effects, next: 0 }
     }
 
-    /// The identity that the next effect will have.
+    /// The identity of the next effect.
     pub(crate) fn next_id(&self) -> EffectId {
         EffectId { shard: self.cause.shard, offset: self.cause.offset, n: self.next }
     }

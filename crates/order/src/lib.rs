@@ -1,10 +1,13 @@
-//! The order machine: `(state, record) → (state, effects)`, a pure function over one log. No clock,
-//! no random, no I/O.
+//! The order machine: a pure function `(state, record) → (state, effects)` over the log of one
+//! shard. It has no clock, no randomness and no I/O.
 //!
-//! Time comes in on the record, and an effect's identity is its cause's position. So two routers at
-//! the same position make the same decision, whoever runs them, and an effect that is emitted again
-//! is recognised. The protocol around it is checked exhaustively in the design's model; a change
-//! here that is visible there changes both.
+//! The time comes from the record, and an effect is identified by the position of the record that
+//! caused it. So two routers at the same position decide the same, and an effect that is emitted
+//! again is recognised as a repeat. The protocol around the machine is defined in
+//! `crates/ARCHITECTURE.md`.
+//!
+//! Start with [`Order`] (the states), [`Command`] (what the log says) and [`apply`] (one record
+//! applied to one order). Each command is decided in its own file under `apply/`.
 
 mod apply;
 mod cancel;

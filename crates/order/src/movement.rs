@@ -1,56 +1,57 @@
-//! One movement of money at an issuer: a charge, a refund or a reversal, from the task that asks
-//! for it to what came of it. All three have the same life: sent once, asked about until there is
-//! evidence.
+//! A movement of money at an issuer: a charge, a refund or a reversal.
+//!
+//! All three live the same life. A movement is sent once (protocol rule P6), and inquired about
+//! until there is evidence of its result. `Unresolved` and `Inquiring` alternate until then.
 
 use twqr_types::{StatusCode, UnixMs};
 
 use crate::EffectId;
 
-/// How long an inquiry may be out until another one is sent, in ms. Longer than any call takes, and
-/// asking twice changes nothing.
+/// How long an inquiry may stay without an outcome before another one is sent, in ms. It is longer
+/// than any call takes; to inquire twice changes nothing.
 pub const INQUIRY_MS_MAX: i64 = 120_000;
 
-/// A movement; `A` is what the issuer says when it took effect.
+/// A movement; `A` is the issuer's answer if it took effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Movement<A> {
-    /// After this nobody starts to send it.
+    /// The latest time to start sending it.
     pub send_by: UnixMs,
-    /// Asked after this, "not known" proves absence.
+    /// An inquiry sent after this proves absence if the issuer does not know the number.
     pub absent_after: UnixMs,
     /// Where it stands.
     pub phase: Phase<A>,
-    /// How often the issuer has been asked.
+    /// How many inquiries were sent.
     pub inquiries: u32,
     /// When the phase changed last.
     pub changed_at: UnixMs,
 }
 
-/// Where a movement stands. In progress is everything but done and failed.
+/// Where a movement stands. Every phase but `Done` and `Failed` is in progress.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Phase<A> {
-    /// The task is out.
+    /// The task is with a worker.
     Sent {
         /// The open task.
         task: EffectId,
     },
-    /// Nobody knows what came of it.
+    /// The result is unknown.
     Unresolved {
-        /// When to ask.
+        /// When to inquire.
         next_check: UnixMs,
     },
-    /// The task to inquire is out.
+    /// The inquiry is with a worker.
     Inquiring {
         /// The open task.
         task: EffectId,
     },
     /// It took effect.
     Done(Box<A>),
-    /// It did not, with evidence.
+    /// There is evidence that it did not take effect.
     Failed(Failure),
 }
 
 impl<A> Phase<A> {
-    /// Done or failed: it stays so.
+    /// Whether the phase is the last one: done or failed.
     pub fn is_final(&self) -> bool {
         match self {
             Self::Done(_) | Self::Failed(_) => true,
@@ -60,25 +61,25 @@ impl<A> Phase<A> {
 }
 
 impl<A> Movement<A> {
-    /// A movement whose `task` goes out at `at`.
+    /// A movement whose `task` is sent at `at`.
     pub(crate) fn begin(task: EffectId, at: UnixMs, send_within_ms: i64, window_ms: i64) -> Self {
         let send_by = at.plus(send_within_ms);
         let absent_after = send_by.plus(window_ms);
         Self { send_by, absent_after, phase: Phase::Sent { task }, inquiries: 0, changed_at: at }
     }
 
-    /// One that never began.
+    /// A movement that was refused before any task.
     pub(crate) fn failed(at: UnixMs, failure: Failure) -> Self {
         Self { send_by: at, absent_after: at, phase: Phase::Failed(failure), inquiries: 0, changed_at: at }
     }
 
-    /// One of which nothing is known but that it took effect.
+    /// A movement of which only its success is known.
     pub(crate) fn done_at(at: UnixMs, approval: A) -> Self {
         Self { send_by: at, absent_after: at, phase: Phase::Done(Box::new(approval)), inquiries: 0, changed_at: at }
     }
 
-    /// When something must be done about it; none once it is final. An inquiry without an outcome
-    /// for so long will have none.
+    /// When the machine must act on it; none once it is final. A sent task without an outcome is
+    /// due at `absent_after`, an inquiry after [`INQUIRY_MS_MAX`].
     pub fn due_at(&self) -> Option<UnixMs> {
         match &self.phase {
             Phase::Sent { .. } => Some(self.absent_after),
@@ -88,7 +89,7 @@ impl<A> Movement<A> {
         }
     }
 
-    /// What the issuer said, if it took effect.
+    /// The issuer's answer, if it took effect.
     pub fn done(&self) -> Option<&A> {
         match &self.phase {
             Phase::Done(approval) => Some(approval),
@@ -108,52 +109,53 @@ impl<A> Movement<A> {
 /// Why a movement failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// How we know.
+    /// How the failure is known.
     pub evidence: Evidence,
-    /// StatusCode for callers.
+    /// The StatusCode for callers.
     pub status_code: StatusCode,
-    /// StatusDesc.
+    /// The StatusDesc for callers.
     pub status_desc: Box<str>,
 }
 
 impl Failure {
-    /// Decided here, before any task.
+    /// A refusal by the rules, before any task.
     pub(crate) fn refused(status_code: StatusCode, status_desc: &str) -> Self {
         Self { evidence: Evidence::Refused, status_code, status_desc: status_desc.into() }
     }
 }
 
-/// How we know that a movement failed. There is no failure without.
+/// How the machine knows that a movement failed. There is no failure without evidence (invariant
+/// I6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Evidence {
-    /// The issuer, or FISC in its name, said so.
+    /// The issuer refused, or FISC in its name.
     Declined,
-    /// The owner of the fresh task never sent it.
+    /// The worker that owned the fresh task did not send it.
     NotSent,
-    /// The issuer did not know it after the window.
+    /// The issuer did not know the number in an inquiry sent after `absent_after`.
     Absent,
     /// The rules refused it before any task.
     Refused,
 }
 
-/// What the issuer said when it gave money back. Amounts in whole TWD.
+/// The issuer's answer to a refund that took effect. Amounts are in whole TWD.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefundApproval {
     /// What the customer gets back in money.
     pub debit_amount: i64,
-    /// What had been redeemed and goes back, for people.
+    /// The name of the redemption that is returned, for people.
     pub redeem_name: Box<str>,
-    /// Zero or positive.
+    /// RedeemAmount of the POS document: zero or positive.
     pub redeem_amount: i64,
-    /// Zero or positive.
+    /// StoreRedeemAmount of the POS document: zero or positive.
     pub store_redeem_amount: i64,
-    /// The issuer's own number.
+    /// The issuer's own number for the refund.
     pub issuer_trade_no: Box<str>,
 }
 
 impl RefundApproval {
-    /// DebitAmount + RedeemAmount + StoreRedeemAmount = TradeAmount, and none is negative: the
-    /// payment's sum with the signs that refunds have (POS API, section 2).
+    /// Whether DebitAmount + RedeemAmount + StoreRedeemAmount = TradeAmount, and none is negative.
+    /// The signs are those of refunds; a payment's are the opposite.
     pub fn adds_up(&self, trade_amount: twqr_types::Amount) -> bool {
         let parts = [self.debit_amount, self.redeem_amount, self.store_redeem_amount];
         let sum = parts.iter().try_fold(0_i64, |sum, part| sum.checked_add(*part));
@@ -161,9 +163,9 @@ impl RefundApproval {
     }
 }
 
-/// What the issuer said when it took a payment back.
+/// The issuer's answer to a reversal that took effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReversalApproval {
-    /// The issuer's own number.
+    /// The issuer's own number for the reversal.
     pub issuer_trade_no: Box<str>,
 }

@@ -1,24 +1,23 @@
-//! Everything that can live under an order's key.
+//! An order: everything that can exist under one order key.
 
 use twqr_types::{OrderKey, TradeNo, UnixMs};
 
 use crate::{Cancel, EarlyCancel, Payment, Refund, Subscriber};
 
-/// An order: a payment; a refund, under its own number; or the mark of a cancel that came before
-/// its payment.
+/// An order: a payment, a refund under its own number, or a cancel that arrived before its payment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(clippy::large_enum_variant, reason = "nearly all are payments")]
 pub enum Order {
-    /// A payment.
+    /// A payment, with its refunds and its cancel.
     Payment(Payment),
-    /// A refund.
+    /// A refund, under its own MerchantTradeNo.
     Refund(Refund),
     /// A cancel that found no payment.
     EarlyCancel(EarlyCancel),
 }
 
 impl Order {
-    /// Its identity.
+    /// The merchant and its number.
     pub fn key(&self) -> &OrderKey {
         match self {
             Self::Payment(payment) => &payment.key,
@@ -36,7 +35,7 @@ impl Order {
         }
     }
 
-    /// When it was accepted.
+    /// When the record that made the order was written.
     pub fn accepted_at(&self) -> UnixMs {
         match self {
             Self::Payment(payment) => payment.accepted_at,
@@ -45,7 +44,7 @@ impl Order {
         }
     }
 
-    /// When it changed last.
+    /// When anything about it changed last.
     pub fn changed_at(&self) -> UnixMs {
         match self {
             Self::Payment(payment) => payment.changed_at(),
@@ -54,7 +53,8 @@ impl Order {
         }
     }
 
-    /// Whether nothing of it is in progress.
+    /// Whether the machine has nothing left to do for it: nothing is in progress, and
+    /// [`Self::due_at`] is none.
     pub fn is_at_rest(&self) -> bool {
         match self {
             Self::Payment(payment) => payment.is_at_rest(),
@@ -90,12 +90,13 @@ impl Order {
     /// is [`Self::is_at_rest`], which is false also while a charge that took effect after the
     /// answer "cancelled" is reversed.
     pub fn has_pending_answer(&self) -> bool {
-        let is_pending =
-            |payment: &Payment| payment.refund_is_open() || payment.cancel.as_ref().is_some_and(Cancel::is_unanswered);
+        let is_pending = |payment: &Payment| {
+            payment.has_refund_in_progress() || payment.cancel.as_ref().is_some_and(Cancel::is_unanswered)
+        };
         !self.has_result() || self.as_payment().is_some_and(is_pending)
     }
 
-    /// When something must be done about it next; none if it is at rest.
+    /// The next time at which the machine must act on it; none if it is at rest.
     pub fn due_at(&self) -> Option<UnixMs> {
         match self {
             Self::Payment(payment) => payment.due_at(),
@@ -120,7 +121,7 @@ impl Order {
         }
     }
 
-    /// Who waits for its changes; nobody waits for a cancel without a payment.
+    /// The subscribers to its changes; a cancel without a payment has none.
     pub(crate) fn subscribers(&mut self) -> Option<&mut Vec<Subscriber>> {
         match self {
             Self::Payment(payment) => Some(&mut payment.subscribers),

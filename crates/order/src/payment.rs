@@ -1,4 +1,4 @@
-//! The state of a payment order: its charge, its refunds, and its cancel.
+//! The state of a payment: its charge, its refunds, and its cancel.
 
 use twqr_types::{
     Amount, CardTokenDigest, Extra, GatewayTradeNo, Issuer, MerchantTradeNo, OrderKey, PosId, PosTradeTime, Remark,
@@ -7,86 +7,88 @@ use twqr_types::{
 
 use crate::{Cancel, Movement, Phase, RefundApproval, ReplyTo};
 
-/// A payment order.
+/// A payment and everything that happened to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Payment {
-    /// Its identity.
+    /// The merchant and its number.
     pub key: OrderKey,
-    /// Our number for it.
+    /// Our number for the payment, by which the issuer knows it.
     pub trade_no: TradeNo,
-    /// When it was accepted.
+    /// When the payment was accepted.
     pub accepted_at: UnixMs,
-    /// What was asked for.
+    /// The request, as stored.
     pub terms: Terms,
-    /// Whose customer it is; none where no route was found.
+    /// The issuer of the payment code; none if the payment was refused before its issuer was
+    /// resolved.
     pub issuer: Option<Issuer>,
-    /// What comes of charging the customer.
+    /// The charge at the issuer.
     pub charge: Movement<Approval>,
-    /// One entry for each refund number that asked for a part of it, for good; at most
-    /// [`REFUNDS_MAX`].
+    /// One entry for each refund number that ever asked for a part of the payment; never removed,
+    /// at most [`REFUNDS_MAX`].
     pub refunds: Vec<RefundEntry>,
-    /// Since somebody asked for it, or a charge took effect after it was told as failed.
+    /// The cancel: requested by a caller, or started by the machine because a charge that had
+    /// failed took effect after all.
     pub cancel: Option<Cancel>,
-    /// Who hears of each change: at most [`CALLS_MAX`] calls, and [`WATCHES_MAX`] watches, so that
-    /// nobody who watches takes a call's answer.
+    /// Who receives each change: at most [`CALLS_MAX`] calls and [`WATCHES_MAX`] watches. They are
+    /// counted apart, so that watches never take the place of a call.
     pub subscribers: Vec<Subscriber>,
-    /// The charge was told as failed, and the issuer says that it took effect after all: it stays
-    /// told as failed, and is taken back.
+    /// Callers were told that the charge failed, and later the issuer reported that it took effect.
+    /// It stays failed for callers, and is reversed.
     pub charge_took_effect_after_all: bool,
-    /// How issuers contradicted final states, if they did: an operator must look.
+    /// What issuers reported against final states, as text for operators; none if they never did.
     pub contradiction: Option<Box<str>>,
 }
 
-/// How many watches of one order there may be.
+/// The number of watches that one order may have.
 pub const WATCHES_MAX: usize = 8;
-/// How many calls may wait for an answer about one order.
+/// The number of calls that may wait for an answer about one order.
 pub const CALLS_MAX: usize = 32;
-/// How many refund numbers a payment keeps; further ones are refused.
+/// The number of refund numbers that a payment keeps; further refunds are refused.
 pub const REFUNDS_MAX: usize = 200;
 
-/// A refund as its payment knows it. It stays for good, so that the same number never takes twice,
-/// nor gets another answer.
+/// A refund, as its payment knows it. It is never removed: so the same number never refunds twice,
+/// and never gets another answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefundEntry {
     /// The refund's own MerchantTradeNo.
     pub number: MerchantTradeNo,
     /// Our number for the refund (RefundTradeNo); its shard is where the refund order lives.
     pub trade_no: TradeNo,
-    /// What is to be given back; reserved until it has failed.
+    /// The amount to refund; it is reserved until the refund fails.
     pub amount: Amount,
-    /// What comes of it at the issuer.
+    /// The refund at the issuer.
     pub refund: Movement<RefundApproval>,
-    /// It was told as failed, and the issuer says that it took effect after all: what it asked for
-    /// counts as given back, and an operator must look.
+    /// Callers were told that the refund failed, and later the issuer reported that it took effect.
+    /// Its amount counts as refunded, and an operator must look.
     pub took_effect_after_all: bool,
 }
 
-/// Who hears of each change.
+/// A call or a watch that receives changes of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subscriber {
-    /// Where to, and until when.
+    /// Where to reply, and until when.
     pub to: ReplyTo,
     /// Its own request was a repeat.
     pub repeat: bool,
-    /// What it waits for.
+    /// When it has received what it wants.
     pub kind: SubscriptionKind,
 }
 
-/// What a subscriber waits for; it is told no more once that is there.
+/// What a subscriber wants; once it has received that, it gets nothing more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SubscriptionKind {
-    /// A payment's or a refund's call: that the charge, or the refund, is final.
+    /// The call of a payment or a refund: it wants the final charge, or the final refund.
     Result,
-    /// A cancel's call: that nothing of the order is in progress.
+    /// The call of a cancel: it wants the order at rest.
     CancelResult,
-    /// A watch: that nothing of the order is in progress.
+    /// A watch that ends when the order is at rest.
     UntilAtRest,
-    /// A watch: every change, also after that: refunds, cancels, contradictions.
+    /// A watch that also receives what happens afterwards: refunds, cancels, contradictions.
     AllChanges,
 }
 
 impl SubscriptionKind {
-    /// Whether it watches, rather than waits for an answer.
+    /// Whether it is a watch, not a call that waits for its answer.
     pub(crate) fn is_watch(self) -> bool {
         match self {
             Self::Result | Self::CancelResult => false,
@@ -95,7 +97,7 @@ impl SubscriptionKind {
     }
 }
 
-/// What the payment asked for, as stored.
+/// The payment request, as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the fields are the POS document's")]
 pub struct Terms {
@@ -105,9 +107,9 @@ pub struct Terms {
     pub pos_id: PosId,
     pub pos_trade_time: PosTradeTime,
     pub trade_amount: Amount,
-    /// 0 for other issuers, whatever was asked (integration note, UnRedeem).
+    /// 0 for other issuers, whatever the request said. A cancel is compared with this.
     pub un_redeem: UnRedeem,
-    /// As it was asked, so that an equal repeat is seen as equal.
+    /// As requested; a repeat is compared with this.
     pub requested_un_redeem: UnRedeem,
     pub remark: Remark,
     pub extra1: Extra,
@@ -115,47 +117,47 @@ pub struct Terms {
     pub card_token: CardTokenDigest,
 }
 
-/// How a payment was paid (POS document, PaymentType).
+/// How a payment was paid: PaymentType of the POS document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PaymentType {
-    /// 1, 儲值帳戶.
+    /// 1, the wallet's stored value (儲值帳戶).
     StoredValue,
-    /// 3, 銀行帳戶.
+    /// 3, a bank account (銀行帳戶).
     BankAccount,
-    /// 4, 信用卡.
+    /// 4, a credit card (信用卡).
     CreditCard,
-    /// 8, 他行發卡.
+    /// 8, another issuer (他行發卡).
     OtherIssuer,
 }
 
-/// What the issuer said when it charged. Amounts in whole TWD.
+/// The issuer's answer to a charge that took effect. Amounts are in whole TWD.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Approval {
-    /// How it was paid.
+    /// How the payment was paid.
     pub payment_type: PaymentType,
-    /// What the customer paid, after redemption.
+    /// What the customer paid after redemption.
     pub debit_amount: i64,
-    /// What was redeemed, for people.
+    /// The name of what was redeemed, for people.
     pub redeem_name: Box<str>,
-    /// Zero or negative.
+    /// RedeemAmount of the POS document: zero or negative.
     pub redeem_amount: i64,
-    /// Zero or negative.
+    /// StoreRedeemAmount of the POS document: zero or negative.
     pub store_redeem_amount: i64,
-    /// The customer's carrier (載具).
+    /// The customer's invoice carrier (載具).
     pub invoice_vehicle: Box<str>,
     /// The customer's membership with the merchant.
     pub mer_mem_token: Box<str>,
-    /// Credit cards: the card's name.
+    /// The card's name, of credit cards.
     pub card_name: Box<str>,
-    /// Credit cards: the number, masked to its first six and last four digits.
+    /// The card's number, of credit cards; only its first six and last four digits are shown.
     pub card_no_masked: Box<str>,
-    /// The issuer's own number.
+    /// The issuer's own number for the charge.
     pub issuer_trade_no: Box<str>,
 }
 
 impl Approval {
-    /// TradeAmount + RedeemAmount + StoreRedeemAmount = DebitAmount, and neither redemption is
-    /// positive (POS API, section 2).
+    /// Whether TradeAmount + RedeemAmount + StoreRedeemAmount = DebitAmount, and neither redemption
+    /// is positive.
     pub fn adds_up(&self, trade_amount: Amount) -> bool {
         let redeemed = self.redeem_amount.checked_add(self.store_redeem_amount);
         let debit = redeemed.and_then(|redeemed| redeemed.checked_add(trade_amount.twd()));
@@ -163,11 +165,12 @@ impl Approval {
     }
 }
 
-/// How long what is kept of contradictions may be, in bytes.
+/// The most bytes that are kept about contradictions.
 const CONTRADICTION_LEN_MAX: usize = 1_000;
 
 impl Payment {
-    /// Keeps that an issuer contradicted it so. False: that is known, or there is no more room.
+    /// Keeps a contradiction for operators. False: the same one is already there, or there is no
+    /// more room.
     pub(crate) fn note_contradiction(&mut self, text: &str) -> bool {
         let known = self.contradiction.as_deref().unwrap_or_default();
         let both = if known.is_empty() { text.to_owned() } else { format!("{known}; {text}") };
@@ -178,52 +181,51 @@ impl Payment {
         is_news
     }
 
-    /// What refunds have left of what the customer was charged, in whole TWD.
-    pub(crate) fn left(&self) -> i64 {
+    /// What remains of the customer's charge after refunds, in whole TWD; 0 without a charge.
+    pub(crate) fn remaining(&self) -> i64 {
         let is_charged = self.is_paid() || self.charge_took_effect_after_all;
         if is_charged { self.terms.trade_amount.twd() - self.refunded() } else { 0 }
     }
 
-    /// What was given back by refunds that took effect, in whole TWD.
+    /// The sum of the refunds that took effect, in whole TWD.
     pub fn refunded(&self) -> i64 {
         let done = |entry: &&RefundEntry| entry.refund.done().is_some() || entry.took_effect_after_all;
         self.refunds.iter().filter(done).map(|entry| entry.amount.twd()).sum()
     }
 
-    /// What was given back or may be: refunds that took effect, and those in progress, in whole
-    /// TWD.
+    /// The sum of the refunds that took effect or are in progress, in whole TWD.
     pub fn reserved(&self) -> i64 {
         let taken = |entry: &&RefundEntry| entry.refund.failure().is_none() || entry.took_effect_after_all;
         self.refunds.iter().filter(taken).map(|entry| entry.amount.twd()).sum()
     }
 
-    /// Whether nothing of it is in progress.
+    /// Whether nothing of the payment is in progress: charge, refunds and cancel.
     pub fn is_at_rest(&self) -> bool {
         self.charge.phase.is_final()
-            && !self.refund_is_open()
+            && !self.has_refund_in_progress()
             && self.cancel.as_ref().is_none_or(|cancel| !cancel.is_in_progress())
     }
 
     /// Whether a refund is in progress.
-    pub(crate) fn refund_is_open(&self) -> bool {
+    pub(crate) fn has_refund_in_progress(&self) -> bool {
         self.refunds.iter().any(|entry| !entry.refund.phase.is_final())
     }
 
-    /// When something must be done about it next; none if it is at rest.
+    /// The next time at which the machine must act on it; none if it is at rest.
     pub fn due_at(&self) -> Option<UnixMs> {
         let refunds = self.refunds.iter().filter_map(|entry| entry.refund.due_at());
         let cancel = self.cancel.as_ref().and_then(Cancel::due_at);
         self.charge.due_at().into_iter().chain(refunds).chain(cancel).min()
     }
 
-    /// When anything of it changed last.
+    /// When anything about it changed last.
     pub fn changed_at(&self) -> UnixMs {
         let refunds = self.refunds.iter().map(|entry| entry.refund.changed_at);
         let cancel = self.cancel.as_ref().map(|cancel| cancel.changed_at);
         refunds.chain(cancel).fold(self.charge.changed_at, UnixMs::max)
     }
 
-    /// Whether the customer was charged.
+    /// Whether the charge took effect, as callers know it.
     pub fn is_paid(&self) -> bool {
         matches!(self.charge.phase, Phase::Done(_))
     }

@@ -1,11 +1,12 @@
-//! The rules by which orders are decided, one document: routes by prefix of the payment code, what
-//! each issuer allows and when it is asked, merchants and their stores, StatusCodes whose numbers
-//! are not public. A version takes effect at a record in the log, never at a restart.
+//! The policy: the rules by which orders are decided, in one document. It has the routes by prefix
+//! of the payment code, the rules of each issuer, the merchants and their stores, and the
+//! StatusCodes whose numbers are not public. A version takes effect at a record in the log, never
+//! at a restart (protocol rule P7).
 
 mod faults;
 mod issuer;
 mod merchant;
-mod reading;
+mod reader;
 mod refund_rule;
 mod replay;
 mod route;
@@ -16,8 +17,8 @@ use twqr_types::{CardToken, CutOff, Issuer, MerchantId, StatusCode};
 pub use faults::PolicyFault;
 pub use issuer::{IssuerRules, Limits, Resolution};
 pub use merchant::{Merchant, Store};
-pub use reading::PolicyReader;
-pub(crate) use refund_rule::Asked;
+pub use reader::PolicyReader;
+pub(crate) use refund_rule::RefundCheck;
 pub use refund_rule::{RefundRule, RefundScope};
 pub use replay::{Replay, ReplayedPayment, Routing};
 pub use route::{Alphabet, Route, RouteTarget};
@@ -26,33 +27,33 @@ pub use window::Window;
 /// One version of the rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// Names this version for people.
+    /// The version's name, for people.
     pub name: String,
-    /// At least one; the longest prefix that matches decides.
+    /// At least one route; the longest prefix that matches decides.
     pub routes: Vec<Route>,
-    /// One for each issuer that has rules of its own.
+    /// The issuers that have rules of their own; the others have the defaults.
     pub issuers: Vec<IssuerRules>,
-    /// The numbers of the StatusCodes that are not public.
+    /// The StatusCodes whose numbers are not public.
     pub status_codes: StatusCodes,
-    /// After acceptance, how long a payment, refund or reversal may still be sent, in ms: 100 to
+    /// How long after acceptance a payment, refund or reversal may still be sent, in ms: 100 to
     /// 60,000.
     pub send_within_ms: i64,
     /// When one business day ends and the next begins, for refund rules and accounting files alike.
     pub cut_off: CutOff,
-    /// Who may be paid; empty: everybody.
+    /// The merchants that may be paid; if the list is empty, every merchant.
     pub merchants: Vec<Merchant>,
 }
 
-/// StatusCodes whose numbers are not public, hence configuration (POS API, section 3).
+/// The StatusCodes whose numbers are not public, so they are configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StatusCodes {
-    /// The issuer says that this store takes no credit card.
+    /// The issuer takes no credit card for this store.
     pub card_not_supported: StatusCode,
-    /// FISC failed, or did not answer.
+    /// FISC failed, or did not answer. Also the code of answers in progress.
     pub fisc_abnormal: StatusCode,
     /// The issuer failed the trade.
     pub issuer_declined: StatusCode,
-    /// The issuer's rules, as configured, do not allow the refund.
+    /// The issuer's refund rule refuses the refund.
     pub refund_refused: StatusCode,
 }
 
@@ -68,7 +69,7 @@ impl Default for StatusCodes {
 }
 
 impl Default for Policy {
-    /// Without routes, which must be added.
+    /// A policy without routes; they must be added.
     fn default() -> Self {
         Self {
             name: "default".into(),
@@ -83,19 +84,19 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// The route of the longest matching prefix.
+    /// The route with the longest matching prefix.
     pub fn route(&self, token: &CardToken) -> Option<&Route> {
         let matching = self.routes.iter().filter(|route| token.expose().starts_with(&route.prefix));
         matching.max_by_key(|route| route.prefix.len())
     }
 
-    /// The rules of an issuer; the defaults for one without any.
+    /// The rules of an issuer; the defaults if it has none of its own.
     pub fn issuer(&self, issuer: Issuer) -> IssuerRules {
         let rules = self.issuers.iter().find(|rules| rules.issuer == issuer);
         rules.cloned().unwrap_or_else(|| IssuerRules::default_of(issuer))
     }
 
-    /// The merchant, if there is a list of them.
+    /// The merchant with this number, if the policy lists it.
     pub fn merchant(&self, id: &MerchantId) -> Option<&Merchant> {
         self.merchants.iter().find(|merchant| merchant.id == *id)
     }

@@ -1,4 +1,4 @@
-//! What stands in the log of a shard: everything that can change an order.
+//! The records of a shard's log: everything that can change an order (protocol rule P1).
 
 use twqr_types::{
     Amount, KeyName, MerchantTradeNo, OrderKey, PayForm, PosId, RefundForm, Remark, ShardId, StatusCode, StoreId,
@@ -7,54 +7,54 @@ use twqr_types::{
 
 use crate::{Approval, EffectId, Failure, Policy, RefundApproval, RefundSuccess, ReversalApproval};
 
-/// The place of a record: the shard, and its offset in it.
+/// The position of a record in the logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
-    /// The shard.
+    /// The shard whose log it is.
     pub shard: ShardId,
-    /// The record's offset.
+    /// The record's offset in that log.
     pub offset: u64,
 }
 
-/// A record of a shard.
+/// A record of a shard's log.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// When it was written, by its writer's clock: the machine's only clock.
+    /// When it was written, by its writer's clock. The machine has no other clock.
     pub at: UnixMs,
-    /// The merchant's key with which the request was signed; none where there was no signature to
-    /// check.
+    /// The name of the merchant's key that signed the request; none if the request came without a
+    /// signature.
     pub signed_by: Option<KeyName>,
-    /// What it says.
+    /// What the record says.
     pub command: Command,
 }
 
 /// What a record says.
 #[derive(Clone, Debug)]
 pub enum Command {
-    /// A router takes the shard. Changes no order.
+    /// A router takes the shard. It changes no order.
     Claim {
-        /// Who, for people.
+        /// The router's name, for people.
         owner: Box<str>,
-        /// Tells the owner its own claim among others.
+        /// By which the router recognises its own claim.
         nonce: u64,
     },
-    /// A payment is asked for.
+    /// A caller requests a payment.
     Pay(Box<Pay>),
-    /// A refund is asked for, under its own number.
+    /// A caller requests a refund, under the refund's own number.
     Refund(Box<RefundRequest>),
-    /// A payment is to be taken back.
+    /// A caller requests the cancel of a payment.
     Cancel(Box<CancelRequest>),
-    /// From a refund's shard to its payment's: may it be given back?
+    /// From a refund order to its payment: reserve the amount, and refund it.
     Reserve(Box<Reserve>),
-    /// From a payment's shard to its refund's: what came of it.
+    /// From a payment to its refund order: the result of the refund.
     RefundResult(Box<RefundResult>),
-    /// Somebody asks for the order as it is.
+    /// A caller inquires about the order.
     Query(Query),
-    /// A worker tells what came of a task.
+    /// A worker reports the outcome of a task.
     Outcome(Box<Outcome>),
-    /// The next check time of an order in progress has come.
+    /// An order in progress is due: see [`crate::Order::due_at`].
     Due(OrderKey),
-    /// From here on, other rules hold.
+    /// A version of the policy takes effect.
     Policy(Box<PolicyChange>),
 }
 
@@ -80,139 +80,139 @@ impl Command {
 pub enum Target<'a> {
     /// By its key.
     Key(&'a OrderKey),
-    /// By our number of a payment, which carries this shard.
+    /// By the payment's TradeNo, which carries this shard.
     Number(TradeNo),
 }
 
-/// A refund request.
+/// A request for a refund.
 #[derive(Clone, Debug)]
 pub struct RefundRequest {
-    /// The request.
+    /// The request, within all limits.
     pub form: RefundForm,
-    /// Who waits for the answer.
+    /// Where to answer; none if no caller waits.
     pub reply_to: Option<ReplyTo>,
 }
 
-/// A cancel request: the payment's own fields.
+/// A request to cancel a payment. It has the payment's own fields.
 #[derive(Clone, Debug)]
 pub struct CancelRequest {
-    /// The request.
+    /// The request, within all limits.
     pub form: PayForm,
-    /// Who waits for the answer.
+    /// Where to answer; none if no caller waits.
     pub reply_to: Option<ReplyTo>,
 }
 
-/// A refund asks its payment: reserve this, and give it back.
+/// The request of a refund order to its payment: reserve the amount, and refund it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reserve {
-    /// The payment's number.
+    /// The payment's TradeNo.
     pub payment: TradeNo,
-    /// The refund's key: of the same merchant as the payment, or it is refused.
+    /// The refund's key. Its merchant must be the payment's, or the refund is refused.
     pub refund: OrderKey,
     /// The refund's number (RefundTradeNo).
     pub trade_no: TradeNo,
-    /// What is to be given back.
+    /// The amount to refund.
     pub amount: Amount,
-    /// For the issuer, as it was asked.
+    /// As requested, for the issuer.
     pub store_id: StoreId,
-    /// For the issuer, as it was asked.
+    /// As requested, for the issuer.
     pub store_name: StoreName,
-    /// For the issuer, as it was asked.
+    /// As requested, for the issuer.
     pub pos_id: PosId,
-    /// For the issuer, as it was asked.
+    /// As requested, for the issuer.
     pub remark: Remark,
 }
 
-/// A payment tells its refund what came of it.
+/// The answer of a payment to its refund order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefundResult {
     /// The refund's key.
     pub key: OrderKey,
-    /// What the customer got back, or why nothing.
+    /// The success, or why the refund failed.
     pub result: Result<RefundSuccess, Failure>,
 }
 
-/// A payment request.
+/// A request for a payment.
 #[derive(Clone, Debug)]
 pub struct Pay {
-    /// The request.
+    /// The request, within all limits.
     pub form: PayForm,
-    /// Who waits for the answer.
+    /// Where to answer; none if no caller waits.
     pub reply_to: Option<ReplyTo>,
 }
 
 /// Where an answer goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplyTo {
-    /// The partition of `replies`.
+    /// The partition of `replies` that the caller's ingress reads.
     pub partition: u32,
-    /// The call that waits there.
+    /// The number of the pending call there.
     pub correlation: u64,
-    /// After this nobody waits any more.
+    /// The pending call ends at this time.
     pub until: UnixMs,
 }
 
-/// A question for the order as it is at this record.
+/// An inquiry about the order as it is at this record.
 #[derive(Clone, Debug)]
 pub struct Query {
-    /// Which order.
+    /// The order's key.
     pub key: OrderKey,
-    /// Who asks.
+    /// Where to answer.
     pub reply_to: ReplyTo,
-    /// Also tell every change, until `reply_to.until`, or until nothing of the order is in
-    /// progress.
+    /// Also send every change, until `reply_to.until`, or until the order is at rest.
     pub watch: bool,
-    /// With `watch`: also go on after that.
+    /// With `watch`: continue after the order is at rest.
     pub keep: bool,
 }
 
-/// What came of a task.
+/// The outcome of a task, as a worker reports it.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// Of which payment.
+    /// The payment's key.
     pub key: OrderKey,
     /// The task's identity.
     pub task: EffectId,
-    /// What came of it.
+    /// The movement, and its result.
     pub movement: MovementOutcome,
 }
 
-/// What came of a movement, and of which of a payment's movements.
+/// The result of one of a payment's movements.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MovementOutcome {
-    /// Of the charge.
+    /// The result of the charge.
     Charge(TaskResult<Approval>),
-    /// Of the refund with this number.
+    /// The result of the refund with this number.
     Refund(MerchantTradeNo, TaskResult<RefundApproval>),
-    /// Of the reversal. The issuer knows all reversals of a payment by one number, so whoever does
-    /// not send a reversal because it may have been sent, but asks about it, reports a refusal as
-    /// unknown unless it asked after `absent_after`: it may be an earlier one's.
+    /// The result of the reversal. An issuer knows every reversal of a payment by the payment's
+    /// number, so an inquiry may find the refusal of an earlier reversal. A worker that inquires
+    /// instead of sending therefore reports a refusal as unknown, unless it inquired after
+    /// `absent_after`.
     Reversal(TaskResult<ReversalApproval>),
 }
 
-/// What can come of a task. Done, declined, not sent and absent are evidence; unknown is none.
+/// The result of a task. All but `Unknown` are evidence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TaskResult<A> {
-    /// It took effect.
+    /// The movement took effect.
     Done(A),
-    /// The issuer, or FISC in its name, refused.
+    /// The issuer refused, or FISC in its name.
     Declined(Decline),
-    /// The owner of the fresh task never sent it; why.
+    /// The worker that owned the fresh task did not send it; the text says why.
     NotSent(Box<str>),
-    /// Nobody knows; why.
+    /// The result is unknown; the text says why.
     Unknown(Box<str>),
-    /// Asked after the window, the issuer did not know the number.
+    /// An inquiry after the window found that the issuer does not know the number.
     Absent,
 }
 
-/// A refusal.
+/// A refusal by the issuer, or by FISC.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decline {
-    /// By whom, and of which kind.
+    /// Who refused, and how.
     pub kind: DeclineKind,
     /// The wallet's StatusCode, or the issuer's own code.
     pub code: Box<str>,
-    /// For StatusDesc.
+    /// The reason, for StatusDesc.
     pub reason: Box<str>,
 }
 
@@ -225,31 +225,31 @@ impl Decline {
     }
 }
 
-/// Who refused.
+/// Who refused, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeclineKind {
     /// The wallet; its code is a StatusCode.
     Wallet,
     /// Another issuer failed the trade.
     Issuer,
-    /// The issuer takes no credit card for this store.
+    /// Another issuer takes no credit card for this store.
     CardNotSupported,
-    /// FISC, before it reached the issuer.
+    /// FISC refused before it reached the issuer.
     Fisc,
 }
 
-/// New rules.
+/// A new version of the policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyChange {
-    /// The version that this is: 1 for the first. Shard 0 takes it only if its newest is the one
-    /// before; the others take what shard 0 took.
+    /// The version's number, from 1. Shard 0 takes a version only if its newest one is the one
+    /// before; the other shards take what shard 0 took.
     pub version: u64,
-    /// The whole policy.
+    /// The whole policy, not a difference.
     pub policy: Policy,
-    /// Who changed it.
+    /// Who changed it, for people.
     pub who: Box<str>,
-    /// Why.
+    /// The reason, for people.
     pub why: Box<str>,
-    /// When, by the clock of whoever changed it.
+    /// When it was changed, by the clock of the process that made the change.
     pub at: UnixMs,
 }

@@ -1,6 +1,8 @@
-//! The state of a refund order, under its own number: the request, and what its payment says came
-//! of it. The payment decides and asks the issuer, so that refunds and a cancel of one payment
-//! never exceed it; this order answers for the number.
+//! The state of a refund order, which lives under its own number.
+//!
+//! The payment decides the refund and sends it to the issuer, so that the refunds and the cancel of
+//! one payment together never exceed it (invariant I4). The refund order keeps the request, asks
+//! the payment, and answers callers.
 
 use twqr_types::{
     Amount, Extra, GatewayTradeNo, Issuer, OrderKey, PosId, PosTradeTime, Remark, StoreId, StoreName, TradeNo, UnixMs,
@@ -8,30 +10,30 @@ use twqr_types::{
 
 use crate::{Failure, PaymentType, RefundApproval, Subscriber};
 
-/// A refund order.
+/// A refund, as callers see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refund {
-    /// Its identity.
+    /// The merchant and the refund's own number.
     pub key: OrderKey,
-    /// Our number for it (RefundTradeNo).
+    /// Our number for the refund (RefundTradeNo).
     pub trade_no: TradeNo,
-    /// The payment's number, the only link to it.
+    /// The payment's TradeNo, the only link to it.
     pub payment: TradeNo,
-    /// When it was accepted.
+    /// When the refund was accepted.
     pub accepted_at: UnixMs,
-    /// What was asked for.
+    /// The request, as stored.
     pub terms: RefundTerms,
-    /// Where it stands.
+    /// Where the refund stands.
     pub phase: RefundPhase,
-    /// How often the payment has been asked.
+    /// How many times the payment has been asked.
     pub requests: u32,
-    /// Who hears of each change.
+    /// Who receives each change.
     pub subscribers: Vec<Subscriber>,
     /// When the phase changed last.
     pub changed_at: UnixMs,
 }
 
-/// What a refund asked for, as stored.
+/// The refund request, as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the fields are the POS document's")]
 pub struct RefundTerms {
@@ -49,38 +51,39 @@ pub struct RefundTerms {
 /// Where a refund stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RefundPhase {
-    /// The payment has been asked, and asks the issuer in turn.
+    /// The payment has been asked, and has not answered yet.
     Requested {
         /// When to ask the payment again.
         next_request: UnixMs,
     },
-    /// The customer got the money back.
+    /// The refund took effect.
     Succeeded(Box<RefundSuccess>),
-    /// Refused by the payment's rules or its issuer, or it surely never happened.
+    /// The rules or the issuer refused it, or there is evidence that it never happened.
     Failed(Failure),
 }
 
-/// What is known of a refund that took effect: the issuer's words, and what its payment was.
+/// What is known of a refund that took effect: the issuer's answer, and what callers need of its
+/// payment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefundSuccess {
-    /// The issuer's words.
+    /// The issuer's answer to the refund.
     pub refunded: RefundApproval,
-    /// The payment's issuer.
+    /// The issuer of the payment.
     pub issuer: Issuer,
     /// How the payment was paid.
     pub payment_type: PaymentType,
-    /// The payment's carrier (載具).
+    /// The payment's invoice carrier (載具).
     pub invoice_vehicle: Box<str>,
     /// The customer's membership with the merchant.
     pub mer_mem_token: Box<str>,
-    /// Credit cards: the card's name.
+    /// The card's name, of credit cards.
     pub card_name: Box<str>,
-    /// Credit cards: the number, masked.
+    /// The card's number, of credit cards; only its first six and last four digits are shown.
     pub card_no_masked: Box<str>,
 }
 
 impl Refund {
-    /// Whether it has ended.
+    /// Whether it succeeded or failed; both are final.
     pub fn is_final(&self) -> bool {
         match &self.phase {
             RefundPhase::Succeeded(_) | RefundPhase::Failed(_) => true,
@@ -88,7 +91,7 @@ impl Refund {
         }
     }
 
-    /// When something must be done about it; none once it has ended.
+    /// When to ask the payment again; none once the refund is final.
     pub fn due_at(&self) -> Option<UnixMs> {
         match &self.phase {
             RefundPhase::Requested { next_request } => Some(*next_request),

@@ -1,12 +1,14 @@
-//! When to ask an issuer again: growing spacing with jitter, and never in its announced
-//! maintenance. The jitter comes from the number, so that every owner computes the same time.
+//! When to inquire at an issuer: with growing spacing and jitter, and never during its announced
+//! maintenance. The jitter is computed from the TradeNo, so that every router computes the same
+//! time.
 
 use twqr_types::{TradeNo, UnixMs};
 
 use crate::IssuerRules;
 
-/// The time of the inquiry after `inquiries` ones, counted from `now`. The last one before the
-/// window's end is put off to just after it, because only then "not known" proves anything.
+/// The time of the next inquiry, if `inquiries` were sent before `now`. One that would leap over
+/// the end of the window is moved to just after it, because only from then on "not known" proves
+/// absence.
 pub(crate) fn next_check(
     now: UnixMs,
     inquiries: u32,
@@ -18,15 +20,15 @@ pub(crate) fn next_check(
     let jitter = jitter(number, inquiries, delay / 4);
     let next = now.plus(delay + jitter);
     let next = if now < absent_after && next > absent_after { absent_after.plus(1 + jitter % 100) } else { next };
-    rules.in_maintenance(next).map_or(next, |end| end.plus(jitter))
+    rules.maintenance_until(next).map_or(next, |end| end.plus(jitter))
 }
 
-/// The first delay, doubled `round` times, up to the maximum; ms.
+/// The spacing in ms: the first delay, doubled `round` times, up to the maximum.
 pub(crate) fn spacing(round: u32, first_ms: i64, max_ms: i64) -> i64 {
     first_ms.saturating_mul(1_i64 << round.min(30)).min(max_ms)
 }
 
-/// 0 up to `bound` ms, by number and round (splitmix64).
+/// A jitter of 0 to `bound` ms that depends only on number and round (splitmix64).
 fn jitter(number: TradeNo, round: u32, bound: i64) -> i64 {
     let mixed = number.offset() ^ u64::from(number.shard().0) << 48 ^ u64::from(round) << 32;
     let mut z = mixed.wrapping_add(0x9e37_79b9_7f4a_7c15);

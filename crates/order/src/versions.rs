@@ -1,5 +1,5 @@
-//! The versions of the policy that a shard has had: a record is decided by the version at its own
-//! offset, also when it is replayed from a checkpoint taken later.
+//! The versions of the policy that a shard has had (protocol rule P7). A record is decided by the
+//! version that was in force at its own offset, also when it is replayed from a later checkpoint.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -7,25 +7,25 @@ use twqr_types::ShardId;
 
 use crate::{Policy, PolicyChange};
 
-/// The shard whose log decides which version is next; all others follow it.
+/// The shard whose log decides which version comes next; all other shards follow it.
 pub const POLICY_SHARD: ShardId = ShardId(0);
-/// How many versions are kept, for replays and to go back to; the oldest leave first.
+/// How many versions are kept for replays and for operators; the oldest are dropped.
 const VERSIONS_KEPT: usize = 64;
 
-/// Versions by the offset of the record that brought them.
+/// The versions, by the offset of the record that brought each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PolicyVersions(BTreeMap<u64, Arc<PolicyChange>>);
 
 impl PolicyVersions {
-    /// The policy that decides the record at `offset`; none before the first.
+    /// The policy that decides the record at `offset`; none before the first version.
     pub fn at(&self, offset: u64) -> Option<&Policy> {
         self.0.range(..offset).next_back().map(|(_, change)| &change.policy)
     }
 
-    /// Takes the version that the record at `offset` of this shard brings, if it is its turn: on
-    /// the policy's shard the next one, elsewhere any newer one. So of two changes at the same time
-    /// one is taken everywhere, and the other nowhere. Versions from later records say nothing
-    /// about it: a replay takes again what was taken.
+    /// Takes the version that the record at `offset` of this shard brings, if its number allows it:
+    /// on the policy's shard only the next number, on the others any higher one. So of two changes
+    /// at the same time, every shard takes one and drops the other. Only versions before `offset`
+    /// count, so that a replay takes again what was taken. False: it was not taken.
     pub fn take(&mut self, shard: ShardId, offset: u64, change: Arc<PolicyChange>) -> bool {
         let newest = self.0.range(..offset).next_back().map_or(0, |(_, before)| before.version);
         let its_turn = if shard == POLICY_SHARD { change.version == newest + 1 } else { change.version > newest };
@@ -35,7 +35,7 @@ impl PolicyVersions {
         its_turn
     }
 
-    /// Puts a version where it was.
+    /// Puts a version at the offset where it was taken.
     pub fn insert(&mut self, offset: u64, change: Arc<PolicyChange>) {
         self.0.insert(offset, change);
         while self.0.len() > VERSIONS_KEPT {
@@ -48,12 +48,12 @@ impl PolicyVersions {
         self.0.len() > 1 && self.0.pop_first().is_some()
     }
 
-    /// Every version, oldest first.
+    /// All versions, the oldest first.
     pub fn iter(&self) -> impl Iterator<Item = (u64, &Arc<PolicyChange>)> {
         self.0.iter().map(|(offset, change)| (*offset, change))
     }
 
-    /// The newest version.
+    /// The newest version, if there is one.
     pub fn newest(&self) -> Option<&Arc<PolicyChange>> {
         self.0.values().next_back()
     }

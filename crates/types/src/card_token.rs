@@ -7,16 +7,17 @@ use sha2::{Digest, Sha256};
 
 use crate::OrderKey;
 
-/// CardToken: 1 to 64 characters as scanned, never trimmed, never changed in case. Its exact length
-/// belongs to the route.
+/// CardToken: 1 to 64 characters as scanned, never trimmed, never changed in case. The exact length
+/// is a matter of the route.
 #[derive(Clone)]
 pub struct CardToken(SecretString);
 
 impl CardToken {
-    /// The maximum length in characters that any route may allow.
+    /// The most characters that a route may allow.
     pub const LEN_MAX: usize = 64;
 
-    /// Checks what holds for every issuer's code: printable ASCII without spaces.
+    /// Checks what holds for every issuer's codes: printable ASCII without spaces. The error never
+    /// contains the code.
     pub fn parse(raw: String) -> Result<Self, String> {
         let token = SecretString::from(raw);
         let text = token.expose_secret();
@@ -32,12 +33,12 @@ impl CardToken {
         Ok(Self(token))
     }
 
-    /// The code itself, for matching a route and for the one request that spends it.
+    /// Reveals the code: for matching a route, and for the one request that spends it.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
 
-    /// What is kept of the code once it is spent.
+    /// The digest that is stored in place of the code.
     pub fn digest(&self, key: &OrderKey) -> CardTokenDigest {
         let mut hash = Sha256::new();
         hash.update(key.merchant_id.as_str());
@@ -57,16 +58,16 @@ impl fmt::Debug for CardToken {
     }
 }
 
-/// 16 bytes of SHA-256 over the order's key and its card token: tells whether a repeat brings the
-/// same code, and no more.
+/// 16 bytes of SHA-256 over the order's key and its payment code. It only shows whether a repeat
+/// has the same code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CardTokenDigest([u8; Self::LEN]);
 
 impl CardTokenDigest {
-    /// Its length in bytes.
+    /// The length in bytes.
     pub const LEN: usize = 16;
 
-    /// Takes a stored digest.
+    /// Restores a stored digest.
     pub fn from_bytes(bytes: [u8; Self::LEN]) -> Self {
         Self(bytes)
     }

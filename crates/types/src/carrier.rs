@@ -1,4 +1,4 @@
-//! The carrier (載具) on which a customer's invoices are kept.
+//! The carrier (載具) on which a customer's e-invoices are kept, and the masking of card numbers.
 
 /// A carrier in one of the forms of the e-invoice platform (財政部): a mobile barcode, `/` and
 /// seven of `0-9 A-Z + - .`; or a citizen certificate, two letters and fourteen digits.
@@ -6,7 +6,7 @@
 pub struct Carrier(Box<str>);
 
 impl Carrier {
-    /// Checks the form; none is no carrier.
+    /// Checks the form; none if the text is not a carrier.
     pub fn parse(raw: &str) -> Option<Self> {
         let (first, rest) = raw.split_at_checked(1)?;
         let barcode = |b: u8| b.is_ascii_digit() || b.is_ascii_uppercase() || matches!(b, b'+' | b'-' | b'.');
@@ -17,24 +17,23 @@ impl Carrier {
         (is_barcode || is_certificate).then(|| Self(raw.into()))
     }
 
-    /// The text as it came.
+    /// The text as it was parsed.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// A card number with all but its first six and last four digits masked (POS API, section 2); what
-/// is too short for that is masked as a whole, and what is masked already stays as it is. Anything
-/// but digits and `*` is left out.
+/// Masks a card number to its first six and last four digits. A number too short for that is masked
+/// entirely; masked characters stay masked. Everything but digits and `*` is dropped.
 pub fn masked_card_no(raw: &str) -> String {
     let kept: Vec<char> = raw.chars().filter(|c| c.is_ascii_digit() || *c == '*').take(CARD_NO_MAX).collect();
     let shown = |i: usize| kept.len() > SHOWN && (i < 6 || i + 4 >= kept.len());
     kept.iter().enumerate().map(|(i, c)| if shown(i) { *c } else { '*' }).collect()
 }
 
-/// No card number is longer, in digits.
+/// The most digits that a card number has.
 const CARD_NO_MAX: usize = 19;
-/// How many digits are shown.
+/// How many digits stay visible.
 const SHOWN: usize = 10;
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The request forms of the POS document, parsed as a whole: either everything is within its
-//! limits, or all that is not is listed.
+//! The request forms of the POS document. A form is parsed as a whole: either every field is within
+//! its limits, or all violations are listed.
 
 use crate::{
     Amount, CardToken, Extra, Field, GatewayTradeNo, MerchantId, MerchantTradeNo, OrderKey, PosId, PosTradeTime,
@@ -10,7 +10,7 @@ mod refund;
 
 pub use refund::{RawRefund, RefundForm};
 
-/// A Payment request as it came in; strings and integers, nothing checked.
+/// A Payment request as received; nothing is checked yet.
 #[derive(Clone, Default)]
 #[allow(missing_docs, reason = "the fields are the POS document's")]
 pub struct RawPay {
@@ -31,8 +31,8 @@ pub struct RawPay {
     pub send_time: String,
 }
 
-/// A Payment request within all limits (POS API, section 2). A Cancel request has the payment's
-/// fields and limits, so it is this form, too.
+/// A Payment request within all limits. A Cancel request has the same fields and limits, so it is
+/// parsed to this form, too.
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "the fields are the POS document's")]
 pub struct PayForm {
@@ -52,7 +52,7 @@ pub struct PayForm {
 }
 
 impl PayForm {
-    /// Checks every field; the error lists every violation.
+    /// Checks every field; the error lists all violations.
     pub fn parse(raw: RawPay) -> Result<Self, Violations> {
         let mut bad = Violations::default();
         let merchant_id = bad.take(Field::MerchantId, MerchantId::parse(raw.merchant_id));
@@ -103,7 +103,7 @@ fn un_redeem(raw: i64, trade_amount: Option<Amount>) -> Result<UnRedeem, String>
     }
 }
 
-/// An Inquiry request as it came in.
+/// An Inquiry request as received; nothing is checked yet.
 #[derive(Clone, Debug, Default)]
 #[allow(missing_docs, reason = "the fields are the POS document's")]
 pub struct RawQuery {
@@ -116,7 +116,7 @@ pub struct RawQuery {
     pub send_time: String,
 }
 
-/// An Inquiry request within all limits (POS API, section 2).
+/// An Inquiry request within all limits.
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "the fields are the POS document's")]
 pub struct QueryForm {
@@ -129,7 +129,7 @@ pub struct QueryForm {
 }
 
 impl QueryForm {
-    /// Checks every field; the error lists every violation.
+    /// Checks every field; the error lists all violations.
     pub fn parse(raw: RawQuery) -> Result<Self, Violations> {
         let mut bad = Violations::default();
         let merchant_id = bad.take(Field::MerchantId, MerchantId::parse(raw.merchant_id));

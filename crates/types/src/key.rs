@@ -1,28 +1,28 @@
-//! The identity of an order, and the shard that it lives on.
+//! The identity of an order, and the shard that the order lives on.
 
 use std::{fmt, num::NonZeroU16};
 
 use crate::{MerchantId, MerchantTradeNo};
 
-/// (MerchantID, MerchantTradeNo): everything about one order happens under this key.
+/// MerchantID and MerchantTradeNo: the identity of an order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct OrderKey {
-    /// The merchant.
+    /// The merchant's MerchantID.
     pub merchant_id: MerchantId,
     /// The merchant's own number for the order.
     pub merchant_trade_no: MerchantTradeNo,
 }
 
-/// How many shards there are: fixed when the topics are created.
+/// The number of shards, fixed when the topics are created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShardCount(pub NonZeroU16);
 
-/// A shard: a partition of `orders`.
+/// A shard: a partition of the topic `orders`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ShardId(pub u16);
 
 impl OrderKey {
-    /// The order's shard. Stable for ever for a given count: never change the hash.
+    /// The order's shard. Never change the hash: stored orders would be looked for on other shards.
     pub fn shard(&self, count: ShardCount) -> ShardId {
         let mut hash = xxhash_rust::xxh3::Xxh3Default::new();
         hash.update(self.merchant_id.as_str().as_bytes());
@@ -31,7 +31,7 @@ impl OrderKey {
         ShardId((hash.digest() % u64::from(count.0.get())) as u16)
     }
 
-    /// The key as bytes: unambiguous, since neither part contains a control character.
+    /// The key as bytes. It is unambiguous, since neither part may contain a control character.
     pub fn to_bytes(&self) -> Vec<u8> {
         let (merchant, number) = (self.merchant_id.as_str(), self.merchant_trade_no.as_str());
         let mut bytes = Vec::with_capacity(merchant.len() + 1 + number.len());

@@ -1,5 +1,5 @@
-//! The domain values of the POS document, each parsed once with its limits, so that the code behind
-//! the edge never checks again.
+//! The domain values of the POS document. Each is parsed once, with its limits, where it enters, so
+//! that no other code checks it again.
 //!
 //! Nothing here reads a clock, a file or a socket.
 

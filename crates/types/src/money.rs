@@ -1,14 +1,14 @@
 //! Amounts in whole TWD.
 
-/// TradeAmount: 1 to 2,147,483,647 whole TWD (the POS document's int).
+/// TradeAmount: 1 to 2,147,483,647 whole TWD.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Amount(i64);
 
-/// The largest amount in TWD that the POS document's int can carry.
+/// The largest amount in TWD: the POS document's amounts are 32-bit integers.
 const AMOUNT_MAX: i64 = i32::MAX as i64;
 
 impl Amount {
-    /// Checks the range.
+    /// Checks that the amount is in range.
     pub fn parse(raw: i64) -> Result<Self, String> {
         match raw {
             ..=0 => Err(format!("is {raw}, must be above 0 (whole TWD)")),
@@ -17,7 +17,7 @@ impl Amount {
         }
     }
 
-    /// Whole TWD.
+    /// The amount in whole TWD.
     pub fn twd(self) -> i64 {
         self.0
     }
@@ -28,10 +28,10 @@ impl Amount {
 pub struct UnRedeem(i64);
 
 impl UnRedeem {
-    /// What other issuers get, whatever the request said (integration note, UnRedeem).
+    /// What issuers other than the wallet get, whatever the request said.
     pub const ZERO: Self = Self(0);
 
-    /// Checks the range.
+    /// Checks that the amount is in range.
     pub fn parse(raw: i64) -> Result<Self, String> {
         if (0..=AMOUNT_MAX).contains(&raw) {
             Ok(Self(raw))
@@ -40,7 +40,7 @@ impl UnRedeem {
         }
     }
 
-    /// Whole TWD.
+    /// The amount in whole TWD.
     pub fn twd(self) -> i64 {
         self.0
     }

@@ -1,8 +1,9 @@
-//! Strings with a maximum length in characters (POS document, section 2 of the API page).
+//! The strings of the POS document, each with its maximum length in characters.
 
 use std::fmt;
 
-/// Checks length (in characters) and that nothing unprintable is in it.
+/// Checks the length in characters, and that there is no control character; `lines` allows line
+/// breaks and tabs.
 fn check(raw: &str, min: usize, max: usize, lines: bool) -> Result<(), String> {
     let length = raw.chars().count();
     if length < min {
@@ -28,14 +29,14 @@ macro_rules! texts {
             /// The maximum length in characters.
             pub const LEN_MAX: usize = $max;
 
-            /// Checks the limits; the error says what is wrong and what is allowed, without the
+            /// Checks the limits. The error says what is wrong and what is allowed, without the
             /// value.
             pub fn parse(raw: String) -> Result<Self, String> {
                 check(&raw, $min, $max, $lines)?;
                 Ok(Self(raw.into_boxed_str()))
             }
 
-            /// The text as it came.
+            /// The text as it was parsed.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -64,12 +65,13 @@ texts! {
     StoreName 0..=100 lines false;
     /// GatewayTradeNo: at most 20 characters.
     GatewayTradeNo 0..=20 lines false;
-    /// MerchantTradeNo: 1 to 60 characters, unique for the merchant, the idempotency key.
+    /// MerchantTradeNo: 1 to 60 characters, unique for each merchant. It is the idempotency key.
     MerchantTradeNo 1..=60 lines false;
     /// PosID: at most 20 characters.
     PosId 0..=20 lines false;
-    /// The name of one of a merchant's keys, 1 to 16 characters: no secret, it stands in the log
-    /// and in the rules. So short that a key which was written in the place of its name is refused.
+    /// The name of one of a merchant's keys, 1 to 16 characters. It is no secret: the log and the
+    /// policy contain it. The limit is short so that a key that is written in place of its name is
+    /// refused.
     KeyName 1..=16 lines false;
     /// Remark: at most 1000 characters.
     Remark 0..=1000 lines true;

@@ -1,5 +1,5 @@
-//! Time as it comes in on records (Unix ms), and as the POS document writes it (Asia/Taipei, which
-//! is UTC+8 all year).
+//! Times: in records as Unix ms, and in the POS document's forms in Asia/Taipei, which is UTC+8 all
+//! year.
 
 use jiff::{Timestamp, civil::DateTime, tz::Offset};
 
@@ -8,19 +8,19 @@ use jiff::{Timestamp, civil::DateTime, tz::Offset};
 pub struct UnixMs(pub i64);
 
 impl UnixMs {
-    /// Later by so many milliseconds; stays at the end of time instead of overflowing.
+    /// The time `ms` later; it stops at the end of the range instead of overflowing.
     #[must_use]
     pub fn plus(self, ms: i64) -> Self {
         Self(self.0.saturating_add(ms))
     }
 
-    /// Milliseconds since `earlier`, negative if that is later.
+    /// The milliseconds from `earlier` to this time; negative if `earlier` is later.
     pub fn since(self, earlier: Self) -> i64 {
         self.0.saturating_sub(earlier.0)
     }
 
-    /// `yyyy/MM/dd HH:mm:ss` in Asia/Taipei: the form of TradeTime. Times that no calendar holds
-    /// give an empty string.
+    /// `yyyy/MM/dd HH:mm:ss` in Asia/Taipei, the form of TradeTime. Empty for times that no
+    /// calendar has.
     pub fn taipei(self) -> String {
         let Ok(at) = Timestamp::from_millisecond(self.0) else { return String::new() };
         let t = Offset::constant(8).to_datetime(at);
@@ -28,8 +28,8 @@ impl UnixMs {
     }
 }
 
-/// Checks that `raw` has the shape of `pattern` (a letter stands for a digit) and is a date that
-/// exists.
+/// Checks that `raw` has the shape of `pattern`, in which a letter stands for a digit, and is a
+/// real date.
 fn check_date(raw: &str, pattern: &str) -> Result<(), String> {
     let wrong = || format!("must be empty or a real date and time of the form {pattern} (Asia/Taipei)");
     let fits = |(r, p): (u8, u8)| if p.is_ascii_alphabetic() { r.is_ascii_digit() } else { r == p };
@@ -57,7 +57,7 @@ macro_rules! pos_times {
                 Ok(Self(raw.into_boxed_str()))
             }
 
-            /// The text as it came.
+            /// The text as it was parsed.
             pub fn as_str(&self) -> &str {
                 &self.0
             }

@@ -1,33 +1,35 @@
-//! TradeNo: our number for an order. It carries the shard and the position of the record that made
-//! the order, so that whoever has it finds the order without a lookup, and the time, so that a new
-//! log never repeats an old log's numbers.
+//! TradeNo: our number for an order.
+//!
+//! It carries the shard and the offset of the record that made the order, so that the order is
+//! found without a lookup. It also carries the time, so that a new log never repeats the numbers of
+//! an old one.
 
 use std::{fmt, str};
 
 use crate::{ShardId, UnixMs};
 
-/// Crockford's base 32: no I, L, O, U, which people misread.
+/// Crockford's base 32. It leaves out I, L, O and U, which people misread.
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-/// `T`, shard 4, offset 11, seconds 7, check 2.
+/// The parts: `T`, then 4 characters of shard, 11 of offset, 7 of seconds, 2 of check.
 const SHARD: std::ops::Range<usize> = 1..5;
 const OFFSET: std::ops::Range<usize> = 5..16;
 const SECONDS: std::ops::Range<usize> = 16..23;
 const CHECK: std::ops::Range<usize> = 23..25;
 
-/// 25 characters: `T`, shard, offset, seconds, check.
+/// Our number for an order: 25 characters.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TradeNo([u8; Self::LEN]);
 
-/// The text is no TradeNo of ours.
+/// The text is not a TradeNo of this product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a TradeNo: 25 characters, the first T, the rest base 32 with two check characters at the end")]
+#[error("is not a TradeNo: 25 characters, T first, then base 32 with two check characters at the end")]
 pub struct InvalidTradeNo;
 
 impl TradeNo {
-    /// Its length in characters.
+    /// The length in characters.
     pub const LEN: usize = 25;
 
-    /// The number of the order that the record at (`shard`, `offset`), written at `at`, makes.
+    /// The number of the order that is made by the record at (`shard`, `offset`), written at `at`.
     pub fn new(shard: ShardId, offset: u64, at: UnixMs) -> Self {
         let mut text = [b'T'; Self::LEN];
         encode(u64::from(shard.0), &mut text[SHARD]);
@@ -38,7 +40,7 @@ impl TradeNo {
         Self(text)
     }
 
-    /// Checks form and check characters.
+    /// Checks the form and the check characters.
     pub fn parse(raw: &str) -> Result<Self, InvalidTradeNo> {
         let text: [u8; Self::LEN] = raw.as_bytes().try_into().map_err(|_| InvalidTradeNo)?;
         let shard_fits = decode(&text[SHARD]).is_some_and(|shard| u16::try_from(shard).is_ok());
@@ -47,7 +49,7 @@ impl TradeNo {
         if good { Ok(Self(text)) } else { Err(InvalidTradeNo) }
     }
 
-    /// The shard of the order.
+    /// The shard that the order lives on.
     pub fn shard(&self) -> ShardId {
         ShardId(decode(&self.0[SHARD]).unwrap_or_default() as u16)
     }
@@ -57,7 +59,7 @@ impl TradeNo {
         decode(&self.0[OFFSET]).unwrap_or_default()
     }
 
-    /// The 25 characters.
+    /// The 25 characters as text.
     pub fn as_str(&self) -> &str {
         str::from_utf8(&self.0).unwrap_or_default()
     }
@@ -89,7 +91,7 @@ fn decode(digits: &[u8]) -> Option<u64> {
     })
 }
 
-/// Two base 32 digits: sees every single wrong character and every swap of neighbours.
+/// The check, two base 32 digits. It finds every wrong character and every swap of neighbours.
 fn checksum(text: &[u8]) -> u64 {
     let worth = |b: &u8| ALPHABET.iter().position(|letter| letter == b).map_or(31, |at| at as u64);
     text.iter().fold(0, |sum, b| (sum * 32 + worth(b)) % 1021)

@@ -1,5 +1,5 @@
-//! What is wrong with a request: all of it, each with the field's name, so that a caller mends
-//! everything at once.
+//! What is wrong with a request. All violations are listed, each with the field's name, so that a
+//! caller can correct everything at once.
 
 use std::fmt;
 
@@ -11,17 +11,17 @@ macro_rules! fields {
         pub enum Field { $($variant),* }
 
         impl Field {
-            /// The name in `twqr.pos.v1`.
+            /// The field's name in `twqr.pos.v1`.
             pub fn proto_name(self) -> &'static str {
                 match self { $(Self::$variant => $proto),* }
             }
 
-            /// The name in the POS document.
+            /// The field's name in the POS document.
             pub fn pos_name(self) -> &'static str {
                 match self { $(Self::$variant => $pos),* }
             }
 
-            /// The field with this name in `twqr.pos.v1`.
+            /// The field that has this name in `twqr.pos.v1`.
             pub fn from_proto_name(name: &str) -> Option<Self> {
                 match name { $($proto => Some(Self::$variant),)* _ => None }
             }
@@ -49,10 +49,10 @@ fields! {
     InquiryType "inquiry_type" "InquiryType";
 }
 
-/// One thing that is wrong with one field. The text never repeats the field's value.
+/// One violation of one field. The text never repeats the value of the field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// Which field.
+    /// The field that is wrong.
     pub field: Field,
     /// What is wrong, and what is allowed.
     pub description: String,
@@ -63,17 +63,17 @@ pub struct Violation {
 pub struct Violations(Vec<Violation>);
 
 impl Violations {
-    /// The violations found so far.
+    /// The violations that were found.
     pub fn as_slice(&self) -> &[Violation] {
         &self.0
     }
 
-    /// Adds one.
+    /// Adds a violation.
     pub fn add(&mut self, field: Field, description: impl Into<String>) {
         self.0.push(Violation { field, description: description.into() });
     }
 
-    /// Keeps the value, or notes why there is none.
+    /// Returns the value, or adds the violation.
     pub(crate) fn take<T>(&mut self, field: Field, parsed: Result<T, String>) -> Option<T> {
         parsed.map_err(|description| self.add(field, description)).ok()
     }

@@ -77,7 +77,7 @@ fn the_reversal_of_a_late_charge_changes_no_earlier_answer() {
         remark: Remark::parse(String::new()).unwrap(),
         amount: 0,
         attempts: 0,
-        sent_at: 0,
+        last_sent_offset: 0,
         amounts: Vec::new(),
         is_requested: true,
         was_answered_as_done: false,

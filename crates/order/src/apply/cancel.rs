@@ -1,6 +1,8 @@
-//! Cancel: the request must be the payment's own; then it waits for whatever is in progress, and
-//! reverses what is left. The same cancel may come again: it answers what is true by then, and
-//! after a refusal asks the issuer once more (POS API, section 4).
+//! Cancel: a caller wants to reverse a payment.
+//!
+//! The request must have the payment's own fields. The cancel waits until charge and refunds are
+//! final, and then reverses what is left. A repeat of the request answers the state by then; after
+//! the issuer's refusal it starts another attempt.
 
 use twqr_types::{Field, Issuer, PayForm, Remark, UnRedeem};
 
@@ -10,14 +12,14 @@ use crate::{
     SubscriptionKind, TaskKind,
 };
 
-/// A request to take a payment back.
+/// Applies a request to cancel a payment.
 pub(super) fn request(
     order: &mut Option<Order>,
     request: &CancelRequest,
     mut context: ApplyContext<'_>,
 ) -> AppliedStep {
     match order {
-        Some(Order::Payment(payment)) => of_payment(payment, request, &mut context),
+        Some(Order::Payment(payment)) => cancel_payment(payment, request, &mut context),
         Some(Order::Refund(_)) => {
             reply(request, true, ReplyBody::NotFound, &mut context);
             AppliedStep { step: Step::Refused, changed: false }
@@ -27,7 +29,7 @@ pub(super) fn request(
             AppliedStep { step: Step::Repeated, changed: false }
         }
         None => {
-            *order = Some(Order::EarlyCancel(before_its_payment(request, &context)));
+            *order = Some(Order::EarlyCancel(early_cancel(request, &context)));
             reply(request, false, ReplyBody::Order, &mut context);
             changed(Step::Cancelled)
         }
@@ -40,7 +42,7 @@ fn reply(request: &CancelRequest, repeat: bool, body: ReplyBody, context: &mut A
     }
 }
 
-fn before_its_payment(request: &CancelRequest, context: &ApplyContext<'_>) -> EarlyCancel {
+fn early_cancel(request: &CancelRequest, context: &ApplyContext<'_>) -> EarlyCancel {
     let form = &request.form;
     EarlyCancel {
         key: form.key.clone(),
@@ -52,38 +54,39 @@ fn before_its_payment(request: &CancelRequest, context: &ApplyContext<'_>) -> Ea
     }
 }
 
-fn of_payment(payment: &mut Payment, request: &CancelRequest, context: &mut ApplyContext<'_>) -> AppliedStep {
+fn cancel_payment(payment: &mut Payment, request: &CancelRequest, context: &mut ApplyContext<'_>) -> AppliedStep {
     let differing = differing_fields(payment, &request.form);
     if !differing.is_empty() && !is_cancelled_unsent(payment) {
         reply(request, true, ReplyBody::Conflict(differing), context);
         return AppliedStep { step: Step::Conflicted, changed: false };
     }
-    let (step, began) = match &mut payment.cancel {
+    let (step, is_new) = match &mut payment.cancel {
         Some(cancel) if cancel.is_complete() || cancel.is_in_progress() => {
             (Step::Repeated, !std::mem::replace(&mut cancel.is_requested, true))
         }
         Some(_) | None => {
-            begin(payment, request, context);
-            context.tell_watchers(payment);
+            start_requested(payment, request, context);
+            context.notify_of_start(payment);
             (if payment.is_at_rest() { Step::Cancelled } else { Step::Cancelling }, true)
         }
     };
     let subscribed = request.reply_to.is_some_and(|to| {
-        context.out.reply(to, !began, ReplyBody::Order);
-        let subscriber = Subscriber { to, repeat: !began, kind: SubscriptionKind::CancelResult };
+        context.out.reply(to, !is_new, ReplyBody::Order);
+        let subscriber = Subscriber { to, repeat: !is_new, kind: SubscriptionKind::CancelResult };
         !payment.is_at_rest() && subscribe(&mut payment.subscribers, subscriber, context.at)
     });
-    AppliedStep { step, changed: began || subscribed }
+    AppliedStep { step, changed: is_new || subscribed }
 }
 
-/// Whether it is cancelled, and nobody was ever asked to charge it. If the cancel came first, its
-/// fields are not known any more, and it must hear again what it heard.
+/// Whether the payment is cancelled and never had an issuer, as when its cancel came first. The
+/// fields of that cancel were not stored, so a repeat of it may differ from the payment, and must
+/// get the same answer again.
 fn is_cancelled_unsent(payment: &Payment) -> bool {
     payment.issuer.is_none() && payment.cancel.as_ref().is_some_and(Cancel::is_complete)
 }
 
-/// The five fields that must be the payment's (POS API, section 2); MerchantTradeNo is the order's
-/// key. UnRedeem of other issuers counts as rewritten, like the payment's.
+/// The fields that differ from the payment's. MerchantTradeNo is not compared, since it is the
+/// order's key. For other issuers UnRedeem counts as 0, as in the payment.
 fn differing_fields(payment: &Payment, form: &PayForm) -> Vec<Field> {
     let terms = &payment.terms;
     let un_redeem = if payment.issuer == Some(Issuer::Wallet) { form.un_redeem } else { UnRedeem::ZERO };
@@ -96,14 +99,14 @@ fn differing_fields(payment: &Payment, form: &PayForm) -> Vec<Field> {
     compared.into_iter().filter(|(_, equal)| !equal).map(|(field, _)| field).collect()
 }
 
-fn begin(payment: &mut Payment, request: &CancelRequest, context: &mut ApplyContext<'_>) {
+fn start_requested(payment: &mut Payment, request: &CancelRequest, context: &mut ApplyContext<'_>) {
     let before = payment.cancel.take();
-    payment.cancel = Some(Cancel { is_requested: true, ..waiting(before, &request.form.remark, context) });
+    payment.cancel = Some(Cancel { is_requested: true, ..new_cancel(before, &request.form.remark, context) });
     advance_if_unblocked(payment, context);
 }
 
-/// A cancel that begins now; what went out for the one before still counts.
-fn waiting(before: Option<Cancel>, remark: &Remark, context: &ApplyContext<'_>) -> Cancel {
+/// A cancel that starts now. What an earlier cancel sent still counts.
+fn new_cancel(before: Option<Cancel>, remark: &Remark, context: &ApplyContext<'_>) -> Cancel {
     let (attempts, amounts, was_answered_as_done) =
         before.map_or_else(Default::default, |cancel| (cancel.attempts, cancel.amounts, cancel.was_answered_as_done));
     Cancel {
@@ -111,7 +114,7 @@ fn waiting(before: Option<Cancel>, remark: &Remark, context: &ApplyContext<'_>) 
         remark: remark.clone(),
         amount: 0,
         attempts,
-        sent_at: context.cause.offset,
+        last_sent_offset: context.cause.offset,
         amounts,
         is_requested: false,
         was_answered_as_done,
@@ -120,39 +123,39 @@ fn waiting(before: Option<Cancel>, remark: &Remark, context: &ApplyContext<'_>) 
     }
 }
 
-/// Takes back a charge that was told as failed and took effect after all. A cancel that found
-/// nothing to take back has something now.
+/// Starts a cancel by the machine itself, for a charge that took effect after it had failed. If a
+/// cancel found nothing to reverse before, it has something now.
 pub(super) fn start_automatic(payment: &mut Payment, context: &mut ApplyContext<'_>) {
     match &mut payment.cancel {
         Some(cancel) => {
             cancel.was_answered_as_done = cancel.is_requested;
             cancel.stage = CancelStage::Blocked;
         }
-        None => payment.cancel = Some(waiting(None, &payment.terms.remark, context)),
+        None => payment.cancel = Some(new_cancel(None, &payment.terms.remark, context)),
     }
     advance_if_unblocked(payment, context);
 }
 
-/// Takes back what is left, if the cancel waited only for what is over now.
+/// Sends the reversal if the cancel is blocked and everything that it waited for is final.
 pub(super) fn advance_if_unblocked(payment: &mut Payment, context: &mut ApplyContext<'_>) {
-    if payment.cancel_may_go_on() {
-        take_back(payment, context);
+    if payment.can_advance_cancel() {
+        reverse_remainder(payment, context);
     }
 }
 
-/// Takes back what refunds have left; a new reversal goes out only once the one before is closed.
-pub(super) fn take_back(payment: &mut Payment, context: &mut ApplyContext<'_>) {
-    let (left, rules) = (payment.left(), context.rules(payment));
+/// Reverses what refunds have left. A new reversal is sent only when the one before is final.
+pub(super) fn reverse_remainder(payment: &mut Payment, context: &mut ApplyContext<'_>) {
+    let (left, rules) = (payment.remaining(), context.rules(payment));
     let Some(mut cancel) = payment.cancel.take() else { return };
     cancel.changed_at = context.at;
     cancel.stage = if left <= 0 {
         cancel.amount = 0;
         CancelStage::NothingToReverse
-    } else if let Some(end) = rules.in_maintenance(context.at) {
+    } else if let Some(end) = rules.maintenance_until(context.at) {
         CancelStage::Retry { at: end }
     } else {
         cancel.amount = left;
-        cancel.sent(context.cause.offset);
+        cancel.note_sent(context.cause.offset);
         let call =
             ReversalCall { store_id: payment.terms.store_id.clone(), amount: left, remark: cancel.remark.clone() };
         CancelStage::Reversing(context.begin(payment, &rules, TaskKind::Reverse(Box::new(call))))

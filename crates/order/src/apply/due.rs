@@ -1,18 +1,18 @@
-//! Due: the time has come to ask the issuer about what is in progress, to reverse again, or to ask
-//! a refund's payment again.
+//! Due: the time has come to inquire at the issuer, to send another reversal, or to ask a refund's
+//! payment again.
 
 use super::{AppliedStep, ApplyContext, IGNORED, Step, cancel, changed, lifecycle::OutcomeContext, refund};
 use crate::{CancelStage, Order, Payment, Refund, Subject};
 
 pub(super) fn apply(order: &mut Order, mut context: ApplyContext<'_>) -> AppliedStep {
     match order {
-        Order::Payment(payment) => of_payment(payment, &mut context),
-        Order::Refund(refund) => of_refund(refund, &mut context),
+        Order::Payment(payment) => act_on_payment(payment, &mut context),
+        Order::Refund(refund) => act_on_refund(refund, &mut context),
         Order::EarlyCancel(_) => IGNORED,
     }
 }
 
-fn of_refund(order: &mut Refund, context: &mut ApplyContext<'_>) -> AppliedStep {
+fn act_on_refund(order: &mut Refund, context: &mut ApplyContext<'_>) -> AppliedStep {
     if order.due_at().is_none_or(|due| context.at < due) {
         return IGNORED;
     }
@@ -20,39 +20,39 @@ fn of_refund(order: &mut Refund, context: &mut ApplyContext<'_>) -> AppliedStep 
     changed(Step::Inquired)
 }
 
-/// Everything of the payment that is due.
-fn of_payment(payment: &mut Payment, context: &mut ApplyContext<'_>) -> AppliedStep {
+/// Does everything of the payment that is due.
+fn act_on_payment(payment: &mut Payment, context: &mut ApplyContext<'_>) -> AppliedStep {
     if payment.due_at().is_none_or(|due| context.at < due) {
         return IGNORED;
     }
-    ask_about_charge(payment, context);
-    ask_about_refunds(payment, context);
-    if go_on_with_cancel(payment, context) {
-        context.tell_payment(payment);
+    inquire_about_charge(payment, context);
+    inquire_about_refunds(payment, context);
+    if act_on_cancel(payment, context) {
+        context.notify_payment(payment);
         return changed(Step::Cancelled);
     }
     changed(Step::Inquired)
 }
 
-fn ask_about_charge(payment: &mut Payment, context: &mut ApplyContext<'_>) {
+fn inquire_about_charge(payment: &mut Payment, context: &mut ApplyContext<'_>) {
     if !payment.charge.is_due(context.at) {
         return;
     }
     let (rules, codes) = (context.rules(payment), context.codes());
-    let judge =
+    let outcome_context =
         OutcomeContext { number: payment.trade_no, what: "payment", rules: &rules, codes: &codes, at: context.at };
-    if payment.charge.ask(context.out.next_id(), &judge) {
+    if payment.charge.begin_inquiry(context.out.next_id(), &outcome_context) {
         context.emit_inquiry(payment, &payment.charge, &rules, Subject::Charge);
     }
 }
 
-fn ask_about_refunds(payment: &mut Payment, context: &mut ApplyContext<'_>) {
+fn inquire_about_refunds(payment: &mut Payment, context: &mut ApplyContext<'_>) {
     let (rules, codes) = (context.rules(payment), context.codes());
     for index in 0..payment.refunds.len() {
         let entry = &mut payment.refunds[index];
-        let judge =
+        let outcome_context =
             OutcomeContext { number: entry.trade_no, what: "refund", rules: &rules, codes: &codes, at: context.at };
-        if entry.refund.is_due(context.at) && entry.refund.ask(context.out.next_id(), &judge) {
+        if entry.refund.is_due(context.at) && entry.refund.begin_inquiry(context.out.next_id(), &outcome_context) {
             let entry = &payment.refunds[index];
             let subject = Subject::Refund { number: entry.number.clone(), trade_no: entry.trade_no };
             context.emit_inquiry(payment, &entry.refund, &rules, subject);
@@ -60,19 +60,21 @@ fn ask_about_refunds(payment: &mut Payment, context: &mut ApplyContext<'_>) {
     }
 }
 
-/// Whether the cancel is done by that: refunds have left nothing.
-fn go_on_with_cancel(payment: &mut Payment, context: &mut ApplyContext<'_>) -> bool {
+/// Acts on the cancel if it is due. True: it is complete by that, because refunds have left
+/// nothing.
+fn act_on_cancel(payment: &mut Payment, context: &mut ApplyContext<'_>) -> bool {
     let (rules, codes, number) = (context.rules(payment), context.codes(), payment.trade_no);
     let Some(cancel) = payment.cancel.as_mut().filter(|cancel| cancel.is_in_progress()) else { return false };
     match &mut cancel.stage {
         CancelStage::Reversing(reversal) if reversal.is_due(context.at) => {
-            let judge = OutcomeContext { number, what: "reversal", rules: &rules, codes: &codes, at: context.at };
-            if reversal.ask(context.out.next_id(), &judge) {
-                let asked = reversal.clone();
-                context.emit_inquiry(payment, &asked, &rules, Subject::Reversal);
+            let outcome_context =
+                OutcomeContext { number, what: "reversal", rules: &rules, codes: &codes, at: context.at };
+            if reversal.begin_inquiry(context.out.next_id(), &outcome_context) {
+                let inquired = reversal.clone();
+                context.emit_inquiry(payment, &inquired, &rules, Subject::Reversal);
             }
         }
-        CancelStage::Retry { at } if context.at >= *at => cancel::take_back(payment, context),
+        CancelStage::Retry { at } if context.at >= *at => cancel::reverse_remainder(payment, context),
         CancelStage::Reversing(_)
         | CancelStage::Retry { .. }
         | CancelStage::Blocked

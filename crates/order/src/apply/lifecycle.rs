@@ -1,7 +1,10 @@
-//! The life of a movement: what an outcome does to it, whichever movement it is. Done and declined
-//! count whichever task they answer, since the issuer said so; not sent, absent and unknown count
-//! only for the open task. An inquiry that was not sent, absent before the window is over, and a
-//! StatusCode with which the wallet says that it does not know, are unknown.
+//! The life of a movement: what the result of a task does to it. Charges, refunds and reversals
+//! follow the same rules.
+//!
+//! - `Done` and `Declined` count for whichever task they answer, because the issuer said so.
+//! - `NotSent`, `Absent` and `Unknown` count only for the open task.
+//! - An inquiry that was not sent, an absence within the window, and a StatusCode that proves
+//!   nothing are treated as unknown.
 
 use twqr_types::{StatusCode, TradeNo, UnixMs};
 
@@ -9,43 +12,48 @@ use crate::{
     Decline, DeclineKind, EffectId, Evidence, Failure, IssuerRules, Movement, Phase, StatusCodes, TaskResult, schedule,
 };
 
-/// How long StatusDesc may be, in characters (POS API, section 2).
+/// The most characters that StatusDesc may have.
 const STATUS_DESC_LEN_MAX: usize = 1_000;
 
-/// What an outcome did to a movement.
+/// What a result did to a movement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Transition {
     /// It took effect.
     Done,
-    /// It failed.
+    /// It failed, with this evidence.
     Failed(Evidence),
-    /// Nobody knows what came of it.
+    /// Its result is unknown now.
     Unresolved,
-    /// Nobody knows still, after an inquiry: nothing has changed for those who wait.
+    /// Its result is unknown as before, after an inquiry: subscribers need no reply.
     StillUnresolved,
-    /// The issuer contradicts a final state, in these words.
+    /// The result contradicts a final state; the text says how.
     Contradicted(String),
-    /// Nothing.
+    /// The result changes nothing.
     Ignored,
 }
 
-/// What a movement's outcome is judged by.
+/// What the machine needs to apply a result to a movement.
 pub(super) struct OutcomeContext<'a> {
-    /// The number under which the issuer is asked.
+    /// The number by which the issuer knows the movement.
     pub(super) number: TradeNo,
     /// Such as `payment`, for StatusDesc.
     pub(super) what: &'static str,
-    /// The issuer's rules.
+    /// The rules of the issuer.
     pub(super) rules: &'a IssuerRules,
-    /// The StatusCodes that hold.
+    /// The policy's own StatusCodes.
     pub(super) codes: &'a StatusCodes,
     /// The time of the record.
     pub(super) at: UnixMs,
 }
 
 impl<A: Clone> Movement<A> {
-    /// Takes what came of `task`.
-    pub(super) fn take(&mut self, task: EffectId, result: &TaskResult<A>, judge: &OutcomeContext<'_>) -> Transition {
+    /// Applies the result of `task`.
+    pub(super) fn apply_result(
+        &mut self,
+        task: EffectId,
+        result: &TaskResult<A>,
+        context: &OutcomeContext<'_>,
+    ) -> Transition {
         let unknown;
         let result = match result {
             TaskResult::Declined(decline) if decline.is_ambiguous() => {
@@ -60,14 +68,14 @@ impl<A: Clone> Movement<A> {
         };
         match &self.phase {
             Phase::Sent { task: open } | Phase::Inquiring { task: open } => {
-                let is_open = *open == task;
-                self.in_progress(result, is_open, judge)
+                let is_open_task = *open == task;
+                self.apply_in_progress(result, is_open_task, context)
             }
-            Phase::Unresolved { .. } => self.in_progress(result, false, judge),
+            Phase::Unresolved { .. } => self.apply_in_progress(result, false, context),
             Phase::Done(_) => match result {
                 TaskResult::Declined(Decline { code, reason, .. }) => Transition::Contradicted(format!(
                     "the {} took effect, then was declined ({code} {reason})",
-                    judge.what
+                    context.what
                 )),
                 TaskResult::Done(_) | TaskResult::NotSent(_) | TaskResult::Unknown(_) | TaskResult::Absent => {
                     Transition::Ignored
@@ -76,7 +84,7 @@ impl<A: Clone> Movement<A> {
             Phase::Failed(failure) => match result {
                 TaskResult::Done(_) => Transition::Contradicted(format!(
                     "the {} failed ({:?}, {}), then took effect",
-                    judge.what, failure.evidence, failure.status_code
+                    context.what, failure.evidence, failure.status_code
                 )),
                 TaskResult::Declined(_) | TaskResult::NotSent(_) | TaskResult::Unknown(_) | TaskResult::Absent => {
                     Transition::Ignored
@@ -85,27 +93,34 @@ impl<A: Clone> Movement<A> {
         }
     }
 
-    fn in_progress(&mut self, result: &TaskResult<A>, is_open: bool, judge: &OutcomeContext<'_>) -> Transition {
-        let abnormal = judge.codes.fisc_abnormal;
+    fn apply_in_progress(
+        &mut self,
+        result: &TaskResult<A>,
+        is_open_task: bool,
+        context: &OutcomeContext<'_>,
+    ) -> Transition {
+        let abnormal = context.codes.fisc_abnormal;
         let is_sent = matches!(self.phase, Phase::Sent { .. });
         match result {
             TaskResult::Done(approval) => {
                 self.phase = Phase::Done(Box::new(approval.clone()));
-                self.changed_at = judge.at;
+                self.changed_at = context.at;
                 Transition::Done
             }
             TaskResult::Declined(decline) => {
-                let (code, desc) = status_of(decline, judge);
-                self.fail(Evidence::Declined, code, &desc, judge.at)
+                let (code, desc) = status_of(decline, context);
+                self.fail(Evidence::Declined, code, &desc, context.at)
             }
-            TaskResult::NotSent(reason) if is_open && is_sent => {
-                self.fail(Evidence::NotSent, abnormal, &format!("not sent to the issuer: {reason}"), judge.at)
+            TaskResult::NotSent(reason) if is_open_task && is_sent => {
+                self.fail(Evidence::NotSent, abnormal, &format!("not sent to the issuer: {reason}"), context.at)
             }
-            TaskResult::Absent if is_open && judge.at > self.absent_after => {
-                let desc = format!("the issuer confirmed that the {} does not exist", judge.what);
-                self.fail(Evidence::Absent, abnormal, &desc, judge.at)
+            TaskResult::Absent if is_open_task && context.at > self.absent_after => {
+                let desc = format!("the issuer confirmed that the {} does not exist", context.what);
+                self.fail(Evidence::Absent, abnormal, &desc, context.at)
             }
-            TaskResult::NotSent(_) | TaskResult::Absent | TaskResult::Unknown(_) if is_open => self.unresolved(judge),
+            TaskResult::NotSent(_) | TaskResult::Absent | TaskResult::Unknown(_) if is_open_task => {
+                self.leave_unresolved(context)
+            }
             TaskResult::NotSent(_) | TaskResult::Absent | TaskResult::Unknown(_) => Transition::Ignored,
         }
     }
@@ -117,26 +132,27 @@ impl<A: Clone> Movement<A> {
         Transition::Failed(evidence)
     }
 
-    fn unresolved(&mut self, judge: &OutcomeContext<'_>) -> Transition {
-        let was_asking = matches!(self.phase, Phase::Inquiring { .. });
-        let next_check = schedule::next_check(judge.at, self.inquiries, judge.number, self.absent_after, judge.rules);
+    fn leave_unresolved(&mut self, context: &OutcomeContext<'_>) -> Transition {
+        let was_inquiring = matches!(self.phase, Phase::Inquiring { .. });
+        let next_check =
+            schedule::next_check(context.at, self.inquiries, context.number, self.absent_after, context.rules);
         self.phase = Phase::Unresolved { next_check };
-        self.changed_at = judge.at;
-        if was_asking { Transition::StillUnresolved } else { Transition::Unresolved }
+        self.changed_at = context.at;
+        if was_inquiring { Transition::StillUnresolved } else { Transition::Unresolved }
     }
 
-    /// Whether it is time to ask about it.
+    /// Whether the machine must act on it now.
     pub(super) fn is_due(&self, at: UnixMs) -> bool {
         self.due_at().is_some_and(|due| at >= due)
     }
 
-    /// The task to ask is out; or, in the issuer's maintenance, it will be asked after that. True:
-    /// it is out.
-    pub(super) fn ask(&mut self, task: EffectId, judge: &OutcomeContext<'_>) -> bool {
-        self.changed_at = judge.at;
-        if judge.rules.in_maintenance(judge.at).is_some() {
+    /// Makes `task` the open inquiry. During the issuer's maintenance the inquiry is put off
+    /// instead. True: the caller must emit the task.
+    pub(super) fn begin_inquiry(&mut self, task: EffectId, context: &OutcomeContext<'_>) -> bool {
+        self.changed_at = context.at;
+        if context.rules.maintenance_until(context.at).is_some() {
             let next_check =
-                schedule::next_check(judge.at, self.inquiries, judge.number, self.absent_after, judge.rules);
+                schedule::next_check(context.at, self.inquiries, context.number, self.absent_after, context.rules);
             self.phase = Phase::Unresolved { next_check };
             return false;
         }
@@ -146,12 +162,12 @@ impl<A: Clone> Movement<A> {
     }
 }
 
-/// StatusCode and StatusDesc of a refusal (POS API, section 3).
-fn status_of(decline: &Decline, judge: &OutcomeContext<'_>) -> (StatusCode, String) {
-    let codes = judge.codes;
+/// The StatusCode and StatusDesc that callers get for a refusal.
+fn status_of(decline: &Decline, context: &OutcomeContext<'_>) -> (StatusCode, String) {
+    let codes = context.codes;
     let own_text = || decline.reason.to_string();
     let with_code = || format!("{} {}", decline.code, decline.reason);
-    let mapped = judge.rules.status_codes.get(&*decline.code);
+    let mapped = context.rules.status_codes.get(&*decline.code);
     match (decline.kind, mapped) {
         (DeclineKind::Wallet, _) => match StatusCode::parse(&decline.code).ok().filter(|code| code.proves_refusal()) {
             Some(code) => (code, own_text()),

@@ -1,5 +1,5 @@
-//! Outcome: what a worker says came of a task of a payment: of its charge, of one of its refunds,
-//! or of its reversal.
+//! Outcome: a worker reports the result of a task of a payment: of its charge, of one of its
+//! refunds, or of its reversal.
 
 use twqr_types::MerchantTradeNo;
 
@@ -15,40 +15,40 @@ use crate::{
 
 pub(super) fn apply(payment: &mut Payment, outcome: &Outcome, mut context: ApplyContext<'_>) -> AppliedStep {
     match &outcome.movement {
-        MovementOutcome::Charge(result) => of_charge(payment, outcome.task, result, &mut context),
-        MovementOutcome::Refund(number, result) => of_refund(payment, outcome.task, number, result, &mut context),
-        MovementOutcome::Reversal(result) => of_reversal(payment, outcome.task, result, &mut context),
+        MovementOutcome::Charge(result) => apply_charge(payment, outcome.task, result, &mut context),
+        MovementOutcome::Refund(number, result) => apply_refund(payment, outcome.task, number, result, &mut context),
+        MovementOutcome::Reversal(result) => apply_reversal(payment, outcome.task, result, &mut context),
     }
 }
 
-fn of_charge(
+fn apply_charge(
     payment: &mut Payment,
     task: EffectId,
     result: &TaskResult<Approval>,
     context: &mut ApplyContext<'_>,
 ) -> AppliedStep {
     let (rules, codes) = (context.rules(payment), context.codes());
-    let judge =
+    let outcome_context =
         OutcomeContext { number: payment.trade_no, what: "payment", rules: &rules, codes: &codes, at: context.at };
-    let step = match payment.charge.take(task, result, &judge) {
+    let step = match payment.charge.apply_result(task, result, &outcome_context) {
         Transition::Done => {
-            check_sum(payment);
+            note_wrong_sum(payment);
             Step::Paid
         }
         Transition::Failed(evidence) => Step::Failed(evidence),
         Transition::Unresolved => Step::Unresolved,
         Transition::StillUnresolved => return changed(Step::Unresolved),
-        Transition::Contradicted(text) => return of_final_charge(payment, &text, result, context),
+        Transition::Contradicted(text) => return contradict_charge(payment, &text, result, context),
         Transition::Ignored => return IGNORED,
     };
     cancel::advance_if_unblocked(payment, context);
-    context.tell_payment(payment);
+    context.notify_payment(payment);
     changed(step)
 }
 
-/// The issuer says something else than the charge was told as. If the customer was charged after
-/// all, the charge is taken back: nobody may count on it any more.
-fn of_final_charge(
+/// The issuer contradicts the final charge. If the customer was charged after all, the charge is
+/// reversed: callers were told that it failed.
+fn contradict_charge(
     payment: &mut Payment,
     text: &str,
     result: &TaskResult<Approval>,
@@ -61,13 +61,13 @@ fn of_final_charge(
     payment.charge_took_effect_after_all = true;
     payment.note_contradiction(text);
     cancel::start_automatic(payment, context);
-    context.tell_payment(payment);
+    context.notify_payment(payment);
     changed(Step::Contradicted)
 }
 
-/// An approval whose amounts are not what was asked for counts, since the customer was charged; an
-/// operator must look.
-fn check_sum(payment: &mut Payment) {
+/// Notes an approval whose amounts do not add up. It counts as approved, since the customer was
+/// charged.
+fn note_wrong_sum(payment: &mut Payment) {
     let Some(approval) = payment.charge.done() else { return };
     if !approval.adds_up(payment.terms.trade_amount) {
         let text = format!(
@@ -81,7 +81,7 @@ fn check_sum(payment: &mut Payment) {
     }
 }
 
-fn of_refund(
+fn apply_refund(
     payment: &mut Payment,
     task: EffectId,
     number: &MerchantTradeNo,
@@ -91,8 +91,9 @@ fn of_refund(
     let (rules, codes) = (context.rules(payment), context.codes());
     let Some(index) = payment.refunds.iter().position(|entry| entry.number == *number) else { return IGNORED };
     let entry = &mut payment.refunds[index];
-    let judge = OutcomeContext { number: entry.trade_no, what: "refund", rules: &rules, codes: &codes, at: context.at };
-    let step = match entry.refund.take(task, result, &judge) {
+    let outcome_context =
+        OutcomeContext { number: entry.trade_no, what: "refund", rules: &rules, codes: &codes, at: context.at };
+    let step = match entry.refund.apply_result(task, result, &outcome_context) {
         Transition::Done => {
             let odd = entry.refund.done().filter(|refunded| !refunded.adds_up(entry.amount));
             let text = odd.map(|_| format!("refund {} took effect with amounts that do not add up", entry.trade_no));
@@ -112,13 +113,13 @@ fn of_refund(
         }
         Transition::Ignored => return IGNORED,
     };
-    reserve::tell_refund(payment, index, context);
+    reserve::send_result(payment, index, context);
     cancel::advance_if_unblocked(payment, context);
-    context.tell_payment(payment);
+    context.notify_payment(payment);
     changed(step)
 }
 
-fn of_reversal(
+fn apply_reversal(
     payment: &mut Payment,
     task: EffectId,
     result: &TaskResult<ReversalApproval>,
@@ -130,12 +131,12 @@ fn of_reversal(
         && cancel.attempts > 0
         && !cancel.is_reversed()
     {
-        return taken_back(payment, task, reversed, context);
+        return complete_by_reversal(payment, task, reversed, context);
     }
-    if task.offset < cancel.sent_at {
+    if task.offset < cancel.last_sent_offset {
         return IGNORED;
     }
-    let is_inquiry_after_several = cancel.attempts > 1 && task.offset > cancel.sent_at;
+    let is_inquiry_after_several = cancel.attempts > 1 && task.offset > cancel.last_sent_offset;
     let reversal = match &mut cancel.stage {
         CancelStage::Reversing(reversal) if reversal.failure().is_none() => reversal,
         CancelStage::Reversing(_)
@@ -145,19 +146,19 @@ fn of_reversal(
             return IGNORED;
         }
     };
-    let judge = OutcomeContext { number, what: "reversal", rules: &rules, codes: &codes, at: context.at };
-    let moved = if is_inquiry_after_several && !is_asked_after_the_window(reversal, task) {
-        reversal.take(task, &unless_refused(result), &judge)
+    let outcome_context = OutcomeContext { number, what: "reversal", rules: &rules, codes: &codes, at: context.at };
+    let transition = if is_inquiry_after_several && !is_inquiry_after_window(reversal, task) {
+        reversal.apply_result(task, &without_refusal(result), &outcome_context)
     } else {
-        reversal.take(task, result, &judge)
+        reversal.apply_result(task, result, &outcome_context)
     };
     let absent_after = reversal.absent_after;
-    match moved {
+    match transition {
         Transition::Failed(_) | Transition::Unresolved | Transition::StillUnresolved => cancel.changed_at = context.at,
         Transition::Done | Transition::Contradicted(_) | Transition::Ignored => {}
     }
-    let step = match moved {
-        Transition::Failed(_) if cancel.may_be_sent_again(payment.issuer) => {
+    let step = match transition {
+        Transition::Failed(_) if cancel.may_be_retried(payment.issuer) => {
             let at = schedule::next_check(context.at, cancel.attempts, number, absent_after, &rules);
             cancel.stage = CancelStage::Retry { at };
             return changed(Step::Cancelling);
@@ -165,21 +166,21 @@ fn of_reversal(
         Transition::Failed(evidence) => Step::Failed(evidence),
         Transition::Unresolved | Transition::StillUnresolved => return changed(Step::Unresolved),
         Transition::Contradicted(text) => return contradict(payment, &text, context),
-        // What takes effect now is taken above.
+        // A reversal that takes effect was handled above.
         Transition::Done | Transition::Ignored => return IGNORED,
     };
-    context.tell_payment(payment);
+    context.notify_payment(payment);
     changed(step)
 }
 
-/// Whether this inquiry is the open one, and went out when no reversal could land any more.
-fn is_asked_after_the_window(reversal: &Movement<ReversalApproval>, task: EffectId) -> bool {
+/// Whether this is the open inquiry, and was sent when no reversal could arrive any more.
+fn is_inquiry_after_window(reversal: &Movement<ReversalApproval>, task: EffectId) -> bool {
     reversal.phase == Phase::Inquiring { task } && reversal.changed_at > reversal.absent_after
 }
 
-/// The issuer knows all reversals by the payment's number: within the window, an inquiry about one
-/// may find the refusal of an earlier one.
-fn unless_refused(result: &TaskResult<ReversalApproval>) -> TaskResult<ReversalApproval> {
+/// The result of an inquiry within the window, without a refusal. The issuer knows every reversal
+/// by the payment's number, so the refusal may be an earlier reversal's.
+fn without_refusal(result: &TaskResult<ReversalApproval>) -> TaskResult<ReversalApproval> {
     match result {
         TaskResult::Declined(decline) => {
             TaskResult::Unknown(format!("refused ({}), perhaps an earlier reversal", decline.code).into())
@@ -188,9 +189,9 @@ fn unless_refused(result: &TaskResult<ReversalApproval>) -> TaskResult<ReversalA
     }
 }
 
-/// A reversal took effect, also one that was refused, or surely never arrived: the payment is taken
-/// back. Where that and refunds together are not what was paid, an operator must look.
-fn taken_back(
+/// Applies a reversal that took effect, also one that had been refused, or that seemed never to
+/// have arrived. If reversal and refunds together are not what was paid, an operator must look.
+fn complete_by_reversal(
     payment: &mut Payment,
     task: EffectId,
     reversed: &ReversalApproval,
@@ -207,16 +208,16 @@ fn taken_back(
         let text = format!("a reversal of {amount} TWD took effect, and {refunded} are refunded or may be, of {paid}");
         payment.note_contradiction(&text);
     }
-    context.tell_payment(payment);
+    context.notify_payment(payment);
     changed(if adds_up { Step::Cancelled } else { Step::Contradicted })
 }
 
-/// The final state stays what callers were told; that the issuer says otherwise is kept for an
-/// operator, and told to those who watch.
+/// Keeps the contradiction for operators, and sends it to watches. The final state stays what
+/// callers were told (invariant I3).
 fn contradict(payment: &mut Payment, text: &str, context: &mut ApplyContext<'_>) -> AppliedStep {
     if !payment.note_contradiction(text) {
         return IGNORED;
     }
-    context.tell_payment(payment);
+    context.notify_payment(payment);
     changed(Step::Contradicted)
 }

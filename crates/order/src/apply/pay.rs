@@ -1,5 +1,6 @@
-//! Pay: the first one makes the order, a repeat gets the first one's result, a contradiction
-//! changes nothing. After a cancel that found no payment it is refused for good.
+//! Pay: the first request makes the order; an equal repeat gets the first one's result; a request
+//! that differs changes nothing. After a cancel that found no payment, the payment is refused for
+//! good.
 
 use twqr_types::{Field, Issuer, PayForm, StatusCode, TradeNo, UnRedeem, UnixMs};
 
@@ -20,7 +21,7 @@ pub(super) fn apply(order: &mut Option<Order>, pay: &Pay, mut context: ApplyCont
         }
         Some(Order::EarlyCancel(cancelled)) => {
             let requested_at = cancelled.requested_at;
-            *order = Some(Order::Payment(too_late(pay, requested_at, &mut context)));
+            *order = Some(Order::Payment(refuse_after_cancel(pay, requested_at, &mut context)));
             changed(Step::Refused)
         }
         None => {
@@ -31,14 +32,14 @@ pub(super) fn apply(order: &mut Option<Order>, pay: &Pay, mut context: ApplyCont
     }
 }
 
-/// The first Pay under this key.
+/// Makes the order of the first Pay under this key.
 fn accept(pay: &Pay, context: &mut ApplyContext<'_>) -> (Payment, Step) {
-    let (issuer, verdict) = judge(&pay.form, context.policy, context.at);
+    let (issuer, verdict) = route_payment(&pay.form, context.policy, context.at);
     match verdict {
         Ok(rules) => {
             let movement = context.begin_movement(&rules);
             let mut payment = new_payment(pay, Some(rules.issuer), movement, context);
-            let call = charge(&payment, &pay.form);
+            let call = charge_call(&payment, &pay.form);
             context.emit_task(&payment, &payment.charge, &rules, TaskKind::Charge(Box::new(call)));
             let first = |to| Subscriber { to, repeat: false, kind: SubscriptionKind::Result };
             payment.subscribers.extend(pay.reply_to.map(first));
@@ -52,8 +53,8 @@ fn accept(pay: &Pay, context: &mut ApplyContext<'_>) -> (Payment, Step) {
     }
 }
 
-/// A payment after a cancel that found none: it never charges (POS API, section 4).
-fn too_late(pay: &Pay, requested_at: UnixMs, context: &mut ApplyContext<'_>) -> Payment {
+/// Makes a payment that is refused because its cancel came first.
+fn refuse_after_cancel(pay: &Pay, requested_at: UnixMs, context: &mut ApplyContext<'_>) -> Payment {
     let failure =
         Failure::refused(StatusCode::CANCELLED, "the payment was cancelled before it came; nothing was charged");
     let mut payment = new_payment(pay, None, Movement::failed(context.at, failure), context);
@@ -62,7 +63,7 @@ fn too_late(pay: &Pay, requested_at: UnixMs, context: &mut ApplyContext<'_>) -> 
         remark: pay.form.remark.clone(),
         amount: 0,
         attempts: 0,
-        sent_at: context.cause.offset,
+        last_sent_offset: context.cause.offset,
         amounts: Vec::new(),
         is_requested: true,
         was_answered_as_done: false,
@@ -79,8 +80,9 @@ fn reply(pay: &Pay, context: &mut ApplyContext<'_>) {
     }
 }
 
-/// Whose customer it is, where that is known, and the rules of whom to charge or why nobody.
-pub(crate) fn judge(
+/// Resolves the issuer, then returns its rules or the refusal. The issuer is none if the payment is
+/// refused before it is resolved.
+pub(crate) fn route_payment(
     form: &PayForm,
     policy: Option<&Policy>,
     at: UnixMs,
@@ -104,7 +106,7 @@ pub(crate) fn judge(
         return refuse(None, StatusCode::BAD_CODE, fault);
     }
     let rules = policy.issuer(issuer);
-    if rules.in_maintenance(at).is_some() {
+    if rules.maintenance_until(at).is_some() {
         let code = policy.status_codes.fisc_abnormal;
         return refuse(Some(issuer), code, "the issuer is in announced maintenance; nothing was sent");
     }
@@ -142,7 +144,7 @@ fn new_payment(pay: &Pay, issuer: Option<Issuer>, charge: Movement<Approval>, co
     }
 }
 
-fn charge(payment: &Payment, form: &PayForm) -> ChargeCall {
+fn charge_call(payment: &Payment, form: &PayForm) -> ChargeCall {
     ChargeCall {
         card_token: form.card_token.clone(),
         store_id: form.store_id.clone(),
@@ -154,8 +156,8 @@ fn charge(payment: &Payment, form: &PayForm) -> ChargeCall {
     }
 }
 
-/// Another Pay under the key: equal ones wait for the first one's result, others are refused and
-/// change nothing.
+/// Applies another Pay under the same key: an equal one waits for the first one's result, any other
+/// is refused.
 fn repeat(payment: &mut Payment, pay: &Pay, context: &mut ApplyContext<'_>) -> AppliedStep {
     let differing = differing_fields(payment, &pay.form);
     let Some(to) = pay.reply_to else { return IGNORED };
@@ -169,8 +171,8 @@ fn repeat(payment: &mut Payment, pay: &Pay, context: &mut ApplyContext<'_>) -> A
     AppliedStep { step: Step::Repeated, changed: waits }
 }
 
-/// What makes a Pay another request under the same number: store, amount, the part not redeemable,
-/// the code (POS API, section 4).
+/// The fields that differ from the payment's. Other fields, such as GatewayTradeNo and PosID, may
+/// differ in a repeat.
 fn differing_fields(payment: &Payment, form: &PayForm) -> Vec<Field> {
     let terms = &payment.terms;
     let compared = [

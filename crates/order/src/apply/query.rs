@@ -1,5 +1,5 @@
-//! Query: the order as it is at this record; with watch, also every change from here on, until
-//! nothing of it is in progress, or longer.
+//! Query: answers with the order as it is at this record. With `watch`, the caller also receives
+//! every later change, until the order is at rest, or longer with `keep`.
 
 use super::{AppliedStep, ApplyContext, Step, subscribe};
 use crate::{Order, Query, ReplyBody, Subscriber, SubscriptionKind};
@@ -12,7 +12,7 @@ pub(super) fn apply(order: Option<&mut Order>, query: &Query, mut context: Apply
         return applied;
     };
     let at_rest = order.is_at_rest();
-    // To a refund that has ended nothing can come any more.
+    // Nothing can happen to a final refund any more, so `keep` counts only for payments.
     let keep = query.keep && order.as_payment().is_some();
     if let Some(subscribers) = order.subscribers().filter(|_| query.watch && (!at_rest || keep)) {
         let kind = if keep { SubscriptionKind::AllChanges } else { SubscriptionKind::UntilAtRest };

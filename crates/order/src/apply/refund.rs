@@ -1,6 +1,6 @@
-//! Refund: the first request under a number makes the refund order and asks the payment, on
-//! whatever shard that is; the payment's answer ends it. A repeat gets the first one's result, a
-//! contradiction changes nothing.
+//! Refund: the first request under a number makes the refund order and asks the payment, which may
+//! be on another shard; the payment's answer is the result. An equal repeat gets the first one's
+//! result; a request that differs changes nothing.
 
 use twqr_types::{Field, RefundForm, TradeNo};
 
@@ -10,12 +10,12 @@ use crate::{
     Subscriber, SubscriptionKind, schedule,
 };
 
-/// After this the payment is asked again, in ms; doubles up to the maximum. It answers when its
-/// issuer has, so that this is only for records that were lost.
+/// When the payment is asked again, in ms; the spacing doubles up to the maximum. The payment
+/// answers once its issuer has, so this only replaces records that were lost.
 const ASK_AGAIN_MS_MIN: i64 = 60_000;
 const ASK_AGAIN_MS_MAX: i64 = 3_600_000;
 
-/// A request for a refund.
+/// Applies a request for a refund.
 pub(super) fn request(
     order: &mut Option<Order>,
     request: &RefundRequest,
@@ -68,7 +68,7 @@ fn accept(request: &RefundRequest, context: &mut ApplyContext<'_>) -> Refund {
     refund
 }
 
-/// Asks the payment, and notes when to ask again.
+/// Asks the payment, and sets the time to ask again.
 pub(super) fn ask_payment(refund: &mut Refund, context: &mut ApplyContext<'_>) {
     let reserve = Reserve {
         payment: refund.payment,
@@ -99,7 +99,7 @@ fn repeat(refund: &mut Refund, request: &RefundRequest, context: &mut ApplyConte
     AppliedStep { step: Step::Repeated, changed: waits }
 }
 
-/// What makes a Refund another request under the same number: payment, amount, store.
+/// The fields that differ from the refund's.
 fn differing_fields(refund: &Refund, form: &RefundForm) -> Vec<Field> {
     let compared = [
         (Field::StoreId, refund.terms.store_id == form.store_id),
@@ -109,8 +109,8 @@ fn differing_fields(refund: &Refund, form: &RefundForm) -> Vec<Field> {
     compared.into_iter().filter(|(_, equal)| !equal).map(|(field, _)| field).collect()
 }
 
-/// The payment's answer. It never changes what was told: the payment keeps its answer to each
-/// number.
+/// Applies the payment's answer. Only the first one counts; the payment gives the same answer to a
+/// number each time.
 pub(super) fn result(order: &mut Option<Order>, result: &RefundResult, mut context: ApplyContext<'_>) -> AppliedStep {
     let Some(Order::Refund(refund)) = order else { return IGNORED };
     if refund.is_final() {
@@ -127,6 +127,6 @@ pub(super) fn result(order: &mut Option<Order>, result: &RefundResult, mut conte
         }
     };
     refund.changed_at = context.at;
-    context.tell(&mut refund.subscribers, true, true);
+    context.notify(&mut refund.subscribers, true, true);
     changed(step)
 }

@@ -1,16 +1,18 @@
-//! Reserve: a refund asks its payment. The payment decides by its state and its issuer's rules,
-//! keeps the answer to each number for good, and sends the refund to the issuer. So refunds and a
-//! cancel that come at the same time never give back more than was paid.
+//! Reserve: a refund order asks its payment to refund an amount.
+//!
+//! The payment decides by its state and its issuer's rules, and sends the refund to the issuer. It
+//! keeps its answer to each refund number for good. So refunds and a cancel at the same time never
+//! exceed the payment (invariant I4).
 
 use super::{AppliedStep, ApplyContext, Step, changed};
 use crate::{
     CancelStage, Command, Effect, Failure, IssuerRules, Movement, Order, Payment, Phase, Position, REFUNDS_MAX,
-    RefundCall, RefundEntry, RefundResult, RefundSuccess, Reserve, TaskKind, effect::Emitter, policy::Asked,
+    RefundCall, RefundEntry, RefundResult, RefundSuccess, Reserve, TaskKind, effect::Emitter, policy::RefundCheck,
 };
 use twqr_types::{CutOff, StatusCode, UnixMs};
 
 pub(super) fn apply(order: Option<&mut Order>, reserve: &Reserve, mut context: ApplyContext<'_>) -> AppliedStep {
-    let Some(payment) = order.and_then(|order| asked(order, reserve)) else {
+    let Some(payment) = order.and_then(|order| requested_payment(order, reserve)) else {
         answer(reserve, Err(no_such_payment()), &mut context);
         return AppliedStep { step: Step::Refused, changed: false };
     };
@@ -31,7 +33,7 @@ pub(super) fn apply(order: Option<&mut Order>, reserve: &Reserve, mut context: A
             answer(reserve, Err(failure.clone()), &mut context);
             (Movement::failed(context.at, failure), Step::Refused)
         }
-        None => (context.begin(payment, &rules, TaskKind::Refund(Box::new(call(reserve)))), Step::Reserved),
+        None => (context.begin(payment, &rules, TaskKind::Refund(Box::new(refund_call(reserve)))), Step::Reserved),
     };
     payment.refunds.push(RefundEntry {
         number: reserve.refund.merchant_trade_no.clone(),
@@ -40,22 +42,23 @@ pub(super) fn apply(order: Option<&mut Order>, reserve: &Reserve, mut context: A
         refund,
         took_effect_after_all: false,
     });
-    context.tell_watchers(payment);
+    context.notify_of_start(payment);
     changed(step)
 }
 
-/// The payment that is asked: the number is a payment's, and of the same merchant.
-fn asked<'a>(order: &'a mut Order, reserve: &Reserve) -> Option<&'a mut Payment> {
+/// The payment, if its TradeNo and its merchant are those of the request.
+fn requested_payment<'a>(order: &'a mut Order, reserve: &Reserve) -> Option<&'a mut Payment> {
     match order {
         Order::Payment(payment) => {
-            let is_asked = payment.trade_no == reserve.payment && payment.key.merchant_id == reserve.refund.merchant_id;
-            is_asked.then_some(payment)
+            let is_requested =
+                payment.trade_no == reserve.payment && payment.key.merchant_id == reserve.refund.merchant_id;
+            is_requested.then_some(payment)
         }
         Order::Refund(_) | Order::EarlyCancel(_) => None,
     }
 }
 
-fn call(reserve: &Reserve) -> RefundCall {
+fn refund_call(reserve: &Reserve) -> RefundCall {
     RefundCall {
         number: reserve.refund.merchant_trade_no.clone(),
         trade_no: reserve.trade_no,
@@ -67,7 +70,7 @@ fn call(reserve: &Reserve) -> RefundCall {
     }
 }
 
-/// Why the payment gives nothing back, if it does not.
+/// Why the payment refuses the refund, if it does.
 fn refusal(payment: &Payment, reserve: &Reserve, rules: &IssuerRules, context: &ApplyContext<'_>) -> Option<Failure> {
     let refused = |code: StatusCode, desc: &str| Some(Failure::refused(code, desc));
     match &payment.charge.phase {
@@ -96,32 +99,32 @@ fn refusal(payment: &Payment, reserve: &Reserve, rules: &IssuerRules, context: &
     {
         return refused(code, desc);
     }
-    let left = payment.terms.trade_amount.twd() - payment.reserved();
-    if reserve.amount.twd() > left {
+    let remaining = payment.terms.trade_amount.twd() - payment.reserved();
+    if reserve.amount.twd() > remaining {
         return refused(
             StatusCode::REFUNDS_ABOVE_PAYMENT,
-            &format!("of {} TWD {left} are left", payment.terms.trade_amount.twd()),
+            &format!("of {} TWD {remaining} are left", payment.terms.trade_amount.twd()),
         );
     }
-    let asked = Asked {
+    let check = RefundCheck {
         amount: reserve.amount,
         trade_amount: payment.terms.trade_amount,
-        left,
+        remaining,
         paid_at: payment.charge.changed_at,
         at: context.at,
     };
     let cut_off = context.policy.map_or_else(CutOff::default, |policy| policy.cut_off);
-    let by_rule = rules.refund.refusal(&asked, cut_off);
+    let by_rule = rules.refund.refusal(&check, cut_off);
     by_rule.and_then(|desc| refused(context.codes().refund_refused, &desc)).or_else(|| maintenance(rules, context))
 }
 
 fn maintenance(rules: &IssuerRules, context: &ApplyContext<'_>) -> Option<Failure> {
-    rules.in_maintenance(context.at).map(|_| {
+    rules.maintenance_until(context.at).map(|_| {
         Failure::refused(context.codes().fisc_abnormal, "the issuer is in announced maintenance; nothing was sent")
     })
 }
 
-/// What a refund is told, once its entry is final.
+/// The answer to the refund order, once the entry is final.
 fn result_of(payment: &Payment, entry: &RefundEntry) -> Option<Result<RefundSuccess, Failure>> {
     match (&entry.refund.phase, payment.charge.done()) {
         (Phase::Done(refunded), Some(approval)) => Some(Ok(RefundSuccess {
@@ -138,8 +141,8 @@ fn result_of(payment: &Payment, entry: &RefundEntry) -> Option<Result<RefundSucc
     }
 }
 
-/// Tells the refund order what came of it, once that is final.
-pub(super) fn tell_refund(payment: &Payment, index: usize, context: &mut ApplyContext<'_>) {
+/// Sends the result to the refund order, if the entry is final.
+pub(super) fn send_result(payment: &Payment, index: usize, context: &mut ApplyContext<'_>) {
     let Some(entry) = payment.refunds.get(index) else { return };
     if let Some(result) = result_of(payment, entry) {
         let key = twqr_types::OrderKey {
@@ -164,15 +167,15 @@ fn no_such_payment() -> Failure {
     Failure::refused(StatusCode::NO_SUCH_ORDER, "the merchant has no payment with this TradeNo")
 }
 
-/// The answer to a refund whose TradeNo names no payment on this shard.
+/// Answers a refund whose TradeNo belongs to no payment on this shard.
 pub fn refuse_unknown_payment(reserve: &Reserve, at: UnixMs, cause: Position, effects: &mut Vec<Effect>) {
     forward_answer(reserve, Err(no_such_payment()), at, &mut Emitter::new(cause, effects));
 }
 
 impl Payment {
-    /// Whether a cancel waits for something that is over now.
-    pub(super) fn cancel_may_go_on(&self) -> bool {
+    /// Whether a cancel is blocked, and everything that it waited for is final.
+    pub(super) fn can_advance_cancel(&self) -> bool {
         let waits = self.cancel.as_ref().is_some_and(|cancel| cancel.stage == CancelStage::Blocked);
-        waits && self.charge.phase.is_final() && !self.refund_is_open()
+        waits && self.charge.phase.is_final() && !self.has_refund_in_progress()
     }
 }

@@ -1,30 +1,31 @@
-//! Which of a merchant's keys count is a rule like any other: it changes at a record, and is the
-//! same for whoever replays. That the request was signed with the key of that name is the ingress'
-//! word; the key itself is never in the log.
+//! Whether the policy accepts the merchant's key that signed a request.
+//!
+//! The ingress checks the signature itself. Which keys are accepted is a rule of the policy, so it
+//! changes at a record, and a replay decides the same. Only the key's name is in the log.
 
 use twqr_types::MerchantId;
 
 use super::ApplyContext;
 use crate::{Command, Policy, Record, ReplyBody, ReplyTo};
 
-/// Tells who waits for it if the record is a request that was signed with a key that does not
-/// count: it changes nothing then.
-pub(super) fn refuse(record: &Record, context: &mut ApplyContext<'_>) -> bool {
-    let refused = is_refused(record, context.policy);
-    if let Some(to) = request(&record.command).and_then(|(_, reply_to)| reply_to).filter(|_| refused) {
+/// Refuses a request that was signed with a key that the policy does not accept. It changes
+/// nothing; its caller gets an answer. False: the key is accepted, or there is none.
+pub(super) fn refuse_key(record: &Record, context: &mut ApplyContext<'_>) -> bool {
+    let refused = is_key_refused(record, context.policy);
+    if let Some(to) = merchant_request(&record.command).and_then(|(_, reply_to)| reply_to).filter(|_| refused) {
         context.out.reply(to, false, ReplyBody::KeyRefused);
     }
     refused
 }
 
-/// Whether the record is a request that was signed with a key that does not count by this policy.
-pub(crate) fn is_refused(record: &Record, policy: Option<&Policy>) -> bool {
+/// Whether the record is a request that was signed with a key that this policy does not accept.
+pub(crate) fn is_key_refused(record: &Record, policy: Option<&Policy>) -> bool {
     let (Some(name), Some(policy)) = (&record.signed_by, policy) else { return false };
-    request(&record.command).is_some_and(|(merchant_id, _)| !policy.key_counts(merchant_id, name))
+    merchant_request(&record.command).is_some_and(|(merchant_id, _)| !policy.accepts_key(merchant_id, name))
 }
 
-/// Whose request it is, and who waits for the answer; none: it is not a merchant's.
-fn request(command: &Command) -> Option<(&MerchantId, Option<ReplyTo>)> {
+/// The merchant of a request, and where to answer; none for records that no caller makes.
+fn merchant_request(command: &Command) -> Option<(&MerchantId, Option<ReplyTo>)> {
     match command {
         Command::Pay(pay) => Some((&pay.form.key.merchant_id, pay.reply_to)),
         Command::Refund(refund) => Some((&refund.form.key.merchant_id, refund.reply_to)),

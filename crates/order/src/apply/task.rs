@@ -1,4 +1,4 @@
-//! The tasks of a payment: whom to call, until when, and under which limits.
+//! The tasks of a payment: which issuer to call, until when, and within which limits.
 
 use twqr_types::Issuer;
 
@@ -6,20 +6,20 @@ use super::ApplyContext;
 use crate::{Effect, IssuerRules, Movement, Payment, Subject, Task, TaskKind};
 
 impl ApplyContext<'_> {
-    /// A movement of this payment that begins now, and its task.
+    /// Starts a movement of this payment, and emits its task.
     pub(super) fn begin<A>(&mut self, payment: &Payment, rules: &IssuerRules, kind: TaskKind) -> Movement<A> {
         let movement = self.begin_movement(rules);
         self.emit_task(payment, &movement, rules, kind);
         movement
     }
 
-    /// A movement whose task is the next effect: [`Self::emit_task`] must follow.
+    /// Starts a movement whose task is the next effect: [`Self::emit_task`] must follow at once.
     pub(super) fn begin_movement<A>(&self, rules: &IssuerRules) -> Movement<A> {
         let send_within_ms = self.policy.map_or(0, |policy| policy.send_within_ms);
         Movement::begin(self.out.next_id(), self.at, send_within_ms, rules.resolution.window_ms)
     }
 
-    /// The task to ask about a movement of this payment.
+    /// Emits an inquiry about a movement of this payment.
     pub(super) fn emit_inquiry<A>(
         &mut self,
         payment: &Payment,
@@ -30,7 +30,7 @@ impl ApplyContext<'_> {
         self.emit_task(payment, movement, rules, TaskKind::Inquire(subject));
     }
 
-    /// The next effect is the task of this movement.
+    /// Emits the task of a movement.
     pub(super) fn emit_task<A>(
         &mut self,
         payment: &Payment,

@@ -1,4 +1,4 @@
-//! Everything that is wrong with a policy, listed at once.
+//! The check of a policy: everything that is wrong with it is listed at once.
 
 use std::collections::BTreeSet;
 
@@ -6,26 +6,26 @@ use twqr_types::StatusCode;
 
 use super::Policy;
 
-/// How many faults are listed; of further ones it is said how many there are.
+/// How many faults are listed; the rest is only counted.
 const LISTED_MAX: usize = 100;
 
-/// Why a policy cannot be used: where, and what is allowed.
+/// A reason why a policy cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{place}: {problem}")]
 pub struct PolicyFault {
-    /// Such as `routes[2].prefix`.
+    /// The field, such as `routes[2].prefix`.
     pub place: String,
-    /// What was wrong, and what is allowed.
+    /// What is wrong, and what is allowed.
     pub problem: String,
 }
 
 impl Policy {
-    /// Everything that is wrong with it; empty means that it can be used.
+    /// Lists everything that is wrong with the policy; empty means that it can be used.
     pub fn faults(&self) -> Vec<PolicyFault> {
         self.faults_at(|list, i| format!("{list}[{i}]"))
     }
 
-    /// The same; `at` names the place of a part, from its list and its number there.
+    /// Like [`Self::faults`]; `at` names the place of a part by its list and its index there.
     pub(super) fn faults_at(&self, at: impl Fn(&'static str, usize) -> String) -> Vec<PolicyFault> {
         let (mut faults, mut more) = (Vec::new(), 0_usize);
         let mut fault = |bad: bool, place: String, problem: String| {
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
     use crate::{Merchant, StatusCodes, Store};
 
-    /// A policy with so many merchants, all of the same name.
+    /// A policy with this many merchants, all of the same name.
     fn policy(merchants: usize, stores: &[Store]) -> Policy {
         let merchant = |_| Merchant {
             id: MerchantId::parse("M1".to_owned()).unwrap(),

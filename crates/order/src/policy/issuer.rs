@@ -1,4 +1,5 @@
-//! What an issuer allows, how many calls it gets, and when it is asked.
+//! The rules of an issuer: which refunds it takes, how many calls it gets, when it is inquired at,
+//! and its maintenance.
 
 use std::collections::BTreeMap;
 
@@ -10,46 +11,47 @@ use super::{RefundRule, Window};
 /// The rules of one issuer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IssuerRules {
-    /// Whose.
+    /// The issuer that has these rules.
     pub issuer: Issuer,
-    /// How it is asked about what has no answer.
+    /// When the issuer is inquired at.
     pub resolution: Resolution,
-    /// Which refunds it takes.
+    /// The refunds that the issuer takes.
     pub refund: RefundRule,
-    /// How many calls it gets.
+    /// The limits on calls to the issuer.
     pub limits: Limits,
-    /// When it is neither charged nor asked.
+    /// When the issuer is neither charged nor inquired at.
     pub maintenance: Vec<Window>,
-    /// StatusCodes for the issuer's own codes of refusal; a code that is not here gets the one for
-    /// refusals of its kind.
+    /// StatusCodes by the issuer's own refusal code. A refusal with another code gets the policy's
+    /// code for its kind.
     pub status_codes: BTreeMap<String, StatusCode>,
 }
 
-/// How an issuer is asked about a movement without an answer.
+/// When an issuer is inquired at about a movement whose result is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resolution {
-    /// How long a request may still take effect after its `send_by`, in ms: flight, clock skew,
+    /// How long after its `send_by` a request may still take effect, in ms: its flight, clock skew,
     /// pauses. 1,000 to 3,600,000.
     pub window_ms: i64,
-    /// From the unknown outcome to the first inquiry, in ms: 100 to 600,000.
+    /// The delay from an unknown result to the first inquiry, in ms: 100 to 600,000.
     pub first_delay_ms: i64,
     /// The spacing of inquiries doubles up to this, in ms: `first_delay_ms` to 86,400,000.
     pub delay_max_ms: i64,
 }
 
-/// How many calls an issuer gets, from each worker.
+/// The limits on the calls from one worker to an issuer.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Calls in flight that move money, at the most: 1 to 100,000.
+    /// The calls in flight that move money: 1 to 100,000.
     pub in_flight_max: u32,
-    /// Fresh ones that wait for a place: 0 to 100,000. One beyond is not sent.
+    /// The fresh calls that wait for a place in flight: 0 to 100,000. A further one is not sent.
     pub queue_max: u32,
-    /// So many calls without an answer, one after the other, open the circuit: 1 to 10,000.
+    /// How many calls in a row without an answer open the circuit: 1 to 10,000.
     pub failures_to_open: u32,
     /// How long an open circuit stays open before one call tries again, in ms: 10 to 600,000.
     pub open_ms: u32,
-    /// Inquiries a second: 1 to 100,000. One beyond stays unanswered and is asked later.
+    /// Inquiries a second: 1 to 100,000. A further one is reported as unknown, and inquired about
+    /// later.
     pub inquiries_per_s: u32,
 }
 
@@ -60,12 +62,12 @@ impl Default for Limits {
 }
 
 impl Resolution {
-    /// For issuers without rules of their own.
+    /// The defaults, for issuers without rules of their own.
     pub const DEFAULT: Self = Self { window_ms: 10_000, first_delay_ms: 1_000, delay_max_ms: 60_000 };
 }
 
 impl IssuerRules {
-    /// Of an issuer that the policy does not name.
+    /// The default rules, for an issuer that the policy does not name.
     pub fn default_of(issuer: Issuer) -> Self {
         Self {
             issuer,
@@ -77,16 +79,17 @@ impl IssuerRules {
         }
     }
 
-    /// The end of the announced maintenance in which `at` is; windows that touch are one.
-    pub fn in_maintenance(&self, at: UnixMs) -> Option<UnixMs> {
-        let mut end = self.maintenance.iter().find(|window| window.has(at))?.to;
-        while let Some(next) = self.maintenance.iter().find(|window| window.has(end)) {
+    /// The end of the announced maintenance that `at` falls into, if any. Windows that touch count
+    /// as one.
+    pub fn maintenance_until(&self, at: UnixMs) -> Option<UnixMs> {
+        let mut end = self.maintenance.iter().find(|window| window.contains(at))?.to;
+        while let Some(next) = self.maintenance.iter().find(|window| window.contains(end)) {
             end = next.to;
         }
         Some(end)
     }
 
-    /// Field and problem of everything that is wrong with it.
+    /// Lists everything that is wrong with the rules, as field and problem.
     pub(super) fn faults(&self) -> Vec<(String, String)> {
         let (r, l) = (self.resolution, self.limits);
         let ranges = [

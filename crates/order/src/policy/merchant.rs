@@ -1,33 +1,34 @@
-//! Who may be paid: merchants, their stores, their limits, and which of their keys count. The keys
-//! themselves are secrets, and elsewhere.
+//! The merchants that may be paid: their stores, their limits, and the names of the keys that are
+//! accepted. The keys themselves are secrets, and are not in the policy.
 
 use std::collections::BTreeSet;
 
 use twqr_types::{KeyName, MerchantId, StatusCode, StoreId};
 
-/// A merchant.
+/// A merchant that may be paid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Merchant {
-    /// MerchantID.
+    /// The merchant's MerchantID.
     pub id: MerchantId,
-    /// Its stores; empty: every StoreID.
+    /// The merchant's stores; if the list is empty, every StoreID.
     pub stores: Vec<Store>,
-    /// Which of its keys count, by name; empty: each that the ingresses have.
+    /// The names of the merchant's keys that are accepted; if the list is empty, every key that the
+    /// ingresses have.
     pub keys: Vec<KeyName>,
-    /// The largest payment, in whole TWD: 1 and more; none: no limit.
+    /// The largest payment in whole TWD, 1 or more; none: no limit.
     pub payment_max: Option<i64>,
-    /// Whether it takes payments and refunds at all; cancels it always takes.
+    /// Whether the merchant takes payments and refunds. Cancels are always taken.
     pub is_open: bool,
 }
 
 /// A store of a merchant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Store {
-    /// StoreID.
+    /// The store's StoreID.
     pub id: StoreId,
-    /// The largest payment, in whole TWD: 1 and more; none: no limit.
+    /// The largest payment in whole TWD, 1 or more; none: no limit.
     pub payment_max: Option<i64>,
-    /// Whether it takes payments and refunds.
+    /// Whether the store takes payments and refunds.
     pub is_open: bool,
 }
 
@@ -36,8 +37,8 @@ impl Merchant {
         self.stores.iter().find(|store| store.id == *id)
     }
 
-    /// StatusCode and StatusDesc with which a payment or a refund at this store is refused, if it
-    /// is.
+    /// The StatusCode and StatusDesc that refuse every payment and refund at this store, if it is
+    /// closed or unknown.
     pub(crate) fn closed(&self, store_id: &StoreId) -> Option<(StatusCode, &'static str)> {
         let store = self.store(store_id);
         match store {
@@ -50,7 +51,8 @@ impl Merchant {
         }
     }
 
-    /// The same for a payment of this amount in whole TWD.
+    /// The StatusCode and StatusDesc that refuse a payment of this amount (whole TWD), if it is
+    /// over a limit.
     pub(crate) fn over_limit(&self, store_id: &StoreId, amount: i64) -> Option<(StatusCode, &'static str)> {
         let above = |limit: Option<i64>| limit.is_some_and(|limit| amount > limit);
         if above(self.payment_max) {
@@ -60,7 +62,7 @@ impl Merchant {
             .then_some((StatusCode::STORE_LIMIT, "the amount is over the store's limit"))
     }
 
-    /// Place and problem of everything that is wrong with it.
+    /// Lists everything that is wrong with the merchant, as place and problem.
     pub(super) fn faults(&self) -> Vec<(String, String)> {
         let limits = self.stores.iter().enumerate();
         let limits = limits.map(|(i, store)| (format!("stores[{i}].payment_max"), store.payment_max));
@@ -85,13 +87,13 @@ impl Merchant {
 }
 
 impl super::Policy {
-    /// Whether a merchant's key with this name counts.
-    pub(crate) fn key_counts(&self, merchant_id: &MerchantId, name: &KeyName) -> bool {
+    /// Whether requests that were signed with the merchant's key of this name are accepted.
+    pub(crate) fn accepts_key(&self, merchant_id: &MerchantId, name: &KeyName) -> bool {
         self.merchant(merchant_id).is_none_or(|merchant| merchant.keys.is_empty() || merchant.keys.contains(name))
     }
 
-    /// StatusCode and StatusDesc with which merchant or store refuse a payment (`amount` in whole
-    /// TWD) or a refund (none), if they do.
+    /// The StatusCode and StatusDesc with which merchant or store refuse a payment of `amount`
+    /// (whole TWD), or a refund (`amount` is none), if they do.
     pub(crate) fn merchant_refusal(
         &self,
         merchant_id: &MerchantId,

@@ -1,26 +1,26 @@
-//! Which refunds an issuer takes (POS API, section 4: the rules differ by issuer).
+//! The refund rule of an issuer. Rules differ by issuer.
 
 use twqr_types::{Amount, BusinessDay, CutOff, UnixMs};
 
-/// The refunds that an issuer takes.
+/// Which refunds an issuer takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RefundRule {
-    /// How much of a payment.
+    /// How much of a payment may be refunded.
     pub scope: RefundScope,
-    /// Only on the business day on which the payment was paid.
+    /// Only on the business day of the payment.
     pub same_business_day: bool,
-    /// Only up to so many days after the business day on which the payment was paid: 1 to 3,650.
+    /// Only up to this many days after the business day of the payment: 1 to 3,650.
     pub window_days: Option<u32>,
-    /// The smallest refund, in whole TWD: 1 and more. What is left of a payment may be less.
+    /// The smallest refund in whole TWD, 1 or more. A refund of all that remains may be smaller.
     pub min_amount: i64,
 }
 
-/// How much of a payment may be given back.
+/// How much of a payment may be refunded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RefundScope {
-    /// Nothing.
+    /// No refunds at all.
     None,
-    /// All of it at once.
+    /// Only the whole amount at once.
     Full,
     /// Any part, also several times.
     #[default]
@@ -38,29 +38,29 @@ impl Default for RefundRule {
     }
 }
 
-/// A refund as the rule sees it.
-pub(crate) struct Asked {
-    /// What is to be given back.
+/// A refund, as the rule checks it.
+pub(crate) struct RefundCheck {
+    /// The amount to refund.
     pub(crate) amount: Amount,
-    /// What the payment was.
+    /// The amount of the payment.
     pub(crate) trade_amount: Amount,
-    /// What is left of it, in whole TWD.
-    pub(crate) left: i64,
-    /// When it was paid.
+    /// What earlier refunds leave of it, in whole TWD.
+    pub(crate) remaining: i64,
+    /// When the charge took effect.
     pub(crate) paid_at: UnixMs,
-    /// When the refund was asked for.
+    /// When the refund was requested.
     pub(crate) at: UnixMs,
 }
 
 impl RefundRule {
-    /// Why the rule refuses, if it does.
-    pub(crate) fn refusal(&self, asked: &Asked, cut_off: CutOff) -> Option<String> {
+    /// Why the rule refuses the refund, if it does.
+    pub(crate) fn refusal(&self, check: &RefundCheck, cut_off: CutOff) -> Option<String> {
         let day = |at| BusinessDay::of(at, cut_off);
-        let days = day(asked.at).days_since(day(asked.paid_at));
+        let days = day(check.at).days_since(day(check.paid_at));
         match self.scope {
             RefundScope::None => return Some("the issuer takes no refunds".to_owned()),
-            RefundScope::Full if asked.amount != asked.trade_amount => {
-                return Some(format!("the issuer takes only refunds of the whole {} TWD", asked.trade_amount.twd()));
+            RefundScope::Full if check.amount != check.trade_amount => {
+                return Some(format!("the issuer takes only refunds of the whole {} TWD", check.trade_amount.twd()));
             }
             RefundScope::Full | RefundScope::Partial => {}
         }
@@ -70,8 +70,8 @@ impl RefundRule {
         if let Some(window) = self.window_days.filter(|window| days > i64::from(*window)) {
             return Some(format!("the issuer takes refunds only up to {window} days after the payment"));
         }
-        let takes_the_rest = asked.amount.twd() == asked.left;
-        if asked.amount.twd() < self.min_amount && !takes_the_rest {
+        let takes_the_rest = check.amount.twd() == check.remaining;
+        if check.amount.twd() < self.min_amount && !takes_the_rest {
             return Some(format!("the issuer takes no refunds below {} TWD", self.min_amount));
         }
         None
@@ -136,7 +136,7 @@ mod tests {
             let name = format!("{cut_off}, paid {paid_at:?}, refunded {refund_at:?}");
             let (cut_off, paid_at, at) = (CutOff::parse(cut_off).unwrap(), at(paid_at), at(refund_at));
             let amount = Amount::parse(1).unwrap();
-            let asked = Asked { amount, trade_amount: amount, left: 1, paid_at, at };
+            let asked = RefundCheck { amount, trade_amount: amount, remaining: 1, paid_at, at };
             assert_eq!(rule.refusal(&asked, cut_off).is_none(), same_day, "{name}");
             assert_eq!(is_in_the_same_accounting_file(paid_at, at, cut_off), same_day, "{name}");
         }
@@ -145,10 +145,15 @@ mod tests {
     #[test]
     fn each_rule_at_its_edge() {
         let any = RefundRule::default();
-        let of = |rule: RefundRule, amount: i64, left: i64, after_ms: i64| {
+        let of = |rule: RefundRule, amount: i64, remaining: i64, after_ms: i64| {
             let amounts = (Amount::parse(amount).unwrap(), Amount::parse(100).unwrap());
-            let asked =
-                Asked { amount: amounts.0, trade_amount: amounts.1, left, paid_at: UnixMs(0), at: UnixMs(after_ms) };
+            let asked = RefundCheck {
+                amount: amounts.0,
+                trade_amount: amounts.1,
+                remaining,
+                paid_at: UnixMs(0),
+                at: UnixMs(after_ms),
+            };
             rule.refusal(&asked, CutOff::default()).is_none()
         };
         let same_day = RefundRule { same_business_day: true, ..any };
@@ -167,8 +172,8 @@ mod tests {
             ("minimum, below", minimum, 9, 100, 0, false),
             ("minimum, the rest", minimum, 9, 9, 0, true),
         ];
-        for (name, rule, amount, left, after_ms, taken) in cases {
-            assert_eq!(of(rule, amount, left, after_ms), taken, "{name}");
+        for (name, rule, amount, remaining, after_ms, taken) in cases {
+            assert_eq!(of(rule, amount, remaining, after_ms), taken, "{name}");
         }
     }
 }

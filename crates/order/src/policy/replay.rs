@@ -1,5 +1,5 @@
-//! What another policy would have made of the payments that stand in a shard's log: the function
-//! that the machine decides by, asked twice.
+//! A preview: what another policy would have decided about the payments in a shard's log. It calls
+//! the same function as the machine, once with each policy.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -8,22 +8,23 @@ use twqr_types::{Issuer, OrderKey, PayForm, ShardId, StatusCode, UnixMs};
 use super::Policy;
 use crate::{
     Command, PolicyVersions, Record,
-    apply::{is_refused, judge},
+    apply::{is_key_refused, route_payment},
 };
 
-/// What becomes of a payment request.
+/// What a policy decides about a payment request.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Routing {
-    /// This issuer is charged.
+    /// The payment is sent to this issuer.
     Issuer(Issuer),
-    /// It is refused with this StatusCode.
+    /// The payment is refused with this StatusCode.
     Refused(StatusCode),
 }
 
 impl Routing {
-    /// Of the first request under its key, by a policy; none: there are no rules yet.
+    /// The decision about the first request under its key. Without a policy every payment is
+    /// refused.
     pub fn of(form: &PayForm, policy: Option<&Policy>, at: UnixMs) -> Self {
-        match judge(form, policy, at).1 {
+        match route_payment(form, policy, at).1 {
             Ok(rules) => Self::Issuer(rules.issuer),
             Err(failure) => Self::Refused(failure.status_code),
         }
@@ -39,30 +40,29 @@ impl fmt::Display for Routing {
     }
 }
 
-/// A payment of the log under both policies.
+/// A payment of the log, decided by both policies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplayedPayment {
-    /// When it was asked for.
+    /// When the payment was requested.
     pub at: UnixMs,
-    /// Its identity.
+    /// The merchant and its number.
     pub key: OrderKey,
-    /// By the version that held at its record; none: that version is not kept any more.
+    /// The decision by the version in force at its record; none if that version is no longer kept.
     pub before: Option<Routing>,
-    /// By the other policy.
+    /// The decision by the other policy.
     pub after: Routing,
 }
 
-/// The first request that was read under a key: its offset, and if it was a payment, what comes of
-/// it.
+/// The first request that was read under a key: its offset, and its decisions if it was a payment.
 type First = (u64, Option<ReplayedPayment>);
 
-/// The replay of one shard. Records may come in any order; of each order only the first one counts,
-/// as for the machine.
+/// The replay of one shard. Records may be taken in any order; of each order only the first record
+/// counts, as for the machine.
 pub struct Replay<'a> {
     shard: ShardId,
     policy: &'a Policy,
     versions: PolicyVersions,
-    /// From here on the log may bring versions that `versions` did not have.
+    /// The offset of the newest version that the caller gave; later ones are taken from the log.
     known_to: Option<u64>,
     orders: BTreeMap<OrderKey, First>,
     payments: usize,
@@ -75,13 +75,13 @@ impl<'a> Replay<'a> {
         Self { shard, policy, versions, known_to, orders: BTreeMap::new(), payments: 0 }
     }
 
-    /// Takes the record at `offset`.
+    /// Takes the record at `offset` of the shard's log.
     pub fn take(&mut self, offset: u64, record: Record) {
-        // What was refused for its signature was no order's first record.
-        if is_refused(&record, self.versions.at(offset)) {
+        // A request with a key that was not accepted made no order.
+        if is_key_refused(&record, self.versions.at(offset)) {
             return;
         }
-        let key_refused = is_refused(&record, Some(self.policy));
+        let key_refused = is_key_refused(&record, Some(self.policy));
         match record.command {
             Command::Pay(pay) => {
                 let mut replayed = self.replay(offset, record.at, &pay.form);
@@ -107,8 +107,8 @@ impl<'a> Replay<'a> {
 
     fn replay(&self, offset: u64, at: UnixMs, form: &PayForm) -> ReplayedPayment {
         let policy = self.versions.at(offset);
-        // Before the very first version there were no rules; before the oldest that is kept nobody
-        // knows.
+        // Before the first version of all, every payment was refused. Before the oldest version
+        // that is still kept, the decision is unknown.
         let is_known = policy.is_some() || self.versions.iter().next().is_some_and(|(_, oldest)| oldest.version == 1);
         let before = is_known.then(|| Routing::of(form, policy, at));
         ReplayedPayment { at, key: form.key.clone(), before, after: Routing::of(form, Some(self.policy), at) }
@@ -129,7 +129,7 @@ impl<'a> Replay<'a> {
         self.payments
     }
 
-    /// The payments, newest first, at most `max`.
+    /// The newest payments, at most `max`, the newest first.
     pub fn finish(self, max: usize) -> Vec<ReplayedPayment> {
         let payments = self.orders.into_values().filter_map(|(offset, replayed)| Some((offset, replayed?)));
         let mut payments: Vec<(u64, ReplayedPayment)> = payments.collect();

@@ -1,13 +1,13 @@
-//! Whose customer a payment code belongs to.
+//! Routes: which issuer a payment code belongs to.
 
 use twqr_types::{CardToken, Issuer};
 
-/// Codes that begin with the prefix go to the target.
+/// Sends the payment codes that begin with a prefix to a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// 1 to 16 ASCII letters, digits, `-` or `_`, compared as they are.
+    /// 1 to 16 ASCII letters, digits, `-` or `_`; case matters.
     pub prefix: String,
-    /// Whose customer it is, or that nobody takes it.
+    /// The issuer, or that these codes are refused.
     pub target: RouteTarget,
     /// The lengths in characters that these codes may have, each 1 to 64.
     pub code_lengths: Vec<u32>,
@@ -15,22 +15,22 @@ pub struct Route {
     pub alphabet: Alphabet,
 }
 
-/// Where a route leads.
+/// The target of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RouteTarget {
-    /// To this issuer.
+    /// The payment is sent to this issuer.
     Issuer(Issuer),
-    /// Nowhere: payments are refused (927, bad code).
+    /// Payments are refused (927, bad code).
     Refuse,
 }
 
-/// The characters of a code.
+/// The characters that a payment code may have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Alphabet {
-    /// Any printable ASCII character but the space.
+    /// Any printable ASCII character except the space.
     #[default]
     Printable,
-    /// 0 to 9.
+    /// The digits 0 to 9.
     Digits,
     /// ASCII letters and digits.
     Alphanumeric,
@@ -58,7 +58,7 @@ impl Alphabet {
 }
 
 impl Route {
-    /// Why a code with this prefix is none, if it is none; never with the code in it.
+    /// Returns why the code is malformed, without repeating it.
     pub(crate) fn code_fault(&self, token: &CardToken) -> Option<&'static str> {
         let code = token.expose();
         if !self.code_lengths.contains(&(code.len() as u32)) {
@@ -68,7 +68,7 @@ impl Route {
         (!fits).then_some("the code has a character that its issuer's codes do not have")
     }
 
-    /// Field and problem of everything that is wrong with it.
+    /// Lists everything that is wrong with the route, as field and problem.
     pub(super) fn faults(&self) -> Vec<(&'static str, String)> {
         let mut faults = Vec::new();
         if !(1..=16).contains(&self.prefix.len()) || !self.prefix.bytes().all(|byte| Alphabet::Base64Url.has(byte)) {

@@ -1,19 +1,19 @@
-//! Announced maintenance.
+//! Announced maintenance of an issuer.
 
 use twqr_types::UnixMs;
 
-/// An announced window in which an issuer is neither charged nor asked.
+/// An announced window in which an issuer is neither charged nor inquired at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// Its first millisecond.
+    /// The first millisecond of the window.
     pub from: UnixMs,
-    /// The first millisecond after it.
+    /// The first millisecond after the window.
     pub to: UnixMs,
 }
 
 impl Window {
-    /// Whether `at` is within it.
-    pub fn has(&self, at: UnixMs) -> bool {
+    /// Whether `at` lies within the window.
+    pub fn contains(&self, at: UnixMs) -> bool {
         self.from <= at && at < self.to
     }
 }

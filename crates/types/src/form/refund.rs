@@ -1,11 +1,11 @@
-//! The Refund request.
+//! The request form of a Refund.
 
 use crate::{
     Amount, Extra, Field, GatewayTradeNo, MerchantId, MerchantTradeNo, OrderKey, PosId, PosTradeTime, Remark, SendTime,
     StoreId, StoreName, TradeNo, Violations,
 };
 
-/// A Refund request as it came in.
+/// A Refund request as received; nothing is checked yet.
 #[derive(Clone, Debug, Default)]
 #[allow(missing_docs, reason = "the fields are the POS document's")]
 pub struct RawRefund {
@@ -25,20 +25,20 @@ pub struct RawRefund {
     pub send_time: String,
 }
 
-/// A Refund request within all limits (POS API, section 2).
+/// A Refund request within all limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the fields are the POS document's")]
 pub struct RefundForm {
-    /// The refund's own: MerchantTradeNo is new for each refund.
+    /// The merchant and the refund's own MerchantTradeNo, which is new for each refund.
     pub key: OrderKey,
     pub store_id: StoreId,
     pub store_name: StoreName,
     pub gateway_trade_no: GatewayTradeNo,
     pub pos_id: PosId,
     pub pos_trade_time: PosTradeTime,
-    /// The payment's, and the only link to it.
+    /// The payment's TradeNo, the only link to the payment.
     pub trade_no: TradeNo,
-    /// What is to be given back.
+    /// The amount to refund.
     pub trade_amount: Amount,
     pub remark: Remark,
     pub extra1: Extra,
@@ -47,7 +47,7 @@ pub struct RefundForm {
 }
 
 impl RefundForm {
-    /// Checks every field; the error lists every violation.
+    /// Checks every field; the error lists all violations.
     pub fn parse(raw: RawRefund) -> Result<Self, Violations> {
         let mut bad = Violations::default();
         let merchant_id = bad.take(Field::MerchantId, MerchantId::parse(raw.merchant_id));

@@ -1,4 +1,4 @@
-//! Every limit of the payment form, one row each.
+//! The limits of the request forms, as tables.
 
 use super::*;
 

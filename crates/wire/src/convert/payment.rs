@@ -77,7 +77,7 @@ fn cancel_out(cancel: &Cancel) -> bus::Cancel {
         remark: cancel.remark.as_str().to_owned(),
         amount: cancel.amount,
         attempts: cancel.attempts,
-        sent_at: cancel.sent_at,
+        sent_at: cancel.last_sent_offset,
         amounts: cancel
             .amounts
             .iter()
@@ -102,7 +102,7 @@ fn cancel_from(cancel: bus::Cancel) -> Result<Cancel, RecordFault> {
         remark: Remark::parse(cancel.remark).map_err(RecordFault::invalid("remark"))?,
         amount: cancel.amount,
         attempts: cancel.attempts,
-        sent_at: cancel.sent_at,
+        last_sent_offset: cancel.sent_at,
         amounts: cancel.amounts.into_iter().map(|sent| (sent.offset, sent.amount)).collect(),
         is_requested: !cancel.by_itself,
         was_answered_as_done: cancel.was_told_done,

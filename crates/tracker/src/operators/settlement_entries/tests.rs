@@ -57,7 +57,7 @@ fn reversed_payment(amount: i64, refunds: Vec<(Phase<RefundApproval>, i64, bool)
         remark: twqr_types::Remark::parse(String::new()).unwrap(),
         amount,
         attempts: 1,
-        sent_at: 0,
+        last_sent_offset: 0,
         amounts: vec![(0, amount)],
         is_requested: true,
         was_answered_as_done: false,

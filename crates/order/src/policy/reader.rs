@@ -1,5 +1,5 @@
-//! A policy on its way in from another form: everything that is wrong is collected, also where a
-//! part cannot be read at all.
+//! Reads a policy from another form, such as protobuf or TOML. All faults are collected, also those
+//! of parts that cannot be read.
 
 use std::{collections::BTreeMap, fmt::Display};
 
@@ -11,13 +11,13 @@ use super::{IssuerRules, Policy, PolicyFault, faults::not_a_failure, issuer::not
 #[derive(Debug, Default)]
 pub struct PolicyReader {
     faults: Vec<PolicyFault>,
-    /// Of each list, where in it the parts stood that could be read.
+    /// For each list, the indices of the parts that could be read.
     places: BTreeMap<&'static str, Vec<usize>>,
 }
 
 impl PolicyReader {
-    /// Reads the parts of a list (`routes`, `issuers` or `merchants`); those that cannot be read
-    /// are faults.
+    /// Reads the parts of a list (`routes`, `issuers` or `merchants`). A part that cannot be read
+    /// is a fault.
     pub fn list<R, T, E: Display>(
         &mut self,
         list: &'static str,
@@ -69,17 +69,17 @@ impl PolicyReader {
         })
     }
 
-    /// Something else is wrong.
+    /// Adds a fault that the caller found.
     pub fn fault(&mut self, place: String, problem: String) {
         self.faults.push(PolicyFault { place, problem });
     }
 
-    /// The policy that was read, or everything that is wrong with it.
+    /// Returns the policy, or everything that is wrong with it.
     pub fn finish(mut self, policy: Policy) -> Result<Policy, Vec<PolicyFault>> {
         let read = |list: &str, i: usize| self.places.get(list).and_then(|places| places.get(i)).copied().unwrap_or(i);
         let mut further = policy.faults_at(|list, i| format!("{list}[{}]", read(list, i)));
         if self.faults.iter().any(|fault| fault.place.starts_with("routes[")) {
-            // There are routes, only none that can be read.
+            // There are routes; they only cannot be read.
             further.retain(|fault| fault.place != "routes");
         }
         self.faults.extend(further);
