@@ -9,6 +9,8 @@ mod journal_floor;
 mod kafka;
 mod quick;
 
+pub(crate) use figures::Percentiles;
+
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use clap::Subcommand;
@@ -36,7 +38,7 @@ pub enum Bench {
     },
     /// Measures latency, the highest sustained rate and costs on Apache Kafka, with every service in
     /// its own processes; prints one JSON line
-    Kafka(kafka::Options),
+    Kafka(kafka::KafkaBenchOptions),
     /// The floor of gRPC: a server that only answers payments.
     #[command(hide = true)]
     Echo {
@@ -46,7 +48,7 @@ pub enum Bench {
     },
     /// The floor of the journal: the appends and reads of payments without any logic.
     #[command(hide = true)]
-    Journal(journal_floor::Options),
+    Journal(journal_floor::JournalFloorOptions),
 }
 
 /// Runs a benchmark until its end, or until `stop` fires.

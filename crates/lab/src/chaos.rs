@@ -32,7 +32,7 @@ pub use scenarios::Scenario;
 
 /// The arguments of `twqr-lab chaos`.
 #[derive(clap::Args)]
-pub struct Options {
+pub struct ChaosOptions {
     /// The failures to cause
     scenario: Scenario,
     /// The seed of the moments, the victims and the payments
@@ -93,7 +93,7 @@ pub(crate) struct Stage {
 
 /// Runs one scenario; the exit code is non-zero if the audit finds a fault.
 #[allow(clippy::print_stdout, reason = "the command's output")]
-pub async fn run(options: &Options, config: &Config) -> anyhow::Result<ExitCode> {
+pub async fn run(options: &ChaosOptions, config: &Config) -> anyhow::Result<ExitCode> {
     println!("chaos {:?}, seed {} (choose another with --seed)", options.scenario, options.seed);
     launch::empty(&options.dir)?;
     let script = options.dir.with_extension("script.toml");
@@ -146,7 +146,7 @@ fn chains(seed: u64, round: u64) -> Vec<Line> {
 }
 
 impl RunningLoad {
-    fn start(pos: &Channel, options: &Options) -> Self {
+    fn start(pos: &Channel, options: &ChaosOptions) -> Self {
         let (end, is_ended) = watch::channel(false);
         let (pos, rate, seed) = (pos.clone(), options.rate, options.seed);
         let task = tokio::spawn(async move {

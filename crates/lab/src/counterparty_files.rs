@@ -19,7 +19,7 @@ use twqr_wire::backend::LedgerEntry;
 
 /// The arguments of `twqr-lab counterparty-files`.
 #[derive(Debug, Args)]
-pub struct Options {
+pub struct CounterpartyFilesOptions {
     /// The business day, YYYY-MM-DD or YYYYMMDD; it ends at the cut-off of the newest policy
     #[arg(long)]
     date: String,
@@ -29,7 +29,7 @@ pub struct Options {
 }
 
 /// Reads the simulator's ledger and writes both files.
-pub async fn run(options: Options, config: &Config) -> anyhow::Result<ExitCode> {
+pub async fn run(options: CounterpartyFilesOptions, config: &Config) -> anyhow::Result<ExitCode> {
     let day = business_day(&options.date, &config.operators_endpoint(None)).await?;
     let channel = channel(&format!("http://{}", config.wallet)).await?;
     let entries = twqr_loadgen::ledger(channel)

@@ -5,6 +5,7 @@ pub mod bench;
 pub mod chaos;
 pub mod counterparty_files;
 pub mod launch;
+pub mod load;
 pub mod run;
 pub mod run_kafka;
 pub mod sample_day;

@@ -6,7 +6,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 use twqr_config::Config;
-use twqr_lab::{bench, chaos, counterparty_files, run, run_kafka, sample_day, simulator};
+use twqr_lab::{bench, chaos, counterparty_files, load, run, run_kafka, sample_day, simulator};
 use twqr_service::stop_on_signal;
 
 #[global_allocator]
@@ -26,21 +26,23 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Starts simulator and services, takes two sample days, audits them, and continues to serve
-    Run(run::Options),
+    Run(run::RunOptions),
     /// Does the same with every service in its own processes on a Kafka cluster, and restarts each
     /// of them under load
-    RunKafka(run_kafka::Options),
+    RunKafka(run_kafka::RunKafkaOptions),
     /// Kills and stops processes and brokers under load, then audits every payment
-    Chaos(chaos::Options),
+    Chaos(chaos::ChaosOptions),
     /// Measures speed, compared with a floor that is measured in the same run
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Sends payments to a running system at a steady rate, and prints the latency
+    Load(load::LoadOptions),
     /// Prints a sample day: one JSON object a line, the same for the same seed
-    SampleDay(sample_day::Options),
+    SampleDay(sample_day::SampleDayOptions),
     /// Serves a simulated wallet and FISC with its issuers, with a durable ledger
-    Simulator(simulator::Options),
+    Simulator(simulator::SimulatorOptions),
     /// Writes the settlement files of the simulated wallet and FISC for a day, for `twqr reconcile`
-    CounterpartyFiles(counterparty_files::Options),
+    CounterpartyFiles(counterparty_files::CounterpartyFilesOptions),
 }
 
 /// The exit code of a wrong command line (`EX_USAGE`).
@@ -80,6 +82,7 @@ async fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         }
         Command::Chaos(options) => chaos::run(&options, &config).await,
         Command::Bench(bench) => bench::run(bench, &config, stop_on_signal()?).await,
+        Command::Load(options) => load::run(&options).await,
         Command::SampleDay(options) => sample_day::run(&options).map(|()| ExitCode::SUCCESS),
         Command::Simulator(options) => {
             simulator::run(&options, &config, stop_on_signal()?).await.map(|()| ExitCode::SUCCESS)

@@ -14,7 +14,7 @@ use crate::{
 
 /// The arguments of `twqr-lab run`.
 #[derive(clap::Args)]
-pub struct Options {
+pub struct RunOptions {
     /// The day of payments: one JSON object a line, with the POS document's field names.
     #[arg(long, default_value = "load-tests/samples/day.jsonl")]
     file: PathBuf,
@@ -33,7 +33,7 @@ pub struct Options {
 }
 
 /// Takes both days and then serves until `stop` fires.
-pub async fn run(options: &Options, config: Config, stop: CancellationToken) -> anyhow::Result<()> {
+pub async fn run(options: &RunOptions, config: Config, stop: CancellationToken) -> anyhow::Result<()> {
     let (day, full_api_day) = (Day::read(&options.file)?, FullApiDay::read(&options.whole_api_file)?);
     let mut system = Launch {
         programs: Programs::beside_this_one()?,
@@ -57,7 +57,7 @@ pub async fn run(options: &Options, config: Config, stop: CancellationToken) -> 
     result
 }
 
-async fn serve_days(day: Day, full_api_day: FullApiDay, options: &Options, system: &System) -> anyhow::Result<()> {
+async fn serve_days(day: Day, full_api_day: FullApiDay, options: &RunOptions, system: &System) -> anyhow::Result<()> {
     let config = &system.config;
     let serving = Serving { pos: system.channel()?, wallet: config.wallet, services: system.ids() };
     take_day(day, &options.dir, &serving, serde_json::Value::Null).await?;

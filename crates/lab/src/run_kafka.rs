@@ -21,7 +21,7 @@ use crate::{
 
 /// The arguments of `twqr-lab run-kafka`.
 #[derive(clap::Args)]
-pub struct Options {
+pub struct RunKafkaOptions {
     /// The day of payments: one JSON object a line, with the POS document's field names
     #[arg(long, default_value = "load-tests/samples/day.jsonl")]
     file: PathBuf,
@@ -56,7 +56,7 @@ const RESOLVE_S: u64 = 60;
 const AUDIT_SAMPLE: usize = 1_000;
 
 /// Takes both days and then serves until `stop` fires.
-pub async fn run(options: &Options, config: Config, stop: CancellationToken) -> anyhow::Result<()> {
+pub async fn run(options: &RunKafkaOptions, config: Config, stop: CancellationToken) -> anyhow::Result<()> {
     let (day, full_api_day) = (Day::read(&options.file)?, FullApiDay::read(&options.whole_api_file)?);
     say("starting nine processes and the simulator");
     let mut system = Launch {
@@ -82,7 +82,12 @@ pub async fn run(options: &Options, config: Config, stop: CancellationToken) -> 
     result
 }
 
-async fn exercise(day: Day, full_api_day: FullApiDay, options: &Options, system: &mut System) -> anyhow::Result<()> {
+async fn exercise(
+    day: Day,
+    full_api_day: FullApiDay,
+    options: &RunKafkaOptions,
+    system: &mut System,
+) -> anyhow::Result<()> {
     let pos = system.channel()?;
     let (warmth, first) = first_payments(&pos).await;
     say(&format!("first payments after ready: {warmth}"));

@@ -4,7 +4,7 @@ use std::io::{BufWriter, Write, stdout};
 
 /// The arguments of `twqr-lab sample-day`.
 #[derive(clap::Args)]
-pub struct Options {
+pub struct SampleDayOptions {
     /// The seed of the day; the same seed gives the same day
     #[arg(long, default_value_t = 7)]
     seed: u64,
@@ -17,7 +17,7 @@ pub struct Options {
 }
 
 /// Prints the day to standard output.
-pub fn run(options: &Options) -> anyhow::Result<()> {
+pub fn run(options: &SampleDayOptions) -> anyhow::Result<()> {
     let lines = match options.whole_api {
         Some(chains) => twqr_loadgen::full_api::full_api_sample_day(options.seed, chains),
         None => twqr_loadgen::sample_day(options.seed, options.lines as usize),

@@ -12,7 +12,7 @@ use twqr_simulator::{Script, Settings};
 
 /// The arguments of `twqr-lab simulator`.
 #[derive(clap::Args)]
-pub struct Options {
+pub struct SimulatorOptions {
     /// The fault script (TOML); without it there are no faults
     #[arg(long, value_name = "FILE")]
     script: Option<PathBuf>,
@@ -22,7 +22,7 @@ pub struct Options {
 }
 
 /// Serves at the configured addresses of wallet and FISC until `stop` fires.
-pub async fn run(options: &Options, config: &Config, stop: CancellationToken) -> anyhow::Result<()> {
+pub async fn run(options: &SimulatorOptions, config: &Config, stop: CancellationToken) -> anyhow::Result<()> {
     serve(settings(config, &options.data_dir, options.script.as_deref())?, stop).await
 }
 

@@ -22,13 +22,15 @@ fn lab(folder: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> Command
 }
 
 #[test]
-fn a_wrong_command_line_ends_with_64() {
+fn a_wrong_command_line_has_an_exit_code_of_its_own() {
     let folder = tempfile::tempdir().unwrap();
     for (arguments, code) in [
         (&[][..], 64),
         (&["sample-day", "--lines", "99999999999"], 64),
         (&["sample-day", "--lines", "0"], 64),
         (&["sample-day", "--lines", "1"], 0),
+        (&["load", "--rate", "0"], 64),
+        (&["load", "--endpoints", "http://127.0.0.1:1"], 1),
         (&["--help"], 0),
     ] {
         let outcome = lab(folder.path(), &[], arguments);

@@ -15,7 +15,7 @@ use crate::usage::{Usage, folder_bytes};
 
 /// The arguments of the hidden command `twqr-lab bench journal`.
 #[derive(clap::Args)]
-pub struct Options {
+pub struct JournalFloorOptions {
     /// The folder of the journal.
     #[arg(long)]
     dir: PathBuf,
@@ -42,7 +42,7 @@ pub(crate) struct Floor {
 
 /// Measures and prints one JSON line.
 #[allow(clippy::print_stdout, reason = "the command's output")]
-pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
+pub(crate) async fn run(options: &JournalFloorOptions) -> anyhow::Result<()> {
     let Config { shards, task_partitions, .. } = Config::default();
     let settings = EmbeddedSettings { dir: options.dir.clone(), shards, task_partitions };
     let journal: Shared = EmbeddedJournal::open(settings)?;

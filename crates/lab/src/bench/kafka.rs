@@ -24,7 +24,7 @@ use crate::{
 
 /// The arguments of `twqr-lab bench kafka`.
 #[derive(clap::Args)]
-pub struct Options {
+pub struct KafkaBenchOptions {
     /// The folder for data; it is emptied first
     #[arg(long, default_value = "target/bench-kafka")]
     dir: PathBuf,
@@ -73,7 +73,7 @@ struct RateFigures {
 
 /// Measures and prints one JSON line. The exit code is non-zero if the audit finds a fault.
 #[allow(clippy::print_stdout, reason = "the command's output")]
-pub(crate) async fn run(options: &Options, config: &Config) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(options: &KafkaBenchOptions, config: &Config) -> anyhow::Result<ExitCode> {
     let begun = std::time::Instant::now();
     let mut progress = ProgressBar::start("phases", 0);
     progress.step("starting the system");
@@ -126,7 +126,7 @@ pub(crate) async fn run(options: &Options, config: &Config) -> anyhow::Result<Ex
 }
 
 /// Measures the floor: the warm-up, the reported rates, and its own ladder.
-async fn floor(options: &Options, config: &Config) -> anyhow::Result<Vec<Step>> {
+async fn floor(options: &KafkaBenchOptions, config: &Config) -> anyhow::Result<Vec<Step>> {
     let mut settings = config.kafka.settings()?;
     settings.prefix = format!("{}floor-{:016x}.", settings.prefix, rand::random::<u64>());
     let layout = config.layout();
@@ -162,7 +162,7 @@ struct Costs {
 }
 
 impl Costs {
-    async fn now(system: &System, options: &Options) -> anyhow::Result<Self> {
+    async fn now(system: &System, options: &KafkaBenchOptions) -> anyhow::Result<Self> {
         let broker = Usage::of(options.broker_pid);
         Ok(Self {
             services: system.ids().into_iter().map(|id| Usage::of(id).cpu_us).sum(),
@@ -183,7 +183,7 @@ impl Costs {
 
 /// Measures the system: the warm-up, the reported rates, and the ladder.
 async fn system(
-    options: &Options,
+    options: &KafkaBenchOptions,
     system: &System,
     progress: &mut ProgressBar,
 ) -> anyhow::Result<(Vec<RateFigures>, Vec<CallResult>)> {
