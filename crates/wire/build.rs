@@ -18,6 +18,8 @@ const WITH_CARD_TOKEN: [&str; 5] = [
 fn main() -> Result<(), Box<dyn Error>> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../../proto");
     println!("cargo::rerun-if-changed={}", root.display());
+    // All but `bus/v1/layout.proto`: the Kafka journal reads and writes that record itself, since it
+    // does not depend on this crate.
     let files = [
         "twqr/pos/v1/pos.proto",
         "twqr/bus/v1/order.proto",
@@ -27,7 +29,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         "twqr/bus/v1/states.proto",
         "twqr/bus/v1/replies.proto",
         "twqr/bus/v1/dead_letter.proto",
-        "twqr/bus/v1/layout.proto",
         "twqr/backend/v1/backend.proto",
         "twqr/backend/v1/ledger.proto",
         "twqr/ops/v1/ops.proto",

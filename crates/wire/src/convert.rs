@@ -28,17 +28,14 @@ pub use backend_calls::{inquiry_out, transfer_out};
 pub use dead_letters::{DeadLetter, decode_dead_letter, encode_dead_letter};
 pub use fault::RecordFault;
 pub use forms::{pay_form, raw_cancel, raw_pay, raw_query, raw_refund};
-pub use ids::{effect_id_out, key_out};
-pub use movement::{approval_from, approval_out};
 pub use order::{order_from, order_out};
 pub use order_records::{
     Stamp, decode_record, encode_cancel, encode_due, encode_outcome, encode_pay, encode_query, encode_record,
     encode_refund, encode_watch,
 };
-pub use payment::{payment_from, payment_out};
 pub use policy::{
-    POLICY_BYTES_MAX, fit_into_record, limits_from, policy_change_from, policy_change_out, policy_checked, policy_from,
-    policy_out, policy_size_fault, policy_versions_from, policy_versions_out,
+    POLICY_BYTES_MAX, fit_into_record, policy_change_from, policy_change_out, policy_checked, policy_from, policy_out,
+    policy_size_fault,
 };
 pub use reply_records::{ReplyContent, ReplyRecord, decode_reply, encode_reply, encode_reply_record};
 pub use state_records::{StateBody, StatesEntry, UnreadableState, decode_state, encode_state, unreadable_state};

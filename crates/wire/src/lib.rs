@@ -39,8 +39,8 @@ mod generated {
 
 /// The issuers' API, which the workers call and the simulator serves (`proto/twqr/backend/v1`).
 pub use generated::backend::v1 as backend;
-/// The messages of the log records (`proto/twqr/bus/v1`).
-pub use generated::bus::v1 as bus;
+/// The messages of the log records (`proto/twqr/bus/v1`), private to this crate.
+use generated::bus::v1 as bus;
 /// The messages of the operators' API (`proto/twqr/ops/v1`).
 pub use generated::ops::v1 as ops;
 /// The messages of the public API (`proto/twqr/pos/v1`).

@@ -5,15 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use prost::Message;
 use twqr_journal::{Partition, Topic};
 use twqr_journal_sim::Sim;
-use twqr_order::{Command, EffectId, Order};
-use twqr_types::ShardId;
-use twqr_wire::{
-    bus::{self, TasksRecord, task::Kind, tasks_record::Body},
-    convert::{decode_record, decode_reply},
-};
+use twqr_order::{Command, EffectId, Order, TaskKind};
+use twqr_types::{MerchantId, MerchantTradeNo};
+use twqr_wire::convert::{TaskRecord, decode_record, decode_reply, decode_task_record};
 
 use crate::{
     log_reader::Orders,
@@ -31,11 +27,6 @@ pub fn check_against_replay(sim: &Sim, shards: u32, orders: &Orders, violations:
     check_effects("task", &replay.tasks, &emitted_tasks(sim, violations), violations);
     check_effects("reply", &replay.replies, &emitted_replies(sim), violations);
     check_forwards(sim, shards, &replay, violations);
-}
-
-fn id(id: Option<&bus::EffectId>) -> EffectId {
-    let id = id.unwrap();
-    EffectId { shard: ShardId(u16::try_from(id.shard).unwrap()), offset: id.offset, n: id.n }
 }
 
 /// Compares the stored orders with the replayed ones. Subscribers are left out: one whose deadline
@@ -75,25 +66,21 @@ fn check_effects(kind: &str, replayed: &BTreeMap<EffectId, Vec<u8>>, emitted: &E
 /// Returns every emitted task. I1: an order has one charge task, a refund has one refund task.
 fn emitted_tasks(sim: &Sim, violations: &mut Vec<String>) -> Emitted {
     let mut emitted = Emitted::new();
-    let mut task_ids: BTreeMap<(String, String, &str), BTreeSet<EffectId>> = BTreeMap::new();
+    let mut task_ids: BTreeMap<(MerchantId, MerchantTradeNo, &str), BTreeSet<EffectId>> = BTreeMap::new();
     let partitions = [Topic::WalletTasks, Topic::FiscTasks].into_iter();
     for partition in partitions.flat_map(|topic| (0..2).map(move |index| Partition { topic, index })) {
         for record in sim.records(partition) {
             let bytes = record.entry.value.unwrap();
-            let Ok(TasksRecord { body: Some(Body::Task(task)), .. }) = TasksRecord::decode(bytes.clone()) else {
-                continue;
-            };
-            let id = id(task.id.as_ref());
-            let key = task.key.unwrap();
+            let Ok(TaskRecord::Task(task)) = decode_task_record(bytes.clone()) else { continue };
             let movement = match task.kind {
-                Some(Kind::Charge(_)) => Some((key.merchant_trade_no, "charge")),
-                Some(Kind::Refund(refund)) => Some((refund.merchant_trade_no, "refund")),
-                Some(Kind::Reversal(_) | Kind::Inquire(_)) | None => None,
+                TaskKind::Charge(_) => Some((task.key.merchant_trade_no, "charge")),
+                TaskKind::Refund(refund) => Some((refund.number, "refund")),
+                TaskKind::Reverse(_) | TaskKind::Inquire(_) => None,
             };
             if let Some((number, kind)) = movement {
-                task_ids.entry((key.merchant_id, number, kind)).or_default().insert(id);
+                task_ids.entry((task.key.merchant_id, number, kind)).or_default().insert(task.id);
             }
-            emitted.entry(id).or_default().insert(bytes.to_vec());
+            emitted.entry(task.id).or_default().insert(bytes.to_vec());
         }
     }
     let repeated = task_ids.iter().filter(|(_, ids)| ids.len() > 1);

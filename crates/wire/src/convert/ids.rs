@@ -7,7 +7,7 @@ use super::fault::{RecordFault, need};
 use crate::bus;
 
 /// Encodes an order's key.
-pub fn key_out(key: &OrderKey) -> bus::OrderKey {
+pub(crate) fn key_out(key: &OrderKey) -> bus::OrderKey {
     bus::OrderKey {
         merchant_id: key.merchant_id.as_str().to_owned(),
         merchant_trade_no: key.merchant_trade_no.as_str().to_owned(),
@@ -27,7 +27,7 @@ pub(crate) fn merchant_trade_no_from(number: String) -> Result<MerchantTradeNo, 
 }
 
 /// Encodes an effect's identity.
-pub fn effect_id_out(id: EffectId) -> bus::EffectId {
+pub(crate) fn effect_id_out(id: EffectId) -> bus::EffectId {
     bus::EffectId { shard: u32::from(id.shard.0), offset: id.offset, n: id.n }
 }
 

@@ -32,7 +32,7 @@ pub(crate) fn payment_type_from(payment_type: pos::PaymentType) -> Result<Paymen
 }
 
 /// Encodes an approved charge.
-pub fn approval_out(approval: &Approval) -> bus::Approval {
+pub(crate) fn approval_out(approval: &Approval) -> bus::Approval {
     bus::Approval {
         payment_type: payment_type_out(approval.payment_type).into(),
         debit_amount: approval.debit_amount,
@@ -49,7 +49,7 @@ pub fn approval_out(approval: &Approval) -> bus::Approval {
 
 /// Decodes an approved charge. Amounts are not checked here: the order machine decides whether they
 /// add up.
-pub fn approval_from(approval: bus::Approval) -> Result<Approval, RecordFault> {
+pub(crate) fn approval_from(approval: bus::Approval) -> Result<Approval, RecordFault> {
     Ok(Approval {
         payment_type: payment_type_from(approval.payment_type())?,
         debit_amount: approval.debit_amount,

@@ -13,7 +13,7 @@ use super::{
 use crate::bus::{self, cancel::Stage};
 
 /// Encodes a payment with its subscribers.
-pub fn payment_out(payment: &Payment) -> bus::Payment {
+pub(crate) fn payment_out(payment: &Payment) -> bus::Payment {
     let entry = |entry: &RefundEntry| bus::RefundEntry {
         merchant_trade_no: entry.number.as_str().to_owned(),
         trade_no: entry.trade_no.as_str().to_owned(),
@@ -38,7 +38,7 @@ pub fn payment_out(payment: &Payment) -> bus::Payment {
 }
 
 /// Decodes a payment.
-pub fn payment_from(payment: bus::Payment) -> Result<Payment, RecordFault> {
+pub(crate) fn payment_from(payment: bus::Payment) -> Result<Payment, RecordFault> {
     let issuer = issuer_from(&payment.institution)?;
     Ok(Payment {
         key: key_from(payment.key)?,

@@ -130,7 +130,7 @@ fn status_codes_from(codes: Option<bus::StatusCodes>, reading: &mut PolicyReader
 }
 
 /// Encodes all versions of the policy that a shard has had.
-pub fn policy_versions_out(versions: &PolicyVersions) -> bus::PolicyVersions {
+pub(crate) fn policy_versions_out(versions: &PolicyVersions) -> bus::PolicyVersions {
     let version = |(from_offset, change): (u64, &Arc<PolicyChange>)| bus::PolicyVersion {
         from_offset,
         change: Some(policy_change_out(change)),
@@ -139,7 +139,7 @@ pub fn policy_versions_out(versions: &PolicyVersions) -> bus::PolicyVersions {
 }
 
 /// Decodes all versions of the policy that a shard has had.
-pub fn policy_versions_from(policies: bus::PolicyVersions) -> Result<PolicyVersions, RecordFault> {
+pub(crate) fn policy_versions_from(policies: bus::PolicyVersions) -> Result<PolicyVersions, RecordFault> {
     let mut versions = PolicyVersions::default();
     for version in policies.versions {
         let change = policy_change_from(need(version.change, "change")?)?;
@@ -246,7 +246,7 @@ pub(crate) fn limits_out(limits: Limits) -> bus::Limits {
 }
 
 /// Decodes the limits of an issuer.
-pub fn limits_from(limits: bus::Limits) -> Limits {
+pub(crate) fn limits_from(limits: bus::Limits) -> Limits {
     let bus::Limits { in_flight_max, queue_max, failures_to_open, open_ms, inquiries_per_s } = limits;
     Limits { in_flight_max, queue_max, failures_to_open, open_ms, inquiries_per_s }
 }
