@@ -30,9 +30,9 @@ fn failed(error: fjall::Error) -> LedgerError {
 
 fn cannot_open(folder: &Path, error: &fjall::Error) -> LedgerError {
     let what = if matches!(error, fjall::Error::Locked) {
-        "is in use by another process; end that simulator, or set simulator_data_dir to another folder".to_owned()
+        "is in use by another process; end that simulator, or choose another folder with --data-dir".to_owned()
     } else {
-        format!("cannot be opened ({error}); see that it can be written, or set simulator_data_dir to another folder")
+        format!("cannot be opened ({error}); see that it can be written, or choose another folder with --data-dir")
     };
     LedgerError(format!("{} {what}", folder.display()))
 }

@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_of_somebody_else_keeps_everything() {
+    fn a_folder_without_the_marker_is_not_emptied() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("precious"), "x").unwrap();
         let error = empty(folder.path()).unwrap_err().to_string();
