@@ -13,7 +13,7 @@ use twqr_order::{CancelStage, Order, Payment, Phase, PolicyVersions, RefundPhase
 use twqr_types::{OrderKey, StatusCode, UnixMs};
 
 pub use memory::MemoryModel;
-pub(crate) use queries::{ListFilter, SettledBy, SettlementFilter, TimelineEntry};
+pub(crate) use queries::{ListFilter, OrderHistory, SettledBy, SettlementFilter, TimelineEntry, UnreadableOrder};
 pub use sqlite::SqliteModel;
 
 /// The state of an order at a position of its shard.

@@ -18,14 +18,14 @@ use twqr_wire::{
     ops::{
         AgeBucket, ApplyPolicyRequest, ApplyPolicyResponse, GetOrderRequest, GetOrderResponse, GetPolicyRequest,
         GetPolicyResponse, GetStatusRequest, GetStatusResponse, ListOrdersRequest, ListOrdersResponse,
-        ListSettlementRequest, ReplayPolicyRequest, ReplayPolicyResponse, TimelineEntry,
+        ListSettlementRequest, ReplayPolicyRequest, ReplayPolicyResponse, TimelineEntry, UnreadableOrder,
         operator_service_server::{OperatorService, OperatorServiceServer},
     },
 };
 
 use crate::{
     Error, Settings,
-    model::{self, ListFilter, ModelError, SqliteModel},
+    model::{self, ListFilter, ModelError, OrderHistory, SqliteModel},
     policies::Policies,
 };
 use policy::PolicyEditor;
@@ -88,6 +88,20 @@ fn unavailable(failure: ModelError) -> Status {
     Status::unavailable("the read model cannot be read now; the log of the tracker says why")
 }
 
+/// The refusal of a call that is of no use without this order.
+#[allow(clippy::needless_pass_by_value, reason = "used as a function in map_err")]
+fn unreadable(order: model::UnreadableOrder) -> Status {
+    error!("{order}");
+    Status::failed_precondition(order.to_string())
+}
+
+/// Names an order that a list leaves out.
+fn unreadable_out(order: model::UnreadableOrder) -> UnreadableOrder {
+    error!("{order}");
+    let model::UnreadableOrder { merchant_id, merchant_trade_no, fault, place: _ } = order;
+    UnreadableOrder { merchant_id, merchant_trade_no, reason: fault.to_string() }
+}
+
 /// Reads a page token: `ms:length of the MerchantID:MerchantID and MerchantTradeNo`.
 fn parse_token(token: &str) -> Option<(i64, String, String)> {
     let mut parts = token.splitn(3, ':');
@@ -131,10 +145,14 @@ impl OperatorService for Operators {
         };
         let page = self.model.list(filter).await.map_err(unavailable)?;
         let next = page.next.map(|(at, merchant, number)| format!("{at}:{}:{merchant}{number}", merchant.len()));
-        Ok(Response::new(ListOrdersResponse {
-            orders: page.orders.iter().map(order_out).collect(),
-            next_page_token: next.unwrap_or_default(),
-        }))
+        let mut response = ListOrdersResponse { next_page_token: next.unwrap_or_default(), ..Default::default() };
+        for order in page.orders {
+            match order {
+                Ok(order) => response.orders.push(order_out(&order)),
+                Err(order) => response.unreadable.push(unreadable_out(order)),
+            }
+        }
+        Ok(Response::new(response))
     }
 
     async fn get_order(&self, request: Request<GetOrderRequest>) -> Result<Response<GetOrderResponse>, Status> {
@@ -146,9 +164,10 @@ impl OperatorService for Operators {
             }
         }
         let found = self.model.order(&request.merchant_id, &request.merchant_trade_no).await.map_err(unavailable)?;
-        let (order, timeline) = found.ok_or_else(|| {
+        let found = found.ok_or_else(|| {
             Status::not_found("the read model has no such order; it may be behind, see GetStatus.lag")
         })?;
+        let OrderHistory { order, timeline } = found.map_err(unreadable)?;
         let timeline = timeline.into_iter().map(timeline_entry).collect();
         Ok(Response::new(GetOrderResponse { order: Some(order_out(&order)), timeline }))
     }

@@ -320,6 +320,60 @@ async fn an_unreadable_order_holds_the_watermark_and_stops_no_other() {
     tracker.close().await;
 }
 
+/// Runs statements on the file of a tracker that is closed.
+async fn edit_read_model(folder: &Path, statements: &[&'static str]) {
+    let file = format!("sqlite:{}", folder.join("read-model.sqlite").display());
+    let pool = sqlx::SqlitePool::connect(&file).await.unwrap();
+    for statement in statements {
+        sqlx::query(*statement).execute(&pool).await.unwrap();
+    }
+    pool.close().await;
+}
+
+#[tokio::test]
+async fn an_unreadable_stored_order_hides_no_other_but_blocks_the_settlement() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open_journal(folder.path());
+    let mut tracker = TestTracker::open(folder.path(), journal.clone()).await;
+    let states: Vec<Entry> = (1..=3).map(|n| state(payment(n, paid()), 10)).collect();
+    tracker.journal.append(STATES, states).await.unwrap();
+    tracker.status_when(|status| status.orders == 3).await;
+    tracker.close().await;
+    edit_read_model(folder.path(), &["UPDATE orders SET state = x'ff' WHERE merchant_trade_no = 'T2'"]).await;
+
+    let mut tracker = TestTracker::open(folder.path(), journal).await;
+    let (mut readable, mut unreadable, mut page_token) = (Vec::new(), Vec::new(), String::new());
+    loop {
+        let request = ListOrdersRequest { page_size: 1, page_token, ..Default::default() };
+        let page = tracker.client.list_orders(request).await.unwrap().into_inner();
+        readable.extend(page.orders.into_iter().map(|order| order_from(order).unwrap().key().to_string()));
+        unreadable.extend(page.unreadable.into_iter().map(|order| (order.merchant_id, order.merchant_trade_no)));
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(readable, ["M1/T1", "M1/T3"]);
+    assert_eq!(unreadable, [("M0".to_owned(), "T2".to_owned())]);
+
+    let get = GetOrderRequest { merchant_id: "M0".into(), merchant_trade_no: "T2".into() };
+    let range = ListSettlementRequest { from_ms: BEGAN_MS, to_ms: i64::MAX, merchant_id: String::new() };
+    let mut settlement = tracker.client.list_settlement(range).await.unwrap().into_inner();
+    let refused = loop {
+        match settlement.message().await {
+            Ok(entry) => assert!(entry.is_some(), "the list ended as if it were complete"),
+            Err(refused) => break refused,
+        }
+    };
+    for refused in [refused, tracker.client.get_order(get).await.unwrap_err()] {
+        assert_eq!(refused.code(), Code::FailedPrecondition, "{refused:?}");
+        for part in ["M0/T2", "build that wrote it", "delete", "read-model.sqlite"] {
+            assert!(refused.message().contains(part), "{part}: {refused:?}");
+        }
+    }
+    tracker.close().await;
+}
+
 #[tokio::test]
 async fn the_error_names_a_damaged_file_and_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
@@ -393,9 +447,7 @@ async fn a_read_model_of_the_first_version_is_built_anew() {
     tracker.status_when(|status| status.orders == 1 && status.lag == 0).await;
     tracker.close().await;
     // The schema as the first migration leaves it.
-    let file = format!("sqlite:{}", folder.path().join("read-model.sqlite").display());
-    let pool = sqlx::SqlitePool::connect(&file).await.unwrap();
-    for statement in [
+    let statements = [
         "DROP INDEX orders_settled",
         "DROP INDEX orders_cancelled",
         "ALTER TABLE orders DROP COLUMN settled_at_ms",
@@ -403,10 +455,8 @@ async fn a_read_model_of_the_first_version_is_built_anew() {
         "DROP TABLE policies",
         "ALTER TABLE positions DROP COLUMN marker",
         "DELETE FROM _sqlx_migrations WHERE version > 1",
-    ] {
-        sqlx::query(statement).execute(&pool).await.unwrap();
-    }
-    pool.close().await;
+    ];
+    edit_read_model(folder.path(), &statements).await;
     let mut tracker = TestTracker::open(folder.path(), journal).await;
     assert_eq!(tracker.settlement(0, i64::MAX, "").await.len(), 1);
     tracker.close().await;

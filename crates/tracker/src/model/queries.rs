@@ -75,11 +75,33 @@ pub(crate) struct SettlementFilter {
 /// A place in a list: the time by which the list is sorted, MerchantID and MerchantTradeNo.
 pub(crate) type Cursor = (i64, String, String);
 
-/// A page of a list.
+/// A page of a list. An unreadable order stands in its place, so that the caller decides whether the
+/// list is of use without it.
 pub(crate) struct Page {
-    pub(crate) orders: Vec<Order>,
+    pub(crate) orders: Vec<Result<Order, UnreadableOrder>>,
     /// The place of the last order; absent if this was the last page.
     pub(crate) next: Option<Cursor>,
+}
+
+/// The stored state of an order cannot be read: it is damaged, or a newer build wrote it.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error(
+    "the stored state of order {merchant_id}/{merchant_trade_no} cannot be read ({fault}); run the build that wrote it \
+     or a newer one, or stop the tracker, delete {place} and start it again: the file is built anew from order-states"
+)]
+pub(crate) struct UnreadableOrder {
+    pub(crate) merchant_id: String,
+    pub(crate) merchant_trade_no: String,
+    pub(crate) fault: RecordFault,
+    /// The path of the read model's file.
+    pub(crate) place: String,
+}
+
+/// The newest state of an order, and the states before it.
+pub(crate) struct OrderHistory {
+    pub(crate) order: Order,
+    /// The oldest state first.
+    pub(crate) timeline: Vec<TimelineEntry>,
 }
 
 /// An order entered a state.
@@ -124,7 +146,7 @@ impl SqliteModel {
         .fetch_all(&self.readers)
         .await
         .map_err(|error| self.failed(&error))?;
-        self.page(&rows, filter.size)
+        Ok(self.page(&rows, filter.size))
     }
 
     /// Orders that were settled in the range, sorted by the time at which they were.
@@ -141,21 +163,24 @@ impl SqliteModel {
             .fetch_all(&self.readers)
             .await
             .map_err(|error| self.failed(&error))?;
-        self.page(&rows, filter.size)
+        Ok(self.page(&rows, filter.size))
     }
 
     /// Reads a page from rows of state, time, MerchantID and MerchantTradeNo.
-    fn page(&self, rows: &[SqliteRow], size: i64) -> Result<Page, ModelError> {
+    fn page(&self, rows: &[SqliteRow], size: i64) -> Page {
         let full = i64::try_from(rows.len()).is_ok_and(|length| length == size);
         let next = rows.last().filter(|_| full).map(|row| (row.get(1), row.get(2), row.get(3)));
-        let orders = rows.iter().map(|row| self.stored_order(row)).collect::<Result<_, _>>()?;
-        Ok(Page { orders, next })
+        let order = |row: &SqliteRow| self.stored_order(row.get(0), row.get(2), row.get(3));
+        Page { orders: rows.iter().map(order).collect(), next }
     }
 
-    /// Reads the order in the first column.
-    fn stored_order(&self, row: &SqliteRow) -> Result<Order, ModelError> {
-        decode_order(row.get(0)).map_err(|fault: RecordFault| {
-            self.failed(&format!("an order cannot be read ({fault}); delete the file, it is built anew"))
+    /// Reads the stored state of an order.
+    fn stored_order(&self, state: &[u8], merchant_id: &str, merchant_trade_no: &str) -> Result<Order, UnreadableOrder> {
+        decode_order(state).map_err(|fault| UnreadableOrder {
+            merchant_id: merchant_id.to_owned(),
+            merchant_trade_no: merchant_trade_no.to_owned(),
+            fault,
+            place: self.place().to_owned(),
         })
     }
 
@@ -164,7 +189,7 @@ impl SqliteModel {
         &self,
         merchant_id: &str,
         merchant_trade_no: &str,
-    ) -> Result<Option<(Order, Vec<TimelineEntry>)>, ModelError> {
+    ) -> Result<Option<Result<OrderHistory, UnreadableOrder>>, ModelError> {
         let failed = |error: sqlx::Error| self.failed(&error);
         let state = sqlx::query("SELECT state, position FROM orders WHERE merchant_id = ? AND merchant_trade_no = ?")
             .bind(merchant_id)
@@ -173,7 +198,10 @@ impl SqliteModel {
             .await
             .map_err(failed)?;
         let Some(state) = state else { return Ok(None) };
-        let order = self.stored_order(&state)?;
+        let order = match self.stored_order(state.get(0), merchant_id, merchant_trade_no) {
+            Ok(order) => order,
+            Err(unreadable) => return Ok(Some(Err(unreadable))),
+        };
         let rows = sqlx::query(
             "SELECT at_ms, phase, status_code, position FROM timeline \
              WHERE merchant_id = ? AND merchant_trade_no = ? ORDER BY position",
@@ -200,7 +228,7 @@ impl SqliteModel {
                 position,
             });
         }
-        Ok(Some((order, timeline)))
+        Ok(Some(Ok(OrderHistory { order, timeline })))
     }
 
     /// How far the model reflects each shard; shards without a record are absent.

@@ -89,6 +89,11 @@ impl SqliteModel {
         Ok(Self { readers, writer: sender, place })
     }
 
+    /// The path of the file.
+    pub(super) fn place(&self) -> &str {
+        &self.place
+    }
+
     pub(super) fn failed(&self, error: &dyn std::fmt::Display) -> ModelError {
         model_error(&self.place, error)
     }

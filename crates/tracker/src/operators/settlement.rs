@@ -10,7 +10,7 @@ use twqr_journal::{Journal, Partition, Topic};
 use twqr_types::UnixMs;
 use twqr_wire::ops::{ListSettlementRequest, ListSettlementResponse, SettlementEntry, settlement_entry::Kind};
 
-use super::{invalid, settlement_entries::entries_of, unavailable};
+use super::{invalid, settlement_entries::entries_of, unavailable, unreadable};
 use crate::model::{SettledBy, SettlementFilter, SqliteModel, Watermark};
 
 /// The number of orders in one page.
@@ -68,6 +68,14 @@ async fn send_page(
         }
     };
     for order in page.orders {
+        let order = match order {
+            Ok(order) => order,
+            Err(order) => {
+                // A list without this order would look complete.
+                let _caller_is_gone = entries.send(Err(unreadable(order))).await;
+                return None;
+            }
+        };
         let is_wanted = |entry: &SettlementEntry| (entry.kind() == Kind::Cancel) == (filter.by == SettledBy::Cancelled);
         for entry in entries_of(&order).into_iter().filter(is_wanted) {
             entries.send(Ok(ListSettlementResponse { entry: Some(entry) })).await.ok()?;
