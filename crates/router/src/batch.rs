@@ -1,4 +1,5 @@
-//! One batch of records through the machine, and its effects collected by where they go.
+//! Applies one batch of records by the order machine, and collects the effects by the partition to
+//! which they go.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -15,22 +16,22 @@ use twqr_wire::convert::{
 
 use crate::{metrics, shard::Shard, store::StoreError};
 
-/// What a batch wants done, and what it saw.
+/// The effects of a batch, and the claims that were among its records.
 pub(crate) struct Batch<'a> {
     dead_letters: &'a DeadLetters,
     wallet: Vec<Entry>,
     fisc: Vec<Entry>,
     replies: BTreeMap<u32, Vec<Entry>>,
-    /// Records for this shard and others.
+    /// Records for shards, by the shard's number; this shard may be among them.
     forwards: BTreeMap<u32, Vec<Entry>>,
-    /// Records for every shard but this one.
+    /// Records for every shard except this one.
     broadcasts: Vec<Entry>,
-    /// Records for every ingress.
+    /// Replies for every ingress.
     to_ingresses: Vec<Entry>,
     /// Acknowledgements of the dead letters that were written.
     acks: Vec<Ack>,
     effects: Vec<Effect>,
-    /// Claims that were read: offset and nonce.
+    /// The claims that were read, each with its offset and nonce.
     pub(crate) claims: Vec<(u64, u64)>,
 }
 
@@ -50,8 +51,7 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Applies one record. A record that cannot be decoded goes to the dead letters and stops
-    /// nothing.
+    /// Applies one record. A record that cannot be used is written to `dead-letters`.
     pub(crate) fn apply(&mut self, shard: &mut Shard, record: Record) -> Result<(), StoreError> {
         let offset = record.offset;
         shard.next = offset + 1;
@@ -91,11 +91,12 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// New rules, if it is their turn; from the policy's shard they go to all others.
+    /// Takes a new policy if it is the next version; the policy's shard also forwards it to all
+    /// others.
     fn take_policy(&mut self, shard: &mut Shard, change: &PolicyChange, payload: Bytes, offset: u64) {
         let (version, policy) = (change.version, &change.policy.name);
         if !shard.versions.take(shard.id, offset, Arc::new(change.clone())) {
-            info!(shard = shard.id.0, offset, version, policy, who = %change.who, "a policy is not the next one; not taken");
+            info!(shard = shard.id.0, offset, version, policy, who = %change.who, "a policy is not the next version and is not taken");
             return;
         }
         info!(shard = shard.id.0, offset, version, policy, who = %change.who, "a policy takes effect");
@@ -107,7 +108,8 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// False: the state of its order cannot be read, and nobody may decide about it.
+    /// Returns false if the state of the record's order cannot be read: then nothing may be decided
+    /// about it.
     fn apply_to_order(
         &mut self,
         shard: &mut Shard,
@@ -174,7 +176,7 @@ impl<'a> Batch<'a> {
         self.acks.push(self.dead_letters.write(orders, offset, payload, fault));
     }
 
-    /// Appends every effect; the acknowledgements tell when all are durable.
+    /// Appends every effect; all are durable once every returned acknowledgement has arrived.
     pub(crate) fn emit(self, shard: ShardId, journal: &dyn Journal) -> Vec<Ack> {
         let task_partition = |topic| Partition { topic, index: u32::from(shard.0) % journal.partitions(topic).max(1) };
         let mut appends =
@@ -200,7 +202,7 @@ impl<'a> Batch<'a> {
                         shard = shard.0,
                         topic = topic.name(),
                         index,
-                        "a record names a partition that does not exist; dropped"
+                        "an effect for a partition that does not exist is dropped"
                     );
                 }
             }
@@ -212,7 +214,7 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// One line for each decision out of the ordinary; ordinary ones at debug.
+/// Logs one line for each decision: unusual ones at info or error, all others at debug.
 fn log_step(shard: &Shard, key: &OrderKey, step: Step, cause: Position) {
     let (merchant_id, merchant_trade_no) = (&key.merchant_id, &key.merchant_trade_no);
     let order = shard.hot(key);

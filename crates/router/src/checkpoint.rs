@@ -1,6 +1,6 @@
-//! Checkpoints: the states changed so far under the own epoch, once every effect up to their
-//! position is acknowledged; then the marker, once the states are; then the local store, once the
-//! marker is.
+//! Writes checkpoints (protocol rule P5): once every effect up to a position is acknowledged, the
+//! states that changed up to there are written; once they are acknowledged, the marker; once the
+//! marker is acknowledged, the local store.
 
 use std::sync::Arc;
 
@@ -14,10 +14,11 @@ use crate::{
     store::{StateStore, StoreMark, StoredState},
 };
 
-/// A picture of what had changed at a position.
+/// The states that had changed at a position.
 pub(crate) struct Checkpoint {
     shard: u16,
     epoch: u64,
+    /// Every record below this is reflected.
     pub(crate) position: u64,
     keys: Vec<OrderKey>,
     entries: Vec<Entry>,
@@ -25,7 +26,7 @@ pub(crate) struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Takes everything that has changed, at the position up to which the shard has applied.
+    /// Takes everything that has changed up to the position that the shard has applied.
     pub(crate) fn take(shard: &mut Shard, epoch: u64) -> Self {
         let position = shard.next;
         let keys = shard.take_dirty();
@@ -44,8 +45,8 @@ impl Checkpoint {
         taken
     }
 
-    /// Whether there is something to write: also a position alone, beyond records that changed
-    /// nothing, so that others know that nothing is missing up to there.
+    /// Whether there is something to write. A position beyond records that changed nothing counts:
+    /// readers of the marker then know that they miss nothing up to there.
     pub(crate) fn is_due(shard: &Shard, mark: &StoreMark) -> bool {
         shard.needs_checkpoint() || shard.next > mark.position
     }
@@ -57,8 +58,8 @@ impl Checkpoint {
         self.entries.push(Entry { key, value: Some(record) });
     }
 
-    /// Writes it; every effect up to its position must be acknowledged. Returns the orders that are
-    /// in the local store now.
+    /// Writes the checkpoint; every effect up to its position must be acknowledged. Returns the
+    /// orders that are in the local store now, and the store's mark.
     pub(crate) async fn write(
         self,
         journal: Arc<dyn Journal>,

@@ -1,4 +1,4 @@
-//! The router's metrics, by name.
+//! The names of the router's metrics, and when they count.
 
 use twqr_order::{Evidence, Step};
 
@@ -6,13 +6,13 @@ const STEPS: &str = "twqr_router_steps_total";
 pub(crate) const DEAD_LETTERS: &str = "twqr_router_dead_letters_total";
 const CHECKPOINT_STATES: &str = "twqr_router_checkpoint_states_total";
 
-/// Tells the exporter what each metric means.
+/// Describes the metrics to the exporter.
 pub(crate) fn describe() {
-    metrics::describe_counter!(STEPS, "Records applied, by what happened to the order");
+    metrics::describe_counter!(STEPS, "Records applied, by the step that the order took");
     metrics::describe_counter!(CHECKPOINT_STATES, "States written to order-states");
 }
 
-/// One record was applied.
+/// Counts one applied record.
 pub(crate) fn step(step: Step) {
     let label = match step {
         Step::Accepted => "accepted",
@@ -38,7 +38,7 @@ pub(crate) fn step(step: Step) {
     metrics::counter!(STEPS, "step" => label).increment(1);
 }
 
-/// A checkpoint wrote so many states.
+/// Counts the states that a checkpoint writes.
 pub(crate) fn checkpointed(states: usize) {
     metrics::counter!(CHECKPOINT_STATES).increment(states as u64);
 }

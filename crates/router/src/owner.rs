@@ -1,6 +1,6 @@
-//! The owner of one shard: claims it, restores it, applies it. It stops for good when it reads a
-//! newer claim, and after any failed append: what was in flight may still land, and whoever claims
-//! next meets it again under the same identities.
+//! The owner of one shard: claims it, restores it, and applies its records. It ends for good when
+//! it reads a newer claim (protocol rule P4), and after any failed append: the effects in owned may
+//! still land, and the next owner emits them again under the same identities (protocol rule P3).
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
@@ -18,22 +18,23 @@ use crate::{
     Error, Settings, batch::Batch, checkpoint::Checkpoint, metrics, restore::restore, shard::Shard, store::StoreMark,
 };
 
-/// How an ownership ended without a failure.
+/// How an owner ended without a failure.
 pub(crate) enum Ended {
-    /// It was told to stop.
+    /// Its `stop` fired.
     Stopped,
-    /// Another router's claim was read.
+    /// It read the claim of another router at the offset `newer`; its own claim is at `epoch`.
     Superseded { epoch: u64, newer: u64 },
-    /// What was restored is past the own claim: another router claimed the shard before it was
-    /// restored, and both claims stand below this.
+    /// The checkpoint is newer than our claim: another router took over during the restore. Both
+    /// claims are below the position `applied`.
     Overtaken { applied: u64 },
 }
 
 /// How many records are applied at once.
 const BATCH_RECORDS_MAX: usize = 1024;
-/// How many batches may wait for the acknowledgement of their effects before reading pauses.
+/// How many batches may wait until their effects are acknowledged before reading pauses.
 const BATCHES_IN_FLIGHT_MAX: usize = 64;
 
+/// Owns one shard until it ends; a new claim needs a new owner.
 pub(crate) struct Owner<'a> {
     shard: ShardId,
     settings: &'a Settings,
@@ -42,33 +43,35 @@ pub(crate) struct Owner<'a> {
     part: Part,
     watch: StallWatch,
     dead_letters: DeadLetters,
+    /// By which the owner recognises its claim.
     nonce: u64,
 }
 
 type Acked = Pin<Box<dyn Future<Output = Result<u64, JournalError>> + Send>>;
-type Writing = Pin<Box<dyn Future<Output = Result<(Vec<OrderKey>, StoreMark), Error>> + Send>>;
+type CheckpointWrite = Pin<Box<dyn Future<Output = Result<(Vec<OrderKey>, StoreMark), Error>> + Send>>;
 
-/// What the owner has under way.
-struct Flight {
+/// The restored shard, and the work on it that is under way.
+struct OwnedShard {
     shard: Shard,
     reader: Box<dyn Reader>,
-    /// The own claim's offset, once it is read.
+    /// The offset of our claim, once it was read.
     epoch: Option<u64>,
-    /// The own claim stands below this.
+    /// Our claim is below this position.
     claimed_below: u64,
-    /// Effects in flight, each batch with the position after it.
+    /// The effects in owned: each batch returns the position after it once it is acknowledged.
     acks: FuturesOrdered<Acked>,
     /// Every effect below this position is acknowledged.
     acked: u64,
-    /// A checkpoint that waits for acknowledgements.
-    waiting: Option<Checkpoint>,
+    /// A checkpoint that waits for the effects before it to be acknowledged.
+    pending_checkpoint: Option<Checkpoint>,
     /// A checkpoint that is being written.
-    writing: Option<Writing>,
+    checkpoint_write: Option<CheckpointWrite>,
     mark: StoreMark,
 }
 
-impl Flight {
-    /// Without a claim of its own that can still be read, it would never checkpoint.
+impl OwnedShard {
+    /// Whether our claim can no longer be read, because it is below the restored position. Such an
+    /// owner would never write a checkpoint.
     fn overtaken(&self) -> Option<Ended> {
         let passed = self.epoch.is_none() && self.shard.next >= self.claimed_below;
         passed.then_some(Ended::Overtaken { applied: self.shard.next })
@@ -88,58 +91,59 @@ impl<'a> Owner<'a> {
         Self { shard, settings, journal, clock, part, watch, dead_letters, nonce: rand::rng().random() }
     }
 
-    /// Claims the shard and owns it until it is told to stop, superseded, or something fails.
+    /// Claims the shard and applies its records until `stop` fires, another router claims it, or
+    /// something fails.
     pub(crate) async fn own(self, stop: &CancellationToken) -> Result<Ended, Error> {
         let orders = Partition { topic: Topic::Orders, index: u32::from(self.shard.0) };
         let claim = Command::Claim { owner: self.settings.member.as_str().into(), nonce: self.nonce };
-        self.append_own(orders, claim).await?;
+        self.append_record(orders, claim).await?;
         let claimed_below = self.journal.end(orders).await?;
         let (shard, mark) = restore(self.shard, &*self.journal, self.settings.store.clone()).await?;
         info!(shard = self.shard.0, from = shard.next, "shard restored, applying");
         let reader = self.journal.reader(orders, shard.next).await?;
-        let mut flight = Flight {
+        let mut owned = OwnedShard {
             acked: shard.next,
             shard,
             reader,
             epoch: None,
             claimed_below,
             acks: FuturesOrdered::new(),
-            waiting: None,
-            writing: None,
+            pending_checkpoint: None,
+            checkpoint_write: None,
             mark,
         };
-        if let Some(ended) = flight.overtaken() {
+        if let Some(ended) = owned.overtaken() {
             return Ok(ended);
         }
-        self.watch.set_applied(flight.shard.next);
+        self.watch.set_applied(owned.shard.next);
         let end = || async { self.journal.end(orders).await.ok() };
         let stalled = self.watch.until_stalled(&self.part, end);
         tokio::pin!(stalled);
         let interval = Duration::from_millis(self.settings.checkpoint_interval_ms);
         let mut tick = Box::pin(tokio::time::sleep(interval));
         loop {
-            let writing: OptionFuture<_> = flight.writing.as_mut().into();
-            self.watch.set_paused(flight.acks.len() >= BATCHES_IN_FLIGHT_MAX);
+            let checkpoint_write: OptionFuture<_> = owned.checkpoint_write.as_mut().into();
+            self.watch.set_paused(owned.acks.len() >= BATCHES_IN_FLIGHT_MAX);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(Ended::Stopped),
-                Some(acked) = flight.acks.next(), if !flight.acks.is_empty() => {
-                    flight.acked = flight.acked.max(acked?);
-                    self.write_when_acked(&mut flight);
+                Some(acked) = owned.acks.next(), if !owned.acks.is_empty() => {
+                    owned.acked = owned.acked.max(acked?);
+                    self.write_when_acked(&mut owned);
                 }
-                Some(written) = writing => {
-                    flight.writing = None;
+                Some(written) = checkpoint_write => {
+                    owned.checkpoint_write = None;
                     let (keys, mark) = written?;
-                    flight.mark = mark;
-                    flight.shard.settle(&keys);
+                    owned.mark = mark;
+                    owned.shard.settle(&keys);
                 }
                 stalled = &mut stalled => return Err(stalled.into()),
                 () = &mut tick => {
-                    self.begin_checkpoint(&mut flight);
+                    self.begin_checkpoint(&mut owned);
                     tick.as_mut().reset(tokio::time::Instant::now() + interval);
                 }
-                records = flight.reader.next(BATCH_RECORDS_MAX), if flight.acks.len() < BATCHES_IN_FLIGHT_MAX => {
-                    if let Some(ended) = self.apply(&mut flight, records?)? {
+                records = owned.reader.next(BATCH_RECORDS_MAX), if owned.acks.len() < BATCHES_IN_FLIGHT_MAX => {
+                    if let Some(ended) = self.apply(&mut owned, records?)? {
                         return Ok(ended);
                     }
                 }
@@ -147,15 +151,16 @@ impl<'a> Owner<'a> {
         }
     }
 
-    /// Applies a batch and emits its effects; tells if a newer claim was among the records.
-    fn apply(&self, flight: &mut Flight, records: Vec<twqr_journal::Record>) -> Result<Option<Ended>, Error> {
+    /// Applies a batch and emits its effects; returns how the owner ends if a newer claim was among
+    /// the records.
+    fn apply(&self, owned: &mut OwnedShard, records: Vec<twqr_journal::Record>) -> Result<Option<Ended>, Error> {
         let mut batch = Batch::new(&self.dead_letters);
         let mut ended = None;
         for record in records {
-            batch.apply(&mut flight.shard, record)?;
+            batch.apply(&mut owned.shard, record)?;
             if let Some((offset, nonce)) = batch.claims.pop() {
-                match flight.epoch {
-                    None if nonce == self.nonce => self.begin_epoch(flight, offset),
+                match owned.epoch {
+                    None if nonce == self.nonce => self.begin_epoch(owned, offset),
                     Some(epoch) if nonce != self.nonce => {
                         ended = Some(Ended::Superseded { epoch, newer: offset });
                         break;
@@ -164,60 +169,60 @@ impl<'a> Owner<'a> {
                 }
             }
         }
-        if flight.epoch.is_some() && flight.shard.versions.newest().is_some() {
+        if owned.epoch.is_some() && owned.shard.versions.newest().is_some() {
             self.part.ready();
         }
         let acks = batch.emit(self.shard, &*self.journal);
-        let position = flight.shard.next;
+        let position = owned.shard.next;
         self.watch.set_applied(position);
-        flight.acks.push_back(Box::pin(async move {
+        owned.acks.push_back(Box::pin(async move {
             for ack in acks {
                 ack.await?;
             }
             Ok(position)
         }));
-        Ok(ended.or_else(|| flight.overtaken()))
+        Ok(ended.or_else(|| owned.overtaken()))
     }
 
-    /// The own claim was read: from here on the shard is ours. Where there have never been rules,
-    /// the configured ones are the first version; the policy's shard hands them on to all others.
-    fn begin_epoch(&self, flight: &mut Flight, epoch: u64) {
+    /// Our claim was read: from here on the shard is ours. If there has never been a policy, the
+    /// configured one becomes the first version; its shard forwards it to all others.
+    fn begin_epoch(&self, owned: &mut OwnedShard, epoch: u64) {
         info!(shard = self.shard.0, epoch, "shard claimed");
-        flight.epoch = Some(epoch);
-        if self.shard == POLICY_SHARD && flight.shard.versions.newest().is_none() {
+        owned.epoch = Some(epoch);
+        if self.shard == POLICY_SHARD && owned.shard.versions.newest().is_none() {
             let change = PolicyChange {
                 version: 1,
                 policy: self.settings.policy.clone(),
                 who: self.settings.member.as_str().into(),
-                why: "the configured rules, where there were none".into(),
+                why: "the first policy, from the configuration".into(),
                 at: self.clock.now(),
             };
             let orders = Partition { topic: Topic::Orders, index: u32::from(self.shard.0) };
-            let ack = self.append_own(orders, Command::Policy(Box::new(change)));
-            let position = flight.acked;
-            flight.acks.push_back(Box::pin(async move { ack.await.map(|()| position) }));
+            let ack = self.append_record(orders, Command::Policy(Box::new(change)));
+            let position = owned.acked;
+            owned.acks.push_back(Box::pin(async move { ack.await.map(|()| position) }));
         }
     }
 
-    fn append_own(&self, orders: Partition, command: Command) -> twqr_journal::Ack {
+    fn append_record(&self, orders: Partition, command: Command) -> twqr_journal::Ack {
         let record = encode_record(&Record { at: self.clock.now(), signed_by: None, command });
         self.journal.append(orders, vec![Entry::plain(record)])
     }
 
-    /// One checkpoint at a time, and only under the own epoch.
-    fn begin_checkpoint(&self, flight: &mut Flight) {
-        let idle = flight.waiting.is_none() && flight.writing.is_none();
-        if let (true, true, Some(epoch)) = (idle, Checkpoint::is_due(&flight.shard, &flight.mark), flight.epoch) {
-            flight.waiting = Some(Checkpoint::take(&mut flight.shard, epoch));
-            self.write_when_acked(flight);
+    /// Takes a checkpoint if one is due; only one at a time, and only after our claim was read.
+    fn begin_checkpoint(&self, owned: &mut OwnedShard) {
+        let is_idle = owned.pending_checkpoint.is_none() && owned.checkpoint_write.is_none();
+        if let (true, true, Some(epoch)) = (is_idle, Checkpoint::is_due(&owned.shard, &owned.mark), owned.epoch) {
+            owned.pending_checkpoint = Some(Checkpoint::take(&mut owned.shard, epoch));
+            self.write_when_acked(owned);
         }
     }
 
-    fn write_when_acked(&self, flight: &mut Flight) {
-        let acked = flight.acked;
-        if let Some(checkpoint) = flight.waiting.take_if(|checkpoint| checkpoint.position <= acked) {
-            let write = checkpoint.write(self.journal.clone(), self.settings.store.clone(), flight.mark);
-            flight.writing = Some(Box::pin(write));
+    fn write_when_acked(&self, owned: &mut OwnedShard) {
+        let acked = owned.acked;
+        if let Some(checkpoint) = owned.pending_checkpoint.take_if(|checkpoint| checkpoint.position <= acked) {
+            let write = checkpoint.write(self.journal.clone(), self.settings.store.clone(), owned.mark);
+            owned.checkpoint_write = Some(Box::pin(write));
         }
     }
 }

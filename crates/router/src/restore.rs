@@ -1,10 +1,12 @@
-//! Taking over a shard: the local store, then what `order-states` has beyond it, read to an end
-//! that is taken after the scan, so that compaction meanwhile hides nothing.
+//! Restores a shard when it is taken over: first from the local store, then from what
+//! `order-states` has beyond it (protocol rule P5). `order-states` is read up to an end that is
+//! asked for after the scan, so that compaction meanwhile cannot hide a state.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use tracing::{error, warn};
-use twqr_journal::{Journal, Partition, Topic};
+use twqr_journal::{Journal, Partition, Record, Topic};
 use twqr_order::PolicyVersions;
 use twqr_service::Stalled;
 use twqr_types::ShardId;
@@ -16,77 +18,110 @@ use crate::{
     store::{StateStore, StoreMark, StoredState},
 };
 
-/// How many records of `order-states` are taken at once.
+/// How many records of `order-states` are read at once.
 const BATCH_RECORDS_MAX: usize = 1024;
 
-/// The shard as of the highest marker; applying goes on at `Shard::next`.
+/// How long records that are known to be there may take to arrive; then the shard is claimed again.
+/// The owner never continues without them.
+const SCAN_WAIT: Duration = Duration::from_secs(20);
+
+/// The shard as of the highest marker; applying continues at `Shard::next`.
 pub(crate) async fn restore(
     id: ShardId,
     journal: &dyn Journal,
     store: Arc<dyn StateStore>,
 ) -> Result<(Shard, StoreMark), Error> {
-    let mut mark = store.mark(id.0)?;
     let partition = Partition { topic: Topic::OrderStates, index: u32::from(id.0) };
-    let mut reader = journal.reader(partition, mark.states_offset).await?;
-    let (mut next, mut unreadable) = (mark.states_offset, None);
-    // The newest record of a compacted topic stays, so that the end is always reached; one taken
-    // after a scan covers what the scan missed.
-    while next.max(journal.start(partition).await?) < journal.end(partition).await? {
-        let mut states = Vec::new();
+    let mut scan = Scan::begin(id, store.mark(id.0)?);
+    let mut reader = journal.reader(partition, scan.next).await?;
+    // The end can always be reached, since compaction keeps the newest record of the topic.
+    while scan.next.max(journal.start(partition).await?) < journal.end(partition).await? {
         let read = tokio::time::timeout(SCAN_WAIT, reader.next(BATCH_RECORDS_MAX)).await;
-        let read = read.map_err(|_| Stalled { next })??;
-        for record in read {
-            next = record.offset + 1;
-            let Some(value) = record.entry.value else { continue };
-            match decode_state(value.clone()) {
-                Ok(entry) => take(entry, value, &mut states, &mut mark),
-                Err(fault) => match unreadable_state(&record.entry.key, value.clone()) {
-                    UnreadableState::Order { key, position } => {
-                        error!(shard = id.0, offset = record.offset, %fault, "an order's state cannot be read by this build; what comes for it goes to the dead letters");
-                        states.push(StoredState { key, position, record: value });
-                        unreadable.get_or_insert(record.offset);
-                    }
-                    UnreadableState::Policies => return Err(Error::UnreadableRules(fault)),
-                    UnreadableState::Other => {
-                        warn!(shard = id.0, offset = record.offset, %fault, "a marker cannot be read; passed over");
-                    }
-                },
-            }
+        for record in read.map_err(|_| Stalled { next: scan.next })?? {
+            scan.take(record)?;
         }
-        // From the first one that cannot be read, everything is read again by whoever comes next:
-        // it may be a build that can.
-        mark.states_offset = unreadable.unwrap_or(next);
+        let (states, mark) = scan.batch();
         store.put(id.0, &states, mark)?;
     }
-    let versions = match store.get(id.0, POLICIES_KEY)?.map(|(_, record)| decode_state(record).map(|entry| entry.body))
-    {
-        None => PolicyVersions::default(),
-        Some(Ok(StateBody::Policies(versions))) => versions,
-        Some(Ok(StateBody::Order(_) | StateBody::Marker)) => {
-            return Err(Error::UnreadableRules(RecordFault::Missing("policies")));
-        }
-        Some(Err(fault)) => return Err(Error::UnreadableRules(fault)),
-    };
-    let mut shard = Shard::new(id, store, versions, mark.position);
-    shard.has_unreadable = unreadable.is_some();
-    Ok((shard, mark))
+    let versions = policy_versions(&*store, id)?;
+    let mut shard = Shard::new(id, store, versions, scan.mark.position);
+    shard.has_unreadable = scan.first_unreadable.is_some();
+    Ok((shard, scan.mark))
 }
 
-/// How long records that are there may take to come; then the shard is claimed anew. Never a reason
-/// to go on without them.
-const SCAN_WAIT: std::time::Duration = std::time::Duration::from_secs(20);
+/// What was read of `order-states`.
+struct Scan {
+    shard: ShardId,
+    mark: StoreMark,
+    /// The offset of the next record to read.
+    next: u64,
+    /// The offset of the first state that this build cannot read.
+    first_unreadable: Option<u64>,
+    /// The states of the batch.
+    states: Vec<StoredState>,
+}
 
-fn take(entry: StatesEntry, record: bytes::Bytes, states: &mut Vec<StoredState>, mark: &mut StoreMark) {
-    let key = match entry.body {
-        StateBody::Order(order) => {
-            states.extend(number_index(&order, entry.position));
-            order.key().to_bytes().into()
+impl Scan {
+    fn begin(shard: ShardId, mark: StoreMark) -> Self {
+        Self { shard, mark, next: mark.states_offset, first_unreadable: None, states: Vec::new() }
+    }
+
+    fn take(&mut self, record: Record) -> Result<(), Error> {
+        self.next = record.offset + 1;
+        let Some(value) = record.entry.value else { return Ok(()) };
+        match decode_state(value.clone()) {
+            Ok(entry) => self.take_state(entry, value),
+            Err(fault) => self.take_unreadable(record.offset, &record.entry.key, value, fault)?,
         }
-        StateBody::Policies(_) => POLICIES_KEY.into(),
-        StateBody::Marker => {
-            mark.position = mark.position.max(entry.position);
-            return;
+        Ok(())
+    }
+
+    fn take_state(&mut self, entry: StatesEntry, record: Bytes) {
+        let key = match entry.body {
+            StateBody::Order(order) => {
+                self.states.extend(number_index(&order, entry.position));
+                order.key().to_bytes().into()
+            }
+            StateBody::Policies(_) => POLICIES_KEY.into(),
+            StateBody::Marker => {
+                self.mark.position = self.mark.position.max(entry.position);
+                return;
+            }
+        };
+        self.states.push(StoredState { key, position: entry.position, record });
+    }
+
+    fn take_unreadable(&mut self, offset: u64, key: &Bytes, value: Bytes, fault: RecordFault) -> Result<(), Error> {
+        let shard = self.shard.0;
+        match unreadable_state(key, value.clone()) {
+            UnreadableState::Order { key, position } => {
+                error!(
+                    shard, offset, %fault,
+                    "an order's state cannot be read by this build; records for it are written to dead-letters"
+                );
+                self.states.push(StoredState { key, position, record: value });
+                self.first_unreadable.get_or_insert(offset);
+            }
+            UnreadableState::Policies => return Err(Error::UnreadablePolicy(fault)),
+            UnreadableState::Other => warn!(shard, offset, %fault, "a marker cannot be read and is skipped"),
         }
-    };
-    states.push(StoredState { key, position: entry.position, record });
+        Ok(())
+    }
+
+    /// The states of the batch, and the mark to store with them. The mark never passes the first
+    /// unreadable state, so that the next restore reads from there: by then a build may run that
+    /// can read it.
+    fn batch(&mut self) -> (Vec<StoredState>, StoreMark) {
+        self.mark.states_offset = self.first_unreadable.unwrap_or(self.next);
+        (std::mem::take(&mut self.states), self.mark)
+    }
+}
+
+/// The policy's versions from the local store.
+fn policy_versions(store: &dyn StateStore, id: ShardId) -> Result<PolicyVersions, Error> {
+    let Some((_, record)) = store.get(id.0, POLICIES_KEY)? else { return Ok(PolicyVersions::default()) };
+    match decode_state(record).map_err(Error::UnreadablePolicy)?.body {
+        StateBody::Policies(versions) => Ok(versions),
+        StateBody::Order(_) | StateBody::Marker => Err(Error::UnreadablePolicy(RecordFault::Missing("policies"))),
+    }
 }

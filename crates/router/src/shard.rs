@@ -1,5 +1,6 @@
-//! The memory of one shard: hot orders, the policy's versions, and what has changed since the last
-//! checkpoint.
+//! The memory of one shard: the hot orders, the versions of the policy, and what has changed since
+//! the last checkpoint. An order is hot while it is in progress or its last change is not in the
+//! local store yet.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -10,35 +11,35 @@ use twqr_wire::convert::{StateBody, decode_state};
 
 use crate::store::{StateStore, StoreError, StoredState};
 
-/// The key under which the policies stand in the local store.
+/// The key of the policy's versions in the local store.
 pub(crate) const POLICIES_KEY: &[u8] = &[0];
 
-/// Where the local store keeps which order has this number; no order's key begins so.
+/// The key under which the local store keeps the order with this number. No order's key begins with
+/// this byte.
 fn number_key(number: TradeNo) -> Vec<u8> {
     let mut key = vec![1];
     key.extend_from_slice(number.as_str().as_bytes());
     key
 }
 
-/// What the local store keeps beside a payment, so that a refund finds it by its TradeNo.
+/// The entry of the local store by which a refund finds its payment from the payment's TradeNo.
 pub(crate) fn number_index(order: &Order, position: u64) -> Option<StoredState> {
     let payment = order.as_payment()?;
     let key = number_key(payment.trade_no).into();
     Some(StoredState { key, position, record: payment.key.to_bytes().into() })
 }
 
-/// One shard, as its owner knows it.
+/// One shard in the memory of its owner.
 pub(crate) struct Shard {
     pub(crate) id: ShardId,
     store: Arc<dyn StateStore>,
     hot: HashMap<OrderKey, Hot>,
-    /// The hot payments by their numbers.
+    /// The hot payments by their TradeNo.
     numbers: HashMap<TradeNo, OrderKey>,
     pub(crate) dirty: Vec<OrderKey>,
     pub(crate) versions: PolicyVersions,
     pub(crate) versions_dirty: bool,
-    /// Whether the state of some order cannot be read, so that a number that is not known may be
-    /// its.
+    /// Whether the state of some order cannot be read. Then an unknown TradeNo may be that order's.
     pub(crate) has_unreadable: bool,
     /// The offset of the next record to apply.
     pub(crate) next: u64,
@@ -47,12 +48,12 @@ pub(crate) struct Shard {
 /// An order in memory.
 pub(crate) struct Hot {
     pub(crate) order: Option<Order>,
-    /// Records below this are in the state already.
+    /// Records below this are reflected in the order already.
     pub(crate) reflects: u64,
-    /// Changed since the last checkpoint was taken.
+    /// It has changed since the last checkpoint was taken.
     dirty: bool,
-    /// In a checkpoint that is not in the local store yet.
-    leaving: bool,
+    /// It is in a checkpoint that is not in the local store yet.
+    in_checkpoint: bool,
 }
 
 impl Shard {
@@ -70,14 +71,17 @@ impl Shard {
         }
     }
 
-    /// The key of the payment with this number, from memory or from the local store.
+    /// The key of the payment with this TradeNo, from memory or from the local store.
     pub(crate) fn key_of(&self, number: TradeNo) -> Result<Option<OrderKey>, StoreError> {
         if let Some(key) = self.numbers.get(&number) {
             return Ok(Some(key.clone()));
         }
         let Some((_, key)) = self.store.get(self.id.0, &number_key(number))? else { return Ok(None) };
-        let unreadable =
-            || StoreError(format!("the key of the order with TradeNo {number} is unreadable; remove the store"));
+        let unreadable = || {
+            StoreError(format!(
+                "the key of the order with TradeNo {number} cannot be read; remove the local store, and it is rebuilt"
+            ))
+        };
         let text = std::str::from_utf8(&key).map_err(|_| unreadable())?;
         let (merchant_id, merchant_trade_no) = text.split_once('\0').ok_or_else(unreadable)?;
         Ok(Some(OrderKey {
@@ -86,35 +90,43 @@ impl Shard {
         }))
     }
 
-    /// The order, from memory or from the local store, and the versions of the policy; none if its
-    /// state cannot be read.
+    /// The order, from memory or from the local store, with the versions of the policy; absent if
+    /// its state cannot be read.
     pub(crate) fn load(&mut self, key: &OrderKey) -> Result<Option<(&mut Hot, &PolicyVersions)>, StoreError> {
         if !self.hot.contains_key(key) {
-            let hot = match self.store.get(self.id.0, &key.to_bytes())? {
-                None => Hot { order: None, reflects: 0, dirty: false, leaving: false },
-                Some((_, record)) => match decode_state(record).map(|entry| (entry.position, entry.body)) {
-                    Ok((position, StateBody::Order(order))) => {
-                        Hot { order: Some(*order), reflects: position, dirty: false, leaving: false }
-                    }
-                    Ok((_, StateBody::Policies(_) | StateBody::Marker)) | Err(_) => {
-                        error!(shard = self.id.0, order = %key, "the local store holds no readable state of the order; if order-states has one, remove the store, and it is rebuilt");
-                        return Ok(None);
-                    }
-                },
-            };
+            let Some(hot) = self.read(key)? else { return Ok(None) };
             self.hot.insert(key.clone(), hot);
         }
-        let hot = self.hot.get_mut(key).ok_or_else(|| StoreError("unreachable: inserted above".to_owned()))?;
-        Ok(Some((hot, &self.versions)))
+        Ok(self.hot.get_mut(key).map(|hot| (hot, &self.versions)))
     }
 
-    /// The order if it is in memory.
+    /// Reads an order from the local store; absent if its state cannot be read.
+    fn read(&self, key: &OrderKey) -> Result<Option<Hot>, StoreError> {
+        let Some((_, record)) = self.store.get(self.id.0, &key.to_bytes())? else {
+            return Ok(Some(Hot { order: None, reflects: 0, dirty: false, in_checkpoint: false }));
+        };
+        match decode_state(record).map(|entry| (entry.position, entry.body)) {
+            Ok((reflects, StateBody::Order(order))) => {
+                Ok(Some(Hot { order: Some(*order), reflects, dirty: false, in_checkpoint: false }))
+            }
+            Ok((_, StateBody::Policies(_) | StateBody::Marker)) | Err(_) => {
+                error!(
+                    shard = self.id.0, order = %key,
+                    "the local store has no readable state of the order; if order-states has one, remove the local \
+                     store, and it is rebuilt"
+                );
+                Ok(None)
+            }
+        }
+    }
+
+    /// The order, if it is in memory and exists.
     pub(crate) fn hot(&self, key: &OrderKey) -> Option<&Order> {
         self.hot.get(key).and_then(|hot| hot.order.as_ref())
     }
 
-    /// The order has changed since the last checkpoint. What was changed before may be a payment
-    /// only now: one that came after its cancel.
+    /// Marks the order as changed. It may have become a payment only now, if the cancel came before
+    /// the payment; so its TradeNo is noted even if it was marked before.
     pub(crate) fn touch(&mut self, key: &OrderKey) {
         let Some(hot) = self.hot.get_mut(key) else { return };
         if let Some(payment) = hot.order.as_ref().and_then(Order::as_payment) {
@@ -126,32 +138,33 @@ impl Shard {
         }
     }
 
-    /// Takes what has changed; from here on a change counts for the next checkpoint.
+    /// Takes the changed orders for a checkpoint; later changes count for the next one.
     pub(crate) fn take_dirty(&mut self) -> Vec<OrderKey> {
         let keys = std::mem::take(&mut self.dirty);
         for key in &keys {
             if let Some(hot) = self.hot.get_mut(key) {
                 hot.dirty = false;
-                hot.leaving = true;
+                hot.in_checkpoint = true;
             }
         }
         keys
     }
 
-    /// These orders are in the local store now: those that are final, or never were, need no
+    /// These orders are in the local store now; those that are not in progress are dropped from
     /// memory.
     pub(crate) fn settle(&mut self, keys: &[OrderKey]) {
         for key in keys {
             if let Some(hot) = self.hot.get_mut(key) {
-                hot.leaving = false;
+                hot.in_checkpoint = false;
             }
             self.forget_if_cold(key);
         }
     }
 
-    /// Drops an order from memory that is in the local store as it is, and not in progress.
+    /// Drops the order from memory if the local store has its present state and it is not in
+    /// progress.
     pub(crate) fn forget_if_cold(&mut self, key: &OrderKey) {
-        let cold = |hot: &Hot| !hot.dirty && !hot.leaving && hot.order.as_ref().is_none_or(Order::is_at_rest);
+        let cold = |hot: &Hot| !hot.dirty && !hot.in_checkpoint && hot.order.as_ref().is_none_or(Order::is_at_rest);
         if self.hot.get(key).is_some_and(cold)
             && let Some(payment) = self.hot.remove(key).and_then(|hot| hot.order?.as_payment().map(|p| p.trade_no))
         {
@@ -187,7 +200,7 @@ mod tests {
         Shard::new(ShardId(0), Arc::new(MemoryStore::default()), PolicyVersions::default(), 0)
     }
 
-    /// Without a policy a payment is refused, so it is final at once.
+    /// Applies a command. Without a policy a payment is refused, so it is final at once.
     fn take(shard: &mut Shard, offset: u64, command: Command) {
         let (key, record) = (form().key, Record { at: UnixMs(0), signed_by: None, command });
         let cause = Position { shard: ShardId(0), offset };
@@ -203,15 +216,15 @@ mod tests {
     fn an_order_stays_in_memory_until_its_checkpoint_is_stored() {
         let (mut shard, key) = (shard(), form().key);
         take(&mut shard, 0, pay());
-        let leaving = shard.take_dirty();
+        let taken = shard.take_dirty();
         shard.forget_if_cold(&key);
-        assert!(shard.load(&key).unwrap().unwrap().0.order.is_some(), "it is nowhere else yet");
-        shard.settle(&leaving);
+        assert!(shard.load(&key).unwrap().unwrap().0.order.is_some(), "the store does not have it yet");
+        shard.settle(&taken);
         assert!(shard.hot(&key).is_none(), "the store has it");
     }
 
     #[test]
-    fn a_payment_is_found_by_its_number_from_its_record_on_also_after_its_cancel() {
+    fn a_payment_is_found_by_its_trade_no_even_if_its_cancel_came_first() {
         let cancel = || Command::Cancel(Box::new(CancelRequest { form: form(), reply_to: None }));
         for (name, commands) in [("alone", vec![pay()]), ("after its cancel", vec![cancel(), pay()])] {
             let (mut shard, key) = (shard(), form().key);

@@ -1,6 +1,6 @@
-//! The local store: all orders of the owned shards, as far as checkpoints reach. It is a cache of
-//! `order-states`: what is in it has been acknowledged there, so that a store that is lost costs
-//! time and nothing else.
+//! The local store: all orders of the owned shards, up to the last checkpoint. It is a cache of
+//! `order-states`: its content has been acknowledged there, so that the loss of a store costs only
+//! time.
 
 mod disk;
 mod memory;
@@ -15,7 +15,7 @@ pub use memory::MemoryStore;
 #[error("local store of orders: {0}")]
 pub struct StoreError(pub String);
 
-/// How far a shard's store has come.
+/// How far the store of a shard reaches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoreMark {
     /// Records of `orders` below this are reflected.
@@ -24,27 +24,27 @@ pub struct StoreMark {
     pub states_offset: u64,
 }
 
-/// A state to keep: the record of `order-states` as it stands there.
+/// A state to store: a record of `order-states`, unchanged.
 #[derive(Clone, Debug)]
 pub struct StoredState {
-    /// The order's key in bytes; a single zero byte for the policies.
+    /// The order's key in bytes; a single zero byte for the policy's versions.
     pub key: Bytes,
-    /// The position that it reflects.
+    /// The position that the state reflects.
     pub position: u64,
     /// The encoded record.
     pub record: Bytes,
 }
 
-/// All orders of the owned shards.
+/// Stores the orders of the owned shards.
 pub trait StateStore: Send + Sync + 'static {
-    /// How far the shard has come; zeros for one never seen.
+    /// How far the shard's store reaches; zeros for a shard that was never stored.
     fn mark(&self, shard: u16) -> Result<StoreMark, StoreError>;
 
-    /// A state and the position that it reflects.
+    /// A state, with the position that it reflects.
     fn get(&self, shard: u16, key: &[u8]) -> Result<Option<(u64, Bytes)>, StoreError>;
 
-    /// Keeps states and mark, all or nothing. A state that is older than the one kept is passed
-    /// over.
+    /// Stores states and mark, all or nothing. A state that is older than the stored one is
+    /// skipped.
     fn put(&self, shard: u16, states: &[StoredState], mark: StoreMark) -> Result<(), StoreError>;
 }
 
@@ -52,7 +52,8 @@ pub trait StateStore: Send + Sync + 'static {
 mod tests {
     use super::*;
 
-    /// The states of one order, in the order in which they were read; which is kept.
+    /// The positions of one order's states in the order in which they were read, by batch; and the
+    /// position of the state that is kept.
     const CASES: [(&str, &[&[u64]], u64); 5] = [
         ("one", &[&[5]], 5),
         ("newer in another batch", &[&[5], &[7]], 7),
@@ -78,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn the_state_with_the_highest_position_is_kept_in_whatever_order_they_come() {
+    fn the_state_with_the_highest_position_is_kept_whatever_their_order() {
         check(&MemoryStore::default(), "memory");
         let folder = tempfile::tempdir().unwrap();
         check(&DiskStore::open(folder.path()).unwrap(), "disk");

@@ -1,16 +1,16 @@
-//! A marker says up to which record nothing is missing: also beyond records that changed nothing,
-//! and no more often than there is news.
+//! A marker says up to which record `order-states` is complete. It is also written for records that
+//! changed nothing, but only if there are new records.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "support/stage.rs"]
 mod stage;
 
-use stage::{ORDERS, STATES, ask, pause, sim, start};
+use stage::{ORDERS, STATES, pause, query, sim, start};
 use twqr_journal_sim::{Faults, Sim};
 use twqr_wire::convert::{StateBody, decode_state};
 
-/// The highest position of a marker.
+/// The highest position of the markers.
 fn marker(sim: &Sim) -> Option<u64> {
     let marker = |record: twqr_journal::Record| {
         let entry = decode_state(record.entry.value?).ok()?;
@@ -20,14 +20,14 @@ fn marker(sim: &Sim) -> Option<u64> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_marker_comes_also_for_records_that_change_nothing() {
+async fn a_marker_is_also_written_for_records_that_change_nothing() {
     let sim = sim(Faults::default());
     let _router = start(&sim, "router-0");
     pause(2_000).await;
-    ask(&*sim.session("ingress")).await;
+    query(&*sim.session("ingress")).await;
     pause(2_000).await;
     assert_eq!(marker(&sim), Some(sim.records(ORDERS).len() as u64));
     let written = sim.records(STATES).len();
     pause(10_000).await;
-    assert_eq!(sim.records(STATES).len(), written, "nothing is written where nothing comes");
+    assert_eq!(sim.records(STATES).len(), written, "nothing is written without new records");
 }

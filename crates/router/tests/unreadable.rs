@@ -1,5 +1,5 @@
-//! Checkpoints that a build cannot read, such as those of a newer one after a rollback: what they
-//! are about is left alone, never taken for something that is not there.
+//! Checkpoints that a build cannot read, such as those of a newer build after a rollback: the router
+//! changes nothing of their orders, and never takes an unreadable order for one that does not exist.
 
 #![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a test fails by panicking")]
 
@@ -33,15 +33,15 @@ async fn pay(sim: &Sim, number: &str) {
     pause(1_000).await;
 }
 
-/// The same record with another version. Of a field that is there twice, protobuf takes the last
-/// value: the version is appended as field 1, a varint.
+/// The same record with another version. The version is appended as field 1, a varint: of a field
+/// that occurs twice, protobuf takes the last value.
 fn with_version(record: &Bytes, version: u32) -> Bytes {
     let version = u8::try_from(version).unwrap();
     [record, &[0x08, version][..]].concat().into()
 }
 
-/// The same logs, with the checkpoints that `is_newer` takes as if a newer build had written them,
-/// and all others as this one does.
+/// The same logs, in which the checkpoints that `is_newer` selects seem to be written by a newer
+/// build, and all others by this one.
 async fn after_a_rollback(before: &Sim, is_newer: fn(&StateBody) -> bool) -> Sim {
     let sim = sim();
     let session = sim.session("copy");
@@ -60,7 +60,7 @@ async fn after_a_rollback(before: &Sim, is_newer: fn(&StateBody) -> bool) -> Sim
     sim
 }
 
-/// A log in which T was paid for once, as after a clean stop.
+/// A log in which T was paid once, after an orderly stop of its router.
 async fn with_one_payment() -> Sim {
     let sim = sim();
     let router = start(&sim, "router-0");
@@ -78,19 +78,19 @@ fn dead_letters(sim: &Sim) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_order_that_cannot_be_read_is_never_taken_for_a_new_one_and_stops_no_other() {
+async fn an_unreadable_order_is_never_taken_for_a_new_one_and_stops_no_other_order() {
     let sim = after_a_rollback(&with_one_payment().await, |body| matches!(body, StateBody::Order(_))).await;
     let router = start(&sim, "router-1");
     pause(1_000).await;
     pay(&sim, "T").await;
-    assert_eq!(sim.records(TASKS).len(), 1, "it is charged once");
+    assert_eq!(sim.records(TASKS).len(), 1, "T is charged once");
     assert_eq!(dead_letters(&sim), ["the state of its order cannot be read by this build"]);
     pay(&sim, "U").await;
-    assert_eq!(sim.records(TASKS).len(), 2, "another order goes on");
+    assert_eq!(sim.records(TASKS).len(), 2, "another order is charged");
     assert!(router.health.is_ready(), "{:?}", router.health.report());
 }
 
-/// A refund of T is asked for. What refunds were told by then: the StatusCodes of their failures.
+/// Requests a refund of T; returns the StatusCodes of all refunds that have failed by then.
 async fn refund(sim: &Sim, number: &str, trade_no: TradeNo) -> Vec<String> {
     let raw = RawRefund {
         merchant_id: "M1".into(),
@@ -118,13 +118,13 @@ fn trade_no(sim: &Sim) -> TradeNo {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refund_of_what_cannot_be_read_is_told_nothing_until_a_build_reads_it() {
+async fn a_refund_of_an_unreadable_payment_gets_no_answer_until_a_build_reads_the_payment() {
     let before = with_one_payment().await;
     let (disk, number) = (Arc::new(MemoryStore::default()), trade_no(&before));
     let rolled_back = after_a_rollback(&before, |body| matches!(body, StateBody::Order(_))).await;
     let router = start_on(&rolled_back, "router-1", disk.clone());
     pause(1_000).await;
-    assert!(refund(&rolled_back, "R1", number).await.is_empty(), "nobody knows that there is no such payment");
+    assert!(refund(&rolled_back, "R1", number).await.is_empty(), "the payment may exist");
     assert_eq!(dead_letters(&rolled_back), ["the state of its order cannot be read by this build"]);
     router.shutdown.cancel();
     pause(5_000).await;
@@ -132,12 +132,12 @@ async fn a_refund_of_what_cannot_be_read_is_told_nothing_until_a_build_reads_it(
     let newer = after_a_rollback(&rolled_back, |_| false).await;
     let _router = start_on(&newer, "router-2", disk);
     pause(1_000).await;
-    assert_eq!(refund(&newer, "R2", number).await, ["934"], "its payment, which is in progress, answers");
+    assert_eq!(refund(&newer, "R2", number).await, ["934"], "the payment is in progress, and its shard answers");
     assert!(dead_letters(&newer).is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_its_rules_nothing_of_a_shard_is_decided() {
+async fn a_shard_without_its_policy_decides_nothing() {
     let sim = after_a_rollback(&with_one_payment().await, |body| matches!(body, StateBody::Policies(_))).await;
     let router = start(&sim, "router-1");
     pay(&sim, "U").await;

@@ -1,5 +1,5 @@
-//! On disk, in fjall. Never synced: what a crash of the machine takes is read again from
-//! `order-states`.
+//! The local store on disk, in fjall. It is never synced: what is lost in a crash of the machine is
+//! read again from `order-states`.
 
 use std::{collections::HashMap, path::Path};
 
@@ -8,18 +8,18 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 
 use super::{StateStore, StoreError, StoreMark, StoredState};
 
-/// A store in a folder.
+/// A local store in a folder.
 pub struct DiskStore {
     database: Database,
     states: Keyspace,
     marks: Keyspace,
 }
 
-/// Memory for cached blocks, in bytes.
+/// The memory for cached blocks, in bytes.
 const CACHE_BYTES: u64 = 16 << 20;
-/// Memory for changes not yet in a table, in bytes.
+/// The memory for changes that are not in a table yet, in bytes.
 const MEMTABLE_BYTES: u64 = 8 << 20;
-/// Position, then the record.
+/// The length of the position in front of each record, in bytes.
 const POSITION_LEN: usize = 8;
 
 #[allow(clippy::needless_pass_by_value, reason = "used as a function in map_err")]
@@ -65,8 +65,8 @@ impl StateStore for DiskStore {
 
     fn put(&self, shard: u16, states: &[StoredState], mark: StoreMark) -> Result<(), StoreError> {
         let mut batch = self.database.batch();
-        // The batch itself may bring one order twice, the older state last: a router that stood
-        // still wrote it late.
+        // The batch may hold one order twice, the older state last, if a paused router wrote it
+        // late.
         let mut newest: HashMap<&[u8], u64> = HashMap::with_capacity(states.len());
         for state in states {
             let kept = match newest.get(&*state.key) {

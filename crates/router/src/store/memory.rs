@@ -1,4 +1,4 @@
-//! In memory, for tests: lost, or kept over a simulated restart, as the test wants.
+//! The local store in memory, for tests: a test decides whether it survives a simulated restart.
 
 use std::{
     collections::BTreeMap,
@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::{StateStore, StoreError, StoreMark, StoredState};
 
-/// A store in memory.
+/// A local store in memory.
 #[derive(Debug, Default)]
 pub struct MemoryStore(Mutex<Shards>);
 

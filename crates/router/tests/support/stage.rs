@@ -1,4 +1,4 @@
-//! Routers of one shard on a simulated journal, and what callers append.
+//! Starts routers of one shard on a simulated journal, and appends what callers would.
 
 #![allow(
     dead_code,
@@ -22,10 +22,10 @@ use twqr_wire::convert::{encode_pay, encode_query};
 pub const ORDERS: Partition = Partition { topic: Topic::Orders, index: 0 };
 pub const STATES: Partition = Partition { topic: Topic::OrderStates, index: 0 };
 
-/// The correlation number of [`ask`].
+/// The correlation number of [`query`].
 pub const CALLER: u64 = 7;
 
-/// A router that runs.
+/// A router that was started.
 pub struct Router {
     pub running: JoinHandle<Result<(), twqr_router::Error>>,
     pub session: Arc<SimSession>,
@@ -33,17 +33,17 @@ pub struct Router {
     pub health: Health,
 }
 
-/// A journal of one shard.
+/// A simulated journal of one shard.
 pub fn sim(faults: Faults) -> Sim {
     Sim::new(Layout { shards: 1, task_partitions: 1 }, faults, 7)
 }
 
-/// A router on an empty disk.
+/// Starts a router with an empty local store.
 pub fn start(sim: &Sim, member: &str) -> Router {
     start_on(sim, member, Arc::new(MemoryStore::default()))
 }
 
-/// A router on this disk; codes that begin with 22 are the wallet's.
+/// Starts a router with this local store; payment codes that begin with 22 belong to the wallet.
 pub fn start_on(sim: &Sim, member: &str, store: Arc<MemoryStore>) -> Router {
     let route = Route {
         prefix: "22".into(),
@@ -63,7 +63,7 @@ pub async fn pause(ms: u64) {
     tokio::time::sleep(Duration::from_millis(ms)).await;
 }
 
-/// A payment by the wallet.
+/// Appends a payment by the wallet.
 pub async fn pay(journal: &dyn Journal, number: &str) {
     let raw = RawPay {
         merchant_id: "M1".into(),
@@ -76,8 +76,8 @@ pub async fn pay(journal: &dyn Journal, number: &str) {
     journal.append(ORDERS, vec![Entry::plain(record)]).await.unwrap();
 }
 
-/// A question for an order that is not there.
-pub async fn ask(journal: &dyn Journal) {
+/// Appends a query for an order that does not exist.
+pub async fn query(journal: &dyn Journal) {
     let key = OrderKey {
         merchant_id: MerchantId::parse("M1".into()).unwrap(),
         merchant_trade_no: MerchantTradeNo::parse("T1".into()).unwrap(),

@@ -1,0 +1,131 @@
+//! Keeps one shard owned for as long as it is assigned to this process: an owner that ends is
+//! replaced by a new one, which claims the shard again.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+use twqr_journal::Journal;
+use twqr_service::{Backoff, CancellationToken, Context, Part, StallWatch};
+use twqr_types::ShardId;
+
+use crate::{
+    Error, Settings,
+    owner::{Ended, Owner},
+};
+
+/// The first pause before a shard is claimed again, in ms; it doubles up to the maximum.
+const CLAIM_PAUSE_MS_MIN: u64 = 50;
+const CLAIM_PAUSE_MS_MAX: u64 = 5_000;
+/// The shortest pause after another router's claim while the shard is still assigned to this one,
+/// in ms: until the group has settled, both may be told to claim it.
+const SUPERSEDED_PAUSE_MS: u64 = 400;
+
+/// How long a reassigned shard is owned until another router claims it, in ms. Two owners at once
+/// are harmless: their effects have the same identities (protocol rule P3).
+const GRACE_MS: u64 = 3_000;
+
+/// Owns the shard with this index until `unassigned` has fired and its grace is over, or another
+/// router has claimed it.
+pub(crate) async fn keep(
+    index: u32,
+    settings: Settings,
+    journal: Arc<dyn Journal>,
+    context: Context,
+    unassigned: CancellationToken,
+) {
+    let Ok(shard) = u16::try_from(index).map(ShardId) else {
+        error!(index, "a shard's number is at most 65535; this one is not owned");
+        return;
+    };
+    let stop = CancellationToken::new();
+    let keeper = ShardKeeper {
+        shard,
+        settings,
+        part: context.health.part(format!("router/shard-{index}")),
+        context,
+        watch: StallWatch::default(),
+        backoff: Backoff::new(CLAIM_PAUSE_MS_MIN, CLAIM_PAUSE_MS_MAX),
+        stop: stop.clone(),
+        unassigned: unassigned.clone(),
+    };
+    let grace = Duration::from_millis(if journal.is_shared() { GRACE_MS } else { 0 });
+    let part = keeper.part.clone();
+    tokio::select! {
+        () = keeper.keep_owned(journal) => part.remove(),
+        never = cancel_after_grace(&unassigned, grace, &stop) => match never {},
+    }
+}
+
+/// Fires `stop` once a shard that is no longer assigned has had its grace. Never returns.
+async fn cancel_after_grace(unassigned: &CancellationToken, grace: Duration, stop: &CancellationToken) -> Infallible {
+    unassigned.cancelled().await;
+    tokio::time::sleep(grace).await;
+    stop.cancel();
+    std::future::pending().await
+}
+
+struct ShardKeeper {
+    shard: ShardId,
+    settings: Settings,
+    context: Context,
+    part: Part,
+    watch: StallWatch,
+    backoff: Backoff,
+    stop: CancellationToken,
+    unassigned: CancellationToken,
+}
+
+impl ShardKeeper {
+    async fn keep_owned(mut self, journal: Arc<dyn Journal>) {
+        loop {
+            let began = Instant::now();
+            let (journal, clock) = (journal.clone(), self.context.clock.clone());
+            let (part, watch) = (self.part.clone(), self.watch.clone());
+            let owner = Owner::new(self.shard, &self.settings, journal, clock, part, watch);
+            let ended = owner.own(&self.stop).await;
+            if self.is_last(ended) || self.unassigned.is_cancelled() {
+                return;
+            }
+            self.part.not_ready("claiming the shard again");
+            if began.elapsed() > Duration::from_millis(CLAIM_PAUSE_MS_MAX) {
+                self.backoff.reset();
+            }
+            tokio::select! {
+                () = self.unassigned.cancelled() => return,
+                () = tokio::time::sleep(self.backoff.next_pause()) => {}
+            }
+        }
+    }
+
+    /// Logs how an owner ended; returns whether this process must not claim the shard again.
+    fn is_last(&mut self, ended: Result<Ended, Error>) -> bool {
+        let shard = self.shard.0;
+        match ended {
+            Ok(Ended::Stopped) => return true,
+            Ok(Ended::Superseded { epoch, newer }) if self.unassigned.is_cancelled() => {
+                info!(shard, epoch, newer, "another router took the shard over");
+            }
+            Ok(Ended::Superseded { epoch, newer }) => {
+                warn!(shard, epoch, newer, "another router claimed the shard; claiming it again if still assigned");
+                self.backoff.raise_to(SUPERSEDED_PAUSE_MS);
+            }
+            Ok(Ended::Overtaken { applied }) => {
+                warn!(
+                    shard,
+                    applied,
+                    "another router claimed the shard while it was restored here; claiming it again if still assigned"
+                );
+                self.backoff.raise_to(SUPERSEDED_PAUSE_MS);
+            }
+            Err(Error::Store(error)) => {
+                // The shards must go to a router whose disk works.
+                error!(shard, %error, "the local store cannot be used; this process ends");
+                self.part.dead(&error.to_string());
+                return true;
+            }
+            Err(error) => warn!(shard, %error, "the owner stopped; claiming the shard again"),
+        }
+        false
+    }
+}
