@@ -4,8 +4,8 @@ use twqr_order::{ChargeCall, RefundCall, ReversalCall, Subject, Task, TaskKind};
 
 use crate::backend::{self, exchange_request::Call};
 
-/// The call that moves the money of a task. A task that only inquires moves none, so its call is the
-/// inquiry.
+/// The call that moves the money of a task. A task that only inquires moves none, so its call is
+/// the inquiry.
 pub fn transfer_out(call_id: u64, task: &Task) -> backend::ExchangeRequest {
     let call = match &task.kind {
         TaskKind::Charge(charge) => Call::Charge(charge_call(task, charge)),

@@ -22,7 +22,7 @@ use crate::{
 pub enum TaskRecord {
     /// A worker takes the partition; the offset of this record is its epoch.
     Claim {
-        /// The worker.
+        /// The name of the worker, for people.
         owner: String,
         /// By which the worker recognises its own claim.
         nonce: u64,
@@ -34,7 +34,7 @@ pub enum TaskRecord {
     },
     /// A worker wants the partition and asks its holder to release it.
     Intent {
-        /// The worker.
+        /// The name of the worker, for people.
         owner: String,
     },
     /// A call for the holder to make.
