@@ -19,9 +19,9 @@ use crate::log_reader::Orders;
 #[derive(Default)]
 pub struct Replay {
     pub orders: Orders,
-    /// Encoded tasks.
+    /// The tasks, encoded as the routers write them.
     pub tasks: BTreeMap<EffectId, Vec<u8>>,
-    /// Encoded replies.
+    /// The replies, encoded as the routers write them.
     pub replies: BTreeMap<EffectId, Vec<u8>>,
     /// Encoded records between orders, each with the shard that it is sent to.
     pub forwards: BTreeSet<(u32, Bytes)>,
