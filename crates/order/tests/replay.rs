@@ -1,5 +1,4 @@
-//! A replay says what another policy would have made of a log: by the machine's own decision, of
-//! each order once.
+//! Tests of the policy preview: it decides as the machine does, and each order once.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -52,7 +51,7 @@ fn of(command: Command) -> Record {
     Record { at: UnixMs(5), signed_by: None, command }
 }
 
-/// Versions 1 from offset 1 on, and 2 from offset 10 on.
+/// Version 1 from offset 1 on, and version 2 from offset 10 on.
 fn versions() -> PolicyVersions {
     let mut versions = PolicyVersions::default();
     versions.insert(1, Arc::new(change(1, policy(&[("22", to(""))]))));
@@ -92,7 +91,7 @@ fn each_order_is_compared_once_by_the_version_at_its_record() {
         "T0 refused 982 -> refused 927",
     ];
     let forward: Vec<usize> = (0..log.len()).collect();
-    // As windows from the end are read.
+    // In the order in which windows are read from the end of a log.
     let windows = [8, 9, 5, 6, 7, 0, 1, 2, 3, 4].to_vec();
     for order in [forward, windows] {
         let mut replay = Replay::new(SHARD, versions(), &other);
@@ -110,7 +109,7 @@ fn each_order_is_compared_once_by_the_version_at_its_record() {
 }
 
 #[test]
-fn what_was_refused_for_its_key_was_no_payment_and_would_be_none() {
+fn a_request_with_a_refused_key_is_no_payment() {
     let with_key = |key: &str| {
         let merchant = Merchant {
             id: MerchantId::parse("M".into()).unwrap(),
@@ -133,7 +132,7 @@ fn what_was_refused_for_its_key_was_no_payment_and_would_be_none() {
 }
 
 #[test]
-fn what_an_old_version_decided_is_not_guessed() {
+fn decisions_of_dropped_versions_are_unknown() {
     let mut kept = PolicyVersions::default();
     kept.insert(10, Arc::new(change(2, policy(&[("22", to(""))]))));
     let other = policy(&[("22", to(""))]);

@@ -1,5 +1,5 @@
-//! The machine as tables of the rules, as attacks on it, and as seeded histories against a model of
-//! the issuers that keeps the money.
+//! Tests of the machine: tables of rules, attacks, and seeded random histories that are checked
+//! against a model of the issuers' ledgers.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names the variants that it is about")]
@@ -8,7 +8,7 @@
 mod attacks;
 mod cancels;
 mod charges;
-mod given;
+mod fixtures;
 mod histories;
 mod invariants;
 mod late_answers;
@@ -16,16 +16,16 @@ mod payments;
 mod policies;
 mod refund_rules;
 mod refunds;
-mod script;
+mod vocabulary;
 mod watchers;
 mod world;
 
 use world::World;
 
-/// A rule and what shows it, in a world of its own.
+/// A rule, and a scenario that shows it.
 type Case = (&'static str, fn(&mut World));
 
-/// Plays every case; the failure names every rule that does not hold.
+/// Plays every case in a world of its own; the failure lists every rule that does not hold.
 fn check(cases: &[Case]) {
     let failed: Vec<_> = cases
         .iter()
@@ -36,7 +36,7 @@ fn check(cases: &[Case]) {
 }
 
 fn play_and_replay(play: fn(&mut World)) {
-    let mut world = World::new(given::policy());
+    let mut world = World::new(fixtures::policy());
     play(&mut world);
     world.check_replay();
 }

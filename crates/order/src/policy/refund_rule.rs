@@ -136,8 +136,8 @@ mod tests {
             let name = format!("{cut_off}, paid {paid_at:?}, refunded {refund_at:?}");
             let (cut_off, paid_at, at) = (CutOff::parse(cut_off).unwrap(), at(paid_at), at(refund_at));
             let amount = Amount::parse(1).unwrap();
-            let asked = RefundCheck { amount, trade_amount: amount, remaining: 1, paid_at, at };
-            assert_eq!(rule.refusal(&asked, cut_off).is_none(), same_day, "{name}");
+            let check = RefundCheck { amount, trade_amount: amount, remaining: 1, paid_at, at };
+            assert_eq!(rule.refusal(&check, cut_off).is_none(), same_day, "{name}");
             assert_eq!(is_in_the_same_accounting_file(paid_at, at, cut_off), same_day, "{name}");
         }
     }
@@ -147,14 +147,14 @@ mod tests {
         let any = RefundRule::default();
         let of = |rule: RefundRule, amount: i64, remaining: i64, after_ms: i64| {
             let amounts = (Amount::parse(amount).unwrap(), Amount::parse(100).unwrap());
-            let asked = RefundCheck {
+            let check = RefundCheck {
                 amount: amounts.0,
                 trade_amount: amounts.1,
                 remaining,
                 paid_at: UnixMs(0),
                 at: UnixMs(after_ms),
             };
-            rule.refusal(&asked, CutOff::default()).is_none()
+            rule.refusal(&check, CutOff::default()).is_none()
         };
         let same_day = RefundRule { same_business_day: true, ..any };
         let window = RefundRule { window_days: Some(2), ..any };

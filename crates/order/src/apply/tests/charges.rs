@@ -1,42 +1,43 @@
-//! What comes of a charge, and when its issuer is asked: POS API, sections 3 and 4.
+//! Results of a charge, and when its issuer is inquired at (`proto/README.md`, sections StatusCodes
+//! and Inquiries).
 
 use super::{
     check,
-    given::{self, OTHER, WALLET, approved, declined, declined_by, not_sent, unknown},
+    fixtures::{self, OTHER, WALLET, approved, declined, declined_by, not_sent, unknown},
 };
 use crate::{Decline, DeclineKind, Evidence, Phase, Step, TaskResult};
 
 #[test]
-fn outcomes() {
+fn results_of_a_charge() {
     check(&[
-        ("4 approved is paid", |w| {
+        ("an approved charge is paid", |w| {
             w.pay("T", WALLET, 100);
             assert_eq!(w.charged("T", approved(100)), Step::Paid);
-            assert_eq!((w.charge("T").as_str(), w.told().as_str()), ("done", "order"));
+            assert_eq!((w.charge("T").as_str(), w.received().as_str()), ("done", "order"));
         }),
-        ("4 declined is failed, because the issuer said so", |w| {
+        ("a declined charge has failed, because the issuer said so", |w| {
             w.pay("T", WALLET, 100);
             assert_eq!(w.charged("T", declined("928")), Step::Failed(Evidence::Declined));
-            assert_eq!((w.charge("T").as_str(), w.told().as_str()), ("928", "order"));
+            assert_eq!((w.charge("T").as_str(), w.received().as_str()), ("928", "order"));
         }),
-        ("2 StatusDesc has 1000 characters at the most, whatever the issuer says", |w| {
+        ("StatusDesc has at most 1000 characters, however long the issuer's reason is", |w| {
             w.pay("T", OTHER, 100);
             let decline = Decline { kind: DeclineKind::Issuer, code: "05".into(), reason: "餘".repeat(1_000).into() };
             w.charged("T", TaskResult::Declined(decline));
             assert_eq!(w.payment("T").charge.failure().unwrap().status_desc.chars().count(), 1_000);
         }),
-        ("4 not sent is failed, because its owner never sent it", |w| {
+        ("a charge that was not sent has failed, because its owner never sent it", |w| {
             w.pay("T", WALLET, 100);
             assert_eq!(w.charged("T", not_sent()), Step::Failed(Evidence::NotSent));
             assert_eq!(w.charge("T"), "982");
         }),
-        ("4 nobody answered: in progress, told as such, with a next check time", |w| {
+        ("no result: in progress, answered so, with a due time", |w| {
             w.pay("T", WALLET, 100);
             assert_eq!(w.charged("T", unknown()), Step::Unresolved);
-            assert_eq!((w.charge("T").as_str(), w.told().as_str()), ("open", "order"));
+            assert_eq!((w.charge("T").as_str(), w.received().as_str()), ("open", "order"));
             assert!(w.payment("T").due_at().is_some());
         }),
-        ("4 confirmed absent after the window is failed", |w| {
+        ("a charge that is absent after the window has failed", |w| {
             w.pay("T", WALLET, 100);
             w.charged("T", unknown());
             w.at += 6_000;
@@ -44,7 +45,7 @@ fn outcomes() {
             assert_eq!(w.charged("T", TaskResult::Absent), Step::Failed(Evidence::Absent));
             assert_eq!(w.charge("T"), "982");
         }),
-        ("3 981, 982, 983: who refused decides the code, and the codes are configuration", |w| {
+        ("981, 982, 983: who refused decides the code, and the codes are configuration", |w| {
             let kinds = [
                 (DeclineKind::CardNotSupported, "981", "711"),
                 (DeclineKind::Fisc, "982", "712"),
@@ -52,10 +53,10 @@ fn outcomes() {
             ];
             for (n, (kind, by_default, configured)) in kinds.into_iter().enumerate() {
                 let (first, second) = (format!("T{n}"), format!("U{n}"));
-                w.set_policy(given::policy());
+                w.set_policy(fixtures::policy());
                 w.pay(&first, OTHER, 100);
                 w.charged(&first, declined_by(kind, "4501"));
-                w.set_policy(given::policy_with(|policy| {
+                w.set_policy(fixtures::policy_with(|policy| {
                     policy.status_codes.card_not_supported = twqr_types::StatusCode::parse("711").unwrap();
                     policy.status_codes.fisc_abnormal = twqr_types::StatusCode::parse("712").unwrap();
                     policy.status_codes.issuer_declined = twqr_types::StatusCode::parse("713").unwrap();
@@ -65,12 +66,12 @@ fn outcomes() {
                 assert_eq!((w.charge(&first).as_str(), w.charge(&second).as_str()), (by_default, configured));
             }
         }),
-        ("3 983: the issuer's reason goes to StatusDesc", |w| {
+        ("983: the issuer's reason goes to StatusDesc", |w| {
             w.pay("T", OTHER, 100);
             w.charged("T", declined_by(DeclineKind::Issuer, "4501"));
             assert_eq!(&*w.payment("T").charge.failure().unwrap().status_desc, "4501 why");
         }),
-        ("2 an approval whose amounts do not add up counts, and an operator must look", |w| {
+        ("an approval whose amounts do not add up counts, and an operator must look", |w| {
             w.pay("T", WALLET, 100);
             assert_eq!(w.charged("T", approved(99)), Step::Paid);
             assert!(w.payment("T").contradiction.is_some());
@@ -79,9 +80,9 @@ fn outcomes() {
 }
 
 #[test]
-fn a_code_with_which_the_wallet_does_not_know_is_never_a_failure() {
+fn an_ambiguous_status_code_is_never_a_failure() {
     check(&[
-        ("3 ambiguous codes of the wallet: 301, 801, 901, 909; and what is no refusal: 000, 916, no code", |w| {
+        ("ambiguous codes of the wallet: 301, 801, 901, 909; and those that prove nothing: 000, 916, no code", |w| {
             for code in ["301", "801", "901", "909", "000", "916", "9O9", ""] {
                 let number = format!("T{code}");
                 w.pay(&number, WALLET, 100);
@@ -89,7 +90,7 @@ fn a_code_with_which_the_wallet_does_not_know_is_never_a_failure() {
                 assert!(matches!(w.payment(&number).charge.phase, Phase::Unresolved { .. }), "{code}");
             }
         }),
-        ("3 every other code of the wallet is a refusal", |w| {
+        ("every other code of the wallet is a refusal", |w| {
             for code in ["601", "802", "906", "911", "912", "927", "928", "929", "939", "977", "978"] {
                 let number = format!("T{code}");
                 w.pay(&number, WALLET, 100);
@@ -97,17 +98,17 @@ fn a_code_with_which_the_wallet_does_not_know_is_never_a_failure() {
                 assert_eq!(w.charge(&number), code);
             }
         }),
-        ("3 other issuers' codes are their own: none is ambiguous", |w| {
+        ("other issuers' codes are their own: none is ambiguous", |w| {
             w.pay("T", OTHER, 100);
             assert_eq!(w.charged("T", declined_by(DeclineKind::Issuer, "301")), Step::Failed(Evidence::Declined));
         }),
-        ("3 the same for refunds", |w| {
+        ("the same for refunds", |w| {
             w.paid("T", WALLET, 100);
             w.refund("R", "T", 10);
             assert_eq!(w.refunded("T", "R", declined("801")), Step::Unresolved);
-            assert_eq!(w.told_refund("R"), "open");
+            assert_eq!(w.refund_state("R"), "open");
         }),
-        ("3 the same for reversals", |w| {
+        ("the same for reversals", |w| {
             w.paid("T", WALLET, 100);
             w.cancel("T", WALLET, 100);
             assert_eq!(w.reversed("T", declined("909")), Step::Unresolved);
@@ -117,22 +118,22 @@ fn a_code_with_which_the_wallet_does_not_know_is_never_a_failure() {
 }
 
 #[test]
-fn when_the_issuer_is_asked() {
+fn times_of_inquiries() {
     check(&[
-        ("4 an order without any outcome is asked about once its window is over, not before", |w| {
+        ("an order without any outcome is inquired about after its window, not before", |w| {
             w.pay("T", WALLET, 100);
             assert_eq!(w.due("T", 4_999), Step::Ignored, "send_by 2,000 and window 3,000");
             assert_eq!(w.due("T", 1), Step::Inquired);
             assert_eq!(w.due("T", 1_000), Step::Ignored, "the inquiry is out");
             assert_eq!(w.sent("T"), "charge:100 ask-charge");
         }),
-        ("4 an inquiry without an outcome is sent again, at some time", |w| {
+        ("an inquiry without an outcome is repeated in the end", |w| {
             w.pay("T", WALLET, 100);
             w.due("T", 5_000);
             assert_eq!(w.due("T", crate::INQUIRY_MS_MAX - 1), Step::Ignored);
             assert_eq!(w.due("T", 1), Step::Inquired);
         }),
-        ("4 inquiries are spaced more and more, up to the maximum and its jitter", |w| {
+        ("the spacing of inquiries grows, up to the maximum and its jitter", |w| {
             w.pay("T", WALLET, 100);
             w.charged("T", unknown());
             w.at += 5_001;
@@ -147,21 +148,21 @@ fn when_the_issuer_is_asked() {
                 assert_eq!(w.due_in_time("T"), Step::Inquired);
             }
         }),
-        ("4 an issuer in announced maintenance is not charged: refused at once, nothing sent", |w| {
-            w.set_policy(given::maintenance(0, 60_000));
+        ("an issuer in announced maintenance is not charged: refused at once, nothing sent", |w| {
+            w.set_policy(fixtures::maintenance(0, 60_000));
             assert_eq!(w.pay("T", OTHER, 100), Step::Refused);
             assert_eq!((w.charge("T").as_str(), w.sent("T").as_str()), ("982", ""));
         }),
-        ("4 an issuer in announced maintenance is not asked: later, after it", |w| {
-            w.set_policy(given::maintenance(1_000, 60_000));
+        ("an issuer in announced maintenance gets its inquiry afterwards", |w| {
+            w.set_policy(fixtures::maintenance(1_000, 60_000));
             w.pay("T", OTHER, 100);
             w.due("T", 5_000);
             assert_eq!(w.sent("T"), "charge:100");
-            assert!(w.payment("T").due_at().unwrap().0 >= given::NOON + 60_000);
+            assert!(w.payment("T").due_at().unwrap().0 >= fixtures::NOON + 60_000);
             w.due_in_time("T");
             assert_eq!(w.sent("T"), "charge:100 ask-charge");
         }),
-        ("4 no policy yet: refused, nothing sent", |w| {
+        ("no policy yet: refused, nothing sent", |w| {
             *w = super::World::without_policy();
             assert_eq!(w.pay("T", WALLET, 100), Step::Refused);
             assert_eq!((w.charge("T").as_str(), w.sent("T").as_str()), ("982", ""));

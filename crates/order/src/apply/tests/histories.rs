@@ -1,14 +1,14 @@
-//! Seeded random histories: POS, workers, issuers, the records between shards and changes of the
-//! policy, in any order. After each record the invariants hold; at the end everything comes to
-//! rest, and the issuers' money is what the orders say.
+//! Seeded random histories: callers, workers, issuers, records between shards, and changes of the
+//! policy, in any order. The invariants are checked after each record. At the end every order comes
+//! to rest, and the issuers' ledgers agree with the orders.
 
 mod calls;
 mod ledger;
+mod ledger_check;
 mod player;
 mod random;
 mod requests;
 mod settle;
-mod witness;
 
 use std::{
     collections::BTreeMap,
@@ -21,10 +21,10 @@ use player::{Player, Style};
 use random::Random;
 use requests::Requests;
 
-/// How often each step was taken.
+/// How many times each step was taken.
 type Steps = BTreeMap<Step, u64>;
 
-/// Names the seed where a history fails.
+/// Prints the seed if a history fails.
 struct Seed(u64);
 
 impl Drop for Seed {
@@ -35,7 +35,7 @@ impl Drop for Seed {
     }
 }
 
-/// Plays one history of `operations` and then until all is at rest.
+/// Plays one history: random operations, and then whatever it takes until every order is at rest.
 fn play(seed: u64, operations: std::ops::RangeInclusive<u64>, style: Style, requests: &Requests, steps: &mut Steps) {
     let _seed = Seed(seed);
     let mut random = Random::new(seed);
@@ -55,7 +55,7 @@ fn from_environment(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |value| value.parse().unwrap_or_else(|_| panic!("{name}={value}: a number")))
 }
 
-/// Histories from `base` on, on as many threads as there are cores.
+/// Plays the histories of `count` seeds from `base` on, with a thread for each core.
 fn play_many(base: u64, count: u64, operations: &std::ops::RangeInclusive<u64>, style: Style) -> Steps {
     let next = AtomicU64::new(0);
     let threads = thread::available_parallelism().map_or(2, std::num::NonZero::get);
@@ -86,21 +86,21 @@ fn play_many(base: u64, count: u64, operations: &std::ops::RangeInclusive<u64>, 
 
 #[test]
 #[allow(clippy::disallowed_types, reason = "prints how long it took, and decides nothing by it")]
-fn a_million_random_sequences_keep_every_invariant_and_come_to_rest() {
+fn a_million_random_histories_keep_every_invariant_and_come_to_rest() {
     let (base, count) = (from_environment("TWQR_SEED", 0), from_environment("TWQR_SEQUENCES", 1_000_000));
     let started = std::time::Instant::now();
-    let steps = play_many(base, count, &(6..=14), Style::Honest { strict: false });
+    let steps = play_many(base, count, &(6..=14), Style::TrueReports { strict: false });
     println!("{count} sequences from seed {base} in {:.1} s: {steps:?}", started.elapsed().as_secs_f64());
     assert!(count < 10_000 || steps.len() == 16, "every step but a contradiction is taken by some: {steps:?}");
 }
 
 #[test]
-fn long_histories_do_the_same_word_for_word() {
-    play_many(from_environment("TWQR_SEED", 0), 2_000, &(20..=80), Style::Honest { strict: true });
+fn long_histories_have_the_same_effects_when_repeated() {
+    play_many(from_environment("TWQR_SEED", 0), 2_000, &(20..=80), Style::TrueReports { strict: true });
 }
 
 #[test]
-fn issuers_that_contradict_themselves_change_nothing_that_was_told_and_stop_nothing() {
-    let steps = play_many(from_environment("TWQR_SEED", 0), 20_000, &(10..=40), Style::Lies);
+fn issuers_that_contradict_themselves_change_no_answer_and_stop_no_order() {
+    let steps = play_many(from_environment("TWQR_SEED", 0), 20_000, &(10..=40), Style::AnyReport);
     assert!(steps.contains_key(&Step::Contradicted), "{steps:?}");
 }

@@ -4,15 +4,15 @@ use crate::{
     AppliedStep, CALLS_MAX, CancelStage, Effect, Order, Payment, Phase, REFUNDS_MAX, RefundPhase, TaskKind, WATCHES_MAX,
 };
 
-/// One record was applied: `before` became `after`.
+/// Checks one step: a record was applied, and `before` became `after`.
 pub(super) fn check_step(before: Option<&Order>, after: Option<&Order>, applied: AppliedStep, effects: &[Effect]) {
     let Some(after) = after else {
         assert!(before.is_none(), "an order is gone");
         return;
     };
-    nobody_is_forgotten(after);
+    every_order_is_due_or_at_rest(after);
     match (before, after) {
-        (Some(Order::Payment(before)), Order::Payment(after)) => what_was_told_stays(before, after),
+        (Some(Order::Payment(before)), Order::Payment(after)) => answers_stay(before, after),
         (Some(Order::Refund(before)), Order::Refund(after)) => {
             assert!(!before.is_final() || before == after, "I3: a refund that had ended changed: {after:?}");
         }
@@ -23,7 +23,7 @@ pub(super) fn check_step(before: Option<&Order>, after: Option<&Order>, applied:
         (Some(before), after) => panic!("{before:?} became {after:?}"),
     }
     if let Order::Payment(payment) = after {
-        never_more_than_was_paid(payment);
+        never_returns_more_than_was_paid(payment);
         assert!(
             payment.refunds.len() <= REFUNDS_MAX && payment.subscribers.len() <= CALLS_MAX + WATCHES_MAX,
             "{payment:?}"
@@ -32,13 +32,13 @@ pub(super) fn check_step(before: Option<&Order>, after: Option<&Order>, applied:
     for effect in effects {
         if let Effect::Task(task) = effect {
             let before = before.and_then(Order::as_payment);
-            one_task_for_each_movement(&task.kind, before, applied);
+            each_movement_has_one_task(&task.kind, before, applied);
         }
     }
 }
 
 /// I1, as far as one step shows it: a task that moves money begins a movement.
-fn one_task_for_each_movement(kind: &TaskKind, before: Option<&Payment>, applied: AppliedStep) {
+fn each_movement_has_one_task(kind: &TaskKind, before: Option<&Payment>, applied: AppliedStep) {
     match (kind, before) {
         (TaskKind::Charge(_), before) => assert!(before.is_none(), "I1: charged again, {applied:?}"),
         (TaskKind::Refund(call), Some(before)) => {
@@ -57,18 +57,17 @@ fn one_task_for_each_movement(kind: &TaskKind, before: Option<&Payment>, applied
     }
 }
 
-/// I2: at rest, or somebody will wake it; and what waits without a time of its own waits for
-/// something that has one.
-fn nobody_is_forgotten(order: &Order) {
-    assert!(order.is_at_rest() || order.due_at().is_some(), "I2: nobody wakes {order:?}");
+/// I2: an order is at rest or has a due time; what is blocked waits for something that has one.
+fn every_order_is_due_or_at_rest(order: &Order) {
+    assert!(order.is_at_rest() || order.due_at().is_some(), "I2: not at rest, and never due: {order:?}");
     let Order::Payment(payment) = order else { return };
     let refund_open = payment.refunds.iter().any(|entry| !entry.refund.phase.is_final());
     let waits = payment.cancel.as_ref().is_some_and(|cancel| cancel.stage == CancelStage::Blocked);
     assert!(!waits || refund_open || !payment.charge.phase.is_final(), "I2: the cancel waits for nothing: {payment:?}");
 }
 
-/// I3.
-fn what_was_told_stays(before: &Payment, after: &Payment) {
+/// I3: what callers were answered is never contradicted.
+fn answers_stay(before: &Payment, after: &Payment) {
     let charge = &before.charge.phase;
     assert!(!charge.is_final() || *charge == after.charge.phase, "I3: the charge's end changed: {after:?}");
     assert_eq!((before.trade_no, before.issuer, &before.terms), (after.trade_no, after.issuer, &after.terms));
@@ -86,9 +85,9 @@ fn what_was_told_stays(before: &Payment, after: &Payment) {
     assert!(before.contradiction.is_none() || after.contradiction.is_some(), "a contradiction is forgotten");
 }
 
-/// I4: what was given back, may be, and is being taken back.
-fn never_more_than_was_paid(payment: &Payment) {
-    // What an issuer gave back against its own word is not the machine's doing.
+/// I4: what is refunded, may still be refunded, and is being reversed never exceeds the payment.
+fn never_returns_more_than_was_paid(payment: &Payment) {
+    // An issuer that refunds after it refused is not the machine's doing.
     let kept = payment.refunds.iter().filter(|entry| entry.refund.failure().is_none());
     let refunds: i64 = kept.map(|entry| entry.amount.twd()).sum();
     let reversed = payment.cancel.as_ref().map_or(0, |cancel| match &cancel.stage {
@@ -106,13 +105,13 @@ fn never_more_than_was_paid(payment: &Payment) {
     );
 }
 
-/// At the end of a history: the payment and the refund orders say the same of each refund.
-pub(super) fn check_told(payment: &Payment, refund: &crate::Refund) {
+/// At the end of a history: the payment and its refund orders agree about each refund.
+pub(super) fn check_answers(payment: &Payment, refund: &crate::Refund) {
     let entry = payment.refunds.iter().find(|entry| entry.number == refund.key.merchant_trade_no);
     match (&refund.phase, entry.map(|entry| &entry.refund.phase)) {
         (RefundPhase::Succeeded(success), Some(Phase::Done(refunded))) => assert_eq!(success.refunded, **refunded),
-        (RefundPhase::Failed(told), Some(Phase::Failed(failure))) => assert_eq!(told, failure),
+        (RefundPhase::Failed(answered), Some(Phase::Failed(failure))) => assert_eq!(answered, failure),
         (RefundPhase::Failed(_), None) => {}
-        (told, entry) => panic!("the refund was told {told:?}, its payment has {entry:?}"),
+        (answered, entry) => panic!("the refund order has {answered:?}, its payment has {entry:?}"),
     }
 }

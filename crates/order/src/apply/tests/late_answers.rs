@@ -1,17 +1,16 @@
-//! Answers that come late, twice, or against what was told: invariants I3 and I6, POS API, section
-//! 4.
+//! Answers that are late, repeated, or against what callers were answered: invariants I3 and I6.
 
 use super::{
     check,
-    given::{OTHER, WALLET, approved, declined, declined_by, given_back, not_sent, reversed, unknown},
+    fixtures::{OTHER, WALLET, approved, declined, declined_by, not_sent, refunded_result, reversed, unknown},
     world::{World, key},
 };
 use crate::{DeclineKind, MovementOutcome, Step, Subject, TaskResult};
 
 #[test]
-fn late_and_duplicate() {
+fn late_and_repeated_results() {
     check(&[
-        ("4 the issuer's word counts, whichever task it answers", |w| {
+        ("what the issuer said counts, whichever task it answers", |w| {
             for (number, result, stands) in [("T", approved(100), "done"), ("U", declined("928"), "928")] {
                 w.pay(number, WALLET, 100);
                 w.charged(number, unknown());
@@ -22,7 +21,7 @@ fn late_and_duplicate() {
                 assert_eq!(w.charge(number), stands);
             }
         }),
-        ("4 what is no word of the issuer counts only for the open task", |w| {
+        ("what the issuer did not say counts only for the open task", |w| {
             for (n, result) in [unknown(), not_sent(), TaskResult::Absent].into_iter().enumerate() {
                 let number = format!("T{n}");
                 w.pay(&number, WALLET, 100);
@@ -34,30 +33,30 @@ fn late_and_duplicate() {
                 assert_eq!(w.charge(&number), "open");
             }
         }),
-        ("4 the same answer twice changes nothing and tells nobody", |w| {
+        ("the same result twice changes nothing and sends no reply", |w| {
             w.paid("T", WALLET, 100);
             let before = (w.order("T").cloned(), w.replies.len());
             assert_eq!(w.charged("T", approved(100)), Step::Ignored);
             assert_eq!((w.order("T").cloned(), w.replies.len()), before);
         }),
-        ("4 a refund's answer twice gives back once", |w| {
+        ("a refund's result twice refunds once", |w| {
             w.paid("T", WALLET, 100);
             w.refund("R", "T", 30);
-            w.refunded("T", "R", given_back(30));
-            assert_eq!(w.refunded("T", "R", given_back(30)), Step::Ignored);
+            w.refunded("T", "R", refunded_result(30));
+            assert_eq!(w.refunded("T", "R", refunded_result(30)), Step::Ignored);
             assert_eq!(w.payment("T").refunded(), 30);
         }),
-        ("4 a refund that was told as failed and took effect after all counts as given back", |w| {
+        ("a failed refund that took effect after all counts as refunded", |w| {
             w.paid("T", WALLET, 100);
             w.refund("R", "T", 30);
             w.refunded("T", "R", declined("934"));
-            assert_eq!(w.refunded("T", "R", given_back(30)), Step::Contradicted);
+            assert_eq!(w.refunded("T", "R", refunded_result(30)), Step::Contradicted);
             assert_eq!((w.payment("T").refunded(), w.payment("T").reserved()), (30, 30));
-            assert_eq!(w.refunded("T", "R", given_back(30)), Step::Ignored);
+            assert_eq!(w.refunded("T", "R", refunded_result(30)), Step::Ignored);
             w.refund("S", "T", 71);
-            assert_eq!(w.told_refund("S"), "922");
+            assert_eq!(w.refund_state("S"), "922");
         }),
-        ("4 a refusal of an earlier reversal says nothing about this one", |w| {
+        ("a refusal of an earlier reversal says nothing about this one", |w| {
             w.paid("T", OTHER, 100);
             w.cancel("T", OTHER, 100);
             let first = w.tasks_about("T", &Subject::Reversal)[0].id;
@@ -67,7 +66,7 @@ fn late_and_duplicate() {
             assert_eq!(w.outcome("T", first, late), Step::Ignored);
             assert_eq!(w.cancelled("T"), "open");
         }),
-        ("4 an earlier reversal that took effect did take the payment back", |w| {
+        ("an earlier reversal that took effect counts", |w| {
             w.paid("T", OTHER, 100);
             w.cancel("T", OTHER, 100);
             let first = w.tasks_about("T", &Subject::Reversal)[0].id;
@@ -76,11 +75,11 @@ fn late_and_duplicate() {
             assert_eq!(w.outcome("T", first, MovementOutcome::Reversal(reversed())), Step::Cancelled);
             assert_eq!(w.cancelled("T"), "done");
         }),
-        ("4 an outcome about a refund, a cancel or an order that is not there changes nothing", |w| {
+        ("an outcome about a refund, a cancel or an order that does not exist changes nothing", |w| {
             w.pay("T", WALLET, 100);
             let task = w.tasks[0].id;
-            let nobody = key("R").merchant_trade_no;
-            assert_eq!(w.outcome("T", task, MovementOutcome::Refund(nobody, given_back(1))), Step::Ignored);
+            let unknown = key("R").merchant_trade_no;
+            assert_eq!(w.outcome("T", task, MovementOutcome::Refund(unknown, refunded_result(1))), Step::Ignored);
             assert_eq!(w.outcome("T", task, MovementOutcome::Reversal(reversed())), Step::Ignored);
             assert_eq!(w.outcome("U", task, MovementOutcome::Charge(approved(100))), Step::Ignored);
             assert!(w.order("U").is_none());
@@ -89,9 +88,9 @@ fn late_and_duplicate() {
 }
 
 #[test]
-fn contradictions_are_kept_and_change_nothing_that_was_told() {
+fn contradictions_are_kept_and_change_no_answer() {
     check(&[
-        ("I3 a charge: paid, then declined; failed, then paid", |w| {
+        ("I3: a charge: paid, then declined; failed, then paid", |w| {
             for (number, first, second, stands) in
                 [("T", approved(100), declined("928"), "done"), ("U", declined("928"), approved(100), "928")]
             {
@@ -102,20 +101,20 @@ fn contradictions_are_kept_and_change_nothing_that_was_told() {
                 assert!(w.payment(number).contradiction.is_some());
             }
         }),
-        ("I3 a refund: given back, then declined; failed, then given back", |w| {
+        ("I3: a refund: done, then declined; failed, then done", |w| {
             for (n, first, second, stands) in
-                [(0, given_back(30), declined("961"), "done"), (1, declined("961"), given_back(30), "961")]
+                [(0, refunded_result(30), declined("961"), "done"), (1, declined("961"), refunded_result(30), "961")]
             {
                 let (number, refund) = (format!("T{n}"), format!("R{n}"));
                 w.paid(&number, WALLET, 100);
                 w.refund(&refund, &number, 30);
                 w.refunded(&number, &refund, first);
                 assert_eq!(w.refunded(&number, &refund, second), Step::Contradicted);
-                assert_eq!(w.told_refund(&refund), stands);
+                assert_eq!(w.refund_state(&refund), stands);
                 assert!(w.payment(&number).contradiction.is_some());
             }
         }),
-        ("I3 a reversal: taken back, then declined", |w| {
+        ("I3: a reversal: done, then declined", |w| {
             w.paid("T", WALLET, 100);
             w.cancel("T", WALLET, 100);
             w.reversed("T", reversed());
@@ -123,7 +122,7 @@ fn contradictions_are_kept_and_change_nothing_that_was_told() {
             assert_eq!(w.cancelled("T"), "done");
         }),
         (
-            "I3 a contradiction of a reversal changes nothing of the cancel, and the second one changes nothing at all",
+            "I3: a contradiction of a reversal changes nothing of the cancel, and the second one changes nothing at all",
             |w| {
                 w.paid("T", WALLET, 100);
                 w.cancel("T", WALLET, 100);
@@ -135,7 +134,7 @@ fn contradictions_are_kept_and_change_nothing_that_was_told() {
                 assert_eq!(w.payment("T").cancel, done);
             },
         ),
-        ("I3 every contradiction is kept, as long as there is room", |w| {
+        ("I3: every contradiction is kept, as long as there is room", |w| {
             w.paid("T", WALLET, 100);
             for n in 0..100 {
                 w.charged("T", declined(&format!("{:03}", 100 + n)));
@@ -148,9 +147,9 @@ fn contradictions_are_kept_and_change_nothing_that_was_told() {
 }
 
 #[test]
-fn a_charge_that_was_told_as_failed_and_took_effect_is_taken_back() {
+fn a_failed_charge_that_took_effect_is_reversed() {
     check(&[
-        ("I4 by itself, and it stays told as failed", |w| {
+        ("I4: automatically, and callers still see it as failed", |w| {
             w.pay("T", OTHER, 100);
             w.charged("T", unknown());
             w.at += 6_000;
@@ -164,9 +163,9 @@ fn a_charge_that_was_told_as_failed_and_took_effect_is_taken_back() {
             assert_eq!((w.charge("T").as_str(), w.cancelled("T").as_str()), ("982", "done"));
             assert!(!w.payment("T").cancel.as_ref().unwrap().is_requested);
             w.refund("R", "T", 1);
-            assert_eq!(w.told_refund("R"), "934");
+            assert_eq!(w.refund_state("R"), "934");
         }),
-        ("I4 after a cancel that had found nothing to take back", |w| {
+        ("I4: after a cancel that had found nothing to reverse", |w| {
             w.pay("T", WALLET, 100);
             w.cancel("T", WALLET, 100);
             w.charged("T", declined("928"));
@@ -175,16 +174,16 @@ fn a_charge_that_was_told_as_failed_and_took_effect_is_taken_back() {
             assert_eq!(w.sent("T"), "charge:100 reverse:100");
             assert!(w.payment("T").cancel.as_ref().unwrap().was_answered_as_done);
         }),
-        ("I4 a cancel that is asked for meanwhile joins", |w| {
+        ("I4: a cancel that is requested meanwhile joins", |w| {
             w.pay("T", OTHER, 100);
             w.charged("T", declined("928"));
             w.charged("T", approved(100));
             assert_eq!(w.cancel("T", OTHER, 100), Step::Repeated);
             w.reversed("T", reversed());
-            assert_eq!((w.told().as_str(), w.sent("T").as_str()), ("order, order", "charge:100 reverse:100"));
+            assert_eq!((w.received().as_str(), w.sent("T").as_str()), ("order, order", "charge:100 reverse:100"));
             assert!(w.payment("T").cancel.as_ref().unwrap().is_requested);
         }),
-        ("I4 after a refusal a cancel asks once more", |w| {
+        ("I4: after a refusal a cancel sends another reversal", |w| {
             w.pay("T", OTHER, 100);
             w.charged("T", declined("928"));
             w.charged("T", approved(100));
@@ -195,9 +194,9 @@ fn a_charge_that_was_told_as_failed_and_took_effect_is_taken_back() {
     ]);
 }
 
-/// T, paid with 100: a refund R is told as absent, the cancel's reversal was not sent and waits,
-/// and then R took effect after all.
-fn late_refund_while_the_reversal_waits(w: &mut World, amount: i64) {
+/// T, paid with 100: a refund R failed as absent, the cancel's reversal was not sent and waits for
+/// its retry, and then R took effect after all.
+fn late_refund_while_reversal_is_retried(w: &mut World, amount: i64) {
     w.paid("T", OTHER, 100);
     w.refund("R", "T", amount);
     let task = w.tasks.last().unwrap().id;
@@ -206,42 +205,42 @@ fn late_refund_while_the_reversal_waits(w: &mut World, amount: i64) {
     w.refunded("T", "R", TaskResult::Absent);
     w.cancel("T", OTHER, 100);
     w.reversed("T", not_sent());
-    w.outcome("T", task, MovementOutcome::Refund(key("R").merchant_trade_no, given_back(amount)));
+    w.outcome("T", task, MovementOutcome::Refund(key("R").merchant_trade_no, refunded_result(amount)));
 }
 
 #[test]
-fn what_took_effect_after_all_counts() {
+fn movements_that_took_effect_after_all_count() {
     check(&[
-        ("I4 a refund, for a reversal that waits to be sent again", |w| {
-            late_refund_while_the_reversal_waits(w, 40);
+        ("I4: a refund, for a reversal that waits for its retry", |w| {
+            late_refund_while_reversal_is_retried(w, 40);
             w.due_in_time("T");
             assert!(w.sent("T").ends_with("reverse:60"), "{}", w.sent("T"));
         }),
         (
-            "I4 a refund of the whole, for a reversal that waits: there is nothing to take back, and who cancels hears it",
+            "I4: a full refund, for a reversal that waits: there is nothing to reverse, and the caller of the cancel receives that",
             |w| {
-                late_refund_while_the_reversal_waits(w, 100);
-                let told = w.told();
+                late_refund_while_reversal_is_retried(w, 100);
+                let received = w.received();
                 assert_eq!(w.due_in_time("T"), Step::Cancelled);
-                assert_eq!((w.cancelled("T").as_str(), w.told()), ("nothing", format!("{told}, order")));
+                assert_eq!((w.cancelled("T").as_str(), w.received()), ("nothing", format!("{received}, order")));
             },
         ),
-        ("I4 a reversal, for refunds that come after it", |w| {
+        ("I4: a reversal, for refunds that come after it", |w| {
             w.paid("T", OTHER, 100);
             w.cancel("T", OTHER, 100);
             w.reversed("T", declined_by(DeclineKind::Issuer, "0205"));
             w.refund("R", "T", 30);
-            w.refunded("T", "R", given_back(30));
+            w.refunded("T", "R", refunded_result(30));
             assert_eq!(w.reversed("T", reversed()), Step::Contradicted);
             w.refund("S", "T", 70);
-            assert_eq!((w.told_refund("S").as_str(), w.cancelled("T").as_str()), ("812", "done"));
+            assert_eq!((w.refund_state("S").as_str(), w.cancelled("T").as_str()), ("812", "done"));
         }),
-        ("I4 an earlier reversal, with what it asked for", |w| {
+        ("I4: an earlier reversal, with the amount that it had", |w| {
             w.paid("T", OTHER, 100);
             w.cancel("T", OTHER, 100);
             w.reversed("T", declined_by(DeclineKind::Issuer, "0205"));
             w.refund("R", "T", 40);
-            w.refunded("T", "R", given_back(40));
+            w.refunded("T", "R", refunded_result(40));
             w.cancel("T", OTHER, 100);
             let first = w.tasks_about("T", &Subject::Reversal)[0].id;
             assert_eq!(w.outcome("T", first, MovementOutcome::Reversal(reversed())), Step::Contradicted);

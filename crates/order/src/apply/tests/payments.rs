@@ -1,60 +1,61 @@
-//! Whom a payment is charged from, who is paid, and what a repeat is: POS API, sections 1, 2 and 4.
+//! Which issuer a payment goes to, which merchants may be paid, and what a repeat is
+//! (`proto/README.md`, sections Fields and Repeats).
 
 use super::{
     check,
-    given::{self, OTHER, WALLET, raw_pay},
+    fixtures::{self, OTHER, WALLET, raw_pay},
     world::World,
 };
 use crate::{Alphabet, Evidence, Step, TaskKind};
 use twqr_types::{Issuer, KeyName};
 
 #[test]
-fn routes() {
+fn routes_by_payment_code() {
     check(&[
-        ("1 a code that begins with 22 is the wallet's", |w| {
+        ("a code that begins with 22 is the wallet's", |w| {
             assert_eq!(w.pay("T", WALLET, 100), Step::Accepted);
             assert_eq!((w.tasks[0].issuer, w.sent("T").as_str()), (Issuer::Wallet, "charge:100"));
         }),
-        ("1 another configured prefix is its issuer's", |w| {
+        ("another configured prefix is its issuer's", |w| {
             assert_eq!(w.pay("T", OTHER, 100), Step::Accepted);
-            assert_eq!((w.tasks[0].issuer, w.payment("T").issuer), (given::other(), Some(given::other())));
+            assert_eq!((w.tasks[0].issuer, w.payment("T").issuer), (fixtures::other(), Some(fixtures::other())));
         }),
-        ("1 the longest prefix decides, also where it takes nothing", |w| {
+        ("the longest prefix decides, also where it refuses", |w| {
             assert_eq!(w.pay("T", "IPNOefghijklmnopqr", 100), Step::Refused);
             assert_eq!((w.charge("T").as_str(), w.sent("T").as_str()), ("927", ""));
         }),
-        ("2 codes are compared as they are: no case is changed", |w| {
+        ("codes are compared as they are: no case is changed", |w| {
             assert_eq!(w.pay("T", "ipabcdefghijklmnop", 100), Step::Refused);
             assert_eq!((w.charge("T").as_str(), w.sent("T").as_str()), ("927", ""));
         }),
-        ("3 927: a prefix that nobody knows", |w| {
+        ("927: a prefix without a route", |w| {
             assert_eq!(w.pay("T", "99abcdefghijklmnop", 100), Step::Refused);
-            assert_eq!((w.charge("T").as_str(), w.told().as_str()), ("927", "order"));
+            assert_eq!((w.charge("T").as_str(), w.received().as_str()), ("927", "order"));
             assert_eq!(w.payment("T").charge.failure().unwrap().evidence, Evidence::Refused);
         }),
-        ("3 927: a length that the route's codes do not have", |w| {
+        ("927: a length that the route's codes do not have", |w| {
             for code in ["22abcdefghijklmno", "22abcdefghijklmnopq"] {
                 assert_eq!(w.pay(code, code, 100), Step::Refused);
                 assert_eq!(w.charge(code), "927");
             }
         }),
-        ("3 927: a character that the route's codes do not have", |w| {
+        ("927: a character that the route's codes do not have", |w| {
             assert_eq!(w.pay("T", "22abcdefghijklmn-_", 100), Step::Refused);
             assert_eq!(w.pay("U", "IPabcdefghijklmn-_", 100), Step::Accepted);
-            w.set_policy(given::policy_with(|policy| policy.routes[0].alphabet = Alphabet::Base64Url));
+            w.set_policy(fixtures::policy_with(|policy| policy.routes[0].alphabet = Alphabet::Base64Url));
             assert_eq!(w.pay("V", "22abcdefghijklmn-_", 100), Step::Accepted);
         }),
-        ("2 UnRedeem goes to the wallet as it is", |w| {
+        ("UnRedeem goes to the wallet unchanged", |w| {
             w.pay("T", WALLET, 100);
             let TaskKind::Charge(charge) = &w.tasks[0].kind else { panic!("no charge") };
             assert_eq!((charge.un_redeem.twd(), w.payment("T").terms.un_redeem.twd()), (7, 7));
         }),
-        ("2 UnRedeem is forced to 0 for other issuers, in the call and in the stored order", |w| {
+        ("UnRedeem is forced to 0 for other issuers, in the call and in the stored order", |w| {
             w.pay("T", OTHER, 100);
             let TaskKind::Charge(charge) = &w.tasks[0].kind else { panic!("no charge") };
             assert_eq!((charge.un_redeem.twd(), w.payment("T").terms.un_redeem.twd()), (0, 0));
         }),
-        ("2 a token is in no way of printing an order or a task", |w| {
+        ("no way of printing an order or a task shows a token", |w| {
             w.pay("T", WALLET, 100);
             let printed = format!("{:?}{:?}{:?}", w.tasks, w.replies, w.order("T"));
             assert!(!printed.contains("abcdefghijklmnop"), "{printed}");
@@ -65,22 +66,22 @@ fn routes() {
 #[test]
 fn merchants_and_stores() {
     check(&[
-        ("3 907: a merchant that is not known", |w| {
-            w.set_policy(given::policy_with(|policy| policy.merchants = given::merchants().merchants));
+        ("907: an unknown merchant", |w| {
+            w.set_policy(fixtures::policy_with(|policy| policy.merchants = fixtures::merchants().merchants));
             let mut raw = raw_pay("T", WALLET, 100);
             raw.merchant_id = "N".into();
             assert_eq!(w.pay_as(raw), Step::Refused);
-            assert_eq!((w.tasks.len(), w.told().as_str()), (0, "order"));
+            assert_eq!((w.tasks.len(), w.received().as_str()), (0, "order"));
         }),
-        ("3 907: a store that is none of the merchant's", |w| {
-            w.set_policy(given::merchants());
+        ("907: a store that is not the merchant's", |w| {
+            w.set_policy(fixtures::merchants());
             let mut raw = raw_pay("T", WALLET, 100);
             raw.store_id = "X".into();
             assert_eq!(w.pay_as(raw), Step::Refused);
             assert_eq!((w.charge("T").as_str(), w.sent("T").as_str()), ("907", ""));
         }),
-        ("3 931: over the merchant's limit, to the dollar", |w| {
-            w.set_policy(given::merchants());
+        ("931: over the merchant's limit, to the dollar", |w| {
+            w.set_policy(fixtures::merchants());
             for (number, amount, code) in [("T", 1_000, "open"), ("U", 1_001, "931")] {
                 let mut raw = raw_pay(number, WALLET, amount);
                 raw.store_id = "BIG".into();
@@ -88,28 +89,28 @@ fn merchants_and_stores() {
                 assert_eq!(w.charge(number), code, "{amount}");
             }
         }),
-        ("3 932: over the store's limit, to the dollar", |w| {
-            w.set_policy(given::merchants());
+        ("932: over the store's limit, to the dollar", |w| {
+            w.set_policy(fixtures::merchants());
             for (number, amount, code) in [("T", 500, "open"), ("U", 501, "932")] {
                 w.pay(number, WALLET, amount);
                 assert_eq!(w.charge(number), code, "{amount}");
             }
         }),
-        ("3 980: the store is closed", |w| {
-            w.set_policy(given::merchants());
+        ("980: the store is closed", |w| {
+            w.set_policy(fixtures::merchants());
             let mut raw = raw_pay("T", WALLET, 100);
             raw.store_id = "SHUT".into();
             assert_eq!(w.pay_as(raw), Step::Refused);
             assert_eq!((w.charge("T").as_str(), w.sent("T").as_str()), ("980", ""));
         }),
-        ("3 980: the merchant is closed", |w| {
-            let mut policy = given::merchants();
+        ("980: the merchant is closed", |w| {
+            let mut policy = fixtures::merchants();
             policy.merchants[0].is_open = false;
             w.set_policy(policy);
             assert_eq!(w.pay("T", WALLET, 100), Step::Refused);
             assert_eq!(w.charge("T"), "980");
         }),
-        ("2 a list of merchants that is empty takes everybody", |w| {
+        ("an empty list of merchants allows every merchant", |w| {
             let mut raw = raw_pay("T", WALLET, 2_147_483_647);
             raw.store_id = "anywhere".into();
             assert_eq!(w.pay_as(raw), Step::Accepted);
@@ -120,75 +121,72 @@ fn merchants_and_stores() {
 #[test]
 fn repeats_and_conflicts() {
     check(&[
-        ("4 a repeat while the first runs waits for the same result, and pays once", |w| {
+        ("a repeat while the first runs waits for the same result, and pays once", |w| {
             w.pay("T", WALLET, 100);
             let first = w.caller;
             assert_eq!(w.pay("T", WALLET, 100), Step::Repeated);
-            assert_eq!((w.told_to(first).as_str(), w.told().as_str()), ("", "order rep"));
-            w.charged("T", given::approved(100));
-            assert_eq!((w.told_to(first).as_str(), w.told().as_str()), ("order", "order rep, order rep"));
+            assert_eq!((w.replies_to(first).as_str(), w.received().as_str()), ("", "order rep"));
+            w.charged("T", fixtures::approved(100));
+            assert_eq!((w.replies_to(first).as_str(), w.received().as_str()), ("order", "order rep, order rep"));
             assert_eq!(w.sent("T"), "charge:100");
         }),
-        ("4 a repeat afterwards gets the first result at once, IsRep 1", |w| {
+        ("a repeat afterwards gets the first result at once, IsRep 1", |w| {
             w.paid("T", WALLET, 100);
             assert_eq!(w.pay("T", WALLET, 100), Step::Repeated);
-            assert_eq!((w.told().as_str(), w.sent("T").as_str()), ("order rep", "charge:100"));
+            assert_eq!((w.received().as_str(), w.sent("T").as_str()), ("order rep", "charge:100"));
         }),
-        ("4 a repeat of what was refused is refused again, and charges nothing", |w| {
+        ("a repeat of a refused payment is refused again, and charges nothing", |w| {
             w.pay("T", "99abcdefghijklmnop", 100);
             assert_eq!(w.pay("T", "99abcdefghijklmnop", 100), Step::Repeated);
             assert_eq!((w.charge("T").as_str(), w.sent("T").as_str()), ("927", ""));
         }),
-        (
-            "4 the same number with another amount, token, store or UnRedeem is refused with the fields that differ",
-            |w| {
-                w.paid("T", WALLET, 100);
-                let before = w.order("T").cloned();
-                for (field, change) in [
-                    ("TradeAmount", (|raw| raw.trade_amount = 101) as fn(&mut twqr_types::RawPay)),
-                    ("CardToken", |raw| raw.card_token = "22zzcdefghijklmnop".into()),
-                    ("StoreID", |raw| raw.store_id = "S2".into()),
-                    ("UnRedeem", |raw| raw.un_redeem = 8),
-                ] {
-                    let mut raw = raw_pay("T", WALLET, 100);
-                    change(&mut raw);
-                    assert_eq!(w.pay_as(raw), Step::Conflicted, "{field}");
-                    assert_eq!(w.told(), format!("{field} rep"));
-                }
-                assert_eq!((w.order("T"), w.sent("T").as_str()), (before.as_ref(), "charge:100"));
-            },
-        ),
-        ("4 all fields that differ are named at once", |w| {
+        ("the same number with another amount, token, store or UnRedeem is refused with the fields that differ", |w| {
+            w.paid("T", WALLET, 100);
+            let before = w.order("T").cloned();
+            for (field, change) in [
+                ("TradeAmount", (|raw| raw.trade_amount = 101) as fn(&mut twqr_types::RawPay)),
+                ("CardToken", |raw| raw.card_token = "22zzcdefghijklmnop".into()),
+                ("StoreID", |raw| raw.store_id = "S2".into()),
+                ("UnRedeem", |raw| raw.un_redeem = 8),
+            ] {
+                let mut raw = raw_pay("T", WALLET, 100);
+                change(&mut raw);
+                assert_eq!(w.pay_as(raw), Step::Conflicted, "{field}");
+                assert_eq!(w.received(), format!("{field} rep"));
+            }
+            assert_eq!((w.order("T"), w.sent("T").as_str()), (before.as_ref(), "charge:100"));
+        }),
+        ("all fields that differ are named at once", |w| {
             w.pay("T", WALLET, 100);
             let mut raw = raw_pay("T", OTHER, 101);
             raw.store_id = "S2".into();
             w.pay_as(raw);
-            assert_eq!(w.told(), "StoreID+CardToken+TradeAmount rep");
+            assert_eq!(w.received(), "StoreID+CardToken+TradeAmount rep");
         }),
-        ("2 a repeat to another issuer is equal by what was asked, not by what was rewritten", |w| {
+        ("a repeat to another issuer is compared with what was requested, not with what was rewritten", |w| {
             w.pay("T", OTHER, 100);
             assert_eq!(w.pay("T", OTHER, 100), Step::Repeated);
             let mut raw = raw_pay("T", OTHER, 100);
             raw.un_redeem = 0;
             assert_eq!(w.pay_as(raw), Step::Conflicted);
         }),
-        ("4 the same code under another number is another payment", |w| {
+        ("the same code under another number is another payment", |w| {
             w.pay("T", WALLET, 100);
             assert_eq!(w.pay("U", WALLET, 100), Step::Accepted);
             assert_ne!(w.payment("T").trade_no, w.payment("U").trade_no);
         }),
-        ("4 a number used for a refund cannot be a payment's", |w| {
+        ("a number used for a refund cannot be a payment's", |w| {
             w.paid("T", WALLET, 100);
             w.refund("R", "T", 10);
             assert_eq!(w.pay("R", WALLET, 100), Step::Conflicted);
-            assert_eq!((w.told().as_str(), w.sent("R").as_str()), ("MerchantTradeNo rep", ""));
+            assert_eq!((w.received().as_str(), w.sent("R").as_str()), ("MerchantTradeNo rep", ""));
         }),
     ]);
 }
 
-/// The rules in which only the key `new` of merchant M counts.
+/// The policy that accepts only the key `new` of merchant M.
 fn only_the_new_key() -> crate::Policy {
-    let mut policy = given::merchants();
+    let mut policy = fixtures::merchants();
     policy.merchants[0].keys = vec![KeyName::parse("new".into()).unwrap()];
     policy
 }
@@ -198,9 +196,9 @@ fn by(name: &str) -> Option<KeyName> {
 }
 
 #[test]
-fn signatures() {
+fn keys_that_sign_requests() {
     check(&[
-        ("5 904: a key that does not count changes nothing, whatever the request is", |w| {
+        ("904: a key that is not accepted changes nothing, whatever the request is", |w| {
             w.paid("PAID", WALLET, 100);
             w.set_policy(only_the_new_key());
             let (before, tasks) = (w.order("PAID").cloned(), w.tasks.len());
@@ -213,27 +211,27 @@ fn signatures() {
                 |w: &mut World| w.cancel("T", WALLET, 100),
                 |w: &mut World| w.query("PAID", true),
             ] {
-                assert_eq!((ask(w), w.told().as_str()), (Step::KeyRefused, "key refused"));
+                assert_eq!((ask(w), w.received().as_str()), (Step::KeyRefused, "key refused"));
             }
             assert_eq!((w.order("PAID").cloned(), w.order("T"), w.order("R")), (before, None, None));
             assert_eq!((w.tasks.len(), w.forwards.len()), (tasks, 0));
             w.signed_by = by("new");
             assert_eq!(w.pay("T", WALLET, 100), Step::Accepted, "no cancel was noted");
         }),
-        ("5 a key counts where the rules name none, and where nothing was signed", |w| {
+        ("any key is accepted where the policy names none, and where nothing was signed", |w| {
             w.signed_by = by("old");
             assert_eq!(w.pay("T", WALLET, 100), Step::Accepted);
-            w.set_policy(given::merchants());
+            w.set_policy(fixtures::merchants());
             assert_eq!(w.pay("U", WALLET, 100), Step::Accepted);
             w.set_policy(only_the_new_key());
             w.signed_by = None;
             assert_eq!(w.pay("V", WALLET, 100), Step::Accepted);
         }),
-        ("5 what was accepted goes on when its key is gone", |w| {
+        ("an accepted order continues when its key is no longer accepted", |w| {
             w.signed_by = by("old");
             w.pay("T", WALLET, 100);
             w.set_policy(only_the_new_key());
-            assert_eq!(w.charged("T", given::approved(100)), Step::Paid);
+            assert_eq!(w.charged("T", fixtures::approved(100)), Step::Paid);
         }),
     ]);
 }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use twqr_types::{ShardId, UnixMs};
 
-use super::given;
+use super::fixtures;
 use crate::{POLICY_SHARD, Policy, PolicyChange, PolicyVersions};
 
 fn change(version: u64, name: &str) -> Arc<PolicyChange> {
-    let policy = Policy { name: name.into(), ..given::policy() };
+    let policy = Policy { name: name.into(), ..fixtures::policy() };
     Arc::new(PolicyChange { version, policy, who: "test".into(), why: "".into(), at: UnixMs(0) })
 }
 
@@ -29,7 +29,7 @@ fn the_policys_shard_takes_the_next_version_only() {
 }
 
 #[test]
-fn other_shards_take_whatever_is_newer() {
+fn other_shards_take_every_newer_version() {
     let mut versions = PolicyVersions::default();
     for (offset, version, taken) in [(5, 2, true), (6, 1, false), (7, 2, false), (8, 4, true), (9, 3, false)] {
         assert_eq!(versions.take(ShardId(1), offset, change(version, "")), taken, "{version} at {offset}");
@@ -38,7 +38,7 @@ fn other_shards_take_whatever_is_newer() {
 }
 
 #[test]
-fn sixty_four_versions_are_kept_and_the_oldest_leave() {
+fn sixty_four_versions_are_kept_and_the_oldest_are_dropped() {
     let mut versions = PolicyVersions::default();
     for version in 1..=100 {
         assert!(versions.take(POLICY_SHARD, version, change(version, &version.to_string())));

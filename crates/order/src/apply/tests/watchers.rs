@@ -1,31 +1,32 @@
-//! Queries and those who wait: POS API, section 4, and invariant I5.
+//! Queries, watches and calls that wait for a result (`proto/README.md`, section Inquiries), and
+//! invariant I5.
 
 use super::{
     check,
-    given::{OTHER, WALLET, approved, declined_by, given_back, reversed, unknown},
+    fixtures::{OTHER, WALLET, approved, declined_by, refunded_result, reversed, unknown},
 };
 use crate::{CALLS_MAX, DeclineKind, Step, WATCHES_MAX};
 
 #[test]
 fn queries_and_watchers() {
     check(&[
-        ("4 a Query finds what was accepted, from that moment; before, nothing", |w| {
+        ("a Query finds an order from its acceptance on; before, nothing", |w| {
             w.query("T", false);
-            assert_eq!(w.told(), "not found");
+            assert_eq!(w.received(), "not found");
             w.pay("T", WALLET, 100);
             assert_eq!(w.query("T", false), Step::Queried);
-            assert_eq!(w.told(), "order");
+            assert_eq!(w.received(), "order");
         }),
-        ("4 a Query finds a refund under its own number, and a cancel before its payment", |w| {
+        ("a Query finds a refund under its own number, and a cancel before its payment", |w| {
             w.paid("T", WALLET, 100);
             w.refund("R", "T", 30);
             w.query("R", false);
-            assert_eq!(w.told(), "order");
+            assert_eq!(w.received(), "order");
             w.cancel("C", WALLET, 100);
             w.query("C", true);
-            assert_eq!(w.told(), "order");
+            assert_eq!(w.received(), "order");
         }),
-        ("4 a Query changes nothing; a watch hears every change until all is at rest", |w| {
+        ("a Query changes nothing; a watch receives every change until the order is at rest", |w| {
             w.pay("T", WALLET, 100);
             w.query("T", false);
             let queried = w.caller;
@@ -36,94 +37,97 @@ fn queries_and_watchers() {
             w.charged("T", approved(100));
             w.reversed("T", reversed());
             assert_eq!(
-                (w.told_to(queried).as_str(), w.told_to(watches).as_str()),
+                (w.replies_to(queried).as_str(), w.replies_to(watches).as_str()),
                 ("order", "order, order, order, order, order")
             );
             assert!(w.payment("T").subscribers.is_empty());
         }),
-        ("7 whoever keeps watching hears refunds, cancels and contradictions after the end", |w| {
+        ("a watch with `keep` receives refunds, cancels and contradictions after the order was at rest", |w| {
             w.paid("T", OTHER, 100);
-            w.keep_watching("T");
+            w.watch_for_ever("T");
             let watches = w.caller;
             w.charged("T", declined_by(DeclineKind::Issuer, "0205"));
-            assert_eq!(w.told_to(watches), "order, order", "the contradiction");
+            assert_eq!(w.replies_to(watches), "order, order", "the contradiction");
             w.refund("R", "T", 30);
-            w.refunded("T", "R", given_back(30));
-            assert_eq!(w.told_to(watches), "order, order, order, order", "the refund begins and ends");
+            w.refunded("T", "R", refunded_result(30));
+            assert_eq!(w.replies_to(watches), "order, order, order, order", "the refund begins and ends");
             w.cancel("T", OTHER, 100);
             w.reversed("T", reversed());
-            assert_eq!(w.told_to(watches), "order, order, order, order, order, order", "the cancel, too");
+            assert_eq!(w.replies_to(watches), "order, order, order, order, order, order", "the cancel, too");
             w.query("T", true);
-            assert_eq!(w.told(), "order", "who does not keep watching is told once");
+            assert_eq!(w.received(), "order", "a watch without `keep` of an order at rest gets one reply");
         }),
-        ("4 who waits for a payment's result hears no more once it is there", |w| {
+        ("a call that waits for a payment's result receives nothing after it", |w| {
             w.pay("T", WALLET, 100);
             let payer = w.caller;
             w.cancel("T", WALLET, 100);
             w.charged("T", approved(100));
             w.reversed("T", reversed());
-            assert_eq!(w.told_to(payer), "order");
+            assert_eq!(w.replies_to(payer), "order");
         }),
-        ("4 a watch of a refund hears its end", |w| {
+        ("a watch of a refund receives its end", |w| {
             w.paid("T", WALLET, 100);
             w.refund("R", "T", 30);
             w.query("R", true);
-            w.refunded("T", "R", given_back(30));
-            assert_eq!(w.told(), "order, order");
+            w.refunded("T", "R", refunded_result(30));
+            assert_eq!(w.received(), "order, order");
         }),
-        ("4 so many watch an order, and not one more", |w| {
+        ("an order has a limited number of watches", |w| {
             w.pay("T", WALLET, 100);
             for _ in 0..WATCHES_MAX {
                 w.query("T", true);
-                assert_eq!(w.told(), "order");
+                assert_eq!(w.received(), "order");
             }
             w.query("T", true);
-            assert_eq!(w.told(), "full");
+            assert_eq!(w.received(), "full");
             let before = w.replies.len();
             w.charged("T", approved(100));
             assert_eq!(w.replies.len() - before, 1 + WATCHES_MAX);
         }),
-        ("4 nobody is told after the time until which it waits, and its place is free", |w| {
+        ("a subscriber whose time is over receives nothing, and its place is free", |w| {
             w.pay("T", WALLET, 100);
             for _ in 0..WATCHES_MAX {
                 w.query("T", true);
             }
             w.at += 12_001;
             w.query("T", true);
-            assert_eq!(w.told(), "order");
+            assert_eq!(w.received(), "order");
             w.charged("T", approved(100));
-            assert_eq!((w.told().as_str(), w.told_to(1).as_str()), ("order, order", ""));
+            assert_eq!((w.received().as_str(), w.replies_to(1).as_str()), ("order, order", ""));
         }),
-        ("4 those who watch take no place of a call: a repeat, a cancel and a refund hear their ends", |w| {
+        ("watches take no place of a call: a repeat, a cancel and a refund receive their ends", |w| {
             w.pay("T", WALLET, 100);
             for _ in 0..WATCHES_MAX {
-                w.keep_watching("T");
+                w.watch_for_ever("T");
             }
             w.pay("T", WALLET, 100);
             let payer = w.caller;
             w.cancel("T", WALLET, 100);
             w.charged("T", approved(100));
             w.reversed("T", reversed());
-            assert_eq!((w.told_to(payer).as_str(), w.told().as_str()), ("order rep, order rep", "order, order, order"));
+            assert_eq!(
+                (w.replies_to(payer).as_str(), w.received().as_str()),
+                ("order rep, order rep", "order, order, order")
+            );
         }),
-        ("4 a repeat when all places of calls are taken gets the order as it is", |w| {
+        ("a repeat when all places of calls are taken gets the order as it is", |w| {
             for _ in 0..CALLS_MAX {
                 w.pay("T", WALLET, 100);
             }
             assert_eq!(w.pay("T", WALLET, 100), Step::Repeated);
             w.charged("T", approved(100));
-            assert_eq!(w.told(), "order rep");
+            assert_eq!(w.received(), "order rep");
         }),
-        ("4 who cancels hears the refusal", |w| {
+        ("the caller of a cancel receives the refusal", |w| {
             w.paid("T", WALLET, 100);
             w.cancel("T", WALLET, 100);
             w.reversed("T", declined_by(DeclineKind::Issuer, "0205"));
-            assert_eq!(w.told(), "order, order");
+            assert_eq!(w.received(), "order, order");
         }),
-        ("4 a watch of what is at rest is answered and not kept", |w| {
+        ("a watch of an order at rest is answered and not kept", |w| {
             w.paid("T", WALLET, 100);
             w.query("T", true);
-            assert_eq!((w.told().as_str(), w.payment("T").subscribers.len()), ("order", 0));
+            assert_eq!((w.received().as_str(), w.payment("T").subscribers.len()), ("order", 0));
         }),
     ]);
 }

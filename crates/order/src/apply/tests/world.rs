@@ -1,11 +1,11 @@
-//! Several shards with several orders, and what runs between them: records that are forwarded,
-//! tasks, replies.
+//! A world of several shards and orders, with everything that runs between them: forwarded records,
+//! tasks and replies.
 
 use std::{collections::BTreeMap, num::NonZeroU16, sync::Arc};
 
 use twqr_types::{KeyName, MerchantId, MerchantTradeNo, OrderKey, ShardCount, ShardId, TradeNo, UnixMs};
 
-use super::given;
+use super::fixtures;
 use crate::{
     AppliedStep, Command, Effect, EffectId, Forward, Order, Policy, PolicyChange, PolicyVersions, Position, Record,
     Reply, Step, Target, Task, apply, refuse_unknown_payment,
@@ -13,7 +13,7 @@ use crate::{
 
 pub(super) const SHARDS: ShardCount = ShardCount(NonZeroU16::new(3).unwrap());
 
-/// A shard: its next offset, its policy, its orders.
+/// A shard: its next offset, its policy versions, its orders.
 #[derive(Default)]
 struct Shard {
     offset: u64,
@@ -21,14 +21,14 @@ struct Shard {
     orders: BTreeMap<OrderKey, Order>,
 }
 
-/// What stands in a shard's log.
+/// An entry of a shard's log.
 #[derive(Clone)]
 enum Entry {
     Record(Record),
     Policy(Arc<PolicyChange>),
 }
 
-/// An entry, on which shard, and what it caused, as text.
+/// An entry with its shard, and the effects that it caused, as text.
 #[derive(Clone)]
 struct Logged {
     shard: ShardId,
@@ -36,24 +36,24 @@ struct Logged {
     effects: String,
 }
 
-/// Everything that there is.
+/// The shards, and what they emitted.
 pub(super) struct World {
     shards: Vec<Shard>,
     numbers: BTreeMap<TradeNo, OrderKey>,
     version: u64,
     log: Vec<Logged>,
-    /// Whether each record is applied twice and every word of its effects compared, and all of them
-    /// can be replayed.
+    /// With `strict`, each record is applied twice, its effects are compared, and the whole log can
+    /// be replayed.
     pub(super) strict: bool,
-    /// The time, ms.
+    /// The present time in Unix ms.
     pub(super) at: i64,
-    /// Records that wait to be delivered.
+    /// Forwarded records that are not delivered yet.
     pub(super) forwards: Vec<Forward>,
-    /// Every task, in the order in which they were emitted.
+    /// Every task, in the order of emission.
     pub(super) tasks: Vec<Task>,
-    /// Every reply, the same.
+    /// Every reply, in the order of emission.
     pub(super) replies: Vec<Reply>,
-    /// The key with which requests are signed.
+    /// The key that signs the requests.
     pub(super) signed_by: Option<KeyName>,
     /// The caller of the last request.
     pub(super) caller: u64,
@@ -74,7 +74,7 @@ impl World {
             version: 0,
             log: Vec::new(),
             strict: true,
-            at: given::NOON,
+            at: fixtures::NOON,
             forwards: Vec::new(),
             tasks: Vec::new(),
             replies: Vec::new(),
@@ -83,7 +83,7 @@ impl World {
         }
     }
 
-    /// The next version, at the end of every shard's log.
+    /// Appends the next version of the policy to every shard.
     pub(super) fn set_policy(&mut self, policy: Policy) {
         assert_eq!(policy.faults(), [], "the policy of the test");
         self.version += 1;
@@ -95,7 +95,7 @@ impl World {
         }
     }
 
-    /// This version, at the end of one shard's log, if it is its turn there.
+    /// Appends this version to one shard. True: the shard took it.
     pub(super) fn take_policy(&mut self, shard: u16, change: &Arc<PolicyChange>) -> bool {
         let state = &mut self.shards[usize::from(shard)];
         state.offset += 1;
@@ -107,8 +107,8 @@ impl World {
         taken
     }
 
-    /// The whole log again, from the beginning, as after a restore that has the newest policies
-    /// already: the same orders, and every effect again as it was.
+    /// Replays the whole log from its beginning, as after a restore that has the newest policies
+    /// already. The orders and every effect must be the same again.
     pub(super) fn check_replay(&self) {
         let mut again = Self::without_policy();
         for (shard, before) in again.shards.iter_mut().zip(&self.shards) {
@@ -128,7 +128,7 @@ impl World {
         assert!(self.orders().eq(again.orders()), "a replay ends in another state");
     }
 
-    /// A record at the end of its order's shard, now.
+    /// Appends a record to its order's shard, at the present time.
     pub(super) fn append(&mut self, command: Command) -> AppliedStep {
         let shard = match command.target() {
             Some(Target::Key(key)) => key.shard(SHARDS),
@@ -139,13 +139,13 @@ impl World {
         self.apply(shard, &record)
     }
 
-    /// Delivers a waiting record, and forgets it unless it is to come again.
+    /// Delivers a forwarded record; with `again` it stays, and is delivered once more later.
     pub(super) fn deliver(&mut self, n: usize, again: bool) -> AppliedStep {
         let Forward { to, record, .. } = if again { self.forwards[n].clone() } else { self.forwards.swap_remove(n) };
         self.apply(to, &record)
     }
 
-    /// Delivers all that waits, and all that comes of it.
+    /// Delivers all forwarded records, and those that they cause.
     pub(super) fn settle_forwards(&mut self) {
         while !self.forwards.is_empty() {
             let Forward { to, record, .. } = self.forwards.remove(0);
@@ -224,7 +224,7 @@ impl World {
         }
     }
 
-    /// Every order.
+    /// Every order of every shard.
     pub(super) fn orders(&self) -> impl Iterator<Item = &Order> {
         self.shards.iter().flat_map(|shard| shard.orders.values())
     }
@@ -247,7 +247,7 @@ pub(super) fn key(number: &str) -> OrderKey {
     }
 }
 
-/// The same record in the same state does the same, word for word.
+/// Checks purity: the same record in the same state has the same effects.
 fn check_purity(
     before: Option<Order>,
     after: Option<&Order>,

@@ -1,5 +1,6 @@
-//! Workers and what is on the way to the issuers: a task that moves money is sent once at most, and
-//! lands once at most, before its window is over; answers are lost, late, or come twice.
+//! The workers, and the requests on their way to the issuers. A task that moves money is sent at
+//! most once, and arrives at most once, before its window ends; answers are lost, late, or
+//! repeated.
 
 use std::collections::BTreeMap;
 
@@ -7,29 +8,29 @@ use twqr_types::{Issuer, TradeNo};
 
 use super::{
     super::{
-        given::{approved, declined, given_back, not_sent, reversed, unknown},
-        script::subject_of,
+        fixtures::{approved, declined, not_sent, refunded_result, reversed, unknown},
+        vocabulary::subject_of,
     },
-    ledger::{Account, Decided},
+    ledger::{Account, Decision},
     random::Random,
 };
 use crate::{MovementOutcome, Outcome, Subject, Task, TaskKind, TaskResult};
 
-/// A request that may still land.
-struct Flight {
+/// A request that may still arrive.
+struct InFlight {
     task: Task,
     takes: bool,
 }
 
-/// Workers, the way, and issuers.
+/// The workers, the requests on their way, and the issuers.
 #[derive(Default)]
 pub(super) struct Calls {
-    /// Tasks that nobody has read yet.
+    /// Tasks that no worker has read yet.
     pub(super) fresh: Vec<Task>,
-    flights: Vec<Flight>,
-    /// Outcomes that have not reached the log yet.
+    flights: Vec<InFlight>,
+    /// Outcomes that are not in the log yet.
     pub(super) outcomes: Vec<Outcome>,
-    /// Outcomes that have: they may come again.
+    /// Outcomes that are in the log; they may be repeated.
     pub(super) delivered: Vec<Outcome>,
     pub(super) accounts: BTreeMap<TradeNo, Account>,
 }
@@ -39,14 +40,14 @@ impl Calls {
         self.accounts.get(&number).cloned().unwrap_or_default()
     }
 
-    /// Whether a request for this movement may still land.
-    pub(super) fn is_on_its_way(&self, payment: TradeNo, subject: &Subject) -> bool {
+    /// Whether a request for this movement may still arrive.
+    pub(super) fn may_still_arrive(&self, payment: TradeNo, subject: &Subject) -> bool {
         let is = |task: &Task| task.trade_no == payment && subject_of(&task.kind) == *subject;
         self.flights.iter().any(|flight| is(&flight.task))
     }
 
-    /// A worker reads a task, and anything may happen to it.
-    pub(super) fn work(&mut self, n: usize, now: i64, random: &mut Random) {
+    /// A worker reads a task, with any possible result.
+    pub(super) fn process_task(&mut self, n: usize, now: i64, random: &mut Random) {
         let task = self.fresh.swap_remove(n);
         if let TaskKind::Inquire(subject) = &task.kind {
             match random.below(8) {
@@ -63,22 +64,22 @@ impl Calls {
         let subject = subject_of(&task.kind);
         match random.below(9) {
             0 => self.lost(&task, &subject),
-            1 => self.flights.push(Flight { task, takes }),
+            1 => self.flights.push(InFlight { task, takes }),
             2 => {
                 self.lost(&task, &subject);
-                self.flights.push(Flight { task, takes });
+                self.flights.push(InFlight { task, takes });
             }
             3 => {
                 self.land(&task, takes);
                 self.lost(&task, &subject);
             }
             4 => {
-                self.flights.push(Flight { task: task.clone(), takes });
-                self.ask_instead(&task, &subject, now);
+                self.flights.push(InFlight { task: task.clone(), takes });
+                self.inquire_instead(&task, &subject, now);
             }
             5 if task.issuer == Issuer::Wallet => {
                 self.land(&task, takes);
-                self.outcomes.push(outcome(&task, &subject, Word::Ambiguous));
+                self.outcomes.push(outcome(&task, &subject, Report::Ambiguous));
             }
             _ => {
                 self.land(&task, takes);
@@ -87,8 +88,8 @@ impl Calls {
         }
     }
 
-    /// A worker reads a task, and everything goes well.
-    pub(super) fn work_well(&mut self, n: usize, now: i64) {
+    /// A worker reads a task, and its call succeeds at once.
+    pub(super) fn succeed(&mut self, n: usize, now: i64) {
         let task = self.fresh.swap_remove(n);
         let subject = subject_of(&task.kind);
         match &task.kind {
@@ -101,11 +102,11 @@ impl Calls {
         }
     }
 
-    /// A worker reads a task, and says anything about it; or says that it took effect.
-    pub(super) fn lie(&mut self, n: usize, random: &mut Random) {
+    /// A worker reads a task, and reports any result at all, or that it took effect.
+    pub(super) fn report_anything(&mut self, n: usize, random: &mut Random) {
         let task = if random.one_in(2) { self.fresh.swap_remove(n) } else { self.fresh[n].clone() };
         let subject = subject_of(&task.kind);
-        let words = [Word::Unknown, Word::NotSent, Word::Absent, Word::Ambiguous, Word::Declined];
+        let words = [Report::Unknown, Report::NotSent, Report::Absent, Report::Ambiguous, Report::Declined];
         let said = match words.get(random.below(8)) {
             Some(word) => outcome(&task, &subject, *word),
             None => took_effect(&task),
@@ -113,15 +114,15 @@ impl Calls {
         self.outcomes.push(said);
     }
 
-    pub(super) fn say_that_it_took_effect(&mut self, n: usize) {
+    pub(super) fn report_success(&mut self, n: usize) {
         let task = self.fresh.swap_remove(n);
         self.outcomes.push(took_effect(&task));
     }
 
-    /// A request arrives late, and perhaps somebody hears of it.
-    pub(super) fn land_late(&mut self, now: i64, random: &mut Random) {
+    /// A request arrives late, and its answer may reach a worker.
+    pub(super) fn arrive_late(&mut self, now: i64, random: &mut Random) {
         if let Some(n) = random.index(&self.flights) {
-            let Flight { task, takes } = self.flights.swap_remove(n);
+            let InFlight { task, takes } = self.flights.swap_remove(n);
             self.land(&task, takes);
             if random.one_in(2) {
                 self.ask(&task, &subject_of(&task.kind), now);
@@ -129,10 +130,11 @@ impl Calls {
         }
     }
 
-    /// After its window nothing lands any more: it landed before, or never does.
+    /// Requests whose window has ended never arrive any more: each one arrived before, or is
+    /// dropped.
     pub(super) fn pass(&mut self, now: i64, random: &mut Random) {
         while let Some(n) = self.flights.iter().position(|flight| now > flight.task.absent_after.0) {
-            let Flight { task, takes } = self.flights.swap_remove(n);
+            let InFlight { task, takes } = self.flights.swap_remove(n);
             if random.one_in(2) {
                 self.land(&task, takes);
             }
@@ -150,17 +152,17 @@ impl Calls {
     }
 
     fn not_sent(&mut self, task: &Task) {
-        self.outcomes.push(outcome(task, &subject_of(&task.kind), Word::NotSent));
+        self.outcomes.push(outcome(task, &subject_of(&task.kind), Report::NotSent));
     }
 
     fn lost(&mut self, task: &Task, subject: &Subject) {
-        self.outcomes.push(outcome(task, subject, Word::Unknown));
+        self.outcomes.push(outcome(task, subject, Report::Unknown));
     }
 
-    /// The owner of the task is gone, and the next one asks, since it may have been sent. A refusal
-    /// that it finds may be an earlier reversal's, as long as this one can land.
-    fn ask_instead(&mut self, task: &Task, subject: &Subject, now: i64) {
-        let refused = self.account(task.trade_no).reversal == Some(Decided::Refused);
+    /// A new owner of the task inquires, since the task may have been sent. A refusal that it finds
+    /// may be an earlier reversal's, as long as this one can still arrive.
+    fn inquire_instead(&mut self, task: &Task, subject: &Subject, now: i64) {
+        let refused = self.account(task.trade_no).reversal == Some(Decision::Refused);
         if *subject == Subject::Reversal && refused && now <= task.absent_after.0 {
             self.lost(task, subject);
         } else {
@@ -168,10 +170,11 @@ impl Calls {
         }
     }
 
-    /// The issuer says what it knows; not to know a number proves absence only after the window.
+    /// The issuer's answer to an inquiry. That it does not know the number proves absence only
+    /// after the window.
     fn ask(&mut self, task: &Task, subject: &Subject, now: i64) {
         let account = self.account(task.trade_no);
-        let word = if now > task.absent_after.0 { Word::Absent } else { Word::Unknown };
+        let word = if now > task.absent_after.0 { Report::Absent } else { Report::Unknown };
         let movement = match subject {
             Subject::Charge => account.of_charge().map(MovementOutcome::Charge),
             Subject::Refund { number, trade_no } => {
@@ -191,15 +194,15 @@ fn is_reversal_of_wallet(task: &Task) -> bool {
 fn took_effect(task: &Task) -> Outcome {
     let movement = match subject_of(&task.kind) {
         Subject::Charge => MovementOutcome::Charge(approved(100)),
-        Subject::Refund { number, .. } => MovementOutcome::Refund(number, given_back(30)),
+        Subject::Refund { number, .. } => MovementOutcome::Refund(number, refunded_result(30)),
         Subject::Reversal => MovementOutcome::Reversal(reversed()),
     };
     Outcome { key: task.key.clone(), task: task.id, movement }
 }
 
-/// What a worker or an issuer says that is the same for every movement.
+/// A result that is the same for every movement.
 #[derive(Clone, Copy)]
-enum Word {
+enum Report {
     Unknown,
     NotSent,
     Absent,
@@ -207,7 +210,7 @@ enum Word {
     Declined,
 }
 
-impl Word {
+impl Report {
     fn result<A>(self) -> TaskResult<A> {
         match self {
             Self::Unknown => unknown(),
@@ -219,7 +222,7 @@ impl Word {
     }
 }
 
-fn outcome(task: &Task, subject: &Subject, word: Word) -> Outcome {
+fn outcome(task: &Task, subject: &Subject, word: Report) -> Outcome {
     let movement = match subject {
         Subject::Charge => MovementOutcome::Charge(word.result()),
         Subject::Refund { number, .. } => MovementOutcome::Refund(number.clone(), word.result()),

@@ -1,4 +1,4 @@
-//! Plays one history: picks what happens next, and holds every order against the issuers' money.
+//! Plays one history: picks the next operation, and checks every order against the issuers' ledger.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use twqr_types::{Amount, OrderKey, PayForm, StoreId, TradeNo};
 
 use super::{
     super::{
-        given::{OTHER, WALLET},
+        fixtures::{OTHER, WALLET},
         world::World,
     },
     calls::Calls,
@@ -15,13 +15,14 @@ use super::{
 };
 use crate::{CancelRequest, Command, Order, Outcome, Pay, Query, RefundRequest, ReplyBody, Step};
 
-/// What the workers and issuers of a history are like.
+/// How workers and issuers behave in a history.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Style {
-    /// They never say what is not true. Strict: every word of every effect is compared.
-    Honest { strict: bool },
-    /// They say anything; only what the machine promises by itself is held.
-    Lies,
+    /// Every report is true. With `strict`, each record is applied twice, and its effects are
+    /// compared.
+    TrueReports { strict: bool },
+    /// Any report is possible; only what does not depend on true reports is checked.
+    AnyReport,
 }
 
 pub(super) struct Player<'a> {
@@ -40,7 +41,7 @@ pub(super) struct Player<'a> {
 impl<'a> Player<'a> {
     pub(super) fn new(mut random: Random, style: Style, requests: &'a Requests) -> Self {
         let mut world = World::without_policy();
-        world.strict = style == Style::Honest { strict: true };
+        world.strict = style == Style::TrueReports { strict: true };
         for shard in 0..3 {
             assert!(world.take_policy(shard, &requests.policies[0]));
         }
@@ -60,12 +61,12 @@ impl<'a> Player<'a> {
         }
     }
 
-    /// How often each step was taken.
+    /// How many times each step was taken.
     pub(super) fn steps(self) -> BTreeMap<Step, u64> {
         self.steps
     }
 
-    /// Something happens.
+    /// Performs one random operation.
     pub(super) fn operation(&mut self) {
         self.world.at += match self.random.below(24) {
             0..16 => 0,
@@ -75,8 +76,8 @@ impl<'a> Player<'a> {
         self.calls.pass(self.world.at, &mut self.random);
         if self.world.orders().next().is_none() && !self.random.one_in(16) {
             self.pay();
-            if self.style != Style::Lies && self.random.one_in(2) {
-                self.run_what_is_out();
+            if self.style != Style::AnyReport && self.random.one_in(2) {
+                self.answer_every_task();
             }
             return;
         }
@@ -87,10 +88,10 @@ impl<'a> Player<'a> {
             7 => self.query(),
             8 => self.due(),
             9..13 => self.deliver(),
-            13..18 => self.work(),
+            13..18 => self.process_task(),
             18..21 => self.answer(),
             21 => self.answer_again(),
-            22 => self.calls.land_late(self.world.at, &mut self.random),
+            22 => self.calls.arrive_late(self.world.at, &mut self.random),
             _ => self.change_policy(),
         }
     }
@@ -101,7 +102,7 @@ impl<'a> Player<'a> {
         step
     }
 
-    /// Counts the step, and takes the tasks that came of it.
+    /// Counts the step, and gives the new tasks to the workers.
     pub(super) fn note(&mut self, step: Step) {
         *self.steps.entry(step).or_default() += 1;
         for task in &self.world.tasks {
@@ -114,7 +115,7 @@ impl<'a> Player<'a> {
         self.world.replies.clear();
     }
 
-    /// A form for the first payment, most of the time, and as it was, most of the time.
+    /// A form of the set, mostly of the first payment and mostly unchanged.
     fn form(&mut self) -> PayForm {
         let n = usize::from(self.random.one_in(6));
         let mut form = self.requests.payment(self.set, n, self.wallet).clone();
@@ -164,7 +165,7 @@ impl<'a> Player<'a> {
         }
     }
 
-    /// I5: what was accepted is found.
+    /// I5: an accepted order is found.
     fn query(&mut self) {
         let (key, watch) = (self.any_key(), self.random.one_in(2));
         let is_there = self.world.order_of(&key).is_some();
@@ -178,8 +179,8 @@ impl<'a> Player<'a> {
                 keep: watch && reply_to.correlation.is_multiple_of(2),
             }))
             .step;
-        let told = self.world.replies.last().map(|reply| reply.body != ReplyBody::NotFound);
-        assert_eq!(told, Some(is_there), "I5");
+        let received = self.world.replies.last().map(|reply| reply.body != ReplyBody::NotFound);
+        assert_eq!(received, Some(is_there), "I5");
         self.note(step);
     }
 
@@ -201,11 +202,11 @@ impl<'a> Player<'a> {
         }
     }
 
-    fn work(&mut self) {
+    fn process_task(&mut self) {
         let Some(n) = self.random.index(&self.calls.fresh) else { return self.answer() };
         match self.style {
-            Style::Honest { .. } => self.calls.work(n, self.world.at, &mut self.random),
-            Style::Lies => self.calls.lie(n, &mut self.random),
+            Style::TrueReports { .. } => self.calls.process_task(n, self.world.at, &mut self.random),
+            Style::AnyReport => self.calls.report_anything(n, &mut self.random),
         }
         if self.random.one_in(2) {
             self.answer();
@@ -230,7 +231,7 @@ impl<'a> Player<'a> {
         self.append(Command::Outcome(Box::new(outcome)));
     }
 
-    /// On one shard, so that others decide by an older version still.
+    /// Changes the policy on one shard, so that the others still decide by an older version.
     fn change_policy(&mut self) {
         let shard = self.random.below(3);
         let next = self.versions[shard];
@@ -242,11 +243,11 @@ impl<'a> Player<'a> {
         }
     }
 
-    /// The orders are true by the issuers' money.
+    /// Checks every order against the issuers' ledger.
     pub(super) fn check(&self) {
-        if self.style != Style::Lies {
+        if self.style != Style::AnyReport {
             let payments = self.world.orders().filter_map(Order::as_payment);
-            payments.for_each(|payment| super::witness::check(payment, &self.calls));
+            payments.for_each(|payment| super::ledger_check::check(payment, &self.calls));
         }
     }
 }

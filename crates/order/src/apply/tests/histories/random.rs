@@ -1,4 +1,4 @@
-//! splitmix64: seeded, and the same everywhere.
+//! A seeded random number generator (splitmix64) that gives the same numbers everywhere.
 
 pub(super) struct Random(u64);
 
@@ -17,7 +17,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// 0 to `bound` - 1.
+    /// A number from 0 to `bound` - 1.
     pub(super) fn below(&mut self, bound: usize) -> usize {
         (self.next() % bound as u64) as usize
     }
@@ -26,12 +26,12 @@ impl Random {
         range.start() + self.next() % (range.end() - range.start() + 1)
     }
 
-    /// True once in so many.
+    /// True once in `n` times.
     pub(super) fn one_in(&mut self, many: usize) -> bool {
         self.below(many) == 0
     }
 
-    /// One of them, if there are any.
+    /// An element of the list, if there is any.
     pub(super) fn index<T>(&mut self, of: &[T]) -> Option<usize> {
         (!of.is_empty()).then(|| self.below(of.len()))
     }

@@ -4,30 +4,30 @@ use std::sync::Arc;
 
 use twqr_types::{PayForm, RefundForm, ShardId, TradeNo, UnixMs};
 
-use super::super::given::{
+use super::super::fixtures::{
     self, OTHER, WALLET, maintenance, pay_form, policy, policy_with, raw_pay, raw_refund, refund_form, refund_rule,
 };
 use crate::{Policy, PolicyChange, RefundRule, RefundScope};
 
-/// How many sets of numbers there are: the orders of different sets lie differently on the shards.
+/// How many sets of numbers there are; the orders of different sets live on different shards.
 pub(super) const SETS: usize = 4;
-/// How many refund numbers a history has; the last one is another merchant's.
+/// How many refund numbers a history has; the last one belongs to another merchant.
 pub(super) const REFUNDS: usize = 4;
 
 /// Everything that a history may send.
 pub(super) struct Requests {
     payments: Vec<[PayForm; 2]>,
     refunds: Vec<RefundForm>,
-    /// Version 1 and those that may follow.
+    /// Version 1 of the policy, and the versions that may follow.
     pub(super) policies: Vec<Arc<PolicyChange>>,
 }
 
 impl Requests {
     pub(super) fn new() -> Self {
-        let nobody = TradeNo::new(ShardId(1), 999, UnixMs(given::NOON));
+        let unknown = TradeNo::new(ShardId(1), 999, UnixMs(fixtures::NOON));
         let payment = |number: String| [WALLET, OTHER].map(|code| pay_form(raw_pay(&number, code, 100)));
         let refund = |set: usize, n: usize| {
-            let mut raw = raw_refund(&format!("R{n}-{set}"), nobody, 30);
+            let mut raw = raw_refund(&format!("R{n}-{set}"), unknown, 30);
             if n + 1 == REFUNDS {
                 raw.merchant_id = "N".into();
             }
@@ -45,7 +45,7 @@ impl Requests {
         &self.payments[set * 2 + n][usize::from(!wallet)]
     }
 
-    /// A refund of a set; it names no payment yet.
+    /// A refund of a set; it does not name its payment yet.
     pub(super) fn refund(&self, set: usize, n: usize) -> &RefundForm {
         &self.refunds[set * REFUNDS + n]
     }
@@ -53,7 +53,7 @@ impl Requests {
 
 fn change(version: u64, policy: Policy) -> Arc<PolicyChange> {
     assert_eq!(policy.faults(), []);
-    Arc::new(PolicyChange { version, policy, who: "test".into(), why: "".into(), at: UnixMs(given::NOON) })
+    Arc::new(PolicyChange { version, policy, who: "test".into(), why: "".into(), at: UnixMs(fixtures::NOON) })
 }
 
 fn policies() -> Vec<Policy> {

@@ -1,28 +1,28 @@
-//! The end of a history: records arrive, tasks are answered as it is, and time passes, until all is
-//! at rest.
+//! The end of a history: records arrive, tasks are answered truthfully, and time passes, until
+//! every order is at rest.
 
 use twqr_types::{OrderKey, UnixMs};
 
 use super::{
-    super::invariants::check_told,
+    super::invariants::check_answers,
+    ledger_check,
     player::{Player, Style},
-    witness,
 };
 use crate::{Command, Order};
 
-/// More rounds than any order may need.
+/// More rounds than any order may need to come to rest.
 const ROUNDS_MAX: u32 = 24;
 
 impl Player<'_> {
-    /// Everything comes to rest in a bounded number of rounds, and is true then.
+    /// Plays until every order is at rest, within a bounded number of rounds, and checks the end.
     pub(super) fn settle(&mut self) {
         let mut rounds = 0;
-        self.run_what_is_out();
+        self.answer_every_task();
         while !self.is_at_rest() {
             assert!(rounds < ROUNDS_MAX, "I2: not at rest after {rounds} rounds: {:?}", self.open());
             rounds += 1;
             self.wake();
-            self.run_what_is_out();
+            self.answer_every_task();
             self.check();
         }
         self.check();
@@ -40,7 +40,7 @@ impl Player<'_> {
         self.world.orders().filter(|order| !order.is_at_rest()).collect()
     }
 
-    /// The next check time of the first that has one.
+    /// The earliest time at which an order is due.
     fn wake(&mut self) {
         let due: Vec<(UnixMs, OrderKey)> =
             self.open().into_iter().filter_map(|order| Some((order.due_at()?, order.key().clone()))).collect();
@@ -54,15 +54,15 @@ impl Player<'_> {
         }
     }
 
-    pub(super) fn run_what_is_out(&mut self) {
+    pub(super) fn answer_every_task(&mut self) {
         loop {
             if !self.world.forwards.is_empty() {
                 let step = self.world.deliver(0, false).step;
                 self.note(step);
             } else if let Some(last) = self.calls.fresh.len().checked_sub(1) {
                 match self.style {
-                    Style::Honest { .. } => self.calls.work_well(last, self.world.at),
-                    Style::Lies => self.calls.say_that_it_took_effect(last),
+                    Style::TrueReports { .. } => self.calls.succeed(last, self.world.at),
+                    Style::AnyReport => self.calls.report_success(last),
                 }
             } else if let Some(outcome) = self.calls.outcomes.pop() {
                 self.tell(outcome);
@@ -75,15 +75,15 @@ impl Player<'_> {
     fn check_the_end(&self) {
         for order in self.world.orders() {
             match order {
-                Order::Payment(payment) if self.style != Style::Lies => {
-                    assert_eq!(payment.contradiction, None, "nobody contradicted anything");
-                    witness::check_money(payment, &self.calls.account(payment.trade_no));
+                Order::Payment(payment) if self.style != Style::AnyReport => {
+                    assert_eq!(payment.contradiction, None, "unknown contradicted anything");
+                    ledger_check::check_money(payment, &self.calls.account(payment.trade_no));
                 }
                 Order::Refund(refund) => {
                     let payments = self.world.orders().filter_map(Order::as_payment);
                     let mut payments = payments.filter(|payment| payment.key.merchant_id == refund.key.merchant_id);
                     if let Some(payment) = payments.find(|payment| payment.trade_no == refund.payment) {
-                        check_told(payment, refund);
+                        check_answers(payment, refund);
                     }
                 }
                 Order::Payment(_) | Order::EarlyCancel(_) => {}

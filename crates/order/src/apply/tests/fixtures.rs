@@ -1,4 +1,4 @@
-//! What the tests start from: a policy, and requests with every field filled.
+//! What the tests start from: a policy, and requests in which every field is filled.
 
 use twqr_types::{CutOff, InstitutionCode, Issuer, PayForm, RawPay, RawRefund, RefundForm, TradeNo, UnixMs};
 
@@ -7,21 +7,21 @@ use crate::{
     Resolution, ReversalApproval, Route, RouteTarget, StatusCodes, Store, TaskResult, Window,
 };
 
-/// A code of the wallet.
+/// A payment code of the wallet.
 pub(super) const WALLET: &str = "22abcdefghijklmnop";
-/// A code of 391, another issuer.
+/// A payment code of 391, another issuer.
 pub(super) const OTHER: &str = "IPabcdefghijklmnop";
-/// The time at which every world begins, ms: noon in Taipei.
+/// The time at which every world begins, in Unix ms: noon in Taipei.
 pub(super) const NOON: i64 = 1_741_579_200_000;
-/// One day, ms.
+/// One day in ms.
 pub(super) const DAY: i64 = 86_400_000;
 
-/// Another issuer.
+/// The institution 391, another issuer.
 pub(super) fn other() -> Issuer {
     Issuer::Institution(InstitutionCode::parse("391").unwrap())
 }
 
-/// Two issuers: sent within 2 s, absent 3 s after that, everything refundable.
+/// A policy with two issuers: send within 2 s, absence proven 3 s after that, any refund allowed.
 pub(super) fn policy() -> Policy {
     let route = |prefix: &str, target, length, alphabet| Route {
         prefix: prefix.into(),
@@ -46,25 +46,26 @@ pub(super) fn policy() -> Policy {
     }
 }
 
-/// The given policy, changed.
+/// The policy of [`policy`], changed.
 pub(super) fn policy_with(change: impl FnOnce(&mut Policy)) -> Policy {
     let mut policy = policy();
     change(&mut policy);
     policy
 }
 
-/// The other issuer with this refund rule.
+/// The policy in which the other issuer has this refund rule.
 pub(super) fn refund_rule(rule: RefundRule) -> Policy {
     policy_with(|policy| policy.issuers[1].refund = rule)
 }
 
-/// Both issuers in maintenance from noon plus `from` to noon plus `to`, ms.
+/// The policy in which both issuers are in maintenance, from noon plus `from` to noon plus `to`, in
+/// ms.
 pub(super) fn maintenance(from: i64, to: i64) -> Policy {
     let window = Window { from: UnixMs(NOON + from), to: UnixMs(NOON + to) };
     policy_with(|policy| policy.issuers.iter_mut().for_each(|rules| rules.maintenance = vec![window]))
 }
 
-/// One merchant, M, up to 1,000 TWD, with the stores S (up to 500), and SHUT.
+/// The policy with one merchant, M, up to 1,000 TWD, and its stores S (up to 500) and SHUT.
 pub(super) fn merchants() -> Policy {
     let store = |id: &str, payment_max, is_open| Store {
         id: twqr_types::StoreId::parse(id.into()).unwrap(),
@@ -77,8 +78,7 @@ pub(super) fn merchants() -> Policy {
     policy_with(|policy| policy.merchants = vec![merchant])
 }
 
-/// A payment request of merchant M at store S, with 7 TWD that are not redeemable where that is
-/// possible.
+/// A payment request of merchant M at store S, with 7 TWD that may not be redeemed.
 pub(super) fn raw_pay(number: &str, code: &str, amount: i64) -> RawPay {
     RawPay {
         merchant_id: "M".into(),
@@ -112,7 +112,7 @@ pub(super) fn refund_form(raw: RawRefund) -> RefundForm {
     RefundForm::parse(raw).unwrap()
 }
 
-/// The issuer took this amount.
+/// The result of a charge of this amount that took effect.
 pub(super) fn approved(amount: i64) -> TaskResult<Approval> {
     TaskResult::Done(Approval {
         payment_type: PaymentType::StoredValue,
@@ -128,8 +128,8 @@ pub(super) fn approved(amount: i64) -> TaskResult<Approval> {
     })
 }
 
-/// The issuer gave this amount back.
-pub(super) fn given_back(amount: i64) -> TaskResult<RefundApproval> {
+/// The result of a refund of this amount that took effect.
+pub(super) fn refunded_result(amount: i64) -> TaskResult<RefundApproval> {
     TaskResult::Done(RefundApproval {
         debit_amount: amount,
         redeem_name: "".into(),
@@ -139,12 +139,12 @@ pub(super) fn given_back(amount: i64) -> TaskResult<RefundApproval> {
     })
 }
 
-/// The issuer took the payment back.
+/// The result of a reversal that took effect.
 pub(super) fn reversed() -> TaskResult<ReversalApproval> {
     TaskResult::Done(ReversalApproval { issuer_trade_no: "".into() })
 }
 
-/// The wallet refused, with this StatusCode.
+/// The result of a movement that the wallet refused with this StatusCode.
 pub(super) fn declined<A>(code: &str) -> TaskResult<A> {
     declined_by(DeclineKind::Wallet, code)
 }

@@ -1,10 +1,10 @@
-//! What a table's case does and sees, in few words: every order is one of merchant M, named by its
-//! number.
+//! The vocabulary of the tables' cases: what they do and what they see. Every order belongs to
+//! merchant M, and is named by its number.
 
 use twqr_types::{RawPay, TradeNo, UnixMs};
 
 use super::{
-    given::{pay_form, raw_pay, raw_refund, refund_form},
+    fixtures::{pay_form, raw_pay, raw_refund, refund_form},
     world::{World, key},
 };
 use crate::{
@@ -29,10 +29,10 @@ impl World {
         self.append(Command::Pay(Box::new(Pay { form: pay_form(raw), reply_to }))).step
     }
 
-    /// Paid at once.
+    /// A payment that is paid at once.
     pub(super) fn paid(&mut self, number: &str, code: &str, amount: i64) {
         assert_eq!(self.pay(number, code, amount), Step::Accepted);
-        assert_eq!(self.charged(number, super::given::approved(amount)), Step::Paid);
+        assert_eq!(self.charged(number, super::fixtures::approved(amount)), Step::Paid);
     }
 
     pub(super) fn cancel(&mut self, number: &str, code: &str, amount: i64) -> Step {
@@ -51,7 +51,7 @@ impl World {
         step
     }
 
-    /// Only the request.
+    /// A refund request that does not reach its payment yet.
     pub(super) fn refund_number(&mut self, number: &str, payment: TradeNo, amount: i64) -> Step {
         let reply_to = Some(self.next_caller());
         let form = refund_form(raw_refund(number, payment, amount));
@@ -63,19 +63,19 @@ impl World {
         self.append(Command::Query(Query { key: key(number), reply_to, watch, keep: false })).step
     }
 
-    /// A watch that goes on when nothing is in progress any more.
-    pub(super) fn keep_watching(&mut self, number: &str) -> Step {
+    /// A watch that continues after the order is at rest.
+    pub(super) fn watch_for_ever(&mut self, number: &str) -> Step {
         let reply_to = self.next_caller();
         self.append(Command::Query(Query { key: key(number), reply_to, watch: true, keep: true })).step
     }
 
-    /// Its next check time, so many ms from now.
+    /// An order's due time, in ms from now.
     pub(super) fn due(&mut self, number: &str, later: i64) -> Step {
         self.at += later;
         self.append(Command::Due(key(number))).step
     }
 
-    /// The time of its next check has come.
+    /// Lets time pass until the order is due, and acts on it.
     pub(super) fn due_in_time(&mut self, number: &str) -> Step {
         let due = self.order(number).unwrap().due_at().expect("it has a next check time");
         self.due(number, (due.0 - self.at).max(0))
@@ -87,19 +87,19 @@ impl World {
         step
     }
 
-    /// What came of the newest task about the charge.
+    /// Reports the result of the newest task about the charge.
     pub(super) fn charged(&mut self, number: &str, result: TaskResult<Approval>) -> Step {
         let task = self.tasks_about(number, &Subject::Charge).last().expect("a task about the charge").id;
         self.outcome(number, task, MovementOutcome::Charge(result))
     }
 
-    /// What came of the newest task about this refund.
+    /// Reports the result of the newest task about this refund.
     pub(super) fn refunded(&mut self, number: &str, refund: &str, result: TaskResult<RefundApproval>) -> Step {
         let task = self.tasks_about(number, &self.subject(refund)).last().expect("a task about the refund").id;
         self.outcome(number, task, MovementOutcome::Refund(key(refund).merchant_trade_no, result))
     }
 
-    /// What came of the newest task about the reversal.
+    /// Reports the result of the newest task about the reversal.
     pub(super) fn reversed(&mut self, number: &str, result: TaskResult<ReversalApproval>) -> Step {
         let task = self.tasks_about(number, &Subject::Reversal).last().expect("a task about the reversal").id;
         self.outcome(number, task, MovementOutcome::Reversal(result))
@@ -109,7 +109,7 @@ impl World {
         Subject::Refund { number: key(refund).merchant_trade_no, trade_no: self.refund_order(refund).trade_no }
     }
 
-    /// Every task about one movement, oldest first.
+    /// Every task about one movement, the oldest first.
     pub(super) fn tasks_about(&self, number: &str, subject: &Subject) -> Vec<&Task> {
         let of = |task: &&Task| task.key == key(number) && subject_of(&task.kind) == *subject;
         self.tasks.iter().filter(of).collect()
@@ -126,13 +126,13 @@ impl World {
         }
     }
 
-    /// Where the charge stands: `done`, `open`, or the failure's StatusCode.
+    /// The state of the charge: `done`, `open`, or the failure's StatusCode.
     pub(super) fn charge(&self, number: &str) -> String {
         stands(&self.payment(number).charge.phase)
     }
 
-    /// Where the refund stands, as its own order tells.
-    pub(super) fn told_refund(&self, number: &str) -> String {
+    /// The state of the refund, by its own order.
+    pub(super) fn refund_state(&self, number: &str) -> String {
         match &self.refund_order(number).phase {
             RefundPhase::Requested { .. } => "open".into(),
             RefundPhase::Succeeded(_) => "done".into(),
@@ -140,8 +140,8 @@ impl World {
         }
     }
 
-    /// Where the cancel stands: `none`, `waiting`, `again`, `nothing`, or where its reversal
-    /// stands.
+    /// The state of the cancel: `none`, `waiting` (blocked), `again` (to be retried), `nothing` (to
+    /// reverse), or the state of its reversal.
     pub(super) fn cancelled(&self, number: &str) -> String {
         match self.payment(number).cancel.as_ref().map(|cancel| &cancel.stage) {
             None => "none".into(),
@@ -152,22 +152,22 @@ impl World {
         }
     }
 
-    /// Every task of the payment, oldest first, such as `charge:100 ask-charge refund:R:30
+    /// Every task of the payment, the oldest first, such as `charge:100 ask-charge refund:R:30
     /// reverse:70`.
     pub(super) fn sent(&self, number: &str) -> String {
         let of = self.tasks.iter().filter(|task| task.key == key(number));
-        of.map(|task| in_words(&task.kind)).collect::<Vec<_>>().join(" ")
+        of.map(|task| movement_state(&task.kind)).collect::<Vec<_>>().join(" ")
     }
 
-    /// What the last caller was told, oldest first: `order`, with `rep` where it is a repeat, `not
+    /// The replies to the last caller, the oldest first: `order`, with `rep` for a repeat, `not
     /// found`, `full`, `key refused`, or the fields that differ.
-    pub(super) fn told(&self) -> String {
-        self.told_to(self.caller)
+    pub(super) fn received(&self) -> String {
+        self.replies_to(self.caller)
     }
 
-    pub(super) fn told_to(&self, caller: u64) -> String {
+    pub(super) fn replies_to(&self, caller: u64) -> String {
         let of = self.replies.iter().filter(|reply| reply.to.correlation == caller);
-        of.map(reply_in_words).collect::<Vec<_>>().join(", ")
+        of.map(reply_text).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -179,7 +179,7 @@ fn stands<A>(phase: &Phase<A>) -> String {
     }
 }
 
-/// Which movement a task is about.
+/// The movement that a task is about.
 pub(super) fn subject_of(kind: &TaskKind) -> Subject {
     match kind {
         TaskKind::Charge(_) => Subject::Charge,
@@ -189,7 +189,7 @@ pub(super) fn subject_of(kind: &TaskKind) -> Subject {
     }
 }
 
-fn in_words(kind: &TaskKind) -> String {
+fn movement_state(kind: &TaskKind) -> String {
     match kind {
         TaskKind::Charge(call) => format!("charge:{}", call.trade_amount.twd()),
         TaskKind::Refund(call) => format!("refund:{}:{}", call.number, call.trade_amount.twd()),
@@ -200,7 +200,7 @@ fn in_words(kind: &TaskKind) -> String {
     }
 }
 
-fn reply_in_words(reply: &Reply) -> String {
+fn reply_text(reply: &Reply) -> String {
     let body = match &reply.body {
         ReplyBody::Order => "order".into(),
         ReplyBody::NotFound => "not found".into(),
