@@ -16,7 +16,7 @@ FULL_API_DAY := load-tests/samples/day-full-api.jsonl
 
 # The parts of `make lint`. .ci/run runs and times each of them.
 CHECKS := check-format check-layers check-files check-scripts check-proto check-deps check-unused \
-  check-clippy check-docs check-alone
+  check-clippy check-docs
 
 .PHONY: help build run run-kafka test test-kafka bench-quick bench-kafka sample lint fmt \
   $(CHECKS) list-checks proto-baseline kafka-up kafka-down clean
@@ -66,8 +66,8 @@ fmt: ## Formats the source
 check-format: ## Fails on Rust source that rustfmt would change
 	cargo fmt --all --check
 
-check-clippy: ## Fails on a warning of the compiler or of clippy
-	cargo clippy --workspace --all-targets --locked -- -D warnings
+check-clippy: ## Fails on a warning of clippy, or on a crate that does not compile alone
+	@.make/check-clippy
 
 check-docs: ## Fails on a warning of rustdoc, such as a broken link
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
@@ -93,9 +93,6 @@ check-deps: $(DENY) ## Fails on forbidden licences, sources or duplicates among 
 
 check-unused: ## Fails on a dependency that no source file names
 	@.make/check-unused
-
-check-alone: ## Fails on a crate that does not compile, with its tests, alone
-	@.make/check-alone
 
 kafka-up: ## Starts Apache Kafka on loopback, without Docker (BROKERS=3; prints KAFKA_BOOTSTRAP=)
 	@deploy/kafka/up
