@@ -4,6 +4,7 @@ use std::{io::IsTerminal, time::Duration};
 
 use indicatif::{ProgressDrawTarget, ProgressStyle};
 use tokio::time::Instant;
+use twqr_files::print_error_line;
 
 /// The interval between two plain lines, in seconds.
 const LINE_EVERY_S: u64 = 5;
@@ -53,8 +54,8 @@ impl ProgressBar {
     fn line(&self, message: &str) {
         let (done, what) = (self.bar.position(), self.what);
         match self.bar.length() {
-            Some(total) if total > 0 => eprintln!("{done}/{total} {what} {message}"),
-            Some(_) | None => eprintln!("{done} {what} {message}"),
+            Some(total) if total > 0 => print_error_line(format_args!("{done}/{total} {what} {message}")),
+            Some(_) | None => print_error_line(format_args!("{done} {what} {message}")),
         }
     }
 }

@@ -9,11 +9,11 @@ use toml::{Table, Value};
 /// The prefix of environment variables that set keys.
 pub(crate) const PREFIX: &str = "TWQR__";
 
-/// Reads the file as a table; returns an empty table without a file.
+/// Reads the file as a table; `-` is standard input. Returns an empty table without a file.
 pub(crate) fn file(path: Option<&Path>) -> anyhow::Result<Table> {
     let Some(path) = path else { return Ok(Table::new()) };
     let text =
-        std::fs::read_to_string(path).with_context(|| format!("configuration {} cannot be read", path.display()))?;
+        twqr_files::read_text(path).with_context(|| format!("configuration {} cannot be read", path.display()))?;
     parse_table(&text).map_err(|fault| anyhow!("configuration {}, {fault}", path.display()))
 }
 

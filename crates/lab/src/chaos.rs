@@ -18,6 +18,7 @@ use serde_json::json;
 use tokio::{process::Command, sync::watch, task::JoinHandle};
 use tonic::transport::Channel;
 use twqr_config::Config;
+use twqr_files::print_line;
 use twqr_loadgen::{
     CallResult, Load, audit,
     full_api::{Line, PlayedCall, audit_full_api, full_api_day, play, settle},
@@ -92,9 +93,8 @@ pub(crate) struct Stage {
 }
 
 /// Runs one scenario; the exit code is non-zero if the audit finds a fault.
-#[allow(clippy::print_stdout, reason = "the command's output")]
 pub async fn run(options: &ChaosOptions, config: &Config) -> anyhow::Result<ExitCode> {
-    println!("chaos {:?}, seed {} (choose another with --seed)", options.scenario, options.seed);
+    print_line(format_args!("chaos {:?}, seed {} (choose another with --seed)", options.scenario, options.seed))?;
     launch::empty(&options.dir)?;
     let script = options.dir.with_extension("script.toml");
     std::fs::write(&script, SCRIPT)?;
@@ -186,7 +186,6 @@ impl RunningLoad {
 }
 
 /// Audits every answer against its order and the ledger.
-#[allow(clippy::print_stdout, reason = "the command's output")]
 async fn check(stage: &Stage, pos: &Channel, outcomes: &LoadOutcomes) -> anyhow::Result<ExitCode> {
     let LoadOutcomes { payments, chains } = outcomes;
     drop(resolve(pos, payments, Duration::from_secs(RESOLVE_S)).await);
@@ -204,19 +203,16 @@ async fn check(stage: &Stage, pos: &Channel, outcomes: &LoadOutcomes) -> anyhow:
     let unanswered = payments.iter().filter(|result| result.answer.is_err()).count();
     let recoveries: Vec<u128> = stage.recoveries.iter().map(Duration::as_millis).collect();
     let slowest_ms = payments.iter().map(|result| result.latency_us / 1_000).max();
-    println!(
-        "{}",
-        json!({
-            "answers": payments.len(), "without_an_answer": unanswered, "orders": orders.len(), "ledger_entries": entries.len(),
-            "charged_twice": found.charged_twice.len(), "lost": found.lost.len(), "contradicted": found.contradicted.len(),
-            "whole_api": {
-                "calls": chains.len(), "orders": chain_orders.len(), "ledger_entries": chain_entries.len(),
-                "twice": chain_faults.twice.len(), "over_refunded": chain_faults.over_refunded.len(), "lost": chain_faults.lost.len(),
-                "contradicted": chain_faults.contradicted.len(), "malformed": chain_faults.malformed.len(),
-            },
-            "ready_again_ms": recoveries, "slowest_answer_ms": slowest_ms,
-        })
-    );
+    print_line(json!({
+        "answers": payments.len(), "without_an_answer": unanswered, "orders": orders.len(), "ledger_entries": entries.len(),
+        "charged_twice": found.charged_twice.len(), "lost": found.lost.len(), "contradicted": found.contradicted.len(),
+        "whole_api": {
+            "calls": chains.len(), "orders": chain_orders.len(), "ledger_entries": chain_entries.len(),
+            "twice": chain_faults.twice.len(), "over_refunded": chain_faults.over_refunded.len(), "lost": chain_faults.lost.len(),
+            "contradicted": chain_faults.contradicted.len(), "malformed": chain_faults.malformed.len(),
+        },
+        "ready_again_ms": recoveries, "slowest_answer_ms": slowest_ms,
+    }))?;
     if !found.is_clean() || unanswered > 0 || payments.is_empty() {
         bail!("the audit found: {found:?}; {unanswered} of {} calls have no answer", payments.len());
     }

@@ -3,7 +3,6 @@
 
 use std::{
     fs,
-    io::{Write, stdout},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -36,7 +35,7 @@ pub async fn run(options: CounterpartyFilesOptions, config: &Config) -> anyhow::
         .await
         .context("the simulator's ledger cannot be read; is the simulator running at the configured wallet address?")?;
     for file in write(&entries, day, &options.out)? {
-        writeln!(stdout(), "{}", file.display())?;
+        twqr_files::print_line(file.display())?;
     }
     Ok(ExitCode::SUCCESS)
 }

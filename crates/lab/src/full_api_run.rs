@@ -37,7 +37,7 @@ impl FullApiDay {
     /// Reads the file; an error names the line and its fault.
     pub(crate) fn read(file: &Path) -> anyhow::Result<Self> {
         let name = file.display();
-        let text = fs::read_to_string(file).with_context(|| format!("{name} cannot be read"))?;
+        let text = twqr_files::read_text(file).with_context(|| format!("{name} cannot be read"))?;
         let line = |(number, line): (usize, &str)| parse_line(line).with_context(|| format!("{name}:{number}"));
         let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.is_empty()).map(line);
         Ok(Self { file: file.to_owned(), lines: lines.collect::<anyhow::Result<_>>()? })

@@ -6,6 +6,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 use twqr_config::Config;
+use twqr_files::print_error_line;
 use twqr_lab::{bench, chaos, counterparty_files, load, run, run_kafka, sample_day, simulator};
 use twqr_service::stop_on_signal;
 
@@ -16,7 +17,8 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
-    /// Configuration file (TOML) of the system under test; without it the defaults hold
+    /// Configuration file (TOML) of the system under test, or - for standard input; without it the
+    /// defaults hold
     #[arg(long, global = true, env = "TWQR_CONFIG")]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -57,9 +59,9 @@ fn main() -> ExitCode {
         }
     };
     let filter = EnvFilter::try_from_env("TWQR_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(twqr_files::stderr).init();
     execute(cli).unwrap_or_else(|error| {
-        eprintln!("twqr-lab: {error:#}");
+        print_error_line(format_args!("twqr-lab: {error:#}"));
         ExitCode::FAILURE
     })
 }

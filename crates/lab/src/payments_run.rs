@@ -12,6 +12,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use tonic::transport::Channel;
 use twqr_client::{Problem, ProgressBar, parse};
+use twqr_files::without_mark;
 use twqr_loadgen::{audit, ledger, resolve, send_each};
 use twqr_wire::{backend::LedgerEntry, pos::PayRequest};
 
@@ -23,10 +24,10 @@ const IN_FLIGHT: usize = 200;
 /// The time that orders in progress have to become final, in s.
 const RESOLVE_S: u64 = 90;
 
-/// Prints a line of a command's report.
-#[allow(clippy::print_stdout, reason = "the command's output")]
+/// Prints a line of a command's report. A failure is not reported: the run is the point, and its
+/// figures are also in files.
 pub(crate) fn say(text: &str) {
-    println!("{text}");
+    drop(twqr_files::print_line(text));
 }
 
 /// A day of payments, read from a file.
@@ -41,9 +42,10 @@ impl Day {
     /// Reads the file. Malformed lines are part of the day and not an error.
     pub(crate) fn read(file: &Path) -> anyhow::Result<Self> {
         let name = file.display();
-        let bytes = std::fs::read(file).with_context(|| format!("{name} cannot be read"))?;
+        let bytes = twqr_files::read(file).with_context(|| format!("{name} cannot be read"))?;
         let mut day = Self { file: file.to_owned(), requests: Vec::new(), bad_lines: Vec::new() };
-        for (number, line) in (1..).zip(bytes.split(|byte| *byte == b'\n')).filter(|(_, line)| !line.is_empty()) {
+        let lines = (1..).zip(without_mark(&bytes).split(|byte| *byte == b'\n'));
+        for (number, line) in lines.filter(|(_, line)| !line.trim_ascii().is_empty()) {
             match parse(line) {
                 Ok(request) => day.requests.push(request),
                 Err(problems) => {
@@ -114,4 +116,19 @@ pub(crate) async fn take_day(day: Day, dir: &Path, serving: &Serving, more: serd
         bail!("the audit found: {found:?}");
     }
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_may_be_written_on_windows() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "\u{feff}{\"MerchantTradeNo\":\"T1\"}\r\n\r\n{\"MerchantTradeNo\":\"T2\"}\r\n")
+            .unwrap();
+        let day = Day::read(file.path()).unwrap();
+        assert_eq!((day.requests.len(), day.bad_lines), (2, Vec::new()));
+    }
 }

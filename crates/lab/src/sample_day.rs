@@ -1,6 +1,6 @@
 //! `twqr-lab sample-day`: the sample days, generated from a seed.
 
-use std::io::{BufWriter, Write, stdout};
+use std::io::{BufWriter, Write};
 
 /// The arguments of `twqr-lab sample-day`.
 #[derive(clap::Args)]
@@ -22,7 +22,7 @@ pub fn run(options: &SampleDayOptions) -> anyhow::Result<()> {
         Some(chains) => twqr_loadgen::full_api::full_api_sample_day(options.seed, chains),
         None => twqr_loadgen::sample_day(options.seed, options.lines as usize),
     };
-    let mut out = BufWriter::new(stdout().lock());
+    let mut out = BufWriter::new(twqr_files::stdout());
     for line in lines {
         writeln!(out, "{line}")?;
     }

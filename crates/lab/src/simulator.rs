@@ -13,7 +13,7 @@ use twqr_simulator::{Script, Settings};
 /// The arguments of `twqr-lab simulator`.
 #[derive(clap::Args)]
 pub struct SimulatorOptions {
-    /// The fault script (TOML); without it there are no faults
+    /// The fault script (TOML), or - for standard input; without it there are no faults
     #[arg(long, value_name = "FILE")]
     script: Option<PathBuf>,
     /// The folder of the ledger
@@ -30,7 +30,7 @@ pub(crate) fn settings(config: &Config, data_dir: &Path, script: Option<&Path>) 
     let script = match script {
         None => Script::default(),
         Some(file) => {
-            let text = std::fs::read_to_string(file).with_context(|| format!("fault script {}", file.display()))?;
+            let text = twqr_files::read_text(file).with_context(|| format!("fault script {}", file.display()))?;
             Script::parse(&text).with_context(|| file.display().to_string())?
         }
     };

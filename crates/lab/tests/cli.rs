@@ -39,6 +39,22 @@ fn a_wrong_command_line_has_an_exit_code_of_its_own() {
 }
 
 #[test]
+fn a_closed_pipe_ends_the_sample_day_quietly() {
+    for stderr_too in [false, true] {
+        let closed = || {
+            let (reader, writer) = std::io::pipe().unwrap();
+            drop(reader);
+            writer
+        };
+        let mut command = Command::new(env!("CARGO_BIN_EXE_twqr-lab"));
+        command.args(["sample-day", "--lines", "20000"]).stdin(Stdio::null()).stdout(closed());
+        command.stderr(if stderr_too { Stdio::from(closed()) } else { Stdio::piped() });
+        let output = command.output().unwrap();
+        assert_eq!((output.status.code(), String::from_utf8(output.stderr).unwrap().as_str()), (Some(0), ""));
+    }
+}
+
+#[test]
 fn counterparty_files_refuses_a_day_out_of_range() {
     let folder = tempfile::tempdir().unwrap();
     let outcome = lab(folder.path(), &[], &["counterparty-files", "--date", "9999-12-31"]);

@@ -12,6 +12,7 @@ use std::{io::Write, path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 use twqr_config::Config;
+use twqr_files::{print_error_line, print_line};
 use twqr_service::stop_on_signal;
 
 use services::Service;
@@ -23,7 +24,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
-    /// Configuration file (TOML); `twqr config default` prints the defaults
+    /// Configuration file (TOML), or - for standard input; `twqr config default` prints the defaults
     #[arg(long, global = true, env = "TWQR_CONFIG")]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -48,7 +49,7 @@ enum Command {
     #[command(subcommand)]
     Topics(commands::topics::Topics),
     /// Sends the payments of a file: one JSON object in each line, with the POS document's field
-    /// names
+    /// names; exit code 0 if every line was answered, 130 after SIGINT, 143 after SIGTERM, else 1
     Pay(cli::Pay),
     /// Inquires about one payment or refund
     Query(cli::Query),
@@ -82,9 +83,9 @@ fn main() -> ExitCode {
         }
     };
     let filter = EnvFilter::try_from_env("TWQR_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(twqr_files::stderr).init();
     execute(cli).unwrap_or_else(|error| {
-        eprintln!("twqr: {error:#}");
+        print_error_line(format_args!("twqr: {error:#}"));
         ExitCode::FAILURE
     })
 }
@@ -121,13 +122,12 @@ async fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
 }
 
 fn check_or_print(command: &cli::Config, config: &Config) -> anyhow::Result<ExitCode> {
-    let mut out = std::io::stdout();
     match command {
         cli::Config::Check => {
             services::check_files(config)?;
-            writeln!(out, "the configuration is valid")?;
+            print_line("the configuration is valid")?;
         }
-        cli::Config::Default => write!(out, "{}", Config::printed_defaults()?)?,
+        cli::Config::Default => write!(twqr_files::stdout(), "{}", Config::printed_defaults()?)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -9,6 +9,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context as _;
 use tokio::task::{JoinError, JoinSet};
 use twqr_config::Config;
+use twqr_files::print_error_line;
 use twqr_journal::Journal;
 use twqr_service::{CancellationToken, Context, Health, SystemClock};
 
@@ -177,7 +178,7 @@ impl Process {
 fn force_exit_later() {
     std::thread::spawn(|| {
         std::thread::sleep(Duration::from_millis(END_WITHIN_MS));
-        eprintln!("twqr: shutdown did not finish within {END_WITHIN_MS} ms; exiting now");
+        print_error_line(format_args!("twqr: shutdown did not finish within {END_WITHIN_MS} ms; exiting now"));
         std::process::exit(1);
     });
 }

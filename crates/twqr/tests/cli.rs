@@ -135,3 +135,105 @@ fn the_reason_of_a_policy_change_must_be_readable() {
         assert!(output.code == 64 && output.stderr.contains(expected), "{why:?}: {}", output.stderr);
     }
 }
+
+/// A stream whose reader has left.
+fn closed_pipe() -> Stdio {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    writer.into()
+}
+
+#[test]
+fn a_closed_pipe_changes_no_exit_code_and_is_not_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("policy"), "[[routes]]\nprefix = \"22\"\ncode_lengths = [18]\n").unwrap();
+    for (arguments, code) in [
+        (&["config", "default"][..], 0),
+        (&["config", "check"], 0),
+        (&["policy", "validate", "policy"], 0),
+        (&["policy", "validate", "missing"], 1),
+        (&["query", "M1", "T1", "--endpoint", NOWHERE], 1),
+        (&["settlement", "verify", "policy"], 1),
+        (&["--help"], 0),
+        (&["--version"], 0),
+        (&["nothing"], 64),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_twqr"));
+        command.current_dir(folder.path()).args(arguments).stdin(Stdio::null()).stderr(Stdio::piped());
+        let with_errors = command.stdout(closed_pipe()).output().unwrap();
+        let error = String::from_utf8(with_errors.stderr).unwrap();
+        assert_eq!(with_errors.status.code(), Some(code), "{arguments:?}: {error}");
+        assert!(!error.contains("Broken pipe") && !error.contains("panicked"), "{arguments:?}: {error}");
+        let without = command.stdout(closed_pipe()).stderr(closed_pipe()).status().unwrap();
+        assert_eq!(without.code(), Some(code), "{arguments:?} without standard error");
+    }
+}
+
+/// Runs a command with this text on its standard input.
+fn twqr_with_input(folder: &Path, input: &[u8], arguments: &[&str]) -> Ran {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_twqr"));
+    command.current_dir(folder).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // The command may end without having read all of it.
+    drop(child.stdin.take().unwrap().write_all(input));
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Ran { code: output.status.code().unwrap(), out: text(output.stdout), error: text(output.stderr) }
+}
+
+#[test]
+fn a_hyphen_means_standard_input_wherever_a_file_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("-"), "a file of this name is not meant").unwrap();
+    let date = ["--date", "2025-03-10"];
+    for (input, arguments, code, expected) in [
+        ("[[routes]]\nprefix = \"22\"\ncode_lengths = [18]\n", &["policy", "validate", "-"][..], 0, "is valid"),
+        ("x", &["policy", "validate", "-"], 1, "-: line 1"),
+        ("x", &["policy", "diff", "-"], 1, "-: line 1"),
+        ("x", &["policy", "apply", "-", "--expect", "1", "--who", "a", "--why", "b"], 1, "-: line 1"),
+        ("H,x", &["settlement", "verify", "-"], 1, "-: is not an accounting file"),
+        ("x", &[&["settlement"][..], &date, &["--layout", "-"]].concat(), 1, "layout -: line 1"),
+        ("shards = 0", &["--config", "-", "config", "check"], 1, "configuration -: shards: "),
+        ("", &["cancel", "M1", "T1", "--amount", "1", "--card-token-file", "-"], 1, "- is empty"),
+        ("shards = 8", &["--config", "-", "policy", "validate", "-"], 1, "standard input was already read"),
+    ] {
+        let ran = twqr_with_input(folder.path(), input.as_bytes(), arguments);
+        let said = ran.out + &ran.error;
+        assert!(ran.code == code && said.contains(expected), "{arguments:?}: {said}");
+    }
+}
+
+/// The text as some editors of Windows write it.
+fn of_windows(text: &str) -> String {
+    format!("\u{feff}{}", text.replace('\n', "\r\n"))
+}
+
+#[test]
+fn a_file_that_a_person_makes_may_be_written_on_windows() {
+    let folder = tempfile::tempdir().unwrap();
+    let written = |name: &str, text: &str| fs::write(folder.path().join(name), of_windows(text)).unwrap();
+    written("twqr.toml", "shards = 3\nmerchant_keys_file = \"keys\"\n");
+    written("keys", "[keys]\nM1 = \"key\"\n");
+    written("policy", "name = \"\"\"\na\"\"\"\n[[routes]]\nprefix = \"22\"\ncode_lengths = [18]\n");
+    written("layout", "encoding = \"utf-8\"\n");
+    written("token", "22SECRET\n");
+    let wallet_and_date = ["--date", "2025-03-10", "--endpoint", NOWHERE];
+    for (arguments, code, expected) in [
+        (&["--config", "twqr.toml", "config", "check"][..], 0, "the configuration is valid"),
+        (&["policy", "validate", "policy"], 0, "the policy is valid"),
+        (&[&["settlement", "--layout", "layout"][..], &wallet_and_date].concat(), 1, "cannot reach"),
+        (
+            &["cancel", "M1", "T1", "--amount", "1", "--card-token-file", "token", "--endpoint", NOWHERE],
+            1,
+            "cannot reach",
+        ),
+    ] {
+        let ran = twqr(folder.path(), &[], arguments);
+        let said = ran.out + &ran.error;
+        assert!(ran.code == code && said.contains(expected), "{arguments:?}: {said}");
+    }
+    // What Windows calls "Unicode" is not UTF-8.
+    fs::write(folder.path().join("policy"), [0xff, 0xfe, b'a', 0]).unwrap();
+    let ran = twqr(folder.path(), &[], &["policy", "validate", "policy"]);
+    assert!(ran.code == 1 && ran.error.contains("UTF-16; save it as UTF-8"), "{}", ran.error);
+}

@@ -8,11 +8,11 @@ use twqr_order::Policy;
 use super::PolicyDocument;
 use crate::{renamed, source};
 
-/// Reads a policy; the error lists every fault with file and key.
+/// Reads a policy; `-` is standard input. The error lists every fault with file and key.
 pub fn read_policy(path: &Path) -> Result<Policy, Vec<String>> {
     let place = path.display();
     let one = |problem: String| vec![format!("{place}: {}", problem.trim_end())];
-    let text = std::fs::read_to_string(path).map_err(|error| one(format!("cannot be read: {error}")))?;
+    let text = twqr_files::read_text(path).map_err(|error| one(format!("cannot be read: {error}")))?;
     parse(&text).map_err(|faults| faults.into_iter().flat_map(one).collect())
 }
 

@@ -4,7 +4,6 @@
 
 use std::{
     fs::Metadata,
-    io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
@@ -110,8 +109,7 @@ fn version(metadata: &Metadata) -> FileVersion {
 fn read(file: &Path) -> Result<Keys, KeysError> {
     let fault = |place: String, what: &str| KeysError { place, what: what.to_owned() };
     let name = file.display();
-    let text =
-        std::fs::read(file).and_then(|bytes| String::from_utf8(bytes).map_err(|_| io::ErrorKind::InvalidData.into()));
+    let text = std::fs::read(file).and_then(twqr_files::text);
     let text = Zeroizing::new(text.map_err(|error| fault(name.to_string(), &format!("cannot be read: {error}")))?);
     let mut table: Table = toml::from_str(&text).map_err(|error| {
         let line = error.span().map_or(1, |at| line_at(&text, at.start));

@@ -41,7 +41,6 @@ pub(crate) struct Floor {
 }
 
 /// Measures and prints one JSON line.
-#[allow(clippy::print_stdout, reason = "the command's output")]
 pub(crate) async fn run(options: &JournalFloorOptions) -> anyhow::Result<()> {
     let Config { shards, task_partitions, .. } = Config::default();
     let settings = EmbeddedSettings { dir: options.dir.clone(), shards, task_partitions };
@@ -68,7 +67,7 @@ pub(crate) async fn run(options: &JournalFloorOptions) -> anyhow::Result<()> {
     let latency = steps.first().map(|step| step.latency).unwrap_or_default();
     let floor =
         Floor { latency, cpu_us_per_payment: costs.0, disk_bytes_per_payment: costs.1, rate: highest_rate(&steps) };
-    println!("{}", serde_json::to_string(&floor)?);
+    twqr_files::print_line(serde_json::to_string(&floor)?)?;
     hops.end();
     Ok(())
 }

@@ -72,7 +72,6 @@ struct RateFigures {
 }
 
 /// Measures and prints one JSON line. The exit code is non-zero if the audit finds a fault.
-#[allow(clippy::print_stdout, reason = "the command's output")]
 pub(crate) async fn run(options: &KafkaBenchOptions, config: &Config) -> anyhow::Result<ExitCode> {
     let begun = std::time::Instant::now();
     let mut progress = ProgressBar::start("phases", 0);
@@ -109,19 +108,16 @@ pub(crate) async fn run(options: &KafkaBenchOptions, config: &Config) -> anyhow:
             "floor": bare.latency, "ratio": own.step.latency.over(bare.latency) }),
         )
     };
-    println!(
-        "{}",
-        json!({
-            "bench": "kafka", "machine": machine(),
-            "load": "open loop, Poisson, latency from the intended start, nothing trimmed; broker, simulator and generator on the same machine",
-            "durability": "acks=all, idempotent; the broker writes to its page cache",
-            "warm_up": format!("{WARM_RATE} payments/s for {} s, and the floor after it for {} s", WARM_MS / 1_000, FLOOR_WARM_MS / 1_000),
-            "rates": options.rates.iter().filter_map(|rate| at(*rate)).collect::<Vec<_>>(),
-            "highest_rate": { "p99_ms_max": P99_MS_MAX, "rate": rate, "floor": floor_rate,
-                "ratio": ratio(f64::from(rate), f64::from(floor_rate)), "steps": steps(&system), "floor_steps": floor },
-            "audit": audit, "answers": results.len(), "seed": options.seed, "took_s": begun.elapsed().as_secs(),
-        })
-    );
+    twqr_files::print_line(json!({
+        "bench": "kafka", "machine": machine(),
+        "load": "open loop, Poisson, latency from the intended start, nothing trimmed; broker, simulator and generator on the same machine",
+        "durability": "acks=all, idempotent; the broker writes to its page cache",
+        "warm_up": format!("{WARM_RATE} payments/s for {} s, and the floor after it for {} s", WARM_MS / 1_000, FLOOR_WARM_MS / 1_000),
+        "rates": options.rates.iter().filter_map(|rate| at(*rate)).collect::<Vec<_>>(),
+        "highest_rate": { "p99_ms_max": P99_MS_MAX, "rate": rate, "floor": floor_rate,
+            "ratio": ratio(f64::from(rate), f64::from(floor_rate)), "steps": steps(&system), "floor_steps": floor },
+        "audit": audit, "answers": results.len(), "seed": options.seed, "took_s": begun.elapsed().as_secs(),
+    }))?;
     Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

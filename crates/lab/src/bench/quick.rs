@@ -54,7 +54,6 @@ pub(crate) struct Ladder {
 }
 
 /// Measures and prints one JSON line. The exit code is non-zero if the audit finds a fault.
-#[allow(clippy::print_stdout, reason = "the command's output")]
 pub(crate) async fn run(dir: &Path, seed: u64, ladder: &Ladder, config: &Config) -> anyhow::Result<ExitCode> {
     let begun = std::time::Instant::now();
     let mut progress = ProgressBar::start("phases", 5);
@@ -115,7 +114,7 @@ pub(crate) async fn run(dir: &Path, seed: u64, ladder: &Ladder, config: &Config)
         "seed": seed,
         "took_s": begun.elapsed().as_secs(),
     });
-    println!("{report}");
+    twqr_files::print_line(report)?;
     Ok(if found.is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

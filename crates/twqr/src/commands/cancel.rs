@@ -1,13 +1,7 @@
 //! `twqr cancel`: cancels one payment. The card token is read from a file or standard input, and no
 //! error shows it.
 
-use std::{
-    fs::File,
-    io::{Read, stdin},
-    path::Path,
-    process::ExitCode,
-    time::Duration,
-};
+use std::{io::Read, path::Path, process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use twqr_wire::pos::CancelRequest;
@@ -38,18 +32,12 @@ pub(crate) async fn run(arguments: cli::Cancel) -> anyhow::Result<ExitCode> {
 /// Reads the card token, without the line end.
 fn card_token(file: &Path) -> anyhow::Result<String> {
     let name = file.display();
+    let cannot_read = || format!("{name} cannot be read");
     let mut bytes = Vec::new();
-    let read = if file == Path::new("-") {
-        stdin().take(TOKEN_BYTES_MAX).read_to_end(&mut bytes)
-    } else {
-        let opened = File::open(file).with_context(|| format!("{name} cannot be read"))?;
-        opened.take(TOKEN_BYTES_MAX).read_to_end(&mut bytes)
-    };
-    read.with_context(|| format!("{name} cannot be read"))?;
-    let Ok(text) = String::from_utf8(bytes) else {
-        anyhow::bail!("{name} is not UTF-8; it must contain only the card token")
-    };
-    let token = text.trim_end_matches(['\r', '\n']);
+    let opened = twqr_files::open(file).with_context(cannot_read)?;
+    opened.take(TOKEN_BYTES_MAX).read_to_end(&mut bytes).with_context(cannot_read)?;
+    let text = twqr_files::text(bytes).with_context(cannot_read)?;
+    let token = text.trim_end_matches('\n');
     ensure!(!token.is_empty(), "{name} is empty; it must contain the card token");
     ensure!(!token.contains('\n'), "{name} has several lines; it must contain only the card token");
     Ok(token.to_owned())
@@ -64,6 +52,7 @@ mod tests {
         for (text, expected) in [
             ("22SECRET\n", Ok("22SECRET")),
             ("22SECRET\r\n", Ok("22SECRET")),
+            ("\u{feff}22SECRET\r\n", Ok("22SECRET")),
             (" 22SECRET", Ok(" 22SECRET")),
             ("", Err("is empty")),
             ("22SECRET\n22SECRET\n", Err("several lines")),

@@ -10,6 +10,7 @@ use anyhow::{Context as _, anyhow};
 use clap::{Args, Subcommand};
 use tonic::{Request, Status, transport::Channel};
 use twqr_config::{Config, read_policy};
+use twqr_files::{print_error_line, print_line};
 use twqr_order::PolicyChange;
 use twqr_wire::{
     convert::policy_change_from,
@@ -23,7 +24,7 @@ pub(crate) enum Policy {
     Get(Get),
     /// Checks a document offline; prints every fault and exits with 1 if it is invalid
     Validate {
-        /// The document (TOML), in the form that `twqr policy get` prints
+        /// The document (TOML), in the form that `twqr policy get` prints, or - for standard input
         file: PathBuf,
     },
     /// Prints what a document would change; exit code 0 if nothing, 2 if something, 1 on an error
@@ -48,7 +49,7 @@ pub(crate) struct Get {
 
 #[derive(Debug, Args)]
 pub(crate) struct Diff {
-    /// The document (TOML)
+    /// The document (TOML), or - for standard input
     file: PathBuf,
     /// Print which recorded payments would be routed differently, instead of the document's changes
     #[arg(long)]
@@ -62,7 +63,7 @@ pub(crate) struct Diff {
 
 #[derive(Debug, Args)]
 pub(crate) struct Apply {
-    /// The document (TOML)
+    /// The document (TOML), or - for standard input
     file: PathBuf,
     #[command(flatten)]
     change: Change,
@@ -107,25 +108,22 @@ const CALL_WITHIN: Duration = Duration::from_secs(20);
 pub(crate) async fn run(command: Policy, config: &Config) -> anyhow::Result<ExitCode> {
     match command {
         Policy::Get(arguments) => get::run(arguments, config).await,
-        Policy::Validate { file } => Ok(validate(&file)),
+        Policy::Validate { file } => validate(&file),
         Policy::Diff(arguments) => diff::run(arguments, config).await,
         Policy::Apply(arguments) => apply::apply(arguments, config).await,
         Policy::Rollback(arguments) => apply::rollback(arguments, config).await,
     }
 }
 
-#[allow(clippy::print_stdout, reason = "what the command is for")]
-fn validate(file: &std::path::Path) -> ExitCode {
+fn validate(file: &std::path::Path) -> anyhow::Result<ExitCode> {
     match read_policy(file) {
         Ok(_) => {
-            println!("the policy is valid");
-            ExitCode::SUCCESS
+            print_line("the policy is valid")?;
+            Ok(ExitCode::SUCCESS)
         }
         Err(faults) => {
-            for fault in faults {
-                eprintln!("{fault}");
-            }
-            ExitCode::FAILURE
+            faults.iter().for_each(print_error_line);
+            Ok(ExitCode::FAILURE)
         }
     }
 }

@@ -31,11 +31,12 @@ pub(crate) async fn run(arguments: cli::Query) -> anyhow::Result<ExitCode> {
         Ok(changes) => changes.into_inner(),
         Err(status) => return print(Err(&status)),
     };
-    loop {
+    while !twqr_files::is_stdout_closed() {
         match changes.message().await {
             Ok(Some(change)) => drop(print(Ok(twqr_client::inquiry_json(&change.order.unwrap_or_default())))?),
             Ok(None) => return Ok(ExitCode::SUCCESS),
             Err(status) => return print(Err(&status)),
         }
     }
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,8 +1,7 @@
 //! `twqr reconcile`: compares a business day with the counterparties' files.
 
 use std::{
-    fs,
-    io::{Write, stdout},
+    io::Write,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -21,7 +20,7 @@ pub(crate) struct Reconcile {
     /// The business day, YYYY-MM-DD or YYYYMMDD; it ends at the cut-off of the newest policy
     #[arg(long)]
     date: String,
-    /// FISC's file of the day
+    /// FISC's file of the day; one of all files may be - for standard input
     #[arg(long, value_name = "FILE")]
     fisc: PathBuf,
     /// The wallet's file of the day
@@ -77,7 +76,7 @@ pub(crate) async fn run(arguments: Reconcile, config: &Config) -> anyhow::Result
     ];
     let report = reconcile(Books { day, entries: &entries, files: &files }, &neighbours);
     let text = if arguments.json { serde_json::to_string_pretty(&report)? + "\n" } else { report.to_string() };
-    stdout().write_all(text.as_bytes())?;
+    twqr_files::stdout().write_all(text.as_bytes())?;
     Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(DIFFERS) })
 }
 
@@ -87,7 +86,7 @@ fn files(paths: &[(Side, Option<&PathBuf>)]) -> anyhow::Result<Vec<CounterpartyF
 }
 
 fn file(side: Side, path: &Path) -> anyhow::Result<CounterpartyFile> {
-    let bytes = fs::read(path).with_context(|| format!("{side}'s file {} cannot be read", path.display()))?;
+    let bytes = twqr_files::read(path).with_context(|| format!("{side}'s file {} cannot be read", path.display()))?;
     let read = read_movements(side, &bytes);
     let name = path.display();
     ensure!(

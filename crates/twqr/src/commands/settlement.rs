@@ -4,7 +4,6 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::{Write, stdout},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -12,6 +11,7 @@ use std::{
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use twqr_config::{Config, parse_table, typed};
+use twqr_files::{print_error_line, print_line};
 use twqr_service::{Clock, SystemClock};
 use twqr_settlement::{AccountingFile, Entry, Layout, LayoutConfig, verify_file, write_file};
 use twqr_types::{BusinessDay, MerchantId};
@@ -31,7 +31,7 @@ enum Verify {
     /// Checks a file's checksum, counts and totals; prints every fault and exits with 1 if there is
     /// one
     Verify {
-        /// The accounting file
+        /// The accounting file, or - for standard input
         file: PathBuf,
     },
 }
@@ -51,7 +51,8 @@ struct Day {
     /// The operators' API; the configured one by default
     #[arg(long, value_name = "URI")]
     endpoint: Option<String>,
-    /// A layout (TOML); by default `settlement.layout` of the configuration
+    /// A layout (TOML), or - for standard input; by default `settlement.layout` of the
+    /// configuration
     #[arg(long, value_name = "FILE")]
     layout: Option<PathBuf>,
     /// Accept a day that is not complete; the names of its files end in .partial
@@ -81,17 +82,17 @@ pub(crate) async fn run(arguments: Settlement, config: &Config) -> anyhow::Resul
 
 fn verify(file: &Path) -> anyhow::Result<ExitCode> {
     let place = file.display();
-    let bytes = fs::read(file).with_context(|| format!("{place} cannot be read"))?;
+    let bytes = twqr_files::read(file).with_context(|| format!("{place} cannot be read"))?;
     match verify_file(&bytes) {
         Ok(good) => {
             let (count, net) = (good.totals.all.count(), good.totals.all.net());
             let (merchant, date) = (good.merchant_id, good.date);
-            writeln!(stdout(), "{place}: good, merchant {merchant:?}, {date}, {count} movements, net {net} TWD")?;
+            print_line(format_args!("{place}: good, merchant {merchant:?}, {date}, {count} movements, net {net} TWD"))?;
             Ok(ExitCode::SUCCESS)
         }
         Err(faults) => {
             for fault in faults.0 {
-                eprintln!("{place}: {fault}");
+                print_error_line(format_args!("{place}: {fault}"));
             }
             Ok(ExitCode::FAILURE)
         }
@@ -112,7 +113,7 @@ async fn write(arguments: &Day, config: &Config) -> anyhow::Result<ExitCode> {
         merchants.entry(entry.merchant_id.clone()).or_default().push(entry);
     }
     for (merchant, _) in merchants.iter().filter(|(_, entries)| entries.is_empty()) {
-        eprintln!("merchant {merchant:?} has no movement on {day}; is the MerchantID right?");
+        print_error_line(format_args!("merchant {merchant:?} has no movement on {day}; is the MerchantID right?"));
     }
     fs::create_dir_all(&arguments.out).with_context(|| format!("{} cannot be created", arguments.out.display()))?;
     let mut failed = 0;
@@ -121,10 +122,10 @@ async fn write(arguments: &Day, config: &Config) -> anyhow::Result<ExitCode> {
         let written = write_file(merchant, day, entries, &layout).map_err(anyhow::Error::from);
         if let Err(error) = written.and_then(|file| save(&file, &arguments.out, ending)) {
             failed += 1;
-            eprintln!("merchant {merchant:?}: {error:#}");
+            print_error_line(format_args!("merchant {merchant:?}: {error:#}"));
         }
     }
-    writeln!(stdout(), "{day}: {} of {} files written", merchants.len() - failed, merchants.len())?;
+    print_line(format_args!("{day}: {} of {} files written", merchants.len() - failed, merchants.len()))?;
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -143,7 +144,7 @@ pub(super) fn check_complete(day: BusinessDay, partial: bool) -> anyhow::Result<
 fn layout(file: Option<&Path>, config: &Config) -> anyhow::Result<Layout> {
     let Some(file) = file else { return config.settlement.layout.layout().context("settlement.layout") };
     let place = || format!("layout {}", file.display());
-    let text = fs::read_to_string(file).with_context(place)?;
+    let text = twqr_files::read_text(file).with_context(place)?;
     let layout: LayoutConfig = parse_table(&text).and_then(typed).map_err(anyhow::Error::msg).with_context(place)?;
     layout.layout().with_context(place)
 }
@@ -156,12 +157,12 @@ fn save(file: &AccountingFile, folder: &Path, ending: &str) -> anyhow::Result<()
     fs::write(&unfinished, &file.bytes).with_context(place)?;
     fs::rename(&unfinished, &path).with_context(place)?;
     let (count, net) = (file.totals.all.count(), file.totals.all.net());
-    writeln!(stdout(), "{}: {count} movements, net {net} TWD", path.display())?;
+    print_line(format_args!("{}: {count} movements, net {net} TWD", path.display()))?;
     for warning in file.warnings.iter().take(WARNINGS_MAX) {
-        eprintln!("{}: {warning}", path.display());
+        print_error_line(format_args!("{}: {warning}", path.display()));
     }
     if let Some(more) = file.warnings.len().checked_sub(WARNINGS_MAX).filter(|more| *more > 0) {
-        eprintln!("{}: {more} more warnings", path.display());
+        print_error_line(format_args!("{}: {more} more warnings", path.display()));
     }
     Ok(())
 }

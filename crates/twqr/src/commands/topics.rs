@@ -5,6 +5,7 @@ use std::{io::Write, process::ExitCode};
 
 use clap::Subcommand;
 use twqr_config::Config;
+use twqr_files::print_line;
 use twqr_journal::kafka::{self, Plan};
 
 /// The subcommands of `twqr topics`.
@@ -32,14 +33,14 @@ pub(crate) async fn run(topics: Topics, config: &Config) -> anyhow::Result<ExitC
         Topics::Plan => Ok(ExitCode::from(DIFFERS)),
         Topics::Apply => {
             kafka::apply(settings, &layout, &plan).await?;
-            writeln!(std::io::stdout(), "the topics match the configuration")?;
+            print_line("the topics match the configuration")?;
             Ok(ExitCode::SUCCESS)
         }
     }
 }
 
 fn print(plan: &Plan) -> std::io::Result<()> {
-    let mut out = std::io::stdout();
+    let mut out = twqr_files::stdout();
     for topic in &plan.create {
         writeln!(out, "create  {topic}")?;
     }

@@ -1,9 +1,10 @@
 //! `twqr policy apply` and `rollback`: make a new version, unless another was made in the meantime.
 
-use std::{io::Write, process::ExitCode};
+use std::process::ExitCode;
 
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
+use twqr_files::{print_error_line, print_line};
 use twqr_order::Policy;
 use twqr_wire::{convert::policy_out, ops::ApplyPolicyRequest};
 
@@ -32,11 +33,11 @@ async fn send(operators: &mut Operators, policy: &Policy, change: Change) -> any
     let request = ApplyPolicyRequest { policy: Some(policy_out(policy)), expected_version: expect, who, why };
     match operators.apply_policy(with_deadline(request, CALL_WITHIN)).await {
         Ok(applied) => {
-            writeln!(std::io::stdout(), "version {} holds", applied.get_ref().version)?;
+            print_line(format_args!("version {} holds", applied.get_ref().version))?;
             Ok(ExitCode::SUCCESS)
         }
         Err(status) if status.code() == Code::Aborted => {
-            eprintln!("twqr: {}", conflict_advice(&status));
+            print_error_line(format_args!("twqr: {}", conflict_advice(&status)));
             Ok(ExitCode::from(CONFLICT))
         }
         Err(status) => Err(failed(&status)),

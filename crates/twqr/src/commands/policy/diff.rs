@@ -4,6 +4,7 @@
 use std::{io::Write, process::ExitCode, time::Duration};
 
 use twqr_config::{Config, changes};
+use twqr_files::print_line;
 use twqr_order::Policy;
 use twqr_wire::{
     convert::policy_out,
@@ -31,7 +32,7 @@ pub(super) async fn run(arguments: Diff, config: &Config) -> anyhow::Result<Exit
 async fn against_rules(operators: &mut Operators, policy: &Policy) -> anyhow::Result<bool> {
     let (newest, _) = fetch(operators, 0).await?;
     let lines = changes(&newest.policy, policy);
-    let mut out = std::io::stdout();
+    let mut out = twqr_files::stdout();
     writeln!(out, "against version {}:", newest.version)?;
     for line in &lines {
         writeln!(out, "{line}")?;
@@ -47,7 +48,7 @@ async fn against_log(operators: &mut Operators, policy: &Policy, orders_max: u64
     let replayed = operators.replay_policy(with_deadline(request, REPLAY_WITHIN)).await;
     let replayed = replayed.map_err(|status| failed(&status))?.into_inner();
     for line in replay_lines(&replayed) {
-        writeln!(std::io::stdout(), "{line}")?;
+        print_line(line)?;
     }
     Ok(!replayed.counts.is_empty())
 }

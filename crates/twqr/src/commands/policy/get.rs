@@ -14,7 +14,7 @@ pub(super) async fn run(arguments: Get, config: &Config) -> anyhow::Result<ExitC
     let mut operators = arguments.server.connect(config).await?;
     let (change, found) = fetch(&mut operators, arguments.version.unwrap_or_default()).await?;
     let document = toml::to_string(&PolicyDocument::from_policy(&change.policy))?;
-    write!(std::io::stdout(), "{}\n{document}", head(&change, &found, arguments.history))?;
+    write!(twqr_files::stdout(), "{}\n{document}", head(&change, &found, arguments.history))?;
     Ok(ExitCode::SUCCESS)
 }
 
