@@ -6,10 +6,11 @@ use clap::{Args, Subcommand};
 
 #[derive(Debug, Args)]
 pub(crate) struct Pay {
-    /// The requests, one JSON object in each line
+    /// The requests, one JSON object in each line, or - for standard input
     #[arg(long, value_name = "FILE")]
     pub(crate) file: PathBuf,
-    /// The file for the results, one JSON object in each line; replaced if it exists
+    /// The file for the results, one JSON object in each line, or - for standard output; replaced
+    /// if it exists
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
     /// Where the public gRPC API is served

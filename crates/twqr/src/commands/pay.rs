@@ -1,30 +1,36 @@
 //! `twqr pay`: sends the payments of a file and writes the result of each. A malformed line does
-//! not stop the others.
+//! not stop the others. After a signal no new payment is sent, and those in flight are waited for,
+//! because their customers may be charged already.
 
-use std::{
-    fs::{File, Metadata},
-    io::{BufRead, BufReader, BufWriter, Read, Write},
-    os::unix::fs::MetadataExt,
-    path::Path,
-    process::ExitCode,
-    time::Duration,
+mod lines;
+mod results;
+mod summary;
+
+use std::{process::ExitCode, time::Duration};
+
+use anyhow::ensure;
+use futures::{StreamExt, stream::FuturesUnordered};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc::Receiver,
+    time::{Instant, sleep_until},
 };
-
-use anyhow::{Context as _, ensure};
-use futures::StreamExt;
-use hdrhistogram::Histogram;
-use serde_json::{Map, Value, json};
-use tonic::transport::Channel;
-use twqr_client::{Answer, Attempts, Problem, ProgressBar};
-use twqr_types::StatusCode;
+use tonic::{Status, transport::Channel};
+use twqr_client::{Attempts, Problem, ProgressBar};
+use twqr_files::print_error_line;
+use twqr_service::CancellationToken;
 use twqr_wire::pos::{PayRequest, pos_service_client::PosServiceClient};
 
 use crate::cli;
+use lines::{LINE_BYTES_MAX, Line, Lines};
+use results::{Outcome, Results};
+use summary::Summary;
 
-/// The longest line that is accepted, in bytes; a complete Payment request has about 12 KiB.
-const LINE_BYTES_MAX: u64 = 64 * 1024;
-/// The highest latency that the histogram can hold, in µs.
-const LATENCY_US_MAX: u64 = 3_600_000_000;
+/// How long payments in flight may take after a signal, in s: the server answers a call within 14 s.
+const FINISH_WITHIN_S: u64 = 15;
+/// The exit codes after SIGINT and SIGTERM, as shells report a process that such a signal has ended.
+const INTERRUPTED: u8 = 130;
+const TERMINATED: u8 = 143;
 
 /// Sends every line in one pass over the file, which may be a pipe; exit code 1 unless every line
 /// was answered.
@@ -36,243 +42,155 @@ pub(crate) async fn run(arguments: cli::Pay) -> anyhow::Result<ExitCode> {
         "--out is the same file as --file and would be emptied; name another file"
     );
     let client = twqr_client::connect(&arguments.endpoint).await?;
-    let not_written = || format!("{} cannot be written", arguments.out.display());
-    let mut out = BufWriter::new(File::create(&arguments.out).with_context(not_written)?);
-    let mut progress = ProgressBar::start("payments", 0);
-    let mut summary = Summary::new()?;
-    let file = arguments.file.display().to_string();
-    let mut unread = None;
-    let mut results = futures::stream::iter(lines)
-        .map(|line| async {
-            let line = line?;
-            let outcome = pay_line(&client, &line, attempts).await;
-            anyhow::Ok((line.number, outcome))
-        })
-        .buffer_unordered(usize::from(arguments.concurrency));
-    while let Some(result) = results.next().await {
-        match result {
-            Ok((number, outcome)) => {
-                summary.count(&outcome);
-                writeln!(out, "{}", json!(result_line(&file, number, &outcome))).with_context(not_written)?;
-                progress.step(&summary.short());
-            }
-            Err(error) => unread = Some(error),
-        }
-    }
-    out.flush().with_context(not_written)?;
-    progress.finish(&summary.short());
-    eprintln!("{}", summary.long());
-    if let Some(error) = unread {
-        return Err(error.context("stopped before the end of --file; the results of what was sent are in --out"));
-    }
-    Ok(if summary.unanswered() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// The outcome of a line.
-enum Outcome {
-    /// The line is not a request.
-    Bad(Vec<Problem>),
-    /// The request was sent.
-    Sent(Box<(PayRequest, Answer)>),
-}
-
-async fn pay_line(client: &PosServiceClient<Channel>, line: &Line, attempts: Attempts) -> Outcome {
-    if line.too_long {
-        let text = format!("is longer than {LINE_BYTES_MAX} bytes");
-        return Outcome::Bad(vec![Problem { field: None, text }]);
-    }
-    match twqr_client::parse(&line.bytes) {
-        Err(problems) => Outcome::Bad(problems),
-        Ok(request) => {
-            let answer = twqr_client::pay(client, &request, attempts).await;
-            Outcome::Sent(Box::new((request, answer)))
-        }
-    }
-}
-
-/// Returns the result as JSON.
-fn result_line(file: &str, number: u64, outcome: &Outcome) -> Map<String, Value> {
-    let mut result = match outcome {
-        Outcome::Bad(problems) => {
-            let fields = problems.iter().map(|problem| json!({ "Field": problem.field, "Problem": problem.text }));
-            let error =
-                json!({ "Code": "BAD_LINE", "File": file, "Line": number, "Fields": fields.collect::<Vec<_>>() });
-            Map::from_iter([("Error".to_owned(), error)])
-        }
-        Outcome::Sent(sent) => {
-            let (request, answer) = &**sent;
-            let mut result = match &answer.result {
-                Ok(response) => twqr_client::payment_json(response),
-                Err(status) => Map::from_iter([
-                    ("MerchantID".to_owned(), json!(request.merchant_id)),
-                    ("MerchantTradeNo".to_owned(), json!(request.merchant_trade_no)),
-                    ("Error".to_owned(), twqr_client::error_json(status)),
-                ]),
-            };
-            result.insert("Attempts".to_owned(), json!(answer.attempts));
-            let latency_ms = answer.took.as_micros() as f64 / 1_000.0;
-            result.insert("LatencyMs".to_owned(), json!(latency_ms));
-            result
-        }
+    let signals = Signals::listen()?;
+    let mut run = Run {
+        results: Results::create(&arguments.out, arguments.file.display().to_string())?,
+        summary: Summary::new()?,
+        progress: ProgressBar::start("payments", 0),
+        failure: None,
+        signal: None,
     };
-    result.insert("Line".to_owned(), json!(number));
-    result
+    let sender = Sender { client, attempts, give_up: CancellationToken::new() };
+    run.send(lines.in_background(), &sender, usize::from(arguments.concurrency), signals).await;
+    run.end()
 }
 
-/// Counts the outcomes of all lines so far.
-struct Summary {
-    approved: u64,
-    others: u64,
-    refused: u64,
-    bad: u64,
-    attempts: u64,
-    latencies: Histogram<u32>,
+/// Sends payments.
+struct Sender {
+    client: PosServiceClient<Channel>,
+    attempts: Attempts,
+    /// When it fires, payments in flight are not waited for any longer.
+    give_up: CancellationToken,
 }
 
-impl Summary {
-    fn new() -> anyhow::Result<Self> {
-        let latencies = Histogram::new_with_bounds(1, LATENCY_US_MAX, 3)?;
-        Ok(Self { approved: 0, others: 0, refused: 0, bad: 0, attempts: 0, latencies })
-    }
-
-    fn count(&mut self, outcome: &Outcome) {
-        let Outcome::Sent(sent) = outcome else {
-            self.bad += 1;
-            return;
+impl Sender {
+    async fn outcome(&self, line: Line) -> (u64, Outcome) {
+        let request = if line.too_long {
+            let text = format!("is longer than {LINE_BYTES_MAX} bytes");
+            Err(vec![Problem { field: None, text }])
+        } else {
+            twqr_client::parse(&line.bytes)
         };
-        let (_, answer) = &**sent;
-        self.attempts += u64::from(answer.attempts);
-        self.latencies.saturating_record(answer.took.as_micros() as u64);
-        match &answer.result {
-            Ok(response) if response.status_code == StatusCode::SUCCESS => self.approved += 1,
-            Ok(_) => self.others += 1,
-            Err(_) => self.refused += 1,
-        }
+        let outcome = match request {
+            Err(problems) => Outcome::Bad(problems),
+            Ok(request) => self.pay(request).await,
+        };
+        (line.number, outcome)
     }
 
-    fn unanswered(&self) -> u64 {
-        self.refused + self.bad
-    }
-
-    fn short(&self) -> String {
-        format!("{} approved, {} not, {} without an answer", self.approved, self.others, self.unanswered())
-    }
-
-    fn long(&self) -> String {
-        let at = |quantile| Duration::from_micros(self.latencies.value_at_quantile(quantile));
-        format!(
-            "approved {}, other StatusCodes {}, gRPC errors {}, bad lines {}; attempts {}; p50 {:.1?}, p99 {:.1?}, longest {:.1?}",
-            self.approved,
-            self.others,
-            self.refused,
-            self.bad,
-            self.attempts,
-            at(0.5),
-            at(0.99),
-            Duration::from_micros(self.latencies.max()),
-        )
-    }
-}
-
-/// One line of the file.
-struct Line {
-    /// The line number, from 1.
-    number: u64,
-    bytes: Vec<u8>,
-    too_long: bool,
-}
-
-/// Iterates over the lines of a file that are not empty.
-struct Lines {
-    reader: BufReader<File>,
-    name: String,
-    about: Metadata,
-    number: u64,
-    /// Whether the end or a read error was reached.
-    ended: bool,
-}
-
-impl Lines {
-    fn open(path: &Path) -> anyhow::Result<Self> {
-        let name = path.display().to_string();
-        let cannot_read = || format!("{name} cannot be read");
-        let file = File::open(path).with_context(cannot_read)?;
-        let about = file.metadata().with_context(cannot_read)?;
-        ensure!(!about.is_dir(), "{name} is a folder; name a file with one request in each line");
-        Ok(Self { reader: BufReader::new(file), name, about, number: 0, ended: false })
-    }
-
-    /// Whether the path leads to the same file.
-    fn is_same_file(&self, path: &Path) -> bool {
-        let is_same = |other: Metadata| (other.dev(), other.ino()) == (self.about.dev(), self.about.ino());
-        self.about.is_file() && path.metadata().is_ok_and(is_same)
-    }
-
-    /// Reads to the end of the line, and keeps at most [`LINE_BYTES_MAX`] bytes of it.
-    fn read(&mut self) -> std::io::Result<Option<Line>> {
-        let mut bytes = Vec::new();
-        if self.reader.by_ref().take(LINE_BYTES_MAX + 1).read_until(b'\n', &mut bytes)? == 0 {
-            return Ok(None);
-        }
-        self.number += 1;
-        let too_long = bytes.len() as u64 > LINE_BYTES_MAX && bytes.last() != Some(&b'\n');
-        if too_long {
-            self.reader.skip_until(b'\n')?;
-        }
-        Ok(Some(Line { number: self.number, bytes, too_long }))
-    }
-}
-
-impl Iterator for Lines {
-    type Item = anyhow::Result<Line>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        while !self.ended {
-            match self.read() {
-                Ok(None) => self.ended = true,
-                Ok(Some(line)) if line.bytes.trim_ascii().is_empty() => {}
-                Ok(Some(line)) => return Some(Ok(line)),
-                Err(error) => {
-                    self.ended = true;
-                    let place = || format!("{} cannot be read after line {}", self.name, self.number);
-                    return Some(Err(error).with_context(place));
-                }
+    async fn pay(&self, request: PayRequest) -> Outcome {
+        tokio::select! {
+            answer = twqr_client::pay(&self.client, &request, self.attempts) => Outcome::Sent(Box::new((request, answer))),
+            () = self.give_up.cancelled() => {
+                let text = "interrupted before the answer; the customer may be charged: send the line again, or `twqr query`";
+                Outcome::Interrupted(Box::new((request, Status::cancelled(text))))
             }
         }
-        None
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// The run of one file.
+struct Run {
+    results: Results,
+    summary: Summary,
+    progress: ProgressBar,
+    /// Why sending ended before the end of the file.
+    failure: Option<anyhow::Error>,
+    /// The exit code after a signal.
+    signal: Option<u8>,
+}
 
-    #[test]
-    fn long_lines_keep_the_numbers_of_later_lines() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let long = "x".repeat(3 * LINE_BYTES_MAX as usize);
-        std::fs::write(file.path(), format!("{{}}\n\n{long}\n  \n[]")).unwrap();
-        let lines: Vec<Line> = Lines::open(file.path()).unwrap().map(Result::unwrap).collect();
-        let seen: Vec<(u64, bool)> = lines.iter().map(|line| (line.number, line.too_long)).collect();
-        assert_eq!(seen, [(1, false), (3, true), (5, false)]);
-        assert!(lines.iter().all(|line| line.bytes.len() as u64 <= LINE_BYTES_MAX + 1));
+impl Run {
+    /// Sends lines until their end, a failure or a signal, and writes the outcome of each.
+    async fn send(
+        &mut self,
+        mut lines: Receiver<anyhow::Result<Line>>,
+        sender: &Sender,
+        concurrency: usize,
+        mut signals: Signals,
+    ) {
+        let mut in_flight = FuturesUnordered::new();
+        let mut at_end = false;
+        let mut finish_by = None;
+        loop {
+            let is_sending = !at_end && self.failure.is_none() && self.signal.is_none();
+            if !is_sending && in_flight.is_empty() {
+                return;
+            }
+            if self.signal.is_some() || self.results.unwritten() > 0 {
+                finish_by = finish_by.or(Some(Instant::now() + Duration::from_secs(FINISH_WITHIN_S)));
+            }
+            tokio::select! {
+                biased;
+                code = signals.next() => {
+                    if self.signal.is_some() {
+                        sender.give_up.cancel();
+                    }
+                    self.signal = self.signal.or(Some(code));
+                }
+                () = at(finish_by), if !sender.give_up.is_cancelled() => sender.give_up.cancel(),
+                Some((number, outcome)) = in_flight.next() => self.write(number, &outcome),
+                line = lines.recv(), if is_sending && in_flight.len() < concurrency => match line {
+                    Some(Ok(line)) => in_flight.push(sender.outcome(line)),
+                    Some(Err(error)) => self.failure = Some(error),
+                    None => at_end = true,
+                },
+            }
+        }
     }
 
-    #[test]
-    fn iteration_ends_at_the_first_read_error() {
-        // Reading the memory of a process at address 0 always fails.
-        let mut lines = Lines::open(Path::new("/proc/self/mem")).unwrap();
-        let error = lines.next().unwrap().err().unwrap();
-        assert!(format!("{error:#}").starts_with("/proc/self/mem cannot be read after line 0"), "{error:#}");
-        assert!(lines.next().is_none());
+    fn write(&mut self, number: u64, outcome: &Outcome) {
+        self.summary.count(outcome);
+        match self.results.write(number, outcome) {
+            Ok(()) => self.progress.step(&self.summary.short()),
+            Err(error) => self.failure = self.failure.take().or(Some(error)),
+        }
     }
 
-    #[test]
-    fn the_result_of_a_malformed_line_names_file_line_and_field() {
-        let problems = vec![Problem { field: Some("TradeAmount".into()), text: "must be a whole number".into() }];
-        let result = result_line("requests.jsonl", 7, &Outcome::Bad(problems));
-        let error = &result["Error"];
-        assert_eq!((error["File"].as_str(), error["Line"].as_u64()), (Some("requests.jsonl"), Some(7)));
-        assert_eq!(error["Fields"][0]["Field"], "TradeAmount");
+    fn end(self) -> anyhow::Result<ExitCode> {
+        let Self { results, summary, progress, failure, signal } = self;
+        progress.finish(&summary.short());
+        print_error_line(summary.long());
+        if let Some(error) = failure {
+            let unwritten = results.unwritten();
+            return Err(if unwritten > 0 {
+                error.context(format!("stopped before the end of --file; {unwritten} results are not in --out"))
+            } else {
+                error.context("stopped before the end of --file; the results of what was sent are in --out")
+            });
+        }
+        Ok(match signal {
+            Some(code) => ExitCode::from(code),
+            None if summary.unanswered() == 0 => ExitCode::SUCCESS,
+            None => ExitCode::FAILURE,
+        })
+    }
+}
+
+/// Waits until this time; for ever if it is absent.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The signals that end a run.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// Waits for the next signal; returns its exit code.
+    async fn next(&mut self) -> u8 {
+        tokio::select! {
+            _ = self.interrupt.recv() => INTERRUPTED,
+            _ = self.terminate.recv() => TERMINATED,
+        }
     }
 }
