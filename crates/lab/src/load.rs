@@ -1,11 +1,7 @@
 //! `twqr-lab load`: sends payments to a running system at a steady average rate, and prints the
 //! latency counted from each payment's intended start. It starts nothing and audits nothing.
 
-use std::{
-    collections::BTreeMap,
-    io::{Write, stdout},
-    process::ExitCode,
-};
+use std::{collections::BTreeMap, process::ExitCode};
 
 use serde_json::json;
 use twqr_loadgen::{Load, open_loop, steady_payments};
@@ -58,6 +54,6 @@ pub async fn run(options: &LoadOptions) -> anyhow::Result<ExitCode> {
         "start_lag_p99_ms": quantile_ms(&measured.start_lag, 0.99),
         "results": by_result, "without_an_answer": unanswered,
     });
-    writeln!(stdout(), "{report}")?;
+    twqr_files::print_line(report)?;
     Ok(if unanswered == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
