@@ -152,7 +152,7 @@ fn a_closed_pipe_changes_no_exit_code_and_is_not_an_error() {
         (&["config", "check"], 0),
         (&["policy", "validate", "policy"], 0),
         (&["policy", "validate", "missing"], 1),
-        (&["query", "M1", "T1", "--endpoint", NOWHERE], 1),
+        (&["query", "M1", "T1", "--endpoint", NO_SERVER], 1),
         (&["settlement", "verify", "policy"], 1),
         (&["--help"], 0),
         (&["--version"], 0),
@@ -170,15 +170,13 @@ fn a_closed_pipe_changes_no_exit_code_and_is_not_an_error() {
 }
 
 /// Runs a command with this text on its standard input.
-fn twqr_with_input(folder: &Path, input: &[u8], arguments: &[&str]) -> Ran {
+fn twqr_with_input(folder: &Path, input: &[u8], arguments: &[&str]) -> CommandOutput {
     let mut command = Command::new(env!("CARGO_BIN_EXE_twqr"));
     command.current_dir(folder).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     // The command may end without having read all of it.
     drop(child.stdin.take().unwrap().write_all(input));
-    let output = child.wait_with_output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    Ran { code: output.status.code().unwrap(), out: text(output.stdout), error: text(output.stderr) }
+    child.wait_with_output().unwrap().into()
 }
 
 #[test]
@@ -198,7 +196,7 @@ fn a_hyphen_means_standard_input_wherever_a_file_is_named() {
         ("shards = 8", &["--config", "-", "policy", "validate", "-"], 1, "standard input was already read"),
     ] {
         let ran = twqr_with_input(folder.path(), input.as_bytes(), arguments);
-        let said = ran.out + &ran.error;
+        let said = ran.stdout + &ran.stderr;
         assert!(ran.code == code && said.contains(expected), "{arguments:?}: {said}");
     }
 }
@@ -217,23 +215,23 @@ fn a_file_that_a_person_makes_may_be_written_on_windows() {
     written("policy", "name = \"\"\"\na\"\"\"\n[[routes]]\nprefix = \"22\"\ncode_lengths = [18]\n");
     written("layout", "encoding = \"utf-8\"\n");
     written("token", "22SECRET\n");
-    let wallet_and_date = ["--date", "2025-03-10", "--endpoint", NOWHERE];
+    let wallet_and_date = ["--date", "2025-03-10", "--endpoint", NO_SERVER];
     for (arguments, code, expected) in [
         (&["--config", "twqr.toml", "config", "check"][..], 0, "the configuration is valid"),
         (&["policy", "validate", "policy"], 0, "the policy is valid"),
         (&[&["settlement", "--layout", "layout"][..], &wallet_and_date].concat(), 1, "cannot reach"),
         (
-            &["cancel", "M1", "T1", "--amount", "1", "--card-token-file", "token", "--endpoint", NOWHERE],
+            &["cancel", "M1", "T1", "--amount", "1", "--card-token-file", "token", "--endpoint", NO_SERVER],
             1,
             "cannot reach",
         ),
     ] {
         let ran = twqr(folder.path(), &[], arguments);
-        let said = ran.out + &ran.error;
+        let said = ran.stdout + &ran.stderr;
         assert!(ran.code == code && said.contains(expected), "{arguments:?}: {said}");
     }
     // What Windows calls "Unicode" is not UTF-8.
     fs::write(folder.path().join("policy"), [0xff, 0xfe, b'a', 0]).unwrap();
     let ran = twqr(folder.path(), &[], &["policy", "validate", "policy"]);
-    assert!(ran.code == 1 && ran.error.contains("UTF-16; save it as UTF-8"), "{}", ran.error);
+    assert!(ran.code == 1 && ran.stderr.contains("UTF-16; save it as UTF-8"), "{}", ran.stderr);
 }
