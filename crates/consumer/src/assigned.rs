@@ -133,7 +133,7 @@ mod tests {
         assert_eq!(taken(&events).await, ["start 0", "start 1"]);
         partitions.change_to(&BTreeSet::from([0]), &hold);
         partitions.change_to(&BTreeSet::from([0, 1]), &hold);
-        assert_eq!(taken(&events).await, ["start 1"], "0 is held on, and 1 anew");
+        assert_eq!(taken(&events).await, ["start 1"], "0 is still held, and 1 is started again");
         partitions.end().await;
         assert_eq!(taken(&events).await, ["end 1", "end 0", "end 1"], "every task was waited for");
     }

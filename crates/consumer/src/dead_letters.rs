@@ -1,5 +1,5 @@
-//! Writes records that a service cannot use to `dead-letters`, so that one such record does not stop
-//! the records behind it and is not lost.
+//! Writes records that a service cannot use to `dead-letters`, so that one such record does not
+//! stop the records behind it and is not lost.
 
 use std::{fmt::Display, sync::Arc};
 
@@ -24,9 +24,9 @@ impl DeadLetters {
         Self { journal, clock, counter }
     }
 
-    /// Writes the letter of the record at `offset` of the partition `source`, logs it and counts it.
-    /// The payload may hold a card token: it is written to the letter but never logged, and `reason`
-    /// must not repeat any of it.
+    /// Writes the letter of the record at `offset` of the partition `source`, logs it and counts
+    /// it. The payload may hold a card token: it is written to the letter but never logged, and
+    /// `reason` must not repeat any of it.
     ///
     /// The record may be committed as read once the returned acknowledgement has arrived. Dropping
     /// the acknowledgement is fine where the record is not needed any more.

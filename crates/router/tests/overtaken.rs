@@ -1,6 +1,6 @@
-//! A router is paused between its claim and its restore, while another one owns the shard. The state
-//! that it restores afterwards is newer than its claim, so it would never read the claim and never
-//! write a checkpoint. It must claim the shard again.
+//! A router is paused between its claim and its restore, while another one owns the shard. The
+//! state that it restores afterwards is newer than its claim, so it would never read the claim and
+//! never write a checkpoint. It must claim the shard again.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

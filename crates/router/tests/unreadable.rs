@@ -1,5 +1,6 @@
-//! Checkpoints that a build cannot read, such as those of a newer build after a rollback: the router
-//! changes nothing of their orders, and never takes an unreadable order for one that does not exist.
+//! Checkpoints that a build cannot read, such as those of a newer build after a rollback: the
+//! router changes nothing of their orders, and never takes an unreadable order for one that does
+//! not exist.
 
 #![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a test fails by panicking")]
 

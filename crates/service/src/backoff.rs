@@ -10,34 +10,35 @@ use rand::Rng;
 /// at random.
 #[derive(Clone, Debug)]
 pub struct Backoff {
-    min_ms: u64,
-    max_ms: u64,
+    min: Duration,
+    max: Duration,
     /// The next pause without its random part.
-    next_ms: u64,
+    next: Duration,
 }
 
 impl Backoff {
-    /// Pauses from `min_ms` to `max_ms` milliseconds, before the random part is added.
-    pub const fn new(min_ms: u64, max_ms: u64) -> Self {
-        assert!(0 < min_ms && min_ms <= max_ms, "a back-off needs a pause, and a minimum below the maximum");
-        Self { min_ms, max_ms, next_ms: min_ms }
+    /// Pauses from `min_ms` to `max_ms` milliseconds, before the random part is added. A maximum
+    /// below the minimum counts as the minimum.
+    pub fn new(min_ms: u64, max_ms: u64) -> Self {
+        let min = Duration::from_millis(min_ms);
+        Self { min, max: Duration::from_millis(max_ms).max(min), next: min }
     }
 
     /// The pause before the next attempt.
     pub fn next_pause(&mut self) -> Duration {
-        let pause_ms = self.next_ms;
-        self.next_ms = pause_ms.saturating_mul(2).min(self.max_ms);
-        Duration::from_millis(pause_ms + rand::rng().random_range(0..=pause_ms / 2))
+        let pause = self.next;
+        self.next = (pause * 2).min(self.max);
+        pause + rand::rng().random_range(Duration::ZERO..=pause / 2)
     }
 
     /// Makes the next pause at least this long, but never longer than the maximum.
     pub fn raise_to(&mut self, pause_ms: u64) {
-        self.next_ms = self.next_ms.max(pause_ms).min(self.max_ms);
+        self.next = self.next.max(Duration::from_millis(pause_ms)).min(self.max);
     }
 
     /// An attempt succeeded: the next pause is the shortest one again.
     pub fn reset(&mut self) {
-        self.next_ms = self.min_ms;
+        self.next = self.min;
     }
 }
 

@@ -1,16 +1,17 @@
-//! The wall clock, injected: services stamp records with it, tests bring their own.
+//! The wall clock, by which services stamp records. It is passed to them, so that tests can use
+//! their own.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use twqr_types::UnixMs;
 
-/// A wall clock.
+/// A source of the present time.
 pub trait Clock: Send + Sync + 'static {
-    /// Now.
+    /// The present time, in Unix ms.
     fn now(&self) -> UnixMs;
 }
 
-/// The machine's clock.
+/// The clock of the operating system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 

@@ -1,5 +1,6 @@
-//! Health: each service names its parts, and says of each whether it is ready, and if not, why; and
-//! whether only a new process can help.
+//! The health of a process. Each service registers its parts, and reports for each whether it is
+//! ready, and if not, why. A part can also report that it is dead: then only a new process can
+//! help.
 
 use std::{
     collections::BTreeMap,
@@ -8,24 +9,25 @@ use std::{
 
 use tokio::sync::watch;
 
-/// The parts of one process.
+/// The health of all parts of one process.
 #[derive(Clone, Debug, Default)]
 pub struct Health {
     parts: Arc<Mutex<BTreeMap<String, PartState>>>,
-    /// What cannot be healed within the process.
+    /// Why only a new process can help; absent while that is not so.
     dead: Arc<watch::Sender<Option<String>>>,
 }
 
-/// How a part is.
+/// The state of one part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PartState {
-    /// It serves.
+    /// It does its work.
     Ready,
-    /// It does not serve, for this reason.
+    /// It does not do its work now, for this reason.
     NotReady(String),
 }
 
-/// One part; it counts as not ready ("starting") until it says otherwise.
+/// The handle by which one part reports its state. A new part is not ready, with the reason
+/// "starting".
 #[derive(Clone, Debug)]
 pub struct Part {
     health: Health,
@@ -40,23 +42,23 @@ impl Health {
         part
     }
 
-    /// Every part and its state, by name.
+    /// The state of every part, by its name.
     pub fn report(&self) -> BTreeMap<String, PartState> {
         self.lock().clone()
     }
 
-    /// Ready is: there are parts, and all are ready.
+    /// Whether there is at least one part, and all are ready.
     pub fn is_ready(&self) -> bool {
         let parts = self.lock();
         !parts.is_empty() && parts.values().all(|state| *state == PartState::Ready)
     }
 
-    /// What only a new process can heal, if anything.
+    /// Why only a new process can help, with the part's name; absent while that is not so.
     pub fn dead(&self) -> Option<String> {
         self.dead.borrow().clone()
     }
 
-    /// Waits until only a new process can help; says why.
+    /// Waits until only a new process can help; returns why.
     pub async fn until_dead(&self) -> String {
         let mut dead = self.dead.subscribe();
         let why = dead.wait_for(Option::is_some).await;
@@ -69,27 +71,27 @@ impl Health {
 }
 
 impl Part {
-    /// It serves.
+    /// Reports that the part does its work.
     pub fn ready(&self) {
         self.health.lock().insert(self.name.clone(), PartState::Ready);
     }
 
-    /// It does not serve, for this reason.
+    /// Reports that the part does not do its work now, and why.
     pub fn not_ready(&self, why: impl Into<String>) {
         self.health.lock().insert(self.name.clone(), PartState::NotReady(why.into()));
     }
 
-    /// Whether it serves.
+    /// Whether the part is ready.
     pub fn is_ready(&self) -> bool {
         self.health.lock().get(&self.name) == Some(&PartState::Ready)
     }
 
-    /// It cannot be healed within this process.
+    /// Reports that only a new process can help, and why.
     pub fn dead(&self, why: &str) {
         self.health.dead.send_replace(Some(format!("{}: {why}", self.name)));
     }
 
-    /// It is no longer a part of this process.
+    /// Removes the part from the health report.
     pub fn remove(self) {
         self.health.lock().remove(&self.name);
     }
@@ -100,9 +102,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ready_only_when_every_part_is() {
+    fn a_process_is_ready_only_when_every_part_is() {
         let health = Health::default();
-        assert!(!health.is_ready(), "nothing has said anything yet");
+        assert!(!health.is_ready(), "there is no part yet");
         let (a, b) = (health.part("a"), health.part("b"));
         a.ready();
         assert!(!health.is_ready());

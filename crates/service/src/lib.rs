@@ -1,6 +1,6 @@
 //! What every service receives from the process that runs it: a clock, the signal to shut down, and
-//! the place to report its health. Also what services share whatever they do: listeners with bounds,
-//! pauses between attempts, throttled logging, and the detection of stalled consumers.
+//! the place to report its health. Also what services share whatever they do: listeners with
+//! bounds, pauses between attempts, throttled logging, and the detection of stalled consumers.
 
 mod backoff;
 mod clock;

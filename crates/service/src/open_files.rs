@@ -1,13 +1,14 @@
-//! How many files the process may have open: raised at the start as far as one may, and shared out,
-//! so that callers never take the files that the journal, the read model and the operators need.
+//! The limit of the process' open files. It is raised at the start as far as allowed, and listeners
+//! get shares of it, so that callers cannot use up the files that the journal, the read model and
+//! the operators need.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::warn;
 
-/// More than all bounds together need.
+/// The number of open files that is aimed at: more than all bounds together need.
 const WANTED: u64 = 65_536;
 
-/// Raises the limit that holds to what may be had.
+/// Raises the soft limit of open files towards the hard limit.
 pub fn raise_open_files() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let wanted = maximum.map_or(WANTED, |maximum| maximum.min(WANTED));
@@ -15,11 +16,11 @@ pub fn raise_open_files() {
         return;
     }
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum }) {
-        warn!(%error, ?current, wanted, "the limit of open files cannot be raised; fewer connections are let in (see ulimit -n)");
+        warn!(%error, ?current, wanted, "the limit of open files cannot be raised, so fewer connections are accepted; see ulimit -n");
     }
 }
 
-/// So many percent of the files that may be open, one at the least.
+/// So many percent of the files that the process may have open; at least one.
 pub(crate) fn open_files_share(percent: u64) -> usize {
     let current = getrlimit(Resource::Nofile).current.unwrap_or(WANTED);
     usize::try_from((current.saturating_mul(percent) / 100).max(1)).unwrap_or(usize::MAX)
@@ -30,12 +31,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_limit_is_raised_and_shared_out() {
+    fn the_limit_is_raised_and_shares_are_parts_of_it() {
         raise_open_files();
         let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
         let held = current.unwrap_or(u64::MAX);
         assert!(held >= maximum.map_or(WANTED, |maximum| maximum.min(WANTED)));
         assert_eq!(open_files_share(50) as u64, current.unwrap_or(WANTED) / 2);
-        assert_eq!(open_files_share(0), 1, "never nobody");
+        assert_eq!(open_files_share(0), 1, "at least one");
     }
 }

@@ -1,6 +1,6 @@
-//! Detects a consumer that stalls: its input grows, but it applies nothing. A stalled consumer first
-//! turns unready, then it is ended so that its owner starts it again. After several restarts without
-//! progress the process is declared dead, since only a new process can help.
+//! Detects a consumer that stalls: its input grows, but it applies nothing. A stalled consumer
+//! first turns unready, then it is ended so that its owner starts it again. After several restarts
+//! without progress the process is declared dead, since only a new process can help.
 
 use std::{
     future::Future,
@@ -59,8 +59,8 @@ impl StallWatch {
         self.0.is_paused.store(is_paused, Ordering::Release);
     }
 
-    /// Returns when the consumer has stalled and must be started again. `end` returns the end of its
-    /// input, or `None` while that cannot be found out: then the part turns unready, but the
+    /// Returns when the consumer has stalled and must be started again. `end` returns the end of
+    /// its input, or `None` while that cannot be found out: then the part turns unready, but the
     /// consumer is not ended.
     pub async fn until_stalled<F>(&self, part: &Part, end: impl Fn() -> F) -> Stalled
     where

@@ -81,8 +81,8 @@ pub struct GrpcBackend {
 }
 
 impl GrpcBackend {
-    /// `name` is for logs; `uri` is one such as `http://127.0.0.1:50061`. It connects when it is first
-    /// used.
+    /// `name` is for logs; `uri` is one such as `http://127.0.0.1:50061`. It connects when it is
+    /// first used.
     pub fn new(name: &'static str, uri: String) -> Result<Self, Error> {
         let endpoint = Endpoint::from_shared(uri.clone()).map_err(|error| Error::Address(error.to_string()))?;
         let log = Arc::new(Mutex::new(LogThrottle::every_ms(LOG_MS)));

@@ -1,6 +1,6 @@
 //! Keeps the connection of one partition to its backend: one stream carries many calls, and a new
-//! one is opened when it breaks. The clock is checked when the transport takes a transfer: one whose
-//! `send_by` has passed is dropped there and reported as not sent (protocol rule P6).
+//! one is opened when it breaks. The clock is checked when the transport takes a transfer: one
+//! whose `send_by` has passed is dropped there and reported as not sent (protocol rule P6).
 
 use std::sync::Arc;
 
@@ -36,8 +36,8 @@ pub(crate) const EVENTS_MAX: usize = 1_024;
 const PAUSE_MS_MIN: u64 = 20;
 const PAUSE_MS_MAX: u64 = 1_000;
 
-/// Keeps a stream open until the receiver of `events` is dropped. At most `calls_max` calls wait for
-/// the transport.
+/// Keeps a stream open until the receiver of `events` is dropped. At most `calls_max` calls wait
+/// for the transport.
 pub(crate) async fn keep_connected(
     backend: Arc<dyn Backend>,
     clock: Arc<dyn Clock>,

@@ -149,8 +149,8 @@ impl Holder {
         }
     }
 
-    /// Everything of this holder is finished. After a release the successor finds the position right
-    /// behind the release.
+    /// Everything of this holder is finished. After a release the successor finds the position
+    /// right behind the release.
     async fn end(&mut self, ended: Ended) -> Result<Ended, Error> {
         if ended == Ended::Released {
             let position = self.read.to_commit(None);

@@ -39,8 +39,8 @@ impl ReadPosition {
         }
     }
 
-    /// Notes the identity of a task. Returns true if it is above all identities read before, so that
-    /// this is the first time that the task is read.
+    /// Notes the identity of a task. Returns true if it is above all identities read before, so
+    /// that this is the first time that the task is read.
     pub(crate) fn note_identity(&mut self, id: EffectId) -> bool {
         let is_first = self.highest.get(&id.shard).is_none_or(|highest| *highest < id);
         if is_first {

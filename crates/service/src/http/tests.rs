@@ -1,4 +1,5 @@
-//! Connections with half-sent requests and idle ones are closed, and calls in flight end at shutdown.
+//! Connections with half-sent requests and idle ones are closed, and calls in flight end at
+//! shutdown.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -77,7 +78,7 @@ async fn at_shutdown_calls_in_flight_end_and_new_connections_are_refused() {
     tokio::time::sleep(Duration::from_millis(100)).await;
     stop.cancel();
     assert!(until_closed(&mut stream).await.ends_with("here"));
-    assert_eq!(server.await.unwrap(), 0, "none was cut off");
+    assert_eq!(server.await.unwrap(), 0, "no connection was cut off");
     assert!(TcpStream::connect(address).await.is_err());
 }
 

@@ -37,8 +37,8 @@ const CONNECT_WAIT_MS: u64 = 2_000;
 const RELEASE_WAIT_MS: u64 = 1_000;
 
 impl Holder {
-    /// Claims the partition, and learns which claim held what before. A holder that may still run is
-    /// asked to release it first: otherwise the tasks that it has not read yet would count as
+    /// Claims the partition, and learns which claim held what before. A holder that may still run
+    /// is asked to release it first: otherwise the tasks that it has not read yet would count as
     /// possibly sent. Returns nothing if `unassigned` fired before the claim was appended.
     pub(crate) async fn claim(
         index: u32,

@@ -1,5 +1,5 @@
-//! The holder's calls to its backend: when a task is sent or inquired about, and what its answer, its
-//! time-out or a broken connection means.
+//! The holder's calls to its backend: when a task is sent or inquired about, and what its answer,
+//! its time-out or a broken connection means.
 
 use std::{sync::Arc, time::Duration};
 
@@ -40,8 +40,8 @@ impl Holder {
         }
     }
 
-    /// Sends queued transfers as far as there are places in flight. A queued transfer that cannot be
-    /// sent any more is reported as not sent.
+    /// Sends queued transfers as far as there are places in flight. A queued transfer that cannot
+    /// be sent any more is reported as not sent.
     pub(super) fn send_queued(&mut self) {
         let now = self.clock.now();
         for issuer in self.queue.issuers() {
