@@ -1,31 +1,12 @@
 //! Effects: what the machine wants done because of a record. They are emitted at least once; each
 //! receiver drops an identity that it already has, so they take effect once (protocol rule P3).
 
-use std::fmt;
-
 use twqr_types::{
     Amount, CardToken, Field, Issuer, MerchantTradeNo, OrderKey, PosId, Remark, ShardId, StoreId, StoreName, TradeNo,
     UnRedeem, UnixMs,
 };
 
-use crate::{Command, Limits, Position, Record, ReplyTo};
-
-/// The identity of an effect: the position of its cause, and the effect's number there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct EffectId {
-    /// The shard of the cause.
-    pub shard: ShardId,
-    /// The offset of the cause.
-    pub offset: u64,
-    /// The effect's number among those of its cause, from 0.
-    pub n: u32,
-}
-
-impl fmt::Display for EffectId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}", self.shard.0, self.offset, self.n)
-    }
-}
+use crate::{Command, EffectId, Limits, Position, Record, ReplyTo};
 
 /// Something for a service to do.
 #[derive(Clone, Debug)]

@@ -16,16 +16,16 @@ mod movement;
 mod order;
 mod payment;
 mod policy;
+mod position;
 mod record;
 mod refund;
+mod reply_to;
 mod schedule;
 mod versions;
 
 pub use apply::{AppliedStep, Step, apply, refuse_unknown_payment};
 pub use cancel::{Cancel, CancelStage, EarlyCancel};
-pub use effect::{
-    ChargeCall, Effect, EffectId, Forward, RefundCall, Reply, ReplyBody, ReversalCall, Subject, Task, TaskKind,
-};
+pub use effect::{ChargeCall, Effect, Forward, RefundCall, Reply, ReplyBody, ReversalCall, Subject, Task, TaskKind};
 pub use movement::{Evidence, Failure, INQUIRY_MS_MAX, Movement, Phase, RefundApproval, ReversalApproval};
 pub use order::Order;
 pub use payment::{
@@ -36,9 +36,11 @@ pub use policy::{
     Alphabet, IssuerRules, Limits, Merchant, Policy, PolicyFault, PolicyReader, RefundRule, RefundScope, Replay,
     ReplayedPayment, Resolution, Route, RouteTarget, Routing, StatusCodes, Store, Window,
 };
+pub use position::{EffectId, Position};
 pub use record::{
-    CancelRequest, Command, Decline, DeclineKind, MovementOutcome, Outcome, Pay, PolicyChange, Position, Query, Record,
-    RefundRequest, RefundResult, ReplyTo, Reserve, Target, TaskResult,
+    CancelRequest, Command, Decline, DeclineKind, MovementOutcome, Outcome, Pay, PolicyChange, Query, Record,
+    RefundRequest, RefundResult, Reserve, Target, TaskResult,
 };
 pub use refund::{Refund, RefundPhase, RefundSuccess, RefundTerms};
+pub use reply_to::ReplyTo;
 pub use versions::{POLICY_SHARD, PolicyVersions};

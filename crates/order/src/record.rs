@@ -1,20 +1,11 @@
 //! The records of a shard's log: everything that can change an order (protocol rule P1).
 
 use twqr_types::{
-    Amount, KeyName, MerchantTradeNo, OrderKey, PayForm, PosId, RefundForm, Remark, ShardId, StatusCode, StoreId,
-    StoreName, TradeNo, UnixMs,
+    Amount, KeyName, MerchantTradeNo, OrderKey, PayForm, PosId, RefundForm, Remark, StatusCode, StoreId, StoreName,
+    TradeNo, UnixMs,
 };
 
-use crate::{Approval, EffectId, Failure, Policy, RefundApproval, RefundSuccess, ReversalApproval};
-
-/// The position of a record in the logs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Position {
-    /// The shard whose log it is.
-    pub shard: ShardId,
-    /// The record's offset in that log.
-    pub offset: u64,
-}
+use crate::{Approval, EffectId, Failure, Policy, RefundApproval, RefundSuccess, ReplyTo, ReversalApproval};
 
 /// A record of a shard's log.
 #[derive(Clone, Debug)]
@@ -139,17 +130,6 @@ pub struct Pay {
     pub form: PayForm,
     /// Where to answer; none if no caller waits.
     pub reply_to: Option<ReplyTo>,
-}
-
-/// Where an answer goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReplyTo {
-    /// The partition of `replies` that the caller's ingress reads.
-    pub partition: u32,
-    /// The number of the pending call there.
-    pub correlation: u64,
-    /// The pending call ends at this time.
-    pub until: UnixMs,
 }
 
 /// An inquiry about the order as it is at this record.

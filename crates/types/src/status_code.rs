@@ -24,7 +24,7 @@ macro_rules! status_codes {
 }
 
 status_codes! {
-    /// 000: success.
+    /// 000: the request succeeded.
     SUCCESS b"000";
     /// 301: failed, network or system. Ambiguous.
     SYSTEM_FAILED b"301";
