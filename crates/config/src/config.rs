@@ -2,6 +2,7 @@
 //! with its key, its value and what is allowed.
 
 use std::{
+    ffi::OsString,
     net::{Ipv4Addr, SocketAddr},
     num::NonZeroU32,
     path::{Path, PathBuf},
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use twqr_journal::kafka::Layout;
 use twqr_order::Policy;
 
+use crate::consistency::{port_faults, window_faults};
 use crate::{KafkaConfig, PolicyDocument, SettlementConfig, policy, renamed, source};
 
 /// Explains each key to operators; printed above the defaults.
@@ -98,13 +100,13 @@ impl Config {
     /// Reads the file, lets environment variables override it, and checks the result. A key that
     /// neither sets has its default.
     pub fn load(path: Option<&Path>) -> anyhow::Result<Self> {
-        Self::from_sources(
-            path,
-            std::env::vars_os().filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?))),
-        )
+        Self::from_sources(path, std::env::vars_os())
     }
 
-    fn from_sources(path: Option<&Path>, variables: impl Iterator<Item = (String, String)>) -> anyhow::Result<Self> {
+    fn from_sources(
+        path: Option<&Path>,
+        variables: impl Iterator<Item = (OsString, OsString)>,
+    ) -> anyhow::Result<Self> {
         let place =
             || path.map_or_else(|| "configuration".to_owned(), |path| format!("configuration {}", path.display()));
         let mut table = source::file(path)?;
@@ -147,15 +149,29 @@ impl Config {
         if !(1..=60).contains(&self.member.len()) || !self.member.chars().all(letter) {
             faults.push(format!("member is {:?}, must be 1 to 60 ASCII letters, digits, '_' or '-'", self.member));
         }
+        faults.extend(port_faults(&[
+            ("grpc", self.grpc),
+            ("pos_http", self.pos_http),
+            ("admin", self.admin),
+            ("operators", self.operators),
+        ]));
         faults.extend(self.kafka.faults());
         faults.extend(self.settlement.faults());
-        if let Err(wrong) = self.policy.policy() {
-            faults.extend(wrong.iter().map(|fault| format!("policy.{fault}")));
-        }
+        let policy_faults = match self.policy.policy() {
+            Ok(policy) => self.window_faults(&policy),
+            Err(wrong) => wrong.iter().map(ToString::to_string).collect(),
+        };
+        faults.extend(policy_faults.iter().map(|fault| format!("policy.{fault}")));
         if !faults.is_empty() {
             bail!("{}", faults.join("; "));
         }
         Ok(())
+    }
+
+    /// Lists what in a policy cannot work with this configuration, each fault with its key: windows
+    /// that are not longer than `call_timeout_ms`.
+    pub fn window_faults(&self, policy: &Policy) -> Vec<String> {
+        window_faults(policy, self.call_timeout_ms)
     }
 
     /// Returns the topic layout that this configuration asks for.
@@ -189,7 +205,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("twqr.toml");
         std::fs::write(&file, text).unwrap();
-        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let variables = variables.iter().map(|(name, value)| (name.into(), value.into()));
         Config::from_sources(Some(&file), variables)
     }
 
@@ -219,6 +235,16 @@ mod tests {
                 "answer_within_ms is 15000, must be 100 to 14000; calls_max is 0",
             ),
             ("grpc = \"here\"", "grpc"),
+            ("grpc = \"0.0.0.0:9090\"", "admin is 127.0.0.1:9090, must have another port than grpc"),
+            ("[kafka]\nbootstrap = \"kafka\"", "kafka.bootstrap contains \"kafka\", must be host:port"),
+            (
+                "[[policy.issuers]]\ninstitution = \"\"\n[[policy.issuers]]\ninstitution = \"391\"\nwindow_ms = 4000",
+                "policy.issuers[1].window_ms: is 4000, must be above call_timeout_ms, which is 4000",
+            ),
+            (
+                "call_timeout_ms = 10000\n[policy]\nissuers = []",
+                "policy.routes[0]: the default window_ms of its issuer: is 10000, must be above call_timeout_ms",
+            ),
             ("[kafka]\nmin_insync = 2", "kafka.min_insync is 2, must be 1 to 1"),
             (
                 "[kafka.properties]\n\"sasl.password\" = \"SECRET\"",
@@ -288,5 +314,19 @@ mod tests {
         let error = format!("{:#}", load("", &[("TWQR__CALLS_MAX", "many")]).unwrap_err());
         assert!(error.contains("calls_max"), "{error}");
         assert!(load("", &[("TWQR__GRPC__X", "1")]).is_err());
+    }
+
+    #[test]
+    fn a_variable_that_is_not_utf_8_is_a_fault_unless_it_is_anothers() {
+        use std::os::unix::ffi::OsStringExt;
+        let load = |name: &[u8], value: &[u8]| {
+            let variable = (OsString::from_vec(name.to_vec()), OsString::from_vec(value.to_vec()));
+            Config::from_sources(None, std::iter::once(variable)).map_err(|error| format!("{error:#}"))
+        };
+        for (name, value) in [(&b"TWQR__MEMBER"[..], &b"SECRET\xff"[..]), (b"TWQR__\xff", b"SECRET")] {
+            let error = load(name, value).unwrap_err();
+            assert!(error.contains("TWQR__") && error.contains("is not UTF-8") && !error.contains("SECRET"), "{error}");
+        }
+        assert_eq!(load(b"OTHER\xff", b"\xff"), Ok(Config::default()));
     }
 }

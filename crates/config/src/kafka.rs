@@ -2,9 +2,11 @@
 
 use std::{collections::BTreeMap, fmt, path::PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use twqr_journal::kafka::KafkaSettings;
+
+use crate::consistency::bootstrap_faults;
 
 /// The section `[kafka]`. With an empty `bootstrap`, `twqr up` uses the embedded journal.
 #[derive(Clone, Deserialize, Serialize, PartialEq, Eq)]
@@ -98,6 +100,7 @@ impl KafkaConfig {
             (!range.contains(&value)).then(|| format!("kafka.{key} is {value}, must be {least} to {most}"))
         };
         let mut faults: Vec<String> = ranges.into_iter().filter_map(fault).collect();
+        faults.extend(bootstrap_faults(&self.bootstrap));
         let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         if self.prefix.len() > 100 || !self.prefix.chars().all(letter) {
             let prefix = &self.prefix;
@@ -128,9 +131,11 @@ impl KafkaConfig {
         let named = self.property_files.iter().map(|(property, file)| (property.as_str(), file));
         for (property, file) in named.chain(password) {
             let key = if property == PASSWORD { "password_file" } else { "property_files" };
-            let place = || format!("kafka.{key}: {property}: {} cannot be read", file.display());
-            let text = std::fs::read_to_string(file).with_context(place)?;
-            properties.insert(property.to_owned(), text.trim_end_matches(['\r', '\n']).to_owned());
+            let place = || format!("kafka.{key}: {property}: {}", file.display());
+            let text = std::fs::read(file).and_then(twqr_files::text);
+            let text = text.with_context(|| format!("{} cannot be read", place()))?;
+            let secret = twqr_files::secret(&text).map_err(|what| anyhow!("{} {what}", place()))?;
+            properties.insert(property.to_owned(), secret.to_owned());
         }
         Ok(KafkaSettings {
             bootstrap: self.bootstrap.clone(),
@@ -139,5 +144,34 @@ impl KafkaConfig {
             session_timeout_ms: self.session_timeout_ms,
             append_timeout_ms: self.append_timeout_ms,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_in_files_lose_line_ends_and_may_have_no_blanks_at_their_edges() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let config = KafkaConfig { password_file: file.path().to_owned(), ..KafkaConfig::default() };
+        for (text, expected) in [
+            ("SECRET", Ok("SECRET")),
+            ("\u{feff}SECRET\r\n", Ok("SECRET")),
+            ("\nSECRET\n\n", Ok("SECRET")),
+            (" SECRET", Err("begins or ends with a blank")),
+            ("SECRET \n", Err("begins or ends with a blank")),
+            ("\n", Err("is empty")),
+        ] {
+            std::fs::write(file.path(), text).unwrap();
+            match (config.settings().map_err(|error| format!("{error:#}")), expected) {
+                (Ok(settings), Ok(expected)) => assert_eq!(settings.properties[PASSWORD], expected),
+                (Err(error), Err(expected)) => {
+                    assert!(error.contains(expected) && !error.contains("SECRET"), "{error}");
+                    assert!(error.starts_with("kafka.password_file: sasl.password: "), "{error}");
+                }
+                (Ok(_), Err(_)) | (Err(_), Ok(_)) => panic!("{text:?}"),
+            }
+        }
     }
 }

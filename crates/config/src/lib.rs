@@ -2,6 +2,7 @@
 //! the rules by which orders are decided, as operators write them in TOML.
 
 mod config;
+mod consistency;
 mod kafka;
 mod policy;
 mod renamed;

@@ -1,6 +1,6 @@
 //! Reads configuration from a TOML file and lets environment variables override it.
 
-use std::path::Path;
+use std::{ffi::OsString, path::Path};
 
 use anyhow::{Context as _, anyhow, bail};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -37,9 +37,12 @@ pub fn typed<T: DeserializeOwned>(table: Table) -> Result<T, String> {
 const WHOLE: &str = ".";
 
 /// Overrides keys with environment variables: `TWQR__POLICY__NAME=x` sets `policy.name`.
-pub(crate) fn overlay(table: &mut Table, variables: impl Iterator<Item = (String, String)>) -> anyhow::Result<()> {
-    for (name, text) in variables {
-        let Some(path) = name.strip_prefix(PREFIX) else { continue };
+pub(crate) fn overlay(table: &mut Table, variables: impl Iterator<Item = (OsString, OsString)>) -> anyhow::Result<()> {
+    for (name, text) in variables.filter(|(name, _)| name.as_encoded_bytes().starts_with(PREFIX.as_bytes())) {
+        let (Some(name), Some(text)) = (name.to_str(), text.to_str()) else {
+            bail!("the environment variable {} is not UTF-8; set it again as UTF-8", name.display())
+        };
+        let path = name.strip_prefix(PREFIX).unwrap_or_default();
         let path = path.to_ascii_lowercase();
         let mut keys: Vec<&str> = path.split("__").collect();
         let Some(last) = keys.pop().filter(|key| !key.is_empty()) else {
@@ -51,7 +54,7 @@ pub(crate) fn overlay(table: &mut Table, variables: impl Iterator<Item = (String
             let Value::Table(level) = level else { bail!("{name}: {key} is not a table of the configuration") };
             place = level;
         }
-        place.insert(last.to_owned(), value(&text));
+        place.insert(last.to_owned(), value(text));
     }
     Ok(())
 }

@@ -112,6 +112,15 @@ fn files_that_a_configuration_names_must_exist() {
         (&[("TWQR__KAFKA__PASSWORD_FILE", "nowhere")], 1, "kafka.password_file: sasl.password: nowhere cannot be read"),
         (&[("TWQR__MEMBER", "true")], 1, "member: must be text, such as \"router-0\", or a whole number"),
         (&[("TWQR__MEMBER", "7")], 0, ""),
+        (&[("TWQR_MERCHANT_KEY_M7", "k\n")], 0, ""),
+        (&[("TWQR_MERCHANT_KEY_M7", "SECRET ")], 1, "TWQR_MERCHANT_KEY_M7: a key begins or ends with a blank"),
+        (&[("TWQR__KAFKA__BOOTSTRAP", "kafka")], 1, "kafka.bootstrap contains \"kafka\", must be host:port"),
+        (&[("TWQR__ADMIN", "127.0.0.1:50051")], 1, "admin is 127.0.0.1:50051, must have another port than grpc"),
+        (
+            &[("TWQR__CALL_TIMEOUT_MS", "5000")],
+            1,
+            "policy.issuers[0].window_ms: is 5000, must be above call_timeout_ms",
+        ),
         (&secret, 1, "secret.toml, line 2: "),
     ] {
         let output = twqr(folder.path(), variables, &["config", "check"]);
@@ -187,6 +196,12 @@ fn a_hyphen_means_standard_input_wherever_a_file_is_named() {
     for (input, arguments, code, expected) in [
         ("[[routes]]\nprefix = \"22\"\ncode_lengths = [18]\n", &["policy", "validate", "-"][..], 0, "is valid"),
         ("x", &["policy", "validate", "-"], 1, "-: line 1"),
+        (
+            "[[routes]]\nprefix = \"22\"\ncode_lengths = [18]\n[[issuers]]\ninstitution = \"\"\nwindow_ms = 3000\n",
+            &["policy", "validate", "-"],
+            1,
+            "-: issuers[0].window_ms: is 3000, must be above call_timeout_ms, which is 4000",
+        ),
         ("x", &["policy", "diff", "-"], 1, "-: line 1"),
         ("x", &["policy", "apply", "-", "--expect", "1", "--who", "a", "--why", "b"], 1, "-: line 1"),
         ("H,x", &["settlement", "verify", "-"], 1, "-: is not an accounting file"),

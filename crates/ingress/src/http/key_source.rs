@@ -3,6 +3,7 @@
 //! the keys stay as they are. No message contains a key or a line of the file.
 
 use std::{
+    ffi::OsString,
     fs::Metadata,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -41,7 +42,7 @@ pub struct KeysError {
 /// The file and the environment variables that contain keys.
 pub(super) struct KeySource {
     pub(super) file: Option<PathBuf>,
-    pub(super) variables: Vec<(String, String)>,
+    pub(super) variables: Vec<(OsString, OsString)>,
 }
 
 /// Differs between two versions of the file. The inode is included: the path may be a link that
@@ -56,22 +57,22 @@ struct FileVersion {
 impl KeySource {
     /// Keys from this file and from this process' environment.
     pub(super) fn new(file: Option<PathBuf>) -> Self {
-        let variable = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
-            let name = name.into_string().ok().filter(|name| name.starts_with(VARIABLE))?;
-            Some((name, value.into_string().ok()?))
-        };
-        Self { file, variables: std::env::vars_os().filter_map(variable).collect() }
+        let is_key = |(name, _): &(OsString, OsString)| name.as_encoded_bytes().starts_with(VARIABLE.as_bytes());
+        Self { file, variables: std::env::vars_os().filter(is_key).collect() }
     }
 
     /// Reads all keys.
     pub(super) fn read(&self) -> Result<Keys, KeysError> {
         let mut keys = self.file.as_deref().map(read).transpose()?.unwrap_or_default();
         for (name, value) in &self.variables {
-            let fault = |what: String| KeysError { place: format!("environment variable {name}"), what };
+            let fault = |what: String| KeysError { place: format!("environment variable {}", name.display()), what };
+            let (Some(name), Some(value)) = (name.to_str(), value.to_str()) else {
+                return Err(fault("is not UTF-8; set it again as UTF-8".to_owned()));
+            };
             let merchant = name.strip_prefix(VARIABLE).unwrap_or_default().to_owned();
             MerchantId::parse(merchant.clone())
                 .map_err(|what| fault(format!("the MerchantID at the end of its name {what}")))?;
-            let key = key(FROM_ENVIRONMENT, Value::String(value.clone())).map_err(fault)?;
+            let key = key(FROM_ENVIRONMENT, Value::String(value.to_owned())).map_err(fault)?;
             keys.entry(merchant).or_default().push(key);
         }
         Ok(keys)
@@ -176,7 +177,9 @@ fn key(name: &str, value: Value) -> Result<Key, String> {
     let Value::String(secret) = value else {
         return Err("must be a text, a list of texts, or a table from names to texts".to_owned());
     };
-    if secret.is_empty() { Err("a key is empty".to_owned()) } else { Ok(Key { name, secret: secret.into() }) }
+    let secret = Zeroizing::new(secret);
+    let secret = twqr_files::secret(&secret).map_err(|what| format!("a key {what}"))?;
+    Ok(Key { name, secret: secret.into() })
 }
 
 #[cfg(test)]
@@ -187,7 +190,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("keys.toml");
         std::fs::write(&file, text).unwrap();
-        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let variables = variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
         KeySource { file: Some(file), variables }.read().map_err(|error| error.to_string())
     }
 
@@ -199,6 +202,9 @@ mod tests {
         let of = |merchant: &str| keys[merchant].iter().map(key).collect::<Vec<_>>().join(" ");
         assert_eq!([of("M001"), of("9999999"), of("M002")], ["file=a file=b environment=d", "file=c", "environment=e"]);
         assert_eq!(of("M003"), "2026-01=f 2026-07=g");
+        let ends = b"\xef\xbb\xbf[keys]\r\nM1 = \"\"\"\r\nk\r\n\"\"\"\r\nM2 = \"k\\n\"\r\n";
+        let keys = read_text(ends, &[("TWQR_MERCHANT_KEY_M3", "k\n"), ("TWQR_MERCHANT_KEY_M4", "\r\nk\r\n")]).unwrap();
+        assert!(keys.len() == 4 && keys.values().flatten().all(|key| key.secret.expose_secret() == "k"));
         assert!(read_text(b"[keys]", &[]).unwrap().is_empty());
         assert!(KeySource { file: None, variables: Vec::new() }.read().unwrap().is_empty());
     }
@@ -230,6 +236,10 @@ mod tests {
                 "TWQR_MERCHANT_KEY_: the MerchantID at the end of its name is required",
             ),
             (b"[keys]", &[("TWQR_MERCHANT_KEY_M001", "")], "TWQR_MERCHANT_KEY_M001: a key is empty"),
+            (b"[keys]", &[("TWQR_MERCHANT_KEY_M001", "\n")], "TWQR_MERCHANT_KEY_M001: a key is empty"),
+            (b"[keys]", &[("TWQR_MERCHANT_KEY_M001", "SECRET ")], "a key begins or ends with a blank"),
+            (b"[keys]\nM001 = \"SECRET \"", &[], "keys.toml, line 2: a key begins or ends with a blank"),
+            (b"[keys]\nM001 = [\"x\", \"\\tSECRET\"]", &[], "line 2: a key begins or ends with a blank"),
         ] {
             let error = read_text(text, variables).unwrap_err();
             assert!(error.contains(expected), "{error} does not contain {expected:?}");
@@ -237,5 +247,13 @@ mod tests {
         }
         let absent = KeySource { file: Some("/nowhere/keys.toml".into()), variables: Vec::new() };
         assert!(absent.read().unwrap_err().to_string().contains("/nowhere/keys.toml: cannot be read"));
+    }
+
+    #[test]
+    fn a_variable_that_is_not_utf_8_is_a_fault() {
+        use std::os::unix::ffi::OsStringExt;
+        let variable = ("TWQR_MERCHANT_KEY_M1".into(), OsString::from_vec(b"SECRET\xff".to_vec()));
+        let error = KeySource { file: None, variables: vec![variable] }.read().unwrap_err().to_string();
+        assert!(error.contains("TWQR_MERCHANT_KEY_M1: is not UTF-8") && !error.contains("SECRET"), "{error}");
     }
 }

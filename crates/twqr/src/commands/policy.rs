@@ -4,7 +4,11 @@ mod apply;
 mod diff;
 mod get;
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use anyhow::{Context as _, anyhow};
 use clap::{Args, Subcommand};
@@ -108,15 +112,15 @@ const CALL_WITHIN: Duration = Duration::from_secs(20);
 pub(crate) async fn run(command: Policy, config: &Config) -> anyhow::Result<ExitCode> {
     match command {
         Policy::Get(arguments) => get::run(arguments, config).await,
-        Policy::Validate { file } => validate(&file),
+        Policy::Validate { file } => validate(&file, config),
         Policy::Diff(arguments) => diff::run(arguments, config).await,
         Policy::Apply(arguments) => apply::apply(arguments, config).await,
         Policy::Rollback(arguments) => apply::rollback(arguments, config).await,
     }
 }
 
-fn validate(file: &std::path::Path) -> anyhow::Result<ExitCode> {
-    match read_policy(file) {
+fn validate(file: &Path, config: &Config) -> anyhow::Result<ExitCode> {
+    match faultless(file, config) {
         Ok(_) => {
             print_line("the policy is valid")?;
             Ok(ExitCode::SUCCESS)
@@ -128,9 +132,21 @@ fn validate(file: &std::path::Path) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// Reads the document in a file; the error lists every fault, also what cannot work with this
+/// configuration.
+fn faultless(file: &Path, config: &Config) -> Result<twqr_order::Policy, Vec<String>> {
+    let policy = read_policy(file)?;
+    let faults = config.window_faults(&policy);
+    if faults.is_empty() {
+        Ok(policy)
+    } else {
+        Err(faults.iter().map(|fault| format!("{}: {fault}", file.display())).collect())
+    }
+}
+
 /// Reads the document in a file; the error lists every fault.
-fn read(file: &std::path::Path) -> anyhow::Result<twqr_order::Policy> {
-    read_policy(file).map_err(|faults| anyhow!("{}", faults.join("\n      ")))
+fn read(file: &Path, config: &Config) -> anyhow::Result<twqr_order::Policy> {
+    faultless(file, config).map_err(|faults| anyhow!("{}", faults.join("\n      ")))
 }
 
 type Operators = OperatorServiceClient<Channel>;

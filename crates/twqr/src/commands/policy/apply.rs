@@ -15,7 +15,7 @@ use twqr_config::Config;
 const CONFLICT: u8 = 3;
 
 pub(super) async fn apply(arguments: Apply, config: &Config) -> anyhow::Result<ExitCode> {
-    let policy = read(&arguments.file)?;
+    let policy = read(&arguments.file, config)?;
     let mut operators = arguments.change.server.connect(config).await?;
     send(&mut operators, &policy, arguments.change).await
 }

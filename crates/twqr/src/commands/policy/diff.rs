@@ -19,7 +19,7 @@ const DIFFERS: u8 = 2;
 const REPLAY_WITHIN: Duration = Duration::from_mins(30);
 
 pub(super) async fn run(arguments: Diff, config: &Config) -> anyhow::Result<ExitCode> {
-    let policy = read(&arguments.file)?;
+    let policy = read(&arguments.file, config)?;
     let mut operators = arguments.server.connect(config).await?;
     let differs = if arguments.against_log {
         against_log(&mut operators, &policy, arguments.orders).await?

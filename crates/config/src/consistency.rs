@@ -1,0 +1,147 @@
+//! Finds settings that are allowed one by one but cannot work together, and broker addresses that
+//! cannot exist.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
+
+use twqr_order::{Policy, RouteTarget};
+
+/// Lists listeners that need the same port. Port 0 is any free port.
+pub(crate) fn port_faults(listeners: &[(&str, SocketAddr)]) -> Vec<String> {
+    let mut faults = Vec::new();
+    for (at, (key, address)) in listeners.iter().enumerate() {
+        let shares =
+            |(_, other): &&(&str, SocketAddr)| other.port() == address.port() && overlap(other.ip(), address.ip());
+        if address.port() != 0
+            && let Some((other, _)) = listeners[..at].iter().find(shares)
+        {
+            faults.push(format!("{key} is {address}, must have another port than {other}"));
+        }
+    }
+    faults
+}
+
+/// Whether two listeners on one port exclude each other at these addresses.
+fn overlap(a: IpAddr, b: IpAddr) -> bool {
+    let is_every =
+        |ip: IpAddr, other: IpAddr| ip == IpAddr::V6(Ipv6Addr::UNSPECIFIED) || (ip.is_unspecified() && other.is_ipv4());
+    let (a, b) = (a.to_canonical(), b.to_canonical());
+    a == b || is_every(a, b) || is_every(b, a)
+}
+
+/// Lists issuers of a policy whose window is not longer than a call may take: "not known" would
+/// count as proof of absence while the worker's own call is still in flight (protocol rule P6).
+/// Each fault begins with the key in the policy document.
+pub(crate) fn window_faults(policy: &Policy, call_timeout_ms: u64) -> Vec<String> {
+    let is_short = |window_ms: i64| u64::try_from(window_ms).is_ok_and(|window_ms| window_ms <= call_timeout_ms);
+    let listed =
+        policy.issuers.iter().enumerate().map(|(at, rules)| (rules.issuer, format!("issuers[{at}].window_ms")));
+    let routed = policy.routes.iter().enumerate().filter_map(|(at, route)| match route.target {
+        RouteTarget::Issuer(issuer) => Some((issuer, format!("routes[{at}]: the default window_ms of its issuer"))),
+        RouteTarget::Refuse => None,
+    });
+    let mut places: BTreeMap<_, String> = BTreeMap::new();
+    for (issuer, place) in listed.chain(routed) {
+        places.entry(issuer).or_insert(place);
+    }
+    let windows = places.into_iter().map(|(issuer, place)| (place, policy.issuer(issuer).resolution.window_ms));
+    let short = windows.filter(|(_, window_ms)| is_short(*window_ms));
+    short
+        .map(|(place, window_ms)| {
+            format!("{place}: is {window_ms}, must be above call_timeout_ms, which is {call_timeout_ms}")
+        })
+        .collect()
+}
+
+/// Lists broker addresses that are not `host:port`; an empty list of brokers is allowed.
+pub(crate) fn bootstrap_faults(bootstrap: &str) -> Vec<String> {
+    let brokers = bootstrap.split(',').map(str::trim).filter(|_| !bootstrap.is_empty());
+    let wrong = brokers.filter(|broker| !is_host_and_port(broker));
+    wrong
+        .map(|broker| {
+            format!(
+                "kafka.bootstrap contains {broker:?}, must be host:port with a port of 1 to 65535, separated by commas"
+            )
+        })
+        .collect()
+}
+
+fn is_host_and_port(broker: &str) -> bool {
+    let Some((host, port)) = broker.rsplit_once(':') else { return false };
+    let is_port = port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0);
+    let ipv6 = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    is_port && ipv6.map_or_else(|| is_host(host), |ip| ip.parse::<Ipv6Addr>().is_ok())
+}
+
+/// Whether this is a host name or an IPv4 address.
+fn is_host(host: &str) -> bool {
+    let is_label = |label: &str| {
+        let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        (1..=63).contains(&label.len()) && label.chars().all(letter) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    let name = host.strip_suffix('.').unwrap_or(host);
+    if name.len() > 253 || !name.split('.').all(is_label) {
+        return false;
+    }
+    let is_number = name.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
+    !is_number || host.parse::<Ipv4Addr>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_is_a_host_and_a_port() {
+        for good in ["", "localhost:9092", "b-1.kafka_x.example:9092, 10.0.0.1:1,[::1]:65535", "kafka.svc.:9092"] {
+            assert_eq!(bootstrap_faults(good), [""; 0], "{good}");
+        }
+        for bad in [
+            " ",
+            "localhost",
+            "localhost:",
+            ":9092",
+            "localhost:0",
+            "localhost:65536",
+            "localhost:+9092",
+            "a:1,",
+            "a:1,,b:2",
+            "a:1;b:2",
+            "a:1 b:2",
+            "PLAINTEXT://a:1",
+            "999.1.1.1:9092",
+            "10.0.0:9092",
+            "::1:9092",
+            "[::g]:9092",
+            "-a:1",
+            "a..b:1",
+            "店:1",
+        ] {
+            assert_eq!(bootstrap_faults(bad).len(), 1, "{bad}: {:?}", bootstrap_faults(bad));
+        }
+        assert_eq!(bootstrap_faults("a,b:0,c:1").len(), 2);
+    }
+
+    #[test]
+    fn listeners_share_no_port() {
+        let faults = |a: &str, b: &str| port_faults(&[("grpc", a.parse().unwrap()), ("admin", b.parse().unwrap())]);
+        for (a, b) in [
+            ("127.0.0.1:1", "127.0.0.1:1"),
+            ("0.0.0.0:1", "127.0.0.1:1"),
+            ("127.0.0.1:1", "[::]:1"),
+            ("[::ffff:127.0.0.1]:1", "127.0.0.1:1"),
+        ] {
+            assert_eq!(faults(a, b), [format!("admin is {b}, must have another port than grpc")], "{a} {b}");
+        }
+        for (a, b) in [
+            ("127.0.0.1:1", "127.0.0.1:2"),
+            ("127.0.0.1:0", "127.0.0.1:0"),
+            ("127.0.0.1:1", "127.0.0.2:1"),
+            ("0.0.0.0:1", "[::1]:1"),
+        ] {
+            assert_eq!(faults(a, b), [""; 0], "{a} {b}");
+        }
+    }
+}
