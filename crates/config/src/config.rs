@@ -235,16 +235,6 @@ mod tests {
                 "answer_within_ms is 15000, must be 100 to 14000; calls_max is 0",
             ),
             ("grpc = \"here\"", "grpc"),
-            ("grpc = \"0.0.0.0:9090\"", "admin is 127.0.0.1:9090, must have another port than grpc"),
-            ("[kafka]\nbootstrap = \"kafka\"", "kafka.bootstrap contains \"kafka\", must be host:port"),
-            (
-                "[[policy.issuers]]\ninstitution = \"\"\n[[policy.issuers]]\ninstitution = \"391\"\nwindow_ms = 4000",
-                "policy.issuers[1].window_ms: is 4000, must be above call_timeout_ms, which is 4000",
-            ),
-            (
-                "call_timeout_ms = 10000\n[policy]\nissuers = []",
-                "policy.routes[0]: the default window_ms of its issuer: is 10000, must be above call_timeout_ms",
-            ),
             ("[kafka]\nmin_insync = 2", "kafka.min_insync is 2, must be 1 to 1"),
             (
                 "[kafka.properties]\n\"sasl.password\" = \"SECRET\"",
@@ -297,6 +287,25 @@ mod tests {
             let error = format!("{:#}", load(text, &[]).unwrap_err());
             assert!(error.contains(expected) && error.contains("twqr.toml"), "{error}");
             assert!(!error.contains("SECRET"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_work_together_is_refused() {
+        for (text, expected) in [
+            ("grpc = \"0.0.0.0:9090\"", "admin is 127.0.0.1:9090, must have another port than grpc"),
+            ("[kafka]\nbootstrap = \"kafka\"", "kafka.bootstrap contains \"kafka\", must be host:port"),
+            (
+                "[[policy.issuers]]\ninstitution = \"\"\n[[policy.issuers]]\ninstitution = \"391\"\nwindow_ms = 4000",
+                "policy.issuers[1].window_ms: is 4000, must be above call_timeout_ms, which is 4000",
+            ),
+            (
+                "call_timeout_ms = 10000\n[policy]\nissuers = []",
+                "policy.routes[0]: the default window_ms of its issuer: is 10000, must be above call_timeout_ms",
+            ),
+        ] {
+            let error = format!("{:#}", load(text, &[]).unwrap_err());
+            assert!(error.contains(expected) && error.contains("twqr.toml"), "{error}");
         }
     }
 

@@ -1,9 +1,11 @@
-//! The encodings of accounting files: UTF-8 with or without a byte order mark, and Big5 as WHATWG
-//! defines it, which Windows reads as code page 950.
+//! The encodings of accounting files: UTF-8 with or without a byte order mark, and Big5 as Windows
+//! reads it.
 
 use std::borrow::Cow;
 
 use encoding_rs::BIG5;
+
+use crate::big5;
 
 /// Replaces a character that Big5 cannot express. It is U+25A1, because the usual geta mark U+3013
 /// is itself not in Big5.
@@ -43,14 +45,10 @@ impl Encoding {
 
     /// Replaces each character that the encoding cannot express with [`MISSING`].
     pub(crate) fn fit(self, text: &str) -> Cow<'_, str> {
-        let fits = |text: &str| text.is_ascii() || !BIG5.encode(text).2;
         match self {
             Self::Utf8 | Self::Utf8Bom => Cow::Borrowed(text),
-            Self::Big5 if fits(text) => Cow::Borrowed(text),
-            Self::Big5 => {
-                let mut buffer = [0; 4];
-                text.chars().map(|c| if fits(c.encode_utf8(&mut buffer)) { c } else { MISSING }).collect()
-            }
+            Self::Big5 if text.chars().all(big5::is_in_code_page) => Cow::Borrowed(text),
+            Self::Big5 => text.chars().map(|c| if big5::is_in_code_page(c) { c } else { MISSING }).collect(),
         }
     }
 
@@ -59,7 +57,7 @@ impl Encoding {
         match self {
             Self::Utf8 => text.as_bytes().to_vec(),
             Self::Utf8Bom => [MARK, text.as_bytes()].concat(),
-            Self::Big5 => BIG5.encode(text).0.into_owned(),
+            Self::Big5 => big5::encode(text),
         }
     }
 
@@ -84,9 +82,14 @@ mod tests {
 
     #[test]
     fn only_characters_that_big5_cannot_express_are_replaced() {
-        for (text, fitted) in
-            [("T1", "T1"), ("示範店□", "示範店□"), ("a😀b", "a□b"), ("简体店", "□体店"), ("&#128512;", "&#128512;")]
-        {
+        for (text, fitted) in [
+            ("T1", "T1"),
+            ("示範店□", "示範店□"),
+            ("a😀b", "a□b"),
+            ("茶の1", "茶□1"),
+            ("简体店", "□体店"),
+            ("&#128512;", "&#128512;"),
+        ] {
             assert_eq!(Encoding::Big5.fit(text), fitted);
             assert_eq!(Encoding::Utf8.fit(text), text);
             let bytes = Encoding::Big5.encode(fitted);

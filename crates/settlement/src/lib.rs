@@ -43,9 +43,10 @@
 //! ]
 //! ```
 //!
-//! - A character that Big5 cannot express is written as [`MISSING`], and a warning names its row
-//!   and column. It is not written as a reference such as `&#128512;`, which a program would take
-//!   for the text itself.
+//! - Big5 is what Windows reads as code page 950, so it has neither kana nor Cyrillic nor the Hong
+//!   Kong extensions. A character without a code is written as [`MISSING`], and a warning names its
+//!   row and column. It is not written as a reference such as `&#128512;`, which a program would
+//!   take for the text itself.
 //! - A cell that a spreadsheet would take for a formula gets a warning and is **not** changed: a
 //!   number with a quote before it is another text, and would match nothing in the merchant's
 //!   books.
@@ -57,6 +58,7 @@
 //! `src/counterparty.rs`. [`reconcile`] matches its rows with our entries by counterparty (wallet
 //! or FISC), kind, TradeNo and RefundTradeNo.
 
+mod big5;
 mod checksum;
 mod column;
 mod counterparty;
