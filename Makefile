@@ -76,8 +76,7 @@ check-layers: ## Fails on a dependency between crates that the architecture forb
 	@.make/check-layers
 
 check-files: ## Fails on source files that break a rule of crates/tidy: length, prose, circles
-	@cargo run --quiet --locked -p twqr-tidy -- --report prose --report doc-words --report circles \
-	  --report references
+	@cargo run --quiet --locked -p twqr-tidy
 
 check-scripts: $(SHELLCHECK) ## Fails on a warning of shellcheck
 	@.make/check-scripts $(SHELLCHECK)

@@ -18,8 +18,8 @@ const WITH_CARD_TOKEN: [&str; 5] = [
 fn main() -> Result<(), Box<dyn Error>> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../../proto");
     println!("cargo::rerun-if-changed={}", root.display());
-    // All but `bus/v1/layout.proto`: the Kafka journal reads and writes that record itself, since
-    // it does not depend on this crate.
+    // Every file except `bus/v1/layout.proto`: the Kafka journal does not depend on this crate, so
+    // it reads and writes that record itself.
     let files = [
         "twqr/pos/v1/pos.proto",
         "twqr/bus/v1/order.proto",

@@ -37,13 +37,13 @@ pub struct Answer {
 
 /// The first pause is drawn from 0 to this, in ms; the range doubles with each attempt.
 const PAUSE_MS_FIRST: u64 = 100;
-/// The longest pause of our own, in ms.
+/// The largest random pause, in ms.
 const PAUSE_MS_MAX: u64 = 5_000;
 /// The longest pause that the server may ask for, in ms.
 const ASKED_PAUSE_MS_MAX: u64 = 30_000;
 
-/// Sends a payment. Retries it if it is unknown whether the request was accepted, and if it was
-/// refused for a reason that passes, such as overload.
+/// Sends a payment. Retries it if it is unknown whether the request was accepted, or if it was
+/// refused for a temporary reason, such as overload.
 pub async fn pay(client: &PosServiceClient<Channel>, request: &PayRequest, attempts: Attempts) -> Answer {
     let started = Instant::now();
     let mut attempt = 1;
@@ -71,12 +71,12 @@ pub async fn pay(client: &PosServiceClient<Channel>, request: &PayRequest, attem
 /// Whether the same request may succeed later.
 fn is_retryable(status: &Status) -> bool {
     let connection_lost = std::error::Error::source(status).is_some();
-    let passing = [Code::Unavailable, Code::ResourceExhausted, Code::DeadlineExceeded, Code::Cancelled];
-    connection_lost || passing.contains(&status.code())
+    let temporary = [Code::Unavailable, Code::ResourceExhausted, Code::DeadlineExceeded, Code::Cancelled];
+    connection_lost || temporary.contains(&status.code())
 }
 
-/// Returns the pause that the server asks for plus a random part, so that callers do not all return
-/// at once.
+/// Returns the pause that the server asks for plus a random one, so that callers do not all retry
+/// at the same time.
 fn pause(status: &Status, attempt: u32) -> Duration {
     let range = PAUSE_MS_FIRST.saturating_mul(1 << attempt.min(16)).min(PAUSE_MS_MAX);
     let asked = status.get_details_retry_info().and_then(|info| info.retry_delay).unwrap_or_default();
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_passing_refusals_are_retried() {
+    fn only_temporary_refusals_are_retried() {
         for (code, again) in [
             (Code::Unavailable, true),
             (Code::ResourceExhausted, true),

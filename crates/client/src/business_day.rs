@@ -6,10 +6,10 @@ use twqr_wire::{convert::policy_change_from, ops::GetPolicyRequest};
 
 use crate::connect;
 
-/// Reads from the operators' API when one business day ends and the next begins.
+/// Reads the cut-off, when one business day ends and the next begins, from the operators' API.
 pub async fn cut_off(endpoint: &str) -> anyhow::Result<CutOff> {
     let mut operators = connect::operators(endpoint).await?;
-    let refused = || format!("{endpoint} does not say when business days end");
+    let refused = || format!("cannot read the cut-off of the newest policy from {endpoint}");
     let found = operators.get_policy(GetPolicyRequest::default()).await.with_context(refused)?.into_inner();
     let change = found.change.with_context(refused)?;
     Ok(policy_change_from(change).with_context(refused)?.policy.cut_off)

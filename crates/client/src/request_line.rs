@@ -64,8 +64,8 @@ pub fn parse(line: &[u8]) -> Result<PayRequest, Vec<Problem>> {
     if problems.is_empty() { Ok(request) } else { Err(problems) }
 }
 
-/// The members of a JSON object in their order. A name may be a misplaced value, so no error
-/// repeats it either.
+/// The members of a JSON object in their order. An unknown name may be a misplaced card token, so
+/// errors do not repeat names either.
 struct Members(Vec<(String, Value)>);
 
 impl<'de> Deserialize<'de> for Members {
@@ -90,8 +90,8 @@ impl<'de> Deserialize<'de> for Members {
     }
 }
 
-/// The fields of a line that are not taken yet, each with its place from 1, and the faults of those
-/// that are.
+/// The fields of a line that are still to be read, each with its position from 1, and the faults
+/// found so far.
 struct Fields {
     members: Vec<(usize, (String, Value))>,
     problems: Vec<Problem>,

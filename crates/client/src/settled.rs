@@ -1,4 +1,4 @@
-//! Reads from the operators' API what was settled, as entries of the accounting file.
+//! Reads settled movements from the operators' API, as entries of the accounting file.
 
 use anyhow::{Context as _, bail};
 use twqr_settlement::{Entry, Kind};
@@ -7,12 +7,13 @@ use twqr_wire::ops::{ListSettlementRequest, SettlementEntry, settlement_entry::K
 
 use crate::connect;
 
-/// Returns every movement that was settled from `from` until before `to`, of one merchant or, with
-/// an empty `merchant_id`, of all. Fails if the range is over but not complete.
+/// Returns every movement that was settled from `from` until before `to`, of one merchant or, if
+/// `merchant_id` is empty, of all. Fails if `to` has passed but the read model lacks records from
+/// before it.
 pub async fn settled(endpoint: &str, from: UnixMs, to: UnixMs, merchant_id: &str) -> anyhow::Result<Vec<Entry>> {
     let mut client = connect::operators(endpoint).await?;
     let request = ListSettlementRequest { from_ms: from.0, to_ms: to.0, merchant_id: merchant_id.to_owned() };
-    let refused = || format!("{endpoint} does not say what was settled");
+    let refused = || format!("cannot read the settled movements from {endpoint}");
     let mut stream = client.list_settlement(request).await.with_context(refused)?.into_inner();
     let mut entries = Vec::new();
     while let Some(response) = stream.message().await.with_context(refused)? {

@@ -1,5 +1,5 @@
-//! The configuration as a whole. It is checked before a port opens; the error lists every fault
-//! with its key, its value and what is allowed.
+//! All sections of the configuration. They are checked before a port opens; the error lists every
+//! fault with its key, its value and what is allowed.
 
 use std::{
     ffi::OsString,
@@ -27,7 +27,7 @@ pub struct Config {
     /// Where the journal, the orders and the read model are kept.
     pub data_dir: PathBuf,
     #[serde(deserialize_with = "source::text")]
-    /// This instance among those of its service: unique, and stable over restarts.
+    /// The name of this instance: unique among the instances of its service, stable over restarts.
     pub member: String,
     /// How many threads run the services of this process: 1 to 256.
     pub worker_threads: NonZeroU32,
@@ -51,9 +51,10 @@ pub struct Config {
     pub fisc: SocketAddr,
     /// How long a caller waits for a result, in ms: 100 to 14,000.
     pub answer_within_ms: u64,
-    /// After this the outcome of a call to the wallet or FISC is unknown, in ms: 10 to 60,000.
+    /// How long a call to the wallet or FISC may take before its outcome counts as unknown, in ms:
+    /// 10 to 60,000.
     pub call_timeout_ms: u64,
-    /// How many calls wait at once: 1 to 1,000,000; further ones are shed.
+    /// How many calls may wait at once: 1 to 1,000,000; further ones are refused.
     pub calls_max: usize,
     /// How long changed states wait for their checkpoint, in ms: 10 to 10,000.
     pub checkpoint_interval_ms: u64,
@@ -65,8 +66,8 @@ pub struct Config {
     pub policy: PolicyDocument,
 }
 
-/// How many shards one task partition may serve: the metadata of its position has an entry for
-/// each.
+/// How many shards one task partition may serve: its committed position has an entry for each of
+/// them, and brokers limit the size of a position's metadata.
 const SHARDS_PER_TASK_PARTITION_MAX: u64 = 128;
 
 impl Default for Config {
@@ -123,7 +124,7 @@ impl Config {
         Ok(format!("{KEYS}{}", toml::to_string(&Self::default()).context("the defaults cannot be printed")?))
     }
 
-    /// Fails with all faults in one error.
+    /// Checks every value; the error lists all faults.
     fn check(&self) -> anyhow::Result<()> {
         let mut faults = Vec::new();
         let task_partitions_min = u64::from(self.shards.get()).div_ceil(SHARDS_PER_TASK_PARTITION_MAX);
@@ -210,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn the_printed_defaults_are_the_defaults_and_good() {
+    fn the_printed_defaults_are_valid_and_equal_the_defaults() {
         let printed = Config::printed_defaults().unwrap();
         assert_eq!(load(&printed, &[]).unwrap(), Config::default());
     }
@@ -291,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_work_together_is_refused() {
+    fn settings_that_contradict_each_other_are_refused() {
         for (text, expected) in [
             ("grpc = \"0.0.0.0:9090\"", "admin is 127.0.0.1:9090, must have another port than grpc"),
             ("[kafka]\nbootstrap = \"kafka\"", "kafka.bootstrap contains \"kafka\", must be host:port"),
@@ -310,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_goes_before_the_file() {
+    fn the_environment_overrides_the_file() {
         let variables = [
             ("TWQR__GRPC", "127.0.0.1:7"),
             ("TWQR__CALLS_MAX", "9"),

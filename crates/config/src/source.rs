@@ -33,7 +33,7 @@ pub fn typed<T: DeserializeOwned>(table: Table) -> Result<T, String> {
     })
 }
 
-/// The path that an error has if it is about the table itself.
+/// The path in an error about the table as a whole.
 const WHOLE: &str = ".";
 
 /// Overrides keys with environment variables: `TWQR__POLICY__NAME=x` sets `policy.name`.
@@ -59,7 +59,7 @@ pub(crate) fn overlay(table: &mut Table, variables: impl Iterator<Item = (OsStri
     Ok(())
 }
 
-/// Gives the section `name` the keys of `defaults` that it leaves out.
+/// Adds the keys of `defaults` that the section `name` leaves out.
 pub(crate) fn fill_in(table: &mut Table, name: &str, defaults: Table) -> anyhow::Result<()> {
     let section = table.entry(name).or_insert_with(|| Value::Table(Table::new()));
     let Value::Table(section) = section else { bail!("{name} must be a table") };
@@ -69,7 +69,7 @@ pub(crate) fn fill_in(table: &mut Table, name: &str, defaults: Table) -> anyhow:
     Ok(())
 }
 
-/// Parses TOML values (numbers, booleans, lists, quoted text); everything else is plain text.
+/// Parses a TOML value (number, boolean, list, quoted text); anything else is plain text.
 fn value(text: &str) -> Value {
     let parsed = toml::from_str::<Table>(&format!("value = {text}")).ok().and_then(|mut table| table.remove("value"));
     parsed.unwrap_or_else(|| Value::String(text.to_owned()))

@@ -1,6 +1,6 @@
 //! Compares the cache's protocol with different maps, one of them behind a mutex, on the same
-//! trace: new payments, a tenth of them repeats of recent ones, some removed. The result that
-//! decides is the time of the whole trace, with one thread and with two.
+//! trace: new payments, a tenth of them repeats of recent ones, some removed. The time of the whole
+//! trace, with one thread and with two, decides which map we use.
 
 #![allow(
     missing_docs,
@@ -148,7 +148,7 @@ fn run<T: Table<Entry>>(threads: u64, rounds: u64) -> Duration {
     took
 }
 
-/// Times each insertion of one thread: how long a single payment can wait.
+/// Times each insertion of one thread, to show how long a single payment may wait.
 fn pauses<T: Table<Entry>>(name: &str) {
     let cache: Cache<u64, T> = Cache::new(NonZeroUsize::new(SIZE).unwrap());
     let mut times: Vec<u64> = trace(9)

@@ -3,8 +3,8 @@
 //!
 //! The race to avoid: a slow inserter puts its entry into a generation that has just become the
 //! previous one, after another inserter has looked there, found nothing, and inserted into the new
-//! one. Both would be first. So an entry begins as *pending*, and is valid only once it is
-//! *confirmed*:
+//! one. Both would be reported as first. So an entry begins as *pending*, and is valid only once it
+//! is *confirmed*:
 //!
 //! - After inserting, an inserter checks that the generations have not changed. If they have not,
 //!   any thread that uses newer generations will find the entry, so the inserter confirms it.
@@ -44,7 +44,7 @@ pub enum Inserted<V> {
 
 /// The state of a slot: one byte, changed by compare-and-swap.
 pub trait State: Default + Send + Sync {
-    /// Changes `from` to `to`; if the state is another one, returns that.
+    /// Changes `from` to `to`. If the state is not `from`, returns the present state as the error.
     fn change(&self, from: u8, to: u8) -> Result<(), u8>;
     /// The present state.
     fn read(&self) -> u8;
@@ -120,7 +120,7 @@ where
     T: Table<Slot<V, S>>,
     P: Pointer<T>,
 {
-    /// Two generations of `size` entries each, allocated at once.
+    /// Creates a cache of two generations with `size` entries each. Each is allocated at once.
     pub fn new(size: NonZeroUsize) -> Self {
         let size = size.get();
         let pair =
@@ -160,8 +160,8 @@ where
         current.or_else(|| find_previous(&pair, key))
     }
 
-    /// Removes the key's entry if `matches` accepts its value; the next insertion is the first
-    /// again.
+    /// Removes the key's entry if `matches` accepts its value. The next insertion of the key is
+    /// then the first again.
     pub fn remove_if(&self, key: Key, matches: impl Fn(&V) -> bool) {
         let pair = self.pair();
         for table in [&pair.current, &pair.previous] {
@@ -196,13 +196,14 @@ where
         self.size * 2
     }
 
-    /// The present pair. The fence makes sure that later reads see state at least as new as it.
+    /// The present pair. The fence ensures that later reads see memory at least as new as the pair.
     fn pair(&self) -> Arc<Pair<T>> {
         let pair = self.pointer.load();
         fence(Ordering::SeqCst);
         pair
     }
 
+    /// Whether no rotation has replaced the pair.
     fn is_present(&self, pair: &Arc<Pair<T>>) -> bool {
         fence(Ordering::SeqCst);
         Arc::ptr_eq(&self.pointer.load(), pair)

@@ -1,4 +1,4 @@
-//! Keys of the cache: 128-bit hashes with a secret of the process.
+//! Keys of the cache: 128-bit hashes, keyed with a secret that each process draws at its start.
 
 use std::hash::Hasher;
 

@@ -1,15 +1,16 @@
-//! The lock-free cache of recent payments. Of all calls that insert a key, exactly one learns that
-//! it was the first; the others get the value that it inserted.
+//! The lock-free cache of recent payments. Of all calls that insert a key, exactly one is reported
+//! as the first; the others get the value that the first one inserted.
 //!
 //! A key is a SipHash of 128 bits over merchant and MerchantTradeNo, keyed with a secret of the
-//! process, so that no caller can construct two numbers with the same key. Memory is bounded by two
-//! generations of a fixed size, each allocated at once. When the current generation is full it
-//! becomes the previous one, and the entries of the older one are dropped. So an entry that is not
-//! removed stays while at least one and at most two generations of newer entries are inserted. A
-//! key that is not found says nothing about the payment: the caller then asks the order itself.
+//! process, so that no client can construct two MerchantTradeNos with the same key. Memory is
+//! bounded by two generations of a fixed size, each allocated at once. When the current generation
+//! is full it becomes the previous one, and the entries of the older one are dropped. So an entry
+//! that is not removed stays while at least one and at most two generations of newer entries are
+//! inserted. If a key is not found, the payment may exist all the same, so the ingress then asks
+//! the router.
 //!
 //! `generations.rs` has the protocol that makes [`Cache::insert_if_absent`] linearizable while
-//! generations rotate; `tests/interleavings.rs` checks it under every interleaving of small scopes.
+//! generations rotate; `tests/interleavings.rs` checks it in the interleavings of a few threads.
 //!
 //! # Which map
 //!
@@ -25,9 +26,10 @@
 //! | `Mutex<HashMap>` | 10.5 | 5.5 | 0.4 µs | 0.6 ms | the map |
 //!
 //! The maps with locks are faster with one thread; with two threads, dashmap and the mutex lose
-//! that lead. We use papaya, at dashmap's rate on two threads, because it is the only one in which
-//! a thread that is interrupted during a write blocks no other thread. It is slower than scc by 30
-//! ns per payment, a 20,000th of a payment's CPU time.
+//! that lead. We use papaya, which is as fast as dashmap on two threads, because it is the only map
+//! in which a thread that is interrupted during a write blocks no other thread. It takes 30 ns more
+//! for each payment than scc, a 20,000th of a payment's CPU time.
+
 mod generations;
 mod key;
 mod table;

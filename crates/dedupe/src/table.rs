@@ -1,4 +1,5 @@
-//! The map of one generation: what the protocol needs of it, and the implementation with papaya.
+//! The map of one generation: the operations that the protocol needs, and their implementation with
+//! papaya.
 
 use std::{
     hash::{BuildHasherDefault, Hasher},
@@ -11,9 +12,9 @@ use crate::Key;
 pub trait Table<S>: Send + Sync {
     /// An empty map that takes `capacity` entries without growing.
     fn sized(capacity: usize) -> Self;
-    /// The entry of a key, if it has one.
+    /// The entry of a key, if there is one.
     fn get(&self, key: Key) -> Option<Arc<S>>;
-    /// Inserts an entry if the key has none; otherwise returns the entry that it has.
+    /// Inserts an entry if the key is absent; otherwise returns the existing entry as the error.
     fn insert(&self, key: Key, slot: Arc<S>) -> Result<(), Arc<S>>;
     /// Removes the key's entry if it is still this one, compared by pointer.
     fn remove(&self, key: Key, slot: &Arc<S>);

@@ -27,14 +27,15 @@ use crate::{
     watch::{CHANGES_LEN_MAX, Change, LEASE_MS, Watch},
 };
 
-/// The part of the caller's deadline that is kept for the answer's way back, in ms.
+/// The part of the caller's deadline that is reserved for sending the answer, in ms.
 const DEADLINE_MARGIN_MS: u64 = 200;
 
 /// The public API as a gRPC service.
 pub(crate) struct GrpcService(pub(crate) Arc<PosApi>);
 
 impl GrpcService {
-    /// The caller waits until its own deadline, less the way back, or until ours if that is sooner.
+    /// The caller of a request. Its deadline is its own less [`DEADLINE_MARGIN_MS`], or the default
+    /// if that is sooner.
     fn caller(&self, metadata: &MetadataMap) -> Caller {
         let ours = self.0.default_deadline(Instant::now());
         let header = metadata.get("grpc-timeout").and_then(|value| value.to_str().ok());
@@ -115,7 +116,7 @@ impl PosService for GrpcService {
     }
 }
 
-/// Starts a watch; its changes come out of the receiver.
+/// Starts a watch; returns the receiver of its changes.
 fn start_watch(api: &PosApi, request: WatchOrderRequest) -> Result<mpsc::Receiver<Change>, Refusal> {
     let inquiry_type = messages::inquiry_type(request.inquiry_type());
     let raw = RawQuery {

@@ -38,8 +38,8 @@ use self::{
 };
 use crate::{REQUEST_BYTES_MAX, api::PosApi};
 
-/// How much of a body that is too large is still read, in bytes: many clients read the answer only
-/// after they have sent the whole body.
+/// If a body is too large, up to this many bytes of it are still read: many clients read the answer
+/// only after they have sent the whole body.
 const DISCARD_BYTES_MAX: usize = 1024 * 1024;
 /// How long a body may take to arrive, in ms.
 const BODY_WITHIN_MS: u64 = 10_000;
@@ -79,7 +79,7 @@ enum Operation {
 impl Operation {
     const ALL: [Self; 4] = [Self::Payment, Self::Inquiry, Self::Refund, Self::Cancel];
 
-    /// The path of the operation, for the router.
+    /// The path of the operation, as a route of axum.
     const fn path(self) -> &'static str {
         match self {
             Self::Payment => "/{system}/Payment",

@@ -1,5 +1,5 @@
-//! One payment call. Of equal calls only one asks the router at a time; the others share its
-//! answer. A call without a result at its deadline is answered as in progress, never as failed.
+//! One payment call. Only one of several equal calls asks the router at a time; the others share
+//! its answer. A call without a result at its deadline is answered as in progress, never as failed.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ pub(crate) struct PayCall<'a> {
     pub(crate) caller: Caller,
 }
 
-/// The order as last seen, if a reply came already; it has no result yet.
+/// The order in the newest reply, if one has arrived; it has no result yet.
 type Latest = Option<OrderView>;
 
 impl PayCall<'_> {
@@ -75,7 +75,8 @@ impl PayCall<'_> {
     /// Asks the router, and shares its replies through `first`.
     async fn request(&self, first: Option<First>, mut latest: Latest) -> Result<PaymentAnswer, Refusal> {
         let (router, deadline) = (self.router, self.caller.deadline);
-        // A refusal says that nothing was accepted. It would be wrong about an order that was seen.
+        // A refusal means that nothing was accepted, which is false once a reply has shown the
+        // order.
         let mut call = match router.open_call(deadline) {
             Err(_) if latest.is_some() => return Ok(self.in_progress(latest)),
             call => call?,
@@ -125,8 +126,8 @@ impl PayCall<'_> {
         answer
     }
 
-    /// The answer at the deadline: the order in progress, or an unconfirmed payment if no reply
-    /// came.
+    /// The answer at the deadline: the order in progress, or an unconfirmed payment if no reply has
+    /// arrived.
     fn in_progress(&self, latest: Latest) -> PaymentAnswer {
         let code = self.router.pending.in_progress_code();
         latest.map_or_else(|| unconfirmed_payment(&self.form, code), |view| self.answer(&view))

@@ -16,8 +16,8 @@ use twqr_wire::convert::ReplyRecord;
 
 use crate::metrics::{self, CallKind};
 
-/// How many replies may lie unread at one pending call. A router replies once for each change of
-/// the order, so only a watch whose caller reads too slowly gets here; it is then ended.
+/// How many unread replies one pending call may have. A router replies once for each change of the
+/// order, so only a watch whose caller reads too slowly reaches this; it is then ended.
 const REPLIES_LEN_MAX: usize = 256;
 
 /// The pending calls of this ingress, by correlation number.
@@ -58,7 +58,7 @@ impl Places {
     }
 }
 
-/// A call that waits for replies. It leaves the table when this is dropped.
+/// A call that waits for replies. Dropping it removes it from the table.
 pub(crate) struct PendingCall {
     table: Arc<PendingCalls>,
     kind: CallKind,

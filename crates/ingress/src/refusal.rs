@@ -12,16 +12,16 @@ use twqr_types::{Field, Violations};
 pub(crate) enum Refusal {
     /// Fields of the request are out of their limits.
     Invalid(Violations),
-    /// The order exists with another request. These are the POS document's names of the fields that
-    /// differ.
+    /// The order was created by another request. These are the POS document's names of the fields
+    /// that differ.
     Conflict(Vec<String>),
     /// The policy does not accept the merchant's key that signed the request.
     KeyRefused,
-    /// As many calls are pending at this ingress as may be.
+    /// This ingress has the most pending calls that it may have.
     TooManyCalls,
-    /// As many watches are open at this ingress as may be.
+    /// This ingress has the most open watches that it may have.
     TooManyWatches,
-    /// As many callers watch the order as may do so.
+    /// The order has the most watches that it may have.
     TooManyWatchers,
     /// The journal did not take the record, for this reason.
     NotAccepted(String),
@@ -69,8 +69,8 @@ fn add_inquiry_type(violations: &mut Violations) {
     violations.add(Field::InquiryType, "must be INQUIRY_TYPE_PAYMENT or INQUIRY_TYPE_REFUND");
 }
 
-/// What both kinds of callers read about a conflict. The advice must be right for every operation:
-/// a new number would charge again, refund again, or cancel nothing.
+/// The text about a conflict, for both kinds of callers. The advice must be right for every
+/// operation: a new number would charge again, refund again, or cancel nothing.
 pub(crate) fn conflict_text(fields: &[String]) -> String {
     format!(
         "MerchantTradeNo was used for another request; these fields differ: {}. Nothing was changed. To repeat the order, or to \
@@ -79,6 +79,6 @@ pub(crate) fn conflict_text(fields: &[String]) -> String {
     )
 }
 
-/// What both kinds of callers read about a key that the policy does not accept.
+/// The text about a key that the policy does not accept, for both kinds of callers.
 pub(crate) const KEY_REFUSED_TEXT: &str =
     "the merchant's key that signed this request is not accepted by the policy; nothing was changed";

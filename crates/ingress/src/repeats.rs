@@ -1,6 +1,6 @@
 //! Repeats of a payment. Equal requests that arrive while the first one is pending share its
 //! answer; later ones get the remembered answer at once. The order machine decides what a repeat
-//! gets, this only saves it the work: a request that is not remembered, or differs from the
+//! gets; this cache only saves it work. A request that is not remembered, or differs from the
 //! remembered one, goes to the router.
 
 use std::{
@@ -20,7 +20,7 @@ use crate::router_client::OrderView;
 /// The progress of the first request of a payment.
 #[derive(Clone, Debug)]
 pub(crate) enum FirstState {
-    /// It is pending; the order as last seen, if a reply came already.
+    /// It is pending; with the order in the newest reply, if one has arrived.
     Pending(Option<OrderView>),
     /// It has its final answer.
     Final(OrderView),
@@ -30,7 +30,7 @@ pub(crate) enum FirstState {
 
 /// What is remembered of the first request of a payment.
 struct FirstRequest {
-    /// A hash of all fields that must be equal in a repeat. Of the card token only this is kept.
+    /// A hash of all fields that must be equal in a repeat. Nothing else is kept of the card token.
     digest: Key,
     state: watch::Sender<FirstState>,
 }
@@ -39,23 +39,23 @@ struct FirstRequest {
 pub(crate) struct Repeats {
     hasher: KeyHasher,
     requests: Cache<Arc<FirstRequest>>,
-    /// How often the policy changed. It is a part of every digest, so that a request under an
-    /// earlier policy no longer equals any.
+    /// How often the policy changed. It is a part of every digest, so that no request equals one
+    /// from before a change.
     policy_changes: AtomicU64,
 }
 
-/// What a payment request is to the requests before it.
+/// How a payment request relates to earlier ones under its number.
 pub(crate) enum Turn {
     /// It is the first: it asks the router, and shares the answer.
     First(First),
     /// It equals the first request, whose state it follows.
     Repeat(watch::Receiver<FirstState>),
-    /// It differs from the first request under its number: the router says in what.
+    /// It differs from the first request: the router names the fields.
     Different,
 }
 
-/// Held by the first request while it asks the router. When it is dropped without a final answer,
-/// the repeats learn of that, so none of them waits in vain.
+/// Held by the first request while it asks the router. If it is dropped without a final answer, the
+/// repeats are notified, and one of them asks the router next.
 pub(crate) struct First {
     repeats: Arc<Repeats>,
     key: Key,

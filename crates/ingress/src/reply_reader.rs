@@ -30,7 +30,7 @@ pub(crate) struct ReplyReader {
     pub(crate) part: Part,
 }
 
-/// What one attempt at reading leaves to the next.
+/// The state that one attempt at reading leaves to the next.
 struct Attempts {
     /// The offset of the next reply; absent until the first attempt knows the partition's end.
     next: Option<u64>,

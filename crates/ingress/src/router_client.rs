@@ -1,6 +1,7 @@
 //! Sends requests to the routers and waits for their replies. A request is a record on the order's
-//! shard; its replies come to this ingress' partition of `replies`. A call without a reply at its
-//! deadline is unconfirmed: the record may still be applied, so it is never reported as failed.
+//! shard; its replies are written to this ingress' partition of `replies`. A call without a reply
+//! at its deadline is unconfirmed: the record may still be applied, so it is never reported as
+//! failed.
 
 use std::sync::Arc;
 
@@ -42,7 +43,7 @@ pub(crate) enum RequestResult {
     Found(OrderView),
     /// There is no such order.
     NotFound,
-    /// No reply came: the record may have been written or not.
+    /// No reply arrived: the record may or may not have been written.
     Unconfirmed,
 }
 
@@ -50,14 +51,14 @@ pub(crate) enum RequestResult {
 #[derive(Clone, Debug)]
 pub(crate) struct OrderView {
     pub(crate) order: Arc<Order>,
-    /// The order existed before the request that the reply answers.
+    /// Whether the order existed before the request that the reply answers.
     pub(crate) repeat: bool,
-    /// The policy's StatusCode for orders in progress; absent where the router did not say.
+    /// The policy's StatusCode for orders in progress; absent if the reply did not name it.
     in_progress_code: Option<StatusCode>,
 }
 
 impl OrderView {
-    /// The order that a reply to a call contains, and everything that is said about it.
+    /// The order in a reply, with the other fields of that reply.
     pub(crate) fn new(order: Box<Order>, repeat: bool, in_progress_code: Option<StatusCode>) -> Self {
         Self { order: Arc::from(order), repeat, in_progress_code }
     }
@@ -74,7 +75,7 @@ impl OrderView {
 }
 
 impl RouterClient {
-    /// The caller's part of a record that is written now.
+    /// The fields of a record that is written now for this caller.
     pub(crate) fn stamp<'a>(&self, caller: &'a Caller) -> Stamp<'a> {
         Stamp { at: self.clock.now(), signed_by: caller.signed_by.as_ref() }
     }

@@ -1,6 +1,6 @@
 //! WatchOrder: sends an order's state now and every change after that. A watch ends when no answer
-//! about the order may change any more, when the caller leaves, or at shutdown. At the router it is
-//! a lease, which this renews while the watch lasts, so that a watch whose ingress died ends, too.
+//! about the order may change any more, when the caller leaves, or at shutdown. At the router a
+//! watch is a lease, which this task renews, so that the watch ends even if its ingress dies.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! The public API over gRPC, by a real client: answers, deadlines and refusals, watches, shutdown,
-//! and the services beside the API.
+//! The public API over gRPC, with a real client: answers, deadlines and refusals, watches,
+//! shutdown, and the services beside the API.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 

@@ -1,4 +1,5 @@
-//! The POS HTTP form, by a POS over a bare connection: answers, refusals, signatures and paths.
+//! The POS HTTP form, with a POS over a bare TCP connection: answers, refusals, signatures and
+//! paths.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -184,7 +185,7 @@ async fn a_request_without_a_signature_of_its_merchant_changes_nothing() {
     let other = text.replace("120", "121");
     let unknown = text.replace("\"M1\"", "\"M9\"");
     for (name, body) in [
-        ("none", text.clone()),
+        ("no signature", text.clone()),
         ("empty", with("\"\"")),
         ("null", with("null")),
         ("a number", with("1")),

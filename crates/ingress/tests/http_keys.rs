@@ -20,7 +20,7 @@ fn with_keys(file: Option<&Path>) -> Settings {
     Settings { http: Some(http), answer_within_ms: 100, ..settings() }
 }
 
-/// Returns those of the keys that sign for M1.
+/// Returns those of `keys` whose signatures are accepted for M1.
 async fn in_force(address: SocketAddr, keys: &[&str]) -> Vec<String> {
     let mut signing = Vec::new();
     for key in keys {

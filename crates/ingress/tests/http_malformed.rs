@@ -74,7 +74,7 @@ async fn an_unparsable_body_is_905_and_the_answer_says_what_and_where() {
         ("a leading zero", changed("120", "0120"), "is not JSON"),
         ("a line break in a text", changed("P1", "P\n1"), "is not JSON at line 1"),
         ("half a surrogate pair", changed("P1", "\\ud800"), "PosID: a text has an escape that is no character"),
-        ("an escape that is none", changed("P1", "\\x41"), "is not JSON"),
+        ("an invalid escape", changed("P1", "\\x41"), "is not JSON"),
         ("the same key twice", changed("\"UnRedeem\":0", "\"UnRedeem\":0,\"UnRedeem\":0"), "UnRedeem appears twice"),
         ("the token twice", changed("{", "{\"CardToken\":\"22abcdefghijklmnop\","), "CardToken appears twice"),
         ("the signature twice", changed("}", ",\"Sign\":\"\"}"), "Sign appears twice"),

@@ -25,7 +25,7 @@ async fn pay(stage: &Stage, request: PayRequest) -> Answer {
     tokio::spawn(async move { client.pay(request).await.map(tonic::Response::into_inner) })
 }
 
-/// Waits long enough for a call to reach the router if it is going to.
+/// Waits long enough for a call to reach the router, if it asks the router at all.
 async fn settle() {
     tokio::time::sleep(Duration::from_millis(200)).await;
 }
@@ -154,7 +154,7 @@ fn being_reversed(number: &str) -> ReplyContent {
 }
 
 #[tokio::test]
-async fn an_order_that_is_reversed_or_decided_by_another_policy_is_requested_for_again() {
+async fn an_answer_is_not_remembered_during_a_reversal_or_after_a_policy_change() {
     let stage = Stage::open(settings()).await;
     let policy_changed = encode_reply_record(&ReplyRecord::broadcast(ReplyContent::RulesChanged));
     let replies = [(being_reversed("1"), false), (order("1", paid()), true), (order("1", paid()), false)];

@@ -1,4 +1,4 @@
-//! What every implementation of the journal must do, case by case.
+//! The conformance suite of the journal: what every implementation must do, case by case.
 //!
 //! An implementation's test file says how to open a new journal, and [`conformance!`] makes a test
 //! of each case. The test crate needs `tokio` with its macros.
@@ -150,7 +150,7 @@ pub async fn a_reader_at_the_end_waits_and_can_be_cancelled_without_loss(journal
     let mut reader = journal.two.reader(ORDERS, 0).await.unwrap();
     for n in 0..10 {
         let early = tokio::time::timeout(Duration::from_millis(5), reader.next(10)).await;
-        assert!(early.is_err(), "{n}: read although there is no record");
+        assert!(early.is_err(), "{n}: the reader returned although there was no new record");
         journal.one.append(ORDERS, vec![plain(&n.to_string())]).await.unwrap();
         let read = tokio::time::timeout(Duration::from_secs(10), reader.next(10)).await.unwrap().unwrap();
         assert_eq!(read.iter().map(text).collect::<Vec<_>>(), [n.to_string()]);
@@ -192,7 +192,7 @@ pub async fn readers_are_independent(journal: TwoProcesses) {
     }
 }
 
-/// The end covers everything that was acknowledged before it was asked for.
+/// The end is after everything that was acknowledged before the query.
 pub async fn the_end_covers_acknowledged_entries(journal: TwoProcesses) {
     assert_eq!((journal.two.start(ORDERS).await.unwrap(), journal.two.end(ORDERS).await.unwrap()), (0, 0));
     for n in 1..20 {
@@ -202,7 +202,8 @@ pub async fn the_end_covers_acknowledged_entries(journal: TwoProcesses) {
     }
 }
 
-/// Compaction keeps the newest entry of each key, and a key without a value counts as removed.
+/// Compaction keeps the newest entry of each key. A removed key may remain, but only without a
+/// value.
 pub async fn compaction_keeps_the_newest_entry_of_each_key(journal: TwoProcesses) {
     for round in 0..20 {
         let value = round.to_string();
@@ -217,7 +218,7 @@ pub async fn compaction_keeps_the_newest_entry_of_each_key(journal: TwoProcesses
     );
     let newest = |key: &str| read.iter().rev().find(|record| record.entry.key == key.as_bytes());
     assert_eq!(text(newest("a").unwrap()), "newest of a");
-    assert!(newest("b").is_none_or(|record| record.entry.value.is_none()), "b was removed");
+    assert!(newest("b").is_none_or(|record| record.entry.value.is_none()), "the removed key b still has a value");
 }
 
 /// Positions are stored with their metadata, in the order of the calls, per group and partition.
@@ -237,7 +238,7 @@ pub async fn positions_are_stored_in_the_order_of_the_calls(journal: TwoProcesse
     assert_eq!(journal.two.position(Group::Workers, ORDERS).await.unwrap(), Some(position(19)));
 }
 
-/// An oversized entry or a missing partition is refused, and nothing of the append lands.
+/// An oversized entry or a missing partition is refused, and no entry of the append is written.
 pub async fn an_oversized_entry_or_missing_partition_is_refused(journal: TwoProcesses) {
     let huge = Entry::plain(vec![0; ENTRY_BYTES_MAX + 1]);
     let refused = journal.one.append(ORDERS, vec![plain("small"), huge]).await.unwrap_err();
@@ -245,7 +246,7 @@ pub async fn an_oversized_entry_or_missing_partition_is_refused(journal: TwoProc
         matches!(refused, JournalError::AppendRefused { .. }) && refused.to_string().contains("1048576"),
         "{refused}"
     );
-    assert_eq!(journal.two.end(ORDERS).await.unwrap(), 0, "part of a refused append landed");
+    assert_eq!(journal.two.end(ORDERS).await.unwrap(), 0, "a part of a refused append was written");
     assert!(matches!(journal.one.append(MISSING, vec![plain("x")]).await, Err(JournalError::NoPartition(_))));
     assert!(matches!(journal.one.end(MISSING).await, Err(JournalError::NoPartition(_))));
     assert!(matches!(journal.one.start(MISSING).await, Err(JournalError::NoPartition(_))));

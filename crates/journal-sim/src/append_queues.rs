@@ -1,5 +1,5 @@
-//! What a session has in progress: one queue for each partition, in which appends and positions
-//! land in the order of the calls.
+//! The work that a session has in progress: one queue for each partition, whose appends and
+//! positions take effect in the order of the calls.
 
 use std::{
     collections::BTreeMap,
@@ -22,7 +22,7 @@ pub(crate) enum Work {
 }
 
 // Unbounded: like the client of a real broker, a session accepts appends while it is paused. The
-// system under test bounds them by what it has in flight.
+// system under test limits how many are in flight.
 type Queue = mpsc::UnboundedSender<(Work, AckSender)>;
 
 /// The queues of one session.
@@ -85,7 +85,7 @@ async fn run(
         match (receives, fate) {
             (true, Fate::Acknowledged) => sender.send(Ok(())),
             (true, Fate::AckLost | Fate::Lost | Fate::Late { .. }) => {
-                sender.send(Err(failed("drawn by the simulation")));
+                sender.send(Err(failed("a fault that the simulation has drawn")));
             }
             (false, _) => sender.send(Err(failed("the session has crashed"))),
         }

@@ -48,7 +48,7 @@ impl Assignments for SimAssignments {
                 changed = self.status.changed() => changed.is_ok(),
             };
             if !changed {
-                return Err(JournalError::Unusable("the cluster is gone".into()));
+                return Err(JournalError::Unusable("the simulated cluster was dropped".into()));
             }
         }
     }

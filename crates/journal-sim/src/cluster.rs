@@ -12,7 +12,7 @@ use twqr_journal::{Entry, Group, Offset, Partition, Position, Record, Topic};
 
 use crate::faults::{Fate, Faults};
 
-/// Partitions of `replies`: how many ingress instances one cluster serves.
+/// Partitions of `replies`: the largest number of ingress instances.
 pub(crate) const REPLIES_PARTITIONS: u32 = 16;
 
 /// How many partitions the topics have.
@@ -37,10 +37,10 @@ impl Layout {
 
 pub(crate) struct Cluster {
     pub(crate) layout: Layout,
-    /// The end of each partition, as readers watch it.
+    /// The end of each partition, which readers watch.
     ends: BTreeMap<Partition, watch::Sender<Offset>>,
     state: Mutex<State>,
-    /// Counts the changes of membership, for those who wait for one.
+    /// Counts the changes of membership, so that sessions can wait for one.
     membership: watch::Sender<u64>,
 }
 
@@ -90,7 +90,7 @@ impl Cluster {
         }
     }
 
-    /// A number that no other session of the cluster has.
+    /// Returns a number that no other session of the cluster has.
     pub(crate) fn next_session(&self) -> u64 {
         let mut state = self.lock();
         state.sessions += 1;
@@ -123,7 +123,7 @@ impl Cluster {
         self.ends.get(&partition).map(watch::Sender::subscribe)
     }
 
-    /// Puts entries into the log, where every session can read them.
+    /// Appends entries to the log, where every session can read them.
     pub(crate) fn land(&self, partition: Partition, entries: Vec<Entry>) {
         let Some(log_end) = self.ends.get(&partition) else { return };
         let first = *log_end.borrow();
@@ -140,7 +140,7 @@ impl Cluster {
         log_end.send_replace(end);
     }
 
-    /// At most `max` records, from an offset on.
+    /// Reads at most `max` records from an offset on.
     pub(crate) fn read(&self, partition: Partition, from: Offset, max: usize) -> Vec<Record> {
         let mut state = self.lock();
         let max = if state.faults.batches_vary { state.random.random_range(1..=max.max(1)) } else { max };
@@ -149,7 +149,7 @@ impl Cluster {
         records.iter().skip(start).take(max).cloned().collect()
     }
 
-    /// The delay of the next append, in ms, and its fate.
+    /// Draws the delay of the next append, in ms, and its fate.
     pub(crate) fn draw_append(&self) -> (u64, Fate) {
         let mut state = self.lock();
         let delay_ms_max = state.faults.append_delay_ms_max;
@@ -158,7 +158,7 @@ impl Cluster {
         (delay_ms, state.faults.fate(drawn, late))
     }
 
-    /// Whether an append that a crashed session had in progress lands.
+    /// Draws whether an append that a crashed session had in progress lands.
     pub(crate) fn draw_survival(&self) -> bool {
         self.lock().random.random()
     }
@@ -213,8 +213,8 @@ impl Cluster {
         let all = 0..self.layout.partitions(topic);
         let members: Vec<u64> = state.members.get(&topic).into_iter().flatten().copied().collect();
         let Some(place) = members.iter().position(|member| *member == session) else { return BTreeSet::new() };
-        let everybody = state.faults.everybody_owns_all;
-        all.filter(|index| everybody || *index as usize % members.len() == place).collect()
+        let each_owns_all = state.faults.everybody_owns_all;
+        all.filter(|index| each_owns_all || *index as usize % members.len() == place).collect()
     }
 
     pub(crate) fn hold_replies(&self, session: u64) -> Option<u32> {

@@ -1,4 +1,4 @@
-//! What goes wrong, and how often.
+//! The faults of a simulated cluster: what goes wrong, and how often.
 
 /// The faults of a cluster. Shares are per mille; times are in ms of virtual time. The default has
 /// no faults.
@@ -20,9 +20,10 @@ pub struct Faults {
     pub compacted: u32,
     /// How long a session may be crashed or paused before its partitions are assigned to others.
     pub session_timeout_ms: u64,
-    /// Assigns every partition to every session: the most misleading hint that a group can give.
+    /// Whether every partition is assigned to every session, which is the worst that a group may
+    /// do.
     pub everybody_owns_all: bool,
-    /// Readers get batches of random sizes.
+    /// Whether readers get batches of random sizes.
     pub batches_vary: bool,
 }
 

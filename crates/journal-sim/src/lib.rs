@@ -1,4 +1,4 @@
-//! The journal of tests: in memory, in virtual time, with seeded faults.
+//! A journal for tests: in memory, in virtual time, with seeded faults.
 //!
 //! A [`Sim`] is the cluster. Each process of the system under test uses it through its own
 //! [`SimSession`], which the test can crash, or pause and resume: a resumed process continues
@@ -7,10 +7,11 @@
 //! Run it on a runtime with one thread and paused time (`start_paused = true`): delays are timers,
 //! so hours of virtual time take moments. The seed decides what goes wrong:
 //!
-//! - An append is delayed; it lands but its acknowledgement is lost; it never lands; or it lands
-//!   long after it was reported as failed, even after its session has crashed. Except for these
-//!   late ones, the appends of one session to one partition land in the order of the calls. As with
-//!   a real broker, a failed append says nothing about what is in the log.
+//! - An append lands, which means that it becomes readable, after a delay; or it lands but its
+//!   acknowledgement is lost; or it never lands; or it lands long after it was reported as failed,
+//!   even after its session has crashed. Except for these late appends, those of one session to one
+//!   partition land in the order of the calls. As with a real broker, the entries of a failed
+//!   append may or may not be in the log.
 //! - When a session crashes, each of its appends in progress lands or is lost, by chance.
 //! - A paused session reads nothing, receives no acknowledgement and appends nothing until it is
 //!   resumed. Meanwhile its partitions are assigned to others.

@@ -43,7 +43,7 @@ impl Reader for SimReader {
             let records = self.cluster.read(self.partition, self.next, max);
             if let Some(last) = records.last() {
                 if self.cluster.draw_read_failure() {
-                    return Err(self.failed("drawn by the simulation"));
+                    return Err(self.failed("a fault that the simulation has drawn"));
                 }
                 self.next = last.offset + 1;
                 return Ok(records);
@@ -53,7 +53,7 @@ impl Reader for SimReader {
                 changed = self.status.changed() => changed.is_ok(),
             };
             if !changed {
-                return Err(self.failed("the cluster is gone"));
+                return Err(self.failed("the simulated cluster was dropped"));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! One process' use of the cluster. The process can crash, or be paused and resumed.
+//! One process's access to the cluster. The process can crash, or be paused and resumed.
 
 use std::{sync::Arc, time::Duration};
 
@@ -43,7 +43,7 @@ impl SimSession {
         self.leave_after_timeout(false);
     }
 
-    /// Stops the process, as SIGSTOP does. Without effect on a crashed session.
+    /// Stops the process, as SIGSTOP does. Has no effect on a crashed session.
     pub fn pause(&self) {
         self.change_status(Status::Running, Status::Paused);
         self.leave_after_timeout(true);
@@ -64,20 +64,21 @@ impl SimSession {
         });
     }
 
-    /// Makes the open readers of a partition read nothing more, without an error, as a consumer
-    /// does that stalls silently. Readers that are opened later work.
+    /// Stalls the open readers of a partition: they return neither records nor errors any more.
+    /// Readers that are opened later work.
     pub fn stall(&self, partition: Partition) {
         self.stalls.add(partition);
     }
 
     /// Waits while the process is paused; returns false if it has crashed. For test code that
-    /// stands for the process' other connections.
+    /// simulates the other connections of the process.
     pub async fn until_running(&self) -> bool {
         until_running(&mut self.status.subscribe()).await
     }
 
-    /// Assigns the session's partitions to others after the time-out. A session that is resumed
-    /// joins its groups again.
+    /// Leaves the session's groups after the time-out, unless the process runs again by then, so
+    /// that others are assigned its partitions. If `can_rejoin`, a resumed session joins the groups
+    /// again.
     fn leave_after_timeout(&self, can_rejoin: bool) {
         let (cluster, id, mut status) = (self.cluster.clone(), self.id, self.status.subscribe());
         tokio::spawn(async move {

@@ -1,5 +1,5 @@
-//! What a test does to a session from outside: it pauses or crashes the whole process, or stalls
-//! the open readers of one partition.
+//! How a test disturbs a session: it pauses or crashes the whole process, or stalls the open
+//! readers of one partition.
 
 use std::{
     collections::BTreeMap,

@@ -37,7 +37,7 @@ mod slow_and_compacting {
 }
 
 /// Appends one record under these faults. Returns whether it was acknowledged, and how many records
-/// had landed at that moment and a minute later.
+/// were in the log then and a minute later.
 async fn append_under(faults: Faults) -> (bool, usize, usize) {
     let sim = Sim::new(LAYOUT, faults, 7);
     let session = sim.session("one");

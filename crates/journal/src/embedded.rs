@@ -1,8 +1,8 @@
 //! The journal in a folder of one machine, durable across kill -9.
 //!
 //! A single committer thread writes everything that is queued in one batch with one data sync, and
-//! only then makes it readable. Batches need no timer: while one sync runs, the next batch
-//! collects.
+//! only then makes it readable. Batches need no timer: appends that arrive during a sync form the
+//! next batch.
 
 mod committer;
 mod disk;
@@ -39,7 +39,7 @@ pub struct EmbeddedSettings {
     pub task_partitions: NonZeroU32,
 }
 
-/// Partitions of `replies`: how many ingress instances one embedded journal serves.
+/// Partitions of `replies`: the largest number of ingress instances.
 const REPLIES_PARTITIONS: u32 = 16;
 
 impl EmbeddedSettings {
@@ -117,8 +117,8 @@ impl Journal for EmbeddedJournal {
             return Ack::refused(partition, reason);
         }
         if partition.topic == Topic::Replies {
-            // A reply needs no durability: its cause is on disk already, and its pending call ends
-            // with this process.
+            // A reply need not be durable: the records that led to it are on disk already, and the
+            // call that waits for it ends with this process at the latest.
             tail.publish_entries(entries);
             return Ack::ready(partition, Ok(()));
         }

@@ -1,10 +1,11 @@
-//! What can go wrong in the journal, separated by what a caller may conclude and do.
+//! The errors of the journal, distinguished by what a caller may conclude from them and do about
+//! them.
 
 use std::sync::Arc;
 
 use crate::topic::Partition;
 
-/// What can go wrong in the journal.
+/// An error of the journal. Its variant says what the caller may conclude.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum JournalError {
     /// The entries may be in the log, may still arrive there later, or may be lost. The caller must

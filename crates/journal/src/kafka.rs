@@ -1,12 +1,12 @@
 //! The journal on Apache Kafka, for many machines.
 //!
-//! Only the broker's log is trusted: no transactions, no group generations, no partitioner. An
-//! append is acknowledged when all in-sync replicas have it, and the order of the log decides
+//! It relies only on the broker's log, and not on transactions, group generations or a partitioner.
+//! An append is acknowledged when all in-sync replicas have it; the order of the log decides
 //! everything else.
 //!
 //! A process has one producer, a small pool of consumers for each topic (`fetcher.rs`), one
 //! consumer for each group's stored positions, and one for each group membership, which is only a
-//! hint. Threads block in the client library until there is something to do and hand it over at
+//! hint. Threads block in the client library until a message or a report arrives, and pass it on at
 //! once, so no message waits for a timer.
 
 mod client;
@@ -82,8 +82,9 @@ pub struct KafkaJournal {
 }
 
 impl KafkaJournal {
-    /// Connects, and refuses topics that `twqr topics apply` has not created or that were changed
-    /// since. `member` names this process to the brokers.
+    /// Connects. Fails if a topic is missing, or if its partitions, compaction or message size are
+    /// not those of the layout that `twqr topics apply` has recorded. `member` names this process
+    /// to the brokers.
     pub async fn connect(settings: KafkaSettings, member: &str) -> Result<Arc<Self>, JournalError> {
         let client = Client::new(settings, member)?;
         let layout = layout::check(&client).await?;
@@ -182,7 +183,7 @@ impl Journal for KafkaJournal {
     }
 }
 
-/// Locks a mutex; one whose holder panicked is used as it is.
+/// Locks a mutex, also if a thread panicked while it held the lock.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

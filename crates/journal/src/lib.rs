@@ -1,13 +1,14 @@
-//! The journal: topics of partitions, each one totally ordered sequence of records that is appended
-//! to with an acknowledgement and read in order.
+//! The journal: topics, each divided into partitions. A partition is a totally ordered sequence of
+//! records. Every append to it is acknowledged, and readers read it in order.
 //!
-//! [`Journal`] asks of Apache Kafka only what the services need, so that every implementation
-//! passes one conformance suite (the crate `twqr-journal-conformance`): [`embedded`] is one durable
-//! folder of one process, [`kafka`] serves many machines, and the crate `twqr-journal-sim` gives
-//! tests a journal in memory with virtual time and faults.
+//! [`Journal`] has only what the services need, so it can be implemented without Apache Kafka, too.
+//! [`embedded`] keeps the records in a folder of one process, [`kafka`] serves many machines, and
+//! the crate `twqr-journal-sim` gives tests a journal in memory with virtual time and faults. Each
+//! of them passes the conformance suite, the crate `twqr-journal-conformance`.
 //!
-//! Ownership of a partition is not decided here. Claims are records that the services write and
-//! read back (protocol rule P4 in `crates/ARCHITECTURE.md`); group membership is only a hint.
+//! The journal does not decide which process owns a partition. Services claim partitions with
+//! records that they write and read back (protocol rule P4 in `crates/ARCHITECTURE.md`); group
+//! membership only suggests which partitions to claim.
 //!
 //! To implement the trait elsewhere, use [`Ack::pending`] with [`AckSender`], [`RepliesHold::new`],
 //! [`check_entries`] and [`Position::check`], and run the conformance suite.
@@ -28,7 +29,7 @@ pub use error::JournalError;
 pub use record::{ENTRY_BYTES_MAX, Entry, POSITION_METADATA_BYTES_MAX, Position, Record, check_entries};
 pub use topic::{Group, Offset, Partition, Topic};
 
-/// The journal, as one process uses it.
+/// One process's access to the journal.
 #[async_trait]
 pub trait Journal: Send + Sync + 'static {
     /// How many partitions a topic has: fixed at its creation.
@@ -51,13 +52,14 @@ pub trait Journal: Send + Sync + 'static {
     /// everything that was acknowledged before this call.
     async fn end(&self, partition: Partition) -> Result<Offset, JournalError>;
 
-    /// The offset of the oldest record that is kept, or [`Journal::end`] if there is no record.
-    /// Reading from there reaches the end: a compacted topic always keeps its newest record.
+    /// The offset of the oldest record that is kept, or [`Journal::end`] if there is no record. A
+    /// reader that starts there reaches the end, because compaction never removes the newest
+    /// record.
     async fn start(&self, partition: Partition) -> Result<Offset, JournalError>;
 
-    /// Joins the group that shares the partitions of a topic, which proposes the partitions that
-    /// this process should claim. The proposal gives no right to them. `member` must be unique, and
-    /// the same after a restart.
+    /// Joins the group that divides the partitions of a topic among processes. The group proposes
+    /// which of them this process should claim; the proposal gives no right to them. `member` must
+    /// be unique, and the same after a restart.
     async fn assignments(&self, topic: Topic, member: &str) -> Result<Box<dyn Assignments>, JournalError>;
 
     /// Reserves a partition of `replies` that no other living process has reserved, until the
@@ -84,8 +86,8 @@ pub trait Reader: Send {
     async fn next(&mut self, max: usize) -> Result<Vec<Record>, JournalError>;
 }
 
-/// The partitions that this process should claim. Dropping it leaves the group, which then assigns
-/// them to other members.
+/// The partitions that this process should claim. Dropping this leaves the group, which then
+/// assigns the partitions to other members.
 #[async_trait]
 pub trait Assignments: Send {
     /// The first call returns the current set, after waiting for it if necessary; each later call

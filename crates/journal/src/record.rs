@@ -1,5 +1,5 @@
-//! What is written and read: entries, the records they become, and the positions of readers, with
-//! the limits of size that every implementation checks.
+//! Entries to append, the records that readers get, and the positions of readers, with the size
+//! limits that every implementation checks.
 
 use std::fmt;
 
@@ -11,13 +11,13 @@ use crate::topic::Offset;
 pub const ENTRY_BYTES_MAX: usize = 1024 * 1024;
 
 /// The longest metadata of a position, in bytes. Brokers accept at most 4,096 characters of
-/// metadata, and base64 makes four characters of three bytes.
+/// metadata, and base64 turns three bytes into four characters.
 pub const POSITION_METADATA_BYTES_MAX: usize = 3_072;
 
 const _: () = assert!(POSITION_METADATA_BYTES_MAX.div_ceil(3) * 4 <= 4_096);
 
-/// What is appended. A compacted topic keeps the newest entry of each key; an entry without a value
-/// removes the key.
+/// A key and a value to append. A compacted topic keeps the newest entry of each key; an entry
+/// without a value removes the key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Entry {
     /// Empty on topics that are not compacted.
@@ -46,7 +46,8 @@ impl fmt::Debug for Entry {
     }
 }
 
-/// Returns why an append must be refused as a whole: one of its entries is too large.
+/// Fails if an entry is too large, so that the whole append must be refused; the error is the
+/// reason.
 pub fn check_entries(entries: &[Entry]) -> Result<(), String> {
     match entries.iter().map(Entry::byte_len).find(|bytes| *bytes > ENTRY_BYTES_MAX) {
         Some(bytes) => Err(format!("the entry has {bytes} bytes, at most {ENTRY_BYTES_MAX} are allowed")),
@@ -54,7 +55,7 @@ pub fn check_entries(entries: &[Entry]) -> Result<(), String> {
     }
 }
 
-/// An entry as it is read.
+/// An entry read from a partition, with its offset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// Its place in the partition.
@@ -73,7 +74,7 @@ pub struct Position {
 }
 
 impl Position {
-    /// Returns why the position cannot be stored: its metadata is too long.
+    /// Fails if the metadata is too long to be stored; the error is the reason.
     pub fn check(&self) -> Result<(), String> {
         let bytes = self.metadata.len();
         if bytes <= POSITION_METADATA_BYTES_MAX {

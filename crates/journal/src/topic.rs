@@ -1,12 +1,12 @@
-//! What can be addressed in the journal: topics, their partitions, the offsets in a partition, and
-//! the groups that store a position in one.
+//! The addresses in the journal: topics, their partitions, the offsets in a partition, and the
+//! groups that store positions.
 
 use std::fmt;
 
-/// A topic of the bus; `crates/ARCHITECTURE.md` says which service writes and reads each.
+/// A topic of the journal; `crates/ARCHITECTURE.md` says which service writes and reads each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Topic {
-    /// Everything that can change an order.
+    /// Every record that can change an order.
     Orders,
     /// Checkpoints of the routers; compacted by key.
     OrderStates,

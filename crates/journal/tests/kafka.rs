@@ -20,7 +20,7 @@ fn settings() -> KafkaSettings {
     let bootstrap = std::env::var("KAFKA_BOOTSTRAP");
     KafkaSettings {
         bootstrap: bootstrap
-            .unwrap_or_else(|_| panic!("KAFKA_BOOTSTRAP names no broker; `make test-kafka` starts one")),
+            .unwrap_or_else(|_| panic!("KAFKA_BOOTSTRAP is not set; run `make test-kafka`, which starts a broker")),
         prefix: format!("test-{:016x}.", rand::random::<u64>()),
         properties: BTreeMap::new(),
         session_timeout_ms: 2_000,
@@ -93,7 +93,7 @@ async fn a_partition_added_later_prevents_the_start() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a broker: make test-kafka"]
-async fn an_unreachable_broker_is_named() {
+async fn the_error_names_an_unreachable_broker() {
     let settings = KafkaSettings { bootstrap: "127.0.0.1:9".to_owned(), ..settings() };
     let error = KafkaJournal::connect(settings, "one").await.err().unwrap();
     assert!(matches!(&error, JournalError::Unreachable(text) if text.contains("127.0.0.1:9")), "{error}");

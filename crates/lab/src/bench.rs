@@ -1,6 +1,7 @@
-//! `twqr-lab bench`: measures the speed of the payment path. The figures are ratios to a floor, which
-//! is measured in the same run on the same machine. The load is an open loop, latency counts from the
-//! intended start, every effect is durable, and all charges are audited.
+//! `twqr-lab bench`: measures the speed of the payment path. The figures are ratios to a floor: an
+//! echo server or a bare journal, measured in the same run on the same machine. The load is an open
+//! loop, latency counts from the intended start, every effect is durable, and all charges are
+//! audited.
 
 mod echo;
 mod figures;
@@ -17,7 +18,7 @@ use clap::Subcommand;
 use twqr_config::Config;
 use twqr_service::CancellationToken;
 
-/// The benchmarks.
+/// The benchmarks of `twqr-lab bench`.
 #[derive(Subcommand)]
 pub enum Bench {
     /// Measures latency at 500 payments per second, the highest sustained rate, memory, CPU and
@@ -29,17 +30,18 @@ pub enum Bench {
         /// The seed of the payments and their start times.
         #[arg(long, default_value_t = 7)]
         seed: u64,
-        /// The rates of the ladder in payments per second; it ends at the first that is not sustained
+        /// The rates of the ladder in payments per second; it ends at the first that is not
+        /// sustained
         #[arg(long, value_delimiter = ',', default_values_t = quick::LADDER_RATES)]
         rates: Vec<u32>,
         /// The duration of each rate, in ms
         #[arg(long, default_value_t = quick::LADDER_MS)]
         hold_ms: u32,
     },
-    /// Measures latency, the highest sustained rate and costs on Apache Kafka, with every service in
-    /// its own processes; prints one JSON line
+    /// Measures latency, the highest sustained rate and costs on Apache Kafka, with every service
+    /// in its own processes; prints one JSON line
     Kafka(kafka::KafkaBenchOptions),
-    /// The floor of gRPC: a server that only answers payments.
+    /// The floor of gRPC: a server that answers payments without deciding them
     #[command(hide = true)]
     Echo {
         /// The address to listen on

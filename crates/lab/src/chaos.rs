@@ -1,6 +1,6 @@
-//! `twqr-lab chaos`: runs every service as processes of its own on a Kafka cluster, under load. At
-//! seeded moments it kills, suspends and restarts processes and brokers. Then it audits every answer
-//! and every order against the simulator's ledger.
+//! `twqr-lab chaos`: runs every service in its own processes on a Kafka cluster, under load. It
+//! kills, suspends and restarts processes and brokers at times drawn from a seed. Then it audits
+//! every answer and every order against the simulator's ledger.
 
 mod scenarios;
 mod signals;
@@ -36,7 +36,7 @@ pub use scenarios::Scenario;
 pub struct ChaosOptions {
     /// The failures to cause
     scenario: Scenario,
-    /// The seed of the moments, the victims and the payments
+    /// The seed of the payments, and of which processes fail when
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Payments per second
@@ -69,7 +69,7 @@ lose_requests = 0.1
 [issuers.389]
 refuse_reversals_once = 1.0
 ";
-/// Chains of calls of the full API that start per second: one of each kind.
+/// Chains of calls of the full API that start per second: one of each of the 14 kinds.
 const CHAINS_A_SECOND: u32 = 14;
 /// The first letter of the MerchantIDs of those chains.
 const CHAIN_MERCHANTS: &str = "W";
@@ -77,7 +77,8 @@ const CHAIN_MERCHANTS: &str = "W";
 /// final, in s.
 const ATTEMPTS: u32 = 2_000;
 const RESOLVE_S: u64 = 120;
-/// Longer than the time in which a movement may be sent and take effect late, in ms.
+/// Longer than `SEND_WITHIN_MS` and an issuer's window together, in ms: after this pause no
+/// movement can take effect any more.
 const LATE_MS: u64 = 8_000;
 /// A movement of money is sent within this time or not at all, in ms.
 const SEND_WITHIN_MS: i64 = 4_000;
@@ -125,21 +126,21 @@ pub async fn run(options: &ChaosOptions, config: &Config) -> anyhow::Result<Exit
     checked
 }
 
-/// The load on the system: payments and chains of calls of the full API, until it is ended.
+/// The load on the system: payments and chains of calls of the full API, until `end` is called.
 struct RunningLoad {
     end: watch::Sender<bool>,
     task: JoinHandle<LoadOutcomes>,
 }
 
-/// What the load's calls were answered.
+/// The results of the load's calls.
 #[derive(Default)]
 struct LoadOutcomes {
     payments: Vec<CallResult>,
     chains: Vec<PlayedCall>,
 }
 
-/// One chain of each kind, without expected results: those are not certain while processes fail. The
-/// answers must agree with order and ledger all the same.
+/// One chain of each kind. The expected results are removed, since they are not certain while
+/// processes fail; the answers must still agree with the orders and the ledger.
 fn chains(seed: u64, round: u64) -> Vec<Line> {
     let lines = full_api_day(seed.wrapping_mul(1_000).wrapping_add(round), &format!("w{round}"), CHAINS_A_SECOND);
     lines.into_iter().map(|line| Line { expect: None, ..line }).collect()
@@ -164,7 +165,7 @@ impl RunningLoad {
                     open_loop(std::slice::from_ref(&pos), requests, load).await.results
                 }));
                 round += 1;
-                // The next second's payments start whether or not these are answered.
+                // The next second's calls start whether or not these are answered.
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
             let mut outcomes = LoadOutcomes::default();

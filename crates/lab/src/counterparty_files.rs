@@ -1,5 +1,5 @@
-//! `twqr-lab counterparty-files`: writes the settlement files of the simulated wallet and FISC for one
-//! day, for `twqr reconcile`.
+//! `twqr-lab counterparty-files`: writes the settlement files of the simulated wallet and FISC for
+//! one day, for `twqr reconcile`.
 
 use std::{
     fs,

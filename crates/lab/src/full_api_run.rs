@@ -44,7 +44,8 @@ impl FullApiDay {
     }
 }
 
-/// Plays the day, audits it, reconciles the business day, and writes `report-full-api.json` to `dir`.
+/// Plays the day, audits it, reconciles the business day, and writes `report-full-api.json` to
+/// `dir`.
 pub(crate) async fn take_full_api_day(
     day: FullApiDay,
     dir: &Path,
@@ -110,10 +111,11 @@ fn table(played: &[PlayedCall]) -> BTreeMap<(&'static str, String), (usize, usiz
     table
 }
 
-/// After this many checkpoint intervals the read model has the last states.
+/// How many checkpoint intervals the last states may take to reach the read model.
 const CHECKPOINTS: u64 = 10;
 
-/// Reconciles the business day with the counterparties' files; `None` if the day ended meanwhile.
+/// Reconciles the business day with the counterparties' files; `None` if the day ended
+/// during the run.
 async fn reconciled(
     began_at: UnixMs,
     dir: &Path,

@@ -1,5 +1,5 @@
-//! The one launcher: starts the simulator and the services as real processes on loopback, for the
-//! laboratory's commands and for tests. Everything that it starts ends with it.
+//! Starts the simulator and the services as real processes on loopback, for the laboratory's
+//! commands and for tests. All of them are killed when the [`System`] is dropped.
 
 mod ports;
 mod programs;

@@ -1,5 +1,5 @@
-//! The laboratory: everything that shows what the product does and costs, and nothing that the
-//! product needs. Its binary is `twqr-lab`; tests use the launcher.
+//! The laboratory: whole systems with a simulator, fault tests and benchmarks. The product does not
+//! need it, except that its tests use the launcher. The binary is `twqr-lab`.
 
 pub mod bench;
 pub mod chaos;

@@ -1,5 +1,5 @@
 //! `twqr-lab load`: sends payments to a running system at a steady average rate, and prints the
-//! latency counted from each payment's intended start. It starts nothing and audits nothing.
+//! latency counted from each payment's intended start. It starts no process and audits no payment.
 
 use std::{collections::BTreeMap, process::ExitCode};
 
@@ -23,7 +23,7 @@ pub struct LoadOptions {
     /// Connections to each endpoint
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
     connections: u16,
-    /// The seed of amounts, card tokens and start times; every run uses new numbers
+    /// The seed of amounts, card tokens and start times; every run uses new MerchantTradeNos
     #[arg(long, default_value_t = 7)]
     seed: u64,
 }

@@ -1,5 +1,5 @@
 //! `twqr-lab`: the simulator of the wallet and FISC, whole systems on this machine, sample days,
-//! fault tests and benchmarks. Production needs none of it.
+//! fault tests and benchmarks. It has no part in production.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -18,7 +18,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 #[command(version)]
 struct Cli {
     /// Configuration file (TOML) of the system under test, or - for standard input; without it the
-    /// defaults hold
+    /// defaults apply
     #[arg(long, global = true, env = "TWQR_CONFIG")]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -27,14 +27,14 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Starts simulator and services, takes two sample days, audits them, and continues to serve
+    /// Starts simulator and services, plays two sample days, audits them, and continues to serve
     Run(run::RunOptions),
     /// Does the same with every service in its own processes on a Kafka cluster, and restarts each
     /// of them under load
     RunKafka(run_kafka::RunKafkaOptions),
-    /// Kills and stops processes and brokers under load, then audits every payment
+    /// Kills or suspends processes and brokers under load, then audits every order
     Chaos(chaos::ChaosOptions),
-    /// Measures speed, compared with a floor that is measured in the same run
+    /// Measures speed as a ratio to a floor: the same traffic without the product's logic
     #[command(subcommand)]
     Bench(bench::Bench),
     /// Sends payments to a running system at a steady rate, and prints the latency

@@ -68,18 +68,18 @@ impl Day {
     }
 }
 
-/// A running system, as the days use it.
+/// How a sample day reaches a running system.
 pub(crate) struct Serving {
     /// A channel to the public API.
     pub(crate) pos: Channel,
-    /// The address at which the simulator shows its ledger.
+    /// The simulator's wallet address, where its ledger can be read.
     pub(crate) wallet: SocketAddr,
     /// The process ids of the services.
     pub(crate) services: Vec<u32>,
 }
 
-/// Sends the day, waits until no order is in progress, audits, and writes `report.json` to `dir`. The
-/// report has the day's figures, and `more` under the key `beside`.
+/// Sends the day, waits until no order is in progress, audits, and writes `report.json` to `dir`.
+/// The report has the day's figures, and `more` under the key `beside`.
 pub(crate) async fn take_day(day: Day, dir: &Path, serving: &Serving, more: serde_json::Value) -> anyhow::Result<()> {
     let lines = day.requests.len() + day.bad_lines.len();
     let mut progress = ProgressBar::start("payments", day.requests.len() as u64);

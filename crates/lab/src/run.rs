@@ -1,4 +1,4 @@
-//! `twqr-lab run`: starts the simulator and all services as processes, takes both sample days
+//! `twqr-lab run`: starts the simulator and all services as processes, plays both sample days
 //! through the public API, audits them, and continues to serve.
 
 use std::path::PathBuf;
@@ -32,7 +32,7 @@ pub struct RunOptions {
     once: bool,
 }
 
-/// Takes both days and then serves until `stop` fires.
+/// Plays both days and then serves until `stop` fires.
 pub async fn run(options: &RunOptions, config: Config, stop: CancellationToken) -> anyhow::Result<()> {
     let (day, full_api_day) = (Day::read(&options.file)?, FullApiDay::read(&options.whole_api_file)?);
     let mut system = Launch {
@@ -47,7 +47,7 @@ pub async fn run(options: &RunOptions, config: Config, stop: CancellationToken) 
     .await?;
     let result = tokio::select! {
         result = serve_days(day, full_api_day, options, &system) => result,
-        () = stop.cancelled() => Err(anyhow::anyhow!("stopped before the end of the day")),
+        () = stop.cancelled() => Err(anyhow::anyhow!("stopped before both sample days were played")),
     };
     if result.is_ok() && !options.once {
         say(&format!("serving gRPC on {} until Ctrl-C", system.config.grpc));

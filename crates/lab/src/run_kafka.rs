@@ -1,5 +1,5 @@
 //! `twqr-lab run-kafka`: runs every service as processes of its own on a Kafka cluster. It measures
-//! the first payments after the start, restarts every process in turn under load, takes both sample
+//! the first payments after the start, restarts every process in turn under load, plays both sample
 //! days, and audits all payments. Then the system continues to serve.
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
@@ -39,8 +39,8 @@ pub struct RunKafkaOptions {
     once: bool,
 }
 
-/// The first payments after the start are compared with the next ones; both come at this rate per
-/// second.
+/// The number of payments right after the start, the number of those that they are compared with,
+/// and the rate of both in payments per second.
 const FIRST: usize = 1_000;
 const NEXT: usize = 10_000;
 const RATE: f64 = 500.0;
@@ -52,10 +52,10 @@ const SETTLE_MS: u64 = 500;
 const ATTEMPTS: u32 = 50;
 /// The time that orders in progress have to become final, in s.
 const RESOLVE_S: u64 = 60;
-/// The number of successful orders that the audit queries, besides all others.
+/// The number of successful orders that the audit queries, besides every other order.
 const AUDIT_SAMPLE: usize = 1_000;
 
-/// Takes both days and then serves until `stop` fires.
+/// Plays both days and then serves until `stop` fires.
 pub async fn run(options: &RunKafkaOptions, config: Config, stop: CancellationToken) -> anyhow::Result<()> {
     let (day, full_api_day) = (Day::read(&options.file)?, FullApiDay::read(&options.whole_api_file)?);
     say("starting nine processes and the simulator");
@@ -71,7 +71,7 @@ pub async fn run(options: &RunKafkaOptions, config: Config, stop: CancellationTo
     .await?;
     let result = tokio::select! {
         result = exercise(day, full_api_day, options, &mut system) => result,
-        () = stop.cancelled() => Err(anyhow::anyhow!("stopped before the end of the day")),
+        () = stop.cancelled() => Err(anyhow::anyhow!("stopped before both sample days were played")),
     };
     if result.is_ok() && !options.once {
         let addresses: Vec<String> = system.ingresses().iter().map(ToString::to_string).collect();
@@ -102,8 +102,8 @@ async fn exercise(
     take_full_api_day(full_api_day, &options.dir, &serving, &system.config).await
 }
 
-/// Compares the latency of the first payments with that of the next ones: a service that is ready
-/// should be as fast as later.
+/// Compares the latency of the first payments with that of the next ones, since a service should be
+/// as fast when it becomes ready as it is later.
 async fn first_payments(pos: &Channel) -> (Value, Vec<CallResult>) {
     let requests = steady_payments(11, "first", FIRST + NEXT);
     let order: BTreeMap<TradeKey, usize> = requests.iter().map(key).zip(0..).collect();
@@ -120,8 +120,7 @@ fn key(request: &PayRequest) -> TradeKey {
     (request.merchant_id.clone(), request.merchant_trade_no.clone())
 }
 
-/// Restarts each process in turn under load. The payments can fail only through a fault of the
-/// product.
+/// Restarts each process in turn under load. A payment that fails shows a fault of the product.
 async fn rolling_restart(system: &mut System, pos: &Channel) -> anyhow::Result<(Value, Vec<CallResult>)> {
     let names = system.names();
     let (done, mut is_done) = tokio::sync::watch::channel(false);

@@ -1,4 +1,4 @@
-//! Runs each scenario of `twqr-lab chaos`: every service as processes of its own on a Kafka cluster,
+//! Runs each scenario of `twqr-lab chaos`: every service in its own processes on a Kafka cluster,
 //! while processes and brokers fail. No payment may be charged twice, lost or contradicted. Needs
 //! brokers: `make test-kafka`.
 
@@ -6,7 +6,8 @@
 
 use std::process::Command;
 
-/// Runs a scenario with the seed in `TWQR_SEED`, or 1, and prints its seed, recovery times and audit.
+/// Runs a scenario with the seed in `TWQR_SEED`, or 1, and prints its seed, recovery times and
+/// audit.
 fn survives(scenario: &str) {
     let seed = std::env::var("TWQR_SEED").unwrap_or_else(|_| "1".to_owned());
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");

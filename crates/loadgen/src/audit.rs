@@ -1,5 +1,5 @@
-//! The audit of payments: compares what callers were answered and what the orders say with the ledger
-//! of the wallet and the issuers.
+//! The audit of payments: compares what callers were answered and what the orders say with the
+//! ledger of the wallet and the issuers.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,8 @@ use crate::{CallResult, TradeKey};
 pub struct Audit {
     /// Payments that were charged more than once.
     pub charged_twice: Vec<String>,
-    /// Payments that were accepted or charged and have no order, and orders that never ended.
+    /// Payments that were accepted or charged but have no order, and orders that never became
+    /// final.
     pub lost: Vec<String>,
     /// Payments for which the answer, the order and the ledger differ.
     pub contradicted: Vec<String>,
@@ -41,7 +42,8 @@ pub async fn ledger(channel: Channel) -> Result<Vec<LedgerEntry>, tonic::Status>
     Ok(entries)
 }
 
-/// Audits. `orders` holds the answer to a query about each accepted order.
+/// Compares the results, the orders and the ledger's entries. `orders` holds the answer to a query
+/// about each accepted order.
 pub fn audit(results: &[CallResult], orders: &BTreeMap<TradeKey, QueryResponse>, entries: &[LedgerEntry]) -> Audit {
     let mut found = Audit::default();
     let mut charges: BTreeMap<TradeKey, Vec<&LedgerEntry>> = BTreeMap::new();
@@ -75,7 +77,7 @@ pub fn audit(results: &[CallResult], orders: &BTreeMap<TradeKey, QueryResponse>,
                 Some(OrderStatus::FullyRefunded | OrderStatus::RefundSucceeded | OrderStatus::PartlyRefunded) | None,
                 _,
             ) => {
-                found.lost.push(format!("{}: accepted, answers {}", name(key), order.status_code));
+                found.lost.push(format!("{}: accepted, but the query answered {}", name(key), order.status_code));
             }
         }
     }
@@ -93,6 +95,7 @@ pub fn audit(results: &[CallResult], orders: &BTreeMap<TradeKey, QueryResponse>,
 
 /// The beginning of StatusDesc in an answer that is not final.
 const IN_PROGRESS: &str = "the payment is in progress";
+
 /// Describes how a final answer differs from the order: in StatusCode, number or amounts.
 fn contradiction(answer: &PayResponse, order: &QueryResponse) -> Option<String> {
     let payment = order.payment.clone().unwrap_or_default();
@@ -149,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn each_fault_is_in_its_list() {
+    fn each_fault_is_reported_in_the_list_for_its_kind() {
         let no_orders = BTreeMap::new;
         let with = |code: &str, change: &dyn Fn(&mut PayResponse)| {
             let mut result = answered(code);
@@ -160,7 +163,7 @@ mod tests {
         let unfinished = with("982", &|answer| answer.status_desc = format!("{IN_PROGRESS}; query it"));
         let counts = |audit: &Audit| (audit.charged_twice.len(), audit.lost.len(), audit.contradicted.len());
         let cases = [
-            ("all well", vec![answered("000")], order(OrderStatus::Paid), vec![charge(9)], (0, 0, 0)),
+            ("no fault", vec![answered("000")], order(OrderStatus::Paid), vec![charge(9)], (0, 0, 0)),
             ("failed and not charged", vec![answered("982")], order(OrderStatus::Failed), vec![], (0, 0, 0)),
             ("charged twice", vec![answered("000")], order(OrderStatus::Paid), vec![charge(9), charge(9)], (1, 0, 0)),
             ("charged without an order", vec![], no_orders(), vec![charge(9)], (0, 1, 0)),

@@ -1,5 +1,5 @@
-//! The audit of a load that is too large to query every order. It compares every answer with the
-//! ledger, and queries the order of each answer that is not a success and of a sample of the
+//! The audit of a load with too many orders to query all of them. It compares every answer with the
+//! ledger. It queries the orders of all answers other than a success, and of a sample of the
 //! successes.
 
 use std::{
@@ -20,8 +20,8 @@ fn is_success(result: &CallResult) -> bool {
     result.answer.as_ref().is_ok_and(|answer| answer.status_code == StatusCode::SUCCESS)
 }
 
-/// Queries every accepted order whose answer is not a success until it is final, and `sample`
-/// successes.
+/// Queries orders until they are final, for at most `patience`: every accepted one whose answer is
+/// not a success, and about `sample` of the successes.
 pub async fn orders(
     channel: &Channel,
     results: &[CallResult],
@@ -36,7 +36,8 @@ pub async fn orders(
     resolve(channel, &queried, patience).await
 }
 
-/// Audits. `orders` is the result of [`orders`] for the same calls.
+/// Compares the results with the ledger's entries and, where they were queried, with the orders.
+/// `orders` is the result of [`orders`] for the same calls.
 pub fn audit(results: &[CallResult], orders: &BTreeMap<TradeKey, QueryResponse>, entries: &[LedgerEntry]) -> Audit {
     let key = |entry: &LedgerEntry| (entry.merchant_id.clone(), entry.merchant_trade_no.clone());
     let queried: Vec<CallResult> = results.iter().filter(|result| orders.contains_key(&result.key)).cloned().collect();
@@ -94,7 +95,7 @@ mod tests {
     fn answers_are_compared_with_the_ledger_without_their_orders() {
         let no_orders = BTreeMap::new();
         for (name, results, entries, expected) in [
-            ("all well", vec![answered("1", "000")], vec![charge("1", 9)], (0, 0, 0)),
+            ("no fault", vec![answered("1", "000")], vec![charge("1", 9)], (0, 0, 0)),
             ("charged twice", vec![answered("1", "000")], vec![charge("1", 9), charge("1", 9)], (1, 0, 0)),
             ("charged without a call", vec![], vec![charge("1", 9)], (0, 1, 0)),
             ("answered paid, not charged", vec![answered("1", "000")], vec![], (0, 0, 1)),

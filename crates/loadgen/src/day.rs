@@ -53,8 +53,8 @@ pub fn payments(seed: u64, run: &str, count: usize) -> Vec<PayRequest> {
 /// Issuers whose charges always succeed under the sample's fault script.
 const STEADY: [Issuer; 3] = [Issuer::Wallet, institution("389"), institution("004")];
 
-/// `count` payments that can fail only through a fault of the router: steady issuers, no provoked
-/// refusals, affordable amounts.
+/// `count` payments that fail only if the router has a fault: their issuers charge every
+/// payment, no refusal is provoked, and the amounts are small.
 pub fn steady_payments(seed: u64, run: &str, count: usize) -> Vec<PayRequest> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let is_steady = |request: &PayRequest| {

@@ -1,6 +1,7 @@
 //! The sample day that uses the full API. It consists of chains: calls about one payment (payments,
 //! repeats, refunds, cancels, inquiries), played in order. Each call names its expected result, if
-//! that is certain, and an audit compares all of them with the ledger of the wallet and the issuers.
+//! that is certain, and an audit compares all of them with the ledger of the wallet and the
+//! issuers.
 
 mod audit;
 mod lines;
@@ -17,12 +18,12 @@ pub use scenarios::full_api_day;
 /// One line of the day: a call with its expected result.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Line {
-    /// The number of the call's chain. Calls of one chain are played one after the other.
+    /// The number of the call's chain. The calls of a chain are sent one after the other.
     pub chain: u32,
     /// The call itself.
     pub call: Call,
-    /// The expected result: a StatusCode; for an inquiry the OrderStatus, if it has one; or the name
-    /// of a gRPC code. `None` accepts any result that agrees with order and ledger.
+    /// The expected result: a StatusCode; for an inquiry the OrderStatus, if it has one; or the
+    /// name of a gRPC code. `None` accepts any result that agrees with order and ledger.
     pub expect: Option<String>,
 }
 

@@ -30,8 +30,8 @@ const BASE64_URL: &[u8] = b"ABCEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0
 pub(crate) const WALLET: IssuerCodes =
     IssuerCodes { issuer: Issuer::Wallet, prefix: "22", length: 18, characters: LOWER_CASE, weight: 0 };
 
-/// The codes of every issuer, the wallet first. The weights keep the institutions at which the
-/// sample's fault script (`load-tests/samples/simulator.toml`) lets most charges fail rare.
+/// The codes of every issuer, the wallet first. Institutions whose charges often fail or come late
+/// under the sample's fault script (`load-tests/samples/simulator.toml`) have low weights.
 pub const ISSUERS: [IssuerCodes; 6] = [
     WALLET,
     IssuerCodes { issuer: institution("392"), prefix: "IC", length: 18, characters: UPPER_CASE, weight: 1 },
@@ -65,8 +65,8 @@ pub(crate) fn random_institution(random: &mut ChaCha8Rng) -> IssuerCodes {
 }
 
 impl IssuerCodes {
-    /// A random code that begins with the prefix and `mark`, by which the simulator refuses a
-    /// charge. A code of digits has no place for letters and leaves the mark out.
+    /// A random code that begins with the prefix and `mark`, such as `D928`, which makes the
+    /// simulator refuse the charge. A code of digits cannot contain a mark, so it has none.
     pub(crate) fn code(&self, random: &mut ChaCha8Rng, mark: &str) -> String {
         let mark = if self.characters == DIGITS { "" } else { mark };
         self.code_with_prefix(random, &format!("{}{mark}", self.prefix))

@@ -1,6 +1,6 @@
-//! Load for demonstrations and tests: seeded days of payments, senders that keep a MerchantTradeNo
-//! through every retry, and audits. An audit compares what callers were answered, what the orders
-//! say, and what the simulator's ledger recorded.
+//! Load for demonstrations and tests: sample days generated from a seed, senders that keep a
+//! MerchantTradeNo through every retry, and audits. An audit compares the answers that callers got
+//! with the orders and with the simulator's ledger.
 
 mod audit;
 pub mod audit_answers;

@@ -42,19 +42,19 @@ struct Start {
     request: PayRequest,
 }
 
-/// The load of an open loop.
+/// The rate of an open loop, and how often each request is attempted.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
     /// Average number of starts per second, at random times (a Poisson process).
     pub rate: f64,
     /// The seed of the start times.
     pub seed: u64,
-    /// The largest number of attempts for a request. It is sent again only if it was not accepted, or
-    /// if its answer was lost.
+    /// The largest number of attempts for a request. It is sent again only if it was not accepted,
+    /// or if its answer was lost.
     pub attempts: u32,
 }
 
-/// Sends each request at its intended time, spread over the channels.
+/// Sends each request at its intended time, over the channels in turn.
 pub async fn open_loop(channels: &[Channel], requests: Vec<PayRequest>, load: Load) -> Measurement {
     let began = Instant::now();
     let mut senders = Vec::new();

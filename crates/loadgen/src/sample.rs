@@ -1,5 +1,5 @@
-//! The sample day as a file: one JSON object a line, with the POS document's field names. Some lines
-//! are malformed in ways that occur in real integrations. The same seed gives the same bytes.
+//! The sample day as a file: one JSON object per line, with the POS document's field names. Some
+//! lines are malformed in ways that occur in real integrations. The same seed gives the same bytes.
 
 use rand::{Rng, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
@@ -76,7 +76,7 @@ mod tests {
         let lines: Vec<&str> = FILE.lines().collect();
         assert!(
             generated == lines,
-            "load-tests/samples/day.jsonl differs from its generator; `make sample` writes it anew"
+            "load-tests/samples/day.jsonl differs from its generator; run `make sample` to write it again"
         );
     }
 

@@ -1,5 +1,5 @@
-//! Sends requests through the public API, with a bound on the calls in flight. A request whose answer
-//! is lost is sent again under the same MerchantTradeNo, as a POS does.
+//! Sends requests through the public API, with a bound on the calls in flight. A request whose
+//! answer is lost is sent again under the same MerchantTradeNo, as a POS does.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -83,8 +83,8 @@ async fn send_one(mut client: PosServiceClient<Channel>, request: PayRequest) ->
     CallResult { key, latency_us, answer }
 }
 
-/// Queries every accepted order until it is final or `patience` is over. The remaining orders are
-/// returned in progress.
+/// Queries every accepted order until it is final, for at most `patience`. An order that is still
+/// in progress then is returned as such; one that could not be queried is left out.
 pub async fn resolve(
     channel: &Channel,
     results: &[CallResult],

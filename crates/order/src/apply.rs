@@ -1,5 +1,5 @@
-//! One record applied to one order. Each command has its own file, which decides every phase that
-//! the order can be in.
+//! Applies one record to one order. Each command has its own file, which handles every phase of the
+//! order.
 
 mod cancel;
 mod due;
@@ -42,7 +42,7 @@ pub enum Step {
     Accepted,
     /// The rules refused a request.
     Refused,
-    /// An equal request was repeated.
+    /// A request was repeated with equal fields.
     Repeated,
     /// A request used a number that belongs to another request.
     Conflicted,
@@ -56,7 +56,7 @@ pub enum Step {
     Failed(Evidence),
     /// The result of a movement is unknown.
     Unresolved,
-    /// Something that was due was done: mostly, inquiries were sent.
+    /// What was due was done: mostly, inquiries were sent.
     Inquired,
     /// A part of the payment is reserved for a refund, and the refund is sent.
     Reserved,
@@ -80,7 +80,7 @@ struct ApplyContext<'a> {
     out: Emitter<'a>,
 }
 
-/// Applies `record`, which stands at `cause`, to the order that it names: `order` becomes the new
+/// Applies `record`, whose position is `cause`, to the order that it names: `order` becomes the new
 /// state, and the effects are appended to `effects`. `policy` is the version in force at `cause`.
 /// Claims and policy records name no order and change none.
 pub fn apply(
@@ -132,22 +132,22 @@ impl ApplyContext<'_> {
         self.policy.map_or_else(|| IssuerRules::default_of(issuer), |policy| policy.issuer(issuer))
     }
 
-    /// Sends the order to every subscriber, and drops those that now have what they want, or whose
-    /// time is over.
-    fn notify(&mut self, order: &mut Vec<Subscriber>, has_result: bool, at_rest: bool) {
-        order.retain(|subscriber| subscriber.to.until >= self.at);
-        for Subscriber { to, repeat, .. } in &*order {
+    /// Sends the order to every subscriber. Removes those whose time is over, and those that now
+    /// have what they waited for.
+    fn notify(&mut self, subscribers: &mut Vec<Subscriber>, has_result: bool, at_rest: bool) {
+        subscribers.retain(|subscriber| subscriber.to.until >= self.at);
+        for Subscriber { to, repeat, .. } in &*subscribers {
             self.out.reply(*to, *repeat, ReplyBody::Order);
         }
-        order.retain(|subscriber| match subscriber.kind {
+        subscribers.retain(|subscriber| match subscriber.kind {
             SubscriptionKind::Result => !has_result,
             SubscriptionKind::CancelResult | SubscriptionKind::UntilAtRest => !at_rest,
             SubscriptionKind::AllChanges => true,
         });
     }
 
-    /// Sends the order to every subscriber that wants more than the result, because something
-    /// began.
+    /// Sends the order to every subscriber that waits for more than the result, because a refund or
+    /// a cancel began.
     fn notify_of_start(&mut self, payment: &Payment) {
         let watches = |subscriber: &&Subscriber| subscriber.kind != SubscriptionKind::Result;
         for Subscriber { to, repeat, .. } in payment.subscribers.iter().filter(watches) {
@@ -164,7 +164,8 @@ impl ApplyContext<'_> {
     }
 }
 
-/// Adds a subscriber, or renews the one with the same call. False: there are too many of its kind.
+/// Adds a subscriber, or renews the one with the same call. Returns false if there are too many of
+/// its kind.
 fn subscribe(subscribers: &mut Vec<Subscriber>, subscriber: Subscriber, now: UnixMs) -> bool {
     subscribers.retain(|known| known.to.until >= now);
     let same = |known: &&mut Subscriber| {

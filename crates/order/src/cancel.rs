@@ -1,7 +1,7 @@
 //! The cancel of a payment: it reverses what refunds have left.
 //!
-//! A cancel is blocked while the charge or a refund is in progress. Then it sends a reversal, and
-//! sends another one for as long as there is evidence that the last one did not happen, until the
+//! A cancel is blocked while the charge or a refund is in progress. Then it sends a reversal.
+//! Whenever there is evidence that the reversal did not happen, it sends another one, until the
 //! issuer accepts or refuses.
 
 use twqr_types::{GatewayTradeNo, Issuer, OrderKey, PosId, Remark, StatusCode, StoreId, UnixMs};
@@ -19,25 +19,25 @@ pub struct Cancel {
     pub amount: i64,
     /// How many reversals were sent.
     pub attempts: u32,
-    /// The offset of the record that sent the last reversal: an answer to an earlier task is no
-    /// answer to it.
+    /// The offset of the record that sent the last reversal: the outcome of an earlier task does
+    /// not belong to it.
     pub last_sent_offset: u64,
     /// The amounts of the reversals in whole TWD, each with the offset of the record that first
     /// sent it.
     pub amounts: Vec<(u64, i64)>,
-    /// Whether a caller requested it. False: the machine started it, to reverse a charge that took
-    /// effect after it had failed.
+    /// Whether a caller requested it. Otherwise the machine started it, to reverse a charge that
+    /// took effect after it had failed.
     pub is_requested: bool,
-    /// Callers were answered that the cancel succeeded, since there was nothing to reverse, and
-    /// then the charge took effect after all. The answer stays.
+    /// Whether the charge took effect after callers were answered that the cancel succeeded, with
+    /// nothing to reverse. That answer does not change.
     pub was_answered_as_done: bool,
-    /// Where the cancel stands.
+    /// The present stage.
     pub stage: CancelStage,
     /// When the stage changed last.
     pub changed_at: UnixMs,
 }
 
-/// Where a cancel stands.
+/// The stage of a cancel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CancelStage {
     /// The charge or a refund is in progress; its result decides what there is to reverse.
@@ -111,7 +111,7 @@ impl Cancel {
         !self.is_answered_as_done() && self.refusal().is_none()
     }
 
-    /// When the machine must act on it; none while it is blocked, and once it is complete or
+    /// When the machine must act on it; `None` while it is blocked, and once it is complete or
     /// refused.
     pub fn due_at(&self) -> Option<UnixMs> {
         match &self.stage {
@@ -122,8 +122,8 @@ impl Cancel {
     }
 
     /// Whether there is evidence that the last reversal did not happen, without a refusal by the
-    /// issuer. The wallet's answer that it came too late (906) is no refusal: the wallet reverses
-    /// every payment.
+    /// issuer. The wallet's answer that the request arrived too late (906) is not a refusal: the
+    /// wallet reverses every payment if asked in time.
     pub(crate) fn may_be_retried(&self, issuer: Option<Issuer>) -> bool {
         let never_arrived = |failure: &Failure| match failure.evidence {
             Evidence::NotSent | Evidence::Absent => true,
@@ -141,7 +141,7 @@ impl Cancel {
 }
 
 /// A cancel that arrived before its payment. A payment that arrives later under the same key is
-/// refused, for good.
+/// refused permanently.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the fields are the POS document's")]
 pub struct EarlyCancel {

@@ -1,5 +1,6 @@
-//! Effects: what the machine wants done because of a record. They are emitted at least once; each
-//! receiver drops an identity that it already has, so they take effect once (protocol rule P3).
+//! Effects: the calls, answers and records that a record causes. An effect is emitted at least
+//! once. Its receiver drops it if it has one with the same identity, so it takes effect once
+//! (protocol rule P3).
 
 use twqr_types::{
     Amount, CardToken, Field, Issuer, MerchantTradeNo, OrderKey, PosId, Remark, ShardId, StoreId, StoreName, TradeNo,
@@ -138,13 +139,13 @@ pub struct Reply {
     pub id: EffectId,
     /// The pending call that gets it.
     pub to: ReplyTo,
-    /// The order existed before the caller's request.
+    /// Whether the order existed before the caller's request.
     pub repeat: bool,
-    /// What the answer says.
+    /// The content of the answer.
     pub body: ReplyBody,
 }
 
-/// What an answer says.
+/// The content of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReplyBody {
     /// The order, as it is right after the record that caused the answer.
@@ -153,7 +154,7 @@ pub enum ReplyBody {
     NotFound,
     /// The key is in use for another request; these fields differ.
     Conflict(Vec<Field>),
-    /// The order has as many watches as it may have.
+    /// The order has the most watches that it may have.
     TooManyWatchers,
     /// The policy does not accept the merchant's key that signed the request.
     KeyRefused,

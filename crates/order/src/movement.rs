@@ -1,14 +1,14 @@
 //! A movement of money at an issuer: a charge, a refund or a reversal.
 //!
-//! All three live the same life. A movement is sent once (protocol rule P6), and inquired about
-//! until there is evidence of its result. `Unresolved` and `Inquiring` alternate until then.
+//! All three have the same life cycle. A movement is sent once (protocol rule P6), and inquired
+//! about until there is evidence of its result. `Unresolved` and `Inquiring` alternate until then.
 
 use twqr_types::{StatusCode, UnixMs};
 
 use crate::EffectId;
 
 /// How long an inquiry may stay without an outcome before another one is sent, in ms. It is longer
-/// than any call takes; to inquire twice changes nothing.
+/// than any call takes. An inquiry changes nothing, so sending one twice is harmless.
 pub const INQUIRY_MS_MAX: i64 = 120_000;
 
 /// A movement; `A` is the issuer's answer if it took effect.
@@ -18,7 +18,7 @@ pub struct Movement<A> {
     pub send_by: UnixMs,
     /// An inquiry sent after this proves absence if the issuer does not know the number.
     pub absent_after: UnixMs,
-    /// Where it stands.
+    /// The present phase.
     pub phase: Phase<A>,
     /// How many inquiries were sent.
     pub inquiries: u32,
@@ -26,10 +26,10 @@ pub struct Movement<A> {
     pub changed_at: UnixMs,
 }
 
-/// Where a movement stands. Every phase but `Done` and `Failed` is in progress.
+/// The phase of a movement. In every phase but `Done` and `Failed` it is in progress.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Phase<A> {
-    /// The task is with a worker.
+    /// The task was emitted, and its outcome is not in the log yet.
     Sent {
         /// The open task.
         task: EffectId,
@@ -39,7 +39,7 @@ pub enum Phase<A> {
         /// When to inquire.
         next_check: UnixMs,
     },
-    /// The inquiry is with a worker.
+    /// An inquiry was emitted, and its outcome is not in the log yet.
     Inquiring {
         /// The open task.
         task: EffectId,
@@ -73,12 +73,12 @@ impl<A> Movement<A> {
         Self { send_by: at, absent_after: at, phase: Phase::Failed(failure), inquiries: 0, changed_at: at }
     }
 
-    /// A movement of which only its success is known.
+    /// A movement that is known only to have taken effect.
     pub(crate) fn done_at(at: UnixMs, approval: A) -> Self {
         Self { send_by: at, absent_after: at, phase: Phase::Done(Box::new(approval)), inquiries: 0, changed_at: at }
     }
 
-    /// When the machine must act on it; none once it is final. A sent task without an outcome is
+    /// When the machine must act on it; `None` once it is final. A sent task without an outcome is
     /// due at `absent_after`, an inquiry after [`INQUIRY_MS_MAX`].
     pub fn due_at(&self) -> Option<UnixMs> {
         match &self.phase {
@@ -128,7 +128,7 @@ impl Failure {
 /// I6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Evidence {
-    /// The issuer refused, or FISC in its name.
+    /// The issuer refused, or FISC refused on its behalf.
     Declined,
     /// The worker that owned the fresh task did not send it.
     NotSent,

@@ -17,7 +17,7 @@ pub enum Order {
 }
 
 impl Order {
-    /// The merchant and its number.
+    /// The merchant, and its own number for the order.
     pub fn key(&self) -> &OrderKey {
         match self {
             Self::Payment(payment) => &payment.key,
@@ -54,7 +54,7 @@ impl Order {
     }
 
     /// Whether the machine has nothing left to do for it: nothing is in progress, and
-    /// [`Self::due_at`] is none.
+    /// [`Self::due_at`] is `None`.
     pub fn is_at_rest(&self) -> bool {
         match self {
             Self::Payment(payment) => payment.is_at_rest(),
@@ -73,7 +73,7 @@ impl Order {
         }
     }
 
-    /// Whether it is a payment with a cancel, in whatever stage.
+    /// Whether it is a payment with a cancel, in any stage.
     pub fn has_cancel(&self) -> bool {
         self.as_payment().is_some_and(|payment| payment.cancel.is_some())
     }
@@ -96,7 +96,7 @@ impl Order {
         !self.has_result() || self.as_payment().is_some_and(is_pending)
     }
 
-    /// The next time at which the machine must act on it; none if it is at rest.
+    /// The next time at which the machine must act on it; `None` if it is at rest.
     pub fn due_at(&self) -> Option<UnixMs> {
         match self {
             Self::Payment(payment) => payment.due_at(),

@@ -10,7 +10,7 @@ use crate::{Cancel, Movement, Phase, RefundApproval, ReplyTo};
 /// A payment and everything that happened to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Payment {
-    /// The merchant and its number.
+    /// The merchant, and its own number for the payment.
     pub key: OrderKey,
     /// Our number for the payment, by which the issuer knows it.
     pub trade_no: TradeNo,
@@ -18,24 +18,24 @@ pub struct Payment {
     pub accepted_at: UnixMs,
     /// The request, as stored.
     pub terms: Terms,
-    /// The issuer of the payment code; none if the payment was refused before its issuer was
+    /// The issuer of the payment code; `None` if the payment was refused before its issuer was
     /// resolved.
     pub issuer: Option<Issuer>,
     /// The charge at the issuer.
     pub charge: Movement<Approval>,
-    /// One entry for each refund number that ever asked for a part of the payment; never removed,
-    /// at most [`REFUNDS_MAX`].
+    /// One entry for each refund number that ever requested a part of the payment; at most
+    /// [`REFUNDS_MAX`]. Entries are never removed.
     pub refunds: Vec<RefundEntry>,
     /// The cancel: requested by a caller, or started by the machine because a charge that had
     /// failed took effect after all.
     pub cancel: Option<Cancel>,
-    /// Who receives each change: at most [`CALLS_MAX`] calls and [`WATCHES_MAX`] watches. They are
-    /// counted apart, so that watches never take the place of a call.
+    /// The subscribers that receive each change: at most [`CALLS_MAX`] calls and [`WATCHES_MAX`]
+    /// watches. They are counted apart, so that watches never take the place of a call.
     pub subscribers: Vec<Subscriber>,
-    /// Callers were told that the charge failed, and later the issuer reported that it took effect.
-    /// It stays failed for callers, and is reversed.
+    /// Whether the issuer reported that the charge took effect after callers were answered that it
+    /// failed. It stays failed for callers, and is reversed.
     pub charge_took_effect_after_all: bool,
-    /// What issuers reported against final states, as text for operators; none if they never did.
+    /// What issuers reported against final states, as text for operators; `None` if they never did.
     pub contradiction: Option<Box<str>>,
 }
 
@@ -58,8 +58,8 @@ pub struct RefundEntry {
     pub amount: Amount,
     /// The refund at the issuer.
     pub refund: Movement<RefundApproval>,
-    /// Callers were told that the refund failed, and later the issuer reported that it took effect.
-    /// Its amount counts as refunded, and an operator must look.
+    /// Whether the issuer reported that the refund took effect after callers were answered that it
+    /// failed. Its amount counts as refunded, and an operator must look.
     pub took_effect_after_all: bool,
 }
 
@@ -68,18 +68,18 @@ pub struct RefundEntry {
 pub struct Subscriber {
     /// Where to reply, and until when.
     pub to: ReplyTo,
-    /// Its own request was a repeat.
+    /// Whether its own request was a repeat.
     pub repeat: bool,
-    /// When it has received what it wants.
+    /// What it waits for.
     pub kind: SubscriptionKind,
 }
 
-/// What a subscriber wants; once it has received that, it gets nothing more.
+/// What a subscriber waits for. Once it has received that, it is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SubscriptionKind {
-    /// The call of a payment or a refund: it wants the final charge, or the final refund.
+    /// The call of a payment or a refund: it waits for the final charge, or the final refund.
     Result,
-    /// The call of a cancel: it wants the order at rest.
+    /// The call of a cancel: it waits until the order is at rest.
     CancelResult,
     /// A watch that ends when the order is at rest.
     UntilAtRest,
@@ -107,7 +107,7 @@ pub struct Terms {
     pub pos_id: PosId,
     pub pos_trade_time: PosTradeTime,
     pub trade_amount: Amount,
-    /// 0 for other issuers, whatever the request said. A cancel is compared with this.
+    /// 0 for issuers other than the wallet, whatever was requested. A cancel is compared with this.
     pub un_redeem: UnRedeem,
     /// As requested; a repeat is compared with this.
     pub requested_un_redeem: UnRedeem,
@@ -147,9 +147,10 @@ pub struct Approval {
     pub invoice_vehicle: Box<str>,
     /// The customer's membership with the merchant.
     pub mer_mem_token: Box<str>,
-    /// The card's name, of credit cards.
+    /// The name of the credit card, if one was used.
     pub card_name: Box<str>,
-    /// The card's number, of credit cards; only its first six and last four digits are shown.
+    /// The number of the credit card, if one was used; only its first six and last four digits are
+    /// shown.
     pub card_no_masked: Box<str>,
     /// The issuer's own number for the charge.
     pub issuer_trade_no: Box<str>,
@@ -169,8 +170,8 @@ impl Approval {
 const CONTRADICTION_LEN_MAX: usize = 1_000;
 
 impl Payment {
-    /// Keeps a contradiction for operators. False: the same one is already there, or there is no
-    /// more room.
+    /// Keeps a contradiction for operators. Returns false if the same one is there already, or
+    /// there is no more room.
     pub(crate) fn note_contradiction(&mut self, text: &str) -> bool {
         let known = self.contradiction.as_deref().unwrap_or_default();
         let both = if known.is_empty() { text.to_owned() } else { format!("{known}; {text}") };
@@ -211,7 +212,7 @@ impl Payment {
         self.refunds.iter().any(|entry| !entry.refund.phase.is_final())
     }
 
-    /// The next time at which the machine must act on it; none if it is at rest.
+    /// The next time at which the machine must act on it; `None` if it is at rest.
     pub fn due_at(&self) -> Option<UnixMs> {
         let refunds = self.refunds.iter().filter_map(|entry| entry.refund.due_at());
         let cancel = self.cancel.as_ref().and_then(Cancel::due_at);

@@ -12,21 +12,21 @@ use crate::{Approval, EffectId, Failure, Policy, RefundApproval, RefundSuccess, 
 pub struct Record {
     /// When it was written, by its writer's clock. The machine has no other clock.
     pub at: UnixMs,
-    /// The name of the merchant's key that signed the request; none if the request came without a
-    /// signature.
+    /// The name of the merchant's key that signed the request; `None` if the request was not
+    /// signed.
     pub signed_by: Option<KeyName>,
-    /// What the record says.
+    /// The content of the record.
     pub command: Command,
 }
 
-/// What a record says.
+/// The content of a record: a request, a result, or a change of the policy.
 #[derive(Clone, Debug)]
 pub enum Command {
     /// A router takes the shard. It changes no order.
     Claim {
         /// The router's name, for people.
         owner: Box<str>,
-        /// By which the router recognises its own claim.
+        /// A number by which the router recognises its own claim.
         nonce: u64,
     },
     /// A caller requests a payment.
@@ -35,9 +35,9 @@ pub enum Command {
     Refund(Box<RefundRequest>),
     /// A caller requests the cancel of a payment.
     Cancel(Box<CancelRequest>),
-    /// From a refund order to its payment: reserve the amount, and refund it.
+    /// A refund order asks its payment to reserve the amount and to refund it.
     Reserve(Box<Reserve>),
-    /// From a payment to its refund order: the result of the refund.
+    /// A payment sends the result of a refund to the refund order.
     RefundResult(Box<RefundResult>),
     /// A caller inquires about the order.
     Query(Query),
@@ -50,7 +50,7 @@ pub enum Command {
 }
 
 impl Command {
-    /// The order that the record is about; none for claims and policies.
+    /// The order that the record is about; `None` for claims and policies.
     pub fn target(&self) -> Option<Target<'_>> {
         match self {
             Self::Pay(pay) => Some(Target::Key(&pay.form.key)),
@@ -71,7 +71,7 @@ impl Command {
 pub enum Target<'a> {
     /// By its key.
     Key(&'a OrderKey),
-    /// By the payment's TradeNo, which carries this shard.
+    /// By the payment's TradeNo, which contains this shard.
     Number(TradeNo),
 }
 
@@ -80,7 +80,7 @@ pub enum Target<'a> {
 pub struct RefundRequest {
     /// The request, within all limits.
     pub form: RefundForm,
-    /// Where to answer; none if no caller waits.
+    /// Where to send the answer; `None` if no caller waits.
     pub reply_to: Option<ReplyTo>,
 }
 
@@ -89,11 +89,11 @@ pub struct RefundRequest {
 pub struct CancelRequest {
     /// The request, within all limits.
     pub form: PayForm,
-    /// Where to answer; none if no caller waits.
+    /// Where to send the answer; `None` if no caller waits.
     pub reply_to: Option<ReplyTo>,
 }
 
-/// The request of a refund order to its payment: reserve the amount, and refund it.
+/// The request of a refund order to its payment to reserve the amount and to refund it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reserve {
     /// The payment's TradeNo.
@@ -128,7 +128,7 @@ pub struct RefundResult {
 pub struct Pay {
     /// The request, within all limits.
     pub form: PayForm,
-    /// Where to answer; none if no caller waits.
+    /// Where to send the answer; `None` if no caller waits.
     pub reply_to: Option<ReplyTo>,
 }
 
@@ -137,7 +137,7 @@ pub struct Pay {
 pub struct Query {
     /// The order's key.
     pub key: OrderKey,
-    /// Where to answer.
+    /// Where to send the answer.
     pub reply_to: ReplyTo,
     /// Also send every change, until `reply_to.until`, or until the order is at rest.
     pub watch: bool,
@@ -175,7 +175,7 @@ pub enum MovementOutcome {
 pub enum TaskResult<A> {
     /// The movement took effect.
     Done(A),
-    /// The issuer refused, or FISC in its name.
+    /// The issuer refused, or FISC refused on its behalf.
     Declined(Decline),
     /// The worker that owned the fresh task did not send it; the text says why.
     NotSent(Box<str>),
@@ -197,8 +197,8 @@ pub struct Decline {
 }
 
 impl Decline {
-    /// Whether it is no evidence of a failure: the wallet's code is no StatusCode, or one that
-    /// proves nothing.
+    /// Whether it is not evidence of a failure: the wallet's code is not a StatusCode, or is one
+    /// that proves nothing.
     pub fn is_ambiguous(&self) -> bool {
         let proves_refusal = StatusCode::parse(&self.code).is_ok_and(StatusCode::proves_refusal);
         self.kind == DeclineKind::Wallet && !proves_refusal
@@ -221,8 +221,8 @@ pub enum DeclineKind {
 /// A new version of the policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyChange {
-    /// The version's number, from 1. Shard 0 takes a version only if its newest one is the one
-    /// before; the other shards take what shard 0 took.
+    /// The version's number, from 1. Shard 0 takes a version only if its number is the next one;
+    /// the other shards follow shard 0.
     pub version: u64,
     /// The whole policy, not a difference.
     pub policy: Policy,

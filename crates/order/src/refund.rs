@@ -23,11 +23,11 @@ pub struct Refund {
     pub accepted_at: UnixMs,
     /// The request, as stored.
     pub terms: RefundTerms,
-    /// Where the refund stands.
+    /// The present phase.
     pub phase: RefundPhase,
     /// How many times the payment has been asked.
     pub requests: u32,
-    /// Who receives each change.
+    /// The calls and watches that receive each change.
     pub subscribers: Vec<Subscriber>,
     /// When the phase changed last.
     pub changed_at: UnixMs,
@@ -48,7 +48,7 @@ pub struct RefundTerms {
     pub extra2: Extra,
 }
 
-/// Where a refund stands.
+/// The phase of a refund order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RefundPhase {
     /// The payment has been asked, and has not answered yet.
@@ -62,8 +62,7 @@ pub enum RefundPhase {
     Failed(Failure),
 }
 
-/// What is known of a refund that took effect: the issuer's answer, and what callers need of its
-/// payment.
+/// A refund that took effect: the issuer's answer, and the fields of its payment that callers get.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefundSuccess {
     /// The issuer's answer to the refund.
@@ -76,9 +75,10 @@ pub struct RefundSuccess {
     pub invoice_vehicle: Box<str>,
     /// The customer's membership with the merchant.
     pub mer_mem_token: Box<str>,
-    /// The card's name, of credit cards.
+    /// The name of the credit card, if one was used.
     pub card_name: Box<str>,
-    /// The card's number, of credit cards; only its first six and last four digits are shown.
+    /// The number of the credit card, if one was used; only its first six and last four digits are
+    /// shown.
     pub card_no_masked: Box<str>,
 }
 
@@ -91,7 +91,7 @@ impl Refund {
         }
     }
 
-    /// When to ask the payment again; none once the refund is final.
+    /// When to ask the payment again; `None` once the refund is final.
     pub fn due_at(&self) -> Option<UnixMs> {
         match &self.phase {
             RefundPhase::Requested { next_request } => Some(*next_request),

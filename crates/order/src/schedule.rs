@@ -6,8 +6,8 @@ use twqr_types::{TradeNo, UnixMs};
 
 use crate::IssuerRules;
 
-/// The time of the next inquiry, if `inquiries` were sent before `now`. One that would leap over
-/// the end of the window is moved to just after it, because only from then on "not known" proves
+/// The time of the next inquiry, if `inquiries` were sent before `now`. The first inquiry after the
+/// window is moved to just after its end, because from then on the answer "not known" proves
 /// absence.
 pub(crate) fn next_check(
     now: UnixMs,
@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn spacing_grows_to_its_maximum_and_is_spread() {
+    fn spacing_grows_to_its_maximum_and_has_jitter() {
         let number = TradeNo::new(ShardId(1), 42, UnixMs(0));
         let delays: Vec<i64> = (0..40)
             .map(|n| next_check(UnixMs(1_000_000), n, number, UnixMs(0), &rules(Vec::new())).since(UnixMs(1_000_000)))
@@ -66,14 +66,14 @@ mod tests {
     }
 
     #[test]
-    fn the_inquiry_that_would_leap_over_the_end_of_the_window_comes_right_after_it() {
+    fn the_first_inquiry_after_the_window_is_sent_right_after_its_end() {
         let number = TradeNo::new(ShardId(1), 42, UnixMs(0));
         let at = next_check(UnixMs(9_500), 4, number, UnixMs(10_000), &rules(Vec::new()));
         assert!((UnixMs(10_001)..=UnixMs(10_100)).contains(&at), "{at:?}");
     }
 
     #[test]
-    fn nobody_is_asked_in_maintenance() {
+    fn no_inquiry_is_sent_during_maintenance() {
         let number = TradeNo::new(ShardId(1), 42, UnixMs(0));
         let window = |from, to| Window { from: UnixMs(from), to: UnixMs(to) };
         let touching = rules(vec![window(500, 9_000), window(9_000, 20_000)]);

@@ -7,25 +7,26 @@ use twqr_types::ShardId;
 
 use crate::{Policy, PolicyChange};
 
-/// The shard whose log decides which version comes next; all other shards follow it.
+/// The shard whose log decides which version is next; all other shards follow it.
 pub const POLICY_SHARD: ShardId = ShardId(0);
 /// How many versions are kept for replays and for operators; the oldest are dropped.
 const VERSIONS_KEPT: usize = 64;
 
-/// The versions, by the offset of the record that brought each.
+/// The versions, each by the offset of its record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PolicyVersions(BTreeMap<u64, Arc<PolicyChange>>);
 
 impl PolicyVersions {
-    /// The policy that decides the record at `offset`; none before the first version.
+    /// The policy that decides the record at `offset`; `None` before the first version.
     pub fn at(&self, offset: u64) -> Option<&Policy> {
         self.0.range(..offset).next_back().map(|(_, change)| &change.policy)
     }
 
-    /// Takes the version that the record at `offset` of this shard brings, if its number allows it:
-    /// on the policy's shard only the next number, on the others any higher one. So of two changes
-    /// at the same time, every shard takes one and drops the other. Only versions before `offset`
-    /// count, so that a replay takes again what was taken. False: it was not taken.
+    /// Takes the version in the record at `offset` of this shard, if its number is valid: on
+    /// [`POLICY_SHARD`] the next number, on the other shards any higher one. So if two changes are
+    /// made at the same time, every shard takes only one of them. Only the versions before `offset`
+    /// are compared, so a replay takes the same versions again. Returns false if the version was
+    /// not taken.
     pub fn take(&mut self, shard: ShardId, offset: u64, change: Arc<PolicyChange>) -> bool {
         let newest = self.0.range(..offset).next_back().map_or(0, |(_, before)| before.version);
         let its_turn = if shard == POLICY_SHARD { change.version == newest + 1 } else { change.version > newest };
@@ -43,7 +44,7 @@ impl PolicyVersions {
         }
     }
 
-    /// Drops the oldest version, unless it is the only one. False: nothing was dropped.
+    /// Drops the oldest version, unless it is the only one. Returns false if nothing was dropped.
     pub fn drop_oldest(&mut self) -> bool {
         self.0.len() > 1 && self.0.pop_first().is_some()
     }

@@ -48,7 +48,7 @@ columns! {
     PosId "pos_id" "機台代號";
     /// The GatewayTradeNo of the POS API.
     GatewayTradeNo "gateway_trade_no" "系統商交易序號";
-    /// The MerchantTradeNo: the refund's own one for a refund, the payment's one for a cancel.
+    /// The MerchantTradeNo: for a refund its own number, for a cancel that of the payment.
     MerchantTradeNo "merchant_trade_no" "商店交易序號";
     /// The TradeNo of the payment.
     TradeNo "trade_no" "街口交易序號";
@@ -62,9 +62,10 @@ columns! {
     TradeAmount "trade_amount" "交易金額";
     /// What the customer paid or received in money, in whole TWD.
     DebitAmount "debit_amount" "實付金額";
-    /// Whole TWD, zero or negative on payments, zero or positive on refunds.
+    /// What points and offers paid, in whole TWD: zero or negative on payments, zero or positive on
+    /// refunds.
     RedeemAmount "redeem_amount" "折抵金額";
-    /// Whole TWD, zero or negative on payments, zero or positive on refunds.
+    /// What the store's own offers paid, with the signs of `redeem_amount`.
     StoreRedeemAmount "store_redeem_amount" "店家折抵金額";
     /// The trade amount from the view of the store: negative for refunds and cancels. This column
     /// is not in the default layout.

@@ -11,8 +11,8 @@
 //!
 //! - `kind`: payment, refund, or reversal (which we call cancel).
 //! - `institution`: empty in the wallet's file, the issuer's code in FISC's file.
-//! - `trade_no` is the payment's one in every row; `refund_trade_no` is set in refunds only;
-//!   `merchant_trade_no` of a refund is the refund's own one.
+//! - `trade_no` is that of the payment in every row; `refund_trade_no` is set only in refunds;
+//!   `merchant_trade_no` of a refund is the refund's own.
 //! - amounts: whole TWD; `trade_amount` 1 to 2,147,483,647, `debit_amount` 0 to 2,147,483,647.
 //! - `at`: RFC 3339, or `yyyy/MM/dd HH:mm:ss` in Asia/Taipei.
 //! - trailer: the number of rows and the sum of their trade amounts, refunds and reversals included
@@ -57,7 +57,7 @@ impl fmt::Display for Side {
     }
 }
 
-/// A movement in a counterparty's file. Amounts in whole TWD.
+/// A movement in a counterparty's file. All amounts are in whole TWD.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Movement {
     /// The kind of the movement.
@@ -70,7 +70,7 @@ pub struct Movement {
     pub refund_trade_no: Box<str>,
     /// The MerchantID of the POS API.
     pub merchant_id: Box<str>,
-    /// The MerchantTradeNo; for a refund its own one.
+    /// The MerchantTradeNo; for a refund its own number.
     pub merchant_trade_no: Box<str>,
     /// The TradeAmount of the payment, the refund or the reversal.
     pub trade_amount: i64,
@@ -123,8 +123,8 @@ pub struct CounterpartyFile {
 }
 
 impl CounterpartyFile {
-    /// Whether the file is not a counterparty's file at all: none of its rows can be read, and its
-    /// header or trailer is missing, too.
+    /// Whether the file is probably not a counterparty's file: it has rows, of which not one can be
+    /// read, and faults as a whole, such as a missing trailer.
     pub fn is_foreign(&self) -> bool {
         self.movements.is_empty() && !self.unknown_rows.is_empty() && !self.troubles.is_empty()
     }

@@ -9,7 +9,7 @@ pub enum Kind {
     Payment,
     /// A payment was refunded, as a whole or in part.
     Refund,
-    /// What was left of a payment was reversed.
+    /// The part of a payment that was not refunded was reversed.
     Cancel,
 }
 
@@ -45,7 +45,7 @@ impl Kind {
     }
 }
 
-/// One settled movement. Amounts in whole TWD.
+/// One settled movement. All amounts are in whole TWD.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The kind of the movement.
@@ -56,7 +56,7 @@ pub struct Entry {
     pub store_id: Box<str>,
     /// The GatewayTradeNo of the POS API.
     pub gateway_trade_no: Box<str>,
-    /// The MerchantTradeNo: the refund's own one for a refund, the payment's one for a cancel.
+    /// The MerchantTradeNo: for a refund its own number, for a cancel that of the payment.
     pub merchant_trade_no: Box<str>,
     /// The PosID of the POS API.
     pub pos_id: Box<str>,
@@ -72,13 +72,13 @@ pub struct Entry {
     pub trade_amount: i64,
     /// What the customer paid or received in money.
     pub debit_amount: i64,
-    /// Zero or negative on payments, zero or positive on refunds.
+    /// What points and offers paid: zero or negative on payments, zero or positive on refunds.
     pub redeem_amount: i64,
-    /// Zero or negative on payments, zero or positive on refunds.
+    /// What the store's own offers paid, with the signs of `redeem_amount`.
     pub store_redeem_amount: i64,
-    /// When it was requested.
+    /// When the movement was requested.
     pub accepted_at: UnixMs,
-    /// When it became final.
+    /// When the movement became final.
     pub settled_at: UnixMs,
 }
 

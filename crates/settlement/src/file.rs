@@ -60,7 +60,10 @@ impl fmt::Display for Warning {
         write!(f, "row {row}, {}: ", column.name())?;
         match what {
             WarningKind::CharacterMissing => {
-                write!(f, "has a character that the encoding cannot express; it is written as {MISSING}; utf-8 has it")
+                write!(
+                    f,
+                    "has a character that the encoding cannot express; it is written as {MISSING}; choose utf-8 to keep it"
+                )
             }
             WarningKind::LooksLikeFormula => {
                 f.write_str("begins like a formula; import the column as text if you open the file in a spreadsheet")
@@ -83,7 +86,7 @@ pub enum WriteError {
 /// An entry that does not belong in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnfitEntry {
-    /// The TradeNo of the payment, for a refund followed by the RefundTradeNo.
+    /// The TradeNo of the payment; for a refund, the RefundTradeNo follows it.
     pub trade_no: String,
     /// Why it does not belong in the file.
     pub reason: String,

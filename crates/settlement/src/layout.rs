@@ -75,9 +75,9 @@ impl fmt::Display for LayoutFaults {
 /// The allowed delimiters.
 const DELIMITERS: &[u8] = b",;|\t";
 /// The characters that may follow `%` in a time format.
-const OF_TIMES: &str = "YmdHMS%";
+const TIME_SPECIFIERS: &str = "YmdHMS%";
 /// The characters that may follow `%` in a date format.
-const OF_DATES: &str = "Ymd%";
+const DATE_SPECIFIERS: &str = "Ymd%";
 
 impl LayoutConfig {
     /// Checks the whole layout; the error lists every fault.
@@ -99,8 +99,8 @@ impl LayoutConfig {
             }
         };
         let encoding = encoding.unwrap_or(Encoding::Utf8);
-        faults.extend(format_fault("time_format", &self.time_format, OF_TIMES, encoding));
-        faults.extend(format_fault("date_format", &self.date_format, OF_DATES, encoding));
+        faults.extend(format_fault("time_format", &self.time_format, TIME_SPECIFIERS, encoding));
+        faults.extend(format_fault("date_format", &self.date_format, DATE_SPECIFIERS, encoding));
         let columns = self.checked_columns(encoding, &mut faults);
         if !faults.is_empty() {
             return Err(LayoutFaults(faults));
@@ -179,11 +179,13 @@ fn format_fault(key: &str, format: &str, allowed: &str, encoding: Encoding) -> O
     while let Some(letter) = letters.next() {
         if letter.is_control() || letter == '%' && !letters.next().is_some_and(|next| allowed.contains(next)) {
             let list = names(allowed.split("").filter(|letter| !letter.is_empty()));
-            return Some(format!("{key} is {format:?}, after % only {list} may follow, and no control characters"));
+            return Some(format!(
+                "{key} is {format:?}, after % only {list} may follow, and control characters are not allowed"
+            ));
         }
     }
     if taipei(twqr_types::UnixMs(0), format).is_empty() {
-        return Some(format!("{key} is {format:?}, must not be empty; such as %Y/%m/%d"));
+        return Some(format!("{key} is {format:?}, must not be empty; an example is %Y/%m/%d"));
     }
     encoding_fault(key, format, encoding)
 }

@@ -1,13 +1,13 @@
 //! The accounting file (帳務檔) of each merchant and business day, and the reconciliation of a
-//! business day with the counterparties' files. Nothing here reads a clock, a file or a socket, and
-//! the same input gives the same bytes.
+//! business day with the counterparties' files. This crate reads no clock, file or socket, and the
+//! same input gives the same bytes.
 //!
 //! # The accounting file
 //!
 //! There is one file for each merchant and business day ([`twqr_types::BusinessDay`]). It has the
-//! movements of all issuers in one layout (integration note: the file carries the other issuers'
-//! transactions). The layout of the existing file is in no public source, so columns, headings,
-//! formats, delimiter and encoding are configuration ([`LayoutConfig`]), which is adapted to the
+//! movements of all issuers in one layout, because JKOPAY's integration note says that the file
+//! carries the other issuers' transactions. The layout of JKOPAY's file is not public, so columns,
+//! headings, formats, delimiter and encoding can be configured ([`LayoutConfig`]) to fit the
 //! merchant's program. The file is CSV by RFC 4180 with CRLF. The first cell names the kind of row:
 //!
 //! | row | how many | cells after the first |
@@ -47,9 +47,8 @@
 //!   Kong extensions. A character without a code is written as [`MISSING`], and a warning names its
 //!   row and column. It is not written as a reference such as `&#128512;`, which a program would
 //!   take for the text itself.
-//! - A cell that a spreadsheet would take for a formula gets a warning and is **not** changed: a
-//!   number with a quote before it is another text, and would match nothing in the merchant's
-//!   books.
+//! - A cell that a spreadsheet would take for a formula gets a warning and is **not** changed: with
+//!   a quote before it, a MerchantTradeNo would match nothing in the merchant's books.
 //! - File names are those of [`file_name`].
 //!
 //! # Reconciliation

@@ -17,8 +17,8 @@ pub use report::{
     AmountDiffers, Amounts, DetailDiffers, Duplicate, Item, MatchedTotals, MissingMovement, Report, ShiftedBooking,
 };
 
-/// A missing movement within this time of the cut-off may have been booked on the neighbouring day
-/// by the other side, in ms.
+/// How close to the cut-off a missing movement must be, in ms, to be marked: the other side may
+/// have booked it on the neighbouring day.
 pub const NEAR_CUT_OFF_MS: i64 = 600_000;
 
 /// The movements of both sides on one business day.
@@ -120,7 +120,8 @@ impl<'a> Matching<'a> {
         Self { day, our_neighbours, their_neighbours, report: Report::new(day.day, day.files) }
     }
 
-    /// Collects our entries by key. A second entry with the same key is reported and not counted.
+    /// Collects our entries by key. An entry that occurs twice, or also on a neighbouring day, is
+    /// reported and counted once.
     fn collect_ours(&mut self, entries: &'a [Entry]) -> HashMap<Key<'a>, &'a Entry> {
         let mut ours: HashMap<Key<'a>, &'a Entry> = HashMap::with_capacity(entries.len());
         for entry in entries {
@@ -151,14 +152,14 @@ impl<'a> Matching<'a> {
     }
 
     fn match_both(&mut self, entry: &Entry, row: CounterpartyRow<'_>) {
-        if self.agree(entry, row) {
+        if self.compare(entry, row) {
             self.report.matched.count += 1;
             self.report.matched.amount += entry.trade_amount;
         }
     }
 
-    /// Whether both sides have the same amounts and details; differences are reported.
-    fn agree(&mut self, entry: &Entry, row: CounterpartyRow<'_>) -> bool {
+    /// Compares amounts and details, and reports the differences. Returns whether there are none.
+    fn compare(&mut self, entry: &Entry, row: CounterpartyRow<'_>) -> bool {
         let movement = &row.row.movement;
         let item = || Item { line: Some(row.row.line), ..Item::ours(entry) };
         let ours = Amounts { trade_amount: entry.trade_amount, debit_amount: entry.debit_amount };
@@ -183,7 +184,7 @@ impl<'a> Matching<'a> {
 
     fn report_only_ours(&mut self, key: Key<'a>, entry: &Entry) {
         if let Some(elsewhere) = self.their_neighbours.get(&key).copied() {
-            if self.agree(entry, elsewhere.record) {
+            if self.compare(entry, elsewhere.record) {
                 let is_confirmed = self.day.has_file(key.0);
                 let (ours, theirs) = (self.day.day.to_string(), elsewhere.books.day.to_string());
                 let item = Item { line: Some(elsewhere.record.row.line), ..Item::ours(entry) };
@@ -202,10 +203,11 @@ impl<'a> Matching<'a> {
             return self.report.missing_here.push(MissingMovement { item, near_cut_off });
         };
         if self.their_neighbours.contains_key(&key) {
-            // Both sides agree about the neighbouring day; the row is reported as a duplicate.
+            // Both sides have it on the neighbouring day; this row was reported as a duplicate
+            // already.
             return;
         }
-        if self.agree(elsewhere.record, row) {
+        if self.compare(elsewhere.record, row) {
             let is_confirmed = elsewhere.books.has_file(key.0);
             let (ours, theirs) = (elsewhere.books.day.to_string(), self.day.day.to_string());
             let item = Item { line: Some(row.row.line), ..Item::ours(elsewhere.record) };

@@ -1,4 +1,4 @@
-//! Times as the files write them, in Asia/Taipei (UTC+8 all year).
+//! Formats times in Asia/Taipei (UTC+8 all year), as the files have them.
 
 use jiff::{Timestamp, tz::Offset};
 use twqr_types::UnixMs;
@@ -20,7 +20,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_outside_the_calendar_is_written_as_nothing() {
+    fn a_time_outside_the_calendar_is_written_as_an_empty_text() {
         for at in [i64::MIN, i64::MAX] {
             assert_eq!(rfc3339(UnixMs(at)), "");
         }

@@ -1,5 +1,5 @@
-//! Checks an accounting file against itself: its checksum, counts and totals. No layout is needed,
-//! because a file names its columns.
+//! Checks whether the checksum, counts and totals of an accounting file match its rows. No layout
+//! is needed, because a file names its columns.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ use crate::{
     totals::Totals,
 };
 
-/// What a valid file says about itself.
+/// What a valid file states: its merchant, its day and its totals.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedFile {
     /// The merchant of the file.
@@ -26,11 +26,11 @@ pub struct VerifiedFile {
     pub totals: Totals,
 }
 
-/// Everything that is wrong with a file.
+/// All faults of a file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct FileFaults(pub Vec<FileFault>);
 
-/// Something that is wrong with a file.
+/// A fault of a file or of one of its rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileFault {
     /// The row, counted from 1; `None` if the fault concerns the whole file.
@@ -153,7 +153,7 @@ impl Check {
         self.columns = row.iter().skip(1).map(Column::from_name).collect();
         for column in [Column::Kind, Column::Issuer, Column::TradeAmount] {
             if !self.columns.contains(&Some(column)) {
-                self.fault(format!("has no column {}, which the totals are checked with", column.name()));
+                self.fault(format!("has no column {}, which is needed to check the totals", column.name()));
             }
         }
     }
@@ -197,12 +197,12 @@ impl Check {
             self.fault(format!("the totals differ from those of the rows: {}", all.cells().join(", ")));
         }
         if !self.stated_issuers.iter().eq(self.totals.by_issuer.keys()) {
-            self.fault("there must be one T row for each issuer that has rows, in their order, and no other");
+            self.fault("there must be one T row for each issuer that has D rows, sorted by issuer, and no other T row");
         }
     }
 
-    /// Checks the last row, which must be written exactly as we write it. The checksum covers all
-    /// bytes before it.
+    /// Checks the last row, which must have exactly the bytes that we write. The checksum covers
+    /// all bytes before it.
     fn end(&mut self, bytes: &[u8], delimiter: u8) {
         let whole = |what: &str| FileFault { row: None, what: what.to_owned() };
         if self.part != Part::Checksum {

@@ -1,5 +1,5 @@
-//! The counterparties' files and the reconciliation: equal books are clean, and every planted
-//! difference is found in its own category and in no other.
+//! The counterparties' files and the reconciliation: equal books are clean, and each difference
+//! that a test makes is reported in its category and in no other.
 
 #![allow(unreachable_pub, dead_code, missing_docs, clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -19,7 +19,7 @@ fn books<'a>(day: BusinessDay, entries: &'a [Entry], files: &'a [CounterpartyFil
     Books { day, entries, files }
 }
 
-/// The names of the lists of a report that are not empty.
+/// The names and lengths of the lists of a report that are not empty.
 fn found(report: &Report) -> Vec<String> {
     let Value::Object(lists) = serde_json::to_value(report).unwrap() else { return Vec::new() };
     let full = lists.into_iter().filter(|(_, list)| list.as_array().is_some_and(|list| !list.is_empty()));
@@ -36,7 +36,7 @@ fn all_kinds(day: BusinessDay) -> Vec<Entry> {
 type Change = fn(&mut Vec<Entry>, &mut Vec<Movement>);
 
 #[test]
-fn each_planted_difference_is_found_in_its_category() {
+fn each_difference_is_reported_in_its_category() {
     let changes: [(&str, Change, &[&str], u64); 14] = [
         ("nothing", |_, _| (), &[], 6),
         ("lost there", |_, theirs| drop(theirs.remove(1)), &["missing_there 1"], 5),
@@ -50,7 +50,7 @@ fn each_planted_difference_is_found_in_its_category() {
         ("thrice there", |_, theirs| theirs.extend([theirs[5].clone(), theirs[5].clone()]), &["duplicated 2"], 6),
         ("twice here", |ours, _| ours.push(ours[0].clone()), &["duplicated_here 1"], 6),
         (
-            "no number of ours",
+            "a TradeNo that is not ours",
             |_, theirs| theirs.push(Movement { trade_no: "T1".into(), ..theirs[0].clone() }),
             &["unknown_rows 1"],
             6,
@@ -62,7 +62,7 @@ fn each_planted_difference_is_found_in_its_category() {
             5,
         ),
         (
-            "a refund told as a reversal",
+            "a refund reported as a reversal",
             |_, theirs| (theirs[2].kind, theirs[2].refund_trade_no) = (Kind::Cancel, "".into()),
             &["missing_here 1", "missing_there 1"],
             5,
@@ -100,11 +100,11 @@ impl ThreeDays {
         Self { ours, theirs }
     }
 
-    /// Reconciles the day. `seen` says which neighbours' counterparty files are given.
-    fn report(&self, seen: [bool; 2]) -> Report {
+    /// Reconciles the day. `given` says which neighbours' counterparty files are given.
+    fn report(&self, given: [bool; 2]) -> Report {
         let [before, on, after] = [0, 1, 2].map(|at: usize| files(&self.theirs[at]));
         let [before, after] =
-            [(before, seen[0]), (after, seen[1])].map(|(files, seen)| if seen { files } else { Vec::new() });
+            [(before, given[0]), (after, given[1])].map(|(files, given)| if given { files } else { Vec::new() });
         let neighbours = [books(day().previous(), &self.ours[0], &before), books(day().next(), &self.ours[2], &after)];
         reconcile(books(day(), &self.ours[1], &on), &neighbours)
     }
@@ -120,7 +120,7 @@ fn a_movement_on_the_neighbouring_day_is_reported_as_booked_on_another_day() {
     assert_eq!(found(&report), ["booked_on_another_day 1"]);
     let booked = &report.booked_on_another_day[0];
     assert_eq!((booked.ours.as_str(), booked.theirs.as_str()), ("2025-03-09", "2025-03-10"));
-    assert!(!report.is_clean(), "their file of the day before may have it as well");
+    assert!(!report.is_clean(), "the counterparty's file of the day before may have the movement, too");
     assert!(days.report([true, false]).is_clean());
 
     let mut days = ThreeDays::new();

@@ -1,6 +1,6 @@
-//! What the wallet and the issuers decide, without I/O and without a clock. A call goes in; reactions
-//! come out: entries for the ledger, and answers with a delay. The bank's state follows from the
-//! entries alone, so that a restart changes no answer.
+//! Decides calls for the wallet and the issuers, without I/O and without a clock. A call returns
+//! reactions: entries to record in the ledger, and answers to send after a delay. The books are
+//! rebuilt from the entries alone, so a restart changes no recorded decision. Held calls are lost.
 
 mod accounts;
 mod applied_charge;
@@ -50,11 +50,11 @@ pub enum Reaction {
     },
 }
 
-/// The number of calls that are held back at once; further ones are decided directly.
+/// The largest number of calls that are held back at once; further calls are decided directly.
 const HELD_MAX: usize = 10_000;
 /// The time from an approval to the refusal that contradicts it, in ms.
 const CONTRADICTS_AFTER_MS: u64 = 50;
-/// The code of that refusal: one that means that nothing was charged.
+/// The StatusCode of that refusal, which says that nothing was charged.
 const CONTRADICTION: StatusCode = StatusCode::BAD_CODE;
 
 /// The wallet and the issuers.
@@ -71,7 +71,7 @@ struct Decision {
 }
 
 impl Decision {
-    /// A repeated call: it is recorded as such, and no money moves.
+    /// Records that the call is a repeat, which moves no money, and answers as before.
     fn repeated(entry: LedgerEntry, answer: Answer) -> Self {
         let declined = match &answer {
             Answer::Declined(declined) => Some(declined.clone()),
@@ -90,7 +90,7 @@ impl Bank {
     pub fn new(script: Script, entries: impl IntoIterator<Item = LedgerEntry>) -> Self {
         let mut books = Books::default();
         for entry in entries {
-            // The bank wrote these entries itself, each for an issuer that it had parsed.
+            // The bank wrote these entries itself, so every institution is valid.
             if let Ok(issuer) = Issuer::from_wire(&entry.institution) {
                 books.apply(issuer, &entry);
             }
@@ -160,7 +160,7 @@ impl Bank {
         Answer::Approved(approval::charge_answer(&self.script, issuer, trade_no, charge))
     }
 
-    /// The account that paid a charge, and its balance; zeros if there is no such charge.
+    /// The account that paid a charge, and its balance; zeros if no charge took effect.
     fn payer(&self, issuer: Issuer, trade_no: &str) -> (u32, i64) {
         let Some(Ok(charge)) = self.books.charge(issuer, trade_no) else { return (0, 0) };
         let opening = self.script.faults(issuer).balance;
@@ -168,8 +168,8 @@ impl Bank {
     }
 }
 
-/// The answers to send, each with its delay in ms: usually one, two of them or a contradiction by
-/// the script.
+/// The answers to send, each with its delay in ms: usually one. The fault script may send it twice,
+/// or add a refusal that contradicts it.
 fn delayed_answers(
     draws: &Draws<'_>,
     faults: &Faults,
@@ -185,7 +185,8 @@ fn delayed_answers(
     }
     sent.push((after_ms, body));
     if contradicts {
-        // A late contradiction is the only answer: by then an inquiry has answered the truth.
+        // If the approval is late, only the refusal is sent: it contradicts what an inquiry has
+        // already answered.
         if is_late {
             sent.clear();
         }

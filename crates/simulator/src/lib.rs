@@ -1,7 +1,7 @@
 //! Simulates the JKOPAY wallet and FISC with its issuers in one process, for demonstrations, load
-//! tests and fault tests. Its durable ledger is an independent record of every charge and refund: the
-//! wallet is idempotent by TradeNo, the other issuers are not, so a charge or refund that was sent
-//! twice shows up in it.
+//! tests and fault tests. Its durable ledger is an independent record of every charge and refund:
+//! the wallet is idempotent by TradeNo, the other issuers are not, so a charge or refund that was
+//! sent twice shows up in it.
 
 mod bank;
 mod counterparty;

@@ -11,7 +11,7 @@ use twqr_types::{InstitutionCode, Issuer};
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Script {
-    /// The seed of all draws: another seed draws other faults in the same shares.
+    /// The seed of all draws. Another seed gives the same shares of faults, but to other calls.
     pub seed: u64,
     /// The wallet's faults.
     pub wallet: Faults,
@@ -24,7 +24,8 @@ pub struct Script {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Faults {
-    /// Time from a call to its answer, in ms: 0 to 60,000. Each answer takes half to double of it.
+    /// Typical time from a call to its answer, in ms: 0 to 60,000. Each answer takes half to twice
+    /// this time.
     pub latency_ms: u32,
     /// The opening balance of each account, in whole TWD. Charges above the balance are refused;
     /// refunds return to it.
@@ -39,8 +40,8 @@ pub struct Faults {
     pub answer_late: f64,
     /// Delay of the answers that are late, in ms; see `answer_late`.
     pub late_ms: u32,
-    /// Share of the calls that are held back until an inquiry answered that they are unknown, and
-    /// take effect after it.
+    /// Share of the calls that are held back: an inquiry answers that they are unknown, and then
+    /// they take effect.
     pub land_after_inquiry: f64,
     /// Share of the answers that are sent twice.
     pub answer_twice: f64,

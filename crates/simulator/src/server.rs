@@ -1,6 +1,6 @@
-//! Serves the backend contract on two addresses, the wallet's and FISC's. One thread, the teller,
-//! decides the calls of all streams in batches and syncs each batch to the ledger once; one timer task
-//! sends the delayed answers. There is no task or thread for a single call.
+//! Serves `twqr.backend.v1` on two addresses, the wallet's and FISC's. One thread, the teller,
+//! decides the calls of all streams in batches, and writes each batch to the ledger with one sync.
+//! One timer task sends the delayed answers. No call has a task or thread to itself.
 
 use std::{cmp::Reverse, collections::BinaryHeap, net::SocketAddr, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
 

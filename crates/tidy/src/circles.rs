@@ -1,5 +1,5 @@
-//! No circle of files within a crate: where two files use each other, directly or around, neither
-//! can be understood, tested or moved alone.
+//! Finds circles of files within a crate. If two files use each other, directly or through others,
+//! neither can be understood, tested or moved alone.
 //!
 //! A file uses another one if a path in it (of a `use` or anywhere else) leads to an item that is
 //! defined there; re-exports are followed. A module and the modules below it may use each other.

@@ -4,14 +4,14 @@ mod rust;
 
 use crate::files::{Kind, SourceFile};
 
-/// Whom a comment is for.
+/// What a comment documents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Style {
-    /// For readers of the source, or a line of a document.
+    /// Not documentation of an item; also every line of a Markdown document.
     Plain,
     /// Documents the item that follows: `///`.
     Outer,
-    /// Documents the module that it stands in: `//!`.
+    /// Documents the module that contains it: `//!`.
     Inner,
 }
 
@@ -49,7 +49,7 @@ fn plain(line: usize, text: &str) -> Comment {
     Comment { line, style: Style::Plain, text: text.to_owned() }
 }
 
-/// The comments that `marker` begins, at the start of a line or after a blank and outside quotes.
+/// The comments that begin with `marker`, at the start of a line or after a space, outside quotes.
 fn after_marker(text: &str, marker: &str) -> Vec<Comment> {
     let is_comment = |(line, text): (usize, &str)| {
         let at = marker_at(text, marker)?;

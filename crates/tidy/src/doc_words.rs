@@ -1,4 +1,4 @@
-//! A doc comment of one or two words repeats a name: it must say more, or go.
+//! Checks that a doc comment has at least three words; a shorter one only repeats a name.
 
 use crate::{
     comments::{Comment, Style},

@@ -1,4 +1,4 @@
-//! The files that the rules apply to: everything that git tracks or would track.
+//! The files that the rules apply to: all that git tracks or does not ignore.
 
 use std::{fs, path::Path, process::Command};
 
@@ -49,7 +49,7 @@ pub(crate) fn read_all(root: &Path, paths: &[String]) -> Vec<SourceFile> {
     paths.iter().filter_map(|path| read(root, path)).collect()
 }
 
-/// Reads a file; returns none for a binary one, or one without comments of a known kind.
+/// Reads a file; returns `None` if it is binary or its kind of comments is not known.
 fn read(root: &Path, path: &str) -> Option<SourceFile> {
     let name = path.rsplit('/').next()?;
     let by_name = kind_by_name(name);

@@ -5,15 +5,15 @@ use std::fmt;
 /// The rules, by the names that the command line takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Rule {
-    /// A source file opens with why it exists, and has at most 500 lines.
+    /// A Rust file opens with a module doc, and has at most 500 lines.
     Header,
     /// Prose has at most 100 columns.
     Prose,
     /// A doc comment has at least three words.
     DocWords,
-    /// No two files of a crate depend on each other.
+    /// No two files of a crate use each other.
     Circles,
-    /// What a document refers to exists.
+    /// Files and tests that a document names exist.
     References,
 }
 
@@ -39,7 +39,7 @@ pub(crate) struct Finding {
     /// Counted from 1.
     pub(crate) line: usize,
     pub(crate) rule: Rule,
-    /// What is wrong, what is allowed, what to do.
+    /// What is wrong, what is allowed, and what to do.
     pub(crate) message: String,
 }
 

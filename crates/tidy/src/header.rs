@@ -1,4 +1,4 @@
-//! A Rust file opens with a module doc, and is short enough to be read at once.
+//! Checks that a Rust file opens with a module doc and is short enough to be read in one go.
 
 use crate::{
     files::SourceFile,
@@ -26,7 +26,7 @@ mod tests {
     use crate::files::Kind;
 
     #[test]
-    fn a_file_without_its_reason_or_with_too_many_lines_is_found() {
+    fn a_file_without_a_module_doc_or_with_too_many_lines_is_found() {
         let long = "//! Why.\n".repeat(LINES_MAX);
         for (name, text, expected) in [
             ("opens with its reason", "//! Why.\nfn main() {}\n", 0),

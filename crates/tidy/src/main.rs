@@ -1,9 +1,9 @@
 //! `make check-files`: rules for source files that neither rustfmt nor clippy checks.
 //!
-//! Each rule is one file: `header` (a file says why it exists and stays short), `prose` (width of
-//! comments and documents), `doc_words` (a doc comment says something), `circles` (no two files of
-//! a crate depend on each other) and `references` (what a document names exists). Every finding
-//! names file, line and what to do.
+//! Each rule has a module: `header` (a file opens with a module doc and has at most 500 lines),
+//! `prose` (width of comments and documents), `doc_words` (a doc comment has at least three words),
+//! `circles` (no two files of a crate use each other) and `references` (files and tests that a
+//! document names exist). Every finding names file, line and what to do.
 
 mod circles;
 mod comments;
@@ -30,7 +30,7 @@ const USAGE: &str = "usage: twqr-tidy [--report RULE]... [FOLDER]
   FOLDER         a git work tree; the current folder if absent
   --report RULE  counts the findings of this rule by crate instead of failing on them";
 
-/// What the command line asks for.
+/// The options of the command line.
 struct Options {
     root: String,
     /// Rules whose findings are only counted.
@@ -103,6 +103,6 @@ fn main() -> anyhow::Result<ExitCode> {
     if print(&findings, &options, out)? {
         return Ok(ExitCode::FAILURE);
     }
-    writeln!(out, "check-files: all well")?;
+    writeln!(out, "check-files: no findings")?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,7 +1,8 @@
-//! Prose has at most 100 columns; a Chinese, Japanese or Korean character takes two of them.
+//! Checks that prose has at most 100 columns; a Chinese, Japanese or Korean character takes two.
 //!
-//! Tables, code fences and lines with an address may be longer: they cannot be broken. So may
-//! migrations of a database: databases store the checksums of applied ones, so they never change.
+//! Tables, code fences and lines with an address may be longer, since they cannot be broken.
+//! Database migrations are not checked: databases store the checksums of applied migrations, so the
+//! files must never change.
 
 use unicode_width::UnicodeWidthStr;
 

@@ -1,4 +1,4 @@
-//! What a document refers to must exist: files, and the tests in them.
+//! Checks that the files and tests that a document names exist.
 //!
 //! In Markdown, the target of a link, and a name in backticks that looks like a path with an
 //! extension, such as `order/src/apply.rs`, must exist below the root, below `crates/`, or beside
@@ -11,8 +11,8 @@ use crate::{
     finding::{Finding, Rule},
 };
 
-/// Extensions of files that documents refer to. Others, such as of files that a program writes, are
-/// not checked.
+/// The extensions that are checked. Other files, such as those that a program writes, are not in
+/// the repository.
 const EXTENSIONS: [&str; 7] = ["rs", "proto", "toml", "md", "jsonl", "svg", "yml"];
 
 /// Checks every Markdown file. `paths` are all files of the repository; those with a known kind are
@@ -55,7 +55,7 @@ fn find(reference: &str, document: &str, texts: &BTreeMap<&str, &str>, paths: &[
         return Err(format!("`{path}` does not exist; name the file that took its place"));
     };
     let Some(function) = function else { return Ok(()) };
-    // A macro may define a test, so the bare name is enough.
+    // A macro may define the test, so the name need not follow `fn`.
     let is_defined = texts.get(&**found).is_some_and(|text| {
         text.match_indices(function).any(|(at, _)| {
             let after = text[at + function.len()..].chars().next();

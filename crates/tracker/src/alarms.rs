@@ -1,5 +1,5 @@
-//! The alarms of orders in progress: when a due record must be written for which order. It reads no
-//! clock; the caller passes the time.
+//! The alarms of orders in progress: the time at which a due record must be written for each order.
+//! This module reads no clock; the caller passes the time.
 
 use std::{
     cmp::Reverse,
@@ -9,8 +9,8 @@ use std::{
 use twqr_order::Order;
 use twqr_types::{OrderKey, UnixMs};
 
-/// If a due record brings no newer state, it is repeated after this time, in ms; the time doubles
-/// up to the maximum.
+/// If no newer state follows a due record, the record is repeated after this time, in ms; the time
+/// doubles up to the maximum.
 const REPEAT_MS_MIN: i64 = 5_000;
 const REPEAT_MS_MAX: i64 = 60_000;
 
@@ -33,8 +33,8 @@ struct Alarm {
 }
 
 impl Alarms {
-    /// Sets or removes the alarm of an order by its state; an older state than the last one changes
-    /// nothing.
+    /// Sets or removes the alarm of an order, as its state requires. A state older than the last
+    /// one is ignored.
     pub(crate) fn update(&mut self, order: &Order, position: u64) {
         let key = order.key();
         if self.orders.get(key).is_some_and(|known| known.position > position) {

@@ -1,6 +1,6 @@
-//! Follows one shard of `order-states`. States go into the read model, and orders in progress get
-//! an alarm. After a failure the follower starts again with a growing pause, from the offset that
-//! the read model has stored.
+//! Follows one shard of `order-states`: writes states into the read model, and sets an alarm for
+//! each order in progress. After a failure the follower starts again from the offset that the read
+//! model has stored; the pause grows with each failure.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -31,7 +31,8 @@ const BATCH_DUES_MAX: usize = 1_024;
 /// How long states are collected before they are written, in ms. This may be long, because no
 /// payment waits for the read model.
 const COLLECT_MS: u64 = 1_000;
-/// The same if an order is due soon, in ms: its alarm is set only when its state is written.
+/// How long states are collected if an order is due soon, in ms. This is shorter, because an alarm
+/// is set only when the state of its order is written.
 const COLLECT_URGENT_MS: u64 = 100;
 /// An order is urgent if its next check is less than this after its last change, in ms.
 const URGENT_WITHIN_MS: i64 = 5_000;
@@ -53,7 +54,7 @@ enum Interruption {
 }
 
 /// Whether this state can be both the first and the last one of its order: it is final, no inquiry
-/// was made, and nothing happened after the charge.
+/// was made, and the payment has no refund, cancel or contradiction.
 fn can_be_only_state(order: &Order) -> bool {
     let untouched = order
         .as_payment()
@@ -61,8 +62,8 @@ fn can_be_only_state(order: &Order) -> bool {
     order.is_at_rest() && untouched && order.contradiction().is_none()
 }
 
-/// The newest state of each changed order. The last one in the log may be an older one: a router
-/// that lost its shard while it was stalled may still write what it had.
+/// The newest state of each changed order. This need not be the last one in the log: a router that
+/// lost its shard while it was stalled may still write older states.
 fn newest_states<'a>(states: &'a [StoredOrder], changed: &HashSet<OrderKey>) -> impl Iterator<Item = &'a StoredOrder> {
     let mut newest: HashMap<&OrderKey, &StoredOrder> = HashMap::new();
     for state in states.iter().filter(|state| changed.contains(state.order.key())) {
@@ -88,10 +89,11 @@ pub(crate) struct Follower {
 struct Progress {
     /// The offset after the last state that was read.
     next: u64,
-    /// The highest marker: every state that comes from records of `orders` below it has been read.
+    /// The highest marker that was read. Every state that comes from records of `orders` below it
+    /// has been read, too.
     marker: u64,
     /// The offset of the first unreadable state. The watermark stays there, so that a newer build
-    /// reads it again, and no day after it counts as complete.
+    /// reads the state again, and until then no later day counts as complete.
     unreadable: Option<u64>,
     /// The states that are not written yet.
     collected: Vec<StoredOrder>,
@@ -100,7 +102,8 @@ struct Progress {
     alarms: Alarms,
     /// When the collected states must be written.
     write_at: Option<Instant>,
-    /// The follower is ready once it has applied this offset.
+    /// The end of the partition at the start; the follower is ready once it has written everything
+    /// before it.
     end_at_start: u64,
 }
 
@@ -248,7 +251,8 @@ impl Follower {
         Ok(())
     }
 
-    /// Writes due records for these orders. A failure needs no retry here: their alarms ring again.
+    /// Writes due records for these orders. A failure needs no retry here, because `take_due` has
+    /// set the alarms again.
     async fn write_due_records(&self, due: &[OrderKey]) {
         if due.is_empty() {
             return;

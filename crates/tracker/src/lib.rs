@@ -1,5 +1,5 @@
-//! The tracker follows `order-states` into a read model and serves the operators' API from it. When
-//! an order in progress is due for its next check, the tracker writes a due record for it.
+//! The tracker reads the topic `order-states` into a read model, and serves the operators' API from
+//! it. When an order in progress is due for its next check, the tracker writes a due record for it.
 //!
 //! The tracker decides nothing about an order. The router ignores a due record that is early or no
 //! longer needed, and takes a change of the policy only if its version is the next one.
@@ -55,7 +55,7 @@ pub enum Error {
     Reflection(#[from] tonic_reflection::server::Error),
 }
 
-/// Follows every shard and serves operators until `context.shutdown` fires.
+/// Follows every shard and serves the operators' API until `context.shutdown` fires.
 pub async fn run(settings: Settings, journal: Arc<dyn Journal>, context: Context) -> Result<(), Error> {
     let model = Arc::new(SqliteModel::open(&settings.database).await?);
     let policies = Arc::new(Policies::default());

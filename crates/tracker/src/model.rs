@@ -28,13 +28,14 @@ pub struct StoredOrder {
     pub is_only_state: bool,
 }
 
-/// How far the read model reflects a shard.
+/// How much of a shard the read model reflects.
 #[derive(Clone, Copy, Debug)]
 pub struct Watermark {
     /// All records of `order-states` below this offset are applied.
     pub next: Offset,
     /// All states that come from records of `orders` below this offset are applied. This is the
-    /// highest marker since the last start; the model keeps its own one if that is higher.
+    /// highest marker that was read since the last start. If the stored one is higher, the model
+    /// keeps it.
     pub marker: u64,
 }
 
@@ -53,7 +54,7 @@ pub struct ShardSnapshot {
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("read model{}: {reason}", place.as_deref().map(|place| format!(" {place}")).unwrap_or_default())]
 pub struct ModelError {
-    /// The path of its file; a model in memory has none.
+    /// The path of the file; `None` for a model in memory.
     pub place: Option<String>,
     /// What happened, and what to do.
     pub reason: String,
@@ -89,7 +90,7 @@ fn settled_at(order: &Order) -> Option<UnixMs> {
     }
 }
 
-/// When the charge of a payment was reversed; `None` before that, and where no charge had to be
+/// When the charge of a payment was reversed; `None` before that, and if no charge had to be
 /// reversed.
 pub(crate) fn cancelled_at(order: &Order) -> Option<UnixMs> {
     let cancel = order.as_payment()?.cancel.as_ref()?;

@@ -69,7 +69,7 @@ pub(crate) async fn serve(
         .add_service(OperatorServiceServer::new(Operators { model, journal, context, policy, replays }))
         .add_service(health_service)
         .add_service(reflection);
-    info!(address = %listen, "the operators' API serves");
+    info!(address = %listen, "the operators' API accepts calls");
     let callers = connections(listener, Limits::operators("operators"));
     tokio::select! {
         served = router.serve_with_incoming(callers) => served.map_err(Error::from),
@@ -85,17 +85,17 @@ fn invalid(field: &str, description: &str) -> Status {
 #[allow(clippy::needless_pass_by_value, reason = "used as a function in map_err")]
 fn unavailable(failure: ModelError) -> Status {
     error!(%failure, "the read model cannot be read");
-    Status::unavailable("the read model cannot be read now; the log of the tracker says why")
+    Status::unavailable("the read model cannot be read now; see the log of the tracker for the reason")
 }
 
-/// The refusal of a call that is of no use without this order.
+/// Refuses a call that cannot be answered without this order.
 #[allow(clippy::needless_pass_by_value, reason = "used as a function in map_err")]
 fn unreadable(order: model::UnreadableOrder) -> Status {
     error!("{order}");
     Status::failed_precondition(order.to_string())
 }
 
-/// Names an order that a list leaves out.
+/// Reports an order that is left out of a list.
 fn unreadable_out(order: model::UnreadableOrder) -> UnreadableOrder {
     error!("{order}");
     let model::UnreadableOrder { merchant_id, merchant_trade_no, fault, place: _ } = order;

@@ -1,5 +1,5 @@
 //! The versions of the policy that each shard has, as read from `order-states`. The followers
-//! update them; the operators' API answers from them, and waits here until a change has been taken.
+//! update them. The operators' API answers from them, and waits here for the decision on a change.
 
 use std::{collections::BTreeMap, sync::Arc};
 

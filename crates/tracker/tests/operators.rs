@@ -144,7 +144,7 @@ async fn orders_timelines_and_ages_are_the_same_after_a_restart() {
     tracker.close().await;
 
     let mut tracker = TestTracker::open(folder.path(), journal).await;
-    assert_eq!(tracker.status_when(|status| status.lag == 0).await, before, "the same after a restart");
+    assert_eq!(tracker.status_when(|status| status.lag == 0).await, before, "the status changed with a restart");
     let request = GetOrderRequest { merchant_id: "M1".into(), merchant_trade_no: "T7".into() };
     let order = tracker.client.get_order(request).await.unwrap().into_inner();
     let Order::Payment(payment) = order_from(order.order.unwrap()).unwrap() else { panic!("no payment") };
@@ -183,7 +183,7 @@ async fn a_list_is_filtered_and_its_pages_have_no_gaps() {
                 break;
             }
         }
-        assert!(numbers.is_sorted_by(|a, b| a < b), "{merchant_id}: each once, in order");
+        assert!(numbers.is_sorted_by(|a, b| a < b), "{merchant_id}: an order is repeated or out of order");
         assert_eq!(numbers.len(), expected, "{in_progress_only} {merchant_id}");
     }
     for (request, field) in [
@@ -217,7 +217,7 @@ async fn an_older_state_changes_nothing_and_writes_no_due_record() {
         .await
         .unwrap();
     let status = tracker.status_when(|status| status.orders == 2).await;
-    assert_eq!(status.in_progress, 1, "a final order stays final");
+    assert_eq!(status.in_progress, 1, "an older state reopened a final order");
     let mut orders = tracker.journal.reader(ORDERS, 0).await.unwrap();
     let due = orders.next(10).await.unwrap();
     let due_keys: Vec<String> = due
@@ -280,7 +280,7 @@ async fn a_past_range_is_complete_or_the_error_names_the_shard_that_is_behind() 
     assert_eq!(
         tracker.settlement(BEGAN_MS, i64::MAX, "").await.len(),
         1,
-        "a range that is not over lists what there is"
+        "a range that is not over must list what is settled so far"
     );
 
     // The marker survives a restart, and a late, lower marker does not lower it.
@@ -294,7 +294,7 @@ async fn a_past_range_is_complete_or_the_error_names_the_shard_that_is_behind() 
 }
 
 #[tokio::test]
-async fn an_unreadable_state_goes_to_dead_letters_and_stops_no_other() {
+async fn an_unreadable_state_goes_to_dead_letters_and_others_are_applied() {
     let folder = tempfile::tempdir().unwrap();
     let mut tracker = TestTracker::open(folder.path(), open_journal(folder.path())).await;
     let bad = Entry { key: "bad".into(), value: Some(vec![0xff; 3].into()) };
@@ -307,20 +307,20 @@ async fn an_unreadable_state_goes_to_dead_letters_and_stops_no_other() {
 }
 
 #[tokio::test]
-async fn an_unreadable_order_holds_the_watermark_and_stops_no_other() {
+async fn an_unreadable_order_stops_the_watermark_but_not_other_orders() {
     let folder = tempfile::tempdir().unwrap();
     let mut tracker = TestTracker::open(folder.path(), open_journal(folder.path())).await;
     let newer = Entry { value: Some(vec![0xff; 3].into()), ..state(payment(1, unresolved()), 10) };
     tracker.journal.append(STATES, vec![newer, state(payment(2, unresolved()), 11)]).await.unwrap();
     let status = tracker.status_when(|status| status.orders == 1).await;
-    assert_eq!(status.lag, 2, "the watermark stays before the unreadable order");
+    assert_eq!(status.lag, 2, "the watermark did not stop at the unreadable order");
     let past_range = ListSettlementRequest { from_ms: BEGAN_MS, to_ms: BEGAN_MS + 10_000, merchant_id: String::new() };
     let refused = tracker.client.list_settlement(past_range).await.unwrap_err();
     assert!(refused.message().contains("in shard 0 (and 0 others) 0 of 2"), "{refused:?}");
     tracker.close().await;
 }
 
-/// Runs statements on the file of a tracker that is closed.
+/// Runs SQL statements on the read model of a closed tracker.
 async fn edit_read_model(folder: &Path, statements: &[&'static str]) {
     let file = format!("sqlite:{}", folder.join("read-model.sqlite").display());
     let pool = sqlx::SqlitePool::connect(&file).await.unwrap();
@@ -331,7 +331,7 @@ async fn edit_read_model(folder: &Path, statements: &[&'static str]) {
 }
 
 #[tokio::test]
-async fn an_unreadable_stored_order_hides_no_other_but_blocks_the_settlement() {
+async fn an_unreadable_stored_order_blocks_the_settlement_but_no_list() {
     let folder = tempfile::tempdir().unwrap();
     let journal = open_journal(folder.path());
     let mut tracker = TestTracker::open(folder.path(), journal.clone()).await;

@@ -1,5 +1,5 @@
-//! The policy over the operators' API of a real tracker: read, changed with the help of a real
-//! router, refused, and replayed against the log.
+//! Tests of the policy in the operators' API, with a real tracker and a real router: reading,
+//! changing and replaying it, and the refusals.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -289,7 +289,7 @@ async fn a_change_that_loses_to_an_earlier_one_is_a_conflict() {
         let mut orders = journal.reader(ORDERS, 0).await.unwrap();
         let record = orders.next(1).await.unwrap().remove(0);
         let Command::Policy(written) = decode_record(record.entry.value.unwrap()).unwrap().command else { panic!() };
-        // It differs from the written change in its time only.
+        // It differs from the written change only in its time.
         let other = PolicyChange { at: written.at.plus(1), ..*written };
         // The older versions that a stalled router writes late change nothing.
         journal

@@ -49,7 +49,7 @@ async fn repeat(period: Duration, work: impl Fn()) {
     }
 }
 
-/// Returns 200 unless a part is dead, so that only a restart can help; then 503 with the reason.
+/// Returns 503 with the reason if a part is dead, so that only a restart can help; else 200.
 fn alive(health: &Health) -> (StatusCode, String) {
     health.dead().map_or((StatusCode::OK, "alive".to_owned()), |why| (StatusCode::SERVICE_UNAVAILABLE, why))
 }

@@ -39,7 +39,7 @@ pub(crate) struct Query {
     /// Print every change until nothing is in progress
     #[arg(long)]
     pub(crate) watch: bool,
-    /// Continue after that until Ctrl-C: later refunds, cancels, and contradictions by issuers
+    /// After that, continue until Ctrl-C with later refunds, cancels, and contradictions by issuers
     #[arg(long, requires = "watch")]
     pub(crate) keep: bool,
     /// Where the public gRPC API is served
@@ -76,8 +76,8 @@ pub(crate) struct Cancel {
     pub(crate) merchant_id: String,
     /// The payment's MerchantTradeNo
     pub(crate) merchant_trade_no: String,
-    /// A file with the card token, or - for standard input; other users could read it on the
-    /// command line
+    /// A file with the card token, or - for standard input; a token on the command line would be
+    /// visible to other users
     #[arg(long, value_name = "FILE")]
     pub(crate) card_token_file: PathBuf,
     /// The payment's TradeAmount, in whole TWD

@@ -1,4 +1,4 @@
-//! The client commands, a file each.
+//! The commands of operators and callers, each in a file.
 
 pub(crate) mod cancel;
 pub(crate) mod pay;

@@ -24,7 +24,8 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
-    /// Configuration file (TOML), or - for standard input; `twqr config default` prints the defaults
+    /// Configuration file (TOML), or - for standard input; `twqr config default` prints the
+    /// defaults
     #[arg(long, global = true, env = "TWQR_CONFIG")]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -59,10 +60,10 @@ enum Command {
     Cancel(cli::Cancel),
     /// Writes the accounting file of each merchant for a business day, or verifies one
     Settlement(commands::settlement::Settlement),
-    /// Compares a business day with the counterparties' files; exit code 0 if both agree, 2 if they
-    /// differ, 1 on an error
+    /// Compares a business day with the files of the wallet and FISC; exit code 0 if they agree, 2
+    /// if they differ, 1 on an error
     Reconcile(commands::reconcile::Reconcile),
-    /// Shows and changes the policy, by which orders are decided, while everything runs
+    /// Shows and changes the policy, the rules by which orders are decided, without a restart
     #[command(subcommand)]
     Policy(commands::policy::Policy),
     /// Checks or prints the configuration

@@ -1,5 +1,5 @@
-//! Starts the services of one process on their journal and stops them. A service starts after those
-//! that it calls, and stops before them.
+//! Starts and stops the services of one process. A service starts after the services that it calls,
+//! and stops before them.
 
 mod journal;
 mod settings;
@@ -66,7 +66,7 @@ impl Service {
 /// How long the other services may take to become ready before the ingress starts, in ms.
 const READY_WAIT_MS: u64 = 60_000;
 
-/// How long a process with a dead part may take to shut down before it is forced to exit, in ms.
+/// How long a process with a dead part may take to shut down, in ms. Then it exits at once.
 const END_WITHIN_MS: u64 = 8_000;
 
 /// Checks that the files which the configuration names can be read and are valid.
@@ -77,12 +77,12 @@ pub(crate) fn check_files(config: &Config) -> anyhow::Result<()> {
 
 type Running = JoinSet<anyhow::Result<()>>;
 
-/// The services of one process, and what they share.
+/// The running services of this process, with the journal and health report that they share.
 struct Process {
     config: Config,
     journal: Arc<dyn Journal>,
     health: Health,
-    /// By tier: the token that stops it, and its running services.
+    /// For each tier, the token that stops it and its running services.
     tiers: [(CancellationToken, Running); 3],
 }
 

@@ -1,7 +1,7 @@
-//! Business days in Asia/Taipei (UTC+8 all year): where one ends and the next begins.
+//! Business days in Asia/Taipei, which is UTC+8 all year.
 //!
-//! The refund rules of an issuer and the accounting file both speak of business days, so there is
-//! one cut-off for both, and it is part of the policy.
+//! Refund rules and accounting files use the same business days, so there is one cut-off for both.
+//! It is a part of the policy.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ const DAY_MS: i64 = 86_400_000;
 const MINUTE_MS: i64 = 60_000;
 const TAIPEI_OFFSET_MS: i64 = 8 * 60 * MINUTE_MS;
 const DAY_MINUTES: u16 = 24 * 60;
-/// A date outside these years is taken for a typing mistake.
+/// A date outside these years is refused as a typing mistake.
 const YEARS: std::ops::RangeInclusive<i16> = 2000..=2199;
 const EPOCH: Date = civil::date(1970, 1, 1);
 
@@ -62,8 +62,8 @@ impl CutOff {
         self.0.into()
     }
 
-    /// When a business day begins, in ms after the midnight with which its date begins; negative
-    /// where it begins on the date before.
+    /// The time from midnight at the start of a date to the start of its business day, in ms;
+    /// negative if the day begins on the date before.
     fn day_begins_ms(self) -> i64 {
         let minutes = i64::from(self.0);
         if self.0 <= DAY_MINUTES / 2 { minutes * MINUTE_MS } else { minutes * MINUTE_MS - DAY_MS }
@@ -115,7 +115,7 @@ impl BusinessDay {
         Self { date, cut_off }
     }
 
-    /// Its first ms.
+    /// The first ms of the day.
     pub fn from(self) -> UnixMs {
         self.midnight().plus(self.cut_off.day_begins_ms())
     }
@@ -130,13 +130,13 @@ impl BusinessDay {
         self.from() <= at && at < self.to()
     }
 
-    /// The day before.
+    /// The business day before this one.
     #[must_use]
     pub fn previous(self) -> Self {
         Self { date: self.date.saturating_sub(1), ..self }
     }
 
-    /// The day after.
+    /// The business day after this one.
     #[must_use]
     pub fn next(self) -> Self {
         Self { date: self.date.saturating_add(1), ..self }
@@ -147,7 +147,7 @@ impl BusinessDay {
         self.date.saturating_sub(earlier.date)
     }
 
-    /// When the day ends and the next begins.
+    /// The time of day at which this day ends and the next one begins.
     pub fn cut_off(self) -> CutOff {
         self.cut_off
     }
@@ -157,20 +157,20 @@ impl BusinessDay {
         self.to_string().replace('-', "")
     }
 
-    /// Noon of its date, in Asia/Taipei: the time to apply a date format to, since it is on the
-    /// named date whatever the cut-off.
+    /// Noon of its date, in Asia/Taipei. Date formats are applied to this time, because it is on
+    /// the named date for every cut-off.
     pub fn noon(self) -> UnixMs {
         self.midnight().plus(DAY_MS / 2)
     }
 
-    /// The midnight with which its date begins.
+    /// Midnight at the start of its date, in Asia/Taipei.
     fn midnight(self) -> UnixMs {
         UnixMs(self.date.saturating_mul(DAY_MS)).plus(-TAIPEI_OFFSET_MS)
     }
 }
 
 impl fmt::Display for BusinessDay {
-    /// `YYYY-MM-DD`; empty where the calendar ends (year 9999).
+    /// Writes `YYYY-MM-DD`, or nothing if the date is outside the years that the calendar has.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let date = Span::new().try_days(self.date).and_then(|days| EPOCH.checked_add(days));
         date.map_or(Ok(()), |date| write!(f, "{date}"))
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn both_forms_of_a_date_are_taken_and_no_other() {
+    fn both_forms_of_a_date_and_no_others_are_accepted() {
         for raw in ["2025-03-10", "20250310"] {
             let day = BusinessDay::parse(raw, CutOff::default()).unwrap();
             assert_eq!((day.to_string(), day.compact()), ("2025-03-10".to_owned(), "20250310".to_owned()));
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_outside_the_calendar_has_a_day_without_a_name() {
+    fn a_day_outside_the_calendar_is_written_as_empty_text() {
         for at in [i64::MIN, i64::MAX] {
             assert_eq!(BusinessDay::of(UnixMs(at), CutOff::default()).to_string(), "");
         }

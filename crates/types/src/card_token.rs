@@ -1,4 +1,4 @@
-//! The payment code of a customer: a one-time credential that cannot print itself.
+//! The payment code of a customer: a one-time credential. Its Debug output does not contain it.
 
 use std::fmt;
 
@@ -7,8 +7,8 @@ use sha2::{Digest, Sha256};
 
 use crate::OrderKey;
 
-/// CardToken: 1 to 64 characters as scanned, never trimmed, never changed in case. The exact length
-/// is a matter of the route.
+/// CardToken: 1 to 64 characters as scanned, never trimmed or changed in case. Each route sets the
+/// lengths that it allows.
 #[derive(Clone)]
 pub struct CardToken(SecretString);
 
@@ -16,8 +16,8 @@ impl CardToken {
     /// The most characters that a route may allow.
     pub const LEN_MAX: usize = 64;
 
-    /// Checks what holds for every issuer's codes: printable ASCII without spaces. The error never
-    /// contains the code.
+    /// Checks what all issuers' codes have in common: the length, and printable ASCII without
+    /// spaces. The error never contains the code.
     pub fn parse(raw: String) -> Result<Self, String> {
         let token = SecretString::from(raw);
         let text = token.expose_secret();
@@ -33,7 +33,7 @@ impl CardToken {
         Ok(Self(token))
     }
 
-    /// Reveals the code: for matching a route, and for the one request that spends it.
+    /// Reveals the code, to match a route and to send the one request that spends it.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
@@ -58,8 +58,8 @@ impl fmt::Debug for CardToken {
     }
 }
 
-/// 16 bytes of SHA-256 over the order's key and its payment code. It only shows whether a repeat
-/// has the same code.
+/// 16 bytes of SHA-256 over the order's key and its payment code. It is only compared with the
+/// digest of a repeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CardTokenDigest([u8; Self::LEN]);
 
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_way_of_printing_shows_the_code() {
+    fn neither_debug_output_nor_errors_contain_the_code() {
         let token = CardToken::parse("22SECRETSECRETSECR".to_owned()).unwrap();
         assert_eq!(format!("{token:?} {token:#?}"), "CardToken(..) CardToken(..)");
         let error = CardToken::parse("22SECRET SECRET".to_owned()).unwrap_err();

@@ -6,7 +6,7 @@
 pub struct Carrier(Box<str>);
 
 impl Carrier {
-    /// Checks the form; none if the text is not a carrier.
+    /// Parses a carrier; returns `None` if the text has neither form.
     pub fn parse(raw: &str) -> Option<Self> {
         let (first, rest) = raw.split_at_checked(1)?;
         let barcode = |b: u8| b.is_ascii_digit() || b.is_ascii_uppercase() || matches!(b, b'+' | b'-' | b'.');
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn forms_of_carriers() {
+    fn only_the_two_forms_of_carriers_are_accepted() {
         for (raw, good) in [
             ("/ABC+123", true),
             ("/1234.-+", true),
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn six_and_four_digits_are_shown_at_the_most() {
+    fn at_most_the_first_six_and_last_four_digits_are_shown() {
         for (raw, masked) in [
             ("4111111111111111", "411111******1111"),
             ("411111******1111", "411111******1111"),

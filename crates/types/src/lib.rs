@@ -1,5 +1,5 @@
-//! The domain values of the POS document. Each is parsed once, with its limits, where it enters, so
-//! that no other code checks it again.
+//! The domain values of the POS document. Each is parsed and checked against its limits once, where
+//! it enters the system, so no other code checks it again.
 //!
 //! Nothing here reads a clock, a file or a socket.
 

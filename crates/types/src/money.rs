@@ -28,7 +28,7 @@ impl Amount {
 pub struct UnRedeem(i64);
 
 impl UnRedeem {
-    /// What issuers other than the wallet get, whatever the request said.
+    /// The value for issuers other than the wallet, whatever the request contains.
     pub const ZERO: Self = Self(0);
 
     /// Checks that the amount is in range.

@@ -1,6 +1,6 @@
-//! StatusCode: the three digits with which the POS document says how a request ended.
+//! StatusCode: the three digits that are the result of a request in the POS document.
 //!
-//! A code is parsed once, where it enters, and is a value of this type from there on. The meanings
+//! A code is parsed once, where it enters the system, and has this type from then on. The meanings
 //! are those of the POS document; `proto/README.md`, section StatusCodes, lists them for callers.
 
 use std::fmt;
@@ -58,7 +58,7 @@ status_codes! {
     NO_SUCH_ORDER b"916";
     /// 922: the refunds together would exceed the payment.
     REFUNDS_ABOVE_PAYMENT b"922";
-    /// 927: the payment code is malformed, or belongs to no issuer that is routed.
+    /// 927: the payment code is malformed, or no route leads from it to an issuer.
     BAD_CODE b"927";
     /// 928: the balance is too low.
     BALANCE_TOO_LOW b"928";
@@ -112,8 +112,8 @@ impl StatusCode {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 
-    /// Whether the wallet says that it does not know itself if the movement happened (301, 801,
-    /// 901, 909).
+    /// Whether the code means that the wallet itself does not know if the movement happened (301,
+    /// 801, 901, 909).
     pub fn is_ambiguous(self) -> bool {
         [Self::SYSTEM_FAILED, Self::GATEWAY_FAILED, Self::UNDEFINED_ERROR, Self::WRITE_FAILED].contains(&self)
     }
@@ -144,7 +144,7 @@ impl From<StatusCode> for String {
     }
 }
 
-/// Compares with a code that stands as text in a protobuf message.
+/// Compares with a code that a protobuf message contains as text.
 impl PartialEq<StatusCode> for String {
     fn eq(&self, code: &StatusCode) -> bool {
         self == code.as_str()
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_each_code_proves() {
+    fn only_success_no_such_order_and_ambiguous_codes_prove_no_refusal() {
         let all = (0..1_000).map(|code| StatusCode::parse(&format!("{code:03}")).unwrap());
         let (proofs, others): (Vec<_>, Vec<_>) = all.partition(|code| code.proves_refusal());
         let others: Vec<&str> = others.iter().map(StatusCode::as_str).collect();

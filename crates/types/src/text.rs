@@ -69,9 +69,9 @@ texts! {
     MerchantTradeNo 1..=60 lines false;
     /// PosID: at most 20 characters.
     PosId 0..=20 lines false;
-    /// The name of one of a merchant's keys, 1 to 16 characters. It is no secret: the log and the
-    /// policy contain it. The limit is short so that a key that is written in place of its name is
-    /// refused.
+    /// The name of one of a merchant's keys, 1 to 16 characters. It is not a secret: the log and
+    /// the policy contain it. The limit is short on purpose: a key that is written in place of its
+    /// name is too long, and is refused.
     KeyName 1..=16 lines false;
     /// Remark: at most 1000 characters.
     Remark 0..=1000 lines true;

@@ -8,7 +8,7 @@ use jiff::{Timestamp, civil::DateTime, tz::Offset};
 pub struct UnixMs(pub i64);
 
 impl UnixMs {
-    /// The time `ms` later; it stops at the end of the range instead of overflowing.
+    /// The time `ms` later; saturates at the end of the range.
     #[must_use]
     pub fn plus(self, ms: i64) -> Self {
         Self(self.0.saturating_add(ms))
@@ -19,8 +19,8 @@ impl UnixMs {
         self.0.saturating_sub(earlier.0)
     }
 
-    /// `yyyy/MM/dd HH:mm:ss` in Asia/Taipei, the form of TradeTime. Empty for times that no
-    /// calendar has.
+    /// `yyyy/MM/dd HH:mm:ss` in Asia/Taipei, the form of TradeTime. Empty for times outside the
+    /// calendar's years.
     pub fn taipei(self) -> String {
         let Ok(at) = Timestamp::from_millisecond(self.0) else { return String::new() };
         let t = Offset::constant(8).to_datetime(at);
@@ -28,8 +28,8 @@ impl UnixMs {
     }
 }
 
-/// Checks that `raw` has the shape of `pattern`, in which a letter stands for a digit, and is a
-/// real date.
+/// Checks that `raw` is an existing date in the form of `pattern`, in which each letter means a
+/// digit.
 fn check_date(raw: &str, pattern: &str) -> Result<(), String> {
     let wrong = || format!("must be empty or a real date and time of the form {pattern} (Asia/Taipei)");
     let fits = |(r, p): (u8, u8)| if p.is_ascii_alphabetic() { r.is_ascii_digit() } else { r == p };
@@ -49,7 +49,7 @@ macro_rules! pos_times {
         pub struct $name(Box<str>);
 
         impl $name {
-            /// Checks form and calendar; empty is allowed.
+            /// Checks the form, and that the date exists; empty is allowed.
             pub fn parse(raw: String) -> Result<Self, String> {
                 if !raw.is_empty() {
                     check_date(&raw, $pattern)?;

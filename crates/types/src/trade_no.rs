@@ -1,8 +1,8 @@
 //! TradeNo: our number for an order.
 //!
-//! It carries the shard and the offset of the record that made the order, so that the order is
-//! found without a lookup. It also carries the time, so that a new log never repeats the numbers of
-//! an old one.
+//! It contains the shard and the offset of the record that created the order, so that the order is
+//! found without a lookup. It also contains the time, so that a new log never repeats the numbers
+//! of an old one.
 
 use std::{fmt, str};
 
@@ -29,7 +29,7 @@ impl TradeNo {
     /// The length in characters.
     pub const LEN: usize = 25;
 
-    /// The number of the order that is made by the record at (`shard`, `offset`), written at `at`.
+    /// The number of the order that the record at (`shard`, `offset`), written at `at`, creates.
     pub fn new(shard: ShardId, offset: u64, at: UnixMs) -> Self {
         let mut text = [b'T'; Self::LEN];
         encode(u64::from(shard.0), &mut text[SHARD]);
@@ -54,7 +54,7 @@ impl TradeNo {
         ShardId(decode(&self.0[SHARD]).unwrap_or_default() as u16)
     }
 
-    /// The offset of the record that made the order.
+    /// The offset of the record that created the order.
     pub fn offset(&self) -> u64 {
         decode(&self.0[OFFSET]).unwrap_or_default()
     }
@@ -91,7 +91,8 @@ fn decode(digits: &[u8]) -> Option<u64> {
     })
 }
 
-/// The check, two base 32 digits. It finds every wrong character and every swap of neighbours.
+/// The checksum, two base 32 digits. It detects any one wrong character, and any swap of two
+/// neighbours.
 fn checksum(text: &[u8]) -> u64 {
     let worth = |b: &u8| ALPHABET.iter().position(|letter| letter == b).map_or(31, |at| at as u64);
     text.iter().fold(0, |sum, b| (sum * 32 + worth(b)) % 1021)
@@ -102,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn carries_shard_and_offset() {
+    fn a_number_contains_its_shard_and_offset() {
         for (shard, offset) in [(0, 0), (7, 1), (u16::MAX, (1 << 55) - 1)] {
             let number = TradeNo::new(ShardId(shard), offset, UnixMs(1_741_568_887_999));
             let back = TradeNo::parse(number.as_str()).unwrap();
@@ -111,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn one_wrong_character_or_a_swap_is_seen() {
+    fn one_wrong_character_or_one_swap_is_detected() {
         let number = TradeNo::new(ShardId(3), 123_456_789, UnixMs(1_741_568_887_999));
         for at in 0..TradeNo::LEN {
             for letter in ALPHABET {

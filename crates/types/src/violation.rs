@@ -1,4 +1,4 @@
-//! What is wrong with a request. All violations are listed, each with the field's name, so that a
+//! The violations of a request's limits. All are listed, each with its field's name, so that a
 //! caller can correct everything at once.
 
 use std::fmt;

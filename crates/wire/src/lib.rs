@@ -1,5 +1,5 @@
 //! The generated protobuf, and the only conversions between it and the domain types. Other crates
-//! read and write log records as domain values; the structs of prost stay in here, but for the
+//! read and write log records as domain values; the structs of prost are private, except for the
 //! messages of the three gRPC APIs, which their servers and clients need.
 
 pub mod convert;

@@ -127,9 +127,9 @@ fn stores(stores: &[Store]) -> BTreeMap<String, Store> {
 }
 
 /// Reports when a list becomes empty or gets its first entry. An empty list allows every id, so the
-/// first entry excludes all others.
-fn openness(what: &str, everybody: &str, was_empty: bool, is_empty: bool) -> Option<String> {
-    let of = |empty| if empty { everybody } else { "only those listed" };
+/// first entry excludes all others. `all` is the text for an empty list.
+fn openness(what: &str, all: &str, was_empty: bool, is_empty: bool) -> Option<String> {
+    let of = |empty| if empty { all } else { "only those listed" };
     (was_empty != is_empty).then(|| format!("~ {what}: {} -> {}", of(was_empty), of(is_empty)))
 }
 

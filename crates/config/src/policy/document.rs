@@ -29,7 +29,8 @@ pub struct PolicyDocument {
     merchants: Vec<MerchantDocument>,
 }
 
-/// A route: codes with this prefix belong to this institution; an empty one is the JKOPAY wallet.
+/// A route: codes with this prefix belong to this institution; an empty institution means the
+/// JKOPAY wallet.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 struct RouteDocument {
@@ -47,14 +48,15 @@ fn printable() -> String {
     name_of(Alphabet::Printable, &Alphabet::ALL)
 }
 
-/// Rewrites the place of a fault: StatusCodes and resolution have no tables in the document.
+/// Rewrites the place of a fault as a key of the document, which has no tables `status_codes` and
+/// `resolution`.
 fn in_document(fault: PolicyFault) -> PolicyFault {
     let place = fault.place.replace("status_codes.", "").replace(".resolution.", ".");
     PolicyFault { place, ..fault }
 }
 
-/// The rules of a new system: a product file, since they decide payments until an operator changes
-/// them.
+/// The rules of a new system. The file is part of the product and no sample, because these rules
+/// decide payments until an operator changes them.
 const DEFAULT_POLICY: &str = include_str!("../../default-policy.toml");
 
 /// The default policy as a table, to fill in what a configuration leaves out.
@@ -70,8 +72,8 @@ impl Default for PolicyDocument {
 }
 
 impl PolicyDocument {
-    /// The domain's defaults, without routes, issuers and merchants: what a document means by the
-    /// keys that it leaves out.
+    /// The values of keys that a document leaves out: the defaults of `order`, without routes,
+    /// issuers and merchants.
     fn without_lists() -> Self {
         let codes = StatusCodes::default();
         let defaults = Policy::default();
@@ -118,7 +120,7 @@ impl PolicyDocument {
             cut_off: cut_off.unwrap_or_default(),
             merchants: reading.list("merchants", &self.merchants, MerchantDocument::merchant),
         };
-        // The only fault that counts then: finding every other one would take long.
+        // The only fault that is reported then: looking for others in a large policy takes long.
         if let Some(fault) = policy_size_fault(&policy) {
             return Err(vec![fault]);
         }
@@ -196,7 +198,7 @@ open = false
 "#;
 
     #[test]
-    fn a_document_comes_back_as_it_went() {
+    fn a_policy_is_the_same_after_conversion_to_a_document_and_back() {
         for document in [PolicyDocument::default(), toml::from_str(EVERYTHING).unwrap()] {
             let policy = document.policy().unwrap();
             let printed = toml::to_string(&PolicyDocument::from_policy(&policy)).unwrap();

@@ -30,7 +30,7 @@ mod tests {
     const ROUTE: &str = "[[routes]]\nprefix = \"22\"\ncode_lengths = [18]\n";
 
     #[test]
-    fn nothing_of_the_sample_is_filled_in() {
+    fn lists_that_are_left_out_are_empty() {
         let policy = parse(ROUTE).unwrap();
         assert_eq!((policy.routes.len(), policy.issuers.len(), policy.merchants.len()), (1, 0, 0));
         assert_eq!(parse("name = \"x\"").unwrap_err(), ["routes: at least one route is needed"]);

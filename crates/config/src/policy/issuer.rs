@@ -9,7 +9,7 @@ use twqr_types::{Issuer, UnixMs};
 
 use super::choice::{choice, name_of};
 
-/// An issuer's rules; an empty institution is the JKOPAY wallet.
+/// An issuer's rules; an empty institution means the JKOPAY wallet.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct IssuerDocument {
@@ -43,7 +43,8 @@ fn delay_max_ms() -> i64 {
     Resolution::DEFAULT.delay_max_ms
 }
 
-/// Which refunds the issuer allows: `none`, `full` or `partial`; 0 days means no limit.
+/// Which refunds the issuer allows. `scope` is `none`, `full` or `partial`; `window_days` 0 means
+/// no limit.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 struct RefundDocument {
@@ -68,12 +69,13 @@ struct WindowDocument {
 }
 
 impl IssuerDocument {
-    /// The StatusCodes that the issuer's own codes stand for, as text.
+    /// The StatusCode for each of the issuer's decline codes, not parsed yet.
     pub(crate) fn status_codes(&self) -> &BTreeMap<String, String> {
         &self.status_codes
     }
 
-    /// The rules without their StatusCodes, which are checked one by one.
+    /// Converts the rules except the StatusCodes, which the caller parses one by one so that each
+    /// fault names its key.
     pub(crate) fn rules(&self) -> anyhow::Result<IssuerRules> {
         let scope = choice(&self.refund.scope, &RefundScope::ALL).context("refund.scope")?;
         let window = |window: &WindowDocument| Window {

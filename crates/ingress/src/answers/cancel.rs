@@ -7,9 +7,9 @@ use super::{Echoes, Status};
 
 /// StatusDesc of a cancel that has no result yet.
 const IN_PROGRESS: &str = "the cancel is in progress; send it again until it has an answer";
-/// StatusDesc of a cancel of which it is not known whether it was accepted.
+/// StatusDesc of a cancel that may or may not have been accepted.
 const UNCONFIRMED: &str = "the cancel is in progress and not confirmed yet; send it again";
-/// StatusDesc of a cancel that came before its payment.
+/// StatusDesc of a cancel that arrived before its payment.
 const NO_SUCH_PAYMENT: &str = "no such order; a payment that comes later under this MerchantTradeNo is refused";
 /// StatusDesc of a cancel of a refund.
 const IS_REFUND: &str = "no payment has this MerchantTradeNo; it is a refund's";

@@ -7,7 +7,7 @@ use super::{Details, Echoes, OrderStatus, Status, card_json};
 
 /// StatusDesc of a payment that has no result yet.
 const IN_PROGRESS: &str = "the payment is in progress; query it with the same MerchantTradeNo";
-/// StatusDesc of a payment of which it is not known whether it was accepted. There is no TradeNo
+/// StatusDesc of a payment that may or may not have been accepted. There is no TradeNo
 /// then, and an inquiry may find nothing.
 const UNCONFIRMED: &str =
     "the payment is in progress and not confirmed yet; send it again with the same MerchantTradeNo";
@@ -51,8 +51,8 @@ pub(crate) fn payment_answer(payment: &Payment, in_progress_code: StatusCode, is
             Status::new(in_progress_code, IN_PROGRESS)
         }
     };
-    // Once a caller's cancel has succeeded, the payment is refused, whatever it was before
-    // (`proto/README.md`, section Cancels).
+    // Once a caller's cancel has succeeded, a repeat of the payment is refused, whatever its result
+    // was (`proto/README.md`, section Cancels).
     if payment.cancel.as_ref().is_some_and(|cancel| cancel.is_answered_as_done() && cancel.is_requested) {
         status = Status::new(StatusCode::CANCELLED, "the payment was cancelled");
     }
@@ -73,7 +73,7 @@ pub(crate) fn payment_answer(payment: &Payment, in_progress_code: StatusCode, is
 }
 
 fn add_approval(details: &mut Details, approval: &Approval) {
-    // For another issuer both are set already; its own payment type is not used.
+    // For another issuer both fields are set already; its own payment type is not used.
     if details.payment_type.is_none() {
         details.payment_type = Some(approval.payment_type);
         if approval.payment_type == PaymentType::CreditCard {
@@ -99,7 +99,7 @@ pub(super) fn order_status(payment: &Payment) -> OrderStatus {
     match &payment.cancel {
         Some(cancel) if cancel.is_answered_as_done() => return OrderStatus::FullyRefunded,
         Some(cancel) if cancel.is_unanswered() => return OrderStatus::InProgress,
-        // The issuer refused the cancel: the payment is what it was.
+        // The issuer refused the cancel: it does not change the payment's status.
         Some(_) | None => {}
     }
     match payment.refunded() {

@@ -7,7 +7,7 @@ use super::{Details, Echoes, OrderStatus, Status, card_json};
 
 /// StatusDesc of a refund that has no result yet.
 const IN_PROGRESS: &str = "the refund is in progress; query it with its MerchantTradeNo and InquiryType R";
-/// StatusDesc of a refund of which it is not known whether it was accepted.
+/// StatusDesc of a refund that may or may not have been accepted.
 const UNCONFIRMED: &str =
     "the refund is in progress and not confirmed yet; send it again with the same MerchantTradeNo";
 /// StatusDesc of a refund whose payment does not exist.
@@ -119,8 +119,8 @@ pub(crate) fn unconfirmed_refund(form: &RefundForm, in_progress_code: StatusCode
     }
 }
 
-/// The answer to a refund whose TradeNo this system cannot have given out. It repeats the request
-/// as it was sent: nothing but the TradeNo was checked.
+/// The answer to a refund whose TradeNo this system cannot have given out. It repeats the request's
+/// fields unchecked: only the TradeNo was checked.
 pub(crate) fn no_payment_to_refund(request: RawRefund) -> RefundAnswer {
     RefundAnswer {
         echoes: Echoes {

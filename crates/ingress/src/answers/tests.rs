@@ -1,4 +1,4 @@
-//! The answers about a payment that callers were told has failed, and that took effect after all.
+//! The answers about a payment that took effect after callers were answered that it failed.
 
 use twqr_order::{Cancel, CancelStage, EffectId, Evidence, Failure, Movement, Payment, Phase, ReversalApproval, Terms};
 use twqr_types::{CardTokenDigest, Issuer, PayForm, RawPay, Remark, ShardId, StatusCode, TradeNo, UnixMs};
@@ -64,7 +64,7 @@ fn declined(cancel: Cancel) -> Payment {
 fn answers(cancel: Cancel) -> (String, String, bool) {
     let order = Order::Payment(declined(cancel));
     let inquiry = inquiry_answer(&order, InquiryType::Payment, StatusCode::FISC_ABNORMAL).order.unwrap();
-    assert_eq!(inquiry.order_status(), OrderStatus::Failed, "callers were told so");
+    assert_eq!(inquiry.order_status(), OrderStatus::Failed, "callers were answered that it failed");
     let repeat = payment_answer(order.as_payment().unwrap(), StatusCode::FISC_ABNORMAL, true).status.code.into();
     let cancelled = cancel_answer(&order, &form(), StatusCode::FISC_ABNORMAL).status.code.into();
     (repeat, cancelled, order.has_pending_answer())

@@ -10,7 +10,7 @@ use crate::refusal::{KEY_REFUSED_TEXT, Refusal, conflict_text};
 
 /// The domain of the error details.
 const DOMAIN: &str = "twqr.pos.v1";
-/// After how long a caller may retry what was refused for want of room or time, in ms.
+/// The delay after which a caller may retry a call that was refused because of load or time, in ms.
 const RETRY_AFTER_MS: u64 = 200;
 
 /// Converts a refusal.
@@ -57,7 +57,7 @@ fn conflict(code: Code, fields: &[String]) -> Status {
     Status::with_error_details(code, conflict_text(fields), details)
 }
 
-/// An error that a later attempt may not meet.
+/// An error after which a later attempt may succeed.
 fn retryable(code: Code, message: String) -> Status {
     let details = ErrorDetails::with_retry_info(Some(Duration::from_millis(RETRY_AFTER_MS)));
     Status::with_error_details(code, message, details)

@@ -47,8 +47,8 @@ impl CallHandler {
         answer
     }
 
-    /// Checks the signature and calls the API. The signature comes first, so that an unsigned
-    /// request learns nothing else.
+    /// Checks the signature and calls the API. The signature is checked first, so that the answer
+    /// to an unsigned request reveals nothing else.
     async fn answer_signed(
         &self,
         operation: Operation,

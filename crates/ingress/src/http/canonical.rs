@@ -1,6 +1,6 @@
-//! The canonical text of a request, which is what a signature is over: compact JSON, keys sorted by
-//! their bytes at every depth, numbers as they were sent, and nothing escaped that JSON does not
-//! demand (`proto/README.md`, section HTTP form).
+//! The canonical text of a request, which the signature covers: compact JSON, keys sorted by their
+//! bytes at every depth, numbers as they were sent, and only the escapes that JSON requires
+//! (`proto/README.md`, section HTTP form).
 
 use sha2::{Digest, Sha256};
 

@@ -1,6 +1,6 @@
-//! A JSON parser that loses nothing: numbers keep their text, and an object with the same key twice
-//! is refused. The signature is over the text that was sent, which must be restored from the parsed
-//! values. No error repeats a value, since it may be a card token.
+//! A JSON parser from whose values the signed text can be restored: numbers keep their text, and an
+//! object with the same key twice is refused. No error repeats a value, since it may be a card
+//! token.
 
 use std::{collections::BTreeMap, fmt};
 

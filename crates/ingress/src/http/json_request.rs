@@ -19,13 +19,13 @@ impl JsonRequest {
         Self { members, faults: Vec::new() }
     }
 
-    /// The members, over which the signature is.
+    /// The members, which the signature covers.
     pub(super) fn members(&self) -> &Object {
         &self.members
     }
 
-    /// The fields that an answer repeats, whether they are valid or not; empty if one is longer
-    /// than the field may be.
+    /// The fields that an answer repeats, whether they are valid or not. A field that is too long
+    /// is left empty.
     pub(super) fn echoes(&self) -> Echoes {
         let text = |name: &str, len_max: usize| match self.members.get(name) {
             Some(Json::Text(text)) if text.chars().count() <= len_max => text.clone(),

@@ -45,8 +45,8 @@ pub(super) struct KeySource {
     pub(super) variables: Vec<(OsString, OsString)>,
 }
 
-/// Differs between two versions of the file. The inode is included: the path may be a link that
-/// leads to another file now.
+/// Identifies a version of the file. The inode is included, because the path may be a link that is
+/// switched to another file.
 #[derive(PartialEq, Eq)]
 struct FileVersion {
     inode: u64,

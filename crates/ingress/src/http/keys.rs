@@ -1,5 +1,5 @@
 //! The merchants' keys, and the check of a request's signature. A merchant may have several keys,
-//! so that a new one can come into use before the old one is removed.
+//! so that a new one can be in use before the old one is removed.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -50,8 +50,8 @@ impl MerchantKeys {
         };
         let keys = self.0.load();
         let own = keys.get(text("MerchantID")).map_or(&[][..], Vec::as_slice);
-        // Without this an unknown merchant would be refused without a hash, and so measurably
-        // sooner.
+        // Without this candidate an unknown merchant would be refused without a hash, and so
+        // measurably sooner.
         let no_key = SecretString::default();
         let candidates = own.iter().map(|key| (Some(&key.name), &key.secret)).chain([(None, &no_key)]);
         let signature = text(SIGN).to_ascii_lowercase();

@@ -14,7 +14,8 @@ const REQUIRED: &str = "is required and must not be empty";
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct PosRefusal {
     pub(super) status_code: StatusCode,
-    /// The StatusDesc, for people. Of the request's values it may contain amounts, and no others.
+    /// The StatusDesc, for people. It may contain amounts of the request, but none of its other
+    /// values.
     pub(super) desc: String,
     /// The gRPC code by which metrics count the refusal.
     pub(super) code: Code,

@@ -129,7 +129,7 @@ impl Stage {
         let mut requests = Vec::new();
         while requests.len() < count {
             let read = tokio::time::timeout(Duration::from_secs(10), reader.next(100)).await;
-            let Ok(read) = read else { panic!("no request for the router came within 10 s") };
+            let Ok(read) = read else { panic!("no request for the router arrived within 10 s") };
             requests.extend(read.unwrap().into_iter().map(router_request));
         }
         requests

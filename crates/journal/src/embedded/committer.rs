@@ -1,5 +1,5 @@
-//! The committer takes everything that is queued, writes it in one batch, syncs once, and then
-//! makes it readable and acknowledges it.
+//! The committer takes all queued work, writes it in one batch, syncs once, and then makes the
+//! records readable and acknowledges the calls.
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +14,7 @@ use crate::{AckSender, Entry, Group, JournalError, Offset, Partition, Position, 
 /// How many appends and positions may be queued before further ones are refused.
 const QUEUED_APPENDS_MAX: usize = 65_536;
 
-/// One call that is to be written.
+/// A call of `append` or `commit` that waits to be written.
 pub(super) enum Work {
     Append { partition: Partition, entries: Vec<Entry>, sender: AckSender },
     Commit { group: Group, partition: Partition, position: Position, sender: AckSender },
@@ -36,7 +36,7 @@ pub(super) struct Committer {
 #[derive(Default)]
 struct Queue {
     work: Vec<Work>,
-    /// Why new work is refused, once it is.
+    /// The reason for refusing new work; set when the queue closes.
     closed: Option<Arc<str>>,
 }
 
@@ -78,8 +78,8 @@ impl Committer {
         }
     }
 
-    /// Runs until the queue is closed. A failed write closes it too: what is on the disk is unknown
-    /// then, so no later append may be acknowledged.
+    /// Runs until the queue is closed. A failed write also closes it: the content of the disk is
+    /// then unknown, so no later append may be acknowledged.
     pub(super) fn run(&self, disk: &Disk, tails: &Tails) {
         while let Some(work) = self.take() {
             let mut group = GroupCommit::default();
@@ -102,7 +102,8 @@ impl Committer {
 struct GroupCommit {
     records: BTreeMap<Partition, Vec<Record>>,
     senders: Vec<(Partition, AckSender)>,
-    /// Partition index and key of a compacted topic → offset of the newest entry in this batch.
+    /// The offset of the newest entry in this batch, by partition index and key of a compacted
+    /// topic.
     newest: BTreeMap<Vec<u8>, Offset>,
 }
 

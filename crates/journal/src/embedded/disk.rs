@@ -20,12 +20,12 @@ const JOURNALING_BYTES_MAX: u64 = 128 << 20;
 pub(super) struct Disk {
     database: Database,
     topics: BTreeMap<Topic, Keyspace>,
-    /// Partition index and key of a compacted topic → offset of the newest entry.
+    /// The offset of the newest entry, by partition index and key of a compacted topic.
     newest: Keyspace,
     positions: Keyspace,
 }
 
-/// Which end of a partition is looked up.
+/// The end of a partition to look up.
 #[derive(Clone, Copy)]
 enum Edge {
     Oldest,
@@ -99,7 +99,7 @@ impl Disk {
     }
 
     /// Refuses a folder with other numbers of partitions or another format. The numbers are fixed
-    /// at creation, because another number would put an order on another shard.
+    /// at creation, because with another number an order would belong to another shard.
     fn check_layout(&self, dir: &Path, layout: &Keyspace, counts: &BTreeMap<Topic, u32>) -> Result<(), JournalError> {
         let failed = |error: fjall::Error| unusable(dir, &error);
         match layout.get("format").map_err(failed)? {
@@ -152,7 +152,7 @@ impl Disk {
         guard.map(offset).transpose().map_err(|error| unreadable(partition, &error))
     }
 
-    /// At most `max` records, at offsets from `from` up to, but not including, `below`.
+    /// Reads at most `max` records at the offsets `from..below`.
     pub(super) fn read(
         &self,
         partition: Partition,

@@ -36,7 +36,8 @@ impl EmbeddedReader {
 impl Reader for EmbeddedReader {
     async fn next(&mut self, max: usize) -> Result<Vec<Record>, JournalError> {
         loop {
-            // Before reading: a record that is published after the read must end the wait below.
+            // This precedes the read, so that a record that is published after the read ends the
+            // wait below.
             self.end.mark_unchanged();
             let records = match self.tail.read(self.next, max) {
                 TailRead::Records(records) => records,

@@ -29,11 +29,11 @@ pub(super) struct Tail {
 struct KeptRecords {
     records: VecDeque<Record>,
     bytes: usize,
-    /// The oldest offset in memory; every later record is in `records`.
+    /// All records from this offset on are in `records`.
     first: Offset,
 }
 
-/// What reading a tail from an offset gives.
+/// The result of reading a tail from an offset.
 pub(super) enum TailRead {
     /// The records from there on; empty at the end of the partition.
     Records(Vec<Record>),
@@ -78,7 +78,7 @@ impl Tail {
         *self.end.borrow()
     }
 
-    /// The oldest offset in memory.
+    /// The offset from which on all records are in memory.
     pub(super) fn first(&self) -> Offset {
         self.lock().first
     }

@@ -42,7 +42,8 @@ pub(super) struct Listener {
 impl ClientContext for Listener {
     fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
         debug!(?level, fac, message, "kafka client");
-        // Lines of this facility say why a connection failed: refused, or the credentials.
+        // Lines of this facility say why a connection failed: it was refused, or the credentials
+        // are invalid.
         if fac == "FAIL" {
             *lock(&self.problem) = Some(message.to_owned());
         }
@@ -102,7 +103,7 @@ impl Client {
         }
     }
 
-    /// Reads the problems that the querier has reported and not yet delivered.
+    /// Polls the querier for problems that it has not delivered yet.
     fn collect_problems(&self) {
         // A poll that only delivers a log line returns nothing, as an idle one does, so an empty
         // poll does not end the loop.
@@ -156,7 +157,7 @@ pub(super) fn index(partition: Partition) -> i32 {
     i32::try_from(partition.index).unwrap_or(i32::MAX)
 }
 
-/// Creates a client of the library; a failure is a fault of the configuration.
+/// Creates a client of the library. It fails only if the configuration is invalid.
 pub(super) fn create<C, T>(config: &ClientConfig, context: C) -> Result<T, JournalError>
 where
     C: ClientContext,

@@ -1,10 +1,10 @@
-//! Reading: a fetcher is one consumer with manually assigned partitions, and a thread that blocks
-//! on it and moves records into the readers' buffers. Partitions of a topic share a fetcher,
-//! because each consumer costs the broker separate requests.
+//! Reads records. A fetcher is one consumer with manually assigned partitions, and a thread that
+//! waits for the consumer's records and moves them into the readers' buffers. Partitions of a topic
+//! share a fetcher, because each consumer costs the broker separate requests.
 //!
 //! When a reader is dropped, the fetcher's thread unassigns its partition, and only then can the
-//! fetcher serve that partition again: no record that was fetched for one reader reaches a later
-//! one. Until then another fetcher of the pool serves the partition.
+//! fetcher serve that partition again. So a record that was fetched for one reader never reaches a
+//! later one. Until then another fetcher of the pool serves the partition.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -35,12 +35,14 @@ const POLL_MS: u64 = 100;
 /// How many records the thread moves before it wakes readers.
 const RECORDS_PER_TURN_MAX: usize = 1_024;
 /// Size of a reader's buffer, in bytes, above which fetching its partition pauses. The buffer can
-/// exceed it only by what the client library has queued then, [`QUEUED_KIB_MAX`], and one message.
+/// exceed this only by one message and by what the client library has queued by then, at most
+/// [`QUEUED_KIB_MAX`].
 const BUFFER_BYTES_MAX: usize = 4 << 20;
 /// How much the client library may queue for one fetcher, in KiB.
 const QUEUED_KIB_MAX: usize = 8 << 10;
 
-// A reader resumes below half of its buffer, so a full one must hold more than one message.
+// Fetching resumes when a buffer is less than half full, so half of it must have room for the
+// largest message.
 const _: () = assert!(BUFFER_BYTES_MAX / 2 > MESSAGE_BYTES_MAX);
 
 /// All fetchers of a process, pooled by topic.
@@ -64,6 +66,7 @@ struct Slots {
 
 /// The state of an assigned partition.
 enum Slot {
+    /// A reader takes the records from this buffer.
     Read(Arc<Buffer>),
     /// The reader was dropped; the thread is about to unassign the partition.
     Abandoned,
@@ -170,8 +173,8 @@ impl Fetcher {
         list
     }
 
-    /// Waits for records and moves those that are there to the buffers. Returns true once the
-    /// fetcher is closed: no partition is assigned, and none can be.
+    /// Waits for records and moves them to the buffers. Returns true once no partition is assigned;
+    /// the fetcher is then closed.
     fn run_turn(&self) -> bool {
         let mut touched: BTreeMap<u32, Arc<Buffer>> = BTreeMap::new();
         let mut wait = Duration::from_millis(POLL_MS);
@@ -215,8 +218,8 @@ impl Fetcher {
         }
     }
 
-    /// Fails the readers on an error that the client library does not recover from, so that they
-    /// are opened again. It recovers from all others.
+    /// Fails the readers after an error from which the client library does not recover, so that new
+    /// readers are opened. It recovers from all other errors by itself.
     fn report(&self, error: &KafkaError) {
         let lasting = matches!(
             error.rdkafka_error_code(),
@@ -241,8 +244,8 @@ impl Fetcher {
         }
     }
 
-    /// Unassigns the partitions of dropped readers. The consumer delivers no record of them after
-    /// this.
+    /// Unassigns the partitions of dropped readers. After this, the consumer delivers no record of
+    /// these partitions.
     fn unassign_abandoned(&self) {
         let slots = &mut lock(&self.slots).by_partition;
         let abandoned: Vec<u32> =
@@ -250,7 +253,8 @@ impl Fetcher {
         if abandoned.is_empty() {
             return;
         }
-        // A pause outlives the assignment: the next reader of the partition would wait forever.
+        // A pause outlasts the assignment: without `resume`, the next reader of the partition would
+        // wait forever.
         let list = self.list(abandoned.iter().copied());
         match self.consumer.resume(&list).and_then(|()| self.consumer.incremental_unassign(&list)) {
             Ok(()) => slots.retain(|_, slot| !matches!(slot, Slot::Abandoned)),

@@ -1,6 +1,6 @@
-//! Membership of a consumer group, used only as a hint which partitions to claim. The member
-//! subscribes to the topic and pauses every partition that it is assigned, so that nothing is
-//! fetched twice: the fetchers read.
+//! Membership of a consumer group, which only suggests which partitions to claim. The member
+//! subscribes to the topic and pauses every partition that it is assigned: the fetchers read them,
+//! and no record is fetched twice.
 
 use std::{
     collections::BTreeSet,
@@ -121,8 +121,8 @@ impl Membership {
 }
 
 impl Drop for Membership {
-    /// Leaves the group and waits until it has noticed: the next owner need not wait for the
-    /// time-out.
+    /// Leaves the group and waits until the consumer is closed, so that the group need not wait for
+    /// the time-out before it assigns the partitions to others.
     fn drop(&mut self) {
         self.leave.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {

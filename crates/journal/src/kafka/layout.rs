@@ -1,9 +1,9 @@
-//! The topics of a deployment: how they must be. `cluster.rs` queries how they are, and `plan.rs`
-//! makes the changes between the two.
+//! The layout that the topics of a deployment must have. `cluster.rs` queries the topics as they
+//! are, and `plan.rs` compares and changes them.
 //!
-//! The numbers of partitions are fixed at creation, because another number would put an order on
-//! another shard. They are recorded in the cluster, in a separate topic, so that a service notices
-//! partitions that were added later before it writes anything.
+//! The numbers of partitions are fixed at creation, because with another number an order would
+//! belong to another shard. They are recorded in the cluster, in a separate topic, so that a
+//! service notices partitions that were added later before it writes anything.
 
 mod cluster;
 mod plan;
@@ -48,7 +48,7 @@ impl Layout {
         }
     }
 
-    /// The configuration that a topic must have; without a topic, that of the layout's record.
+    /// The configuration that a topic must have; `None` is the topic that records the layout.
     fn configs(&self, topic: Option<Topic>) -> Vec<(&'static str, String)> {
         let hours = |hours: u32| (u64::from(hours) * 3_600_000).to_string();
         let mut configs = vec![
@@ -84,7 +84,8 @@ fn layout_topic(settings: &KafkaSettings) -> String {
     format!("{}layout", settings.prefix)
 }
 
-/// Name of every topic of the deployment; the last one, without a [`Topic`], records the layout.
+/// The names of all topics of the deployment. The last one, without a [`Topic`], records the
+/// layout.
 fn topics(settings: &KafkaSettings) -> Vec<(Option<Topic>, String)> {
     let of_bus = Topic::ALL.map(|topic| (Some(topic), settings.topic(topic)));
     of_bus.into_iter().chain([(None, layout_topic(settings))]).collect()

@@ -1,6 +1,6 @@
-//! Positions of readers, stored as committed offsets of a consumer group without members: the
-//! offset, and the metadata in base64. A thread commits the newest position of each partition; the
-//! commit also acknowledges the positions that this one replaced.
+//! Stores positions of readers as the committed offsets of a consumer group without members, with
+//! the metadata in base64. A thread commits the newest position of each partition. The commit also
+//! acknowledges the older positions that were waiting.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -22,8 +22,8 @@ use super::{
 };
 use crate::{Ack, AckSender, Group, JournalError, Partition, Position};
 
-/// The shortest time between two commits, in ms. Each commit is a write on the broker; a later
-/// commit only means that a restart sends a few more inquiries.
+/// The shortest time between two commits, in ms. Each commit is a write on the broker; if a commit
+/// comes later, a restart only sends a few more inquiries.
 const SPACING_MS: u64 = 100;
 
 /// One group's positions.
@@ -51,7 +51,7 @@ struct PendingCommits {
     closed: bool,
 }
 
-/// The newest position of a partition, and the calls that it acknowledges.
+/// The newest position of a partition, and the calls that its commit acknowledges.
 struct PendingCommit {
     position: Position,
     senders: Vec<AckSender>,

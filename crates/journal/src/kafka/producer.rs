@@ -1,7 +1,7 @@
-//! Appends: one idempotent producer and a thread that waits for delivery reports. Idempotence makes
-//! sure that the retries of the client library neither repeat nor reorder records within a
-//! partition. Batching needs no delay: while a request is on its way to a broker, the next batch
-//! collects.
+//! Appends records with one idempotent producer and a thread that waits for delivery reports.
+//! Idempotence ensures that the retries of the client library neither repeat nor reorder records
+//! within a partition. Batching needs no delay: messages that arrive while a request is on its way
+//! to a broker form the next batch.
 
 use std::{
     sync::{
@@ -221,6 +221,7 @@ impl Producer {
 /// Writes one record with a separate producer, and waits until it is acknowledged.
 pub(super) async fn write_once(client: &Arc<Client>, topic: &str, key: &[u8], value: &[u8]) -> Result<(), String> {
     let running = Running::start(client).map_err(|error| error.to_string())?;
+    // Errors must name some partition, and `topic` need not be a [`Topic`].
     let partition = Partition { topic: Topic::DeadLetters, index: 0 };
     let (sender, ack) = Ack::pending(partition);
     let delivery = Arc::new(Delivery::new(partition, 1, sender));

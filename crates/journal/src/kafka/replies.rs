@@ -58,8 +58,8 @@ pub(super) struct HoldSearch<'a> {
 }
 
 impl HoldSearch<'_> {
-    /// Holds the first free partition, beginning at the number in the member's name, and returns
-    /// its index. So members with different numbers do not compete at the start.
+    /// Holds the first free partition and returns its index. The search begins at the number in the
+    /// member's name, so that members with different numbers do not compete.
     pub(super) async fn hold_free(&self, member: &str) -> Result<u32, JournalError> {
         let first = number_of(member);
         let count = self.count;
@@ -90,7 +90,7 @@ fn number_of(member: &str) -> u32 {
     number.unwrap_or_else(|_| member.bytes().fold(0, |sum: u32, byte| sum.wrapping_mul(31).wrapping_add(byte.into())))
 }
 
-/// Probes a partition and waits for a response.
+/// Probes a partition; returns true if no holder responds in time.
 async fn is_free(producer: &Producer, mut reader: KafkaReader, partition: Partition) -> Result<bool, JournalError> {
     let nonce = Bytes::copy_from_slice(&rand::rng().random::<[u8; 16]>());
     let probe = Entry { key: Bytes::from_static(PROBE), value: Some(nonce.clone()) };

@@ -1,4 +1,5 @@
-//! The floor of gRPC: a server that answers each payment at once, with a response of the usual size.
+//! The floor of gRPC: a server that answers each payment at once, with a response of the usual
+//! size.
 
 use std::net::SocketAddr;
 

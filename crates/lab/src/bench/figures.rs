@@ -1,4 +1,5 @@
-//! The figures of a benchmark: percentiles of latency, and the highest rate that the system sustains.
+//! The figures of a benchmark: percentiles of latency, and the highest rate that the system
+//! sustains.
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};

@@ -1,6 +1,6 @@
-//! The floor of a journal: it appends and reads the records of payments, in their real sizes, without
-//! any decisions. The records of a payment are one on `orders`, a task, an outcome on `orders`, a reply
-//! and a state.
+//! The floor of a journal: it appends and reads the records of payments, in their real sizes,
+//! without any decisions. The records of a payment are one on `orders`, a task, an outcome on
+//! `orders`, a reply and a state.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -26,15 +26,15 @@ const STATE_BYTES: usize = 400;
 const STATE_KEY_BYTES: usize = 32;
 const BATCH_RECORDS_MAX: usize = 1_024;
 
-/// The first byte of a record: which hop wrote it. The next eight bytes are the payment's start, and
-/// four its shard.
+/// The first byte of a record: `PAY` in a payment's request and task, `OUTCOME` in its outcome,
+/// reply and state. Eight bytes with the payment's start follow, then four with its shard.
 const PAY: u8 = 1;
 const OUTCOME: u8 = 2;
 
 pub(super) type Shared = Arc<dyn Journal>;
 pub(super) type Latencies = Arc<Mutex<Histogram<u64>>>;
 
-/// All roles, each with its own journal client, as separate processes would have.
+/// All roles of a payment's path, each with its own journal client, like separate processes.
 pub(super) struct Hops {
     ingress: Shared,
     begun: Instant,
@@ -43,8 +43,8 @@ pub(super) struct Hops {
 }
 
 impl Hops {
-    /// Starts each role at the present end of its partitions. Shards go to the routers in turn, and
-    /// task partitions to the workers.
+    /// Starts each role at the present end of its partitions. The routers share the shards evenly,
+    /// and the workers the task partitions.
     pub(super) async fn start(
         ingress: Shared,
         routers: Vec<Shared>,
@@ -115,10 +115,10 @@ fn pace(journal: &Shared, rate: u32, count: usize, begun: Instant) {
     }
 }
 
-/// What a record carries of its payment.
+/// The data of a payment that each of its records contains.
 #[derive(Clone, Copy)]
 struct Mark {
-    /// The payment's intended start, in µs since the begin of the measurement.
+    /// The payment's intended start, in µs since the start of the measurement.
     start_us: u64,
     shard: u32,
 }

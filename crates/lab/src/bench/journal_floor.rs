@@ -1,5 +1,5 @@
-//! The floor of the embedded journal: the records of payments with the same durability, without product
-//! logic.
+//! The floor of the embedded journal: the records of payments with the same durability, without
+//! product logic.
 
 use std::path::PathBuf;
 

@@ -1,6 +1,6 @@
-//! `twqr-lab bench kafka`: measures the system on Apache Kafka, every service as processes of its own.
-//! The floor is measured on the same broker in the same run: the same hops and bytes, each role with
-//! its own clients, and no product logic.
+//! `twqr-lab bench kafka`: measures the system on Apache Kafka, every service in its own processes.
+//! The floor is measured on the same broker in the same run: the same hops and bytes, each role
+//! with its own clients, and no product logic.
 
 use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
@@ -34,7 +34,7 @@ pub struct KafkaBenchOptions {
     /// Rates whose latency and costs are reported, in payments per second
     #[arg(long, value_delimiter = ',', default_value = "200,500,1000")]
     rates: Vec<u32>,
-    /// The rates of the ladder after them, up to the first that is not sustained
+    /// Further rates of the ladder, measured in turn up to the first that is not sustained
     #[arg(long, value_delimiter = ',', default_value = "1500,2000,2500,3000,3500,4000")]
     ladder: Vec<u32>,
     /// The rates of the floor's ladder
@@ -51,7 +51,7 @@ pub struct KafkaBenchOptions {
 /// The limit for the p99 latency of a sustained rate, in ms.
 const P99_MS_MAX: f64 = 100.0;
 /// The warm-up of the system and then of the floor, in payments per second and ms. Brokers are slow
-/// until they have compiled their frequent code.
+/// until the JVM has compiled their hot code.
 const WARM_RATE: u32 = 1_000;
 const WARM_MS: u32 = 30_000;
 const FLOOR_WARM_MS: u32 = 10_000;

@@ -1,6 +1,6 @@
-//! `twqr-lab bench quick`: simulator, services and generator as processes on one machine. It measures
-//! the floors, the sample day (memory), 500 payments per second, and a ladder of rates up to the first
-//! that is not sustained. Then it audits all payments.
+//! `twqr-lab bench quick`: simulator, services and generator as processes on one machine. It
+//! measures the floors, the sample day (memory), 500 payments per second, and a ladder of rates up
+//! to the first that is not sustained. Then it audits all payments.
 
 use std::{collections::BTreeMap, path::Path, process::ExitCode, time::Duration};
 
@@ -31,14 +31,14 @@ pub(super) const LADDER_MS: u32 = 3_000;
 const FLOOR_RATES: [u32; 5] = [500, 10_000, 20_000, 40_000, 60_000];
 const ECHO_RATES: [u32; 5] = [500, 5_000, 10_000, 20_000, 30_000];
 const FLOOR_MS: u32 = 1_500;
-/// The number of payments before a measurement, which fill pools, caches and connections.
+/// The number of payments that warm up pools, caches and connections before a measurement.
 const WARM_UP_PAYMENTS: usize = 2_000;
 /// The number of the generator's connections.
 const CONNECTIONS: usize = 8;
 /// The sample day, and the number of its requests in flight at once.
 const DAY: &str = "load-tests/samples/day.jsonl";
 const DAY_IN_FLIGHT: usize = 200;
-/// The number of successful orders that the audit queries, besides all others.
+/// The number of successful orders that the audit queries, besides every other order.
 const AUDIT_SAMPLE: usize = 1_000;
 /// The time that orders in progress have to become final, in s.
 const RESOLVE_S: u64 = 30;
@@ -182,7 +182,7 @@ async fn channels(address: std::net::SocketAddr) -> anyhow::Result<Vec<Channel>>
     Ok(channels)
 }
 
-/// A load without repeated attempts: each error counts.
+/// A load that attempts each request once, so that every error is counted.
 fn once(rate: u32, seed: u64) -> Load {
     Load { rate: f64::from(rate), seed, attempts: 1 }
 }

@@ -29,7 +29,7 @@ pub enum Scenario {
     /// Routers lose their data folders in the middle of checkpoints, and unreadable states are
     /// written among the valid ones
     TornCheckpoint,
-    /// The disk of a router is full
+    /// A router's disk becomes full
     FullDisk,
 }
 
@@ -145,8 +145,8 @@ async fn torn_checkpoint(stage: &mut Stage) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The router with the full disk ends, and the other one takes its shards. With free space again the
-/// first one returns.
+/// The router with the full disk ends, and the other one takes its shards. With free space again
+/// the first one returns.
 async fn full_disk(stage: &mut Stage) -> anyhow::Result<()> {
     let name = "router-0";
     let dir = stage.system.data_dir(name);
@@ -173,7 +173,7 @@ async fn fill_disk(stage: &mut Stage, name: &str, dir: &std::path::Path) -> anyh
     let began = Instant::now();
     stage.recover(began).await?;
     pause(stage, 500..1_500).await;
-    // The write fails once the disk is full; that is its purpose.
+    // This write is meant to fail, when the disk is full.
     drop(std::fs::write(dir.join("filler"), vec![0; 128 << 20]));
     tokio::time::timeout(Duration::from_secs(30), stage.system.until_ended(name))
         .await

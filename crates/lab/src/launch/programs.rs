@@ -1,4 +1,5 @@
-//! The programs that are started: `twqr`, and `twqr-lab` for what only the laboratory has.
+//! Finds, starts and ends the programs: `twqr`, and `twqr-lab` for the simulator and the floors of
+//! benchmarks.
 
 use std::{
     ffi::OsStr,
@@ -21,7 +22,7 @@ const CONFIG_VARIABLES: &str = "TWQR__";
 #[derive(Clone, Debug)]
 pub struct Programs {
     twqr: PathBuf,
-    /// Without it the simulator runs within this process.
+    /// If it is absent, the simulator runs within this process.
     lab: Option<PathBuf>,
 }
 
@@ -43,7 +44,8 @@ impl Programs {
         Ok(())
     }
 
-    /// A `twqr` process with these arguments; killed when its handle is dropped.
+    /// A command that runs `twqr` with these arguments; the process is killed when its handle is
+    /// dropped.
     pub(super) fn twqr(&self, config: &Path, arguments: &[&OsStr]) -> Command {
         let mut command = command(&self.twqr);
         command.arg("--config").arg(config).args(arguments);
@@ -69,7 +71,7 @@ fn command(program: &Path) -> Command {
     command
 }
 
-/// This program again with these arguments, such as a floor of a benchmark.
+/// A command that runs this program with these arguments. Benchmarks start their floors with it.
 pub(crate) fn this_program(arguments: &[&OsStr]) -> anyhow::Result<Command> {
     let mut command = command(&std::env::current_exe()?);
     command.args(arguments);

@@ -41,8 +41,8 @@ pub fn empty(dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes the full configuration, readable only by the present user, because it may contain secrets;
-/// returns the file.
+/// Writes the full configuration, readable only by the present user, because it may contain
+/// secrets; returns the file.
 pub(super) fn write_config(dir: &Path, config: &Config) -> anyhow::Result<PathBuf> {
     let path = dir.join("twqr.toml");
     let text = toml::to_string(config)?;
@@ -69,7 +69,7 @@ impl Logs {
         self.0.join(format!("{name}.log"))
     }
 
-    /// Sends what the process prints to its log file, behind what an earlier one wrote.
+    /// Appends the process's standard error to its log file. Its standard output is discarded.
     pub(super) fn redirect(&self, command: &mut Command, name: &str) -> anyhow::Result<()> {
         let file = self.file(name);
         let log = OpenOptions::new().create(true).append(true).open(&file);

@@ -14,13 +14,13 @@ use super::{
 };
 use crate::simulator;
 
-/// A running simulator; it ends when this is dropped.
+/// A running simulator; dropping it ends the simulator.
 pub(super) enum Simulator {
     Process(Child),
     Task { stop: CancellationToken, task: JoinHandle<anyhow::Result<()>> },
 }
 
-/// Where its ledger and its fault script are.
+/// The simulator's configuration file, ledger folder and fault script.
 pub(super) struct SimulatorFiles<'a> {
     pub(super) config: &'a Path,
     pub(super) data_dir: PathBuf,
@@ -49,7 +49,7 @@ impl Simulator {
         Ok(simulator)
     }
 
-    /// Its process; absent where it runs within this one.
+    /// The simulator's process id; absent if it runs within this process.
     pub(super) fn id(&self) -> Option<u32> {
         match self {
             Self::Process(child) => child.id(),

@@ -1,5 +1,5 @@
 //! The whole system on one machine: the simulator, and the services in one process on the embedded
-//! journal or each in processes of its own over Apache Kafka.
+//! journal, or each service in its own processes on Apache Kafka.
 
 use std::{
     collections::BTreeMap,
@@ -21,17 +21,17 @@ use super::{
     simulator::{Simulator, SimulatorFiles},
 };
 
-/// Which processes the services have.
+/// How the services are divided into processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
     /// One process, `up`, on the embedded journal.
     AllInOne,
-    /// Each service has processes of its own over Apache Kafka.
+    /// Each service has its own processes, on Apache Kafka.
     ProcessForEach,
 }
 
 impl Shape {
-    /// The services' subcommands, and how many processes each has.
+    /// The services' subcommands, with the number of processes of each.
     const fn processes(self) -> &'static [(&'static str, usize)] {
         match self {
             Self::AllInOne => &[(UP, 1)],
@@ -46,7 +46,7 @@ const UP: &str = "up";
 const INGRESS: &str = "ingress";
 const TRACKER: &str = "tracker";
 
-/// In which order the services are stopped: callers before those that they call.
+/// The order in which the services are stopped: callers before the services that they call.
 const STOP_ORDER: [&[&str]; 3] = [&[UP, INGRESS], &["wallet-worker", "fisc-worker"], &["router", TRACKER]];
 /// How long the processes may take until all are ready, in ms.
 const READY_MS_MAX: u64 = 60_000;
@@ -61,7 +61,7 @@ pub struct Launch<'a> {
     pub script: Option<&'a Path>,
     /// The configuration of all processes.
     pub config: Config,
-    /// Which processes the services have.
+    /// How the services are divided into processes.
     pub shape: Shape,
     /// What the services log, such as `info`; without it the variable `TWQR_LOG` decides.
     pub log_filter: Option<&'static str>,
@@ -98,8 +98,8 @@ struct Addresses {
 }
 
 impl Launch<'_> {
-    /// Starts everything, and waits until all of it is ready. Over Kafka it creates topics under a
-    /// prefix of its own.
+    /// Starts everything and waits until every process is ready. On Kafka, each system has its own
+    /// topics under a random prefix.
     pub async fn start(self) -> anyhow::Result<System> {
         let mut config = self.config;
         check_free(&[config.grpc, config.pos_http, config.operators, config.wallet, config.fisc])?;
@@ -147,7 +147,8 @@ impl System {
         Ok(())
     }
 
-    /// The configured addresses for the first process that serves there, free ones for all others.
+    /// The addresses of a process. `up`, the first ingress and the tracker serve their APIs at the
+    /// configured ones; all others are free.
     fn addresses(&self, service: &str, number: usize) -> anyhow::Result<Addresses> {
         let Config { admin, grpc, pos_http, operators, .. } = self.config;
         let configured = Addresses { admin, grpc, pos_http, operators };
@@ -183,7 +184,7 @@ impl System {
         command.spawn().with_context(|| format!("cannot start {name}"))
     }
 
-    /// The names of all processes but the simulator: `up`, or such as `router-1`.
+    /// The names of all processes except the simulator: `up`, or names such as `router-1`.
     pub fn names(&self) -> Vec<String> {
         self.processes.keys().cloned().collect()
     }
@@ -238,7 +239,7 @@ impl System {
         Ok(Channel::balance_list(endpoints.into_iter()))
     }
 
-    /// Waits until every process says that it is ready; returns how long that took.
+    /// Waits until every process is ready; returns how long that took. Fails if a process ends.
     pub async fn until_ready(&mut self) -> anyhow::Result<Duration> {
         let began = Instant::now();
         loop {
@@ -273,7 +274,7 @@ impl System {
         Ok(self.process(name)?.child.kill().await?)
     }
 
-    /// Waits until a process has ended without being asked to.
+    /// Waits until a process ends by itself.
     pub async fn until_ended(&mut self, name: &str) -> anyhow::Result<()> {
         self.process(name)?.child.wait().await?;
         Ok(())
@@ -303,7 +304,7 @@ impl System {
 }
 
 impl Process {
-    /// Whether it is ready, and accepts calls where it has a public API.
+    /// Whether the process is ready and, if it serves the public API, accepts connections.
     async fn is_serving(&self) -> bool {
         let has_api = [UP, INGRESS].contains(&self.service);
         is_ready(self.addresses.admin).await && (!has_api || is_listening(self.addresses.grpc).await)
@@ -318,7 +319,7 @@ fn no_process(name: &str) -> String {
     format!("there is no process {name}")
 }
 
-/// Creates the topics as the configuration wants them.
+/// Creates the topics with the configured layout.
 async fn create_topics(config: &Config) -> anyhow::Result<()> {
     if config.kafka.bootstrap.is_empty() {
         bail!("kafka.bootstrap names no broker; `make run-kafka` starts one, or set TWQR__KAFKA__BOOTSTRAP=host:port");

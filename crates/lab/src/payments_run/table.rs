@@ -10,7 +10,7 @@ use twqr_wire::pos::{PayRequest, PayResponse, QueryResponse};
 
 use crate::quantile::quantile_ms;
 
-/// The rows by issuer: an institution code, `wallet`, or `none` for codes that no route takes.
+/// The rows by issuer: an institution code, `wallet`, or `unrouted` for codes that no route takes.
 #[derive(Debug)]
 pub(crate) struct Table(BTreeMap<String, Row>);
 
@@ -24,7 +24,7 @@ struct Row {
     declined: BTreeMap<String, usize>,
     /// Calls that were not accepted, by gRPC code.
     refused: BTreeMap<String, usize>,
-    /// Payments that were answered as in progress and ended later.
+    /// Payments that were answered as in progress and became final later.
     resolved_paid: usize,
     resolved_failed: usize,
     /// Latencies in µs.
@@ -99,7 +99,7 @@ impl Table {
 }
 
 fn issuer(card_token: &str) -> String {
-    issuer_of(card_token).map_or_else(|| "none".to_owned(), |issuer| issuer.label().to_owned())
+    issuer_of(card_token).map_or_else(|| "unrouted".to_owned(), |issuer| issuer.label().to_owned())
 }
 
 impl Row {

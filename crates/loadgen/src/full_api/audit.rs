@@ -1,5 +1,5 @@
-//! The audit of the full-API day: compares the answers to callers, the orders and the expected results
-//! with the ledger of the wallet and the issuers.
+//! The audit of the full-API day: compares the answers to callers, the orders and the expected
+//! results with the ledger of the wallet and the issuers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,18 +16,19 @@ use crate::TradeKey;
 /// The faults that an audit found. Each list should be empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct FullApiAudit {
-    /// Charges, refunds and reversals that took effect more than once, or were sent to the wallet again.
+    /// Charges, refunds and reversals that took effect more than once, and charges and refunds that
+    /// the wallet received more than once.
     pub twice: Vec<String>,
-    /// Charges of which more was returned than was charged.
+    /// Charges of which refunds and reversals returned more than was charged.
     pub over_refunded: Vec<String>,
-    /// Orders that never ended, and charges without an order.
+    /// Orders that never became final, and charges without an order.
     pub lost: Vec<String>,
     /// Calls and orders that differ from each other or from the ledger.
     pub contradicted: Vec<String>,
     /// Calls whose result is not the expected one.
     pub unexpected: Vec<String>,
-    /// Answers with an invalid field: signs and sums of amounts, carriers, card numbers, institution
-    /// codes.
+    /// Answers with an invalid field: signs and sums of amounts, carriers, card numbers,
+    /// institution codes.
     pub malformed: Vec<String>,
 }
 
@@ -45,7 +46,7 @@ struct ChargeEntries {
     /// By the refund's TradeNo.
     refunded: BTreeMap<String, Vec<i64>>,
     reversed: Vec<i64>,
-    /// The number of calls that the wallet received again.
+    /// How many calls the wallet recorded as repeats.
     repeated: usize,
 }
 
@@ -81,8 +82,8 @@ impl ChargeEntries {
     }
 }
 
-/// Audits. `orders` holds the last answer about each payment (false) and refund (true) of the day,
-/// `entries` the day's part of the ledger.
+/// Compares calls, orders and ledger. `orders` holds the last answer about each payment (false) and
+/// refund (true) of the day, `entries` the day's part of the ledger.
 pub fn audit_full_api(
     played: &[PlayedCall],
     orders: &BTreeMap<(TradeKey, bool), QueryResponse>,
@@ -123,7 +124,7 @@ impl FullApiAudit {
         for (number, amounts) in charge.refunded.iter().filter(|(_, amounts)| amounts.len() > 1) {
             self.twice.push(format!("{trade_no}: refund {number} returned {amounts:?}"));
         }
-        // A reversal may be repeated: the result stays the same.
+        // Only reversals may be sent again, because reversing twice is the same as once.
         if charge.repeated > 0 && charge.reversed.is_empty() {
             self.twice.push(format!("{trade_no}: sent to the wallet again"));
         }

@@ -1,13 +1,13 @@
-//! The day as a file: one JSON object a line, with the POS document's field names and `Op`, `Chain`
-//! and, if the result is certain, `Expect`. A refund names its payment by `PaymentTradeNo`, the
-//! payment's MerchantTradeNo, because its TradeNo is known only once the payment is answered.
+//! The day as a file: one JSON object per line, with the POS document's field names and `Op`,
+//! `Chain` and, if the result is certain, `Expect`. A refund names its payment by `PaymentTradeNo`,
+//! the payment's MerchantTradeNo, because its TradeNo is known only once the payment is answered.
 
 use serde_json::{Map, Value, json};
 use twqr_wire::pos::{CancelRequest, InquiryType, PayRequest, QueryRequest, RefundRequest};
 
 use super::{Call, Line, full_api_day};
 
-/// The line is not a valid call; the text never repeats a value of the line.
+/// The fault of an invalid line. The text names fields, but never repeats a value of the line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidLine(String);
@@ -130,7 +130,7 @@ fn fields(line: &Line) -> Map<String, Value> {
     fields
 }
 
-/// The fields of a line that are not parsed yet.
+/// The fields of a line that are still to be parsed.
 struct Fields(Map<String, Value>);
 
 impl Fields {
@@ -197,7 +197,10 @@ mod tests {
     fn the_file_agrees_with_its_generator_and_parses_back() {
         let generated = full_api_sample_day(7, 140);
         let lines: Vec<&str> = FILE.lines().collect();
-        assert!(generated == lines, "day-full-api.jsonl differs from its generator; `make sample` writes it anew");
+        assert!(
+            generated == lines,
+            "day-full-api.jsonl differs from its generator; run `make sample` to write it again"
+        );
         let parsed: Vec<Line> = lines.iter().map(|line| parse_line(line).unwrap()).collect();
         assert_eq!(parsed, full_api_day(7, "full", 140));
     }

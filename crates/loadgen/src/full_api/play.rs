@@ -1,6 +1,6 @@
 //! Plays the full-API day as a POS does. It sends the calls of a chain one after the other. A call
-//! that was not accepted, or whose answer was lost, is sent again with the same numbers. A cancel is
-//! repeated until it has a final answer, and an order in progress is queried until it is final.
+//! that was not accepted, or whose answer was lost, is sent again with the same numbers. A cancel
+//! is repeated until it has a final answer, and an order in progress is queried until it is final.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -20,15 +20,15 @@ use crate::{TradeKey, send::is_refusal};
 pub struct PlayedCall {
     /// The line of the call.
     pub line: Line,
-    /// What the call was answered in the end.
+    /// The call's final result.
     pub outcome: CallOutcome,
 }
 
 /// The final answer to a call.
 #[derive(Clone, Debug, Default)]
 pub struct CallOutcome {
-    /// A StatusCode; for an inquiry the OrderStatus, if it has one; or the name of the gRPC code that
-    /// refused the call.
+    /// A StatusCode; for an inquiry the OrderStatus, if it has one; or the name of the gRPC code
+    /// that refused the call.
     pub result: String,
     /// Whether an earlier answer said that the order is in progress.
     pub was_in_progress: bool,
@@ -41,7 +41,7 @@ pub struct CallOutcome {
 /// The deadline of one attempt, and the pause before the next one, in ms.
 const ATTEMPT_MS: u64 = 14_000;
 const PAUSE_MS: u64 = 300;
-/// The time after which a call that is still in progress is given up, in s.
+/// How long a call is repeated or its order queried until the result is final, in s.
 const PATIENCE_S: u64 = 90;
 /// The number of chains that are played at once.
 const CHAINS_AT_ONCE: usize = 64;
@@ -66,7 +66,8 @@ pub async fn play(channel: &Channel, lines: Vec<Line>, mut progress: impl FnMut(
     played.into_values().flatten().collect()
 }
 
-/// Queries every payment (false) and refund (true) of the day until it is final or patience is over.
+/// Queries every payment (false) and refund (true) of the day until it is final, for at most
+/// 90 s each.
 pub async fn settle(channel: &Channel, played: &[PlayedCall]) -> BTreeMap<(TradeKey, bool), QueryResponse> {
     let mut keys: Vec<(TradeKey, bool)> = played
         .iter()
@@ -86,7 +87,7 @@ pub async fn settle(channel: &Channel, played: &[PlayedCall]) -> BTreeMap<(Trade
     answers.into_iter().filter_map(|(key, answer)| Some((key, answer?))).collect()
 }
 
-/// Plays the calls of one chain.
+/// Sends the calls of one chain.
 struct Player {
     client: PosServiceClient<Channel>,
     /// The TradeNos of answered payments by MerchantTradeNo.
@@ -173,7 +174,8 @@ impl Player {
         }
     }
 
-    /// Queries the order until it is final, and returns it; still in progress if patience is over.
+    /// Queries the order until it is final, for at most 90 s, and returns its last state;
+    /// `None` if a query was refused.
     async fn until_final(&self, key: &TradeKey, is_refund: bool) -> Option<QueryResponse> {
         let inquiry_type = if is_refund { InquiryType::Refund } else { InquiryType::Payment };
         let request = QueryRequest {

@@ -1,4 +1,4 @@
-//! The chains of calls of the full-API day and their expected results by the rules of the POS API.
+//! Generates the chains of calls of the full-API day, with the results that the POS API requires.
 //! Chains at issuers that lose or delay calls have no expected results: those depend on the faults.
 
 use rand::{Rng, SeedableRng, seq::IndexedRandom};
@@ -22,7 +22,8 @@ const WALLET_REFUSALS: [&str; 6] = ["934", "951", "961", "962", "968", "975"];
 /// A well-formed TradeNo that belongs to no payment.
 const UNKNOWN_TRADE_NO: &str = "T0000000000000071KWWEVR61";
 
-/// A day of `chains` chains. Their MerchantTradeNos begin with `run`. The same seed gives the same day.
+/// A day of `chains` chains. Their MerchantTradeNos begin with `run`. The same seed gives the same
+/// day.
 pub fn full_api_day(seed: u64, run: &str, chains: u32) -> Vec<Line> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     (0..chains).flat_map(|n| Chain::begin(&mut random, run, n).play(&mut random)).collect()
@@ -101,7 +102,7 @@ impl Chain {
         self.lines
     }
 
-    /// Makes the payment one of this issuer.
+    /// Gives the payment a code of this issuer.
     fn at(&mut self, random: &mut ChaCha8Rng, issuer: Issuer) -> &mut Self {
         self.payment.card_token = codes_of(issuer).code(random, "");
         self
@@ -133,7 +134,7 @@ impl Chain {
         self.add(Call::Refund { request, payment: self.payment.merchant_trade_no.clone() }, expect)
     }
 
-    /// Repeats the last refund's number.
+    /// Sends a refund under the number of the last one.
     fn refund_again(&mut self, amount: i64, expect: &str) -> &mut Self {
         let request = self.refund_request(amount);
         self.add(Call::Refund { request, payment: self.payment.merchant_trade_no.clone() }, expect)
@@ -161,7 +162,8 @@ impl Chain {
         self.add(Call::Refund { request, payment: String::new() }, "916")
     }
 
-    /// Refunds, then sends a payment with the refund's number and a refund with the payment's number.
+    /// Refunds, then sends a payment with the refund's number and a refund with the payment's
+    /// number.
     fn swap_numbers(&mut self, amount: i64) -> &mut Self {
         self.refund(amount, "000");
         let number = self.refund_request(amount).merchant_trade_no;

@@ -1,8 +1,8 @@
 //! Cancel: a caller wants to reverse a payment.
 //!
 //! The request must have the payment's own fields. The cancel waits until charge and refunds are
-//! final, and then reverses what is left. A repeat of the request answers the state by then; after
-//! the issuer's refusal it starts another attempt.
+//! final, and then reverses what is left. A repeat of the request is answered with the present
+//! state; after the issuer's refusal it starts another attempt.
 
 use twqr_types::{Field, Issuer, PayForm, Remark, UnRedeem};
 
@@ -78,9 +78,9 @@ fn cancel_payment(payment: &mut Payment, request: &CancelRequest, context: &mut 
     AppliedStep { step, changed: is_new || subscribed }
 }
 
-/// Whether the payment is cancelled and never had an issuer, as when its cancel came first. The
-/// fields of that cancel were not stored, so a repeat of it may differ from the payment, and must
-/// get the same answer again.
+/// Whether the payment is cancelled and never had an issuer, for example because its cancel arrived
+/// first. The fields of that cancel were not stored, so a repeat of it may differ from the payment,
+/// and must still get the same answer.
 fn is_cancelled_unsent(payment: &Payment) -> bool {
     payment.issuer.is_none() && payment.cancel.as_ref().is_some_and(Cancel::is_complete)
 }
@@ -105,7 +105,8 @@ fn start_requested(payment: &mut Payment, request: &CancelRequest, context: &mut
     advance_if_unblocked(payment, context);
 }
 
-/// A cancel that starts now. What an earlier cancel sent still counts.
+/// A cancel that starts now. It keeps what an earlier cancel sent, since that may still take
+/// effect.
 fn new_cancel(before: Option<Cancel>, remark: &Remark, context: &ApplyContext<'_>) -> Cancel {
     let (attempts, amounts, was_answered_as_done) =
         before.map_or_else(Default::default, |cancel| (cancel.attempts, cancel.amounts, cancel.was_answered_as_done));
@@ -123,8 +124,8 @@ fn new_cancel(before: Option<Cancel>, remark: &Remark, context: &ApplyContext<'_
     }
 }
 
-/// Starts a cancel by the machine itself, for a charge that took effect after it had failed. If a
-/// cancel found nothing to reverse before, it has something now.
+/// Starts a cancel that no caller requested, because a charge took effect after it had failed. A
+/// cancel that found nothing to reverse before is started again.
 pub(super) fn start_automatic(payment: &mut Payment, context: &mut ApplyContext<'_>) {
     match &mut payment.cancel {
         Some(cancel) => {
@@ -143,7 +144,8 @@ pub(super) fn advance_if_unblocked(payment: &mut Payment, context: &mut ApplyCon
     }
 }
 
-/// Reverses what refunds have left. A new reversal is sent only when the one before is final.
+/// Sends a reversal of what refunds have left, or waits until the issuer's maintenance ends. No
+/// reversal may be in progress.
 pub(super) fn reverse_remainder(payment: &mut Payment, context: &mut ApplyContext<'_>) {
     let (left, rules) = (payment.remaining(), context.rules(payment));
     let Some(mut cancel) = payment.cancel.take() else { return };

@@ -1,5 +1,5 @@
-//! Due: the time has come to inquire at the issuer, to send another reversal, or to ask a refund's
-//! payment again.
+//! Due: it is time to inquire at the issuer, to send another reversal, or to ask a refund's payment
+//! again.
 
 use super::{AppliedStep, ApplyContext, IGNORED, Step, cancel, changed, lifecycle::OutcomeContext, refund};
 use crate::{CancelStage, Order, Payment, Refund, Subject};
@@ -60,8 +60,8 @@ fn inquire_about_refunds(payment: &mut Payment, context: &mut ApplyContext<'_>) 
     }
 }
 
-/// Acts on the cancel if it is due. True: it is complete by that, because refunds have left
-/// nothing.
+/// Acts on the cancel if it is due. Returns true if that completes it, because refunds have left
+/// nothing to reverse.
 fn act_on_cancel(payment: &mut Payment, context: &mut ApplyContext<'_>) -> bool {
     let (rules, codes, number) = (context.rules(payment), context.codes(), payment.trade_no);
     let Some(cancel) = payment.cancel.as_mut().filter(|cancel| cancel.is_in_progress()) else { return false };

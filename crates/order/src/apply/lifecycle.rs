@@ -1,7 +1,7 @@
-//! The life of a movement: what the result of a task does to it. Charges, refunds and reversals
-//! follow the same rules.
+//! How the result of a task changes a movement. Charges, refunds and reversals follow the same
+//! rules.
 //!
-//! - `Done` and `Declined` count for whichever task they answer, because the issuer said so.
+//! - `Done` and `Declined` count whichever task they answer, because the issuer said so.
 //! - `NotSent`, `Absent` and `Unknown` count only for the open task.
 //! - An inquiry that was not sent, an absence within the window, and a StatusCode that proves
 //!   nothing are treated as unknown.
@@ -15,7 +15,7 @@ use crate::{
 /// The most characters that StatusDesc may have.
 const STATUS_DESC_LEN_MAX: usize = 1_000;
 
-/// What a result did to a movement.
+/// How a result changed a movement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Transition {
     /// It took effect.
@@ -24,7 +24,7 @@ pub(super) enum Transition {
     Failed(Evidence),
     /// Its result is unknown now.
     Unresolved,
-    /// Its result is unknown as before, after an inquiry: subscribers need no reply.
+    /// An inquiry left its result unknown: nothing changed for subscribers, so they get no reply.
     StillUnresolved,
     /// The result contradicts a final state; the text says how.
     Contradicted(String),
@@ -36,7 +36,7 @@ pub(super) enum Transition {
 pub(super) struct OutcomeContext<'a> {
     /// The number by which the issuer knows the movement.
     pub(super) number: TradeNo,
-    /// Such as `payment`, for StatusDesc.
+    /// The kind of movement, such as `payment`, for StatusDesc.
     pub(super) what: &'static str,
     /// The rules of the issuer.
     pub(super) rules: &'a IssuerRules,
@@ -141,13 +141,13 @@ impl<A: Clone> Movement<A> {
         if was_inquiring { Transition::StillUnresolved } else { Transition::Unresolved }
     }
 
-    /// Whether the machine must act on it now.
+    /// Whether the machine must act on it at this time.
     pub(super) fn is_due(&self, at: UnixMs) -> bool {
         self.due_at().is_some_and(|due| at >= due)
     }
 
-    /// Makes `task` the open inquiry. During the issuer's maintenance the inquiry is put off
-    /// instead. True: the caller must emit the task.
+    /// Makes `task` the open inquiry. During the issuer's maintenance the inquiry is postponed
+    /// instead. Returns true if the caller must emit the task.
     pub(super) fn begin_inquiry(&mut self, task: EffectId, context: &OutcomeContext<'_>) -> bool {
         self.changed_at = context.at;
         if context.rules.maintenance_until(context.at).is_some() {

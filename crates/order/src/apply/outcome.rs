@@ -47,7 +47,7 @@ fn apply_charge(
 }
 
 /// The issuer contradicts the final charge. If the customer was charged after all, the charge is
-/// reversed: callers were told that it failed.
+/// reversed, because callers were already answered that it failed.
 fn contradict_charge(
     payment: &mut Payment,
     text: &str,
@@ -65,8 +65,8 @@ fn contradict_charge(
     changed(Step::Contradicted)
 }
 
-/// Notes an approval whose amounts do not add up. It counts as approved, since the customer was
-/// charged.
+/// Keeps a contradiction if the amounts of the approval do not add up. The payment counts as paid
+/// all the same, since the customer was charged.
 fn note_wrong_sum(payment: &mut Payment) {
     let Some(approval) = payment.charge.done() else { return };
     if !approval.adds_up(payment.terms.trade_amount) {
@@ -173,13 +173,13 @@ fn apply_reversal(
     changed(step)
 }
 
-/// Whether this is the open inquiry, and was sent when no reversal could arrive any more.
+/// Whether `task` is the open inquiry, and was emitted when no reversal could arrive any more.
 fn is_inquiry_after_window(reversal: &Movement<ReversalApproval>, task: EffectId) -> bool {
     reversal.phase == Phase::Inquiring { task } && reversal.changed_at > reversal.absent_after
 }
 
-/// The result of an inquiry within the window, without a refusal. The issuer knows every reversal
-/// by the payment's number, so the refusal may be an earlier reversal's.
+/// Turns the refusal that an inquiry found into an unknown result. The issuer knows every reversal
+/// by the payment's number, so within the window the refusal may be an earlier reversal's.
 fn without_refusal(result: &TaskResult<ReversalApproval>) -> TaskResult<ReversalApproval> {
     match result {
         TaskResult::Declined(decline) => {
@@ -189,8 +189,9 @@ fn without_refusal(result: &TaskResult<ReversalApproval>) -> TaskResult<Reversal
     }
 }
 
-/// Applies a reversal that took effect, also one that had been refused, or that seemed never to
-/// have arrived. If reversal and refunds together are not what was paid, an operator must look.
+/// Applies a reversal that took effect, even if it was refused before, or seemed never to have
+/// arrived. If the reversal and the refunds do not add up to the payment, a contradiction is kept
+/// for operators.
 fn complete_by_reversal(
     payment: &mut Payment,
     task: EffectId,
@@ -212,8 +213,8 @@ fn complete_by_reversal(
     changed(if adds_up { Step::Cancelled } else { Step::Contradicted })
 }
 
-/// Keeps the contradiction for operators, and sends it to watches. The final state stays what
-/// callers were told (invariant I3).
+/// Keeps the contradiction for operators, and sends it to watches. The final state does not change,
+/// since callers have been answered with it (invariant I3).
 fn contradict(payment: &mut Payment, text: &str, context: &mut ApplyContext<'_>) -> AppliedStep {
     if !payment.note_contradiction(text) {
         return IGNORED;

@@ -1,6 +1,6 @@
-//! Pay: the first request makes the order; an equal repeat gets the first one's result; a request
-//! that differs changes nothing. After a cancel that found no payment, the payment is refused for
-//! good.
+//! Pay: the first request creates the order; an equal repeat gets the first one's result; a request
+//! that differs changes nothing. If a cancel arrived before the payment, the payment is refused
+//! permanently.
 
 use twqr_types::{Field, Issuer, PayForm, StatusCode, TradeNo, UnRedeem, UnixMs};
 
@@ -32,7 +32,7 @@ pub(super) fn apply(order: &mut Option<Order>, pay: &Pay, mut context: ApplyCont
     }
 }
 
-/// Makes the order of the first Pay under this key.
+/// Creates the order of the first Pay under this key.
 fn accept(pay: &Pay, context: &mut ApplyContext<'_>) -> (Payment, Step) {
     let (issuer, verdict) = route_payment(&pay.form, context.policy, context.at);
     match verdict {
@@ -53,7 +53,7 @@ fn accept(pay: &Pay, context: &mut ApplyContext<'_>) -> (Payment, Step) {
     }
 }
 
-/// Makes a payment that is refused because its cancel came first.
+/// Creates a payment that is refused because its cancel arrived first.
 fn refuse_after_cancel(pay: &Pay, requested_at: UnixMs, context: &mut ApplyContext<'_>) -> Payment {
     let failure =
         Failure::refused(StatusCode::CANCELLED, "the payment was cancelled before it came; nothing was charged");
@@ -80,8 +80,8 @@ fn reply(pay: &Pay, context: &mut ApplyContext<'_>) {
     }
 }
 
-/// Resolves the issuer, then returns its rules or the refusal. The issuer is none if the payment is
-/// refused before it is resolved.
+/// Resolves the issuer, then returns its rules or the refusal. The issuer is `None` if the payment
+/// is refused before it is resolved.
 pub(crate) fn route_payment(
     form: &PayForm,
     policy: Option<&Policy>,

@@ -1,6 +1,6 @@
-//! Refund: the first request under a number makes the refund order and asks the payment, which may
-//! be on another shard; the payment's answer is the result. An equal repeat gets the first one's
-//! result; a request that differs changes nothing.
+//! Refund: the first request under a number creates the refund order and asks the payment, which
+//! may be on another shard; the payment's answer is the result. An equal repeat gets the first
+//! one's result; a request that differs changes nothing.
 
 use twqr_types::{Field, RefundForm, TradeNo};
 
@@ -10,8 +10,9 @@ use crate::{
     Subscriber, SubscriptionKind, schedule,
 };
 
-/// When the payment is asked again, in ms; the spacing doubles up to the maximum. The payment
-/// answers once its issuer has, so this only replaces records that were lost.
+/// The delays after which the payment is asked again, in ms; they double from the minimum to the
+/// maximum. The payment answers by itself after its issuer has, so asking again only makes up for
+/// lost records.
 const ASK_AGAIN_MS_MIN: i64 = 60_000;
 const ASK_AGAIN_MS_MAX: i64 = 3_600_000;
 
@@ -109,8 +110,8 @@ fn differing_fields(refund: &Refund, form: &RefundForm) -> Vec<Field> {
     compared.into_iter().filter(|(_, equal)| !equal).map(|(field, _)| field).collect()
 }
 
-/// Applies the payment's answer. Only the first one counts; the payment gives the same answer to a
-/// number each time.
+/// Applies the payment's answer. Only the first answer counts. Later ones are the same, because a
+/// payment always gives a refund number the same answer.
 pub(super) fn result(order: &mut Option<Order>, result: &RefundResult, mut context: ApplyContext<'_>) -> AppliedStep {
     let Some(Order::Refund(refund)) = order else { return IGNORED };
     if refund.is_final() {

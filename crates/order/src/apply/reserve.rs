@@ -1,8 +1,8 @@
 //! Reserve: a refund order asks its payment to refund an amount.
 //!
 //! The payment decides by its state and its issuer's rules, and sends the refund to the issuer. It
-//! keeps its answer to each refund number for good. So refunds and a cancel at the same time never
-//! exceed the payment (invariant I4).
+//! keeps its answer to each refund number permanently. So refunds and a cancel together never
+//! exceed the payment, even at the same time (invariant I4).
 
 use super::{AppliedStep, ApplyContext, Step, changed};
 use crate::{
@@ -70,7 +70,7 @@ fn refund_call(reserve: &Reserve) -> RefundCall {
     }
 }
 
-/// Why the payment refuses the refund, if it does.
+/// The failure with which the payment refuses the refund; `None` if it accepts it.
 fn refusal(payment: &Payment, reserve: &Reserve, rules: &IssuerRules, context: &ApplyContext<'_>) -> Option<Failure> {
     let refused = |code: StatusCode, desc: &str| Some(Failure::refused(code, desc));
     match &payment.charge.phase {
@@ -173,7 +173,7 @@ pub fn refuse_unknown_payment(reserve: &Reserve, at: UnixMs, cause: Position, ef
 }
 
 impl Payment {
-    /// Whether a cancel is blocked, and everything that it waited for is final.
+    /// Whether a cancel is blocked, though everything that it waits for is final now.
     pub(super) fn can_advance_cancel(&self) -> bool {
         let waits = self.cancel.as_ref().is_some_and(|cancel| cancel.stage == CancelStage::Blocked);
         waits && self.charge.phase.is_final() && !self.has_refund_in_progress()

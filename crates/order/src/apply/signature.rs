@@ -8,8 +8,9 @@ use twqr_types::MerchantId;
 use super::ApplyContext;
 use crate::{Command, Policy, Record, ReplyBody, ReplyTo};
 
-/// Refuses a request that was signed with a key that the policy does not accept. It changes
-/// nothing; its caller gets an answer. False: the key is accepted, or there is none.
+/// Refuses a request that was signed with a key that the policy does not accept. The request
+/// changes nothing, and its caller gets an answer. Returns false if the key is accepted, or the
+/// request is not signed.
 pub(super) fn refuse_key(record: &Record, context: &mut ApplyContext<'_>) -> bool {
     let refused = is_key_refused(record, context.policy);
     if let Some(to) = merchant_request(&record.command).and_then(|(_, reply_to)| reply_to).filter(|_| refused) {
@@ -24,7 +25,7 @@ pub(crate) fn is_key_refused(record: &Record, policy: Option<&Policy>) -> bool {
     merchant_request(&record.command).is_some_and(|(merchant_id, _)| !policy.accepts_key(merchant_id, name))
 }
 
-/// The merchant of a request, and where to answer; none for records that no caller makes.
+/// The merchant of a request, and where to answer; `None` for records that are not from a caller.
 fn merchant_request(command: &Command) -> Option<(&MerchantId, Option<ReplyTo>)> {
     match command {
         Command::Pay(pay) => Some((&pay.form.key.merchant_id, pay.reply_to)),

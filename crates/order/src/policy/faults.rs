@@ -6,7 +6,7 @@ use twqr_types::StatusCode;
 
 use super::Policy;
 
-/// How many faults are listed; the rest is only counted.
+/// The most faults that are listed; further ones are only counted.
 const LISTED_MAX: usize = 100;
 
 /// A reason why a policy cannot be used.
@@ -51,7 +51,7 @@ impl Policy {
         for (i, route) in self.routes.iter().enumerate() {
             let twice = !prefixes.insert(&route.prefix);
             let place = |field: &str| format!("{}.{field}", at("routes", i));
-            fault(twice, place("prefix"), format!("{:?} stands in an earlier route already", route.prefix));
+            fault(twice, place("prefix"), format!("{:?} is the prefix of an earlier route, too", route.prefix));
             for (field, problem) in route.faults() {
                 fault(true, place(field), problem);
             }
@@ -71,21 +71,21 @@ impl Policy {
             fault(
                 twice,
                 format!("{}.id", at("merchants", i)),
-                format!("{:?} stands there already", merchant.id.as_str()),
+                format!("{:?} is in the list twice", merchant.id.as_str()),
             );
             for (field, problem) in merchant.faults() {
                 fault(true, format!("{}.{field}", at("merchants", i)), problem);
             }
         }
         if more > 0 {
-            let problem = format!("{more} more faults are not listed; mend these first");
+            let problem = format!("{more} more faults are not listed; correct these first");
             faults.push(PolicyFault { place: "policy".into(), problem });
         }
         faults
     }
 }
 
-/// What is wrong with `raw` as one of the policy's own StatusCodes.
+/// The fault of a text that is not a valid StatusCode for one of the policy's own.
 pub(super) fn not_a_failure(raw: &str) -> String {
     format!("is {raw:?}, must be three digits, not 000")
 }
@@ -118,19 +118,19 @@ mod tests {
     }
 
     #[test]
-    fn so_many_faults_are_listed_and_the_others_counted() {
+    fn a_limited_number_of_faults_is_listed_and_the_others_are_counted() {
         let good = policy(0, &[]).faults().len();
         let faults = policy(1_001, &[]).faults();
         assert_eq!(faults.len(), LISTED_MAX + 1);
         let more = 1_000 + good - LISTED_MAX;
         assert_eq!(
             faults[LISTED_MAX].to_string(),
-            format!("policy: {more} more faults are not listed; mend these first")
+            format!("policy: {more} more faults are not listed; correct these first")
         );
     }
 
     #[test]
-    fn the_second_of_the_same_is_named() {
+    fn a_duplicate_is_reported_at_its_second_place() {
         let store = || Store { id: StoreId::parse("S1".to_owned()).unwrap(), payment_max: None, is_open: true };
         let faults = policy(2, &[store(), store()]).faults();
         let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();

@@ -1,5 +1,5 @@
-//! The rules of an issuer: which refunds it takes, how many calls it gets, when it is inquired at,
-//! and its maintenance.
+//! The rules of an issuer: which refunds it accepts, how many calls it gets and when, and its
+//! maintenance.
 
 use std::collections::BTreeMap;
 
@@ -13,24 +13,24 @@ use super::{RefundRule, Window};
 pub struct IssuerRules {
     /// The issuer that has these rules.
     pub issuer: Issuer,
-    /// When the issuer is inquired at.
+    /// When inquiries are sent to the issuer.
     pub resolution: Resolution,
-    /// The refunds that the issuer takes.
+    /// The refunds that the issuer accepts.
     pub refund: RefundRule,
     /// The limits on calls to the issuer.
     pub limits: Limits,
-    /// When the issuer is neither charged nor inquired at.
+    /// The announced windows in which no calls to the issuer are started.
     pub maintenance: Vec<Window>,
     /// StatusCodes by the issuer's own refusal code. A refusal with another code gets the policy's
     /// code for its kind.
     pub status_codes: BTreeMap<String, StatusCode>,
 }
 
-/// When an issuer is inquired at about a movement whose result is unknown.
+/// When inquiries about a movement whose result is unknown are sent to an issuer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resolution {
-    /// How long after its `send_by` a request may still take effect, in ms: its flight, clock skew,
-    /// pauses. 1,000 to 3,600,000.
+    /// How long after its `send_by` a request may still take effect, in ms: because of the network,
+    /// clock skew, or pauses. 1,000 to 3,600,000.
     pub window_ms: i64,
     /// The delay from an unknown result to the first inquiry, in ms: 100 to 600,000.
     pub first_delay_ms: i64,
@@ -42,16 +42,17 @@ pub struct Resolution {
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// The calls in flight that move money: 1 to 100,000.
+    /// The largest number of calls in flight that move money: 1 to 100,000.
     pub in_flight_max: u32,
-    /// The fresh calls that wait for a place in flight: 0 to 100,000. A further one is not sent.
+    /// The largest number of fresh calls that wait while `in_flight_max` are in flight: 0 to
+    /// 100,000. A further call is not sent.
     pub queue_max: u32,
     /// How many calls in a row without an answer open the circuit: 1 to 10,000.
     pub failures_to_open: u32,
     /// How long an open circuit stays open before one call tries again, in ms: 10 to 600,000.
     pub open_ms: u32,
-    /// Inquiries a second: 1 to 100,000. A further one is reported as unknown, and inquired about
-    /// later.
+    /// The largest number of inquiries per second: 1 to 100,000. The result of a further inquiry is
+    /// reported as unknown, and another one follows later.
     pub inquiries_per_s: u32,
 }
 
@@ -123,7 +124,7 @@ impl IssuerRules {
     }
 }
 
-/// What is wrong with `raw` as the StatusCode of an issuer's refusal.
+/// The fault of a text that is not a valid StatusCode for an issuer's refusal.
 pub(super) fn not_a_refusal(raw: &str) -> String {
     format!("is {raw:?}, must be three digits, and none of 000, 301, 801, 901, 909, 916")
 }

@@ -10,12 +10,12 @@ use twqr_types::{KeyName, MerchantId, StatusCode, StoreId};
 pub struct Merchant {
     /// The merchant's MerchantID.
     pub id: MerchantId,
-    /// The merchant's stores; if the list is empty, every StoreID.
+    /// The merchant's stores; if the list is empty, every StoreID is accepted.
     pub stores: Vec<Store>,
     /// The names of the merchant's keys that are accepted; if the list is empty, every key that the
     /// ingresses have.
     pub keys: Vec<KeyName>,
-    /// The largest payment in whole TWD, 1 or more; none: no limit.
+    /// The largest payment in whole TWD, 1 or more; `None` is no limit.
     pub payment_max: Option<i64>,
     /// Whether the merchant takes payments and refunds. Cancels are always taken.
     pub is_open: bool,
@@ -26,7 +26,7 @@ pub struct Merchant {
 pub struct Store {
     /// The store's StoreID.
     pub id: StoreId,
-    /// The largest payment in whole TWD, 1 or more; none: no limit.
+    /// The largest payment in whole TWD, 1 or more; `None` is no limit.
     pub payment_max: Option<i64>,
     /// Whether the store takes payments and refunds.
     pub is_open: bool,
@@ -74,12 +74,12 @@ impl Merchant {
         let (mut stores, mut keys) = (BTreeSet::new(), BTreeSet::new());
         for (i, store) in self.stores.iter().enumerate() {
             if !stores.insert(&store.id) {
-                faults.push((format!("stores[{i}].id"), format!("{:?} stands there already", store.id.as_str())));
+                faults.push((format!("stores[{i}].id"), format!("{:?} is in the list twice", store.id.as_str())));
             }
         }
         for (i, key) in self.keys.iter().enumerate() {
             if !keys.insert(key) {
-                faults.push((format!("keys[{i}]"), format!("{:?} stands there already", key.as_str())));
+                faults.push((format!("keys[{i}]"), format!("{:?} is in the list twice", key.as_str())));
             }
         }
         faults
@@ -92,8 +92,8 @@ impl super::Policy {
         self.merchant(merchant_id).is_none_or(|merchant| merchant.keys.is_empty() || merchant.keys.contains(name))
     }
 
-    /// The StatusCode and StatusDesc with which merchant or store refuse a payment of `amount`
-    /// (whole TWD), or a refund (`amount` is none), if they do.
+    /// The StatusCode and StatusDesc of the refusal if the merchant or the store does not allow a
+    /// payment of `amount` (whole TWD), or a refund (`amount` is `None`).
     pub(crate) fn merchant_refusal(
         &self,
         merchant_id: &MerchantId,

@@ -37,9 +37,9 @@ impl PolicyReader {
         parts
     }
 
-    /// Reads the parts of the list `issuers`. `codes` gives the StatusCodes that a part maps the
-    /// issuer's own codes to; `read` reads everything else and leaves them empty. Each text that is
-    /// no StatusCode is a fault of its own.
+    /// Reads the parts of the list `issuers`. `read` reads a part without its StatusCodes. `codes`
+    /// returns those: a map from the issuer's own codes to texts. Each text that is not a
+    /// StatusCode is a separate fault.
     pub fn issuers<'a, R: 'a, E: Display>(
         &mut self,
         raw: &'a [R],
@@ -60,8 +60,8 @@ impl PolicyReader {
         parsed.collect()
     }
 
-    /// Reads one of the policy's own StatusCodes; `name` is its field in [`crate::StatusCodes`]. A
-    /// text that is no StatusCode is a fault, and gives `default`.
+    /// Reads one of the policy's own StatusCodes; `name` is its field in [`crate::StatusCodes`]. If
+    /// the text is not a StatusCode, adds a fault and returns `default`.
     pub fn status_code(&mut self, name: &str, raw: &str, default: StatusCode) -> StatusCode {
         StatusCode::parse(raw).unwrap_or_else(|_| {
             self.fault(format!("status_codes.{name}"), not_a_failure(raw));
@@ -79,7 +79,7 @@ impl PolicyReader {
         let read = |list: &str, i: usize| self.places.get(list).and_then(|places| places.get(i)).copied().unwrap_or(i);
         let mut further = policy.faults_at(|list, i| format!("{list}[{}]", read(list, i)));
         if self.faults.iter().any(|fault| fault.place.starts_with("routes[")) {
-            // There are routes; they only cannot be read.
+            // The policy has routes, though they cannot be read.
             further.retain(|fault| fault.place != "routes");
         }
         self.faults.extend(further);

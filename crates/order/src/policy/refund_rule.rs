@@ -2,7 +2,7 @@
 
 use twqr_types::{Amount, BusinessDay, CutOff, UnixMs};
 
-/// Which refunds an issuer takes.
+/// The refunds that an issuer accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RefundRule {
     /// How much of a payment may be refunded.
@@ -38,13 +38,13 @@ impl Default for RefundRule {
     }
 }
 
-/// A refund, as the rule checks it.
+/// The facts about a refund that a rule checks.
 pub(crate) struct RefundCheck {
     /// The amount to refund.
     pub(crate) amount: Amount,
     /// The amount of the payment.
     pub(crate) trade_amount: Amount,
-    /// What earlier refunds leave of it, in whole TWD.
+    /// The part of it that no earlier refund has reserved, in whole TWD.
     pub(crate) remaining: i64,
     /// When the charge took effect.
     pub(crate) paid_at: UnixMs,
@@ -53,7 +53,7 @@ pub(crate) struct RefundCheck {
 }
 
 impl RefundRule {
-    /// Why the rule refuses the refund, if it does.
+    /// The reason why the rule refuses the refund, for StatusDesc; `None` if it allows it.
     pub(crate) fn refusal(&self, check: &RefundCheck, cut_off: CutOff) -> Option<String> {
         let day = |at| BusinessDay::of(at, cut_off);
         let days = day(check.at).days_since(day(check.paid_at));
@@ -85,14 +85,15 @@ mod tests {
 
     const DAY_MS: i64 = 24 * 3_600_000;
 
-    /// So many ms after a minute (`HH:MM` in Asia/Taipei) of a day of March 2025.
+    /// The time `ms` milliseconds after a minute (`HH:MM` in Asia/Taipei) of a day of March 2025.
     fn at((day, minute, ms): (i64, &str, i64)) -> UnixMs {
         const MARCH_1_MS: i64 = 1_740_758_400_000;
         let minutes = i64::from(CutOff::parse(minute).unwrap().minutes());
         UnixMs(MARCH_1_MS + (day - 1) * DAY_MS + minutes * 60_000 + ms)
     }
 
-    /// Whether the accounting file of the day of `paid_at` takes a refund that was settled at `at`.
+    /// Whether the accounting file of the day of `paid_at` accepts a refund that was settled at
+    /// `at`.
     fn is_in_the_same_accounting_file(paid_at: UnixMs, at: UnixMs, cut_off: CutOff) -> bool {
         let entry = twqr_settlement::Entry {
             kind: twqr_settlement::Kind::Refund,
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn each_rule_at_its_edge() {
+    fn each_rule_allows_refunds_up_to_its_limit_and_not_beyond() {
         let any = RefundRule::default();
         let of = |rule: RefundRule, amount: i64, remaining: i64, after_ms: i64| {
             let amounts = (Amount::parse(amount).unwrap(), Amount::parse(100).unwrap());
@@ -161,7 +162,7 @@ mod tests {
         let minimum = RefundRule { min_amount: 10, ..any };
         let cases = [
             ("any part", any, 1, 100, 900 * DAY_MS, true),
-            ("none", RefundRule { scope: RefundScope::None, ..any }, 100, 100, 0, false),
+            ("no refunds", RefundRule { scope: RefundScope::None, ..any }, 100, 100, 0, false),
             ("full, whole", RefundRule { scope: RefundScope::Full, ..any }, 100, 100, 0, true),
             ("full, a part", RefundRule { scope: RefundScope::Full, ..any }, 99, 100, 0, false),
             ("same day, its last ms", same_day, 1, 100, 16 * 3_600_000 - 1, true),

@@ -21,8 +21,8 @@ pub enum Routing {
 }
 
 impl Routing {
-    /// The decision about the first request under its key. Without a policy every payment is
-    /// refused.
+    /// Decides about a payment that is the first request under its key. Without a policy every
+    /// payment is refused.
     pub fn of(form: &PayForm, policy: Option<&Policy>, at: UnixMs) -> Self {
         match route_payment(form, policy, at).1 {
             Ok(rules) => Self::Issuer(rules.issuer),
@@ -40,14 +40,15 @@ impl fmt::Display for Routing {
     }
 }
 
-/// A payment of the log, decided by both policies.
+/// A payment in the log, with the decisions of both policies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplayedPayment {
     /// When the payment was requested.
     pub at: UnixMs,
-    /// The merchant and its number.
+    /// The merchant, and its own number for the payment.
     pub key: OrderKey,
-    /// The decision by the version in force at its record; none if that version is no longer kept.
+    /// The decision by the version in force at its record; `None` if that version is no longer
+    /// kept.
     pub before: Option<Routing>,
     /// The decision by the other policy.
     pub after: Routing,
@@ -56,8 +57,8 @@ pub struct ReplayedPayment {
 /// The first request that was read under a key: its offset, and its decisions if it was a payment.
 type First = (u64, Option<ReplayedPayment>);
 
-/// The replay of one shard. Records may be taken in any order; of each order only the first record
-/// counts, as for the machine.
+/// The replay of one shard. Records may be taken in any sequence. Only the first request under a
+/// key counts, as in the machine.
 pub struct Replay<'a> {
     shard: ShardId,
     policy: &'a Policy,
@@ -77,7 +78,7 @@ impl<'a> Replay<'a> {
 
     /// Takes the record at `offset` of the shard's log.
     pub fn take(&mut self, offset: u64, record: Record) {
-        // A request with a key that was not accepted made no order.
+        // A request whose signing key the policy did not accept created no order.
         if is_key_refused(&record, self.versions.at(offset)) {
             return;
         }
@@ -107,8 +108,8 @@ impl<'a> Replay<'a> {
 
     fn replay(&self, offset: u64, at: UnixMs, form: &PayForm) -> ReplayedPayment {
         let policy = self.versions.at(offset);
-        // Before the first version of all, every payment was refused. Before the oldest version
-        // that is still kept, the decision is unknown.
+        // Before version 1, every payment was refused. If older versions are no longer kept, what
+        // they decided is unknown.
         let is_known = policy.is_some() || self.versions.iter().next().is_some_and(|(_, oldest)| oldest.version == 1);
         let before = is_known.then(|| Routing::of(form, policy, at));
         ReplayedPayment { at, key: form.key.clone(), before, after: Routing::of(form, Some(self.policy), at) }

@@ -2,7 +2,7 @@
 
 use twqr_types::UnixMs;
 
-/// An announced window in which an issuer is neither charged nor inquired at.
+/// An announced window in which no calls to an issuer are started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
     /// The first millisecond of the window.

@@ -113,7 +113,7 @@ fn cells(line: &[u8]) -> Result<StringRecord, String> {
     }
     let text = std::str::from_utf8(line).map_err(|_| "is not UTF-8".to_owned())?;
     if text.chars().any(char::is_control) {
-        return Err("has a control character, none is allowed".to_owned());
+        return Err("has a control character, which is not allowed".to_owned());
     }
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)
@@ -128,8 +128,8 @@ fn cells(line: &[u8]) -> Result<StringRecord, String> {
     }
 }
 
-/// Reads the position of each column from the header row. If columns are missing, the error says
-/// so, and that the usual order is assumed.
+/// Reads the position of each column from the header row. If columns are missing, the error names
+/// them and says that the usual order is assumed.
 fn header(cells: &StringRecord) -> Result<[usize; COLUMNS.len()], String> {
     let mut places = [0; COLUMNS.len()];
     let mut missing = Vec::new();

@@ -17,7 +17,7 @@ pub struct Report {
     pub date: String,
     /// The cut-off at which business days end, `HH:MM` in Asia/Taipei.
     pub cut_off: String,
-    /// No difference needs attention.
+    /// Whether there is no difference that needs attention.
     pub is_clean: bool,
     /// The movements that both sides have with the same values.
     pub matched: MatchedTotals,
@@ -53,9 +53,9 @@ pub struct MatchedTotals {
 /// A movement in the report.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Item {
-    /// The counterparty that it concerns.
+    /// The counterparty of the movement.
     pub side: Side,
-    /// Written as payment, refund or reversal.
+    /// The kind; serialised as payment, refund or reversal.
     #[serde(serialize_with = "movement")]
     pub kind: Kind,
     /// The TradeNo of the payment.
@@ -72,20 +72,20 @@ pub struct Item {
     pub trade_amount: i64,
     /// The DebitAmount in whole TWD.
     pub debit_amount: i64,
-    /// When it became final here, or took effect there if we do not have it; RFC 3339.
+    /// When it became final here, or, if only the counterparty has it, took effect there; RFC 3339.
     pub at: String,
-    /// The line in the counterparty's file, if it is in one.
+    /// The line in the counterparty's file; `None` if only we have the movement.
     pub line: Option<u64>,
 }
 
 /// A movement that one side does not have.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct MissingMovement {
-    /// The movement as the other side has it.
+    /// The movement, as the side that has it recorded it.
     #[serde(flatten)]
     pub item: Item,
-    /// It is so close to the cut-off that the other side may have booked it on the neighbouring
-    /// day.
+    /// Whether it is so close to the cut-off that the other side may have booked it on the
+    /// neighbouring day.
     pub near_cut_off: bool,
 }
 
@@ -101,7 +101,7 @@ pub struct Amounts {
 /// A movement that both sides have with different amounts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct AmountDiffers {
-    /// The movement as we have it.
+    /// The movement as we have it, with the line in the counterparty's file.
     #[serde(flatten)]
     pub item: Item,
     /// The amounts that we have.
@@ -113,7 +113,7 @@ pub struct AmountDiffers {
 /// A movement that both sides have with a different detail.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct DetailDiffers {
-    /// The movement as we have it.
+    /// The movement as we have it, with the line in the counterparty's file.
     #[serde(flatten)]
     pub item: Item,
     /// The detail: institution, merchant_id or merchant_trade_no.
@@ -139,15 +139,15 @@ pub struct Duplicate {
 /// A movement that the sides have on neighbouring days.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct ShiftedBooking {
-    /// The movement as the other side has it.
+    /// The movement as we have it, with the line in the counterparty's file.
     #[serde(flatten)]
     pub item: Item,
     /// The day on which we have it.
     pub ours: String,
     /// The day on which the counterparty has it.
     pub theirs: String,
-    /// The counterparty's file of our day was given as well and does not have the movement, so it
-    /// is not booked twice.
+    /// Whether the counterparty's file of our day was given as well. That file does not have the
+    /// movement, so the movement is not booked twice.
     pub is_confirmed: bool,
 }
 
@@ -224,8 +224,8 @@ impl Report {
         self.is_clean = self.is_clean();
     }
 
-    /// Whether both sides have the same movements. A movement on neighbouring days counts as the
-    /// same once the counterparty's file of our day is known not to have it.
+    /// Whether both sides have the same movements. A movement that they have on neighbouring days
+    /// counts as the same if the counterparty's file of our day was given and does not have it.
     pub fn is_clean(&self) -> bool {
         self.missing_there.is_empty()
             && self.missing_here.is_empty()

@@ -13,8 +13,8 @@ use super::{
 };
 use crate::Script;
 
-/// The approval of a charge. The wallet's customers pay from stored value, a bank account or a credit
-/// card in turn, and some of them redeem points or offers.
+/// The approval of a charge. At the wallet, the TradeNo determines whether the customer pays from
+/// stored value, a bank account or a credit card, and whether points or offers are redeemed.
 pub(super) fn charge_answer(script: &Script, issuer: Issuer, trade_no: &str, charge: &AppliedCharge) -> Approved {
     let is_wallet = issuer == Issuer::Wallet;
     let faults = script.faults(issuer);

@@ -1,5 +1,5 @@
-//! The bank's state: charges, refunds, reversals and balances. It is built from the ledger's entries
-//! alone, by the same code while the bank runs and after a restart.
+//! The bank's state: charges, refunds, reversals and balances. It is built from the ledger's
+//! entries alone, by the same code while the bank runs and after a restart.
 
 use std::collections::HashMap;
 
@@ -78,7 +78,8 @@ impl Books {
                 self.set_balance(issuer, entry);
                 self.reversals.insert(charge, Ok(()));
             }
-            // A reversed charge is not decided again, so a refusal never overwrites a reversal.
+            // Once a charge is reversed, its reversal is not decided again, so a refusal never
+            // overwrites it.
             Kind::ReversalDeclined => drop(self.reversals.insert(charge, Err(declined()))),
             Kind::Repeated | Kind::Unspecified => {}
         }

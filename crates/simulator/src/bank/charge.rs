@@ -1,7 +1,7 @@
 //! Decides charges. The payment code can provoke a refusal: `D` and three digits behind the prefix
 //! refuse with these digits as the code, and `NOCARD` answers that the store takes no credit card.
-//! With an ambiguous code of the wallet (`D301`, for example) every other charge takes effect all
-//! the same, and only an inquiry finds out.
+//! With an ambiguous code of the wallet (such as `D301`) half of the charges, drawn at random, take
+//! effect nevertheless, and only an inquiry shows which.
 
 use twqr_types::{Issuer, StatusCode};
 use twqr_wire::backend::{
@@ -18,7 +18,7 @@ use super::{
 };
 
 impl Bank {
-    /// Decides a charge, including the codes that leave its result open.
+    /// Decides a charge. A provoked ambiguous code is answered even if the charge takes effect.
     pub(super) fn charge(&self, issuer: Issuer, charge: &Charge, now_ms: i64) -> Decision {
         let Some(code) = provoked_ambiguous(issuer, body(&charge.card_token), 'D') else {
             return self.plain_charge(issuer, charge, now_ms);
@@ -30,7 +30,8 @@ impl Bank {
         Decision { entry, answer: Answer::Declined(refusal(issuer, code)) }
     }
 
-    /// The wallet repeats its answer to a TradeNo that it knows; other issuers charge again.
+    /// Decides a charge by the rules. The wallet repeats its answer to a known TradeNo; other
+    /// issuers charge again.
     fn plain_charge(&self, issuer: Issuer, charge: &Charge, now_ms: i64) -> Decision {
         if issuer == Issuer::Wallet
             && let Some(known) = self.books.charge(issuer, &charge.trade_no)

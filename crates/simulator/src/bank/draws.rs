@@ -1,6 +1,5 @@
-//! Repeatable chance: what happens to a call is drawn from the script's seed and the call's own
-//! number. The same run draws the same faults, and the draw for a payment does not decide the one
-//! for its refund.
+//! Draws faults repeatably, from the script's seed and the number of the charge, refund or
+//! reversal. The same run has the same faults, and a payment's draw is independent of its refund's.
 
 use std::borrow::Cow;
 
@@ -33,7 +32,7 @@ pub(super) enum Fate {
     Held,
 }
 
-/// The draws of one number.
+/// The draws for one charge, refund or reversal, which its number identifies.
 pub(super) struct Draws<'a> {
     seed: u64,
     number: Cow<'a, str>,
@@ -52,7 +51,7 @@ impl<'a> Draws<'a> {
         let number = match movement {
             Movement::Charge(charge) => Cow::Borrowed(charge.trade_no.as_str()),
             Movement::Refund(refund) => Cow::Borrowed(refund.refund_trade_no.as_str()),
-            // A reversal may be tried again and then has another fate: each attempt has its own
+            // A reversal may be sent again, and each attempt needs its own draw: attempts differ in
             // `send_by_ms`.
             Movement::Reversal(reversal) => Cow::Owned(format!("{}/{}", reversal.trade_no, reversal.send_by_ms)),
         };
@@ -83,7 +82,7 @@ impl<'a> Draws<'a> {
         (f64::from(faults.latency_ms) * spread).round().max(0.0) as u64
     }
 
-    /// Whether this number is among the given share of all numbers.
+    /// Returns true for about this share of all numbers, and always for the same ones.
     pub(super) fn is_hit(&self, purpose: Purpose, share: f64) -> bool {
         self.draw(purpose) < share
     }

@@ -1,5 +1,5 @@
-//! Inquiries about a charge, a refund or a reversal, answered as the call itself was or would have
-//! been answered. An inquiry also releases a call that was held back: it takes effect soon after.
+//! Inquiries about a charge, a refund or a reversal. The answer is what the books record, even if
+//! the call's own answer was lost. An inquiry about a held call lets it take effect soon after.
 
 use twqr_types::Issuer;
 use twqr_wire::backend::{Inquiry, TradeUnknown, exchange_response::Answer, inquiry::Subject};
@@ -10,7 +10,7 @@ use super::{Bank, Reaction, answer, movement::MovementKey, refund, reversal::rev
 const RELEASE_AFTER_MS: u64 = 200;
 
 impl Bank {
-    /// Answers without delay.
+    /// Answers without delay, and releases the call if it is held.
     pub(super) fn inquire(&mut self, call_id: u64, issuer: Issuer, inquiry: &Inquiry) -> Vec<Reaction> {
         let number = &inquiry.trade_no;
         let (subject, known) = match Subject::try_from(inquiry.subject) {
@@ -29,7 +29,7 @@ impl Bank {
         reactions
     }
 
-    /// A charge that was reversed since still answers approved: its reversal has its own inquiry.
+    /// A charge that was reversed later is still approved: its reversal has an inquiry of its own.
     fn known_charge(&self, issuer: Issuer, trade_no: &str) -> Option<Answer> {
         self.books.charge(issuer, trade_no).map(|verdict| match verdict {
             Ok(charge) => self.approved(issuer, trade_no, charge),

@@ -1,7 +1,8 @@
-//! What customers redeem on payments with the wallet, and how refunds return it: exactly, down to
-//! the last TWD.
+//! What customers redeem on payments with the wallet, and how refunds return it. A full refund
+//! returns exactly what was redeemed.
 
-/// Redeemed amounts in whole TWD, never negative: by the customer's points, and by the store's offer.
+/// Redeemed amounts in whole TWD, never negative: by the customer's points, and by the store's
+/// offer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Redemption {
     pub(super) customer: i64,
@@ -18,7 +19,7 @@ pub(super) fn redeemed_amount(trade_no: &str, trade_amount: i64, un_redeem: i64)
     (customer + store).min(redeemable).max(0)
 }
 
-/// Drawn from the TradeNo: one in ten redeems points, one the store's offer, one both.
+/// Derived from the TradeNo: of ten payments, one redeems points, one the store's offer, one both.
 fn wanted(trade_no: &str) -> Redemption {
     match trade_no.bytes().map(u64::from).sum::<u64>() % 10 {
         0 => Redemption { customer: 5, store: 0 },
@@ -39,10 +40,10 @@ impl Redemption {
         self.customer + self.store
     }
 
-    /// How much redemption is returned once `refunded` of `trade_amount` is refunded: the same
-    /// share of it, rounded down, and all of it at the end.
+    /// The redemption returned in total once `refunded` of `trade_amount` is refunded: the same
+    /// share of it, rounded down, and all of it after a full refund.
     pub(super) fn returned_after(self, refunded: i64, trade_amount: i64) -> Self {
-        // Only the total is rounded, and then split: so no refund returns more redemption than its
+        // The total is rounded first and then split, so no refund returns more redemption than its
         // own amount.
         let total = share(self.total(), refunded, trade_amount);
         let customer = share(self.customer, total, self.total());

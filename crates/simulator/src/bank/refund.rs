@@ -1,7 +1,7 @@
 //! Decides refunds. The wallet is idempotent by the refund's TradeNo; other issuers refund again
 //! until nothing of the charge remains. The Remark can provoke a refusal: `R` and three digits
-//! refuse with these digits as the code. With an ambiguous code of the wallet every other refund
-//! takes effect all the same, and only an inquiry finds out.
+//! refuse with these digits as the code. With an ambiguous code of the wallet half of the refunds,
+//! drawn at random, take effect nevertheless, and only an inquiry shows which.
 
 use twqr_types::{Issuer, StatusCode};
 use twqr_wire::backend::{
@@ -17,7 +17,7 @@ use super::{
 };
 
 impl Bank {
-    /// Decides a refund, including the codes that leave its result open.
+    /// Decides a refund. A provoked ambiguous code is answered even if the refund takes effect.
     pub(super) fn refund(&self, issuer: Issuer, refund: &Refund, now_ms: i64) -> Decision {
         let Some(code) = provoked_ambiguous(issuer, &refund.remark, 'R') else {
             return self.plain_refund(issuer, refund, now_ms);

@@ -1,4 +1,4 @@
-//! Refusals with their codes and reasons, and the codes that a caller can provoke by what it sends.
+//! Refusals with their codes and reasons, and the codes that a request can provoke.
 
 use twqr_types::{Issuer, StatusCode};
 use twqr_wire::backend::{Declined, declined::Kind};
@@ -42,8 +42,8 @@ pub(super) fn provoked_ambiguous(issuer: Issuer, text: &str, letter: char) -> Op
     provoked(text, letter).filter(|code| issuer == Issuer::Wallet && is_ambiguous(code))
 }
 
-/// The wallet's codes are StatusCodes of the POS API (`proto/README.md`, section StatusCodes). Other
-/// issuers use codes that begin with `R` for refunds and with `V` for reversals.
+/// The reason for a code. The wallet's codes are StatusCodes of the POS API (`proto/README.md`,
+/// section StatusCodes). Other issuers' own codes begin with `R` for refunds and `V` for reversals.
 fn reason(code: &str) -> &'static str {
     StatusCode::parse(code).map_or_else(|_| issuer_reason(code), wallet_reason)
 }
@@ -92,5 +92,5 @@ fn issuer_reason(code: &str) -> &'static str {
     }
 }
 
-/// The reason of a code that has none of its own.
+/// The reason for every code without an entry above.
 const UNEXPLAINED: &str = "交易失敗";

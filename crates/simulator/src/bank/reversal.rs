@@ -21,7 +21,7 @@ impl Bank {
         if self.books.is_reversed(issuer, &reversal.trade_no) {
             let answer = reversed(&reversal.trade_no);
             let repeated = Decision::repeated(entry, answer);
-            // Only the wallet is idempotent and records that a call came again.
+            // Only the wallet is idempotent and records repeated calls.
             return if issuer == Issuer::Wallet { repeated } else { Decision { entry: None, ..repeated } };
         }
         match self.check_reversal(issuer, reversal, now_ms) {

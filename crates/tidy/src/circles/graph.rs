@@ -8,7 +8,7 @@ use super::{
     resolve::Target,
 };
 
-/// One file's use of another, with the first place of it.
+/// One file's use of another, and where it first occurs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Use {
     pub(super) from: String,
@@ -85,7 +85,7 @@ impl Graph {
         reached
     }
 
-    /// Breadth first, from `file` back to it.
+    /// Searches breadth first for a way from `file` back to itself.
     fn shortest_circle(&self, file: &str) -> Option<Vec<Use>> {
         let mut ways: VecDeque<Vec<&Use>> = self.used_by(file).map(|used| vec![used]).collect();
         let mut seen = BTreeSet::new();

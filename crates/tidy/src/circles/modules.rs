@@ -20,10 +20,10 @@ pub(super) struct Import {
 
 #[derive(Default)]
 pub(super) struct Module {
-    /// Names from the crate's root down to this module; empty for the root.
+    /// The module names from the crate's root to this module; empty for the root.
     pub(super) path: Vec<String>,
     pub(super) file: String,
-    /// Whether the module begins its file, so that it is not an inline one.
+    /// Whether the module is the top of its file, and not an inline `mod name { … }`.
     pub(super) is_file: bool,
     pub(super) parent: Option<usize>,
     pub(super) children: HashMap<String, usize>,
@@ -37,7 +37,7 @@ pub(super) struct Module {
 /// The modules of one crate; the first one is the root.
 pub(super) struct Modules(pub(super) Vec<Module>);
 
-/// Where the files of a module's children are looked for.
+/// Where to look for the files of a module's children.
 struct Place<'a> {
     texts: &'a BTreeMap<&'a str, &'a str>,
     /// The folder of children without a `#[path]`.

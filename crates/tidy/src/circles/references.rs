@@ -13,11 +13,11 @@ pub(super) struct Reference {
     pub(super) line: usize,
 }
 
-/// All that one item mentions.
+/// The paths and imports that one item mentions.
 #[derive(Default)]
 pub(super) struct Found {
     pub(super) paths: Vec<Reference>,
-    /// Also those within functions.
+    /// The item's `use` declarations, including those within functions.
     pub(super) imports: Vec<ItemUse>,
 }
 
@@ -28,7 +28,8 @@ pub(super) fn of_item(item: &Item) -> Found {
 }
 
 impl Found {
-    /// A single name in lower case may be a variable; it counts only where it is called.
+    /// Adds a path. A single name in lower case may be a variable, so it counts only if it is
+    /// called.
     fn add(&mut self, segments: Vec<String>, line: usize, is_called: bool) {
         let is_item = segments.len() > 1 || segments.first().is_some_and(|name| name.starts_with(char::is_uppercase));
         if is_item || is_called {
@@ -36,7 +37,7 @@ impl Found {
         }
     }
 
-    /// Paths among the tokens of a macro, whose grammar is its own.
+    /// Adds the paths among the tokens of a macro, which need not be Rust syntax.
     fn scan(&mut self, tokens: TokenStream) {
         let tokens: Vec<TokenTree> = tokens.into_iter().collect();
         let mut at = 0;
@@ -63,7 +64,7 @@ impl Found {
     }
 }
 
-/// A field's or a method's dot, not that of a range.
+/// Whether the token is the dot of a field or method, and not part of a range such as `..`.
 fn is_dot(token: &TokenTree) -> bool {
     matches!(token, TokenTree::Punct(punct) if punct.as_char() == '.' && punct.spacing() == Spacing::Alone)
 }
@@ -113,6 +114,6 @@ impl<'ast> Visit<'ast> for Found {
         visit::visit_macro(self, item);
     }
 
-    /// Attributes name macros of other crates.
+    /// Skips attributes, which only name macros of other crates.
     fn visit_attribute(&mut self, _: &'ast Attribute) {}
 }

@@ -18,11 +18,11 @@ enum Meaning {
     Unknown,
 }
 
-/// Re-exports that lead back to themselves end here.
+/// The largest number of steps along a path; it ends re-exports that lead back to themselves.
 const STEPS_MAX: usize = 32;
 
 impl Modules {
-    /// Follows `path`, as it stands in the module `from`.
+    /// Follows `path`, as written in the module `from`; `None` if it leads out of the crate.
     pub(super) fn resolve(&self, from: usize, path: &Reference) -> Option<Target> {
         self.follow(from, &path.segments, STEPS_MAX)
     }
@@ -49,7 +49,7 @@ impl Modules {
         match self.meaning(module, name, steps) {
             Meaning::Here(target) => self.walk(target, rest, steps),
             Meaning::Elsewhere => None,
-            // A macro defines it.
+            // The name is not in the source, so a macro of the module defines it.
             Meaning::Unknown => Some(Target::Item(module)),
         }
     }

@@ -1,5 +1,5 @@
-//! The comments of Rust source, which a parser does not keep: strings and characters that look like
-//! comments are skipped. Protobuf's comments are a part of the same grammar.
+//! Finds the comments of Rust source, which a parser does not keep. It skips strings and characters
+//! that contain comment markers. Protobuf has the same comments, so it is read in the same way.
 
 use super::{Comment, Style};
 
@@ -33,7 +33,8 @@ impl Reader<'_> {
         } else if self.rest.starts_with('\'') {
             self.skip(char_end(self.rest));
         } else {
-            // A whole identifier at once: its last letter is no prefix of a string.
+            // Skip a whole identifier, so that its last letter is not taken for the `r` of a raw
+            // string.
             let name = self.rest.find(|char: char| !char.is_alphanumeric() && char != '_').unwrap_or(self.rest.len());
             let one = self.rest.chars().next().map_or(1, char::len_utf8);
             self.skip(name.max(one));
@@ -59,7 +60,7 @@ impl Reader<'_> {
         self.skip(end);
     }
 
-    /// Block comments nest.
+    /// Reads a block comment, which may contain others.
     fn block_comment(&mut self) {
         let (mut depth, mut end) = (0_usize, 0);
         while let Some(at) = self.rest[end..].find(['/', '*']) {
@@ -99,7 +100,7 @@ fn string_end(text: &str) -> usize {
     text.len()
 }
 
-/// The end of a character such as `'"'`; of the quote alone where a lifetime begins.
+/// The end of a character literal such as `'"'`, or of the quote alone if it begins a lifetime.
 fn char_end(text: &str) -> usize {
     let mut chars = text.char_indices().skip(1);
     match (chars.next(), chars.next()) {
@@ -117,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn comments_are_told_from_strings_and_lifetimes() {
+    fn comments_are_distinguished_from_strings_and_lifetimes() {
         for (text, expected) in [
             ("let a = 1; // one", &[(1, Style::Plain, " one")][..]),
             (

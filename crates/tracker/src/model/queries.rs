@@ -20,7 +20,7 @@ pub(crate) struct ListFilter {
     pub(crate) size: i64,
 }
 
-/// The time of an order by which settled orders are found.
+/// The time by which settled orders are selected and sorted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SettledBy {
     /// When a payment was paid, or a refund succeeded.
@@ -63,7 +63,7 @@ pub(crate) struct SettlementFilter {
     pub(crate) by: SettledBy,
     /// Unix ms at which the range begins.
     pub(crate) from_ms: i64,
-    /// Unix ms at which it ends; this ms is not in it any more.
+    /// Unix ms at which the range ends; exclusive.
     pub(crate) to_ms: i64,
     /// An empty text means the orders of all merchants.
     pub(crate) merchant_id: String,
@@ -75,15 +75,15 @@ pub(crate) struct SettlementFilter {
 /// A place in a list: the time by which the list is sorted, MerchantID and MerchantTradeNo.
 pub(crate) type Cursor = (i64, String, String);
 
-/// A page of a list. An unreadable order stands in its place, so that the caller decides whether the
-/// list is of use without it.
+/// A page of a list. In place of an unreadable order it has the error, so that the caller decides
+/// whether the list is useful without that order.
 pub(crate) struct Page {
     pub(crate) orders: Vec<Result<Order, UnreadableOrder>>,
     /// The place of the last order; absent if this was the last page.
     pub(crate) next: Option<Cursor>,
 }
 
-/// The stored state of an order cannot be read: it is damaged, or a newer build wrote it.
+/// An order whose stored state cannot be read: it is damaged, or a newer build wrote it.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error(
     "the stored state of order {merchant_id}/{merchant_trade_no} cannot be read ({fault}); run the build that wrote it \
@@ -104,8 +104,9 @@ pub(crate) struct OrderHistory {
     pub(crate) timeline: Vec<TimelineEntry>,
 }
 
-/// An order entered a state.
+/// A state in the timeline of an order.
 pub(crate) struct TimelineEntry {
+    /// When the order entered the state.
     pub(crate) at: UnixMs,
     pub(crate) phase: String,
     /// The StatusCode of a failure; empty otherwise.
@@ -126,7 +127,7 @@ pub(crate) struct Status {
 }
 
 impl SqliteModel {
-    /// Orders sorted by the time at which they were accepted.
+    /// Lists orders, sorted by the time at which they were accepted.
     pub(crate) async fn list(&self, filter: ListFilter) -> Result<Page, ModelError> {
         let (at, merchant, number) = filter.after.unwrap_or((i64::MIN, String::new(), String::new()));
         let rows = sqlx::query(
@@ -149,7 +150,7 @@ impl SqliteModel {
         Ok(self.page(&rows, filter.size))
     }
 
-    /// Orders that were settled in the range, sorted by the time at which they were.
+    /// Lists the orders whose [`SettledBy`] time is in the range, sorted by that time.
     pub(crate) async fn settled(&self, filter: SettlementFilter) -> Result<Page, ModelError> {
         let (at, merchant, number) = filter.after.unwrap_or((filter.from_ms, String::new(), String::new()));
         let rows = sqlx::query(filter.by.query())
@@ -184,7 +185,7 @@ impl SqliteModel {
         })
     }
 
-    /// The newest state of an order and its timeline, oldest state first.
+    /// Returns the newest state of an order and its timeline, oldest state first.
     pub(crate) async fn order(
         &self,
         merchant_id: &str,
@@ -231,7 +232,7 @@ impl SqliteModel {
         Ok(Some(Ok(OrderHistory { order, timeline })))
     }
 
-    /// How far the model reflects each shard; shards without a record are absent.
+    /// The watermark of each shard; shards without a record are absent.
     pub(crate) async fn watermarks(&self) -> Result<HashMap<u32, Watermark>, ModelError> {
         let rows = sqlx::query("SELECT shard, next, marker FROM positions").fetch_all(&self.readers).await;
         let number = |row: &SqliteRow, column: usize| row.get::<i64, _>(column).cast_unsigned();

@@ -1,8 +1,8 @@
-//! A read model in a SQLite file. No order depends on it: a lost or damaged file may be deleted,
-//! and is built anew from `order-states`.
+//! A read model in a SQLite file. No order depends on the file: if it is damaged, it may be
+//! deleted. A missing file is built anew from `order-states`.
 //!
 //! One task writes for all shards and puts all waiting writes into one transaction: rows of
-//! different shards share pages, and the disk should be left to the journal.
+//! different shards share pages, so this writes less to the disk, which the journal needs.
 
 mod policies;
 
@@ -119,7 +119,7 @@ impl SqliteModel {
             // built anew.
             let order = decode_order(row.get(0)).map_err(|fault| {
                 let problem =
-                    format!("an order in progress cannot be read ({fault}); delete the file, it is built anew");
+                    format!("an order in progress cannot be read ({fault}); stop the tracker and delete the file, which is then built anew");
                 sqlx::Error::Decode(problem.into())
             })?;
             Ok(StoredOrder { order, position: row.get::<i64, _>(1).cast_unsigned(), is_only_state: false })
@@ -132,9 +132,9 @@ impl SqliteModel {
     }
 }
 
-/// Opens the writing connection, whose thread has a low priority: payments come first. The
-/// connection's thread inherits its nice value from the thread that starts it, so it is started by
-/// a thread of our own.
+/// Opens the writing connection. Its thread has a low priority, so that it does not delay payments.
+/// The connection's thread inherits its nice value from the thread that starts it, so it is started
+/// by a thread of our own.
 async fn connect_in_background(options: SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {
     let connect = move || {
         if let Err(error) = rustix::process::setpriority_process(None, NICE) {
@@ -184,8 +184,8 @@ async fn write(pool: &SqlitePool, batch: &[WriteRequest]) -> Result<HashSet<Orde
     Ok(changed)
 }
 
-/// Raises a shard's watermark. The marker never falls: a follower starts without one, and a late
-/// router may write a lower one.
+/// Raises a shard's watermark. The marker is never lowered: a follower starts with 0, and a router
+/// that has lost its shard may still write a lower one.
 async fn advance(
     transaction: &mut Transaction<'_, Sqlite>,
     shard: u32,

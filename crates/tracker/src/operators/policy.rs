@@ -30,9 +30,9 @@ use crate::policies::{Policies, newest, version};
 const TEXT_LEN_MAX: usize = 200;
 /// The domain of our errors (`google.rpc.ErrorInfo`).
 const DOMAIN: &str = "twqr";
-/// The reason of an error: another change came first, and nothing was changed.
+/// The ErrorInfo reason if another change was taken first, so that nothing was changed.
 const VERSION_CONFLICT: &str = "VERSION_CONFLICT";
-/// The reason of an error: the change is written, but its decision did not arrive in time.
+/// The ErrorInfo reason if the change may be written, but no decision on it was read in time.
 const POLICY_UNDECIDED: &str = "POLICY_UNDECIDED";
 
 /// Reads and changes the policy.
@@ -41,8 +41,8 @@ pub(super) struct PolicyEditor {
     journal: Arc<dyn Journal>,
     clock: Arc<dyn Clock>,
     wait: Duration,
-    /// The time of this tracker's last change, in Unix ms. No two changes have the same time, so
-    /// each can be told from other changes of the same content.
+    /// The time of this tracker's last change, in Unix ms. No two changes have the same time, which
+    /// distinguishes each from other changes of the same content.
     last_at: AtomicI64,
 }
 
@@ -113,7 +113,7 @@ impl PolicyEditor {
         }
     }
 
-    /// Reads the requested change; the error lists every fault.
+    /// Returns the change that a request asks for; the error lists every fault.
     fn change(&self, request: ApplyPolicyRequest) -> Result<PolicyChange, Status> {
         let mut violations = Vec::new();
         for (field, text) in [("who", &request.who), ("why", &request.why)] {
@@ -143,8 +143,8 @@ impl PolicyEditor {
     }
 }
 
-/// The policy of a request, after it was checked; `None` if the request has none. The error lists
-/// its faults and these `violations`.
+/// Returns the policy of a request, if it is valid and `violations` is empty. `policy` is `None` if
+/// the request has no policy. The error lists the `violations` and the faults of the policy.
 pub(super) fn checked(
     policy: Option<Result<Policy, Vec<PolicyFault>>>,
     mut violations: Vec<FieldViolation>,
@@ -168,7 +168,7 @@ pub(super) fn checked(
     Err(Status::with_error_details(Code::InvalidArgument, message, ErrorDetails::with_bad_request(violations)))
 }
 
-/// The versions of the policy's shard; unavailable until they have been read.
+/// Returns the versions of the policy's shard; fails with `UNAVAILABLE` until they have been read.
 pub(super) fn deciding(policies: &Policies) -> Result<Arc<PolicyVersions>, Status> {
     policies.deciding().ok_or_else(|| {
         Status::unavailable(
@@ -190,7 +190,8 @@ fn history(versions: &PolicyVersions) -> Vec<PolicyHistoryEntry> {
 
 fn conflict(expected: u64, newest: u64) -> Status {
     let metadata = HashMap::from([("newest_version".to_owned(), newest.to_string())]);
-    let message = format!("nothing was changed: version {expected} was expected to be the newest, version {newest} is");
+    let message =
+        format!("nothing was changed: version {expected} was expected to be the newest, but version {newest} is");
     let details = ErrorDetails::with_error_info(VERSION_CONFLICT, DOMAIN, metadata);
     Status::with_error_details(Code::Aborted, message, details)
 }
@@ -198,7 +199,7 @@ fn conflict(expected: u64, newest: u64) -> Status {
 fn undecided(version: u64) -> Status {
     let metadata = HashMap::from([("version".to_owned(), version.to_string())]);
     let message = format!(
-        "it is not known yet whether version {version} was taken, and it may still be; look with \
+        "it is not known yet whether version {version} was taken; it may still be taken later. Check with \
          `twqr policy get --history` before you try again"
     );
     let details = ErrorDetails::with_error_info(POLICY_UNDECIDED, DOMAIN, metadata);

@@ -1,6 +1,6 @@
-//! `ReplayPolicy`: which payments in the log another policy would route differently. Each shard is
-//! read backwards from its end, window by window, until enough payments are found. The payment
-//! codes in the records are only compared with the routes; they never leave this module.
+//! `ReplayPolicy` reports which payments in the log another policy would route differently. Each
+//! shard is read backwards from its end, window by window, until enough payments are found. The
+//! payment codes in the records are only compared with the routes; they never leave this module.
 
 use std::{cmp::Reverse, collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
 
@@ -29,7 +29,7 @@ const CHANGES_MAX: usize = 100;
 const WINDOW_MIN: u64 = 256;
 const WINDOW_MAX: u64 = 16_384;
 /// About how many records there are for each payment: the payment, its outcome, inquiries, claims.
-const RECORDS_A_PAYMENT: u64 = 4;
+const RECORDS_PER_PAYMENT: u64 = 4;
 /// How many records are read at once.
 const BATCH_RECORDS_MAX: usize = 256;
 /// How long reading records that exist may take.
@@ -73,7 +73,7 @@ impl Replays {
         let partition = Partition { topic: Topic::Orders, index: u32::from(shard) };
         let versions = self.policies.of(partition.index).map_or_else(Default::default, |versions| (*versions).clone());
         let mut replay = Replay::new(ShardId(shard), versions, policy);
-        let size = (quota * RECORDS_A_PAYMENT).clamp(WINDOW_MIN, WINDOW_MAX);
+        let size = (quota * RECORDS_PER_PAYMENT).clamp(WINDOW_MIN, WINDOW_MAX);
         let mut to = self.journal.end(partition).await.map_err(unavailable)?;
         while (replay.payments() as u64) < quota {
             let start = self.journal.start(partition).await.map_err(unavailable)?;
@@ -87,8 +87,8 @@ impl Replays {
         Ok(replay.finish(quota as usize))
     }
 
-    /// Reads the records of a window. Unreadable records decided nothing; they went to
-    /// dead-letters.
+    /// Reads the records of a window. Unreadable records are skipped, because routers, too, only
+    /// wrote them to `dead-letters`.
     async fn read(
         &self,
         partition: Partition,

@@ -1,5 +1,5 @@
-//! `ListSettlement`: the settled movements of a time range, streamed page by page. It starts once
-//! the read model has everything that had been written when the call arrived.
+//! `ListSettlement`: the settled movements of a time range, streamed page by page. The stream
+//! starts once the read model has everything that had been written when the call arrived.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -15,20 +15,20 @@ use crate::model::{SettledBy, SettlementFilter, SqliteModel, Watermark};
 
 /// The number of orders in one page.
 const PAGE_SIZE: i64 = 1_000;
-/// How many entries wait for a slow caller.
+/// How many entries may wait for a slow caller.
 const WAITING_MAX: usize = 2 * PAGE_SIZE as usize;
-/// How long routers and the read model may take to catch up in each round, in checks every
-/// [`PAUSE_MS`].
+/// How often each round checks whether routers and the read model have caught up, before the call
+/// fails. The pause between two checks is [`PAUSE_MS`].
 const ATTEMPTS_MAX: u32 = 100;
 const PAUSE_MS: u64 = 100;
-/// Deciding a record may write another one with the same time to another shard: a refund reserves
-/// its amount at its payment, and the payment answers. So the ends of `orders` are read this many
-/// times, each time after all earlier records are decided.
+/// How many rounds there are. Deciding a record may write another one with the same time to another
+/// shard: a refund sends a reservation to its payment, and the payment answers. So each round reads
+/// the ends of `orders` again, and waits until all records before them are decided.
 const ROUNDS: usize = 3;
 
 pub(super) type Entries = ReceiverStream<Result<ListSettlementResponse, Status>>;
 
-/// Lists the entries of a range. A range that lies in the past is complete, or the call is refused.
+/// Lists the entries of a range. If the range is over, the list is complete or the call is refused.
 pub(super) async fn list(
     model: Arc<SqliteModel>,
     journal: &dyn Journal,
@@ -53,8 +53,8 @@ pub(super) async fn list(
     Ok(ReceiverStream::new(stream))
 }
 
-/// Sends a page and returns the place after it; `None` after the last page, and if the caller is
-/// gone.
+/// Sends a page and returns the place after it. Returns `None` after the last page, after an error,
+/// and if the caller is gone.
 async fn send_page(
     model: &SqliteModel,
     filter: &SettlementFilter,
@@ -102,7 +102,7 @@ async fn wait_until_caught_up(
         wait_for(model, ends, |watermark| watermark.marker).await?.map_err(|behind| {
             Status::unavailable(format!(
                 "the range is not complete: {behind} records of orders are decided and in the read model; check whether \
-                 that shard's router is ready (/readyz), then try again. --partial lists a part only of a day that is not over"
+                 that shard's router is ready (/readyz), then try again. --partial helps only with a day that is not over"
             ))
         })?;
     }
@@ -120,8 +120,8 @@ async fn ends(journal: &dyn Journal, topic: Topic) -> Result<BTreeMap<u32, u64>,
     Ok(ends)
 }
 
-/// Waits until the read model has reached these ends. The inner error says of the first shard that
-/// was too late how far it is.
+/// Waits until the read model has reached these ends. The inner error says how far the first shard
+/// is that did not reach its end in time.
 async fn wait_for(
     model: &SqliteModel,
     mut ends: BTreeMap<u32, u64>,

@@ -1,6 +1,6 @@
 //! Derives the settled movements, which are the rows of accounting files, from the state of an
-//! order. Later changes of the order leave the time of a movement as it is, so that no movement
-//! wanders to the file of another day.
+//! order. A later change of the order does not change the time of a movement, so the movement stays
+//! in the file of its day.
 
 use twqr_order::{Approval, Order, Payment, PaymentType, Refund, RefundPhase, RefundSuccess};
 use twqr_types::{Issuer, UnixMs};
@@ -11,7 +11,8 @@ use twqr_wire::{
 
 use crate::model::cancelled_at;
 
-/// The settled movements of an order; none while it is in progress, and none if it failed.
+/// The settled movements of an order. The list is empty while the order is in progress, and if it
+/// failed.
 pub(super) fn entries_of(order: &Order) -> Vec<SettlementEntry> {
     match order {
         Order::Payment(payment) => {
@@ -49,10 +50,12 @@ fn payment_entry(payment: &Payment, approval: &Approval) -> SettlementEntry {
     }
 }
 
-/// The reversal of what earlier refunds had left of a payment, with the signs of a refund.
+/// The entry for a reversal, which returns what earlier refunds had left of a payment. Its amounts
+/// have the signs of a refund.
 ///
-/// The parts must add up to the reversed amount. A refund that took effect although it had been
-/// reported as failed is known by its sum only, so that sum is taken from the money first.
+/// The parts must add up to the reversed amount. Of a refund that took effect although it had been
+/// reported as failed, only the total is known. It is subtracted from the money first, then from
+/// the points.
 fn cancel_entry(payment: &Payment, approval: &Approval, at: UnixMs) -> SettlementEntry {
     let refunded = || payment.refunds.iter().filter_map(|entry| entry.refund.done());
     let cancel = payment.cancel.as_ref();
@@ -102,8 +105,8 @@ fn refund_entry(refund: &Refund, success: &RefundSuccess) -> SettlementEntry {
     }
 }
 
-/// The PaymentType of a movement. It is 8 for all issuers but our wallet, whatever the issuer
-/// answers (integration note, PaymentType).
+/// The PaymentType of a movement. It is 8 for all issuers except the JKOPAY wallet, whatever the
+/// issuer answers (JKOPAY's integration note, field PaymentType).
 fn payment_type(payment_type: PaymentType, issuer: Option<Issuer>) -> pos::PaymentType {
     match payment_type {
         _ if issuer.is_some_and(|issuer| issuer != Issuer::Wallet) => pos::PaymentType::OtherIssuer,

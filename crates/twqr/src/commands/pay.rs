@@ -26,9 +26,11 @@ use lines::{LINE_BYTES_MAX, Line, Lines};
 use results::{Outcome, Results};
 use summary::Summary;
 
-/// How long payments in flight may take after a signal, in s: the server answers a call within 14 s.
+/// How long payments in flight may take after a signal, in s: the server answers a call within 14
+/// s.
 const FINISH_WITHIN_S: u64 = 15;
-/// The exit codes after SIGINT and SIGTERM, as shells report a process that such a signal has ended.
+/// The exit codes after SIGINT and SIGTERM, as shells report a process that such a signal has
+/// ended.
 const INTERRUPTED: u8 = 130;
 const TERMINATED: u8 = 143;
 
@@ -55,7 +57,7 @@ pub(crate) async fn run(arguments: cli::Pay) -> anyhow::Result<ExitCode> {
     run.end()
 }
 
-/// Sends payments.
+/// Sends the payments of the file.
 struct Sender {
     client: PosServiceClient<Channel>,
     attempts: Attempts,

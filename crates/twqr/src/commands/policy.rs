@@ -1,4 +1,4 @@
-//! `twqr policy`: shows and changes the versioned policy document while everything runs.
+//! `twqr policy`: shows and changes the versioned policy document, without a restart.
 
 mod apply;
 mod diff;
@@ -35,7 +35,7 @@ pub(crate) enum Policy {
     Diff(Diff),
     /// Makes a document the newest version; exit code 3 if the policy was changed in the meantime
     Apply(Apply),
-    /// Makes the document of an earlier version the newest one again; exit codes like apply
+    /// Makes the document of an earlier version the newest version; same exit codes as apply
     Rollback(Rollback),
 }
 
@@ -82,10 +82,10 @@ pub(crate) struct Rollback {
     change: Change,
 }
 
-/// What the history records about a change.
+/// The arguments of a change. The history of the policy records `who` and `why`.
 #[derive(Debug, Args)]
 pub(crate) struct Change {
-    /// The newest version that you know: the change is refused if there is a newer one
+    /// The version that your change is based on; it is refused if a newer version exists
     #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(u64).range(..u64::MAX))]
     expect: u64,
     /// Who changes the policy
@@ -105,7 +105,7 @@ pub(crate) struct Server {
     endpoint: Option<String>,
 }
 
-/// How long a call may take; the answer to a change takes at most 10 s.
+/// How long a call may take: longer than the 10 s that the tracker waits for a change's result.
 const CALL_WITHIN: Duration = Duration::from_secs(20);
 
 /// Runs the subcommand.
@@ -173,7 +173,7 @@ async fn fetch(operators: &mut Operators, version: u64) -> anyhow::Result<(Polic
     Ok((policy_change_from(change)?, found))
 }
 
-/// Converts a refusal; it names the code, since some servers send no message.
+/// Converts a gRPC error. It names the code, because some servers send no message.
 fn failed(status: &Status) -> anyhow::Error {
     let code = twqr_client::code_name(status.code());
     if status.message().is_empty() {

@@ -1,4 +1,5 @@
-//! `twqr reconcile`: compares a business day with the counterparties' files.
+//! `twqr reconcile`: compares a business day with the files of the counterparties, which are the
+//! wallet and FISC.
 
 use std::{
     io::Write,
@@ -26,7 +27,7 @@ pub(crate) struct Reconcile {
     /// The wallet's file of the day
     #[arg(long, value_name = "FILE")]
     wallet: PathBuf,
-    /// FISC's file of the day before: finds movements that are booked there, or in both files
+    /// FISC's file of the day before: shows movements that it books on that day, or on both
     #[arg(long, value_name = "FILE")]
     fisc_before: Option<PathBuf>,
     /// The wallet's file of the day before
@@ -63,7 +64,8 @@ pub(crate) async fn run(arguments: Reconcile, config: &Config) -> anyhow::Result
         self::files(&[(Side::Wallet, arguments.wallet_before.as_ref()), (Side::Fisc, arguments.fisc_before.as_ref())])?;
     let theirs_after =
         self::files(&[(Side::Wallet, arguments.wallet_after.as_ref()), (Side::Fisc, arguments.fisc_after.as_ref())])?;
-    // The two days that are over must be complete; the day after need not be.
+    // Two calls: the server refuses an incomplete range that has ended, but the day after may still
+    // be running.
     let mut entries = settled(&endpoint, before.from(), day.to(), "").await?;
     entries.extend(settled(&endpoint, day.to(), after.to(), "").await?);
     let (ours_before, entries): (Vec<Entry>, Vec<Entry>) =

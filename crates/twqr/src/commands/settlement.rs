@@ -65,8 +65,8 @@ fn merchant_id(raw: &str) -> Result<String, String> {
     MerchantId::parse(raw.to_owned()).map(|id| id.as_str().to_owned())
 }
 
-/// How long after a day's end its last states may take to reach the read model, in ms: checkpoints
-/// are written after the decisions.
+/// How long after a day's end its last states may take to reach the read model, in ms. States are
+/// written at checkpoints, some time after they were decided.
 const CHECKPOINT_DELAY_MS_MAX: i64 = 60_000;
 /// How many warnings are printed for each file.
 const WARNINGS_MAX: usize = 20;
@@ -76,7 +76,7 @@ pub(crate) async fn run(arguments: Settlement, config: &Config) -> anyhow::Resul
     match (arguments.command, arguments.day) {
         (Some(Verify::Verify { file }), _) => verify(&file),
         (None, Some(day)) => write(&day, config).await,
-        (None, None) => anyhow::bail!("say which day: --date YYYY-MM-DD"),
+        (None, None) => anyhow::bail!("--date is missing; write --date YYYY-MM-DD"),
     }
 }
 

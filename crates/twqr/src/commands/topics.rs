@@ -21,7 +21,7 @@ pub(crate) enum Topics {
 /// The exit code if something differs.
 const DIFFERS: u8 = 2;
 
-/// Prints the differences; `apply` also removes them.
+/// Prints the differences; `apply` then changes the topics on the cluster.
 pub(crate) async fn run(topics: Topics, config: &Config) -> anyhow::Result<ExitCode> {
     anyhow::ensure!(!config.kafka.bootstrap.is_empty(), "kafka.bootstrap names no broker; set it to host:port");
     let (settings, layout) = (config.kafka.settings()?, config.layout());

@@ -1,6 +1,6 @@
 //! Opens the journal of a process: the embedded one, or the one on a Kafka cluster. While the
-//! cluster cannot be reached, connecting is retried and readiness says why. Topics that differ from
-//! the required layout end the process.
+//! cluster cannot be reached, connecting is retried and `/readyz` gives the reason. If the topics
+//! differ from the required layout, the process ends with an error.
 
 use std::sync::Arc;
 

@@ -8,8 +8,8 @@ use twqr_ingress::HttpSettings;
 use twqr_router::DiskStore;
 use twqr_worker::GrpcBackend;
 
-/// How many payments each of the two generations of the ingress' cache of repeats holds: about
-/// 20 MiB when full.
+/// The capacity, in payments, of each of the two generations of the ingress' cache of repeats.
+/// Full, the cache takes about 20 MiB.
 const REPEATS_SIZE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(16_383);
 /// How long calls in flight may take at shutdown, in ms: less than the 30 s that Kubernetes grants
 /// a pod by default.
@@ -18,8 +18,8 @@ const DRAIN_WITHIN_MS: u64 = 14_000;
 /// How long the tracker waits to learn whether a policy change was accepted, in ms.
 const POLICY_WAIT_MS: u64 = 10_000;
 
-/// How many probes each shard answers before the ingress accepts calls: connections, code and
-/// broker are warm then.
+/// How many probes each shard answers before the ingress accepts calls. They warm up connections,
+/// code and broker.
 const WARM_ROUNDS: u32 = 30;
 
 pub(super) fn ingress(config: &Config) -> anyhow::Result<twqr_ingress::Settings> {

@@ -1,4 +1,4 @@
-//! The limits of the request forms, as tables.
+//! Tables of the request forms' limits.
 
 use super::*;
 
@@ -17,7 +17,7 @@ fn fields(raw: RawPay) -> Vec<&'static str> {
 }
 
 #[test]
-fn each_limit_is_kept_at_its_edge() {
+fn each_text_is_accepted_up_to_its_limit_and_not_beyond() {
     type Set = fn(&mut RawPay, String);
     let texts: [(&str, usize, Set); 9] = [
         ("merchant_id", 10, |r, s| r.merchant_id = s),
@@ -43,7 +43,7 @@ fn each_limit_is_kept_at_its_edge() {
 }
 
 #[test]
-fn amounts() {
+fn amounts_are_accepted_only_within_their_limits() {
     for (amount, un_redeem, expected) in [
         (1, 0, vec![]),
         (i64::from(i32::MAX), 0, vec![]),
@@ -61,7 +61,7 @@ fn amounts() {
 }
 
 #[test]
-fn all_violations_come_together() {
+fn all_violations_are_listed_together() {
     let raw = RawPay { extra3: "x".into(), pos_trade_time: "now".into(), send_time: "now".into(), ..RawPay::default() };
     let expected =
         ["merchant_id", "merchant_trade_no", "pos_trade_time", "card_token", "trade_amount", "extra3", "send_time"];
@@ -69,7 +69,7 @@ fn all_violations_come_together() {
 }
 
 #[test]
-fn a_code_is_taken_as_it_is() {
+fn a_card_token_is_accepted_unchanged() {
     let raw = RawPay { card_token: "iC_aB-9".into(), ..good() };
     assert_eq!(PayForm::parse(raw).unwrap().card_token.expose(), "iC_aB-9");
     for bad in ["", " 22A", "22A ", "22\u{7f}", "２２"] {

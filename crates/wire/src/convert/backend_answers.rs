@@ -55,7 +55,8 @@ pub fn backend_answer_from(response: backend::ExchangeResponse) -> (u64, Backend
     (response.call_id, answer)
 }
 
-/// An invalid carrier is left out, and a card number is masked, before anything can store them.
+/// Decodes an approval. An invalid carrier is left out and a card number is masked here, before
+/// anything can store them.
 fn approval_from_backend(approved: backend::Approved) -> Result<Approval, RecordFault> {
     let payment_type = payment_type_from(approved.payment_type())?;
     let carrier = Carrier::parse(&approved.invoice_vehicle);
@@ -132,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_leaves_something_open_is_malformed() {
+    fn an_incomplete_answer_is_malformed() {
         let response = backend::ExchangeResponse { call_id: 7, answer: None };
         assert!(matches!(backend_answer_from(response), (7, BackendAnswer::Malformed(_))));
         assert!(matches!(answer(Answer::Approved(backend::Approved::default())), BackendAnswer::Malformed(_)));

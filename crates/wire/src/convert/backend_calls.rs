@@ -16,7 +16,7 @@ pub fn transfer_out(call_id: u64, task: &Task) -> backend::ExchangeRequest {
     request(call_id, task, call)
 }
 
-/// The call that asks what became of the task's movement.
+/// The call that inquires about the result of the task's movement.
 pub fn inquiry_out(call_id: u64, task: &Task) -> backend::ExchangeRequest {
     let (trade_no, subject) = match task.subject() {
         Subject::Charge => (task.trade_no, backend::inquiry::Subject::Charge),

@@ -24,7 +24,7 @@ pub enum RecordFault {
         problem: String,
     },
     /// The record cannot be applied, because this build cannot read the stored state of its order:
-    /// a decision without the earlier ones could contradict them.
+    /// a decision made without that state could contradict earlier ones.
     #[error("the state of its order cannot be read by this build")]
     UnreadableOrder,
     /// The request within the record is out of its limits.

@@ -114,8 +114,8 @@ pub(crate) fn failure_from(failure: bus::Failure) -> Result<Failure, RecordFault
         bus::failure::Evidence::Refused => Evidence::Refused,
         bus::failure::Evidence::Unspecified => return Err(RecordFault::Missing("evidence")),
     };
-    // A stored failure stays a failure whatever its code is. No build writes a code that does not
-    // parse; callers would get one that leaves the result open, and StatusDesc.
+    // A stored failure stays a failure, whatever its code is. No build writes a code that does not
+    // parse; if one is found, callers get 901 (undefined error) with the stored StatusDesc.
     let status_code = StatusCode::parse(&failure.status_code).unwrap_or(StatusCode::UNDEFINED_ERROR);
     Ok(Failure { evidence, status_code, status_desc: failure.status_desc.into() })
 }

@@ -1,4 +1,4 @@
-//! The records of `orders`: everything that changes an order or asks about one.
+//! The records of `orders`: everything that changes an order or inquires about one.
 
 use bytes::Bytes;
 use prost::Message;
@@ -168,7 +168,7 @@ pub fn encode_outcome(at: UnixMs, outcome: &Outcome) -> Bytes {
     encode(at, Body::Outcome(outcome_out(outcome)))
 }
 
-/// Writes that an order's next check time has come.
+/// Writes that an order in progress is due.
 pub fn encode_due(at: UnixMs, key: &OrderKey) -> Bytes {
     encode(at, Body::Due(bus::Due { key: Some(key_out(key)) }))
 }

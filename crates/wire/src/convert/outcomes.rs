@@ -91,7 +91,7 @@ fn reversal_result(result: WireResult) -> Result<TaskResult<ReversalApproval>, R
     }
 }
 
-/// Decodes a result that says anything but that the movement took effect; these are common to all
+/// Decodes any result except that the movement took effect. These results are the same for all
 /// three kinds of movement.
 fn without_effect<A>(result: WireResult) -> Result<TaskResult<A>, RecordFault> {
     Ok(match result {

@@ -65,7 +65,7 @@ pub fn policy_from(policy: bus::Policy) -> Result<Policy, RecordFault> {
 
 /// Decodes a policy like [`policy_from`]; the error lists everything that is wrong with it.
 pub fn policy_checked(policy: bus::Policy) -> Result<Policy, Vec<PolicyFault>> {
-    // Of a policy that is too large nothing else is checked: finding its other faults takes long.
+    // If a policy is too large, nothing else is checked, because that would take long.
     if let Some(fault) = size_fault(policy.encoded_len()) {
         return Err(vec![fault]);
     }
@@ -95,9 +95,9 @@ pub const POLICY_BYTES_MAX: usize = 256 * 1024;
 /// a journal takes 1 MiB. Three of the largest fit.
 const VERSIONS_BYTES_MAX: usize = 3 * (POLICY_BYTES_MAX + 1024);
 
-/// Returns the fault of a policy that is too large as protobuf. It is for policies from another
-/// source: [`policy_checked`] checks the size of protobuf itself. In a policy that is too large
-/// nothing else needs to be checked.
+/// Returns the fault of a policy that would be too large as protobuf. This is for policies from
+/// other sources; [`policy_checked`] checks the size itself. If a policy is too large, nothing else
+/// needs to be checked.
 pub fn policy_size_fault(policy: &Policy) -> Option<PolicyFault> {
     size_fault(policy_out(policy).encoded_len())
 }
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_size_is_listed_of_a_policy_that_is_too_large() {
+    fn the_only_fault_of_a_policy_that_is_too_large_is_its_size() {
         for (lists, size_only) in [(1, false), (40, false), (400, true)] {
             let large = largest_policy(lists);
             assert_eq!(large.encoded_len() > POLICY_BYTES_MAX, size_only, "lists of {lists}");
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shards_versions_fit_into_one_record_whatever_they_are() {
+    fn the_newest_of_the_largest_versions_fit_into_one_record() {
         let large = with_stores(8_100);
         assert_eq!(policy_size_fault(&large), None);
         assert!(policy_out(&large).encoded_len() > POLICY_BYTES_MAX * 9 / 10);
@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cut_off_keeps_the_form_of_earlier_records() {
+    fn the_cut_off_is_written_as_in_earlier_records() {
         for (day_begins_min, cut_off) in [(0, "00:00"), (120, "02:00"), (720, "12:00"), (1_380, "23:00")] {
             let mut record = policy_out(&Policy::default());
             record.routes =

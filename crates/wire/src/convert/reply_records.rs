@@ -19,31 +19,31 @@ use crate::{
 /// A record of `replies`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplyRecord {
-    /// The identity of the effect that this is; absent where no effect caused it.
+    /// The identity of the effect, if the record is one; absent otherwise.
     pub id: Option<EffectId>,
     /// The number of the pending call; 0 in a record for every ingress.
     pub correlation: u64,
-    /// What the record says.
+    /// The content of the record.
     pub content: ReplyContent,
-    /// The order existed before the request that this answers.
+    /// Whether the order existed before the request that this answers.
     pub repeat: bool,
-    /// The StatusCode for orders in progress, by the policy in force; absent where the writer did
-    /// not say.
+    /// The StatusCode for orders in progress, by the policy in force; absent if the writer did not
+    /// name it.
     pub in_progress_code: Option<StatusCode>,
 }
 
-/// What a record of `replies` says.
+/// The content of a record of `replies`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReplyContent {
     /// The order as it is now, without subscribers.
     Order(Box<Order>),
     /// There is no such order.
     NotFound,
-    /// The order exists with another request, and nothing was changed. These are the POS document's
-    /// names of the fields that differ; they are kept as text, since a newer router may compare
-    /// more fields than this build knows.
+    /// The order was created by another request, and nothing was changed. These are the POS
+    /// document's names of the fields that differ; they are kept as text, since a newer router may
+    /// compare more fields than this build knows.
     Conflict(Vec<String>),
-    /// The order has as many watches as it may have.
+    /// The order has the most watches that it may have.
     TooManyWatchers,
     /// The policy does not accept the merchant's key that signed the request; nothing was changed.
     KeyRefused,
@@ -62,7 +62,7 @@ impl ReplyRecord {
         Self { id: None, correlation: 0, content, repeat: false, in_progress_code: None }
     }
 
-    /// A record without content, by which a reader finds out whether it reads what is written.
+    /// A record without content, by which a reader checks that it reads what is written.
     pub fn probe(correlation: u64) -> Self {
         Self { correlation, ..Self::broadcast(ReplyContent::Empty) }
     }
@@ -138,7 +138,7 @@ pub fn encode_reply(reply: &Reply, order: Option<&Order>, in_progress_code: Opti
     record.encode_to_vec().into()
 }
 
-/// An absent StatusCode is the empty text.
+/// Encodes an absent StatusCode as the empty text.
 fn in_progress_text(code: Option<StatusCode>) -> String {
     code.map_or_else(String::new, String::from)
 }

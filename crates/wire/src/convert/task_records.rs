@@ -24,7 +24,7 @@ pub enum TaskRecord {
     Claim {
         /// The name of the worker, for people.
         owner: String,
-        /// By which the worker recognises its own claim.
+        /// A number by which the worker recognises its own claim.
         nonce: u64,
     },
     /// A worker gives the partition back.

@@ -97,10 +97,10 @@ fn each_difference_is_a_line() {
 }
 
 #[test]
-fn the_first_merchant_shuts_out_all_others() {
-    let all = policy(BEFORE);
-    let nobody = Policy { merchants: Vec::new(), ..all.clone() };
-    let lines = changes(&nobody, &all);
+fn the_first_merchant_excludes_all_others() {
+    let listed = policy(BEFORE);
+    let open = Policy { merchants: Vec::new(), ..listed.clone() };
+    let lines = changes(&open, &listed);
     assert_eq!(lines[0], "~ merchants: everybody -> only those listed");
-    assert_eq!(changes(&all, &nobody)[0], "~ merchants: only those listed -> everybody");
+    assert_eq!(changes(&listed, &open)[0], "~ merchants: only those listed -> everybody");
 }

@@ -37,7 +37,7 @@ const VECTORS: [Vector; 10] = [
         "edb7e15af384f8d668ce5711254a09e0448ec8c056c13aa1976c7ac8b8b4b2e8",
     ),
     (
-        "what JSON demands",
+        "the escapes that JSON requires",
         r#"{"R":"\u0000\u0001\b\t\n\u000b\f\r\u001f\u0020\"\\"}"#,
         r#"{"R":"\u0000\u0001\b\t\n\u000b\f\r\u001f \"\\"}"#,
         "fab997f91ad94184f91c5bf96399d8c64e15401accd8949668153ea78af561ef",
@@ -67,7 +67,7 @@ const VECTORS: [Vector; 10] = [
         "4f3771d19395e0b19b9453e5376a93c3219d26873bed9e7986d0ff2dfdb78ce1",
     ),
     (
-        "nothing but a signature",
+        "only a signature",
         r#"{"Sign":"gone"}"#,
         r"{}",
         "3a0b6c5c8e0b824714ad83b77a4f53e7e21135aebf027845120eb11a6497b30f",

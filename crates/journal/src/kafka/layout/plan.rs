@@ -74,7 +74,7 @@ pub async fn plan(settings: KafkaSettings, layout: &Layout) -> Result<Plan, Jour
     Ok(plan)
 }
 
-/// Applies a plan. Refuses one with a deviation that cannot be changed, before it changes anything.
+/// Applies a plan. If it has a deviation that cannot be changed, fails before changing anything.
 pub async fn apply(settings: KafkaSettings, layout: &Layout, plan: &Plan) -> Result<(), JournalError> {
     if let Some(fixed) = plan.deviations.iter().find(|deviation| !deviation.can_change) {
         let how = "it is fixed at creation: configure the present value, or use another prefix";

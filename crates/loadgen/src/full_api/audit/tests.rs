@@ -1,11 +1,11 @@
-//! Tests of the audit: each fault is in its list, and a correct day has none.
+//! Tests of the audit: each fault is reported in the list for its kind, and a correct day has none.
 
 use twqr_wire::pos::{CancelRequest, PayRequest, RefundRequest};
 
 use super::*;
 use crate::full_api::{CallOutcome, Line};
 
-/// A day on which 100 were paid and 40 refunded; each case changes a part of it.
+/// A day on which one payment of 100 TWD was refunded by 40; each case changes a part of it.
 struct Day {
     status: OrderStatus,
     payment: PayResponse,
@@ -96,10 +96,10 @@ fn cancel_call() -> Call {
 }
 
 #[test]
-fn each_fault_is_in_its_list() {
+fn each_fault_is_reported_in_the_list_for_its_kind() {
     type Change = fn(&mut Day);
     let cases: [(&str, Change, [usize; 6]); 15] = [
-        ("all well", |_| {}, [0; 6]),
+        ("no fault", |_| {}, [0; 6]),
         ("charged twice", |d| d.entries.push(entry(Kind::Charged, 100)), [1, 0, 0, 1, 0, 0]),
         ("sent twice", |d| d.entries.push(entry(Kind::Repeated, 100)), [1, 0, 0, 0, 0, 0]),
         ("refunded twice", |d| d.entries.push(entry(Kind::Refunded, 40)), [1, 0, 0, 1, 0, 0]),

@@ -256,7 +256,7 @@ fn reversals_that_are_refused_not_sent_or_unanswered() {
             assert_eq!(w.due_in_time("T"), Step::Inquired);
             assert_eq!(w.sent("T"), "charge:100 reverse:100 reverse:100");
         }),
-        ("the wallet's cancel always succeeds: a reversal that came too late is sent again automatically", |w| {
+        ("the wallet's cancel always succeeds: a reversal that arrived too late is sent again automatically", |w| {
             w.paid("T", WALLET, 100);
             w.cancel("T", WALLET, 100);
             assert_eq!(w.reversed("T", declined("906")), Step::Cancelling);

@@ -1,4 +1,4 @@
-//! Results of a charge, and when its issuer is inquired at (`proto/README.md`, sections StatusCodes
+//! Results of a charge, and when inquiries are sent (`proto/README.md`, sections StatusCodes
 //! and Inquiries).
 
 use super::{
@@ -127,7 +127,7 @@ fn times_of_inquiries() {
             assert_eq!(w.due("T", 1_000), Step::Ignored, "the inquiry is out");
             assert_eq!(w.sent("T"), "charge:100 ask-charge");
         }),
-        ("an inquiry without an outcome is repeated in the end", |w| {
+        ("an inquiry without an outcome is repeated after two minutes", |w| {
             w.pay("T", WALLET, 100);
             w.due("T", 5_000);
             assert_eq!(w.due("T", crate::INQUIRY_MS_MAX - 1), Step::Ignored);

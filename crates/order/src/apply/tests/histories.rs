@@ -35,7 +35,8 @@ impl Drop for Seed {
     }
 }
 
-/// Plays one history: random operations, and then whatever it takes until every order is at rest.
+/// Plays one history: random operations, and then those that are needed until every order is at
+/// rest.
 fn play(seed: u64, operations: std::ops::RangeInclusive<u64>, style: Style, requests: &Requests, steps: &mut Steps) {
     let _seed = Seed(seed);
     let mut random = Random::new(seed);

@@ -37,7 +37,7 @@ pub(super) fn check_step(before: Option<&Order>, after: Option<&Order>, applied:
     }
 }
 
-/// I1, as far as one step shows it: a task that moves money begins a movement.
+/// I1, as far as one step shows it: a task that moves money starts a new movement.
 fn each_movement_has_one_task(kind: &TaskKind, before: Option<&Payment>, applied: AppliedStep) {
     match (kind, before) {
         (TaskKind::Charge(_), before) => assert!(before.is_none(), "I1: charged again, {applied:?}"),
@@ -101,7 +101,7 @@ fn never_returns_more_than_was_paid(payment: &Payment) {
     let gave = refunds + reversed > 0;
     assert!(
         !gave || payment.is_paid() || payment.charge_took_effect_after_all,
-        "I4: something back of nothing: {payment:?}"
+        "I4: money was returned for a payment without a charge: {payment:?}"
     );
 }
 

@@ -11,14 +11,14 @@ use crate::{DeclineKind, MovementOutcome, Step, Subject, TaskResult};
 fn late_and_repeated_results() {
     check(&[
         ("what the issuer said counts, whichever task it answers", |w| {
-            for (number, result, stands) in [("T", approved(100), "done"), ("U", declined("928"), "928")] {
+            for (number, result, expected) in [("T", approved(100), "done"), ("U", declined("928"), "928")] {
                 w.pay(number, WALLET, 100);
                 w.charged(number, unknown());
                 w.at += 6_000;
                 w.due(number, 0);
                 let first = w.tasks_about(number, &Subject::Charge)[0].id;
                 w.outcome(number, first, MovementOutcome::Charge(result));
-                assert_eq!(w.charge(number), stands);
+                assert_eq!(w.charge(number), expected);
             }
         }),
         ("what the issuer did not say counts only for the open task", |w| {
@@ -91,18 +91,18 @@ fn late_and_repeated_results() {
 fn contradictions_are_kept_and_change_no_answer() {
     check(&[
         ("I3: a charge: paid, then declined; failed, then paid", |w| {
-            for (number, first, second, stands) in
+            for (number, first, second, expected) in
                 [("T", approved(100), declined("928"), "done"), ("U", declined("928"), approved(100), "928")]
             {
                 w.pay(number, WALLET, 100);
                 w.charged(number, first);
                 assert_eq!(w.charged(number, second), Step::Contradicted);
-                assert_eq!(w.charge(number), stands);
+                assert_eq!(w.charge(number), expected);
                 assert!(w.payment(number).contradiction.is_some());
             }
         }),
         ("I3: a refund: done, then declined; failed, then done", |w| {
-            for (n, first, second, stands) in
+            for (n, first, second, expected) in
                 [(0, refunded_result(30), declined("961"), "done"), (1, declined("961"), refunded_result(30), "961")]
             {
                 let (number, refund) = (format!("T{n}"), format!("R{n}"));
@@ -110,7 +110,7 @@ fn contradictions_are_kept_and_change_no_answer() {
                 w.refund(&refund, &number, 30);
                 w.refunded(&number, &refund, first);
                 assert_eq!(w.refunded(&number, &refund, second), Step::Contradicted);
-                assert_eq!(w.refund_state(&refund), stands);
+                assert_eq!(w.refund_state(&refund), expected);
                 assert!(w.payment(&number).contradiction.is_some());
             }
         }),
@@ -121,19 +121,16 @@ fn contradictions_are_kept_and_change_no_answer() {
             assert_eq!(w.reversed("T", declined("812")), Step::Contradicted);
             assert_eq!(w.cancelled("T"), "done");
         }),
-        (
-            "I3: a contradiction of a reversal changes nothing of the cancel, and the second one changes nothing at all",
-            |w| {
-                w.paid("T", WALLET, 100);
-                w.cancel("T", WALLET, 100);
-                w.reversed("T", reversed());
-                let done = w.payment("T").cancel.clone();
-                w.at += 1_000;
-                assert_eq!(w.reversed("T", declined("812")), Step::Contradicted);
-                assert_eq!(w.reversed("T", declined("812")), Step::Ignored);
-                assert_eq!(w.payment("T").cancel, done);
-            },
-        ),
+        ("I3: a reversal's contradiction is kept and does not change the cancel; repeated, it changes nothing", |w| {
+            w.paid("T", WALLET, 100);
+            w.cancel("T", WALLET, 100);
+            w.reversed("T", reversed());
+            let done = w.payment("T").cancel.clone();
+            w.at += 1_000;
+            assert_eq!(w.reversed("T", declined("812")), Step::Contradicted);
+            assert_eq!(w.reversed("T", declined("812")), Step::Ignored);
+            assert_eq!(w.payment("T").cancel, done);
+        }),
         ("I3: every contradiction is kept, as long as there is room", |w| {
             w.paid("T", WALLET, 100);
             for n in 0..100 {
@@ -225,7 +222,7 @@ fn movements_that_took_effect_after_all_count() {
                 assert_eq!((w.cancelled("T").as_str(), w.received()), ("nothing", format!("{received}, order")));
             },
         ),
-        ("I4: a reversal, for refunds that come after it", |w| {
+        ("I4: a reversal, for later refunds", |w| {
             w.paid("T", OTHER, 100);
             w.cancel("T", OTHER, 100);
             w.reversed("T", declined_by(DeclineKind::Issuer, "0205"));

@@ -55,7 +55,7 @@ fn routes_by_payment_code() {
             let TaskKind::Charge(charge) = &w.tasks[0].kind else { panic!("no charge") };
             assert_eq!((charge.un_redeem.twd(), w.payment("T").terms.un_redeem.twd()), (0, 0));
         }),
-        ("no way of printing an order or a task shows a token", |w| {
+        ("the Debug output of orders, tasks and replies does not contain the token", |w| {
             w.pay("T", WALLET, 100);
             let printed = format!("{:?}{:?}{:?}", w.tasks, w.replies, w.order("T"));
             assert!(!printed.contains("abcdefghijklmnop"), "{printed}");

@@ -57,7 +57,7 @@ fn a_replay_from_a_checkpoint_that_has_later_versions_takes_the_same_ones() {
         };
         let first = play(&mut versions);
         let kept = versions.clone();
-        assert_eq!(play(&mut versions), first, "what comes of a version must come of it again, on {shard:?}");
+        assert_eq!(play(&mut versions), first, "a replay must take the same versions, on {shard:?}");
         assert_eq!(versions, kept);
     }
 }

@@ -69,7 +69,7 @@ impl World {
         self.append(Command::Query(Query { key: key(number), reply_to, watch: true, keep: true })).step
     }
 
-    /// An order's due time, in ms from now.
+    /// Lets `later` ms pass, and appends a Due record.
     pub(super) fn due(&mut self, number: &str, later: i64) -> Step {
         self.at += later;
         self.append(Command::Due(key(number))).step
@@ -128,7 +128,7 @@ impl World {
 
     /// The state of the charge: `done`, `open`, or the failure's StatusCode.
     pub(super) fn charge(&self, number: &str) -> String {
-        stands(&self.payment(number).charge.phase)
+        phase_state(&self.payment(number).charge.phase)
     }
 
     /// The state of the refund, by its own order.
@@ -148,7 +148,7 @@ impl World {
             Some(CancelStage::Blocked) => "waiting".into(),
             Some(CancelStage::Retry { .. }) => "again".into(),
             Some(CancelStage::NothingToReverse) => "nothing".into(),
-            Some(CancelStage::Reversing(reversal)) => stands(&reversal.phase),
+            Some(CancelStage::Reversing(reversal)) => phase_state(&reversal.phase),
         }
     }
 
@@ -156,7 +156,7 @@ impl World {
     /// reverse:70`.
     pub(super) fn sent(&self, number: &str) -> String {
         let of = self.tasks.iter().filter(|task| task.key == key(number));
-        of.map(|task| movement_state(&task.kind)).collect::<Vec<_>>().join(" ")
+        of.map(|task| task_text(&task.kind)).collect::<Vec<_>>().join(" ")
     }
 
     /// The replies to the last caller, the oldest first: `order`, with `rep` for a repeat, `not
@@ -171,7 +171,7 @@ impl World {
     }
 }
 
-fn stands<A>(phase: &Phase<A>) -> String {
+fn phase_state<A>(phase: &Phase<A>) -> String {
     match phase {
         Phase::Done(_) => "done".into(),
         Phase::Failed(Failure { status_code, .. }) => status_code.to_string(),
@@ -189,7 +189,7 @@ pub(super) fn subject_of(kind: &TaskKind) -> Subject {
     }
 }
 
-fn movement_state(kind: &TaskKind) -> String {
+fn task_text(kind: &TaskKind) -> String {
     match kind {
         TaskKind::Charge(call) => format!("charge:{}", call.trade_amount.twd()),
         TaskKind::Refund(call) => format!("refund:{}:{}", call.number, call.trade_amount.twd()),

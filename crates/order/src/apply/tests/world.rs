@@ -95,7 +95,7 @@ impl World {
         }
     }
 
-    /// Appends this version to one shard. True: the shard took it.
+    /// Appends this version to one shard. Returns true if the shard took it.
     pub(super) fn take_policy(&mut self, shard: u16, change: &Arc<PolicyChange>) -> bool {
         let state = &mut self.shards[usize::from(shard)];
         state.offset += 1;
@@ -194,7 +194,7 @@ impl World {
                 effects,
             );
         }
-        assert!(applied.changed || before == after, "a change that was not said, by {record:?}");
+        assert!(applied.changed || before == after, "the order changed, but the step does not say so: {record:?}");
         super::invariants::check_step(before.as_ref(), after.as_ref(), applied, effects);
         if let Some(order) = after {
             if let Some(number) = order.trade_no() {

@@ -1,4 +1,4 @@
-//! Tests of what an approval carries beside the money: carriers, members, cards, redemptions.
+//! Tests of an approval's other fields than amounts: carriers, members, cards; and of redemptions.
 
 use std::collections::BTreeSet;
 
@@ -29,7 +29,7 @@ fn carriers_are_valid_and_different_and_some_accounts_have_none() {
         assert!(carriers.iter().all(|text| is_carrier(text)), "{issuer:?}: {carriers:?}");
         let distinct: BTreeSet<_> = carriers.iter().collect();
         assert_eq!(distinct.len() > 100, given, "{issuer:?}: {}", distinct.len());
-        assert!(carriers.len() < all.len(), "{issuer:?}: some have none");
+        assert!(carriers.len() < all.len(), "{issuer:?}: some accounts have no carrier");
     }
 }
 

@@ -1,5 +1,5 @@
 //! Tests of the money over random histories: no money appears or disappears, no charge is returned
-//! more than once, and a bank that restarts from its ledger answers like one that never stopped.
+//! twice, and a bank that restarts from its ledger answers like a bank that keeps running.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::movements;
 const OPENING: i64 = 600;
 const CALLS: usize = 60;
 
-/// A random call. It draws from few numbers and accounts, so that the calls affect each other.
+/// A random call. There are only a few numbers and accounts, so that the calls affect each other.
 fn random_call(random: &mut ChaCha8Rng) -> ExchangeRequest {
     let issuer = if random.random_bool(0.5) { WALLET } else { other() };
     let trade_no = format!("T{}", random.random_range(0..6));
@@ -49,7 +49,7 @@ fn fit_reversal(call: ExchangeRequest, recorded: &[LedgerEntry], random: &mut Ch
     reversal_by(Issuer::from_wire(&call.institution).unwrap(), &reversal.trade_no, remaining, reversal.send_by_ms)
 }
 
-/// Checks the ledger: sequence numbers, balances, and that nothing is returned that was not paid.
+/// Checks sequence numbers, balances, and that no more is returned than was paid.
 fn check(recorded: &[LedgerEntry], seed: u64) {
     let mut balances: BTreeMap<(&str, u32), i64> = BTreeMap::new();
     let mut paid: BTreeMap<(&str, &str), (i64, i64)> = BTreeMap::new();

@@ -1,6 +1,6 @@
 //! Tests of refunds: each fault, which issuer refunds twice, and the code of each refusal.
 
-use twqr_wire::backend::{Refunded, declined::Kind as Whose};
+use twqr_wire::backend::{Refunded, declined::Kind as DeclinedBy};
 
 use super::*;
 
@@ -102,8 +102,8 @@ fn each_refusal_has_its_code() {
         let reactions = bank.handle(call, now);
         assert_eq!(shape(&reactions), "RD", "{name} {issuer:?}");
         let refusal = declined(&reactions);
-        let whose = if issuer == WALLET { Whose::Wallet } else { Whose::Issuer };
-        assert_eq!((refusal.code.as_str(), refusal.kind()), (code, whose), "{name}");
+        let declined_by = if issuer == WALLET { DeclinedBy::Wallet } else { DeclinedBy::Issuer };
+        assert_eq!((refusal.code.as_str(), refusal.kind()), (code, declined_by), "{name}");
         assert!(!refusal.reason.is_ascii(), "{name}: {}", refusal.reason);
         assert_eq!(entries(reactions)[0].kind(), Kind::RefundDeclined, "{name}");
         let inquired = bank.handle(inquiry_about(Subject::Refund, issuer, "R1"), 0);

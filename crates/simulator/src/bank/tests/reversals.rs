@@ -1,6 +1,6 @@
 //! Tests of reversals: what they return, who refuses them, and charges that arrive after them.
 
-use twqr_wire::backend::declined::Kind as Whose;
+use twqr_wire::backend::declined::Kind as DeclinedBy;
 
 use super::*;
 
@@ -40,7 +40,7 @@ fn a_reversal_returns_the_remaining_amount_once() {
         let recorded = entries(bank.handle(reversal(issuer, "T1", 60), 0));
         assert_eq!((recorded[0].kind(), recorded[0].trade_amount), (Kind::Reversed, 60), "{issuer:?}");
         assert_eq!(recorded[0].balance, before + recorded[0].debit_amount, "{issuer:?}");
-        assert_eq!(recorded[0].balance, 1_000_000, "{issuer:?}: all of it is back");
+        assert_eq!(recorded[0].balance, 1_000_000, "{issuer:?}: the whole charge was returned");
         assert_eq!(shape(&bank.handle(reversal(issuer, "T1", 60), 0)), again, "{issuer:?}");
         assert_eq!(shape(&bank.handle(reversal(issuer, "T1", 0), 9_999)), again, "{issuer:?}, late");
         assert_eq!(bank.payer(issuer, "T1").1, 1_000_000, "{issuer:?}: no money moves again");
@@ -61,8 +61,8 @@ fn each_refusal_has_its_code() {
         let issuer = Issuer::from_wire(&call.institution).unwrap();
         let reactions = bank.handle(call, now);
         let refusal = declined(&reactions);
-        let whose = if issuer == WALLET { Whose::Wallet } else { Whose::Issuer };
-        assert_eq!((refusal.code.as_str(), refusal.kind()), (code, whose), "{name}");
+        let declined_by = if issuer == WALLET { DeclinedBy::Wallet } else { DeclinedBy::Issuer };
+        assert_eq!((refusal.code.as_str(), refusal.kind()), (code, declined_by), "{name}");
         assert!(!refusal.reason.is_ascii(), "{name}: {}", refusal.reason);
         assert_eq!(entries(reactions)[0].kind(), Kind::ReversalDeclined, "{name}");
         assert_eq!(declined(&inquire_reversal(&mut bank, issuer)), refusal, "{name}: inquiry");

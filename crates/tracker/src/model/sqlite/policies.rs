@@ -27,7 +27,9 @@ pub(super) async fn read(readers: &SqlitePool, shard: u32) -> Result<Option<(u64
         .await?;
     let Some(row) = row else { return Ok(None) };
     let versions = decode_policy_versions(row.get(1)).map_err(|fault| {
-        let problem = format!("the policy cannot be read ({fault}); delete the file, it is built anew");
+        let problem = format!(
+            "the policy cannot be read ({fault}); stop the tracker and delete the file, which is then built anew"
+        );
         sqlx::Error::Decode(problem.into())
     })?;
     Ok(Some((row.get::<i64, _>(0).cast_unsigned(), versions)))

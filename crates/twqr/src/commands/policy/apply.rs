@@ -1,4 +1,5 @@
-//! `twqr policy apply` and `rollback`: make a new version, unless another was made in the meantime.
+//! `twqr policy apply` and `rollback`: make a new version, unless there is a newer one than the
+//! operator expects.
 
 use std::process::ExitCode;
 
@@ -49,8 +50,8 @@ fn conflict_advice(status: &Status) -> String {
     let newest = info.and_then(|info| info.metadata.get("newest_version").cloned());
     let newest = newest.unwrap_or_else(|| "N".to_owned());
     format!(
-        "{}: `twqr policy get` shows version {newest}, `twqr policy diff FILE` what yours would change in it, and then \
-         `--expect {newest}` applies it",
+        "{}: read version {newest} with `twqr policy get`, see with `twqr policy diff FILE` what your document would change \
+         in it, then apply it with `--expect {newest}`",
         status.message()
     )
 }

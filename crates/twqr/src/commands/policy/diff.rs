@@ -1,5 +1,5 @@
-//! `twqr policy diff`: what a document would change, compared with the newest version or replayed
-//! over recorded payments.
+//! `twqr policy diff`: prints what a document would change in the newest version, or which recorded
+//! payments it would route differently.
 
 use std::{io::Write, process::ExitCode, time::Duration};
 
@@ -24,12 +24,12 @@ pub(super) async fn run(arguments: Diff, config: &Config) -> anyhow::Result<Exit
     let differs = if arguments.against_log {
         against_log(&mut operators, &policy, arguments.orders).await?
     } else {
-        against_rules(&mut operators, &policy).await?
+        against_newest(&mut operators, &policy).await?
     };
     Ok(if differs { ExitCode::from(DIFFERS) } else { ExitCode::SUCCESS })
 }
 
-async fn against_rules(operators: &mut Operators, policy: &Policy) -> anyhow::Result<bool> {
+async fn against_newest(operators: &mut Operators, policy: &Policy) -> anyhow::Result<bool> {
     let (newest, _) = fetch(operators, 0).await?;
     let lines = changes(&newest.policy, policy);
     let mut out = twqr_files::stdout();

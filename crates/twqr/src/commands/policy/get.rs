@@ -18,8 +18,8 @@ pub(super) async fn run(arguments: Get, config: &Config) -> anyhow::Result<ExitC
     Ok(ExitCode::SUCCESS)
 }
 
-/// Returns the comments: the version, who made it, why and when, the shards that lag behind, and
-/// the history if it is wanted.
+/// Returns the comments above the document: the version, who made it, why and when, shards that do
+/// not have the newest version yet, and, if `history` is set, every stored version.
 fn head(change: &PolicyChange, found: &GetPolicyResponse, history: bool) -> String {
     let mut head = format!("# version {} of {}\n", change.version, found.newest_version);
     let line = |who: &str, why: &str, at: i64| one_line(&format!("{} by {who}: {why}", UnixMs(at).taipei()));

@@ -130,8 +130,8 @@ impl Calls {
         }
     }
 
-    /// Requests whose window has ended never arrive any more: each one arrived before, or is
-    /// dropped.
+    /// Ends the requests whose window is over: each one either counts as arrived in time, or never
+    /// arrives.
     pub(super) fn pass(&mut self, now: i64, random: &mut Random) {
         while let Some(n) = self.flights.iter().position(|flight| now > flight.task.absent_after.0) {
             let InFlight { task, takes } = self.flights.swap_remove(n);

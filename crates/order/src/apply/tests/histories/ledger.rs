@@ -66,7 +66,7 @@ impl Account {
         self.reversal = Some(if takes { Decision::TookEffect(amount) } else { Decision::Refused });
     }
 
-    /// The issuer's answer about the charge; none if it does not know it.
+    /// The issuer's answer about the charge; `None` if it does not know the charge.
     pub(super) fn of_charge(&self) -> Option<TaskResult<Approval>> {
         self.charge.map(|decided| match decided {
             Decision::TookEffect(amount) => approved(amount),

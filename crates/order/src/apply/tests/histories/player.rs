@@ -108,7 +108,7 @@ impl<'a> Player<'a> {
         for task in &self.world.tasks {
             assert!(
                 !self.cancelled_before.contains(&task.key),
-                "a task for what was cancelled before it movement: {task:?}"
+                "a task for a payment that was cancelled before it arrived: {task:?}"
             );
         }
         self.calls.fresh.append(&mut self.world.tasks);
@@ -238,7 +238,7 @@ impl<'a> Player<'a> {
         let is_decided = shard == 0 || next < self.versions[0];
         if let Some(change) = self.requests.policies.get(next).filter(|_| is_decided) {
             assert!(self.world.take_policy(shard as u16, change));
-            assert!(!self.world.take_policy(shard as u16, change), "a change that came twice");
+            assert!(!self.world.take_policy(shard as u16, change), "a repeated change must not be taken");
             self.versions[shard] += 1;
         }
     }

@@ -76,7 +76,7 @@ impl Player<'_> {
         for order in self.world.orders() {
             match order {
                 Order::Payment(payment) if self.style != Style::AnyReport => {
-                    assert_eq!(payment.contradiction, None, "unknown contradicted anything");
+                    assert_eq!(payment.contradiction, None, "no issuer contradicted itself");
                     ledger_check::check_money(payment, &self.calls.account(payment.trade_no));
                 }
                 Order::Refund(refund) => {
