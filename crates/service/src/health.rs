@@ -22,6 +22,9 @@ pub struct Health {
 pub enum PartState {
     /// It does its work.
     Ready,
+    /// It does less than it should, for this reason. An operator must see that, but the process
+    /// still does its work for payments, so it counts as ready.
+    Degraded(String),
     /// It does not do its work now, for this reason.
     NotReady(String),
 }
@@ -47,10 +50,10 @@ impl Health {
         self.lock().clone()
     }
 
-    /// Whether there is at least one part, and all are ready.
+    /// Whether there is at least one part, and all are ready or degraded.
     pub fn is_ready(&self) -> bool {
         let parts = self.lock();
-        !parts.is_empty() && parts.values().all(|state| *state == PartState::Ready)
+        !parts.is_empty() && parts.values().all(|state| !matches!(state, PartState::NotReady(_)))
     }
 
     /// Why only a new process can help, with the part's name; absent while that is not so.
@@ -74,6 +77,11 @@ impl Part {
     /// Reports that the part does its work.
     pub fn ready(&self) {
         self.health.lock().insert(self.name.clone(), PartState::Ready);
+    }
+
+    /// Reports that the part does less than it should, and why; the process may count as ready.
+    pub fn degraded(&self, why: impl Into<String>) {
+        self.health.lock().insert(self.name.clone(), PartState::Degraded(why.into()));
     }
 
     /// Reports that the part does not do its work now, and why.
@@ -110,6 +118,8 @@ mod tests {
         assert!(!health.is_ready());
         b.ready();
         assert!(health.is_ready());
+        a.degraded("late");
+        assert!(health.is_ready() && !a.is_ready());
         a.not_ready("stalled");
         assert_eq!(health.report()["a"], PartState::NotReady("stalled".into()));
         assert_eq!(health.dead(), None);

@@ -50,9 +50,9 @@ impl Alarms {
         }
     }
 
-    /// Whether the order has an alarm.
-    pub(crate) fn contains(&self, key: &OrderKey) -> bool {
-        self.orders.contains_key(key)
+    /// Removes the alarm of an order that is no longer in the state that set it.
+    pub(crate) fn remove(&mut self, key: &OrderKey) {
+        self.orders.remove(key);
     }
 
     /// The number of orders in progress.
@@ -70,9 +70,9 @@ impl Alarms {
         self.times.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// Returns the orders that are due now. Each alarm is set again for later, until a newer state
-    /// arrives.
-    pub(crate) fn take_due(&mut self, now: UnixMs, max: usize) -> Vec<OrderKey> {
+    /// Returns the orders that are due now, with the positions of their states. Each alarm is set
+    /// again for later, until a newer state arrives.
+    pub(crate) fn take_due(&mut self, now: UnixMs, max: usize) -> Vec<(OrderKey, u64)> {
         let mut due = Vec::new();
         while due.len() < max && self.next().is_some_and(|at| at <= now) {
             let Some(Reverse((at, key))) = self.times.pop() else { break };
@@ -80,7 +80,7 @@ impl Alarms {
             alarm.at = now.plus(alarm.repeat_ms);
             alarm.repeat_ms = (alarm.repeat_ms * 2).min(REPEAT_MS_MAX);
             self.times.push(Reverse((alarm.at, key.clone())));
-            due.push(key);
+            due.push((key, alarm.position));
         }
         due
     }

@@ -1,6 +1,7 @@
-//! Follows one shard of `order-states`: writes states into the read model, and sets an alarm for
-//! each order in progress. After a failure the follower starts again from the offset that the read
-//! model has stored; the pause grows with each failure.
+//! Follows one shard of `order-states`: sets an alarm for each order in progress, writes a due
+//! record when it rings, and feeds the writer of the read model. Only the start and a filter of
+//! outdated states use the read model, and both do without it while it fails: a full disk under the
+//! read model must not stop inquiries.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -8,39 +9,41 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
-use tracing::warn;
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::{error, warn};
 use twqr_consumer::DeadLetters;
-use twqr_journal::{Entry, Journal, JournalError, Partition, Record, Topic};
-use twqr_order::Order;
+use twqr_journal::{Entry, Journal, JournalError, Offset, Partition, Record, Topic};
 use twqr_service::{Backoff, Context, Part, StallWatch, Stalled};
-use twqr_types::{OrderKey, UnixMs};
-use twqr_wire::convert::{StateBody, UnreadableState, decode_state, encode_due, unreadable_state};
+use twqr_types::OrderKey;
+use twqr_wire::convert::encode_due;
 
 use crate::{
     alarms::Alarms,
+    feed::Feed,
     metrics::Gauges,
-    model::{ModelError, ReadModel, StoredOrder, Watermark},
+    model::{ReadModel, StoredOrder},
     policies::{Policies, ShardPolicies},
+    states::StatesBatch,
 };
 
 /// How many states are read at once.
 const BATCH_RECORDS_MAX: usize = 1_024;
 /// How many due records are written at once.
 const BATCH_DUES_MAX: usize = 1_024;
-/// How long states are collected before they are written, in ms. This may be long, because no
-/// payment waits for the read model.
-const COLLECT_MS: u64 = 1_000;
-/// How long states are collected if an order is due soon, in ms. This is shorter, because an alarm
-/// is set only when the state of its order is written.
-const COLLECT_URGENT_MS: u64 = 100;
-/// An order is urgent if its next check is less than this after its last change, in ms.
-const URGENT_WITHIN_MS: i64 = 5_000;
-/// How many states are collected at most.
-const COLLECTED_MAX: usize = 16_384;
 /// The shortest and the longest pause after a failure, in ms.
 const PAUSE_MS_MIN: u64 = 50;
 const PAUSE_MS_MAX: u64 = 5_000;
+/// How long the start waits for the read model, in ms.
+const SNAPSHOT_WAIT_MS: u64 = 5_000;
+/// How long a due record waits for the read model, in ms.
+const FILTER_WAIT_MS: u64 = 250;
+/// After a failed question the read model is not asked again for this long, in ms.
+const FILTER_PAUSE_MS: u64 = 10_000;
+/// How long no alarm rings at most while the follower catches up, in ms: until then the alarm may
+/// be that of an outdated state.
+const CATCH_UP_MS: u64 = 30_000;
+/// The time between two updates of the gauges, in ms.
+const GAUGES_MS: u64 = 1_000;
 
 /// Why following was interrupted.
 #[derive(Debug, thiserror::Error)]
@@ -48,31 +51,7 @@ enum Interruption {
     #[error(transparent)]
     Journal(#[from] JournalError),
     #[error(transparent)]
-    Model(#[from] ModelError),
-    #[error(transparent)]
     Stalled(#[from] Stalled),
-}
-
-/// Whether this state can be both the first and the last one of its order: it is final, no inquiry
-/// was made, and the payment has no refund, cancel or contradiction.
-fn can_be_only_state(order: &Order) -> bool {
-    let untouched = order
-        .as_payment()
-        .is_none_or(|payment| payment.charge.inquiries == 0 && payment.refunds.is_empty() && payment.cancel.is_none());
-    order.is_at_rest() && untouched && order.contradiction().is_none()
-}
-
-/// The newest state of each changed order. This need not be the last one in the log: a router that
-/// lost its shard while it was stalled may still write older states.
-fn newest_states<'a>(states: &'a [StoredOrder], changed: &HashSet<OrderKey>) -> impl Iterator<Item = &'a StoredOrder> {
-    let mut newest: HashMap<&OrderKey, &StoredOrder> = HashMap::new();
-    for state in states.iter().filter(|state| changed.contains(state.order.key())) {
-        let known = newest.entry(state.order.key()).or_insert(state);
-        if known.position <= state.position {
-            *known = state;
-        }
-    }
-    newest.into_values()
 }
 
 /// The follower of one shard.
@@ -82,36 +61,30 @@ pub(crate) struct Follower {
     pub(crate) policies: Arc<Policies>,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) dead_letters: DeadLetters,
+    pub(crate) feed: Arc<Feed>,
     pub(crate) context: Context,
 }
 
-/// The state of a follower since its last start.
+/// How far a follower is. It outlives interruptions.
 struct Progress {
     /// The offset after the last state that was read.
-    next: u64,
-    /// The highest marker that was read. Every state that comes from records of `orders` below it
-    /// has been read, too.
-    marker: u64,
-    /// The offset of the first unreadable state. The watermark stays there, so that a newer build
-    /// reads the state again, and until then no later day counts as complete.
-    unreadable: Option<u64>,
-    /// The states that are not written yet.
-    collected: Vec<StoredOrder>,
-    /// The versions of the policy that are not written yet.
-    policies: Option<ShardPolicies>,
+    next: Offset,
     alarms: Alarms,
-    /// When the collected states must be written.
-    write_at: Option<Instant>,
-    /// The end of the partition at the start; the follower is ready once it has written everything
-    /// before it.
-    end_at_start: u64,
+    /// The read model is not asked before this time, because it failed.
+    filter_from: Instant,
 }
 
-/// The next multiple of [`COLLECT_MS`] on the clock: all shards write at the same time, so that one
-/// transaction takes all their writes.
-fn next_write(now: UnixMs) -> Instant {
-    let collect_ms = COLLECT_MS.cast_signed();
-    Instant::now() + Duration::from_millis((collect_ms - now.0.rem_euclid(collect_ms)).cast_unsigned())
+/// The newest state of each order. This need not be the last one in the log: a router that lost its
+/// shard while it was stalled may still write older states.
+fn newest_states(states: &[StoredOrder]) -> impl Iterator<Item = &StoredOrder> {
+    let mut newest: HashMap<&OrderKey, &StoredOrder> = HashMap::new();
+    for state in states {
+        let known = newest.entry(state.order.key()).or_insert(state);
+        if known.position <= state.position {
+            *known = state;
+        }
+    }
+    newest.into_values()
 }
 
 impl Follower {
@@ -120,7 +93,11 @@ impl Follower {
         let part = self.context.health.part(format!("tracker/shard-{}", self.shard));
         let watch = StallWatch::default();
         let mut backoff = Backoff::new(PAUSE_MS_MIN, PAUSE_MS_MAX);
-        while let Err(interruption) = self.follow(&part, &watch, &mut backoff).await {
+        let mut progress = tokio::select! {
+            () = self.context.shutdown.cancelled() => return,
+            progress = self.start() => progress,
+        };
+        while let Err(interruption) = self.follow(&part, &watch, &mut progress, &mut backoff).await {
             part.not_ready(format!("{interruption}; trying again"));
             let pause = backoff.next_pause();
             warn!(shard = self.shard, %interruption, ?pause, "the tracker was interrupted; trying again");
@@ -131,28 +108,44 @@ impl Follower {
         }
     }
 
-    async fn follow(&self, part: &Part, watch: &StallWatch, backoff: &mut Backoff) -> Result<(), Interruption> {
-        let states = Partition { topic: Topic::OrderStates, index: self.shard };
-        let snapshot = self.model.snapshot(self.shard).await?;
-        let end_at_start = self.journal.end(states).await?;
-        let mut reader = self.journal.reader(states, snapshot.next).await?;
-        let mut progress = Progress {
-            next: snapshot.next,
-            marker: 0,
-            unreadable: None,
-            collected: Vec::new(),
-            policies: None,
-            alarms: Alarms::default(),
-            write_at: None,
-            end_at_start,
+    /// Takes the alarms from the read model, and continues where it ends. If it cannot be read, or
+    /// not all of it, the follower begins with the first record of `order-states`, which has every
+    /// order.
+    async fn start(&self) -> Progress {
+        let mut progress = Progress { next: 0, alarms: Alarms::default(), filter_from: Instant::now() };
+        let snapshot = timeout(Duration::from_millis(SNAPSHOT_WAIT_MS), self.model.snapshot(self.shard)).await;
+        let reason = match snapshot {
+            Ok(Ok(snapshot)) if snapshot.unreadable.is_empty() => {
+                if let Some((position, versions)) = snapshot.policies {
+                    self.policies.update(self.shard, ShardPolicies { position, versions: Arc::new(versions) });
+                }
+                for stored in &snapshot.in_progress {
+                    progress.alarms.update(&stored.order, stored.position);
+                }
+                progress.next = snapshot.next;
+                return progress;
+            }
+            Ok(Ok(snapshot)) => snapshot.unreadable.join("; "),
+            Ok(Err(failure)) => failure.to_string(),
+            Err(_) => format!("it did not answer within {SNAPSHOT_WAIT_MS} ms"),
         };
-        if let Some((position, versions)) = snapshot.policies {
-            self.policies.update(self.shard, ShardPolicies { position, versions: Arc::new(versions) });
-        }
-        for stored in &snapshot.in_progress {
-            progress.alarms.update(&stored.order, stored.position);
-        }
+        error!(shard = self.shard, %reason, "the alarms are taken from order-states, not from the read model");
+        progress
+    }
+
+    async fn follow(
+        &self,
+        part: &Part,
+        watch: &StallWatch,
+        progress: &mut Progress,
+        backoff: &mut Backoff,
+    ) -> Result<(), Interruption> {
+        let states = Partition { topic: Topic::OrderStates, index: self.shard };
+        let end_at_start = self.journal.end(states).await?;
+        let mut reader = self.journal.reader(states, progress.next).await?;
         let gauges = Gauges::of(self.shard);
+        let mut gauges_at = Instant::now();
+        let ring_from = Instant::now() + Duration::from_millis(CATCH_UP_MS);
         if progress.next >= end_at_start {
             part.ready();
         }
@@ -160,95 +153,76 @@ impl Follower {
         tokio::pin!(stalled);
         loop {
             watch.set_applied(progress.next);
-            watch.set_paused(progress.collected.len() >= COLLECTED_MAX);
             let now = self.context.clock.now();
-            let next_alarm = progress
-                .alarms
-                .next()
-                .map(|at| Instant::now() + Duration::from_millis(at.since(now).max(0).cast_unsigned()));
-            let write_at = progress.write_at;
+            let next_alarm = progress.alarms.next().map(|at| {
+                let rings_at = Instant::now() + Duration::from_millis(at.since(now).max(0).cast_unsigned());
+                if progress.next < end_at_start { rings_at.max(ring_from) } else { rings_at }
+            });
             tokio::select! {
-                () = self.context.shutdown.cancelled() => {
-                    self.write(&mut progress).await?;
-                    return Ok(());
-                }
-                records = reader.next(BATCH_RECORDS_MAX), if progress.collected.len() < COLLECTED_MAX => {
-                    self.collect(records?, &mut progress);
-                }
-                stalled = &mut stalled => return Err(stalled.into()),
-                () = tokio::time::sleep_until(write_at.unwrap_or_else(Instant::now)), if write_at.is_some() => {
-                    self.write(&mut progress).await?;
+                () = self.context.shutdown.cancelled() => return Ok(()),
+                records = reader.next(BATCH_RECORDS_MAX) => {
+                    self.take(records?, progress);
                     backoff.reset();
-                    if progress.next >= progress.end_at_start {
+                    if progress.next >= end_at_start && !part.is_ready() {
                         part.ready();
                     }
-                    gauges.set(&progress.alarms, self.context.clock.now());
                 }
-                () = tokio::time::sleep_until(next_alarm.unwrap_or_else(Instant::now)), if next_alarm.is_some() => {
-                    let due = progress.alarms.take_due(self.context.clock.now(), BATCH_DUES_MAX);
-                    self.write_due_records(&due).await;
-                    gauges.set(&progress.alarms, self.context.clock.now());
+                stalled = &mut stalled => return Err(stalled.into()),
+                () = sleep_until(next_alarm.unwrap_or_else(Instant::now)), if next_alarm.is_some() => {
+                    self.ring(progress).await;
+                }
+                () = sleep_until(gauges_at) => {
+                    gauges.set(&progress.alarms, self.feed.unwritten(), self.context.clock.now());
+                    gauges_at = Instant::now() + Duration::from_millis(GAUGES_MS);
                 }
             }
         }
     }
 
-    fn collect(&self, records: Vec<Record>, progress: &mut Progress) {
-        let mut urgent = false;
-        for record in records {
-            progress.next = record.offset + 1;
-            let (offset, Some(value)) = (record.offset, record.entry.value) else { continue };
-            match decode_state(value.clone()).map(|entry| (entry.position, entry.body)) {
-                Ok((position, StateBody::Order(order))) => {
-                    let is_only_state = can_be_only_state(&order) && !progress.alarms.contains(order.key());
-                    // Orders with an open task are due long after their last change; those that
-                    // wait for their next inquiry are due soon.
-                    urgent |= order.due_at().is_some_and(|at| at.since(order.changed_at()) < URGENT_WITHIN_MS);
-                    progress.collected.push(StoredOrder { order: *order, position, is_only_state });
-                }
-                Ok((position, StateBody::Policies(versions))) => {
-                    let newer = ShardPolicies { position, versions: Arc::new(versions) };
-                    self.policies.update(self.shard, newer.clone());
-                    if progress.policies.as_ref().is_none_or(|known| known.position <= position) {
-                        progress.policies = Some(newer);
-                    }
-                }
-                Ok((position, StateBody::Marker)) => progress.marker = progress.marker.max(position),
-                Err(fault) => {
-                    match unreadable_state(&record.entry.key, value.clone()) {
-                        UnreadableState::Order { .. } | UnreadableState::Policies => {
-                            progress.unreadable.get_or_insert(offset);
-                        }
-                        UnreadableState::Other => {}
-                    }
-                    let states = Partition { topic: Topic::OrderStates, index: self.shard };
-                    drop(self.dead_letters.write(states, offset, &value, fault));
-                }
-            }
+    fn take(&self, records: Vec<Record>, progress: &mut Progress) {
+        let mut batch = StatesBatch::decode(progress.next, records);
+        progress.next = batch.next;
+        for stored in newest_states(&batch.orders) {
+            progress.alarms.update(&stored.order, stored.position);
         }
-        let write_at = progress.write_at.get_or_insert_with(|| next_write(self.context.clock.now()));
-        if progress.collected.len() >= COLLECTED_MAX {
-            *write_at = Instant::now();
-        } else if urgent {
-            *write_at = (*write_at).min(Instant::now() + Duration::from_millis(COLLECT_URGENT_MS));
+        if let Some(policies) = &batch.policies {
+            self.policies.update(self.shard, policies.clone());
         }
+        let states = Partition { topic: Topic::OrderStates, index: self.shard };
+        for record in std::mem::take(&mut batch.faults) {
+            drop(self.dead_letters.write(states, record.offset, &record.value, record.fault));
+        }
+        self.feed.push(batch);
     }
 
-    /// Writes what was collected. Only states that the model stored set an alarm, since the others
-    /// are older than a stored one.
-    async fn write(&self, progress: &mut Progress) -> Result<(), Interruption> {
-        progress.write_at = None;
-        let watermark = Watermark { next: progress.unreadable.unwrap_or(progress.next), marker: progress.marker };
-        let states = Arc::new(std::mem::take(&mut progress.collected));
-        Gauges::count_states(states.len());
-        if let Some(ShardPolicies { position, versions }) = progress.policies.take() {
-            self.model.store_policies(self.shard, position, versions).await?;
+    /// Writes the due records of the alarms that ring now.
+    async fn ring(&self, progress: &mut Progress) {
+        let due = progress.alarms.take_due(self.context.clock.now(), BATCH_DUES_MAX);
+        if due.is_empty() {
+            return;
         }
-        let changed = self.model.apply(self.shard, watermark, states.clone()).await?;
-        for StoredOrder { order, position, .. } in newest_states(&states, &changed) {
-            progress.alarms.update(order, *position);
+        let superseded = self.superseded(&due, progress).await;
+        for key in &superseded {
+            progress.alarms.remove(key);
         }
-        Ok(())
+        let due: Vec<OrderKey> = due.into_iter().map(|(key, _)| key).filter(|key| !superseded.contains(key)).collect();
+        self.write_due_records(&due).await;
+    }
+
+    /// The orders of which the read model has a newer state: a router that lost its shard wrote an
+    /// outdated one behind it. While the read model fails, none: a due record too many changes
+    /// nothing.
+    async fn superseded(&self, due: &[(OrderKey, u64)], progress: &mut Progress) -> HashSet<OrderKey> {
+        if Instant::now() < progress.filter_from {
+            return HashSet::new();
+        }
+        let question = self.model.superseded(self.shard, due.to_vec());
+        let answer = timeout(Duration::from_millis(FILTER_WAIT_MS), question).await;
+        // The writer of the read model logs why it fails.
+        answer.ok().and_then(Result::ok).unwrap_or_else(|| {
+            progress.filter_from = Instant::now() + Duration::from_millis(FILTER_PAUSE_MS);
+            HashSet::new()
+        })
     }
 
     /// Writes due records for these orders. A failure needs no retry here, because `take_due` has

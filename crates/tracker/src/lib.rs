@@ -5,21 +5,28 @@
 //! longer needed, and takes a change of the policy only if its version is the next one.
 
 mod alarms;
+mod feed;
 mod follow;
 mod metrics;
 mod model;
+mod model_writer;
 mod operators;
 mod policies;
+mod states;
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::task::JoinSet;
+use tracing::error;
 use twqr_consumer::DeadLetters;
 use twqr_journal::{Journal, Topic};
-use twqr_service::Context;
+use twqr_service::{Backoff, Context};
 
+use feed::Feed;
 use follow::Follower;
+use model::LateModel;
 pub use model::{MemoryModel, ModelError, ReadModel, ShardSnapshot, SqliteModel, StoredOrder, Watermark};
+use model_writer::ModelWriter;
 use policies::Policies;
 
 /// The settings of the tracker.
@@ -55,12 +62,31 @@ pub enum Error {
     Reflection(#[from] tonic_reflection::server::Error),
 }
 
-/// Follows every shard and serves the operators' API until `context.shutdown` fires.
+/// How long the start waits for the read model, in ms.
+const OPEN_WAIT_MS: u64 = 5_000;
+/// The shortest and the longest pause between attempts to open the read model, in ms.
+const OPEN_PAUSE_MS_MIN: u64 = 100;
+const OPEN_PAUSE_MS_MAX: u64 = 5_000;
+
+/// Follows every shard and serves the operators' API until `context.shutdown` fires. A damaged read
+/// model is an error. While it cannot be opened for another reason, such as a full disk, alarms ring
+/// without it, and the operators' API is served later.
 pub async fn run(settings: Settings, journal: Arc<dyn Journal>, context: Context) -> Result<(), Error> {
-    let model = Arc::new(SqliteModel::open(&settings.database).await?);
+    let model = Arc::new(LateModel::new(settings.database.clone()));
+    match tokio::time::timeout(Duration::from_millis(OPEN_WAIT_MS), model.open()).await {
+        Ok(Err(error)) if error.is_damaged => return Err(error.into()),
+        Ok(Err(error)) => error!(%error, "alarms ring without the read model until it can be opened"),
+        Ok(Ok(_)) => {}
+        Err(_) => error!("alarms ring without the read model, because opening it takes long"),
+    }
     let policies = Arc::new(Policies::default());
     let following = follow_all(model.clone(), policies.clone(), journal.clone(), context.clone());
-    let serving = operators::serve(&settings, model, policies, journal, context);
+    let serving = async {
+        match until_open(&model, &context).await {
+            Some(model) => operators::serve(&settings, model, policies, journal, context).await,
+            None => Ok(()),
+        }
+    };
     tokio::pin!(following, serving);
     tokio::select! {
         () = &mut following => serving.await,
@@ -72,6 +98,22 @@ pub async fn run(settings: Settings, journal: Arc<dyn Journal>, context: Context
     }
 }
 
+/// Waits until the read model is open; `None` at shutdown.
+async fn until_open(model: &LateModel, context: &Context) -> Option<Arc<SqliteModel>> {
+    let mut backoff = Backoff::new(OPEN_PAUSE_MS_MIN, OPEN_PAUSE_MS_MAX);
+    loop {
+        tokio::select! {
+            () = context.shutdown.cancelled() => return None,
+            // The writers of the shards log and report why it cannot be opened.
+            opened = model.open() => if let Ok(model) = opened { return Some(model.clone()) },
+        }
+        tokio::select! {
+            () = context.shutdown.cancelled() => return None,
+            () = tokio::time::sleep(backoff.next_pause()) => {}
+        }
+    }
+}
+
 /// Follows every shard into a read model until `context.shutdown` fires.
 pub async fn follow(model: Arc<dyn ReadModel>, journal: Arc<dyn Journal>, context: Context) {
     follow_all(model, Arc::default(), journal, context).await;
@@ -79,13 +121,21 @@ pub async fn follow(model: Arc<dyn ReadModel>, journal: Arc<dyn Journal>, contex
 
 async fn follow_all(model: Arc<dyn ReadModel>, policies: Arc<Policies>, journal: Arc<dyn Journal>, context: Context) {
     metrics::describe();
-    let mut followers = JoinSet::new();
+    let mut running = JoinSet::new();
     for shard in 0..journal.partitions(Topic::OrderStates) {
-        let (model, policies) = (model.clone(), policies.clone());
-        let (journal, context) = (journal.clone(), context.clone());
+        let (model, journal, context) = (model.clone(), journal.clone(), context.clone());
+        let feed = Arc::new(Feed::default());
+        let writer = ModelWriter {
+            shard,
+            model: model.clone(),
+            journal: journal.clone(),
+            feed: feed.clone(),
+            context: context.clone(),
+        };
+        running.spawn(writer.run());
         let dead_letters = DeadLetters::new(journal.clone(), context.clock.clone(), metrics::DEAD_LETTERS);
-        let follower = Follower { shard, model, policies, journal, dead_letters, context };
-        followers.spawn(follower.run());
+        let follower = Follower { shard, model, policies: policies.clone(), journal, dead_letters, feed, context };
+        running.spawn(follower.run());
     }
-    while followers.join_next().await.is_some() {}
+    while running.join_next().await.is_some() {}
 }

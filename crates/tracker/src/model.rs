@@ -1,6 +1,7 @@
 //! The read model: the newest state of each order and the versions of the policy, as read from
 //! `order-states`. It is stored, so a restarted tracker continues where it stopped.
 
+mod late;
 mod memory;
 mod queries;
 mod sqlite;
@@ -12,6 +13,7 @@ use twqr_journal::Offset;
 use twqr_order::{CancelStage, Order, Payment, Phase, PolicyVersions, RefundPhase};
 use twqr_types::{OrderKey, StatusCode, UnixMs};
 
+pub(crate) use late::LateModel;
 pub use memory::MemoryModel;
 pub(crate) use queries::{ListFilter, OrderHistory, SettledBy, SettlementFilter, TimelineEntry, UnreadableOrder};
 pub use sqlite::SqliteModel;
@@ -48,6 +50,8 @@ pub struct ShardSnapshot {
     pub in_progress: Vec<StoredOrder>,
     /// The versions of the policy, and the position that they reflect.
     pub policies: Option<(u64, PolicyVersions)>,
+    /// What is stored but cannot be read, and what to do; it is missing above.
+    pub unreadable: Vec<String>,
 }
 
 /// The read model cannot be read or written.
@@ -58,6 +62,8 @@ pub struct ModelError {
     pub place: Option<String>,
     /// What happened, and what to do.
     pub reason: String,
+    /// Only a new file helps, or another build; trying again does not.
+    pub is_damaged: bool,
 }
 
 /// Stores the newest state of each order together with how far `order-states` was read, in one
@@ -67,14 +73,11 @@ pub trait ReadModel: Send + Sync + 'static {
     /// Reads what is stored of a shard; empty before the first write.
     async fn snapshot(&self, shard: u32) -> Result<ShardSnapshot, ModelError>;
 
-    /// Stores states and the watermark. A state older than the stored one changes nothing. Returns
-    /// the orders whose state was stored; orders of other shards may be among them.
-    async fn apply(
-        &self,
-        shard: u32,
-        watermark: Watermark,
-        states: Arc<Vec<StoredOrder>>,
-    ) -> Result<Arc<HashSet<OrderKey>>, ModelError>;
+    /// Returns those of these orders whose stored state is newer than the given position.
+    async fn superseded(&self, shard: u32, states: Vec<(OrderKey, u64)>) -> Result<HashSet<OrderKey>, ModelError>;
+
+    /// Stores states and the watermark. A state older than the stored one changes nothing.
+    async fn apply(&self, shard: u32, watermark: Watermark, states: Arc<Vec<StoredOrder>>) -> Result<(), ModelError>;
 
     /// Stores a shard's versions of the policy as of `position`. Versions older than the stored
     /// ones change nothing.

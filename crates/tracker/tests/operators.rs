@@ -375,6 +375,36 @@ async fn an_unreadable_stored_order_blocks_the_settlement_but_no_list() {
 }
 
 #[tokio::test]
+async fn alarms_ring_although_a_stored_order_in_progress_is_unreadable() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open_journal(folder.path());
+    let mut tracker = TestTracker::open(folder.path(), journal.clone()).await;
+    let due_now = || Phase::Unresolved { next_check: UnixMs(BEGAN_MS) };
+    tracker
+        .journal
+        .append(STATES, vec![state(payment(1, due_now()), 5), state(payment(2, due_now()), 5)])
+        .await
+        .unwrap();
+    tracker.status_when(|status| status.orders == 2).await;
+    tracker.close().await;
+    edit_read_model(folder.path(), &["UPDATE orders SET state = x'ff' WHERE merchant_trade_no = 'T1'"]).await;
+
+    let before = journal.end(ORDERS).await.unwrap();
+    let tracker = TestTracker::open(folder.path(), journal.clone()).await;
+    let mut orders = journal.reader(ORDERS, before).await.unwrap();
+    let mut due = std::collections::BTreeSet::new();
+    while due.len() < 2 {
+        let records = tokio::time::timeout(Duration::from_secs(10), orders.next(10)).await;
+        for record in records.unwrap_or_else(|_| panic!("only these were due: {due:?}")).unwrap() {
+            let command = decode_record(record.entry.value.unwrap()).unwrap().command;
+            let Command::Due(key) = command else { panic!("{command:?}") };
+            due.insert(key.to_string());
+        }
+    }
+    tracker.close().await;
+}
+
+#[tokio::test]
 async fn the_error_names_a_damaged_file_and_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("read-model.sqlite"), vec![7; 8_192]).unwrap();

@@ -54,16 +54,21 @@ fn alive(health: &Health) -> (StatusCode, String) {
     health.dead().map_or((StatusCode::OK, "alive".to_owned()), |why| (StatusCode::SERVICE_UNAVAILABLE, why))
 }
 
-/// Returns 200 if every part is ready, else 503 with the parts that are not, and why.
+/// Returns 200 if every part is ready or degraded, else 503. Names each part that is not ready or
+/// is degraded, and why.
 fn ready(health: &Health) -> (StatusCode, String) {
-    if health.is_ready() {
-        return (StatusCode::OK, "ready".to_owned());
-    }
-    let reason = |(name, state): (String, PartState)| match state {
-        PartState::Ready => None,
-        PartState::NotReady(why) => Some(format!("{name}: {why}\n")),
+    let (code, mut answer) = match health.is_ready() {
+        true => (StatusCode::OK, "ready".to_owned()),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "not ready".to_owned()),
     };
-    (StatusCode::SERVICE_UNAVAILABLE, health.report().into_iter().filter_map(reason).collect())
+    for (name, state) in health.report() {
+        match state {
+            PartState::Ready => {}
+            PartState::Degraded(why) => answer.push_str(&format!("\n{name}: degraded: {why}")),
+            PartState::NotReady(why) => answer.push_str(&format!("\n{name}: {why}")),
+        }
+    }
+    (code, answer)
 }
 
 #[cfg(test)]
@@ -71,6 +76,20 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
+
+    #[test]
+    fn readiness_names_degraded_parts_without_turning_unready() {
+        let health = Health::default();
+        let (shard, model) = (health.part("shard"), health.part("model"));
+        shard.ready();
+        model.ready();
+        assert_eq!(ready(&health), (StatusCode::OK, "ready".into()));
+        model.degraded("the disk is full");
+        assert_eq!(ready(&health), (StatusCode::OK, "ready\nmodel: degraded: the disk is full".into()));
+        shard.not_ready("stalled");
+        let answer = "not ready\nmodel: degraded: the disk is full\nshard: stalled";
+        assert_eq!(ready(&health), (StatusCode::SERVICE_UNAVAILABLE, answer.into()));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn upkeep_continues_without_scrapes() {

@@ -35,27 +35,29 @@ impl ReadModel for MemoryModel {
         let shards = self.shards();
         let Some(shard) = shards.get(&shard) else { return Ok(ShardSnapshot::default()) };
         let in_progress = shard.orders.values().filter(|stored| !stored.order.is_at_rest()).cloned().collect();
-        Ok(ShardSnapshot { next: shard.next, in_progress, policies: shard.policies.clone() })
+        Ok(ShardSnapshot { next: shard.next, in_progress, policies: shard.policies.clone(), unreadable: Vec::new() })
     }
 
-    async fn apply(
-        &self,
-        shard: u32,
-        watermark: Watermark,
-        states: Arc<Vec<StoredOrder>>,
-    ) -> Result<Arc<HashSet<OrderKey>>, ModelError> {
+    async fn superseded(&self, shard: u32, states: Vec<(OrderKey, u64)>) -> Result<HashSet<OrderKey>, ModelError> {
+        let shards = self.shards();
+        let Some(shard) = shards.get(&shard) else { return Ok(HashSet::new()) };
+        let is_older = |(key, position): &(OrderKey, u64)| {
+            shard.orders.get(&key.to_bytes()).is_some_and(|stored| stored.position > *position)
+        };
+        Ok(states.into_iter().filter(is_older).map(|(key, _)| key).collect())
+    }
+
+    async fn apply(&self, shard: u32, watermark: Watermark, states: Arc<Vec<StoredOrder>>) -> Result<(), ModelError> {
         let mut shards = self.shards();
         let shard = shards.entry(shard).or_default();
         shard.next = watermark.next;
-        let mut changed = HashSet::new();
         for state in &*states {
             let key = state.order.key().to_bytes();
             if shard.orders.get(&key).is_none_or(|stored| stored.position <= state.position) {
                 shard.orders.insert(key, state.clone());
-                changed.insert(state.order.key().clone());
             }
         }
-        Ok(Arc::new(changed))
+        Ok(())
     }
 
     async fn store_policies(&self, shard: u32, position: u64, versions: Arc<PolicyVersions>) -> Result<(), ModelError> {

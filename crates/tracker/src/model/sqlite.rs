@@ -6,18 +6,24 @@
 
 mod policies;
 
-use std::{collections::HashSet, path::Path, str::FromStr, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+    str::FromStr,
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use sqlx::{
     Row, Sqlite, Transaction,
+    migrate::MigrateError,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
 };
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 use twqr_order::PolicyVersions;
-use twqr_types::{MerchantId, MerchantTradeNo, OrderKey};
-use twqr_wire::convert::{decode_order, encode_order};
+use twqr_types::OrderKey;
+use twqr_wire::convert::{RecordFault, decode_order, encode_order};
 
 use super::{
     ModelError, ReadModel, ShardSnapshot, StoredOrder, Watermark, cancelled_at, institution_and_amount, phase_name,
@@ -45,8 +51,8 @@ pub struct SqliteModel {
 struct WriteRequest {
     shard: u32,
     content: WriteContent,
-    /// Receives the orders whose state was stored.
-    result: oneshot::Sender<Result<Arc<HashSet<OrderKey>>, ModelError>>,
+    /// Receives whether it was stored.
+    result: oneshot::Sender<Result<(), ModelError>>,
 }
 
 /// The content of a write.
@@ -58,17 +64,37 @@ enum WriteContent {
 }
 
 fn model_error(place: &str, error: &dyn std::fmt::Display) -> ModelError {
-    ModelError { place: Some(place.to_owned()), reason: error.to_string() }
+    ModelError { place: Some(place.to_owned()), reason: error.to_string(), is_damaged: false }
+}
+
+/// Why a file cannot be opened.
+fn open_error(place: &str, error: &dyn std::fmt::Display, is_damaged: bool) -> ModelError {
+    let reason = format!("{error}; if it is damaged, delete it: it is built anew from order-states");
+    ModelError { place: Some(place.to_owned()), reason, is_damaged }
+}
+
+/// Whether the file is damaged or is no database: trying again does not help.
+fn is_damage(error: &sqlx::Error) -> bool {
+    /// The primary result codes `SQLITE_CORRUPT` and `SQLITE_NOTADB` of SQLite.
+    const DAMAGE: [u32; 2] = [11, 26];
+    let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
+    code.is_some_and(|code| DAMAGE.contains(&(code & 0xff)))
+}
+
+/// Whether a migration failed for a reason that lies in the file, or in the build.
+fn is_permanent(error: &MigrateError) -> bool {
+    if let MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) = error {
+        return is_damage(error);
+    }
+    true
 }
 
 impl SqliteModel {
     /// Opens or creates the file, and brings its schema up to date.
     pub async fn open(file: &Path) -> Result<Self, ModelError> {
         let place = file.display().to_string();
-        let failed = |error: &dyn std::fmt::Display| ModelError {
-            place: Some(place.clone()),
-            reason: format!("{error}; if it is damaged, delete it: it is built anew from order-states"),
-        };
+        let failed = |error: &dyn std::fmt::Display| open_error(&place, error, false);
+        let failed_in_database = |error: sqlx::Error| open_error(&place, &error, is_damage(&error));
         if let Some(folder) = file.parent() {
             std::fs::create_dir_all(folder).map_err(|error| failed(&error))?;
         }
@@ -78,12 +104,13 @@ impl SqliteModel {
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Normal);
-        let writer = connect_in_background(options.clone()).await.map_err(|error| failed(&error))?;
+        let writer = connect_in_background(options.clone()).await.map_err(failed_in_database)?;
         // Applied migrations are compared by checksum, so the files in `migrations/` must never
         // change, not even their comments.
-        sqlx::migrate!().run(&writer).await.map_err(|error| failed(&error))?;
+        let migrated = sqlx::migrate!().run(&writer).await;
+        migrated.map_err(|error| open_error(&place, &error, is_permanent(&error)))?;
         let readers = SqlitePoolOptions::new().max_connections(READERS).connect_with(options);
-        let readers = readers.await.map_err(|error| failed(&error))?;
+        let readers = readers.await.map_err(failed_in_database)?;
         let (sender, queue) = mpsc::channel(WRITES_MAX);
         tokio::spawn(write_all(writer, queue, place.clone()));
         Ok(Self { readers, writer: sender, place })
@@ -98,7 +125,7 @@ impl SqliteModel {
         model_error(&self.place, error)
     }
 
-    async fn write(&self, shard: u32, content: WriteContent) -> Result<Arc<HashSet<OrderKey>>, ModelError> {
+    async fn write(&self, shard: u32, content: WriteContent) -> Result<(), ModelError> {
         let (result, written) = oneshot::channel();
         let stopped = || self.failed(&"its writing task has stopped; restart the tracker");
         self.writer.send(WriteRequest { shard, content, result }).await.map_err(|_| stopped())?;
@@ -114,21 +141,49 @@ impl SqliteModel {
             .bind(i64::from(shard))
             .fetch_all(&self.readers)
             .await?;
-        let stored = |row: &sqlx::sqlite::SqliteRow| {
-            // Skipping an unreadable order in progress would lose its alarm, so the file must be
-            // built anew.
-            let order = decode_order(row.get(0)).map_err(|fault| {
-                let problem =
-                    format!("an order in progress cannot be read ({fault}); stop the tracker and delete the file, which is then built anew");
-                sqlx::Error::Decode(problem.into())
-            })?;
-            Ok(StoredOrder { order, position: row.get::<i64, _>(1).cast_unsigned(), is_only_state: false })
+        let mut snapshot = ShardSnapshot { next: next.unwrap_or_default().cast_unsigned(), ..ShardSnapshot::default() };
+        let problem = |what: &str, fault: RecordFault| {
+            let place = &self.place;
+            format!(
+                "{what} cannot be read ({fault}); if {place} is damaged, stop the tracker and delete the file, which \
+                 is then built anew from order-states"
+            )
         };
-        Ok(ShardSnapshot {
-            next: next.unwrap_or_default().cast_unsigned(),
-            in_progress: rows.iter().map(stored).collect::<Result<_, sqlx::Error>>()?,
-            policies: policies::read(&self.readers, shard).await?,
-        })
+        for row in &rows {
+            let position = row.get::<i64, _>(1).cast_unsigned();
+            match decode_order(row.get(0)) {
+                Ok(order) => snapshot.in_progress.push(StoredOrder { order, position, is_only_state: false }),
+                Err(fault) => snapshot.unreadable.push(problem("an order in progress", fault)),
+            }
+        }
+        match policies::read(&self.readers, shard).await? {
+            Some((position, Ok(versions))) => snapshot.policies = Some((position, versions)),
+            Some((_, Err(fault))) => snapshot.unreadable.push(problem("the policy", fault)),
+            None => {}
+        }
+        Ok(snapshot)
+    }
+
+    async fn newer(&self, states: &[(OrderKey, u64)]) -> Result<HashSet<OrderKey>, sqlx::Error> {
+        let mut newer = HashSet::new();
+        for states in states.chunks(ROWS_MAX) {
+            let mut query = sqlx::QueryBuilder::new(
+                "SELECT merchant_id, merchant_trade_no, position FROM orders WHERE (merchant_id, merchant_trade_no) IN (",
+            );
+            query.push_values(states, |mut row, (key, _)| {
+                row.push_bind(key.merchant_id.as_str()).push_bind(key.merchant_trade_no.as_str());
+            });
+            query.push(")");
+            let rows = query.build().fetch_all(&self.readers).await?;
+            let stored: HashMap<(&str, &str), u64> =
+                rows.iter().map(|row| ((row.get(0), row.get(1)), row.get::<i64, _>(2).cast_unsigned())).collect();
+            let is_older = |(key, position): &&(OrderKey, u64)| {
+                let stored = stored.get(&(key.merchant_id.as_str(), key.merchant_trade_no.as_str()));
+                stored.is_some_and(|stored| stored > position)
+            };
+            newer.extend(states.iter().filter(is_older).map(|(key, _)| key.clone()));
+        }
+        Ok(newer)
     }
 }
 
@@ -154,7 +209,7 @@ async fn connect_in_background(options: SqliteConnectOptions) -> Result<SqlitePo
 async fn write_all(pool: SqlitePool, mut writes: mpsc::Receiver<WriteRequest>, place: String) {
     let mut batch = Vec::new();
     while writes.recv_many(&mut batch, WRITES_MAX).await > 0 {
-        let written = write(&pool, &batch).await.map(Arc::new).map_err(|error| model_error(&place, &error));
+        let written = write(&pool, &batch).await.map_err(|error| model_error(&place, &error));
         for WriteRequest { result, .. } in batch.drain(..) {
             // A follower that was cancelled does not wait for its result.
             let _cancelled = result.send(written.clone());
@@ -162,15 +217,14 @@ async fn write_all(pool: SqlitePool, mut writes: mpsc::Receiver<WriteRequest>, p
     }
 }
 
-/// Writes a batch in one transaction; returns the orders whose state was stored.
-async fn write(pool: &SqlitePool, batch: &[WriteRequest]) -> Result<HashSet<OrderKey>, sqlx::Error> {
+/// Writes a batch in one transaction.
+async fn write(pool: &SqlitePool, batch: &[WriteRequest]) -> Result<(), sqlx::Error> {
     let mut transaction = pool.begin().await?;
-    let mut changed = HashSet::new();
     for WriteRequest { shard, content, .. } in batch {
         match content {
             WriteContent::Orders(watermark, states) => {
                 for rows in states.chunks(ROWS_MAX) {
-                    upsert(&mut transaction, *shard, rows, &mut changed).await?;
+                    upsert(&mut transaction, *shard, rows).await?;
                     add_timeline(&mut transaction, rows).await?;
                 }
                 advance(&mut transaction, *shard, *watermark).await?;
@@ -180,8 +234,7 @@ async fn write(pool: &SqlitePool, batch: &[WriteRequest]) -> Result<HashSet<Orde
             }
         }
     }
-    transaction.commit().await?;
-    Ok(changed)
+    transaction.commit().await
 }
 
 /// Raises a shard's watermark. The marker is never lowered: a follower starts with 0, and a router
@@ -206,12 +259,11 @@ async fn advance(
         .map(|_| ())
 }
 
-/// Stores the states that are not older than the stored ones, and adds their orders to `changed`.
+/// Stores the states that are not older than the stored ones.
 async fn upsert(
     transaction: &mut Transaction<'_, Sqlite>,
     shard: u32,
     rows: &[StoredOrder],
-    changed: &mut HashSet<OrderKey>,
 ) -> Result<(), sqlx::Error> {
     let mut query = sqlx::QueryBuilder::new(
         "INSERT INTO orders (merchant_id, merchant_trade_no, shard, position, phase, institution, trade_no, \
@@ -239,17 +291,9 @@ async fn upsert(
          phase = excluded.phase, institution = excluded.institution, trade_no = excluded.trade_no, \
          trade_amount = excluded.trade_amount, is_final = excluded.is_final, \
          is_contradicted = excluded.is_contradicted, settled_at_ms = excluded.settled_at_ms, \
-         cancelled_at_ms = excluded.cancelled_at_ms, state = excluded.state WHERE excluded.position >= orders.position \
-         RETURNING merchant_id, merchant_trade_no",
+         cancelled_at_ms = excluded.cancelled_at_ms, state = excluded.state WHERE excluded.position >= orders.position",
     );
-    for row in query.build().fetch_all(&mut **transaction).await? {
-        let merchant_id = MerchantId::parse(row.get(0));
-        let merchant_trade_no = MerchantTradeNo::parse(row.get(1));
-        if let (Ok(merchant_id), Ok(merchant_trade_no)) = (merchant_id, merchant_trade_no) {
-            changed.insert(OrderKey { merchant_id, merchant_trade_no });
-        }
-    }
-    Ok(())
+    query.build().execute(&mut **transaction).await.map(|_| ())
 }
 
 async fn add_timeline(transaction: &mut Transaction<'_, Sqlite>, rows: &[StoredOrder]) -> Result<(), sqlx::Error> {
@@ -278,16 +322,15 @@ impl ReadModel for SqliteModel {
         self.read(shard).await.map_err(|error| self.failed(&error))
     }
 
-    async fn apply(
-        &self,
-        shard: u32,
-        watermark: Watermark,
-        states: Arc<Vec<StoredOrder>>,
-    ) -> Result<Arc<HashSet<OrderKey>>, ModelError> {
+    async fn superseded(&self, _: u32, states: Vec<(OrderKey, u64)>) -> Result<HashSet<OrderKey>, ModelError> {
+        self.newer(&states).await.map_err(|error| self.failed(&error))
+    }
+
+    async fn apply(&self, shard: u32, watermark: Watermark, states: Arc<Vec<StoredOrder>>) -> Result<(), ModelError> {
         self.write(shard, WriteContent::Orders(watermark, states)).await
     }
 
     async fn store_policies(&self, shard: u32, position: u64, versions: Arc<PolicyVersions>) -> Result<(), ModelError> {
-        self.write(shard, WriteContent::Policies(position, versions)).await.map(|_| ())
+        self.write(shard, WriteContent::Policies(position, versions)).await
     }
 }

@@ -2,7 +2,7 @@
 
 use sqlx::{Row, Sqlite, SqlitePool, Transaction};
 use twqr_order::PolicyVersions;
-use twqr_wire::convert::{decode_policy_versions, encode_policy_versions};
+use twqr_wire::convert::{RecordFault, decode_policy_versions, encode_policy_versions};
 
 /// Stores a shard's versions, unless newer ones are stored.
 pub(super) async fn store(
@@ -19,18 +19,15 @@ pub(super) async fn store(
     query.bind(encode_policy_versions(versions)).execute(&mut **transaction).await.map(|_| ())
 }
 
-/// Reads a shard's versions and the position that they reflect.
-pub(super) async fn read(readers: &SqlitePool, shard: u32) -> Result<Option<(u64, PolicyVersions)>, sqlx::Error> {
+/// Reads a shard's versions and the position that they reflect; the inner error says why this build
+/// cannot read them.
+pub(super) async fn read(
+    readers: &SqlitePool,
+    shard: u32,
+) -> Result<Option<(u64, Result<PolicyVersions, RecordFault>)>, sqlx::Error> {
     let row = sqlx::query("SELECT position, versions FROM policies WHERE shard = ?")
         .bind(i64::from(shard))
         .fetch_optional(readers)
         .await?;
-    let Some(row) = row else { return Ok(None) };
-    let versions = decode_policy_versions(row.get(1)).map_err(|fault| {
-        let problem = format!(
-            "the policy cannot be read ({fault}); stop the tracker and delete the file, which is then built anew"
-        );
-        sqlx::Error::Decode(problem.into())
-    })?;
-    Ok(Some((row.get::<i64, _>(0).cast_unsigned(), versions)))
+    Ok(row.map(|row| (row.get::<i64, _>(0).cast_unsigned(), decode_policy_versions(row.get(1)))))
 }
