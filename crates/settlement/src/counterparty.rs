@@ -14,7 +14,7 @@
 //! - `trade_no` is that of the payment in every row; `refund_trade_no` is set only in refunds;
 //!   `merchant_trade_no` of a refund is the refund's own.
 //! - amounts: whole TWD; `trade_amount` 1 to 2,147,483,647, `debit_amount` 0 to 2,147,483,647.
-//! - `at`: RFC 3339, or `yyyy/MM/dd HH:mm:ss` in Asia/Taipei.
+//! - `at`: RFC 3339, or `yyyy/MM/dd HH:mm:ss` in Asia/Taipei; years 2000 to 2199.
 //! - trailer: the number of rows and the sum of their trade amounts, refunds and reversals included
 //!   as positive amounts.
 
@@ -120,13 +120,30 @@ pub struct CounterpartyFile {
     pub unknown_rows: Vec<UnknownRow>,
     /// The faults of the whole file.
     pub troubles: Vec<FileTrouble>,
+    /// Whether it has the header row or the trailer row of a counterparty's file.
+    pub is_recognised: bool,
 }
 
+/// How many faulty rows are listed if no row can be read.
+const LISTED_ROWS_MAX: usize = 5;
+
 impl CounterpartyFile {
-    /// Whether the file is probably not a counterparty's file: it has rows, of which not one can be
-    /// read, and faults as a whole, such as a missing trailer.
-    pub fn is_foreign(&self) -> bool {
-        self.movements.is_empty() && !self.unknown_rows.is_empty() && !self.troubles.is_empty()
+    /// Returns why nothing in the file can be used, in one line that completes a sentence beginning
+    /// with its name: none of its rows can be read, and the file as a whole has faults, too. The
+    /// faults of the first rows are listed.
+    pub fn refusal(&self) -> Option<String> {
+        if !self.movements.is_empty() || self.unknown_rows.is_empty() || self.troubles.is_empty() {
+            return None;
+        }
+        let what = if self.is_recognised { "cannot be used" } else { "is not a counterparty file" };
+        let troubles: Vec<&str> = self.troubles.iter().map(|trouble| trouble.reason.as_str()).collect();
+        let listed = self.unknown_rows.iter().take(LISTED_ROWS_MAX);
+        let rows: Vec<String> = listed.map(|row| format!("line {} {}", row.line, row.reason)).collect();
+        let more = match self.unknown_rows.len() - rows.len() {
+            0 => String::new(),
+            more => format!("; {more} more lines have faults"),
+        };
+        Some(format!("{what}: {}; no row can be read: {}{more}", troubles.join("; "), rows.join("; ")))
     }
 }
 

@@ -162,6 +162,20 @@ fn a_missing_movement_near_the_cut_off_is_marked() {
 }
 
 #[test]
+fn a_file_with_a_fault_in_every_row_says_what_is_wrong_with_the_rows() {
+    let written = write_movements(&all_kinds(day()).iter().map(movement).collect::<Vec<_>>()).unwrap();
+    let changed = String::from_utf8(written).unwrap().replace("2025-", "0114-");
+    let refusal = read_movements(Side::Fisc, changed.as_bytes()).refusal().unwrap();
+    for part in ["cannot be used: ", "checksum", "line 2 institution must be", "line 6 ", "; 1 more lines have faults"]
+    {
+        assert!(refusal.contains(part), "{part}: {refusal}");
+    }
+    assert!(!refusal.contains("is not a counterparty file") && refusal.matches("at must have a year").count() == 5);
+    let foreign = read_movements(Side::Fisc, b"a;b\n1;2\n").refusal().unwrap();
+    assert!(foreign.starts_with("is not a counterparty file: ") && foreign.contains("line 1 has 1 cells"), "{foreign}");
+}
+
+#[test]
 fn an_invalid_row_is_reported_and_the_others_are_read() {
     let number = number(7);
     let cases = [
@@ -177,6 +191,10 @@ fn an_invalid_row_is_reported_and_the_others_are_read() {
             "trade_amount must be whole TWD, 1 to 2147483647; debit_amount",
         ),
         (format!("payment,391,{number},,M1,T1,1,1,2025/02/30 09:08:07"), "at must be"),
+        (format!("payment,391,{number},,M1,T1,1,1,115/03/10 09:08:07"), "at must have a year from 2000 to 2199"),
+        (format!("payment,391,{number},,M1,T1,1,1,0115/03/10 09:08:07"), "at must have a year"),
+        (format!("payment,391,{number},,M1,T1,1,1,0115-03-10T09:08:07+08:00"), "at must have a year"),
+        (format!("payment,391,{number},,M1,T1,1,1,2569/03/10 09:08:07"), "at must have a year"),
         (format!("payment,391,{number},,M1,T1,1,1"), "has 8 cells"),
         (format!("payment,391,\"{number},,M1,T1,1,1,2025/03/10 09:08:07"), "too few"),
         (format!("payment,391,{number},,M1\u{7},T1,1,1,2025/03/10 09:08:07"), "control character"),

@@ -278,6 +278,16 @@ async fn reconcile_exits_with_2_for_differences_and_1_for_an_unreadable_file() {
     let CommandOutput { code, stdout, stderr } = run(&["--fisc-before", "program"]).await;
     assert!(code == 1 && stdout.is_empty() && stderr.lines().count() == 1, "{stdout}{stderr}");
     assert!(stderr.contains("fisc's file program is not a counterparty file"), "{stderr}");
+    assert!(stderr.contains("line 1 ") && stderr.contains("; 495 more lines have faults"), "{stderr}");
+
+    // In every row the same fault: the year is of another calendar.
+    let of_another_calendar = |byte: &[u8]| String::from_utf8(byte.to_vec()).unwrap().replace("2025-", "0114-");
+    let faulty = of_another_calendar(&counterparty_file(std::slice::from_ref(two)));
+    fs::write(folder.path().join("faulty"), faulty).unwrap();
+    let CommandOutput { code, stdout, stderr } = run(&["--fisc-before", "faulty"]).await;
+    assert!(code == 1 && stdout.is_empty() && stderr.lines().count() == 1, "{stdout}{stderr}");
+    assert!(stderr.contains("line 2 at must have a year from 2000 to 2199"), "{stderr}");
+    assert!(stderr.contains("file faulty cannot be used: ") && stderr.contains("checksum"), "{stderr}");
 
     // Their file of the day has a movement that is on the day before here. Only their file of the
     // day before shows whether they booked it on both days.

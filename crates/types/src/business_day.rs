@@ -16,8 +16,6 @@ const DAY_MS: i64 = 86_400_000;
 const MINUTE_MS: i64 = 60_000;
 const TAIPEI_OFFSET_MS: i64 = 8 * 60 * MINUTE_MS;
 const DAY_MINUTES: u16 = 24 * 60;
-/// A date outside these years is refused as a typing mistake.
-const YEARS: std::ops::RangeInclusive<i16> = 2000..=2199;
 const EPOCH: Date = civil::date(1970, 1, 1);
 
 /// The minute of the day, in Asia/Taipei, at which one business day ends and the next begins: 00:00
@@ -90,6 +88,10 @@ pub struct BusinessDay {
 pub struct InvalidDate;
 
 impl BusinessDay {
+    /// The years that a date or time of a business can have. Another one is a typing mistake, or a
+    /// year of another calendar: 2026 is 115 in the calendar of the Republic of China.
+    pub const YEARS: std::ops::RangeInclusive<i16> = 2000..=2199;
+
     /// Takes a date of the form `YYYY-MM-DD` or `YYYYMMDD`.
     pub fn parse(raw: &str, cut_off: CutOff) -> Result<Self, InvalidDate> {
         let (digits, dashes) = match raw.len() {
@@ -102,7 +104,7 @@ impl BusinessDay {
             return Err(InvalidDate);
         }
         let date = Date::strptime("%Y%m%d", &digits).map_err(|_| InvalidDate)?;
-        if !YEARS.contains(&date.year()) {
+        if !Self::YEARS.contains(&date.year()) {
             return Err(InvalidDate);
         }
         let days = date.since(EPOCH).map_err(|_| InvalidDate)?.get_days();

@@ -6,7 +6,7 @@ use std::{collections::HashSet, str::FromStr};
 
 use csv::StringRecord;
 use jiff::{Timestamp, civil::DateTime, tz::Offset};
-use twqr_types::{Amount, InstitutionCode, TradeNo, UnixMs};
+use twqr_types::{Amount, BusinessDay, InstitutionCode, TradeNo, UnixMs};
 
 use super::{COLUMNS, CounterpartyFile, FileTrouble, Movement, MovementRow, Side, TRAILER, UnknownRow};
 use crate::{checksum::checksum, encoding::without_mark, entry::Kind};
@@ -16,7 +16,13 @@ const LINE_BYTES_MAX: usize = 16 * 1024;
 
 /// Reads the file of a counterparty. Rows that cannot be used are listed with their faults.
 pub fn read_movements(side: Side, bytes: &[u8]) -> CounterpartyFile {
-    let file = CounterpartyFile { side, movements: Vec::new(), unknown_rows: Vec::new(), troubles: Vec::new() };
+    let file = CounterpartyFile {
+        side,
+        movements: Vec::new(),
+        unknown_rows: Vec::new(),
+        troubles: Vec::new(),
+        is_recognised: false,
+    };
     let mut reading = Reading { file, places: None, rows: 0, ended: false };
     let mut begin = 0;
     for (line, raw) in (1..).zip(bytes.split_inclusive(|byte| *byte == b'\n')) {
@@ -70,6 +76,7 @@ impl Reading {
             None => match header(&cells) {
                 Ok(places) => {
                     self.places = Some(places);
+                    self.file.is_recognised = true;
                     return;
                 }
                 Err(reason) => {
@@ -89,6 +96,7 @@ impl Reading {
 
     fn trailer(&mut self, cells: &StringRecord, before: &[u8]) {
         self.ended = true;
+        self.file.is_recognised = true;
         if cells.get(1) != Some(&self.rows.to_string()) {
             self.trouble(format!(
                 "the file is truncated or damaged: it has {} rows, but its trailer states another number",
@@ -176,7 +184,7 @@ fn movement(side: Side, cells: &StringRecord, places: [usize; COLUMNS.len()]) ->
         (refund_fits, "refund_trade_no must be a RefundTradeNo of ours in a refund, and empty in other rows"),
         (trade_amount.is_some(), "trade_amount must be whole TWD, 1 to 2147483647"),
         (debit_amount.is_some(), "debit_amount must be whole TWD, 0 to 2147483647"),
-        (at.is_some(), "at must be RFC 3339 or yyyy/MM/dd HH:mm:ss (Asia/Taipei)"),
+        (at.is_ok(), at.err().unwrap_or_default()),
     ];
     let read = || {
         Some(Movement {
@@ -188,17 +196,24 @@ fn movement(side: Side, cells: &StringRecord, places: [usize; COLUMNS.len()]) ->
             merchant_trade_no: merchant_trade_no.into(),
             trade_amount: trade_amount?.twd(),
             debit_amount: i64::from(debit_amount?),
-            at: at?,
+            at: at.ok()?,
         })
     };
     let broken: Vec<String> = rules.into_iter().filter(|(holds, _)| !holds).map(|(_, rule)| rule.to_owned()).collect();
     if broken.is_empty() { read().ok_or(broken) } else { Err(broken) }
 }
 
-fn time(raw: &str) -> Option<UnixMs> {
+/// Reads a time; the error says what is wrong with it.
+fn time(raw: &str) -> Result<UnixMs, &'static str> {
+    let taipei = Offset::constant(8);
     let at = match DateTime::strptime("%Y/%m/%d %H:%M:%S", raw) {
-        Ok(local) => Offset::constant(8).to_timestamp(local).ok()?,
-        Err(_) => Timestamp::from_str(raw).ok()?,
+        Ok(local) => taipei.to_timestamp(local).ok(),
+        Err(_) => Timestamp::from_str(raw).ok(),
     };
-    Some(UnixMs(at.as_millisecond()))
+    let at = at.ok_or("at must be RFC 3339 or yyyy/MM/dd HH:mm:ss (Asia/Taipei)")?;
+    if BusinessDay::YEARS.contains(&taipei.to_datetime(at).year()) {
+        Ok(UnixMs(at.as_millisecond()))
+    } else {
+        Err("at must have a year from 2000 to 2199, such as 2026 and not 115")
+    }
 }

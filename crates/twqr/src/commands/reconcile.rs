@@ -7,7 +7,7 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail};
 use clap::Args;
 use twqr_client::{business_day, settled};
 use twqr_config::Config;
@@ -90,10 +90,8 @@ fn files(paths: &[(Side, Option<&PathBuf>)]) -> anyhow::Result<Vec<CounterpartyF
 fn file(side: Side, path: &Path) -> anyhow::Result<CounterpartyFile> {
     let bytes = twqr_files::read(path).with_context(|| format!("{side}'s file {} cannot be read", path.display()))?;
     let read = read_movements(side, &bytes);
-    let name = path.display();
-    ensure!(
-        !read.is_foreign(),
-        "{side}'s file {name} is not a counterparty file: no row can be read, and header or trailer are missing"
-    );
-    Ok(read)
+    match read.refusal() {
+        Some(refusal) => bail!("{side}'s file {} {refusal}", path.display()),
+        None => Ok(read),
+    }
 }
