@@ -31,7 +31,7 @@ pub(super) struct Lines {
     name: String,
     about: Metadata,
     number: u64,
-    /// Whether the end or a read error was reached.
+    /// Whether the end of the file or a read error was reached.
     ended: bool,
 }
 

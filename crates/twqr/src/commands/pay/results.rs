@@ -12,7 +12,7 @@ use twqr_wire::pos::PayRequest;
 
 /// The outcome of a line.
 pub(super) enum Outcome {
-    /// The line is not a request.
+    /// The line is not a valid request; it was not sent.
     Bad(Vec<Problem>),
     /// The request was sent and answered, or refused.
     Sent(Box<(PayRequest, Answer)>),

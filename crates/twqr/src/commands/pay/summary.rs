@@ -48,7 +48,12 @@ impl Summary {
     }
 
     pub(super) fn short(&self) -> String {
-        format!("{} approved, {} not, {} without an answer", self.approved, self.others, self.unanswered())
+        format!(
+            "{} approved, {} with another StatusCode, {} without an answer",
+            self.approved,
+            self.others,
+            self.unanswered()
+        )
     }
 
     pub(super) fn long(&self) -> String {
