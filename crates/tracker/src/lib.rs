@@ -69,8 +69,8 @@ const OPEN_PAUSE_MS_MIN: u64 = 100;
 const OPEN_PAUSE_MS_MAX: u64 = 5_000;
 
 /// Follows every shard and serves the operators' API until `context.shutdown` fires. A damaged read
-/// model is an error. While it cannot be opened for another reason, such as a full disk, alarms ring
-/// without it, and the operators' API is served later.
+/// model is an error. While it cannot be opened for another reason, such as a full disk, alarms
+/// ring without it, and the operators' API is served later.
 pub async fn run(settings: Settings, journal: Arc<dyn Journal>, context: Context) -> Result<(), Error> {
     let model = Arc::new(LateModel::new(settings.database.clone()));
     match tokio::time::timeout(Duration::from_millis(OPEN_WAIT_MS), model.open()).await {
