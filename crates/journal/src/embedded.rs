@@ -154,7 +154,7 @@ impl Journal for EmbeddedJournal {
                 format!("all {REPLIES_PARTITIONS} partitions of replies are held; stop an ingress").into(),
             )
         })?;
-        let guard = RepliesGuard { index, held: self.held_replies.clone() };
+        let guard = EmbeddedRepliesGuard { index, held: self.held_replies.clone() };
         Ok(RepliesHold::new(Partition { topic: Topic::Replies, index }, Some(Box::new(guard))))
     }
 
@@ -190,12 +190,12 @@ impl Assignments for AllPartitions {
 }
 
 /// Releases a partition of `replies` when it is dropped.
-struct RepliesGuard {
+struct EmbeddedRepliesGuard {
     index: u32,
     held: Arc<Mutex<BTreeSet<u32>>>,
 }
 
-impl Drop for RepliesGuard {
+impl Drop for EmbeddedRepliesGuard {
     fn drop(&mut self) {
         self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.index);
     }

@@ -157,7 +157,7 @@ impl Journal for KafkaJournal {
             held: &self.held_replies,
         };
         let index = search.hold_free(member).await?;
-        let guard = replies::RepliesGuard { index, held: self.held_replies.clone() };
+        let guard = replies::KafkaRepliesGuard { index, held: self.held_replies.clone() };
         Ok(RepliesHold::new(Partition { topic: Topic::Replies, index }, Some(Box::new(guard))))
     }
 

@@ -15,10 +15,13 @@ pub(crate) enum Rule {
     Circles,
     /// Files and tests that a document names exist.
     References,
+    /// No two types of a crate have one name.
+    TypeNames,
 }
 
 impl Rule {
-    pub(crate) const ALL: [Self; 5] = [Self::Header, Self::Prose, Self::DocWords, Self::Circles, Self::References];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Header, Self::Prose, Self::DocWords, Self::Circles, Self::References, Self::TypeNames];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -27,6 +30,7 @@ impl Rule {
             Self::DocWords => "doc-words",
             Self::Circles => "circles",
             Self::References => "references",
+            Self::TypeNames => "type-names",
         }
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! Each rule has a module: `header` (a file opens with a module doc and has at most 500 lines),
 //! `prose` (width of comments and documents), `doc_words` (a doc comment has at least three words),
-//! `circles` (no two files of a crate use each other) and `references` (files and tests that a
-//! document names exist). Every finding names file, line and what to do.
+//! `circles` (no two files of a crate use each other), `references` (files and tests that a
+//! document names exist) and `type_names` (no two types of a crate have one name). Every finding
+//! names file, line and what to do.
 
 mod circles;
 mod comments;
@@ -13,6 +14,7 @@ mod finding;
 mod header;
 mod prose;
 mod references;
+mod type_names;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -64,6 +66,7 @@ fn check(root: &Path) -> anyhow::Result<Vec<Finding>> {
     }
     circles::check(&files, &mut findings)?;
     references::check(&files, &paths, &mut findings);
+    type_names::check(&files, &mut findings);
     findings.sort();
     findings.dedup();
     Ok(findings)

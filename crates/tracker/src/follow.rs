@@ -47,7 +47,7 @@ const GAUGES_MS: u64 = 1_000;
 
 /// Why following was interrupted.
 #[derive(Debug, thiserror::Error)]
-enum Interruption {
+enum FollowInterruption {
     #[error(transparent)]
     Journal(#[from] JournalError),
     #[error(transparent)]
@@ -66,7 +66,7 @@ pub(crate) struct Follower {
 }
 
 /// How far a follower is. It outlives interruptions.
-struct Progress {
+struct FollowerState {
     /// The offset after the last state that was read.
     next: Offset,
     alarms: Alarms,
@@ -111,8 +111,8 @@ impl Follower {
     /// Takes the alarms from the read model, and continues where it ends. If it cannot be read, or
     /// not all of it, the follower begins with the first record of `order-states`, which has every
     /// order.
-    async fn start(&self) -> Progress {
-        let mut progress = Progress { next: 0, alarms: Alarms::default(), filter_from: Instant::now() };
+    async fn start(&self) -> FollowerState {
+        let mut progress = FollowerState { next: 0, alarms: Alarms::default(), filter_from: Instant::now() };
         let snapshot = timeout(Duration::from_millis(SNAPSHOT_WAIT_MS), self.model.snapshot(self.shard)).await;
         let reason = match snapshot {
             Ok(Ok(snapshot)) if snapshot.unreadable.is_empty() => {
@@ -137,9 +137,9 @@ impl Follower {
         &self,
         part: &Part,
         watch: &StallWatch,
-        progress: &mut Progress,
+        progress: &mut FollowerState,
         backoff: &mut Backoff,
-    ) -> Result<(), Interruption> {
+    ) -> Result<(), FollowInterruption> {
         let states = Partition { topic: Topic::OrderStates, index: self.shard };
         let end_at_start = self.journal.end(states).await?;
         let mut reader = self.journal.reader(states, progress.next).await?;
@@ -179,7 +179,7 @@ impl Follower {
         }
     }
 
-    fn take(&self, records: Vec<Record>, progress: &mut Progress) {
+    fn take(&self, records: Vec<Record>, progress: &mut FollowerState) {
         let mut batch = StatesBatch::decode(progress.next, records);
         progress.next = batch.next;
         for stored in newest_states(&batch.orders) {
@@ -196,7 +196,7 @@ impl Follower {
     }
 
     /// Writes the due records of the alarms that ring now.
-    async fn ring(&self, progress: &mut Progress) {
+    async fn ring(&self, progress: &mut FollowerState) {
         let due = progress.alarms.take_due(self.context.clock.now(), BATCH_DUES_MAX);
         if due.is_empty() {
             return;
@@ -212,7 +212,7 @@ impl Follower {
     /// The orders of which the read model has a newer state: a router that lost its shard wrote an
     /// outdated one behind it. While the read model fails, none: a due record too many changes
     /// nothing.
-    async fn superseded(&self, due: &[(OrderKey, u64)], progress: &mut Progress) -> HashSet<OrderKey> {
+    async fn superseded(&self, due: &[(OrderKey, u64)], progress: &mut FollowerState) -> HashSet<OrderKey> {
         if Instant::now() < progress.filter_from {
             return HashSet::new();
         }

@@ -39,7 +39,7 @@ const LOG_MS: u64 = 10_000;
 
 /// Why writing was interrupted.
 #[derive(Debug, thiserror::Error)]
-enum Interruption {
+enum WriteInterruption {
     #[error(transparent)]
     Journal(#[from] JournalError),
     #[error(transparent)]
@@ -72,7 +72,7 @@ pub(crate) struct ModelWriter {
 }
 
 /// The state of a writer since its last start.
-struct Progress {
+struct WriterState {
     /// The offset after the last state that was collected or written.
     next: Offset,
     /// The highest marker.
@@ -92,7 +92,7 @@ struct Progress {
     reader: Option<Box<dyn Reader>>,
 }
 
-impl Progress {
+impl WriterState {
     fn new(snapshot: ShardSnapshot) -> Self {
         Self {
             next: snapshot.next,
@@ -163,12 +163,12 @@ impl ModelWriter {
         }
     }
 
-    async fn write_all(&self, part: &Part, backoff: &mut Backoff) -> Result<(), Interruption> {
+    async fn write_all(&self, part: &Part, backoff: &mut Backoff) -> Result<(), WriteInterruption> {
         let snapshot = warn_if_slow(part, self.model.snapshot(self.shard)).await?;
         for unreadable in &snapshot.unreadable {
             error!(shard = self.shard, "{unreadable}");
         }
-        let mut progress = Progress::new(snapshot);
+        let mut progress = WriterState::new(snapshot);
         self.feed.set_written(progress.next);
         let states = Partition { topic: Topic::OrderStates, index: self.shard };
         let end_at_start = self.journal.end(states).await?;
@@ -217,7 +217,7 @@ impl ModelWriter {
     }
 
     /// Writes what was collected.
-    async fn write(&self, part: &Part, progress: &mut Progress) -> Result<(), Interruption> {
+    async fn write(&self, part: &Part, progress: &mut WriterState) -> Result<(), WriteInterruption> {
         progress.write_at = None;
         let watermark = Watermark { next: progress.unreadable.unwrap_or(progress.next), marker: progress.marker };
         let states = Arc::new(std::mem::take(&mut progress.collected));

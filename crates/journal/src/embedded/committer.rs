@@ -29,19 +29,19 @@ impl Work {
 
 #[derive(Default)]
 pub(super) struct Committer {
-    queue: Mutex<Queue>,
+    queue: Mutex<AppendQueue>,
     more: Condvar,
 }
 
 #[derive(Default)]
-struct Queue {
+struct AppendQueue {
     work: Vec<Work>,
     /// The reason for refusing new work; set when the queue closes.
     closed: Option<Arc<str>>,
 }
 
 impl Committer {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
+    fn lock(&self) -> MutexGuard<'_, AppendQueue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

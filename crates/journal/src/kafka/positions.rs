@@ -30,7 +30,7 @@ const SPACING_MS: u64 = 100;
 pub(super) struct Positions {
     client: Arc<Client>,
     consumer: Arc<BaseConsumer<Listener>>,
-    queue: Arc<Queue>,
+    queue: Arc<CommitQueue>,
 }
 
 /// How many calls may wait for one commit before further ones are refused.
@@ -38,7 +38,7 @@ const QUEUED_CALLS_MAX: usize = 65_536;
 
 /// The positions that the next commit will store.
 #[derive(Default)]
-struct Queue {
+struct CommitQueue {
     pending: Mutex<PendingCommits>,
     more: Condvar,
 }
@@ -145,7 +145,7 @@ fn position_of(list: &TopicPartitionList) -> Option<Result<Position, String>> {
 struct PositionCommitter {
     client: Arc<Client>,
     consumer: Arc<BaseConsumer<Listener>>,
-    queue: Arc<Queue>,
+    queue: Arc<CommitQueue>,
 }
 
 impl PositionCommitter {

@@ -35,12 +35,12 @@ const LISTEN_MS: u64 = 500;
 const BATCH_RECORDS_MAX: usize = 256;
 
 /// Releases a partition of `replies` when it is dropped.
-pub(super) struct RepliesGuard {
+pub(super) struct KafkaRepliesGuard {
     pub(super) index: u32,
     pub(super) held: Arc<Mutex<BTreeSet<u32>>>,
 }
 
-impl Drop for RepliesGuard {
+impl Drop for KafkaRepliesGuard {
     fn drop(&mut self) {
         lock(&self.held).remove(&self.index);
     }
