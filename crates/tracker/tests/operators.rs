@@ -320,6 +320,26 @@ async fn an_unreadable_order_stops_the_watermark_but_not_other_orders() {
     tracker.close().await;
 }
 
+#[tokio::test]
+async fn every_order_is_counted_once_however_often_it_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut tracker = TestTracker::open(folder.path(), open_journal(folder.path())).await;
+    // New and changed in one write; then another change, an outdated state and a new order.
+    let batch = vec![state(payment(1, unresolved()), 5), state(payment(1, failed()), 6), state(payment(2, paid()), 5)];
+    tracker.journal.append(STATES, batch).await.unwrap();
+    let status = tracker.status_when(|status| status.orders > 0 && status.lag == 0).await;
+    assert_eq!((status.orders, status.in_progress, status.contradicted), (2, 0, 0));
+    let Order::Payment(known) = payment(2, paid()) else { unreachable!() };
+    let contradicted = Order::Payment(Payment { contradiction: Some("paid, then declined".into()), ..known });
+    let batch = vec![state(contradicted, 9), state(payment(1, unresolved()), 4), state(payment(3, unresolved()), 9)];
+    tracker.journal.append(STATES, batch).await.unwrap();
+    let status = tracker.status_when(|status| status.orders > 2 && status.lag == 0).await;
+    assert_eq!((status.orders, status.in_progress, status.contradicted), (3, 1, 1));
+    let request = ListOrdersRequest { contradicted_only: true, ..Default::default() };
+    assert_eq!(tracker.client.list_orders(request).await.unwrap().into_inner().orders.len(), 1);
+    tracker.close().await;
+}
+
 /// Runs SQL statements on the read model of a closed tracker.
 async fn edit_read_model(folder: &Path, statements: &[&'static str]) {
     let file = format!("sqlite:{}", folder.join("read-model.sqlite").display());
@@ -484,10 +504,14 @@ async fn a_read_model_of_the_first_version_is_built_anew() {
         "ALTER TABLE orders DROP COLUMN cancelled_at_ms",
         "DROP TABLE policies",
         "ALTER TABLE positions DROP COLUMN marker",
+        "DROP INDEX orders_unfinished",
+        "ALTER TABLE orders DROP COLUMN replaced",
+        "DROP TABLE counts",
         "DELETE FROM _sqlx_migrations WHERE version > 1",
     ];
     edit_read_model(folder.path(), &statements).await;
     let mut tracker = TestTracker::open(folder.path(), journal).await;
     assert_eq!(tracker.settlement(0, i64::MAX, "").await.len(), 1);
+    tracker.status_when(|status| status.orders == 1 && status.lag == 0).await;
     tracker.close().await;
 }

@@ -223,10 +223,12 @@ async fn write(pool: &SqlitePool, batch: &[WriteRequest]) -> Result<(), sqlx::Er
     for WriteRequest { shard, content, .. } in batch {
         match content {
             WriteContent::Orders(watermark, states) => {
+                let mut new_orders = 0;
                 for rows in states.chunks(ROWS_MAX) {
-                    upsert(&mut transaction, *shard, rows).await?;
+                    new_orders += upsert(&mut transaction, *shard, rows).await?;
                     add_timeline(&mut transaction, rows).await?;
                 }
+                add_to_count(&mut transaction, *shard, new_orders).await?;
                 advance(&mut transaction, *shard, *watermark).await?;
             }
             WriteContent::Policies(position, versions) => {
@@ -259,12 +261,28 @@ async fn advance(
         .map(|_| ())
 }
 
-/// Stores the states that are not older than the stored ones.
+/// Adds to the number of orders of a shard.
+async fn add_to_count(
+    transaction: &mut Transaction<'_, Sqlite>,
+    shard: u32,
+    new_orders: i64,
+) -> Result<(), sqlx::Error> {
+    if new_orders == 0 {
+        return Ok(());
+    }
+    let query = sqlx::query(
+        "INSERT INTO counts (shard, orders) VALUES (?, ?) ON CONFLICT (shard) DO UPDATE SET \
+         orders = counts.orders + excluded.orders",
+    );
+    query.bind(i64::from(shard)).bind(new_orders).execute(&mut **transaction).await.map(|_| ())
+}
+
+/// Stores the states that are not older than the stored ones. Returns how many orders are new.
 async fn upsert(
     transaction: &mut Transaction<'_, Sqlite>,
     shard: u32,
     rows: &[StoredOrder],
-) -> Result<(), sqlx::Error> {
+) -> Result<i64, sqlx::Error> {
     let mut query = sqlx::QueryBuilder::new(
         "INSERT INTO orders (merchant_id, merchant_trade_no, shard, position, phase, institution, trade_no, \
          trade_amount, accepted_at_ms, is_final, is_contradicted, settled_at_ms, cancelled_at_ms, state) ",
@@ -291,9 +309,11 @@ async fn upsert(
          phase = excluded.phase, institution = excluded.institution, trade_no = excluded.trade_no, \
          trade_amount = excluded.trade_amount, is_final = excluded.is_final, \
          is_contradicted = excluded.is_contradicted, settled_at_ms = excluded.settled_at_ms, \
-         cancelled_at_ms = excluded.cancelled_at_ms, state = excluded.state WHERE excluded.position >= orders.position",
+         cancelled_at_ms = excluded.cancelled_at_ms, state = excluded.state, \
+         replaced = orders.replaced + 1 WHERE excluded.position >= orders.position RETURNING replaced",
     );
-    query.build().execute(&mut **transaction).await.map(|_| ())
+    let replaced: Vec<i64> = query.build_query_scalar().fetch_all(&mut **transaction).await?;
+    Ok(replaced.iter().map(|replaced| i64::from(*replaced == 0)).sum())
 }
 
 async fn add_timeline(transaction: &mut Transaction<'_, Sqlite>, rows: &[StoredOrder]) -> Result<(), sqlx::Error> {
