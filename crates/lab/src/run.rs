@@ -21,7 +21,7 @@ pub struct RunOptions {
     /// The day that uses the full API.
     #[arg(long, default_value = "load-tests/samples/day-full-api.jsonl")]
     whole_api_file: PathBuf,
-    /// The simulator's fault script.
+    /// The simulator's fault script, or - for standard input.
     #[arg(long, default_value = "load-tests/samples/simulator.toml")]
     script: PathBuf,
     /// The folder for data and reports; it is emptied first.

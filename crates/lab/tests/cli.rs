@@ -4,6 +4,7 @@
 
 use std::{
     fs,
+    io::Write,
     path::Path,
     process::{Command, Stdio},
 };
@@ -52,6 +53,26 @@ fn a_closed_pipe_ends_the_sample_day_quietly() {
         let output = command.output().unwrap();
         assert_eq!((output.status.code(), String::from_utf8(output.stderr).unwrap().as_str()), (Some(0), ""));
     }
+}
+
+#[test]
+fn a_fault_script_may_come_from_standard_input() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("day"), "").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_twqr-lab"));
+    command.current_dir(folder.path()).args(["run", "--once", "--dir", "run", "--script", "-"]);
+    for name in ["GRPC", "POS_HTTP", "ADMIN", "OPERATORS", "WALLET", "FISC"] {
+        command.env(format!("TWQR__{name}"), "127.0.0.1:0");
+    }
+    command.args(["--file", "day", "--whole-api-file", "day"]).stdin(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"no_such_fault = 1\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        output.status.code() == Some(1) && error.contains("fault script -: ") && error.contains("no_such_fault"),
+        "{error}"
+    );
 }
 
 #[test]

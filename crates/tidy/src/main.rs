@@ -99,6 +99,7 @@ fn print(findings: &[Finding], options: &Options, out: &mut impl Write) -> std::
     Ok(has_failed)
 }
 
+#[allow(clippy::disallowed_methods, reason = "a tool of this repository")]
 fn main() -> anyhow::Result<ExitCode> {
     let options = parse(std::env::args().skip(1))?;
     let findings = check(Path::new(&options.root))?;

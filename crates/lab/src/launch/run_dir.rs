@@ -12,6 +12,7 @@ use std::{
 use anyhow::{Context as _, ensure};
 use tokio::process::Command;
 use twqr_config::Config;
+use twqr_simulator::Script;
 
 /// The name of the file that marks a folder as one that may be emptied.
 const MARKER: &str = ".twqr-run";
@@ -50,6 +51,22 @@ pub(super) fn write_config(dir: &Path, config: &Config) -> anyhow::Result<PathBu
     opened
         .and_then(|mut file| file.write_all(text.as_bytes()))
         .with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
+}
+
+/// Reads and checks a fault script; `-` is standard input.
+pub(super) fn read_script(file: &Path) -> anyhow::Result<String> {
+    let place = || format!("fault script {}", file.display());
+    let text = twqr_files::read_text(file).with_context(place)?;
+    Script::parse(&text).with_context(place)?;
+    Ok(text)
+}
+
+/// Writes a fault script where the simulator, which has no standard input, can read it; returns
+/// the file.
+pub(super) fn write_script(dir: &Path, text: &str) -> anyhow::Result<PathBuf> {
+    let path = dir.join("fault-script.toml");
+    fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(path)
 }
 

@@ -103,6 +103,7 @@ impl Launch<'_> {
     pub async fn start(self) -> anyhow::Result<System> {
         let mut config = self.config;
         check_free(&[config.grpc, config.pos_http, config.operators, config.wallet, config.fisc])?;
+        let script = self.script.map(run_dir::read_script).transpose()?;
         run_dir::empty(self.dir)?;
         self.programs.check_built()?;
         let logs = Logs::create(self.dir)?;
@@ -117,7 +118,9 @@ impl Launch<'_> {
             }
         }
         let config_file = run_dir::write_config(self.dir, &config)?;
-        let files = SimulatorFiles { config: &config_file, data_dir: self.dir.join("simulator"), script: self.script };
+        let script = script.map(|text| run_dir::write_script(self.dir, &text)).transpose()?;
+        let data_dir = self.dir.join("simulator");
+        let files = SimulatorFiles { config: &config_file, data_dir, script: script.as_deref() };
         let simulator = Simulator::start(&self.programs, &files, &config, &logs).await?;
         let mut system = System {
             programs: self.programs,
