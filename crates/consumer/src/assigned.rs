@@ -1,6 +1,6 @@
-//! Holds the partitions that the group assigns to this process: one task for each. The assignment
-//! is only a hint. Which process owns a partition is decided by claims in the log (protocol rule
-//! P4), so that an old and a new task of one partition may run at the same time.
+//! Runs a task for each partition that the consumer group assigns to this process. The assignment
+//! is only a hint: claims in the log decide which process owns a partition (protocol rule P4). So
+//! the old and the new task of one partition may run at the same time.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,8 +15,8 @@ use twqr_service::CancellationToken;
 /// `hold` runs as a task for each assigned partition; its token fires when the partition is no
 /// longer assigned, and at the end.
 ///
-/// At the end it leaves the group first, so that others claim the partitions, and then waits for
-/// every task that it started: also for those whose partition was reassigned before.
+/// At the end it first leaves the group, so that other processes claim the partitions. Then it
+/// waits for every task that it started, including those whose partition was reassigned earlier.
 pub async fn hold_assigned<F>(
     journal: &dyn Journal,
     topic: Topic,
@@ -39,13 +39,13 @@ where
             Err(error) => break Err(error),
         }
     };
-    // Leaving a group may block.
+    // Dropping the assignments leaves the group, which may block.
     drop(tokio::task::spawn_blocking(move || drop(assignments)).await);
     partitions.end().await;
     ended
 }
 
-/// The tasks of the assigned partitions, and those that still end.
+/// The tasks of the assigned partitions, and older tasks that have not ended yet.
 #[derive(Default)]
 struct HeldPartitions {
     assigned: BTreeMap<u32, HeldPartition>,
@@ -59,9 +59,9 @@ struct HeldPartition {
 }
 
 impl HeldPartitions {
-    /// Starts a task for each assigned partition that has none. A partition that is assigned again
-    /// while its old task still ends gets a new one at once; so does one whose task has ended by
-    /// itself.
+    /// Cancels the tasks of partitions that are no longer assigned, and starts a task for each
+    /// assigned partition without one. A partition that is assigned again does not wait for the end
+    /// of its old task. A task that ended by itself is replaced.
     fn change_to<F>(&mut self, assigned: &BTreeSet<u32>, hold: impl Fn(u32, CancellationToken) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -102,7 +102,7 @@ mod tests {
     /// What happened to the tasks, in order.
     type Events = Arc<Mutex<Vec<String>>>;
 
-    /// A task that needs this long to end once its partition is not assigned any more.
+    /// How long a test's task takes to end once its partition is no longer assigned.
     const ENDING: Duration = Duration::from_secs(3);
 
     fn recorder(
@@ -120,7 +120,7 @@ mod tests {
         }
     }
 
-    async fn taken(events: &Events) -> Vec<String> {
+    async fn take_events(events: &Events) -> Vec<String> {
         tokio::time::sleep(Duration::from_millis(1)).await;
         std::mem::take(&mut *events.lock().unwrap())
     }
@@ -130,12 +130,12 @@ mod tests {
         let (events, mut partitions) = (Events::default(), HeldPartitions::default());
         let hold = recorder(&events);
         partitions.change_to(&BTreeSet::from([0, 1]), &hold);
-        assert_eq!(taken(&events).await, ["start 0", "start 1"]);
+        assert_eq!(take_events(&events).await, ["start 0", "start 1"]);
         partitions.change_to(&BTreeSet::from([0]), &hold);
         partitions.change_to(&BTreeSet::from([0, 1]), &hold);
-        assert_eq!(taken(&events).await, ["start 1"], "0 is still held, and 1 is started again");
+        assert_eq!(take_events(&events).await, ["start 1"], "0 is still held, and 1 is started again");
         partitions.end().await;
-        assert_eq!(taken(&events).await, ["end 1", "end 0", "end 1"], "every task was waited for");
+        assert_eq!(take_events(&events).await, ["end 1", "end 0", "end 1"], "it must wait for every task");
     }
 
     #[tokio::test(start_paused = true)]
@@ -147,18 +147,18 @@ mod tests {
         };
         for _ in 0..2 {
             partitions.change_to(&BTreeSet::from([3]), hold);
-            assert_eq!(taken(&events).await, ["start 3"]);
+            assert_eq!(take_events(&events).await, ["start 3"]);
         }
         partitions.end().await;
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_end_waits_for_a_task_whose_partition_was_reassigned_before() {
+    async fn the_end_waits_for_a_task_whose_partition_was_reassigned_earlier() {
         let (events, mut partitions) = (Events::default(), HeldPartitions::default());
         let hold = recorder(&events);
         partitions.change_to(&BTreeSet::from([7]), &hold);
         partitions.change_to(&BTreeSet::new(), &hold);
         partitions.end().await;
-        assert_eq!(taken(&events).await, ["start 7", "end 7"]);
+        assert_eq!(take_events(&events).await, ["start 7", "end 7"]);
     }
 }

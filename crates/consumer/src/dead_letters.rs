@@ -9,7 +9,7 @@ use twqr_journal::{Ack, Entry, Journal, Offset, Partition, Topic};
 use twqr_service::Clock;
 use twqr_wire::convert::{DeadLetter, encode_dead_letter};
 
-/// The writer of one service.
+/// Writes the dead letters of one service.
 #[derive(Clone)]
 pub struct DeadLetters {
     journal: Arc<dyn Journal>,
@@ -18,7 +18,7 @@ pub struct DeadLetters {
 }
 
 impl DeadLetters {
-    /// Letters are counted by the metric `counter`, which has a name of its own in each service.
+    /// `counter` is the name of the metric that counts the letters; each service has its own.
     pub fn new(journal: Arc<dyn Journal>, clock: Arc<dyn Clock>, counter: &'static str) -> Self {
         metrics::describe_counter!(counter, "Records that could not be used and were written to dead-letters");
         Self { journal, clock, counter }
@@ -28,8 +28,8 @@ impl DeadLetters {
     /// it. The payload may hold a card token: it is written to the letter but never logged, and
     /// `reason` must not repeat any of it.
     ///
-    /// The record may be committed as read once the returned acknowledgement has arrived. Dropping
-    /// the acknowledgement is fine where the record is not needed any more.
+    /// The record may be committed as read once the returned acknowledgement has arrived. A caller
+    /// for whom the letter need not be durable may drop the acknowledgement.
     pub fn write(&self, source: Partition, offset: Offset, payload: &Bytes, reason: impl Display) -> Ack {
         error!(partition = %source, offset, %reason, "a record cannot be used; it is written to dead-letters");
         metrics::counter!(self.counter).increment(1);
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_letter_says_where_the_record_stood_and_why_it_could_not_be_used() {
+    async fn a_letter_has_the_position_of_the_record_and_the_reason() {
         let sim = Sim::new(Layout { shards: 8, task_partitions: 1 }, Faults::default(), 7);
         let letters = DeadLetters::new(sim.session("router-0"), Arc::new(FixedClock), "twqr_test_dead_letters_total");
         let source = Partition { topic: Topic::Orders, index: 5 };

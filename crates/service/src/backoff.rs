@@ -1,13 +1,12 @@
-//! The pause between attempts at something that fails, such as a connection or a claim. It doubles
-//! up to a maximum, and a random part is added, so that processes that failed together do not try
-//! again together.
+//! Pauses between attempts at an operation that fails, such as connecting or claiming. The random
+//! part of a pause keeps processes that failed at the same time from retrying at the same time.
 
 use std::time::Duration;
 
 use rand::Rng;
 
-/// Pauses between attempts: each is twice the one before, up to a maximum, plus up to half as much
-/// at random.
+/// Computes the pauses between attempts. Each is twice the previous one, up to a maximum, plus a
+/// random part of at most half of it.
 #[derive(Clone, Debug)]
 pub struct Backoff {
     min: Duration,
@@ -31,12 +30,12 @@ impl Backoff {
         pause + rand::rng().random_range(Duration::ZERO..=pause / 2)
     }
 
-    /// Makes the next pause at least this long, but never longer than the maximum.
+    /// Raises the next pause to at least `pause_ms`, but not above the maximum.
     pub fn raise_to(&mut self, pause_ms: u64) {
         self.next = self.next.max(Duration::from_millis(pause_ms)).min(self.max);
     }
 
-    /// An attempt succeeded: the next pause is the shortest one again.
+    /// Makes the next pause the shortest one again, after an attempt that succeeded.
     pub fn reset(&mut self) {
         self.next = self.min;
     }
@@ -46,7 +45,7 @@ impl Backoff {
 mod tests {
     use super::*;
 
-    /// Whether the pause is this long plus at most half of it.
+    /// Whether the pause is `ms` plus at most half of `ms`.
     fn is_about(pause: Duration, ms: u64) -> bool {
         (ms..=ms + ms / 2).contains(&(pause.as_millis() as u64))
     }

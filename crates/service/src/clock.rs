@@ -1,5 +1,5 @@
-//! The wall clock, by which services stamp records. It is passed to them, so that tests can use
-//! their own.
+//! The wall clock, with which services timestamp records. It is passed to them, so that tests can
+//! substitute their own.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

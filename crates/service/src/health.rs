@@ -1,6 +1,6 @@
 //! The health of a process. Each service registers its parts, and reports for each whether it is
-//! ready, and if not, why. A part can also report that it is dead: then only a new process can
-//! help.
+//! ready, and if not, why. A part can also report that it is dead: then the process must be
+//! restarted.
 
 use std::{
     collections::BTreeMap,
@@ -13,7 +13,7 @@ use tokio::sync::watch;
 #[derive(Clone, Debug, Default)]
 pub struct Health {
     parts: Arc<Mutex<BTreeMap<String, PartState>>>,
-    /// Why only a new process can help; absent while that is not so.
+    /// Why the process must be restarted; `None` if it need not be.
     dead: Arc<watch::Sender<Option<String>>>,
 }
 
@@ -56,12 +56,12 @@ impl Health {
         !parts.is_empty() && parts.values().all(|state| !matches!(state, PartState::NotReady(_)))
     }
 
-    /// Why only a new process can help, with the part's name; absent while that is not so.
+    /// Why the process must be restarted, with the name of the dead part; `None` if it need not be.
     pub fn dead(&self) -> Option<String> {
         self.dead.borrow().clone()
     }
 
-    /// Waits until only a new process can help; returns why.
+    /// Waits until the process must be restarted; returns why.
     pub async fn until_dead(&self) -> String {
         let mut dead = self.dead.subscribe();
         let why = dead.wait_for(Option::is_some).await;
@@ -94,7 +94,7 @@ impl Part {
         self.health.lock().get(&self.name) == Some(&PartState::Ready)
     }
 
-    /// Reports that only a new process can help, and why.
+    /// Reports that the process must be restarted, and why.
     pub fn dead(&self, why: &str) {
         self.health.dead.send_replace(Some(format!("{}: {why}", self.name)));
     }
@@ -123,8 +123,8 @@ mod tests {
         a.not_ready("stalled");
         assert_eq!(health.report()["a"], PartState::NotReady("stalled".into()));
         assert_eq!(health.dead(), None);
-        a.dead("stalled for good");
-        assert_eq!(health.dead(), Some("a: stalled for good".into()));
+        a.dead("stalled too often");
+        assert_eq!(health.dead(), Some("a: stalled too often".into()));
         a.remove();
         assert!(health.is_ready());
     }

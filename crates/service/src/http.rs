@@ -1,6 +1,6 @@
 //! Serves HTTP/1 on one listener. A connection that does not complete a request in time is closed,
 //! so that unfinished requests cannot use up the listener's connections. At shutdown, calls in
-//! flight may end.
+//! flight are given time to finish.
 
 use std::{
     sync::{
@@ -24,11 +24,11 @@ use tracing::debug;
 
 use crate::{CancellationToken, Limits, listen::LimitedListener};
 
-/// The largest head of a request, in bytes.
+/// The maximum size of a request's head (request line and headers), in bytes.
 const HEAD_BYTES_MAX: usize = 32 * 1024;
 
-/// Serves until shutdown; calls in flight may then take as long as `drain`. Returns how many
-/// connections were cut off after that.
+/// Serves until shutdown, then waits at most `drain` for calls in flight. Returns how many
+/// connections were still open after that, and were cut off.
 pub async fn serve_http(
     listener: TcpListener,
     router: Router,

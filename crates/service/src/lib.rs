@@ -1,6 +1,6 @@
-//! What every service receives from the process that runs it: a clock, the signal to shut down, and
-//! the place to report its health. Also what services share whatever they do: listeners with
-//! bounds, pauses between attempts, throttled logging, and the detection of stalled consumers.
+//! What a process gives to each service that it runs: a clock, the signal to shut down, and a place
+//! to report health. Also code that all services share: listeners with limits, pauses between
+//! attempts, throttled logging, and the detection of stalled consumers.
 
 mod backoff;
 mod clock;
@@ -26,12 +26,13 @@ pub use open_files::raise_open_files;
 pub use signals::stop_on_signal;
 pub use stall_watch::{StallWatch, Stalled};
 
-/// Given to each service at its start.
+/// What a service receives when it starts.
 #[derive(Clone)]
 pub struct Context {
     /// The only wall clock that the service reads.
     pub clock: Arc<dyn Clock>,
-    /// When it fires, the service finishes what it has begun, leaves its groups and returns.
+    /// When it fires, the service finishes what it has begun, leaves its consumer groups and
+    /// returns.
     pub shutdown: CancellationToken,
     /// Where the service reports which of its parts are ready.
     pub health: Health,

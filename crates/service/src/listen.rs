@@ -1,7 +1,7 @@
-//! Accepts connections, for every listener of the product. Each listener has a bound on its open
-//! connections, and one connection more is closed at once. A failed accept does not end the
+//! Accepts connections, for every listener of the product. Each listener limits its open
+//! connections: a connection above the limit is closed at once. A failed accept does not end the
 //! listener. A connection that sends no request, or only a part of one, is closed after a while, so
-//! that it cannot keep others out.
+//! that it cannot hold a place that others need.
 
 use std::{
     io,
@@ -40,13 +40,13 @@ const IDLE_MS: u64 = 60_000;
 const PING_EVERY_S: u64 = 20;
 /// How long the other side of a gRPC connection may take to answer a ping, in s.
 const PING_WITHIN_S: u64 = 20;
-/// The client's preface and the head of its settings frame, in bytes: once they have arrived,
-/// HTTP/2 has begun and pings are sent.
+/// The length of the client's preface and of the header of its SETTINGS frame, in bytes. Once they
+/// have arrived, HTTP/2 has begun, and pings detect a connection whose other side is gone.
 const HTTP2_BEGINS_BYTES: usize = 24 + 9;
 
 const REFUSED: &str = "twqr_connections_refused_total";
 
-/// The bounds of a listener.
+/// The limits of a listener.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// The listener's name in metrics and logs.
@@ -60,13 +60,13 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The limits of a public listener: a fifth of the process' open files, at most 16,384
+    /// The limits of a public listener: a fifth of the process's open files, at most 16,384
     /// connections.
     pub fn public(name: &'static str) -> Self {
         Self::new(name, open_files_share(20).min(16_384))
     }
 
-    /// The limits of a listener for operators and their tools: a twentieth of the process' open
+    /// The limits of a listener for operators and their tools: a twentieth of the process's open
     /// files, at most 256 connections. Public listeners cannot use them up.
     pub fn operators(name: &'static str) -> Self {
         Self::new(name, open_files_share(5).min(256))
@@ -85,7 +85,7 @@ pub fn grpc_server() -> Server {
         .http2_keepalive_timeout(Some(Duration::from_secs(PING_WITHIN_S)))
 }
 
-/// The connections of a gRPC listener. The stream has no end.
+/// Accepts the connections of a gRPC listener, as a stream without an end.
 pub fn connections(listener: TcpListener, limits: Limits) -> impl Stream<Item = io::Result<Connection>> {
     stream::unfold(LimitedListener::new(listener, limits), |mut listener| async move {
         let (stream, permit) = listener.next().await;
@@ -94,7 +94,7 @@ pub fn connections(listener: TcpListener, limits: Limits) -> impl Stream<Item = 
     })
 }
 
-/// A listener with a bound on its open connections.
+/// A listener with a limit on its open connections.
 pub(crate) struct LimitedListener {
     listener: TcpListener,
     limits: Limits,
@@ -106,22 +106,21 @@ impl LimitedListener {
     pub(crate) fn new(listener: TcpListener, limits: Limits) -> Self {
         metrics::describe_counter!(
             REFUSED,
-            "Connections closed at once because the listener had as many as it may have, by listener"
+            "Connections closed at once because the listener had reached its limit, by listener"
         );
         let permits = Arc::new(Semaphore::new(limits.connections_max));
         Self { listener, limits, permits, log: LogThrottle::every_ms(LOG_MS) }
     }
 
-    /// The next connection and its permit; the connection counts as open until the permit is
-    /// dropped.
+    /// Accepts the next connection. It counts as open until its permit is dropped.
     pub(crate) async fn next(&mut self) -> (TcpStream, OwnedSemaphorePermit) {
         let Limits { name, connections_max, .. } = self.limits;
         loop {
             match self.listener.accept().await {
                 Ok((connection, from)) => {
                     if let Ok(permit) = self.permits.clone().try_acquire_owned() {
-                        // Answers must not wait for more data to send. Where the option cannot be
-                        // set, they are only slower.
+                        // Without this option the system may hold an answer back to send it with
+                        // more data. If the option cannot be set, answers are only slower.
                         drop(connection.set_nodelay(true));
                         return (connection, permit);
                     }
@@ -129,8 +128,8 @@ impl LimitedListener {
                     if let Some(suppressed) = self.log.permit() {
                         warn!(
                             listener = name, %from, suppressed,
-                            "a connection was closed at once: {connections_max} connections are open, which is the \
-                             most allowed; raise the limit of open files (ulimit -n) to allow more"
+                            "a connection was closed at once: {connections_max} connections are open, which is \
+                             the limit; raise the limit of open files (ulimit -n) to allow more"
                         );
                     }
                 }

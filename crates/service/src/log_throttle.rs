@@ -14,7 +14,7 @@ pub struct LogThrottle {
 }
 
 impl LogThrottle {
-    /// Permits one line in each period of so many milliseconds.
+    /// Permits one line in each period of `period_ms` milliseconds.
     pub const fn every_ms(period_ms: u64) -> Self {
         Self { period: Duration::from_millis(period_ms), last_permit: None, suppressed: 0 }
     }

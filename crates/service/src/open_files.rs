@@ -1,14 +1,14 @@
-//! The limit of the process' open files. It is raised at the start as far as allowed, and listeners
-//! get shares of it, so that callers cannot use up the files that the journal, the read model and
-//! the operators need.
+//! The limit on the process's open files. It is raised at start-up as far as the system allows.
+//! Each listener may use only a share of it, so that callers cannot use up the files that the
+//! journal, the read model and the operators need.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::warn;
 
-/// The number of open files that is aimed at: more than all bounds together need.
+/// The limit to request: more than all parts of the process need together.
 const WANTED: u64 = 65_536;
 
-/// Raises the soft limit of open files towards the hard limit.
+/// Raises the soft limit of open files to 65,536, or to the hard limit if that is lower.
 pub fn raise_open_files() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let wanted = maximum.map_or(WANTED, |maximum| maximum.min(WANTED));
@@ -20,7 +20,7 @@ pub fn raise_open_files() {
     }
 }
 
-/// So many percent of the files that the process may have open; at least one.
+/// Returns this percentage of the process's limit on open files, but at least 1.
 pub(crate) fn open_files_share(percent: u64) -> usize {
     let current = getrlimit(Resource::Nofile).current.unwrap_or(WANTED);
     usize::try_from((current.saturating_mul(percent) / 100).max(1)).unwrap_or(usize::MAX)

@@ -1,6 +1,6 @@
 //! Detects a consumer that stalls: its input grows, but it applies nothing. A stalled consumer
-//! first turns unready, then it is ended so that its owner starts it again. After several restarts
-//! without progress the process is declared dead, since only a new process can help.
+//! first turns unready. Then it is ended, so that its owner starts it again. After several restarts
+//! without progress its part is reported as dead, which means that the process must be restarted.
 
 use std::{
     future::Future,
@@ -17,11 +17,11 @@ use crate::Part;
 
 /// The time between two checks, in ms.
 const CHECK_MS: u64 = 1_000;
-/// After so many checks without progress the part is not ready.
+/// The number of checks without progress after which the part is not ready.
 const CHECKS_TO_UNREADY: u32 = 3;
-/// After so many checks without progress the consumer must be started again.
+/// The number of checks without progress after which the consumer is started again.
 const CHECKS_TO_RESTART: u32 = 8;
-/// After so many restarts without progress only a new process can help.
+/// The number of restarts without progress after which the part is dead.
 const RESTARTS_MAX: u32 = 3;
 
 /// The progress of one consumer, shared between the consumer and its watch. It outlives restarts of
@@ -33,7 +33,7 @@ pub struct StallWatch(Arc<Shared>);
 struct Shared {
     /// The position after the last applied record.
     applied: AtomicU64,
-    /// The consumer does not read now, because it must finish other work first.
+    /// Whether the consumer does not read now, because it must finish other work first.
     is_paused: AtomicBool,
     /// Restarts since the last progress.
     restarts: AtomicU32,
@@ -41,26 +41,26 @@ struct Shared {
 
 /// A consumer read nothing although its input grew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("nothing was read beyond {next}, although there is more")]
+#[error("no record from offset {next} on was read, although the input has more")]
 pub struct Stalled {
     /// The offset of the next record to read.
     pub next: u64,
 }
 
 impl StallWatch {
-    /// The consumer has applied every record below `next`.
+    /// Notes that the consumer has applied every record below `next`.
     pub fn set_applied(&self, next: u64) {
         self.0.applied.store(next, Ordering::Release);
     }
 
-    /// A paused consumer does not read, because it must finish other work first; it never counts as
-    /// stalled.
+    /// Sets whether the consumer is paused. A paused consumer must finish other work before it
+    /// reads, and never counts as stalled.
     pub fn set_paused(&self, is_paused: bool) {
         self.0.is_paused.store(is_paused, Ordering::Release);
     }
 
     /// Returns when the consumer has stalled and must be started again. `end` returns the end of
-    /// its input, or `None` while that cannot be found out: then the part turns unready, but the
+    /// its input, or `None` while the end is unknown: then the part turns unready, but the
     /// consumer is not ended.
     pub async fn until_stalled<F>(&self, part: &Part, end: impl Fn() -> F) -> Stalled
     where
@@ -86,7 +86,7 @@ impl StallWatch {
             }
             checks += 1;
             if checks >= CHECKS_TO_UNREADY {
-                let end = end.map_or_else(|| "cannot be found out".to_owned(), |end| format!("is {end}"));
+                let end = end.map_or_else(|| "is unknown".to_owned(), |end| format!("is {end}"));
                 let stalled_ms = u64::from(checks) * CHECK_MS;
                 part.not_ready(format!("no progress beyond {applied} for {stalled_ms} ms; the end of its input {end}"));
             }
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_consumer_that_moves_is_paused_or_is_at_the_end_stays_ready() {
+    async fn a_consumer_stays_ready_while_it_progresses_is_paused_or_is_at_the_end() {
         let health = Health::default();
         let part = health.part("shard");
         part.ready();
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_unknown_end_of_the_input_ends_no_consumer() {
+    async fn a_consumer_is_not_ended_while_the_end_of_its_input_is_unknown() {
         let health = Health::default();
         let part = health.part("shard");
         let watch = StallWatch::default();

@@ -1,5 +1,5 @@
-//! Connections with half-sent requests and idle ones are closed, and calls in flight end at
-//! shutdown.
+//! Tests that idle connections and those with half-sent requests are closed, and that calls in
+//! flight finish at shutdown.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -30,14 +30,14 @@ async fn server(takes: Duration, drain: Duration) -> (SocketAddr, CancellationTo
     (address, stop.clone(), tokio::spawn(serve_http(listener, router, LIMITS, stop, drain)))
 }
 
-async fn sent(address: SocketAddr, bytes: &[u8]) -> TcpStream {
+async fn connect_and_send(address: SocketAddr, bytes: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(bytes).await.unwrap();
     stream
 }
 
-/// Everything that arrives until the connection is closed.
-async fn until_closed(stream: &mut TcpStream) -> String {
+/// Returns everything that arrives until the connection is closed.
+async fn read_until_closed(stream: &mut TcpStream) -> String {
     let mut received = Vec::new();
     let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut received)).await;
     assert!(read.is_ok(), "the connection was not closed");
@@ -45,17 +45,20 @@ async fn until_closed(stream: &mut TcpStream) -> String {
 }
 
 #[tokio::test]
-async fn half_sent_requests_do_not_keep_others_out() {
+async fn half_sent_requests_do_not_block_later_connections() {
     let (address, _stop, _server) = server(Duration::ZERO, PATIENCE).await;
     let mut half = Vec::new();
     for _ in 0..LIMITS.connections_max {
-        half.push(sent(address, b"POST / HTTP/1.1\r\nHost: te").await);
+        half.push(connect_and_send(address, b"POST / HTTP/1.1\r\nHost: te").await);
     }
     for stream in &mut half {
-        assert_eq!(until_closed(stream).await, "");
+        assert_eq!(read_until_closed(stream).await, "");
     }
-    let mut complete = sent(address, REQUEST).await;
-    assert!(until_closed(&mut complete).await.ends_with("here"), "answered, and closed when no other request came");
+    let mut complete = connect_and_send(address, REQUEST).await;
+    assert!(
+        read_until_closed(&mut complete).await.ends_with("here"),
+        "it must be answered, and closed after its idle time"
+    );
 }
 
 #[tokio::test]
@@ -72,12 +75,12 @@ async fn a_connection_in_use_is_kept() {
 }
 
 #[tokio::test]
-async fn at_shutdown_calls_in_flight_end_and_new_connections_are_refused() {
+async fn at_shutdown_calls_in_flight_finish_and_new_connections_are_refused() {
     let (address, stop, server) = server(Duration::from_millis(300), PATIENCE).await;
-    let mut stream = sent(address, REQUEST).await;
+    let mut stream = connect_and_send(address, REQUEST).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     stop.cancel();
-    assert!(until_closed(&mut stream).await.ends_with("here"));
+    assert!(read_until_closed(&mut stream).await.ends_with("here"));
     assert_eq!(server.await.unwrap(), 0, "no connection was cut off");
     assert!(TcpStream::connect(address).await.is_err());
 }
@@ -85,9 +88,9 @@ async fn at_shutdown_calls_in_flight_end_and_new_connections_are_refused() {
 #[tokio::test]
 async fn calls_still_in_flight_after_the_drain_are_cut_off() {
     let (address, stop, server) = server(PATIENCE * 3, Duration::from_millis(200)).await;
-    let mut stream = sent(address, REQUEST).await;
+    let mut stream = connect_and_send(address, REQUEST).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     stop.cancel();
     assert_eq!(tokio::time::timeout(PATIENCE, server).await.unwrap().unwrap(), 1);
-    assert_eq!(until_closed(&mut stream).await, "");
+    assert_eq!(read_until_closed(&mut stream).await, "");
 }

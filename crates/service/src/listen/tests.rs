@@ -1,4 +1,5 @@
-//! A listener closes connections beyond its bound, and those on which HTTP/2 does not begin.
+//! Tests that a listener closes connections above its limit, and those on which HTTP/2 does not
+//! begin.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -11,7 +12,7 @@ const LIMITS: Limits =
     Limits { name: "test", connections_max: 2, first_within: Duration::from_secs(1), idle: Duration::from_secs(2) };
 
 #[tokio::test]
-async fn a_connection_beyond_the_bound_is_closed_at_once_until_another_ends() {
+async fn a_connection_above_the_limit_is_closed_at_once_until_another_ends() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let mut listener = LimitedListener::new(listener, LIMITS);
@@ -21,7 +22,7 @@ async fn a_connection_beyond_the_bound_is_closed_at_once_until_another_ends() {
     }
     let (first, _second) = (listener.next().await, listener.next().await);
     let third = tokio::time::timeout(Duration::from_millis(200), listener.next()).await;
-    assert!(third.is_err(), "the bound is reached");
+    assert!(third.is_err(), "the limit is reached");
     assert_eq!(callers[2].read(&mut [0; 8]).await.unwrap(), 0, "closed at once");
     drop(first);
     let _fourth = TcpStream::connect(address).await.unwrap();
@@ -38,12 +39,12 @@ async fn read_all(listener: TcpListener) -> io::Result<usize> {
 
 #[tokio::test]
 async fn a_connection_fails_if_http2_does_not_begin_in_time_and_may_be_idle_afterwards() {
-    for (sent, is_begun) in [(0, false), (HTTP2_BEGINS_BYTES - 1, false), (HTTP2_BEGINS_BYTES, true)] {
+    for (sent, has_begun) in [(0, false), (HTTP2_BEGINS_BYTES - 1, false), (HTTP2_BEGINS_BYTES, true)] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut caller = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let server = tokio::spawn(read_all(listener));
         caller.write_all(&vec![b'P'; sent]).await.unwrap();
-        if is_begun {
+        if has_begun {
             tokio::time::sleep(3 * LIMITS.first_within).await;
             drop(caller);
             assert_eq!(server.await.unwrap().unwrap(), sent);
