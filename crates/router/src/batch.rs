@@ -1,5 +1,5 @@
-//! Applies one batch of records by the order machine, and collects the effects by the partition to
-//! which they go.
+//! Applies one batch of records with the order machine, and groups the effects by their destination
+//! partition.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -31,7 +31,7 @@ pub(crate) struct Batch<'a> {
     /// Acknowledgements of the dead letters that were written.
     acks: Vec<Ack>,
     effects: Vec<Effect>,
-    /// The claims that were read, each with its offset and nonce.
+    /// The claims among the records, each with its offset and nonce.
     pub(crate) claims: Vec<(u64, u64)>,
 }
 
@@ -96,7 +96,7 @@ impl<'a> Batch<'a> {
     fn take_policy(&mut self, shard: &mut Shard, change: &PolicyChange, payload: Bytes, offset: u64) {
         let (version, policy) = (change.version, &change.policy.name);
         if !shard.versions.take(shard.id, offset, Arc::new(change.clone())) {
-            info!(shard = shard.id.0, offset, version, policy, who = %change.who, "a policy is not the next version and is not taken");
+            info!(shard = shard.id.0, offset, version, policy, who = %change.who, "a policy is ignored: its version does not follow the newest one");
             return;
         }
         info!(shard = shard.id.0, offset, version, policy, who = %change.who, "a policy takes effect");
@@ -108,8 +108,8 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Returns false if the state of the record's order cannot be read: then nothing may be decided
-    /// about it.
+    /// Applies a record to its order. Returns false if the order's state cannot be read, since
+    /// nothing may be decided about it then.
     fn apply_to_order(
         &mut self,
         shard: &mut Shard,

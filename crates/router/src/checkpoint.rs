@@ -1,6 +1,10 @@
-//! Writes checkpoints (protocol rule P5): once every effect up to a position is acknowledged, the
-//! states that changed up to there are written; once they are acknowledged, the marker; once the
-//! marker is acknowledged, the local store.
+//! Writes checkpoints (protocol rule P5) in this order, each part once the part before it is
+//! acknowledged:
+//!
+//! 1. The effects of all records up to a position, which the batches emit.
+//! 2. The states that changed up to there.
+//! 3. The marker.
+//! 4. The local store.
 
 use std::sync::Arc;
 
@@ -14,11 +18,11 @@ use crate::{
     store::{StateStore, StoreMark, StoredState},
 };
 
-/// The states that had changed at a position.
+/// The states that changed since the last checkpoint, as they are at a position.
 pub(crate) struct Checkpoint {
     shard: u16,
     epoch: u64,
-    /// Every record below this is reflected.
+    /// The states reflect every record below this offset.
     pub(crate) position: u64,
     keys: Vec<OrderKey>,
     entries: Vec<Entry>,
@@ -45,8 +49,8 @@ impl Checkpoint {
         taken
     }
 
-    /// Whether there is something to write. A position beyond records that changed nothing counts:
-    /// readers of the marker then know that they miss nothing up to there.
+    /// Whether there is something to write. Records that changed nothing count too: the marker
+    /// shows its readers that they miss nothing up to its position.
     pub(crate) fn is_due(shard: &Shard, mark: &StoreMark) -> bool {
         shard.needs_checkpoint() || shard.next > mark.position
     }

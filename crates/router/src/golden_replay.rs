@@ -1,8 +1,8 @@
 //! Replays a recorded log and compares every order's state with the state recorded beside it.
 //!
-//! The recording is of an earlier build: both sample days with all their payments, refunds, cancels
-//! and faults. So a change of a decision, or of a record's format that cannot read what is stored,
-//! fails here. `tests/golden/README.md` describes the file.
+//! An earlier build made the recording. It holds both sample days with all their payments, refunds,
+//! cancels and faults. So the test fails if a decision has changed, or if this build cannot read a
+//! stored record. `tests/golden/README.md` describes the file.
 
 use std::sync::Arc;
 
@@ -19,8 +19,8 @@ use crate::{MemoryStore, batch::Batch, metrics, shard::Shard};
 
 const RECORDING: &[u8] = include_bytes!("../tests/golden/days-2727eef.lz4");
 
-/// States that this build writes with other bytes than the recorded ones, with the same meaning.
-/// Zero as long as the format of orders is unchanged; a compatible change of it raises this.
+/// The number of states that this build encodes in other bytes than the recorded ones, with the
+/// same meaning. It is zero until the format of orders changes in a compatible way.
 const STATES_IN_ANOTHER_FORM: usize = 0;
 
 /// One shard of the recording.
@@ -66,7 +66,7 @@ fn replay(id: ShardId, records: Vec<Record>) -> Shard {
     shard
 }
 
-/// A recorded state as this build reads it.
+/// Decodes a recorded state with this build.
 fn read_state(bytes: &Bytes) -> (StatesEntry, Order) {
     let entry = decode_state(bytes.clone()).expect("this build must read every state that is stored");
     match &entry.body {

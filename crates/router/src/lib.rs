@@ -1,5 +1,5 @@
 //! The router: for each shard that it claims, it applies the records of `orders` in batches, emits
-//! the effects, and writes checkpoints behind the hot path. The order machine (`twqr-order`) makes
+//! the effects, and writes checkpoints in the background. The order machine (`twqr-order`) makes
 //! every decision; the router only reads, appends and keeps states (protocol rule P2).
 
 mod batch;
@@ -28,13 +28,13 @@ pub use store::{DiskStore, MemoryStore, StateStore, StoreError};
 pub struct Settings {
     /// The name of this process among the routers: unique, and stable over restarts.
     pub member: String,
-    /// The first policy, used where there has never been one; later ones come as records (protocol
-    /// rule P7).
+    /// The first policy, used only if the log has none yet. Later policies are records in the log
+    /// (protocol rule P7).
     pub policy: Policy,
     /// How long changed states may wait before they are written to `order-states`, in ms: 10 to
     /// 10,000.
     pub checkpoint_interval_ms: u64,
-    /// Where states are kept locally.
+    /// The local store of the orders' states.
     pub store: Arc<dyn StateStore>,
 }
 
@@ -56,8 +56,8 @@ pub enum Error {
 }
 
 /// Runs until `context.shutdown` fires: owns each shard that the group assigns to this process. At
-/// the end it leaves the group first, and works on until other routers have claimed its shards, so
-/// that no payment waits in between.
+/// the end it first leaves the group. It keeps working until other routers have claimed its shards,
+/// so that no payment waits in the meantime.
 pub async fn run(settings: Settings, journal: Arc<dyn Journal>, context: Context) -> Result<(), Error> {
     metrics::describe();
     let keep =

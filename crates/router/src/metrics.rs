@@ -1,4 +1,4 @@
-//! The names of the router's metrics, and when they count.
+//! The router's metrics: their names, descriptions and labels.
 
 use twqr_order::{Evidence, Step};
 

@@ -1,6 +1,7 @@
-//! The owner of one shard: claims it, restores it, and applies its records. It ends for good when
-//! it reads a newer claim (protocol rule P4), and after any failed append: the effects in owned may
-//! still land, and the next owner emits them again under the same identities (protocol rule P3).
+//! The owner of one shard: claims it, restores it, and applies its records. It ends when it reads a
+//! newer claim (protocol rule P4), and after any failed append. The effects in flight may still
+//! reach the log then, and the next owner emits them again under the same identities (protocol rule
+//! P3).
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
@@ -29,9 +30,9 @@ pub(crate) enum Ended {
     Overtaken { applied: u64 },
 }
 
-/// How many records are applied at once.
+/// The maximum number of records in a batch.
 const BATCH_RECORDS_MAX: usize = 1024;
-/// How many batches may wait until their effects are acknowledged before reading pauses.
+/// Reading pauses while so many batches wait until their effects are acknowledged.
 const BATCHES_IN_FLIGHT_MAX: usize = 64;
 
 /// Owns one shard until it ends; a new claim needs a new owner.
@@ -43,14 +44,14 @@ pub(crate) struct Owner<'a> {
     part: Part,
     watch: StallWatch,
     dead_letters: DeadLetters,
-    /// By which the owner recognises its claim.
+    /// A random number in our claim, by which the owner recognises it.
     nonce: u64,
 }
 
 type Acked = Pin<Box<dyn Future<Output = Result<u64, JournalError>> + Send>>;
 type CheckpointWrite = Pin<Box<dyn Future<Output = Result<(Vec<OrderKey>, StoreMark), Error>> + Send>>;
 
-/// The restored shard, and the work on it that is under way.
+/// The restored shard, and what is in progress on it.
 struct OwnedShard {
     shard: Shard,
     reader: Box<dyn Reader>,
@@ -58,7 +59,8 @@ struct OwnedShard {
     epoch: Option<u64>,
     /// Our claim is below this position.
     claimed_below: u64,
-    /// The effects in owned: each batch returns the position after it once it is acknowledged.
+    /// The batches whose effects are not acknowledged yet. Each returns the position after it, once
+    /// they are.
     acks: FuturesOrdered<Acked>,
     /// Every effect below this position is acknowledged.
     acked: u64,
@@ -70,8 +72,8 @@ struct OwnedShard {
 }
 
 impl OwnedShard {
-    /// Whether our claim can no longer be read, because it is below the restored position. Such an
-    /// owner would never write a checkpoint.
+    /// Returns how the owner ends if the restored position is past our claim. It would never read
+    /// its claim then, and so never write a checkpoint.
     fn overtaken(&self) -> Option<Ended> {
         let passed = self.epoch.is_none() && self.shard.next >= self.claimed_below;
         passed.then_some(Ended::Overtaken { applied: self.shard.next })
@@ -184,8 +186,9 @@ impl<'a> Owner<'a> {
         Ok(ended.or_else(|| owned.overtaken()))
     }
 
-    /// Our claim was read: from here on the shard is ours. If there has never been a policy, the
-    /// configured one becomes the first version; its shard forwards it to all others.
+    /// Notes that our claim was read: from here on the shard is ours. If this is the policy's shard
+    /// and there has never been a policy, it appends the configured one as version 1. Applying that
+    /// record forwards it to all other shards.
     fn begin_epoch(&self, owned: &mut OwnedShard, epoch: u64) {
         info!(shard = self.shard.0, epoch, "shard claimed");
         owned.epoch = Some(epoch);
@@ -209,7 +212,7 @@ impl<'a> Owner<'a> {
         self.journal.append(orders, vec![Entry::plain(record)])
     }
 
-    /// Takes a checkpoint if one is due; only one at a time, and only after our claim was read.
+    /// Takes a checkpoint if one is due, no other one is in progress, and our claim was read.
     fn begin_checkpoint(&self, owned: &mut OwnedShard) {
         let is_idle = owned.pending_checkpoint.is_none() && owned.checkpoint_write.is_none();
         if let (true, true, Some(epoch)) = (is_idle, Checkpoint::is_due(&owned.shard, &owned.mark), owned.epoch) {

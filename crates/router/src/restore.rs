@@ -1,6 +1,6 @@
-//! Restores a shard when it is taken over: first from the local store, then from what
-//! `order-states` has beyond it (protocol rule P5). `order-states` is read up to an end that is
-//! asked for after the scan, so that compaction meanwhile cannot hide a state.
+//! Restores a shard when it is taken over: first from the local store, then from the newer records
+//! of `order-states` (protocol rule P5). The end of `order-states` is asked for again after each
+//! batch. Otherwise compaction in the meantime could move a state beyond the end, and hide it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,11 +21,11 @@ use crate::{
 /// How many records of `order-states` are read at once.
 const BATCH_RECORDS_MAX: usize = 1024;
 
-/// How long records that are known to be there may take to arrive; then the shard is claimed again.
-/// The owner never continues without them.
+/// How long to wait for records that are known to exist. The owner never continues without them:
+/// after this time the shard is claimed again.
 const SCAN_WAIT: Duration = Duration::from_secs(20);
 
-/// The shard as of the highest marker; applying continues at `Shard::next`.
+/// Restores the shard up to the highest marker; applying continues at `Shard::next`.
 pub(crate) async fn restore(
     id: ShardId,
     journal: &dyn Journal,
@@ -34,7 +34,7 @@ pub(crate) async fn restore(
     let partition = Partition { topic: Topic::OrderStates, index: u32::from(id.0) };
     let mut scan = Scan::begin(id, store.mark(id.0)?);
     let mut reader = journal.reader(partition, scan.next).await?;
-    // The end can always be reached, since compaction keeps the newest record of the topic.
+    // The end can always be reached, since compaction keeps the newest record of a partition.
     while scan.next.max(journal.start(partition).await?) < journal.end(partition).await? {
         let read = tokio::time::timeout(SCAN_WAIT, reader.next(BATCH_RECORDS_MAX)).await;
         for record in read.map_err(|_| Stalled { next: scan.next })?? {
@@ -49,7 +49,7 @@ pub(crate) async fn restore(
     Ok((shard, scan.mark))
 }
 
-/// What was read of `order-states`.
+/// What was read from `order-states` so far.
 struct Scan {
     shard: ShardId,
     mark: StoreMark,
@@ -109,7 +109,7 @@ impl Scan {
     }
 
     /// The states of the batch, and the mark to store with them. The mark never passes the first
-    /// unreadable state, so that the next restore reads from there: by then a build may run that
+    /// unreadable state, so that the next restore reads from there again, perhaps by a build that
     /// can read it.
     fn batch(&mut self) -> (Vec<StoredState>, StoreMark) {
         self.mark.states_offset = self.first_unreadable.unwrap_or(self.next);

@@ -1,6 +1,6 @@
-//! The memory of one shard: the hot orders, the versions of the policy, and what has changed since
-//! the last checkpoint. An order is hot while it is in progress or its last change is not in the
-//! local store yet.
+//! The state of one shard in memory: the hot orders, the versions of the policy, and what has
+//! changed since the last checkpoint. An order is hot while it is in progress or its last change is
+//! not in the local store yet.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -14,15 +14,16 @@ use crate::store::{StateStore, StoreError, StoredState};
 /// The key of the policy's versions in the local store.
 pub(crate) const POLICIES_KEY: &[u8] = &[0];
 
-/// The key under which the local store keeps the order with this number. No order's key begins with
-/// this byte.
+/// The key under which the local store keeps the key of the payment with this TradeNo. It begins
+/// with the byte 1, with which no order's key begins.
 fn number_key(number: TradeNo) -> Vec<u8> {
     let mut key = vec![1];
     key.extend_from_slice(number.as_str().as_bytes());
     key
 }
 
-/// The entry of the local store by which a refund finds its payment from the payment's TradeNo.
+/// Returns the entry of the local store by which a refund finds its payment from the payment's
+/// TradeNo; `None` for an order that is no payment.
 pub(crate) fn number_index(order: &Order, position: u64) -> Option<StoredState> {
     let payment = order.as_payment()?;
     let key = number_key(payment.trade_no).into();
@@ -39,7 +40,8 @@ pub(crate) struct Shard {
     pub(crate) dirty: Vec<OrderKey>,
     pub(crate) versions: PolicyVersions,
     pub(crate) versions_dirty: bool,
-    /// Whether the state of some order cannot be read. Then an unknown TradeNo may be that order's.
+    /// Whether the state of some order cannot be read. If so, a TradeNo that is not found may be
+    /// that order's.
     pub(crate) has_unreadable: bool,
     /// The offset of the next record to apply.
     pub(crate) next: u64,
@@ -48,11 +50,11 @@ pub(crate) struct Shard {
 /// An order in memory.
 pub(crate) struct Hot {
     pub(crate) order: Option<Order>,
-    /// Records below this are reflected in the order already.
+    /// The order already reflects every record below this offset.
     pub(crate) reflects: u64,
-    /// It has changed since the last checkpoint was taken.
+    /// Whether it has changed since the last checkpoint was taken.
     dirty: bool,
-    /// It is in a checkpoint that is not in the local store yet.
+    /// Whether it is in a checkpoint that is not in the local store yet.
     in_checkpoint: bool,
 }
 
@@ -90,7 +92,7 @@ impl Shard {
         }))
     }
 
-    /// The order, from memory or from the local store, with the versions of the policy; absent if
+    /// The order, from memory or from the local store, with the versions of the policy; `None` if
     /// its state cannot be read.
     pub(crate) fn load(&mut self, key: &OrderKey) -> Result<Option<(&mut Hot, &PolicyVersions)>, StoreError> {
         if !self.hot.contains_key(key) {
@@ -100,7 +102,7 @@ impl Shard {
         Ok(self.hot.get_mut(key).map(|hot| (hot, &self.versions)))
     }
 
-    /// Reads an order from the local store; absent if its state cannot be read.
+    /// Reads an order from the local store; `None` if its state cannot be read.
     fn read(&self, key: &OrderKey) -> Result<Option<Hot>, StoreError> {
         let Some((_, record)) = self.store.get(self.id.0, &key.to_bytes())? else {
             return Ok(Some(Hot { order: None, reflects: 0, dirty: false, in_checkpoint: false }));
@@ -125,8 +127,9 @@ impl Shard {
         self.hot.get(key).and_then(|hot| hot.order.as_ref())
     }
 
-    /// Marks the order as changed. It may have become a payment only now, if the cancel came before
-    /// the payment; so its TradeNo is noted even if it was marked before.
+    /// Marks the order as changed, and notes the TradeNo of a payment. An order that is marked
+    /// already may still lack its TradeNo: if its cancel arrived before the payment, it was no
+    /// payment until now.
     pub(crate) fn touch(&mut self, key: &OrderKey) {
         let Some(hot) = self.hot.get_mut(key) else { return };
         if let Some(payment) = hot.order.as_ref().and_then(Order::as_payment) {
@@ -150,8 +153,8 @@ impl Shard {
         keys
     }
 
-    /// These orders are in the local store now; those that are not in progress are dropped from
-    /// memory.
+    /// Notes that these orders are in the local store now, and drops those that are not in progress
+    /// from memory.
     pub(crate) fn settle(&mut self, keys: &[OrderKey]) {
         for key in keys {
             if let Some(hot) = self.hot.get_mut(key) {
@@ -161,7 +164,7 @@ impl Shard {
         }
     }
 
-    /// Drops the order from memory if the local store has its present state and it is not in
+    /// Drops the order from memory if the local store has its current state and it is not in
     /// progress.
     pub(crate) fn forget_if_cold(&mut self, key: &OrderKey) {
         let cold = |hot: &Hot| !hot.dirty && !hot.in_checkpoint && hot.order.as_ref().is_none_or(Order::is_at_rest);
@@ -224,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_payment_is_found_by_its_trade_no_even_if_its_cancel_came_first() {
+    fn a_payment_is_found_by_its_trade_no_even_if_its_cancel_arrived_first() {
         let cancel = || Command::Cancel(Box::new(CancelRequest { form: form(), reply_to: None }));
         for (name, commands) in [("alone", vec![pay()]), ("after its cancel", vec![cancel(), pay()])] {
             let (mut shard, key) = (shard(), form().key);

@@ -18,14 +18,14 @@ use crate::{
 const CLAIM_PAUSE_MS_MIN: u64 = 50;
 const CLAIM_PAUSE_MS_MAX: u64 = 5_000;
 /// The shortest pause after another router's claim while the shard is still assigned to this one,
-/// in ms: until the group has settled, both may be told to claim it.
+/// in ms: until the group has settled, the shard may be assigned to both.
 const SUPERSEDED_PAUSE_MS: u64 = 400;
 
-/// How long a reassigned shard is owned until another router claims it, in ms. Two owners at once
-/// are harmless: their effects have the same identities (protocol rule P3).
+/// How long a router owns a reassigned shard if no other router claims it, in ms. Two owners at
+/// once are harmless: their effects have the same identities (protocol rule P3).
 const GRACE_MS: u64 = 3_000;
 
-/// Owns the shard with this index until `unassigned` has fired and its grace is over, or another
+/// Owns the shard with this index until the grace period after `unassigned` is over, or another
 /// router has claimed it.
 pub(crate) async fn keep(
     index: u32,
@@ -57,7 +57,7 @@ pub(crate) async fn keep(
     }
 }
 
-/// Fires `stop` once a shard that is no longer assigned has had its grace. Never returns.
+/// Fires `stop` once the grace period after `unassigned` is over. Never returns.
 async fn cancel_after_grace(unassigned: &CancellationToken, grace: Duration, stop: &CancellationToken) -> Infallible {
     unassigned.cancelled().await;
     tokio::time::sleep(grace).await;

@@ -1,5 +1,5 @@
 //! The local store: all orders of the owned shards, up to the last checkpoint. It is a cache of
-//! `order-states`: its content has been acknowledged there, so that the loss of a store costs only
+//! `order-states`: all of its content was acknowledged there, so the loss of a store costs only
 //! time.
 
 mod disk;
@@ -18,20 +18,22 @@ pub struct StoreError(pub String);
 /// How far the store of a shard reaches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoreMark {
-    /// Records of `orders` below this are reflected.
+    /// The store reflects the records of `orders` below this offset.
     pub position: u64,
-    /// Records of `order-states` below this are reflected.
+    /// The store reflects the records of `order-states` below this offset.
     pub states_offset: u64,
 }
 
-/// A state to store: a record of `order-states`, unchanged.
+/// An entry to store: a record of `order-states`, unchanged; or an index entry from a payment's
+/// TradeNo to its key.
 #[derive(Clone, Debug)]
 pub struct StoredState {
-    /// The order's key in bytes; a single zero byte for the policy's versions.
+    /// The order's key in bytes; a single zero byte for the policy's versions; the byte 1 and the
+    /// TradeNo for an index entry.
     pub key: Bytes,
     /// The position that the state reflects.
     pub position: u64,
-    /// The encoded record.
+    /// The encoded record, or the payment's key.
     pub record: Bytes,
 }
 
@@ -43,7 +45,7 @@ pub trait StateStore: Send + Sync + 'static {
     /// A state, with the position that it reflects.
     fn get(&self, shard: u16, key: &[u8]) -> Result<Option<(u64, Bytes)>, StoreError>;
 
-    /// Stores states and mark, all or nothing. A state that is older than the stored one is
+    /// Stores the states and the mark atomically. A state that is older than the stored one is
     /// skipped.
     fn put(&self, shard: u16, states: &[StoredState], mark: StoreMark) -> Result<(), StoreError>;
 }
@@ -79,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn the_state_with_the_highest_position_is_kept_whatever_their_order() {
+    fn the_state_with_the_highest_position_is_kept_in_any_order_of_arrival() {
         check(&MemoryStore::default(), "memory");
         let folder = tempfile::tempdir().unwrap();
         check(&DiskStore::open(folder.path()).unwrap(), "disk");

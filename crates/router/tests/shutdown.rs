@@ -1,5 +1,5 @@
 //! A router that shuts down waits for all of its shards, also for one that was assigned to another
-//! router before the shutdown and is still within its grace.
+//! router before the shutdown and is still within its grace period.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

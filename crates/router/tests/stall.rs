@@ -1,5 +1,5 @@
 //! A router whose reader stalls silently while its input grows turns unready, claims the shard
-//! again, and reads on.
+//! again, and continues to read.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -1,5 +1,5 @@
 //! Checkpoints that a build cannot read, such as those of a newer build after a rollback: the
-//! router changes nothing of their orders, and never takes an unreadable order for one that does
+//! router changes nothing of their orders, and never treats an unreadable order as one that does
 //! not exist.
 
 #![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a test fails by panicking")]
@@ -41,8 +41,8 @@ fn with_version(record: &Bytes, version: u32) -> Bytes {
     [record, &[0x08, version][..]].concat().into()
 }
 
-/// The same logs, in which the checkpoints that `is_newer` selects seem to be written by a newer
-/// build, and all others by this one.
+/// Copies the logs. In the copy, the checkpoints that `is_newer` selects have the version of a
+/// newer build, and all others have the version of this one.
 async fn after_a_rollback(before: &Sim, is_newer: fn(&StateBody) -> bool) -> Sim {
     let sim = sim();
     let session = sim.session("copy");
@@ -61,7 +61,8 @@ async fn after_a_rollback(before: &Sim, is_newer: fn(&StateBody) -> bool) -> Sim
     sim
 }
 
-/// A log in which T was paid once, after an orderly stop of its router.
+/// Returns the log of a router that accepted the payment T, emitted its charge task, and stopped in
+/// an orderly way.
 async fn with_one_payment() -> Sim {
     let sim = sim();
     let router = start(&sim, "router-0");
@@ -79,7 +80,7 @@ fn dead_letters(sim: &Sim) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unreadable_order_is_never_taken_for_a_new_one_and_stops_no_other_order() {
+async fn an_unreadable_order_is_never_treated_as_new_and_does_not_block_other_orders() {
     let sim = after_a_rollback(&with_one_payment().await, |body| matches!(body, StateBody::Order(_))).await;
     let router = start(&sim, "router-1");
     pause(1_000).await;
@@ -138,7 +139,7 @@ async fn a_refund_of_an_unreadable_payment_gets_no_answer_until_a_build_reads_th
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shard_without_its_policy_decides_nothing() {
+async fn a_shard_that_cannot_read_its_policy_decides_nothing() {
     let sim = after_a_rollback(&with_one_payment().await, |body| matches!(body, StateBody::Policies(_))).await;
     let router = start(&sim, "router-1");
     pay(&sim, "U").await;

@@ -1,4 +1,4 @@
-//! The local store on disk, in fjall. It is never synced: what is lost in a crash of the machine is
+//! The local store on disk, in fjall. Writes are never synced: what a crash of the machine loses is
 //! read again from `order-states`.
 
 use std::{collections::HashMap, path::Path};
@@ -17,7 +17,7 @@ pub struct DiskStore {
 
 /// The memory for cached blocks, in bytes.
 const CACHE_BYTES: u64 = 16 << 20;
-/// The memory for changes that are not in a table yet, in bytes.
+/// The memory for changes that are not written to a table yet, in bytes.
 const MEMTABLE_BYTES: u64 = 8 << 20;
 /// The length of the position in front of each record, in bytes.
 const POSITION_LEN: usize = 8;
@@ -65,8 +65,8 @@ impl StateStore for DiskStore {
 
     fn put(&self, shard: u16, states: &[StoredState], mark: StoreMark) -> Result<(), StoreError> {
         let mut batch = self.database.batch();
-        // The batch may hold one order twice, the older state last, if a paused router wrote it
-        // late.
+        // One order may be in the batch twice, with its older state last, if a paused router wrote
+        // that state to `order-states` late.
         let mut newest: HashMap<&[u8], u64> = HashMap::with_capacity(states.len());
         for state in states {
             let kept = match newest.get(&*state.key) {

@@ -1,4 +1,4 @@
-//! Starts routers of one shard on a simulated journal, and appends what callers would.
+//! Starts routers of one shard on a simulated journal, and appends the records that callers cause.
 
 #![allow(
     dead_code,
@@ -25,7 +25,7 @@ pub const STATES: Partition = Partition { topic: Topic::OrderStates, index: 0 };
 /// The correlation number of [`query`].
 pub const CALLER: u64 = 7;
 
-/// A router that was started.
+/// A running router, and the handles to control it.
 pub struct Router {
     pub running: JoinHandle<Result<(), twqr_router::Error>>,
     pub session: Arc<SimSession>,
@@ -63,7 +63,7 @@ pub async fn pause(ms: u64) {
     tokio::time::sleep(Duration::from_millis(ms)).await;
 }
 
-/// Appends a payment by the wallet.
+/// Appends a payment with a code of the wallet.
 pub async fn pay(journal: &dyn Journal, number: &str) {
     let raw = RawPay {
         merchant_id: "M1".into(),
