@@ -1,12 +1,12 @@
-//! What a backend's answer means for the movement that it is about. An answer that cannot be used
-//! leaves the outcome unknown; it never makes the movement fail.
+//! Converts a backend's answer into the outcome of the movement that it is about. An answer that
+//! cannot be used leaves the outcome unknown; it never makes the movement fail.
 
 use twqr_order::{Decline, MovementOutcome, Subject, TaskResult};
 use twqr_wire::convert::BackendAnswer;
 
 use crate::call::Purpose;
 
-/// The outcome of a movement that did not take effect, or of which that is not known.
+/// The outcome of a movement that did not take effect, or of which it is unknown whether it did.
 #[derive(Clone, Debug)]
 enum NoEffect {
     Declined(Decline),
@@ -65,8 +65,8 @@ pub(crate) fn outcome(answer: BackendAnswer, purpose: Purpose, subject: &Subject
         (BackendAnswer::Approved(_) | BackendAnswer::Refunded(_) | BackendAnswer::Reversed(_), _) => {
             NoEffect::unknown("the answer is about another kind of movement")
         }
-        // A payment's reversals share one number at the issuer. The refusal may be that of an
-        // earlier reversal, while the one in question is still on its way.
+        // A payment's reversals share one number at the issuer. So the refusal may belong to an
+        // earlier reversal, while the one that is inquired about is still on its way.
         (BackendAnswer::Declined(_), Subject::Reversal) if purpose == (Purpose::Inquiry { proves_absence: false }) => {
             NoEffect::unknown("the issuer refused a reversal: this one or an earlier one")
         }
@@ -83,7 +83,7 @@ pub(crate) fn outcome(answer: BackendAnswer, purpose: Purpose, subject: &Subject
     no_effect.of(subject)
 }
 
-/// Whether the movement took effect; absent where the outcome does not say so.
+/// Whether the movement took effect; `None` if the outcome does not say.
 pub(crate) fn took_effect(movement: &MovementOutcome) -> Option<bool> {
     fn took_effect<A>(result: &TaskResult<A>) -> Option<bool> {
         match result {
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_inquired_refusal_of_a_reversal_counts_only_when_no_earlier_one_can_arrive() {
+    fn an_inquiry_that_finds_a_refused_reversal_proves_the_refusal_only_when_it_is_late() {
         let refused =
             || BackendAnswer::Declined(Decline { kind: DeclineKind::Issuer, code: "V051".into(), reason: "".into() });
         for (purpose, counts) in [

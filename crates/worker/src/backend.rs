@@ -1,4 +1,4 @@
-//! The connection to the wallet or FISC: a stream of calls out and of answers back, over gRPC. Only
+//! The connection to the wallet or FISC: a gRPC stream of calls out, and of answers back. Only
 //! this file knows the messages of `proto/twqr/backend/v1`; tests implement [`Backend`] themselves.
 
 use std::{
@@ -28,7 +28,7 @@ use crate::{
 /// The shortest time between two log lines about a missing connection, in ms.
 const LOG_MS: u64 = 10_000;
 
-/// The calls, as the transport takes them from this stream: each that it has taken may arrive.
+/// The stream from which the transport takes the calls. A call that it has taken may arrive.
 pub struct Calls(Pin<Box<dyn Stream<Item = ExchangeRequest> + Send>>);
 
 impl Calls {
@@ -62,7 +62,7 @@ pub trait Backend: Send + Sync + 'static {
     fn no_connection(&self, status: &Status);
 }
 
-/// Opens a stream, and converts its answers; each comes with the identity of its call.
+/// Opens a stream, and converts its answers. Each is returned with the id of its call.
 pub(crate) async fn exchange(
     backend: &dyn Backend,
     calls: Calls,
@@ -81,8 +81,8 @@ pub struct GrpcBackend {
 }
 
 impl GrpcBackend {
-    /// `name` is for logs; `uri` is one such as `http://127.0.0.1:50061`. It connects when it is
-    /// first used.
+    /// `name` is for logs; an example of `uri` is `http://127.0.0.1:50061`. The backend connects
+    /// when it is first used.
     pub fn new(name: &'static str, uri: String) -> Result<Self, Error> {
         let endpoint = Endpoint::from_shared(uri.clone()).map_err(|error| Error::Address(error.to_string()))?;
         let log = Arc::new(Mutex::new(LogThrottle::every_ms(LOG_MS)));
@@ -133,6 +133,10 @@ mod tests {
         backend.no_connection(&status);
         tokio::time::pause();
         tokio::time::advance(std::time::Duration::from_millis(LOG_MS)).await;
-        assert_eq!(backend.log.lock().unwrap().permit(), Some(2), "two lines were suppressed, of any partitions");
+        assert_eq!(
+            backend.log.lock().unwrap().permit(),
+            Some(2),
+            "the suppressed lines of all partitions are counted together"
+        );
     }
 }

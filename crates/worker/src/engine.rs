@@ -15,12 +15,12 @@ use crate::{
 
 /// The pause before a partition is claimed again, in ms.
 const CLAIM_PAUSE_MS: u64 = 500;
-/// How long a holder works on after its partition was reassigned, until another worker asks for it,
-/// in ms.
+/// How long a holder keeps working after its partition was reassigned, if no other worker asks for
+/// it, in ms.
 const GRACE_MS: u64 = 3_000;
 
-/// Runs until `context.shutdown` fires. Then it leaves the group, works on until other workers ask
-/// for its partitions, and releases them.
+/// Runs until `context.shutdown` fires. Then it leaves the group, keeps working until other workers
+/// ask for its partitions, and releases them.
 pub async fn run(settings: Settings, journal: Arc<dyn Journal>, context: Context) -> Result<(), Error> {
     let hold =
         |index, unassigned| hold_partition(index, settings.clone(), journal.clone(), context.clone(), unassigned);

@@ -1,4 +1,4 @@
-//! Why a worker, or the holder of one partition, stops.
+//! The errors that stop a worker or a holder.
 
 use twqr_journal::JournalError;
 use twqr_service::Stalled;

@@ -1,5 +1,5 @@
-//! Which claim a task belongs to: only the worker of that claim may send it. This is bookkeeping of
-//! claims and releases, without I/O (protocol rule P4).
+//! Decides which claim a task belongs to: only the worker of that claim may send the task (protocol
+//! rule P4). It only keeps account of claims and releases, without I/O.
 //!
 //! A task belongs to the newest claim before it. If that claim was released before the task, or if
 //! there is no claim before it, the task belongs to the first claim after it. A release counts only

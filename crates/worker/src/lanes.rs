@@ -16,17 +16,17 @@ use tokio::sync::Notify;
 use twqr_order::Limits;
 use twqr_types::{Issuer, UnixMs};
 
-/// The bounds of one issuer, and what is used of them.
+/// The limits of one issuer, and what is in use of them.
 #[derive(Debug)]
 pub(crate) struct Lane {
     limits: ArcSwap<Limits>,
     in_flight: AtomicUsize,
     queued: AtomicUsize,
-    /// Calls without an answer in a row.
+    /// The number of consecutive calls without an answer.
     failures: AtomicU32,
     /// Unix ms until which the circuit is open; 0 while it is closed.
     open_until: AtomicI64,
-    /// Unix µs at which the budget of inquiries is unused again.
+    /// Unix µs at which the whole budget of inquiries is available again.
     inquiries_unused_at: AtomicI64,
     freed: Arc<Notify>,
 }
@@ -44,7 +44,7 @@ enum LanesBy {
     Issuer(RwLock<BTreeMap<Issuer, Arc<Lane>>>),
 }
 
-/// A place in flight, given back when this is dropped.
+/// A place among the issuer's calls in flight, given back when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Place(Arc<Lane>);
 
@@ -64,18 +64,18 @@ pub(crate) enum Admission {
 }
 
 impl Lanes {
-    /// One lane for everything.
+    /// Makes one lane for all issuers.
     pub fn single() -> Self {
         let freed = Arc::new(Notify::new());
         Self { by: LanesBy::Worker(Arc::new(Lane::new(Limits::default(), freed.clone()))), freed }
     }
 
-    /// A lane for each institution, made when it is first used.
+    /// Makes a lane for each institution, when it is first used.
     pub fn by_institution() -> Self {
         Self { by: LanesBy::Issuer(RwLock::default()), freed: Arc::default() }
     }
 
-    /// The lane of this issuer, which has these limits from now on.
+    /// Returns the lane of this issuer, and applies these limits to it.
     pub(crate) fn of(&self, issuer: Issuer, limits: Limits) -> Arc<Lane> {
         let lane = match &self.by {
             LanesBy::Worker(lane) => lane.clone(),
@@ -100,8 +100,8 @@ impl Lanes {
     }
 }
 
-/// How many inquiries may be made at once before the budget spaces them, as a share of a second in
-/// µs.
+/// The time in µs for which an issuer's budget of inquiries may be used in advance, so that some
+/// can be made at once.
 const INQUIRY_BURST_US: i64 = 100_000;
 
 impl Lane {
@@ -147,8 +147,8 @@ impl Lane {
         let limits = self.limits.load();
         let open_until = self.open_until.load(Ordering::Acquire);
         if open_until > 0 {
-            // Once the circuit has been open for its time, one call tries; the others are refused
-            // until it is answered, or until the time has passed again.
+            // Once the circuit has been open for `open_ms`, one trial call is admitted. The others
+            // are refused until it is answered, or until `open_ms` has passed again.
             let retry_at = now.plus(limits.open_ms.into()).0;
             let is_trial = now.0 >= open_until
                 && self.open_until.compare_exchange(open_until, retry_at, Ordering::AcqRel, Ordering::Acquire).is_ok();
@@ -163,7 +163,7 @@ impl Lane {
         Ok(Some(Place(self.clone())))
     }
 
-    /// Takes one inquiry from the budget; an error says why there is none.
+    /// Takes one inquiry from the budget; fails if the budget is used up for now.
     pub(crate) fn take_inquiry(&self, now: UnixMs) -> Result<(), &'static str> {
         let now_us = now.0.saturating_mul(1_000);
         let each_us = 1_000_000 / i64::from(self.limits.load().inquiries_per_s.max(1));
@@ -175,13 +175,13 @@ impl Lane {
         taken.map(|_| ()).map_err(|_| "the issuer's budget of inquiries is used up for now")
     }
 
-    /// The issuer answered a call, whatever the answer says.
+    /// Closes the circuit, since the issuer answered a call. Any answer counts, also a refusal.
     pub(crate) fn answered(&self) {
         self.failures.store(0, Ordering::Release);
         self.open_until.store(0, Ordering::Release);
     }
 
-    /// The issuer did not answer a call in time.
+    /// Counts a call that the issuer did not answer in time. Too many in a row open the circuit.
     pub(crate) fn failed(&self, now: UnixMs) {
         let limits = self.limits.load();
         if self.failures.fetch_add(1, Ordering::AcqRel) + 1 >= limits.failures_to_open {
@@ -246,14 +246,14 @@ mod tests {
     }
 
     #[test]
-    fn an_open_circuit_lets_one_call_try() {
+    fn an_open_circuit_admits_one_trial_call_after_its_time() {
         let lane = lane(SMALL);
         for _ in 0..3 {
             lane.failed(UnixMs(10));
         }
         assert!(name(&lane.admit(UnixMs(109))).contains("circuit"));
-        assert_eq!(name(&lane.admit(UnixMs(110))), "send", "one tries");
-        assert!(name(&lane.admit(UnixMs(111))).contains("circuit"), "only one");
+        assert_eq!(name(&lane.admit(UnixMs(110))), "send", "a trial call is admitted");
+        assert!(name(&lane.admit(UnixMs(111))).contains("circuit"), "a second trial is refused");
         lane.answered();
         assert_eq!(name(&lane.admit(UnixMs(112))), "send");
     }
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn institutions_share_no_lane_but_everything_shares_a_single_one() {
+    fn institutions_have_separate_lanes_unless_there_is_a_single_one() {
         let at = UnixMs(1);
         for (lanes, other) in [(Lanes::by_institution(), "send"), (Lanes::single(), "wait")] {
             let full = lanes.of(issuer("004"), SMALL);
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn inquiries_keep_to_their_budget_over_any_second() {
+    fn inquiries_stay_within_their_budget_per_second() {
         let lane = lane(SMALL);
         let inquiries = (0..5_000).filter(|ms| lane.take_inquiry(UnixMs(1_000_000 + ms)).is_ok()).count();
         assert!((49..=52).contains(&inquiries), "10 a second over 5 s: {inquiries}");

@@ -29,7 +29,7 @@ pub(crate) enum Event {
     Disconnected,
 }
 
-/// How many events may wait for the partition; then the link stops reading answers.
+/// The link stops reading answers while so many events wait for the partition.
 pub(crate) const EVENTS_MAX: usize = 1_024;
 
 /// The first pause before connecting again, in ms; it doubles up to the maximum.
@@ -83,7 +83,8 @@ async fn connect(
     ended
 }
 
-/// The calls that are not late when the transport takes them; the late ones are reported.
+/// Passes on the calls that are not late when the transport takes them. A late one is reported as
+/// [`Event::TooLate`].
 fn without_late(
     calls: impl Stream<Item = Call>,
     clock: Arc<dyn Clock>,

@@ -41,10 +41,10 @@ pub(crate) enum Ended {
 
 /// How many records are read at once.
 const BATCH_RECORDS_MAX: usize = 256;
-/// How many tasks of the partition may be unfinished before reading pauses.
+/// Reading pauses while so many tasks of the partition are unfinished.
 const UNFINISHED_TASKS_MAX: usize = 8_192;
-/// How many calls may wait for the transport: at least one for each unfinished task, of which one
-/// batch more than the bound may have been read.
+/// How many calls may wait for the transport: one for each unfinished task. The last batch read may
+/// exceed the limit on unfinished tasks.
 const QUEUED_CALLS_MAX: usize = UNFINISHED_TASKS_MAX + BATCH_RECORDS_MAX;
 /// The shortest time between two commits of the position, in ms. A late commit only costs a few
 /// inquiries after a crash.
@@ -87,8 +87,8 @@ pub(crate) struct Holder {
 
 impl Holder {
     /// Works until the partition is released or superseded, or something fails. After `stop` fires
-    /// it works on for `grace`: the next worker asks for the partition before that, so that no task
-    /// waits in between.
+    /// it keeps working for `grace`, so that no task waits: within that time the next worker asks
+    /// for the partition.
     pub(crate) async fn work(
         mut self,
         stop: &CancellationToken,
@@ -106,8 +106,8 @@ impl Holder {
             if let (Stage::Ending(ended), 0) = (self.stage, self.read.unfinished()) {
                 return self.end(ended).await;
             }
-            // Enabled before the queue is looked at, so that no place that is freed meanwhile is
-            // missed.
+            // Enabled before the queue is checked, so that a place that is freed during the check
+            // is not missed.
             let place_freed = freed.notified();
             tokio::pin!(place_freed);
             place_freed.as_mut().enable();
@@ -149,8 +149,8 @@ impl Holder {
         }
     }
 
-    /// Everything of this holder is finished. After a release the successor finds the position
-    /// right behind the release.
+    /// Ends a holder that has finished all of its tasks. After a release it commits the position
+    /// right behind the release, where the next holder begins.
     async fn end(&mut self, ended: Ended) -> Result<Ended, Error> {
         if ended == Ended::Released {
             let position = self.read.to_commit(None);
@@ -168,7 +168,7 @@ impl Holder {
             let partition = self.partition;
             tokio::spawn(async move {
                 if let Err(error) = ack.await {
-                    warn!(%partition, %error, "a position was not committed; after a crash more is inquired about");
+                    warn!(%partition, %error, "a position was not committed; after a crash, more tasks are inquired about");
                 }
             });
         }
@@ -176,8 +176,8 @@ impl Holder {
         self.commit_after = Instant::now() + Duration::from_millis(COMMIT_SPACING_MS);
     }
 
-    /// Gives the partition back: tasks before the release still belong to this holder, tasks after
-    /// it belong to the next claim.
+    /// Appends the release of the partition: tasks before the release still belong to this holder,
+    /// tasks after it belong to the next claim.
     fn release(&mut self) {
         self.stage = Stage::Releasing;
         let release = encode_task_record(&TaskRecord::Release { claim: self.holding.own() });
@@ -186,7 +186,7 @@ impl Holder {
     }
 }
 
-/// Returns at that time; without one it never returns.
+/// Returns at that time; never, if there is no time.
 async fn until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,

@@ -1,6 +1,7 @@
-//! How far a task partition has been worked off. Many tasks run at once, so the position is the
-//! offset of the first task that is not finished. The highest identities read are committed with
-//! it, so that a task that the router emits again is recognised as a repeat (protocol rule P3).
+//! How far the tasks of a partition have been processed. Many tasks run at once, so the position is
+//! the offset of the first task that is not finished. The highest identities read are committed
+//! with it, so that a task that the router emits again is recognised as a repeat (protocol rule
+//! P3).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,8 +23,8 @@ pub(crate) struct ReadPosition {
 impl ReadPosition {
     /// Continues at a committed position; also returns the claim that held the partition there.
     pub(crate) fn from_committed(position: Option<&Position>) -> (Self, Option<u64>) {
-        // Without our metadata (an operator's tool may have written the position) it is unknown who
-        // held what: then everything is read again, and inquired about.
+        // Without our metadata (an operator's tool may have written the position) it is unknown
+        // which claim held the partition. Then everything is read again, and inquired about.
         let committed = position.filter(|position| !position.metadata.is_empty());
         let committed = committed.and_then(|at| Some((at.next, decode_worker_position(at.metadata.clone()).ok()?)));
         let Some((next, WorkerPosition { highest, holder })) = committed else { return (Self::default(), None) };
@@ -31,7 +32,8 @@ impl ReadPosition {
         (Self { next, unfinished: BTreeSet::new(), highest }, holder)
     }
 
-    /// A record was read; one that must be finished holds the position until then.
+    /// Notes that a record was read. The position cannot pass a record that must be finished until
+    /// it is.
     pub(crate) fn read(&mut self, offset: u64, must_be_finished: bool) {
         self.next = offset + 1;
         if must_be_finished {
@@ -49,7 +51,7 @@ impl ReadPosition {
         is_first
     }
 
-    /// The outcome of the task at `offset` is acknowledged.
+    /// Notes that the outcome of the task at `offset` is acknowledged.
     pub(crate) fn finish(&mut self, offset: u64) {
         self.unfinished.remove(&offset);
     }
@@ -69,7 +71,7 @@ impl ReadPosition {
         self.unfinished.first().copied().unwrap_or(self.next)
     }
 
-    /// What to commit; `holder` is the claim that holds the partition at the position.
+    /// Returns what to commit; `holder` is the claim that holds the partition at the position.
     pub(crate) fn to_commit(&self, holder: Option<u64>) -> Position {
         let highest = self.highest.values().copied().collect();
         Position { next: self.position(), metadata: encode_worker_position(&WorkerPosition { highest, holder }) }
@@ -108,7 +110,7 @@ mod tests {
         let (mut restarted, holder) = ReadPosition::from_committed(Some(&read.to_commit(Some(7))));
         assert_eq!((restarted.position(), holder), (11, Some(7)));
         assert!(!restarted.note_identity(id(1, 11)), "read before the restart");
-        assert!(restarted.note_identity(id(2, 5)), "each shard counts for itself");
+        assert!(restarted.note_identity(id(2, 5)), "the identities of each shard are compared separately");
         assert!(restarted.note_identity(id(1, 14)));
         read.finish(11);
         read.finish(13);

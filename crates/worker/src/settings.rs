@@ -1,4 +1,4 @@
-//! What makes a worker the wallet's or FISC's: its topic, its backend and its lanes.
+//! The settings by which the wallet's and FISC's workers differ: topic, backend and lanes.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ pub struct Settings {
     pub backend: Arc<dyn Backend>,
     /// How long a call may take before its outcome counts as unknown, in ms: 10 to 60,000.
     pub call_timeout_ms: u64,
-    /// How many calls each issuer may get.
+    /// The limits on the calls to each issuer.
     pub lanes: Arc<Lanes>,
 }
 

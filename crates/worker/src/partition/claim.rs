@@ -27,7 +27,7 @@ use crate::{
 
 const DEAD_LETTERS: &str = "twqr_worker_dead_letters_total";
 
-/// Stands for a claim that retention has deleted: the tasks that it held may have been sent.
+/// Represents a claim that retention has deleted: the tasks that it held may have been sent.
 const UNKNOWN_HOLDER: Offset = Offset::MAX;
 
 /// How long a new holder waits for its backend before it reads tasks without a connection, in ms.
@@ -37,9 +37,9 @@ const CONNECT_WAIT_MS: u64 = 2_000;
 const RELEASE_WAIT_MS: u64 = 1_000;
 
 impl Holder {
-    /// Claims the partition, and learns which claim held what before. A holder that may still run
-    /// is asked to release it first: otherwise the tasks that it has not read yet would count as
-    /// possibly sent. Returns nothing if `unassigned` fired before the claim was appended.
+    /// Claims the partition, and finds out which claims held its older tasks. A holder that may
+    /// still run is asked to release it first: otherwise the tasks that it has not read yet would
+    /// count as possibly sent. Returns `None` if `unassigned` fired before the claim was appended.
     pub(crate) async fn claim(
         index: u32,
         settings: &Settings,
@@ -56,8 +56,8 @@ impl Holder {
             () = unassigned.cancelled() => return Ok(None),
             prepared = scan.prepare(&*journal, &settings.member) => prepared?,
         }
-        // From here on it must go through to the end: tasks after a claim under which no worker
-        // works would fail.
+        // From here on `unassigned` must not stop this: no worker would send the tasks after the
+        // claim, and they would fail.
         let nonce: u64 = rand::rng().random();
         append(&*journal, partition, &TaskRecord::Claim { owner: settings.member.clone(), nonce }).await?;
         let holding = scan.until_claim(nonce).await?;
@@ -105,8 +105,8 @@ struct Scan {
     /// The claim that held the partition at the committed position.
     holder: Option<Offset>,
     holds: Vec<(Offset, Hold)>,
-    /// No record was read yet. The first one may have a higher offset than was asked for: then
-    /// retention has deleted records before it, and it is unknown who held the partition.
+    /// Whether no record was read yet. The first one may have a higher offset than was asked for:
+    /// then retention has deleted records before it, and it is unknown who held the partition.
     is_at_start: bool,
     next: Offset,
 }
@@ -122,8 +122,8 @@ impl Scan {
         Ok(Self { partition, reader, holder, holds: Vec::new(), is_at_start: true, next: from })
     }
 
-    /// Reads the next records; waits for them if need be. Returns the claims among them, each with
-    /// its offset and nonce.
+    /// Reads the next records, or waits until there are some. Returns the claims among them, each
+    /// with its offset and nonce.
     async fn step(&mut self) -> Result<Vec<(Offset, u64)>, JournalError> {
         let mut claims = Vec::new();
         for record in self.reader.next(BATCH_RECORDS_MAX).await? {
@@ -137,7 +137,7 @@ impl Scan {
                     self.holds.push((record.offset, Hold::Claim));
                 }
                 Ok(TaskRecord::Release { claim }) => self.holds.push((record.offset, Hold::Release { claim })),
-                // The holder takes care of a record that cannot be read.
+                // The holder writes a record that cannot be read to `dead-letters`.
                 Ok(TaskRecord::Task(_) | TaskRecord::Intent { .. }) | Err(_) => {}
             }
         }
@@ -181,7 +181,7 @@ impl Scan {
         Ok(())
     }
 
-    /// Reads on to our own claim.
+    /// Reads up to our own claim; returns the claims and releases before it.
     async fn until_claim(mut self, nonce: u64) -> Result<Holding, JournalError> {
         loop {
             let claims = self.step().await?;

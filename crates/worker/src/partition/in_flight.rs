@@ -1,5 +1,5 @@
-//! The calls in flight of one partition, and the latest finished ones, whose answers may still come
-//! or come again.
+//! The calls in flight of one partition, and the latest finished ones, whose answers may still
+//! arrive, or arrive again.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -10,7 +10,8 @@ use twqr_types::{Issuer, OrderKey, TradeNo};
 
 use crate::{call::Purpose, lanes::Place};
 
-/// What is kept of a task after its call was handed over. The card token is not.
+/// The parts of a task that are kept after its call was handed over. The card token is not among
+/// them.
 #[derive(Clone, Debug)]
 pub(super) struct TaskSummary {
     pub(super) id: EffectId,
@@ -41,7 +42,7 @@ pub(super) struct CallInFlight {
     pub(super) offset: Offset,
     pub(super) task: TaskSummary,
     pub(super) purpose: Purpose,
-    /// A transfer's place in its lane; an inquiry needs none.
+    /// A transfer's place in its lane; `None` for an inquiry, which needs no place.
     pub(super) place: Option<Place>,
 }
 
@@ -50,18 +51,18 @@ pub(super) struct CallInFlight {
 pub(super) struct FinishedCall {
     pub(super) task: TaskSummary,
     pub(super) purpose: Purpose,
-    /// Whether its answer said that the movement took effect; absent if it had no answer, or one
-    /// that does not say so.
+    /// Whether its answer said that the movement took effect; `None` if it had no answer, or one
+    /// that does not say.
     pub(super) took_effect: Option<bool>,
 }
 
-/// How many finished calls are remembered; then the oldest is forgotten.
+/// How many finished calls are remembered. Above that, the oldest is forgotten.
 const FINISHED_MAX: usize = 1_024;
 
 #[derive(Debug, Default)]
 pub(super) struct InFlight {
     calls: HashMap<u64, CallInFlight>,
-    /// In the order of the time-outs, since all calls of a worker have the same.
+    /// Ordered by time, since all calls of a worker may take equally long.
     timeouts: VecDeque<(Instant, u64)>,
     finished: HashMap<u64, FinishedCall>,
     /// The finished calls, oldest first.

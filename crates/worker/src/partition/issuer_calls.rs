@@ -1,5 +1,5 @@
-//! The holder's calls to its backend: when a task is sent or inquired about, and what its answer,
-//! its time-out or a broken connection means.
+//! Makes the holder's calls to its backend: decides whether a task is sent or inquired about, and
+//! reports the outcome after an answer, a time-out or a broken connection.
 
 use std::{sync::Arc, time::Duration};
 
@@ -40,7 +40,7 @@ impl Holder {
         }
     }
 
-    /// Sends queued transfers as far as there are places in flight. A queued transfer that cannot
+    /// Sends queued transfers while places in flight are free. A queued transfer that cannot
     /// be sent any more is reported as not sent.
     pub(super) fn send_queued(&mut self) {
         let now = self.clock.now();
@@ -90,8 +90,8 @@ impl Holder {
         }
     }
 
-    /// Reserves the link for one call. An error says why it takes none: then the call is surely not
-    /// sent.
+    /// Reserves the link for one call. An error says why the link takes no call; the call is
+    /// certainly not sent then.
     fn reserve_call(&self) -> Result<OwnedPermit<Call>, &'static str> {
         let calls = self.calls.clone().ok_or(NO_CONNECTION)?;
         calls.try_reserve_owned().map_err(|_| "the connection to the issuer takes no more calls")
@@ -138,14 +138,14 @@ impl Holder {
             self.report(Some(call.offset), &call.task, movement);
             self.in_flight.remember(call_id, FinishedCall { task: call.task, purpose: call.purpose, took_effect });
         } else if let Some(finished) = self.in_flight.finished(call_id) {
-            // The same answer again says nothing new. A late answer, or one that differs from the
-            // first, does.
+            // An answer that repeats the first one is ignored. A late answer, or one that differs
+            // from the first, is reported.
             let movement = outcome(answer, finished.purpose, &finished.task.subject);
             let took_effect = took_effect(&movement);
             if took_effect.is_some() && took_effect != finished.took_effect {
                 finished.took_effect = took_effect;
                 let task = finished.task.clone();
-                info!(trade_no = %task.trade_no, "an answer came after the call's time-out, or differs from the first");
+                info!(trade_no = %task.trade_no, "an answer arrived after the call's time-out, or differs from the first");
                 self.report(None, &task, movement);
             }
         }

@@ -14,7 +14,7 @@ type Finishing = Pin<Box<dyn Future<Output = Result<Vec<Offset>, JournalError>> 
 pub(super) struct Outcomes {
     /// By shard: the outcomes to append, and the offsets of the tasks that they finish.
     to_append: BTreeMap<ShardId, (Vec<Entry>, Vec<Offset>)>,
-    /// What was appended.
+    /// The appends that are not acknowledged yet.
     appended: FuturesUnordered<Finishing>,
 }
 
@@ -26,7 +26,7 @@ impl Outcomes {
         tasks.extend(task);
     }
 
-    /// Appends what was added.
+    /// Appends the outcomes that were added.
     pub(super) fn append(&mut self, journal: &dyn Journal) {
         for (shard, (entries, tasks)) in std::mem::take(&mut self.to_append) {
             let orders = Partition { topic: Topic::Orders, index: u32::from(shard.0) };
@@ -34,13 +34,13 @@ impl Outcomes {
         }
     }
 
-    /// Another append that finishes these tasks once it is acknowledged.
+    /// Adds an append that finishes these tasks once it is acknowledged.
     pub(super) fn await_ack(&mut self, tasks: Vec<Offset>, ack: Ack) {
         self.appended.push(Box::pin(async move { ack.await.map(|()| tasks) }));
     }
 
-    /// The offsets of the tasks that the next acknowledged append finishes; absent if no append is
-    /// under way.
+    /// The offsets of the tasks that the next acknowledged append finishes; `None` if no append is
+    /// in progress.
     pub(super) async fn next_acknowledged(&mut self) -> Option<Result<Vec<Offset>, JournalError>> {
         self.appended.next().await
     }

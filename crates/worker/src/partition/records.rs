@@ -1,4 +1,4 @@
-//! What the holder does with each record of its partition.
+//! Handles each record that the holder reads from its partition.
 
 use tracing::info;
 use twqr_journal::{Offset, Record};
