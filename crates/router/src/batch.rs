@@ -91,8 +91,8 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// Takes a new policy if it is the next version; the policy's shard also forwards it to all
-    /// others.
+    /// Takes a policy if its version follows the newest one (on the policy's shard) or is higher
+    /// (on all others). The policy's shard also forwards it to all others.
     fn take_policy(&mut self, shard: &mut Shard, change: &PolicyChange, payload: Bytes, offset: u64) {
         let (version, policy) = (change.version, &change.policy.name);
         if !shard.versions.take(shard.id, offset, Arc::new(change.clone())) {

@@ -134,7 +134,7 @@ fn files_that_a_configuration_names_must_exist() {
 }
 
 #[test]
-fn the_reason_of_a_policy_change_must_be_readable() {
+fn the_reason_of_a_policy_change_must_be_short_printable_text() {
     let folder = tempfile::tempdir().unwrap();
     for (why, expected) in
         [(" ", "is blank"), ("a\nb", "a control character"), (&"x".repeat(201), "has 201 characters")]
@@ -145,7 +145,7 @@ fn the_reason_of_a_policy_change_must_be_readable() {
     }
 }
 
-/// A stream whose reader has left.
+/// An output stream whose reading end is closed.
 fn closed_pipe() -> Stdio {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -183,7 +183,7 @@ fn twqr_with_input(folder: &Path, input: &[u8], arguments: &[&str]) -> CommandOu
     let mut command = Command::new(env!("CARGO_BIN_EXE_twqr"));
     command.current_dir(folder).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    // The command may end without having read all of it.
+    // The command may end before it has read all of its input.
     drop(child.stdin.take().unwrap().write_all(input));
     child.wait_with_output().unwrap().into()
 }
@@ -216,25 +216,25 @@ fn a_hyphen_means_standard_input_wherever_a_file_is_named() {
     }
 }
 
-/// The text as some editors of Windows write it.
-fn of_windows(text: &str) -> String {
+/// The text as some Windows editors save it: with a byte order mark, and CRLF at the ends of lines.
+fn as_saved_on_windows(text: &str) -> String {
     format!("\u{feff}{}", text.replace('\n', "\r\n"))
 }
 
 #[test]
-fn a_file_that_a_person_makes_may_be_written_on_windows() {
+fn files_saved_by_windows_editors_are_accepted() {
     let folder = tempfile::tempdir().unwrap();
-    let written = |name: &str, text: &str| fs::write(folder.path().join(name), of_windows(text)).unwrap();
+    let written = |name: &str, text: &str| fs::write(folder.path().join(name), as_saved_on_windows(text)).unwrap();
     written("twqr.toml", "shards = 3\nmerchant_keys_file = \"keys\"\n");
     written("keys", "[keys]\nM1 = \"key\"\n");
     written("policy", "name = \"\"\"\na\"\"\"\n[[routes]]\nprefix = \"22\"\ncode_lengths = [18]\n");
     written("layout", "encoding = \"utf-8\"\n");
     written("token", "22SECRET\n");
-    let wallet_and_date = ["--date", "2025-03-10", "--endpoint", NO_SERVER];
+    let date_and_endpoint = ["--date", "2025-03-10", "--endpoint", NO_SERVER];
     for (arguments, code, expected) in [
         (&["--config", "twqr.toml", "config", "check"][..], 0, "the configuration is valid"),
         (&["policy", "validate", "policy"], 0, "the policy is valid"),
-        (&[&["settlement", "--layout", "layout"][..], &wallet_and_date].concat(), 1, "cannot reach"),
+        (&[&["settlement", "--layout", "layout"][..], &date_and_endpoint].concat(), 1, "cannot reach"),
         (
             &["cancel", "M1", "T1", "--amount", "1", "--card-token-file", "token", "--endpoint", NO_SERVER],
             1,
@@ -245,7 +245,7 @@ fn a_file_that_a_person_makes_may_be_written_on_windows() {
         let said = ran.stdout + &ran.stderr;
         assert!(ran.code == code && said.contains(expected), "{arguments:?}: {said}");
     }
-    // What Windows calls "Unicode" is not UTF-8.
+    // Windows editors save "Unicode" as UTF-16, which is not accepted.
     fs::write(folder.path().join("policy"), [0xff, 0xfe, b'a', 0]).unwrap();
     let ran = twqr(folder.path(), &[], &["policy", "validate", "policy"]);
     assert!(ran.code == 1 && ran.stderr.contains("UTF-16; save it as UTF-8"), "{}", ran.stderr);

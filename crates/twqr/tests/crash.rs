@@ -89,7 +89,7 @@ async fn killed_under_load_nothing_is_charged_twice_lost_or_contradicted() {
     let found = audit(&results, &orders, &entries);
     println!("{} answers, {} orders, {} ledger entries", results.len(), orders.len(), entries.len());
     assert!(found.is_clean(), "{found:#?}");
-    assert!(orders.len() > 1_000 && entries.len() > 1_000, "the load did not arrive");
+    assert!(orders.len() > 1_000 && entries.len() > 1_000, "too little of the load arrived");
 }
 
 /// A payment of 100 TWD at merchant M1.

@@ -1,5 +1,6 @@
-//! `twqr pay` when it is interrupted, when its standard streams are pipes, and when its results
-//! cannot be written: every payment that was answered has a whole line.
+//! Tests `twqr pay` when it is interrupted, when its standard streams are pipes, and when its
+//! results cannot be written. Every payment that was answered must have a complete line in the
+//! results.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -25,17 +26,17 @@ use twqr_wire::pos::{
 };
 
 /// Approves every payment after a pause, and counts them. A payment of 1 TWD is never answered.
-struct Till {
+struct FakePosServer {
     pause: Duration,
     paid: Arc<AtomicUsize>,
 }
 
-fn absent<T>() -> Result<Response<T>, Status> {
+fn unimplemented_call<T>() -> Result<Response<T>, Status> {
     Err(Status::unimplemented("only payments are answered"))
 }
 
 #[tonic::async_trait]
-impl PosService for Till {
+impl PosService for FakePosServer {
     type WatchOrderStream = tokio_stream::Empty<Result<WatchOrderResponse, Status>>;
 
     async fn pay(&self, request: Request<PayRequest>) -> Result<Response<PayResponse>, Status> {
@@ -55,29 +56,29 @@ impl PosService for Till {
     }
 
     async fn query(&self, _: Request<QueryRequest>) -> Result<Response<QueryResponse>, Status> {
-        absent()
+        unimplemented_call()
     }
 
     async fn refund(&self, _: Request<RefundRequest>) -> Result<Response<RefundResponse>, Status> {
-        absent()
+        unimplemented_call()
     }
 
     async fn cancel(&self, _: Request<CancelRequest>) -> Result<Response<CancelResponse>, Status> {
-        absent()
+        unimplemented_call()
     }
 
     async fn watch_order(&self, _: Request<WatchOrderRequest>) -> Result<Response<Self::WatchOrderStream>, Status> {
-        absent()
+        unimplemented_call()
     }
 }
 
 /// A server whose answers take `pause`; returns its endpoint and the number of payments it has
 /// received.
-async fn till(pause: Duration) -> (String, Arc<AtomicUsize>) {
+async fn start_server(pause: Duration) -> (String, Arc<AtomicUsize>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let paid = Arc::new(AtomicUsize::new(0));
-    let service = PosServiceServer::new(Till { pause, paid: paid.clone() });
+    let service = PosServiceServer::new(FakePosServer { pause, paid: paid.clone() });
     tokio::spawn(Server::builder().add_service(service).serve_with_incoming(TcpListenerStream::new(listener)));
     (endpoint, paid)
 }
@@ -104,9 +105,9 @@ fn signal(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).unwrap();
 }
 
-/// Parses every line; a torn one fails.
-fn whole_lines(text: &str) -> Vec<serde_json::Value> {
-    assert!(text.is_empty() || text.ends_with('\n'), "the last line is torn: {text:?}");
+/// Parses every line; an incomplete one fails the test.
+fn parse_lines(text: &str) -> Vec<serde_json::Value> {
+    assert!(text.is_empty() || text.ends_with('\n'), "the last line is incomplete: {text:?}");
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
@@ -119,17 +120,17 @@ fn until(what: &str, done: impl Fn() -> bool) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_interrupted_pay_leaves_a_whole_line_for_each_payment() {
+async fn an_interrupted_pay_leaves_a_complete_line_for_each_payment() {
     for (wanted, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("requests"), requests(1_000)).unwrap();
-        let (endpoint, paid) = till(Duration::from_millis(300)).await;
+        let (endpoint, paid) = start_server(Duration::from_millis(300)).await;
         let arguments = ["--file", "requests", "--out", "results", "--concurrency", "20"];
         let mut child = pay(folder.path(), &endpoint, &arguments).spawn().unwrap();
         until("payments", || paid.load(Ordering::SeqCst) > 50);
         signal(&child, wanted);
         assert_eq!(child.wait().unwrap().code(), Some(code));
-        let results = whole_lines(&fs::read_to_string(folder.path().join("results")).unwrap());
+        let results = parse_lines(&fs::read_to_string(folder.path().join("results")).unwrap());
         assert_eq!(results.len(), paid.load(Ordering::SeqCst), "{wanted:?}");
         assert!(results.len() < 1_000, "it sent new payments after the signal");
         assert!(results.iter().all(|line| line["StatusCode"] == "000"), "{wanted:?}");
@@ -137,10 +138,10 @@ async fn an_interrupted_pay_leaves_a_whole_line_for_each_payment() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_signal_ends_the_wait_and_names_what_has_no_answer() {
+async fn a_second_signal_ends_the_wait_and_unanswered_payments_are_in_the_results() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("requests"), request(0, 120) + &request(1, 1)).unwrap();
-    let (endpoint, paid) = till(Duration::ZERO).await;
+    let (endpoint, paid) = start_server(Duration::ZERO).await;
     let arguments = ["--file", "requests", "--out", "results"];
     let mut child = pay(folder.path(), &endpoint, &arguments).spawn().unwrap();
     until("both payments", || paid.load(Ordering::SeqCst) == 2);
@@ -149,15 +150,15 @@ async fn a_second_signal_ends_the_wait_and_names_what_has_no_answer() {
     assert_eq!(child.try_wait().unwrap(), None, "it must wait for the payment in flight");
     signal(&child, Signal::INT);
     assert_eq!(child.wait().unwrap().code(), Some(130));
-    let results = whole_lines(&fs::read_to_string(folder.path().join("results")).unwrap());
+    let results = parse_lines(&fs::read_to_string(folder.path().join("results")).unwrap());
     let unanswered = results.iter().find(|line| line["MerchantTradeNo"] == "T1").unwrap();
     assert_eq!((results.len(), &unanswered["Error"]["Code"]), (2, &"CANCELLED".into()), "{results:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_interrupt_is_obeyed_while_standard_input_is_silent() {
+async fn a_signal_ends_pay_although_standard_input_is_still_open() {
     let folder = tempfile::tempdir().unwrap();
-    let (endpoint, paid) = till(Duration::ZERO).await;
+    let (endpoint, paid) = start_server(Duration::ZERO).await;
     let mut command = pay(folder.path(), &endpoint, &["--file", "-", "--out", "-"]);
     let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
     let mut input = child.stdin.take().unwrap();
@@ -165,7 +166,7 @@ async fn an_interrupt_is_obeyed_while_standard_input_is_silent() {
     // The answers arrive although the input has not ended.
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let results = [lines.next().unwrap().unwrap(), lines.next().unwrap().unwrap()].join("\n") + "\n";
-    assert!(whole_lines(&results).iter().all(|line| line["StatusCode"] == "000"), "{results}");
+    assert!(parse_lines(&results).iter().all(|line| line["StatusCode"] == "000"), "{results}");
     signal(&child, Signal::TERM);
     assert_eq!(child.wait().unwrap().code(), Some(143));
     assert_eq!((paid.load(Ordering::SeqCst), folder.path().read_dir().unwrap().count()), (2, 0));
@@ -175,18 +176,18 @@ async fn an_interrupt_is_obeyed_while_standard_input_is_silent() {
 async fn pay_stops_sending_when_its_results_cannot_be_written() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("requests"), requests(2_000)).unwrap();
-    let (endpoint, paid) = till(Duration::from_millis(50)).await;
+    let (endpoint, paid) = start_server(Duration::from_millis(50)).await;
     for out in ["-", "/dev/full"] {
         paid.store(0, Ordering::SeqCst);
         let arguments = ["--file", "requests", "--out", out, "--concurrency", "4"];
         let mut child = pay(folder.path(), &endpoint, &arguments).spawn().unwrap();
-        // The reader of the results leaves.
+        // Closes the reading end of the results.
         drop(child.stdout.take());
         let mut error = String::new();
         child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(1), "{error}");
         assert!(error.contains("cannot be written") && !error.contains("panicked"), "{error}");
-        assert!(paid.load(Ordering::SeqCst) < 100, "{out}: it went on sending");
+        assert!(paid.load(Ordering::SeqCst) < 100, "{out}: it continued to send");
     }
 }
 
@@ -195,7 +196,7 @@ async fn standard_input_that_is_the_file_of_the_results_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("requests");
     fs::write(&file, requests(1)).unwrap();
-    let (endpoint, _) = till(Duration::ZERO).await;
+    let (endpoint, _) = start_server(Duration::ZERO).await;
     let appending = || fs::OpenOptions::new().append(true).open(&file).unwrap();
     let mut by_name = pay(folder.path(), &endpoint, &["--file", "-", "--out", "requests"]);
     by_name.stdin(fs::File::open(&file).unwrap());

@@ -52,12 +52,12 @@ async fn a_new_policy_takes_effect_without_a_restart_and_survives_kill_9() {
     let paid = system.pay("T2", NEW_TOKEN).await;
     assert_eq!((paid.status_code.as_str(), paid.extra3.as_str()), ("000", "389"));
     let repeated = system.pay("T1", NEW_TOKEN).await;
-    assert!(repeated.is_rep && repeated.status_code == "927", "an answer stays as it was: {repeated:?}");
+    assert!(repeated.is_rep && repeated.status_code == "927", "a repeat must get the first answer: {repeated:?}");
     assert_eq!(system.policy(&["diff", &routed]).code, NO_DIFFERENCE);
     let log_now = system.policy(&["diff", &routed, "--against-log"]).stdout;
     assert!(log_now.contains("2 recorded payments replayed, 1 would go elsewhere"), "{log_now}");
 
-    // A rule against refunds.
+    // A new rule refuses refunds.
     assert_eq!(system.refund("R1", &paid.trade_no).await.status_code, "000");
     let strict = system.write_file("strict.toml", &without_refunds(&second));
     assert!(system.policy(&["diff", &strict]).stdout.contains("~ issuer 389 refund.scope: partial -> none"));

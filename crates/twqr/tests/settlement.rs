@@ -93,7 +93,7 @@ fn trade_no(n: u64) -> String {
     TradeNo::new(ShardId(0), n, UnixMs(DAY_MS)).to_string()
 }
 
-/// A payment of 100 TWD that was settled so many hours into the day.
+/// A payment of 100 TWD that was settled `hours` hours after the day began.
 fn payment(n: u64, merchant: &str, institution: &str, hours: i64) -> SettlementEntry {
     SettlementEntry {
         kind: settlement_entry::Kind::Payment.into(),
@@ -289,8 +289,8 @@ async fn reconcile_exits_with_2_for_differences_and_1_for_an_unreadable_file() {
     assert!(stderr.contains("line 2 at must have a year from 2000 to 2199"), "{stderr}");
     assert!(stderr.contains("file faulty cannot be used: ") && stderr.contains("checksum"), "{stderr}");
 
-    // Their file of the day has a movement that is on the day before here. Only their file of the
-    // day before shows whether they booked it on both days.
+    // The counterparty's file of the day has a movement that was settled here on the day before.
+    // Only its file of the day before shows whether it booked the movement on both days.
     write("fisc", &[two, before]);
     write("fisc-before", &[]);
     let CommandOutput { code, stdout, .. } = run(&[]).await;

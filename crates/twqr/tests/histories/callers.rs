@@ -30,13 +30,13 @@ use twqr_wire::{
 use crate::reply_recorder::{REPLIES, RecordedReplies, record_replies};
 use cancels::OpenCancel;
 
-/// The running callers, as the history sees them.
+/// A history's handle to the running callers.
 pub struct Callers {
     replies: Arc<Mutex<RecordedReplies>>,
     done: Arc<AtomicBool>,
 }
 
-/// All callers as one task, since a seed must give one order of their calls.
+/// All callers. They run as one task, so that the seed determines the order of their calls.
 pub struct Caller {
     pub sim: Sim,
     pub session: Arc<SimSession>,
@@ -150,7 +150,7 @@ impl Caller {
         }
     }
 
-    /// Returns a new correlation for a call about this order.
+    /// Returns a reply address with a new correlation, for a call about this order.
     fn reply_to(&mut self, key: &OrderKey) -> ReplyTo {
         self.last_correlation += 1;
         self.replies.lock().unwrap().order_of_call.insert(self.last_correlation, key.clone());
@@ -167,9 +167,9 @@ impl Caller {
         Partition { topic: Topic::Orders, index }
     }
 
-    /// Repeats the request until an append of it is acknowledged, as a POS does without an answer.
-    /// Half of the time a query follows, which must find the order (I5). Returns the correlations
-    /// of the request's replies.
+    /// Sends the request, and repeats it until an append is acknowledged, as a POS does when it has
+    /// no answer. Half of the time a query follows, which must find the order (I5). Returns the
+    /// correlations of the request's replies.
     pub async fn send(&mut self, request: &Request) -> Vec<u64> {
         let shard = self.shard_of(request.key());
         let mut correlations = Vec::new();

@@ -1,5 +1,5 @@
-//! Checks a history after it has ended. The other checks are called from here; this file has those
-//! of lost orders and cancels, of the policy's versions, and of dead letters.
+//! Runs all checks of a history after it has ended. This file has the checks for lost orders and
+//! cancels, for different answers to one refund, for the policy's versions, and for dead letters.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -54,12 +54,12 @@ fn accepted_keys(records: &[Record]) -> BTreeMap<Vec<u8>, OrderKey> {
     records.iter().filter_map(key).map(|key| (key.to_bytes(), key)).collect()
 }
 
-/// I2: every accepted order comes to rest.
+/// I2: every accepted order is stored, and nothing of it stays in progress.
 fn check_orders_at_rest(accepted: &BTreeMap<Vec<u8>, OrderKey>, orders: &Orders, violations: &mut Vec<String>) {
     for (bytes, key) in accepted {
         match orders.get(bytes) {
             None => violations.push(format!("I2: {key} was accepted and has no state")),
-            Some(order) if !order.is_at_rest() => violations.push(format!("I2: {key} never came to rest: {order:?}")),
+            Some(order) if !order.is_at_rest() => violations.push(format!("I2: {key} is still in progress: {order:?}")),
             Some(_) => {}
         }
     }
@@ -79,7 +79,7 @@ fn check_cancels_kept(records: &[Record], orders: &Orders, violations: &mut Vec<
     }
 }
 
-/// Whether a cancel has the fields of the payment; the machine refuses one that has not.
+/// Whether a cancel matches the payment; the order machine refuses one that does not.
 fn has_fields_of(form: &PayForm, payment: &Payment) -> bool {
     let terms = &payment.terms;
     let un_redeem = if payment.issuer == Some(Issuer::Wallet) { form.un_redeem.twd() } else { 0 };
@@ -93,12 +93,13 @@ fn has_fields_of(form: &PayForm, payment: &Payment) -> bool {
 fn check_answers_forgotten(orders: &Orders, replies: &RecordedReplies, violations: &mut Vec<String>) {
     for payment in orders.values().filter_map(Order::as_payment).filter(|payment| payment.cancel.is_some()) {
         if !replies.forgotten.contains(&payment.key) {
-            violations.push(format!("I3: {} has a cancel, and no ingress was told to forget it", payment.key));
+            violations
+                .push(format!("I3: {} has a cancel, and no ingress was asked to forget its answers", payment.key));
         }
     }
 }
 
-/// I3: however often a refund asks its payment, it gets the same answer.
+/// I3: a refund may ask its payment several times, and each time it gets the same result.
 fn check_refund_results(records: &[Record], violations: &mut Vec<String>) {
     let mut first_results = BTreeMap::new();
     for record in records {

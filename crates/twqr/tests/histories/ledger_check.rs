@@ -1,5 +1,5 @@
 //! Compares the orders with the entries of the issuers' ledger: each movement was sent once, has
-//! the amount of its order, and failed only with true evidence (I1, I4, I6).
+//! the amount of its order, and failed only with evidence that is true (I1, I4, I6).
 
 use std::collections::BTreeMap;
 
@@ -158,7 +158,8 @@ impl PaymentCheck<'_> {
         }
     }
 
-    /// I4: what the customer has paid in the end is what the order says, and never negative.
+    /// I4: the amount that the customer has paid in the end equals that of the order, and is never
+    /// negative.
     fn check_sums(&mut self) {
         let sum = |kind: Kind| -> i64 {
             let of_kind = self.entries.iter().filter(|entry| entry.kind() == kind);

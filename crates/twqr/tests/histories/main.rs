@@ -1,5 +1,5 @@
 //! Runs the whole system in virtual time, breaks it at random, and checks that the invariants hold.
-//! One such run is a *history*; a seed draws it.
+//! One such run is a *history*, drawn at random from a seed.
 //!
 //! What runs: two routers, two wallet workers, two FISC workers and the tracker, over the simulated
 //! journal (`twqr-journal-sim`). Behind the workers are the simulator's wallet and issuers with
@@ -10,7 +10,7 @@
 //! Appends are lost, land late, or land without an acknowledgement; reads fail; topics are
 //! compacted. Connections to the issuers break; requests and answers are lost, late or repeated.
 //!
-//! What is checked, once the faults have stopped and the orders are at rest (I1 to I7 are the
+//! What is checked, once the faults have stopped and no order is in progress (I1 to I7 are the
 //! invariants in `crates/ARCHITECTURE.md`):
 //!
 //! - `ledger_check`: each charge and refund was sent once, and the orders agree with the ledger
@@ -26,7 +26,7 @@
 //! How to run it: a history that fails prints its seed.
 //!
 //! ```text
-//! cargo test -p twqr --test histories                                  # 60 seeds and known ones
+//! cargo test -p twqr --test histories                                  # 60 seeds, and those of old bugs
 //! TWQR_HISTORIES=500 cargo test -p twqr --test histories               # more seeds
 //! TWQR_SEED=42 cargo test -p twqr --test histories                     # one seed
 //! TWQR_SEED=42 TWQR_HISTORIES=20 cargo test -p twqr --test histories   # one seed, 20 times
@@ -77,7 +77,7 @@ const REGRESSION_SEEDS: [u64; 6] = [240, 10, 36, 42, 97, 805];
 const PAYMENTS: usize = 120;
 /// How long faults are injected, in virtual seconds.
 const FAULTS_S: u64 = 60;
-/// How long all orders may take to come to rest afterwards, in virtual seconds.
+/// How long the orders may take afterwards until none is in progress, in virtual seconds.
 const SETTLE_S: u64 = 900;
 
 fn draw_faults(random: &mut ChaCha8Rng) -> Faults {
@@ -127,7 +127,7 @@ async fn run_history(seed: u64, coverage: &mut Coverage) -> Vec<String> {
     {
         tokio::time::sleep(Duration::from_secs(5)).await;
     }
-    // Late answers, replies and dead letters may still arrive.
+    // Waits for late answers, replies and dead letters.
     tokio::time::sleep(Duration::from_secs(30)).await;
     coverage::count_situations(&sim, layout.shards, coverage);
     let mut violations = invariants::check(&sim, layout.shards, &issuers.ledger(), &callers.replies());

@@ -33,11 +33,11 @@ struct Process {
     /// A router's local store, which a successor may take over.
     store: Arc<MemoryStore>,
     paused: bool,
-    /// It crashed or was asked to stop, and a successor was started.
+    /// Whether it crashed or was asked to stop, and a successor was started.
     gone: bool,
 }
 
-/// Virtual time as one process sees it: each clock is off by a little.
+/// Virtual time as one process sees it: each clock is wrong by up to 100 ms.
 pub struct VirtualClock {
     began: tokio::time::Instant,
     skew_ms: i64,
@@ -60,7 +60,7 @@ pub struct Processes {
     random: ChaCha8Rng,
     /// The clock of the callers and the issuers.
     pub clock: Arc<dyn Clock>,
-    /// The number of the newest member; numbers are never used again.
+    /// The number of the newest member; numbers are never reused.
     last_member: Option<NonZeroU64>,
     /// The read model, shared by the trackers that follow each other.
     model: Arc<MemoryModel>,
@@ -114,7 +114,7 @@ impl Processes {
         self.started.push(Process { service, session, shutdown, store, paused: false, gone: false });
     }
 
-    /// Crashes, pauses, resumes or replaces one process, by chance.
+    /// Crashes, pauses, resumes or replaces one process at random.
     pub fn disturb_one(&mut self, random: &mut ChaCha8Rng) {
         let present: Vec<usize> = (0..self.started.len()).filter(|i| !self.started[*i].gone).collect();
         let Some(chosen) = present.choose(random).copied() else { return };
@@ -144,7 +144,7 @@ impl Processes {
         process.shutdown.cancel();
         let (service, session) = (process.service, process.session.clone());
         let store = if keeps_disk { process.store.clone() } else { Arc::new(MemoryStore::default()) };
-        // A process that stops in an orderly way is given 5 s to leave its group.
+        // A process that stops in an orderly way has 5 s to leave its group.
         tokio::spawn(async move {
             tokio::time::sleep(Duration::from_secs(5)).await;
             session.crash();
@@ -152,8 +152,8 @@ impl Processes {
         self.start_with(service, store);
     }
 
-    /// Resumes all paused processes, so that those whose partitions were reassigned meanwhile act
-    /// once more too.
+    /// Resumes all paused processes. So those whose partitions were reassigned during the pause
+    /// also act once more.
     pub fn resume_all(&mut self) {
         for process in &mut self.started {
             process.paused = false;

@@ -15,7 +15,7 @@ use twqr_wire::convert::{decode_record, encode_record, encode_reply, encode_task
 
 use crate::log_reader::Orders;
 
-/// The states and effects that the logs of all shards lead to.
+/// The states and effects that result from the logs of all shards.
 #[derive(Default)]
 pub struct Replay {
     pub orders: Orders,

@@ -1,6 +1,7 @@
-//! Compares what the routers stored and emitted with a replay of the log: all of it must be there,
-//! in the same bytes, and nothing else. So an effect that is emitted again is the same, and an
-//! effect that a crash cut off is emitted by the next owner (protocol rules P2 and P3).
+//! Compares what the routers stored and emitted with a replay of the log: every order and effect of
+//! the replay must be there with the same content, and no others. This shows that an effect that is
+//! emitted again is unchanged, and that the next owner emits the effects that a crash prevented
+//! (protocol rules P2 and P3).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +18,7 @@ use crate::{
     reply_recorder::REPLIES,
 };
 
-/// The emitted effects, each with all byte forms in which it was found.
+/// The emitted effects, each with every encoding in which it was found.
 type Emitted = BTreeMap<EffectId, BTreeSet<Vec<u8>>>;
 
 /// Adds a violation for each order and effect that differs from the replay.
@@ -99,7 +100,7 @@ fn emitted_replies(sim: &Sim) -> Emitted {
     emitted
 }
 
-/// Every record between orders that the replay gives is in the log, and no other.
+/// Checks that the log has every record between orders that the replay gives, and no others.
 fn check_forwards(sim: &Sim, shards: u32, replay: &Replay, violations: &mut Vec<String>) {
     let is_between_orders = |bytes: &Bytes| {
         let command = decode_record(bytes.clone()).map(|record| record.command);

@@ -15,7 +15,7 @@ use twqr_wire::convert::{ReplyContent, ReplyRecord, decode_reply};
 /// The partition of `replies` that all callers share.
 pub const REPLIES: Partition = Partition { topic: Topic::Replies, index: 0 };
 
-/// All replies, and the facts by which they are checked.
+/// All replies, and what the checks need to know about the calls.
 #[derive(Clone, Default)]
 pub struct RecordedReplies {
     /// The replies to each correlation, in the order of arrival.
@@ -24,8 +24,7 @@ pub struct RecordedReplies {
     pub order_of_call: BTreeMap<u64, OrderKey>,
     /// The queries that were sent after a request was acknowledged: they must find its order.
     pub must_be_found: BTreeSet<u64>,
-    /// The payments whose remembered answers every ingress was told to drop
-    /// (`ReplyContent::Forget`).
+    /// The payments whose remembered answers every ingress must drop (`ReplyContent::Forget`).
     pub forgotten: BTreeSet<OrderKey>,
     /// How many unreadable records were appended to `orders`.
     pub unreadable_count: usize,

@@ -1,5 +1,6 @@
-//! The wallet and the issuers behind FISC, decided by the simulator's own code. Workers reach them
-//! over connections that are slow, that break, and that stop while their process is paused.
+//! The wallet and the issuers behind FISC, as the simulator's own code implements them. Workers
+//! reach them over connections that are slow, that break, and that stop while their process is
+//! paused.
 
 use std::{
     sync::{Arc, Mutex},
@@ -56,7 +57,7 @@ lose_answers = 0.3
 maintenance = true
 ";
 
-/// The wallet and the issuers with their ledger. Cloning gives another handle of the same ones.
+/// The wallet and the issuers with their ledger. A clone is another handle to the same issuers.
 #[derive(Clone)]
 pub struct SimulatedIssuers(Arc<Mutex<State>>);
 
@@ -124,7 +125,8 @@ impl SimulatedIssuers {
     }
 }
 
-/// The time after which a call must not be sent any more (protocol rule P6); an inquiry has none.
+/// The time after which a call must not be sent any more (protocol rule P6); `None` for an inquiry,
+/// which may always be sent.
 fn send_by_ms(call: &ExchangeRequest) -> Option<i64> {
     match &call.call {
         Some(Call::Charge(charge)) => Some(charge.send_by_ms),

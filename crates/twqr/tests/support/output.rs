@@ -1,10 +1,10 @@
-//! The outcome of a command, as the tests of the binary read it.
+//! The output and exit code of a command that a test ran.
 
 #![allow(unreachable_pub, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::process::Output;
 
-/// What a command that ran to its end printed, and its exit code.
+/// What a finished command printed, and its exit code.
 pub struct CommandOutput {
     pub code: i32,
     pub stdout: String,

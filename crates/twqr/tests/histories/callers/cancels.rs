@@ -11,10 +11,10 @@ use super::{Caller, Request, refunds::RECENT_PAYMENTS};
 /// A cancel that has no final answer yet.
 pub struct OpenCancel {
     form: PayForm,
-    /// The correlations of the replies that count for it.
+    /// The correlations of the replies that may answer it.
     correlations: Vec<u64>,
     sent_at: UnixMs,
-    /// How often it is still repeated after a refusal.
+    /// How many more times it is repeated after a refusal.
     repeats_left: u32,
 }
 
@@ -31,7 +31,7 @@ enum CancelAnswer {
 const REPEAT_AFTER_MS: i64 = 3_000;
 
 impl Caller {
-    /// Cancels a recent payment: one that is known as paid, the one of some refund, or any.
+    /// Cancels a recent payment: one that a reply called paid, one that has a refund, or any.
     pub async fn cancel_a_payment(&mut self) {
         let refunded = self.refunds.choose(&mut self.random).map(|refund| refund.trade_no);
         let paid = self.answered_payment(true).map(|(form, _)| form);

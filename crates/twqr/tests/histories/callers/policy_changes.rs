@@ -12,8 +12,9 @@ use super::Caller;
 use crate::policies::newest_policy;
 
 impl Caller {
-    /// Appends a changed policy as the next version, until an append is acknowledged. Sometimes two
-    /// callers change the same version at once, and sometimes the version skips some.
+    /// Appends a changed policy as the next version, and repeats it until an append is
+    /// acknowledged. Sometimes two callers change the same version at once, and sometimes the
+    /// number skips versions.
     pub async fn change_policy(&mut self) {
         let orders = Partition { topic: Topic::Orders, index: u32::from(POLICY_SHARD.0) };
         let Some(newest) = newest_policy(&self.sim, orders.index) else { return };

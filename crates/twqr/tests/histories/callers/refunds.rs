@@ -1,4 +1,4 @@
-//! Callers that refund: mostly parts of payments that are known as paid, several at a time. Some
+//! Callers that refund: mostly parts of payments that a reply called paid, several at a time. Some
 //! ask for more than is left, or name a payment that does not exist or is another merchant's.
 
 use std::time::Duration;
@@ -12,7 +12,8 @@ use super::{Caller, Request};
 pub const RECENT_PAYMENTS: usize = 25;
 
 impl Caller {
-    /// A recent payment whose TradeNo a reply has given; `paid_only`: and that a reply called paid.
+    /// Returns a recent payment whose TradeNo a reply has given. With `paid_only`, a reply must
+    /// also have called it paid.
     pub fn answered_payment(&mut self, paid_only: bool) -> Option<(PayForm, TradeNo)> {
         let answered = {
             let replies = self.replies.lock().unwrap();
