@@ -26,7 +26,7 @@
 //! How to run it: a history that fails prints its seed.
 //!
 //! ```text
-//! cargo test -p twqr --test histories                                  # 60 seeds, and those of old bugs
+//! cargo test -p twqr --test histories                                  # 60 seeds and regressions
 //! TWQR_HISTORIES=500 cargo test -p twqr --test histories               # more seeds
 //! TWQR_SEED=42 cargo test -p twqr --test histories                     # one seed
 //! TWQR_SEED=42 TWQR_HISTORIES=20 cargo test -p twqr --test histories   # one seed, 20 times
