@@ -6,6 +6,8 @@
 #[path = "support/system.rs"]
 mod system;
 
+use std::process::Command;
+
 use system::{CommandOutput, System};
 
 /// Exit code of `policy diff` for equal policies.
@@ -27,6 +29,31 @@ fn without_refunds(document: &str) -> String {
     let (before, rules) = document.split_once("institution = \"389\"\nwindow_ms").unwrap();
     let rules = rules.replacen("scope = \"partial\"", "scope = \"none\"", 1);
     format!("{before}institution = \"389\"\nwindow_ms{rules}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_pipe_ends_each_command_with_its_own_exit_code() {
+    let system = System::start().await;
+    let routed = system.write_file("routed.toml", &with_new_route(&system.newest_policy()));
+    assert_eq!(system.pay("T1", "22abcdefghijklmnop").await.status_code, "000");
+    assert_eq!(system.pay("T2", NEW_TOKEN).await.status_code, "927");
+    let public = format!("http://{}", system.public_api());
+    for (arguments, code) in [
+        (&["policy", "get"][..], 0),
+        (&["policy", "diff", &routed], DIFFERS),
+        (&["policy", "diff", &routed, "--against-log"], DIFFERS),
+        (&["query", "M1", "T1", "--endpoint", &public], 0),
+        (&["query", "M1", "T1", "--watch", "--keep", "--endpoint", &public], 0),
+        (&["settlement", "--date", "2025-03-10"], 0),
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_twqr"));
+        command.arg("--config").arg(system.config_file()).args(arguments).stdout(writer);
+        let output = command.output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), error.as_str()), (Some(code), ""), "{arguments:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

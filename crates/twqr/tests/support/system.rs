@@ -52,6 +52,11 @@ impl System {
         self.launched.config_file().to_owned()
     }
 
+    /// The address of the public gRPC API.
+    pub fn public_api(&self) -> SocketAddr {
+        self.launched.config.grpc
+    }
+
     /// The address of the POS API over HTTP.
     pub fn pos_http(&self) -> SocketAddr {
         self.launched.config.pos_http
