@@ -57,18 +57,15 @@ fn alive(health: &Health) -> (StatusCode, String) {
 /// Returns 200 if every part is ready or degraded, else 503. Names each part that is not ready or
 /// is degraded, and why.
 fn ready(health: &Health) -> (StatusCode, String) {
-    let (code, mut answer) = match health.is_ready() {
-        true => (StatusCode::OK, "ready".to_owned()),
-        false => (StatusCode::SERVICE_UNAVAILABLE, "not ready".to_owned()),
+    let code = if health.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let summary = if health.is_ready() { "ready" } else { "not ready" };
+    let reason = |(name, state): (String, PartState)| match state {
+        PartState::Ready => None,
+        PartState::Degraded(why) => Some(format!("\n{name}: degraded: {why}")),
+        PartState::NotReady(why) => Some(format!("\n{name}: {why}")),
     };
-    for (name, state) in health.report() {
-        match state {
-            PartState::Ready => {}
-            PartState::Degraded(why) => answer.push_str(&format!("\n{name}: degraded: {why}")),
-            PartState::NotReady(why) => answer.push_str(&format!("\n{name}: {why}")),
-        }
-    }
-    (code, answer)
+    let reasons: String = health.report().into_iter().filter_map(reason).collect();
+    (code, format!("{summary}{reasons}"))
 }
 
 #[cfg(test)]
