@@ -1,10 +1,10 @@
 //! The queries of operators, answered from the SQLite read model.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use sqlx::{QueryBuilder, Row, Sqlite, sqlite::SqliteRow};
 use twqr_order::Order;
-use twqr_types::UnixMs;
+use twqr_types::{OrderKey, UnixMs};
 use twqr_wire::convert::{RecordFault, decode_order};
 
 use super::{ModelError, SqliteModel, Watermark, phase_name, status_code};
@@ -155,7 +155,42 @@ fn list_query(prefix: &str, filter: ListFilter) -> QueryBuilder<Sqlite> {
     query
 }
 
+/// The number of orders in one query for superseded states.
+const SUPERSEDED_MAX: usize = 128;
+
+/// The query for those of these orders whose stored state is newer, behind `prefix`. It joins a
+/// list of values, because SQLite reads the whole table for pairs `IN` such a list.
+fn superseded_query(prefix: &str, states: &[(OrderKey, u64)]) -> QueryBuilder<Sqlite> {
+    let mut query = QueryBuilder::new(prefix);
+    query.push("WITH due (merchant_id, merchant_trade_no, position) AS (");
+    query.push_values(states, |mut row, (key, position)| {
+        row.push_bind(key.merchant_id.to_string())
+            .push_bind(key.merchant_trade_no.to_string())
+            .push_bind(position.cast_signed());
+    });
+    query.push(
+        ") SELECT orders.merchant_id, orders.merchant_trade_no FROM due JOIN orders \
+         ON orders.merchant_id = due.merchant_id AND orders.merchant_trade_no = due.merchant_trade_no \
+         WHERE orders.position > due.position",
+    );
+    query
+}
+
 impl SqliteModel {
+    /// Returns those of these orders whose stored state is newer than the position.
+    pub(super) async fn superseded_orders(&self, states: &[(OrderKey, u64)]) -> Result<HashSet<OrderKey>, sqlx::Error> {
+        let mut superseded = HashSet::new();
+        for states in states.chunks(SUPERSEDED_MAX) {
+            let rows = superseded_query("", states).build().fetch_all(&self.readers).await?;
+            let found: HashSet<(&str, &str)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+            let keys = states.iter().map(|(key, _)| key);
+            superseded.extend(
+                keys.filter(|key| found.contains(&(key.merchant_id.as_str(), key.merchant_trade_no.as_str()))).cloned(),
+            );
+        }
+        Ok(superseded)
+    }
+
     /// Lists orders, sorted by the time at which they were accepted.
     pub(crate) async fn list(&self, filter: ListFilter) -> Result<Page, ModelError> {
         let size = filter.size;

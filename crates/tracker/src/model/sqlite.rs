@@ -6,12 +6,7 @@
 
 mod policies;
 
-use std::{
-    collections::{HashMap, HashSet},
-    path::Path,
-    str::FromStr,
-    sync::Arc,
-};
+use std::{collections::HashSet, path::Path, str::FromStr, sync::Arc};
 
 use async_trait::async_trait;
 use sqlx::{
@@ -162,28 +157,6 @@ impl SqliteModel {
             None => {}
         }
         Ok(snapshot)
-    }
-
-    async fn newer(&self, states: &[(OrderKey, u64)]) -> Result<HashSet<OrderKey>, sqlx::Error> {
-        let mut newer = HashSet::new();
-        for states in states.chunks(ROWS_MAX) {
-            let mut query = sqlx::QueryBuilder::new(
-                "SELECT merchant_id, merchant_trade_no, position FROM orders WHERE (merchant_id, merchant_trade_no) IN (",
-            );
-            query.push_values(states, |mut row, (key, _)| {
-                row.push_bind(key.merchant_id.as_str()).push_bind(key.merchant_trade_no.as_str());
-            });
-            query.push(")");
-            let rows = query.build().fetch_all(&self.readers).await?;
-            let stored: HashMap<(&str, &str), u64> =
-                rows.iter().map(|row| ((row.get(0), row.get(1)), row.get::<i64, _>(2).cast_unsigned())).collect();
-            let is_older = |(key, position): &&(OrderKey, u64)| {
-                let stored = stored.get(&(key.merchant_id.as_str(), key.merchant_trade_no.as_str()));
-                stored.is_some_and(|stored| stored > position)
-            };
-            newer.extend(states.iter().filter(is_older).map(|(key, _)| key.clone()));
-        }
-        Ok(newer)
     }
 }
 
@@ -343,7 +316,7 @@ impl ReadModel for SqliteModel {
     }
 
     async fn superseded(&self, _: u32, states: Vec<(OrderKey, u64)>) -> Result<HashSet<OrderKey>, ModelError> {
-        self.newer(&states).await.map_err(|error| self.failed(&error))
+        self.superseded_orders(&states).await.map_err(|error| self.failed(&error))
     }
 
     async fn apply(&self, shard: u32, watermark: Watermark, states: Arc<Vec<StoredOrder>>) -> Result<(), ModelError> {

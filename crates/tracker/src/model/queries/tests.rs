@@ -1,6 +1,7 @@
 //! The operators' queries read as much as they answer, however many orders are stored.
 
 use sqlx::{QueryBuilder, Row};
+use twqr_types::{MerchantId, MerchantTradeNo};
 
 use super::*;
 
@@ -51,4 +52,17 @@ async fn settled_orders_are_listed_from_the_index_of_their_time() {
         let plan = plan(&model, QueryBuilder::new(format!("EXPLAIN QUERY PLAN {}", by.query()))).await;
         assert!(plan.contains(index) && !plan.contains("TEMP B-TREE"), "{plan}");
     }
+}
+
+#[tokio::test]
+async fn due_orders_are_looked_up_one_by_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = empty_model(&folder).await;
+    let key = |n: u64| OrderKey {
+        merchant_id: MerchantId::parse("M1".into()).unwrap(),
+        merchant_trade_no: MerchantTradeNo::parse(format!("T{n}")).unwrap(),
+    };
+    let states: Vec<(OrderKey, u64)> = (0..100).map(|n| (key(n), n)).collect();
+    let plan = plan(&model, superseded_query("EXPLAIN QUERY PLAN ", &states)).await;
+    assert!(plan.contains("SEARCH orders USING INDEX") && !plan.contains("SCAN orders"), "{plan}");
 }
