@@ -2,10 +2,12 @@
 //! releases and intents by which workers share the partitions; and what a worker commits with its
 //! position there.
 
+mod calls;
+
 use bytes::Bytes;
 use prost::Message;
-use twqr_order::{ChargeCall, EffectId, Limits, RefundCall, ReversalCall, Subject, Task, TaskKind};
-use twqr_types::{Amount, CardToken, MerchantTradeNo, PosId, Remark, StoreId, StoreName, UnRedeem, UnixMs};
+use twqr_order::{EffectId, Limits, Subject, Task, TaskKind};
+use twqr_types::{MerchantTradeNo, UnixMs};
 
 use super::{
     fault::{RecordFault, check_version, need},
@@ -16,6 +18,8 @@ use crate::{
     RECORD_VERSION,
     bus::{self, task::Kind, tasks_record::Body},
 };
+
+use calls::{charge_from, charge_out, refund_from, refund_out, reversal_from, reversal_out};
 
 /// A record of a task partition.
 #[derive(Clone, Debug)]
@@ -131,73 +135,6 @@ pub fn encode_task(task: &Task) -> Bytes {
     encode(Body::Task(task))
 }
 
-fn charge_out(charge: &ChargeCall) -> bus::ChargeTask {
-    bus::ChargeTask {
-        card_token: charge.card_token.expose().to_owned(),
-        store_id: charge.store_id.as_str().to_owned(),
-        store_name: charge.store_name.as_str().to_owned(),
-        pos_id: charge.pos_id.as_str().to_owned(),
-        trade_amount: charge.trade_amount.twd(),
-        un_redeem: charge.un_redeem.twd(),
-        remark: charge.remark.as_str().to_owned(),
-    }
-}
-
-fn charge_from(charge: bus::ChargeTask) -> Result<ChargeCall, RecordFault> {
-    let invalid = RecordFault::invalid;
-    Ok(ChargeCall {
-        card_token: CardToken::parse(charge.card_token).map_err(invalid("card_token"))?,
-        store_id: StoreId::parse(charge.store_id).map_err(invalid("store_id"))?,
-        store_name: StoreName::parse(charge.store_name).map_err(invalid("store_name"))?,
-        pos_id: PosId::parse(charge.pos_id).map_err(invalid("pos_id"))?,
-        trade_amount: Amount::parse(charge.trade_amount).map_err(invalid("trade_amount"))?,
-        un_redeem: UnRedeem::parse(charge.un_redeem).map_err(invalid("un_redeem"))?,
-        remark: Remark::parse(charge.remark).map_err(invalid("remark"))?,
-    })
-}
-
-fn refund_out(refund: &RefundCall) -> bus::RefundTask {
-    bus::RefundTask {
-        merchant_trade_no: refund.number.as_str().to_owned(),
-        trade_no: refund.trade_no.as_str().to_owned(),
-        store_id: refund.store_id.as_str().to_owned(),
-        store_name: refund.store_name.as_str().to_owned(),
-        pos_id: refund.pos_id.as_str().to_owned(),
-        trade_amount: refund.trade_amount.twd(),
-        remark: refund.remark.as_str().to_owned(),
-    }
-}
-
-fn refund_from(refund: bus::RefundTask) -> Result<RefundCall, RecordFault> {
-    let invalid = RecordFault::invalid;
-    Ok(RefundCall {
-        number: merchant_trade_no_from(refund.merchant_trade_no)?,
-        trade_no: trade_no_from(&refund.trade_no)?,
-        store_id: StoreId::parse(refund.store_id).map_err(invalid("store_id"))?,
-        store_name: StoreName::parse(refund.store_name).map_err(invalid("store_name"))?,
-        pos_id: PosId::parse(refund.pos_id).map_err(invalid("pos_id"))?,
-        trade_amount: Amount::parse(refund.trade_amount).map_err(invalid("trade_amount"))?,
-        remark: Remark::parse(refund.remark).map_err(invalid("remark"))?,
-    })
-}
-
-fn reversal_out(reversal: &ReversalCall) -> bus::ReversalTask {
-    bus::ReversalTask {
-        store_id: reversal.store_id.as_str().to_owned(),
-        amount: reversal.amount,
-        remark: reversal.remark.as_str().to_owned(),
-    }
-}
-
-fn reversal_from(reversal: bus::ReversalTask) -> Result<ReversalCall, RecordFault> {
-    let invalid = RecordFault::invalid;
-    Ok(ReversalCall {
-        store_id: StoreId::parse(reversal.store_id).map_err(invalid("store_id"))?,
-        amount: reversal.amount,
-        remark: Remark::parse(reversal.remark).map_err(invalid("remark"))?,
-    })
-}
-
 /// Encodes which movement of a payment is meant; the charge is encoded as an absent subject.
 pub(crate) fn subject_out(subject: &Subject) -> Option<bus::Subject> {
     let subject = match subject {
@@ -232,6 +169,7 @@ pub(crate) fn refund_subject(number: &MerchantTradeNo) -> bus::Subject {
 
 #[cfg(test)]
 mod tests {
+    use twqr_order::{ChargeCall, RefundCall, ReversalCall};
     use twqr_types::{Issuer, OrderKey, PayForm, RawPay, ShardId, TradeNo};
 
     use super::*;
