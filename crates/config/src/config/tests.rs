@@ -1,0 +1,135 @@
+//! The defaults and their explanations, the fault of each wrong setting, and the override by the
+//! environment.
+
+use super::*;
+
+fn load(text: &str, variables: &[(&str, &str)]) -> anyhow::Result<Config> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("twqr.toml");
+    std::fs::write(&file, text).unwrap();
+    let variables = variables.iter().map(|(name, value)| (name.into(), value.into()));
+    Config::from_sources(Some(&file), variables)
+}
+
+#[test]
+fn the_printed_defaults_are_valid_and_equal_the_defaults() {
+    let printed = Config::printed_defaults().unwrap();
+    assert_eq!(load(&printed, &[]).unwrap(), Config::default());
+}
+
+#[test]
+fn every_key_is_explained() {
+    let table: toml::Table = toml::from_str(&toml::to_string(&Config::default()).unwrap()).unwrap();
+    for key in table.keys() {
+        assert!(KEYS.contains(key), "{key} is not explained in keys.toml");
+    }
+}
+
+#[test]
+fn each_fault_names_its_key() {
+    for (text, expected) in [
+        ("grcp = \"127.0.0.1:1\"", "unknown field `grcp`"),
+        ("simulator_data_dir = \"x\"", "simulator_data_dir belongs to the laboratory now"),
+        ("shards = 0", "shards"),
+        ("shards = 4\ntask_partitions = 5", "task_partitions is 5, must be 1 to 4"),
+        ("answer_within_ms = 15000\ncalls_max = 0", "answer_within_ms is 15000, must be 100 to 14000; calls_max is 0"),
+        ("grpc = \"here\"", "grpc"),
+        ("[kafka]\nmin_insync = 2", "kafka.min_insync is 2, must be 1 to 1"),
+        (
+            "[kafka.properties]\n\"sasl.password\" = \"SECRET\"",
+            "sasl.password is a secret; put it into a file and name that in kafka.password_file",
+        ),
+        (
+            "[kafka.properties]\n\"ssl.key.password\" = \"SECRET\"",
+            "ssl.key.password is a secret; put it into a file and name that in kafka.property_files",
+        ),
+        ("[kafka.properties]\n\"ssl.keystore.password\" = \"SECRET\"", "ssl.keystore.password is a secret"),
+        ("[kafka.properties]\n\"ssl.key.pem\" = \"SECRET\"", "ssl.key.pem is a secret"),
+        (
+            "[kafka.properties]\n\"sasl.oauthbearer.client.secret\" = \"SECRET\"",
+            "sasl.oauthbearer.client.secret is a secret",
+        ),
+        (
+            "[kafka.property_files]\n\"sasl.password\" = \"a\"",
+            "kafka.property_files: sasl.password belongs into kafka.password_file",
+        ),
+        (
+            "[kafka.properties]\n\"ssl.ca.pem\" = \"a\"\n[kafka.property_files]\n\"ssl.ca.pem\" = \"b\"",
+            "kafka.property_files: ssl.ca.pem stands in kafka.properties, too",
+        ),
+        ("[kafka.properties]\n\"sasl.password\" = [\"SECRET\"]", "sasl.password must be text in quotes"),
+        ("shards = 1\n\"sasl.password\" = SECRET", "twqr.toml, line 2: "),
+        ("shards = 1\nshards = \"SECRET\"", "twqr.toml, line 2: "),
+        ("member = true", "member: must be text"),
+        (
+            "[[policy.issuers]]\ninstitution = \"004\"\nlimits = { open_ms = 1 }",
+            "policy.issuers[0].limits.open_ms: is 1, must be 10 to 600000",
+        ),
+        (
+            "[policy]\ncut_off = \"24:00\"\n[settlement.layout]\nencoding = \"latin1\"",
+            "settlement.layout.encoding is \"latin1\"",
+        ),
+        (
+            "[policy]\ncut_off = \"24:00\"",
+            "policy.cut_off: is \"24:00\": a cut-off is a time of day of the form HH:MM, 00:00 to 23:59 (Asia/Taipei)",
+        ),
+        ("[settlement]\ncut_off = \"02:00\"", "settlement.cut_off is now policy.cut_off"),
+        (
+            "[[policy.issuers]]\ninstitution = \"004\"\n[[policy.issuers.maintenance]]\nfrom = \"now\"\nto = \"2026-12-01T04:00:00+08:00\"",
+            "policy.issuers[0].maintenance[0]",
+        ),
+        (
+            "[[policy.issuers]]\ninstitution = \"004\"\n[[policy.issuers.maintenance]]\nfrom = \"2026-12-01T05:00:00+08:00\"\nto = \"2026-12-01T04:00:00+08:00\"",
+            "policy.issuers[0].maintenance[0]",
+        ),
+    ] {
+        let error = format!("{:#}", load(text, &[]).unwrap_err());
+        assert!(error.contains(expected) && error.contains("twqr.toml"), "{error}");
+        assert!(!error.contains("SECRET"), "{error}");
+    }
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_refused() {
+    for (text, expected) in [
+        ("grpc = \"0.0.0.0:9090\"", "admin is 127.0.0.1:9090, must have another port than grpc"),
+        ("[kafka]\nbootstrap = \"kafka\"", "kafka.bootstrap contains \"kafka\", must be host:port"),
+        (
+            "[[policy.issuers]]\ninstitution = \"\"\n[[policy.issuers]]\ninstitution = \"391\"\nwindow_ms = 4000",
+            "policy.issuers[1].window_ms: is 4000, must be above call_timeout_ms, which is 4000",
+        ),
+        (
+            "call_timeout_ms = 10000\n[policy]\nissuers = []",
+            "policy.routes[0]: the default window_ms of its issuer: is 10000, must be above call_timeout_ms",
+        ),
+    ] {
+        let error = format!("{:#}", load(text, &[]).unwrap_err());
+        assert!(error.contains(expected) && error.contains("twqr.toml"), "{error}");
+    }
+}
+
+#[test]
+fn the_environment_overrides_the_file() {
+    let variables =
+        [("TWQR__GRPC", "127.0.0.1:7"), ("TWQR__CALLS_MAX", "9"), ("TWQR__POLICY__NAME", "x"), ("TWQR_LOG", "info")];
+    let config = load("calls_max = 8\nshards = 3", &variables).unwrap();
+    assert_eq!((config.grpc.port(), config.calls_max, config.shards.get()), (7, 9, 3));
+    assert_eq!(config.policy().unwrap().name, "x");
+    let error = format!("{:#}", load("", &[("TWQR__CALLS_MAX", "many")]).unwrap_err());
+    assert!(error.contains("calls_max"), "{error}");
+    assert!(load("", &[("TWQR__GRPC__X", "1")]).is_err());
+}
+
+#[test]
+fn a_variable_that_is_not_utf_8_is_a_fault_unless_it_is_anothers() {
+    use std::os::unix::ffi::OsStringExt;
+    let load = |name: &[u8], value: &[u8]| {
+        let variable = (OsString::from_vec(name.to_vec()), OsString::from_vec(value.to_vec()));
+        Config::from_sources(None, std::iter::once(variable)).map_err(|error| format!("{error:#}"))
+    };
+    for (name, value) in [(&b"TWQR__MEMBER"[..], &b"SECRET\xff"[..]), (b"TWQR__\xff", b"SECRET")] {
+        let error = load(name, value).unwrap_err();
+        assert!(error.contains("TWQR__") && error.contains("is not UTF-8") && !error.contains("SECRET"), "{error}");
+    }
+    assert_eq!(load(b"OTHER\xff", b"\xff"), Ok(Config::default()));
+}
