@@ -1,7 +1,7 @@
 //! Entries and the counterparties' movements of them, fixed and random.
 
 use proptest::prelude::*;
-use twqr_settlement::{CounterpartyFile, Entry, Kind, Movement, Side, read_movements, write_movements};
+use twqr_settlement::{Books, CounterpartyFile, Entry, Kind, Movement, Side, read_movements, write_movements};
 use twqr_types::{BusinessDay, CutOff, Issuer, ShardId, TradeNo, UnixMs};
 
 /// 2025-03-10, from midnight to midnight.
@@ -37,6 +37,13 @@ pub fn entry(n: u64, kind: Kind, institution: &str, day: BusinessDay) -> Entry {
         accepted_at: settled_at.plus(-2_000),
         settled_at,
     }
+}
+
+/// One movement of each kind for each counterparty.
+pub fn all_kinds(day: BusinessDay) -> Vec<Entry> {
+    let kinds = [Kind::Payment, Kind::Refund, Kind::Cancel];
+    let each = kinds.into_iter().flat_map(|kind| ["", "391"].map(|institution| (kind, institution)));
+    (0..).zip(each).map(|(n, (kind, institution))| entry(n, kind, institution, day)).collect()
 }
 
 fn kinds() -> impl Strategy<Value = Kind> {
@@ -91,4 +98,9 @@ pub fn files(movements: &[Movement]) -> Vec<CounterpartyFile> {
         read_movements(side, &write_movements(own).unwrap())
     };
     vec![of(Side::Wallet), of(Side::Fisc)]
+}
+
+/// Our entries of a day, and the counterparties' files of it.
+pub fn books<'a>(day: BusinessDay, entries: &'a [Entry], files: &'a [CounterpartyFile]) -> Books<'a> {
+    Books { day, entries, files }
 }
