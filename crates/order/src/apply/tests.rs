@@ -16,6 +16,7 @@ mod payments;
 mod policies;
 mod refund_rules;
 mod refunds;
+mod reversals;
 mod vocabulary;
 mod watchers;
 mod world;
