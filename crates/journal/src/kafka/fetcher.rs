@@ -6,6 +6,8 @@
 //! fetcher serve that partition again. So a record that was fetched for one reader never reaches a
 //! later one. Until then another fetcher of the pool serves the partition.
 
+mod reader;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, Weak},
@@ -13,7 +15,6 @@ use std::{
     time::Duration,
 };
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use rdkafka::{
     TopicPartitionList,
@@ -28,7 +29,9 @@ use super::{
     client::{Client, Listener, MESSAGE_BYTES_MAX, create, index},
     lock,
 };
-use crate::{Entry, JournalError, Offset, Partition, Reader, Record, Topic};
+use crate::{Entry, JournalError, Offset, Partition, Record, Topic};
+
+pub(super) use reader::KafkaReader;
 
 /// How long the thread may block before it looks for dropped readers, in ms.
 const POLL_MS: u64 = 100;
@@ -86,15 +89,6 @@ struct BufferContent {
     /// Whether the consumer has paused the partition, because the buffer is full.
     is_paused: bool,
     failure: Option<Arc<str>>,
-}
-
-/// A reader of one partition.
-pub(super) struct KafkaReader {
-    partition: Partition,
-    /// The offset of the next record to return; earlier ones are skipped.
-    next: Offset,
-    fetcher: Arc<Fetcher>,
-    buffer: Arc<Buffer>,
 }
 
 impl Fetchers {
@@ -260,47 +254,5 @@ impl Fetcher {
             Ok(()) => slots.retain(|_, slot| !matches!(slot, Slot::Abandoned)),
             Err(error) => warn!(topic = self.topic, %error, "partitions cannot be unassigned yet; retrying"),
         }
-    }
-}
-
-#[async_trait]
-impl Reader for KafkaReader {
-    async fn next(&mut self, max: usize) -> Result<Vec<Record>, JournalError> {
-        loop {
-            if let Some(records) = self.take(max)? {
-                return Ok(records);
-            }
-            self.buffer.more.notified().await;
-        }
-    }
-}
-
-impl KafkaReader {
-    /// Takes at most `max` records from the buffer. Skips records before the requested offset: the
-    /// broker may start earlier, at the beginning of a batch.
-    fn take(&mut self, max: usize) -> Result<Option<Vec<Record>>, JournalError> {
-        let mut content = lock(&self.buffer.content);
-        if let Some(reason) = content.failure.take() {
-            return Err(JournalError::Read { partition: self.partition, reason });
-        }
-        let mut records = Vec::with_capacity(content.records.len().min(max));
-        while records.len() < max {
-            let Some(record) = content.records.pop_front() else { break };
-            content.bytes -= record.entry.byte_len();
-            if record.offset >= self.next {
-                self.next = record.offset + 1;
-                records.push(record);
-            }
-        }
-        if content.is_paused && content.bytes < BUFFER_BYTES_MAX / 2 {
-            content.is_paused = self.fetcher.consumer.resume(&self.fetcher.list([self.partition.index])).is_err();
-        }
-        Ok((!records.is_empty()).then_some(records))
-    }
-}
-
-impl Drop for KafkaReader {
-    fn drop(&mut self) {
-        lock(&self.fetcher.slots).by_partition.insert(self.partition.index, Slot::Abandoned);
     }
 }
