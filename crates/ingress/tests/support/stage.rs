@@ -11,24 +11,21 @@
     reason = "a test fails by panicking; not every test needs all of it"
 )]
 
+mod faulty_journal;
+
 use std::{
     net::SocketAddr,
     num::{NonZeroU32, NonZeroUsize},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tonic::transport::{Channel, Endpoint};
 use twqr_ingress::{Error, Listeners, Settings, run_on};
 use twqr_journal::{
-    Ack, Assignments, Entry, Group, Journal, JournalError, Offset, Partition, Position, Reader, Record, RepliesHold,
-    Topic,
+    Entry, Journal, Offset, Partition, Record, Topic,
     embedded::{EmbeddedJournal, EmbeddedSettings},
 };
 use twqr_order::{Approval, Command, EffectId, Movement, Order, Payment, PaymentType, Phase, ReplyTo, Terms};
@@ -39,9 +36,11 @@ use twqr_wire::{
     pos::{PayRequest, pos_service_client::PosServiceClient},
 };
 
+use faulty_journal::FaultyJournal;
+
 /// A running ingress.
 pub struct Stage {
-    pub journal: Arc<Faulty>,
+    pub journal: Arc<FaultyJournal>,
     pub address: SocketAddr,
     /// The address of the POS HTTP form, if it is served.
     pub http: Option<SocketAddr>,
@@ -91,8 +90,7 @@ impl Stage {
         let one = NonZeroU32::MIN;
         let inner =
             EmbeddedJournal::open(EmbeddedSettings { dir: folder.path().into(), shards: one, task_partitions: one });
-        let journal =
-            Arc::new(Faulty { inner: inner.unwrap(), unreadable: Arc::default(), silent: AtomicBool::new(false) });
+        let journal = Arc::new(FaultyJournal::new(inner.unwrap()));
         let grpc = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = grpc.local_addr().unwrap();
         let form = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -259,92 +257,4 @@ pub fn paid() -> Phase<Approval> {
 
 pub fn paying() -> Phase<Approval> {
     Phase::Sent { task: EffectId { shard: ShardId(0), offset: 0, n: 0 } }
-}
-
-/// The embedded journal with two faults that a test can switch on.
-pub struct Faulty {
-    inner: Arc<EmbeddedJournal>,
-    /// Reads of `replies` fail.
-    pub unreadable: Arc<AtomicBool>,
-    /// Appends to `orders` are never acknowledged.
-    pub silent: AtomicBool,
-}
-
-struct FaultyReader {
-    inner: Box<dyn Reader>,
-    partition: Partition,
-    unreadable: Arc<AtomicBool>,
-}
-
-#[async_trait]
-impl Reader for FaultyReader {
-    async fn next(&mut self, max: usize) -> Result<Vec<Record>, JournalError> {
-        loop {
-            if self.unreadable.load(Ordering::Acquire) {
-                return Err(JournalError::Read { partition: self.partition, reason: "planted".into() });
-            }
-            if let Ok(read) = tokio::time::timeout(Duration::from_millis(20), self.inner.next(max)).await {
-                return read;
-            }
-        }
-    }
-}
-
-#[async_trait]
-impl Journal for Faulty {
-    fn partitions(&self, topic: Topic) -> u32 {
-        self.inner.partitions(topic)
-    }
-
-    fn is_shared(&self) -> bool {
-        self.inner.is_shared()
-    }
-
-    async fn start(&self, partition: Partition) -> Result<Offset, JournalError> {
-        self.inner.start(partition).await
-    }
-
-    async fn close(&self) {
-        Journal::close(&*self.inner).await;
-    }
-
-    fn append(&self, partition: Partition, entries: Vec<Entry>) -> Ack {
-        if self.silent.load(Ordering::Acquire) && partition.topic == Topic::Orders {
-            let (sender, ack) = Ack::pending(partition);
-            std::mem::forget(sender);
-            return ack;
-        }
-        self.inner.append(partition, entries)
-    }
-
-    async fn reader(&self, partition: Partition, from: Offset) -> Result<Box<dyn Reader>, JournalError> {
-        if self.unreadable.load(Ordering::Acquire) && partition.topic == Topic::Replies {
-            return Err(JournalError::Read { partition, reason: "planted".into() });
-        }
-        let reader = self.inner.reader(partition, from).await?;
-        if partition.topic != Topic::Replies {
-            return Ok(reader);
-        }
-        Ok(Box::new(FaultyReader { inner: reader, partition, unreadable: self.unreadable.clone() }))
-    }
-
-    async fn end(&self, partition: Partition) -> Result<Offset, JournalError> {
-        self.inner.end(partition).await
-    }
-
-    async fn assignments(&self, topic: Topic, member: &str) -> Result<Box<dyn Assignments>, JournalError> {
-        self.inner.assignments(topic, member).await
-    }
-
-    async fn hold_replies(&self, member: &str) -> Result<RepliesHold, JournalError> {
-        self.inner.hold_replies(member).await
-    }
-
-    fn commit(&self, group: Group, partition: Partition, position: Position) -> Ack {
-        self.inner.commit(group, partition, position)
-    }
-
-    async fn position(&self, group: Group, partition: Partition) -> Result<Option<Position>, JournalError> {
-        self.inner.position(group, partition).await
-    }
 }
