@@ -2,6 +2,8 @@
 //! measures the floors, the sample day (memory), 500 payments per second, and a ladder of rates up
 //! to the first that is not sustained. Then it audits all payments.
 
+mod floors;
+
 use std::{collections::BTreeMap, path::Path, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
@@ -11,15 +13,14 @@ use twqr_client::{ProgressBar, parse};
 use twqr_config::Config;
 use twqr_loadgen::{CallResult, Load, Measurement, audit_answers, ledger, open_loop, payments, send_each};
 
-use super::{
-    figures::{P99_MS_MAX, Percentiles, Step, highest_rate, payments_of, ratio},
-    journal_floor::Floor,
-};
+use super::figures::{P99_MS_MAX, Percentiles, Step, highest_rate, payments_of, ratio};
 use crate::{
-    launch::{self, Launch, Programs, Shape, System, connect, end, free_addresses, on_free_ports, this_program},
+    launch::{Launch, Programs, Shape, System, connect, on_free_ports},
     quantile::quantile_ms,
     usage::{Usage, folder_bytes},
 };
+
+use floors::{echo_floor, journal_floor};
 
 /// The rate whose latency is reported, in payments per second, and its duration in ms.
 const STEADY_RATE: u32 = 500;
@@ -27,10 +28,6 @@ const STEADY_MS: u32 = 20_000;
 /// The default rates of the ladder, in payments per second, and the duration of each in ms.
 pub(super) const LADDER_RATES: [u32; 9] = [2_000, 4_000, 5_000, 6_000, 7_000, 8_000, 10_000, 12_000, 15_000];
 pub(super) const LADDER_MS: u32 = 3_000;
-/// The rates of the two floors in payments per second, and the duration of each in ms.
-const FLOOR_RATES: [u32; 5] = [500, 10_000, 20_000, 40_000, 60_000];
-const ECHO_RATES: [u32; 5] = [500, 5_000, 10_000, 20_000, 30_000];
-const FLOOR_MS: u32 = 1_500;
 /// The number of payments that warm up pools, caches and connections before a measurement.
 const WARM_UP_PAYMENTS: usize = 2_000;
 /// The number of the generator's connections.
@@ -124,54 +121,6 @@ pub(super) fn machine() -> Value {
     let name = about.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
     let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
     json!({ "cores": cores, "processor": name.trim_start_matches([' ', '\t', ':']) })
-}
-
-/// Measures the floor of gRPC. Its server is another process, like the services.
-async fn echo_floor(seed: u64) -> anyhow::Result<Floor> {
-    let [listen] = free_addresses()?;
-    let arguments = ["bench".to_owned(), "echo".to_owned(), "--listen".to_owned(), listen.to_string()];
-    let arguments: Vec<&std::ffi::OsStr> = arguments.iter().map(AsRef::as_ref).collect();
-    let mut server = this_program(&arguments)?.spawn().context("cannot start the echo")?;
-    let channels = channels(listen).await?;
-    drop(send_each(&channels[0], payments(seed, "warm", WARM_UP_PAYMENTS), DAY_IN_FLIGHT, || ()).await);
-    let mut steps = Vec::new();
-    let mut cpu_us_per_payment = 0.0;
-    for (number, rate) in ECHO_RATES.into_iter().enumerate() {
-        let before = server.id().map(Usage::of).unwrap_or_default();
-        let requests = payments(seed, &format!("e{number}"), payments_of(rate, FLOOR_MS));
-        let count = requests.len();
-        let step = step(rate, &open_loop(&channels, requests, once(rate, seed)).await);
-        if number == 0 {
-            let used = server.id().map(Usage::of).unwrap_or_default().since(before);
-            cpu_us_per_payment = used.cpu_us as f64 / count as f64;
-        }
-        steps.push(step);
-        if !step.is_sustained() {
-            break;
-        }
-    }
-    end(&mut server).await;
-    let latency = steps.first().map(|step: &Step| step.latency).unwrap_or_default();
-    Ok(Floor { latency, cpu_us_per_payment, disk_bytes_per_payment: 0.0, rate: highest_rate(&steps) })
-}
-
-async fn journal_floor(dir: &Path) -> anyhow::Result<Floor> {
-    launch::empty(dir)?;
-    let journal = dir.join("journal");
-    let rates = FLOOR_RATES.map(|rate| rate.to_string()).join(",");
-    let hold_ms = FLOOR_MS.to_string();
-    let arguments: [&std::ffi::OsStr; 8] = [
-        "bench".as_ref(),
-        "journal".as_ref(),
-        "--dir".as_ref(),
-        journal.as_ref(),
-        "--rates".as_ref(),
-        rates.as_ref(),
-        "--hold-ms".as_ref(),
-        hold_ms.as_ref(),
-    ];
-    let output = this_program(&arguments)?.stderr(std::process::Stdio::inherit()).output().await?;
-    serde_json::from_slice(&output.stdout).context("the journal floor printed no figures")
 }
 
 async fn channels(address: std::net::SocketAddr) -> anyhow::Result<Vec<Channel>> {

@@ -1,6 +1,8 @@
 //! The whole system on one machine: the simulator, and the services in one process on the embedded
 //! journal, or each service in its own processes on Apache Kafka.
 
+mod start;
+
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
@@ -15,11 +17,13 @@ use twqr_config::Config;
 use twqr_journal::kafka;
 
 use super::{
-    ports::{check_free, free_addresses, is_listening, is_ready},
+    ports::{free_addresses, is_listening, is_ready},
     programs::{Programs, end},
-    run_dir::{self, Logs},
-    simulator::{Simulator, SimulatorFiles},
+    run_dir::Logs,
+    simulator::Simulator,
 };
+
+pub use start::Launch;
 
 /// How the services are divided into processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,22 +55,6 @@ const STOP_ORDER: [&[&str]; 3] = [&[UP, INGRESS], &["wallet-worker", "fisc-worke
 /// How long the processes may take until all are ready, in ms.
 const READY_MS_MAX: u64 = 60_000;
 
-/// What to start.
-pub struct Launch<'a> {
-    /// The programs to start.
-    pub programs: Programs,
-    /// The folder for data, logs and configuration; it is emptied first.
-    pub dir: &'a Path,
-    /// The simulator's fault script; without it nothing goes wrong at the issuers.
-    pub script: Option<&'a Path>,
-    /// The configuration of all processes.
-    pub config: Config,
-    /// How the services are divided into processes.
-    pub shape: Shape,
-    /// What the services log, such as `info`; without it the variable `TWQR_LOG` decides.
-    pub log_filter: Option<&'static str>,
-}
-
 /// A running system; every process is killed when this is dropped.
 pub struct System {
     programs: Programs,
@@ -95,51 +83,6 @@ struct Addresses {
     grpc: SocketAddr,
     pos_http: SocketAddr,
     operators: SocketAddr,
-}
-
-impl Launch<'_> {
-    /// Starts everything and waits until every process is ready. On Kafka, each system has its own
-    /// topics under a random prefix.
-    pub async fn start(self) -> anyhow::Result<System> {
-        let mut config = self.config;
-        check_free(&[config.grpc, config.pos_http, config.operators, config.wallet, config.fisc])?;
-        let script = self.script.map(run_dir::read_script).transpose()?;
-        run_dir::empty(self.dir)?;
-        self.programs.check_built()?;
-        let logs = Logs::create(self.dir)?;
-        match self.shape {
-            Shape::AllInOne => {
-                check_free(&[config.admin])?;
-                config.data_dir = self.dir.join("data");
-            }
-            Shape::ProcessForEach => {
-                config.kafka.prefix = format!("{}run-{:016x}.", config.kafka.prefix, rand::random::<u64>());
-                create_topics(&config).await?;
-            }
-        }
-        let config_file = run_dir::write_config(self.dir, &config)?;
-        let script = script.map(|text| run_dir::write_script(self.dir, &text)).transpose()?;
-        let data_dir = self.dir.join("simulator");
-        let files = SimulatorFiles { config: &config_file, data_dir, script: script.as_deref() };
-        let simulator = Simulator::start(&self.programs, &files, &config, &logs).await?;
-        let mut system = System {
-            programs: self.programs,
-            dir: self.dir.to_owned(),
-            logs,
-            log_filter: self.log_filter,
-            config_file,
-            config,
-            simulator,
-            processes: BTreeMap::new(),
-        };
-        for (service, count) in self.shape.processes() {
-            for number in 0..*count {
-                system.add(service, number)?;
-            }
-        }
-        system.until_ready().await?;
-        Ok(system)
-    }
 }
 
 impl System {
@@ -320,14 +263,4 @@ fn name(service: &str, number: usize) -> String {
 
 fn no_process(name: &str) -> String {
     format!("there is no process {name}")
-}
-
-/// Creates the topics with the configured layout.
-async fn create_topics(config: &Config) -> anyhow::Result<()> {
-    if config.kafka.bootstrap.is_empty() {
-        bail!("kafka.bootstrap names no broker; `make run-kafka` starts one, or set TWQR__KAFKA__BOOTSTRAP=host:port");
-    }
-    let (settings, layout) = (config.kafka.settings()?, config.layout());
-    let plan = kafka::plan(settings.clone(), &layout).await?;
-    Ok(kafka::apply(settings, &layout, &plan).await?)
 }

@@ -1,0 +1,71 @@
+//! The two floors, which bound what the system can reach on this machine: gRPC alone, and the
+//! journal alone. The server of gRPC and the journal run as processes, like the services.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use twqr_loadgen::{open_loop, payments, send_each};
+
+use super::{DAY_IN_FLIGHT, WARM_UP_PAYMENTS, channels, once, step};
+use crate::{
+    bench::{
+        figures::{Step, highest_rate, payments_of},
+        journal_floor::Floor,
+    },
+    launch::{self, end, free_addresses, this_program},
+    usage::Usage,
+};
+
+/// The rates of the two floors in payments per second, and the duration of each in ms.
+const FLOOR_RATES: [u32; 5] = [500, 10_000, 20_000, 40_000, 60_000];
+const ECHO_RATES: [u32; 5] = [500, 5_000, 10_000, 20_000, 30_000];
+const FLOOR_MS: u32 = 1_500;
+
+/// Measures the floor of gRPC. Its server is another process, like the services.
+pub(super) async fn echo_floor(seed: u64) -> anyhow::Result<Floor> {
+    let [listen] = free_addresses()?;
+    let arguments = ["bench".to_owned(), "echo".to_owned(), "--listen".to_owned(), listen.to_string()];
+    let arguments: Vec<&std::ffi::OsStr> = arguments.iter().map(AsRef::as_ref).collect();
+    let mut server = this_program(&arguments)?.spawn().context("cannot start the echo")?;
+    let channels = channels(listen).await?;
+    drop(send_each(&channels[0], payments(seed, "warm", WARM_UP_PAYMENTS), DAY_IN_FLIGHT, || ()).await);
+    let mut steps = Vec::new();
+    let mut cpu_us_per_payment = 0.0;
+    for (number, rate) in ECHO_RATES.into_iter().enumerate() {
+        let before = server.id().map(Usage::of).unwrap_or_default();
+        let requests = payments(seed, &format!("e{number}"), payments_of(rate, FLOOR_MS));
+        let count = requests.len();
+        let step = step(rate, &open_loop(&channels, requests, once(rate, seed)).await);
+        if number == 0 {
+            let used = server.id().map(Usage::of).unwrap_or_default().since(before);
+            cpu_us_per_payment = used.cpu_us as f64 / count as f64;
+        }
+        steps.push(step);
+        if !step.is_sustained() {
+            break;
+        }
+    }
+    end(&mut server).await;
+    let latency = steps.first().map(|step: &Step| step.latency).unwrap_or_default();
+    Ok(Floor { latency, cpu_us_per_payment, disk_bytes_per_payment: 0.0, rate: highest_rate(&steps) })
+}
+
+/// Measures the floor of the journal on the disk of this folder, which is emptied first.
+pub(super) async fn journal_floor(dir: &Path) -> anyhow::Result<Floor> {
+    launch::empty(dir)?;
+    let journal = dir.join("journal");
+    let rates = FLOOR_RATES.map(|rate| rate.to_string()).join(",");
+    let hold_ms = FLOOR_MS.to_string();
+    let arguments: [&std::ffi::OsStr; 8] = [
+        "bench".as_ref(),
+        "journal".as_ref(),
+        "--dir".as_ref(),
+        journal.as_ref(),
+        "--rates".as_ref(),
+        rates.as_ref(),
+        "--hold-ms".as_ref(),
+        hold_ms.as_ref(),
+    ];
+    let output = this_program(&arguments)?.stderr(std::process::Stdio::inherit()).output().await?;
+    serde_json::from_slice(&output.stdout).context("the journal floor printed no figures")
+}
