@@ -1,0 +1,95 @@
+//! An operators' API that serves the settled movements of a test, under a policy whose cut-off the
+//! test chooses. The commands that read accounts need no other call.
+
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test fails by panicking")]
+
+use std::net::SocketAddr;
+
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Request, Response, Status, transport::Server};
+use twqr_order::{Alphabet, Policy, PolicyChange, Route, RouteTarget};
+use twqr_types::{CutOff, Issuer, UnixMs};
+use twqr_wire::{
+    convert::policy_change_out,
+    ops::{
+        ApplyPolicyRequest, ApplyPolicyResponse, GetOrderRequest, GetOrderResponse, GetPolicyRequest,
+        GetPolicyResponse, GetStatusRequest, GetStatusResponse, ListOrdersRequest, ListOrdersResponse,
+        ListSettlementRequest, ListSettlementResponse, ReplayPolicyRequest, ReplayPolicyResponse, SettlementEntry,
+        operator_service_server::{OperatorService, OperatorServiceServer},
+    },
+};
+
+use super::DAY_MS;
+
+/// An operators' API with these settled movements, and a policy with this cut-off.
+struct FixedOperators {
+    entries: Vec<SettlementEntry>,
+    cut_off: CutOff,
+}
+
+#[tonic::async_trait]
+impl OperatorService for FixedOperators {
+    type ListSettlementStream = tokio_stream::Iter<std::vec::IntoIter<Result<ListSettlementResponse, Status>>>;
+
+    async fn list_settlement(
+        &self,
+        request: Request<ListSettlementRequest>,
+    ) -> Result<Response<Self::ListSettlementStream>, Status> {
+        let ListSettlementRequest { from_ms, to_ms, merchant_id } = request.into_inner();
+        let wanted = |entry: &&SettlementEntry| {
+            (from_ms..to_ms).contains(&entry.settled_at_ms)
+                && (merchant_id.is_empty() || merchant_id == entry.merchant_id)
+        };
+        let found =
+            self.entries.iter().filter(wanted).cloned().map(|entry| Ok(ListSettlementResponse { entry: Some(entry) }));
+        Ok(Response::new(tokio_stream::iter(found.collect::<Vec<_>>())))
+    }
+
+    async fn list_orders(&self, _: Request<ListOrdersRequest>) -> Result<Response<ListOrdersResponse>, Status> {
+        Err(Status::unimplemented("not used by these commands"))
+    }
+
+    async fn get_order(&self, _: Request<GetOrderRequest>) -> Result<Response<GetOrderResponse>, Status> {
+        Err(Status::unimplemented("not used by these commands"))
+    }
+
+    async fn get_status(&self, _: Request<GetStatusRequest>) -> Result<Response<GetStatusResponse>, Status> {
+        Err(Status::unimplemented("not used by these commands"))
+    }
+
+    async fn get_policy(&self, _: Request<GetPolicyRequest>) -> Result<Response<GetPolicyResponse>, Status> {
+        let route = Route {
+            prefix: "22".into(),
+            target: RouteTarget::Issuer(Issuer::Wallet),
+            code_lengths: vec![18],
+            alphabet: Alphabet::Printable,
+        };
+        let policy = Policy { routes: vec![route], cut_off: self.cut_off, ..Policy::default() };
+        let change =
+            PolicyChange { version: 1, policy, who: "router-0".into(), why: "first".into(), at: UnixMs(DAY_MS) };
+        let change = Some(policy_change_out(&change));
+        Ok(Response::new(GetPolicyResponse { change, newest_version: 1, ..GetPolicyResponse::default() }))
+    }
+
+    async fn apply_policy(&self, _: Request<ApplyPolicyRequest>) -> Result<Response<ApplyPolicyResponse>, Status> {
+        Err(Status::unimplemented("not used by these commands"))
+    }
+
+    async fn replay_policy(&self, _: Request<ReplayPolicyRequest>) -> Result<Response<ReplayPolicyResponse>, Status> {
+        Err(Status::unimplemented("not used by these commands"))
+    }
+}
+
+/// Serves these entries under a policy with the default cut-off.
+pub async fn serve(entries: Vec<SettlementEntry>) -> SocketAddr {
+    serve_with(entries, CutOff::default()).await
+}
+
+/// Serves these entries under a policy with this cut-off.
+pub async fn serve_with(entries: Vec<SettlementEntry>, cut_off: CutOff) -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = Server::builder().add_service(OperatorServiceServer::new(FixedOperators { entries, cut_off }));
+    tokio::spawn(router.serve_with_incoming(TcpListenerStream::new(listener)));
+    address
+}
