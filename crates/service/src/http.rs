@@ -62,7 +62,10 @@ async fn serve_connection(stream: TcpStream, router: Router, limits: Limits, shu
         requests.fetch_add(1, Ordering::Relaxed);
         service.call(request)
     });
-    let connection = http1::Builder::new().max_buf_size(HEAD_BYTES_MAX).serve_connection(TokioIo::new(stream), service);
+    // A client may shut down its writing side after the request, and still waits for the answer.
+    let mut http = http1::Builder::new();
+    http.max_buf_size(HEAD_BYTES_MAX).half_close(true);
+    let connection = http.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let mut is_leaving = false;
     let idle = until_idle(&begun, limits);

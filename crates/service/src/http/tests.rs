@@ -44,6 +44,15 @@ async fn read_until_closed(stream: &mut TcpStream) -> String {
     String::from_utf8(received).unwrap()
 }
 
+/// Some clients shut down their writing side once the request is sent.
+#[tokio::test]
+async fn a_client_that_shuts_down_its_writing_side_is_answered() {
+    let (address, _stop, _server) = server(Duration::from_millis(200), PATIENCE).await;
+    let mut stream = connect_and_send(address, REQUEST).await;
+    stream.shutdown().await.unwrap();
+    assert!(read_until_closed(&mut stream).await.ends_with("here"));
+}
+
 #[tokio::test]
 async fn half_sent_requests_do_not_block_later_connections() {
     let (address, _stop, _server) = server(Duration::ZERO, PATIENCE).await;
