@@ -7,13 +7,17 @@ use std::{
     future::Future,
 };
 
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinError, JoinSet};
+use tracing::error;
 use twqr_journal::{Journal, JournalError, Topic};
-use twqr_service::CancellationToken;
+use twqr_service::{CancellationToken, Context, Health};
 
-/// Follows the assignments of `topic` to `member` until `shutdown` fires or the assignments fail.
+/// Follows the assignments of `topic` to `member` until shutdown, or until the assignments fail.
 /// `hold` runs as a task for each assigned partition; its token fires when the partition is no
 /// longer assigned, and at the end.
+///
+/// A task that panics makes the process dead, so that it is restarted: nothing else would work on
+/// its partition again.
 ///
 /// At the end it first leaves the group, so that other processes claim the partitions. Then it
 /// waits for every task that it started, including those whose partition was reassigned earlier.
@@ -21,7 +25,7 @@ pub async fn hold_assigned<F>(
     journal: &dyn Journal,
     topic: Topic,
     member: &str,
-    shutdown: &CancellationToken,
+    context: &Context,
     hold: impl Fn(u32, CancellationToken) -> F,
 ) -> Result<(), JournalError>
 where
@@ -31,8 +35,12 @@ where
     let mut partitions = HeldPartitions::default();
     let ended = loop {
         let assigned = tokio::select! {
-            () = shutdown.cancelled() => break Ok(()),
+            () = context.shutdown.cancelled() => break Ok(()),
             changed = assignments.changed() => changed,
+            Some(ended) = partitions.tasks.join_next() => {
+                report_panic(&ended, topic, &context.health);
+                continue;
+            }
         };
         match assigned {
             Ok(assigned) => partitions.change_to(&assigned, &hold),
@@ -43,6 +51,15 @@ where
     drop(tokio::task::spawn_blocking(move || drop(assignments)).await);
     partitions.end().await;
     ended
+}
+
+/// Makes the process dead if a task has panicked. The task's own part is still in its last state.
+fn report_panic(ended: &Result<(), JoinError>, topic: Topic, health: &Health) {
+    if let Err(error) = ended {
+        let topic = topic.name();
+        error!(topic, %error, "the task of a partition has panicked");
+        health.part(format!("{topic}/tasks")).dead("the task of a partition has panicked; see the log");
+    }
 }
 
 /// The tasks of the assigned partitions, and older tasks that have not ended yet.
@@ -66,7 +83,6 @@ impl HeldPartitions {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        while self.tasks.try_join_next().is_some() {}
         self.assigned.retain(|index, held| {
             if !assigned.contains(index) {
                 held.unassigned.cancel();
@@ -96,6 +112,9 @@ mod tests {
         sync::{Arc, Mutex},
         time::Duration,
     };
+
+    use twqr_journal_sim::{Faults, Layout, Sim};
+    use twqr_service::SystemClock;
 
     use super::*;
 
@@ -150,6 +169,26 @@ mod tests {
             assert_eq!(take_events(&events).await, ["start 3"]);
         }
         partitions.end().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_panics_makes_the_process_dead() {
+        let sim = Sim::new(Layout { shards: 2, task_partitions: 1 }, Faults::default(), 7);
+        let journal = sim.session("router-0");
+        let context =
+            Context { clock: Arc::new(SystemClock), shutdown: CancellationToken::new(), health: Health::default() };
+        let hold = |index: u32, unassigned: CancellationToken| async move {
+            assert!(index != 1, "planted");
+            unassigned.cancelled().await;
+        };
+        let dead = async {
+            let why = context.health.until_dead().await;
+            context.shutdown.cancel();
+            why
+        };
+        let held = hold_assigned(&*journal, Topic::Orders, "router-0", &context, hold);
+        let (ended, why) = tokio::time::timeout(ENDING, async { tokio::join!(held, dead) }).await.unwrap();
+        assert!(ended.is_ok() && why.starts_with("orders/tasks: "), "{why}");
     }
 
     #[tokio::test(start_paused = true)]

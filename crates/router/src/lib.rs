@@ -62,6 +62,6 @@ pub async fn run(settings: Settings, journal: Arc<dyn Journal>, context: Context
     metrics::describe();
     let keep =
         |index, unassigned| shard_keeper::keep(index, settings.clone(), journal.clone(), context.clone(), unassigned);
-    hold_assigned(&*journal, Topic::Orders, &settings.member, &context.shutdown, keep).await?;
+    hold_assigned(&*journal, Topic::Orders, &settings.member, &context, keep).await?;
     Ok(())
 }

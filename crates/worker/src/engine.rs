@@ -24,7 +24,7 @@ const GRACE_MS: u64 = 3_000;
 pub async fn run(settings: Settings, journal: Arc<dyn Journal>, context: Context) -> Result<(), Error> {
     let hold =
         |index, unassigned| hold_partition(index, settings.clone(), journal.clone(), context.clone(), unassigned);
-    hold_assigned(&*journal, settings.topic, &settings.member, &context.shutdown, hold).await?;
+    hold_assigned(&*journal, settings.topic, &settings.member, &context, hold).await?;
     Ok(())
 }
 
