@@ -12,6 +12,7 @@ use anyhow::{Context as _, anyhow, bail};
 use serde::{Deserialize, Serialize};
 use twqr_journal::kafka::Layout;
 use twqr_order::Policy;
+use twqr_types::SignatureForm;
 
 use crate::consistency::{port_faults, window_faults};
 use crate::{KafkaConfig, PolicyDocument, SettlementConfig, policy, renamed, source};
@@ -41,6 +42,8 @@ pub struct Config {
     pub pos_http: SocketAddr,
     /// The file with the keys that POS sign with; empty: no file.
     pub merchant_keys_file: PathBuf,
+    /// The names of the forms of the signed text that a POS may use.
+    pub signature_forms: Vec<String>,
     /// Where metrics and health are served.
     pub admin: SocketAddr,
     /// Where the tracker serves the operators' API.
@@ -82,6 +85,7 @@ impl Default for Config {
             grpc: local(50_051),
             pos_http: local(50_080),
             merchant_keys_file: PathBuf::new(),
+            signature_forms: SignatureForm::ALL.map(|form| form.name().to_owned()).to_vec(),
             admin: local(9_090),
             operators: local(50_071),
             wallet: local(50_061),
@@ -156,6 +160,7 @@ impl Config {
             ("admin", self.admin),
             ("operators", self.operators),
         ]));
+        faults.extend(self.signature_form_faults());
         faults.extend(self.kafka.faults());
         faults.extend(self.settlement.faults());
         let policy_faults = match self.policy.policy() {
@@ -190,6 +195,22 @@ impl Config {
     /// Returns the endpoint of the operators' API; `wanted` overrides the configured one.
     pub fn operators_endpoint(&self, wanted: Option<&str>) -> String {
         wanted.map_or_else(|| format!("http://{}", self.operators), str::to_owned)
+    }
+
+    /// The forms of the signed text that a POS may use.
+    pub fn signature_forms(&self) -> Vec<SignatureForm> {
+        self.signature_forms.iter().filter_map(|name| SignatureForm::parse(name)).collect()
+    }
+
+    fn signature_form_faults(&self) -> Vec<String> {
+        let allowed = SignatureForm::ALL.map(SignatureForm::name).join(", ");
+        let unknown = self.signature_forms.iter().filter(|name| SignatureForm::parse(name).is_none());
+        let mut faults: Vec<String> =
+            unknown.map(|name| format!("signature_forms contains {name:?}, must be some of {allowed}")).collect();
+        if self.signature_forms.is_empty() {
+            faults.push(format!("signature_forms is empty, must be some of {allowed}"));
+        }
+        faults
     }
 
     /// Converts the section `[policy]` to the machine's policy.

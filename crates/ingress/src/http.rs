@@ -30,6 +30,7 @@ use futures::StreamExt;
 use tokio::{net::TcpListener, time::Instant};
 use tracing::{info, warn};
 use twqr_service::{CancellationToken, Limits, serve_http};
+use twqr_types::SignatureForm;
 
 pub use key_source::KeysError;
 
@@ -58,6 +59,8 @@ pub struct HttpSettings {
     /// The file is read again when it changes. Further keys come from environment variables named
     /// `TWQR_MERCHANT_KEY_` and the MerchantID.
     pub keys_file: Option<PathBuf>,
+    /// The forms of the signed text that are accepted.
+    pub signature_forms: Vec<SignatureForm>,
 }
 
 impl HttpSettings {
@@ -110,7 +113,7 @@ impl HttpForm {
     /// Reads the keys; fails if they are invalid.
     pub(crate) fn open(settings: &HttpSettings) -> Result<Self, KeysError> {
         let source = KeySource::new(settings.keys_file.clone());
-        let keys = MerchantKeys::new(source.read()?);
+        let keys = MerchantKeys::new(source.read()?, settings.signature_forms.clone());
         Ok(Self { source, keys })
     }
 

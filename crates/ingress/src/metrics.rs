@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tonic::Code;
+use twqr_types::SignatureForm;
 
 const CALLS: &str = "twqr_ingress_calls_total";
 const SECONDS: &str = "twqr_ingress_call_duration_seconds";
@@ -10,6 +11,7 @@ const WAITING: &str = "twqr_ingress_calls_waiting";
 const WATCHES: &str = "twqr_ingress_watches";
 const SHED: &str = "twqr_ingress_calls_shed_total";
 const REPEATS: &str = "twqr_ingress_repeats_total";
+const SIGNATURES: &str = "twqr_ingress_signatures_total";
 /// Replies that could not be decoded.
 pub(crate) const DEAD_LETTERS: &str = "twqr_ingress_dead_letters_total";
 
@@ -38,6 +40,12 @@ pub(crate) fn describe() {
     metrics::describe_gauge!(WATCHES, "Watches of orders that are open");
     metrics::describe_counter!(SHED, "Calls and watches refused because too many were pending, by kind");
     metrics::describe_counter!(REPEATS, "Repeated payments answered without the router, by how");
+    metrics::describe_counter!(SIGNATURES, "Valid signatures of the POS HTTP form, by form of the signed text");
+}
+
+/// Counts a valid signature.
+pub(crate) fn signature(form: SignatureForm) {
+    metrics::counter!(SIGNATURES, "form" => form.name()).increment(1);
 }
 
 /// Counts a call that ended.

@@ -19,7 +19,7 @@ use tokio::{
 };
 use twqr_ingress::{HttpSettings, Settings};
 use twqr_order::{Evidence, Failure, Phase};
-use twqr_types::StatusCode;
+use twqr_types::{SignatureForm, StatusCode};
 use twqr_wire::convert::ReplyContent;
 
 const PAYMENT: &str = "/Pos_1-a/Payment";
@@ -30,7 +30,11 @@ async fn stage(settings: Settings) -> (Stage, SocketAddr, tempfile::TempDir) {
     let file: PathBuf = folder.path().join("keys.toml");
     std::fs::write(&file, format!("[keys]\nM1 = [\"new one\", \"{KEY}\"]\nM2 = \"key of M2\"\n")).unwrap();
     let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-    let stage = Stage::open(Settings { http: Some(HttpSettings { listen, keys_file: Some(file) }), ..settings }).await;
+    let stage = Stage::open(Settings {
+        http: Some(HttpSettings { listen, keys_file: Some(file), signature_forms: SignatureForm::ALL.to_vec() }),
+        ..settings
+    })
+    .await;
     let address = stage.http.unwrap();
     (stage, address, folder)
 }

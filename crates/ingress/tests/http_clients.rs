@@ -15,6 +15,7 @@ use post::{send, sign};
 use serde::Deserialize;
 use support::{Stage, order, paid, settings};
 use twqr_ingress::{HttpSettings, Settings};
+use twqr_types::SignatureForm;
 
 const KEY: &str = "0123456789ABCDEF0123456789ABCDEF";
 
@@ -138,7 +139,11 @@ async fn stage() -> (Stage, SocketAddr, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("keys.toml");
     std::fs::write(&file, format!("[keys]\n9999999 = \"{KEY}\"\n")).unwrap();
-    let http = HttpSettings { listen: SocketAddr::from(([127, 0, 0, 1], 0)), keys_file: Some(file) };
+    let http = HttpSettings {
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        keys_file: Some(file),
+        signature_forms: SignatureForm::ALL.to_vec(),
+    };
     let stage = Stage::open(Settings { http: Some(http), answer_within_ms: 300, ..settings() }).await;
     let address = stage.http.unwrap();
     (stage, address, folder)

@@ -13,9 +13,14 @@ use std::{net::SocketAddr, os::unix::fs::symlink, path::Path, time::Duration};
 use post::{inquiry_text, payment_text, post, signed};
 use support::{Stage, order, paid, settings};
 use twqr_ingress::{HttpSettings, Settings};
+use twqr_types::SignatureForm;
 
 fn with_keys(file: Option<&Path>) -> Settings {
-    let http = HttpSettings { listen: SocketAddr::from(([127, 0, 0, 1], 0)), keys_file: file.map(Path::to_owned) };
+    let http = HttpSettings {
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        keys_file: file.map(Path::to_owned),
+        signature_forms: SignatureForm::ALL.to_vec(),
+    };
     // Without a router a signed inquiry ends only at its deadline.
     Settings { http: Some(http), answer_within_ms: 100, ..settings() }
 }

@@ -55,8 +55,9 @@ impl CallHandler {
         request: JsonRequest,
         deadline: Instant,
     ) -> Result<JsonAnswer, PosRefusal> {
-        let signed_by = Some(self.keys.signer_of(request.members()).ok_or_else(PosRefusal::not_signed)?);
-        let caller = Caller { deadline, signed_by };
+        let signature = self.keys.signature_of(request.members()).ok_or_else(PosRefusal::not_signed)?;
+        metrics::signature(signature.form);
+        let caller = Caller { deadline, signed_by: Some(signature.key) };
         let (echoes, amount) = (request.echoes(), request.trade_amount());
         let answered = match operation {
             Operation::Payment => {

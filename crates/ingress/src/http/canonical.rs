@@ -1,8 +1,9 @@
-//! The canonical text of a request, which the signature covers: compact JSON, keys sorted by their
-//! bytes at every depth, numbers as they were sent, and only the escapes that JSON requires
+//! The canonical text of a request, which the signature covers: JSON with keys sorted by their
+//! bytes at every depth and numbers as they were sent. Its form decides about blanks and escapes
 //! (`proto/README.md`, section HTTP form).
 
 use sha2::{Digest, Sha256};
+use twqr_types::SignatureForm;
 
 use super::json::{Json, Object};
 
@@ -19,71 +20,96 @@ impl Sink for Sha256 {
     }
 }
 
-/// Writes all members except the one with the key `except`.
-pub(super) fn write(members: &Object, except: &str, to: &mut impl Sink) {
-    object(members.iter().filter(|(key, _)| *key != except), to);
+/// Writes all members except the one with the key `except`, in this form.
+pub(super) fn write(members: &Object, except: &str, form: SignatureForm, to: &mut impl Sink) {
+    object(members.iter().filter(|(key, _)| *key != except), form, to);
 }
 
-fn object<'a>(members: impl Iterator<Item = (&'a String, &'a Json)>, to: &mut impl Sink) {
+fn object<'a>(members: impl Iterator<Item = (&'a String, &'a Json)>, form: SignatureForm, to: &mut impl Sink) {
     to.put(b"{");
     for (n, (key, member)) in members.enumerate() {
         if n > 0 {
-            to.put(b",");
+            separator(b",", form, to);
         }
-        text(key, to);
-        to.put(b":");
-        value(member, to);
+        text(key, form, to);
+        separator(b":", form, to);
+        value(member, form, to);
     }
     to.put(b"}");
 }
 
-fn value(json: &Json, to: &mut impl Sink) {
+fn separator(mark: &[u8], form: SignatureForm, to: &mut impl Sink) {
+    to.put(mark);
+    if form.has_blanks() {
+        to.put(b" ");
+    }
+}
+
+fn value(json: &Json, form: SignatureForm, to: &mut impl Sink) {
     match json {
         Json::Null => to.put(b"null"),
         Json::Bool(true) => to.put(b"true"),
         Json::Bool(false) => to.put(b"false"),
         Json::Number(number) => to.put(number.as_bytes()),
-        Json::Text(string) => text(string, to),
-        Json::Object(members) => object(members.iter(), to),
+        Json::Text(string) => text(string, form, to),
+        Json::Object(members) => object(members.iter(), form, to),
         Json::List(elements) => {
             to.put(b"[");
             for (n, element) in elements.iter().enumerate() {
                 if n > 0 {
-                    to.put(b",");
+                    separator(b",", form, to);
                 }
-                value(element, to);
+                value(element, form, to);
             }
             to.put(b"]");
         }
     }
 }
 
-/// Writes a text. Quotes, backslashes and control characters are escaped, control characters in
-/// their short form if they have one.
-fn text(string: &str, to: &mut impl Sink) {
+/// Writes a text. Quotes, backslashes and control characters are always escaped, control characters
+/// in their short form if they have one; the form says which others are.
+fn text(string: &str, form: SignatureForm, to: &mut impl Sink) {
     to.put(b"\"");
-    let mut rest = string.as_bytes();
-    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | ..=0x1f)) {
-        to.put(&rest[..at]);
-        let byte = rest[at];
-        let short = match byte {
-            b'"' | b'\\' => byte,
-            0x08 => b'b',
-            0x09 => b't',
-            0x0a => b'n',
-            0x0c => b'f',
-            0x0d => b'r',
-            _ => 0,
-        };
-        if short == 0 {
-            to.put(format!("\\u{byte:04x}").as_bytes());
-        } else {
-            to.put(&[b'\\', short]);
-        }
-        rest = &rest[at + 1..];
+    let mut rest = string;
+    while let Some((at, character)) = rest.char_indices().find(|(_, character)| is_escaped(*character, form)) {
+        to.put(&rest.as_bytes()[..at]);
+        escape(character, to);
+        rest = &rest[at + character.len_utf8()..];
     }
-    to.put(rest);
+    to.put(rest.as_bytes());
     to.put(b"\"");
+}
+
+fn is_escaped(character: char, form: SignatureForm) -> bool {
+    match character {
+        '"' | '\\' | ..='\x1f' => true,
+        '/' => form.escapes_slash(),
+        '&' | '<' | '>' => form.escapes_html(),
+        '\u{2028}' | '\u{2029}' => form.escapes_html() || form.escapes_non_ascii(),
+        // Python escapes it, PHP does not.
+        '\x7f' => form.escapes_non_ascii() && !form.escapes_slash(),
+        _ => form.escapes_non_ascii() && !character.is_ascii(),
+    }
+}
+
+fn escape(character: char, to: &mut impl Sink) {
+    let short = match character {
+        '"' => b'"',
+        '\\' => b'\\',
+        '/' => b'/',
+        '\x08' => b'b',
+        '\t' => b't',
+        '\n' => b'n',
+        '\x0c' => b'f',
+        '\r' => b'r',
+        _ => {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                to.put(format!("\\u{unit:04x}").as_bytes());
+            }
+            return;
+        }
+    };
+    to.put(&[b'\\', short]);
 }
 
 #[cfg(test)]

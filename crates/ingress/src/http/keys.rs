@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
-use twqr_types::KeyName;
+use twqr_types::{KeyName, SignatureForm};
 
 use super::{
     canonical,
@@ -25,45 +25,63 @@ pub(super) struct Key {
 /// The keys of each MerchantID.
 pub(super) type Keys = HashMap<String, Vec<Key>>;
 
-/// The keys in force. Clones share them, so that a replacement takes effect everywhere.
+/// The keys in force, and the forms of the signed text that are accepted. Clones share the keys, so
+/// that a replacement takes effect everywhere.
 #[derive(Clone)]
-pub(super) struct MerchantKeys(Arc<ArcSwap<Keys>>);
+pub(super) struct MerchantKeys {
+    keys: Arc<ArcSwap<Keys>>,
+    forms: Vec<SignatureForm>,
+}
+
+/// How a request was signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Signature {
+    /// The name of the key.
+    pub(super) key: KeyName,
+    /// The form of the signed text.
+    pub(super) form: SignatureForm,
+}
 
 impl MerchantKeys {
     /// Puts these keys in force.
-    pub(super) fn new(keys: Keys) -> Self {
-        Self(Arc::new(ArcSwap::from_pointee(keys)))
+    pub(super) fn new(keys: Keys, forms: Vec<SignatureForm>) -> Self {
+        Self { keys: Arc::new(ArcSwap::from_pointee(keys)), forms }
     }
 
     /// Replaces all keys.
     pub(super) fn replace(&self, keys: Keys) {
-        self.0.store(Arc::new(keys));
+        self.keys.store(Arc::new(keys));
     }
 
-    /// Finds the key of the request's merchant with which the request is signed, and returns its
-    /// name (`proto/README.md`, section HTTP form). An unknown merchant, a wrong signature and a
-    /// missing one are handled by the same steps.
-    pub(super) fn signer_of(&self, members: &Object) -> Option<KeyName> {
+    /// Finds the key of the request's merchant with which the request is signed, and the form of
+    /// the signed text (`proto/README.md`, section HTTP form). An unknown merchant, a wrong
+    /// signature and a missing one are handled by the same steps. A form weakens nothing: each
+    /// needs the key.
+    pub(super) fn signature_of(&self, members: &Object) -> Option<Signature> {
         let text = |name| match members.get(name) {
             Some(Json::Text(text)) => text.as_str(),
             Some(Json::Null | Json::Bool(_) | Json::Number(_) | Json::List(_) | Json::Object(_)) | None => "",
         };
-        let keys = self.0.load();
+        let keys = self.keys.load();
         let own = keys.get(text("MerchantID")).map_or(&[][..], Vec::as_slice);
         // Without this candidate an unknown merchant would be refused without a hash, and so
         // measurably sooner.
         let no_key = SecretString::default();
-        let candidates = own.iter().map(|key| (Some(&key.name), &key.secret)).chain([(None, &no_key)]);
+        let candidates = || own.iter().map(|key| (Some(&key.name), &key.secret)).chain([(None, &no_key)]);
         let signature = text(SIGN).to_ascii_lowercase();
-        let mut hash = Sha256::new();
-        canonical::write(members, SIGN, &mut hash);
-        // Every key is tried, even after one has matched.
-        candidates
-            .fold(None, |signer, (name, secret)| {
+        let mut found = None;
+        // Every form and every key is tried, even after one has matched.
+        for form in &self.forms {
+            let mut hash = Sha256::new();
+            canonical::write(members, SIGN, *form, &mut hash);
+            for (name, secret) in candidates() {
                 let expected = format!("{:x}", hash.clone().chain_update(secret.expose_secret()).finalize());
-                if bool::from(expected.as_bytes().ct_eq(signature.as_bytes())) { signer.or(name) } else { signer }
-            })
-            .cloned()
+                if bool::from(expected.as_bytes().ct_eq(signature.as_bytes())) {
+                    found = found.or(name.map(|name| (name, *form)));
+                }
+            }
+        }
+        found.map(|(key, form)| Signature { key: key.clone(), form })
     }
 }
 
@@ -79,11 +97,14 @@ mod tests {
     fn only_a_key_of_the_merchant_signs_for_it() {
         let key = |secret: &str| Key { name: KeyName::parse(format!("the {secret}")).unwrap(), secret: secret.into() };
         let keys = |list: &[&str]| list.iter().copied().map(key).collect::<Vec<_>>();
-        let merchants = MerchantKeys::new(Keys::from([
-            ("M1".to_owned(), keys(&["current", "previous"])),
-            ("M2".to_owned(), keys(&["other"])),
-            ("M3".to_owned(), Vec::new()),
-        ]));
+        let merchants = MerchantKeys::new(
+            Keys::from([
+                ("M1".to_owned(), keys(&["current", "previous"])),
+                ("M2".to_owned(), keys(&["other"])),
+                ("M3".to_owned(), Vec::new()),
+            ]),
+            SignatureForm::ALL.to_vec(),
+        );
         let (one, two, three, none) =
             (r#"{"MerchantID":"M1"}"#, r#"{"MerchantID":"M2"}"#, r#"{"MerchantID":"M3"}"#, "{}");
         for (text, signature, expected) in [
@@ -103,12 +124,27 @@ mod tests {
         ] {
             let mut members = parse(text.as_bytes()).unwrap();
             members.insert(SIGN.to_owned(), Json::Text(signature.clone()));
-            let signer = merchants.signer_of(&members);
-            assert_eq!(signer.as_ref().map(KeyName::as_str), expected, "{text} {signature}");
+            let signature_of = merchants.signature_of(&members);
+            assert_eq!(signature_of.as_ref().map(|found| found.key.as_str()), expected, "{text} {signature}");
         }
         let members = parse(format!(r#"{{"MerchantID":"M1","Sign":"{}"}}"#, sign(one, "current")).as_bytes()).unwrap();
-        assert!(merchants.signer_of(&members).is_some());
+        assert!(merchants.signature_of(&members).is_some());
         merchants.replace(Keys::new());
-        assert!(merchants.signer_of(&members).is_none(), "a removed key no longer signs");
+        assert!(merchants.signature_of(&members).is_none(), "a removed key no longer signs");
+    }
+
+    #[test]
+    fn only_configured_forms_of_the_signed_text_are_accepted() {
+        let spaced = r#"{"MerchantID": "M1"}"#;
+        for (forms, expected) in [
+            (SignatureForm::ALL.to_vec(), Some(SignatureForm::Spaced)),
+            (vec![SignatureForm::Plain, SignatureForm::Html], None),
+        ] {
+            let key = Key { name: KeyName::parse("a".to_owned()).unwrap(), secret: "key".into() };
+            let merchants = MerchantKeys::new(Keys::from([("M1".to_owned(), vec![key])]), forms);
+            let body = format!(r#"{{"MerchantID":"M1","Sign":"{}"}}"#, sign(spaced, "key"));
+            let found = merchants.signature_of(&parse(body.as_bytes()).unwrap());
+            assert_eq!(found.map(|found| found.form), expected);
+        }
     }
 }

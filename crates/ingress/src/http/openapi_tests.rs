@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
-use twqr_types::{KeyName, StatusCode, TradeNo};
+use twqr_types::{KeyName, SignatureForm, StatusCode, TradeNo};
 
 use super::{
     OPENAPI, Operation,
@@ -142,11 +142,11 @@ fn exactly_the_fields_that_are_read_are_described_with_their_types() {
 fn the_examples_are_signed_and_have_only_described_fields() {
     let document = document();
     let merchant = ("M1".to_owned(), vec![Key { name: KeyName::parse("K".into()).unwrap(), secret: KEY.into() }]);
-    let merchant_keys = MerchantKeys::new(Keys::from([merchant]));
+    let merchant_keys = MerchantKeys::new(Keys::from([merchant]), vec![SignatureForm::Plain]);
     for operation in Operation::ALL {
         let post = &document["paths"][operation.path()]["post"];
         let example = &post["requestBody"]["content"]["application/json"]["example"];
-        assert!(merchant_keys.signer_of(&parse(example.to_string().as_bytes()).unwrap()).is_some(), "{operation:?}");
+        assert!(merchant_keys.signature_of(&parse(example.to_string().as_bytes()).unwrap()).is_some(), "{operation:?}");
         assert_eq!(keys(example), keys(&schema(operation, "Request")["properties"]), "{operation:?}");
         let examples: &Map<String, Value> =
             post["responses"]["200"]["content"]["application/json"]["examples"].as_object().unwrap();

@@ -39,7 +39,7 @@ pub(super) fn ingress(config: &Config) -> anyhow::Result<twqr_ingress::Settings>
 /// Settings of the POS HTTP form; an empty path means that there is no file with keys.
 pub(super) fn pos_http(config: &Config) -> HttpSettings {
     let keys_file = Some(config.merchant_keys_file.clone()).filter(|file| !file.as_os_str().is_empty());
-    HttpSettings { listen: config.pos_http, keys_file }
+    HttpSettings { listen: config.pos_http, keys_file, signature_forms: config.signature_forms() }
 }
 
 pub(super) fn router(config: &Config) -> anyhow::Result<twqr_router::Settings> {

@@ -85,11 +85,37 @@ fn text_and_signature_equal_those_of_another_implementation() {
     for (name, body, expected, sign) in VECTORS {
         let members = parse(body.as_bytes()).unwrap();
         let mut text = Vec::new();
-        write(&members, "Sign", &mut text);
+        write(&members, "Sign", SignatureForm::Plain, &mut text);
         assert_eq!(String::from_utf8(text).unwrap(), expected, "{name}");
         let mut hash = Sha256::new();
-        write(&members, "Sign", &mut hash);
+        write(&members, "Sign", SignatureForm::Plain, &mut hash);
         hash.update(KEY);
         assert_eq!(format!("{:x}", hash.finalize()), sign, "{name}");
+    }
+}
+
+/// What other JSON libraries write for one body; Python's `json` wrote the ASCII forms.
+#[test]
+fn each_form_escapes_and_spaces_as_its_libraries_do() {
+    let body = "{\"B\":[1,{\"x\":null}],\"A\":\"A&B </> \u{5e97}\u{1f600}\u{2028}\\u007f\"}";
+    let members = parse(body.as_bytes()).unwrap();
+    for (form, expected) in [
+        (SignatureForm::Plain, "{\"A\":\"A&B </> \u{5e97}\u{1f600}\u{2028}\u{7f}\",\"B\":[1,{\"x\":null}]}"),
+        (
+            SignatureForm::Html,
+            "{\"A\":\"A\\u0026B \\u003c/\\u003e \u{5e97}\u{1f600}\\u2028\u{7f}\",\"B\":[1,{\"x\":null}]}",
+        ),
+        (SignatureForm::Slash, "{\"A\":\"A&B <\\/> \u{5e97}\u{1f600}\u{2028}\u{7f}\",\"B\":[1,{\"x\":null}]}"),
+        (SignatureForm::Ascii, "{\"A\":\"A&B </> \\u5e97\\ud83d\\ude00\\u2028\\u007f\",\"B\":[1,{\"x\":null}]}"),
+        (SignatureForm::AsciiSlash, "{\"A\":\"A&B <\\/> \\u5e97\\ud83d\\ude00\\u2028\u{7f}\",\"B\":[1,{\"x\":null}]}"),
+        (SignatureForm::Spaced, "{\"A\": \"A&B </> \u{5e97}\u{1f600}\u{2028}\u{7f}\", \"B\": [1, {\"x\": null}]}"),
+        (
+            SignatureForm::AsciiSpaced,
+            "{\"A\": \"A&B </> \\u5e97\\ud83d\\ude00\\u2028\\u007f\", \"B\": [1, {\"x\": null}]}",
+        ),
+    ] {
+        let mut text = Vec::new();
+        write(&members, "Sign", form, &mut text);
+        assert_eq!(String::from_utf8(text).unwrap(), expected, "{form}");
     }
 }
