@@ -186,8 +186,8 @@ mod tests {
             context.shutdown.cancel();
             why
         };
-        let held = hold_assigned(&*journal, Topic::Orders, "router-0", &context, hold);
-        let (ended, why) = tokio::time::timeout(ENDING, async { tokio::join!(held, dead) }).await.unwrap();
+        let ending = hold_assigned(&*journal, Topic::Orders, "router-0", &context, hold);
+        let (ended, why) = tokio::time::timeout(ENDING, async { tokio::join!(ending, dead) }).await.unwrap();
         assert!(ended.is_ok() && why.starts_with("orders/tasks: "), "{why}");
     }
 
