@@ -126,6 +126,12 @@ impl ApplyContext<'_> {
         self.policy.map_or_else(StatusCodes::default, |policy| policy.status_codes)
     }
 
+    /// The protocol version by which this record is decided; 0 before the first policy.
+    #[allow(dead_code, reason = "first used by the next change of a decision")]
+    fn protocol_version(&self) -> u32 {
+        self.policy.map_or(0, |policy| policy.protocol_version)
+    }
+
     /// The rules of the payment's issuer; the defaults where the policy has none.
     fn rules(&self, payment: &Payment) -> IssuerRules {
         let issuer = payment.issuer.unwrap_or(twqr_types::Issuer::Wallet);

@@ -33,7 +33,7 @@ pub use payment::{
     WATCHES_MAX,
 };
 pub use policy::{
-    Alphabet, IssuerRules, Limits, Merchant, Policy, PolicyFault, PolicyReader, RefundRule, RefundScope, Replay,
+    Alphabet, IssuerRules, Limits, Merchant, PROTOCOL_VERSION_NEWEST, Policy, PolicyFault, PolicyReader, RefundRule, RefundScope, Replay,
     ReplayedPayment, Resolution, Route, RouteTarget, Routing, StatusCodes, Store, Window,
 };
 pub use position::{EffectId, Position};

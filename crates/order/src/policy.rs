@@ -24,6 +24,9 @@ pub use replay::{Replay, ReplayedPayment, Routing};
 pub use route::{Alphabet, Route, RouteTarget};
 pub use window::Window;
 
+/// The newest protocol version that this build knows; see [`Policy::protocol_version`].
+pub const PROTOCOL_VERSION_NEWEST: u32 = 1;
+
 /// One version of the rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -42,6 +45,11 @@ pub struct Policy {
     pub cut_off: CutOff,
     /// The merchants that may be paid; if the list is empty, every merchant.
     pub merchants: Vec<Merchant>,
+    /// Which changes of decisions and of record kinds are in force: 0 for those of the first
+    /// builds, up to [`PROTOCOL_VERSION_NEWEST`]. Operators raise it once every process runs a
+    /// build that knows the higher version. It never falls: a later policy with a lower number
+    /// keeps the higher one.
+    pub protocol_version: u32,
 }
 
 /// The StatusCodes whose numbers are not public, so they are configured.
@@ -79,11 +87,24 @@ impl Default for Policy {
             send_within_ms: 5_000,
             cut_off: CutOff::default(),
             merchants: Vec::new(),
+            protocol_version: PROTOCOL_VERSION_NEWEST,
         }
     }
 }
 
 impl Policy {
+    /// Returns the fault of a protocol version that this build does not know. It is not among
+    /// [`Policy::faults`], because a record with such a policy is valid: a newer build wrote it.
+    pub fn unknown_protocol(&self) -> Option<PolicyFault> {
+        (self.protocol_version > PROTOCOL_VERSION_NEWEST).then(|| PolicyFault {
+            place: "protocol_version".to_owned(),
+            problem: format!(
+                "is {}, but this build knows only versions up to {PROTOCOL_VERSION_NEWEST}: use a newer build",
+                self.protocol_version
+            ),
+        })
+    }
+
     /// The route with the longest matching prefix.
     pub fn route(&self, token: &CardToken) -> Option<&Route> {
         let matching = self.routes.iter().filter(|route| token.expose().starts_with(&route.prefix));

@@ -27,10 +27,18 @@ impl PolicyVersions {
     /// made at the same time, every shard takes only one of them. Only the versions before `offset`
     /// are compared, so a replay takes the same versions again. Returns false if the version was
     /// not taken.
-    pub fn take(&mut self, shard: ShardId, offset: u64, change: Arc<PolicyChange>) -> bool {
-        let newest = self.0.range(..offset).next_back().map_or(0, |(_, before)| before.version);
+    ///
+    /// The protocol version never falls: the taken policy keeps that of the version before it, if
+    /// that one is higher.
+    pub fn take(&mut self, shard: ShardId, offset: u64, mut change: Arc<PolicyChange>) -> bool {
+        let before = self.0.range(..offset).next_back();
+        let (newest, protocol) =
+            before.map_or((0, 0), |(_, before)| (before.version, before.policy.protocol_version));
         let its_turn = if shard == POLICY_SHARD { change.version == newest + 1 } else { change.version > newest };
-        if its_turn {
+        if its_turn && !self.0.contains_key(&offset) {
+            if change.policy.protocol_version < protocol {
+                Arc::make_mut(&mut change).policy.protocol_version = protocol;
+            }
             self.insert(offset, change);
         }
         its_turn

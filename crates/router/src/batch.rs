@@ -14,7 +14,7 @@ use twqr_wire::convert::{
     encode_task, fit_into_record,
 };
 
-use crate::{metrics, shard::Shard, store::StoreError};
+use crate::{Error, metrics, restore::check_protocol, shard::Shard, store::StoreError};
 
 /// The effects of a batch, and the claims that were among its records.
 pub(crate) struct Batch<'a> {
@@ -52,7 +52,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Applies one record. A record that cannot be used is written to `dead-letters`.
-    pub(crate) fn apply(&mut self, shard: &mut Shard, record: Record) -> Result<(), StoreError> {
+    pub(crate) fn apply(&mut self, shard: &mut Shard, record: Record) -> Result<(), Error> {
         let offset = record.offset;
         shard.next = offset + 1;
         let payload = record.entry.value.unwrap_or_default();
@@ -65,7 +65,7 @@ impl<'a> Batch<'a> {
         };
         match &decoded.command {
             Command::Claim { nonce, .. } => self.claims.push((offset, *nonce)),
-            Command::Policy(change) => self.take_policy(shard, change, payload, offset),
+            Command::Policy(change) => self.take_policy(shard, change, payload, offset)?,
             Command::Reserve(reserve) if shard.key_of(reserve.payment)?.is_none() => {
                 if shard.has_unreadable {
                     self.dead_letter(shard.id, offset, &payload, &RecordFault::UnreadableOrder);
@@ -93,12 +93,19 @@ impl<'a> Batch<'a> {
 
     /// Takes a policy if its version follows the newest one (on the policy's shard) or is higher
     /// (on all others). The policy's shard also forwards it to all others.
-    fn take_policy(&mut self, shard: &mut Shard, change: &PolicyChange, payload: Bytes, offset: u64) {
+    fn take_policy(
+        &mut self,
+        shard: &mut Shard,
+        change: &PolicyChange,
+        payload: Bytes,
+        offset: u64,
+    ) -> Result<(), Error> {
         let (version, policy) = (change.version, &change.policy.name);
         if !shard.versions.take(shard.id, offset, Arc::new(change.clone())) {
             info!(shard = shard.id.0, offset, version, policy, who = %change.who, "a policy is ignored: its version does not follow the newest one");
-            return;
+            return Ok(());
         }
+        check_protocol(&shard.versions)?;
         info!(shard = shard.id.0, offset, version, policy, who = %change.who, "a policy takes effect");
         fit_into_record(&mut shard.versions);
         shard.versions_dirty = true;
@@ -106,6 +113,7 @@ impl<'a> Batch<'a> {
         if shard.id == POLICY_SHARD {
             self.broadcasts.push(Entry::plain(payload));
         }
+        Ok(())
     }
 
     /// Applies a record to its order. Returns false if the order's state cannot be read, since

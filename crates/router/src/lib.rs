@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use twqr_consumer::hold_assigned;
 use twqr_journal::{Journal, JournalError, Topic};
-use twqr_order::Policy;
+use twqr_order::{Policy, PolicyFault};
 use twqr_service::{Context, Stalled};
 use twqr_wire::convert::RecordFault;
 
@@ -53,6 +53,9 @@ pub enum Error {
     /// The shard's policy cannot be read, so nothing can be decided.
     #[error("the shard's policy in order-states cannot be read by this build ({0}); run a build that reads it")]
     UnreadablePolicy(RecordFault),
+    /// The shard's policy has a protocol version that this build does not know.
+    #[error("the shard's policy: {0}")]
+    UnknownProtocol(PolicyFault),
 }
 
 /// Runs until `context.shutdown` fires: owns each shard that the group assigns to this process. At

@@ -45,9 +45,17 @@ pub(crate) async fn restore(
         store.put(id.0, &states, mark)?;
     }
     let versions = policy_versions(&*store, id)?;
+    check_protocol(&versions)?;
     let mut shard = Shard::new(id, store, versions, scan.mark.position);
     shard.has_unreadable = scan.first_unreadable.is_some();
     Ok((shard, scan.mark))
+}
+
+/// Fails if the newest policy has a protocol version that this build does not know: it would decide
+/// by other rules than a build that knows it.
+pub(crate) fn check_protocol(versions: &PolicyVersions) -> Result<(), Error> {
+    let unknown = versions.newest().and_then(|newest| newest.policy.unknown_protocol());
+    unknown.map_or(Ok(()), |fault| Err(Error::UnknownProtocol(fault)))
 }
 
 /// What was read from `order-states` so far.

@@ -13,13 +13,13 @@ use bytes::Bytes;
 use stage::{ORDERS, STATES, pause, start, start_on};
 use twqr_journal::{Entry, Journal, Partition, Topic};
 use twqr_journal_sim::{Faults, Sim};
-use twqr_order::Command;
+use twqr_order::{Command, PROTOCOL_VERSION_NEWEST, Policy, PolicyChange, Record};
 use twqr_router::MemoryStore;
 use twqr_service::{Clock, SystemClock};
 use twqr_types::{RawRefund, RefundForm, TradeNo};
 use twqr_wire::{
     RECORD_VERSION,
-    convert::{StateBody, decode_dead_letter, decode_record, decode_state, encode_refund},
+    convert::{StateBody, decode_dead_letter, decode_record, decode_state, encode_record, encode_refund},
 };
 
 const TASKS: Partition = Partition { topic: Topic::WalletTasks, index: 0 };
@@ -146,4 +146,20 @@ async fn a_shard_that_cannot_read_its_policy_decides_nothing() {
     pause(10_000).await;
     assert_eq!(sim.records(TASKS).len(), 1, "{:?}", dead_letters(&sim));
     assert!(!router.health.is_ready(), "{:?}", router.health.report());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_stops_at_a_protocol_version_that_this_build_does_not_know() {
+    let sim = with_one_payment().await;
+    let policy = Policy { protocol_version: PROTOCOL_VERSION_NEWEST + 1, ..stage::policy() };
+    let change = PolicyChange { version: 2, policy, who: "test".into(), why: "".into(), at: SystemClock.now() };
+    let command = Command::Policy(Box::new(change));
+    let record = encode_record(&Record { at: SystemClock.now(), signed_by: None, command });
+    sim.session("operator").append(ORDERS, vec![Entry::plain(record)]).await.unwrap();
+    let router = start(&sim, "router-1");
+    pay(&sim, "U").await;
+    pause(10_000).await;
+    assert_eq!(sim.records(TASKS).len(), 1, "{:?}", dead_letters(&sim));
+    let report = router.health.report();
+    assert!(!router.health.is_ready() && dead_letters(&sim).is_empty(), "{report:?}");
 }

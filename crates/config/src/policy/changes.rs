@@ -27,10 +27,11 @@ fn differing<const N: usize>(what: &str, old: [Field; N], new: [Field; N]) -> Ve
     pairs.map(|((name, old), (_, new))| format!("~ {what}{name}: {old} -> {new}")).collect()
 }
 
-fn general(policy: &Policy) -> [Field; 7] {
+fn general(policy: &Policy) -> [Field; 8] {
     let codes = &policy.status_codes;
     [
         ("name", format!("{:?}", policy.name)),
+        ("protocol_version", policy.protocol_version.to_string()),
         ("send_within_ms", policy.send_within_ms.to_string()),
         ("cut_off", policy.cut_off.to_string()),
         ("card_not_supported", codes.card_not_supported.to_string()),

@@ -17,6 +17,7 @@ use super::{
 #[serde(deny_unknown_fields, default = "PolicyDocument::without_lists")]
 pub struct PolicyDocument {
     name: String,
+    protocol_version: u32,
     send_within_ms: i64,
     cut_off: String,
     card_not_supported: String,
@@ -73,12 +74,13 @@ impl Default for PolicyDocument {
 
 impl PolicyDocument {
     /// The values of keys that a document leaves out: the defaults of `order`, without routes,
-    /// issuers and merchants.
+    /// issuers and merchants, and the protocol version 0, which keeps the one in force.
     fn without_lists() -> Self {
         let codes = StatusCodes::default();
         let defaults = Policy::default();
         Self {
             name: defaults.name,
+            protocol_version: 0,
             send_within_ms: defaults.send_within_ms,
             cut_off: defaults.cut_off.to_string(),
             card_not_supported: codes.card_not_supported.into(),
@@ -116,6 +118,7 @@ impl PolicyDocument {
                 ),
                 refund_refused: reading.status_code("refund_refused", &self.refund_refused, defaults.refund_refused),
             },
+            protocol_version: self.protocol_version,
             send_within_ms: self.send_within_ms,
             cut_off: cut_off.unwrap_or_default(),
             merchants: reading.list("merchants", &self.merchants, MerchantDocument::merchant),
@@ -124,6 +127,9 @@ impl PolicyDocument {
         if let Some(fault) = policy_size_fault(&policy) {
             return Err(vec![fault]);
         }
+        if let Some(PolicyFault { place, problem }) = policy.unknown_protocol() {
+            reading.fault(place, problem);
+        }
         reading.finish(policy).map_err(|faults| faults.into_iter().map(in_document).collect())
     }
 
@@ -131,6 +137,7 @@ impl PolicyDocument {
     pub fn from_policy(policy: &Policy) -> Self {
         Self {
             name: policy.name.clone(),
+            protocol_version: policy.protocol_version,
             send_within_ms: policy.send_within_ms,
             cut_off: policy.cut_off.to_string(),
             card_not_supported: policy.status_codes.card_not_supported.into(),

@@ -114,6 +114,7 @@ mod tests {
             send_within_ms: 1_000,
             cut_off: CutOff::default(),
             merchants: (0..merchants).map(merchant).collect(),
+            protocol_version: 0,
         }
     }
 

@@ -43,18 +43,22 @@ pub fn start(sim: &Sim, member: &str) -> Router {
     start_on(sim, member, Arc::new(MemoryStore::default()))
 }
 
-/// Starts a router with this local store; payment codes that begin with 22 belong to the wallet.
-pub fn start_on(sim: &Sim, member: &str, store: Arc<MemoryStore>) -> Router {
+/// Payment codes that begin with 22 belong to the wallet.
+pub fn policy() -> Policy {
     let route = Route {
         prefix: "22".into(),
         target: RouteTarget::Issuer(Issuer::Wallet),
         code_lengths: vec![18],
         alphabet: Alphabet::Printable,
     };
-    let policy = Policy { routes: vec![route], ..Policy::default() };
+    Policy { routes: vec![route], ..Policy::default() }
+}
+
+/// Starts a router with this local store and the policy of [`policy`].
+pub fn start_on(sim: &Sim, member: &str, store: Arc<MemoryStore>) -> Router {
     let (session, shutdown, health) = (sim.session(member), CancellationToken::new(), Health::default());
     let context = Context { clock: Arc::new(SystemClock), shutdown: shutdown.clone(), health: health.clone() };
-    let settings = Settings { member: member.into(), policy, checkpoint_interval_ms: 100, store };
+    let settings = Settings { member: member.into(), policy: policy(), checkpoint_interval_ms: 100, store };
     let running = tokio::spawn(twqr_router::run(settings, session.clone(), context));
     Router { running, session, shutdown, health }
 }

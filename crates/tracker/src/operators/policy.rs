@@ -81,11 +81,14 @@ impl PolicyEditor {
 
     /// Writes a change and waits for the decision; returns the new version.
     pub(super) async fn apply(&self, request: ApplyPolicyRequest) -> Result<u64, Status> {
-        let change = self.change(request)?;
-        let newest_version = newest(&*deciding(&self.policies)?);
+        let mut change = self.change(request)?;
+        let versions = deciding(&self.policies)?;
+        let newest_version = newest(&versions);
         if change.version != newest_version.saturating_add(1) {
             return Err(conflict(change.version.saturating_sub(1), newest_version));
         }
+        let protocol_in_force = versions.newest().map_or(0, |newest| newest.policy.protocol_version);
+        change.policy.protocol_version = change.policy.protocol_version.max(protocol_in_force);
         let record = encode_record(&Record {
             at: change.at,
             signed_by: None,
@@ -150,7 +153,7 @@ pub(super) fn checked(
     mut violations: Vec<FieldViolation>,
 ) -> Result<Policy, Status> {
     let checked = match policy {
-        Some(policy) => policy.map_err(|faults| {
+        Some(policy) => policy.and_then(known_protocol).map_err(|faults| {
             faults
                 .into_iter()
                 .map(|fault| FieldViolation::new(format!("policy.{}", fault.place), fault.problem))
@@ -166,6 +169,10 @@ pub(super) fn checked(
     let line = |violation: &FieldViolation| format!("{} {}", violation.field, violation.description);
     let message = violations.iter().map(line).collect::<Vec<_>>().join("; ");
     Err(Status::with_error_details(Code::InvalidArgument, message, ErrorDetails::with_bad_request(violations)))
+}
+
+fn known_protocol(policy: Policy) -> Result<Policy, Vec<PolicyFault>> {
+    policy.unknown_protocol().map_or(Ok(policy), |fault| Err(vec![fault]))
 }
 
 /// Returns the versions of the policy's shard; fails with `UNAVAILABLE` until they have been read.

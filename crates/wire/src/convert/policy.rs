@@ -58,6 +58,7 @@ pub fn policy_out(policy: &Policy) -> bus::Policy {
         day_begins_min: policy.cut_off.minutes(),
         issuers: policy.issuers.iter().map(issuer_out).collect(),
         merchants: policy.merchants.iter().map(merchant_out).collect(),
+        protocol_version: policy.protocol_version,
     }
 }
 
@@ -90,6 +91,7 @@ pub fn policy_checked(policy: bus::Policy) -> Result<Policy, Vec<PolicyFault>> {
         cut_off: cut_off.unwrap_or_default(),
         issuers: reading.issuers(&policy.issuers, |rules| &rules.status_codes, rules_from),
         merchants: reading.list("merchants", policy.merchants, merchant_from),
+        protocol_version: policy.protocol_version,
     };
     reading.finish(policy)
 }

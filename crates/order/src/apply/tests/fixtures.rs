@@ -43,6 +43,7 @@ pub(super) fn policy() -> Policy {
         send_within_ms: 2_000,
         cut_off: CutOff::default(),
         merchants: Vec::new(),
+        protocol_version: crate::PROTOCOL_VERSION_NEWEST,
     }
 }
 

@@ -38,6 +38,26 @@ fn other_shards_take_every_newer_version() {
 }
 
 #[test]
+fn the_protocol_version_never_falls() {
+    let mut versions = PolicyVersions::default();
+    let take = |versions: &mut PolicyVersions, version: u64, protocol_version| {
+        let policy = Policy { protocol_version, ..fixtures::policy() };
+        let change = PolicyChange { version, policy, who: "test".into(), why: "".into(), at: UnixMs(0) };
+        versions.take(ShardId(1), version, Arc::new(change));
+        versions.newest().unwrap().policy.protocol_version
+    };
+    let replayed = [(1, 0, 0), (2, 1, 1), (3, 0, 1), (4, 7, 7), (5, 6, 7)];
+    for (version, given, in_force) in replayed {
+        assert_eq!(take(&mut versions, version, given), in_force, "version {version}");
+    }
+    let before = versions.clone();
+    for (version, given, _) in replayed {
+        take(&mut versions, version, given);
+    }
+    assert_eq!(versions, before, "a replay must change nothing");
+}
+
+#[test]
 fn sixty_four_versions_are_kept_and_the_oldest_are_dropped() {
     let mut versions = PolicyVersions::default();
     for version in 1..=100 {

@@ -55,6 +55,7 @@ fn largest_policy(lists: usize) -> bus::Policy {
         day_begins_min: f,
         issuers: vec![issuer; lists],
         merchants: vec![merchant; lists],
+        protocol_version: 0,
     }
 }
 
