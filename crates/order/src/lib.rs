@@ -33,8 +33,8 @@ pub use payment::{
     WATCHES_MAX,
 };
 pub use policy::{
-    Alphabet, IssuerRules, Limits, Merchant, PROTOCOL_VERSION_NEWEST, Policy, PolicyFault, PolicyReader, RefundRule, RefundScope, Replay,
-    ReplayedPayment, Resolution, Route, RouteTarget, Routing, StatusCodes, Store, Window,
+    Alphabet, IssuerRules, Limits, Merchant, PROTOCOL_VERSION_NEWEST, Policy, PolicyFault, PolicyReader, RefundRule,
+    RefundScope, Replay, ReplayedPayment, Resolution, Route, RouteTarget, Routing, StatusCodes, Store, Window,
 };
 pub use position::{EffectId, Position};
 pub use record::{

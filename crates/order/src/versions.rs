@@ -32,8 +32,7 @@ impl PolicyVersions {
     /// that one is higher.
     pub fn take(&mut self, shard: ShardId, offset: u64, mut change: Arc<PolicyChange>) -> bool {
         let before = self.0.range(..offset).next_back();
-        let (newest, protocol) =
-            before.map_or((0, 0), |(_, before)| (before.version, before.policy.protocol_version));
+        let (newest, protocol) = before.map_or((0, 0), |(_, before)| (before.version, before.policy.protocol_version));
         let its_turn = if shard == POLICY_SHARD { change.version == newest + 1 } else { change.version > newest };
         if its_turn && !self.0.contains_key(&offset) {
             if change.policy.protocol_version < protocol {
