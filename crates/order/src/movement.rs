@@ -11,6 +11,10 @@ use crate::EffectId;
 /// than any call takes. An inquiry changes nothing, so sending one twice is harmless.
 pub const INQUIRY_MS_MAX: i64 = 120_000;
 
+/// How long after a movement's `send_by` a worker's connection may still hold its request back, in
+/// ms. The worker enforces it; every issuer's window must be longer.
+pub const HELD_BACK_MS_MAX: i64 = 4_500;
+
 /// A movement; `A` is the issuer's answer if it took effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Movement<A> {

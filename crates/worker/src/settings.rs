@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use twqr_journal::Topic;
+use twqr_order::HELD_BACK_MS_MAX;
 
 use crate::{backend::Backend, lanes::Lanes};
 
@@ -26,6 +27,12 @@ impl Settings {
     pub fn wallet(member: String, wallet: Arc<dyn Backend>, call_timeout_ms: u64) -> Self {
         let (topic, lanes) = (Topic::WalletTasks, Arc::new(Lanes::single()));
         Self { topic, member, backend: wallet, call_timeout_ms, lanes }
+    }
+
+    /// How long after `send_by` a call that this worker has begun may be unfinished, or held back by
+    /// its connection, in ms.
+    pub(crate) fn held_back_ms_max(&self) -> i64 {
+        HELD_BACK_MS_MAX.max(i64::try_from(self.call_timeout_ms).unwrap_or(i64::MAX))
     }
 
     /// FISC's worker: it has a lane for each institution behind FISC, so that a slow institution

@@ -83,6 +83,13 @@ impl InFlight {
         self.calls.remove(&call_id)
     }
 
+    /// Whether a transfer of the task's movement is in flight.
+    pub(super) fn has_transfer_of(&self, task: &Task) -> bool {
+        let subject = task.subject();
+        let is_same = |call: &CallInFlight| call.task.trade_no == task.trade_no && call.task.subject == subject;
+        self.calls.values().any(|call| call.purpose == Purpose::Transfer && is_same(call))
+    }
+
     pub(super) fn ids(&self) -> Vec<u64> {
         self.calls.keys().copied().collect()
     }

@@ -7,6 +7,7 @@ use tokio::{sync::mpsc::OwnedPermit, time::Instant};
 use tracing::info;
 use twqr_journal::{Entry, Offset};
 use twqr_order::{MovementOutcome, Outcome, Task};
+use twqr_types::UnixMs;
 use twqr_wire::convert::{BackendAnswer, encode_outcome};
 
 use super::{
@@ -83,11 +84,19 @@ impl Holder {
         let lane = self.settings.lanes.of(task.issuer, task.limits);
         match self.reserve_call().and_then(|slot| lane.take_inquiry(now).map(|()| slot)) {
             Ok(slot) => {
-                let purpose = Purpose::Inquiry { proves_absence: now > task.absent_after };
+                let purpose = Purpose::Inquiry { proves_absence: self.proves_absence(&task, now) };
                 self.hand_over(slot, offset, task, purpose, None);
             }
             Err(why) => self.report_unknown(offset, &TaskSummary::of(&task), why),
         }
+    }
+
+    /// Whether the issuer's "not known" proves absence, if it is asked about the task's movement at
+    /// `now`: no transfer of it may arrive any more (protocol rule P6). A policy in the log may have
+    /// a window that is too short for this worker.
+    fn proves_absence(&self, task: &Task, now: UnixMs) -> bool {
+        let window_ends = task.absent_after.max(task.send_by.plus(self.settings.held_back_ms_max()));
+        now > window_ends && !self.in_flight.has_transfer_of(task)
     }
 
     /// Reserves the link for one call. An error says why the link takes no call; the call is
