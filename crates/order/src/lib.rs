@@ -26,7 +26,9 @@ mod versions;
 pub use apply::{AppliedStep, Step, apply, refuse_unknown_payment};
 pub use cancel::{Cancel, CancelStage, EarlyCancel};
 pub use effect::{ChargeCall, Effect, Forward, RefundCall, Reply, ReplyBody, ReversalCall, Subject, Task, TaskKind};
-pub use movement::{Evidence, Failure, HELD_BACK_MS_MAX, INQUIRY_MS_MAX, Movement, Phase, RefundApproval, ReversalApproval};
+pub use movement::{
+    Evidence, Failure, HELD_BACK_MS_MAX, INQUIRY_MS_MAX, Movement, Phase, RefundApproval, ReversalApproval,
+};
 pub use order::Order;
 pub use payment::{
     Approval, CALLS_MAX, Payment, PaymentType, REFUNDS_MAX, RefundEntry, Subscriber, SubscriptionKind, Terms,

@@ -29,8 +29,8 @@ impl Settings {
         Self { topic, member, backend: wallet, call_timeout_ms, lanes }
     }
 
-    /// How long after `send_by` a call that this worker has begun may be unfinished, or held back by
-    /// its connection, in ms.
+    /// How long after `send_by` a call that this worker has begun may be unfinished, or held back
+    /// by its connection, in ms.
     pub(crate) fn held_back_ms_max(&self) -> i64 {
         HELD_BACK_MS_MAX.max(i64::try_from(self.call_timeout_ms).unwrap_or(i64::MAX))
     }

@@ -91,9 +91,9 @@ impl Holder {
         }
     }
 
-    /// Whether the issuer's "not known" proves absence, if it is asked about the task's movement at
-    /// `now`: no transfer of it may arrive any more (protocol rule P6). A policy in the log may have
-    /// a window that is too short for this worker.
+    /// Whether the issuer's "not known" proves absence, if it is asked about the task's movement
+    /// at `now`: no transfer of it may arrive any more (protocol rule P6). A policy in the log may
+    /// have a window that is too short for this worker.
     fn proves_absence(&self, task: &Task, now: UnixMs) -> bool {
         let window_ends = task.absent_after.max(task.send_by.plus(self.settings.held_back_ms_max()));
         now > window_ends && !self.in_flight.has_transfer_of(task)
