@@ -136,7 +136,7 @@ pub async fn run_on(
     let hold = journal.hold_replies(&settings.member).await?;
     let pending = PendingCalls::new(hold.partition.index, settings.calls_max, settings.in_progress_code);
     let repeats = Repeats::new(settings.repeats_size);
-    let dead_letters = DeadLetters::new(journal.clone(), context.clock.clone(), metrics::DEAD_LETTERS);
+    let dead_letters = DeadLetters::new(journal.clone(), &context, metrics::DEAD_LETTERS);
     let replies = ReplyReader {
         journal: journal.clone(),
         partition: hold.partition,

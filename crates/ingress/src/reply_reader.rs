@@ -83,7 +83,7 @@ impl ReplyReader {
                     Ok(reply) => self.take(reply),
                     // The call of an unusable reply is answered at its deadline, as in progress.
                     Err(fault) => {
-                        drop(self.dead_letters.write(self.partition, record.offset, &payload, fault));
+                        self.dead_letters.write(self.partition, record.offset, &payload, fault);
                     }
                 }
             }

@@ -59,6 +59,8 @@ async fn run(
     let failed = |reason: &str| JournalError::AppendUnknown { partition, reason: reason.into() };
     while let Some((work, sender)) = queue.recv().await {
         let (delay_ms, fate) = cluster.draw_append();
+        let fate =
+            if cluster.is_failing(partition.topic) && matches!(work, Work::Append(_)) { Fate::Lost } else { fate };
         let alive = until_running(&mut status).await;
         if delay_ms > 0 {
             tokio::time::sleep(Duration::from_millis(delay_ms)).await;

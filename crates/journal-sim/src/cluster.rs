@@ -163,6 +163,11 @@ impl Cluster {
         self.lock().random.random()
     }
 
+    /// Whether every append to the topic is lost.
+    pub(crate) fn is_failing(&self, topic: Topic) -> bool {
+        self.lock().faults.failing_topic == Some(topic)
+    }
+
     pub(crate) fn draw_read_failure(&self) -> bool {
         let mut state = self.lock();
         let share = state.faults.read_failed;

@@ -1,5 +1,7 @@
 //! The faults of a simulated cluster: what goes wrong, and how often.
 
+use twqr_journal::Topic;
+
 /// The faults of a cluster. Shares are per mille; times are in ms of virtual time. The default has
 /// no faults.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,6 +16,8 @@ pub struct Faults {
     pub append_late: u32,
     /// The longest time until such a late append lands.
     pub late_ms_max: u64,
+    /// A topic to which every append is lost.
+    pub failing_topic: Option<Topic>,
     /// Share of reads that fail.
     pub read_failed: u32,
     /// Share of appends to a compacted topic after which it is compacted.

@@ -14,7 +14,7 @@ use twqr_wire::convert::{
     encode_task, fit_into_record,
 };
 
-use crate::{Error, metrics, restore::check_protocol, shard::Shard, store::StoreError};
+use crate::{Error, metrics, reply_appends::ReplyAppends, restore::check_protocol, shard::Shard, store::StoreError};
 
 /// The effects of a batch, and the claims that were among its records.
 pub(crate) struct Batch<'a> {
@@ -28,8 +28,6 @@ pub(crate) struct Batch<'a> {
     broadcasts: Vec<Entry>,
     /// Replies for every ingress.
     to_ingresses: Vec<Entry>,
-    /// Acknowledgements of the dead letters that were written.
-    acks: Vec<Ack>,
     effects: Vec<Effect>,
     /// The claims among the records, each with its offset and nonce.
     pub(crate) claims: Vec<(u64, u64)>,
@@ -45,7 +43,6 @@ impl<'a> Batch<'a> {
             forwards: BTreeMap::new(),
             broadcasts: Vec::new(),
             to_ingresses: Vec::new(),
-            acks: Vec::new(),
             effects: Vec::new(),
             claims: Vec::new(),
         }
@@ -179,13 +176,14 @@ impl<'a> Batch<'a> {
         }
     }
 
-    fn dead_letter(&mut self, shard: ShardId, offset: u64, payload: &Bytes, fault: &RecordFault) {
+    fn dead_letter(&self, shard: ShardId, offset: u64, payload: &Bytes, fault: &RecordFault) {
         let orders = Partition { topic: Topic::Orders, index: u32::from(shard.0) };
-        self.acks.push(self.dead_letters.write(orders, offset, payload, fault));
+        self.dead_letters.write(orders, offset, payload, fault);
     }
 
-    /// Appends every effect; all are durable once every returned acknowledgement has arrived.
-    pub(crate) fn emit(self, shard: ShardId, journal: &dyn Journal) -> Vec<Ack> {
+    /// Appends every effect; all of them except the replies are durable once every returned
+    /// acknowledgement has arrived.
+    pub(crate) fn emit(self, shard: ShardId, journal: &dyn Journal, reply_appends: &Arc<ReplyAppends>) -> Vec<Ack> {
         let task_partition = |topic| Partition { topic, index: u32::from(shard.0) % journal.partitions(topic).max(1) };
         let mut appends =
             vec![(task_partition(Topic::WalletTasks), self.wallet), (task_partition(Topic::FiscTasks), self.fisc)];
@@ -203,22 +201,22 @@ impl<'a> Batch<'a> {
         }
         for (topic, by_index) in [(Topic::Orders, forwards), (Topic::Replies, replies)] {
             for (index, entries) in by_index {
-                if index < journal.partitions(topic) {
-                    appends.push((Partition { topic, index }, entries));
-                } else {
+                if index >= journal.partitions(topic) {
                     warn!(
                         shard = shard.0,
                         topic = topic.name(),
                         index,
                         "an effect for a partition that does not exist is dropped"
                     );
+                } else if topic == Topic::Replies {
+                    reply_appends.append(index, entries);
+                } else {
+                    appends.push((Partition { topic, index }, entries));
                 }
             }
         }
         let append = |(partition, entries)| journal.append(partition, entries);
-        let mut acks = self.acks;
-        acks.extend(appends.into_iter().filter(|(_, entries)| !entries.is_empty()).map(append));
-        acks
+        appends.into_iter().filter(|(_, entries)| !entries.is_empty()).map(append).collect()
     }
 }
 

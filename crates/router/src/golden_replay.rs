@@ -11,7 +11,7 @@ use twqr_consumer::DeadLetters;
 use twqr_journal::{Entry, Record};
 use twqr_journal_sim::{Faults, Layout, Sim};
 use twqr_order::{Order, PolicyVersions};
-use twqr_service::SystemClock;
+use twqr_service::{CancellationToken, Context, Health, SystemClock};
 use twqr_types::ShardId;
 use twqr_wire::convert::{StateBody, StatesEntry, decode_state, encode_state};
 
@@ -58,7 +58,9 @@ fn read_bytes(input: &mut Bytes) -> Bytes {
 fn replay(id: ShardId, records: Vec<Record>) -> Shard {
     let mut shard = Shard::new(id, Arc::new(MemoryStore::default()), PolicyVersions::default(), 0);
     let sim = Sim::new(Layout { shards: 1, task_partitions: 1 }, Faults::default(), 0);
-    let dead_letters = DeadLetters::new(sim.session("router-0"), Arc::new(SystemClock), metrics::DEAD_LETTERS);
+    let (clock, health) = (Arc::new(SystemClock), Health::default());
+    let context = Context { clock, shutdown: CancellationToken::new(), health };
+    let dead_letters = DeadLetters::new(sim.session("router-0"), &context, metrics::DEAD_LETTERS);
     let mut batch = Batch::new(&dead_letters);
     for record in records {
         batch.apply(&mut shard, record).unwrap();

@@ -8,6 +8,7 @@ mod checkpoint;
 mod golden_replay;
 mod metrics;
 mod owner;
+mod reply_appends;
 mod restore;
 mod shard;
 mod shard_keeper;
@@ -21,6 +22,7 @@ use twqr_order::{Policy, PolicyFault};
 use twqr_service::{Context, Stalled};
 use twqr_wire::convert::RecordFault;
 
+use reply_appends::ReplyAppends;
 pub use store::{DiskStore, MemoryStore, StateStore, StoreError};
 
 /// The configuration of a router.
@@ -58,13 +60,26 @@ pub enum Error {
     UnknownProtocol(PolicyFault),
 }
 
+/// What the owners of all shards share.
+#[derive(Clone)]
+pub(crate) struct Links {
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) context: Context,
+    pub(crate) replies: Arc<ReplyAppends>,
+}
+
 /// Runs until `context.shutdown` fires: owns each shard that the group assigns to this process. At
 /// the end it first leaves the group. It keeps working until other routers have claimed its shards,
 /// so that no payment waits in the meantime.
 pub async fn run(settings: Settings, journal: Arc<dyn Journal>, context: Context) -> Result<(), Error> {
     metrics::describe();
-    let keep =
-        |index, unassigned| shard_keeper::keep(index, settings.clone(), journal.clone(), context.clone(), unassigned);
-    hold_assigned(&*journal, Topic::Orders, &settings.member, &context, keep).await?;
-    Ok(())
+    let replies = ReplyAppends::new(journal.clone(), &context.health);
+    let keep = |index, unassigned| {
+        let links = Links { journal: journal.clone(), context: context.clone(), replies: replies.clone() };
+        shard_keeper::keep(index, settings.clone(), links, unassigned)
+    };
+    tokio::select! {
+        held = hold_assigned(&*journal, Topic::Orders, &settings.member, &context, keep) => Ok(held?),
+        never = replies.clone().reset_ingresses() => match never {},
+    }
 }

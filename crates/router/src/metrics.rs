@@ -6,9 +6,12 @@ const STEPS: &str = "twqr_router_steps_total";
 pub(crate) const DEAD_LETTERS: &str = "twqr_router_dead_letters_total";
 const CHECKPOINT_STATES: &str = "twqr_router_checkpoint_states_total";
 
+const REPLIES_LOST: &str = "twqr_router_replies_lost_total";
+
 /// Describes the metrics to the exporter.
 pub(crate) fn describe() {
     metrics::describe_counter!(STEPS, "Records applied, by the step that the order took");
+    metrics::describe_counter!(REPLIES_LOST, "Replies that may not have been written; their callers must query");
     metrics::describe_counter!(CHECKPOINT_STATES, "States written to order-states");
 }
 
@@ -36,6 +39,11 @@ pub(crate) fn step(step: Step) {
         Step::Ignored => "ignored",
     };
     metrics::counter!(STEPS, "step" => label).increment(1);
+}
+
+/// Counts replies that may not have been written.
+pub(crate) fn replies_lost(replies: usize) {
+    metrics::counter!(REPLIES_LOST).increment(replies as u64);
 }
 
 /// Counts the states that a checkpoint writes.

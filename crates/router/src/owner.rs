@@ -16,7 +16,8 @@ use twqr_types::{OrderKey, ShardId};
 use twqr_wire::convert::encode_record;
 
 use crate::{
-    Error, Settings, batch::Batch, checkpoint::Checkpoint, metrics, restore::restore, shard::Shard, store::StoreMark,
+    Error, Links, Settings, batch::Batch, checkpoint::Checkpoint, metrics, reply_appends::ReplyAppends,
+    restore::restore, shard::Shard, store::StoreMark,
 };
 
 /// How an owner ended without a failure.
@@ -44,6 +45,7 @@ pub(crate) struct Owner<'a> {
     part: Part,
     watch: StallWatch,
     dead_letters: DeadLetters,
+    replies: Arc<ReplyAppends>,
     /// A random number in our claim, by which the owner recognises it.
     nonce: u64,
 }
@@ -81,16 +83,11 @@ impl OwnedShard {
 }
 
 impl<'a> Owner<'a> {
-    pub(crate) fn new(
-        shard: ShardId,
-        settings: &'a Settings,
-        journal: Arc<dyn Journal>,
-        clock: Arc<dyn Clock>,
-        part: Part,
-        watch: StallWatch,
-    ) -> Self {
-        let dead_letters = DeadLetters::new(journal.clone(), clock.clone(), metrics::DEAD_LETTERS);
-        Self { shard, settings, journal, clock, part, watch, dead_letters, nonce: rand::rng().random() }
+    pub(crate) fn new(shard: ShardId, settings: &'a Settings, links: Links, part: Part, watch: StallWatch) -> Self {
+        let Links { journal, context, replies } = links;
+        let dead_letters = DeadLetters::new(journal.clone(), &context, metrics::DEAD_LETTERS);
+        let (clock, nonce) = (context.clock, rand::rng().random());
+        Self { shard, settings, journal, clock, part, watch, dead_letters, replies, nonce }
     }
 
     /// Claims the shard and applies its records until `stop` fires, another router claims it, or
@@ -174,7 +171,7 @@ impl<'a> Owner<'a> {
         if owned.epoch.is_some() && owned.shard.versions.newest().is_some() {
             self.part.ready();
         }
-        let acks = batch.emit(self.shard, &*self.journal);
+        let acks = batch.emit(self.shard, &*self.journal, &self.replies);
         let position = owned.shard.next;
         self.watch.set_applied(position);
         owned.acks.push_back(Box::pin(async move {

@@ -1,16 +1,15 @@
 //! Keeps one shard owned for as long as it is assigned to this process: an owner that ends is
 //! replaced by a new one, which claims the shard again.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, time::Duration};
 
 use tokio::time::Instant;
 use tracing::{error, info, warn};
-use twqr_journal::Journal;
-use twqr_service::{Backoff, CancellationToken, Context, Part, StallWatch};
+use twqr_service::{Backoff, CancellationToken, Part, StallWatch};
 use twqr_types::ShardId;
 
 use crate::{
-    Error, Settings,
+    Error, Links, Settings,
     owner::{Ended, Owner},
 };
 
@@ -27,32 +26,26 @@ const GRACE_MS: u64 = 3_000;
 
 /// Owns the shard with this index until the grace period after `unassigned` is over, or another
 /// router has claimed it.
-pub(crate) async fn keep(
-    index: u32,
-    settings: Settings,
-    journal: Arc<dyn Journal>,
-    context: Context,
-    unassigned: CancellationToken,
-) {
+pub(crate) async fn keep(index: u32, settings: Settings, links: Links, unassigned: CancellationToken) {
     let Ok(shard) = u16::try_from(index).map(ShardId) else {
         error!(index, "a shard's number is at most 65535; this one is not owned");
         return;
     };
     let stop = CancellationToken::new();
+    let grace = Duration::from_millis(if links.journal.is_shared() { GRACE_MS } else { 0 });
     let keeper = ShardKeeper {
         shard,
         settings,
-        part: context.health.part(format!("router/shard-{index}")),
-        context,
+        part: links.context.health.part(format!("router/shard-{index}")),
+        links,
         watch: StallWatch::default(),
         backoff: Backoff::new(CLAIM_PAUSE_MS_MIN, CLAIM_PAUSE_MS_MAX),
         stop: stop.clone(),
         unassigned: unassigned.clone(),
     };
-    let grace = Duration::from_millis(if journal.is_shared() { GRACE_MS } else { 0 });
     let part = keeper.part.clone();
     tokio::select! {
-        () = keeper.keep_owned(journal) => part.remove(),
+        () = keeper.keep_owned() => part.remove(),
         never = cancel_after_grace(&unassigned, grace, &stop) => match never {},
     }
 }
@@ -68,7 +61,7 @@ async fn cancel_after_grace(unassigned: &CancellationToken, grace: Duration, sto
 struct ShardKeeper {
     shard: ShardId,
     settings: Settings,
-    context: Context,
+    links: Links,
     part: Part,
     watch: StallWatch,
     backoff: Backoff,
@@ -77,12 +70,11 @@ struct ShardKeeper {
 }
 
 impl ShardKeeper {
-    async fn keep_owned(mut self, journal: Arc<dyn Journal>) {
+    async fn keep_owned(mut self) {
         loop {
             let began = Instant::now();
-            let (journal, clock) = (journal.clone(), self.context.clock.clone());
             let (part, watch) = (self.part.clone(), self.watch.clone());
-            let owner = Owner::new(self.shard, &self.settings, journal, clock, part, watch);
+            let owner = Owner::new(self.shard, &self.settings, self.links.clone(), part, watch);
             let ended = owner.own(&self.stop).await;
             if self.is_last(ended) || self.unassigned.is_cancelled() {
                 return;

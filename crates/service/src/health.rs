@@ -45,6 +45,14 @@ impl Health {
         part
     }
 
+    /// Adds a part without which payments still proceed: it begins as ready. An existing part of
+    /// this name keeps its state.
+    pub fn side_part(&self, name: impl Into<String>) -> Part {
+        let part = Part { health: self.clone(), name: name.into() };
+        self.lock().entry(part.name.clone()).or_insert(PartState::Ready);
+        part
+    }
+
     /// The state of every part, by its name.
     pub fn report(&self) -> BTreeMap<String, PartState> {
         self.lock().clone()

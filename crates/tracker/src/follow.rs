@@ -190,7 +190,7 @@ impl Follower {
         }
         let states = Partition { topic: Topic::OrderStates, index: self.shard };
         for record in std::mem::take(&mut batch.faults) {
-            drop(self.dead_letters.write(states, record.offset, &record.value, record.fault));
+            self.dead_letters.write(states, record.offset, &record.value, record.fault);
         }
         self.feed.push(batch);
     }

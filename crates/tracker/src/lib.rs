@@ -133,7 +133,7 @@ async fn follow_all(model: Arc<dyn ReadModel>, policies: Arc<Policies>, journal:
             context: context.clone(),
         };
         running.spawn(writer.run());
-        let dead_letters = DeadLetters::new(journal.clone(), context.clock.clone(), metrics::DEAD_LETTERS);
+        let dead_letters = DeadLetters::new(journal.clone(), &context, metrics::DEAD_LETTERS);
         let follower = Follower { shard, model, policies: policies.clone(), journal, dead_letters, feed, context };
         running.spawn(follower.run());
     }

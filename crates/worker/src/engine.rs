@@ -42,7 +42,7 @@ async fn hold_partition(
     let watch = StallWatch::default();
     let mut backoff = Backoff::new(CLAIM_PAUSE_MS, CLAIM_PAUSE_MS);
     while !unassigned.is_cancelled() {
-        let claiming = Holder::claim(index, &settings, journal.clone(), context.clock.clone(), &unassigned);
+        let claiming = Holder::claim(index, &settings, journal.clone(), &context, &unassigned);
         let Some(holder) = claiming.await.transpose() else { break };
         let ended = match holder {
             Ok(holder) => {

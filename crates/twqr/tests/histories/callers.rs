@@ -68,7 +68,7 @@ impl Callers {
         let replies = Arc::new(Mutex::new(RecordedReplies::default()));
         let done = Arc::new(AtomicBool::new(false));
         let session = sim.session("ingress");
-        tokio::spawn(record_replies(session.clone(), replies.clone()));
+        tokio::spawn(record_replies(session.clone(), clock.clone(), replies.clone()));
         let caller = Caller {
             sim: sim.clone(),
             session,

@@ -87,6 +87,7 @@ fn draw_faults(random: &mut ChaCha8Rng) -> Faults {
         append_lost: random.random_range(0..8),
         append_late: random.random_range(0..8),
         late_ms_max: 3_000,
+        failing_topic: None,
         read_failed: random.random_range(0..5),
         compacted: random.random_range(0..100),
         session_timeout_ms: random.random_range(200..2_000),

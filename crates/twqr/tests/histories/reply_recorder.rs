@@ -9,7 +9,8 @@ use std::{
 use twqr_journal::{Journal, Partition, Topic};
 use twqr_journal_sim::SimSession;
 use twqr_order::{Order, Payment};
-use twqr_types::{OrderKey, TradeNo};
+use twqr_service::Clock;
+use twqr_types::{OrderKey, TradeNo, UnixMs};
 use twqr_wire::convert::{ReplyContent, ReplyRecord, decode_reply};
 
 /// The partition of `replies` that all callers share.
@@ -26,6 +27,8 @@ pub struct RecordedReplies {
     pub must_be_found: BTreeSet<u64>,
     /// The payments whose remembered answers every ingress must drop (`ReplyContent::Forget`).
     pub forgotten: BTreeSet<OrderKey>,
+    /// When every ingress was last told to ask the router again about all payments.
+    pub all_forgotten_at: Option<UnixMs>,
     /// How many unreadable records were appended to `orders`.
     pub unreadable_count: usize,
     /// Each payment that a reply named: its TradeNo, and whether a reply said that it is paid.
@@ -33,9 +36,12 @@ pub struct RecordedReplies {
 }
 
 impl RecordedReplies {
-    fn record(&mut self, reply: ReplyRecord) {
+    fn record(&mut self, reply: ReplyRecord, now: UnixMs) {
         match &reply.content {
-            ReplyContent::RulesChanged => return,
+            ReplyContent::RulesChanged => {
+                self.all_forgotten_at = Some(now);
+                return;
+            }
             ReplyContent::Forget(key) => {
                 self.forgotten.insert(key.clone());
                 return;
@@ -68,14 +74,15 @@ impl RecordedReplies {
 }
 
 /// Records all replies, and never returns.
-pub async fn record_replies(session: Arc<SimSession>, recorded: Arc<Mutex<RecordedReplies>>) {
+pub async fn record_replies(session: Arc<SimSession>, clock: Arc<dyn Clock>, recorded: Arc<Mutex<RecordedReplies>>) {
     let mut next = 0;
     loop {
         let Ok(mut reader) = session.reader(REPLIES, next).await else { continue };
         while let Ok(records) = reader.next(100).await {
             for record in records {
                 next = record.offset + 1;
-                recorded.lock().unwrap().record(decode_reply(record.entry.value.unwrap()).unwrap());
+                let reply = decode_reply(record.entry.value.unwrap()).unwrap();
+                recorded.lock().unwrap().record(reply, clock.now());
             }
         }
         tokio::time::sleep(Duration::from_millis(10)).await;

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tracing::info;
 use twqr_consumer::DeadLetters;
 use twqr_journal::{Ack, Entry, Group, Journal, JournalError, Offset, Partition, Reader};
-use twqr_service::{CancellationToken, Clock};
+use twqr_service::{CancellationToken, Context};
 use twqr_wire::convert::{TaskRecord, decode_task_record, encode_task_record};
 
 use super::{
@@ -44,7 +44,7 @@ impl Holder {
         index: u32,
         settings: &Settings,
         journal: Arc<dyn Journal>,
-        clock: Arc<dyn Clock>,
+        context: &Context,
         unassigned: &CancellationToken,
     ) -> Result<Option<Self>, Error> {
         let partition = Partition { topic: settings.topic, index };
@@ -63,15 +63,15 @@ impl Holder {
         let holding = scan.until_claim(nonce).await?;
         info!(%partition, claim = holding.own(), from, "partition claimed");
         let (sender, mut events) = mpsc::channel(EVENTS_MAX);
-        tokio::spawn(keep_connected(settings.backend.clone(), clock.clone(), sender, QUEUED_CALLS_MAX));
+        tokio::spawn(keep_connected(settings.backend.clone(), context.clock.clone(), sender, QUEUED_CALLS_MAX));
         let reader = journal.reader(partition, from).await?;
         let calls = first_connection(&mut events).await;
         Ok(Some(Self {
             partition,
             settings: settings.clone(),
-            dead_letters: DeadLetters::new(journal.clone(), clock.clone(), DEAD_LETTERS),
+            dead_letters: DeadLetters::new(journal.clone(), context, DEAD_LETTERS),
             journal,
-            clock,
+            clock: context.clock.clone(),
             holding,
             read,
             committed: from,

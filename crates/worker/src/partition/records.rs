@@ -14,9 +14,8 @@ impl Holder {
         let record = match decode_task_record(payload.clone()) {
             Ok(record) => record,
             Err(fault) => {
-                self.read.read(offset, true);
-                let ack = self.dead_letters.write(self.partition, offset, &payload, fault);
-                return self.outcomes.await_ack(vec![offset], ack);
+                self.read.read(offset, false);
+                return self.dead_letters.write(self.partition, offset, &payload, fault);
             }
         };
         let is_after_claim = offset > self.holding.own();
