@@ -127,7 +127,6 @@ impl ApplyContext<'_> {
     }
 
     /// The protocol version by which this record is decided; 0 before the first policy.
-    #[allow(dead_code, reason = "first used by the next change of a decision")]
     fn protocol_version(&self) -> u32 {
         self.policy.map_or(0, |policy| policy.protocol_version)
     }

@@ -49,6 +49,9 @@ pub struct Task {
     pub absent_after: UnixMs,
     /// The limits on calls to the issuer.
     pub limits: Limits,
+    /// Whether the movement is idempotent: see [`crate::Movement::is_idempotent`]. False for an
+    /// inquiry.
+    pub is_idempotent: bool,
     /// The call to make.
     pub kind: TaskKind,
 }

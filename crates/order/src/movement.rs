@@ -28,6 +28,9 @@ pub struct Movement<A> {
     pub inquiries: u32,
     /// When the phase changed last.
     pub changed_at: UnixMs,
+    /// Whether the issuer was idempotent for it by the policy that decided it (protocol rule P6).
+    /// Then its task may be sent again until `send_by`, and "not sent" proves nothing.
+    pub is_idempotent: bool,
 }
 
 /// The phase of a movement. In every phase but `Done` and `Failed` it is in progress.
@@ -69,17 +72,20 @@ impl<A> Movement<A> {
     pub(crate) fn begin(task: EffectId, at: UnixMs, send_within_ms: i64, window_ms: i64) -> Self {
         let send_by = at.plus(send_within_ms);
         let absent_after = send_by.plus(window_ms);
-        Self { send_by, absent_after, phase: Phase::Sent { task }, inquiries: 0, changed_at: at }
+        let phase = Phase::Sent { task };
+        Self { send_by, absent_after, phase, inquiries: 0, changed_at: at, is_idempotent: false }
     }
 
     /// A movement that was refused before any task.
     pub(crate) fn failed(at: UnixMs, failure: Failure) -> Self {
-        Self { send_by: at, absent_after: at, phase: Phase::Failed(failure), inquiries: 0, changed_at: at }
+        let phase = Phase::Failed(failure);
+        Self { send_by: at, absent_after: at, phase, inquiries: 0, changed_at: at, is_idempotent: false }
     }
 
     /// A movement that is known only to have taken effect.
     pub(crate) fn done_at(at: UnixMs, approval: A) -> Self {
-        Self { send_by: at, absent_after: at, phase: Phase::Done(Box::new(approval)), inquiries: 0, changed_at: at }
+        let phase = Phase::Done(Box::new(approval));
+        Self { send_by: at, absent_after: at, phase, inquiries: 0, changed_at: at, is_idempotent: false }
     }
 
     /// When the machine must act on it; `None` once it is final. A sent task without an outcome is

@@ -68,7 +68,7 @@ fn issuers(old: &Policy, new: &Policy) -> Vec<String> {
     named.into_iter().flat_map(line).collect()
 }
 
-fn rules(rules: &IssuerRules) -> [Field; 14] {
+fn rules(rules: &IssuerRules) -> [Field; 16] {
     let (r, f, l) = (rules.resolution, rules.refund, rules.limits);
     let mut windows = rules.maintenance.clone();
     windows.sort_by_key(|window| (window.from, window.to));
@@ -89,6 +89,8 @@ fn rules(rules: &IssuerRules) -> [Field; 14] {
         ("limits.inquiries_per_s", l.inquiries_per_s.to_string()),
         ("maintenance", listed(&windows)),
         ("status_codes", listed(&codes)),
+        ("idempotent_charges", rules.idempotent_charges.to_string()),
+        ("idempotent_refunds", rules.idempotent_refunds.to_string()),
     ]
 }
 

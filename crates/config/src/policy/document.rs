@@ -188,6 +188,7 @@ cut_off = "23:30"
 routes = [{ prefix = "22", code_lengths = [18] }, { prefix = "2299", refuse = true, code_lengths = [18], alphabet = "digits" }]
 [[issuers]]
 institution = "391"
+idempotent_refunds = true
 [issuers.refund]
 scope = "full"
 window_days = 7

@@ -29,6 +29,10 @@ pub(crate) struct IssuerDocument {
     /// Maps the issuer's decline codes to StatusCodes.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     status_codes: BTreeMap<String, String>,
+    #[serde(default)]
+    idempotent_charges: bool,
+    #[serde(default)]
+    idempotent_refunds: bool,
 }
 
 fn window_ms() -> i64 {
@@ -98,6 +102,8 @@ impl IssuerDocument {
             limits: self.limits,
             maintenance: self.maintenance.iter().map(window).collect(),
             status_codes: BTreeMap::new(),
+            idempotent_charges: self.idempotent_charges,
+            idempotent_refunds: self.idempotent_refunds,
         })
     }
 
@@ -113,6 +119,8 @@ impl IssuerDocument {
             limits: rules.limits,
             maintenance: rules.maintenance.iter().map(window).collect(),
             status_codes: rules.status_codes.iter().map(|(theirs, code)| (theirs.clone(), (*code).into())).collect(),
+            idempotent_charges: rules.idempotent_charges,
+            idempotent_refunds: rules.idempotent_refunds,
         }
     }
 }

@@ -3,8 +3,8 @@
 //!
 //! - `Done` and `Declined` count whichever task they answer, because the issuer said so.
 //! - `NotSent`, `Absent` and `Unknown` count only for the open task.
-//! - An inquiry that was not sent, an absence within the window, and a StatusCode that proves
-//!   nothing are treated as unknown.
+//! - An inquiry or an idempotent movement that was not sent, an absence within the window, and a
+//!   StatusCode that proves nothing are treated as unknown.
 
 use twqr_types::{StatusCode, TradeNo, UnixMs};
 
@@ -111,7 +111,8 @@ impl<A: Clone> Movement<A> {
                 let (code, desc) = status_of(decline, context);
                 self.fail(Evidence::Declined, code, &desc, context.at)
             }
-            TaskResult::NotSent(reason) if is_open_task && is_sent => {
+            // Another worker may have sent an idempotent movement, or may still send it.
+            TaskResult::NotSent(reason) if is_open_task && is_sent && !self.is_idempotent => {
                 self.fail(Evidence::NotSent, abnormal, &format!("not sent to the issuer: {reason}"), context.at)
             }
             TaskResult::Absent if is_open_task && context.at > self.absent_after => {
@@ -163,7 +164,7 @@ impl<A: Clone> Movement<A> {
 }
 
 /// The StatusCode and StatusDesc that callers get for a refusal.
-fn status_of(decline: &Decline, context: &OutcomeContext<'_>) -> (StatusCode, String) {
+pub(super) fn status_of(decline: &Decline, context: &OutcomeContext<'_>) -> (StatusCode, String) {
     let codes = context.codes;
     let own_text = || decline.reason.to_string();
     let with_code = || format!("{} {}", decline.code, decline.reason);

@@ -1,11 +1,11 @@
 //! Outcome: a worker reports the result of a task of a payment: of its charge, of one of its
 //! refunds, or of its reversal.
 
-use twqr_types::MerchantTradeNo;
+use twqr_types::{MerchantTradeNo, StatusCode};
 
 use super::{
     AppliedStep, ApplyContext, IGNORED, Step, cancel, changed,
-    lifecycle::{OutcomeContext, Transition},
+    lifecycle::{OutcomeContext, Transition, status_of},
     reserve,
 };
 use crate::{
@@ -30,6 +30,9 @@ fn apply_charge(
     let (rules, codes) = (context.rules(payment), context.codes());
     let outcome_context =
         OutcomeContext { number: payment.trade_no, what: "payment", rules: &rules, codes: &codes, at: context.at };
+    if is_repeat_after_reversal(payment, result, &outcome_context) {
+        return IGNORED;
+    }
     let step = match payment.charge.apply_result(task, result, &outcome_context) {
         Transition::Done => {
             note_wrong_sum(payment);
@@ -44,6 +47,15 @@ fn apply_charge(
     cancel::advance_if_unblocked(payment, context);
     context.notify_payment(payment);
     changed(step)
+}
+
+/// Whether the issuer answers with 812 to a charge that was sent again after its reversal. It says
+/// that the charge is reversed, which contradicts nothing.
+fn is_repeat_after_reversal(payment: &Payment, result: &TaskResult<Approval>, context: &OutcomeContext<'_>) -> bool {
+    let has_sent_reversal = payment.cancel.as_ref().is_some_and(|cancel| cancel.attempts > 0);
+    let is_repeat = payment.charge.is_idempotent && payment.is_paid() && has_sent_reversal;
+    is_repeat
+        && matches!(result, TaskResult::Declined(decline) if status_of(decline, context).0 == StatusCode::CANCELLED)
 }
 
 /// The issuer contradicts the final charge. If the customer was charged after all, the charge is

@@ -37,7 +37,7 @@ fn accept(pay: &Pay, context: &mut ApplyContext<'_>) -> (Payment, Step) {
     let (issuer, verdict) = route_payment(&pay.form, context.policy, context.at);
     match verdict {
         Ok(rules) => {
-            let movement = context.begin_movement(&rules);
+            let movement = context.begin_movement(&rules, rules.idempotent_charges);
             let mut payment = new_payment(pay, Some(rules.issuer), movement, context);
             let call = charge_call(&payment, &pay.form);
             context.emit_task(&payment, &payment.charge, &rules, TaskKind::Charge(Box::new(call)));

@@ -10,6 +10,7 @@ mod cancels;
 mod charges;
 mod fixtures;
 mod histories;
+mod idempotent;
 mod invariants;
 mod late_answers;
 mod payments;

@@ -24,6 +24,11 @@ pub struct IssuerRules {
     /// StatusCodes by the issuer's own refusal code. A refusal with another code gets the policy's
     /// code for its kind.
     pub status_codes: BTreeMap<String, StatusCode>,
+    /// Whether the issuer is idempotent for charges, as `proto/README.md` defines it (section
+    /// Idempotent backends). False unless an operator knows that it is.
+    pub idempotent_charges: bool,
+    /// The same for refunds.
+    pub idempotent_refunds: bool,
 }
 
 /// When inquiries about a movement whose result is unknown are sent to an issuer.
@@ -77,6 +82,8 @@ impl IssuerRules {
             limits: Limits::default(),
             maintenance: Vec::new(),
             status_codes: BTreeMap::new(),
+            idempotent_charges: false,
+            idempotent_refunds: false,
         }
     }
 

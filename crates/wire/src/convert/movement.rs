@@ -159,6 +159,7 @@ pub(crate) fn movement_out<A: Details>(movement: &Movement<A>) -> bus::Movement 
         absent_after_ms: movement.absent_after.0,
         inquiries: movement.inquiries,
         changed_at_ms: movement.changed_at.0,
+        idempotent: movement.is_idempotent,
         phase: Some(phase),
     }
 }
@@ -179,6 +180,7 @@ pub(crate) fn movement_from<A: Details>(movement: Option<bus::Movement>) -> Resu
         absent_after: UnixMs(movement.absent_after_ms),
         inquiries: movement.inquiries,
         changed_at: UnixMs(movement.changed_at_ms),
+        is_idempotent: movement.idempotent,
         phase,
     })
 }

@@ -110,6 +110,7 @@ fn task_from(task: bus::Task) -> Result<Task, RecordFault> {
         send_by: UnixMs(task.send_by_ms),
         absent_after: UnixMs(task.absent_after_ms),
         limits: task.limits.map_or_else(Limits::default, limits_from),
+        is_idempotent: task.idempotent,
         kind,
     })
 }
@@ -130,6 +131,7 @@ pub fn encode_task(task: &Task) -> Bytes {
         send_by_ms: task.send_by.0,
         absent_after_ms: task.absent_after.0,
         limits: Some(limits_out(task.limits)),
+        idempotent: task.is_idempotent,
         kind: Some(kind),
     };
     encode(Body::Task(task))
@@ -191,7 +193,7 @@ mod tests {
         let trade_no = TradeNo::new(ShardId(3), 7, UnixMs(1_790_000_000_000));
         let (send_by, absent_after) = (UnixMs(1_790_000_001_000), UnixMs(1_790_000_009_000));
         let issuer = Issuer::from_wire(issuer).unwrap();
-        Task { id, key, trade_no, issuer, send_by, absent_after, limits: Limits::default(), kind }
+        Task { id, key, trade_no, issuer, send_by, absent_after, limits: Limits::default(), is_idempotent: false, kind }
     }
 
     fn kinds() -> Vec<TaskKind> {
@@ -229,12 +231,22 @@ mod tests {
     #[test]
     fn a_task_that_is_read_and_written_again_has_the_same_bytes() {
         for kind in kinds() {
-            for issuer in ["", "397"] {
-                let bytes = encode_task(&task(issuer, kind.clone()));
+            for (issuer, is_idempotent) in [("", true), ("397", false)] {
+                let bytes = encode_task(&Task { is_idempotent, ..task(issuer, kind.clone()) });
                 let record = decode_task_record(bytes.clone()).unwrap();
                 assert_eq!(encode_task_record(&record), bytes, "{record:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_task_without_the_field_is_not_idempotent() {
+        let with_field = encode_task(&Task { is_idempotent: true, ..task("", kinds().remove(0)) });
+        let mut record = bus::TasksRecord::decode(with_field).unwrap();
+        let Some(Body::Task(written)) = &mut record.body else { unreachable!() };
+        assert!(std::mem::take(&mut written.idempotent));
+        let TaskRecord::Task(read) = decode_task_record(record.encode_to_vec().into()).unwrap() else { unreachable!() };
+        assert!(!read.is_idempotent);
     }
 
     #[test]

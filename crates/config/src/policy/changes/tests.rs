@@ -33,7 +33,7 @@ fn policy(text: &str) -> Policy {
 
 #[test]
 fn each_difference_is_a_line() {
-    let cases: [(&str, &str, &[&str]); 18] = [
+    let cases: [(&str, &str, &[&str]); 19] = [
         ("name = \"before\"", "name = \"after\"", &["~ name: \"before\" -> \"after\""]),
         ("name =", "fisc_abnormal = \"990\"\nname =", &["~ fisc_abnormal: 982 -> 990"]),
         ("name =", "send_within_ms = 4000\nname =", &["~ send_within_ms: 5000 -> 4000"]),
@@ -49,6 +49,11 @@ fn each_difference_is_a_line() {
             ],
         ),
         ("window_ms = 3000", "", &["~ issuer 391 window_ms: 3000 -> 10000"]),
+        (
+            "window_ms = 3000",
+            "idempotent_charges = true\nwindow_ms = 3000",
+            &["~ issuer 391 idempotent_charges: false -> true"],
+        ),
         (
             "window_ms = 3000",
             "refund = { scope = \"none\", window_days = 7 }\nwindow_ms = 3000",

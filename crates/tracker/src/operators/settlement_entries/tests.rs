@@ -17,7 +17,7 @@ fn number(n: u64) -> TradeNo {
 }
 
 fn movement<A>(phase: Phase<A>) -> Movement<A> {
-    Movement { send_by: AT, absent_after: AT, phase, inquiries: 0, changed_at: AT }
+    Movement { send_by: AT, absent_after: AT, phase, inquiries: 0, changed_at: AT, is_idempotent: false }
 }
 
 fn failed() -> Phase<RefundApproval> {

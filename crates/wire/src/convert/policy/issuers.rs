@@ -37,6 +37,8 @@ pub(super) fn issuer_out(rules: &IssuerRules) -> bus::IssuerRules {
         limits: Some(limits_out(rules.limits)),
         maintenance: rules.maintenance.iter().map(window).collect(),
         status_codes: rules.status_codes.iter().map(|(theirs, code)| (theirs.clone(), (*code).into())).collect(),
+        idempotent_charges: rules.idempotent_charges,
+        idempotent_refunds: rules.idempotent_refunds,
     }
 }
 
@@ -55,6 +57,8 @@ pub(super) fn rules_from(rules: &bus::IssuerRules) -> Result<IssuerRules, Record
         limits: limits_from(need(rules.limits, "limits")?),
         maintenance: rules.maintenance.iter().map(window).collect(),
         status_codes: BTreeMap::new(),
+        idempotent_charges: rules.idempotent_charges,
+        idempotent_refunds: rules.idempotent_refunds,
     })
 }
 

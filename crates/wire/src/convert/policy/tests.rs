@@ -33,6 +33,8 @@ fn largest_policy(lists: usize) -> bus::Policy {
         }),
         maintenance: vec![window; lists],
         status_codes: BTreeMap::new(),
+        idempotent_charges: true,
+        idempotent_refunds: true,
     };
     let store = bus::Store { store_id: "店".repeat(20), payment_max: r, closed: true };
     let merchant = bus::Merchant {

@@ -1,6 +1,7 @@
 //! The workers, and the requests on their way to the issuers. A task that moves money is sent at
 //! most once, and arrives at most once, before its window ends; answers are lost, late, or
-//! repeated.
+//! repeated. A task of an idempotent movement is sent any number of times, by workers that do not
+//! know of each other, and its issuer remembers the first result.
 
 use std::collections::BTreeMap;
 
@@ -43,7 +44,18 @@ impl Calls {
     /// Whether a request for this movement may still arrive.
     pub(super) fn may_still_arrive(&self, payment: TradeNo, subject: &Subject) -> bool {
         let is = |task: &Task| task.trade_no == payment && subject_of(&task.kind) == *subject;
-        self.flights.iter().any(|flight| is(&flight.task))
+        self.flights.iter().any(|flight| is(&flight.task) && !self.is_remembered(&flight.task))
+    }
+
+    /// Whether the issuer would answer this call with the result that it remembers.
+    fn is_remembered(&self, task: &Task) -> bool {
+        let account = self.account(task.trade_no);
+        let is_known = match &task.kind {
+            TaskKind::Charge(_) => account.charge.is_some(),
+            TaskKind::Refund(call) => account.refunds.contains_key(&call.trade_no),
+            TaskKind::Reverse(_) | TaskKind::Inquire(_) => false,
+        };
+        task.is_idempotent && is_known
     }
 
     /// A worker reads a task, with any possible result.
@@ -56,6 +68,9 @@ impl Calls {
                 _ => self.ask(&task, subject, now),
             }
             return;
+        }
+        if task.is_idempotent && random.one_in(3) {
+            self.fresh.push(task.clone());
         }
         if now > task.send_by.0 || random.one_in(8) {
             return self.not_sent(&task);
@@ -142,6 +157,9 @@ impl Calls {
     }
 
     fn land(&mut self, task: &Task, takes: bool) {
+        if self.is_remembered(task) {
+            return;
+        }
         let account = self.accounts.entry(task.trade_no).or_default();
         match &task.kind {
             TaskKind::Charge(call) => account.charge(call.trade_amount.twd(), takes),
@@ -175,7 +193,9 @@ impl Calls {
     fn ask(&mut self, task: &Task, subject: &Subject, now: i64) {
         let account = self.account(task.trade_no);
         let word = if now > task.absent_after.0 { Report::Absent } else { Report::Unknown };
+        let is_reversed_before = matches!(task.kind, TaskKind::Charge(_)) && account.reversed() > 0;
         let movement = match subject {
+            Subject::Charge if is_reversed_before => Some(MovementOutcome::Charge(declined("812"))),
             Subject::Charge => account.of_charge().map(MovementOutcome::Charge),
             Subject::Refund { number, trade_no } => {
                 account.of_refund(*trade_no).map(|result| MovementOutcome::Refund(number.clone(), result))

@@ -1,6 +1,6 @@
 //! Plays one history: picks the next operation, and checks every order against the issuers' ledger.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use twqr_types::{Amount, OrderKey, PayForm, StoreId, TradeNo};
 
@@ -13,7 +13,7 @@ use super::{
     random::Random,
     requests::{REFUNDS, Requests, SETS},
 };
-use crate::{CancelRequest, Command, Order, Outcome, Pay, Query, RefundRequest, ReplyBody, Step};
+use crate::{CancelRequest, Command, Order, Outcome, Pay, PolicyChange, Query, RefundRequest, ReplyBody, Step};
 
 /// How workers and issuers behave in a history.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -33,6 +33,7 @@ pub(super) struct Player<'a> {
     requests: &'a Requests,
     set: usize,
     wallet: bool,
+    policies: &'a [Arc<PolicyChange>],
     versions: [usize; 3],
     cancelled_before: Vec<OrderKey>,
     steps: BTreeMap<Step, u64>,
@@ -42,8 +43,9 @@ impl<'a> Player<'a> {
     pub(super) fn new(mut random: Random, style: Style, requests: &'a Requests) -> Self {
         let mut world = World::without_policy();
         world.strict = style == Style::TrueReports { strict: true };
+        let policies = requests.policies(random.one_in(2));
         for shard in 0..3 {
-            assert!(world.take_policy(shard, &requests.policies[0]));
+            assert!(world.take_policy(shard, &policies[0]));
         }
         let (set, wallet) = (random.below(SETS), random.one_in(2));
         let calls = Calls::default();
@@ -55,6 +57,7 @@ impl<'a> Player<'a> {
             requests,
             set,
             wallet,
+            policies,
             versions: [1; 3],
             cancelled_before: Vec::new(),
             steps: BTreeMap::new(),
@@ -236,7 +239,7 @@ impl<'a> Player<'a> {
         let shard = self.random.below(3);
         let next = self.versions[shard];
         let is_decided = shard == 0 || next < self.versions[0];
-        if let Some(change) = self.requests.policies.get(next).filter(|_| is_decided) {
+        if let Some(change) = self.policies.get(next).filter(|_| is_decided) {
             assert!(self.world.take_policy(shard as u16, change));
             assert!(!self.world.take_policy(shard as u16, change), "a repeated change must not be taken");
             self.versions[shard] += 1;

@@ -18,8 +18,7 @@ pub(super) const REFUNDS: usize = 4;
 pub(super) struct Requests {
     payments: Vec<[PayForm; 2]>,
     refunds: Vec<RefundForm>,
-    /// Version 1 of the policy, and the versions that may follow.
-    pub(super) policies: Vec<Arc<PolicyChange>>,
+    policies: [Vec<Arc<PolicyChange>>; 2],
 }
 
 impl Requests {
@@ -36,8 +35,14 @@ impl Requests {
         Self {
             payments: (0..SETS).flat_map(|set| [format!("P-{set}"), format!("Q-{set}")].map(payment)).collect(),
             refunds: (0..SETS).flat_map(|set| (0..REFUNDS).map(move |n| (set, n))).map(|(s, n)| refund(s, n)).collect(),
-            policies: policies().into_iter().zip(1..).map(|(policy, version)| change(version, policy)).collect(),
+            policies: [false, true].map(versions),
         }
+    }
+
+    /// Version 1 of the policy, and the versions that may follow. If the wallet is idempotent, every
+    /// second version says so, the first one among them.
+    pub(super) fn policies(&self, is_idempotent: bool) -> &[Arc<PolicyChange>] {
+        &self.policies[usize::from(is_idempotent)]
     }
 
     /// The first or the second payment of a set.
@@ -49,6 +54,16 @@ impl Requests {
     pub(super) fn refund(&self, set: usize, n: usize) -> &RefundForm {
         &self.refunds[set * REFUNDS + n]
     }
+}
+
+fn versions(is_idempotent: bool) -> Vec<Arc<PolicyChange>> {
+    let version = |(mut policy, version): (Policy, u64)| {
+        let wallet = &mut policy.issuers[0];
+        wallet.idempotent_charges = is_idempotent && version % 2 == 1;
+        wallet.idempotent_refunds = wallet.idempotent_charges;
+        change(version, policy)
+    };
+    policies().into_iter().zip(1..).map(version).collect()
 }
 
 fn change(version: u64, policy: Policy) -> Arc<PolicyChange> {
