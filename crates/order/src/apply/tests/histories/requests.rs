@@ -39,8 +39,8 @@ impl Requests {
         }
     }
 
-    /// Version 1 of the policy, and the versions that may follow. If the wallet is idempotent, every
-    /// second version says so, the first one among them.
+    /// Version 1 of the policy, and the versions that may follow. With `is_idempotent` every second
+    /// version calls the wallet idempotent, the first one among them.
     pub(super) fn policies(&self, is_idempotent: bool) -> &[Arc<PolicyChange>] {
         &self.policies[usize::from(is_idempotent)]
     }
