@@ -28,6 +28,7 @@ use twqr_loadgen::{
 use crate::{
     launch::{self, Launch, Programs, Shape, System, connect, on_free_ports},
     short_times::with_short_times,
+    simulator::Kinds,
 };
 pub use scenarios::Scenario;
 
@@ -48,6 +49,8 @@ pub struct ChaosOptions {
     /// The folder of the scripts that start and stop brokers
     #[arg(long, default_value = "deploy/kafka")]
     kafka_scripts: PathBuf,
+    #[command(flatten)]
+    kinds: Kinds,
 }
 
 /// The simulator's fault script during the scenario.
@@ -105,6 +108,7 @@ pub async fn run(options: &ChaosOptions, config: &Config) -> anyhow::Result<Exit
         script: Some(&script),
         config: on_free_ports(with_short_times(config.clone(), SEND_WITHIN_MS)?)?,
         shape: Shape::ProcessForEach,
+        kinds: options.kinds.clone(),
         log_filter: None,
     }
     .start()

@@ -10,6 +10,7 @@ use crate::{
     full_api_run::{FullApiDay, take_full_api_day},
     launch::{Launch, Programs, Shape, System},
     payments_run::{Day, Serving, say, take_day},
+    simulator::Kinds,
 };
 
 /// The arguments of `twqr-lab run`.
@@ -30,6 +31,8 @@ pub struct RunOptions {
     /// Exit after the audit, with a non-zero code if it found a fault.
     #[arg(long)]
     once: bool,
+    #[command(flatten)]
+    kinds: Kinds,
 }
 
 /// Plays both days and then serves until `stop` fires.
@@ -41,6 +44,7 @@ pub async fn run(options: &RunOptions, config: Config, stop: CancellationToken) 
         script: Some(&options.script),
         config,
         shape: Shape::AllInOne,
+        kinds: options.kinds.clone(),
         log_filter: None,
     }
     .start()

@@ -17,6 +17,7 @@ use crate::{
     launch::{Launch, Programs, Shape, System, connect},
     payments_run::{Day, Serving, say, take_day},
     quantile::quantile_ms,
+    simulator::Kinds,
 };
 
 /// The arguments of `twqr-lab run-kafka`.
@@ -37,6 +38,8 @@ pub struct RunKafkaOptions {
     /// Exit after the audit, with a non-zero code if it found a fault
     #[arg(long)]
     once: bool,
+    #[command(flatten)]
+    kinds: Kinds,
 }
 
 /// The number of payments right after the start, the number of those that they are compared with,
@@ -65,6 +68,7 @@ pub async fn run(options: &RunKafkaOptions, config: Config, stop: CancellationTo
         script: Some(&options.script),
         config,
         shape: Shape::ProcessForEach,
+        kinds: options.kinds.clone(),
         log_filter: None,
     }
     .start()

@@ -8,7 +8,7 @@ use std::{
 use anyhow::Context as _;
 use twqr_config::Config;
 use twqr_service::{CancellationToken, Context, Health, SystemClock};
-use twqr_simulator::{Script, Settings};
+use twqr_simulator::{KindChoice, Script, Settings};
 
 /// The arguments of `twqr-lab simulator`.
 #[derive(clap::Args)]
@@ -19,14 +19,31 @@ pub struct SimulatorOptions {
     /// The folder of the ledger
     #[arg(long, value_name = "DIR", default_value = "data-simulator")]
     data_dir: PathBuf,
+    #[command(flatten)]
+    kinds: Kinds,
+}
+
+/// The option that chooses kinds of issuers.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct Kinds {
+    /// What issuers do with late and repeated calls: KIND for all issuers, 392=KIND or wallet=KIND
+    /// for one; several are separated by commas. Kinds: plain, refuses-late, idempotent,
+    /// idempotent-charges, idempotent-refunds, forgets-refusals, forgets-reversals
+    #[arg(long = "issuer-kind", value_name = "KIND", value_delimiter = ',')]
+    pub(crate) choices: Vec<KindChoice>,
 }
 
 /// Serves at the configured addresses of wallet and FISC until `stop` fires.
 pub async fn run(options: &SimulatorOptions, config: &Config, stop: CancellationToken) -> anyhow::Result<()> {
-    serve(settings(config, &options.data_dir, options.script.as_deref())?, stop).await
+    serve(settings(config, &options.data_dir, options.script.as_deref(), &options.kinds)?, stop).await
 }
 
-pub(crate) fn settings(config: &Config, data_dir: &Path, script: Option<&Path>) -> anyhow::Result<Settings> {
+pub(crate) fn settings(
+    config: &Config,
+    data_dir: &Path,
+    script: Option<&Path>,
+    kinds: &Kinds,
+) -> anyhow::Result<Settings> {
     let script = match script {
         None => Script::default(),
         Some(file) => {
@@ -34,6 +51,7 @@ pub(crate) fn settings(config: &Config, data_dir: &Path, script: Option<&Path>) 
             Script::parse(&text).with_context(|| file.display().to_string())?
         }
     };
+    let script = script.with_kinds(&kinds.choices);
     Ok(Settings { wallet_address: config.wallet, fisc_address: config.fisc, data_dir: data_dir.to_owned(), script })
 }
 

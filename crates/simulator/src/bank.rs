@@ -62,6 +62,9 @@ pub struct Bank {
     script: Script,
     books: Books,
     held: HashMap<MovementKey, ExchangeRequest>,
+    /// How many calls of a movement were lost, held or answered late, so that a repeat has a fate
+    /// of its own.
+    disturbed: HashMap<MovementKey, u32>,
 }
 
 /// The result of a call: the entry to record, and the answer.
@@ -95,7 +98,7 @@ impl Bank {
                 books.apply(issuer, &entry);
             }
         }
-        Self { script, books, held: HashMap::new() }
+        Self { script, books, held: HashMap::new(), disturbed: HashMap::new() }
     }
 
     /// Handles a call that arrives at `now_ms`.
@@ -111,12 +114,12 @@ impl Bank {
         }
     }
 
-    /// Lets a held call take effect now, unless its window is over.
+    /// Lets a held call take effect now, unless it has already done so. An issuer that cannot
+    /// refuse late calls acts on it however late it is.
     pub fn release(&mut self, request: &ExchangeRequest, now_ms: i64) -> Vec<Reaction> {
         let Some(movement) = request.call.as_ref().and_then(Movement::of) else { return Vec::new() };
         let Ok(issuer) = Issuer::from_wire(&request.institution) else { return Vec::new() };
-        let faults = self.script.faults(issuer);
-        if now_ms > movement.send_by_ms().saturating_add(faults.window_ms) {
+        if self.held.remove(&movement.key(issuer)).is_none() {
             return Vec::new();
         }
         let (recorded, _) = self.decide(issuer, &movement, now_ms);
@@ -126,12 +129,19 @@ impl Bank {
     fn move_money(&mut self, issuer: Issuer, request: ExchangeRequest, now_ms: i64) -> Vec<Reaction> {
         let Some(movement) = request.call.as_ref().and_then(Movement::of) else { return Vec::new() };
         let faults = self.script.faults(issuer);
-        let draws = Draws::of_call(self.script.seed, &movement);
-        let after_ms = match draws.fate(&faults) {
+        let key = movement.key(issuer);
+        let attempt = self.disturbed.get(&key).copied().unwrap_or(0);
+        let draws = Draws::of_call(self.script.seed, &movement, attempt);
+        let fate = draws.fate(&faults);
+        if !matches!(fate, Fate::Normal) {
+            self.disturbed.insert(key.clone(), attempt + 1);
+        }
+        let after_ms = match fate {
             Fate::RequestLost => return Vec::new(),
             Fate::Held if self.held.len() < HELD_MAX => {
-                self.held.insert(movement.key(issuer), request);
-                return Vec::new();
+                let held_ms = movement.send_by_ms().saturating_add(faults.window_ms).saturating_sub(now_ms);
+                self.held.insert(key, request.clone());
+                return vec![Reaction::Release { after_ms: held_ms.max(0).unsigned_abs(), request: Box::new(request) }];
             }
             Fate::AnswerLost => None,
             Fate::Late => Some(u64::from(faults.late_ms)),

@@ -7,12 +7,17 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use twqr_types::{InstitutionCode, Issuer};
 
+use crate::{IssuerKind, KindChoice};
+
 /// A fault script, as it is written in TOML.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Script {
     /// The seed of all draws. Another seed gives the same shares of faults, but to other calls.
     pub seed: u64,
+    /// The kind of the issuers that name none. Without it the wallet is idempotent and other
+    /// issuers are plain.
+    pub kind: Option<IssuerKind>,
     /// The wallet's faults.
     pub wallet: Faults,
     /// The faults of other issuers by institution code; an issuer without an entry has none.
@@ -24,6 +29,9 @@ pub struct Script {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Faults {
+    /// What the issuer does with late and repeated calls; see [`IssuerKind`]. Without it
+    /// the script's `kind` applies.
+    pub kind: Option<IssuerKind>,
     /// Typical time from a call to its answer, in ms: 0 to 60,000. Each answer takes half to twice
     /// this time.
     pub latency_ms: u32,
@@ -40,18 +48,22 @@ pub struct Faults {
     pub answer_late: f64,
     /// Delay of the answers that are late, in ms; see `answer_late`.
     pub late_ms: u32,
-    /// Share of the calls that are held back: an inquiry answers that they are unknown, and then
-    /// they take effect.
+    /// Share of the calls that are held back. They take effect 200 ms after an inquiry has answered
+    /// that they are unknown, or when `window_ms` is over; they are not answered.
     pub land_after_inquiry: f64,
     /// Share of the answers that are sent twice.
     pub answer_twice: f64,
     /// The issuer is in maintenance: FISC refuses every call to it.
     pub maintenance: bool,
-    /// Time after `send_by` during which a held call may still take effect, in ms.
+    /// Time after `send_by` when a held call takes effect at the latest, in ms. The policy's window
+    /// for the issuer must be longer.
     pub window_ms: i64,
     /// Share of the charges that are answered Approved, and Declined 50 ms later. If the answer is
     /// late (`answer_late`), only the second one is sent.
     pub contradict: f64,
+    /// Share of the charges and refunds that are refused when they arrive for the first time. An
+    /// issuer that remembers refusals refuses them for good; others decide a repeat by its merits.
+    pub refuse_first: f64,
     /// Share of the refunds that are refused at every attempt. Must be 0.0 for the wallet: there a
     /// refund's Remark provokes a refusal.
     pub refuse_refunds: f64,
@@ -72,6 +84,7 @@ pub struct Faults {
 impl Default for Faults {
     fn default() -> Self {
         Self {
+            kind: None,
             latency_ms: 0,
             balance: 1_000_000,
             accounts: 10_000,
@@ -84,6 +97,7 @@ impl Default for Faults {
             maintenance: false,
             window_ms: 3_000,
             contradict: 0.0,
+            refuse_first: 0.0,
             refuse_refunds: 0.0,
             refuse_reversals: 0.0,
             refuse_reversals_once: 0.0,
@@ -112,6 +126,35 @@ impl Script {
         }
         script.wallet.check_wallet()?;
         Ok(script)
+    }
+
+    /// Sets the kinds of issuers, in order: a later choice replaces an earlier one.
+    #[must_use]
+    pub fn with_kinds(mut self, choices: &[KindChoice]) -> Self {
+        for KindChoice { issuer, kind } in choices {
+            let kind = Some(*kind);
+            match issuer {
+                None => {
+                    self.kind = kind;
+                    self.wallet.kind = None;
+                    self.issuers.values_mut().for_each(|faults| faults.kind = None);
+                }
+                Some(Issuer::Wallet) => self.wallet.kind = kind,
+                Some(Issuer::Institution(code)) => {
+                    self.issuers.entry(code.as_str().to_owned()).or_default().kind = kind;
+                }
+            }
+        }
+        self
+    }
+
+    /// The kind of an issuer.
+    pub fn kind(&self, issuer: Issuer) -> IssuerKind {
+        let named = match issuer {
+            Issuer::Wallet => self.wallet.kind,
+            Issuer::Institution(code) => self.issuers.get(code.as_str()).and_then(|faults| faults.kind),
+        };
+        named.or(self.kind).unwrap_or_else(|| IssuerKind::default_of(issuer))
     }
 
     /// The faults of an issuer.
@@ -147,6 +190,7 @@ impl Faults {
             ("land_after_inquiry", self.land_after_inquiry),
             ("answer_twice", self.answer_twice),
             ("contradict", self.contradict),
+            ("refuse_first", self.refuse_first),
             ("refuse_refunds", self.refuse_refunds),
             ("refuse_reversals", self.refuse_reversals),
             ("refuse_reversals_once", self.refuse_reversals_once),
@@ -190,6 +234,8 @@ mod tests {
             ("[wallet]\nunmasked_card = 7", "wallet.unmasked_card is 7, must be 0.0 to 1.0"),
             ("[issuers.004]\nbad_carrier = nan", "issuers.004.bad_carrier is NaN"),
             ("[issuers.004]\ncontradict = 1.5", "issuers.004.contradict is 1.5"),
+            ("[issuers.004]\nkind = \"odd\"", "unknown variant `odd`"),
+            ("[issuers.004]\nrefuse_first = 1.5", "issuers.004.refuse_first is 1.5"),
             ("[issuers.004]\nrefuse_refunds = 1.5", "issuers.004.refuse_refunds is 1.5"),
             ("[wallet]\nrefuse_reversals = 0.5", "wallet.refuse_reversals is 0.5, must be 0.0"),
             ("[wallet]\nlose_requests = 0.6\nlose_answers = 0.6", "more than 1.0"),
@@ -197,5 +243,22 @@ mod tests {
             let error = Script::parse(text).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
+    }
+
+    #[test]
+    fn kinds_come_from_the_script_the_command_line_or_the_issuer() {
+        let script = Script::parse("[wallet]\nlatency_ms = 1\n[issuers.391]\nkind = \"refuses-late\"").unwrap();
+        let kinds = |choices: &[&str]| {
+            let choices: Vec<KindChoice> = choices.iter().map(|text| text.parse().unwrap()).collect();
+            let script = script.clone().with_kinds(&choices);
+            ["", "391", "392"].map(|code| script.kind(Issuer::from_wire(code).unwrap()))
+        };
+        use IssuerKind::{ForgetsRefusals, Idempotent, Plain, RefusesLate};
+        assert_eq!(kinds(&[]), [Idempotent, RefusesLate, Plain]);
+        assert_eq!(kinds(&["plain"]), [Plain; 3]);
+        assert_eq!(
+            kinds(&["idempotent", "392=plain", "wallet=forgets-refusals"]),
+            [ForgetsRefusals, Idempotent, Plain]
+        );
     }
 }

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     launch::{Launch, Programs, Shape, System, connect},
+    simulator::Kinds,
     usage::Usage,
 };
 
@@ -82,6 +83,7 @@ pub(crate) async fn run(options: &KafkaBenchOptions, config: &Config) -> anyhow:
         script: None,
         config: config.clone(),
         shape: Shape::ProcessForEach,
+        kinds: Kinds::default(),
         log_filter: None,
     }
     .start()

@@ -17,6 +17,7 @@ use super::figures::{P99_MS_MAX, Percentiles, Step, highest_rate, payments_of, r
 use crate::{
     launch::{Launch, Programs, Shape, System, connect, on_free_ports},
     quantile::quantile_ms,
+    simulator::Kinds,
     usage::{Usage, folder_bytes},
 };
 
@@ -67,6 +68,7 @@ pub(crate) async fn run(dir: &Path, seed: u64, ladder: &Ladder, config: &Config)
         script: None,
         config: on_free_ports(config.clone())?,
         shape: Shape::AllInOne,
+        kinds: Kinds::default(),
         log_filter: None,
     }
     .start()

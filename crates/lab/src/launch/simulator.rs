@@ -1,6 +1,9 @@
 //! The simulator of the wallet and FISC, as a process of its own or within this one.
 
-use std::path::{Path, PathBuf};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context as _;
 use tokio::{process::Child, task::JoinHandle};
@@ -12,7 +15,7 @@ use super::{
     programs::{Programs, end},
     run_dir::Logs,
 };
-use crate::simulator;
+use crate::simulator::{self, Kinds};
 
 /// A running simulator; dropping it ends the simulator.
 pub(super) enum Simulator {
@@ -20,11 +23,12 @@ pub(super) enum Simulator {
     Task { stop: CancellationToken, task: JoinHandle<anyhow::Result<()>> },
 }
 
-/// The simulator's configuration file, ledger folder and fault script.
+/// The simulator's configuration file, ledger folder, fault script and kinds of issuers.
 pub(super) struct SimulatorFiles<'a> {
     pub(super) config: &'a Path,
     pub(super) data_dir: PathBuf,
     pub(super) script: Option<&'a Path>,
+    pub(super) kinds: &'a Kinds,
 }
 
 impl Simulator {
@@ -37,12 +41,14 @@ impl Simulator {
     ) -> anyhow::Result<Self> {
         let mut arguments = vec!["simulator".as_ref(), "--data-dir".as_ref(), files.data_dir.as_os_str()];
         arguments.extend(files.script.into_iter().flat_map(|script| ["--script".as_ref(), script.as_os_str()]));
+        let kinds: Vec<OsString> = files.kinds.choices.iter().map(|choice| choice.to_string().into()).collect();
+        arguments.extend(kinds.iter().flat_map(|choice| ["--issuer-kind".as_ref(), choice.as_os_str()]));
         let simulator = if let Some(mut command) = programs.lab(files.config, &arguments) {
             logs.redirect(&mut command, "simulator")?;
             Self::Process(command.spawn().context("cannot start the simulator")?)
         } else {
             let stop = CancellationToken::new();
-            let settings = simulator::settings(config, &files.data_dir, files.script)?;
+            let settings = simulator::settings(config, &files.data_dir, files.script, files.kinds)?;
             Self::Task { stop: stop.clone(), task: tokio::spawn(simulator::serve(settings, stop)) }
         };
         connect(config.wallet).await.context("the simulator does not serve")?;

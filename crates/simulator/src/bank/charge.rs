@@ -14,7 +14,7 @@ use super::{
     applied_charge::AppliedCharge,
     draws::{Draws, Purpose},
     redemption::redeemed_amount,
-    refusal::{card_not_supported, maintenance, provoked, provoked_ambiguous, refusal},
+    refusal::{card_not_supported, maintenance, provoked, provoked_ambiguous, refusal, too_late},
 };
 
 impl Bank {
@@ -30,13 +30,16 @@ impl Bank {
         Decision { entry, answer: Answer::Declined(refusal(issuer, code)) }
     }
 
-    /// Decides a charge by the rules. The wallet repeats its answer to a known TradeNo; other
-    /// issuers charge again.
+    /// Decides a charge by the rules. An issuer that remembers charges repeats its answer to a
+    /// known TradeNo; others charge again.
     fn plain_charge(&self, issuer: Issuer, charge: &Charge, now_ms: i64) -> Decision {
-        if issuer == Issuer::Wallet
-            && let Some(known) = self.books.charge(issuer, &charge.trade_no)
+        let kind = self.script.kind(issuer);
+        let is_forgotten = self.books.is_reversed(issuer, &charge.trade_no) && !kind.remembers_reversed();
+        if kind.remembers_charges()
+            && !is_forgotten
+            && let Some(known) = self.remembered_charge(issuer, &charge.trade_no)
         {
-            return self.repeated_charge(charge, known, now_ms);
+            return self.repeated_charge(issuer, charge, known, now_ms);
         }
         let faults = self.script.faults(issuer);
         let account = account_of(&charge.card_token, faults.accounts);
@@ -57,31 +60,42 @@ impl Bank {
         }
     }
 
-    /// The wallet's answer to a TradeNo that it knows. No money moves, and a reversed charge stays
+    /// What the issuer still knows about a TradeNo.
+    pub(super) fn remembered_charge(&self, issuer: Issuer, trade_no: &str) -> Option<&Result<AppliedCharge, Declined>> {
+        let remembers_refusals = self.script.kind(issuer).remembers_refusals();
+        self.books.charge(issuer, trade_no).filter(|known| known.is_ok() || remembers_refusals)
+    }
+
+    /// The answer to a TradeNo that the issuer knows. No money moves, and a reversed charge stays
     /// reversed.
-    fn repeated_charge(&self, charge: &Charge, known: &Result<AppliedCharge, Declined>, now_ms: i64) -> Decision {
+    fn repeated_charge(
+        &self,
+        issuer: Issuer,
+        charge: &Charge,
+        known: &Result<AppliedCharge, Declined>,
+        now_ms: i64,
+    ) -> Decision {
+        let faults = self.script.faults(issuer);
         let (account, answer) = match known {
-            Ok(applied) if self.books.is_reversed(Issuer::Wallet, &charge.trade_no) => {
-                (applied.account, Answer::Declined(refusal(Issuer::Wallet, StatusCode::CANCELLED.as_str())))
+            Ok(applied) if self.books.is_reversed(issuer, &charge.trade_no) => {
+                (applied.account, Answer::Declined(refusal(issuer, StatusCode::CANCELLED.as_str())))
             }
-            Ok(applied) => (applied.account, self.approved(Issuer::Wallet, &charge.trade_no, applied)),
-            Err(declined) => {
-                (account_of(&charge.card_token, self.script.wallet.accounts), Answer::Declined(declined.clone()))
-            }
+            Ok(applied) => (applied.account, self.approved(issuer, &charge.trade_no, applied)),
+            Err(declined) => (account_of(&charge.card_token, faults.accounts), Answer::Declined(declined.clone())),
         };
-        let balance = self.books.balance(Issuer::Wallet, account, self.script.wallet.balance);
-        let entry = LedgerEntry { account, balance, ..self.charge_entry(Issuer::Wallet, charge, now_ms) };
+        let balance = self.books.balance(issuer, account, faults.balance);
+        let entry = LedgerEntry { account, balance, ..self.charge_entry(issuer, charge, now_ms) };
         Decision::repeated(entry, answer)
     }
 
     /// The amount to debit, or the refusal.
     fn check_charge(&self, issuer: Issuer, charge: &Charge, balance: i64, now_ms: i64) -> Result<i64, Declined> {
-        let is_wallet = issuer == Issuer::Wallet;
-        if self.script.faults(issuer).maintenance {
+        let faults = self.script.faults(issuer);
+        if faults.maintenance {
             return Err(maintenance());
         }
-        if is_wallet && now_ms > charge.send_by_ms {
-            return Err(refusal(issuer, StatusCode::EXPIRED.as_str()));
+        if self.script.kind(issuer).refuses_late() && now_ms > charge.send_by_ms {
+            return Err(too_late(issuer));
         }
         if charge.trade_amount <= 0 {
             return Err(refusal(issuer, StatusCode::AMOUNT_NOT_POSITIVE.as_str()));
@@ -95,8 +109,16 @@ impl Bank {
         if charge.trade_amount > balance {
             return Err(refusal(issuer, StatusCode::BALANCE_TOO_LOW.as_str()));
         }
-        let redeemed =
-            if is_wallet { redeemed_amount(&charge.trade_no, charge.trade_amount, charge.un_redeem) } else { 0 };
+        let draws = Draws::of_number(self.script.seed, Subject::Charge, &charge.trade_no);
+        let is_first = self.books.charge(issuer, &charge.trade_no).is_none();
+        if is_first && draws.is_hit(Purpose::RefuseFirst, faults.refuse_first) {
+            return Err(refusal(issuer, StatusCode::BALANCE_TOO_LOW.as_str()));
+        }
+        let redeemed = if issuer == Issuer::Wallet {
+            redeemed_amount(&charge.trade_no, charge.trade_amount, charge.un_redeem)
+        } else {
+            0
+        };
         Ok(charge.trade_amount - redeemed)
     }
 

@@ -20,6 +20,7 @@ pub(super) enum Purpose {
     RefuseOnce,
     BadCarrier,
     UnmaskedCard,
+    RefuseFirst,
 }
 
 /// What happens to a call and its answer in transit.
@@ -46,8 +47,9 @@ impl<'a> Draws<'a> {
         Self { seed, number: Cow::Borrowed(number), subject }
     }
 
-    /// Draws for one call in transit.
-    pub(super) fn of_call(seed: u64, movement: &Movement<'a>) -> Self {
+    /// Draws for one call in transit. `attempt` counts the movement's earlier calls that were lost,
+    /// held or answered late.
+    pub(super) fn of_call(seed: u64, movement: &Movement<'a>, attempt: u32) -> Self {
         let number = match movement {
             Movement::Charge(charge) => Cow::Borrowed(charge.trade_no.as_str()),
             Movement::Refund(refund) => Cow::Borrowed(refund.refund_trade_no.as_str()),
@@ -55,6 +57,7 @@ impl<'a> Draws<'a> {
             // `send_by_ms`.
             Movement::Reversal(reversal) => Cow::Owned(format!("{}/{}", reversal.trade_no, reversal.send_by_ms)),
         };
+        let number = if attempt == 0 { number } else { Cow::Owned(format!("{number}/{attempt}")) };
         Self { seed, number, subject: movement.subject() }
     }
 

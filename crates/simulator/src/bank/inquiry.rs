@@ -15,7 +15,7 @@ impl Bank {
         let number = &inquiry.trade_no;
         let (subject, known) = match Subject::try_from(inquiry.subject) {
             Ok(Subject::Unspecified | Subject::Charge) => (Subject::Charge, self.known_charge(issuer, number)),
-            Ok(Subject::Refund) => (Subject::Refund, self.books.refund(issuer, number).cloned().map(refund::answer)),
+            Ok(Subject::Refund) => (Subject::Refund, self.known_refund(issuer, number).cloned().map(refund::answer)),
             Ok(Subject::Reversal) => (Subject::Reversal, self.known_reversal(issuer, number)),
             Err(unknown) => {
                 return vec![undecided(call_id, &format!("the inquiry's subject has an unknown value: {unknown}"))];
@@ -23,15 +23,15 @@ impl Bank {
         };
         let mut reactions = vec![answer(call_id, 0, known.unwrap_or(Answer::TradeUnknown(TradeUnknown {})))];
         let key = MovementKey { issuer, subject, number: number.clone() };
-        if let Some(request) = self.held.remove(&key) {
-            reactions.push(Reaction::Release { after_ms: RELEASE_AFTER_MS, request: Box::new(request) });
+        if let Some(request) = self.held.get(&key) {
+            reactions.push(Reaction::Release { after_ms: RELEASE_AFTER_MS, request: Box::new(request.clone()) });
         }
         reactions
     }
 
     /// A charge that was reversed later is still approved: its reversal has an inquiry of its own.
     fn known_charge(&self, issuer: Issuer, trade_no: &str) -> Option<Answer> {
-        self.books.charge(issuer, trade_no).map(|verdict| match verdict {
+        self.remembered_charge(issuer, trade_no).map(|verdict| match verdict {
             Ok(charge) => self.approved(issuer, trade_no, charge),
             Err(declined) => Answer::Declined(declined.clone()),
         })

@@ -1,7 +1,7 @@
-//! Decides refunds. The wallet is idempotent by the refund's TradeNo; other issuers refund again
-//! until nothing of the charge remains. The Remark can provoke a refusal: `R` and three digits
-//! refuse with these digits as the code. With an ambiguous code of the wallet half of the refunds,
-//! drawn at random, take effect nevertheless, and only an inquiry shows which.
+//! Decides refunds. An issuer that remembers refunds repeats its answer to a known TradeNo; others
+//! refund again until nothing of the charge remains. The Remark can provoke a refusal: `R` and
+//! three digits refuse with these digits as the code. With an ambiguous code of the wallet half of
+//! the refunds, drawn at random, take effect nevertheless, and only an inquiry shows which.
 
 use twqr_types::{Issuer, StatusCode};
 use twqr_wire::backend::{
@@ -31,8 +31,8 @@ impl Bank {
 
     fn plain_refund(&self, issuer: Issuer, refund: &Refund, now_ms: i64) -> Decision {
         let entry = self.refund_entry(issuer, refund, now_ms);
-        if issuer == Issuer::Wallet
-            && let Some(known) = self.books.refund(issuer, &refund.refund_trade_no)
+        if self.script.kind(issuer).remembers_refunds()
+            && let Some(known) = self.known_refund(issuer, &refund.refund_trade_no)
         {
             return Decision::repeated(entry, answer(known.clone()));
         }
@@ -61,6 +61,12 @@ impl Bank {
         }
     }
 
+    /// What the issuer still knows about the TradeNo of a refund.
+    pub(super) fn known_refund(&self, issuer: Issuer, refund_trade_no: &str) -> Option<&Result<Refunded, Declined>> {
+        let remembers_refusals = self.script.kind(issuer).remembers_refusals();
+        self.books.refund(issuer, refund_trade_no).filter(|known| known.is_ok() || remembers_refusals)
+    }
+
     /// The charge to refund, or the refusal.
     fn check_refund(&self, issuer: Issuer, refund: &Refund, now_ms: i64) -> Result<&AppliedCharge, Declined> {
         let is_wallet = issuer == Issuer::Wallet;
@@ -68,8 +74,8 @@ impl Bank {
         if faults.maintenance {
             return Err(maintenance());
         }
-        if is_wallet && now_ms > refund.send_by_ms {
-            return Err(too_late());
+        if self.script.kind(issuer).refuses_late() && now_ms > refund.send_by_ms {
+            return Err(too_late(issuer));
         }
         if refund.trade_amount <= 0 {
             return Err(refusal_by(issuer, StatusCode::AMOUNT_NOT_POSITIVE, "R940"));
@@ -89,6 +95,10 @@ impl Bank {
         let draws = Draws::of_number(self.script.seed, Subject::Refund, &refund.refund_trade_no);
         if !is_wallet && draws.is_hit(Purpose::Refuse, faults.refuse_refunds) {
             return Err(refusal(issuer, "R051"));
+        }
+        let is_first = self.books.refund(issuer, &refund.refund_trade_no).is_none();
+        if is_first && draws.is_hit(Purpose::RefuseFirst, faults.refuse_first) {
+            return Err(refusal_by(issuer, StatusCode::STATE_FORBIDS_REFUND, "R934"));
         }
         Ok(charge)
     }

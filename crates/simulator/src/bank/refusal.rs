@@ -25,9 +25,9 @@ pub(super) fn card_not_supported() -> Declined {
     Declined { kind: Kind::CardNotSupported.into(), code: "K001".to_owned(), reason }
 }
 
-/// The wallet's refusal of a refund or reversal that arrives after its `send_by`.
-pub(super) fn too_late() -> Declined {
-    Declined { kind: Kind::Wallet.into(), code: StatusCode::EXPIRED.into(), reason: "請求逾期".to_owned() }
+/// The refusal of a call that arrives after its `send_by`.
+pub(super) fn too_late(issuer: Issuer) -> Declined {
+    Declined { reason: "請求逾期".to_owned(), ..refusal(issuer, StatusCode::EXPIRED.as_str()) }
 }
 
 /// The code that a text provokes: the first three digits that follow `letter`.

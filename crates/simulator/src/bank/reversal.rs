@@ -21,8 +21,9 @@ impl Bank {
         if self.books.is_reversed(issuer, &reversal.trade_no) {
             let answer = reversed(&reversal.trade_no);
             let repeated = Decision::repeated(entry, answer);
-            // Only the wallet is idempotent and records repeated calls.
-            return if issuer == Issuer::Wallet { repeated } else { Decision { entry: None, ..repeated } };
+            // Only an issuer that remembers charges records repeated calls.
+            let records = self.script.kind(issuer).remembers_charges();
+            return if records { repeated } else { Decision { entry: None, ..repeated } };
         }
         match self.check_reversal(issuer, reversal, now_ms) {
             Ok(Some(charge)) => {
@@ -59,8 +60,8 @@ impl Bank {
         if faults.maintenance {
             return Err(maintenance());
         }
-        if is_wallet && now_ms > reversal.send_by_ms {
-            return Err(too_late());
+        if self.script.kind(issuer).refuses_late() && now_ms > reversal.send_by_ms {
+            return Err(too_late(issuer));
         }
         let charge = match self.books.charge(issuer, &reversal.trade_no) {
             None => return Ok(None),

@@ -1,8 +1,10 @@
 //! Tests of the bank's answers and of its ledger entries, for charges, refunds, reversals and
-//! approvals; the last module checks the money over random histories.
+//! approvals; one module has the kinds of issuers as a table, and one checks the money over random
+//! histories.
 
 mod approvals;
 mod charges;
+mod kinds;
 mod money;
 mod refunds;
 mod reversals;
@@ -10,6 +12,7 @@ mod reversals;
 use twqr_wire::backend::{Approved, Charge, Declined, Inquiry, Refund, Reversal, inquiry::Subject};
 
 use super::*;
+use crate::IssuerKind;
 
 const WALLET: Issuer = Issuer::Wallet;
 
@@ -32,7 +35,7 @@ fn charged(faults: Faults) -> Bank {
 }
 
 fn script(faults: Faults) -> Script {
-    Script { seed: 1, wallet: faults.clone(), issuers: [("391".to_owned(), faults)].into() }
+    Script { seed: 1, wallet: faults.clone(), issuers: [("391".to_owned(), faults)].into(), ..Script::default() }
 }
 
 fn request(issuer: Issuer, call: Call) -> ExchangeRequest {
@@ -127,6 +130,14 @@ fn last_answer(reactions: &[Reaction]) -> Answer {
         Reaction::Record(_) | Reaction::Release { .. } => None,
     });
     answers.next_back().expect("no answer")
+}
+
+/// The delay in ms and the request, if the reaction releases a held call.
+fn release_of(reaction: &Reaction) -> Option<(u64, &ExchangeRequest)> {
+    match reaction {
+        Reaction::Release { after_ms, request } => Some((*after_ms, request)),
+        Reaction::Record(_) | Reaction::Answer { .. } => None,
+    }
 }
 
 fn declined(reactions: &[Reaction]) -> Declined {

@@ -7,10 +7,7 @@ use twqr_journal::{Partition, Topic};
 use twqr_journal_sim::Sim;
 use twqr_order::{Command, Order, Payment, PolicyChange, Record};
 use twqr_types::{Issuer, OrderKey, PayForm};
-use twqr_wire::{
-    backend::LedgerEntry,
-    convert::{StateBody, decode_dead_letter},
-};
+use twqr_wire::convert::{StateBody, decode_dead_letter};
 
 use crate::{
     answer_check::check_answers,
@@ -19,17 +16,18 @@ use crate::{
     policies::newest_policy,
     replay_check::check_against_replay,
     reply_recorder::RecordedReplies,
+    simulated_issuers::SimulatedIssuers,
 };
 
 /// Returns every violation of an invariant, as a text for people.
-pub fn check(sim: &Sim, shards: u32, ledger: &[LedgerEntry], replies: &RecordedReplies) -> Vec<String> {
+pub fn check(sim: &Sim, shards: u32, issuers: &SimulatedIssuers, replies: &RecordedReplies) -> Vec<String> {
     let (orders, records) = (stored_orders(sim, shards), order_records(sim, shards));
     let mut violations = Vec::new();
     check_orders_at_rest(&accepted_keys(&records), &orders, &mut violations);
     check_cancels_kept(&records, &orders, &mut violations);
     check_answers_forgotten(&orders, replies, &mut violations);
     check_answers(replies, &orders, &mut violations);
-    check_ledger(&orders, ledger, &mut violations);
+    check_ledger(&orders, issuers, &mut violations);
     check_against_replay(sim, shards, &orders, &mut violations);
     check_refund_results(&records, &mut violations);
     check_policies(sim, shards, &mut violations);

@@ -7,17 +7,20 @@ use twqr_order::{CancelStage, Evidence, Failure, Order, Payment, Phase, Refund, 
 use twqr_types::{Carrier, StatusCode};
 use twqr_wire::backend::{LedgerEntry, ledger_entry::Kind};
 
-use crate::log_reader::Orders;
+use crate::{log_reader::Orders, simulated_issuers::SimulatedIssuers};
 
 /// One payment with its ledger entries, and the violations found so far.
 struct PaymentCheck<'a> {
     payment: &'a Payment,
     entries: Vec<&'a LedgerEntry>,
+    /// Whether the issuer answers inquiries about calls that it refused.
+    remembers_refusals: bool,
     violations: &'a mut Vec<String>,
 }
 
 /// Adds a violation for each disagreement between orders and ledger.
-pub fn check_ledger(orders: &Orders, ledger: &[LedgerEntry], violations: &mut Vec<String>) {
+pub fn check_ledger(orders: &Orders, issuers: &SimulatedIssuers, violations: &mut Vec<String>) {
+    let ledger = &issuers.ledger();
     check_arrived_once(ledger, violations);
     let mut by_trade: BTreeMap<&str, Vec<&LedgerEntry>> = BTreeMap::new();
     for entry in ledger {
@@ -26,7 +29,8 @@ pub fn check_ledger(orders: &Orders, ledger: &[LedgerEntry], violations: &mut Ve
     let payments: Vec<&Payment> = orders.values().filter_map(Order::as_payment).collect();
     for payment in &payments {
         let entries = by_trade.remove(payment.trade_no.as_str()).unwrap_or_default();
-        let mut check = PaymentCheck { payment, entries, violations };
+        let remembers_refusals = payment.issuer.is_none_or(|issuer| issuers.kind(issuer).remembers_refusals());
+        let mut check = PaymentCheck { payment, entries, remembers_refusals, violations };
         check.check_charge();
         check.check_refunds();
         check.check_cancel();
@@ -113,7 +117,9 @@ impl PaymentCheck<'_> {
         if self.entry(done, refund).is_some() {
             self.report("I6: a failed movement took effect");
         }
-        if self.entry(declined, refund).is_some() != (failure.evidence == Evidence::Declined) {
+        let is_declined = self.entry(declined, refund).is_some();
+        let is_forgotten = is_declined && !self.remembers_refusals && failure.evidence == Evidence::Absent;
+        if is_declined != (failure.evidence == Evidence::Declined) && !is_forgotten {
             self.report("I6: the evidence of a failure is false");
         }
     }

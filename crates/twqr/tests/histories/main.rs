@@ -30,6 +30,7 @@
 //! TWQR_HISTORIES=500 cargo test -p twqr --test histories               # more seeds
 //! TWQR_SEED=42 cargo test -p twqr --test histories                     # one seed
 //! TWQR_SEED=42 TWQR_HISTORIES=20 cargo test -p twqr --test histories   # one seed, 20 times
+//! TWQR_ISSUER_KINDS=plain,392=refuses-late cargo test -p twqr --test histories   # other issuers
 //! ```
 //!
 //! The seed draws the faults, the requests and the issuers' behaviour. It does not draw the jitter
@@ -63,6 +64,7 @@ use std::time::Duration;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use twqr_journal_sim::{Faults, Layout, Sim};
+use twqr_simulator::{IssuerKind, KindChoice};
 
 use callers::Callers;
 use coverage::Coverage;
@@ -71,6 +73,8 @@ use simulated_issuers::SimulatedIssuers;
 
 /// Histories in one test run, unless `TWQR_HISTORIES` says otherwise.
 const HISTORIES: u64 = 60;
+/// Histories with each kind of issuer, which are the same for all kinds.
+const HISTORIES_OF_KIND: u64 = 4;
 /// Seeds that once found a bug; every run includes them.
 const REGRESSION_SEEDS: [u64; 6] = [240, 10, 36, 42, 97, 805];
 /// Payments in one history.
@@ -97,11 +101,11 @@ fn draw_faults(random: &mut ChaCha8Rng) -> Faults {
 }
 
 /// Runs one history and returns the violations that it found.
-async fn run_history(seed: u64, coverage: &mut Coverage) -> Vec<String> {
+async fn run_history(seed: u64, kinds: &[KindChoice], coverage: &mut Coverage) -> Vec<String> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let layout = Layout { shards: 2, task_partitions: random.random_range(1..=2) };
     let sim = Sim::new(layout, draw_faults(&mut random), seed);
-    let issuers = SimulatedIssuers::new(seed);
+    let issuers = SimulatedIssuers::new(seed, kinds);
     let mut processes = Processes::new(sim.clone(), issuers.clone(), seed);
     for service in [
         Service::Router,
@@ -131,29 +135,49 @@ async fn run_history(seed: u64, coverage: &mut Coverage) -> Vec<String> {
     // Waits for late answers, replies and dead letters.
     tokio::time::sleep(Duration::from_secs(30)).await;
     coverage::count_situations(&sim, layout.shards, coverage);
-    let mut violations = invariants::check(&sim, layout.shards, &issuers.ledger(), &callers.replies());
+    let mut violations = invariants::check(&sim, layout.shards, &issuers, &callers.replies());
     if !callers.are_done() {
         violations.push("I2: a cancel was never answered".to_owned());
     }
     violations
 }
 
-#[test]
-fn histories_of_the_whole_system_keep_the_invariants() {
-    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
-    let seeds: Vec<u64> = match number("TWQR_SEED") {
-        Some(seed) => vec![seed; number("TWQR_HISTORIES").unwrap_or(1) as usize],
-        None => (1..=number("TWQR_HISTORIES").unwrap_or(HISTORIES)).chain(REGRESSION_SEEDS).collect(),
-    };
-    let (mut failed, mut coverage) = (Vec::new(), Coverage::new());
-    for seed in &seeds {
+/// Runs histories with issuers of these kinds, prints violations, and returns the seeds that have
+/// some.
+fn run_histories(seeds: &[u64], kinds: &[KindChoice], coverage: &mut Coverage) -> Vec<u64> {
+    let mut failed = Vec::new();
+    for seed in seeds {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        let violations = runtime.block_on(run_history(*seed, &mut coverage));
+        let violations = runtime.block_on(run_history(*seed, kinds, coverage));
         if !violations.is_empty() {
             println!("seed {seed} (TWQR_SEED={seed} runs it alone):\n  {}", violations.join("\n  "));
             failed.push(*seed);
         }
     }
+    failed
+}
+
+#[test]
+fn histories_with_each_kind_of_issuer_keep_the_invariants() {
+    let seeds: Vec<u64> = (1_001..=1_000 + HISTORIES_OF_KIND).collect();
+    for (name, kind) in IssuerKind::ALL {
+        let failed = run_histories(&seeds, &[KindChoice { issuer: None, kind }], &mut Coverage::new());
+        assert!(failed.is_empty(), "seeds {failed:?} violate invariants with TWQR_ISSUER_KINDS={name}");
+    }
+}
+
+#[test]
+fn histories_of_the_whole_system_keep_the_invariants() {
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
+    let kinds = std::env::var("TWQR_ISSUER_KINDS").unwrap_or_default();
+    let kinds: Vec<KindChoice> =
+        kinds.split(',').filter(|kind| !kind.is_empty()).map(|kind| kind.parse().unwrap()).collect();
+    let seeds: Vec<u64> = match number("TWQR_SEED") {
+        Some(seed) => vec![seed; number("TWQR_HISTORIES").unwrap_or(1) as usize],
+        None => (1..=number("TWQR_HISTORIES").unwrap_or(HISTORIES)).chain(REGRESSION_SEEDS).collect(),
+    };
+    let mut coverage = Coverage::new();
+    let failed = run_histories(&seeds, &kinds, &mut coverage);
     println!("{} histories met {coverage:#?}", seeds.len());
     assert!(failed.is_empty(), "seeds {failed:?} violate invariants");
     let missed: Vec<_> =

@@ -16,7 +16,8 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::Status;
 use twqr_journal_sim::SimSession;
 use twqr_service::Clock;
-use twqr_simulator::{Bank, Reaction, Script};
+use twqr_simulator::{Bank, IssuerKind, KindChoice, Reaction, Script};
+use twqr_types::Issuer;
 use twqr_wire::backend::{ExchangeRequest, ExchangeResponse, LedgerEntry, exchange_request::Call};
 use twqr_worker::{Answers, Backend, Calls};
 
@@ -63,15 +64,23 @@ pub struct SimulatedIssuers(Arc<Mutex<State>>);
 
 struct State {
     bank: Bank,
+    script: Script,
     ledger: Vec<LedgerEntry>,
     random: ChaCha8Rng,
 }
 
 impl SimulatedIssuers {
-    pub fn new(seed: u64) -> Self {
-        let script = Script { seed, ..Script::parse(SCRIPT).unwrap() };
+    /// Issuers of these kinds; those that `kinds` does not name have the kind of the script.
+    pub fn new(seed: u64, kinds: &[KindChoice]) -> Self {
+        let script = Script { seed, ..Script::parse(SCRIPT).unwrap() }.with_kinds(kinds);
         let random = ChaCha8Rng::seed_from_u64(seed ^ 0xba4c);
-        Self(Arc::new(Mutex::new(State { bank: Bank::new(script, []), ledger: Vec::new(), random })))
+        let bank = Bank::new(script.clone(), []);
+        Self(Arc::new(Mutex::new(State { bank, script, ledger: Vec::new(), random })))
+    }
+
+    /// The kind of an issuer.
+    pub fn kind(&self, issuer: Issuer) -> IssuerKind {
+        self.0.lock().unwrap().script.kind(issuer)
     }
 
     pub fn ledger(&self) -> Vec<LedgerEntry> {

@@ -9,7 +9,10 @@ use std::{
 };
 
 use twqr_config::Config;
-use twqr_lab::launch::{Launch, Programs, Shape, System, on_free_ports};
+use twqr_lab::{
+    launch::{Launch, Programs, Shape, System, on_free_ports},
+    simulator::Kinds,
+};
 
 /// Starts the binary `twqr` on free ports with its data in `dir`, and waits until it serves.
 pub async fn launch(twqr: &str, dir: &Path, script: Option<&Path>, config: Config) -> System {
@@ -19,6 +22,7 @@ pub async fn launch(twqr: &str, dir: &Path, script: Option<&Path>, config: Confi
         script,
         config: on_free_ports(config).unwrap(),
         shape: Shape::AllInOne,
+        kinds: Kinds::default(),
         log_filter: Some("info"),
     };
     launch.start().await.unwrap()

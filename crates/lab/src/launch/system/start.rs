@@ -8,11 +8,14 @@ use twqr_config::Config;
 use twqr_journal::kafka;
 
 use super::{Shape, System};
-use crate::launch::{
-    ports::check_free,
-    programs::Programs,
-    run_dir::{self, Logs},
-    simulator::{Simulator, SimulatorFiles},
+use crate::{
+    launch::{
+        ports::check_free,
+        programs::Programs,
+        run_dir::{self, Logs},
+        simulator::{Simulator, SimulatorFiles},
+    },
+    simulator::Kinds,
 };
 
 /// What to start.
@@ -23,6 +26,8 @@ pub struct Launch<'a> {
     pub dir: &'a Path,
     /// The simulator's fault script; without it nothing goes wrong at the issuers.
     pub script: Option<&'a Path>,
+    /// What the simulated issuers do with late and repeated calls, instead of what the script says.
+    pub kinds: Kinds,
     /// The configuration of all processes.
     pub config: Config,
     /// How the services are divided into processes.
@@ -54,7 +59,7 @@ impl Launch<'_> {
         let config_file = run_dir::write_config(self.dir, &config)?;
         let script = script.map(|text| run_dir::write_script(self.dir, &text)).transpose()?;
         let data_dir = self.dir.join("simulator");
-        let files = SimulatorFiles { config: &config_file, data_dir, script: script.as_deref() };
+        let files = SimulatorFiles { config: &config_file, data_dir, script: script.as_deref(), kinds: &self.kinds };
         let simulator = Simulator::start(&self.programs, &files, &config, &logs).await?;
         let mut system = System {
             programs: self.programs,

@@ -10,7 +10,7 @@ fn each_fault_has_its_entries_and_answers() {
         ("request lost", Faults { lose_requests: 1.0, ..all() }, "", "U"),
         ("answer lost", Faults { lose_answers: 1.0, ..all() }, "R", "A"),
         ("late", Faults { answer_late: 1.0, late_ms: 9_000, ..all() }, "RA", "A"),
-        ("held until an inquiry", Faults { land_after_inquiry: 1.0, ..all() }, "", "UL"),
+        ("held until an inquiry", Faults { land_after_inquiry: 1.0, ..all() }, "L", "UL"),
         ("twice", Faults { answer_twice: 1.0, ..all() }, "RAA", "A"),
         ("maintenance", Faults { maintenance: true, ..all() }, "RD", "D"),
         ("balance too low", Faults { balance: 99, ..all() }, "RD", "D"),
@@ -58,13 +58,33 @@ fn codes_provoke_refusals_and_the_wallet_refuses_late_charges() {
 }
 
 #[test]
-fn a_held_charge_takes_effect_only_within_its_window() {
-    for (now, released) in [(8_000, "R"), (8_001, "")] {
-        let mut bank = bank(Faults { land_after_inquiry: 1.0, ..Faults::default() });
-        bank.handle(charge(other(), "T1", "IPAB"), 0);
-        let reactions = bank.handle(inquiry(other(), "T1"), 0);
-        let Some(Reaction::Release { request, .. }) = reactions.last() else { panic!("not held") };
-        assert_eq!(shape(&bank.release(request, now)), released, "{now}");
+fn a_held_charge_takes_effect_once_after_an_inquiry_or_when_its_window_ends() {
+    let mut bank = bank(Faults { land_after_inquiry: 1.0, ..Faults::default() });
+    let held = bank.handle(charge(other(), "T1", "IPAB"), 1_000);
+    let inquired = bank.handle(inquiry(other(), "T1"), 2_000);
+    let releases: Vec<_> = held.iter().chain(&inquired).filter_map(release_of).collect();
+    assert_eq!(releases.iter().map(|(after_ms, _)| *after_ms).collect::<Vec<_>>(), [5_000 + 3_000 - 1_000, 200]);
+    assert_eq!(shape(&bank.release(releases[1].1, 2_200)), "R");
+    assert_eq!(shape(&bank.release(releases[0].1, 8_000)), "", "it has already taken effect");
+}
+
+#[test]
+fn only_an_issuer_that_refuses_late_calls_refuses_a_held_charge_after_its_time() {
+    for (kind, expected) in [(IssuerKind::Plain, Kind::Charged), (IssuerKind::RefusesLate, Kind::Declined)] {
+        let mut bank = bank(Faults { land_after_inquiry: 1.0, kind: Some(kind), ..Faults::default() });
+        let held = bank.handle(charge(other(), "T1", "IPAB"), 0);
+        let (_, request) = release_of(&held[0]).unwrap();
+        let recorded = entries(bank.release(request, 60_000));
+        assert_eq!(recorded[0].kind(), expected, "{kind:?}");
+    }
+}
+
+#[test]
+fn a_repeat_has_a_fate_of_its_own() {
+    let mut bank = bank(Faults { lose_requests: 0.5, ..Faults::default() });
+    for n in 0..40 {
+        let arrived = (0..40).any(|_| !bank.handle(charge(WALLET, &format!("T{n}"), "22AB"), 0).is_empty());
+        assert!(arrived, "every repeat of T{n} was lost");
     }
 }
 

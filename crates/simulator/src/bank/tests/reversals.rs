@@ -17,7 +17,7 @@ fn each_fault_has_its_entries_and_answers() {
         ("request lost", Faults { lose_requests: 1.0, ..all() }, "", "U"),
         ("answer lost", Faults { lose_answers: 1.0, ..all() }, "R", "V"),
         ("late", Faults { answer_late: 1.0, late_ms: 9_000, ..all() }, "RV", "V"),
-        ("held until an inquiry", Faults { land_after_inquiry: 1.0, ..all() }, "", "UL"),
+        ("held until an inquiry", Faults { land_after_inquiry: 1.0, ..all() }, "L", "UL"),
         ("twice", Faults { answer_twice: 1.0, ..all() }, "RVV", "V"),
         ("maintenance", Faults { maintenance: true, ..all() }, "RD", "D"),
         ("refused by the issuer", Faults { refuse_reversals: 1.0, ..all() }, "RD", "D"),
@@ -141,7 +141,7 @@ fn a_held_charge_takes_effect_after_a_reversal_did_not_find_it() {
     let reactions = bank.handle(inquiry(other(), "T1"), 0);
     let Some(Reaction::Release { request, .. }) = reactions.last() else { panic!("not held") };
     let held = reversal(other(), "T1", 100);
-    assert_eq!(shape(&bank.handle(held, 0)), "", "the reversal is held too");
+    assert_eq!(shape(&bank.handle(held, 0)), "L", "the reversal is held too");
     let not_found = inquire_reversal(&mut bank, other());
     let Some(Reaction::Release { request: late_reversal, .. }) = not_found.last() else { panic!("not held") };
     assert_eq!(shape(&bank.release(late_reversal, 100)), "", "the released reversal finds no charge");
@@ -150,10 +150,9 @@ fn a_held_charge_takes_effect_after_a_reversal_did_not_find_it() {
 }
 
 #[test]
-fn a_held_reversal_takes_effect_only_within_its_window() {
+fn a_held_reversal_takes_effect_or_is_refused_for_lateness() {
     let cases = [
-        (other(), 8_000, Some(Kind::Reversed)),
-        (other(), 8_001, None),
+        (other(), 8_001, Some(Kind::Reversed)),
         (WALLET, 5_000, Some(Kind::Reversed)),
         (WALLET, 5_001, Some(Kind::ReversalDeclined)),
     ];
