@@ -33,6 +33,24 @@ pub(crate) struct Batch<'a> {
     pub(crate) claims: Vec<(u64, u64)>,
 }
 
+/// A record of `orders`.
+pub(crate) struct DecodedRecord {
+    offset: u64,
+    payload: Bytes,
+    decoded: Result<twqr_order::Record, RecordFault>,
+}
+
+impl DecodedRecord {
+    pub(crate) fn decode(record: Record) -> Self {
+        let payload = record.entry.value.unwrap_or_default();
+        Self { offset: record.offset, decoded: decode_record(payload.clone()), payload }
+    }
+
+    pub(crate) fn readable(&self) -> Option<&twqr_order::Record> {
+        self.decoded.as_ref().ok()
+    }
+}
+
 impl<'a> Batch<'a> {
     pub(crate) fn new(dead_letters: &'a DeadLetters) -> Self {
         Self {
@@ -48,12 +66,12 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Applies one record. A record that cannot be used is written to `dead-letters`.
-    pub(crate) fn apply(&mut self, shard: &mut Shard, record: Record) -> Result<(), Error> {
-        let offset = record.offset;
+    /// Applies one record, whose order was loaded before. A record that cannot be used is written
+    /// to `dead-letters`.
+    pub(crate) fn apply(&mut self, shard: &mut Shard, record: DecodedRecord) -> Result<(), Error> {
+        let DecodedRecord { offset, payload, decoded } = record;
         shard.next = offset + 1;
-        let payload = record.entry.value.unwrap_or_default();
-        let decoded = match decode_record(payload.clone()) {
+        let decoded = match decoded {
             Ok(decoded) => decoded,
             Err(fault) => {
                 self.dead_letter(shard.id, offset, &payload, &fault);
@@ -63,8 +81,8 @@ impl<'a> Batch<'a> {
         match &decoded.command {
             Command::Claim { nonce, .. } => self.claims.push((offset, *nonce)),
             Command::Policy(change) => self.take_policy(shard, change, payload, offset)?,
-            Command::Reserve(reserve) if shard.key_of(reserve.payment)?.is_none() => {
-                if shard.has_unreadable {
+            Command::Reserve(reserve) if shard.key_of(reserve.payment).is_none() => {
+                if shard.first_unreadable.is_some() {
                     self.dead_letter(shard.id, offset, &payload, &RecordFault::UnreadableOrder);
                     return Ok(());
                 }
@@ -124,11 +142,11 @@ impl<'a> Batch<'a> {
         let named = match record.command.target() {
             None => None,
             Some(Target::Key(key)) => Some(key.clone()),
-            Some(Target::Number(number)) => shard.key_of(number)?,
+            Some(Target::Number(number)) => shard.key_of(number),
         };
         let Some(key) = &named else { return Ok(true) };
         let cause = Position { shard: shard.id, offset };
-        let Some((hot, versions)) = shard.load(key)? else { return Ok(false) };
+        let Some((hot, versions)) = shard.order_mut(key)? else { return Ok(false) };
         if offset < hot.reflects {
             return Ok(true);
         }
@@ -141,8 +159,6 @@ impl<'a> Batch<'a> {
         }
         if applied.changed {
             shard.touch(key);
-        } else {
-            shard.forget_if_cold(key);
         }
         log_step(shard, key, applied.step, cause);
         Ok(true)

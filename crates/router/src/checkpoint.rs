@@ -13,9 +13,11 @@ use twqr_types::OrderKey;
 use twqr_wire::convert::{StateBody, StatesEntry, encode_state};
 
 use crate::{
-    Error, metrics,
-    shard::{POLICIES_KEY, Shard, number_index},
-    store::{StateStore, StoreMark, StoredState},
+    Error,
+    loading::number_index,
+    metrics,
+    shard::{POLICIES_KEY, Shard},
+    store::{ShardStore, StoreMark, StoredState},
 };
 
 /// The states that changed since the last checkpoint, as they are at a position.
@@ -67,7 +69,7 @@ impl Checkpoint {
     pub(crate) async fn write(
         self,
         journal: Arc<dyn Journal>,
-        store: Arc<dyn StateStore>,
+        store: ShardStore,
         mut mark: StoreMark,
     ) -> Result<(Vec<OrderKey>, StoreMark), Error> {
         let partition = Partition { topic: Topic::OrderStates, index: u32::from(self.shard) };
@@ -79,7 +81,7 @@ impl Checkpoint {
         let (key, value) = encode_state(&marker);
         journal.append(partition, vec![Entry { key, value: Some(value) }]).await?;
         mark.position = self.position;
-        store.put(self.shard, &self.states, mark)?;
+        store.put(self.states, mark).await?;
         Ok((self.keys, mark))
     }
 }

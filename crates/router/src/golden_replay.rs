@@ -15,7 +15,13 @@ use twqr_service::{CancellationToken, Context, Health, SystemClock};
 use twqr_types::ShardId;
 use twqr_wire::convert::{StateBody, StatesEntry, decode_state, encode_state};
 
-use crate::{MemoryStore, batch::Batch, metrics, shard::Shard};
+use crate::{
+    MemoryStore,
+    batch::{Batch, DecodedRecord},
+    metrics,
+    shard::Shard,
+    store::ShardStore,
+};
 
 const RECORDING: &[u8] = include_bytes!("../tests/golden/days-2727eef.lz4");
 
@@ -55,15 +61,19 @@ fn read_bytes(input: &mut Bytes) -> Bytes {
 }
 
 /// Applies the shard's log as a router does; without a checkpoint, so every order stays in memory.
-fn replay(id: ShardId, records: Vec<Record>) -> Shard {
-    let mut shard = Shard::new(id, Arc::new(MemoryStore::default()), PolicyVersions::default(), 0);
+async fn replay(id: ShardId, records: Vec<Record>) -> Shard {
+    let mut shard =
+        Shard::new(id, ShardStore::new(id.0, Arc::new(MemoryStore::default())), PolicyVersions::default(), 0);
     let sim = Sim::new(Layout { shards: 1, task_partitions: 1 }, Faults::default(), 0);
     let (clock, health) = (Arc::new(SystemClock), Health::default());
     let context = Context { clock, shutdown: CancellationToken::new(), health };
     let dead_letters = DeadLetters::new(sim.session("router-0"), &context, metrics::DEAD_LETTERS);
     let mut batch = Batch::new(&dead_letters);
     for record in records {
+        let record = DecodedRecord::decode(record);
+        shard.load_targets(record.readable().into_iter()).await.unwrap();
         batch.apply(&mut shard, record).unwrap();
+        shard.end_batch();
     }
     shard
 }
@@ -77,13 +87,13 @@ fn read_state(bytes: &Bytes) -> (StatesEntry, Order) {
     }
 }
 
-#[test]
-fn replaying_the_recorded_days_gives_the_recorded_states() {
+#[tokio::test]
+async fn replaying_the_recorded_days_gives_the_recorded_states() {
     let (mut records, mut orders, mut in_another_form) = (0, 0, 0);
     let mut differences = Vec::new();
     for (index, recorded) in (0..).zip(read_recording()) {
         records += recorded.records.len();
-        let shard = replay(ShardId(index), recorded.records);
+        let shard = replay(ShardId(index), recorded.records).await;
         for bytes in &recorded.states {
             let (entry, expected) = read_state(bytes);
             orders += 1;

@@ -6,12 +6,14 @@ mod batch;
 mod checkpoint;
 #[cfg(test)]
 mod golden_replay;
+mod loading;
 mod metrics;
 mod owner;
 mod reply_appends;
 mod restore;
 mod shard;
 mod shard_keeper;
+mod states_end;
 mod store;
 
 use std::sync::Arc;
@@ -23,7 +25,7 @@ use twqr_service::{Context, Stalled};
 use twqr_wire::convert::RecordFault;
 
 use reply_appends::ReplyAppends;
-pub use store::{DiskStore, MemoryStore, StateStore, StoreError};
+pub use store::{DiskStore, MemoryStore, StateStore, StoreError, StoreMark, StoredState};
 
 /// The configuration of a router.
 #[derive(Clone)]

@@ -16,8 +16,15 @@ use twqr_types::{OrderKey, ShardId};
 use twqr_wire::convert::encode_record;
 
 use crate::{
-    Error, Links, Settings, batch::Batch, checkpoint::Checkpoint, metrics, reply_appends::ReplyAppends,
-    restore::restore, shard::Shard, store::StoreMark,
+    Error, Links, Settings,
+    batch::{Batch, DecodedRecord},
+    checkpoint::Checkpoint,
+    metrics,
+    reply_appends::ReplyAppends,
+    restore::restore,
+    shard::Shard,
+    states_end::StatesEnd,
+    store::{ShardStore, StoreMark},
 };
 
 /// How an owner ended without a failure.
@@ -44,6 +51,7 @@ pub(crate) struct Owner<'a> {
     clock: Arc<dyn Clock>,
     part: Part,
     watch: StallWatch,
+    store: ShardStore,
     dead_letters: DeadLetters,
     replies: Arc<ReplyAppends>,
     /// A random number in our claim, by which the owner recognises it.
@@ -71,6 +79,7 @@ struct OwnedShard {
     /// A checkpoint that is being written.
     checkpoint_write: Option<CheckpointWrite>,
     mark: StoreMark,
+    states_end: StatesEnd,
 }
 
 impl OwnedShard {
@@ -86,8 +95,9 @@ impl<'a> Owner<'a> {
     pub(crate) fn new(shard: ShardId, settings: &'a Settings, links: Links, part: Part, watch: StallWatch) -> Self {
         let Links { journal, context, replies } = links;
         let dead_letters = DeadLetters::new(journal.clone(), &context, metrics::DEAD_LETTERS);
+        let store = ShardStore::new(shard.0, settings.store.clone());
         let (clock, nonce) = (context.clock, rand::rng().random());
-        Self { shard, settings, journal, clock, part, watch, dead_letters, replies, nonce }
+        Self { shard, settings, journal, clock, part, watch, store, dead_letters, replies, nonce }
     }
 
     /// Claims the shard and applies its records until `stop` fires, another router claims it, or
@@ -97,11 +107,12 @@ impl<'a> Owner<'a> {
         let claim = Command::Claim { owner: self.settings.member.as_str().into(), nonce: self.nonce };
         self.append_record(orders, claim).await?;
         let claimed_below = self.journal.end(orders).await?;
-        let (shard, mark) = restore(self.shard, &*self.journal, self.settings.store.clone()).await?;
+        let (shard, mark) = restore(self.shard, &*self.journal, self.store.clone()).await?;
         info!(shard = self.shard.0, from = shard.next, "shard restored, applying");
         let reader = self.journal.reader(orders, shard.next).await?;
-        let mut owned = OwnedShard {
+        let owned = OwnedShard {
             acked: shard.next,
+            states_end: StatesEnd::new(self.shard, self.journal.clone(), shard.first_unreadable),
             shard,
             reader,
             epoch: None,
@@ -115,6 +126,10 @@ impl<'a> Owner<'a> {
             return Ok(ended);
         }
         self.watch.set_applied(owned.shard.next);
+        self.run(owned, orders, stop).await
+    }
+
+    async fn run(&self, mut owned: OwnedShard, orders: Partition, stop: &CancellationToken) -> Result<Ended, Error> {
         let end = || async { self.journal.end(orders).await.ok() };
         let stalled = self.watch.until_stalled(&self.part, end);
         tokio::pin!(stalled);
@@ -135,14 +150,24 @@ impl<'a> Owner<'a> {
                     let (keys, mark) = written?;
                     owned.mark = mark;
                     owned.shard.settle(&keys);
+                    owned.states_end.set_outdated();
                 }
+                () = owned.states_end.answered() => {}
                 stalled = &mut stalled => return Err(stalled.into()),
                 () = &mut tick => {
                     self.begin_checkpoint(&mut owned);
                     tick.as_mut().reset(tokio::time::Instant::now() + interval);
                 }
                 records = owned.reader.next(BATCH_RECORDS_MAX), if owned.acks.len() < BATCHES_IN_FLIGHT_MAX => {
-                    if let Some(ended) = self.apply(&mut owned, records?)? {
+                    let records: Vec<_> = records?.into_iter().map(DecodedRecord::decode).collect();
+                    // This may wait for the disk.
+                    tokio::select! {
+                        biased;
+                        () = stop.cancelled() => return Ok(Ended::Stopped),
+                        loaded = owned.shard.load_targets(records.iter().filter_map(DecodedRecord::readable)) => loaded?,
+                        stalled = &mut stalled => return Err(stalled.into()),
+                    }
+                    if let Some(ended) = self.apply(&mut owned, records)? {
                         return Ok(ended);
                     }
                 }
@@ -152,7 +177,7 @@ impl<'a> Owner<'a> {
 
     /// Applies a batch and emits its effects; returns how the owner ends if a newer claim was among
     /// the records.
-    fn apply(&self, owned: &mut OwnedShard, records: Vec<twqr_journal::Record>) -> Result<Option<Ended>, Error> {
+    fn apply(&self, owned: &mut OwnedShard, records: Vec<DecodedRecord>) -> Result<Option<Ended>, Error> {
         let mut batch = Batch::new(&self.dead_letters);
         let mut ended = None;
         for record in records {
@@ -168,6 +193,7 @@ impl<'a> Owner<'a> {
                 }
             }
         }
+        owned.shard.end_batch();
         if owned.epoch.is_some() && owned.shard.versions.newest().is_some() {
             self.part.ready();
         }
@@ -212,16 +238,26 @@ impl<'a> Owner<'a> {
     /// Takes a checkpoint if one is due, no other one is in progress, and our claim was read.
     fn begin_checkpoint(&self, owned: &mut OwnedShard) {
         let is_idle = owned.pending_checkpoint.is_none() && owned.checkpoint_write.is_none();
-        if let (true, true, Some(epoch)) = (is_idle, Checkpoint::is_due(&owned.shard, &owned.mark), owned.epoch) {
+        let (true, Some(epoch)) = (is_idle, owned.epoch) else { return };
+        owned.states_end.ask_if_due();
+        if Checkpoint::is_due(&owned.shard, &owned.mark) {
             owned.pending_checkpoint = Some(Checkpoint::take(&mut owned.shard, epoch));
             self.write_when_acked(owned);
+        } else if owned.mark.position > epoch {
+            let mark = owned.states_end.advance(owned.mark, owned.mark.position);
+            if mark != owned.mark {
+                let store = self.store.clone();
+                let write = async move { Ok((Vec::new(), store.put(Vec::new(), mark).await.map(|()| mark)?)) };
+                owned.checkpoint_write = Some(Box::pin(write));
+            }
         }
     }
 
     fn write_when_acked(&self, owned: &mut OwnedShard) {
         let acked = owned.acked;
         if let Some(checkpoint) = owned.pending_checkpoint.take_if(|checkpoint| checkpoint.position <= acked) {
-            let write = checkpoint.write(self.journal.clone(), self.settings.store.clone(), owned.mark);
+            let mark = owned.states_end.advance(owned.mark, checkpoint.position);
+            let write = checkpoint.write(self.journal.clone(), self.store.clone(), mark);
             owned.checkpoint_write = Some(Box::pin(write));
         }
     }

@@ -3,7 +3,7 @@
 //! batch. Otherwise compaction could hide an order: it deletes an old state when a newer one
 //! follows, which may be behind the first end.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tracing::{error, warn};
@@ -15,8 +15,9 @@ use twqr_wire::convert::{RecordFault, StateBody, StatesEntry, UnreadableState, d
 
 use crate::{
     Error,
-    shard::{POLICIES_KEY, Shard, number_index},
-    store::{StateStore, StoreMark, StoredState},
+    loading::number_index,
+    shard::{POLICIES_KEY, Shard},
+    store::{ShardStore, StoreMark, StoredState},
 };
 
 /// How many records of `order-states` are read at once.
@@ -30,10 +31,10 @@ const SCAN_WAIT: Duration = Duration::from_secs(20);
 pub(crate) async fn restore(
     id: ShardId,
     journal: &dyn Journal,
-    store: Arc<dyn StateStore>,
+    store: ShardStore,
 ) -> Result<(Shard, StoreMark), Error> {
     let partition = Partition { topic: Topic::OrderStates, index: u32::from(id.0) };
-    let mut scan = Scan::begin(id, store.mark(id.0)?);
+    let mut scan = Scan::begin(id, store.mark().await?);
     let mut reader = journal.reader(partition, scan.next).await?;
     // The end can always be reached, since compaction keeps the newest record of a partition.
     while scan.next.max(journal.start(partition).await?) < journal.end(partition).await? {
@@ -42,12 +43,12 @@ pub(crate) async fn restore(
             scan.take(record)?;
         }
         let (states, mark) = scan.batch();
-        store.put(id.0, &states, mark)?;
+        store.put(states, mark).await?;
     }
-    let versions = policy_versions(&*store, id)?;
+    let versions = policy_versions(&store).await?;
     check_protocol(&versions)?;
     let mut shard = Shard::new(id, store, versions, scan.mark.position);
-    shard.has_unreadable = scan.first_unreadable.is_some();
+    shard.first_unreadable = scan.first_unreadable;
     Ok((shard, scan.mark))
 }
 
@@ -127,8 +128,9 @@ impl Scan {
 }
 
 /// The policy's versions from the local store.
-fn policy_versions(store: &dyn StateStore, id: ShardId) -> Result<PolicyVersions, Error> {
-    let Some((_, record)) = store.get(id.0, POLICIES_KEY)? else { return Ok(PolicyVersions::default()) };
+async fn policy_versions(store: &ShardStore) -> Result<PolicyVersions, Error> {
+    let stored = store.run(|store, shard| store.get(shard, POLICIES_KEY)).await?;
+    let Some((_, record)) = stored else { return Ok(PolicyVersions::default()) };
     match decode_state(record).map_err(Error::UnreadablePolicy)?.body {
         StateBody::Policies(versions) => Ok(versions),
         StateBody::Order(_) | StateBody::Marker => Err(Error::UnreadablePolicy(RecordFault::Missing("policies"))),

@@ -2,64 +2,49 @@
 //! changed since the last checkpoint. An order is hot while it is in progress or its last change is
 //! not in the local store yet.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::{HashMap, HashSet};
 
-use tracing::error;
-use twqr_order::{Order, PolicyVersions};
-use twqr_types::{MerchantId, MerchantTradeNo, OrderKey, ShardId, TradeNo};
-use twqr_wire::convert::{StateBody, decode_state};
+use twqr_order::{Order, PolicyVersions, Target};
+use twqr_types::{OrderKey, ShardId, TradeNo};
 
-use crate::store::{StateStore, StoreError, StoredState};
+use crate::{
+    loading::{Hot, Missing},
+    store::{ShardStore, StoreError},
+};
 
 /// The key of the policy's versions in the local store.
 pub(crate) const POLICIES_KEY: &[u8] = &[0];
 
-/// The key under which the local store keeps the key of the payment with this TradeNo. It begins
-/// with the byte 1, with which no order's key begins.
-fn number_key(number: TradeNo) -> Vec<u8> {
-    let mut key = vec![1];
-    key.extend_from_slice(number.as_str().as_bytes());
-    key
-}
-
-/// Returns the entry of the local store by which a refund finds its payment from the payment's
-/// TradeNo; `None` for an order that is no payment.
-pub(crate) fn number_index(order: &Order, position: u64) -> Option<StoredState> {
-    let payment = order.as_payment()?;
-    let key = number_key(payment.trade_no).into();
-    Some(StoredState { key, position, record: payment.key.to_bytes().into() })
-}
-
 /// One shard in the memory of its owner.
 pub(crate) struct Shard {
     pub(crate) id: ShardId,
-    store: Arc<dyn StateStore>,
+    store: ShardStore,
     hot: HashMap<OrderKey, Hot>,
     /// The hot payments by their TradeNo.
     numbers: HashMap<TradeNo, OrderKey>,
     pub(crate) dirty: Vec<OrderKey>,
     pub(crate) versions: PolicyVersions,
     pub(crate) versions_dirty: bool,
-    /// Whether the state of some order cannot be read. If so, a TradeNo that is not found may be
-    /// that order's.
-    pub(crate) has_unreadable: bool,
+    /// What was read from the local store for the records that are being applied.
+    loaded: LoadedTargets,
+    /// The offset in `order-states` of the first state of an order that cannot be read. If there is
+    /// one, a TradeNo that is not found may be that order's.
+    pub(crate) first_unreadable: Option<u64>,
     /// The offset of the next record to apply.
     pub(crate) next: u64,
 }
 
-/// An order in memory.
-pub(crate) struct Hot {
-    pub(crate) order: Option<Order>,
-    /// The order already reflects every record below this offset.
-    pub(crate) reflects: u64,
-    /// Whether it has changed since the last checkpoint was taken.
-    dirty: bool,
-    /// Whether it is in a checkpoint that is not in the local store yet.
-    in_checkpoint: bool,
+/// What the records of a batch need from the local store.
+#[derive(Default)]
+struct LoadedTargets {
+    keys: Vec<OrderKey>,
+    numbers: HashMap<TradeNo, OrderKey>,
+    /// The orders whose states cannot be read.
+    unreadable: HashSet<OrderKey>,
 }
 
 impl Shard {
-    pub(crate) fn new(id: ShardId, store: Arc<dyn StateStore>, versions: PolicyVersions, next: u64) -> Self {
+    pub(crate) fn new(id: ShardId, store: ShardStore, versions: PolicyVersions, next: u64) -> Self {
         Self {
             id,
             store,
@@ -68,58 +53,69 @@ impl Shard {
             dirty: Vec::new(),
             versions,
             versions_dirty: false,
-            has_unreadable: false,
+            loaded: LoadedTargets::default(),
+            first_unreadable: None,
             next,
         }
     }
 
-    /// The key of the payment with this TradeNo, from memory or from the local store.
-    pub(crate) fn key_of(&self, number: TradeNo) -> Result<Option<OrderKey>, StoreError> {
-        if let Some(key) = self.numbers.get(&number) {
-            return Ok(Some(key.clone()));
-        }
-        let Some((_, key)) = self.store.get(self.id.0, &number_key(number))? else { return Ok(None) };
-        let unreadable = || {
-            StoreError(format!(
-                "the key of the order with TradeNo {number} cannot be read; remove the local store, and it is rebuilt"
-            ))
-        };
-        let text = std::str::from_utf8(&key).map_err(|_| unreadable())?;
-        let (merchant_id, merchant_trade_no) = text.split_once('\0').ok_or_else(unreadable)?;
-        Ok(Some(OrderKey {
-            merchant_id: MerchantId::parse(merchant_id.to_owned()).map_err(|_| unreadable())?,
-            merchant_trade_no: MerchantTradeNo::parse(merchant_trade_no.to_owned()).map_err(|_| unreadable())?,
-        }))
-    }
-
-    /// The order, from memory or from the local store, with the versions of the policy; `None` if
-    /// its state cannot be read.
-    pub(crate) fn load(&mut self, key: &OrderKey) -> Result<Option<(&mut Hot, &PolicyVersions)>, StoreError> {
-        if !self.hot.contains_key(key) {
-            let Some(hot) = self.read(key)? else { return Ok(None) };
-            self.hot.insert(key.clone(), hot);
-        }
-        Ok(self.hot.get_mut(key).map(|hot| (hot, &self.versions)))
-    }
-
-    /// Reads an order from the local store; `None` if its state cannot be read.
-    fn read(&self, key: &OrderKey) -> Result<Option<Hot>, StoreError> {
-        let Some((_, record)) = self.store.get(self.id.0, &key.to_bytes())? else {
-            return Ok(Some(Hot { order: None, reflects: 0, dirty: false, in_checkpoint: false }));
-        };
-        match decode_state(record).map(|entry| (entry.position, entry.body)) {
-            Ok((reflects, StateBody::Order(order))) => {
-                Ok(Some(Hot { order: Some(*order), reflects, dirty: false, in_checkpoint: false }))
-            }
-            Ok((_, StateBody::Policies(_) | StateBody::Marker)) | Err(_) => {
-                error!(
-                    shard = self.id.0, order = %key,
-                    "the local store has no readable state of the order; if order-states has one, remove the local \
-                     store, and it is rebuilt"
-                );
-                Ok(None)
+    /// Reads from the local store what the records need and memory does not have. Until
+    /// [`Shard::end_batch`] the orders stay in memory, so applying the records reads no disk.
+    pub(crate) async fn load_targets<'a>(
+        &mut self,
+        records: impl Iterator<Item = &'a twqr_order::Record>,
+    ) -> Result<(), StoreError> {
+        let mut missing = Missing::default();
+        for target in records.filter_map(|record| record.command.target()) {
+            match target {
+                Target::Key(key) if !self.hot.contains_key(key) => drop(missing.keys.insert(key.clone())),
+                Target::Number(number) => match self.numbers.get(&number) {
+                    Some(key) if self.hot.contains_key(key) => {}
+                    Some(key) => drop(missing.keys.insert(key.clone())),
+                    None => drop(missing.numbers.insert(number)),
+                },
+                Target::Key(_) => {}
             }
         }
+        if missing.keys.is_empty() && missing.numbers.is_empty() {
+            return Ok(());
+        }
+        let loaded = self.store.run(move |store, shard| missing.read(store, shard)).await?;
+        for (key, hot) in loaded.orders {
+            match hot {
+                None => drop(self.loaded.unreadable.insert(key)),
+                Some(hot) => {
+                    // An order that is in memory may be newer than the stored one.
+                    self.hot.entry(key.clone()).or_insert(hot);
+                    self.loaded.keys.push(key);
+                }
+            }
+        }
+        self.loaded.numbers.extend(loaded.numbers);
+        Ok(())
+    }
+
+    /// Drops from memory what [`Shard::load_targets`] read and the records did not change.
+    pub(crate) fn end_batch(&mut self) {
+        let loaded = std::mem::take(&mut self.loaded);
+        for key in &loaded.keys {
+            self.forget_if_cold(key);
+        }
+    }
+
+    /// The key of the payment with this TradeNo, after [`Shard::load_targets`].
+    pub(crate) fn key_of(&self, number: TradeNo) -> Option<OrderKey> {
+        self.numbers.get(&number).or_else(|| self.loaded.numbers.get(&number)).cloned()
+    }
+
+    /// The order with the versions of the policy, after [`Shard::load_targets`]; `None` if its
+    /// state cannot be read.
+    pub(crate) fn order_mut(&mut self, key: &OrderKey) -> Result<Option<(&mut Hot, &PolicyVersions)>, StoreError> {
+        if self.loaded.unreadable.contains(key) {
+            return Ok(None);
+        }
+        let hot = self.hot.get_mut(key).ok_or_else(|| StoreError(format!("the order {key} was not read")))?;
+        Ok(Some((hot, &self.versions)))
     }
 
     /// The order, if it is in memory and exists.
@@ -182,6 +178,8 @@ impl Shard {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use twqr_order::{CancelRequest, Command, Pay, Position, Record, apply};
     use twqr_types::{PayForm, RawPay, UnixMs};
 
@@ -200,42 +198,45 @@ mod tests {
     }
 
     fn shard() -> Shard {
-        Shard::new(ShardId(0), Arc::new(MemoryStore::default()), PolicyVersions::default(), 0)
+        let store = ShardStore::new(0, Arc::new(MemoryStore::default()));
+        Shard::new(ShardId(0), store, PolicyVersions::default(), 0)
     }
 
     /// Applies a command. Without a policy a payment is refused, so it is final at once.
-    fn take(shard: &mut Shard, offset: u64, command: Command) {
+    async fn take(shard: &mut Shard, offset: u64, command: Command) {
         let (key, record) = (form().key, Record { at: UnixMs(0), signed_by: None, command });
         let cause = Position { shard: ShardId(0), offset };
-        apply(&mut shard.load(&key).unwrap().unwrap().0.order, &record, cause, None, &mut Vec::new());
+        shard.load_targets([&record].into_iter()).await.unwrap();
+        apply(&mut shard.order_mut(&key).unwrap().unwrap().0.order, &record, cause, None, &mut Vec::new());
         shard.touch(&key);
+        shard.end_batch();
     }
 
     fn pay() -> Command {
         Command::Pay(Box::new(Pay { form: form(), reply_to: None }))
     }
 
-    #[test]
-    fn an_order_stays_in_memory_until_its_checkpoint_is_stored() {
+    #[tokio::test]
+    async fn an_order_stays_in_memory_until_its_checkpoint_is_stored() {
         let (mut shard, key) = (shard(), form().key);
-        take(&mut shard, 0, pay());
+        take(&mut shard, 0, pay()).await;
         let taken = shard.take_dirty();
         shard.forget_if_cold(&key);
-        assert!(shard.load(&key).unwrap().unwrap().0.order.is_some(), "the store does not have it yet");
+        assert!(shard.hot(&key).is_some(), "the store does not have it yet");
         shard.settle(&taken);
         assert!(shard.hot(&key).is_none(), "the store has it");
     }
 
-    #[test]
-    fn a_payment_is_found_by_its_trade_no_even_if_its_cancel_arrived_first() {
+    #[tokio::test]
+    async fn a_payment_is_found_by_its_trade_no_even_if_its_cancel_arrived_first() {
         let cancel = || Command::Cancel(Box::new(CancelRequest { form: form(), reply_to: None }));
         for (name, commands) in [("alone", vec![pay()]), ("after its cancel", vec![cancel(), pay()])] {
             let (mut shard, key) = (shard(), form().key);
             for (offset, command) in (0..).zip(commands) {
-                take(&mut shard, offset, command);
+                take(&mut shard, offset, command).await;
             }
             let number = shard.hot(&key).and_then(Order::trade_no).unwrap();
-            assert_eq!(shard.key_of(number).unwrap(), Some(key), "{name}");
+            assert_eq!(shard.key_of(number), Some(key), "{name}");
         }
     }
 }

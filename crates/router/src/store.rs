@@ -4,11 +4,13 @@
 
 mod disk;
 mod memory;
+mod shard_store;
 
 use bytes::Bytes;
 
 pub use disk::DiskStore;
 pub use memory::MemoryStore;
+pub(crate) use shard_store::ShardStore;
 
 /// The local store failed.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -37,8 +39,15 @@ pub struct StoredState {
     pub record: Bytes,
 }
 
-/// Stores the orders of the owned shards.
+/// Stores the orders of the owned shards. A state's position never falls, whichever calls run at
+/// once, so a mark that was true stays true.
 pub trait StateStore: Send + Sync + 'static {
+    /// Whether a call may wait for a disk. Such calls run on threads that may block, never on a
+    /// thread of the async runtime.
+    fn may_block(&self) -> bool {
+        true
+    }
+
     /// How far the shard's store reaches; zeros for a shard that was never stored.
     fn mark(&self, shard: u16) -> Result<StoreMark, StoreError>;
 

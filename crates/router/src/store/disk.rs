@@ -1,7 +1,12 @@
 //! The local store on disk, in fjall. Writes are never synced: what a crash of the machine loses is
 //! read again from `order-states`.
 
-use std::{collections::HashMap, path::Path};
+use std::{
+    array,
+    collections::HashMap,
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
 
 use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
@@ -13,7 +18,13 @@ pub struct DiskStore {
     database: Database,
     states: Keyspace,
     marks: Keyspace,
+    /// Held while the states of a shard are compared and written, so that two writers of one shard
+    /// never replace a newer state. Shard number modulo length is the index.
+    writing: [Mutex<()>; LOCKS],
 }
+
+/// How many locks the shards share.
+const LOCKS: usize = 64;
 
 /// The memory for cached blocks, in bytes.
 const CACHE_BYTES: u64 = 16 << 20;
@@ -34,7 +45,7 @@ impl DiskStore {
         let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
         let states = database.keyspace("states", options).map_err(failed)?;
         let marks = database.keyspace("marks", KeyspaceCreateOptions::default).map_err(failed)?;
-        Ok(Self { database, states, marks })
+        Ok(Self { database, states, marks, writing: array::from_fn(|_| Mutex::default()) })
     }
 }
 
@@ -64,6 +75,8 @@ impl StateStore for DiskStore {
     }
 
     fn put(&self, shard: u16, states: &[StoredState], mark: StoreMark) -> Result<(), StoreError> {
+        let lock = &self.writing[usize::from(shard) % LOCKS];
+        let _writing = lock.lock().unwrap_or_else(PoisonError::into_inner);
         let mut batch = self.database.batch();
         // One order may be in the batch twice, with its older state last, if a paused router wrote
         // that state to `order-states` late.

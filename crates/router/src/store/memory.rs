@@ -22,6 +22,10 @@ impl MemoryStore {
 }
 
 impl StateStore for MemoryStore {
+    fn may_block(&self) -> bool {
+        false
+    }
+
     fn mark(&self, shard: u16) -> Result<StoreMark, StoreError> {
         Ok(self.lock().get(&shard).map(|(mark, _)| *mark).unwrap_or_default())
     }

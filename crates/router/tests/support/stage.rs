@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use twqr_journal::{Entry, Journal, Partition, Topic};
 use twqr_journal_sim::{Faults, Layout, Sim, SimSession};
 use twqr_order::{Alphabet, Policy, ReplyTo, Route, RouteTarget};
-use twqr_router::{MemoryStore, Settings};
+use twqr_router::{MemoryStore, Settings, StateStore};
 use twqr_service::{CancellationToken, Clock, Context, Health, SystemClock};
 use twqr_types::{Issuer, MerchantId, MerchantTradeNo, OrderKey, PayForm, RawPay};
 use twqr_wire::convert::{encode_pay, encode_query};
@@ -56,10 +56,21 @@ pub fn policy() -> Policy {
 
 /// Starts a router with this local store and the policy of [`policy`].
 pub fn start_on(sim: &Sim, member: &str, store: Arc<MemoryStore>) -> Router {
-    let (session, shutdown, health) = (sim.session(member), CancellationToken::new(), Health::default());
+    let session = sim.session(member);
+    start_with(session.clone(), session, member, store)
+}
+
+/// Starts a router on this journal, which uses the session.
+pub fn start_with(
+    journal: Arc<dyn Journal>,
+    session: Arc<SimSession>,
+    member: &str,
+    store: Arc<dyn StateStore>,
+) -> Router {
+    let (shutdown, health) = (CancellationToken::new(), Health::default());
     let context = Context { clock: Arc::new(SystemClock), shutdown: shutdown.clone(), health: health.clone() };
     let settings = Settings { member: member.into(), policy: policy(), checkpoint_interval_ms: 100, store };
-    let running = tokio::spawn(twqr_router::run(settings, session.clone(), context));
+    let running = tokio::spawn(twqr_router::run(settings, journal, context));
     Router { running, session, shutdown, health }
 }
 
@@ -69,6 +80,11 @@ pub async fn pause(ms: u64) {
 
 /// Appends a payment with a code of the wallet.
 pub async fn pay(journal: &dyn Journal, number: &str) {
+    pay_on(journal, ORDERS, number).await;
+}
+
+/// Appends a payment to this shard; routers do not check that it belongs there.
+pub async fn pay_on(journal: &dyn Journal, orders: Partition, number: &str) {
     let raw = RawPay {
         merchant_id: "M1".into(),
         merchant_trade_no: number.into(),
@@ -77,7 +93,7 @@ pub async fn pay(journal: &dyn Journal, number: &str) {
         ..RawPay::default()
     };
     let record = encode_pay(SystemClock.now(), &PayForm::parse(raw).unwrap(), None);
-    journal.append(ORDERS, vec![Entry::plain(record)]).await.unwrap();
+    journal.append(orders, vec![Entry::plain(record)]).await.unwrap();
 }
 
 /// Appends a query for an order that does not exist.

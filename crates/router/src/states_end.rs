@@ -1,0 +1,90 @@
+//! Finds out how much of `order-states` the next restore of a local store may skip.
+//!
+//! A store whose position is past our claim has everything that older owners have written or may
+//! still write: their positions are at most our claim. So only a newer owner's states must not be
+//! skipped. The end of `order-states` is asked for first, then the end of `orders`. Once every
+//! record up to there was applied and no newer claim was among them, no newer owner had written
+//! anything below the first end.
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use tokio::time::{Duration, Instant};
+use tracing::warn;
+use twqr_journal::{Journal, JournalError, Partition, Topic};
+use twqr_types::ShardId;
+
+use crate::store::StoreMark;
+
+/// The shortest time between two questions, in ms; each costs the broker two requests.
+const PAUSE_MS: u64 = 2_000;
+
+/// Two ends that were asked for one after the other.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ends {
+    states: u64,
+    orders: u64,
+}
+
+type Question = Pin<Box<dyn Future<Output = Result<Ends, JournalError>> + Send>>;
+
+/// What the owner of a shard knows about the end of `order-states`.
+pub(crate) struct StatesEnd {
+    shard: ShardId,
+    journal: Arc<dyn Journal>,
+    /// The first state that this build cannot read; the next restore must read it again.
+    first_unreadable: Option<u64>,
+    known: Option<Ends>,
+    question: Option<Question>,
+    /// Whether a checkpoint was written since the last question.
+    is_outdated: bool,
+    ask_from: Instant,
+}
+
+impl StatesEnd {
+    pub(crate) fn new(shard: ShardId, journal: Arc<dyn Journal>, first_unreadable: Option<u64>) -> Self {
+        let ask_from = Instant::now();
+        Self { shard, journal, first_unreadable, known: None, question: None, is_outdated: true, ask_from }
+    }
+
+    /// Notes that a checkpoint was written.
+    pub(crate) fn set_outdated(&mut self) {
+        self.is_outdated = true;
+    }
+
+    /// Asks for the ends, unless they are known well enough.
+    pub(crate) fn ask_if_due(&mut self) {
+        if !self.is_outdated || self.question.is_some() || Instant::now() < self.ask_from {
+            return;
+        }
+        self.is_outdated = false;
+        self.ask_from = Instant::now() + Duration::from_millis(PAUSE_MS);
+        let (journal, index) = (self.journal.clone(), u32::from(self.shard.0));
+        self.question = Some(Box::pin(async move {
+            let states = journal.end(Partition { topic: Topic::OrderStates, index }).await?;
+            let orders = journal.end(Partition { topic: Topic::Orders, index }).await?;
+            Ok(Ends { states, orders })
+        }));
+    }
+
+    /// Waits for the answer, if there is a question; otherwise for ever.
+    pub(crate) async fn answered(&mut self) {
+        let Some(question) = &mut self.question else { return std::future::pending().await };
+        let answer = question.await;
+        self.question = None;
+        match answer {
+            Ok(ends) => self.known = Some(ends),
+            Err(error) => {
+                warn!(shard = self.shard.0, %error, "the end of order-states is not known; asking again");
+                self.is_outdated = true;
+            }
+        }
+    }
+
+    /// The mark to store for a position past our claim, if every record below it was applied and no
+    /// newer claim was among them.
+    pub(crate) fn advance(&self, mark: StoreMark, position: u64) -> StoreMark {
+        let proven = self.known.filter(|ends| ends.orders <= position).map_or(0, |ends| ends.states);
+        let end = self.first_unreadable.map_or(proven, |first| proven.min(first));
+        StoreMark { states_offset: mark.states_offset.max(end), ..mark }
+    }
+}
