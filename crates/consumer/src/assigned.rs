@@ -19,6 +19,9 @@ use twqr_service::{CancellationToken, Context, Health};
 /// A task that panics makes the process dead, so that it is restarted: nothing else would work on
 /// its partition again.
 ///
+/// The part `TOPIC/group` is ready once the group has assigned something, or nothing: a process
+/// without a partition is a standby, which takes over when another one ends.
+///
 /// At the end it first leaves the group, so that other processes claim the partitions. Then it
 /// waits for every task that it started, including those whose partition was reassigned earlier.
 pub async fn hold_assigned<F>(
@@ -31,6 +34,8 @@ pub async fn hold_assigned<F>(
 where
     F: Future<Output = ()> + Send + 'static,
 {
+    let group = context.health.part(format!("{}/group", topic.name()));
+    group.not_ready("waiting for the group's assignment");
     let mut assignments = journal.assignments(topic, member).await?;
     let mut partitions = HeldPartitions::default();
     let ended = loop {
@@ -43,7 +48,10 @@ where
             }
         };
         match assigned {
-            Ok(assigned) => partitions.change_to(&assigned, &hold),
+            Ok(assigned) => {
+                group.ready();
+                partitions.change_to(&assigned, &hold);
+            }
             Err(error) => break Err(error),
         }
     };
@@ -169,6 +177,26 @@ mod tests {
             assert_eq!(take_events(&events).await, ["start 3"]);
         }
         partitions.end().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_without_a_partition_is_a_ready_standby() {
+        let sim = Sim::new(Layout { shards: 2, task_partitions: 1 }, Faults::default(), 7);
+        let members = ["worker-0", "worker-1", "worker-2"].map(|member| {
+            let context =
+                Context { clock: Arc::new(SystemClock), shutdown: CancellationToken::new(), health: Health::default() };
+            (member, sim.session(member), context)
+        });
+        assert!(members.iter().all(|(.., context)| !context.health.is_ready()));
+        let hold = |_, unassigned: CancellationToken| async move { unassigned.cancelled().await };
+        let holding = members
+            .iter()
+            .map(|(member, journal, context)| hold_assigned(&**journal, Topic::WalletTasks, member, context, hold));
+        let running = tokio::time::timeout(ENDING, futures::future::join_all(holding));
+        assert!(running.await.is_err(), "none ends");
+        for (member, _, context) in &members {
+            assert!(context.health.is_ready(), "{member}: {:?}", context.health.report());
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -24,7 +24,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{net::TcpListener, sync::oneshot};
+use tokio::{net::TcpListener, sync::oneshot, task::JoinSet};
 use tracing::{info, warn};
 use twqr_consumer::DeadLetters;
 use twqr_journal::{Journal, JournalError, Topic};
@@ -62,7 +62,7 @@ pub struct Settings {
     pub repeats_size: NonZeroUsize,
     /// How long calls in flight may take at shutdown, in ms.
     pub drain_within_ms: u64,
-    /// How many inquiries each shard must answer before the ingress is ready: 0 to 1,000.
+    /// How many inquiries each shard answers before it counts as answering: 0 to 1,000.
     pub warm_rounds: u32,
 }
 
@@ -93,6 +93,10 @@ pub enum Error {
     #[error("the journal has {0} partitions of orders; 1 to 65535 are possible")]
     Shards(u32),
 }
+
+/// The part of an ingress in the health report. It alone decides whether the process is ready,
+/// because it asks the others itself.
+pub const HEALTH_PART: &str = "ingress";
 
 /// How large a request may be, in bytes. The limits of all fields together are far below that.
 const REQUEST_BYTES_MAX: usize = 64 * 1024;
@@ -130,7 +134,7 @@ pub async fn run_on(
 ) -> Result<(), Error> {
     metrics::describe();
     let form = settings.http.as_ref().map(http::HttpForm::open).transpose()?;
-    let part = context.health.part("ingress");
+    let part = context.health.deciding_part(HEALTH_PART);
     let count = journal.partitions(Topic::Orders);
     let shards = u16::try_from(count).ok().and_then(NonZeroU16::new).ok_or(Error::Shards(count))?;
     let hold = journal.hold_replies(&settings.member).await?;
@@ -147,17 +151,17 @@ pub async fn run_on(
     };
     let router = RouterClient { journal, shards: ShardCount(shards), pending, clock: context.clock.clone() };
     let (first_probe, probed) = oneshot::channel();
-    let reader = tokio::spawn(replies.run(first_probe));
-    let become_ready = async {
+    let mut tasks = JoinSet::new();
+    tasks.spawn(replies.run(first_probe));
+    let (gate, may_serve) = oneshot::channel();
+    let ask_shards = readiness_probe::run(router.clone(), part.clone(), settings.warm_rounds, gate);
+    tasks.spawn(async move {
         drop(probed.await);
-        readiness_probe::run(&router, &part, settings.warm_rounds).await;
-    };
+        ask_shards.await;
+    });
     tokio::select! {
-        () = become_ready => {}
-        () = context.shutdown.cancelled() => {
-            reader.abort();
-            return Ok(());
-        }
+        _ = may_serve => {}
+        () = context.shutdown.cancelled() => return Ok(()),
     }
     let address = listeners.grpc.local_addr().unwrap_or(settings.listen);
     info!(%address, "serving the public API over gRPC");
@@ -174,8 +178,8 @@ pub async fn run_on(
         form.serve(listener, api, context.shutdown.clone(), drain).await;
         Ok(())
     });
+    drop(tasks);
     part.not_ready("shutting down");
-    reader.abort();
     drop(hold);
     served.map(|_| ())
 }

@@ -1,11 +1,12 @@
-//! The ingress becomes ready only when every shard has answered inquiries through the log and back.
-//! That opens connections and fills caches, so the first payment is as fast as any later one.
+//! Asks every shard through the log and back before the ingress serves. That opens connections and
+//! fills caches, so the first payment is as fast as any later one. A shard that stays silent does
+//! not keep the others from being served: the ingress begins without it and continues to ask.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
-use futures::{StreamExt, stream};
-use tokio::time::Instant;
-use tracing::{info, warn};
+use futures::{StreamExt, stream::FuturesUnordered};
+use tokio::{sync::oneshot, time::Instant};
+use tracing::{debug, info, warn};
 use twqr_service::Part;
 use twqr_types::{MerchantId, MerchantTradeNo, OrderKey, ShardCount, ShardId};
 use twqr_wire::convert::encode_query;
@@ -16,41 +17,93 @@ use crate::{metrics::CallKind, router_client::RouterClient};
 const ANSWER_WITHIN_MS: u64 = 2_000;
 /// The pause after an inquiry without an answer, in ms.
 const PAUSE_MS: u64 = ANSWER_WITHIN_MS / 10;
+/// How long the ingress waits for further shards once the first one has answered, in ms.
+const OTHERS_WITHIN_MS: u64 = 5_000;
+/// How often the silent shards are reported, in ms.
+const REPORT_MS: u64 = 2_000;
+/// How many silent shards are named; further ones are counted.
+const NAMED_MAX: usize = 10;
 /// The MerchantID of the probes. No merchant has it, so the orders do not exist.
 const PROBE_MERCHANT: &str = "-";
 /// How many numbers are tried to find one on a given shard. Even with 65,535 shards, a million
 /// numbers miss a given shard with a probability below one in a million.
 const NUMBERS_MAX: u32 = 1_000_000;
 
-/// Waits until every shard has answered `rounds` inquiries, and reports `part` as ready.
-pub(crate) async fn run(router: &RouterClient, part: &Part, rounds: u32) {
+/// Asks every shard until each has answered `rounds` inquiries. Sends `serve` and reports `part` as
+/// ready once all have. If some stay silent, it sends `serve` [`OTHERS_WITHIN_MS`] after the first
+/// one answered, and reports the part as degraded until the last one answers.
+pub(crate) async fn run(router: RouterClient, part: Part, rounds: u32, serve: oneshot::Sender<()>) {
     let began = Instant::now();
-    let shards = router.shards.0.get();
-    for _ in 0..rounds {
-        let probes = (0..shards).map(|shard| probe(router, part, ShardId(shard)));
-        stream::iter(probes).buffer_unordered(usize::from(shards)).collect::<()>().await;
+    let mut silent: BTreeSet<u16> = (0..router.shards.0.get()).collect();
+    let mut probes: FuturesUnordered<_> =
+        silent.iter().map(|shard| answers(&router, ShardId(*shard), rounds)).collect();
+    let (mut gate, mut others_until) = (Some(serve), None);
+    loop {
+        tokio::select! {
+            biased;
+            answered = probes.next() => match answered {
+                Some(shard) => {
+                    silent.remove(&shard.0);
+                    others_until.get_or_insert_with(|| Instant::now() + Duration::from_millis(OTHERS_WITHIN_MS));
+                }
+                None => break,
+            },
+            () = tokio::time::sleep(Duration::from_millis(REPORT_MS)) => {
+                warn!(silent = named(&silent), "shards do not answer; sending further inquiries");
+                if others_until.is_some_and(|until| until <= Instant::now()) {
+                    open(&mut gate);
+                }
+                report(&part, &silent, gate.is_none());
+            }
+        }
     }
     part.ready();
-    info!(shards, rounds, took_ms = began.elapsed().as_millis() as u64, "every shard answers");
+    open(&mut gate);
+    info!(shards = router.shards.0, rounds, took_ms = began.elapsed().as_millis() as u64, "every shard answers");
 }
 
-/// Sends inquiries to a shard until it answers one.
-async fn probe(router: &RouterClient, part: &Part, shard: ShardId) {
-    let Some(key) = key_on(shard, router.shards) else { return };
-    loop {
-        let now = router.clock.now();
-        let Some(mut call) = router.pending.open(CallKind::Call, now.plus(ANSWER_WITHIN_MS.cast_signed())) else {
-            return;
-        };
-        let ack = router.append(&key, encode_query(now, &key, call.reply_to, false));
-        let answered = async { ack.await.is_ok() && call.replies.recv().await.is_some() };
-        if tokio::time::timeout(Duration::from_millis(ANSWER_WITHIN_MS), answered).await == Ok(true) {
-            return;
-        }
-        warn!(shard = shard.0, "a shard does not answer; sending another inquiry");
-        part.not_ready(format!("shard {} does not answer; is a router running?", shard.0));
-        tokio::time::sleep(Duration::from_millis(PAUSE_MS)).await;
+fn open(gate: &mut Option<oneshot::Sender<()>>) {
+    if let Some(serve) = gate.take() {
+        let is_shutdown = serve.send(()).is_err();
+        debug!(is_shutdown, "the ingress may serve");
     }
+}
+
+fn report(part: &Part, silent: &BTreeSet<u16>, serves: bool) {
+    let why = format!("these shards do not answer, is a router running? {}", named(silent));
+    if serves { part.degraded(why) } else { part.not_ready(why) }
+}
+
+fn named(shards: &BTreeSet<u16>) -> String {
+    let names: Vec<_> = shards.iter().take(NAMED_MAX).map(u16::to_string).collect();
+    let more = shards.len().saturating_sub(NAMED_MAX);
+    names.join(", ") + &if more > 0 { format!(" and {more} more") } else { String::new() }
+}
+
+/// Sends inquiries to a shard until it has answered `rounds` of them; returns the shard.
+async fn answers(router: &RouterClient, shard: ShardId, rounds: u32) -> ShardId {
+    let Some(key) = key_on(shard, router.shards) else { return shard };
+    let mut answered = 0;
+    while answered < rounds {
+        if is_answered(router, &key).await {
+            answered += 1;
+        } else {
+            tokio::time::sleep(Duration::from_millis(PAUSE_MS)).await;
+        }
+    }
+    shard
+}
+
+/// Sends one inquiry. Returns whether the shard answered it in time; false, too, if the ingress has
+/// the most calls that it may have.
+async fn is_answered(router: &RouterClient, key: &OrderKey) -> bool {
+    let now = router.clock.now();
+    let Some(mut call) = router.pending.open(CallKind::Call, now.plus(ANSWER_WITHIN_MS.cast_signed())) else {
+        return false;
+    };
+    let ack = router.append(key, encode_query(now, key, call.reply_to, false));
+    let answered = async { ack.await.is_ok() && call.replies.recv().await.is_some() };
+    tokio::time::timeout(Duration::from_millis(ANSWER_WITHIN_MS), answered).await == Ok(true)
 }
 
 /// The key of an order on this shard that does not exist.
@@ -61,4 +114,63 @@ fn key_on(shard: ShardId, shards: ShardCount) -> Option<OrderKey> {
         let key = OrderKey { merchant_id: merchant_id.clone(), merchant_trade_no };
         (key.shard(shards) == shard).then_some(key)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{num::NonZeroU16, sync::Arc};
+
+    use tokio::task::JoinHandle;
+    use twqr_journal::{Journal, Partition, Topic};
+    use twqr_journal_sim::{Faults, Layout, Sim};
+    use twqr_order::Command;
+    use twqr_service::{Health, PartState, SystemClock};
+    use twqr_types::StatusCode;
+    use twqr_wire::convert::{ReplyContent, ReplyRecord, decode_record};
+
+    use super::*;
+    use crate::pending_calls::PendingCalls;
+
+    /// Answers every inquiry on one shard, as its router does.
+    fn answer(sim: &Sim, router: &RouterClient, shard: u32) -> JoinHandle<()> {
+        let (journal, pending) = (sim.session("router"), router.pending.clone());
+        tokio::spawn(async move {
+            let partition = Partition { topic: Topic::Orders, index: shard };
+            let mut reader = journal.reader(partition, 0).await.unwrap();
+            loop {
+                for record in reader.next(100).await.unwrap() {
+                    let Command::Query(query) = decode_record(record.entry.value.unwrap()).unwrap().command else {
+                        continue;
+                    };
+                    let correlation = query.reply_to.correlation;
+                    pending.deliver(ReplyRecord { correlation, ..ReplyRecord::broadcast(ReplyContent::NotFound) });
+                }
+            }
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_shard_does_not_keep_the_others_from_being_served() {
+        let sim = Sim::new(Layout { shards: 2, task_partitions: 1 }, Faults::default(), 7);
+        let router = RouterClient {
+            journal: sim.session("ingress-0"),
+            shards: ShardCount(NonZeroU16::new(2).unwrap()),
+            pending: PendingCalls::new(0, 100, StatusCode::FISC_ABNORMAL),
+            clock: Arc::new(SystemClock),
+        };
+        let health = Health::default();
+        let (serve, mut may_serve) = oneshot::channel();
+        let probing = tokio::spawn(run(router.clone(), health.deciding_part("ingress"), 3, serve));
+        tokio::time::sleep(Duration::from_millis(4 * OTHERS_WITHIN_MS)).await;
+        assert!(may_serve.try_recv().is_err() && !health.is_ready(), "no shard answers: {:?}", health.report());
+        answer(&sim, &router, 1);
+        tokio::time::timeout(Duration::from_millis(4 * OTHERS_WITHIN_MS), may_serve).await.unwrap().unwrap();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let silent = "these shards do not answer, is a router running? 0".to_owned();
+        assert_eq!(health.report()["ingress"], PartState::Degraded(silent));
+        assert!(health.is_ready());
+        answer(&sim, &router, 0);
+        probing.await.unwrap();
+        assert_eq!(health.report()["ingress"], PartState::Ready);
+    }
 }

@@ -4,7 +4,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use tokio::sync::watch;
@@ -13,6 +13,8 @@ use tokio::sync::watch;
 #[derive(Clone, Debug, Default)]
 pub struct Health {
     parts: Arc<Mutex<BTreeMap<String, PartState>>>,
+    /// The name of the part that alone decides whether the process is ready, if there is one.
+    deciding: Arc<OnceLock<String>>,
     /// Why the process must be restarted; `None` if it need not be.
     dead: Arc<watch::Sender<Option<String>>>,
 }
@@ -53,15 +55,27 @@ impl Health {
         part
     }
 
+    /// Adds the part that alone decides whether the process is ready: one that serves callers, and
+    /// finds out by itself what of the other parts works. Only the first such name counts.
+    pub fn deciding_part(&self, name: impl Into<String>) -> Part {
+        let part = self.part(name);
+        self.deciding.get_or_init(|| part.name.clone());
+        part
+    }
+
     /// The state of every part, by its name.
     pub fn report(&self) -> BTreeMap<String, PartState> {
         self.lock().clone()
     }
 
-    /// Whether there is at least one part, and all are ready or degraded.
+    /// Whether the deciding part is ready or degraded. Without a deciding part: whether there is at
+    /// least one part, and all are.
     pub fn is_ready(&self) -> bool {
-        let parts = self.lock();
-        !parts.is_empty() && parts.values().all(|state| !matches!(state, PartState::NotReady(_)))
+        let (parts, works) = (self.lock(), |state: &PartState| !matches!(state, PartState::NotReady(_)));
+        match self.deciding.get() {
+            Some(deciding) => parts.get(deciding).is_some_and(works),
+            None => !parts.is_empty() && parts.values().all(works),
+        }
     }
 
     /// Why the process must be restarted, with the name of the dead part; `None` if it need not be.
@@ -135,5 +149,19 @@ mod tests {
         assert_eq!(health.dead(), Some("a: stalled too often".into()));
         a.remove();
         assert!(health.is_ready());
+    }
+
+    #[test]
+    fn the_deciding_part_alone_says_whether_the_process_is_ready() {
+        let health = Health::default();
+        let (front, shard) = (health.deciding_part("ingress"), health.part("shard"));
+        shard.ready();
+        assert!(!health.is_ready(), "it has not started yet");
+        front.degraded("a shard is silent");
+        shard.not_ready("its rules cannot be read");
+        assert!(health.is_ready());
+        health.deciding_part("ingress").ready();
+        front.not_ready("shutting down");
+        assert!(!health.is_ready());
     }
 }

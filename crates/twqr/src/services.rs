@@ -7,11 +7,15 @@ mod settings;
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use tokio::task::{JoinError, JoinSet};
+use tokio::{
+    task::{JoinError, JoinSet},
+    time::Instant,
+};
+use tracing::warn;
 use twqr_config::Config;
 use twqr_files::print_error_line;
 use twqr_journal::Journal;
-use twqr_service::{CancellationToken, Context, Health, SystemClock};
+use twqr_service::{CancellationToken, Context, Health, PartState, SystemClock};
 
 use crate::admin;
 
@@ -55,7 +59,7 @@ impl Service {
     const fn part(self) -> &'static str {
         match self {
             Self::Ingress => "ingress",
-            Self::Router => "router/",
+            Self::Router => "router/shard-",
             Self::WalletWorker => "wallet-tasks/",
             Self::FiscWorker => "fisc-tasks/",
             Self::Tracker => "tracker/",
@@ -63,8 +67,9 @@ impl Service {
     }
 }
 
-/// How long the other services may take to become ready before the ingress starts, in ms.
-const READY_WAIT_MS: u64 = 60_000;
+/// How long the ingress waits for routers and workers of the same process before it starts, in ms.
+/// It starts without those that are not ready then, and asks every shard itself.
+const READY_WAIT_MS: u64 = 10_000;
 
 /// How long a process with a dead part may take to shut down, in ms. Then it exits at once.
 const END_WITHIN_MS: u64 = 8_000;
@@ -89,6 +94,9 @@ struct Process {
 /// Runs these services until `stop` fires or one of them fails.
 pub(crate) async fn run(services: &[Service], config: Config, stop: CancellationToken) -> anyhow::Result<()> {
     let health = Health::default();
+    if services.contains(&Service::Ingress) {
+        health.deciding_part(twqr_ingress::HEALTH_PART).not_ready("waiting for the other services");
+    }
     let tiers = [(); 3].map(|()| (CancellationToken::new(), Running::new()));
     let admin = admin::serve(config.admin, health.clone(), tiers[2].0.clone());
     let opening = journal::open(services, &config, health.part("journal"));
@@ -110,7 +118,8 @@ pub(crate) async fn run(services: &[Service], config: Config, stop: Cancellation
 }
 
 impl Process {
-    /// Starts the services; the ingress starts once all others are ready.
+    /// Starts the services; the ingress starts once those that it calls are ready, or
+    /// [`READY_WAIT_MS`] are over.
     async fn run(&mut self, services: &[Service], stop: &CancellationToken) -> anyhow::Result<()> {
         let (front, back): (Vec<Service>, Vec<Service>) = services.iter().partition(|service| service.tier() == 0);
         for service in &back {
@@ -119,7 +128,7 @@ impl Process {
         let health = self.health.clone();
         tokio::select! {
             failed = self.ended() => return failed,
-            ready = wait_ready(&health, &back) => ready?,
+            () = wait_ready(&health, &back), if !front.is_empty() => {}
             () = stop.cancelled() => return Ok(()),
         }
         for service in front {
@@ -194,14 +203,47 @@ where
     service.await.context(name)
 }
 
-async fn wait_ready(health: &Health, services: &[Service]) -> anyhow::Result<()> {
-    for _ in 0..READY_WAIT_MS / 10 {
+/// Waits until the routers and workers among these services are ready, but not for longer than
+/// [`READY_WAIT_MS`]. The tracker takes no part in payments, so it is not waited for.
+async fn wait_ready(health: &Health, services: &[Service]) {
+    let parts: Vec<_> = services.iter().filter(|service| **service != Service::Tracker).map(|s| s.part()).collect();
+    let deadline = Instant::now() + Duration::from_millis(READY_WAIT_MS);
+    loop {
         let report = health.report();
-        let begun = |service: &Service| report.keys().any(|name| name.starts_with(service.part()));
-        if services.is_empty() || (services.iter().all(begun) && health.is_ready()) {
-            return Ok(());
+        let of = |prefix: &'static str| report.iter().filter(move |(name, _)| name.starts_with(prefix));
+        let is_ready = |prefix: &'static str| {
+            of(prefix).next().is_some() && of(prefix).all(|(_, state)| !matches!(state, PartState::NotReady(_)))
+        };
+        if parts.iter().all(|part| is_ready(part)) {
+            return;
+        }
+        if Instant::now() >= deadline {
+            warn!(?report, "not every service is ready; the ingress starts and serves the shards that answer");
+            return;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    anyhow::bail!("not ready after {READY_WAIT_MS} ms: {:?}", health.report())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BACK: [Service; 3] = [Service::Router, Service::WalletWorker, Service::Tracker];
+
+    #[tokio::test(start_paused = true)]
+    async fn the_ingress_starts_without_what_is_not_ready_in_time_and_never_waits_for_the_tracker() {
+        let health = Health::default();
+        let began = Instant::now();
+        let (shard, other) = (health.part("router/shard-0"), health.part("router/shard-1"));
+        let (tasks, _tracker) = (health.part("wallet-tasks/0"), health.part("tracker/shard-0"));
+        shard.ready();
+        tasks.ready();
+        wait_ready(&health, &BACK).await;
+        assert!(began.elapsed() >= Duration::from_millis(READY_WAIT_MS), "it waits for a shard, but not for ever");
+        other.ready();
+        let began = Instant::now();
+        wait_ready(&health, &BACK).await;
+        assert_eq!(began.elapsed(), Duration::ZERO);
+    }
 }
