@@ -15,6 +15,7 @@ use stage::{pause, pay_on, start_with};
 use twqr_journal::{Partition, Topic};
 use twqr_journal_sim::{Faults, Layout, Sim};
 use twqr_router::{MemoryStore, StateStore, StoreError, StoreMark, StoredState};
+use twqr_service::PartState;
 
 const TASKS: Partition = Partition { topic: Topic::WalletTasks, index: 0 };
 /// How long a call stalls at most, and how long the test waits for anything.
@@ -102,8 +103,8 @@ async fn a_store_that_stalls_under_one_shard_does_not_stop_another() {
         });
         let (session, caller) = (sim.session("router-0"), sim.session("caller"));
         let router = start_with(session.clone(), session, "router-0", store.clone());
-        let parts = || router.health.report().len();
-        until("both shards are ready", || parts() == 2 && router.health.is_ready()).await;
+        let is_ready = |shard| router.health.report().get(shard) == Some(&PartState::Ready);
+        until("both shards are ready", || ["router/shard-0", "router/shard-1"].into_iter().all(is_ready)).await;
 
         store.set(Gate::Closed);
         let shard = |index| Partition { topic: Topic::Orders, index };
