@@ -22,6 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // it reads and writes that record itself.
     let files = [
         "twqr/pos/v1/pos.proto",
+        "twqr/bus/v1/holds.proto",
         "twqr/bus/v1/order.proto",
         "twqr/bus/v1/orders.proto",
         "twqr/bus/v1/policy.proto",

@@ -103,7 +103,7 @@ pub fn apply(
         Command::Query(query) => query::apply(order.as_mut(), query, context),
         Command::Outcome(outcome) => with_payment(order, |payment| outcome::apply(payment, outcome, context)),
         Command::Due(_) => order.as_mut().map_or(IGNORED, |order| due::apply(order, context)),
-        Command::Claim { .. } | Command::Policy(_) => IGNORED,
+        Command::Hold(_) | Command::Policy(_) => IGNORED,
     }
 }
 

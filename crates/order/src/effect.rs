@@ -52,6 +52,8 @@ pub struct Task {
     /// Whether the movement is idempotent: see [`crate::Movement::is_idempotent`]. False for an
     /// inquiry.
     pub is_idempotent: bool,
+    /// The protocol version of the policy that decided the task; 0 before the first policy.
+    pub protocol_version: u32,
     /// The call to make.
     pub kind: TaskKind,
 }

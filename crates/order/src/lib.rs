@@ -12,6 +12,7 @@
 mod apply;
 mod cancel;
 mod effect;
+mod hold;
 mod movement;
 mod order;
 mod payment;
@@ -26,6 +27,7 @@ mod versions;
 pub use apply::{AppliedStep, Step, apply, refuse_unknown_payment};
 pub use cancel::{Cancel, CancelStage, EarlyCancel};
 pub use effect::{ChargeCall, Effect, Forward, RefundCall, Reply, ReplyBody, ReversalCall, Subject, Task, TaskKind};
+pub use hold::{Alive, HoldRecord, Process, claim_counts};
 pub use movement::{
     Evidence, Failure, HELD_BACK_MS_MAX, INQUIRY_MS_MAX, Movement, Phase, RefundApproval, ReversalApproval,
 };

@@ -5,7 +5,9 @@ use twqr_types::{
     TradeNo, UnixMs,
 };
 
-use crate::{Approval, EffectId, Failure, Policy, RefundApproval, RefundSuccess, ReplyTo, ReversalApproval};
+use crate::{
+    Approval, EffectId, Failure, HoldRecord, Policy, RefundApproval, RefundSuccess, ReplyTo, ReversalApproval,
+};
 
 /// A record of a shard's log.
 #[derive(Clone, Debug)]
@@ -22,13 +24,8 @@ pub struct Record {
 /// The content of a record: a request, a result, or a change of the policy.
 #[derive(Clone, Debug)]
 pub enum Command {
-    /// A router takes the shard. It changes no order.
-    Claim {
-        /// The router's name, for people.
-        owner: Box<str>,
-        /// A number by which the router recognises its own claim.
-        nonce: u64,
-    },
+    /// A router takes the shard, gives it back, or shows that it works. It changes no order.
+    Hold(HoldRecord),
     /// A caller requests a payment.
     Pay(Box<Pay>),
     /// A caller requests a refund, under the refund's own number.
@@ -50,7 +47,7 @@ pub enum Command {
 }
 
 impl Command {
-    /// The order that the record is about; `None` for claims and policies.
+    /// The order that the record is about; `None` for holds and policies.
     pub fn target(&self) -> Option<Target<'_>> {
         match self {
             Self::Pay(pay) => Some(Target::Key(&pay.form.key)),
@@ -61,7 +58,7 @@ impl Command {
             Self::Query(query) => Some(Target::Key(&query.key)),
             Self::Outcome(outcome) => Some(Target::Key(&outcome.key)),
             Self::Due(key) => Some(Target::Key(key)),
-            Self::Claim { .. } | Self::Policy(_) => None,
+            Self::Hold(_) | Self::Policy(_) => None,
         }
     }
 }

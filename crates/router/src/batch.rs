@@ -7,7 +7,9 @@ use bytes::Bytes;
 use tracing::{debug, error, info, warn};
 use twqr_consumer::DeadLetters;
 use twqr_journal::{Ack, Entry, Journal, Partition, Record, Topic};
-use twqr_order::{Command, Effect, POLICY_SHARD, PolicyChange, Position, Step, Target, apply, refuse_unknown_payment};
+use twqr_order::{
+    Command, Effect, HoldRecord, POLICY_SHARD, PolicyChange, Position, Step, Target, apply, refuse_unknown_payment,
+};
 use twqr_types::{Issuer, OrderKey, ShardId};
 use twqr_wire::convert::{
     RecordFault, ReplyContent, ReplyRecord, decode_record, encode_record, encode_reply, encode_reply_record,
@@ -16,7 +18,7 @@ use twqr_wire::convert::{
 
 use crate::{Error, metrics, reply_appends::ReplyAppends, restore::check_protocol, shard::Shard, store::StoreError};
 
-/// The effects of a batch, and the claims that were among its records.
+/// The effects of a batch, and what its latest record says about who holds the shard.
 pub(crate) struct Batch<'a> {
     dead_letters: &'a DeadLetters,
     wallet: Vec<Entry>,
@@ -29,8 +31,8 @@ pub(crate) struct Batch<'a> {
     /// Replies for every ingress.
     to_ingresses: Vec<Entry>,
     effects: Vec<Effect>,
-    /// The claims among the records, each with its offset and nonce.
-    pub(crate) claims: Vec<(u64, u64)>,
+    /// The latest record, if it is about who holds the shard, with its offset.
+    pub(crate) hold: Option<(u64, HoldRecord)>,
 }
 
 /// A record of `orders`.
@@ -62,7 +64,7 @@ impl<'a> Batch<'a> {
             broadcasts: Vec::new(),
             to_ingresses: Vec::new(),
             effects: Vec::new(),
-            claims: Vec::new(),
+            hold: None,
         }
     }
 
@@ -79,7 +81,7 @@ impl<'a> Batch<'a> {
             }
         };
         match &decoded.command {
-            Command::Claim { nonce, .. } => self.claims.push((offset, *nonce)),
+            Command::Hold(hold) => self.hold = Some((offset, hold.clone())),
             Command::Policy(change) => self.take_policy(shard, change, payload, offset)?,
             Command::Reserve(reserve) if shard.key_of(reserve.payment).is_none() => {
                 if shard.first_unreadable.is_some() {

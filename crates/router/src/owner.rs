@@ -10,7 +10,7 @@ use rand::Rng;
 use tracing::info;
 use twqr_consumer::DeadLetters;
 use twqr_journal::{Entry, Journal, JournalError, Partition, Reader, Topic};
-use twqr_order::{Command, POLICY_SHARD, PolicyChange, Record};
+use twqr_order::{Command, HoldRecord, POLICY_SHARD, PolicyChange, Record};
 use twqr_service::{CancellationToken, Clock, Part, StallWatch};
 use twqr_types::{OrderKey, ShardId};
 use twqr_wire::convert::encode_record;
@@ -104,8 +104,9 @@ impl<'a> Owner<'a> {
     /// something fails.
     pub(crate) async fn own(self, stop: &CancellationToken) -> Result<Ended, Error> {
         let orders = Partition { topic: Topic::Orders, index: u32::from(self.shard.0) };
-        let claim = Command::Claim { owner: self.settings.member.as_str().into(), nonce: self.nonce };
-        self.append_record(orders, claim).await?;
+        let owner = self.settings.member.as_str().into();
+        let claim = HoldRecord::Claim { owner, nonce: self.nonce, replaces: None };
+        self.append_record(orders, Command::Hold(claim)).await?;
         let claimed_below = self.journal.end(orders).await?;
         let (shard, mark) = restore(self.shard, &*self.journal, self.store.clone()).await?;
         info!(shard = self.shard.0, from = shard.next, "shard restored, applying");
@@ -182,7 +183,7 @@ impl<'a> Owner<'a> {
         let mut ended = None;
         for record in records {
             batch.apply(&mut owned.shard, record)?;
-            if let Some((offset, nonce)) = batch.claims.pop() {
+            if let Some((offset, HoldRecord::Claim { nonce, .. })) = batch.hold.take() {
                 match owned.epoch {
                     None if nonce == self.nonce => self.begin_epoch(owned, offset),
                     Some(epoch) if nonce != self.nonce => {

@@ -5,11 +5,13 @@
 //! `decode_x`, from domain values to bytes and back. The other files convert the messages within
 //! the records (`x_out`, `x_from`).
 
+mod alive;
 mod backend_answers;
 mod backend_calls;
 mod dead_letters;
 mod fault;
 mod forms;
+mod holds;
 mod ids;
 mod movement;
 mod order;
@@ -28,6 +30,7 @@ pub use backend_calls::{inquiry_out, transfer_out};
 pub use dead_letters::{DeadLetter, decode_dead_letter, encode_dead_letter};
 pub use fault::RecordFault;
 pub use forms::{pay_form, raw_cancel, raw_pay, raw_query, raw_refund};
+pub use holds::HeldTopic;
 pub use order::{order_from, order_out};
 pub use order_records::{
     Stamp, decode_record, encode_cancel, encode_due, encode_outcome, encode_pay, encode_query, encode_record,

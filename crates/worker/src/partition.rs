@@ -15,6 +15,7 @@ use tokio::{sync::mpsc, time::Instant};
 use tracing::{info, warn};
 use twqr_consumer::DeadLetters;
 use twqr_journal::{Entry, Group, Journal, Partition, Reader};
+use twqr_order::HoldRecord;
 use twqr_service::{CancellationToken, Clock, Part, StallWatch};
 use twqr_wire::convert::{TaskRecord, encode_task_record};
 
@@ -180,7 +181,7 @@ impl Holder {
     /// tasks after it belong to the next claim.
     fn release(&mut self) {
         self.stage = Stage::Releasing;
-        let release = encode_task_record(&TaskRecord::Release { claim: self.holding.own() });
+        let release = encode_task_record(&TaskRecord::Hold(HoldRecord::Release { claim: self.holding.own() }));
         let ack = self.journal.append(self.partition, vec![Entry::plain(release)]);
         self.outcomes.await_ack(Vec::new(), ack);
     }

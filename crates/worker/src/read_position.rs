@@ -27,7 +27,9 @@ impl ReadPosition {
         // which claim held the partition. Then everything is read again, and inquired about.
         let committed = position.filter(|position| !position.metadata.is_empty());
         let committed = committed.and_then(|at| Some((at.next, decode_worker_position(at.metadata.clone()).ok()?)));
-        let Some((next, WorkerPosition { highest, holder })) = committed else { return (Self::default(), None) };
+        let Some((next, WorkerPosition { highest, holder, newest: _ })) = committed else {
+            return (Self::default(), None);
+        };
         let highest = highest.into_iter().map(|id| (id.shard, id)).collect();
         (Self { next, unfinished: BTreeSet::new(), highest }, holder)
     }
@@ -74,7 +76,10 @@ impl ReadPosition {
     /// Returns what to commit; `holder` is the claim that holds the partition at the position.
     pub(crate) fn to_commit(&self, holder: Option<u64>) -> Position {
         let highest = self.highest.values().copied().collect();
-        Position { next: self.position(), metadata: encode_worker_position(&WorkerPosition { highest, holder }) }
+        Position {
+            next: self.position(),
+            metadata: encode_worker_position(&WorkerPosition { highest, holder, newest: None }),
+        }
     }
 }
 

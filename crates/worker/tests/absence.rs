@@ -76,6 +76,7 @@ fn task(offset: u64, window_ms: i64, kind: TaskKind) -> TaskRecord {
         trade_no: TradeNo::new(ShardId(0), 1, BEGAN),
         issuer: Issuer::Wallet,
         limits: Limits::default(),
+        protocol_version: 0,
         is_idempotent: false,
         send_by,
         absent_after: send_by.plus(window_ms),

@@ -36,7 +36,7 @@ fn merchant_request(command: &Command) -> Option<(&MerchantId, Option<ReplyTo>)>
         | Command::RefundResult(_)
         | Command::Outcome(_)
         | Command::Due(_)
-        | Command::Claim { .. }
+        | Command::Hold(_)
         | Command::Policy(_) => None,
     }
 }

@@ -54,6 +54,7 @@ impl ApplyContext<'_> {
             absent_after: movement.absent_after,
             limits: rules.limits,
             is_idempotent: movement.is_idempotent && !matches!(kind, TaskKind::Inquire(_)),
+            protocol_version: self.protocol_version(),
             kind,
         }));
     }

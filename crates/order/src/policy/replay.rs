@@ -97,7 +97,7 @@ impl<'a> Replay<'a> {
                 self.versions.take(self.shard, offset, (*change).into());
             }
             Command::Policy(_)
-            | Command::Claim { .. }
+            | Command::Hold(_)
             | Command::Reserve(_)
             | Command::RefundResult(_)
             | Command::Query(_)

@@ -2,10 +2,13 @@
 
 use bytes::Bytes;
 use prost::Message;
-use twqr_order::{CancelRequest, Command, Outcome, Pay, Query, Record, RefundRequest, RefundResult, ReplyTo, Reserve};
+use twqr_order::{
+    CancelRequest, Command, HoldRecord, Outcome, Pay, Query, Record, RefundRequest, RefundResult, ReplyTo, Reserve,
+};
 use twqr_types::{Amount, KeyName, OrderKey, PayForm, PosId, RefundForm, Remark, StoreId, StoreName, UnixMs};
 
 use super::{
+    alive::{alive_from, alive_out, process_from, process_out},
     fault::{RecordFault, check_version, need},
     forms::{cancel_form, cancel_request, pay_form, pay_request, refund_form, refund_request},
     ids::{key_from, key_out, reply_to_from, reply_to_out, trade_no_from},
@@ -39,7 +42,13 @@ pub fn decode_record(bytes: Bytes) -> Result<Record, RecordFault> {
     let record = bus::OrdersRecord::decode(bytes).map_err(|_| RecordFault::NotProtobuf)?;
     check_version(record.version)?;
     let command = match need(record.body, "body")? {
-        Body::Claim(claim) => Command::Claim { owner: claim.owner.into(), nonce: claim.nonce },
+        Body::Claim(bus::ShardClaim { owner, nonce, replaces }) => {
+            Command::Hold(HoldRecord::Claim { owner: owner.into(), nonce, replaces })
+        }
+        Body::Release(release) => Command::Hold(HoldRecord::Release { claim: release.claim }),
+        Body::Intent(intent) => Command::Hold(HoldRecord::Intent(process_from(intent.by)?)),
+        Body::Alive(alive) => Command::Hold(HoldRecord::Alive(alive_from(alive)?)),
+        Body::Doubt(doubt) => Command::Hold(HoldRecord::Doubt(process_from(doubt.by)?)),
         Body::Pay(pay) => Command::Pay(Box::new(Pay {
             form: pay_form(need(pay.request, "request")?).map_err(RecordFault::Form)?,
             reply_to: pay.reply_to.map(reply_to_from),
@@ -116,7 +125,7 @@ fn refund_result_out(result: &RefundResult) -> bus::RefundResult {
 pub fn encode_record(record: &Record) -> Bytes {
     let stamp = Stamp { at: record.at, signed_by: record.signed_by.as_ref() };
     let body = match &record.command {
-        Command::Claim { owner, nonce } => Body::Claim(bus::ShardClaim { owner: owner.to_string(), nonce: *nonce }),
+        Command::Hold(hold) => hold_out(hold),
         Command::Pay(pay) => return encode_pay(stamp, &pay.form, pay.reply_to),
         Command::Refund(refund) => return encode_refund(stamp, &refund.form, refund.reply_to),
         Command::Cancel(cancel) => return encode_cancel(stamp, &cancel.form, cancel.reply_to),
@@ -128,6 +137,18 @@ pub fn encode_record(record: &Record) -> Bytes {
         Command::Policy(change) => Body::Policy(policy_change_out(change)),
     };
     encode(stamp, body)
+}
+
+fn hold_out(hold: &HoldRecord) -> Body {
+    match hold {
+        HoldRecord::Claim { owner, nonce, replaces } => {
+            Body::Claim(bus::ShardClaim { owner: owner.to_string(), nonce: *nonce, replaces: *replaces })
+        }
+        HoldRecord::Release { claim } => Body::Release(bus::ShardRelease { claim: *claim }),
+        HoldRecord::Intent(by) => Body::Intent(bus::ShardIntent { by: Some(process_out(by)) }),
+        HoldRecord::Alive(alive) => Body::Alive(alive_out(alive)),
+        HoldRecord::Doubt(by) => Body::Doubt(bus::Doubt { by: Some(process_out(by)) }),
+    }
 }
 
 /// Writes a payment request.

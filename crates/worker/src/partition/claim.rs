@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tracing::info;
 use twqr_consumer::DeadLetters;
 use twqr_journal::{Ack, Entry, Group, Journal, JournalError, Offset, Partition, Reader};
+use twqr_order::{HoldRecord, Process};
 use twqr_service::{CancellationToken, Context};
 use twqr_wire::convert::{TaskRecord, decode_task_record, encode_task_record};
 
@@ -59,7 +60,8 @@ impl Holder {
         // From here on `unassigned` must not stop this: no worker would send the tasks after the
         // claim, and they would fail.
         let nonce: u64 = rand::rng().random();
-        append(&*journal, partition, &TaskRecord::Claim { owner: settings.member.clone(), nonce }).await?;
+        let claim = HoldRecord::Claim { owner: settings.member.as_str().into(), nonce, replaces: None };
+        append(&*journal, partition, claim).await?;
         let holding = scan.until_claim(nonce).await?;
         info!(%partition, claim = holding.own(), from, "partition claimed");
         let (sender, mut events) = mpsc::channel(EVENTS_MAX);
@@ -87,8 +89,8 @@ impl Holder {
     }
 }
 
-fn append(journal: &dyn Journal, partition: Partition, record: &TaskRecord) -> Ack {
-    journal.append(partition, vec![Entry::plain(encode_task_record(record))])
+fn append(journal: &dyn Journal, partition: Partition, hold: HoldRecord) -> Ack {
+    journal.append(partition, vec![Entry::plain(encode_task_record(&TaskRecord::Hold(hold)))])
 }
 
 async fn first_connection(events: &mut mpsc::Receiver<Event>) -> Option<mpsc::Sender<Call>> {
@@ -132,13 +134,15 @@ impl Scan {
             }
             self.next = record.offset + 1;
             match decode_task_record(record.entry.value.unwrap_or_default()) {
-                Ok(TaskRecord::Claim { nonce, .. }) => {
+                Ok(TaskRecord::Hold(HoldRecord::Claim { nonce, .. })) => {
                     claims.push((record.offset, nonce));
                     self.holds.push((record.offset, Hold::Claim));
                 }
-                Ok(TaskRecord::Release { claim }) => self.holds.push((record.offset, Hold::Release { claim })),
+                Ok(TaskRecord::Hold(HoldRecord::Release { claim })) => {
+                    self.holds.push((record.offset, Hold::Release { claim }))
+                }
                 // The holder writes a record that cannot be read to `dead-letters`.
-                Ok(TaskRecord::Task(_) | TaskRecord::Intent { .. }) | Err(_) => {}
+                Ok(TaskRecord::Task(_) | TaskRecord::Hold(_)) | Err(_) => {}
             }
         }
         Ok(claims)
@@ -148,7 +152,8 @@ impl Scan {
     async fn prepare(&mut self, journal: &dyn Journal, member: &str) -> Result<(), JournalError> {
         self.read_to_end(journal).await?;
         if journal.is_shared() && self.is_held() {
-            append(journal, self.partition, &TaskRecord::Intent { owner: member.to_owned() }).await?;
+            let intent = HoldRecord::Intent(Process { name: member.into(), nonce: 0 });
+            append(journal, self.partition, intent).await?;
             self.until_released().await?;
         }
         Ok(())

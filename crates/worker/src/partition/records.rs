@@ -2,7 +2,7 @@
 
 use tracing::info;
 use twqr_journal::{Offset, Record};
-use twqr_order::{Task, TaskKind};
+use twqr_order::{HoldRecord, Task, TaskKind};
 use twqr_wire::convert::{TaskRecord, decode_task_record};
 
 use super::{Ended, Holder, Stage};
@@ -19,21 +19,26 @@ impl Holder {
             }
         };
         let is_after_claim = offset > self.holding.own();
-        match record {
-            TaskRecord::Claim { .. } if is_after_claim => self.stage = Stage::Ending(Ended::Superseded),
-            TaskRecord::Release { claim } if claim == self.holding.own() => {
+        let hold = match record {
+            TaskRecord::Task(task) => return self.on_task(offset, *task),
+            TaskRecord::Hold(hold) => hold,
+        };
+        match hold {
+            HoldRecord::Claim { .. } if is_after_claim => self.stage = Stage::Ending(Ended::Superseded),
+            HoldRecord::Release { claim } if claim == self.holding.own() => {
                 self.read.read(offset, false);
                 self.stage = Stage::Ending(Ended::Released);
             }
-            TaskRecord::Intent { owner } if is_after_claim && self.stage == Stage::Working => {
-                info!(partition = %self.partition, by = owner, "another worker wants the partition");
+            HoldRecord::Intent(by) if is_after_claim && self.stage == Stage::Working => {
+                info!(partition = %self.partition, by = %by.name, "another worker wants the partition");
                 self.read.read(offset, false);
                 self.release();
             }
-            TaskRecord::Claim { .. } | TaskRecord::Release { .. } | TaskRecord::Intent { .. } => {
-                self.read.read(offset, false);
-            }
-            TaskRecord::Task(task) => self.on_task(offset, *task),
+            HoldRecord::Claim { .. }
+            | HoldRecord::Release { .. }
+            | HoldRecord::Intent(_)
+            | HoldRecord::Alive(_)
+            | HoldRecord::Doubt(_) => self.read.read(offset, false),
         }
     }
 
