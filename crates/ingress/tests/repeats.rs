@@ -145,6 +145,7 @@ fn being_reversed(number: &str) -> ReplyContent {
         amounts: Vec::new(),
         is_requested: true,
         was_answered_as_done: false,
+        last_refusal: None,
         stage: CancelStage::Reversing(movement(Phase::Sent { task })),
         changed_at: UnixMs(0),
     };

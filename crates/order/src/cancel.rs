@@ -33,6 +33,9 @@ pub struct Cancel {
     pub was_answered_as_done: bool,
     /// The present stage.
     pub stage: CancelStage,
+    /// The issuer's last refusal, if the machine tries again by itself after it: the customer is
+    /// charged, and callers were answered that the payment failed.
+    pub last_refusal: Option<Failure>,
     /// When the stage changed last.
     pub changed_at: UnixMs,
 }
@@ -44,8 +47,8 @@ pub enum CancelStage {
     Blocked,
     /// The reversal was sent to the issuer; the movement's phase is its result.
     Reversing(Movement<ReversalApproval>),
-    /// There is evidence that the last reversal did not happen, and the issuer did not refuse it:
-    /// another one follows.
+    /// There is evidence that the last reversal did not happen, and another one follows: the issuer
+    /// did not refuse it, or [`Cancel::last_refusal`] tells why.
     Retry {
         /// When to send it.
         at: UnixMs,
@@ -90,6 +93,12 @@ impl Cancel {
             CancelStage::Reversing(reversal) => reversal.failure(),
             CancelStage::Blocked | CancelStage::Retry { .. } | CancelStage::NothingToReverse => None,
         }
+    }
+
+    /// Whether the machine waits to try again after a refusal. The same cancel may then be requested
+    /// again, and is sent at once.
+    pub(crate) fn is_waiting_after_refusal(&self) -> bool {
+        self.last_refusal.is_some() && matches!(self.stage, CancelStage::Retry { .. })
     }
 
     /// Whether the machine still works on it: it is neither complete nor refused by the issuer.

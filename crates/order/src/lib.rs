@@ -10,6 +10,7 @@
 //! applied to one order). Each command is decided in its own file under `apply/`.
 
 mod apply;
+mod attention;
 mod cancel;
 mod effect;
 mod hold;
@@ -25,6 +26,7 @@ mod schedule;
 mod versions;
 
 pub use apply::{AppliedStep, Step, apply, refuse_unknown_payment};
+pub use attention::Attention;
 pub use cancel::{Cancel, CancelStage, EarlyCancel};
 pub use effect::{ChargeCall, Effect, Forward, RefundCall, Reply, ReplyBody, ReversalCall, Subject, Task, TaskKind};
 pub use hold::{Alive, HoldRecord, Process, claim_counts};
@@ -33,7 +35,7 @@ pub use movement::{
 };
 pub use order::Order;
 pub use payment::{
-    Approval, CALLS_MAX, Payment, PaymentType, REFUNDS_MAX, RefundEntry, Subscriber, SubscriptionKind, Terms,
+    Approval, CALLS_MAX, Payment, PaymentType, REFUND_NUMBERS_MAX, REFUNDS_MAX, RefundEntry, Subscriber, SubscriptionKind, Terms,
     WATCHES_MAX,
 };
 pub use policy::{

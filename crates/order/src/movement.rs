@@ -7,8 +7,8 @@ use twqr_types::{StatusCode, UnixMs};
 
 use crate::EffectId;
 
-/// How long an inquiry may stay without an outcome before another one is sent, in ms. It is longer
-/// than any call takes. An inquiry changes nothing, so sending one twice is harmless.
+/// How long an inquiry stays without an outcome at least before another one is sent, in ms. It is
+/// longer than any call takes. An inquiry changes nothing, so sending one twice is harmless.
 pub const INQUIRY_MS_MAX: i64 = 120_000;
 
 /// How long after a movement's `send_by` a worker's connection may still hold its request back, in
@@ -50,6 +50,9 @@ pub enum Phase<A> {
     Inquiring {
         /// The open task.
         task: EffectId,
+        /// When to send another one if there is no outcome by then. `None` if a record of before
+        /// protocol version 1 sent it: [`INQUIRY_MS_MAX`] after it.
+        again_at: Option<UnixMs>,
     },
     /// It took effect.
     Done(Box<A>),
@@ -89,12 +92,12 @@ impl<A> Movement<A> {
     }
 
     /// When the machine must act on it; `None` once it is final. A sent task without an outcome is
-    /// due at `absent_after`, an inquiry after [`INQUIRY_MS_MAX`].
+    /// due at `absent_after`, an inquiry after [`INQUIRY_MS_MAX`] or later.
     pub fn due_at(&self) -> Option<UnixMs> {
         match &self.phase {
             Phase::Sent { .. } => Some(self.absent_after),
             Phase::Unresolved { next_check } => Some(*next_check),
-            Phase::Inquiring { .. } => Some(self.changed_at.plus(INQUIRY_MS_MAX)),
+            Phase::Inquiring { again_at, .. } => Some(again_at.unwrap_or(self.changed_at.plus(INQUIRY_MS_MAX))),
             Phase::Done(_) | Phase::Failed(_) => None,
         }
     }

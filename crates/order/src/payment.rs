@@ -23,8 +23,9 @@ pub struct Payment {
     pub issuer: Option<Issuer>,
     /// The charge at the issuer.
     pub charge: Movement<Approval>,
-    /// One entry for each refund number that ever requested a part of the payment; at most
-    /// [`REFUNDS_MAX`]. Entries are never removed.
+    /// One entry for each refund number that ever requested a part of the payment. Entries are never
+    /// removed. At most [`REFUNDS_MAX`] are in progress or took effect, and there are at most
+    /// [`REFUND_NUMBERS_MAX`].
     pub refunds: Vec<RefundEntry>,
     /// The cancel: requested by a caller, or started by the machine because a charge that had
     /// failed took effect after all.
@@ -37,14 +38,22 @@ pub struct Payment {
     pub charge_took_effect_after_all: bool,
     /// What issuers reported against final states, as text for operators; `None` if they never did.
     pub contradiction: Option<Box<str>>,
+    /// The protocol version in force at the record that made the payment. It fixes for good how many
+    /// refund numbers the payment keeps.
+    pub protocol_version: u32,
 }
 
 /// The number of watches that one order may have.
 pub const WATCHES_MAX: usize = 8;
 /// The number of calls that may wait for an answer about one order.
 pub const CALLS_MAX: usize = 32;
-/// The number of refund numbers that a payment keeps; further refunds are refused.
+/// The number of refunds of a payment that may be in progress or have taken effect. A further one is
+/// refused; its number keeps that answer.
 pub const REFUNDS_MAX: usize = 200;
+/// The number of refund numbers that a payment keeps, with the refused and failed ones. A further
+/// number is refused and not kept: since entries are never removed, it is refused for good. A
+/// payment made before protocol version 1 keeps [`REFUNDS_MAX`] numbers in all.
+pub const REFUND_NUMBERS_MAX: usize = 1_000;
 
 /// A refund, as its payment knows it. It is never removed: so the same number never refunds twice,
 /// and never gets another answer.
@@ -61,6 +70,13 @@ pub struct RefundEntry {
     /// Whether the issuer reported that the refund took effect after callers were answered that it
     /// failed. Its amount counts as refunded, and an operator must look.
     pub took_effect_after_all: bool,
+}
+
+impl RefundEntry {
+    /// Whether the refund took effect or is in progress, so that its amount is reserved.
+    pub(crate) fn holds_money(&self) -> bool {
+        self.refund.failure().is_none() || self.took_effect_after_all
+    }
 }
 
 /// A call or a watch that receives changes of an order.
@@ -196,8 +212,17 @@ impl Payment {
 
     /// The sum of the refunds that took effect or are in progress, in whole TWD.
     pub fn reserved(&self) -> i64 {
-        let taken = |entry: &&RefundEntry| entry.refund.failure().is_none() || entry.took_effect_after_all;
-        self.refunds.iter().filter(taken).map(|entry| entry.amount.twd()).sum()
+        self.refunds.iter().filter(|entry| entry.holds_money()).map(|entry| entry.amount.twd()).sum()
+    }
+
+    /// How many refunds took effect or are in progress.
+    pub(crate) fn held_refunds(&self) -> usize {
+        self.refunds.iter().filter(|entry| entry.holds_money()).count()
+    }
+
+    /// How many refund numbers the payment keeps.
+    pub(crate) fn refund_numbers_max(&self) -> usize {
+        if self.protocol_version >= 1 { REFUND_NUMBERS_MAX } else { REFUNDS_MAX }
     }
 
     /// Whether nothing of the payment is in progress: charge, refunds and cancel.

@@ -56,6 +56,7 @@ fn declined(cancel: Cancel) -> Payment {
         subscribers: Vec::new(),
         charge_took_effect_after_all: false,
         contradiction: None,
+        protocol_version: 0,
     }
 }
 
@@ -81,6 +82,7 @@ fn the_reversal_of_a_late_charge_changes_no_earlier_answer() {
         amounts: Vec::new(),
         is_requested: true,
         was_answered_as_done: false,
+        last_refusal: None,
         stage: stage.clone(),
         changed_at: UnixMs(0),
     };

@@ -227,6 +227,7 @@ pub fn payment_order(number: &str, charge: Phase<Approval>) -> Payment {
         subscribers: Vec::new(),
         charge_took_effect_after_all: false,
         contradiction: None,
+        protocol_version: 0,
     }
 }
 

@@ -61,7 +61,7 @@ fn cancel_payment(payment: &mut Payment, request: &CancelRequest, context: &mut 
         return AppliedStep { step: Step::Conflicted, changed: false };
     }
     let (step, is_new) = match &mut payment.cancel {
-        Some(cancel) if cancel.is_complete() || cancel.is_in_progress() => {
+        Some(cancel) if cancel.is_complete() || cancel.is_in_progress() && !cancel.is_waiting_after_refusal() => {
             (Step::Repeated, !std::mem::replace(&mut cancel.is_requested, true))
         }
         Some(_) | None => {
@@ -108,8 +108,9 @@ fn start_requested(payment: &mut Payment, request: &CancelRequest, context: &mut
 /// A cancel that starts now. It keeps what an earlier cancel sent, since that may still take
 /// effect.
 fn new_cancel(before: Option<Cancel>, remark: &Remark, context: &ApplyContext<'_>) -> Cancel {
-    let (attempts, amounts, was_answered_as_done) =
-        before.map_or_else(Default::default, |cancel| (cancel.attempts, cancel.amounts, cancel.was_answered_as_done));
+    let (attempts, amounts, was_answered_as_done, last_refusal) = before.map_or_else(Default::default, |cancel| {
+        (cancel.attempts, cancel.amounts, cancel.was_answered_as_done, cancel.last_refusal)
+    });
     Cancel {
         requested_at: context.at,
         remark: remark.clone(),
@@ -120,6 +121,7 @@ fn new_cancel(before: Option<Cancel>, remark: &Remark, context: &ApplyContext<'_
         is_requested: false,
         was_answered_as_done,
         stage: CancelStage::Blocked,
+        last_refusal,
         changed_at: context.at,
     }
 }

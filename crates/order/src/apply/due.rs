@@ -1,7 +1,7 @@
 //! Due: it is time to inquire at the issuer, to send another reversal, or to ask a refund's payment
 //! again.
 
-use super::{AppliedStep, ApplyContext, IGNORED, Step, cancel, changed, lifecycle::OutcomeContext, refund};
+use super::{AppliedStep, ApplyContext, IGNORED, Step, cancel, changed, refund};
 use crate::{CancelStage, Order, Payment, Refund, Subject};
 
 pub(super) fn apply(order: &mut Order, mut context: ApplyContext<'_>) -> AppliedStep {
@@ -22,6 +22,10 @@ fn act_on_refund(order: &mut Refund, context: &mut ApplyContext<'_>) -> AppliedS
 
 /// Does everything of the payment that is due.
 fn act_on_payment(payment: &mut Payment, context: &mut ApplyContext<'_>) -> AppliedStep {
+    if context.protocol_version() >= 1 && payment.has_abandoned_reversal() {
+        cancel::reverse_remainder(payment, context);
+        return changed(Step::Cancelling);
+    }
     if payment.due_at().is_none_or(|due| context.at < due) {
         return IGNORED;
     }
@@ -39,8 +43,7 @@ fn inquire_about_charge(payment: &mut Payment, context: &mut ApplyContext<'_>) {
         return;
     }
     let (rules, codes) = (context.rules(payment), context.codes());
-    let outcome_context =
-        OutcomeContext { number: payment.trade_no, what: "payment", rules: &rules, codes: &codes, at: context.at };
+    let outcome_context = context.outcome_context(payment.trade_no, "payment", &rules, &codes);
     if payment.charge.begin_inquiry(context.out.next_id(), &outcome_context) {
         context.emit_inquiry(payment, &payment.charge, &rules, Subject::Charge);
     }
@@ -50,8 +53,7 @@ fn inquire_about_refunds(payment: &mut Payment, context: &mut ApplyContext<'_>) 
     let (rules, codes) = (context.rules(payment), context.codes());
     for index in 0..payment.refunds.len() {
         let entry = &mut payment.refunds[index];
-        let outcome_context =
-            OutcomeContext { number: entry.trade_no, what: "refund", rules: &rules, codes: &codes, at: context.at };
+        let outcome_context = context.outcome_context(entry.trade_no, "refund", &rules, &codes);
         if entry.refund.is_due(context.at) && entry.refund.begin_inquiry(context.out.next_id(), &outcome_context) {
             let entry = &payment.refunds[index];
             let subject = Subject::Refund { number: entry.number.clone(), trade_no: entry.trade_no };
@@ -67,8 +69,7 @@ fn act_on_cancel(payment: &mut Payment, context: &mut ApplyContext<'_>) -> bool 
     let Some(cancel) = payment.cancel.as_mut().filter(|cancel| cancel.is_in_progress()) else { return false };
     match &mut cancel.stage {
         CancelStage::Reversing(reversal) if reversal.is_due(context.at) => {
-            let outcome_context =
-                OutcomeContext { number, what: "reversal", rules: &rules, codes: &codes, at: context.at };
+            let outcome_context = context.outcome_context(number, "reversal", &rules, &codes);
             if reversal.begin_inquiry(context.out.next_id(), &outcome_context) {
                 let inquired = reversal.clone();
                 context.emit_inquiry(payment, &inquired, &rules, Subject::Reversal);

@@ -8,12 +8,17 @@
 
 use twqr_types::{StatusCode, TradeNo, UnixMs};
 
+use super::ApplyContext;
 use crate::{
-    Decline, DeclineKind, EffectId, Evidence, Failure, IssuerRules, Movement, Phase, StatusCodes, TaskResult, schedule,
+    Decline, DeclineKind, EffectId, Evidence, Failure, INQUIRY_MS_MAX, IssuerRules, Movement, Payment, Phase,
+    REFUNDS_MAX, StatusCodes, TaskResult, schedule,
 };
 
 /// The most characters that StatusDesc may have.
 const STATUS_DESC_LEN_MAX: usize = 1_000;
+/// The most bytes that StatusDesc may have on a refund of a payment that keeps
+/// [`crate::REFUND_NUMBERS_MAX`] refunds, so that one record holds the payment with all of them.
+const REFUND_DESC_BYTES_MAX: usize = 300;
 
 /// How a result changed a movement.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +49,24 @@ pub(super) struct OutcomeContext<'a> {
     pub(super) codes: &'a StatusCodes,
     /// The time of the record.
     pub(super) at: UnixMs,
+    /// The protocol version in force.
+    pub(super) protocol_version: u32,
+    /// The most bytes that StatusDesc may have.
+    pub(super) desc_bytes_max: usize,
+}
+
+impl ApplyContext<'_> {
+    /// What is needed to apply a result to the movement with this number.
+    pub(super) fn outcome_context<'a>(
+        &self,
+        number: TradeNo,
+        what: &'static str,
+        rules: &'a IssuerRules,
+        codes: &'a StatusCodes,
+    ) -> OutcomeContext<'a> {
+        let (at, protocol_version) = (self.at, self.protocol_version());
+        OutcomeContext { number, what, rules, codes, at, protocol_version, desc_bytes_max: usize::MAX }
+    }
 }
 
 impl<A: Clone> Movement<A> {
@@ -67,7 +90,7 @@ impl<A: Clone> Movement<A> {
             | TaskResult::Absent => result,
         };
         match &self.phase {
-            Phase::Sent { task: open } | Phase::Inquiring { task: open } => {
+            Phase::Sent { task: open } | Phase::Inquiring { task: open, .. } => {
                 let is_open_task = *open == task;
                 self.apply_in_progress(result, is_open_task, context)
             }
@@ -109,15 +132,15 @@ impl<A: Clone> Movement<A> {
             }
             TaskResult::Declined(decline) => {
                 let (code, desc) = status_of(decline, context);
-                self.fail(Evidence::Declined, code, &desc, context.at)
+                self.fail(Evidence::Declined, code, &desc, context)
             }
             // Another worker may have sent an idempotent movement, or may still send it.
             TaskResult::NotSent(reason) if is_open_task && is_sent && !self.is_idempotent => {
-                self.fail(Evidence::NotSent, abnormal, &format!("not sent to the issuer: {reason}"), context.at)
+                self.fail(Evidence::NotSent, abnormal, &format!("not sent to the issuer: {reason}"), context)
             }
             TaskResult::Absent if is_open_task && context.at > self.absent_after => {
                 let desc = format!("the issuer confirmed that the {} does not exist", context.what);
-                self.fail(Evidence::Absent, abnormal, &desc, context.at)
+                self.fail(Evidence::Absent, abnormal, &desc, context)
             }
             TaskResult::NotSent(_) | TaskResult::Absent | TaskResult::Unknown(_) if is_open_task => {
                 self.leave_unresolved(context)
@@ -126,18 +149,23 @@ impl<A: Clone> Movement<A> {
         }
     }
 
-    fn fail(&mut self, evidence: Evidence, status_code: StatusCode, desc: &str, at: UnixMs) -> Transition {
-        let status_desc = desc.chars().take(STATUS_DESC_LEN_MAX).collect::<String>().into();
-        self.phase = Phase::Failed(Failure { evidence, status_code, status_desc });
-        self.changed_at = at;
+    fn fail(
+        &mut self,
+        evidence: Evidence,
+        status_code: StatusCode,
+        desc: &str,
+        context: &OutcomeContext<'_>,
+    ) -> Transition {
+        let mut status_desc: String = desc.chars().take(STATUS_DESC_LEN_MAX).collect();
+        status_desc.truncate(status_desc.floor_char_boundary(context.desc_bytes_max));
+        self.phase = Phase::Failed(Failure { evidence, status_code, status_desc: status_desc.into() });
+        self.changed_at = context.at;
         Transition::Failed(evidence)
     }
 
     fn leave_unresolved(&mut self, context: &OutcomeContext<'_>) -> Transition {
         let was_inquiring = matches!(self.phase, Phase::Inquiring { .. });
-        let next_check =
-            schedule::next_check(context.at, self.inquiries, context.number, self.absent_after, context.rules);
-        self.phase = Phase::Unresolved { next_check };
+        self.phase = Phase::Unresolved { next_check: self.next_check(context) };
         self.changed_at = context.at;
         if was_inquiring { Transition::StillUnresolved } else { Transition::Unresolved }
     }
@@ -152,15 +180,33 @@ impl<A: Clone> Movement<A> {
     pub(super) fn begin_inquiry(&mut self, task: EffectId, context: &OutcomeContext<'_>) -> bool {
         self.changed_at = context.at;
         if context.rules.maintenance_until(context.at).is_some() {
-            let next_check =
-                schedule::next_check(context.at, self.inquiries, context.number, self.absent_after, context.rules);
-            self.phase = Phase::Unresolved { next_check };
+            self.phase = Phase::Unresolved { next_check: self.next_check(context) };
             return false;
         }
         self.inquiries = self.inquiries.saturating_add(1);
-        self.phase = Phase::Inquiring { task };
+        let again_at = (context.protocol_version >= 1)
+            .then(|| context.at.plus(INQUIRY_MS_MAX.max(schedule::aged_spacing(context.at, self.absent_after))));
+        self.phase = Phase::Inquiring { task, again_at };
         true
     }
+
+    /// When to inquire next.
+    fn next_check(&self, context: &OutcomeContext<'_>) -> UnixMs {
+        let aged_from = (context.protocol_version >= 1).then_some(self.absent_after);
+        schedule::next_check(
+            context.at,
+            self.inquiries,
+            context.number,
+            self.absent_after,
+            context.rules,
+            aged_from,
+        )
+    }
+}
+
+/// The most bytes that StatusDesc may have on a refund of this payment.
+pub(super) fn refund_desc_bytes_max(payment: &Payment) -> usize {
+    if payment.refund_numbers_max() > REFUNDS_MAX { REFUND_DESC_BYTES_MAX } else { usize::MAX }
 }
 
 /// The StatusCode and StatusDesc that callers get for a refusal.

@@ -5,7 +5,7 @@ use twqr_types::{MerchantTradeNo, StatusCode};
 
 use super::{
     AppliedStep, ApplyContext, IGNORED, Step, cancel, changed,
-    lifecycle::{OutcomeContext, Transition, status_of},
+    lifecycle::{OutcomeContext, Transition, refund_desc_bytes_max, status_of},
     reserve,
 };
 use crate::{
@@ -28,8 +28,7 @@ fn apply_charge(
     context: &mut ApplyContext<'_>,
 ) -> AppliedStep {
     let (rules, codes) = (context.rules(payment), context.codes());
-    let outcome_context =
-        OutcomeContext { number: payment.trade_no, what: "payment", rules: &rules, codes: &codes, at: context.at };
+    let outcome_context = context.outcome_context(payment.trade_no, "payment", &rules, &codes);
     if is_repeat_after_reversal(payment, result, &outcome_context) {
         return IGNORED;
     }
@@ -102,9 +101,10 @@ fn apply_refund(
 ) -> AppliedStep {
     let (rules, codes) = (context.rules(payment), context.codes());
     let Some(index) = payment.refunds.iter().position(|entry| entry.number == *number) else { return IGNORED };
+    let desc_bytes_max = refund_desc_bytes_max(payment);
     let entry = &mut payment.refunds[index];
     let outcome_context =
-        OutcomeContext { number: entry.trade_no, what: "refund", rules: &rules, codes: &codes, at: context.at };
+        OutcomeContext { desc_bytes_max, ..context.outcome_context(entry.trade_no, "refund", &rules, &codes) };
     let step = match entry.refund.apply_result(task, result, &outcome_context) {
         Transition::Done => {
             let odd = entry.refund.done().filter(|refunded| !refunded.adds_up(entry.amount));
@@ -158,21 +158,29 @@ fn apply_reversal(
             return IGNORED;
         }
     };
-    let outcome_context = OutcomeContext { number, what: "reversal", rules: &rules, codes: &codes, at: context.at };
+    let outcome_context = context.outcome_context(number, "reversal", &rules, &codes);
     let transition = if is_inquiry_after_several && !is_inquiry_after_window(reversal, task) {
         reversal.apply_result(task, &without_refusal(result), &outcome_context)
     } else {
         reversal.apply_result(task, result, &outcome_context)
     };
-    let absent_after = reversal.absent_after;
+    let (absent_after, refusal) = (reversal.absent_after, reversal.failure().cloned());
     match transition {
         Transition::Failed(_) | Transition::Unresolved | Transition::StillUnresolved => cancel.changed_at = context.at,
         Transition::Done | Transition::Contradicted(_) | Transition::Ignored => {}
     }
     let step = match transition {
         Transition::Failed(_) if cancel.may_be_retried(payment.issuer) => {
-            let at = schedule::next_check(context.at, cancel.attempts, number, absent_after, &rules);
+            let aged_from = (context.protocol_version() >= 1).then_some(cancel.requested_at);
+            let at = schedule::next_check(context.at, cancel.attempts, number, absent_after, &rules, aged_from);
             cancel.stage = CancelStage::Retry { at };
+            return changed(Step::Cancelling);
+        }
+        // The customer is charged and was told otherwise, so a refusal does not end the matter.
+        Transition::Failed(_) if context.protocol_version() >= 1 && payment.charge_took_effect_after_all => {
+            let at = schedule::retry_after_refusal(context.at, cancel.attempts, number, &rules);
+            cancel.stage = CancelStage::Retry { at };
+            cancel.last_refusal = refusal;
             return changed(Step::Cancelling);
         }
         Transition::Failed(evidence) => Step::Failed(evidence),
@@ -187,7 +195,7 @@ fn apply_reversal(
 
 /// Whether `task` is the open inquiry, and was emitted when no reversal could arrive any more.
 fn is_inquiry_after_window(reversal: &Movement<ReversalApproval>, task: EffectId) -> bool {
-    reversal.phase == Phase::Inquiring { task } && reversal.changed_at > reversal.absent_after
+    matches!(reversal.phase, Phase::Inquiring { task: open, .. } if open == task) && reversal.changed_at > reversal.absent_after
 }
 
 /// Turns the refusal that an inquiry found into an unknown result. The issuer knows every reversal

@@ -68,6 +68,7 @@ fn refuse_after_cancel(pay: &Pay, requested_at: UnixMs, context: &mut ApplyConte
         is_requested: true,
         was_answered_as_done: false,
         stage: CancelStage::NothingToReverse,
+        last_refusal: None,
         changed_at: context.at,
     });
     reply(pay, context);
@@ -141,6 +142,7 @@ fn new_payment(pay: &Pay, issuer: Option<Issuer>, charge: Movement<Approval>, co
         subscribers: Vec::new(),
         charge_took_effect_after_all: false,
         contradiction: None,
+        protocol_version: context.protocol_version(),
     }
 }
 

@@ -22,8 +22,9 @@ pub(super) fn apply(order: Option<&mut Order>, reserve: &Reserve, mut context: A
         }
         return AppliedStep { step: Step::Repeated, changed: false };
     }
-    if payment.refunds.len() >= REFUNDS_MAX {
-        let full = format!("the payment has had {REFUNDS_MAX} refund requests already");
+    let numbers_max = payment.refund_numbers_max();
+    if payment.refunds.len() >= numbers_max {
+        let full = format!("the payment has had {numbers_max} refund requests already");
         answer(reserve, Err(Failure::refused(StatusCode::STATE_FORBIDS_REFUND, &full)), &mut context);
         return AppliedStep { step: Step::Refused, changed: false };
     }
@@ -73,6 +74,10 @@ fn refund_call(reserve: &Reserve) -> RefundCall {
 /// The failure with which the payment refuses the refund; `None` if it accepts it.
 fn refusal(payment: &Payment, reserve: &Reserve, rules: &IssuerRules, context: &ApplyContext<'_>) -> Option<Failure> {
     let refused = |code: StatusCode, desc: &str| Some(Failure::refused(code, desc));
+    if payment.held_refunds() >= REFUNDS_MAX {
+        let full = format!("{REFUNDS_MAX} refunds of the payment took effect or are in progress");
+        return refused(StatusCode::STATE_FORBIDS_REFUND, &full);
+    }
     match &payment.charge.phase {
         Phase::Done(_) => {}
         Phase::Failed(_) => {

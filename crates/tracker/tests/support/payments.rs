@@ -30,6 +30,7 @@ pub fn payment(form: PayForm, trade_no: TradeNo, accepted_at: UnixMs, charge: Mo
         subscribers: Vec::new(),
         charge_took_effect_after_all: false,
         contradiction: None,
+        protocol_version: 0,
     }
 }
 

@@ -150,9 +150,13 @@ pub(crate) fn movement_out<A: Details>(movement: &Movement<A>) -> bus::Movement 
     let phase = match &movement.phase {
         Phase::Sent { task } => movement::Phase::Sent(effect_id_out(*task)),
         Phase::Unresolved { next_check } => movement::Phase::UnresolvedMs(next_check.0),
-        Phase::Inquiring { task } => movement::Phase::Asking(effect_id_out(*task)),
+        Phase::Inquiring { task, .. } => movement::Phase::Asking(effect_id_out(*task)),
         Phase::Done(details) => details.to_phase(),
         Phase::Failed(failure) => movement::Phase::Failed(failure_out(failure)),
+    };
+    let asking_again_ms = match &movement.phase {
+        Phase::Inquiring { again_at, .. } => again_at.map_or(0, |at| at.0),
+        Phase::Sent { .. } | Phase::Unresolved { .. } | Phase::Done(_) | Phase::Failed(_) => 0,
     };
     bus::Movement {
         send_by_ms: movement.send_by.0,
@@ -161,6 +165,7 @@ pub(crate) fn movement_out<A: Details>(movement: &Movement<A>) -> bus::Movement 
         changed_at_ms: movement.changed_at.0,
         idempotent: movement.is_idempotent,
         phase: Some(phase),
+        asking_again_ms,
     }
 }
 
@@ -169,7 +174,10 @@ pub(crate) fn movement_from<A: Details>(movement: Option<bus::Movement>) -> Resu
     let phase = match need(movement.phase, "phase")? {
         movement::Phase::Sent(task) => Phase::Sent { task: effect_id_from(Some(task))? },
         movement::Phase::UnresolvedMs(next_check) => Phase::Unresolved { next_check: UnixMs(next_check) },
-        movement::Phase::Asking(task) => Phase::Inquiring { task: effect_id_from(Some(task))? },
+        movement::Phase::Asking(task) => Phase::Inquiring {
+            task: effect_id_from(Some(task))?,
+            again_at: (movement.asking_again_ms != 0).then_some(UnixMs(movement.asking_again_ms)),
+        },
         movement::Phase::Failed(failure) => Phase::Failed(failure_from(failure)?),
         done @ (movement::Phase::Approved(_) | movement::Phase::Refunded(_) | movement::Phase::Reversed(_)) => {
             Phase::Done(Box::new(A::from_phase(done)?))

@@ -8,7 +8,7 @@ use twqr_types::{
 use super::{
     fault::{RecordFault, need},
     ids::{issuer_from, key_from, key_out, merchant_trade_no_from, subscribers_from, subscribers_out, trade_no_from},
-    movement::{movement_from, movement_out},
+    movement::{failure_from, failure_out, movement_from, movement_out},
 };
 use crate::bus::{self, cancel::Stage};
 
@@ -34,6 +34,7 @@ pub(crate) fn payment_out(payment: &Payment) -> bus::Payment {
         subscribers: subscribers_out(&payment.subscribers),
         charge_took_effect_after_all: payment.charge_took_effect_after_all,
         contradiction: payment.contradiction.as_deref().unwrap_or_default().to_owned(),
+        protocol_version: payment.protocol_version,
     }
 }
 
@@ -52,6 +53,7 @@ pub(crate) fn payment_from(payment: bus::Payment) -> Result<Payment, RecordFault
         subscribers: subscribers_from(payment.subscribers)?,
         charge_took_effect_after_all: payment.charge_took_effect_after_all,
         contradiction: (!payment.contradiction.is_empty()).then(|| payment.contradiction.into()),
+        protocol_version: payment.protocol_version,
     })
 }
 
@@ -85,6 +87,7 @@ fn cancel_out(cancel: &Cancel) -> bus::Cancel {
             .collect(),
         by_itself: !cancel.is_requested,
         was_told_done: cancel.was_answered_as_done,
+        last_refusal: cancel.last_refusal.as_ref().map(failure_out),
         changed_at_ms: cancel.changed_at.0,
         stage: Some(stage),
     }
@@ -106,6 +109,7 @@ fn cancel_from(cancel: bus::Cancel) -> Result<Cancel, RecordFault> {
         amounts: cancel.amounts.into_iter().map(|sent| (sent.offset, sent.amount)).collect(),
         is_requested: !cancel.by_itself,
         was_answered_as_done: cancel.was_told_done,
+        last_refusal: cancel.last_refusal.map(failure_from).transpose()?,
         changed_at: UnixMs(cancel.changed_at_ms),
         stage,
     })

@@ -4,8 +4,9 @@
 use super::{
     check,
     fixtures::{self, OTHER, WALLET, approved, declined, declined_by, not_sent, unknown},
+    world::World,
 };
-use crate::{Decline, DeclineKind, Evidence, Phase, Step, TaskResult};
+use crate::{Approval, Decline, DeclineKind, Evidence, Phase, Step, TaskResult};
 
 #[test]
 fn results_of_a_charge() {
@@ -168,4 +169,34 @@ fn times_of_inquiries() {
             assert_eq!((w.charge("T").as_str(), w.sent("T").as_str()), ("982", ""));
         }),
     ]);
+}
+
+#[test]
+fn an_issuer_that_never_answers_is_asked_more_and_more_rarely_and_a_person_is_told() {
+    const HOUR: i64 = 3_600_000;
+    // Each way in which an inquiry can end without a result, and the outcome that a worker reports.
+    let endings: [(&str, Option<TaskResult<Approval>>); 3] =
+        [("undecided", Some(unknown())), ("not sent", Some(not_sent())), ("no outcome", None)];
+    for (ending, result) in endings {
+        let mut w = World::new(fixtures::policy());
+        w.pay("T", WALLET, 100);
+        w.charged("T", unknown());
+        let (mut asked, mut last_day) = (0, 0);
+        let began = w.at;
+        while w.at < began + 30 * 24 * HOUR {
+            w.due_in_time("T");
+            if let Some(result) = &result {
+                w.charged("T", result.clone());
+            }
+            asked += 1;
+            last_day += u32::from(w.at >= began + 29 * 24 * HOUR);
+            let order = w.order("T").unwrap();
+            let age = w.at - began;
+            assert!(age > 2 * HOUR || order.due_at().unwrap().0 - w.at <= HOUR / 2, "{ending}: soon at first");
+            assert_eq!(order.attention().is_some(), age > HOUR + 5_000, "{ending}, after {age} ms");
+        }
+        assert!(asked <= 250 && (3..=5).contains(&last_day), "{ending}: {asked} in 30 days, {last_day} in the last");
+        assert_eq!(w.charged("T", approved(100)), Step::Paid, "{ending}: an answer still counts");
+        assert_eq!(w.order("T").unwrap().attention(), None);
+    }
 }

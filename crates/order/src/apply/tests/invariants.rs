@@ -1,7 +1,7 @@
 //! What must hold at every step of every order, whatever happened before.
 
 use crate::{
-    AppliedStep, CALLS_MAX, CancelStage, Effect, Order, Payment, Phase, REFUNDS_MAX, RefundPhase, TaskKind, WATCHES_MAX,
+    AppliedStep, CALLS_MAX, CancelStage, Effect, Order, Payment, Phase, REFUND_NUMBERS_MAX, RefundPhase, TaskKind, WATCHES_MAX,
 };
 
 /// Checks one step: a record was applied, and `before` became `after`.
@@ -25,7 +25,7 @@ pub(super) fn check_step(before: Option<&Order>, after: Option<&Order>, applied:
     if let Order::Payment(payment) = after {
         never_returns_more_than_was_paid(payment);
         assert!(
-            payment.refunds.len() <= REFUNDS_MAX && payment.subscribers.len() <= CALLS_MAX + WATCHES_MAX,
+            payment.refunds.len() <= REFUND_NUMBERS_MAX && payment.subscribers.len() <= CALLS_MAX + WATCHES_MAX,
             "{payment:?}"
         );
     }

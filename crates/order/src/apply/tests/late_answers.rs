@@ -2,10 +2,10 @@
 
 use super::{
     check,
-    fixtures::{OTHER, WALLET, approved, declined, declined_by, not_sent, refunded_result, reversed, unknown},
+    fixtures::{self, OTHER, WALLET, approved, declined, declined_by, not_sent, refunded_result, reversed, unknown},
     world::{World, key},
 };
-use crate::{DeclineKind, MovementOutcome, Step, Subject, TaskResult};
+use crate::{Attention, DeclineKind, Evidence, MovementOutcome, Step, Subject, TaskResult};
 
 #[test]
 fn late_and_repeated_results() {
@@ -180,6 +180,38 @@ fn a_failed_charge_that_took_effect_is_reversed() {
             assert_eq!((w.received().as_str(), w.sent("T").as_str()), ("order, order", "charge:100 reverse:100"));
             assert!(w.payment("T").cancel.as_ref().unwrap().is_requested);
         }),
+        ("I4: after the issuer's refusal another reversal follows by itself, more and more rarely, until one succeeds", |w| {
+            w.pay("T", OTHER, 100);
+            w.charged("T", declined("928"));
+            w.charged("T", approved(100));
+            let (mut spacing, hour) = (0, 3_600_000);
+            for attempt in 1..=12 {
+                assert_eq!(w.reversed("T", declined_by(DeclineKind::Issuer, "0205")), Step::Cancelling);
+                assert_eq!((w.cancelled("T").as_str(), w.order("T").unwrap().is_at_rest()), ("again", false));
+                assert_eq!(w.order("T").unwrap().attention(), Some(Attention::ReversalRefused));
+                let due = w.order("T").unwrap().due_at().expect("an owner and a next check").0 - w.at;
+                assert!(due >= spacing.min(6 * hour) && due <= 8 * hour, "attempt {attempt}: {due} after {spacing} ms");
+                spacing = due;
+                assert_eq!(w.due_in_time("T"), Step::Inquired);
+                assert_eq!(w.tasks_about("T", &Subject::Reversal).len(), attempt + 1);
+            }
+            assert!(spacing > hour, "{spacing}");
+            w.reversed("T", reversed());
+            let order = w.order("T").unwrap();
+            assert_eq!((w.cancelled("T").as_str(), order.is_at_rest(), order.attention()), ("done", true, None));
+        }),
+        ("I4: whatever the evidence of the failure is, another reversal follows", |w| {
+            let results = [not_sent(), declined_by(DeclineKind::Fisc, "4001"), declined_by(DeclineKind::Issuer, "0205")];
+            for (n, result) in results.into_iter().enumerate() {
+                let number = format!("T{n}");
+                w.pay(&number, OTHER, 100);
+                w.charged(&number, declined("928"));
+                w.charged(&number, approved(100));
+                w.reversed(&number, result);
+                w.due_in_time(&number);
+                assert_eq!(w.sent(&number), "charge:100 reverse:100 reverse:100");
+            }
+        }),
         ("I4: after a refusal a cancel sends another reversal", |w| {
             w.pay("T", OTHER, 100);
             w.charged("T", declined("928"));
@@ -189,6 +221,26 @@ fn a_failed_charge_that_took_effect_is_reversed() {
             assert_eq!(w.sent("T"), "charge:100 reverse:100 reverse:100");
         }),
     ]);
+}
+
+#[test]
+fn a_reversal_that_an_earlier_build_gave_up_is_taken_up_again() {
+    let mut w = World::new(fixtures::policy_with(|policy| policy.protocol_version = 0));
+    w.pay("T", OTHER, 100);
+    w.charged("T", declined("928"));
+    w.charged("T", approved(100));
+    assert_eq!(w.reversed("T", declined_by(DeclineKind::Issuer, "0205")), Step::Failed(Evidence::Declined));
+    let order = w.order("T").unwrap();
+    assert_eq!((order.is_at_rest(), order.attention()), (true, Some(Attention::ReversalRefused)));
+    let later = order.wake_at().expect("it is woken, though it is at rest").0 - w.at;
+    assert_eq!(w.due("T", later), Step::Ignored, "version 0 decides as before");
+    w.set_policy(fixtures::policy());
+    assert_eq!(w.due("T", 0), Step::Cancelling);
+    assert_eq!(w.due("T", 0), Step::Ignored, "once");
+    w.reversed("T", reversed());
+    let order = w.order("T").unwrap();
+    assert_eq!((w.cancelled("T").as_str(), order.wake_at(), order.attention()), ("done", None, None));
+    w.check_replay();
 }
 
 /// T, paid with 100: a refund R failed as absent, the cancel's reversal was not sent and waits for

@@ -3,8 +3,11 @@
 use super::{
     check,
     fixtures::{self, OTHER, WALLET, declined, not_sent, raw_refund, refund_form, refunded_result, unknown},
+    world::World,
 };
-use crate::{Command, Evidence, RefundRequest, Step, TaskResult};
+use crate::{
+    Command, Decline, DeclineKind, Evidence, REFUND_NUMBERS_MAX, REFUNDS_MAX, RefundRequest, Step, TaskResult,
+};
 use twqr_types::{ShardId, TradeNo, UnixMs};
 
 #[test]
@@ -81,14 +84,66 @@ fn results_of_a_refund() {
             assert_eq!(w.refund_state("R"), "done");
             assert!(w.payment("T").contradiction.is_some());
         }),
-        ("a payment keeps 200 refund numbers; one more is refused, and stays so", |w| {
+        ("refused refunds leave the places of a payment to others", |w| {
             w.paid("T", WALLET, 1_000);
-            for n in 0..=crate::REFUNDS_MAX {
-                let number = format!("R{n}");
-                w.refund(&number, "T", 1_001);
-                assert_eq!(w.refund_state(&number), if n < crate::REFUNDS_MAX { "922" } else { "934" });
+            for n in 0..=REFUNDS_MAX {
+                w.refund(&format!("R{n}"), "T", 1_001);
             }
-            assert_eq!(w.payment("T").refunds.len(), crate::REFUNDS_MAX);
+            w.refund("S", "T", 1);
+            w.refunded("T", "S", refunded_result(1));
+            assert_eq!(w.refund_state("S"), "done");
+        }),
+        ("a number that was refused for want of a place, or of money, keeps that answer when there is room", |w| {
+            w.paid("T", WALLET, 1_000);
+            for n in 0..REFUNDS_MAX {
+                w.refund(&format!("R{n}"), "T", 1);
+            }
+            let reserve = w.refund_reserve("S", "T", 1);
+            assert_eq!(w.append(reserve.clone()).step, Step::Refused);
+            let large = w.refund_reserve("L", "T", 801);
+            assert_eq!(w.append(large.clone()).step, Step::Refused);
+            w.refunded("T", "R0", declined("934"));
+            let (sent, entries) = (w.sent("T"), w.payment("T").refunds.clone());
+            for again in [reserve, large] {
+                assert_eq!(w.append(again).step, Step::Repeated);
+            }
+            assert_eq!((w.sent("T"), &w.payment("T").refunds), (sent, &entries));
+            w.refund("U", "T", 1);
+            assert_eq!(w.refund_state("U"), "open", "another number gets the place");
+        }),
+    ]);
+}
+
+#[test]
+fn a_payment_keeps_so_many_refund_numbers_and_no_more() {
+    for (protocol_version, numbers_max) in [(0, REFUNDS_MAX), (1, REFUND_NUMBERS_MAX)] {
+        let mut w = World::new(fixtures::policy_with(|policy| policy.protocol_version = protocol_version));
+        w.strict = false;
+        w.paid("T", WALLET, 1_000);
+        for n in 0..numbers_max {
+            w.refund(&format!("R{n}"), "T", 1_001);
+            assert_eq!(w.refund_state(&format!("R{n}")), "922");
+        }
+        w.set_policy(fixtures::policy());
+        let further = w.refund_reserve("S", "T", 1);
+        for _ in 0..2 {
+            assert_eq!(w.append(further.clone()).step, Step::Refused, "version {protocol_version}, for good");
+        }
+        assert_eq!(w.payment("T").refunds.len(), numbers_max);
+    }
+}
+
+#[test]
+fn the_text_of_a_failed_refund_leaves_room_for_all_numbers() {
+    check(&[
+        ("the issuer's text is cut where the payment keeps many numbers", |w| {
+            w.paid("T", OTHER, 100);
+            w.refund("R", "T", 30);
+            let reason = "餘".repeat(341).into();
+            let decline = Decline { kind: DeclineKind::Issuer, code: "0205".into(), reason };
+            w.refunded("T", "R", TaskResult::Declined(decline));
+            let desc = &w.payment("T").refunds[0].refund.failure().unwrap().status_desc;
+            assert!((298..=300).contains(&desc.len()) && desc.contains('餘'), "{desc}");
         }),
     ]);
 }

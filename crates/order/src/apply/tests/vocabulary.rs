@@ -1,7 +1,7 @@
 //! The vocabulary of the tables' cases: what they do and what they see. Every order belongs to
 //! merchant M, and is named by its number.
 
-use twqr_types::{RawPay, TradeNo, UnixMs};
+use twqr_types::{RawPay, ShardId, TradeNo, UnixMs};
 
 use super::{
     fixtures::{pay_form, raw_pay, raw_refund, refund_form},
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     Approval, CancelRequest, CancelStage, Command, EffectId, Failure, MovementOutcome, Order, Outcome, Pay, Payment,
-    Phase, Query, Refund, RefundApproval, RefundPhase, RefundRequest, Reply, ReplyBody, ReplyTo, ReversalApproval,
+    Phase, Query, Refund, RefundApproval, RefundPhase, RefundRequest, Reply, ReplyBody, ReplyTo, Reserve, ReversalApproval,
     Step, Subject, Task, TaskKind, TaskResult,
 };
 
@@ -56,6 +56,22 @@ impl World {
         let reply_to = Some(self.next_caller());
         let form = refund_form(raw_refund(number, payment, amount));
         self.append(Command::Refund(Box::new(RefundRequest { form, reply_to }))).step
+    }
+
+    /// The record with which a refund under this number would ask its payment.
+    pub(super) fn refund_reserve(&self, number: &str, payment: &str, amount: i64) -> Command {
+        let payment = self.payment(payment).trade_no;
+        let form = refund_form(raw_refund(number, payment, amount));
+        Command::Reserve(Box::new(Reserve {
+            payment,
+            refund: key(number),
+            trade_no: TradeNo::new(ShardId(0), 1_000_000, UnixMs(self.at)),
+            amount: form.trade_amount,
+            store_id: form.store_id,
+            store_name: form.store_name,
+            pos_id: form.pos_id,
+            remark: form.remark,
+        }))
     }
 
     pub(super) fn query(&mut self, number: &str, watch: bool) -> Step {

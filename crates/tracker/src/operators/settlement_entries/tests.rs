@@ -61,6 +61,7 @@ fn reversed_payment(amount: i64, refunds: Vec<(Phase<RefundApproval>, i64, bool)
         amounts: vec![(0, amount)],
         is_requested: true,
         was_answered_as_done: false,
+        last_refusal: None,
         stage: CancelStage::Reversing(movement(reversed)),
         changed_at: AT,
     };
