@@ -35,8 +35,8 @@ pub use movement::{
 };
 pub use order::Order;
 pub use payment::{
-    Approval, CALLS_MAX, Payment, PaymentType, REFUND_NUMBERS_MAX, REFUNDS_MAX, RefundEntry, Subscriber, SubscriptionKind, Terms,
-    WATCHES_MAX,
+    Approval, CALLS_MAX, Payment, PaymentType, REFUND_NUMBERS_MAX, REFUNDS_MAX, RefundEntry, Subscriber,
+    SubscriptionKind, Terms, WATCHES_MAX,
 };
 pub use policy::{
     Alphabet, IssuerRules, Limits, Merchant, PROTOCOL_VERSION_NEWEST, Policy, PolicyFault, PolicyReader, RefundRule,

@@ -77,7 +77,9 @@ mod tests {
     fn spacing_grows_to_its_maximum_and_has_jitter() {
         let number = TradeNo::new(ShardId(1), 42, UnixMs(0));
         let delays: Vec<i64> = (0..40)
-            .map(|n| next_check(UnixMs(1_000_000), n, number, UnixMs(0), &rules(Vec::new()), None).since(UnixMs(1_000_000)))
+            .map(|n| {
+                next_check(UnixMs(1_000_000), n, number, UnixMs(0), &rules(Vec::new()), None).since(UnixMs(1_000_000))
+            })
             .collect();
         for (n, delay) in delays.iter().enumerate() {
             let base = (1_000_i64 << n.min(30)).min(60_000);

@@ -193,14 +193,7 @@ impl<A: Clone> Movement<A> {
     /// When to inquire next.
     fn next_check(&self, context: &OutcomeContext<'_>) -> UnixMs {
         let aged_from = (context.protocol_version >= 1).then_some(self.absent_after);
-        schedule::next_check(
-            context.at,
-            self.inquiries,
-            context.number,
-            self.absent_after,
-            context.rules,
-            aged_from,
-        )
+        schedule::next_check(context.at, self.inquiries, context.number, self.absent_after, context.rules, aged_from)
     }
 }
 

@@ -195,7 +195,8 @@ fn apply_reversal(
 
 /// Whether `task` is the open inquiry, and was emitted when no reversal could arrive any more.
 fn is_inquiry_after_window(reversal: &Movement<ReversalApproval>, task: EffectId) -> bool {
-    matches!(reversal.phase, Phase::Inquiring { task: open, .. } if open == task) && reversal.changed_at > reversal.absent_after
+    matches!(reversal.phase, Phase::Inquiring { task: open, .. } if open == task)
+        && reversal.changed_at > reversal.absent_after
 }
 
 /// Turns the refusal that an inquiry found into an unknown result. The issuer knows every reversal

@@ -1,7 +1,8 @@
 //! What must hold at every step of every order, whatever happened before.
 
 use crate::{
-    AppliedStep, CALLS_MAX, CancelStage, Effect, Order, Payment, Phase, REFUND_NUMBERS_MAX, RefundPhase, TaskKind, WATCHES_MAX,
+    AppliedStep, CALLS_MAX, CancelStage, Effect, Order, Payment, Phase, REFUND_NUMBERS_MAX, RefundPhase, TaskKind,
+    WATCHES_MAX,
 };
 
 /// Checks one step: a record was applied, and `before` became `after`.

@@ -180,28 +180,35 @@ fn a_failed_charge_that_took_effect_is_reversed() {
             assert_eq!((w.received().as_str(), w.sent("T").as_str()), ("order, order", "charge:100 reverse:100"));
             assert!(w.payment("T").cancel.as_ref().unwrap().is_requested);
         }),
-        ("I4: after the issuer's refusal another reversal follows by itself, more and more rarely, until one succeeds", |w| {
-            w.pay("T", OTHER, 100);
-            w.charged("T", declined("928"));
-            w.charged("T", approved(100));
-            let (mut spacing, hour) = (0, 3_600_000);
-            for attempt in 1..=12 {
-                assert_eq!(w.reversed("T", declined_by(DeclineKind::Issuer, "0205")), Step::Cancelling);
-                assert_eq!((w.cancelled("T").as_str(), w.order("T").unwrap().is_at_rest()), ("again", false));
-                assert_eq!(w.order("T").unwrap().attention(), Some(Attention::ReversalRefused));
-                let due = w.order("T").unwrap().due_at().expect("an owner and a next check").0 - w.at;
-                assert!(due >= spacing.min(6 * hour) && due <= 8 * hour, "attempt {attempt}: {due} after {spacing} ms");
-                spacing = due;
-                assert_eq!(w.due_in_time("T"), Step::Inquired);
-                assert_eq!(w.tasks_about("T", &Subject::Reversal).len(), attempt + 1);
-            }
-            assert!(spacing > hour, "{spacing}");
-            w.reversed("T", reversed());
-            let order = w.order("T").unwrap();
-            assert_eq!((w.cancelled("T").as_str(), order.is_at_rest(), order.attention()), ("done", true, None));
-        }),
+        (
+            "I4: after the issuer's refusal another reversal follows by itself, more and more rarely, until one succeeds",
+            |w| {
+                w.pay("T", OTHER, 100);
+                w.charged("T", declined("928"));
+                w.charged("T", approved(100));
+                let (mut spacing, hour) = (0, 3_600_000);
+                for attempt in 1..=12 {
+                    assert_eq!(w.reversed("T", declined_by(DeclineKind::Issuer, "0205")), Step::Cancelling);
+                    assert_eq!((w.cancelled("T").as_str(), w.order("T").unwrap().is_at_rest()), ("again", false));
+                    assert_eq!(w.order("T").unwrap().attention(), Some(Attention::ReversalRefused));
+                    let due = w.order("T").unwrap().due_at().expect("an owner and a next check").0 - w.at;
+                    assert!(
+                        due >= spacing.min(6 * hour) && due <= 8 * hour,
+                        "attempt {attempt}: {due} after {spacing} ms"
+                    );
+                    spacing = due;
+                    assert_eq!(w.due_in_time("T"), Step::Inquired);
+                    assert_eq!(w.tasks_about("T", &Subject::Reversal).len(), attempt + 1);
+                }
+                assert!(spacing > hour, "{spacing}");
+                w.reversed("T", reversed());
+                let order = w.order("T").unwrap();
+                assert_eq!((w.cancelled("T").as_str(), order.is_at_rest(), order.attention()), ("done", true, None));
+            },
+        ),
         ("I4: whatever the evidence of the failure is, another reversal follows", |w| {
-            let results = [not_sent(), declined_by(DeclineKind::Fisc, "4001"), declined_by(DeclineKind::Issuer, "0205")];
+            let results =
+                [not_sent(), declined_by(DeclineKind::Fisc, "4001"), declined_by(DeclineKind::Issuer, "0205")];
             for (n, result) in results.into_iter().enumerate() {
                 let number = format!("T{n}");
                 w.pay(&number, OTHER, 100);

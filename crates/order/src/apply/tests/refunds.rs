@@ -135,17 +135,15 @@ fn a_payment_keeps_so_many_refund_numbers_and_no_more() {
 
 #[test]
 fn the_text_of_a_failed_refund_leaves_room_for_all_numbers() {
-    check(&[
-        ("the issuer's text is cut where the payment keeps many numbers", |w| {
-            w.paid("T", OTHER, 100);
-            w.refund("R", "T", 30);
-            let reason = "餘".repeat(341).into();
-            let decline = Decline { kind: DeclineKind::Issuer, code: "0205".into(), reason };
-            w.refunded("T", "R", TaskResult::Declined(decline));
-            let desc = &w.payment("T").refunds[0].refund.failure().unwrap().status_desc;
-            assert!((298..=300).contains(&desc.len()) && desc.contains('餘'), "{desc}");
-        }),
-    ]);
+    check(&[("the issuer's text is cut where the payment keeps many numbers", |w| {
+        w.paid("T", OTHER, 100);
+        w.refund("R", "T", 30);
+        let reason = "餘".repeat(341).into();
+        let decline = Decline { kind: DeclineKind::Issuer, code: "0205".into(), reason };
+        w.refunded("T", "R", TaskResult::Declined(decline));
+        let desc = &w.payment("T").refunds[0].refund.failure().unwrap().status_desc;
+        assert!((298..=300).contains(&desc.len()) && desc.contains('餘'), "{desc}");
+    })]);
 }
 
 #[test]

@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     Approval, CancelRequest, CancelStage, Command, EffectId, Failure, MovementOutcome, Order, Outcome, Pay, Payment,
-    Phase, Query, Refund, RefundApproval, RefundPhase, RefundRequest, Reply, ReplyBody, ReplyTo, Reserve, ReversalApproval,
-    Step, Subject, Task, TaskKind, TaskResult,
+    Phase, Query, Refund, RefundApproval, RefundPhase, RefundRequest, Reply, ReplyBody, ReplyTo, Reserve,
+    ReversalApproval, Step, Subject, Task, TaskKind, TaskResult,
 };
 
 impl World {
