@@ -95,8 +95,8 @@ impl Cancel {
         }
     }
 
-    /// Whether the machine waits to try again after a refusal. The same cancel may then be requested
-    /// again, and is sent at once.
+    /// Whether the machine waits to try again after a refusal. The same cancel may then be
+    /// requested again, and is sent at once.
     pub(crate) fn is_waiting_after_refusal(&self) -> bool {
         self.last_refusal.is_some() && matches!(self.stage, CancelStage::Retry { .. })
     }

@@ -23,8 +23,8 @@ pub struct Payment {
     pub issuer: Option<Issuer>,
     /// The charge at the issuer.
     pub charge: Movement<Approval>,
-    /// One entry for each refund number that ever requested a part of the payment. Entries are never
-    /// removed. At most [`REFUNDS_MAX`] are in progress or took effect, and there are at most
+    /// One entry for each refund number that ever requested a part of the payment. Entries are
+    /// never removed. At most [`REFUNDS_MAX`] are in progress or took effect, and there are at most
     /// [`REFUND_NUMBERS_MAX`].
     pub refunds: Vec<RefundEntry>,
     /// The cancel: requested by a caller, or started by the machine because a charge that had
@@ -38,8 +38,8 @@ pub struct Payment {
     pub charge_took_effect_after_all: bool,
     /// What issuers reported against final states, as text for operators; `None` if they never did.
     pub contradiction: Option<Box<str>>,
-    /// The protocol version in force at the record that made the payment. It fixes for good how many
-    /// refund numbers the payment keeps.
+    /// The protocol version in force at the record that made the payment. It fixes for good how
+    /// many refund numbers the payment keeps.
     pub protocol_version: u32,
 }
 
@@ -47,8 +47,8 @@ pub struct Payment {
 pub const WATCHES_MAX: usize = 8;
 /// The number of calls that may wait for an answer about one order.
 pub const CALLS_MAX: usize = 32;
-/// The number of refunds of a payment that may be in progress or have taken effect. A further one is
-/// refused; its number keeps that answer.
+/// The number of refunds of a payment that may be in progress or have taken effect. A further one
+/// is refused; its number keeps that answer.
 pub const REFUNDS_MAX: usize = 200;
 /// The number of refund numbers that a payment keeps, with the refused and failed ones. A further
 /// number is refused and not kept: since entries are never removed, it is refused for good. A

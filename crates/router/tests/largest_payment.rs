@@ -1,5 +1,5 @@
-//! The largest payment there can be fits one record of `order-states`. A reply, which has the order too, gets the
-//! rest of the largest entry.
+//! The largest payment there can be fits one record of `order-states`. A reply, which has the order
+//! too, gets the rest of the largest entry.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
