@@ -61,6 +61,8 @@ pub struct Config {
     pub calls_max: usize,
     /// How long changed states wait for their checkpoint, in ms: 10 to 10,000.
     pub checkpoint_interval_ms: u64,
+    /// Whether a router follows the states of other routers' shards, for a quick take-over.
+    pub standby: bool,
     /// How Apache Kafka is reached.
     pub kafka: KafkaConfig,
     /// How accounting files are laid out.
@@ -94,6 +96,7 @@ impl Default for Config {
             call_timeout_ms: 4_000,
             calls_max: 16_384,
             checkpoint_interval_ms: 200,
+            standby: true,
             kafka: KafkaConfig::default(),
             settlement: SettlementConfig::default(),
             policy: PolicyDocument::default(),

@@ -13,6 +13,7 @@ mod reply_appends;
 mod restore;
 mod shard;
 mod shard_keeper;
+mod standby;
 mod states_end;
 mod store;
 
@@ -25,6 +26,7 @@ use twqr_service::{Context, Stalled};
 use twqr_wire::convert::RecordFault;
 
 use reply_appends::ReplyAppends;
+use standby::OwnedShards;
 pub use store::{DiskStore, MemoryStore, StateStore, StoreError, StoreMark, StoredState};
 
 /// The configuration of a router.
@@ -38,6 +40,9 @@ pub struct Settings {
     /// How long changed states may wait before they are written to `order-states`, in ms: 10 to
     /// 10,000.
     pub checkpoint_interval_ms: u64,
+    /// Whether this process follows the states of shards that other routers own, so that it can
+    /// take them over quickly.
+    pub standby: bool,
     /// The local store of the orders' states.
     pub store: Arc<dyn StateStore>,
 }
@@ -68,6 +73,7 @@ pub(crate) struct Links {
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) context: Context,
     pub(crate) replies: Arc<ReplyAppends>,
+    pub(crate) owned: Arc<OwnedShards>,
 }
 
 /// Runs until `context.shutdown` fires: owns each shard that the group assigns to this process. At
@@ -76,12 +82,21 @@ pub(crate) struct Links {
 pub async fn run(settings: Settings, journal: Arc<dyn Journal>, context: Context) -> Result<(), Error> {
     metrics::describe();
     let replies = ReplyAppends::new(journal.clone(), &context.health);
+    let owned = Arc::<OwnedShards>::default();
     let keep = |index, unassigned| {
-        let links = Links { journal: journal.clone(), context: context.clone(), replies: replies.clone() };
+        let (journal, context, replies, owned) = (journal.clone(), context.clone(), replies.clone(), owned.clone());
+        let links = Links { journal, context, replies, owned };
         shard_keeper::keep(index, settings.clone(), links, unassigned)
+    };
+    let standby = async {
+        if !settings.standby || !journal.is_shared() {
+            std::future::pending::<()>().await;
+        }
+        standby::follow_others(journal.clone(), settings.store.clone(), owned.clone()).await
     };
     tokio::select! {
         held = hold_assigned(&*journal, Topic::Orders, &settings.member, &context, keep) => Ok(held?),
         never = replies.clone().reset_ingresses() => match never {},
+        never = standby => match never {},
     }
 }

@@ -5,6 +5,7 @@ use twqr_order::{Evidence, Step};
 const STEPS: &str = "twqr_router_steps_total";
 pub(crate) const DEAD_LETTERS: &str = "twqr_router_dead_letters_total";
 const CHECKPOINT_STATES: &str = "twqr_router_checkpoint_states_total";
+const STATES_READ: &str = "twqr_router_states_read_total";
 
 const REPLIES_LOST: &str = "twqr_router_replies_lost_total";
 
@@ -13,6 +14,7 @@ pub(crate) fn describe() {
     metrics::describe_counter!(STEPS, "Records applied, by the step that the order took");
     metrics::describe_counter!(REPLIES_LOST, "Replies that may not have been written; their callers must query");
     metrics::describe_counter!(CHECKPOINT_STATES, "States written to order-states");
+    metrics::describe_counter!(STATES_READ, "Records of order-states read, by restores and by standbys");
 }
 
 /// Counts one applied record.
@@ -44,6 +46,11 @@ pub(crate) fn step(step: Step) {
 /// Counts replies that may not have been written.
 pub(crate) fn replies_lost(replies: usize) {
     metrics::counter!(REPLIES_LOST).increment(replies as u64);
+}
+
+/// Counts records of `order-states` that were read, by a restore or by a standby.
+pub(crate) fn states_read(by: &'static str, records: usize) {
+    metrics::counter!(STATES_READ, "by" => by).increment(records as u64);
 }
 
 /// Counts the states that a checkpoint writes.

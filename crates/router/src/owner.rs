@@ -93,7 +93,7 @@ impl OwnedShard {
 
 impl<'a> Owner<'a> {
     pub(crate) fn new(shard: ShardId, settings: &'a Settings, links: Links, part: Part, watch: StallWatch) -> Self {
-        let Links { journal, context, replies } = links;
+        let Links { journal, context, replies, owned: _ } = links;
         let dead_letters = DeadLetters::new(journal.clone(), &context, metrics::DEAD_LETTERS);
         let store = ShardStore::new(shard.0, settings.store.clone());
         let (clock, nonce) = (context.clock, rand::rng().random());

@@ -16,6 +16,7 @@ use twqr_wire::convert::{RecordFault, StateBody, StatesEntry, UnreadableState, d
 use crate::{
     Error,
     loading::number_index,
+    metrics,
     shard::{POLICIES_KEY, Shard},
     store::{ShardStore, StoreMark, StoredState},
 };
@@ -39,7 +40,9 @@ pub(crate) async fn restore(
     // The end can always be reached, since compaction keeps the newest record of a partition.
     while scan.next.max(journal.start(partition).await?) < journal.end(partition).await? {
         let read = tokio::time::timeout(SCAN_WAIT, reader.next(BATCH_RECORDS_MAX)).await;
-        for record in read.map_err(|_| Stalled { next: scan.next })?? {
+        let records = read.map_err(|_| Stalled { next: scan.next })??;
+        metrics::states_read("restore", records.len());
+        for record in records {
             scan.take(record)?;
         }
         let (states, mark) = scan.batch();
@@ -60,11 +63,11 @@ pub(crate) fn check_protocol(versions: &PolicyVersions) -> Result<(), Error> {
 }
 
 /// What was read from `order-states` so far.
-struct Scan {
+pub(crate) struct Scan {
     shard: ShardId,
     mark: StoreMark,
     /// The offset of the next record to read.
-    next: u64,
+    pub(crate) next: u64,
     /// The offset of the first state that this build cannot read.
     first_unreadable: Option<u64>,
     /// The states of the batch.
@@ -72,11 +75,11 @@ struct Scan {
 }
 
 impl Scan {
-    fn begin(shard: ShardId, mark: StoreMark) -> Self {
+    pub(crate) fn begin(shard: ShardId, mark: StoreMark) -> Self {
         Self { shard, mark, next: mark.states_offset, first_unreadable: None, states: Vec::new() }
     }
 
-    fn take(&mut self, record: Record) -> Result<(), Error> {
+    pub(crate) fn take(&mut self, record: Record) -> Result<(), Error> {
         self.next = record.offset + 1;
         let Some(value) = record.entry.value else { return Ok(()) };
         match decode_state(value.clone()) {
@@ -121,7 +124,7 @@ impl Scan {
     /// The states of the batch, and the mark to store with them. The mark never passes the first
     /// unreadable state, so that the next restore reads from there again, perhaps by a build that
     /// can read it.
-    fn batch(&mut self) -> (Vec<StoredState>, StoreMark) {
+    pub(crate) fn batch(&mut self) -> (Vec<StoredState>, StoreMark) {
         self.mark.states_offset = self.first_unreadable.unwrap_or(self.next);
         (std::mem::take(&mut self.states), self.mark)
     }

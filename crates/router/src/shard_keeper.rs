@@ -75,7 +75,9 @@ impl ShardKeeper {
             let began = Instant::now();
             let (part, watch) = (self.part.clone(), self.watch.clone());
             let owner = Owner::new(self.shard, &self.settings, self.links.clone(), part, watch);
+            let owned_here = self.links.owned.add(self.shard);
             let ended = owner.own(&self.stop).await;
+            drop(owned_here);
             if self.is_last(ended) || self.unassigned.is_cancelled() {
                 return;
             }

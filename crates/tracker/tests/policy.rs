@@ -81,6 +81,7 @@ impl TestTracker {
                 member: "router-0".into(),
                 policy: first_policy(),
                 checkpoint_interval_ms: 20,
+                standby: true,
                 store,
             };
             tokio::spawn(twqr_router::run(settings, journal.clone(), context(&shutdown)))

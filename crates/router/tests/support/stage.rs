@@ -69,7 +69,8 @@ pub fn start_with(
 ) -> Router {
     let (shutdown, health) = (CancellationToken::new(), Health::default());
     let context = Context { clock: Arc::new(SystemClock), shutdown: shutdown.clone(), health: health.clone() };
-    let settings = Settings { member: member.into(), policy: policy(), checkpoint_interval_ms: 100, store };
+    let settings =
+        Settings { member: member.into(), policy: policy(), checkpoint_interval_ms: 100, standby: true, store };
     let running = tokio::spawn(twqr_router::run(settings, journal, context));
     Router { running, session, shutdown, health }
 }

@@ -47,6 +47,7 @@ pub(super) fn router(config: &Config) -> anyhow::Result<twqr_router::Settings> {
         member: format!("router-{}", config.member),
         policy: config.policy()?,
         checkpoint_interval_ms: config.checkpoint_interval_ms,
+        standby: config.standby,
         store: Arc::new(DiskStore::open(&config.data_dir.join("orders"))?),
     })
 }

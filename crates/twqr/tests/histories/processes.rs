@@ -95,6 +95,7 @@ impl Processes {
                     member,
                     policy: first_policy(),
                     checkpoint_interval_ms: 200,
+                    standby: true,
                     store: store.clone(),
                 };
                 tokio::spawn(twqr_router::run(settings, journal, context));
