@@ -18,7 +18,7 @@ FULL_API_DAY := load-tests/samples/day-full-api.jsonl
 CHECKS := check-format check-layers check-files check-scripts check-proto check-deps check-unused \
   check-clippy check-docs
 
-.PHONY: help build run run-kafka test test-kafka bench-quick bench-kafka sample lint fmt \
+.PHONY: help build run run-kafka test test-kafka model model-long bench-quick bench-kafka sample lint fmt \
   $(CHECKS) list-checks proto-baseline kafka-up kafka-down clean
 
 help: ## Lists every target
@@ -41,6 +41,12 @@ test: ## Runs all tests that need no broker
 
 test-kafka: ## Starts brokers and runs the tests on them: conformance, crashes under load
 	@.make/test-kafka
+
+model: ## Checks the protocol exhaustively in small scopes: two routers, two workers, an issuer
+	@cargo run --quiet --locked -p twqr-model -- crates/model/scopes.txt
+
+model-long: model ## The same in larger scopes: minutes, up to 6 GB of memory
+	@cargo run --quiet --locked -p twqr-model -- crates/model/scopes-long.txt
 
 bench-quick: build ## Measures one process against a floor of the same run (one JSON line, < 90 s)
 	@target/release/twqr-lab bench quick
