@@ -64,8 +64,8 @@ settings! {
         // Rules for workers.
         /// A task that moves money has a latest time at which it is sent.
         send_by: bool = true,
-        /// Which tasks a new worker must take for possibly sent: 0 none, 1 those before the end that
-        /// it saw when it started, 2 those that do not belong to its claim.
+        /// Which tasks a new worker must take for possibly sent: 0 none, 1 those before the end
+        /// that it saw when it started, 2 those that do not belong to its claim.
         fence: u8 = 2,
         /// A possibly sent task is inquired about, not sent.
         inquires_first: bool = true,
