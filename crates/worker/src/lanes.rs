@@ -94,7 +94,7 @@ impl Lanes {
         lane
     }
 
-    /// Notified when a place in flight is given back while transfers wait.
+    /// Notified when a place in flight is given back, or a circuit closes, while transfers wait.
     pub(crate) fn freed(&self) -> Arc<Notify> {
         self.freed.clone()
     }
@@ -119,31 +119,27 @@ impl Lane {
 
     /// Decides about a new transfer.
     pub(crate) fn admit(self: &Arc<Self>, now: UnixMs) -> Admission {
-        match self.place(now) {
+        match self.take_place(now) {
             Ok(Some(place)) => Admission::Send(place),
-            Ok(None) if self.queued.fetch_add(1, Ordering::AcqRel) < self.limits.load().queue_max as usize => {
-                Admission::Wait(QueuePlace(self.clone()))
-            }
-            Ok(None) => {
-                self.queued.fetch_sub(1, Ordering::AcqRel);
-                Admission::Refused("too many calls to the issuer are in flight, and its queue is full")
-            }
+            Ok(None) => self.take_queue_place().map_or(
+                Admission::Refused("too many calls to the issuer are in flight, and its queue is full"),
+                Admission::Wait,
+            ),
             Err(why) => Admission::Refused(why),
         }
     }
 
-    /// Decides about a transfer that has waited; it keeps its place in the queue if it must wait
-    /// longer.
-    pub(crate) fn readmit(self: &Arc<Self>, queued: QueuePlace, now: UnixMs) -> Admission {
-        match self.place(now) {
-            Ok(Some(place)) => Admission::Send(place),
-            Ok(None) => Admission::Wait(queued),
-            Err(why) => Admission::Refused(why),
+    /// Takes a place in the queue if one is free.
+    pub(crate) fn take_queue_place(self: &Arc<Self>) -> Option<QueuePlace> {
+        if self.queued.fetch_add(1, Ordering::AcqRel) < self.limits.load().queue_max as usize {
+            return Some(QueuePlace(self.clone()));
         }
+        self.queued.fetch_sub(1, Ordering::AcqRel);
+        None
     }
 
     /// Takes a place in flight if one is free. An error says why the issuer gets no calls now.
-    fn place(self: &Arc<Self>, now: UnixMs) -> Result<Option<Place>, &'static str> {
+    pub(crate) fn take_place(self: &Arc<Self>, now: UnixMs) -> Result<Option<Place>, &'static str> {
         let limits = self.limits.load();
         let open_until = self.open_until.load(Ordering::Acquire);
         if open_until > 0 {
@@ -178,7 +174,16 @@ impl Lane {
     /// Closes the circuit, since the issuer answered a call. Any answer counts, also a refusal.
     pub(crate) fn answered(&self) {
         self.failures.store(0, Ordering::Release);
-        self.open_until.store(0, Ordering::Release);
+        let was_open = self.open_until.swap(0, Ordering::AcqRel) > 0;
+        if was_open && self.queued.load(Ordering::Acquire) > 0 {
+            self.freed.notify_waiters();
+        }
+    }
+
+    /// When the open circuit admits its next trial call; `None` while the circuit is closed.
+    pub(crate) fn next_trial(&self) -> Option<UnixMs> {
+        let open_until = self.open_until.load(Ordering::Acquire);
+        (open_until > 0).then_some(UnixMs(open_until))
     }
 
     /// Counts a call that the issuer did not answer in time. Too many in a row open the circuit.
@@ -239,10 +244,11 @@ mod tests {
         };
         let Admission::Wait(third) = lane.admit(at) else { unreachable!("the queue has one place") };
         assert!(name(&lane.admit(at)).contains("queue is full"));
-        let Admission::Wait(third) = lane.readmit(third, at) else { unreachable!("no place was given back") };
+        assert!(lane.take_place(at).unwrap().is_none(), "no place was given back");
         drop(first);
-        assert_eq!(name(&lane.readmit(third, at)), "send");
-        assert_eq!(lane.queued.load(Ordering::Acquire), 0, "its place in the queue was given back");
+        assert!(lane.take_place(at).unwrap().is_some());
+        drop(third);
+        assert!(lane.take_queue_place().is_some(), "its place in the queue was given back");
     }
 
     #[test]

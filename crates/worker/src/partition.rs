@@ -1,13 +1,16 @@
 //! The holder of one task partition: reads its tasks in order, makes many calls at once, and writes
 //! their outcomes to `orders`. A task that moves money is sent only if it belongs to the holder's
-//! claim and only at its first reading; every other task leads to an inquiry.
+//! claim and only at its first reading, or if it is idempotent; every other task leads to an
+//! inquiry.
 
 mod claim;
 mod in_flight;
 mod issuer_calls;
 mod outcomes;
 mod records;
+mod sent_tasks;
 mod transfer_queue;
+mod transfers;
 
 use std::{sync::Arc, time::Duration};
 
@@ -29,6 +32,7 @@ use crate::{
 };
 use in_flight::InFlight;
 use outcomes::Outcomes;
+use sent_tasks::SentTasks;
 use transfer_queue::TransferQueue;
 
 /// How a holder ended without a failure.
@@ -44,6 +48,9 @@ pub(crate) enum Ended {
 const BATCH_RECORDS_MAX: usize = 256;
 /// Reading pauses while so many tasks of the partition are unfinished.
 const UNFINISHED_TASKS_MAX: usize = 8_192;
+/// How many transfers may wait for their issuers: so few that a partition whose issuers are all out
+/// of reach still reads the tasks of others.
+const QUEUED_TRANSFERS_MAX: usize = UNFINISHED_TASKS_MAX / 2;
 /// How many calls may wait for the transport: one for each unfinished task. The last batch read may
 /// exceed the limit on unfinished tasks.
 const QUEUED_CALLS_MAX: usize = UNFINISHED_TASKS_MAX + BATCH_RECORDS_MAX;
@@ -83,6 +90,7 @@ pub(crate) struct Holder {
     calls: Option<mpsc::Sender<Call>>,
     in_flight: InFlight,
     queue: TransferQueue,
+    sent: SentTasks,
     outcomes: Outcomes,
 }
 
@@ -137,7 +145,7 @@ impl Holder {
                 () = until(commit_at) => self.commit_if_moved(),
                 () = until(next_timeout) => self.on_timeout(),
                 stalled = &mut stalled => return Err(stalled.into()),
-                () = place_freed, if !self.queue.is_empty() => {}
+                () = place_freed, if self.queue.len() > 0 => {}
                 records = self.reader.next(BATCH_RECORDS_MAX), if reads => {
                     for record in records? {
                         self.on_record(record);

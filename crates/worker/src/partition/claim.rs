@@ -14,7 +14,7 @@ use twqr_service::{CancellationToken, Context};
 use twqr_wire::convert::{TaskRecord, decode_task_record, encode_task_record};
 
 use super::{
-    BATCH_RECORDS_MAX, Holder, QUEUED_CALLS_MAX, Stage, in_flight::InFlight, outcomes::Outcomes,
+    BATCH_RECORDS_MAX, Holder, QUEUED_CALLS_MAX, Stage, in_flight::InFlight, outcomes::Outcomes, sent_tasks::SentTasks,
     transfer_queue::TransferQueue,
 };
 use crate::{
@@ -84,6 +84,7 @@ impl Holder {
             calls,
             in_flight: InFlight::default(),
             queue: TransferQueue::default(),
+            sent: SentTasks::default(),
             outcomes: Outcomes::default(),
         }))
     }

@@ -20,6 +20,7 @@ pub(super) struct TaskSummary {
     pub(super) issuer: Issuer,
     pub(super) limits: Limits,
     pub(super) subject: Subject,
+    pub(super) is_idempotent: bool,
 }
 
 impl TaskSummary {
@@ -31,6 +32,7 @@ impl TaskSummary {
             issuer: task.issuer,
             limits: task.limits,
             subject: task.subject(),
+            is_idempotent: task.is_idempotent,
         }
     }
 }

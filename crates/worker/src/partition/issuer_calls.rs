@@ -1,5 +1,5 @@
-//! Makes the holder's calls to its backend: decides whether a task is sent or inquired about, and
-//! reports the outcome after an answer, a time-out or a broken connection.
+//! Makes the holder's inquiries, hands its calls to the backend, and reports the outcome after an
+//! answer, a time-out or a broken connection.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,74 +11,19 @@ use twqr_types::UnixMs;
 use twqr_wire::convert::{BackendAnswer, encode_outcome};
 
 use super::{
-    Ended, Holder, Stage,
+    Holder,
     in_flight::{CallInFlight, FinishedCall, TaskSummary},
-    transfer_queue::QueuedTransfer,
 };
 use crate::{
     answer::{not_sent, outcome, took_effect, unknown},
     call::{Call, Purpose},
-    lanes::{Admission, Lane, Place},
+    lanes::{Lane, Place},
     link::Event,
 };
 
-const NO_CONNECTION: &str = "there is no connection to the issuer";
+pub(super) const NO_CONNECTION: &str = "there is no connection to the issuer";
 
 impl Holder {
-    /// Sends a fresh transfer, or reports with evidence that it was not sent.
-    pub(super) fn send(&mut self, offset: Offset, task: Task) {
-        let now = self.clock.now();
-        if now > task.send_by {
-            return self.report_not_sent(offset, &task, "its time to be sent had passed");
-        }
-        if self.calls.is_none() {
-            return self.report_not_sent(offset, &task, NO_CONNECTION);
-        }
-        match self.settings.lanes.of(task.issuer, task.limits).admit(now) {
-            Admission::Send(place) => self.transfer(offset, task, place),
-            Admission::Wait(place) => self.queue.push(QueuedTransfer { offset, task, place }),
-            Admission::Refused(why) => self.report_not_sent(offset, &task, why),
-        }
-    }
-
-    /// Sends queued transfers while places in flight are free. A queued transfer that cannot
-    /// be sent any more is reported as not sent.
-    pub(super) fn send_queued(&mut self) {
-        let now = self.clock.now();
-        for issuer in self.queue.issuers() {
-            while let Some(QueuedTransfer { offset, task, place }) = self.queue.pop(issuer) {
-                let obstacle = if matches!(self.stage, Stage::Ending(Ended::Superseded)) {
-                    Some("another worker took over before it was sent")
-                } else if self.calls.is_none() {
-                    Some("the connection to the issuer broke before it was sent")
-                } else if now > task.send_by {
-                    Some("its time to be sent passed in the issuer's queue")
-                } else {
-                    None
-                };
-                if let Some(why) = obstacle {
-                    self.report_not_sent(offset, &task, why);
-                    continue;
-                }
-                match self.settings.lanes.of(task.issuer, task.limits).readmit(place, now) {
-                    Admission::Send(place) => self.transfer(offset, task, place),
-                    Admission::Wait(place) => {
-                        self.queue.push_front(QueuedTransfer { offset, task, place });
-                        break;
-                    }
-                    Admission::Refused(why) => self.report_not_sent(offset, &task, why),
-                }
-            }
-        }
-    }
-
-    fn transfer(&mut self, offset: Offset, task: Task, place: Place) {
-        match self.reserve_call() {
-            Ok(slot) => self.hand_over(slot, offset, task, Purpose::Transfer, Some(place)),
-            Err(why) => self.report_not_sent(offset, &task, why),
-        }
-    }
-
     pub(super) fn inquire(&mut self, offset: Offset, task: Task) {
         let now = self.clock.now();
         let lane = self.settings.lanes.of(task.issuer, task.limits);
@@ -101,12 +46,12 @@ impl Holder {
 
     /// Reserves the link for one call. An error says why the link takes no call; the call is
     /// certainly not sent then.
-    fn reserve_call(&self) -> Result<OwnedPermit<Call>, &'static str> {
+    pub(super) fn reserve_call(&self) -> Result<OwnedPermit<Call>, &'static str> {
         let calls = self.calls.clone().ok_or(NO_CONNECTION)?;
         calls.try_reserve_owned().map_err(|_| "the connection to the issuer takes no more calls")
     }
 
-    fn hand_over(
+    pub(super) fn hand_over(
         &mut self,
         slot: OwnedPermit<Call>,
         offset: Offset,
@@ -125,9 +70,9 @@ impl Holder {
             Event::Answer { call_id, answer } => self.on_answer(call_id, answer),
             Event::TooLate { call_id } => {
                 if let Some(call) = self.take_call(call_id) {
-                    let movement =
-                        not_sent("its time to be sent passed before the transport took it", &call.task.subject);
-                    self.report(Some(call.offset), &call.task, movement);
+                    let why = "its time to be sent passed before the transport took it";
+                    let report = if call.task.is_idempotent { unknown } else { not_sent };
+                    self.report(Some(call.offset), &call.task, report(why, &call.task.subject));
                 }
             }
             Event::Disconnected => {
@@ -167,13 +112,23 @@ impl Holder {
         Some(call)
     }
 
-    /// When the next call times out, or the next queued transfer may not be sent any more.
+    /// When the next call times out, or the next queued transfer may not be sent any more, or may
+    /// try an open circuit.
     pub(super) fn next_timeout(&mut self) -> Option<Instant> {
-        let expiry = self.queue.next_send_by().map(|send_by| {
-            let left_ms = send_by.plus(1).since(self.clock.now()).max(1).cast_unsigned();
+        let now = self.clock.now();
+        let expiry = self.queue.next_send_by().map(|send_by| send_by.plus(1));
+        let wake_at = expiry.into_iter().chain(self.next_trial()).min().map(|at| {
+            let left_ms = at.since(now).max(1).cast_unsigned();
             Instant::now() + Duration::from_millis(left_ms)
         });
-        self.in_flight.next_timeout().into_iter().chain(expiry).min()
+        self.in_flight.next_timeout().into_iter().chain(wake_at).min()
+    }
+
+    /// When a queued transfer may try a circuit that is open.
+    fn next_trial(&self) -> Option<UnixMs> {
+        self.calls.as_ref()?;
+        let trial = |task: &Task| self.settings.lanes.of(task.issuer, task.limits).next_trial();
+        self.queue.first().filter_map(trial).min()
     }
 
     pub(super) fn on_timeout(&mut self) {
@@ -196,18 +151,12 @@ impl Holder {
         self.settings.lanes.of(task.issuer, task.limits)
     }
 
-    fn report_not_sent(&mut self, offset: Offset, task: &Task, why: &str) {
-        let task = TaskSummary::of(task);
-        let movement = not_sent(why, &task.subject);
-        self.report(Some(offset), &task, movement);
-    }
-
-    fn report_unknown(&mut self, offset: Offset, task: &TaskSummary, why: &str) {
+    pub(super) fn report_unknown(&mut self, offset: Offset, task: &TaskSummary, why: &str) {
         self.report(Some(offset), task, unknown(why, &task.subject));
     }
 
     /// Writes an outcome to the order's shard; `offset` is the task's, if this finishes it.
-    fn report(&mut self, offset: Option<Offset>, task: &TaskSummary, movement: MovementOutcome) {
+    pub(super) fn report(&mut self, offset: Option<Offset>, task: &TaskSummary, movement: MovementOutcome) {
         let outcome = Outcome { key: task.key.clone(), task: task.id, movement };
         let entry = Entry::plain(encode_outcome(self.clock.now(), &outcome));
         self.outcomes.add(task.id.shard, entry, offset);

@@ -5,7 +5,7 @@ use twqr_journal::{Offset, Record};
 use twqr_order::{HoldRecord, Task, TaskKind};
 use twqr_wire::convert::{TaskRecord, decode_task_record};
 
-use super::{Ended, Holder, Stage};
+use super::{Ended, Holder, Stage, transfer_queue::Transfer};
 
 impl Holder {
     pub(super) fn on_record(&mut self, record: Record) {
@@ -46,7 +46,10 @@ impl Holder {
         self.read.read(offset, true);
         let is_fresh = self.read.note_identity(task.id) && self.holding.owns(offset);
         match &task.kind {
-            TaskKind::Charge(_) | TaskKind::Refund(_) | TaskKind::Reverse(_) if is_fresh => self.send(offset, task),
+            TaskKind::Charge(_) | TaskKind::Refund(_) if is_fresh || task.is_idempotent => {
+                self.send(Transfer { offset, task, is_fresh });
+            }
+            TaskKind::Reverse(_) if is_fresh => self.send(Transfer { offset, task, is_fresh }),
             TaskKind::Charge(_) | TaskKind::Refund(_) | TaskKind::Reverse(_) => {
                 info!(trade_no = %task.trade_no, offset, "the task may have been sent before; inquiring instead");
                 self.inquire(offset, task);

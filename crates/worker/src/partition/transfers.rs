@@ -1,0 +1,124 @@
+//! Sends the holder's transfers: fresh ones, and those of idempotent movements that another worker
+//! may have sent before (protocol rule P6). One that cannot be sent is reported as not sent. An
+//! idempotent one waits instead, and is reported as unknown, since another worker may send it too.
+
+use twqr_journal::Offset;
+use twqr_order::Task;
+use twqr_types::UnixMs;
+
+use super::{
+    Ended, Holder, QUEUED_TRANSFERS_MAX, Stage,
+    in_flight::TaskSummary,
+    issuer_calls::NO_CONNECTION,
+    transfer_queue::{QueuedTransfer, Transfer},
+};
+use crate::{
+    answer::not_sent,
+    call::Purpose,
+    lanes::{Admission, Place, QueuePlace},
+};
+
+impl Holder {
+    /// Sends a transfer, lets it wait, or gives it up.
+    pub(super) fn send(&mut self, transfer: Transfer) {
+        let now = self.clock.now();
+        if now > transfer.task.send_by {
+            return self.give_up(transfer, "its time to be sent had passed");
+        }
+        let lane = self.settings.lanes.of(transfer.task.issuer, transfer.task.limits);
+        let admission = if self.calls.is_some() { lane.admit(now) } else { Admission::Refused(NO_CONNECTION) };
+        match admission {
+            Admission::Send(place) => self.transfer(transfer, place),
+            Admission::Wait(place) => self.wait(transfer, place),
+            Admission::Refused(why) => match lane.take_queue_place().filter(|_| transfer.task.is_idempotent) {
+                Some(place) => self.wait(transfer, place),
+                None => self.give_up(transfer, why),
+            },
+        }
+    }
+
+    fn wait(&mut self, transfer: Transfer, place: QueuePlace) {
+        if self.queue.len() < QUEUED_TRANSFERS_MAX {
+            self.queue.push(QueuedTransfer { transfer, place });
+        } else {
+            self.give_up(transfer, "too many tasks wait for their issuers");
+        }
+    }
+
+    /// Sends queued transfers while places in flight are free. A queued transfer that cannot
+    /// be sent any more is given up.
+    pub(super) fn send_queued(&mut self) {
+        let now = self.clock.now();
+        for key in self.queue.keys() {
+            while let Some(queued) = self.queue.pop(key) {
+                if let Some(queued) = self.try_queued(queued, now) {
+                    self.queue.push_front(queued);
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Sends a queued transfer or gives it up; returns it if it must wait longer.
+    fn try_queued(&mut self, queued: QueuedTransfer, now: UnixMs) -> Option<QueuedTransfer> {
+        let task = &queued.transfer.task;
+        let place = if matches!(self.stage, Stage::Ending(Ended::Superseded)) {
+            self.give_up(queued.transfer, "another worker took over before it was sent");
+            return None;
+        } else if now > task.send_by {
+            self.give_up(queued.transfer, "its time to be sent passed in the issuer's queue");
+            return None;
+        } else if self.calls.is_none() {
+            Err("the connection to the issuer broke before it was sent")
+        } else {
+            self.settings.lanes.of(task.issuer, task.limits).take_place(now)
+        };
+        match place {
+            Ok(Some(in_flight)) => {
+                drop(queued.place);
+                self.transfer(queued.transfer, in_flight);
+            }
+            Ok(None) => return Some(queued),
+            Err(_) if task.is_idempotent => return Some(queued),
+            Err(why) => self.give_up(queued.transfer, why),
+        }
+        None
+    }
+
+    fn transfer(&mut self, transfer: Transfer, place: Place) {
+        let Transfer { offset, task, is_fresh } = transfer;
+        if self.sent.contains(&task) {
+            return self.inquire(offset, task);
+        }
+        match self.reserve_call() {
+            Ok(slot) => {
+                if !is_fresh {
+                    tracing::info!(trade_no = %task.trade_no, offset, "the task may have been sent before; sending it again");
+                }
+                self.sent.note(&task, self.clock.now());
+                self.hand_over(slot, offset, task, Purpose::Transfer, Some(place));
+            }
+            Err(why) => self.give_up(Transfer { offset, task, is_fresh }, why),
+        }
+    }
+
+    /// Reports a transfer that cannot be sent. This proves that it was never sent only if it is
+    /// fresh and not idempotent. One that another worker may have sent is inquired about.
+    fn give_up(&mut self, transfer: Transfer, why: &str) {
+        let Transfer { offset, task, is_fresh } = transfer;
+        let is_superseded = matches!(self.stage, Stage::Ending(Ended::Superseded));
+        if !task.is_idempotent {
+            self.report_not_sent(offset, &task, why);
+        } else if is_fresh || is_superseded {
+            self.report_unknown(offset, &TaskSummary::of(&task), why);
+        } else {
+            self.inquire(offset, task);
+        }
+    }
+
+    fn report_not_sent(&mut self, offset: Offset, task: &Task, why: &str) {
+        let task = TaskSummary::of(task);
+        let movement = not_sent(why, &task.subject);
+        self.report(Some(offset), &task, movement);
+    }
+}

@@ -1,0 +1,84 @@
+//! Tasks of payments at the wallet, each named by its number: the offset of its cause.
+
+use twqr_order::{ChargeCall, EffectId, Limits, RefundCall, ReversalCall, Task, TaskKind};
+use twqr_types::{Issuer, MerchantId, MerchantTradeNo, OrderKey, PayForm, RawPay, ShardId, TradeNo};
+
+use crate::stage::BEGAN;
+
+/// When every task must have been sent at the latest, in ms after the beginning.
+pub const SEND_BY_MS: i64 = 6_000;
+
+/// A charge with this number.
+pub fn charge(number: u64, is_idempotent: bool) -> Task {
+    let form = form(number);
+    let call = ChargeCall {
+        card_token: form.card_token,
+        store_id: form.store_id,
+        store_name: form.store_name,
+        pos_id: form.pos_id,
+        trade_amount: form.trade_amount,
+        un_redeem: form.un_redeem,
+        remark: form.remark,
+    };
+    task(number, is_idempotent, TaskKind::Charge(Box::new(call)))
+}
+
+/// A refund with this number.
+pub fn refund(number: u64, is_idempotent: bool) -> Task {
+    let form = form(number);
+    let call = RefundCall {
+        number: MerchantTradeNo::parse(format!("R{number}")).unwrap(),
+        trade_no: trade_no(number),
+        store_id: form.store_id,
+        store_name: form.store_name,
+        pos_id: form.pos_id,
+        trade_amount: form.trade_amount,
+        remark: form.remark,
+    };
+    task(number, is_idempotent, TaskKind::Refund(Box::new(call)))
+}
+
+/// A reversal of the payment with this number.
+pub fn reversal(number: u64, is_idempotent: bool) -> Task {
+    let form = form(number);
+    let call = ReversalCall { store_id: form.store_id, amount: 1, remark: form.remark };
+    task(number, is_idempotent, TaskKind::Reverse(Box::new(call)))
+}
+
+/// The task at another issuer.
+pub fn at(institution: &str, task: Task) -> Task {
+    Task { issuer: Issuer::from_wire(institution).unwrap(), ..task }
+}
+
+fn task(number: u64, is_idempotent: bool, kind: TaskKind) -> Task {
+    let send_by = BEGAN.plus(SEND_BY_MS);
+    Task {
+        id: EffectId { shard: ShardId(0), offset: number, n: 0 },
+        key: OrderKey {
+            merchant_id: MerchantId::parse("M1".into()).unwrap(),
+            merchant_trade_no: MerchantTradeNo::parse(format!("T{number}")).unwrap(),
+        },
+        trade_no: trade_no(number),
+        issuer: Issuer::Wallet,
+        send_by,
+        absent_after: send_by.plus(5_000),
+        limits: Limits::default(),
+        is_idempotent,
+        kind,
+    }
+}
+
+fn trade_no(number: u64) -> TradeNo {
+    TradeNo::new(ShardId(0), number, BEGAN)
+}
+
+fn form(number: u64) -> PayForm {
+    let raw = RawPay {
+        merchant_id: "M1".into(),
+        merchant_trade_no: format!("T{number}"),
+        card_token: "22abcdefghijklmnop".into(),
+        trade_amount: 1,
+        ..RawPay::default()
+    };
+    PayForm::parse(raw).unwrap()
+}
