@@ -64,6 +64,22 @@ async fn past_send_by() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn past_send_by_in_the_transport() {
+    for (is_idempotent, expected) in [(false, "1: not sent"), (true, "1: unknown")] {
+        let stage = Stage::new(Topic::WalletTasks);
+        stage.issuer.state().is_congested = true;
+        stage.start_worker("worker-0");
+        stage.until(SEND_BY - 100).await;
+        stage.append([charge(1, is_idempotent)]).await;
+        stage.until(SEND_BY + 50).await;
+        stage.issuer.state().is_congested = false;
+        stage.until(SEND_BY + 100).await;
+        check(&stage, "handed over in time, and taken too late", expected, at_once(SEND_BY + 50));
+        assert!(stage.calls().is_empty(), "{:?}", stage.calls());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_full_queue() {
     for (is_idempotent, refused, expired) in [(false, "3: not sent", "2: not sent"), (true, "3: unknown", "2: unknown")]
     {

@@ -49,8 +49,9 @@ pub struct Resolution {
 pub struct Limits {
     /// The largest number of calls in flight that move money: 1 to 100,000.
     pub in_flight_max: u32,
-    /// The largest number of fresh calls that wait while `in_flight_max` are in flight: 0 to
-    /// 100,000. A further call is not sent.
+    /// The largest number of calls that wait while `in_flight_max` are in flight: 0 to 100,000. A
+    /// further call is not sent. Calls of idempotent movements also wait here for a connection, and
+    /// while the circuit is open.
     pub queue_max: u32,
     /// How many calls in a row without an answer open the circuit: 1 to 10,000.
     pub failures_to_open: u32,

@@ -56,6 +56,8 @@ pub struct IssuerState {
     pub loses_transfers: bool,
     /// Whether no connection can be opened.
     pub is_unreachable: bool,
+    /// Whether new connections take no calls from the worker for the time being.
+    pub is_congested: bool,
     /// How many transfers are being answered, and the most that were at once.
     in_progress: usize,
     pub most_in_progress: usize,
@@ -126,6 +128,9 @@ impl Backend for Connection {
             let broken = issuer.broken.notified();
             tokio::pin!(broken);
             while session.until_running().await {
+                while issuer.state().is_congested {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
                 let call = tokio::select! {
                     () = &mut broken => {
                         drop(sender.send(Err(Status::unavailable("broken"))));
