@@ -64,6 +64,7 @@ fn task(number: u64, is_idempotent: bool, kind: TaskKind) -> Task {
         absent_after: send_by.plus(5_000),
         limits: Limits::default(),
         is_idempotent,
+        protocol_version: 1,
         kind,
     }
 }
