@@ -13,8 +13,8 @@ use tasks::{SEND_BY_MS, charge, refund, reversal};
 use twqr_journal::Topic;
 use twqr_order::{Limits, Task};
 
-/// A worker sends tasks, gets no answer and crashes; the next one begins at `takes_over_ms`. Returns
-/// the calls that arrived, and the outcomes.
+/// A worker sends tasks, gets no answer and crashes; the next one begins at `takes_over_ms`.
+/// Returns the calls that arrived, and the outcomes.
 async fn take_over(tasks: Vec<Task>, is_lost: bool, takes_over_ms: u64) -> (Vec<String>, Vec<String>) {
     let stage = Stage::new(Topic::WalletTasks);
     stage.issuer.state().silent.insert(String::new());
