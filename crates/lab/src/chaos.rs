@@ -2,6 +2,7 @@
 //! kills, suspends and restarts processes and brokers at times drawn from a seed. Then it audits
 //! every answer and every order against the simulator's ledger.
 
+mod availability;
 mod scenarios;
 mod signals;
 
@@ -40,9 +41,15 @@ pub struct ChaosOptions {
     /// The seed of the payments, and of which processes fail when
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Payments per second
-    #[arg(long, default_value_t = 100)]
-    rate: u32,
+    /// Payments per second; without it 100, and 200 for availability
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rate: Option<u32>,
+    /// How often each service is killed, and how often it is suspended; for availability alone
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100))]
+    kills: u32,
+    /// What fails, separated by commas; without it everything; for availability alone
+    #[arg(long, value_delimiter = ',')]
+    services: Vec<availability::Target>,
     /// The folder for data and logs; it is emptied first
     #[arg(long, default_value = "target/chaos")]
     dir: PathBuf,
@@ -72,6 +79,8 @@ lose_requests = 0.1
 [issuers.389]
 refuse_reversals_once = 1.0
 ";
+/// The default rate, in payments per second.
+const RATE: u32 = 100;
 /// Chains of calls of the full API that start per second: one of each of the 14 kinds.
 const CHAINS_A_SECOND: u32 = 14;
 /// The first letter of the MerchantIDs of those chains.
@@ -98,6 +107,9 @@ pub(crate) struct Stage {
 
 /// Runs one scenario; the exit code is non-zero if the audit finds a fault.
 pub async fn run(options: &ChaosOptions, config: &Config) -> anyhow::Result<ExitCode> {
+    if options.scenario == Scenario::Availability {
+        return availability::run(options, config).await;
+    }
     print_line(format_args!("chaos {:?}, seed {} (choose another with --seed)", options.scenario, options.seed))?;
     launch::empty(&options.dir)?;
     let script = options.dir.with_extension("script.toml");
@@ -153,7 +165,7 @@ fn chains(seed: u64, round: u64) -> Vec<Line> {
 impl RunningLoad {
     fn start(pos: &Channel, options: &ChaosOptions) -> Self {
         let (end, is_ended) = watch::channel(false);
-        let (pos, rate, seed) = (pos.clone(), options.rate, options.seed);
+        let (pos, rate, seed) = (pos.clone(), options.rate.unwrap_or(RATE), options.seed);
         let task = tokio::spawn(async move {
             let mut payment_rounds = Vec::new();
             let mut chain_rounds = Vec::new();

@@ -6,14 +6,18 @@
 
 use std::process::Command;
 
-/// Runs a scenario with the seed in `TWQR_SEED`, or 1, and prints its seed, recovery times and
-/// audit.
-fn survives(scenario: &str) {
+/// Runs a scenario with the seed in `TWQR_SEED`, or 1, and the kinds of issuers in
+/// `TWQR_ISSUER_KINDS`; prints its seed, recovery times and audit.
+fn survives(scenario: &str, arguments: &[&str]) {
     let seed = std::env::var("TWQR_SEED").unwrap_or_else(|_| "1".to_owned());
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
     let mut command = Command::new(env!("CARGO_BIN_EXE_twqr-lab"));
     command.current_dir(root).args(["chaos", scenario, "--seed", &seed, "--rate", "50"]);
     command.args(["--dir", &format!("target/chaos/{scenario}")]).env("TWQR_LOG", "info");
+    command.args(arguments);
+    if let Ok(kinds) = std::env::var("TWQR_ISSUER_KINDS") {
+        command.args(["--issuer-kind", &kinds]);
+    }
     let output = command.output().unwrap();
     println!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{scenario}, seed {seed}: logs are in target/chaos/{scenario}/logs");
@@ -24,7 +28,7 @@ macro_rules! scenarios {
         #[test]
         #[ignore = $needs]
         fn $test() {
-            survives($scenario);
+            survives($scenario, &[]);
         }
     )*};
 }
@@ -38,4 +42,10 @@ scenarios! {
     a_disk_is_full: "full-disk", "needs a broker, and root for a small disk: make test-kafka";
     the_broker_is_killed: "kill-broker", "needs a broker: make test-kafka";
     the_leader_of_three_is_killed: "kill-leader", "needs three brokers: make test-kafka";
+}
+
+#[test]
+#[ignore = "needs a broker: make test-kafka"]
+fn availability_is_measured_and_audited() {
+    survives("availability", &["--kills", "1", "--services", "router"]);
 }

@@ -96,10 +96,15 @@ pub fn audit(results: &[CallResult], orders: &BTreeMap<TradeKey, QueryResponse>,
 /// The beginning of StatusDesc in an answer that is not final.
 const IN_PROGRESS: &str = "the payment is in progress";
 
+/// Whether the answer leaves the payment's result open.
+pub fn is_in_progress(answer: &PayResponse) -> bool {
+    answer.status_code != StatusCode::SUCCESS && answer.status_desc.starts_with(IN_PROGRESS)
+}
+
 /// Describes how a final answer differs from the order: in StatusCode, number or amounts.
 fn contradiction(answer: &PayResponse, order: &QueryResponse) -> Option<String> {
     let payment = order.payment.clone().unwrap_or_default();
-    if answer.status_code != StatusCode::SUCCESS && answer.status_desc.starts_with(IN_PROGRESS) {
+    if is_in_progress(answer) {
         return None;
     }
     if answer.status_code != payment.status_code {

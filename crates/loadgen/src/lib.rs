@@ -12,10 +12,10 @@ mod open_loop;
 mod sample;
 mod send;
 
-pub use audit::{Audit, audit, ledger};
+pub use audit::{Audit, audit, is_in_progress, ledger};
 pub use day::{day, payments, steady_payments};
 pub use issuers::{ISSUERS, IssuerCodes, issuer_of};
 pub use latency::{latencies, latency_histogram};
 pub use open_loop::{Load, Measurement, open_loop};
 pub use sample::sample_day;
-pub use send::{CallResult, TradeKey, resolve, send_each};
+pub use send::{CallResult, TradeKey, is_refusal, resolve, send_each};

@@ -33,7 +33,7 @@ const ATTEMPT_MS: u64 = 14_000;
 
 /// Whether the code is a final refusal: the request was not accepted, and another attempt would be
 /// refused as well.
-pub(crate) fn is_refusal(code: Code) -> bool {
+pub fn is_refusal(code: Code) -> bool {
     matches!(
         code,
         Code::InvalidArgument

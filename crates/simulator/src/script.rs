@@ -247,13 +247,14 @@ mod tests {
 
     #[test]
     fn kinds_come_from_the_script_the_command_line_or_the_issuer() {
+        use IssuerKind::{ForgetsRefusals, Idempotent, Plain, RefusesLate};
+
         let script = Script::parse("[wallet]\nlatency_ms = 1\n[issuers.391]\nkind = \"refuses-late\"").unwrap();
         let kinds = |choices: &[&str]| {
             let choices: Vec<KindChoice> = choices.iter().map(|text| text.parse().unwrap()).collect();
             let script = script.clone().with_kinds(&choices);
             ["", "391", "392"].map(|code| script.kind(Issuer::from_wire(code).unwrap()))
         };
-        use IssuerKind::{ForgetsRefusals, Idempotent, Plain, RefusesLate};
         assert_eq!(kinds(&[]), [Idempotent, RefusesLate, Plain]);
         assert_eq!(kinds(&["plain"]), [Plain; 3]);
         assert_eq!(

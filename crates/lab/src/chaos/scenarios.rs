@@ -31,6 +31,9 @@ pub enum Scenario {
     TornCheckpoint,
     /// A router's disk becomes full
     FullDisk,
+    /// Measures how long payments wait, and which fail, while one process after another is killed
+    /// or suspended
+    Availability,
 }
 
 /// The time for which processes are suspended, in ms: longer than the group's session time-out.
@@ -48,6 +51,7 @@ impl Scenario {
             Self::KillLeader => kill_leader(stage).await,
             Self::TornCheckpoint => torn_checkpoint(stage).await,
             Self::FullDisk => full_disk(stage).await,
+            Self::Availability => anyhow::bail!("availability causes its failures by itself"),
         }
     }
 }

@@ -30,8 +30,10 @@ pub use start::Launch;
 pub enum Shape {
     /// One process, `up`, on the embedded journal.
     AllInOne,
-    /// Each service has its own processes, on Apache Kafka.
+    /// Each service has its own processes, on Apache Kafka; one of them the tracker.
     ProcessForEach,
+    /// The same with two processes of every service.
+    TwoOfEach,
 }
 
 impl Shape {
@@ -41,6 +43,9 @@ impl Shape {
             Self::AllInOne => &[(UP, 1)],
             Self::ProcessForEach => {
                 &[("router", 2), ("tracker", 1), ("wallet-worker", 2), ("fisc-worker", 2), ("ingress", 2)]
+            }
+            Self::TwoOfEach => {
+                &[("router", 2), ("tracker", 2), ("wallet-worker", 2), ("fisc-worker", 2), ("ingress", 2)]
             }
         }
     }
@@ -93,8 +98,8 @@ impl System {
         Ok(())
     }
 
-    /// The addresses of a process. `up`, the first ingress and the tracker serve their APIs at the
-    /// configured ones; all others are free.
+    /// The addresses of a process. `up`, the first ingress and the first tracker serve their APIs
+    /// at the configured ones; all others are free.
     fn addresses(&self, service: &str, number: usize) -> anyhow::Result<Addresses> {
         let Config { admin, grpc, pos_http, operators, .. } = self.config;
         let configured = Addresses { admin, grpc, pos_http, operators };
@@ -105,7 +110,7 @@ impl System {
         let free = Addresses { admin, grpc, pos_http, operators };
         Ok(match (service, number) {
             (INGRESS, 0) => Addresses { grpc: configured.grpc, pos_http: configured.pos_http, ..free },
-            (TRACKER, _) => Addresses { operators: configured.operators, ..free },
+            (TRACKER, 0) => Addresses { operators: configured.operators, ..free },
             _ => free,
         })
     }

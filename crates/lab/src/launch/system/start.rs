@@ -51,7 +51,7 @@ impl Launch<'_> {
                 check_free(&[config.admin])?;
                 config.data_dir = self.dir.join("data");
             }
-            Shape::ProcessForEach => {
+            Shape::ProcessForEach | Shape::TwoOfEach => {
                 config.kafka.prefix = format!("{}run-{:016x}.", config.kafka.prefix, rand::random::<u64>());
                 create_topics(&config).await?;
             }

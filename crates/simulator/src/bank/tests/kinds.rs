@@ -6,8 +6,8 @@ use super::*;
 const LATE_MS: i64 = 60_000;
 
 /// A bank whose wallet and other issuer are of this kind.
-fn bank_of(kind: IssuerKind, faults: Faults) -> Bank {
-    bank(Faults { kind: Some(kind), ..faults })
+fn bank_of(kind: IssuerKind, faults: &Faults) -> Bank {
+    bank(Faults { kind: Some(kind), ..faults.clone() })
 }
 
 /// The shapes of the reactions to some calls, one after another.
@@ -34,16 +34,16 @@ fn each_kind_answers_late_and_repeated_calls_in_its_own_way() {
             IssuerKind::ForgetsReversals => ["RD", "RA =A", "RD =D", "RA RV RA", "RA RB =B", "RA RD =D"],
         };
         for issuer in [WALLET, other()] {
-            let plain = || bank_of(kind, Faults::default());
+            let plain = || bank_of(kind, &Faults::default());
             let refused_refund = || {
-                let mut first = bank_of(kind, Faults::default());
+                let mut first = bank_of(kind, &Faults::default());
                 let recorded = entries(first.handle(pay(issuer), 0));
                 Bank::new(script(Faults { kind: Some(kind), ..refusing() }), recorded)
             };
             let answers = [
                 shapes(&mut plain(), &[(pay(issuer), LATE_MS)]),
                 shapes(&mut plain(), &[(pay(issuer), 0), (pay(issuer), 0)]),
-                shapes(&mut bank_of(kind, refusing()), &[(pay(issuer), 0), (pay(issuer), 0)]),
+                shapes(&mut bank_of(kind, &refusing()), &[(pay(issuer), 0), (pay(issuer), 0)]),
                 shapes(&mut plain(), &[(pay(issuer), 0), (reverse(issuer), 0), (pay(issuer), 0)]),
                 shapes(&mut plain(), &[(pay(issuer), 0), (back(issuer), 0), (back(issuer), 0)]),
                 [vec!["RA".to_owned()], shapes(&mut refused_refund(), &[(back(issuer), 0), (back(issuer), 0)])]
@@ -84,7 +84,7 @@ fn an_idempotent_issuer_keeps_every_result_for_ever() {
 #[test]
 fn an_issuer_that_forgets_refusals_does_not_know_a_refused_number() {
     for (name, kind) in IssuerKind::ALL {
-        let mut bank = bank_of(kind, Faults::default());
+        let mut bank = bank_of(kind, &Faults::default());
         bank.handle(charge(other(), "T1", "IPD911"), 0);
         let expected = if kind == IssuerKind::ForgetsRefusals { "U" } else { "D" };
         assert_eq!(shape(&bank.handle(inquiry(other(), "T1"), 0)), expected, "{name}");
