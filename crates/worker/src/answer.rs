@@ -83,6 +83,19 @@ pub(crate) fn outcome(answer: BackendAnswer, purpose: Purpose, subject: &Subject
     no_effect.of(subject)
 }
 
+/// Whether an answer shows that the issuer works. One that decides nothing does not: an issuer that
+/// is out of order may give it to every call.
+pub(crate) fn decides(answer: &BackendAnswer) -> bool {
+    match answer {
+        BackendAnswer::Approved(_)
+        | BackendAnswer::Refunded(_)
+        | BackendAnswer::Reversed(_)
+        | BackendAnswer::TradeUnknown => true,
+        BackendAnswer::Declined(decline) => !decline.is_ambiguous(),
+        BackendAnswer::Undecided | BackendAnswer::Malformed(_) => false,
+    }
+}
+
 /// Whether the movement took effect; `None` if the outcome does not say.
 pub(crate) fn took_effect(movement: &MovementOutcome) -> Option<bool> {
     fn took_effect<A>(result: &TaskResult<A>) -> Option<bool> {

@@ -22,7 +22,7 @@ pub(crate) struct Lane {
     limits: ArcSwap<Limits>,
     in_flight: AtomicUsize,
     queued: AtomicUsize,
-    /// The number of consecutive calls without an answer.
+    /// The number of consecutive calls without an answer that decides something.
     failures: AtomicU32,
     /// Unix ms until which the circuit is open; 0 while it is closed.
     open_until: AtomicI64,
@@ -171,7 +171,8 @@ impl Lane {
         taken.map(|_| ()).map_err(|_| "the issuer's budget of inquiries is used up for now")
     }
 
-    /// Closes the circuit, since the issuer answered a call. Any answer counts, also a refusal.
+    /// Closes the circuit, since the issuer answered a call. A refusal counts, too; an answer that
+    /// decides nothing does not.
     pub(crate) fn answered(&self) {
         self.failures.store(0, Ordering::Release);
         let was_open = self.open_until.swap(0, Ordering::AcqRel) > 0;
@@ -186,7 +187,7 @@ impl Lane {
         (open_until > 0).then_some(UnixMs(open_until))
     }
 
-    /// Counts a call that the issuer did not answer in time. Too many in a row open the circuit.
+    /// Counts a call that the issuer did not answer in time, or without deciding anything. Too many in a row open the circuit.
     pub(crate) fn failed(&self, now: UnixMs) {
         let limits = self.limits.load();
         if self.failures.fetch_add(1, Ordering::AcqRel) + 1 >= limits.failures_to_open {

@@ -15,7 +15,7 @@ use super::{
     in_flight::{CallInFlight, FinishedCall, TaskSummary},
 };
 use crate::{
-    answer::{not_sent, outcome, took_effect, unknown},
+    answer::{decides, not_sent, outcome, took_effect, unknown},
     call::{Call, Purpose},
     lanes::{Lane, Place},
     link::Event,
@@ -86,7 +86,7 @@ impl Holder {
 
     fn on_answer(&mut self, call_id: u64, answer: BackendAnswer) {
         if let Some(call) = self.take_call(call_id) {
-            self.lane(&call.task).answered();
+            self.note_answer(&call, &answer);
             let movement = outcome(answer, call.purpose, &call.task.subject);
             let took_effect = took_effect(&movement);
             self.report(Some(call.offset), &call.task, movement);
@@ -102,6 +102,18 @@ impl Holder {
                 info!(trade_no = %task.trade_no, "an answer arrived after the call's time-out, or differs from the first");
                 self.report(None, &task, movement);
             }
+        }
+    }
+
+    /// Notes for the circuit that the issuer answered. A transfer whose answer decides nothing
+    /// counts as one without an answer. An inquiry may find a movement that is not decided yet,
+    /// so such an answer to it counts neither way.
+    fn note_answer(&self, call: &CallInFlight, answer: &BackendAnswer) {
+        let lane = self.lane(&call.task);
+        match call.purpose {
+            _ if decides(answer) => lane.answered(),
+            Purpose::Transfer => lane.failed(self.clock.now()),
+            Purpose::Inquiry { .. } => {}
         }
     }
 
