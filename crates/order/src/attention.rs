@@ -31,6 +31,11 @@ impl Order {
         }
     }
 
+    /// How many inquiries a due record leads to at most.
+    pub fn movements_in_progress(&self) -> usize {
+        self.as_payment().map_or(0, Payment::movements_in_progress)
+    }
+
     /// When a due record must be written for the order: [`Self::due_at`], and also for a reversal
     /// that an earlier build gave up.
     pub fn wake_at(&self) -> Option<UnixMs> {
@@ -40,6 +45,13 @@ impl Order {
 }
 
 impl Payment {
+    /// How many of its movements are in progress: the charge, refunds, and the reversal.
+    fn movements_in_progress(&self) -> usize {
+        let refunds = self.refunds.iter().filter(|entry| !entry.refund.phase.is_final()).count();
+        let reverses = self.cancel.as_ref().is_some_and(|cancel| cancel.due_at().is_some());
+        usize::from(!self.charge.phase.is_final()) + refunds + usize::from(reverses)
+    }
+
     fn attention(&self) -> Option<Attention> {
         let is_refused = |cancel: &Cancel| cancel.last_refusal.is_some() && !cancel.is_complete();
         if self.has_abandoned_reversal()

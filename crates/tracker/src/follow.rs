@@ -19,6 +19,7 @@ use twqr_wire::convert::encode_due;
 
 use crate::{
     alarms::Alarms,
+    budgets::Budgets,
     feed::Feed,
     metrics::Gauges,
     model::{ReadModel, StoredOrder},
@@ -59,6 +60,7 @@ pub(crate) struct Follower {
     pub(crate) shard: u32,
     pub(crate) model: Arc<dyn ReadModel>,
     pub(crate) policies: Arc<Policies>,
+    pub(crate) budgets: Arc<Budgets>,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) dead_letters: DeadLetters,
     pub(crate) feed: Arc<Feed>,
@@ -197,7 +199,9 @@ impl Follower {
 
     /// Writes the due records of the alarms that ring now.
     async fn ring(&self, progress: &mut FollowerState) {
-        let due = progress.alarms.take_due(self.context.clock.now(), BATCH_DUES_MAX);
+        let policies = self.policies.of(self.shard);
+        let now = self.context.clock.now();
+        let due = progress.alarms.take_due(now, BATCH_DUES_MAX, &self.budgets, policies.as_deref());
         if due.is_empty() {
             return;
         }

@@ -5,6 +5,7 @@
 //! longer needed, and takes a change of the policy only if its version is the next one.
 
 mod alarms;
+mod budgets;
 mod feed;
 mod follow;
 mod metrics;
@@ -22,6 +23,7 @@ use twqr_consumer::DeadLetters;
 use twqr_journal::{Journal, Topic};
 use twqr_service::{Backoff, Context};
 
+use budgets::Budgets;
 use feed::Feed;
 use follow::Follower;
 use model::LateModel;
@@ -122,6 +124,7 @@ pub async fn follow(model: Arc<dyn ReadModel>, journal: Arc<dyn Journal>, contex
 async fn follow_all(model: Arc<dyn ReadModel>, policies: Arc<Policies>, journal: Arc<dyn Journal>, context: Context) {
     metrics::describe();
     let mut running = JoinSet::new();
+    let budgets = Arc::new(Budgets::default());
     for shard in 0..journal.partitions(Topic::OrderStates) {
         let (model, journal, context) = (model.clone(), journal.clone(), context.clone());
         let feed = Arc::new(Feed::default());
@@ -134,7 +137,8 @@ async fn follow_all(model: Arc<dyn ReadModel>, policies: Arc<Policies>, journal:
         };
         running.spawn(writer.run());
         let dead_letters = DeadLetters::new(journal.clone(), &context, metrics::DEAD_LETTERS);
-        let follower = Follower { shard, model, policies: policies.clone(), journal, dead_letters, feed, context };
+        let (policies, budgets) = (policies.clone(), budgets.clone());
+        let follower = Follower { shard, model, policies, budgets, journal, dead_letters, feed, context };
         running.spawn(follower.run());
     }
     while running.join_next().await.is_some() {}

@@ -8,6 +8,7 @@ pub(crate) const DEAD_LETTERS: &str = "twqr_tracker_dead_letters_total";
 const DUE: &str = "twqr_tracker_due_records_total";
 const STATES: &str = "twqr_tracker_states_total";
 const IN_PROGRESS: &str = "twqr_tracker_in_progress_orders";
+const ATTENTION: &str = "twqr_tracker_attention_orders";
 const UNWRITTEN: &str = "twqr_tracker_read_model_unwritten_records";
 const MODEL_FAILURES: &str = "twqr_tracker_read_model_failures_total";
 const OLDEST: &str = "twqr_tracker_oldest_in_progress_seconds";
@@ -22,6 +23,7 @@ pub(crate) fn describe() {
     );
     metrics::describe_gauge!(UNWRITTEN, "Records of order-states that the read model does not have yet, by shard");
     metrics::describe_gauge!(IN_PROGRESS, "Orders in progress, by shard");
+    metrics::describe_gauge!(ATTENTION, "Orders in progress that need a person, by shard");
     metrics::describe_gauge!(OLDEST, metrics::Unit::Seconds, "Age of the oldest order in progress, by shard");
 }
 
@@ -29,6 +31,7 @@ pub(crate) fn describe() {
 pub(crate) struct Gauges {
     in_progress: metrics::Gauge,
     oldest: metrics::Gauge,
+    attention: metrics::Gauge,
     unwritten: metrics::Gauge,
 }
 
@@ -38,6 +41,7 @@ impl Gauges {
         Self {
             in_progress: metrics::gauge!(IN_PROGRESS, "shard" => shard.clone()),
             oldest: metrics::gauge!(OLDEST, "shard" => shard.clone()),
+            attention: metrics::gauge!(ATTENTION, "shard" => shard.clone()),
             unwritten: metrics::gauge!(UNWRITTEN, "shard" => shard),
         }
     }
@@ -45,6 +49,7 @@ impl Gauges {
     pub(crate) fn set(&self, alarms: &Alarms, unwritten: u64, now: UnixMs) {
         self.unwritten.set(unwritten as f64);
         self.in_progress.set(alarms.len() as f64);
+        self.attention.set(alarms.attention() as f64);
         self.oldest.set(alarms.oldest().map_or(0.0, |since| now.since(since).max(0) as f64 / 1_000.0));
     }
 

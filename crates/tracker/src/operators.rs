@@ -139,6 +139,7 @@ impl OperatorService for Operators {
         let filter = ListFilter {
             in_progress_only: request.in_progress_only,
             contradicted_only: request.contradicted_only,
+            attention_only: request.attention_only,
             merchant_id: request.merchant_id,
             after,
             size: size.into(),
@@ -184,6 +185,7 @@ impl OperatorService for Operators {
             in_progress: i64::try_from(status.in_progress.len()).unwrap_or(i64::MAX),
             oldest_in_progress_ms: status.in_progress.first().copied().unwrap_or_default(),
             contradicted: status.contradicted,
+            attention: status.attention,
             lag: written.cast_signed().saturating_sub(status.applied).max(0),
             ages: ages(&status.in_progress, self.context.clock.now().0),
         }))

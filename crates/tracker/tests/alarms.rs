@@ -185,15 +185,15 @@ async fn alarms_ring_while_the_read_model_fails_and_it_catches_up_later() {
         followers.until_reported("the disk is full").await;
         assert!(followers.health.is_ready(), "{disk:?}: {:?}", followers.health.report());
         // More than is kept in memory for the read model.
-        followers.journal.append(STATES, (1..20_000).map(due_payment).collect()).await.unwrap();
-        until_due(&followers.journal, 20_000).await;
+        followers.journal.append(STATES, (1..10_000).map(due_payment).collect()).await.unwrap();
+        until_due(&followers.journal, 10_000).await;
 
         followers.model.set(Disk::Works);
-        followers.until_model_has(20_000).await;
-        assert_eq!(followers.model.memory.snapshot(0).await.unwrap().in_progress.len(), 20_000, "{disk:?}");
+        followers.until_model_has(10_000).await;
+        assert_eq!(followers.model.memory.snapshot(0).await.unwrap().in_progress.len(), 10_000, "{disk:?}");
         wait_until("ready", || !format!("{:?}", followers.health.report()).contains("full")).await;
-        followers.journal.append(STATES, vec![due_payment(20_000)]).await.unwrap();
-        followers.until_model_has(20_001).await;
+        followers.journal.append(STATES, vec![due_payment(10_000)]).await.unwrap();
+        followers.until_model_has(10_001).await;
         followers.close().await;
     }
 }

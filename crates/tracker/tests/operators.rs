@@ -18,7 +18,7 @@ use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use tonic::Code;
 use twqr_journal::{Entry, Journal, Partition, Topic};
-use twqr_order::{Command, Order, Payment, Phase};
+use twqr_order::{Cancel, CancelStage, Command, Movement, Order, Payment, Phase};
 use twqr_service::{CancellationToken, Context, Health, SystemClock};
 use twqr_tracker::Settings;
 use twqr_types::UnixMs;
@@ -75,6 +75,7 @@ async fn a_list_is_filtered_and_its_pages_have_no_gaps() {
                 in_progress_only,
                 merchant_id: merchant_id.into(),
                 contradicted_only: false,
+                attention_only: false,
             };
             let page = tracker.client.list_orders(request).await.unwrap().into_inner();
             numbers.extend(page.orders.into_iter().map(|order| order_from(order).unwrap().accepted_at()));
@@ -238,6 +239,76 @@ async fn every_order_is_counted_once_however_often_it_changes() {
     let request = ListOrdersRequest { contradicted_only: true, ..Default::default() };
     assert_eq!(tracker.client.list_orders(request).await.unwrap().into_inner().orders.len(), 1);
     tracker.close().await;
+}
+
+/// A charge that took effect after it had failed, and whose reversal the issuer refused: `gave_up`
+/// as an earlier build left it.
+fn refused_reversal(n: i64, gave_up: bool) -> Order {
+    let Order::Payment(known) = payment(n, failed()) else { unreachable!() };
+    let (at, refusal) = (UnixMs(BEGAN_MS), known.charge.failure().cloned());
+    let reversal = Movement {
+        send_by: at,
+        absent_after: at,
+        phase: Phase::Failed(refusal.clone().unwrap()),
+        inquiries: 0,
+        changed_at: at,
+        is_idempotent: false,
+    };
+    let cancel = Cancel {
+        requested_at: at,
+        remark: known.terms.remark.clone(),
+        amount: 9,
+        attempts: 1,
+        last_sent_offset: 1,
+        amounts: vec![(1, 9)],
+        is_requested: false,
+        was_answered_as_done: false,
+        stage: if gave_up { CancelStage::Reversing(reversal) } else { CancelStage::Retry { at: UnixMs(i64::MAX) } },
+        last_refusal: refusal.filter(|_| !gave_up),
+        changed_at: at,
+    };
+    let contradiction = Some("failed, then took effect".into());
+    Order::Payment(Payment { cancel: Some(cancel), charge_took_effect_after_all: true, contradiction, ..known })
+}
+
+#[tokio::test]
+async fn orders_that_need_a_person_are_listed_until_they_are_settled() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open_journal(folder.path());
+    let mut tracker = TestTracker::open(folder.path(), journal.clone()).await;
+    let mut long_unsettled = payment(5, unresolved());
+    if let Order::Payment(payment) = &mut long_unsettled {
+        payment.charge.changed_at = UnixMs(BEGAN_MS + 3_600_000);
+    }
+    let (retried, given_up) = (refused_reversal(1, false), refused_reversal(2, true));
+    let orders = [retried, given_up, payment(3, unresolved()), payment(4, failed()), long_unsettled];
+    let batch = orders.into_iter().map(|order| state(order, 5)).collect();
+    tracker.journal.append(STATES, batch).await.unwrap();
+    let status = tracker.status_when(|status| status.orders == 5 && status.lag == 0).await;
+    assert_eq!((status.attention, status.in_progress), (3, 4));
+    assert_eq!(attention(&mut tracker).await, ["T1", "T2", "T5"]);
+    tracker.close().await;
+
+    // The rows as an earlier build left them: nothing is read again, and the given up one is found.
+    let statements = [
+        "DROP INDEX orders_attention",
+        "ALTER TABLE orders DROP COLUMN needs_attention",
+        "UPDATE orders SET is_final = 1 WHERE merchant_trade_no = 'T2'",
+        "DELETE FROM _sqlx_migrations WHERE version > 5",
+    ];
+    edit_read_model(folder.path(), &statements).await;
+    let mut tracker = TestTracker::open(folder.path(), journal).await;
+    assert_eq!(attention(&mut tracker).await, ["T2"]);
+    let batch = vec![state(payment(2, failed()), 9)];
+    tracker.journal.append(STATES, batch).await.unwrap();
+    tracker.status_when(|status| status.attention == 0).await;
+    tracker.close().await;
+}
+
+async fn attention(tracker: &mut TestTracker) -> Vec<String> {
+    let request = ListOrdersRequest { attention_only: true, ..Default::default() };
+    let listed = tracker.client.list_orders(request).await.unwrap().into_inner().orders;
+    listed.into_iter().map(|order| order_from(order).unwrap().key().merchant_trade_no.to_string()).collect()
 }
 
 /// Runs SQL statements on the read model of a closed tracker.
@@ -407,6 +478,8 @@ async fn a_read_model_of_the_first_version_is_built_anew() {
         "DROP INDEX orders_unfinished",
         "ALTER TABLE orders DROP COLUMN replaced",
         "DROP TABLE counts",
+        "DROP INDEX orders_attention",
+        "ALTER TABLE orders DROP COLUMN needs_attention",
         "DELETE FROM _sqlx_migrations WHERE version > 1",
     ];
     edit_read_model(folder.path(), &statements).await;

@@ -58,6 +58,8 @@ enum Command {
     Refund(cli::Refund),
     /// Cancels a payment; sending it again returns the current result
     Cancel(cli::Cancel),
+    /// Lists orders, for example those that need a person
+    Orders(commands::orders::Orders),
     /// Writes the accounting file of each merchant for a business day, or verifies one
     Settlement(commands::settlement::Settlement),
     /// Compares a business day with the files of the wallet and FISC; exit code 0 if they agree, 2
@@ -105,6 +107,7 @@ async fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
     let services: &[Service] = match command {
         Command::Pay(arguments) => return commands::pay::run(arguments).await,
         Command::Query(arguments) => return commands::query::run(arguments).await,
+        Command::Orders(arguments) => return commands::orders::run(arguments, &config).await,
         Command::Settlement(arguments) => return commands::settlement::run(arguments, &config).await,
         Command::Reconcile(arguments) => return commands::reconcile::run(arguments, &config).await,
         Command::Refund(arguments) => return commands::refund::run(arguments).await,

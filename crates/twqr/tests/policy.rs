@@ -45,6 +45,7 @@ async fn a_closed_pipe_ends_each_command_with_its_own_exit_code() {
         (&["query", "M1", "T1", "--endpoint", &public], 0),
         (&["query", "M1", "T1", "--watch", "--keep", "--endpoint", &public], 0),
         (&["settlement", "--date", "2025-03-10"], 0),
+        (&["orders"], 0),
     ] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);

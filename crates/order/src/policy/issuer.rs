@@ -39,7 +39,8 @@ pub struct Resolution {
     pub window_ms: i64,
     /// The delay from an unknown result to the first inquiry, in ms: 100 to 600,000.
     pub first_delay_ms: i64,
-    /// The spacing of inquiries doubles up to this, in ms: `first_delay_ms` to 86,400,000.
+    /// The spacing of inquiries doubles up to this, in ms: `first_delay_ms` to 86,400,000. Later it
+    /// is at least an eighth of the age, up to six hours.
     pub delay_max_ms: i64,
 }
 
@@ -53,12 +54,14 @@ pub struct Limits {
     /// further call is not sent. Calls of idempotent movements also wait here for a connection, and
     /// while the circuit is open.
     pub queue_max: u32,
-    /// How many calls in a row without an answer open the circuit: 1 to 10,000.
+    /// How many calls in a row without an answer, or with one that decides nothing, open the
+    /// circuit: 1 to 10,000.
     pub failures_to_open: u32,
     /// How long an open circuit stays open before one call tries again, in ms: 10 to 600,000.
     pub open_ms: u32,
-    /// The largest number of inquiries per second: 1 to 100,000. The result of a further inquiry is
-    /// reported as unknown, and another one follows later.
+    /// The largest number of inquiries per second: 1 to 100,000. The tracker wakes no more orders of
+    /// the issuer per second. If a worker gets more inquiries all the same, it reports the results
+    /// as unknown, and others follow later.
     pub inquiries_per_s: u32,
 }
 

@@ -14,6 +14,7 @@ use super::{ModelError, SqliteModel, Watermark, phase_name, status_code};
 pub(crate) struct ListFilter {
     pub(crate) in_progress_only: bool,
     pub(crate) contradicted_only: bool,
+    pub(crate) attention_only: bool,
     pub(crate) merchant_id: String,
     /// The list begins after this place.
     pub(crate) after: Option<Cursor>,
@@ -120,6 +121,7 @@ pub(crate) struct TimelineEntry {
 pub(crate) struct Status {
     pub(crate) orders: i64,
     pub(crate) contradicted: i64,
+    pub(crate) attention: i64,
     /// Unix ms of acceptance of each order in progress, oldest first.
     pub(crate) in_progress: Vec<i64>,
     /// How many records of `order-states` are applied, over all shards.
@@ -129,6 +131,7 @@ pub(crate) struct Status {
 /// The number of orders of all shards.
 const ORDERS: &str = "SELECT CAST(COALESCE(SUM(orders), 0) AS BIGINT) FROM counts";
 const CONTRADICTED: &str = "SELECT COUNT(*) FROM orders WHERE is_contradicted = 1";
+const ATTENTION: &str = "SELECT COUNT(*) FROM orders WHERE needs_attention = 1";
 /// When each order in progress was accepted.
 const IN_PROGRESS: &str = "SELECT accepted_at_ms FROM orders WHERE is_final = 0 ORDER BY accepted_at_ms";
 const APPLIED: &str = "SELECT CAST(COALESCE(SUM(next), 0) AS BIGINT) FROM positions";
@@ -148,6 +151,9 @@ fn list_query(prefix: &str, filter: ListFilter) -> QueryBuilder<Sqlite> {
     }
     if filter.contradicted_only {
         query.push(" AND is_contradicted = 1");
+    }
+    if filter.attention_only {
+        query.push(" AND needs_attention = 1");
     }
     query.push(" AND (").push_bind(filter.merchant_id.clone()).push(" = '' OR merchant_id = ");
     query.push_bind(filter.merchant_id).push(") ORDER BY accepted_at_ms, merchant_id, merchant_trade_no LIMIT ");
@@ -295,6 +301,7 @@ impl SqliteModel {
         Ok(Status {
             orders: number(ORDERS).await.map_err(failed)?,
             contradicted: number(CONTRADICTED).await.map_err(failed)?,
+            attention: number(ATTENTION).await.map_err(failed)?,
             in_progress: sqlx::query_scalar(IN_PROGRESS).fetch_all(&self.readers).await.map_err(failed)?,
             applied: number(APPLIED).await.map_err(failed)?,
         })

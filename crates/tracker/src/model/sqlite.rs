@@ -258,7 +258,8 @@ async fn upsert(
 ) -> Result<i64, sqlx::Error> {
     let mut query = sqlx::QueryBuilder::new(
         "INSERT INTO orders (merchant_id, merchant_trade_no, shard, position, phase, institution, trade_no, \
-         trade_amount, accepted_at_ms, is_final, is_contradicted, settled_at_ms, cancelled_at_ms, state) ",
+         trade_amount, accepted_at_ms, is_final, is_contradicted, needs_attention, settled_at_ms, cancelled_at_ms, \
+         state) ",
     );
     query.push_values(rows, |mut row, StoredOrder { order, position, .. }| {
         let (institution, trade_amount) = institution_and_amount(order);
@@ -271,8 +272,9 @@ async fn upsert(
             .push_bind(order.trade_no().map_or_else(String::new, |number| number.to_string()))
             .push_bind(trade_amount)
             .push_bind(order.accepted_at().0)
-            .push_bind(i64::from(order.is_at_rest()))
+            .push_bind(i64::from(order.wake_at().is_none()))
             .push_bind(i64::from(order.contradiction().is_some()))
+            .push_bind(i64::from(order.attention().is_some()))
             .push_bind(settled_at(order).map(|at| at.0))
             .push_bind(cancelled_at(order).map(|at| at.0))
             .push_bind(encode_order(order));
@@ -281,7 +283,8 @@ async fn upsert(
         " ON CONFLICT (merchant_id, merchant_trade_no) DO UPDATE SET position = excluded.position, \
          phase = excluded.phase, institution = excluded.institution, trade_no = excluded.trade_no, \
          trade_amount = excluded.trade_amount, is_final = excluded.is_final, \
-         is_contradicted = excluded.is_contradicted, settled_at_ms = excluded.settled_at_ms, \
+         is_contradicted = excluded.is_contradicted, needs_attention = excluded.needs_attention, \
+         settled_at_ms = excluded.settled_at_ms, \
          cancelled_at_ms = excluded.cancelled_at_ms, state = excluded.state, \
          replaced = orders.replaced + 1 WHERE excluded.position >= orders.position RETURNING replaced",
     );

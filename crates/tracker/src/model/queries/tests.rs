@@ -22,7 +22,10 @@ async fn rare_orders_are_listed_from_their_partial_indexes() {
     let model = empty_model(&folder).await;
     let contradicted = ListFilter { contradicted_only: true, size: 100, ..ListFilter::default() };
     let in_progress = ListFilter { in_progress_only: true, size: 100, ..ListFilter::default() };
-    for (filter, index) in [(contradicted, "orders_contradicted"), (in_progress, "orders_unfinished")] {
+    let attention = ListFilter { attention_only: true, size: 100, ..ListFilter::default() };
+    for (filter, index) in
+        [(contradicted, "orders_contradicted"), (in_progress, "orders_unfinished"), (attention, "orders_attention")]
+    {
         for merchant_id in ["", "M1"] {
             let filter = ListFilter { merchant_id: merchant_id.into(), ..filter.clone() };
             let plan = plan(&model, list_query("EXPLAIN QUERY PLAN ", filter)).await;
@@ -35,11 +38,11 @@ async fn rare_orders_are_listed_from_their_partial_indexes() {
 async fn the_status_is_counted_without_reading_all_orders() {
     let folder = tempfile::tempdir().unwrap();
     let model = empty_model(&folder).await;
-    for query in [ORDERS, CONTRADICTED, IN_PROGRESS, APPLIED] {
+    for query in [ORDERS, CONTRADICTED, ATTENTION, IN_PROGRESS, APPLIED] {
         let plan = plan(&model, QueryBuilder::new(format!("EXPLAIN QUERY PLAN {query}"))).await;
         for step in plan.lines().filter(|step| step.contains(" orders ") || step.ends_with(" orders")) {
-            let is_partial = step.contains("orders_contradicted") || step.contains("orders_unfinished");
-            assert!(is_partial, "{query}: {plan}");
+            let partial = ["orders_contradicted", "orders_unfinished", "orders_attention"];
+            assert!(partial.iter().any(|index| step.contains(index)), "{query}: {plan}");
         }
     }
 }
