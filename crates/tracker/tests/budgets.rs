@@ -2,6 +2,7 @@
 //! budget of inquiries does, over all shards. In virtual time.
 
 #![allow(clippy::unwrap_used, unreachable_pub, reason = "a test fails by panicking")]
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test names the variants that it is about")]
 
 #[path = "support/payments.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]

@@ -187,7 +187,8 @@ impl Lane {
         (open_until > 0).then_some(UnixMs(open_until))
     }
 
-    /// Counts a call that the issuer did not answer in time, or without deciding anything. Too many in a row open the circuit.
+    /// Counts a call that the issuer did not answer in time, or without deciding anything. Too many
+    /// in a row open the circuit.
     pub(crate) fn failed(&self, now: UnixMs) {
         let limits = self.limits.load();
         if self.failures.fetch_add(1, Ordering::AcqRel) + 1 >= limits.failures_to_open {

@@ -2,6 +2,7 @@
 //! opens, and such answers do not close it.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test names the variants that it is about")]
 
 use std::{
     sync::{

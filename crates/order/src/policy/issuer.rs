@@ -59,9 +59,9 @@ pub struct Limits {
     pub failures_to_open: u32,
     /// How long an open circuit stays open before one call tries again, in ms: 10 to 600,000.
     pub open_ms: u32,
-    /// The largest number of inquiries per second: 1 to 100,000. The tracker wakes no more orders of
-    /// the issuer per second. If a worker gets more inquiries all the same, it reports the results
-    /// as unknown, and others follow later.
+    /// The largest number of inquiries per second: 1 to 100,000. The tracker wakes no more orders
+    /// of the issuer per second. If a worker gets more inquiries all the same, it reports the
+    /// results as unknown, and others follow later.
     pub inquiries_per_s: u32,
 }
 
