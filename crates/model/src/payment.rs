@@ -1,6 +1,5 @@
-//! A model of one payment on one shard: two routers, two workers, an issuer with a ledger, and what
-//! may go wrong with each of them. It covers the protocol rules P1 to P8 except for what `storage`
-//! covers.
+//! A model of one payment on one shard: two routers, three workers, an issuer with a ledger, and
+//! what may go wrong with each of them. It covers the protocol rules P1 to P8, with one order.
 //!
 //! Offsets and positions are small numbers; a position is the number of records applied. A clock
 //! goes from 0 to `ticks`. A request that was sent at tick t arrives at t or t + 1 (the issuer's
@@ -15,6 +14,7 @@ mod order_states;
 mod properties;
 mod routers;
 mod rules;
+mod steady_router;
 mod surroundings;
 mod workers;
 mod world;
@@ -40,13 +40,20 @@ impl Model for Payment {
     type State = World;
 
     fn initial(&self) -> World {
-        World::initial(&self.rules)
+        let mut world = World::initial(&self.rules);
+        if self.rules.steady_router {
+            world.routers[1] = steady_router::owner();
+            steady_router::advance(&self.rules, &mut world);
+        }
+        world
     }
 
     fn add_steps(&self, from: &World, steps: &mut Steps<World>) {
         let mut moves = Moves { rules: &self.rules, from, steps };
         surroundings::add_steps(&mut moves);
-        routers::add_steps(&mut moves);
+        if !self.rules.steady_router {
+            routers::add_steps(&mut moves);
+        }
         workers::add_steps(&mut moves);
     }
 

@@ -5,6 +5,7 @@
 use super::{
     claims::{PartitionView, TaskRecord},
     rules::PaymentRules,
+    steady_router,
     world::{Committed, NOBODY, Stage, Witness, World, Write},
 };
 use crate::checker::Steps;
@@ -37,11 +38,13 @@ impl Moves<'_> {
 }
 
 fn normalise(rules: &PaymentRules, world: &mut World) {
+    if rules.steady_router {
+        steady_router::advance(rules, world);
+    }
     for index in 0..world.workers.len() {
         skip_claims(rules, world, index);
     }
-    let can_restart = rules.worker_crashes > 0 || rules.worker_takeovers > 0 || rules.worker_releases > 0;
-    if !can_restart && !rules.conditional_claims {
+    if !rules.can_restart_workers() {
         world.committed = Committed::default();
     }
     if !rules.conditional_claims {
@@ -60,14 +63,22 @@ fn normalise(rules: &PaymentRules, world: &mut World) {
     if world.routers[0] > world.routers[1] {
         world.routers.swap(0, 1);
     }
-    if world.workers[0] > world.workers[1] {
-        world.workers.swap(0, 1);
-        for request in world.requests.iter_mut().filter(|request| request.worker != NOBODY) {
-            request.worker = 1 - request.worker;
-        }
-    }
+    sort_workers(world);
     world.requests.sort_unstable();
     world.late_claims.sort_unstable();
+}
+
+fn sort_workers(world: &mut World) {
+    if world.workers.is_sorted() {
+        return;
+    }
+    let mut order = [0, 1, 2];
+    order.sort_by_key(|index| world.workers[*index]);
+    world.workers = order.map(|index| world.workers[index]);
+    for request in world.requests.iter_mut().filter(|request| request.worker != NOBODY) {
+        let moved = order.iter().position(|index| *index == usize::from(request.worker));
+        request.worker = moved.map_or(NOBODY, |index| index as u8);
+    }
 }
 
 /// A worker reads claims at which it need not stop, and releases, at once: nobody can see it.

@@ -2,7 +2,7 @@
 //! visible here. The true state of the order is the machine's state after the whole log.
 
 use super::{
-    machine::{OrderState, Phase, Policy, Record, ReversalPhase, apply, told},
+    machine::{OrderState, Phase, Policy, Record, ReversalPhase, Subject, TaskResult, apply, told},
     rules::PaymentRules,
     world::{RouterPhase, World},
 };
@@ -18,9 +18,14 @@ fn replay(rules: &PaymentRules, log: &[Record]) -> OrderState {
     state
 }
 
-/// Whether the order has reached a final state.
+/// Whether the order has reached a final state, and no charge is left that the machine knows of
+/// although callers heard that the payment failed.
 pub(super) fn is_settled(rules: &PaymentRules, world: &World) -> bool {
-    replay(rules, &world.log).is_final()
+    let state = replay(rules, &world.log);
+    let is_reported = |record: &Record| {
+        matches!(record, Record::Outcome { subject: Subject::Charge, result: TaskResult::Approved, .. })
+    };
+    state.is_final() && !(state.has_failed() && world.ledger.is_charged() && world.log.iter().any(is_reported))
 }
 
 /// Returns the property that does not hold.
@@ -89,6 +94,7 @@ fn refund_violation(world: &World, state: &OrderState) -> Option<&'static str> {
 /// claim that does not count must cost nothing.
 fn lost_chance(rules: &PaymentRules, world: &World, state: &OrderState) -> Option<&'static str> {
     let is_lost = rules.conditional_claims
+        && !rules.idempotent
         && state.charge.phase == Phase::Absent
         && !world.witness.was_sent
         && !world.witness.holder_was_lost;

@@ -24,6 +24,9 @@ settings! {
         /// Records of another order, whose tasks share the partition.
         other_orders: u8 = 0,
 
+        /// One router without faults, instead of two with theirs.
+        steady_router: bool = false,
+
         // Faults.
         router_crashes: u8 = 0,
         /// A router claims while another one still runs.
@@ -139,5 +142,14 @@ settings! {
         retries_reversal: bool = true,
         /// Wrong: a Query is answered from the memory of an owner.
         answers_from_memory: bool = false,
+    }
+}
+
+impl PaymentRules {
+    /// Whether a worker may start after another one has committed something.
+    pub(super) fn can_restart_workers(&self) -> bool {
+        let starts =
+            [self.worker_crashes, self.worker_takeovers, self.worker_releases, self.dead_claimants, self.hint_claims];
+        starts.iter().any(|limit| *limit > 0)
     }
 }

@@ -32,7 +32,8 @@ fn add_records(moves: &mut Moves<'_>) {
         // The first Pay arrives at the beginning.
         (Event::Pay, Record::Pay { at }, at == 0 || was_paid),
         (Event::Cancel, Record::Cancel, true),
-        (Event::Refund, Record::Refund { number: refund, at }, true),
+        // Its absence can be proved before the clock ends.
+        (Event::Refund, Record::Refund { number: refund, at }, at + 2 <= moves.rules.ticks),
         (Event::RefuseByPolicy, Record::RefusePayments, true),
         (Event::Switch, Record::SwitchIdempotence, true),
         (Event::OtherOrder, Record::OtherOrder, true),

@@ -1,4 +1,4 @@
-//! The steps of the two workers of a task partition: claim, read, send or inquire, report, commit;
+//! The steps of the workers of a task partition: claim, read, send or inquire, report, commit;
 //! and their faults (protocol rule P6).
 
 use super::{
@@ -69,7 +69,7 @@ fn note_takeover(world: &mut World, replaces: u8) {
 
 fn add_start(moves: &mut Moves<'_>, index: usize) {
     let (world, rules) = (moves.from, moves.rules);
-    if index == 1 && world.workers[0] == world.workers[1] {
+    if world.workers[..index].contains(&world.workers[index]) {
         return;
     }
     let is_contested = world.workers.iter().any(|worker| worker.phase != WorkerPhase::Down);
@@ -163,7 +163,9 @@ fn add_end(moves: &mut Moves<'_>, index: usize) {
             |to| {
                 to.spend(Event::WorkerRelease);
                 // It leaves unsent what it has not read yet: the fence must hold for that too.
-                to.witness.holder_was_lost |= usize::from(to.workers[index].position) < to.tasks.len();
+                let Worker { position, stage, .. } = to.workers[index];
+                let has_work = stage != Stage::Idle || usize::from(position) < to.tasks.len();
+                to.witness.holder_was_lost |= has_work;
                 to.tasks.push(TaskRecord::Release { claim });
                 leave(to, index);
             },
@@ -186,9 +188,8 @@ fn add_commit(moves: &mut Moves<'_>, index: usize) {
     let rules = moves.rules;
     let Worker { position, highest, stage, .. } = moves.from.workers[index];
     let committed = Committed { position, highest };
-    let can_restart =
-        rules.worker_crashes > 0 || rules.worker_takeovers > 0 || rules.worker_releases > 0 || rules.conditional_claims;
-    if can_restart && (stage == Stage::Idle || rules.commits_early) && committed != moves.from.committed {
+    if rules.can_restart_workers() && (stage == Stage::Idle || rules.commits_early) && committed != moves.from.committed
+    {
         moves.add(|| format!("worker {index} commits {position}, highest {highest}"), |to| to.committed = committed);
     }
 }

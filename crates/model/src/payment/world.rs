@@ -1,4 +1,4 @@
-//! A state of the payment model: the clock, the shard, two routers, two workers, the issuer with
+//! A state of the payment model: the clock, the shard, two routers, three workers, the issuer with
 //! its ledger, and the faults that may still happen.
 
 use super::{
@@ -127,7 +127,7 @@ pub(super) struct Worker {
     pub(super) from: u8,
     pub(super) started: u8,
     /// The identities of the tasks that it has finished, as bits.
-    pub(super) finished: u16,
+    pub(super) finished: u32,
     pub(super) stage: Stage,
     pub(super) task: Task,
     pub(super) is_fresh: bool,
@@ -152,6 +152,9 @@ impl Worker {
         self.phase == WorkerPhase::Holding
     }
 }
+
+/// A holder that is paused, and two others that claim.
+const WORKERS: usize = 3;
 
 /// The worker of a request whose worker does not wait for it any more.
 pub(super) const NOBODY: u8 = 9;
@@ -275,7 +278,7 @@ pub(crate) struct World {
     pub(super) late_tasks: Bounded<Task, 4>,
     pub(super) states: Bounded<StoredWrite, 10>,
     pub(super) tasks: Bounded<TaskRecord, 14>,
-    pub(super) workers: [Worker; 2],
+    pub(super) workers: [Worker; WORKERS],
     /// Claims of dead workers that may still land: what they name.
     pub(super) late_claims: Bounded<u8, 2>,
     pub(super) committed: Committed,
@@ -300,7 +303,7 @@ impl World {
             late_tasks: Bounded::new(),
             states: Bounded::new(),
             tasks: Bounded::new(),
-            workers: [Worker::DOWN, Worker::DOWN],
+            workers: [Worker::DOWN; WORKERS],
             late_claims: Bounded::new(),
             committed: Committed::default(),
             requests: Bounded::new(),
