@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use twqr_journal::{Entry, Journal, Partition, Topic};
 use twqr_types::OrderKey;
 use twqr_wire::convert::{StateBody, StatesEntry, encode_state};
@@ -29,6 +30,16 @@ pub(crate) struct Checkpoint {
     keys: Vec<OrderKey>,
     entries: Vec<Entry>,
     states: Vec<StoredState>,
+}
+
+/// The result of a written checkpoint.
+pub(crate) struct Written {
+    /// The orders that are in the local store now.
+    pub(crate) keys: Vec<OrderKey>,
+    /// The keys in `order-states` of the older epochs' states of these orders.
+    pub(crate) superseded: Vec<Bytes>,
+    /// The store's mark.
+    pub(crate) mark: StoreMark,
 }
 
 impl Checkpoint {
@@ -57,6 +68,12 @@ impl Checkpoint {
         shard.needs_checkpoint() || shard.next > mark.position
     }
 
+    /// Adds entries that delete superseded records. The marker follows them, so a reader never
+    /// waits for the newest record of the partition in vain.
+    pub(crate) fn delete(&mut self, entries: Vec<Entry>) {
+        self.entries.extend(entries);
+    }
+
     fn add(&mut self, store_key: Vec<u8>, body: StateBody) {
         let entry = StatesEntry { epoch: self.epoch, position: self.position, body };
         let (key, record) = encode_state(&entry);
@@ -64,16 +81,15 @@ impl Checkpoint {
         self.entries.push(Entry { key, value: Some(record) });
     }
 
-    /// Writes the checkpoint; every effect up to its position must be acknowledged. Returns the
-    /// orders that are in the local store now, and the store's mark.
+    /// Writes the checkpoint; every effect up to its position must be acknowledged.
     pub(crate) async fn write(
         self,
         journal: Arc<dyn Journal>,
         store: ShardStore,
         mut mark: StoreMark,
-    ) -> Result<(Vec<OrderKey>, StoreMark), Error> {
+    ) -> Result<Written, Error> {
         let partition = Partition { topic: Topic::OrderStates, index: u32::from(self.shard) };
-        metrics::checkpointed(self.entries.len());
+        metrics::checkpointed(self.entries.iter().filter(|entry| entry.value.is_some()).count());
         if !self.entries.is_empty() {
             journal.append(partition, self.entries).await?;
         }
@@ -81,7 +97,7 @@ impl Checkpoint {
         let (key, value) = encode_state(&marker);
         journal.append(partition, vec![Entry { key, value: Some(value) }]).await?;
         mark.position = self.position;
-        store.put(self.states, mark).await?;
-        Ok((self.keys, mark))
+        let superseded = store.put(self.states, mark).await?;
+        Ok(Written { keys: self.keys, superseded, mark })
     }
 }

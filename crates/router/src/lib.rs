@@ -16,6 +16,7 @@ mod shard_keeper;
 mod standby;
 mod states_end;
 mod store;
+mod superseded;
 
 use std::sync::Arc;
 

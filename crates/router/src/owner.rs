@@ -12,13 +12,13 @@ use twqr_consumer::DeadLetters;
 use twqr_journal::{Entry, Journal, JournalError, Partition, Reader, Topic};
 use twqr_order::{Command, HoldRecord, POLICY_SHARD, PolicyChange, Record};
 use twqr_service::{CancellationToken, Clock, Part, StallWatch};
-use twqr_types::{OrderKey, ShardId};
+use twqr_types::ShardId;
 use twqr_wire::convert::encode_record;
 
 use crate::{
     Error, Links, Settings,
     batch::{Batch, DecodedRecord},
-    checkpoint::Checkpoint,
+    checkpoint::{Checkpoint, Written},
     metrics,
     reply_appends::ReplyAppends,
     restore::restore,
@@ -59,7 +59,7 @@ pub(crate) struct Owner<'a> {
 }
 
 type Acked = Pin<Box<dyn Future<Output = Result<u64, JournalError>> + Send>>;
-type CheckpointWrite = Pin<Box<dyn Future<Output = Result<(Vec<OrderKey>, StoreMark), Error>> + Send>>;
+type CheckpointWrite = Pin<Box<dyn Future<Output = Result<Written, Error>> + Send>>;
 
 /// The restored shard, and what is in progress on it.
 struct OwnedShard {
@@ -83,6 +83,17 @@ struct OwnedShard {
 }
 
 impl OwnedShard {
+    /// Notes that a checkpoint is in `order-states` and in the local store.
+    fn finish_checkpoint(&mut self, written: Written) {
+        self.mark = written.mark;
+        self.shard.settle(&written.keys);
+        self.shard.superseded.extend(written.superseded);
+        if let Some(epoch) = self.epoch {
+            self.shard.superseded.add_marker(epoch);
+        }
+        self.states_end.set_outdated();
+    }
+
     /// Returns how the owner ends if the restored position is past our claim. It would never read
     /// its claim then, and so never write a checkpoint.
     fn overtaken(&self) -> Option<Ended> {
@@ -148,10 +159,7 @@ impl<'a> Owner<'a> {
                 }
                 Some(written) = checkpoint_write => {
                     owned.checkpoint_write = None;
-                    let (keys, mark) = written?;
-                    owned.mark = mark;
-                    owned.shard.settle(&keys);
-                    owned.states_end.set_outdated();
+                    owned.finish_checkpoint(written?);
                 }
                 () = owned.states_end.answered() => {}
                 stalled = &mut stalled => return Err(stalled.into()),
@@ -242,13 +250,21 @@ impl<'a> Owner<'a> {
         let (true, Some(epoch)) = (is_idle, owned.epoch) else { return };
         owned.states_end.ask_if_due();
         if Checkpoint::is_due(&owned.shard, &owned.mark) {
-            owned.pending_checkpoint = Some(Checkpoint::take(&mut owned.shard, epoch));
+            let mut checkpoint = Checkpoint::take(&mut owned.shard, epoch);
+            // Our marker is past our claim.
+            if owned.mark.position > epoch {
+                checkpoint.delete(owned.shard.superseded.take_deletions());
+            }
+            owned.pending_checkpoint = Some(checkpoint);
             self.write_when_acked(owned);
         } else if owned.mark.position > epoch {
             let mark = owned.states_end.advance(owned.mark, owned.mark.position);
             if mark != owned.mark {
                 let store = self.store.clone();
-                let write = async move { Ok((Vec::new(), store.put(Vec::new(), mark).await.map(|()| mark)?)) };
+                let write = async move {
+                    let superseded = store.put(Vec::new(), mark).await?;
+                    Ok(Written { keys: Vec::new(), superseded, mark })
+                };
                 owned.checkpoint_write = Some(Box::pin(write));
             }
         }

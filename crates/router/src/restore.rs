@@ -19,6 +19,7 @@ use crate::{
     metrics,
     shard::{POLICIES_KEY, Shard},
     store::{ShardStore, StoreMark, StoredState},
+    superseded::Superseded,
 };
 
 /// How many records of `order-states` are read at once.
@@ -46,12 +47,14 @@ pub(crate) async fn restore(
             scan.take(record)?;
         }
         let (states, mark) = scan.batch();
-        store.put(states, mark).await?;
+        let superseded = store.put(states, mark).await?;
+        scan.add_superseded(superseded);
     }
     let versions = policy_versions(&store).await?;
     check_protocol(&versions)?;
     let mut shard = Shard::new(id, store, versions, scan.mark.position);
     shard.first_unreadable = scan.first_unreadable;
+    shard.superseded = scan.superseded;
     Ok((shard, scan.mark))
 }
 
@@ -72,16 +75,25 @@ pub(crate) struct Scan {
     first_unreadable: Option<u64>,
     /// The states of the batch.
     states: Vec<StoredState>,
+    /// The keys of the batch that were deleted.
+    deleted: Vec<Bytes>,
+    superseded: Superseded,
 }
 
 impl Scan {
     pub(crate) fn begin(shard: ShardId, mark: StoreMark) -> Self {
-        Self { shard, mark, next: mark.states_offset, first_unreadable: None, states: Vec::new() }
+        let next = mark.states_offset;
+        let (states, deleted, superseded) = (Vec::new(), Vec::new(), Superseded::default());
+        Self { shard, mark, next, first_unreadable: None, states, deleted, superseded }
     }
 
     pub(crate) fn take(&mut self, record: Record) -> Result<(), Error> {
         self.next = record.offset + 1;
-        let Some(value) = record.entry.value else { return Ok(()) };
+        let Some(value) = record.entry.value else {
+            // An order's state of a newer epoch exists.
+            self.deleted.push(record.entry.key);
+            return Ok(());
+        };
         match decode_state(value.clone()) {
             Ok(entry) => self.take_state(entry, value),
             Err(fault) => self.take_unreadable(record.offset, &record.entry.key, value, fault)?,
@@ -98,6 +110,7 @@ impl Scan {
             StateBody::Policies(_) => POLICIES_KEY.into(),
             StateBody::Marker => {
                 self.mark.position = self.mark.position.max(entry.position);
+                self.superseded.add_marker(entry.epoch);
                 return;
             }
         };
@@ -127,6 +140,12 @@ impl Scan {
     pub(crate) fn batch(&mut self) -> (Vec<StoredState>, StoreMark) {
         self.mark.states_offset = self.first_unreadable.unwrap_or(self.next);
         (std::mem::take(&mut self.states), self.mark)
+    }
+
+    /// Notes what the store returned for the batch.
+    fn add_superseded(&mut self, keys: Vec<Bytes>) {
+        self.superseded.extend(keys);
+        self.superseded.forget(&std::mem::take(&mut self.deleted));
     }
 }
 

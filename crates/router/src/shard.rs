@@ -10,6 +10,7 @@ use twqr_types::{OrderKey, ShardId, TradeNo};
 use crate::{
     loading::{Hot, Missing},
     store::{ShardStore, StoreError},
+    superseded::Superseded,
 };
 
 /// The key of the policy's versions in the local store.
@@ -30,6 +31,8 @@ pub(crate) struct Shard {
     /// The offset in `order-states` of the first state of an order that cannot be read. If there is
     /// one, a TradeNo that is not found may be that order's.
     pub(crate) first_unreadable: Option<u64>,
+    /// What the next checkpoints delete.
+    pub(crate) superseded: Superseded,
     /// The offset of the next record to apply.
     pub(crate) next: u64,
 }
@@ -55,6 +58,7 @@ impl Shard {
             versions_dirty: false,
             loaded: LoadedTargets::default(),
             first_unreadable: None,
+            superseded: Superseded::default(),
             next,
         }
     }

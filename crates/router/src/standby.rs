@@ -143,6 +143,7 @@ impl Standby {
                 scan.take(record)?;
             }
             let (states, mark) = scan.batch();
+            // Only an owner deletes what is superseded.
             self.store.put(states, mark).await?;
             sleep(Duration::from_millis(pause_ms).max(began.elapsed() * PAUSE_SHARE)).await;
         }

@@ -7,6 +7,9 @@ mod memory;
 mod shard_store;
 
 use bytes::Bytes;
+use twqr_wire::convert::StateSubject;
+
+use crate::superseded::superseded_key;
 
 pub use disk::DiskStore;
 pub use memory::MemoryStore;
@@ -55,12 +58,32 @@ pub trait StateStore: Send + Sync + 'static {
     fn get(&self, shard: u16, key: &[u8]) -> Result<Option<(u64, Bytes)>, StoreError>;
 
     /// Stores the states and the mark atomically. A state that is older than the stored one is
-    /// skipped.
-    fn put(&self, shard: u16, states: &[StoredState], mark: StoreMark) -> Result<(), StoreError>;
+    /// skipped. Returns the keys in `order-states` of the states that were replaced or skipped, if
+    /// the other state belongs to a newer epoch.
+    fn put(&self, shard: u16, states: &[StoredState], mark: StoreMark) -> Result<Vec<Bytes>, StoreError>;
+}
+
+impl StoredState {
+    /// What the state is about; `None` for an index entry.
+    fn subject(&self) -> Option<StateSubject<'_>> {
+        match self.key.first() {
+            Some(0) => Some(StateSubject::Policies),
+            Some(1) | None => None,
+            Some(_) => Some(StateSubject::Order(&self.key)),
+        }
+    }
+
+    /// The key in `order-states` of this state or of the stored one, if the other supersedes it.
+    fn superseded(&self, stored_position: u64, stored: &[u8]) -> Option<Bytes> {
+        superseded_key(self.subject()?, (stored_position, stored), (self.position, &self.record))
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use twqr_order::PolicyVersions;
+    use twqr_wire::convert::{StateBody, StatesEntry, encode_state, epoch_key};
+
     use super::*;
 
     /// The positions of one order's states in the order in which they were read, by batch; and the
@@ -72,6 +95,41 @@ mod tests {
         ("newer in one batch", &[&[5, 7]], 7),
         ("older last in one batch", &[&[3], &[5, 7, 6]], 7),
     ];
+
+    /// What is superseded when two states of an order are stored one after the other, each with its
+    /// epoch and position: the epoch of the one whose key may be deleted.
+    const SUPERSEDED: [(&str, [(u64, u64); 2], Option<u64>); 4] = [
+        ("a newer epoch follows", [(3, 5), (9, 12)], Some(3)),
+        ("an older epoch follows late", [(9, 12), (3, 8)], Some(3)),
+        ("the same epoch follows", [(3, 5), (3, 7)], None),
+        ("a newer epoch is older, which never happens", [(9, 5), (3, 12)], None),
+    ];
+
+    fn check_superseded(store: &dyn StateStore, kind: &str) {
+        for (shard, (name, states, superseded)) in (100..).zip(SUPERSEDED) {
+            let versions = PolicyVersions::default();
+            let stored = |(epoch, position)| {
+                let body = StateBody::Policies(versions.clone());
+                let record = encode_state(&StatesEntry { epoch, position, body }).1;
+                StoredState { key: Bytes::from_static(b"order"), position, record }
+            };
+            let expected: Vec<Bytes> =
+                superseded.map(|epoch| epoch_key(epoch, StateSubject::Order(b"order"))).into_iter().collect();
+            let [first, second] = states.map(stored);
+            let both = [first.clone(), second.clone()];
+            assert_eq!(store.put(shard, &both, StoreMark::default()).unwrap(), expected, "{kind}: {name}, at once");
+            let shard = shard + 100;
+            assert!(store.put(shard, &[first], StoreMark::default()).unwrap().is_empty());
+            assert_eq!(store.put(shard, &[second], StoreMark::default()).unwrap(), expected, "{kind}: {name}");
+        }
+    }
+
+    #[test]
+    fn the_key_of_an_older_epoch_is_superseded_in_any_order_of_arrival() {
+        check_superseded(&MemoryStore::default(), "memory");
+        let folder = tempfile::tempdir().unwrap();
+        check_superseded(&DiskStore::open(folder.path()).unwrap(), "disk");
+    }
 
     fn check(store: &dyn StateStore, kind: &str) {
         for (shard, (name, batches, kept)) in (0..).zip(CASES) {

@@ -75,7 +75,7 @@ impl StateStore for StallingStore {
         self.inner.get(shard, key)
     }
 
-    fn put(&self, shard: u16, states: &[StoredState], mark: StoreMark) -> Result<(), StoreError> {
+    fn put(&self, shard: u16, states: &[StoredState], mark: StoreMark) -> Result<Vec<Bytes>, StoreError> {
         self.pass(shard, Call::Put);
         self.inner.put(shard, states, mark)
     }

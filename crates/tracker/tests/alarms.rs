@@ -198,6 +198,20 @@ async fn alarms_ring_while_the_read_model_fails_and_it_catches_up_later() {
     }
 }
 
+/// Routers delete what older epochs have written about an order. Its newest state stays.
+#[tokio::test]
+async fn a_deleted_key_of_an_older_epoch_does_not_end_its_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let followers = Followers::start(folder.path(), Disk::Works);
+    let state = due_payment(0);
+    let deleted = Entry { key: state.key.clone(), value: None };
+    followers.journal.append(STATES, vec![state, deleted]).await.unwrap();
+    followers.until_model_has(2).await;
+    assert_eq!(followers.model.memory.snapshot(0).await.unwrap().in_progress.len(), 1);
+    until_due(&followers.journal, 1).await;
+    followers.close().await;
+}
+
 #[tokio::test]
 async fn alarms_ring_while_the_read_model_hangs() {
     for hangs_from_the_start in [true, false] {

@@ -41,7 +41,10 @@ pub use policy::{
     policy_size_fault,
 };
 pub use reply_records::{ReplyContent, ReplyRecord, decode_reply, encode_reply, encode_reply_record};
-pub use state_records::{StateBody, StatesEntry, UnreadableState, decode_state, encode_state, unreadable_state};
+pub use state_records::{
+    StateBody, StateSubject, StatesEntry, UnreadableState, decode_state, encode_state, epoch_key, state_epoch,
+    unreadable_state,
+};
 pub use stored::{decode_order, decode_policy_versions, encode_order, encode_policy_versions};
 pub use task_records::{
     TaskRecord, WorkerPosition, decode_task_record, decode_worker_position, encode_task, encode_task_record,

@@ -74,20 +74,22 @@ impl StateStore for DiskStore {
         Ok(kept.map(|bytes| (number(&bytes), Bytes::copy_from_slice(bytes.get(POSITION_LEN..).unwrap_or_default()))))
     }
 
-    fn put(&self, shard: u16, states: &[StoredState], mark: StoreMark) -> Result<(), StoreError> {
+    fn put(&self, shard: u16, states: &[StoredState], mark: StoreMark) -> Result<Vec<Bytes>, StoreError> {
         let lock = &self.writing[usize::from(shard) % LOCKS];
         let _writing = lock.lock().unwrap_or_else(PoisonError::into_inner);
         let mut batch = self.database.batch();
         // One order may be in the batch twice, with its older state last, if a paused router wrote
         // that state to `order-states` late.
-        let mut newest: HashMap<&[u8], u64> = HashMap::with_capacity(states.len());
+        let mut newest: HashMap<&[u8], (u64, Bytes)> = HashMap::with_capacity(states.len());
+        let mut superseded = Vec::new();
         for state in states {
             let kept = match newest.get(&*state.key) {
-                Some(position) => Some(*position),
-                None => self.get(shard, &state.key)?.map(|(position, _)| position),
+                Some(newest) => Some(newest.clone()),
+                None => self.get(shard, &state.key)?,
             };
-            newest.insert(&state.key, kept.map_or(state.position, |kept| kept.max(state.position)));
-            if kept.is_none_or(|position| position <= state.position) {
+            superseded.extend(kept.as_ref().and_then(|(position, record)| state.superseded(*position, record)));
+            if kept.is_none_or(|(position, _)| position <= state.position) {
+                newest.insert(&state.key, (state.position, state.record.clone()));
                 let mut value = Vec::with_capacity(POSITION_LEN + state.record.len());
                 value.extend_from_slice(&state.position.to_be_bytes());
                 value.extend_from_slice(&state.record);
@@ -97,6 +99,7 @@ impl StateStore for DiskStore {
         let mut value = mark.position.to_be_bytes().to_vec();
         value.extend_from_slice(&mark.states_offset.to_be_bytes());
         batch.insert(&self.marks, shard.to_be_bytes(), value);
-        batch.commit().map_err(failed)
+        batch.commit().map_err(failed)?;
+        Ok(superseded)
     }
 }

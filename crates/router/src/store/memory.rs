@@ -34,16 +34,19 @@ impl StateStore for MemoryStore {
         Ok(self.lock().get(&shard).and_then(|(_, states)| states.get(key).cloned()))
     }
 
-    fn put(&self, shard: u16, states: &[StoredState], mark: StoreMark) -> Result<(), StoreError> {
+    fn put(&self, shard: u16, states: &[StoredState], mark: StoreMark) -> Result<Vec<Bytes>, StoreError> {
         let mut shards = self.lock();
         let (kept_mark, kept) = shards.entry(shard).or_default();
+        let mut superseded = Vec::new();
         for state in states {
-            let is_not_older = kept.get(&state.key).is_none_or(|(position, _)| *position <= state.position);
+            let stored = kept.get(&state.key);
+            superseded.extend(stored.and_then(|(position, record)| state.superseded(*position, record)));
+            let is_not_older = stored.is_none_or(|(position, _)| *position <= state.position);
             if is_not_older {
                 kept.insert(state.key.clone(), (state.position, state.record.clone()));
             }
         }
         *kept_mark = mark;
-        Ok(())
+        Ok(superseded)
     }
 }

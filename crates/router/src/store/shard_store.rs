@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::task::spawn_blocking;
 
 use super::{StateStore, StoreError, StoreMark, StoredState};
@@ -37,7 +38,8 @@ impl ShardStore {
         self.run(StateStore::mark).await
     }
 
-    pub(crate) async fn put(&self, states: Vec<StoredState>, mark: StoreMark) -> Result<(), StoreError> {
+    /// Stores the states and the mark; returns the keys in `order-states` of superseded states.
+    pub(crate) async fn put(&self, states: Vec<StoredState>, mark: StoreMark) -> Result<Vec<Bytes>, StoreError> {
         self.run(move |store, shard| store.put(shard, &states, mark)).await
     }
 }

@@ -17,7 +17,7 @@ use twqr_order::{Alphabet, Policy, ReplyTo, Route, RouteTarget};
 use twqr_router::{MemoryStore, Settings, StateStore};
 use twqr_service::{CancellationToken, Clock, Context, Health, SystemClock};
 use twqr_types::{Issuer, MerchantId, MerchantTradeNo, OrderKey, PayForm, RawPay};
-use twqr_wire::convert::{encode_pay, encode_query};
+use twqr_wire::convert::{encode_cancel, encode_pay, encode_query};
 
 pub const ORDERS: Partition = Partition { topic: Topic::Orders, index: 0 };
 pub const STATES: Partition = Partition { topic: Topic::OrderStates, index: 0 };
@@ -86,6 +86,17 @@ pub async fn pay(journal: &dyn Journal, number: &str) {
 
 /// Appends a payment to this shard; routers do not check that it belongs there.
 pub async fn pay_on(journal: &dyn Journal, orders: Partition, number: &str) {
+    let record = encode_pay(SystemClock.now(), &form(number), None);
+    journal.append(orders, vec![Entry::plain(record)]).await.unwrap();
+}
+
+/// Appends a cancel of the payment.
+pub async fn cancel(journal: &dyn Journal, number: &str) {
+    let record = encode_cancel(SystemClock.now(), &form(number), None);
+    journal.append(ORDERS, vec![Entry::plain(record)]).await.unwrap();
+}
+
+fn form(number: &str) -> PayForm {
     let raw = RawPay {
         merchant_id: "M1".into(),
         merchant_trade_no: number.into(),
@@ -93,8 +104,7 @@ pub async fn pay_on(journal: &dyn Journal, orders: Partition, number: &str) {
         trade_amount: 1,
         ..RawPay::default()
     };
-    let record = encode_pay(SystemClock.now(), &PayForm::parse(raw).unwrap(), None);
-    journal.append(orders, vec![Entry::plain(record)]).await.unwrap();
+    PayForm::parse(raw).unwrap()
 }
 
 /// Appends a query for an order that does not exist.

@@ -37,13 +37,48 @@ pub enum StateBody {
 
 /// The bytes of a record's key: epoch (big-endian), kind, and for an order the order's key.
 fn state_key(epoch: u64, kind: StateKind, order: Option<&OrderKey>) -> Bytes {
+    key_of(epoch, kind, &order.map(OrderKey::to_bytes).unwrap_or_default())
+}
+
+fn key_of(epoch: u64, kind: StateKind, order: &[u8]) -> Bytes {
     let mut key = Vec::with_capacity(96);
     key.extend_from_slice(&epoch.to_be_bytes());
     key.push(kind as u8);
-    if let Some(order) = order {
-        key.extend_from_slice(&order.to_bytes());
-    }
+    key.extend_from_slice(order);
     key.into()
+}
+
+/// What a record of `order-states` is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StateSubject<'a> {
+    /// An order, by the bytes of its key.
+    Order(&'a [u8]),
+    /// The versions of the policy.
+    Policies,
+    /// The marker.
+    Marker,
+}
+
+/// The key of the record that the owner with this epoch writes about the subject.
+pub fn epoch_key(epoch: u64, subject: StateSubject<'_>) -> Bytes {
+    match subject {
+        StateSubject::Order(order) => key_of(epoch, StateKind::Order, order),
+        StateSubject::Policies => key_of(epoch, StateKind::Policies, &[]),
+        StateSubject::Marker => key_of(epoch, StateKind::Marker, &[]),
+    }
+}
+
+/// The first fields of a record of `order-states`: decoding them skips the body.
+#[derive(Clone, PartialEq, Eq, Message)]
+struct StatesRecordHead {
+    #[prost(uint64, tag = "2")]
+    epoch: u64,
+}
+
+/// The writer's epoch of a record, also of one whose body this build cannot read; `None` if the
+/// bytes are no record.
+pub fn state_epoch(record: &[u8]) -> Option<u64> {
+    StatesRecordHead::decode(record).ok().map(|head| head.epoch)
 }
 
 /// The kinds of records in `order-states`; the value is the byte in the key.
