@@ -8,7 +8,7 @@ mod stage;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use stage::{ORDERS, STATES, Router, cancel, pause, pay, start, start_on};
+use stage::{ORDERS, Router, STATES, cancel, pause, pay, start, start_on};
 use twqr_journal::{Partition, Topic};
 use twqr_journal_sim::{Faults, Sim};
 use twqr_router::MemoryStore;
