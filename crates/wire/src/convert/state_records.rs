@@ -55,7 +55,7 @@ pub enum StateSubject<'a> {
     Order(&'a [u8]),
     /// The versions of the policy.
     Policies,
-    /// The marker.
+    /// The marker of an owner.
     Marker,
 }
 
