@@ -7,7 +7,7 @@ mod run_dir;
 mod simulator;
 mod system;
 
-pub use ports::{connect, free_addresses, on_free_ports};
+pub use ports::{connect, free_addresses, is_ready, on_free_ports};
 pub use programs::Programs;
 pub use run_dir::empty;
 pub use system::{Launch, Shape, System};

@@ -6,6 +6,7 @@ pub mod chaos;
 pub mod counterparty_files;
 pub mod launch;
 pub mod load;
+pub mod relay;
 pub mod run;
 pub mod run_kafka;
 pub mod sample_day;

@@ -5,23 +5,26 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use futures::{Stream, StreamExt};
-use tonic::{
-    Status,
-    transport::{Channel, Endpoint},
-};
+use prost::Message;
+use tonic::{Status, transport::Endpoint};
 use tracing::warn;
-use twqr_service::LogThrottle;
+use twqr_service::{LogThrottle, SystemClock};
+use twqr_types::UnixMs;
 use twqr_wire::{
-    backend::{ExchangeRequest, ExchangeResponse, backend_service_client::BackendServiceClient},
+    backend::{
+        ExchangeRequest, ExchangeResponse, backend_service_client::BackendServiceClient, exchange_request::Call as Body,
+    },
     convert::{BackendAnswer, backend_answer_from, inquiry_out, transfer_out},
 };
 
 use crate::{
     call::{Call, Purpose},
+    connection::{Connection, Handed, with_limits},
     error::Error,
 };
 
@@ -71,30 +74,59 @@ pub(crate) async fn exchange(
     Ok(answers.map(|answer| answer.map(backend_answer_from)))
 }
 
-/// A backend over gRPC (`proto/twqr/backend/v1`).
+/// How long the backend may take to accept a stream of calls, in ms.
+const OPEN_MS: u64 = 5_000;
+/// gRPC writes so many bytes before each message.
+const PREFIX_LEN: usize = 5;
+
+/// A backend over gRPC (`proto/twqr/backend/v1`). Each stream has a connection of its own.
 #[derive(Clone, Debug)]
 pub struct GrpcBackend {
     name: &'static str,
     uri: String,
-    channel: Channel,
+    endpoint: Endpoint,
     log: Arc<Mutex<LogThrottle>>,
 }
 
 impl GrpcBackend {
-    /// `name` is for logs; an example of `uri` is `http://127.0.0.1:50061`. The backend connects
-    /// when it is first used.
+    /// `name` is for logs; an example of `uri` is `http://127.0.0.1:50061`.
     pub fn new(name: &'static str, uri: String) -> Result<Self, Error> {
         let endpoint = Endpoint::from_shared(uri.clone()).map_err(|error| Error::Address(error.to_string()))?;
         let log = Arc::new(Mutex::new(LogThrottle::every_ms(LOG_MS)));
-        Ok(Self { name, uri, channel: endpoint.tcp_nodelay(true).connect_lazy(), log })
+        Ok(Self { name, uri, endpoint: with_limits(endpoint), log })
     }
+
+    async fn open(&self, calls: Calls) -> Result<Answers, Status> {
+        let connection = Connection::open(&self.endpoint, Arc::new(SystemClock)).await?;
+        let delivery = connection.delivery.clone();
+        let calls = calls.inspect(move |call| delivery.hand_over(handed(call)));
+        let answers = BackendServiceClient::new(connection.channel.clone()).exchange(calls).await?;
+        let note = move |answer: &Result<ExchangeResponse, Status>| {
+            if let Ok(answer) = answer {
+                connection.delivery.answered(answer.call_id);
+            }
+        };
+        Ok(Box::pin(answers.into_inner().inspect(note)))
+    }
+}
+
+/// Describes a call that the transport has taken.
+fn handed(call: &ExchangeRequest) -> Handed {
+    let send_by = match &call.call {
+        Some(Body::Charge(charge)) => Some(charge.send_by_ms),
+        Some(Body::Refund(refund)) => Some(refund.send_by_ms),
+        Some(Body::Reversal(reversal)) => Some(reversal.send_by_ms),
+        Some(Body::Inquiry(_)) | None => None,
+    };
+    let len = (PREFIX_LEN + call.encoded_len()) as u64;
+    Handed { call_id: call.call_id, len, send_by: send_by.map(UnixMs) }
 }
 
 #[async_trait]
 impl Backend for GrpcBackend {
     async fn exchange(&self, calls: Calls) -> Result<Answers, Status> {
-        let answers = BackendServiceClient::new(self.channel.clone()).exchange(calls).await?;
-        Ok(Box::pin(answers.into_inner()))
+        let opened = tokio::time::timeout(Duration::from_millis(OPEN_MS), self.open(calls)).await;
+        opened.map_err(|_| Status::deadline_exceeded("the backend has not accepted the stream of calls in time"))?
     }
 
     fn no_connection(&self, status: &Status) {

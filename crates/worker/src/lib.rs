@@ -8,6 +8,7 @@
 mod answer;
 mod backend;
 mod call;
+mod connection;
 mod engine;
 mod error;
 mod holding;

@@ -1,11 +1,15 @@
 //! Keeps the connection of one partition to its backend: one stream carries many calls, and a new
-//! one is opened when it breaks. The clock is checked when the transport takes a transfer: one
-//! whose `send_by` has passed is dropped there and reported as not sent (protocol rule P6).
+//! one is opened when it breaks, or when the backend answers nothing on it. The clock is checked
+//! when the transport takes a transfer: one whose `send_by` has passed is dropped there and
+//! reported as not sent (protocol rule P6).
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use futures::{Stream, StreamExt};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 use tokio_stream::wrappers::ReceiverStream;
 use tracing::info;
 use twqr_service::{Backoff, Clock};
@@ -36,17 +40,26 @@ pub(crate) const EVENTS_MAX: usize = 1_024;
 const PAUSE_MS_MIN: u64 = 20;
 const PAUSE_MS_MAX: u64 = 1_000;
 
-/// Keeps a stream open until the receiver of `events` is dropped. At most `calls_max` calls wait
-/// for the transport.
+/// The limits of a link.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LinkLimits {
+    /// How many calls may wait for the transport.
+    pub(crate) calls_max: usize,
+    /// How long the backend may answer none of the calls that it was sent before the stream counts
+    /// as dead.
+    pub(crate) silence: Duration,
+}
+
+/// Keeps a stream open until the receiver of `events` is dropped.
 pub(crate) async fn keep_connected(
     backend: Arc<dyn Backend>,
     clock: Arc<dyn Clock>,
     events: mpsc::Sender<Event>,
-    calls_max: usize,
+    limits: LinkLimits,
 ) {
     let mut backoff = Backoff::new(PAUSE_MS_MIN, PAUSE_MS_MAX);
     while !events.is_closed() {
-        match connect(&*backend, clock.clone(), &events, calls_max).await {
+        match connect(&*backend, clock.clone(), &events, limits).await {
             Ok(()) => backoff.reset(),
             Err(status) => backend.no_connection(&status),
         }
@@ -62,18 +75,31 @@ async fn connect(
     backend: &dyn Backend,
     clock: Arc<dyn Clock>,
     events: &mpsc::Sender<Event>,
-    calls_max: usize,
+    limits: LinkLimits,
 ) -> Result<(), tonic::Status> {
-    let (calls, queue) = mpsc::channel(calls_max);
+    let (calls, queue) = mpsc::channel(limits.calls_max);
+    let silence = Silence::default();
     let in_time = without_late(ReceiverStream::new(queue), clock, events.clone());
-    let mut answers = exchange(backend, Calls::new(in_time)).await?;
+    let sent = in_time.inspect({
+        let silence = silence.clone();
+        move |_| silence.begin()
+    });
+    let mut answers = exchange(backend, Calls::new(sent)).await?;
+    let mut checks = tokio::time::interval(limits.silence / 4);
     info!("connected to the backend");
     drop(events.send(Event::Connected(calls)).await);
     let ended = loop {
         tokio::select! {
             () = events.closed() => break Ok(()),
+            _ = checks.tick() => if silence.lasts() > limits.silence {
+                let ms = limits.silence.as_millis();
+                break Err(tonic::Status::deadline_exceeded(format!("the backend has answered no call for {ms} ms")));
+            },
             answer = answers.next() => match answer {
-                Some(Ok((call_id, answer))) => drop(events.send(Event::Answer { call_id, answer }).await),
+                Some(Ok((call_id, answer))) => {
+                    silence.end();
+                    drop(events.send(Event::Answer { call_id, answer }).await);
+                }
                 Some(Err(status)) => break Err(status),
                 None => break Ok(()),
             }
@@ -81,6 +107,24 @@ async fn connect(
     };
     drop(events.send(Event::Disconnected).await);
     ended
+}
+
+/// Since when calls are sent and none is answered.
+#[derive(Clone, Default)]
+struct Silence(Arc<Mutex<Option<Instant>>>);
+
+impl Silence {
+    fn begin(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(Instant::now);
+    }
+
+    fn end(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn lasts(&self) -> Duration {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).map_or(Duration::ZERO, |since| since.elapsed())
+    }
 }
 
 /// Passes on the calls that are not late when the transport takes them. A late one is reported as

@@ -1,11 +1,15 @@
 //! The settings by which the wallet's and FISC's workers differ: topic, backend and lanes.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use twqr_journal::Topic;
 use twqr_order::HELD_BACK_MS_MAX;
 
 use crate::{backend::Backend, lanes::Lanes};
+
+/// A stream counts as dead when the backend answers no call for as long as so many calls may take,
+/// one after the other.
+const SILENT_CALLS: u64 = 2;
 
 /// The configuration of a worker.
 #[derive(Clone)]
@@ -33,6 +37,11 @@ impl Settings {
     /// by its connection, in ms.
     pub(crate) fn held_back_ms_max(&self) -> i64 {
         HELD_BACK_MS_MAX.max(i64::try_from(self.call_timeout_ms).unwrap_or(i64::MAX))
+    }
+
+    /// How long a backend may answer no call before its stream counts as dead.
+    pub(crate) fn silence(&self) -> Duration {
+        Duration::from_millis(self.call_timeout_ms * SILENT_CALLS)
     }
 
     /// FISC's worker: it has a lane for each institution behind FISC, so that a slow institution

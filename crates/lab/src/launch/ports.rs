@@ -69,7 +69,7 @@ pub(super) async fn is_listening(address: SocketAddr) -> bool {
 }
 
 /// Whether the process with this admin address answers 200 to `/readyz`.
-pub(super) async fn is_ready(admin: SocketAddr) -> bool {
+pub async fn is_ready(admin: SocketAddr) -> bool {
     let check = async {
         let mut stream = tokio::net::TcpStream::connect(admin).await?;
         stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await?;

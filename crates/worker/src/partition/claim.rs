@@ -21,7 +21,7 @@ use crate::{
     call::Call,
     error::Error,
     holding::{Hold, Holding},
-    link::{EVENTS_MAX, Event, keep_connected},
+    link::{EVENTS_MAX, Event, LinkLimits, keep_connected},
     read_position::ReadPosition,
     settings::Settings,
 };
@@ -65,7 +65,8 @@ impl Holder {
         let holding = scan.until_claim(nonce).await?;
         info!(%partition, claim = holding.own(), from, "partition claimed");
         let (sender, mut events) = mpsc::channel(EVENTS_MAX);
-        tokio::spawn(keep_connected(settings.backend.clone(), context.clock.clone(), sender, QUEUED_CALLS_MAX));
+        let limits = LinkLimits { calls_max: QUEUED_CALLS_MAX, silence: settings.silence() };
+        tokio::spawn(keep_connected(settings.backend.clone(), context.clock.clone(), sender, limits));
         let reader = journal.reader(partition, from).await?;
         let calls = first_connection(&mut events).await;
         Ok(Some(Self {

@@ -1,0 +1,69 @@
+//! A connection to a backend that makes the window true: nothing that is handed to it arrives much
+//! later than its `send_by` (protocol rule P6), whether the network, the backend or this process
+//! stands still, or the process dies. So the window of every issuer must be longer than
+//! [`HELD_BACK_MS_MAX`].
+//!
+//! - A dead process: its kernel discards what it has not delivered, since the socket is closed
+//!   abortively (`socket`).
+//! - A stopped process, or a network that stands still: the kernel gives up after
+//!   `TCP_USER_TIMEOUT` (`socket`).
+//! - Bytes in this process, such as those behind a flow-control window of 0: the time is checked
+//!   again where they are written to the socket (`guarded_io`, by the rules in `delivery`).
+//! - A backend that reads so slowly that the kernel never gives up: pings confirm what was
+//!   delivered, and each transfer must be confirmed in time (`delivery`). An answered ping also
+//!   shows that the connection is alive.
+
+mod delivery;
+mod frames;
+mod guarded_io;
+mod socket;
+
+use std::{sync::Arc, time::Duration};
+
+use tonic::{
+    Status,
+    transport::{Channel, Endpoint},
+};
+use twqr_order::HELD_BACK_MS_MAX;
+use twqr_service::Clock;
+
+use delivery::{BEAT_MS, CONFIRM_MS, LATE_WRITE_MS, PAUSE_MS_MAX, PING_INTERVAL_MS, PING_TIMEOUT_MS};
+pub(crate) use delivery::{Delivery, Handed};
+use socket::Connector;
+
+/// How long a connection attempt may take, in ms.
+const CONNECT_MS: u64 = 1_000;
+
+// What the rules add up to is what the window must exceed.
+const _: () = assert!(PING_INTERVAL_MS + PING_TIMEOUT_MS + BEAT_MS <= CONFIRM_MS);
+const _: () = assert!(socket::USER_TIMEOUT_MS as u64 <= CONFIRM_MS);
+const _: () = assert!(LATE_WRITE_MS + CONFIRM_MS + PAUSE_MS_MAX <= HELD_BACK_MS_MAX.cast_unsigned());
+
+/// Returns the endpoint with the limit on connecting.
+pub(crate) fn with_limits(endpoint: Endpoint) -> Endpoint {
+    endpoint.connect_timeout(Duration::from_millis(CONNECT_MS))
+}
+
+/// A connection for one stream of calls; it is closed abortively when this is dropped.
+pub(crate) struct Connection {
+    pub(crate) channel: Channel,
+    pub(crate) delivery: Arc<Delivery>,
+}
+
+impl Connection {
+    /// Opens a connection to the endpoint.
+    pub(crate) async fn open(endpoint: &Endpoint, clock: Arc<dyn Clock>) -> Result<Self, Status> {
+        let delivery = Arc::new(Delivery::new(clock));
+        tokio::spawn(delivery::watch(Arc::downgrade(&delivery)));
+        let connector = Connector::new(delivery.clone());
+        let channel = endpoint.connect_with_connector(connector).await;
+        let channel = channel.map_err(|error| Status::from_error(error.into()))?;
+        Ok(Self { channel, delivery })
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.delivery.abort("the stream of calls has ended");
+    }
+}
