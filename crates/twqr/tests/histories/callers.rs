@@ -19,7 +19,7 @@ use rand_chacha::ChaCha8Rng;
 use twqr_journal::{Entry, Journal, Partition, Topic};
 use twqr_journal_sim::{Sim, SimSession};
 use twqr_loadgen::payments;
-use twqr_order::ReplyTo;
+use twqr_order::{Policy, ReplyTo};
 use twqr_service::Clock;
 use twqr_types::{Amount, OrderKey, PayForm, RefundForm, ShardCount, UnixMs};
 use twqr_wire::{
@@ -50,6 +50,7 @@ pub struct Caller {
     pub refunds: Vec<RefundForm>,
     /// The cancels that have no answer yet.
     pub cancels: Vec<OpenCancel>,
+    true_policy: Policy,
 }
 
 /// What a caller requests of an order.
@@ -64,7 +65,9 @@ pub enum Request {
 const PATIENCE_MS: i64 = 12_000;
 
 impl Callers {
-    pub fn start(sim: &Sim, clock: Arc<dyn Clock>, seed: u64, count: usize) -> Self {
+    /// Starts callers that make `count` payments. Changes of the policy call an issuer idempotent
+    /// only if `true_policy` does.
+    pub fn start(sim: &Sim, clock: Arc<dyn Clock>, seed: u64, count: usize, true_policy: Policy) -> Self {
         let replies = Arc::new(Mutex::new(RecordedReplies::default()));
         let done = Arc::new(AtomicBool::new(false));
         let session = sim.session("ingress");
@@ -79,6 +82,7 @@ impl Callers {
             payments: Vec::new(),
             refunds: Vec::new(),
             cancels: Vec::new(),
+            true_policy,
         };
         let finished = done.clone();
         tokio::spawn(async move {

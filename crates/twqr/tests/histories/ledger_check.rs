@@ -1,7 +1,7 @@
 //! Compares the orders with the entries of the issuers' ledger: each movement was sent once, has
 //! the amount of its order, and failed only with evidence that is true (I1, I4, I6).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use twqr_order::{CancelStage, Evidence, Failure, Order, Payment, Phase, Refund, RefundEntry, RefundPhase};
 use twqr_types::{Carrier, StatusCode};
@@ -21,7 +21,7 @@ struct PaymentCheck<'a> {
 /// Adds a violation for each disagreement between orders and ledger.
 pub fn check_ledger(orders: &Orders, issuers: &SimulatedIssuers, violations: &mut Vec<String>) {
     let ledger = &issuers.ledger();
-    check_arrived_once(ledger, violations);
+    check_arrived_once(ledger, &idempotent_numbers(orders), violations);
     let mut by_trade: BTreeMap<&str, Vec<&LedgerEntry>> = BTreeMap::new();
     for entry in ledger {
         by_trade.entry(&entry.trade_no).or_default().push(entry);
@@ -46,9 +46,20 @@ pub fn check_ledger(orders: &Orders, issuers: &SimulatedIssuers, violations: &mu
     }
 }
 
+/// The TradeNos of idempotent charges and refunds.
+fn idempotent_numbers(orders: &Orders) -> BTreeSet<String> {
+    let of_payment = |payment: &Payment| {
+        let refunds = payment.refunds.iter().map(|entry| (entry.refund.is_idempotent, entry.trade_no));
+        std::iter::once((payment.charge.is_idempotent, payment.trade_no)).chain(refunds).collect::<Vec<_>>()
+    };
+    let all = orders.values().filter_map(Order::as_payment).flat_map(of_payment);
+    all.filter(|(is_idempotent, _)| *is_idempotent).map(|(_, number)| number.as_str().to_owned()).collect()
+}
+
 /// I1: an order is charged at most once, a refund and a reversal take effect at most once, and no
-/// charge or refund was sent twice. Only a reversal may be sent again after a refusal.
-fn check_arrived_once(ledger: &[LedgerEntry], violations: &mut Vec<String>) {
+/// charge or refund was sent twice. Only idempotent ones may be sent again, and a reversal after a
+/// refusal.
+fn check_arrived_once(ledger: &[LedgerEntry], idempotent: &BTreeSet<String>, violations: &mut Vec<String>) {
     let mut arrived: BTreeMap<(&str, &str, &str), usize> = BTreeMap::new();
     for entry in ledger {
         let for_trade = |movement| (movement, entry.merchant_id.as_str(), entry.trade_no.as_str());
@@ -62,6 +73,7 @@ fn check_arrived_once(ledger: &[LedgerEntry], violations: &mut Vec<String>) {
             Kind::Declined => for_trade("charge"),
             Kind::Refunded | Kind::RefundDeclined => ("refund", "", entry.refund_trade_no.as_str()),
             Kind::Reversed => for_trade("reversal"),
+            Kind::Repeated if idempotent.contains(number_of(entry)) => continue,
             Kind::Repeated if !entry.refund_trade_no.is_empty() => ("refund", "", entry.refund_trade_no.as_str()),
             Kind::Repeated if !reversed => for_trade("charge"),
             // A reversal may be sent again.
@@ -73,6 +85,11 @@ fn check_arrived_once(ledger: &[LedgerEntry], violations: &mut Vec<String>) {
     violations.extend(
         arrived.iter().filter(|(_, n)| **n > 1).map(|(movement, n)| format!("I1: {movement:?} arrived {n} times")),
     );
+}
+
+/// The number of the charge or refund that an entry is about.
+fn number_of(entry: &LedgerEntry) -> &str {
+    if entry.refund_trade_no.is_empty() { &entry.trade_no } else { &entry.refund_trade_no }
 }
 
 impl PaymentCheck<'_> {

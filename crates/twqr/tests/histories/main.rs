@@ -19,6 +19,7 @@
 //!   have the same policy, and unreadable records are in the dead letters (I7).
 //! - `answer_check`: no answer to a caller was contradicted later, and each accepted order was
 //!   found (I3, I5).
+//! - `worker_crashes`: if only workers crash, no payment at an idempotent issuer fails for it.
 //! - `replay_check`: the routers stored and emitted exactly what a replay of the log gives, so an
 //!   order has one charge task (I1).
 //! - `coverage`: together, the histories met every situation that they are meant to test.
@@ -58,6 +59,7 @@ mod replay;
 mod replay_check;
 mod reply_recorder;
 mod simulated_issuers;
+mod worker_crashes;
 
 use std::time::Duration;
 
@@ -68,6 +70,7 @@ use twqr_simulator::{IssuerKind, KindChoice};
 
 use callers::Callers;
 use coverage::Coverage;
+use policies::{cautious_policy, true_policy};
 use processes::{Processes, Service};
 use simulated_issuers::SimulatedIssuers;
 
@@ -106,7 +109,9 @@ async fn run_history(seed: u64, kinds: &[KindChoice], coverage: &mut Coverage) -
     let layout = Layout { shards: 2, task_partitions: random.random_range(1..=2) };
     let sim = Sim::new(layout, draw_faults(&mut random), seed);
     let issuers = SimulatedIssuers::new(seed, kinds);
-    let mut processes = Processes::new(sim.clone(), issuers.clone(), seed);
+    let true_policy = true_policy(&issuers);
+    let first_policy = if seed.is_multiple_of(2) { cautious_policy(&issuers) } else { true_policy.clone() };
+    let mut processes = Processes::new(sim.clone(), issuers.clone(), first_policy, seed);
     for service in [
         Service::Router,
         Service::WalletWorker,
@@ -118,7 +123,7 @@ async fn run_history(seed: u64, kinds: &[KindChoice], coverage: &mut Coverage) -
     ] {
         processes.start(service);
     }
-    let callers = Callers::start(&sim, processes.clock.clone(), seed, PAYMENTS);
+    let callers = Callers::start(&sim, processes.clock.clone(), seed, PAYMENTS, true_policy);
     let end = tokio::time::Instant::now() + Duration::from_secs(FAULTS_S);
     while tokio::time::Instant::now() < end {
         tokio::time::sleep(Duration::from_millis(random.random_range(100..4_000))).await;
@@ -126,20 +131,22 @@ async fn run_history(seed: u64, kinds: &[KindChoice], coverage: &mut Coverage) -
     }
     sim.set_faults(Faults { session_timeout_ms: 500, ..Faults::default() });
     processes.resume_all();
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(SETTLE_S);
-    while tokio::time::Instant::now() < deadline
-        && !(callers.are_done() && invariants::all_at_rest(&sim, layout.shards))
-    {
-        tokio::time::sleep(Duration::from_secs(5)).await;
-    }
-    // Waits for late answers, replies and dead letters.
-    tokio::time::sleep(Duration::from_secs(30)).await;
+    settle(&sim, layout.shards, &callers).await;
     coverage::count_situations(&sim, layout.shards, coverage);
     let mut violations = invariants::check(&sim, layout.shards, &issuers, &callers.replies());
     if !callers.are_done() {
         violations.push("I2: a cancel was never answered".to_owned());
     }
     violations
+}
+
+/// Waits until no order is in progress, and then for late answers, replies and dead letters.
+async fn settle(sim: &Sim, shards: u32, callers: &Callers) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(SETTLE_S);
+    while tokio::time::Instant::now() < deadline && !(callers.are_done() && invariants::all_at_rest(sim, shards)) {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(30)).await;
 }
 
 /// Runs histories with issuers of these kinds, prints violations, and returns the seeds that have

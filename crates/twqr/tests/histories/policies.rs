@@ -8,19 +8,27 @@ use twqr_order::{
 };
 use twqr_wire::convert::decode_record;
 
-/// The first policy of every history. Its times are short, so that many histories can run, but the
-/// window is longer than a call to an issuer can take.
-pub fn first_policy() -> Policy {
+use crate::simulated_issuers::SimulatedIssuers;
+
+/// The policy that calls every issuer idempotent that is. Its times are short, so that many
+/// histories can run, but the window is longer than a call to an issuer can take.
+pub fn true_policy(issuers: &SimulatedIssuers) -> Policy {
     let route = |codes: &IssuerCodes| Route {
         prefix: codes.prefix.to_owned(),
         target: RouteTarget::Issuer(codes.issuer),
         code_lengths: vec![codes.length as u32],
         alphabet: Alphabet::Printable,
     };
-    let rules = |codes: &IssuerCodes| IssuerRules {
-        resolution: Resolution { window_ms: 5_000, first_delay_ms: 500, delay_max_ms: 8_000 },
-        limits: Limits { in_flight_max: 4, queue_max: 8, ..Limits::default() },
-        ..IssuerRules::default_of(codes.issuer)
+    let rules = |codes: &IssuerCodes| {
+        let kind = issuers.kind(codes.issuer);
+        let forgets = !kind.remembers_refusals() || !kind.remembers_reversed();
+        IssuerRules {
+            resolution: Resolution { window_ms: 5_000, first_delay_ms: 500, delay_max_ms: 8_000 },
+            limits: Limits { in_flight_max: 4, queue_max: 8, ..Limits::default() },
+            idempotent_charges: kind.remembers_charges() && !forgets,
+            idempotent_refunds: kind.remembers_refunds() && !forgets,
+            ..IssuerRules::default_of(codes.issuer)
+        }
     };
     Policy {
         name: "histories".to_owned(),
@@ -29,6 +37,15 @@ pub fn first_policy() -> Policy {
         send_within_ms: 3_000,
         ..Policy::default()
     }
+}
+
+/// The policy that calls no issuer idempotent, whatever they are.
+pub fn cautious_policy(issuers: &SimulatedIssuers) -> Policy {
+    let mut policy = true_policy(issuers);
+    for rules in &mut policy.issuers {
+        (rules.idempotent_charges, rules.idempotent_refunds) = (false, false);
+    }
+    policy
 }
 
 /// The newest policy that a shard has taken from its log: the policy's own shard takes only the

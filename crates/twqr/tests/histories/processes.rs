@@ -5,16 +5,14 @@ use std::{num::NonZeroU64, sync::Arc, time::Duration};
 use rand::{Rng, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
 use twqr_journal_sim::{Sim, SimSession};
+use twqr_order::Policy;
 use twqr_router::MemoryStore;
 use twqr_service::{CancellationToken, Clock, Context, Health};
 use twqr_tracker::MemoryModel;
 use twqr_types::UnixMs;
 use twqr_worker::Settings;
 
-use crate::{
-    policies::first_policy,
-    simulated_issuers::{IssuerConnection, SimulatedIssuers},
-};
+use crate::simulated_issuers::{IssuerConnection, SimulatedIssuers};
 
 /// The service that a process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +53,7 @@ impl Clock for VirtualClock {
 pub struct Processes {
     sim: Sim,
     issuers: SimulatedIssuers,
+    first_policy: Policy,
     started: Vec<Process>,
     began: tokio::time::Instant,
     random: ChaCha8Rng,
@@ -67,11 +66,13 @@ pub struct Processes {
 }
 
 impl Processes {
-    pub fn new(sim: Sim, issuers: SimulatedIssuers, seed: u64) -> Self {
+    /// No processes yet. A router that finds no policy in the log begins with the first one.
+    pub fn new(sim: Sim, issuers: SimulatedIssuers, first_policy: Policy, seed: u64) -> Self {
         let began = tokio::time::Instant::now();
         let random = ChaCha8Rng::seed_from_u64(seed ^ 0x3031);
         let clock = Arc::new(VirtualClock { began, skew_ms: 0 });
-        Self { sim, issuers, started: Vec::new(), began, random, clock, last_member: None, model: Arc::default() }
+        let (started, model) = (Vec::new(), Arc::default());
+        Self { sim, issuers, first_policy, started, began, random, clock, last_member: None, model }
     }
 
     /// Starts a process with an empty disk.
@@ -93,7 +94,7 @@ impl Processes {
             Service::Router => {
                 let settings = twqr_router::Settings {
                     member,
-                    policy: first_policy(),
+                    policy: self.first_policy.clone(),
                     checkpoint_interval_ms: 200,
                     standby: true,
                     store: store.clone(),
@@ -135,6 +136,15 @@ impl Processes {
             }
             _ => self.replace(chosen, true),
         }
+    }
+
+    /// Crashes one process of this service, and starts its successor at once.
+    pub fn crash_one_of(&mut self, service: Service, random: &mut ChaCha8Rng) {
+        let is_present = |i: &usize| !self.started[*i].gone && self.started[*i].service == service;
+        let present: Vec<usize> = (0..self.started.len()).filter(is_present).collect();
+        let Some(chosen) = present.choose(random).copied() else { return };
+        self.started[chosen].session.crash();
+        self.replace(chosen, false);
     }
 
     /// Asks a process to stop, if it still runs, and starts a successor, which gets its disk or an

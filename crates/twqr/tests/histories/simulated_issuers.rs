@@ -67,15 +67,25 @@ struct State {
     script: Script,
     ledger: Vec<LedgerEntry>,
     random: ChaCha8Rng,
+    /// Whether connections break at random.
+    connections_break: bool,
 }
 
 impl SimulatedIssuers {
     /// Issuers of these kinds; those that `kinds` does not name have the kind of the script.
     pub fn new(seed: u64, kinds: &[KindChoice]) -> Self {
-        let script = Script { seed, ..Script::parse(SCRIPT).unwrap() }.with_kinds(kinds);
-        let random = ChaCha8Rng::seed_from_u64(seed ^ 0xba4c);
+        Self::with_script(Script { seed, ..Script::parse(SCRIPT).unwrap() }.with_kinds(kinds), true)
+    }
+
+    /// Issuers without faults, over connections that do not break.
+    pub fn without_faults(seed: u64) -> Self {
+        Self::with_script(Script { seed, ..Script::default() }, false)
+    }
+
+    fn with_script(script: Script, connections_break: bool) -> Self {
+        let random = ChaCha8Rng::seed_from_u64(script.seed ^ 0xba4c);
         let bank = Bank::new(script.clone(), []);
-        Self(Arc::new(Mutex::new(State { bank, script, ledger: Vec::new(), random })))
+        Self(Arc::new(Mutex::new(State { bank, script, ledger: Vec::new(), random, connections_break })))
     }
 
     /// The kind of an issuer.
@@ -85,6 +95,10 @@ impl SimulatedIssuers {
 
     pub fn ledger(&self) -> Vec<LedgerEntry> {
         self.0.lock().unwrap().ledger.clone()
+    }
+
+    fn connection_breaks(&self) -> bool {
+        self.draw_below(200) == 0 && self.0.lock().unwrap().connections_break
     }
 
     fn draw_below(&self, limit: u64) -> u64 {
@@ -169,7 +183,7 @@ impl Backend for IssuerConnection {
                     continue;
                 }
                 tokio::spawn(issuers.clone().deliver(call, sender.clone(), clock.clone()));
-                if issuers.draw_below(200) == 0 {
+                if issuers.connection_breaks() {
                     drop(sender.send(Err(Status::unavailable("the connection broke"))));
                     break;
                 }

@@ -37,12 +37,18 @@ impl Caller {
         while join_all(changes.iter().map(append)).await.iter().all(Result::is_err) {}
     }
 
-    /// Returns the policy with other refund rules of some issuers, StatusCodes and times.
+    /// Returns the policy with other refund rules of some issuers, StatusCodes and times. Some
+    /// issuers begin or cease to be called idempotent.
     fn changed_policy(&mut self, policy: &Policy) -> Policy {
         let mut changed = policy.clone();
         let number = self.random.random_range(0..1_000);
         let scopes = [RefundScope::Partial, RefundScope::Partial, RefundScope::Full, RefundScope::None];
-        for rules in &mut changed.issuers {
+        for (rules, true_rules) in changed.issuers.iter_mut().zip(&self.true_policy.issuers) {
+            if self.random.random_bool(0.3) {
+                let is_told = self.random.random_bool(0.5);
+                rules.idempotent_charges = is_told && true_rules.idempotent_charges;
+                rules.idempotent_refunds = is_told && true_rules.idempotent_refunds;
+            }
             if self.random.random_bool(0.3) {
                 rules.refund.scope = *scopes.choose(&mut self.random).unwrap();
                 rules.refund.min_amount = self.random.random_range(1..50);
@@ -53,7 +59,7 @@ impl Caller {
         let (refund_refused, fisc_abnormal) =
             (code(&["951", "961", "962"], &mut self.random), code(&["982", "985"], &mut self.random));
         changed.status_codes = StatusCodes { refund_refused, fisc_abnormal, ..changed.status_codes };
-        changed.send_within_ms = self.random.random_range(2_500..=3_500);
+        changed.send_within_ms = self.true_policy.send_within_ms + self.random.random_range(-500..=500);
         changed
     }
 }

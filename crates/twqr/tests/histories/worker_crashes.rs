@@ -1,0 +1,92 @@
+//! Histories in which only wallet workers crash, and nothing else goes wrong: then no movement at
+//! an idempotent issuer fails unless the issuer refuses it.
+
+use std::time::Duration;
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use twqr_journal_sim::{Faults, Layout, Sim};
+use twqr_order::{Evidence, Failure, Limits, Order, Policy};
+use twqr_types::Issuer;
+
+use crate::{
+    callers::Callers,
+    invariants,
+    log_reader::stored_orders,
+    policies::{cautious_policy, true_policy},
+    processes::{Processes, Service},
+    settle,
+    simulated_issuers::SimulatedIssuers,
+};
+
+/// Histories with each policy.
+const HISTORIES: u64 = 6;
+/// Payments in one history.
+const PAYMENTS: usize = 60;
+/// How long workers crash, in virtual seconds.
+const CRASHES_S: u64 = 30;
+const SHARDS: u32 = 2;
+
+/// The policy with times and limits that a crash does not exceed.
+fn with_room(policy: Policy) -> Policy {
+    let mut policy = Policy { send_within_ms: 15_000, ..policy };
+    policy.issuers.iter_mut().for_each(|rules| rules.limits = Limits::default());
+    policy
+}
+
+/// Runs one history. Returns the violations of invariants, and how many charges and refunds at the
+/// wallet failed without a refusal.
+async fn run_history(seed: u64, policy: fn(&SimulatedIssuers) -> Policy) -> (Vec<String>, usize) {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let faults = Faults { session_timeout_ms: 500, append_delay_ms_max: 20, ..Faults::default() };
+    let sim = Sim::new(Layout { shards: SHARDS, task_partitions: 2 }, faults, seed);
+    let issuers = SimulatedIssuers::without_faults(seed);
+    let policy = with_room(policy(&issuers));
+    let mut processes = Processes::new(sim.clone(), issuers.clone(), policy.clone(), seed);
+    for service in
+        [Service::Router, Service::WalletWorker, Service::WalletWorker, Service::FiscWorker, Service::Tracker]
+    {
+        processes.start(service);
+    }
+    let callers = Callers::start(&sim, processes.clock.clone(), seed, PAYMENTS, policy);
+    let end = tokio::time::Instant::now() + Duration::from_secs(CRASHES_S);
+    while tokio::time::Instant::now() < end {
+        tokio::time::sleep(Duration::from_millis(random.random_range(2_000..6_000))).await;
+        processes.crash_one_of(Service::WalletWorker, &mut random);
+    }
+    settle(&sim, SHARDS, &callers).await;
+    let violations = invariants::check(&sim, SHARDS, &issuers, &callers.replies());
+    (violations, failed_without_refusal(&sim))
+}
+
+fn failed_without_refusal(sim: &Sim) -> usize {
+    let orders = stored_orders(sim, SHARDS);
+    let payments = orders.values().filter_map(Order::as_payment);
+    let at_wallet = payments.filter(|payment| payment.issuer == Some(Issuer::Wallet));
+    let failures = at_wallet.flat_map(|payment| {
+        let refunds = payment.refunds.iter().filter_map(|entry| entry.refund.failure());
+        payment.charge.failure().into_iter().chain(refunds)
+    });
+    let is_refusal = |failure: &&Failure| matches!(failure.evidence, Evidence::Declined | Evidence::Refused);
+    failures.filter(|failure| !is_refusal(failure)).count()
+}
+
+/// Plays the histories of all seeds; returns how many movements failed without a refusal in each.
+fn play(policy: fn(&SimulatedIssuers) -> Policy) -> Vec<usize> {
+    let play = |seed| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let (violations, failed) = runtime.block_on(run_history(seed, policy));
+        assert!(violations.is_empty(), "seed {seed}: {violations:#?}");
+        failed
+    };
+    (1..=HISTORIES).map(play).collect()
+}
+
+#[test]
+fn a_crashed_worker_costs_no_payment_at_an_idempotent_wallet() {
+    let failed = play(true_policy);
+    assert!(failed.iter().all(|count| *count == 0), "failed without a refusal, by seed: {failed:?}");
+    let failed = play(cautious_policy);
+    println!("failed without a refusal where the policy does not call the wallet idempotent, by seed: {failed:?}");
+    assert!(failed.iter().any(|count| *count > 0), "the crashes cost no payment, so this test shows nothing");
+}
