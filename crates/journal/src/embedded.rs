@@ -6,7 +6,9 @@
 
 mod committer;
 mod disk;
+mod floors;
 mod reader;
+mod record_key;
 mod tail;
 
 use std::{
@@ -16,6 +18,7 @@ use std::{
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -38,6 +41,11 @@ pub struct EmbeddedSettings {
     /// Partitions of each task topic: 1 to `shards`, fixed when the folder is created.
     pub task_partitions: NonZeroU32,
 }
+
+/// How long one write may take; after that the disk counts as failed.
+const WRITE_WITHIN: Duration = Duration::from_secs(30);
+/// How often the committer is checked for a failure.
+const FAILURE_CHECK: Duration = Duration::from_millis(200);
 
 /// Partitions of `replies`: the largest number of ingress instances.
 const REPLIES_PARTITIONS: u32 = 16;
@@ -81,6 +89,47 @@ impl EmbeddedJournal {
             .map_err(|error| JournalError::Unusable(format!("cannot start the committer: {error}").into()))?;
         let held_replies = Arc::default();
         Ok(Arc::new(Self { settings, disk, tails, committer, thread: Mutex::new(Some(thread)), held_replies }))
+    }
+
+    /// Deletes the records below `floor`, which must not be above the partition's end. Offsets
+    /// continue where they were. Readers begin at the floor at once; [`Self::compact`] removes the
+    /// records from the disk. Only topics for which [`Topic::is_trimmed`] holds can be trimmed.
+    pub fn trim(&self, partition: Partition, floor: Offset) -> Ack {
+        let Some(tail) = self.tails.get(partition) else {
+            return Ack::ready(partition, Err(JournalError::NoPartition(partition)));
+        };
+        if !partition.topic.is_trimmed() || floor > tail.end() {
+            let reason = format!("cannot be trimmed below {floor}; its end is {}", tail.end());
+            return Ack::refused(partition, reason);
+        }
+        let (sender, ack) = Ack::pending(partition);
+        self.committer.push(Work::Trim { partition, floor, sender });
+        ack
+    }
+
+    /// Removes trimmed records from the disk; takes long if there is much to keep. The newest 64 MB
+    /// of the write-ahead log may still contain them, until further writes replace it.
+    pub async fn compact(&self, topic: Topic) -> Result<(), JournalError> {
+        let disk = self.disk.clone();
+        let compacted = tokio::task::spawn_blocking(move || disk.compact(topic)).await;
+        let unusable =
+            |error: &dyn std::fmt::Display| JournalError::Unusable(format!("compacting failed: {error}").into());
+        compacted.map_err(|error| unusable(&error))?.map_err(|error| unusable(&error))
+    }
+
+    /// The bytes that the folder takes on disk.
+    pub fn bytes(&self) -> Result<u64, JournalError> {
+        self.disk.bytes().map_err(|error| JournalError::Unusable(error.to_string().into()))
+    }
+
+    /// Waits until the journal cannot write any more, and returns why. Only a restart helps then.
+    pub async fn failed(&self) -> String {
+        loop {
+            if let Some(why) = self.committer.failure(WRITE_WITHIN) {
+                return why;
+            }
+            tokio::time::sleep(FAILURE_CHECK).await;
+        }
     }
 
     /// Refuses new appends, writes what is queued, and waits until the committer has ended.

@@ -42,6 +42,12 @@ impl Topic {
     pub fn is_compacted(self) -> bool {
         self == Self::OrderStates
     }
+
+    /// Whether its oldest records may be deleted. A compacted topic keeps the newest record of each
+    /// key, and `replies` are not stored.
+    pub fn is_trimmed(self) -> bool {
+        !matches!(self, Self::OrderStates | Self::Replies)
+    }
 }
 
 /// A partition of a topic.
@@ -69,17 +75,21 @@ pub enum Group {
     Workers,
     /// The tracker, which reads `order-states`.
     Tracker,
+    /// The routers, on `orders`: the position of the newest checkpoint, below which no restore
+    /// reads. It is stored only by the embedded journal, which is trimmed by it.
+    Routers,
 }
 
 impl Group {
     /// Every group, in the order of the enum.
-    pub const ALL: [Self; 2] = [Self::Workers, Self::Tracker];
+    pub const ALL: [Self; 3] = [Self::Workers, Self::Tracker, Self::Routers];
 
     /// The group's name on a broker, after the deployment's prefix.
     pub fn name(self) -> &'static str {
         match self {
             Self::Workers => "workers",
             Self::Tracker => "tracker",
+            Self::Routers => "routers",
         }
     }
 }

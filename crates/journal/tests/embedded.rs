@@ -65,6 +65,70 @@ async fn reopening_finds_records_states_and_positions() {
     assert_eq!(text(&read_all(&*journal, ORDERS, 150).await[0]), "next");
 }
 
+/// The files below a folder that contain the text.
+fn files_with(dir: &Path, text: &str) -> String {
+    let found = Command::new("grep").args(["-r", "-l", "-F", "-e", text]).arg(dir).output().unwrap();
+    String::from_utf8(found.stdout).unwrap()
+}
+
+#[tokio::test]
+async fn trimmed_records_are_not_read_and_offsets_continue_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let texts = |records: Vec<twqr_journal::Record>| {
+        records.iter().map(|record| (record.offset, text(record))).collect::<Vec<_>>()
+    };
+    {
+        let journal = open(dir.path());
+        for n in 0..10 {
+            journal.append(ORDERS, vec![plain(&n.to_string())]).await.unwrap();
+        }
+        assert!(journal.trim(ORDERS, 11).await.is_err(), "the end is 10");
+        assert!(journal.trim(STATES, 0).await.is_err(), "a compacted topic is not trimmed");
+        journal.trim(ORDERS, 7).await.unwrap();
+        journal.trim(ORDERS, 3).await.unwrap();
+        assert_eq!((journal.start(ORDERS).await.unwrap(), journal.end(ORDERS).await.unwrap()), (7, 10));
+        journal.close();
+    }
+    {
+        let journal = open(dir.path());
+        let kept = texts(read_all(&*journal, ORDERS, 0).await);
+        assert_eq!(kept, [(7, "7".into()), (8, "8".into()), (9, "9".into())]);
+        journal.trim(ORDERS, 10).await.unwrap();
+        journal.compact(ORDERS.topic).await.unwrap();
+        assert_eq!((journal.start(ORDERS).await.unwrap(), journal.end(ORDERS).await.unwrap()), (10, 10));
+        journal.close();
+    }
+    let journal = open(dir.path());
+    assert_eq!((journal.start(ORDERS).await.unwrap(), journal.end(ORDERS).await.unwrap()), (10, 10));
+    journal.append(ORDERS, vec![plain("ten")]).await.unwrap();
+    assert_eq!(texts(read_all(&*journal, ORDERS, 0).await), [(10, "ten".into())]);
+}
+
+#[tokio::test]
+async fn compaction_erases_trimmed_records_from_the_raw_files() {
+    const TOKEN: &str = "22TokenToBeErased";
+    const KEPT: &str = "22TokenToBeKept";
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path());
+    journal.append(ORDERS, vec![plain(TOKEN), plain(KEPT)]).await.unwrap();
+    // The write-ahead log is replaced only after 64 MB.
+    for seed in 0..66 {
+        let mut filler = vec![0_u8; 1_000_000];
+        rand_chacha::ChaCha8Rng::seed_from_u64(seed).fill(&mut filler[..]);
+        let filler = Entry { key: Bytes::from_static(b"filler"), value: Some(filler.into()) };
+        journal.append(STATES, vec![filler]).await.unwrap();
+    }
+    assert!(!files_with(dir.path(), TOKEN).is_empty());
+    journal.trim(ORDERS, 1).await.unwrap();
+    for topic in [ORDERS.topic, STATES.topic] {
+        journal.compact(topic).await.unwrap();
+    }
+    journal.close();
+    drop(journal);
+    assert_eq!(files_with(dir.path(), TOKEN), "");
+    assert!(!files_with(dir.path(), KEPT).is_empty());
+}
+
 #[tokio::test]
 async fn opening_twice_appending_when_closed_and_another_layout_are_refused() {
     let dir = tempfile::tempdir().unwrap();

@@ -3,7 +3,8 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::{Duration, Instant},
 };
 
 use tracing::error;
@@ -18,11 +19,15 @@ const QUEUED_APPENDS_MAX: usize = 65_536;
 pub(super) enum Work {
     Append { partition: Partition, entries: Vec<Entry>, sender: AckSender },
     Commit { group: Group, partition: Partition, position: Position, sender: AckSender },
+    /// Raises the floor of a partition.
+    Trim { partition: Partition, floor: Offset, sender: AckSender },
 }
 
 impl Work {
     fn refuse(self, reason: &Arc<str>) {
-        let (Self::Append { partition, sender, .. } | Self::Commit { partition, sender, .. }) = self;
+        let (Self::Append { partition, sender, .. }
+        | Self::Commit { partition, sender, .. }
+        | Self::Trim { partition, sender, .. }) = self;
         sender.send(Err(JournalError::AppendRefused { partition, reason: reason.clone() }));
     }
 }
@@ -31,6 +36,10 @@ impl Work {
 pub(super) struct Committer {
     queue: Mutex<AppendQueue>,
     more: Condvar,
+    /// When the write in progress began.
+    writing_since: Mutex<Option<Instant>>,
+    /// Why nothing can be written any more.
+    failure: OnceLock<Arc<str>>,
 }
 
 #[derive(Default)]
@@ -78,18 +87,36 @@ impl Committer {
         }
     }
 
+    /// Why nothing can be written any more: a write failed, or one is in progress for longer than
+    /// `within`. `None` while the journal works.
+    pub(super) fn failure(&self, within: Duration) -> Option<String> {
+        if let Some(reason) = self.failure.get() {
+            return Some(reason.to_string());
+        }
+        let since = *self.writing_since.lock().unwrap_or_else(PoisonError::into_inner);
+        let took = since.map(|since| since.elapsed()).filter(|took| *took > within)?;
+        Some(format!("a write has not ended for {} s; check the disk, then restart", took.as_secs()))
+    }
+
+    fn set_writing(&self, since: Option<Instant>) {
+        *self.writing_since.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    }
+
     /// Runs until the queue is closed. A failed write also closes it: the content of the disk is
     /// then unknown, so no later append may be acknowledged.
     pub(super) fn run(&self, disk: &Disk, tails: &Tails) {
         while let Some(work) = self.take() {
             let mut group = GroupCommit::default();
+            self.set_writing(Some(Instant::now()));
             let written = group.fill(work, disk, tails);
+            self.set_writing(None);
             match written {
-                Ok(()) => group.finish(tails),
+                Ok(()) => group.finish(disk, tails),
                 Err(failure) => {
                     error!(%failure, "the journal cannot write; it refuses every append until the process is restarted");
                     let reason: Arc<str> = format!("writing failed ({failure}); repair the disk, then restart").into();
                     self.lock().closed = Some(reason.clone());
+                    self.failure.get_or_init(|| reason.clone());
                     group.fail(&reason);
                 }
             }
@@ -101,6 +128,7 @@ impl Committer {
 #[derive(Default)]
 struct GroupCommit {
     records: BTreeMap<Partition, Vec<Record>>,
+    floors: BTreeMap<Partition, Offset>,
     senders: Vec<(Partition, AckSender)>,
     /// The offset of the newest entry in this batch, by partition index and key of a compacted
     /// topic.
@@ -126,13 +154,22 @@ impl GroupCommit {
                     disk.put_position(&mut batch, group, partition, &position);
                     self.senders.push((partition, sender));
                 }
+                Work::Trim { partition, floor, sender } => {
+                    let known = self.floors.entry(partition).or_default();
+                    *known = floor.max(*known);
+                    disk.put_floor(&mut batch, partition, *known);
+                    self.senders.push((partition, sender));
+                }
             }
         }
         metrics::histogram!("twqr_journal_commit_appends").record(self.senders.len() as f64);
         disk.write(batch)
     }
 
-    fn finish(self, tails: &Tails) {
+    fn finish(self, disk: &Disk, tails: &Tails) {
+        for (partition, floor) in self.floors {
+            disk.raise_floor(partition, floor);
+        }
         for (partition, records) in self.records {
             if let Some(tail) = tails.get(partition) {
                 tail.publish(records);

@@ -1,11 +1,15 @@
 //! The folder on disk: a keyspace for each durable topic, with records by partition and offset, and
 //! keyspaces for the positions of readers and for the layout that the folder was created with.
 
-use std::{collections::BTreeMap, fs, os::unix::fs::DirBuilderExt, path::Path};
+use std::{collections::BTreeMap, fs, os::unix::fs::DirBuilderExt, path::Path, sync::Arc};
 
 use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
 
+use super::{
+    floors::Floors,
+    record_key::{offset_of, record_key},
+};
 use crate::{Entry, Group, JournalError, Offset, Partition, Position, Record, Topic};
 
 /// The format of the folder; another build may write another one.
@@ -23,6 +27,10 @@ pub(super) struct Disk {
     /// The offset of the newest entry, by partition index and key of a compacted topic.
     newest: Keyspace,
     positions: Keyspace,
+    /// The floor of each trimmed partition, under the partition's name.
+    stored_floors: Keyspace,
+    layout: Keyspace,
+    floors: Floors,
 }
 
 /// The end of a partition to look up.
@@ -38,17 +46,6 @@ fn unusable(dir: &Path, error: &dyn std::fmt::Display) -> JournalError {
 
 fn position_key(group: Group, partition: Partition) -> Vec<u8> {
     format!("{}/{partition}", group.name()).into_bytes()
-}
-
-fn record_key(partition: Partition, offset: Offset) -> [u8; 12] {
-    let mut key = [0; 12];
-    key[..4].copy_from_slice(&partition.index.to_be_bytes());
-    key[4..].copy_from_slice(&offset.to_be_bytes());
-    key
-}
-
-fn offset_of(key: &[u8]) -> Offset {
-    key.last_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
 
 /// The stored form of an entry: length of the key in four bytes, the key, then 1 and the value, or
@@ -73,7 +70,13 @@ fn decode(bytes: &[u8]) -> Option<Entry> {
 impl Disk {
     pub(super) fn open(dir: &Path, counts: &BTreeMap<Topic, u32>) -> Result<Self, JournalError> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| unusable(dir, &error))?;
+        let floors = Floors::default();
+        let filters = floors.clone();
         let database = Database::builder(dir)
+            .with_compaction_filter_factories(Arc::new(move |keyspace| {
+                let trimmed = Topic::ALL.into_iter().find(|topic| topic.name() == keyspace && topic.is_trimmed());
+                trimmed.map(|topic| filters.filter(topic))
+            }))
             .cache_size(CACHE_BYTES)
             .max_journaling_size(JOURNALING_BYTES_MAX)
             .manual_journal_persist(true)
@@ -93,15 +96,22 @@ impl Disk {
         let durable = Topic::ALL.into_iter().filter(|topic| *topic != Topic::Replies);
         let topics = durable.map(|topic| Ok((topic, keyspace(topic.name())?))).collect::<Result<_, JournalError>>()?;
         let (newest, positions, layout) = (keyspace("newest")?, keyspace("positions")?, keyspace("layout")?);
-        let disk = Self { database, topics, newest, positions };
-        disk.check_layout(dir, &layout, counts)?;
+        let stored_floors = keyspace("floors")?;
+        let disk = Self { database, topics, newest, positions, stored_floors, layout, floors };
+        disk.check_layout(dir, counts)?;
+        for (topic, count) in counts {
+            for partition in (0..*count).map(|index| Partition { topic: *topic, index }) {
+                let stored = disk.stored_floors.get(partition.to_string()).map_err(|error| unusable(dir, &error))?;
+                disk.floors.raise(partition, stored.map_or(0, |bytes| offset_of(&bytes)));
+            }
+        }
         Ok(disk)
     }
 
     /// Refuses a folder with other numbers of partitions or another format. The numbers are fixed
     /// at creation, because with another number an order would belong to another shard.
-    fn check_layout(&self, dir: &Path, layout: &Keyspace, counts: &BTreeMap<Topic, u32>) -> Result<(), JournalError> {
-        let failed = |error: fjall::Error| unusable(dir, &error);
+    fn check_layout(&self, dir: &Path, counts: &BTreeMap<Topic, u32>) -> Result<(), JournalError> {
+        let (layout, failed) = (&self.layout, |error: fjall::Error| unusable(dir, &error));
         match layout.get("format").map_err(failed)? {
             None => {
                 let mut batch = self.database.batch();
@@ -131,19 +141,22 @@ impl Disk {
         Ok(())
     }
 
-    /// The offset after the newest record.
+    /// The offset after the newest record. It is not below the floor: a trimmed partition whose
+    /// records are all gone continues where it was.
     pub(super) fn end(&self, partition: Partition) -> Result<Offset, JournalError> {
-        self.outermost(partition, Edge::Newest).map(|newest| newest.map_or(0, |offset| offset + 1))
+        let newest = self.outermost(partition, Edge::Newest)?;
+        Ok(newest.map_or(0, |offset| offset + 1).max(self.floors.of(partition)))
     }
 
-    /// The offset of the oldest record, or 0 if there is none.
+    /// The offset of the oldest record, or the floor if there is none.
     pub(super) fn start(&self, partition: Partition) -> Result<Offset, JournalError> {
-        self.outermost(partition, Edge::Oldest).map(Option::unwrap_or_default)
+        Ok(self.outermost(partition, Edge::Oldest)?.unwrap_or(self.floors.of(partition)))
     }
 
     fn outermost(&self, partition: Partition, edge: Edge) -> Result<Option<Offset>, JournalError> {
         let Some(keyspace) = self.topics.get(&partition.topic) else { return Ok(None) };
-        let mut range = keyspace.range(record_key(partition, 0)..=record_key(partition, Offset::MAX));
+        let floor = self.floors.of(partition);
+        let mut range = keyspace.range(record_key(partition, floor)..=record_key(partition, Offset::MAX));
         let guard = match edge {
             Edge::Oldest => range.next(),
             Edge::Newest => range.next_back(),
@@ -161,6 +174,7 @@ impl Disk {
         max: usize,
     ) -> Result<Vec<Record>, JournalError> {
         let Some(keyspace) = self.topics.get(&partition.topic) else { return Ok(Vec::new()) };
+        let from = from.max(self.floors.of(partition)).min(below);
         let range = record_key(partition, from)..record_key(partition, below);
         let record = |guard: fjall::Guard| {
             let (key, value) = guard.into_inner().map_err(|error| unreadable(partition, &error))?;
@@ -220,6 +234,36 @@ impl Disk {
         let mut value = position.next.to_be_bytes().to_vec();
         value.extend_from_slice(&position.metadata);
         batch.insert(&self.positions, position_key(group, partition), value);
+    }
+
+    /// Adds to a batch that the partition begins at `floor` from then on, or where it begins already
+    /// if that is later.
+    pub(super) fn put_floor(&self, batch: &mut OwnedWriteBatch, partition: Partition, floor: Offset) {
+        let floor = floor.max(self.floors.of(partition));
+        batch.insert(&self.stored_floors, partition.to_string(), floor.to_be_bytes());
+    }
+
+    /// Takes a floor into force that is on disk.
+    pub(super) fn raise_floor(&self, partition: Partition, floor: Offset) {
+        self.floors.raise(partition, floor);
+    }
+
+    /// Removes the records below the floors from the tables of a topic. The write-ahead log may
+    /// still contain them: it is replaced after each further 64 MB or so.
+    pub(super) fn compact(&self, topic: Topic) -> fjall::Result<()> {
+        let Some(keyspace) = self.topics.get(&topic) else { return Ok(()) };
+        // An old file of the write-ahead log is deleted once every keyspace has its part of it in
+        // tables.
+        let small = [&self.newest, &self.positions, &self.stored_floors, &self.layout];
+        for keyspace in self.topics.values().chain(small) {
+            keyspace.rotate_memtable_and_wait()?;
+        }
+        keyspace.major_compact()
+    }
+
+    /// The bytes that the folder takes on disk.
+    pub(super) fn bytes(&self) -> fjall::Result<u64> {
+        self.database.disk_space()
     }
 
     /// Writes the batch, then syncs the data once.
