@@ -52,6 +52,8 @@ pub struct Config {
     pub wallet: SocketAddr,
     /// Where the workers reach FISC.
     pub fisc: SocketAddr,
+    /// How long the embedded journal keeps records of `orders`, in hours: 0 to 87,600.
+    pub journal_retention_hours: u32,
     /// How long a caller waits for a result, in ms: 100 to 14,000.
     pub answer_within_ms: u64,
     /// How long a call to the wallet or FISC may take before its outcome counts as unknown, in ms:
@@ -94,6 +96,7 @@ impl Default for Config {
             fisc: local(50_062),
             answer_within_ms: 12_000,
             call_timeout_ms: 4_000,
+            journal_retention_hours: 168,
             calls_max: 16_384,
             checkpoint_interval_ms: 200,
             standby: true,
@@ -146,6 +149,7 @@ impl Config {
             ("answer_within_ms", self.answer_within_ms, 100..=14_000),
             ("call_timeout_ms", self.call_timeout_ms, 10..=60_000),
             ("calls_max", self.calls_max as u64, 1..=1_000_000),
+            ("journal_retention_hours", u64::from(self.journal_retention_hours), 0..=87_600),
             ("checkpoint_interval_ms", self.checkpoint_interval_ms, 10..=10_000),
         ];
         for (key, value, range) in ranges {

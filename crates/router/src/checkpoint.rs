@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use twqr_journal::{Entry, Journal, Partition, Topic};
+use twqr_journal::{Entry, Group, Journal, Partition, Position, Topic};
 use twqr_types::OrderKey;
 use twqr_wire::convert::{StateBody, StatesEntry, encode_state};
 
@@ -98,6 +98,12 @@ impl Checkpoint {
         journal.append(partition, vec![Entry { key, value: Some(value) }]).await?;
         mark.position = self.position;
         let superseded = store.put(self.states, mark).await?;
+        if !journal.is_shared() {
+            // The embedded journal may delete what no restore reads any more. A failure is
+            // harmless: the next checkpoint stores its position.
+            let orders = Partition { topic: Topic::Orders, index: u32::from(self.shard) };
+            drop(journal.commit(Group::Routers, orders, Position { next: mark.position, metadata: Bytes::new() }));
+        }
         Ok(Written { keys: self.keys, superseded, mark })
     }
 }

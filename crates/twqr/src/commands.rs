@@ -1,6 +1,7 @@
 //! The commands of operators and callers, each in a file.
 
 pub(crate) mod cancel;
+pub(crate) mod journal;
 pub(crate) mod orders;
 pub(crate) mod pay;
 pub(crate) mod policy;

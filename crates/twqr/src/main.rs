@@ -5,6 +5,7 @@
 mod admin;
 mod cli;
 mod commands;
+mod retention;
 mod services;
 
 use std::{io::Write, path::PathBuf, process::ExitCode};
@@ -49,6 +50,9 @@ enum Command {
     /// Checks and creates the topics on a Kafka cluster
     #[command(subcommand)]
     Topics(commands::topics::Topics),
+    /// Shows or trims the embedded journal, while no process uses it
+    #[command(subcommand)]
+    Journal(commands::journal::Journal),
     /// Sends the payments of a file: one JSON object in each line, with the POS document's field
     /// names; exit code 0 if every line was answered, 130 after SIGINT, 143 after SIGTERM, else 1
     Pay(cli::Pay),
@@ -112,6 +116,7 @@ async fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         Command::Reconcile(arguments) => return commands::reconcile::run(arguments, &config).await,
         Command::Refund(arguments) => return commands::refund::run(arguments).await,
         Command::Cancel(arguments) => return commands::cancel::run(arguments).await,
+        Command::Journal(command) => return commands::journal::run(command, &config).await,
         Command::Topics(topics) => return commands::topics::run(topics, &config).await,
         Command::Policy(policy) => return commands::policy::run(policy, &config).await,
         Command::Config(config_command) => return check_or_print(&config_command, &config),

@@ -2,6 +2,7 @@
 //! and stops before them.
 
 mod journal;
+mod journal_care;
 mod settings;
 
 use std::{sync::Arc, time::Duration};
@@ -101,12 +102,24 @@ pub(crate) async fn run(services: &[Service], config: Config, stop: Cancellation
     let admin = admin::serve(config.admin, health.clone(), tiers[2].0.clone());
     let opening = journal::open(services, &config, health.part("journal"));
     let mut admin = tokio::spawn(admin);
-    let journal = tokio::select! {
-        journal = opening => journal?,
+    let opened = tokio::select! {
+        opened = opening => opened?,
         ended = &mut admin => return failure(ended),
         () = stop.cancelled() => return Ok(()),
     };
-    let mut process = Process { config, journal, health, tiers };
+    let mut process = Process { config, journal: opened.journal, health, tiers };
+    if let Some(embedded) = opened.embedded {
+        let kept_ms = i64::from(process.config.journal_retention_hours) * 3_600_000;
+        let care = journal_care::take_care(embedded, process.health.clone(), kept_ms);
+        let (stop, running) = &mut process.tiers[2];
+        let stopped = stop.clone();
+        running.spawn(async move {
+            tokio::select! {
+                () = stopped.cancelled() => Ok(()),
+                never = care => match never {},
+            }
+        });
+    }
     process.tiers[2].1.spawn(async move { admin.await? });
     let result = process.run(services, &stop).await;
     for (token, running) in &mut process.tiers {

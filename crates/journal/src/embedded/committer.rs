@@ -17,10 +17,23 @@ const QUEUED_APPENDS_MAX: usize = 65_536;
 
 /// A call of `append` or `commit` that waits to be written.
 pub(super) enum Work {
-    Append { partition: Partition, entries: Vec<Entry>, sender: AckSender },
-    Commit { group: Group, partition: Partition, position: Position, sender: AckSender },
+    Append {
+        partition: Partition,
+        entries: Vec<Entry>,
+        sender: AckSender,
+    },
+    Commit {
+        group: Group,
+        partition: Partition,
+        position: Position,
+        sender: AckSender,
+    },
     /// Raises the floor of a partition.
-    Trim { partition: Partition, floor: Offset, sender: AckSender },
+    Trim {
+        partition: Partition,
+        floor: Offset,
+        sender: AckSender,
+    },
 }
 
 impl Work {

@@ -236,8 +236,8 @@ impl Disk {
         batch.insert(&self.positions, position_key(group, partition), value);
     }
 
-    /// Adds to a batch that the partition begins at `floor` from then on, or where it begins already
-    /// if that is later.
+    /// Adds to a batch that the partition begins at `floor` from then on, or where it begins
+    /// already if that is later.
     pub(super) fn put_floor(&self, batch: &mut OwnedWriteBatch, partition: Partition, floor: Offset) {
         let floor = floor.max(self.floors.of(partition));
         batch.insert(&self.stored_floors, partition.to_string(), floor.to_be_bytes());

@@ -6,9 +6,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use fjall::compaction::filter::{
-    CompactionFilter, CompactionFilterResult, Context, Factory, ItemAccessor, Verdict,
-};
+use fjall::compaction::filter::{CompactionFilter, CompactionFilterResult, Context, Factory, ItemAccessor, Verdict};
 
 use super::record_key::{index_of, offset_of};
 use crate::{Offset, Partition, Topic};

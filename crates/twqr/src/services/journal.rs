@@ -20,8 +20,15 @@ use super::Service;
 const PAUSE_MS_MIN: u64 = 200;
 const PAUSE_MS_MAX: u64 = 10_000;
 
+/// The opened journal.
+pub(super) struct Opened {
+    pub(super) journal: Arc<dyn Journal>,
+    /// The same journal, if it is the embedded one.
+    pub(super) embedded: Option<Arc<EmbeddedJournal>>,
+}
+
 /// Opens the journal for these services.
-pub(super) async fn open(services: &[Service], config: &Config, part: Part) -> anyhow::Result<Arc<dyn Journal>> {
+pub(super) async fn open(services: &[Service], config: &Config, part: Part) -> anyhow::Result<Opened> {
     if config.kafka.bootstrap.is_empty() {
         if services.len() < Service::ALL.len() {
             bail!("a single service needs Kafka: set kafka.bootstrap, or run all services with `twqr up`");
@@ -30,7 +37,7 @@ pub(super) async fn open(services: &[Service], config: &Config, part: Part) -> a
         let settings = EmbeddedSettings { dir, shards: config.shards, task_partitions: config.task_partitions };
         let journal = EmbeddedJournal::open(settings)?;
         part.ready();
-        return Ok(journal);
+        return Ok(Opened { journal: journal.clone(), embedded: Some(journal) });
     }
     let name = services.first().map_or("twqr", |service| service.name());
     let member =
@@ -43,7 +50,7 @@ pub(super) async fn open(services: &[Service], config: &Config, part: Part) -> a
                 check_shards(&*journal, config)?;
                 info!(bootstrap = config.kafka.bootstrap, member, "connected to the cluster");
                 part.ready();
-                return Ok(journal);
+                return Ok(Opened { journal, embedded: None });
             }
             Err(JournalError::Unreachable(reason)) => {
                 warn!(%reason, ?pause, "the cluster cannot be reached; trying again");

@@ -1,7 +1,13 @@
 //! Starts a whole system for a test: `twqr up` as a process, and the simulator within the test's
 //! process, so that killing the services never kills the ledger.
 
-#![allow(unreachable_pub, clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test fails by panicking")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "a test fails by panicking"
+)]
 
 use std::{
     path::Path,
