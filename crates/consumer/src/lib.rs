@@ -5,6 +5,8 @@
 
 mod assigned;
 mod dead_letters;
+mod witness;
 
 pub use assigned::hold_assigned;
 pub use dead_letters::DeadLetters;
+pub use witness::{order_record_mark, state_record_mark, stored_witness, task_mark, task_record_mark, witness_of};

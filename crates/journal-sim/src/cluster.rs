@@ -111,6 +111,21 @@ impl Cluster {
         self.lock().compact(partition);
     }
 
+    pub(crate) fn trim(&self, partition: Partition, start: Offset) {
+        if let Some(records) = self.lock().records.get_mut(&partition) {
+            records.retain(|record| record.offset >= start);
+        }
+    }
+
+    pub(crate) fn truncate(&self, partition: Partition, end: Offset) {
+        if let Some(records) = self.lock().records.get_mut(&partition) {
+            records.retain(|record| record.offset < end);
+        }
+        if let Some(log_end) = self.ends.get(&partition) {
+            log_end.send_replace(end);
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -41,7 +41,7 @@ mod status;
 
 use std::sync::Arc;
 
-use twqr_journal::{Partition, Record};
+use twqr_journal::{Offset, Partition, Record};
 
 use cluster::Cluster;
 
@@ -72,6 +72,17 @@ impl Sim {
     /// Every record that the partition holds, independent of any session's state.
     pub fn records(&self, partition: Partition) -> Vec<Record> {
         self.0.records(partition)
+    }
+
+    /// Deletes the records below `start`, as retention does.
+    pub fn trim(&self, partition: Partition, start: Offset) {
+        self.0.trim(partition, start);
+    }
+
+    /// Deletes the records from `end` on, as the election of a replica that lags behind does. With
+    /// 0 the topic is created again.
+    pub fn truncate(&self, partition: Partition, end: Offset) {
+        self.0.truncate(partition, end);
     }
 
     /// Compacts the partition now: keeps only the newest record of each key.

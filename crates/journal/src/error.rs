@@ -33,6 +33,17 @@ pub enum JournalError {
         /// What the implementation reports.
         reason: Arc<str>,
     },
+    /// The log is not the one that was read before, or lacks records of it. A retry does not help
+    /// until an operator has acted.
+    #[error(
+        "the log of {partition} is not whole: {reason}; nothing is skipped, so this partition waits for an operator: see \"A log that is not whole\" in deploy/README.md"
+    )]
+    NotWhole {
+        /// The partition whose log is not whole.
+        partition: Partition,
+        /// What was expected, what is there, and what may have happened.
+        reason: Arc<str>,
+    },
     /// The topic has no partition of this index.
     #[error("there is no partition {0}")]
     NoPartition(Partition),

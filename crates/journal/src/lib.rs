@@ -19,6 +19,7 @@ mod error;
 pub mod kafka;
 mod record;
 mod topic;
+mod whole;
 
 use std::{collections::BTreeSet, fmt};
 
@@ -28,6 +29,7 @@ pub use ack::{Ack, AckSender};
 pub use error::JournalError;
 pub use record::{ENTRY_BYTES_MAX, Entry, POSITION_METADATA_BYTES_MAX, Position, Record, check_entries};
 pub use topic::{Group, Offset, Partition, Topic};
+pub use whole::{MarkOf, Witness, check_end, read_whole};
 
 /// One process's access to the journal.
 #[async_trait]

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use bytes::Bytes;
 use tracing::{debug, error, info, warn};
 use twqr_consumer::DeadLetters;
-use twqr_journal::{Ack, Entry, Journal, Partition, Record, Topic};
+use twqr_journal::{Ack, Entry, Journal, Partition, Record, Topic, Witness};
 use twqr_order::{
     Command, Effect, HoldRecord, POLICY_SHARD, PolicyChange, Position, Step, Target, apply, refuse_unknown_payment,
 };
@@ -80,6 +80,7 @@ impl<'a> Batch<'a> {
                 return Ok(());
             }
         };
+        shard.witness = Some(Witness { offset, mark: decoded.at.0.cast_unsigned() });
         match &decoded.command {
             Command::Hold(hold) => self.hold = Some((offset, hold.clone())),
             Command::Policy(change) => self.take_policy(shard, change, payload, offset)?,

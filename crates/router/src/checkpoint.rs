@@ -9,9 +9,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use twqr_journal::{Entry, Group, Journal, Partition, Position, Topic};
+use twqr_consumer::stored_witness;
+use twqr_journal::{Entry, Group, Journal, Partition, Position, Topic, Witness};
 use twqr_types::OrderKey;
-use twqr_wire::convert::{StateBody, StatesEntry, encode_state};
+use twqr_wire::convert::{StateBody, StatesEntry, encode_marker, encode_state};
 
 use crate::{
     Error,
@@ -27,6 +28,8 @@ pub(crate) struct Checkpoint {
     epoch: u64,
     /// The states reflect every record below this offset.
     pub(crate) position: u64,
+    /// A record below the position.
+    witness: Option<Witness>,
     keys: Vec<OrderKey>,
     entries: Vec<Entry>,
     states: Vec<StoredState>,
@@ -45,10 +48,17 @@ pub(crate) struct Written {
 impl Checkpoint {
     /// Takes everything that has changed up to the position that the shard has applied.
     pub(crate) fn take(shard: &mut Shard, epoch: u64) -> Self {
-        let position = shard.next;
+        let (position, witness) = (shard.next, shard.witness);
         let keys = shard.take_dirty();
-        let mut taken =
-            Self { shard: shard.id.0, epoch, position, keys: Vec::new(), entries: Vec::new(), states: Vec::new() };
+        let mut taken = Self {
+            shard: shard.id.0,
+            epoch,
+            position,
+            witness,
+            keys: Vec::new(),
+            entries: Vec::new(),
+            states: Vec::new(),
+        };
         if std::mem::take(&mut shard.versions_dirty) {
             taken.add(POLICIES_KEY.to_vec(), StateBody::Policies(shard.versions.clone()));
         }
@@ -93,10 +103,10 @@ impl Checkpoint {
         if !self.entries.is_empty() {
             journal.append(partition, self.entries).await?;
         }
-        let marker = StatesEntry { epoch: self.epoch, position: self.position, body: StateBody::Marker };
-        let (key, value) = encode_state(&marker);
+        let (key, value) = encode_marker(self.epoch, self.position, self.witness.map(stored_witness));
         journal.append(partition, vec![Entry { key, value: Some(value) }]).await?;
         mark.position = self.position;
+        mark.witness = self.witness;
         let superseded = store.put(self.states, mark).await?;
         if !journal.is_shared() {
             // The embedded journal may delete what no restore reads any more. A failure is

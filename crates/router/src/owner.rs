@@ -8,8 +8,8 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 use futures::{StreamExt, future::OptionFuture, stream::FuturesOrdered};
 use rand::Rng;
 use tracing::info;
-use twqr_consumer::DeadLetters;
-use twqr_journal::{Entry, Journal, JournalError, Partition, Reader, Topic};
+use twqr_consumer::{DeadLetters, order_record_mark};
+use twqr_journal::{Entry, Journal, JournalError, Partition, Reader, Topic, check_end, read_whole};
 use twqr_order::{Command, HoldRecord, POLICY_SHARD, PolicyChange, Record};
 use twqr_service::{CancellationToken, Clock, Part, StallWatch};
 use twqr_types::ShardId;
@@ -115,13 +115,15 @@ impl<'a> Owner<'a> {
     /// something fails.
     pub(crate) async fn own(self, stop: &CancellationToken) -> Result<Ended, Error> {
         let orders = Partition { topic: Topic::Orders, index: u32::from(self.shard.0) };
+        // A claim in another log would be the first step of making it ours.
+        check_end(&*self.journal, orders, self.store.mark().await?.position).await?;
         let owner = self.settings.member.as_str().into();
         let claim = HoldRecord::Claim { owner, nonce: self.nonce, replaces: None };
         self.append_record(orders, Command::Hold(claim)).await?;
         let claimed_below = self.journal.end(orders).await?;
         let (shard, mark) = restore(self.shard, &*self.journal, self.store.clone()).await?;
         info!(shard = self.shard.0, from = shard.next, "shard restored, applying");
-        let reader = self.journal.reader(orders, shard.next).await?;
+        let reader = read_whole(&*self.journal, orders, shard.next, shard.witness, order_record_mark).await?;
         let owned = OwnedShard {
             acked: shard.next,
             states_end: StatesEnd::new(self.shard, self.journal.clone(), shard.first_unreadable),

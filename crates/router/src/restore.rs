@@ -7,11 +7,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tracing::{error, warn};
-use twqr_journal::{Journal, Partition, Record, Topic};
+use twqr_consumer::witness_of;
+use twqr_journal::{Journal, Partition, Record, Topic, check_end};
 use twqr_order::PolicyVersions;
 use twqr_service::Stalled;
 use twqr_types::ShardId;
-use twqr_wire::convert::{RecordFault, StateBody, StatesEntry, UnreadableState, decode_state, unreadable_state};
+use twqr_wire::convert::{
+    RecordFault, StateBody, StatesEntry, UnreadableState, decode_marker_witness, decode_state, unreadable_state,
+};
 
 use crate::{
     Error,
@@ -37,6 +40,7 @@ pub(crate) async fn restore(
 ) -> Result<(Shard, StoreMark), Error> {
     let partition = Partition { topic: Topic::OrderStates, index: u32::from(id.0) };
     let mut scan = Scan::begin(id, store.mark().await?);
+    check_end(journal, partition, scan.next).await?;
     let mut reader = journal.reader(partition, scan.next).await?;
     // The end can always be reached, since compaction keeps the newest record of a partition.
     while scan.next.max(journal.start(partition).await?) < journal.end(partition).await? {
@@ -53,6 +57,7 @@ pub(crate) async fn restore(
     let versions = policy_versions(&store).await?;
     check_protocol(&versions)?;
     let mut shard = Shard::new(id, store, versions, scan.mark.position);
+    shard.witness = scan.mark.witness;
     shard.first_unreadable = scan.first_unreadable;
     shard.superseded = scan.superseded;
     Ok((shard, scan.mark))
@@ -109,7 +114,10 @@ impl Scan {
             }
             StateBody::Policies(_) => POLICIES_KEY.into(),
             StateBody::Marker => {
-                self.mark.position = self.mark.position.max(entry.position);
+                if entry.position > self.mark.position {
+                    self.mark.position = entry.position;
+                    self.mark.witness = decode_marker_witness(record).map(witness_of);
+                }
                 self.superseded.add_marker(entry.epoch);
                 return;
             }

@@ -4,6 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use twqr_journal::Witness;
 use twqr_order::{Order, PolicyVersions, Target};
 use twqr_types::{OrderKey, ShardId, TradeNo};
 
@@ -35,6 +36,8 @@ pub(crate) struct Shard {
     pub(crate) superseded: Superseded,
     /// The offset of the next record to apply.
     pub(crate) next: u64,
+    /// A record below `next`, by which the log is recognised.
+    pub(crate) witness: Option<Witness>,
 }
 
 /// What the records of a batch need from the local store.
@@ -60,6 +63,7 @@ impl Shard {
             first_unreadable: None,
             superseded: Superseded::default(),
             next,
+            witness: None,
         }
     }
 

@@ -5,12 +5,16 @@ use std::{convert::Infallible, time::Duration};
 
 use tokio::time::Instant;
 use tracing::{error, info, warn};
+use twqr_consumer::order_record_mark;
+use twqr_journal::{JournalError, Partition, Topic, read_whole};
 use twqr_service::{Backoff, CancellationToken, Part, StallWatch};
 use twqr_types::ShardId;
 
 use crate::{
     Error, Links, Settings,
     owner::{Ended, Owner},
+    restore::restore,
+    store::ShardStore,
 };
 
 /// The first pause before a shard is claimed again, in ms; it doubles up to the maximum.
@@ -42,6 +46,7 @@ pub(crate) async fn keep(index: u32, settings: Settings, links: Links, unassigne
         backoff: Backoff::new(CLAIM_PAUSE_MS_MIN, CLAIM_PAUSE_MS_MAX),
         stop: stop.clone(),
         unassigned: unassigned.clone(),
+        is_refused: false,
     };
     let part = keeper.part.clone();
     tokio::select! {
@@ -67,6 +72,8 @@ struct ShardKeeper {
     backoff: Backoff,
     stop: CancellationToken,
     unassigned: CancellationToken,
+    /// Whether the shard's log was refused.
+    is_refused: bool,
 }
 
 impl ShardKeeper {
@@ -76,12 +83,18 @@ impl ShardKeeper {
             let (part, watch) = (self.part.clone(), self.watch.clone());
             let owner = Owner::new(self.shard, &self.settings, self.links.clone(), part, watch);
             let owned_here = self.links.owned.add(self.shard);
-            let ended = owner.own(&self.stop).await;
+            let ended = match self.check_refused_log().await {
+                Ok(()) => owner.own(&self.stop).await,
+                Err(error) => Err(error),
+            };
+            self.is_refused = false;
             drop(owned_here);
             if self.is_last(ended) || self.unassigned.is_cancelled() {
                 return;
             }
-            self.part.not_ready("claiming the shard again");
+            if !self.is_refused {
+                self.part.not_ready("claiming the shard again");
+            }
             if began.elapsed() > Duration::from_millis(CLAIM_PAUSE_MS_MAX) {
                 self.backoff.reset();
             }
@@ -90,6 +103,19 @@ impl ShardKeeper {
                 () = tokio::time::sleep(self.backoff.next_pause()) => {}
             }
         }
+    }
+
+    /// After a refusal, compares the log again before another claim is written to it.
+    async fn check_refused_log(&self) -> Result<(), Error> {
+        if !self.is_refused {
+            return Ok(());
+        }
+        let orders = Partition { topic: Topic::Orders, index: u32::from(self.shard.0) };
+        let journal = &*self.links.journal;
+        let (shard, _) =
+            restore(self.shard, journal, ShardStore::new(self.shard.0, self.settings.store.clone())).await?;
+        read_whole(journal, orders, shard.next, shard.witness, order_record_mark).await?;
+        Ok(())
     }
 
     /// Logs how an owner ended; returns whether this process must not claim the shard again.
@@ -117,6 +143,12 @@ impl ShardKeeper {
                 error!(shard, %error, "the local store cannot be used; this process ends");
                 self.part.dead(&error.to_string());
                 return true;
+            }
+            Err(Error::Journal(error @ JournalError::NotWhole { .. })) => {
+                error!(shard, %error, "the shard is not owned");
+                self.part.not_ready(error.to_string());
+                self.backoff.raise_to(CLAIM_PAUSE_MS_MAX);
+                self.is_refused = true;
             }
             Err(error) => warn!(shard, %error, "the owner stopped; claiming the shard again"),
         }

@@ -7,6 +7,7 @@ mod memory;
 mod shard_store;
 
 use bytes::Bytes;
+use twqr_journal::Witness;
 use twqr_wire::convert::StateSubject;
 
 use crate::superseded::superseded_key;
@@ -27,6 +28,8 @@ pub struct StoreMark {
     pub position: u64,
     /// The store reflects the records of `order-states` below this offset.
     pub states_offset: u64,
+    /// A record of `orders` below `position`, by which the log is recognised.
+    pub witness: Option<Witness>,
 }
 
 /// An entry to store: a record of `order-states`, unchanged; or an index entry from a payment's

@@ -70,6 +70,7 @@ async fn with_one_payment() -> Sim {
     pay(&sim, "T").await;
     router.shutdown.cancel();
     pause(5_000).await;
+    router.session.crash();
     assert_eq!(sim.records(TASKS).len(), 1);
     sim
 }

@@ -24,6 +24,7 @@ mod reply_records;
 mod state_records;
 mod stored;
 mod task_records;
+mod witness;
 
 pub use backend_answers::{BackendAnswer, backend_answer_from};
 pub use backend_calls::{inquiry_out, transfer_out};
@@ -42,11 +43,12 @@ pub use policy::{
 };
 pub use reply_records::{ReplyContent, ReplyRecord, decode_reply, encode_reply, encode_reply_record};
 pub use state_records::{
-    StateBody, StateSubject, StatesEntry, UnreadableState, decode_state, encode_state, epoch_key, state_epoch,
-    unreadable_state,
+    StateBody, StateSubject, StatesEntry, UnreadableState, decode_marker_witness, decode_state, encode_marker,
+    encode_state, epoch_key, state_epoch, unreadable_state,
 };
 pub use stored::{decode_order, decode_policy_versions, encode_order, encode_policy_versions};
 pub use task_records::{
     TaskRecord, WorkerPosition, decode_task_record, decode_worker_position, encode_task, encode_task_record,
     encode_worker_position,
 };
+pub use witness::LogWitness;

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tracing::{info, warn};
 use twqr_consumer::hold_assigned;
-use twqr_journal::Journal;
+use twqr_journal::{Journal, JournalError};
 use twqr_service::{Backoff, CancellationToken, Context, StallWatch};
 
 use crate::{
@@ -15,6 +15,8 @@ use crate::{
 
 /// The pause before a partition is claimed again, in ms.
 const CLAIM_PAUSE_MS: u64 = 500;
+/// The pause before a log that is not whole is compared again, in ms.
+const NOT_WHOLE_PAUSE_MS: u64 = 5_000;
 /// How long a holder keeps working after its partition was reassigned, if no other worker asks for
 /// it, in ms.
 const GRACE_MS: u64 = 3_000;
@@ -54,7 +56,14 @@ async fn hold_partition(
         if unassigned.is_cancelled() {
             break;
         }
-        part.not_ready("claiming the partition again");
+        let mut pause = backoff.next_pause();
+        match &ended {
+            Err(Error::Journal(error @ JournalError::NotWhole { .. })) => {
+                part.not_ready(error.to_string());
+                pause = Duration::from_millis(NOT_WHOLE_PAUSE_MS);
+            }
+            Ok(_) | Err(_) => part.not_ready("claiming the partition again"),
+        }
         match ended {
             Ok(Ended::Released) => info!(topic, index, "the partition was released to another worker"),
             Ok(Ended::Superseded) => warn!(topic, index, "another worker claimed the partition"),
@@ -62,7 +71,7 @@ async fn hold_partition(
         }
         tokio::select! {
             () = unassigned.cancelled() => {}
-            () = tokio::time::sleep(backoff.next_pause()) => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
     part.remove();

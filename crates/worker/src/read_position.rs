@@ -5,7 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use twqr_journal::Position;
+use twqr_consumer::{stored_witness, witness_of};
+use twqr_journal::{Position, Witness};
 use twqr_order::EffectId;
 use twqr_types::ShardId;
 use twqr_wire::convert::{WorkerPosition, decode_worker_position, encode_worker_position};
@@ -18,6 +19,8 @@ pub(crate) struct ReadPosition {
     unfinished: BTreeSet<u64>,
     /// The highest identity read, by the shard that emitted the task.
     highest: BTreeMap<ShardId, EffectId>,
+    /// The newest record that was read, by which the log is recognised.
+    witness: Option<Witness>,
 }
 
 impl ReadPosition {
@@ -27,11 +30,11 @@ impl ReadPosition {
         // which claim held the partition. Then everything is read again, and inquired about.
         let committed = position.filter(|position| !position.metadata.is_empty());
         let committed = committed.and_then(|at| Some((at.next, decode_worker_position(at.metadata.clone()).ok()?)));
-        let Some((next, WorkerPosition { highest, holder, newest: _ })) = committed else {
+        let Some((next, WorkerPosition { highest, holder, newest: _, witness })) = committed else {
             return (Self::default(), None);
         };
         let highest = highest.into_iter().map(|id| (id.shard, id)).collect();
-        (Self { next, unfinished: BTreeSet::new(), highest }, holder)
+        (Self { next, unfinished: BTreeSet::new(), highest, witness: witness.map(witness_of) }, holder)
     }
 
     /// Notes that a record was read. The position cannot pass a record that must be finished until
@@ -41,6 +44,16 @@ impl ReadPosition {
         if must_be_finished {
             self.unfinished.insert(offset);
         }
+    }
+
+    /// Notes by which number the record at `offset` is recognised.
+    pub(crate) fn note_witness(&mut self, offset: u64, mark: u64) {
+        self.witness = Some(Witness { offset, mark });
+    }
+
+    /// The record by which the log is recognised.
+    pub(crate) fn witness(&self) -> Option<Witness> {
+        self.witness
     }
 
     /// Notes the identity of a task. Returns true if it is above all identities read before, so
@@ -76,10 +89,9 @@ impl ReadPosition {
     /// Returns what to commit; `holder` is the claim that holds the partition at the position.
     pub(crate) fn to_commit(&self, holder: Option<u64>) -> Position {
         let highest = self.highest.values().copied().collect();
-        Position {
-            next: self.position(),
-            metadata: encode_worker_position(&WorkerPosition { highest, holder, newest: None }),
-        }
+        let witness = self.witness.map(stored_witness);
+        let metadata = encode_worker_position(&WorkerPosition { highest, holder, newest: None, witness });
+        Position { next: self.position(), metadata }
     }
 }
 

@@ -10,6 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
+use twqr_journal::Witness;
 
 use super::{StateStore, StoreError, StoreMark, StoredState};
 
@@ -66,6 +67,8 @@ impl StateStore for DiskStore {
         Ok(mark.map_or(StoreMark::default(), |bytes| StoreMark {
             position: number(&bytes),
             states_offset: bytes.get(8..).map_or(0, number),
+            // A mark of an earlier build ends before the witness.
+            witness: bytes.get(16..32).map(|rest| Witness { offset: number(rest), mark: number(&rest[8..]) }),
         }))
     }
 
@@ -98,6 +101,10 @@ impl StateStore for DiskStore {
         }
         let mut value = mark.position.to_be_bytes().to_vec();
         value.extend_from_slice(&mark.states_offset.to_be_bytes());
+        if let Some(Witness { offset, mark }) = mark.witness {
+            value.extend_from_slice(&offset.to_be_bytes());
+            value.extend_from_slice(&mark.to_be_bytes());
+        }
         batch.insert(&self.marks, shard.to_be_bytes(), value);
         batch.commit().map_err(failed)?;
         Ok(superseded)

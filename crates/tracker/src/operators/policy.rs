@@ -104,6 +104,7 @@ impl PolicyEditor {
                 error @ (JournalError::AppendRefused { .. }
                 | JournalError::Read { .. }
                 | JournalError::NoPartition(_)
+                | JournalError::NotWhole { .. }
                 | JournalError::Unusable(_)
                 | JournalError::Unreachable(_)),
             )) => return Err(Status::unavailable(format!("nothing was changed: {error}"))),

@@ -10,6 +10,7 @@ use super::{
     fault::{RecordFault, check_version, need},
     order::{order_from, order_out},
     policy::{policy_versions_from, policy_versions_out},
+    witness::{LogWitness, witness_from, witness_out},
 };
 use crate::{RECORD_VERSION, bus};
 
@@ -95,11 +96,26 @@ pub fn encode_state(entry: &StatesEntry) -> (Bytes, Bytes) {
     let (kind, order, body) = match &entry.body {
         StateBody::Order(order) => (StateKind::Order, Some(order.key()), Body::Order(order_out(order))),
         StateBody::Policies(versions) => (StateKind::Policies, None, Body::Policies(policy_versions_out(versions))),
-        StateBody::Marker => (StateKind::Marker, None, Body::Marker(bus::Marker {})),
+        StateBody::Marker => (StateKind::Marker, None, Body::Marker(bus::Marker::default())),
     };
     let record =
         bus::StatesRecord { version: RECORD_VERSION, epoch: entry.epoch, position: entry.position, body: Some(body) };
     (state_key(entry.epoch, kind, order), record.encode_to_vec().into())
+}
+
+/// Writes a marker with a record of `orders` below its position; returns its key and its value.
+pub fn encode_marker(epoch: u64, position: u64, witness: Option<LogWitness>) -> (Bytes, Bytes) {
+    let body = bus::states_record::Body::Marker(bus::Marker { witness: witness.map(witness_out) });
+    let record = bus::StatesRecord { version: RECORD_VERSION, epoch, position, body: Some(body) };
+    (state_key(epoch, StateKind::Marker, None), record.encode_to_vec().into())
+}
+
+/// Reads the witness of a marker; `None` if the record is no marker or has none.
+pub fn decode_marker_witness(bytes: Bytes) -> Option<LogWitness> {
+    match bus::StatesRecord::decode(bytes).ok()?.body? {
+        bus::states_record::Body::Marker(marker) => marker.witness.map(witness_from),
+        bus::states_record::Body::Order(_) | bus::states_record::Body::Policies(_) => None,
+    }
 }
 
 /// Reads a record of `order-states`.

@@ -14,6 +14,7 @@ use super::{
     fault::{RecordFault, check_version, need},
     ids::{effect_id_from, effect_id_out, issuer_from, key_from, key_out, merchant_trade_no_from, trade_no_from},
     policy::{limits_from, limits_out},
+    witness::{LogWitness, witness_from, witness_out},
 };
 use crate::{
     RECORD_VERSION,
@@ -41,6 +42,8 @@ pub struct WorkerPosition {
     /// The offset of the newest claim before the position that counts, released or not; `None` if
     /// it is unknown.
     pub newest: Option<u64>,
+    /// A record that was read, by which the log is recognised.
+    pub witness: Option<LogWitness>,
 }
 
 /// Writes a record of a task partition.
@@ -88,14 +91,16 @@ pub fn decode_task_record(bytes: Bytes) -> Result<TaskRecord, RecordFault> {
 /// Writes what is committed with a position on a task partition.
 pub fn encode_worker_position(position: &WorkerPosition) -> Bytes {
     let highest = position.highest.iter().map(|id| effect_id_out(*id)).collect();
-    bus::WorkerPosition { highest, holder: position.holder, newest: position.newest }.encode_to_vec().into()
+    let (holder, newest, witness) = (position.holder, position.newest, position.witness.map(witness_out));
+    bus::WorkerPosition { highest, holder, newest, witness }.encode_to_vec().into()
 }
 
 /// Reads what was committed with a position on a task partition.
 pub fn decode_worker_position(bytes: Bytes) -> Result<WorkerPosition, RecordFault> {
     let position = bus::WorkerPosition::decode(bytes).map_err(|_| RecordFault::NotProtobuf)?;
     let highest = position.highest.into_iter().map(|id| effect_id_from(Some(id))).collect::<Result<_, _>>()?;
-    Ok(WorkerPosition { highest, holder: position.holder, newest: position.newest })
+    let (holder, newest, witness) = (position.holder, position.newest, position.witness.map(witness_from));
+    Ok(WorkerPosition { highest, holder, newest, witness })
 }
 
 fn task_from(task: bus::Task) -> Result<Task, RecordFault> {

@@ -7,8 +7,8 @@ use std::{sync::Arc, time::Duration};
 use rand::Rng;
 use tokio::sync::mpsc;
 use tracing::info;
-use twqr_consumer::DeadLetters;
-use twqr_journal::{Ack, Entry, Group, Journal, JournalError, Offset, Partition, Reader};
+use twqr_consumer::{DeadLetters, task_record_mark};
+use twqr_journal::{Ack, Entry, Group, Journal, JournalError, Offset, Partition, Reader, Witness, read_whole};
 use twqr_order::{HoldRecord, Process};
 use twqr_service::{CancellationToken, Context};
 use twqr_wire::convert::{TaskRecord, decode_task_record, encode_task_record};
@@ -52,7 +52,7 @@ impl Holder {
         let position = journal.position(Group::Workers, partition).await?;
         let (read, holder) = ReadPosition::from_committed(position.as_ref());
         let from = read.position();
-        let mut scan = Scan::begin(&*journal, partition, from, holder).await?;
+        let mut scan = Scan::begin(&*journal, partition, from, read.witness(), holder).await?;
         tokio::select! {
             () = unassigned.cancelled() => return Ok(None),
             prepared = scan.prepare(&*journal, &settings.member) => prepared?,
@@ -67,7 +67,7 @@ impl Holder {
         let (sender, mut events) = mpsc::channel(EVENTS_MAX);
         let limits = LinkLimits { calls_max: QUEUED_CALLS_MAX, silence: settings.silence() };
         tokio::spawn(keep_connected(settings.backend.clone(), context.clock.clone(), sender, limits));
-        let reader = journal.reader(partition, from).await?;
+        let reader = open(&*journal, partition, from, None).await?;
         let calls = first_connection(&mut events).await;
         Ok(Some(Self {
             partition,
@@ -102,6 +102,19 @@ async fn first_connection(events: &mut mpsc::Receiver<Event>) -> Option<mpsc::Se
     }
 }
 
+/// Opens a reader at a committed position, and refuses a log that is not whole. Without a position
+/// it begins with the oldest record: the tasks that retention has deleted may have been sent, so
+/// they are never sent, and their orders are inquired about when they are due.
+async fn open(
+    journal: &dyn Journal,
+    partition: Partition,
+    from: Offset,
+    witness: Option<Witness>,
+) -> Result<Box<dyn Reader>, JournalError> {
+    let next = if from == 0 { journal.start(partition).await? } else { from };
+    read_whole(journal, partition, next, witness, task_record_mark).await
+}
+
 /// Reads claims and releases from the committed position on.
 struct Scan {
     partition: Partition,
@@ -120,9 +133,10 @@ impl Scan {
         journal: &dyn Journal,
         partition: Partition,
         from: Offset,
+        witness: Option<Witness>,
         holder: Option<Offset>,
     ) -> Result<Self, JournalError> {
-        let reader = journal.reader(partition, from).await?;
+        let reader = open(journal, partition, from, witness).await?;
         Ok(Self { partition, reader, holder, holds: Vec::new(), is_at_start: true, next: from })
     }
 

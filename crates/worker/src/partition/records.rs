@@ -1,6 +1,7 @@
 //! Handles each record that the holder reads from its partition.
 
 use tracing::info;
+use twqr_consumer::task_mark;
 use twqr_journal::{Offset, Record};
 use twqr_order::{HoldRecord, Task, TaskKind};
 use twqr_wire::convert::{TaskRecord, decode_task_record};
@@ -18,6 +19,7 @@ impl Holder {
                 return self.dead_letters.write(self.partition, offset, &payload, fault);
             }
         };
+        self.read.note_witness(offset, task_mark(&record));
         let is_after_claim = offset > self.holding.own();
         let hold = match record {
             TaskRecord::Task(task) => return self.on_task(offset, *task),

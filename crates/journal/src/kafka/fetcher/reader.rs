@@ -12,7 +12,7 @@ use crate::{JournalError, Offset, Partition, Reader, Record, kafka::lock};
 /// A reader of one partition.
 pub(in crate::kafka) struct KafkaReader {
     pub(super) partition: Partition,
-    /// The offset of the next record to return; earlier ones are skipped.
+    /// The offset of the next record to return.
     pub(super) next: Offset,
     pub(super) fetcher: Arc<Fetcher>,
     pub(super) buffer: Arc<Buffer>,
@@ -31,8 +31,9 @@ impl Reader for KafkaReader {
 }
 
 impl KafkaReader {
-    /// Takes at most `max` records from the buffer. Skips records before the requested offset: the
-    /// broker may start earlier, at the beginning of a batch.
+    /// Takes at most `max` records from the buffer. The client library never returns a record
+    /// before the requested offset, unless the log ends before that offset: then it begins again
+    /// with the oldest record.
     fn take(&mut self, max: usize) -> Result<Option<Vec<Record>>, JournalError> {
         let mut content = lock(&self.buffer.content);
         if let Some(reason) = content.failure.take() {
@@ -42,10 +43,15 @@ impl KafkaReader {
         while records.len() < max {
             let Some(record) = content.records.pop_front() else { break };
             content.bytes -= record.entry.byte_len();
-            if record.offset >= self.next {
-                self.next = record.offset + 1;
-                records.push(record);
+            if record.offset < self.next {
+                let reason = format!(
+                    "its record {} came after the records below {}: it lost its newest records, or the topic is another one",
+                    record.offset, self.next
+                );
+                return Err(JournalError::NotWhole { partition: self.partition, reason: reason.into() });
             }
+            self.next = record.offset + 1;
+            records.push(record);
         }
         if content.is_paused && content.bytes < BUFFER_BYTES_MAX / 2 {
             content.is_paused = self.fetcher.consumer.resume(&self.fetcher.list([self.partition.index])).is_err();
