@@ -172,15 +172,20 @@ fn times_of_inquiries() {
 }
 
 #[test]
-fn an_issuer_that_never_answers_is_asked_more_and_more_rarely_and_a_person_is_told() {
+fn an_issuer_that_left_is_asked_more_and_more_rarely_and_a_person_is_told() {
     const HOUR: i64 = 3_600_000;
     // Each way in which an inquiry can end without a result, and the outcome that a worker reports.
     let endings: [(&str, Option<TaskResult<Approval>>); 3] =
         [("undecided", Some(unknown())), ("not sent", Some(not_sent())), ("no outcome", None)];
     for (ending, result) in endings {
         let mut w = World::new(fixtures::policy());
-        w.pay("T", WALLET, 100);
+        w.pay("T", OTHER, 100);
         w.charged("T", unknown());
+        // The issuer left: its route and its rules are removed.
+        w.set_policy(fixtures::policy_with(|policy| {
+            policy.routes.truncate(1);
+            policy.issuers.truncate(1);
+        }));
         let (mut asked, mut last_day) = (0, 0);
         let began = w.at;
         while w.at < began + 30 * 24 * HOUR {
