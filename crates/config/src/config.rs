@@ -14,7 +14,7 @@ use twqr_journal::kafka::Layout;
 use twqr_order::Policy;
 use twqr_types::SignatureForm;
 
-use crate::consistency::{port_faults, window_faults};
+use crate::consistency::{port_faults, timing_faults};
 use crate::{KafkaConfig, PolicyDocument, SettlementConfig, policy, renamed, source};
 
 /// Explains each key to operators; printed above the defaults.
@@ -171,7 +171,7 @@ impl Config {
         faults.extend(self.kafka.faults());
         faults.extend(self.settlement.faults());
         let policy_faults = match self.policy.policy() {
-            Ok(policy) => self.window_faults(&policy),
+            Ok(policy) => self.timing_faults(&policy),
             Err(wrong) => wrong.iter().map(ToString::to_string).collect(),
         };
         faults.extend(policy_faults.iter().map(|fault| format!("policy.{fault}")));
@@ -182,9 +182,10 @@ impl Config {
     }
 
     /// Lists what in a policy cannot work with this configuration, each fault with its key: windows
-    /// that are not longer than `call_timeout_ms`.
-    pub fn window_faults(&self, policy: &Policy) -> Vec<String> {
-        window_faults(policy, self.call_timeout_ms)
+    /// that are too short for `call_timeout_ms` or for the workers' connections, or too long for
+    /// `answer_within_ms`.
+    pub fn timing_faults(&self, policy: &Policy) -> Vec<String> {
+        timing_faults(policy, self.call_timeout_ms, self.answer_within_ms)
     }
 
     /// Returns the topic layout that this configuration asks for.

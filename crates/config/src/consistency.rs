@@ -6,7 +6,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
-use twqr_order::{Policy, RouteTarget};
+use twqr_order::{HELD_BACK_MS_MAX, PROTOCOL_VERSION_NEWEST, Policy, Resolution, RouteTarget};
 
 /// Lists listeners that need the same port. Port 0 is any free port.
 pub(crate) fn port_faults(listeners: &[(&str, SocketAddr)]) -> Vec<String> {
@@ -31,28 +31,44 @@ fn overlap(a: IpAddr, b: IpAddr) -> bool {
     a == b || is_every(a, b) || is_every(b, a)
 }
 
-/// Lists issuers of a policy whose window is not longer than a call may take: "not known" would
-/// count as proof of absence while the worker's own call is still in flight (protocol rule P6).
-/// Each fault begins with the key in the policy document.
-pub(crate) fn window_faults(policy: &Policy, call_timeout_ms: u64) -> Vec<String> {
-    let is_short = |window_ms: i64| u64::try_from(window_ms).is_ok_and(|window_ms| window_ms <= call_timeout_ms);
-    let listed =
-        policy.issuers.iter().enumerate().map(|(at, rules)| (rules.issuer, format!("issuers[{at}].window_ms")));
+/// Lists issuers of a policy whose times cannot work; each fault begins with the key in the policy
+/// document.
+///
+/// - A window must be longer than a call may take and than a worker's connection may hold a request
+///   back; otherwise "not known" would not prove absence (protocol rule P6).
+/// - A caller must wait longer than it takes to find out that a call was lost.
+pub(crate) fn timing_faults(policy: &Policy, call_timeout_ms: u64, answer_within_ms: u64) -> Vec<String> {
+    let listed = policy.issuers.iter().enumerate().map(|(at, rules)| (rules.issuer, format!("issuers[{at}]."), ""));
     let routed = policy.routes.iter().enumerate().filter_map(|(at, route)| match route.target {
-        RouteTarget::Issuer(issuer) => Some((issuer, format!("routes[{at}]: the default window_ms of its issuer"))),
+        RouteTarget::Issuer(issuer) => Some((issuer, format!("routes[{at}]: "), "the default of ")),
         RouteTarget::Refuse => None,
     });
-    let mut places: BTreeMap<_, String> = BTreeMap::new();
-    for (issuer, place) in listed.chain(routed) {
-        places.entry(issuer).or_insert(place);
+    let mut places: BTreeMap<_, (String, &str)> = BTreeMap::new();
+    for (issuer, place, source) in listed.chain(routed) {
+        places.entry(issuer).or_insert((place, source));
     }
-    let windows = places.into_iter().map(|(issuer, place)| (place, policy.issuer(issuer).resolution.window_ms));
-    let short = windows.filter(|(_, window_ms)| is_short(*window_ms));
-    short
-        .map(|(place, window_ms)| {
-            format!("{place}: is {window_ms}, must be above call_timeout_ms, which is {call_timeout_ms}")
-        })
-        .collect()
+    let times = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
+    let (call_timeout_ms, answer_within_ms) = (times(call_timeout_ms), times(answer_within_ms));
+    // A document without the number keeps the one in force; a new system has the newest.
+    let policy = &Policy { protocol_version: PROTOCOL_VERSION_NEWEST, ..policy.clone() };
+    let mut faults = Vec::new();
+    for (issuer, (place, source)) in places {
+        let Resolution { window_ms, first_delay_ms, .. } = policy.issuer(issuer).resolution;
+        let place = format!("{place}{source}window_ms");
+        let known_after_ms = policy.send_within_ms.saturating_add(window_ms).saturating_add(first_delay_ms);
+        if window_ms <= call_timeout_ms {
+            faults.push(format!("{place}: is {window_ms}, must be above call_timeout_ms, which is {call_timeout_ms}"));
+        } else if window_ms <= HELD_BACK_MS_MAX {
+            faults.push(format!(
+                "{place}: is {window_ms}, must be above {HELD_BACK_MS_MAX}, as long as a worker's connection may hold a request back"
+            ));
+        } else if known_after_ms >= answer_within_ms {
+            faults.push(format!(
+                "{place}: is {window_ms}, and with send_within_ms and first_delay_ms {known_after_ms}, must be below answer_within_ms, which is {answer_within_ms}"
+            ));
+        }
+    }
+    faults
 }
 
 /// Lists broker addresses that are not `host:port`; an empty list of brokers is allowed.

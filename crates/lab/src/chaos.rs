@@ -67,7 +67,7 @@ seed = 11
 latency_ms = 10
 [issuers.392]
 answer_late = 0.2
-late_ms = 1200
+late_ms = 4200
 land_after_inquiry = 0.1
 window_ms = 1500
 [issuers.390]
@@ -91,7 +91,7 @@ const ATTEMPTS: u32 = 2_000;
 const RESOLVE_S: u64 = 120;
 /// Longer than `SEND_WITHIN_MS` and an issuer's window together, in ms: after this pause no
 /// movement can take effect any more.
-const LATE_MS: u64 = 8_000;
+const LATE_MS: u64 = 9_500;
 /// A movement of money is sent within this time or not at all, in ms.
 const SEND_WITHIN_MS: i64 = 4_000;
 /// The time that the load runs before the first failure and after the last recovery, in ms.

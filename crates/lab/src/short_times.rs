@@ -3,11 +3,12 @@
 use twqr_config::{Config, PolicyDocument, list_faults};
 
 /// How long a call to the wallet or FISC may take, in ms.
-const CALL_TIMEOUT_MS: u64 = 800;
+const CALL_TIMEOUT_MS: u64 = 3_600;
 /// After this a Kafka group gives the partitions of a silent member to others, in ms.
 const SESSION_TIMEOUT_MS: u32 = 2_000;
-/// The window of every issuer, and the delay before the first inquiry, in ms.
-const WINDOW_MS: i64 = 3_000;
+/// The window of every issuer, and the delay before the first inquiry, in ms. The window is longer
+/// than a call may take, and hardly longer than it must be, as that of the wallet by default.
+const WINDOW_MS: i64 = 4_600;
 const FIRST_DELAY_MS: i64 = 300;
 
 /// Returns the configuration with short times; a movement of money is sent within `send_within_ms`

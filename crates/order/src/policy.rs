@@ -84,7 +84,7 @@ impl Default for Policy {
             routes: Vec::new(),
             issuers: Vec::new(),
             status_codes: StatusCodes::default(),
-            send_within_ms: 5_000,
+            send_within_ms: 3_000,
             cut_off: CutOff::default(),
             merchants: Vec::new(),
             protocol_version: PROTOCOL_VERSION_NEWEST,
@@ -114,7 +114,10 @@ impl Policy {
     /// The rules of an issuer; the defaults if it has none of its own.
     pub fn issuer(&self, issuer: Issuer) -> IssuerRules {
         let rules = self.issuers.iter().find(|rules| rules.issuer == issuer);
-        rules.cloned().unwrap_or_else(|| IssuerRules::default_of(issuer))
+        rules.cloned().unwrap_or_else(|| {
+            let resolution = Resolution::default_of_version(self.protocol_version);
+            IssuerRules { resolution, ..IssuerRules::default_of(issuer) }
+        })
     }
 
     /// The merchant with this number, if the policy lists it.

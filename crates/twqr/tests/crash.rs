@@ -42,7 +42,7 @@ window_ms = 800
 lose_requests = 0.2
 [issuers.004]
 answer_late = 0.2
-late_ms = 1200
+late_ms = 4200
 ";
 
 /// The policy's `send_within_ms`: after it, a charge is not sent any more.

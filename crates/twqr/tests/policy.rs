@@ -152,6 +152,23 @@ async fn one_of_several_changes_to_a_version_wins_and_an_invalid_one_changes_not
     assert!(blank_who.code == 64 && blank_who.stderr.contains("who"), "{}", blank_who.stderr);
     let unknown = system.policy(&["rollback", "--to", "9", "--expect", "2", "--who", "a", "--why", "b"]);
     assert!(unknown.code == 1 && unknown.stderr.contains("versions 1 to 2 are"), "{}", unknown.stderr);
+    let slow_calls = system.write_file(
+        "slow-calls.toml",
+        &format!(
+            "operators = \"{}\"\ncall_timeout_ms = 5500\n[[policy.issuers]]\ninstitution = \"\"\nwindow_ms = 5800\n",
+            system.operators()
+        ),
+    );
+    let rollback = ["rollback", "--to", "1", "--expect", "2", "--who", "a", "--why", "b"];
+    let unsafe_window = system.policy_with(slow_calls.as_ref(), &rollback);
+    assert!(
+        unsafe_window.code == 1 && unsafe_window.stderr.contains("version 1 cannot work with this configuration"),
+        "{}",
+        unsafe_window.stderr
+    );
+    assert!(unsafe_window.stderr.contains("window_ms: is 5000, must be above call_timeout_ms, which is 5500"));
+    let shown = system.policy_with(slow_calls.as_ref(), &["get"]).stdout;
+    assert!(shown.contains("# cannot work with this configuration: issuers[0].window_ms: is 5000"), "{shown}");
     let unreachable = system.policy(&["get", "--endpoint", "http://127.0.0.1:1"]);
     assert!(unreachable.code == 1 && unreachable.stderr.contains("cannot reach"), "{}", unreachable.stderr);
     assert!(system.newest_policy().starts_with("# version 2 of 2\n"), "no version was added");

@@ -99,8 +99,20 @@ fn settings_that_contradict_each_other_are_refused() {
             "policy.issuers[1].window_ms: is 4000, must be above call_timeout_ms, which is 4000",
         ),
         (
+            "[[policy.issuers]]\ninstitution = \"\"\nwindow_ms = 4500",
+            "policy.issuers[0].window_ms: is 4500, must be above 4500, as long as a worker's connection",
+        ),
+        (
+            "[[policy.issuers]]\ninstitution = \"\"\nwindow_ms = 8000",
+            "policy.issuers[0].window_ms: is 8000, and with send_within_ms and first_delay_ms 12000, must be below answer_within_ms",
+        ),
+        (
+            "answer_within_ms = 9999\n[policy]\nissuers = []",
+            "policy.routes[0]: the default of window_ms: is 6000, and with send_within_ms and first_delay_ms 10000",
+        ),
+        (
             "call_timeout_ms = 10000\n[policy]\nissuers = []",
-            "policy.routes[0]: the default window_ms of its issuer: is 10000, must be above call_timeout_ms",
+            "policy.routes[0]: the default of window_ms: is 6000, must be above call_timeout_ms",
         ),
     ] {
         let error = format!("{:#}", load(text, &[]).unwrap_err());

@@ -14,6 +14,8 @@ type Field = (&'static str, String);
 
 /// Returns one line for each difference; empty if both policies decide every order alike.
 pub fn changes(old: &Policy, new: &Policy) -> Vec<String> {
+    // The number never falls, so this one holds after the change.
+    let new = &Policy { protocol_version: new.protocol_version.max(old.protocol_version), ..new.clone() };
     let mut lines = differing("", general(old), general(new));
     lines.extend(routes(old, new));
     lines.extend(issuers(old, new));

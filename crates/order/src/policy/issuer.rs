@@ -73,7 +73,14 @@ impl Default for Limits {
 
 impl Resolution {
     /// The defaults, for issuers without rules of their own.
-    pub const DEFAULT: Self = Self { window_ms: 10_000, first_delay_ms: 1_000, delay_max_ms: 60_000 };
+    pub const DEFAULT: Self = Self { window_ms: 6_000, first_delay_ms: 1_000, delay_max_ms: 60_000 };
+
+    /// The defaults of a protocol version. The window of version 0 is too long for a caller to hear
+    /// what became of a lost call.
+    pub(crate) fn default_of_version(protocol_version: u32) -> Self {
+        let window_ms = if protocol_version == 0 { 10_000 } else { Self::DEFAULT.window_ms };
+        Self { window_ms, ..Self::DEFAULT }
+    }
 }
 
 impl IssuerRules {

@@ -136,7 +136,7 @@ fn validate(file: &Path, config: &Config) -> anyhow::Result<ExitCode> {
 /// configuration.
 fn faultless(file: &Path, config: &Config) -> Result<twqr_order::Policy, Vec<String>> {
     let policy = read_policy(file)?;
-    let faults = config.window_faults(&policy);
+    let faults = config.timing_faults(&policy);
     if faults.is_empty() {
         Ok(policy)
     } else {

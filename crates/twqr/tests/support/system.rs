@@ -17,7 +17,7 @@ mod output;
 use std::{
     net::SocketAddr,
     num::NonZeroU32,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
 };
@@ -72,10 +72,20 @@ impl System {
         kill_and_restart(&mut self.launched).await;
     }
 
+    /// The address of the operators' API.
+    pub fn operators(&self) -> SocketAddr {
+        self.launched.config.operators
+    }
+
     /// Runs `twqr policy` with these arguments.
     pub fn policy(&self, arguments: &[&str]) -> CommandOutput {
+        self.policy_with(&self.config_file(), arguments)
+    }
+
+    /// The same with another configuration.
+    pub fn policy_with(&self, config: &Path, arguments: &[&str]) -> CommandOutput {
         let mut command = Command::new(TWQR);
-        command.arg("--config").arg(self.config_file()).arg("policy").args(arguments);
+        command.arg("--config").arg(config).arg("policy").args(arguments);
         command.env("TWQR_LOG", "warn").stdin(Stdio::null()).output().unwrap().into()
     }
 

@@ -5,6 +5,7 @@ use crate::policy::PolicyDocument;
 
 const BEFORE: &str = r#"
 name = "before"
+protocol_version = 1
 [[routes]]
 prefix = "22"
 code_lengths = [18, 20]
@@ -36,7 +37,7 @@ fn each_difference_is_a_line() {
     let cases: [(&str, &str, &[&str]); 19] = [
         ("name = \"before\"", "name = \"after\"", &["~ name: \"before\" -> \"after\""]),
         ("name =", "fisc_abnormal = \"990\"\nname =", &["~ fisc_abnormal: 982 -> 990"]),
-        ("name =", "send_within_ms = 4000\nname =", &["~ send_within_ms: 5000 -> 4000"]),
+        ("name =", "send_within_ms = 4000\nname =", &["~ send_within_ms: 3000 -> 4000"]),
         ("[18, 20]", "[20, 18]", &[]),
         ("[18, 20]", "[18]", &["~ route 22 code_lengths: 18 or 20 -> 18"]),
         ("institution = \"391\"\ncode", "refuse = true\ncode", &["~ route QX to: 391 -> refuse"]),
@@ -48,7 +49,7 @@ fn each_difference_is_a_line() {
                 "+ route QY: to 391, code_lengths 20, alphabet printable",
             ],
         ),
-        ("window_ms = 3000", "", &["~ issuer 391 window_ms: 3000 -> 10000"]),
+        ("window_ms = 3000", "", &["~ issuer 391 window_ms: 3000 -> 6000"]),
         (
             "window_ms = 3000",
             "idempotent_charges = true\nwindow_ms = 3000",

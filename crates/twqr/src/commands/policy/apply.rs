@@ -25,6 +25,14 @@ pub(super) async fn rollback(arguments: Rollback, config: &Config) -> anyhow::Re
     anyhow::ensure!(arguments.to > 0, "--to is 0, must be a version that `twqr policy get --history` lists");
     let mut operators = arguments.change.server.connect(config).await?;
     let (earlier, _) = fetch(&mut operators, arguments.to).await?;
+    let faults = config.timing_faults(&earlier.policy);
+    anyhow::ensure!(
+        faults.is_empty(),
+        "version {} cannot work with this configuration: {}; mend it with `twqr policy get --version {}` and `apply`",
+        arguments.to,
+        faults.join("; "),
+        arguments.to
+    );
     send(&mut operators, &earlier.policy, arguments.change).await
 }
 

@@ -14,7 +14,11 @@ pub(super) async fn run(arguments: Get, config: &Config) -> anyhow::Result<ExitC
     let mut operators = arguments.server.connect(config).await?;
     let (change, found) = fetch(&mut operators, arguments.version.unwrap_or_default()).await?;
     let document = toml::to_string(&PolicyDocument::from_policy(&change.policy))?;
-    write!(twqr_files::stdout(), "{}\n{document}", head(&change, &found, arguments.history))?;
+    let mut head = head(&change, &found, arguments.history);
+    for fault in config.timing_faults(&change.policy) {
+        let _ = writeln!(head, "# cannot work with this configuration: {fault}");
+    }
+    write!(twqr_files::stdout(), "{head}\n{document}")?;
     Ok(ExitCode::SUCCESS)
 }
 
