@@ -2,11 +2,12 @@
 
 use std::{
     path::{Path, PathBuf},
+    str::FromStr,
     sync::Arc,
 };
 
 use anyhow::Context as _;
-use twqr_config::Config;
+use twqr_config::{Config, PolicyDocument, list_faults};
 use twqr_service::{CancellationToken, Context, Health, SystemClock};
 use twqr_simulator::{KindChoice, Script, Settings};
 
@@ -28,9 +29,40 @@ pub struct SimulatorOptions {
 pub struct Kinds {
     /// What issuers do with late and repeated calls: KIND for all issuers, 392=KIND or wallet=KIND
     /// for one; several are separated by commas. Kinds: plain, refuses-late, idempotent,
-    /// idempotent-charges, idempotent-refunds, forgets-refusals, forgets-reversals
+    /// idempotent-charges, idempotent-refunds, forgets-refusals, forgets-reversals. A command that
+    /// starts the services declares these issuers in the policy accordingly
     #[arg(long = "issuer-kind", value_name = "KIND", value_delimiter = ',')]
     pub(crate) choices: Vec<KindChoice>,
+}
+
+impl FromStr for Kinds {
+    type Err = String;
+
+    /// Reads the value of `--issuer-kind`; an empty text chooses nothing.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let choices = text.split(',').filter(|choice| !choice.is_empty());
+        Ok(Self { choices: choices.map(str::parse).collect::<Result<_, _>>()? })
+    }
+}
+
+impl Kinds {
+    /// Declares the chosen issuers in the policy as what they are: idempotent or not.
+    pub(crate) fn declare(&self, config: &mut Config) -> anyhow::Result<()> {
+        if self.choices.is_empty() {
+            return Ok(());
+        }
+        let policy = config.policy.policy();
+        let mut policy = policy.map_err(|faults| anyhow::anyhow!("policy: {}", list_faults(&faults)))?;
+        for rules in &mut policy.issuers {
+            let is_named = |choice: &&KindChoice| choice.issuer.is_none_or(|issuer| issuer == rules.issuer);
+            if let Some(KindChoice { kind, .. }) = self.choices.iter().rfind(is_named) {
+                rules.idempotent_charges = kind.is_idempotent_for_charges();
+                rules.idempotent_refunds = kind.is_idempotent_for_refunds();
+            }
+        }
+        config.policy = PolicyDocument::from_policy(&policy);
+        Ok(())
+    }
 }
 
 /// Serves at the configured addresses of wallet and FISC until `stop` fires.

@@ -69,6 +69,16 @@ impl IssuerKind {
         matches!(self, Self::Idempotent | Self::IdempotentRefunds | Self::ForgetsRefusals | Self::ForgetsReversals)
     }
 
+    /// Whether an operator may declare the issuer as idempotent for charges.
+    pub const fn is_idempotent_for_charges(self) -> bool {
+        matches!(self, Self::Idempotent | Self::IdempotentCharges)
+    }
+
+    /// Whether an operator may declare the issuer as idempotent for refunds.
+    pub const fn is_idempotent_for_refunds(self) -> bool {
+        matches!(self, Self::Idempotent | Self::IdempotentRefunds)
+    }
+
     /// Whether the numbers of refused calls are known afterwards.
     pub const fn remembers_refusals(self) -> bool {
         !matches!(self, Self::ForgetsRefusals)

@@ -20,15 +20,17 @@ use twqr_lab::{
     simulator::Kinds,
 };
 
-/// Starts the binary `twqr` on free ports with its data in `dir`, and waits until it serves.
+/// Starts the binary `twqr` on free ports with its data in `dir`, and waits until it serves. The
+/// variable `TWQR_ISSUER_KINDS` chooses kinds of issuers.
 pub async fn launch(twqr: &str, dir: &Path, script: Option<&Path>, config: Config) -> System {
+    let kinds: Kinds = std::env::var("TWQR_ISSUER_KINDS").unwrap_or_default().parse().unwrap();
     let launch = Launch {
         programs: Programs::with_simulator_in_this_process(twqr),
         dir,
         script,
         config: on_free_ports(config).unwrap(),
         shape: Shape::AllInOne,
-        kinds: Kinds::default(),
+        kinds,
         log_filter: Some("info"),
     };
     launch.start().await.unwrap()

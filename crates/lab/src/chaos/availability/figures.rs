@@ -66,11 +66,12 @@ pub(super) fn phases(
     let ends = faults.iter().skip(1).map(|fault| fault.began_ms);
     let ends = ends.chain(faults.last().map(|fault| fault.recovered_ms));
     let windows: Vec<Window<'_>> = faults.iter().zip(ends).map(|(fault, end_ms)| Window { fault, end_ms }).collect();
-    // A payment belongs to the first failure that it met.
+    // A payment belongs to the first failure that it met, or else to the calm.
     let mut by_window: Vec<Vec<&Payment>> = vec![Vec::new(); windows.len()];
     for payment in payments {
         let met = |window: &Window<'_>| payment.ended_ms() >= window.fault.began_ms && payment.began_ms < window.end_ms;
-        if let Some(at) = windows.iter().position(met) {
+        let failure = windows.iter().position(|window| window.fault.what.is_some() && met(window));
+        if let Some(at) = failure.or_else(|| windows.iter().position(met)) {
             by_window[at].push(payment);
         }
     }

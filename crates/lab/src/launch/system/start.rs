@@ -41,6 +41,7 @@ impl Launch<'_> {
     /// topics under a random prefix.
     pub async fn start(self) -> anyhow::Result<System> {
         let mut config = self.config;
+        self.kinds.declare(&mut config)?;
         check_free(&[config.grpc, config.pos_http, config.operators, config.wallet, config.fisc])?;
         let script = self.script.map(run_dir::read_script).transpose()?;
         run_dir::empty(self.dir)?;
