@@ -135,10 +135,24 @@ impl EmbeddedJournal {
     /// Refuses new appends, writes what is queued, and waits until the committer has ended.
     pub fn close(&self) {
         self.committer.close();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
+        if let Some(thread) = self.take_thread() {
             drop(thread.join());
         }
+    }
+
+    fn take_thread(&self) -> Option<JoinHandle<()>> {
+        self.thread.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Reads the disk on a thread that may block.
+    async fn read<T: Send + 'static>(
+        &self,
+        partition: Partition,
+        read: impl FnOnce(&Disk) -> Result<T, JournalError> + Send + 'static,
+    ) -> Result<T, JournalError> {
+        let disk = self.disk.clone();
+        let failed = |error: tokio::task::JoinError| JournalError::Read { partition, reason: error.to_string().into() };
+        tokio::task::spawn_blocking(move || read(&disk)).await.map_err(failed)?
     }
 }
 
@@ -188,7 +202,10 @@ impl Journal for EmbeddedJournal {
 
     async fn start(&self, partition: Partition) -> Result<Offset, JournalError> {
         let tail = self.tails.get(partition).ok_or(JournalError::NoPartition(partition))?;
-        if partition.topic == Topic::Replies { Ok(tail.first()) } else { self.disk.start(partition) }
+        if partition.topic == Topic::Replies {
+            return Ok(tail.first());
+        }
+        self.read(partition, move |disk| disk.start(partition)).await
     }
 
     async fn assignments(&self, topic: Topic, _member: &str) -> Result<Box<dyn Assignments>, JournalError> {
@@ -217,11 +234,14 @@ impl Journal for EmbeddedJournal {
     }
 
     async fn position(&self, group: Group, partition: Partition) -> Result<Option<Position>, JournalError> {
-        self.disk.position(group, partition)
+        self.read(partition, move |disk| disk.position(group, partition)).await
     }
 
     async fn close(&self) {
-        Self::close(self);
+        self.committer.close();
+        if let Some(thread) = self.take_thread() {
+            drop(tokio::task::spawn_blocking(move || thread.join()).await);
+        }
     }
 }
 

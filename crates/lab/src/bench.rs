@@ -9,6 +9,7 @@ mod hops;
 mod journal_floor;
 mod kafka;
 mod quick;
+mod restore;
 
 pub(crate) use figures::Percentiles;
 
@@ -41,6 +42,9 @@ pub enum Bench {
     /// Measures latency, the highest sustained rate and costs on Apache Kafka, with every service
     /// in its own processes; prints one JSON line
     Kafka(kafka::KafkaBenchOptions),
+    /// Measures how soon a router is ready again after a restart, with its local store and with an
+    /// empty one; prints one JSON line
+    Restore(restore::RestoreOptions),
     /// The floor of gRPC: a server that answers payments without deciding them
     #[command(hide = true)]
     Echo {
@@ -65,6 +69,10 @@ pub async fn run(bench: Bench, config: &Config, stop: CancellationToken) -> anyh
         }
         Bench::Kafka(options) => tokio::select! {
             result = kafka::run(&options, config) => result,
+            () = stop.cancelled() => anyhow::bail!("stopped before the end of the benchmark"),
+        },
+        Bench::Restore(options) => tokio::select! {
+            result = restore::run(&options, config) => result,
             () = stop.cancelled() => anyhow::bail!("stopped before the end of the benchmark"),
         },
         Bench::Echo { listen } => echo::serve(listen, stop).await.map(|()| ExitCode::SUCCESS),

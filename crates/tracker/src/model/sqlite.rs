@@ -91,7 +91,7 @@ impl SqliteModel {
         let failed = |error: &dyn std::fmt::Display| open_error(&place, error, false);
         let failed_in_database = |error: sqlx::Error| open_error(&place, &error, is_damage(&error));
         if let Some(folder) = file.parent() {
-            std::fs::create_dir_all(folder).map_err(|error| failed(&error))?;
+            tokio::fs::create_dir_all(folder).await.map_err(|error| failed(&error))?;
         }
         let options = SqliteConnectOptions::from_str("sqlite:").map_err(|error| failed(&error))?;
         let options = options

@@ -1,0 +1,134 @@
+//! `twqr-lab bench restore`: how soon a router is ready again after a restart, with its local store
+//! and with an empty one. The states of the orders are generated; everything else is the product.
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use serde_json::json;
+use twqr_config::Config;
+use twqr_journal::{
+    Entry, Journal, Partition, Topic,
+    embedded::{EmbeddedJournal, EmbeddedSettings},
+};
+use twqr_order::{Command, Pay, Position, Record, apply};
+use twqr_router::{DiskStore, Settings};
+use twqr_service::{CancellationToken, Context, Health, SystemClock};
+use twqr_types::{PayForm, RawPay, ShardId, UnixMs};
+use twqr_wire::convert::{StateBody, StatesEntry, encode_state};
+
+use crate::usage::folder_bytes;
+
+/// How many states are appended at once.
+const APPENDED_AT_ONCE: u64 = 1_024;
+/// How long a router may take to become ready.
+const READY_WITHIN: Duration = Duration::from_mins(30);
+
+/// The arguments of `twqr-lab bench restore`.
+#[derive(clap::Args)]
+pub struct RestoreOptions {
+    /// The number of orders
+    #[arg(long, default_value_t = 100_000)]
+    orders: u64,
+    /// The folder for data; it is emptied first
+    #[arg(long, default_value = "target/bench-restore")]
+    dir: PathBuf,
+}
+
+/// Measures and prints one JSON line.
+pub(crate) async fn run(options: &RestoreOptions, config: &Config) -> anyhow::Result<ExitCode> {
+    let RestoreOptions { orders, dir } = options;
+    if dir.exists() {
+        std::fs::remove_dir_all(dir).with_context(|| format!("{} cannot be emptied", dir.display()))?;
+    }
+    let settings =
+        EmbeddedSettings { dir: dir.join("journal"), shards: config.shards, task_partitions: config.task_partitions };
+    let journal = EmbeddedJournal::open(settings)?;
+    // The first router claims the shards and writes their first markers.
+    ready_after(&journal, &dir.join("first"), config).await?;
+    let state_bytes = append_states(&journal, *orders, config.shards.get()).await?;
+    let store = dir.join("orders");
+    let empty = ready_after(&journal, &store, config).await?;
+    let kept = ready_after(&journal, &store, config).await?;
+    let figures = json!({
+        "orders": orders,
+        "shards": config.shards,
+        "state_bytes": state_bytes / orders.max(&1),
+        "store_bytes_per_order": folder_bytes(&store) / orders.max(&1),
+        "ready_ms_with_empty_store": empty.as_millis(),
+        "ready_ms_with_kept_store": kept.as_millis(),
+    });
+    twqr_files::print_line(figures.to_string())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Starts a router on the store in `folder`, and stops it once it is ready. Returns the time from
+/// the opening of the store until then.
+async fn ready_after(journal: &Arc<EmbeddedJournal>, folder: &Path, config: &Config) -> anyhow::Result<Duration> {
+    let began = Instant::now();
+    let settings = Settings {
+        member: "router-0".to_owned(),
+        policy: config.policy()?,
+        checkpoint_interval_ms: config.checkpoint_interval_ms,
+        standby: false,
+        store: Arc::new(DiskStore::open(folder)?),
+    };
+    let (health, shutdown) = (Health::default(), CancellationToken::new());
+    let context = Context { clock: Arc::new(SystemClock), shutdown: shutdown.clone(), health: health.clone() };
+    let mut running = tokio::spawn(twqr_router::run(settings, journal.clone(), context));
+    let shards = (0..config.shards.get()).map(|index| format!("router/shard-{index}")).collect::<Vec<_>>();
+    let ready = async {
+        while !(shards.iter().all(|shard| health.report().contains_key(shard)) && health.is_ready()) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        ended = &mut running => anyhow::bail!("the router ended: {:?}", ended?),
+        ready = tokio::time::timeout(READY_WITHIN, ready) => ready.context("the router does not become ready")?,
+    }
+    let took = began.elapsed();
+    // The next checkpoint moves the mark of the store.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    shutdown.cancel();
+    running.await??;
+    Ok(took)
+}
+
+/// Writes the states of orders that are final. Returns their length in bytes.
+async fn append_states(journal: &EmbeddedJournal, orders: u64, shards: u32) -> anyhow::Result<u64> {
+    let mut bytes = 0;
+    for first in (0..orders).step_by(usize::try_from(APPENDED_AT_ONCE)?) {
+        let index = u32::try_from(first / APPENDED_AT_ONCE % u64::from(shards))?;
+        let numbers = first..orders.min(first + APPENDED_AT_ONCE);
+        let entries = numbers.map(|number| state(index, number)).collect::<anyhow::Result<Vec<_>>>()?;
+        bytes += entries.iter().map(|entry| entry.byte_len() as u64).sum::<u64>();
+        journal.append(Partition { topic: Topic::OrderStates, index }, entries).await?;
+    }
+    Ok(bytes)
+}
+
+/// The state of a payment that was refused, so that it is final.
+fn state(shard: u32, number: u64) -> anyhow::Result<Entry> {
+    let raw = RawPay {
+        merchant_id: "M1".into(),
+        merchant_trade_no: format!("T{number}"),
+        store_id: "STORE1".into(),
+        pos_id: "POS1".into(),
+        card_token: "22abcdefghijklmnop".into(),
+        trade_amount: 100,
+        ..RawPay::default()
+    };
+    let form = PayForm::parse(raw).map_err(|faults| anyhow::anyhow!("the form is refused: {faults}"))?;
+    let command = Command::Pay(Box::new(Pay { form, reply_to: None }));
+    let record = Record { at: UnixMs(1_790_000_000_000), signed_by: None, command };
+    let cause = Position { shard: ShardId(u16::try_from(shard)?), offset: number };
+    let mut order = None;
+    apply(&mut order, &record, cause, None, &mut Vec::new());
+    let order = order.context("the payment was not stored")?;
+    let (key, value) = encode_state(&StatesEntry { epoch: 0, position: 1, body: StateBody::Order(Box::new(order)) });
+    Ok(Entry { key, value: Some(value) })
+}
