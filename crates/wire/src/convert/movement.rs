@@ -192,3 +192,24 @@ pub(crate) fn movement_from<A: Details>(movement: Option<bus::Movement>) -> Resu
         phase,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stored_movement_without_the_field_is_not_idempotent() {
+        let movement = Movement::<ReversalApproval> {
+            send_by: UnixMs(1),
+            absent_after: UnixMs(2),
+            phase: Phase::Unresolved { next_check: UnixMs(3) },
+            inquiries: 4,
+            changed_at: UnixMs(5),
+            is_idempotent: true,
+        };
+        let stored = movement_out(&movement);
+        assert_eq!(movement_from(Some(stored.clone())).unwrap(), movement);
+        let without = movement_from(Some(bus::Movement { idempotent: false, ..stored })).unwrap();
+        assert_eq!(without, Movement { is_idempotent: false, ..movement });
+    }
+}
