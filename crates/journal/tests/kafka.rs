@@ -5,10 +5,11 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewPartitions, ResourceSpecifier};
 use twqr_journal::{
-    Journal, JournalError, Topic,
+    Journal, JournalError, Topic, Witness,
     kafka::{KafkaJournal, KafkaSettings, Layout, apply, plan},
+    read_whole,
 };
 use twqr_journal_conformance::{ORDERS, TwoProcesses, conformance, plain, read_all, text};
 
@@ -152,4 +153,62 @@ async fn a_reader_dropped_while_paused_does_not_stop_a_later_one() {
     tokio::time::sleep(Duration::from_millis(400)).await;
     let read = tokio::time::timeout(Duration::from_secs(30), read_all(&*journal, ORDERS, 0)).await.unwrap();
     assert_eq!(read.len(), 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a broker: make test-kafka"]
+async fn a_topic_that_was_created_again_is_refused_by_name() {
+    let settings = settings();
+    create(&settings, &LAYOUT).await;
+    let journal = join(&settings, "one").await;
+    for n in 0..5 {
+        journal.append(ORDERS, vec![plain(&n.to_string())]).await.unwrap();
+    }
+    let mark = |record: &twqr_journal::Record| text(record).parse().ok();
+    let witness = Some(Witness { offset: 4, mark: 4 });
+    read_whole(&*journal, ORDERS, 5, witness, mark).await.unwrap();
+    journal.close().await;
+
+    let mut config = rdkafka::ClientConfig::new();
+    let admin: AdminClient<_> = config.set("bootstrap.servers", &settings.bootstrap).create().unwrap();
+    let orders = format!("{}orders", settings.prefix);
+    admin.delete_topics(&[&orders], &AdminOptions::new()).await.unwrap();
+    // The broker deletes the topic in the background.
+    while !plan(settings.clone(), &LAYOUT).await.unwrap().create.contains(&orders) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    create(&settings, &LAYOUT).await;
+    let journal = join(&settings, "two").await;
+    let refused = |reader: Result<_, JournalError>| reader.err().map(|error| error.to_string()).unwrap_or_default();
+    let empty = refused(read_whole(&*journal, ORDERS, 5, witness, mark).await);
+    assert!(empty.contains("orders/1 is not whole: it ends at offset 0"), "{empty}");
+    for n in 100..110 {
+        journal.append(ORDERS, vec![plain(&n.to_string())]).await.unwrap();
+    }
+    let grown = refused(read_whole(&*journal, ORDERS, 5, witness, mark).await);
+    assert!(grown.contains("orders/1 is not whole: its record 4"), "{grown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a broker: make test-kafka"]
+async fn settings_that_could_lose_records_prevent_the_start() {
+    let settings = settings();
+    create(&settings, &LAYOUT).await;
+    let mut config = rdkafka::ClientConfig::new();
+    let admin: AdminClient<_> = config.set("bootstrap.servers", &settings.bootstrap).create().unwrap();
+    let orders = format!("{}orders", settings.prefix);
+    let change = AlterConfig::new(ResourceSpecifier::Topic(&orders))
+        .set("retention.bytes", "1073741824")
+        .set("unclean.leader.election.enable", "true");
+    admin.alter_configs([&change], &AdminOptions::new()).await.unwrap();
+    let error = loop {
+        match KafkaJournal::connect(settings.clone(), "one").await {
+            // The broker's configuration may lag behind for a moment.
+            Ok(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            Err(error) => break error.to_string(),
+        }
+    };
+    for named in ["unclean.leader.election.enable is true", "retention.bytes is 1073741824", "twqr topics apply"] {
+        assert!(error.contains(named), "{named}: {error}");
+    }
 }

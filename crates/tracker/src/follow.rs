@@ -12,7 +12,7 @@ use std::{
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{error, warn};
 use twqr_consumer::DeadLetters;
-use twqr_journal::{Entry, Journal, JournalError, Offset, Partition, Record, Topic};
+use twqr_journal::{Entry, Journal, JournalError, Offset, Partition, Record, Topic, check_end};
 use twqr_service::{Backoff, Context, Part, StallWatch, Stalled};
 use twqr_types::OrderKey;
 use twqr_wire::convert::encode_due;
@@ -144,6 +144,7 @@ impl Follower {
     ) -> Result<(), FollowInterruption> {
         let states = Partition { topic: Topic::OrderStates, index: self.shard };
         let end_at_start = self.journal.end(states).await?;
+        check_end(&*self.journal, states, progress.next).await?;
         let mut reader = self.journal.reader(states, progress.next).await?;
         let gauges = Gauges::of(self.shard);
         let mut gauges_at = Instant::now();

@@ -7,7 +7,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{error, warn};
-use twqr_journal::{Journal, JournalError, Offset, Partition, Reader, Topic};
+use twqr_journal::{Journal, JournalError, Offset, Partition, Reader, Topic, check_end};
 use twqr_order::Order;
 use twqr_service::{Backoff, Context, LogThrottle, Part};
 use twqr_types::{OrderKey, UnixMs};
@@ -171,6 +171,7 @@ impl ModelWriter {
         let mut progress = WriterState::new(snapshot);
         self.feed.set_written(progress.next);
         let states = Partition { topic: Topic::OrderStates, index: self.shard };
+        check_end(&*self.journal, states, progress.next).await?;
         let end_at_start = self.journal.end(states).await?;
         if progress.next >= end_at_start {
             part.ready();

@@ -6,6 +6,7 @@
 //! service notices partitions that were added later before it writes anything.
 
 mod cluster;
+mod limits;
 mod plan;
 
 use std::sync::Arc;
@@ -68,6 +69,7 @@ impl Layout {
         };
         configs.push(("cleanup.policy", "delete".to_owned()));
         configs.push(("retention.ms", hours(kept)));
+        configs.push(("retention.bytes", "-1".to_owned()));
         configs
     }
 }
@@ -138,17 +140,23 @@ pub(super) async fn check(client: &Arc<Client>) -> Result<Layout, JournalError> 
     let mut wrong = Vec::new();
     for (topic, found, name) in existing {
         layout.replication = layout.replication.max(found.replication);
-        let vital =
-            |deviation: &Deviation| matches!(&*deviation.what, "partitions" | "cleanup.policy" | "max.message.bytes");
+        let vital = |deviation: &Deviation| {
+            matches!(
+                &*deviation.what,
+                "partitions" | "cleanup.policy" | "max.message.bytes" | "unclean.leader.election.enable"
+            )
+        };
         wrong.extend(
             plan::differences(&name, topic, found, &layout)
                 .into_iter()
                 .filter(vital)
                 .map(|deviation| deviation.to_string()),
         );
+        wrong.extend(limits::faults(&name, topic, found));
     }
     if wrong.is_empty() {
         return Ok(layout);
     }
-    Err(JournalError::Unusable(format!("{}; see `twqr topics plan`", wrong.join("; ")).into()))
+    let how = "`twqr topics plan` shows every difference, and `twqr topics apply` changes what can be changed";
+    Err(JournalError::Unusable(format!("{}; {how}", wrong.join("; ")).into()))
 }

@@ -6,7 +6,8 @@ use std::{cmp::Reverse, collections::BTreeMap, ops::Range, sync::Arc, time::Dura
 
 use tokio::sync::Semaphore;
 use tonic::Status;
-use twqr_journal::{Journal, JournalError, Partition, Topic};
+use twqr_consumer::order_record_mark;
+use twqr_journal::{Journal, JournalError, Partition, Topic, read_whole};
 use twqr_order::{Policy, Replay, ReplayedPayment};
 use twqr_types::ShardId;
 use twqr_wire::{
@@ -95,7 +96,7 @@ impl Replays {
         window: Range<u64>,
         replay: &mut Replay<'_>,
     ) -> Result<(), JournalError> {
-        let mut reader = self.journal.reader(partition, window.start).await?;
+        let mut reader = read_whole(&*self.journal, partition, window.start, None, order_record_mark).await?;
         let mut next = window.start;
         while next < window.end {
             let read = tokio::time::timeout(READ_WAIT, reader.next(BATCH_RECORDS_MAX)).await;
