@@ -1,6 +1,7 @@
 //! The gRPC service: it converts messages, finds each caller's deadline, counts calls, and streams
 //! watches.
 
+mod edge;
 mod messages;
 mod status;
 
@@ -26,6 +27,8 @@ use crate::{
     router_client::Caller,
     watch::{CHANGES_LEN_MAX, Change, LEASE_MS, Watch},
 };
+
+pub(crate) use edge::Edge;
 
 /// The part of the caller's deadline that is reserved for sending the answer, in ms.
 const DEADLINE_MARGIN_MS: u64 = 200;

@@ -35,7 +35,7 @@ use twqr_wire::pos::pos_service_server::PosServiceServer;
 pub use http::{HttpSettings, KeysError};
 
 use api::PosApi;
-use grpc::GrpcService;
+use grpc::{Edge, GrpcService};
 use pending_calls::PendingCalls;
 use repeats::Repeats;
 use reply_reader::ReplyReader;
@@ -192,7 +192,7 @@ async fn serve(listener: TcpListener, service: GrpcService, context: &Context, d
         tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(twqr_wire::POS_DESCRIPTORS)
     };
     let router = grpc_server()
-        .add_service(PosServiceServer::new(service).max_decoding_message_size(REQUEST_BYTES_MAX))
+        .add_service(Edge(PosServiceServer::new(service).max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(health_service)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);

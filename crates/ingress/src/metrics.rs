@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tonic::Code;
 use twqr_types::SignatureForm;
 
@@ -34,7 +35,7 @@ pub(crate) enum RepeatAnswer {
 
 /// Registers what each metric means with the exporter.
 pub(crate) fn describe() {
-    metrics::describe_counter!(CALLS, "Calls that ended, by method and gRPC code");
+    metrics::describe_counter!(CALLS, "Calls that ended, by method and gRPC code; Cancelled: the caller left");
     metrics::describe_histogram!(SECONDS, metrics::Unit::Seconds, "From the call's arrival to its answer, by method");
     metrics::describe_gauge!(WAITING, "Calls that wait for an answer of the router");
     metrics::describe_gauge!(WATCHES, "Watches of orders that are open");
@@ -52,6 +53,32 @@ pub(crate) fn signature(form: SignatureForm) {
 pub(crate) fn call(method: &'static str, code: Code, took: Duration) {
     metrics::counter!(CALLS, "method" => method, "code" => format!("{code:?}")).increment(1);
     metrics::histogram!(SECONDS, "method" => method).record(took.as_secs_f64());
+}
+
+/// A call that has no answer yet. Dropping it counts the call as `Cancelled`: its caller left.
+pub(crate) struct PendingAnswer {
+    method: &'static str,
+    began: Instant,
+    is_given: bool,
+}
+
+impl PendingAnswer {
+    pub(crate) fn begin(method: &'static str) -> Self {
+        Self { method, began: Instant::now(), is_given: false }
+    }
+
+    /// The call has its answer, which is counted elsewhere.
+    pub(crate) fn given(mut self) {
+        self.is_given = true;
+    }
+}
+
+impl Drop for PendingAnswer {
+    fn drop(&mut self) {
+        if !self.is_given {
+            call(self.method, Code::Cancelled, self.began.elapsed());
+        }
+    }
 }
 
 /// Changes the number of pending calls of this kind.

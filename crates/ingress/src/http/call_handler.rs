@@ -13,7 +13,7 @@ use super::{
     keys::MerchantKeys,
     pos_refusal::PosRefusal,
 };
-use crate::{answers::Echoes, api::PosApi, metrics, router_client::Caller};
+use crate::{answers::Echoes, api::PosApi, metrics, metrics::PendingAnswer, router_client::Caller};
 
 /// Handles calls with the merchants' keys that are in force.
 #[derive(Clone)]
@@ -31,6 +31,7 @@ impl CallHandler {
         body: Result<&[u8], PosRefusal>,
         began: Instant,
     ) -> JsonAnswer {
+        let pending = PendingAnswer::begin(operation.method());
         let members = body.and_then(|body| json::parse(body).map_err(PosRefusal::from));
         let (answer, code) = match members {
             Ok(members) => {
@@ -43,6 +44,7 @@ impl CallHandler {
             }
             Err(refusal) => refused(operation, Echoes::default(), None, &refusal),
         };
+        pending.given();
         metrics::call(operation.method(), code, began.elapsed());
         answer
     }
