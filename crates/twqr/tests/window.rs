@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use plain_backend::PlainBackend;
+use plain_backend::{LONG_WINDOW, PlainBackend, SHORT_WINDOW};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 use tonic::{Request, Status};
@@ -136,7 +136,7 @@ async fn moment(ms: u64) {
 async fn a_charge_that_the_network_holds_back_never_arrives_after_the_window() {
     let is_killed = |name: &str| name == "the process is killed";
     let cases = ["the process is killed", "the process lives"].map(|name| async move {
-        let wallet = PlainBackend::start(Duration::ZERO).await;
+        let wallet = PlainBackend::start(Duration::ZERO, LONG_WINDOW).await;
         let relay = Relay::start(wallet.address).await.unwrap();
         let mut services = Services::start(relay.address).await;
         pay_first(&services).await;
@@ -156,7 +156,7 @@ async fn a_charge_that_the_network_holds_back_never_arrives_after_the_window() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_was_stopped_sends_nothing_that_it_still_held_in_memory() {
-    let wallet = PlainBackend::start(Duration::ZERO).await;
+    let wallet = PlainBackend::start(Duration::ZERO, SHORT_WINDOW).await;
     let services = Services::start(wallet.address).await;
     pay_first(&services).await;
     wallet.set_reads(false);
@@ -172,7 +172,7 @@ async fn a_process_that_was_stopped_sends_nothing_that_it_still_held_in_memory()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_died_silently_is_replaced_in_seconds() {
-    let wallet = PlainBackend::start(Duration::ZERO).await;
+    let wallet = PlainBackend::start(Duration::ZERO, LONG_WINDOW).await;
     let relay = Relay::start(wallet.address).await.unwrap();
     let services = Services::start(relay.address).await;
     pay_first(&services).await;
@@ -189,7 +189,7 @@ async fn a_connection_that_died_silently_is_replaced_in_seconds() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wallet_that_is_always_slow_keeps_its_connection() {
-    let wallet = PlainBackend::start(Duration::from_millis(3_500)).await;
+    let wallet = PlainBackend::start(Duration::from_millis(3_500), LONG_WINDOW).await;
     let relay = Relay::start(wallet.address).await.unwrap();
     let services = Services::start(relay.address).await;
     let connections = relay.accepted();

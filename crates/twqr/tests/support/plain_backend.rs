@@ -26,9 +26,11 @@ use twqr_wire::{
     pos::PaymentType,
 };
 
-/// The flow-control window of a stream, in bytes: shorter than a call, so that the rest of a call
+/// A flow-control window of a stream, in bytes, that is shorter than a call: the rest of a call
 /// stays in the worker's memory while the backend does not read.
-const STREAM_WINDOW: u32 = 64;
+pub const SHORT_WINDOW: u32 = 64;
+/// A flow-control window for many calls, in bytes.
+pub const LONG_WINDOW: u32 = 65_535;
 
 /// A handle to a running backend. A clone is another handle to the same one.
 #[derive(Clone)]
@@ -40,8 +42,8 @@ pub struct PlainBackend {
 }
 
 impl PlainBackend {
-    /// Starts a backend that answers each call after `latency`.
-    pub async fn start(latency: Duration) -> Self {
+    /// Starts a backend that answers each call after `latency`, and whose streams have this window.
+    pub async fn start(latency: Duration, window: u32) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let backend = Self {
             address: listener.local_addr().unwrap(),
@@ -50,7 +52,7 @@ impl PlainBackend {
             reads: Arc::new(watch::Sender::new(true)),
         };
         let service = BackendServiceServer::new(backend.clone());
-        let server = Server::builder().tcp_nodelay(true).initial_stream_window_size(STREAM_WINDOW);
+        let server = Server::builder().tcp_nodelay(true).initial_stream_window_size(window);
         let serving = server.clone().add_service(service).serve_with_incoming(TcpListenerStream::new(listener));
         tokio::spawn(serving);
         backend
