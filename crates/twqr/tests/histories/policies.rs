@@ -39,6 +39,15 @@ pub fn true_policy(issuers: &SimulatedIssuers) -> Policy {
     }
 }
 
+/// The policy that calls every issuer idempotent, whatever they are.
+pub fn credulous_policy(issuers: &SimulatedIssuers) -> Policy {
+    let mut policy = true_policy(issuers);
+    for rules in &mut policy.issuers {
+        (rules.idempotent_charges, rules.idempotent_refunds) = (true, true);
+    }
+    policy
+}
+
 /// The policy that calls no issuer idempotent, whatever they are.
 pub fn cautious_policy(issuers: &SimulatedIssuers) -> Policy {
     let mut policy = true_policy(issuers);

@@ -16,7 +16,7 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::Status;
 use twqr_journal_sim::SimSession;
 use twqr_service::Clock;
-use twqr_simulator::{Bank, IssuerKind, KindChoice, Reaction, Script};
+use twqr_simulator::{Bank, Faults, IssuerKind, KindChoice, Reaction, Script};
 use twqr_types::Issuer;
 use twqr_wire::backend::{ExchangeRequest, ExchangeResponse, LedgerEntry, exchange_request::Call};
 use twqr_worker::{Answers, Backend, Calls};
@@ -80,6 +80,14 @@ impl SimulatedIssuers {
     /// Issuers without faults, over connections that do not break.
     pub fn without_faults(seed: u64) -> Self {
         Self::with_script(Script { seed, ..Script::default() }, false)
+    }
+
+    /// Issuers that forget what they refused, and refuse half of the charges at first. They have no
+    /// other faults.
+    pub fn forgetful(seed: u64) -> Self {
+        let kind = Some(IssuerKind::ForgetsRefusals);
+        let wallet = Faults { refuse_first: 0.5, ..Faults::default() };
+        Self::with_script(Script { seed, kind, wallet, ..Script::default() }, false)
     }
 
     fn with_script(script: Script, connections_break: bool) -> Self {

@@ -13,7 +13,7 @@ use crate::{
     callers::Callers,
     invariants,
     log_reader::stored_orders,
-    policies::{cautious_policy, true_policy},
+    policies::{cautious_policy, credulous_policy, true_policy},
     processes::{Processes, Service},
     settle,
     simulated_issuers::SimulatedIssuers,
@@ -27,6 +27,9 @@ const PAYMENTS: usize = 60;
 const CRASHES_S: u64 = 30;
 const SHARDS: u32 = 2;
 
+/// Chooses a policy for issuers.
+type PolicyOf = fn(&SimulatedIssuers) -> Policy;
+
 /// The policy with times and limits that a crash does not exceed.
 fn with_room(policy: Policy) -> Policy {
     let mut policy = Policy { send_within_ms: 15_000, ..policy };
@@ -36,12 +39,11 @@ fn with_room(policy: Policy) -> Policy {
 
 /// Runs one history. Returns the violations of invariants, and how many charges and refunds at the
 /// wallet failed without a refusal.
-async fn run_history(seed: u64, policy: fn(&SimulatedIssuers) -> Policy) -> (Vec<String>, usize) {
+async fn run_history(seed: u64, issuers: &SimulatedIssuers, policy: PolicyOf) -> (Vec<String>, usize) {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let faults = Faults { session_timeout_ms: 500, append_delay_ms_max: 20, ..Faults::default() };
     let sim = Sim::new(Layout { shards: SHARDS, task_partitions: 2 }, faults, seed);
-    let issuers = SimulatedIssuers::without_faults(seed);
-    let policy = with_room(policy(&issuers));
+    let policy = with_room(policy(issuers));
     let mut processes = Processes::new(sim.clone(), issuers.clone(), policy.clone(), seed);
     for service in
         [Service::Router, Service::WalletWorker, Service::WalletWorker, Service::FiscWorker, Service::Tracker]
@@ -55,7 +57,7 @@ async fn run_history(seed: u64, policy: fn(&SimulatedIssuers) -> Policy) -> (Vec
         processes.crash_one_of(Service::WalletWorker, &mut random);
     }
     settle(&sim, SHARDS, &callers).await;
-    let violations = invariants::check(&sim, SHARDS, &issuers, &callers.replies());
+    let violations = invariants::check(&sim, SHARDS, issuers, &callers.replies());
     (violations, failed_without_refusal(&sim))
 }
 
@@ -71,11 +73,16 @@ fn failed_without_refusal(sim: &Sim) -> usize {
     failures.filter(|failure| !is_refusal(failure)).count()
 }
 
+/// Plays one history in virtual time.
+fn play_one(seed: u64, issuers: &SimulatedIssuers, policy: PolicyOf) -> (Vec<String>, usize) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(run_history(seed, issuers, policy))
+}
+
 /// Plays the histories of all seeds; returns how many movements failed without a refusal in each.
-fn play(policy: fn(&SimulatedIssuers) -> Policy) -> Vec<usize> {
+fn play(policy: PolicyOf) -> Vec<usize> {
     let play = |seed| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        let (violations, failed) = runtime.block_on(run_history(seed, policy));
+        let (violations, failed) = play_one(seed, &SimulatedIssuers::without_faults(seed), policy);
         assert!(violations.is_empty(), "seed {seed}: {violations:#?}");
         failed
     };
@@ -89,4 +96,15 @@ fn a_crashed_worker_costs_no_payment_at_an_idempotent_wallet() {
     let failed = play(cautious_policy);
     println!("failed without a refusal where the policy does not call the wallet idempotent, by seed: {failed:?}");
     assert!(failed.iter().any(|count| *count > 0), "the crashes cost no payment, so this test shows nothing");
+}
+
+#[test]
+fn a_wallet_that_forgets_refusals_and_is_called_idempotent_is_found_out() {
+    let is_found = |seed| {
+        let (violations, _) = play_one(seed, &SimulatedIssuers::forgetful(seed), credulous_policy);
+        violations.iter().any(|violation| violation.contains("I6: a failed movement took effect"))
+    };
+    assert!((1..=20).any(is_found), "no history shows a payment that was refused and then charged");
+    let (violations, _) = play_one(1, &SimulatedIssuers::forgetful(1), true_policy);
+    assert!(violations.is_empty(), "called what it is, it does no harm: {violations:#?}");
 }
