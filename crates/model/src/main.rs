@@ -10,6 +10,7 @@ mod fingerprint;
 mod payment;
 mod scopes;
 mod settings;
+mod storage;
 
 use std::{io::Write, process::ExitCode};
 

@@ -18,10 +18,11 @@ use anyhow::{Context, bail, ensure};
 use crate::{
     checker::{Report, Verdict, check},
     payment::Payment,
+    storage::Storage,
 };
 
 /// Checks with more states than this are given up, so that memory stays below 3 GB for each thread.
-const STATES_MAX: usize = 60_000_000;
+const STATES_MAX: usize = 20_000_000;
 
 /// A line of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +54,8 @@ impl Scope {
     pub(crate) fn check(self) -> anyhow::Result<CheckedScope> {
         let report = match &*self.model {
             "payment" => check(&Payment::parse(&self.settings)?, STATES_MAX),
-            other => bail!("no model {other}; there are: payment"),
+            "storage" => check(&Storage::parse(&self.settings)?, STATES_MAX),
+            other => bail!("no model {other}; there are: payment, storage"),
         };
         Ok(CheckedScope { scope: self, report })
     }
@@ -147,8 +149,11 @@ mod tests {
     fn the_tables_can_be_read() {
         for table in [include_str!("../scopes.txt"), include_str!("../scopes-long.txt")] {
             for scope in parse_table(table).unwrap() {
-                assert_eq!(scope.model, "payment");
-                Payment::parse(&scope.settings).unwrap();
+                match &*scope.model {
+                    "payment" => drop(Payment::parse(&scope.settings).unwrap()),
+                    "storage" => drop(Storage::parse(&scope.settings).unwrap()),
+                    other => panic!("{other}"),
+                }
             }
         }
         assert!(parse_table("payment | holds").unwrap_err().to_string().contains("model | expectation | settings"));
