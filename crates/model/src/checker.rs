@@ -106,6 +106,39 @@ enum Outcome {
     Violated(u32, &'static str),
 }
 
+/// How many states a block of the queue holds.
+const BLOCK_STATES: usize = 4096;
+
+/// A queue in blocks of a fixed size. The queue holds whole states, so it needs most of the memory;
+/// one that doubles when it grows would need twice as much.
+struct StateQueue<T> {
+    blocks: VecDeque<VecDeque<T>>,
+}
+
+impl<T> StateQueue<T> {
+    fn push(&mut self, state: T) {
+        if self.blocks.back().is_none_or(|block| block.len() == BLOCK_STATES) {
+            self.blocks.push_back(VecDeque::with_capacity(BLOCK_STATES));
+        }
+        if let Some(block) = self.blocks.back_mut() {
+            block.push_back(state);
+        }
+    }
+
+    fn pop(&mut self) -> Option<T> {
+        let first = self.blocks.front_mut()?;
+        let state = first.pop_front();
+        if first.is_empty() {
+            self.blocks.pop_front();
+        }
+        state
+    }
+
+    fn newest(&self) -> Option<&T> {
+        self.blocks.back()?.back()
+    }
+}
+
 /// The parent of the initial state.
 const ROOT: u32 = u32::MAX;
 
@@ -119,7 +152,7 @@ struct Search<'a, M: Model> {
     /// begin.
     targets: Vec<u32>,
     first_target: Vec<u32>,
-    queue: VecDeque<(u32, M::State)>,
+    queue: StateQueue<(u32, M::State)>,
 }
 
 impl<'a, M: Model> Search<'a, M> {
@@ -131,7 +164,7 @@ impl<'a, M: Model> Search<'a, M> {
             is_settled: Vec::new(),
             targets: Vec::new(),
             first_target: Vec::new(),
-            queue: VecDeque::new(),
+            queue: StateQueue { blocks: VecDeque::new() },
         }
     }
 
@@ -139,7 +172,7 @@ impl<'a, M: Model> Search<'a, M> {
         let model = self.model;
         self.visit(ROOT, model.initial());
         let mut steps = Steps::new(false);
-        while let Some((id, state)) = self.queue.pop_front() {
+        while let Some((id, state)) = self.queue.pop() {
             if self.parents.len() > states_max {
                 return Outcome::TooLarge;
             }
@@ -147,7 +180,7 @@ impl<'a, M: Model> Search<'a, M> {
             model.add_steps(&state, &mut steps);
             for step in steps.list.drain(..) {
                 let (number, is_new) = self.visit(id, step.to);
-                let newest = self.queue.back().filter(|_| is_new);
+                let newest = self.queue.newest().filter(|_| is_new);
                 if let Some(property) = newest.and_then(|(_, state)| model.violation(state)) {
                     return Outcome::Violated(number, property);
                 }
@@ -167,7 +200,7 @@ impl<'a, M: Model> Search<'a, M> {
         if number == next {
             self.parents.push(parent);
             self.is_settled.push(self.model.is_settled(&state));
-            self.queue.push_back((number, state));
+            self.queue.push((number, state));
         }
         (number, number == next)
     }

@@ -49,14 +49,18 @@ impl<'a> ClaimReader<'a> {
         Self { rules, trusted: NONE, newest: NONE, latest: NONE, is_unknown: false, is_released: true }
     }
 
-    /// A reader that began to read at `from` without knowing the claims before it, and takes the
-    /// first claim that it meets for valid.
+    /// A reader that began to read at `from` without knowing the claims before it.
     fn from(self, from: u8) -> Self {
         Self { is_unknown: from > 0, is_released: from == 0, ..self }
     }
 
     /// Reads a claim; returns whether it counts.
     pub(super) fn claim(&mut self, offset: u8, replaces: u8) -> bool {
+        if self.is_unknown && replaces != NONE && !self.rules.trusts_unknown {
+            // It may count, so its tasks belong to somebody else.
+            self.is_released = false;
+            return true;
+        }
         let is_valid = replaces == NONE || replaces == self.newest || self.is_unknown;
         let counts = is_valid || self.rules.counts_all_claims || offset == self.trusted;
         self.latest = offset;
@@ -132,6 +136,12 @@ impl<'a> PartitionView<'a> {
     pub(super) fn counts(&self, offset: u8) -> bool {
         let mut reader = self.claims(offset);
         reader.read_task_record(offset, self.tasks[usize::from(offset)])
+    }
+
+    /// Whether nobody can tell from the records read whether a claim at `offset` counts that names
+    /// another one.
+    pub(super) fn is_undecidable(&self, offset: u8) -> bool {
+        self.claims(offset).is_unknown && !self.rules.trusts_unknown
     }
 
     /// Whether the task at `offset` belongs to the worker's own claim, as long as it has read no

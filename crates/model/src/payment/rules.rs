@@ -76,8 +76,12 @@ settings! {
         identity_rule: bool = true,
         /// The highest identity is committed with the position.
         commits_identity: bool = true,
-        /// The newest claim is committed with the position.
+        /// The newest claim is committed with the position. Without it, a claim that names another
+        /// one may count or not: its tasks are taken for possibly sent, and a worker whose own claim
+        /// is of that kind claims again without a name.
         commits_claim: bool = true,
+        /// Wrong: such a claim is taken for valid, also by its own worker.
+        trusts_unknown: bool = false,
         /// "Not sent" is evidence only for a fresh task.
         guards_not_sent: bool = true,
         /// Wrong: "unknown" is taken as proof of absence at once.

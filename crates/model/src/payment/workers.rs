@@ -128,12 +128,18 @@ fn claim(rules: &PaymentRules, world: &mut World, index: usize) {
         world.tasks.push(TaskRecord::Claim { replaces });
     }
     let Committed { position, highest } = world.committed;
+    let from = if rules.commits_claim { 0 } else { position };
+    if replaces != NONE && PartitionView::new(rules, &world.tasks, from, offset).is_undecidable(offset) {
+        world.workers[index].replaces = NONE;
+        claim(rules, world, index);
+        return;
+    }
     let worker = Worker {
         phase: WorkerPhase::Holding,
         position,
         highest: if rules.commits_identity { highest } else { 0 },
         claim: if rules.fence == 0 { 0 } else { offset },
-        from: if rules.commits_claim { 0 } else { position },
+        from,
         started: if rules.send_by { 0 } else { world.clock },
         ..Worker::DOWN
     };
