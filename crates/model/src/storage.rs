@@ -1,6 +1,8 @@
 //! A model of the states of two orders: the log, the compacted topic `order-states`, and two
-//! routers with local stores (protocol rules P4 and P5). It covers what the payment model leaves out: the
-//! mark from which a restore reads, the deletion of older epochs' states, standbys, retention.
+//! routers with local stores (protocol rules P4 and P5).
+//!
+//! It covers what the payment model leaves out: the mark from which a restore reads, the deletion
+//! of older epochs' states, standbys, retention.
 //!
 //! An order's state is the set of changes that it has seen. Each change has one effect. A restored
 //! state must agree with the log, and every effect must be emitted in the end.
