@@ -77,8 +77,8 @@ settings! {
         /// The highest identity is committed with the position.
         commits_identity: bool = true,
         /// The newest claim is committed with the position. Without it, a claim that names another
-        /// one may count or not: its tasks are taken for possibly sent, and a worker whose own claim
-        /// is of that kind claims again without a name.
+        /// one may count or not: its tasks are taken for possibly sent, and a worker whose own
+        /// claim is of that kind claims again without a name.
         commits_claim: bool = true,
         /// Wrong: such a claim is taken for valid, also by its own worker.
         trusts_unknown: bool = false,
