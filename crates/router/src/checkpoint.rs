@@ -22,6 +22,10 @@ use crate::{
     store::{ShardStore, StoreMark, StoredState},
 };
 
+/// How many signs of life may follow the last marker: about four seconds of them. Whoever waits
+/// until all records are decided waits for a marker.
+const SIGNS_PER_MARKER: u64 = 16;
+
 /// The states that changed since the last checkpoint, as they are at a position.
 pub(crate) struct Checkpoint {
     shard: u16,
@@ -73,9 +77,11 @@ impl Checkpoint {
     }
 
     /// Whether there is something to write. Records that changed nothing count too: the marker
-    /// shows its readers that they miss nothing up to its position.
-    pub(crate) fn is_due(shard: &Shard, mark: &StoreMark) -> bool {
-        shard.needs_checkpoint() || shard.next > mark.position
+    /// shows its readers that they miss nothing up to its position. From `worked_to` on there are
+    /// only signs of life, which need a marker only when there are many.
+    pub(crate) fn is_due(shard: &Shard, mark: &StoreMark, worked_to: u64) -> bool {
+        let signs = shard.next.saturating_sub(mark.position);
+        shard.needs_checkpoint() || worked_to > mark.position || signs >= SIGNS_PER_MARKER
     }
 
     /// Adds entries that delete superseded records. The marker follows them, so a reader never

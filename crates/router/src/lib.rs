@@ -20,7 +20,7 @@ mod superseded;
 
 use std::sync::Arc;
 
-use twqr_consumer::hold_assigned;
+use twqr_consumer::hold_partitions;
 use twqr_journal::{Journal, JournalError, Topic};
 use twqr_order::{Policy, PolicyFault};
 use twqr_service::{Context, Stalled};
@@ -75,28 +75,37 @@ pub(crate) struct Links {
     pub(crate) context: Context,
     pub(crate) replies: Arc<ReplyAppends>,
     pub(crate) owned: Arc<OwnedShards>,
+    pub(crate) refused: Arc<shard_keeper::RefusedLogs>,
 }
 
-/// Runs until `context.shutdown` fires: owns each shard that the group assigns to this process. At
-/// the end it first leaves the group. It keeps working until other routers have claimed its shards,
-/// so that no payment waits in the meantime.
+/// Runs until `context.shutdown` fires: owns each shard that the group assigns to this process, and
+/// each whose router shows no more life. At the end it leaves the group, and keeps working until
+/// other routers have claimed its shards, so that no payment waits in the meantime. Fails if
+/// another living router has the same member name.
 pub async fn run(settings: Settings, journal: Arc<dyn Journal>, context: Context) -> Result<(), Error> {
     metrics::describe();
     let replies = ReplyAppends::new(journal.clone(), &context.health);
     let owned = Arc::<OwnedShards>::default();
-    let keep = |index, unassigned| {
-        let (journal, context, replies, owned) = (journal.clone(), context.clone(), replies.clone(), owned.clone());
-        let links = Links { journal, context, replies, owned };
-        shard_keeper::keep(index, settings.clone(), links, unassigned)
-    };
-    let standby = async {
-        if !settings.standby || !journal.is_shared() {
-            std::future::pending::<()>().await;
+    let standby = {
+        let (is_on, journal) = (settings.standby && journal.is_shared(), journal.clone());
+        let (store, owned) = (settings.store.clone(), owned.clone());
+        async move {
+            if !is_on {
+                std::future::pending::<()>().await;
+            }
+            standby::follow_others(journal, store, owned).await
         }
-        standby::follow_others(journal.clone(), settings.store.clone(), owned.clone()).await
     };
+    let (shared, refused) = (journal.clone(), Arc::default());
+    let links = Links { journal: shared, context: context.clone(), replies: replies.clone(), owned, refused };
+    let check = {
+        let (settings, links) = (settings.clone(), links.clone());
+        move |index| shard_keeper::check_log(index, settings.clone(), links.clone())
+    };
+    let (member, part) = (settings.member.clone(), |index: u32| format!("router/shard-{index}"));
+    let keep = move |held| shard_keeper::keep(held, settings.clone(), links.clone());
     tokio::select! {
-        held = hold_assigned(&*journal, Topic::Orders, &settings.member, &context, keep) => Ok(held?),
+        held = hold_partitions(journal, Topic::Orders, &member, &context, part, check, keep) => Ok(held?),
         never = replies.clone().reset_ingresses() => match never {},
         never = standby => match never {},
     }

@@ -1,16 +1,16 @@
-//! The owner of one shard: claims it, restores it, and applies its records. It ends when it reads a
-//! newer claim (protocol rule P4), and after any failed append. The effects in flight may still
-//! reach the log then, and the next owner emits them again under the same identities (protocol rule
-//! P3).
+//! The owner of one shard that was claimed: restores it, and applies its records. It ends when it
+//! reads a newer claim (protocol rule P4), and after any failed append. The effects in flight may
+//! still reach the log then, and the next owner emits them again under the same identities
+//! (protocol rule P3).
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use futures::{StreamExt, future::OptionFuture, stream::FuturesOrdered};
-use rand::Rng;
+use tokio::time::Instant;
 use tracing::info;
-use twqr_consumer::{DeadLetters, order_record_mark};
-use twqr_journal::{Entry, Journal, JournalError, Partition, Reader, Topic, check_end, read_whole};
-use twqr_order::{Command, HoldRecord, POLICY_SHARD, PolicyChange, Record};
+use twqr_consumer::{DeadLetters, Held, Signs, order_record_mark};
+use twqr_journal::{Entry, Journal, JournalError, Partition, Reader, Topic, read_whole};
+use twqr_order::{Command, HoldRecord, POLICY_SHARD, PolicyChange, Record, claim_counts};
 use twqr_service::{CancellationToken, Clock, Part, StallWatch};
 use twqr_types::ShardId;
 use twqr_wire::convert::encode_record;
@@ -29,10 +29,13 @@ use crate::{
 
 /// How an owner ended without a failure.
 pub(crate) enum Ended {
-    /// Its `stop` fired.
+    /// It was asked to stop, or has released the shard.
     Stopped,
     /// It read the claim of another router at the offset `newer`; its own claim is at `epoch`.
     Superseded { epoch: u64, newer: u64 },
+    /// It read the claim of another router at the offset `newer`, which does not count. It claims
+    /// again.
+    Disputed { newer: u64 },
     /// The checkpoint is newer than our claim: another router took over during the restore. Both
     /// claims are below the position `applied`.
     Overtaken { applied: u64 },
@@ -42,6 +45,14 @@ pub(crate) enum Ended {
 const BATCH_RECORDS_MAX: usize = 1024;
 /// Reading pauses while so many batches wait until their effects are acknowledged.
 const BATCHES_IN_FLIGHT_MAX: usize = 64;
+
+/// How long an owner that was asked to stop keeps working until another router asks for the shard,
+/// in ms. Two owners at once are harmless: their effects have the same identities (protocol rule
+/// P3).
+const GRACE_MS: u64 = 3_000;
+/// How long an owner that has released the shard keeps working until another router claims it, in
+/// ms.
+const RELEASED_MS: u64 = 1_000;
 
 /// Owns one shard until it ends; a new claim needs a new owner.
 pub(crate) struct Owner<'a> {
@@ -54,8 +65,9 @@ pub(crate) struct Owner<'a> {
     store: ShardStore,
     dead_letters: DeadLetters,
     replies: Arc<ReplyAppends>,
-    /// A random number in our claim, by which the owner recognises it.
-    nonce: u64,
+    /// The offset of our claim.
+    claim: u64,
+    stop: CancellationToken,
 }
 
 type Acked = Pin<Box<dyn Future<Output = Result<u64, JournalError>> + Send>>;
@@ -67,8 +79,11 @@ struct OwnedShard {
     reader: Box<dyn Reader>,
     /// The offset of our claim, once it was read.
     epoch: Option<u64>,
-    /// Our claim is below this position.
-    claimed_below: u64,
+    signs: Signs,
+    /// Every record from this position on is only a sign of life.
+    worked_to: u64,
+    /// When the owner ends, since it was asked to stop or has released the shard.
+    end_at: Option<Instant>,
     /// The batches whose effects are not acknowledged yet. Each returns the position after it, once
     /// they are.
     acks: FuturesOrdered<Acked>,
@@ -96,32 +111,29 @@ impl OwnedShard {
 
     /// Returns how the owner ends if the restored position is past our claim. It would never read
     /// its claim then, and so never write a checkpoint.
-    fn overtaken(&self) -> Option<Ended> {
-        let passed = self.epoch.is_none() && self.shard.next >= self.claimed_below;
+    fn overtaken(&self, claim: u64) -> Option<Ended> {
+        let passed = self.epoch.is_none() && self.shard.next > claim;
         passed.then_some(Ended::Overtaken { applied: self.shard.next })
     }
 }
 
 impl<'a> Owner<'a> {
-    pub(crate) fn new(shard: ShardId, settings: &'a Settings, links: Links, part: Part, watch: StallWatch) -> Self {
-        let Links { journal, context, replies, owned: _ } = links;
+    pub(crate) fn new(shard: ShardId, settings: &'a Settings, links: Links, held: &Held) -> Self {
+        let Links { journal, context, replies, .. } = links;
         let dead_letters = DeadLetters::new(journal.clone(), &context, metrics::DEAD_LETTERS);
         let store = ShardStore::new(shard.0, settings.store.clone());
-        let (clock, nonce) = (context.clock, rand::rng().random());
-        Self { shard, settings, journal, clock, part, watch, store, dead_letters, replies, nonce }
+        let (clock, part, watch) = (context.clock, held.part.clone(), held.stall_watch.clone());
+        let (claim, stop) = (held.claim, held.stop.clone());
+        Self { shard, settings, journal, clock, part, watch, store, dead_letters, replies, claim, stop }
     }
 
-    /// Claims the shard and applies its records until `stop` fires, another router claims it, or
-    /// something fails.
-    pub(crate) async fn own(self, stop: &CancellationToken) -> Result<Ended, Error> {
-        let orders = Partition { topic: Topic::Orders, index: u32::from(self.shard.0) };
-        // A claim in another log would be the first step of making it ours.
-        check_end(&*self.journal, orders, self.store.mark().await?.position).await?;
-        let owner = self.settings.member.as_str().into();
-        let claim = HoldRecord::Claim { owner, nonce: self.nonce, replaces: None };
-        self.append_record(orders, Command::Hold(claim)).await?;
-        let claimed_below = self.journal.end(orders).await?;
-        let (shard, mark) = restore(self.shard, &*self.journal, self.store.clone()).await?;
+    /// Restores the shard and applies its records until the owner was asked to stop, another router
+    /// claims the shard, or something fails.
+    pub(crate) async fn own(self, held: Held) -> Result<Ended, Error> {
+        let Held { partition: orders, mut signs, .. } = held;
+        let restoring = restore(self.shard, &*self.journal, self.store.clone());
+        let (shard, mark) = signs.during(self.claim, restoring).await?;
+        note_protocol(&mut signs, &shard);
         info!(shard = self.shard.0, from = shard.next, "shard restored, applying");
         let reader = read_whole(&*self.journal, orders, shard.next, shard.witness, order_record_mark).await?;
         let owned = OwnedShard {
@@ -130,20 +142,22 @@ impl<'a> Owner<'a> {
             shard,
             reader,
             epoch: None,
-            claimed_below,
+            signs,
+            worked_to: 0,
+            end_at: None,
             acks: FuturesOrdered::new(),
             pending_checkpoint: None,
             checkpoint_write: None,
             mark,
         };
-        if let Some(ended) = owned.overtaken() {
+        if let Some(ended) = owned.overtaken(self.claim) {
             return Ok(ended);
         }
         self.watch.set_applied(owned.shard.next);
-        self.run(owned, orders, stop).await
+        self.run(owned, orders).await
     }
 
-    async fn run(&self, mut owned: OwnedShard, orders: Partition, stop: &CancellationToken) -> Result<Ended, Error> {
+    async fn run(&self, mut owned: OwnedShard, orders: Partition) -> Result<Ended, Error> {
         let end = || async { self.journal.end(orders).await.ok() };
         let stalled = self.watch.until_stalled(&self.part, end);
         tokio::pin!(stalled);
@@ -154,7 +168,13 @@ impl<'a> Owner<'a> {
             self.watch.set_paused(owned.acks.len() >= BATCHES_IN_FLIGHT_MAX);
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return Ok(Ended::Stopped),
+                () = self.stop.cancelled(), if owned.end_at.is_none() => {
+                    let grace_ms = if self.journal.is_shared() { GRACE_MS } else { 0 };
+                    owned.end_at = Some(Instant::now() + Duration::from_millis(grace_ms));
+                    owned.signs.leave();
+                }
+                () = until(owned.end_at) => return Ok(give_up(&mut owned)),
+                () = owned.signs.due() => owned.signs.show(owned.shard.next),
                 Some(acked) = owned.acks.next(), if !owned.acks.is_empty() => {
                     owned.acked = owned.acked.max(acked?);
                     self.write_when_acked(&mut owned);
@@ -167,14 +187,14 @@ impl<'a> Owner<'a> {
                 stalled = &mut stalled => return Err(stalled.into()),
                 () = &mut tick => {
                     self.begin_checkpoint(&mut owned);
-                    tick.as_mut().reset(tokio::time::Instant::now() + interval);
+                    tick.as_mut().reset(Instant::now() + interval);
                 }
                 records = owned.reader.next(BATCH_RECORDS_MAX), if owned.acks.len() < BATCHES_IN_FLIGHT_MAX => {
                     let records: Vec<_> = records?.into_iter().map(DecodedRecord::decode).collect();
                     // This may wait for the disk.
                     tokio::select! {
                         biased;
-                        () = stop.cancelled() => return Ok(Ended::Stopped),
+                        () = until(owned.end_at) => return Ok(give_up(&mut owned)),
                         loaded = owned.shard.load_targets(records.iter().filter_map(DecodedRecord::readable)) => loaded?,
                         stalled = &mut stalled => return Err(stalled.into()),
                     }
@@ -193,17 +213,16 @@ impl<'a> Owner<'a> {
         let mut ended = None;
         for record in records {
             batch.apply(&mut owned.shard, record)?;
-            if let Some((offset, HoldRecord::Claim { nonce, .. })) = batch.hold.take() {
-                match owned.epoch {
-                    None if nonce == self.nonce => self.begin_epoch(owned, offset),
-                    Some(epoch) if nonce != self.nonce => {
-                        ended = Some(Ended::Superseded { epoch, newer: offset });
-                        break;
-                    }
-                    None | Some(_) => {}
+            if let Some((offset, hold)) = batch.hold.take() {
+                ended = self.take_hold(owned, offset, &hold);
+                if ended.is_some() {
+                    break;
                 }
+            } else {
+                owned.worked_to = owned.shard.next;
             }
         }
+        note_protocol(&mut owned.signs, &owned.shard);
         owned.shard.end_batch();
         if owned.epoch.is_some() && owned.shard.versions.newest().is_some() {
             self.part.ready();
@@ -217,7 +236,38 @@ impl<'a> Owner<'a> {
             }
             Ok(position)
         }));
-        Ok(ended.or_else(|| owned.overtaken()))
+        Ok(ended.or_else(|| owned.overtaken(self.claim)))
+    }
+
+    /// Takes a record about who holds the shard; returns how the owner ends if another router has
+    /// it.
+    fn take_hold(&self, owned: &mut OwnedShard, offset: u64, hold: &HoldRecord) -> Option<Ended> {
+        let Some(epoch) = owned.epoch else {
+            if offset == self.claim {
+                self.begin_epoch(owned, offset);
+            }
+            return None;
+        };
+        match hold {
+            HoldRecord::Claim { replaces, .. } if claim_counts(*replaces, Some(epoch)) => {
+                return Some(Ended::Superseded { epoch, newer: offset });
+            }
+            // An owner writes no state past any claim of another router (protocol rule P5).
+            HoldRecord::Claim { .. } => return Some(Ended::Disputed { newer: offset }),
+            // Another router counts a later claim as its own. One of the two is enough.
+            HoldRecord::Alive(alive) if alive.claim > epoch => {
+                return Some(Ended::Superseded { epoch, newer: alive.claim });
+            }
+            HoldRecord::Intent(by) if owned.signs.is_other(by) && !owned.signs.is_released() => {
+                info!(shard = self.shard.0, by = %by.name, "another router asks for the shard");
+                // The release is no effect: if it is lost, the other router asks again.
+                drop(owned.signs.release());
+                owned.end_at = Some(Instant::now() + Duration::from_millis(RELEASED_MS));
+            }
+            HoldRecord::Doubt(by) if owned.signs.is_other(by) => owned.signs.answer_doubt(),
+            HoldRecord::Release { .. } | HoldRecord::Intent(_) | HoldRecord::Alive(_) | HoldRecord::Doubt(_) => {}
+        }
+        None
     }
 
     /// Notes that our claim was read: from here on the shard is ours. If this is the policy's shard
@@ -226,6 +276,8 @@ impl<'a> Owner<'a> {
     fn begin_epoch(&self, owned: &mut OwnedShard, epoch: u64) {
         info!(shard = self.shard.0, epoch, "shard claimed");
         owned.epoch = Some(epoch);
+        // The marker must pass our claim.
+        owned.worked_to = epoch + 1;
         if self.shard == POLICY_SHARD && owned.shard.versions.newest().is_none() {
             let change = PolicyChange {
                 version: 1,
@@ -251,7 +303,7 @@ impl<'a> Owner<'a> {
         let is_idle = owned.pending_checkpoint.is_none() && owned.checkpoint_write.is_none();
         let (true, Some(epoch)) = (is_idle, owned.epoch) else { return };
         owned.states_end.ask_if_due();
-        if Checkpoint::is_due(&owned.shard, &owned.mark) {
+        if Checkpoint::is_due(&owned.shard, &owned.mark, owned.worked_to) {
             let mut checkpoint = Checkpoint::take(&mut owned.shard, epoch);
             // Our marker is past our claim.
             if owned.mark.position > epoch {
@@ -279,5 +331,26 @@ impl<'a> Owner<'a> {
             let write = checkpoint.write(self.journal.clone(), self.store.clone(), mark);
             owned.checkpoint_write = Some(Box::pin(write));
         }
+    }
+}
+
+/// Signs of life are shown from the protocol version on that knows them.
+fn note_protocol(signs: &mut Signs, shard: &Shard) {
+    signs.note_protocol(shard.versions.newest().map_or(0, |newest| newest.policy.protocol_version));
+}
+
+/// Ends an owner whose time is over. Other routers may claim the shard at once then.
+fn give_up(owned: &mut OwnedShard) -> Ended {
+    if owned.signs.is_on() && owned.epoch.is_some() && !owned.signs.is_released() {
+        drop(owned.signs.release());
+    }
+    Ended::Stopped
+}
+
+/// Returns at that time; never, if there is no time.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }

@@ -1,12 +1,12 @@
 //! A marker says up to which record `order-states` is complete. It is also written for records that
-//! changed nothing, but only if there are new records.
+//! changed nothing, and seldom for signs of life, but only if there are new records.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "support/stage.rs"]
 mod stage;
 
-use stage::{ORDERS, STATES, pause, query, sim, start};
+use stage::{STATES, pause, query, sim, start, worked_to};
 use twqr_journal_sim::{Faults, Sim};
 use twqr_wire::convert::{StateBody, decode_state};
 
@@ -26,8 +26,9 @@ async fn a_marker_is_also_written_for_records_that_change_nothing() {
     pause(2_000).await;
     query(&*sim.session("ingress")).await;
     pause(2_000).await;
-    assert_eq!(marker(&sim), Some(sim.records(ORDERS).len() as u64));
+    assert!(marker(&sim).unwrap() >= worked_to(&sim));
     let written = sim.records(STATES).len();
-    pause(10_000).await;
-    assert_eq!(sim.records(STATES).len(), written, "nothing is written without new records");
+    pause(12_000).await;
+    let markers = sim.records(STATES).len() - written;
+    assert!((2..=4).contains(&markers), "signs of life need a marker each 4 s: {markers}");
 }

@@ -6,7 +6,7 @@
 #[path = "support/stage.rs"]
 mod stage;
 
-use stage::{ORDERS, STATES, pause, pay, query, sim, start};
+use stage::{ORDERS, STATES, pause, pay, query, sim, start, worked_to};
 use twqr_journal::{Entry, Journal, Partition, Topic};
 use twqr_journal_sim::{Faults, Sim};
 use twqr_service::PartState;
@@ -46,7 +46,7 @@ async fn a_failure_of_replies_or_dead_letters_stops_no_payment() {
             pause(1_000).await;
         }
         assert_eq!(sim.records(TASKS).len(), 3, "{topic:?}");
-        assert_eq!(marker(&sim), sim.records(ORDERS).len() as u64, "{topic:?}: checkpoints reach the end");
+        assert!(marker(&sim) >= worked_to(&sim), "{topic:?}: checkpoints reach the end");
         let claims = router.health.report();
         assert!(router.health.is_ready(), "{topic:?}: {claims:?}");
         assert!(matches!(claims[part], PartState::Degraded(_)), "{topic:?}: {claims:?}");

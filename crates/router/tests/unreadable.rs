@@ -52,7 +52,11 @@ async fn after_a_rollback(before: &Sim, is_newer: fn(&StateBody) -> bool) -> Sim
         }
     }
     for record in before.records(STATES) {
-        let ours = with_version(&record.entry.value.unwrap(), RECORD_VERSION);
+        let Some(value) = record.entry.value else {
+            session.append(STATES, vec![record.entry]).await.unwrap();
+            continue;
+        };
+        let ours = with_version(&value, RECORD_VERSION);
         let state = decode_state(ours.clone()).unwrap();
         let value = if is_newer(&state.body) { with_version(&ours, RECORD_VERSION + 1) } else { ours };
         let entry = Entry { key: record.entry.key, value: Some(value) };

@@ -63,6 +63,11 @@ impl Health {
         part
     }
 
+    /// Whether there is a part of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.lock().contains_key(name)
+    }
+
     /// The state of every part, by its name.
     pub fn report(&self) -> BTreeMap<String, PartState> {
         self.lock().clone()

@@ -16,16 +16,14 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::mpsc, time::Instant};
 use tracing::{info, warn};
-use twqr_consumer::DeadLetters;
-use twqr_journal::{Entry, Group, Journal, Partition, Reader};
-use twqr_order::HoldRecord;
-use twqr_service::{CancellationToken, Clock, Part, StallWatch};
-use twqr_wire::convert::{TaskRecord, encode_task_record};
+use twqr_consumer::{DeadLetters, Held};
+use twqr_journal::{Group, Journal, Partition, Reader};
+use twqr_service::Clock;
 
 use crate::{
     call::Call,
     error::Error,
-    holding::Holding,
+    holding::{HeldBy, Holding},
     link::{EVENTS_MAX, Event},
     read_position::ReadPosition,
     settings::Settings,
@@ -84,6 +82,7 @@ pub(crate) struct Holder {
     /// When the position may be committed again.
     commit_after: Instant,
     stage: Stage,
+    held: Held,
     reader: Box<dyn Reader>,
     events: mpsc::Receiver<Event>,
     /// Absent while there is no connection to the backend.
@@ -95,18 +94,14 @@ pub(crate) struct Holder {
 }
 
 impl Holder {
-    /// Works until the partition is released or superseded, or something fails. After `stop` fires
-    /// it keeps working for `grace`, so that no task waits: within that time the next worker asks
-    /// for the partition.
-    pub(crate) async fn work(
-        mut self,
-        stop: &CancellationToken,
-        grace: Duration,
-        part: &Part,
-        watch: &StallWatch,
-    ) -> Result<Ended, Error> {
+    /// Works until the partition is released or superseded, or something fails. After it
+    /// was asked to stop it keeps working for `grace`, so that no task waits: within that time the
+    /// next worker asks for the partition.
+    pub(crate) async fn work(mut self, grace: Duration) -> Result<Ended, Error> {
+        let Held { stop, part, stall_watch: watch, .. } = &self.held;
+        let (stop, part, watch) = (stop.clone(), part.clone(), watch.clone());
         let (journal, partition) = (self.journal.clone(), self.partition);
-        let stalled = watch.until_stalled(part, || async { journal.end(partition).await.ok() });
+        let stalled = watch.until_stalled(&part, || async { journal.end(partition).await.ok() });
         tokio::pin!(stalled);
         let mut events = Vec::new();
         let freed = self.settings.lanes.freed();
@@ -123,13 +118,17 @@ impl Holder {
             self.send_queued();
             self.outcomes.append(&*journal);
             let next_timeout = self.next_timeout();
-            let commit_at = (self.read.position() > self.committed).then_some(self.commit_after);
+            let commit_at = self.read.is_commit_due(self.committed).then_some(self.commit_after);
             let reads = !matches!(self.stage, Stage::Ending(_)) && self.read.unfinished() < UNFINISHED_TASKS_MAX;
             watch.set_applied(self.read.next());
             watch.set_paused(!reads);
             tokio::select! {
                 biased;
-                () = stop.cancelled(), if release_at.is_none() => release_at = Some(Instant::now() + grace),
+                () = stop.cancelled(), if release_at.is_none() => {
+                    release_at = Some(Instant::now() + grace);
+                    self.held.signs.leave();
+                }
+                () = self.held.signs.due(), if self.stage == Stage::Working => self.held.signs.show(self.read.next()),
                 Some(finished) = self.outcomes.next_acknowledged() => {
                     for offset in finished? {
                         self.read.finish(offset);
@@ -162,7 +161,7 @@ impl Holder {
     /// right behind the release, where the next holder begins.
     async fn end(&mut self, ended: Ended) -> Result<Ended, Error> {
         if ended == Ended::Released {
-            let position = self.read.to_commit(None);
+            let position = self.read.to_commit(HeldBy { newest: Some(self.holding.own()), holder: None });
             self.journal.commit(Group::Workers, self.partition, position).await?;
             info!(partition = %self.partition, "partition released");
         }
@@ -172,8 +171,8 @@ impl Holder {
     fn commit_if_moved(&mut self) {
         let position = self.read.position();
         if position > self.committed && self.stage != Stage::Ending(Ended::Superseded) {
-            let holder = self.holding.holder_before(position);
-            let ack = self.journal.commit(Group::Workers, self.partition, self.read.to_commit(holder));
+            let held = self.holding.before(position);
+            let ack = self.journal.commit(Group::Workers, self.partition, self.read.to_commit(held));
             let partition = self.partition;
             tokio::spawn(async move {
                 if let Err(error) = ack.await {
@@ -189,8 +188,7 @@ impl Holder {
     /// tasks after it belong to the next claim.
     fn release(&mut self) {
         self.stage = Stage::Releasing;
-        let release = encode_task_record(&TaskRecord::Hold(HoldRecord::Release { claim: self.holding.own() }));
-        let ack = self.journal.append(self.partition, vec![Entry::plain(release)]);
+        let ack = self.held.signs.release();
         self.outcomes.await_ack(Vec::new(), ack);
     }
 }

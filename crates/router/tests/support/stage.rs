@@ -13,11 +13,11 @@ use std::{sync::Arc, time::Duration};
 use tokio::task::JoinHandle;
 use twqr_journal::{Entry, Journal, Partition, Topic};
 use twqr_journal_sim::{Faults, Layout, Sim, SimSession};
-use twqr_order::{Alphabet, Policy, ReplyTo, Route, RouteTarget};
+use twqr_order::{Alphabet, HoldRecord, Policy, ReplyTo, Route, RouteTarget};
 use twqr_router::{MemoryStore, Settings, StateStore};
 use twqr_service::{CancellationToken, Clock, Context, Health, SystemClock};
 use twqr_types::{Issuer, MerchantId, MerchantTradeNo, OrderKey, PayForm, RawPay};
-use twqr_wire::convert::{encode_cancel, encode_pay, encode_query};
+use twqr_wire::convert::{HeldTopic, encode_cancel, encode_pay, encode_query};
 
 pub const ORDERS: Partition = Partition { topic: Topic::Orders, index: 0 };
 pub const STATES: Partition = Partition { topic: Topic::OrderStates, index: 0 };
@@ -67,12 +67,36 @@ pub fn start_with(
     member: &str,
     store: Arc<dyn StateStore>,
 ) -> Router {
+    start_configured(journal, session, member, store, policy())
+}
+
+/// Starts a router with this first policy and an empty local store.
+pub fn start_by(sim: &Sim, member: &str, policy: Policy) -> Router {
+    let session = sim.session(member);
+    start_configured(session.clone(), session, member, Arc::new(MemoryStore::default()), policy)
+}
+
+fn start_configured(
+    journal: Arc<dyn Journal>,
+    session: Arc<SimSession>,
+    member: &str,
+    store: Arc<dyn StateStore>,
+    policy: Policy,
+) -> Router {
     let (shutdown, health) = (CancellationToken::new(), Health::default());
     let context = Context { clock: Arc::new(SystemClock), shutdown: shutdown.clone(), health: health.clone() };
-    let settings =
-        Settings { member: member.into(), policy: policy(), checkpoint_interval_ms: 100, standby: true, store };
+    let settings = Settings { member: member.into(), policy, checkpoint_interval_ms: 100, standby: true, store };
     let running = tokio::spawn(twqr_router::run(settings, journal, context));
     Router { running, session, shutdown, health }
+}
+
+/// The offset after the last record of `orders` that is more than a sign of life.
+pub fn worked_to(sim: &Sim) -> u64 {
+    let is_sign = |record: &twqr_journal::Record| {
+        let hold = record.entry.value.as_ref().and_then(|value| HeldTopic::Orders.decode_hold(value));
+        matches!(hold, Some(HoldRecord::Alive(_)))
+    };
+    sim.records(ORDERS).iter().rev().find(|record| !is_sign(record)).map_or(0, |record| record.offset + 1)
 }
 
 pub async fn pause(ms: u64) {

@@ -3,9 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use twqr_journal::{Partition, Topic};
 use twqr_journal_sim::Sim;
-use twqr_order::{CancelStage, Command, Evidence, Order, Payment, Phase, Record};
+use twqr_order::{CancelStage, Command, Evidence, HoldRecord, Order, Payment, Phase, Record, claim_counts};
 use twqr_types::StatusCode;
+use twqr_wire::convert::HeldTopic;
 
 use crate::{
     log_reader::{order_records, stored_orders},
@@ -16,7 +18,7 @@ use crate::{
 pub type Coverage = BTreeMap<String, usize>;
 
 /// The situations that a full test run must meet; `HISTORIES` histories are enough for them.
-pub const REQUIRED_SITUATIONS: [&str; 22] = [
+pub const REQUIRED_SITUATIONS: [&str; 28] = [
     "cancel: nothing to reverse, all refunded",
     "cancel: nothing to reverse, payment failed",
     "cancel: refused",
@@ -28,6 +30,10 @@ pub const REQUIRED_SITUATIONS: [&str; 22] = [
     "charge: Declined",
     "charge: NotSent",
     "charge: paid",
+    "fisc-tasks: claimed after a doubt",
+    "fisc-tasks: claimed after a release",
+    "orders: claimed after a doubt",
+    "orders: claimed after a release",
     "payment after its cancel",
     "policy changed",
     "refund: Absent",
@@ -39,6 +45,8 @@ pub const REQUIRED_SITUATIONS: [&str; 22] = [
     "refund: Refused 934",
     "refund: done",
     "refund: reserve repeated",
+    "wallet-tasks: claimed after a doubt",
+    "wallet-tasks: claimed after a release",
 ];
 
 /// Adds the situations that one history met.
@@ -69,8 +77,35 @@ pub fn count_situations(sim: &Sim, shards: u32, coverage: &mut Coverage) {
     if reserves.values().any(|n| *n > 1) {
         met("refund: reserve repeated".to_owned());
     }
+    for topic in [Topic::Orders, Topic::WalletTasks, Topic::FiscTasks] {
+        for index in 0..shards {
+            count_of_holds(sim, Partition { topic, index }, &mut met);
+        }
+    }
     if newest_policy(sim, 0).is_some_and(|newest| newest.version > 1) {
         met("policy changed".to_owned());
+    }
+}
+
+/// Counts how processes came to hold a partition.
+fn count_of_holds(sim: &Sim, partition: Partition, met: &mut impl FnMut(String)) {
+    let topic = if partition.topic == Topic::Orders { HeldTopic::Orders } else { HeldTopic::Tasks };
+    let (mut newest, mut reason) = (None, "without a sign of life");
+    for record in sim.records(partition) {
+        let hold = record.entry.value.as_ref().and_then(|value| topic.decode_hold(value));
+        match hold {
+            Some(HoldRecord::Claim { replaces, .. }) if !claim_counts(replaces, newest) => {
+                met(format!("{}: void claim", partition.topic.name()));
+            }
+            Some(HoldRecord::Claim { .. }) => {
+                met(format!("{}: claimed {reason}", partition.topic.name()));
+                (newest, reason) = (Some(record.offset), "without a sign of life");
+            }
+            Some(HoldRecord::Release { claim }) if Some(claim) == newest => reason = "after a release",
+            Some(HoldRecord::Doubt(_)) => reason = "after a doubt",
+            Some(HoldRecord::Alive(alive)) if Some(alive.claim) == newest => reason = "from a living holder",
+            _ => {}
+        }
     }
 }
 

@@ -97,7 +97,8 @@ fn draw_faults(random: &mut ChaCha8Rng) -> Faults {
         failing_topic: None,
         read_failed: random.random_range(0..5),
         compacted: random.random_range(0..100),
-        session_timeout_ms: random.random_range(200..2_000),
+        // Slow as on real brokers, so that watchers and not the group notice what happened.
+        session_timeout_ms: if random.random_bool(0.7) { 6_000 } else { random.random_range(200..2_000) },
         everybody_owns_all: random.random_bool(0.2),
         batches_vary: true,
     }

@@ -26,25 +26,37 @@ impl Holder {
             TaskRecord::Hold(hold) => hold,
         };
         match hold {
-            HoldRecord::Claim { .. } if is_after_claim => self.stage = Stage::Ending(Ended::Superseded),
+            HoldRecord::Claim { replaces, .. } if is_after_claim && self.holding.is_superseded_by(replaces) => {
+                self.stage = Stage::Ending(Ended::Superseded);
+            }
+            // Another worker counts a later claim as its own, so this one stops.
+            HoldRecord::Alive(alive) if alive.claim > self.holding.own() => {
+                self.stage = Stage::Ending(Ended::Superseded);
+            }
             HoldRecord::Release { claim } if claim == self.holding.own() => {
                 self.read.read(offset, false);
                 self.stage = Stage::Ending(Ended::Released);
             }
-            HoldRecord::Intent(by) if is_after_claim && self.stage == Stage::Working => {
+            HoldRecord::Intent(by)
+                if is_after_claim && self.stage == Stage::Working && self.held.signs.is_other(&by) =>
+            {
                 info!(partition = %self.partition, by = %by.name, "another worker wants the partition");
                 self.read.read(offset, false);
                 self.release();
             }
-            HoldRecord::Claim { .. }
-            | HoldRecord::Release { .. }
-            | HoldRecord::Intent(_)
-            | HoldRecord::Alive(_)
-            | HoldRecord::Doubt(_) => self.read.read(offset, false),
+            HoldRecord::Claim { .. } | HoldRecord::Release { .. } => self.read.read(offset, false),
+            HoldRecord::Doubt(by) => {
+                if is_after_claim && self.held.signs.is_other(&by) {
+                    self.held.signs.answer_doubt();
+                }
+                self.read.read_sign(offset);
+            }
+            HoldRecord::Intent(_) | HoldRecord::Alive(_) => self.read.read_sign(offset),
         }
     }
 
     fn on_task(&mut self, offset: Offset, task: Task) {
+        self.held.signs.note_protocol(task.protocol_version);
         self.read.read(offset, true);
         let is_fresh = self.read.note_identity(task.id) && self.holding.owns(offset);
         match &task.kind {
