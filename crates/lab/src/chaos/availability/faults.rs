@@ -47,7 +47,7 @@ impl Fault {
 }
 
 /// The time after which a killed process is started again, and for which one is suspended, in ms.
-const RESTART_AFTER_MS: u64 = 3_000;
+const RESTART_AFTER_MS: u64 = 2_000;
 const SUSPENDED_MS: u64 = 8_000;
 /// The time after which a killed broker is started again, in ms.
 const BROKER_RESTART_AFTER_MS: u64 = 10_000;
