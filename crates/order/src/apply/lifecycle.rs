@@ -116,6 +116,14 @@ impl<A: Clone> Movement<A> {
         }
     }
 
+    /// Whether two clocks agree that the window was over when the issuer was asked: that of the
+    /// service that woke the order, on the record that caused the inquiry, and that of the worker.
+    /// One clock that is ahead must not turn a charge on its way into an absent one.
+    fn is_absence_by_two_clocks(&self, context: &OutcomeContext<'_>) -> bool {
+        let is_caused_late = matches!(self.phase, Phase::Inquiring { .. }) && self.changed_at > self.absent_after;
+        is_caused_late || context.protocol_version == 0
+    }
+
     fn apply_in_progress(
         &mut self,
         result: &TaskResult<A>,
@@ -138,7 +146,9 @@ impl<A: Clone> Movement<A> {
             TaskResult::NotSent(reason) if is_open_task && is_sent && !self.is_idempotent => {
                 self.fail(Evidence::NotSent, abnormal, &format!("not sent to the issuer: {reason}"), context)
             }
-            TaskResult::Absent if is_open_task && context.at > self.absent_after => {
+            TaskResult::Absent
+                if is_open_task && context.at > self.absent_after && self.is_absence_by_two_clocks(context) =>
+            {
                 let desc = format!("the issuer confirmed that the {} does not exist", context.what);
                 self.fail(Evidence::Absent, abnormal, &desc, context)
             }

@@ -6,7 +6,7 @@ use super::{
     fixtures::{OTHER, WALLET, approved, declined_by, not_sent, refunded_result, reversed, unknown},
     world::key,
 };
-use crate::{DeclineKind, MovementOutcome, Step, Subject, TaskResult};
+use crate::{DeclineKind, Evidence, MovementOutcome, Step, Subject, TaskResult};
 
 #[test]
 fn failures_need_evidence() {
@@ -37,6 +37,22 @@ fn failures_need_evidence() {
             assert!(w.at <= w.payment("T").charge.absent_after.0);
             assert_eq!(w.charged("T", TaskResult::Absent), Step::Unresolved);
             assert_eq!(w.charge("T"), "open");
+        }),
+        ("I6: one clock alone proves no absence: the worker's may be ahead of the one that caused the inquiry", |w| {
+            w.pay("T", WALLET, 100);
+            w.charged("T", unknown());
+            w.due_in_time("T");
+            w.at = w.payment("T").charge.absent_after.0 + 1;
+            assert_eq!(w.charged("T", TaskResult::Absent), Step::Unresolved);
+            w.due_in_time("T");
+            assert_eq!(w.charged("T", TaskResult::Absent), Step::Failed(Evidence::Absent));
+        }),
+        ("I6: nor does the worker's clock alone, when it inquires about a charge that it may have sent", |w| {
+            w.pay("T", WALLET, 100);
+            w.at = w.payment("T").charge.absent_after.0 + 1;
+            assert_eq!(w.charged("T", TaskResult::Absent), Step::Unresolved);
+            w.due_in_time("T");
+            assert_eq!(w.charged("T", TaskResult::Absent), Step::Failed(Evidence::Absent));
         }),
         ("I6: an inquiry may find the refusal of an earlier reversal, which is not this one's", |w| {
             w.paid("T", OTHER, 100);
