@@ -1,7 +1,7 @@
 //! Causes the failures one after another, and waits after each until all payments are answered
 //! again.
 
-use std::{collections::BTreeSet, path::Path, time::Duration};
+use std::{collections::BTreeSet, path::Path, process::Stdio, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use clap::ValueEnum;
@@ -179,7 +179,10 @@ impl FaultStage<'_> {
     /// Runs one of the broker scripts.
     async fn broker(&self, script: &str, arguments: &[&str]) -> anyhow::Result<()> {
         let path = self.scripts.join(script);
-        let status = Command::new(&path).args(arguments).env_remove("KAFKA_BOOTSTRAP").status().await;
+        let mut command = Command::new(&path);
+        // Standard output is for the report.
+        command.args(arguments).env_remove("KAFKA_BOOTSTRAP").stdout(Stdio::null());
+        let status = command.status().await;
         let status = status.with_context(|| format!("{} cannot be run", path.display()))?;
         ensure!(status.success(), "{} {arguments:?} failed ({status})", path.display());
         Ok(())
