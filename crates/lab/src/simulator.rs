@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use twqr_config::{Config, PolicyDocument, list_faults};
 use twqr_service::{CancellationToken, Context, Health, SystemClock};
 use twqr_simulator::{KindChoice, Script, Settings};
+use twqr_types::{Issuer, StatusCode};
 
 /// The arguments of `twqr-lab simulator`.
 #[derive(clap::Args)]
@@ -58,6 +59,10 @@ impl Kinds {
             if let Some(KindChoice { kind, .. }) = self.choices.iter().rfind(is_named) {
                 rules.idempotent_charges = kind.is_idempotent_for_charges();
                 rules.idempotent_refunds = kind.is_idempotent_for_refunds();
+                // What such an issuer answers to a charge that arrives again after its reversal.
+                if kind.is_idempotent_for_charges() && rules.issuer != Issuer::Wallet {
+                    rules.status_codes.insert(StatusCode::CANCELLED.to_string(), StatusCode::CANCELLED);
+                }
             }
         }
         config.policy = PolicyDocument::from_policy(&policy);

@@ -6,6 +6,7 @@ use twqr_loadgen::{ISSUERS, IssuerCodes};
 use twqr_order::{
     Alphabet, Command, IssuerRules, Limits, POLICY_SHARD, Policy, PolicyChange, Record, Resolution, Route, RouteTarget,
 };
+use twqr_types::StatusCode;
 use twqr_wire::convert::decode_record;
 
 use crate::simulated_issuers::SimulatedIssuers;
@@ -27,6 +28,8 @@ pub fn true_policy(issuers: &SimulatedIssuers) -> Policy {
             limits: Limits { in_flight_max: 4, queue_max: 8, ..Limits::default() },
             idempotent_charges: kind.remembers_charges() && !forgets,
             idempotent_refunds: kind.remembers_refunds() && !forgets,
+            // What an idempotent issuer answers to a charge that arrives again after its reversal.
+            status_codes: [("812".to_owned(), StatusCode::CANCELLED)].into(),
             ..IssuerRules::default_of(codes.issuer)
         }
     };
