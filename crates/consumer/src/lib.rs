@@ -12,7 +12,7 @@ mod watch;
 mod witness;
 
 pub use dead_letters::DeadLetters;
-pub use partitions::hold_partitions;
+pub use partitions::{TopicMember, hold_partitions};
 pub use seat::{Held, HoldEnd};
 pub use signs::Signs;
 pub use witness::{order_record_mark, state_record_mark, stored_witness, task_mark, task_record_mark, witness_of};

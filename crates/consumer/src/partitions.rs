@@ -23,7 +23,18 @@ use crate::{
     signs::HoldWriter,
 };
 
-/// Holds partitions of `topic` until shutdown, or until it fails. `hold` runs for each partition
+/// The topic whose partitions are held, and by whom.
+#[derive(Clone)]
+pub struct TopicMember {
+    /// The journal with the topic.
+    pub journal: Arc<dyn Journal>,
+    /// A topic whose partitions are claimed: `orders`, or one of the tasks.
+    pub topic: Topic,
+    /// The name of this process among the members of the topic: unique, the same after a restart.
+    pub member: String,
+}
+
+/// Holds partitions of a topic until shutdown, or until it fails. `hold` runs for each partition
 /// that this process has claimed; `part` names the holder of a partition in the health report.
 /// `check` runs before a partition is watched; while it fails, the partition is not claimed.
 ///
@@ -36,9 +47,7 @@ use crate::{
 /// At the end it leaves the group, and waits for every holder. It fails if another living process
 /// has the same member name.
 pub async fn hold_partitions<F, C, E>(
-    journal: Arc<dyn Journal>,
-    topic: Topic,
-    member: &str,
+    member: TopicMember,
     context: &Context,
     part: impl Fn(u32) -> String + Clone + Send + Sync + 'static,
     check: impl Fn(u32) -> C + Clone + Send + Sync + 'static,
@@ -49,11 +58,12 @@ where
     E: std::fmt::Display + Send + 'static,
     F: Future<Output = HoldEnd> + Send + 'static,
 {
+    let TopicMember { journal, topic, member } = member;
     let group = context.health.part(format!("{}/group", topic.name()));
     group.not_ready("waiting for the group's assignment");
-    let me = Process { name: member.into(), nonce: rand::rng().random() };
+    let me = Process { name: member.as_str().into(), nonce: rand::rng().random() };
     let doubles = Doubles::new(me.clone());
-    let mut assignments = journal.assignments(topic, member).await?;
+    let mut assignments = journal.assignments(topic, &member).await?;
     let (mut seats, mut hints) = (JoinSet::new(), BTreeMap::new());
     for index in 0..journal.partitions(topic) {
         let (hint, assigned) = watch::channel(false);
@@ -138,15 +148,9 @@ mod tests {
         };
         let part = |index: u32| format!("wallet-tasks/{index}");
         let holding = members.iter().map(|(member, journal, context)| {
-            hold_partitions(
-                journal.clone(),
-                Topic::WalletTasks,
-                member,
-                context,
-                part,
-                |_| async { Ok::<_, String>(()) },
-                hold,
-            )
+            let member =
+                TopicMember { journal: journal.clone(), topic: Topic::WalletTasks, member: (*member).to_owned() };
+            hold_partitions(member, context, part, |_| async { Ok::<_, String>(()) }, hold)
         });
         let running = tokio::time::timeout(Duration::from_secs(3), futures::future::join_all(holding));
         assert!(running.await.is_err(), "none ends");
@@ -170,15 +174,8 @@ mod tests {
             why
         };
         let part = |index: u32| format!("router/shard-{index}");
-        let ending = hold_partitions(
-            journal,
-            Topic::Orders,
-            "router-0",
-            &context,
-            part,
-            |_| async { Ok::<_, String>(()) },
-            hold,
-        );
+        let member = TopicMember { journal, topic: Topic::Orders, member: "router-0".into() };
+        let ending = hold_partitions(member, &context, part, |_| async { Ok::<_, String>(()) }, hold);
         let (ended, why) =
             tokio::time::timeout(Duration::from_secs(3), async { tokio::join!(ending, dead) }).await.unwrap();
         assert!(ended.is_ok() && why.starts_with("orders/tasks: "), "{why}");

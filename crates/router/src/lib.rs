@@ -20,7 +20,7 @@ mod superseded;
 
 use std::sync::Arc;
 
-use twqr_consumer::hold_partitions;
+use twqr_consumer::{TopicMember, hold_partitions};
 use twqr_journal::{Journal, JournalError, Topic};
 use twqr_order::{Policy, PolicyFault};
 use twqr_service::{Context, Stalled};
@@ -102,10 +102,11 @@ pub async fn run(settings: Settings, journal: Arc<dyn Journal>, context: Context
         let (settings, links) = (settings.clone(), links.clone());
         move |index| shard_keeper::check_log(index, settings.clone(), links.clone())
     };
-    let (member, part) = (settings.member.clone(), |index: u32| format!("router/shard-{index}"));
+    let member = TopicMember { journal, topic: Topic::Orders, member: settings.member.clone() };
+    let part = |index: u32| format!("router/shard-{index}");
     let keep = move |held| shard_keeper::keep(held, settings.clone(), links.clone());
     tokio::select! {
-        held = hold_partitions(journal, Topic::Orders, &member, &context, part, check, keep) => Ok(held?),
+        held = hold_partitions(member, &context, part, check, keep) => Ok(held?),
         never = replies.clone().reset_ingresses() => match never {},
         never = standby => match never {},
     }

@@ -99,9 +99,12 @@ mod tests {
         ("older last in one batch", &[&[3], &[5, 7, 6]], 7),
     ];
 
+    /// A case's name, two states as epoch and position, and the epoch that is superseded.
+    type Case = (&'static str, [(u64, u64); 2], Option<u64>);
+
     /// What is superseded when two states of an order are stored one after the other, each with its
     /// epoch and position: the epoch of the one whose key may be deleted.
-    const SUPERSEDED: [(&str, [(u64, u64); 2], Option<u64>); 4] = [
+    const SUPERSEDED: [Case; 4] = [
         ("a newer epoch follows", [(3, 5), (9, 12)], Some(3)),
         ("an older epoch follows late", [(9, 12), (3, 8)], Some(3)),
         ("the same epoch follows", [(3, 5), (3, 7)], None),

@@ -1,6 +1,6 @@
 //! A local store that stalls under one shard does not stop another shard.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 #[path = "support/stage.rs"]
 mod stage;

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tracing::{info, warn};
-use twqr_consumer::{Held, HoldEnd, hold_partitions};
+use twqr_consumer::{Held, HoldEnd, TopicMember, hold_partitions};
 use twqr_journal::{Journal, Partition};
 use twqr_service::Context;
 
@@ -31,7 +31,7 @@ pub async fn run(settings: Settings, journal: Arc<dyn Journal>, context: Context
         let journal = journal.clone();
         move |index| Holder::check_log(journal.clone(), Partition { topic, index })
     };
-    hold_partitions(journal, topic, &member, &context, part, check, hold).await?;
+    hold_partitions(TopicMember { journal, topic, member }, &context, part, check, hold).await?;
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 //! any more: not while the worker's own call is in flight, and not within a window that is too
 //! short for the worker's connection.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::wildcard_enum_match_arm, reason = "a test fails by panicking")]
 
 use std::{
     sync::{

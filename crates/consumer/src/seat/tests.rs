@@ -11,7 +11,7 @@ use twqr_service::{Context, Health, SystemClock};
 use twqr_wire::convert::HeldTopic;
 
 use super::*;
-use crate::hold_partitions;
+use crate::{TopicMember, hold_partitions};
 
 const SHARD: Partition = Partition { topic: Topic::Orders, index: 0 };
 
@@ -62,16 +62,9 @@ impl Stage {
                     ended
                 }
             };
-            hold_partitions(
-                journal,
-                Topic::Orders,
-                &name,
-                &context,
-                |_| "shard".to_owned(),
-                |_| async { Ok::<_, String>(()) },
-                hold,
-            )
-            .await
+            let member = TopicMember { journal, topic: Topic::Orders, member: name };
+            let check = |_| async { Ok::<_, String>(()) };
+            hold_partitions(member, &context, |_| "shard".to_owned(), check, hold).await
         });
         Member { session, shutdown, running }
     }

@@ -11,9 +11,9 @@ use twqr_service::{Clock as _, Health, SystemClock};
 use crate::retention;
 
 /// How often the journal is trimmed.
-const TRIM_EVERY: Duration = Duration::from_secs(600);
+const TRIM_EVERY: Duration = Duration::from_mins(10);
 /// How often trimmed records are removed from the disk at most. It rewrites what is kept.
-const COMPACT_EVERY: Duration = Duration::from_secs(24 * 3600);
+const COMPACT_EVERY: Duration = Duration::from_hours(24);
 
 /// Runs until it is dropped; `orders_kept_ms` is how long records of `orders` are kept.
 pub(super) async fn take_care(journal: Arc<EmbeddedJournal>, health: Health, orders_kept_ms: i64) -> Infallible {

@@ -111,7 +111,7 @@ mod tests {
     fn frames(ping_answer: u8) -> Vec<u8> {
         [
             frame(SETTINGS, 0, &[0; 6]),
-            frame(DATA, 0, &[PING; 70_000]),
+            frame(DATA, 0, &vec![PING; 70_000]),
             frame(PING, 0, &[0; 8]),
             frame(DATA, 1, &[]),
             frame(ping_answer, ACK, &[0; 8]),
