@@ -80,6 +80,6 @@ async fn a_take_over_emits_what_the_crashed_owner_could_not_append() {
 fn trade_no(record: twqr_journal::Record) -> Option<String> {
     match decode_task_record(record.entry.value?).ok()? {
         TaskRecord::Task(task) => Some(format!("{:?}", task.trade_no)),
-        _ => None,
+        TaskRecord::Hold(_) => None,
     }
 }

@@ -45,9 +45,9 @@ impl Services {
     async fn start(wallet: SocketAddr) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let policy = format!(
-            "data_dir = {:?}\ncall_timeout_ms = 4000\n[policy]\nsend_within_ms = {SEND_WITHIN_MS}\n\
+            "data_dir = \"{}\"\ncall_timeout_ms = 4000\n[policy]\nsend_within_ms = {SEND_WITHIN_MS}\n\
              [[policy.issuers]]\ninstitution = \"\"\nwindow_ms = {WINDOW_MS}\nfirst_delay_ms = 300\n",
-            folder.path().join("data")
+            folder.path().join("data").display()
         );
         let file = folder.path().join("twqr.toml");
         std::fs::write(&file, policy).unwrap();
