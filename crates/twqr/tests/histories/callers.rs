@@ -30,6 +30,17 @@ use twqr_wire::{
 use crate::reply_recorder::{REPLIES, RecordedReplies, record_replies};
 use cancels::OpenCancel;
 
+/// Which requests the callers of a history make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestKinds {
+    /// Of every kind.
+    All,
+    /// None that may cost a payment or a refund although nothing breaks: no refund that the wallet
+    /// answers with an ambiguous code, and no policy by which an issuer ceases to be called
+    /// idempotent.
+    Harmless,
+}
+
 /// A history's handle to the running callers.
 pub struct Callers {
     replies: Arc<Mutex<RecordedReplies>>,
@@ -51,6 +62,7 @@ pub struct Caller {
     /// The cancels that have no answer yet.
     pub cancels: Vec<OpenCancel>,
     true_policy: Policy,
+    kinds: RequestKinds,
 }
 
 /// What a caller requests of an order.
@@ -65,9 +77,16 @@ pub enum Request {
 const PATIENCE_MS: i64 = 12_000;
 
 impl Callers {
-    /// Starts callers that make `count` payments. Changes of the policy call an issuer idempotent
-    /// only if `true_policy` does.
-    pub fn start(sim: &Sim, clock: Arc<dyn Clock>, seed: u64, count: usize, true_policy: Policy) -> Self {
+    /// Starts callers that make `count` payments, and other requests of these kinds. Changes of the
+    /// policy call an issuer idempotent only if `true_policy` does.
+    pub fn start(
+        sim: &Sim,
+        clock: Arc<dyn Clock>,
+        seed: u64,
+        count: usize,
+        true_policy: Policy,
+        kinds: RequestKinds,
+    ) -> Self {
         let replies = Arc::new(Mutex::new(RecordedReplies::default()));
         let done = Arc::new(AtomicBool::new(false));
         let session = sim.session("ingress");
@@ -83,6 +102,7 @@ impl Callers {
             refunds: Vec::new(),
             cancels: Vec::new(),
             true_policy,
+            kinds,
         };
         let finished = done.clone();
         tokio::spawn(async move {

@@ -68,7 +68,7 @@ use rand_chacha::ChaCha8Rng;
 use twqr_journal_sim::{Faults, Layout, Sim};
 use twqr_simulator::{IssuerKind, KindChoice};
 
-use callers::Callers;
+use callers::{Callers, RequestKinds};
 use coverage::Coverage;
 use policies::{cautious_policy, true_policy};
 use processes::{Processes, Service};
@@ -124,7 +124,7 @@ async fn run_history(seed: u64, kinds: &[KindChoice], coverage: &mut Coverage) -
     ] {
         processes.start(service);
     }
-    let callers = Callers::start(&sim, processes.clock.clone(), seed, PAYMENTS, true_policy);
+    let callers = Callers::start(&sim, processes.clock.clone(), seed, PAYMENTS, true_policy, RequestKinds::All);
     let end = tokio::time::Instant::now() + Duration::from_secs(FAULTS_S);
     while tokio::time::Instant::now() < end {
         tokio::time::sleep(Duration::from_millis(random.random_range(100..4_000))).await;

@@ -1,5 +1,6 @@
 //! Histories in which only wallet workers crash, and nothing else goes wrong: then no movement at
-//! an idempotent issuer fails unless the issuer refuses it.
+//! an idempotent issuer fails unless the issuer refuses it. Callers request nothing that may fail
+//! without a crash, which histories without crashes confirm.
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use twqr_order::{Evidence, Failure, Limits, Order, Policy};
 use twqr_types::Issuer;
 
 use crate::{
-    callers::Callers,
+    callers::{Callers, RequestKinds},
     invariants,
     log_reader::stored_orders,
     policies::{cautious_policy, credulous_policy, true_policy},
@@ -27,6 +28,14 @@ const PAYMENTS: usize = 60;
 const CRASHES_S: u64 = 30;
 const SHARDS: u32 = 2;
 
+/// What makes up a history, besides its seed and the issuers.
+#[derive(Clone, Copy)]
+struct Plan {
+    policy: PolicyOf,
+    /// Whether wallet workers crash.
+    crashes: bool,
+}
+
 /// Chooses a policy for issuers.
 type PolicyOf = fn(&SimulatedIssuers) -> Policy;
 
@@ -39,22 +48,24 @@ fn with_room(policy: Policy) -> Policy {
 
 /// Runs one history. Returns the violations of invariants, and how many charges and refunds at the
 /// wallet failed without a refusal.
-async fn run_history(seed: u64, issuers: &SimulatedIssuers, policy: PolicyOf) -> (Vec<String>, usize) {
+async fn run_history(seed: u64, issuers: &SimulatedIssuers, plan: Plan) -> (Vec<String>, usize) {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let faults = Faults { session_timeout_ms: 500, append_delay_ms_max: 20, ..Faults::default() };
     let sim = Sim::new(Layout { shards: SHARDS, task_partitions: 2 }, faults, seed);
-    let policy = with_room(policy(issuers));
+    let policy = with_room((plan.policy)(issuers));
     let mut processes = Processes::new(sim.clone(), issuers.clone(), policy.clone(), seed);
     for service in
         [Service::Router, Service::WalletWorker, Service::WalletWorker, Service::FiscWorker, Service::Tracker]
     {
         processes.start(service);
     }
-    let callers = Callers::start(&sim, processes.clock.clone(), seed, PAYMENTS, policy);
+    let callers = Callers::start(&sim, processes.clock.clone(), seed, PAYMENTS, policy, RequestKinds::Harmless);
     let end = tokio::time::Instant::now() + Duration::from_secs(CRASHES_S);
     while tokio::time::Instant::now() < end {
         tokio::time::sleep(Duration::from_millis(random.random_range(2_000..6_000))).await;
-        processes.crash_one_of(Service::WalletWorker, &mut random);
+        if plan.crashes {
+            processes.crash_one_of(Service::WalletWorker, &mut random);
+        }
     }
     settle(&sim, SHARDS, &callers).await;
     let violations = invariants::check(&sim, SHARDS, issuers, &callers.replies());
@@ -74,15 +85,15 @@ fn failed_without_refusal(sim: &Sim) -> usize {
 }
 
 /// Plays one history in virtual time.
-fn play_one(seed: u64, issuers: &SimulatedIssuers, policy: PolicyOf) -> (Vec<String>, usize) {
+fn play_one(seed: u64, issuers: &SimulatedIssuers, plan: Plan) -> (Vec<String>, usize) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(run_history(seed, issuers, policy))
+    runtime.block_on(run_history(seed, issuers, plan))
 }
 
 /// Plays the histories of all seeds; returns how many movements failed without a refusal in each.
-fn play(policy: PolicyOf) -> Vec<usize> {
+fn play(plan: Plan) -> Vec<usize> {
     let play = |seed| {
-        let (violations, failed) = play_one(seed, &SimulatedIssuers::without_faults(seed), policy);
+        let (violations, failed) = play_one(seed, &SimulatedIssuers::without_faults(seed), plan);
         assert!(violations.is_empty(), "seed {seed}: {violations:#?}");
         failed
     };
@@ -91,9 +102,11 @@ fn play(policy: PolicyOf) -> Vec<usize> {
 
 #[test]
 fn a_crashed_worker_costs_no_payment_at_an_idempotent_wallet() {
-    let failed = play(true_policy);
+    let failed = play(Plan { policy: true_policy, crashes: true });
     assert!(failed.iter().all(|count| *count == 0), "failed without a refusal, by seed: {failed:?}");
-    let failed = play(cautious_policy);
+    let failed = play(Plan { policy: cautious_policy, crashes: false });
+    assert!(failed.iter().all(|count| *count == 0), "failed although no worker crashed, by seed: {failed:?}");
+    let failed = play(Plan { policy: cautious_policy, crashes: true });
     println!("failed without a refusal where the policy does not call the wallet idempotent, by seed: {failed:?}");
     assert!(failed.iter().any(|count| *count > 0), "the crashes cost no payment, so this test shows nothing");
 }
@@ -101,10 +114,11 @@ fn a_crashed_worker_costs_no_payment_at_an_idempotent_wallet() {
 #[test]
 fn a_wallet_that_forgets_refusals_and_is_called_idempotent_is_found_out() {
     let is_found = |seed| {
-        let (violations, _) = play_one(seed, &SimulatedIssuers::forgetful(seed), credulous_policy);
+        let (violations, _) =
+            play_one(seed, &SimulatedIssuers::forgetful(seed), Plan { policy: credulous_policy, crashes: true });
         violations.iter().any(|violation| violation.contains("I6: a failed movement took effect"))
     };
     assert!((1..=20).any(is_found), "no history shows a payment that was refused and then charged");
-    let (violations, _) = play_one(1, &SimulatedIssuers::forgetful(1), true_policy);
+    let (violations, _) = play_one(1, &SimulatedIssuers::forgetful(1), Plan { policy: true_policy, crashes: true });
     assert!(violations.is_empty(), "called what it is, it does no harm: {violations:#?}");
 }

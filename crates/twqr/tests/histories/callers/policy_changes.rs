@@ -8,7 +8,7 @@ use twqr_order::{Command, POLICY_SHARD, Policy, PolicyChange, Record, RefundScop
 use twqr_types::StatusCode;
 use twqr_wire::convert::encode_record;
 
-use super::Caller;
+use super::{Caller, RequestKinds};
 use crate::policies::newest_policy;
 
 impl Caller {
@@ -45,7 +45,7 @@ impl Caller {
         let scopes = [RefundScope::Partial, RefundScope::Partial, RefundScope::Full, RefundScope::None];
         for (rules, true_rules) in changed.issuers.iter_mut().zip(&self.true_policy.issuers) {
             if self.random.random_bool(0.3) {
-                let is_told = self.random.random_bool(0.5);
+                let is_told = self.random.random_bool(0.5) || self.kinds == RequestKinds::Harmless;
                 rules.idempotent_charges = is_told && true_rules.idempotent_charges;
                 rules.idempotent_refunds = is_told && true_rules.idempotent_refunds;
             }

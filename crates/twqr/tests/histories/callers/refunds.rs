@@ -6,7 +6,7 @@ use std::time::Duration;
 use rand::{Rng, seq::IndexedRandom};
 use twqr_types::{Amount, MerchantId, MerchantTradeNo, OrderKey, PayForm, RefundForm, Remark, ShardId, TradeNo};
 
-use super::{Caller, Request};
+use super::{Caller, Request, RequestKinds};
 
 /// Refunds and cancels select from this many of the latest payments.
 pub const RECENT_PAYMENTS: usize = 25;
@@ -73,6 +73,7 @@ impl Caller {
         }
         // These remarks make the simulator refuse the refund (951), or report the ambiguous 909.
         let remark = *["", "", "", "", "", "", "R951", "R909"].choose(&mut self.random).unwrap();
+        let remark = if self.kinds == RequestKinds::Harmless && remark == "R909" { "" } else { remark };
         RefundForm {
             key,
             store_id: payment.store_id.clone(),
