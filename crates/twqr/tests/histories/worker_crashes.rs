@@ -92,12 +92,12 @@ fn play_one(seed: u64, issuers: &SimulatedIssuers, plan: Plan) -> (Vec<String>, 
 
 /// Plays the histories of all seeds; returns how many movements failed without a refusal in each.
 fn play(plan: Plan) -> Vec<usize> {
-    let play = |seed| {
+    let failures_of = |seed| {
         let (violations, failed) = play_one(seed, &SimulatedIssuers::without_faults(seed), plan);
         assert!(violations.is_empty(), "seed {seed}: {violations:#?}");
         failed
     };
-    (1..=HISTORIES).map(play).collect()
+    (1..=HISTORIES).map(failures_of).collect()
 }
 
 #[test]
