@@ -15,4 +15,4 @@ pub use dead_letters::DeadLetters;
 pub use partitions::{TopicMember, hold_partitions};
 pub use seat::{Held, HoldEnd};
 pub use signs::Signs;
-pub use witness::{order_record_mark, state_record_mark, stored_witness, task_mark, task_record_mark, witness_of};
+pub use witness::{order_record_mark, stored_witness, task_mark, task_record_mark, witness_of};

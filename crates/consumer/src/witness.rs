@@ -46,12 +46,6 @@ pub fn task_mark(record: &TaskRecord) -> u64 {
     }
 }
 
-/// The number of a record of `order-states`: a hash of all its bytes, which hold no card token.
-pub fn state_record_mark(record: &Record) -> Option<u64> {
-    let value = record.entry.value.as_deref().unwrap_or_default();
-    Some(hash(record.entry.key.iter().chain(value).copied()))
-}
-
 /// FNV-1a with 64 bits: stored, so it must stay the same over builds.
 fn hash(bytes: impl Iterator<Item = u8>) -> u64 {
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))

@@ -31,6 +31,9 @@ const LOCKS: usize = 64;
 const CACHE_BYTES: u64 = 16 << 20;
 /// The memory for changes that are not written to a table yet, in bytes.
 const MEMTABLE_BYTES: u64 = 8 << 20;
+/// The size of the write-ahead log at which changes are written to tables, in bytes. All of the log
+/// is read when the store is opened, so it bounds how long a restart takes.
+const JOURNALING_BYTES_MAX: u64 = 64 << 20;
 /// The length of the position in front of each record, in bytes.
 const POSITION_LEN: usize = 8;
 
@@ -42,7 +45,9 @@ fn failed(error: fjall::Error) -> StoreError {
 impl DiskStore {
     /// Opens or creates the store in `folder`.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
-        let database = Database::builder(folder).cache_size(CACHE_BYTES).open().map_err(failed)?;
+        let database =
+            Database::builder(folder).cache_size(CACHE_BYTES).max_journaling_size(JOURNALING_BYTES_MAX).open();
+        let database = database.map_err(failed)?;
         let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
         let states = database.keyspace("states", options).map_err(failed)?;
         let marks = database.keyspace("marks", KeyspaceCreateOptions::default).map_err(failed)?;
