@@ -88,12 +88,12 @@ pub async fn run(settings: Settings, journal: Arc<dyn Journal>, context: Context
     let owned = Arc::<OwnedShards>::default();
     let standby = {
         let (is_on, journal) = (settings.standby && journal.is_shared(), journal.clone());
-        let (store, owned) = (settings.store.clone(), owned.clone());
+        let (store, owned, health) = (settings.store.clone(), owned.clone(), context.health.clone());
         async move {
             if !is_on {
                 std::future::pending::<()>().await;
             }
-            standby::follow_others(journal, store, owned).await
+            standby::follow_others(journal, store, owned, health.side_part("router/standby")).await
         }
     };
     let (shared, refused) = (journal.clone(), Arc::default());

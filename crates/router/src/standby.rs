@@ -15,7 +15,7 @@ use tokio::{
 };
 use tracing::{error, info};
 use twqr_journal::{Journal, Partition, Topic};
-use twqr_service::{Backoff, Stalled};
+use twqr_service::{Backoff, Part, Stalled};
 use twqr_types::ShardId;
 
 use crate::{
@@ -74,16 +74,19 @@ impl Drop for OwnedHere {
     }
 }
 
-/// Follows every shard while this process does not own it. Never returns.
+/// Follows every shard while this process does not own it. Never returns. A local store that fails
+/// makes the process dead, as under an owner: another process is the better standby.
 pub(crate) async fn follow_others(
     journal: Arc<dyn Journal>,
     store: Arc<dyn StateStore>,
     owned: Arc<OwnedShards>,
+    part: Part,
 ) -> Infallible {
     let mut tasks = JoinSet::new();
     for shard in (0..journal.partitions(Topic::OrderStates)).filter_map(|index| u16::try_from(index).ok()) {
         let store = ShardStore::new(shard, store.clone());
-        tasks.spawn(Standby { shard: ShardId(shard), journal: journal.clone(), store }.run(owned.clone()));
+        let standby = Standby { shard: ShardId(shard), journal: journal.clone(), store, part: part.clone() };
+        tasks.spawn(standby.run(owned.clone()));
     }
     while let Some(Err(panic)) = tasks.join_next().await {
         error!(%panic, "a standby has ended; a take-over of its shard reads more states");
@@ -96,6 +99,7 @@ struct Standby {
     shard: ShardId,
     journal: Arc<dyn Journal>,
     store: ShardStore,
+    part: Part,
 }
 
 impl Standby {
@@ -116,6 +120,9 @@ impl Standby {
         loop {
             let began = Instant::now();
             let Err(error) = self.follow().await;
+            if let Error::Store(failure) = &error {
+                self.part.dead(&failure.to_string());
+            }
             if began.elapsed() > Duration::from_millis(RETRY_MS_MAX) {
                 backoff.reset();
             }

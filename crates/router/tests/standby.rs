@@ -10,11 +10,12 @@ mod stage;
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use bytes::Bytes;
 use counting::CountingJournal;
 use stage::{STATES, pause, pay, start, start_with};
 use twqr_journal::{Partition, Topic};
 use twqr_journal_sim::{Faults, Layout, Sim};
-use twqr_router::MemoryStore;
+use twqr_router::{MemoryStore, StateStore, StoreError, StoreMark, StoredState};
 use twqr_wire::convert::{TaskRecord, decode_task_record};
 
 const TASKS: Partition = Partition { topic: Topic::WalletTasks, index: 0 };
@@ -48,6 +49,36 @@ async fn a_take_over_by_a_standby_reads_only_the_newest_states() {
     assert!(standby.health.is_ready(), "{:?}", standby.health.report());
     let read = journal.read(STATES) - followed;
     assert!(read <= STATES_READ_MAX, "{read} states were read at the take-over");
+}
+
+/// A store on a disk that is full.
+#[derive(Default)]
+struct FullStore(MemoryStore);
+
+impl StateStore for FullStore {
+    fn mark(&self, shard: u16) -> Result<StoreMark, StoreError> {
+        self.0.mark(shard)
+    }
+
+    fn get(&self, shard: u16, key: &[u8]) -> Result<Option<(u64, Bytes)>, StoreError> {
+        self.0.get(shard, key)
+    }
+
+    fn put(&self, _: u16, _: &[StoredState], _: StoreMark) -> Result<Vec<Bytes>, StoreError> {
+        Err(StoreError("no space is left".into()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_standby_whose_disk_is_full_makes_the_process_dead() {
+    let sim = stage::sim(Faults::default());
+    let _owner = start(&sim, "router-0");
+    pause(1_000).await;
+    let session = sim.session("router-1");
+    let standby = start_with(session.clone(), session, "router-1", Arc::new(FullStore::default()));
+    pay(&*sim.session("caller"), "T1").await;
+    pause(10_000).await;
+    assert!(standby.health.dead().is_some_and(|why| why.contains("no space is left")), "{:?}", standby.health.report());
 }
 
 /// The owner crashes at various times after payments, with appends in flight that are lost or land.
