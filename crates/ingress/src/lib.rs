@@ -28,7 +28,7 @@ use tokio::{net::TcpListener, sync::oneshot, task::JoinSet};
 use tracing::{info, warn};
 use twqr_consumer::DeadLetters;
 use twqr_journal::{Journal, JournalError, Topic};
-use twqr_service::{Context, Limits, connections, grpc_server};
+use twqr_service::{Context, Limits, connections, grpc_server, join_background};
 use twqr_types::{ShardCount, StatusCode};
 use twqr_wire::pos::pos_service_server::PosServiceServer;
 
@@ -159,6 +159,10 @@ pub async fn run_on(
         drop(probed.await);
         ask_shards.await;
     });
+    // Dropping it ends the tasks.
+    let mut background = JoinSet::new();
+    let watched = part.clone();
+    background.spawn(async move { join_background(&mut tasks, &watched).await });
     tokio::select! {
         _ = may_serve => {}
         () = context.shutdown.cancelled() => return Ok(()),
@@ -178,7 +182,7 @@ pub async fn run_on(
         form.serve(listener, api, context.shutdown.clone(), drain).await;
         Ok(())
     });
-    drop(tasks);
+    drop(background);
     part.not_ready("shutting down");
     drop(hold);
     served.map(|_| ())

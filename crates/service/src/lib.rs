@@ -2,6 +2,7 @@
 //! to report health. Also code that all services share: listeners with limits, pauses between
 //! attempts, throttled logging, and the detection of stalled consumers.
 
+mod background;
 mod backoff;
 mod clock;
 mod health;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 pub use tokio_util::sync::CancellationToken;
 
+pub use background::join_background;
 pub use backoff::Backoff;
 pub use clock::{Clock, SystemClock};
 pub use health::{Health, Part, PartState};

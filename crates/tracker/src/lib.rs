@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use tracing::error;
 use twqr_consumer::DeadLetters;
 use twqr_journal::{Journal, Topic};
-use twqr_service::{Backoff, Context};
+use twqr_service::{Backoff, Context, join_background};
 
 use budgets::Budgets;
 use feed::Feed;
@@ -123,7 +123,7 @@ pub async fn follow(model: Arc<dyn ReadModel>, journal: Arc<dyn Journal>, contex
 
 async fn follow_all(model: Arc<dyn ReadModel>, policies: Arc<Policies>, journal: Arc<dyn Journal>, context: Context) {
     metrics::describe();
-    let mut running = JoinSet::new();
+    let (mut running, health) = (JoinSet::new(), context.health.clone());
     let budgets = Arc::new(Budgets::default());
     for shard in 0..journal.partitions(Topic::OrderStates) {
         let (model, journal, context) = (model.clone(), journal.clone(), context.clone());
@@ -141,5 +141,5 @@ async fn follow_all(model: Arc<dyn ReadModel>, policies: Arc<Policies>, journal:
         let follower = Follower { shard, model, policies, budgets, journal, dead_letters, feed, context };
         running.spawn(follower.run());
     }
-    while running.join_next().await.is_some() {}
+    join_background(&mut running, &health.side_part("tracker/tasks")).await;
 }

@@ -139,9 +139,10 @@ impl Process {
             self.start(*service)?;
         }
         let health = self.health.clone();
+        let needed: &[Service] = if front.is_empty() { &[] } else { &back };
         tokio::select! {
             failed = self.ended() => return failed,
-            () = wait_ready(&health, &back), if !front.is_empty() => {}
+            () = wait_ready(&health, needed) => {}
             () = stop.cancelled() => return Ok(()),
         }
         for service in front {

@@ -51,7 +51,7 @@ async fn a_full_disk_ends_the_process_with_a_reason_and_loses_no_answered_paymen
         let channel = channel.clone();
         async move { send_each(&channel, day(2, "full", 400), 50, || ()).await }
     });
-    tokio::time::timeout(Duration::from_secs(60), system.until_ended("up")).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_mins(1), system.until_ended("up")).await.unwrap().unwrap();
     let log = system.log("up").unwrap();
     assert!(log.contains("No space left on device") && log.contains("repair the disk, then restart"), "{log}");
     fs::remove_file(&filler).unwrap();

@@ -8,7 +8,7 @@ mod system;
 
 use std::process::Command;
 
-use system::{CommandOutput, System};
+use system::{CommandOutput, System, policy_with};
 
 /// Exit code of `policy diff` for equal policies.
 const NO_DIFFERENCE: i32 = 0;
@@ -160,14 +160,14 @@ async fn one_of_several_changes_to_a_version_wins_and_an_invalid_one_changes_not
         ),
     );
     let rollback = ["rollback", "--to", "1", "--expect", "2", "--who", "a", "--why", "b"];
-    let unsafe_window = system.policy_with(slow_calls.as_ref(), &rollback);
+    let unsafe_window = policy_with(slow_calls.as_ref(), &rollback);
     assert!(
         unsafe_window.code == 1 && unsafe_window.stderr.contains("version 1 cannot work with this configuration"),
         "{}",
         unsafe_window.stderr
     );
     assert!(unsafe_window.stderr.contains("window_ms: is 5000, must be above call_timeout_ms, which is 5500"));
-    let shown = system.policy_with(slow_calls.as_ref(), &["get"]).stdout;
+    let shown = policy_with(slow_calls.as_ref(), &["get"]).stdout;
     assert!(shown.contains("# cannot work with this configuration: issuers[0].window_ms: is 5000"), "{shown}");
     let unreachable = system.policy(&["get", "--endpoint", "http://127.0.0.1:1"]);
     assert!(unreachable.code == 1 && unreachable.stderr.contains("cannot reach"), "{}", unreachable.stderr);

@@ -12,6 +12,10 @@ pub enum Error {
     /// The reader of the partition stalled; the partition is claimed again.
     #[error(transparent)]
     Stalled(#[from] Stalled),
+    /// The task of the backend's connections has ended, which only a panic does; the partition is
+    /// claimed again.
+    #[error("the task of the backend's connections has ended; see the log")]
+    LinkEnded,
     /// The backend's address is malformed.
     #[error("backend address: {0}; use a form such as http://127.0.0.1:50061")]
     Address(String),

@@ -135,7 +135,9 @@ impl Holder {
                     }
                 }
                 received = self.events.recv_many(&mut events, EVENTS_MAX) => {
-                    debug_assert!(received > 0, "the link lives as long as its partition");
+                    if received == 0 {
+                        return Err(Error::LinkEnded);
+                    }
                     for event in events.drain(..) {
                         self.on_event(event);
                     }

@@ -79,14 +79,7 @@ impl System {
 
     /// Runs `twqr policy` with these arguments.
     pub fn policy(&self, arguments: &[&str]) -> CommandOutput {
-        self.policy_with(&self.config_file(), arguments)
-    }
-
-    /// The same with another configuration.
-    pub fn policy_with(&self, config: &Path, arguments: &[&str]) -> CommandOutput {
-        let mut command = Command::new(TWQR);
-        command.arg("--config").arg(config).arg("policy").args(arguments);
-        command.env("TWQR_LOG", "warn").stdin(Stdio::null()).output().unwrap().into()
+        policy_with(&self.config_file(), arguments)
     }
 
     /// The newest policy document. Waits until the tracker has read it and every shard has it.
@@ -144,4 +137,11 @@ impl System {
             .unwrap()
             .into_inner()
     }
+}
+
+/// Runs `twqr policy` with these arguments and this configuration.
+pub fn policy_with(config: &Path, arguments: &[&str]) -> CommandOutput {
+    let mut command = Command::new(TWQR);
+    command.arg("--config").arg(config).arg("policy").args(arguments);
+    command.env("TWQR_LOG", "warn").stdin(Stdio::null()).output().unwrap().into()
 }
