@@ -19,6 +19,11 @@ use crate::{ENTRY_BYTES_MAX, JournalError, Offset, Partition};
 
 /// How long one query to the broker may take, in ms.
 pub(super) const QUERY_MS: u64 = 5_000;
+/// How often the leaders of partitions are asked for, and how long a known one counts at most, in
+/// ms. Queries go to the known leader; with the library's defaults, minutes would pass before they
+/// go to its successor.
+const METADATA_REFRESH_MS: &str = "1000";
+const METADATA_AGE_MS_MAX: &str = "2000";
 /// How many pending reports of the client library are read after a failed query.
 const REPORTS_MAX: usize = 64;
 /// The largest message, in bytes: an entry, and 64 KiB for what the protocol adds.
@@ -178,6 +183,8 @@ fn base(settings: &KafkaSettings, member: &str) -> ClientConfig {
         .set("allow.auto.create.topics", "false")
         .set("reconnect.backoff.ms", "50")
         .set("reconnect.backoff.max.ms", "1000")
+        .set("topic.metadata.refresh.interval.ms", METADATA_REFRESH_MS)
+        .set("metadata.max.age.ms", METADATA_AGE_MS_MAX)
         .set("socket.keepalive.enable", "true")
         .set("log.connection.close", "false");
     for (name, value) in &settings.properties {
