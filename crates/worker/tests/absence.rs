@@ -4,6 +4,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::wildcard_enum_match_arm, reason = "a test fails by panicking")]
 
+#[path = "support/charges.rs"]
+mod charges;
+
 use std::{
     sync::{
         Arc,
@@ -13,16 +16,15 @@ use std::{
 };
 
 use async_trait::async_trait;
+use charges::charge_call;
 use futures::StreamExt;
 use tokio::time::Instant;
 use tonic::Status;
 use twqr_journal::{Entry, Journal, Partition, Topic};
 use twqr_journal_sim::{Faults, Layout, Sim};
-use twqr_order::{
-    ChargeCall, Command, EffectId, HELD_BACK_MS_MAX, Limits, MovementOutcome, Subject, Task, TaskKind, TaskResult,
-};
+use twqr_order::{Command, EffectId, HELD_BACK_MS_MAX, Limits, MovementOutcome, Subject, Task, TaskKind, TaskResult};
 use twqr_service::{CancellationToken, Clock, Context, Health};
-use twqr_types::{Issuer, MerchantId, MerchantTradeNo, OrderKey, PayForm, RawPay, ShardId, TradeNo, UnixMs};
+use twqr_types::{Issuer, MerchantId, MerchantTradeNo, OrderKey, ShardId, TradeNo, UnixMs};
 use twqr_wire::{
     backend::{ExchangeRequest, ExchangeResponse, TradeUnknown, exchange_request::Call, exchange_response::Answer},
     convert::{TaskRecord, decode_record, encode_task_record},
@@ -84,26 +86,6 @@ fn task(offset: u64, window_ms: i64, kind: TaskKind) -> TaskRecord {
     }))
 }
 
-fn charge() -> TaskKind {
-    let raw = RawPay {
-        merchant_id: "M1".into(),
-        merchant_trade_no: "T1".into(),
-        card_token: "22abcdefghijklmnop".into(),
-        trade_amount: 1,
-        ..RawPay::default()
-    };
-    let form = PayForm::parse(raw).unwrap();
-    TaskKind::Charge(Box::new(ChargeCall {
-        card_token: form.card_token,
-        store_id: form.store_id,
-        store_name: form.store_name,
-        pos_id: form.pos_id,
-        trade_amount: form.trade_amount,
-        un_redeem: form.un_redeem,
-        remark: form.remark,
-    }))
-}
-
 /// The results of the charge that the worker has reported.
 fn results(sim: &Sim) -> Vec<&'static str> {
     let result = |record: twqr_journal::Record| match decode_record(record.entry.value.unwrap()).unwrap().command {
@@ -129,7 +111,7 @@ async fn charge_and_inquire(window_ms: i64, waits_ms: u64, step_ms: i64) -> Vec<
     let router = sim.session("router-0");
     tokio::time::sleep(Duration::from_millis(500)).await;
     let append = |record| router.append(TASKS, vec![Entry::plain(encode_task_record(&record))]);
-    append(task(1, window_ms, charge())).await.unwrap();
+    append(task(1, window_ms, charge_call(1))).await.unwrap();
     tokio::time::sleep(Duration::from_millis(waits_ms)).await;
     clock.added_ms.store(step_ms, Ordering::Relaxed);
     append(task(2, window_ms, TaskKind::Inquire(Subject::Charge))).await.unwrap();

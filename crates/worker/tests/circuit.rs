@@ -4,6 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names the variants that it is about")]
 
+#[path = "support/charges.rs"]
+mod charges;
+
 use std::{
     sync::{
         Arc,
@@ -13,14 +16,15 @@ use std::{
 };
 
 use async_trait::async_trait;
+use charges::charge_call;
 use futures::StreamExt;
 use tokio::time::Instant;
 use tonic::Status;
 use twqr_journal::{Entry, Journal, Partition, Topic};
 use twqr_journal_sim::{Faults, Layout, Sim, SimSession};
-use twqr_order::{ChargeCall, Command, EffectId, Limits, MovementOutcome, Subject, Task, TaskKind, TaskResult};
+use twqr_order::{Command, EffectId, Limits, MovementOutcome, Subject, Task, TaskKind, TaskResult};
 use twqr_service::{CancellationToken, Clock, Context, Health};
-use twqr_types::{Issuer, MerchantId, MerchantTradeNo, OrderKey, PayForm, RawPay, ShardId, TradeNo, UnixMs};
+use twqr_types::{Issuer, MerchantId, MerchantTradeNo, OrderKey, ShardId, TradeNo, UnixMs};
 use twqr_wire::{
     backend::{
         Declined, ExchangeRequest, ExchangeResponse, TradeUnknown, Undecided, declined, exchange_response::Answer,
@@ -63,26 +67,6 @@ impl Backend for Shared {
     }
 
     fn no_connection(&self, _: &Status) {}
-}
-
-fn charge() -> TaskKind {
-    let raw = RawPay {
-        merchant_id: "M1".into(),
-        merchant_trade_no: "T1".into(),
-        card_token: "22abcdefghijklmnop".into(),
-        trade_amount: 1,
-        ..RawPay::default()
-    };
-    let form = PayForm::parse(raw).unwrap();
-    TaskKind::Charge(Box::new(ChargeCall {
-        card_token: form.card_token,
-        store_id: form.store_id,
-        store_name: form.store_name,
-        pos_id: form.pos_id,
-        trade_amount: form.trade_amount,
-        un_redeem: form.un_redeem,
-        remark: form.remark,
-    }))
 }
 
 /// Appends the task with this number.
@@ -136,13 +120,13 @@ async fn results_with(answer: Option<Answer>) -> Vec<&'static str> {
     let router = sim.session("router-0");
     tokio::time::sleep(Duration::from_millis(500)).await;
     for number in 1..=4 {
-        append(&router, number, charge()).await;
+        append(&router, number, charge_call(1)).await;
     }
     append(&router, 5, TaskKind::Inquire(Subject::Charge)).await;
-    append(&router, 6, charge()).await;
+    append(&router, 6, charge_call(1)).await;
     issuers.is_well.store(true, Ordering::Relaxed);
     append(&router, 7, TaskKind::Inquire(Subject::Charge)).await;
-    append(&router, 8, charge()).await;
+    append(&router, 8, charge_call(1)).await;
     shutdown.cancel();
     worker.await.unwrap().unwrap();
     results(&sim)

@@ -1,7 +1,11 @@
 //! Tasks of payments at the wallet, each named by its number: the offset of its cause.
 
-use twqr_order::{ChargeCall, EffectId, Limits, RefundCall, ReversalCall, Task, TaskKind};
-use twqr_types::{Issuer, MerchantId, MerchantTradeNo, OrderKey, PayForm, RawPay, ShardId, TradeNo};
+#[path = "charges.rs"]
+mod charges;
+
+use charges::{charge_call, form};
+use twqr_order::{EffectId, Limits, RefundCall, ReversalCall, Task, TaskKind};
+use twqr_types::{Issuer, MerchantId, MerchantTradeNo, OrderKey, ShardId, TradeNo};
 
 use crate::stage::BEGAN;
 
@@ -10,17 +14,7 @@ pub const SEND_BY_MS: i64 = 6_000;
 
 /// A charge with this number.
 pub fn charge(number: u64, is_idempotent: bool) -> Task {
-    let form = form(number);
-    let call = ChargeCall {
-        card_token: form.card_token,
-        store_id: form.store_id,
-        store_name: form.store_name,
-        pos_id: form.pos_id,
-        trade_amount: form.trade_amount,
-        un_redeem: form.un_redeem,
-        remark: form.remark,
-    };
-    task(number, is_idempotent, TaskKind::Charge(Box::new(call)))
+    task(number, is_idempotent, charge_call(number))
 }
 
 /// A refund with this number.
@@ -71,15 +65,4 @@ fn task(number: u64, is_idempotent: bool, kind: TaskKind) -> Task {
 
 fn trade_no(number: u64) -> TradeNo {
     TradeNo::new(ShardId(0), number, BEGAN)
-}
-
-fn form(number: u64) -> PayForm {
-    let raw = RawPay {
-        merchant_id: "M1".into(),
-        merchant_trade_no: format!("T{number}"),
-        card_token: "22abcdefghijklmnop".into(),
-        trade_amount: 1,
-        ..RawPay::default()
-    };
-    PayForm::parse(raw).unwrap()
 }
