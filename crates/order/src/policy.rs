@@ -12,7 +12,7 @@ mod replay;
 mod route;
 mod window;
 
-use twqr_types::{CardToken, CutOff, Issuer, MerchantId, StatusCode};
+use twqr_types::{CardToken, CutOff, Issuer, MerchantId, StatusCode, UnixMs};
 
 pub use faults::PolicyFault;
 pub use issuer::{IssuerRules, Limits, Resolution};
@@ -103,6 +103,27 @@ impl Policy {
                 self.protocol_version
             ),
         })
+    }
+
+    /// Lists the maintenance windows with a year that is mistyped or of another calendar. They are
+    /// not among [`Policy::faults`], because a record with such a policy is valid: earlier builds
+    /// accepted them.
+    pub fn foreign_years(&self) -> Vec<PolicyFault> {
+        let (first, last) = (UnixMs::BUSINESS_YEARS.start(), UnixMs::BUSINESS_YEARS.end());
+        let mut faults = Vec::new();
+        for (i, rules) in self.issuers.iter().enumerate() {
+            for (n, window) in rules.maintenance.iter().enumerate() {
+                if !window.from.is_in_business_years() || !window.to.is_in_business_years() {
+                    faults.push(PolicyFault {
+                        place: format!("issuers[{i}].maintenance[{n}]"),
+                        problem: format!(
+                            "from and to must be of a Gregorian year from {first} to {last}, such as 2026 and not 115"
+                        ),
+                    });
+                }
+            }
+        }
+        faults
     }
 
     /// The route with the longest matching prefix.

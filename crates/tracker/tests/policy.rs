@@ -21,7 +21,7 @@ use twqr_journal::{
     Entry, Journal, Partition, Topic,
     embedded::{EmbeddedJournal, EmbeddedSettings},
 };
-use twqr_order::{Alphabet, Command, Policy, PolicyChange, PolicyVersions, Route, RouteTarget};
+use twqr_order::{Alphabet, Command, IssuerRules, Policy, PolicyChange, PolicyVersions, Route, RouteTarget, Window};
 use twqr_router::MemoryStore;
 use twqr_service::{CancellationToken, Clock, Context, Health, SystemClock};
 use twqr_tracker::{Error, Settings};
@@ -223,6 +223,12 @@ async fn an_invalid_change_is_refused_with_every_fault_and_not_written() {
     assert_eq!(fields, expected, "{refused:?}");
     let empty = tracker.client.clone().apply_policy(ApplyPolicyRequest::default()).await.unwrap_err();
     assert!(empty.message().contains("policy is required"), "{empty:?}");
+    let window = Window { from: UnixMs(0), to: UnixMs(1_790_000_000_000) };
+    let rules = IssuerRules { maintenance: vec![window], ..IssuerRules::default_of(Issuer::Wallet) };
+    let foreign = policy_out(&Policy { issuers: vec![rules], ..first_policy() });
+    let foreign = ApplyPolicyRequest { policy: Some(foreign), who: "w".into(), why: "w".into(), ..request.clone() };
+    let refused = tracker.client.clone().apply_policy(foreign).await.unwrap_err();
+    assert!(refused.message().contains("maintenance[0] from and to must be of a Gregorian year"), "{refused:?}");
     assert_eq!(tracker.replay(&bad, 1).await.unwrap_err().code(), Code::InvalidArgument);
     assert_eq!(tracker.replay(&first_policy(), 1_000_001).await.unwrap_err().code(), Code::InvalidArgument);
     assert_eq!(journal.end(ORDERS).await.unwrap(), end, "no record was written");

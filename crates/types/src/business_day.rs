@@ -88,10 +88,6 @@ pub struct BusinessDay {
 pub struct InvalidDate;
 
 impl BusinessDay {
-    /// The years that a date or time of a business can have. Another one is a typing mistake, or a
-    /// year of another calendar: 2026 is 115 in the calendar of the Republic of China.
-    pub const YEARS: std::ops::RangeInclusive<i16> = 2000..=2199;
-
     /// Takes a date of the form `YYYY-MM-DD` or `YYYYMMDD`.
     pub fn parse(raw: &str, cut_off: CutOff) -> Result<Self, InvalidDate> {
         let (digits, dashes) = match raw.len() {
@@ -104,7 +100,7 @@ impl BusinessDay {
             return Err(InvalidDate);
         }
         let date = Date::strptime("%Y%m%d", &digits).map_err(|_| InvalidDate)?;
-        if !Self::YEARS.contains(&date.year()) {
+        if !UnixMs::BUSINESS_YEARS.contains(&date.year()) {
             return Err(InvalidDate);
         }
         let days = date.since(EPOCH).map_err(|_| InvalidDate)?.get_days();

@@ -1,6 +1,8 @@
 //! The request forms of the POS document. A form is parsed as a whole: either every field is within
 //! its limits, or all violations are listed.
 
+use std::mem::take;
+
 use crate::{
     Amount, CardToken, Extra, Field, GatewayTradeNo, MerchantId, MerchantTradeNo, OrderKey, PosId, PosTradeTime,
     Remark, SendTime, StoreId, StoreName, UnRedeem, Violations,
@@ -53,7 +55,20 @@ pub struct PayForm {
 
 impl PayForm {
     /// Checks every field; the error lists all violations.
-    pub fn parse(raw: RawPay) -> Result<Self, Violations> {
+    pub fn parse(mut raw: RawPay) -> Result<Self, Violations> {
+        let times = Times::of_caller(take(&mut raw.pos_trade_time), take(&mut raw.send_time));
+        Self::with_times(raw, times)
+    }
+
+    /// Checks a request from the log like [`Self::parse`], but takes dates of any year; see
+    /// [`PosTradeTime::parse_stored`].
+    pub fn parse_stored(mut raw: RawPay) -> Result<Self, Violations> {
+        let times = Times::of_log(take(&mut raw.pos_trade_time), take(&mut raw.send_time));
+        Self::with_times(raw, times)
+    }
+
+    /// Checks every field; the times were parsed from `raw` before.
+    fn with_times(raw: RawPay, times: Times) -> Result<Self, Violations> {
         let mut bad = Violations::default();
         let merchant_id = bad.take(Field::MerchantId, MerchantId::parse(raw.merchant_id));
         let store_id = bad.take(Field::StoreId, StoreId::parse(raw.store_id));
@@ -61,7 +76,7 @@ impl PayForm {
         let gateway_trade_no = bad.take(Field::GatewayTradeNo, GatewayTradeNo::parse(raw.gateway_trade_no));
         let merchant_trade_no = bad.take(Field::MerchantTradeNo, MerchantTradeNo::parse(raw.merchant_trade_no));
         let pos_id = bad.take(Field::PosId, PosId::parse(raw.pos_id));
-        let pos_trade_time = bad.take(Field::PosTradeTime, PosTradeTime::parse(raw.pos_trade_time));
+        let pos_trade_time = bad.take(Field::PosTradeTime, times.pos_trade_time);
         let card_token = bad.take(Field::CardToken, CardToken::parse(raw.card_token));
         let trade_amount = bad.take(Field::TradeAmount, Amount::parse(raw.trade_amount));
         let un_redeem = bad.take(Field::UnRedeem, un_redeem(raw.un_redeem, trade_amount));
@@ -71,7 +86,7 @@ impl PayForm {
         if !raw.extra3.is_empty() {
             bad.add(Field::Extra3, "must be empty in requests");
         }
-        let send_time = bad.take(Field::SendTime, SendTime::parse(raw.send_time));
+        let send_time = bad.take(Field::SendTime, times.send_time);
         let form = || {
             Some(Self {
                 key: OrderKey { merchant_id: merchant_id?, merchant_trade_no: merchant_trade_no? },
@@ -90,6 +105,25 @@ impl PayForm {
             })
         };
         if bad.as_slice().is_empty() { form().ok_or(bad) } else { Err(bad) }
+    }
+}
+
+/// The times of a request, parsed.
+struct Times {
+    pos_trade_time: Result<PosTradeTime, String>,
+    send_time: Result<SendTime, String>,
+}
+
+impl Times {
+    fn of_caller(pos_trade_time: String, send_time: String) -> Self {
+        Self { pos_trade_time: PosTradeTime::parse(pos_trade_time), send_time: SendTime::parse(send_time) }
+    }
+
+    fn of_log(pos_trade_time: String, send_time: String) -> Self {
+        Self {
+            pos_trade_time: PosTradeTime::parse_stored(pos_trade_time),
+            send_time: SendTime::parse_stored(send_time),
+        }
     }
 }
 

@@ -8,6 +8,10 @@ use jiff::{Timestamp, civil::DateTime, tz::Offset};
 pub struct UnixMs(pub i64);
 
 impl UnixMs {
+    /// The years that a date or time of a business can have. Another one is a typing mistake, or a
+    /// year of another calendar: 2026 is 115 in the calendar of the Republic of China.
+    pub const BUSINESS_YEARS: std::ops::RangeInclusive<i16> = 2000..=2199;
+
     /// The time `ms` later; saturates at the end of the range.
     #[must_use]
     pub fn plus(self, ms: i64) -> Self {
@@ -19,6 +23,12 @@ impl UnixMs {
         self.0.saturating_sub(earlier.0)
     }
 
+    /// Whether its year in Asia/Taipei is one of [`Self::BUSINESS_YEARS`].
+    pub fn is_in_business_years(self) -> bool {
+        let year = |at| Offset::constant(8).to_datetime(at).year();
+        Timestamp::from_millisecond(self.0).is_ok_and(|at| Self::BUSINESS_YEARS.contains(&year(at)))
+    }
+
     /// `yyyy/MM/dd HH:mm:ss` in Asia/Taipei, the form of TradeTime. Empty for times outside the
     /// calendar's years.
     pub fn taipei(self) -> String {
@@ -28,10 +38,18 @@ impl UnixMs {
     }
 }
 
-/// Checks that `raw` is an existing date in the form of `pattern`, in which each letter means a
+/// What a date and time of the form `pattern` must be.
+fn date_rule(pattern: &str) -> String {
+    let (first, last) = (UnixMs::BUSINESS_YEARS.start(), UnixMs::BUSINESS_YEARS.end());
+    format!(
+        "must be empty or a real date and time of the form {pattern} (Asia/Taipei), of a Gregorian year from {first} to {last}, such as 2026 and not 115"
+    )
+}
+
+/// Returns the year of an existing date in the form of `pattern`, in which each letter means a
 /// digit.
-fn check_date(raw: &str, pattern: &str) -> Result<(), String> {
-    let wrong = || format!("must be empty or a real date and time of the form {pattern} (Asia/Taipei)");
+fn year_of(raw: &str, pattern: &str) -> Result<i16, String> {
+    let wrong = || date_rule(pattern);
     let fits = |(r, p): (u8, u8)| if p.is_ascii_alphabetic() { r.is_ascii_digit() } else { r == p };
     if raw.len() != pattern.len() || !raw.bytes().zip(pattern.bytes()).all(fits) {
         return Err(wrong());
@@ -39,7 +57,9 @@ fn check_date(raw: &str, pattern: &str) -> Result<(), String> {
     let digits: Vec<i16> = raw.bytes().filter(u8::is_ascii_digit).map(|b| i16::from(b - b'0')).collect();
     let number = |range: std::ops::Range<usize>| digits[range].iter().fold(0_i16, |n, d| n * 10 + d);
     let pair = |at: usize| number(at..at + 2) as i8;
-    DateTime::new(number(0..4), pair(4), pair(6), pair(8), pair(10), pair(12), 0).map(|_| ()).map_err(|_| wrong())
+    DateTime::new(number(0..4), pair(4), pair(6), pair(8), pair(10), pair(12), 0)
+        .map(DateTime::year)
+        .map_err(|_| wrong())
 }
 
 macro_rules! pos_times {
@@ -49,10 +69,20 @@ macro_rules! pos_times {
         pub struct $name(Box<str>);
 
         impl $name {
-            /// Checks the form, and that the date exists; empty is allowed.
+            /// Checks the form, that the date exists, and that its year is one of
+            /// [`UnixMs::BUSINESS_YEARS`]; empty is allowed.
             pub fn parse(raw: String) -> Result<Self, String> {
+                if !raw.is_empty() && !UnixMs::BUSINESS_YEARS.contains(&year_of(&raw, $pattern)?) {
+                    return Err(date_rule($pattern));
+                }
+                Ok(Self(raw.into_boxed_str()))
+            }
+
+            /// Takes a text from the log, with any year: earlier builds accepted years of other
+            /// calendars, and what they accepted stays readable.
+            pub fn parse_stored(raw: String) -> Result<Self, String> {
                 if !raw.is_empty() {
-                    check_date(&raw, $pattern)?;
+                    year_of(&raw, $pattern)?;
                 }
                 Ok(Self(raw.into_boxed_str()))
             }
@@ -90,9 +120,44 @@ mod tests {
             ("２０２５/03/10 ", false),
         ] {
             assert_eq!(PosTradeTime::parse(raw.to_owned()).is_ok(), good, "{raw}");
+            assert_eq!(PosTradeTime::parse_stored(raw.to_owned()).is_ok(), good, "{raw}");
         }
         assert!(SendTime::parse("20250310090807".to_owned()).is_ok());
         assert!(SendTime::parse("20250310096007".to_owned()).is_err());
+    }
+
+    #[test]
+    fn a_year_of_another_calendar_is_refused_except_in_the_log() {
+        for (raw, is_readable) in [
+            ("0115/11/28 10:00:00", true),
+            ("1999/12/31 23:59:59", true),
+            ("2200/01/01 00:00:00", true),
+            ("2569/11/28 10:00:00", true),
+            ("115/11/28 10:00:00", false),
+        ] {
+            let refusal = PosTradeTime::parse(raw.to_owned()).unwrap_err();
+            assert!(refusal.ends_with("of a Gregorian year from 2000 to 2199, such as 2026 and not 115"), "{refusal}");
+            assert_eq!(PosTradeTime::parse_stored(raw.to_owned()).is_ok(), is_readable, "{raw}");
+        }
+        for raw in ["2000/01/01 00:00:00", "2199/12/31 23:59:59"] {
+            assert!(PosTradeTime::parse(raw.to_owned()).is_ok(), "{raw}");
+        }
+        assert!(SendTime::parse("01151128100000".to_owned()).is_err());
+        assert!(SendTime::parse_stored("01151128100000".to_owned()).is_ok());
+    }
+
+    #[test]
+    fn a_time_is_in_the_years_of_a_business_by_the_clock_of_taipei() {
+        for (ms, expected) in [
+            (946_655_999_999, false),
+            (946_656_000_000, true),
+            (7_258_089_599_999, true),
+            (7_258_089_600_000, false),
+            (-58_500_000_000_000, false),
+            (i64::MAX, false),
+        ] {
+            assert_eq!(UnixMs(ms).is_in_business_years(), expected, "{ms}");
+        }
     }
 
     #[test]

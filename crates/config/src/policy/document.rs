@@ -130,6 +130,9 @@ impl PolicyDocument {
         if let Some(PolicyFault { place, problem }) = policy.unknown_protocol() {
             reading.fault(place, problem);
         }
+        for PolicyFault { place, problem } in policy.foreign_years() {
+            reading.fault(place, problem);
+        }
         reading.finish(policy).map_err(|faults| faults.into_iter().map(in_document).collect())
     }
 
@@ -229,6 +232,10 @@ open = false
             ("[[issuers]]\ninstitution = \"391\"\nrefund = { scope = \"some\" }", "must be one of none, full, partial"),
             ("[[routes]]\nprefix = \"2\"\ncode_lengths = [1]\nalphabet = \"x\"", "routes[0]: alphabet"),
             ("[[merchants]]\nid = \"\"", "merchants[0]: id"),
+            (
+                "[[issuers]]\ninstitution = \"391\"\nmaintenance = [{ from = \"0115-12-01T02:00:00+08:00\", to = \"2026-12-01T04:00:00+08:00\" }]",
+                "issuers[0].maintenance[0]: from and to must be of a Gregorian year from 2000 to 2199, such as 2026",
+            ),
             ("cut_off = \"24:00\"", "cut_off: is \"24:00\": a cut-off is a time of day of the form HH:MM"),
         ] {
             let routed = format!("routes = [{{ prefix = \"22\", code_lengths = [18] }}]\n{text}");

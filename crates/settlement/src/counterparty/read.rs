@@ -6,7 +6,7 @@ use std::{collections::HashSet, str::FromStr};
 
 use csv::StringRecord;
 use jiff::{Timestamp, civil::DateTime, tz::Offset};
-use twqr_types::{Amount, BusinessDay, InstitutionCode, TradeNo, UnixMs};
+use twqr_types::{Amount, InstitutionCode, TradeNo, UnixMs};
 
 use super::{COLUMNS, CounterpartyFile, FileTrouble, Movement, MovementRow, Side, TRAILER, UnknownRow};
 use crate::{checksum::checksum, encoding::without_mark, entry::Kind};
@@ -211,8 +211,9 @@ fn time(raw: &str) -> Result<UnixMs, &'static str> {
         Err(_) => Timestamp::from_str(raw).ok(),
     };
     let at = at.ok_or("at must be RFC 3339 or yyyy/MM/dd HH:mm:ss (Asia/Taipei)")?;
-    if BusinessDay::YEARS.contains(&taipei.to_datetime(at).year()) {
-        Ok(UnixMs(at.as_millisecond()))
+    let at = UnixMs(at.as_millisecond());
+    if at.is_in_business_years() {
+        Ok(at)
     } else {
         Err("at must have a year from 2000 to 2199, such as 2026 and not 115")
     }

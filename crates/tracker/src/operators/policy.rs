@@ -154,7 +154,7 @@ pub(super) fn checked(
     mut violations: Vec<FieldViolation>,
 ) -> Result<Policy, Status> {
     let checked = match policy {
-        Some(policy) => policy.and_then(known_protocol).map_err(|faults| {
+        Some(policy) => policy.and_then(known_protocol).and_then(gregorian).map_err(|faults| {
             faults
                 .into_iter()
                 .map(|fault| FieldViolation::new(format!("policy.{}", fault.place), fault.problem))
@@ -174,6 +174,11 @@ pub(super) fn checked(
 
 fn known_protocol(policy: Policy) -> Result<Policy, Vec<PolicyFault>> {
     policy.unknown_protocol().map_or(Ok(policy), |fault| Err(vec![fault]))
+}
+
+fn gregorian(policy: Policy) -> Result<Policy, Vec<PolicyFault>> {
+    let faults = policy.foreign_years();
+    if faults.is_empty() { Ok(policy) } else { Err(faults) }
 }
 
 /// Returns the versions of the policy's shard; fails with `UNAVAILABLE` until they have been read.

@@ -1,5 +1,8 @@
 //! The request form of a Refund.
 
+use std::mem::take;
+
+use super::Times;
 use crate::{
     Amount, Extra, Field, GatewayTradeNo, MerchantId, MerchantTradeNo, OrderKey, PosId, PosTradeTime, Remark, SendTime,
     StoreId, StoreName, TradeNo, Violations,
@@ -48,7 +51,20 @@ pub struct RefundForm {
 
 impl RefundForm {
     /// Checks every field; the error lists all violations.
-    pub fn parse(raw: RawRefund) -> Result<Self, Violations> {
+    pub fn parse(mut raw: RawRefund) -> Result<Self, Violations> {
+        let times = Times::of_caller(take(&mut raw.pos_trade_time), take(&mut raw.send_time));
+        Self::with_times(raw, times)
+    }
+
+    /// Checks a request from the log like [`Self::parse`], but takes dates of any year; see
+    /// [`PosTradeTime::parse_stored`].
+    pub fn parse_stored(mut raw: RawRefund) -> Result<Self, Violations> {
+        let times = Times::of_log(take(&mut raw.pos_trade_time), take(&mut raw.send_time));
+        Self::with_times(raw, times)
+    }
+
+    /// Checks every field; the times were parsed from `raw` before.
+    fn with_times(raw: RawRefund, times: Times) -> Result<Self, Violations> {
         let mut bad = Violations::default();
         let merchant_id = bad.take(Field::MerchantId, MerchantId::parse(raw.merchant_id));
         let store_id = bad.take(Field::StoreId, StoreId::parse(raw.store_id));
@@ -56,7 +72,7 @@ impl RefundForm {
         let gateway_trade_no = bad.take(Field::GatewayTradeNo, GatewayTradeNo::parse(raw.gateway_trade_no));
         let merchant_trade_no = bad.take(Field::MerchantTradeNo, MerchantTradeNo::parse(raw.merchant_trade_no));
         let pos_id = bad.take(Field::PosId, PosId::parse(raw.pos_id));
-        let pos_trade_time = bad.take(Field::PosTradeTime, PosTradeTime::parse(raw.pos_trade_time));
+        let pos_trade_time = bad.take(Field::PosTradeTime, times.pos_trade_time);
         let trade_no = bad.take(Field::TradeNo, TradeNo::parse(&raw.trade_no).map_err(|error| error.to_string()));
         let trade_amount = bad.take(Field::TradeAmount, Amount::parse(raw.trade_amount));
         let remark = bad.take(Field::Remark, Remark::parse(raw.remark));
@@ -65,7 +81,7 @@ impl RefundForm {
         if !raw.extra3.is_empty() {
             bad.add(Field::Extra3, "must be empty in requests");
         }
-        let send_time = bad.take(Field::SendTime, SendTime::parse(raw.send_time));
+        let send_time = bad.take(Field::SendTime, times.send_time);
         let form = || {
             Some(Self {
                 key: OrderKey { merchant_id: merchant_id?, merchant_trade_no: merchant_trade_no? },

@@ -61,9 +61,9 @@ pub fn raw_cancel(request: pos::CancelRequest) -> RawPay {
     raw_pay!(request)
 }
 
-/// Parses a payment request; the error lists every violation.
+/// Parses a payment request from the log; the error lists every violation.
 pub fn pay_form(request: pos::PayRequest) -> Result<PayForm, Violations> {
-    PayForm::parse(raw_pay(request))
+    PayForm::parse_stored(raw_pay(request))
 }
 
 /// The payment request from which a form was parsed.
@@ -71,9 +71,9 @@ pub(crate) fn pay_request(form: &PayForm) -> pos::PayRequest {
     pay_fields!(PayRequest, form)
 }
 
-/// Parses a cancel request; the error lists every violation.
+/// Parses a cancel request from the log; the error lists every violation.
 pub(crate) fn cancel_form(request: pos::CancelRequest) -> Result<PayForm, Violations> {
-    PayForm::parse(raw_cancel(request))
+    PayForm::parse_stored(raw_cancel(request))
 }
 
 /// The cancel request from which a form was parsed.
@@ -81,9 +81,9 @@ pub(crate) fn cancel_request(form: &PayForm) -> pos::CancelRequest {
     pay_fields!(CancelRequest, form)
 }
 
-/// Parses a refund request; the error lists every violation.
+/// Parses a refund request from the log; the error lists every violation.
 pub(crate) fn refund_form(request: pos::RefundRequest) -> Result<RefundForm, Violations> {
-    RefundForm::parse(raw_refund(request))
+    RefundForm::parse_stored(raw_refund(request))
 }
 
 /// Takes the fields of a refund request, without checking them.

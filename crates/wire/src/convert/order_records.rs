@@ -199,3 +199,46 @@ fn encode<'a>(stamp: impl Into<Stamp<'a>>, body: Body) -> Bytes {
     let signed_by = signed_by.map_or_else(String::new, |name| name.as_str().to_owned());
     bus::OrdersRecord { version: RECORD_VERSION, at_ms: at.0, signed_by, body: Some(body) }.encode_to_vec().into()
 }
+
+#[cfg(test)]
+mod tests {
+    use twqr_types::{RawPay, RawRefund, ShardId, TradeNo};
+
+    use super::*;
+
+    /// Earlier builds accepted such requests, so they are in logs.
+    #[test]
+    fn a_request_with_a_year_of_another_calendar_stays_readable() {
+        let (pos_trade_time, send_time) = ("0115/11/28 10:00:00".to_owned(), "01151128100000".to_owned());
+        let (merchant_id, merchant_trade_no) = ("M1".to_owned(), "1".to_owned());
+        let form = PayForm::parse_stored(RawPay {
+            merchant_id: merchant_id.clone(),
+            merchant_trade_no: merchant_trade_no.clone(),
+            card_token: "22abcdefghijklmnop".into(),
+            trade_amount: 100,
+            pos_trade_time: pos_trade_time.clone(),
+            send_time: send_time.clone(),
+            ..RawPay::default()
+        });
+        let form = form.unwrap();
+        let refund = RefundForm::parse_stored(RawRefund {
+            merchant_id,
+            merchant_trade_no,
+            trade_no: TradeNo::new(ShardId(0), 1, UnixMs(0)).to_string(),
+            trade_amount: 100,
+            pos_trade_time: pos_trade_time.clone(),
+            send_time,
+            ..RawRefund::default()
+        });
+        let at = UnixMs(0);
+        let records =
+            [encode_pay(at, &form, None), encode_cancel(at, &form, None), encode_refund(at, &refund.unwrap(), None)];
+        let [pay, cancel, refund] = records.map(|record| decode_record(record).unwrap().command);
+        let (Command::Pay(pay), Command::Cancel(cancel), Command::Refund(refund)) = (pay, cancel, refund) else {
+            panic!("other commands than were encoded")
+        };
+        for read in [pay.form.pos_trade_time, cancel.form.pos_trade_time, refund.form.pos_trade_time] {
+            assert_eq!(read.as_str(), pos_trade_time);
+        }
+    }
+}

@@ -168,7 +168,7 @@ fn terms_from(terms: bus::PaymentTerms) -> Result<Terms, RecordFault> {
         store_name: StoreName::parse(terms.store_name).map_err(invalid("store_name"))?,
         gateway_trade_no: GatewayTradeNo::parse(terms.gateway_trade_no).map_err(invalid("gateway_trade_no"))?,
         pos_id: PosId::parse(terms.pos_id).map_err(invalid("pos_id"))?,
-        pos_trade_time: PosTradeTime::parse(terms.pos_trade_time).map_err(invalid("pos_trade_time"))?,
+        pos_trade_time: PosTradeTime::parse_stored(terms.pos_trade_time).map_err(invalid("pos_trade_time"))?,
         trade_amount: Amount::parse(terms.trade_amount).map_err(invalid("trade_amount"))?,
         un_redeem: UnRedeem::parse(terms.un_redeem).map_err(invalid("un_redeem"))?,
         requested_un_redeem: UnRedeem::parse(terms.requested_un_redeem).map_err(invalid("requested_un_redeem"))?,
@@ -177,4 +177,21 @@ fn terms_from(terms: bus::PaymentTerms) -> Result<Terms, RecordFault> {
         extra2: Extra::parse(terms.extra2).map_err(invalid("extra2"))?,
         card_token: CardTokenDigest::from_bytes(digest),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Earlier builds accepted such requests, so they are in stored states.
+    #[test]
+    fn terms_with_a_year_of_another_calendar_stay_readable() {
+        let terms = bus::PaymentTerms {
+            pos_trade_time: "0115/11/28 10:00:00".to_owned(),
+            trade_amount: 1,
+            card_token_digest: vec![0; CardTokenDigest::LEN].into(),
+            ..bus::PaymentTerms::default()
+        };
+        assert_eq!(terms_out(&terms_from(terms.clone()).unwrap()), terms);
+    }
 }

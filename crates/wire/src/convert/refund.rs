@@ -93,10 +93,26 @@ fn terms_from(terms: bus::RefundTerms) -> Result<RefundTerms, RecordFault> {
         store_name: StoreName::parse(terms.store_name).map_err(invalid("store_name"))?,
         gateway_trade_no: GatewayTradeNo::parse(terms.gateway_trade_no).map_err(invalid("gateway_trade_no"))?,
         pos_id: PosId::parse(terms.pos_id).map_err(invalid("pos_id"))?,
-        pos_trade_time: PosTradeTime::parse(terms.pos_trade_time).map_err(invalid("pos_trade_time"))?,
+        pos_trade_time: PosTradeTime::parse_stored(terms.pos_trade_time).map_err(invalid("pos_trade_time"))?,
         trade_amount: Amount::parse(terms.trade_amount).map_err(invalid("trade_amount"))?,
         remark: Remark::parse(terms.remark).map_err(invalid("remark"))?,
         extra1: Extra::parse(terms.extra1).map_err(invalid("extra1"))?,
         extra2: Extra::parse(terms.extra2).map_err(invalid("extra2"))?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Earlier builds accepted such requests, so they are in stored states.
+    #[test]
+    fn terms_with_a_year_of_another_calendar_stay_readable() {
+        let terms = bus::RefundTerms {
+            pos_trade_time: "0115/11/28 10:00:00".to_owned(),
+            trade_amount: 1,
+            ..bus::RefundTerms::default()
+        };
+        assert_eq!(terms_out(&terms_from(terms.clone()).unwrap()), terms);
+    }
 }
