@@ -67,8 +67,12 @@ pub enum HoldEnd {
     Failed,
     /// Another process has the partition, or may have it: it was released or claimed.
     Lost,
-    /// Our claim does not count.
-    Void,
+    /// Our claim does not count, or is not known to.
+    Void {
+        /// The newest claim that counts, if it is known. Otherwise our next claim replaces none, so
+        /// that it counts in any case.
+        newest: Option<Offset>,
+    },
     /// This process must not hold the partition again.
     Final,
 }
@@ -162,7 +166,7 @@ impl Seat {
                     self.ask_after = Some(Instant::now() + ASK_AGAIN);
                 }
                 HoldEnd::Lost => {}
-                HoldEnd::Void => (known.newest, self.claims_always) = (None, true),
+                HoldEnd::Void { newest } => (known.newest, self.claims_always) = (newest, newest.is_none()),
             }
             if self.shutdown.is_cancelled() {
                 break;

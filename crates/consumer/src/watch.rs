@@ -155,6 +155,10 @@ impl Watch {
 
     fn read_alive(&mut self, now: Instant, alive: &Alive) {
         self.known.shows_signs = true;
+        if alive.by.nonce == self.me.nonce {
+            // From a claim of ours that has ended, or has turned out not to count.
+            return;
+        }
         // A holder that has read the newest claim and still works knows that it does not count.
         let is_stale = self.known.newest.is_some_and(|newest| alive.claim < newest && alive.position <= newest);
         if is_stale {

@@ -113,6 +113,7 @@ impl Checkpoint {
         journal.append(partition, vec![Entry { key, value: Some(value) }]).await?;
         mark.position = self.position;
         mark.witness = self.witness;
+        mark.epoch = Some(self.epoch);
         let superseded = store.put(self.states, mark).await?;
         if !journal.is_shared() {
             // The embedded journal may delete what no restore reads any more. A failure is

@@ -8,6 +8,7 @@ mod checkpoint;
 mod golden_replay;
 mod loading;
 mod metrics;
+mod newest_claim;
 mod owner;
 mod reply_appends;
 mod restore;

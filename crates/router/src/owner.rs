@@ -1,7 +1,7 @@
 //! The owner of one shard that was claimed: restores it, and applies its records. It ends when it
-//! reads a newer claim (protocol rule P4), and after any failed append. The effects in flight may
-//! still reach the log then, and the next owner emits them again under the same identities
-//! (protocol rule P3).
+//! reads that its claim does not count or that a newer one counts (protocol rule P4), and after any
+//! failed append. The effects in flight may still reach the log then, and the next owner emits them
+//! again under the same identities (protocol rule P3).
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tracing::info;
 use twqr_consumer::{DeadLetters, Held, Signs, order_record_mark};
 use twqr_journal::{Entry, Journal, JournalError, Partition, Reader, Topic, read_whole};
-use twqr_order::{Command, HoldRecord, POLICY_SHARD, PolicyChange, Record, claim_counts};
+use twqr_order::{Command, HoldRecord, POLICY_SHARD, PolicyChange, Record};
 use twqr_service::{CancellationToken, Clock, Part, StallWatch};
 use twqr_types::ShardId;
 use twqr_wire::convert::encode_record;
@@ -20,6 +20,7 @@ use crate::{
     batch::{Batch, DecodedRecord},
     checkpoint::{Checkpoint, Written},
     metrics,
+    newest_claim::NewestClaim,
     reply_appends::ReplyAppends,
     restore::restore,
     shard::Shard,
@@ -33,9 +34,9 @@ pub(crate) enum Ended {
     Stopped,
     /// It read the claim of another router at the offset `newer`; its own claim is at `epoch`.
     Superseded { epoch: u64, newer: u64 },
-    /// It read the claim of another router at the offset `newer`, which does not count. It claims
-    /// again.
-    Disputed { newer: u64 },
+    /// Our claim does not count. The newest claim before it that counts is at `newest`, if that is
+    /// known.
+    Void { newest: Option<u64> },
     /// The checkpoint is newer than our claim: another router took over during the restore. Both
     /// claims are below the position `applied`.
     Overtaken { applied: u64 },
@@ -77,8 +78,9 @@ type CheckpointWrite = Pin<Box<dyn Future<Output = Result<Written, Error>> + Sen
 struct OwnedShard {
     shard: Shard,
     reader: Box<dyn Reader>,
-    /// The offset of our claim, once it was read.
+    /// The offset of our claim, once it was read and counts.
     epoch: Option<u64>,
+    newest_claim: NewestClaim,
     signs: Signs,
     /// Every record from this position on is only a sign of life.
     worked_to: u64,
@@ -142,6 +144,7 @@ impl<'a> Owner<'a> {
             shard,
             reader,
             epoch: None,
+            newest_claim: NewestClaim::at_marker(&mark),
             signs,
             worked_to: 0,
             end_at: None,
@@ -206,8 +209,8 @@ impl<'a> Owner<'a> {
         }
     }
 
-    /// Applies a batch and emits its effects; returns how the owner ends if a newer claim was among
-    /// the records.
+    /// Applies a batch and emits its effects; returns how the owner ends if the records show that
+    /// the shard is not ours.
     fn apply(&self, owned: &mut OwnedShard, records: Vec<DecodedRecord>) -> Result<Option<Ended>, Error> {
         let mut batch = Batch::new(&self.dead_letters);
         let mut ended = None;
@@ -239,25 +242,14 @@ impl<'a> Owner<'a> {
         Ok(ended.or_else(|| owned.overtaken(self.claim)))
     }
 
-    /// Takes a record about who holds the shard; returns how the owner ends if another router has
-    /// it.
+    /// Takes a record about who holds the shard; returns how the owner ends if the shard is not
+    /// ours.
     fn take_hold(&self, owned: &mut OwnedShard, offset: u64, hold: &HoldRecord) -> Option<Ended> {
-        let Some(epoch) = owned.epoch else {
-            if offset == self.claim {
-                self.begin_epoch(owned, offset);
-            }
-            return None;
-        };
+        if let HoldRecord::Claim { replaces, .. } = hold {
+            return self.take_claim(owned, offset, *replaces);
+        }
+        owned.epoch?;
         match hold {
-            HoldRecord::Claim { replaces, .. } if claim_counts(*replaces, Some(epoch)) => {
-                return Some(Ended::Superseded { epoch, newer: offset });
-            }
-            // An owner writes no state past any claim of another router (protocol rule P5).
-            HoldRecord::Claim { .. } => return Some(Ended::Disputed { newer: offset }),
-            // Another router counts a later claim as its own. One of the two is enough.
-            HoldRecord::Alive(alive) if alive.claim > epoch => {
-                return Some(Ended::Superseded { epoch, newer: alive.claim });
-            }
             HoldRecord::Intent(by) if owned.signs.is_other(by) && !owned.signs.is_released() => {
                 info!(shard = self.shard.0, by = %by.name, "another router asks for the shard");
                 // The release is no effect: if it is lost, the other router asks again.
@@ -265,14 +257,31 @@ impl<'a> Owner<'a> {
                 owned.end_at = Some(Instant::now() + Duration::from_millis(RELEASED_MS));
             }
             HoldRecord::Doubt(by) if owned.signs.is_other(by) => owned.signs.answer_doubt(),
-            HoldRecord::Release { .. } | HoldRecord::Intent(_) | HoldRecord::Alive(_) | HoldRecord::Doubt(_) => {}
+            HoldRecord::Claim { .. }
+            | HoldRecord::Release { .. }
+            | HoldRecord::Intent(_)
+            // A router that shows life by a newer claim has not read yet that it does not count.
+            | HoldRecord::Alive(_)
+            | HoldRecord::Doubt(_) => {}
         }
         None
     }
 
-    /// Notes that our claim was read: from here on the shard is ours. If this is the policy's shard
-    /// and there has never been a policy, it appends the configured one as version 1. Applying that
-    /// record forwards it to all other shards.
+    /// Takes a claim. One that does not count changes nothing, unless it is ours.
+    fn take_claim(&self, owned: &mut OwnedShard, offset: u64, replaces: Option<u64>) -> Option<Ended> {
+        let counts = owned.newest_claim.take(offset, replaces);
+        match owned.epoch {
+            Some(epoch) if counts => return Some(Ended::Superseded { epoch, newer: offset }),
+            None if offset == self.claim && counts => self.begin_epoch(owned, offset),
+            None if offset == self.claim => return Some(Ended::Void { newest: owned.newest_claim.offset() }),
+            Some(_) | None => {}
+        }
+        None
+    }
+
+    /// Notes that our claim was read and counts: from here on the shard is ours. If this is the
+    /// policy's shard and there has never been a policy, it appends the configured one as version
+    /// 1. Applying that record forwards it to all other shards.
     fn begin_epoch(&self, owned: &mut OwnedShard, epoch: u64) {
         info!(shard = self.shard.0, epoch, "shard claimed");
         owned.epoch = Some(epoch);

@@ -114,8 +114,9 @@ impl Scan {
             }
             StateBody::Policies(_) => POLICIES_KEY.into(),
             StateBody::Marker => {
-                if entry.position > self.mark.position {
+                if entry.position >= self.mark.position {
                     self.mark.position = entry.position;
+                    self.mark.epoch = Some(entry.epoch);
                     self.mark.witness = decode_marker_witness(record).map(witness_of);
                 }
                 self.superseded.add_marker(entry.epoch);

@@ -32,9 +32,9 @@ pub(crate) async fn keep(held: Held, settings: Settings, links: Links) -> HoldEn
     match ended {
         Ok(Ended::Stopped) => info!(shard, "the shard was given up"),
         Ok(Ended::Superseded { epoch, newer }) => info!(shard, epoch, newer, "another router took the shard over"),
-        Ok(Ended::Disputed { newer }) => {
-            info!(shard, newer, "another router's claim does not count; claiming the shard again");
-            return HoldEnd::Failed;
+        Ok(Ended::Void { newest }) => {
+            info!(shard, newest, "our claim does not count; watching the shard again");
+            return HoldEnd::Void { newest };
         }
         Ok(Ended::Overtaken { applied }) => {
             warn!(shard, applied, "another router claimed the shard while it was restored here");

@@ -3,8 +3,8 @@
 //! A store whose position is past our claim has everything that older owners have written or may
 //! still write: their positions are at most our claim. So only a newer owner's states must not be
 //! skipped. The end of `order-states` is asked for first, then the end of `orders`. Once every
-//! record up to there was applied and no newer claim was among them, no newer owner had written
-//! anything below the first end.
+//! record up to there was applied and no newer claim that counts was among them, no newer owner had
+//! written anything below the first end.
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
@@ -81,7 +81,7 @@ impl StatesEnd {
     }
 
     /// The mark to store for a position past our claim, if every record below it was applied and no
-    /// newer claim was among them.
+    /// newer claim that counts was among them.
     pub(crate) fn advance(&self, mark: StoreMark, position: u64) -> StoreMark {
         let proven = self.known.filter(|ends| ends.orders <= position).map_or(0, |ends| ends.states);
         let end = self.first_unreadable.map_or(proven, |first| proven.min(first));

@@ -30,6 +30,9 @@ pub struct StoreMark {
     pub states_offset: u64,
     /// A record of `orders` below `position`, by which the log is recognised.
     pub witness: Option<Witness>,
+    /// The epoch of the marker at `position`; `None` if there is no marker, or if an earlier build
+    /// has stored it.
+    pub epoch: Option<u64>,
 }
 
 /// An entry to store: a record of `order-states`, unchanged; or an index entry from a payment's
@@ -150,6 +153,19 @@ mod tests {
             }
             let expected = Some((kept, Bytes::from(kept.to_string())));
             assert_eq!(store.get(shard, b"order").unwrap(), expected, "{kind}: {name}");
+        }
+    }
+
+    #[test]
+    fn a_mark_is_kept_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = DiskStore::open(folder.path()).unwrap();
+        for (shard, (witness, epoch)) in (0..).zip([(None, None), (None, Some(3)), (Some(8), None), (Some(8), Some(3))])
+        {
+            let witness = witness.map(|offset| Witness { offset, mark: 77 });
+            let mark = StoreMark { position: 9, states_offset: 5, witness, epoch };
+            store.put(shard, &[], mark).unwrap();
+            assert_eq!(store.mark(shard).unwrap(), mark);
         }
     }
 

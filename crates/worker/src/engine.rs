@@ -44,7 +44,7 @@ async fn hold_partition(held: Held, settings: Settings, journal: Arc<dyn Journal
             part.ready();
             holder.work(grace).await
         }
-        Ok(None) => return HoldEnd::Void,
+        Ok(None) => return HoldEnd::Void { newest: None },
         Err(error) => Err(error),
     };
     match ended {

@@ -157,6 +157,18 @@ fn a_late_claim_takes_nothing_away() {
 }
 
 #[test]
+fn a_process_does_not_take_its_own_earlier_signs_for_another_holder() {
+    let known = Known { newest: Some(7), shows_signs: true, ..Known::default() };
+    let mut stage = TimedWatch::begin("a", SHARD, known);
+    assert!(!stage.claim(20, Some(6)), "our claim, which does not count");
+    let own = Alive { claim: 20, position: 20, by: process("a"), is_leaving: false };
+    stage.read(21, &HoldRecord::Alive(own));
+    assert_eq!(stage.next_action(5_000).unwrap().1, Action::Doubt);
+    stage.doubt("a");
+    assert_eq!(stage.next_action(5_000).unwrap().1, Action::Claim { replaces: Some(7) });
+}
+
+#[test]
 fn a_living_holder_is_asked_and_never_replaced() {
     let mut stage = TimedWatch::of_living_holder("a");
     let now = stage.now();

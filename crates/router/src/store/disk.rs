@@ -74,6 +74,8 @@ impl StateStore for DiskStore {
             states_offset: bytes.get(8..).map_or(0, number),
             // A mark of an earlier build ends before the witness.
             witness: bytes.get(16..32).map(|rest| Witness { offset: number(rest), mark: number(&rest[8..]) }),
+            // The epoch comes last, and only it has 8 bytes after the two numbers at the beginning.
+            epoch: bytes.len().checked_sub(8).filter(|at| at % 16 == 0).and_then(|at| bytes.get(at..)).map(number),
         }))
     }
 
@@ -110,6 +112,7 @@ impl StateStore for DiskStore {
             value.extend_from_slice(&offset.to_be_bytes());
             value.extend_from_slice(&mark.to_be_bytes());
         }
+        value.extend(mark.epoch.into_iter().flat_map(u64::to_be_bytes));
         batch.insert(&self.marks, shard.to_be_bytes(), value);
         batch.commit().map_err(failed)?;
         Ok(superseded)
