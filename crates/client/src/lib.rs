@@ -15,4 +15,4 @@ pub use business_day::{business_day, cut_off};
 pub use connect::{CALL_MS_MAX, channel, connect, operators};
 pub use progress_bar::ProgressBar;
 pub use request_line::{Problem, parse};
-pub use settled::settled;
+pub use settled::{BooksRange, settled};

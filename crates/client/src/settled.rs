@@ -7,12 +7,28 @@ use twqr_wire::ops::{ListSettlementRequest, SettlementEntry, settlement_entry::K
 
 use crate::connect;
 
-/// Returns every movement that was settled from `from` until before `to`, of one merchant or, if
-/// `merchant_id` is empty, of all. Fails if `to` has passed but the read model lacks records from
-/// before it.
-pub async fn settled(endpoint: &str, from: UnixMs, to: UnixMs, merchant_id: &str) -> anyhow::Result<Vec<Entry>> {
+/// A range of time in the books.
+#[derive(Clone, Copy, Debug)]
+pub struct BooksRange {
+    /// The first ms of the range.
+    pub from: UnixMs,
+    /// The first ms after the range.
+    pub to: UnixMs,
+    /// Close the books up to `to` first, so that the range never changes again.
+    pub close: bool,
+}
+
+/// Returns every movement that counts in the range, of one merchant or, if `merchant_id` is empty,
+/// of all. Fails if the range is over but the read model lacks records of it, and if the range is
+/// to be closed but cannot be yet.
+pub async fn settled(endpoint: &str, range: BooksRange, merchant_id: &str) -> anyhow::Result<Vec<Entry>> {
     let mut client = connect::operators(endpoint).await?;
-    let request = ListSettlementRequest { from_ms: from.0, to_ms: to.0, merchant_id: merchant_id.to_owned() };
+    let request = ListSettlementRequest {
+        from_ms: range.from.0,
+        to_ms: range.to.0,
+        merchant_id: merchant_id.to_owned(),
+        close: range.close,
+    };
     let refused = || format!("cannot read the settled movements from {endpoint}");
     let mut stream = client.list_settlement(request).await.with_context(refused)?.into_inner();
     let mut entries = Vec::new();
@@ -48,5 +64,7 @@ fn entry_from(entry: SettlementEntry) -> anyhow::Result<Entry> {
         store_redeem_amount: entry.store_redeem_amount,
         accepted_at: UnixMs(entry.accepted_at_ms),
         settled_at: UnixMs(entry.settled_at_ms),
+        // An earlier build of the tracker does not send it.
+        booked_at: UnixMs(entry.booked_at_ms.max(entry.settled_at_ms)),
     })
 }

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use serde_json::json;
-use twqr_client::{ProgressBar, cut_off, settled};
+use twqr_client::{BooksRange, ProgressBar, cut_off, settled};
 use twqr_config::Config;
 use twqr_loadgen::{
     full_api::{Line, PlayedCall, audit_full_api, parse_line, play, settle},
@@ -127,7 +127,8 @@ async fn reconciled(
     let cut_off = cut_off(&endpoint).await?;
     let began = BusinessDay::of(began_at, cut_off);
     let files = counterparty_files::write(entries, began, &dir.join("counterparties"))?;
-    let entries = settled(&endpoint, began.from(), began.to(), "").await?;
+    let range = BooksRange { from: began.from(), to: began.to(), close: false };
+    let entries = settled(&endpoint, range, "").await?;
     if BusinessDay::of(SystemClock.now(), cut_off) != began {
         say("the business day ended during the run; it is not reconciled");
         return Ok(None);

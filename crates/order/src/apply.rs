@@ -18,7 +18,7 @@ mod tests;
 use twqr_types::UnixMs;
 
 use crate::{
-    CALLS_MAX, Command, Effect, Evidence, IssuerRules, Order, Payment, Policy, Position, Record, ReplyBody,
+    CALLS_MAX, Command, Effect, Evidence, IssuerRules, Order, Payment, Policy, Position, Record, ReplyBody, Rules,
     StatusCodes, Subscriber, SubscriptionKind, WATCHES_MAX, effect::Emitter,
 };
 
@@ -77,20 +77,23 @@ struct ApplyContext<'a> {
     cause: Position,
     at: UnixMs,
     policy: Option<&'a Policy>,
+    /// The time up to which the shard's books are closed.
+    closed_until: Option<UnixMs>,
     out: Emitter<'a>,
 }
 
 /// Applies `record`, whose position is `cause`, to the order that it names: `order` becomes the new
-/// state, and the effects are appended to `effects`. `policy` is the version in force at `cause`.
-/// Claims and policy records name no order and change none.
-pub fn apply(
+/// state, and the effects are appended to `effects`. `rules` are those in force at `cause`. Claims,
+/// policies and closings name no order and change none.
+pub fn apply<'a>(
     order: &mut Option<Order>,
     record: &Record,
     cause: Position,
-    policy: Option<&Policy>,
+    rules: impl Into<Rules<'a>>,
     effects: &mut Vec<Effect>,
 ) -> AppliedStep {
-    let mut context = ApplyContext { cause, at: record.at, policy, out: Emitter::new(cause, effects) };
+    let Rules { policy, closed_until } = rules.into();
+    let mut context = ApplyContext { cause, at: record.at, policy, closed_until, out: Emitter::new(cause, effects) };
     if signature::refuse_key(record, &mut context) {
         return AppliedStep { step: Step::KeyRefused, changed: false };
     }
@@ -103,7 +106,7 @@ pub fn apply(
         Command::Query(query) => query::apply(order.as_mut(), query, context),
         Command::Outcome(outcome) => with_payment(order, |payment| outcome::apply(payment, outcome, context)),
         Command::Due(_) => order.as_mut().map_or(IGNORED, |order| due::apply(order, context)),
-        Command::Hold(_) | Command::Policy(_) => IGNORED,
+        Command::Hold(_) | Command::Policy(_) | Command::CloseBooks(_) => IGNORED,
     }
 }
 
@@ -129,6 +132,11 @@ impl ApplyContext<'_> {
     /// The protocol version by which this record is decided; 0 before the first policy.
     fn protocol_version(&self) -> u32 {
         self.policy.map_or(0, |policy| policy.protocol_version)
+    }
+
+    /// When a movement counts in the books that this record decides, if not at the record's time.
+    fn late_booking(&self) -> Option<UnixMs> {
+        self.closed_until.filter(|closed| *closed > self.at)
     }
 
     /// The rules of the payment's issuer; the defaults where the policy has none.

@@ -12,6 +12,7 @@
 mod apply;
 mod attention;
 mod cancel;
+mod closings;
 mod effect;
 mod hold;
 mod movement;
@@ -28,6 +29,7 @@ mod versions;
 pub use apply::{AppliedStep, Step, apply, refuse_unknown_payment};
 pub use attention::Attention;
 pub use cancel::{Cancel, CancelStage, EarlyCancel};
+pub use closings::{CLOSINGS_SINCE, Closings};
 pub use effect::{ChargeCall, Effect, Forward, RefundCall, Reply, ReplyBody, ReversalCall, Subject, Task, TaskKind};
 pub use hold::{Alive, HoldRecord, Process, claim_counts};
 pub use movement::{
@@ -49,4 +51,4 @@ pub use record::{
 };
 pub use refund::{Refund, RefundPhase, RefundSuccess, RefundTerms};
 pub use reply_to::ReplyTo;
-pub use versions::{POLICY_SHARD, PolicyVersions};
+pub use versions::{POLICY_SHARD, PolicyVersions, Rules};

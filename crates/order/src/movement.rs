@@ -28,6 +28,9 @@ pub struct Movement<A> {
     pub inquiries: u32,
     /// When the phase changed last.
     pub changed_at: UnixMs,
+    /// When a charge or reversal that took effect counts in the books, if not at `changed_at`: the
+    /// books up to here were closed when it was decided. A refund counts by [`crate::Refund`].
+    pub late_booking: Option<UnixMs>,
     /// Whether the issuer was idempotent for it by the policy that decided it (protocol rule P6).
     /// Then its task may be sent again until `send_by`, and "not sent" proves nothing.
     pub is_idempotent: bool,
@@ -76,19 +79,35 @@ impl<A> Movement<A> {
         let send_by = at.plus(send_within_ms);
         let absent_after = send_by.plus(window_ms);
         let phase = Phase::Sent { task };
-        Self { send_by, absent_after, phase, inquiries: 0, changed_at: at, is_idempotent: false }
+        Self { send_by, absent_after, phase, inquiries: 0, changed_at: at, late_booking: None, is_idempotent: false }
     }
 
     /// A movement that was refused before any task.
     pub(crate) fn failed(at: UnixMs, failure: Failure) -> Self {
         let phase = Phase::Failed(failure);
-        Self { send_by: at, absent_after: at, phase, inquiries: 0, changed_at: at, is_idempotent: false }
+        Self {
+            send_by: at,
+            absent_after: at,
+            phase,
+            inquiries: 0,
+            changed_at: at,
+            late_booking: None,
+            is_idempotent: false,
+        }
     }
 
     /// A movement that is known only to have taken effect.
     pub(crate) fn done_at(at: UnixMs, approval: A) -> Self {
         let phase = Phase::Done(Box::new(approval));
-        Self { send_by: at, absent_after: at, phase, inquiries: 0, changed_at: at, is_idempotent: false }
+        Self {
+            send_by: at,
+            absent_after: at,
+            phase,
+            inquiries: 0,
+            changed_at: at,
+            late_booking: None,
+            is_idempotent: false,
+        }
     }
 
     /// When the machine must act on it; `None` once it is final. A sent task without an outcome is
@@ -100,6 +119,11 @@ impl<A> Movement<A> {
             Phase::Inquiring { again_at, .. } => Some(again_at.unwrap_or(self.changed_at.plus(INQUIRY_MS_MAX))),
             Phase::Done(_) | Phase::Failed(_) => None,
         }
+    }
+
+    /// When it counts in the books, once it took effect.
+    pub fn booked_at(&self) -> UnixMs {
+        self.late_booking.unwrap_or(self.changed_at)
     }
 
     /// The issuer's answer, if it took effect.

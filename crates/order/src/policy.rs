@@ -25,7 +25,7 @@ pub use route::{Alphabet, Route, RouteTarget};
 pub use window::Window;
 
 /// The newest protocol version that this build knows; see [`Policy::protocol_version`].
-pub const PROTOCOL_VERSION_NEWEST: u32 = 1;
+pub const PROTOCOL_VERSION_NEWEST: u32 = 2;
 
 /// One version of the rules.
 #[derive(Clone, Debug, PartialEq, Eq)]

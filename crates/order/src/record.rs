@@ -44,10 +44,12 @@ pub enum Command {
     Due(OrderKey),
     /// A version of the policy takes effect.
     Policy(Box<PolicyChange>),
+    /// The shard's books are closed up to this time, exclusive: see [`crate::Closings`].
+    CloseBooks(UnixMs),
 }
 
 impl Command {
-    /// The order that the record is about; `None` for holds and policies.
+    /// The order that the record is about; `None` for holds, policies and closings.
     pub fn target(&self) -> Option<Target<'_>> {
         match self {
             Self::Pay(pay) => Some(Target::Key(&pay.form.key)),
@@ -58,7 +60,7 @@ impl Command {
             Self::Query(query) => Some(Target::Key(&query.key)),
             Self::Outcome(outcome) => Some(Target::Key(&outcome.key)),
             Self::Due(key) => Some(Target::Key(key)),
-            Self::Hold(_) | Self::Policy(_) => None,
+            Self::Hold(_) | Self::Policy(_) | Self::CloseBooks(_) => None,
         }
     }
 }

@@ -31,6 +31,9 @@ pub struct Refund {
     pub subscribers: Vec<Subscriber>,
     /// When the phase changed last.
     pub changed_at: UnixMs,
+    /// When a refund that took effect counts in the books, if not at `changed_at`: the books up to
+    /// here were closed when its result was read.
+    pub late_booking: Option<UnixMs>,
 }
 
 /// The refund request, as stored.
@@ -89,6 +92,11 @@ impl Refund {
             RefundPhase::Succeeded(_) | RefundPhase::Failed(_) => true,
             RefundPhase::Requested { .. } => false,
         }
+    }
+
+    /// When it counts in the books, once it took effect.
+    pub fn booked_at(&self) -> UnixMs {
+        self.late_booking.unwrap_or(self.changed_at)
     }
 
     /// When to ask the payment again; `None` once the refund is final.

@@ -1,25 +1,57 @@
-//! The versions of the policy that a shard has had (protocol rule P7). A record is decided by the
-//! version that was in force at its own offset, also when it is replayed from a later checkpoint.
+//! What the log of a shard has said about all of its orders: the versions of the policy and the
+//! closings of the books (protocol rule P7). A record is decided by those before its own offset,
+//! also when it is replayed from a later checkpoint.
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use twqr_types::ShardId;
+use twqr_types::{ShardId, UnixMs};
 
-use crate::{Policy, PolicyChange};
+use crate::{Closings, Policy, PolicyChange};
 
 /// The shard whose log decides which version is next; all other shards follow it.
 pub const POLICY_SHARD: ShardId = ShardId(0);
 /// How many versions are kept for replays and for operators; the oldest are dropped.
 const VERSIONS_KEPT: usize = 64;
 
-/// The versions, each by the offset of its record.
+/// The versions, each by the offset of its record, and the closings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PolicyVersions(BTreeMap<u64, Arc<PolicyChange>>);
+pub struct PolicyVersions {
+    versions: BTreeMap<u64, Arc<PolicyChange>>,
+    /// The closings of the shard's books.
+    pub closings: Closings,
+}
+
+/// What decides a record besides its order.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rules<'a> {
+    /// The policy in force; `None` before the first version.
+    pub policy: Option<&'a Policy>,
+    /// The time up to which the shard's books are closed; `None` if they never were.
+    pub closed_until: Option<UnixMs>,
+}
+
+impl<'a> From<Option<&'a Policy>> for Rules<'a> {
+    fn from(policy: Option<&'a Policy>) -> Self {
+        Self { policy, closed_until: None }
+    }
+}
 
 impl PolicyVersions {
+    /// The rules that decide the record at `offset`.
+    pub fn rules_at(&self, offset: u64) -> Rules<'_> {
+        Rules { policy: self.at(offset), closed_until: self.closings.closed_until(offset) }
+    }
+
+    /// Takes the closing up to `until` in the record at `offset`, written at `at`: see
+    /// [`Closings::take`].
+    pub fn close_books(&mut self, offset: u64, at: UnixMs, until: UnixMs) -> bool {
+        let policy = self.versions.range(..offset).next_back().map(|(_, change)| &change.policy);
+        self.closings.take(offset, at, until, policy)
+    }
+
     /// The policy that decides the record at `offset`; `None` before the first version.
     pub fn at(&self, offset: u64) -> Option<&Policy> {
-        self.0.range(..offset).next_back().map(|(_, change)| &change.policy)
+        self.versions.range(..offset).next_back().map(|(_, change)| &change.policy)
     }
 
     /// Takes the version in the record at `offset` of this shard, if its number is valid: on
@@ -31,10 +63,10 @@ impl PolicyVersions {
     /// The protocol version never falls: the taken policy keeps that of the version before it, if
     /// that one is higher.
     pub fn take(&mut self, shard: ShardId, offset: u64, mut change: Arc<PolicyChange>) -> bool {
-        let before = self.0.range(..offset).next_back();
+        let before = self.versions.range(..offset).next_back();
         let (newest, protocol) = before.map_or((0, 0), |(_, before)| (before.version, before.policy.protocol_version));
         let its_turn = if shard == POLICY_SHARD { change.version == newest + 1 } else { change.version > newest };
-        if its_turn && !self.0.contains_key(&offset) {
+        if its_turn && !self.versions.contains_key(&offset) {
             if change.policy.protocol_version < protocol {
                 Arc::make_mut(&mut change).policy.protocol_version = protocol;
             }
@@ -45,24 +77,24 @@ impl PolicyVersions {
 
     /// Puts a version at the offset where it was taken.
     pub fn insert(&mut self, offset: u64, change: Arc<PolicyChange>) {
-        self.0.insert(offset, change);
-        while self.0.len() > VERSIONS_KEPT {
-            self.0.pop_first();
+        self.versions.insert(offset, change);
+        while self.versions.len() > VERSIONS_KEPT {
+            self.versions.pop_first();
         }
     }
 
     /// Drops the oldest version, unless it is the only one. Returns false if nothing was dropped.
     pub fn drop_oldest(&mut self) -> bool {
-        self.0.len() > 1 && self.0.pop_first().is_some()
+        self.versions.len() > 1 && self.versions.pop_first().is_some()
     }
 
     /// All versions, the oldest first.
     pub fn iter(&self) -> impl Iterator<Item = (u64, &Arc<PolicyChange>)> {
-        self.0.iter().map(|(offset, change)| (*offset, change))
+        self.versions.iter().map(|(offset, change)| (*offset, change))
     }
 
     /// The newest version, if there is one.
     pub fn newest(&self) -> Option<&Arc<PolicyChange>> {
-        self.0.values().next_back()
+        self.versions.values().next_back()
     }
 }

@@ -10,7 +10,7 @@ use twqr_journal::{Ack, Entry, Journal, Partition, Record, Topic, Witness};
 use twqr_order::{
     Command, Effect, HoldRecord, POLICY_SHARD, PolicyChange, Position, Step, Target, apply, refuse_unknown_payment,
 };
-use twqr_types::{Issuer, OrderKey, ShardId};
+use twqr_types::{Issuer, OrderKey, ShardId, UnixMs};
 use twqr_wire::convert::{
     RecordFault, ReplyContent, ReplyRecord, decode_record, encode_record, encode_reply, encode_reply_record,
     encode_task, fit_into_record,
@@ -84,6 +84,7 @@ impl<'a> Batch<'a> {
         match &decoded.command {
             Command::Hold(hold) => self.hold = Some((offset, hold.clone())),
             Command::Policy(change) => self.take_policy(shard, change, payload, offset)?,
+            Command::CloseBooks(until) => close_books(shard, offset, decoded.at, *until),
             Command::Reserve(reserve) if shard.key_of(reserve.payment).is_none() => {
                 if shard.first_unreadable.is_some() {
                     self.dead_letter(shard.id, offset, &payload, &RecordFault::UnreadableOrder);
@@ -153,7 +154,7 @@ impl<'a> Batch<'a> {
         if offset < hot.reflects {
             return Ok(true);
         }
-        let applied = apply(&mut hot.order, record, cause, versions.at(offset), &mut self.effects);
+        let applied = apply(&mut hot.order, record, cause, versions.rules_at(offset), &mut self.effects);
         metrics::step(applied.step);
         self.collect_all(shard, Some(key), offset);
         if applied.changed && matches!(record.command, Command::Cancel(_)) {
@@ -236,6 +237,14 @@ impl<'a> Batch<'a> {
         }
         let append = |(partition, entries)| journal.append(partition, entries);
         appends.into_iter().filter(|(_, entries)| !entries.is_empty()).map(append).collect()
+    }
+}
+
+/// Closes the shard's books up to a time, unless they are.
+fn close_books(shard: &mut Shard, offset: u64, at: UnixMs, until: UnixMs) {
+    if shard.versions.close_books(offset, at, until) {
+        info!(shard = shard.id.0, offset, until = %until.taipei(), "the books are closed up to this time");
+        shard.versions_dirty = true;
     }
 }
 

@@ -151,6 +151,6 @@ impl Formats<'_> {
     }
 
     fn is_late(&self, entry: &Entry) -> bool {
-        BusinessDay::of(entry.accepted_at, self.cut_off) < BusinessDay::of(entry.settled_at, self.cut_off)
+        BusinessDay::of(entry.accepted_at, self.cut_off) < BusinessDay::of(entry.booked_at, self.cut_off)
     }
 }

@@ -80,6 +80,9 @@ pub struct Entry {
     pub accepted_at: UnixMs,
     /// When the movement became final.
     pub settled_at: UnixMs,
+    /// When it counts: its business day is that of this time. Later than `settled_at` if the books
+    /// up to here were closed when it was recorded.
+    pub booked_at: UnixMs,
 }
 
 /// The identity of a movement: its kind, TradeNo and RefundTradeNo.

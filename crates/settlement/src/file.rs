@@ -101,9 +101,9 @@ fn shortened(unfit: &[UnfitEntry]) -> String {
     named.chain(more).collect::<Vec<_>>().join("; ")
 }
 
-/// Writes the file of a merchant. Each entry must belong to the merchant, be settled on the day,
-/// have an amount of 1 to 2,147,483,647 TWD, have a RefundTradeNo if and only if it is a refund,
-/// and occur once. The error lists all entries that break a rule.
+/// Writes the file of a merchant. Each entry must belong to the merchant, count on the day, have an
+/// amount of 1 to 2,147,483,647 TWD, have a RefundTradeNo if and only if it is a refund, and occur
+/// once. The error lists all entries that break a rule.
 pub fn write_file(
     merchant_id: &str,
     day: BusinessDay,
@@ -139,8 +139,8 @@ fn unfit(merchant_id: &str, day: BusinessDay, sorted: &[&Entry]) -> Vec<UnfitEnt
         if &*entry.merchant_id != merchant_id {
             add_fault(format!("belongs to merchant {}, not {merchant_id}", entry.merchant_id));
         }
-        if !day.contains(entry.settled_at) {
-            add_fault(format!("was settled at {}, not on {day}", rfc3339(entry.settled_at)));
+        if !day.contains(entry.booked_at) {
+            add_fault(format!("counts at {}, not on {day}", rfc3339(entry.booked_at)));
         }
         if let Err(reason) = Amount::parse(entry.trade_amount) {
             add_fault(format!("has a trade amount that {reason}"));

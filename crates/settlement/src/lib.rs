@@ -22,8 +22,9 @@
 //!
 //! Amounts are whole TWD. Trade amounts are always positive, and the kind tells the direction; the
 //! net is payments minus refunds and cancels. A movement is in the file of the day on which it
-//! became final. If it was requested on an earlier business day, the column `late` is `LATE` and
-//! `accepted_date` is that day.
+//! counts ([`Entry::booked_at`]): mostly the day on which it became final, or a later one if that
+//! day was closed before the movement was recorded. If it was requested on an earlier business day,
+//! the column `late` is `LATE` and `accepted_date` is that day.
 //!
 //! The default layout is UTF-8 with a byte order mark, the delimiter `,`, times such as `2025/03/10
 //! 09:08:07` in Asia/Taipei, dates such as `2025/03/10`, and all columns of [`Column`] in their

@@ -26,7 +26,7 @@ pub const NEAR_CUT_OFF_MS: i64 = 600_000;
 pub struct Books<'a> {
     /// The business day.
     pub day: BusinessDay,
-    /// The movements that we settled on the day.
+    /// The movements that count on the day with us.
     pub entries: &'a [Entry],
     /// The counterparties' files of the day.
     pub files: &'a [CounterpartyFile],
@@ -192,7 +192,8 @@ impl<'a> Matching<'a> {
             }
             return;
         }
-        let near_cut_off = self.is_near_cut_off(entry.settled_at);
+        let is_booked_late = entry.booked_at > entry.settled_at;
+        let near_cut_off = is_booked_late || self.is_near_cut_off(entry.settled_at);
         self.report.missing_there.push(MissingMovement { item: Item::ours(entry), near_cut_off });
     }
 

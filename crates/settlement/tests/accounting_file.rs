@@ -105,8 +105,8 @@ fn the_error_lists_all_entries_that_do_not_belong() {
     for (entries, expected) in [
         (vec![Entry { merchant_id: "M2".into(), ..good.clone() }], "belongs to merchant M2, not M001"),
         (
-            vec![Entry { settled_at: day().to(), ..good.clone() }],
-            "settled at 2025-03-11T00:00:00.000+08:00, not on 2025-03-10",
+            vec![Entry { booked_at: day().to(), ..good.clone() }],
+            "counts at 2025-03-11T00:00:00.000+08:00, not on 2025-03-10",
         ),
         (vec![Entry { trade_amount: 0, ..good.clone() }], "must be above 0"),
         (vec![Entry { refund_trade_no: number(9), ..good.clone() }], "if and only if it is a refund"),
@@ -204,4 +204,18 @@ proptest! {
         changed[at] = byte;
         prop_assert_eq!(verify_file(&changed).is_ok(), changed == bytes);
     }
+}
+
+/// A movement of the last minute whose record lands after the day was closed.
+#[test]
+fn a_movement_that_lands_late_is_in_the_file_of_the_day_on_which_it_counts() {
+    let settled_at = day().previous().to().plus(-1_000);
+    let late =
+        Entry { settled_at, accepted_at: settled_at, booked_at: day().from(), ..entry(1, Kind::Payment, "", day()) };
+    let file = write_file("M001", day(), std::slice::from_ref(&late), &Layout::default()).unwrap();
+    let text = String::from_utf8(file.bytes).unwrap();
+    let row = text.lines().find(|row| row.starts_with("D,")).unwrap();
+    assert!(row.contains("2025/03/09 23:59:59") && row.contains("LATE"), "{row}");
+    let error = write_file("M001", day().previous(), &[late], &Layout::default()).unwrap_err();
+    assert!(error.to_string().contains("counts at 2025-03-10T00:00:00.000+08:00, not on 2025-03-09"), "{error}");
 }

@@ -138,7 +138,10 @@ fn a_row_on_two_days_is_reported_as_a_duplicate() {
 
 #[test]
 fn a_missing_movement_near_the_cut_off_is_marked() {
-    let at = |ms: i64| Entry { settled_at: day().from().plus(ms), ..entry(1, Kind::Payment, "", day()) };
+    let at = |ms: i64| {
+        let at = day().from().plus(ms);
+        Entry { settled_at: at, booked_at: at, ..entry(1, Kind::Payment, "", day()) }
+    };
     for (ms, near) in [(0, true), (600_000, true), (600_001, false), (85_799_999, false), (86_399_999, true)] {
         let report = reconcile(books(day(), &[at(ms)], &files(&[])), &[]);
         assert_eq!(report.missing_there[0].near_cut_off, near, "{ms}");
@@ -182,4 +185,20 @@ proptest! {
         let reports = [&ours, &shuffled].map(|ours| reconcile(books(day(), ours, &files), &[]));
         prop_assert_eq!(&reports[0], &reports[1]);
     }
+}
+
+/// A movement that landed behind our closing of a day counts on the next day with us, and on its
+/// own day with the counterparty.
+#[test]
+fn a_movement_that_landed_late_is_booked_on_another_day_and_never_missing() {
+    let mut days = ThreeDays::new();
+    let landed_late = Entry { booked_at: day().to(), ..days.ours[1].remove(0) };
+    days.ours[2].push(landed_late.clone());
+    let report = days.report([false, true]);
+    assert_eq!(found(&report), ["booked_on_another_day 1"]);
+    let booked = &report.booked_on_another_day[0];
+    assert_eq!((booked.ours.as_str(), booked.theirs.as_str()), ("2025-03-11", "2025-03-10"));
+    assert!(report.is_clean());
+    let report = reconcile(books(day().next(), &[landed_late], &files(&[])), &[]);
+    assert!(report.missing_there[0].near_cut_off, "without the file of the day before it may be there");
 }

@@ -10,7 +10,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use async_trait::async_trait;
 use twqr_journal::Offset;
-use twqr_order::{CancelStage, Order, Payment, Phase, PolicyVersions, RefundPhase};
+use twqr_order::{CancelStage, Movement, Order, Payment, Phase, PolicyVersions, RefundPhase, ReversalApproval};
 use twqr_types::{OrderKey, StatusCode, UnixMs};
 
 pub(crate) use late::LateModel;
@@ -84,21 +84,20 @@ pub trait ReadModel: Send + Sync + 'static {
     async fn store_policies(&self, shard: u32, position: u64, versions: Arc<PolicyVersions>) -> Result<(), ModelError>;
 }
 
-/// When a payment was paid or a refund succeeded; `None` otherwise.
-fn settled_at(order: &Order) -> Option<UnixMs> {
+/// When a paid payment or a successful refund counts in the books; `None` for other orders.
+fn booked_at(order: &Order) -> Option<UnixMs> {
     match order {
-        Order::Payment(payment) => payment.is_paid().then_some(payment.charge.changed_at),
-        Order::Refund(refund) => matches!(refund.phase, RefundPhase::Succeeded(_)).then_some(refund.changed_at),
+        Order::Payment(payment) => payment.is_paid().then(|| payment.charge.booked_at()),
+        Order::Refund(refund) => matches!(refund.phase, RefundPhase::Succeeded(_)).then(|| refund.booked_at()),
         Order::EarlyCancel(_) => None,
     }
 }
 
-/// When the charge of a payment was reversed; `None` before that, and if no charge had to be
-/// reversed.
-pub(crate) fn cancelled_at(order: &Order) -> Option<UnixMs> {
+/// The reversal of a payment's charge, if it took effect.
+pub(crate) fn completed_reversal(order: &Order) -> Option<&Movement<ReversalApproval>> {
     let cancel = order.as_payment()?.cancel.as_ref()?;
     match &cancel.stage {
-        CancelStage::Reversing(reversal) => reversal.done().map(|_| reversal.changed_at),
+        CancelStage::Reversing(reversal) => reversal.done().map(|_| reversal),
         CancelStage::Blocked | CancelStage::Retry { .. } | CancelStage::NothingToReverse => None,
     }
 }

@@ -1,5 +1,6 @@
 //! The operators' API, served from the read model.
 
+mod closing;
 mod policy;
 mod replay;
 mod settlement;
@@ -41,6 +42,7 @@ struct Operators {
     model: Arc<SqliteModel>,
     journal: Arc<dyn Journal>,
     context: Context,
+    policies: Arc<Policies>,
     policy: PolicyEditor,
     replays: Replays,
 }
@@ -64,9 +66,9 @@ pub(crate) async fn serve(
     let shutdown = context.shutdown.clone();
     let wait = Duration::from_millis(settings.policy_wait_ms);
     let policy = PolicyEditor::new(policies.clone(), journal.clone(), context.clock.clone(), wait);
-    let replays = Replays::new(policies, journal.clone());
+    let replays = Replays::new(policies.clone(), journal.clone());
     let router = grpc_server()
-        .add_service(OperatorServiceServer::new(Operators { model, journal, context, policy, replays }))
+        .add_service(OperatorServiceServer::new(Operators { model, journal, context, policies, policy, replays }))
         .add_service(health_service)
         .add_service(reflection);
     info!(address = %listen, "the operators' API accepts calls");
@@ -119,7 +121,8 @@ impl OperatorService for Operators {
         request: Request<ListSettlementRequest>,
     ) -> Result<Response<Self::ListSettlementStream>, Status> {
         let now = self.context.clock.now();
-        let entries = settlement::list(self.model.clone(), &*self.journal, now, request.into_inner()).await?;
+        let (model, request) = (self.model.clone(), request.into_inner());
+        let entries = settlement::list(model, &self.policies, &*self.journal, now, request).await?;
         Ok(Response::new(entries))
     }
 

@@ -98,8 +98,15 @@ impl ReadModel for FaultyModel {
 fn due_payment(n: u64) -> Entry {
     let form = payments::form("M", &format!("T{n}"), 9);
     let phase = Phase::Unresolved { next_check: BEGAN };
-    let charge =
-        Movement { send_by: BEGAN, absent_after: BEGAN, phase, inquiries: 0, changed_at: BEGAN, is_idempotent: false };
+    let charge = Movement {
+        send_by: BEGAN,
+        absent_after: BEGAN,
+        phase,
+        inquiries: 0,
+        changed_at: BEGAN,
+        late_booking: None,
+        is_idempotent: false,
+    };
     let payment = payments::payment(form, TradeNo::new(ShardId(0), n, BEGAN), BEGAN, charge);
     let body = StateBody::Order(Box::new(Order::Payment(payment)));
     let (key, value) = encode_state(&StatesEntry { epoch: 1, position: n + 1, body });

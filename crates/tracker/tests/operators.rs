@@ -173,8 +173,7 @@ async fn a_past_range_is_complete_or_the_error_names_the_shard_that_is_behind() 
     journal.append(ORDERS, vec![record(), record(), record()]).await.unwrap();
     journal.append(STATES, vec![state(payment(1, paid()), 2), marker(2)]).await.unwrap();
     tracker.status_when(|status| status.orders == 1).await;
-    let past_range =
-        || ListSettlementRequest { from_ms: BEGAN_MS, to_ms: BEGAN_MS + 10_000, merchant_id: String::new() };
+    let past_range = || ListSettlementRequest { from_ms: BEGAN_MS, to_ms: BEGAN_MS + 10_000, ..Default::default() };
     let refused = tracker.client.list_settlement(past_range()).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unavailable);
     assert!(refused.message().contains("in shard 0 (and 0 others) 2 of 3"), "{refused:?}");
@@ -215,7 +214,7 @@ async fn an_unreadable_order_stops_the_watermark_but_not_other_orders() {
     tracker.journal.append(STATES, vec![newer, state(payment(2, unresolved()), 11)]).await.unwrap();
     let status = tracker.status_when(|status| status.orders == 1).await;
     assert_eq!(status.lag, 2, "the watermark did not stop at the unreadable order");
-    let past_range = ListSettlementRequest { from_ms: BEGAN_MS, to_ms: BEGAN_MS + 10_000, merchant_id: String::new() };
+    let past_range = ListSettlementRequest { from_ms: BEGAN_MS, to_ms: BEGAN_MS + 10_000, ..Default::default() };
     let refused = tracker.client.list_settlement(past_range).await.unwrap_err();
     assert!(refused.message().contains("in shard 0 (and 0 others) 0 of 2"), "{refused:?}");
     tracker.close().await;
@@ -252,6 +251,7 @@ fn refused_reversal(n: i64, gave_up: bool) -> Order {
         phase: Phase::Failed(refusal.clone().unwrap()),
         inquiries: 0,
         changed_at: at,
+        late_booking: None,
         is_idempotent: false,
     };
     let cancel = Cancel {
@@ -348,7 +348,7 @@ async fn an_unreadable_stored_order_blocks_the_settlement_but_no_list() {
     assert_eq!(unreadable, [("M0".to_owned(), "T2".to_owned())]);
 
     let get = GetOrderRequest { merchant_id: "M0".into(), merchant_trade_no: "T2".into() };
-    let range = ListSettlementRequest { from_ms: BEGAN_MS, to_ms: i64::MAX, merchant_id: String::new() };
+    let range = ListSettlementRequest { from_ms: BEGAN_MS, to_ms: i64::MAX, ..Default::default() };
     let mut settlement = tracker.client.list_settlement(range).await.unwrap().into_inner();
     let refused = loop {
         match settlement.message().await {
@@ -443,6 +443,7 @@ async fn settled_movements_are_listed_once_sorted_by_their_time() {
         redeem_amount: -2,
         accepted_at_ms: BEGAN_MS,
         settled_at_ms: BEGAN_MS + 10_000,
+        booked_at_ms: BEGAN_MS + 10_000,
         ..SettlementEntry::default()
     };
     assert_eq!(first, expected);
@@ -453,7 +454,7 @@ async fn settled_movements_are_listed_once_sorted_by_their_time() {
     let contradicted = Payment { contradiction, ..known };
     tracker.journal.append(STATES, vec![state(Order::Payment(contradicted), 20)]).await.unwrap();
     assert_eq!(tracker.settlement(BEGAN_MS, BEGAN_MS + 100_000, "").await, all);
-    let backwards = ListSettlementRequest { from_ms: 2, to_ms: 2, merchant_id: String::new() };
+    let backwards = ListSettlementRequest { from_ms: 2, to_ms: 2, ..Default::default() };
     let refused = tracker.client.list_settlement(backwards).await.unwrap_err();
     assert_eq!((refused.code(), refused.message().contains("to_ms")), (Code::InvalidArgument, true));
     tracker.close().await;

@@ -19,7 +19,15 @@ fn form() -> PayForm {
 
 fn movement<A>(phase: Phase<A>) -> Movement<A> {
     let at = UnixMs(0);
-    Movement { send_by: at, absent_after: at, phase, inquiries: 0, changed_at: at, is_idempotent: false }
+    Movement {
+        send_by: at,
+        absent_after: at,
+        phase,
+        inquiries: 0,
+        changed_at: at,
+        late_booking: None,
+        is_idempotent: false,
+    }
 }
 
 fn failed<A>(code: &str) -> Movement<A> {

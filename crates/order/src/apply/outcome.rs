@@ -34,6 +34,7 @@ fn apply_charge(
     }
     let step = match payment.charge.apply_result(task, result, &outcome_context) {
         Transition::Done => {
+            payment.charge.late_booking = context.late_booking();
             note_wrong_sum(payment);
             Step::Paid
         }
@@ -222,7 +223,9 @@ fn complete_by_reversal(
     let (paid, refunded) = (payment.terms.trade_amount.twd(), payment.reserved());
     let Some(cancel) = &mut payment.cancel else { return IGNORED };
     cancel.amount = cancel.amount_at(task.offset);
-    cancel.stage = CancelStage::Reversing(Movement::done_at(context.at, reversed.clone()));
+    let late_booking = context.late_booking();
+    let reversal = Movement { late_booking, ..Movement::done_at(context.at, reversed.clone()) };
+    cancel.stage = CancelStage::Reversing(reversal);
     cancel.changed_at = context.at;
     let amount = cancel.amount;
     let adds_up = amount.saturating_add(refunded) == paid;

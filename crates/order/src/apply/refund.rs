@@ -64,6 +64,7 @@ fn accept(request: &RefundRequest, context: &mut ApplyContext<'_>) -> Refund {
         requests: 0,
         subscribers: request.reply_to.map(first).into_iter().collect(),
         changed_at: context.at,
+        late_booking: None,
     };
     ask_payment(&mut refund, context);
     refund
@@ -120,6 +121,7 @@ pub(super) fn result(order: &mut Option<Order>, result: &RefundResult, mut conte
     let step = match &result.result {
         Ok(success) => {
             refund.phase = RefundPhase::Succeeded(Box::new(success.clone()));
+            refund.late_booking = context.late_booking();
             Step::Refunded
         }
         Err(failure) => {

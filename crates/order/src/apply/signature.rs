@@ -37,6 +37,7 @@ fn merchant_request(command: &Command) -> Option<(&MerchantId, Option<ReplyTo>)>
         | Command::Outcome(_)
         | Command::Due(_)
         | Command::Hold(_)
-        | Command::Policy(_) => None,
+        | Command::Policy(_)
+        | Command::CloseBooks(_) => None,
     }
 }

@@ -8,6 +8,7 @@
 mod attacks;
 mod cancels;
 mod charges;
+mod closings;
 mod fixtures;
 mod histories;
 mod idempotent;

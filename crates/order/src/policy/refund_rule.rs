@@ -112,6 +112,7 @@ mod tests {
             store_redeem_amount: 0,
             accepted_at: at,
             settled_at: at,
+            booked_at: at,
         };
         let layout = twqr_settlement::Layout::default();
         twqr_settlement::write_file("M1", BusinessDay::of(paid_at, cut_off), &[entry], &layout).is_ok()

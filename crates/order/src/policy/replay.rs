@@ -97,6 +97,7 @@ impl<'a> Replay<'a> {
                 self.versions.take(self.shard, offset, (*change).into());
             }
             Command::Policy(_)
+            | Command::CloseBooks(_)
             | Command::Hold(_)
             | Command::Reserve(_)
             | Command::RefundResult(_)

@@ -36,6 +36,7 @@ pub fn entry(n: u64, kind: Kind, institution: &str, day: BusinessDay) -> Entry {
         store_redeem_amount: 0,
         accepted_at: settled_at.plus(-2_000),
         settled_at,
+        booked_at: settled_at,
     }
 }
 
@@ -67,6 +68,7 @@ pub fn entries() -> impl Strategy<Value = Vec<Entry>> {
                 trade_amount: amount,
                 debit_amount: amount - 1,
                 settled_at,
+                booked_at: settled_at,
                 accepted_at: settled_at.plus(-before),
                 ..entry(n, kind, institution, day())
             });

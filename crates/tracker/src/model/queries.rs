@@ -21,12 +21,12 @@ pub(crate) struct ListFilter {
     pub(crate) size: i64,
 }
 
-/// The time by which settled orders are selected and sorted.
+/// The movement of an order by whose time in the books orders are selected and sorted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SettledBy {
-    /// When a payment was paid, or a refund succeeded.
+    /// The payment, or the refund.
     Settled,
-    /// When the charge of a payment was reversed.
+    /// The reversal of a payment.
     Cancelled,
 }
 

@@ -21,8 +21,8 @@ use twqr_types::OrderKey;
 use twqr_wire::convert::{RecordFault, decode_order, encode_order};
 
 use super::{
-    ModelError, ReadModel, ShardSnapshot, StoredOrder, Watermark, cancelled_at, institution_and_amount, phase_name,
-    settled_at, status_code,
+    ModelError, ReadModel, ShardSnapshot, StoredOrder, Watermark, booked_at, completed_reversal,
+    institution_and_amount, phase_name, status_code,
 };
 
 /// How many writes wait for the writing task, and how many it puts into one transaction. There are
@@ -275,8 +275,9 @@ async fn upsert(
             .push_bind(i64::from(order.wake_at().is_none()))
             .push_bind(i64::from(order.contradiction().is_some()))
             .push_bind(i64::from(order.attention().is_some()))
-            .push_bind(settled_at(order).map(|at| at.0))
-            .push_bind(cancelled_at(order).map(|at| at.0))
+            // The columns' names are older than late bookings.
+            .push_bind(booked_at(order).map(|at| at.0))
+            .push_bind(completed_reversal(order).map(|reversal| reversal.booked_at().0))
             .push_bind(encode_order(order));
     });
     query.push(

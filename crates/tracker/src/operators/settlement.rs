@@ -1,5 +1,6 @@
-//! `ListSettlement`: the settled movements of a time range, streamed page by page. The stream
-//! starts once the read model has everything that had been written when the call arrived.
+//! `ListSettlement`: the movements that count in a time range, streamed page by page. The stream
+//! starts once the read model has everything that had been written when the call arrived. A range
+//! may be closed first, and is the same in every later call then.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -10,8 +11,11 @@ use twqr_journal::{Journal, Partition, Topic};
 use twqr_types::UnixMs;
 use twqr_wire::ops::{ListSettlementRequest, ListSettlementResponse, SettlementEntry, settlement_entry::Kind};
 
-use super::{invalid, settlement_entries::entries_of, unavailable, unreadable};
-use crate::model::{SettledBy, SettlementFilter, SqliteModel, Watermark};
+use super::{closing::close_books, invalid, settlement_entries::entries_of, unavailable, unreadable};
+use crate::{
+    model::{SettledBy, SettlementFilter, SqliteModel, Watermark},
+    policies::Policies,
+};
 
 /// The number of orders in one page.
 const PAGE_SIZE: i64 = 1_000;
@@ -29,17 +33,32 @@ const ROUNDS: usize = 3;
 pub(super) type Entries = ReceiverStream<Result<ListSettlementResponse, Status>>;
 
 /// Lists the entries of a range. If the range is over, the list is complete or the call is refused.
+/// If the caller closes the range, the list is also final.
 pub(super) async fn list(
     model: Arc<SqliteModel>,
+    policies: &Policies,
     journal: &dyn Journal,
     now: UnixMs,
     request: ListSettlementRequest,
 ) -> Result<Entries, Status> {
-    let ListSettlementRequest { from_ms, to_ms, merchant_id } = request;
+    let ListSettlementRequest { from_ms, to_ms, merchant_id, close } = request;
     if to_ms <= from_ms {
         return Err(invalid("to_ms", "must be later than from_ms"));
     }
-    wait_until_caught_up(&model, journal, to_ms <= now.0).await?;
+    let is_over = to_ms <= now.0;
+    if close && !is_over {
+        return Err(Status::failed_precondition(format!(
+            "the books cannot be closed up to {}: it is {} by the tracker's clock; try again after that time, or check \
+             the clocks",
+            UnixMs(to_ms).taipei(),
+            now.taipei()
+        )));
+    }
+    wait_until_caught_up(&model, journal, is_over).await?;
+    // What is on its way by now was waited for, so that it counts in its own range.
+    if close && close_books(policies, journal, now, UnixMs(to_ms)).await? {
+        wait_until_decided(&model, journal).await?;
+    }
     let (entries, stream) = mpsc::channel(WAITING_MAX);
     tokio::spawn(async move {
         for by in [SettledBy::Settled, SettledBy::Cancelled] {
@@ -98,15 +117,20 @@ async fn wait_until_caught_up(
         ))
     })?;
     for _ in 0..if must_be_complete { ROUNDS } else { 0 } {
-        let ends = self::ends(journal, Topic::Orders).await?;
-        wait_for(model, ends, |watermark| watermark.marker).await?.map_err(|behind| {
-            Status::unavailable(format!(
-                "the range is not complete: {behind} records of orders are decided and in the read model; check whether \
-                 that shard's router is ready (/readyz), then try again. --partial helps only with a day that is not over"
-            ))
-        })?;
+        wait_until_decided(model, journal).await?;
     }
     Ok(())
+}
+
+/// Waits until all records of `orders` that exist now are decided, and applied to the read model.
+async fn wait_until_decided(model: &SqliteModel, journal: &dyn Journal) -> Result<(), Status> {
+    let ends = ends(journal, Topic::Orders).await?;
+    wait_for(model, ends, |watermark| watermark.marker).await?.map_err(|behind| {
+        Status::unavailable(format!(
+            "the range is not complete: {behind} records of orders are decided and in the read model; check whether \
+             that shard's router is ready (/readyz), then try again. --partial helps only with a day that is not over"
+        ))
+    })
 }
 
 /// Where each partition of a topic ends now; empty partitions are left out.

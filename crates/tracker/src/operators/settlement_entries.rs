@@ -1,15 +1,17 @@
 //! Derives the settled movements, which are the rows of accounting files, from the state of an
-//! order. A later change of the order does not change the time of a movement, so the movement stays
+//! order. A later change of the order does not change when a movement counts, so the movement stays
 //! in the file of its day.
 
-use twqr_order::{Approval, Order, Payment, PaymentType, Refund, RefundPhase, RefundSuccess};
-use twqr_types::{Issuer, UnixMs};
+use twqr_order::{
+    Approval, Movement, Order, Payment, PaymentType, Refund, RefundPhase, RefundSuccess, ReversalApproval,
+};
+use twqr_types::Issuer;
 use twqr_wire::{
     ops::{SettlementEntry, settlement_entry::Kind},
     pos,
 };
 
-use crate::model::cancelled_at;
+use crate::model::completed_reversal;
 
 /// The settled movements of an order. The list is empty while the order is in progress, and if it
 /// failed.
@@ -17,7 +19,7 @@ pub(super) fn entries_of(order: &Order) -> Vec<SettlementEntry> {
     match order {
         Order::Payment(payment) => {
             let Some(approval) = payment.charge.done() else { return Vec::new() };
-            let cancel = cancelled_at(order).map(|at| cancel_entry(payment, approval, at));
+            let cancel = completed_reversal(order).map(|reversal| cancel_entry(payment, approval, reversal));
             [Some(payment_entry(payment, approval)), cancel].into_iter().flatten().collect()
         }
         Order::Refund(refund) => match &refund.phase {
@@ -47,6 +49,7 @@ fn payment_entry(payment: &Payment, approval: &Approval) -> SettlementEntry {
         store_redeem_amount: approval.store_redeem_amount,
         accepted_at_ms: payment.accepted_at.0,
         settled_at_ms: payment.charge.changed_at.0,
+        booked_at_ms: payment.charge.booked_at().0,
     }
 }
 
@@ -56,7 +59,7 @@ fn payment_entry(payment: &Payment, approval: &Approval) -> SettlementEntry {
 /// The parts must add up to the reversed amount. Of a refund that took effect although it had been
 /// reported as failed, only the total is known. It is subtracted from the money first, then from
 /// the points.
-fn cancel_entry(payment: &Payment, approval: &Approval, at: UnixMs) -> SettlementEntry {
+fn cancel_entry(payment: &Payment, approval: &Approval, reversal: &Movement<ReversalApproval>) -> SettlementEntry {
     let refunded = || payment.refunds.iter().filter_map(|entry| entry.refund.done());
     let cancel = payment.cancel.as_ref();
     let trade_amount = cancel.map_or(0, |cancel| cancel.amount);
@@ -77,8 +80,9 @@ fn cancel_entry(payment: &Payment, approval: &Approval, at: UnixMs) -> Settlemen
         debit_amount,
         redeem_amount,
         store_redeem_amount,
-        accepted_at_ms: cancel.map_or(at.0, |cancel| cancel.requested_at.0),
-        settled_at_ms: at.0,
+        accepted_at_ms: cancel.map_or(reversal.changed_at, |cancel| cancel.requested_at).0,
+        settled_at_ms: reversal.changed_at.0,
+        booked_at_ms: reversal.booked_at().0,
         ..payment_entry(payment, approval)
     }
 }
@@ -102,6 +106,7 @@ fn refund_entry(refund: &Refund, success: &RefundSuccess) -> SettlementEntry {
         store_redeem_amount: success.refunded.store_redeem_amount,
         accepted_at_ms: refund.accepted_at.0,
         settled_at_ms: refund.changed_at.0,
+        booked_at_ms: refund.booked_at().0,
     }
 }
 

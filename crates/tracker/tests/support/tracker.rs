@@ -31,7 +31,15 @@ pub fn payment(n: i64, phase: Phase<Approval>) -> Order {
     let trade_no = TradeNo::new(ShardId(0), n.cast_unsigned(), UnixMs(BEGAN_MS));
     let accepted_at = UnixMs(BEGAN_MS + n);
     let (send_by, absent_after) = (UnixMs(BEGAN_MS), UnixMs(BEGAN_MS));
-    let charge = Movement { send_by, absent_after, phase, inquiries: 0, changed_at: accepted_at, is_idempotent: false };
+    let charge = Movement {
+        send_by,
+        absent_after,
+        phase,
+        inquiries: 0,
+        changed_at: accepted_at,
+        late_booking: None,
+        is_idempotent: false,
+    };
     Order::Payment(super::payments::payment(form, trade_no, accepted_at, charge))
 }
 
@@ -99,7 +107,7 @@ impl TestTracker {
     }
 
     pub async fn settlement(&mut self, from_ms: i64, to_ms: i64, merchant_id: &str) -> Vec<SettlementEntry> {
-        let request = ListSettlementRequest { from_ms, to_ms, merchant_id: merchant_id.into() };
+        let request = ListSettlementRequest { from_ms, to_ms, merchant_id: merchant_id.into(), close: false };
         let mut stream = self.client.list_settlement(request).await.unwrap().into_inner();
         let mut entries = Vec::new();
         while let Some(response) = stream.message().await.unwrap() {

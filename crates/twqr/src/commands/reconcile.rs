@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use twqr_client::{business_day, settled};
+use twqr_client::{BooksRange, business_day, settled};
 use twqr_config::Config;
 use twqr_settlement::{Books, CounterpartyFile, Entry, Side, read_movements, reconcile};
 
@@ -57,7 +57,7 @@ const DIFFERS: u8 = 2;
 pub(crate) async fn run(arguments: Reconcile, config: &Config) -> anyhow::Result<ExitCode> {
     let endpoint = config.operators_endpoint(arguments.endpoint.as_deref());
     let day = business_day(&arguments.date, &endpoint).await?;
-    settlement::check_complete(day, arguments.partial)?;
+    let close = settlement::check_complete(day, arguments.partial)?;
     let (before, after) = (day.previous(), day.next());
     let files = files(&[(Side::Wallet, Some(&arguments.wallet)), (Side::Fisc, Some(&arguments.fisc))])?;
     let theirs_before =
@@ -66,12 +66,12 @@ pub(crate) async fn run(arguments: Reconcile, config: &Config) -> anyhow::Result
         self::files(&[(Side::Wallet, arguments.wallet_after.as_ref()), (Side::Fisc, arguments.fisc_after.as_ref())])?;
     // Two calls: the server refuses an incomplete range that has ended, but the day after may still
     // be running.
-    let mut entries = settled(&endpoint, before.from(), day.to(), "").await?;
-    entries.extend(settled(&endpoint, day.to(), after.to(), "").await?);
+    let mut entries = settled(&endpoint, BooksRange { from: before.from(), to: day.to(), close }, "").await?;
+    entries.extend(settled(&endpoint, BooksRange { from: day.to(), to: after.to(), close: false }, "").await?);
     let (ours_before, entries): (Vec<Entry>, Vec<Entry>) =
-        entries.into_iter().partition(|entry| entry.settled_at < day.from());
+        entries.into_iter().partition(|entry| entry.booked_at < day.from());
     let (entries, ours_after): (Vec<Entry>, Vec<Entry>) =
-        entries.into_iter().partition(|entry| entry.settled_at < day.to());
+        entries.into_iter().partition(|entry| entry.booked_at < day.to());
     let neighbours = [
         Books { day: before, entries: &ours_before, files: &theirs_before },
         Books { day: after, entries: &ours_after, files: &theirs_after },

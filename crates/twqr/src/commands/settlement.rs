@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
+use twqr_client::BooksRange;
 use twqr_config::{Config, parse_table, typed};
 use twqr_files::{print_error_line, print_line};
 use twqr_service::{Clock, SystemClock};
@@ -109,7 +110,8 @@ async fn write(arguments: &Day, config: &Config) -> anyhow::Result<ExitCode> {
     if !merchant.is_empty() {
         merchants.insert(merchant.into(), Vec::new());
     }
-    for entry in twqr_client::settled(&endpoint, day.from(), day.to(), merchant).await? {
+    let range = BooksRange { from: day.from(), to: day.to(), close: is_complete };
+    for entry in twqr_client::settled(&endpoint, range, merchant).await? {
         merchants.entry(entry.merchant_id.clone()).or_default().push(entry);
     }
     for (merchant, _) in merchants.iter().filter(|(_, entries)| entries.is_empty()) {

@@ -59,6 +59,9 @@ impl Replay {
         if let Command::Policy(change) = &record.command {
             shard.versions.take(shard.id, offset, change.clone().into());
         }
+        if let Command::CloseBooks(until) = &record.command {
+            shard.versions.close_books(offset, record.at, *until);
+        }
         // An order is named by its key, or by the TradeNo of a payment.
         let target_key = match record.command.target() {
             Some(Target::Key(key)) => Some(key.clone()),
@@ -72,7 +75,7 @@ impl Replay {
             return self.collect(shard, None, effects, offset);
         };
         let order = shard.orders.entry(key.clone()).or_default();
-        apply(order, record, cause, shard.versions.at(offset), &mut effects);
+        apply(order, record, cause, shard.versions.rules_at(offset), &mut effects);
         let order = order.clone();
         if let Some(payment) = order.as_ref().and_then(Order::as_payment) {
             shard.key_of_trade_no.insert(payment.trade_no, key);

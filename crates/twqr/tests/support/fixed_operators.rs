@@ -35,9 +35,9 @@ impl OperatorService for FixedOperators {
         &self,
         request: Request<ListSettlementRequest>,
     ) -> Result<Response<Self::ListSettlementStream>, Status> {
-        let ListSettlementRequest { from_ms, to_ms, merchant_id } = request.into_inner();
+        let ListSettlementRequest { from_ms, to_ms, merchant_id, close: _ } = request.into_inner();
         let wanted = |entry: &&SettlementEntry| {
-            (from_ms..to_ms).contains(&entry.settled_at_ms)
+            (from_ms..to_ms).contains(&entry.settled_at_ms.max(entry.booked_at_ms))
                 && (merchant_id.is_empty() || merchant_id == entry.merchant_id)
         };
         let found =

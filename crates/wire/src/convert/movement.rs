@@ -166,6 +166,7 @@ pub(crate) fn movement_out<A: Details>(movement: &Movement<A>) -> bus::Movement 
         idempotent: movement.is_idempotent,
         phase: Some(phase),
         asking_again_ms,
+        late_booking_ms: movement.late_booking.map(|at| at.0),
     }
 }
 
@@ -188,6 +189,7 @@ pub(crate) fn movement_from<A: Details>(movement: Option<bus::Movement>) -> Resu
         absent_after: UnixMs(movement.absent_after_ms),
         inquiries: movement.inquiries,
         changed_at: UnixMs(movement.changed_at_ms),
+        late_booking: movement.late_booking_ms.map(UnixMs),
         is_idempotent: movement.idempotent,
         phase,
     })
@@ -205,6 +207,7 @@ mod tests {
             phase: Phase::Unresolved { next_check: UnixMs(3) },
             inquiries: 4,
             changed_at: UnixMs(5),
+            late_booking: Some(UnixMs(6)),
             is_idempotent: true,
         };
         let stored = movement_out(&movement);

@@ -72,6 +72,7 @@ pub fn decode_record(bytes: Bytes) -> Result<Record, RecordFault> {
         Body::Outcome(outcome) => Command::Outcome(Box::new(outcome_from(outcome)?)),
         Body::Due(due) => Command::Due(key_from(due.key)?),
         Body::Policy(change) => Command::Policy(Box::new(policy_change_from(change)?)),
+        Body::CloseBooks(closing) => Command::CloseBooks(UnixMs(closing.until_ms)),
     };
     let key = |name: String| KeyName::parse(name).map_err(RecordFault::invalid("signed_by"));
     let signed_by = Some(record.signed_by).filter(|name| !name.is_empty()).map(key).transpose()?;
@@ -135,6 +136,7 @@ pub fn encode_record(record: &Record) -> Bytes {
         Command::Outcome(outcome) => Body::Outcome(outcome_out(outcome)),
         Command::Due(key) => Body::Due(bus::Due { key: Some(key_out(key)) }),
         Command::Policy(change) => Body::Policy(policy_change_out(change)),
+        Command::CloseBooks(until) => Body::CloseBooks(bus::CloseBooks { until_ms: until.0 }),
     };
     encode(stamp, body)
 }

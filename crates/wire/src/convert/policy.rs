@@ -137,21 +137,28 @@ fn status_codes_from(codes: Option<bus::StatusCodes>, reading: &mut PolicyReader
     }
 }
 
-/// Encodes all versions of the policy that a shard has had.
+/// Encodes the versions of the policy and the closings that a shard has had.
 pub(crate) fn policy_versions_out(versions: &PolicyVersions) -> bus::PolicyVersions {
     let version = |(from_offset, change): (u64, &Arc<PolicyChange>)| bus::PolicyVersion {
         from_offset,
         change: Some(policy_change_out(change)),
     };
-    bus::PolicyVersions { versions: versions.iter().map(version).collect() }
+    let closing = |(from_offset, until): (u64, UnixMs)| bus::Closing { from_offset, until_ms: until.0 };
+    bus::PolicyVersions {
+        versions: versions.iter().map(version).collect(),
+        closings: versions.closings.iter().map(closing).collect(),
+    }
 }
 
-/// Decodes all versions of the policy that a shard has had.
+/// Decodes the versions of the policy and the closings that a shard has had.
 pub(crate) fn policy_versions_from(policies: bus::PolicyVersions) -> Result<PolicyVersions, RecordFault> {
     let mut versions = PolicyVersions::default();
     for version in policies.versions {
         let change = policy_change_from(need(version.change, "change")?)?;
         versions.insert(version.from_offset, Arc::new(change));
+    }
+    for closing in policies.closings {
+        versions.closings.insert(closing.from_offset, UnixMs(closing.until_ms));
     }
     Ok(versions)
 }

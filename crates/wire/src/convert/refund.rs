@@ -26,6 +26,7 @@ pub(crate) fn refund_out(refund: &Refund) -> bus::Refund {
         changed_at_ms: refund.changed_at.0,
         subscribers: subscribers_out(&refund.subscribers),
         phase: Some(phase),
+        late_booking_ms: refund.late_booking.map(|at| at.0),
     }
 }
 
@@ -43,6 +44,7 @@ pub(crate) fn refund_from(refund: bus::Refund) -> Result<Refund, RecordFault> {
         terms: terms_from(need(refund.terms, "terms")?)?,
         requests: refund.requests,
         changed_at: UnixMs(refund.changed_at_ms),
+        late_booking: refund.late_booking_ms.map(UnixMs),
         subscribers: subscribers_from(refund.subscribers)?,
         phase,
     })

@@ -139,6 +139,14 @@ impl World {
         self.apply(shard, &record)
     }
 
+    /// Closes the books of every shard up to a time.
+    pub(super) fn close_books(&mut self, until: i64) {
+        for shard in 0..SHARDS.0.get() {
+            let command = Command::CloseBooks(UnixMs(until));
+            self.apply(ShardId(shard), &Record { at: UnixMs(self.at), signed_by: None, command });
+        }
+    }
+
     /// Delivers a forwarded record; with `again` it stays, and is delivered once more later.
     pub(super) fn deliver(&mut self, n: usize, again: bool) -> AppliedStep {
         let Forward { to, record, .. } = if again { self.forwards[n].clone() } else { self.forwards.swap_remove(n) };
@@ -176,21 +184,23 @@ impl World {
             None => None,
         };
         let Some(key) = key else {
-            if let Command::Reserve(reserve) = &record.command {
-                refuse_unknown_payment(reserve, record.at, cause, effects);
+            match &record.command {
+                Command::Reserve(reserve) => refuse_unknown_payment(reserve, record.at, cause, effects),
+                Command::CloseBooks(until) => drop(versions.close_books(cause.offset, record.at, *until)),
+                _ => {}
             }
             return super::super::IGNORED;
         };
         let before = orders.remove(key);
-        let policy = versions.at(cause.offset);
+        let rules = versions.rules_at(cause.offset);
         let mut after = before.clone();
-        let applied = apply(&mut after, record, cause, policy, effects);
+        let applied = apply(&mut after, record, cause, rules, effects);
         if self.strict {
             check_purity(
                 before.clone(),
                 after.as_ref(),
                 record,
-                |order, again| apply(order, record, cause, policy, again),
+                |order, again| apply(order, record, cause, rules, again),
                 effects,
             );
         }

@@ -6,7 +6,7 @@ mod payments;
 use twqr_order::{
     Cancel, CancelStage, Evidence, Failure, Movement, Phase, RefundApproval, RefundEntry, ReversalApproval,
 };
-use twqr_types::{Amount, MerchantTradeNo, ShardId, StatusCode, TradeNo};
+use twqr_types::{Amount, MerchantTradeNo, ShardId, StatusCode, TradeNo, UnixMs};
 
 use super::*;
 
@@ -17,7 +17,15 @@ fn number(n: u64) -> TradeNo {
 }
 
 fn movement<A>(phase: Phase<A>) -> Movement<A> {
-    Movement { send_by: AT, absent_after: AT, phase, inquiries: 0, changed_at: AT, is_idempotent: false }
+    Movement {
+        send_by: AT,
+        absent_after: AT,
+        phase,
+        inquiries: 0,
+        changed_at: AT,
+        late_booking: None,
+        is_idempotent: false,
+    }
 }
 
 fn failed() -> Phase<RefundApproval> {

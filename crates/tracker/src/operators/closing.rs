@@ -1,0 +1,64 @@
+//! Closes the books of every shard up to a time, so that accounting files up to it are final.
+//!
+//! Nothing tells when the last record about a day lands: clocks differ, and an append may wait for
+//! minutes. So a record in each shard decides it. What lands behind it counts later
+//! ([`twqr_order::Closings`]), and what landed before it is in the read model once the shard's
+//! marker has passed it.
+
+use tonic::Status;
+use tracing::info;
+use twqr_journal::{Entry, Journal, Partition, Topic};
+use twqr_order::{CLOSINGS_SINCE, Command, PolicyVersions, Record};
+use twqr_types::UnixMs;
+use twqr_wire::convert::encode_record;
+
+use crate::policies::{Policies, newest};
+
+/// Appends a closing up to `until` to each shard whose books are not closed so far, and returns
+/// whether it appended any. The caller has to wait until the read model has passed them. `now` is
+/// the time of the records.
+///
+/// A closing that was not acknowledged may still land. That is harmless, because what lands behind
+/// it counts later on that shard, and the next call appends what is missing.
+pub(super) async fn close_books(
+    policies: &Policies,
+    journal: &dyn Journal,
+    now: UnixMs,
+    until: UnixMs,
+) -> Result<bool, Status> {
+    let deciding = policies
+        .deciding()
+        .ok_or_else(|| Status::unavailable("the policy has not been read yet; check /readyz, then try again"))?;
+    if !can_close(&deciding) {
+        // Earlier builds may run, which do not know closings.
+        return Ok(false);
+    }
+    let mut closings = Vec::new();
+    for shard in 0..journal.partitions(Topic::Orders) {
+        let versions = policies.of(shard).unwrap_or_default();
+        if !can_close(&versions) {
+            let version = newest(&deciding);
+            return Err(Status::unavailable(format!(
+                "the books of shard {shard} cannot be closed: it has not taken version {version} of the policy yet; \
+                 check whether that shard's router is ready (/readyz), then try again"
+            )));
+        }
+        if versions.closings.closed_until(u64::MAX).is_none_or(|closed| closed < until) {
+            let record = Record { at: now, signed_by: None, command: Command::CloseBooks(until) };
+            let orders = Partition { topic: Topic::Orders, index: shard };
+            closings.push((shard, journal.append(orders, vec![Entry::plain(encode_record(&record))])));
+        }
+    }
+    let is_any = !closings.is_empty();
+    for (shard, closing) in closings {
+        closing.await.map_err(|error| {
+            Status::unavailable(format!("the books of shard {shard} may not be closed yet: {error}; try again"))
+        })?;
+        info!(shard, until = %until.taipei(), "the books are closed up to this time");
+    }
+    Ok(is_any)
+}
+
+fn can_close(versions: &PolicyVersions) -> bool {
+    versions.newest().is_some_and(|newest| newest.policy.protocol_version >= CLOSINGS_SINCE)
+}
