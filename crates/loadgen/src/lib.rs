@@ -1,16 +1,23 @@
-//! Load for demonstrations and tests: sample days generated from a seed, senders that keep a
-//! MerchantTradeNo through every retry, and audits. An audit compares the answers that callers got
-//! with the orders and with the simulator's ledger.
+//! Load for demonstrations, tests and measurements: sample days generated from a seed, senders that
+//! keep a MerchantTradeNo through every retry, audits, and load scenarios with their reports. An
+//! audit compares the answers that callers got with the orders and with the simulator's ledger.
 
 mod audit;
 pub mod audit_answers;
+pub mod compare;
 mod day;
 pub mod full_api;
+pub mod generator;
 mod issuers;
 mod latency;
 mod open_loop;
+pub mod reconcile;
+pub mod report;
 mod sample;
+pub mod scenario;
+pub mod schedule;
 mod send;
+pub mod traffic;
 
 pub use audit::{Audit, audit, is_in_progress, ledger};
 pub use day::{day, payments, steady_payments};

@@ -1,0 +1,261 @@
+//! One sending thread: it draws each call when it is due, sends it, and records how it ended. A
+//! payment whose answer left it in progress is watched until it is final.
+
+use std::{
+    cell::RefCell,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures::{StreamExt, future::LocalBoxFuture, stream::FuturesUnordered};
+use tokio::{sync::mpsc, time::timeout};
+use tonic::transport::{Channel, Endpoint};
+use twqr_wire::pos::{InquiryType, OrderStatus, WatchOrderRequest, pos_service_client::PosServiceClient};
+
+use super::{
+    LoadError, Targets,
+    answer::ReducedAnswer,
+    http_client::HttpPool,
+    progress::LoadProgress,
+    record::{CallRecord, Reply},
+};
+use crate::{
+    scenario::ClientChoice,
+    schedule::IntendedStart,
+    send::is_refusal,
+    traffic::{BuiltRequest, CallKind, DrawnCall, MerchantList, PaidPayment, RecentPayments, SentPayment, Traffic},
+};
+
+/// The pause before a watch that broke is opened again, in ms.
+const WATCH_AGAIN_MS: u64 = 250;
+/// How much longer the client waits than the deadline that it names, in ms.
+const DEADLINE_GRACE_MS: u64 = 500;
+
+/// A sending thread before it runs.
+pub(super) struct Sender {
+    traffic: Traffic,
+    recent: RecentPayments,
+    merchants: MerchantList,
+    client: ClientChoice,
+    endpoints: Vec<Endpoint>,
+    http: Option<HttpPool>,
+    progress: Arc<LoadProgress>,
+    began: Instant,
+}
+
+/// What all calls of a thread share while it runs.
+struct Connections {
+    clients: Vec<PosServiceClient<Channel>>,
+    http: Option<HttpPool>,
+    merchants: MerchantList,
+    client: ClientChoice,
+    began: Instant,
+}
+
+/// A call that ended.
+struct EndedCall {
+    record: CallRecord,
+    paid: Option<PaidPayment>,
+    /// The MerchantTradeNo to watch, if the answer left the payment in progress.
+    watch: Option<(String, String)>,
+}
+
+impl Sender {
+    pub(super) fn new(
+        traffic: Traffic,
+        merchants: MerchantList,
+        client: ClientChoice,
+        targets: &Targets,
+        progress: Arc<LoadProgress>,
+        began: Instant,
+    ) -> Result<Self, LoadError> {
+        let endpoint = |uri: &String| {
+            let wrong = || LoadError::Endpoint(uri.clone());
+            let endpoint = Endpoint::from_shared(uri.clone()).map_err(|_| wrong())?;
+            endpoint.uri().port().is_some().then(|| endpoint.tcp_nodelay(true)).ok_or_else(wrong)
+        };
+        let endpoints = targets.grpc.iter().map(endpoint).collect::<Result<Vec<_>, _>>()?;
+        if endpoints.is_empty() {
+            return Err(LoadError::Endpoint(String::new()));
+        }
+        let http = targets.http.map(HttpPool::new);
+        let recent = RecentPayments::default();
+        Ok(Self { traffic, recent, merchants, client, endpoints, http, progress, began })
+    }
+
+    /// Sends until `starts` ends and every call has ended.
+    pub(super) async fn run(self, mut starts: mpsc::UnboundedReceiver<IntendedStart>) -> Vec<CallRecord> {
+        let Self { mut traffic, mut recent, merchants, client, endpoints, http, progress, began } = self;
+        if let Ok(task) = std::fs::read_link("/proc/thread-self") {
+            progress.name_task(format!("/proc/{}", task.display()));
+        }
+        let (lanes, settle_s) = (client.connections as usize * endpoints.len(), client.settle_s);
+        let channels = endpoints.iter().cycle().take(lanes).map(Endpoint::connect_lazy);
+        let clients = channels.map(PosServiceClient::new).collect();
+        let connections = Connections { clients, http, merchants, client, began };
+        let records = RefCell::new(Vec::new());
+        let mut calls = FuturesUnordered::new();
+        let mut watches: FuturesUnordered<LocalBoxFuture<'_, (usize, Option<u64>)>> = FuturesUnordered::new();
+        let mut due = Vec::with_capacity(64);
+        let mut more = true;
+        while more || !calls.is_empty() {
+            tokio::select! {
+                count = starts.recv_many(&mut due, 64), if more => {
+                    more = count > 0;
+                    for start in due.drain(..) {
+                        let call = traffic.draw(&mut recent);
+                        remember_sent(&mut recent, &call);
+                        let turn = records.borrow().len() + calls.len();
+                        calls.push(connections.call(start, call, turn));
+                    }
+                }
+                Some(ended) = calls.next(), if !calls.is_empty() => {
+                    let EndedCall { record, paid, watch }: EndedCall = ended;
+                    progress.end(record.segment, record.latency_us(), record.error().is_some());
+                    if let Some(paid) = paid {
+                        recent.remember_paid(paid);
+                    }
+                    let index = records.borrow().len();
+                    records.borrow_mut().push(record);
+                    if let Some((merchant, number)) = watch {
+                        watches.push(Box::pin(connections.until_final(index, merchant, number)));
+                    }
+                }
+                Some((index, final_us)) = watches.next(), if !watches.is_empty() => {
+                    note_final(&mut records.borrow_mut(), index, final_us);
+                }
+            }
+        }
+        let settle = async {
+            while let Some((index, final_us)) = watches.next().await {
+                note_final(&mut records.borrow_mut(), index, final_us);
+            }
+        };
+        // What is not final by then stays without a final time, and the audit says so.
+        drop(timeout(Duration::from_secs(settle_s), settle).await);
+        records.take()
+    }
+}
+
+fn note_final(records: &mut [CallRecord], index: usize, final_us: Option<u64>) {
+    if let (Some(record), Some(at)) = (records.get_mut(index), final_us) {
+        record.final_us = at;
+    }
+}
+
+fn remember_sent(recent: &mut RecentPayments, call: &DrawnCall) {
+    if let (CallKind::Pay, BuiltRequest::Pay(request)) = (call.kind, &call.request) {
+        let DrawnCall { merchant, order, is_declined, .. } = *call;
+        recent.remember_sent(SentPayment { merchant, order, is_declined, request: request.clone() });
+    }
+}
+
+impl Connections {
+    fn now_us(&self) -> u64 {
+        self.began.elapsed().as_micros() as u64
+    }
+
+    async fn call(&self, start: IntendedStart, call: DrawnCall, turn: usize) -> EndedCall {
+        let sent_us = self.now_us();
+        let mut attempts = 1;
+        let answer = loop {
+            let answer = self.attempt(&call, turn + attempts as usize).await;
+            let is_decided = match answer.reply {
+                Reply::Status(code) => !(call.is_http && &code == b"301"),
+                Reply::Grpc(code) => is_refusal(code),
+                Reply::Http(_) | Reply::Broken => false,
+            };
+            if is_decided || attempts >= self.client.attempts {
+                break answer;
+            }
+            attempts += 1;
+            tokio::time::sleep(Duration::from_millis(self.client.retry_pause_ms)).await;
+        };
+        let answered_us = self.now_us();
+        let record = CallRecord {
+            kind: call.kind,
+            is_http: call.is_http,
+            is_declined: call.is_declined,
+            segment: start.segment,
+            merchant: call.merchant,
+            order: call.order,
+            refund: call.refund,
+            amount: call.amount,
+            debit: answer.debit,
+            intended_us: start.at_ns / 1_000,
+            sent_us,
+            answered_us,
+            final_us: if answer.is_in_progress { 0 } else { answered_us },
+            is_in_progress: answer.is_in_progress,
+            is_repeat: answer.is_repeat,
+            attempts: u16::try_from(attempts).unwrap_or(u16::MAX),
+            reply: answer.reply,
+        };
+        let BuiltRequest::Pay(request) = call.request else { return EndedCall { record, paid: None, watch: None } };
+        let watch = record.is_in_progress.then(|| (request.merchant_id.clone(), request.merchant_trade_no.clone()));
+        let is_paid = call.kind == CallKind::Pay && record.is_success();
+        let (merchant, order, trade_no) = (call.merchant, call.order, answer.trade_no);
+        let paid = is_paid.then_some(PaidPayment { merchant, order, trade_no, request });
+        EndedCall { record, paid, watch }
+    }
+
+    async fn attempt(&self, call: &DrawnCall, turn: usize) -> ReducedAnswer {
+        let limit = Duration::from_millis(self.client.deadline_ms + DEADLINE_GRACE_MS);
+        let answer = async {
+            match (&self.http, call.is_http) {
+                (Some(http), true) => http.call(&call.request, self.merchants.key(call.merchant)).await,
+                (_, _) => self.grpc(&call.request, turn).await,
+            }
+        };
+        timeout(limit, answer).await.unwrap_or(ReducedAnswer::without_response(Reply::Broken))
+    }
+
+    async fn grpc(&self, request: &BuiltRequest, turn: usize) -> ReducedAnswer {
+        let mut client = self.clients[turn % self.clients.len()].clone();
+        let result = match request {
+            BuiltRequest::Pay(request) => {
+                client.pay(self.request(request.clone())).await.map(|r| ReducedAnswer::payment(r.into_inner()))
+            }
+            BuiltRequest::Query(request) => {
+                client.query(self.request(request.clone())).await.map(|r| ReducedAnswer::query(r.get_ref()))
+            }
+            BuiltRequest::Refund(request) => {
+                client.refund(self.request(request.clone())).await.map(|r| ReducedAnswer::refund(r.get_ref()))
+            }
+            BuiltRequest::Cancel(request) => {
+                client.cancel(self.request(request.clone())).await.map(|r| ReducedAnswer::cancel(r.get_ref()))
+            }
+        };
+        result.unwrap_or_else(|status| ReducedAnswer::refused(&status))
+    }
+
+    fn request<T>(&self, message: T) -> tonic::Request<T> {
+        let mut request = tonic::Request::new(message);
+        request.set_timeout(Duration::from_millis(self.client.deadline_ms));
+        request
+    }
+
+    /// Watches an order until it is not in progress; returns when that was seen.
+    async fn until_final(&self, index: usize, merchant: String, number: String) -> (usize, Option<u64>) {
+        let message = WatchOrderRequest {
+            inquiry_type: InquiryType::Payment.into(),
+            merchant_id: merchant,
+            merchant_trade_no: number,
+            keep_watching: false,
+        };
+        for turn in index.. {
+            let mut client = self.clients[turn % self.clients.len()].clone();
+            if let Ok(stream) = client.watch_order(message.clone()).await {
+                let mut stream = stream.into_inner();
+                while let Ok(Some(update)) = stream.message().await {
+                    let status = update.order.and_then(|order| order.order_status);
+                    if status.is_some_and(|status| status != i32::from(OrderStatus::InProgress)) {
+                        return (index, Some(self.now_us()));
+                    }
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(WATCH_AGAIN_MS)).await;
+        }
+        (index, None)
+    }
+}
