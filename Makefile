@@ -10,6 +10,7 @@ SHELLCHECK := .tools/shellcheck/bin/shellcheck
 .DEFAULT_GOAL := help
 ONCE ?=
 WIPE ?=
+SCENARIO ?= baseline
 
 SAMPLE_DAY := load-tests/samples/day.jsonl
 FULL_API_DAY := load-tests/samples/day-full-api.jsonl
@@ -18,7 +19,7 @@ FULL_API_DAY := load-tests/samples/day-full-api.jsonl
 CHECKS := check-format check-layers check-files check-scripts check-proto check-deps check-unused \
   check-clippy check-docs
 
-.PHONY: help build run run-kafka test test-kafka model model-long bench-quick bench-kafka sample lint fmt \
+.PHONY: help build run run-kafka test test-kafka model model-long bench-quick bench-kafka load sample lint fmt \
   $(CHECKS) list-checks proto-baseline kafka-up kafka-down clean
 
 help: ## Lists every target
@@ -55,6 +56,9 @@ bench-kafka: build ## Measures a process for each service on Kafka (one JSON lin
 	@bootstrap=$$(deploy/kafka/up | tail -n 1) && status=0; \
 	TWQR__KAFKA__BOOTSTRAP="$${bootstrap#KAFKA_BOOTSTRAP=}" target/release/twqr-lab bench kafka --broker-pid "$$(cat target/kafka/broker-1.pid)" \
 	  || status=$$?; deploy/kafka/down >/dev/null; exit $$status
+
+load: build ## Plays a load scenario and prints where its report lies (SCENARIO=baseline)
+	@load-tests/run $(SCENARIO)
 
 sample: ## Writes the sample days again from their seeds
 	cargo run --quiet --locked --bin twqr-lab -- sample-day > $(SAMPLE_DAY).new && mv $(SAMPLE_DAY).new $(SAMPLE_DAY)

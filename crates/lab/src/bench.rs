@@ -11,8 +11,6 @@ mod kafka;
 mod quick;
 mod restore;
 
-pub(crate) use figures::Percentiles;
-
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use clap::Subcommand;

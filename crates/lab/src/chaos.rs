@@ -4,7 +4,7 @@
 
 mod availability;
 mod scenarios;
-mod signals;
+pub(crate) mod signals;
 
 use std::{
     path::PathBuf,

@@ -1,59 +1,171 @@
-//! `twqr-lab load`: sends payments to a running system at a steady average rate, and prints the
-//! latency counted from each payment's intended start. It starts no process and audits no payment.
+//! `twqr-lab load`: plays a load scenario, reconciles every payment, and writes a report. It starts
+//! the system that the scenario names, or sends to one that runs already.
 
-use std::{collections::BTreeMap, process::ExitCode};
+mod compare;
+mod conditions;
+mod faults;
+mod live;
+mod processes;
+mod run;
+mod system;
+mod written;
 
-use serde_json::json;
-use twqr_loadgen::{Load, open_loop, steady_payments};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, str::FromStr};
 
-use crate::{bench::Percentiles, quantile::quantile_ms};
+use anyhow::{Context as _, bail};
+use clap::Subcommand;
+use twqr_config::Config;
+use twqr_loadgen::{
+    report::LoadSummary,
+    scenario::{Scenario, explain},
+};
+use twqr_service::CancellationToken;
+
+/// The exit code of a run that missed a threshold, and of a comparison that found a regression.
+const MISSED: u8 = 2;
+/// The exit code of a run whose figures must not be believed.
+const INVALID: u8 = 3;
+/// Where scenarios are looked up by name.
+const SCENARIOS: &str = "load-tests/scenarios";
 
 /// The arguments of `twqr-lab load`.
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct LoadOptions {
-    /// Where the public gRPC API is served; several endpoints share the load
-    #[arg(long, value_name = "URI", value_delimiter = ',', default_value = "http://127.0.0.1:50051")]
-    endpoints: Vec<String>,
-    /// Payments per second on average, at random times (a Poisson process)
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    rate: u32,
-    /// How long payments are sent, in s
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=3_600))]
-    seconds: u32,
-    /// Connections to each endpoint
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
-    connections: u16,
-    /// The seed of amounts, card tokens and start times; every run uses new MerchantTradeNos
-    #[arg(long, default_value_t = 7)]
-    seed: u64,
+    #[command(subcommand)]
+    action: Option<LoadAction>,
+    #[command(flatten)]
+    run: LoadRunOptions,
 }
 
-/// Sends the load and prints one JSON line; exit code 1 if a call had no answer.
-pub async fn run(options: &LoadOptions) -> anyhow::Result<ExitCode> {
-    let mut channels = Vec::new();
-    for _ in 0..options.connections {
-        for endpoint in &options.endpoints {
-            channels.push(twqr_client::channel(endpoint).await?);
-        }
-    }
-    let count = options.rate as usize * options.seconds as usize;
-    // Two runs with one seed must not repeat each other's payments.
-    let run = format!("load-{:08x}", rand::random::<u32>());
-    let load = Load { rate: f64::from(options.rate), seed: options.seed, attempts: 1 };
-    let measured = open_loop(&channels, steady_payments(options.seed, &run, count), load).await;
-    let mut by_result: BTreeMap<String, usize> = BTreeMap::new();
-    for result in &measured.results {
-        let code = result.answer.as_ref().map_or_else(|code| format!("{code:?}"), |answer| answer.status_code.clone());
-        *by_result.entry(code).or_default() += 1;
-    }
-    let unanswered = measured.results.iter().filter(|result| result.answer.is_err()).count();
-    let report = json!({
-        "load": "open loop, Poisson, latency from the intended start, nothing trimmed",
-        "rate": options.rate, "seconds": options.seconds, "payments": count, "run": run, "seed": options.seed,
-        "latency": Percentiles::of(&measured.latencies),
-        "start_lag_p99_ms": quantile_ms(&measured.start_lag, 0.99),
-        "results": by_result, "without_an_answer": unanswered,
-    });
-    twqr_files::print_line(report)?;
-    Ok(if unanswered == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+/// What `twqr-lab load` does instead of one run.
+#[derive(Subcommand)]
+enum LoadAction {
+    /// Compares two builds by paired runs in the order A B B A; exit code 2 if B is worse
+    Compare(compare::CompareOptions),
 }
+
+/// The arguments of one run.
+#[derive(clap::Args)]
+struct LoadRunOptions {
+    /// A scenario file, or the name of one in load-tests/scenarios
+    scenario: Option<String>,
+    /// Explain every key of a scenario file, and every figure that a threshold may name
+    #[arg(long)]
+    explain: bool,
+    /// Send to a system that runs already, at these addresses of its public gRPC API; nothing is
+    /// started and no fault is caused
+    #[arg(long, value_name = "URI", value_delimiter = ',')]
+    endpoints: Vec<String>,
+    /// The address of its HTTP form
+    #[arg(long, value_name = "ADDRESS")]
+    http: Option<SocketAddr>,
+    /// The simulator's wallet, where its ledger is read: with it, answers are compared with the
+    /// ledger too
+    #[arg(long, value_name = "URI")]
+    ledger: Option<String>,
+    /// A process whose CPU and memory are measured, as NAME=PID; may be repeated
+    #[arg(long = "process", value_name = "NAME=PID")]
+    processes: Vec<NamedProcess>,
+    /// Multiply every rate of the scenario
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = factor)]
+    rate_scale: f64,
+    /// Multiply every duration of the scenario
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = factor)]
+    time_scale: f64,
+    /// The folder of the report; it is emptied first. Without it target/load and the scenario's
+    /// name
+    #[arg(long)]
+    dir: Option<PathBuf>,
+}
+
+/// A process by name and id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct NamedProcess {
+    name: String,
+    id: u32,
+}
+
+impl FromStr for NamedProcess {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = text.split_once('=').and_then(|(name, id)| Some((name.to_owned(), id.parse().ok()?)));
+        let (name, id) = parts.ok_or_else(|| format!("{text:?} is not NAME=PID, such as router=4711"))?;
+        Ok(Self { name, id })
+    }
+}
+
+fn factor(text: &str) -> Result<f64, String> {
+    let factor = text.parse::<f64>().ok().filter(|factor| (0.001..=1_000.0).contains(factor));
+    factor.ok_or_else(|| format!("{text:?} is not a factor: a number from 0.001 to 1000"))
+}
+
+/// A scenario with its name and its text.
+struct NamedScenario {
+    name: String,
+    text: String,
+    scenario: Scenario,
+}
+
+impl NamedScenario {
+    /// Reads a file, or the scenario of this name.
+    fn read(name: &str) -> anyhow::Result<Self> {
+        let given = PathBuf::from(name);
+        let known = PathBuf::from(SCENARIOS).join(format!("{name}.toml"));
+        let file = if !given.exists() && known.exists() { known } else { given };
+        let text = twqr_files::read_text(&file).with_context(|| {
+            format!("scenario {} cannot be read; name a file, or one of {SCENARIOS}", file.display())
+        })?;
+        let scenario = Scenario::parse(&text).map_err(|faults| {
+            let faults: Vec<String> = faults.iter().map(|fault| format!("{}: {fault}", file.display())).collect();
+            anyhow::anyhow!("{}", faults.join("\n"))
+        })?;
+        let name = file.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+        Ok(Self { name, text, scenario })
+    }
+}
+
+/// Runs the command. The exit code is 0 if the run is valid and meets its thresholds, 2 if it
+/// misses one, and 3 if its figures must not be believed.
+pub async fn run(options: &LoadOptions, config: &Config, stop: CancellationToken) -> anyhow::Result<ExitCode> {
+    if let Some(LoadAction::Compare(options)) = &options.action {
+        return compare::run(options, config, stop).await;
+    }
+    let options = &options.run;
+    if options.explain {
+        twqr_files::print_line(explain().trim_end())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let Some(name) = &options.scenario else {
+        bail!("no scenario is named; name a file or one of {SCENARIOS}, such as baseline");
+    };
+    let mut named = NamedScenario::read(name)?;
+    named.scenario = named.scenario.scaled(options.rate_scale, options.time_scale);
+    let dir = options.dir.clone().unwrap_or_else(|| PathBuf::from("target/load").join(&named.name));
+    let target = if options.endpoints.is_empty() {
+        run::LoadTarget::Started(None)
+    } else {
+        run::LoadTarget::Running {
+            grpc: options.endpoints.clone(),
+            http: options.http,
+            ledger: options.ledger.clone(),
+            processes: options.processes.clone(),
+        }
+    };
+    let summary = run::play(&named, &target, &dir, config, stop).await?;
+    written::print(&summary, &dir)?;
+    Ok(exit_code(&summary))
+}
+
+/// The exit code of a run.
+fn exit_code(summary: &LoadSummary) -> ExitCode {
+    match (summary.validity.is_valid, summary.meets_thresholds()) {
+        (false, _) => ExitCode::from(INVALID),
+        (true, false) => ExitCode::from(MISSED),
+        (true, true) => ExitCode::SUCCESS,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -37,7 +37,7 @@ enum Command {
     /// Measures speed as a ratio to a floor: the same traffic without the product's logic
     #[command(subcommand)]
     Bench(bench::Bench),
-    /// Sends payments to a running system at a steady rate, and prints the latency
+    /// Plays a load scenario, reconciles every payment, and writes a report
     Load(load::LoadOptions),
     /// Prints a sample day: one JSON object a line, the same for the same seed
     SampleDay(sample_day::SampleDayOptions),
@@ -84,7 +84,7 @@ async fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         }
         Command::Chaos(options) => chaos::run(&options, &config).await,
         Command::Bench(bench) => bench::run(bench, &config, stop_on_signal()?).await,
-        Command::Load(options) => load::run(&options).await,
+        Command::Load(options) => load::run(&options, &config, stop_on_signal()?).await,
         Command::SampleDay(options) => sample_day::run(&options).map(|()| ExitCode::SUCCESS),
         Command::Simulator(options) => {
             simulator::run(&options, &config, stop_on_signal()?).await.map(|()| ExitCode::SUCCESS)

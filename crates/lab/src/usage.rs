@@ -38,6 +38,28 @@ impl Usage {
     }
 }
 
+/// The CPU time of a thread by its folder under /proc, in µs; `None` once it has ended.
+pub(crate) fn thread_cpu_us(task: &str) -> Option<u64> {
+    Some(cpu_ticks(&std::fs::read_to_string(format!("{task}/stat")).ok()?) * TICK_US)
+}
+
+/// The CPU time of the whole machine so far, in µs of all cores together: the part that processes
+/// used, and all of it. Interrupts belong to no process and are left out of the first.
+pub(crate) fn machine_cpu_us() -> (u64, u64) {
+    let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let ticks: Vec<u64> = stat
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .split_ascii_whitespace()
+        .skip(1)
+        .filter_map(|n| n.parse().ok())
+        .collect();
+    let at = |field: usize| ticks.get(field).copied().unwrap_or_default();
+    // user, nice, system, idle, iowait, irq, softirq, steal
+    ((at(0) + at(1) + at(2) + at(7)) * TICK_US, ticks.iter().take(8).sum::<u64>() * TICK_US)
+}
+
 /// The sum of `utime` and `stime`, the 12th and 13th field after the process name. The name is in
 /// parentheses and may contain some itself.
 fn cpu_ticks(stat: &str) -> u64 {

@@ -30,12 +30,26 @@ fn a_wrong_command_line_has_an_exit_code_of_its_own() {
         (&["sample-day", "--lines", "99999999999"], 64),
         (&["sample-day", "--lines", "0"], 64),
         (&["sample-day", "--lines", "1"], 0),
-        (&["load", "--rate", "0"], 64),
-        (&["load", "--endpoints", "http://127.0.0.1:1"], 1),
+        (&["load", "--rate-scale", "0"], 64),
+        (&["load"], 1),
+        (&["load", "--explain"], 0),
+        (&["load", "compare", "a", "b", "--rounds", "5"], 64),
         (&["--help"], 0),
     ] {
         let outcome = lab(folder.path(), &[], arguments);
         assert_eq!(outcome.code, code, "{arguments:?}: {}", outcome.error);
+    }
+}
+
+#[test]
+fn a_scenario_is_refused_with_every_fault_and_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("odd.toml"), "seeds = 1\n[[phase]]\nkind = \"odd\"\n").unwrap();
+    let outcome = lab(folder.path(), &[], &["load", "odd.toml"]);
+    assert_eq!(outcome.code, 1);
+    for fault in ["odd.toml: line 1: seeds: there is no such key", "odd.toml: line 3: phase.kind: is \"odd\", must be"]
+    {
+        assert!(outcome.error.contains(fault), "{}", outcome.error);
     }
 }
 

@@ -9,11 +9,11 @@ fn send(id: u32, signal: Signal) -> anyhow::Result<()> {
 }
 
 /// Suspends the process.
-pub(super) fn suspend(id: u32) -> anyhow::Result<()> {
+pub(crate) fn suspend(id: u32) -> anyhow::Result<()> {
     send(id, Signal::STOP)
 }
 
 /// Resumes a suspended process.
-pub(super) fn resume(id: u32) -> anyhow::Result<()> {
+pub(crate) fn resume(id: u32) -> anyhow::Result<()> {
     send(id, Signal::CONT)
 }

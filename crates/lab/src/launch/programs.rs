@@ -33,6 +33,13 @@ impl Programs {
         Ok(Self { twqr: lab.with_file_name("twqr"), lab: Some(lab) })
     }
 
+    /// `twqr` of the folder `build`, and this program as `twqr-lab`: the same laboratory measures
+    /// another build.
+    pub fn with_services_of(build: &Path) -> anyhow::Result<Self> {
+        let lab = std::env::current_exe().context("the path of this program is unknown")?;
+        Ok(Self { twqr: build.join("twqr"), lab: Some(lab) })
+    }
+
     /// For tests that know `twqr` only: the simulator runs within the test's process.
     pub fn with_simulator_in_this_process(twqr: impl Into<PathBuf>) -> Self {
         Self { twqr: twqr.into(), lab: None }

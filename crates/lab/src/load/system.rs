@@ -1,0 +1,52 @@
+//! Starts the system that a scenario names, with its fault script and its merchants' keys.
+
+use std::{fs, os::unix::fs::OpenOptionsExt, path::Path};
+
+use anyhow::Context as _;
+use twqr_config::Config;
+use twqr_loadgen::{
+    scenario::{Scenario, SystemShape},
+    traffic::MerchantList,
+};
+
+use crate::{
+    launch::{Launch, Programs, Shape, System, on_free_ports},
+    simulator::Kinds,
+};
+
+/// Starts the system in `dir/system` and waits until it is ready.
+pub(super) async fn start(
+    scenario: &Scenario,
+    merchants: &MerchantList,
+    programs: Programs,
+    dir: &Path,
+    config: &Config,
+) -> anyhow::Result<System> {
+    let mut config = on_free_ports(config.clone())?;
+    let script = dir.join("simulator.toml");
+    fs::write(&script, scenario.simulator.to_string()).with_context(|| format!("cannot write {}", script.display()))?;
+    if scenario.mix.http > 0.0 {
+        let keys = std::path::absolute(dir.join("merchant-keys.toml"))?;
+        let opened = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&keys);
+        let written =
+            opened.and_then(|mut file| std::io::Write::write_all(&mut file, merchants.keys_file().as_bytes()));
+        written.with_context(|| format!("cannot write {}", keys.display()))?;
+        config.merchant_keys_file = keys;
+    }
+    let shape = match scenario.system.shape {
+        SystemShape::AllInOne => Shape::AllInOne,
+        SystemShape::ProcessForEach => Shape::ProcessForEach,
+        SystemShape::TwoOfEach => Shape::TwoOfEach,
+    };
+    let folder = dir.join("system");
+    let launch = Launch {
+        programs,
+        dir: &folder,
+        script: Some(&script),
+        config,
+        shape,
+        kinds: Kinds::default(),
+        log_filter: None,
+    };
+    launch.start().await
+}

@@ -1,0 +1,146 @@
+//! `twqr-lab load` against a small server in this process: exit codes, the files of a report, and
+//! that a false answer is found. Whole systems are played with `make load`.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    collections::HashMap,
+    fs,
+    path::Path,
+    process::{Output, Stdio},
+    sync::{Arc, Mutex},
+};
+
+use tokio::process::Command;
+use tonic::{Request, Response, Status, transport::Server};
+use twqr_wire::pos::{
+    CancelRequest, CancelResponse, OrderStatus, PayRequest, PayResponse, QueryRequest, QueryResponse, RefundRequest,
+    RefundResponse, WatchOrderRequest, WatchOrderResponse,
+    pos_service_server::{PosService, PosServiceServer},
+};
+
+/// A server that takes every payment, and remembers it for inquiries.
+#[derive(Clone, Default)]
+struct SmallServer {
+    /// Inquiries answer another amount than the payment did.
+    contradicts: bool,
+    orders: Arc<Mutex<HashMap<String, PayResponse>>>,
+}
+
+fn absent<T>() -> Result<Response<T>, Status> {
+    Err(Status::unimplemented("this server takes payments only"))
+}
+
+#[tonic::async_trait]
+impl PosService for SmallServer {
+    type WatchOrderStream = futures::stream::Empty<Result<WatchOrderResponse, Status>>;
+
+    async fn pay(&self, request: Request<PayRequest>) -> Result<Response<PayResponse>, Status> {
+        let request = request.into_inner();
+        if request.un_redeem > request.trade_amount {
+            return Err(Status::invalid_argument("un_redeem"));
+        }
+        let answer = PayResponse {
+            status_code: "000".into(),
+            trade_no: "T".into(),
+            debit_amount: request.trade_amount,
+            ..PayResponse::default()
+        };
+        self.orders.lock().unwrap().insert(request.merchant_trade_no, answer.clone());
+        Ok(Response::new(answer))
+    }
+
+    async fn query(&self, request: Request<QueryRequest>) -> Result<Response<QueryResponse>, Status> {
+        let stored = self.orders.lock().unwrap().get(&request.get_ref().merchant_trade_no).cloned();
+        let Some(mut payment) = stored else {
+            return Ok(Response::new(QueryResponse { status_code: "916".into(), ..QueryResponse::default() }));
+        };
+        payment.debit_amount += i64::from(self.contradicts);
+        Ok(Response::new(QueryResponse {
+            status_code: "000".into(),
+            order_status: Some(OrderStatus::Paid.into()),
+            payment: Some(payment),
+            ..QueryResponse::default()
+        }))
+    }
+
+    async fn refund(&self, _: Request<RefundRequest>) -> Result<Response<RefundResponse>, Status> {
+        absent()
+    }
+
+    async fn cancel(&self, _: Request<CancelRequest>) -> Result<Response<CancelResponse>, Status> {
+        absent()
+    }
+
+    async fn watch_order(&self, _: Request<WatchOrderRequest>) -> Result<Response<Self::WatchOrderStream>, Status> {
+        absent()
+    }
+}
+
+/// A machine that other work shares must not make these runs invalid: the limits are wide.
+const SCENARIO: &str = "
+[[phase]]
+kind = \"hold\"
+seconds = 1
+rate = 60
+[mix]
+pay = 8
+inquiry = 1
+invalid = 1
+[client]
+settle_s = 2
+[validity]
+start_lag_p99_ms = 60000.0
+generator_cpu_share = 1.0
+others_cpu_share = 1.0
+";
+
+async fn play(server: SmallServer, thresholds: &str, folder: &Path) -> Output {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let service = Server::builder().add_service(PosServiceServer::new(server));
+    let incoming = tonic::transport::server::TcpIncoming::from(listener);
+    let serving = tokio::spawn(service.serve_with_incoming(incoming));
+    fs::write(folder.join("small.toml"), format!("thresholds = {thresholds}\n{SCENARIO}")).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_twqr-lab"));
+    command.current_dir(folder).args(["load", "small.toml", "--dir", "report", "--endpoints"]);
+    let output = command.arg(format!("http://{address}")).stdin(Stdio::null()).output().await.unwrap();
+    serving.abort();
+    output
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sound_run_is_valid_and_writes_every_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = play(SmallServer::default(), "[\"errors == 0\", \"not_paid == 0\"]", folder.path()).await;
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{printed}{error}");
+    assert!(printed.starts_with("VALID (not checked: the system's durability settings, the issuers' ledger)\n"));
+    assert!(printed.trim_end().ends_with("report: report/report.html"), "{printed}");
+    let file = |name: &str| fs::read(folder.path().join("report").join(name)).unwrap();
+    let summary: serde_json::Value = serde_json::from_slice(&file("summary.json")).unwrap();
+    assert_eq!(summary["reconciliation"]["matched"], summary["reconciliation"]["orders"]);
+    assert!(summary["answered"]["count"].as_u64().unwrap() > 20, "{summary}");
+    for (name, begin) in
+        [("report.html", "<!doctype html>"), ("intervals.hlog", "#"), ("answered.hgrm", "       Value")]
+    {
+        assert!(String::from_utf8(file(name)).unwrap().starts_with(begin), "{name}");
+    }
+    assert!(!file("final.hgrm").is_empty() && !file("scenario.toml").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missed_threshold_and_a_contradiction_have_their_own_exit_codes() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = play(SmallServer::default(), "[\"errors == 0\", \"achieved_share >= 1.5\"]", folder.path()).await;
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{printed}");
+    assert!(printed.contains("threshold achieved_share >= 1.5: MISSED"), "{printed}");
+    let server = SmallServer { contradicts: true, ..SmallServer::default() };
+    let output = play(server, "[\"errors == 0\"]", folder.path()).await;
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(3), "{printed}");
+    assert!(printed.starts_with("INVALID: the audit failed: "), "{printed}");
+    assert!(printed.contains("mismatch: answered debit"), "{printed}");
+}
