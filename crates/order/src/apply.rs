@@ -18,8 +18,8 @@ mod tests;
 use twqr_types::UnixMs;
 
 use crate::{
-    CALLS_MAX, Command, Effect, Evidence, IssuerRules, Order, Payment, Policy, Position, Record, ReplyBody, Rules,
-    StatusCodes, Subscriber, SubscriptionKind, WATCHES_MAX, effect::Emitter,
+    CALLS_MAX, Command, Effect, Evidence, IssuerRules, Order, Payment, Position, Record, ReplyBody, Rules, StatusCodes,
+    Subscriber, SubscriptionKind, WATCHES_MAX, effect::Emitter,
 };
 
 pub(crate) use pay::route_payment;
@@ -76,15 +76,13 @@ pub enum Step {
 struct ApplyContext<'a> {
     cause: Position,
     at: UnixMs,
-    policy: Option<&'a Policy>,
-    /// The time up to which the shard's books are closed.
-    closed_until: Option<UnixMs>,
+    rules: Rules<'a>,
     out: Emitter<'a>,
 }
 
 /// Applies `record`, whose position is `cause`, to the order that it names: `order` becomes the new
 /// state, and the effects are appended to `effects`. `rules` are those in force at `cause`. Claims,
-/// policies and closings name no order and change none.
+/// changes of the rules and closings name no order and change none.
 pub fn apply<'a>(
     order: &mut Option<Order>,
     record: &Record,
@@ -92,8 +90,8 @@ pub fn apply<'a>(
     rules: impl Into<Rules<'a>>,
     effects: &mut Vec<Effect>,
 ) -> AppliedStep {
-    let Rules { policy, closed_until } = rules.into();
-    let mut context = ApplyContext { cause, at: record.at, policy, closed_until, out: Emitter::new(cause, effects) };
+    let (rules, out) = (rules.into(), Emitter::new(cause, effects));
+    let mut context = ApplyContext { cause, at: record.at, rules, out };
     if signature::refuse_key(record, &mut context) {
         return AppliedStep { step: Step::KeyRefused, changed: false };
     }
@@ -106,7 +104,7 @@ pub fn apply<'a>(
         Command::Query(query) => query::apply(order.as_mut(), query, context),
         Command::Outcome(outcome) => with_payment(order, |payment| outcome::apply(payment, outcome, context)),
         Command::Due(_) => order.as_mut().map_or(IGNORED, |order| due::apply(order, context)),
-        Command::Hold(_) | Command::Policy(_) | Command::CloseBooks(_) => IGNORED,
+        Command::Hold(_) | Command::Policy(_) | Command::Listing(_) | Command::CloseBooks(_) => IGNORED,
     }
 }
 
@@ -126,23 +124,23 @@ fn with_payment(order: &mut Option<Order>, apply: impl FnOnce(&mut Payment) -> A
 impl ApplyContext<'_> {
     /// The policy's own StatusCodes; the defaults before the first policy.
     fn codes(&self) -> StatusCodes {
-        self.policy.map_or_else(StatusCodes::default, |policy| policy.status_codes)
+        self.rules.policy.map_or_else(StatusCodes::default, |policy| policy.status_codes)
     }
 
     /// The protocol version by which this record is decided; 0 before the first policy.
     fn protocol_version(&self) -> u32 {
-        self.policy.map_or(0, |policy| policy.protocol_version)
+        self.rules.policy.map_or(0, |policy| policy.protocol_version)
     }
 
     /// When a movement counts in the books that this record decides, if not at the record's time.
     fn late_booking(&self) -> Option<UnixMs> {
-        self.closed_until.filter(|closed| *closed > self.at)
+        self.rules.closed_until.filter(|closed| *closed > self.at)
     }
 
     /// The rules of the payment's issuer; the defaults where the policy has none.
-    fn rules(&self, payment: &Payment) -> IssuerRules {
+    fn issuer_rules(&self, payment: &Payment) -> IssuerRules {
         let issuer = payment.issuer.unwrap_or(twqr_types::Issuer::Wallet);
-        self.policy.map_or_else(|| IssuerRules::default_of(issuer), |policy| policy.issuer(issuer))
+        self.rules.policy.map_or_else(|| IssuerRules::default_of(issuer), |policy| policy.issuer(issuer))
     }
 
     /// Sends the order to every subscriber. Removes those whose time is over, and those that now

@@ -15,6 +15,7 @@ mod cancel;
 mod closings;
 mod effect;
 mod hold;
+mod listing;
 mod movement;
 mod order;
 mod payment;
@@ -32,6 +33,9 @@ pub use cancel::{Cancel, CancelStage, EarlyCancel};
 pub use closings::{CLOSINGS_SINCE, Closings};
 pub use effect::{ChargeCall, Effect, Forward, RefundCall, Reply, ReplyBody, ReversalCall, Subject, Task, TaskKind};
 pub use hold::{Alive, HoldRecord, Process, claim_counts};
+pub use listing::{
+    Directory, Listing, ListingChange, ListingKey, ListingVersions, Listings, MerchantListing, StoreListing,
+};
 pub use movement::{
     Evidence, Failure, HELD_BACK_MS_MAX, INQUIRY_MS_MAX, Movement, Phase, RefundApproval, ReversalApproval,
 };
@@ -41,8 +45,9 @@ pub use payment::{
     SubscriptionKind, Terms, WATCHES_MAX,
 };
 pub use policy::{
-    Alphabet, IssuerRules, Limits, Merchant, PROTOCOL_VERSION_NEWEST, Policy, PolicyFault, PolicyReader, RefundRule,
-    RefundScope, Replay, ReplayedPayment, Resolution, Route, RouteTarget, Routing, StatusCodes, Store, Window,
+    AcceptedMerchants, Alphabet, IssuerRules, Limits, Merchant, PROTOCOL_VERSION_NEWEST, Policy, PolicyFault,
+    PolicyReader, RefundRule, RefundScope, Replay, ReplayedPayment, Resolution, Route, RouteTarget, Routing,
+    StatusCodes, Store, Window,
 };
 pub use position::{EffectId, Position};
 pub use record::{

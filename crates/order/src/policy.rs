@@ -10,6 +10,7 @@ mod reader;
 mod refund_rule;
 mod replay;
 mod route;
+mod rules;
 mod window;
 
 use twqr_types::{CardToken, CutOff, Issuer, MerchantId, StatusCode, UnixMs};
@@ -22,6 +23,7 @@ pub(crate) use refund_rule::RefundCheck;
 pub use refund_rule::{RefundRule, RefundScope};
 pub use replay::{Replay, ReplayedPayment, Routing};
 pub use route::{Alphabet, Route, RouteTarget};
+pub use rules::AcceptedMerchants;
 pub use window::Window;
 
 /// The newest protocol version that this build knows; see [`Policy::protocol_version`].
@@ -43,7 +45,10 @@ pub struct Policy {
     pub send_within_ms: i64,
     /// When one business day ends and the next begins, for refund rules and accounting files alike.
     pub cut_off: CutOff,
-    /// The merchants that may be paid; if the list is empty, every merchant.
+    /// Which merchants may be paid. It counts from protocol version 2 on.
+    pub accepted_merchants: AcceptedMerchants,
+    /// The merchants that the policy itself lists. Empty, unless `accepted_merchants` is
+    /// [`AcceptedMerchants::InPolicy`]: if it is empty then, every merchant may be paid.
     pub merchants: Vec<Merchant>,
     /// Which changes of decisions and of record kinds are in force: 0 for those of the first
     /// builds, up to [`PROTOCOL_VERSION_NEWEST`]. Operators raise it once every process runs a
@@ -86,6 +91,7 @@ impl Default for Policy {
             status_codes: StatusCodes::default(),
             send_within_ms: 3_000,
             cut_off: CutOff::default(),
+            accepted_merchants: AcceptedMerchants::default(),
             merchants: Vec::new(),
             protocol_version: PROTOCOL_VERSION_NEWEST,
         }

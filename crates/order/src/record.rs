@@ -1,12 +1,13 @@
 //! The records of a shard's log: everything that can change an order (protocol rule P1).
 
 use twqr_types::{
-    Amount, KeyName, MerchantTradeNo, OrderKey, PayForm, PosId, RefundForm, Remark, StatusCode, StoreId, StoreName,
-    TradeNo, UnixMs,
+    Amount, KeyName, MerchantId, MerchantTradeNo, OrderKey, PayForm, PosId, RefundForm, Remark, StatusCode, StoreId,
+    StoreName, TradeNo, UnixMs,
 };
 
 use crate::{
-    Approval, EffectId, Failure, HoldRecord, Policy, RefundApproval, RefundSuccess, ReplyTo, ReversalApproval,
+    Approval, EffectId, Failure, HoldRecord, ListingChange, Policy, RefundApproval, RefundSuccess, ReplyTo,
+    ReversalApproval,
 };
 
 /// A record of a shard's log.
@@ -46,10 +47,12 @@ pub enum Command {
     Policy(Box<PolicyChange>),
     /// The shard's books are closed up to this time, exclusive: see [`crate::Closings`].
     CloseBooks(UnixMs),
+    /// A version of an entry of the directory of merchants takes effect.
+    Listing(Box<ListingChange>),
 }
 
 impl Command {
-    /// The order that the record is about; `None` for holds, policies and closings.
+    /// The order that the record is about; `None` for holds, policies, listings and closings.
     pub fn target(&self) -> Option<Target<'_>> {
         match self {
             Self::Pay(pay) => Some(Target::Key(&pay.form.key)),
@@ -60,7 +63,25 @@ impl Command {
             Self::Query(query) => Some(Target::Key(&query.key)),
             Self::Outcome(outcome) => Some(Target::Key(&outcome.key)),
             Self::Due(key) => Some(Target::Key(key)),
-            Self::Hold(_) | Self::Policy(_) | Self::CloseBooks(_) => None,
+            Self::Hold(_) | Self::Policy(_) | Self::Listing(_) | Self::CloseBooks(_) => None,
+        }
+    }
+
+    /// The merchant whose listing decides the record, and the store if that counts, too.
+    pub fn listed(&self) -> Option<(&MerchantId, Option<&StoreId>)> {
+        match self {
+            Self::Pay(pay) => Some((&pay.form.key.merchant_id, Some(&pay.form.store_id))),
+            Self::Reserve(reserve) => Some((&reserve.refund.merchant_id, Some(&reserve.store_id))),
+            Self::Refund(refund) => Some((&refund.form.key.merchant_id, None)),
+            Self::Cancel(cancel) => Some((&cancel.form.key.merchant_id, None)),
+            Self::Query(query) => Some((&query.key.merchant_id, None)),
+            Self::RefundResult(_)
+            | Self::Outcome(_)
+            | Self::Due(_)
+            | Self::Hold(_)
+            | Self::Policy(_)
+            | Self::Listing(_)
+            | Self::CloseBooks(_) => None,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use twqr_types::{ShardId, UnixMs};
 
-use crate::{Closings, Policy, PolicyChange};
+use crate::{Closings, Listings, Policy, PolicyChange};
 
 /// The shard whose log decides which version is next; all other shards follow it.
 pub const POLICY_SHARD: ShardId = ShardId(0);
@@ -26,20 +26,24 @@ pub struct PolicyVersions {
 pub struct Rules<'a> {
     /// The policy in force; `None` before the first version.
     pub policy: Option<&'a Policy>,
+    /// What the directory of merchants says about the record's merchant and store. It counts only
+    /// if the policy says so.
+    pub listings: Listings<'a>,
     /// The time up to which the shard's books are closed; `None` if they never were.
     pub closed_until: Option<UnixMs>,
 }
 
 impl<'a> From<Option<&'a Policy>> for Rules<'a> {
     fn from(policy: Option<&'a Policy>) -> Self {
-        Self { policy, closed_until: None }
+        Self { policy, ..Self::default() }
     }
 }
 
 impl PolicyVersions {
-    /// The rules that decide the record at `offset`.
+    /// The rules that decide the record at `offset`, without listings.
     pub fn rules_at(&self, offset: u64) -> Rules<'_> {
-        Rules { policy: self.at(offset), closed_until: self.closings.closed_until(offset) }
+        let (policy, closed_until) = (self.at(offset), self.closings.closed_until(offset));
+        Rules { policy, closed_until, ..Rules::default() }
     }
 
     /// Takes the closing up to `until` in the record at `offset`, written at `at`: see

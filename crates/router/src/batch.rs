@@ -8,7 +8,8 @@ use tracing::{debug, error, info, warn};
 use twqr_consumer::DeadLetters;
 use twqr_journal::{Ack, Entry, Journal, Partition, Record, Topic, Witness};
 use twqr_order::{
-    Command, Effect, HoldRecord, POLICY_SHARD, PolicyChange, Position, Step, Target, apply, refuse_unknown_payment,
+    Command, Effect, HoldRecord, ListingChange, POLICY_SHARD, Policy, PolicyChange, Position, Step, Target, apply,
+    refuse_unknown_payment,
 };
 use twqr_types::{Issuer, OrderKey, ShardId, UnixMs};
 use twqr_wire::convert::{
@@ -30,6 +31,8 @@ pub(crate) struct Batch<'a> {
     broadcasts: Vec<Entry>,
     /// Replies for every ingress.
     to_ingresses: Vec<Entry>,
+    /// Whether the policy or the directory of merchants has changed.
+    has_new_rules: bool,
     effects: Vec<Effect>,
     /// The latest record, if it is about who holds the shard, with its offset.
     pub(crate) hold: Option<(u64, HoldRecord)>,
@@ -63,6 +66,7 @@ impl<'a> Batch<'a> {
             forwards: BTreeMap::new(),
             broadcasts: Vec::new(),
             to_ingresses: Vec::new(),
+            has_new_rules: false,
             effects: Vec::new(),
             hold: None,
         }
@@ -85,6 +89,7 @@ impl<'a> Batch<'a> {
             Command::Hold(hold) => self.hold = Some((offset, hold.clone())),
             Command::Policy(change) => self.take_policy(shard, change, payload, offset)?,
             Command::CloseBooks(until) => close_books(shard, offset, decoded.at, *until),
+            Command::Listing(change) => self.take_listing(shard, change, payload, offset),
             Command::Reserve(reserve) if shard.key_of(reserve.payment).is_none() => {
                 if shard.first_unreadable.is_some() {
                     self.dead_letter(shard.id, offset, &payload, &RecordFault::UnreadableOrder);
@@ -128,11 +133,26 @@ impl<'a> Batch<'a> {
         info!(shard = shard.id.0, offset, version, policy, who = %change.who, "a policy takes effect");
         fit_into_record(&mut shard.versions);
         shard.versions_dirty = true;
-        self.to_ingresses.push(Entry::plain(encode_reply_record(&ReplyRecord::broadcast(ReplyContent::RulesChanged))));
+        self.has_new_rules = true;
         if shard.id == POLICY_SHARD {
             self.broadcasts.push(Entry::plain(payload));
         }
         Ok(())
+    }
+
+    /// Takes a version of an entry of the directory of merchants, by the same rule as a policy.
+    fn take_listing(&mut self, shard: &mut Shard, change: &ListingChange, payload: Bytes, offset: u64) {
+        let is_known = shard.versions.at(offset).is_some_and(Policy::takes_listings);
+        let (version, key) = (change.version, &change.key);
+        if !is_known || !shard.directory.take(shard.id, offset, change) {
+            info!(shard = shard.id.0, offset, %key, version, who = %change.who, "a listing is ignored: its version does not follow the newest one");
+            return;
+        }
+        debug!(shard = shard.id.0, offset, %key, version, who = %change.who, "a listing takes effect");
+        self.has_new_rules = true;
+        if shard.id == POLICY_SHARD {
+            self.broadcasts.push(Entry::plain(payload));
+        }
     }
 
     /// Applies a record to its order. Returns false if the order's state cannot be read, since
@@ -150,11 +170,12 @@ impl<'a> Batch<'a> {
         };
         let Some(key) = &named else { return Ok(true) };
         let cause = Position { shard: shard.id, offset };
-        let Some((hot, versions)) = shard.order_mut(key)? else { return Ok(false) };
+        let Some((hot, versions, directory)) = shard.order_mut(key)? else { return Ok(false) };
         if offset < hot.reflects {
             return Ok(true);
         }
-        let applied = apply(&mut hot.order, record, cause, versions.rules_at(offset), &mut self.effects);
+        let rules = directory.rules_at(offset, &record.command, versions);
+        let applied = apply(&mut hot.order, record, cause, rules, &mut self.effects);
         metrics::step(applied.step);
         self.collect_all(shard, Some(key), offset);
         if applied.changed && matches!(record.command, Command::Cancel(_)) {
@@ -214,9 +235,14 @@ impl<'a> Batch<'a> {
             }
         }
         let mut replies = self.replies;
-        if !self.to_ingresses.is_empty() {
+        let mut to_ingresses = self.to_ingresses;
+        if self.has_new_rules {
+            let record = ReplyRecord::broadcast(ReplyContent::RulesChanged);
+            to_ingresses.push(Entry::plain(encode_reply_record(&record)));
+        }
+        if !to_ingresses.is_empty() {
             for index in 0..journal.partitions(Topic::Replies) {
-                replies.entry(index).or_default().extend(self.to_ingresses.iter().cloned());
+                replies.entry(index).or_default().extend(to_ingresses.iter().cloned());
             }
         }
         for (topic, by_index) in [(Topic::Orders, forwards), (Topic::Replies, replies)] {

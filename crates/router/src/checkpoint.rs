@@ -11,12 +11,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use twqr_consumer::stored_witness;
 use twqr_journal::{Entry, Group, Journal, Partition, Position, Topic, Witness};
+use twqr_order::ListingKey;
 use twqr_types::OrderKey;
 use twqr_wire::convert::{StateBody, StatesEntry, encode_marker, encode_state};
 
 use crate::{
     Error,
-    loading::number_index,
+    loading::{listing_key, number_index},
     metrics,
     shard::{POLICIES_KEY, Shard},
     store::{ShardStore, StoreMark, StoredState},
@@ -35,6 +36,7 @@ pub(crate) struct Checkpoint {
     /// A record below the position.
     witness: Option<Witness>,
     keys: Vec<OrderKey>,
+    listings: Vec<ListingKey>,
     entries: Vec<Entry>,
     states: Vec<StoredState>,
 }
@@ -43,6 +45,8 @@ pub(crate) struct Checkpoint {
 pub(crate) struct Written {
     /// The orders that are in the local store now.
     pub(crate) keys: Vec<OrderKey>,
+    /// The entries of the directory of merchants that are in the local store now.
+    pub(crate) listings: Vec<ListingKey>,
     /// The keys in `order-states` of the older epochs' states of these orders.
     pub(crate) superseded: Vec<Bytes>,
     /// The store's mark.
@@ -50,8 +54,9 @@ pub(crate) struct Written {
 }
 
 impl Checkpoint {
-    /// Takes everything that has changed up to the position that the shard has applied.
-    pub(crate) fn take(shard: &mut Shard, epoch: u64) -> Self {
+    /// Takes everything that has changed up to the position that the shard has applied; `mark` is
+    /// that of the last checkpoint.
+    pub(crate) fn take(shard: &mut Shard, epoch: u64, mark: &StoreMark) -> Self {
         let (position, witness) = (shard.next, shard.witness);
         let keys = shard.take_dirty();
         let mut taken = Self {
@@ -60,11 +65,16 @@ impl Checkpoint {
             position,
             witness,
             keys: Vec::new(),
+            listings: Vec::new(),
             entries: Vec::new(),
             states: Vec::new(),
         };
         if std::mem::take(&mut shard.versions_dirty) {
             taken.add(POLICIES_KEY.to_vec(), StateBody::Policies(shard.versions.clone()));
+        }
+        for (key, versions) in shard.directory.take_dirty(mark.position) {
+            taken.add(listing_key(&key), StateBody::Listing(versions));
+            taken.listings.push(key);
         }
         for key in &keys {
             if let Some(order) = shard.hot(key) {
@@ -121,6 +131,6 @@ impl Checkpoint {
             let orders = Partition { topic: Topic::Orders, index: u32::from(self.shard) };
             drop(journal.commit(Group::Routers, orders, Position { next: mark.position, metadata: Bytes::new() }));
         }
-        Ok(Written { keys: self.keys, superseded, mark })
+        Ok(Written { keys: self.keys, listings: self.listings, superseded, mark })
     }
 }

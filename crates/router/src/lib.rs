@@ -4,6 +4,7 @@
 
 mod batch;
 mod checkpoint;
+mod directory;
 #[cfg(test)]
 mod golden_replay;
 mod loading;
@@ -64,6 +65,11 @@ pub enum Error {
     /// The shard's policy cannot be read, so nothing can be decided.
     #[error("the shard's policy in order-states cannot be read by this build ({0}); run a build that reads it")]
     UnreadablePolicy(RecordFault),
+    /// An entry of the shard's directory of merchants cannot be read, so no payment can be decided.
+    #[error(
+        "the shard's directory of merchants in order-states cannot be read by this build ({0}); run a build that reads it"
+    )]
+    UnreadableListing(RecordFault),
     /// The shard's policy has a protocol version that this build does not know.
     #[error("the shard's policy: {0}")]
     UnknownProtocol(PolicyFault),

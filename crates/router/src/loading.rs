@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use tracing::error;
-use twqr_order::Order;
+use twqr_order::{ListingKey, ListingVersions, Order};
 use twqr_types::{MerchantId, MerchantTradeNo, OrderKey, TradeNo};
 use twqr_wire::convert::{StateBody, decode_state};
 
@@ -26,6 +26,7 @@ pub(crate) struct Hot {
 pub(crate) struct Missing {
     pub(crate) keys: HashSet<OrderKey>,
     pub(crate) numbers: HashSet<TradeNo>,
+    pub(crate) listings: HashSet<ListingKey>,
 }
 
 /// What was read.
@@ -36,6 +37,8 @@ pub(crate) struct Loaded {
     pub(crate) orders: HashMap<OrderKey, Option<Hot>>,
     /// The keys of the payments with these numbers.
     pub(crate) numbers: HashMap<TradeNo, OrderKey>,
+    /// The entries of the directory of merchants; without versions where the store has none.
+    pub(crate) listings: HashMap<ListingKey, ListingVersions>,
 }
 
 /// The key under which the local store keeps the key of the payment with this TradeNo. It begins
@@ -44,6 +47,14 @@ fn number_key(number: TradeNo) -> Vec<u8> {
     let mut key = vec![1];
     key.extend_from_slice(number.as_str().as_bytes());
     key
+}
+
+/// The key under which the local store keeps an entry of the directory of merchants. It begins with
+/// the byte 2, with which no order's key begins.
+pub(crate) fn listing_key(key: &ListingKey) -> Vec<u8> {
+    let mut bytes = vec![2];
+    bytes.extend(key.to_bytes());
+    bytes
 }
 
 /// Returns the entry of the local store by which a refund finds its payment from the payment's
@@ -55,6 +66,10 @@ pub(crate) fn number_index(order: &Order, position: u64) -> Option<StoredState> 
 }
 
 impl Missing {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.keys.is_empty() && self.numbers.is_empty() && self.listings.is_empty()
+    }
+
     /// Reads everything, and the orders that the numbers name.
     pub(crate) fn read(mut self, store: &dyn StateStore, shard: u16) -> Result<Loaded, StoreError> {
         let mut loaded = Loaded::default();
@@ -68,6 +83,10 @@ impl Missing {
         for key in self.keys {
             let order = read_order(store, shard, &key)?;
             loaded.orders.insert(key, order);
+        }
+        for key in self.listings {
+            let versions = read_listing(store, shard, &key)?;
+            loaded.listings.insert(key, versions);
         }
         Ok(loaded)
     }
@@ -92,13 +111,25 @@ fn read_order(store: &dyn StateStore, shard: u16, key: &OrderKey) -> Result<Opti
     let Some((_, record)) = store.get(shard, &key.to_bytes())? else { return Ok(Some(Hot::default())) };
     match decode_state(record).map(|entry| (entry.position, entry.body)) {
         Ok((reflects, StateBody::Order(order))) => Ok(Some(Hot { order: Some(*order), reflects, ..Hot::default() })),
-        Ok((_, StateBody::Policies(_) | StateBody::Marker)) | Err(_) => {
+        Ok((_, StateBody::Policies(_) | StateBody::Listing(_) | StateBody::Marker)) | Err(_) => {
             error!(
                 shard, order = %key,
                 "the local store has no readable state of the order; if order-states has one, remove the local \
                  store, and it is rebuilt"
             );
             Ok(None)
+        }
+    }
+}
+
+/// Reads one entry of the directory of merchants. Nothing of a merchant can be decided without its
+/// entry, so one that cannot be read is an error.
+fn read_listing(store: &dyn StateStore, shard: u16, key: &ListingKey) -> Result<ListingVersions, StoreError> {
+    let Some((_, record)) = store.get(shard, &listing_key(key))? else { return Ok(ListingVersions::default()) };
+    match decode_state(record).map(|entry| entry.body) {
+        Ok(StateBody::Listing(versions)) => Ok(versions),
+        Ok(StateBody::Order(_) | StateBody::Policies(_) | StateBody::Marker) | Err(_) => {
+            Err(StoreError(format!("the listing of {key} cannot be read; remove the local store, and it is rebuilt")))
         }
     }
 }

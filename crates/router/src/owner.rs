@@ -104,6 +104,7 @@ impl OwnedShard {
     fn finish_checkpoint(&mut self, written: Written) {
         self.mark = written.mark;
         self.shard.settle(&written.keys);
+        self.shard.directory.settle(&written.listings);
         self.shard.superseded.extend(written.superseded);
         if let Some(epoch) = self.epoch {
             self.shard.superseded.add_marker(epoch);
@@ -313,7 +314,7 @@ impl<'a> Owner<'a> {
         let (true, Some(epoch)) = (is_idle, owned.epoch) else { return };
         owned.states_end.ask_if_due();
         if Checkpoint::is_due(&owned.shard, &owned.mark, owned.worked_to) {
-            let mut checkpoint = Checkpoint::take(&mut owned.shard, epoch);
+            let mut checkpoint = Checkpoint::take(&mut owned.shard, epoch, &owned.mark);
             // Our marker is past our claim.
             if owned.mark.position > epoch {
                 checkpoint.delete(owned.shard.superseded.take_deletions());
@@ -326,7 +327,7 @@ impl<'a> Owner<'a> {
                 let store = self.store.clone();
                 let write = async move {
                     let superseded = store.put(Vec::new(), mark).await?;
-                    Ok(Written { keys: Vec::new(), superseded, mark })
+                    Ok(Written { keys: Vec::new(), listings: Vec::new(), superseded, mark })
                 };
                 owned.checkpoint_write = Some(Box::pin(write));
             }

@@ -18,7 +18,7 @@ use twqr_wire::convert::{
 
 use crate::{
     Error,
-    loading::number_index,
+    loading::{listing_key, number_index},
     metrics,
     shard::{POLICIES_KEY, Shard},
     store::{ShardStore, StoreMark, StoredState},
@@ -113,6 +113,10 @@ impl Scan {
                 order.key().to_bytes().into()
             }
             StateBody::Policies(_) => POLICIES_KEY.into(),
+            StateBody::Listing(versions) => {
+                let Some(newest) = versions.newest() else { return };
+                listing_key(&newest.key).into()
+            }
             StateBody::Marker => {
                 if entry.position >= self.mark.position {
                     self.mark.position = entry.position;
@@ -138,6 +142,7 @@ impl Scan {
                 self.first_unreadable.get_or_insert(offset);
             }
             UnreadableState::Policies => return Err(Error::UnreadablePolicy(fault)),
+            UnreadableState::Listing => return Err(Error::UnreadableListing(fault)),
             UnreadableState::Other => warn!(shard, offset, %fault, "a marker cannot be read and is skipped"),
         }
         Ok(())
@@ -164,6 +169,8 @@ async fn policy_versions(store: &ShardStore) -> Result<PolicyVersions, Error> {
     let Some((_, record)) = stored else { return Ok(PolicyVersions::default()) };
     match decode_state(record).map_err(Error::UnreadablePolicy)?.body {
         StateBody::Policies(versions) => Ok(versions),
-        StateBody::Order(_) | StateBody::Marker => Err(Error::UnreadablePolicy(RecordFault::Missing("policies"))),
+        StateBody::Order(_) | StateBody::Listing(_) | StateBody::Marker => {
+            Err(Error::UnreadablePolicy(RecordFault::Missing("policies")))
+        }
     }
 }

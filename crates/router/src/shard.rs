@@ -5,10 +5,11 @@
 use std::collections::{HashMap, HashSet};
 
 use twqr_journal::Witness;
-use twqr_order::{Order, PolicyVersions, Target};
+use twqr_order::{Command, Order, PolicyVersions, Target};
 use twqr_types::{OrderKey, ShardId, TradeNo};
 
 use crate::{
+    directory::ShardDirectory,
     loading::{Hot, Missing},
     store::{ShardStore, StoreError},
     superseded::Superseded,
@@ -27,6 +28,7 @@ pub(crate) struct Shard {
     pub(crate) dirty: Vec<OrderKey>,
     pub(crate) versions: PolicyVersions,
     pub(crate) versions_dirty: bool,
+    pub(crate) directory: ShardDirectory,
     /// What was read from the local store for the records that are being applied.
     loaded: LoadedTargets,
     /// The offset in `order-states` of the first state of an order that cannot be read. If there is
@@ -59,6 +61,7 @@ impl Shard {
             dirty: Vec::new(),
             versions,
             versions_dirty: false,
+            directory: ShardDirectory::default(),
             loaded: LoadedTargets::default(),
             first_unreadable: None,
             superseded: Superseded::default(),
@@ -74,7 +77,13 @@ impl Shard {
         records: impl Iterator<Item = &'a twqr_order::Record>,
     ) -> Result<(), StoreError> {
         let mut missing = Missing::default();
-        for target in records.filter_map(|record| record.command.target()) {
+        let mut needs_listings = self.versions.iter().any(|(_, change)| change.policy.uses_listings());
+        for record in records {
+            if let Command::Policy(change) = &record.command {
+                needs_listings |= change.policy.uses_listings();
+            }
+            missing.listings.extend(self.directory.missing(&record.command, needs_listings));
+            let Some(target) = record.command.target() else { continue };
             match target {
                 Target::Key(key) if !self.hot.contains_key(key) => drop(missing.keys.insert(key.clone())),
                 Target::Number(number) => match self.numbers.get(&number) {
@@ -85,7 +94,7 @@ impl Shard {
                 Target::Key(_) => {}
             }
         }
-        if missing.keys.is_empty() && missing.numbers.is_empty() {
+        if missing.is_empty() {
             return Ok(());
         }
         let loaded = self.store.run(move |store, shard| missing.read(store, shard)).await?;
@@ -100,6 +109,7 @@ impl Shard {
             }
         }
         self.loaded.numbers.extend(loaded.numbers);
+        self.directory.add_loaded(loaded.listings);
         Ok(())
     }
 
@@ -109,6 +119,7 @@ impl Shard {
         for key in &loaded.keys {
             self.forget_if_cold(key);
         }
+        self.directory.trim();
     }
 
     /// The key of the payment with this TradeNo, after [`Shard::load_targets`].
@@ -116,14 +127,17 @@ impl Shard {
         self.numbers.get(&number).or_else(|| self.loaded.numbers.get(&number)).cloned()
     }
 
-    /// The order with the versions of the policy, after [`Shard::load_targets`]; `None` if its
-    /// state cannot be read.
-    pub(crate) fn order_mut(&mut self, key: &OrderKey) -> Result<Option<(&mut Hot, &PolicyVersions)>, StoreError> {
+    /// The order with the versions of the policy and the directory of merchants, after
+    /// [`Shard::load_targets`]; `None` if its state cannot be read.
+    pub(crate) fn order_mut(
+        &mut self,
+        key: &OrderKey,
+    ) -> Result<Option<(&mut Hot, &PolicyVersions, &ShardDirectory)>, StoreError> {
         if self.loaded.unreadable.contains(key) {
             return Ok(None);
         }
         let hot = self.hot.get_mut(key).ok_or_else(|| StoreError(format!("the order {key} was not read")))?;
-        Ok(Some((hot, &self.versions)))
+        Ok(Some((hot, &self.versions, &self.directory)))
     }
 
     /// The order, if it is in memory and exists.
@@ -180,7 +194,7 @@ impl Shard {
     }
 
     pub(crate) fn needs_checkpoint(&self) -> bool {
-        !self.dirty.is_empty() || self.versions_dirty
+        !self.dirty.is_empty() || self.versions_dirty || self.directory.is_dirty()
     }
 }
 

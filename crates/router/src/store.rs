@@ -40,7 +40,8 @@ pub struct StoreMark {
 #[derive(Clone, Debug)]
 pub struct StoredState {
     /// The order's key in bytes; a single zero byte for the policy's versions; the byte 1 and the
-    /// TradeNo for an index entry.
+    /// TradeNo for an index entry; the byte 2 and the listing's key for an entry of the directory
+    /// of merchants.
     pub key: Bytes,
     /// The position that the state reflects.
     pub position: u64,
@@ -75,6 +76,7 @@ impl StoredState {
         match self.key.first() {
             Some(0) => Some(StateSubject::Policies),
             Some(1) | None => None,
+            Some(2) => Some(StateSubject::Listing(&self.key[1..])),
             Some(_) => Some(StateSubject::Order(&self.key)),
         }
     }

@@ -34,6 +34,7 @@ fn kept(sim: &Sim) -> BTreeMap<String, Vec<u64>> {
         let name = match entry.body {
             StateBody::Order(order) => order.key().merchant_trade_no.to_string(),
             StateBody::Policies(_) => "policies".to_owned(),
+            StateBody::Listing(_) => "listing".to_owned(),
             StateBody::Marker => "marker".to_owned(),
         };
         kept.entry(name).or_default().push(entry.epoch);

@@ -58,10 +58,11 @@ impl StatesBatch {
                     self.policies = Some(ShardPolicies { position, versions: Arc::new(versions) });
                 }
             }
+            Ok((_, StateBody::Listing(_))) => {}
             Ok((position, StateBody::Marker)) => self.marker = self.marker.max(position),
             Err(fault) => {
                 match unreadable_state(key, value.clone()) {
-                    UnreadableState::Order { .. } | UnreadableState::Policies => {
+                    UnreadableState::Order { .. } | UnreadableState::Policies | UnreadableState::Listing => {
                         self.unreadable.get_or_insert(offset);
                     }
                     UnreadableState::Other => {}

@@ -13,6 +13,7 @@ mod fault;
 mod forms;
 mod holds;
 mod ids;
+mod listings;
 mod movement;
 mod order;
 mod order_records;
@@ -32,6 +33,7 @@ pub use dead_letters::{DeadLetter, decode_dead_letter, encode_dead_letter};
 pub use fault::RecordFault;
 pub use forms::{pay_form, raw_cancel, raw_pay, raw_query, raw_refund};
 pub use holds::HeldTopic;
+pub use listings::{decode_listing_change, encode_listing_change, listing_change_from, listing_change_out};
 pub use order::{order_from, order_out};
 pub use order_records::{
     Stamp, decode_record, encode_cancel, encode_due, encode_outcome, encode_pay, encode_query, encode_record,

@@ -4,7 +4,9 @@
 
 use std::{collections::BTreeMap, fmt::Display};
 
-use twqr_order::{Alphabet, IssuerRules, Merchant, Policy, RefundScope, Route, RouteTarget, Store, Window};
+use twqr_order::{
+    AcceptedMerchants, Alphabet, IssuerRules, Merchant, Policy, RefundScope, Route, RouteTarget, Store, Window,
+};
 use twqr_types::UnixMs;
 
 use super::choice::name_of;
@@ -29,13 +31,14 @@ fn differing<const N: usize>(what: &str, old: [Field; N], new: [Field; N]) -> Ve
     pairs.map(|((name, old), (_, new))| format!("~ {what}{name}: {old} -> {new}")).collect()
 }
 
-fn general(policy: &Policy) -> [Field; 8] {
+fn general(policy: &Policy) -> [Field; 9] {
     let codes = &policy.status_codes;
     [
         ("name", format!("{:?}", policy.name)),
         ("protocol_version", policy.protocol_version.to_string()),
         ("send_within_ms", policy.send_within_ms.to_string()),
         ("cut_off", policy.cut_off.to_string()),
+        ("accepted_merchants", name_of(policy.accepted_merchants, &AcceptedMerchants::ALL)),
         ("card_not_supported", codes.card_not_supported.to_string()),
         ("fisc_abnormal", codes.fisc_abnormal.to_string()),
         ("issuer_declined", codes.issuer_declined.to_string()),

@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
-use twqr_order::{Alphabet, Policy, PolicyFault, PolicyReader, Route, RouteTarget, StatusCodes};
+use twqr_order::{AcceptedMerchants, Alphabet, Policy, PolicyFault, PolicyReader, Route, RouteTarget, StatusCodes};
 use twqr_types::{CutOff, Issuer};
 use twqr_wire::convert::policy_size_fault;
 
@@ -24,6 +24,8 @@ pub struct PolicyDocument {
     fisc_abnormal: String,
     issuer_declined: String,
     refund_refused: String,
+    #[serde(skip_serializing_if = "is_in_policy")]
+    accepted_merchants: String,
     routes: Vec<RouteDocument>,
     issuers: Vec<IssuerDocument>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -43,6 +45,14 @@ struct RouteDocument {
     code_lengths: Vec<u32>,
     #[serde(default = "printable")]
     alphabet: String,
+}
+
+fn in_policy() -> String {
+    name_of(AcceptedMerchants::InPolicy, &AcceptedMerchants::ALL)
+}
+
+fn is_in_policy(name: &str) -> bool {
+    name == in_policy()
 }
 
 fn printable() -> String {
@@ -87,6 +97,7 @@ impl PolicyDocument {
             fisc_abnormal: codes.fisc_abnormal.into(),
             issuer_declined: codes.issuer_declined.into(),
             refund_refused: codes.refund_refused.into(),
+            accepted_merchants: in_policy(),
             routes: Vec::new(),
             issuers: Vec::new(),
             merchants: Vec::new(),
@@ -99,6 +110,10 @@ impl PolicyDocument {
         let cut_off = CutOff::parse(&self.cut_off);
         if let Err(invalid) = cut_off {
             reading.fault("cut_off".to_owned(), format!("is {:?}: {invalid}", self.cut_off));
+        }
+        let accepted_merchants = choice(&self.accepted_merchants, &AcceptedMerchants::ALL);
+        if let Err(problem) = &accepted_merchants {
+            reading.fault("accepted_merchants".to_owned(), problem.to_string());
         }
         let policy = Policy {
             name: self.name.clone(),
@@ -121,6 +136,7 @@ impl PolicyDocument {
             protocol_version: self.protocol_version,
             send_within_ms: self.send_within_ms,
             cut_off: cut_off.unwrap_or_default(),
+            accepted_merchants: accepted_merchants.unwrap_or_default(),
             merchants: reading.list("merchants", &self.merchants, MerchantDocument::merchant),
         };
         // The only fault that is reported then: looking for others in a large policy takes long.
@@ -147,6 +163,7 @@ impl PolicyDocument {
             fisc_abnormal: policy.status_codes.fisc_abnormal.into(),
             issuer_declined: policy.status_codes.issuer_declined.into(),
             refund_refused: policy.status_codes.refund_refused.into(),
+            accepted_merchants: name_of(policy.accepted_merchants, &AcceptedMerchants::ALL),
             routes: policy.routes.iter().map(RouteDocument::from_route).collect(),
             issuers: policy.issuers.iter().map(IssuerDocument::from_rules).collect(),
             merchants: policy.merchants.iter().map(MerchantDocument::from_merchant).collect(),
@@ -210,7 +227,8 @@ open = false
 
     #[test]
     fn a_policy_is_the_same_after_conversion_to_a_document_and_back() {
-        for document in [PolicyDocument::default(), toml::from_str(EVERYTHING).unwrap()] {
+        let listed = PolicyDocument { accepted_merchants: "listed".into(), ..PolicyDocument::default() };
+        for document in [PolicyDocument::default(), toml::from_str(EVERYTHING).unwrap(), listed] {
             let policy = document.policy().unwrap();
             let printed = toml::to_string(&PolicyDocument::from_policy(&policy)).unwrap();
             let again: PolicyDocument = toml::from_str(&printed).unwrap();
@@ -236,6 +254,8 @@ open = false
                 "[[issuers]]\ninstitution = \"391\"\nmaintenance = [{ from = \"0115-12-01T02:00:00+08:00\", to = \"2026-12-01T04:00:00+08:00\" }]",
                 "issuers[0].maintenance[0]: from and to must be of a Gregorian year from 2000 to 2199, such as 2026",
             ),
+            ("accepted_merchants = \"all\"", "accepted_merchants: is \"all\", must be one of in-policy, any, listed"),
+            ("accepted_merchants = \"any\"\n[[merchants]]\nid = \"M\"", "`twqr merchants import`"),
             ("cut_off = \"24:00\"", "cut_off: is \"24:00\": a cut-off is a time of day of the form HH:MM"),
         ] {
             let routed = format!("routes = [{{ prefix = \"22\", code_lengths = [18] }}]\n{text}");

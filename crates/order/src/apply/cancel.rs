@@ -149,7 +149,7 @@ pub(super) fn advance_if_unblocked(payment: &mut Payment, context: &mut ApplyCon
 /// Sends a reversal of what refunds have left, or waits until the issuer's maintenance ends. No
 /// reversal may be in progress.
 pub(super) fn reverse_remainder(payment: &mut Payment, context: &mut ApplyContext<'_>) {
-    let (left, rules) = (payment.remaining(), context.rules(payment));
+    let (left, rules) = (payment.remaining(), context.issuer_rules(payment));
     let Some(mut cancel) = payment.cancel.take() else { return };
     cancel.changed_at = context.at;
     cancel.stage = if left <= 0 {

@@ -42,7 +42,7 @@ fn inquire_about_charge(payment: &mut Payment, context: &mut ApplyContext<'_>) {
     if !payment.charge.is_due(context.at) {
         return;
     }
-    let (rules, codes) = (context.rules(payment), context.codes());
+    let (rules, codes) = (context.issuer_rules(payment), context.codes());
     let outcome_context = context.outcome_context(payment.trade_no, "payment", &rules, &codes);
     if payment.charge.begin_inquiry(context.out.next_id(), &outcome_context) {
         context.emit_inquiry(payment, &payment.charge, &rules, Subject::Charge);
@@ -50,7 +50,7 @@ fn inquire_about_charge(payment: &mut Payment, context: &mut ApplyContext<'_>) {
 }
 
 fn inquire_about_refunds(payment: &mut Payment, context: &mut ApplyContext<'_>) {
-    let (rules, codes) = (context.rules(payment), context.codes());
+    let (rules, codes) = (context.issuer_rules(payment), context.codes());
     for index in 0..payment.refunds.len() {
         let entry = &mut payment.refunds[index];
         let outcome_context = context.outcome_context(entry.trade_no, "refund", &rules, &codes);
@@ -65,7 +65,7 @@ fn inquire_about_refunds(payment: &mut Payment, context: &mut ApplyContext<'_>) 
 /// Acts on the cancel if it is due. Returns true if that completes it, because refunds have left
 /// nothing to reverse.
 fn act_on_cancel(payment: &mut Payment, context: &mut ApplyContext<'_>) -> bool {
-    let (rules, codes, number) = (context.rules(payment), context.codes(), payment.trade_no);
+    let (rules, codes, number) = (context.issuer_rules(payment), context.codes(), payment.trade_no);
     let Some(cancel) = payment.cancel.as_mut().filter(|cancel| cancel.is_in_progress()) else { return false };
     match &mut cancel.stage {
         CancelStage::Reversing(reversal) if reversal.is_due(context.at) => {

@@ -27,7 +27,7 @@ fn apply_charge(
     result: &TaskResult<Approval>,
     context: &mut ApplyContext<'_>,
 ) -> AppliedStep {
-    let (rules, codes) = (context.rules(payment), context.codes());
+    let (rules, codes) = (context.issuer_rules(payment), context.codes());
     let outcome_context = context.outcome_context(payment.trade_no, "payment", &rules, &codes);
     if is_repeat_after_reversal(payment, result, &outcome_context) {
         return IGNORED;
@@ -100,7 +100,7 @@ fn apply_refund(
     result: &TaskResult<RefundApproval>,
     context: &mut ApplyContext<'_>,
 ) -> AppliedStep {
-    let (rules, codes) = (context.rules(payment), context.codes());
+    let (rules, codes) = (context.issuer_rules(payment), context.codes());
     let Some(index) = payment.refunds.iter().position(|entry| entry.number == *number) else { return IGNORED };
     let desc_bytes_max = refund_desc_bytes_max(payment);
     let entry = &mut payment.refunds[index];
@@ -138,7 +138,7 @@ fn apply_reversal(
     result: &TaskResult<ReversalApproval>,
     context: &mut ApplyContext<'_>,
 ) -> AppliedStep {
-    let (rules, codes, number) = (context.rules(payment), context.codes(), payment.trade_no);
+    let (rules, codes, number) = (context.issuer_rules(payment), context.codes(), payment.trade_no);
     let Some(cancel) = &mut payment.cancel else { return IGNORED };
     if let TaskResult::Done(reversed) = result
         && cancel.attempts > 0

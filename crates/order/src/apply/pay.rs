@@ -6,8 +6,8 @@ use twqr_types::{Field, Issuer, PayForm, StatusCode, TradeNo, UnRedeem, UnixMs};
 
 use super::{AppliedStep, ApplyContext, IGNORED, Step, changed, subscribe};
 use crate::{
-    Approval, Cancel, CancelStage, ChargeCall, Failure, IssuerRules, Movement, Order, Pay, Payment, Policy, ReplyBody,
-    RouteTarget, StatusCodes, Subscriber, SubscriptionKind, TaskKind, Terms,
+    Approval, Cancel, CancelStage, ChargeCall, Failure, IssuerRules, Movement, Order, Pay, Payment, ReplyBody,
+    RouteTarget, Rules, StatusCodes, Subscriber, SubscriptionKind, TaskKind, Terms,
 };
 
 pub(super) fn apply(order: &mut Option<Order>, pay: &Pay, mut context: ApplyContext<'_>) -> AppliedStep {
@@ -34,7 +34,7 @@ pub(super) fn apply(order: &mut Option<Order>, pay: &Pay, mut context: ApplyCont
 
 /// Creates the order of the first Pay under this key.
 fn accept(pay: &Pay, context: &mut ApplyContext<'_>) -> (Payment, Step) {
-    let (issuer, verdict) = route_payment(&pay.form, context.policy, context.at);
+    let (issuer, verdict) = route_payment(&pay.form, context.rules, context.at);
     match verdict {
         Ok(rules) => {
             let movement = context.begin_movement(&rules, rules.idempotent_charges);
@@ -85,16 +85,16 @@ fn reply(pay: &Pay, context: &mut ApplyContext<'_>) {
 /// is refused before it is resolved.
 pub(crate) fn route_payment(
     form: &PayForm,
-    policy: Option<&Policy>,
+    rules: Rules<'_>,
     at: UnixMs,
 ) -> (Option<Issuer>, Result<IssuerRules, Failure>) {
     let refuse = |issuer, code: StatusCode, desc: &str| (issuer, Err(Failure::refused(code, desc)));
-    let Some(policy) = policy else {
+    let Some(policy) = rules.policy else {
         let code = StatusCodes::default().fisc_abnormal;
         return refuse(None, code, "no routes are configured yet; nothing was sent");
     };
     let amount = Some(form.trade_amount.twd());
-    if let Some((code, desc)) = policy.merchant_refusal(&form.key.merchant_id, &form.store_id, amount) {
+    if let Some((code, desc)) = rules.merchant_refusal(&form.key.merchant_id, &form.store_id, amount) {
         return refuse(None, code, desc);
     }
     let Some(route) = policy.route(&form.card_token) else {

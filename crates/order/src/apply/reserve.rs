@@ -28,7 +28,7 @@ pub(super) fn apply(order: Option<&mut Order>, reserve: &Reserve, mut context: A
         answer(reserve, Err(Failure::refused(StatusCode::STATE_FORBIDS_REFUND, &full)), &mut context);
         return AppliedStep { step: Step::Refused, changed: false };
     }
-    let rules = context.rules(payment);
+    let rules = context.issuer_rules(payment);
     let (refund, step) = match refusal(payment, reserve, &rules, &context) {
         Some(failure) => {
             answer(reserve, Err(failure.clone()), &mut context);
@@ -99,9 +99,7 @@ fn refusal(payment: &Payment, reserve: &Reserve, rules: &IssuerRules, context: &
         }
         Some(_) | None => {}
     }
-    if let Some((code, desc)) =
-        context.policy.and_then(|policy| policy.merchant_refusal(&reserve.refund.merchant_id, &reserve.store_id, None))
-    {
+    if let Some((code, desc)) = context.rules.merchant_refusal(&reserve.refund.merchant_id, &reserve.store_id, None) {
         return refused(code, desc);
     }
     let remaining = payment.terms.trade_amount.twd() - payment.reserved();
@@ -118,7 +116,7 @@ fn refusal(payment: &Payment, reserve: &Reserve, rules: &IssuerRules, context: &
         paid_at: payment.charge.changed_at,
         at: context.at,
     };
-    let cut_off = context.policy.map_or_else(CutOff::default, |policy| policy.cut_off);
+    let cut_off = context.rules.policy.map_or_else(CutOff::default, |policy| policy.cut_off);
     let by_rule = rules.refund.refusal(&check, cut_off);
     by_rule.and_then(|desc| refused(context.codes().refund_refused, &desc)).or_else(|| maintenance(rules, context))
 }

@@ -6,23 +6,23 @@
 use twqr_types::MerchantId;
 
 use super::ApplyContext;
-use crate::{Command, Policy, Record, ReplyBody, ReplyTo};
+use crate::{Command, Record, ReplyBody, ReplyTo, Rules};
 
 /// Refuses a request that was signed with a key that the policy does not accept. The request
 /// changes nothing, and its caller gets an answer. Returns false if the key is accepted, or the
 /// request is not signed.
 pub(super) fn refuse_key(record: &Record, context: &mut ApplyContext<'_>) -> bool {
-    let refused = is_key_refused(record, context.policy);
+    let refused = is_key_refused(record, context.rules);
     if let Some(to) = merchant_request(&record.command).and_then(|(_, reply_to)| reply_to).filter(|_| refused) {
         context.out.reply(to, false, ReplyBody::KeyRefused);
     }
     refused
 }
 
-/// Whether the record is a request that was signed with a key that this policy does not accept.
-pub(crate) fn is_key_refused(record: &Record, policy: Option<&Policy>) -> bool {
-    let (Some(name), Some(policy)) = (&record.signed_by, policy) else { return false };
-    merchant_request(&record.command).is_some_and(|(merchant_id, _)| !policy.accepts_key(merchant_id, name))
+/// Whether the record is a request that was signed with a key that these rules do not accept.
+pub(crate) fn is_key_refused(record: &Record, rules: Rules<'_>) -> bool {
+    let Some(name) = &record.signed_by else { return false };
+    merchant_request(&record.command).is_some_and(|(merchant_id, _)| !rules.accept_key(merchant_id, name))
 }
 
 /// The merchant of a request, and where to answer; `None` for records that are not from a caller.
@@ -38,6 +38,7 @@ fn merchant_request(command: &Command) -> Option<(&MerchantId, Option<ReplyTo>)>
         | Command::Due(_)
         | Command::Hold(_)
         | Command::Policy(_)
+        | Command::Listing(_)
         | Command::CloseBooks(_) => None,
     }
 }

@@ -21,7 +21,7 @@ impl ApplyContext<'_> {
     /// Starts a movement whose task is the next effect: [`Self::emit_task`] must follow at once.
     /// `is_idempotent` says whether the issuer's rules call it so.
     pub(super) fn begin_movement<A>(&self, rules: &IssuerRules, is_idempotent: bool) -> Movement<A> {
-        let send_within_ms = self.policy.map_or(0, |policy| policy.send_within_ms);
+        let send_within_ms = self.rules.policy.map_or(0, |policy| policy.send_within_ms);
         let movement = Movement::begin(self.out.next_id(), self.at, send_within_ms, rules.resolution.window_ms);
         Movement { is_idempotent: is_idempotent && self.protocol_version() >= 1, ..movement }
     }

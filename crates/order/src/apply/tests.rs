@@ -14,6 +14,7 @@ mod histories;
 mod idempotent;
 mod invariants;
 mod late_answers;
+mod listings;
 mod payments;
 mod policies;
 mod refund_rules;

@@ -4,10 +4,13 @@ use std::collections::BTreeSet;
 
 use twqr_types::StatusCode;
 
-use super::Policy;
+use super::{AcceptedMerchants, Policy};
 
 /// The most faults that are listed; further ones are only counted.
 const LISTED_MAX: usize = 100;
+
+/// What to do with merchants in a policy by which the directory decides.
+const IN_DIRECTORY: &str = "must be empty unless accepted_merchants is \"in-policy\": put them into the directory with `twqr merchants import`";
 
 /// A reason why a policy cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,6 +59,8 @@ impl Policy {
                 fault(true, place(field), problem);
             }
         }
+        let has_both = self.accepted_merchants != AcceptedMerchants::InPolicy && !self.merchants.is_empty();
+        fault(has_both, "merchants".into(), IN_DIRECTORY.into());
         let mut issuers = BTreeSet::new();
         for (i, rules) in self.issuers.iter().enumerate() {
             let twice = !issuers.insert(rules.issuer);
@@ -113,6 +118,7 @@ mod tests {
             status_codes: StatusCodes::default(),
             send_within_ms: 1_000,
             cut_off: CutOff::default(),
+            accepted_merchants: AcceptedMerchants::InPolicy,
             merchants: (0..merchants).map(merchant).collect(),
             protocol_version: 0,
         }

@@ -1,9 +1,11 @@
-//! The merchants that may be paid: their stores, their limits, and the names of the keys that are
-//! accepted. The keys themselves are secrets, and are not in the policy.
+//! The merchants that the policy itself lists: their stores, their limits, and the names of the
+//! keys that are accepted. The keys themselves are secrets, and are not in the policy.
 
 use std::collections::BTreeSet;
 
 use twqr_types::{KeyName, MerchantId, StatusCode, StoreId};
+
+use crate::{Listings, StoreListing};
 
 /// A merchant that may be paid.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,20 +34,46 @@ pub struct Store {
     pub is_open: bool,
 }
 
-impl Merchant {
-    fn store(&self, id: &StoreId) -> Option<&Store> {
-        self.stores.iter().find(|store| store.id == *id)
+/// What the rules say about one merchant and one store.
+pub(super) struct Conditions {
+    merchant_payment_max: Option<i64>,
+    is_merchant_open: bool,
+    /// Whether a store that is not listed is accepted.
+    takes_any_store: bool,
+    /// The store, if it is listed.
+    store: Option<StoreListing>,
+}
+
+impl Conditions {
+    /// The conditions of a merchant in the policy.
+    pub(super) fn of_merchant(merchant: &Merchant, store_id: &StoreId) -> Self {
+        let store = merchant.stores.iter().find(|store| store.id == *store_id);
+        Self {
+            merchant_payment_max: merchant.payment_max,
+            is_merchant_open: merchant.is_open,
+            takes_any_store: merchant.stores.is_empty(),
+            store: store.map(|store| StoreListing { payment_max: store.payment_max, is_open: store.is_open }),
+        }
+    }
+
+    /// The conditions in the directory; `None` if the merchant is not listed.
+    pub(super) fn of_listings(listings: Listings<'_>) -> Option<Self> {
+        listings.merchant.map(|merchant| Self {
+            merchant_payment_max: merchant.payment_max,
+            is_merchant_open: merchant.is_open,
+            takes_any_store: merchant.takes_any_store,
+            store: listings.store,
+        })
     }
 
     /// The StatusCode and StatusDesc that refuse every payment and refund at this store, if it is
     /// closed or unknown.
-    pub(crate) fn closed(&self, store_id: &StoreId) -> Option<(StatusCode, &'static str)> {
-        let store = self.store(store_id);
-        match store {
-            None if !self.stores.is_empty() => {
+    pub(super) fn closed(&self) -> Option<(StatusCode, &'static str)> {
+        match self.store {
+            None if !self.takes_any_store => {
                 Some((StatusCode::NOT_A_PARTNER_STORE, "the store is none of the merchant's"))
             }
-            _ if !self.is_open => Some((StatusCode::STORE_CLOSED, "the merchant is closed")),
+            _ if !self.is_merchant_open => Some((StatusCode::STORE_CLOSED, "the merchant is closed")),
             Some(store) if !store.is_open => Some((StatusCode::STORE_CLOSED, "the store is closed")),
             Some(_) | None => None,
         }
@@ -53,15 +81,16 @@ impl Merchant {
 
     /// The StatusCode and StatusDesc that refuse a payment of this amount (whole TWD), if it is
     /// over a limit.
-    pub(crate) fn over_limit(&self, store_id: &StoreId, amount: i64) -> Option<(StatusCode, &'static str)> {
+    pub(super) fn over_limit(&self, amount: i64) -> Option<(StatusCode, &'static str)> {
         let above = |limit: Option<i64>| limit.is_some_and(|limit| amount > limit);
-        if above(self.payment_max) {
+        if above(self.merchant_payment_max) {
             return Some((StatusCode::AMOUNT_OVER_LIMIT, "the amount is over the merchant's limit"));
         }
-        above(self.store(store_id)?.payment_max)
-            .then_some((StatusCode::STORE_LIMIT, "the amount is over the store's limit"))
+        above(self.store?.payment_max).then_some((StatusCode::STORE_LIMIT, "the amount is over the store's limit"))
     }
+}
 
+impl Merchant {
     /// Lists everything that is wrong with the merchant, as place and problem.
     pub(super) fn faults(&self) -> Vec<(String, String)> {
         let limits = self.stores.iter().enumerate();
@@ -83,29 +112,5 @@ impl Merchant {
             }
         }
         faults
-    }
-}
-
-impl super::Policy {
-    /// Whether requests that were signed with the merchant's key of this name are accepted.
-    pub(crate) fn accepts_key(&self, merchant_id: &MerchantId, name: &KeyName) -> bool {
-        self.merchant(merchant_id).is_none_or(|merchant| merchant.keys.is_empty() || merchant.keys.contains(name))
-    }
-
-    /// The StatusCode and StatusDesc of the refusal if the merchant or the store does not allow a
-    /// payment of `amount` (whole TWD), or a refund (`amount` is `None`).
-    pub(crate) fn merchant_refusal(
-        &self,
-        merchant_id: &MerchantId,
-        store_id: &StoreId,
-        amount: Option<i64>,
-    ) -> Option<(StatusCode, &'static str)> {
-        if self.merchants.is_empty() {
-            return None;
-        }
-        let Some(merchant) = self.merchant(merchant_id) else {
-            return Some((StatusCode::NOT_A_PARTNER_STORE, "the merchant is not known"));
-        };
-        merchant.closed(store_id).or_else(|| merchant.over_limit(store_id, amount?))
     }
 }

@@ -1,13 +1,13 @@
 //! A preview: what another policy would have decided about the payments in a shard's log. It calls
 //! the same function as the machine, once with each policy.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use twqr_types::{Issuer, OrderKey, PayForm, ShardId, StatusCode, UnixMs};
 
 use super::Policy;
 use crate::{
-    Command, PolicyVersions, Record,
+    Command, Directory, Listings, PolicyVersions, Record, Rules,
     apply::{is_key_refused, route_payment},
 };
 
@@ -23,8 +23,8 @@ pub enum Routing {
 impl Routing {
     /// Decides about a payment that is the first request under its key. Without a policy every
     /// payment is refused.
-    pub fn of(form: &PayForm, policy: Option<&Policy>, at: UnixMs) -> Self {
-        match route_payment(form, policy, at).1 {
+    pub fn of<'a>(form: &PayForm, rules: impl Into<Rules<'a>>, at: UnixMs) -> Self {
+        match route_payment(form, rules.into(), at).1 {
             Ok(rules) => Self::Issuer(rules.issuer),
             Err(failure) => Self::Refused(failure.status_code),
         }
@@ -63,6 +63,9 @@ pub struct Replay<'a> {
     shard: ShardId,
     policy: &'a Policy,
     versions: PolicyVersions,
+    /// The directory of merchants by which both policies decide: that of the present, because
+    /// earlier listings are not kept.
+    directory: Arc<Directory>,
     /// The offset of the newest version that the caller gave; later ones are taken from the log.
     known_to: Option<u64>,
     orders: BTreeMap<OrderKey, First>,
@@ -70,22 +73,32 @@ pub struct Replay<'a> {
 }
 
 impl<'a> Replay<'a> {
-    /// Compares `policy` with the versions that the shard has had.
+    /// Compares `policy` with the versions that the shard has had; the directory is empty.
     pub fn new(shard: ShardId, versions: PolicyVersions, policy: &'a Policy) -> Self {
         let known_to = versions.iter().map(|(offset, _)| offset).last();
-        Self { shard, policy, versions, known_to, orders: BTreeMap::new(), payments: 0 }
+        let directory = Arc::default();
+        Self { shard, policy, versions, directory, known_to, orders: BTreeMap::new(), payments: 0 }
+    }
+
+    /// Lets both policies decide by this directory of merchants.
+    #[must_use]
+    pub fn with_directory(self, directory: Arc<Directory>) -> Self {
+        Self { directory, ..self }
     }
 
     /// Takes the record at `offset` of the shard's log.
     pub fn take(&mut self, offset: u64, record: Record) {
+        let directory = self.directory.clone();
+        let listed = record.command.listed();
+        let listings = listed.map_or_else(Listings::default, |(merchant, store)| directory.listings(merchant, store));
         // A request whose signing key the policy did not accept created no order.
-        if is_key_refused(&record, self.versions.at(offset)) {
+        if is_key_refused(&record, Rules { policy: self.versions.at(offset), listings, ..Rules::default() }) {
             return;
         }
-        let key_refused = is_key_refused(&record, Some(self.policy));
+        let key_refused = is_key_refused(&record, Rules { policy: Some(self.policy), listings, ..Rules::default() });
         match record.command {
             Command::Pay(pay) => {
-                let mut replayed = self.replay(offset, record.at, &pay.form);
+                let mut replayed = self.replay(offset, record.at, &pay.form, listings);
                 if key_refused {
                     replayed.after = Routing::Refused(StatusCode::BAD_SIGNATURE);
                 }
@@ -98,6 +111,7 @@ impl<'a> Replay<'a> {
             }
             Command::Policy(_)
             | Command::CloseBooks(_)
+            | Command::Listing(_)
             | Command::Hold(_)
             | Command::Reserve(_)
             | Command::RefundResult(_)
@@ -107,13 +121,14 @@ impl<'a> Replay<'a> {
         }
     }
 
-    fn replay(&self, offset: u64, at: UnixMs, form: &PayForm) -> ReplayedPayment {
+    fn replay(&self, offset: u64, at: UnixMs, form: &PayForm, listings: Listings<'_>) -> ReplayedPayment {
         let policy = self.versions.at(offset);
         // Before version 1, every payment was refused. If older versions are no longer kept, what
         // they decided is unknown.
         let is_known = policy.is_some() || self.versions.iter().next().is_some_and(|(_, oldest)| oldest.version == 1);
-        let before = is_known.then(|| Routing::of(form, policy, at));
-        ReplayedPayment { at, key: form.key.clone(), before, after: Routing::of(form, Some(self.policy), at) }
+        let before = is_known.then(|| Routing::of(form, Rules { policy, listings, ..Rules::default() }, at));
+        let after = Routing::of(form, Rules { policy: Some(self.policy), listings, ..Rules::default() }, at);
+        ReplayedPayment { at, key: form.key.clone(), before, after }
     }
 
     fn first(&mut self, key: OrderKey, offset: u64, replayed: Option<ReplayedPayment>) {

@@ -76,7 +76,8 @@ pub fn start_by(sim: &Sim, member: &str, policy: Policy) -> Router {
     start_configured(session.clone(), session, member, Arc::new(MemoryStore::default()), policy)
 }
 
-fn start_configured(
+/// Starts a router with this first policy and this local store.
+pub fn start_configured(
     journal: Arc<dyn Journal>,
     session: Arc<SimSession>,
     member: &str,

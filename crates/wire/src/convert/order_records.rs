@@ -12,6 +12,7 @@ use super::{
     fault::{RecordFault, check_version, need},
     forms::{cancel_form, cancel_request, pay_form, pay_request, refund_form, refund_request},
     ids::{key_from, key_out, reply_to_from, reply_to_out, trade_no_from},
+    listings::{listing_change_from, listing_change_out},
     movement::{failure_from, failure_out},
     outcomes::{outcome_from, outcome_out},
     policy::{policy_change_from, policy_change_out},
@@ -73,6 +74,7 @@ pub fn decode_record(bytes: Bytes) -> Result<Record, RecordFault> {
         Body::Due(due) => Command::Due(key_from(due.key)?),
         Body::Policy(change) => Command::Policy(Box::new(policy_change_from(change)?)),
         Body::CloseBooks(closing) => Command::CloseBooks(UnixMs(closing.until_ms)),
+        Body::Listing(change) => Command::Listing(Box::new(listing_change_from(change)?)),
     };
     let key = |name: String| KeyName::parse(name).map_err(RecordFault::invalid("signed_by"));
     let signed_by = Some(record.signed_by).filter(|name| !name.is_empty()).map(key).transpose()?;
@@ -137,6 +139,7 @@ pub fn encode_record(record: &Record) -> Bytes {
         Command::Due(key) => Body::Due(bus::Due { key: Some(key_out(key)) }),
         Command::Policy(change) => Body::Policy(policy_change_out(change)),
         Command::CloseBooks(until) => Body::CloseBooks(bus::CloseBooks { until_ms: until.0 }),
+        Command::Listing(change) => Body::Listing(listing_change_out(change)),
     };
     encode(stamp, body)
 }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use prost::Message as _;
 use twqr_order::{
-    Alphabet, Policy, PolicyChange, PolicyFault, PolicyReader, PolicyVersions, Route, RouteTarget, StatusCodes,
+    AcceptedMerchants, Alphabet, Policy, PolicyChange, PolicyFault, PolicyReader, PolicyVersions, Route, RouteTarget,
+    StatusCodes,
 };
 use twqr_types::{CutOff, StatusCode, UnixMs};
 
@@ -59,6 +60,7 @@ pub fn policy_out(policy: &Policy) -> bus::Policy {
         issuers: policy.issuers.iter().map(issuer_out).collect(),
         merchants: policy.merchants.iter().map(merchant_out).collect(),
         protocol_version: policy.protocol_version,
+        accepted_merchants: accepted_merchants_out(policy.accepted_merchants).into(),
     }
 }
 
@@ -90,6 +92,7 @@ pub fn policy_checked(policy: bus::Policy) -> Result<Policy, Vec<PolicyFault>> {
         send_within_ms: policy.send_within_ms,
         cut_off: cut_off.unwrap_or_default(),
         issuers: reading.issuers(&policy.issuers, |rules| &rules.status_codes, rules_from),
+        accepted_merchants: accepted_merchants_from(policy.accepted_merchants, &mut reading),
         merchants: reading.list("merchants", policy.merchants, merchant_from),
         protocol_version: policy.protocol_version,
     };
@@ -113,13 +116,36 @@ pub fn policy_size_fault(policy: &Policy) -> Option<PolicyFault> {
 fn size_fault(bytes: usize) -> Option<PolicyFault> {
     (bytes > POLICY_BYTES_MAX).then(|| PolicyFault {
         place: "merchants".to_owned(),
-        problem: format!("has {bytes} bytes, at most {POLICY_BYTES_MAX} are allowed: take out merchants or stores"),
+        problem: format!(
+            "has {bytes} bytes, at most {POLICY_BYTES_MAX} are allowed: put the merchants into the directory with \
+             `twqr merchants import` and set accepted_merchants"
+        ),
     })
 }
 
 /// Drops the oldest versions until the others fit into one record.
 pub fn fit_into_record(versions: &mut PolicyVersions) {
     while policy_versions_out(versions).encoded_len() > VERSIONS_BYTES_MAX && versions.drop_oldest() {}
+}
+
+fn accepted_merchants_out(accepted: AcceptedMerchants) -> bus::AcceptedMerchants {
+    match accepted {
+        AcceptedMerchants::InPolicy => bus::AcceptedMerchants::Unspecified,
+        AcceptedMerchants::Any => bus::AcceptedMerchants::Any,
+        AcceptedMerchants::Listed => bus::AcceptedMerchants::Listed,
+    }
+}
+
+fn accepted_merchants_from(raw: i32, reading: &mut PolicyReader) -> AcceptedMerchants {
+    match bus::AcceptedMerchants::try_from(raw) {
+        Ok(bus::AcceptedMerchants::Unspecified) => AcceptedMerchants::InPolicy,
+        Ok(bus::AcceptedMerchants::Any) => AcceptedMerchants::Any,
+        Ok(bus::AcceptedMerchants::Listed) => AcceptedMerchants::Listed,
+        Err(_) => {
+            reading.fault("accepted_merchants".to_owned(), format!("is {raw}, must be 0 to 2"));
+            AcceptedMerchants::InPolicy
+        }
+    }
 }
 
 fn status_codes_from(codes: Option<bus::StatusCodes>, reading: &mut PolicyReader) -> StatusCodes {

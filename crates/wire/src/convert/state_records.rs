@@ -3,11 +3,11 @@
 
 use bytes::Bytes;
 use prost::Message;
-use twqr_order::{Order, PolicyVersions};
-use twqr_types::OrderKey;
+use twqr_order::{ListingVersions, Order, PolicyVersions};
 
 use super::{
     fault::{RecordFault, check_version, need},
+    listings::{listing_versions_from, listing_versions_out},
     order::{order_from, order_out},
     policy::{policy_versions_from, policy_versions_out},
     witness::{LogWitness, witness_from, witness_out},
@@ -32,15 +32,14 @@ pub enum StateBody {
     Order(Box<Order>),
     /// All versions of the policy that the shard has had.
     Policies(PolicyVersions),
+    /// The versions of one entry of the directory of merchants; at least one.
+    Listing(ListingVersions),
     /// Every state that changed below the position has been written.
     Marker,
 }
 
-/// The bytes of a record's key: epoch (big-endian), kind, and for an order the order's key.
-fn state_key(epoch: u64, kind: StateKind, order: Option<&OrderKey>) -> Bytes {
-    key_of(epoch, kind, &order.map(OrderKey::to_bytes).unwrap_or_default())
-}
-
+/// The bytes of a record's key: epoch (big-endian), kind, and the bytes of an order's or a
+/// listing's key.
 fn key_of(epoch: u64, kind: StateKind, order: &[u8]) -> Bytes {
     let mut key = Vec::with_capacity(96);
     key.extend_from_slice(&epoch.to_be_bytes());
@@ -56,6 +55,8 @@ pub enum StateSubject<'a> {
     Order(&'a [u8]),
     /// The versions of the policy.
     Policies,
+    /// An entry of the directory of merchants, by the bytes of its key.
+    Listing(&'a [u8]),
     /// The marker of an owner.
     Marker,
 }
@@ -65,6 +66,7 @@ pub fn epoch_key(epoch: u64, subject: StateSubject<'_>) -> Bytes {
     match subject {
         StateSubject::Order(order) => key_of(epoch, StateKind::Order, order),
         StateSubject::Policies => key_of(epoch, StateKind::Policies, &[]),
+        StateSubject::Listing(listing) => key_of(epoch, StateKind::Listing, listing),
         StateSubject::Marker => key_of(epoch, StateKind::Marker, &[]),
     }
 }
@@ -87,34 +89,43 @@ pub fn state_epoch(record: &[u8]) -> Option<u64> {
 enum StateKind {
     Order = b'p' as isize,
     Policies = b'v' as isize,
+    Listing = b'l' as isize,
     Marker = b'm' as isize,
 }
 
 /// Writes a record of `order-states`; returns its key and its value.
 pub fn encode_state(entry: &StatesEntry) -> (Bytes, Bytes) {
     use bus::states_record::Body;
-    let (kind, order, body) = match &entry.body {
-        StateBody::Order(order) => (StateKind::Order, Some(order.key()), Body::Order(order_out(order))),
-        StateBody::Policies(versions) => (StateKind::Policies, None, Body::Policies(policy_versions_out(versions))),
-        StateBody::Marker => (StateKind::Marker, None, Body::Marker(bus::Marker::default())),
+    let (kind, key, body) = match &entry.body {
+        StateBody::Order(order) => (StateKind::Order, order.key().to_bytes(), Body::Order(order_out(order))),
+        StateBody::Policies(versions) => {
+            (StateKind::Policies, Vec::new(), Body::Policies(policy_versions_out(versions)))
+        }
+        StateBody::Listing(versions) => {
+            let key = versions.newest().map(|newest| newest.key.to_bytes()).unwrap_or_default();
+            (StateKind::Listing, key, Body::Listing(listing_versions_out(versions)))
+        }
+        StateBody::Marker => (StateKind::Marker, Vec::new(), Body::Marker(bus::Marker::default())),
     };
     let record =
         bus::StatesRecord { version: RECORD_VERSION, epoch: entry.epoch, position: entry.position, body: Some(body) };
-    (state_key(entry.epoch, kind, order), record.encode_to_vec().into())
+    (key_of(entry.epoch, kind, &key), record.encode_to_vec().into())
 }
 
 /// Writes a marker with a record of `orders` below its position; returns its key and its value.
 pub fn encode_marker(epoch: u64, position: u64, witness: Option<LogWitness>) -> (Bytes, Bytes) {
     let body = bus::states_record::Body::Marker(bus::Marker { witness: witness.map(witness_out) });
     let record = bus::StatesRecord { version: RECORD_VERSION, epoch, position, body: Some(body) };
-    (state_key(epoch, StateKind::Marker, None), record.encode_to_vec().into())
+    (key_of(epoch, StateKind::Marker, &[]), record.encode_to_vec().into())
 }
 
 /// Reads the witness of a marker; `None` if the record is no marker or has none.
 pub fn decode_marker_witness(bytes: Bytes) -> Option<LogWitness> {
     match bus::StatesRecord::decode(bytes).ok()?.body? {
         bus::states_record::Body::Marker(marker) => marker.witness.map(witness_from),
-        bus::states_record::Body::Order(_) | bus::states_record::Body::Policies(_) => None,
+        bus::states_record::Body::Order(_)
+        | bus::states_record::Body::Policies(_)
+        | bus::states_record::Body::Listing(_) => None,
     }
 }
 
@@ -126,6 +137,7 @@ pub fn decode_state(bytes: Bytes) -> Result<StatesEntry, RecordFault> {
     let body = match need(record.body, "body")? {
         Body::Order(order) => StateBody::Order(Box::new(order_from(order)?)),
         Body::Policies(policies) => StateBody::Policies(policy_versions_from(policies)?),
+        Body::Listing(listing) => StateBody::Listing(listing_versions_from(listing)?),
         Body::Marker(_) => StateBody::Marker,
     };
     Ok(StatesEntry { epoch: record.epoch, position: record.position, body })
@@ -144,6 +156,8 @@ pub enum UnreadableState {
     },
     /// It holds the versions of the policy.
     Policies,
+    /// It holds the versions of an entry of the directory of merchants.
+    Listing,
     /// It is a marker, or of a kind that only a newer build knows.
     Other,
 }
@@ -157,6 +171,7 @@ pub fn unreadable_state(key: &Bytes, value: Bytes) -> UnreadableState {
             UnreadableState::Order { key: key.slice(KIND + 1..), position }
         }
         Some(kind) if *kind == StateKind::Policies as u8 => UnreadableState::Policies,
+        Some(kind) if *kind == StateKind::Listing as u8 => UnreadableState::Listing,
         Some(_) | None => UnreadableState::Other,
     }
 }

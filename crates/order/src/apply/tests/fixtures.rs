@@ -42,6 +42,7 @@ pub(super) fn policy() -> Policy {
         status_codes: StatusCodes::default(),
         send_within_ms: 2_000,
         cut_off: CutOff::default(),
+        accepted_merchants: crate::AcceptedMerchants::InPolicy,
         merchants: Vec::new(),
         protocol_version: crate::PROTOCOL_VERSION_NEWEST,
     }

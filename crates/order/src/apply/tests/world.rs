@@ -7,17 +7,19 @@ use twqr_types::{KeyName, MerchantId, MerchantTradeNo, OrderKey, ShardCount, Sha
 
 use super::fixtures;
 use crate::{
-    AppliedStep, Command, Effect, EffectId, Forward, Order, Policy, PolicyChange, PolicyVersions, Position, Record,
-    Reply, Step, Target, Task, apply, refuse_unknown_payment,
+    AppliedStep, Command, Effect, EffectId, Forward, ListingChange, ListingKey, ListingVersions, Listings, Order,
+    Policy, PolicyChange, PolicyVersions, Position, Record, Reply, Rules, Step, Target, Task, apply,
+    refuse_unknown_payment,
 };
 
 pub(super) const SHARDS: ShardCount = ShardCount(NonZeroU16::new(3).unwrap());
 
-/// A shard: its next offset, its policy versions, its orders.
+/// A shard: its next offset, its policy versions, its directory of merchants, its orders.
 #[derive(Default)]
 struct Shard {
     offset: u64,
     versions: PolicyVersions,
+    directory: BTreeMap<ListingKey, ListingVersions>,
     orders: BTreeMap<OrderKey, Order>,
 }
 
@@ -26,6 +28,7 @@ struct Shard {
 enum Entry {
     Record(Record),
     Policy(Arc<PolicyChange>),
+    Listing(Arc<ListingChange>),
 }
 
 /// An entry with its shard, and the effects that it caused, as text.
@@ -107,12 +110,29 @@ impl World {
         taken
     }
 
+    /// Appends a change of the directory to every shard.
+    pub(super) fn set_listing(&mut self, change: &Arc<ListingChange>) {
+        (0..SHARDS.0.get()).for_each(|shard| self.take_listing(shard, change));
+    }
+
+    fn take_listing(&mut self, shard: u16, change: &Arc<ListingChange>) {
+        let state = &mut self.shards[usize::from(shard)];
+        state.offset += 1;
+        let versions = state.directory.entry(change.key.clone()).or_default();
+        let taken = versions.take(ShardId(shard), state.offset - 1, Arc::clone(change));
+        if self.strict {
+            let entry = Entry::Listing(Arc::clone(change));
+            self.log.push(Logged { shard: ShardId(shard), entry, effects: taken.to_string() });
+        }
+    }
+
     /// Replays the whole log from its beginning, as after a restore that has the newest policies
-    /// already. The orders and every effect must be the same again.
+    /// and listings already. The orders and every effect must be the same again.
     pub(super) fn check_replay(&self) {
         let mut again = Self::without_policy();
         for (shard, before) in again.shards.iter_mut().zip(&self.shards) {
             shard.versions = before.versions.clone();
+            shard.directory = before.directory.clone();
         }
         for (n, Logged { shard, entry, effects }) in self.log.iter().enumerate() {
             match entry {
@@ -122,6 +142,7 @@ impl World {
                 Entry::Policy(change) => {
                     again.take_policy(shard.0, change);
                 }
+                Entry::Listing(change) => again.take_listing(shard.0, change),
             }
             assert_eq!(again.log[n].effects, *effects, "a replay does something else");
         }
@@ -175,7 +196,7 @@ impl World {
     }
 
     fn apply_to(&mut self, shard: ShardId, record: &Record, effects: &mut Vec<Effect>) -> AppliedStep {
-        let Shard { offset, versions, orders } = &mut self.shards[usize::from(shard.0)];
+        let Shard { offset, versions, directory, orders } = &mut self.shards[usize::from(shard.0)];
         let cause = Position { shard, offset: *offset };
         *offset += 1;
         let key = match record.command.target() {
@@ -192,7 +213,10 @@ impl World {
             return super::super::IGNORED;
         };
         let before = orders.remove(key);
-        let rules = versions.rules_at(cause.offset);
+        let find = |key: &ListingKey| directory.get(key).and_then(|versions| versions.at(cause.offset));
+        let listed = record.command.listed();
+        let listings = listed.map_or_else(Listings::default, |(merchant, store)| Listings::find(merchant, store, find));
+        let rules = Rules { listings, ..versions.rules_at(cause.offset) };
         let mut after = before.clone();
         let applied = apply(&mut after, record, cause, rules, effects);
         if self.strict {

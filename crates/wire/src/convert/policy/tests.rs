@@ -58,6 +58,7 @@ fn largest_policy(lists: usize) -> bus::Policy {
         issuers: vec![issuer; lists],
         merchants: vec![merchant; lists],
         protocol_version: 0,
+        accepted_merchants: 0,
     }
 }
 
@@ -145,4 +146,16 @@ fn every_fault_of_a_policy_is_listed_with_its_place() {
     policy.routes = vec![route("22", "x")];
     let places = policy_checked(policy).unwrap_err();
     assert!(places.iter().all(|fault| fault.place != "routes"), "an unreadable route must not count as no route");
+}
+
+#[test]
+fn which_merchants_are_accepted_is_read_as_it_was_written() {
+    let routes = vec![bus::Route { prefix: "22".into(), code_lengths: vec![18], alphabet: 1, ..bus::Route::default() }];
+    for accepted in [AcceptedMerchants::InPolicy, AcceptedMerchants::Any, AcceptedMerchants::Listed] {
+        let written = policy_out(&Policy { accepted_merchants: accepted, ..Policy::default() });
+        let read = policy_from(bus::Policy { routes: routes.clone(), ..written }).unwrap();
+        assert_eq!(read.accepted_merchants, accepted);
+    }
+    let newer = bus::Policy { routes, accepted_merchants: 3, ..policy_out(&Policy::default()) };
+    assert_eq!(policy_checked(newer).unwrap_err()[0].to_string(), "accepted_merchants: is 3, must be 0 to 2");
 }
