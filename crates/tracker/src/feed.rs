@@ -30,8 +30,9 @@ impl Feed {
     pub(crate) fn push(&self, batch: StatesBatch) {
         let next = batch.next;
         let mut batches = self.batches();
-        let kept: usize = batches.iter().map(|batch| batch.orders.len()).sum();
-        if kept + batch.orders.len() <= STATES_MAX {
+        let states = |batch: &StatesBatch| batch.orders.len() + batch.listings.len();
+        let kept: usize = batches.iter().map(states).sum();
+        if kept + states(&batch) <= STATES_MAX {
             batches.push_back(batch);
         }
         drop(batches);

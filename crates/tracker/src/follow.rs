@@ -20,9 +20,10 @@ use twqr_wire::convert::encode_due;
 use crate::{
     alarms::Alarms,
     budgets::Budgets,
+    directory::TrackedDirectory,
     feed::Feed,
     metrics::Gauges,
-    model::{ReadModel, StoredOrder},
+    model::{ModelError, ReadModel, StoredOrder},
     policies::{Policies, ShardPolicies},
     states::StatesBatch,
 };
@@ -60,6 +61,7 @@ pub(crate) struct Follower {
     pub(crate) shard: u32,
     pub(crate) model: Arc<dyn ReadModel>,
     pub(crate) policies: Arc<Policies>,
+    pub(crate) directory: Arc<TrackedDirectory>,
     pub(crate) budgets: Arc<Budgets>,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) dead_letters: DeadLetters,
@@ -115,9 +117,13 @@ impl Follower {
     /// order.
     async fn start(&self) -> FollowerState {
         let mut progress = FollowerState { next: 0, alarms: Alarms::default(), filter_from: Instant::now() };
-        let snapshot = timeout(Duration::from_millis(SNAPSHOT_WAIT_MS), self.model.snapshot(self.shard)).await;
-        let reason = match snapshot {
-            Ok(Ok(snapshot)) if snapshot.unreadable.is_empty() => {
+        let stored = async {
+            let listings = self.model.listings(self.shard).await?;
+            Ok::<_, ModelError>((self.model.snapshot(self.shard).await?, listings))
+        };
+        let reason = match timeout(Duration::from_millis(SNAPSHOT_WAIT_MS), stored).await {
+            Ok(Ok((snapshot, listings))) if snapshot.unreadable.is_empty() => {
+                self.directory.update(self.shard, &listings);
                 if let Some((position, versions)) = snapshot.policies {
                     self.policies.update(self.shard, ShardPolicies { position, versions: Arc::new(versions) });
                 }
@@ -127,7 +133,7 @@ impl Follower {
                 progress.next = snapshot.next;
                 return progress;
             }
-            Ok(Ok(snapshot)) => snapshot.unreadable.join("; "),
+            Ok(Ok((snapshot, _))) => snapshot.unreadable.join("; "),
             Ok(Err(failure)) => failure.to_string(),
             Err(_) => format!("it did not answer within {SNAPSHOT_WAIT_MS} ms"),
         };
@@ -191,6 +197,7 @@ impl Follower {
         if let Some(policies) = &batch.policies {
             self.policies.update(self.shard, policies.clone());
         }
+        self.directory.update(self.shard, &batch.listings);
         let states = Partition { topic: Topic::OrderStates, index: self.shard };
         for record in std::mem::take(&mut batch.faults) {
             self.dead_letters.write(states, record.offset, &record.value, record.fault);

@@ -6,6 +6,7 @@
 
 mod alarms;
 mod budgets;
+mod directory;
 mod feed;
 mod follow;
 mod metrics;
@@ -24,6 +25,7 @@ use twqr_journal::{Journal, Topic};
 use twqr_service::{Backoff, Context, join_background};
 
 use budgets::Budgets;
+use directory::TrackedDirectory;
 use feed::Feed;
 use follow::Follower;
 use model::LateModel;
@@ -82,10 +84,12 @@ pub async fn run(settings: Settings, journal: Arc<dyn Journal>, context: Context
         Err(_) => error!("alarms ring without the read model, because opening it takes long"),
     }
     let policies = Arc::new(Policies::default());
-    let following = follow_all(model.clone(), policies.clone(), journal.clone(), context.clone());
+    let directory = Arc::new(TrackedDirectory::new(journal.partitions(Topic::Orders)));
+    let rules = (policies.clone(), directory.clone());
+    let following = follow_all(model.clone(), rules, journal.clone(), context.clone());
     let serving = async {
         match until_open(&model, &context).await {
-            Some(model) => operators::serve(&settings, model, policies, journal, context).await,
+            Some(model) => operators::serve(&settings, model, (policies, directory), journal, context).await,
             None => Ok(()),
         }
     };
@@ -118,10 +122,20 @@ async fn until_open(model: &LateModel, context: &Context) -> Option<Arc<SqliteMo
 
 /// Follows every shard into a read model until `context.shutdown` fires.
 pub async fn follow(model: Arc<dyn ReadModel>, journal: Arc<dyn Journal>, context: Context) {
-    follow_all(model, Arc::default(), journal, context).await;
+    let directory = Arc::new(TrackedDirectory::new(journal.partitions(Topic::Orders)));
+    follow_all(model, (Arc::default(), directory), journal, context).await;
 }
 
-async fn follow_all(model: Arc<dyn ReadModel>, policies: Arc<Policies>, journal: Arc<dyn Journal>, context: Context) {
+/// The policy and the directory of merchants: the followers read them, the operators' API shows
+/// them.
+type TrackedRules = (Arc<Policies>, Arc<TrackedDirectory>);
+
+async fn follow_all(
+    model: Arc<dyn ReadModel>,
+    (policies, directory): TrackedRules,
+    journal: Arc<dyn Journal>,
+    context: Context,
+) {
     metrics::describe();
     let (mut running, health) = (JoinSet::new(), context.health.clone());
     let budgets = Arc::new(Budgets::default());
@@ -137,8 +151,8 @@ async fn follow_all(model: Arc<dyn ReadModel>, policies: Arc<Policies>, journal:
         };
         running.spawn(writer.run());
         let dead_letters = DeadLetters::new(journal.clone(), &context, metrics::DEAD_LETTERS);
-        let (policies, budgets) = (policies.clone(), budgets.clone());
-        let follower = Follower { shard, model, policies, budgets, journal, dead_letters, feed, context };
+        let (policies, directory, budgets) = (policies.clone(), directory.clone(), budgets.clone());
+        let follower = Follower { shard, model, policies, directory, budgets, journal, dead_letters, feed, context };
         running.spawn(follower.run());
     }
     join_background(&mut running, &health.side_part("tracker/tasks")).await;

@@ -10,7 +10,9 @@ use std::{collections::HashSet, sync::Arc};
 
 use async_trait::async_trait;
 use twqr_journal::Offset;
-use twqr_order::{CancelStage, Movement, Order, Payment, Phase, PolicyVersions, RefundPhase, ReversalApproval};
+use twqr_order::{
+    CancelStage, ListingChange, Movement, Order, Payment, Phase, PolicyVersions, RefundPhase, ReversalApproval,
+};
 use twqr_types::{OrderKey, StatusCode, UnixMs};
 
 pub(crate) use late::LateModel;
@@ -82,6 +84,14 @@ pub trait ReadModel: Send + Sync + 'static {
     /// Stores a shard's versions of the policy as of `position`. Versions older than the stored
     /// ones change nothing.
     async fn store_policies(&self, shard: u32, position: u64, versions: Arc<PolicyVersions>) -> Result<(), ModelError>;
+
+    /// Reads the newest version of each entry of a shard's directory of merchants. Of shards that
+    /// only follow, the content may be missing.
+    async fn listings(&self, shard: u32) -> Result<Vec<Arc<ListingChange>>, ModelError>;
+
+    /// Stores newest versions of entries of a shard's directory. A version older than the stored
+    /// one changes nothing.
+    async fn store_listings(&self, shard: u32, changes: Arc<Vec<Arc<ListingChange>>>) -> Result<(), ModelError>;
 }
 
 /// When a paid payment or a successful refund counts in the books; `None` for other orders.

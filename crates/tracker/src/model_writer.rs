@@ -3,12 +3,16 @@
 //! growing pause, from the offset that the read model has stored. A failing read model is reported
 //! as degraded, and stops neither the process nor the alarms.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{error, warn};
 use twqr_journal::{Journal, JournalError, Offset, Partition, Reader, Topic, check_end};
-use twqr_order::Order;
+use twqr_order::{ListingChange, ListingKey, Order};
 use twqr_service::{Backoff, Context, LogThrottle, Part};
 use twqr_types::{OrderKey, UnixMs};
 
@@ -86,6 +90,8 @@ struct WriterState {
     collected: Vec<StoredOrder>,
     /// The versions of the policy that are not written yet.
     policies: Option<ShardPolicies>,
+    /// The entries of the directory of merchants that are not written yet.
+    listings: Vec<Arc<ListingChange>>,
     /// When the collected states must be written.
     write_at: Option<Instant>,
     /// Reads what the feed does not have; its next record is `next`.
@@ -101,9 +107,15 @@ impl WriterState {
             unfinished: snapshot.in_progress.into_iter().map(|stored| stored.order.key().clone()).collect(),
             collected: Vec::new(),
             policies: None,
+            listings: Vec::new(),
             write_at: None,
             reader: None,
         }
+    }
+
+    /// Whether so much is collected that nothing more is read until it is written.
+    fn is_full(&self) -> bool {
+        self.collected.len() + self.listings.len() >= COLLECTED_MAX
     }
 
     fn collect(&mut self, batch: StatesBatch, now: UnixMs) {
@@ -115,6 +127,7 @@ impl WriterState {
         {
             self.policies = Some(newer);
         }
+        self.listings.extend(batch.listings);
         for mut stored in batch.orders {
             stored.is_only_state = can_be_only_state(&stored.order) && !self.unfinished.contains(stored.order.key());
             if stored.order.is_at_rest() {
@@ -124,11 +137,21 @@ impl WriterState {
             }
             self.collected.push(stored);
         }
-        let write_at = self.write_at.get_or_insert_with(|| next_write(now));
-        if self.collected.len() >= COLLECTED_MAX {
-            *write_at = Instant::now();
+        let write_at = self.write_at.unwrap_or_else(|| next_write(now));
+        self.write_at = Some(if self.is_full() { Instant::now() } else { write_at });
+    }
+}
+
+/// The newest version of each entry.
+fn newest(listings: Vec<Arc<ListingChange>>) -> Vec<Arc<ListingChange>> {
+    let mut newest: HashMap<ListingKey, Arc<ListingChange>> = HashMap::with_capacity(listings.len());
+    for change in listings {
+        let known = newest.entry(change.key.clone()).or_insert_with(|| change.clone());
+        if known.version < change.version {
+            *known = change;
         }
     }
+    newest.into_values().collect()
 }
 
 impl ModelWriter {
@@ -178,7 +201,7 @@ impl ModelWriter {
         }
         loop {
             let write_at = progress.write_at;
-            let (next, is_full) = (progress.next, progress.collected.len() >= COLLECTED_MAX);
+            let (next, is_full) = (progress.next, progress.is_full());
             tokio::select! {
                 () = self.context.shutdown.cancelled() => return self.write(part, &mut progress).await,
                 batch = self.next_batch(next, &mut progress.reader), if !is_full => {
@@ -225,6 +248,10 @@ impl ModelWriter {
         Gauges::count_states(states.len());
         if let Some(ShardPolicies { position, versions }) = progress.policies.take() {
             warn_if_slow(part, self.model.store_policies(self.shard, position, versions)).await?;
+        }
+        let listings = std::mem::take(&mut progress.listings);
+        if !listings.is_empty() {
+            warn_if_slow(part, self.model.store_listings(self.shard, Arc::new(newest(listings)))).await?;
         }
         warn_if_slow(part, self.model.apply(self.shard, watermark, states)).await?;
         self.feed.set_written(watermark.next);

@@ -1,6 +1,8 @@
 //! The operators' API, served from the read model.
 
+mod change;
 mod closing;
+mod merchants;
 mod policy;
 mod replay;
 mod settlement;
@@ -17,18 +19,22 @@ use twqr_wire::{
     OPS_DESCRIPTORS,
     convert::order_out,
     ops::{
-        AgeBucket, ApplyPolicyRequest, ApplyPolicyResponse, GetOrderRequest, GetOrderResponse, GetPolicyRequest,
-        GetPolicyResponse, GetStatusRequest, GetStatusResponse, ListOrdersRequest, ListOrdersResponse,
-        ListSettlementRequest, ReplayPolicyRequest, ReplayPolicyResponse, TimelineEntry, UnreadableOrder,
+        AgeBucket, ApplyPolicyRequest, ApplyPolicyResponse, ChangeMerchantsRequest, ChangeMerchantsResponse,
+        GetMerchantRequest, GetMerchantResponse, GetOrderRequest, GetOrderResponse, GetPolicyRequest,
+        GetPolicyResponse, GetStatusRequest, GetStatusResponse, ListMerchantsRequest, ListMerchantsResponse,
+        ListOrdersRequest, ListOrdersResponse, ListSettlementRequest, ReplayPolicyRequest, ReplayPolicyResponse,
+        TimelineEntry, UnreadableOrder,
         operator_service_server::{OperatorService, OperatorServiceServer},
     },
 };
 
 use crate::{
-    Error, Settings,
+    Error, Settings, TrackedRules,
     model::{self, ListFilter, ModelError, OrderHistory, SqliteModel},
     policies::Policies,
 };
+use change::ChangeTimes;
+use merchants::DirectoryEditor;
 use policy::PolicyEditor;
 use replay::Replays;
 
@@ -44,6 +50,7 @@ struct Operators {
     context: Context,
     policies: Arc<Policies>,
     policy: PolicyEditor,
+    merchants: DirectoryEditor,
     replays: Replays,
 }
 
@@ -51,7 +58,7 @@ struct Operators {
 pub(crate) async fn serve(
     settings: &Settings,
     model: Arc<SqliteModel>,
-    policies: Arc<Policies>,
+    (policies, directory): TrackedRules,
     journal: Arc<dyn Journal>,
     context: Context,
 ) -> Result<(), Error> {
@@ -65,10 +72,13 @@ pub(crate) async fn serve(
         .build_v1()?;
     let shutdown = context.shutdown.clone();
     let wait = Duration::from_millis(settings.policy_wait_ms);
-    let policy = PolicyEditor::new(policies.clone(), journal.clone(), context.clock.clone(), wait);
-    let replays = Replays::new(policies.clone(), journal.clone());
+    let times = Arc::new(ChangeTimes::new(context.clock.clone()));
+    let policy = PolicyEditor::new(policies.clone(), journal.clone(), times.clone(), wait);
+    let replays = Replays::new(policies.clone(), directory.clone(), journal.clone());
+    let merchants = DirectoryEditor::new(directory, policies.clone(), journal.clone(), times, wait);
+    let operators = Operators { model, journal, context, policies, policy, merchants, replays };
     let router = grpc_server()
-        .add_service(OperatorServiceServer::new(Operators { model, journal, context, policies, policy, replays }))
+        .add_service(OperatorServiceServer::new(operators))
         .add_service(health_service)
         .add_service(reflection);
     info!(address = %listen, "the operators' API accepts calls");
@@ -204,6 +214,27 @@ impl OperatorService for Operators {
     ) -> Result<Response<ApplyPolicyResponse>, Status> {
         let version = self.policy.apply(request.into_inner()).await?;
         Ok(Response::new(ApplyPolicyResponse { version }))
+    }
+
+    async fn list_merchants(
+        &self,
+        request: Request<ListMerchantsRequest>,
+    ) -> Result<Response<ListMerchantsResponse>, Status> {
+        self.merchants.list(request.into_inner()).map(Response::new)
+    }
+
+    async fn get_merchant(
+        &self,
+        request: Request<GetMerchantRequest>,
+    ) -> Result<Response<GetMerchantResponse>, Status> {
+        self.merchants.get(request.into_inner()).map(Response::new)
+    }
+
+    async fn change_merchants(
+        &self,
+        request: Request<ChangeMerchantsRequest>,
+    ) -> Result<Response<ChangeMerchantsResponse>, Status> {
+        self.merchants.change(request.into_inner()).await.map(Response::new)
     }
 
     async fn replay_policy(

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use twqr_journal::{Offset, Record};
+use twqr_order::ListingChange;
 use twqr_wire::convert::{RecordFault, StateBody, UnreadableState, decode_state, unreadable_state};
 
 use crate::{model::StoredOrder, policies::ShardPolicies};
@@ -19,6 +20,8 @@ pub(crate) struct StatesBatch {
     pub(crate) orders: Vec<StoredOrder>,
     /// The newest versions of the policy.
     pub(crate) policies: Option<ShardPolicies>,
+    /// The newest versions of entries of the directory of merchants.
+    pub(crate) listings: Vec<Arc<ListingChange>>,
     /// The highest marker: every state that comes from records of `orders` below it has been read.
     pub(crate) marker: u64,
     /// The offset of the first unreadable state of an order or of the policy.
@@ -58,7 +61,7 @@ impl StatesBatch {
                     self.policies = Some(ShardPolicies { position, versions: Arc::new(versions) });
                 }
             }
-            Ok((_, StateBody::Listing(_))) => {}
+            Ok((_, StateBody::Listing(versions))) => self.listings.extend(versions.newest().cloned()),
             Ok((position, StateBody::Marker)) => self.marker = self.marker.max(position),
             Err(fault) => {
                 match unreadable_state(key, value.clone()) {

@@ -21,7 +21,7 @@ use twqr_journal::{
     Entry, Journal, Partition, Topic,
     embedded::{EmbeddedJournal, EmbeddedSettings},
 };
-use twqr_order::{Command, Movement, Order, Phase, PolicyVersions};
+use twqr_order::{Command, ListingChange, Movement, Order, Phase, PolicyVersions};
 use twqr_service::{CancellationToken, Context, Health, SystemClock};
 use twqr_tracker::{MemoryModel, ModelError, ReadModel, Settings, ShardSnapshot, StoredOrder, Watermark};
 use twqr_types::{OrderKey, ShardId, TradeNo, UnixMs};
@@ -91,6 +91,16 @@ impl ReadModel for FaultyModel {
     async fn store_policies(&self, shard: u32, position: u64, versions: Arc<PolicyVersions>) -> Result<(), ModelError> {
         self.check(true).await?;
         self.memory.store_policies(shard, position, versions).await
+    }
+
+    async fn listings(&self, shard: u32) -> Result<Vec<Arc<ListingChange>>, ModelError> {
+        self.check(false).await?;
+        self.memory.listings(shard).await
+    }
+
+    async fn store_listings(&self, shard: u32, changes: Arc<Vec<Arc<ListingChange>>>) -> Result<(), ModelError> {
+        self.check(true).await?;
+        self.memory.store_listings(shard, changes).await
     }
 }
 

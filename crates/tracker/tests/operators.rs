@@ -294,6 +294,7 @@ async fn orders_that_need_a_person_are_listed_until_they_are_settled() {
         "DROP INDEX orders_attention",
         "ALTER TABLE orders DROP COLUMN needs_attention",
         "UPDATE orders SET is_final = 1 WHERE merchant_trade_no = 'T2'",
+        "DROP TABLE listings",
         "DELETE FROM _sqlx_migrations WHERE version > 5",
     ];
     edit_read_model(folder.path(), &statements).await;
@@ -479,6 +480,7 @@ async fn a_read_model_of_the_first_version_is_built_anew() {
         "DROP INDEX orders_unfinished",
         "ALTER TABLE orders DROP COLUMN replaced",
         "DROP TABLE counts",
+        "DROP TABLE listings",
         "DROP INDEX orders_attention",
         "ALTER TABLE orders DROP COLUMN needs_attention",
         "DELETE FROM _sqlx_migrations WHERE version > 1",

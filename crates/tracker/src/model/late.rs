@@ -5,7 +5,7 @@ use std::{collections::HashSet, path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
 use tokio::sync::OnceCell;
-use twqr_order::PolicyVersions;
+use twqr_order::{ListingChange, PolicyVersions};
 use twqr_types::OrderKey;
 
 use super::{ModelError, ReadModel, ShardSnapshot, SqliteModel, StoredOrder, Watermark};
@@ -43,5 +43,13 @@ impl ReadModel for LateModel {
 
     async fn store_policies(&self, shard: u32, position: u64, versions: Arc<PolicyVersions>) -> Result<(), ModelError> {
         self.open().await?.store_policies(shard, position, versions).await
+    }
+
+    async fn listings(&self, shard: u32) -> Result<Vec<Arc<ListingChange>>, ModelError> {
+        self.open().await?.listings(shard).await
+    }
+
+    async fn store_listings(&self, shard: u32, changes: Arc<Vec<Arc<ListingChange>>>) -> Result<(), ModelError> {
+        self.open().await?.store_listings(shard, changes).await
     }
 }

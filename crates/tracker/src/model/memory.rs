@@ -7,7 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 use twqr_journal::Offset;
-use twqr_order::PolicyVersions;
+use twqr_order::{ListingChange, ListingKey, PolicyVersions};
 use twqr_types::OrderKey;
 
 use super::{ModelError, ReadModel, ShardSnapshot, StoredOrder, Watermark};
@@ -21,6 +21,7 @@ struct Shard {
     next: Offset,
     orders: BTreeMap<Vec<u8>, StoredOrder>,
     policies: Option<(u64, PolicyVersions)>,
+    listings: BTreeMap<ListingKey, Arc<ListingChange>>,
 }
 
 impl MemoryModel {
@@ -65,6 +66,22 @@ impl ReadModel for MemoryModel {
         let shard = shards.entry(shard).or_default();
         if shard.policies.as_ref().is_none_or(|(stored, _)| *stored <= position) {
             shard.policies = Some((position, (*versions).clone()));
+        }
+        Ok(())
+    }
+
+    async fn listings(&self, shard: u32) -> Result<Vec<Arc<ListingChange>>, ModelError> {
+        let shards = self.shards();
+        Ok(shards.get(&shard).map_or_else(Vec::new, |shard| shard.listings.values().cloned().collect()))
+    }
+
+    async fn store_listings(&self, shard: u32, changes: Arc<Vec<Arc<ListingChange>>>) -> Result<(), ModelError> {
+        let mut shards = self.shards();
+        let shard = shards.entry(shard).or_default();
+        for change in &*changes {
+            if shard.listings.get(&change.key).is_none_or(|stored| stored.version <= change.version) {
+                shard.listings.insert(change.key.clone(), change.clone());
+            }
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 //! One task writes for all shards and puts all waiting writes into one transaction: rows of
 //! different shards share pages, so this writes less to the disk, which the journal needs.
 
+mod listings;
 mod policies;
 
 use std::{collections::HashSet, path::Path, str::FromStr, sync::Arc};
@@ -16,7 +17,7 @@ use sqlx::{
 };
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
-use twqr_order::PolicyVersions;
+use twqr_order::{ListingChange, PolicyVersions};
 use twqr_types::OrderKey;
 use twqr_wire::convert::{RecordFault, decode_order, encode_order};
 
@@ -56,6 +57,8 @@ enum WriteContent {
     Orders(Watermark, Arc<Vec<StoredOrder>>),
     /// The versions of the policy, and the position that they reflect.
     Policies(u64, Arc<PolicyVersions>),
+    /// The newest versions of entries of the directory of merchants.
+    Listings(Arc<Vec<Arc<ListingChange>>>),
 }
 
 fn model_error(place: &str, error: &dyn std::fmt::Display) -> ModelError {
@@ -207,6 +210,7 @@ async fn write(pool: &SqlitePool, batch: &[WriteRequest]) -> Result<(), sqlx::Er
             WriteContent::Policies(position, versions) => {
                 policies::store(&mut transaction, *shard, *position, versions).await?;
             }
+            WriteContent::Listings(changes) => listings::store(&mut transaction, *shard, changes).await?,
         }
     }
     transaction.commit().await
@@ -329,5 +333,14 @@ impl ReadModel for SqliteModel {
 
     async fn store_policies(&self, shard: u32, position: u64, versions: Arc<PolicyVersions>) -> Result<(), ModelError> {
         self.write(shard, WriteContent::Policies(position, versions)).await
+    }
+
+    async fn listings(&self, shard: u32) -> Result<Vec<Arc<ListingChange>>, ModelError> {
+        let read = listings::read(&self.readers, shard).await.map_err(|error| self.failed(&error))?;
+        read.map_err(|fault| self.failed(&format!("an entry of the directory of merchants cannot be read ({fault})")))
+    }
+
+    async fn store_listings(&self, shard: u32, changes: Arc<Vec<Arc<ListingChange>>>) -> Result<(), ModelError> {
+        self.write(shard, WriteContent::Listings(changes)).await
     }
 }

@@ -2,32 +2,22 @@
 //! router decides whether the change is taken. The tracker learns the decision when that router
 //! writes the shard's versions to `order-states`.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 use tracing::info;
 use twqr_journal::{Entry, Journal, JournalError, Partition, Topic};
-use twqr_order::{Command, POLICY_SHARD, Policy, PolicyChange, PolicyFault, PolicyVersions, Record};
-use twqr_service::Clock;
-use twqr_types::UnixMs;
+use twqr_order::{AcceptedMerchants, Command, POLICY_SHARD, Policy, PolicyChange, PolicyFault, PolicyVersions, Record};
 use twqr_wire::{
     convert::{encode_record, policy_change_out, policy_checked},
     ops::{ApplyPolicyRequest, GetPolicyResponse, PolicyHistoryEntry, ShardPolicy},
 };
 
+use super::change::{ChangeTimes, invalid_arguments, text_violations};
 use crate::policies::{Policies, newest, version};
 
-/// The longest `who` and `why` of a change, in characters.
-const TEXT_LEN_MAX: usize = 200;
 /// The domain of our errors (`google.rpc.ErrorInfo`).
 const DOMAIN: &str = "twqr";
 /// The ErrorInfo reason if another change was taken first, so that nothing was changed.
@@ -39,11 +29,8 @@ const POLICY_UNDECIDED: &str = "POLICY_UNDECIDED";
 pub(super) struct PolicyEditor {
     policies: Arc<Policies>,
     journal: Arc<dyn Journal>,
-    clock: Arc<dyn Clock>,
+    times: Arc<ChangeTimes>,
     wait: Duration,
-    /// The time of this tracker's last change, in Unix ms. No two changes have the same time, which
-    /// distinguishes each from other changes of the same content.
-    last_at: AtomicI64,
 }
 
 impl PolicyEditor {
@@ -51,10 +38,10 @@ impl PolicyEditor {
     pub(super) fn new(
         policies: Arc<Policies>,
         journal: Arc<dyn Journal>,
-        clock: Arc<dyn Clock>,
+        times: Arc<ChangeTimes>,
         wait: Duration,
     ) -> Self {
-        Self { policies, journal, clock, wait, last_at: AtomicI64::new(0) }
+        Self { policies, journal, times, wait }
     }
 
     /// A version of the policy (0 for the newest), the history, and the version that each shard
@@ -89,6 +76,10 @@ impl PolicyEditor {
         }
         let protocol_in_force = versions.newest().map_or(0, |newest| newest.policy.protocol_version);
         change.policy.protocol_version = change.policy.protocol_version.max(protocol_in_force);
+        if change.policy.accepted_merchants != AcceptedMerchants::InPolicy && !change.policy.takes_listings() {
+            let problem = "needs protocol_version = 2: raise it in the same change, or before";
+            return Err(invalid_arguments(vec![FieldViolation::new("policy.accepted_merchants", problem)]));
+        }
         let record = encode_record(&Record {
             at: change.at,
             signed_by: None,
@@ -119,31 +110,15 @@ impl PolicyEditor {
 
     /// Returns the change that a request asks for; the error lists every fault.
     fn change(&self, request: ApplyPolicyRequest) -> Result<PolicyChange, Status> {
-        let mut violations = Vec::new();
-        for (field, text) in [("who", &request.who), ("why", &request.why)] {
-            let length = text.chars().count();
-            if text.trim().is_empty() || length > TEXT_LEN_MAX || text.chars().any(char::is_control) {
-                let problem =
-                    format!("has {length} characters, must be 1 to {TEXT_LEN_MAX} without control characters");
-                violations.push(FieldViolation::new(field, problem));
-            }
-        }
+        let violations = text_violations(&request.who, &request.why);
         let policy = checked(request.policy.map(policy_checked), violations)?;
         Ok(PolicyChange {
             version: request.expected_version.saturating_add(1),
             policy,
             who: request.who.into(),
             why: request.why.into(),
-            at: self.next_time(),
+            at: self.times.next(),
         })
-    }
-
-    /// The current time, but later than that of the last change.
-    fn next_time(&self) -> UnixMs {
-        let now = self.clock.now().0;
-        let last = self.last_at.fetch_update(Ordering::AcqRel, Ordering::Acquire, |last| Some(now.max(last + 1)));
-        let (Ok(last) | Err(last)) = last;
-        UnixMs(now.max(last + 1))
     }
 }
 
@@ -167,9 +142,7 @@ pub(super) fn checked(
         Ok(_) => {}
         Err(faults) => violations.extend(faults),
     }
-    let line = |violation: &FieldViolation| format!("{} {}", violation.field, violation.description);
-    let message = violations.iter().map(line).collect::<Vec<_>>().join("; ");
-    Err(Status::with_error_details(Code::InvalidArgument, message, ErrorDetails::with_bad_request(violations)))
+    Err(invalid_arguments(violations))
 }
 
 fn known_protocol(policy: Policy) -> Result<Policy, Vec<PolicyFault>> {

@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 use tonic::Status;
 use twqr_consumer::order_record_mark;
 use twqr_journal::{Journal, JournalError, Partition, Topic, read_whole};
-use twqr_order::{Policy, Replay, ReplayedPayment};
+use twqr_order::{Directory, Policy, Replay, ReplayedPayment};
 use twqr_types::ShardId;
 use twqr_wire::{
     convert::{decode_record, policy_checked},
@@ -19,7 +19,7 @@ use super::{
     invalid,
     policy::{checked, deciding},
 };
-use crate::policies::Policies;
+use crate::{directory::TrackedDirectory, policies::Policies};
 
 /// How many payments are replayed by default, and at most.
 const ORDERS_DEFAULT: u64 = 100_000;
@@ -39,13 +39,14 @@ const READ_WAIT: Duration = Duration::from_secs(20);
 /// Runs one replay at a time, because a replay reads from the disk to which payments are written.
 pub(super) struct Replays {
     policies: Arc<Policies>,
+    directory: Arc<TrackedDirectory>,
     journal: Arc<dyn Journal>,
     permit: Semaphore,
 }
 
 impl Replays {
-    pub(super) fn new(policies: Arc<Policies>, journal: Arc<dyn Journal>) -> Self {
-        Self { policies, journal, permit: Semaphore::new(1) }
+    pub(super) fn new(policies: Arc<Policies>, directory: Arc<TrackedDirectory>, journal: Arc<dyn Journal>) -> Self {
+        Self { policies, directory, journal, permit: Semaphore::new(1) }
     }
 
     /// Replays the newest payments of each shard.
@@ -59,21 +60,28 @@ impl Replays {
         let busy = |_| Status::resource_exhausted("another replay is running; try again when it has finished");
         let _permit = self.permit.try_acquire().map_err(busy)?;
         let shards = u64::from(self.journal.partitions(Topic::Orders)).max(1);
+        let directory = Arc::new(self.directory.now());
         let mut payments = Vec::new();
         for shard in 0..shards {
             let left = orders_max.saturating_sub(payments.len() as u64);
             // If a shard has fewer payments than its share, the shards after it get the rest.
             let quota = left.div_ceil(shards - shard);
-            payments.extend(self.replay_shard(shard as u16, quota, &policy).await?);
+            payments.extend(self.replay_shard(shard as u16, quota, &policy, directory.clone()).await?);
         }
         Ok(response(payments))
     }
 
-    async fn replay_shard(&self, shard: u16, quota: u64, policy: &Policy) -> Result<Vec<ReplayedPayment>, Status> {
+    async fn replay_shard(
+        &self,
+        shard: u16,
+        quota: u64,
+        policy: &Policy,
+        directory: Arc<Directory>,
+    ) -> Result<Vec<ReplayedPayment>, Status> {
         let unavailable = |error: JournalError| Status::unavailable(format!("the log cannot be read: {error}"));
         let partition = Partition { topic: Topic::Orders, index: u32::from(shard) };
         let versions = self.policies.of(partition.index).map_or_else(Default::default, |versions| (*versions).clone());
-        let mut replay = Replay::new(ShardId(shard), versions, policy);
+        let mut replay = Replay::new(ShardId(shard), versions, policy).with_directory(directory);
         let size = (quota * RECORDS_PER_PAYMENT).clamp(WINDOW_MIN, WINDOW_MAX);
         let mut to = self.journal.end(partition).await.map_err(unavailable)?;
         while (replay.payments() as u64) < quota {

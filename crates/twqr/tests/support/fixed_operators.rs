@@ -12,8 +12,9 @@ use twqr_types::{CutOff, Issuer, UnixMs};
 use twqr_wire::{
     convert::policy_change_out,
     ops::{
-        ApplyPolicyRequest, ApplyPolicyResponse, GetOrderRequest, GetOrderResponse, GetPolicyRequest,
-        GetPolicyResponse, GetStatusRequest, GetStatusResponse, ListOrdersRequest, ListOrdersResponse,
+        ApplyPolicyRequest, ApplyPolicyResponse, ChangeMerchantsRequest, ChangeMerchantsResponse, GetMerchantRequest,
+        GetMerchantResponse, GetOrderRequest, GetOrderResponse, GetPolicyRequest, GetPolicyResponse, GetStatusRequest,
+        GetStatusResponse, ListMerchantsRequest, ListMerchantsResponse, ListOrdersRequest, ListOrdersResponse,
         ListSettlementRequest, ListSettlementResponse, ReplayPolicyRequest, ReplayPolicyResponse, SettlementEntry,
         operator_service_server::{OperatorService, OperatorServiceServer},
     },
@@ -43,6 +44,24 @@ impl OperatorService for FixedOperators {
         let found =
             self.entries.iter().filter(wanted).cloned().map(|entry| Ok(ListSettlementResponse { entry: Some(entry) }));
         Ok(Response::new(tokio_stream::iter(found.collect::<Vec<_>>())))
+    }
+
+    async fn list_merchants(
+        &self,
+        _: Request<ListMerchantsRequest>,
+    ) -> Result<Response<ListMerchantsResponse>, Status> {
+        Err(Status::unimplemented("not used by these commands"))
+    }
+
+    async fn get_merchant(&self, _: Request<GetMerchantRequest>) -> Result<Response<GetMerchantResponse>, Status> {
+        Err(Status::unimplemented("not used by these commands"))
+    }
+
+    async fn change_merchants(
+        &self,
+        _: Request<ChangeMerchantsRequest>,
+    ) -> Result<Response<ChangeMerchantsResponse>, Status> {
+        Err(Status::unimplemented("not used by these commands"))
     }
 
     async fn list_orders(&self, _: Request<ListOrdersRequest>) -> Result<Response<ListOrdersResponse>, Status> {

@@ -1,0 +1,57 @@
+//! What changes of the policy and of the directory of merchants have in common: who, why and when,
+//! and how their faults are reported.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+use twqr_service::Clock;
+use twqr_types::UnixMs;
+
+/// The longest `who` and `why` of a change, in characters.
+const TEXT_LEN_MAX: usize = 200;
+
+/// The times of this tracker's changes. No two changes have the same time, which distinguishes each
+/// from other changes of the same content.
+pub(super) struct ChangeTimes {
+    clock: Arc<dyn Clock>,
+    /// The time of the last change, in Unix ms.
+    last: AtomicI64,
+}
+
+impl ChangeTimes {
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, last: AtomicI64::new(0) }
+    }
+
+    /// The current time, but later than that of the last change.
+    pub(super) fn next(&self) -> UnixMs {
+        let now = self.clock.now().0;
+        let last = self.last.fetch_update(Ordering::AcqRel, Ordering::Acquire, |last| Some(now.max(last + 1)));
+        let (Ok(last) | Err(last)) = last;
+        UnixMs(now.max(last + 1))
+    }
+}
+
+/// The faults of `who` and `why`.
+pub(super) fn text_violations(who: &str, why: &str) -> Vec<FieldViolation> {
+    let mut violations = Vec::new();
+    for (field, text) in [("who", who), ("why", why)] {
+        let length = text.chars().count();
+        if text.trim().is_empty() || length > TEXT_LEN_MAX || text.chars().any(char::is_control) {
+            let problem = format!("has {length} characters, must be 1 to {TEXT_LEN_MAX} without control characters");
+            violations.push(FieldViolation::new(field, problem));
+        }
+    }
+    violations
+}
+
+/// Refuses a request with all its faults.
+pub(super) fn invalid_arguments(violations: Vec<FieldViolation>) -> Status {
+    let line = |violation: &FieldViolation| format!("{} {}", violation.field, violation.description);
+    let message = violations.iter().map(line).collect::<Vec<_>>().join("; ");
+    Status::with_error_details(Code::InvalidArgument, message, ErrorDetails::with_bad_request(violations))
+}
