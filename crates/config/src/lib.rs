@@ -4,6 +4,7 @@
 mod config;
 mod consistency;
 mod kafka;
+mod listings;
 mod policy;
 mod renamed;
 mod settlement;
@@ -11,6 +12,7 @@ mod source;
 
 pub use config::Config;
 pub use kafka::KafkaConfig;
+pub use listings::{listing_line, read_listings};
 pub use policy::{PolicyDocument, changes, list_faults, read_policy};
 pub use settlement::SettlementConfig;
 pub use source::{parse_table, typed};

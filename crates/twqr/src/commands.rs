@@ -2,6 +2,7 @@
 
 pub(crate) mod cancel;
 pub(crate) mod journal;
+pub(crate) mod merchants;
 pub(crate) mod orders;
 pub(crate) mod pay;
 pub(crate) mod policy;

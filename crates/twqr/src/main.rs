@@ -72,6 +72,9 @@ enum Command {
     /// Shows and changes the policy, the rules by which orders are decided, without a restart
     #[command(subcommand)]
     Policy(commands::policy::Policy),
+    /// Shows and changes the directory of merchants and stores, without a restart
+    #[command(subcommand)]
+    Merchants(commands::merchants::Merchants),
     /// Checks or prints the configuration
     #[command(subcommand)]
     Config(cli::Config),
@@ -119,6 +122,7 @@ async fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         Command::Journal(command) => return commands::journal::run(command, &config).await,
         Command::Topics(topics) => return commands::topics::run(topics, &config).await,
         Command::Policy(policy) => return commands::policy::run(policy, &config).await,
+        Command::Merchants(merchants) => return commands::merchants::run(merchants, &config).await,
         Command::Config(config_command) => return check_or_print(&config_command, &config),
         Command::Up => &Service::ALL,
         Command::Ingress => &[Service::Ingress],

@@ -106,7 +106,7 @@ pub(crate) struct Server {
 }
 
 /// How long a call may take: longer than the 10 s that the tracker waits for a change's result.
-const CALL_WITHIN: Duration = Duration::from_secs(20);
+pub(super) const CALL_WITHIN: Duration = Duration::from_secs(20);
 
 /// Runs the subcommand.
 pub(crate) async fn run(command: Policy, config: &Config) -> anyhow::Result<ExitCode> {
@@ -149,17 +149,17 @@ fn read(file: &Path, config: &Config) -> anyhow::Result<twqr_order::Policy> {
     faultless(file, config).map_err(|faults| anyhow!("{}", faults.join("\n      ")))
 }
 
-type Operators = OperatorServiceClient<Channel>;
+pub(super) type Operators = OperatorServiceClient<Channel>;
 
 impl Server {
-    async fn connect(&self, config: &Config) -> anyhow::Result<Operators> {
+    pub(super) async fn connect(&self, config: &Config) -> anyhow::Result<Operators> {
         let configured = || format!("http://{}", config.operators);
         twqr_client::operators(&self.endpoint.clone().unwrap_or_else(configured)).await
     }
 }
 
 /// Returns a request with a deadline.
-fn with_deadline<T>(message: T, within: Duration) -> Request<T> {
+pub(super) fn with_deadline<T>(message: T, within: Duration) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(within);
     request
@@ -174,7 +174,7 @@ async fn fetch(operators: &mut Operators, version: u64) -> anyhow::Result<(Polic
 }
 
 /// Converts a gRPC error. It names the code, because some servers send no message.
-fn failed(status: &Status) -> anyhow::Error {
+pub(super) fn failed(status: &Status) -> anyhow::Error {
     let code = twqr_client::code_name(status.code());
     if status.message().is_empty() {
         anyhow!("the server answers {code} without a message; is --endpoint the operators' API?")
@@ -186,7 +186,7 @@ fn failed(status: &Status) -> anyhow::Error {
 /// The longest text in the history, in characters.
 const TEXT_LEN_MAX: usize = 200;
 
-fn history_text(text: &str) -> Result<String, String> {
+pub(super) fn history_text(text: &str) -> Result<String, String> {
     let length = text.chars().count();
     if text.trim().is_empty() {
         return Err("is blank; the history needs a text".to_owned());

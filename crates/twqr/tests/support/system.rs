@@ -141,7 +141,12 @@ impl System {
 
 /// Runs `twqr policy` with these arguments and this configuration.
 pub fn policy_with(config: &Path, arguments: &[&str]) -> CommandOutput {
+    command_with(config, &[&["policy"], arguments].concat())
+}
+
+/// Runs `twqr` with these arguments and this configuration.
+pub fn command_with(config: &Path, arguments: &[&str]) -> CommandOutput {
     let mut command = Command::new(TWQR);
-    command.arg("--config").arg(config).arg("policy").args(arguments);
+    command.arg("--config").arg(config).args(arguments);
     command.env("TWQR_LOG", "warn").stdin(Stdio::null()).output().unwrap().into()
 }
