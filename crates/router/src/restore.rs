@@ -39,7 +39,7 @@ pub(crate) async fn restore(
     store: ShardStore,
 ) -> Result<(Shard, StoreMark), Error> {
     let partition = Partition { topic: Topic::OrderStates, index: u32::from(id.0) };
-    let mut scan = Scan::begin(id, store.mark().await?);
+    let mut scan = Scan::begin(id, mark_to_scan_from(&store).await?);
     check_end(journal, partition, scan.next).await?;
     let mut reader = journal.reader(partition, scan.next).await?;
     // The end can always be reached, since compaction keeps the newest record of a partition.
@@ -61,6 +61,19 @@ pub(crate) async fn restore(
     shard.first_unreadable = scan.first_unreadable;
     shard.superseded = scan.superseded;
     Ok((shard, scan.mark))
+}
+
+/// The store's mark, from which `order-states` is read. If an earlier build has stored the mark, it
+/// has skipped the listings, which it does not know. So everything is read again where there may be
+/// some.
+pub(crate) async fn mark_to_scan_from(store: &ShardStore) -> Result<StoreMark, Error> {
+    let mark = store.mark().await?;
+    let is_earlier = mark.position > 0 && mark.epoch.is_none();
+    let has_listings = |versions: PolicyVersions| versions.iter().any(|(_, change)| change.policy.takes_listings());
+    if is_earlier && has_listings(policy_versions(store).await?) {
+        return Ok(StoreMark { states_offset: 0, ..mark });
+    }
+    Ok(mark)
 }
 
 /// Fails if the newest policy has a protocol version that this build does not know: it would decide

@@ -20,7 +20,7 @@ use twqr_types::ShardId;
 
 use crate::{
     Error, metrics,
-    restore::Scan,
+    restore::{Scan, mark_to_scan_from},
     store::{ShardStore, StateStore},
 };
 
@@ -134,7 +134,7 @@ impl Standby {
 
     async fn follow(&self) -> Result<Infallible, Error> {
         let partition = Partition { topic: Topic::OrderStates, index: u32::from(self.shard.0) };
-        let mut scan = Scan::begin(self.shard, self.store.mark().await?);
+        let mut scan = Scan::begin(self.shard, mark_to_scan_from(&self.store).await?);
         let mut reader = self.journal.reader(partition, scan.next).await?;
         loop {
             let Ok(records) = timeout(SILENCE_MAX, reader.next(BATCH_RECORDS_MAX)).await else {

@@ -8,6 +8,7 @@ mod stage;
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use bytes::Bytes;
 use stage::{Router, pause, policy, start_configured};
 use twqr_journal::{Entry, Journal, Partition, Topic};
 use twqr_journal_sim::{Faults, Layout, Sim};
@@ -15,7 +16,7 @@ use twqr_order::{
     AcceptedMerchants, Command, Listing, ListingChange, ListingKey, MerchantListing, Order, Phase, Policy, Record,
     StoreListing,
 };
-use twqr_router::MemoryStore;
+use twqr_router::{MemoryStore, StateStore, StoreMark, StoredState};
 use twqr_service::{Clock, SystemClock};
 use twqr_types::{MerchantId, PayForm, RawPay, StoreId};
 use twqr_wire::convert::{StateBody, decode_state, encode_pay, encode_record};
@@ -260,17 +261,17 @@ async fn a_hundred_thousand_stores_decide_the_same_after_a_restart() {
     }
     pause(5_000).await;
     pay_everywhere(&sim, "first owner").await;
-    crash(first);
+    crash(&first);
     let again = start(&sim, "router-0", kept_store);
     pause(20_000).await;
     pay_everywhere(&sim, "kept store").await;
-    crash(again);
+    crash(&again);
     let _empty = start(&sim, "router-2", Arc::default());
     pause(20_000).await;
     pay_everywhere(&sim, "empty store").await;
 }
 
-fn crash(router: Router) {
+fn crash(router: &Router) {
     router.session.crash();
     router.running.abort();
 }
@@ -288,7 +289,7 @@ async fn a_standby_takes_over_with_the_directory() {
     pause(5_000).await;
     append(&sim, vec![change(key("M", Some("S")), 2, store(Some(99)))]).await;
     pause(2_000).await;
-    crash(first);
+    crash(&first);
     pause(5_000).await;
     (0..SHARDS).for_each(|shard| sim.compact(states(shard)));
     for shard in 0..SHARDS {
@@ -312,4 +313,31 @@ async fn a_standby_takes_over_with_the_directory() {
         });
         assert_eq!(stores.count(), 1, "shard {shard}");
     }
+}
+
+/// A build of before the directory follows a shard, and skips the listings.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_an_earlier_build_has_written_gets_the_listings() {
+    let sim = sim_of(1);
+    let router = start(&sim, "router-0", Arc::default());
+    pause(2_000).await;
+    append(&sim, vec![change(key("M", None), 1, merchant(true)), change(key("M", Some("S")), 1, store(None))]).await;
+    pause(3_000).await;
+    crash(&router);
+    let records = sim.records(states(0));
+    let is_policy = |record: &&twqr_journal::Record| record.entry.key.get(KIND) == Some(&b'v');
+    let policy = records.iter().rfind(is_policy).and_then(|record| record.entry.value.clone()).unwrap();
+    let position = decode_state(policy.clone()).unwrap().position;
+    let policy = StoredState { key: Bytes::from_static(&[0]), position, record: policy };
+    let states_offset = records.last().unwrap().offset + 1;
+    let mark = StoreMark { position: marker(&sim, 0).0, states_offset, ..StoreMark::default() };
+    let earlier = Arc::new(MemoryStore::default());
+    earlier.put(0, &[policy], mark).unwrap();
+
+    let router = start(&sim, "router-1", earlier);
+    pause(5_000).await;
+    pay(&sim, 0, "T", "M", "S").await;
+    pause(2_000).await;
+    assert_eq!(decisions(&sim), expected([("T", "sent")]));
+    assert!(router.health.is_ready(), "{:?}", router.health.report());
 }
