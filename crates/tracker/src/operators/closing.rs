@@ -14,9 +14,9 @@ use twqr_wire::convert::encode_record;
 
 use crate::policies::{Policies, newest};
 
-/// Appends a closing up to `until` to each shard whose books are not closed so far, and returns
-/// whether it appended any. The caller has to wait until the read model has passed them. `now` is
-/// the time of the records.
+/// Appends a closing up to `until` to each shard whose books are not closed so far. The caller has
+/// to wait until the read model has passed everything that is in the log by then: another call may
+/// have appended a closing a moment ago. `now` is the time of the records.
 ///
 /// A closing that was not acknowledged may still land. That is harmless, because what lands behind
 /// it counts later on that shard, and the next call appends what is missing.
@@ -25,13 +25,13 @@ pub(super) async fn close_books(
     journal: &dyn Journal,
     now: UnixMs,
     until: UnixMs,
-) -> Result<bool, Status> {
+) -> Result<(), Status> {
     let deciding = policies
         .deciding()
         .ok_or_else(|| Status::unavailable("the policy has not been read yet; check /readyz, then try again"))?;
     if !can_close(&deciding) {
         // Earlier builds may run, which do not know closings.
-        return Ok(false);
+        return Ok(());
     }
     let mut closings = Vec::new();
     for shard in 0..journal.partitions(Topic::Orders) {
@@ -49,14 +49,13 @@ pub(super) async fn close_books(
             closings.push((shard, journal.append(orders, vec![Entry::plain(encode_record(&record))])));
         }
     }
-    let is_any = !closings.is_empty();
     for (shard, closing) in closings {
         closing.await.map_err(|error| {
             Status::unavailable(format!("the books of shard {shard} may not be closed yet: {error}; try again"))
         })?;
         info!(shard, until = %until.taipei(), "the books are closed up to this time");
     }
-    Ok(is_any)
+    Ok(())
 }
 
 fn can_close(versions: &PolicyVersions) -> bool {

@@ -56,7 +56,8 @@ pub(super) async fn list(
     }
     wait_until_caught_up(&model, journal, is_over).await?;
     // What is on its way by now was waited for, so that it counts in its own range.
-    if close && close_books(policies, journal, now, UnixMs(to_ms)).await? {
+    if close {
+        close_books(policies, journal, now, UnixMs(to_ms)).await?;
         wait_until_decided(&model, journal).await?;
     }
     let (entries, stream) = mpsc::channel(WAITING_MAX);
