@@ -68,6 +68,8 @@ pub(crate) struct Watch {
     /// Whether a worker may be asked to release the partition before any sign of life was seen.
     may_intend_early: bool,
     known: Known,
+    /// The offset of the first record that was read.
+    read_from: Option<Offset>,
     /// When the partition became vacant.
     vacant_at: Option<Instant>,
     /// When the holder showed life, or when this watch began to count anew.
@@ -102,6 +104,7 @@ impl Watch {
             may_intend_early: partition.topic != twqr_journal::Topic::Orders,
             me,
             known,
+            read_from: None,
             vacant_at: known.is_vacant.then_some(now),
             life_at: now,
             doubt: None,
@@ -122,6 +125,7 @@ impl Watch {
 
     /// Takes a record of the partition. Returns whether it is a claim that counts.
     pub(crate) fn read(&mut self, now: Instant, offset: Offset, hold: &HoldRecord) -> bool {
+        self.read_from.get_or_insert(offset);
         match hold {
             HoldRecord::Claim { replaces, .. } => {
                 let counts = self.known.newest.is_none() || claim_counts(*replaces, self.known.newest);
@@ -161,7 +165,7 @@ impl Watch {
         }
         // A holder that has read the newest claim and still works knows that it does not count.
         let is_stale = self.known.newest.is_some_and(|newest| alive.claim < newest && alive.position <= newest);
-        if is_stale {
+        if is_stale || self.knows_better(alive) {
             return;
         }
         if self.known.newest != Some(alive.claim) {
@@ -174,6 +178,15 @@ impl Watch {
             (false, _) => self.leaving_at = None,
         }
         self.note_life(now);
+    }
+
+    /// Whether this watch has read a claim and knows that it does not count, while its author has
+    /// not found out yet. If such signs counted, two processes could make each other claim in vain
+    /// again and again.
+    fn knows_better(&self, alive: &Alive) -> bool {
+        let has_read = self.read_from.is_some_and(|from| from <= alive.claim);
+        let is_newer = self.known.newest.is_some_and(|newest| newest < alive.claim);
+        has_read && is_newer && !alive.has_judged_claim()
     }
 
     fn note_life(&mut self, now: Instant) {

@@ -42,12 +42,20 @@ pub struct Process {
 pub struct Alive {
     /// The offset of the holder's claim.
     pub claim: u64,
-    /// The offset of the next record that the holder reads.
+    /// The offset of the next record that the holder reads; past its claim, once it knows that its
+    /// claim counts.
     pub position: u64,
     /// The process that holds the partition.
     pub by: Process,
     /// Whether the holder leaves, and waits for a process that declares its intent.
     pub is_leaving: bool,
+}
+
+impl Alive {
+    /// Whether the holder knows that its claim counts.
+    pub fn has_judged_claim(&self) -> bool {
+        self.position > self.claim
+    }
 }
 
 /// Whether a claim counts that replaces the claim `replaces`, where `newest` is the newest claim

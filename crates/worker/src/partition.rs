@@ -128,7 +128,11 @@ impl Holder {
                     release_at = Some(Instant::now() + grace);
                     self.held.signs.leave();
                 }
-                () = self.held.signs.due(), if self.stage == Stage::Working => self.held.signs.show(self.read.next()),
+                () = self.held.signs.due(), if self.stage == Stage::Working => {
+                    // Our claim counts, however far behind it the oldest unfinished task is.
+                    let position = self.read.next().max(self.holding.own() + 1);
+                    self.held.signs.show(position);
+                }
                 Some(finished) = self.outcomes.next_acknowledged() => {
                     for offset in finished? {
                         self.read.finish(offset);

@@ -157,6 +157,20 @@ fn a_late_claim_takes_nothing_away() {
 }
 
 #[test]
+fn signs_of_life_for_a_claim_that_does_not_count_matter_only_once_their_author_has_judged_it() {
+    let mut stage = TimedWatch::of_living_holder("a");
+    assert!(!stage.claim(20, Some(6)));
+    stage.alive(20, 20);
+    assert_eq!(stage.watch.known.newest, Some(7), "its author has not read up to its claim");
+    stage.alive(20, 21);
+    assert_eq!(stage.watch.known.newest, Some(20), "it knows more than a watch that began later");
+    let mut stage = TimedWatch::begin("a", SHARD, Known { newest: Some(7), ..Known::default() });
+    let unproven = Alive { claim: 20, position: 20, by: process("holder"), is_leaving: false };
+    stage.read(21, &HoldRecord::Alive(unproven));
+    assert_eq!(stage.watch.known.newest, Some(20), "this watch has not read the claim");
+}
+
+#[test]
 fn a_process_does_not_take_its_own_earlier_signs_for_another_holder() {
     let known = Known { newest: Some(7), shows_signs: true, ..Known::default() };
     let mut stage = TimedWatch::begin("a", SHARD, known);

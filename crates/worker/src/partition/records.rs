@@ -29,8 +29,8 @@ impl Holder {
             HoldRecord::Claim { replaces, .. } if is_after_claim && self.holding.is_superseded_by(replaces) => {
                 self.stage = Stage::Ending(Ended::Superseded);
             }
-            // Another worker counts a later claim as its own, so this one stops.
-            HoldRecord::Alive(alive) if alive.claim > self.holding.own() => {
+            // Another worker has found that a later claim of its own counts, so this one stops.
+            HoldRecord::Alive(alive) if alive.claim > self.holding.own() && alive.has_judged_claim() => {
                 self.stage = Stage::Ending(Ended::Superseded);
             }
             HoldRecord::Release { claim } if claim == self.holding.own() => {
