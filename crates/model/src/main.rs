@@ -7,6 +7,7 @@
 mod bounded;
 mod checker;
 mod fingerprint;
+mod handover;
 mod payment;
 mod scopes;
 mod settings;
@@ -16,7 +17,7 @@ use std::{io::Write, process::ExitCode};
 
 use anyhow::{Context, bail};
 
-use scopes::{Scope, check_all, parse_table};
+use scopes::{CheckedScope, Scope, check_all, parse_table};
 
 const USAGE: &str = "usage: twqr-model TABLE          checks every line of a table of scopes
        twqr-model MODEL [SETTING]... checks one scope and prints the trace of a violation";
@@ -31,18 +32,22 @@ fn main() -> anyhow::Result<ExitCode> {
     let is_table = std::path::Path::new(first).is_file();
     let holds = if is_table {
         let table = std::fs::read_to_string(first).with_context(|| format!("cannot read {first}"))?;
-        check_all(&parse_table(&table)?, THREADS, |checked| print(&checked.line()))?
+        check_all(&parse_table(&table)?, THREADS, print_checked)?
     } else {
         let checked = Scope::parse(&format!("{first} | holds | {}", settings.join(" ")))?.check()?;
-        print(&checked.line());
-        checked.trace().iter().for_each(|step| print(step));
+        print_checked(&checked);
         checked.is_as_expected()
     };
     Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Prints the result, with the trace of a violation that was not expected.
 #[allow(clippy::disallowed_methods, reason = "a tool of this repository")]
-fn print(line: &str) {
-    // A closed pipe ends the output, not the check.
-    drop(writeln!(std::io::stdout().lock(), "{line}"));
+fn print_checked(checked: &CheckedScope) {
+    let trace: &[String] = if checked.is_as_expected() { &[] } else { checked.trace() };
+    let mut out = std::io::stdout().lock();
+    for line in std::iter::once(&checked.line()).chain(trace) {
+        // A closed pipe ends the output, not the check.
+        drop(writeln!(out, "{line}"));
+    }
 }

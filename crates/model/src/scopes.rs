@@ -17,6 +17,7 @@ use anyhow::{Context, bail, ensure};
 
 use crate::{
     checker::{Report, Verdict, check},
+    handover::Handover,
     payment::Payment,
     storage::Storage,
 };
@@ -55,7 +56,8 @@ impl Scope {
         let report = match &*self.model {
             "payment" => check(&Payment::parse(&self.settings)?, STATES_MAX),
             "storage" => check(&Storage::parse(&self.settings)?, STATES_MAX),
-            other => bail!("no model {other}; there are: payment, storage"),
+            "handover" => check(&Handover::parse(&self.settings)?, STATES_MAX),
+            other => bail!("no model {other}; there are: payment, storage, handover"),
         };
         Ok(CheckedScope { scope: self, report })
     }
@@ -152,6 +154,7 @@ mod tests {
                 match &*scope.model {
                     "payment" => drop(Payment::parse(&scope.settings).unwrap()),
                     "storage" => drop(Storage::parse(&scope.settings).unwrap()),
+                    "handover" => drop(Handover::parse(&scope.settings).unwrap()),
                     other => panic!("{other}"),
                 }
             }

@@ -2,7 +2,11 @@
 //! routers with local stores (protocol rules P4 and P5).
 //!
 //! It covers what the payment model leaves out: the mark from which a restore reads, the deletion
-//! of older epochs' states, standbys, retention.
+//! of older epochs' states, standbys, retention, and claims that do not count, whose authors
+//! believe that they do.
+//!
+//! A release changes no decision of a router: it only makes the next claim legitimate, and its
+//! author may end at any time. So it names no claim here.
 //!
 //! An order's state is the set of changes that it has seen. Each change has one effect. A restored
 //! state must agree with the log, and every effect must be emitted in the end.
@@ -61,6 +65,9 @@ impl Model for Storage {
     fn violation(&self, world: &StorageWorld) -> Option<&'static str> {
         if world.has_gap {
             return Some("a restore begins below the start of the log");
+        }
+        if world.has_stopped_for_void {
+            return Some("an owner stopped for a claim that does not count");
         }
         let running = world.owners.iter().filter(|owner| owner.phase == OwnerPhase::Running);
         for owner in running {

@@ -60,9 +60,10 @@ fn add_late_write(moves: &mut Moves<'_>, index: usize) {
     }
 }
 
-/// Whether another router runs or is about to, so that a claim takes the shard from it.
+/// Whether another router runs or is about to, and has not released the shard, so that a claim
+/// takes the shard from it.
 fn is_contested(world: &World) -> bool {
-    world.routers.iter().any(|router| router.phase != RouterPhase::Down)
+    world.routers.iter().any(|router| router.phase != RouterPhase::Down && !router.is_released)
 }
 
 fn add_start(moves: &mut Moves<'_>, index: usize) {
@@ -284,13 +285,18 @@ fn add_end(moves: &mut Moves<'_>, index: usize) {
             );
         }
     }
-    if world.may(Event::RouterRelease) && router.is_owner() && !world.log.is_full() {
+    if router.is_released {
+        moves.add(
+            || format!("router {index} (epoch {epoch}) ends after its release"),
+            |to| stop(rules, to, index, true),
+        );
+    } else if world.may(Event::RouterRelease) && router.phase == RouterPhase::Running && !world.log.is_full() {
         moves.add_fault(
             || format!("router {index} releases the shard of epoch {epoch}"),
             |to| {
                 to.spend(Event::RouterRelease);
                 to.log.push(Record::Release { claim: epoch });
-                stop(rules, to, index, true);
+                to.routers[index].is_released = true;
             },
         );
     }

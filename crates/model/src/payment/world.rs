@@ -52,6 +52,8 @@ pub(super) struct Router {
     /// The claim that it names while it is claiming.
     pub(super) replaces: u8,
     pub(super) epoch: u8,
+    /// It has released the shard, and goes on for a second, or until it reads the next claim.
+    pub(super) is_released: bool,
     /// How many records it has applied.
     pub(super) position: u8,
     pub(super) state: OrderState,
@@ -77,6 +79,7 @@ impl Router {
             phase: RouterPhase::Down,
             replaces: NONE,
             epoch: 0,
+            is_released: false,
             position: 0,
             state: OrderState::default(),
             reflected: 0,
@@ -89,11 +92,6 @@ impl Router {
             uses_store: false,
             late_write: None,
         }
-    }
-
-    /// Whether it owns the shard, as far as it knows.
-    pub(super) fn is_owner(&self) -> bool {
-        matches!(self.phase, RouterPhase::Claimed | RouterPhase::Running)
     }
 }
 

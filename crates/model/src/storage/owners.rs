@@ -78,21 +78,38 @@ impl StorageMoves<'_> {
     }
 
     fn add_claim(&mut self, index: usize) {
-        let is_contested = self.from.owners.iter().any(|owner| owner.phase != OwnerPhase::Down);
         let is_twin = index == 1 && self.from.owners[0] == self.from.owners[1];
-        if is_twin || self.from.log.is_full() || (is_contested && self.from.takeovers == 0) {
+        if is_twin || self.from.log.is_full() {
             return;
         }
-        self.add(
-            is_contested,
-            || format!("router {index} claims: epoch {}", self.from.log.len()),
-            |to| {
-                to.takeovers -= u8::from(is_contested);
-                to.owners[index].phase = OwnerPhase::Claimed;
-                to.owners[index].epoch = to.log.len() as u8;
-                to.log.push(LogRecord::Claim);
-            },
-        );
+        let holds = |owner: &Owner| owner.phase != OwnerPhase::Down && !owner.is_released;
+        let is_contested = self.from.owners.iter().any(holds);
+        let epoch = self.from.log.len() as u8;
+        let newest = self.from.newest_claim(epoch);
+        if !is_contested || self.from.takeovers > 0 {
+            self.add(
+                is_contested,
+                || format!("router {index} claims: epoch {epoch} replaces {newest}"),
+                |to| {
+                    to.takeovers -= u8::from(is_contested);
+                    claim(to, index, newest);
+                },
+            );
+        }
+        for replaces in (0..epoch).filter(|at| *at != newest && self.from.void_claims > 0) {
+            // Which other record it names makes no difference, unless that one is a claim, too.
+            let is_claim = matches!(self.from.log[usize::from(replaces)], LogRecord::Claim { .. });
+            if is_claim || replaces + 1 == epoch {
+                self.add(
+                    true,
+                    || format!("router {index} claims: {epoch} replaces {replaces}, which is not the newest"),
+                    |to| {
+                        to.void_claims -= 1;
+                        claim(to, index, replaces);
+                    },
+                );
+            }
+        }
     }
 
     fn add_standby(&mut self, index: usize) {
@@ -117,13 +134,17 @@ impl StorageMoves<'_> {
         let owner = self.from.owners[index];
         let Owner { epoch, position, unacknowledged, .. } = owner;
         if let Some(record) = self.from.log.get(usize::from(position)).copied() {
-            let is_superseded = record == LogRecord::Claim && position > epoch;
+            let rules = self.rules;
             self.add(
                 false,
                 || format!("router {index} (epoch {epoch}) applies {position}: {record:?}"),
-                |to| if is_superseded { stop(to, index, true) } else { apply(&mut to.owners[index], record) },
+                |to| match record {
+                    LogRecord::Claim { replaces } => read_claim(rules, to, index, replaces),
+                    LogRecord::Release | LogRecord::Change { .. } => apply(&mut to.owners[index], record),
+                },
             );
         }
+        self.add_release(index);
         if unacknowledged != 0 {
             self.add(
                 false,
@@ -136,6 +157,27 @@ impl StorageMoves<'_> {
         }
         self.add_checkpoint(index);
         self.add_deletions(index);
+    }
+
+    fn add_release(&mut self, index: usize) {
+        let Owner { epoch, position, is_released, .. } = self.from.owners[index];
+        if is_released {
+            self.add(
+                false,
+                || format!("router {index} (epoch {epoch}) ends after its release"),
+                |to| stop(to, index, true),
+            );
+        } else if self.from.releases > 0 && position > epoch && !self.from.log.is_full() {
+            self.add(
+                true,
+                || format!("router {index} (epoch {epoch}) releases the shard"),
+                |to| {
+                    to.releases -= 1;
+                    to.log.push(LogRecord::Release);
+                    to.owners[index].is_released = true;
+                },
+            );
+        }
     }
 
     fn add_checkpoint(&mut self, index: usize) {
@@ -198,6 +240,31 @@ impl StorageMoves<'_> {
     }
 }
 
+fn claim(world: &mut StorageWorld, index: usize, replaces: u8) {
+    world.owners[index].phase = OwnerPhase::Claimed;
+    world.owners[index].epoch = world.log.len() as u8;
+    world.log.push(LogRecord::Claim { replaces });
+}
+
+/// An owner reads a claim: its own, an older one, or one that may take the shard from it.
+fn read_claim(rules: &StorageRules, world: &mut StorageWorld, index: usize, replaces: u8) {
+    let Owner { epoch, position, newest, .. } = world.owners[index];
+    let is_own = position == epoch;
+    let counts = replaces == newest || (is_own && !rules.marker_epoch);
+    let has_own_claim = position > epoch;
+    if (is_own && !counts) || (has_own_claim && (counts || rules.stops_for_void)) {
+        let is_void = world.log[usize::from(position)] != LogRecord::Claim { replaces: world.newest_claim(position) };
+        world.has_stopped_for_void |= has_own_claim && is_void;
+        stop(world, index, true);
+        return;
+    }
+    let owner = &mut world.owners[index];
+    owner.position += 1;
+    if counts {
+        owner.newest = position;
+    }
+}
+
 fn stop(world: &mut StorageWorld, index: usize, keeps_store: bool) {
     let owner = world.owners[index];
     let store = if keeps_store { owner.store } else { DiskStore::default() };
@@ -207,7 +274,9 @@ fn stop(world: &mut StorageWorld, index: usize, keeps_store: bool) {
 /// Takes a record of `order-states` into a store.
 fn read(rules: &StorageRules, store: &mut DiskStore, record: StateRecord) {
     match (record.key, record.state) {
-        (StateKey::Marker, Some(marker)) => store.position = store.position.max(marker.position),
+        (StateKey::Marker, Some(marker)) if marker.position >= store.position => {
+            (store.position, store.epoch) = (marker.position, record.epoch);
+        }
         (StateKey::Order(order), Some(state)) => {
             let stored = &mut store.states[usize::from(order)];
             if state.position >= stored.position {
@@ -217,7 +286,7 @@ fn read(rules: &StorageRules, store: &mut DiskStore, record: StateRecord) {
         (StateKey::Order(order), None) if !rules.skips_deletions => {
             store.states[usize::from(order)] = SeenState::default();
         }
-        (StateKey::Order(_) | StateKey::Marker, None) => {}
+        (StateKey::Order(_) | StateKey::Marker, None) | (StateKey::Marker, Some(_)) => {}
     }
 }
 
@@ -232,13 +301,17 @@ fn restore(rules: &StorageRules, world: &mut StorageWorld, index: usize, end: u8
     owner.store.states_offset = world.topic_end;
     owner.phase = OwnerPhase::Running;
     owner.position = owner.store.position;
+    owner.newest = owner.store.epoch;
     owner.states = owner.store.states;
     owner.checkpointed = owner.store.position;
-    world.has_gap |= owner.position < world.log_start;
+    let Owner { position, epoch, .. } = *owner;
+    world.has_gap |= position < world.log_start;
     if rules.standby_applies {
-        let position = owner.epoch;
-        world.owners[index].position = position;
-        world.owners[index].states = world.replay(position);
+        world.owners[index].position = epoch;
+        world.owners[index].newest = world.newest_claim(epoch);
+        world.owners[index].states = world.replay(epoch);
+    } else if position > epoch && rules.ends_overtaken {
+        stop(world, index, true);
     }
 }
 
@@ -260,6 +333,7 @@ fn begin_checkpoint(rules: &StorageRules, owner: &mut Owner) {
     let Owner { position, epoch, .. } = *owner;
     owner.taken = owner.store;
     owner.taken.position = position;
+    owner.taken.epoch = epoch;
     for (order, state) in owner.states.into_iter().enumerate() {
         if state != owner.store.states[order] {
             let written = SeenState { position, ..state };

@@ -12,8 +12,14 @@ settings! {
 
         // Faults.
         crashes: u8 = 0,
-        /// A router claims while another one still runs.
+        /// A router claims while another one still runs, and names the newest claim that counts.
         takeovers: u8 = 0,
+        /// A router claims at any time, and names another claim than the newest one that counts. It
+        /// believes that it names the right one.
+        void_claims: u8 = 0,
+        /// An owner releases the shard. It goes on until it reads the next claim that counts, or a
+        /// second has passed.
+        releases: u8 = 0,
         /// A crash may lose the local store.
         loses_store: bool = false,
         /// Retention may delete records of the log below the highest marker.
@@ -24,6 +30,12 @@ settings! {
         cleanup: bool = false,
 
         // Rules.
+        /// A router judges claims by the epoch of the highest marker and the claims after it.
+        marker_epoch: bool = true,
+        /// Wrong: an owner stops at every claim of another router.
+        stops_for_void: bool = false,
+        /// A router that has restored more than the records before its claim stops.
+        ends_overtaken: bool = true,
         /// A checkpoint is written only past the own claim.
         writes_past_claim: bool = true,
         /// An older epoch's state is deleted only if a newer epoch's state of the order exists.

@@ -7,12 +7,27 @@ use crate::bounded::Bounded;
 pub(super) const ORDERS: usize = 2;
 
 /// A record of the log.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub(super) enum LogRecord {
-    #[default]
-    Claim,
+    /// A claim that counts only if `replaces` is the newest claim before it that counts; `NONE` if
+    /// there is none.
+    Claim {
+        replaces: u8,
+    },
+    Release,
     /// Changes an order, with one effect.
-    Change { order: u8 },
+    Change {
+        order: u8,
+    },
+}
+
+/// Stands for "no claim".
+pub(super) const NONE: u8 = u8::MAX;
+
+impl Default for LogRecord {
+    fn default() -> Self {
+        Self::Claim { replaces: NONE }
+    }
 }
 
 /// What a record of `order-states` is about.
@@ -45,12 +60,20 @@ impl Default for StateRecord {
 }
 
 /// What survives on a router's disk.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub(super) struct DiskStore {
     pub(super) position: u8,
+    /// The epoch of the marker at the position.
+    pub(super) epoch: u8,
     pub(super) states: [SeenState; ORDERS],
     /// Where the next restore begins to read `order-states`.
     pub(super) states_offset: u8,
+}
+
+impl Default for DiskStore {
+    fn default() -> Self {
+        Self { position: 0, epoch: NONE, states: [SeenState::default(); ORDERS], states_offset: 0 }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -68,6 +91,9 @@ pub(super) enum OwnerPhase {
 pub(super) struct Owner {
     pub(super) phase: OwnerPhase,
     pub(super) epoch: u8,
+    /// The newest claim before its position that counts, as far as it knows.
+    pub(super) newest: u8,
+    pub(super) is_released: bool,
     /// How many records it has applied.
     pub(super) position: u8,
     pub(super) states: [SeenState; ORDERS],
@@ -92,6 +118,8 @@ impl Owner {
         Self {
             phase: OwnerPhase::Down,
             epoch: 0,
+            newest: NONE,
+            is_released: false,
             position: 0,
             states: [SeenState::default(); ORDERS],
             unacknowledged: 0,
@@ -118,9 +146,13 @@ pub(crate) struct StorageWorld {
     pub(super) emitted: u16,
     /// A restore began below the start of the log.
     pub(super) has_gap: bool,
+    /// An owner stopped for a claim that does not count.
+    pub(super) has_stopped_for_void: bool,
     pub(super) changes: u8,
     pub(super) crashes: u8,
     pub(super) takeovers: u8,
+    pub(super) void_claims: u8,
+    pub(super) releases: u8,
 }
 
 impl StorageWorld {
@@ -134,9 +166,12 @@ impl StorageWorld {
             owners: [Owner::down(DiskStore::default(), None); 2],
             emitted: 0,
             has_gap: false,
+            has_stopped_for_void: false,
             changes: rules.changes,
             crashes: rules.crashes,
             takeovers: rules.takeovers,
+            void_claims: rules.void_claims,
+            releases: rules.releases,
         }
     }
 
@@ -199,6 +234,17 @@ impl StorageWorld {
             owner.store.states_offset = change(owner.store.states_offset);
             owner.taken.states_offset = change(owner.taken.states_offset);
         }
+    }
+
+    /// The newest claim before `position` that counts.
+    pub(super) fn newest_claim(&self, position: u8) -> u8 {
+        let mut newest = NONE;
+        for (offset, record) in self.log.iter().enumerate().take(usize::from(position)) {
+            if *record == (LogRecord::Claim { replaces: newest }) {
+                newest = offset as u8;
+            }
+        }
+        newest
     }
 
     /// The states after the log's first records.
