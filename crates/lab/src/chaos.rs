@@ -47,6 +47,9 @@ pub struct ChaosOptions {
     /// How often each service is killed, and how often it is suspended; for availability alone
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100))]
     kills: u32,
+    /// Seconds from one failure to the next, over which p99 is taken; for availability alone
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=600))]
+    every_s: u64,
     /// What fails, separated by commas; without it everything; for availability alone
     #[arg(long, value_delimiter = ',')]
     services: Vec<availability::Target>,

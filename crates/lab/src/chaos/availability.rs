@@ -79,7 +79,9 @@ pub(super) async fn run(options: &ChaosOptions, config: &Config) -> anyhow::Resu
     let mut system = start(options, config).await?;
     let journal = KafkaJournal::connect(system.config.kafka.settings()?, "availability").await?;
     let load = PaymentLoad::start(&system.ingresses(), options.rate.unwrap_or(RATE), options.seed)?;
-    let stage = FaultStage { system: &mut system, load: &load, journal: &*journal, scripts: &options.kafka_scripts };
+    let every = Duration::from_secs(options.every_s);
+    let stage =
+        FaultStage { system: &mut system, load: &load, journal: &*journal, scripts: &options.kafka_scripts, every };
     let played = measure(stage, &targets, options.kills).await;
     let payments = load.end().await?;
     journal.close().await;

@@ -35,6 +35,8 @@ pub(super) struct Fault {
     pub(super) began_ms: u64,
     /// When every process was ready and all payments were answered again.
     pub(super) recovered_ms: u64,
+    /// Until when payments belong to it: its whole time, if the next failure does not begin before.
+    pub(super) ended_ms: u64,
     /// The tasks between the position that a failed worker had committed and its successor's claim.
     pub(super) tasks_at_risk: u64,
 }
@@ -42,7 +44,7 @@ pub(super) struct Fault {
 impl Fault {
     /// The calm with which the faults are compared.
     pub(super) fn calm(began_ms: u64, ended_ms: u64) -> Self {
-        Self { what: None, began_ms, recovered_ms: ended_ms, tasks_at_risk: 0 }
+        Self { what: None, began_ms, recovered_ms: ended_ms, ended_ms, tasks_at_risk: 0 }
     }
 }
 
@@ -54,8 +56,8 @@ const BROKER_RESTART_AFTER_MS: u64 = 10_000;
 /// How long payments may take until all are answered again, in ms, and how often it is checked.
 const ANSWERED_MS_MAX: u64 = 60_000;
 const CHECK_EVERY_MS: u64 = 20;
-/// The pause between a recovery and the next failure, in ms.
-const BETWEEN_MS: u64 = 300;
+/// The shortest pause between a recovery and the next failure.
+const BETWEEN_MIN: Duration = Duration::from_millis(300);
 /// The processes of each service.
 const PROCESSES: u32 = 2;
 
@@ -66,6 +68,8 @@ pub(super) struct FaultStage<'a> {
     pub(super) journal: &'a dyn Journal,
     /// The folder of the scripts that start and stop brokers.
     pub(super) scripts: &'a Path,
+    /// The time from one failure to the next, if the system recovers within it.
+    pub(super) every: Duration,
 }
 
 impl Target {
@@ -172,8 +176,9 @@ impl FaultStage<'_> {
         }
         let recovered_ms = self.load.now_ms();
         let tasks_at_risk = count_at_risk(self.journal, marks).await?;
-        tokio::time::sleep(Duration::from_millis(BETWEEN_MS)).await;
-        Ok(Fault { what: Some(what), began_ms, recovered_ms, tasks_at_risk })
+        let spent = Duration::from_millis(self.load.now_ms() - began_ms);
+        tokio::time::sleep(self.every.saturating_sub(spent).max(BETWEEN_MIN)).await;
+        Ok(Fault { what: Some(what), began_ms, recovered_ms, ended_ms: self.load.now_ms(), tasks_at_risk })
     }
 
     /// Runs one of the broker scripts.

@@ -64,7 +64,7 @@ pub(super) fn phases(
     task_partitions: u32,
 ) -> Vec<Phase> {
     let ends = faults.iter().skip(1).map(|fault| fault.began_ms);
-    let ends = ends.chain(faults.last().map(|fault| fault.recovered_ms));
+    let ends = ends.chain(faults.last().map(|fault| fault.ended_ms));
     let windows: Vec<Window<'_>> = faults.iter().zip(ends).map(|(fault, end_ms)| Window { fault, end_ms }).collect();
     // A payment belongs to the first failure that it met, or else to the calm.
     let mut by_window: Vec<Vec<&Payment>> = vec![Vec::new(); windows.len()];
@@ -197,7 +197,7 @@ mod tests {
     }
 
     fn fault(target: Target, began_ms: u64, recovered_ms: u64) -> Fault {
-        Fault { what: Some((target, How::Killed)), began_ms, recovered_ms, tasks_at_risk: 2 }
+        Fault { what: Some((target, How::Killed)), began_ms, recovered_ms, ended_ms: recovered_ms, tasks_at_risk: 2 }
     }
 
     /// Every 10 ms a payment of the wallet and one of FISC on shards 0 and 1, answered 1 ms later.
