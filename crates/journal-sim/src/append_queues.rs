@@ -8,7 +8,7 @@ use std::{
 };
 
 use tokio::sync::{mpsc, watch};
-use twqr_journal::{Ack, AckSender, Entry, Group, JournalError, Partition, Position};
+use twqr_journal::{Ack, AckSender, Entry, Group, JournalError, LogTime, Partition, Position};
 
 use crate::{
     cluster::Cluster,
@@ -71,21 +71,22 @@ async fn run(
             (true, true) => Fate::AckLost,
             (true, false) => Fate::Lost,
         };
-        match fate {
+        let log_time = match fate {
             Fate::Acknowledged | Fate::AckLost => land(&cluster, partition, work),
-            Fate::Lost => {}
+            Fate::Lost => None,
             Fate::Late { after_ms } => {
                 let cluster = cluster.clone();
                 tokio::spawn(async move {
                     tokio::time::sleep(Duration::from_millis(after_ms)).await;
                     land(&cluster, partition, work);
                 });
+                None
             }
-        }
+        };
         // A paused process receives the result only after it is resumed.
         let receives = until_running(&mut status).await;
         match (receives, fate) {
-            (true, Fate::Acknowledged) => sender.send(Ok(())),
+            (true, Fate::Acknowledged) => sender.send_with_time(Ok(log_time)),
             (true, Fate::AckLost | Fate::Lost | Fate::Late { .. }) => {
                 sender.send(Err(failed("a fault that the simulation has drawn")));
             }
@@ -94,9 +95,12 @@ async fn run(
     }
 }
 
-fn land(cluster: &Cluster, partition: Partition, work: Work) {
+fn land(cluster: &Cluster, partition: Partition, work: Work) -> Option<LogTime> {
     match work {
         Work::Append(entries) => cluster.land(partition, entries),
-        Work::Commit(group, position) => cluster.store_position(group, partition, position),
+        Work::Commit(group, position) => {
+            cluster.store_position(group, partition, position);
+            None
+        }
     }
 }

@@ -2,13 +2,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tokio::sync::watch;
-use twqr_journal::{Entry, Group, Offset, Partition, Position, Record, Topic};
+use twqr_journal::{Entry, Group, LogTime, Offset, Partition, Position, Record, Topic};
 
 use crate::faults::{Fate, Faults};
 
@@ -42,7 +42,12 @@ pub(crate) struct Cluster {
     state: Mutex<State>,
     /// Counts the changes of membership, so that sessions can wait for one.
     membership: watch::Sender<u64>,
+    /// The brokers' clock, if they stamp records.
+    broker_clock: OnceLock<BrokerClock>,
 }
+
+/// Returns the present time by the brokers' clock.
+pub(crate) type BrokerClock = Box<dyn Fn() -> LogTime + Send + Sync>;
 
 struct State {
     records: BTreeMap<Partition, Vec<Record>>,
@@ -87,6 +92,7 @@ impl Cluster {
             ends: partitions.map(|partition| (partition, watch::Sender::new(0))).collect(),
             state: Mutex::new(state),
             membership: watch::Sender::new(0),
+            broker_clock: OnceLock::new(),
         }
     }
 
@@ -95,6 +101,10 @@ impl Cluster {
         let mut state = self.lock();
         state.sessions += 1;
         state.sessions
+    }
+
+    pub(crate) fn set_broker_clock(&self, clock: BrokerClock) {
+        self.broker_clock.get_or_init(|| clock);
     }
 
     pub(crate) fn set_faults(&self, faults: Faults) {
@@ -138,9 +148,10 @@ impl Cluster {
         self.ends.get(&partition).map(watch::Sender::subscribe)
     }
 
-    /// Appends entries to the log, where every session can read them.
-    pub(crate) fn land(&self, partition: Partition, entries: Vec<Entry>) {
-        let Some(log_end) = self.ends.get(&partition) else { return };
+    /// Appends entries to the log, where every session can read them. Returns the time, if the
+    /// brokers stamp records.
+    pub(crate) fn land(&self, partition: Partition, entries: Vec<Entry>) -> Option<LogTime> {
+        let log_end = self.ends.get(&partition)?;
         let first = *log_end.borrow();
         let end = first + entries.len() as u64;
         {
@@ -153,6 +164,7 @@ impl Cluster {
             }
         }
         log_end.send_replace(end);
+        self.broker_clock.get().map(|now| now())
     }
 
     /// Reads at most `max` records from an offset on.

@@ -41,7 +41,7 @@ mod status;
 
 use std::sync::Arc;
 
-use twqr_journal::{Offset, Partition, Record};
+use twqr_journal::{LogTime, Offset, Partition, Record};
 
 use cluster::Cluster;
 
@@ -67,6 +67,12 @@ impl Sim {
     /// Replaces the faults for everything that happens from now on.
     pub fn set_faults(&self, faults: Faults) {
         self.0.set_faults(faults);
+    }
+
+    /// Stamps records with this clock, in Unix ms, as brokers do. Without it, acknowledgements have
+    /// no time. Only the first clock counts.
+    pub fn stamp_with(&self, clock: impl Fn() -> LogTime + Send + Sync + 'static) {
+        self.0.set_broker_clock(Box::new(clock));
     }
 
     /// Every record that the partition holds, independent of any session's state.

@@ -1,7 +1,7 @@
 //! The acknowledgement of an append: a future that resolves once the entries are durable.
 
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -16,13 +16,16 @@ use crate::{error::JournalError, topic::Partition};
 #[derive(Debug)]
 pub struct Ack {
     partition: Partition,
-    result: oneshot::Receiver<Result<(), JournalError>>,
+    result: oneshot::Receiver<Result<Option<LogTime>, JournalError>>,
 }
+
+/// When the log took an append, in Unix ms by the clock of the broker.
+pub type LogTime = i64;
 
 /// The implementation's end of an [`Ack`]. Dropping it without a result makes the append's outcome
 /// unknown.
 #[derive(Debug)]
-pub struct AckSender(oneshot::Sender<Result<(), JournalError>>);
+pub struct AckSender(oneshot::Sender<Result<Option<LogTime>, JournalError>>);
 
 impl Ack {
     /// An acknowledgement that the sender resolves later.
@@ -38,23 +41,12 @@ impl Ack {
         ack
     }
 
-    /// An append that is refused as a whole before anything is written.
-    pub fn refused(partition: Partition, reason: impl Into<Arc<str>>) -> Self {
-        Self::ready(partition, Err(JournalError::AppendRefused { partition, reason: reason.into() }))
+    /// Like the acknowledgement itself, with the time of the append, if the broker stamps it.
+    pub async fn log_time(mut self) -> Result<Option<LogTime>, JournalError> {
+        poll_fn(|context| self.poll_result(context)).await
     }
-}
 
-impl AckSender {
-    /// Resolves the acknowledgement, if it has not been dropped.
-    pub fn send(self, result: Result<(), JournalError>) {
-        drop(self.0.send(result));
-    }
-}
-
-impl Future for Ack {
-    type Output = Result<(), JournalError>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll_result(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<LogTime>, JournalError>> {
         let partition = self.partition;
         Pin::new(&mut self.result).poll(context).map(|received| {
             received.unwrap_or_else(|_| {
@@ -64,5 +56,30 @@ impl Future for Ack {
                 })
             })
         })
+    }
+
+    /// An append that is refused as a whole before anything is written.
+    pub fn refused(partition: Partition, reason: impl Into<Arc<str>>) -> Self {
+        Self::ready(partition, Err(JournalError::AppendRefused { partition, reason: reason.into() }))
+    }
+}
+
+impl AckSender {
+    /// Resolves the acknowledgement, if it has not been dropped.
+    pub fn send(self, result: Result<(), JournalError>) {
+        self.send_with_time(result.map(|()| None));
+    }
+
+    /// Resolves the acknowledgement with the time of the append, if the broker stamps it.
+    pub fn send_with_time(self, result: Result<Option<LogTime>, JournalError>) {
+        drop(self.0.send(result));
+    }
+}
+
+impl Future for Ack {
+    type Output = Result<(), JournalError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.poll_result(context).map_ok(drop)
     }
 }

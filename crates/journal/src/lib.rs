@@ -25,7 +25,7 @@ use std::{collections::BTreeSet, fmt};
 
 use async_trait::async_trait;
 
-pub use ack::{Ack, AckSender};
+pub use ack::{Ack, AckSender, LogTime};
 pub use error::JournalError;
 pub use record::{ENTRY_BYTES_MAX, Entry, POSITION_METADATA_BYTES_MAX, Position, Record, check_entries};
 pub use topic::{Group, Offset, Partition, Topic};

@@ -3,7 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewPartitions, ResourceSpecifier};
 use twqr_journal::{
@@ -210,5 +214,40 @@ async fn settings_that_could_lose_records_prevent_the_start() {
     };
     for named in ["unclean.leader.election.enable is true", "retention.bytes is 1073741824", "twqr topics apply"] {
         assert!(error.contains(named), "{named}: {error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a broker: make test-kafka"]
+async fn an_acknowledgement_has_the_brokers_time_unless_the_topic_does_not_stamp_records() {
+    let settings = settings();
+    create(&settings, &LAYOUT).await;
+    let journal = join(&settings, "one").await;
+    let now = || i64::try_from(UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
+    let sent = now();
+    let log_time = journal.append(ORDERS, vec![plain("a"), plain("b")]).log_time().await.unwrap().unwrap();
+    assert!((sent..=now()).contains(&log_time), "the broker of this test has the same clock: {log_time}");
+
+    let mut config = rdkafka::ClientConfig::new();
+    let admin: AdminClient<_> = config.set("bootstrap.servers", &settings.bootstrap).create().unwrap();
+    let orders = format!("{}orders", settings.prefix);
+    // What is not named gets the broker's default.
+    let change = AlterConfig::new(ResourceSpecifier::Topic(&orders))
+        .set("max.message.bytes", "1114112")
+        .set("unclean.leader.election.enable", "false")
+        .set("message.timestamp.type", "CreateTime");
+    admin.alter_configs([&change], &AdminOptions::new()).await.unwrap();
+    // The broker's configuration may lag behind for a moment.
+    while journal.append(ORDERS, vec![plain("c")]).log_time().await.unwrap().is_some() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let change = plan(settings.clone(), &LAYOUT).await.unwrap();
+    let stamped = change.deviations.iter().find(|deviation| deviation.what == "message.timestamp.type").unwrap();
+    assert_eq!((&*stamped.is, stamped.can_change), ("CreateTime", true));
+    let journal = join(&settings, "two").await;
+    assert_eq!(read_all(&*journal, ORDERS, 0).await.len(), journal.end(ORDERS).await.unwrap() as usize);
+    apply(settings.clone(), &LAYOUT, &change).await.unwrap();
+    while journal.append(ORDERS, vec![plain("d")]).log_time().await.unwrap().is_none() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

@@ -56,6 +56,8 @@ impl Layout {
             ("max.message.bytes", MESSAGE_BYTES_MAX.to_string()),
             ("min.insync.replicas", self.min_insync.to_string()),
             ("unclean.leader.election.enable", "false".to_owned()),
+            // Retention and compaction go by the broker's clock, which also measures the services'.
+            ("message.timestamp.type", "LogAppendTime".to_owned()),
         ];
         let kept = match topic {
             None | Some(Topic::OrderStates) => {

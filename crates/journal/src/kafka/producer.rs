@@ -16,7 +16,7 @@ use rdkafka::{
     ClientContext,
     config::RDKafkaLogLevel,
     error::{KafkaError, RDKafkaErrorCode},
-    message::DeliveryResult,
+    message::{DeliveryResult, Message, Timestamp},
     producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext},
 };
 use tracing::{error, warn};
@@ -25,7 +25,7 @@ use super::{
     client::{Client, Listener, MESSAGE_BYTES_MAX, create, index},
     lock,
 };
-use crate::{Ack, AckSender, Entry, JournalError, Partition, Topic};
+use crate::{Ack, AckSender, Entry, JournalError, LogTime, Partition, Topic};
 
 /// How long the thread may block before it checks whether to end, in ms.
 const POLL_MS: u64 = 200;
@@ -66,13 +66,15 @@ pub(super) struct Delivery {
     left: AtomicUsize,
     /// The first failure of a message.
     failure: Mutex<Option<String>>,
+    /// When the broker took the message that was reported last, if it stamps messages.
+    log_time: Mutex<Option<LogTime>>,
     sender: Mutex<Option<AckSender>>,
 }
 
 impl Delivery {
     fn new(partition: Partition, messages: usize, sender: AckSender) -> Self {
-        let (left, failure, sender) = (AtomicUsize::new(messages), Mutex::new(None), Mutex::new(Some(sender)));
-        Self { partition, left, failure, sender }
+        let (left, sender) = (AtomicUsize::new(messages), Mutex::new(Some(sender)));
+        Self { partition, left, failure: Mutex::default(), log_time: Mutex::default(), sender }
     }
 
     /// Counts one message as delivered or failed; the last one resolves the acknowledgement.
@@ -85,10 +87,10 @@ impl Delivery {
             && let Some(sender) = lock(&self.sender).take()
         {
             let partition = self.partition;
-            let failure = lock(&self.failure).take();
-            sender.send(
-                failure.map_or(Ok(()), |reason| Err(JournalError::AppendUnknown { partition, reason: reason.into() })),
-            );
+            sender.send_with_time(match lock(&self.failure).take() {
+                None => Ok(*lock(&self.log_time)),
+                Some(reason) => Err(JournalError::AppendUnknown { partition, reason: reason.into() }),
+            });
         }
     }
 }
@@ -111,6 +113,11 @@ impl ProducerContext for DeliveryListener {
     type DeliveryOpaque = Arc<Delivery>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, delivery: Self::DeliveryOpaque) {
+        if let Ok(message) = result
+            && let Timestamp::LogAppendTime(at) = message.timestamp()
+        {
+            *lock(&delivery.log_time) = Some(at);
+        }
         delivery.complete_one(result.as_ref().err().map(|(error, _)| error.to_string()));
     }
 }
