@@ -1,8 +1,9 @@
 //! Code that is shared by the services that read partitions of the journal. It watches, claims
-//! and holds partitions, and writes records that cannot be used to `dead-letters`. It
-//! is a crate of its own because it needs `journal`, `wire` and `service`, which do not depend on
-//! each other.
+//! and holds partitions, writes records that cannot be used to `dead-letters`, and measures the
+//! clock. It is a crate of its own because it needs `journal`, `wire` and `service`, which do not
+//! depend on each other.
 
+mod clock_meter;
 mod dead_letters;
 mod doubles;
 mod partitions;
@@ -11,6 +12,7 @@ mod signs;
 mod watch;
 mod witness;
 
+pub use clock_meter::ClockMeter;
 pub use dead_letters::DeadLetters;
 pub use partitions::{TopicMember, hold_partitions};
 pub use seat::{Held, HoldEnd};

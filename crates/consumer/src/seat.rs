@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior},
 };
 use tracing::{info, warn};
-use twqr_journal::{JournalError, Offset, Partition, Record};
+use twqr_journal::{JournalError, Offset, Partition, Record, Topic};
 use twqr_order::HoldRecord;
 use twqr_service::{Backoff, CancellationToken, Part, StallWatch};
 
@@ -249,10 +249,17 @@ impl Seat {
                 _ = decide.tick() => {}
             }
             let now = Instant::now();
-            if claiming_until.is_none_or(|until| now >= until) && view.next >= view.end_at_start {
+            let may_decide = view.next >= view.end_at_start && !self.must_not_claim();
+            if claiming_until.is_none_or(|until| now >= until) && may_decide {
                 claiming_until = self.act(watch.decide(now), now);
             }
         }
+    }
+
+    /// Whether the clock of this process is too wrong for the tasks of the partition: the holder
+    /// compares it with their times. On `orders` a holder compares it with nothing.
+    fn must_not_claim(&self) -> bool {
+        self.writer.partition.topic != Topic::Orders && self.writer.clock.is_skewed()
     }
 
     fn is_wanted(&mut self) -> bool {

@@ -9,6 +9,17 @@ use twqr_types::UnixMs;
 pub trait Clock: Send + Sync + 'static {
     /// The present time, in Unix ms.
     fn now(&self) -> UnixMs;
+
+    /// Whether this clock is known to differ from the brokers' clocks by more than
+    /// [`Self::skew_max_ms`]. What a process concludes from such a clock is no evidence.
+    fn is_skewed(&self) -> bool {
+        false
+    }
+
+    /// How far the clock may differ from the brokers' clocks, in ms; 0 if it is not measured.
+    fn skew_max_ms(&self) -> i64 {
+        0
+    }
 }
 
 /// The clock of the operating system.

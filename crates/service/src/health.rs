@@ -9,6 +9,10 @@ use std::{
 
 use tokio::sync::watch;
 
+/// The name of the part that reports the wall clock. A process whose clock is wrong is never ready,
+/// whatever its deciding part says.
+pub const CLOCK_PART: &str = "clock";
+
 /// The health of all parts of one process.
 #[derive(Clone, Debug, Default)]
 pub struct Health {
@@ -73,12 +77,12 @@ impl Health {
         self.lock().clone()
     }
 
-    /// Whether the deciding part is ready or degraded. Without a deciding part: whether there is at
-    /// least one part, and all are.
+    /// Whether the deciding part and the clock are ready or degraded. Without a deciding part:
+    /// whether there is at least one part, and all are.
     pub fn is_ready(&self) -> bool {
         let (parts, works) = (self.lock(), |state: &PartState| !matches!(state, PartState::NotReady(_)));
         match self.deciding.get() {
-            Some(deciding) => parts.get(deciding).is_some_and(works),
+            Some(deciding) => parts.get(deciding).is_some_and(works) && parts.get(CLOCK_PART).is_none_or(works),
             None => !parts.is_empty() && parts.values().all(works),
         }
     }
@@ -165,6 +169,10 @@ mod tests {
         front.degraded("a shard is silent");
         shard.not_ready("its rules cannot be read");
         assert!(health.is_ready());
+        let clock = health.side_part(CLOCK_PART);
+        clock.not_ready("it is 5 s ahead");
+        assert!(!health.is_ready());
+        clock.ready();
         health.deciding_part("ingress").ready();
         front.not_ready("shutting down");
         assert!(!health.is_ready());
