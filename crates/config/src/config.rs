@@ -59,6 +59,8 @@ pub struct Config {
     /// How long a call to the wallet or FISC may take before its outcome counts as unknown, in ms:
     /// 10 to 60,000.
     pub call_timeout_ms: u64,
+    /// How far the clock of a machine may differ from the brokers' clocks, in ms: 10 to 10,000.
+    pub clock_skew_max_ms: u64,
     /// How many calls may wait at once: 1 to 1,000,000; further ones are refused.
     pub calls_max: usize,
     /// How long changed states wait for their checkpoint, in ms: 10 to 10,000.
@@ -96,6 +98,7 @@ impl Default for Config {
             fisc: local(50_062),
             answer_within_ms: 12_000,
             call_timeout_ms: 4_000,
+            clock_skew_max_ms: 200,
             journal_retention_hours: 168,
             calls_max: 16_384,
             checkpoint_interval_ms: 200,
@@ -148,6 +151,7 @@ impl Config {
             ),
             ("answer_within_ms", self.answer_within_ms, 100..=14_000),
             ("call_timeout_ms", self.call_timeout_ms, 10..=60_000),
+            ("clock_skew_max_ms", self.clock_skew_max_ms, 10..=10_000),
             ("calls_max", self.calls_max as u64, 1..=1_000_000),
             ("journal_retention_hours", u64::from(self.journal_retention_hours), 0..=87_600),
             ("checkpoint_interval_ms", self.checkpoint_interval_ms, 10..=10_000),
@@ -182,10 +186,10 @@ impl Config {
     }
 
     /// Lists what in a policy cannot work with this configuration, each fault with its key: windows
-    /// that are too short for `call_timeout_ms` or for the workers' connections, or too long for
-    /// `answer_within_ms`.
+    /// that are too short for `call_timeout_ms`, for the workers' connections or for their clocks,
+    /// or too long for `answer_within_ms`.
     pub fn timing_faults(&self, policy: &Policy) -> Vec<String> {
-        timing_faults(policy, self.call_timeout_ms, self.answer_within_ms)
+        timing_faults(policy, self.call_timeout_ms, self.clock_skew_max_ms, self.answer_within_ms)
     }
 
     /// Returns the topic layout that this configuration asks for.

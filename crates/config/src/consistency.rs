@@ -34,10 +34,16 @@ fn overlap(a: IpAddr, b: IpAddr) -> bool {
 /// Lists issuers of a policy whose times cannot work; each fault begins with the key in the policy
 /// document.
 ///
-/// - A window must be longer than a call may take and than a worker's connection may hold a request
-///   back; otherwise "not known" would not prove absence (protocol rule P6).
+/// - A window must be longer than a call may take, and than a worker's connection may hold a
+///   request back by a clock that is behind, seen by a clock that is ahead; otherwise "not known"
+///   would not prove absence (protocol rule P6).
 /// - A caller must wait longer than it takes to find out that a call was lost.
-pub(crate) fn timing_faults(policy: &Policy, call_timeout_ms: u64, answer_within_ms: u64) -> Vec<String> {
+pub(crate) fn timing_faults(
+    policy: &Policy,
+    call_timeout_ms: u64,
+    clock_skew_max_ms: u64,
+    answer_within_ms: u64,
+) -> Vec<String> {
     let listed = policy.issuers.iter().enumerate().map(|(at, rules)| (rules.issuer, format!("issuers[{at}]."), ""));
     let routed = policy.routes.iter().enumerate().filter_map(|(at, route)| match route.target {
         RouteTarget::Issuer(issuer) => Some((issuer, format!("routes[{at}]: "), "the default of ")),
@@ -47,8 +53,10 @@ pub(crate) fn timing_faults(policy: &Policy, call_timeout_ms: u64, answer_within
     for (issuer, place, source) in listed.chain(routed) {
         places.entry(issuer).or_insert((place, source));
     }
-    let times = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
-    let (call_timeout_ms, answer_within_ms) = (times(call_timeout_ms), times(answer_within_ms));
+    let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
+    let (call_timeout_ms, answer_within_ms) = (signed(call_timeout_ms), signed(answer_within_ms));
+    let clock_skew_max_ms = signed(clock_skew_max_ms);
+    let held_back_ms = HELD_BACK_MS_MAX.saturating_add(clock_skew_max_ms.saturating_mul(2));
     // A document without the number keeps the one in force; a new system has the newest.
     let policy = &Policy { protocol_version: PROTOCOL_VERSION_NEWEST, ..policy.clone() };
     let mut faults = Vec::new();
@@ -58,9 +66,9 @@ pub(crate) fn timing_faults(policy: &Policy, call_timeout_ms: u64, answer_within
         let known_after_ms = policy.send_within_ms.saturating_add(window_ms).saturating_add(first_delay_ms);
         if window_ms <= call_timeout_ms {
             faults.push(format!("{place}: is {window_ms}, must be above call_timeout_ms, which is {call_timeout_ms}"));
-        } else if window_ms <= HELD_BACK_MS_MAX {
+        } else if window_ms <= held_back_ms {
             faults.push(format!(
-                "{place}: is {window_ms}, must be above {HELD_BACK_MS_MAX}, as long as a worker's connection may hold a request back"
+                "{place}: is {window_ms}, must be above {held_back_ms}: a worker's connection may hold a request back for {HELD_BACK_MS_MAX}, and two clocks may differ by twice clock_skew_max_ms, which is {clock_skew_max_ms}"
             ));
         } else if known_after_ms >= answer_within_ms {
             faults.push(format!(

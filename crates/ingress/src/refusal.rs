@@ -29,6 +29,8 @@ pub(crate) enum Refusal {
     NoAnswer,
     /// This ingress shuts down.
     ShuttingDown,
+    /// The clock of this ingress is wrong, and with it the times that it would give the request.
+    WrongClock,
 }
 
 impl Refusal {
@@ -60,7 +62,7 @@ impl Refusal {
             Self::Conflict(_) => Code::AlreadyExists,
             Self::KeyRefused => Code::Unauthenticated,
             Self::TooManyCalls | Self::TooManyWatches | Self::TooManyWatchers => Code::ResourceExhausted,
-            Self::NotAccepted(_) | Self::NoAnswer | Self::ShuttingDown => Code::Unavailable,
+            Self::NotAccepted(_) | Self::NoAnswer | Self::ShuttingDown | Self::WrongClock => Code::Unavailable,
         }
     }
 }

@@ -82,12 +82,19 @@ impl RouterClient {
 
     /// Registers a call that waits for replies until the deadline.
     pub(crate) fn open_call(&self, deadline: Instant) -> Result<PendingCall, Refusal> {
+        self.check_clock()?;
         self.pending.open(CallKind::Call, self.until(deadline)).ok_or(Refusal::TooManyCalls)
     }
 
     /// Registers a watch that waits for replies until the deadline.
     pub(crate) fn open_watch(&self, deadline: Instant) -> Result<PendingCall, Refusal> {
+        self.check_clock()?;
         self.pending.open(CallKind::Watch, self.until(deadline)).ok_or(Refusal::TooManyWatches)
+    }
+
+    /// Refuses what would get a wrong time: a payment would be sent too late or not at all.
+    fn check_clock(&self) -> Result<(), Refusal> {
+        if self.clock.is_skewed() { Err(Refusal::WrongClock) } else { Ok(()) }
     }
 
     fn until(&self, deadline: Instant) -> UnixMs {

@@ -6,14 +6,21 @@
 #[path = "support/stage.rs"]
 mod support;
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use support::{Stage, order, paid, paying, payment, settings, trade_no};
 use tonic::{Code, Request};
 use tonic_types::StatusExt;
 use twqr_ingress::Settings;
-use twqr_types::StatusCode;
+use twqr_service::{Clock, SystemClock};
+use twqr_types::{StatusCode, UnixMs};
 use twqr_wire::{
     convert::{ReplyContent, ReplyRecord, encode_reply_record},
     pos::{InquiryType, OrderStatus, PayRequest, QueryRequest, WatchOrderRequest},
@@ -268,4 +275,44 @@ async fn health_and_reflection_know_only_the_public_api() {
     let mut names: Vec<String> = services.service.into_iter().map(|service| service.name).collect();
     names.retain(|name| name.starts_with("twqr."));
     assert_eq!(names, ["twqr.pos.v1.PosService"]);
+}
+
+/// The system's clock, which a test declares to be wrong.
+#[derive(Default)]
+struct DoubtfulClock(AtomicBool);
+
+impl Clock for DoubtfulClock {
+    fn now(&self) -> UnixMs {
+        SystemClock.now()
+    }
+
+    fn is_skewed(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[tokio::test]
+async fn an_ingress_with_a_wrong_clock_accepts_nothing_until_it_is_right() {
+    let clock = Arc::new(DoubtfulClock::default());
+    let stage = Stage::open_with(Settings { answer_within_ms: 300, ..settings() }, clock.clone()).await;
+    let mut client = stage.client().await;
+    clock.0.store(true, Ordering::Relaxed);
+    let began = stage.orders_end().await;
+    let refused = client.pay(payment("1")).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable);
+    assert!(refused.message().contains("clock") && refused.get_details_retry_info().is_some(), "{refused}");
+    let inquiry_type = InquiryType::Payment.into();
+    let (merchant_id, merchant_trade_no) = ("M1".to_owned(), "1".to_owned());
+    let query = QueryRequest {
+        inquiry_type,
+        merchant_id: merchant_id.clone(),
+        merchant_trade_no: merchant_trade_no.clone(),
+        ..QueryRequest::default()
+    };
+    let watch = WatchOrderRequest { inquiry_type, merchant_id, merchant_trade_no, ..WatchOrderRequest::default() };
+    assert_eq!(client.query(query).await.unwrap_err().code(), Code::Unavailable);
+    assert_eq!(client.watch_order(watch).await.unwrap_err().code(), Code::Unavailable);
+    assert_eq!(stage.orders_end().await, began, "nothing was written");
+    clock.0.store(false, Ordering::Relaxed);
+    assert_eq!(client.pay(payment("1")).await.unwrap().into_inner().status_code, "982");
 }

@@ -163,7 +163,9 @@ impl Follower {
         loop {
             watch.set_applied(progress.next);
             let now = self.context.clock.now();
-            let next_alarm = progress.alarms.next().map(|at| {
+            // No alarm rings by a wrong clock: it would cause inquiries too early. The next tick of
+            // the gauges looks at the clock again.
+            let next_alarm = progress.alarms.next().filter(|_| !self.context.clock.is_skewed()).map(|at| {
                 let rings_at = Instant::now() + Duration::from_millis(at.since(now).max(0).cast_unsigned());
                 if progress.next < end_at_start { rings_at.max(ring_from) } else { rings_at }
             });

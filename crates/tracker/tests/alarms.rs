@@ -11,7 +11,10 @@ use std::{
     collections::{BTreeSet, HashSet},
     num::NonZeroU32,
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -22,7 +25,7 @@ use twqr_journal::{
     embedded::{EmbeddedJournal, EmbeddedSettings},
 };
 use twqr_order::{Command, ListingChange, Movement, Order, Phase, PolicyVersions};
-use twqr_service::{CancellationToken, Context, Health, SystemClock};
+use twqr_service::{CancellationToken, Clock, Context, Health, SystemClock};
 use twqr_tracker::{MemoryModel, ModelError, ReadModel, Settings, ShardSnapshot, StoredOrder, Watermark};
 use twqr_types::{OrderKey, ShardId, TradeNo, UnixMs};
 use twqr_wire::convert::{StateBody, StatesEntry, decode_record, encode_state};
@@ -139,9 +142,13 @@ struct Followers {
 
 impl Followers {
     fn start(folder: &Path, disk: Disk) -> Self {
+        Self::start_with(folder, disk, Arc::new(SystemClock))
+    }
+
+    fn start_with(folder: &Path, disk: Disk, clock: Arc<dyn Clock>) -> Self {
         let (journal, model) = (open_journal(folder), FaultyModel::on(disk));
         let (health, shutdown) = (Health::default(), CancellationToken::new());
-        let context = Context { clock: Arc::new(SystemClock), shutdown: shutdown.clone(), health: health.clone() };
+        let context = Context { clock, shutdown: shutdown.clone(), health: health.clone() };
         let running = tokio::spawn(twqr_tracker::follow(model.clone(), journal.clone(), context));
         Self { journal, model, health, shutdown, running }
     }
@@ -265,4 +272,31 @@ async fn alarms_ring_although_the_read_model_cannot_be_opened() {
     wait_until("the operators' API serves", || std::net::TcpStream::connect(listen).is_ok()).await;
     shutdown.cancel();
     running.await.unwrap().unwrap();
+}
+
+/// The system's clock, which a test declares to be wrong.
+struct DoubtfulClock(AtomicBool);
+
+impl Clock for DoubtfulClock {
+    fn now(&self) -> UnixMs {
+        SystemClock.now()
+    }
+
+    fn is_skewed(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[tokio::test]
+async fn no_alarm_rings_while_the_clock_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(DoubtfulClock(AtomicBool::new(true)));
+    let followers = Followers::start_with(folder.path(), Disk::Works, clock.clone());
+    followers.journal.append(STATES, vec![due_payment(0)]).await.unwrap();
+    followers.until_model_has(1).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(followers.journal.end(ORDERS).await.unwrap(), 0);
+    clock.0.store(false, Ordering::Relaxed);
+    until_due(&followers.journal, 1).await;
+    followers.close().await;
 }

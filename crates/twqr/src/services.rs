@@ -14,9 +14,10 @@ use tokio::{
 };
 use tracing::warn;
 use twqr_config::Config;
+use twqr_consumer::ClockMeter;
 use twqr_files::print_error_line;
 use twqr_journal::Journal;
-use twqr_service::{CancellationToken, Context, Health, PartState, SystemClock};
+use twqr_service::{CancellationToken, Clock, Context, Health, MeasuredClock, PartState, SystemClock};
 
 use crate::admin;
 
@@ -87,6 +88,7 @@ type Running = JoinSet<anyhow::Result<()>>;
 struct Process {
     config: Config,
     journal: Arc<dyn Journal>,
+    clock: Arc<dyn Clock>,
     health: Health,
     /// For each tier, the token that stops it and its running services.
     tiers: [(CancellationToken, Running); 3],
@@ -107,7 +109,8 @@ pub(crate) async fn run(services: &[Service], config: Config, stop: Cancellation
         ended = &mut admin => return failure(ended),
         () = stop.cancelled() => return Ok(()),
     };
-    let mut process = Process { config, journal: opened.journal, health, tiers };
+    let clock = measured_clock(&config, &opened.journal, &health, &tiers[2].0).await;
+    let mut process = Process { config, journal: opened.journal, clock, health, tiers };
     if let Some(embedded) = opened.embedded {
         let kept_ms = i64::from(process.config.journal_retention_hours) * 3_600_000;
         let care = journal_care::take_care(embedded, process.health.clone(), kept_ms);
@@ -161,7 +164,7 @@ impl Process {
 
     fn start(&mut self, service: Service) -> anyhow::Result<()> {
         let (token, running) = &mut self.tiers[service.tier()];
-        let context = Context { clock: Arc::new(SystemClock), shutdown: token.clone(), health: self.health.clone() };
+        let context = Context { clock: self.clock.clone(), shutdown: token.clone(), health: self.health.clone() };
         let (config, journal) = (&self.config, self.journal.clone());
         match service {
             Service::Ingress => {
@@ -195,6 +198,23 @@ impl Process {
         };
         failure(ended)
     }
+}
+
+/// The clock of all services of this process, compared with the brokers' clocks until `stop` fires.
+/// The embedded journal has no broker, and no other process whose clock could differ.
+async fn measured_clock(
+    config: &Config,
+    journal: &Arc<dyn Journal>,
+    health: &Health,
+    stop: &CancellationToken,
+) -> Arc<dyn Clock> {
+    if !journal.is_shared() {
+        return Arc::new(SystemClock);
+    }
+    let clock = MeasuredClock::new(Arc::new(SystemClock), config.clock_skew_max_ms);
+    let context = Context { clock: clock.clone(), shutdown: stop.clone(), health: health.clone() };
+    ClockMeter::begin(journal.clone(), clock.clone(), &context).await;
+    clock
 }
 
 /// Forces an exit if graceful shutdown hangs.

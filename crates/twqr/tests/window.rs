@@ -45,7 +45,7 @@ impl Services {
     async fn start(wallet: SocketAddr) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let policy = format!(
-            "data_dir = \"{}\"\ncall_timeout_ms = 4000\n[policy]\nsend_within_ms = {SEND_WITHIN_MS}\n\
+            "data_dir = \"{}\"\ncall_timeout_ms = 4000\nclock_skew_max_ms = 40\n[policy]\nsend_within_ms = {SEND_WITHIN_MS}\n\
              [[policy.issuers]]\ninstitution = \"\"\nwindow_ms = {WINDOW_MS}\nfirst_delay_ms = 300\n",
             folder.path().join("data").display()
         );

@@ -17,7 +17,7 @@ use twqr_wire::convert::BackendAnswer;
 
 use crate::{
     backend::{Backend, Calls, exchange},
-    call::Call,
+    call::{Call, Purpose},
 };
 
 /// What a link reports to its partition.
@@ -27,7 +27,8 @@ pub(crate) enum Event {
     Connected(mpsc::Sender<Call>),
     /// The backend answered a call.
     Answer { call_id: u64, answer: BackendAnswer },
-    /// This transfer was not handed to the transport, because its `send_by` had passed.
+    /// This transfer was not handed to the transport, because its `send_by` had passed, or because
+    /// the clock is too wrong to tell.
     TooLate { call_id: u64 },
     /// The stream broke; the calls that were handed over may or may not have arrived.
     Disconnected,
@@ -135,7 +136,8 @@ fn without_late(
     events: mpsc::Sender<Event>,
 ) -> impl Stream<Item = Call> {
     calls.filter_map(move |call| {
-        let late = call.is_late(clock.now()).then(|| events.clone());
+        let may_be_late = call.is_late(clock.now()) || call.purpose == Purpose::Transfer && clock.is_skewed();
+        let late = may_be_late.then(|| events.clone());
         async move {
             let Some(events) = late else { return Some(call) };
             drop(events.send(Event::TooLate { call_id: call.id }).await);

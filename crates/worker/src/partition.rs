@@ -115,6 +115,10 @@ impl Holder {
             let place_freed = freed.notified();
             tokio::pin!(place_freed);
             place_freed.as_mut().enable();
+            if self.stage == Stage::Working && self.clock.is_skewed() {
+                warn!(%partition, "the clock is wrong; releasing the partition to another worker");
+                self.release();
+            }
             self.send_queued();
             self.outcomes.append(&*journal);
             let next_timeout = self.next_timeout();

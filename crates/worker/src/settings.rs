@@ -33,10 +33,12 @@ impl Settings {
         Self { topic, member, backend: wallet, call_timeout_ms, lanes }
     }
 
-    /// How long after `send_by` a call that this worker has begun may be unfinished, or held back
-    /// by its connection, in ms.
-    pub(crate) fn held_back_ms_max(&self) -> i64 {
-        HELD_BACK_MS_MAX.max(i64::try_from(self.call_timeout_ms).unwrap_or(i64::MAX))
+    /// How long after `send_by` a call may be unfinished, or held back by a worker's connection, in
+    /// ms. The sender's clock may be behind by `skew_max_ms`, and this one ahead by as much.
+    pub(crate) fn held_back_ms_max(&self, skew_max_ms: i64) -> i64 {
+        HELD_BACK_MS_MAX
+            .saturating_add(skew_max_ms.saturating_mul(2))
+            .max(i64::try_from(self.call_timeout_ms).unwrap_or(i64::MAX))
     }
 
     /// How long a backend may answer no call before its stream counts as dead.

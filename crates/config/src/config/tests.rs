@@ -99,8 +99,12 @@ fn settings_that_contradict_each_other_are_refused() {
             "policy.issuers[1].window_ms: is 4000, must be above call_timeout_ms, which is 4000",
         ),
         (
-            "[[policy.issuers]]\ninstitution = \"\"\nwindow_ms = 4500",
-            "policy.issuers[0].window_ms: is 4500, must be above 4500, as long as a worker's connection",
+            "[[policy.issuers]]\ninstitution = \"\"\nwindow_ms = 4900",
+            "policy.issuers[0].window_ms: is 4900, must be above 4900: a worker's connection may hold a request back for 4500",
+        ),
+        (
+            "clock_skew_max_ms = 750\n[policy]\nissuers = []",
+            "policy.routes[0]: the default of window_ms: is 6000, must be above 6000: a worker's connection",
         ),
         (
             "[[policy.issuers]]\ninstitution = \"\"\nwindow_ms = 8000",

@@ -40,6 +40,10 @@ pub(super) fn status(refusal: &Refusal) -> Status {
         Refusal::ShuttingDown => {
             retryable(code, "this instance shuts down; watch the order again".to_owned())
         }
+        Refusal::WrongClock => retryable(
+            code,
+            "the clock of this instance is wrong; nothing was accepted, retry with the same merchant_trade_no".to_owned(),
+        ),
     }
 }
 

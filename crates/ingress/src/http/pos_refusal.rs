@@ -49,6 +49,10 @@ impl PosRefusal {
                 StatusCode::SYSTEM_FAILED,
                 "too busy, nothing was accepted; send it again with the same MerchantTradeNo".to_owned(),
             ),
+            Refusal::WrongClock => (
+                StatusCode::SYSTEM_FAILED,
+                "no request is taken now, nothing was accepted; send it again with the same MerchantTradeNo".to_owned(),
+            ),
             Refusal::NotAccepted(_) | Refusal::NoAnswer | Refusal::ShuttingDown => (
                 StatusCode::SYSTEM_FAILED,
                 "no answer now, nothing final is known; send it again with the same MerchantTradeNo".to_owned(),

@@ -29,7 +29,7 @@ use twqr_journal::{
     embedded::{EmbeddedJournal, EmbeddedSettings},
 };
 use twqr_order::{Approval, Command, EffectId, Movement, Order, Payment, PaymentType, Phase, ReplyTo, Terms};
-use twqr_service::{CancellationToken, Context, Health, SystemClock};
+use twqr_service::{CancellationToken, Clock, Context, Health, SystemClock};
 use twqr_types::{CardTokenDigest, Issuer, KeyName, PayForm, RawPay, ShardId, StatusCode, TradeNo, UnixMs};
 use twqr_wire::{
     convert::{DeadLetter, ReplyContent, ReplyRecord, decode_dead_letter, decode_record, encode_reply_record},
@@ -75,9 +75,7 @@ pub fn settings() -> Settings {
 
 impl Stage {
     pub async fn open(settings: Settings) -> Self {
-        let stage = Self::start(settings).await;
-        stage.until(|stage| stage.health.is_ready()).await;
-        stage
+        Self::open_with(settings, Arc::new(SystemClock)).await
     }
 
     /// The error with which an ingress ends at its start.
@@ -86,6 +84,17 @@ impl Stage {
     }
 
     async fn start(settings: Settings) -> Self {
+        Self::start_with(settings, Arc::new(SystemClock)).await
+    }
+
+    /// Opens an ingress with this clock.
+    pub async fn open_with(settings: Settings, clock: Arc<dyn Clock>) -> Self {
+        let stage = Self::start_with(settings, clock).await;
+        stage.until(|stage| stage.health.is_ready()).await;
+        stage
+    }
+
+    async fn start_with(settings: Settings, clock: Arc<dyn Clock>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let one = NonZeroU32::MIN;
         let inner =
@@ -97,7 +106,7 @@ impl Stage {
         let http = settings.http.is_some().then(|| form.local_addr().unwrap());
         let listeners = Listeners { grpc, http: http.is_some().then_some(form) };
         let (health, shutdown) = (Health::default(), CancellationToken::new());
-        let context = Context { clock: Arc::new(SystemClock), shutdown: shutdown.clone(), health: health.clone() };
+        let context = Context { clock, shutdown: shutdown.clone(), health: health.clone() };
         let serving = tokio::spawn(run_on(listeners, settings, journal.clone(), context));
         Self { journal, address, http, health, shutdown, serving, _folder: folder }
     }

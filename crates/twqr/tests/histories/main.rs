@@ -20,6 +20,8 @@
 //! - `answer_check`: no answer to a caller was contradicted later, and each accepted order was
 //!   found (I3, I5).
 //! - `worker_crashes`: if only workers crash, no payment at an idempotent issuer fails for it.
+//! - `wrong_clocks`: clocks that are set wrong break no invariant, and fail no payment by the word
+//!   of a worker whose clock is wrong.
 //! - `replay_check`: the routers stored and emitted exactly what a replay of the log gives, so an
 //!   order has one charge task (I1).
 //! - `coverage`: together, the histories met every situation that they are meant to test.
@@ -60,6 +62,7 @@ mod replay_check;
 mod reply_recorder;
 mod simulated_issuers;
 mod worker_crashes;
+mod wrong_clocks;
 
 use std::time::Duration;
 

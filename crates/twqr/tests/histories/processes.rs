@@ -1,13 +1,22 @@
 //! Starts the processes of a history, and crashes, pauses and replaces them at random.
 
-use std::{num::NonZeroU64, sync::Arc, time::Duration};
+use std::{
+    num::NonZeroU64,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
+use futures::FutureExt;
 use rand::{Rng, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
+use twqr_consumer::ClockMeter;
 use twqr_journal_sim::{Sim, SimSession};
 use twqr_order::Policy;
 use twqr_router::MemoryStore;
-use twqr_service::{CancellationToken, Clock, Context, Health};
+use twqr_service::{CancellationToken, Clock, Context, Health, MeasuredClock};
 use twqr_tracker::MemoryModel;
 use twqr_types::UnixMs;
 use twqr_worker::Settings;
@@ -28,6 +37,7 @@ struct Process {
     service: Service,
     session: Arc<SimSession>,
     shutdown: CancellationToken,
+    clock: Arc<VirtualClock>,
     /// A router's local store, which a successor may take over.
     store: Arc<MemoryStore>,
     paused: bool,
@@ -35,17 +45,21 @@ struct Process {
     gone: bool,
 }
 
-/// Virtual time as one process sees it: each clock is wrong by up to 100 ms.
+/// Virtual time as one process sees it. The brokers' clock is never wrong.
 pub struct VirtualClock {
     began: tokio::time::Instant,
-    skew_ms: i64,
+    skew_ms: AtomicI64,
 }
+
+/// How far the clock of a process may be wrong, in ms; each is wrong by up to that.
+const SKEW_MS_MAX: u64 = 200;
 
 const EPOCH_MS: i64 = 1_790_000_000_000;
 
 impl Clock for VirtualClock {
     fn now(&self) -> UnixMs {
-        UnixMs(EPOCH_MS + self.skew_ms).plus(i64::try_from(self.began.elapsed().as_millis()).unwrap())
+        UnixMs(EPOCH_MS + self.skew_ms.load(Ordering::Relaxed))
+            .plus(i64::try_from(self.began.elapsed().as_millis()).unwrap())
     }
 }
 
@@ -70,7 +84,9 @@ impl Processes {
     pub fn new(sim: Sim, issuers: SimulatedIssuers, first_policy: Policy, seed: u64) -> Self {
         let began = tokio::time::Instant::now();
         let random = ChaCha8Rng::seed_from_u64(seed ^ 0x3031);
-        let clock = Arc::new(VirtualClock { began, skew_ms: 0 });
+        let clock = Arc::new(VirtualClock { began, skew_ms: AtomicI64::new(0) });
+        let brokers_clock = clock.clone();
+        sim.stamp_with(move || brokers_clock.now().0);
         let (started, model) = (Vec::new(), Arc::default());
         Self { sim, issuers, first_policy, started, began, random, clock, last_member: None, model }
     }
@@ -87,9 +103,15 @@ impl Processes {
         let member = format!("{service:?}-{number}");
         let session = self.sim.session(&member);
         let shutdown = CancellationToken::new();
-        let clock = Arc::new(VirtualClock { began: self.began, skew_ms: self.random.random_range(-100..=100) });
-        let context = Context { clock, shutdown: shutdown.clone(), health: Health::default() };
+        let skew_ms = AtomicI64::new(self.draw_skew());
+        let clock = Arc::new(VirtualClock { began: self.began, skew_ms });
+        let measured = MeasuredClock::new(clock.clone(), SKEW_MS_MAX);
+        let context = Context { clock: measured.clone(), shutdown: shutdown.clone(), health: Health::default() };
         let journal = session.clone();
+        let measuring = {
+            let (journal, context) = (journal.clone(), context.clone());
+            async move { ClockMeter::begin(journal, measured, &context).await }
+        };
         match service {
             Service::Router => {
                 let settings = twqr_router::Settings {
@@ -99,21 +121,46 @@ impl Processes {
                     standby: true,
                     store: store.clone(),
                 };
-                tokio::spawn(twqr_router::run(settings, journal, context));
+                tokio::spawn(measuring.then(|()| twqr_router::run(settings, journal, context)));
             }
-            Service::Tracker => drop(tokio::spawn(twqr_tracker::follow(self.model.clone(), journal, context))),
+            Service::Tracker => {
+                let model = self.model.clone();
+                tokio::spawn(measuring.then(|()| twqr_tracker::follow(model, journal, context)));
+            }
             Service::WalletWorker | Service::FiscWorker => {
                 let connection = IssuerConnection {
                     issuers: self.issuers.clone(),
                     session: session.clone(),
                     clock: self.clock.clone(),
+                    worker_clock: clock.clone(),
                 };
                 let configure = if service == Service::WalletWorker { Settings::wallet } else { Settings::fisc };
                 let settings = configure(member, Arc::new(connection), 800);
-                tokio::spawn(twqr_worker::run(settings, journal, context));
+                tokio::spawn(measuring.then(|()| twqr_worker::run(settings, journal, context)));
             }
         }
-        self.started.push(Process { service, session, shutdown, store, paused: false, gone: false });
+        self.started.push(Process { service, session, shutdown, clock, store, paused: false, gone: false });
+    }
+
+    /// Draws how far the clock of a process is wrong, within the bound.
+    fn draw_skew(&mut self) -> i64 {
+        let max_ms = SKEW_MS_MAX.cast_signed();
+        self.random.random_range(-max_ms..=max_ms)
+    }
+
+    /// Sets the clock of one process of this service wrong by so many ms.
+    pub fn set_clock_of_one(&mut self, service: Service, skew_ms: i64, random: &mut ChaCha8Rng) {
+        let of_service: Vec<_> = self.started.iter().filter(|process| process.service == service).collect();
+        let Some(chosen) = of_service.choose(random) else { return };
+        chosen.clock.skew_ms.store(skew_ms, Ordering::Relaxed);
+    }
+
+    /// Sets the clocks of all processes right, within the bound.
+    pub fn set_clocks_right(&mut self) {
+        for at in 0..self.started.len() {
+            let skew_ms = self.draw_skew();
+            self.started[at].clock.skew_ms.store(skew_ms, Ordering::Relaxed);
+        }
     }
 
     /// Crashes, pauses, resumes or replaces one process at random.

@@ -51,11 +51,12 @@ impl RecordedReplies {
                     self.record_payment(payment);
                 }
             }
+            // By which a process measures its clock.
+            ReplyContent::Empty => return,
             ReplyContent::NotFound
             | ReplyContent::Conflict(_)
             | ReplyContent::TooManyWatchers
-            | ReplyContent::KeyRefused
-            | ReplyContent::Empty => {}
+            | ReplyContent::KeyRefused => {}
         }
         self.by_correlation.entry(reply.correlation).or_default().push(reply);
     }

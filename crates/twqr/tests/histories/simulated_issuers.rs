@@ -173,6 +173,8 @@ pub struct IssuerConnection {
     pub session: Arc<SimSession>,
     /// The issuers' clock, without the skew of the worker's.
     pub clock: Arc<dyn Clock>,
+    /// The worker's clock.
+    pub worker_clock: Arc<dyn Clock>,
 }
 
 #[async_trait]
@@ -180,13 +182,14 @@ impl Backend for IssuerConnection {
     async fn exchange(&self, mut calls: Calls) -> Result<Answers, Status> {
         let (sender, answers) = mpsc::unbounded_channel();
         let (issuers, session, clock) = (self.issuers.clone(), self.session.clone(), self.clock.clone());
+        let worker_clock = self.worker_clock.clone();
         tokio::spawn(async move {
             while session.until_running().await {
                 let Some(call) = calls.next().await else { break };
                 // The process may have been paused while it waited for a call: on resuming it
                 // checks the time again, as a worker's connection does.
                 let runs = session.until_running().await;
-                let late = send_by_ms(&call).is_some_and(|send_by| clock.now().0 > send_by);
+                let late = send_by_ms(&call).is_some_and(|send_by| worker_clock.now().0 > send_by);
                 if !runs || late {
                     continue;
                 }

@@ -40,7 +40,7 @@ struct Plan {
 type PolicyOf = fn(&SimulatedIssuers) -> Policy;
 
 /// The policy with times and limits that a crash does not exceed.
-fn with_room(policy: Policy) -> Policy {
+pub fn with_room(policy: Policy) -> Policy {
     let mut policy = Policy { send_within_ms: 15_000, ..policy };
     policy.issuers.iter_mut().for_each(|rules| rules.limits = Limits::default());
     policy

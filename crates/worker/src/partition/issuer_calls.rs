@@ -38,10 +38,11 @@ impl Holder {
 
     /// Whether the issuer's "not known" proves absence, if it is asked about the task's movement
     /// at `now`: no transfer of it may arrive any more (protocol rule P6). A policy in the log may
-    /// have a window that is too short for this worker.
+    /// have a window that is too short for this worker, or for its clock and that of the sender.
     fn proves_absence(&self, task: &Task, now: UnixMs) -> bool {
-        let window_ends = task.absent_after.max(task.send_by.plus(self.settings.held_back_ms_max()));
-        now > window_ends && !self.in_flight.has_transfer_of(task)
+        let held_back_ms_max = self.settings.held_back_ms_max(self.clock.skew_max_ms());
+        let window_ends = task.absent_after.max(task.send_by.plus(held_back_ms_max));
+        now > window_ends && !self.in_flight.has_transfer_of(task) && !self.clock.is_skewed()
     }
 
     /// Reserves the link for one call. An error says why the link takes no call; the call is
@@ -71,7 +72,8 @@ impl Holder {
             Event::TooLate { call_id } => {
                 if let Some(call) = self.take_call(call_id) {
                     let why = "its time to be sent passed before the transport took it";
-                    let report = if call.task.is_idempotent { unknown } else { not_sent };
+                    let is_evidence = !call.task.is_idempotent && !self.clock.is_skewed();
+                    let report = if is_evidence { not_sent } else { unknown };
                     self.report(Some(call.offset), &call.task, report(why, &call.task.subject));
                 }
             }

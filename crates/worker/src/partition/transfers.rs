@@ -18,10 +18,15 @@ use crate::{
     lanes::{Admission, Place, QueuePlace},
 };
 
+const WRONG_CLOCK: &str = "the clock of this worker is wrong";
+
 impl Holder {
     /// Sends a transfer, lets it wait, or gives it up.
     pub(super) fn send(&mut self, transfer: Transfer) {
         let now = self.clock.now();
+        if self.clock.is_skewed() {
+            return self.give_up(transfer, WRONG_CLOCK);
+        }
         if now > transfer.task.send_by {
             return self.give_up(transfer, "its time to be sent had passed");
         }
@@ -65,6 +70,9 @@ impl Holder {
         let place = if matches!(self.stage, Stage::Ending(Ended::Superseded)) {
             self.give_up(queued.transfer, "another worker took over before it was sent");
             return None;
+        } else if self.clock.is_skewed() {
+            self.give_up(queued.transfer, WRONG_CLOCK);
+            return None;
         } else if now > task.send_by {
             self.give_up(queued.transfer, "its time to be sent passed in the issuer's queue");
             return None;
@@ -102,12 +110,12 @@ impl Holder {
         }
     }
 
-    /// Reports a transfer that cannot be sent. This proves that it was never sent only if it is
-    /// fresh and not idempotent. One that another worker may have sent is inquired about.
+    /// Reports a transfer that cannot be sent. This is evidence only if it is fresh and not
+    /// idempotent, and the clock is right. One that another worker may have sent is inquired about.
     fn give_up(&mut self, transfer: Transfer, why: &str) {
         let Transfer { offset, task, is_fresh } = transfer;
         let is_superseded = matches!(self.stage, Stage::Ending(Ended::Superseded));
-        if !task.is_idempotent {
+        if !task.is_idempotent && !self.clock.is_skewed() {
             self.report_not_sent(offset, &task, why);
         } else if is_fresh || is_superseded {
             self.report_unknown(offset, &TaskSummary::of(&task), why);

@@ -3,7 +3,10 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
@@ -15,10 +18,11 @@ use tokio::{
 };
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::Status;
+use twqr_consumer::ClockMeter;
 use twqr_journal::{Entry, Journal, Partition, Topic};
 use twqr_journal_sim::{Faults, Layout, Sim, SimSession};
 use twqr_order::{Command, MovementOutcome, Task, TaskResult};
-use twqr_service::{CancellationToken, Clock, Context, Health};
+use twqr_service::{CancellationToken, Clock, Context, Health, MeasuredClock};
 use twqr_types::UnixMs;
 use twqr_wire::{
     backend::{
@@ -34,6 +38,8 @@ use twqr_worker::{Answers, Backend, Calls, Settings, run};
 pub const BEGAN: UnixMs = UnixMs(1_700_000_000_000);
 /// How long a call may take.
 pub const CALL_TIMEOUT_MS: u64 = 500;
+/// How far a measured clock may be wrong.
+pub const SKEW_MAX_MS: u64 = 200;
 /// How long the issuer takes to answer.
 pub const LATENCY_MS: u64 = 20;
 const ORDERS: Partition = Partition { topic: Topic::Orders, index: 0 };
@@ -160,12 +166,34 @@ impl Backend for Connection {
     fn no_connection(&self, _: &Status) {}
 }
 
-struct VirtualClock(Instant);
+/// The clock of one worker, which may be wrong.
+pub struct WorkerClock {
+    began: Instant,
+    skew_ms: AtomicI64,
+}
 
-impl Clock for VirtualClock {
-    fn now(&self) -> UnixMs {
-        BEGAN.plus(i64::try_from(self.0.elapsed().as_millis()).unwrap())
+impl WorkerClock {
+    /// Sets it ahead of the brokers' clock by so many ms.
+    pub fn set_skew(&self, ms: i64) {
+        self.skew_ms.store(ms, Ordering::Relaxed);
     }
+}
+
+impl Clock for WorkerClock {
+    fn now(&self) -> UnixMs {
+        BEGAN.plus(elapsed_ms(self.began) + self.skew_ms.load(Ordering::Relaxed))
+    }
+}
+
+fn elapsed_ms(began: Instant) -> i64 {
+    i64::try_from(began.elapsed().as_millis()).unwrap()
+}
+
+/// A worker that was started.
+pub struct RunningWorker {
+    pub session: Arc<SimSession>,
+    pub clock: Arc<WorkerClock>,
+    pub health: Health,
 }
 
 /// The journal, the issuer, and the router that appends tasks.
@@ -182,20 +210,37 @@ impl Stage {
     pub fn new(topic: Topic) -> Self {
         let faults = Faults { session_timeout_ms: 200, ..Faults::default() };
         let sim = Sim::new(Layout { shards: 1, task_partitions: 1 }, faults, 7);
-        let router = sim.session("router-0");
-        Self { topic, began: Instant::now(), sim, router, issuer: Arc::default() }
+        let (router, began) = (sim.session("router-0"), Instant::now());
+        sim.stamp_with(move || BEGAN.0 + elapsed_ms(began));
+        Self { topic, began, sim, router, issuer: Arc::default() }
     }
 
     /// Starts a worker; the returned session can crash.
     pub fn start_worker(&self, member: &str) -> Arc<SimSession> {
         let session = self.sim.session(member);
-        let clock = Arc::new(VirtualClock(self.began));
+        let clock = Arc::new(WorkerClock { began: self.began, skew_ms: AtomicI64::new(0) });
         let context = Context { clock, shutdown: CancellationToken::new(), health: Health::default() };
+        self.run_worker(member, &session, context);
+        session
+    }
+
+    /// Starts a worker that measures its clock, which is ahead by so many ms.
+    pub async fn start_measured_worker(&self, member: &str, skew_ms: i64) -> RunningWorker {
+        let session = self.sim.session(member);
+        let clock = Arc::new(WorkerClock { began: self.began, skew_ms: AtomicI64::new(skew_ms) });
+        let measured = MeasuredClock::new(clock.clone(), SKEW_MAX_MS);
+        let health = Health::default();
+        let context = Context { clock: measured.clone(), shutdown: CancellationToken::new(), health: health.clone() };
+        ClockMeter::begin(session.clone(), measured, &context).await;
+        self.run_worker(member, &session, context);
+        RunningWorker { session, clock, health }
+    }
+
+    fn run_worker(&self, member: &str, session: &Arc<SimSession>, context: Context) {
         let connection = Arc::new(Connection { issuer: self.issuer.clone(), session: session.clone() });
         let configure = if self.topic == Topic::WalletTasks { Settings::wallet } else { Settings::fisc };
         let settings = configure(member.to_owned(), connection, CALL_TIMEOUT_MS);
         drop(tokio::spawn(run(settings, session.clone(), context)));
-        session
     }
 
     /// Appends tasks in one batch.
