@@ -42,7 +42,8 @@ pub(super) fn print(summary: &LoadSummary, dir: &Path) -> std::io::Result<()> {
     print_line(&summary.validity.line)?;
     for result in &summary.thresholds {
         let verdict = if result.is_met { "met" } else { "MISSED" };
-        print_line(format_args!("threshold {}: {verdict}, this run {}", result.threshold, result.value))?;
+        let value = (result.value * 1_000.0).round() / 1_000.0;
+        print_line(format_args!("threshold {}: {verdict}, this run {value}", result.threshold))?;
     }
     for (name, latency) in [("answered", &summary.answered), ("final", &summary.finals)] {
         print_line(format_args!(

@@ -199,8 +199,8 @@ pub fn explain() -> String {
         let default = if key.default.is_empty() { String::new() } else { format!("; default {}", key.default) };
         let _ = write!(text, "\n{}\n    {}.\n    {}{default}\n", key.path, key.about, key.allowed());
     }
-    let issuers: Vec<&str> = ISSUERS.iter().skip(1).map(|codes| codes.prefix).collect();
-    let _ = write!(text, "\nIssuers: wallet, and institutions with codes that begin with {}.\n", issuers.join(", "));
+    let institutions: Vec<&str> = ISSUERS.iter().skip(1).map(|codes| codes.issuer.as_wire()).collect();
+    let _ = write!(text, "\nIssuers: wallet, {}.\n", institutions.join(", "));
     text.push_str("\nFigures that a threshold may name:\n\n");
     for figure in FIGURES {
         let _ = writeln!(text, "{:<18} {}", figure.name, figure.about);
