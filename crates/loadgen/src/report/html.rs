@@ -234,6 +234,7 @@ mod tests {
             assert!(page.contains(needed), "{needed}");
         }
         assert!(page.contains("1970-01-01T00:16:40Z"), "the beginning in UTC");
+        assert!(page.contains("T1: &lt;twice&gt;") && !page.contains("<twice>"), "texts are escaped");
     }
 
     #[test]
