@@ -73,7 +73,7 @@ fn text(string: &str, form: SignatureForm, to: &mut impl Sink) {
     let mut rest = string;
     while let Some((at, character)) = rest.char_indices().find(|(_, character)| is_escaped(*character, form)) {
         to.put(&rest.as_bytes()[..at]);
-        escape(character, to);
+        escape(character, form, to);
         rest = &rest[at + character.len_utf8()..];
     }
     to.put(rest.as_bytes());
@@ -83,18 +83,15 @@ fn text(string: &str, form: SignatureForm, to: &mut impl Sink) {
 fn is_escaped(character: char, form: SignatureForm) -> bool {
     match character {
         '"' | '\\' | ..='\x1f' => true,
-        '/' => form.escapes_slash(),
-        '&' | '<' | '>' => form.escapes_html(),
-        '\u{2028}' | '\u{2029}' => form.escapes_html() || form.escapes_non_ascii(),
-        // Python escapes it, PHP does not.
-        '\x7f' => form.escapes_non_ascii() && !form.escapes_slash(),
-        _ => form.escapes_non_ascii() && !character.is_ascii(),
+        '\u{2028}' | '\u{2029}' => form.escapes_line_separators(),
+        _ if character.is_ascii() => form.escaped_ascii().contains(character),
+        _ => form.escapes_non_ascii(),
     }
 }
 
-fn escape(character: char, to: &mut impl Sink) {
+fn escape(character: char, form: SignatureForm, to: &mut impl Sink) {
     let short = match character {
-        '"' => b'"',
+        '"' if !form.writes_quotes_as_numbers() => b'"',
         '\\' => b'\\',
         '/' => b'/',
         '\x08' => b'b',
@@ -102,14 +99,16 @@ fn escape(character: char, to: &mut impl Sink) {
         '\n' => b'n',
         '\x0c' => b'f',
         '\r' => b'r',
-        _ => {
-            for unit in character.encode_utf16(&mut [0; 2]) {
-                to.put(format!("\\u{unit:04x}").as_bytes());
-            }
-            return;
-        }
+        _ => return escape_as_number(character, form, to),
     };
     to.put(&[b'\\', short]);
+}
+
+fn escape_as_number(character: char, form: SignatureForm, to: &mut impl Sink) {
+    for unit in character.encode_utf16(&mut [0; 2]) {
+        let escape = if form.writes_capital_hex() { format!("\\u{unit:04X}") } else { format!("\\u{unit:04x}") };
+        to.put(escape.as_bytes());
+    }
 }
 
 #[cfg(test)]

@@ -119,3 +119,62 @@ fn each_form_escapes_and_spaces_as_its_libraries_do() {
         assert_eq!(String::from_utf8(text).unwrap(), expected, "{form}");
     }
 }
+
+/// A body with every character that some library escapes, with the escapes of JSON in transport.
+const EVERY_CHARACTER: &str = r#"{"R":"\"\\/\b\t\n\f\r\u0000\u001f\u007f'<>&=+`é店\u2028😀"}"#;
+
+/// What the default serializers of common languages write for [`EVERY_CHARACTER`]. Python 3, Node
+/// 22, Go 1.26 and Gson 2.11 wrote their texts. Those of PHP, System.Text.Json and Newtonsoft.Json
+/// follow their sources (`php_json_escape_string`, `DefaultJavaScriptEncoder`, `JavaScriptUtils`).
+const OF_LIBRARIES: [(&str, SignatureForm, &str); 8] = [
+    (
+        "JSON.stringify of JavaScript",
+        SignatureForm::Plain,
+        "{\"R\":\"\\\"\\\\/\\b\\t\\n\\f\\r\\u0000\\u001f\u{7f}'<>&=+`é店\u{2028}😀\"}",
+    ),
+    (
+        "encoding/json of Go",
+        SignatureForm::Html,
+        "{\"R\":\"\\\"\\\\/\\b\\t\\n\\f\\r\\u0000\\u001f\u{7f}'\\u003c\\u003e\\u0026=+`é店\\u2028😀\"}",
+    ),
+    (
+        "json_encode of PHP",
+        SignatureForm::AsciiSlash,
+        "{\"R\":\"\\\"\\\\\\/\\b\\t\\n\\f\\r\\u0000\\u001f\u{7f}'<>&=+`\\u00e9\\u5e97\\u2028\\ud83d\\ude00\"}",
+    ),
+    (
+        "json.dumps of Python, without blanks",
+        SignatureForm::Ascii,
+        "{\"R\":\"\\\"\\\\/\\b\\t\\n\\f\\r\\u0000\\u001f\\u007f'<>&=+`\\u00e9\\u5e97\\u2028\\ud83d\\ude00\"}",
+    ),
+    (
+        "json.dumps of Python",
+        SignatureForm::AsciiSpaced,
+        "{\"R\": \"\\\"\\\\/\\b\\t\\n\\f\\r\\u0000\\u001f\\u007f'<>&=+`\\u00e9\\u5e97\\u2028\\ud83d\\ude00\"}",
+    ),
+    (
+        "Gson of Java",
+        SignatureForm::Gson,
+        "{\"R\":\"\\\"\\\\/\\b\\t\\n\\f\\r\\u0000\\u001f\u{7f}\\u0027\\u003c\\u003e\\u0026\\u003d+`é店\\u2028😀\"}",
+    ),
+    (
+        "System.Text.Json of .NET",
+        SignatureForm::DotNet,
+        "{\"R\":\"\\u0022\\\\/\\b\\t\\n\\f\\r\\u0000\\u001F\\u007F\\u0027\\u003C\\u003E\\u0026=\\u002B\\u0060\\u00E9\\u5E97\\u2028\\uD83D\\uDE00\"}",
+    ),
+    (
+        "Newtonsoft.Json of .NET with EscapeHtml",
+        SignatureForm::Newtonsoft,
+        "{\"R\":\"\\u0022\\\\/\\b\\t\\n\\f\\r\\u0000\\u001f\u{7f}\\u0027\\u003c\\u003e\\u0026=+`é店\\u2028😀\"}",
+    ),
+];
+
+#[test]
+fn the_default_of_each_common_library_is_one_of_the_forms() {
+    let members = parse(EVERY_CHARACTER.as_bytes()).unwrap();
+    for (library, form, expected) in OF_LIBRARIES {
+        let mut text = Vec::new();
+        write(&members, "Sign", form, &mut text);
+        assert_eq!(String::from_utf8(text).unwrap(), expected, "{library}");
+    }
+}
