@@ -23,6 +23,7 @@ mod policy;
 mod position;
 mod record;
 mod refund;
+mod remembering;
 mod reply_to;
 mod schedule;
 mod versions;
@@ -55,5 +56,6 @@ pub use record::{
     RefundRequest, RefundResult, Reserve, Target, TaskResult,
 };
 pub use refund::{Refund, RefundPhase, RefundSuccess, RefundTerms};
+pub use remembering::Remembering;
 pub use reply_to::ReplyTo;
 pub use versions::{POLICY_SHARD, PolicyVersions, Rules};

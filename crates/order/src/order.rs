@@ -2,7 +2,7 @@
 
 use twqr_types::{OrderKey, TradeNo, UnixMs};
 
-use crate::{Cancel, EarlyCancel, Payment, Refund, Subscriber};
+use crate::{Cancel, EarlyCancel, Payment, Refund, Remembering, Subscriber};
 
 /// An order: a payment, a refund under its own number, or a cancel that arrived before its payment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,6 +111,12 @@ impl Order {
             Self::Payment(payment) => payment.contradiction.as_deref(),
             Self::Refund(_) | Self::EarlyCancel(_) => None,
         }
+    }
+
+    /// The ingresses that may remember an answer to it, by their partitions of `replies`; `None` if
+    /// there can be none, since only answers to payments are remembered.
+    pub fn remembering(&self) -> Option<&Remembering> {
+        self.as_payment().map(|payment| &payment.remembering)
     }
 
     /// The payment, if it is one.

@@ -5,7 +5,7 @@ use twqr_types::{
     StoreId, StoreName, TradeNo, UnRedeem, UnixMs,
 };
 
-use crate::{Cancel, Movement, Phase, RefundApproval, ReplyTo};
+use crate::{Cancel, Movement, Phase, RefundApproval, Remembering, ReplyTo};
 
 /// A payment and everything that happened to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +41,8 @@ pub struct Payment {
     /// The protocol version in force at the record that made the payment. It fixes for good how
     /// many refund numbers the payment keeps.
     pub protocol_version: u32,
+    /// The ingresses that may remember an answer to it, by their partitions of `replies`.
+    pub remembering: Remembering,
 }
 
 /// The number of watches that one order may have.

@@ -8,8 +8,8 @@ use tracing::{debug, error, info, warn};
 use twqr_consumer::DeadLetters;
 use twqr_journal::{Ack, Entry, Journal, Partition, Record, Topic, Witness};
 use twqr_order::{
-    Command, Effect, HoldRecord, ListingChange, POLICY_SHARD, Policy, PolicyChange, Position, Step, Target, apply,
-    refuse_unknown_payment,
+    Command, Effect, HoldRecord, ListingChange, Order, POLICY_SHARD, Policy, PolicyChange, Position, Remembering, Step,
+    Target, apply, refuse_unknown_payment,
 };
 use twqr_types::{Issuer, OrderKey, ShardId, UnixMs};
 use twqr_wire::convert::{
@@ -177,16 +177,31 @@ impl<'a> Batch<'a> {
         let rules = directory.rules_at(offset, &record.command, versions);
         let applied = apply(&mut hot.order, record, cause, rules, &mut self.effects);
         metrics::step(applied.step);
-        self.collect_all(shard, Some(key), offset);
+        // Before the replies, so that no ingress remembers a success when its caller hears of the
+        // cancel.
         if applied.changed && matches!(record.command, Command::Cancel(_)) {
-            self.to_ingresses
-                .push(Entry::plain(encode_reply_record(&ReplyRecord::broadcast(ReplyContent::Forget(key.clone())))));
+            self.forget_answers(shard, key);
         }
+        self.collect_all(shard, Some(key), offset);
         if applied.changed {
             shard.touch(key);
         }
         log_step(shard, key, applied.step, cause);
         Ok(true)
+    }
+
+    /// Makes the ingresses that may remember an answer to a payment forget it.
+    fn forget_answers(&mut self, shard: &Shard, key: &OrderKey) {
+        let Some(remembering) = shard.hot(key).and_then(Order::remembering) else { return };
+        let forget = Entry::plain(encode_reply_record(&ReplyRecord::broadcast(ReplyContent::Forget(key.clone()))));
+        match remembering {
+            Remembering::All => self.to_ingresses.push(forget),
+            Remembering::Only(partitions) => {
+                for index in partitions {
+                    self.replies.entry(*index).or_default().push(forget.clone());
+                }
+            }
+        }
     }
 
     fn collect_all(&mut self, shard: &Shard, key: Option<&OrderKey>, offset: u64) {
@@ -278,11 +293,11 @@ fn close_books(shard: &mut Shard, offset: u64, at: UnixMs, until: UnixMs) {
 fn log_step(shard: &Shard, key: &OrderKey, step: Step, cause: Position) {
     let (merchant_id, merchant_trade_no) = (&key.merchant_id, &key.merchant_trade_no);
     let order = shard.hot(key);
-    let trade_no = order.and_then(twqr_order::Order::trade_no).map_or_else(String::new, |number| number.to_string());
+    let trade_no = order.and_then(Order::trade_no).map_or_else(String::new, |number| number.to_string());
     let (shard, offset) = (cause.shard.0, cause.offset);
     match step {
         Step::Contradicted => {
-            let contradiction = order.and_then(twqr_order::Order::contradiction).unwrap_or_default();
+            let contradiction = order.and_then(Order::contradiction).unwrap_or_default();
             error!(%merchant_id, %merchant_trade_no, trade_no, shard, offset, contradiction, "an issuer contradicted a final state");
         }
         Step::Failed(_)

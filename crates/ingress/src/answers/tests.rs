@@ -1,6 +1,8 @@
 //! The answers about a payment that took effect after callers were answered that it failed.
 
-use twqr_order::{Cancel, CancelStage, EffectId, Evidence, Failure, Movement, Payment, Phase, ReversalApproval, Terms};
+use twqr_order::{
+    Cancel, CancelStage, EffectId, Evidence, Failure, Movement, Payment, Phase, Remembering, ReversalApproval, Terms,
+};
 use twqr_types::{CardTokenDigest, Issuer, PayForm, RawPay, Remark, ShardId, StatusCode, TradeNo, UnixMs};
 
 use super::*;
@@ -65,6 +67,7 @@ fn declined(cancel: Cancel) -> Payment {
         charge_took_effect_after_all: false,
         contradiction: None,
         protocol_version: 0,
+        remembering: Remembering::All,
     }
 }
 

@@ -28,7 +28,9 @@ use twqr_journal::{
     Entry, Journal, Offset, Partition, Record, Topic,
     embedded::{EmbeddedJournal, EmbeddedSettings},
 };
-use twqr_order::{Approval, Command, EffectId, Movement, Order, Payment, PaymentType, Phase, ReplyTo, Terms};
+use twqr_order::{
+    Approval, Command, EffectId, Movement, Order, Payment, PaymentType, Phase, Remembering, ReplyTo, Terms,
+};
 use twqr_service::{CancellationToken, Clock, Context, Health, SystemClock};
 use twqr_types::{CardTokenDigest, Issuer, KeyName, PayForm, RawPay, ShardId, StatusCode, TradeNo, UnixMs};
 use twqr_wire::{
@@ -237,6 +239,7 @@ pub fn payment_order(number: &str, charge: Phase<Approval>) -> Payment {
         charge_took_effect_after_all: false,
         contradiction: None,
         protocol_version: 0,
+        remembering: Remembering::All,
     }
 }
 

@@ -6,8 +6,8 @@ use twqr_types::{Field, Issuer, PayForm, StatusCode, TradeNo, UnRedeem, UnixMs};
 
 use super::{AppliedStep, ApplyContext, IGNORED, Step, changed, subscribe};
 use crate::{
-    Approval, Cancel, CancelStage, ChargeCall, Failure, IssuerRules, Movement, Order, Pay, Payment, ReplyBody,
-    RouteTarget, Rules, StatusCodes, Subscriber, SubscriptionKind, TaskKind, Terms,
+    Approval, Cancel, CancelStage, ChargeCall, Failure, IssuerRules, Movement, Order, Pay, Payment, Remembering,
+    ReplyBody, RouteTarget, Rules, StatusCodes, Subscriber, SubscriptionKind, TaskKind, Terms,
 };
 
 pub(super) fn apply(order: &mut Option<Order>, pay: &Pay, mut context: ApplyContext<'_>) -> AppliedStep {
@@ -143,7 +143,17 @@ fn new_payment(pay: &Pay, issuer: Option<Issuer>, charge: Movement<Approval>, co
         charge_took_effect_after_all: false,
         contradiction: None,
         protocol_version: context.protocol_version(),
+        remembering: remembering(pay, context),
     }
+}
+
+/// Only the caller of this request may remember its answer so far.
+fn remembering(pay: &Pay, context: &ApplyContext<'_>) -> Remembering {
+    let mut remembering = Remembering::new(context.protocol_version());
+    if let Some(to) = pay.reply_to {
+        remembering.add(to.partition);
+    }
+    remembering
 }
 
 fn charge_call(payment: &Payment, form: &PayForm) -> ChargeCall {
@@ -170,7 +180,8 @@ fn repeat(payment: &mut Payment, pay: &Pay, context: &mut ApplyContext<'_>) -> A
     context.out.reply(to, true, ReplyBody::Order);
     let subscriber = Subscriber { to, repeat: true, kind: SubscriptionKind::Result };
     let waits = !payment.charge.phase.is_final() && subscribe(&mut payment.subscribers, subscriber, context.at);
-    AppliedStep { step: Step::Repeated, changed: waits }
+    let is_new_there = payment.remembering.add(to.partition);
+    AppliedStep { step: Step::Repeated, changed: waits || is_new_there }
 }
 
 /// The fields that differ from the payment's. Other fields, such as GatewayTradeNo and PosID, may

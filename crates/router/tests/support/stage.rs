@@ -121,7 +121,7 @@ pub async fn cancel(journal: &dyn Journal, number: &str) {
     journal.append(ORDERS, vec![Entry::plain(record)]).await.unwrap();
 }
 
-fn form(number: &str) -> PayForm {
+pub fn form(number: &str) -> PayForm {
     let raw = RawPay {
         merchant_id: "M1".into(),
         merchant_trade_no: number.into(),

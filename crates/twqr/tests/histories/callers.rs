@@ -27,7 +27,7 @@ use twqr_wire::{
     pos::PayRequest,
 };
 
-use crate::reply_recorder::{REPLIES, RecordedReplies, record_replies};
+use crate::reply_recorder::{INGRESSES, RecordedReplies, record_replies};
 use cancels::OpenCancel;
 
 /// Which requests the callers of a history make.
@@ -90,7 +90,9 @@ impl Callers {
         let replies = Arc::new(Mutex::new(RecordedReplies::default()));
         let done = Arc::new(AtomicBool::new(false));
         let session = sim.session("ingress");
-        tokio::spawn(record_replies(session.clone(), clock.clone(), replies.clone()));
+        for ingress in INGRESSES {
+            tokio::spawn(record_replies(ingress, session.clone(), clock.clone(), replies.clone()));
+        }
         let caller = Caller {
             sim: sim.clone(),
             session,
@@ -179,7 +181,7 @@ impl Caller {
         self.last_correlation += 1;
         self.replies.lock().unwrap().order_of_call.insert(self.last_correlation, key.clone());
         ReplyTo {
-            partition: REPLIES.index,
+            partition: self.random.random_range(INGRESSES),
             correlation: self.last_correlation,
             until: self.clock.now().plus(PATIENCE_MS),
         }
@@ -199,6 +201,9 @@ impl Caller {
         let mut correlations = Vec::new();
         loop {
             let to = self.reply_to(request.key());
+            if matches!(request, Request::Pay(_)) {
+                self.replies.lock().unwrap().pays.insert(to.correlation);
+            }
             correlations.push(to.correlation);
             let record = request.record(self.clock.now(), to);
             if self.session.append(shard, vec![Entry::plain(record)]).await.is_ok() {

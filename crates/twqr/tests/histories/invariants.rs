@@ -87,14 +87,15 @@ fn has_fields_of(form: &PayForm, payment: &Payment) -> bool {
         && terms.un_redeem.twd() == un_redeem
 }
 
-/// I3: a cancel makes every ingress forget its answers to the payment, which could be a success.
+/// I3: a cancel makes each ingress forget what it remembers of the payment, which could be a
+/// success.
 fn check_answers_forgotten(orders: &Orders, replies: &RecordedReplies, violations: &mut Vec<String>) {
-    for payment in orders.values().filter_map(Order::as_payment) {
-        let Some(cancel) = &payment.cancel else { continue };
-        let all_forgotten = replies.all_forgotten_at.is_some_and(|at| at > cancel.requested_at);
-        if !replies.forgotten.contains(&payment.key) && !all_forgotten {
-            violations
-                .push(format!("I3: {} has a cancel, and no ingress was asked to forget its answers", payment.key));
+    for (ingress, key) in replies.remembered.difference(&replies.forgotten) {
+        let payment = orders.get(&key.to_bytes()).and_then(Order::as_payment);
+        let Some(cancel) = payment.and_then(|payment| payment.cancel.as_ref()) else { continue };
+        let all_forgotten_at = replies.all_forgotten_at.get(ingress);
+        if cancel.is_requested && all_forgotten_at.is_none_or(|at| *at <= cancel.requested_at) {
+            violations.push(format!("I3: {key} has a cancel, and ingress {ingress} still remembers an answer"));
         }
     }
 }

@@ -15,7 +15,7 @@ use twqr_wire::convert::{TaskRecord, decode_record, decode_reply, decode_task_re
 use crate::{
     log_reader::Orders,
     replay::{Replay, replay},
-    reply_recorder::REPLIES,
+    reply_recorder::INGRESSES,
 };
 
 /// The emitted effects, each with every encoding in which it was found.
@@ -104,7 +104,7 @@ fn emitted_tasks(sim: &Sim, violations: &mut Vec<String>) -> Emitted {
 
 fn emitted_replies(sim: &Sim) -> Emitted {
     let mut emitted = Emitted::new();
-    for record in sim.records(REPLIES) {
+    for record in INGRESSES.flat_map(|index| sim.records(Partition { topic: Topic::Replies, index })) {
         let bytes = record.entry.value.unwrap();
         if let Some(id) = decode_reply(bytes.clone()).unwrap().id {
             emitted.entry(id).or_default().insert(bytes.to_vec());

@@ -13,8 +13,8 @@ use twqr_service::Clock;
 use twqr_types::{OrderKey, TradeNo, UnixMs};
 use twqr_wire::convert::{ReplyContent, ReplyRecord, decode_reply};
 
-/// The partition of `replies` that all callers share.
-pub const REPLIES: Partition = Partition { topic: Topic::Replies, index: 0 };
+/// The partitions of `replies` of the ingresses through which the callers call.
+pub const INGRESSES: std::ops::Range<u32> = 0..3;
 
 /// All replies, and what the checks need to know about the calls.
 #[derive(Clone, Default)]
@@ -25,10 +25,15 @@ pub struct RecordedReplies {
     pub order_of_call: BTreeMap<u64, OrderKey>,
     /// The queries that were sent after a request was acknowledged: they must find its order.
     pub must_be_found: BTreeSet<u64>,
-    /// The payments whose remembered answers every ingress must drop (`ReplyContent::Forget`).
-    pub forgotten: BTreeSet<OrderKey>,
-    /// When every ingress was last told to ask the router again about all payments.
-    pub all_forgotten_at: Option<UnixMs>,
+    /// The correlations of the payment requests.
+    pub pays: BTreeSet<u64>,
+    /// The answers that ingresses may remember, by their partitions: those to payment requests, of
+    /// payments with a result and without a cancel.
+    pub remembered: BTreeSet<(u32, OrderKey)>,
+    /// The answers that ingresses were asked to forget (`ReplyContent::Forget`).
+    pub forgotten: BTreeSet<(u32, OrderKey)>,
+    /// When each ingress was last asked to forget all answers.
+    pub all_forgotten_at: BTreeMap<u32, UnixMs>,
     /// How many unreadable records were appended to `orders`.
     pub unreadable_count: usize,
     /// Each payment that a reply named: its TradeNo, and whether a reply said that it is paid.
@@ -36,17 +41,20 @@ pub struct RecordedReplies {
 }
 
 impl RecordedReplies {
-    fn record(&mut self, reply: ReplyRecord, now: UnixMs) {
+    fn record(&mut self, ingress: u32, reply: ReplyRecord, now: UnixMs) {
         match &reply.content {
             ReplyContent::RulesChanged => {
-                self.all_forgotten_at = Some(now);
+                self.all_forgotten_at.insert(ingress, now);
                 return;
             }
             ReplyContent::Forget(key) => {
-                self.forgotten.insert(key.clone());
+                self.forgotten.insert((ingress, key.clone()));
                 return;
             }
             ReplyContent::Order(order) => {
+                if self.pays.contains(&reply.correlation) && order.has_result() && !order.has_cancel() {
+                    self.remembered.insert((ingress, order.key().clone()));
+                }
                 if let Order::Payment(payment) = &**order {
                     self.record_payment(payment);
                 }
@@ -74,16 +82,22 @@ impl RecordedReplies {
     }
 }
 
-/// Records all replies, and never returns.
-pub async fn record_replies(session: Arc<SimSession>, clock: Arc<dyn Clock>, recorded: Arc<Mutex<RecordedReplies>>) {
+/// Records all replies to one ingress, and never returns.
+pub async fn record_replies(
+    ingress: u32,
+    session: Arc<SimSession>,
+    clock: Arc<dyn Clock>,
+    recorded: Arc<Mutex<RecordedReplies>>,
+) {
+    let partition = Partition { topic: Topic::Replies, index: ingress };
     let mut next = 0;
     loop {
-        let Ok(mut reader) = session.reader(REPLIES, next).await else { continue };
+        let Ok(mut reader) = session.reader(partition, next).await else { continue };
         while let Ok(records) = reader.next(100).await {
             for record in records {
                 next = record.offset + 1;
                 let reply = decode_reply(record.entry.value.unwrap()).unwrap();
-                recorded.lock().unwrap().record(reply, clock.now());
+                recorded.lock().unwrap().record(ingress, reply, clock.now());
             }
         }
         tokio::time::sleep(Duration::from_millis(10)).await;

@@ -32,7 +32,10 @@ pub fn order_from(order: bus::Order) -> Result<Order, RecordFault> {
 pub(crate) fn order_for_caller(order: &Order) -> bus::Order {
     let mut out = order_out(order);
     match &mut out.order {
-        Some(bus::order::Order::Payment(payment)) => payment.subscribers.clear(),
+        Some(bus::order::Order::Payment(payment)) => {
+            payment.subscribers.clear();
+            payment.remembering = None;
+        }
         Some(bus::order::Order::Refund(refund)) => refund.subscribers.clear(),
         Some(bus::order::Order::Cancelled(_)) | None => {}
     }

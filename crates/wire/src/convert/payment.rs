@@ -1,6 +1,6 @@
 //! Payments, with the entries of their refunds and with their cancel.
 
-use twqr_order::{Cancel, CancelStage, EarlyCancel, Payment, RefundEntry, Terms};
+use twqr_order::{Cancel, CancelStage, EarlyCancel, Payment, RefundEntry, Remembering, Terms};
 use twqr_types::{
     Amount, CardTokenDigest, Extra, GatewayTradeNo, PosId, PosTradeTime, Remark, StoreId, StoreName, UnRedeem, UnixMs,
 };
@@ -35,6 +35,15 @@ pub(crate) fn payment_out(payment: &Payment) -> bus::Payment {
         charge_took_effect_after_all: payment.charge_took_effect_after_all,
         contradiction: payment.contradiction.as_deref().unwrap_or_default().to_owned(),
         protocol_version: payment.protocol_version,
+        remembering: remembering_out(&payment.remembering),
+    }
+}
+
+/// Encodes "every partition" as absent, as earlier builds did.
+fn remembering_out(remembering: &Remembering) -> Option<bus::Remembering> {
+    match remembering {
+        Remembering::All => None,
+        Remembering::Only(partitions) => Some(bus::Remembering { partitions: partitions.clone() }),
     }
 }
 
@@ -54,6 +63,7 @@ pub(crate) fn payment_from(payment: bus::Payment) -> Result<Payment, RecordFault
         charge_took_effect_after_all: payment.charge_took_effect_after_all,
         contradiction: (!payment.contradiction.is_empty()).then(|| payment.contradiction.into()),
         protocol_version: payment.protocol_version,
+        remembering: payment.remembering.map_or(Remembering::All, |only| Remembering::Only(only.partitions)),
     })
 }
 

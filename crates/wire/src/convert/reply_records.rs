@@ -1,5 +1,5 @@
 //! The records of `replies`. Most are a router's answer to one call that waits at an ingress; some
-//! tell every ingress to drop what it remembers of payments.
+//! tell ingresses to drop what they remember of payments.
 
 use bytes::Bytes;
 use prost::Message;
@@ -21,7 +21,7 @@ use crate::{
 pub struct ReplyRecord {
     /// The identity of the effect, if the record is one; absent otherwise.
     pub id: Option<EffectId>,
-    /// The number of the pending call; 0 in a record for every ingress.
+    /// The number of the pending call; 0 in a record for an ingress as a whole.
     pub correlation: u64,
     /// The content of the record.
     pub content: ReplyContent,
@@ -47,7 +47,7 @@ pub enum ReplyContent {
     TooManyWatchers,
     /// The policy does not accept the merchant's key that signed the request; nothing was changed.
     KeyRefused,
-    /// To every ingress: the remembered answer to this payment is no longer valid.
+    /// To each ingress that may remember it: the answer to this payment is no longer valid.
     Forget(OrderKey),
     /// To every ingress: the policy changed, so no remembered answer is valid any more.
     RulesChanged,
@@ -57,7 +57,7 @@ pub enum ReplyContent {
 }
 
 impl ReplyRecord {
-    /// A record for every ingress.
+    /// A record for an ingress as a whole.
     pub fn broadcast(content: ReplyContent) -> Self {
         Self { id: None, correlation: 0, content, repeat: false, in_progress_code: None }
     }
