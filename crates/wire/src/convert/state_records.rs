@@ -93,6 +93,10 @@ enum StateKind {
     Marker = b'm' as isize,
 }
 
+/// The version of the format in a record of the policy's versions, once the protocol version has
+/// been raised.
+const RAISED_POLICIES_VERSION: u32 = 2;
+
 /// Writes a record of `order-states`; returns its key and its value.
 pub fn encode_state(entry: &StatesEntry) -> (Bytes, Bytes) {
     use bus::states_record::Body;
@@ -107,9 +111,21 @@ pub fn encode_state(entry: &StatesEntry) -> (Bytes, Bytes) {
         }
         StateBody::Marker => (StateKind::Marker, Vec::new(), Body::Marker(bus::Marker::default())),
     };
-    let record =
-        bus::StatesRecord { version: RECORD_VERSION, epoch: entry.epoch, position: entry.position, body: Some(body) };
+    let version = version_of(&entry.body);
+    let record = bus::StatesRecord { version, epoch: entry.epoch, position: entry.position, body: Some(body) };
     (key_of(entry.epoch, kind, &key), record.encode_to_vec().into())
+}
+
+/// The format's version in a record with this body. Builds from before protocol versions would
+/// ignore the field and decide by the rules of version 0; a version that they do not read makes
+/// them stop the shard.
+fn version_of(body: &StateBody) -> u32 {
+    match body {
+        StateBody::Policies(versions) if versions.newest().is_some_and(|newest| newest.policy.protocol_version > 0) => {
+            RAISED_POLICIES_VERSION
+        }
+        StateBody::Policies(_) | StateBody::Order(_) | StateBody::Listing(_) | StateBody::Marker => RECORD_VERSION,
+    }
 }
 
 /// Writes a marker with a record of `orders` below its position; returns its key and its value.
@@ -133,8 +149,11 @@ pub fn decode_marker_witness(bytes: Bytes) -> Option<LogWitness> {
 pub fn decode_state(bytes: Bytes) -> Result<StatesEntry, RecordFault> {
     use bus::states_record::Body;
     let record = bus::StatesRecord::decode(bytes).map_err(|_| RecordFault::NotProtobuf)?;
-    check_version(record.version)?;
-    let body = match need(record.body, "body")? {
+    let body = need(record.body, "body");
+    if record.version != RAISED_POLICIES_VERSION || !matches!(body, Ok(Body::Policies(_))) {
+        check_version(record.version)?;
+    }
+    let body = match body? {
         Body::Order(order) => StateBody::Order(Box::new(order_from(order)?)),
         Body::Policies(policies) => StateBody::Policies(policy_versions_from(policies)?),
         Body::Listing(listing) => StateBody::Listing(listing_versions_from(listing)?),
@@ -173,5 +192,33 @@ pub fn unreadable_state(key: &Bytes, value: Bytes) -> UnreadableState {
         Some(kind) if *kind == StateKind::Policies as u8 => UnreadableState::Policies,
         Some(kind) if *kind == StateKind::Listing as u8 => UnreadableState::Listing,
         Some(_) | None => UnreadableState::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use twqr_order::{Alphabet, Policy, PolicyChange, Route, RouteTarget};
+    use twqr_types::{Issuer, UnixMs};
+
+    use super::*;
+
+    #[test]
+    fn builds_from_before_protocol_versions_cannot_read_rules_of_a_raised_one() {
+        for (protocol_version, version) in [(0, 1), (1, 2)] {
+            let target = RouteTarget::Issuer(Issuer::Wallet);
+            let route = Route { prefix: "22".into(), target, code_lengths: vec![18], alphabet: Alphabet::Printable };
+            let policy = Policy { protocol_version, routes: vec![route], ..Policy::default() };
+            let change = PolicyChange { policy, who: "w".into(), why: "y".into(), version: 1, at: UnixMs(1) };
+            let mut versions = PolicyVersions::default();
+            versions.insert(3, change.into());
+            let entry = StatesEntry { epoch: 5, position: 7, body: StateBody::Policies(versions) };
+            let (_, value) = encode_state(&entry);
+            assert_eq!(bus::StatesRecord::decode(value.clone()).unwrap().version, version);
+            assert_eq!(decode_state(value), Ok(entry));
+        }
+        let marker = StatesEntry { epoch: 5, position: 7, body: StateBody::Marker };
+        let mut record = bus::StatesRecord::decode(encode_state(&marker).1).unwrap();
+        record.version = RAISED_POLICIES_VERSION;
+        assert_eq!(decode_state(record.encode_to_vec().into()), Err(RecordFault::Version(2)));
     }
 }
