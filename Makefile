@@ -19,7 +19,7 @@ FULL_API_DAY := load-tests/samples/day-full-api.jsonl
 CHECKS := check-format check-layers check-files check-scripts check-proto check-deps check-unused \
   check-clippy check-docs
 
-.PHONY: help build run run-kafka test test-kafka model model-long bench-quick bench-kafka load sample lint fmt \
+.PHONY: help build run run-kafka test test-kafka test-older model model-long bench-quick bench-kafka load sample lint fmt \
   $(CHECKS) list-checks proto-baseline kafka-up kafka-down clean
 
 help: ## Lists every target
@@ -42,6 +42,9 @@ test: ## Runs all tests that need no broker
 
 test-kafka: ## Starts brokers and runs the tests on them: conformance, crashes under load
 	@.make/test-kafka
+
+test-older: ## Upgrades systems of an older build (from git) under load, and rolls them back
+	@.make/test-older
 
 model: ## Checks the protocol exhaustively in small scopes: two routers, two workers, an issuer
 	@cargo run --quiet --locked -p twqr-model -- crates/model/scopes.txt

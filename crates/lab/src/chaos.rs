@@ -3,6 +3,7 @@
 //! every answer and every order against the simulator's ledger.
 
 mod availability;
+mod older;
 mod scenarios;
 pub(crate) mod signals;
 
@@ -61,6 +62,9 @@ pub struct ChaosOptions {
     kafka_scripts: PathBuf,
     #[command(flatten)]
     kinds: Kinds,
+    /// The `twqr` of an older build, from which the system is upgraded
+    #[arg(long, value_name = "PATH")]
+    older: Option<PathBuf>,
 }
 
 /// The simulator's fault script during the scenario.
@@ -114,24 +118,12 @@ pub async fn run(options: &ChaosOptions, config: &Config) -> anyhow::Result<Exit
         return availability::run(options, config).await;
     }
     print_line(format_args!("chaos {:?}, seed {} (choose another with --seed)", options.scenario, options.seed))?;
-    launch::empty(&options.dir)?;
-    let script = options.dir.with_extension("script.toml");
-    std::fs::write(&script, SCRIPT)?;
-    let system = Launch {
-        programs: Programs::beside_this_one()?,
-        dir: &options.dir,
-        script: Some(&script),
-        config: on_free_ports(with_short_times(config.clone(), SEND_WITHIN_MS)?)?,
-        shape: Shape::ProcessForEach,
-        kinds: options.kinds.clone(),
-        log_filter: None,
+    if matches!(options.scenario, Scenario::Older | Scenario::OlderEmbedded) {
+        return older::run(options, config).await;
     }
-    .start()
-    .await?;
-    let random = ChaCha8Rng::seed_from_u64(options.seed);
-    let mut stage = Stage { system, random, scripts: options.kafka_scripts.clone(), recoveries: Vec::new() };
+    let mut stage = Stage::set(options, Programs::beside_this_one()?, Shape::ProcessForEach, config).await?;
     let pos = stage.system.channel()?;
-    let load = RunningLoad::start(&pos, options);
+    let load = RunningLoad::start(&pos, options, 0);
     tokio::time::sleep(Duration::from_millis(CALM_MS)).await;
     let happened = options.scenario.play(&mut stage).await;
     let ready = stage.system.until_ready().await;
@@ -166,13 +158,15 @@ fn chains(seed: u64, round: u64) -> Vec<Line> {
 }
 
 impl RunningLoad {
-    fn start(pos: &Channel, options: &ChaosOptions) -> Self {
+    /// Starts the load; the first round of two loads on one system must differ by more than the
+    /// seconds that the first one runs.
+    fn start(pos: &Channel, options: &ChaosOptions, first_round: u64) -> Self {
         let (end, is_ended) = watch::channel(false);
         let (pos, rate, seed) = (pos.clone(), options.rate.unwrap_or(RATE), options.seed);
         let task = tokio::spawn(async move {
             let mut payment_rounds = Vec::new();
             let mut chain_rounds = Vec::new();
-            let mut round = 0;
+            let mut round = first_round;
             while !*is_ended.borrow() {
                 let load = Load { rate: f64::from(rate), seed: seed ^ round, attempts: ATTEMPTS };
                 let requests =
@@ -243,6 +237,25 @@ async fn check(stage: &Stage, pos: &Channel, outcomes: &LoadOutcomes) -> anyhow:
 }
 
 impl Stage {
+    /// Starts the system of a scenario.
+    async fn set(options: &ChaosOptions, programs: Programs, shape: Shape, config: &Config) -> anyhow::Result<Self> {
+        launch::empty(&options.dir)?;
+        let script = options.dir.with_extension("script.toml");
+        std::fs::write(&script, SCRIPT)?;
+        let launch = Launch {
+            programs,
+            dir: &options.dir,
+            script: Some(&script),
+            config: on_free_ports(with_short_times(config.clone(), SEND_WITHIN_MS)?)?,
+            shape,
+            kinds: options.kinds.clone(),
+            log_filter: None,
+        };
+        let random = ChaCha8Rng::seed_from_u64(options.seed);
+        let (system, scripts) = (launch.start().await?, options.kafka_scripts.clone());
+        Ok(Self { system, random, scripts, recoveries: Vec::new() })
+    }
+
     /// Waits until every process is ready again, and records the time since `began`.
     pub(crate) async fn recover(&mut self, began: Instant) -> anyhow::Result<()> {
         self.system.until_ready().await?;

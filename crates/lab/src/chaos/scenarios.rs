@@ -34,6 +34,11 @@ pub enum Scenario {
     /// Measures how long payments wait, and which fail, while one process after another is killed
     /// or suspended
     Availability,
+    /// A system of an older build is upgraded process by process, partly rolled back, and its
+    /// protocol version raised; needs --older
+    Older,
+    /// The same with `twqr up` on the embedded journal, which needs no broker
+    OlderEmbedded,
 }
 
 /// The time for which processes are suspended, in ms: longer than the group's session time-out.
@@ -52,6 +57,7 @@ impl Scenario {
             Self::TornCheckpoint => torn_checkpoint(stage).await,
             Self::FullDisk => full_disk(stage).await,
             Self::Availability => anyhow::bail!("availability causes its failures by itself"),
+            Self::Older | Self::OlderEmbedded => anyhow::bail!("an upgrade plays its phases by itself"),
         }
     }
 }

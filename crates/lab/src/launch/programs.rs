@@ -24,39 +24,63 @@ pub struct Programs {
     twqr: PathBuf,
     /// If it is absent, the simulator runs within this process.
     lab: Option<PathBuf>,
+    /// The `twqr` of an older build, with which a system may start.
+    older: Option<PathBuf>,
+}
+
+/// The build that a process runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Build {
+    /// The build under test.
+    Present,
+    /// The build that is upgraded from.
+    Older,
 }
 
 impl Programs {
     /// This program, which must be `twqr-lab`, and `twqr` in the same folder.
     pub fn beside_this_one() -> anyhow::Result<Self> {
         let lab = std::env::current_exe().context("the path of this program is unknown")?;
-        Ok(Self { twqr: lab.with_file_name("twqr"), lab: Some(lab) })
+        Ok(Self { twqr: lab.with_file_name("twqr"), lab: Some(lab), older: None })
     }
 
     /// `twqr` of the folder `build`, and this program as `twqr-lab`: the same laboratory measures
     /// another build.
     pub fn with_services_of(build: &Path) -> anyhow::Result<Self> {
         let lab = std::env::current_exe().context("the path of this program is unknown")?;
-        Ok(Self { twqr: build.join("twqr"), lab: Some(lab) })
+        Ok(Self { twqr: build.join("twqr"), lab: Some(lab), older: None })
     }
 
     /// For tests that know `twqr` only: the simulator runs within the test's process.
     pub fn with_simulator_in_this_process(twqr: impl Into<PathBuf>) -> Self {
-        Self { twqr: twqr.into(), lab: None }
+        Self { twqr: twqr.into(), lab: None, older: None }
+    }
+
+    /// The same, but a system starts with the `twqr` of an older build.
+    #[must_use]
+    pub fn with_older(self, twqr: impl Into<PathBuf>) -> Self {
+        Self { older: Some(twqr.into()), ..self }
+    }
+
+    /// The build with which a system starts.
+    pub(super) const fn first_build(&self) -> Build {
+        if self.older.is_some() { Build::Older } else { Build::Present }
     }
 
     /// Fails if `twqr` has not been built.
     pub(super) fn check_built(&self) -> anyhow::Result<()> {
-        ensure!(self.twqr.exists(), "{} is missing; build it with cargo build", self.twqr.display());
+        for twqr in std::iter::once(&self.twqr).chain(&self.older) {
+            ensure!(twqr.exists(), "{} is missing; build it with cargo build", twqr.display());
+        }
         Ok(())
     }
 
-    /// A command that runs `twqr` with these arguments; the process is killed when its handle is
-    /// dropped.
-    pub(super) fn twqr(&self, config: &Path, arguments: &[&OsStr]) -> Command {
-        let mut command = command(&self.twqr);
-        command.arg("--config").arg(config).args(arguments);
-        command
+    /// A command that runs the `twqr` of a build; the process is killed when its handle is dropped.
+    pub(super) fn twqr(&self, build: Build) -> Command {
+        match (build, &self.older) {
+            (Build::Older, Some(older)) => command(older),
+            (Build::Older, None) | (Build::Present, _) => command(&self.twqr),
+        }
     }
 
     /// The same for `twqr-lab`; absent where the simulator runs within this process.

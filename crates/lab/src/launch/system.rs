@@ -18,7 +18,7 @@ use twqr_journal::kafka;
 
 use super::{
     ports::{free_addresses, is_listening, is_ready},
-    programs::{Programs, end},
+    programs::{Build, Programs, end},
     run_dir::Logs,
     simulator::Simulator,
 };
@@ -66,15 +66,32 @@ pub struct System {
     dir: PathBuf,
     logs: Logs,
     log_filter: Option<&'static str>,
-    config_file: PathBuf,
+    config_files: ConfigFiles,
     /// The configuration of all processes; the first ingress listens at its addresses.
     pub config: Config,
     simulator: Simulator,
     processes: BTreeMap<String, Process>,
 }
 
+/// The configuration of all processes, in the form that each build reads.
+struct ConfigFiles {
+    present: PathBuf,
+    /// Absent where no older build takes part.
+    older: Option<PathBuf>,
+}
+
+impl ConfigFiles {
+    fn of(&self, build: Build) -> &Path {
+        match (build, &self.older) {
+            (Build::Older, Some(older)) => older,
+            (Build::Older, None) | (Build::Present, _) => &self.present,
+        }
+    }
+}
+
 /// One process of a service, and what it was started with.
 struct Process {
+    build: Build,
     service: &'static str,
     number: usize,
     addresses: Addresses,
@@ -93,8 +110,9 @@ struct Addresses {
 impl System {
     fn add(&mut self, service: &'static str, number: usize) -> anyhow::Result<()> {
         let addresses = self.addresses(service, number)?;
-        let child = self.spawn(service, number, addresses)?;
-        self.processes.insert(name(service, number), Process { service, number, addresses, child });
+        let build = self.programs.first_build();
+        let child = self.spawn(build, service, number, addresses)?;
+        self.processes.insert(name(service, number), Process { build, service, number, addresses, child });
         Ok(())
     }
 
@@ -115,9 +133,10 @@ impl System {
         })
     }
 
-    fn spawn(&self, service: &str, number: usize, addresses: Addresses) -> anyhow::Result<Child> {
+    fn spawn(&self, build: Build, service: &str, number: usize, addresses: Addresses) -> anyhow::Result<Child> {
         let name = name(service, number);
-        let mut command = self.programs.twqr(&self.config_file, &[service.as_ref()]);
+        let mut command = self.programs.twqr(build);
+        command.arg("--config").arg(self.config_files.of(build)).arg(service);
         self.logs.redirect(&mut command, &name)?;
         if let Some(filter) = self.log_filter {
             command.env("TWQR_LOG", filter);
@@ -142,7 +161,7 @@ impl System {
 
     /// The file with the configuration of all processes.
     pub fn config_file(&self) -> &Path {
-        &self.config_file
+        &self.config_files.present
     }
 
     /// What a process has logged so far.
@@ -216,8 +235,14 @@ impl System {
 
     /// Stops a process with SIGTERM, and starts another one under its name.
     pub async fn restart(&mut self, name: &str) -> anyhow::Result<()> {
-        end(&mut self.process(name)?.child).await;
+        self.stop(name).await?;
         self.start_again(name)
+    }
+
+    /// Stops a process with SIGTERM.
+    pub async fn stop(&mut self, name: &str) -> anyhow::Result<()> {
+        end(&mut self.process(name)?.child).await;
+        Ok(())
     }
 
     /// Kills a process with SIGKILL.
@@ -234,10 +259,26 @@ impl System {
     /// Starts another process under the name of one that has ended.
     pub fn start_again(&mut self, name: &str) -> anyhow::Result<()> {
         let process = self.process(name)?;
-        let (service, number, addresses) = (process.service, process.number, process.addresses);
-        let child = self.spawn(service, number, addresses)?;
+        let (build, service, number, addresses) = (process.build, process.service, process.number, process.addresses);
+        let child = self.spawn(build, service, number, addresses)?;
         self.process(name)?.child = child;
         Ok(())
+    }
+
+    /// Chooses the build that runs under this name from its next start on.
+    pub fn set_build(&mut self, name: &str, build: Build) -> anyhow::Result<()> {
+        self.process(name)?.build = build;
+        Ok(())
+    }
+
+    /// The build that runs under this name.
+    pub fn build(&mut self, name: &str) -> anyhow::Result<Build> {
+        Ok(self.process(name)?.build)
+    }
+
+    /// Runs a command of `twqr`, such as `policy get`; returns what it prints. Fails if it fails.
+    pub async fn run_command(&self, build: Build, arguments: &[&str]) -> anyhow::Result<String> {
+        output(&self.programs, build, self.config_files.of(build), arguments).await
     }
 
     fn process(&mut self, name: &str) -> anyhow::Result<&mut Process> {
@@ -264,6 +305,15 @@ impl Process {
 
 fn name(service: &str, number: usize) -> String {
     if service == UP { UP.to_owned() } else { format!("{service}-{number}") }
+}
+
+/// Runs a command of `twqr` and returns what it prints.
+async fn output(programs: &Programs, build: Build, config: &Path, arguments: &[&str]) -> anyhow::Result<String> {
+    let mut command = programs.twqr(build);
+    let output = command.arg("--config").arg(config).args(arguments).output().await?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    anyhow::ensure!(output.status.success(), "twqr {} failed ({}): {said}", arguments.join(" "), output.status);
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 fn no_process(name: &str) -> String {

@@ -5,11 +5,11 @@ use std::{collections::BTreeMap, path::Path};
 
 use anyhow::bail;
 use twqr_config::Config;
-use twqr_journal::kafka;
 
-use super::{Shape, System};
+use super::{ConfigFiles, Shape, System, output};
 use crate::{
     launch::{
+        older,
         ports::check_free,
         programs::Programs,
         run_dir::{self, Logs},
@@ -54,20 +54,28 @@ impl Launch<'_> {
             }
             Shape::ProcessForEach | Shape::TwoOfEach => {
                 config.kafka.prefix = format!("{}run-{:016x}.", config.kafka.prefix, rand::random::<u64>());
-                create_topics(&config).await?;
+                check_brokers(&config)?;
             }
         }
-        let config_file = run_dir::write_config(self.dir, &config)?;
+        let config_files = ConfigFiles {
+            present: run_dir::write_config(self.dir, &config)?,
+            older: older::write_config(&self.programs, self.dir, &config).await?,
+        };
+        if self.shape != Shape::AllInOne {
+            let build = self.programs.first_build();
+            output(&self.programs, build, config_files.of(build), &["topics", "apply"]).await?;
+        }
         let script = script.map(|text| run_dir::write_script(self.dir, &text)).transpose()?;
         let data_dir = self.dir.join("simulator");
-        let files = SimulatorFiles { config: &config_file, data_dir, script: script.as_deref(), kinds: &self.kinds };
+        let files =
+            SimulatorFiles { config: &config_files.present, data_dir, script: script.as_deref(), kinds: &self.kinds };
         let simulator = Simulator::start(&self.programs, &files, &config, &logs).await?;
         let mut system = System {
             programs: self.programs,
             dir: self.dir.to_owned(),
             logs,
             log_filter: self.log_filter,
-            config_file,
+            config_files,
             config,
             simulator,
             processes: BTreeMap::new(),
@@ -82,12 +90,9 @@ impl Launch<'_> {
     }
 }
 
-/// Creates the topics with the configured layout.
-async fn create_topics(config: &Config) -> anyhow::Result<()> {
+fn check_brokers(config: &Config) -> anyhow::Result<()> {
     if config.kafka.bootstrap.is_empty() {
         bail!("kafka.bootstrap names no broker; `make run-kafka` starts one, or set TWQR__KAFKA__BOOTSTRAP=host:port");
     }
-    let (settings, layout) = (config.kafka.settings()?, config.layout());
-    let plan = kafka::plan(settings.clone(), &layout).await?;
-    Ok(kafka::apply(settings, &layout, &plan).await?)
+    Ok(())
 }
