@@ -7,7 +7,13 @@
 mod listings;
 mod policies;
 
-use std::{collections::HashSet, path::Path, str::FromStr, sync::Arc};
+use std::{
+    collections::HashSet,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use sqlx::{
@@ -88,7 +94,8 @@ fn is_permanent(error: &MigrateError) -> bool {
 }
 
 impl SqliteModel {
-    /// Opens or creates the file, and brings its schema up to date.
+    /// Opens or creates the file, and brings its schema up to date. A file with the schema of a
+    /// newer build is set aside as `*.newer`, and another one is built.
     pub async fn open(file: &Path) -> Result<Self, ModelError> {
         let place = file.display().to_string();
         let failed = |error: &dyn std::fmt::Display| open_error(&place, error, false);
@@ -106,6 +113,12 @@ impl SqliteModel {
         // Applied migrations are compared by checksum, so the files in `migrations/` must never
         // change, not even their comments.
         let migrated = sqlx::migrate!().run(&writer).await;
+        if let Err(MigrateError::VersionMissing(newer)) = migrated {
+            warn!(place, newer, "the read model has the schema of a newer build; set aside, another one is built");
+            writer.close().await;
+            set_aside(file).await.map_err(|error| failed(&error))?;
+            return Box::pin(Self::open(file)).await;
+        }
         migrated.map_err(|error| open_error(&place, &error, is_permanent(&error)))?;
         let readers = SqlitePoolOptions::new().max_connections(READERS).connect_with(options);
         let readers = readers.await.map_err(failed_in_database)?;
@@ -179,6 +192,23 @@ async fn connect_in_background(options: SqliteConnectOptions) -> Result<SqlitePo
     let thread = std::thread::Builder::new().name("read-model".to_owned()).spawn(connect).map_err(sqlx::Error::Io)?;
     let joined = tokio::task::spawn_blocking(move || thread.join()).await;
     joined.ok().and_then(Result::ok).unwrap_or(Err(sqlx::Error::WorkerCrashed))
+}
+
+/// Renames the file to `*.newer`. What SQLite keeps beside an open file is gone or empty by now.
+async fn set_aside(file: &Path) -> std::io::Result<()> {
+    let with = |ending: &str| {
+        let mut name = file.as_os_str().to_owned();
+        name.push(ending);
+        PathBuf::from(name)
+    };
+    tokio::fs::rename(file, with(".newer")).await?;
+    for beside in ["-wal", "-shm"].map(with) {
+        match tokio::fs::remove_file(&beside).await {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(())
 }
 
 /// The writing task: runs until the model is dropped.
@@ -342,5 +372,30 @@ impl ReadModel for SqliteModel {
 
     async fn store_listings(&self, shard: u32, changes: Arc<Vec<Arc<ListingChange>>>) -> Result<(), ModelError> {
         self.write(shard, WriteContent::Listings(changes)).await
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_with_the_schema_of_a_newer_build_is_set_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("read-model.sqlite");
+        let model = SqliteModel::open(&file).await.unwrap();
+        sqlx::query(
+            "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+             VALUES (999, 'newer', 1, x'00', 0)",
+        )
+        .execute(&model.readers)
+        .await
+        .unwrap();
+        model.readers.close().await;
+        drop(model);
+        let opened = SqliteModel::open(&file).await.unwrap();
+        assert_eq!(opened.snapshot(0).await.unwrap().next, 0);
+        assert!(folder.path().join("read-model.sqlite.newer").exists());
     }
 }
