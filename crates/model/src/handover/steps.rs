@@ -153,7 +153,7 @@ impl HandoverMoves<'_> {
         }
         if phase == HolderPhase::Holding && self.from.may(HandoverEvent::Stop) {
             self.add_release(index, Some(HandoverEvent::Stop), |to| {
-                to.processes[index].phase = HolderPhase::Released { ends: true }
+                to.processes[index].phase = HolderPhase::Released { ends: true };
             });
         }
     }
@@ -346,7 +346,7 @@ impl HandoverMoves<'_> {
                                     Process { phase: HolderPhase::Restoring, claim: position, position, ..*process };
                             }
                             (true, false, _) | (false, true, HolderPhase::Doubting) => {
-                                process.phase = HolderPhase::Watching
+                                process.phase = HolderPhase::Watching;
                             }
                             (false, ..) => {}
                         }
