@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use twqr_journal::{Partition, Topic};
 use twqr_journal_sim::Sim;
 use twqr_order::{CancelStage, Command, Evidence, HoldRecord, Order, Payment, Phase, Record, claim_counts};
-use twqr_types::StatusCode;
+use twqr_types::{StatusCode, UnixMs};
 use twqr_wire::convert::HeldTopic;
 
 use crate::{
@@ -18,7 +18,9 @@ use crate::{
 pub type Coverage = BTreeMap<String, usize>;
 
 /// The situations that a full test run must meet; `HISTORIES` histories are enough for them.
-pub const REQUIRED_SITUATIONS: [&str; 28] = [
+pub const REQUIRED_SITUATIONS: [&str; 30] = [
+    "books: a movement landed behind a closing",
+    "books: closed",
     "cancel: nothing to reverse, all refunded",
     "cancel: nothing to reverse, payment failed",
     "cancel: refused",
@@ -56,7 +58,7 @@ pub fn count_situations(sim: &Sim, shards: u32, coverage: &mut Coverage) {
         match order {
             Order::Payment(payment) => count_of_payment(payment, &mut met),
             Order::EarlyCancel(_) => met("cancel: without a payment".to_owned()),
-            Order::Refund(_) => {}
+            Order::Refund(refund) => count_of_booking(refund.late_booking, &mut met),
         }
     }
     let mut reserves: BTreeMap<&str, usize> = BTreeMap::new();
@@ -71,6 +73,7 @@ pub fn count_situations(sim: &Sim, shards: u32, coverage: &mut Coverage) {
                     met(format!("refund: Refused {}", failure.status_code));
                 }
             }
+            Command::CloseBooks(_) => met("books: closed".to_owned()),
             _ => {}
         }
     }
@@ -109,7 +112,14 @@ fn count_of_holds(sim: &Sim, partition: Partition, met: &mut impl FnMut(String))
     }
 }
 
+fn count_of_booking(late_booking: Option<UnixMs>, met: &mut impl FnMut(String)) {
+    if late_booking.is_some() {
+        met("books: a movement landed behind a closing".to_owned());
+    }
+}
+
 fn count_of_payment(payment: &Payment, met: &mut impl FnMut(String)) {
+    count_of_booking(payment.charge.late_booking, met);
     match &payment.charge.phase {
         Phase::Done(_) => met("charge: paid".to_owned()),
         Phase::Failed(failure) => met(format!("charge: {:?}", failure.evidence)),

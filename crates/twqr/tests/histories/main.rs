@@ -19,6 +19,7 @@
 //!   have the same policy, and unreadable records are in the dead letters (I7).
 //! - `answer_check`: no answer to a caller was contradicted later, and each accepted order was
 //!   found (I3, I5).
+//! - `books_check`: each movement counts on one day only, and a closed day never changes.
 //! - `worker_crashes`: if only workers crash, no payment at an idempotent issuer fails for it.
 //! - `wrong_clocks`: clocks that are set wrong break no invariant, and fail no payment by the word
 //!   of a worker whose clock is wrong.
@@ -50,6 +51,7 @@
 )]
 
 mod answer_check;
+mod books_check;
 mod callers;
 mod coverage;
 mod invariants;
@@ -71,6 +73,7 @@ use rand_chacha::ChaCha8Rng;
 use twqr_journal_sim::{Faults, Layout, Sim};
 use twqr_simulator::{IssuerKind, KindChoice};
 
+use books_check::ClosedBooks;
 use callers::{Callers, RequestKinds};
 use coverage::Coverage;
 use policies::{cautious_policy, true_policy};
@@ -128,6 +131,7 @@ async fn run_history(seed: u64, kinds: &[KindChoice], coverage: &mut Coverage) -
         processes.start(service);
     }
     let callers = Callers::start(&sim, processes.clock.clone(), seed, PAYMENTS, true_policy, RequestKinds::All);
+    let books = ClosedBooks::start(&sim, processes.clock.clone(), seed, layout.shards);
     let end = tokio::time::Instant::now() + Duration::from_secs(FAULTS_S);
     while tokio::time::Instant::now() < end {
         tokio::time::sleep(Duration::from_millis(random.random_range(100..4_000))).await;
@@ -138,6 +142,7 @@ async fn run_history(seed: u64, kinds: &[KindChoice], coverage: &mut Coverage) -
     settle(&sim, layout.shards, &callers).await;
     coverage::count_situations(&sim, layout.shards, coverage);
     let mut violations = invariants::check(&sim, layout.shards, &issuers, &callers.replies());
+    books.check(&log_reader::stored_orders(&sim, layout.shards), &mut violations);
     if !callers.are_done() {
         violations.push("I2: a cancel was never answered".to_owned());
     }
