@@ -2,6 +2,7 @@
 //! and with an empty one. The states of the orders are generated; everything else is the product.
 
 use std::{
+    ops::Range,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -9,7 +10,9 @@ use std::{
 };
 
 use anyhow::Context as _;
+use futures::future::try_join_all;
 use serde_json::json;
+use twqr_client::ProgressBar;
 use twqr_config::Config;
 use twqr_journal::{
     Entry, Journal, Partition, Topic,
@@ -98,16 +101,28 @@ async fn ready_after(journal: &Arc<EmbeddedJournal>, folder: &Path, config: &Con
     Ok(took)
 }
 
-/// Writes the states of orders that are final. Returns their length in bytes.
+/// Writes the states of orders that are final, one batch on every shard at once. Returns their
+/// length in bytes.
 async fn append_states(journal: &EmbeddedJournal, orders: u64, shards: u32) -> anyhow::Result<u64> {
     let mut bytes = 0;
-    for first in (0..orders).step_by(usize::try_from(APPENDED_AT_ONCE)?) {
-        let index = u32::try_from(first / APPENDED_AT_ONCE % u64::from(shards))?;
-        let numbers = first..orders.min(first + APPENDED_AT_ONCE);
-        let entries = numbers.map(|number| state(index, number)).collect::<anyhow::Result<Vec<_>>>()?;
-        bytes += entries.iter().map(|entry| entry.byte_len() as u64).sum::<u64>();
-        journal.append(Partition { topic: Topic::OrderStates, index }, entries).await?;
+    let mut progress = ProgressBar::start("orders", orders);
+    let round = APPENDED_AT_ONCE * u64::from(shards);
+    for begun in (0..orders).step_by(usize::try_from(round)?) {
+        let appends = (0..shards).map(|index| {
+            let first = begun + u64::from(index) * APPENDED_AT_ONCE;
+            append_batch(journal, index, first.min(orders)..orders.min(first + APPENDED_AT_ONCE))
+        });
+        bytes += try_join_all(appends).await?.into_iter().sum::<u64>();
+        progress.set(orders.min(begun + round), "");
     }
+    progress.finish("were written");
+    Ok(bytes)
+}
+
+async fn append_batch(journal: &EmbeddedJournal, index: u32, numbers: Range<u64>) -> anyhow::Result<u64> {
+    let entries = numbers.map(|number| state(index, number)).collect::<anyhow::Result<Vec<_>>>()?;
+    let bytes = entries.iter().map(|entry| entry.byte_len() as u64).sum();
+    journal.append(Partition { topic: Topic::OrderStates, index }, entries).await?;
     Ok(bytes)
 }
 
