@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use anyhow::{Context as _, anyhow};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
-use twqr_journal::kafka::KafkaSettings;
+use twqr_journal::kafka::{KafkaSettings, min_insync_least};
 
 use crate::consistency::bootstrap_faults;
 
@@ -20,7 +20,8 @@ pub struct KafkaConfig {
     pub replies_partitions: u32,
     /// How many copies of each record the cluster keeps: 1 to 9.
     pub replication: u32,
-    /// How many copies must be written before a record counts: 1 to `replication`.
+    /// How many copies must be written before a record counts: 1 to `replication`, and at least 2
+    /// of several.
     pub min_insync: u32,
     /// How long orders' records and tasks are kept, in hours: 1 to 8,760.
     pub retention_hours: u32,
@@ -90,7 +91,7 @@ impl KafkaConfig {
         let ranges = [
             ("replies_partitions", self.replies_partitions, 1..=1_024),
             ("replication", self.replication, 1..=9),
-            ("min_insync", self.min_insync, 1..=self.replication.max(1)),
+            ("min_insync", self.min_insync, min_insync_least(self.replication)..=self.replication.max(1)),
             ("retention_hours", self.retention_hours, 1..=8_760),
             ("session_timeout_ms", self.session_timeout_ms, 1_000..=300_000),
             ("append_timeout_ms", self.append_timeout_ms, 1_000..=300_000),

@@ -34,7 +34,7 @@ use fetcher::Fetchers;
 use positions::Positions;
 use producer::Producer;
 
-pub use layout::{Deviation, Layout, Plan, apply, count_records, plan};
+pub use layout::{Deviation, Layout, Plan, apply, count_records, min_insync_least, plan};
 
 /// How the brokers are reached, and which topics and groups on them belong to this deployment.
 #[derive(Clone)]

@@ -35,6 +35,8 @@ fn each_fault_names_its_key() {
         ("answer_within_ms = 15000\ncalls_max = 0", "answer_within_ms is 15000, must be 100 to 14000; calls_max is 0"),
         ("grpc = \"here\"", "grpc"),
         ("[kafka]\nmin_insync = 2", "kafka.min_insync is 2, must be 1 to 1"),
+        ("[kafka]\nreplication = 3\nmin_insync = 1", "kafka.min_insync is 1, must be 2 to 3"),
+        ("[kafka]\nreplication = 3", "kafka.min_insync is 1, must be 2 to 3"),
         (
             "[kafka.properties]\n\"sasl.password\" = \"SECRET\"",
             "sasl.password is a secret; put it into a file and name that in kafka.password_file",

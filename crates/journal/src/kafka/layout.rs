@@ -18,6 +18,7 @@ use super::{
 use crate::{JournalError, Partition, Topic};
 use cluster::Cluster;
 
+pub use limits::min_insync_least;
 pub use plan::{Deviation, Plan, apply, plan};
 
 /// How many partitions each topic has, and how its records are kept.
@@ -31,7 +32,8 @@ pub struct Layout {
     pub replies_partitions: u32,
     /// Copies of each partition: 1 to 9.
     pub replication: u32,
-    /// How many copies must have a record before it is acknowledged: 1 to `replication`.
+    /// How many copies must have a record before it is acknowledged: [`min_insync_least`] to
+    /// `replication`.
     pub min_insync: u32,
     /// How long `orders` and the task topics keep records, in hours. Short, because these records
     /// contain card tokens; the state of an order stays in `order-states`.

@@ -10,6 +10,12 @@ const HOUR_MS: i64 = 3_600_000;
 /// finds that records were deleted unread, and waits for an operator.
 const RETENTION_MS_MIN: i64 = HOUR_MS;
 
+/// The fewest copies that must have a record before it is acknowledged, for a topic with so many
+/// copies. If one were enough of several, the leader's failure could lose what was acknowledged.
+pub fn min_insync_least(replication: u32) -> u32 {
+    replication.clamp(1, 2)
+}
+
 /// The settings of a topic that are beyond their limits.
 pub(super) fn faults(name: &str, topic: Option<Topic>, found: &FoundTopic) -> Vec<String> {
     let mut faults = Vec::new();
@@ -22,9 +28,10 @@ pub(super) fn faults(name: &str, topic: Option<Topic>, found: &FoundTopic) -> Ve
     };
     let at_least = |value: i64, limit: i64| value >= limit;
     let unlimited_or_at_least = |value: i64, limit: i64| value < 0 || value >= limit;
-    if found.replication > 1 {
-        // With one copy, the leader's failure could lose what was acknowledged.
-        check("min.insync.replicas", at_least, 2, "2 or more, since the topic has several replicas");
+    let least = min_insync_least(found.replication);
+    if least > 1 {
+        let allowed = format!("{least} or more, since the topic has several replicas");
+        check("min.insync.replicas", at_least, i64::from(least), &allowed);
     }
     match topic {
         Some(Topic::Orders | Topic::WalletTasks | Topic::FiscTasks) => {
