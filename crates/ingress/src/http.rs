@@ -105,15 +105,15 @@ impl Operation {
 
 /// The server of the form, with the keys that it started with.
 pub(crate) struct HttpForm {
-    source: KeySource,
+    source: Arc<KeySource>,
     keys: MerchantKeys,
 }
 
 impl HttpForm {
     /// Reads the keys; fails if they are invalid.
-    pub(crate) fn open(settings: &HttpSettings) -> Result<Self, KeysError> {
-        let source = KeySource::new(settings.keys_file.clone());
-        let keys = MerchantKeys::new(source.read()?, settings.signature_forms.clone());
+    pub(crate) async fn open(settings: &HttpSettings) -> Result<Self, KeysError> {
+        let source = Arc::new(KeySource::new(settings.keys_file.clone()));
+        let keys = MerchantKeys::new(source.read_in_background().await?, settings.signature_forms.clone());
         Ok(Self { source, keys })
     }
 

@@ -133,7 +133,10 @@ pub async fn run_on(
     context: Context,
 ) -> Result<(), Error> {
     metrics::describe();
-    let form = settings.http.as_ref().map(http::HttpForm::open).transpose()?;
+    let form = match &settings.http {
+        Some(http) => Some(http::HttpForm::open(http).await?),
+        None => None,
+    };
     let part = context.health.deciding_part(HEALTH_PART);
     let count = journal.partitions(Topic::Orders);
     let shards = u16::try_from(count).ok().and_then(NonZeroU16::new).ok_or(Error::Shards(count))?;

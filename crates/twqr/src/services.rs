@@ -138,8 +138,9 @@ impl Process {
     /// [`READY_WAIT_MS`] are over.
     async fn run(&mut self, services: &[Service], stop: &CancellationToken) -> anyhow::Result<()> {
         let (front, back): (Vec<Service>, Vec<Service>) = services.iter().partition(|service| service.tier() == 0);
-        for service in &back {
-            self.start(*service)?;
+        tokio::select! {
+            started = self.start_all(&back) => started?,
+            () = stop.cancelled() => return Ok(()),
         }
         let health = self.health.clone();
         let needed: &[Service] = if front.is_empty() { &[] } else { &back };
@@ -148,8 +149,9 @@ impl Process {
             () = wait_ready(&health, needed) => {}
             () = stop.cancelled() => return Ok(()),
         }
-        for service in front {
-            self.start(service)?;
+        tokio::select! {
+            started = self.start_all(&front) => started?,
+            () = stop.cancelled() => return Ok(()),
         }
         let health = self.health.clone();
         tokio::select! {
@@ -162,7 +164,14 @@ impl Process {
         }
     }
 
-    fn start(&mut self, service: Service) -> anyhow::Result<()> {
+    async fn start_all(&mut self, services: &[Service]) -> anyhow::Result<()> {
+        for service in services {
+            self.start(*service).await?;
+        }
+        Ok(())
+    }
+
+    async fn start(&mut self, service: Service) -> anyhow::Result<()> {
         let (token, running) = &mut self.tiers[service.tier()];
         let context = Context { clock: self.clock.clone(), shutdown: token.clone(), health: self.health.clone() };
         let (config, journal) = (&self.config, self.journal.clone());
@@ -171,7 +180,8 @@ impl Process {
                 running.spawn(named("ingress", twqr_ingress::run(settings::ingress(config)?, journal, context)))
             }
             Service::Router => {
-                running.spawn(named("router", twqr_router::run(settings::router(config)?, journal, context)))
+                let settings = settings::router(config).await?;
+                running.spawn(named("router", twqr_router::run(settings, journal, context)))
             }
             Service::WalletWorker => {
                 let settings = settings::wallet_worker(config)?;

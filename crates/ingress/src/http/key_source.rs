@@ -7,6 +7,7 @@ use std::{
     fs::Metadata,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -78,15 +79,24 @@ impl KeySource {
         Ok(keys)
     }
 
+    /// Reads all keys on a thread that may wait for the disk.
+    pub(super) async fn read_in_background(self: &Arc<Self>) -> Result<Keys, KeysError> {
+        let source = self.clone();
+        let ended = tokio::task::spawn_blocking(move || source.read()).await;
+        ended.unwrap_or_else(|error| {
+            Err(KeysError { place: "the keys".to_owned(), what: format!("were not read: {error}") })
+        })
+    }
+
     /// Checks the file regularly, and replaces the keys when it has changed. Never returns.
-    pub(super) async fn follow(self, keys: MerchantKeys) {
+    pub(super) async fn follow(self: Arc<Self>, keys: MerchantKeys) {
         let Some(file) = &self.file else { return std::future::pending().await };
         let mut last: Option<FileVersion> = None;
         loop {
             let now = tokio::fs::metadata(file).await.ok().as_ref().map(version);
             if now != last {
                 last = now;
-                match self.read() {
+                match self.read_in_background().await {
                     Ok(new) => {
                         info!(file = %file.display(), merchants = new.len(), "merchant keys read");
                         keys.replace(new);
@@ -247,6 +257,32 @@ mod tests {
         }
         let absent = KeySource { file: Some("/nowhere/keys.toml".into()), variables: Vec::new() };
         assert!(absent.read().unwrap_err().to_string().contains("/nowhere/keys.toml: cannot be read"));
+    }
+
+    /// A file that answers late: a pipe without a writer.
+    #[tokio::test]
+    async fn a_disk_that_stalls_under_the_keys_stops_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("keys.toml");
+        assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
+        let source = Arc::new(KeySource { file: Some(file.clone()), variables: Vec::new() });
+        let keys = MerchantKeys::new(Keys::new(), Vec::new());
+        let following = tokio::spawn(source.follow(keys));
+        let has_worked = Arc::new(std::sync::atomic::AtomicBool::default());
+        let writer = std::thread::spawn({
+            let has_worked = has_worked.clone();
+            move || {
+                std::thread::sleep(Duration::from_millis(500));
+                let has_worked = has_worked.load(std::sync::atomic::Ordering::Acquire);
+                // Ends the read.
+                std::fs::write(file, "[keys]").unwrap();
+                has_worked
+            }
+        });
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        has_worked.store(true, std::sync::atomic::Ordering::Release);
+        assert!(writer.join().unwrap(), "the runtime's thread waited for the file");
+        following.abort();
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use anyhow::bail;
+use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 use twqr_config::Config;
 use twqr_journal::{
@@ -35,7 +36,8 @@ pub(super) async fn open(services: &[Service], config: &Config, part: Part) -> a
         }
         let dir = config.data_dir.join("journal");
         let settings = EmbeddedSettings { dir, shards: config.shards, task_partitions: config.task_partitions };
-        let journal = EmbeddedJournal::open(settings)?;
+        // A large journal takes seconds.
+        let journal = spawn_blocking(move || EmbeddedJournal::open(settings)).await??;
         part.ready();
         return Ok(Opened { journal: journal.clone(), embedded: Some(journal) });
     }
@@ -45,7 +47,9 @@ pub(super) async fn open(services: &[Service], config: &Config, part: Part) -> a
     let mut backoff = Backoff::new(PAUSE_MS_MIN, PAUSE_MS_MAX);
     loop {
         let pause = backoff.next_pause();
-        match KafkaJournal::connect(config.kafka.settings()?, &member).await {
+        let kafka = config.kafka.clone();
+        let settings = spawn_blocking(move || kafka.settings()).await??;
+        match KafkaJournal::connect(settings, &member).await {
             Ok(journal) => {
                 check_shards(&*journal, config)?;
                 info!(bootstrap = config.kafka.bootstrap, member, "connected to the cluster");

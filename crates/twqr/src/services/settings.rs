@@ -42,13 +42,16 @@ pub(super) fn pos_http(config: &Config) -> HttpSettings {
     HttpSettings { listen: config.pos_http, keys_file, signature_forms: config.signature_forms() }
 }
 
-pub(super) fn router(config: &Config) -> anyhow::Result<twqr_router::Settings> {
+/// Opens the local store on a thread that may block, since a large one takes seconds.
+pub(super) async fn router(config: &Config) -> anyhow::Result<twqr_router::Settings> {
+    let folder = config.data_dir.join("orders");
+    let store = tokio::task::spawn_blocking(move || DiskStore::open(&folder)).await??;
     Ok(twqr_router::Settings {
         member: format!("router-{}", config.member),
         policy: config.policy()?,
         checkpoint_interval_ms: config.checkpoint_interval_ms,
         standby: config.standby,
-        store: Arc::new(DiskStore::open(&config.data_dir.join("orders"))?),
+        store: Arc::new(store),
     })
 }
 
