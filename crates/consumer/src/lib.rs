@@ -3,6 +3,7 @@
 //! clock. It is a crate of its own because it needs `journal`, `wire` and `service`, which do not
 //! depend on each other.
 
+mod beginnings;
 mod clock_meter;
 mod dead_letters;
 mod doubles;
@@ -12,6 +13,7 @@ mod signs;
 mod watch;
 mod witness;
 
+pub use beginnings::{BeginningsCheck, KnownBeginnings, beginnings_read};
 pub use clock_meter::ClockMeter;
 pub use dead_letters::DeadLetters;
 pub use partitions::{TopicMember, hold_partitions};

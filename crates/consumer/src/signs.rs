@@ -106,6 +106,11 @@ impl Signs {
         by.nonce != self.writer.me.nonce
     }
 
+    /// The random number of this process.
+    pub fn process_nonce(&self) -> u64 {
+        self.writer.me.nonce
+    }
+
     /// Whether the release was appended.
     pub fn is_released(&self) -> bool {
         self.is_released

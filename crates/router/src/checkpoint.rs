@@ -119,11 +119,14 @@ impl Checkpoint {
         if !self.entries.is_empty() {
             journal.append(partition, self.entries).await?;
         }
-        let (key, value) = encode_marker(self.epoch, self.position, self.witness.map(stored_witness));
+        let (key, value) =
+            encode_marker(self.epoch, self.position, self.witness.map(stored_witness), mark.beginnings.newest);
         journal.append(partition, vec![Entry { key, value: Some(value) }]).await?;
         mark.position = self.position;
         mark.witness = self.witness;
         mark.epoch = Some(self.epoch);
+        // The mark's end of `order-states` was taken before the marker was appended.
+        mark.marker_follows = true;
         let superseded = store.put(self.states, mark).await?;
         if !journal.is_shared() {
             // The embedded journal may delete what no restore reads any more. A failure is

@@ -83,7 +83,9 @@ fn read_state(bytes: &Bytes) -> (StatesEntry, Order) {
     let entry = decode_state(bytes.clone()).expect("this build must read every state that is stored");
     match &entry.body {
         StateBody::Order(order) => (entry.clone(), (**order).clone()),
-        StateBody::Policies(_) | StateBody::Listing(_) | StateBody::Marker => panic!("the recording has only orders"),
+        StateBody::Policies(_) | StateBody::Listing(_) | StateBody::Marker | StateBody::Beginning { .. } => {
+            panic!("the recording has only orders")
+        }
     }
 }
 

@@ -100,7 +100,7 @@ pub async fn run(settings: Settings, journal: Arc<dyn Journal>, context: Context
             if !is_on {
                 std::future::pending::<()>().await;
             }
-            standby::follow_others(journal, store, owned, health.side_part("router/standby")).await
+            standby::follow_others(journal, store, owned, health).await
         }
     };
     let (shared, refused) = (journal.clone(), Arc::default());

@@ -111,7 +111,8 @@ fn read_order(store: &dyn StateStore, shard: u16, key: &OrderKey) -> Result<Opti
     let Some((_, record)) = store.get(shard, &key.to_bytes())? else { return Ok(Some(Hot::default())) };
     match decode_state(record).map(|entry| (entry.position, entry.body)) {
         Ok((reflects, StateBody::Order(order))) => Ok(Some(Hot { order: Some(*order), reflects, ..Hot::default() })),
-        Ok((_, StateBody::Policies(_) | StateBody::Listing(_) | StateBody::Marker)) | Err(_) => {
+        Ok((_, StateBody::Policies(_) | StateBody::Listing(_) | StateBody::Marker | StateBody::Beginning { .. }))
+        | Err(_) => {
             error!(
                 shard, order = %key,
                 "the local store has no readable state of the order; if order-states has one, remove the local \
@@ -128,7 +129,7 @@ fn read_listing(store: &dyn StateStore, shard: u16, key: &ListingKey) -> Result<
     let Some((_, record)) = store.get(shard, &listing_key(key))? else { return Ok(ListingVersions::default()) };
     match decode_state(record).map(|entry| entry.body) {
         Ok(StateBody::Listing(versions)) => Ok(versions),
-        Ok(StateBody::Order(_) | StateBody::Policies(_) | StateBody::Marker) | Err(_) => {
+        Ok(StateBody::Order(_) | StateBody::Policies(_) | StateBody::Marker | StateBody::Beginning { .. }) | Err(_) => {
             Err(StoreError(format!("the listing of {key} cannot be read; remove the local store, and it is rebuilt")))
         }
     }

@@ -22,7 +22,7 @@ use crate::{
     metrics,
     newest_claim::NewestClaim,
     reply_appends::ReplyAppends,
-    restore::restore,
+    restore::{Beginning, restore},
     shard::Shard,
     states_end::StatesEnd,
     store::{ShardStore, StoreMark},
@@ -134,7 +134,8 @@ impl<'a> Owner<'a> {
     /// claims the shard, or something fails.
     pub(crate) async fn own(self, held: Held) -> Result<Ended, Error> {
         let Held { partition: orders, mut signs, .. } = held;
-        let restoring = restore(self.shard, &*self.journal, self.store.clone());
+        let beginning = Beginning { epoch: self.claim, number: signs.process_nonce() };
+        let restoring = restore(self.shard, &*self.journal, self.store.clone(), Some(beginning));
         let (shard, mark) = signs.during(self.claim, restoring).await?;
         note_protocol(&mut signs, &shard);
         info!(shard = self.shard.0, from = shard.next, "shard restored, applying");
@@ -275,7 +276,9 @@ impl<'a> Owner<'a> {
             Some(epoch) if counts => return Some(Ended::Superseded { epoch, newer: offset }),
             None if offset == self.claim && counts => self.begin_epoch(owned, offset),
             None if offset == self.claim => return Some(Ended::Void { newest: owned.newest_claim.offset() }),
-            Some(_) | None => {}
+            // Its author may write a beginning before it learns that the claim does not count.
+            Some(_) => owned.states_end.freeze(),
+            None => {}
         }
         None
     }
@@ -312,7 +315,7 @@ impl<'a> Owner<'a> {
     fn begin_checkpoint(&self, owned: &mut OwnedShard) {
         let is_idle = owned.pending_checkpoint.is_none() && owned.checkpoint_write.is_none();
         let (true, Some(epoch)) = (is_idle, owned.epoch) else { return };
-        owned.states_end.ask_if_due();
+        owned.states_end.ask_if_due(owned.mark.position);
         if Checkpoint::is_due(&owned.shard, &owned.mark, owned.worked_to) {
             let mut checkpoint = Checkpoint::take(&mut owned.shard, epoch, &owned.mark);
             // Our marker is past our claim.

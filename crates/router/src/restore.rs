@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tracing::{error, warn};
-use twqr_consumer::witness_of;
-use twqr_journal::{Journal, Partition, Record, Topic, check_end};
+use twqr_consumer::{BeginningsCheck, witness_of};
+use twqr_journal::{Entry, Journal, JournalError, Partition, Reader, Record, Topic};
 use twqr_order::PolicyVersions;
 use twqr_service::Stalled;
 use twqr_types::ShardId;
 use twqr_wire::convert::{
-    RecordFault, StateBody, StatesEntry, UnreadableState, decode_marker_witness, decode_state, unreadable_state,
+    RecordFault, StateBody, StatesEntry, UnreadableState, decode_marker_witness, decode_state, encode_state,
+    unreadable_state,
 };
 
 use crate::{
@@ -32,17 +33,58 @@ const BATCH_RECORDS_MAX: usize = 1024;
 /// after this time the shard is claimed again.
 const SCAN_WAIT: Duration = Duration::from_secs(20);
 
-/// Restores the shard up to the highest marker; applying continues at `Shard::next`.
+/// The record with which the owner of a claim begins to write to `order-states`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Beginning {
+    /// The offset of the claim.
+    pub(crate) epoch: u64,
+    /// A number that another topic does not have at the same offset.
+    pub(crate) number: u64,
+}
+
+/// Restores the shard up to the highest marker; applying continues at `Shard::next`. An owner
+/// writes its beginning at the end of what it has read.
 pub(crate) async fn restore(
     id: ShardId,
     journal: &dyn Journal,
     store: ShardStore,
+    beginning: Option<Beginning>,
 ) -> Result<(Shard, StoreMark), Error> {
-    let partition = Partition { topic: Topic::OrderStates, index: u32::from(id.0) };
+    let partition = states_of(id);
     let mut scan = Scan::begin(id, mark_to_scan_from(&store).await?);
-    check_end(journal, partition, scan.next).await?;
-    let mut reader = journal.reader(partition, scan.next).await?;
-    // The end can always be reached, since compaction keeps the newest record of a partition.
+    let mut reader = scan.check.open(journal, scan.next).await?;
+    read_to_end(&mut scan, &mut *reader, journal, &store).await?;
+    check_marker(journal, &scan).await?;
+    if let Some(Beginning { epoch, number }) = beginning {
+        let body = StateBody::Beginning { number, newest: scan.check.known().newest };
+        let (key, value) = encode_state(&StatesEntry { epoch, position: 0, body });
+        journal.append(partition, vec![Entry { key, value: Some(value) }]).await?;
+        // Its offset is known only once it was read.
+        read_to_end(&mut scan, &mut *reader, journal, &store).await?;
+    }
+    let versions = policy_versions(&store).await?;
+    check_protocol(&versions)?;
+    let mut shard = Shard::new(id, store, versions, scan.mark.position);
+    shard.witness = scan.mark.witness;
+    shard.first_unreadable = scan.first_unreadable;
+    shard.superseded = scan.superseded;
+    Ok((shard, scan.mark))
+}
+
+/// The shard's partition of `order-states`.
+pub(crate) fn states_of(id: ShardId) -> Partition {
+    Partition { topic: Topic::OrderStates, index: u32::from(id.0) }
+}
+
+/// Reads to the end of `order-states`, which can always be reached, since compaction keeps the
+/// newest record of a partition.
+async fn read_to_end(
+    scan: &mut Scan,
+    reader: &mut dyn Reader,
+    journal: &dyn Journal,
+    store: &ShardStore,
+) -> Result<(), Error> {
+    let partition = states_of(scan.shard);
     while scan.next.max(journal.start(partition).await?) < journal.end(partition).await? {
         let read = tokio::time::timeout(SCAN_WAIT, reader.next(BATCH_RECORDS_MAX)).await;
         let records = read.map_err(|_| Stalled { next: scan.next })??;
@@ -54,13 +96,29 @@ pub(crate) async fn restore(
         let superseded = store.put(states, mark).await?;
         scan.add_superseded(superseded);
     }
-    let versions = policy_versions(&store).await?;
-    check_protocol(&versions)?;
-    let mut shard = Shard::new(id, store, versions, scan.mark.position);
-    shard.witness = scan.mark.witness;
-    shard.first_unreadable = scan.first_unreadable;
-    shard.superseded = scan.superseded;
-    Ok((shard, scan.mark))
+    Ok(())
+}
+
+/// Fails if the topic has no marker where it must have one: only records of `orders` below a marker
+/// are ever deleted, and the local store follows the marker.
+async fn check_marker(journal: &dyn Journal, scan: &Scan) -> Result<(), Error> {
+    let partition = states_of(scan.shard);
+    let position = scan.mark.position;
+    if scan.mark.marker_follows && scan.marker_at.is_none() {
+        let what = format!(
+            "its marker of the position {position} of orders is gone: it lost its newest records, or the topic is another one"
+        );
+        return Err(JournalError::NotWhole { partition, reason: what.into() }.into());
+    }
+    let start = journal.start(Partition { topic: Topic::Orders, index: partition.index }).await?;
+    if position > 0 || start == 0 {
+        return Ok(());
+    }
+    let what = format!(
+        "it has no marker, although orders/{} begins at offset {start}: it lost its records, or the topic is another one",
+        partition.index
+    );
+    Err(JournalError::NotWhole { partition, reason: what.into() }.into())
 }
 
 /// The store's mark, from which `order-states` is read. If an earlier build has stored the mark, it
@@ -87,6 +145,9 @@ pub(crate) fn check_protocol(versions: &PolicyVersions) -> Result<(), Error> {
 pub(crate) struct Scan {
     shard: ShardId,
     mark: StoreMark,
+    pub(crate) check: BeginningsCheck,
+    /// The offset of the newest marker that was read, if none was newer before.
+    marker_at: Option<u64>,
     /// The offset of the next record to read.
     pub(crate) next: u64,
     /// The offset of the first state that this build cannot read.
@@ -101,11 +162,13 @@ pub(crate) struct Scan {
 impl Scan {
     pub(crate) fn begin(shard: ShardId, mark: StoreMark) -> Self {
         let next = mark.states_offset;
+        let check = BeginningsCheck::new(states_of(shard), next, mark.beginnings);
         let (states, deleted, superseded) = (Vec::new(), Vec::new(), Superseded::default());
-        Self { shard, mark, next, first_unreadable: None, states, deleted, superseded }
+        Self { shard, mark, check, marker_at: None, next, first_unreadable: None, states, deleted, superseded }
     }
 
     pub(crate) fn take(&mut self, record: Record) -> Result<(), Error> {
+        self.check.take(&record)?;
         self.next = record.offset + 1;
         let Some(value) = record.entry.value else {
             // An order's state of a newer epoch exists.
@@ -113,13 +176,13 @@ impl Scan {
             return Ok(());
         };
         match decode_state(value.clone()) {
-            Ok(entry) => self.take_state(entry, value),
+            Ok(entry) => self.take_state(record.offset, entry, value),
             Err(fault) => self.take_unreadable(record.offset, &record.entry.key, value, fault)?,
         }
         Ok(())
     }
 
-    fn take_state(&mut self, entry: StatesEntry, record: Bytes) {
+    fn take_state(&mut self, offset: u64, entry: StatesEntry, record: Bytes) {
         let key = match entry.body {
             StateBody::Order(order) => {
                 self.states.extend(number_index(&order, entry.position));
@@ -132,6 +195,7 @@ impl Scan {
             }
             StateBody::Marker => {
                 if entry.position >= self.mark.position {
+                    self.marker_at = Some(offset);
                     self.mark.position = entry.position;
                     self.mark.epoch = Some(entry.epoch);
                     self.mark.witness = decode_marker_witness(record).map(witness_of);
@@ -139,6 +203,7 @@ impl Scan {
                 self.superseded.add_marker(entry.epoch);
                 return;
             }
+            StateBody::Beginning { .. } => return,
         };
         self.states.push(StoredState { key, position: entry.position, record });
     }
@@ -156,7 +221,10 @@ impl Scan {
             }
             UnreadableState::Policies => return Err(Error::UnreadablePolicy(fault)),
             UnreadableState::Listing => return Err(Error::UnreadableListing(fault)),
-            UnreadableState::Other => warn!(shard, offset, %fault, "a marker cannot be read and is skipped"),
+            UnreadableState::Other => {
+                warn!(shard, offset, %fault, "a marker cannot be read and is skipped");
+                self.marker_at = Some(offset);
+            }
         }
         Ok(())
     }
@@ -166,6 +234,10 @@ impl Scan {
     /// can read it.
     pub(crate) fn batch(&mut self) -> (Vec<StoredState>, StoreMark) {
         self.mark.states_offset = self.first_unreadable.unwrap_or(self.next);
+        self.mark.beginnings = self.check.known();
+        if let Some(marker) = self.marker_at {
+            self.mark.marker_follows = marker >= self.mark.states_offset;
+        }
         (std::mem::take(&mut self.states), self.mark)
     }
 
@@ -182,7 +254,7 @@ async fn policy_versions(store: &ShardStore) -> Result<PolicyVersions, Error> {
     let Some((_, record)) = stored else { return Ok(PolicyVersions::default()) };
     match decode_state(record).map_err(Error::UnreadablePolicy)?.body {
         StateBody::Policies(versions) => Ok(versions),
-        StateBody::Order(_) | StateBody::Listing(_) | StateBody::Marker => {
+        StateBody::Order(_) | StateBody::Listing(_) | StateBody::Marker | StateBody::Beginning { .. } => {
             Err(Error::UnreadablePolicy(RecordFault::Missing("policies")))
         }
     }

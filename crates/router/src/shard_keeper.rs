@@ -86,7 +86,7 @@ pub(crate) async fn check_log(index: u32, settings: Settings, links: Links) -> R
     let (journal, store) = (&*links.journal, ShardStore::new(shard.0, settings.store.clone()));
     check_end(journal, orders, store.mark().await?.position).await?;
     if links.refused.has(shard.0) {
-        let (restored, _) = restore(shard, journal, store).await?;
+        let (restored, _) = restore(shard, journal, store, None).await?;
         read_whole(journal, orders, restored.next, restored.witness, order_record_mark).await?;
         links.refused.set(shard.0, false);
     }

@@ -14,13 +14,13 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 use tracing::{error, info};
-use twqr_journal::{Journal, Partition, Topic};
-use twqr_service::{Backoff, Part, Stalled};
+use twqr_journal::{Journal, JournalError, Topic};
+use twqr_service::{Backoff, Health, Part, Stalled};
 use twqr_types::ShardId;
 
 use crate::{
     Error, metrics,
-    restore::{Scan, mark_to_scan_from},
+    restore::{Scan, mark_to_scan_from, states_of},
     store::{ShardStore, StateStore},
 };
 
@@ -80,12 +80,13 @@ pub(crate) async fn follow_others(
     journal: Arc<dyn Journal>,
     store: Arc<dyn StateStore>,
     owned: Arc<OwnedShards>,
-    part: Part,
+    health: Health,
 ) -> Infallible {
     let mut tasks = JoinSet::new();
     for shard in (0..journal.partitions(Topic::OrderStates)).filter_map(|index| u16::try_from(index).ok()) {
         let store = ShardStore::new(shard, store.clone());
-        let standby = Standby { shard: ShardId(shard), journal: journal.clone(), store, part: part.clone() };
+        let (journal, health) = (journal.clone(), health.clone());
+        let standby = Standby { shard: ShardId(shard), journal, store, health };
         tasks.spawn(standby.run(owned.clone()));
     }
     while let Some(Err(panic)) = tasks.join_next().await {
@@ -99,7 +100,7 @@ struct Standby {
     shard: ShardId,
     journal: Arc<dyn Journal>,
     store: ShardStore,
-    part: Part,
+    health: Health,
 }
 
 impl Standby {
@@ -109,10 +110,15 @@ impl Standby {
             owned.wait(self.shard, false).await;
             tokio::select! {
                 biased;
-                () = owned.wait(self.shard, true) => {}
+                // The owner reports about the shard now.
+                () = owned.wait(self.shard, true) => self.part().remove(),
                 never = self.follow_and_retry(&mut backoff) => match never {},
             }
         }
+    }
+
+    fn part(&self) -> Part {
+        self.health.side_part(format!("router/standby-{}", self.shard.0))
     }
 
     async fn follow_and_retry(&self, backoff: &mut Backoff) -> Infallible {
@@ -120,9 +126,7 @@ impl Standby {
         loop {
             let began = Instant::now();
             let Err(error) = self.follow().await;
-            if let Error::Store(failure) = &error {
-                self.part.dead(&failure.to_string());
-            }
+            self.report(&error);
             if began.elapsed() > Duration::from_millis(RETRY_MS_MAX) {
                 backoff.reset();
             }
@@ -132,10 +136,21 @@ impl Standby {
         }
     }
 
+    fn report(&self, error: &Error) {
+        if let Error::Store(failure) = error {
+            self.part().dead(&failure.to_string());
+        }
+        if let Error::Journal(JournalError::NotWhole { .. }) = error {
+            error!(shard = self.shard.0, %error, "the shard is not followed");
+            self.part().degraded(error.to_string());
+        }
+    }
+
     async fn follow(&self) -> Result<Infallible, Error> {
-        let partition = Partition { topic: Topic::OrderStates, index: u32::from(self.shard.0) };
+        let partition = states_of(self.shard);
         let mut scan = Scan::begin(self.shard, mark_to_scan_from(&self.store).await?);
-        let mut reader = self.journal.reader(partition, scan.next).await?;
+        let mut reader = scan.check.open(&*self.journal, scan.next).await?;
+        self.part().ready();
         loop {
             let Ok(records) = timeout(SILENCE_MAX, reader.next(BATCH_RECORDS_MAX)).await else {
                 if self.journal.end(partition).await? > scan.next {

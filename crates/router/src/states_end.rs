@@ -23,6 +23,8 @@ const PAUSE_MS: u64 = 2_000;
 pub(crate) struct Ends {
     states: u64,
     orders: u64,
+    /// The position of a marker that was written before.
+    marker: u64,
 }
 
 type Question = Pin<Box<dyn Future<Output = Result<Ends, JournalError>> + Send>>;
@@ -38,12 +40,29 @@ pub(crate) struct StatesEnd {
     /// Whether a checkpoint was written since the last question.
     is_outdated: bool,
     ask_from: Instant,
+    /// Whether nothing more may be skipped.
+    is_frozen: bool,
 }
 
 impl StatesEnd {
     pub(crate) fn new(shard: ShardId, journal: Arc<dyn Journal>, first_unreadable: Option<u64>) -> Self {
         let ask_from = Instant::now();
-        Self { shard, journal, first_unreadable, known: None, question: None, is_outdated: true, ask_from }
+        Self {
+            shard,
+            journal,
+            first_unreadable,
+            known: None,
+            question: None,
+            is_outdated: true,
+            ask_from,
+            is_frozen: false,
+        }
+    }
+
+    /// From here on nothing more is skipped: the end may have a beginning before it that the owner
+    /// has not read.
+    pub(crate) fn freeze(&mut self) {
+        self.is_frozen = true;
     }
 
     /// Notes that a checkpoint was written.
@@ -51,9 +70,10 @@ impl StatesEnd {
         self.is_outdated = true;
     }
 
-    /// Asks for the ends, unless they are known well enough.
-    pub(crate) fn ask_if_due(&mut self) {
-        if !self.is_outdated || self.question.is_some() || Instant::now() < self.ask_from {
+    /// Asks for the ends, unless they are known well enough; the marker of the position `marker` is
+    /// written.
+    pub(crate) fn ask_if_due(&mut self, marker: u64) {
+        if self.is_frozen || !self.is_outdated || self.question.is_some() || Instant::now() < self.ask_from {
             return;
         }
         self.is_outdated = false;
@@ -62,7 +82,7 @@ impl StatesEnd {
         self.question = Some(Box::pin(async move {
             let states = journal.end(Partition { topic: Topic::OrderStates, index }).await?;
             let orders = journal.end(Partition { topic: Topic::Orders, index }).await?;
-            Ok(Ends { states, orders })
+            Ok(Ends { states, orders, marker })
         }));
     }
 
@@ -83,8 +103,12 @@ impl StatesEnd {
     /// The mark to store for a position past our claim, if every record below it was applied and no
     /// newer claim that counts was among them.
     pub(crate) fn advance(&self, mark: StoreMark, position: u64) -> StoreMark {
-        let proven = self.known.filter(|ends| ends.orders <= position).map_or(0, |ends| ends.states);
-        let end = self.first_unreadable.map_or(proven, |first| proven.min(first));
-        StoreMark { states_offset: mark.states_offset.max(end), ..mark }
+        let Some(ends) = self.known.filter(|ends| !self.is_frozen && ends.orders <= position) else { return mark };
+        let end = self.first_unreadable.map_or(ends.states, |first| ends.states.min(first));
+        if end <= mark.states_offset {
+            return mark;
+        }
+        let is_past_marker = end == ends.states && ends.marker >= mark.position;
+        StoreMark { states_offset: end, marker_follows: mark.marker_follows && !is_past_marker, ..mark }
     }
 }

@@ -7,6 +7,7 @@ mod memory;
 mod shard_store;
 
 use bytes::Bytes;
+use twqr_consumer::KnownBeginnings;
 use twqr_journal::Witness;
 use twqr_wire::convert::StateSubject;
 
@@ -33,6 +34,11 @@ pub struct StoreMark {
     /// The epoch of the marker at `position`; `None` if there is no marker, or if an earlier build
     /// has stored it.
     pub epoch: Option<u64>,
+    /// The beginnings in `order-states` that were read, by which that topic is recognised.
+    pub beginnings: KnownBeginnings,
+    /// The marker of `position`, or a newer one, is in `order-states` at `states_offset` or after
+    /// it. If this is false, it may also be before that.
+    pub marker_follows: bool,
 }
 
 /// An entry to store: a record of `order-states`, unchanged; or an index entry from a payment's
@@ -142,6 +148,27 @@ mod tests {
         check_superseded(&DiskStore::open(folder.path()).unwrap(), "disk");
     }
 
+    #[test]
+    fn a_mark_is_kept_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = DiskStore::open(folder.path()).unwrap();
+        let witness = |offset| Some(Witness { offset, mark: 77 });
+        let some = KnownBeginnings { first: witness(3), newest: Some(9) };
+        for (shard, (witness, epoch, beginnings, marker_follows)) in (0..).zip([
+            (None, None, KnownBeginnings::default(), false),
+            (None, Some(3), KnownBeginnings::default(), false),
+            (witness(8), None, KnownBeginnings::default(), false),
+            (witness(8), Some(3), KnownBeginnings::default(), false),
+            (witness(8), None, some, true),
+            (witness(8), Some(3), some, true),
+            (witness(8), Some(3), some, false),
+        ]) {
+            let mark = StoreMark { position: 9, states_offset: 5, witness, epoch, beginnings, marker_follows };
+            store.put(shard, &[], mark).unwrap();
+            assert_eq!(store.mark(shard).unwrap(), mark);
+        }
+    }
+
     fn check(store: &dyn StateStore, kind: &str) {
         for (shard, (name, batches, kept)) in (0..).zip(CASES) {
             for batch in batches {
@@ -155,19 +182,6 @@ mod tests {
             }
             let expected = Some((kept, Bytes::from(kept.to_string())));
             assert_eq!(store.get(shard, b"order").unwrap(), expected, "{kind}: {name}");
-        }
-    }
-
-    #[test]
-    fn a_mark_is_kept_whole() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = DiskStore::open(folder.path()).unwrap();
-        for (shard, (witness, epoch)) in (0..).zip([(None, None), (None, Some(3)), (Some(8), None), (Some(8), Some(3))])
-        {
-            let witness = witness.map(|offset| Witness { offset, mark: 77 });
-            let mark = StoreMark { position: 9, states_offset: 5, witness, epoch };
-            store.put(shard, &[], mark).unwrap();
-            assert_eq!(store.mark(shard).unwrap(), mark);
         }
     }
 

@@ -60,7 +60,7 @@ fn counts_at(sim: &Sim) -> UnixMs {
         StateBody::Order(order) => {
             order.as_payment().filter(|payment| payment.is_paid()).map(|payment| payment.charge.booked_at())
         }
-        StateBody::Policies(_) | StateBody::Listing(_) | StateBody::Marker => None,
+        StateBody::Policies(_) | StateBody::Listing(_) | StateBody::Marker | StateBody::Beginning { .. } => None,
     });
     paid.last().unwrap()
 }

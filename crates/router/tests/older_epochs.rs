@@ -36,6 +36,7 @@ fn kept(sim: &Sim) -> BTreeMap<String, Vec<u64>> {
             StateBody::Policies(_) => "policies".to_owned(),
             StateBody::Listing(_) => "listing".to_owned(),
             StateBody::Marker => "marker".to_owned(),
+            StateBody::Beginning { .. } => "beginning".to_owned(),
         };
         kept.entry(name).or_default().push(entry.epoch);
     }
@@ -77,7 +78,8 @@ async fn older_epochs_are_deleted_order_by_order_and_the_newest_state_never() {
         pause(1_000).await;
         pay(&*caller, "LATER").await;
         pause(1_000).await;
-        let new = kept(&sim);
+        let mut new = kept(&sim);
+        assert_eq!(new.remove("beginning").map(|epochs| epochs.len()), Some(2), "beginnings are never deleted");
         assert!(new.values().all(|epochs| epochs.len() == 1), "{new:?}");
         assert!(new["CHANGED"] > old["CHANGED"] && new["marker"] > old["marker"], "{new:?}");
         assert_eq!((&new["UNCHANGED"], &new["policies"]), (&old["UNCHANGED"], &old["policies"]));

@@ -16,7 +16,7 @@ use twqr_wire::convert::{StateBody, decode_record, decode_state};
 fn checkpointed_orders(sim: &Sim) -> Vec<String> {
     let state = |record: twqr_journal::Record| match decode_state(record.entry.value?).ok()?.body {
         StateBody::Order(order) => Some(order.key().merchant_trade_no.to_string()),
-        StateBody::Policies(_) | StateBody::Listing(_) | StateBody::Marker => None,
+        StateBody::Policies(_) | StateBody::Listing(_) | StateBody::Marker | StateBody::Beginning { .. } => None,
     };
     sim.records(STATES).into_iter().filter_map(state).collect()
 }

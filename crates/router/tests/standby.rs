@@ -12,11 +12,13 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use bytes::Bytes;
 use counting::CountingJournal;
-use stage::{STATES, pause, pay, start, start_with};
+use stage::{ORDERS, STATES, pause, pay, start, start_with};
 use twqr_journal::{Partition, Topic};
 use twqr_journal_sim::{Faults, Layout, Sim};
+use twqr_order::HoldRecord;
 use twqr_router::{MemoryStore, StateStore, StoreError, StoreMark, StoredState};
-use twqr_wire::convert::{TaskRecord, decode_task_record};
+use twqr_service::PartState;
+use twqr_wire::convert::{HeldTopic, TaskRecord, decode_task_record};
 
 const TASKS: Partition = Partition { topic: Topic::WalletTasks, index: 0 };
 
@@ -108,9 +110,43 @@ async fn a_take_over_emits_what_the_crashed_owner_could_not_append() {
     }
 }
 
+fn claims(sim: &Sim) -> usize {
+    let hold = |record: twqr_journal::Record| HeldTopic::Orders.decode_hold(&record.entry.value?);
+    sim.records(ORDERS).into_iter().filter_map(hold).filter(|hold| matches!(hold, HoldRecord::Claim { .. })).count()
+}
+
 fn trade_no(record: twqr_journal::Record) -> Option<String> {
     match decode_task_record(record.entry.value?).ok()? {
         TaskRecord::Task(task) => Some(format!("{:?}", task.trade_no)),
         TaskRecord::Hold(_) => None,
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_standby_refuses_states_that_are_not_whole() {
+    let sim = stage::sim(Faults { session_timeout_ms: 1_000, ..Faults::default() });
+    let owner = start(&sim, "router-0");
+    pause(1_000).await;
+    pay(&*sim.session("caller"), "T1").await;
+    let store = Arc::new(MemoryStore::default());
+    let standby = stage::start_on(&sim, "router-1", store.clone());
+    pause(10_000).await;
+    assert_eq!(standby.health.report().get("router/standby-0"), Some(&PartState::Ready));
+    standby.session.crash();
+    standby.running.abort();
+    sim.truncate(STATES, 1);
+    let standby = stage::start_on(&sim, "router-1", store);
+    pause(5_000).await;
+    let refused = standby.health.report().get("router/standby-0").cloned();
+    assert!(
+        matches!(&refused, Some(PartState::Degraded(why)) if why.contains("order-states/0 is not whole")),
+        "{refused:?}"
+    );
+    owner.session.crash();
+    owner.running.abort();
+    let before = claims(&sim);
+    pause(20_000).await;
+    let state = standby.health.report()["router/shard-0"].clone();
+    assert!(matches!(&state, PartState::NotReady(why) if why.contains("order-states/0 is not whole")), "{state:?}");
+    assert!(claims(&sim) <= before + 1, "the shard was claimed again after the refusal");
 }

@@ -119,7 +119,7 @@ async fn refund(sim: &Sim, number: &str, trade_no: TradeNo) -> Vec<String> {
 fn trade_no(sim: &Sim) -> TradeNo {
     let number = |record: twqr_journal::Record| match decode_state(record.entry.value?).ok()?.body {
         StateBody::Order(order) => order.trade_no(),
-        StateBody::Policies(_) | StateBody::Listing(_) | StateBody::Marker => None,
+        StateBody::Policies(_) | StateBody::Listing(_) | StateBody::Marker | StateBody::Beginning { .. } => None,
     };
     sim.records(STATES).into_iter().find_map(number).unwrap()
 }

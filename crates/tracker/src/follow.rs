@@ -11,8 +11,8 @@ use std::{
 
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{error, warn};
-use twqr_consumer::DeadLetters;
-use twqr_journal::{Entry, Journal, JournalError, Offset, Partition, Record, Topic, check_end};
+use twqr_consumer::{BeginningsCheck, DeadLetters, KnownBeginnings};
+use twqr_journal::{Entry, Journal, JournalError, Offset, Partition, Record, Topic};
 use twqr_service::{Backoff, Context, Part, StallWatch, Stalled};
 use twqr_types::OrderKey;
 use twqr_wire::convert::encode_due;
@@ -73,6 +73,7 @@ pub(crate) struct Follower {
 struct FollowerState {
     /// The offset after the last state that was read.
     next: Offset,
+    check: BeginningsCheck,
     alarms: Alarms,
     /// The read model is not asked before this time, because it failed.
     filter_from: Instant,
@@ -116,7 +117,8 @@ impl Follower {
     /// not all of it, the follower begins with the first record of `order-states`, which has every
     /// order.
     async fn start(&self) -> FollowerState {
-        let mut progress = FollowerState { next: 0, alarms: Alarms::default(), filter_from: Instant::now() };
+        let check = BeginningsCheck::new(self.states(), 0, KnownBeginnings::default());
+        let mut progress = FollowerState { next: 0, check, alarms: Alarms::default(), filter_from: Instant::now() };
         let stored = async {
             let listings = self.model.listings(self.shard).await?;
             Ok::<_, ModelError>((self.model.snapshot(self.shard).await?, listings))
@@ -131,6 +133,7 @@ impl Follower {
                     progress.alarms.update(&stored.order, stored.position);
                 }
                 progress.next = snapshot.next;
+                progress.check = BeginningsCheck::new(self.states(), snapshot.next, snapshot.beginnings);
                 return progress;
             }
             Ok(Ok((snapshot, _))) => snapshot.unreadable.join("; "),
@@ -141,6 +144,10 @@ impl Follower {
         progress
     }
 
+    fn states(&self) -> Partition {
+        Partition { topic: Topic::OrderStates, index: self.shard }
+    }
+
     async fn follow(
         &self,
         part: &Part,
@@ -148,10 +155,9 @@ impl Follower {
         progress: &mut FollowerState,
         backoff: &mut Backoff,
     ) -> Result<(), FollowInterruption> {
-        let states = Partition { topic: Topic::OrderStates, index: self.shard };
+        let states = self.states();
         let end_at_start = self.journal.end(states).await?;
-        check_end(&*self.journal, states, progress.next).await?;
-        let mut reader = self.journal.reader(states, progress.next).await?;
+        let mut reader = progress.check.open(&*self.journal, progress.next).await?;
         let gauges = Gauges::of(self.shard);
         let mut gauges_at = Instant::now();
         let ring_from = Instant::now() + Duration::from_millis(CATCH_UP_MS);
@@ -172,7 +178,7 @@ impl Follower {
             tokio::select! {
                 () = self.context.shutdown.cancelled() => return Ok(()),
                 records = reader.next(BATCH_RECORDS_MAX) => {
-                    self.take(records?, progress);
+                    self.take(records?, progress)?;
                     backoff.reset();
                     if progress.next >= end_at_start && !part.is_ready() {
                         part.ready();
@@ -190,8 +196,9 @@ impl Follower {
         }
     }
 
-    fn take(&self, records: Vec<Record>, progress: &mut FollowerState) {
+    fn take(&self, records: Vec<Record>, progress: &mut FollowerState) -> Result<(), JournalError> {
         let mut batch = StatesBatch::decode(progress.next, records);
+        progress.check.take_all(&batch.beginnings)?;
         progress.next = batch.next;
         for stored in newest_states(&batch.orders) {
             progress.alarms.update(&stored.order, stored.position);
@@ -200,11 +207,11 @@ impl Follower {
             self.policies.update(self.shard, policies.clone());
         }
         self.directory.update(self.shard, &batch.listings);
-        let states = Partition { topic: Topic::OrderStates, index: self.shard };
         for record in std::mem::take(&mut batch.faults) {
-            self.dead_letters.write(states, record.offset, &record.value, record.fault);
+            self.dead_letters.write(self.states(), record.offset, &record.value, record.fault);
         }
         self.feed.push(batch);
+        Ok(())
     }
 
     /// Writes the due records of the alarms that ring now.

@@ -9,6 +9,7 @@ mod sqlite;
 use std::{collections::HashSet, sync::Arc};
 
 use async_trait::async_trait;
+use twqr_consumer::KnownBeginnings;
 use twqr_journal::Offset;
 use twqr_order::{
     CancelStage, ListingChange, Movement, Order, Payment, Phase, PolicyVersions, RefundPhase, ReversalApproval,
@@ -41,6 +42,8 @@ pub struct Watermark {
     /// highest marker that was read since the last start. If the stored one is higher, the model
     /// keeps it.
     pub marker: u64,
+    /// The beginnings in `order-states` that were read, by which the topic is recognised.
+    pub beginnings: KnownBeginnings,
 }
 
 /// What the read model stores of a shard, as a follower needs it to continue.
@@ -48,6 +51,8 @@ pub struct Watermark {
 pub struct ShardSnapshot {
     /// The offset in `order-states` to continue at.
     pub next: Offset,
+    /// The beginnings that were read below that offset.
+    pub beginnings: KnownBeginnings,
     /// The orders that are not final.
     pub in_progress: Vec<StoredOrder>,
     /// The versions of the policy, and the position that they reflect.

@@ -11,7 +11,8 @@ use std::{
 
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{error, warn};
-use twqr_journal::{Journal, JournalError, Offset, Partition, Reader, Topic, check_end};
+use twqr_consumer::BeginningsCheck;
+use twqr_journal::{Journal, JournalError, Offset, Partition, Reader, Topic};
 use twqr_order::{ListingChange, ListingKey, Order};
 use twqr_service::{Backoff, Context, LogThrottle, Part};
 use twqr_types::{OrderKey, UnixMs};
@@ -79,6 +80,7 @@ pub(crate) struct ModelWriter {
 struct WriterState {
     /// The offset after the last state that was collected or written.
     next: Offset,
+    check: BeginningsCheck,
     /// The highest marker.
     marker: u64,
     /// The offset of the first unreadable state. The watermark stays there, so that a newer build
@@ -99,9 +101,10 @@ struct WriterState {
 }
 
 impl WriterState {
-    fn new(snapshot: ShardSnapshot) -> Self {
+    fn new(states: Partition, snapshot: ShardSnapshot) -> Self {
         Self {
             next: snapshot.next,
+            check: BeginningsCheck::new(states, snapshot.next, snapshot.beginnings),
             marker: 0,
             unreadable: None,
             unfinished: snapshot.in_progress.into_iter().map(|stored| stored.order.key().clone()).collect(),
@@ -118,7 +121,8 @@ impl WriterState {
         self.collected.len() + self.listings.len() >= COLLECTED_MAX
     }
 
-    fn collect(&mut self, batch: StatesBatch, now: UnixMs) {
+    fn collect(&mut self, batch: StatesBatch, now: UnixMs) -> Result<(), JournalError> {
+        self.check.take_all(&batch.beginnings)?;
         self.next = batch.next;
         self.marker = self.marker.max(batch.marker);
         self.unreadable = self.unreadable.or(batch.unreadable);
@@ -139,6 +143,7 @@ impl WriterState {
         }
         let write_at = self.write_at.unwrap_or_else(|| next_write(now));
         self.write_at = Some(if self.is_full() { Instant::now() } else { write_at });
+        Ok(())
     }
 }
 
@@ -191,10 +196,10 @@ impl ModelWriter {
         for unreadable in &snapshot.unreadable {
             error!(shard = self.shard, "{unreadable}");
         }
-        let mut progress = WriterState::new(snapshot);
-        self.feed.set_written(progress.next);
         let states = Partition { topic: Topic::OrderStates, index: self.shard };
-        check_end(&*self.journal, states, progress.next).await?;
+        let mut progress = WriterState::new(states, snapshot);
+        self.feed.set_written(progress.next);
+        progress.check.verify(&*self.journal, progress.next).await?;
         let end_at_start = self.journal.end(states).await?;
         if progress.next >= end_at_start {
             part.ready();
@@ -205,7 +210,7 @@ impl ModelWriter {
             tokio::select! {
                 () = self.context.shutdown.cancelled() => return self.write(part, &mut progress).await,
                 batch = self.next_batch(next, &mut progress.reader), if !is_full => {
-                    progress.collect(batch?, self.context.clock.now());
+                    progress.collect(batch?, self.context.clock.now())?;
                 }
                 () = sleep_until(write_at.unwrap_or_else(Instant::now)), if write_at.is_some() => {
                     self.write(part, &mut progress).await?;
@@ -243,7 +248,11 @@ impl ModelWriter {
     /// Writes what was collected.
     async fn write(&self, part: &Part, progress: &mut WriterState) -> Result<(), WriteInterruption> {
         progress.write_at = None;
-        let watermark = Watermark { next: progress.unreadable.unwrap_or(progress.next), marker: progress.marker };
+        let watermark = Watermark {
+            next: progress.unreadable.unwrap_or(progress.next),
+            marker: progress.marker,
+            beginnings: progress.check.known(),
+        };
         let states = Arc::new(std::mem::take(&mut progress.collected));
         Gauges::count_states(states.len());
         if let Some(ShardPolicies { position, versions }) = progress.policies.take() {

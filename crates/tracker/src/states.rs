@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use twqr_consumer::beginnings_read;
 use twqr_journal::{Offset, Record};
 use twqr_order::ListingChange;
-use twqr_wire::convert::{RecordFault, StateBody, UnreadableState, decode_state, unreadable_state};
+use twqr_wire::convert::{BeginningsRead, RecordFault, StateBody, UnreadableState, decode_state, unreadable_state};
 
 use crate::{model::StoredOrder, policies::ShardPolicies};
 
@@ -24,6 +25,8 @@ pub(crate) struct StatesBatch {
     pub(crate) listings: Vec<Arc<ListingChange>>,
     /// The highest marker: every state that comes from records of `orders` below it has been read.
     pub(crate) marker: u64,
+    /// What markers and beginnings say, each with its offset.
+    pub(crate) beginnings: Vec<(Offset, BeginningsRead)>,
     /// The offset of the first unreadable state of an order or of the policy.
     pub(crate) unreadable: Option<Offset>,
     /// Every record that cannot be decoded.
@@ -44,6 +47,7 @@ impl StatesBatch {
         let mut batch = Self { from, next: from, ..Self::default() };
         for record in records {
             batch.next = record.offset + 1;
+            batch.beginnings.extend(beginnings_read(&record).map(|read| (record.offset, read)));
             if let Some(value) = record.entry.value {
                 batch.add(record.offset, &record.entry.key, value);
             }
@@ -62,6 +66,7 @@ impl StatesBatch {
                 }
             }
             Ok((_, StateBody::Listing(versions))) => self.listings.extend(versions.newest().cloned()),
+            Ok((_, StateBody::Beginning { .. })) => {}
             Ok((position, StateBody::Marker)) => self.marker = self.marker.max(position),
             Err(fault) => {
                 match unreadable_state(key, value.clone()) {

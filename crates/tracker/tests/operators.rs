@@ -295,6 +295,9 @@ async fn orders_that_need_a_person_are_listed_until_they_are_settled() {
         "ALTER TABLE orders DROP COLUMN needs_attention",
         "UPDATE orders SET is_final = 1 WHERE merchant_trade_no = 'T2'",
         "DROP TABLE listings",
+        "ALTER TABLE positions DROP COLUMN beginning_offset",
+        "ALTER TABLE positions DROP COLUMN beginning_mark",
+        "ALTER TABLE positions DROP COLUMN newest_beginning",
         "DELETE FROM _sqlx_migrations WHERE version > 5",
     ];
     edit_read_model(folder.path(), &statements).await;
@@ -476,6 +479,9 @@ async fn a_read_model_of_the_first_version_is_built_anew() {
         "ALTER TABLE orders DROP COLUMN settled_at_ms",
         "ALTER TABLE orders DROP COLUMN cancelled_at_ms",
         "DROP TABLE policies",
+        "ALTER TABLE positions DROP COLUMN beginning_offset",
+        "ALTER TABLE positions DROP COLUMN beginning_mark",
+        "ALTER TABLE positions DROP COLUMN newest_beginning",
         "ALTER TABLE positions DROP COLUMN marker",
         "DROP INDEX orders_unfinished",
         "ALTER TABLE orders DROP COLUMN replaced",

@@ -10,6 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
+use twqr_consumer::KnownBeginnings;
 use twqr_journal::Witness;
 
 use super::{StateStore, StoreError, StoreMark, StoredState};
@@ -66,15 +67,30 @@ fn number(bytes: &[u8]) -> u64 {
     bytes.first_chunk::<8>().map_or(0, |eight| u64::from_be_bytes(*eight))
 }
 
+/// A witness in the first 16 bytes.
+fn witness_in(bytes: &[u8]) -> Witness {
+    Witness { offset: number(bytes), mark: bytes.get(8..).map_or(0, number) }
+}
+
+fn add_witness(value: &mut Vec<u8>, Witness { offset, mark }: Witness) {
+    value.extend_from_slice(&offset.to_be_bytes());
+    value.extend_from_slice(&mark.to_be_bytes());
+}
+
 impl StateStore for DiskStore {
     fn mark(&self, shard: u16) -> Result<StoreMark, StoreError> {
         let mark = self.marks.get(shard.to_be_bytes()).map_err(failed)?;
         Ok(mark.map_or(StoreMark::default(), |bytes| StoreMark {
             position: number(&bytes),
             states_offset: bytes.get(8..).map_or(0, number),
-            // A mark of an earlier build ends before the witness.
-            witness: bytes.get(16..32).map(|rest| Witness { offset: number(rest), mark: number(&rest[8..]) }),
-            // The epoch comes last, and only it has 8 bytes after the two numbers at the beginning.
+            // A mark of an earlier build ends before the witness or the beginnings.
+            witness: bytes.get(16..32).map(witness_in),
+            beginnings: bytes.get(32..64).map_or(KnownBeginnings::default(), |rest| KnownBeginnings {
+                first: Some(witness_in(rest)),
+                newest: Some(number(&rest[16..])),
+            }),
+            marker_follows: bytes.get(56..64).map(number) == Some(1),
+            // The epoch comes last, and only it has 8 bytes after pairs of numbers.
             epoch: bytes.len().checked_sub(8).filter(|at| at % 16 == 0).and_then(|at| bytes.get(at..)).map(number),
         }))
     }
@@ -106,13 +122,18 @@ impl StateStore for DiskStore {
                 batch.insert(&self.states, full_key(shard, &state.key), value);
             }
         }
-        let mut value = mark.position.to_be_bytes().to_vec();
-        value.extend_from_slice(&mark.states_offset.to_be_bytes());
-        if let Some(Witness { offset, mark }) = mark.witness {
-            value.extend_from_slice(&offset.to_be_bytes());
-            value.extend_from_slice(&mark.to_be_bytes());
+        let StoreMark { position, states_offset, witness, epoch, beginnings, marker_follows } = mark;
+        let mut value = position.to_be_bytes().to_vec();
+        value.extend_from_slice(&states_offset.to_be_bytes());
+        if let Some(witness) = witness {
+            add_witness(&mut value, witness);
+            if let KnownBeginnings { first: Some(first), newest: Some(newest) } = beginnings {
+                add_witness(&mut value, first);
+                value.extend_from_slice(&newest.to_be_bytes());
+                value.extend_from_slice(&u64::from(marker_follows).to_be_bytes());
+            }
         }
-        value.extend(mark.epoch.into_iter().flat_map(u64::to_be_bytes));
+        value.extend(epoch.into_iter().flat_map(u64::to_be_bytes));
         batch.insert(&self.marks, shard.to_be_bytes(), value);
         batch.commit().map_err(failed)?;
         Ok(superseded)

@@ -6,6 +6,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use twqr_consumer::KnownBeginnings;
 use twqr_journal::Offset;
 use twqr_order::{ListingChange, ListingKey, PolicyVersions};
 use twqr_types::OrderKey;
@@ -19,6 +20,7 @@ pub struct MemoryModel(Mutex<BTreeMap<u32, Shard>>);
 #[derive(Debug, Default)]
 struct Shard {
     next: Offset,
+    beginnings: KnownBeginnings,
     orders: BTreeMap<Vec<u8>, StoredOrder>,
     policies: Option<(u64, PolicyVersions)>,
     listings: BTreeMap<ListingKey, Arc<ListingChange>>,
@@ -36,7 +38,8 @@ impl ReadModel for MemoryModel {
         let shards = self.shards();
         let Some(shard) = shards.get(&shard) else { return Ok(ShardSnapshot::default()) };
         let in_progress = shard.orders.values().filter(|stored| !stored.order.is_at_rest()).cloned().collect();
-        Ok(ShardSnapshot { next: shard.next, in_progress, policies: shard.policies.clone(), unreadable: Vec::new() })
+        let (next, beginnings, policies) = (shard.next, shard.beginnings, shard.policies.clone());
+        Ok(ShardSnapshot { next, beginnings, in_progress, policies, unreadable: Vec::new() })
     }
 
     async fn superseded(&self, shard: u32, states: Vec<(OrderKey, u64)>) -> Result<HashSet<OrderKey>, ModelError> {
@@ -51,7 +54,7 @@ impl ReadModel for MemoryModel {
     async fn apply(&self, shard: u32, watermark: Watermark, states: Arc<Vec<StoredOrder>>) -> Result<(), ModelError> {
         let mut shards = self.shards();
         let shard = shards.entry(shard).or_default();
-        shard.next = watermark.next;
+        (shard.next, shard.beginnings) = (watermark.next, watermark.beginnings);
         for state in &*states {
             let key = state.order.key().to_bytes();
             if shard.orders.get(&key).is_none_or(|stored| stored.position <= state.position) {

@@ -7,7 +7,7 @@ use twqr_order::Order;
 use twqr_types::{OrderKey, UnixMs};
 use twqr_wire::convert::{RecordFault, decode_order};
 
-use super::{ModelError, SqliteModel, Watermark, phase_name, status_code};
+use super::{ModelError, SqliteModel, Watermark, phase_name, sqlite::positions, status_code};
 
 /// Which orders to list.
 #[derive(Clone, Debug, Default)]
@@ -288,10 +288,7 @@ impl SqliteModel {
 
     /// The watermark of each shard; shards without a record are absent.
     pub(crate) async fn watermarks(&self) -> Result<HashMap<u32, Watermark>, ModelError> {
-        let rows = sqlx::query("SELECT shard, next, marker FROM positions").fetch_all(&self.readers).await;
-        let number = |row: &SqliteRow, column: usize| row.get::<i64, _>(column).cast_unsigned();
-        let watermark = |row: &SqliteRow| (row.get(0), Watermark { next: number(row, 1), marker: number(row, 2) });
-        Ok(rows.map_err(|error| self.failed(&error))?.iter().map(watermark).collect())
+        positions::read_all(&self.readers).await.map_err(|error| self.failed(&error))
     }
 
     /// Counts over all orders, for `GetStatus`.

@@ -6,6 +6,7 @@
 
 mod listings;
 mod policies;
+pub(super) mod positions;
 
 use std::{
     collections::HashSet,
@@ -144,15 +145,15 @@ impl SqliteModel {
     }
 
     async fn read(&self, shard: u32) -> Result<ShardSnapshot, sqlx::Error> {
-        let next: Option<i64> = sqlx::query_scalar("SELECT next FROM positions WHERE shard = ?")
-            .bind(i64::from(shard))
-            .fetch_optional(&self.readers)
-            .await?;
+        let watermark = positions::read(&self.readers, shard).await?;
         let rows = sqlx::query("SELECT state, position FROM orders WHERE shard = ? AND is_final = 0")
             .bind(i64::from(shard))
             .fetch_all(&self.readers)
             .await?;
-        let mut snapshot = ShardSnapshot { next: next.unwrap_or_default().cast_unsigned(), ..ShardSnapshot::default() };
+        let mut snapshot = ShardSnapshot::default();
+        if let Some(Watermark { next, beginnings, .. }) = watermark {
+            (snapshot.next, snapshot.beginnings) = (next, beginnings);
+        }
         let problem = |what: &str, fault: RecordFault| {
             let place = &self.place;
             format!(
@@ -235,7 +236,7 @@ async fn write(pool: &SqlitePool, batch: &[WriteRequest]) -> Result<(), sqlx::Er
                     add_timeline(&mut transaction, rows).await?;
                 }
                 add_to_count(&mut transaction, *shard, new_orders).await?;
-                advance(&mut transaction, *shard, *watermark).await?;
+                positions::store(&mut transaction, *shard, *watermark).await?;
             }
             WriteContent::Policies(position, versions) => {
                 policies::store(&mut transaction, *shard, *position, versions).await?;
@@ -244,28 +245,6 @@ async fn write(pool: &SqlitePool, batch: &[WriteRequest]) -> Result<(), sqlx::Er
         }
     }
     transaction.commit().await
-}
-
-/// Raises a shard's watermark. The marker is never lowered: a follower starts with 0, and a router
-/// that has lost its shard may still write a lower one.
-async fn advance(
-    transaction: &mut Transaction<'_, Sqlite>,
-    shard: u32,
-    watermark: Watermark,
-) -> Result<(), sqlx::Error> {
-    let query = sqlx::query(
-        "INSERT INTO positions (shard, next, marker) VALUES (?, ?, ?) ON CONFLICT (shard) DO UPDATE SET \
-         next = excluded.next, \
-         marker = CASE WHEN excluded.marker > positions.marker THEN excluded.marker ELSE positions.marker END",
-    );
-    let Watermark { next, marker } = watermark;
-    query
-        .bind(i64::from(shard))
-        .bind(next.cast_signed())
-        .bind(marker.cast_signed())
-        .execute(&mut **transaction)
-        .await
-        .map(|_| ())
 }
 
 /// Adds to the number of orders of a shard.

@@ -123,7 +123,7 @@ fn check_policies(sim: &Sim, shards: u32, violations: &mut Vec<String>) {
         }
         let stored = state_entries(sim, shard).filter_map(|entry| match entry.body {
             StateBody::Policies(versions) => Some((entry.position, versions)),
-            StateBody::Order(_) | StateBody::Listing(_) | StateBody::Marker => None,
+            StateBody::Order(_) | StateBody::Listing(_) | StateBody::Marker | StateBody::Beginning { .. } => None,
         });
         let stored = stored.max_by_key(|(position, _)| *position).map(|(_, versions)| versions);
         if differs(stored.as_ref().and_then(|versions| versions.newest().map(|change| &**change))) {

@@ -36,7 +36,17 @@ pub enum StateBody {
     Listing(ListingVersions),
     /// Every state that changed below the position has been written.
     Marker,
+    /// The owner of this epoch begins to write.
+    Beginning {
+        /// A number that another topic does not have at this offset.
+        number: u64,
+        /// The epoch of the newest beginning that the owner had read before.
+        newest: Option<u64>,
+    },
 }
+
+/// The place of the kind in a record's key, after the epoch.
+const KIND_AT: usize = size_of::<u64>();
 
 /// The bytes of a record's key: epoch (big-endian), kind, and the bytes of an order's or a
 /// listing's key.
@@ -91,6 +101,18 @@ enum StateKind {
     Policies = b'v' as isize,
     Listing = b'l' as isize,
     Marker = b'm' as isize,
+    Beginning = b'b' as isize,
+}
+
+/// What a marker or a beginning says about the beginnings in `order-states`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BeginningsRead {
+    /// The writer's epoch.
+    pub epoch: u64,
+    /// The number of this beginning; `None` for a marker.
+    pub number: Option<u64>,
+    /// The epoch of the newest beginning that the writer had read.
+    pub newest: Option<u64>,
 }
 
 /// The version of the format in a record of the policy's versions, once the protocol version has
@@ -110,6 +132,10 @@ pub fn encode_state(entry: &StatesEntry) -> (Bytes, Bytes) {
             (StateKind::Listing, key, Body::Listing(listing_versions_out(versions)))
         }
         StateBody::Marker => (StateKind::Marker, Vec::new(), Body::Marker(bus::Marker::default())),
+        StateBody::Beginning { number, newest } => {
+            let marker = bus::Marker { witness: None, newest_beginning: *newest, beginning: Some(*number) };
+            (StateKind::Beginning, Vec::new(), Body::Marker(marker))
+        }
     };
     let version = version_of(&entry.body);
     let record = bus::StatesRecord { version, epoch: entry.epoch, position: entry.position, body: Some(body) };
@@ -124,13 +150,24 @@ fn version_of(body: &StateBody) -> u32 {
         StateBody::Policies(versions) if versions.newest().is_some_and(|newest| newest.policy.protocol_version > 0) => {
             RAISED_POLICIES_VERSION
         }
-        StateBody::Policies(_) | StateBody::Order(_) | StateBody::Listing(_) | StateBody::Marker => RECORD_VERSION,
+        StateBody::Policies(_)
+        | StateBody::Order(_)
+        | StateBody::Listing(_)
+        | StateBody::Marker
+        | StateBody::Beginning { .. } => RECORD_VERSION,
     }
 }
 
-/// Writes a marker with a record of `orders` below its position; returns its key and its value.
-pub fn encode_marker(epoch: u64, position: u64, witness: Option<LogWitness>) -> (Bytes, Bytes) {
-    let body = bus::states_record::Body::Marker(bus::Marker { witness: witness.map(witness_out) });
+/// Writes a marker with a record of `orders` below its position, and with the epoch of the newest
+/// beginning that the owner has read; returns its key and its value.
+pub fn encode_marker(
+    epoch: u64,
+    position: u64,
+    witness: Option<LogWitness>,
+    newest_beginning: Option<u64>,
+) -> (Bytes, Bytes) {
+    let marker = bus::Marker { witness: witness.map(witness_out), newest_beginning, beginning: None };
+    let body = bus::states_record::Body::Marker(marker);
     let record = bus::StatesRecord { version: RECORD_VERSION, epoch, position, body: Some(body) };
     (key_of(epoch, StateKind::Marker, &[]), record.encode_to_vec().into())
 }
@@ -139,6 +176,25 @@ pub fn encode_marker(epoch: u64, position: u64, witness: Option<LogWitness>) -> 
 pub fn decode_marker_witness(bytes: Bytes) -> Option<LogWitness> {
     match bus::StatesRecord::decode(bytes).ok()?.body? {
         bus::states_record::Body::Marker(marker) => marker.witness.map(witness_from),
+        bus::states_record::Body::Order(_)
+        | bus::states_record::Body::Policies(_)
+        | bus::states_record::Body::Listing(_) => None,
+    }
+}
+
+/// Reads what a marker or a beginning says about the beginnings; `None` for another record, and for
+/// one that this build cannot read.
+pub fn decode_beginnings_read(key: &[u8], value: Bytes) -> Option<BeginningsRead> {
+    let kind = *key.get(KIND_AT)?;
+    if kind != StateKind::Marker as u8 && kind != StateKind::Beginning as u8 {
+        return None;
+    }
+    let record = bus::StatesRecord::decode(value).ok()?;
+    check_version(record.version).ok()?;
+    match record.body? {
+        bus::states_record::Body::Marker(marker) => {
+            Some(BeginningsRead { epoch: record.epoch, number: marker.beginning, newest: marker.newest_beginning })
+        }
         bus::states_record::Body::Order(_)
         | bus::states_record::Body::Policies(_)
         | bus::states_record::Body::Listing(_) => None,
@@ -157,6 +213,9 @@ pub fn decode_state(bytes: Bytes) -> Result<StatesEntry, RecordFault> {
         Body::Order(order) => StateBody::Order(Box::new(order_from(order)?)),
         Body::Policies(policies) => StateBody::Policies(policy_versions_from(policies)?),
         Body::Listing(listing) => StateBody::Listing(listing_versions_from(listing)?),
+        Body::Marker(bus::Marker { beginning: Some(number), newest_beginning, .. }) => {
+            StateBody::Beginning { number, newest: newest_beginning }
+        }
         Body::Marker(_) => StateBody::Marker,
     };
     Ok(StatesEntry { epoch: record.epoch, position: record.position, body })
@@ -183,11 +242,10 @@ pub enum UnreadableState {
 
 /// Finds out from its key what an unreadable record of `order-states` is about.
 pub fn unreadable_state(key: &Bytes, value: Bytes) -> UnreadableState {
-    const KIND: usize = size_of::<u64>();
-    match key.get(KIND) {
+    match key.get(KIND_AT) {
         Some(kind) if *kind == StateKind::Order as u8 => {
             let position = bus::StatesRecord::decode(value).map_or(u64::MAX, |record| record.position);
-            UnreadableState::Order { key: key.slice(KIND + 1..), position }
+            UnreadableState::Order { key: key.slice(KIND_AT + 1..), position }
         }
         Some(kind) if *kind == StateKind::Policies as u8 => UnreadableState::Policies,
         Some(kind) if *kind == StateKind::Listing as u8 => UnreadableState::Listing,
