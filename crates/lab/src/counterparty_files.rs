@@ -19,7 +19,8 @@ use twqr_wire::backend::LedgerEntry;
 /// The arguments of `twqr-lab counterparty-files`.
 #[derive(Debug, Args)]
 pub struct CounterpartyFilesOptions {
-    /// The business day, YYYY-MM-DD or YYYYMMDD; it ends at the cut-off of the newest policy
+    /// The business day, YYYY-MM-DD or YYYYMMDD; it ends at the cut-off that was in force at 00:00
+    /// of this date
     #[arg(long)]
     date: String,
     /// The folder for wallet.csv and fisc.csv; existing files are overwritten

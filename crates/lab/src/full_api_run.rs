@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use serde_json::json;
-use twqr_client::{BooksRange, ProgressBar, cut_off, settled};
+use twqr_client::{BooksRange, ProgressBar, cut_offs, settled};
 use twqr_config::Config;
 use twqr_loadgen::{
     full_api::{Line, PlayedCall, audit_full_api, parse_line, play, settle},
@@ -18,7 +18,7 @@ use twqr_loadgen::{
 };
 use twqr_service::{Clock, SystemClock};
 use twqr_settlement::{Books, Side, read_movements, reconcile};
-use twqr_types::{BusinessDay, UnixMs};
+use twqr_types::UnixMs;
 use twqr_wire::backend::LedgerEntry;
 
 use crate::{
@@ -124,12 +124,12 @@ async fn reconciled(
 ) -> anyhow::Result<Option<twqr_settlement::Report>> {
     tokio::time::sleep(Duration::from_millis(config.checkpoint_interval_ms * CHECKPOINTS)).await;
     let endpoint = config.operators_endpoint(None);
-    let cut_off = cut_off(&endpoint).await?;
-    let began = BusinessDay::of(began_at, cut_off);
+    let cut_offs = cut_offs(&endpoint).await?;
+    let began = cut_offs.day_of(began_at);
     let files = counterparty_files::write(entries, began, &dir.join("counterparties"))?;
     let range = BooksRange { from: began.from(), to: began.to(), close: false };
     let entries = settled(&endpoint, range, "").await?;
-    if BusinessDay::of(SystemClock.now(), cut_off) != began {
+    if cut_offs.day_of(SystemClock.now()) != began {
         say("the business day ended during the run; it is not reconciled");
         return Ok(None);
     }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use twqr_types::{BusinessDay, CutOff, UnixMs};
+use twqr_types::{BusinessDay, UnixMs};
 
 use crate::{entry::Entry, times::taipei};
 
@@ -72,7 +72,8 @@ columns! {
     NetAmount "net_amount" "淨額";
     /// The text [`LATE`], or empty.
     Late "late" "跨日入帳";
-    /// The business day on which the movement was requested, in the date format.
+    /// The business day on which the movement was requested, in the date format. A time before the
+    /// file's day belongs to a date by the cut-off at which that day began.
     AcceptedDate "accepted_date" "交易日";
 }
 
@@ -108,7 +109,7 @@ impl Column {
             Self::StoreRedeemAmount => entry.store_redeem_amount.to_string().into(),
             Self::NetAmount => entry.kind.signed(entry.trade_amount).to_string().into(),
             Self::Late => if formats.is_late(entry) { LATE } else { "" }.into(),
-            Self::AcceptedDate => formats.date(BusinessDay::of(entry.accepted_at, formats.cut_off)).into(),
+            Self::AcceptedDate => formats.date(formats.day.day_of(entry.accepted_at)).into(),
         }
     }
 
@@ -134,11 +135,11 @@ impl Column {
     }
 }
 
-/// How times and dates are written, and where business days end.
+/// How times and dates are written, and the business day of the file.
 pub(crate) struct Formats<'a> {
     pub(crate) time: &'a str,
     pub(crate) date: &'a str,
-    pub(crate) cut_off: CutOff,
+    pub(crate) day: BusinessDay,
 }
 
 impl Formats<'_> {
@@ -151,6 +152,6 @@ impl Formats<'_> {
     }
 
     fn is_late(&self, entry: &Entry) -> bool {
-        BusinessDay::of(entry.accepted_at, self.cut_off) < BusinessDay::of(entry.booked_at, self.cut_off)
+        entry.accepted_at < self.day.from()
     }
 }

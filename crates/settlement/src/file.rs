@@ -219,7 +219,7 @@ impl<'a> RowWriter<'a> {
 
     fn detail(&mut self, entry: &Entry, day: BusinessDay) -> csv::Result<()> {
         let layout = self.layout;
-        let formats = layout.formats(day.cut_off());
+        let formats = layout.formats(day);
         self.row += 1;
         self.csv.write_field("D")?;
         for (column, _) in &layout.columns {

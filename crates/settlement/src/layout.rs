@@ -4,7 +4,7 @@
 use std::{collections::HashSet, fmt};
 
 use serde::{Deserialize, Serialize};
-use twqr_types::CutOff;
+use twqr_types::BusinessDay;
 
 use crate::{
     column::{Column, Formats},
@@ -160,8 +160,8 @@ impl Default for Layout {
 }
 
 impl Layout {
-    pub(crate) fn formats(&self, cut_off: CutOff) -> Formats<'_> {
-        Formats { time: &self.time_format, date: &self.date_format, cut_off }
+    pub(crate) fn formats(&self, day: BusinessDay) -> Formats<'_> {
+        Formats { time: &self.time_format, date: &self.date_format, day }
     }
 }
 

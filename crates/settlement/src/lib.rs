@@ -12,7 +12,7 @@
 //!
 //! | row | how many | cells after the first |
 //! |---|---|---|
-//! | `H` | one | `TWQR-SETTLEMENT`, version `1`, encoding, MerchantID, business date `YYYY-MM-DD`, the cut-off used `HH:MM`, the first ms of the day and of the next day in RFC 3339 |
+//! | `H` | one | `TWQR-SETTLEMENT`, version `1`, encoding, MerchantID, business date `YYYY-MM-DD`, the cut-off at which the day ends `HH:MM`, the first ms of the day and of the next day in RFC 3339 |
 //! | `F` | one | the names of the columns ([`Column::name`]), so that a file can be checked without its layout |
 //! | `N` | one | the headings of the columns |
 //! | `D` | any | a movement; sorted by the time at which it became final, kind, TradeNo, RefundTradeNo |

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use twqr_settlement::{
     Column, ColumnConfig, Entry, Kind, Layout, LayoutConfig, Warning, WarningKind, WriteError, verify_file, write_file,
 };
-use twqr_types::{BusinessDay, CutOff, UnixMs};
+use twqr_types::{BusinessDay, CutOff, CutOffs, UnixMs};
 
 use books::{day, entries, entry, number};
 
@@ -135,6 +135,27 @@ fn late_movements_are_marked_by_the_cut_off() {
         let entry = Entry { accepted_at, ..entry(1, Kind::Payment, "", business_day) };
         let file = write_file("M001", business_day, &[entry], &layout).unwrap();
         assert!(String::from_utf8(file.bytes).unwrap().contains(cells), "{cells}");
+    }
+}
+
+/// The cut-off moves from 02:00 to 23:00, so the day has 21 hours.
+#[test]
+fn late_movements_of_a_day_at_a_changed_cut_off_are_marked_by_its_beginning() {
+    let cut_off = |text: &str| CutOff::parse(text).unwrap();
+    let date = BusinessDay::parse("2025-03-10", cut_off("23:00")).unwrap();
+    let day = CutOffs::new(cut_off("02:00"), vec![(date.noon().plus(-86_400_000), cut_off("23:00"))]).day(date);
+    assert_eq!(day.to().since(day.from()), 21 * 3_600_000);
+    let layout = narrow("utf-8", ",", &[Column::Late, Column::AcceptedDate]);
+    for (accepted_at, cells) in [
+        (day.to().plus(-1), ",,2025/03/10\r\n"),
+        (day.from(), ",,2025/03/10\r\n"),
+        (day.from().plus(-1), ",LATE,2025/03/09\r\n"),
+    ] {
+        let entry = Entry { accepted_at, ..entry(1, Kind::Payment, "", day) };
+        let file = String::from_utf8(write_file("M001", day, &[entry], &layout).unwrap().bytes).unwrap();
+        assert!(file.contains(cells), "{cells}: {file}");
+        let head = "2025-03-10,23:00,2025-03-10T02:00:00.000+08:00,2025-03-10T23:00:00.000+08:00";
+        assert!(file.contains(head), "{file}");
     }
 }
 

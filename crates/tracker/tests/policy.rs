@@ -56,6 +56,7 @@ async fn every_shard_takes_a_change_and_it_survives_restarts() {
         .iter()
         .map(|entry| (entry.version, entry.name.as_str(), entry.who.as_str(), entry.why.as_str()))
         .collect();
+    assert!(found.history.iter().all(|entry| entry.day_begins_min == Some(0)), "{:?}", found.history);
     assert_eq!(history[1], (2, "second", "alice", "因為測試"));
     assert_eq!((history.len(), history[0].1, history[0].2), (2, "first", "router-0"));
     assert_eq!(policy_name(tracker.get(1).await.unwrap()), "first");

@@ -128,7 +128,7 @@ async fn the_day_ends_at_the_cut_off_of_the_policy_and_the_file_records_it() {
         ("23:00", "23:00:00.000+08:00", &[2, 3]),
         ("02:00", "02:00:00.000+08:00", &[3, 4]),
     ] {
-        let address = serve_with(entries.clone(), CutOff::parse(cut_off).unwrap()).await;
+        let address = serve_with(entries.clone(), &[(UnixMs(DAY_MS), CutOff::parse(cut_off).unwrap())]).await;
         let arguments = ["settlement", "--date", "2025-03-10", "--out", cut_off];
         let CommandOutput { code, stdout, stderr } = twqr(folder.path(), address, &arguments).await;
         assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
@@ -137,6 +137,42 @@ async fn the_day_ends_at_the_cut_off_of_the_policy_and_the_file_records_it() {
         assert!(head.contains(&format!(",2025-03-10,{cut_off},")) && head.contains(hours), "{head}");
         let written: Vec<bool> = (1..=4).map(|n| file.contains(&trade_no(n))).collect();
         assert_eq!(written, [1, 2, 3, 4].map(|n| trade_nos.contains(&n)), "{cut_off}: {file}");
+    }
+}
+
+/// Writes 2025-03-09 to 2025-03-13 and returns the bytes of each day.
+async fn write_days(entries: &[SettlementEntry], cut_offs: &[(UnixMs, CutOff)]) -> Vec<Vec<u8>> {
+    let (folder, address) = (tempfile::tempdir().unwrap(), serve_with(entries.to_vec(), cut_offs).await);
+    let mut days = Vec::new();
+    for date in ["20250309", "20250310", "20250311", "20250312", "20250313"] {
+        let arguments = ["settlement", "--date", date, "--merchant", "M1"];
+        let CommandOutput { code, stdout, stderr } = twqr(folder.path(), address, &arguments).await;
+        assert_eq!(code, 0, "{stdout}{stderr}");
+        days.push(fs::read(folder.path().join(format!("settlement-M1-{date}.csv"))).unwrap());
+    }
+    days
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_cut_off_leaves_each_movement_in_one_file_and_old_days_as_they_were() {
+    let cut_off = |text: &str| CutOff::parse(text).unwrap();
+    let noon = |days: i64| UnixMs(DAY_MS + (days * 24 + 12) * HOUR_MS);
+    let entries: Vec<SettlementEntry> = (1..).zip(-6..72).map(|(n, hours)| payment(n, "M1", "", hours)).collect();
+    for (old, new, newest) in [("00:00", "23:00", "02:00"), ("02:00", "00:00", "23:00"), ("12:00", "12:01", "12:00")] {
+        // The change on 2025-03-10 counts from 2025-03-11 on, the next one from 2025-03-12 on.
+        let mut cut_offs = vec![(noon(-9), cut_off(old))];
+        let before = write_days(&entries, &cut_offs).await;
+        cut_offs.push((noon(0), cut_off(new)));
+        let between = write_days(&entries, &cut_offs).await;
+        cut_offs.push((noon(1), cut_off(newest)));
+        let after = write_days(&entries, &cut_offs).await;
+        assert!(before[..2] == after[..2] && between[..3] == after[..3], "{old}, {new}: an old day changed");
+        assert!(between[2] != before[2], "{old}, {new}: the change has no effect");
+        let text: Vec<String> = after.into_iter().map(|day| String::from_utf8(day).unwrap()).collect();
+        for entry in &entries {
+            let files = text.iter().filter(|day| day.contains(&entry.trade_no)).count();
+            assert_eq!(files, 1, "{old}, {new}, {newest}: {entry:?}");
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Business days in Asia/Taipei, which is UTC+8 all year.
 //!
-//! Refund rules and accounting files use the same business days, so there is one cut-off for both.
-//! It is a part of the policy.
+//! Refund rules and accounting files use the same cut-off, which is a part of the policy. A refund
+//! rule takes the cut-off of the policy that decides the refund; accounting files follow all its
+//! changes ([`crate::CutOffs`]).
 
 use std::fmt;
 
@@ -74,12 +75,15 @@ impl fmt::Display for CutOff {
     }
 }
 
-/// A business day: 24 hours from cut-off to cut-off, named by a date.
+/// A business day, named by a date: from cut-off to cut-off. It has 24 hours, unless the cut-off
+/// changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BusinessDay {
     /// The date, in days since 1970-01-01.
     date: i64,
-    cut_off: CutOff,
+    /// The cut-off at which the day before ended.
+    begins: CutOff,
+    ends: CutOff,
 }
 
 /// The text is not a valid date.
@@ -104,23 +108,35 @@ impl BusinessDay {
             return Err(InvalidDate);
         }
         let days = date.since(EPOCH).map_err(|_| InvalidDate)?.get_days();
-        Ok(Self { date: days.into(), cut_off })
+        Ok(Self { date: days.into(), begins: cut_off, ends: cut_off })
     }
 
     /// The business day to which a time belongs.
     pub fn of(at: UnixMs, cut_off: CutOff) -> Self {
         let date = at.plus(TAIPEI_OFFSET_MS - cut_off.day_begins_ms()).0.div_euclid(DAY_MS);
-        Self { date, cut_off }
+        Self { date, begins: cut_off, ends: cut_off }
+    }
+
+    /// The same date, but from the end of the day before by `begins` to its own end by `ends`.
+    pub(crate) fn bounded(self, begins: CutOff, ends: CutOff) -> Self {
+        Self { begins, ends, ..self }
+    }
+
+    /// The business day to which a time belongs, if no cut-off but those of this day was ever in
+    /// force.
+    #[must_use]
+    pub fn day_of(self, at: UnixMs) -> Self {
+        if self.contains(at) { self } else { Self::of(at, if at < self.from() { self.begins } else { self.ends }) }
     }
 
     /// The first ms of the day.
     pub fn from(self) -> UnixMs {
-        self.midnight().plus(self.cut_off.day_begins_ms())
+        self.midnight().plus(self.begins.day_begins_ms())
     }
 
     /// The first ms of the next business day.
     pub fn to(self) -> UnixMs {
-        self.from().plus(DAY_MS)
+        self.midnight().plus(DAY_MS).plus(self.ends.day_begins_ms())
     }
 
     /// Whether the time belongs to this day.
@@ -128,16 +144,16 @@ impl BusinessDay {
         self.from() <= at && at < self.to()
     }
 
-    /// The business day before this one.
+    /// The business day before this one, if the cut-off did not change on it.
     #[must_use]
     pub fn previous(self) -> Self {
-        Self { date: self.date.saturating_sub(1), ..self }
+        Self { date: self.date.saturating_sub(1), begins: self.begins, ends: self.begins }
     }
 
-    /// The business day after this one.
+    /// The business day after this one, if the cut-off does not change on it.
     #[must_use]
     pub fn next(self) -> Self {
-        Self { date: self.date.saturating_add(1), ..self }
+        Self { date: self.date.saturating_add(1), begins: self.ends, ends: self.ends }
     }
 
     /// How many days after `earlier` this day is; negative if it is before.
@@ -147,7 +163,7 @@ impl BusinessDay {
 
     /// The time of day at which this day ends and the next one begins.
     pub fn cut_off(self) -> CutOff {
-        self.cut_off
+        self.ends
     }
 
     /// `YYYYMMDD`, as in file names.
@@ -162,7 +178,7 @@ impl BusinessDay {
     }
 
     /// Midnight at the start of its date, in Asia/Taipei.
-    fn midnight(self) -> UnixMs {
+    pub(crate) fn midnight(self) -> UnixMs {
         UnixMs(self.date.saturating_mul(DAY_MS)).plus(-TAIPEI_OFFSET_MS)
     }
 }

@@ -6,6 +6,7 @@
 mod business_day;
 mod card_token;
 mod carrier;
+mod cut_offs;
 mod form;
 mod issuer;
 mod key;
@@ -20,6 +21,7 @@ mod violation;
 pub use business_day::{BusinessDay, CutOff, InvalidCutOff, InvalidDate};
 pub use card_token::{CardToken, CardTokenDigest};
 pub use carrier::{Carrier, masked_card_no};
+pub use cut_offs::CutOffs;
 pub use form::{PayForm, QueryForm, RawPay, RawQuery, RawRefund, RefundForm};
 pub use issuer::{InstitutionCode, InvalidInstitution, Issuer};
 pub use key::{OrderKey, ShardCount, ShardId};

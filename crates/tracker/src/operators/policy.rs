@@ -170,6 +170,7 @@ fn history(versions: &PolicyVersions) -> Vec<PolicyHistoryEntry> {
         who: change.who.to_string(),
         why: change.why.to_string(),
         at_ms: change.at.0,
+        day_begins_min: Some(change.policy.cut_off.minutes()),
     };
     versions.iter().map(entry).collect()
 }

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use twqr_client::{BooksRange, business_day, settled};
+use twqr_client::{BooksRange, business_day, check_bounds, cut_offs, settled};
 use twqr_config::Config;
 use twqr_settlement::{Books, CounterpartyFile, Entry, Side, read_movements, reconcile};
 
@@ -18,7 +18,8 @@ use super::settlement;
 /// The arguments of `twqr reconcile`.
 #[derive(Debug, Args)]
 pub(crate) struct Reconcile {
-    /// The business day, YYYY-MM-DD or YYYYMMDD; it ends at the cut-off of the newest policy
+    /// The business day, YYYY-MM-DD or YYYYMMDD; it ends at the cut-off that was in force at 00:00
+    /// of this date
     #[arg(long)]
     date: String,
     /// FISC's file of the day; one of all files may be - for standard input
@@ -58,7 +59,8 @@ pub(crate) async fn run(arguments: Reconcile, config: &Config) -> anyhow::Result
     let endpoint = config.operators_endpoint(arguments.endpoint.as_deref());
     let day = business_day(&arguments.date, &endpoint).await?;
     let close = settlement::check_complete(day, arguments.partial)?;
-    let (before, after) = (day.previous(), day.next());
+    let cut_offs = cut_offs(&endpoint).await?;
+    let (before, after) = (cut_offs.day(day.previous()), cut_offs.day(day.next()));
     let files = files(&[(Side::Wallet, Some(&arguments.wallet)), (Side::Fisc, Some(&arguments.fisc))])?;
     let theirs_before =
         self::files(&[(Side::Wallet, arguments.wallet_before.as_ref()), (Side::Fisc, arguments.fisc_before.as_ref())])?;
@@ -68,6 +70,8 @@ pub(crate) async fn run(arguments: Reconcile, config: &Config) -> anyhow::Result
     // be running.
     let mut entries = settled(&endpoint, BooksRange { from: before.from(), to: day.to(), close }, "").await?;
     entries.extend(settled(&endpoint, BooksRange { from: day.to(), to: after.to(), close: false }, "").await?);
+    check_bounds(before, &endpoint).await?;
+    check_bounds(day, &endpoint).await?;
     let (ours_before, entries): (Vec<Entry>, Vec<Entry>) =
         entries.into_iter().partition(|entry| entry.booked_at < day.from());
     let (entries, ours_after): (Vec<Entry>, Vec<Entry>) =

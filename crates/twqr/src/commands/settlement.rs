@@ -39,7 +39,8 @@ enum Verify {
 
 #[derive(Debug, Args)]
 struct Day {
-    /// The business day, YYYY-MM-DD or YYYYMMDD; it ends at the cut-off of the newest policy
+    /// The business day, YYYY-MM-DD or YYYYMMDD; it ends at the cut-off that was in force at 00:00
+    /// of this date
     #[arg(long)]
     date: String,
     /// Write only this merchant's file, even without movements; by default one for each merchant
@@ -114,6 +115,7 @@ async fn write(arguments: &Day, config: &Config) -> anyhow::Result<ExitCode> {
     for entry in twqr_client::settled(&endpoint, range, merchant).await? {
         merchants.entry(entry.merchant_id.clone()).or_default().push(entry);
     }
+    twqr_client::check_bounds(day, &endpoint).await?;
     for (merchant, _) in merchants.iter().filter(|(_, entries)| entries.is_empty()) {
         print_error_line(format_args!("merchant {merchant:?} has no movement on {day}; is the MerchantID right?"));
     }

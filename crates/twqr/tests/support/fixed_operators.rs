@@ -1,5 +1,5 @@
-//! An operators' API that serves the settled movements of a test, under a policy whose cut-off the
-//! test chooses. The commands that read accounts need no other call.
+//! An operators' API that serves the settled movements of a test, under a policy whose cut-offs
+//! the test chooses. The commands that read accounts need no other call.
 
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test fails by panicking")]
 
@@ -7,25 +7,23 @@ use std::net::SocketAddr;
 
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, transport::Server};
-use twqr_order::{Alphabet, Policy, PolicyChange, Route, RouteTarget};
-use twqr_types::{CutOff, Issuer, UnixMs};
-use twqr_wire::{
-    convert::policy_change_out,
-    ops::{
-        ApplyPolicyRequest, ApplyPolicyResponse, ChangeMerchantsRequest, ChangeMerchantsResponse, GetMerchantRequest,
-        GetMerchantResponse, GetOrderRequest, GetOrderResponse, GetPolicyRequest, GetPolicyResponse, GetStatusRequest,
-        GetStatusResponse, ListMerchantsRequest, ListMerchantsResponse, ListOrdersRequest, ListOrdersResponse,
-        ListSettlementRequest, ListSettlementResponse, ReplayPolicyRequest, ReplayPolicyResponse, SettlementEntry,
-        operator_service_server::{OperatorService, OperatorServiceServer},
-    },
+use twqr_types::{CutOff, UnixMs};
+use twqr_wire::ops::{
+    ApplyPolicyRequest, ApplyPolicyResponse, ChangeMerchantsRequest, ChangeMerchantsResponse, GetMerchantRequest,
+    GetMerchantResponse, GetOrderRequest, GetOrderResponse, GetPolicyRequest, GetPolicyResponse, GetStatusRequest,
+    GetStatusResponse, ListMerchantsRequest, ListMerchantsResponse, ListOrdersRequest, ListOrdersResponse,
+    ListSettlementRequest, ListSettlementResponse, PolicyHistoryEntry, ReplayPolicyRequest, ReplayPolicyResponse,
+    SettlementEntry,
+    operator_service_server::{OperatorService, OperatorServiceServer},
 };
 
 use super::DAY_MS;
 
-/// An operators' API with these settled movements, and a policy with this cut-off.
+/// An operators' API with these settled movements, and a policy with these cut-offs.
 struct FixedOperators {
     entries: Vec<SettlementEntry>,
-    cut_off: CutOff,
+    /// The cut-off of each version of the policy, and when the version was taken.
+    cut_offs: Vec<(UnixMs, CutOff)>,
 }
 
 #[tonic::async_trait]
@@ -77,17 +75,14 @@ impl OperatorService for FixedOperators {
     }
 
     async fn get_policy(&self, _: Request<GetPolicyRequest>) -> Result<Response<GetPolicyResponse>, Status> {
-        let route = Route {
-            prefix: "22".into(),
-            target: RouteTarget::Issuer(Issuer::Wallet),
-            code_lengths: vec![18],
-            alphabet: Alphabet::Printable,
+        let entry = |(version, (at, cut_off)): (u64, &(UnixMs, CutOff))| PolicyHistoryEntry {
+            version,
+            at_ms: at.0,
+            day_begins_min: Some(cut_off.minutes()),
+            ..PolicyHistoryEntry::default()
         };
-        let policy = Policy { routes: vec![route], cut_off: self.cut_off, ..Policy::default() };
-        let change =
-            PolicyChange { version: 1, policy, who: "router-0".into(), why: "first".into(), at: UnixMs(DAY_MS) };
-        let change = Some(policy_change_out(&change));
-        Ok(Response::new(GetPolicyResponse { change, newest_version: 1, ..GetPolicyResponse::default() }))
+        let history = (1..).zip(&self.cut_offs).map(entry).collect();
+        Ok(Response::new(GetPolicyResponse { history, ..GetPolicyResponse::default() }))
     }
 
     async fn apply_policy(&self, _: Request<ApplyPolicyRequest>) -> Result<Response<ApplyPolicyResponse>, Status> {
@@ -101,14 +96,15 @@ impl OperatorService for FixedOperators {
 
 /// Serves these entries under a policy with the default cut-off.
 pub async fn serve(entries: Vec<SettlementEntry>) -> SocketAddr {
-    serve_with(entries, CutOff::default()).await
+    serve_with(entries, &[(UnixMs(DAY_MS), CutOff::default())]).await
 }
 
-/// Serves these entries under a policy with this cut-off.
-pub async fn serve_with(entries: Vec<SettlementEntry>, cut_off: CutOff) -> SocketAddr {
+/// Serves these entries under a policy with these cut-offs, each with the time of its version.
+pub async fn serve_with(entries: Vec<SettlementEntry>, cut_offs: &[(UnixMs, CutOff)]) -> SocketAddr {
+    let operators = FixedOperators { entries, cut_offs: cut_offs.to_vec() };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let router = Server::builder().add_service(OperatorServiceServer::new(FixedOperators { entries, cut_off }));
+    let router = Server::builder().add_service(OperatorServiceServer::new(operators));
     tokio::spawn(router.serve_with_incoming(TcpListenerStream::new(listener)));
     address
 }

@@ -66,8 +66,13 @@ mod tests {
             why: "因為\r\n[[routes]]".into(),
             at: UnixMs(0),
         };
-        let entry =
-            PolicyHistoryEntry { version: 1, name: "x\ny".into(), who: "w\n".into(), why: "\n".into(), at_ms: 0 };
+        let entry = PolicyHistoryEntry {
+            version: 1,
+            name: "x\ny".into(),
+            who: "w\n".into(),
+            why: "\n".into(),
+            ..PolicyHistoryEntry::default()
+        };
         let found = GetPolicyResponse {
             newest_version: 3,
             shards: vec![ShardPolicy { shard: 0, version: 3 }, ShardPolicy { shard: 1, version: 2 }],
