@@ -8,7 +8,7 @@ const CALL_TIMEOUT_MS: u64 = 3_600;
 const SESSION_TIMEOUT_MS: u32 = 2_000;
 /// The window of every issuer, and the delay before the first inquiry, in ms. The window is longer
 /// than a call may take, and hardly longer than it must be, as that of the wallet by default.
-const WINDOW_MS: i64 = 4_600;
+const WINDOW_MS: i64 = 5_000;
 const FIRST_DELAY_MS: i64 = 300;
 
 /// Returns the configuration with short times; a movement of money is sent within `send_within_ms`
