@@ -3,9 +3,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{path::Path, process::Stdio, time::Duration};
+use std::{
+    fs::File,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    fs::OFlags,
+    process::{Pid, Signal, kill_process},
+};
 use tokio::{net::TcpStream, process::Command, time::timeout};
 use twqr_config::Config;
 use twqr_lab::launch::on_free_ports;
@@ -13,11 +22,25 @@ use twqr_lab::launch::on_free_ports;
 /// After this time the process counts as stuck.
 const STUCK: Duration = Duration::from_secs(30);
 
-/// Makes a folder whose database cannot be read to its end: a file of it is a pipe without a
-/// writer.
-fn stall(folder: &Path) {
+/// Makes a folder whose database cannot be read to its end: a file of it is a pipe. Returns the
+/// pipe.
+fn stall(folder: &Path) -> PathBuf {
     std::fs::create_dir_all(folder).unwrap();
-    assert!(std::process::Command::new("mkfifo").arg(folder.join("version")).status().unwrap().success());
+    let pipe = folder.join("version");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    pipe
+}
+
+/// Waits until the process reads the pipe. It finds no end while the returned file is open.
+async fn until_read(pipe: &Path) -> File {
+    let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
+    loop {
+        // Without a reader this fails.
+        if let Ok(writer) = File::options().write(true).custom_flags(nonblocking).open(pipe) {
+            return writer;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -25,22 +48,15 @@ async fn a_disk_that_stalls_while_it_is_opened_stops_neither_the_health_report_n
     for name in ["journal", "orders"] {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
-        stall(&data.join(name));
+        let pipe = stall(&data.join(name));
         let config = Config { data_dir: data, ..on_free_ports(Config::default()).unwrap() };
         let file = folder.path().join("twqr.toml");
         std::fs::write(&file, toml::to_string(&config).unwrap()).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_twqr"));
         command.arg("--config").arg(&file).arg("up").stdin(Stdio::null()).stdout(Stdio::null());
         let mut process = command.stderr(Stdio::null()).kill_on_drop(true).spawn().unwrap();
-        let until_answers = async {
-            while TcpStream::connect(config.admin).await.is_err() {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        timeout(STUCK, until_answers).await.unwrap();
-        // The folder is being opened meanwhile.
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        assert_eq!(process.try_wait().unwrap(), None, "{name}: the process ended by itself");
+        let _writer = timeout(STUCK, until_read(&pipe)).await.unwrap();
+        timeout(STUCK, TcpStream::connect(config.admin)).await.unwrap().unwrap();
         let id = i32::try_from(process.id().unwrap()).unwrap();
         kill_process(Pid::from_raw(id).unwrap(), Signal::TERM).unwrap();
         let ended = timeout(STUCK, process.wait()).await;
