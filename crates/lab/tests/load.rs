@@ -116,7 +116,10 @@ async fn a_sound_run_is_valid_and_writes_every_file() {
     let printed = String::from_utf8(output.stdout).unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(0), "{printed}{error}");
-    assert!(printed.starts_with("VALID (not checked: the system's durability settings, the issuers' ledger)\n"));
+    let verdict = printed.lines().next().unwrap();
+    // A machine that is too busy to measure the generator's CPU is named there too.
+    assert!(verdict.starts_with("VALID (not checked: "), "{printed}");
+    assert!(verdict.ends_with("the system's durability settings, the issuers' ledger)"), "{printed}");
     assert!(printed.trim_end().ends_with("report: report/report.html"), "{printed}");
     let file = |name: &str| fs::read(folder.path().join("report").join(name)).unwrap();
     let summary: serde_json::Value = serde_json::from_slice(&file("summary.json")).unwrap();
