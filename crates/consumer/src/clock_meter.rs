@@ -5,10 +5,10 @@
 use std::{sync::Arc, time::Duration};
 
 use rand::Rng;
-use tokio::time::Instant;
+use tokio::{task::JoinSet, time::Instant};
 use tracing::{error, info, warn};
 use twqr_journal::{Entry, Journal, Partition, Topic};
-use twqr_service::{CLOCK_PART, Clock, Context, MeasuredClock, Part};
+use twqr_service::{CLOCK_PART, Clock, Context, MeasuredClock, Part, join_background};
 use twqr_types::UnixMs;
 use twqr_wire::convert::{ReplyRecord, encode_reply_record};
 
@@ -56,8 +56,9 @@ impl ClockMeter {
             warn!("the first measurement of the clock takes long; starting without it");
         }
         let mut is_reported = meter.report(false, &probes);
-        let shutdown = context.shutdown.clone();
-        tokio::spawn(async move {
+        let (shutdown, watched) = (context.shutdown.clone(), meter.part.clone());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
             let mut measure_at = Instant::now() + SPACING;
             while !shutdown.is_cancelled() {
                 tokio::select! {
@@ -71,6 +72,7 @@ impl ClockMeter {
                 is_reported = meter.report(is_reported, &probes);
             }
         });
+        tokio::spawn(async move { join_background(&mut tasks, &watched).await });
     }
 
     /// Appends a record and compares its time with the clock.
