@@ -5,6 +5,7 @@
 mod batch;
 mod checkpoint;
 mod directory;
+mod early_records;
 #[cfg(test)]
 mod golden_replay;
 mod loading;

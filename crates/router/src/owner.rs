@@ -19,6 +19,7 @@ use crate::{
     Error, Links, Settings,
     batch::{Batch, DecodedRecord},
     checkpoint::{Checkpoint, Written},
+    early_records::EarlyRecords,
     metrics,
     newest_claim::NewestClaim,
     reply_appends::ReplyAppends,
@@ -97,6 +98,7 @@ struct OwnedShard {
     checkpoint_write: Option<CheckpointWrite>,
     mark: StoreMark,
     states_end: StatesEnd,
+    early_records: EarlyRecords,
 }
 
 impl OwnedShard {
@@ -143,6 +145,7 @@ impl<'a> Owner<'a> {
         let owned = OwnedShard {
             acked: shard.next,
             states_end: StatesEnd::new(self.shard, self.journal.clone(), shard.first_unreadable),
+            early_records: EarlyRecords::new(self.shard, self.clock.clone()),
             shard,
             reader,
             epoch: None,
@@ -214,6 +217,7 @@ impl<'a> Owner<'a> {
     /// Applies a batch and emits its effects; returns how the owner ends if the records show that
     /// the shard is not ours.
     fn apply(&self, owned: &mut OwnedShard, records: Vec<DecodedRecord>) -> Result<Option<Ended>, Error> {
+        owned.early_records.note(&records);
         let mut batch = Batch::new(&self.dead_letters);
         let mut ended = None;
         for record in records {
