@@ -74,40 +74,34 @@ impl<A> Phase<A> {
 }
 
 impl<A> Movement<A> {
+    /// A movement in this phase since `at`, which can no longer be sent and has no history.
+    pub fn in_phase(at: UnixMs, phase: Phase<A>) -> Self {
+        Self {
+            send_by: at,
+            absent_after: at,
+            phase,
+            inquiries: 0,
+            changed_at: at,
+            late_booking: None,
+            is_idempotent: false,
+        }
+    }
+
     /// A movement whose `task` is sent at `at`.
     pub(crate) fn begin(task: EffectId, at: UnixMs, send_within_ms: i64, window_ms: i64) -> Self {
         let send_by = at.plus(send_within_ms);
         let absent_after = send_by.plus(window_ms);
-        let phase = Phase::Sent { task };
-        Self { send_by, absent_after, phase, inquiries: 0, changed_at: at, late_booking: None, is_idempotent: false }
+        Self { send_by, absent_after, ..Self::in_phase(at, Phase::Sent { task }) }
     }
 
     /// A movement that was refused before any task.
     pub(crate) fn failed(at: UnixMs, failure: Failure) -> Self {
-        let phase = Phase::Failed(failure);
-        Self {
-            send_by: at,
-            absent_after: at,
-            phase,
-            inquiries: 0,
-            changed_at: at,
-            late_booking: None,
-            is_idempotent: false,
-        }
+        Self::in_phase(at, Phase::Failed(failure))
     }
 
     /// A movement that is known only to have taken effect.
     pub(crate) fn done_at(at: UnixMs, approval: A) -> Self {
-        let phase = Phase::Done(Box::new(approval));
-        Self {
-            send_by: at,
-            absent_after: at,
-            phase,
-            inquiries: 0,
-            changed_at: at,
-            late_booking: None,
-            is_idempotent: false,
-        }
+        Self::in_phase(at, Phase::Done(Box::new(approval)))
     }
 
     /// When the machine must act on it; `None` once it is final. A sent task without an outcome is

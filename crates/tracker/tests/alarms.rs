@@ -110,16 +110,7 @@ impl ReadModel for FaultyModel {
 /// The state of the n-th payment: unresolved, and due since long ago.
 fn due_payment(n: u64) -> Entry {
     let form = payments::form("M", &format!("T{n}"), 9);
-    let phase = Phase::Unresolved { next_check: BEGAN };
-    let charge = Movement {
-        send_by: BEGAN,
-        absent_after: BEGAN,
-        phase,
-        inquiries: 0,
-        changed_at: BEGAN,
-        late_booking: None,
-        is_idempotent: false,
-    };
+    let charge = Movement::in_phase(BEGAN, Phase::Unresolved { next_check: BEGAN });
     let payment = payments::payment(form, TradeNo::new(ShardId(0), n, BEGAN), BEGAN, charge);
     let body = StateBody::Order(Box::new(Order::Payment(payment)));
     let (key, value) = encode_state(&StatesEntry { epoch: 1, position: n + 1, body });

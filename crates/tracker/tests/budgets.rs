@@ -43,16 +43,7 @@ fn issuer(code: &str) -> Issuer {
 /// The state of the n-th payment at this issuer: unresolved, and due.
 fn due_payment(n: u64, code: &str) -> Entry {
     let form = payments::form("M", &format!("T{n}"), 9);
-    let phase = Phase::Unresolved { next_check: BEGAN };
-    let charge = Movement {
-        send_by: BEGAN,
-        absent_after: BEGAN,
-        phase,
-        inquiries: 0,
-        changed_at: BEGAN,
-        late_booking: None,
-        is_idempotent: false,
-    };
+    let charge = Movement::in_phase(BEGAN, Phase::Unresolved { next_check: BEGAN });
     let mut payment = payments::payment(form, TradeNo::new(ShardId(0), n, BEGAN), BEGAN, charge);
     payment.issuer = Some(issuer(code));
     entry(n + 1, StateBody::Order(Box::new(Order::Payment(payment))))

@@ -245,15 +245,7 @@ async fn every_order_is_counted_once_however_often_it_changes() {
 fn refused_reversal(n: i64, gave_up: bool) -> Order {
     let Order::Payment(known) = payment(n, failed()) else { unreachable!() };
     let (at, refusal) = (UnixMs(BEGAN_MS), known.charge.failure().cloned());
-    let reversal = Movement {
-        send_by: at,
-        absent_after: at,
-        phase: Phase::Failed(refusal.clone().unwrap()),
-        inquiries: 0,
-        changed_at: at,
-        late_booking: None,
-        is_idempotent: false,
-    };
+    let reversal = Movement::in_phase(at, Phase::Failed(refusal.clone().unwrap()));
     let cancel = Cancel {
         requested_at: at,
         remark: known.terms.remark.clone(),

@@ -20,16 +20,7 @@ fn form() -> PayForm {
 }
 
 fn movement<A>(phase: Phase<A>) -> Movement<A> {
-    let at = UnixMs(0);
-    Movement {
-        send_by: at,
-        absent_after: at,
-        phase,
-        inquiries: 0,
-        changed_at: at,
-        late_booking: None,
-        is_idempotent: false,
-    }
+    Movement::in_phase(UnixMs(0), phase)
 }
 
 fn failed<A>(code: &str) -> Movement<A> {

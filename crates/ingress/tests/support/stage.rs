@@ -249,16 +249,7 @@ pub fn order(number: &str, charge: Phase<Approval>) -> ReplyContent {
 }
 
 pub fn movement<A>(phase: Phase<A>) -> Movement<A> {
-    let at = UnixMs(0);
-    Movement {
-        send_by: at,
-        absent_after: at,
-        phase,
-        inquiries: 0,
-        changed_at: at,
-        late_booking: None,
-        is_idempotent: false,
-    }
+    Movement::in_phase(UnixMs(0), phase)
 }
 
 pub fn paid() -> Phase<Approval> {

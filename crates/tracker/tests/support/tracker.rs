@@ -30,16 +30,7 @@ pub fn payment(n: i64, phase: Phase<Approval>) -> Order {
     let form = super::payments::form(&format!("M{}", n % 2), &format!("T{n}"), 9);
     let trade_no = TradeNo::new(ShardId(0), n.cast_unsigned(), UnixMs(BEGAN_MS));
     let accepted_at = UnixMs(BEGAN_MS + n);
-    let (send_by, absent_after) = (UnixMs(BEGAN_MS), UnixMs(BEGAN_MS));
-    let charge = Movement {
-        send_by,
-        absent_after,
-        phase,
-        inquiries: 0,
-        changed_at: accepted_at,
-        late_booking: None,
-        is_idempotent: false,
-    };
+    let charge = Movement { changed_at: accepted_at, ..Movement::in_phase(UnixMs(BEGAN_MS), phase) };
     Order::Payment(super::payments::payment(form, trade_no, accepted_at, charge))
 }
 

@@ -17,15 +17,7 @@ fn number(n: u64) -> TradeNo {
 }
 
 fn movement<A>(phase: Phase<A>) -> Movement<A> {
-    Movement {
-        send_by: AT,
-        absent_after: AT,
-        phase,
-        inquiries: 0,
-        changed_at: AT,
-        late_booking: None,
-        is_idempotent: false,
-    }
+    Movement::in_phase(AT, phase)
 }
 
 fn failed() -> Phase<RefundApproval> {
