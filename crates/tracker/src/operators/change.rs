@@ -1,13 +1,16 @@
 //! What changes of the policy and of the directory of merchants have in common: who, why and when,
-//! and how their faults are reported.
+//! how they are written, and how their faults are reported.
 
 use std::sync::{
     Arc,
     atomic::{AtomicI64, Ordering},
 };
 
+use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+use twqr_journal::{Entry, Journal, JournalError, Partition, Topic};
+use twqr_order::POLICY_SHARD;
 use twqr_service::Clock;
 use twqr_types::UnixMs;
 
@@ -33,6 +36,28 @@ impl ChangeTimes {
         let last = self.last.fetch_update(Ordering::AcqRel, Ordering::Acquire, |last| Some(now.max(last + 1)));
         let (Ok(last) | Err(last)) = last;
         UnixMs(now.max(last + 1))
+    }
+}
+
+/// Appends records of changes to the shard whose router decides about them. Returns false if they
+/// may have been written, but that is not known by the deadline; the error says that they were not.
+pub(super) async fn append_changes(
+    journal: &dyn Journal,
+    records: Vec<Entry>,
+    deadline: Instant,
+) -> Result<bool, Status> {
+    let shard = Partition { topic: Topic::Orders, index: u32::from(POLICY_SHARD.0) };
+    match timeout_at(deadline, journal.append(shard, records)).await {
+        Ok(Ok(())) => Ok(true),
+        Err(_) | Ok(Err(JournalError::AppendUnknown { .. })) => Ok(false),
+        Ok(Err(
+            error @ (JournalError::AppendRefused { .. }
+            | JournalError::Read { .. }
+            | JournalError::NoPartition(_)
+            | JournalError::NotWhole { .. }
+            | JournalError::Unusable(_)
+            | JournalError::Unreachable(_)),
+        )) => Err(Status::unavailable(format!("nothing was changed: {error}"))),
     }
 }
 

@@ -8,8 +8,8 @@ use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 use tonic_types::FieldViolation;
 use tracing::info;
-use twqr_journal::{Entry, Journal, JournalError, Partition, Topic};
-use twqr_order::{Command, ListingChange, ListingKey, POLICY_SHARD, Record};
+use twqr_journal::{Entry, Journal};
+use twqr_order::{Command, ListingChange, ListingKey, Record};
 use twqr_types::{MerchantId, StoreId, UnixMs};
 use twqr_wire::{
     convert::{encode_record, listing_change_from, listing_change_out},
@@ -20,7 +20,7 @@ use twqr_wire::{
 };
 
 use super::{
-    change::{ChangeTimes, invalid_arguments, text_violations},
+    change::{ChangeTimes, append_changes, invalid_arguments, text_violations},
     invalid,
     policy::deciding,
 };
@@ -139,20 +139,7 @@ impl DirectoryEditor {
             let command = Command::Listing(Box::new(change.clone()));
             Entry::plain(encode_record(&Record { at: change.at, signed_by: None, command }))
         };
-        let shard = Partition { topic: Topic::Orders, index: u32::from(POLICY_SHARD.0) };
-        let append = self.journal.append(shard, changes.iter().map(entry).collect());
-        match timeout_at(deadline, append).await {
-            Ok(Ok(())) => Ok(true),
-            Err(_) | Ok(Err(JournalError::AppendUnknown { .. })) => Ok(false),
-            Ok(Err(
-                error @ (JournalError::AppendRefused { .. }
-                | JournalError::Read { .. }
-                | JournalError::NoPartition(_)
-                | JournalError::NotWhole { .. }
-                | JournalError::Unusable(_)
-                | JournalError::Unreachable(_)),
-            )) => Err(Status::unavailable(format!("nothing was changed: {error}"))),
-        }
+        append_changes(&*self.journal, changes.iter().map(entry).collect(), deadline).await
     }
 
     /// Returns the changes that a request asks for; the error lists every fault.

@@ -8,14 +8,14 @@ use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 use tracing::info;
-use twqr_journal::{Entry, Journal, JournalError, Partition, Topic};
-use twqr_order::{AcceptedMerchants, Command, POLICY_SHARD, Policy, PolicyChange, PolicyFault, PolicyVersions, Record};
+use twqr_journal::{Entry, Journal, Topic};
+use twqr_order::{AcceptedMerchants, Command, Policy, PolicyChange, PolicyFault, PolicyVersions, Record};
 use twqr_wire::{
     convert::{encode_record, policy_change_out, policy_checked},
     ops::{ApplyPolicyRequest, GetPolicyResponse, PolicyHistoryEntry, ShardPolicy},
 };
 
-use super::change::{ChangeTimes, invalid_arguments, text_violations};
+use super::change::{ChangeTimes, append_changes, invalid_arguments, text_violations};
 use crate::policies::{Policies, newest, version};
 
 /// The domain of our errors (`google.rpc.ErrorInfo`).
@@ -85,20 +85,10 @@ impl PolicyEditor {
             signed_by: None,
             command: Command::Policy(Box::new(change.clone())),
         });
-        let shard = Partition { topic: Topic::Orders, index: u32::from(POLICY_SHARD.0) };
         info!(version = change.version, policy = change.policy.name, who = %change.who, why = %change.why, "writing a change of the policy");
         let deadline = Instant::now() + self.wait;
-        match timeout_at(deadline, self.journal.append(shard, vec![Entry::plain(record)])).await {
-            Ok(Ok(())) => {}
-            Err(_) | Ok(Err(JournalError::AppendUnknown { .. })) => return Err(undecided(change.version)),
-            Ok(Err(
-                error @ (JournalError::AppendRefused { .. }
-                | JournalError::Read { .. }
-                | JournalError::NoPartition(_)
-                | JournalError::NotWhole { .. }
-                | JournalError::Unusable(_)
-                | JournalError::Unreachable(_)),
-            )) => return Err(Status::unavailable(format!("nothing was changed: {error}"))),
+        if !append_changes(&*self.journal, vec![Entry::plain(record)], deadline).await? {
+            return Err(undecided(change.version));
         }
         let decided = timeout_at(deadline, self.policies.wait_for(change.version)).await;
         let versions = decided.ok().flatten().ok_or_else(|| undecided(change.version))?;
