@@ -94,6 +94,23 @@ pub struct DrawnCall {
 /// The issuers of new payments if the scenario names none: those without faults in the samples.
 const DEFAULT_ISSUERS: [(&str, f64); 3] = [("wallet", 50.0), ("389", 25.0), ("004", 25.0)];
 
+impl SentPayment {
+    /// The call that sends this payment, for the first time or again.
+    fn call(self, kind: CallKind) -> DrawnCall {
+        let Self { merchant, order, is_declined, request } = self;
+        DrawnCall {
+            kind,
+            is_http: false,
+            is_declined,
+            merchant,
+            order,
+            refund: 0,
+            amount: request.trade_amount,
+            request: BuiltRequest::Pay(request),
+        }
+    }
+}
+
 /// Draws calls for one sending thread.
 #[derive(Debug)]
 pub struct Traffic {
@@ -187,34 +204,14 @@ impl Traffic {
             "yesterday".clone_into(&mut request.pos_trade_time);
         }
         let kind = if is_invalid { CallKind::Invalid } else { CallKind::Pay };
-        DrawnCall {
-            kind,
-            is_http: false,
-            is_declined,
-            merchant,
-            order,
-            refund: 0,
-            amount,
-            request: BuiltRequest::Pay(request),
-        }
+        SentPayment { merchant, order, is_declined, request }.call(kind)
     }
 
-    fn again(kind: CallKind, sent: SentPayment) -> DrawnCall {
-        let SentPayment { merchant, order, is_declined, mut request } = sent;
+    fn again(kind: CallKind, mut sent: SentPayment) -> DrawnCall {
         if kind == CallKind::Conflict {
-            request.trade_amount += 1;
+            sent.request.trade_amount += 1;
         }
-        let amount = request.trade_amount;
-        DrawnCall {
-            kind,
-            is_http: false,
-            is_declined,
-            merchant,
-            order,
-            refund: 0,
-            amount,
-            request: BuiltRequest::Pay(request),
-        }
+        sent.call(kind)
     }
 
     fn inquiry(paid: &PaidPayment) -> DrawnCall {
