@@ -157,8 +157,9 @@ impl Process {
         tokio::select! {
             failed = self.ended() => failed,
             dead = health.until_dead() => {
-                force_exit_later();
-                anyhow::bail!("{dead}; ending, so that the supervisor of this process restarts it")
+                let reason = format!("{dead}; ending, so that the supervisor of this process restarts it");
+                force_exit_later(reason.clone());
+                anyhow::bail!(reason)
             }
             () = stop.cancelled() => Ok(()),
         }
@@ -227,11 +228,11 @@ async fn measured_clock(
     clock
 }
 
-/// Forces an exit if graceful shutdown hangs.
-fn force_exit_later() {
-    std::thread::spawn(|| {
+/// Forces an exit if graceful shutdown hangs; the last line still says why the process ends.
+fn force_exit_later(reason: String) {
+    std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(END_WITHIN_MS));
-        print_error_line(format_args!("twqr: shutdown did not finish within {END_WITHIN_MS} ms; exiting now"));
+        print_error_line(format_args!("twqr: {reason}; shutdown did not finish within {END_WITHIN_MS} ms"));
         std::process::exit(1);
     });
 }

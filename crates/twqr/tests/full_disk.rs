@@ -62,6 +62,6 @@ async fn a_full_disk_ends_the_process_with_a_reason_and_loses_no_answered_paymen
     let entries = ledger(connect(system.config.wallet).await.unwrap()).await.unwrap();
     let found = audit(&results, &orders, &entries);
     println!("{} answers, {} orders, {} ledger entries", results.len(), orders.len(), entries.len());
-    assert!(found.is_clean(), "{found:#?}");
+    assert!(found.is_clean(), "{found:#?}\n{}", system.log("up").unwrap());
     assert!(!orders.is_empty(), "nothing was paid before the disk was full");
 }

@@ -216,7 +216,10 @@ impl System {
             let mut unready = Vec::new();
             for (name, process) in &mut self.processes {
                 if let Some(status) = process.child.try_wait()? {
-                    bail!("{name} has ended ({status}); see {}", self.logs.file(name).display());
+                    let file = self.logs.file(name);
+                    let log = std::fs::read_to_string(&file).unwrap_or_default();
+                    let last = log.lines().next_back().unwrap_or_default();
+                    bail!("{name} has ended ({status}): {last}; see {}", file.display());
                 }
                 if !process.is_serving().await {
                     unready.push(name.clone());
