@@ -15,7 +15,7 @@ use twqr_order::Policy;
 use twqr_types::SignatureForm;
 
 use crate::consistency::{port_faults, timing_faults};
-use crate::{KafkaConfig, PolicyDocument, SettlementConfig, policy, renamed, source};
+use crate::{AdmissionConfig, KafkaConfig, PolicyDocument, SettlementConfig, policy, renamed, source};
 
 /// Explains each key to operators; printed above the defaults.
 const KEYS: &str = include_str!("keys.toml");
@@ -67,6 +67,8 @@ pub struct Config {
     pub checkpoint_interval_ms: u64,
     /// Whether a router follows the states of other routers' shards, for a quick take-over.
     pub standby: bool,
+    /// How many calls may wait for a router's decision at once.
+    pub admission: AdmissionConfig,
     /// How Apache Kafka is reached.
     pub kafka: KafkaConfig,
     /// How accounting files are laid out.
@@ -103,6 +105,7 @@ impl Default for Config {
             calls_max: 16_384,
             checkpoint_interval_ms: 200,
             standby: true,
+            admission: AdmissionConfig::default(),
             kafka: KafkaConfig::default(),
             settlement: SettlementConfig::default(),
             policy: PolicyDocument::default(),
@@ -172,6 +175,7 @@ impl Config {
             ("operators", self.operators),
         ]));
         faults.extend(self.signature_form_faults());
+        faults.extend(self.admission.faults());
         faults.extend(self.kafka.faults());
         faults.extend(self.settlement.faults());
         let policy_faults = match self.policy.policy() {

@@ -1,6 +1,7 @@
 //! The configuration, typed and checked as a whole before a port opens, and the policy documents:
 //! the rules by which orders are decided, as operators write them in TOML.
 
+mod admission;
 mod config;
 mod consistency;
 mod kafka;
@@ -10,6 +11,7 @@ mod renamed;
 mod settlement;
 mod source;
 
+pub use admission::AdmissionConfig;
 pub use config::Config;
 pub use kafka::KafkaConfig;
 pub use listings::{listing_line, read_listings};

@@ -3,6 +3,7 @@
 //! and waits for the router's reply on its own partition of `replies`. A late reply is never
 //! reported as a failure: the answer at the deadline is that the order is in progress.
 
+mod admission;
 mod answers;
 mod api;
 mod grpc;
@@ -10,6 +11,7 @@ mod http;
 mod metrics;
 mod pay;
 mod pending_calls;
+mod probe;
 mod readiness_probe;
 mod refusal;
 mod repeats;
@@ -32,8 +34,10 @@ use twqr_service::{Context, Limits, connections, grpc_server, join_background};
 use twqr_types::{ShardCount, StatusCode};
 use twqr_wire::pos::pos_service_server::PosServiceServer;
 
+pub use admission::AdmissionSettings;
 pub use http::{HttpSettings, KeysError};
 
+use admission::{Admission, Measurer};
 use api::PosApi;
 use grpc::{Edge, GrpcService};
 use pending_calls::PendingCalls;
@@ -58,6 +62,8 @@ pub struct Settings {
     pub in_progress_code: StatusCode,
     /// How many calls may be pending at once: 1 to 1,000,000; further ones are refused.
     pub calls_max: usize,
+    /// How many calls of a shard may be undecided at once.
+    pub admission: AdmissionSettings,
     /// How many payments each of the two generations of remembered payments holds.
     pub repeats_size: NonZeroUsize,
     /// How long calls in flight may take at shutdown, in ms.
@@ -141,7 +147,10 @@ pub async fn run_on(
     let count = journal.partitions(Topic::Orders);
     let shards = u16::try_from(count).ok().and_then(NonZeroU16::new).ok_or(Error::Shards(count))?;
     let hold = journal.hold_replies(&settings.member).await?;
-    let pending = PendingCalls::new(hold.partition.index, settings.calls_max, settings.in_progress_code);
+    let shards = ShardCount(shards);
+    let (admission, to_measure) = Admission::new(settings.admission, shards);
+    let (partition, calls_max) = (hold.partition.index, settings.calls_max);
+    let pending = PendingCalls::new(partition, calls_max, settings.in_progress_code, admission.clone());
     let repeats = Repeats::new(settings.repeats_size);
     let dead_letters = DeadLetters::new(journal.clone(), &context, metrics::DEAD_LETTERS);
     let replies = ReplyReader {
@@ -152,10 +161,11 @@ pub async fn run_on(
         dead_letters,
         part: part.clone(),
     };
-    let router = RouterClient { journal, shards: ShardCount(shards), pending, clock: context.clock.clone() };
+    let router = RouterClient { journal, shards, pending, admission, clock: context.clock.clone() };
     let (first_probe, probed) = oneshot::channel();
     let mut tasks = JoinSet::new();
     tasks.spawn(replies.run(first_probe));
+    tasks.spawn(Measurer { router: router.clone(), shards: to_measure }.run());
     let (gate, may_serve) = oneshot::channel();
     let ask_shards = readiness_probe::run(router.clone(), part.clone(), settings.warm_rounds, gate);
     tasks.spawn(async move {

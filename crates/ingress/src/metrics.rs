@@ -6,11 +6,16 @@ use tokio::time::Instant;
 use tonic::Code;
 use twqr_types::SignatureForm;
 
+use crate::admission::ShedReason;
+
 const CALLS: &str = "twqr_ingress_calls_total";
 const SECONDS: &str = "twqr_ingress_call_duration_seconds";
 const WAITING: &str = "twqr_ingress_calls_waiting";
 const WATCHES: &str = "twqr_ingress_watches";
 const SHED: &str = "twqr_ingress_calls_shed_total";
+const UNDECIDED: &str = "twqr_ingress_calls_undecided";
+const LIMIT: &str = "twqr_ingress_calls_undecided_limit";
+const DELAY: &str = "twqr_ingress_decision_delay_seconds";
 const REPEATS: &str = "twqr_ingress_repeats_total";
 const SIGNATURES: &str = "twqr_ingress_signatures_total";
 /// Replies that could not be decoded.
@@ -22,6 +27,8 @@ pub(crate) const DEAD_LETTERS: &str = "twqr_ingress_dead_letters_total";
 pub(crate) enum CallKind {
     Call,
     Watch,
+    /// An inquiry of the ingress' own, to learn whether and when a shard answers.
+    Probe,
 }
 
 /// How a repeated payment was answered without the router.
@@ -39,7 +46,18 @@ pub(crate) fn describe() {
     metrics::describe_histogram!(SECONDS, metrics::Unit::Seconds, "From the call's arrival to its answer, by method");
     metrics::describe_gauge!(WAITING, "Calls that wait for an answer of the router");
     metrics::describe_gauge!(WATCHES, "Watches of orders that are open");
-    metrics::describe_counter!(SHED, "Calls and watches refused because too many were pending, by kind");
+    metrics::describe_counter!(
+        SHED,
+        "Calls and watches refused because too many were pending, by kind and reason: limit (of the shard's undecided \
+         calls), reserved (for calls about accepted orders), share (of the caller), calls_max"
+    );
+    metrics::describe_gauge!(UNDECIDED, "Calls that no router is known to have decided");
+    metrics::describe_gauge!(LIMIT, "How many undecided calls may be admitted at once, over all shards");
+    metrics::describe_gauge!(
+        DELAY,
+        metrics::Unit::Seconds,
+        "From an append until the answer of the router, as measured last; only measured while calls are undecided"
+    );
     metrics::describe_counter!(REPEATS, "Repeated payments answered without the router, by how");
     metrics::describe_counter!(SIGNATURES, "Valid signatures of the POS HTTP form, by form of the signed text");
 }
@@ -86,16 +104,40 @@ pub(crate) fn change_pending(kind: CallKind, change: f64) {
     match kind {
         CallKind::Call => metrics::gauge!(WAITING).increment(change),
         CallKind::Watch => metrics::gauge!(WATCHES).increment(change),
+        CallKind::Probe => {}
     }
 }
 
-/// Counts a call that was refused because too many were pending.
-pub(crate) fn shed(kind: CallKind) {
+/// Counts a call that was refused because too many were pending. Without a reason of the admission,
+/// all places of its kind were taken.
+pub(crate) fn shed(kind: CallKind, reason: Option<ShedReason>) {
     let kind = match kind {
         CallKind::Call => "call",
         CallKind::Watch => "watch",
+        CallKind::Probe => "probe",
     };
-    metrics::counter!(SHED, "kind" => kind).increment(1);
+    let reason = match reason {
+        Some(ShedReason::Limit) => "limit",
+        Some(ShedReason::Reserved) => "reserved",
+        Some(ShedReason::Share) => "share",
+        None => "calls_max",
+    };
+    metrics::counter!(SHED, "kind" => kind, "reason" => reason).increment(1);
+}
+
+/// Changes the number of undecided calls.
+pub(crate) fn change_undecided(change: i32) {
+    metrics::gauge!(UNDECIDED).increment(f64::from(change));
+}
+
+/// Changes the sum of the shards' limits.
+pub(crate) fn change_admission_limit(change: f64) {
+    metrics::gauge!(LIMIT).increment(change);
+}
+
+/// Sets the delay that was measured last.
+pub(crate) fn decision_delay(delay: Duration) {
+    metrics::gauge!(DELAY).set(delay.as_secs_f64());
 }
 
 /// Counts a repeat that was answered without the router.

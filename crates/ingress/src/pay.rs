@@ -9,6 +9,7 @@ use twqr_types::PayForm;
 use twqr_wire::convert::{ReplyContent, ReplyRecord, encode_pay};
 
 use crate::{
+    admission::Priority,
     answers::{PaymentAnswer, payment_answer, unconfirmed_payment},
     metrics::{self, RepeatAnswer},
     refusal::Refusal,
@@ -77,13 +78,18 @@ impl PayCall<'_> {
         let (router, deadline) = (self.router, self.caller.deadline);
         // A refusal means that nothing was accepted, which is false once a reply has shown the
         // order.
-        let mut call = match router.open_call(deadline) {
+        let is_accepted = latest.is_some() || first.as_ref().is_some_and(First::is_accepted);
+        let priority = if is_accepted { Priority::Accepted } else { Priority::New };
+        let mut call = match router.open_call(&self.form.key, priority, deadline) {
             Err(_) if latest.is_some() => return Ok(self.in_progress(latest)),
             call => call?,
         };
         let record = encode_pay(router.stamp(&self.caller), &self.form, Some(call.reply_to));
-        if let Err(error) = router.submit(&self.form.key, record, deadline).await {
+        if let Err(error) = router.submit(&call, &self.form.key, record, deadline).await {
             return if latest.is_some() { Ok(self.in_progress(latest)) } else { Err(Refusal::not_accepted(&error)) };
+        }
+        if let Some(first) = &first {
+            first.appended();
         }
         while let Ok(Some(reply)) = tokio::time::timeout_at(deadline, call.replies.recv()).await {
             let ReplyRecord { content, repeat, in_progress_code, .. } = reply;

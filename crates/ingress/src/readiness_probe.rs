@@ -8,13 +8,13 @@ use futures::{StreamExt, stream::FuturesUnordered};
 use tokio::{sync::oneshot, time::Instant};
 use tracing::{debug, info, warn};
 use twqr_service::Part;
-use twqr_types::{MerchantId, MerchantTradeNo, OrderKey, ShardCount, ShardId};
-use twqr_wire::convert::encode_query;
+use twqr_types::ShardId;
 
-use crate::{metrics::CallKind, router_client::RouterClient};
+use crate::{
+    probe::{ANSWER_WITHIN_MS, Probe},
+    router_client::RouterClient,
+};
 
-/// How long one inquiry may take before the next one is sent, in ms.
-const ANSWER_WITHIN_MS: u64 = 2_000;
 /// The pause after an inquiry without an answer, in ms.
 const PAUSE_MS: u64 = ANSWER_WITHIN_MS / 10;
 /// How long the ingress waits for further shards once the first one has answered, in ms.
@@ -23,12 +23,6 @@ const OTHERS_WITHIN_MS: u64 = 5_000;
 const REPORT_MS: u64 = 2_000;
 /// How many silent shards are named; further ones are counted.
 const NAMED_MAX: usize = 10;
-/// The MerchantID of the probes. No merchant has it, so the orders do not exist.
-const PROBE_MERCHANT: &str = "-";
-/// How many numbers are tried to find one on a given shard. Even with 65,535 shards, a million
-/// numbers miss a given shard with a probability below one in a million.
-const NUMBERS_MAX: u32 = 1_000_000;
-
 /// Asks every shard until each has answered `rounds` inquiries. Sends `serve` and reports `part` as
 /// ready once all have. If some stay silent, it sends `serve` [`OTHERS_WITHIN_MS`] after the first
 /// one answered, and reports the part as degraded until the last one answers.
@@ -82,38 +76,16 @@ fn named(shards: &BTreeSet<u16>) -> String {
 
 /// Sends inquiries to a shard until it has answered `rounds` of them; returns the shard.
 async fn answers(router: &RouterClient, shard: ShardId, rounds: u32) -> ShardId {
-    let Some(key) = key_on(shard, router.shards) else { return shard };
+    let Some(probe) = Probe::on(shard, router.shards) else { return shard };
     let mut answered = 0;
     while answered < rounds {
-        if is_answered(router, &key).await {
+        if probe.is_answered(router).await {
             answered += 1;
         } else {
             tokio::time::sleep(Duration::from_millis(PAUSE_MS)).await;
         }
     }
     shard
-}
-
-/// Sends one inquiry. Returns whether the shard answered it in time; false, too, if the ingress has
-/// the most calls that it may have.
-async fn is_answered(router: &RouterClient, key: &OrderKey) -> bool {
-    let now = router.clock.now();
-    let Some(mut call) = router.pending.open(CallKind::Call, now.plus(ANSWER_WITHIN_MS.cast_signed())) else {
-        return false;
-    };
-    let ack = router.append(key, encode_query(now, key, call.reply_to, false));
-    let answered = async { ack.await.is_ok() && call.replies.recv().await.is_some() };
-    tokio::time::timeout(Duration::from_millis(ANSWER_WITHIN_MS), answered).await == Ok(true)
-}
-
-/// The key of an order on this shard that does not exist.
-fn key_on(shard: ShardId, shards: ShardCount) -> Option<OrderKey> {
-    let merchant_id = MerchantId::parse(PROBE_MERCHANT.to_owned()).ok()?;
-    (0..NUMBERS_MAX).find_map(|n| {
-        let merchant_trade_no = MerchantTradeNo::parse(format!("warm-{n}")).ok()?;
-        let key = OrderKey { merchant_id: merchant_id.clone(), merchant_trade_no };
-        (key.shard(shards) == shard).then_some(key)
-    })
 }
 
 #[cfg(test)]
@@ -125,11 +97,14 @@ mod tests {
     use twqr_journal_sim::{Faults, Layout, Sim};
     use twqr_order::Command;
     use twqr_service::{Health, PartState, SystemClock};
-    use twqr_types::StatusCode;
+    use twqr_types::{ShardCount, StatusCode};
     use twqr_wire::convert::{ReplyContent, ReplyRecord, decode_record};
 
     use super::*;
-    use crate::pending_calls::PendingCalls;
+    use crate::{
+        admission::{Admission, AdmissionSettings},
+        pending_calls::PendingCalls,
+    };
 
     /// Answers every inquiry on one shard, as its router does.
     fn answer(sim: &Sim, router: &RouterClient, shard: u32) -> JoinHandle<()> {
@@ -152,10 +127,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_silent_shard_does_not_keep_the_others_from_being_served() {
         let sim = Sim::new(Layout { shards: 2, task_partitions: 1 }, Faults::default(), 7);
+        let shards = ShardCount(NonZeroU16::new(2).unwrap());
+        let settings = AdmissionSettings { delay: Duration::from_millis(100), limit_min: 8, limit_max: 100 };
+        let (admission, _to_measure) = Admission::new(settings, shards);
         let router = RouterClient {
             journal: sim.session("ingress-0"),
-            shards: ShardCount(NonZeroU16::new(2).unwrap()),
-            pending: PendingCalls::new(0, 100, StatusCode::FISC_ABNORMAL),
+            shards,
+            pending: PendingCalls::new(0, 100, StatusCode::FISC_ABNORMAL, admission.clone()),
+            admission,
             clock: Arc::new(SystemClock),
         };
         let health = Health::default();

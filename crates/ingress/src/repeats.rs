@@ -7,7 +7,7 @@ use std::{
     num::NonZeroUsize,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -39,6 +39,8 @@ struct FirstRequest {
 pub(crate) struct Repeats {
     hasher: KeyHasher,
     requests: Cache<Arc<FirstRequest>>,
+    /// Payments that were requested and whose first call ended without a final answer.
+    unanswered: Cache<()>,
     /// How often the policy changed. It is a part of every digest, so that no request equals one
     /// from before a change.
     policy_changes: AtomicU64,
@@ -60,6 +62,7 @@ pub(crate) struct First {
     repeats: Arc<Repeats>,
     key: Key,
     request: Arc<FirstRequest>,
+    is_appended: AtomicBool,
 }
 
 impl Repeats {
@@ -68,6 +71,7 @@ impl Repeats {
         Arc::new(Self {
             hasher: KeyHasher::new(rand::random()),
             requests: Cache::new(size),
+            unanswered: Cache::new(size),
             policy_changes: AtomicU64::new(0),
         })
     }
@@ -78,7 +82,9 @@ impl Repeats {
         let digest = self.digest(form, signed_by);
         let request = Arc::new(FirstRequest { digest, state: watch::Sender::new(FirstState::Pending(None)) });
         match self.requests.insert_if_absent(key, request.clone()) {
-            Inserted::New => Turn::First(First { repeats: self.clone(), key, request }),
+            Inserted::New => {
+                Turn::First(First { repeats: self.clone(), key, request, is_appended: AtomicBool::new(false) })
+            }
             Inserted::Present(first) if first.digest == digest => Turn::Repeat(first.state.subscribe()),
             Inserted::Present(_) => Turn::Different,
         }
@@ -115,6 +121,16 @@ impl Repeats {
 }
 
 impl First {
+    /// Whether an earlier call requested the payment and ended without a final answer.
+    pub(crate) fn is_accepted(&self) -> bool {
+        self.repeats.unanswered.get(self.key).is_some()
+    }
+
+    /// The record was appended: from now on a repeat is about an order that may be accepted.
+    pub(crate) fn appended(&self) {
+        self.is_appended.store(true, Ordering::Relaxed);
+    }
+
     /// Shares the order as it is now, without a result.
     pub(crate) fn update(&self, view: &OrderView) {
         self.request.state.send_replace(FirstState::Pending(Some(view.clone())));
@@ -130,6 +146,9 @@ impl Drop for First {
     fn drop(&mut self) {
         let has_answer = matches!(*self.request.state.borrow(), FirstState::Final(_));
         if !has_answer {
+            if self.is_appended.load(Ordering::Relaxed) {
+                self.repeats.unanswered.insert_if_absent(self.key, ());
+            }
             self.repeats.requests.remove_if(self.key, |request| Arc::ptr_eq(request, &self.request));
             self.request.state.send_replace(FirstState::Abandoned);
         }

@@ -14,7 +14,8 @@ use twqr_types::{KeyName, OrderKey, ShardCount, StatusCode, UnixMs};
 use twqr_wire::convert::{ReplyContent, ReplyRecord, Stamp};
 
 use crate::{
-    metrics::CallKind,
+    admission::{Admission, Priority},
+    metrics::{self, CallKind},
     pending_calls::{PendingCall, PendingCalls},
     refusal::Refusal,
 };
@@ -34,6 +35,7 @@ pub(crate) struct RouterClient {
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) shards: ShardCount,
     pub(crate) pending: Arc<PendingCalls>,
+    pub(crate) admission: Arc<Admission>,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -80,16 +82,30 @@ impl RouterClient {
         Stamp { at: self.clock.now(), signed_by: caller.signed_by.as_ref() }
     }
 
-    /// Registers a call that waits for replies until the deadline.
-    pub(crate) fn open_call(&self, deadline: Instant) -> Result<PendingCall, Refusal> {
+    /// Admits a call about this order, and registers that it waits for replies until the deadline.
+    /// Every call that writes a record comes through here.
+    pub(crate) fn open_call(
+        &self,
+        key: &OrderKey,
+        priority: Priority,
+        deadline: Instant,
+    ) -> Result<PendingCall, Refusal> {
         self.check_clock()?;
-        self.pending.open(CallKind::Call, self.until(deadline)).ok_or(Refusal::TooManyCalls)
+        let admitted = self.admission.admit(key.shard(self.shards), &key.merchant_id, priority);
+        let ticket = admitted.map_err(|reason| {
+            metrics::shed(CallKind::Call, Some(reason));
+            Refusal::TooManyCalls
+        })?;
+        self.pending.open(CallKind::Call, self.until(deadline), Some(ticket)).ok_or_else(|| {
+            self.admission.decide(ticket);
+            Refusal::TooManyCalls
+        })
     }
 
     /// Registers a watch that waits for replies until the deadline.
     pub(crate) fn open_watch(&self, deadline: Instant) -> Result<PendingCall, Refusal> {
         self.check_clock()?;
-        self.pending.open(CallKind::Watch, self.until(deadline)).ok_or(Refusal::TooManyWatches)
+        self.pending.open(CallKind::Watch, self.until(deadline), None).ok_or(Refusal::TooManyWatches)
     }
 
     /// Refuses what would get a wrong time: a payment would be sent too late or not at all.
@@ -111,10 +127,19 @@ impl RouterClient {
     /// Writes a record to the order's shard and waits for its acknowledgement until the deadline.
     /// Only an append that the journal refused is an error: one without an acknowledgement may
     /// still be written.
-    pub(crate) async fn submit(&self, key: &OrderKey, record: Bytes, deadline: Instant) -> Result<(), JournalError> {
+    pub(crate) async fn submit(
+        &self,
+        call: &PendingCall,
+        key: &OrderKey,
+        record: Bytes,
+        deadline: Instant,
+    ) -> Result<(), JournalError> {
         let ack = self.append(key, record);
         match tokio::time::timeout_at(deadline, ack).await {
-            Ok(Err(error @ (JournalError::AppendRefused { .. } | JournalError::NoPartition(_)))) => Err(error),
+            Ok(Err(error @ (JournalError::AppendRefused { .. } | JournalError::NoPartition(_)))) => {
+                call.give_place_back();
+                Err(error)
+            }
             Ok(Ok(()) | Err(_)) | Err(_) => Ok(()),
         }
     }
@@ -128,8 +153,8 @@ impl RouterClient {
         record: impl FnOnce(ReplyTo) -> Bytes,
         is_answer: impl Fn(&Order) -> bool,
     ) -> Result<RequestResult, Refusal> {
-        let mut call = self.open_call(deadline)?;
-        let submitted = self.submit(key, record(call.reply_to), deadline).await;
+        let mut call = self.open_call(key, Priority::Accepted, deadline)?;
+        let submitted = self.submit(&call, key, record(call.reply_to), deadline).await;
         submitted.map_err(|error| Refusal::not_accepted(&error))?;
         let mut result = RequestResult::Unconfirmed;
         while let Ok(Some(reply)) = tokio::time::timeout_at(deadline, call.replies.recv()).await {

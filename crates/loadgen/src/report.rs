@@ -9,6 +9,7 @@ mod hops;
 mod html;
 mod latency_figures;
 mod over_time;
+mod overload;
 mod validity;
 
 pub use figures::{

@@ -34,6 +34,11 @@ fn each_fault_names_its_key() {
         ("shards = 4\ntask_partitions = 5", "task_partitions is 5, must be 1 to 4"),
         ("answer_within_ms = 15000\ncalls_max = 0", "answer_within_ms is 15000, must be 100 to 14000; calls_max is 0"),
         ("grpc = \"here\"", "grpc"),
+        (
+            "[admission]\ndelay_ms = 9\nlimit_min = 3",
+            "admission.delay_ms is 9, must be 10 to 1000; admission.limit_min is 3, must be 4 to 2048",
+        ),
+        ("[admission]\nlimit_max = 7", "admission.limit_min is 8, must be 4 to 7"),
         ("[kafka]\nmin_insync = 2", "kafka.min_insync is 2, must be 1 to 1"),
         ("[kafka]\nreplication = 3\nmin_insync = 1", "kafka.min_insync is 1, must be 2 to 3"),
         ("[kafka]\nreplication = 3", "kafka.min_insync is 1, must be 2 to 3"),

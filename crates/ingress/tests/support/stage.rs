@@ -23,7 +23,7 @@ use std::{
 use bytes::Bytes;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tonic::transport::{Channel, Endpoint};
-use twqr_ingress::{Error, Listeners, Settings, run_on};
+use twqr_ingress::{AdmissionSettings, Error, Listeners, Settings, run_on};
 use twqr_journal::{
     Entry, Journal, Offset, Partition, Record, Topic,
     embedded::{EmbeddedJournal, EmbeddedSettings},
@@ -69,6 +69,7 @@ pub fn settings() -> Settings {
         answer_within_ms: 10_000,
         in_progress_code: StatusCode::FISC_ABNORMAL,
         calls_max: 1_000,
+        admission: AdmissionSettings { delay: Duration::from_millis(100), limit_min: 256, limit_max: 256 },
         repeats_size: NonZeroUsize::new(1_000).unwrap(),
         warm_rounds: 0,
         drain_within_ms: 500,
@@ -160,6 +161,24 @@ impl Stage {
         self.journal.append(replies, vec![Entry::plain(bytes)]).await.unwrap();
     }
 
+    /// The numbers of the payments in the log.
+    pub async fn payments(&self) -> Vec<String> {
+        let end = self.orders_end().await;
+        let mut numbers = Vec::new();
+        if end == 0 {
+            return numbers;
+        }
+        let (mut reader, mut next) = (self.journal.reader(orders(), 0).await.unwrap(), 0);
+        while next < end {
+            for record in reader.next(1_000).await.unwrap() {
+                next = record.offset + 1;
+                let pay = router_request(record).pay;
+                numbers.extend(pay.map(|form| form.key.merchant_trade_no.as_str().to_owned()));
+            }
+        }
+        numbers
+    }
+
     pub async fn dead_letters(&self) -> Vec<DeadLetter> {
         let partition = Partition { topic: Topic::DeadLetters, index: 0 };
         let end = self.journal.end(partition).await.unwrap();
@@ -174,6 +193,12 @@ impl Stage {
 
 fn orders() -> Partition {
     Partition { topic: Topic::Orders, index: 0 }
+}
+
+/// Where a probe or an inquiry is answered; absent if the record is a payment.
+pub fn probe(record: Record) -> Option<ReplyTo> {
+    let request = router_request(record);
+    request.pay.is_none().then_some(request.reply_to)
 }
 
 fn router_request(record: Record) -> RouterRequest {

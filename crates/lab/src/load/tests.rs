@@ -8,7 +8,7 @@ use super::*;
 use twqr_simulator::Script;
 
 /// The scenarios that the project ships.
-const SHIPPED: [&str; 14] = [
+const SHIPPED: [&str; 15] = [
     "baseline",
     "broker-down",
     "cold-start",
@@ -17,6 +17,7 @@ const SHIPPED: [&str; 14] = [
     "issuer-down",
     "issuer-slow",
     "long-idle",
+    "overload",
     "poison",
     "repeat-storm",
     "rolling-restart",

@@ -14,6 +14,7 @@ use super::{
     hops::{HopFigures, hops},
     latency_figures::{LatencyFigures, PercentilePoint, curve},
     over_time::{Interval, intervals, longest_pause_us},
+    overload::overload_figures,
     validity::{Validity, ValidityFacts},
 };
 use crate::{
@@ -343,7 +344,9 @@ fn named_figures(
         ("cpu_us_per_call", (per_call * 10.0).round() / 10.0),
         ("resident_mib", highest_memory(&services().collect::<Vec<_>>())),
     ]
-    .into()
+    .into_iter()
+    .chain(overload_figures(recorded, measured, intervals, &facts.inquiries))
+    .collect()
 }
 
 fn cpu_us(process: &ProcessUsage) -> f64 {

@@ -203,7 +203,7 @@ pub fn explain() -> String {
     let _ = write!(text, "\nIssuers: wallet, {}.\n", institutions.join(", "));
     text.push_str("\nFigures that a threshold may name:\n\n");
     for figure in FIGURES {
-        let _ = writeln!(text, "{:<18} {}", figure.name, figure.about);
+        let _ = writeln!(text, "{:<24} {}", figure.name, figure.about);
     }
     text
 }

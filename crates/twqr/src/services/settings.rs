@@ -1,10 +1,10 @@
 //! Converts the configuration to the settings of each service.
 
-use std::{num::NonZeroUsize, sync::Arc};
+use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use twqr_config::Config;
-use twqr_ingress::HttpSettings;
+use twqr_config::{AdmissionConfig, Config};
+use twqr_ingress::{AdmissionSettings, HttpSettings};
 use twqr_router::DiskStore;
 use twqr_worker::GrpcBackend;
 
@@ -30,10 +30,16 @@ pub(super) fn ingress(config: &Config) -> anyhow::Result<twqr_ingress::Settings>
         answer_within_ms: config.answer_within_ms,
         in_progress_code: config.policy()?.status_codes.fisc_abnormal,
         calls_max: config.calls_max,
+        admission: admission(&config.admission),
         repeats_size: REPEATS_SIZE,
         drain_within_ms: DRAIN_WITHIN_MS,
         warm_rounds: WARM_ROUNDS,
     })
+}
+
+fn admission(config: &AdmissionConfig) -> AdmissionSettings {
+    let AdmissionConfig { delay_ms, limit_min, limit_max } = *config;
+    AdmissionSettings { delay: Duration::from_millis(delay_ms.into()), limit_min, limit_max }
 }
 
 /// Settings of the POS HTTP form; an empty path means that there is no file with keys.

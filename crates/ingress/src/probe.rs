@@ -1,0 +1,42 @@
+//! An inquiry about an order that does not exist, to learn whether and when a shard answers. It
+//! goes through the log like every record, so it is answered after all records before it.
+
+use std::time::Duration;
+
+use twqr_types::{MerchantId, MerchantTradeNo, OrderKey, ShardCount, ShardId};
+use twqr_wire::convert::encode_query;
+
+use crate::{metrics::CallKind, router_client::RouterClient};
+
+/// How long one probe may take until it counts as unanswered, in ms.
+pub(crate) const ANSWER_WITHIN_MS: u64 = 2_000;
+/// The MerchantID of the probes. No merchant has it, so the orders do not exist.
+const PROBE_MERCHANT: &str = "-";
+/// How many numbers are tried to find one on a given shard. Even with 65,535 shards, a million
+/// numbers miss a given shard with a probability below one in a million.
+const NUMBERS_MAX: u32 = 1_000_000;
+
+/// A probe of one shard.
+pub(crate) struct Probe(OrderKey);
+
+impl Probe {
+    /// The probe of a shard.
+    pub(crate) fn on(shard: ShardId, shards: ShardCount) -> Option<Self> {
+        let merchant_id = MerchantId::parse(PROBE_MERCHANT.to_owned()).ok()?;
+        (0..NUMBERS_MAX).find_map(|n| {
+            let merchant_trade_no = MerchantTradeNo::parse(format!("warm-{n}")).ok()?;
+            let key = OrderKey { merchant_id: merchant_id.clone(), merchant_trade_no };
+            (key.shard(shards) == shard).then_some(Self(key))
+        })
+    }
+
+    /// Appends the inquiry. Returns whether the shard answered it within [`ANSWER_WITHIN_MS`].
+    pub(crate) async fn is_answered(&self, router: &RouterClient) -> bool {
+        let now = router.clock.now();
+        let until = now.plus(ANSWER_WITHIN_MS.cast_signed());
+        let Some(mut call) = router.pending.open(CallKind::Probe, until, None) else { return false };
+        let ack = router.append(&self.0, encode_query(now, &self.0, call.reply_to, false));
+        let answered = async { ack.await.is_ok() && call.replies.recv().await.is_some() };
+        tokio::time::timeout(Duration::from_millis(ANSWER_WITHIN_MS), answered).await == Ok(true)
+    }
+}
