@@ -185,6 +185,13 @@ impl Cluster {
         (delay_ms, state.faults.fate(drawn, late))
     }
 
+    /// Draws the time until the end of a partition is looked up, in ms.
+    pub(crate) fn draw_end_delay(&self) -> u64 {
+        let mut state = self.lock();
+        let delay_ms_max = state.faults.end_delay_ms_max;
+        if delay_ms_max == 0 { 0 } else { state.random.random_range(0..=delay_ms_max) }
+    }
+
     /// Draws whether an append that a crashed session had in progress lands.
     pub(crate) fn draw_survival(&self) -> bool {
         self.lock().random.random()

@@ -8,6 +8,8 @@ use twqr_journal::Topic;
 pub struct Faults {
     /// The longest time that an append takes; drawn for each append.
     pub append_delay_ms_max: u64,
+    /// The longest time until a question for the end of a partition is looked up; drawn for each.
+    pub end_delay_ms_max: u64,
     /// Share of appends that land but are reported as failed.
     pub ack_lost: u32,
     /// Share of appends that are reported as failed and never land.

@@ -138,6 +138,11 @@ impl Journal for SimSession {
     async fn end(&self, partition: Partition) -> Result<Offset, JournalError> {
         self.check_alive().await?;
         let end = self.cluster.end(partition).ok_or(JournalError::NoPartition(partition))?;
+        let delay_ms = self.cluster.draw_end_delay();
+        if delay_ms > 0 {
+            tokio::time::sleep(Duration::from_millis(delay_ms)).await;
+            self.check_alive().await?;
+        }
         Ok(*end.borrow())
     }
 

@@ -329,7 +329,7 @@ impl<'a> Owner<'a> {
             owned.pending_checkpoint = Some(checkpoint);
             self.write_when_acked(owned);
         } else if owned.mark.position > epoch {
-            let mark = owned.states_end.advance(owned.mark, owned.mark.position);
+            let mark = owned.states_end.after_marker(owned.mark);
             if mark != owned.mark {
                 let store = self.store.clone();
                 let write = async move {
@@ -344,7 +344,7 @@ impl<'a> Owner<'a> {
     fn write_when_acked(&self, owned: &mut OwnedShard) {
         let acked = owned.acked;
         if let Some(checkpoint) = owned.pending_checkpoint.take_if(|checkpoint| checkpoint.position <= acked) {
-            let mark = owned.states_end.advance(owned.mark, checkpoint.position);
+            let mark = owned.states_end.before_marker(owned.mark, checkpoint.position);
             let write = checkpoint.write(self.journal.clone(), self.store.clone(), mark);
             owned.checkpoint_write = Some(Box::pin(write));
         }

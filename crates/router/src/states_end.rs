@@ -100,15 +100,51 @@ impl StatesEnd {
         }
     }
 
-    /// The mark to store for a position past our claim, if every record below it was applied and no
-    /// newer claim that counts was among them.
-    pub(crate) fn advance(&self, mark: StoreMark, position: u64) -> StoreMark {
-        let Some(ends) = self.known.filter(|ends| !self.is_frozen && ends.orders <= position) else { return mark };
-        let end = self.first_unreadable.map_or(ends.states, |first| ends.states.min(first));
-        if end <= mark.states_offset {
-            return mark;
-        }
-        let is_past_marker = end == ends.states && ends.marker >= mark.position;
+    /// The mark to store with a checkpoint at a position past our claim, whose marker is appended
+    /// later, if every record below the position was applied and no newer claim that counts was
+    /// among them.
+    pub(crate) fn before_marker(&self, mark: StoreMark, position: u64) -> StoreMark {
+        let known = self.end_at(position).filter(|(_, end)| *end > mark.states_offset);
+        known.map_or(mark, |(_, end)| StoreMark { states_offset: end, ..mark })
+    }
+
+    /// The mark to store while no checkpoint is due. It stays as it is unless the end was asked for
+    /// after the mark's marker was written: before that, the end may be on either side of it.
+    pub(crate) fn after_marker(&self, mark: StoreMark) -> StoreMark {
+        let known = self.end_at(mark.position).filter(|(ends, _)| ends.marker >= mark.position);
+        let Some((ends, end)) = known.filter(|(_, end)| *end > mark.states_offset) else { return mark };
+        // A state that cannot be read was there before the marker.
+        let is_past_marker = end == ends.states;
         StoreMark { states_offset: end, marker_follows: mark.marker_follows && !is_past_marker, ..mark }
+    }
+
+    /// The end up to which a restore from the position may skip, with the answer that says so.
+    fn end_at(&self, position: u64) -> Option<(Ends, u64)> {
+        let ends = self.known.filter(|ends| !self.is_frozen && ends.orders <= position)?;
+        Some((ends, self.first_unreadable.map_or(ends.states, |first| ends.states.min(first))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use twqr_journal::Entry;
+    use twqr_journal_sim::{Faults, Layout, Sim};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_marker_appended_while_the_end_is_asked_for_is_never_taken_to_follow_it() {
+        let journal = Sim::new(Layout { shards: 1, task_partitions: 1 }, Faults::default(), 1).session("router");
+        let states = Partition { topic: Topic::OrderStates, index: 0 };
+        let append = || journal.append(states, vec![Entry { key: "marker".into(), value: Some("".into()) }]);
+        append().await.unwrap();
+        let mut end = StatesEnd::new(ShardId(0), journal.clone(), None);
+        let earlier = StoreMark { position: 5, marker_follows: true, ..StoreMark::default() };
+        end.ask_if_due(earlier.position);
+        append().await.unwrap();
+        end.answered().await;
+        let newer = StoreMark { position: 9, ..earlier };
+        let stored = end.after_marker(newer);
+        assert!(!stored.marker_follows || stored.states_offset < 2, "{stored:?}");
     }
 }

@@ -38,10 +38,11 @@ impl Drop for SmallDisk<'_> {
 #[ignore = "needs root for a small disk: make test-kafka"]
 async fn a_full_disk_ends_the_process_with_a_reason_and_loses_no_answered_payment() {
     let folder = tempfile::tempdir().unwrap();
+    // The log is on another disk: on a full one it could not say why the process ended.
     let data = folder.path().join("data");
     let _disk = SmallDisk::mount(&data);
-    let config = with_short_times(Config::default(), 2_000).unwrap();
-    let mut system = launch(env!("CARGO_BIN_EXE_twqr"), &data, None, config).await;
+    let config = with_short_times(Config { data_dir: data.clone(), ..Config::default() }, 2_000).unwrap();
+    let mut system = launch(env!("CARGO_BIN_EXE_twqr"), &folder.path().join("run"), None, config).await;
     let channel = connect(system.config.grpc).await.unwrap();
     let filler = data.join("filler");
     let mut results = send_each(&channel, day(1, "before", 100), 50, || ()).await;

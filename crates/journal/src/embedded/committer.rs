@@ -116,9 +116,13 @@ impl Committer {
     }
 
     /// Runs until the queue is closed. A failed write also closes it: the content of the disk is
-    /// then unknown, so no later append may be acknowledged.
+    /// then unknown, so no later append may be acknowledged, and what is queued is refused.
     pub(super) fn run(&self, disk: &Disk, tails: &Tails) {
         while let Some(work) = self.take() {
+            if let Some(reason) = self.failure.get() {
+                work.into_iter().for_each(|work| work.refuse(reason));
+                continue;
+            }
             let mut group = GroupCommit::default();
             self.set_writing(Some(Instant::now()));
             let written = group.fill(work, disk, tails);

@@ -96,6 +96,7 @@ const SETTLE_S: u64 = 900;
 fn draw_faults(random: &mut ChaCha8Rng) -> Faults {
     Faults {
         append_delay_ms_max: random.random_range(0..40),
+        end_delay_ms_max: random.random_range(0..80),
         ack_lost: random.random_range(0..8),
         append_lost: random.random_range(0..8),
         append_late: random.random_range(0..8),

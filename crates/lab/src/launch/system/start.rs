@@ -50,7 +50,8 @@ impl Launch<'_> {
         match self.shape {
             Shape::AllInOne => {
                 check_free(&[config.admin])?;
-                config.data_dir = self.dir.join("data");
+                // An absolute one stays as it is.
+                config.data_dir = self.dir.join(&config.data_dir);
             }
             Shape::ProcessForEach | Shape::TwoOfEach => {
                 config.kafka.prefix = format!("{}run-{:016x}.", config.kafka.prefix, rand::random::<u64>());
