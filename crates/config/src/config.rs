@@ -63,6 +63,10 @@ pub struct Config {
     pub clock_skew_max_ms: u64,
     /// How many calls may wait at once: 1 to 1,000,000; further ones are refused.
     pub calls_max: usize,
+    /// How many streams of payments may be open at once: 1 to 10,000; further ones are refused.
+    pub streams_max: usize,
+    /// How many payments of one stream may be in flight: 1 to 65,536; further ones are not read.
+    pub stream_in_flight_max: usize,
     /// How long changed states wait for their checkpoint, in ms: 10 to 10,000.
     pub checkpoint_interval_ms: u64,
     /// Whether a router follows the states of other routers' shards, for a quick take-over.
@@ -103,6 +107,8 @@ impl Default for Config {
             clock_skew_max_ms: 200,
             journal_retention_hours: 168,
             calls_max: 16_384,
+            streams_max: 256,
+            stream_in_flight_max: 1_024,
             checkpoint_interval_ms: 200,
             standby: true,
             admission: AdmissionConfig::default(),
@@ -156,6 +162,8 @@ impl Config {
             ("call_timeout_ms", self.call_timeout_ms, 10..=60_000),
             ("clock_skew_max_ms", self.clock_skew_max_ms, 10..=10_000),
             ("calls_max", self.calls_max as u64, 1..=1_000_000),
+            ("streams_max", self.streams_max as u64, 1..=10_000),
+            ("stream_in_flight_max", self.stream_in_flight_max as u64, 1..=65_536),
             ("journal_retention_hours", u64::from(self.journal_retention_hours), 0..=87_600),
             ("checkpoint_interval_ms", self.checkpoint_interval_ms, 10..=10_000),
         ];

@@ -1,8 +1,9 @@
 //! The gRPC service: it converts messages, finds each caller's deadline, counts calls, and streams
-//! watches.
+//! watches and payments.
 
 mod edge;
 mod messages;
+mod pay_stream;
 mod status;
 
 use std::{pin::Pin, sync::Arc, time::Duration};
@@ -10,13 +11,13 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 use futures::{Stream, StreamExt};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Request, Response, Status, metadata::MetadataMap};
+use tonic::{Code, Request, Response, Status, Streaming, metadata::MetadataMap};
 use twqr_types::RawQuery;
 use twqr_wire::{
     convert::{raw_cancel, raw_pay, raw_query, raw_refund},
     pos::{
-        CancelRequest, CancelResponse, PayRequest, PayResponse, QueryRequest, QueryResponse, RefundRequest,
-        RefundResponse, WatchOrderRequest, WatchOrderResponse, pos_service_server::PosService,
+        CancelRequest, CancelResponse, PayRequest, PayResponse, PayStreamRequest, QueryRequest, QueryResponse,
+        RefundRequest, RefundResponse, WatchOrderRequest, WatchOrderResponse, pos_service_server::PosService,
     },
 };
 
@@ -29,25 +30,37 @@ use crate::{
 };
 
 pub(crate) use edge::Edge;
+pub(crate) use pay_stream::StreamPlaces;
 
 /// The part of the caller's deadline that is reserved for sending the answer, in ms.
 const DEADLINE_MARGIN_MS: u64 = 200;
 
 /// The public API as a gRPC service.
-pub(crate) struct GrpcService(pub(crate) Arc<PosApi>);
+#[derive(Clone)]
+pub(crate) struct GrpcService {
+    pub(crate) api: Arc<PosApi>,
+    pub(crate) streams: StreamPlaces,
+}
 
 impl GrpcService {
-    /// The caller of a request. Its deadline is its own less [`DEADLINE_MARGIN_MS`], or the default
-    /// if that is sooner.
-    fn caller(&self, metadata: &MetadataMap) -> Caller {
-        let ours = self.0.default_deadline(Instant::now());
-        let header = metadata.get("grpc-timeout").and_then(|value| value.to_str().ok());
-        let theirs = header
-            .and_then(parse_timeout)
-            .map(|theirs| theirs.saturating_sub(Duration::from_millis(DEADLINE_MARGIN_MS)).max(theirs / 2));
-        let deadline = theirs.map_or(ours, |theirs| (Instant::now() + theirs).min(ours));
+    /// A caller that waits as long as its time-out allows for the answer, or as long as the default
+    /// if that is shorter.
+    fn caller(&self, timeout: Option<Duration>) -> Caller {
+        let now = Instant::now();
+        let ours = self.api.default_deadline(now);
+        let deadline = timeout.map_or(ours, |theirs| (now + time_to_answer(theirs)).min(ours));
         Caller { deadline, signed_by: None }
     }
+}
+
+/// A caller's time-out less [`DEADLINE_MARGIN_MS`], but at least half of it.
+fn time_to_answer(timeout: Duration) -> Duration {
+    timeout.saturating_sub(Duration::from_millis(DEADLINE_MARGIN_MS)).max(timeout / 2)
+}
+
+/// The time-out that a caller names in the header `grpc-timeout`.
+fn timeout(metadata: &MetadataMap) -> Option<Duration> {
+    parse_timeout(metadata.get("grpc-timeout")?.to_str().ok()?)
 }
 
 /// Parses the header `grpc-timeout`: up to eight digits and a unit.
@@ -66,43 +79,62 @@ fn parse_timeout(header: &str) -> Option<Duration> {
 }
 
 /// Counts a call that ended, and converts its result.
+fn outcome<A, R>(
+    method: &'static str,
+    began: Instant,
+    result: Result<A, Refusal>,
+    convert: impl FnOnce(A) -> R,
+) -> Result<R, Status> {
+    metrics::call(method, result.as_ref().map_or_else(Refusal::code, |_| Code::Ok), began.elapsed());
+    result.map(convert).map_err(|refusal| status::status(&refusal))
+}
+
+/// The same as a unary response.
 fn respond<A, R>(
     method: &'static str,
     began: Instant,
     result: Result<A, Refusal>,
     convert: impl FnOnce(A) -> R,
 ) -> Result<Response<R>, Status> {
-    metrics::call(method, result.as_ref().map_or_else(Refusal::code, |_| Code::Ok), began.elapsed());
-    result.map(|answer| Response::new(convert(answer))).map_err(|refusal| status::status(&refusal))
+    outcome(method, began, result, convert).map(Response::new)
 }
 
 #[tonic::async_trait]
 impl PosService for GrpcService {
+    type PayStreamStream = pay_stream::Answers;
     type WatchOrderStream = Pin<Box<dyn Stream<Item = Result<WatchOrderResponse, Status>> + Send>>;
 
     async fn pay(&self, request: Request<PayRequest>) -> Result<Response<PayResponse>, Status> {
-        let (began, caller) = (Instant::now(), self.caller(request.metadata()));
-        let result = self.0.pay(raw_pay(request.into_inner()), caller).await;
+        let (began, caller) = (Instant::now(), self.caller(timeout(request.metadata())));
+        let result = self.api.pay(raw_pay(request.into_inner()), caller).await;
         respond("Pay", began, result, messages::pay_response)
     }
 
+    async fn pay_stream(
+        &self,
+        request: Request<Streaming<PayStreamRequest>>,
+    ) -> Result<Response<Self::PayStreamStream>, Status> {
+        let timeout = timeout(request.metadata()).map(time_to_answer);
+        pay_stream::open(self, request.into_inner(), timeout).map(Response::new)
+    }
+
     async fn query(&self, request: Request<QueryRequest>) -> Result<Response<QueryResponse>, Status> {
-        let (began, caller) = (Instant::now(), self.caller(request.metadata()));
+        let (began, caller) = (Instant::now(), self.caller(timeout(request.metadata())));
         let request = request.into_inner();
         let inquiry_type = messages::inquiry_type(request.inquiry_type());
-        let result = self.0.inquire(raw_query(request), inquiry_type, caller).await;
+        let result = self.api.inquire(raw_query(request), inquiry_type, caller).await;
         respond("Query", began, result, messages::query_response)
     }
 
     async fn refund(&self, request: Request<RefundRequest>) -> Result<Response<RefundResponse>, Status> {
-        let (began, caller) = (Instant::now(), self.caller(request.metadata()));
-        let result = self.0.refund(raw_refund(request.into_inner()), caller).await;
+        let (began, caller) = (Instant::now(), self.caller(timeout(request.metadata())));
+        let result = self.api.refund(raw_refund(request.into_inner()), caller).await;
         respond("Refund", began, result, messages::refund_response)
     }
 
     async fn cancel(&self, request: Request<CancelRequest>) -> Result<Response<CancelResponse>, Status> {
-        let (began, caller) = (Instant::now(), self.caller(request.metadata()));
-        let result = self.0.cancel(raw_cancel(request.into_inner()), caller).await;
+        let (began, caller) = (Instant::now(), self.caller(timeout(request.metadata())));
+        let result = self.api.cancel(raw_cancel(request.into_inner()), caller).await;
         respond("Cancel", began, result, messages::cancel_response)
     }
 
@@ -110,7 +142,7 @@ impl PosService for GrpcService {
         &self,
         request: Request<WatchOrderRequest>,
     ) -> Result<Response<Self::WatchOrderStream>, Status> {
-        let changes = start_watch(&self.0, request.into_inner()).map_err(|refusal| status::status(&refusal))?;
+        let changes = start_watch(&self.api, request.into_inner()).map_err(|refusal| status::status(&refusal))?;
         let responses = ReceiverStream::new(changes).map(|change| match change {
             Ok(answer) => Ok(WatchOrderResponse { order: Some(messages::query_response(answer)) }),
             Err(refusal) => Err(status::status(&refusal)),

@@ -39,7 +39,7 @@ pub use http::{HttpSettings, KeysError};
 
 use admission::{Admission, Measurer};
 use api::PosApi;
-use grpc::{Edge, GrpcService};
+use grpc::{Edge, GrpcService, StreamPlaces};
 use pending_calls::PendingCalls;
 use repeats::Repeats;
 use reply_reader::ReplyReader;
@@ -64,6 +64,11 @@ pub struct Settings {
     pub calls_max: usize,
     /// How many calls of a shard may be undecided at once.
     pub admission: AdmissionSettings,
+    /// How many streams of payments may be open at once: 1 to 10,000; further ones are refused.
+    pub streams_max: usize,
+    /// How many payments of one stream may wait for their results, or for the caller to read their
+    /// answers: 1 to 65,536. Further ones are not read.
+    pub stream_in_flight_max: usize,
     /// How many payments each of the two generations of remembered payments holds.
     pub repeats_size: NonZeroUsize,
     /// How long calls in flight may take at shutdown, in ms.
@@ -106,6 +111,11 @@ pub const HEALTH_PART: &str = "ingress";
 
 /// How large a request may be, in bytes. The limits of all fields together are far below that.
 const REQUEST_BYTES_MAX: usize = 64 * 1024;
+
+/// How much of a stream, and of all streams of a connection, may arrive before it is read, in
+/// bytes. So a stream of payments that is not read does not stop the other calls on its connection.
+const STREAM_WINDOW_BYTES: u32 = 128 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 
 /// The sockets on which callers connect.
 #[derive(Debug)]
@@ -190,7 +200,9 @@ pub async fn run_on(
         shutdown: context.shutdown.clone(),
     });
     let form = form.zip(listeners.http);
-    let served = tokio::try_join!(serve(listeners.grpc, GrpcService(api.clone()), &context, drain), async {
+    let streams = StreamPlaces::new(settings.streams_max, settings.stream_in_flight_max);
+    let service = GrpcService { api: api.clone(), streams };
+    let served = tokio::try_join!(serve(listeners.grpc, service, &context, drain), async {
         let Some((form, listener)) = form else { return Ok(()) };
         form.serve(listener, api, context.shutdown.clone(), drain).await;
         Ok(())
@@ -209,6 +221,8 @@ async fn serve(listener: TcpListener, service: GrpcService, context: &Context, d
         tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(twqr_wire::POS_DESCRIPTORS)
     };
     let router = grpc_server()
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .add_service(Edge(PosServiceServer::new(service).max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(health_service)
         .add_service(reflection().build_v1()?)

@@ -12,6 +12,7 @@ const CALLS: &str = "twqr_ingress_calls_total";
 const SECONDS: &str = "twqr_ingress_call_duration_seconds";
 const WAITING: &str = "twqr_ingress_calls_waiting";
 const WATCHES: &str = "twqr_ingress_watches";
+const STREAMS: &str = "twqr_ingress_streams";
 const SHED: &str = "twqr_ingress_calls_shed_total";
 const UNDECIDED: &str = "twqr_ingress_calls_undecided";
 const LIMIT: &str = "twqr_ingress_calls_undecided_limit";
@@ -42,14 +43,17 @@ pub(crate) enum RepeatAnswer {
 
 /// Registers what each metric means with the exporter.
 pub(crate) fn describe() {
-    metrics::describe_counter!(CALLS, "Calls that ended, by method and gRPC code; Cancelled: the caller left");
+    metrics::describe_counter!(
+        CALLS,
+        "Calls that ended, by method and gRPC code; Cancelled: the caller left. Each payment of a PayStream counts"
+    );
     metrics::describe_histogram!(SECONDS, metrics::Unit::Seconds, "From the call's arrival to its answer, by method");
     metrics::describe_gauge!(WAITING, "Calls that wait for an answer of the router");
     metrics::describe_gauge!(WATCHES, "Watches of orders that are open");
     metrics::describe_counter!(
         SHED,
-        "Calls and watches refused because too many were pending, by kind and reason: limit (of the shard's undecided \
-         calls), reserved (for calls about accepted orders), share (of the caller), calls_max"
+        "Calls, watches and streams refused because too many were pending, by kind and reason: limit (of the shard's \
+         undecided calls), reserved (for calls about accepted orders), share (of the caller), calls_max, streams_max"
     );
     metrics::describe_gauge!(UNDECIDED, "Calls that no router is known to have decided");
     metrics::describe_gauge!(LIMIT, "How many undecided calls may be admitted at once, over all shards");
@@ -58,6 +62,7 @@ pub(crate) fn describe() {
         metrics::Unit::Seconds,
         "From an append until the answer of the router, as measured last; only measured while calls are undecided"
     );
+    metrics::describe_gauge!(STREAMS, "Streams of payments that are open");
     metrics::describe_counter!(REPEATS, "Repeated payments answered without the router, by how");
     metrics::describe_counter!(SIGNATURES, "Valid signatures of the POS HTTP form, by form of the signed text");
 }
@@ -138,6 +143,16 @@ pub(crate) fn change_admission_limit(change: f64) {
 /// Sets the delay that was measured last.
 pub(crate) fn decision_delay(delay: Duration) {
     metrics::gauge!(DELAY).set(delay.as_secs_f64());
+}
+
+/// Changes the number of open streams of payments.
+pub(crate) fn change_streams(change: f64) {
+    metrics::gauge!(STREAMS).increment(change);
+}
+
+/// Counts a stream that was refused because too many were open.
+pub(crate) fn shed_stream() {
+    metrics::counter!(SHED, "kind" => "stream", "reason" => "streams_max").increment(1);
 }
 
 /// Counts a repeat that was answered without the router.

@@ -7,20 +7,16 @@
 mod support;
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use bytes::Bytes;
-use support::{Stage, order, paid, paying, payment, settings, trade_no};
+use support::{DoubtfulClock, Stage, order, paid, paying, payment, settings, trade_no};
 use tonic::{Code, Request};
 use tonic_types::StatusExt;
 use twqr_ingress::Settings;
-use twqr_service::{Clock, SystemClock};
-use twqr_types::{StatusCode, UnixMs};
+use twqr_types::StatusCode;
 use twqr_wire::{
     convert::{ReplyContent, ReplyRecord, encode_reply_record},
     pos::{InquiryType, OrderStatus, PayRequest, QueryRequest, WatchOrderRequest},
@@ -275,20 +271,6 @@ async fn health_and_reflection_know_only_the_public_api() {
     let mut names: Vec<String> = services.service.into_iter().map(|service| service.name).collect();
     names.retain(|name| name.starts_with("twqr."));
     assert_eq!(names, ["twqr.pos.v1.PosService"]);
-}
-
-/// The system's clock, which a test declares to be wrong.
-#[derive(Default)]
-struct DoubtfulClock(AtomicBool);
-
-impl Clock for DoubtfulClock {
-    fn now(&self) -> UnixMs {
-        SystemClock.now()
-    }
-
-    fn is_skewed(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
 }
 
 #[tokio::test]

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes};
 use metrics_exporter_prometheus::PrometheusBuilder;
-use stage::{Stage, payment, settings};
+use prost::Message;
+use stage::{Stage, order, paid, payment, settings};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{
     Code, Request, Status,
     client::Grpc,
@@ -18,6 +20,7 @@ use tonic::{
     codegen::http::uri::PathAndQuery,
     transport::Channel,
 };
+use twqr_wire::pos::{PayStreamRequest, PayStreamResponse, pay_stream_response::Result as Answer};
 
 /// Sends and receives messages as they are.
 #[derive(Default)]
@@ -68,19 +71,19 @@ async fn pay(channel: Channel, message: Bytes, is_compressed: bool) -> Status {
     client.unary(request, path, Raw).await.unwrap_err()
 }
 
+/// Messages that cannot be decoded, each with a part of the text that says why.
+fn undecodable() -> [(&'static str, Bytes); 3] {
+    let bad_utf8 = Bytes::from_static(&[0x0a, 2, 0xff, 0xfe]);
+    let cut_off = Bytes::from_static(&[0x0a, 200, 1]);
+    [("UTF-8", bad_utf8), ("valid protobuf", cut_off), ("64 KiB", Bytes::from(vec![0; 65 * 1024]))]
+}
+
 #[tokio::test]
 async fn undecodable_requests_are_refused_as_invalid_and_counted_and_so_are_callers_that_leave() {
     let metrics = PrometheusBuilder::new().install_recorder().unwrap();
     let stage = Stage::open(settings()).await;
-    let bad_utf8 = Bytes::from_static(&[0x0a, 2, 0xff, 0xfe]);
-    let cut_off = Bytes::from_static(&[0x0a, 200, 1]);
-    let cases = [
-        ("UTF-8", bad_utf8, false),
-        ("valid protobuf", cut_off, false),
-        ("64 KiB", Bytes::from(vec![0; 65 * 1024]), false),
-        ("compressed", Bytes::new(), true),
-    ];
-    for (expected, message, is_compressed) in cases {
+    let cases = undecodable().map(|(expected, message)| (expected, message, false));
+    for (expected, message, is_compressed) in cases.into_iter().chain([("compressed", Bytes::new(), true)]) {
         let refusal = pay(stage.channel().await, message, is_compressed).await;
         assert_eq!(refusal.code(), Code::InvalidArgument, "{refusal:?}");
         assert!(refusal.message().contains(expected), "{refusal:?}");
@@ -95,4 +98,29 @@ async fn undecodable_requests_are_refused_as_invalid_and_counted_and_so_are_call
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(stage.orders_end().await, 1, "only the last call was accepted");
+}
+
+#[tokio::test]
+async fn a_stream_ends_at_an_undecodable_request_once_those_before_it_are_answered() {
+    for (expected, message) in undecodable() {
+        let stage = Stage::open(settings()).await;
+        let mut client = Grpc::new(stage.channel().await);
+        client.ready().await.unwrap();
+        let request = PayStreamRequest { request_id: 7, payment: Some(payment("1")), timeout_ms: 0 };
+        let (requests, receiver) = tokio::sync::mpsc::channel(3);
+        for message in [request.encode_to_vec().into(), message, request.encode_to_vec().into()] {
+            requests.send(message).await.unwrap();
+        }
+        let path = PathAndQuery::from_static("/twqr.pos.v1.PosService/PayStream");
+        let stream = client.streaming(Request::new(ReceiverStream::new(receiver)), path, Raw).await.unwrap();
+        let mut answers = stream.into_inner();
+        let taken = stage.requests(0, 1).await;
+        stage.reply(&taken[0].reply_to, order("1", paid()), false).await;
+        let answer = PayStreamResponse::decode(answers.message().await.unwrap().unwrap()).unwrap();
+        assert!(answer.request_id == 7 && matches!(answer.result, Some(Answer::Response(_))), "{answer:?}");
+        let end = answers.message().await.unwrap_err();
+        assert_eq!(end.code(), Code::InvalidArgument, "{end:?}");
+        assert!(end.message().contains(expected) && end.message().contains("not accepted"), "{end:?}");
+        assert_eq!(stage.orders_end().await, 1, "nothing behind it is taken");
+    }
 }

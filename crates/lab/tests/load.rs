@@ -7,15 +7,18 @@ use std::{
     collections::HashMap,
     fs,
     path::Path,
+    pin::Pin,
     process::{Output, Stdio},
     sync::{Arc, Mutex},
 };
 
+use futures::{Stream, StreamExt};
 use tokio::process::Command;
-use tonic::{Request, Response, Status, transport::Server};
+use tonic::{Request, Response, Status, Streaming, transport::Server};
 use twqr_wire::pos::{
-    CancelRequest, CancelResponse, OrderStatus, PayRequest, PayResponse, QueryRequest, QueryResponse, RefundRequest,
-    RefundResponse, WatchOrderRequest, WatchOrderResponse,
+    CancelRequest, CancelResponse, OrderStatus, PayRefusal, PayRequest, PayResponse, PayStreamRequest,
+    PayStreamResponse, QueryRequest, QueryResponse, RefundRequest, RefundResponse, WatchOrderRequest,
+    WatchOrderResponse, pay_stream_response,
     pos_service_server::{PosService, PosServiceServer},
 };
 
@@ -27,16 +30,8 @@ struct SmallServer {
     orders: Arc<Mutex<HashMap<String, PayResponse>>>,
 }
 
-fn absent<T>() -> Result<Response<T>, Status> {
-    Err(Status::unimplemented("this server takes payments only"))
-}
-
-#[tonic::async_trait]
-impl PosService for SmallServer {
-    type WatchOrderStream = futures::stream::Empty<Result<WatchOrderResponse, Status>>;
-
-    async fn pay(&self, request: Request<PayRequest>) -> Result<Response<PayResponse>, Status> {
-        let request = request.into_inner();
+impl SmallServer {
+    fn answer(&self, request: PayRequest) -> Result<PayResponse, Status> {
         if request.un_redeem > request.trade_amount {
             return Err(Status::invalid_argument("un_redeem"));
         }
@@ -47,7 +42,40 @@ impl PosService for SmallServer {
             ..PayResponse::default()
         };
         self.orders.lock().unwrap().insert(request.merchant_trade_no, answer.clone());
-        Ok(Response::new(answer))
+        Ok(answer)
+    }
+}
+
+fn absent<T>() -> Result<Response<T>, Status> {
+    Err(Status::unimplemented("this server takes payments only"))
+}
+
+#[tonic::async_trait]
+impl PosService for SmallServer {
+    type PayStreamStream = Pin<Box<dyn Stream<Item = Result<PayStreamResponse, Status>> + Send>>;
+    type WatchOrderStream = futures::stream::Empty<Result<WatchOrderResponse, Status>>;
+
+    async fn pay(&self, request: Request<PayRequest>) -> Result<Response<PayResponse>, Status> {
+        self.answer(request.into_inner()).map(Response::new)
+    }
+
+    async fn pay_stream(
+        &self,
+        requests: Request<Streaming<PayStreamRequest>>,
+    ) -> Result<Response<Self::PayStreamStream>, Status> {
+        let server = self.clone();
+        let answers = requests.into_inner().map(move |request| {
+            let PayStreamRequest { request_id, payment, .. } = request?;
+            let result = match server.answer(payment.unwrap_or_default()) {
+                Ok(response) => pay_stream_response::Result::Response(response),
+                Err(status) => pay_stream_response::Result::Refusal(PayRefusal {
+                    code: status.code().into(),
+                    ..PayRefusal::default()
+                }),
+            };
+            Ok(PayStreamResponse { request_id, result: Some(result) })
+        });
+        Ok(Response::new(Box::pin(answers)))
     }
 
     async fn query(&self, request: Request<QueryRequest>) -> Result<Response<QueryResponse>, Status> {

@@ -18,10 +18,10 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::{Request, Response, Status, transport::Server};
+use tonic::{Request, Response, Status, Streaming, transport::Server};
 use twqr_wire::pos::{
-    CancelRequest, CancelResponse, PayRequest, PayResponse, QueryRequest, QueryResponse, RefundRequest, RefundResponse,
-    WatchOrderRequest, WatchOrderResponse,
+    CancelRequest, CancelResponse, PayRequest, PayResponse, PayStreamRequest, PayStreamResponse, QueryRequest,
+    QueryResponse, RefundRequest, RefundResponse, WatchOrderRequest, WatchOrderResponse,
     pos_service_server::{PosService, PosServiceServer},
 };
 
@@ -37,6 +37,7 @@ fn unimplemented_call<T>() -> Result<Response<T>, Status> {
 
 #[tonic::async_trait]
 impl PosService for FakePosServer {
+    type PayStreamStream = tokio_stream::Empty<Result<PayStreamResponse, Status>>;
     type WatchOrderStream = tokio_stream::Empty<Result<WatchOrderResponse, Status>>;
 
     async fn pay(&self, request: Request<PayRequest>) -> Result<Response<PayResponse>, Status> {
@@ -53,6 +54,13 @@ impl PosService for FakePosServer {
             remark: "x".repeat(300),
             ..PayResponse::default()
         }))
+    }
+
+    async fn pay_stream(
+        &self,
+        _: Request<Streaming<PayStreamRequest>>,
+    ) -> Result<Response<Self::PayStreamStream>, Status> {
+        unimplemented_call()
     }
 
     async fn query(&self, _: Request<QueryRequest>) -> Result<Response<QueryResponse>, Status> {

@@ -49,27 +49,26 @@ impl Service<http::Request<Body>> for Edge {
             if let Some(answer) = answer {
                 answer.given();
             }
-            let Some((method, problem)) = method.zip(undecodable(&response)) else { return Ok(response) };
+            let code = Status::from_header_map(response.headers()).map(|status| status.code());
+            let Some((method, problem)) = method.zip(code.and_then(undecodable)) else { return Ok(response) };
             metrics::call(method, Code::InvalidArgument, began.elapsed());
-            Ok(Status::invalid_argument(problem).into_http())
+            Ok(Status::invalid_argument(format!("{problem}. Nothing was accepted")).into_http())
         })
     }
 }
 
 fn known_method(name: &str) -> Option<&'static str> {
-    ["Pay", "Query", "Refund", "Cancel", "WatchOrder"].into_iter().find(|known| *known == name)
+    ["Pay", "PayStream", "Query", "Refund", "Cancel", "WatchOrder"].into_iter().find(|known| *known == name)
 }
 
 /// What is wrong with a request that could not be decoded. The library answers it with one of these
 /// codes, which no handler uses. Its own text may contain a part of the request, so it is not
 /// shown.
-fn undecodable(response: &http::Response<Body>) -> Option<&'static str> {
-    match Status::from_header_map(response.headers())?.code() {
-        Code::Internal => Some(
-            "the request is not a valid protobuf message of this method; every text must be UTF-8. Nothing was accepted",
-        ),
-        Code::OutOfRange => Some("the request is larger than 64 KiB. Nothing was accepted"),
-        Code::Unimplemented => Some("the request is compressed; send it uncompressed. Nothing was accepted"),
+pub(super) fn undecodable(code: Code) -> Option<&'static str> {
+    match code {
+        Code::Internal => Some("the request is not a valid protobuf message of this method; every text must be UTF-8"),
+        Code::OutOfRange => Some("the request is larger than 64 KiB"),
+        Code::Unimplemented => Some("the request is compressed; send it uncompressed"),
         Code::Ok
         | Code::Cancelled
         | Code::Unknown

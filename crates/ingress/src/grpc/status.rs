@@ -47,6 +47,31 @@ pub(super) fn status(refusal: &Refusal) -> Status {
     }
 }
 
+/// The error of a PayStream that is not opened.
+pub(super) fn too_many_streams() -> Status {
+    retryable(
+        Code::ResourceExhausted,
+        "too many payment streams are open at this instance (streams_max); nothing was accepted, open one later, or use Pay"
+            .to_owned(),
+    )
+}
+
+/// The last message of a PayStream at shutdown, after the answers of all requests that were taken.
+pub(super) fn stream_shuts_down() -> Status {
+    retryable(
+        Code::Unavailable,
+        "this instance shuts down; requests without an answer were not accepted, send them again over another stream"
+            .to_owned(),
+    )
+}
+
+/// The last message of a PayStream after a request that cannot be read, for this reason.
+pub(super) fn stream_is_unreadable(problem: &str) -> Status {
+    Status::invalid_argument(format!(
+        "{problem}. The stream ends here; this request and later ones, which have no answer, were not accepted"
+    ))
+}
+
 fn invalid(code: Code, violations: &Violations) -> Status {
     let mut details = ErrorDetails::with_error_info("FIELD_VIOLATIONS", DOMAIN, HashMap::new());
     for Violation { field, description } in violations.as_slice() {

@@ -14,19 +14,21 @@ use twqr_journal::{
     Topic, embedded::EmbeddedJournal,
 };
 
-/// The embedded journal with two faults that a test can switch on.
+/// The embedded journal with faults that a test can switch on.
 pub struct FaultyJournal {
     inner: Arc<EmbeddedJournal>,
     /// Reads of `replies` fail.
     pub unreadable: Arc<AtomicBool>,
     /// Appends to `orders` are never acknowledged.
     pub silent: AtomicBool,
+    /// Appends to `orders` are refused.
+    pub refusing: AtomicBool,
 }
 
 impl FaultyJournal {
     /// A journal without faults at first.
     pub fn new(inner: Arc<EmbeddedJournal>) -> Self {
-        Self { inner, unreadable: Arc::default(), silent: AtomicBool::new(false) }
+        Self { inner, unreadable: Arc::default(), silent: AtomicBool::new(false), refusing: AtomicBool::new(false) }
     }
 }
 
@@ -73,6 +75,9 @@ impl Journal for FaultyJournal {
             let (sender, ack) = Ack::pending(partition);
             std::mem::forget(sender);
             return ack;
+        }
+        if self.refusing.load(Ordering::Acquire) && partition.topic == Topic::Orders {
+            return Ack::refused(partition, "planted");
         }
         self.inner.append(partition, entries)
     }

@@ -16,7 +16,10 @@ mod faulty_journal;
 use std::{
     net::SocketAddr,
     num::{NonZeroU32, NonZeroUsize},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -52,6 +55,20 @@ pub struct Stage {
     _folder: tempfile::TempDir,
 }
 
+/// The system's clock, which a test declares to be wrong.
+#[derive(Default)]
+pub struct DoubtfulClock(pub AtomicBool);
+
+impl Clock for DoubtfulClock {
+    fn now(&self) -> UnixMs {
+        SystemClock.now()
+    }
+
+    fn is_skewed(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// A request that the ingress wrote for the router.
 pub struct RouterRequest {
     pub offset: u64,
@@ -70,6 +87,8 @@ pub fn settings() -> Settings {
         in_progress_code: StatusCode::FISC_ABNORMAL,
         calls_max: 1_000,
         admission: AdmissionSettings { delay: Duration::from_millis(100), limit_min: 256, limit_max: 256 },
+        streams_max: 2,
+        stream_in_flight_max: 8,
         repeats_size: NonZeroUsize::new(1_000).unwrap(),
         warm_rounds: 0,
         drain_within_ms: 500,

@@ -1,14 +1,15 @@
 //! The floor of gRPC: a server that answers each payment at once, with a response of the usual
 //! size.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, pin::Pin};
 
-use tonic::{Request, Response, Status, transport::Server};
+use futures::{Stream, StreamExt};
+use tonic::{Request, Response, Status, Streaming, transport::Server};
 use twqr_service::CancellationToken;
 use twqr_types::StatusCode;
 use twqr_wire::pos::{
-    CancelRequest, CancelResponse, PayRequest, PayResponse, QueryRequest, QueryResponse, RefundRequest, RefundResponse,
-    WatchOrderRequest, WatchOrderResponse,
+    CancelRequest, CancelResponse, PayRequest, PayResponse, PayStreamRequest, PayStreamResponse, QueryRequest,
+    QueryResponse, RefundRequest, RefundResponse, WatchOrderRequest, WatchOrderResponse, pay_stream_response,
     pos_service_server::{PosService, PosServiceServer},
 };
 
@@ -20,6 +21,25 @@ pub(crate) async fn serve(listen: SocketAddr, stop: CancellationToken) -> anyhow
     Ok(server.serve_with_shutdown(listen, stop.cancelled_owned()).await?)
 }
 
+/// The answer to a payment.
+fn approval(request: PayRequest) -> PayResponse {
+    PayResponse {
+        merchant_id: request.merchant_id,
+        store_id: request.store_id,
+        gateway_trade_no: request.gateway_trade_no,
+        merchant_trade_no: request.merchant_trade_no,
+        pos_id: request.pos_id,
+        trade_no: "T000000000000000000000000".to_owned(),
+        trade_time: "2026/11/24 12:00:00".to_owned(),
+        status_code: StatusCode::SUCCESS.into(),
+        status_desc: "success".to_owned(),
+        trade_amount: request.trade_amount,
+        debit_amount: request.trade_amount,
+        invoice_vehicle: "/ABC+123".to_owned(),
+        ..PayResponse::default()
+    }
+}
+
 /// The answer to calls other than payments.
 fn unimplemented<T>() -> Result<Response<T>, Status> {
     Err(Status::unimplemented("the echo answers payments only"))
@@ -27,25 +47,23 @@ fn unimplemented<T>() -> Result<Response<T>, Status> {
 
 #[tonic::async_trait]
 impl PosService for Echo {
+    type PayStreamStream = Pin<Box<dyn Stream<Item = Result<PayStreamResponse, Status>> + Send>>;
     type WatchOrderStream = futures::stream::Empty<Result<WatchOrderResponse, Status>>;
 
     async fn pay(&self, request: Request<PayRequest>) -> Result<Response<PayResponse>, Status> {
-        let request = request.into_inner();
-        Ok(Response::new(PayResponse {
-            merchant_id: request.merchant_id,
-            store_id: request.store_id,
-            gateway_trade_no: request.gateway_trade_no,
-            merchant_trade_no: request.merchant_trade_no,
-            pos_id: request.pos_id,
-            trade_no: "T000000000000000000000000".to_owned(),
-            trade_time: "2026/11/24 12:00:00".to_owned(),
-            status_code: StatusCode::SUCCESS.into(),
-            status_desc: "success".to_owned(),
-            trade_amount: request.trade_amount,
-            debit_amount: request.trade_amount,
-            invoice_vehicle: "/ABC+123".to_owned(),
-            ..PayResponse::default()
-        }))
+        Ok(Response::new(approval(request.into_inner())))
+    }
+
+    async fn pay_stream(
+        &self,
+        requests: Request<Streaming<PayStreamRequest>>,
+    ) -> Result<Response<Self::PayStreamStream>, Status> {
+        let answers = requests.into_inner().map(|request| {
+            let PayStreamRequest { request_id, payment, .. } = request?;
+            let approved = pay_stream_response::Result::Response(approval(payment.unwrap_or_default()));
+            Ok(PayStreamResponse { request_id, result: Some(approved) })
+        });
+        Ok(Response::new(Box::pin(answers)))
     }
 
     async fn query(&self, _: Request<QueryRequest>) -> Result<Response<QueryResponse>, Status> {

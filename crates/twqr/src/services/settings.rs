@@ -31,6 +31,8 @@ pub(super) fn ingress(config: &Config) -> anyhow::Result<twqr_ingress::Settings>
         in_progress_code: config.policy()?.status_codes.fisc_abnormal,
         calls_max: config.calls_max,
         admission: admission(&config.admission),
+        streams_max: config.streams_max,
+        stream_in_flight_max: config.stream_in_flight_max,
         repeats_size: REPEATS_SIZE,
         drain_within_ms: DRAIN_WITHIN_MS,
         warm_rounds: WARM_ROUNDS,

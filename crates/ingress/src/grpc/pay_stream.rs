@@ -1,0 +1,166 @@
+//! PayStream: payments of one caller over one stream. Each payment takes the way of a Pay; only
+//! the HTTP/2 work is shared between them. One task drives all payments of a stream, so none needs
+//! a task of its own, and answers that are ready together leave in one frame.
+//!
+//! The channel of answers bounds what waits: a request is read only once its answer has a place
+//! there, which it keeps until the answer is handed to the connection. A caller that does not read
+//! its answers therefore stops being read itself.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::{StreamExt, stream::FuturesUnordered};
+use prost::Message;
+use tokio::{
+    sync::{
+        OwnedSemaphorePermit, Semaphore,
+        mpsc::{self, OwnedPermit},
+    },
+    time::Instant,
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+use twqr_service::CancellationToken;
+use twqr_wire::{
+    convert::raw_pay,
+    pos::{PayRefusal, PayStreamRequest, PayStreamResponse, pay_stream_response},
+};
+
+use super::{GrpcService, edge::undecodable, messages, outcome, status};
+use crate::metrics::{self, PendingAnswer};
+
+/// The method in metrics: each payment of a stream counts as one call of it.
+pub(super) const METHOD: &str = "PayStream";
+
+/// An answer of a stream, or the error that ends it.
+type Answer = Result<PayStreamResponse, Status>;
+
+/// The answers of a stream, for tonic.
+pub(crate) type Answers = ReceiverStream<Answer>;
+
+/// How many streams may be open, and how many payments each may have in flight.
+#[derive(Clone)]
+pub(crate) struct StreamPlaces {
+    open: Arc<Semaphore>,
+    in_flight_max: usize,
+}
+
+impl StreamPlaces {
+    pub(crate) fn new(streams_max: usize, in_flight_max: usize) -> Self {
+        Self { open: Arc::new(Semaphore::new(streams_max)), in_flight_max }
+    }
+}
+
+/// The place of an open stream.
+struct OpenStream(#[allow(dead_code, reason = "it is released when it is dropped")] OwnedSemaphorePermit);
+
+impl OpenStream {
+    /// Takes a place; returns `None` if too many streams are open.
+    fn take(places: &StreamPlaces) -> Option<Self> {
+        let Ok(place) = places.open.clone().try_acquire_owned() else {
+            metrics::shed_stream();
+            return None;
+        };
+        metrics::change_streams(1.0);
+        Some(Self(place))
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        metrics::change_streams(-1.0);
+    }
+}
+
+/// An open stream.
+struct PayStream {
+    service: GrpcService,
+    requests: Streaming<PayStreamRequest>,
+    /// When the caller ends the whole stream, less the time to send an answer; absent if it has
+    /// named no deadline for it.
+    until: Option<Instant>,
+    _open: OpenStream,
+}
+
+/// Opens a stream; returns its answers. `timeout` is the caller's deadline for the whole stream.
+pub(super) fn open(
+    service: &GrpcService,
+    requests: Streaming<PayStreamRequest>,
+    timeout: Option<Duration>,
+) -> Result<Answers, Status> {
+    let open = OpenStream::take(&service.streams).ok_or_else(status::too_many_streams)?;
+    let (answers, receiver) = mpsc::channel(service.streams.in_flight_max);
+    let until = timeout.map(|timeout| Instant::now() + timeout);
+    let stream = PayStream { service: service.clone(), requests, until, _open: open };
+    tokio::spawn(stream.run(answers, service.api.shutdown.clone()));
+    Ok(ReceiverStream::new(receiver))
+}
+
+impl PayStream {
+    /// Takes requests until there are no more, or until shutdown, and answers those that it has
+    /// taken. If the caller leaves, they are dropped, like a Pay whose caller leaves.
+    async fn run(mut self, answers: mpsc::Sender<Answer>, shutdown: CancellationToken) {
+        let (caller_left, shutting_down) = (answers.closed(), shutdown.cancelled());
+        tokio::pin!(caller_left, shutting_down);
+        let mut calls = FuturesUnordered::new();
+        let last = loop {
+            tokio::select! {
+                biased;
+                () = &mut caller_left => return,
+                () = &mut shutting_down => break Some(status::stream_shuts_down()),
+                Some(()) = calls.next(), if !calls.is_empty() => {}
+                next = next_request(&mut self.requests, &answers) => match next {
+                    Ok(Some((request, place))) => calls.push(answer(&self.service, self.until, request, place)),
+                    Ok(None) => break None,
+                    Err(error) => break Some(unreadable(&error)),
+                },
+            }
+        };
+        tokio::select! {
+            () = &mut caller_left => return,
+            () = calls.collect::<()>() => {}
+        }
+        if let Some(status) = last {
+            drop(answers.send(Err(status)).await);
+        }
+    }
+}
+
+/// Waits for a place for an answer, and then for a request.
+async fn next_request(
+    requests: &mut Streaming<PayStreamRequest>,
+    answers: &mpsc::Sender<Answer>,
+) -> Result<Option<(PayStreamRequest, OwnedPermit<Answer>)>, Status> {
+    // It fails only if the caller has left.
+    let Ok(place) = answers.clone().reserve_owned().await else { return Ok(None) };
+    Ok(requests.message().await?.map(|request| (request, place)))
+}
+
+/// Answers one request, as Pay does.
+async fn answer(service: &GrpcService, until: Option<Instant>, request: PayStreamRequest, place: OwnedPermit<Answer>) {
+    let (began, pending) = (Instant::now(), PendingAnswer::begin(METHOD));
+    let PayStreamRequest { request_id, payment, timeout_ms } = request;
+    let timeout = (timeout_ms > 0).then(|| Duration::from_millis(timeout_ms.into()));
+    let mut caller = service.caller(timeout);
+    caller.deadline = until.map_or(caller.deadline, |until| until.min(caller.deadline));
+    let answered = service.api.pay(raw_pay(payment.unwrap_or_default()), caller).await;
+    pending.given();
+    let result = match outcome(METHOD, began, answered, messages::pay_response) {
+        Ok(response) => pay_stream_response::Result::Response(response),
+        Err(status) => pay_stream_response::Result::Refusal(refusal(&status)),
+    };
+    place.send(Ok(PayStreamResponse { request_id, result: Some(result) }));
+}
+
+/// The refusal with the code, text and details of the error with which a Pay would end.
+fn refusal(status: &Status) -> PayRefusal {
+    // The details of a gRPC error are an encoded google.rpc.Status, which has the same fields.
+    let details = PayRefusal::decode(status.details()).map(|error| error.details).unwrap_or_default();
+    PayRefusal { code: status.code().into(), message: status.message().to_owned(), details }
+}
+
+/// The error that ends a stream whose next request cannot be read.
+fn unreadable(error: &Status) -> Status {
+    let Some(problem) = undecodable(error.code()) else { return error.clone() };
+    metrics::call(METHOD, tonic::Code::InvalidArgument, Duration::ZERO);
+    status::stream_is_unreadable(problem)
+}
