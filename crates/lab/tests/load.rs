@@ -115,6 +115,7 @@ rate = 60
 pay = 8
 inquiry = 1
 invalid = 1
+grpc_stream = 0.5
 [client]
 settle_s = 2
 [validity]
@@ -153,6 +154,9 @@ async fn a_sound_run_is_valid_and_writes_every_file() {
     let summary: serde_json::Value = serde_json::from_slice(&file("summary.json")).unwrap();
     assert_eq!(summary["reconciliation"]["matched"], summary["reconciliation"]["orders"]);
     assert!(summary["answered"]["count"].as_u64().unwrap() > 20, "{summary}");
+    let channels = summary["channels"].as_array().unwrap();
+    let names: Vec<_> = channels.iter().map(|channel| channel["channel"].as_str().unwrap()).collect();
+    assert_eq!(names, ["grpc", "grpc_stream"], "{summary}");
     for (name, begin) in
         [("report.html", "<!doctype html>"), ("intervals.hlog", "#"), ("answered.hgrm", "       Value")]
     {

@@ -4,6 +4,7 @@
 
 mod answer;
 mod http_client;
+mod pay_streams;
 mod progress;
 mod record;
 mod sender;

@@ -13,8 +13,8 @@ mod overload;
 mod validity;
 
 pub use figures::{
-    FaultNote, KindFigures, LoadSummary, ProcessUsage, RunFacts, SegmentFigures, ThresholdResult, UsageSample,
-    summarize,
+    ChannelFigures, FaultNote, GENERATOR, KindFigures, LoadSummary, ProcessUsage, RunFacts, SegmentFigures,
+    ThresholdResult, UsageSample, summarize,
 };
 pub use hdr_files::{interval_log, percentile_file};
 pub use hops::HopFigures;

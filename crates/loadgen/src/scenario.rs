@@ -124,6 +124,8 @@ pub struct Mix {
     pub declined: f64,
     /// Share of the calls that use the signed HTTP form.
     pub http: f64,
+    /// Share of the calls, payments only, that are sent over streams.
+    pub grpc_stream: f64,
 }
 
 /// The merchants that send.
@@ -305,6 +307,7 @@ impl Default for Mix {
             cancel: 0.0,
             declined: 0.0,
             http: 0.0,
+            grpc_stream: 0.0,
         }
     }
 }

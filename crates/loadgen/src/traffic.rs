@@ -57,6 +57,31 @@ impl CallKind {
     }
 }
 
+/// How a call reaches the public API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CallChannel {
+    /// A gRPC call of its own.
+    Grpc,
+    /// A request of a PayStream; payments only.
+    GrpcStream,
+    /// The signed HTTP form.
+    Http,
+}
+
+impl CallChannel {
+    /// All channels, in the order of the reports.
+    pub const ALL: [Self; 3] = [Self::Grpc, Self::GrpcStream, Self::Http];
+
+    /// The name in scenarios and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Grpc => "grpc",
+            Self::GrpcStream => "grpc_stream",
+            Self::Http => "http",
+        }
+    }
+}
+
 /// A request with all of its fields.
 #[derive(Clone, Debug)]
 pub enum BuiltRequest {
@@ -75,8 +100,8 @@ pub enum BuiltRequest {
 pub struct DrawnCall {
     /// Its kind. A call about an earlier payment becomes a new payment while there is none.
     pub kind: CallKind,
-    /// Whether it uses the HTTP form.
-    pub is_http: bool,
+    /// How it is sent.
+    pub channel: CallChannel,
     /// Whether the request was made to fail: its code is one that the simulator declines.
     pub is_declined: bool,
     /// The merchant's index.
@@ -100,7 +125,7 @@ impl SentPayment {
         let Self { merchant, order, is_declined, request } = self;
         DrawnCall {
             kind,
-            is_http: false,
+            channel: CallChannel::Grpc,
             is_declined,
             merchant,
             order,
@@ -121,6 +146,7 @@ pub struct Traffic {
     codes: Vec<IssuerCodes>,
     declined: f64,
     http: f64,
+    grpc_stream: f64,
     run: String,
     next_order: u64,
     order_step: u64,
@@ -152,6 +178,7 @@ impl Traffic {
             codes: named.iter().map(|(name, _)| codes_of(issuer(name))).collect(),
             declined: mix.declined,
             http: mix.http,
+            grpc_stream: mix.grpc_stream,
             run: run.to_owned(),
             next_order: u64::from(thread),
             order_step: u64::from(threads.max(1)),
@@ -161,7 +188,7 @@ impl Traffic {
     /// Draws the next call.
     pub fn draw(&mut self, recent: &mut RecentPayments) -> DrawnCall {
         let kind = CallKind::ALL[self.kinds.sample(&mut self.random)];
-        let is_http = self.http > 0.0 && self.random.random_bool(self.http);
+        let channel = self.channel();
         let call = match kind {
             CallKind::Pay | CallKind::Invalid => None,
             CallKind::Repeat => recent.sent(&mut self.random).cloned().map(|sent| Self::again(kind, sent)),
@@ -175,7 +202,27 @@ impl Traffic {
             CallKind::Cancel => recent.take_paid(&mut self.random).map(|paid| Self::cancel(&paid)),
         };
         let call = call.unwrap_or_else(|| self.payment(kind == CallKind::Invalid));
-        DrawnCall { is_http, ..call }
+        match (channel, &call.request) {
+            (CallChannel::GrpcStream, BuiltRequest::Query(_) | BuiltRequest::Refund(_) | BuiltRequest::Cancel(_)) => {
+                call
+            }
+            (channel, _) => DrawnCall { channel, ..call },
+        }
+    }
+
+    /// Draws the channel of a call; a call that is no payment uses gRPC instead of a stream.
+    fn channel(&mut self) -> CallChannel {
+        if self.http + self.grpc_stream <= 0.0 {
+            return CallChannel::Grpc;
+        }
+        let drawn = self.random.random::<f64>();
+        if drawn < self.http {
+            CallChannel::Http
+        } else if drawn < self.http + self.grpc_stream {
+            CallChannel::GrpcStream
+        } else {
+            CallChannel::Grpc
+        }
     }
 
     fn new_order(&mut self) -> u64 {
@@ -253,7 +300,7 @@ impl Traffic {
     fn about(kind: CallKind, paid: &PaidPayment, amount: i64, request: BuiltRequest) -> DrawnCall {
         DrawnCall {
             kind,
-            is_http: false,
+            channel: CallChannel::Grpc,
             is_declined: false,
             merchant: paid.merchant,
             order: paid.order,

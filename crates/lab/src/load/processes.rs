@@ -10,7 +10,7 @@ use std::{
 use tokio::{sync::oneshot, task::JoinHandle, time::Instant};
 use twqr_loadgen::{
     generator::LoadProgress,
-    report::{ProcessUsage, UsageSample},
+    report::{GENERATOR, ProcessUsage, UsageSample},
     scenario::SystemShape,
 };
 
@@ -134,9 +134,6 @@ struct Sampler {
     /// Moments with the CPU time of each sending thread.
     threads: BTreeMap<String, Vec<(f64, u64)>>,
 }
-
-/// The name of this process in the report.
-const GENERATOR: &str = "generator";
 
 impl Sampler {
     fn new(processes: Processes, progress: Arc<LoadProgress>) -> Self {

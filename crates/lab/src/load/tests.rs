@@ -8,7 +8,7 @@ use super::*;
 use twqr_simulator::Script;
 
 /// The scenarios that the project ships.
-const SHIPPED: [&str; 15] = [
+const SHIPPED: [&str; 16] = [
     "baseline",
     "broker-down",
     "cold-start",
@@ -24,6 +24,7 @@ const SHIPPED: [&str; 15] = [
     "soak",
     "spike",
     "staircase",
+    "stream",
 ];
 
 #[test]

@@ -2,7 +2,7 @@
 
 use tonic::Code;
 
-use crate::traffic::CallKind;
+use crate::traffic::{CallChannel, CallKind};
 
 /// How a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,12 +19,11 @@ pub enum Reply {
 
 /// One call with its answer.
 #[derive(Clone, Copy, Debug)]
-#[allow(clippy::struct_excessive_bools, reason = "independent marks of a call")]
 pub struct CallRecord {
     /// The kind of the call.
     pub kind: CallKind,
-    /// Whether it used the HTTP form.
-    pub is_http: bool,
+    /// How it was sent.
+    pub channel: CallChannel,
     /// Whether the payment was made to be declined.
     pub is_declined: bool,
     /// The index of its segment.
@@ -67,7 +66,7 @@ impl CallRecord {
         match self.reply {
             Reply::Status(code) => {
                 let is_refused = HTTP_REFUSALS.contains(&&code) || [b"804", b"940"].contains(&&code);
-                !(self.is_http && is_refused)
+                !(self.channel == CallChannel::Http && is_refused)
             }
             Reply::Grpc(_) | Reply::Http(_) | Reply::Broken => false,
         }
@@ -78,7 +77,7 @@ impl CallRecord {
         let is_refused_field = match self.reply {
             Reply::Grpc(Code::InvalidArgument) => self.kind == CallKind::Invalid,
             Reply::Grpc(Code::AlreadyExists) => self.kind == CallKind::Conflict,
-            Reply::Status(code) if self.is_http => {
+            Reply::Status(code) if self.channel == CallChannel::Http => {
                 [b"804", b"940"].contains(&&code) && matches!(self.kind, CallKind::Invalid | CallKind::Conflict)
             }
             Reply::Status(_) | Reply::Grpc(_) | Reply::Http(_) | Reply::Broken => false,
@@ -142,7 +141,7 @@ pub(crate) mod tests {
     pub(crate) fn paid(order: u64, intended_us: u64) -> CallRecord {
         CallRecord {
             kind: CallKind::Pay,
-            is_http: false,
+            channel: CallChannel::Grpc,
             is_declined: false,
             segment: 0,
             merchant: 0,
@@ -182,7 +181,8 @@ pub(crate) mod tests {
             (Conflict, false, Reply::Status(*b"812"), None),
             (Inquiry, false, Reply::Status(*b"916"), Some("inquiry answered 916")),
         ] {
-            let record = CallRecord { kind, is_http, reply, ..paid(1, 0) };
+            let channel = if is_http { CallChannel::Http } else { CallChannel::Grpc };
+            let record = CallRecord { kind, channel, reply, ..paid(1, 0) };
             assert_eq!(record.error().as_deref(), expected, "{kind:?} {reply:?}");
         }
     }

@@ -16,6 +16,7 @@ use super::{
     LoadError, Targets,
     answer::ReducedAnswer,
     http_client::HttpPool,
+    pay_streams::PayStreams,
     progress::LoadProgress,
     record::{CallRecord, Reply},
 };
@@ -23,7 +24,9 @@ use crate::{
     scenario::ClientChoice,
     schedule::IntendedStart,
     send::is_refusal,
-    traffic::{BuiltRequest, CallKind, DrawnCall, MerchantList, PaidPayment, RecentPayments, SentPayment, Traffic},
+    traffic::{
+        BuiltRequest, CallChannel, CallKind, DrawnCall, MerchantList, PaidPayment, RecentPayments, SentPayment, Traffic,
+    },
 };
 
 /// The pause before a watch that broke is opened again, in ms.
@@ -46,6 +49,7 @@ pub(super) struct Sender {
 /// What all calls of a thread share while it runs.
 struct Connections {
     clients: Vec<PosServiceClient<Channel>>,
+    streams: PayStreams,
     http: Option<HttpPool>,
     merchants: MerchantList,
     client: ClientChoice,
@@ -91,8 +95,9 @@ impl Sender {
         }
         let (lanes, settle_s) = (client.connections as usize * endpoints.len(), client.settle_s);
         let channels = endpoints.iter().cycle().take(lanes).map(Endpoint::connect_lazy);
-        let clients = channels.map(PosServiceClient::new).collect();
-        let connections = Connections { clients, http, merchants, client, began };
+        let clients: Vec<_> = channels.map(PosServiceClient::new).collect();
+        let streams = PayStreams::new(&clients);
+        let connections = Connections { clients, streams, http, merchants, client, began };
         let records = RefCell::new(Vec::new());
         let mut calls = FuturesUnordered::new();
         let mut watches: FuturesUnordered<LocalBoxFuture<'_, (usize, Option<u64>)>> = FuturesUnordered::new();
@@ -161,7 +166,7 @@ impl Connections {
         let answer = loop {
             let answer = self.attempt(&call, turn + attempts as usize).await;
             let is_decided = match answer.reply {
-                Reply::Status(code) => !(call.is_http && &code == b"301"),
+                Reply::Status(code) => !(call.channel == CallChannel::Http && &code == b"301"),
                 Reply::Grpc(code) => is_refusal(code),
                 Reply::Http(_) | Reply::Broken => false,
             };
@@ -174,7 +179,7 @@ impl Connections {
         let answered_us = self.now_us();
         let record = CallRecord {
             kind: call.kind,
-            is_http: call.is_http,
+            channel: call.channel,
             is_declined: call.is_declined,
             segment: start.segment,
             merchant: call.merchant,
@@ -202,9 +207,12 @@ impl Connections {
     async fn attempt(&self, call: &DrawnCall, turn: usize) -> ReducedAnswer {
         let limit = Duration::from_millis(self.client.deadline_ms + DEADLINE_GRACE_MS);
         let answer = async {
-            match (&self.http, call.is_http) {
-                (Some(http), true) => http.call(&call.request, self.merchants.key(call.merchant)).await,
-                (_, _) => self.grpc(&call.request, turn).await,
+            match (call.channel, &call.request, &self.http) {
+                (CallChannel::Http, request, Some(http)) => http.call(request, self.merchants.key(call.merchant)).await,
+                (CallChannel::GrpcStream, BuiltRequest::Pay(payment), _) => {
+                    self.streams.call(turn, payment.clone(), self.client.deadline_ms).await
+                }
+                (_, request, _) => self.grpc(request, turn).await,
             }
         };
         timeout(limit, answer).await.unwrap_or(ReducedAnswer::without_response(Reply::Broken))

@@ -22,8 +22,11 @@ use crate::{
     latency_histogram,
     reconcile::{InquiredOrder, Ledger, Reconciliation},
     scenario::{PhaseKind, Scenario},
-    traffic::CallKind,
+    traffic::{CallChannel, CallKind},
 };
+
+/// The generator's name among the processes of a run.
+pub const GENERATOR: &str = "generator";
 
 /// The CPU and memory of a process over time.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -82,6 +85,19 @@ pub struct RunFacts {
 pub struct KindFigures {
     /// The kind's name.
     pub kind: &'static str,
+    /// Calls with errors among them.
+    pub calls: u64,
+    /// Errors among these calls.
+    pub errors: u64,
+    /// Time from the intended start to the answer.
+    pub latency: LatencyFigures,
+}
+
+/// The figures of the calls that were sent in one way.
+#[derive(Clone, Debug, Serialize)]
+pub struct ChannelFigures {
+    /// The channel's name: `grpc`, `grpc_stream` or `http`.
+    pub channel: &'static str,
     /// Calls with errors among them.
     pub calls: u64,
     /// Errors among these calls.
@@ -151,6 +167,8 @@ pub struct LoadSummary {
     pub start_lag: LatencyFigures,
     /// By kind of call.
     pub kinds: Vec<KindFigures>,
+    /// The calls by channel.
+    pub channels: Vec<ChannelFigures>,
     /// By phase and level.
     pub segments: Vec<SegmentFigures>,
     /// Errors by reason.
@@ -235,6 +253,7 @@ pub fn summarize(scenario: &Scenario, recorded: &RecordedRun, facts: RunFacts) -
         finals: LatencyFigures::of(&histograms.finals),
         start_lag,
         kinds: kind_figures(&measured),
+        channels: channel_figures(&measured),
         segments,
         errors_by_reason,
         results,
@@ -265,6 +284,19 @@ fn kind_figures(measured: &[&CallRecord]) -> Vec<KindFigures> {
         KindFigures { kind: kind.name(), calls: histogram.len(), errors, latency: LatencyFigures::of(&histogram) }
     };
     CallKind::ALL.into_iter().map(figures).filter(|figures| figures.calls > 0).collect()
+}
+
+fn channel_figures(measured: &[&CallRecord]) -> Vec<ChannelFigures> {
+    let figures = |channel: CallChannel| {
+        let (errors, histogram) = latencies_of(measured.iter().copied().filter(|record| record.channel == channel));
+        ChannelFigures {
+            channel: channel.name(),
+            calls: histogram.len(),
+            errors,
+            latency: LatencyFigures::of(&histogram),
+        }
+    };
+    CallChannel::ALL.into_iter().map(figures).filter(|figures| figures.calls > 0).collect()
 }
 
 fn segment_figures(recorded: &RecordedRun) -> Vec<SegmentFigures> {
@@ -321,8 +353,9 @@ fn named_figures(
         .filter(|interval| interval.target_rate > 0.0)
         .fold((0, 0), |(started, done), interval| (started + interval.started, done + interval.answered));
     let services = || facts.processes.iter().filter(|process| process.is_service);
-    let cpu_us: f64 = services().map(cpu_us).sum();
-    let per_call = cpu_us / (recorded.records.len().max(1)) as f64;
+    let per_call = |process: &ProcessUsage| cpu_us(process) / (recorded.records.len().max(1)) as f64;
+    let tenths = |us: f64| (us * 10.0).round() / 10.0;
+    let generator = facts.processes.iter().filter(|process| process.name == GENERATOR);
     [
         ("p50_ms", answered.p50_ms),
         ("p90_ms", answered.p90_ms),
@@ -341,7 +374,8 @@ fn named_figures(
         ("achieved_share", answered_count as f64 / ((intended + recorded.dropped).max(1)) as f64),
         ("knee_rate", knee_rate(recorded, segments)),
         ("in_flight_max", intervals.iter().map(|interval| interval.in_flight).max().unwrap_or_default() as f64),
-        ("cpu_us_per_call", (per_call * 10.0).round() / 10.0),
+        ("cpu_us_per_call", tenths(services().map(per_call).sum())),
+        ("generator_us_per_call", tenths(generator.map(per_call).sum())),
         ("resident_mib", highest_memory(&services().collect::<Vec<_>>())),
     ]
     .into_iter()

@@ -55,7 +55,7 @@ pub fn html(summary: &LoadSummary) -> String {
     page.push_str(&charts::cpu(summary));
     page.push_str(&charts::memory(summary));
     processes(&mut page, summary);
-    section(&mut page, "By kind of call, and by phase");
+    section(&mut page, "By kind of call, by channel, and by phase");
     breakdowns(&mut page, summary);
     section(&mut page, "Reconciliation");
     reconciliation(&mut page, summary);
@@ -139,6 +139,10 @@ fn breakdowns(page: &mut String, summary: &LoadSummary) {
     let name = |kind: &super::KindFigures| format!("{} ({} errors)", kind.kind, kind.errors);
     let rows: Vec<(String, &LatencyFigures)> = summary.kinds.iter().map(|kind| (name(kind), &kind.latency)).collect();
     latency_table(page, "By kind of call, latency in ms", "kind", &rows);
+    let name = |channel: &super::ChannelFigures| format!("{} ({} errors)", channel.channel, channel.errors);
+    let rows: Vec<(String, &LatencyFigures)> =
+        summary.channels.iter().map(|channel| (name(channel), &channel.latency)).collect();
+    latency_table(page, "By channel, latency in ms", "channel", &rows);
     let name = |segment: &super::SegmentFigures| {
         let mark = if segment.is_warm_up { ", warm-up" } else { "" };
         format!("phase {}, {}/s{mark} ({} errors)", segment.phase, short(segment.target_rate), segment.errors)
@@ -244,7 +248,9 @@ mod tests {
         for name in summary.figures.keys() {
             assert!(json["figures"].get(name).is_some(), "{name}");
         }
-        for part in ["validity", "answered", "finals", "kinds", "segments", "hops", "intervals", "processes"] {
+        for part in
+            ["validity", "answered", "finals", "kinds", "channels", "segments", "hops", "intervals", "processes"]
+        {
             assert!(json.get(part).is_some(), "{part}");
         }
     }

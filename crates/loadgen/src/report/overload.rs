@@ -12,7 +12,7 @@ use crate::{
     latency_histogram,
     reconcile::InquiredOrder,
     schedule::Segment,
-    traffic::CallKind,
+    traffic::{CallChannel, CallKind},
 };
 
 /// The StatusCode of a payment that was never sent.
@@ -59,7 +59,7 @@ pub(super) fn overload_figures(
 fn is_shed(record: &CallRecord) -> bool {
     match record.reply {
         Reply::Grpc(code) => code == Code::ResourceExhausted,
-        Reply::Status(code) => record.is_http && &code == b"301",
+        Reply::Status(code) => record.channel == CallChannel::Http && &code == b"301",
         Reply::Http(_) | Reply::Broken => false,
     }
 }

@@ -168,6 +168,9 @@ impl Checker<'_> {
         if mix.pay + mix.invalid <= 0.0 {
             self.fault(at("mix"), "mix.pay", "must be above 0: the other calls are about payments");
         }
+        if mix.http + mix.grpc_stream > 1.0 {
+            self.fault(at("mix"), "mix.grpc_stream", "and mix.http are shares of the same calls: together at most 1");
+        }
         if !scenario.issuers.is_empty() && scenario.issuers.values().sum::<f64>() <= 0.0 {
             self.fault(at("issuers"), "issuers", "have no weight above 0");
         }

@@ -97,6 +97,13 @@ pub const KEYS: &[ScenarioKey] = &[
     key("mix.declined", SHARE, "0.0", "Share of the new payments with a code that the simulator declines (928)"),
     key("mix.http", SHARE, "0.0", "Share of the calls sent in the signed HTTP form; the others use gRPC"),
     key(
+        "mix.grpc_stream",
+        SHARE,
+        "0.0",
+        "Share of the calls for which a payment is sent over a stream (PayStream), one on each connection, instead of \
+         by a gRPC call of its own; inquiries, refunds and cancels have no stream. With mix.http at most 1",
+    ),
+    key(
         "issuers.*",
         WEIGHT,
         "",

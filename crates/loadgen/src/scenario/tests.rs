@@ -44,6 +44,7 @@ fn keys_must_make_sense_together() {
         ("[[phase]]\nkind = \"steps\"\nseconds = 1\nrate = 3\nto_rate = 2\nstep = 1", "phase.step"),
         ("[[phase]]\nkind = \"hold\"\nrate = 1", "file"),
         (&format!("{SMALL}[mix]\npay = 0"), "mix.pay"),
+        (&format!("{SMALL}[mix]\nhttp = 0.6\ngrpc_stream = 0.5"), "mix.grpc_stream"),
         (&format!("{SMALL}[issuers]\nwallet = 0"), "issuers"),
         (&format!("{SMALL}[[fault]]\nat_s = 1\naction = \"kill\""), "fault.process"),
         (&format!("{SMALL}[[fault]]\nat_s = 1\naction = \"kill-broker\"\nprocess = \"1\""), "fault.action"),

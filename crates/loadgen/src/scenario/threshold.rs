@@ -35,6 +35,7 @@ pub const FIGURES: &[FigureName] = &[
     figure("knee_rate", "the highest rate of a staircase before its knee; 0 without a staircase"),
     figure("in_flight_max", "the most calls that waited at once"),
     figure("cpu_us_per_call", "CPU time of the services for each call, in us; 0 if it is not known"),
+    figure("generator_us_per_call", "CPU time of the generator for each call, in us; 0 if it is not known"),
     figure("busiest_paid_per_s", "payments per second of the phase with the highest rate that were paid"),
     figure("busiest_paid_share", "the same as a share of the payments of that phase, from 0 to 1"),
     figure("busiest_accepted_p99_ms", "99th percentile of the time to the answer of its calls that were accepted"),

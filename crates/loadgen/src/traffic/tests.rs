@@ -32,7 +32,7 @@ fn draw(traffic: &mut Traffic, count: usize) -> Vec<DrawnCall> {
 #[test]
 fn kinds_issuers_and_forms_have_their_weights() {
     let mut traffic = traffic(
-        "[mix]\npay = 4\nrepeat = 1\nconflict = 1\ninvalid = 1\ninquiry = 1\nrefund = 1\ncancel = 1\nhttp = 0.3\n\
+        "[mix]\npay = 4\nrepeat = 1\nconflict = 1\ninvalid = 1\ninquiry = 1\nrefund = 1\ncancel = 1\nhttp = 0.3\ngrpc_stream = 0.5\n\
          declined = 0.2\n[issuers]\nwallet = 3\n392 = 1\n",
     );
     let calls = draw(&mut traffic, 10_000);
@@ -45,7 +45,11 @@ fn kinds_issuers_and_forms_have_their_weights() {
         assert!(count.abs_diff(expected) < 200, "{kind:?}: {count}");
     }
     let share = |count: usize, of: usize| count as f64 / of as f64;
-    assert!((share(calls.iter().filter(|call| call.is_http).count(), calls.len()) - 0.3).abs() < 0.02);
+    let on = |channel| calls.iter().filter(|call| call.channel == channel).count();
+    assert!((share(on(CallChannel::Http), calls.len()) - 0.3).abs() < 0.02);
+    let is_payment = |call: &&DrawnCall| matches!(call.request, BuiltRequest::Pay(_));
+    assert!((share(on(CallChannel::GrpcStream), calls.iter().filter(is_payment).count()) - 0.5).abs() < 0.02);
+    assert!(calls.iter().filter(|call| call.channel == CallChannel::GrpcStream).all(|call| is_payment(&call)));
     let pays: Vec<&DrawnCall> = calls.iter().filter(|call| call.kind == CallKind::Pay).collect();
     assert!((share(pays.iter().filter(|call| call.is_declined).count(), pays.len()) - 0.2).abs() < 0.02);
     let is_wallet = |call: &&&DrawnCall| match &call.request {

@@ -78,10 +78,23 @@ fn cpu_and_memory_are_those_of_the_services() {
         is_service,
         samples: vec![sample(0.0, 0.0, 100.0), sample(1.0, 0.6, 120.0), sample(3.0, 0.3, 90.0)],
     };
-    let processes = vec![process("router-0", true), process("ingress-0", true), process("simulator", false)];
+    let processes = vec![process("router-0", true), process("ingress-0", true), process(GENERATOR, false)];
     let summary = summarize(&scenario, &recorded, RunFacts { processes, ..RunFacts::default() });
     assert_eq!(summary.figures["resident_mib"], 240.0);
     assert_eq!(summary.figures["cpu_us_per_call"], (2.4e6_f64 / 6.0 * 10.0).round() / 10.0);
+    assert_eq!(summary.figures["generator_us_per_call"], (1.2e6_f64 / 6.0 * 10.0).round() / 10.0);
+}
+
+#[test]
+fn calls_are_counted_by_the_channel_on_which_they_were_sent() {
+    let (scenario, mut recorded) = run();
+    for record in recorded.records.iter_mut().skip(4) {
+        record.channel = CallChannel::GrpcStream;
+    }
+    let summary = summarize(&scenario, &recorded, RunFacts::default());
+    let counts: Vec<_> =
+        summary.channels.iter().map(|figures| (figures.channel, figures.calls, figures.errors)).collect();
+    assert_eq!(counts, [("grpc", 3, 0), ("grpc_stream", 2, 2)]);
 }
 
 /// The summary of a small run with everything in it, for the page's tests.

@@ -1,0 +1,133 @@
+//! Payments over PayStream: one stream on each gRPC connection of a sending thread. A stream that
+//! has ended leaves its payments without an answer; the next payment opens another one.
+
+use std::{
+    collections::HashMap,
+    mem,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::{Code, Status, transport::Channel};
+use twqr_wire::pos::{
+    PayRequest, PayStreamRequest, PayStreamResponse, pay_stream_response::Result as StreamResult,
+    pos_service_client::PosServiceClient,
+};
+
+use super::{answer::ReducedAnswer, record::Reply};
+
+/// The streams of a sending thread, one on each connection.
+pub(super) struct PayStreams {
+    clients: Vec<PosServiceClient<Channel>>,
+    streams: Vec<Mutex<Option<OpenStream>>>,
+    /// The request_id of the next request; no two requests of a thread share one.
+    next: AtomicU64,
+}
+
+/// The sending side of a stream.
+struct OpenStream {
+    requests: mpsc::UnboundedSender<PayStreamRequest>,
+    waiting: Arc<Mutex<WaitingCalls>>,
+}
+
+/// The payments of a stream that have no answer yet.
+#[derive(Default)]
+struct WaitingCalls {
+    /// How the stream ended, if it has.
+    end: Option<Reply>,
+    by_id: HashMap<u64, oneshot::Sender<ReducedAnswer>>,
+}
+
+impl PayStreams {
+    pub(super) fn new(clients: &[PosServiceClient<Channel>]) -> Self {
+        let streams = clients.iter().map(|_| Mutex::default()).collect();
+        Self { clients: clients.to_vec(), streams, next: AtomicU64::new(0) }
+    }
+
+    /// Sends a payment over the stream of connection `turn`, and waits for its answer.
+    /// `timeout_ms` is its deadline.
+    pub(super) async fn call(&self, turn: usize, payment: PayRequest, timeout_ms: u64) -> ReducedAnswer {
+        let request_id = self.next.fetch_add(1, Ordering::Relaxed);
+        let timeout_ms = u32::try_from(timeout_ms).unwrap_or(u32::MAX);
+        let request = PayStreamRequest { request_id, payment: Some(payment), timeout_ms };
+        let answer = self.send(turn % self.streams.len(), request);
+        answer.await.unwrap_or(ReducedAnswer::without_response(Reply::Broken))
+    }
+
+    fn send(&self, index: usize, request: PayStreamRequest) -> oneshot::Receiver<ReducedAnswer> {
+        let (sender, answer) = oneshot::channel();
+        let mut stream = self.streams[index].lock().unwrap_or_else(PoisonError::into_inner);
+        if stream.as_ref().is_none_or(|stream| lock(&stream.waiting).end.is_some()) {
+            *stream = Some(OpenStream::open(self.clients[index].clone()));
+        }
+        if let Some(stream) = &*stream {
+            lock(&stream.waiting).add(request.request_id, sender);
+            // If it fails, the stream has ended, and the call was given its end.
+            drop(stream.requests.send(request));
+        }
+        answer
+    }
+}
+
+impl OpenStream {
+    fn open(client: PosServiceClient<Channel>) -> Self {
+        let (requests, receiver) = mpsc::unbounded_channel();
+        let waiting = Arc::<Mutex<WaitingCalls>>::default();
+        tokio::spawn({
+            let waiting = waiting.clone();
+            async move {
+                let Err(status) = read(client, receiver, &waiting).await;
+                lock(&waiting).end_with(Reply::Grpc(status.code()));
+            }
+        });
+        Self { requests, waiting }
+    }
+}
+
+impl WaitingCalls {
+    fn add(&mut self, request_id: u64, sender: oneshot::Sender<ReducedAnswer>) {
+        match self.end {
+            Some(end) => drop(sender.send(ReducedAnswer::without_response(end))),
+            None => drop(self.by_id.insert(request_id, sender)),
+        }
+    }
+
+    fn end_with(&mut self, end: Reply) {
+        self.end = Some(end);
+        for sender in mem::take(&mut self.by_id).into_values() {
+            // A call that has given up does not wait any more.
+            drop(sender.send(ReducedAnswer::without_response(end)));
+        }
+    }
+}
+
+fn lock(waiting: &Mutex<WaitingCalls>) -> std::sync::MutexGuard<'_, WaitingCalls> {
+    waiting.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Delivers answers until the stream ends; the error says how it ended.
+async fn read(
+    mut client: PosServiceClient<Channel>,
+    requests: mpsc::UnboundedReceiver<PayStreamRequest>,
+    waiting: &Mutex<WaitingCalls>,
+) -> Result<std::convert::Infallible, Status> {
+    let mut answers = client.pay_stream(UnboundedReceiverStream::new(requests)).await?.into_inner();
+    while let Some(PayStreamResponse { request_id, result }) = answers.message().await? {
+        let sender = lock(waiting).by_id.remove(&request_id);
+        if let (Some(sender), Some(result)) = (sender, result) {
+            drop(sender.send(reduced(result)));
+        }
+    }
+    Err(Status::unavailable("the server ended the stream"))
+}
+
+fn reduced(result: StreamResult) -> ReducedAnswer {
+    match result {
+        StreamResult::Response(response) => ReducedAnswer::payment(response),
+        StreamResult::Refusal(refusal) => ReducedAnswer::without_response(Reply::Grpc(Code::from(refusal.code))),
+    }
+}
