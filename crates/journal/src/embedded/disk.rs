@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, fs, os::unix::fs::DirBuilderExt, path::Path, sync::Arc};
 
 use bytes::Bytes;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, config::PartitioningPolicy};
 
 use super::{
     floors::Floors,
@@ -89,8 +89,15 @@ impl Disk {
                 unusable(dir, &error)
             })?;
         let keyspace = |name: &str| {
-            let options =
-                || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES).manual_journal_persist(true);
+            // Filters and indices are read in parts: of a large table, all of one would replace
+            // most of the cache at each look-up.
+            let options = || {
+                KeyspaceCreateOptions::default()
+                    .max_memtable_size(MEMTABLE_BYTES)
+                    .manual_journal_persist(true)
+                    .filter_block_partitioning_policy(PartitioningPolicy::all(true))
+                    .index_block_partitioning_policy(PartitioningPolicy::all(true))
+            };
             database.keyspace(name, options).map_err(|error| unusable(dir, &error))
         };
         let durable = Topic::ALL.into_iter().filter(|topic| *topic != Topic::Replies);

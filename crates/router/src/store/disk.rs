@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, config::PartitioningPolicy};
 use twqr_consumer::KnownBeginnings;
 use twqr_journal::Witness;
 
@@ -49,7 +49,14 @@ impl DiskStore {
         let database =
             Database::builder(folder).cache_size(CACHE_BYTES).max_journaling_size(JOURNALING_BYTES_MAX).open();
         let database = database.map_err(failed)?;
-        let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
+        // Filters and indices are read in parts: of a large table, all of one would replace most of
+        // the cache at each look-up.
+        let options = || {
+            KeyspaceCreateOptions::default()
+                .max_memtable_size(MEMTABLE_BYTES)
+                .filter_block_partitioning_policy(PartitioningPolicy::all(true))
+                .index_block_partitioning_policy(PartitioningPolicy::all(true))
+        };
         let states = database.keyspace("states", options).map_err(failed)?;
         let marks = database.keyspace("marks", KeyspaceCreateOptions::default).map_err(failed)?;
         Ok(Self { database, states, marks, writing: array::from_fn(|_| Mutex::default()) })
