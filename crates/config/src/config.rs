@@ -126,6 +126,17 @@ impl Config {
         Self::from_sources(path, std::env::vars_os())
     }
 
+    /// Reads as [`Config::load`] does, but ignores the environment's values of `chosen` keys, such
+    /// as `kafka.prefix`: for a caller that chooses these values itself.
+    pub fn load_except(path: Option<&Path>, chosen: &[&str]) -> anyhow::Result<Self> {
+        Self::from_sources(path, source::without(std::env::vars_os(), chosen))
+    }
+
+    /// Reads the file alone, and checks it. A key that it does not set has its default.
+    pub fn read_file(path: &Path) -> anyhow::Result<Self> {
+        Self::from_sources(Some(path), std::iter::empty())
+    }
+
     fn from_sources(
         path: Option<&Path>,
         variables: impl Iterator<Item = (OsString, OsString)>,

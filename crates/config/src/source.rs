@@ -59,6 +59,16 @@ pub(crate) fn overlay(table: &mut Table, variables: impl Iterator<Item = (OsStri
     Ok(())
 }
 
+/// The variables that set none of these keys, each written as in the configuration: `kafka.prefix`.
+pub(crate) fn without(
+    variables: impl Iterator<Item = (OsString, OsString)>,
+    keys: &[&str],
+) -> impl Iterator<Item = (OsString, OsString)> {
+    let names: Vec<String> =
+        keys.iter().map(|key| format!("{PREFIX}{}", key.replace('.', "__").to_ascii_uppercase())).collect();
+    variables.filter(move |(name, _)| !names.iter().any(|chosen| name.eq_ignore_ascii_case(chosen)))
+}
+
 /// Adds the keys of `defaults` that the section `name` leaves out.
 pub(crate) fn fill_in(table: &mut Table, name: &str, defaults: Table) -> anyhow::Result<()> {
     let section = table.entry(name).or_insert_with(|| Value::Table(Table::new()));

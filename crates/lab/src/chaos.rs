@@ -28,7 +28,7 @@ use twqr_loadgen::{
 };
 
 use crate::{
-    launch::{self, Launch, Programs, Shape, System, connect, on_free_ports},
+    launch::{self, Launch, Listen, Programs, Shape, System, connect},
     short_times::with_short_times,
     simulator::Kinds,
 };
@@ -246,7 +246,8 @@ impl Stage {
             programs,
             dir: &options.dir,
             script: Some(&script),
-            config: on_free_ports(with_short_times(config.clone(), SEND_WITHIN_MS)?)?,
+            config: with_short_times(config.clone(), SEND_WITHIN_MS)?,
+            listen: Listen::OnFreePorts,
             shape,
             kinds: options.kinds.clone(),
             log_filter: None,

@@ -8,9 +8,9 @@ mod run_dir;
 mod simulator;
 mod system;
 
-pub use ports::{connect, free_addresses, is_ready, on_free_ports};
-pub use programs::{Build, Programs};
+pub use ports::{ReservedAddresses, connect, is_ready};
+pub use programs::{Build, Programs, command};
 pub use run_dir::empty;
-pub use system::{Launch, Shape, System};
+pub use system::{Launch, Listen, Shape, System};
 
 pub(crate) use programs::{end, this_program};

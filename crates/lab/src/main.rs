@@ -47,6 +47,12 @@ enum Command {
     CounterpartyFiles(counterparty_files::CounterpartyFilesOptions),
 }
 
+/// The keys that a command chooses itself when it starts a system of its own. What the caller's
+/// environment says of them is ignored. The first three are those of every such command; `run` and
+/// `run-kafka` listen where the caller says.
+const CHOSEN_KEYS: [&str; 9] =
+    ["data_dir", "member", "kafka.prefix", "grpc", "pos_http", "admin", "operators", "wallet", "fisc"];
+
 /// The exit code of a wrong command line (`EX_USAGE`).
 const USAGE: u8 = 64;
 
@@ -68,7 +74,12 @@ fn main() -> ExitCode {
 
 fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     twqr_service::raise_open_files();
-    let config = Config::load(cli.config.as_deref())?;
+    let chosen: &[&str] = match &cli.command {
+        Command::Chaos(_) | Command::Bench(_) | Command::Load(_) => &CHOSEN_KEYS,
+        Command::Run(_) | Command::RunKafka(_) => &CHOSEN_KEYS[..3],
+        Command::SampleDay(_) | Command::Simulator(_) | Command::CounterpartyFiles(_) => &[],
+    };
+    let config = Config::load_except(cli.config.as_deref(), chosen)?;
     let threads = config.worker_threads.get() as usize;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
     let result = runtime.block_on(run(cli.command, config));

@@ -8,7 +8,7 @@ use twqr_service::CancellationToken;
 
 use crate::{
     full_api_run::{FullApiDay, take_full_api_day},
-    launch::{Launch, Programs, Shape, System},
+    launch::{Launch, Listen, Programs, Shape, System},
     payments_run::{Day, Serving, say, take_day},
     simulator::Kinds,
 };
@@ -43,6 +43,7 @@ pub async fn run(options: &RunOptions, config: Config, stop: CancellationToken) 
         dir: &options.dir,
         script: Some(&options.script),
         config,
+        listen: Listen::AsConfigured,
         shape: Shape::AllInOne,
         kinds: options.kinds.clone(),
         log_filter: None,

@@ -14,7 +14,7 @@ use twqr_wire::pos::PayRequest;
 
 use crate::{
     full_api_run::{FullApiDay, take_full_api_day},
-    launch::{Launch, Programs, Shape, System, connect},
+    launch::{Launch, Listen, Programs, Shape, System, connect},
     payments_run::{Day, Serving, say, take_day},
     quantile::quantile_ms,
     simulator::Kinds,
@@ -67,6 +67,7 @@ pub async fn run(options: &RunKafkaOptions, config: Config, stop: CancellationTo
         dir: &options.dir,
         script: Some(&options.script),
         config,
+        listen: Listen::AsConfigured,
         shape: Shape::ProcessForEach,
         kinds: options.kinds.clone(),
         log_filter: None,

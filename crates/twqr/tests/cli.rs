@@ -5,22 +5,17 @@
 #[path = "support/output.rs"]
 mod output;
 
-use std::{
-    fs,
-    io::Write,
-    net::TcpListener,
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::{fs, io::Write, net::TcpListener, path::Path, process::Stdio};
 
 use output::CommandOutput;
+use twqr_lab::launch::command;
 
 /// An address where no server listens.
 const NO_SERVER: &str = "http://127.0.0.1:1";
 
 /// Runs `twqr` in this folder with further environment variables.
 fn twqr(folder: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> CommandOutput {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_twqr"));
+    let mut command = command(env!("CARGO_BIN_EXE_twqr"));
     command.current_dir(folder).args(arguments).envs(variables.iter().copied()).stdin(Stdio::null());
     command.output().unwrap().into()
 }
@@ -89,7 +84,7 @@ fn pay_reads_from_a_pipe() {
     // Accepts connections and never answers.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    let mut command = Command::new(env!("CARGO_BIN_EXE_twqr"));
+    let mut command = command(env!("CARGO_BIN_EXE_twqr"));
     command.args(["pay", "--file", "/dev/stdin", "--out", "results", "--attempts", "1", "--timeout-ms", "300"]);
     command.args(["--endpoint", &endpoint]).current_dir(folder.path()).stdin(Stdio::piped());
     let mut child = command.spawn().unwrap();
@@ -167,7 +162,7 @@ fn a_closed_pipe_changes_no_exit_code_and_is_not_an_error() {
         (&["--version"], 0),
         (&["nothing"], 64),
     ] {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_twqr"));
+        let mut command = command(env!("CARGO_BIN_EXE_twqr"));
         command.current_dir(folder.path()).args(arguments).stdin(Stdio::null()).stderr(Stdio::piped());
         let with_errors = command.stdout(closed_pipe()).output().unwrap();
         let error = String::from_utf8(with_errors.stderr).unwrap();
@@ -180,7 +175,7 @@ fn a_closed_pipe_changes_no_exit_code_and_is_not_an_error() {
 
 /// Runs a command with this text on its standard input.
 fn twqr_with_input(folder: &Path, input: &[u8], arguments: &[&str]) -> CommandOutput {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_twqr"));
+    let mut command = command(env!("CARGO_BIN_EXE_twqr"));
     command.current_dir(folder).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     // The command may end before it has read all of its input.

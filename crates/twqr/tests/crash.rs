@@ -12,14 +12,14 @@
 #[path = "support/launched.rs"]
 mod launched;
 
-use std::{process::Command, time::Duration};
+use std::time::Duration;
 
 use launched::{kill_and_restart, launch};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use twqr_config::Config;
 use twqr_lab::{
-    launch::{System, connect},
+    launch::{System, command, connect},
     short_times::with_short_times,
 };
 use twqr_loadgen::{audit, day, ledger, resolve, send_each};
@@ -171,7 +171,7 @@ async fn a_refusal_names_every_invalid_field_and_shows_no_card_token() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_process_on_the_same_data_is_refused() {
     let (_folder, system) = start().await;
-    let mut command = Command::new(TWQR);
+    let mut command = command(TWQR);
     // The second process must not fail for its admin address instead of its data.
     command.arg("--config").arg(system.config_file()).env("TWQR__ADMIN", "127.0.0.1:0").arg("up");
     let second_process = command.output().unwrap();

@@ -15,7 +15,7 @@ use std::{
 use tokio::process::Child;
 use tonic::transport::Channel;
 use twqr_config::Config;
-use twqr_lab::launch::{connect, is_ready, on_free_ports};
+use twqr_lab::launch::{ReservedAddresses, command, connect, is_ready};
 use twqr_loadgen::ledger;
 use twqr_service::{CancellationToken, Context, Health, SystemClock};
 use twqr_simulator::{Script, Settings};
@@ -57,6 +57,7 @@ struct Opened {
     folder: tempfile::TempDir,
     config: Config,
     process: Child,
+    _reserved: ReservedAddresses,
 }
 
 impl Opened {
@@ -69,7 +70,8 @@ impl Opened {
         let data_dir = folder.path().join("data");
         std::fs::write(&file, format!("data_dir = \"{}\"\nshards = 2\ntask_partitions = 1\n", data_dir.display()))
             .unwrap();
-        let config = on_free_ports(Config::load(Some(&file)).unwrap()).unwrap();
+        let mut reserved = ReservedAddresses::default();
+        let config = reserved.assign_to(Config::read_file(&file).unwrap()).unwrap();
         std::fs::write(&file, toml::to_string(&config).unwrap()).unwrap();
         let settings = Settings {
             wallet_address: config.wallet,
@@ -81,7 +83,7 @@ impl Opened {
             Context { clock: Arc::new(SystemClock), shutdown: CancellationToken::new(), health: Health::default() };
         tokio::spawn(async move { twqr_simulator::run(settings, context).await.unwrap() });
         let process = spawn(folder.path());
-        let opened = Self { folder, config, process };
+        let opened = Self { folder, config, process, _reserved: reserved };
         opened.until_ready().await;
         opened
     }
@@ -139,7 +141,7 @@ impl Opened {
     }
 
     fn policy(&self, arguments: &[&str]) -> String {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_twqr"));
+        let mut command = command(env!("CARGO_BIN_EXE_twqr"));
         command.arg("--config").arg(self.folder.path().join("twqr.toml")).arg("policy").args(arguments);
         let output = command.output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -153,7 +155,7 @@ impl Opened {
 
 fn spawn(folder: &Path) -> Child {
     let log = std::fs::File::options().create(true).append(true).open(folder.join("log")).unwrap();
-    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_twqr"));
+    let mut command = tokio::process::Command::from(command(env!("CARGO_BIN_EXE_twqr")));
     command.arg("--config").arg(folder.join("twqr.toml")).arg("up").env("TWQR_LOG", "info");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).kill_on_drop(true).spawn().unwrap()
 }

@@ -19,6 +19,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, Streaming, transport::Server};
+use twqr_lab::launch::command;
 use twqr_wire::pos::{
     CancelRequest, CancelResponse, PayRequest, PayResponse, PayStreamRequest, PayStreamResponse, QueryRequest,
     QueryResponse, RefundRequest, RefundResponse, WatchOrderRequest, WatchOrderResponse,
@@ -103,7 +104,7 @@ fn requests(count: usize) -> String {
 }
 
 fn pay(folder: &Path, endpoint: &str, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_twqr"));
+    let mut command = command(env!("CARGO_BIN_EXE_twqr"));
     command.current_dir(folder).args(["pay", "--endpoint", endpoint]).args(arguments);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command

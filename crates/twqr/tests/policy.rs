@@ -6,9 +6,8 @@
 #[path = "support/system.rs"]
 mod system;
 
-use std::process::Command;
-
 use system::{CommandOutput, System, policy_with};
+use twqr_lab::launch::command;
 
 /// Exit code of `policy diff` for equal policies.
 const NO_DIFFERENCE: i32 = 0;
@@ -49,7 +48,7 @@ async fn a_closed_pipe_ends_each_command_with_its_own_exit_code() {
     ] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_twqr"));
+        let mut command = command(env!("CARGO_BIN_EXE_twqr"));
         command.arg("--config").arg(system.config_file()).args(arguments).stdout(writer);
         let output = command.output().unwrap();
         let error = String::from_utf8(output.stderr).unwrap();

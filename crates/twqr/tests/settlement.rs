@@ -13,6 +13,7 @@ use std::{fs, net::SocketAddr, path::Path, process::Stdio};
 use fixed_operators::{serve, serve_with};
 use output::CommandOutput;
 use tokio::process::Command;
+use twqr_lab::launch::command;
 use twqr_settlement::{Kind, Movement, verify_file, write_movements};
 use twqr_types::{CutOff, ShardId, TradeNo, UnixMs};
 use twqr_wire::ops::{SettlementEntry, settlement_entry};
@@ -78,7 +79,7 @@ fn counterparty_file(entries: &[SettlementEntry]) -> Vec<u8> {
 
 /// Runs `twqr` in this folder against the operators' API at this address.
 async fn twqr(folder: &Path, address: SocketAddr, arguments: &[&str]) -> CommandOutput {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_twqr"));
+    let mut command = Command::from(command(env!("CARGO_BIN_EXE_twqr")));
     command.args(arguments).current_dir(folder).env("TWQR__OPERATORS", address.to_string()).stdin(Stdio::null());
     command.output().await.unwrap().into()
 }

@@ -17,7 +17,7 @@ use rustix::{
 };
 use tokio::{net::TcpStream, process::Command, time::timeout};
 use twqr_config::Config;
-use twqr_lab::launch::on_free_ports;
+use twqr_lab::launch::{ReservedAddresses, command};
 
 /// After this time the process counts as stuck.
 const STUCK: Duration = Duration::from_secs(30);
@@ -49,10 +49,11 @@ async fn a_disk_that_stalls_while_it_is_opened_stops_neither_the_health_report_n
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
         let pipe = stall(&data.join(name));
-        let config = Config { data_dir: data, ..on_free_ports(Config::default()).unwrap() };
+        let mut reserved = ReservedAddresses::default();
+        let config = Config { data_dir: data, ..reserved.assign_to(Config::default()).unwrap() };
         let file = folder.path().join("twqr.toml");
         std::fs::write(&file, toml::to_string(&config).unwrap()).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_twqr"));
+        let mut command = Command::from(command(env!("CARGO_BIN_EXE_twqr")));
         command.arg("--config").arg(&file).arg("up").stdin(Stdio::null()).stdout(Stdio::null());
         let mut process = command.stderr(Stdio::null()).kill_on_drop(true).spawn().unwrap();
         let _writer = timeout(STUCK, until_read(&pipe)).await.unwrap();

@@ -19,7 +19,7 @@ use tokio::process::{Child, Command};
 use tonic::{Request, Status};
 use twqr_config::Config;
 use twqr_lab::{
-    launch::{connect, is_ready, on_free_ports},
+    launch::{ReservedAddresses, command, connect, is_ready},
     relay::Relay,
 };
 use twqr_wire::pos::{
@@ -39,6 +39,7 @@ struct Services {
     folder: tempfile::TempDir,
     config: Config,
     process: Child,
+    _reserved: ReservedAddresses,
 }
 
 impl Services {
@@ -51,17 +52,18 @@ impl Services {
         );
         let file = folder.path().join("twqr.toml");
         std::fs::write(&file, policy).unwrap();
-        let config = Config { wallet, ..on_free_ports(Config::load(Some(&file)).unwrap()).unwrap() };
+        let mut reserved = ReservedAddresses::default();
+        let config = Config { wallet, ..reserved.assign_to(Config::read_file(&file).unwrap()).unwrap() };
         std::fs::write(&file, toml::to_string(&config).unwrap()).unwrap();
         let process = Self::spawn(&folder);
-        let services = Self { folder, config, process };
+        let services = Self { folder, config, process, _reserved: reserved };
         services.until_ready().await;
         services
     }
 
     fn spawn(folder: &tempfile::TempDir) -> Child {
         let log = std::fs::File::options().create(true).append(true).open(folder.path().join("log")).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_twqr"));
+        let mut command = Command::from(command(env!("CARGO_BIN_EXE_twqr")));
         command.arg("--config").arg(folder.path().join("twqr.toml")).arg("up");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).kill_on_drop(true).spawn().unwrap()
     }

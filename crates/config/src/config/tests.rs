@@ -144,6 +144,19 @@ fn the_environment_overrides_the_file() {
 }
 
 #[test]
+fn variables_of_chosen_keys_are_ignored_whatever_they_hold() {
+    let variable = |(name, value): (&str, &str)| (OsString::from(name), OsString::from(value));
+    let variables = [("TWQR__GRPC", "127.0.0.1:9090"), ("TWQR__KAFKA__PREFIX", "no prefix!"), ("TWQR__SHARDS", "3")];
+    let load = |chosen: &[&str]| {
+        Config::from_sources(None, crate::source::without(variables.map(variable).into_iter(), chosen))
+    };
+    let config = load(&["grpc", "kafka.prefix"]).unwrap();
+    assert_eq!(config, Config { shards: config.shards, ..Config::default() });
+    assert_eq!(config.shards.get(), 3);
+    assert!(load(&["grpc"]).is_err() && load(&["kafka.prefix"]).is_err());
+}
+
+#[test]
 fn a_variable_that_is_not_utf_8_is_a_fault_unless_it_is_anothers() {
     use std::os::unix::ffi::OsStringExt;
     let load = |name: &[u8], value: &[u8]| {

@@ -18,7 +18,7 @@ use super::{
     quick::{errors_of, machine},
 };
 use crate::{
-    launch::{Launch, Programs, Shape, System, connect},
+    launch::{Launch, Listen, Programs, Shape, System, connect},
     simulator::Kinds,
     usage::Usage,
 };
@@ -82,6 +82,7 @@ pub(crate) async fn run(options: &KafkaBenchOptions, config: &Config) -> anyhow:
         dir: &options.dir,
         script: None,
         config: config.clone(),
+        listen: Listen::OnFreePorts,
         shape: Shape::ProcessForEach,
         kinds: Kinds::default(),
         log_filter: None,

@@ -15,7 +15,7 @@ use twqr_loadgen::{CallResult, Load, Measurement, audit_answers, ledger, open_lo
 
 use super::figures::{P99_MS_MAX, Percentiles, Step, highest_rate, payments_of, ratio};
 use crate::{
-    launch::{Launch, Programs, Shape, System, connect, on_free_ports},
+    launch::{Launch, Listen, Programs, Shape, System, connect},
     quantile::quantile_ms,
     simulator::Kinds,
     usage::{Usage, folder_bytes},
@@ -66,7 +66,8 @@ pub(crate) async fn run(dir: &Path, seed: u64, ladder: &Ladder, config: &Config)
         programs: Programs::beside_this_one()?,
         dir: &folder,
         script: None,
-        config: on_free_ports(config.clone())?,
+        config: config.clone(),
+        listen: Listen::OnFreePorts,
         shape: Shape::AllInOne,
         kinds: Kinds::default(),
         log_filter: None,

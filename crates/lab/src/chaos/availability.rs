@@ -18,7 +18,7 @@ use twqr_journal::{Journal, kafka::KafkaJournal};
 use twqr_loadgen::{CallResult, audit_answers, ledger};
 
 use super::ChaosOptions;
-use crate::launch::{self, Launch, Programs, Shape, System, connect, on_free_ports};
+use crate::launch::{self, Launch, Listen, Programs, Shape, System, connect};
 
 use faults::{Fault, FaultStage};
 use load::{Payment, PaymentLoad};
@@ -101,7 +101,8 @@ async fn start(options: &ChaosOptions, config: &Config) -> anyhow::Result<System
         programs: Programs::beside_this_one()?,
         dir: &options.dir,
         script: Some(script),
-        config: on_free_ports(config.clone())?,
+        config: config.clone(),
+        listen: Listen::OnFreePorts,
         shape: Shape::TwoOfEach,
         kinds: options.kinds.clone(),
         log_filter: None,

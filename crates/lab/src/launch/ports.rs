@@ -1,45 +1,57 @@
-//! Loopback addresses: finding free ones, and waiting until a process serves there.
+//! Loopback addresses: reserving free ones for the processes that a launcher starts, and waiting
+//! until a process serves there.
 
 use std::{
-    net::{SocketAddr, TcpListener},
-    ops::Range,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     time::Duration,
 };
 
 use anyhow::{Context as _, anyhow, bail};
-use rand::Rng;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpSocket,
+};
 use tonic::transport::{Channel, Endpoint};
 use twqr_config::Config;
 
-/// Ports that Linux does not give to outgoing connections by default, so that a free one stays
-/// free while its process is restarted.
-const PORTS: Range<u16> = 12_000..32_000;
-/// How many ports are tried.
-const PORT_ATTEMPTS_MAX: u32 = 1_000;
 /// How long a process may take until it serves, in attempts of 50 ms.
 const CONNECT_ATTEMPTS_MAX: u32 = 1_200;
 /// How long a process may take to answer a health check, in ms.
 const HEALTH_CHECK_MS_MAX: u64 = 2_000;
 
-/// Returns loopback addresses that are free now.
-pub fn free_addresses<const N: usize>() -> anyhow::Result<[SocketAddr; N]> {
-    let mut listeners: Vec<TcpListener> = Vec::with_capacity(N);
-    for _ in 0..PORT_ATTEMPTS_MAX {
-        if listeners.len() == N {
-            break;
-        }
-        let port = rand::rng().random_range(PORTS);
-        listeners.extend(TcpListener::bind(("127.0.0.1", port)));
-    }
-    let addresses: Vec<SocketAddr> = listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
-    addresses.try_into().map_err(|_| anyhow!("no free ports between {} and {}", PORTS.start, PORTS.end))
-}
+/// Loopback addresses that are kept free for the processes of a launcher until this is dropped.
+///
+/// A socket is bound to each address but does not listen, so the system gives its port to no other
+/// launcher and to no outgoing connection. A process that is told the address can listen there,
+/// because both sockets allow the reuse of addresses, and a later one can listen there again.
+/// Meanwhile connections are refused, as they are where a process has ended.
+#[derive(Debug, Default)]
+pub struct ReservedAddresses(Vec<TcpSocket>);
 
-/// Returns the configuration with free loopback addresses for everything that listens.
-pub fn on_free_ports(mut config: Config) -> anyhow::Result<Config> {
-    [config.grpc, config.pos_http, config.admin, config.operators, config.wallet, config.fisc] = free_addresses()?;
-    Ok(config)
+impl ReservedAddresses {
+    /// Reserves `N` more addresses. Fails if the system has no free port or no free file.
+    pub fn reserve<const N: usize>(&mut self) -> anyhow::Result<[SocketAddr; N]> {
+        let addresses = (0..N).map(|_| self.reserve_one().context("no free port on loopback"));
+        let addresses: Vec<SocketAddr> = addresses.collect::<anyhow::Result<_>>()?;
+        addresses.try_into().map_err(|_| anyhow!("{N} addresses were to be reserved"))
+    }
+
+    /// Returns the configuration with reserved addresses for everything that listens.
+    pub fn assign_to(&mut self, mut config: Config) -> anyhow::Result<Config> {
+        [config.grpc, config.pos_http, config.admin, config.operators, config.wallet, config.fisc] = self.reserve()?;
+        Ok(config)
+    }
+
+    fn reserve_one(&mut self) -> std::io::Result<SocketAddr> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+        // Only after binding: before it, the system could choose a port that another launcher has
+        // reserved in the same way.
+        socket.set_reuseaddr(true)?;
+        let address = socket.local_addr()?;
+        self.0.push(socket);
+        Ok(address)
+    }
 }
 
 /// Fails if one of the addresses is in use.
@@ -79,4 +91,48 @@ pub async fn is_ready(admin: SocketAddr) -> bool {
     };
     let answer = tokio::time::timeout(Duration::from_millis(HEALTH_CHECK_MS_MAX), check).await;
     matches!(answer, Ok(Ok(answer)) if answer.starts_with("HTTP/1.1 200"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::{collections::BTreeSet, thread};
+
+    use super::*;
+
+    #[test]
+    fn launches_side_by_side_never_share_an_address() {
+        let launch = || {
+            let mut reserved = ReservedAddresses::default();
+            let addresses: [SocketAddr; 200] = reserved.reserve().unwrap();
+            // The processes of the launch listen, and some of them end.
+            let listeners: Vec<TcpListener> =
+                addresses.iter().map(|address| TcpListener::bind(address).unwrap()).collect();
+            (addresses, reserved, listeners.into_iter().step_by(2).collect::<Vec<_>>())
+        };
+        let launches: Vec<_> = thread::scope(|scope| {
+            let running: Vec<_> = (0..8).map(|_| scope.spawn(launch)).collect();
+            running.into_iter().map(|launch| launch.join().unwrap()).collect()
+        });
+        let addresses: BTreeSet<SocketAddr> = launches.iter().flat_map(|(addresses, ..)| addresses).copied().collect();
+        assert_eq!(addresses.len(), 8 * 200);
+    }
+
+    #[test]
+    fn an_address_stays_reserved_while_its_process_starts_ends_and_starts_again() {
+        let mut reserved = ReservedAddresses::default();
+        let [address] = reserved.reserve().unwrap();
+        let other_launcher = || TcpSocket::new_v4().unwrap().bind(address);
+        for _ in 0..3 {
+            assert!(other_launcher().is_err());
+            assert!(std::net::TcpStream::connect(address).is_err(), "nothing listens yet");
+            let process = TcpListener::bind(address).unwrap();
+            assert!(other_launcher().is_err());
+            assert!(TcpListener::bind(address).is_err(), "the address has its process");
+            drop(std::net::TcpStream::connect(address).unwrap());
+            drop(process.accept().unwrap());
+        }
+        drop(reserved);
+        check_free(&[address]).unwrap();
+    }
 }

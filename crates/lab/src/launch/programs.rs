@@ -14,9 +14,11 @@ use tokio::process::{Child, Command};
 
 /// How long a process may take to end after SIGTERM, in s.
 const END_S_MAX: u64 = 15;
-/// Variables with this prefix set configuration keys. Children do not inherit them: the
-/// configuration that they are started with already holds their values.
-const CONFIG_VARIABLES: &str = "TWQR__";
+/// Variables with this prefix set the configuration, its file and merchants' keys. Children do not
+/// inherit them: the configuration that they are started with already holds what they need.
+const VARIABLES: &str = "TWQR_";
+/// The variable that says what is logged. Children inherit it.
+const LOG_VARIABLE: &str = "TWQR_LOG";
 
 /// Where the programs are.
 #[derive(Clone, Debug)]
@@ -78,33 +80,41 @@ impl Programs {
     /// A command that runs the `twqr` of a build; the process is killed when its handle is dropped.
     pub(super) fn twqr(&self, build: Build) -> Command {
         match (build, &self.older) {
-            (Build::Older, Some(older)) => command(older),
-            (Build::Older, None) | (Build::Present, _) => command(&self.twqr),
+            (Build::Older, Some(older)) => child(older),
+            (Build::Older, None) | (Build::Present, _) => child(&self.twqr),
         }
     }
 
     /// The same for `twqr-lab`; absent where the simulator runs within this process.
     pub(super) fn lab(&self, config: &Path, arguments: &[&OsStr]) -> Option<Command> {
-        let mut command = command(self.lab.as_deref()?);
+        let mut command = child(self.lab.as_deref()?);
         command.arg("--config").arg(config).args(arguments);
         Some(command)
     }
 }
 
-fn command(program: &Path) -> Command {
-    let mut command = Command::new(program);
+/// A command that runs a program of this project without the variables of the caller's environment
+/// that would change its configuration.
+pub fn command(program: impl AsRef<OsStr>) -> std::process::Command {
+    let mut command = std::process::Command::new(program);
     for (name, _) in std::env::vars_os() {
-        if name.as_encoded_bytes().starts_with(CONFIG_VARIABLES.as_bytes()) {
+        if name.as_encoded_bytes().starts_with(VARIABLES.as_bytes()) && name != LOG_VARIABLE {
             command.env_remove(name);
         }
     }
+    command
+}
+
+/// The same for a process that gets no standard input and is killed when its handle is dropped.
+fn child(program: &Path) -> Command {
+    let mut command = Command::from(command(program));
     command.stdin(Stdio::null()).kill_on_drop(true);
     command
 }
 
 /// A command that runs this program with these arguments. Benchmarks start their floors with it.
 pub(crate) fn this_program(arguments: &[&OsStr]) -> anyhow::Result<Command> {
-    let mut command = command(&std::env::current_exe()?);
+    let mut command = child(&std::env::current_exe()?);
     command.args(arguments);
     Ok(command)
 }

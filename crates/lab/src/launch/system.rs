@@ -17,13 +17,13 @@ use twqr_config::Config;
 use twqr_journal::kafka;
 
 use super::{
-    ports::{free_addresses, is_listening, is_ready},
+    ports::{ReservedAddresses, is_listening, is_ready},
     programs::{Build, Programs, end},
     run_dir::Logs,
     simulator::Simulator,
 };
 
-pub use start::Launch;
+pub use start::{Launch, Listen};
 
 /// How the services are divided into processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +70,7 @@ pub struct System {
     /// The configuration of all processes; the first ingress listens at its addresses.
     pub config: Config,
     simulator: Simulator,
+    reserved: ReservedAddresses,
     processes: BTreeMap<String, Process>,
 }
 
@@ -117,14 +118,14 @@ impl System {
     }
 
     /// The addresses of a process. `up`, the first ingress and the first tracker serve their APIs
-    /// at the configured ones; all others are free.
-    fn addresses(&self, service: &str, number: usize) -> anyhow::Result<Addresses> {
+    /// at the addresses of the configuration; all others are reserved for it.
+    fn addresses(&mut self, service: &str, number: usize) -> anyhow::Result<Addresses> {
         let Config { admin, grpc, pos_http, operators, .. } = self.config;
         let configured = Addresses { admin, grpc, pos_http, operators };
         if service == UP {
             return Ok(configured);
         }
-        let [admin, grpc, pos_http, operators] = free_addresses()?;
+        let [admin, grpc, pos_http, operators] = self.reserved.reserve()?;
         let free = Addresses { admin, grpc, pos_http, operators };
         Ok(match (service, number) {
             (INGRESS, 0) => Addresses { grpc: configured.grpc, pos_http: configured.pos_http, ..free },

@@ -10,7 +10,7 @@ use twqr_loadgen::{
 };
 
 use crate::{
-    launch::{Launch, Programs, Shape, System, on_free_ports},
+    launch::{Launch, Listen, Programs, Shape, System},
     simulator::Kinds,
 };
 
@@ -22,7 +22,7 @@ pub(super) async fn start(
     dir: &Path,
     config: &Config,
 ) -> anyhow::Result<System> {
-    let mut config = on_free_ports(config.clone())?;
+    let mut config = config.clone();
     let script = dir.join("simulator.toml");
     fs::write(&script, scenario.simulator.to_string()).with_context(|| format!("cannot write {}", script.display()))?;
     if scenario.mix.http > 0.0 {
@@ -44,6 +44,7 @@ pub(super) async fn start(
         dir: &folder,
         script: Some(&script),
         config,
+        listen: Listen::OnFreePorts,
         shape,
         kinds: Kinds::default(),
         log_filter: None,

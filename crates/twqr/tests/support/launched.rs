@@ -16,7 +16,7 @@ use std::{
 
 use twqr_config::Config;
 use twqr_lab::{
-    launch::{Launch, Programs, Shape, System, on_free_ports},
+    launch::{Launch, Listen, Programs, Shape, System},
     simulator::Kinds,
 };
 
@@ -28,7 +28,8 @@ pub async fn launch(twqr: &str, dir: &Path, script: Option<&Path>, config: Confi
         programs: Programs::with_simulator_in_this_process(twqr),
         dir,
         script,
-        config: on_free_ports(config).unwrap(),
+        config,
+        listen: Listen::OnFreePorts,
         shape: Shape::AllInOne,
         kinds,
         log_filter: Some("info"),

@@ -18,14 +18,14 @@ use std::{
     net::SocketAddr,
     num::NonZeroU32,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Stdio,
     time::Duration,
 };
 
 use launched::{kill_and_restart, launch};
 pub use output::CommandOutput;
 use twqr_config::Config;
-use twqr_lab::launch::connect;
+use twqr_lab::launch::{command, connect};
 use twqr_wire::pos::{PayRequest, PayResponse, RefundRequest, RefundResponse, pos_service_client::PosServiceClient};
 
 /// The binary under test.
@@ -146,7 +146,7 @@ pub fn policy_with(config: &Path, arguments: &[&str]) -> CommandOutput {
 
 /// Runs `twqr` with these arguments and this configuration.
 pub fn command_with(config: &Path, arguments: &[&str]) -> CommandOutput {
-    let mut command = Command::new(TWQR);
+    let mut command = command(TWQR);
     command.arg("--config").arg(config).args(arguments);
     command.env("TWQR_LOG", "warn").stdin(Stdio::null()).output().unwrap().into()
 }

@@ -12,7 +12,7 @@ use crate::{
         figures::{Step, highest_rate, payments_of},
         journal_floor::Floor,
     },
-    launch::{self, end, free_addresses, this_program},
+    launch::{self, ReservedAddresses, end, this_program},
     usage::Usage,
 };
 
@@ -23,7 +23,8 @@ const FLOOR_MS: u32 = 1_500;
 
 /// Measures the floor of gRPC. Its server is another process, like the services.
 pub(super) async fn echo_floor(seed: u64) -> anyhow::Result<Floor> {
-    let [listen] = free_addresses()?;
+    let mut reserved = ReservedAddresses::default();
+    let [listen] = reserved.reserve()?;
     let arguments = ["bench".to_owned(), "echo".to_owned(), "--listen".to_owned(), listen.to_string()];
     let arguments: Vec<&std::ffi::OsStr> = arguments.iter().map(AsRef::as_ref).collect();
     let mut server = this_program(&arguments)?.spawn().context("cannot start the echo")?;

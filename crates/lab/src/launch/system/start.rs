@@ -10,7 +10,7 @@ use super::{ConfigFiles, Shape, System, output};
 use crate::{
     launch::{
         older,
-        ports::check_free,
+        ports::{ReservedAddresses, check_free},
         programs::Programs,
         run_dir::{self, Logs},
         simulator::{Simulator, SimulatorFiles},
@@ -30,10 +30,21 @@ pub struct Launch<'a> {
     pub kinds: Kinds,
     /// The configuration of all processes.
     pub config: Config,
+    /// Where the first process of each service and the simulator listen.
+    pub listen: Listen,
     /// How the services are divided into processes.
     pub shape: Shape,
     /// What the services log, such as `info`; without it the variable `TWQR_LOG` decides.
     pub log_filter: Option<&'static str>,
+}
+
+/// Where the first process of each service and the simulator listen. All others have free ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// At the addresses of the configuration.
+    AsConfigured,
+    /// On free ports of loopback, which no other launch can take while the system exists.
+    OnFreePorts,
 }
 
 impl Launch<'_> {
@@ -42,17 +53,18 @@ impl Launch<'_> {
     pub async fn start(self) -> anyhow::Result<System> {
         let mut config = self.config;
         self.kinds.declare(&mut config)?;
-        check_free(&[config.grpc, config.pos_http, config.operators, config.wallet, config.fisc])?;
+        let mut reserved = ReservedAddresses::default();
+        match self.listen {
+            Listen::AsConfigured => check_configured(&config, self.shape)?,
+            Listen::OnFreePorts => config = reserved.assign_to(config)?,
+        }
         let script = self.script.map(run_dir::read_script).transpose()?;
         run_dir::empty(self.dir)?;
         self.programs.check_built()?;
         let logs = Logs::create(self.dir)?;
         match self.shape {
-            Shape::AllInOne => {
-                check_free(&[config.admin])?;
-                // An absolute one stays as it is.
-                config.data_dir = self.dir.join(&config.data_dir);
-            }
+            // An absolute one stays as it is.
+            Shape::AllInOne => config.data_dir = self.dir.join(&config.data_dir),
             Shape::ProcessForEach | Shape::TwoOfEach => {
                 config.kafka.prefix = format!("{}run-{:016x}.", config.kafka.prefix, rand::random::<u64>());
                 check_brokers(&config)?;
@@ -79,6 +91,7 @@ impl Launch<'_> {
             config_files,
             config,
             simulator,
+            reserved,
             processes: BTreeMap::new(),
         };
         for (service, count) in self.shape.processes() {
@@ -89,6 +102,12 @@ impl Launch<'_> {
         system.until_ready().await?;
         Ok(system)
     }
+}
+
+fn check_configured(config: &Config, shape: Shape) -> anyhow::Result<()> {
+    check_free(&[config.grpc, config.pos_http, config.operators, config.wallet, config.fisc])?;
+    // Elsewhere each process has an admin address of its own.
+    if shape == Shape::AllInOne { check_free(&[config.admin]) } else { Ok(()) }
 }
 
 fn check_brokers(config: &Config) -> anyhow::Result<()> {
