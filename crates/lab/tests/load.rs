@@ -15,6 +15,7 @@ use std::{
 use futures::{Stream, StreamExt};
 use tokio::process::Command;
 use tonic::{Request, Response, Status, Streaming, transport::Server};
+use twqr_lab::launch::command;
 use twqr_wire::pos::{
     CancelRequest, CancelResponse, OrderStatus, PayRefusal, PayRequest, PayResponse, PayStreamRequest,
     PayStreamResponse, QueryRequest, QueryResponse, RefundRequest, RefundResponse, WatchOrderRequest,
@@ -22,11 +23,15 @@ use twqr_wire::pos::{
     pos_service_server::{PosService, PosServiceServer},
 };
 
-/// A server that takes every payment, and remembers it for inquiries.
+/// A server that takes every payment, remembers it for inquiries, and cancels it.
 #[derive(Clone, Default)]
 struct SmallServer {
     /// Inquiries answer another amount than the payment did.
     contradicts: bool,
+    /// Cancels succeed, but inquiries say that the payment is still paid.
+    forgets_cancels: bool,
+    /// How often each payment was cancelled.
+    cancels: Arc<Mutex<HashMap<String, u32>>>,
     orders: Arc<Mutex<HashMap<String, PayResponse>>>,
 }
 
@@ -47,7 +52,7 @@ impl SmallServer {
 }
 
 fn absent<T>() -> Result<Response<T>, Status> {
-    Err(Status::unimplemented("this server takes payments only"))
+    Err(Status::unimplemented("this server takes payments and cancels only"))
 }
 
 #[tonic::async_trait]
@@ -84,9 +89,15 @@ impl PosService for SmallServer {
             return Ok(Response::new(QueryResponse { status_code: "916".into(), ..QueryResponse::default() }));
         };
         payment.debit_amount += i64::from(self.contradicts);
+        let cancels = self.cancels.lock().unwrap().get(&request.get_ref().merchant_trade_no).copied();
+        let is_cancelled = !self.forgets_cancels && cancels.unwrap_or_default() > 1;
+        if is_cancelled {
+            payment.status_code = "812".into();
+        }
+        let status = if is_cancelled { OrderStatus::FullyRefunded } else { OrderStatus::Paid };
         Ok(Response::new(QueryResponse {
             status_code: "000".into(),
-            order_status: Some(OrderStatus::Paid.into()),
+            order_status: Some(status.into()),
             payment: Some(payment),
             ..QueryResponse::default()
         }))
@@ -96,8 +107,18 @@ impl PosService for SmallServer {
         absent()
     }
 
-    async fn cancel(&self, _: Request<CancelRequest>) -> Result<Response<CancelResponse>, Status> {
-        absent()
+    /// The first cancel is in progress, and the next one succeeds.
+    async fn cancel(&self, request: Request<CancelRequest>) -> Result<Response<CancelResponse>, Status> {
+        let mut cancels = self.cancels.lock().unwrap();
+        let count = cancels.entry(request.into_inner().merchant_trade_no).or_default();
+        *count += 1;
+        let (code, desc) =
+            if *count == 1 { ("982", "the cancel is in progress; query it") } else { ("000", "success") };
+        Ok(Response::new(CancelResponse {
+            status_code: code.into(),
+            status_desc: desc.into(),
+            ..CancelResponse::default()
+        }))
     }
 
     async fn watch_order(&self, _: Request<WatchOrderRequest>) -> Result<Response<Self::WatchOrderStream>, Status> {
@@ -105,16 +126,17 @@ impl PosService for SmallServer {
     }
 }
 
+/// Long enough that payments are answered, and so can be cancelled, while others start.
+const CANCEL_S: u32 = 4;
+
 /// A machine that other work shares must not make these runs invalid: the limits are wide.
-const SCENARIO: &str = "
-[[phase]]
-kind = \"hold\"
-seconds = 1
+const SCENARIO: &str = "kind = \"hold\"
 rate = 60
 [mix]
 pay = 8
 inquiry = 1
 invalid = 1
+cancel = 1
 grpc_stream = 0.5
 [client]
 settle_s = 2
@@ -124,14 +146,15 @@ generator_cpu_share = 1.0
 others_cpu_share = 1.0
 ";
 
-async fn play(server: SmallServer, thresholds: &str, folder: &Path) -> Output {
+async fn play(server: SmallServer, seconds: u32, thresholds: &str, folder: &Path) -> Output {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let service = Server::builder().add_service(PosServiceServer::new(server));
     let incoming = tonic::transport::server::TcpIncoming::from(listener);
     let serving = tokio::spawn(service.serve_with_incoming(incoming));
-    fs::write(folder.join("small.toml"), format!("thresholds = {thresholds}\n{SCENARIO}")).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_twqr-lab"));
+    let phase = format!("thresholds = {thresholds}\n[[phase]]\nseconds = {seconds}\n");
+    fs::write(folder.join("small.toml"), format!("{phase}{SCENARIO}")).unwrap();
+    let mut command = Command::from(command(env!("CARGO_BIN_EXE_twqr-lab")));
     command.current_dir(folder).args(["load", "small.toml", "--dir", "report", "--endpoints"]);
     let output = command.arg(format!("http://{address}")).stdin(Stdio::null()).output().await.unwrap();
     serving.abort();
@@ -141,7 +164,7 @@ async fn play(server: SmallServer, thresholds: &str, folder: &Path) -> Output {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sound_run_is_valid_and_writes_every_file() {
     let folder = tempfile::tempdir().unwrap();
-    let output = play(SmallServer::default(), "[\"errors == 0\", \"not_paid == 0\"]", folder.path()).await;
+    let output = play(SmallServer::default(), 1, "[\"errors == 0\", \"not_paid == 0\"]", folder.path()).await;
     let printed = String::from_utf8(output.stdout).unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(0), "{printed}{error}");
@@ -166,14 +189,27 @@ async fn a_sound_run_is_valid_and_writes_every_file() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_in_progress_is_sent_again_until_its_result_is_known_and_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = play(SmallServer::default(), CANCEL_S, "[]", folder.path()).await;
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{printed}");
+    let server = SmallServer { forgets_cancels: true, ..SmallServer::default() };
+    let output = play(server, CANCEL_S, "[]", folder.path()).await;
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(3), "{printed}");
+    assert!(printed.contains("mismatch: cancelled, but not reversed"), "{printed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_missed_threshold_and_a_contradiction_have_their_own_exit_codes() {
     let folder = tempfile::tempdir().unwrap();
-    let output = play(SmallServer::default(), "[\"errors == 0\", \"achieved_share >= 1.5\"]", folder.path()).await;
+    let output = play(SmallServer::default(), 1, "[\"errors == 0\", \"achieved_share >= 1.5\"]", folder.path()).await;
     let printed = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(2), "{printed}");
     assert!(printed.contains("threshold achieved_share >= 1.5: MISSED"), "{printed}");
     let server = SmallServer { contradicts: true, ..SmallServer::default() };
-    let output = play(server, "[\"errors == 0\"]", folder.path()).await;
+    let output = play(server, 1, "[\"errors == 0\"]", folder.path()).await;
     let printed = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(3), "{printed}");
     assert!(printed.starts_with("INVALID: the audit failed: "), "{printed}");

@@ -24,6 +24,7 @@ use crate::{
     traffic::{MerchantList, Traffic},
 };
 
+pub use http_client::signed_request;
 pub use progress::{LoadProgress, ProgressNow};
 pub use record::{CallRecord, Reply};
 
@@ -63,6 +64,15 @@ pub struct RecordedRun {
     pub began: SystemTime,
     /// The beginning of the run's MerchantTradeNos.
     pub run: String,
+}
+
+impl RecordedRun {
+    /// The calls that count in figures: all but those of warm-up phases.
+    pub fn measured(&self) -> impl Iterator<Item = &CallRecord> {
+        let is_warm_up =
+            |record: &CallRecord| self.segments.get(usize::from(record.segment)).is_some_and(|s| s.warm_up);
+        self.records.iter().filter(move |record| !is_warm_up(record))
+    }
 }
 
 /// A run cannot begin.

@@ -159,14 +159,10 @@ fn payment(
         }
         Some(OrderStatus::RefundSucceeded) => return Err(Mismatch("the inquiry answers a refund's state".into())),
     }
-    for call in accepted.iter().filter(|call| !call.is_in_progress) {
-        if call.kind == CallKind::Cancel {
-            let is_reversed = ledger.is_none_or(|count| count.reversals == 1);
-            if call.is_success() && (inquired.status != Some(OrderStatus::FullyRefunded) || !is_reversed) {
-                return Err(Mismatch("cancelled, but not reversed".into()));
-            }
-            continue;
-        }
+    for call in accepted.iter().filter(|call| call.kind == CallKind::Cancel) {
+        cancel(call, inquired, ledger)?;
+    }
+    for call in accepted.iter().filter(|call| call.kind != CallKind::Cancel && !call.is_in_progress) {
         // Once a payment is cancelled, its repeats and inquiries say so; its first answer was true.
         let has_cancel = calls.iter().any(|call| call.kind == CallKind::Cancel);
         if has_cancel && call.reply == Reply::Status(*b"812") {
@@ -181,6 +177,18 @@ fn payment(
         }
     }
     Ok(())
+}
+
+/// Compares a cancel with the inquiry about its payment.
+fn cancel(call: &CallRecord, inquired: &InquiredOrder, ledger: Option<LedgerCount>) -> Result<(), OrderFault> {
+    let reply = call.known_reply().ok_or_else(|| Missing("the cancel never became final".into()))?;
+    let is_cancelled = inquired.status == Some(OrderStatus::FullyRefunded);
+    let is_reversed = ledger.map_or(is_cancelled, |count| count.reversals == 1);
+    match (reply == Reply::Status(*b"000"), is_cancelled && is_reversed, is_cancelled || is_reversed) {
+        (true, false, _) => Err(Mismatch("cancelled, but not reversed".into())),
+        (false, _, true) => Err(Mismatch(format!("the cancel answered {}, but it is reversed", call.result()))),
+        (true, true, _) | (false, _, false) => Ok(()),
+    }
 }
 
 /// Compares a refund with the inquiry about it.

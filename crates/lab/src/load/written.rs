@@ -6,17 +6,15 @@ use anyhow::Context as _;
 use hdrhistogram::Histogram;
 use twqr_files::print_line;
 use twqr_loadgen::{
-    generator::{CallRecord, RecordedRun},
+    generator::RecordedRun,
     latency_histogram,
     report::{LoadSummary, html, interval_log, percentile_file},
 };
 
 /// Writes every file of the report.
 pub(super) fn write(dir: &Path, scenario: &str, summary: &LoadSummary, recorded: &RecordedRun) -> anyhow::Result<()> {
-    let measured =
-        |record: &&CallRecord| !recorded.segments.get(usize::from(record.segment)).is_some_and(|s| s.warm_up);
     let (mut answered, mut finals) = (latency_histogram(), latency_histogram());
-    for record in recorded.records.iter().filter(measured) {
+    for record in recorded.measured() {
         answered.saturating_record(record.latency_us());
         if record.final_us > 0 {
             finals.saturating_record(record.final_us.saturating_sub(record.intended_us));
@@ -26,7 +24,7 @@ pub(super) fn write(dir: &Path, scenario: &str, summary: &LoadSummary, recorded:
     for (name, bytes) in [
         ("report.html", html(summary).into_bytes()),
         ("summary.json", serde_json::to_vec_pretty(summary)?),
-        ("intervals.hlog", interval_log(&recorded.records, recorded.began)?),
+        ("intervals.hlog", interval_log(recorded)?),
         ("answered.hgrm", percentiles(&answered)),
         ("final.hgrm", percentiles(&finals)),
         ("scenario.toml", scenario.as_bytes().to_vec()),
@@ -51,6 +49,12 @@ pub(super) fn print(summary: &LoadSummary, dir: &Path) -> std::io::Result<()> {
             latency.count, latency.p50_ms, latency.p99_ms, latency.p999_ms, latency.max_ms
         ))?;
     }
+    let cpu_us = |figure: &str| summary.figures.get(figure).copied().unwrap_or_default();
+    print_line(format_args!(
+        "CPU per call: services {} us, generator {} us",
+        cpu_us("cpu_us_per_call"),
+        cpu_us("generator_us_per_call")
+    ))?;
     for (reason, count) in &summary.errors_by_reason {
         print_line(format_args!("errors: {count} {reason}"))?;
     }

@@ -44,7 +44,7 @@ impl HttpPool {
 
     /// Sends a request that is signed with `key`.
     pub(super) async fn call(&self, request: &BuiltRequest, key: &str) -> ReducedAnswer {
-        let (path, body) = signed(request, key);
+        let (path, body) = signed_request(request, key);
         match self.post(path, body).await {
             Ok((status, body)) => ReducedAnswer::http(status, &body),
             Err(BrokenConnection) => ReducedAnswer::without_response(Reply::Broken),
@@ -80,8 +80,8 @@ impl HttpPool {
     }
 }
 
-/// The path and the signed body of a request.
-fn signed(request: &BuiltRequest, key: &str) -> (&'static str, String) {
+/// The path and the body of a request in the HTTP form, signed with the merchant's key.
+pub fn signed_request(request: &BuiltRequest, key: &str) -> (&'static str, String) {
     let (path, mut fields) = match request {
         BuiltRequest::Pay(r) => (
             "/Load/Payment",
@@ -164,7 +164,7 @@ mod tests {
             trade_amount: 120,
             ..PayRequest::default()
         };
-        let (path, body) = signed(&BuiltRequest::Pay(request), "new key");
+        let (path, body) = signed_request(&BuiltRequest::Pay(request), "new key");
         assert_eq!(path, "/Load/Payment");
         assert_eq!(
             body,

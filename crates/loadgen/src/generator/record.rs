@@ -49,6 +49,9 @@ pub struct CallRecord {
     pub final_us: u64,
     /// Whether the answer left the result open.
     pub is_in_progress: bool,
+    /// What a cancel that was in progress answered later, when it was sent again and its result was
+    /// known. `None` for other calls.
+    pub later_reply: Option<Reply>,
     /// Whether the order existed before.
     pub is_repeat: bool,
     /// The number of attempts.
@@ -113,6 +116,11 @@ impl CallRecord {
         }
     }
 
+    /// The reply that tells the result; `None` if it was never known.
+    pub fn known_reply(&self) -> Option<Reply> {
+        if self.is_in_progress { self.later_reply } else { Some(self.reply) }
+    }
+
     /// Whether the answer says 000.
     pub fn is_success(&self) -> bool {
         self.reply == Reply::Status(*b"000")
@@ -154,6 +162,7 @@ pub(crate) mod tests {
             answered_us: intended_us + 2_000,
             final_us: intended_us + 2_000,
             is_in_progress: false,
+            later_reply: None,
             is_repeat: false,
             attempts: 1,
             reply: Reply::Status(*b"000"),

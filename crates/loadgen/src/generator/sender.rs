@@ -1,5 +1,6 @@
 //! One sending thread: it draws each call when it is due, sends it, and records how it ended. A
-//! payment whose answer left it in progress is watched until it is final.
+//! payment whose answer left it in progress is watched until it is final; a cancel is sent again
+//! until its result is known.
 
 use std::{
     cell::RefCell,
@@ -29,7 +30,8 @@ use crate::{
     },
 };
 
-/// The pause before a watch that broke is opened again, in ms.
+/// The pause before a watch that broke is opened again, and before a cancel that is in progress is
+/// sent again, in ms.
 const WATCH_AGAIN_MS: u64 = 250;
 /// How much longer the client waits than the deadline that it names, in ms.
 const DEADLINE_GRACE_MS: u64 = 500;
@@ -60,8 +62,23 @@ struct Connections {
 struct EndedCall {
     record: CallRecord,
     paid: Option<PaidPayment>,
-    /// The MerchantTradeNo to watch, if the answer left the payment in progress.
-    watch: Option<(String, String)>,
+    open: Option<OpenCall>,
+}
+
+/// A call whose answer left its result open.
+enum OpenCall {
+    /// A payment by MerchantID and MerchantTradeNo, which is watched.
+    Payment(String, String),
+    /// A cancel, which is sent again.
+    Cancel(Box<DrawnCall>),
+}
+
+/// The result of a call that was open.
+struct LaterResult {
+    /// When it was known, in µs since the run began.
+    at_us: u64,
+    /// What a cancel answered then.
+    reply: Option<Reply>,
 }
 
 impl Sender {
@@ -100,7 +117,7 @@ impl Sender {
         let connections = Connections { clients, streams, http, merchants, client, began };
         let records = RefCell::new(Vec::new());
         let mut calls = FuturesUnordered::new();
-        let mut watches: FuturesUnordered<LocalBoxFuture<'_, (usize, Option<u64>)>> = FuturesUnordered::new();
+        let mut watches: FuturesUnordered<LocalBoxFuture<'_, (usize, LaterResult)>> = FuturesUnordered::new();
         let mut due = Vec::with_capacity(64);
         let mut more = true;
         while more || !calls.is_empty() {
@@ -115,25 +132,26 @@ impl Sender {
                     }
                 }
                 Some(ended) = calls.next(), if !calls.is_empty() => {
-                    let EndedCall { record, paid, watch }: EndedCall = ended;
+                    let EndedCall { record, paid, open }: EndedCall = ended;
                     progress.end(record.segment, record.latency_us(), record.error().is_some());
                     if let Some(paid) = paid {
                         recent.remember_paid(paid);
                     }
                     let index = records.borrow().len();
                     records.borrow_mut().push(record);
-                    if let Some((merchant, number)) = watch {
-                        watches.push(Box::pin(connections.until_final(index, merchant, number)));
+                    if let Some(open) = open {
+                        let known = connections.until_known(index, open);
+                        watches.push(Box::pin(async move { (index, known.await) }));
                     }
                 }
-                Some((index, final_us)) = watches.next(), if !watches.is_empty() => {
-                    note_final(&mut records.borrow_mut(), index, final_us);
+                Some((index, result)) = watches.next(), if !watches.is_empty() => {
+                    note_later(&mut records.borrow_mut(), index, &result);
                 }
             }
         }
         let settle = async {
-            while let Some((index, final_us)) = watches.next().await {
-                note_final(&mut records.borrow_mut(), index, final_us);
+            while let Some((index, result)) = watches.next().await {
+                note_later(&mut records.borrow_mut(), index, &result);
             }
         };
         // What is not final by then stays without a final time, and the audit says so.
@@ -142,9 +160,10 @@ impl Sender {
     }
 }
 
-fn note_final(records: &mut [CallRecord], index: usize, final_us: Option<u64>) {
-    if let (Some(record), Some(at)) = (records.get_mut(index), final_us) {
-        record.final_us = at;
+fn note_later(records: &mut [CallRecord], index: usize, result: &LaterResult) {
+    if let Some(record) = records.get_mut(index) {
+        record.final_us = result.at_us;
+        record.later_reply = result.reply;
     }
 }
 
@@ -165,12 +184,7 @@ impl Connections {
         let mut attempts = 1;
         let answer = loop {
             let answer = self.attempt(&call, turn + attempts as usize).await;
-            let is_decided = match answer.reply {
-                Reply::Status(code) => !(call.channel == CallChannel::Http && &code == b"301"),
-                Reply::Grpc(code) => is_refusal(code),
-                Reply::Http(_) | Reply::Broken => false,
-            };
-            if is_decided || attempts >= self.client.attempts {
+            if is_decided(call.channel, answer.reply) || attempts >= self.client.attempts {
                 break answer;
             }
             attempts += 1;
@@ -192,16 +206,21 @@ impl Connections {
             answered_us,
             final_us: if answer.is_in_progress { 0 } else { answered_us },
             is_in_progress: answer.is_in_progress,
+            later_reply: None,
             is_repeat: answer.is_repeat,
             attempts: u16::try_from(attempts).unwrap_or(u16::MAX),
             reply: answer.reply,
         };
-        let BuiltRequest::Pay(request) = call.request else { return EndedCall { record, paid: None, watch: None } };
-        let watch = record.is_in_progress.then(|| (request.merchant_id.clone(), request.merchant_trade_no.clone()));
+        if call.kind == CallKind::Cancel && record.is_in_progress {
+            return EndedCall { record, paid: None, open: Some(OpenCall::Cancel(Box::new(call))) };
+        }
+        let BuiltRequest::Pay(request) = call.request else { return EndedCall { record, paid: None, open: None } };
+        let watched = || OpenCall::Payment(request.merchant_id.clone(), request.merchant_trade_no.clone());
+        let open = record.is_in_progress.then(watched);
         let is_paid = call.kind == CallKind::Pay && record.is_success();
         let (merchant, order, trade_no) = (call.merchant, call.order, answer.trade_no);
         let paid = is_paid.then_some(PaidPayment { merchant, order, trade_no, request });
-        EndedCall { record, paid, watch }
+        EndedCall { record, paid, open }
     }
 
     async fn attempt(&self, call: &DrawnCall, turn: usize) -> ReducedAnswer {
@@ -243,27 +262,60 @@ impl Connections {
         request
     }
 
-    /// Watches an order until it is not in progress; returns when that was seen.
-    async fn until_final(&self, index: usize, merchant: String, number: String) -> (usize, Option<u64>) {
+    async fn until_known(&self, index: usize, open: OpenCall) -> LaterResult {
+        match open {
+            OpenCall::Payment(merchant, number) => {
+                LaterResult { at_us: self.until_final(index, merchant, number).await, reply: None }
+            }
+            OpenCall::Cancel(call) => self.until_cancel_is_known(index, &call).await,
+        }
+    }
+
+    /// Sends a cancel again until its answer says how it ended.
+    async fn until_cancel_is_known(&self, index: usize, call: &DrawnCall) -> LaterResult {
+        let mut turn = index;
+        loop {
+            tokio::time::sleep(Duration::from_millis(WATCH_AGAIN_MS)).await;
+            turn += 1;
+            let answer = self.attempt(call, turn).await;
+            if is_decided(call.channel, answer.reply) && !answer.is_in_progress {
+                return LaterResult { at_us: self.now_us(), reply: Some(answer.reply) };
+            }
+        }
+    }
+
+    /// Watches an order until it is not in progress; returns when that was seen, in µs since the
+    /// run began.
+    async fn until_final(&self, index: usize, merchant: String, number: String) -> u64 {
         let message = WatchOrderRequest {
             inquiry_type: InquiryType::Payment.into(),
             merchant_id: merchant,
             merchant_trade_no: number,
             keep_watching: false,
         };
-        for turn in index.. {
+        let mut turn = index;
+        loop {
+            turn += 1;
             let mut client = self.clients[turn % self.clients.len()].clone();
             if let Ok(stream) = client.watch_order(message.clone()).await {
                 let mut stream = stream.into_inner();
                 while let Ok(Some(update)) = stream.message().await {
                     let status = update.order.and_then(|order| order.order_status);
                     if status.is_some_and(|status| status != i32::from(OrderStatus::InProgress)) {
-                        return (index, Some(self.now_us()));
+                        return self.now_us();
                     }
                 }
             }
             tokio::time::sleep(Duration::from_millis(WATCH_AGAIN_MS)).await;
         }
-        (index, None)
+    }
+}
+
+/// Whether the reply decides the call, so that it need not be sent again.
+fn is_decided(channel: CallChannel, reply: Reply) -> bool {
+    match reply {
+        Reply::Status(code) => !(channel == CallChannel::Http && &code == b"301"),
+        Reply::Grpc(code) => is_refusal(code),
+        Reply::Http(_) | Reply::Broken => false,
     }
 }

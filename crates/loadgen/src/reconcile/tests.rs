@@ -72,6 +72,19 @@ fn repeats_cancels_and_refunds_are_compared_too() {
     assert_eq!(verdict(&[pay, cancel, repeat(*b"812")], ended(), reversed), MATCH);
     assert_eq!(verdict(&[pay, cancel], ended(), count(1, 9)), MISMATCH);
     assert_eq!(verdict(&[pay, cancel], is_paid(), reversed), MISMATCH);
+    let open = CallRecord { is_in_progress: true, reply: Reply::Status(*b"982"), ..cancel };
+    let later = |reply| CallRecord { later_reply: Some(Reply::Status(reply)), ..open };
+    let refused = |reply| CallRecord { reply: Reply::Status(reply), ..cancel };
+    for (name, cancel, inquired, ledger, expected) in [
+        ("open, then cancelled", later(*b"000"), ended(), reversed, MATCH),
+        ("open, then cancelled, not reversed", later(*b"000"), is_paid(), count(1, 9), MISMATCH),
+        ("open, then refused", later(*b"928"), is_paid(), count(1, 9), MATCH),
+        ("open, then refused, reversed", later(*b"928"), is_paid(), reversed, MISMATCH),
+        ("refused, reversed", refused(*b"928"), ended(), reversed, MISMATCH),
+        ("never known", open, ended(), reversed, MISSING),
+    ] {
+        assert_eq!(verdict(&[pay, cancel], inquired, ledger), expected, "{name}");
+    }
     assert_eq!(verdict(&[pay], ended(), reversed), MISMATCH, "no call cancelled it");
     assert_eq!(verdict(&[refund], inquired(OrderStatus::RefundSucceeded, *b"000", 9), refunds(1)), MATCH);
     assert_eq!(verdict(&[refund], inquired(OrderStatus::RefundSucceeded, *b"000", 9), refunds(0)), MISMATCH);

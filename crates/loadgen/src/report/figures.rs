@@ -208,9 +208,7 @@ struct Histograms {
 
 /// Makes the summary of a run.
 pub fn summarize(scenario: &Scenario, recorded: &RecordedRun, facts: RunFacts) -> LoadSummary {
-    let is_warm_up =
-        |record: &CallRecord| recorded.segments.get(usize::from(record.segment)).is_some_and(|s| s.warm_up);
-    let measured: Vec<&CallRecord> = recorded.records.iter().filter(|record| !is_warm_up(record)).collect();
+    let measured: Vec<&CallRecord> = recorded.measured().collect();
     let mut histograms =
         Histograms { answered: latency_histogram(), finals: latency_histogram(), lag: latency_histogram() };
     let (mut errors_by_reason, mut results) = (BTreeMap::<String, u64>::new(), BTreeMap::<String, u64>::new());
@@ -354,7 +352,8 @@ fn named_figures(
         .fold((0, 0), |(started, done), interval| (started + interval.started, done + interval.answered));
     let services = || facts.processes.iter().filter(|process| process.is_service);
     let per_call = |process: &ProcessUsage| cpu_us(process) / (recorded.records.len().max(1)) as f64;
-    let tenths = |us: f64| (us * 10.0).round() / 10.0;
+    // A sum of no figures is -0, so 0 is added.
+    let tenths = |us: f64| (us * 10.0).round() / 10.0 + 0.0;
     let generator = facts.processes.iter().filter(|process| process.name == GENERATOR);
     [
         ("p50_ms", answered.p50_ms),

@@ -1,10 +1,6 @@
 //! The files of HdrHistogram's own tools: an interval log (`.hlog`) and percentile files (`.hgrm`).
 
-use std::{
-    fmt::Write as _,
-    io,
-    time::{Duration, SystemTime},
-};
+use std::{fmt::Write as _, io, time::Duration};
 
 use hdrhistogram::{
     Histogram,
@@ -14,7 +10,7 @@ use hdrhistogram::{
     },
 };
 
-use crate::{generator::CallRecord, latency_histogram};
+use crate::{generator::RecordedRun, latency_histogram};
 
 /// The recorded unit is µs; the log shows maxima in ms.
 const US_IN_MS: f64 = 1_000.0;
@@ -22,17 +18,19 @@ const US_IN_MS: f64 = 1_000.0;
 const TICKS: u32 = 5;
 
 /// The interval log: for each second one histogram of the answers, and one of the final results
-/// (tag `final`), in µs. A call belongs to the second of its intended start.
-pub fn interval_log(records: &[CallRecord], began: SystemTime) -> io::Result<Vec<u8>> {
+/// (tag `final`), in µs. A call belongs to the second of its intended start; seconds of warm-up
+/// alone are absent.
+pub fn interval_log(recorded: &RecordedRun) -> io::Result<Vec<u8>> {
     let mut file = Vec::new();
     let mut serializer = V2DeflateSerializer::new();
     let failed = |error: &dyn std::fmt::Debug| io::Error::other(format!("interval log: {error:?}"));
     let mut builder = IntervalLogWriterBuilder::new();
-    builder.add_comment("twqr-lab load; latencies in us from the intended start, nothing trimmed");
-    builder.with_start_time(began).with_base_time(began).with_max_value_divisor(US_IN_MS);
+    builder.add_comment("twqr-lab load; latencies in us from the intended start, without the warm-up, nothing trimmed");
+    builder.with_start_time(recorded.began).with_base_time(recorded.began).with_max_value_divisor(US_IN_MS);
     let mut log = builder.begin_log_with(&mut file, &mut serializer).map_err(|error| failed(&error))?;
     let tag = Tag::new("final");
-    for second in records.chunk_by(|a, b| a.intended_us / 1_000_000 == b.intended_us / 1_000_000) {
+    let measured: Vec<_> = recorded.measured().collect();
+    for second in measured.chunk_by(|a, b| a.intended_us / 1_000_000 == b.intended_us / 1_000_000) {
         let Some(first) = second.first() else { continue };
         let start = Duration::from_secs(first.intended_us / 1_000_000);
         let (mut answered, mut finals) = (latency_histogram(), latency_histogram());
@@ -72,8 +70,14 @@ pub fn percentile_file(histogram: &Histogram<u64>) -> String {
 mod tests {
     use base64_free::decode_log;
 
+    use std::time::SystemTime;
+
     use super::*;
-    use crate::generator::record_tests::paid;
+    use crate::{
+        generator::{CallRecord, record_tests::paid},
+        scenario::Scenario,
+        schedule::segments,
+    };
 
     /// Reads a log with the library's own reader.
     mod base64_free {
@@ -91,10 +95,19 @@ mod tests {
     }
 
     #[test]
-    fn the_interval_log_has_two_histograms_for_each_second() {
-        let records = [paid(1, 200_000), paid(2, 900_000), paid(3, 2_100_000)];
-        let log = interval_log(&records, SystemTime::UNIX_EPOCH + Duration::from_secs(1_000)).unwrap();
-        assert_eq!(decode_log(&log), [(0, false), (0, true), (2, false), (2, true)]);
+    fn the_interval_log_has_two_histograms_for_each_second_behind_the_warm_up() {
+        let hold = "[[phase]]\nkind = \"hold\"\nseconds = 2\nrate = 1\n";
+        let scenario = Scenario::parse(&format!("{hold}warm_up = true\n{hold}")).unwrap();
+        let measured = |order, at_us| CallRecord { segment: 1, ..paid(order, at_us) };
+        let recorded = RecordedRun {
+            records: vec![paid(1, 200_000), measured(2, 2_000_000), measured(3, 2_900_000), measured(4, 4_100_000)],
+            segments: segments(&scenario),
+            dropped: 0,
+            began: SystemTime::UNIX_EPOCH + Duration::from_secs(1_000),
+            run: "run".into(),
+        };
+        let log = interval_log(&recorded).unwrap();
+        assert_eq!(decode_log(&log), [(2, false), (2, true), (4, false), (4, true)]);
     }
 
     #[test]

@@ -94,7 +94,7 @@ impl MerchantList {
     }
 
     /// The key with which a merchant signs; empty if the file has none.
-    pub(crate) fn key(&self, index: u32) -> &str {
+    pub fn key(&self, index: u32) -> &str {
         self.merchants.get(index as usize).map_or("", |merchant| &merchant.key)
     }
 
