@@ -3,9 +3,16 @@
 CARGO_DENY_VERSION := 0.20.2
 BUF_VERSION := 1.75.0
 SHELLCHECK_VERSION := 0.11.0.1
+GHZ_VERSION := 0.120.0
+VEGETA_VERSION := 12.12.0
+TYPESCRIPT_VERSION := 5.9.3
+K6_TYPES_VERSION := 2.3.0
 DENY := .tools/bin/cargo-deny
 BUF := .tools/node_modules/.bin/buf
 SHELLCHECK := .tools/shellcheck/bin/shellcheck
+GHZ := .tools/go/ghz
+VEGETA := .tools/go/vegeta
+TSC := .tools/k6/node_modules/.bin/tsc
 
 .DEFAULT_GOAL := help
 ONCE ?=
@@ -19,7 +26,7 @@ FULL_API_DAY := load-tests/samples/day-full-api.jsonl
 CHECKS := check-format check-layers check-files check-scripts check-proto check-deps check-unused \
   check-clippy check-docs
 
-.PHONY: help build run run-kafka test test-kafka test-older model model-long bench-quick bench-kafka load sample lint fmt \
+.PHONY: help build run run-kafka test test-kafka test-tools test-older model model-long bench-quick bench-kafka load sample lint fmt \
   $(CHECKS) list-checks proto-baseline kafka-up kafka-down clean
 
 help: ## Lists every target
@@ -42,6 +49,9 @@ test: ## Runs all tests that need no broker
 
 test-kafka: ## Starts brokers and runs the tests on them: conformance, crashes under load
 	@.make/test-kafka
+
+test-tools: $(GHZ) $(VEGETA) $(TSC) ## Runs ghz and vegeta against a system, and audits it
+	@.make/test-tools $(GHZ) $(VEGETA) $(TSC)
 
 test-older: ## Upgrades systems of an older build (from git) under load, and rolls them back
 	@.make/test-older
@@ -122,6 +132,18 @@ $(DENY):
 $(BUF):
 	@command -v npm >/dev/null || { echo "npm is missing: install Node.js with npm, then run make again"; exit 1; }
 	npm install --silent --no-fund --no-audit --prefix .tools @bufbuild/buf@$(BUF_VERSION)
+	@touch $@
+
+$(GHZ): GO_PACKAGE := github.com/bojand/ghz/cmd/ghz@v$(GHZ_VERSION)
+$(VEGETA): GO_PACKAGE := github.com/tsenart/vegeta/v12@v$(VEGETA_VERSION)
+$(GHZ) $(VEGETA):
+	@command -v go >/dev/null || { echo "go is missing: install Go 1.22 or newer, then run make again"; exit 1; }
+	GOBIN=$(abspath $(@D)) go install $(GO_PACKAGE)
+	@touch $@
+
+$(TSC):
+	@command -v npm >/dev/null || { echo "npm is missing: install Node.js with npm, then run make again"; exit 1; }
+	npm install --silent --no-fund --no-audit --prefix .tools/k6 typescript@$(TYPESCRIPT_VERSION) @types/k6@$(K6_TYPES_VERSION)
 	@touch $@
 
 # The package carries the binary, so nothing is compiled. A shellcheck on the path serves too.

@@ -8,6 +8,8 @@ mod live;
 mod processes;
 mod run;
 mod system;
+mod targets;
+mod tool;
 mod written;
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, str::FromStr};
@@ -43,6 +45,10 @@ pub struct LoadOptions {
 enum LoadAction {
     /// Compares two builds by paired runs in the order A B B A; exit code 2 if B is worse
     Compare(compare::CompareOptions),
+    /// Prints signed requests of the HTTP form for other load generators, in vegeta's JSON format
+    Targets(targets::TargetsOptions),
+    /// Starts a system, runs another load generator against it, and audits every payment
+    Tool(tool::ToolOptions),
 }
 
 /// The arguments of one run.
@@ -129,10 +135,15 @@ impl NamedScenario {
 /// Runs the command. The exit code is 0 if the run is valid and meets its thresholds, 2 if it
 /// misses one, and 3 if its figures must not be believed.
 pub async fn run(options: &LoadOptions, config: &Config, stop: CancellationToken) -> anyhow::Result<ExitCode> {
-    if let Some(LoadAction::Compare(options)) = &options.action {
-        return compare::run(options, config, stop).await;
+    match &options.action {
+        None => run_scenario(&options.run, config, stop).await,
+        Some(LoadAction::Compare(options)) => compare::run(options, config, stop).await,
+        Some(LoadAction::Targets(options)) => targets::run(options).map(|()| ExitCode::SUCCESS),
+        Some(LoadAction::Tool(options)) => tool::run(options, config, stop).await,
     }
-    let options = &options.run;
+}
+
+async fn run_scenario(options: &LoadRunOptions, config: &Config, stop: CancellationToken) -> anyhow::Result<ExitCode> {
     if options.explain {
         twqr_files::print_line(explain().trim_end())?;
         return Ok(ExitCode::SUCCESS);

@@ -2,12 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{
-    fs,
-    io::Write,
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::{fs, io::Write, path::Path, process::Stdio};
+
+use twqr_lab::launch::command;
 
 /// The outcome of a command.
 struct CommandOutcome {
@@ -16,7 +13,7 @@ struct CommandOutcome {
 }
 
 fn lab(folder: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> CommandOutcome {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_twqr-lab"));
+    let mut command = command(env!("CARGO_BIN_EXE_twqr-lab"));
     command.current_dir(folder).args(arguments).envs(variables.iter().copied()).stdin(Stdio::null());
     let output = command.output().unwrap();
     CommandOutcome { code: output.status.code().unwrap(), error: String::from_utf8(output.stderr).unwrap() }
@@ -54,6 +51,19 @@ fn a_scenario_is_refused_with_every_fault_and_its_line() {
 }
 
 #[test]
+fn targets_are_requests_of_new_payments() {
+    let mut command = command(env!("CARGO_BIN_EXE_twqr-lab"));
+    command.args(["load", "targets", "--count", "3", "--http", "127.0.0.1:7"]);
+    let output = command.output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let targets: Vec<serde_json::Value> = printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(targets.iter().all(|target| target["url"] == "http://127.0.0.1:7/Load/Payment"), "{printed}");
+    let bodies: std::collections::BTreeSet<&str> =
+        targets.iter().filter_map(|target| target["body"].as_str()).collect();
+    assert_eq!(bodies.len(), 3, "{printed}");
+}
+
+#[test]
 fn a_closed_pipe_ends_the_sample_day_quietly() {
     for stderr_too in [false, true] {
         let closed = || {
@@ -61,7 +71,7 @@ fn a_closed_pipe_ends_the_sample_day_quietly() {
             drop(reader);
             writer
         };
-        let mut command = Command::new(env!("CARGO_BIN_EXE_twqr-lab"));
+        let mut command = command(env!("CARGO_BIN_EXE_twqr-lab"));
         command.args(["sample-day", "--lines", "20000"]).stdin(Stdio::null()).stdout(closed());
         command.stderr(if stderr_too { Stdio::from(closed()) } else { Stdio::piped() });
         let output = command.output().unwrap();
@@ -73,7 +83,7 @@ fn a_closed_pipe_ends_the_sample_day_quietly() {
 fn a_fault_script_may_come_from_standard_input() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("day"), "").unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_twqr-lab"));
+    let mut command = command(env!("CARGO_BIN_EXE_twqr-lab"));
     command.current_dir(folder.path()).args(["run", "--once", "--dir", "run", "--script", "-"]);
     for name in ["GRPC", "POS_HTTP", "ADMIN", "OPERATORS", "WALLET", "FISC"] {
         command.env(format!("TWQR__{name}"), "127.0.0.1:0");
