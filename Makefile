@@ -16,6 +16,7 @@ TSC := .tools/k6/node_modules/.bin/tsc
 
 .DEFAULT_GOAL := help
 ONCE ?=
+BENCH_KAFKA ?=
 WIPE ?=
 SCENARIO ?= baseline
 
@@ -26,7 +27,7 @@ FULL_API_DAY := load-tests/samples/day-full-api.jsonl
 CHECKS := check-format check-layers check-files check-scripts check-proto check-deps check-unused \
   check-clippy check-docs
 
-.PHONY: help build run run-kafka test test-kafka test-tools test-older model model-long bench-quick bench-kafka load sample lint fmt \
+.PHONY: help build run run-kafka test test-kafka test-tools test-older model model-long bench bench-quick bench-kafka load sample lint fmt \
   $(CHECKS) list-checks proto-baseline kafka-up kafka-down clean
 
 help: ## Lists every target
@@ -67,8 +68,12 @@ bench-quick: build ## Measures one process against a floor of the same run (one 
 
 bench-kafka: build ## Measures a process for each service on Kafka (one JSON line, about 3 min)
 	@bootstrap=$$(deploy/kafka/up | tail -n 1) && status=0; \
-	TWQR__KAFKA__BOOTSTRAP="$${bootstrap#KAFKA_BOOTSTRAP=}" target/release/twqr-lab bench kafka --broker-pid "$$(cat target/kafka/broker-1.pid)" \
+	TWQR__KAFKA__BOOTSTRAP="$${bootstrap#KAFKA_BOOTSTRAP=}" target/release/twqr-lab bench kafka --broker-pid "$$(cat target/kafka/broker-1.pid)" $(BENCH_KAFKA) \
 	  || status=$$?; deploy/kafka/down >/dev/null; exit $$status
+
+bench: build ## The long form of both: three more tries of the highest rate (two JSON lines, 15 min)
+	@target/release/twqr-lab bench quick --tries 3 --hold-ms 10000
+	@$(MAKE) --no-print-directory bench-kafka BENCH_KAFKA="--tries 3 --hold-ms 20000"
 
 load: build ## Plays a load scenario and prints where its report lies (SCENARIO=baseline)
 	@load-tests/run $(SCENARIO)

@@ -3,6 +3,7 @@
 //! loop, latency counts from the intended start, every effect is durable, and all charges are
 //! audited.
 
+mod confirmed;
 mod echo;
 mod figures;
 mod hops;
@@ -36,6 +37,10 @@ pub enum Bench {
         /// The duration of each rate, in ms
         #[arg(long, default_value_t = quick::LADDER_MS)]
         hold_ms: u32,
+        /// How many further tries must sustain the highest rate; where one does not, a lower rate
+        /// takes its place
+        #[arg(long, default_value_t = 0)]
+        tries: usize,
     },
     /// Measures latency, the highest sustained rate and costs on Apache Kafka, with every service
     /// in its own processes; prints one JSON line
@@ -58,8 +63,8 @@ pub enum Bench {
 /// Runs a benchmark until its end, or until `stop` fires.
 pub async fn run(bench: Bench, config: &Config, stop: CancellationToken) -> anyhow::Result<ExitCode> {
     match bench {
-        Bench::Quick { dir, seed, rates, hold_ms } => {
-            let ladder = quick::Ladder { rates, hold_ms };
+        Bench::Quick { dir, seed, rates, hold_ms, tries } => {
+            let ladder = quick::Ladder { rates, hold_ms, tries };
             tokio::select! {
                 result = quick::run(&dir, seed, &ladder, config) => result,
                 () = stop.cancelled() => anyhow::bail!("stopped before the end of the benchmark"),

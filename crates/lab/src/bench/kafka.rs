@@ -13,9 +13,10 @@ use twqr_journal::kafka::{self, KafkaJournal};
 use twqr_loadgen::{CallResult, Load, audit_answers, ledger, open_loop, payments};
 
 use super::{
+    confirmed::{Confirmation, confirm, held},
     figures::{Percentiles, Step, highest_rate_below, payments_of, ratio},
     hops::{Hops, Shared},
-    quick::{errors_of, machine},
+    quick::{errors_of, machine, step},
 };
 use crate::{
     launch::{Launch, Listen, Programs, Shape, System, connect},
@@ -44,6 +45,10 @@ pub struct KafkaBenchOptions {
     /// The duration of each rate, in ms
     #[arg(long, default_value_t = 6_000)]
     hold_ms: u32,
+    /// How many further tries must sustain the highest rate; where one does not, a lower rate takes
+    /// its place
+    #[arg(long, default_value_t = 0)]
+    tries: usize,
     /// The seed of the payments and their start times
     #[arg(long, default_value_t = 7)]
     seed: u64,
@@ -72,6 +77,21 @@ struct RateFigures {
     costs: Value,
 }
 
+/// Everything that was measured of the system.
+struct MeasuredSystem {
+    rates: Vec<RateFigures>,
+    /// The tries of the highest rate.
+    tries: Vec<Step>,
+    /// The results of all calls.
+    results: Vec<CallResult>,
+}
+
+impl MeasuredSystem {
+    fn steps(&self) -> Vec<Step> {
+        self.rates.iter().map(|measured| measured.step).collect()
+    }
+}
+
 /// Measures and prints one JSON line. The exit code is non-zero if the audit finds a fault.
 pub(crate) async fn run(options: &KafkaBenchOptions, config: &Config) -> anyhow::Result<ExitCode> {
     let begun = std::time::Instant::now();
@@ -91,20 +111,20 @@ pub(crate) async fn run(options: &KafkaBenchOptions, config: &Config) -> anyhow:
     .await?;
     let measured = system(options, &launched, &mut progress).await;
     let audited = match &measured {
-        Ok((_, results)) => Some(audit(&launched, results).await),
+        Ok(measured) => Some(audit(&launched, &measured.results).await),
         Err(_) => None,
     };
     launched.end().await;
-    let (system, results) = measured?;
+    let measured = measured?;
     progress.step("floor");
     let floor = floor(options, config).await?;
     let (clean, audit) = audited.context("the payments were not audited")??;
     progress.finish(&format!("{:.0} s", begun.elapsed().as_secs_f64()));
-    let steps = |all: &[RateFigures]| -> Vec<Step> { all.iter().map(|measured| measured.step).collect() };
-    let rate = highest_rate_below(&steps(&system), P99_MS_MAX);
+    let steps = measured.steps();
+    let rate = held(&steps, &measured.tries, options.tries, P99_MS_MAX);
     let floor_rate = highest_rate_below(&floor, P99_MS_MAX);
     let at = |wanted: u32| {
-        let own = system.iter().find(|measured| measured.step.rate == wanted)?;
+        let own = measured.rates.iter().find(|measured| measured.step.rate == wanted)?;
         let bare = floor.iter().find(|step| step.rate == wanted)?;
         Some(
             json!({ "rate": wanted, "latency": own.step.latency, "errors": own.step.errors, "costs_per_payment": own.costs,
@@ -118,8 +138,8 @@ pub(crate) async fn run(options: &KafkaBenchOptions, config: &Config) -> anyhow:
         "warm_up": format!("{WARM_RATE} payments/s for {} s, and the floor after it for {} s", WARM_MS / 1_000, FLOOR_WARM_MS / 1_000),
         "rates": options.rates.iter().filter_map(|rate| at(*rate)).collect::<Vec<_>>(),
         "highest_rate": { "p99_ms_max": P99_MS_MAX, "rate": rate, "floor": floor_rate,
-            "ratio": ratio(f64::from(rate), f64::from(floor_rate)), "steps": steps(&system), "floor_steps": floor },
-        "audit": audit, "answers": results.len(), "seed": options.seed, "took_s": begun.elapsed().as_secs(),
+            "ratio": ratio(f64::from(rate), f64::from(floor_rate)), "steps": steps, "tries": measured.tries, "floor_steps": floor },
+        "audit": audit, "answers": measured.results.len(), "seed": options.seed, "took_s": begun.elapsed().as_secs(),
     }))?;
     Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -185,7 +205,7 @@ async fn system(
     options: &KafkaBenchOptions,
     system: &System,
     progress: &mut ProgressBar,
-) -> anyhow::Result<(Vec<RateFigures>, Vec<CallResult>)> {
+) -> anyhow::Result<MeasuredSystem> {
     let mut channels: Vec<Channel> = Vec::new();
     for address in system.ingresses().into_iter().cycle().take(CONNECTIONS) {
         channels.push(connect(address).await?);
@@ -193,8 +213,8 @@ async fn system(
     let once = |rate: u32| Load { rate: f64::from(rate), seed: options.seed, attempts: 1 };
     progress.step("warm-up");
     let warm = payments(options.seed, "warm", payments_of(WARM_RATE, WARM_MS));
-    let mut results = open_loop(&channels, warm, once(WARM_RATE)).await.results;
-    let mut all = Vec::new();
+    let results = open_loop(&channels, warm, once(WARM_RATE)).await.results;
+    let mut all = MeasuredSystem { rates: Vec::new(), tries: Vec::new(), results };
     for (number, rate) in options.rates.iter().chain(&options.ladder).enumerate() {
         progress.step(&format!("{rate} payments per second"));
         let requests = payments(options.seed, &format!("r{number}"), payments_of(*rate, options.hold_ms));
@@ -208,13 +228,22 @@ async fn system(
             errors: errors_of(&measured.results),
             latency: Percentiles::of(&measured.latencies),
         };
-        results.extend(measured.results);
-        all.push(RateFigures { step, costs });
+        all.results.extend(measured.results);
+        all.rates.push(RateFigures { step, costs });
         if number >= options.rates.len() && !step.is_sustained_below(P99_MS_MAX) {
             break;
         }
     }
-    Ok((all, results))
+    let steps = all.steps();
+    while let Confirmation::Try(rate) = confirm(&steps, &all.tries, options.tries, P99_MS_MAX) {
+        progress.step(&format!("{rate} payments per second again"));
+        let name = format!("t{}", all.tries.len());
+        let requests = payments(options.seed, &name, payments_of(rate, options.hold_ms));
+        let measured = open_loop(&channels, requests, once(rate)).await;
+        all.tries.push(step(rate, &measured));
+        all.results.extend(measured.results);
+    }
+    Ok(all)
 }
 
 async fn audit(system: &System, results: &[CallResult]) -> anyhow::Result<(bool, Value)> {
