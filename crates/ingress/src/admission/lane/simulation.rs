@@ -2,6 +2,8 @@
 //! journal's latency before and behind it, and issuers that answer later. Time is virtual, and each
 //! run prints its seed.
 
+#![allow(clippy::float_cmp, reason = "a share of 0 is exact")]
+
 use std::{cmp::Reverse, collections::BinaryHeap};
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
