@@ -23,7 +23,7 @@ const LIMITS: RangeInclusive<u32> = 4..=100_000;
 
 impl Default for AdmissionConfig {
     fn default() -> Self {
-        Self { delay_ms: 100, limit_min: 8, limit_max: 2_048 }
+        Self { delay_ms: 100, limit_min: 32, limit_max: 2_048 }
     }
 }
 

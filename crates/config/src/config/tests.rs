@@ -38,7 +38,7 @@ fn each_fault_names_its_key() {
             "[admission]\ndelay_ms = 9\nlimit_min = 3",
             "admission.delay_ms is 9, must be 10 to 1000; admission.limit_min is 3, must be 4 to 2048",
         ),
-        ("[admission]\nlimit_max = 7", "admission.limit_min is 8, must be 4 to 7"),
+        ("[admission]\nlimit_max = 7", "admission.limit_min is 32, must be 4 to 7"),
         ("[kafka]\nmin_insync = 2", "kafka.min_insync is 2, must be 1 to 1"),
         ("[kafka]\nreplication = 3\nmin_insync = 1", "kafka.min_insync is 1, must be 2 to 3"),
         ("[kafka]\nreplication = 3", "kafka.min_insync is 1, must be 2 to 3"),
