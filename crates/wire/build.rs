@@ -23,6 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let files = [
         "twqr/pos/v1/pos.proto",
         "twqr/bus/v1/holds.proto",
+        "twqr/bus/v1/hops.proto",
         "twqr/bus/v1/listings.proto",
         "twqr/bus/v1/order.proto",
         "twqr/bus/v1/orders.proto",

@@ -52,7 +52,7 @@ impl PosApi {
     ) -> Result<InquiryAnswer, Refusal> {
         let (form, inquiry_type) = parse_inquiry(request, inquiry_type)?;
         let record = |to| encode_query(self.router.stamp(&caller), &form.key, to, false);
-        match self.router.request(&form.key, caller.deadline, record, |_| true).await? {
+        match self.router.request(&form.key, &caller, record, |_| true).await? {
             RequestResult::Found(view) => {
                 let code = self.router.pending.in_progress_code();
                 Ok(inquiry_answer(&view.order, inquiry_type, view.in_progress_code(code)))
@@ -69,7 +69,7 @@ impl PosApi {
         }
         let form = RefundForm::parse(request).map_err(Refusal::Invalid)?;
         let record = |to| encode_refund(self.router.stamp(&caller), &form, Some(to));
-        let result = self.router.request(&form.key, caller.deadline, record, Order::has_result).await?;
+        let result = self.router.request(&form.key, &caller, record, Order::has_result).await?;
         let code = self.router.pending.in_progress_code();
         match result {
             RequestResult::Found(view) => {
@@ -97,7 +97,7 @@ impl PosApi {
         let form = PayForm::parse(request).map_err(Refusal::Invalid)?;
         self.repeats.forget(&form.key);
         let record = |to| encode_cancel(self.router.stamp(&caller), &form, Some(to));
-        let result = self.router.request(&form.key, caller.deadline, record, Order::has_cancel_answer).await?;
+        let result = self.router.request(&form.key, &caller, record, Order::has_cancel_answer).await?;
         let code = self.router.pending.in_progress_code();
         Ok(match result {
             RequestResult::Found(view) => cancel_answer(&view.order, &form, view.in_progress_code(code)),

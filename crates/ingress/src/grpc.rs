@@ -23,6 +23,7 @@ use twqr_wire::{
 
 use crate::{
     api::{PosApi, parse_inquiry},
+    hops::CallHops,
     metrics,
     refusal::Refusal,
     router_client::Caller,
@@ -45,11 +46,16 @@ pub(crate) struct GrpcService {
 impl GrpcService {
     /// A caller that waits as long as its time-out allows for the answer, or as long as the default
     /// if that is shorter.
-    fn caller(&self, timeout: Option<Duration>) -> Caller {
+    fn caller(&self, timeout: Option<Duration>, hops: Option<CallHops>) -> Caller {
         let now = Instant::now();
         let ours = self.api.default_deadline(now);
         let deadline = timeout.map_or(ours, |theirs| (now + time_to_answer(theirs)).min(ours));
-        Caller { deadline, signed_by: None }
+        Caller { deadline, signed_by: None, hops }
+    }
+
+    /// The caller of a unary call. [`Edge`] has begun to measure it if that asked for its hops.
+    fn unary_caller<T>(&self, request: &Request<T>) -> Caller {
+        self.caller(timeout(request.metadata()), request.extensions().get().cloned())
     }
 }
 
@@ -105,7 +111,7 @@ impl PosService for GrpcService {
     type WatchOrderStream = Pin<Box<dyn Stream<Item = Result<WatchOrderResponse, Status>> + Send>>;
 
     async fn pay(&self, request: Request<PayRequest>) -> Result<Response<PayResponse>, Status> {
-        let (began, caller) = (Instant::now(), self.caller(timeout(request.metadata())));
+        let (began, caller) = (Instant::now(), self.unary_caller(&request));
         let result = self.api.pay(raw_pay(request.into_inner()), caller).await;
         respond("Pay", began, result, messages::pay_response)
     }
@@ -119,7 +125,7 @@ impl PosService for GrpcService {
     }
 
     async fn query(&self, request: Request<QueryRequest>) -> Result<Response<QueryResponse>, Status> {
-        let (began, caller) = (Instant::now(), self.caller(timeout(request.metadata())));
+        let (began, caller) = (Instant::now(), self.unary_caller(&request));
         let request = request.into_inner();
         let inquiry_type = messages::inquiry_type(request.inquiry_type());
         let result = self.api.inquire(raw_query(request), inquiry_type, caller).await;
@@ -127,13 +133,13 @@ impl PosService for GrpcService {
     }
 
     async fn refund(&self, request: Request<RefundRequest>) -> Result<Response<RefundResponse>, Status> {
-        let (began, caller) = (Instant::now(), self.caller(timeout(request.metadata())));
+        let (began, caller) = (Instant::now(), self.unary_caller(&request));
         let result = self.api.refund(raw_refund(request.into_inner()), caller).await;
         respond("Refund", began, result, messages::refund_response)
     }
 
     async fn cancel(&self, request: Request<CancelRequest>) -> Result<Response<CancelResponse>, Status> {
-        let (began, caller) = (Instant::now(), self.caller(timeout(request.metadata())));
+        let (began, caller) = (Instant::now(), self.unary_caller(&request));
         let result = self.api.cancel(raw_cancel(request.into_inner()), caller).await;
         respond("Cancel", began, result, messages::cancel_response)
     }

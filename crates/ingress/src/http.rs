@@ -21,7 +21,7 @@ use axum::{
     Json, Router,
     body::Body,
     extract::{Path, State, rejection::PathRejection},
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -31,13 +31,14 @@ use tokio::{net::TcpListener, time::Instant};
 use tracing::{info, warn};
 use twqr_service::{CancellationToken, Limits, serve_http};
 use twqr_types::SignatureForm;
+use twqr_wire::hops::HOPS_HEADER;
 
 pub use key_source::KeysError;
 
 use self::{
     call_handler::CallHandler, json::JsonFault, key_source::KeySource, keys::MerchantKeys, pos_refusal::PosRefusal,
 };
-use crate::{REQUEST_BYTES_MAX, api::PosApi};
+use crate::{REQUEST_BYTES_MAX, api::PosApi, hops::CallHops};
 
 /// If a body is too large, up to this many bytes of it are still read: many clients read the answer
 /// only after they have sent the whole body.
@@ -144,26 +145,38 @@ fn router(handler: CallHandler) -> Router {
     for operation in Operation::ALL {
         let handle = move |State(handler): State<CallHandler>,
                            system: Result<Path<String>, PathRejection>,
+                           headers: HeaderMap,
                            body: Body| async move {
             // A path that is not UTF-8 is handled like an empty system: it is not found.
             let system = system.map(|Path(system)| system).unwrap_or_default();
-            handle(&handler, operation, &system, body).await
+            handle(&handler, operation, &system, &headers, body).await
         };
         router = router.route(operation.path(), post(handle));
     }
     router.fallback(not_found).method_not_allowed_fallback(not_allowed).with_state(handler)
 }
 
-async fn handle(handler: &CallHandler, operation: Operation, system: &str, body: Body) -> Response {
+async fn handle(
+    handler: &CallHandler,
+    operation: Operation,
+    system: &str,
+    headers: &HeaderMap,
+    body: Body,
+) -> Response {
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     if !(1..=SYSTEM_LEN_MAX).contains(&system.len()) || !system.chars().all(is_allowed) {
         return not_found().await;
     }
     let began = Instant::now();
+    let hops = CallHops::asked(headers, began);
     let body = tokio::time::timeout(Duration::from_millis(BODY_WITHIN_MS), read(body)).await;
     let body = body.unwrap_or_else(|_| Err(JsonFault(format!("the body did not arrive within {BODY_WITHIN_MS} ms"))));
     let body = body.as_deref().map_err(|JsonFault(what)| PosRefusal::from(JsonFault(what.clone())));
-    Json(handler.answer(operation, body, began).await).into_response()
+    let mut response = Json(handler.answer(operation, body, began, hops.clone()).await).into_response();
+    if let Some(value) = hops.and_then(|hops| hops.header()) {
+        response.headers_mut().insert(HOPS_HEADER, value);
+    }
+    response
 }
 
 /// Reads the whole body, up to its limit.

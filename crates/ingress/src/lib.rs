@@ -7,6 +7,7 @@ mod admission;
 mod answers;
 mod api;
 mod grpc;
+mod hops;
 mod http;
 mod metrics;
 mod pay;

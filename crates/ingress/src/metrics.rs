@@ -5,11 +5,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tonic::Code;
 use twqr_types::SignatureForm;
+use twqr_wire::hops::HopReport;
 
 use crate::admission::ShedReason;
 
 const CALLS: &str = "twqr_ingress_calls_total";
 const SECONDS: &str = "twqr_ingress_call_duration_seconds";
+const HOPS: &str = "twqr_ingress_hop_duration_seconds";
 const WAITING: &str = "twqr_ingress_calls_waiting";
 const WATCHES: &str = "twqr_ingress_watches";
 const STREAMS: &str = "twqr_ingress_streams";
@@ -48,6 +50,11 @@ pub(crate) fn describe() {
         "Calls that ended, by method and gRPC code; Cancelled: the caller left. Each payment of a PayStream counts"
     );
     metrics::describe_histogram!(SECONDS, metrics::Unit::Seconds, "From the call's arrival to its answer, by method");
+    metrics::describe_histogram!(
+        HOPS,
+        metrics::Unit::Seconds,
+        "Time of calls that asked for their hops, by hop and by kind: working, waiting or unknown"
+    );
     metrics::describe_gauge!(WAITING, "Calls that wait for an answer of the router");
     metrics::describe_gauge!(WATCHES, "Watches of orders that are open");
     metrics::describe_counter!(
@@ -76,6 +83,14 @@ pub(crate) fn signature(form: SignatureForm) {
 pub(crate) fn call(method: &'static str, code: Code, took: Duration) {
     metrics::counter!(CALLS, "method" => method, "code" => format!("{code:?}")).increment(1);
     metrics::histogram!(SECONDS, "method" => method).record(took.as_secs_f64());
+}
+
+/// Records where the time of a call went.
+pub(crate) fn hops(report: &HopReport) {
+    for (hop, us) in report.passed() {
+        let time = Duration::from_micros(us).as_secs_f64();
+        metrics::histogram!(HOPS, "hop" => hop.name(), "kind" => hop.kind().name()).record(time);
+    }
 }
 
 /// A call that has no answer yet. Dropping it counts the call as `Cancelled`: its caller left.

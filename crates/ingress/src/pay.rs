@@ -65,7 +65,12 @@ impl PayCall<'_> {
                 }
             }
             how = RepeatAnswer::Joined;
-            match tokio::time::timeout_at(self.caller.deadline, first.changed()).await {
+            let since = Instant::now();
+            let changed = tokio::time::timeout_at(self.caller.deadline, first.changed()).await;
+            if let Some(hops) = &self.caller.hops {
+                hops.followed(since);
+            }
+            match changed {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return None,
                 Err(_) => return Some(self.in_progress(latest.take())),
@@ -75,23 +80,23 @@ impl PayCall<'_> {
 
     /// Asks the router, and shares its replies through `first`.
     async fn request(&self, first: Option<First>, mut latest: Latest) -> Result<PaymentAnswer, Refusal> {
-        let (router, deadline) = (self.router, self.caller.deadline);
+        let (router, caller) = (self.router, &self.caller);
         // A refusal means that nothing was accepted, which is false once a reply has shown the
         // order.
         let is_accepted = latest.is_some() || first.as_ref().is_some_and(First::is_accepted);
         let priority = if is_accepted { Priority::Accepted } else { Priority::New };
-        let mut call = match router.open_call(&self.form.key, priority, deadline) {
+        let mut call = match router.open_call(&self.form.key, priority, caller.deadline) {
             Err(_) if latest.is_some() => return Ok(self.in_progress(latest)),
             call => call?,
         };
-        let record = encode_pay(router.stamp(&self.caller), &self.form, Some(call.reply_to));
-        if let Err(error) = router.submit(&call, &self.form.key, record, deadline).await {
+        let record = encode_pay(router.stamp(caller), &self.form, Some(call.reply_to));
+        if let Err(error) = router.submit(&call, &self.form.key, record, caller).await {
             return if latest.is_some() { Ok(self.in_progress(latest)) } else { Err(Refusal::not_accepted(&error)) };
         }
         if let Some(first) = &first {
             first.appended();
         }
-        while let Ok(Some(reply)) = tokio::time::timeout_at(deadline, call.replies.recv()).await {
+        while let Some(reply) = router.next_reply(&mut call, caller).await {
             let ReplyRecord { content, repeat, in_progress_code, .. } = reply;
             match content {
                 ReplyContent::Order(order) => {

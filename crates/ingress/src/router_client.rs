@@ -11,10 +11,11 @@ use twqr_journal::{Ack, Entry, Journal, JournalError, Partition, Topic};
 use twqr_order::{Order, ReplyTo};
 use twqr_service::Clock;
 use twqr_types::{KeyName, OrderKey, ShardCount, StatusCode, UnixMs};
-use twqr_wire::convert::{ReplyContent, ReplyRecord, Stamp};
+use twqr_wire::convert::{ReplyContent, ReplyRecord, Stamp, with_hops};
 
 use crate::{
     admission::{Admission, Priority},
+    hops::CallHops,
     metrics::{self, CallKind},
     pending_calls::{PendingCall, PendingCalls},
     refusal::Refusal,
@@ -27,6 +28,8 @@ pub(crate) struct Caller {
     /// The merchant's key that signed the request; absent on the gRPC side, where requests are not
     /// signed.
     pub(crate) signed_by: Option<KeyName>,
+    /// The measurement of the call, if the caller asked for its hops.
+    pub(crate) hops: Option<CallHops>,
 }
 
 /// The way to the routers, through the journal.
@@ -124,18 +127,22 @@ impl RouterClient {
         self.journal.append(shard, vec![Entry::plain(record)])
     }
 
-    /// Writes a record to the order's shard and waits for its acknowledgement until the deadline.
-    /// Only an append that the journal refused is an error: one without an acknowledgement may
-    /// still be written.
+    /// Writes the record of a call to the order's shard and waits for its acknowledgement until the
+    /// deadline. Only an append that the journal refused is an error: one without an
+    /// acknowledgement may still be written.
     pub(crate) async fn submit(
         &self,
         call: &PendingCall,
         key: &OrderKey,
         record: Bytes,
-        deadline: Instant,
+        caller: &Caller,
     ) -> Result<(), JournalError> {
+        let record = match &caller.hops {
+            Some(hops) => with_hops(&record, &hops.appended(call.reply_to.correlation, self.clock.now_us())),
+            None => record,
+        };
         let ack = self.append(key, record);
-        match tokio::time::timeout_at(deadline, ack).await {
+        match tokio::time::timeout_at(caller.deadline, ack).await {
             Ok(Err(error @ (JournalError::AppendRefused { .. } | JournalError::NoPartition(_)))) => {
                 call.give_place_back();
                 Err(error)
@@ -144,20 +151,32 @@ impl RouterClient {
         }
     }
 
+    /// The next reply to a call; `None` if there is none until the caller's deadline.
+    pub(crate) async fn next_reply(&self, call: &mut PendingCall, caller: &Caller) -> Option<ReplyRecord> {
+        let reply = tokio::time::timeout_at(caller.deadline, call.replies.recv()).await.ok().flatten();
+        if let Some(hops) = &caller.hops {
+            match &reply {
+                Some(reply) => hops.replied(reply.hops, self.clock.now_us()),
+                None => hops.gave_up(),
+            }
+        }
+        reply
+    }
+
     /// Submits a record and waits until a reply shows the order in a state for which `is_answer`
     /// holds, at most until the deadline.
     pub(crate) async fn request(
         &self,
         key: &OrderKey,
-        deadline: Instant,
+        caller: &Caller,
         record: impl FnOnce(ReplyTo) -> Bytes,
         is_answer: impl Fn(&Order) -> bool,
     ) -> Result<RequestResult, Refusal> {
-        let mut call = self.open_call(key, Priority::Accepted, deadline)?;
-        let submitted = self.submit(&call, key, record(call.reply_to), deadline).await;
+        let mut call = self.open_call(key, Priority::Accepted, caller.deadline)?;
+        let submitted = self.submit(&call, key, record(call.reply_to), caller).await;
         submitted.map_err(|error| Refusal::not_accepted(&error))?;
         let mut result = RequestResult::Unconfirmed;
-        while let Ok(Some(reply)) = tokio::time::timeout_at(deadline, call.replies.recv()).await {
+        while let Some(reply) = self.next_reply(&mut call, caller).await {
             let ReplyRecord { content, repeat, in_progress_code, .. } = reply;
             match content {
                 ReplyContent::Order(order) => {

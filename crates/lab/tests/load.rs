@@ -78,7 +78,7 @@ impl PosService for SmallServer {
                     ..PayRefusal::default()
                 }),
             };
-            Ok(PayStreamResponse { request_id, result: Some(result) })
+            Ok(PayStreamResponse { request_id, result: Some(result), hops: String::new() })
         });
         Ok(Response::new(Box::pin(answers)))
     }

@@ -13,20 +13,30 @@ use twqr_order::{
 };
 use twqr_types::{Issuer, OrderKey, ShardId, UnixMs};
 use twqr_wire::convert::{
-    RecordFault, ReplyContent, ReplyRecord, decode_record, encode_record, encode_reply, encode_reply_record,
-    encode_task, fit_into_record,
+    HopTimes, RecordFault, ReplyContent, ReplyRecord, decode_record_with_hops, encode_record, encode_reply,
+    encode_reply_record, encode_task, fit_into_record,
 };
 
-use crate::{Error, metrics, reply_appends::ReplyAppends, restore::check_protocol, shard::Shard, store::StoreError};
+use crate::{
+    Error, metrics,
+    outgoing::{Outgoing, Reading},
+    reply_appends::ReplyAppends,
+    restore::check_protocol,
+    shard::Shard,
+    store::StoreError,
+};
 
 /// The effects of a batch, and what its latest record says about who holds the shard.
 pub(crate) struct Batch<'a> {
     dead_letters: &'a DeadLetters,
-    wallet: Vec<Entry>,
-    fisc: Vec<Entry>,
-    replies: BTreeMap<u32, Vec<Entry>>,
+    reading: Reading<'a>,
+    /// The hops of the record that is being applied, if its call asked for them.
+    hops: Option<HopTimes>,
+    wallet: Outgoing,
+    fisc: Outgoing,
+    replies: BTreeMap<u32, Outgoing>,
     /// Records for shards, by the shard's number; this shard may be among them.
-    forwards: BTreeMap<u32, Vec<Entry>>,
+    forwards: BTreeMap<u32, Outgoing>,
     /// Records for every shard except this one.
     broadcasts: Vec<Entry>,
     /// Replies for every ingress.
@@ -42,26 +52,29 @@ pub(crate) struct Batch<'a> {
 pub(crate) struct DecodedRecord {
     offset: u64,
     payload: Bytes,
-    decoded: Result<twqr_order::Record, RecordFault>,
+    decoded: Result<(twqr_order::Record, Option<HopTimes>), RecordFault>,
 }
 
 impl DecodedRecord {
     pub(crate) fn decode(record: Record) -> Self {
         let payload = record.entry.value.unwrap_or_default();
-        Self { offset: record.offset, decoded: decode_record(payload.clone()), payload }
+        Self { offset: record.offset, decoded: decode_record_with_hops(payload.clone()), payload }
     }
 
     pub(crate) fn readable(&self) -> Option<&twqr_order::Record> {
-        self.decoded.as_ref().ok()
+        self.decoded.as_ref().ok().map(|(record, _)| record)
     }
 }
 
 impl<'a> Batch<'a> {
-    pub(crate) fn new(dead_letters: &'a DeadLetters) -> Self {
+    /// A batch of records that were read at `reading`.
+    pub(crate) fn new(dead_letters: &'a DeadLetters, reading: Reading<'a>) -> Self {
         Self {
             dead_letters,
-            wallet: Vec::new(),
-            fisc: Vec::new(),
+            reading,
+            hops: None,
+            wallet: Outgoing::default(),
+            fisc: Outgoing::default(),
             replies: BTreeMap::new(),
             forwards: BTreeMap::new(),
             broadcasts: Vec::new(),
@@ -77,13 +90,14 @@ impl<'a> Batch<'a> {
     pub(crate) fn apply(&mut self, shard: &mut Shard, record: DecodedRecord) -> Result<(), Error> {
         let DecodedRecord { offset, payload, decoded } = record;
         shard.next = offset + 1;
-        let decoded = match decoded {
+        let (decoded, hops) = match decoded {
             Ok(decoded) => decoded,
             Err(fault) => {
                 self.dead_letter(shard.id, offset, &payload, &fault);
                 return Ok(());
             }
         };
+        self.hops = hops.map(|times| self.reading.arrived(times, &decoded.command));
         shard.witness = Some(Witness { offset, mark: decoded.at.0.cast_unsigned() });
         match &decoded.command {
             Command::Hold(hold) => self.hold = Some((offset, hold.clone())),
@@ -198,7 +212,7 @@ impl<'a> Batch<'a> {
             Remembering::All => self.to_ingresses.push(forget),
             Remembering::Only(partitions) => {
                 for index in partitions {
-                    self.replies.entry(*index).or_default().push(forget.clone());
+                    self.replies.entry(*index).or_default().push(forget.clone(), None);
                 }
             }
         }
@@ -211,23 +225,24 @@ impl<'a> Batch<'a> {
     }
 
     fn collect(&mut self, shard: &Shard, key: Option<&OrderKey>, effect: Effect, offset: u64) {
+        let hops = self.hops;
         match effect {
             Effect::Task(task) => {
                 let entry = Entry::plain(encode_task(&task));
                 match task.issuer {
-                    Issuer::Wallet => self.wallet.push(entry),
-                    Issuer::Institution(_) => self.fisc.push(entry),
+                    Issuer::Wallet => self.wallet.push(entry, hops),
+                    Issuer::Institution(_) => self.fisc.push(entry, hops),
                 }
             }
             Effect::Reply(reply) => {
                 let order = key.and_then(|key| shard.hot(key));
                 let in_progress = shard.versions.at(offset).map(|policy| policy.status_codes.fisc_abnormal);
                 let entry = Entry::plain(encode_reply(&reply, order, in_progress));
-                self.replies.entry(reply.to.partition).or_default().push(entry);
+                self.replies.entry(reply.to.partition).or_default().push(entry, hops);
             }
             Effect::Forward(forward) => {
                 let entry = Entry::plain(encode_record(&forward.record));
-                self.forwards.entry(u32::from(forward.to.0)).or_default().push(entry);
+                self.forwards.entry(u32::from(forward.to.0)).or_default().push(entry, hops);
             }
         }
     }
@@ -241,12 +256,15 @@ impl<'a> Batch<'a> {
     /// acknowledgement has arrived.
     pub(crate) fn emit(self, shard: ShardId, journal: &dyn Journal, reply_appends: &Arc<ReplyAppends>) -> Vec<Ack> {
         let task_partition = |topic| Partition { topic, index: u32::from(shard.0) % journal.partitions(topic).max(1) };
-        let mut appends =
-            vec![(task_partition(Topic::WalletTasks), self.wallet), (task_partition(Topic::FiscTasks), self.fisc)];
+        let reading = self.reading;
+        let mut appends = vec![
+            (task_partition(Topic::WalletTasks), self.wallet.into_entries(reading)),
+            (task_partition(Topic::FiscTasks), self.fisc.into_entries(reading)),
+        ];
         let mut forwards = self.forwards;
         if !self.broadcasts.is_empty() {
             for index in (0..journal.partitions(Topic::Orders)).filter(|index| *index != u32::from(shard.0)) {
-                forwards.entry(index).or_default().extend(self.broadcasts.iter().cloned());
+                forwards.entry(index).or_default().extend(&self.broadcasts);
             }
         }
         let mut replies = self.replies;
@@ -257,11 +275,12 @@ impl<'a> Batch<'a> {
         }
         if !to_ingresses.is_empty() {
             for index in 0..journal.partitions(Topic::Replies) {
-                replies.entry(index).or_default().extend(to_ingresses.iter().cloned());
+                replies.entry(index).or_default().extend(&to_ingresses);
             }
         }
         for (topic, by_index) in [(Topic::Orders, forwards), (Topic::Replies, replies)] {
-            for (index, entries) in by_index {
+            for (index, outgoing) in by_index {
+                let entries = outgoing.into_entries(reading);
                 if index >= journal.partitions(topic) {
                     warn!(
                         shard = shard.0,

@@ -19,6 +19,7 @@ use crate::{
     MemoryStore,
     batch::{Batch, DecodedRecord},
     metrics,
+    outgoing::Reading,
     shard::Shard,
     store::ShardStore,
 };
@@ -68,7 +69,7 @@ async fn replay(id: ShardId, records: Vec<Record>) -> Shard {
     let (clock, health) = (Arc::new(SystemClock), Health::default());
     let context = Context { clock, shutdown: CancellationToken::new(), health };
     let dead_letters = DeadLetters::new(sim.session("router-0"), &context, metrics::DEAD_LETTERS);
-    let mut batch = Batch::new(&dead_letters);
+    let mut batch = Batch::new(&dead_letters, Reading::now(&SystemClock));
     for record in records {
         let record = DecodedRecord::decode(record);
         shard.load_targets(record.readable().into_iter()).await.unwrap();

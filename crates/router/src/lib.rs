@@ -11,6 +11,7 @@ mod golden_replay;
 mod loading;
 mod metrics;
 mod newest_claim;
+mod outgoing;
 mod owner;
 mod reply_appends;
 mod restore;

@@ -22,6 +22,7 @@ use crate::{
     early_records::EarlyRecords,
     metrics,
     newest_claim::NewestClaim,
+    outgoing::Reading,
     reply_appends::ReplyAppends,
     restore::{Beginning, restore},
     shard::Shard,
@@ -198,6 +199,7 @@ impl<'a> Owner<'a> {
                     tick.as_mut().reset(Instant::now() + interval);
                 }
                 records = owned.reader.next(BATCH_RECORDS_MAX), if owned.acks.len() < BATCHES_IN_FLIGHT_MAX => {
+                    let reading = Reading::now(&*self.clock);
                     let records: Vec<_> = records?.into_iter().map(DecodedRecord::decode).collect();
                     // This may wait for the disk.
                     tokio::select! {
@@ -206,7 +208,7 @@ impl<'a> Owner<'a> {
                         loaded = owned.shard.load_targets(records.iter().filter_map(DecodedRecord::readable)) => loaded?,
                         stalled = &mut stalled => return Err(stalled.into()),
                     }
-                    if let Some(ended) = self.apply(&mut owned, records)? {
+                    if let Some(ended) = self.apply(&mut owned, records, reading)? {
                         return Ok(ended);
                     }
                 }
@@ -216,9 +218,14 @@ impl<'a> Owner<'a> {
 
     /// Applies a batch and emits its effects; returns how the owner ends if the records show that
     /// the shard is not ours.
-    fn apply(&self, owned: &mut OwnedShard, records: Vec<DecodedRecord>) -> Result<Option<Ended>, Error> {
+    fn apply(
+        &self,
+        owned: &mut OwnedShard,
+        records: Vec<DecodedRecord>,
+        reading: Reading<'_>,
+    ) -> Result<Option<Ended>, Error> {
         owned.early_records.note(&records);
-        let mut batch = Batch::new(&self.dead_letters);
+        let mut batch = Batch::new(&self.dead_letters, reading);
         let mut ended = None;
         for record in records {
             batch.apply(&mut owned.shard, record)?;

@@ -10,6 +10,11 @@ pub trait Clock: Send + Sync + 'static {
     /// The present time, in Unix ms.
     fn now(&self) -> UnixMs;
 
+    /// The present time, in Unix µs; only as exact as [`Self::now`] if the clock knows no better.
+    fn now_us(&self) -> i64 {
+        self.now().0.saturating_mul(1_000)
+    }
+
     /// Whether this clock is known to differ from the brokers' clocks by more than
     /// [`Self::skew_max_ms`]. What a process concludes from such a clock is no evidence.
     fn is_skewed(&self) -> bool {
@@ -30,5 +35,10 @@ impl Clock for SystemClock {
     fn now(&self) -> UnixMs {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         UnixMs(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    fn now_us(&self) -> i64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
     }
 }

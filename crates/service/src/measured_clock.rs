@@ -135,6 +135,10 @@ impl Clock for MeasuredClock {
         self.wall.now()
     }
 
+    fn now_us(&self) -> i64 {
+        self.wall.now_us()
+    }
+
     /// True once the skew is certainly beyond the bound, until it is certainly within.
     fn is_skewed(&self) -> bool {
         let skew = self.skew();

@@ -69,12 +69,12 @@ async fn open(channel: Channel) -> Stream {
 /// A request whose number is the payment's.
 fn request(payment: PayRequest) -> PayStreamRequest {
     let request_id = payment.merchant_trade_no.parse().unwrap();
-    PayStreamRequest { request_id, payment: Some(payment), timeout_ms: 0 }
+    PayStreamRequest { request_id, payment: Some(payment), timeout_ms: 0, hops: false }
 }
 
 /// The next answer with its number; absent at the end.
 async fn next(answers: &mut Streaming<PayStreamResponse>) -> Result<Option<(u64, PayResponse)>, Status> {
-    let Some(PayStreamResponse { request_id, result }) = answers.message().await? else { return Ok(None) };
+    let Some(PayStreamResponse { request_id, result, .. }) = answers.message().await? else { return Ok(None) };
     match result.unwrap() {
         Answer::Response(response) => Ok(Some((request_id, response))),
         Answer::Refusal(refusal) => panic!("{request_id} was refused: {refusal:?}"),

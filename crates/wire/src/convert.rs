@@ -12,6 +12,7 @@ mod dead_letters;
 mod fault;
 mod forms;
 mod holds;
+mod hop_times;
 mod ids;
 mod listings;
 mod movement;
@@ -33,11 +34,12 @@ pub use dead_letters::{DeadLetter, decode_dead_letter, encode_dead_letter};
 pub use fault::RecordFault;
 pub use forms::{pay_form, raw_cancel, raw_pay, raw_query, raw_refund};
 pub use holds::HeldTopic;
+pub use hop_times::{HopTimes, with_hops};
 pub use listings::{decode_listing_change, encode_listing_change, listing_change_from, listing_change_out};
 pub use order::{order_from, order_out};
 pub use order_records::{
-    Stamp, decode_record, encode_cancel, encode_due, encode_outcome, encode_pay, encode_query, encode_record,
-    encode_refund, encode_watch,
+    Stamp, decode_record, decode_record_with_hops, encode_cancel, encode_due, encode_outcome, encode_pay, encode_query,
+    encode_record, encode_refund, encode_watch,
 };
 pub use policy::{
     POLICY_BYTES_MAX, fit_into_record, policy_change_from, policy_change_out, policy_checked, policy_from, policy_out,
@@ -50,7 +52,7 @@ pub use state_records::{
 };
 pub use stored::{decode_order, decode_policy_versions, encode_order, encode_policy_versions};
 pub use task_records::{
-    TaskRecord, WorkerPosition, decode_task_record, decode_worker_position, encode_task, encode_task_record,
-    encode_worker_position,
+    TaskRecord, WorkerPosition, decode_task_record, decode_task_record_with_hops, decode_worker_position, encode_task,
+    encode_task_record, encode_worker_position,
 };
 pub use witness::LogWitness;

@@ -3,6 +3,7 @@
 //! messages of the three gRPC APIs, which their servers and clients need.
 
 pub mod convert;
+pub mod hops;
 mod redacted;
 
 /// The generated code. Its documentation is in `proto/`.

@@ -50,6 +50,7 @@ mod tests {
             signed_by: String::new(),
             version: 1,
             at_ms: 0,
+            hops: None,
             body: Some(bus::orders_record::Body::Pay(bus::Pay { request: Some(request.clone()), reply_to: None })),
         };
         let cancel = pos::CancelRequest { card_token: card_token.clone(), ..Default::default() };

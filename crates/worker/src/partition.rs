@@ -9,6 +9,7 @@ mod issuer_calls;
 mod outcomes;
 mod records;
 mod sent_tasks;
+mod task_hops;
 mod transfer_queue;
 mod transfers;
 
@@ -31,6 +32,7 @@ use crate::{
 use in_flight::InFlight;
 use outcomes::Outcomes;
 use sent_tasks::SentTasks;
+use task_hops::TaskHops;
 use transfer_queue::TransferQueue;
 
 /// How a holder ended without a failure.
@@ -90,6 +92,7 @@ pub(crate) struct Holder {
     in_flight: InFlight,
     queue: TransferQueue,
     sent: SentTasks,
+    hops: TaskHops,
     outcomes: Outcomes,
 }
 

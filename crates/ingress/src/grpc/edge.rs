@@ -1,6 +1,7 @@
 //! What happens to a gRPC call before and after its handler. A request that cannot be decoded never
 //! reaches the handler: it is refused with the code that the public API lists, and counted, and so
-//! is a call whose caller leaves before the answer.
+//! is a call whose caller leaves before the answer. The hops of a call are added to its answer
+//! here, as trailing metadata.
 
 use std::{
     convert::Infallible,
@@ -9,6 +10,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use http_body_util::BodyExt;
 use tokio::time::Instant;
 use tonic::{
     Code, Status,
@@ -16,10 +18,13 @@ use tonic::{
     codegen::{Service, http},
     server::NamedService,
 };
-use twqr_wire::pos::pos_service_server::PosServiceServer;
+use twqr_wire::{hops::HOPS_HEADER, pos::pos_service_server::PosServiceServer};
 
 use super::GrpcService;
-use crate::metrics::{self, PendingAnswer};
+use crate::{
+    hops::CallHops,
+    metrics::{self, PendingAnswer},
+};
 
 /// The public API with its refusals before decoding.
 #[derive(Clone)]
@@ -40,25 +45,55 @@ impl Service<http::Request<Body>> for Edge {
         Service::<http::Request<Body>>::poll_ready(&mut self.0, context)
     }
 
-    fn call(&mut self, request: http::Request<Body>) -> Answered {
+    fn call(&mut self, mut request: http::Request<Body>) -> Answered {
         let method = request.uri().path().rsplit('/').next().and_then(known_method);
         let (began, answer) = (Instant::now(), method.map(PendingAnswer::begin));
+        let hops =
+            method.filter(|method| UNARY.contains(method)).and_then(|_| CallHops::asked(request.headers(), began));
+        if let Some(hops) = hops.clone() {
+            request.extensions_mut().insert(hops);
+        }
         let calling = self.0.call(request);
         Box::pin(async move {
-            let response = calling.await?;
+            let mut response = calling.await?;
             if let Some(answer) = answer {
                 answer.given();
             }
             let code = Status::from_header_map(response.headers()).map(|status| status.code());
-            let Some((method, problem)) = method.zip(code.and_then(undecodable)) else { return Ok(response) };
-            metrics::call(method, Code::InvalidArgument, began.elapsed());
-            Ok(Status::invalid_argument(format!("{problem}. Nothing was accepted")).into_http())
+            if let Some((method, problem)) = method.zip(code.and_then(undecodable)) {
+                metrics::call(method, Code::InvalidArgument, began.elapsed());
+                response = Status::invalid_argument(format!("{problem}. Nothing was accepted")).into_http();
+            }
+            Ok(match hops {
+                Some(hops) => with_hops(response, &hops),
+                None => response,
+            })
         })
     }
 }
 
+/// The methods with one answer, which may carry hops in its metadata.
+const UNARY: [&str; 4] = ["Pay", "Query", "Refund", "Cancel"];
+
+/// Adds the hops to the trailing metadata. A response that is only a status has it in its headers.
+fn with_hops(mut response: http::Response<Body>, hops: &CallHops) -> http::Response<Body> {
+    let Some(value) = hops.header() else { return response };
+    if Status::from_header_map(response.headers()).is_some() {
+        response.headers_mut().insert(HOPS_HEADER, value);
+        return response;
+    }
+    response.map(|body| {
+        Body::new(body.map_frame(move |mut frame| {
+            if let Some(trailers) = frame.trailers_mut() {
+                trailers.insert(HOPS_HEADER, value.clone());
+            }
+            frame
+        }))
+    })
+}
+
 fn known_method(name: &str) -> Option<&'static str> {
-    ["Pay", "PayStream", "Query", "Refund", "Cancel", "WatchOrder"].into_iter().find(|known| *known == name)
+    UNARY.into_iter().chain(["PayStream", "WatchOrder"]).find(|known| *known == name)
 }
 
 /// What is wrong with a request that could not be decoded. The library answers it with one of these

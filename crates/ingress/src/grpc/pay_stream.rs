@@ -26,7 +26,10 @@ use twqr_wire::{
 };
 
 use super::{GrpcService, edge::undecodable, messages, outcome, status};
-use crate::metrics::{self, PendingAnswer};
+use crate::{
+    hops::CallHops,
+    metrics::{self, PendingAnswer},
+};
 
 /// The method in metrics: each payment of a stream counts as one call of it.
 pub(super) const METHOD: &str = "PayStream";
@@ -138,9 +141,10 @@ async fn next_request(
 /// Answers one request, as Pay does.
 async fn answer(service: &GrpcService, until: Option<Instant>, request: PayStreamRequest, place: OwnedPermit<Answer>) {
     let (began, pending) = (Instant::now(), PendingAnswer::begin(METHOD));
-    let PayStreamRequest { request_id, payment, timeout_ms } = request;
+    let PayStreamRequest { request_id, payment, timeout_ms, hops } = request;
+    let hops = hops.then(|| CallHops::begin(began));
     let timeout = (timeout_ms > 0).then(|| Duration::from_millis(timeout_ms.into()));
-    let mut caller = service.caller(timeout);
+    let mut caller = service.caller(timeout, hops.clone());
     caller.deadline = until.map_or(caller.deadline, |until| until.min(caller.deadline));
     let answered = service.api.pay(raw_pay(payment.unwrap_or_default()), caller).await;
     pending.given();
@@ -148,7 +152,8 @@ async fn answer(service: &GrpcService, until: Option<Instant>, request: PayStrea
         Ok(response) => pay_stream_response::Result::Response(response),
         Err(status) => pay_stream_response::Result::Refusal(refusal(&status)),
     };
-    place.send(Ok(PayStreamResponse { request_id, result: Some(result) }));
+    let hops = hops.map_or_else(String::new, |hops| hops.report().to_string());
+    place.send(Ok(PayStreamResponse { request_id, result: Some(result), hops }));
 }
 
 /// The refusal with the code, text and details of the error with which a Pay would end.

@@ -13,7 +13,7 @@ use super::{
     keys::MerchantKeys,
     pos_refusal::PosRefusal,
 };
-use crate::{answers::Echoes, api::PosApi, metrics, metrics::PendingAnswer, router_client::Caller};
+use crate::{answers::Echoes, api::PosApi, hops::CallHops, metrics, metrics::PendingAnswer, router_client::Caller};
 
 /// Handles calls with the merchants' keys that are in force.
 #[derive(Clone)]
@@ -24,12 +24,13 @@ pub(super) struct CallHandler {
 
 impl CallHandler {
     /// Answers a body; if it could not be read, the answer says why. `began` is when the call
-    /// arrived.
+    /// arrived; `hops` measures it, if its caller asked for that.
     pub(super) async fn answer(
         &self,
         operation: Operation,
         body: Result<&[u8], PosRefusal>,
         began: Instant,
+        hops: Option<CallHops>,
     ) -> JsonAnswer {
         let pending = PendingAnswer::begin(operation.method());
         let members = body.and_then(|body| json::parse(body).map_err(PosRefusal::from));
@@ -37,7 +38,8 @@ impl CallHandler {
             Ok(members) => {
                 let request = JsonRequest::new(members);
                 let (echoes, amount) = (request.echoes(), request.trade_amount());
-                match self.answer_signed(operation, request, self.api.default_deadline(began)).await {
+                let deadline = self.api.default_deadline(began);
+                match self.answer_signed(operation, request, deadline, hops).await {
                     Ok(answer) => (answer, Code::Ok),
                     Err(refusal) => refused(operation, echoes, amount, &refusal),
                 }
@@ -56,10 +58,11 @@ impl CallHandler {
         operation: Operation,
         request: JsonRequest,
         deadline: Instant,
+        hops: Option<CallHops>,
     ) -> Result<JsonAnswer, PosRefusal> {
         let signature = self.keys.signature_of(request.members()).ok_or_else(PosRefusal::not_signed)?;
         metrics::signature(signature.form);
-        let caller = Caller { deadline, signed_by: Some(signature.key) };
+        let caller = Caller { deadline, signed_by: Some(signature.key), hops };
         let (echoes, amount) = (request.echoes(), request.trade_amount());
         let answered = match operation {
             Operation::Payment => {

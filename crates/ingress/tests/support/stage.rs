@@ -72,6 +72,8 @@ impl Clock for DoubtfulClock {
 /// A request that the ingress wrote for the router.
 pub struct RouterRequest {
     pub offset: u64,
+    /// The whole record.
+    pub bytes: Bytes,
     /// The payment that is requested; absent if the record is an inquiry or a watch.
     pub pay: Option<PayForm>,
     pub signed_by: Option<KeyName>,
@@ -221,13 +223,14 @@ pub fn probe(record: Record) -> Option<ReplyTo> {
 }
 
 fn router_request(record: Record) -> RouterRequest {
-    let decoded = decode_record(record.entry.value.unwrap()).unwrap();
+    let bytes = record.entry.value.unwrap();
+    let decoded = decode_record(bytes.clone()).unwrap();
     let (pay, reply_to) = match decoded.command {
         Command::Pay(pay) => (Some(pay.form), pay.reply_to.unwrap()),
         Command::Query(query) => (None, query.reply_to),
         other => panic!("unexpected record: {other:?}"),
     };
-    RouterRequest { offset: record.offset, pay, signed_by: decoded.signed_by, reply_to }
+    RouterRequest { offset: record.offset, bytes, pay, signed_by: decoded.signed_by, reply_to }
 }
 
 pub fn payment(number: &str) -> PayRequest {

@@ -61,7 +61,7 @@ impl PosService for Echo {
         let answers = requests.into_inner().map(|request| {
             let PayStreamRequest { request_id, payment, .. } = request?;
             let approved = pay_stream_response::Result::Response(approval(payment.unwrap_or_default()));
-            Ok(PayStreamResponse { request_id, result: Some(approved) })
+            Ok(PayStreamResponse { request_id, result: Some(approved), hops: String::new() })
         });
         Ok(Response::new(Box::pin(answers)))
     }

@@ -11,6 +11,7 @@ use super::{
     alive::{alive_from, alive_out, process_from, process_out},
     fault::{RecordFault, check_version, need},
     forms::{cancel_form, cancel_request, pay_form, pay_request, refund_form, refund_request},
+    hop_times::HopTimes,
     ids::{key_from, key_out, reply_to_from, reply_to_out, trade_no_from},
     listings::{listing_change_from, listing_change_out},
     movement::{failure_from, failure_out},
@@ -40,6 +41,11 @@ impl From<UnixMs> for Stamp<'_> {
 
 /// Reads a record of `orders`.
 pub fn decode_record(bytes: Bytes) -> Result<Record, RecordFault> {
+    decode_record_with_hops(bytes).map(|(record, _)| record)
+}
+
+/// Reads a record of `orders`, and the hops of its call if that asked for them.
+pub fn decode_record_with_hops(bytes: Bytes) -> Result<(Record, Option<HopTimes>), RecordFault> {
     let record = bus::OrdersRecord::decode(bytes).map_err(|_| RecordFault::NotProtobuf)?;
     check_version(record.version)?;
     let command = match need(record.body, "body")? {
@@ -78,7 +84,7 @@ pub fn decode_record(bytes: Bytes) -> Result<Record, RecordFault> {
     };
     let key = |name: String| KeyName::parse(name).map_err(RecordFault::invalid("signed_by"));
     let signed_by = Some(record.signed_by).filter(|name| !name.is_empty()).map(key).transpose()?;
-    Ok(Record { at: UnixMs(record.at_ms), signed_by, command })
+    Ok((Record { at: UnixMs(record.at_ms), signed_by, command }, record.hops.map(HopTimes::from)))
 }
 
 fn reserve_from(reserve: bus::Reserve) -> Result<Reserve, RecordFault> {
@@ -202,7 +208,8 @@ pub fn encode_due(at: UnixMs, key: &OrderKey) -> Bytes {
 fn encode<'a>(stamp: impl Into<Stamp<'a>>, body: Body) -> Bytes {
     let Stamp { at, signed_by } = stamp.into();
     let signed_by = signed_by.map_or_else(String::new, |name| name.as_str().to_owned());
-    bus::OrdersRecord { version: RECORD_VERSION, at_ms: at.0, signed_by, body: Some(body) }.encode_to_vec().into()
+    let record = bus::OrdersRecord { version: RECORD_VERSION, at_ms: at.0, signed_by, body: Some(body), hops: None };
+    record.encode_to_vec().into()
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use twqr_types::{OrderKey, StatusCode};
 
 use super::{
     fault::{RecordFault, check_version},
+    hop_times::HopTimes,
     ids::{effect_id_from, effect_id_out, key_from, key_out},
     order::{order_for_caller, order_from},
 };
@@ -30,6 +31,8 @@ pub struct ReplyRecord {
     /// The StatusCode for orders in progress, by the policy in force; absent if the writer did not
     /// name it.
     pub in_progress_code: Option<StatusCode>,
+    /// The hops so far of the call that caused the record; absent if that did not ask for them.
+    pub hops: Option<HopTimes>,
 }
 
 /// The content of a record of `replies`.
@@ -59,7 +62,7 @@ pub enum ReplyContent {
 impl ReplyRecord {
     /// A record for an ingress as a whole.
     pub fn broadcast(content: ReplyContent) -> Self {
-        Self { id: None, correlation: 0, content, repeat: false, in_progress_code: None }
+        Self { id: None, correlation: 0, content, repeat: false, in_progress_code: None, hops: None }
     }
 
     /// A record without content, by which a reader checks that it reads what is written.
@@ -88,6 +91,7 @@ pub fn decode_reply(bytes: Bytes) -> Result<ReplyRecord, RecordFault> {
         content,
         repeat: record.repeat,
         in_progress_code: StatusCode::parse(&record.in_progress_code).ok(),
+        hops: record.hops.map(HopTimes::from),
     })
 }
 
@@ -110,6 +114,7 @@ pub fn encode_reply_record(record: &ReplyRecord) -> Bytes {
         body,
         repeat: record.repeat,
         in_progress_code: in_progress_text(record.in_progress_code),
+        hops: record.hops.map(bus::HopTimes::from),
     };
     record.encode_to_vec().into()
 }
@@ -134,6 +139,7 @@ pub fn encode_reply(reply: &Reply, order: Option<&Order>, in_progress_code: Opti
         body,
         repeat: reply.repeat,
         in_progress_code: in_progress_text(in_progress_code),
+        hops: None,
     };
     record.encode_to_vec().into()
 }

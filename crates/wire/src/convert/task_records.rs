@@ -12,6 +12,7 @@ use twqr_types::{MerchantTradeNo, UnixMs};
 use super::{
     alive::{alive_from, alive_out, process_from, process_out},
     fault::{RecordFault, check_version, need},
+    hop_times::HopTimes,
     ids::{effect_id_from, effect_id_out, issuer_from, key_from, key_out, merchant_trade_no_from, trade_no_from},
     policy::{limits_from, limits_out},
     witness::{LogWitness, witness_from, witness_out},
@@ -67,14 +68,19 @@ fn hold_out(hold: &HoldRecord) -> Body {
 }
 
 fn encode(body: Body) -> Bytes {
-    bus::TasksRecord { version: RECORD_VERSION, body: Some(body) }.encode_to_vec().into()
+    bus::TasksRecord { version: RECORD_VERSION, body: Some(body), hops: None }.encode_to_vec().into()
 }
 
 /// Reads a record of a task partition.
 pub fn decode_task_record(bytes: Bytes) -> Result<TaskRecord, RecordFault> {
+    decode_task_record_with_hops(bytes).map(|(record, _)| record)
+}
+
+/// Reads a record of a task partition, and the hops of its call if that asked for them.
+pub fn decode_task_record_with_hops(bytes: Bytes) -> Result<(TaskRecord, Option<HopTimes>), RecordFault> {
     let record = bus::TasksRecord::decode(bytes).map_err(|_| RecordFault::NotProtobuf)?;
     check_version(record.version)?;
-    Ok(match need(record.body, "body")? {
+    let body = match need(record.body, "body")? {
         Body::Claim(bus::WorkerClaim { owner, nonce, replaces }) => {
             TaskRecord::Hold(HoldRecord::Claim { owner: owner.into(), nonce, replaces })
         }
@@ -85,7 +91,8 @@ pub fn decode_task_record(bytes: Bytes) -> Result<TaskRecord, RecordFault> {
         Body::Alive(alive) => TaskRecord::Hold(HoldRecord::Alive(alive_from(alive)?)),
         Body::Doubt(doubt) => TaskRecord::Hold(HoldRecord::Doubt(process_from(doubt.by)?)),
         Body::Task(task) => TaskRecord::Task(Box::new(task_from(task)?)),
-    })
+    };
+    Ok((body, record.hops.map(HopTimes::from)))
 }
 
 /// Writes what is committed with a position on a task partition.
@@ -263,7 +270,8 @@ mod tests {
 
     #[test]
     fn a_record_of_another_version_is_refused() {
-        let of_another_version = bus::TasksRecord { version: RECORD_VERSION + 1, body: None }.encode_to_vec();
+        let of_another_version =
+            bus::TasksRecord { version: RECORD_VERSION + 1, body: None, hops: None }.encode_to_vec();
         assert_eq!(decode_task_record(of_another_version.into()).unwrap_err(), RecordFault::Version(2));
     }
 }

@@ -13,7 +13,7 @@ use twqr_wire::convert::HeldTopic;
 
 use super::{
     BATCH_RECORDS_MAX, Holder, QUEUED_CALLS_MAX, Stage, in_flight::InFlight, outcomes::Outcomes, sent_tasks::SentTasks,
-    transfer_queue::TransferQueue,
+    task_hops::TaskHops, transfer_queue::TransferQueue,
 };
 use crate::{
     call::Call,
@@ -91,6 +91,7 @@ impl Holder {
             in_flight: InFlight::default(),
             queue: TransferQueue::default(),
             sent: SentTasks::default(),
+            hops: TaskHops::default(),
             outcomes: Outcomes::default(),
         }))
     }

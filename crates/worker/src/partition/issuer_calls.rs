@@ -8,7 +8,10 @@ use tracing::info;
 use twqr_journal::{Entry, Offset};
 use twqr_order::{MovementOutcome, Outcome, Task};
 use twqr_types::UnixMs;
-use twqr_wire::convert::{BackendAnswer, encode_outcome};
+use twqr_wire::{
+    convert::{BackendAnswer, encode_outcome, with_hops},
+    hops::Hop,
+};
 
 use super::{
     Holder,
@@ -62,6 +65,7 @@ impl Holder {
     ) {
         let timeout = Instant::now() + Duration::from_millis(self.settings.call_timeout_ms);
         let id = self.in_flight.add(CallInFlight { offset, task: TaskSummary::of(&task), purpose, place }, timeout);
+        self.hops.enter(offset, Hop::Backend);
         slot.send(Call { id, task, purpose });
     }
 
@@ -123,6 +127,7 @@ impl Holder {
     fn take_call(&mut self, call_id: u64) -> Option<CallInFlight> {
         let mut call = self.in_flight.take(call_id)?;
         call.place = None;
+        self.hops.enter(call.offset, Hop::Worker);
         Some(call)
     }
 
@@ -172,7 +177,12 @@ impl Holder {
     /// Writes an outcome to the order's shard; `offset` is the task's, if this finishes it.
     pub(super) fn report(&mut self, offset: Option<Offset>, task: &TaskSummary, movement: MovementOutcome) {
         let outcome = Outcome { key: task.key.clone(), task: task.id, movement };
-        let entry = Entry::plain(encode_outcome(self.clock.now(), &outcome));
-        self.outcomes.add(task.id.shard, entry, offset);
+        let record = encode_outcome(self.clock.now(), &outcome);
+        let hops = offset.and_then(|task| self.hops.end(task, || self.clock.now_us()));
+        let record = match hops {
+            Some(times) => with_hops(&record, &times),
+            None => record,
+        };
+        self.outcomes.add(task.id.shard, Entry::plain(record), offset);
     }
 }

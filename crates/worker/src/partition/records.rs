@@ -4,7 +4,7 @@ use tracing::info;
 use twqr_consumer::task_mark;
 use twqr_journal::{Offset, Record};
 use twqr_order::{HoldRecord, Task, TaskKind};
-use twqr_wire::convert::{TaskRecord, decode_task_record};
+use twqr_wire::convert::{TaskRecord, decode_task_record_with_hops};
 
 use super::{Ended, Holder, Stage, transfer_queue::Transfer};
 
@@ -12,8 +12,8 @@ impl Holder {
     pub(super) fn on_record(&mut self, record: Record) {
         let offset = record.offset;
         let payload = record.entry.value.unwrap_or_default();
-        let record = match decode_task_record(payload.clone()) {
-            Ok(record) => record,
+        let (record, hops) = match decode_task_record_with_hops(payload.clone()) {
+            Ok(decoded) => decoded,
             Err(fault) => {
                 self.read.read(offset, false);
                 return self.dead_letters.write(self.partition, offset, &payload, fault);
@@ -22,7 +22,12 @@ impl Holder {
         self.read.note_witness(offset, task_mark(&record));
         let is_after_claim = offset > self.holding.own();
         let hold = match record {
-            TaskRecord::Task(task) => return self.on_task(offset, *task),
+            TaskRecord::Task(task) => {
+                if let Some(times) = hops {
+                    self.hops.begin(offset, times, self.clock.now_us());
+                }
+                return self.on_task(offset, *task);
+            }
             TaskRecord::Hold(hold) => hold,
         };
         match hold {

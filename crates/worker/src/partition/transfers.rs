@@ -5,6 +5,7 @@
 use twqr_journal::Offset;
 use twqr_order::Task;
 use twqr_types::UnixMs;
+use twqr_wire::hops::Hop;
 
 use super::{
     Ended, Holder, QUEUED_TRANSFERS_MAX, Stage,
@@ -44,6 +45,7 @@ impl Holder {
 
     fn wait(&mut self, transfer: Transfer, place: QueuePlace) {
         if self.queue.len() < QUEUED_TRANSFERS_MAX {
+            self.hops.enter(transfer.offset, Hop::WorkerWait);
             self.queue.push(QueuedTransfer { transfer, place });
         } else {
             self.give_up(transfer, "too many tasks wait for their issuers");

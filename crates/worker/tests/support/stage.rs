@@ -29,7 +29,7 @@ use twqr_wire::{
         Approved, ExchangeRequest, ExchangeResponse, Refunded, Reversed, TradeUnknown, exchange_request::Call,
         exchange_response::Answer, inquiry::Subject,
     },
-    convert::{TaskRecord, decode_record, encode_task_record},
+    convert::{HopTimes, TaskRecord, decode_record, decode_record_with_hops, encode_task_record, with_hops},
     pos::PaymentType,
 };
 use twqr_worker::{Answers, Backend, Calls, Settings, run};
@@ -248,6 +248,24 @@ impl Stage {
         let entry = |task| Entry::plain(encode_task_record(&TaskRecord::Task(Box::new(task))));
         let partition = Partition { topic: self.topic, index: 0 };
         self.router.append(partition, tasks.into_iter().map(entry).collect()).await.unwrap();
+    }
+
+    /// Appends a task whose call asks for its hops.
+    pub async fn append_with_hops(&self, task: Task) {
+        let times = HopTimes::new(task.id.offset, (BEGAN.0 + elapsed_ms(self.began)) * 1_000);
+        let record = encode_task_record(&TaskRecord::Task(Box::new(task)));
+        let partition = Partition { topic: self.topic, index: 0 };
+        self.router.append(partition, vec![Entry::plain(with_hops(&record, &times))]).await.unwrap();
+    }
+
+    /// The hops of each outcome so far, with the number of its task.
+    pub fn outcome_hops(&self) -> Vec<(u64, Option<HopTimes>)> {
+        let outcome = |record: twqr_journal::Record| {
+            let (record, hops) = decode_record_with_hops(record.entry.value.unwrap()).unwrap();
+            let Command::Outcome(outcome) = record.command else { return None };
+            Some((outcome.task.offset, hops))
+        };
+        self.sim.records(ORDERS).into_iter().filter_map(outcome).collect()
     }
 
     /// Waits until so many ms after the beginning.
