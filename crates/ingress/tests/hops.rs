@@ -53,7 +53,9 @@ fn hops(metadata: &MetadataMap) -> Option<HopReport> {
 async fn reply(stage: &Stage, request: &RouterRequest, content: ReplyContent) {
     let (_, mut hops) = decode_record_with_hops(request.bytes.clone()).unwrap();
     if let Some(times) = &mut hops {
-        STAYS.into_iter().for_each(|(hop, us)| times.add(hop, us));
+        for (hop, us) in STAYS {
+            times.add(hop, us);
+        }
     }
     let to = request.reply_to;
     let reply = ReplyRecord { correlation: to.correlation, hops, ..ReplyRecord::broadcast(content) };
@@ -80,7 +82,9 @@ async fn only_a_call_that_asks_has_hops_and_other_records_stay_as_they_were() {
         };
         assert!(is_asked, "{header:?}: {report}");
         assert!(u128::from(report.total_us()) <= began.elapsed().as_micros(), "{report}");
-        STAYS.into_iter().for_each(|(hop, us)| assert_eq!(report.us(hop), us.unsigned_abs(), "{report}"));
+        for (hop, us) in STAYS {
+            assert_eq!(report.us(hop), us.unsigned_abs(), "{report}");
+        }
         assert!(report.us(Hop::Ingress) > 0 && report.us(Hop::Reply) > 0, "{report}");
     }
 }

@@ -3,6 +3,7 @@
 //! of its own, so a call never changes threads. Latency counts from the intended start.
 
 mod answer;
+mod hop_sample;
 mod http_client;
 mod pay_streams;
 mod progress;
@@ -24,9 +25,12 @@ use crate::{
     traffic::{MerchantList, Traffic},
 };
 
+pub use hop_sample::HopSample;
 pub use http_client::signed_request;
 pub use progress::{LoadProgress, ProgressNow};
 pub use record::{CallRecord, Reply};
+
+use sender::SentCalls;
 
 #[cfg(test)]
 pub(crate) use record::tests as record_tests;
@@ -45,7 +49,7 @@ pub struct Targets {
 pub struct LoadRun {
     progress: Arc<LoadProgress>,
     pacer: JoinHandle<()>,
-    senders: Vec<JoinHandle<Vec<CallRecord>>>,
+    senders: Vec<JoinHandle<SentCalls>>,
     segments: Vec<Segment>,
     began: SystemTime,
     run: String,
@@ -56,6 +60,8 @@ pub struct LoadRun {
 pub struct RecordedRun {
     /// One record for each call that was handed to a sending thread, by intended start.
     pub records: Vec<CallRecord>,
+    /// The hops of the calls that asked for them and got them.
+    pub hops: Vec<HopSample>,
     /// The segments that the records name.
     pub segments: Vec<Segment>,
     /// Starts that were left out because too many calls were in flight.
@@ -142,11 +148,15 @@ impl LoadRun {
     /// Waits until every call is answered or given up. Blocks the thread.
     pub fn finish(self) -> RecordedRun {
         drop(self.pacer.join());
-        let mut records: Vec<CallRecord> =
-            self.senders.into_iter().flat_map(|sender| sender.join().unwrap_or_default()).collect();
+        let (mut records, mut hops) = (Vec::new(), Vec::new());
+        for sent in self.senders.into_iter().map(|sender| sender.join().unwrap_or_default()) {
+            records.extend(sent.records);
+            hops.extend(sent.hops);
+        }
         records.sort_by_key(|record| record.intended_us);
         RecordedRun {
             records,
+            hops,
             segments: self.segments,
             dropped: self.progress.now().dropped,
             began: self.began,

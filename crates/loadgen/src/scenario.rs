@@ -160,6 +160,8 @@ pub struct ClientChoice {
     pub in_flight_max: u32,
     /// Time that orders have to become final after the last start, in s.
     pub settle_s: u64,
+    /// Share of the calls that ask for their hops.
+    pub hops_share: f64,
 }
 
 /// How the services are started.
@@ -328,6 +330,7 @@ impl Default for ClientChoice {
             retry_pause_ms: 50,
             in_flight_max: 20_000,
             settle_s: 90,
+            hops_share: 0.05,
         }
     }
 }

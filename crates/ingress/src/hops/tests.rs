@@ -7,7 +7,9 @@ const OWN: u64 = 7;
 /// The hops in a reply: by hop, with the wait for the reply.
 fn times(of: &[(Hop, i64)]) -> HopTimes {
     let mut times = HopTimes::new(OWN, 0);
-    of.iter().for_each(|(hop, us)| times.add(*hop, *us));
+    for (hop, us) in of {
+        times.add(*hop, *us);
+    }
     times
 }
 
@@ -38,7 +40,9 @@ const WAY: [(Hop, i64); 7] = [
 /// The way with these hops changed.
 fn way_with(changes: &[(Hop, i64)]) -> HopTimes {
     let mut way = times(&WAY);
-    changes.iter().for_each(|(hop, us)| way.add(*hop, *us));
+    for (hop, us) in changes {
+        way.add(*hop, *us);
+    }
     way
 }
 

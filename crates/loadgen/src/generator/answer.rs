@@ -1,8 +1,11 @@
 //! One answer, from gRPC or from the HTTP form, reduced to what is recorded.
 
 use serde_json::Value;
-use tonic::Status;
-use twqr_wire::pos::{CancelResponse, PayResponse, QueryResponse, RefundResponse};
+use tonic::{Status, metadata::MetadataMap};
+use twqr_wire::{
+    hops::{HOPS_HEADER, HopReport},
+    pos::{CancelResponse, PayResponse, QueryResponse, RefundResponse},
+};
 
 use super::record::Reply;
 
@@ -14,11 +17,13 @@ pub(super) struct ReducedAnswer {
     pub(super) is_in_progress: bool,
     pub(super) is_repeat: bool,
     pub(super) trade_no: String,
+    /// Absent if the call did not ask for its hops, or the server knows no hops.
+    pub(super) hops: Option<HopReport>,
 }
 
 impl ReducedAnswer {
     pub(super) const fn without_response(reply: Reply) -> Self {
-        Self { reply, debit: 0, is_in_progress: false, is_repeat: false, trade_no: String::new() }
+        Self { reply, debit: 0, is_in_progress: false, is_repeat: false, trade_no: String::new(), hops: None }
     }
 
     fn response(code: &str, desc: &str) -> Self {
@@ -26,6 +31,12 @@ impl ReducedAnswer {
         // The texts of all three kinds of answers begin alike: "the refund is in progress; …".
         let is_in_progress = code != "000" && desc.contains(" is in progress");
         Self { is_in_progress, ..Self::without_response(reply) }
+    }
+
+    /// The same answer with the hops in its metadata, if they are there.
+    pub(super) fn with_metadata(self, metadata: &MetadataMap) -> Self {
+        let text = metadata.get(HOPS_HEADER).and_then(|text| text.to_str().ok());
+        Self { hops: text.and_then(|text| text.parse().ok()), ..self }
     }
 
     pub(super) fn refused(status: &Status) -> Self {

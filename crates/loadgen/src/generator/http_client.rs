@@ -5,11 +5,12 @@ use std::{cell::RefCell, fmt::Write, net::SocketAddr};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::{Request, client::conn::http1};
+use hyper::{Request, client::conn::http1, http::response::Parts};
 use hyper_util::rt::TokioIo;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use tokio::net::TcpStream;
+use twqr_wire::hops::HOPS_HEADER;
 
 use super::{answer::ReducedAnswer, record::Reply};
 use crate::traffic::BuiltRequest;
@@ -42,32 +43,36 @@ impl HttpPool {
         Self { address, idle: RefCell::new(Vec::new()) }
     }
 
-    /// Sends a request that is signed with `key`.
-    pub(super) async fn call(&self, request: &BuiltRequest, key: &str) -> ReducedAnswer {
+    /// Sends a request that is signed with `key`, and asks for its hops if `asks`.
+    pub(super) async fn call(&self, request: &BuiltRequest, key: &str, asks: bool) -> ReducedAnswer {
         let (path, body) = signed_request(request, key);
-        match self.post(path, body).await {
-            Ok((status, body)) => ReducedAnswer::http(status, &body),
+        match self.post(path, body, asks).await {
+            Ok((head, body)) => {
+                let hops = head.headers.get(HOPS_HEADER).and_then(|text| text.to_str().ok()?.parse().ok());
+                ReducedAnswer { hops, ..ReducedAnswer::http(head.status.as_u16(), &body) }
+            }
             Err(BrokenConnection) => ReducedAnswer::without_response(Reply::Broken),
         }
     }
 
-    async fn post(&self, path: &str, body: String) -> Result<(u16, Bytes), BrokenConnection> {
+    async fn post(&self, path: &str, body: String, asks: bool) -> Result<(Parts, Bytes), BrokenConnection> {
         let idle = self.idle.borrow_mut().pop();
         let mut connection = match idle {
             Some(connection) if !connection.is_closed() => connection,
             Some(_) | None => self.connect().await?,
         };
         connection.ready().await?;
-        let request = Request::post(path)
-            .header("host", self.address.to_string())
-            .header("content-type", "application/json")
-            .body(Full::new(Bytes::from(body)))
-            .map_err(|_| BrokenConnection)?;
+        let mut request =
+            Request::post(path).header("host", self.address.to_string()).header("content-type", "application/json");
+        if asks {
+            request = request.header(HOPS_HEADER, "1");
+        }
+        let request = request.body(Full::new(Bytes::from(body))).map_err(|_| BrokenConnection)?;
         let response = connection.send_request(request).await?;
-        let status = response.status().as_u16();
-        let body = response.into_body().collect().await?.to_bytes();
+        let (head, body) = response.into_parts();
+        let body = body.collect().await?.to_bytes();
         self.idle.borrow_mut().push(connection);
-        Ok((status, body))
+        Ok((head, body))
     }
 
     async fn connect(&self) -> Result<Connection, BrokenConnection> {

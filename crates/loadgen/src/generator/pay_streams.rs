@@ -49,11 +49,11 @@ impl PayStreams {
     }
 
     /// Sends a payment over the stream of connection `turn`, and waits for its answer.
-    /// `timeout_ms` is its deadline.
-    pub(super) async fn call(&self, turn: usize, payment: PayRequest, timeout_ms: u64) -> ReducedAnswer {
+    /// `timeout_ms` is its deadline; it asks for its hops if `hops`.
+    pub(super) async fn call(&self, turn: usize, payment: PayRequest, timeout_ms: u64, hops: bool) -> ReducedAnswer {
         let request_id = self.next.fetch_add(1, Ordering::Relaxed);
         let timeout_ms = u32::try_from(timeout_ms).unwrap_or(u32::MAX);
-        let request = PayStreamRequest { request_id, payment: Some(payment), timeout_ms, hops: false };
+        let request = PayStreamRequest { request_id, payment: Some(payment), timeout_ms, hops };
         let answer = self.send(turn % self.streams.len(), request);
         answer.await.unwrap_or(ReducedAnswer::without_response(Reply::Broken))
     }
@@ -116,10 +116,10 @@ async fn read(
     waiting: &Mutex<WaitingCalls>,
 ) -> Result<std::convert::Infallible, Status> {
     let mut answers = client.pay_stream(UnboundedReceiverStream::new(requests)).await?.into_inner();
-    while let Some(PayStreamResponse { request_id, result, .. }) = answers.message().await? {
+    while let Some(PayStreamResponse { request_id, result, hops }) = answers.message().await? {
         let sender = lock(waiting).by_id.remove(&request_id);
         if let (Some(sender), Some(result)) = (sender, result) {
-            drop(sender.send(reduced(result)));
+            drop(sender.send(ReducedAnswer { hops: hops.parse().ok(), ..reduced(result) }));
         }
     }
     Err(Status::unavailable("the server ended the stream"))

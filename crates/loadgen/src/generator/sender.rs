@@ -10,12 +10,20 @@ use std::{
 
 use futures::{StreamExt, future::LocalBoxFuture, stream::FuturesUnordered};
 use tokio::{sync::mpsc, time::timeout};
-use tonic::transport::{Channel, Endpoint};
-use twqr_wire::pos::{InquiryType, OrderStatus, WatchOrderRequest, pos_service_client::PosServiceClient};
+use tonic::{
+    Status,
+    metadata::MetadataValue,
+    transport::{Channel, Endpoint},
+};
+use twqr_wire::{
+    hops::HOPS_HEADER,
+    pos::{InquiryType, OrderStatus, WatchOrderRequest, pos_service_client::PosServiceClient},
+};
 
 use super::{
     LoadError, Targets,
     answer::ReducedAnswer,
+    hop_sample::{HopSample, is_asked},
     http_client::HttpPool,
     pay_streams::PayStreams,
     progress::LoadProgress,
@@ -58,9 +66,17 @@ struct Connections {
     began: Instant,
 }
 
+/// What a thread has recorded.
+#[derive(Debug, Default)]
+pub(super) struct SentCalls {
+    pub(super) records: Vec<CallRecord>,
+    pub(super) hops: Vec<HopSample>,
+}
+
 /// A call that ended.
 struct EndedCall {
     record: CallRecord,
+    hops: Option<HopSample>,
     paid: Option<PaidPayment>,
     open: Option<OpenCall>,
 }
@@ -105,7 +121,7 @@ impl Sender {
     }
 
     /// Sends until `starts` ends and every call has ended.
-    pub(super) async fn run(self, mut starts: mpsc::UnboundedReceiver<IntendedStart>) -> Vec<CallRecord> {
+    pub(super) async fn run(self, mut starts: mpsc::UnboundedReceiver<IntendedStart>) -> SentCalls {
         let Self { mut traffic, mut recent, merchants, client, endpoints, http, progress, began } = self;
         if let Ok(task) = std::fs::read_link("/proc/thread-self") {
             progress.name_task(format!("/proc/{}", task.display()));
@@ -115,7 +131,7 @@ impl Sender {
         let clients: Vec<_> = channels.map(PosServiceClient::new).collect();
         let streams = PayStreams::new(&clients);
         let connections = Connections { clients, streams, http, merchants, client, began };
-        let records = RefCell::new(Vec::new());
+        let (records, mut hops) = (RefCell::new(Vec::new()), Vec::new());
         let mut calls = FuturesUnordered::new();
         let mut watches: FuturesUnordered<LocalBoxFuture<'_, (usize, LaterResult)>> = FuturesUnordered::new();
         let mut due = Vec::with_capacity(64);
@@ -132,7 +148,8 @@ impl Sender {
                     }
                 }
                 Some(ended) = calls.next(), if !calls.is_empty() => {
-                    let EndedCall { record, paid, open }: EndedCall = ended;
+                    let EndedCall { record, hops: sample, paid, open }: EndedCall = ended;
+                    hops.extend(sample);
                     progress.end(record.segment, record.latency_us(), record.error().is_some());
                     if let Some(paid) = paid {
                         recent.remember_paid(paid);
@@ -156,7 +173,7 @@ impl Sender {
         };
         // What is not final by then stays without a final time, and the audit says so.
         drop(timeout(Duration::from_secs(settle_s), settle).await);
-        records.take()
+        SentCalls { records: records.take(), hops }
     }
 }
 
@@ -182,8 +199,9 @@ impl Connections {
     async fn call(&self, start: IntendedStart, call: DrawnCall, turn: usize) -> EndedCall {
         let sent_us = self.now_us();
         let mut attempts = 1;
+        let asks = is_asked(turn, self.client.hops_share);
         let answer = loop {
-            let answer = self.attempt(&call, turn + attempts as usize).await;
+            let answer = self.attempt(&call, turn + attempts as usize, asks).await;
             if is_decided(call.channel, answer.reply) || attempts >= self.client.attempts {
                 break answer;
             }
@@ -211,53 +229,64 @@ impl Connections {
             attempts: u16::try_from(attempts).unwrap_or(u16::MAX),
             reply: answer.reply,
         };
+        let hops = answer.hops.filter(|_| attempts == 1).map(|hops| HopSample { record, hops });
         if call.kind == CallKind::Cancel && record.is_in_progress {
-            return EndedCall { record, paid: None, open: Some(OpenCall::Cancel(Box::new(call))) };
+            return EndedCall { record, hops, paid: None, open: Some(OpenCall::Cancel(Box::new(call))) };
         }
-        let BuiltRequest::Pay(request) = call.request else { return EndedCall { record, paid: None, open: None } };
+        let BuiltRequest::Pay(request) = call.request else {
+            return EndedCall { record, hops, paid: None, open: None };
+        };
         let watched = || OpenCall::Payment(request.merchant_id.clone(), request.merchant_trade_no.clone());
         let open = record.is_in_progress.then(watched);
         let is_paid = call.kind == CallKind::Pay && record.is_success();
         let (merchant, order, trade_no) = (call.merchant, call.order, answer.trade_no);
         let paid = is_paid.then_some(PaidPayment { merchant, order, trade_no, request });
-        EndedCall { record, paid, open }
+        EndedCall { record, hops, paid, open }
     }
 
-    async fn attempt(&self, call: &DrawnCall, turn: usize) -> ReducedAnswer {
+    async fn attempt(&self, call: &DrawnCall, turn: usize, asks: bool) -> ReducedAnswer {
         let limit = Duration::from_millis(self.client.deadline_ms + DEADLINE_GRACE_MS);
         let answer = async {
             match (call.channel, &call.request, &self.http) {
-                (CallChannel::Http, request, Some(http)) => http.call(request, self.merchants.key(call.merchant)).await,
-                (CallChannel::GrpcStream, BuiltRequest::Pay(payment), _) => {
-                    self.streams.call(turn, payment.clone(), self.client.deadline_ms).await
+                (CallChannel::Http, request, Some(http)) => {
+                    http.call(request, self.merchants.key(call.merchant), asks).await
                 }
-                (_, request, _) => self.grpc(request, turn).await,
+                (CallChannel::GrpcStream, BuiltRequest::Pay(payment), _) => {
+                    self.streams.call(turn, payment.clone(), self.client.deadline_ms, asks).await
+                }
+                (_, request, _) => self.grpc(request, turn, asks).await,
             }
         };
         timeout(limit, answer).await.unwrap_or(ReducedAnswer::without_response(Reply::Broken))
     }
 
-    async fn grpc(&self, request: &BuiltRequest, turn: usize) -> ReducedAnswer {
+    async fn grpc(&self, request: &BuiltRequest, turn: usize, asks: bool) -> ReducedAnswer {
         let mut client = self.clients[turn % self.clients.len()].clone();
-        let result = match request {
-            BuiltRequest::Pay(request) => {
-                client.pay(self.request(request.clone())).await.map(|r| ReducedAnswer::payment(r.into_inner()))
+        match request {
+            BuiltRequest::Pay(message) => {
+                let answer = client.pay(self.request(message.clone(), asks)).await;
+                reduced(answer, ReducedAnswer::payment)
             }
-            BuiltRequest::Query(request) => {
-                client.query(self.request(request.clone())).await.map(|r| ReducedAnswer::query(r.get_ref()))
+            BuiltRequest::Query(message) => {
+                let answer = client.query(self.request(message.clone(), asks)).await;
+                reduced(answer, |answer| ReducedAnswer::query(&answer))
             }
-            BuiltRequest::Refund(request) => {
-                client.refund(self.request(request.clone())).await.map(|r| ReducedAnswer::refund(r.get_ref()))
+            BuiltRequest::Refund(message) => {
+                let answer = client.refund(self.request(message.clone(), asks)).await;
+                reduced(answer, |answer| ReducedAnswer::refund(&answer))
             }
-            BuiltRequest::Cancel(request) => {
-                client.cancel(self.request(request.clone())).await.map(|r| ReducedAnswer::cancel(r.get_ref()))
+            BuiltRequest::Cancel(message) => {
+                let answer = client.cancel(self.request(message.clone(), asks)).await;
+                reduced(answer, |answer| ReducedAnswer::cancel(&answer))
             }
-        };
-        result.unwrap_or_else(|status| ReducedAnswer::refused(&status))
+        }
     }
 
-    fn request<T>(&self, message: T) -> tonic::Request<T> {
+    fn request<T>(&self, message: T, asks: bool) -> tonic::Request<T> {
         let mut request = tonic::Request::new(message);
+        if asks {
+            request.metadata_mut().insert(HOPS_HEADER, MetadataValue::from_static("1"));
+        }
         request.set_timeout(Duration::from_millis(self.client.deadline_ms));
         request
     }
@@ -277,7 +306,7 @@ impl Connections {
         loop {
             tokio::time::sleep(Duration::from_millis(WATCH_AGAIN_MS)).await;
             turn += 1;
-            let answer = self.attempt(call, turn).await;
+            let answer = self.attempt(call, turn, false).await;
             if is_decided(call.channel, answer.reply) && !answer.is_in_progress {
                 return LaterResult { at_us: self.now_us(), reply: Some(answer.reply) };
             }
@@ -317,5 +346,15 @@ fn is_decided(channel: CallChannel, reply: Reply) -> bool {
         Reply::Status(code) => !(channel == CallChannel::Http && &code == b"301"),
         Reply::Grpc(code) => is_refusal(code),
         Reply::Http(_) | Reply::Broken => false,
+    }
+}
+
+fn reduced<T>(answer: Result<tonic::Response<T>, Status>, reduce: impl FnOnce(T) -> ReducedAnswer) -> ReducedAnswer {
+    match answer {
+        Ok(response) => {
+            let (metadata, message, _) = response.into_parts();
+            reduce(message).with_metadata(&metadata)
+        }
+        Err(status) => ReducedAnswer::refused(&status).with_metadata(status.metadata()),
     }
 }

@@ -100,6 +100,7 @@ mod tests {
         let scenario = Scenario::parse(&format!("{hold}warm_up = true\n{hold}")).unwrap();
         let measured = |order, at_us| CallRecord { segment: 1, ..paid(order, at_us) };
         let recorded = RecordedRun {
+            hops: Vec::new(),
             records: vec![paid(1, 200_000), measured(2, 2_000_000), measured(3, 2_900_000), measured(4, 4_100_000)],
             segments: segments(&scenario),
             dropped: 0,

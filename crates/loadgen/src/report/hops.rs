@@ -1,12 +1,14 @@
-//! Where the time of a payment went: what the generator waited, what passed until the issuer
-//! charged, and what passed from there to the answer. The moment of the charge is the one in the
-//! simulator's ledger, in whole ms, so the figures need the simulator on a synchronous clock.
+//! Where the time of a payment went. The answers to calls that asked for their hops say it. If no
+//! answer has hops, the time is split at the moment of the charge in the simulator's ledger, in
+//! whole ms, which needs the simulator on a synchronous clock.
 
+use hdrhistogram::Histogram;
 use serde::Serialize;
+use twqr_wire::hops::{Hop, HopKind};
 
 use super::latency_figures::LatencyFigures;
 use crate::{
-    generator::{CallRecord, RecordedRun},
+    generator::{CallRecord, HopSample, RecordedRun},
     latency_histogram,
     reconcile::Ledger,
     traffic::CallKind,
@@ -17,18 +19,53 @@ use crate::{
 pub struct HopFigures {
     /// What passes in it.
     pub name: &'static str,
-    /// Whether the payment only waits in it.
-    pub is_waiting: bool,
-    /// How long it took.
+    /// `working`, `waiting` or `unknown`.
+    pub kind: &'static str,
+    /// How long it took, of all payments: 0 for those that did not pass it.
     pub latency: LatencyFigures,
 }
 
-/// The parts of the paid payments' time; only the generator's part without a ledger.
+fn figures(name: &'static str, kind: HopKind, times: &Histogram<u64>) -> HopFigures {
+    HopFigures { name, kind: kind.name(), latency: LatencyFigures::of(times) }
+}
+
+/// The parts of the paid payments' time; only the generator's part without hops and ledger.
 pub(super) fn hops(recorded: &RecordedRun, measured: &[&CallRecord], ledger: Option<&Ledger>) -> Vec<HopFigures> {
+    let is_warm_up = |sample: &&HopSample| {
+        let segment = recorded.segments.get(usize::from(sample.record.segment));
+        segment.is_some_and(|segment| segment.warm_up)
+    };
+    let samples = recorded.hops.iter().filter(|sample| is_paid(&sample.record));
+    let samples: Vec<&HopSample> = samples.filter(|sample| !is_warm_up(sample)).collect();
+    if samples.is_empty() { by_ledger(recorded, measured, ledger) } else { by_answers(&samples) }
+}
+
+fn is_paid(record: &CallRecord) -> bool {
+    record.kind == CallKind::Pay && record.is_success()
+}
+
+fn by_answers(samples: &[&HopSample]) -> Vec<HopFigures> {
+    let part = |name, kind, us: &dyn Fn(&HopSample) -> u64| {
+        let mut times = latency_histogram();
+        for sample in samples {
+            times.saturating_record(us(sample));
+        }
+        figures(name, kind, &times)
+    };
+    let outside = [
+        part(GENERATOR, HopKind::Waiting, &|sample| sample.record.start_lag_us()),
+        part("network and client", HopKind::Unknown, &HopSample::outside_us),
+    ];
+    let hops = Hop::ALL.into_iter().map(|hop| part(hop.name(), hop.kind(), &|sample| sample.hops.us(hop)));
+    outside.into_iter().chain(hops).collect()
+}
+
+const GENERATOR: &str = "generator: intended start to sending";
+
+fn by_ledger(recorded: &RecordedRun, measured: &[&CallRecord], ledger: Option<&Ledger>) -> Vec<HopFigures> {
     let began_ms = recorded.began.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64);
     let (mut lag, mut to_charge, mut to_answer) = (latency_histogram(), latency_histogram(), latency_histogram());
-    let paid = measured.iter().filter(|record| record.kind == CallKind::Pay && record.is_success());
-    for record in paid {
+    for record in measured.iter().filter(|record| is_paid(record)) {
         lag.saturating_record(record.start_lag_us());
         let count = ledger.and_then(|ledger| ledger.counts.get(&record.order));
         let Some(count) = count.filter(|count| count.charged_at_ms > 0) else { continue };
@@ -38,11 +75,11 @@ pub(super) fn hops(recorded: &RecordedRun, measured: &[&CallRecord], ledger: Opt
         to_charge.saturating_record(between(record.sent_us.cast_signed(), charged_us));
         to_answer.saturating_record(between(charged_us, record.answered_us.cast_signed()));
     }
-    let hop = |name, is_waiting, histogram| HopFigures { name, is_waiting, latency: LatencyFigures::of(histogram) };
-    let mut hops = vec![hop("generator: intended start to sending", true, &lag)];
+    let mut hops = vec![figures(GENERATOR, HopKind::Waiting, &lag)];
     if !to_charge.is_empty() {
-        hops.push(hop("router and worker: sending to the issuer's charge", false, &to_charge));
-        hops.push(hop("issuer, worker and router: charge to answer", false, &to_answer));
+        let (before, behind) = ("sending to the issuer's charge", "charge to answer");
+        hops.push(figures(before, HopKind::Unknown, &to_charge));
+        hops.push(figures(behind, HopKind::Unknown, &to_answer));
     }
     hops
 }

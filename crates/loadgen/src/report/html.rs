@@ -114,13 +114,13 @@ fn errors_and_results(page: &mut String, summary: &LoadSummary) {
 
 fn hops(page: &mut String, summary: &LoadSummary) {
     page.push_str(&charts::hops(summary));
-    let name =
-        |hop: &super::HopFigures| format!("{} ({})", hop.name, if hop.is_waiting { "waiting" } else { "working" });
+    let name = |hop: &super::HopFigures| format!("{} ({})", hop.name, hop.kind);
     let rows: Vec<(String, &LatencyFigures)> = summary.hops.iter().map(|hop| (name(hop), &hop.latency)).collect();
     latency_table(page, "Parts of the time of paid payments, in ms", "part", &rows);
     page.push_str(
-        "<p>The moment of the charge is the one in the simulator's ledger, in whole ms. Waiting and working within the \
-         services are not separated: answers carry no times of their hops.</p>\n",
+        "<p>From the answers of the payments that asked for their hops (<code>client.hops_share</code>); \
+         proto/README.md explains each hop. If none did, the time is split at the moment of the charge in the \
+         simulator's ledger, in whole ms.</p>\n",
     );
 }
 

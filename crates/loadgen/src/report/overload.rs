@@ -124,6 +124,7 @@ mod tests {
         let inquiries = [(8, failed), (9, declined)].into();
         let measured: Vec<&CallRecord> = records.iter().collect();
         let recorded = RecordedRun {
+            hops: Vec::new(),
             records: records.clone(),
             segments,
             dropped: 0,

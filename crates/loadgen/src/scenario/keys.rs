@@ -137,6 +137,12 @@ pub const KEYS: &[ScenarioKey] = &[
         "Time that orders have to become final after the last start, in s",
     ),
     key(
+        "client.hops_share",
+        SHARE,
+        "0.05",
+        "Share of the calls that ask where their time goes (header twqr-hops), for the report",
+    ),
+    key(
         "system.shape",
         Form::OneOf(&["all-in-one", "process-for-each", "two-of-each"]),
         "\"all-in-one\"",

@@ -8,7 +8,7 @@ use tonic::Code;
 
 use super::*;
 use crate::{
-    generator::{Reply, record_tests::paid},
+    generator::{HopSample, Reply, record_tests::paid},
     reconcile::LedgerCount,
     scenario::FIGURES,
     schedule::segments,
@@ -20,7 +20,8 @@ const TEXT: &str = "thresholds = [\"p99_ms <= 25\", \"errors == 0\", \"knee_rate
 
 fn recorded(scenario: &Scenario, records: Vec<CallRecord>) -> RecordedRun {
     let began = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
-    RecordedRun { records, segments: segments(scenario), dropped: 0, began, run: "run".into() }
+    let (hops, segments) = (Vec::new(), segments(scenario));
+    RecordedRun { records, hops, segments, dropped: 0, began, run: "run".into() }
 }
 
 fn run() -> (Scenario, RecordedRun) {
@@ -63,10 +64,35 @@ fn the_time_of_a_payment_is_split_at_the_issuers_charge() {
     let count = LedgerCount { charges: 1, charged: 9, charged_at_ms: 1_002_004, ..LedgerCount::default() };
     let ledger = Ledger { counts: [(3, count)].into() };
     let summary = summarize(&scenario, &recorded, RunFacts { ledger: Some(ledger), ..RunFacts::default() });
-    let hops: Vec<(bool, u64)> = summary.hops.iter().map(|hop| (hop.is_waiting, hop.latency.count)).collect();
-    assert_eq!(hops, [(true, 2), (false, 1), (false, 1)]);
+    let hops: Vec<(&str, u64)> = summary.hops.iter().map(|hop| (hop.kind, hop.latency.count)).collect();
+    assert_eq!(hops, [("waiting", 2), ("unknown", 1), ("unknown", 1)]);
     let parts: f64 = summary.hops[1..].iter().map(|hop| hop.latency.max_ms).sum();
     assert!((parts - 1.95).abs() < 0.01, "sent to answered: {parts}");
+}
+
+#[test]
+fn the_hops_of_answers_are_averaged_over_all_payments_that_asked() {
+    let (scenario, mut recorded) = run();
+    let sample = |order, segment, hops: &str| {
+        let record = CallRecord { segment, ..paid(order, 0) };
+        HopSample { record, hops: hops.parse().unwrap() }
+    };
+    recorded.hops = vec![
+        sample(1, 0, "total=1900us backend=1900us"),
+        sample(2, 1, "total=1900us ingress=100us orders_wait=800us backend=1000us"),
+        sample(3, 1, "total=1700us ingress=100us backend=1600us"),
+    ];
+    let summary = summarize(&scenario, &recorded, RunFacts::default());
+    let mean = |name: &str| {
+        let hop = summary.hops.iter().find(|hop| hop.name == name).unwrap();
+        assert_eq!(hop.latency.count, 2, "{name}: the warm-up counts nowhere");
+        (hop.kind, (hop.latency.mean_ms * 100.0).round() / 100.0)
+    };
+    assert_eq!(mean("orders_wait"), ("waiting", 0.4));
+    assert_eq!((mean("backend"), mean("ingress")), (("working", 1.3), ("working", 0.1)));
+    assert_eq!(mean("network and client"), ("unknown", 0.15));
+    let all: f64 = summary.hops.iter().map(|hop| hop.latency.mean_ms).sum();
+    assert!((all - 2.0).abs() < 0.02, "from the intended start to the answer: {all}");
 }
 
 #[test]

@@ -150,7 +150,7 @@ pub(super) fn hops(summary: &LoadSummary) -> String {
     let mut left = 0.0;
     for (n, hop) in summary.hops.iter().enumerate() {
         let width = hop.latency.mean_ms / total.max(1e-9) * 400.0;
-        let (y, class) = (26.0 * n as f64 + 4.0, if hop.is_waiting { "bar waiting" } else { "bar" });
+        let (y, class) = (26.0 * n as f64 + 4.0, format!("bar {}", hop.kind));
         let _ = write!(
             svg,
             "<rect class=\"{class}\" x=\"{left:.1}\" y=\"{y}\" width=\"{:.1}\" height=\"18\"/>\
