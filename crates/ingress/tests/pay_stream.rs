@@ -231,7 +231,7 @@ async fn a_caller_that_reads_no_answers_is_not_read_either_and_slows_only_itself
             replied += 1;
         }
     }
-    assert!((60..1_000).contains(&replied), "{replied} requests were taken although no answer was read");
+    assert!((8..1_000).contains(&replied), "{replied} requests were taken although no answer was read");
     // The same connection still serves other calls, and so does another one. A repeat of a payment
     // whose answer is not read has it already.
     for mut client in [client.clone(), stage.client().await] {
