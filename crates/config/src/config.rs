@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, anyhow, bail};
 use serde::{Deserialize, Serialize};
-use twqr_journal::kafka::Layout;
+use twqr_journal::{embedded::EmbeddedSettings, kafka::Layout};
 use twqr_order::Policy;
 use twqr_types::SignatureForm;
 
@@ -32,10 +32,12 @@ pub struct Config {
     pub member: String,
     /// How many threads run the services of this process: 1 to 256.
     pub worker_threads: NonZeroU32,
-    /// How many partitions `orders` has: 1 to 1,024, fixed at creation.
-    pub shards: NonZeroU32,
-    /// How many partitions each task topic has: 1 to `shards`, fixed at creation.
-    pub task_partitions: NonZeroU32,
+    /// How many partitions `orders` has: 1 to 1,024, fixed at creation. Without it, existing topics
+    /// keep their number.
+    pub shards: Option<NonZeroU32>,
+    /// How many partitions each task topic has: 1 to `shards`, fixed at creation. Without it,
+    /// existing topics keep their number.
+    pub task_partitions: Option<NonZeroU32>,
     /// Where the ingress serves the public gRPC API.
     pub grpc: SocketAddr,
     /// Where the ingress serves the POS HTTP form.
@@ -83,7 +85,17 @@ pub struct Config {
 
 /// How many shards one task partition may serve: its committed position has an entry for each of
 /// them, and brokers limit the size of a position's metadata.
-const SHARDS_PER_TASK_PARTITION_MAX: u64 = 128;
+const SHARDS_PER_TASK_PARTITION_MAX: u32 = 128;
+/// How many shards and task partitions a new folder of the embedded journal has.
+const EMBEDDED: (u32, u32) = (8, 2);
+/// How many of them new topics on Kafka have. A request to a broker carries one partition, so more
+/// of them cost latency (`load-tests/README.md`).
+const ON_KAFKA: (u32, u32) = (4, 1);
+
+/// How few partitions the task topics may have.
+fn task_partitions_least(shards: u32) -> u32 {
+    shards.div_ceil(SHARDS_PER_TASK_PARTITION_MAX)
+}
 
 impl Default for Config {
     fn default() -> Self {
@@ -92,8 +104,8 @@ impl Default for Config {
             data_dir: "data".into(),
             member: "0".to_owned(),
             worker_threads: NonZeroU32::MIN.saturating_add(1),
-            shards: NonZeroU32::MIN.saturating_add(7),
-            task_partitions: NonZeroU32::MIN.saturating_add(1),
+            shards: None,
+            task_partitions: None,
             grpc: local(50_051),
             pos_http: local(50_080),
             merchant_keys_file: PathBuf::new(),
@@ -160,14 +172,15 @@ impl Config {
     /// Checks every value; the error lists all faults.
     fn check(&self) -> anyhow::Result<()> {
         let mut faults = Vec::new();
-        let task_partitions_min = u64::from(self.shards.get()).div_ceil(SHARDS_PER_TASK_PARTITION_MAX);
+        let EmbeddedSettings { shards, task_partitions, .. } = self.embedded(PathBuf::new());
+        let (shards, task_partitions) = (shards.get(), task_partitions.get());
         let ranges = [
-            ("shards", u64::from(self.shards.get()), 1..=1_024),
+            ("shards", u64::from(shards), 1..=1_024),
             ("worker_threads", u64::from(self.worker_threads.get()), 1..=256),
             (
                 "task_partitions",
-                u64::from(self.task_partitions.get()),
-                task_partitions_min..=u64::from(self.shards.get()),
+                u64::from(task_partitions),
+                u64::from(task_partitions_least(shards))..=u64::from(shards),
             ),
             ("answer_within_ms", self.answer_within_ms, 100..=14_000),
             ("call_timeout_ms", self.call_timeout_ms, 10..=60_000),
@@ -215,16 +228,33 @@ impl Config {
         timing_faults(policy, self.call_timeout_ms, self.clock_skew_max_ms, self.answer_within_ms)
     }
 
-    /// Returns the topic layout that this configuration asks for.
-    pub fn layout(&self) -> Layout {
+    /// Returns the topic layout that this configuration asks for; `recorded` is that of the topics,
+    /// if they exist. What is fixed at creation and not configured stays as it is recorded.
+    pub fn layout(&self, recorded: Option<&Layout>) -> Layout {
+        let configured = |number: Option<NonZeroU32>| number.map(NonZeroU32::get);
+        let least = configured(self.task_partitions).unwrap_or_default();
+        let shards = configured(self.shards).or(recorded.map(|layout| layout.shards));
+        let shards = shards.unwrap_or(ON_KAFKA.0.max(least));
+        let tasks = configured(self.task_partitions).or(recorded.map(|layout| layout.task_partitions));
         Layout {
-            shards: self.shards.get(),
-            task_partitions: self.task_partitions.get(),
+            shards,
+            task_partitions: tasks.unwrap_or(ON_KAFKA.1.max(task_partitions_least(shards))),
             replies_partitions: self.kafka.replies_partitions,
             replication: self.kafka.replication,
             min_insync: self.kafka.min_insync,
             retention_hours: self.kafka.retention_hours,
         }
+    }
+
+    /// Returns the settings of the embedded journal in this folder.
+    pub fn embedded(&self, dir: PathBuf) -> EmbeddedSettings {
+        let or = |configured: Option<NonZeroU32>, number| {
+            configured.unwrap_or(NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN))
+        };
+        let shards = or(self.shards, EMBEDDED.0);
+        let tasks = EMBEDDED.1.min(shards.get()).max(task_partitions_least(shards.get()));
+        let task_partitions = or(self.task_partitions, tasks);
+        EmbeddedSettings { dir, shards, task_partitions }
     }
 
     /// Returns the endpoint of the operators' API; `wanted` overrides the configured one.

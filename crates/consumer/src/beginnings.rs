@@ -88,7 +88,7 @@ impl BeginningsCheck {
     /// Opens a reader of `order-states` that continues at `next`; fails as [`Self::verify`] does.
     pub async fn open(&self, journal: &dyn Journal, next: Offset) -> Result<Box<dyn Reader>, JournalError> {
         self.verify(journal, next).await?;
-        journal.reader(self.partition, next).await
+        journal.follower(self.partition, next).await
     }
 
     /// Fails with [`JournalError::NotWhole`] if the topic ends before `next`, below which all

@@ -223,7 +223,7 @@ impl Seat {
         let (journal, partition) = (self.writer.journal.clone(), self.writer.partition);
         let (start, end) = (journal.start(partition).await?, journal.end(partition).await?);
         let mut view = View { next: start.max(end.saturating_sub(LOOK_BACK)), end_at_start: end };
-        let mut reader = journal.reader(partition, view.next).await?;
+        let mut reader = journal.follower(partition, view.next).await?;
         let known = Known { is_vacant: known.is_vacant || end == 0, ..known };
         let mut watch = Watch::begin(Instant::now(), self.writer.me.clone(), partition, known);
         let mut decide = tokio::time::interval(DECIDE);

@@ -96,7 +96,8 @@ pub async fn read_all(journal: &dyn Journal, partition: Partition, from: u64) ->
     all
 }
 
-/// Acknowledged entries are read in the order of the calls, by the other process too.
+/// Acknowledged entries are read in the order of the calls, by the other process too, also by a
+/// follower.
 pub async fn acknowledged_entries_are_read_in_the_order_of_the_calls(journal: TwoProcesses) {
     let mut acks = Vec::new();
     for batch in 0..50 {
@@ -109,6 +110,12 @@ pub async fn acknowledged_entries_are_read_in_the_order_of_the_calls(journal: Tw
     let read: Vec<String> = read_all(&*journal.two, ORDERS, 0).await.iter().map(text).collect();
     let expected: Vec<String> = (0..50).flat_map(|b| (0..3).map(move |n| format!("{b}-{n}"))).collect();
     assert_eq!(read, expected);
+    let mut follower = journal.two.follower(ORDERS, 0).await.unwrap();
+    let mut followed = Vec::new();
+    while followed.len() < read.len() {
+        followed.extend(follower.next(7).await.unwrap().iter().map(text));
+    }
+    assert_eq!(followed, read);
 }
 
 /// Each of two writers keeps its order, and a dropped acknowledgement withdraws nothing.

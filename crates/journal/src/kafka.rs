@@ -7,10 +7,12 @@
 //! A process has one producer, a small pool of consumers for each topic (`fetcher.rs`), one
 //! consumer for each group's stored positions, and one for each group membership, which is only a
 //! hint. Threads block in the client library until a message or a report arrives, and pass it on at
-//! once, so no message waits for a timer.
+//! once. In an idle process no message waits for a timer; a busy one gathers its appends
+//! (`gather.rs`), and readers that are not in a hurry fetch many records at once.
 
 mod client;
 mod fetcher;
+mod gather;
 mod group;
 mod layout;
 mod positions;
@@ -30,11 +32,11 @@ use crate::{
     check_entries,
 };
 use client::Client;
-use fetcher::Fetchers;
+use fetcher::{Fetchers, Pace};
 use positions::Positions;
 use producer::Producer;
 
-pub use layout::{Deviation, Layout, Plan, apply, count_records, min_insync_least, plan};
+pub use layout::{Deviation, Layout, Plan, apply, count_records, min_insync_least, plan, recorded};
 
 /// How the brokers are reached, and which topics and groups on them belong to this deployment.
 #[derive(Clone)]
@@ -101,6 +103,17 @@ impl KafkaJournal {
         let exists = partition.index < self.layout.partitions(partition.topic);
         if exists { Ok(()) } else { Err(JournalError::NoPartition(partition)) }
     }
+
+    fn open(&self, partition: Partition, from: Offset, pace: Pace) -> Result<Box<dyn Reader>, JournalError> {
+        self.check(partition)?;
+        let reader = self.fetchers.open(partition, from, pace)?;
+        if partition.topic == Topic::Replies {
+            let held = self.held_replies.clone();
+            let responder = replies::ProbeResponder { partition, held, producer: self.producer.clone() };
+            return Ok(Box::new(replies::RepliesReader { reader, responder }));
+        }
+        Ok(Box::new(reader))
+    }
 }
 
 #[async_trait]
@@ -120,18 +133,15 @@ impl Journal for KafkaJournal {
         if let Err(reason) = check_entries(&entries) {
             return Ack::refused(partition, reason);
         }
-        self.producer.append(partition, &entries)
+        self.producer.append(partition, entries)
     }
 
     async fn reader(&self, partition: Partition, from: Offset) -> Result<Box<dyn Reader>, JournalError> {
-        self.check(partition)?;
-        let reader = self.fetchers.open(partition, from)?;
-        if partition.topic == Topic::Replies {
-            let held = self.held_replies.clone();
-            let responder = replies::ProbeResponder { partition, held, producer: self.producer.clone() };
-            return Ok(Box::new(replies::RepliesReader { reader, responder }));
-        }
-        Ok(Box::new(reader))
+        self.open(partition, from, Pace::Prompt)
+    }
+
+    async fn follower(&self, partition: Partition, from: Offset) -> Result<Box<dyn Reader>, JournalError> {
+        self.open(partition, from, Pace::Gathering)
     }
 
     async fn end(&self, partition: Partition) -> Result<Offset, JournalError> {

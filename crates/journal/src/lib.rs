@@ -50,6 +50,12 @@ pub trait Journal: Send + Sync + 'static {
     /// Reads from `from`, or from the oldest record that is still kept, if that is later.
     async fn reader(&self, partition: Partition, from: Offset) -> Result<Box<dyn Reader>, JournalError>;
 
+    /// Like [`Journal::reader`], for readers that are not in a hurry: records may arrive up to 50
+    /// ms later, which saves requests.
+    async fn follower(&self, partition: Partition, from: Offset) -> Result<Box<dyn Reader>, JournalError> {
+        self.reader(partition, from).await
+    }
+
     /// The offset after the newest readable record: a reader that has reached it has read
     /// everything that was acknowledged before this call.
     async fn end(&self, partition: Partition) -> Result<Offset, JournalError>;

@@ -3,6 +3,7 @@
 //! loop, latency counts from the intended start, every effect is durable, and all charges are
 //! audited.
 
+mod bare_relay;
 mod confirmed;
 mod echo;
 mod figures;

@@ -8,6 +8,7 @@ mod scenarios;
 pub(crate) mod signals;
 
 use std::{
+    num::NonZeroU32,
     path::PathBuf,
     process::ExitCode,
     time::{Duration, Instant},
@@ -86,6 +87,9 @@ lose_requests = 0.1
 [issuers.389]
 refuse_reversals_once = 1.0
 ";
+/// The numbers of partitions of `orders` and of the task topics, unless configured.
+const SHARDS: u32 = 8;
+const TASK_PARTITIONS: u32 = 2;
 /// The default rate, in payments per second.
 const RATE: u32 = 100;
 /// Chains of calls of the full API that start per second: one of each of the 14 kinds.
@@ -112,8 +116,16 @@ pub(crate) struct Stage {
     recoveries: Vec<Duration>,
 }
 
+/// Gives each of two processes of a service a part of the work, so that a fault of either shows.
+fn spread(mut config: Config) -> Config {
+    config.shards = config.shards.or(NonZeroU32::new(SHARDS));
+    config.task_partitions = config.task_partitions.or(NonZeroU32::new(TASK_PARTITIONS));
+    config
+}
+
 /// Runs one scenario; the exit code is non-zero if the audit finds a fault.
 pub async fn run(options: &ChaosOptions, config: &Config) -> anyhow::Result<ExitCode> {
+    let config = &spread(config.clone());
     if options.scenario == Scenario::Availability {
         return availability::run(options, config).await;
     }

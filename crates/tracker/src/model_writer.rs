@@ -239,7 +239,7 @@ impl ModelWriter {
         }
         if reader.is_none() {
             let states = Partition { topic: Topic::OrderStates, index: self.shard };
-            *reader = Some(self.journal.reader(states, next).await?);
+            *reader = Some(self.journal.follower(states, next).await?);
         }
         let Some(reader) = reader else { return Ok(StatesBatch::decode(next, Vec::new())) };
         Ok(StatesBatch::decode(next, reader.next(BATCH_RECORDS_MAX).await?))

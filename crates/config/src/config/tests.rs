@@ -136,7 +136,7 @@ fn the_environment_overrides_the_file() {
     let variables =
         [("TWQR__GRPC", "127.0.0.1:7"), ("TWQR__CALLS_MAX", "9"), ("TWQR__POLICY__NAME", "x"), ("TWQR_LOG", "info")];
     let config = load("calls_max = 8\nshards = 3", &variables).unwrap();
-    assert_eq!((config.grpc.port(), config.calls_max, config.shards.get()), (7, 9, 3));
+    assert_eq!((config.grpc.port(), config.calls_max, config.shards.map(NonZeroU32::get)), (7, 9, Some(3)));
     assert_eq!(config.policy().unwrap().name, "x");
     let error = format!("{:#}", load("", &[("TWQR__CALLS_MAX", "many")]).unwrap_err());
     assert!(error.contains("calls_max"), "{error}");
@@ -152,7 +152,7 @@ fn variables_of_chosen_keys_are_ignored_whatever_they_hold() {
     };
     let config = load(&["grpc", "kafka.prefix"]).unwrap();
     assert_eq!(config, Config { shards: config.shards, ..Config::default() });
-    assert_eq!(config.shards.get(), 3);
+    assert_eq!(config.shards, NonZeroU32::new(3));
     assert!(load(&["grpc"]).is_err() && load(&["kafka.prefix"]).is_err());
 }
 
@@ -168,4 +168,24 @@ fn a_variable_that_is_not_utf_8_is_a_fault_unless_it_is_anothers() {
         assert!(error.contains("TWQR__") && error.contains("is not UTF-8") && !error.contains("SECRET"), "{error}");
     }
     assert_eq!(load(b"OTHER\xff", b"\xff"), Ok(Config::default()));
+}
+
+#[test]
+fn what_is_fixed_at_creation_stays_as_recorded_unless_it_is_configured() {
+    let layout = |text: &str, recorded: Option<(u32, u32)>| {
+        let config = load(text, &[]).unwrap();
+        let recorded =
+            recorded.map(|(shards, task_partitions)| Layout { shards, task_partitions, ..config.layout(None) });
+        let layout = config.layout(recorded.as_ref());
+        (layout.shards, layout.task_partitions)
+    };
+    assert_eq!(layout("", None), (4, 1));
+    assert_eq!(layout("", Some((8, 2))), (8, 2));
+    assert_eq!(layout("shards = 4", Some((8, 1))), (4, 1));
+    assert_eq!(layout("task_partitions = 5", None), (5, 5));
+    assert_eq!(layout("task_partitions = 4", Some((8, 4))), (8, 4));
+    assert_eq!(layout("shards = 1", None), (1, 1));
+    assert_eq!(layout("shards = 1024", None), (1_024, 8));
+    let embedded = Config::default().embedded(PathBuf::new());
+    assert_eq!((embedded.shards.get(), embedded.task_partitions.get()), (8, 2));
 }

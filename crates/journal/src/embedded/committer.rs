@@ -120,7 +120,9 @@ impl Committer {
     pub(super) fn run(&self, disk: &Disk, tails: &Tails) {
         while let Some(work) = self.take() {
             if let Some(reason) = self.failure.get() {
-                work.into_iter().for_each(|work| work.refuse(reason));
+                for work in work {
+                    work.refuse(reason);
+                }
                 continue;
             }
             let mut group = GroupCommit::default();

@@ -35,6 +35,12 @@ pub(super) use reader::KafkaReader;
 
 /// How long the thread may block before it looks for dropped readers, in ms.
 const POLL_MS: u64 = 100;
+/// How long the broker waits for a first record before it answers, in ms.
+const PROMPT_WAIT_MS: u64 = 100;
+/// For how many bytes of records the broker waits, and for how long, in ms, where readers are not
+/// in a hurry.
+const GATHERED_BYTES: u64 = 64 << 10;
+const GATHERING_MS: u64 = 50;
 /// How many records the thread moves before it wakes readers.
 const RECORDS_PER_TURN_MAX: usize = 1_024;
 /// Size of a reader's buffer, in bytes, above which fetching its partition pauses. The buffer can
@@ -48,10 +54,21 @@ const QUEUED_KIB_MAX: usize = 8 << 10;
 // largest message.
 const _: () = assert!(BUFFER_BYTES_MAX / 2 > MESSAGE_BYTES_MAX);
 
-/// All fetchers of a process, pooled by topic.
+/// All fetchers of a process, pooled by topic and pace.
 pub(super) struct Fetchers {
     client: Arc<Client>,
-    by_topic: Mutex<BTreeMap<Topic, Vec<Weak<Fetcher>>>>,
+    pools: Mutex<Pools>,
+}
+
+type Pools = BTreeMap<(Topic, Pace), Vec<Weak<Fetcher>>>;
+
+/// When the broker answers a fetcher's request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Pace {
+    /// With the first record.
+    Prompt,
+    /// With [`GATHERED_BYTES`] of records, or what there is after [`GATHERING_MS`].
+    Gathering,
 }
 
 struct Fetcher {
@@ -93,20 +110,20 @@ struct BufferContent {
 
 impl Fetchers {
     pub(super) fn new(client: Arc<Client>) -> Self {
-        Self { client, by_topic: Mutex::default() }
+        Self { client, pools: Mutex::default() }
     }
 
     /// Starts to fetch a partition, with a fetcher that can take it or with a new one.
-    pub(super) fn open(&self, partition: Partition, from: Offset) -> Result<KafkaReader, JournalError> {
-        let mut by_topic = lock(&self.by_topic);
-        let pool = by_topic.entry(partition.topic).or_default();
+    pub(super) fn open(&self, partition: Partition, from: Offset, pace: Pace) -> Result<KafkaReader, JournalError> {
+        let mut pools = lock(&self.pools);
+        let pool = pools.entry((partition.topic, pace)).or_default();
         pool.retain(|fetcher| fetcher.strong_count() > 0);
         for fetcher in pool.iter().filter_map(Weak::upgrade) {
             if let Some(buffer) = fetcher.assign(partition, from)? {
                 return Ok(KafkaReader { partition, next: from, fetcher, buffer });
             }
         }
-        let fetcher = Fetcher::new(&self.client, partition.topic)?;
+        let fetcher = Fetcher::new(&self.client, partition.topic, pace)?;
         let buffer = fetcher.assign(partition, from)?;
         let buffer = buffer.ok_or_else(|| JournalError::Unusable("a new fetcher could not take a partition".into()))?;
         fetcher.start(partition.topic)?;
@@ -116,15 +133,19 @@ impl Fetchers {
 }
 
 impl Fetcher {
-    fn new(client: &Client, topic: Topic) -> Result<Arc<Self>, JournalError> {
+    fn new(client: &Client, topic: Topic, pace: Pace) -> Result<Arc<Self>, JournalError> {
+        let (least_bytes, wait_ms) = match pace {
+            Pace::Prompt => (1, PROMPT_WAIT_MS),
+            Pace::Gathering => (GATHERED_BYTES, GATHERING_MS),
+        };
         let mut config = client.config();
         config
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "earliest")
             .set("isolation.level", "read_uncommitted")
-            .set("fetch.min.bytes", "1")
-            .set("fetch.wait.max.ms", "100")
+            .set("fetch.min.bytes", least_bytes.to_string())
+            .set("fetch.wait.max.ms", wait_ms.to_string())
             .set("fetch.queue.backoff.ms", "5")
             .set("fetch.error.backoff.ms", "50")
             .set("fetch.message.max.bytes", MESSAGE_BYTES_MAX.to_string())

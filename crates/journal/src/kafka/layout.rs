@@ -16,7 +16,7 @@ use super::{
     client::{Client, MESSAGE_BYTES_MAX},
 };
 use crate::{JournalError, Partition, Topic};
-use cluster::Cluster;
+use cluster::{Cluster, LayoutRecord};
 
 pub use limits::min_insync_least;
 pub use plan::{Deviation, Plan, apply, plan};
@@ -110,6 +110,27 @@ pub async fn count_records(settings: KafkaSettings) -> Result<u64, JournalError>
     Ok(count)
 }
 
+/// The layout with which the topics of a deployment were created, with the settings that can be
+/// changed later as in a new one; `None` if no layout is recorded.
+pub async fn recorded(settings: KafkaSettings) -> Result<Option<Layout>, JournalError> {
+    let client = Client::new(settings, "twqr-topics")?;
+    let recorded = Cluster::query(&client).await?.recorded(&client).await?;
+    Ok(recorded.map(Layout::from))
+}
+
+impl From<LayoutRecord> for Layout {
+    fn from(recorded: LayoutRecord) -> Self {
+        Self {
+            shards: recorded.shards,
+            task_partitions: recorded.task_partitions,
+            replies_partitions: recorded.replies_partitions,
+            replication: 1,
+            min_insync: 1,
+            retention_hours: 1,
+        }
+    }
+}
+
 /// Checks the topics against the recorded layout and returns it; every service does so at the
 /// start.
 pub(super) async fn check(client: &Arc<Client>) -> Result<Layout, JournalError> {
@@ -130,14 +151,7 @@ pub(super) async fn check(client: &Arc<Client>) -> Result<Layout, JournalError> 
     let recorded = cluster.recorded(client).await?.ok_or_else(|| {
         JournalError::Unusable("the layout of the topics is not recorded; run `twqr topics apply`".into())
     })?;
-    let mut layout = Layout {
-        shards: recorded.shards,
-        task_partitions: recorded.task_partitions,
-        replies_partitions: recorded.replies_partitions,
-        replication: 1,
-        min_insync: 1,
-        retention_hours: 1,
-    };
+    let mut layout = Layout::from(recorded);
     let existing = topics(&client.settings)
         .into_iter()
         .filter_map(|(topic, name)| Some((topic, cluster.topics.get(&name)?, name)));

@@ -1,7 +1,7 @@
 //! Appends records with one idempotent producer and a thread that waits for delivery reports.
 //! Idempotence ensures that the retries of the client library neither repeat nor reorder records
-//! within a partition. Batching needs no delay: messages that arrive while a request is on its way
-//! to a broker form the next batch.
+//! within a partition. `gather.rs` decides when appends are given to the client library. Messages
+//! that arrive while a request is on its way to a broker form the next batch.
 
 use std::{
     sync::{
@@ -23,6 +23,7 @@ use tracing::{error, warn};
 
 use super::{
     client::{Client, Listener, MESSAGE_BYTES_MAX, create, index},
+    gather::Gather,
     lock,
 };
 use crate::{Ack, AckSender, Entry, JournalError, LogTime, Partition, Topic};
@@ -39,11 +40,21 @@ const QUEUED_KIB_MAX: usize = 256 << 10;
 
 /// The producer of the process. Cloning gives another handle of the same one.
 #[derive(Clone)]
-pub(super) struct Producer(Arc<Shared>);
+pub(super) struct Producer(Arc<Handle>);
+
+/// Ends the producer when the last handle is dropped.
+struct Handle(Arc<Shared>);
 
 struct Shared {
     client: Arc<Client>,
     current: Mutex<Arc<Running>>,
+    gather: Gather<Append>,
+}
+
+/// An append that is not given to the client library yet.
+struct Append {
+    entries: Vec<Entry>,
+    delivery: Arc<Delivery>,
 }
 
 /// One producer of the client library and its thread. After a fatal error a new one replaces it.
@@ -91,6 +102,13 @@ impl Delivery {
                 None => Ok(*lock(&self.log_time)),
                 Some(reason) => Err(JournalError::AppendUnknown { partition, reason: reason.into() }),
             });
+        }
+    }
+
+    /// Resolves the acknowledgement of an append of which nothing was sent.
+    fn refuse(&self, reason: String) {
+        if let Some(sender) = lock(&self.sender).take() {
+            sender.send(Err(JournalError::AppendRefused { partition: self.partition, reason: reason.into() }));
         }
     }
 }
@@ -151,67 +169,87 @@ impl Running {
     }
 }
 
-impl Drop for Shared {
+impl Drop for Handle {
     fn drop(&mut self) {
-        lock(&self.current).stop.store(true, Ordering::Release);
+        self.0.gather.close(|append| self.0.send(&append));
+        lock(&self.0.current).stop.store(true, Ordering::Release);
     }
 }
 
 impl Producer {
     pub(super) fn new(client: Arc<Client>) -> Result<Self, JournalError> {
         let running = Running::start(&client)?;
-        Ok(Self(Arc::new(Shared { client, current: Mutex::new(running) })))
-    }
-
-    /// The current producer, or a new one after a fatal error.
-    fn running(&self) -> Result<Arc<Running>, JournalError> {
-        let mut current = lock(&self.0.current);
-        if current.is_dead() {
-            current.stop.store(true, Ordering::Release);
-            *current = Running::start(&self.0.client)?;
-        }
-        Ok(current.clone())
+        let shared = Arc::new(Shared { client, current: Mutex::new(running), gather: Gather::new() });
+        let sender = shared.clone();
+        let thread = thread::Builder::new()
+            .name("kafka-appends".to_owned())
+            .spawn(move || sender.gather.run(|append| sender.send(&append)));
+        thread.map_err(|error| JournalError::Unusable(format!("cannot start a thread: {error}").into()))?;
+        Ok(Self(Arc::new(Handle(shared))))
     }
 
     /// Waits up to [`CLOSE_MS`] for the appends in progress.
     pub(super) fn close(&self) {
-        let running = lock(&self.0.current).clone();
+        let shared = &self.0.0;
+        shared.gather.close(|append| shared.send(&append));
+        let running = lock(&shared.current).clone();
         running.stop.store(true, Ordering::Release);
         if let Err(error) = running.producer.flush(Duration::from_millis(CLOSE_MS)) {
             warn!(%error, "closing gave up appends that were still in progress");
         }
     }
 
-    /// Gives the entries to the client library, in this order.
-    pub(super) fn append(&self, partition: Partition, entries: &[Entry]) -> Ack {
-        let running = match self.running() {
-            Ok(running) => running,
-            Err(error) => return Ack::ready(partition, Err(error)),
-        };
+    /// Appends the entries in this order.
+    pub(super) fn append(&self, partition: Partition, entries: Vec<Entry>) -> Ack {
         if entries.is_empty() {
             return Ack::ready(partition, Ok(()));
         }
-        let topic = self.0.client.settings.topic(partition.topic);
+        let shared = &self.0.0;
         let (sender, ack) = Ack::pending(partition);
-        let delivery = Arc::new(Delivery::new(partition, entries.len(), sender));
+        let records = entries.len();
+        let append = Append { delivery: Arc::new(Delivery::new(partition, records, sender)), entries };
+        if let Err(append) = shared.gather.add(append, records, |append| shared.send(&append)) {
+            append.delivery.refuse("too many appends wait for the broker already, or the journal is closed".to_owned());
+        }
+        ack
+    }
+}
+
+impl Shared {
+    /// The current producer, or a new one after a fatal error.
+    fn running(&self) -> Result<Arc<Running>, JournalError> {
+        let mut current = lock(&self.current);
+        if current.is_dead() {
+            current.stop.store(true, Ordering::Release);
+            *current = Running::start(&self.client)?;
+        }
+        Ok(current.clone())
+    }
+
+    /// Gives an append to the client library.
+    fn send(&self, Append { entries, delivery }: &Append) {
+        let running = match self.running() {
+            Ok(running) => running,
+            Err(error) => return delivery.refuse(error.to_string()),
+        };
+        let topic = self.client.settings.topic(delivery.partition.topic);
         for (sent, entry) in entries.iter().enumerate() {
             let mut record: BaseRecord<'_, [u8], [u8], _> =
-                BaseRecord::with_opaque_to(&topic, delivery.clone()).partition(index(partition));
+                BaseRecord::with_opaque_to(&topic, delivery.clone()).partition(index(delivery.partition));
             record.key = (!entry.key.is_empty()).then_some(&*entry.key);
             record.payload = entry.value.as_deref();
             if let Err((error, _)) = running.producer.send(record) {
                 let reason = self.explain_rejection(&error);
                 if sent == 0 {
-                    return Ack::refused(partition, reason);
+                    return delivery.refuse(reason);
                 }
                 // Some entries may be delivered, so the outcome of the append is unknown.
                 for _ in sent..entries.len() {
                     delivery.complete_one(Some(reason.clone()));
                 }
-                return ack;
+                return;
             }
         }
-        ack
     }
 
     /// Why the client library did not accept a message.
@@ -220,7 +258,7 @@ impl Producer {
             Some(RDKafkaErrorCode::QueueFull) => {
                 "too many appends wait for the broker already; try again later".to_owned()
             }
-            _ => self.0.client.explain(error),
+            _ => self.client.explain(error),
         }
     }
 }

@@ -19,7 +19,7 @@ use tracing::{info, warn};
 
 use super::{
     client::Client,
-    fetcher::{Fetchers, KafkaReader},
+    fetcher::{Fetchers, KafkaReader, Pace},
     lock,
     producer::Producer,
 };
@@ -70,7 +70,7 @@ impl HoldSearch<'_> {
             }
             // Read from the present end, so that the reader sees this search's probe.
             let from = self.client.bounds(partition).await?.end;
-            let reader = self.fetchers.open(partition, from)?;
+            let reader = self.fetchers.open(partition, from, Pace::Prompt)?;
             if is_free(self.producer, reader, partition).await? && lock(self.held).insert(index) {
                 info!(member, index, "this process holds a partition of replies");
                 return Ok(index);
@@ -94,7 +94,7 @@ fn number_of(member: &str) -> u32 {
 async fn is_free(producer: &Producer, mut reader: KafkaReader, partition: Partition) -> Result<bool, JournalError> {
     let nonce = Bytes::copy_from_slice(&rand::rng().random::<[u8; 16]>());
     let probe = Entry { key: Bytes::from_static(PROBE), value: Some(nonce.clone()) };
-    producer.append(partition, &[probe]).await?;
+    producer.append(partition, vec![probe]).await?;
     let silence = tokio::time::sleep(Duration::from_millis(LISTEN_MS));
     tokio::pin!(silence);
     let mut own_probe_read = false;
@@ -148,7 +148,7 @@ impl ProbeResponder {
         let is_probe = &*record.entry.key == PROBE;
         if is_probe && lock(&self.held).contains(&self.partition.index) {
             let held = Entry { key: Bytes::from_static(HELD), value: record.entry.value.clone() };
-            drop(self.producer.append(self.partition, &[held]));
+            drop(self.producer.append(self.partition, vec![held]));
         } else if is_probe {
             warn!(partition = %self.partition, "another process probes this partition, which this process has released but still reads");
         }

@@ -18,12 +18,12 @@ use twqr_loadgen::latency_histogram;
 use super::figures::{Percentiles, Step};
 
 /// The sizes of the records of one payment, in bytes, as the router writes them.
-const PAY_BYTES: usize = 260;
-const TASK_BYTES: usize = 260;
-const OUTCOME_BYTES: usize = 110;
-const REPLY_BYTES: usize = 330;
-const STATE_BYTES: usize = 400;
-const STATE_KEY_BYTES: usize = 32;
+pub(super) const PAY_BYTES: usize = 260;
+pub(super) const TASK_BYTES: usize = 260;
+pub(super) const OUTCOME_BYTES: usize = 110;
+pub(super) const REPLY_BYTES: usize = 330;
+pub(super) const STATE_BYTES: usize = 400;
+pub(super) const STATE_KEY_BYTES: usize = 32;
 const BATCH_RECORDS_MAX: usize = 1_024;
 
 /// The first byte of a record: `PAY` in a payment's request and task, `OUTCOME` in its outcome,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use twqr_config::Config;
-use twqr_journal::embedded::{EmbeddedJournal, EmbeddedSettings};
+use twqr_journal::embedded::EmbeddedJournal;
 
 use super::{
     figures::{Percentiles, highest_rate, payments_of},
@@ -42,9 +42,7 @@ pub(crate) struct Floor {
 
 /// Measures and prints one JSON line.
 pub(crate) async fn run(options: &JournalFloorOptions) -> anyhow::Result<()> {
-    let Config { shards, task_partitions, .. } = Config::default();
-    let settings = EmbeddedSettings { dir: options.dir.clone(), shards, task_partitions };
-    let journal: Shared = EmbeddedJournal::open(settings)?;
+    let journal: Shared = EmbeddedJournal::open(Config::default().embedded(options.dir.clone()))?;
     let each = || vec![journal.clone()];
     let hops = Hops::start(journal.clone(), each(), each(), journal.clone()).await?;
     let mut steps = Vec::new();

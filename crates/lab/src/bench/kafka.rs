@@ -1,21 +1,20 @@
-//! `twqr-lab bench kafka`: measures the system on Apache Kafka, every service in its own processes.
-//! The floor is measured on the same broker in the same run: the same hops and bytes, each role
-//! with its own clients, and no product logic.
+//! `twqr-lab bench kafka`: measures the system on Apache Kafka, every service in its own processes,
+//! or all of them in each of two. The floor is measured on the same broker in the same run: a bare
+//! relay of the same hops and bytes, which shares no code with the product.
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
 use tonic::transport::Channel;
 use twqr_client::ProgressBar;
 use twqr_config::Config;
-use twqr_journal::kafka::{self, KafkaJournal};
 use twqr_loadgen::{CallResult, Load, audit_answers, ledger, open_loop, payments};
 
 use super::{
+    bare_relay::{BareRelay, Topics},
     confirmed::{Confirmation, confirm, held},
     figures::{Percentiles, Step, highest_rate_below, payments_of, ratio},
-    hops::{Hops, Shared},
     quick::{errors_of, machine, step},
 };
 use crate::{
@@ -33,15 +32,21 @@ pub struct KafkaBenchOptions {
     /// The process id of the broker, for its costs; 0 if it is not on this machine
     #[arg(long, default_value_t = 0)]
     broker_pid: u32,
-    /// Rates whose latency and costs are reported, in payments per second
-    #[arg(long, value_delimiter = ',', default_value = "200,500,1000")]
+    /// How the services are divided into processes
+    #[arg(long, value_enum, default_value_t = Division::OneService)]
+    processes: Division,
+    /// Rates that are measured in any case, in payments per second
+    #[arg(long, value_delimiter = ',', default_value = "500,1000")]
     rates: Vec<u32>,
     /// Further rates of the ladder, measured in turn up to the first that is not sustained
-    #[arg(long, value_delimiter = ',', default_value = "1500,2000,2500,3000,3500,4000")]
+    #[arg(long, value_delimiter = ',', default_value = "2000,3000,4000,5000,6000,7000,8000")]
     ladder: Vec<u32>,
     /// The rates of the floor's ladder
-    #[arg(long, value_delimiter = ',', default_value = "4000,8000,12000,16000,20000")]
+    #[arg(long, value_delimiter = ',', default_value = "4000,10000,15000,20000,25000,30000,40000")]
     floor_ladder: Vec<u32>,
+    /// Leaves the floor and the ratios to it out
+    #[arg(long)]
+    without_floor: bool,
     /// The duration of each rate, in ms
     #[arg(long, default_value_t = 6_000)]
     hold_ms: u32,
@@ -61,15 +66,32 @@ const P99_MS_MAX: f64 = 100.0;
 const WARM_RATE: u32 = 1_000;
 const WARM_MS: u32 = 30_000;
 const FLOOR_WARM_MS: u32 = 10_000;
-/// The numbers of routers and workers of the floor, the same as the system's.
-const ROUTERS: usize = 2;
-const WORKERS: usize = 4;
+/// The warm-up of the floor's clients at each further rate, in ms.
+const CLIENTS_WARM_MS: u32 = 2_000;
 /// The number of successful orders that the audit queries besides all others, and the time that
 /// orders in progress have to become final, in s.
 const AUDIT_SAMPLE: usize = 1_000;
 const RESOLVE_S: u64 = 60;
 /// The number of the generator's connections.
 const CONNECTIONS: usize = 4;
+
+/// Which services a process has.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Division {
+    /// One service in each: two routers, two ingresses, two of each worker, one tracker
+    OneService,
+    /// All services in each of two processes, `twqr up`
+    AllServices,
+}
+
+impl Division {
+    fn shape(self) -> Shape {
+        match self {
+            Self::OneService => Shape::ProcessForEach,
+            Self::AllServices => Shape::TwoUp,
+        }
+    }
+}
 
 /// The figures of one rate; costs are per payment.
 struct RateFigures {
@@ -103,7 +125,7 @@ pub(crate) async fn run(options: &KafkaBenchOptions, config: &Config) -> anyhow:
         script: None,
         config: config.clone(),
         listen: Listen::OnFreePorts,
-        shape: Shape::ProcessForEach,
+        shape: options.processes.shape(),
         kinds: Kinds::default(),
         log_filter: None,
     }
@@ -117,85 +139,81 @@ pub(crate) async fn run(options: &KafkaBenchOptions, config: &Config) -> anyhow:
     launched.end().await;
     let measured = measured?;
     progress.step("floor");
-    let floor = floor(options, config).await?;
+    let floor = if options.without_floor { Vec::new() } else { floor(options, config).await? };
     let (clean, audit) = audited.context("the payments were not audited")??;
     progress.finish(&format!("{:.0} s", begun.elapsed().as_secs_f64()));
     let steps = measured.steps();
     let rate = held(&steps, &measured.tries, options.tries, P99_MS_MAX);
-    let floor_rate = highest_rate_below(&floor, P99_MS_MAX);
-    let at = |wanted: u32| {
-        let own = measured.rates.iter().find(|measured| measured.step.rate == wanted)?;
-        let bare = floor.iter().find(|step| step.rate == wanted)?;
-        Some(
-            json!({ "rate": wanted, "latency": own.step.latency, "errors": own.step.errors, "costs_per_payment": own.costs,
-            "floor": bare.latency, "ratio": own.step.latency.over(bare.latency) }),
-        )
+    let floor_steps: Vec<Step> = floor.iter().map(|measured| measured.step).collect();
+    let floor_rate = highest_rate_below(&floor_steps, P99_MS_MAX);
+    let report = |own: &RateFigures| {
+        let bare = floor.iter().find(|bare| bare.step.rate == own.step.rate);
+        json!({
+            "rate": own.step.rate, "latency": own.step.latency, "errors": own.step.errors, "costs_per_payment": own.costs,
+            "floor": bare.map(|bare| json!({ "latency": bare.step.latency, "costs_per_payment": bare.costs })),
+            "ratio": bare.map(|bare| own.step.latency.over(bare.step.latency)),
+        })
     };
     twqr_files::print_line(json!({
         "bench": "kafka", "machine": machine(),
         "load": "open loop, Poisson, latency from the intended start, nothing trimmed; broker, simulator and generator on the same machine",
         "durability": "acks=all, idempotent; the broker writes to its page cache",
         "warm_up": format!("{WARM_RATE} payments/s for {} s, and the floor after it for {} s", WARM_MS / 1_000, FLOOR_WARM_MS / 1_000),
-        "rates": options.rates.iter().filter_map(|rate| at(*rate)).collect::<Vec<_>>(),
+        "rates": measured.rates.iter().map(report).collect::<Vec<_>>(),
         "highest_rate": { "p99_ms_max": P99_MS_MAX, "rate": rate, "floor": floor_rate,
-            "ratio": ratio(f64::from(rate), f64::from(floor_rate)), "steps": steps, "tries": measured.tries, "floor_steps": floor },
+            "ratio": ratio(f64::from(rate), f64::from(floor_rate)), "steps": steps, "tries": measured.tries, "floor_steps": floor_steps },
         "audit": audit, "answers": measured.results.len(), "seed": options.seed, "took_s": begun.elapsed().as_secs(),
     }))?;
     Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Measures the floor: the warm-up, the reported rates, and its own ladder.
-async fn floor(options: &KafkaBenchOptions, config: &Config) -> anyhow::Result<Vec<Step>> {
+/// Measures the floor: the reported rates, and its own ladder, each after a warm-up of its clients.
+async fn floor(options: &KafkaBenchOptions, config: &Config) -> anyhow::Result<Vec<RateFigures>> {
     let mut settings = config.kafka.settings()?;
     settings.prefix = format!("{}floor-{:016x}.", settings.prefix, rand::random::<u64>());
-    let layout = config.layout();
-    let plan = kafka::plan(settings.clone(), &layout).await?;
-    kafka::apply(settings.clone(), &layout, &plan).await?;
-    let mut roles: Vec<Shared> = Vec::new();
-    for role in 0..ROUTERS + WORKERS + 2 {
-        let journal: Arc<KafkaJournal> = KafkaJournal::connect(settings.clone(), &format!("floor-{role}")).await?;
-        roles.push(journal);
-    }
-    let (ingress, tracker) = (roles.remove(0), roles.remove(0));
-    let workers = roles.split_off(ROUTERS);
-    let hops = Hops::start(ingress, roles, workers, tracker).await?;
-    hops.step(WARM_RATE, payments_of(WARM_RATE, FLOOR_WARM_MS)).await;
-    let mut steps = Vec::new();
-    for rate in options.rates.iter().chain(&options.floor_ladder) {
-        let step = hops.step(*rate, payments_of(*rate, options.hold_ms)).await;
-        steps.push(step);
-        if !step.is_sustained_below(P99_MS_MAX) {
+    let topics = Topics::create(&settings, config.kafka.replication).await?;
+    let mut all: Vec<RateFigures> = Vec::new();
+    for (number, rate) in options.rates.iter().chain(&options.floor_ladder).enumerate() {
+        let relay = BareRelay::start(&topics, *rate)?;
+        let warm_ms = if number == 0 { FLOOR_WARM_MS } else { CLIENTS_WARM_MS };
+        relay.step(payments_of(*rate, warm_ms)).await?;
+        let count = payments_of(*rate, options.hold_ms);
+        let before = Costs::of(&[std::process::id()], options.broker_pid);
+        let step = relay.step(count).await?;
+        let costs = Costs::of(&[std::process::id()], options.broker_pid).per_payment(&before, count);
+        relay.end()?;
+        all.push(RateFigures { step, costs });
+        if number >= options.rates.len() && !step.is_sustained_below(P99_MS_MAX) {
             break;
         }
     }
-    hops.end();
-    Ok(steps)
+    topics.delete().await?;
+    Ok(all)
 }
 
 /// The resources that the system has used so far.
 struct Costs {
     services: u64,
     broker: u64,
-    records: u64,
     broker_written: u64,
 }
 
 impl Costs {
-    async fn now(system: &System, options: &KafkaBenchOptions) -> anyhow::Result<Self> {
-        let broker = Usage::of(options.broker_pid);
-        Ok(Self {
-            services: system.ids().into_iter().map(|id| Usage::of(id).cpu_us).sum(),
+    /// Of these processes, and of the broker.
+    fn of(services: &[u32], broker: u32) -> Self {
+        let broker = Usage::of(broker);
+        Self {
+            services: services.iter().map(|id| Usage::of(*id).cpu_us).sum(),
             broker: broker.cpu_us,
-            records: system.records().await?,
             broker_written: broker.written_bytes,
-        })
+        }
     }
 
     fn per_payment(&self, before: &Self, payments: usize) -> Value {
         let each = |now: u64, before: u64| (now.saturating_sub(before) as f64 / payments as f64 * 10.0).round() / 10.0;
         json!({
             "cpu_us_services": each(self.services, before.services), "cpu_us_broker": each(self.broker, before.broker),
-            "records": each(self.records, before.records), "broker_written_bytes": each(self.broker_written, before.broker_written),
+            "broker_written_bytes": each(self.broker_written, before.broker_written),
         })
     }
 }
@@ -219,9 +237,10 @@ async fn system(
         progress.step(&format!("{rate} payments per second"));
         let requests = payments(options.seed, &format!("r{number}"), payments_of(*rate, options.hold_ms));
         let count = requests.len();
-        let before = Costs::now(system, options).await?;
+        let before = (Costs::of(&system.ids(), options.broker_pid), system.records().await?);
         let measured = open_loop(&channels, requests, once(*rate)).await;
-        let costs = Costs::now(system, options).await?.per_payment(&before, count);
+        let mut costs = Costs::of(&system.ids(), options.broker_pid).per_payment(&before.0, count);
+        costs["records"] = json!(ratio((system.records().await? - before.1) as f64, count as f64));
         let step = Step {
             rate: *rate,
             answered_rate: measured.results.len() as f64 / measured.took.as_secs_f64(),

@@ -14,10 +14,7 @@ use futures::future::try_join_all;
 use serde_json::json;
 use twqr_client::ProgressBar;
 use twqr_config::Config;
-use twqr_journal::{
-    Entry, Journal, Partition, Topic,
-    embedded::{EmbeddedJournal, EmbeddedSettings},
-};
+use twqr_journal::{Entry, Journal, Partition, Topic, embedded::EmbeddedJournal};
 use twqr_order::{Command, Pay, Position, Record, apply};
 use twqr_router::{DiskStore, Settings};
 use twqr_service::{CancellationToken, Context, Health, SystemClock};
@@ -48,18 +45,18 @@ pub(crate) async fn run(options: &RestoreOptions, config: &Config) -> anyhow::Re
     if dir.exists() {
         std::fs::remove_dir_all(dir).with_context(|| format!("{} cannot be emptied", dir.display()))?;
     }
-    let settings =
-        EmbeddedSettings { dir: dir.join("journal"), shards: config.shards, task_partitions: config.task_partitions };
+    let settings = config.embedded(dir.join("journal"));
+    let shards = settings.shards.get();
     let journal = EmbeddedJournal::open(settings)?;
     // The first router claims the shards and writes their first markers.
     ready_after(&journal, &dir.join("first"), config).await?;
-    let state_bytes = append_states(&journal, *orders, config.shards.get()).await?;
+    let state_bytes = append_states(&journal, *orders, shards).await?;
     let store = dir.join("orders");
     let empty = ready_after(&journal, &store, config).await?;
     let kept = ready_after(&journal, &store, config).await?;
     let figures = json!({
         "orders": orders,
-        "shards": config.shards,
+        "shards": shards,
         "state_bytes": state_bytes / orders.max(&1),
         "store_bytes_per_order": folder_bytes(&store) / orders.max(&1),
         "ready_ms_with_empty_store": empty.as_millis(),
@@ -83,7 +80,8 @@ async fn ready_after(journal: &Arc<EmbeddedJournal>, folder: &Path, config: &Con
     let (health, shutdown) = (Health::default(), CancellationToken::new());
     let context = Context { clock: Arc::new(SystemClock), shutdown: shutdown.clone(), health: health.clone() };
     let mut running = tokio::spawn(twqr_router::run(settings, journal.clone(), context));
-    let shards = (0..config.shards.get()).map(|index| format!("router/shard-{index}")).collect::<Vec<_>>();
+    let shards =
+        (0..journal.partitions(Topic::Orders)).map(|index| format!("router/shard-{index}")).collect::<Vec<_>>();
     let ready = async {
         while !(shards.iter().all(|shard| health.report().contains_key(shard)) && health.is_ready()) {
             tokio::time::sleep(Duration::from_millis(1)).await;

@@ -14,7 +14,10 @@ use std::{collections::BTreeSet, path::Path, process::ExitCode, time::Duration};
 use anyhow::Context as _;
 use clap::ValueEnum;
 use twqr_config::Config;
-use twqr_journal::{Journal, kafka::KafkaJournal};
+use twqr_journal::{
+    Journal,
+    kafka::{self, KafkaJournal},
+};
 use twqr_loadgen::{CallResult, audit_answers, ledger};
 
 use super::ChaosOptions;
@@ -127,8 +130,8 @@ async fn audit(system: &System, payments: &[Payment], faults: &[Fault]) -> anyho
     let entries = ledger(connect(system.config.wallet).await?).await?;
     let found = audit_answers::audit(&results, &orders, &entries);
     let unanswered = results.iter().filter(|result| result.answer.is_err()).count();
-    let partitions = system.config.layout().task_partitions;
-    let phases = figures::phases(payments, &orders, faults, partitions);
+    let layout = kafka::recorded(system.config.kafka.settings()?).await?.context("the topics have no layout")?;
+    let phases = figures::phases(payments, &orders, faults, layout.task_partitions);
     report::print(&phases, &found, results.len(), unanswered)?;
     anyhow::ensure!(
         found.is_clean() && unanswered == 0 && !results.is_empty(),

@@ -34,6 +34,8 @@ pub enum Shape {
     ProcessForEach,
     /// The same with two processes of every service.
     TwoOfEach,
+    /// Two processes, `up`, on Apache Kafka: each has every service.
+    TwoUp,
 }
 
 impl Shape {
@@ -47,6 +49,7 @@ impl Shape {
             Self::TwoOfEach => {
                 &[("router", 2), ("tracker", 2), ("wallet-worker", 2), ("fisc-worker", 2), ("ingress", 2)]
             }
+            Self::TwoUp => &[(UP, 2)],
         }
     }
 }
@@ -71,6 +74,7 @@ pub struct System {
     pub config: Config,
     simulator: Simulator,
     reserved: ReservedAddresses,
+    shape: Shape,
     processes: BTreeMap<String, Process>,
 }
 
@@ -122,7 +126,7 @@ impl System {
     fn addresses(&mut self, service: &str, number: usize) -> anyhow::Result<Addresses> {
         let Config { admin, grpc, pos_http, operators, .. } = self.config;
         let configured = Addresses { admin, grpc, pos_http, operators };
-        if service == UP {
+        if self.shape == Shape::AllInOne {
             return Ok(configured);
         }
         let [admin, grpc, pos_http, operators] = self.reserved.reserve()?;
@@ -130,6 +134,7 @@ impl System {
         Ok(match (service, number) {
             (INGRESS, 0) => Addresses { grpc: configured.grpc, pos_http: configured.pos_http, ..free },
             (TRACKER, 0) => Addresses { operators: configured.operators, ..free },
+            (UP, 0) => Addresses { admin: free.admin, ..configured },
             _ => free,
         })
     }
@@ -142,9 +147,11 @@ impl System {
         if let Some(filter) = self.log_filter {
             command.env("TWQR_LOG", filter);
         }
-        if service != UP {
+        if self.shape != Shape::AllInOne {
+            if service != UP {
+                command.env("TWQR__WORKER_THREADS", "1");
+            }
             command
-                .env("TWQR__WORKER_THREADS", "1")
                 .env("TWQR__MEMBER", number.to_string())
                 .env("TWQR__ADMIN", addresses.admin.to_string())
                 .env("TWQR__GRPC", addresses.grpc.to_string())
@@ -308,7 +315,7 @@ impl Process {
 }
 
 fn name(service: &str, number: usize) -> String {
-    if service == UP { UP.to_owned() } else { format!("{service}-{number}") }
+    if (service, number) == (UP, 0) { UP.to_owned() } else { format!("{service}-{number}") }
 }
 
 /// Runs a command of `twqr` and returns what it prints.

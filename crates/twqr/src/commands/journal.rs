@@ -5,10 +5,7 @@ use std::{io::Write as _, process::ExitCode};
 use clap::Subcommand;
 use twqr_config::Config;
 use twqr_files::print_line;
-use twqr_journal::{
-    Group, Journal as _, Partition, Topic,
-    embedded::{EmbeddedJournal, EmbeddedSettings},
-};
+use twqr_journal::{Group, Journal as _, Partition, Topic, embedded::EmbeddedJournal};
 use twqr_service::{Clock as _, SystemClock};
 
 use crate::retention;
@@ -31,8 +28,7 @@ pub(crate) enum Journal {
 pub(crate) async fn run(command: Journal, config: &Config) -> anyhow::Result<ExitCode> {
     let dir = config.data_dir.join("journal");
     anyhow::ensure!(dir.is_dir(), "there is no journal in {}; set data_dir", dir.display());
-    let settings = EmbeddedSettings { dir, shards: config.shards, task_partitions: config.task_partitions };
-    let journal = EmbeddedJournal::open(settings)?;
+    let journal = EmbeddedJournal::open(config.embedded(dir))?;
     if let Journal::Trim { keep_hours } = command {
         let before = journal.bytes()?;
         let keep_hours = keep_hours.unwrap_or(config.journal_retention_hours);

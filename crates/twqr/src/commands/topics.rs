@@ -24,7 +24,8 @@ const DIFFERS: u8 = 2;
 /// Prints the differences; `apply` then changes the topics on the cluster.
 pub(crate) async fn run(topics: Topics, config: &Config) -> anyhow::Result<ExitCode> {
     anyhow::ensure!(!config.kafka.bootstrap.is_empty(), "kafka.bootstrap names no broker; set it to host:port");
-    let (settings, layout) = (config.kafka.settings()?, config.layout());
+    let settings = config.kafka.settings()?;
+    let layout = config.layout(kafka::recorded(settings.clone()).await?.as_ref());
     let plan = kafka::plan(settings.clone(), &layout).await?;
     print(&plan)?;
     match topics {

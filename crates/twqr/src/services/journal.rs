@@ -8,11 +8,7 @@ use anyhow::bail;
 use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 use twqr_config::Config;
-use twqr_journal::{
-    Journal, JournalError, Topic,
-    embedded::{EmbeddedJournal, EmbeddedSettings},
-    kafka::KafkaJournal,
-};
+use twqr_journal::{Journal, JournalError, Topic, embedded::EmbeddedJournal, kafka::KafkaJournal};
 use twqr_service::{Backoff, Part};
 
 use super::Service;
@@ -34,8 +30,7 @@ pub(super) async fn open(services: &[Service], config: &Config, part: Part) -> a
         if services.len() < Service::ALL.len() {
             bail!("a single service needs Kafka: set kafka.bootstrap, or run all services with `twqr up`");
         }
-        let dir = config.data_dir.join("journal");
-        let settings = EmbeddedSettings { dir, shards: config.shards, task_partitions: config.task_partitions };
+        let settings = config.embedded(config.data_dir.join("journal"));
         // A large journal takes seconds.
         let journal = spawn_blocking(move || EmbeddedJournal::open(settings)).await??;
         part.ready();
@@ -67,8 +62,10 @@ pub(super) async fn open(services: &[Service], config: &Config, part: Part) -> a
 }
 
 fn check_shards(journal: &dyn Journal, config: &Config) -> anyhow::Result<()> {
-    let (there, configured) = (journal.partitions(Topic::Orders), config.shards.get());
-    if there != configured {
+    let there = journal.partitions(Topic::Orders);
+    if let Some(configured) = config.shards
+        && configured.get() != there
+    {
         bail!(
             "orders has {there} partitions on the cluster, shards is configured as {configured}; configure shards = {there}"
         );

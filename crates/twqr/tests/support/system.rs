@@ -43,7 +43,7 @@ impl System {
         let folder = tempfile::tempdir().unwrap();
         let keys = folder.path().join("keys.toml");
         std::fs::write(&keys, "[keys]\n").unwrap();
-        let config = Config { shards: NonZeroU32::new(4).unwrap(), merchant_keys_file: keys, ..Config::default() };
+        let config = Config { shards: NonZeroU32::new(4), merchant_keys_file: keys, ..Config::default() };
         let launched = launch(TWQR, &folder.path().join("run"), None, config).await;
         Self { folder, launched }
     }

@@ -62,13 +62,11 @@ impl Launch<'_> {
         run_dir::empty(self.dir)?;
         self.programs.check_built()?;
         let logs = Logs::create(self.dir)?;
-        match self.shape {
-            // An absolute one stays as it is.
-            Shape::AllInOne => config.data_dir = self.dir.join(&config.data_dir),
-            Shape::ProcessForEach | Shape::TwoOfEach => {
-                config.kafka.prefix = format!("{}run-{:016x}.", config.kafka.prefix, rand::random::<u64>());
-                check_brokers(&config)?;
-            }
+        // An absolute one stays as it is.
+        config.data_dir = self.dir.join(&config.data_dir);
+        if self.shape != Shape::AllInOne {
+            config.kafka.prefix = format!("{}run-{:016x}.", config.kafka.prefix, rand::random::<u64>());
+            check_brokers(&config)?;
         }
         let config_files = ConfigFiles {
             present: run_dir::write_config(self.dir, &config)?,
@@ -92,9 +90,10 @@ impl Launch<'_> {
             config,
             simulator,
             reserved,
+            shape: self.shape,
             processes: BTreeMap::new(),
         };
-        for (service, count) in self.shape.processes() {
+        for (service, count) in system.shape.processes() {
             for number in 0..*count {
                 system.add(service, number)?;
             }
