@@ -43,15 +43,15 @@ async fn streams_have_places_of_their_own_and_each_payment_counts_as_a_call() {
     // A broken stream leaves its payments as a broken Pay does: they may be accepted, and a repeat
     // asks the router.
     first.send(1, payment("1")).await;
-    stage.requests(0, 1).await;
+    stage.pay_requests(1).await;
     drop(first);
     counted(format!("{} 1", calls("Cancelled"))).await;
     counted("twqr_ingress_streams 1".to_owned()).await;
     counted("twqr_ingress_calls_waiting 0".to_owned()).await;
     let mut client = stage.client().await;
     let repeat = tokio::spawn(async move { client.pay(payment("1")).await });
-    let requests = stage.requests(1, 1).await;
-    stage.reply(&requests[0].reply_to, order("1", paid()), true).await;
+    let requests = stage.pay_requests(2).await;
+    stage.reply(&requests[1].reply_to, order("1", paid()), true).await;
     assert!(repeat.await.unwrap().unwrap().into_inner().is_rep);
     Stream::open(stage.client().await).await.unwrap();
 }

@@ -39,7 +39,7 @@ async fn answers_are_those_of_pay_and_come_in_any_order() {
     let mut stream = Stream::open(stage.client().await).await.unwrap();
     stream.send(u64::MAX, payment("1")).await;
     stream.send(0, payment("2")).await;
-    let requests = stage.requests(0, 2).await;
+    let requests = stage.pay_requests(2).await;
     let mut answers = BTreeMap::new();
     for n in [1, 0] {
         let number = requests[n].pay.as_ref().unwrap().key.merchant_trade_no.as_str().to_owned();
@@ -50,8 +50,8 @@ async fn answers_are_those_of_pay_and_come_in_any_order() {
     }
     let mut client = stage.client().await;
     let unary = tokio::spawn(async move { client.pay(payment("3")).await });
-    let requests = stage.requests(2, 1).await;
-    stage.reply(&requests[0].reply_to, order("1", paid()), false).await;
+    let requests = stage.pay_requests(3).await;
+    stage.reply(&requests[2].reply_to, order("1", paid()), false).await;
     assert_eq!(unary.await.unwrap().unwrap().into_inner(), answers["1"]);
     let repeat = stage.client().await.pay(payment("1")).await.unwrap().into_inner();
     assert_eq!(repeat, PayResponse { is_rep: true, ..answers["1"].clone() });
@@ -90,33 +90,33 @@ async fn each_refusal_of_pay_is_the_refusal_of_one_request_and_the_stream_goes_o
     for (n, (name, code, request, obstacle)) in cases.into_iter().enumerate() {
         let mut place = None;
         if matches!(obstacle, Obstacle::FullTable) {
-            let (mut client, from) = (stage.client().await, stage.orders_end().await);
+            let (mut client, before) = (stage.client().await, stage.pay_requests(0).await.len());
             let call = tokio::spawn(async move { client.pay(payment("held")).await });
-            place = Some((call, stage.requests(from, 1).await.remove(0)));
+            place = Some((call, stage.pay_requests(before + 1).await.remove(before)));
         }
         stage.journal.refusing.store(matches!(obstacle, Obstacle::RefusingJournal), Ordering::Release);
         clock.0.store(matches!(obstacle, Obstacle::WrongClock), Ordering::Relaxed);
-        let reply = async |from| {
+        let reply = async |before: usize| {
             if let Obstacle::Reply(content) = obstacle.clone() {
-                let requests = stage.requests(from, 1).await;
-                stage.reply(&requests[0].reply_to, content, false).await;
+                let requests = stage.pay_requests(before + 1).await;
+                stage.reply(&requests[before].reply_to, content, false).await;
             }
         };
-        let (mut client, from) = (stage.client().await, stage.orders_end().await);
+        let (mut client, before) = (stage.client().await, stage.pay_requests(0).await.len());
         let unary = tokio::spawn({
             let request = request.clone();
             async move { client.pay(request).await }
         });
-        reply(from).await;
+        reply(before).await;
         let unary = unary.await.unwrap().unwrap_err();
-        let from = stage.orders_end().await;
+        let before = stage.pay_requests(0).await.len();
         if request == PayRequest::default() {
             let absent = PayStreamRequest { request_id: 7, payment: None, timeout_ms: 0, hops: false };
             stream.requests.send(absent).await.unwrap();
         } else {
             stream.send(7, request).await;
         }
-        reply(from).await;
+        reply(before).await;
         let (id, refusal) = stream.refusal().await;
         assert_eq!((id, refusal.code, unary.code()), (7, code.into(), code), "{name}: {refusal:?}");
         assert_eq!(refusal.message, unary.message(), "{name}");
@@ -129,10 +129,10 @@ async fn each_refusal_of_pay_is_the_refusal_of_one_request_and_the_stream_goes_o
         }
         stage.journal.refusing.store(false, Ordering::Release);
         clock.0.store(false, Ordering::Relaxed);
-        let (number, from) = (format!("after-{n}"), stage.orders_end().await);
+        let (number, before) = (format!("after-{n}"), stage.pay_requests(0).await.len());
         stream.send(8, payment(&number)).await;
-        let requests = stage.requests(from, 1).await;
-        stage.reply(&requests[0].reply_to, order(&number, paid()), false).await;
+        let requests = stage.pay_requests(before + 1).await;
+        stage.reply(&requests[before].reply_to, order(&number, paid()), false).await;
         assert_eq!(stream.response().await.0, 8, "{name}");
     }
 }
@@ -144,7 +144,7 @@ async fn each_payment_has_a_deadline_of_its_own() {
     stream.send(1, payment("1")).await;
     let hurried = PayStreamRequest { request_id: 2, payment: Some(payment("2")), timeout_ms: 300, hops: false };
     stream.requests.send(hurried).await.unwrap();
-    let requests = stage.requests(0, 2).await;
+    let requests = stage.pay_requests(2).await;
     let (id, response) = stream.response().await;
     assert_eq!((id, response.status_code.as_str()), (2, "982"));
     stage.reply(&requests[0].reply_to, order("1", paid()), false).await;
@@ -178,7 +178,7 @@ async fn a_caller_that_has_closed_its_side_still_gets_all_answers() {
         requests.send(PayStreamRequest { request_id: id, payment, timeout_ms: 0, hops: false }).await.unwrap();
     }
     drop(requests);
-    for (id, request) in (0..).zip(stage.requests(0, 3).await) {
+    for (id, request) in (0..).zip(stage.pay_requests(3).await) {
         stage.reply(&request.reply_to, order(&id.to_string(), paid()), false).await;
         assert_eq!(stream.response().await.0, id);
     }
@@ -192,16 +192,16 @@ async fn requests_beyond_those_in_flight_are_read_once_answers_are() {
     for id in 0..20 {
         stream.send(id, payment(&id.to_string())).await;
     }
-    let requests = stage.requests(0, 8).await;
+    let requests = stage.pay_requests(8).await;
     settle().await;
-    assert_eq!(stage.orders_end().await, 8);
+    assert_eq!(stage.pay_requests(0).await.len(), 8);
     for (id, request) in requests.iter().enumerate().take(3) {
         stage.reply(&request.reply_to, order(&id.to_string(), paid()), false).await;
         stream.response().await;
     }
-    stage.requests(8, 3).await;
+    stage.pay_requests(11).await;
     settle().await;
-    assert_eq!(stage.orders_end().await, 11);
+    assert_eq!(stage.pay_requests(0).await.len(), 11);
 }
 
 #[tokio::test]
@@ -220,9 +220,16 @@ async fn a_caller_that_reads_no_answers_is_not_read_either_and_slows_only_itself
         }
     });
     // Replies with an order of about 1 KB, as often as the ingress asks.
-    let mut replied = 0;
-    while let Ok(requests) = timeout(Duration::from_millis(1_500), stage.requests(replied, 1)).await {
-        for request in requests {
+    let (mut replied, mut pauses) = (0, 0);
+    while pauses < 15 {
+        let requests = stage.pay_requests(replied).await;
+        if requests.len() == replied {
+            pauses += 1;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        }
+        pauses = 0;
+        for request in requests.into_iter().skip(replied) {
             let form = request.pay.unwrap();
             let mut order = payment_order(form.key.merchant_trade_no.as_str(), paid());
             order.terms.remark = Remark::parse("x".repeat(1_000)).unwrap();
@@ -245,7 +252,7 @@ async fn a_caller_that_reads_no_answers_is_not_read_either_and_slows_only_itself
     for _ in 0..replied {
         assert_eq!(stream.response().await.1.remark.len(), 1_000);
     }
-    stage.requests(replied, 1).await;
+    stage.pay_requests(replied + 1).await;
     sending.abort();
 }
 
@@ -254,12 +261,12 @@ async fn at_shutdown_requests_that_were_taken_are_answered_and_the_stream_says_w
     let stage = Stage::open(Settings { drain_within_ms: 5_000, ..settings() }).await;
     let mut stream = Stream::open(stage.client().await).await.unwrap();
     stream.send(1, payment("1")).await;
-    let requests = stage.requests(0, 1).await;
+    let requests = stage.pay_requests(1).await;
     stage.shutdown.cancel();
     settle().await;
     stream.send(2, payment("2")).await;
     settle().await;
-    assert_eq!(stage.orders_end().await, 1, "a request after the shutdown must not be taken");
+    assert_eq!(stage.pay_requests(0).await.len(), 1, "a request after the shutdown must not be taken");
     stage.reply(&requests[0].reply_to, order("1", paid()), false).await;
     assert_eq!(stream.response().await.0, 1);
     let end = stream.next().await.unwrap_err();

@@ -114,13 +114,13 @@ async fn a_stream_ends_at_an_undecodable_request_once_those_before_it_are_answer
         let path = PathAndQuery::from_static("/twqr.pos.v1.PosService/PayStream");
         let stream = client.streaming(Request::new(ReceiverStream::new(receiver)), path, Raw).await.unwrap();
         let mut answers = stream.into_inner();
-        let taken = stage.requests(0, 1).await;
+        let taken = stage.pay_requests(1).await;
         stage.reply(&taken[0].reply_to, order("1", paid()), false).await;
         let answer = PayStreamResponse::decode(answers.message().await.unwrap().unwrap()).unwrap();
         assert!(answer.request_id == 7 && matches!(answer.result, Some(Answer::Response(_))), "{answer:?}");
         let end = answers.message().await.unwrap_err();
         assert_eq!(end.code(), Code::InvalidArgument, "{end:?}");
         assert!(end.message().contains(expected) && end.message().contains("not accepted"), "{end:?}");
-        assert_eq!(stage.orders_end().await, 1, "nothing behind it is taken");
+        assert_eq!(stage.pay_requests(0).await.len(), 1, "nothing behind it is taken");
     }
 }

@@ -166,6 +166,21 @@ impl Stage {
         requests
     }
 
+    /// Waits for at least `count` payments in the log, and returns all that are there. Probes and
+    /// inquiries are left out.
+    pub async fn pay_requests(&self, count: usize) -> Vec<RouterRequest> {
+        for _ in 0..2_000 {
+            let end = usize::try_from(self.orders_end().await).unwrap();
+            let mut requests = self.requests(0, end).await;
+            requests.retain(|request| request.pay.is_some());
+            if requests.len() >= count {
+                return requests;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("fewer than {count} payments arrived within 10 s")
+    }
+
     pub async fn orders_end(&self) -> Offset {
         self.journal.end(orders()).await.unwrap()
     }
