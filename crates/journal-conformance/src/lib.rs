@@ -110,10 +110,10 @@ pub async fn acknowledged_entries_are_read_in_the_order_of_the_calls(journal: Tw
     let read: Vec<String> = read_all(&*journal.two, ORDERS, 0).await.iter().map(text).collect();
     let expected: Vec<String> = (0..50).flat_map(|b| (0..3).map(move |n| format!("{b}-{n}"))).collect();
     assert_eq!(read, expected);
-    let mut follower = journal.two.follower(ORDERS, 0).await.unwrap();
+    let mut reader = journal.two.follower(ORDERS, 0).await.unwrap();
     let mut followed = Vec::new();
     while followed.len() < read.len() {
-        followed.extend(follower.next(7).await.unwrap().iter().map(text));
+        followed.extend(reader.next(7).await.unwrap().iter().map(text));
     }
     assert_eq!(followed, read);
 }

@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn appends_during_a_pause_form_one_round_whose_pause_grows_with_its_records() {
         let gather = Gather::new();
-        let far = Instant::now() + Duration::from_secs(3_600);
+        let far = Instant::now() + Duration::from_hours(1);
         lock(&gather.state).pause_ends = far;
         assert!((0..3).all(|append| !add(&gather, append)));
         thread::scope(|scope| {
@@ -169,8 +169,8 @@ mod tests {
     fn appends_of_one_thread_are_sent_in_order_while_others_append() {
         const EACH: u32 = 20_000;
         let gather = Gather::new();
-        let sent = Mutex::new(Vec::new());
-        let send = |append: (u32, u32)| lock(&sent).push(append);
+        let log = Mutex::new(Vec::new());
+        let send = |append: (u32, u32)| lock(&log).push(append);
         thread::scope(|scope| {
             scope.spawn(|| gather.run(send));
             let writers: Vec<_> = (0..3)
@@ -186,13 +186,15 @@ mod tests {
                     })
                 })
                 .collect();
-            writers.into_iter().for_each(|writer| writer.join().unwrap());
+            for writer in writers {
+                writer.join().unwrap();
+            }
             gather.close(send);
         });
-        let sent = lock(&sent);
-        assert_eq!(sent.len(), 3 * EACH as usize);
+        let appends = lock(&log);
+        assert_eq!(appends.len(), 3 * EACH as usize);
         for writer in 0..3 {
-            assert!(sent.iter().filter(|(of, _)| *of == writer).map(|(_, number)| *number).eq(0..EACH));
+            assert!(appends.iter().filter(|(of, _)| *of == writer).map(|(_, number)| *number).eq(0..EACH));
         }
     }
 
@@ -200,7 +202,7 @@ mod tests {
     fn closing_sends_what_waits_and_refuses_what_follows() {
         let gather = Gather::new();
         assert!(add(&gather, 1));
-        lock(&gather.state).pause_ends = Instant::now() + Duration::from_secs(3_600);
+        lock(&gather.state).pause_ends = Instant::now() + Duration::from_hours(1);
         assert!(!add(&gather, 2));
         let mut sent = Vec::new();
         gather.close(|append| sent.push(append));
