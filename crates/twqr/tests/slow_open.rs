@@ -57,7 +57,12 @@ async fn a_disk_that_stalls_while_it_is_opened_stops_neither_the_health_report_n
         command.arg("--config").arg(&file).arg("up").stdin(Stdio::null()).stdout(Stdio::null());
         let mut process = command.stderr(Stdio::null()).kill_on_drop(true).spawn().unwrap();
         let _writer = timeout(STUCK, until_read(&pipe)).await.unwrap();
-        timeout(STUCK, TcpStream::connect(config.admin)).await.unwrap().unwrap();
+        let reported = async {
+            while TcpStream::connect(config.admin).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(STUCK, reported).await.unwrap();
         let id = i32::try_from(process.id().unwrap()).unwrap();
         kill_process(Pid::from_raw(id).unwrap(), Signal::TERM).unwrap();
         let ended = timeout(STUCK, process.wait()).await;
