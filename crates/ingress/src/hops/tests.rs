@@ -46,10 +46,14 @@ fn way_with(changes: &[(Hop, i64)]) -> HopTimes {
     way
 }
 
+/// A name, the hops of each reply with the time of its arrival, the time of the answer, and the
+/// text.
+type Case<'a> = (&'a str, &'a [(HopTimes, u64)], u64, String);
+
 #[test]
 fn the_hops_of_every_kind_of_call_are_its_whole_time() {
     let rest = "router=100us tasks_wait=50us worker=50us backend=300us outcomes_wait=120us";
-    let cases: [(&str, &[(HopTimes, u64)], u64, String); 7] = [
+    let cases: [Case<'_>; 7] = [
         (
             "an ordinary payment",
             &[(way_with(&[]), 1_000)],
