@@ -76,8 +76,12 @@ impl Committer {
             work.refuse(&reason);
         } else {
             queue.work.push(work);
+            let was_empty = queue.work.len() == 1;
             drop(queue);
-            self.more.notify_one();
+            // The committer waits only while the queue is empty.
+            if was_empty {
+                self.more.notify_one();
+            }
         }
     }
 
