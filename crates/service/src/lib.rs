@@ -5,6 +5,7 @@
 mod background;
 mod backoff;
 mod clock;
+mod gathered_writes;
 mod health;
 mod http;
 mod listen;
@@ -21,6 +22,7 @@ pub use tokio_util::sync::CancellationToken;
 pub use background::join_background;
 pub use backoff::Backoff;
 pub use clock::{Clock, SystemClock};
+pub use gathered_writes::{GatheredWrites, GatheringConnector};
 pub use health::{CLOCK_PART, Health, Part, PartState};
 pub use http::serve_http;
 pub use listen::{Connection, Limits, connections, grpc_server};

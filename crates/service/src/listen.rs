@@ -24,7 +24,7 @@ use tonic::transport::{
 };
 use tracing::warn;
 
-use crate::{LogThrottle, open_files::open_files_share};
+use crate::{GatheredWrites, LogThrottle, open_files::open_files_share};
 
 /// The pause after a failed accept (for example with too many open files), in ms.
 const PAUSE_MS: u64 = 50;
@@ -86,11 +86,15 @@ pub fn grpc_server() -> Server {
 }
 
 /// Accepts the connections of a gRPC listener, as a stream without an end.
-pub fn connections(listener: TcpListener, limits: Limits) -> impl Stream<Item = io::Result<Connection>> {
+pub fn connections(
+    listener: TcpListener,
+    limits: Limits,
+) -> impl Stream<Item = io::Result<GatheredWrites<Connection>>> {
     stream::unfold(LimitedListener::new(listener, limits), |mut listener| async move {
         let (stream, permit) = listener.next().await;
         let begin = Some((HTTP2_BEGINS_BYTES, Box::pin(tokio::time::sleep(listener.limits.first_within))));
-        Some((Ok(Connection { stream, begin, _permit: permit }), listener))
+        let connection = Connection { stream, begin, _permit: permit };
+        Some((Ok(GatheredWrites::new(connection)), listener))
     })
 }
 
@@ -191,18 +195,6 @@ impl AsyncWrite for Connection {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::{
 };
 use tonic::transport::{Channel, Endpoint};
 use twqr_config::Config;
+use twqr_service::GatheringConnector;
 
 /// How long a process may take until it serves, in attempts of 50 ms.
 const CONNECT_ATTEMPTS_MAX: u32 = 1_200;
@@ -67,7 +68,7 @@ pub(super) fn check_free(addresses: &[SocketAddr]) -> anyhow::Result<()> {
 pub async fn connect(address: SocketAddr) -> anyhow::Result<Channel> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))?.tcp_nodelay(true);
     for _ in 0..CONNECT_ATTEMPTS_MAX {
-        if let Ok(channel) = endpoint.connect().await {
+        if let Ok(channel) = endpoint.connect_with_connector(GatheringConnector).await {
             return Ok(channel);
         }
         tokio::time::sleep(Duration::from_millis(50)).await;

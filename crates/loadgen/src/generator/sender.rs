@@ -15,6 +15,7 @@ use tonic::{
     metadata::MetadataValue,
     transport::{Channel, Endpoint},
 };
+use twqr_service::GatheringConnector;
 use twqr_wire::{
     hops::HOPS_HEADER,
     pos::{InquiryType, OrderStatus, WatchOrderRequest, pos_service_client::PosServiceClient},
@@ -127,7 +128,8 @@ impl Sender {
             progress.name_task(format!("/proc/{}", task.display()));
         }
         let (lanes, settle_s) = (client.connections as usize * endpoints.len(), client.settle_s);
-        let channels = endpoints.iter().cycle().take(lanes).map(Endpoint::connect_lazy);
+        let connect = |endpoint: &Endpoint| endpoint.connect_with_connector_lazy(GatheringConnector);
+        let channels = endpoints.iter().cycle().take(lanes).map(connect);
         let clients: Vec<_> = channels.map(PosServiceClient::new).collect();
         let streams = PayStreams::new(&clients);
         let connections = Connections { clients, streams, http, merchants, client, began };
