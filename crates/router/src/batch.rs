@@ -44,6 +44,7 @@ pub(crate) struct Batch<'a> {
     /// Whether the policy or the directory of merchants has changed.
     has_new_rules: bool,
     effects: Vec<Effect>,
+    steps: metrics::Steps,
     /// The latest record, if it is about who holds the shard, with its offset.
     pub(crate) hold: Option<(u64, HoldRecord)>,
 }
@@ -81,6 +82,7 @@ impl<'a> Batch<'a> {
             to_ingresses: Vec::new(),
             has_new_rules: false,
             effects: Vec::new(),
+            steps: metrics::Steps::default(),
             hold: None,
         }
     }
@@ -190,7 +192,7 @@ impl<'a> Batch<'a> {
         }
         let rules = directory.rules_at(offset, &record.command, versions);
         let applied = apply(&mut hot.order, record, cause, rules, &mut self.effects);
-        metrics::step(applied.step);
+        self.steps.count(applied.step);
         // Before the replies, so that no ingress remembers a success when its caller hears of the
         // cancel.
         if applied.changed && matches!(record.command, Command::Cancel(_)) {
@@ -255,6 +257,7 @@ impl<'a> Batch<'a> {
     /// Appends every effect; all of them except the replies are durable once every returned
     /// acknowledgement has arrived.
     pub(crate) fn emit(self, shard: ShardId, journal: &dyn Journal, reply_appends: &Arc<ReplyAppends>) -> Vec<Ack> {
+        self.steps.publish();
         let task_partition = |topic| Partition { topic, index: u32::from(shard.0) % journal.partitions(topic).max(1) };
         let reading = self.reading;
         let mut appends = vec![
@@ -312,12 +315,13 @@ fn close_books(shard: &mut Shard, offset: u64, at: UnixMs, until: UnixMs) {
 fn log_step(shard: &Shard, key: &OrderKey, step: Step, cause: Position) {
     let (merchant_id, merchant_trade_no) = (&key.merchant_id, &key.merchant_trade_no);
     let order = shard.hot(key);
-    let trade_no = order.and_then(Order::trade_no).map_or_else(String::new, |number| number.to_string());
+    // Made only for lines that are written.
+    let trade_no = || order.and_then(Order::trade_no).map_or_else(String::new, |number| number.to_string());
     let (shard, offset) = (cause.shard.0, cause.offset);
     match step {
         Step::Contradicted => {
             let contradiction = order.and_then(Order::contradiction).unwrap_or_default();
-            error!(%merchant_id, %merchant_trade_no, trade_no, shard, offset, contradiction, "an issuer contradicted a final state");
+            error!(%merchant_id, %merchant_trade_no, trade_no = trade_no(), shard, offset, contradiction, "an issuer contradicted a final state");
         }
         Step::Failed(_)
         | Step::Unresolved
@@ -328,10 +332,10 @@ fn log_step(shard: &Shard, key: &OrderKey, step: Step, cause: Position) {
         | Step::Refunded
         | Step::Cancelling
         | Step::Cancelled => {
-            info!(%merchant_id, %merchant_trade_no, trade_no, shard, offset, ?step, "order");
+            info!(%merchant_id, %merchant_trade_no, trade_no = trade_no(), shard, offset, ?step, "order");
         }
         Step::Accepted | Step::Refused | Step::Repeated | Step::Queried | Step::Paid | Step::Ignored => {
-            debug!(%merchant_id, %merchant_trade_no, trade_no, shard, offset, ?step, "order");
+            debug!(%merchant_id, %merchant_trade_no, trade_no = trade_no(), shard, offset, ?step, "order");
         }
     }
 }

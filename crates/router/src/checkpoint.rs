@@ -13,7 +13,7 @@ use twqr_consumer::stored_witness;
 use twqr_journal::{Entry, Group, Journal, Partition, Position, Topic, Witness};
 use twqr_order::ListingKey;
 use twqr_types::OrderKey;
-use twqr_wire::convert::{StateBody, StatesEntry, encode_marker, encode_state};
+use twqr_wire::convert::{StateBody, StatesEntry, encode_marker, encode_order_state, encode_state};
 
 use crate::{
     Error,
@@ -79,7 +79,7 @@ impl Checkpoint {
         for key in &keys {
             if let Some(order) = shard.hot(key) {
                 taken.states.extend(number_index(order, position));
-                taken.add(key.to_bytes(), StateBody::Order(Box::new(order.clone())));
+                taken.push(key.to_bytes(), encode_order_state(epoch, position, order));
             }
         }
         taken.keys = keys;
@@ -102,7 +102,10 @@ impl Checkpoint {
 
     fn add(&mut self, store_key: Vec<u8>, body: StateBody) {
         let entry = StatesEntry { epoch: self.epoch, position: self.position, body };
-        let (key, record) = encode_state(&entry);
+        self.push(store_key, encode_state(&entry));
+    }
+
+    fn push(&mut self, store_key: Vec<u8>, (key, record): (Bytes, Bytes)) {
         self.states.push(StoredState { key: store_key.into(), position: self.position, record: record.clone() });
         self.entries.push(Entry { key, value: Some(record) });
     }

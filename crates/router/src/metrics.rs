@@ -18,30 +18,70 @@ pub(crate) fn describe() {
     metrics::describe_counter!(STATES_READ, "Records of order-states read, by restores and by standbys");
 }
 
-/// Counts one applied record.
-pub(crate) fn step(step: Step) {
-    let label = match step {
-        Step::Accepted => "accepted",
-        Step::Refused => "refused",
-        Step::Repeated => "repeated",
-        Step::Conflicted => "conflicted",
-        Step::KeyRefused => "key_refused",
-        Step::Queried => "queried",
-        Step::Paid => "paid",
-        Step::Failed(Evidence::Declined) => "failed_declined",
-        Step::Failed(Evidence::NotSent) => "failed_not_sent",
-        Step::Failed(Evidence::Absent) => "failed_absent",
-        Step::Failed(Evidence::Refused) => "failed_refused",
-        Step::Unresolved => "unresolved",
-        Step::Inquired => "asked",
-        Step::Reserved => "reserved",
-        Step::Refunded => "refunded",
-        Step::Cancelling => "cancelling",
-        Step::Cancelled => "cancelled",
-        Step::Contradicted => "contradicted",
-        Step::Ignored => "ignored",
-    };
-    metrics::counter!(STEPS, "step" => label).increment(1);
+/// The label of each step, by [`index_of`].
+const STEP_LABELS: [&str; 19] = [
+    "accepted",
+    "refused",
+    "repeated",
+    "conflicted",
+    "key_refused",
+    "queried",
+    "paid",
+    "failed_declined",
+    "failed_not_sent",
+    "failed_absent",
+    "failed_refused",
+    "unresolved",
+    "asked",
+    "reserved",
+    "refunded",
+    "cancelling",
+    "cancelled",
+    "contradicted",
+    "ignored",
+];
+
+const fn index_of(step: Step) -> usize {
+    match step {
+        Step::Accepted => 0,
+        Step::Refused => 1,
+        Step::Repeated => 2,
+        Step::Conflicted => 3,
+        Step::KeyRefused => 4,
+        Step::Queried => 5,
+        Step::Paid => 6,
+        Step::Failed(Evidence::Declined) => 7,
+        Step::Failed(Evidence::NotSent) => 8,
+        Step::Failed(Evidence::Absent) => 9,
+        Step::Failed(Evidence::Refused) => 10,
+        Step::Unresolved => 11,
+        Step::Inquired => 12,
+        Step::Reserved => 13,
+        Step::Refunded => 14,
+        Step::Cancelling => 15,
+        Step::Cancelled => 16,
+        Step::Contradicted => 17,
+        Step::Ignored => 18,
+    }
+}
+
+/// Counts the steps of one batch of records; each kind is looked up once.
+#[derive(Default)]
+pub(crate) struct Steps([u64; STEP_LABELS.len()]);
+
+impl Steps {
+    pub(crate) fn count(&mut self, step: Step) {
+        self.0[index_of(step)] += 1;
+    }
+
+    /// Adds the batch to the metrics.
+    pub(crate) fn publish(&self) {
+        for (label, count) in STEP_LABELS.into_iter().zip(self.0) {
+            if count > 0 {
+                metrics::counter!(STEPS, "step" => label).increment(count);
+            }
+        }
+    }
 }
 
 /// Counts replies that may not have been written.

@@ -16,8 +16,9 @@ use std::{
     time::Duration,
 };
 
+use futures::FutureExt;
 use tracing::warn;
-use twqr_journal::{Ack, Entry, Journal, Partition, Topic};
+use twqr_journal::{Entry, Journal, JournalError, Partition, Topic};
 use twqr_service::{Health, LogThrottle, Part};
 use twqr_wire::convert::{ReplyContent, ReplyRecord, encode_reply_record};
 
@@ -74,13 +75,17 @@ impl ReplyAppends {
             self.forget_bytes(partition, bytes);
             return self.fail(partition, index, entries.len(), "too many replies wait to be written already");
         }
-        let (appends, count) = (self.clone(), entries.len());
-        let ack = self.journal.append(Partition { topic: Topic::Replies, index }, entries);
-        tokio::spawn(async move { appends.finish(index, count, bytes, ack).await });
+        let count = entries.len();
+        let mut ack = self.journal.append(Partition { topic: Topic::Replies, index }, entries);
+        // The embedded journal acknowledges replies at once.
+        if let Some(written) = (&mut ack).now_or_never() {
+            return self.finish(index, count, bytes, written);
+        }
+        let appends = self.clone();
+        tokio::spawn(async move { appends.finish(index, count, bytes, ack.await) });
     }
 
-    async fn finish(&self, index: u32, count: usize, bytes: usize, ack: Ack) {
-        let written = ack.await;
+    fn finish(&self, index: u32, count: usize, bytes: usize, written: Result<(), JournalError>) {
         let Some(partition) = self.partitions.get(index as usize) else { return };
         self.forget_bytes(partition, bytes);
         match written {

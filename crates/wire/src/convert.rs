@@ -48,7 +48,8 @@ pub use policy::{
 pub use reply_records::{ReplyContent, ReplyRecord, decode_reply, encode_reply, encode_reply_record};
 pub use state_records::{
     BeginningsRead, StateBody, StateSubject, StatesEntry, UnreadableState, decode_beginnings_read,
-    decode_marker_witness, decode_state, encode_marker, encode_state, epoch_key, state_epoch, unreadable_state,
+    decode_marker_witness, decode_state, encode_marker, encode_order_state, encode_state, epoch_key, state_epoch,
+    unreadable_state,
 };
 pub use stored::{decode_order, decode_policy_versions, encode_order, encode_policy_versions};
 pub use task_records::{

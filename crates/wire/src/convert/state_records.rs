@@ -142,6 +142,13 @@ pub fn encode_state(entry: &StatesEntry) -> (Bytes, Bytes) {
     (key_of(entry.epoch, kind, &key), record.encode_to_vec().into())
 }
 
+/// Like [`encode_state`] for the state of an order, without a copy of the order.
+pub fn encode_order_state(epoch: u64, position: u64, order: &Order) -> (Bytes, Bytes) {
+    let body = Some(bus::states_record::Body::Order(order_out(order)));
+    let record = bus::StatesRecord { version: RECORD_VERSION, epoch, position, body };
+    (key_of(epoch, StateKind::Order, &order.key().to_bytes()), record.encode_to_vec().into())
+}
+
 /// The format's version in a record with this body. Builds from before protocol versions would
 /// ignore the field and decide by the rules of version 0; a version that they do not read makes
 /// them stop the shard.
