@@ -19,6 +19,8 @@ use crate::{CallResult, latency::latency_histogram, send::is_refusal};
 
 /// The pause before the next attempt, in ms.
 const PAUSE_MS: u64 = 10;
+/// The shortest pause between two starts, in µs.
+const PAUSE_US_MIN: u64 = 250;
 /// The deadline of one call, in ms.
 const CALL_MS: u64 = 14_000;
 
@@ -88,15 +90,19 @@ impl Measurement {
     }
 }
 
-/// Passes each request to a lane at its intended time. It runs on its own thread, so that a busy
-/// runtime does not delay it.
+/// Passes each request to a lane at its intended time, or up to [`PAUSE_US_MIN`] later: at high
+/// rates one pause serves several requests. It runs on its own thread, so that a busy runtime does
+/// not delay it.
 fn pace(requests: Vec<PayRequest>, load: Load, lanes: &[mpsc::UnboundedSender<Start>]) {
     let mut random = ChaCha8Rng::seed_from_u64(load.seed);
     let mut intended = Instant::now();
     for (request, lane) in requests.into_iter().zip(lanes.iter().cycle()) {
         let gap = -(1.0 - random.random::<f64>()).ln() / load.rate;
         intended += Duration::from_secs_f64(gap);
-        thread::sleep(intended.saturating_duration_since(Instant::now()));
+        let left = intended.saturating_duration_since(Instant::now());
+        if !left.is_zero() {
+            thread::sleep(left.max(Duration::from_micros(PAUSE_US_MIN)));
+        }
         drop(lane.send(Start { intended, request }));
     }
 }

@@ -13,6 +13,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use hdrhistogram::Histogram;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rdkafka::{
@@ -29,7 +30,7 @@ use twqr_loadgen::latency_histogram;
 
 use super::{
     figures::{Percentiles, Step},
-    hops::{Latencies, OUTCOME_BYTES, PAY_BYTES, REPLY_BYTES, STATE_BYTES, STATE_KEY_BYTES, TASK_BYTES},
+    record_sizes::{OUTCOME_BYTES, PAY_BYTES, REPLY_BYTES, STATE_BYTES, STATE_KEY_BYTES, TASK_BYTES},
 };
 
 /// Partitions of each topic; more of them only cost latency on one machine.
@@ -47,6 +48,7 @@ const LINGER_MS: &str = "5";
 const PAY: u8 = 1;
 const OUTCOME: u8 = 2;
 
+type Latencies = Arc<Mutex<Histogram<u64>>>;
 type Producer = ThreadedProducer<DefaultProducerContext>;
 
 /// The topics of a relay, under one random prefix.

@@ -1,12 +1,13 @@
 //! `twqr-lab bench quick`: simulator, services and generator as processes on one machine. It
-//! measures the floors, the sample day (memory), 500 payments per second, and a ladder of rates up
-//! to the first that is not sustained. Then it audits all payments.
+//! measures the floors, the sample day (memory), 1,000 payments per second, and a ladder of rates
+//! up to the first that is not sustained. Then it audits all payments.
 
 mod floors;
 
 use std::{collections::BTreeMap, path::Path, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
+use serde::Serialize;
 use serde_json::{Value, json};
 use tonic::transport::Channel;
 use twqr_client::{ProgressBar, parse};
@@ -27,10 +28,10 @@ use crate::{
 use floors::{echo_floor, journal_floor};
 
 /// The rate whose latency is reported, in payments per second, and its duration in ms.
-const STEADY_RATE: u32 = 500;
-const STEADY_MS: u32 = 20_000;
+const STEADY_RATE: u32 = 1_000;
+const STEADY_MS: u32 = 10_000;
 /// The default rates of the ladder, in payments per second, and the duration of each in ms.
-pub(super) const LADDER_RATES: [u32; 9] = [2_000, 4_000, 5_000, 6_000, 7_000, 8_000, 10_000, 12_000, 15_000];
+pub(super) const LADDER_RATES: [u32; 8] = [2_000, 4_000, 6_000, 8_000, 10_000, 12_000, 14_000, 16_000];
 pub(super) const LADDER_MS: u32 = 3_000;
 /// The number of payments that warm up pools, caches and connections before a measurement.
 const WARM_UP_PAYMENTS: usize = 2_000;
@@ -81,13 +82,13 @@ pub(crate) async fn run(dir: &Path, seed: u64, ladder: &Ladder, config: &Config)
     .await?;
     let mut load = UnderLoad::connect(&launched, seed).await?;
     let resident = load.sample_day().await?;
-    progress.step("500 payments per second");
+    progress.step("1,000 payments per second");
     let steady = load.steady().await;
     progress.step("highest rate");
     let (steps, tries) = load.ladder(ladder).await;
     progress.step("audit");
     let found = load.audit().await?;
-    let resident_at_end = load.resident_at_end;
+    let (resident_at_end, costs) = (load.resident_at_end, load.costs);
     launched.end().await;
     progress.finish(&format!("{:.0} s", begun.elapsed().as_secs_f64()));
     let rate = held(&steps, &tries, ladder.tries, P99_MS_MAX);
@@ -100,10 +101,10 @@ pub(crate) async fn run(dir: &Path, seed: u64, ladder: &Ladder, config: &Config)
         "steady": {
             "rate": STEADY_RATE, "seconds": STEADY_MS / 1_000, "latency": steady.latency, "start_lag_p99_ms": steady.start_lag_ms,
             "errors": steady.errors,
-            "cpu_us_per_payment": { "services": steady.cpu_us, "simulator": steady.simulator_cpu_us, "generator": steady.generator_cpu_us },
+            "cpu_us_per_payment": steady.cpu_us,
             "disk_bytes_per_payment": disk_per_payment, "written_bytes_per_payment": steady.written_bytes,
         },
-        "highest_rate": { "p99_ms_max": P99_MS_MAX, "rate": rate, "steps": steps, "tries": tries },
+        "highest_rate": { "p99_ms_max": P99_MS_MAX, "rate": rate, "steps": steps, "tries": tries, "costs": costs },
         "resident_mib": { "after_sample_day": resident >> 20, "at_end": resident_at_end >> 20, "limit": RESIDENT_BYTES_MAX >> 20 },
         "floor": { "echo": echo, "journal": journal },
         "ratio": {
@@ -111,8 +112,8 @@ pub(crate) async fn run(dir: &Path, seed: u64, ladder: &Ladder, config: &Config)
             "latency_to_journal": steady.latency.over(journal.latency),
             "rate_to_journal": ratio(f64::from(rate), f64::from(journal.rate)),
             "rate_to_echo": ratio(f64::from(rate), f64::from(echo.rate)),
-            "cpu_to_journal": ratio(steady.cpu_us, journal.cpu_us_per_payment),
-            "cpu_to_echo": ratio(steady.cpu_us, echo.cpu_us_per_payment),
+            "cpu_to_journal": ratio(steady.cpu_us.services, journal.cpu_us_per_payment),
+            "cpu_to_echo": ratio(steady.cpu_us.services, echo.cpu_us_per_payment),
             "disk_to_journal": ratio(disk_per_payment, journal.disk_bytes_per_payment),
         },
         "audit": found.report,
@@ -166,6 +167,35 @@ struct UnderLoad<'a> {
     results: Vec<CallResult>,
     seed: u64,
     resident_at_end: u64,
+    /// The cost of each rate that was held, in that order.
+    costs: Vec<RateCost>,
+}
+
+/// The CPU time of each process in µs: in all, or per payment.
+#[derive(Clone, Copy, Serialize)]
+struct CpuUs {
+    services: f64,
+    simulator: f64,
+    generator: f64,
+}
+
+impl CpuUs {
+    /// The time for each of `payments` payments since `earlier`.
+    fn since(self, earlier: Self, payments: usize) -> Self {
+        let each = |now: f64, then: f64| (now - then) / payments as f64;
+        Self {
+            services: each(self.services, earlier.services),
+            simulator: each(self.simulator, earlier.simulator),
+            generator: each(self.generator, earlier.generator),
+        }
+    }
+}
+
+/// What a rate costs.
+#[derive(Serialize)]
+struct RateCost {
+    rate: u32,
+    cpu_us_per_payment: CpuUs,
 }
 
 /// The figures at the steady rate; costs are per payment.
@@ -173,9 +203,7 @@ struct Steady {
     latency: Percentiles,
     start_lag_ms: f64,
     errors: usize,
-    cpu_us: f64,
-    simulator_cpu_us: f64,
-    generator_cpu_us: f64,
+    cpu_us: CpuUs,
     disk_bytes: f64,
     written_bytes: f64,
 }
@@ -189,7 +217,7 @@ struct AuditOutcome {
 impl<'a> UnderLoad<'a> {
     async fn connect(system: &'a System, seed: u64) -> anyhow::Result<Self> {
         let channels = channels(system.config.grpc).await?;
-        Ok(Self { system, channels, results: Vec::new(), seed, resident_at_end: 0 })
+        Ok(Self { system, channels, results: Vec::new(), seed, resident_at_end: 0, costs: Vec::new() })
     }
 
     fn services(&self) -> Usage {
@@ -198,6 +226,15 @@ impl<'a> UnderLoad<'a> {
 
     fn simulator(&self) -> Usage {
         self.system.simulator_id().map(Usage::of).unwrap_or_default()
+    }
+
+    fn usage(&self) -> CpuUs {
+        let of = |usage: Usage| usage.cpu_us as f64;
+        CpuUs {
+            services: of(self.services()),
+            simulator: of(self.simulator()),
+            generator: of(Usage::of(std::process::id())),
+        }
     }
 
     /// Sends the sample day, and returns the services' resident memory after it, in bytes.
@@ -214,23 +251,22 @@ impl<'a> UnderLoad<'a> {
 
     async fn steady(&mut self) -> Steady {
         let requests = payments(self.seed, "steady", payments_of(STEADY_RATE, STEADY_MS));
-        let count = requests.len() as f64;
-        let own = || Usage::of(std::process::id());
+        let requests_count = requests.len();
+        let count = requests_count as f64;
         let data = &self.system.config.data_dir;
-        let (services_before, simulator_before, own_before) = (self.services(), self.simulator(), own());
+        let (before, written_before) = (self.usage(), self.services().written_bytes);
         let disk_before = folder_bytes(data);
         let measured = open_loop(&self.channels, requests, once(STEADY_RATE, self.seed)).await;
-        let services = self.services().since(services_before);
+        let (cpu_us, written) =
+            (self.usage().since(before, requests_count), self.services().written_bytes - written_before);
         let disk = folder_bytes(data).saturating_sub(disk_before);
         let steady = Steady {
             latency: Percentiles::of(&measured.latencies),
             start_lag_ms: quantile_ms(&measured.start_lag, 0.99),
             errors: errors_of(&measured.results),
-            cpu_us: services.cpu_us as f64 / count,
-            simulator_cpu_us: self.simulator().since(simulator_before).cpu_us as f64 / count,
-            generator_cpu_us: own().since(own_before).cpu_us as f64 / count,
+            cpu_us,
             disk_bytes: disk as f64 / count,
-            written_bytes: services.written_bytes as f64 / count,
+            written_bytes: written as f64 / count,
         };
         self.results.extend(measured.results);
         steady
@@ -257,7 +293,10 @@ impl<'a> UnderLoad<'a> {
     /// Measures one rate; `name` begins the MerchantTradeNos.
     async fn hold(&mut self, rate: u32, hold_ms: u32, name: &str) -> Step {
         let requests = payments(self.seed, name, payments_of(rate, hold_ms));
+        let (count, before) = (requests.len(), self.usage());
         let measured = open_loop(&self.channels, requests, once(rate, self.seed)).await;
+        let cpu_us_per_payment = self.usage().since(before, count);
+        self.costs.push(RateCost { rate, cpu_us_per_payment });
         let step = step(rate, &measured);
         self.results.extend(measured.results);
         step

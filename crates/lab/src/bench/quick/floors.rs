@@ -1,5 +1,5 @@
-//! The two floors, which bound what the system can reach on this machine: gRPC alone, and the
-//! journal alone. The server of gRPC and the journal run as processes, like the services.
+//! The two floors, which bound what the system can reach on this machine: gRPC alone, and appends
+//! to a plain file alone. Each runs as a process, like the services.
 
 use std::path::Path;
 
@@ -17,8 +17,8 @@ use crate::{
 };
 
 /// The rates of the two floors in payments per second, and the duration of each in ms.
-const FLOOR_RATES: [u32; 5] = [500, 10_000, 20_000, 40_000, 60_000];
-const ECHO_RATES: [u32; 5] = [500, 5_000, 10_000, 20_000, 30_000];
+const FLOOR_RATES: [u32; 5] = [1_000, 10_000, 20_000, 40_000, 60_000];
+const ECHO_RATES: [u32; 5] = [1_000, 5_000, 10_000, 20_000, 30_000];
 const FLOOR_MS: u32 = 1_500;
 
 /// Measures the floor of gRPC. Its server is another process, like the services.
