@@ -142,6 +142,7 @@ impl<'a> Owner<'a> {
         let (shard, mark) = signs.during(self.claim, restoring).await?;
         note_protocol(&mut signs, &shard);
         info!(shard = self.shard.0, from = shard.next, "shard restored, applying");
+        self.store.learn_keys(self.stop.clone());
         let reader = read_whole(&*self.journal, orders, shard.next, shard.witness, order_record_mark).await?;
         let owned = OwnedShard {
             acked: shard.next,

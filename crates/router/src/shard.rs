@@ -85,13 +85,17 @@ impl Shard {
             missing.listings.extend(self.directory.missing(&record.command, needs_listings));
             let Some(target) = record.command.target() else { continue };
             match target {
-                Target::Key(key) if !self.hot.contains_key(key) => drop(missing.keys.insert(key.clone())),
+                Target::Key(key) if self.hot.contains_key(key) => {}
+                Target::Key(key) if self.store.is_absent(&key.to_bytes()) => {
+                    self.hot.insert(key.clone(), Hot::default());
+                    self.loaded.keys.push(key.clone());
+                }
+                Target::Key(key) => drop(missing.keys.insert(key.clone())),
                 Target::Number(number) => match self.numbers.get(&number) {
                     Some(key) if self.hot.contains_key(key) => {}
                     Some(key) => drop(missing.keys.insert(key.clone())),
                     None => drop(missing.numbers.insert(number)),
                 },
-                Target::Key(_) => {}
             }
         }
         if missing.is_empty() {

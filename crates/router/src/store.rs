@@ -3,12 +3,14 @@
 //! time.
 
 mod disk;
+mod known_keys;
 mod memory;
 mod shard_store;
 
 use bytes::Bytes;
 use twqr_consumer::KnownBeginnings;
 use twqr_journal::Witness;
+use twqr_service::CancellationToken;
 use twqr_wire::convert::StateSubject;
 
 use crate::superseded::superseded_key;
@@ -66,6 +68,18 @@ pub trait StateStore: Send + Sync + 'static {
 
     /// How far the shard's store reaches; zeros for a shard that was never stored.
     fn mark(&self, shard: u16) -> Result<StoreMark, StoreError>;
+
+    /// Whether the store surely has no state of the order with this key. Never waits; false where
+    /// that is not known.
+    fn is_absent(&self, _shard: u16, _order: &[u8]) -> bool {
+        false
+    }
+
+    /// Learns which orders of the shard are stored, so that [`StateStore::is_absent`] can tell.
+    /// Takes long if there are many; ends early once `stop` fires.
+    fn learn_keys(&self, _shard: u16, _stop: &CancellationToken) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// A state, with the position that it reflects.
     fn get(&self, shard: u16, key: &[u8]) -> Result<Option<(u64, Bytes)>, StoreError>;
@@ -167,6 +181,32 @@ mod tests {
             store.put(shard, &[], mark).unwrap();
             assert_eq!(store.mark(shard).unwrap(), mark);
         }
+    }
+
+    #[test]
+    fn a_disk_store_knows_after_learning_which_orders_it_has_whenever_they_were_stored() {
+        let folder = tempfile::tempdir().unwrap();
+        let order = |n: u64| StoredState { key: format!("order-{n}").into(), position: n, record: "state".into() };
+        let put = |store: &DiskStore, n| drop(store.put(7, &[order(n)], StoreMark::default()).unwrap());
+        put(&DiskStore::open(folder.path()).unwrap(), 1);
+        let store = DiskStore::open(folder.path()).unwrap();
+        put(&store, 2);
+        assert!(!store.is_absent(7, b"order-3"), "it has not learned yet");
+        store.learn_keys(7, &CancellationToken::new()).unwrap();
+        put(&store, 4);
+        let absent: Vec<u64> = (1..6).filter(|n| store.is_absent(7, &order(*n).key)).collect();
+        assert_eq!(absent, [3, 5]);
+        assert!(!store.is_absent(8, b"order-3"), "each shard learns for itself");
+    }
+
+    #[test]
+    fn learning_that_was_stopped_is_not_taken_for_complete() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = DiskStore::open(folder.path()).unwrap();
+        let stop = CancellationToken::new();
+        stop.cancel();
+        store.learn_keys(7, &stop).unwrap();
+        assert!(!store.is_absent(7, b"order"));
     }
 
     fn check(store: &dyn StateStore, kind: &str) {

@@ -4,16 +4,20 @@
 use std::{
     array,
     collections::HashMap,
+    ops::Bound,
     path::Path,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
 };
 
 use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, config::PartitioningPolicy};
 use twqr_consumer::KnownBeginnings;
 use twqr_journal::Witness;
+use twqr_service::CancellationToken;
 
-use super::{StateStore, StoreError, StoreMark, StoredState};
+use super::{StateStore, StoreError, StoreMark, StoredState, known_keys::KnownKeys};
 
 /// A local store in a folder.
 pub struct DiskStore {
@@ -23,6 +27,7 @@ pub struct DiskStore {
     /// Held while the states of a shard are compared and written, so that two writers of one shard
     /// never replace a newer state. Shard number modulo length is the index.
     writing: [Mutex<()>; LOCKS],
+    known: Mutex<HashMap<u16, Arc<Mutex<KnownKeys>>>>,
 }
 
 /// How many locks the shards share.
@@ -35,6 +40,16 @@ const MEMTABLE_BYTES: u64 = 8 << 20;
 /// The size of the write-ahead log at which changes are written to tables, in bytes. All of the log
 /// is read when the store is opened, so it bounds how long a restart takes.
 const JOURNALING_BYTES_MAX: u64 = 64 << 20;
+/// How many keys are learned at once, and the pause before the next ones: payments are decided
+/// meanwhile.
+const LEARNED_AT_ONCE: usize = 4_096;
+const LEARN_PAUSE: Duration = Duration::from_millis(20);
+/// The first byte with which an order's key may begin; those below mark other entries.
+const ORDERS_FROM: u8 = 3;
+/// The first byte of an index entry's key.
+const INDEX_ENTRY: u8 = 1;
+/// The length of the shard's number in front of each key, in bytes.
+const SHARD_LEN: usize = 2;
 /// The length of the position in front of each record, in bytes.
 const POSITION_LEN: usize = 8;
 
@@ -59,15 +74,41 @@ impl DiskStore {
         };
         let states = database.keyspace("states", options).map_err(failed)?;
         let marks = database.keyspace("marks", KeyspaceCreateOptions::default).map_err(failed)?;
-        Ok(Self { database, states, marks, writing: array::from_fn(|_| Mutex::default()) })
+        Ok(Self { database, states, marks, writing: array::from_fn(|_| Mutex::default()), known: Mutex::default() })
+    }
+
+    /// The known keys of a shard. Every key is added before it is stored.
+    fn known(&self, shard: u16) -> Arc<Mutex<KnownKeys>> {
+        let new = || Arc::new(Mutex::new(KnownKeys::new()));
+        lock(&self.known).entry(shard).or_insert_with(new).clone()
+    }
+
+    /// The keys of the shard's orders after `last`, at most [`LEARNED_AT_ONCE`] of them.
+    fn keys_after(&self, shard: u16, last: &[u8]) -> Result<Vec<fjall::Slice>, StoreError> {
+        let end = match shard.checked_add(1) {
+            Some(next) => Bound::Excluded(full_key(next, &[])),
+            None => Bound::Unbounded,
+        };
+        let keys = self.states.range((Bound::Excluded(full_key(shard, last)), end));
+        keys.take(LEARNED_AT_ONCE).map(|guard| guard.key().map_err(failed)).collect()
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn full_key(shard: u16, key: &[u8]) -> Vec<u8> {
-    let mut full = Vec::with_capacity(2 + key.len());
+    let mut full = Vec::with_capacity(SHARD_LEN + key.len());
     full.extend_from_slice(&shard.to_be_bytes());
     full.extend_from_slice(key);
     full
+}
+
+/// Whether the entry is one of the index: those of one key all have the same content, so none
+/// replaces a newer one.
+fn is_index_entry(state: &StoredState) -> bool {
+    state.key.first() == Some(&INDEX_ENTRY)
 }
 
 fn number(bytes: &[u8]) -> u64 {
@@ -85,6 +126,30 @@ fn add_witness(value: &mut Vec<u8>, Witness { offset, mark }: Witness) {
 }
 
 impl StateStore for DiskStore {
+    fn is_absent(&self, shard: u16, order: &[u8]) -> bool {
+        lock(&self.known(shard)).is_absent(order)
+    }
+
+    fn learn_keys(&self, shard: u16, stop: &CancellationToken) -> Result<(), StoreError> {
+        let known = self.known(shard);
+        let mut last = vec![ORDERS_FROM];
+        while !lock(&known).is_complete() && !stop.is_cancelled() {
+            let keys = self.keys_after(shard, &last)?;
+            let mut known = lock(&known);
+            for key in &keys {
+                known.add(key.get(SHARD_LEN..).unwrap_or_default());
+            }
+            let Some(newest) = keys.last().filter(|_| keys.len() == LEARNED_AT_ONCE) else {
+                known.set_complete();
+                return Ok(());
+            };
+            last = newest.get(SHARD_LEN..).unwrap_or_default().to_vec();
+            drop(known);
+            thread::sleep(LEARN_PAUSE);
+        }
+        Ok(())
+    }
+
     fn mark(&self, shard: u16) -> Result<StoreMark, StoreError> {
         let mark = self.marks.get(shard.to_be_bytes()).map_err(failed)?;
         Ok(mark.map_or(StoreMark::default(), |bytes| StoreMark {
@@ -108,16 +173,18 @@ impl StateStore for DiskStore {
     }
 
     fn put(&self, shard: u16, states: &[StoredState], mark: StoreMark) -> Result<Vec<Bytes>, StoreError> {
-        let lock = &self.writing[usize::from(shard) % LOCKS];
-        let _writing = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let _writing = lock(&self.writing[usize::from(shard) % LOCKS]);
+        let known = self.known(shard);
         let mut batch = self.database.batch();
         // One order may be in the batch twice, with its older state last, if a paused router wrote
         // that state to `order-states` late.
         let mut newest: HashMap<&[u8], (u64, Bytes)> = HashMap::with_capacity(states.len());
         let mut superseded = Vec::new();
         for state in states {
+            let is_new = is_index_entry(state) || lock(&known).add(&state.key);
             let kept = match newest.get(&*state.key) {
                 Some(newest) => Some(newest.clone()),
+                None if is_new => None,
                 None => self.get(shard, &state.key)?,
             };
             superseded.extend(kept.as_ref().and_then(|(position, record)| state.superseded(*position, record)));

@@ -26,6 +26,10 @@ impl StateStore for MemoryStore {
         false
     }
 
+    fn is_absent(&self, shard: u16, order: &[u8]) -> bool {
+        self.lock().get(&shard).is_none_or(|(_, states)| !states.contains_key(order))
+    }
+
     fn mark(&self, shard: u16) -> Result<StoreMark, StoreError> {
         Ok(self.lock().get(&shard).map(|(mark, _)| *mark).unwrap_or_default())
     }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::task::spawn_blocking;
+use tracing::warn;
+use twqr_service::CancellationToken;
 
 use super::{StateStore, StoreError, StoreMark, StoredState};
 
@@ -32,6 +34,22 @@ impl ShardStore {
         }
         let done = spawn_blocking(move || work(&*store, shard)).await;
         done.unwrap_or_else(|error| Err(StoreError(format!("a call did not end: {error}"))))
+    }
+
+    /// Whether the store surely has no state of the order with this key. Never waits.
+    pub(crate) fn is_absent(&self, order: &[u8]) -> bool {
+        self.store.is_absent(self.shard, order)
+    }
+
+    /// Learns in the background which orders are stored, until `stop` fires.
+    pub(crate) fn learn_keys(&self, stop: CancellationToken) {
+        let store = self.clone();
+        tokio::spawn(async move {
+            let learned = store.run(move |store, shard| store.learn_keys(shard, &stop)).await;
+            if let Err(error) = learned {
+                warn!(shard = store.shard, %error, "the stored orders are not known, so each new one is looked up");
+            }
+        });
     }
 
     pub(crate) async fn mark(&self) -> Result<StoreMark, StoreError> {
