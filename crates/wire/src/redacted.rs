@@ -53,11 +53,12 @@ mod tests {
             hops: None,
             body: Some(bus::orders_record::Body::Pay(bus::Pay { request: Some(request.clone()), reply_to: None })),
         };
+        let streamed = pos::PayStreamRequest { payment: Some(request.clone()), ..Default::default() };
         let cancel = pos::CancelRequest { card_token: card_token.clone(), ..Default::default() };
         let task = bus::ChargeTask { card_token: card_token.clone(), ..Default::default() };
         let letter = bus::DeadLetter { payload: card_token.clone().into(), ..Default::default() };
         let charge = crate::backend::Charge { card_token, ..Default::default() };
-        let printed = format!("{request:?}{record:?}{cancel:?}{task:?}{letter:?}{charge:#?}");
+        let printed = format!("{request:?}{streamed:?}{record:?}{cancel:?}{task:?}{letter:?}{charge:#?}");
         assert!(printed.contains("payload_bytes: 18"), "{printed}");
         assert!(!printed.contains("SECRET"), "{printed}");
     }

@@ -142,6 +142,18 @@ mod tests {
     }
 
     #[test]
+    fn an_append_never_overtakes_one_that_waits_or_is_being_sent() {
+        let gather = Gather::new();
+        lock(&gather.state).is_sending = true;
+        assert!(!add(&gather, 1), "the round before is still being sent");
+        lock(&gather.state).is_sending = false;
+        assert!(!add(&gather, 2), "the first one still waits");
+        let mut sent = Vec::new();
+        gather.close(|append| sent.push(append));
+        assert_eq!(sent, [1, 2]);
+    }
+
+    #[test]
     fn appends_during_a_pause_form_one_round_whose_pause_grows_with_its_records() {
         let gather = Gather::new();
         let far = Instant::now() + Duration::from_hours(1);
