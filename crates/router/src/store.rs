@@ -200,6 +200,23 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_disk_store_knows_from_the_first_which_orders_it_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let order = |n: u64| StoredState { key: format!("order-{n}").into(), position: n, record: "state".into() };
+        let mark = StoreMark { position: 9, ..StoreMark::default() };
+        let store = DiskStore::open(folder.path()).unwrap();
+        assert!(!store.is_absent(7, b"order-1"), "it has not looked yet");
+        store.mark(7).unwrap();
+        assert!(store.is_absent(7, b"order-1"));
+        store.put(7, &[order(1)], mark).unwrap();
+        assert_eq!([1, 2].map(|n| store.is_absent(7, &order(n).key)), [false, true]);
+        drop(store);
+        let store = DiskStore::open(folder.path()).unwrap();
+        store.mark(7).unwrap();
+        assert!(!store.is_absent(7, b"order-1"), "it is no longer empty");
+    }
+
+    #[test]
     fn learning_that_was_stopped_is_not_taken_for_complete() {
         let folder = tempfile::tempdir().unwrap();
         let store = DiskStore::open(folder.path()).unwrap();

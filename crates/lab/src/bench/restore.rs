@@ -70,12 +70,14 @@ pub(crate) async fn run(options: &RestoreOptions, config: &Config) -> anyhow::Re
 /// the opening of the store until then.
 async fn ready_after(journal: &Arc<EmbeddedJournal>, folder: &Path, config: &Config) -> anyhow::Result<Duration> {
     let began = Instant::now();
+    let store = Arc::new(DiskStore::open(folder)?);
+    let in_use = Arc::downgrade(&store);
     let settings = Settings {
         member: "router-0".to_owned(),
         policy: config.policy()?,
         checkpoint_interval_ms: config.checkpoint_interval_ms,
         standby: false,
-        store: Arc::new(DiskStore::open(folder)?),
+        store,
     };
     let (health, shutdown) = (Health::default(), CancellationToken::new());
     let context = Context { clock: Arc::new(SystemClock), shutdown: shutdown.clone(), health: health.clone() };
@@ -96,6 +98,10 @@ async fn ready_after(journal: &Arc<EmbeddedJournal>, folder: &Path, config: &Con
     tokio::time::sleep(Duration::from_secs(5)).await;
     shutdown.cancel();
     running.await??;
+    // Calls that wait for the disk end later, as they would with the process.
+    while in_use.strong_count() > 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     Ok(took)
 }
 

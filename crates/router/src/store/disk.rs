@@ -152,6 +152,10 @@ impl StateStore for DiskStore {
 
     fn mark(&self, shard: u16) -> Result<StoreMark, StoreError> {
         let mark = self.marks.get(shard.to_be_bytes()).map_err(failed)?;
+        if mark.is_none() && self.keys_after(shard, &[])?.is_empty() {
+            // A restore of a whole shard follows: it looks no order up that it knows to be new.
+            lock(&self.known(shard)).set_complete();
+        }
         Ok(mark.map_or(StoreMark::default(), |bytes| StoreMark {
             position: number(&bytes),
             states_offset: bytes.get(8..).map_or(0, number),
