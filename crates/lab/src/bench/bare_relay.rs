@@ -149,6 +149,8 @@ pub(super) struct BareRelay {
     rate: u32,
     begun: Instant,
     latencies: Latencies,
+    /// Sends the payments; of the warm-up, too, so that it is connected.
+    sender: Arc<Producer>,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<anyhow::Result<()>>>,
 }
@@ -161,6 +163,7 @@ impl BareRelay {
             rate,
             begun: Instant::now(),
             latencies: Arc::new(Mutex::new(latency_histogram())),
+            sender: Arc::new(topics.producer(rate)?),
             stop: Arc::default(),
             threads: Vec::new(),
         };
@@ -211,7 +214,7 @@ impl BareRelay {
         let latencies = || self.latencies.lock().unwrap_or_else(PoisonError::into_inner);
         latencies().clear();
         let started = Instant::now();
-        let (producer, orders) = (self.topics.producer(self.rate)?, self.topics.orders.clone());
+        let (producer, orders) = (self.sender.clone(), self.topics.orders.clone());
         let (rate, begun) = (self.rate, self.begun);
         let pacer = thread::spawn(move || pace(&producer, &orders, rate, count, begun));
         let patience = Duration::from_secs_f64(count as f64 / f64::from(rate) + 20.0);
