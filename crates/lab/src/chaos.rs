@@ -3,7 +3,9 @@
 //! every answer and every order against the simulator's ledger.
 
 mod availability;
+mod moves;
 mod older;
+mod restore;
 mod scenarios;
 pub(crate) mod signals;
 
@@ -133,6 +135,9 @@ pub async fn run(options: &ChaosOptions, config: &Config) -> anyhow::Result<Exit
     if matches!(options.scenario, Scenario::Older | Scenario::OlderEmbedded) {
         return older::run(options, config).await;
     }
+    if options.scenario == Scenario::Restore {
+        return restore::run(options, config).await;
+    }
     let mut stage = Stage::set(options, Programs::beside_this_one()?, Shape::ProcessForEach, config).await?;
     let pos = stage.system.channel()?;
     let load = RunningLoad::start(&pos, options, 0);
@@ -160,6 +165,13 @@ struct RunningLoad {
 struct LoadOutcomes {
     payments: Vec<CallResult>,
     chains: Vec<PlayedCall>,
+}
+
+impl LoadOutcomes {
+    fn add(&mut self, further: Self) {
+        self.payments.extend(further.payments);
+        self.chains.extend(further.chains);
+    }
 }
 
 /// One chain of each kind. The expected results are removed, since they are not certain while

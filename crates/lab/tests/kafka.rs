@@ -40,6 +40,9 @@ scenarios! {
     workers_are_suspended_with_tasks_and_resume: "worker-zombie", "needs a broker: make test-kafka";
     checkpoints_are_torn: "torn-checkpoint", "needs a broker: make test-kafka";
     a_disk_is_full: "full-disk", "needs a broker, and root for a small disk: make test-kafka";
+    processes_join_and_leave: "scale", "needs a broker: make test-kafka";
+    topics_are_restored_from_copies: "restore", "needs a broker: make test-kafka";
+    partitions_move_away_from_one_of_three_brokers: "move-partitions", "needs three brokers: make test-kafka";
     the_broker_is_killed: "kill-broker", "needs a broker: make test-kafka";
     the_leader_of_three_is_killed: "kill-leader", "needs three brokers: make test-kafka";
 }

@@ -17,11 +17,13 @@ pub(crate) enum Rule {
     References,
     /// No two types of a crate have one name.
     TypeNames,
+    /// Runbooks have one form and a rehearsal, and each alert leads to one.
+    Runbooks,
 }
 
 impl Rule {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Header, Self::Prose, Self::DocWords, Self::Circles, Self::References, Self::TypeNames];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Header, Self::Prose, Self::DocWords, Self::Circles, Self::References, Self::TypeNames, Self::Runbooks];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -31,6 +33,7 @@ impl Rule {
             Self::Circles => "circles",
             Self::References => "references",
             Self::TypeNames => "type-names",
+            Self::Runbooks => "runbooks",
         }
     }
 }

@@ -3,8 +3,9 @@
 //! Each rule has a module: `header` (a file opens with a module doc and has at most 500 lines),
 //! `prose` (width of comments and documents), `doc_words` (a doc comment has at least three words),
 //! `circles` (no two files of a crate use each other), `references` (files and tests that a
-//! document names exist) and `type_names` (no two types of a crate have one name). Every finding
-//! names file, line and what to do.
+//! document names exist), `type_names` (no two types of a crate have one name) and `runbooks`
+//! (their form, their rehearsals, and that each alert leads to one). Every finding names file, line
+//! and what to do.
 
 mod circles;
 mod comments;
@@ -14,6 +15,7 @@ mod finding;
 mod header;
 mod prose;
 mod references;
+mod runbooks;
 mod type_names;
 
 use std::{
@@ -67,6 +69,7 @@ fn check(root: &Path) -> anyhow::Result<Vec<Finding>> {
     circles::check(&files, &mut findings)?;
     references::check(&files, &paths, &mut findings);
     type_names::check(&files, &mut findings);
+    runbooks::check(&files, &paths, &mut findings);
     findings.sort();
     findings.dedup();
     Ok(findings)

@@ -1,6 +1,8 @@
 //! The commands of operators and callers, each in a file.
 
 pub(crate) mod cancel;
+pub(crate) mod capacity;
+pub(crate) mod dead_letters;
 pub(crate) mod journal;
 pub(crate) mod merchants;
 pub(crate) mod orders;

@@ -64,6 +64,11 @@ enum Command {
     Cancel(cli::Cancel),
     /// Lists orders, for example those that need a person
     Orders(commands::orders::Orders),
+    /// Shows the records that no service could read
+    #[command(subcommand)]
+    DeadLetters(commands::dead_letters::DeadLetters),
+    /// Prints what a load needs: shards, pods, brokers, disk and network
+    Capacity(commands::capacity::Capacity),
     /// Writes the accounting file of each merchant for a business day, or verifies one
     Settlement(commands::settlement::Settlement),
     /// Compares a business day with the files of the wallet and FISC; exit code 0 if they agree, 2
@@ -115,6 +120,8 @@ async fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         Command::Pay(arguments) => return commands::pay::run(arguments).await,
         Command::Query(arguments) => return commands::query::run(arguments).await,
         Command::Orders(arguments) => return commands::orders::run(arguments, &config).await,
+        Command::DeadLetters(command) => return commands::dead_letters::run(command, &config).await,
+        Command::Capacity(arguments) => return commands::capacity::run(&arguments),
         Command::Settlement(arguments) => return commands::settlement::run(arguments, &config).await,
         Command::Reconcile(arguments) => return commands::reconcile::run(arguments, &config).await,
         Command::Refund(arguments) => return commands::refund::run(arguments).await,

@@ -75,8 +75,7 @@ async fn play(
         tokio::time::sleep(Duration::from_millis(CALM_MS)).await;
         let found = load.end().await?;
         print_line(json!({ "phase": format!("{phase:?}"), "payments": by_code(&found) }))?;
-        outcomes.payments.extend(found.payments);
-        outcomes.chains.extend(found.chains);
+        outcomes.add(found);
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use rand::{Rng, seq::SliceRandom};
 use tokio::process::Command;
 use twqr_journal::{Entry, Journal, Partition, Topic, kafka::KafkaJournal};
 
-use super::{Stage, signals};
+use super::{Stage, moves, signals};
 
 /// A sequence of failures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -31,6 +31,12 @@ pub enum Scenario {
     TornCheckpoint,
     /// A router's disk becomes full
     FullDisk,
+    /// A further process of each service joins, and the earlier ones leave
+    Scale,
+    /// Every partition moves away from one of three brokers, which then stops
+    MovePartitions,
+    /// Topics are restored from copies: older order-states, older orders, and everything older
+    Restore,
     /// Measures how long payments wait, and which fail, while one process after another is killed
     /// or suspended
     Availability,
@@ -56,6 +62,9 @@ impl Scenario {
             Self::KillLeader => kill_leader(stage).await,
             Self::TornCheckpoint => torn_checkpoint(stage).await,
             Self::FullDisk => full_disk(stage).await,
+            Self::Scale => moves::scale(stage).await,
+            Self::MovePartitions => moves::move_partitions(stage).await,
+            Self::Restore => anyhow::bail!("restore plays its parts by itself"),
             Self::Availability => anyhow::bail!("availability causes its failures by itself"),
             Self::Older | Self::OlderEmbedded => anyhow::bail!("an upgrade plays its phases by itself"),
         }

@@ -219,10 +219,15 @@ impl System {
 
     /// Waits until every process is ready; returns how long that took. Fails if a process ends.
     pub async fn until_ready(&mut self) -> anyhow::Result<Duration> {
+        self.until_these_are_ready(&self.names()).await
+    }
+
+    /// The same for some of the processes.
+    pub async fn until_these_are_ready(&mut self, names: &[String]) -> anyhow::Result<Duration> {
         let began = Instant::now();
         loop {
             let mut unready = Vec::new();
-            for (name, process) in &mut self.processes {
+            for (name, process) in self.processes.iter_mut().filter(|(name, _)| names.contains(name)) {
                 if let Some(status) = process.child.try_wait()? {
                     let file = self.logs.file(name);
                     let log = std::fs::read_to_string(&file).unwrap_or_default();
@@ -253,6 +258,23 @@ impl System {
     /// Stops a process with SIGTERM.
     pub async fn stop(&mut self, name: &str) -> anyhow::Result<()> {
         end(&mut self.process(name)?.child).await;
+        Ok(())
+    }
+
+    /// Starts one more process of a service, and returns its name.
+    pub fn add_another(&mut self, service: &str) -> anyhow::Result<String> {
+        let known = self.shape.processes().iter().find(|(known, _)| *known == service);
+        let (service, _) = *known.with_context(|| format!("this system has no {service}"))?;
+        let numbers = self.processes.values().filter(|process| process.service == service);
+        let number = numbers.map(|process| process.number + 1).max().unwrap_or_default();
+        self.add(service, number)?;
+        Ok(name(service, number))
+    }
+
+    /// Stops a process with SIGTERM for good.
+    pub async fn remove(&mut self, name: &str) -> anyhow::Result<()> {
+        self.stop(name).await?;
+        self.processes.remove(name);
         Ok(())
     }
 
@@ -298,11 +320,16 @@ impl System {
 
     /// Stops everything with SIGTERM, callers first.
     pub async fn end(&mut self) {
+        self.stop_services().await;
+        self.simulator.end().await;
+    }
+
+    /// Stops every process but the simulator with SIGTERM, callers first.
+    pub async fn stop_services(&mut self) {
         for services in STOP_ORDER {
             let leaving = self.processes.values_mut().filter(|process| services.contains(&process.service));
             futures::future::join_all(leaving.map(|process| end(&mut process.child))).await;
         }
-        self.simulator.end().await;
     }
 }
 

@@ -1,0 +1,124 @@
+//! What a payment costs, each with the command that measured it (`load-tests/README.md`). The
+//! sizes of records are measured by a test of this module.
+
+/// The highest rate on Apache Kafka at which the costs below were measured, in payments per second:
+/// `make bench-kafka`, 4 shards and 1 task partition on two cores.
+pub(super) const MEASURED_RATE: u64 = 4_000;
+/// The payments per second that a shard, and a task partition, had then. More is possible: the
+/// machine was full, not the partitions.
+pub(super) const RATE_PER_SHARD: u64 = 1_000;
+pub(super) const RATE_PER_TASK_PARTITION: u64 = 4_000;
+
+/// CPU of each service for a payment, in µs: 262 together (`make bench-kafka` at 4,000/s), divided
+/// as `make load SCENARIO=services` finds it.
+pub(super) const INGRESS_US: u64 = 92;
+pub(super) const ROUTER_US: u64 = 84;
+pub(super) const WALLET_WORKER_US: u64 = 26;
+pub(super) const FISC_WORKER_US: u64 = 28;
+pub(super) const TRACKER_US: u64 = 32;
+/// CPU of the broker for a payment with one copy, in µs: `make bench-kafka` at 4,000/s.
+pub(super) const BROKER_US: u64 = 88;
+
+/// The bytes of the records of one payment.
+pub(super) const PAY_BYTES: u64 = 150;
+pub(super) const TASK_BYTES: u64 = 230;
+pub(super) const OUTCOME_BYTES: u64 = 110;
+pub(super) const REPLY_BYTES: u64 = 330;
+pub(super) const STATE_BYTES: u64 = 430;
+/// How often the state of a payment is written: when it is accepted and when it is final, unless
+/// both fall into one checkpoint.
+pub(super) const STATES_PER_PAYMENT: u64 = 2;
+/// What the broker adds to a record: its own header, and a share of that of its batch. A bound: a
+/// record alone in its batch has 61 bytes more, and then the rate is low.
+pub(super) const FRAME_BYTES: u64 = 24;
+/// The bytes of an order in a router's local store: `twqr-lab bench restore --orders 1000000`
+/// prints `store_bytes_per_order`.
+pub(super) const STORE_BYTES: u64 = 500;
+
+#[cfg(test)]
+mod tests {
+    use twqr_order::{
+        Alphabet, Approval, Command, Effect, MovementOutcome, Outcome, Pay, PaymentType, Policy, Position, Record,
+        ReplyTo, Route, RouteTarget, TaskResult, apply,
+    };
+    use twqr_types::{Issuer, PayForm, RawPay, ShardId, UnixMs};
+    use twqr_wire::convert::{encode_order_state, encode_outcome, encode_pay, encode_reply, encode_task};
+
+    use super::*;
+
+    const AT: UnixMs = UnixMs(1_790_000_000_000);
+
+    fn form() -> PayForm {
+        let raw = RawPay {
+            merchant_id: "M10000001".into(),
+            merchant_trade_no: "20261129103000000123".into(),
+            store_id: "STORE00001".into(),
+            pos_id: "POS01".into(),
+            card_token: "22abcdefghijklmnop".into(),
+            trade_amount: 1_250,
+            ..RawPay::default()
+        };
+        PayForm::parse(raw).unwrap()
+    }
+
+    fn approval() -> Approval {
+        Approval {
+            payment_type: PaymentType::StoredValue,
+            debit_amount: 1_250,
+            redeem_name: "".into(),
+            redeem_amount: 0,
+            store_redeem_amount: 0,
+            invoice_vehicle: "/ABC1234".into(),
+            mer_mem_token: "".into(),
+            card_name: "".into(),
+            card_no_masked: "".into(),
+            issuer_trade_no: "W0123456789012345678".into(),
+        }
+    }
+
+    /// Within a fifth: names and numbers of merchants have different lengths.
+    fn check(what: &str, constant: u64, measured: usize) {
+        let off = (measured as f64 - constant as f64).abs() / constant as f64;
+        assert!(off <= 0.2, "{what}: a record has {measured} bytes, the constant is {constant}");
+    }
+
+    #[test]
+    fn the_bytes_of_records_are_those_of_an_encoded_payment() {
+        let route = Route {
+            prefix: "22".into(),
+            target: RouteTarget::Issuer(Issuer::Wallet),
+            code_lengths: vec![18],
+            alphabet: Alphabet::Printable,
+        };
+        let policy = Policy { routes: vec![route], ..Policy::default() };
+        let (mut order, mut effects) = (None, Vec::new());
+        let mut take = |command: Command, offset: u64, effects: &mut Vec<Effect>| {
+            let record = Record { at: AT, signed_by: None, command };
+            let cause = Position { shard: ShardId(3), offset };
+            apply(&mut order, &record, cause, Some(&policy), effects);
+            order.clone().unwrap()
+        };
+        let reply_to = Some(ReplyTo { partition: 3, correlation: 123_456_789, until: AT });
+        check("PAY_BYTES", PAY_BYTES, encode_pay(AT, &form(), reply_to).len());
+        let accepted = take(Command::Pay(Box::new(Pay { form: form(), reply_to })), 123_456_789, &mut effects);
+        let task = effects.iter().find_map(|effect| match effect {
+            Effect::Task(task) => Some(task.clone()),
+            Effect::Reply(_) | Effect::Forward(_) => None,
+        });
+        let task = task.unwrap();
+        check("TASK_BYTES", TASK_BYTES, encode_task(&task).len());
+        let movement = MovementOutcome::Charge(TaskResult::Done(approval()));
+        let outcome = Outcome { key: task.key.clone(), task: task.id, movement };
+        check("OUTCOME_BYTES", OUTCOME_BYTES, encode_outcome(AT, &outcome).len());
+        effects.clear();
+        let paid = take(Command::Outcome(Box::new(outcome)), 123_456_999, &mut effects);
+        let reply = effects.iter().find_map(|effect| match effect {
+            Effect::Reply(reply) => Some(encode_reply(reply, Some(&paid), None).len()),
+            Effect::Task(_) | Effect::Forward(_) => None,
+        });
+        check("REPLY_BYTES", REPLY_BYTES, reply.unwrap());
+        let states = [accepted, paid].map(|order| encode_order_state(123_456_700, 123_457_000, &order));
+        let bytes: usize = states.iter().map(|(key, value)| key.len() + value.len()).sum();
+        check("STATE_BYTES", STATE_BYTES, bytes / states.len());
+    }
+}
