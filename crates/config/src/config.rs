@@ -15,7 +15,7 @@ use twqr_order::Policy;
 use twqr_types::SignatureForm;
 
 use crate::consistency::{port_faults, timing_faults};
-use crate::{AdmissionConfig, KafkaConfig, PolicyDocument, SettlementConfig, policy, renamed, source};
+use crate::{AdmissionConfig, KafkaConfig, PolicyDocument, SettlementConfig, TelemetryConfig, policy, renamed, source};
 
 /// Explains each key to operators; printed above the defaults.
 const KEYS: &str = include_str!("keys.toml");
@@ -75,6 +75,8 @@ pub struct Config {
     pub standby: bool,
     /// How many calls may wait for a router's decision at once.
     pub admission: AdmissionConfig,
+    /// Which calls are traced.
+    pub telemetry: TelemetryConfig,
     /// How Apache Kafka is reached.
     pub kafka: KafkaConfig,
     /// How accounting files are laid out.
@@ -124,6 +126,7 @@ impl Default for Config {
             checkpoint_interval_ms: 200,
             standby: true,
             admission: AdmissionConfig::default(),
+            telemetry: TelemetryConfig::default(),
             kafka: KafkaConfig::default(),
             settlement: SettlementConfig::default(),
             policy: PolicyDocument::default(),
@@ -208,6 +211,7 @@ impl Config {
         ]));
         faults.extend(self.signature_form_faults());
         faults.extend(self.admission.faults());
+        faults.extend(self.telemetry.faults());
         faults.extend(self.kafka.faults());
         faults.extend(self.settlement.faults());
         let policy_faults = match self.policy.policy() {

@@ -10,6 +10,7 @@ mod policy;
 mod renamed;
 mod settlement;
 mod source;
+mod telemetry;
 
 pub use admission::AdmissionConfig;
 pub use config::Config;
@@ -18,3 +19,4 @@ pub use listings::{listing_line, read_listings};
 pub use policy::{PolicyDocument, changes, list_faults, read_policy};
 pub use settlement::SettlementConfig;
 pub use source::{parse_table, typed};
+pub use telemetry::{TelemetryConfig, TelemetryProtocol};

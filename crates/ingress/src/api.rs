@@ -39,7 +39,12 @@ impl PosApi {
     /// Charges a customer.
     pub(crate) async fn pay(&self, request: RawPay, caller: Caller) -> Result<PaymentAnswer, Refusal> {
         let form = PayForm::parse(request).map_err(Refusal::Invalid)?;
-        PayCall { router: &self.router, repeats: &self.repeats, form, caller }.run().await
+        let hops = caller.hops.clone();
+        let answered = PayCall { router: &self.router, repeats: &self.repeats, form, caller }.run().await;
+        if let (Some(hops), Ok(answer)) = (hops, &answered) {
+            hops.result(answer.status.code);
+        }
+        answered
     }
 
     /// Inquires about a payment or a refund. `inquiry_type` is absent if the request's type is
@@ -71,17 +76,21 @@ impl PosApi {
         let record = |to| encode_refund(self.router.stamp(&caller), &form, Some(to));
         let result = self.router.request(&form.key, &caller, record, Order::has_result).await?;
         let code = self.router.pending.in_progress_code();
-        match result {
+        let answer = match result {
             RequestResult::Found(view) => {
                 let Order::Refund(refund) = &*view.order else { return Err(Refusal::NoAnswer) };
                 let mut answer = refund_answer(refund, view.in_progress_code(code), view.repeat);
                 // The echoes are those of this request, not of the one that made the refund.
                 form.gateway_trade_no.as_str().clone_into(&mut answer.echoes.gateway_trade_no);
                 form.pos_id.as_str().clone_into(&mut answer.echoes.pos_id);
-                Ok(answer)
+                answer
             }
-            RequestResult::NotFound | RequestResult::Unconfirmed => Ok(unconfirmed_refund(&form, code)),
+            RequestResult::NotFound | RequestResult::Unconfirmed => unconfirmed_refund(&form, code),
+        };
+        if let Some(hops) = &caller.hops {
+            hops.result(answer.status.code);
         }
+        Ok(answer)
     }
 
     /// Whether a TradeNo has a valid length, but was not given out by this system: there is no such
@@ -99,11 +108,15 @@ impl PosApi {
         let record = |to| encode_cancel(self.router.stamp(&caller), &form, Some(to));
         let result = self.router.request(&form.key, &caller, record, Order::has_cancel_answer).await?;
         let code = self.router.pending.in_progress_code();
-        Ok(match result {
+        let answer = match result {
             RequestResult::Found(view) => cancel_answer(&view.order, &form, view.in_progress_code(code)),
             RequestResult::NotFound => no_payment_to_cancel(&form),
             RequestResult::Unconfirmed => unconfirmed_cancel(&form, code),
-        })
+        };
+        if let Some(hops) = &caller.hops {
+            hops.result(answer.status.code);
+        }
+        Ok(answer)
     }
 }
 

@@ -53,7 +53,7 @@ impl GrpcService {
         Caller { deadline, signed_by: None, hops }
     }
 
-    /// The caller of a unary call. [`Edge`] has begun to measure it if that asked for its hops.
+    /// The caller of a unary call. [`Edge`] has begun to measure it, if at all.
     fn unary_caller<T>(&self, request: &Request<T>) -> Caller {
         self.caller(timeout(request.metadata()), request.extensions().get().cloned())
     }

@@ -1,8 +1,10 @@
-//! Measures where the time of one call goes, if its caller asked for that. The whole, from the
-//! arrival to the answer, is measured here with the monotonic clock. What passed between is read
-//! from the replies: each process' own part by its monotonic clock, and the queues between them by
-//! the wall clocks of two processes. The clocks' differences cancel out over the whole way, but not
-//! in each queue: [`fit`] says how the parts are made to fill the whole.
+//! Measures where the time of one call goes, if its caller asked for that or telemetry is on. The
+//! whole, from the arrival to the answer, is measured here with the monotonic clock. What passed
+//! between is read from the replies: each process' own part by its monotonic clock, and the queues
+//! between them by the wall clocks of two processes. The clocks' differences cancel out over the
+//! whole way, but not in each queue: [`fit`] says how the parts are made to fill the whole.
+
+mod spans;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -11,9 +13,12 @@ use std::{
 
 use axum::http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
+use tonic::Code;
+use twqr_types::{OrderKey, StatusCode};
 use twqr_wire::{
     convert::HopTimes,
     hops::{HOPS_HEADER, Hop, HopReport},
+    trace::{TRACEPARENT_HEADER, TraceContext},
 };
 
 use crate::metrics;
@@ -23,11 +28,20 @@ const STAYS: [Hop; 4] = [Hop::Router, Hop::WorkerWait, Hop::Worker, Hop::Backend
 /// The queues between two processes.
 const QUEUES: [Hop; 4] = [Hop::OrdersWait, Hop::TasksWait, Hop::OutcomesWait, Hop::RepliesWait];
 
-/// The measurement of one call; a clone belongs to the same call.
+/// The measurement of one call; a clone belongs to the same call. When the last one is dropped, the
+/// call has ended: its spans are exported if it is traced.
 #[derive(Clone)]
-pub(crate) struct CallHops {
+pub(crate) struct CallHops(Arc<MeasuredCall>);
+
+/// A call and what is known of it.
+struct MeasuredCall {
+    method: &'static str,
     began: Instant,
-    progress: Arc<Mutex<Progress>>,
+    /// Whether the caller asked for its hops.
+    is_asked: bool,
+    /// The span of the caller, if it passed that on and telemetry is on.
+    caller: Option<TraceContext>,
+    progress: Mutex<Progress>,
 }
 
 /// What has happened to the call so far.
@@ -41,29 +55,52 @@ struct Progress {
     times: Option<(HopTimes, Instant)>,
     /// When the call read its newest reply, or stopped waiting.
     waited_until: Option<Instant>,
+    /// The call's span and its order, if telemetry is on and a request was appended.
+    traced: Option<(TraceContext, OrderKey)>,
+    /// The StatusCode of the answer, if the call changes an order.
+    status: Option<StatusCode>,
+    /// The gRPC code of the answer; absent if the caller left before that.
+    code: Option<Code>,
 }
 
 impl CallHops {
-    /// Begins to measure a call that arrived at `began`, if its caller asks for that.
-    pub(crate) fn asked(headers: &HeaderMap, began: Instant) -> Option<Self> {
+    /// Begins to measure a call that arrived at `began`, if its caller asks for that or telemetry
+    /// is on.
+    pub(crate) fn of_headers(method: &'static str, headers: &HeaderMap, began: Instant) -> Option<Self> {
         let is_asked = headers.get(HOPS_HEADER).is_some_and(|value| value == "1");
-        is_asked.then(|| Self::begin(began))
+        let traceparent = || headers.get(TRACEPARENT_HEADER)?.to_str().ok();
+        Self::begin(method, is_asked, traceparent, began)
     }
 
-    /// Begins to measure a call that arrived at `began`.
-    pub(crate) fn begin(began: Instant) -> Self {
-        Self { began, progress: Arc::default() }
+    /// The same for a call without headers of its own; `traceparent` is that of its caller.
+    pub(crate) fn begin<'a>(
+        method: &'static str,
+        is_asked: bool,
+        traceparent: impl FnOnce() -> Option<&'a str>,
+        began: Instant,
+    ) -> Option<Self> {
+        let tracer = twqr_telemetry::tracer();
+        let caller = tracer.and_then(|_| traceparent()).and_then(TraceContext::parse);
+        let measures = is_asked || tracer.is_some();
+        measures.then(|| Self(Arc::new(MeasuredCall { method, began, is_asked, caller, progress: Mutex::default() })))
     }
 
     fn progress(&self) -> MutexGuard<'_, Progress> {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that the request is appended now, at `now_us` in Unix µs; returns the hops that its
-    /// record carries.
-    pub(crate) fn appended(&self, correlation: u64, now_us: i64) -> HopTimes {
-        self.progress().request = Some((correlation, Instant::now()));
-        HopTimes::new(correlation, now_us)
+    /// Notes that the request about this order is appended now, at `now_us` in Unix µs; returns the
+    /// hops that its record carries.
+    pub(crate) fn appended(&self, correlation: u64, now_us: i64, key: &OrderKey) -> HopTimes {
+        let mut progress = self.progress();
+        progress.request = Some((correlation, Instant::now()));
+        let mut times = HopTimes::new(correlation, now_us);
+        if let Some(tracer) = twqr_telemetry::tracer() {
+            let span = tracer.begin(self.0.caller, key);
+            times.trace = Some(span);
+            progress.traced = Some((span, key.clone()));
+        }
+        times
     }
 
     /// Notes that the call has read a reply, at `now_us` in Unix µs. The order's reply may have the
@@ -88,16 +125,37 @@ impl CallHops {
         self.progress().followed += since.elapsed();
     }
 
-    /// Where the time has gone from the call's arrival to now, when it is answered.
-    pub(crate) fn report(&self) -> HopReport {
-        let report = self.progress().report(self.began, Instant::now());
-        metrics::hops(&report);
-        report
+    /// Notes the StatusCode with which a call that changes an order is answered.
+    pub(crate) fn result(&self, status: StatusCode) {
+        self.progress().status = Some(status);
+    }
+
+    /// Notes the gRPC code with which the call is answered.
+    pub(crate) fn ended(&self, code: Code) {
+        self.progress().code = Some(code);
+    }
+
+    /// Where the time has gone from the call's arrival to now, when it is answered; `None` unless
+    /// its caller asked for that.
+    pub(crate) fn report(&self) -> Option<HopReport> {
+        self.0.is_asked.then(|| {
+            let report = self.progress().report(self.0.began, Instant::now());
+            metrics::hops(&report);
+            report
+        })
     }
 
     /// The value of [`HOPS_HEADER`] in the answer that is given now.
     pub(crate) fn header(&self) -> Option<HeaderValue> {
-        HeaderValue::from_str(&self.report().to_string()).ok()
+        HeaderValue::from_str(&self.report()?.to_string()).ok()
+    }
+}
+
+impl Drop for MeasuredCall {
+    fn drop(&mut self) {
+        let Some(tracer) = twqr_telemetry::tracer() else { return };
+        let progress = self.progress.get_mut().unwrap_or_else(PoisonError::into_inner);
+        spans::export(tracer, self.method, self.began, self.caller, progress);
     }
 }
 

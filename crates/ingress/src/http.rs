@@ -168,7 +168,7 @@ async fn handle(
         return not_found().await;
     }
     let began = Instant::now();
-    let hops = CallHops::asked(headers, began);
+    let hops = CallHops::of_headers(operation.method(), headers, began);
     let body = tokio::time::timeout(Duration::from_millis(BODY_WITHIN_MS), read(body)).await;
     let body = body.unwrap_or_else(|_| Err(JsonFault(format!("the body did not arrive within {BODY_WITHIN_MS} ms"))));
     let body = body.as_deref().map_err(|JsonFault(what)| PosRefusal::from(JsonFault(what.clone())));

@@ -28,7 +28,7 @@ pub(crate) struct Caller {
     /// The merchant's key that signed the request; absent on the gRPC side, where requests are not
     /// signed.
     pub(crate) signed_by: Option<KeyName>,
-    /// The measurement of the call, if the caller asked for its hops.
+    /// The measurement of the call, if the caller asked for its hops or telemetry is on.
     pub(crate) hops: Option<CallHops>,
 }
 
@@ -138,7 +138,7 @@ impl RouterClient {
         caller: &Caller,
     ) -> Result<(), JournalError> {
         let record = match &caller.hops {
-            Some(hops) => with_hops(&record, &hops.appended(call.reply_to.correlation, self.clock.now_us())),
+            Some(hops) => with_hops(&record, &hops.appended(call.reply_to.correlation, self.clock.now_us(), key)),
             None => record,
         };
         let ack = self.append(key, record);

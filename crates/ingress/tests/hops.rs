@@ -127,7 +127,7 @@ async fn a_payment_of_a_stream_has_hops_if_it_asks_for_them() {
     let mut stream = Stream::open(stage.client().await).await.unwrap();
     for (offset, hops) in (0..).zip([false, true]) {
         let payment = Some(payment(&offset.to_string()));
-        let request = PayStreamRequest { request_id: offset, payment, timeout_ms: 0, hops };
+        let request = PayStreamRequest { request_id: offset, payment, hops, ..PayStreamRequest::default() };
         stream.requests.send(request).await.unwrap();
         let requests = stage.requests(offset, 1).await;
         reply(&stage, &requests[0], order(&offset.to_string(), paid())).await;

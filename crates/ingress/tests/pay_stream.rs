@@ -111,7 +111,7 @@ async fn each_refusal_of_pay_is_the_refusal_of_one_request_and_the_stream_goes_o
         let unary = unary.await.unwrap().unwrap_err();
         let before = stage.pay_requests(0).await.len();
         if request == PayRequest::default() {
-            let absent = PayStreamRequest { request_id: 7, payment: None, timeout_ms: 0, hops: false };
+            let absent = PayStreamRequest { request_id: 7, payment: None, ..PayStreamRequest::default() };
             stream.requests.send(absent).await.unwrap();
         } else {
             stream.send(7, request).await;
@@ -142,7 +142,8 @@ async fn each_payment_has_a_deadline_of_its_own() {
     let stage = Stage::open(settings()).await;
     let mut stream = Stream::open(stage.client().await).await.unwrap();
     stream.send(1, payment("1")).await;
-    let hurried = PayStreamRequest { request_id: 2, payment: Some(payment("2")), timeout_ms: 300, hops: false };
+    let hurried =
+        PayStreamRequest { request_id: 2, payment: Some(payment("2")), timeout_ms: 300, ..PayStreamRequest::default() };
     stream.requests.send(hurried).await.unwrap();
     let requests = stage.pay_requests(2).await;
     let (id, response) = stream.response().await;
@@ -175,7 +176,7 @@ async fn a_caller_that_has_closed_its_side_still_gets_all_answers() {
     let mut stream = Stream { requests: mpsc::channel(1).0, answers };
     for id in 0..3 {
         let payment = Some(payment(&id.to_string()));
-        requests.send(PayStreamRequest { request_id: id, payment, timeout_ms: 0, hops: false }).await.unwrap();
+        requests.send(PayStreamRequest { request_id: id, payment, ..PayStreamRequest::default() }).await.unwrap();
     }
     drop(requests);
     for (id, request) in (0..).zip(stage.pay_requests(3).await) {
@@ -215,7 +216,10 @@ async fn a_caller_that_reads_no_answers_is_not_read_either_and_slows_only_itself
         async move {
             for id in 0..2_000 {
                 let payment = Some(payment(&id.to_string()));
-                requests.send(PayStreamRequest { request_id: id, payment, timeout_ms: 0, hops: false }).await.unwrap();
+                requests
+                    .send(PayStreamRequest { request_id: id, payment, ..PayStreamRequest::default() })
+                    .await
+                    .unwrap();
             }
         }
     });

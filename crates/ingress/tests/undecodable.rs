@@ -106,7 +106,7 @@ async fn a_stream_ends_at_an_undecodable_request_once_those_before_it_are_answer
         let stage = Stage::open(settings()).await;
         let mut client = Grpc::new(stage.channel().await);
         client.ready().await.unwrap();
-        let request = PayStreamRequest { request_id: 7, payment: Some(payment("1")), timeout_ms: 0, hops: false };
+        let request = PayStreamRequest { request_id: 7, payment: Some(payment("1")), ..PayStreamRequest::default() };
         let (requests, receiver) = tokio::sync::mpsc::channel(3);
         for message in [request.encode_to_vec().into(), message, request.encode_to_vec().into()] {
             requests.send(message).await.unwrap();

@@ -12,17 +12,21 @@ use twqr_order::{
     Target, apply, refuse_unknown_payment,
 };
 use twqr_types::{Issuer, OrderKey, ShardId, UnixMs};
-use twqr_wire::convert::{
-    HopTimes, RecordFault, ReplyContent, ReplyRecord, decode_record_with_hops, encode_record, encode_reply,
-    encode_reply_record, encode_task, fit_into_record,
+use twqr_wire::{
+    convert::{
+        HopTimes, RecordFault, ReplyContent, ReplyRecord, decode_record_with_hops, encode_record, encode_reply,
+        encode_reply_record, encode_task, fit_into_record,
+    },
+    trace::TraceId,
 };
 
 use crate::{
     Error, metrics,
-    outgoing::{Outgoing, Reading},
+    outgoing::{Outgoing, Reading, queue_of},
     reply_appends::ReplyAppends,
     restore::check_protocol,
     shard::Shard,
+    spans::RecordSpans,
     store::StoreError,
 };
 
@@ -30,8 +34,9 @@ use crate::{
 pub(crate) struct Batch<'a> {
     dead_letters: &'a DeadLetters,
     reading: Reading<'a>,
-    /// The hops of the record that is being applied, if its call asked for them.
+    /// The hops of the record that is being applied, if its call asked for them or is traced.
     hops: Option<HopTimes>,
+    spans: RecordSpans,
     wallet: Outgoing,
     fisc: Outgoing,
     replies: BTreeMap<u32, Outgoing>,
@@ -74,6 +79,7 @@ impl<'a> Batch<'a> {
             dead_letters,
             reading,
             hops: None,
+            spans: RecordSpans::default(),
             wallet: Outgoing::default(),
             fisc: Outgoing::default(),
             replies: BTreeMap::new(),
@@ -193,6 +199,7 @@ impl<'a> Batch<'a> {
         let rules = directory.rules_at(offset, &record.command, versions);
         let applied = apply(&mut hot.order, record, cause, rules, &mut self.effects);
         self.steps.count(applied.step);
+        self.begin_span(key, record, cause, applied.step);
         // Before the replies, so that no ingress remembers a success when its caller hears of the
         // cancel.
         if applied.changed && matches!(record.command, Command::Cancel(_)) {
@@ -202,8 +209,17 @@ impl<'a> Batch<'a> {
         if applied.changed {
             shard.touch(key);
         }
-        log_step(shard, key, applied.step, cause);
+        let trace_id = || TraceId::of_record(self.hops.and_then(|times| times.trace), key);
+        log_step(shard, key, applied.step, cause, trace_id);
         Ok(true)
+    }
+
+    /// Begins the span of a record that was applied, if it is traced. Its effects belong to it.
+    fn begin_span(&mut self, key: &OrderKey, record: &twqr_order::Record, cause: Position, step: Step) {
+        let span = self.spans.begin(self.hops.as_ref(), queue_of(&record.command), key, cause, step);
+        if span.is_some() {
+            self.hops.get_or_insert_default().trace = span;
+        }
     }
 
     /// Makes the ingresses that may remember an answer to a payment forget it.
@@ -256,10 +272,11 @@ impl<'a> Batch<'a> {
 
     /// Appends every effect; all of them except the replies are durable once every returned
     /// acknowledgement has arrived.
-    pub(crate) fn emit(self, shard: ShardId, journal: &dyn Journal, reply_appends: &Arc<ReplyAppends>) -> Vec<Ack> {
+    pub(crate) fn emit(mut self, shard: ShardId, journal: &dyn Journal, reply_appends: &Arc<ReplyAppends>) -> Vec<Ack> {
         self.steps.publish();
         let task_partition = |topic| Partition { topic, index: u32::from(shard.0) % journal.partitions(topic).max(1) };
         let reading = self.reading;
+        std::mem::take(&mut self.spans).export(reading);
         let mut appends = vec![
             (task_partition(Topic::WalletTasks), self.wallet.into_entries(reading)),
             (task_partition(Topic::FiscTasks), self.fisc.into_entries(reading)),
@@ -312,7 +329,7 @@ fn close_books(shard: &mut Shard, offset: u64, at: UnixMs, until: UnixMs) {
 }
 
 /// Logs one line for each decision: unusual ones at info or error, all others at debug.
-fn log_step(shard: &Shard, key: &OrderKey, step: Step, cause: Position) {
+fn log_step(shard: &Shard, key: &OrderKey, step: Step, cause: Position, trace_id: impl Fn() -> TraceId) {
     let (merchant_id, merchant_trade_no) = (&key.merchant_id, &key.merchant_trade_no);
     let order = shard.hot(key);
     // Made only for lines that are written.
@@ -321,7 +338,7 @@ fn log_step(shard: &Shard, key: &OrderKey, step: Step, cause: Position) {
     match step {
         Step::Contradicted => {
             let contradiction = order.and_then(Order::contradiction).unwrap_or_default();
-            error!(%merchant_id, %merchant_trade_no, trade_no = trade_no(), shard, offset, contradiction, "an issuer contradicted a final state");
+            error!(trace_id = %trace_id(), %merchant_id, %merchant_trade_no, trade_no = trade_no(), shard, offset, contradiction, "an issuer contradicted a final state");
         }
         Step::Failed(_)
         | Step::Unresolved
@@ -332,10 +349,10 @@ fn log_step(shard: &Shard, key: &OrderKey, step: Step, cause: Position) {
         | Step::Refunded
         | Step::Cancelling
         | Step::Cancelled => {
-            info!(%merchant_id, %merchant_trade_no, trade_no = trade_no(), shard, offset, ?step, "order");
+            info!(trace_id = %trace_id(), %merchant_id, %merchant_trade_no, trade_no = trade_no(), shard, offset, ?step, "order");
         }
         Step::Accepted | Step::Refused | Step::Repeated | Step::Queried | Step::Paid | Step::Ignored => {
-            debug!(%merchant_id, %merchant_trade_no, trade_no = trade_no(), shard, offset, ?step, "order");
+            debug!(trace_id = %trace_id(), %merchant_id, %merchant_trade_no, trade_no = trade_no(), shard, offset, ?step, "order");
         }
     }
 }

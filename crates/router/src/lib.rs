@@ -17,6 +17,7 @@ mod reply_appends;
 mod restore;
 mod shard;
 mod shard_keeper;
+mod spans;
 mod standby;
 mod states_end;
 mod store;

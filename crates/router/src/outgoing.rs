@@ -24,13 +24,16 @@ impl<'a> Reading<'a> {
         Self { clock, at: Instant::now() }
     }
 
-    /// The hops of a record's call after the record was read. A router reads outcomes as a second
-    /// visit of the call; anything else is on its way to the issuer.
+    /// The hops of a record's call after the record was read.
     pub(crate) fn arrived(&self, mut times: HopTimes, command: &Command) -> HopTimes {
-        let is_outcome = matches!(command, Command::Outcome(_) | Command::RefundResult(_));
-        let read_us = self.clock.now_us().saturating_sub(self.stay_us());
-        times.add_wait(if is_outcome { Hop::OutcomesWait } else { Hop::OrdersWait }, read_us);
+        times.add_wait(queue_of(command), self.stay().0);
         times
+    }
+
+    /// When the batch was read, and now, in Unix µs.
+    pub(crate) fn stay(&self) -> (i64, i64) {
+        let now_us = self.clock.now_us();
+        (now_us.saturating_sub(self.stay_us()), now_us)
     }
 
     /// The hops of an effect's call when the effect is appended.
@@ -43,6 +46,13 @@ impl<'a> Reading<'a> {
     fn stay_us(&self) -> i64 {
         i64::try_from(self.at.elapsed().as_micros()).unwrap_or(i64::MAX)
     }
+}
+
+/// The queue in which a record has waited. A router reads outcomes as a second visit of the call;
+/// anything else is on its way to the issuer.
+pub(crate) fn queue_of(command: &Command) -> Hop {
+    let is_outcome = matches!(command, Command::Outcome(_) | Command::RefundResult(_));
+    if is_outcome { Hop::OutcomesWait } else { Hop::OrdersWait }
 }
 
 /// The records to append to one partition.

@@ -15,7 +15,7 @@ use twqr_consumer::{BeginningsCheck, DeadLetters, KnownBeginnings};
 use twqr_journal::{Entry, Journal, JournalError, Offset, Partition, Record, Topic};
 use twqr_service::{Backoff, Context, Part, StallWatch, Stalled};
 use twqr_types::OrderKey;
-use twqr_wire::convert::encode_due;
+use twqr_wire::convert::{encode_due, with_hops};
 
 use crate::{
     alarms::Alarms,
@@ -253,7 +253,15 @@ impl Follower {
             return;
         }
         let now = self.context.clock.now();
-        let entries: Vec<Entry> = due.iter().map(|key| Entry::plain(encode_due(now, key))).collect();
+        let now_us = self.context.clock.now_us();
+        let record = |key| {
+            let record = encode_due(now, key);
+            match twqr_telemetry::hops_without_call("tracker", "due", key, now_us) {
+                Some(times) => with_hops(&record, &times),
+                None => record,
+            }
+        };
+        let entries: Vec<Entry> = due.iter().map(|key| Entry::plain(record(key))).collect();
         let count = entries.len();
         match self.journal.append(Partition { topic: Topic::Orders, index: self.shard }, entries).await {
             Ok(()) => Gauges::count_due_records(count),

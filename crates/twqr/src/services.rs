@@ -109,6 +109,7 @@ pub(crate) async fn run(services: &[Service], config: Config, stop: Cancellation
         ended = &mut admin => return failure(ended),
         () = stop.cancelled() => return Ok(()),
     };
+    let spans = settings::telemetry(&config).as_ref().map(twqr_telemetry::start).transpose()?;
     let clock = measured_clock(&config, &opened.journal, &health, &tiers[2].0).await;
     let mut process = Process { config, journal: opened.journal, clock, health, tiers };
     if let Some(embedded) = opened.embedded {
@@ -130,6 +131,9 @@ pub(crate) async fn run(services: &[Service], config: Config, stop: Cancellation
         while running.join_next().await.is_some() {}
     }
     process.journal.close().await;
+    if let Some(spans) = spans {
+        spans.finish().await;
+    }
     result
 }
 

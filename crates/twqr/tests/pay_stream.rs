@@ -69,7 +69,7 @@ async fn open(channel: Channel) -> Stream {
 /// A request whose number is the payment's.
 fn request(payment: PayRequest) -> PayStreamRequest {
     let request_id = payment.merchant_trade_no.parse().unwrap();
-    PayStreamRequest { request_id, payment: Some(payment), timeout_ms: 0, hops: false }
+    PayStreamRequest { request_id, payment: Some(payment), ..PayStreamRequest::default() }
 }
 
 /// The next answer with its number; absent at the end.

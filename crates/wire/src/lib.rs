@@ -5,6 +5,7 @@
 pub mod convert;
 pub mod hops;
 mod redacted;
+pub mod trace;
 
 /// The generated code. Its documentation is in `proto/`.
 #[allow(

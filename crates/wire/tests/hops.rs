@@ -10,6 +10,7 @@ use twqr_wire::{
         decode_task_record_with_hops, encode_record, encode_reply_record, encode_task_record, with_hops,
     },
     hops::Hop,
+    trace::TraceContext,
 };
 
 fn times() -> HopTimes {
@@ -20,6 +21,8 @@ fn times() -> HopTimes {
     for (us, hop) in (-1..).zip([Hop::OrdersWait, Hop::TasksWait, Hop::OutcomesWait]) {
         times.add(hop, us);
     }
+    times.trace = TraceContext::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+    assert!(times.trace.is_some());
     times
 }
 

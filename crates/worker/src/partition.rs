@@ -10,6 +10,7 @@ mod outcomes;
 mod records;
 mod sent_tasks;
 mod task_hops;
+mod task_spans;
 mod transfer_queue;
 mod transfers;
 

@@ -48,8 +48,8 @@ impl Service<http::Request<Body>> for Edge {
     fn call(&mut self, mut request: http::Request<Body>) -> Answered {
         let method = request.uri().path().rsplit('/').next().and_then(known_method);
         let (began, answer) = (Instant::now(), method.map(PendingAnswer::begin));
-        let hops =
-            method.filter(|method| UNARY.contains(method)).and_then(|_| CallHops::asked(request.headers(), began));
+        let unary = method.filter(|method| UNARY.contains(method));
+        let hops = unary.and_then(|method| CallHops::of_headers(method, request.headers(), began));
         if let Some(hops) = hops.clone() {
             request.extensions_mut().insert(hops);
         }
@@ -65,7 +65,10 @@ impl Service<http::Request<Body>> for Edge {
                 response = Status::invalid_argument(format!("{problem}. Nothing was accepted")).into_http();
             }
             Ok(match hops {
-                Some(hops) => with_hops(response, &hops),
+                Some(hops) => {
+                    hops.ended(code.unwrap_or(Code::Ok));
+                    with_hops(response, &hops)
+                }
                 None => response,
             })
         })

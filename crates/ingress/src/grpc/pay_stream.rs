@@ -18,7 +18,7 @@ use tokio::{
     time::Instant,
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 use twqr_service::CancellationToken;
 use twqr_wire::{
     convert::raw_pay,
@@ -141,18 +141,22 @@ async fn next_request(
 /// Answers one request, as Pay does.
 async fn answer(service: &GrpcService, until: Option<Instant>, request: PayStreamRequest, place: OwnedPermit<Answer>) {
     let (began, pending) = (Instant::now(), PendingAnswer::begin(METHOD));
-    let PayStreamRequest { request_id, payment, timeout_ms, hops } = request;
-    let hops = hops.then(|| CallHops::begin(began));
+    let PayStreamRequest { request_id, payment, timeout_ms, hops, traceparent } = request;
+    let hops = CallHops::begin(METHOD, hops, || Some(&traceparent), began);
     let timeout = (timeout_ms > 0).then(|| Duration::from_millis(timeout_ms.into()));
     let mut caller = service.caller(timeout, hops.clone());
     caller.deadline = until.map_or(caller.deadline, |until| until.min(caller.deadline));
     let answered = service.api.pay(raw_pay(payment.unwrap_or_default()), caller).await;
     pending.given();
-    let result = match outcome(METHOD, began, answered, messages::pay_response) {
+    let outcome = outcome(METHOD, began, answered, messages::pay_response);
+    if let Some(hops) = &hops {
+        hops.ended(outcome.as_ref().map_or_else(Status::code, |_| Code::Ok));
+    }
+    let result = match outcome {
         Ok(response) => pay_stream_response::Result::Response(response),
         Err(status) => pay_stream_response::Result::Refusal(refusal(&status)),
     };
-    let hops = hops.map_or_else(String::new, |hops| hops.report().to_string());
+    let hops = hops.and_then(|hops| hops.report()).map_or_else(String::new, |report| report.to_string());
     place.send(Ok(PayStreamResponse { request_id, result: Some(result), hops }));
 }
 
@@ -166,6 +170,6 @@ fn refusal(status: &Status) -> PayRefusal {
 /// The error that ends a stream whose next request cannot be read.
 fn unreadable(error: &Status) -> Status {
     let Some(problem) = undecodable(error.code()) else { return error.clone() };
-    metrics::call(METHOD, tonic::Code::InvalidArgument, Duration::ZERO);
+    metrics::call(METHOD, Code::InvalidArgument, Duration::ZERO);
     status::stream_is_unreadable(problem)
 }

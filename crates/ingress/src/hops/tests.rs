@@ -1,5 +1,7 @@
 //! Times are in µs after the call's arrival, by the ingress' clock.
 
+use twqr_types::{MerchantId, MerchantTradeNo};
+
 use super::*;
 
 const OWN: u64 = 7;
@@ -22,6 +24,7 @@ fn asked(replies: &[(HopTimes, u64)], waited_until: u64) -> impl Fn(u64) -> Stri
         followed: Duration::ZERO,
         times: replies.last().map(|(times, us)| (*times, at(*us))),
         waited_until: Some(at(waited_until)),
+        ..Progress::default()
     };
     move |us| progress.report(began, at(us)).to_string()
 }
@@ -110,8 +113,12 @@ fn a_call_without_a_request_of_its_own_is_the_ingress_work_or_unknown() {
 
 #[test]
 fn the_hops_of_another_call_are_not_taken() {
-    let hops = CallHops::begin(Instant::now());
-    hops.appended(OWN, 0);
+    let hops = CallHops::begin("Pay", true, || None, Instant::now()).unwrap();
+    let key = OrderKey {
+        merchant_id: MerchantId::parse("M1".to_owned()).unwrap(),
+        merchant_trade_no: MerchantTradeNo::parse("1".to_owned()).unwrap(),
+    };
+    assert_eq!(hops.appended(OWN, 0, &key), HopTimes::new(OWN, 0), "no trace: telemetry is off");
     hops.replied(Some(HopTimes::new(OWN + 1, 0)), 5);
     assert!(hops.progress().times.is_none());
     hops.replied(Some(HopTimes::new(OWN, 0)), 5);

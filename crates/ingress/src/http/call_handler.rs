@@ -24,7 +24,7 @@ pub(super) struct CallHandler {
 
 impl CallHandler {
     /// Answers a body; if it could not be read, the answer says why. `began` is when the call
-    /// arrived; `hops` measures it, if its caller asked for that.
+    /// arrived; `hops` measures it, if at all.
     pub(super) async fn answer(
         &self,
         operation: Operation,
@@ -39,7 +39,7 @@ impl CallHandler {
                 let request = JsonRequest::new(members);
                 let (echoes, amount) = (request.echoes(), request.trade_amount());
                 let deadline = self.api.default_deadline(began);
-                match self.answer_signed(operation, request, deadline, hops).await {
+                match self.answer_signed(operation, request, deadline, hops.clone()).await {
                     Ok(answer) => (answer, Code::Ok),
                     Err(refusal) => refused(operation, echoes, amount, &refusal),
                 }
@@ -47,6 +47,9 @@ impl CallHandler {
             Err(refusal) => refused(operation, Echoes::default(), None, &refusal),
         };
         pending.given();
+        if let Some(hops) = hops {
+            hops.ended(code);
+        }
         metrics::call(operation.method(), code, began.elapsed());
         answer
     }

@@ -34,7 +34,7 @@ impl Stream {
     }
 
     pub async fn send(&self, request_id: u64, payment: PayRequest) {
-        let request = PayStreamRequest { request_id, payment: Some(payment), timeout_ms: 0, hops: false };
+        let request = PayStreamRequest { request_id, payment: Some(payment), ..PayStreamRequest::default() };
         self.requests.send(request).await.unwrap();
     }
 

@@ -53,7 +53,8 @@ impl PayStreams {
     pub(super) async fn call(&self, turn: usize, payment: PayRequest, timeout_ms: u64, hops: bool) -> ReducedAnswer {
         let request_id = self.next.fetch_add(1, Ordering::Relaxed);
         let timeout_ms = u32::try_from(timeout_ms).unwrap_or(u32::MAX);
-        let request = PayStreamRequest { request_id, payment: Some(payment), timeout_ms, hops };
+        let request =
+            PayStreamRequest { request_id, payment: Some(payment), timeout_ms, hops, ..PayStreamRequest::default() };
         let answer = self.send(turn % self.streams.len(), request);
         answer.await.unwrap_or(ReducedAnswer::without_response(Reply::Broken))
     }

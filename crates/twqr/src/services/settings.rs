@@ -3,7 +3,7 @@
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use twqr_config::{AdmissionConfig, Config};
+use twqr_config::{AdmissionConfig, Config, TelemetryProtocol};
 use twqr_ingress::{AdmissionSettings, HttpSettings};
 use twqr_router::DiskStore;
 use twqr_worker::GrpcBackend;
@@ -36,6 +36,21 @@ pub(super) fn ingress(config: &Config) -> anyhow::Result<twqr_ingress::Settings>
         repeats_size: REPEATS_SIZE,
         drain_within_ms: DRAIN_WITHIN_MS,
         warm_rounds: WARM_ROUNDS,
+    })
+}
+
+/// Settings of telemetry; `None` if it is off.
+pub(super) fn telemetry(config: &Config) -> Option<twqr_telemetry::Settings> {
+    let telemetry = &config.telemetry;
+    (!telemetry.endpoint.is_empty()).then(|| twqr_telemetry::Settings {
+        endpoint: telemetry.endpoint.clone(),
+        protocol: match telemetry.protocol {
+            TelemetryProtocol::Grpc => twqr_telemetry::Protocol::Grpc,
+            TelemetryProtocol::Http => twqr_telemetry::Protocol::Http,
+        },
+        sample_ratio: telemetry.sample_ratio,
+        slow: Duration::from_millis(telemetry.slow_ms),
+        member: config.member.clone(),
     })
 }
 

@@ -4,17 +4,23 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
 
-use crate::{bus, hops::Hop};
+use crate::{
+    bus,
+    hops::Hop,
+    trace::{SpanId, TraceContext, TraceId},
+};
 
 /// What is known of a call's hops when a record is appended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HopTimes {
-    /// The number of the pending call that asked for its hops.
+    /// The number of the pending call; 0 if the record belongs to none.
     pub correlation: u64,
     /// When the record was appended: Unix µs by its writer's clock.
     pub appended_us: i64,
     /// In µs, by [`Hop`]. Time between two processes may be negative, since their clocks differ.
     us: [i64; Hop::ALL.len()],
+    /// The span that caused the record; absent if telemetry is off.
+    pub trace: Option<TraceContext>,
 }
 
 impl HopTimes {
@@ -64,6 +70,7 @@ impl From<HopTimes> for bus::HopTimes {
             worker_us: stay(Hop::Worker),
             backend_us: stay(Hop::Backend),
             outcomes_wait_us: times.us(Hop::OutcomesWait),
+            trace: times.trace.map(trace_out),
         }
     }
 }
@@ -83,6 +90,24 @@ impl From<bus::HopTimes> for HopTimes {
         ] {
             read.add(hop, us);
         }
+        read.trace = times.trace.and_then(trace_from);
         read
     }
+}
+
+fn trace_out(context: TraceContext) -> bus::TraceContext {
+    let trace_id = context.trace_id.get();
+    bus::TraceContext {
+        trace_id_high: (trace_id >> u64::BITS) as u64,
+        trace_id_low: trace_id as u64,
+        span_id: context.span_id.get(),
+        sampled: context.is_sampled,
+    }
+}
+
+/// The context of a record; `None` if it names no trace or no span.
+fn trace_from(context: bus::TraceContext) -> Option<TraceContext> {
+    let trace_id = (u128::from(context.trace_id_high) << u64::BITS) | u128::from(context.trace_id_low);
+    let (trace_id, span_id) = (TraceId::new(trace_id)?, SpanId::new(context.span_id)?);
+    Some(TraceContext { trace_id, span_id, is_sampled: context.sampled })
 }

@@ -7,15 +7,18 @@ use tokio::{sync::mpsc::OwnedPermit, time::Instant};
 use tracing::info;
 use twqr_journal::{Entry, Offset};
 use twqr_order::{MovementOutcome, Outcome, Task};
+use twqr_telemetry::hops_without_call;
 use twqr_types::UnixMs;
 use twqr_wire::{
     convert::{BackendAnswer, encode_outcome, with_hops},
     hops::Hop,
+    trace::TraceId,
 };
 
 use super::{
     Holder,
     in_flight::{CallInFlight, FinishedCall, TaskSummary},
+    task_spans::service_of,
 };
 use crate::{
     answer::{decides, not_sent, outcome, took_effect, unknown},
@@ -105,7 +108,7 @@ impl Holder {
             if took_effect.is_some() && took_effect != finished.took_effect {
                 finished.took_effect = took_effect;
                 let task = finished.task.clone();
-                info!(trade_no = %task.trade_no, "an answer arrived after the call's time-out, or differs from the first");
+                info!(trace_id = %TraceId::of_order(&task.key), trade_no = %task.trade_no, "an answer arrived after the call's time-out, or differs from the first");
                 self.report(None, &task, movement);
             }
         }
@@ -178,7 +181,16 @@ impl Holder {
     pub(super) fn report(&mut self, offset: Option<Offset>, task: &TaskSummary, movement: MovementOutcome) {
         let outcome = Outcome { key: task.key.clone(), task: task.id, movement };
         let record = encode_outcome(self.clock.now(), &outcome);
-        let hops = offset.and_then(|task| self.hops.end(task, || self.clock.now_us()));
+        let hops = match offset {
+            Some(offset) => self.hops.end(offset, || self.clock.now_us()).map(|(times, spans)| {
+                if let Some(spans) = spans {
+                    spans.export(task, &outcome.movement);
+                }
+                times
+            }),
+            // It belongs to no call that waits.
+            None => hops_without_call(service_of(task.issuer), "late_answer", &task.key, self.clock.now_us()),
+        };
         let record = match hops {
             Some(times) => with_hops(&record, &times),
             None => record,

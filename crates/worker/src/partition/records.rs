@@ -4,7 +4,10 @@ use tracing::info;
 use twqr_consumer::task_mark;
 use twqr_journal::{Offset, Record};
 use twqr_order::{HoldRecord, Task, TaskKind};
-use twqr_wire::convert::{TaskRecord, decode_task_record_with_hops};
+use twqr_wire::{
+    convert::{TaskRecord, decode_task_record_with_hops},
+    trace::TraceId,
+};
 
 use super::{Ended, Holder, Stage, transfer_queue::Transfer};
 
@@ -60,6 +63,11 @@ impl Holder {
         }
     }
 
+    /// The trace of a task in hand, for log lines.
+    pub(super) fn trace_id(&self, offset: Offset, task: &Task) -> TraceId {
+        TraceId::of_record(self.hops.of(offset).and_then(|times| times.trace), &task.key)
+    }
+
     fn on_task(&mut self, offset: Offset, task: Task) {
         self.held.signs.note_protocol(task.protocol_version);
         self.read.read(offset, true);
@@ -70,7 +78,7 @@ impl Holder {
             }
             TaskKind::Reverse(_) if is_fresh => self.send(Transfer { offset, task, is_fresh }),
             TaskKind::Charge(_) | TaskKind::Refund(_) | TaskKind::Reverse(_) => {
-                info!(trade_no = %task.trade_no, offset, "the task may have been sent before; inquiring instead");
+                info!(trace_id = %self.trace_id(offset, &task), trade_no = %task.trade_no, offset, "the task may have been sent before; inquiring instead");
                 self.inquire(offset, task);
             }
             TaskKind::Inquire(_) => self.inquire(offset, task),

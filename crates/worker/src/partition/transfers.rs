@@ -103,7 +103,7 @@ impl Holder {
         match self.reserve_call() {
             Ok(slot) => {
                 if !is_fresh {
-                    tracing::info!(trade_no = %task.trade_no, offset, "the task may have been sent before; sending it again");
+                    tracing::info!(trace_id = %self.trace_id(offset, &task), trade_no = %task.trade_no, offset, "the task may have been sent before; sending it again");
                 }
                 self.sent.note(&task, self.clock.now());
                 self.hand_over(slot, offset, task, Purpose::Transfer, Some(place));

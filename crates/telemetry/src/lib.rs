@@ -1,0 +1,154 @@
+//! Traces: which calls are traced, the spans of one process, and their export by OTLP. A process
+//! has one [`Tracer`], as it has one recorder of metrics. Without it nothing is measured, and no
+//! record carries a trace.
+//!
+//! A span is made once what it describes has ended, from times that were measured anyway, and is
+//! handed over without waiting: if the collector is slow or gone, spans are dropped and counted,
+//! and no payment waits.
+
+mod exporter;
+mod span;
+
+use std::{sync::OnceLock, time::Duration};
+
+use rand::Rng as _;
+use tokio::{
+    sync::mpsc,
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
+use tracing::warn;
+use twqr_service::{CancellationToken, Clock as _, SystemClock};
+use twqr_types::OrderKey;
+use twqr_wire::{
+    convert::HopTimes,
+    trace::{SpanId, TraceContext, TraceId},
+};
+
+use exporter::Exporter;
+pub use exporter::{ExporterError, Protocol};
+pub use span::{Span, SpanKind};
+
+/// Spans that were exported, or dropped because the collector took them too slowly or not at all.
+pub(crate) const SPANS: &str = "twqr_telemetry_spans_total";
+
+/// How many spans may wait for their export.
+const WAITING_SPANS_MAX: usize = 8_192;
+/// How long a process that ends may still send spans.
+const FINISH_WITHIN: Duration = Duration::from_secs(2);
+
+/// What is traced, and where the spans go.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The URI of the collector, such as `http://127.0.0.1:4317`.
+    pub endpoint: String,
+    /// How spans are sent.
+    pub protocol: Protocol,
+    /// The share of calls without a trace context of their caller that are traced: 0 to 1.
+    pub sample_ratio: f64,
+    /// A call that takes longer is traced in any case.
+    pub slow: Duration,
+    /// The name of this instance, for `service.instance.id`.
+    pub member: String,
+}
+
+/// Decides what is traced, and takes spans.
+#[derive(Debug)]
+pub struct Tracer {
+    sample_ratio: f64,
+    slow: Duration,
+    spans: mpsc::Sender<Span>,
+}
+
+static TRACER: OnceLock<Tracer> = OnceLock::new();
+
+/// The tracer of this process; `None` if telemetry is off.
+pub fn tracer() -> Option<&'static Tracer> {
+    TRACER.get()
+}
+
+/// Turns telemetry on for this process. Must be called within the runtime, at most once: later ones
+/// have no effect.
+pub fn start(settings: &Settings) -> Result<Export, ExporterError> {
+    let (spans, receiver) = mpsc::channel(WAITING_SPANS_MAX);
+    let exporter = Exporter::new(settings, receiver)?;
+    // An error means that telemetry is on already.
+    drop(TRACER.set(Tracer { sample_ratio: settings.sample_ratio, slow: settings.slow, spans }));
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(exporter.run(stop.clone()));
+    Ok(Export { stop, task })
+}
+
+/// The running export of this process' spans.
+#[derive(Debug)]
+pub struct Export {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Export {
+    /// Sends what still waits, for a moment; call it once no service runs any more.
+    pub async fn finish(self) {
+        self.stop.cancel();
+        if timeout(FINISH_WITHIN, self.task).await.is_err() {
+            warn!("spans are lost: the collector did not take them before the end of this process");
+        }
+    }
+}
+
+impl Tracer {
+    /// A call that takes at least as long is traced in any case.
+    pub fn slow(&self) -> Duration {
+        self.slow
+    }
+
+    /// A new span of the trace that the caller passes on, or of the order's own trace. The caller
+    /// decides about its own trace; of the others a share is sampled.
+    pub fn begin(&self, caller: Option<TraceContext>, key: &OrderKey) -> TraceContext {
+        caller.map_or_else(
+            || {
+                let trace_id = TraceId::of_order(key);
+                let is_sampled = trace_id.is_in_share(self.sample_ratio);
+                TraceContext { trace_id, span_id: new_span_id(), is_sampled }
+            },
+            child_of,
+        )
+    }
+
+    /// Hands a span over, without waiting. It is dropped and counted if too many wait.
+    pub fn export(&self, span: Span) {
+        if self.spans.try_send(span).is_err() {
+            metrics::counter!(SPANS, "result" => "dropped").increment(1);
+        }
+    }
+}
+
+/// A new span of the same trace.
+pub fn child_of(context: TraceContext) -> TraceContext {
+    TraceContext { span_id: new_span_id(), ..context }
+}
+
+/// The hops of a record that no call caused, such as a due check, which is appended at `now_us` in
+/// Unix µs. They begin a sampled span in the order's own trace: an order that needs such a record
+/// is slow, or worse. `None` if telemetry is off.
+pub fn hops_without_call(service: &'static str, name: &'static str, key: &OrderKey, now_us: i64) -> Option<HopTimes> {
+    let tracer = tracer()?;
+    let context = TraceContext { trace_id: TraceId::of_order(key), span_id: new_span_id(), is_sampled: true };
+    tracer.export(Span::new(service, name, context, now_us, now_us).about(key));
+    let mut times = HopTimes::new(0, now_us);
+    times.trace = Some(context);
+    Some(times)
+}
+
+fn new_span_id() -> SpanId {
+    loop {
+        if let Some(id) = SpanId::new(rand::rng().random()) {
+            return id;
+        }
+    }
+}
+
+/// When this moment was, in Unix µs by this machine's clock.
+pub fn unix_us(at: Instant) -> i64 {
+    SystemClock.now_us().saturating_sub(i64::try_from(at.elapsed().as_micros()).unwrap_or(i64::MAX))
+}
