@@ -23,10 +23,12 @@ use twqr_loadgen::{CallResult, audit, ledger, resolve};
 use super::{CALM_MS, ChaosOptions, LATE_MS, LoadOutcomes, RESOLVE_S, RunningLoad, Stage, check};
 use crate::launch::{Programs, Shape, connect};
 
-/// The topics in the order in which they are copied. `orders` is the last.
-const COPIED: [&str; 6] = ["order-states", "layout", "__consumer_offsets", "wallet-tasks", "fisc-tasks", ORDERS];
+/// The topics that are copied before `orders`, in their order.
+const FIRST_COPIED: [&str; 5] = [STATES, "layout", POSITIONS, "wallet-tasks", "fisc-tasks"];
 const ORDERS: &str = "orders";
 const STATES: &str = "order-states";
+/// The time between the copies of the other topics and that of `orders`.
+const BETWEEN_COPIES: Duration = Duration::from_millis(1_500);
 /// The topic of the positions, which has no prefix.
 const POSITIONS: &str = "__consumer_offsets";
 /// The files of a partition's folder that a broker cannot make again.
@@ -52,7 +54,10 @@ async fn play(stage: &mut Stage, options: &ChaosOptions) -> anyhow::Result<ExitC
     let mut outcomes = LoadOutcomes::default();
     let load = RunningLoad::start(&pos, options, 0);
     tokio::time::sleep(Duration::from_millis(CALM_MS)).await;
-    let copied = folders.copy();
+    let copied = folders.copy(&FIRST_COPIED);
+    // Payments that begin now are in the copy of `orders`, and their tasks in no copy.
+    tokio::time::sleep(BETWEEN_COPIES).await;
+    let copied = copied.and_then(|()| folders.copy(&[ORDERS]));
     tokio::time::sleep(Duration::from_millis(CALM_MS)).await;
     outcomes.add(load.end().await?);
     copied.context("the topics cannot be copied")?;
@@ -100,7 +105,7 @@ async fn restore_orders(stage: &mut Stage, folders: &Folders) -> anyhow::Result<
 /// Restores everything. Workers claim their partitions and die first, so that no task that is
 /// emitted again is taken for one that was never sent; then routers emit them, alone.
 async fn restore_all(stage: &mut Stage, folders: &Folders) -> anyhow::Result<()> {
-    folders.put(&COPIED)?;
+    folders.put(&[&FIRST_COPIED[..], &[ORDERS]].concat())?;
     stage.broker("up", &["broker", "1"]).await?;
     lose_disks(stage);
     let workers = ["wallet-worker", "fisc-worker"];
@@ -224,9 +229,9 @@ impl Folders {
         Ok(names.collect::<io::Result<Vec<String>>>()?.into_iter().filter(is_partition).collect())
     }
 
-    /// Copies every topic while the broker runs.
-    fn copy(&self) -> io::Result<()> {
-        for topic in COPIED {
+    /// Copies topics while the broker runs.
+    fn copy(&self, topics: &[&str]) -> io::Result<()> {
+        for topic in topics {
             for partition in self.partitions(topic)? {
                 copy_partition(&self.broker.join(&partition), &self.copies.join(&partition))?;
             }
