@@ -218,7 +218,7 @@ fn storage(load: &Load, pods: &Pods) -> Vec<Figure> {
     let per_broker = |bytes: u128| gb((bytes * u128::from(load.replication)).div_ceil(u128::from(pods.brokers)));
     let routers_with_order = if pods.has_standbys() { pods.router } else { 1 };
     let store = (orders * u128::from(STORE_BYTES * routers_with_order)).div_ceil(u128::from(pods.router));
-    // The owner, and each standby and tracker, read the states; every other record has one reader.
+    // Trackers and standbys read the states; every other record has one reader.
     let state_readers = PROCESSES_LEAST + if pods.has_standbys() { pods.router - 1 } else { 0 };
     let read = KEPT_BYTES + REPLY_BYTES + FRAME_BYTES + STATES_BYTES * state_readers;
     let copied = WRITTEN_BYTES * (load.replication - 1);
@@ -251,7 +251,7 @@ fn storage(load: &Load, pods: &Pods) -> Vec<Figure> {
             per_broker(states),
             "GB",
             long,
-            format!("{} orders of {STATE_BYTES} bytes, and {UNCOMPACTED_PERCENT} % not compacted yet", orders),
+            format!("{orders} orders of {STATE_BYTES} bytes, and {UNCOMPACTED_PERCENT} % not compacted yet"),
         ),
         figure(
             "disk of each router",
@@ -349,7 +349,7 @@ mod tests {
 
     #[test]
     fn a_load_beyond_a_deployment_is_divided_among_several() {
-        for (tps, deployments) in [(RATE_PER_DEPLOYMENT, 1), (RATE_PER_DEPLOYMENT + 1, 2), (583_000, 8)] {
+        for (tps, deployments) in [(RATE_PER_DEPLOYMENT, 1), (RATE_PER_DEPLOYMENT + 1, 2), (583_000, 5)] {
             let load = Load { tps, ..LOAD };
             assert_eq!(value(&load, "deployments"), deployments, "{tps}/s");
             for tps in [tps, 10_000_000] {
