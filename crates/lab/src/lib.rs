@@ -12,6 +12,7 @@ pub mod run_kafka;
 pub mod sample_day;
 pub mod short_times;
 pub mod simulator;
+pub mod smoke;
 
 mod full_api_run;
 mod payments_run;

@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 use twqr_config::Config;
 use twqr_files::print_error_line;
-use twqr_lab::{bench, chaos, counterparty_files, load, run, run_kafka, sample_day, simulator};
+use twqr_lab::{bench, chaos, counterparty_files, load, run, run_kafka, sample_day, simulator, smoke};
 use twqr_service::stop_on_signal;
 
 #[global_allocator]
@@ -43,6 +43,8 @@ enum Command {
     SampleDay(sample_day::SampleDayOptions),
     /// Serves a simulated wallet and FISC with its issuers, with a durable ledger
     Simulator(simulator::SimulatorOptions),
+    /// Pays, inquires and refunds once through the public API of a running system
+    Smoke(smoke::SmokeOptions),
     /// Writes the settlement files of the simulated wallet and FISC for a day, for `twqr reconcile`
     CounterpartyFiles(counterparty_files::CounterpartyFilesOptions),
 }
@@ -77,7 +79,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     let chosen: &[&str] = match &cli.command {
         Command::Chaos(_) | Command::Bench(_) | Command::Load(_) => &CHOSEN_KEYS,
         Command::Run(_) | Command::RunKafka(_) => &CHOSEN_KEYS[..3],
-        Command::SampleDay(_) | Command::Simulator(_) | Command::CounterpartyFiles(_) => &[],
+        Command::SampleDay(_) | Command::Simulator(_) | Command::Smoke(_) | Command::CounterpartyFiles(_) => &[],
     };
     let config = Config::load_except(cli.config.as_deref(), chosen)?;
     let threads = config.worker_threads.get() as usize;
@@ -100,6 +102,7 @@ async fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         Command::Simulator(options) => {
             simulator::run(&options, &config, stop_on_signal()?).await.map(|()| ExitCode::SUCCESS)
         }
+        Command::Smoke(options) => smoke::run(&options).await.map(|()| ExitCode::SUCCESS),
         Command::CounterpartyFiles(options) => counterparty_files::run(options, &config).await,
     }
 }
