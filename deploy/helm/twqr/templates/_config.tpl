@@ -1,0 +1,157 @@
+{{/* How Kafka is reached: what the values say, or what Strimzi and cert-manager make. */}}
+{{- define "twqr.kafka" -}}
+{{- $auth := .Values.kafkaAuth -}}
+{{- $full := include "twqr.fullname" . -}}
+{{- $kafka := dict "bootstrap" .Values.config.kafka.bootstrap "tls" $auth.tls
+    "ca" (dict "secret" $auth.caSecret "key" $auth.caKey)
+    "cert" (dict "secret" $auth.certSecret "cert" $auth.certKey "key" $auth.privateKeyKey)
+    "sasl" $auth.saslMechanism "username" $auth.username
+    "password" (dict "secret" $auth.passwordSecret "key" $auth.passwordKey) -}}
+{{- if .Values.strimzi.enabled -}}
+{{- $scram := eq .Values.strimzi.authentication "scram-sha-512" -}}
+{{- $kafka = dict "bootstrap" (printf "%s-kafka-bootstrap:9093" $full) "tls" true
+    "ca" (dict "secret" (printf "%s-cluster-ca-cert" $full) "key" "ca.crt")
+    "cert" (dict "secret" (ternary "" $full $scram) "cert" "user.crt" "key" "user.key")
+    "sasl" (ternary "SCRAM-SHA-512" "" $scram) "username" (ternary $full "" $scram)
+    "password" (dict "secret" (ternary $full "" $scram) "key" "password") -}}
+{{- end -}}
+{{- if .Values.certManager.enabled -}}
+{{- $_ := set $kafka "cert" (dict "secret" (printf "%s-kafka-client" $full) "cert" "tls.crt" "key" "tls.key") -}}
+{{- end -}}
+{{- if and .Values.externalSecrets.enabled .Values.externalSecrets.kafkaPassword -}}
+{{- $_ := set $kafka "password" (dict "secret" (printf "%s-kafka-password" $full) "key" "password") -}}
+{{- end -}}
+{{- toYaml $kafka -}}
+{{- end }}
+
+{{/* The Secret with the merchants' keys; empty: none. */}}
+{{- define "twqr.merchantKeys" -}}
+{{- if and .Values.externalSecrets.enabled .Values.externalSecrets.merchantKeys -}}
+{{- include "twqr.fullname" . }}-merchant-keys
+{{- else -}}
+{{- .Values.merchantKeys.secret -}}
+{{- end -}}
+{{- end }}
+
+{{/* Where the workers reach `wallet` or `fisc`. */}}
+{{- define "twqr.backend" -}}
+{{- $values := .root.Values -}}
+{{- $port := ternary $values.simulator.walletPort $values.simulator.fiscPort (eq .of "wallet") -}}
+{{- if $values.simulator.enabled -}}
+{{- printf "%s-simulator:%d" (include "twqr.fullname" .root) (int $port) -}}
+{{- else -}}
+{{- get $values.config .of -}}
+{{- end -}}
+{{- end }}
+
+{{/* The configuration of a process that runs the services `runs`: the keys that it reads, and those
+that it compares with others when it starts. `runs: [topics]` is `twqr topics apply`. */}}
+{{- define "twqr.config" -}}
+{{- $root := .root -}}
+{{- $values := .root.Values -}}
+{{- $config := $values.config -}}
+{{- $port := $values.ports -}}
+{{- $listen := $values.listen -}}
+{{- $kafka := include "twqr.kafka" .root | fromYaml -}}
+{{- $topics := has "topics" .runs -}}
+{{- $ingress := has "ingress" .runs -}}
+{{- $router := has "router" .runs -}}
+shards = {{ int64 $config.shards }}
+{{- if or $topics (not $kafka.bootstrap) }}
+task_partitions = {{ int64 $config.task_partitions }}
+{{- end }}
+{{- if not $topics }}
+admin = {{ printf "%s:%d" $listen (int $port.admin) | toJson }}
+# All services compare these with one another and with the policy.
+answer_within_ms = {{ int64 $config.answer_within_ms }}
+call_timeout_ms = {{ int64 $config.call_timeout_ms }}
+clock_skew_max_ms = {{ int64 $config.clock_skew_max_ms }}
+{{- with .threads }}
+worker_threads = {{ int64 . }}
+{{- end }}
+{{- if .keeps }}
+data_dir = "/var/lib/twqr/data"
+{{- end }}
+{{- if $ingress }}
+grpc = {{ printf "%s:%d" $listen (int $port.grpc) | toJson }}
+pos_http = {{ printf "%s:%d" $listen (int $port.posHttp) | toJson }}
+signature_forms = {{ toJson $config.signature_forms }}
+{{- if include "twqr.merchantKeys" $root }}
+merchant_keys_file = "/etc/twqr/merchant-keys/keys.toml"
+{{- end }}
+calls_max = {{ int64 $config.calls_max }}
+streams_max = {{ int64 $config.streams_max }}
+stream_in_flight_max = {{ int64 $config.stream_in_flight_max }}
+{{- end }}
+{{- if $router }}
+checkpoint_interval_ms = {{ int64 $config.checkpoint_interval_ms }}
+standby = {{ $config.standby }}
+{{- end }}
+{{- if has "wallet-worker" .runs }}
+wallet = {{ include "twqr.backend" (dict "root" $root "of" "wallet") | toJson }}
+{{- end }}
+{{- if has "fisc-worker" .runs }}
+fisc = {{ include "twqr.backend" (dict "root" $root "of" "fisc") | toJson }}
+{{- end }}
+{{- if has "tracker" .runs }}
+operators = {{ printf "%s:%d" $listen (int $port.operators) | toJson }}
+{{- end }}
+{{- if not $kafka.bootstrap }}
+journal_retention_hours = {{ int64 $config.journal_retention_hours }}
+{{- end }}
+{{- end }}
+{{- with $config.extra }}
+{{ . | trim }}
+{{- end }}
+{{- if $ingress }}
+
+[admission]
+delay_ms = {{ int64 $config.admission.delay_ms }}
+limit_min = {{ int64 $config.admission.limit_min }}
+limit_max = {{ int64 $config.admission.limit_max }}
+{{- end }}
+{{- if $kafka.bootstrap }}
+
+[kafka]
+bootstrap = {{ $kafka.bootstrap | toJson }}
+prefix = {{ $config.kafka.prefix | toJson }}
+session_timeout_ms = {{ int64 $config.kafka.session_timeout_ms }}
+append_timeout_ms = {{ int64 $config.kafka.append_timeout_ms }}
+{{- if $topics }}
+replies_partitions = {{ int64 $config.kafka.replies_partitions }}
+replication = {{ int64 $config.kafka.replication }}
+min_insync = {{ int64 $config.kafka.min_insync }}
+retention_hours = {{ int64 $config.kafka.retention_hours }}
+{{- end }}
+{{- if $kafka.password.secret }}
+password_file = "/etc/twqr/kafka/password"
+{{- end }}
+
+[kafka.properties]
+{{- if or $kafka.tls $kafka.sasl }}
+"security.protocol" = {{ printf "%s%s" (ternary "sasl_" "" (ne $kafka.sasl "")) (ternary "ssl" "plaintext" $kafka.tls) | toJson }}
+{{- end }}
+{{- with $kafka.sasl }}
+"sasl.mechanism" = {{ . | toJson }}
+{{- end }}
+{{- with $kafka.username }}
+"sasl.username" = {{ . | toJson }}
+{{- end }}
+{{- if and $kafka.tls $kafka.ca.secret }}
+"ssl.ca.location" = "/etc/twqr/kafka/ca.crt"
+{{- end }}
+{{- if and $kafka.tls $kafka.cert.secret }}
+"ssl.certificate.location" = "/etc/twqr/kafka/client.crt"
+"ssl.key.location" = "/etc/twqr/kafka/client.key"
+{{- end }}
+{{- range $property, $value := $config.kafka.properties }}
+{{ toJson $property }} = {{ toJson (toString $value) }}
+{{- end }}
+{{- end }}
+{{- with $config.policy }}
+{{- if not $topics }}
+
+{{ . | trim }}
+{{- end }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,167 @@
+{{/* What every container may not do: Pod Security `restricted`, and a read-only root. */}}
+{{- define "twqr.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end }}
+
+{{/* The settings that all pods share. */}}
+{{- define "twqr.podSettings" -}}
+{{- $pod := .Values.pod -}}
+serviceAccountName: {{ include "twqr.serviceAccount" . }}
+automountServiceAccountToken: false
+# Variables of other services in the namespace could be taken for configuration.
+enableServiceLinks: false
+securityContext:
+  runAsNonRoot: true
+  {{- if $pod.fixedIds }}
+  runAsUser: {{ int64 $pod.user }}
+  runAsGroup: {{ int64 $pod.group }}
+  fsGroup: {{ int64 $pod.group }}
+  fsGroupChangePolicy: OnRootMismatch
+  {{- end }}
+  seccompProfile:
+    type: RuntimeDefault
+{{- with .Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- with $pod.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with $pod.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $pod.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $pod.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* Labels and annotations of a pod. */}}
+{{- define "twqr.podMetadata" -}}
+labels:
+  {{- include "twqr.selector" . | nindent 2 }}
+  {{- with merge (dict) .root.Values.pod.labels .root.Values.commonLabels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with merge (dict) (default (dict) .annotations) .root.Values.pod.annotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* The environment of every container; `own` is that of one service. */}}
+{{- define "twqr.environment" -}}
+env:
+  - name: TWQR_LOG
+    value: {{ .root.Values.pod.log | quote }}
+  {{- if .member }}
+  # The pod's name: unique among the instances, and the same after a restart.
+  - name: TWQR__MEMBER
+    valueFrom:
+      fieldRef:
+        fieldPath: metadata.name
+  {{- end }}
+  {{- with concat .root.Values.pod.extraEnv (default (list) .own) }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with .root.Values.pod.extraEnvFrom }}
+envFrom:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* The files of a process that runs the services `runs`. */}}
+{{- define "twqr.mounts" -}}
+- name: config
+  mountPath: /etc/twqr
+  readOnly: true
+- name: tmp
+  mountPath: /tmp
+{{- if include "twqr.kafkaFiles" .root }}
+- name: kafka
+  mountPath: /etc/twqr/kafka
+  readOnly: true
+{{- end }}
+{{- if and (has "ingress" .runs) (include "twqr.merchantKeys" .root) }}
+- name: merchant-keys
+  mountPath: /etc/twqr/merchant-keys
+  readOnly: true
+{{- end }}
+{{- if .keeps }}
+- name: data
+  mountPath: /var/lib/twqr
+{{- end }}
+{{- with .root.Values.pod.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "twqr.volumes" -}}
+- name: config
+  configMap:
+    name: {{ .configMap }}
+- name: tmp
+  emptyDir:
+    sizeLimit: 64Mi
+{{- with include "twqr.kafkaFiles" .root }}
+- name: kafka
+  projected:
+    defaultMode: 0440
+    sources:
+      {{- . | nindent 6 }}
+{{- end }}
+{{- if has "ingress" .runs }}
+{{- with include "twqr.merchantKeys" .root }}
+- name: merchant-keys
+  secret:
+    secretName: {{ . }}
+    defaultMode: 0440
+    items:
+      - key: {{ $.root.Values.merchantKeys.key }}
+        path: keys.toml
+{{- end }}
+{{- end }}
+{{- with .root.Values.pod.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* The credentials for Kafka as sources of one folder; empty: none. */}}
+{{- define "twqr.kafkaFiles" -}}
+{{- $kafka := include "twqr.kafka" . | fromYaml -}}
+{{- if $kafka.bootstrap }}
+{{- if and $kafka.tls $kafka.ca.secret }}
+- secret:
+    name: {{ $kafka.ca.secret }}
+    items:
+      - key: {{ $kafka.ca.key }}
+        path: ca.crt
+{{- end }}
+{{- if and $kafka.tls $kafka.cert.secret }}
+- secret:
+    name: {{ $kafka.cert.secret }}
+    items:
+      - key: {{ $kafka.cert.cert }}
+        path: client.crt
+      - key: {{ $kafka.cert.key }}
+        path: client.key
+{{- end }}
+{{- if $kafka.password.secret }}
+- secret:
+    name: {{ $kafka.password.secret }}
+    items:
+      - key: {{ $kafka.password.key }}
+        path: password
+{{- end }}
+{{- end }}
+{{- end }}

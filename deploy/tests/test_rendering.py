@@ -1,0 +1,168 @@
+"""What the chart renders: who restarts when, which images it names, what twqr says of its files."""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import tempfile
+import unittest
+
+import chart
+
+TWQR = os.environ["TWQR"]
+SERVICES = ["ingress", "router", "wallet-worker", "fisc-worker", "tracker"]
+
+
+def services(**layers):
+    return chart.merged(chart.read(chart.BASES / "services.yaml"), layers)
+
+
+def restarted(before, after):
+    """The pods that differ between two renderings; a job has a name of its own each time."""
+    old, new = (chart.pods(chart.render(values)) for values in (before, after))
+    changed = [name.removeprefix("release-twqr-") for (kind, name), pod in new.items() if old.get((kind, name)) != pod]
+    return {"topics" if name.startswith("topics-") else name for name in changed}
+
+
+class Restarts(unittest.TestCase):
+    def test_a_changed_configuration_restarts_just_the_pods_that_read_it(self):
+        kafka = lambda **keys: {"config": {"kafka": keys}}
+        for change, readers in [
+            ({"config": {"calls_max": 99}}, {"ingress"}),
+            ({"config": {"admission": {"delay_ms": 99}}}, {"ingress"}),
+            ({"config": {"standby": False}}, {"router"}),
+            ({"config": {"wallet": "10.1.0.9:1"}}, {"wallet-worker"}),
+            ({"config": {"fisc": "10.1.0.9:1"}}, {"fisc-worker"}),
+            ({"ports": {"operators": 8099}}, {"tracker"}),
+            (kafka(retention_hours=99), {"topics"}),
+            (kafka(prefix="other."), {*SERVICES, "topics"}),
+            ({"config": {"call_timeout_ms": 4400}}, set(SERVICES)),
+            ({"tracker": {"extraEnv": [{"name": "A", "value": "b"}]}}, {"tracker"}),
+            ({"ingress": {"replicas": 5}}, set()),
+            ({"podDisruptionBudget": {"maxUnavailable": 2}}, set()),
+            ({"commonAnnotations": {"a": "b"}}, set()),
+            ({"networkPolicy": {"enabled": False}}, set()),
+        ]:
+            found = restarted(services(), services(**change))
+            self.assertEqual(found, readers, change)
+
+    def test_a_release_of_the_chart_alone_restarts_nothing(self):
+        with tempfile.TemporaryDirectory() as folder:
+            copy = pathlib.Path(folder) / "twqr"
+            shutil.copytree(chart.CHART, copy)
+            text = (copy / "Chart.yaml").read_text()
+            (copy / "Chart.yaml").write_text(re.sub(r"(?m)^version: .*", "version: 99.0.0", text))
+            everything = chart.read(chart.BASES / "everything.yaml")
+            for values in (services(), chart.read(chart.BASES / "up.yaml"), everything):
+                old, new = chart.render(values), chart.render(values, copy)
+                self.assertNotEqual(old, new, "the version is in the objects' labels")
+                workloads = lambda objects: {key: one["spec"] for key, one in objects.items() if key[0] in ("StatefulSet", "Job")}
+                self.assertEqual(workloads(old), workloads(new))
+
+
+class Pods(unittest.TestCase):
+    def everything(self):
+        return chart.pods(chart.render(chart.read(chart.BASES / "everything.yaml")))
+
+    def test_every_image_is_one_of_the_values(self):
+        digests = {"digest": "sha256:" + "1" * 64, "labDigest": "sha256:" + "2" * 64}
+        image = {"registry": "mirror.example", "repository": "a", "labRepository": "b", **digests}
+        values = chart.merged(chart.read(chart.BASES / "everything.yaml"), {"image": image})
+        allowed = {f"mirror.example/a@{digests['digest']}", f"mirror.example/b@{digests['labDigest']}"}
+        found = {c["image"] for pod in chart.pods(chart.render(values)).values() for c in pod["spec"]["containers"]}
+        self.assertEqual(found, allowed)
+
+    def test_extra_environment_reaches_every_container(self):
+        for key, pod in self.everything().items():
+            for container in pod["spec"]["containers"] + pod["spec"].get("initContainers", []):
+                self.assertIn({"name": "EXTRA", "value": "everywhere"}, container["env"], key)
+                self.assertIn({"name": "more", "mountPath": "/more"}, container["volumeMounts"], key)
+
+    def test_the_grace_period_exceeds_the_drain(self):
+        settings = (chart.ROOT / "crates/twqr/src/services/settings.rs").read_text()
+        drain = int(re.search(r"DRAIN_WITHIN_MS: u64 = ([\d_]+)", settings)[1].replace("_", "")) / 1000
+        ends = (chart.ROOT / "crates/twqr/src/services.rs").read_text()
+        end = int(re.search(r"END_WITHIN_MS: u64 = ([\d_]+)", ends)[1].replace("_", "")) / 1000
+        checks = (chart.CHART / "templates/_checks.tpl").read_text()
+        margin = int(re.search(r"preStopSleepSeconds\) (\d+)", checks)[1])
+        self.assertGreater(margin, drain + end, "the least grace that the chart accepts after the sleep")
+        for key, pod in self.everything().items():
+            if key[0] == "StatefulSet" and "simulator" not in key[1]:
+                spec = pod["spec"]
+                sleep = spec["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+                self.assertGreater(spec["terminationGracePeriodSeconds"], sleep + drain + end, key)
+
+    def test_volume_claims_never_change_with_a_version(self):
+        values = services()
+        claims = lambda objects: {key: one["spec"].get("volumeClaimTemplates") for key, one in objects.items() if key[0] == "StatefulSet"}
+        changed = services(image={"tag": "9"}, commonLabels={"a": "b"}, pod={"labels": {"c": "d"}})
+        self.assertEqual(claims(chart.render(values)), claims(chart.render(changed)))
+
+    def test_the_job_has_another_name_whenever_it_is_another_job(self):
+        jobs = lambda values: {name for kind, name in chart.render(values) if kind == "Job"}
+        now = jobs(services())
+        self.assertEqual(now, jobs(services(ingress={"replicas": 7}, commonLabels={})))
+        for change in ({"image": {"tag": "2"}}, {"config": {"shards": 8}}, {"pod": {"extraEnv": [{"name": "A", "value": "b"}]}}):
+            self.assertNotEqual(now, jobs(services(**change)), change)
+
+
+class Configuration(unittest.TestCase):
+    def check(self, text):
+        with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
+            file.write(text)
+            file.flush()
+            environment = {key: value for key, value in os.environ.items() if not key.startswith("TWQR_")}
+            command = [TWQR, "--config", file.name, "config", "check"]
+            return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+    def test_twqr_accepts_every_rendered_configuration(self):
+        policy = "[policy]\nsend_within_ms = 2000\n"
+        cases = {**chart.profiles(), "up": chart.read(chart.BASES / "up.yaml")}
+        cases["sasl"] = services(
+            listen="[::]",
+            config={"policy": policy, "kafka": {"properties": {"client.rack": "a"}}},
+            kafkaAuth={"tls": True, "caSecret": "ca", "saslMechanism": "SCRAM-SHA-512", "username": "a\"b"},
+        )
+        checked = 0
+        for name, values in cases.items():
+            for key, one in chart.render(values).items():
+                text = (one.get("data") or {}).get("twqr.toml") if key[0] == "ConfigMap" else None
+                if text is None:
+                    continue
+                # The files of secrets are mounted in a pod; here there are none.
+                text = re.sub(r"(?m)^(password_file|merchant_keys_file) = .*\n", "", text)
+                done = self.check(text)
+                self.assertEqual(done.returncode, 0, f"{name} {key[1]}: {done.stderr}\n{text}")
+                checked += 1
+        print(f"chart: {checked} rendered configurations pass `twqr config check`")
+
+    def test_twqr_refuses_what_the_schema_cannot_see(self):
+        found = chart.render(services(config={"kafka": {"min_insync": 1}}))
+        done = self.check(found["ConfigMap", "release-twqr-topics"]["data"]["twqr.toml"])
+        self.assertIn("min_insync", done.stderr)
+
+    def test_every_key_of_twqr_has_a_place_in_the_chart(self):
+        keys = subprocess.run([TWQR, "config", "default"], capture_output=True, text=True, check=True).stdout
+        body = "\n".join(line for line in keys.splitlines() if not line.startswith("#"))
+        tops = set(re.findall(r"(?m)^([a-z_]+) = ", body.split("\n[")[0]))
+        template = (chart.CHART / "templates/_config.tpl").read_text()
+        # The pod's name; where accounting files of commands are laid out is no matter of services.
+        elsewhere = {"member"}
+        missing = {key for key in tops - elsewhere if not re.search(rf"(?m)^{key} = ", template)}
+        self.assertEqual(missing, set(), "keys of twqr that no pod gets")
+
+
+class Alerts(unittest.TestCase):
+    def test_the_chart_carries_the_alerts_of_the_repository(self):
+        def files(folder):
+            return {path.name: path.read_text() for path in folder.glob("*.yml") if path.name != "cases.yml"}
+
+        self.assertEqual(files(chart.ROOT / "deploy/alerts"), files(chart.CHART / "files/alerts"), "run make chart-docs")
+        rules = chart.render(chart.merged(services(), {"monitoring": {"alerts": True}}))["PrometheusRule", "release-twqr"]
+        wanted = [group for _, text in sorted(files(chart.ROOT / "deploy/alerts").items()) for group in chart.yaml.safe_load(text)["groups"]]
+        self.assertEqual(rules["spec"]["groups"], wanted)
+
+
+if __name__ == "__main__":
+    unittest.main()
