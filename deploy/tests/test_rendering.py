@@ -121,7 +121,11 @@ class Configuration(unittest.TestCase):
         cases = {**chart.profiles(), "up": chart.read(chart.BASES / "up.yaml")}
         cases["sasl"] = services(
             listen="[::]",
-            config={"policy": policy, "kafka": {"properties": {"client.rack": "a"}}},
+            config={
+                "policy": policy,
+                "telemetry": {"endpoint": "http://collector:4317", "sample_ratio": 1},
+                "kafka": {"properties": {"client.rack": "a"}},
+            },
             kafkaAuth={"tls": True, "caSecret": "ca", "saslMechanism": "SCRAM-SHA-512", "username": "a\"b"},
         )
         checked = 0
@@ -144,13 +148,18 @@ class Configuration(unittest.TestCase):
 
     def test_every_key_of_twqr_has_a_place_in_the_chart(self):
         keys = subprocess.run([TWQR, "config", "default"], capture_output=True, text=True, check=True).stdout
-        body = "\n".join(line for line in keys.splitlines() if not line.startswith("#"))
-        tops = set(re.findall(r"(?m)^([a-z_]+) = ", body.split("\n[")[0]))
+        sections = re.split(r"(?m)^\[", "\n".join(line for line in keys.splitlines() if not line.startswith("#")))
         template = (chart.CHART / "templates/_config.tpl").read_text()
-        # The pod's name; where accounting files of commands are laid out is no matter of services.
-        elsewhere = {"member"}
-        missing = {key for key in tops - elsewhere if not re.search(rf"(?m)^{key} = ", template)}
-        self.assertEqual(missing, set(), "keys of twqr that no pod gets")
+        # The pod's name; rules, which come as a document; files that commands write; secrets, which
+        # are files that the chart names.
+        elsewhere = {"member", "policy", "settlement.layout", "kafka.property_files"}
+        missing = []
+        for section in sections:
+            name = section.split("]")[0] if "]\n" in section else ""
+            if name.split(".")[0].strip("[") not in elsewhere and name not in elsewhere:
+                wanted = set(re.findall(r"(?m)^([a-z_]+) = ", section)) - elsewhere
+                missing += [f"{name} {key}" for key in wanted if not re.search(rf"(?m)^{key} = ", template)]
+        self.assertEqual(missing, [], "keys of twqr that no pod gets")
 
 
 class Alerts(unittest.TestCase):

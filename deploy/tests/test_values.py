@@ -14,7 +14,7 @@ FREE = {"kubernetes", "labels", "annotations", "global", "properties", "requests
 PARENTS = {("global",), ("enabled",)}
 
 # Values that fit the patterns of the schema; a mutation takes the first that fits and is new.
-TEXTS = ["changed", "10.9.9.9:999", "a=b", "3h", "7Gi", "9.9", "sha256:" + "0" * 64, "SCRAM-SHA-256", "[x]"]
+TEXTS = ["changed", "10.9.9.9:999", "a=b", "3h", "7Gi", "9.9", "sha256:" + "0" * 64, "SCRAM-SHA-256", "http://a:99"]
 # What a list of objects gets.
 ITEM = {"name": "CHANGED", "value": "changed"}
 
@@ -62,6 +62,8 @@ def mutations(schema, now):
         yield not now
     elif kind == "integer":
         yield from (n for n in (now + 1, now - 1, now + 20) if schema["minimum"] <= n <= schema["maximum"])
+    elif kind == "number":
+        yield schema["maximum"]
     elif kind == "array":
         item = resolved(schema["items"])
         if "enum" in item:

@@ -110,6 +110,14 @@ delay_ms = {{ int64 $config.admission.delay_ms }}
 limit_min = {{ int64 $config.admission.limit_min }}
 limit_max = {{ int64 $config.admission.limit_max }}
 {{- end }}
+{{- if and $config.telemetry.endpoint (not $topics) }}
+
+[telemetry]
+endpoint = {{ toJson $config.telemetry.endpoint }}
+protocol = {{ toJson $config.telemetry.protocol }}
+sample_ratio = {{ float64 $config.telemetry.sample_ratio }}
+slow_ms = {{ int64 $config.telemetry.slow_ms }}
+{{- end }}
 {{- if $kafka.bootstrap }}
 
 [kafka]
