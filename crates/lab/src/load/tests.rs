@@ -8,7 +8,7 @@ use super::*;
 use twqr_simulator::Script;
 
 /// The scenarios that the project ships.
-const SHIPPED: [&str; 16] = [
+const SHIPPED: [&str; 17] = [
     "baseline",
     "broker-down",
     "cold-start",
@@ -21,6 +21,7 @@ const SHIPPED: [&str; 16] = [
     "poison",
     "repeat-storm",
     "rolling-restart",
+    "services",
     "soak",
     "spike",
     "staircase",
