@@ -1,7 +1,7 @@
 // Sends signed payments in the HTTP form with k6, at a constant rate. Each has a MerchantTradeNo of
 // its own. k6 is not among the fetched tools; `make test-tools` checks the types of this file.
 //
-//   k6 run -e HTTP=10.0.0.1:50080 -e MERCHANT=M1 -e KEY='the key' load-tests/tools/k6.ts
+//   k6 run -e HTTP=10.0.0.1:17080 -e MERCHANT=M1 -e KEY='the key' load-tests/tools/k6.ts
 //
 // RATE is how many are sent per second (default 200), SECONDS for how long (default 30).
 import { check } from "k6";
@@ -10,7 +10,7 @@ import exec from "k6/execution";
 import http from "k6/http";
 import type { Options } from "k6/options";
 
-const address = __ENV.HTTP ?? "127.0.0.1:50080";
+const address = __ENV.HTTP ?? "127.0.0.1:17080";
 const merchant = __ENV.MERCHANT ?? "LM0";
 const key = __ENV.KEY ?? "";
 const rate = Number(__ENV.RATE ?? 200);

@@ -29,7 +29,7 @@ pub async fn channel(endpoint: &str) -> anyhow::Result<Channel> {
 /// Parses an address. One that asks for TLS is refused, since requests would be sent in plain text.
 fn address(endpoint: &str) -> anyhow::Result<Endpoint> {
     let not_an_address =
-        || format!("{endpoint:?} is not an address; use the form http://HOST:PORT, such as http://127.0.0.1:50051");
+        || format!("{endpoint:?} is not an address; use the form http://HOST:PORT, such as http://127.0.0.1:17051");
     let uri: Uri = endpoint.parse().with_context(not_an_address)?;
     ensure!(
         uri.scheme_str() != Some("https"),
@@ -46,17 +46,17 @@ mod tests {
     #[test]
     fn only_plain_text_addresses_are_accepted() {
         for (endpoint, expected) in [
-            ("http://127.0.0.1:50051", None),
-            ("http://[::1]:50051", None),
+            ("http://127.0.0.1:17051", None),
+            ("http://[::1]:17051", None),
             ("HTTP://router.example:80", None),
-            ("https://127.0.0.1:50051", Some("TLS, which is not supported")),
-            ("HTTPS://127.0.0.1:50051", Some("TLS, which is not supported")),
-            ("127.0.0.1:50051", Some("http://HOST:PORT")),
+            ("https://127.0.0.1:17051", Some("TLS, which is not supported")),
+            ("HTTPS://127.0.0.1:17051", Some("TLS, which is not supported")),
+            ("127.0.0.1:17051", Some("http://HOST:PORT")),
             ("foo", Some("http://HOST:PORT")),
-            ("foo:50051", Some("http://HOST:PORT")),
+            ("foo:17051", Some("http://HOST:PORT")),
             ("", Some("http://HOST:PORT")),
             ("/foo", Some("http://HOST:PORT")),
-            ("grpc://127.0.0.1:50051", Some("http://HOST:PORT")),
+            ("grpc://127.0.0.1:17051", Some("http://HOST:PORT")),
             ("http://127.0.0.1", Some("http://HOST:PORT")),
             ("http://a b:1", Some("http://HOST:PORT")),
         ] {

@@ -38,7 +38,7 @@ pub(crate) use record::tests as record_tests;
 /// Where calls go.
 #[derive(Clone, Debug)]
 pub struct Targets {
-    /// URIs of the public gRPC API, such as `http://127.0.0.1:50051`.
+    /// URIs of the public gRPC API, such as `http://127.0.0.1:17051`.
     pub grpc: Vec<String>,
     /// The address of the HTTP form; needed if the scenario uses it.
     pub http: Option<SocketAddr>,
@@ -85,7 +85,7 @@ impl RecordedRun {
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// An endpoint is not a URI.
-    #[error("{0:?} is not an address; use the form http://HOST:PORT, such as http://127.0.0.1:50051")]
+    #[error("{0:?} is not an address; use the form http://HOST:PORT, such as http://127.0.0.1:17051")]
     Endpoint(String),
     /// The scenario uses the HTTP form, and no address of it is known.
     #[error("the scenario sends calls in the HTTP form (mix.http), but its address is not known; name it with --http")]

@@ -103,4 +103,4 @@ pub(crate) enum Config {
 }
 
 /// Where `twqr up` serves by default.
-const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:50051";
+const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:17051";

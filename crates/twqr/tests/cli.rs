@@ -114,7 +114,7 @@ fn files_that_a_configuration_names_must_exist() {
         (&[("TWQR_MERCHANT_KEY_M7", "k\n")], 0, ""),
         (&[("TWQR_MERCHANT_KEY_M7", "SECRET ")], 1, "TWQR_MERCHANT_KEY_M7: a key begins or ends with a blank"),
         (&[("TWQR__KAFKA__BOOTSTRAP", "kafka")], 1, "kafka.bootstrap contains \"kafka\", must be host:port"),
-        (&[("TWQR__ADMIN", "127.0.0.1:50051")], 1, "admin is 127.0.0.1:50051, must have another port than grpc"),
+        (&[("TWQR__ADMIN", "127.0.0.1:17051")], 1, "admin is 127.0.0.1:17051, must have another port than grpc"),
         (
             &[("TWQR__CALL_TIMEOUT_MS", "5000")],
             1,

@@ -89,7 +89,7 @@ pub struct GrpcBackend {
 }
 
 impl GrpcBackend {
-    /// `name` is for logs; an example of `uri` is `http://127.0.0.1:50061`.
+    /// `name` is for logs; an example of `uri` is `http://127.0.0.1:17061`.
     pub fn new(name: &'static str, uri: String) -> Result<Self, Error> {
         let endpoint = Endpoint::from_shared(uri.clone()).map_err(|error| Error::Address(error.to_string()))?;
         let log = Arc::new(Mutex::new(LogThrottle::every_ms(LOG_MS)));

@@ -17,6 +17,6 @@ pub enum Error {
     #[error("the task of the backend's connections has ended; see the log")]
     LinkEnded,
     /// The backend's address is malformed.
-    #[error("backend address: {0}; use a form such as http://127.0.0.1:50061")]
+    #[error("backend address: {0}; use a form such as http://127.0.0.1:17061")]
     Address(String),
 }

@@ -97,9 +97,17 @@ fn each_fault_names_its_key() {
 }
 
 #[test]
+fn default_ports_are_below_those_of_outgoing_connections() {
+    let Config { grpc, pos_http, admin, operators, wallet, fisc, .. } = Config::default();
+    for address in [grpc, pos_http, admin, operators, wallet, fisc] {
+        assert!((1_024..32_768).contains(&address.port()), "{address}");
+    }
+}
+
+#[test]
 fn settings_that_contradict_each_other_are_refused() {
     for (text, expected) in [
-        ("grpc = \"0.0.0.0:9090\"", "admin is 127.0.0.1:9090, must have another port than grpc"),
+        ("grpc = \"0.0.0.0:17090\"", "admin is 127.0.0.1:17090, must have another port than grpc"),
         ("[kafka]\nbootstrap = \"kafka\"", "kafka.bootstrap contains \"kafka\", must be host:port"),
         (
             "[[policy.issuers]]\ninstitution = \"\"\n[[policy.issuers]]\ninstitution = \"391\"\nwindow_ms = 4000",
@@ -146,7 +154,7 @@ fn the_environment_overrides_the_file() {
 #[test]
 fn variables_of_chosen_keys_are_ignored_whatever_they_hold() {
     let variable = |(name, value): (&str, &str)| (OsString::from(name), OsString::from(value));
-    let variables = [("TWQR__GRPC", "127.0.0.1:9090"), ("TWQR__KAFKA__PREFIX", "no prefix!"), ("TWQR__SHARDS", "3")];
+    let variables = [("TWQR__GRPC", "127.0.0.1:17090"), ("TWQR__KAFKA__PREFIX", "no prefix!"), ("TWQR__SHARDS", "3")];
     let load = |chosen: &[&str]| {
         Config::from_sources(None, crate::source::without(variables.map(variable).into_iter(), chosen))
     };

@@ -19,7 +19,7 @@ pub(super) const PAYMENTS: &str = "[[phase]]\nkind = \"hold\"\nseconds = 1\nrate
 #[derive(clap::Args)]
 pub(super) struct TargetsOptions {
     /// The address of the HTTP form
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:50080")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:17080")]
     http: SocketAddr,
     /// The number of payments
     #[arg(long, default_value_t = 1_000)]
