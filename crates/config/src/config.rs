@@ -6,6 +6,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     num::NonZeroU32,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Context as _, anyhow, bail};
@@ -69,6 +70,11 @@ pub struct Config {
     pub streams_max: usize,
     /// How many payments of one stream may be in flight: 1 to 65,536; further ones are not read.
     pub stream_in_flight_max: usize,
+    /// The age of a connection to `grpc` at which its caller is asked to connect anew, in s: 1 to
+    /// 86,400; 0: no such age.
+    pub connection_age_s: u64,
+    /// How long a process that was asked to stop still takes calls, in ms: 0 to 10,000.
+    pub drain_delay_ms: u64,
     /// How long changed states wait for their checkpoint, in ms: 10 to 10,000.
     pub checkpoint_interval_ms: u64,
     /// Whether a router follows the states of other routers' shards, for a quick take-over.
@@ -123,6 +129,8 @@ impl Default for Config {
             calls_max: 16_384,
             streams_max: 256,
             stream_in_flight_max: 1_024,
+            connection_age_s: 600,
+            drain_delay_ms: 0,
             checkpoint_interval_ms: 200,
             standby: true,
             admission: AdmissionConfig::default(),
@@ -192,6 +200,8 @@ impl Config {
             ("streams_max", self.streams_max as u64, 1..=10_000),
             ("stream_in_flight_max", self.stream_in_flight_max as u64, 1..=65_536),
             ("journal_retention_hours", u64::from(self.journal_retention_hours), 0..=87_600),
+            ("connection_age_s", self.connection_age_s, 0..=86_400),
+            ("drain_delay_ms", self.drain_delay_ms, 0..=10_000),
             ("checkpoint_interval_ms", self.checkpoint_interval_ms, 10..=10_000),
         ];
         for (key, value, range) in ranges {
@@ -259,6 +269,12 @@ impl Config {
         let tasks = EMBEDDED.1.min(shards.get()).max(task_partitions_least(shards.get()));
         let task_partitions = or(self.task_partitions, tasks);
         EmbeddedSettings { dir, shards, task_partitions }
+    }
+
+    /// The age of a connection to `grpc` at which its caller is asked to connect anew, if there is
+    /// one.
+    pub fn connection_age(&self) -> Option<Duration> {
+        (self.connection_age_s > 0).then(|| Duration::from_secs(self.connection_age_s))
     }
 
     /// Returns the endpoint of the operators' API; `wanted` overrides the configured one.

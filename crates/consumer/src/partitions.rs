@@ -5,20 +5,23 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,
     sync::Arc,
+    time::Duration,
 };
 
 use rand::Rng;
 use tokio::{
     sync::watch,
     task::{JoinError, JoinSet},
+    time::Instant,
 };
 use tracing::error;
 use twqr_journal::{Journal, JournalError, Partition, Topic};
 use twqr_order::Process;
-use twqr_service::{Context, Health};
+use twqr_service::{Context, Health, Part};
 
 use crate::{
     doubles::Doubles,
+    holders::Holders,
     seat::{Held, HoldEnd, Seat},
     signs::HoldWriter,
 };
@@ -34,6 +37,14 @@ pub struct TopicMember {
     pub member: String,
 }
 
+/// How often it is checked whether the holders of all partitions are known.
+const CHECK: Duration = Duration::from_millis(100);
+
+/// The part of a process's membership among the holders of a topic, in the health report.
+pub fn group_part(topic: Topic) -> String {
+    format!("{}/group", topic.name())
+}
+
 /// Holds partitions of a topic until shutdown, or until it fails. `hold` runs for each partition
 /// that this process has claimed; `part` names the holder of a partition in the health report.
 /// `check` runs before a partition is watched; while it fails, the partition is not claimed.
@@ -41,8 +52,9 @@ pub struct TopicMember {
 /// A holder that panics makes the process dead, so that it is restarted: nothing else would work on
 /// its partition again.
 ///
-/// The part `TOPIC/group` is ready once the group has assigned something, or nothing: a process
-/// without a partition is a standby, which takes over when another one ends.
+/// The part [`group_part`] is ready once the group has assigned something, or nothing, and while it
+/// is known who holds the partitions: a process without a partition is a standby, which takes over
+/// when another one ends.
 ///
 /// At the end it leaves the group, and waits for every holder. It fails if another living process
 /// has the same member name.
@@ -59,21 +71,24 @@ where
     F: Future<Output = HoldEnd> + Send + 'static,
 {
     let TopicMember { journal, topic, member } = member;
-    let group = context.health.part(format!("{}/group", topic.name()));
+    let group = context.health.part(group_part(topic));
     group.not_ready("waiting for the group's assignment");
     let me = Process { name: member.as_str().into(), nonce: rand::rng().random() };
     let doubles = Doubles::new(me.clone());
     let mut assignments = journal.assignments(topic, &member).await?;
     let (mut seats, mut hints) = (JoinSet::new(), BTreeMap::new());
+    let holders = Arc::new(Holders::new(journal.partitions(topic)));
     for index in 0..journal.partitions(topic) {
         let (hint, assigned) = watch::channel(false);
         hints.insert(index, hint);
         let (journal, clock, me) = (journal.clone(), context.clock.clone(), me.clone());
         let writer = HoldWriter { journal, clock, partition: Partition { topic, index }, me };
-        let seat = Seat::new(writer, assigned, context.shutdown.clone(), doubles.clone());
+        let seat = Seat::new(writer, assigned, context.shutdown.clone(), doubles.clone(), holders.clone());
         let (health, part, check, hold) = (context.health.clone(), part.clone(), check.clone(), hold.clone());
         seats.spawn(async move { seat.keep(|| health.part(part(index)), || check(index), hold).await });
     }
+    let mut is_member = false;
+    let mut checks = tokio::time::interval(CHECK);
     let ended = loop {
         let assigned = tokio::select! {
             () = context.shutdown.cancelled() => break Ok(()),
@@ -81,6 +96,10 @@ where
                 format!("another process with the member name {member} is alive; give each process its own name").into(),
             )),
             changed = assignments.changed() => changed,
+            _ = checks.tick(), if is_member => {
+                report_holders(&group, &holders, topic);
+                continue;
+            }
             Some(ended) = seats.join_next() => {
                 report_panic(&ended, topic, &context.health);
                 continue;
@@ -92,7 +111,7 @@ where
                 let names = assigned.iter().map(|index| part(*index));
                 names.filter(|name| !context.health.has(name)).for_each(|name| drop(context.health.part(name)));
                 hint_all(&hints, &assigned);
-                group.ready();
+                is_member = true;
             }
             Err(error) => break Err(error),
         }
@@ -105,6 +124,15 @@ where
     while seats.join_next().await.is_some() {}
     drop(leaving.await);
     ended
+}
+
+/// Reports whether this process holds, or stands by for holders that it knows.
+fn report_holders(group: &Part, holders: &Holders, topic: Topic) {
+    match holders.unknown(Instant::now()) {
+        Some(index) => group.not_ready(format!("no holder of {}/{index} shows signs of life", topic.name())),
+        None if group.is_ready() => {}
+        None => group.ready(),
+    }
 }
 
 fn hint_all(hints: &BTreeMap<u32, watch::Sender<bool>>, assigned: &BTreeSet<u32>) {
@@ -127,6 +155,7 @@ fn report_panic(ended: &Result<(), JoinError>, topic: Topic, health: &Health) {
 mod tests {
     use std::time::Duration;
 
+    use tokio::{sync::Notify, task::JoinHandle};
     use twqr_journal_sim::{Faults, Layout, Sim};
     use twqr_service::{CancellationToken, SystemClock};
 
@@ -157,6 +186,68 @@ mod tests {
         for (member, _, context) in &members {
             assert!(context.health.is_ready(), "{member}: {:?}", context.health.report());
         }
+    }
+
+    /// Shows signs of life until it is asked to stop or loses the partition.
+    async fn hold_alive(mut held: Held, lost: Arc<Notify>) -> HoldEnd {
+        held.signs.note_protocol(1);
+        held.part.ready();
+        loop {
+            tokio::select! {
+                () = held.stop.cancelled() => return HoldEnd::Lost,
+                () = lost.notified() => return HoldEnd::Lost,
+                () = held.signs.due() => held.signs.show(held.claim + 1),
+            }
+        }
+    }
+
+    fn join(sim: &Sim, member: &str, context: &Context, lost: Arc<Notify>) -> JoinHandle<()> {
+        let (journal, context, member) = (sim.session(member), context.clone(), member.to_owned());
+        tokio::spawn(async move {
+            let member = TopicMember { journal, topic: Topic::WalletTasks, member };
+            let part = |index: u32| format!("wallet-tasks/{index}");
+            let hold = move |held| hold_alive(held, lost.clone());
+            hold_partitions(member, &context, part, |_| async { Ok::<_, String>(()) }, hold).await.unwrap();
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_that_hands_a_partition_over_stays_ready() {
+        let faults = Faults { end_delay_ms_max: 20, ..Faults::default() };
+        let sim = Sim::new(Layout { shards: 1, task_partitions: 1 }, faults, 7);
+        let (before, after, lost) = (context(), context(), Arc::<Notify>::default());
+        let _before = join(&sim, "worker-0", &before, lost.clone());
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let _after = join(&sim, "worker-1", &after, Arc::default());
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert!(before.health.is_ready() && after.health.is_ready());
+        lost.notify_waiters();
+        for _ in 0..2_000 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            assert!(before.health.is_ready(), "{:?}", before.health.report());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_joining_process_is_ready_only_once_it_sees_who_holds_the_partitions() {
+        let sim = Sim::new(Layout { shards: 2, task_partitions: 1 }, Faults::default(), 7);
+        let join = |member: &str, context: &Context| join(&sim, member, context, Arc::default());
+        let until_ready = async |context: &Context| {
+            let mut reasons = BTreeSet::new();
+            while !context.health.is_ready() {
+                reasons.insert(format!("{:?}", context.health.report()));
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            reasons
+        };
+        let (holder, standby) = (context(), context());
+        let _holding = join("worker-0", &holder);
+        until_ready(&holder).await;
+        let _standing_by = join("worker-1", &standby);
+        let reasons = tokio::time::timeout(Duration::from_millis(900), until_ready(&standby)).await.unwrap();
+        let unseen = "no holder of wallet-tasks/0 shows signs of life";
+        assert!(reasons.iter().any(|reason| reason.contains(unseen)), "{reasons:?}");
+        assert!(holder.health.is_ready() && !standby.health.has("wallet-tasks/0"));
     }
 
     #[tokio::test(start_paused = true)]

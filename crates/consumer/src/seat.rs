@@ -21,6 +21,7 @@ use twqr_service::{Backoff, CancellationToken, Part, StallWatch};
 
 use crate::{
     doubles::Doubles,
+    holders::{Holders, Seen},
     signs::{HoldWriter, Signs},
     watch::{Action, Known, Watch},
 };
@@ -84,6 +85,7 @@ pub(crate) struct Seat {
     assigned: watch::Receiver<bool>,
     shutdown: CancellationToken,
     doubles: Doubles,
+    holders: Arc<Holders>,
     /// Whether signs of life are shown on the partition.
     signs_on: Arc<AtomicBool>,
     /// The nonces of our claims that were not read back yet.
@@ -101,12 +103,14 @@ impl Seat {
         assigned: watch::Receiver<bool>,
         shutdown: CancellationToken,
         doubles: Doubles,
+        holders: Arc<Holders>,
     ) -> Self {
         Self {
             writer,
             assigned,
             shutdown,
             doubles,
+            holders,
             signs_on: Arc::default(),
             pending: Vec::new(),
             ask_after: None,
@@ -136,6 +140,7 @@ impl Seat {
             let refused = check().await.err().map(|error| error.to_string());
             if let Some(error) = refused {
                 warn!(partition = %self.writer.partition, error, "the partition is not claimed");
+                self.saw(Seen::Refused);
                 if self.is_wanted() {
                     reported.get_or_insert_with(&part).not_ready(error);
                 }
@@ -151,13 +156,16 @@ impl Seat {
                 Ok(None) => break,
                 Err(error) => {
                     warn!(partition = %self.writer.partition, %error, "the partition cannot be watched; trying again");
+                    self.saw(Seen::Nothing);
                     self.pause(&mut backoff).await;
                     continue;
                 }
             };
             let began = Instant::now();
             let reports = reported.get_or_insert_with(&part).clone();
+            self.saw(Seen::Here);
             let ended = self.hold(claim, reports.clone(), &hold).await;
+            self.saw(if ended == HoldEnd::Lost { self.other_has_it() } else { Seen::Nothing });
             known = Known { newest: Some(claim), ..Known::default() };
             match ended {
                 HoldEnd::Final => return,
@@ -171,7 +179,14 @@ impl Seat {
             if self.shutdown.is_cancelled() {
                 break;
             }
-            reports.not_ready("claiming the partition again");
+            if ended == HoldEnd::Lost {
+                // Another process has it and reports about it.
+                if let Some(part) = reported.take() {
+                    part.remove();
+                }
+            } else {
+                reports.not_ready("claiming the partition again");
+            }
             if began.elapsed() > Duration::from_millis(PAUSE_MS_MAX) {
                 backoff.reset();
             }
@@ -182,6 +197,16 @@ impl Seat {
         if let Some(part) = reported {
             part.remove();
         }
+    }
+
+    /// Notes what is known about the partition's holder.
+    fn saw(&self, seen: Seen) {
+        self.holders.set(self.writer.partition.index, seen);
+    }
+
+    /// What is known of the holder once another process has claimed the partition.
+    fn other_has_it(&self) -> Seen {
+        if self.signs_on.load(Ordering::Acquire) { Seen::Life(Instant::now()) } else { Seen::Claimed }
     }
 
     async fn pause(&self, backoff: &mut Backoff) {
@@ -249,7 +274,11 @@ impl Seat {
                 _ = decide.tick() => {}
             }
             let now = Instant::now();
-            let may_decide = view.next >= view.end_at_start && !self.must_not_claim();
+            let has_read = view.next >= view.end_at_start;
+            if has_read {
+                self.holders.read_to_end(self.writer.partition.index, now);
+            }
+            let may_decide = has_read && !self.must_not_claim();
             if claiming_until.is_none_or(|until| now >= until) && may_decide {
                 claiming_until = self.act(watch.decide(now), now);
             }
@@ -280,11 +309,17 @@ impl Seat {
                     own = counts.then_some(record.offset);
                 }
                 // Another claim that counts: ours is superseded already.
-                HoldRecord::Claim { .. } if counts => own = None,
+                HoldRecord::Claim { .. } if counts => {
+                    own = None;
+                    if record.offset >= view.end_at_start {
+                        self.saw(self.other_has_it());
+                    }
+                }
                 HoldRecord::Alive(alive) => {
                     self.signs_on.store(self.writer.journal.is_shared(), Ordering::Release);
                     if record.offset >= view.end_at_start {
                         self.doubles.note(now, &alive.by);
+                        self.saw(Seen::Life(now));
                     }
                 }
                 HoldRecord::Claim { .. }

@@ -12,6 +12,7 @@ use futures::{Stream, StreamExt};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status, Streaming, metadata::MetadataMap};
+use twqr_service::{CallerConnection, CancellationToken};
 use twqr_types::RawQuery;
 use twqr_wire::{
     convert::{raw_cancel, raw_pay, raw_query, raw_refund},
@@ -56,6 +57,11 @@ impl GrpcService {
     /// The caller of a unary call. [`Edge`] has begun to measure it, if at all.
     fn unary_caller<T>(&self, request: &Request<T>) -> Caller {
         self.caller(timeout(request.metadata()), request.extensions().get().cloned())
+    }
+
+    /// What fires when a stream of this request must end: its connection leaves, or the process.
+    fn leaving<T>(&self, request: &Request<T>) -> CancellationToken {
+        CallerConnection::leaving(request.extensions()).unwrap_or_else(|| self.api.shutdown.clone())
     }
 }
 
@@ -121,7 +127,8 @@ impl PosService for GrpcService {
         request: Request<Streaming<PayStreamRequest>>,
     ) -> Result<Response<Self::PayStreamStream>, Status> {
         let timeout = timeout(request.metadata()).map(time_to_answer);
-        pay_stream::open(self, request.into_inner(), timeout).map(Response::new)
+        let leaving = self.leaving(&request);
+        pay_stream::open(self, request.into_inner(), timeout, leaving).map(Response::new)
     }
 
     async fn query(&self, request: Request<QueryRequest>) -> Result<Response<QueryResponse>, Status> {
@@ -148,7 +155,9 @@ impl PosService for GrpcService {
         &self,
         request: Request<WatchOrderRequest>,
     ) -> Result<Response<Self::WatchOrderStream>, Status> {
-        let changes = start_watch(&self.api, request.into_inner()).map_err(|refusal| status::status(&refusal))?;
+        let leaving = self.leaving(&request);
+        let changes =
+            start_watch(&self.api, request.into_inner(), leaving).map_err(|refusal| status::status(&refusal))?;
         let responses = ReceiverStream::new(changes).map(|change| match change {
             Ok(answer) => Ok(WatchOrderResponse { order: Some(messages::query_response(answer)) }),
             Err(refusal) => Err(status::status(&refusal)),
@@ -158,7 +167,12 @@ impl PosService for GrpcService {
 }
 
 /// Starts a watch; returns the receiver of its changes.
-fn start_watch(api: &PosApi, request: WatchOrderRequest) -> Result<mpsc::Receiver<Change>, Refusal> {
+/// `leaving` fires when the watch must end.
+fn start_watch(
+    api: &PosApi,
+    request: WatchOrderRequest,
+    leaving: CancellationToken,
+) -> Result<mpsc::Receiver<Change>, Refusal> {
     let inquiry_type = messages::inquiry_type(request.inquiry_type());
     let raw = RawQuery {
         merchant_id: request.merchant_id,
@@ -175,7 +189,7 @@ fn start_watch(api: &PosApi, request: WatchOrderRequest) -> Result<mpsc::Receive
         call,
         router: api.router.clone(),
         changes,
-        shutdown: api.shutdown.clone(),
+        leaving,
     };
     tokio::spawn(watch.run());
     Ok(receiver)

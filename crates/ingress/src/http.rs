@@ -15,7 +15,7 @@ mod pos_refusal;
 #[cfg(test)]
 mod openapi_tests;
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
@@ -50,11 +50,9 @@ const SYSTEM_LEN_MAX: usize = 32;
 /// The OpenAPI description of the form.
 const OPENAPI: &str = include_str!("http/openapi.json");
 
-/// Where the POS HTTP form is served, and with which keys.
+/// With which keys the POS HTTP form is served.
 #[derive(Clone, Debug)]
 pub struct HttpSettings {
-    /// The address to listen on.
-    pub listen: SocketAddr,
     /// The merchants' keys, as TOML: `[keys]`, then `MerchantID = "key"`, `MerchantID = ["key",
     /// "key before"]` or `MerchantID = { name = "key" }`. The policy refers to a key by its name.
     /// The file is read again when it changes. Further keys come from environment variables named

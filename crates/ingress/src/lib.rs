@@ -21,7 +21,6 @@ mod router_client;
 mod watch;
 
 use std::{
-    net::SocketAddr,
     num::{NonZeroU16, NonZeroUsize},
     sync::Arc,
     time::Duration,
@@ -31,7 +30,10 @@ use tokio::{net::TcpListener, sync::oneshot, task::JoinSet};
 use tracing::{info, warn};
 use twqr_consumer::DeadLetters;
 use twqr_journal::{Journal, JournalError, Topic};
-use twqr_service::{Context, Limits, connections, grpc_server, join_background};
+use twqr_service::{
+    BoundSocket, Context, EndsWithConnection, GrpcSettings, Limits, ListenError, grpc_health, grpc_server,
+    join_background, serve_grpc,
+};
 use twqr_types::{ShardCount, StatusCode};
 use twqr_wire::pos::pos_service_server::PosServiceServer;
 
@@ -51,8 +53,6 @@ use router_client::RouterClient;
 pub struct Settings {
     /// The name of this process among the ingresses: unique, and the same after a restart.
     pub member: String,
-    /// The address of the gRPC API.
-    pub listen: SocketAddr,
     /// The POS HTTP form; not served if absent.
     pub http: Option<HttpSettings>,
     /// How long a caller waits for a result at most, in ms: 100 to 60,000. A POS waits 15 s
@@ -74,6 +74,9 @@ pub struct Settings {
     pub repeats_size: NonZeroUsize,
     /// How long calls in flight may take at shutdown, in ms.
     pub drain_within_ms: u64,
+    /// The age of a gRPC connection at which its caller is asked to connect anew; absent if there
+    /// is no such age.
+    pub connection_age: Option<Duration>,
     /// How many inquiries each shard answers before it counts as answering: 0 to 1,000.
     pub warm_rounds: u32,
 }
@@ -85,19 +88,11 @@ pub enum Error {
     #[error(transparent)]
     Journal(#[from] JournalError),
     /// The ingress cannot listen on an address.
-    #[error("ingress cannot listen on {address}: {error}")]
-    Listen {
-        /// The configured address.
-        address: SocketAddr,
-        /// The error of the operating system.
-        error: std::io::Error,
-    },
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// The merchants' keys are invalid.
     #[error(transparent)]
     Keys(#[from] KeysError),
-    /// The gRPC server failed.
-    #[error(transparent)]
-    Serve(#[from] tonic::transport::Error),
     /// The gRPC reflection could not be set up.
     #[error(transparent)]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -120,31 +115,17 @@ const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 
 /// The sockets on which callers connect.
 #[derive(Debug)]
-pub struct Listeners {
+pub struct Sockets {
     /// The socket of the gRPC API.
-    pub grpc: TcpListener,
+    pub grpc: BoundSocket,
     /// The socket of the POS HTTP form, which is served only if `settings.http` is present, too.
-    pub http: Option<TcpListener>,
+    pub http: Option<BoundSocket>,
 }
 
-/// Listens on the addresses of `settings` and serves; see [`run_on`].
-pub async fn run(settings: Settings, journal: Arc<dyn Journal>, context: Context) -> Result<(), Error> {
-    let grpc = bind(settings.listen).await?;
-    let http = match &settings.http {
-        Some(http) => Some(bind(http.listen).await?),
-        None => None,
-    };
-    run_on(Listeners { grpc, http }, settings, journal, context).await
-}
-
-async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
-    TcpListener::bind(address).await.map_err(|error| Error::Listen { address, error })
-}
-
-/// Serves on listeners until `context.shutdown` fires. Then it accepts no new calls, ends watches,
-/// and lets the calls in flight end.
-pub async fn run_on(
-    listeners: Listeners,
+/// Serves on the sockets until `context.shutdown` fires. Then it accepts no new calls, ends
+/// watches, and lets the calls in flight end.
+pub async fn run(
+    sockets: Sockets,
     settings: Settings,
     journal: Arc<dyn Journal>,
     context: Context,
@@ -154,6 +135,8 @@ pub async fn run_on(
         Some(http) => Some(http::HttpForm::open(http).await?),
         None => None,
     };
+    // Callers wait from here on, and are served as soon as the shards answer.
+    let (grpc, http) = (sockets.grpc.listen()?, sockets.http.map(BoundSocket::listen).transpose()?);
     let part = context.health.deciding_part(HEALTH_PART);
     let count = journal.partitions(Topic::Orders);
     let shards = u16::try_from(count).ok().and_then(NonZeroU16::new).ok_or(Error::Shards(count))?;
@@ -191,8 +174,6 @@ pub async fn run_on(
         _ = may_serve => {}
         () = context.shutdown.cancelled() => return Ok(()),
     }
-    let address = listeners.grpc.local_addr().unwrap_or(settings.listen);
-    info!(%address, "serving the public API over gRPC");
     let drain = Duration::from_millis(settings.drain_within_ms);
     let api = Arc::new(PosApi {
         router,
@@ -200,11 +181,11 @@ pub async fn run_on(
         answer_within: Duration::from_millis(settings.answer_within_ms),
         shutdown: context.shutdown.clone(),
     });
-    let form = form.zip(listeners.http);
     let streams = StreamPlaces::new(settings.streams_max, settings.stream_in_flight_max);
     let service = GrpcService { api: api.clone(), streams };
-    let served = tokio::try_join!(serve(listeners.grpc, service, &context, drain), async {
-        let Some((form, listener)) = form else { return Ok(()) };
+    let connections = GrpcSettings { limits: Limits::public("pos_grpc"), age: settings.connection_age, drain };
+    let served = tokio::try_join!(serve(grpc, service, &context, connections), async {
+        let Some((form, listener)) = form.zip(http) else { return Ok(()) };
         form.serve(listener, api, context.shutdown.clone(), drain).await;
         Ok(())
     });
@@ -214,10 +195,17 @@ pub async fn run_on(
     served.map(|_| ())
 }
 
-/// Serves gRPC until shutdown, and then until the calls in flight have ended, for at most `drain`.
-async fn serve(listener: TcpListener, service: GrpcService, context: &Context, drain: Duration) -> Result<(), Error> {
-    let (health, health_service) = tonic_health::server::health_reporter();
-    health.set_serving::<PosServiceServer<GrpcService>>().await;
+/// Serves gRPC until shutdown, and then until the calls in flight have ended, for at most the time
+/// of the drain.
+async fn serve(
+    listener: TcpListener,
+    service: GrpcService,
+    context: &Context,
+    settings: GrpcSettings,
+) -> Result<(), Error> {
+    if let Ok(address) = listener.local_addr() {
+        info!(%address, "serving the public API over gRPC");
+    }
     let reflection = || {
         tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(twqr_wire::POS_DESCRIPTORS)
     };
@@ -225,17 +213,13 @@ async fn serve(listener: TcpListener, service: GrpcService, context: &Context, d
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .add_service(Edge(PosServiceServer::new(service).max_decoding_message_size(REQUEST_BYTES_MAX)))
-        .add_service(health_service)
-        .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?);
-    let shutdown = context.shutdown.clone();
-    let callers = connections(listener, Limits::public("pos_grpc"));
-    let served = router.serve_with_incoming_shutdown(callers, async move { shutdown.cancelled().await });
-    tokio::select! {
-        served = served => served.map_err(Error::from),
-        () = async { context.shutdown.cancelled().await; tokio::time::sleep(drain).await } => {
-            warn!(drain_ms = drain.as_millis() as u64, "calls were still in flight at the end of the drain; their connections are closed");
-            Ok(())
-        }
+        .add_service(grpc_health::<PosServiceServer<GrpcService>>(&context.health))
+        .add_service(EndsWithConnection(reflection().build_v1()?))
+        .add_service(EndsWithConnection(reflection().build_v1alpha()?));
+    let cut_off = serve_grpc(listener, router, settings, context.shutdown.clone()).await;
+    if cut_off > 0 {
+        let drain_ms = settings.drain.as_millis() as u64;
+        warn!(cut_off, drain_ms, "calls were still in flight at the end of the drain; their connections are closed");
     }
+    Ok(())
 }

@@ -1,5 +1,5 @@
 //! WatchOrder: sends an order's state now and every change after that. A watch ends when no answer
-//! about the order may change any more, when the caller leaves, or at shutdown. At the router a
+//! about the order may change any more, or when the caller or the process leaves. At the router a
 //! watch is a lease, which this task renews, so that the watch ends even if its ingress dies.
 
 use std::time::Duration;
@@ -34,7 +34,8 @@ pub(crate) struct Watch {
     pub(crate) call: PendingCall,
     pub(crate) router: RouterClient,
     pub(crate) changes: mpsc::Sender<Change>,
-    pub(crate) shutdown: CancellationToken,
+    /// Fires when the watch must end.
+    pub(crate) leaving: CancellationToken,
 }
 
 /// What a watch waits for.
@@ -63,7 +64,7 @@ impl Watch {
             loop {
                 let event = tokio::select! {
                     () = self.changes.closed() => Event::End,
-                    () = self.shutdown.cancelled() => {
+                    () = self.leaving.cancelled() => {
                         drop(self.changes.try_send(Err(Refusal::ShuttingDown)));
                         Event::End
                     }

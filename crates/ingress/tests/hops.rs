@@ -10,7 +10,7 @@ mod streamed;
 #[path = "support/stage.rs"]
 mod support;
 
-use std::{net::SocketAddr, time::Instant};
+use std::time::Instant;
 
 use post::{KEY, payment_text, send, signed};
 use streamed::Stream;
@@ -142,9 +142,8 @@ async fn the_answer_of_the_http_form_has_hops_if_they_are_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("keys.toml");
     std::fs::write(&file, format!("[keys]\nM1 = \"{KEY}\"\n")).unwrap();
-    let listen = SocketAddr::from(([127, 0, 0, 1], 0));
     let signature_forms = SignatureForm::ALL.to_vec();
-    let http = Some(HttpSettings { listen, keys_file: Some(file), signature_forms });
+    let http = Some(HttpSettings { keys_file: Some(file), signature_forms });
     let stage = Stage::open(Settings { http, ..settings() }).await;
     let address = stage.http.unwrap();
     for (offset, header) in (0..).zip(["", "Twqr-Hops: 1\r\n"]) {

@@ -29,9 +29,8 @@ async fn stage(settings: Settings) -> (Stage, SocketAddr, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let file: PathBuf = folder.path().join("keys.toml");
     std::fs::write(&file, format!("[keys]\nM1 = [\"new one\", \"{KEY}\"]\nM2 = \"key of M2\"\n")).unwrap();
-    let listen = SocketAddr::from(([127, 0, 0, 1], 0));
     let stage = Stage::open(Settings {
-        http: Some(HttpSettings { listen, keys_file: Some(file), signature_forms: SignatureForm::ALL.to_vec() }),
+        http: Some(HttpSettings { keys_file: Some(file), signature_forms: SignatureForm::ALL.to_vec() }),
         ..settings
     })
     .await;

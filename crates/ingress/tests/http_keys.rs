@@ -16,11 +16,7 @@ use twqr_ingress::{HttpSettings, Settings};
 use twqr_types::SignatureForm;
 
 fn with_keys(file: Option<&Path>) -> Settings {
-    let http = HttpSettings {
-        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-        keys_file: file.map(Path::to_owned),
-        signature_forms: SignatureForm::ALL.to_vec(),
-    };
+    let http = HttpSettings { keys_file: file.map(Path::to_owned), signature_forms: SignatureForm::ALL.to_vec() };
     // Without a router a signed inquiry ends only at its deadline.
     Settings { http: Some(http), answer_within_ms: 100, ..settings() }
 }

@@ -27,11 +27,7 @@ async fn stage() -> (Stage, SocketAddr) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("keys.toml");
     std::fs::write(&file, format!("[keys]\nM1 = \"{KEY}\"\n")).unwrap();
-    let http = HttpSettings {
-        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-        keys_file: Some(file),
-        signature_forms: SignatureForm::ALL.to_vec(),
-    };
+    let http = HttpSettings { keys_file: Some(file), signature_forms: SignatureForm::ALL.to_vec() };
     let stage = Stage::open(Settings { http: Some(http), answer_within_ms: 300, ..settings() }).await;
     let address = stage.http.unwrap();
     (stage, address)

@@ -8,6 +8,7 @@ use std::{
 };
 
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 /// The name of the part that reports the wall clock. A process whose clock is wrong is never ready,
 /// whatever its deciding part says.
@@ -21,6 +22,8 @@ pub struct Health {
     deciding: Arc<OnceLock<String>>,
     /// Why the process must be restarted; `None` if it need not be.
     dead: Arc<watch::Sender<Option<String>>>,
+    /// Fires when the process begins to leave.
+    leaving: CancellationToken,
 }
 
 /// The state of one part.
@@ -77,9 +80,28 @@ impl Health {
         self.lock().clone()
     }
 
+    /// Reports that the process begins to leave: from now on it is not ready, although it may still
+    /// work.
+    pub fn leave(&self) {
+        self.leaving.cancel();
+    }
+
+    /// Whether the process has begun to leave.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.is_cancelled()
+    }
+
+    /// Waits until the process begins to leave.
+    pub async fn until_leaving(&self) {
+        self.leaving.cancelled().await;
+    }
+
     /// Whether the deciding part and the clock are ready or degraded. Without a deciding part:
-    /// whether there is at least one part, and all are.
+    /// whether there is at least one part, and all are. Never while the process leaves.
     pub fn is_ready(&self) -> bool {
+        if self.is_leaving() {
+            return false;
+        }
         let (parts, works) = (self.lock(), |state: &PartState| !matches!(state, PartState::NotReady(_)));
         match self.deciding.get() {
             Some(deciding) => parts.get(deciding).is_some_and(works) && parts.get(CLOCK_PART).is_none_or(works),
@@ -158,6 +180,17 @@ mod tests {
         assert_eq!(health.dead(), Some("a: stalled too often".into()));
         a.remove();
         assert!(health.is_ready());
+    }
+
+    #[test]
+    fn a_process_that_leaves_is_not_ready_although_its_parts_work() {
+        let health = Health::default();
+        health.part("a").ready();
+        health.deciding_part("ingress").ready();
+        assert!(health.is_ready() && !health.is_leaving());
+        health.clone().leave();
+        assert!(!health.is_ready() && health.is_leaving());
+        assert_eq!(health.report()["a"], PartState::Ready);
     }
 
     #[test]

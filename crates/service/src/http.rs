@@ -16,13 +16,10 @@ use hyper::{
     service::{Service as _, service_fn},
 };
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    task::JoinSet,
-};
+use tokio::net::{TcpListener, TcpStream};
 use tracing::debug;
 
-use crate::{CancellationToken, Limits, listen::LimitedListener};
+use crate::{CancellationToken, Limits, listen::serve_each};
 
 /// The maximum size of a request's head (request line and headers), in bytes.
 const HEAD_BYTES_MAX: usize = 32 * 1024;
@@ -36,22 +33,14 @@ pub async fn serve_http(
     shutdown: CancellationToken,
     drain: Duration,
 ) -> usize {
-    let mut listener = LimitedListener::new(listener, limits);
-    let mut open = JoinSet::new();
-    loop {
-        tokio::select! {
-            () = shutdown.cancelled() => break,
-            (stream, permit) = listener.next() => {
-                let serving = serve_connection(stream, router.clone(), limits, shutdown.clone());
-                open.spawn(async move { serving.await; drop(permit); });
-            }
-            Some(_) = open.join_next() => {}
+    let serve = |stream, permit| {
+        let serving = serve_connection(stream, router.clone(), limits, shutdown.clone());
+        async move {
+            serving.await;
+            drop(permit);
         }
-    }
-    drop(listener);
-    let drained = async { while open.join_next().await.is_some() {} };
-    drop(tokio::time::timeout(drain, drained).await);
-    open.len()
+    };
+    serve_each(listener, limits, &shutdown, drain, serve).await
 }
 
 /// Serves one connection until it ends, or until it has been idle for too long.

@@ -5,7 +5,10 @@
 mod background;
 mod backoff;
 mod clock;
+mod connection;
 mod gathered_writes;
+mod grpc;
+mod grpc_health;
 mod health;
 mod http;
 mod listen;
@@ -13,6 +16,7 @@ mod log_throttle;
 mod measured_clock;
 mod open_files;
 mod signals;
+mod socket;
 mod stall_watch;
 
 use std::sync::Arc;
@@ -22,14 +26,18 @@ pub use tokio_util::sync::CancellationToken;
 pub use background::join_background;
 pub use backoff::Backoff;
 pub use clock::{Clock, SystemClock};
+pub use connection::CallerConnection;
 pub use gathered_writes::{GatheredWrites, GatheringConnector};
+pub use grpc::{EndsWithConnection, GrpcSettings, grpc_server, serve_grpc};
+pub use grpc_health::{ServedHealth, grpc_health};
 pub use health::{CLOCK_PART, Health, Part, PartState};
 pub use http::serve_http;
-pub use listen::{Connection, Limits, connections, grpc_server};
+pub use listen::Limits;
 pub use log_throttle::LogThrottle;
 pub use measured_clock::{MeasuredClock, SkewBounds};
 pub use open_files::raise_open_files;
 pub use signals::stop_on_signal;
+pub use socket::{BoundSocket, ListenError};
 pub use stall_watch::{StallWatch, Stalled};
 
 /// What a service receives when it starts.

@@ -3,28 +3,16 @@
 //! listener. A connection that sends no request, or only a part of one, is closed after a while, so
 //! that it cannot hold a place that others need.
 
-use std::{
-    io,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
-    time::Duration,
-};
+use std::{future::Future, sync::Arc, time::Duration};
 
-use futures::{Stream, stream};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::Sleep,
-};
-use tonic::transport::{
-    Server,
-    server::{Connected, TcpConnectInfo},
+    task::JoinSet,
 };
 use tracing::warn;
 
-use crate::{GatheredWrites, LogThrottle, open_files::open_files_share};
+use crate::{CancellationToken, LogThrottle, open_files::open_files_share};
 
 /// The pause after a failed accept (for example with too many open files), in ms.
 const PAUSE_MS: u64 = 50;
@@ -36,14 +24,6 @@ const FIRST_WITHIN_MS: u64 = 10_000;
 /// How long an HTTP/1 connection may stay open without a new request, in ms. Longer than any answer
 /// takes.
 const IDLE_MS: u64 = 60_000;
-/// The time between two pings on a gRPC connection, in s.
-const PING_EVERY_S: u64 = 20;
-/// How long the other side of a gRPC connection may take to answer a ping, in s.
-const PING_WITHIN_S: u64 = 20;
-/// The length of the client's preface and of the header of its SETTINGS frame, in bytes. Once they
-/// have arrived, HTTP/2 has begun, and pings detect a connection whose other side is gone.
-const HTTP2_BEGINS_BYTES: usize = 24 + 9;
-
 const REFUSED: &str = "twqr_connections_refused_total";
 
 /// The limits of a listener.
@@ -78,24 +58,33 @@ impl Limits {
     }
 }
 
-/// A gRPC server that pings its connections, so that it notices when the other side is gone.
-pub fn grpc_server() -> Server {
-    Server::builder()
-        .http2_keepalive_interval(Some(Duration::from_secs(PING_EVERY_S)))
-        .http2_keepalive_timeout(Some(Duration::from_secs(PING_WITHIN_S)))
-}
-
-/// Accepts the connections of a gRPC listener, as a stream without an end.
-pub fn connections(
+/// Accepts connections until shutdown and serves each, then waits at most `drain` for those that
+/// are open. Returns how many were still open after that, and were cut off.
+pub(crate) async fn serve_each<F>(
     listener: TcpListener,
     limits: Limits,
-) -> impl Stream<Item = io::Result<GatheredWrites<Connection>>> {
-    stream::unfold(LimitedListener::new(listener, limits), |mut listener| async move {
-        let (stream, permit) = listener.next().await;
-        let begin = Some((HTTP2_BEGINS_BYTES, Box::pin(tokio::time::sleep(listener.limits.first_within))));
-        let connection = Connection { stream, begin, _permit: permit };
-        Some((Ok(GatheredWrites::new(connection)), listener))
-    })
+    shutdown: &CancellationToken,
+    drain: Duration,
+    serve: impl Fn(TcpStream, OwnedSemaphorePermit) -> F,
+) -> usize
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let mut listener = LimitedListener::new(listener, limits);
+    let mut open = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            (stream, permit) = listener.next() => {
+                open.spawn(serve(stream, permit));
+            }
+            Some(_) = open.join_next() => {}
+        }
+    }
+    drop(listener);
+    let drained = async { while open.join_next().await.is_some() {} };
+    drop(tokio::time::timeout(drain, drained).await);
+    open.len()
 }
 
 /// A listener with a limit on its open connections.
@@ -145,56 +134,6 @@ impl LimitedListener {
                 }
             }
         }
-    }
-}
-
-/// A gRPC connection that holds its permit, and fails if HTTP/2 does not begin in time.
-#[derive(Debug)]
-pub struct Connection {
-    stream: TcpStream,
-    /// How many bytes are missing until HTTP/2 has begun, and the time by which they must arrive;
-    /// absent once it has begun.
-    begin: Option<(usize, Pin<Box<Sleep>>)>,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
-
-    fn connect_info(&self) -> TcpConnectInfo {
-        self.stream.connect_info()
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        if let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(cx, buffer) {
-            let arrived = buffer.filled().len() - before;
-            self.begin = self
-                .begin
-                .take()
-                .filter(|(missing, _)| *missing > arrived)
-                .map(|(missing, until)| (missing - arrived, until));
-            return Poll::Ready(read);
-        }
-        let Some((_, until)) = &mut self.begin else { return Poll::Pending };
-        ready!(until.as_mut().poll(cx));
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "HTTP/2 did not begin in time")))
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 

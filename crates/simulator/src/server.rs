@@ -5,11 +5,13 @@
 use std::{cmp::Reverse, collections::BinaryHeap, net::SocketAddr, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt};
-use tokio::{net::TcpListener, sync::mpsc, time::Instant};
+use tokio::{sync::mpsc, time::Instant};
 use tokio_stream::wrappers::{ReceiverStream, UnboundedReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{error, info};
-use twqr_service::{Clock, Context, Limits, connections, grpc_server};
+use twqr_service::{
+    BoundSocket, Clock, Context, GrpcSettings, Limits, ListenError, grpc_health, grpc_server, serve_grpc,
+};
 use twqr_wire::backend::{
     ExchangeRequest, ExchangeResponse, ListEntriesRequest, ListEntriesResponse,
     backend_service_server::{BackendService, BackendServiceServer},
@@ -38,16 +40,8 @@ pub enum Error {
     #[error(transparent)]
     Ledger(#[from] LedgerError),
     /// An address cannot be bound.
-    #[error("cannot listen on {address}: {error}; free the address or set another one")]
-    Listen {
-        /// The address in question.
-        address: SocketAddr,
-        /// The cause from the operating system.
-        error: std::io::Error,
-    },
-    /// A gRPC server failed.
-    #[error(transparent)]
-    Serve(#[from] tonic::transport::Error),
+    #[error("{0}; free the address or set another one")]
+    Listen(#[from] ListenError),
     /// The operating system refused the teller's thread.
     #[error("cannot start the teller's thread: {0}")]
     Teller(std::io::Error),
@@ -74,6 +68,8 @@ enum DelayedTask {
 
 /// Serves until `context.shutdown` fires.
 pub async fn run(settings: Settings, context: Context) -> Result<(), Error> {
+    let wallet = BoundSocket::bind("wallet", settings.wallet_address)?;
+    let fisc = BoundSocket::bind("fisc", settings.fisc_address)?;
     let ledger = Arc::new(Ledger::open(&settings.data_dir)?);
     let bank = Bank::new(settings.script, ledger.entries()?);
     let (work, queue) = mpsc::channel(QUEUED_CALLS_MAX);
@@ -83,33 +79,23 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), Error> {
     tokio::spawn(run_timer(timer, work.clone()));
     let part = context.health.part("simulator");
     let service = SimulatorService { work, ledger };
-    let wallet = bind(settings.wallet_address).await?;
-    let fisc = bind(settings.fisc_address).await?;
+    let (wallet, fisc) = (wallet.listen()?, fisc.listen()?);
     info!(wallet = %settings.wallet_address, fisc = %settings.fisc_address, "simulator serves");
     part.ready();
-    let (health, health_service) = tonic_health::server::health_reporter();
-    health.set_serving::<BackendServiceServer<SimulatorService>>().await;
-    let serve = |listener, limits| {
-        let shutdown = context.shutdown.clone();
-        grpc_server()
+    let serve = |listener, name| {
+        let router = grpc_server()
             .add_service(BackendServiceServer::new(service.clone()))
             .add_service(LedgerServiceServer::new(service.clone()))
-            .add_service(health_service.clone())
-            .serve_with_incoming_shutdown(connections(listener, limits), async move { shutdown.cancelled().await })
+            .add_service(grpc_health::<BackendServiceServer<SimulatorService>>(&context.health));
+        let settings = GrpcSettings { limits: Limits::public(name), age: None, drain: DRAIN };
+        serve_grpc(listener, router, settings, context.shutdown.clone())
     };
-    let (wallet, fisc) = (serve(wallet, Limits::public("wallet")), serve(fisc, Limits::public("fisc")));
-    tokio::select! {
-        served = futures::future::try_join(wallet, fisc) => served.map(|_| ()).map_err(Error::from),
-        () = async { context.shutdown.cancelled().await; tokio::time::sleep(DRAIN).await } => Ok(()),
-    }
+    tokio::join!(serve(wallet, "wallet"), serve(fisc, "fisc"));
+    Ok(())
 }
 
 /// The time that open streams have to end after a shutdown.
 const DRAIN: Duration = Duration::from_millis(300);
-
-async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
-    TcpListener::bind(address).await.map_err(|error| Error::Listen { address, error })
-}
 
 /// Decides calls, records the entries, and only then sends the answers.
 struct Teller {

@@ -59,6 +59,7 @@ enum FollowInterruption {
 /// The follower of one shard.
 pub(crate) struct Follower {
     pub(crate) shard: u32,
+    pub(crate) part: Part,
     pub(crate) model: Arc<dyn ReadModel>,
     pub(crate) policies: Arc<Policies>,
     pub(crate) directory: Arc<TrackedDirectory>,
@@ -95,7 +96,7 @@ fn newest_states(states: &[StoredOrder]) -> impl Iterator<Item = &StoredOrder> {
 impl Follower {
     /// Runs until shutdown.
     pub(crate) async fn run(self) {
-        let part = self.context.health.part(format!("tracker/shard-{}", self.shard));
+        let part = self.part.clone();
         let watch = StallWatch::default();
         let mut backoff = Backoff::new(PAUSE_MS_MIN, PAUSE_MS_MAX);
         let mut progress = tokio::select! {

@@ -16,13 +16,13 @@ mod operators;
 mod policies;
 mod states;
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::task::JoinSet;
 use tracing::error;
 use twqr_consumer::DeadLetters;
 use twqr_journal::{Journal, Topic};
-use twqr_service::{Backoff, Context, join_background};
+use twqr_service::{Backoff, BoundSocket, Context, ListenError, join_background};
 
 use budgets::Budgets;
 use directory::TrackedDirectory;
@@ -36,8 +36,6 @@ use policies::Policies;
 /// The settings of the tracker.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The address on which the operators' API listens.
-    pub listen: SocketAddr,
     /// The file of the read model; it is created if it does not exist.
     pub database: PathBuf,
     /// How long `ApplyPolicy` waits for the decision on a change, in ms: 100 to 60,000.
@@ -51,20 +49,15 @@ pub enum Error {
     #[error(transparent)]
     Model(#[from] ModelError),
     /// The operators' API cannot listen on its address.
-    #[error("the operators' API cannot listen on {address}: {error}")]
-    Listen {
-        /// The configured address.
-        address: SocketAddr,
-        /// The error of the operating system.
-        error: std::io::Error,
-    },
-    /// The gRPC server failed.
     #[error(transparent)]
-    Serve(#[from] tonic::transport::Error),
+    Listen(#[from] ListenError),
     /// gRPC reflection cannot be set up.
     #[error(transparent)]
     Reflection(#[from] tonic_reflection::server::Error),
 }
+
+/// The part of the operators' API in the health report.
+pub const HEALTH_PART: &str = "tracker/api";
 
 /// How long the start waits for the read model, in ms.
 const OPEN_WAIT_MS: u64 = 5_000;
@@ -72,16 +65,28 @@ const OPEN_WAIT_MS: u64 = 5_000;
 const OPEN_PAUSE_MS_MIN: u64 = 100;
 const OPEN_PAUSE_MS_MAX: u64 = 5_000;
 
-/// Follows every shard and serves the operators' API until `context.shutdown` fires. A damaged read
-/// model is an error. While it cannot be opened for another reason, such as a full disk, alarms
-/// ring without it, and the operators' API is served later.
-pub async fn run(settings: Settings, journal: Arc<dyn Journal>, context: Context) -> Result<(), Error> {
+/// Follows every shard and serves the operators' API on the socket until `context.shutdown` fires.
+/// A damaged read model is an error. While it cannot be opened for another reason, such as a full
+/// disk, alarms ring without it, and the operators' API is served later.
+pub async fn run(
+    socket: BoundSocket,
+    settings: Settings,
+    journal: Arc<dyn Journal>,
+    context: Context,
+) -> Result<(), Error> {
+    let api = context.health.part(HEALTH_PART);
     let model = Arc::new(LateModel::new(settings.database.clone()));
     match tokio::time::timeout(Duration::from_millis(OPEN_WAIT_MS), model.open()).await {
         Ok(Err(error)) if error.is_damaged => return Err(error.into()),
-        Ok(Err(error)) => error!(%error, "alarms ring without the read model until it can be opened"),
+        Ok(Err(error)) => {
+            error!(%error, "alarms ring without the read model until it can be opened");
+            api.degraded("the read model cannot be opened");
+        }
         Ok(Ok(_)) => {}
-        Err(_) => error!("alarms ring without the read model, because opening it takes long"),
+        Err(_) => {
+            error!("alarms ring without the read model, because opening it takes long");
+            api.degraded("the read model is being opened");
+        }
     }
     let policies = Arc::new(Policies::default());
     let directory = Arc::new(TrackedDirectory::new(journal.partitions(Topic::Orders)));
@@ -89,12 +94,18 @@ pub async fn run(settings: Settings, journal: Arc<dyn Journal>, context: Context
     let following = follow_all(model.clone(), rules, journal.clone(), context.clone());
     let serving = async {
         match until_open(&model, &context).await {
-            Some(model) => operators::serve(&settings, model, (policies, directory), journal, context).await,
+            Some(model) => {
+                let listener = socket.listen()?;
+                api.ready();
+                operators::serve(listener, &settings, model, (policies, directory), journal, context).await
+            }
             None => Ok(()),
         }
     };
     tokio::pin!(following, serving);
     tokio::select! {
+        // First it adds the parts of all shards, before that of the operators' API is ready.
+        biased;
         () = &mut following => serving.await,
         served = &mut serving => {
             served?;
@@ -152,7 +163,10 @@ async fn follow_all(
         running.spawn(writer.run());
         let dead_letters = DeadLetters::new(journal.clone(), &context, metrics::DEAD_LETTERS);
         let (policies, directory, budgets) = (policies.clone(), directory.clone(), budgets.clone());
-        let follower = Follower { shard, model, policies, directory, budgets, journal, dead_letters, feed, context };
+        // Before any follower runs, so that the process is not ready in between.
+        let part = context.health.part(format!("tracker/shard-{shard}"));
+        let follower =
+            Follower { shard, part, model, policies, directory, budgets, journal, dead_letters, feed, context };
         running.spawn(follower.run());
     }
     join_background(&mut running, &health.side_part("tracker/tasks")).await;

@@ -10,11 +10,12 @@ mod settlement_entries;
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::net::TcpListener;
 use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 use tracing::{error, info};
 use twqr_journal::{Journal, Partition, Topic};
-use twqr_service::{Context, Limits, connections, grpc_server};
+use twqr_service::{Context, EndsWithConnection, GrpcSettings, Limits, grpc_health, grpc_server, serve_grpc};
 use twqr_wire::{
     OPS_DESCRIPTORS,
     convert::order_out,
@@ -54,23 +55,22 @@ struct Operators {
     replays: Replays,
 }
 
+/// How long calls in flight may take at shutdown, in ms.
+const DRAIN_MS: u64 = 2_000;
+
 /// Serves the operators' API until shutdown.
 pub(crate) async fn serve(
+    listener: TcpListener,
     settings: &Settings,
     model: Arc<SqliteModel>,
     (policies, directory): TrackedRules,
     journal: Arc<dyn Journal>,
     context: Context,
 ) -> Result<(), Error> {
-    let listen = settings.listen;
-    let listener = tokio::net::TcpListener::bind(listen).await;
-    let listener = listener.map_err(|error| Error::Listen { address: listen, error })?;
-    let (health, health_service) = tonic_health::server::health_reporter();
-    health.set_serving::<OperatorServiceServer<Operators>>().await;
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(OPS_DESCRIPTORS)
         .build_v1()?;
-    let shutdown = context.shutdown.clone();
+    let (health, shutdown) = (context.health.clone(), context.shutdown.clone());
     let wait = Duration::from_millis(settings.policy_wait_ms);
     let times = Arc::new(ChangeTimes::new(context.clock.clone()));
     let policy = PolicyEditor::new(policies.clone(), journal.clone(), times.clone(), wait);
@@ -79,14 +79,14 @@ pub(crate) async fn serve(
     let operators = Operators { model, journal, context, policies, policy, merchants, replays };
     let router = grpc_server()
         .add_service(OperatorServiceServer::new(operators))
-        .add_service(health_service)
-        .add_service(reflection);
-    info!(address = %listen, "the operators' API accepts calls");
-    let callers = connections(listener, Limits::operators("operators"));
-    tokio::select! {
-        served = router.serve_with_incoming(callers) => served.map_err(Error::from),
-        () = shutdown.cancelled() => Ok(()),
+        .add_service(grpc_health::<OperatorServiceServer<Operators>>(&health))
+        .add_service(EndsWithConnection(reflection));
+    if let Ok(address) = listener.local_addr() {
+        info!(%address, "the operators' API accepts calls");
     }
+    let (limits, drain) = (Limits::operators("operators"), Duration::from_millis(DRAIN_MS));
+    serve_grpc(listener, router, GrpcSettings { limits, age: None, drain }, shutdown).await;
+    Ok(())
 }
 
 fn invalid(field: &str, description: &str) -> Status {

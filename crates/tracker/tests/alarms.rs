@@ -25,7 +25,7 @@ use twqr_journal::{
     embedded::{EmbeddedJournal, EmbeddedSettings},
 };
 use twqr_order::{Command, ListingChange, Movement, Order, Phase, PolicyVersions};
-use twqr_service::{CancellationToken, Clock, Context, Health, SystemClock};
+use twqr_service::{BoundSocket, CancellationToken, Clock, Context, Health, SystemClock};
 use twqr_tracker::{MemoryModel, ModelError, ReadModel, Settings, ShardSnapshot, StoredOrder, Watermark};
 use twqr_types::{OrderKey, ShardId, TradeNo, UnixMs};
 use twqr_wire::convert::{StateBody, StatesEntry, decode_record, encode_state};
@@ -252,9 +252,10 @@ async fn alarms_ring_although_the_read_model_cannot_be_opened() {
     std::fs::create_dir(&database).unwrap();
     let (health, shutdown) = (Health::default(), CancellationToken::new());
     let context = Context { clock: Arc::new(SystemClock), shutdown: shutdown.clone(), health: health.clone() };
-    let listen = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let settings = Settings { listen, database: database.clone(), policy_wait_ms: 1_000 };
-    let running = tokio::spawn(twqr_tracker::run(settings, journal.clone(), context));
+    let socket = BoundSocket::on_loopback("operators").unwrap();
+    let listen = socket.address();
+    let settings = Settings { database: database.clone(), policy_wait_ms: 1_000 };
+    let running = tokio::spawn(twqr_tracker::run(socket, settings, journal.clone(), context));
     journal.append(STATES, vec![due_payment(0)]).await.unwrap();
     until_due(&journal, 1).await;
     assert!(health.is_ready(), "{:?}", health.report());

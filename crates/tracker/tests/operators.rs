@@ -14,12 +14,12 @@ mod payments;
 #[path = "support/tracker.rs"]
 mod tracker;
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use tonic::Code;
 use twqr_journal::{Entry, Journal, Partition, Topic};
 use twqr_order::{Cancel, CancelStage, Command, Movement, Order, Payment, Phase};
-use twqr_service::{CancellationToken, Context, Health, SystemClock};
+use twqr_service::{BoundSocket, CancellationToken, Context, Health, SystemClock};
 use twqr_tracker::Settings;
 use twqr_types::UnixMs;
 use twqr_wire::{
@@ -397,12 +397,10 @@ async fn the_error_names_a_damaged_file_and_what_to_do() {
     std::fs::write(folder.path().join("read-model.sqlite"), vec![7; 8_192]).unwrap();
     let context =
         Context { clock: Arc::new(SystemClock), shutdown: CancellationToken::new(), health: Health::default() };
-    let settings = Settings {
-        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-        database: folder.path().join("read-model.sqlite"),
-        policy_wait_ms: 10_000,
-    };
-    let error = twqr_tracker::run(settings, open_journal(folder.path()), context).await.unwrap_err().to_string();
+    let settings = Settings { database: folder.path().join("read-model.sqlite"), policy_wait_ms: 10_000 };
+    let socket = BoundSocket::on_loopback("operators").unwrap();
+    let running = twqr_tracker::run(socket, settings, open_journal(folder.path()), context);
+    let error = running.await.unwrap_err().to_string();
     assert!(error.contains("read-model.sqlite") && error.contains("delete it"), "{error}");
 }
 

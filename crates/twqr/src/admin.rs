@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::{Router, http::StatusCode, routing::get};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
+use tokio::net::TcpListener;
 use twqr_service::{CancellationToken, Health, Limits, PartState, serve_http};
 
 /// The buckets of durations, in seconds: from 1 ms to the 15 s that a POS waits.
@@ -21,18 +22,12 @@ const UPKEEP_MS: u64 = 5_000;
 const DRAIN_MS: u64 = 1_000;
 
 /// Serves `/metrics`, `/healthz` and `/readyz` until `stop` fires.
-pub(crate) async fn serve(
-    address: std::net::SocketAddr,
-    health: Health,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
+pub(crate) async fn serve(listener: TcpListener, health: Health, stop: CancellationToken) -> anyhow::Result<()> {
     let metrics = PrometheusBuilder::new()
         .set_buckets(&[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0])?
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?
         .set_buckets_for_metric(Matcher::Full("twqr_ingress_hop_duration_seconds".to_owned()), &HOP_SECONDS)?
         .install_recorder()?;
-    let listener = tokio::net::TcpListener::bind(address).await;
-    let listener = listener.map_err(|error| anyhow::anyhow!("admin cannot listen on {address}: {error}"))?;
     let upkeep = metrics.clone();
     let liveness = health.clone();
     let router = Router::new()
@@ -69,8 +64,9 @@ fn ready(health: &Health) -> (StatusCode, String) {
         PartState::Degraded(why) => Some(format!("\n{name}: degraded: {why}")),
         PartState::NotReady(why) => Some(format!("\n{name}: {why}")),
     };
+    let leaving = if health.is_leaving() { "\nthe process is leaving" } else { "" };
     let reasons: String = health.report().into_iter().filter_map(reason).collect();
-    (code, format!("{summary}{reasons}"))
+    (code, format!("{summary}{leaving}{reasons}"))
 }
 
 #[cfg(test)]
@@ -90,6 +86,10 @@ mod tests {
         assert_eq!(ready(&health), (StatusCode::OK, "ready\nmodel: degraded: the disk is full".into()));
         shard.not_ready("stalled");
         let answer = "not ready\nmodel: degraded: the disk is full\nshard: stalled";
+        assert_eq!(ready(&health), (StatusCode::SERVICE_UNAVAILABLE, answer.into()));
+        shard.ready();
+        health.leave();
+        let answer = "not ready\nthe process is leaving\nmodel: degraded: the disk is full";
         assert_eq!(ready(&health), (StatusCode::SERVICE_UNAVAILABLE, answer.into()));
     }
 

@@ -1,9 +1,11 @@
 //! Starts and stops the services of one process. A service starts after the services that it calls,
-//! and stops before them.
+//! and stops before them. When the process is asked to stop, it is unready at once; then it refuses
+//! new calls, finishes those in flight, lets others take over what it holds, and ends.
 
 mod journal;
 mod journal_care;
 mod settings;
+mod sockets;
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,12 +16,13 @@ use tokio::{
 };
 use tracing::warn;
 use twqr_config::Config;
-use twqr_consumer::ClockMeter;
+use twqr_consumer::{ClockMeter, group_part};
 use twqr_files::print_error_line;
-use twqr_journal::Journal;
-use twqr_service::{CancellationToken, Clock, Context, Health, MeasuredClock, PartState, SystemClock};
+use twqr_journal::{Journal, Topic};
+use twqr_service::{BoundSocket, CancellationToken, Clock, Context, Health, MeasuredClock, PartState, SystemClock};
 
 use crate::admin;
+use sockets::Sockets;
 
 /// A service of the product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +60,17 @@ impl Service {
         }
     }
 
+    /// The part that reports that it has not started, until it has.
+    fn first_part(self) -> String {
+        match self {
+            Self::Ingress => twqr_ingress::HEALTH_PART.to_owned(),
+            Self::Router => group_part(Topic::Orders),
+            Self::WalletWorker => group_part(Topic::WalletTasks),
+            Self::FiscWorker => group_part(Topic::FiscTasks),
+            Self::Tracker => twqr_tracker::HEALTH_PART.to_owned(),
+        }
+    }
+
     /// The prefix of its parts' names in the health report.
     const fn part(self) -> &'static str {
         match self {
@@ -90,28 +104,34 @@ struct Process {
     journal: Arc<dyn Journal>,
     clock: Arc<dyn Clock>,
     health: Health,
+    /// The sockets of services that have not started.
+    ingress: Option<twqr_ingress::Sockets>,
+    operators: Option<BoundSocket>,
     /// For each tier, the token that stops it and its running services.
     tiers: [(CancellationToken, Running); 3],
+    /// The same for the listener of `admin`, which serves until the end.
+    admin: (CancellationToken, Running),
 }
 
 /// Runs these services until `stop` fires or one of them fails.
 pub(crate) async fn run(services: &[Service], config: Config, stop: CancellationToken) -> anyhow::Result<()> {
-    let health = Health::default();
-    if services.contains(&Service::Ingress) {
-        health.deciding_part(twqr_ingress::HEALTH_PART).not_ready("waiting for the other services");
-    }
+    // Before anything is opened: an outgoing connection may take a free port.
+    let sockets = Sockets::bind(services, &config)?;
+    let health = starting(services);
     let tiers = [(); 3].map(|()| (CancellationToken::new(), Running::new()));
-    let admin = admin::serve(config.admin, health.clone(), tiers[2].0.clone());
+    let mut admin = (CancellationToken::new(), Running::new());
+    let listener = sockets.admin.listen()?;
+    admin.1.spawn(admin::serve(listener, health.clone(), admin.0.clone()));
     let opening = journal::open(services, &config, health.part("journal"));
-    let mut admin = tokio::spawn(admin);
     let opened = tokio::select! {
         opened = opening => opened?,
-        ended = &mut admin => return failure(ended),
+        Some(ended) = admin.1.join_next() => return failure(ended),
         () = stop.cancelled() => return Ok(()),
     };
     let spans = settings::telemetry(&config).as_ref().map(twqr_telemetry::start).transpose()?;
     let clock = measured_clock(&config, &opened.journal, &health, &tiers[2].0).await;
-    let mut process = Process { config, journal: opened.journal, clock, health, tiers };
+    let (ingress, operators) = (sockets.ingress, sockets.operators);
+    let mut process = Process { config, journal: opened.journal, clock, health, ingress, operators, tiers, admin };
     if let Some(embedded) = opened.embedded {
         let kept_ms = i64::from(process.config.journal_retention_hours) * 3_600_000;
         let care = journal_care::take_care(embedded, process.health.clone(), kept_ms);
@@ -124,20 +144,41 @@ pub(crate) async fn run(services: &[Service], config: Config, stop: Cancellation
             }
         });
     }
-    process.tiers[2].1.spawn(async move { admin.await? });
     let result = process.run(services, &stop).await;
-    for (token, running) in &mut process.tiers {
-        token.cancel();
-        while running.join_next().await.is_some() {}
-    }
-    process.journal.close().await;
+    process.end(result.is_ok()).await;
     if let Some(spans) = spans {
         spans.finish().await;
     }
     result
 }
 
+/// The health of a process whose services have not started.
+fn starting(services: &[Service]) -> Health {
+    let health = Health::default();
+    if services.contains(&Service::Ingress) {
+        health.deciding_part(twqr_ingress::HEALTH_PART).not_ready("waiting for the other services");
+    }
+    for service in services.iter().filter(|service| **service != Service::Ingress) {
+        health.part(service.first_part());
+    }
+    health
+}
+
 impl Process {
+    /// Ends in order: unready at once, and after a delay tier by tier. The listener of `admin`
+    /// tells that the process is unready until nothing else runs.
+    async fn end(mut self, was_asked: bool) {
+        self.health.leave();
+        if was_asked {
+            tokio::time::sleep(Duration::from_millis(self.config.drain_delay_ms)).await;
+        }
+        for (token, running) in &mut self.tiers {
+            end_all(token, running).await;
+        }
+        self.journal.close().await;
+        end_all(&self.admin.0, &mut self.admin.1).await;
+    }
+
     /// Starts the services; the ingress starts once those that it calls are ready, or
     /// [`READY_WAIT_MS`] are over.
     async fn run(&mut self, services: &[Service], stop: &CancellationToken) -> anyhow::Result<()> {
@@ -182,7 +223,9 @@ impl Process {
         let (config, journal) = (&self.config, self.journal.clone());
         match service {
             Service::Ingress => {
-                running.spawn(named("ingress", twqr_ingress::run(settings::ingress(config)?, journal, context)))
+                let (sockets, settings) =
+                    (self.ingress.take().context("ingress: started twice")?, settings::ingress(config)?);
+                running.spawn(named("ingress", twqr_ingress::run(sockets, settings, journal, context)))
             }
             Service::Router => {
                 let settings = settings::router(config).await?;
@@ -197,7 +240,9 @@ impl Process {
                 running.spawn(named("fisc-worker", twqr_worker::run(settings, journal, context)))
             }
             Service::Tracker => {
-                running.spawn(named("tracker", twqr_tracker::run(settings::tracker(config), journal, context)))
+                let (socket, settings) =
+                    (self.operators.take().context("tracker: started twice")?, settings::tracker(config));
+                running.spawn(named("tracker", twqr_tracker::run(socket, settings, journal, context)))
             }
         };
         Ok(())
@@ -210,6 +255,7 @@ impl Process {
             Some(ended) = a.join_next() => ended,
             Some(ended) = b.join_next() => ended,
             Some(ended) = c.join_next() => ended,
+            Some(ended) = self.admin.1.join_next() => ended,
         };
         failure(ended)
     }
@@ -230,6 +276,11 @@ async fn measured_clock(
     let context = Context { clock: clock.clone(), shutdown: stop.clone(), health: health.clone() };
     ClockMeter::begin(journal.clone(), clock.clone(), &context).await;
     clock
+}
+
+async fn end_all(token: &CancellationToken, running: &mut Running) {
+    token.cancel();
+    while running.join_next().await.is_some() {}
 }
 
 /// Forces an exit if graceful shutdown hangs; the last line still says why the process ends.

@@ -172,8 +172,11 @@ async fn a_refusal_names_every_invalid_field_and_shows_no_card_token() {
 async fn a_second_process_on_the_same_data_is_refused() {
     let (_folder, system) = start().await;
     let mut command = command(TWQR);
-    // The second process must not fail for its admin address instead of its data.
-    command.arg("--config").arg(system.config_file()).env("TWQR__ADMIN", "127.0.0.1:0").arg("up");
+    command.arg("--config").arg(system.config_file()).arg("up");
+    // The second process must not fail for its addresses instead of its data.
+    for name in ["ADMIN", "GRPC", "POS_HTTP", "OPERATORS"] {
+        command.env(format!("TWQR__{name}"), "127.0.0.1:0");
+    }
     let second_process = command.output().unwrap();
     let error = String::from_utf8(second_process.stderr).unwrap();
     assert!(!second_process.status.success() && error.contains("in use by another process"), "{error}");

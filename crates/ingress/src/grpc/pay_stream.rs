@@ -85,31 +85,33 @@ struct PayStream {
 }
 
 /// Opens a stream; returns its answers. `timeout` is the caller's deadline for the whole stream.
+/// `leaving` fires when it must end.
 pub(super) fn open(
     service: &GrpcService,
     requests: Streaming<PayStreamRequest>,
     timeout: Option<Duration>,
+    leaving: CancellationToken,
 ) -> Result<Answers, Status> {
     let open = OpenStream::take(&service.streams).ok_or_else(status::too_many_streams)?;
     let (answers, receiver) = mpsc::channel(service.streams.in_flight_max);
     let until = timeout.map(|timeout| Instant::now() + timeout);
     let stream = PayStream { service: service.clone(), requests, until, _open: open };
-    tokio::spawn(stream.run(answers, service.api.shutdown.clone()));
+    tokio::spawn(stream.run(answers, leaving));
     Ok(ReceiverStream::new(receiver))
 }
 
 impl PayStream {
-    /// Takes requests until there are no more, or until shutdown, and answers those that it has
-    /// taken. If the caller leaves, they are dropped, like a Pay whose caller leaves.
-    async fn run(mut self, answers: mpsc::Sender<Answer>, shutdown: CancellationToken) {
-        let (caller_left, shutting_down) = (answers.closed(), shutdown.cancelled());
-        tokio::pin!(caller_left, shutting_down);
+    /// Takes requests until there are no more, or until its connection leaves, and answers those
+    /// that it has taken. If the caller leaves, they are dropped, like a Pay whose caller leaves.
+    async fn run(mut self, answers: mpsc::Sender<Answer>, leaving: CancellationToken) {
+        let (caller_left, leaving) = (answers.closed(), leaving.cancelled());
+        tokio::pin!(caller_left, leaving);
         let mut calls = FuturesUnordered::new();
         let last = loop {
             tokio::select! {
                 biased;
                 () = &mut caller_left => return,
-                () = &mut shutting_down => break Some(status::stream_shuts_down()),
+                () = &mut leaving => break Some(status::stream_shuts_down()),
                 Some(()) = calls.next(), if !calls.is_empty() => {}
                 next = next_request(&mut self.requests, &answers) => match next {
                     Ok(Some((request, place))) => calls.push(answer(&self.service, self.until, request, place)),

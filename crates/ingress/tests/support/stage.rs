@@ -24,9 +24,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint};
-use twqr_ingress::{AdmissionSettings, Error, Listeners, Settings, run_on};
+use twqr_ingress::{AdmissionSettings, Error, Settings, Sockets, run};
 use twqr_journal::{
     Entry, Journal, Offset, Partition, Record, Topic,
     embedded::{EmbeddedJournal, EmbeddedSettings},
@@ -34,7 +34,7 @@ use twqr_journal::{
 use twqr_order::{
     Approval, Command, EffectId, Movement, Order, Payment, PaymentType, Phase, Remembering, ReplyTo, Terms,
 };
-use twqr_service::{CancellationToken, Clock, Context, Health, SystemClock};
+use twqr_service::{BoundSocket, CancellationToken, Clock, Context, Health, SystemClock};
 use twqr_types::{CardTokenDigest, Issuer, KeyName, PayForm, RawPay, ShardId, StatusCode, TradeNo, UnixMs};
 use twqr_wire::{
     convert::{DeadLetter, ReplyContent, ReplyRecord, decode_dead_letter, decode_record, encode_reply_record},
@@ -83,7 +83,6 @@ pub struct RouterRequest {
 pub fn settings() -> Settings {
     Settings {
         member: "ingress-0".into(),
-        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         http: None,
         answer_within_ms: 10_000,
         in_progress_code: StatusCode::FISC_ABNORMAL,
@@ -94,6 +93,7 @@ pub fn settings() -> Settings {
         repeats_size: NonZeroUsize::new(1_000).unwrap(),
         warm_rounds: 0,
         drain_within_ms: 500,
+        connection_age: None,
     }
 }
 
@@ -104,34 +104,33 @@ impl Stage {
 
     /// The error with which an ingress ends at its start.
     pub async fn start_error(settings: Settings) -> Error {
-        Self::start(settings).await.serving.await.unwrap().unwrap_err()
+        Self::start(settings).serving.await.unwrap().unwrap_err()
     }
 
-    async fn start(settings: Settings) -> Self {
-        Self::start_with(settings, Arc::new(SystemClock)).await
+    fn start(settings: Settings) -> Self {
+        Self::start_with(settings, Arc::new(SystemClock))
     }
 
     /// Opens an ingress with this clock.
     pub async fn open_with(settings: Settings, clock: Arc<dyn Clock>) -> Self {
-        let stage = Self::start_with(settings, clock).await;
+        let stage = Self::start_with(settings, clock);
         stage.until(|stage| stage.health.is_ready()).await;
         stage
     }
 
-    async fn start_with(settings: Settings, clock: Arc<dyn Clock>) -> Self {
+    fn start_with(settings: Settings, clock: Arc<dyn Clock>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let one = NonZeroU32::MIN;
         let inner =
             EmbeddedJournal::open(EmbeddedSettings { dir: folder.path().into(), shards: one, task_partitions: one });
         let journal = Arc::new(FaultyJournal::new(inner.unwrap()));
-        let grpc = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = grpc.local_addr().unwrap();
-        let form = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let http = settings.http.is_some().then(|| form.local_addr().unwrap());
-        let listeners = Listeners { grpc, http: http.is_some().then_some(form) };
+        let (grpc, form) = (BoundSocket::on_loopback("grpc").unwrap(), BoundSocket::on_loopback("pos_http").unwrap());
+        let address = grpc.address();
+        let http = settings.http.is_some().then(|| form.address());
+        let sockets = Sockets { grpc, http: http.is_some().then_some(form) };
         let (health, shutdown) = (Health::default(), CancellationToken::new());
         let context = Context { clock, shutdown: shutdown.clone(), health: health.clone() };
-        let serving = tokio::spawn(run_on(listeners, settings, journal.clone(), context));
+        let serving = tokio::spawn(run(sockets, settings, journal.clone(), context));
         Self { journal, address, http, health, shutdown, serving, _folder: folder }
     }
 

@@ -9,7 +9,7 @@
     reason = "a test fails by panicking; not every test needs all of it"
 )]
 
-use std::{net::SocketAddr, num::NonZeroU32, path::Path, sync::Arc, time::Duration};
+use std::{num::NonZeroU32, path::Path, sync::Arc, time::Duration};
 
 use tokio::task::JoinHandle;
 use tonic::{
@@ -19,7 +19,7 @@ use tonic::{
 use twqr_journal::embedded::{EmbeddedJournal, EmbeddedSettings};
 use twqr_order::{Alphabet, Policy, Route, RouteTarget};
 use twqr_router::MemoryStore;
-use twqr_service::{CancellationToken, Context, Health, SystemClock};
+use twqr_service::{BoundSocket, CancellationToken, Context, Health, SystemClock};
 use twqr_tracker::{Error, Settings};
 use twqr_types::Issuer;
 use twqr_wire::{
@@ -65,10 +65,11 @@ pub struct TestTracker {
 
 impl TestTracker {
     pub async fn open(folder: &Path, journal: &Arc<EmbeddedJournal>, with_router: bool, policy_wait_ms: u64) -> Self {
-        let listen: SocketAddr = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let socket = BoundSocket::on_loopback("operators").unwrap();
+        let listen = socket.address();
         let shutdown = CancellationToken::new();
-        let settings = Settings { listen, database: folder.join("read-model.sqlite"), policy_wait_ms };
-        let tracker = tokio::spawn(twqr_tracker::run(settings, journal.clone(), context(&shutdown)));
+        let settings = Settings { database: folder.join("read-model.sqlite"), policy_wait_ms };
+        let tracker = tokio::spawn(twqr_tracker::run(socket, settings, journal.clone(), context(&shutdown)));
         let router = with_router.then(|| {
             let store = Arc::new(MemoryStore::default());
             let settings = twqr_router::Settings {

@@ -1,6 +1,6 @@
 //! A running tracker for tests, and the states that it reads.
 
-use std::{net::SocketAddr, num::NonZeroU32, path::Path, sync::Arc, time::Duration};
+use std::{num::NonZeroU32, path::Path, sync::Arc, time::Duration};
 
 use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint};
@@ -9,7 +9,7 @@ use twqr_journal::{
     embedded::{EmbeddedJournal, EmbeddedSettings},
 };
 use twqr_order::{Approval, Failure, Movement, Order, Phase};
-use twqr_service::{CancellationToken, Context, Health, SystemClock};
+use twqr_service::{BoundSocket, CancellationToken, Context, Health, SystemClock};
 use twqr_tracker::{Error, Settings};
 use twqr_types::{Amount, ShardId, StatusCode, TradeNo, UnixMs};
 use twqr_wire::{
@@ -71,11 +71,12 @@ pub fn open_journal(folder: &Path) -> Arc<EmbeddedJournal> {
 
 impl TestTracker {
     pub async fn open(folder: &Path, journal: Arc<EmbeddedJournal>) -> Self {
-        let listen: SocketAddr = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let socket = BoundSocket::on_loopback("operators").unwrap();
+        let listen = socket.address();
         let (health, shutdown) = (Health::default(), CancellationToken::new());
         let context = Context { clock: Arc::new(SystemClock), shutdown: shutdown.clone(), health: health.clone() };
-        let settings = Settings { listen, database: folder.join("read-model.sqlite"), policy_wait_ms: 10_000 };
-        let running = tokio::spawn(twqr_tracker::run(settings, journal.clone(), context));
+        let settings = Settings { database: folder.join("read-model.sqlite"), policy_wait_ms: 10_000 };
+        let running = tokio::spawn(twqr_tracker::run(socket, settings, journal.clone(), context));
         let endpoint = Endpoint::from_shared(format!("http://{listen}")).unwrap();
         let channel = loop {
             match endpoint.connect().await {

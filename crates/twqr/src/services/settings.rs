@@ -25,7 +25,6 @@ const WARM_ROUNDS: u32 = 30;
 pub(super) fn ingress(config: &Config) -> anyhow::Result<twqr_ingress::Settings> {
     Ok(twqr_ingress::Settings {
         member: format!("ingress-{}", config.member),
-        listen: config.grpc,
         http: Some(pos_http(config)),
         answer_within_ms: config.answer_within_ms,
         in_progress_code: config.policy()?.status_codes.fisc_abnormal,
@@ -35,6 +34,7 @@ pub(super) fn ingress(config: &Config) -> anyhow::Result<twqr_ingress::Settings>
         stream_in_flight_max: config.stream_in_flight_max,
         repeats_size: REPEATS_SIZE,
         drain_within_ms: DRAIN_WITHIN_MS,
+        connection_age: config.connection_age(),
         warm_rounds: WARM_ROUNDS,
     })
 }
@@ -62,7 +62,7 @@ fn admission(config: &AdmissionConfig) -> AdmissionSettings {
 /// Settings of the POS HTTP form; an empty path means that there is no file with keys.
 pub(super) fn pos_http(config: &Config) -> HttpSettings {
     let keys_file = Some(config.merchant_keys_file.clone()).filter(|file| !file.as_os_str().is_empty());
-    HttpSettings { listen: config.pos_http, keys_file, signature_forms: config.signature_forms() }
+    HttpSettings { keys_file, signature_forms: config.signature_forms() }
 }
 
 /// Opens the local store on a thread that may block, since a large one takes seconds.
@@ -79,11 +79,7 @@ pub(super) async fn router(config: &Config) -> anyhow::Result<twqr_router::Setti
 }
 
 pub(super) fn tracker(config: &Config) -> twqr_tracker::Settings {
-    twqr_tracker::Settings {
-        listen: config.operators,
-        database: config.data_dir.join("read-model.sqlite"),
-        policy_wait_ms: POLICY_WAIT_MS,
-    }
+    twqr_tracker::Settings { database: config.data_dir.join("read-model.sqlite"), policy_wait_ms: POLICY_WAIT_MS }
 }
 
 pub(super) fn wallet_worker(config: &Config) -> anyhow::Result<twqr_worker::Settings> {

@@ -1,0 +1,177 @@
+//! Serves gRPC on one listener. Callers keep their connections, and would never find processes that
+//! start later; so a connection that has become old is asked to end. Streams that would not end by
+//! themselves are ended at shutdown.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures::{StreamExt, stream};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+use rand::Rng;
+use tokio::net::TcpListener;
+use tonic::{
+    Code,
+    body::Body,
+    codegen::{Service, http},
+    server::NamedService,
+    transport::{Server, server::Router},
+};
+use tracing::debug;
+
+use crate::{
+    CallerConnection, CancellationToken, GatheredWrites, Limits,
+    connection::{Connection, ConnectionEnds},
+    listen::serve_each,
+};
+
+/// The time between two pings on a gRPC connection, in s.
+const PING_EVERY_S: u64 = 20;
+/// How long the other side of a gRPC connection may take to answer a ping, in s.
+const PING_WITHIN_S: u64 = 20;
+/// An age is changed at random by at most this share of it, so that connections that began together
+/// do not end together.
+const AGE_JITTER: f64 = 0.1;
+
+/// How a gRPC listener treats its connections.
+#[derive(Clone, Copy, Debug)]
+pub struct GrpcSettings {
+    /// How many connections may be open.
+    pub limits: Limits,
+    /// The age at which a caller is asked to connect anew, give or take a tenth; absent if there is
+    /// no such age. Calls in progress continue, and streams may stay for as long again.
+    pub age: Option<Duration>,
+    /// How long calls in flight may take at shutdown.
+    pub drain: Duration,
+}
+
+/// A gRPC server that pings its connections, so that it notices when the other side is gone.
+pub fn grpc_server() -> Server {
+    Server::builder()
+        .http2_keepalive_interval(Some(Duration::from_secs(PING_EVERY_S)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(PING_WITHIN_S)))
+}
+
+/// Serves until shutdown, then waits at most `drain` for calls in flight. Returns how many
+/// connections were still open after that, and were cut off.
+pub async fn serve_grpc(
+    listener: TcpListener,
+    router: Router,
+    settings: GrpcSettings,
+    shutdown: CancellationToken,
+) -> usize {
+    let GrpcSettings { limits, age, drain } = settings;
+    let serve = |stream, permit| {
+        let ends = ConnectionEnds { leaving: shutdown.child_token(), closed: CancellationToken::new() };
+        let connection = Connection::new(stream, permit, limits, &ends);
+        serve_connection(connection, ends, router.clone(), age.map(with_jitter))
+    };
+    serve_each(listener, limits, &shutdown, drain, serve).await
+}
+
+fn with_jitter(age: Duration) -> Duration {
+    age.mul_f64(1.0 + rand::rng().random_range(-AGE_JITTER..=AGE_JITTER))
+}
+
+/// Serves one connection until it ends. From `age` on its caller is asked to connect anew.
+async fn serve_connection(connection: Connection, ends: ConnectionEnds, router: Router, age: Option<Duration>) {
+    let leaving = ends.leaving.clone();
+    let until_asked = async move {
+        tokio::select! {
+            () = ends.leaving.cancelled() => {}
+            () = ends.closed.cancelled() => {}
+            () = after(age) => {}
+        }
+    };
+    // The library serves connections until this stream ends.
+    let only = stream::iter([Ok::<_, io::Error>(GatheredWrites::new(connection))]).chain(stream::pending());
+    let serving = router.serve_with_incoming_shutdown(only, until_asked);
+    tokio::pin!(serving);
+    let served = tokio::select! {
+        served = &mut serving => served,
+        () = after(age.map(|age| age * 2)) => {
+            leaving.cancel();
+            serving.await
+        }
+    };
+    if let Err(error) = served {
+        debug!(%error, "a connection ended");
+    }
+}
+
+/// Returns after this time; never, if there is none.
+async fn after(time: Option<Duration>) {
+    match time {
+        Some(time) => tokio::time::sleep(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A gRPC service whose streams have no end of their own, such as reflection: they end with their
+/// connection, with the code UNAVAILABLE.
+#[derive(Clone, Debug)]
+pub struct EndsWithConnection<S>(pub S);
+
+impl<S: NamedService> NamedService for EndsWithConnection<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+type Answered = Pin<Box<dyn Future<Output = Result<http::Response<Body>, Infallible>> + Send>>;
+
+impl<S> Service<http::Request<Body>> for EndsWithConnection<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Answered;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Answered {
+        let Some(leaving) = CallerConnection::leaving(request.extensions()) else {
+            return Box::pin(self.0.call(request));
+        };
+        // The service may read its requests for as long as the caller sends any.
+        let calling = self.0.call(request.map(|body| ending(body, leaving.clone(), None)));
+        Box::pin(async move {
+            let response = calling.await?;
+            Ok(response.map(|body| ending(body, leaving, Some(is_leaving()))))
+        })
+    }
+}
+
+/// The same body, which ends when the connection leaves and nothing is ready: with these trailers,
+/// if there are any.
+fn ending(body: Body, leaving: CancellationToken, last: Option<http::HeaderMap>) -> Body {
+    let frames = stream::unfold(Some((body, leaving, last)), |unended| async move {
+        let (mut body, leaving, last) = unended?;
+        tokio::select! {
+            biased;
+            frame = body.frame() => frame.map(|frame| (frame, Some((body, leaving, last)))),
+            () = leaving.cancelled() => last.map(|last| (Ok(Frame::trailers(last)), None)),
+        }
+    });
+    Body::new(StreamBody::new(frames))
+}
+
+fn is_leaving() -> http::HeaderMap {
+    let status = http::HeaderValue::from(Code::Unavailable as i32);
+    let message = http::HeaderValue::from_static("this process does not serve this connection any more");
+    [("grpc-status", status), ("grpc-message", message)]
+        .into_iter()
+        .map(|(name, value)| (http::HeaderName::from_static(name), value))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;
