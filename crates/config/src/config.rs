@@ -16,7 +16,9 @@ use twqr_order::Policy;
 use twqr_types::SignatureForm;
 
 use crate::consistency::{port_faults, timing_faults};
-use crate::{AdmissionConfig, KafkaConfig, PolicyDocument, SettlementConfig, TelemetryConfig, policy, renamed, source};
+use crate::{
+    AdmissionConfig, KafkaConfig, PeerAddress, PolicyDocument, SettlementConfig, TelemetryConfig, policy, renamed, source,
+};
 
 /// Explains each key to operators; printed above the defaults.
 const KEYS: &str = include_str!("keys.toml");
@@ -52,9 +54,9 @@ pub struct Config {
     /// Where the tracker serves the operators' API.
     pub operators: SocketAddr,
     /// Where the workers reach the wallet.
-    pub wallet: SocketAddr,
+    pub wallet: PeerAddress,
     /// Where the workers reach FISC.
-    pub fisc: SocketAddr,
+    pub fisc: PeerAddress,
     /// How long the embedded journal keeps records of `orders`, in hours: 0 to 87,600.
     pub journal_retention_hours: u32,
     /// How long a caller waits for a result, in ms: 100 to 14,000.
@@ -120,8 +122,8 @@ impl Default for Config {
             signature_forms: SignatureForm::ALL.map(|form| form.name().to_owned()).to_vec(),
             admin: local(17_090),
             operators: local(17_071),
-            wallet: local(17_061),
-            fisc: local(17_062),
+            wallet: local(17_061).into(),
+            fisc: local(17_062).into(),
             answer_within_ms: 12_000,
             call_timeout_ms: 4_000,
             clock_skew_max_ms: 200,
@@ -219,6 +221,7 @@ impl Config {
             ("admin", self.admin),
             ("operators", self.operators),
         ]));
+        faults.extend(self.wallet.fault("wallet").into_iter().chain(self.fisc.fault("fisc")));
         faults.extend(self.signature_form_faults());
         faults.extend(self.admission.faults());
         faults.extend(self.telemetry.faults());

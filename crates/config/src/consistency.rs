@@ -92,8 +92,9 @@ pub(crate) fn bootstrap_faults(bootstrap: &str) -> Vec<String> {
         .collect()
 }
 
-fn is_host_and_port(broker: &str) -> bool {
-    let Some((host, port)) = broker.rsplit_once(':') else { return false };
+/// Whether this is a host name or an IP address, and a port.
+pub(crate) fn is_host_and_port(address: &str) -> bool {
+    let Some((host, port)) = address.rsplit_once(':') else { return false };
     let is_port = port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0);
     let ipv6 = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     is_port && ipv6.map_or_else(|| is_host(host), |ip| ip.parse::<Ipv6Addr>().is_ok())

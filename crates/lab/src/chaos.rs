@@ -233,7 +233,7 @@ async fn check(stage: &Stage, pos: &Channel, outcomes: &LoadOutcomes) -> anyhow:
     tokio::time::sleep(Duration::from_millis(LATE_MS)).await;
     let orders = resolve(pos, payments, Duration::from_secs(RESOLVE_S)).await;
     let chain_orders = settle(pos, chains).await;
-    let entries = ledger(connect(stage.system.config.wallet).await?).await?;
+    let entries = ledger(connect(&stage.system.config.wallet).await?).await?;
     let (chain_entries, entries): (Vec<_>, Vec<_>) =
         entries.into_iter().partition(|entry| entry.merchant_id.starts_with(CHAIN_MERCHANTS));
     let found = audit(payments, &orders, &entries);

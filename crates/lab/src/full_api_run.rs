@@ -59,7 +59,7 @@ pub(crate) async fn take_full_api_day(
     let played = play(&serving.pos, day.lines, || progress.step("")).await;
     progress.finish("ended");
     let orders = settle(&serving.pos, &played).await;
-    let entries = ledger(connect(serving.wallet).await?).await.context("the simulator's ledger cannot be read")?;
+    let entries = ledger(connect(&serving.wallet).await?).await.context("the simulator's ledger cannot be read")?;
     let own: Vec<LedgerEntry> =
         entries.iter().filter(|entry| merchants.contains(&entry.merchant_id)).cloned().collect();
     let found = audit_full_api(&played, &orders, &own);

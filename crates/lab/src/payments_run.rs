@@ -4,7 +4,6 @@
 mod table;
 
 use std::{
-    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -12,6 +11,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use tonic::transport::Channel;
 use twqr_client::{Problem, ProgressBar, parse};
+use twqr_config::PeerAddress;
 use twqr_files::without_mark;
 use twqr_loadgen::{audit, ledger, resolve, send_each};
 use twqr_wire::{backend::LedgerEntry, pos::PayRequest};
@@ -73,7 +73,7 @@ pub(crate) struct Serving {
     /// A channel to the public API.
     pub(crate) pos: Channel,
     /// The simulator's wallet address, where its ledger can be read.
-    pub(crate) wallet: SocketAddr,
+    pub(crate) wallet: PeerAddress,
     /// The process ids of the services.
     pub(crate) services: Vec<u32>,
 }
@@ -87,7 +87,7 @@ pub(crate) async fn take_day(day: Day, dir: &Path, serving: &Serving, more: serd
     progress.finish("answered");
     say("waiting until no order is in progress");
     let orders = resolve(&serving.pos, &results, Duration::from_secs(RESOLVE_S)).await;
-    let entries = ledger(connect(serving.wallet).await?).await.context("the simulator's ledger cannot be read")?;
+    let entries = ledger(connect(&serving.wallet).await?).await.context("the simulator's ledger cannot be read")?;
     let entries: Vec<_> = entries.into_iter().filter(|entry| day.is_about(entry)).collect();
     let found = audit(&results, &orders, &entries);
     let table = Table::new(&day.requests, &results, &orders);

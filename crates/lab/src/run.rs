@@ -64,7 +64,7 @@ pub async fn run(options: &RunOptions, config: Config, stop: CancellationToken) 
 
 async fn serve_days(day: Day, full_api_day: FullApiDay, options: &RunOptions, system: &System) -> anyhow::Result<()> {
     let config = &system.config;
-    let serving = Serving { pos: system.channel()?, wallet: config.wallet, services: system.ids() };
+    let serving = Serving { pos: system.channel()?, wallet: config.wallet.clone(), services: system.ids() };
     take_day(day, &options.dir, &serving, serde_json::Value::Null).await?;
     say("the day that uses the full API: payments, refunds, cancels, inquiries");
     take_full_api_day(full_api_day, &options.dir, &serving, config).await

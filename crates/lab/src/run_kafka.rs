@@ -100,7 +100,7 @@ async fn exercise(
     say(&format!("rolling restart of every process under load: {rolling}"));
     let results: Vec<CallResult> = first.into_iter().chain(second).collect();
     audit(system, &pos, &results).await?;
-    let serving = Serving { pos, wallet: system.config.wallet, services: system.ids() };
+    let serving = Serving { pos, wallet: system.config.wallet.clone(), services: system.ids() };
     let more = json!({ "first_payments": warmth, "rolling_restart": rolling });
     take_day(day, &options.dir, &serving, more).await?;
     say("the day that uses the full API: payments, refunds, cancels, inquiries");
@@ -171,7 +171,7 @@ async fn rolling_restart(system: &mut System, pos: &Channel) -> anyhow::Result<(
 
 async fn audit(system: &System, pos: &Channel, results: &[CallResult]) -> anyhow::Result<()> {
     let orders = audit_answers::orders(pos, results, AUDIT_SAMPLE, Duration::from_secs(RESOLVE_S)).await;
-    let entries = ledger(connect(system.config.wallet).await?).await?;
+    let entries = ledger(connect(&system.config.wallet).await?).await?;
     let found = audit_answers::audit(results, &orders, &entries);
     say(&format!(
         "audit of {} answers: {} findings",

@@ -1,13 +1,14 @@
 //! `twqr-lab simulator`: the wallet and FISC with its issuers, with a durable ledger of their own.
 
 use std::{
+    net::SocketAddr,
     path::{Path, PathBuf},
     str::FromStr,
     sync::Arc,
 };
 
 use anyhow::Context as _;
-use twqr_config::{Config, PolicyDocument, list_faults};
+use twqr_config::{Config, PeerAddress, PolicyDocument, list_faults};
 use twqr_service::{CancellationToken, Context, Health, SystemClock};
 use twqr_simulator::{KindChoice, Script, Settings};
 use twqr_types::{Issuer, StatusCode};
@@ -89,7 +90,17 @@ pub(crate) fn settings(
         }
     };
     let script = script.with_kinds(&kinds.choices);
-    Ok(Settings { wallet_address: config.wallet, fisc_address: config.fisc, data_dir: data_dir.to_owned(), script })
+    let [wallet_address, fisc_address] = addresses(config)?;
+    Ok(Settings { wallet_address, fisc_address, data_dir: data_dir.to_owned(), script })
+}
+
+/// Where the simulator listens as wallet and FISC.
+pub(crate) fn addresses(config: &Config) -> anyhow::Result<[SocketAddr; 2]> {
+    let address = |key: &str, peer: &PeerAddress| {
+        let what = || format!("{key} is {peer}, must be an IP address and a port, since the simulator listens there");
+        peer.socket_address().with_context(what)
+    };
+    Ok([address("wallet", &config.wallet)?, address("fisc", &config.fisc)?])
 }
 
 pub(crate) async fn serve(settings: Settings, stop: CancellationToken) -> anyhow::Result<()> {

@@ -4,7 +4,7 @@
 
 use std::{fs, io::Write, path::Path, process::Stdio};
 
-use twqr_lab::launch::command;
+use twqr_lab::launch::{ReservedAddresses, command};
 
 /// The outcome of a command.
 struct CommandOutcome {
@@ -17,6 +17,14 @@ fn lab(folder: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> Command
     command.current_dir(folder).args(arguments).envs(variables.iter().copied()).stdin(Stdio::null());
     let output = command.output().unwrap();
     CommandOutcome { code: output.status.code().unwrap(), error: String::from_utf8(output.stderr).unwrap() }
+}
+
+/// The variables of all addresses, with addresses that are free.
+fn free_addresses(reserved: &mut ReservedAddresses) -> Vec<(String, String)> {
+    let names = ["GRPC", "POS_HTTP", "ADMIN", "OPERATORS", "WALLET", "FISC"];
+    let addresses: [_; 6] = reserved.reserve().unwrap();
+    let variable = |(name, address): (&str, std::net::SocketAddr)| (format!("TWQR__{name}"), address.to_string());
+    names.into_iter().zip(addresses).map(variable).collect()
 }
 
 #[test]
@@ -85,9 +93,8 @@ fn a_fault_script_may_come_from_standard_input() {
     fs::write(folder.path().join("day"), "").unwrap();
     let mut command = command(env!("CARGO_BIN_EXE_twqr-lab"));
     command.current_dir(folder.path()).args(["run", "--once", "--dir", "run", "--script", "-"]);
-    for name in ["GRPC", "POS_HTTP", "ADMIN", "OPERATORS", "WALLET", "FISC"] {
-        command.env(format!("TWQR__{name}"), "127.0.0.1:0");
-    }
+    let mut reserved = ReservedAddresses::default();
+    command.envs(free_addresses(&mut reserved));
     command.args(["--file", "day", "--whole-api-file", "day"]).stdin(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(b"no_such_fault = 1\n").unwrap();
@@ -113,9 +120,10 @@ fn a_run_empties_only_folders_that_an_earlier_run_made() {
     fs::create_dir(&precious).unwrap();
     fs::write(precious.join("file"), "x").unwrap();
     fs::write(folder.path().join("day"), "").unwrap();
-    let anywhere = "127.0.0.1:0";
-    let names = ["GRPC", "POS_HTTP", "ADMIN", "OPERATORS", "WALLET", "FISC"].map(|name| format!("TWQR__{name}"));
-    let mut variables: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), anywhere)).collect();
+    let mut reserved = ReservedAddresses::default();
+    let addresses = free_addresses(&mut reserved);
+    let mut variables: Vec<(&str, &str)> =
+        addresses.iter().map(|(name, address)| (name.as_str(), address.as_str())).collect();
     variables.push(("TWQR__KAFKA__BOOTSTRAP", "127.0.0.1:1"));
     let days = ["--file", "day", "--whole-api-file", "day", "--script", "day", "--once"];
     for command in [

@@ -85,7 +85,7 @@ async fn killed_under_load_nothing_is_charged_twice_lost_or_contradicted() {
         results.extend(sending.await.unwrap());
     }
     let orders = resolve(&channel, &results, Duration::from_secs(90)).await;
-    let entries = ledger(connect(system.config.wallet).await.unwrap()).await.unwrap();
+    let entries = ledger(connect(&system.config.wallet).await.unwrap()).await.unwrap();
     let found = audit(&results, &orders, &entries);
     println!("{} answers, {} orders, {} ledger entries", results.len(), orders.len(), entries.len());
     assert!(found.is_clean(), "{found:#?}");

@@ -60,7 +60,7 @@ async fn a_full_disk_ends_the_process_with_a_reason_and_loses_no_answered_paymen
     system.until_ready().await.unwrap();
     results.extend(sending.await.unwrap());
     let orders = resolve(&channel, &results, Duration::from_secs(20)).await;
-    let entries = ledger(connect(system.config.wallet).await.unwrap()).await.unwrap();
+    let entries = ledger(connect(&system.config.wallet).await.unwrap()).await.unwrap();
     let found = audit(&results, &orders, &entries);
     println!("{} answers, {} orders, {} ledger entries", results.len(), orders.len(), entries.len());
     assert!(found.is_clean(), "{found:#?}\n{}", system.log("up").unwrap());

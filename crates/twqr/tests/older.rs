@@ -74,8 +74,8 @@ impl Opened {
         let config = reserved.assign_to(Config::read_file(&file).unwrap()).unwrap();
         std::fs::write(&file, toml::to_string(&config).unwrap()).unwrap();
         let settings = Settings {
-            wallet_address: config.wallet,
-            fisc_address: config.fisc,
+            wallet_address: config.wallet.socket_address().unwrap(),
+            fisc_address: config.fisc.socket_address().unwrap(),
             data_dir: folder.path().join("simulator"),
             script: Script::default(),
         };
@@ -209,7 +209,7 @@ async fn a_data_dir_of_the_first_build_is_opened_and_its_open_orders_are_resolve
     opened.kill_and_restart().await;
     assert!(opened.policy(&["get"]).contains("protocol_version = 1"));
     assert_eq!(opened.pay("new-0", "22abcefghijklmnop4").await.0, "000");
-    let mut charged: Vec<String> = ledger(connect(opened.config.wallet).await.unwrap())
+    let mut charged: Vec<String> = ledger(connect(&opened.config.wallet).await.unwrap())
         .await
         .unwrap()
         .into_iter()

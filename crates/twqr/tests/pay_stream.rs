@@ -108,7 +108,7 @@ async fn a_streamed_payment_is_charged_once_and_answered_as_by_pay() {
     }
     drop(requests);
     assert_eq!(next(&mut answers).await.unwrap(), None);
-    let mut charged: Vec<String> = ledger(connect(system.config.wallet).await.unwrap())
+    let mut charged: Vec<String> = ledger(connect(&system.config.wallet).await.unwrap())
         .await
         .unwrap()
         .into_iter()
@@ -147,7 +147,7 @@ async fn after_a_kill_in_the_middle_of_a_stream_repeats_are_charged_once() {
         assert_eq!((&repeat.trade_no, repeat.status_code.as_str()), (&first.trade_no, expected));
     }
     let orders = resolve(&channel, &results, Duration::from_secs(90)).await;
-    let entries = ledger(connect(system.config.wallet).await.unwrap()).await.unwrap();
+    let entries = ledger(connect(&system.config.wallet).await.unwrap()).await.unwrap();
     let found = audit(&results, &orders, &entries);
     assert!(found.is_clean() && orders.len() == 300, "{} orders, {found:#?}", orders.len());
 }

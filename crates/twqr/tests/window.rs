@@ -53,7 +53,7 @@ impl Services {
         let file = folder.path().join("twqr.toml");
         std::fs::write(&file, policy).unwrap();
         let mut reserved = ReservedAddresses::default();
-        let config = Config { wallet, ..reserved.assign_to(Config::read_file(&file).unwrap()).unwrap() };
+        let config = Config { wallet: wallet.into(), ..reserved.assign_to(Config::read_file(&file).unwrap()).unwrap() };
         std::fs::write(&file, toml::to_string(&config).unwrap()).unwrap();
         let process = Self::spawn(&folder);
         let services = Self { folder, config, process, _reserved: reserved };

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use futures::{Stream, StreamExt};
 use prost::Message;
 use tonic::{Status, transport::Endpoint};
-use tracing::warn;
+use tracing::{info, warn};
 use twqr_service::{LogThrottle, SystemClock};
 use twqr_types::UnixMs;
 use twqr_wire::{
@@ -24,7 +24,7 @@ use twqr_wire::{
 
 use crate::{
     call::{Call, Purpose},
-    connection::{Connection, Handed, with_limits},
+    connection::{Addresses, Connection, Handed, Resolver, SystemResolver, with_limits},
     error::Error,
 };
 
@@ -79,25 +79,37 @@ const OPEN_MS: u64 = 5_000;
 /// gRPC writes so many bytes before each message.
 const PREFIX_LEN: usize = 5;
 
-/// A backend over gRPC (`proto/twqr/backend/v1`). Each stream has a connection of its own.
+/// A backend over gRPC (`proto/twqr/backend/v1`). Each stream has a connection of its own, to the
+/// address whose turn it is.
 #[derive(Clone, Debug)]
 pub struct GrpcBackend {
     name: &'static str,
     uri: String,
     endpoint: Endpoint,
+    addresses: Arc<Addresses>,
     log: Arc<Mutex<LogThrottle>>,
 }
 
 impl GrpcBackend {
     /// `name` is for logs; an example of `uri` is `http://127.0.0.1:17061`.
     pub fn new(name: &'static str, uri: String) -> Result<Self, Error> {
+        Self::with_resolver(name, uri, Arc::new(SystemResolver))
+    }
+
+    /// The same with another resolver of names than that of the operating system.
+    pub fn with_resolver(name: &'static str, uri: String, resolver: Arc<dyn Resolver>) -> Result<Self, Error> {
         let endpoint = Endpoint::from_shared(uri.clone()).map_err(|error| Error::Address(error.to_string()))?;
+        let host = endpoint.uri().host().ok_or_else(|| Error::Address(format!("{uri} names no host")))?;
+        let addresses = Addresses::new(host, endpoint.uri().port_u16().unwrap_or(80), resolver);
         let log = Arc::new(Mutex::new(LogThrottle::every_ms(LOG_MS)));
-        Ok(Self { name, uri, endpoint: with_limits(endpoint), log })
+        Ok(Self { name, uri, endpoint: with_limits(endpoint), addresses: Arc::new(addresses), log })
     }
 
     async fn open(&self, calls: Calls) -> Result<Answers, Status> {
-        let connection = Connection::open(&self.endpoint, Arc::new(SystemClock)).await?;
+        let unresolved = |error| Status::unavailable(format!("its address cannot be found: {error}"));
+        let address = self.addresses.next().await.map_err(unresolved)?;
+        let connection = Connection::open(&self.endpoint, address, Arc::new(SystemClock)).await?;
+        info!(backend = self.name, %address, "a connection was opened");
         let delivery = connection.delivery.clone();
         let calls = calls.inspect(move |call| delivery.hand_over(handed(call)));
         let answers = BackendServiceClient::new(connection.channel.clone()).exchange(calls).await?;
@@ -150,7 +162,60 @@ fn why(status: &Status) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::{io, net::SocketAddr};
+
+    use tokio::net::TcpListener;
+
     use super::*;
+
+    /// A name whose addresses a test changes.
+    #[derive(Debug, Default)]
+    struct ChangingName(Mutex<Vec<SocketAddr>>);
+
+    #[async_trait]
+    impl Resolver for ChangingName {
+        async fn resolve(&self, host: &str, _: u16) -> io::Result<Vec<SocketAddr>> {
+            assert_eq!(host, "wallet.payments.svc");
+            Ok(self.0.lock().unwrap().clone())
+        }
+    }
+
+    #[tokio::test]
+    async fn connections_go_in_turn_to_the_addresses_that_the_name_has_when_they_are_opened() {
+        let first = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = first.local_addr().unwrap().port();
+        let mut listeners = vec![first];
+        for host in ["127.0.0.2", "127.0.0.3"] {
+            listeners.push(TcpListener::bind((host, port)).await.unwrap());
+        }
+        let address = |at: usize| listeners[at].local_addr().unwrap();
+        let name = Arc::new(ChangingName(Mutex::new(vec![address(0), address(1)])));
+        let uri = format!("http://wallet.payments.svc:{port}");
+        let backend = GrpcBackend::with_resolver("the wallet", uri, name.clone()).unwrap();
+        // No address answers, and each attempt is given up as soon as its connection is accepted.
+        let reached = async || {
+            let accepted = async {
+                tokio::select! {
+                    Ok((socket, _)) = listeners[0].accept() => socket.local_addr().unwrap(),
+                    Ok((socket, _)) = listeners[1].accept() => socket.local_addr().unwrap(),
+                    Ok((socket, _)) = listeners[2].accept() => socket.local_addr().unwrap(),
+                }
+            };
+            tokio::select! {
+                at = accepted => at,
+                _ = backend.exchange(Calls::new(futures::stream::pending())) => unreachable!("no address answers"),
+            }
+        };
+        let (a, b) = (reached().await, reached().await);
+        assert!(a != b && [a, b].iter().all(|at| [address(0), address(1)].contains(at)), "{a} {b}");
+        *name.0.lock().unwrap() = vec![address(2)];
+        assert_eq!(reached().await, address(2));
+        name.0.lock().unwrap().clear();
+        let Err(status) = backend.exchange(Calls::new(futures::stream::pending())).await else {
+            unreachable!("the name has no address")
+        };
+        assert!(why(&status).contains("wallet.payments.svc has no address"), "{}", why(&status));
+    }
 
     #[tokio::test]
     async fn a_missing_connection_is_explained_down_to_the_systems_error_text() {

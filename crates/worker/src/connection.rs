@@ -13,12 +13,13 @@
 //!   delivered, and each transfer must be confirmed in time (`delivery`). An answered ping also
 //!   shows that the connection is alive.
 
+mod addresses;
 mod delivery;
 mod frames;
 mod guarded_io;
 mod socket;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tonic::{
     Status,
@@ -27,6 +28,8 @@ use tonic::{
 use twqr_order::HELD_BACK_MS_MAX;
 use twqr_service::Clock;
 
+pub use addresses::Resolver;
+pub(crate) use addresses::{Addresses, SystemResolver};
 use delivery::{BEAT_MS, CONFIRM_MS, LATE_WRITE_MS, PAUSE_MS_MAX, PING_INTERVAL_MS, PING_TIMEOUT_MS};
 pub(crate) use delivery::{Delivery, Handed};
 use socket::Connector;
@@ -51,11 +54,11 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Opens a connection to the endpoint.
-    pub(crate) async fn open(endpoint: &Endpoint, clock: Arc<dyn Clock>) -> Result<Self, Status> {
+    /// Opens a connection to the endpoint at one of its addresses.
+    pub(crate) async fn open(endpoint: &Endpoint, address: SocketAddr, clock: Arc<dyn Clock>) -> Result<Self, Status> {
         let delivery = Arc::new(Delivery::new(clock));
         tokio::spawn(delivery::watch(Arc::downgrade(&delivery)));
-        let connector = Connector::new(delivery.clone());
+        let connector = Connector::new(address, delivery.clone());
         let channel = endpoint.connect_with_connector(connector).await;
         let channel = channel.map_err(|error| Status::from_error(error.into()))?;
         Ok(Self { channel, delivery })

@@ -19,6 +19,7 @@ mod read_position;
 mod settings;
 
 pub use backend::{Answers, Backend, Calls, GrpcBackend};
+pub use connection::Resolver;
 pub use engine::run;
 pub use error::Error;
 pub use lanes::Lanes;

@@ -99,7 +99,8 @@ fn each_fault_names_its_key() {
 #[test]
 fn default_ports_are_below_those_of_outgoing_connections() {
     let Config { grpc, pos_http, admin, operators, wallet, fisc, .. } = Config::default();
-    for address in [grpc, pos_http, admin, operators, wallet, fisc] {
+    let peers = [wallet, fisc].map(|peer| peer.socket_address().unwrap());
+    for address in [grpc, pos_http, admin, operators].into_iter().chain(peers) {
         assert!((1_024..32_768).contains(&address.port()), "{address}");
     }
 }
@@ -108,6 +109,8 @@ fn default_ports_are_below_those_of_outgoing_connections() {
 fn settings_that_contradict_each_other_are_refused() {
     for (text, expected) in [
         ("grpc = \"0.0.0.0:17090\"", "admin is 127.0.0.1:17090, must have another port than grpc"),
+        ("wallet = \"http://wallet:1\"", "wallet is \"http://wallet:1\", must be host:port"),
+        ("fisc = \"fisc\"", "fisc is \"fisc\", must be host:port"),
         ("[kafka]\nbootstrap = \"kafka\"", "kafka.bootstrap contains \"kafka\", must be host:port"),
         (
             "[[policy.issuers]]\ninstitution = \"\"\n[[policy.issuers]]\ninstitution = \"391\"\nwindow_ms = 4000",
@@ -149,6 +152,13 @@ fn the_environment_overrides_the_file() {
     let error = format!("{:#}", load("", &[("TWQR__CALLS_MAX", "many")]).unwrap_err());
     assert!(error.contains("calls_max"), "{error}");
     assert!(load("", &[("TWQR__GRPC__X", "1")]).is_err());
+}
+
+#[test]
+fn peers_are_named_by_the_environment() {
+    let config = load("", &[("TWQR__WALLET", "wallet.payments.svc:50061"), ("TWQR__FISC", "10.0.0.1:7")]).unwrap();
+    assert_eq!(config.wallet.to_string(), "wallet.payments.svc:50061");
+    assert_eq!(config.fisc.to_string(), "10.0.0.1:7");
 }
 
 #[test]

@@ -268,7 +268,7 @@ async fn system(
 async fn audit(system: &System, results: &[CallResult]) -> anyhow::Result<(bool, Value)> {
     let pos = system.channel()?;
     let orders = audit_answers::orders(&pos, results, AUDIT_SAMPLE, Duration::from_secs(RESOLVE_S)).await;
-    let entries = ledger(connect(system.config.wallet).await?).await?;
+    let entries = ledger(connect(&system.config.wallet).await?).await?;
     let found = audit_answers::audit(results, &orders, &entries);
     let report = json!({
         "charged_twice": found.charged_twice.len(), "lost": found.lost.len(), "contradicted": found.contradicted.len(),

@@ -307,7 +307,7 @@ impl<'a> UnderLoad<'a> {
     async fn audit(&mut self) -> anyhow::Result<AuditOutcome> {
         let patience = Duration::from_secs(RESOLVE_S);
         let orders = audit_answers::orders(&self.channels[0], &self.results, AUDIT_SAMPLE, patience).await;
-        let entries = ledger(connect(self.system.config.wallet).await?).await.context("the simulator's ledger")?;
+        let entries = ledger(connect(&self.system.config.wallet).await?).await.context("the simulator's ledger")?;
         let found = audit_answers::audit(&self.results, &orders, &entries);
         let mut by_code: BTreeMap<String, usize> = BTreeMap::new();
         for result in &self.results {

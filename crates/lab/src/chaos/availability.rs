@@ -127,7 +127,7 @@ async fn audit(system: &System, payments: &[Payment], faults: &[Fault]) -> anyho
     let pos = system.channel()?;
     let results: Vec<CallResult> = payments.iter().map(|payment| payment.result.clone()).collect();
     let orders = audit_answers::orders(&pos, &results, AUDIT_SAMPLE, Duration::from_secs(RESOLVE_S)).await;
-    let entries = ledger(connect(system.config.wallet).await?).await?;
+    let entries = ledger(connect(&system.config.wallet).await?).await?;
     let found = audit_answers::audit(&results, &orders, &entries);
     let unanswered = results.iter().filter(|result| result.answer.is_err()).count();
     let layout = kafka::recorded(system.config.kafka.settings()?).await?.context("the topics have no layout")?;

@@ -181,7 +181,7 @@ async fn check_restored(
     let (kept, lost): (BTreeMap<_, _>, BTreeMap<_, _>) =
         found.into_iter().partition(|(_, order)| order.order_status.is_some());
     let is_kept = |merchant: &str, number: &str| kept.contains_key(&(merchant.to_owned(), number.to_owned()));
-    let mut entries = ledger(connect(stage.system.config.wallet).await?).await?;
+    let mut entries = ledger(connect(&stage.system.config.wallet).await?).await?;
     entries.retain(|entry| is_kept(&entry.merchant_id, &entry.merchant_trade_no));
     let answered: Vec<CallResult> = all.into_iter().filter(|result| kept.contains_key(&result.key)).collect();
     let audited = audit(&answered, &kept, &entries);

@@ -2,6 +2,7 @@
 //! until a process serves there.
 
 use std::{
+    fmt::Display,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     time::Duration,
 };
@@ -12,7 +13,7 @@ use tokio::{
     net::TcpSocket,
 };
 use tonic::transport::{Channel, Endpoint};
-use twqr_config::Config;
+use twqr_config::{Config, PeerAddress};
 use twqr_service::GatheringConnector;
 
 /// How long a process may take until it serves, in attempts of 50 ms.
@@ -39,7 +40,8 @@ impl ReservedAddresses {
 
     /// Returns the configuration with reserved addresses for everything that listens.
     pub fn assign_to(&mut self, mut config: Config) -> anyhow::Result<Config> {
-        [config.grpc, config.pos_http, config.admin, config.operators, config.wallet, config.fisc] = self.reserve()?;
+        [config.grpc, config.pos_http, config.admin, config.operators] = self.reserve()?;
+        [config.wallet, config.fisc] = self.reserve()?.map(PeerAddress::from);
         Ok(config)
     }
 
@@ -65,7 +67,7 @@ pub(super) fn check_free(addresses: &[SocketAddr]) -> anyhow::Result<()> {
 }
 
 /// Waits until a gRPC server accepts connections at `address`, at most a minute.
-pub async fn connect(address: SocketAddr) -> anyhow::Result<Channel> {
+pub async fn connect(address: impl Display) -> anyhow::Result<Channel> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))?.tcp_nodelay(true);
     for _ in 0..CONNECT_ATTEMPTS_MAX {
         if let Ok(channel) = endpoint.connect_with_connector(GatheringConnector).await {

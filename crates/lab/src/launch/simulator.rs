@@ -51,7 +51,7 @@ impl Simulator {
             let settings = simulator::settings(config, &files.data_dir, files.script, files.kinds)?;
             Self::Task { stop: stop.clone(), task: tokio::spawn(simulator::serve(settings, stop)) }
         };
-        connect(config.wallet).await.context("the simulator does not serve")?;
+        connect(&config.wallet).await.context("the simulator does not serve")?;
         Ok(simulator)
     }
 

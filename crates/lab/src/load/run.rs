@@ -135,7 +135,7 @@ async fn stage(
             Ok(PreparedRun {
                 targets: Targets { grpc, http: Some(system.config.pos_http) },
                 pos: system.channel()?,
-                ledger: Some(launch::connect(system.config.wallet).await?),
+                ledger: Some(launch::connect(&system.config.wallet).await?),
                 about: conditions::AboutSystem::of(scenario, &system.config),
                 processes: Processes::of(&system, scenario.system.shape),
                 system: Some(system),

@@ -76,7 +76,7 @@ async fn use_tool(options: &ToolOptions, system: &System) -> anyhow::Result<()> 
 
 /// Compares the ledger with an inquiry about each charged payment.
 async fn audit_payments(system: &System, payments: usize) -> anyhow::Result<()> {
-    let entries = ledger(launch::connect(system.config.wallet).await?).await.context("the simulator's ledger")?;
+    let entries = ledger(launch::connect(&system.config.wallet).await?).await.context("the simulator's ledger")?;
     let orders = inquire(system, &entries).await?;
     let found = audit(&[], &orders, &entries);
     ensure!(found.is_clean(), "the audit found: {found:?}");

@@ -3,6 +3,7 @@
 
 use std::{
     io,
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -27,12 +28,13 @@ const KEEPALIVE_PROBES: u32 = 2;
 
 /// Opens one connection for tonic.
 pub(super) struct Connector {
+    address: SocketAddr,
     delivery: Arc<Delivery>,
 }
 
 impl Connector {
-    pub(super) fn new(delivery: Arc<Delivery>) -> Self {
-        Self { delivery }
+    pub(super) fn new(address: SocketAddr, delivery: Arc<Delivery>) -> Self {
+        Self { address, delivery }
     }
 }
 
@@ -45,12 +47,10 @@ impl Service<Uri> for Connector {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let delivery = self.delivery.clone();
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let (address, delivery) = (self.address, self.delivery.clone());
         Box::pin(async move {
-            let host = uri.host().unwrap_or_default();
-            let host = host.strip_prefix('[').and_then(|ipv6| ipv6.strip_suffix(']')).unwrap_or(host);
-            let socket = TcpStream::connect((host, uri.port_u16().unwrap_or(80))).await?;
+            let socket = TcpStream::connect(address).await?;
             bound(&socket)?;
             Ok(TokioIo::new(GuardedIo::new(socket, delivery)))
         })

@@ -15,7 +15,7 @@ use crate::{
         run_dir::{self, Logs},
         simulator::{Simulator, SimulatorFiles},
     },
-    simulator::Kinds,
+    simulator::{self, Kinds},
 };
 
 /// What to start.
@@ -104,7 +104,8 @@ impl Launch<'_> {
 }
 
 fn check_configured(config: &Config, shape: Shape) -> anyhow::Result<()> {
-    check_free(&[config.grpc, config.pos_http, config.operators, config.wallet, config.fisc])?;
+    let [wallet, fisc] = simulator::addresses(config)?;
+    check_free(&[config.grpc, config.pos_http, config.operators, wallet, fisc])?;
     // Elsewhere each process has an admin address of its own.
     if shape == Shape::AllInOne { check_free(&[config.admin]) } else { Ok(()) }
 }
