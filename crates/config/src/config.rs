@@ -17,7 +17,8 @@ use twqr_types::SignatureForm;
 
 use crate::consistency::{port_faults, timing_faults};
 use crate::{
-    AdmissionConfig, KafkaConfig, PeerAddress, PolicyDocument, SettlementConfig, TelemetryConfig, policy, renamed, source,
+    AdmissionConfig, KafkaConfig, PeerAddress, PolicyDocument, SettlementConfig, TelemetryConfig, policy, renamed,
+    source,
 };
 
 /// Explains each key to operators; printed above the defaults.
@@ -33,8 +34,9 @@ pub struct Config {
     #[serde(deserialize_with = "source::text")]
     /// The name of this instance: unique among the instances of its service, stable over restarts.
     pub member: String,
-    /// How many threads run the services of this process: 1 to 256.
-    pub worker_threads: NonZeroU32,
+    /// How many threads run the services of this process: 1 to 256. Without it, as many as
+    /// processors may be used.
+    pub worker_threads: Option<NonZeroU32>,
     /// How many partitions `orders` has: 1 to 1,024, fixed at creation. Without it, existing topics
     /// keep their number.
     pub shards: Option<NonZeroU32>,
@@ -113,7 +115,7 @@ impl Default for Config {
         Self {
             data_dir: "data".into(),
             member: "0".to_owned(),
-            worker_threads: NonZeroU32::MIN.saturating_add(1),
+            worker_threads: None,
             shards: None,
             task_partitions: None,
             grpc: local(17_051),
@@ -189,7 +191,7 @@ impl Config {
         let (shards, task_partitions) = (shards.get(), task_partitions.get());
         let ranges = [
             ("shards", u64::from(shards), 1..=1_024),
-            ("worker_threads", u64::from(self.worker_threads.get()), 1..=256),
+            ("worker_threads", self.worker_threads.map_or(1, |threads| threads.get().into()), 1..=256),
             (
                 "task_partitions",
                 u64::from(task_partitions),

@@ -29,12 +29,17 @@ pub struct KafkaConfig {
     pub session_timeout_ms: u32,
     /// How long an append is retried before it fails, in ms: 1,000 to 300,000.
     pub append_timeout_ms: u32,
+    /// How much memory records on their way to the brokers may take, in MiB: 8 to 2,047. Without
+    /// it, 256, or less in a small container.
+    pub queue_mib: Option<u32>,
     password_file: PathBuf,
     #[serde(deserialize_with = "properties")]
     properties: BTreeMap<String, String>,
     property_files: BTreeMap<String, PathBuf>,
 }
 
+/// How much memory records on their way to the brokers may take, in MiB, unless it is configured.
+const QUEUE_MIB: u32 = 256;
 /// The property that `password_file` sets.
 const PASSWORD: &str = "sasl.password";
 /// Properties with these suffixes contain secrets, so they are read from files only.
@@ -70,6 +75,7 @@ impl Default for KafkaConfig {
             retention_hours: 168,
             session_timeout_ms: 6_000,
             append_timeout_ms: 60_000,
+            queue_mib: None,
             password_file: PathBuf::new(),
             properties: BTreeMap::new(),
             property_files: BTreeMap::new(),
@@ -94,6 +100,7 @@ impl KafkaConfig {
             ("min_insync", self.min_insync, min_insync_least(self.replication)..=self.replication.max(1)),
             ("retention_hours", self.retention_hours, 1..=8_760),
             ("session_timeout_ms", self.session_timeout_ms, 1_000..=300_000),
+            ("queue_mib", self.queue_mib(), 8..=2_047),
             ("append_timeout_ms", self.append_timeout_ms, 1_000..=300_000),
         ];
         let fault = |(key, value, range): (&str, u32, std::ops::RangeInclusive<u32>)| {
@@ -125,6 +132,11 @@ impl KafkaConfig {
         faults
     }
 
+    /// How much memory records on their way to the brokers may take, in MiB.
+    pub fn queue_mib(&self) -> u32 {
+        self.queue_mib.unwrap_or(QUEUE_MIB)
+    }
+
     /// Returns the settings of the Kafka journal. Reads the files that contain secrets.
     pub fn settings(&self) -> anyhow::Result<KafkaSettings> {
         let mut properties = self.properties.clone();
@@ -144,6 +156,7 @@ impl KafkaConfig {
             properties,
             session_timeout_ms: self.session_timeout_ms,
             append_timeout_ms: self.append_timeout_ms,
+            queue_kib_max: self.queue_mib() * 1_024,
         })
     }
 }

@@ -54,6 +54,9 @@ pub struct KafkaSettings {
     pub session_timeout_ms: u32,
     /// How long an append is retried before it counts as failed, in ms.
     pub append_timeout_ms: u32,
+    /// How much memory records on their way to the brokers may take, in KiB; beyond it appends are
+    /// refused.
+    pub queue_kib_max: u32,
 }
 
 impl fmt::Debug for KafkaSettings {

@@ -30,6 +30,7 @@ fn settings() -> KafkaSettings {
         properties: BTreeMap::new(),
         session_timeout_ms: 2_000,
         append_timeout_ms: 10_000,
+        queue_kib_max: 65_536,
     }
 }
 

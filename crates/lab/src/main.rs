@@ -82,7 +82,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::SampleDay(_) | Command::Simulator(_) | Command::Smoke(_) | Command::CounterpartyFiles(_) => &[],
     };
     let config = Config::load_except(cli.config.as_deref(), chosen)?;
-    let threads = config.worker_threads.get() as usize;
+    let threads = twqr_service::ContainerLimits::read(std::path::Path::new("/")).threads();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
     let result = runtime.block_on(run(cli.command, config));
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));

@@ -5,17 +5,23 @@
 mod admin;
 mod cli;
 mod commands;
+mod resources;
 mod retention;
 mod services;
 
-use std::{io::Write, path::PathBuf, process::ExitCode};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 use twqr_config::Config;
 use twqr_files::{print_error_line, print_line};
-use twqr_service::stop_on_signal;
+use twqr_service::{ContainerLimits, stop_on_signal};
 
+use resources::Resources;
 use services::Service;
 
 #[global_allocator]
@@ -107,15 +113,16 @@ fn main() -> ExitCode {
 
 fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     twqr_service::raise_open_files();
-    let config = Config::load(cli.config.as_deref())?;
-    let threads = config.worker_threads.get() as usize;
+    let mut config = Config::load(cli.config.as_deref())?;
+    let resources = Resources::of(&mut config, ContainerLimits::read(Path::new("/")));
+    let threads = resources.threads;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
-    let result = runtime.block_on(run(cli.command, config));
+    let result = runtime.block_on(run(cli.command, config, resources));
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     result
 }
 
-async fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
+async fn run(command: Command, config: Config, resources: Resources) -> anyhow::Result<ExitCode> {
     let services: &[Service] = match command {
         Command::Pay(arguments) => return commands::pay::run(arguments).await,
         Command::Query(arguments) => return commands::query::run(arguments).await,
@@ -138,6 +145,7 @@ async fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         Command::FiscWorker => &[Service::FiscWorker],
         Command::Tracker => &[Service::Tracker],
     };
+    resources.report(services, &config);
     services::run(services, config, stop_on_signal()?).await.map(|()| ExitCode::SUCCESS)
 }
 
@@ -146,6 +154,7 @@ fn check_or_print(command: &cli::Config, config: &Config) -> anyhow::Result<Exit
         cli::Config::Check => {
             services::check_files(config)?;
             print_line("the configuration is valid")?;
+            print_line(Resources::bounds(config))?;
         }
         cli::Config::Default => write!(twqr_files::stdout(), "{}", Config::printed_defaults()?)?,
     }

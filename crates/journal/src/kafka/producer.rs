@@ -35,8 +35,6 @@ const CLOSE_MS: u64 = 5_000;
 
 /// How many messages may wait for the broker before further ones are refused.
 const QUEUED_MESSAGES_MAX: usize = 500_000;
-/// How much these messages may take together, in KiB.
-const QUEUED_KIB_MAX: usize = 256 << 10;
 
 /// The producer of the process. Cloning gives another handle of the same one.
 #[derive(Clone)]
@@ -151,7 +149,7 @@ impl Running {
             .set("message.timeout.ms", client.settings.append_timeout_ms.to_string())
             .set("message.max.bytes", MESSAGE_BYTES_MAX.to_string())
             .set("queue.buffering.max.messages", QUEUED_MESSAGES_MAX.to_string())
-            .set("queue.buffering.max.kbytes", QUEUED_KIB_MAX.to_string());
+            .set("queue.buffering.max.kbytes", client.settings.queue_kib_max.to_string());
         let listener = DeliveryListener { listener: client.listener(), dead: AtomicBool::new(false) };
         let running = Arc::new(Self { producer: create(&config, listener)?, stop: AtomicBool::new(false) });
         let poller = running.clone();
