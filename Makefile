@@ -7,6 +7,7 @@ GHZ_VERSION := 0.120.0
 VEGETA_VERSION := 12.12.0
 TYPESCRIPT_VERSION := 5.9.3
 K6_TYPES_VERSION := 2.3.0
+GRAFANA_SDK_VERSION := 1769699998!10.1.0
 DENY := .tools/bin/cargo-deny
 BUF := .tools/node_modules/.bin/buf
 SHELLCHECK := .tools/shellcheck/bin/shellcheck
@@ -35,6 +36,8 @@ PYYAML := .tools/python/yaml/__init__.py
 CARGO_SBOM := .tools/bin/cargo-sbom
 GO := .tools/golang/go/bin/go
 TSC := .tools/k6/node_modules/.bin/tsc
+PROMETHEUS := .tools/prometheus/usr/bin/prometheus
+GRAFANA_SDK := .tools/python/grafana_foundation_sdk/__init__.py
 
 .DEFAULT_GOAL := help
 ONCE ?=
@@ -49,7 +52,7 @@ FULL_API_DAY := load-tests/samples/day-full-api.jsonl
 CHECKS := check-format check-layers check-files check-scripts check-proto check-deps check-unused \
   check-clippy check-docs
 
-.PHONY: help build run run-kafka test test-kafka test-tools test-older test-deploy chart-docs model model-long bench bench-quick bench-kafka load sample lint fmt \
+.PHONY: help build run run-kafka test test-kafka test-tools test-older test-telemetry test-deploy chart-docs model model-long bench bench-quick bench-kafka load sample lint fmt \
   $(CHECKS) list-checks proto-baseline kafka-up kafka-down clean
 
 help: ## Lists every target
@@ -75,6 +78,9 @@ test-kafka: ## Starts brokers and runs the tests on them: conformance, crashes u
 
 test-tools: $(GHZ) $(VEGETA) $(TSC) ## Runs ghz and vegeta against a system, and audits it
 	@.make/test-tools $(GHZ) $(VEGETA) $(TSC)
+
+test-telemetry: $(PROMETHEUS) $(PYYAML) $(GRAFANA_SDK) $(GHZ) ## Checks alerts; runs the dashboards
+	@.make/test-telemetry $(dir $(PROMETHEUS)) .tools/python $(GHZ)
 
 test-older: ## Upgrades systems of an older build (from git) under load, and rolls them back
 	@.make/test-older
@@ -243,3 +249,21 @@ $(PYYAML):
 
 $(CARGO_SBOM):
 	cargo install --quiet --locked --root .tools cargo-sbom --version $(CARGO_SBOM_VERSION)
+
+# Debian's package has both programs; it is unpacked, not installed. Those on the path serve too.
+$(PROMETHEUS):
+	@mkdir -p $(@D)
+	@if command -v prometheus >/dev/null && command -v promtool >/dev/null; then \
+	  ln -sf "$$(command -v prometheus)" "$$(command -v promtool)" $(@D); \
+	else \
+	  cd .tools/prometheus && { apt-get download -qq prometheus 2>/dev/null || { apt-get update -qq && apt-get download -qq prometheus; }; } \
+	    && dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb; \
+	fi || { echo "prometheus is missing: install Prometheus with promtool (package prometheus), then run make again"; exit 1; }
+	@touch -h $@
+
+# The types of Grafana's dashboards.
+$(GRAFANA_SDK):
+	@python3 -m pip install --quiet --disable-pip-version-check --root-user-action ignore --no-deps \
+	    --only-binary :all: --upgrade --target .tools/python 'grafana-foundation-sdk==$(GRAFANA_SDK_VERSION)' \
+	  || { echo "the SDK of Grafana is missing: install python3 with pip, then run make again"; exit 1; }
+	@touch $@

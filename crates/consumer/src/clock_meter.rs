@@ -12,6 +12,8 @@ use twqr_service::{CLOCK_PART, Clock, Context, MeasuredClock, Part, join_backgro
 use twqr_types::UnixMs;
 use twqr_wire::convert::{ReplyRecord, encode_reply_record};
 
+use crate::metrics::SKEW;
+
 /// The time between two measurements.
 const SPACING: Duration = Duration::from_secs(1);
 /// How long an append may take to count as a measurement.
@@ -22,8 +24,6 @@ const FIRST_WITHIN: Duration = Duration::from_secs(2);
 const REPORT: Duration = Duration::from_millis(250);
 /// After so long without a measurement the clock is reported as not measured.
 const UNMEASURED_MAX: Duration = Duration::from_mins(1);
-
-const SKEW: &str = "twqr_clock_skew_seconds";
 
 /// Measures the clock of one process, and reports it as the part [`CLOCK_PART`].
 pub struct ClockMeter {
@@ -43,11 +43,7 @@ impl ClockMeter {
     /// Measures once, for at most 2 s, so that a process with a wrong clock begins nothing by it.
     /// Then measures every second until `context.shutdown` fires, in a task of its own.
     pub async fn begin(journal: Arc<dyn Journal>, clock: Arc<MeasuredClock>, context: &Context) {
-        metrics::describe_gauge!(
-            SKEW,
-            metrics::Unit::Seconds,
-            "How far the clock is ahead of the brokers' clocks at least; 0 if it may be right, negative if it is behind"
-        );
+        SKEW.describe();
         let part = context.health.side_part(CLOCK_PART);
         let meter = Self { journal, clock, part };
         let mut probes = Probes { next: rand::rng().random(), measured_at: None, is_stamped: true };
@@ -101,7 +97,7 @@ impl ClockMeter {
             return is_skewed;
         };
         let least_ms = skew.min_ms.max(0) + skew.max_ms.min(0);
-        metrics::gauge!(SKEW).set(least_ms as f64 / 1_000.0);
+        SKEW.gauge(&[]).set(least_ms as f64 / 1_000.0);
         let bound_ms = self.clock.skew_max_ms();
         match (was_skewed, is_skewed) {
             (false, true) => error!(

@@ -17,11 +17,10 @@ use std::{
 use bytes::Bytes;
 use tracing::error;
 use twqr_journal::{Entry, Journal, JournalError, Offset, Partition, Topic};
-use twqr_service::{Clock, Context, Part};
+use twqr_service::{Clock, Context, Metric, Part};
 use twqr_wire::convert::{DeadLetter, encode_dead_letter};
 
-/// Counts the letters that could not be written.
-const LOST: &str = "twqr_dead_letters_lost_total";
+use crate::metrics::LETTERS_LOST;
 
 /// The pauses between the attempts to write a letter, in ms.
 const RETRY_PAUSES_MS: [u64; 4] = [100, 1_000, 5_000, 25_000];
@@ -35,18 +34,18 @@ const UNACKNOWLEDGED_BYTES_MAX: usize = 4 << 20;
 pub struct DeadLetters {
     journal: Arc<dyn Journal>,
     clock: Arc<dyn Clock>,
-    counter: &'static str,
+    counter: Metric,
     part: Part,
     /// The size of all unacknowledged letters, in bytes.
     unacknowledged: Arc<AtomicUsize>,
 }
 
 impl DeadLetters {
-    /// `counter` is the name of the metric that counts the letters; each service has its own. The
+    /// `counter` is the metric that counts the letters; each service has its own. The
     /// part `dead-letters` of the process is degraded while letters cannot be written.
-    pub fn new(journal: Arc<dyn Journal>, context: &Context, counter: &'static str) -> Self {
-        metrics::describe_counter!(counter, "Records that could not be used and were written to dead-letters");
-        metrics::describe_counter!(LOST, "Records that could not be used and may not be in dead-letters either");
+    pub fn new(journal: Arc<dyn Journal>, context: &Context, counter: Metric) -> Self {
+        counter.describe();
+        LETTERS_LOST.describe();
         let part = context.health.side_part(Topic::DeadLetters.name());
         Self { journal, clock: context.clock.clone(), counter, part, unacknowledged: Arc::default() }
     }
@@ -56,7 +55,7 @@ impl DeadLetters {
     /// the letter but never logged, and `reason` must not repeat any of it.
     pub fn write(&self, source: Partition, offset: Offset, payload: &Bytes, reason: impl Display) {
         error!(partition = %source, offset, %reason, "a record cannot be used; it is written to dead-letters");
-        metrics::counter!(self.counter).increment(1);
+        self.counter.counter(&[]).increment(1);
         let letter = DeadLetter {
             topic: source.topic.name().to_owned(),
             partition: source.index,
@@ -103,7 +102,7 @@ impl DeadLetters {
             partition = %source, offset, %why,
             "a dead letter may not have been written; the record is at its position while its topic keeps it"
         );
-        metrics::counter!(LOST).increment(1);
+        LETTERS_LOST.counter(&[]).increment(1);
         self.degrade(why);
     }
 }
@@ -131,7 +130,7 @@ mod tests {
     fn letters(session: Arc<SimSession>) -> (DeadLetters, Health) {
         let (clock, health) = (Arc::new(FixedClock), Health::default());
         let context = Context { clock, shutdown: CancellationToken::new(), health: health.clone() };
-        (DeadLetters::new(session, &context, "twqr_test_dead_letters_total"), health)
+        (DeadLetters::new(session, &context, LETTERS_LOST), health)
     }
 
     async fn write(letters: &DeadLetters, bytes: usize) {

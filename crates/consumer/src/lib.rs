@@ -8,12 +8,14 @@ mod clock_meter;
 mod dead_letters;
 mod doubles;
 mod holders;
+mod metrics;
 mod partitions;
 mod seat;
 mod signs;
 mod watch;
 mod witness;
 
+pub use crate::metrics::METRICS;
 pub use beginnings::{BeginningsCheck, KnownBeginnings, beginnings_read};
 pub use clock_meter::ClockMeter;
 pub use dead_letters::DeadLetters;

@@ -37,6 +37,7 @@ use twqr_service::{
 use twqr_types::{ShardCount, StatusCode};
 use twqr_wire::pos::pos_service_server::PosServiceServer;
 
+pub use crate::metrics::METRICS;
 pub use admission::AdmissionSettings;
 pub use http::{HttpSettings, KeysError};
 
@@ -130,7 +131,7 @@ pub async fn run(
     journal: Arc<dyn Journal>,
     context: Context,
 ) -> Result<(), Error> {
-    metrics::describe();
+    metrics::register();
     let form = match &settings.http {
         Some(http) => Some(http::HttpForm::open(http).await?),
         None => None,

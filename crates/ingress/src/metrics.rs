@@ -1,30 +1,176 @@
-//! The ingress' metrics, each under one name. A merchant is never a label: there are too many.
+//! The ingress' metrics. A merchant is never a label: there are too many.
 
 use std::{sync::LazyLock, time::Duration};
 
 use tokio::time::Instant;
 use tonic::Code;
+use twqr_service::{CALL_SECONDS, Metric, MetricKind, PART_SECONDS};
 use twqr_types::SignatureForm;
-use twqr_wire::hops::HopReport;
+use twqr_wire::hops::{Hop, HopReport};
 
 use crate::admission::ShedReason;
 
-const CALLS: &str = "twqr_ingress_calls_total";
-const SECONDS: &str = "twqr_ingress_call_duration_seconds";
-const HOPS: &str = "twqr_ingress_hop_duration_seconds";
-const WAITING: &str = "twqr_ingress_calls_waiting";
-const WATCHES: &str = "twqr_ingress_watches";
-const STREAMS: &str = "twqr_ingress_streams";
-const SHED: &str = "twqr_ingress_calls_shed_total";
-const UNDECIDED: &str = "twqr_ingress_calls_undecided";
-const LIMIT: &str = "twqr_ingress_calls_undecided_limit";
-const DELAY: &str = "twqr_ingress_decision_delay_seconds";
-const REPEATS: &str = "twqr_ingress_repeats_total";
+const CALLS: Metric = Metric {
+    name: "twqr_ingress_calls_total",
+    kind: MetricKind::Counter,
+    unit: "calls",
+    labels: &["method", "code"],
+    meaning: "Calls that ended, by method and gRPC code; Cancelled: the caller left. Each payment of a PayStream counts",
+    action: "Its rate is the load. Unavailable and ResourceExhausted: alerts AnswerBudgetBurnsFast and CallsShed",
+};
+const SECONDS: Metric = Metric {
+    name: "twqr_ingress_call_duration_seconds",
+    kind: MetricKind::Histogram(CALL_SECONDS),
+    unit: "seconds",
+    labels: &["method"],
+    meaning: "From the call's arrival to its answer, by method",
+    action: "Alerts AnswerBudgetBurnsFast and AnswerBudgetBurnsSlowly; the hops say where the time goes",
+};
+const HOPS: Metric = Metric {
+    name: "twqr_ingress_hop_duration_seconds",
+    kind: MetricKind::Histogram(PART_SECONDS),
+    unit: "seconds",
+    labels: &["hop", "kind"],
+    meaning: "Time of calls that asked for their hops, by hop and by kind: working, waiting or unknown",
+    action: "Find the slow hop: orders_wait is the router's queue, worker_wait the issuer's lane, backend the issuer",
+};
+const WAITING: Metric = Metric {
+    name: "twqr_ingress_calls_waiting",
+    kind: MetricKind::Gauge,
+    unit: "calls",
+    labels: &[],
+    meaning: "Calls that wait for an answer of the router",
+    action: "Near calls_max, further calls are refused: look for a slow issuer",
+};
+const WATCHES: Metric = Metric {
+    name: "twqr_ingress_watches",
+    kind: MetricKind::Gauge,
+    unit: "watches",
+    labels: &[],
+    meaning: "Watches of orders that are open",
+    action: "",
+};
+const STREAMS: Metric = Metric {
+    name: "twqr_ingress_streams",
+    kind: MetricKind::Gauge,
+    unit: "streams",
+    labels: &[],
+    meaning: "Streams of payments that are open",
+    action: "Near streams_max, further streams are refused: add ingresses",
+};
+const SHED: Metric = Metric {
+    name: "twqr_ingress_calls_shed_total",
+    kind: MetricKind::Counter,
+    unit: "calls",
+    labels: &["kind", "reason"],
+    meaning: "Calls, watches and streams refused because too many were pending, by kind and reason: limit (of the \
+              shard's undecided calls), reserved (for calls about accepted orders), share (of the caller), calls_max, \
+              streams_max",
+    action: "Alert CallsShed. limit, reserved: journal or routers are too slow for the load. share: one merchant sends \
+             more than its share. calls_max: too many calls wait, perhaps for a slow issuer",
+};
+const UNDECIDED: Metric = Metric {
+    name: "twqr_ingress_calls_undecided",
+    kind: MetricKind::Gauge,
+    unit: "calls",
+    labels: &[],
+    meaning: "Calls that no router is known to have decided",
+    action: "At the limit, calls are refused with the reason limit",
+};
+const LIMIT: Metric = Metric {
+    name: "twqr_ingress_calls_undecided_limit",
+    kind: MetricKind::Gauge,
+    unit: "calls",
+    labels: &[],
+    meaning: "How many undecided calls may be admitted at once, over all shards",
+    action: "It falls while the decision delay is above admission.delay_ms",
+};
+const DELAY: Metric = Metric {
+    name: "twqr_ingress_decision_delay_seconds",
+    kind: MetricKind::Gauge,
+    unit: "seconds",
+    labels: &[],
+    meaning: "From an append until the answer of the router, as measured last; only measured while calls are undecided",
+    action: "Above admission.delay_ms: the journal or the routers are too slow for the load",
+};
+const REPEATS: Metric = Metric {
+    name: "twqr_ingress_repeats_total",
+    kind: MetricKind::Counter,
+    unit: "calls",
+    labels: &["how"],
+    meaning: "Repeated payments answered without the router: cached (from the remembered answer) or joined (together \
+              with the first call)",
+    action: "Many repeats: callers' time-outs are too short, or answers are slow",
+};
+const SIGNATURES: Metric = Metric {
+    name: "twqr_ingress_signatures_total",
+    kind: MetricKind::Counter,
+    unit: "calls",
+    labels: &["form"],
+    meaning: "Valid signatures of the POS HTTP form, by form of the signed text",
+    action: "Forms that stay at 0 can be removed from signature_forms",
+};
+/// Replies that could not be decoded.
+pub(crate) const DEAD_LETTERS: Metric = Metric {
+    name: "twqr_ingress_dead_letters_total",
+    kind: MetricKind::Counter,
+    unit: "records",
+    labels: &[],
+    meaning: "Replies that could not be read and were written to dead-letters",
+    action: "Alert DeadLettersWritten",
+};
+
+/// The metrics of the ingress.
+pub const METRICS: &[Metric] = &[
+    CALLS,
+    SECONDS,
+    HOPS,
+    WAITING,
+    WATCHES,
+    STREAMS,
+    SHED,
+    UNDECIDED,
+    LIMIT,
+    DELAY,
+    REPEATS,
+    SIGNATURES,
+    DEAD_LETTERS,
+];
+
 /// The method of payments.
 const PAY: &str = "Pay";
-const SIGNATURES: &str = "twqr_ingress_signatures_total";
-/// Replies that could not be decoded.
-pub(crate) const DEAD_LETTERS: &str = "twqr_ingress_dead_letters_total";
+/// The values of the label `method`: those of gRPC, and those of the HTTP form.
+const METHODS: [&str; 10] = [
+    PAY,
+    "PayStream",
+    "Query",
+    "Refund",
+    "Cancel",
+    "WatchOrder",
+    "http_Payment",
+    "http_Inquiry",
+    "http_Refund",
+    "http_Cancel",
+];
+/// The codes with which calls end.
+const CODES: [Code; 7] = [
+    Code::Ok,
+    Code::Cancelled,
+    Code::InvalidArgument,
+    Code::AlreadyExists,
+    Code::Unauthenticated,
+    Code::ResourceExhausted,
+    Code::Unavailable,
+];
+/// What is refused, and why.
+const SHED_KINDS: [(&str, &str); 6] = [
+    ("call", "limit"),
+    ("call", "reserved"),
+    ("call", "share"),
+    ("call", "calls_max"),
+    ("watch", "calls_max"),
+    ("stream", "streams_max"),
+];
 
 /// The kind of a pending call. Watches have their own limit, so that they never take the place of a
 /// payment.
@@ -45,54 +191,82 @@ pub(crate) enum RepeatAnswer {
     Joined,
 }
 
-/// Registers what each metric means with the exporter.
-pub(crate) fn describe() {
-    metrics::describe_counter!(
-        CALLS,
-        "Calls that ended, by method and gRPC code; Cancelled: the caller left. Each payment of a PayStream counts"
-    );
-    metrics::describe_histogram!(SECONDS, metrics::Unit::Seconds, "From the call's arrival to its answer, by method");
-    metrics::describe_histogram!(
-        HOPS,
-        metrics::Unit::Seconds,
-        "Time of calls that asked for their hops, by hop and by kind: working, waiting or unknown"
-    );
-    metrics::describe_gauge!(WAITING, "Calls that wait for an answer of the router");
-    metrics::describe_gauge!(WATCHES, "Watches of orders that are open");
-    metrics::describe_counter!(
-        SHED,
-        "Calls, watches and streams refused because too many were pending, by kind and reason: limit (of the shard's \
-         undecided calls), reserved (for calls about accepted orders), share (of the caller), calls_max, streams_max"
-    );
-    metrics::describe_gauge!(UNDECIDED, "Calls that no router is known to have decided");
-    metrics::describe_gauge!(LIMIT, "How many undecided calls may be admitted at once, over all shards");
-    metrics::describe_gauge!(
-        DELAY,
-        metrics::Unit::Seconds,
-        "From an append until the answer of the router, as measured last; only measured while calls are undecided"
-    );
-    metrics::describe_gauge!(STREAMS, "Streams of payments that are open");
-    metrics::describe_counter!(REPEATS, "Repeated payments answered without the router, by how");
-    metrics::describe_counter!(SIGNATURES, "Valid signatures of the POS HTTP form, by form of the signed text");
+impl RepeatAnswer {
+    const ALL: [Self; 2] = [Self::Cached, Self::Joined];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Cached => "cached",
+            Self::Joined => "joined",
+        }
+    }
+}
+
+/// Registers the metrics with the exporter, and the series whose labels are known.
+pub(crate) fn register() {
+    METRICS.iter().for_each(Metric::describe);
+    for method in METHODS {
+        for code in &CODES {
+            CALLS.touch(&[method, code_label(*code)]);
+        }
+        SECONDS.touch(&[method]);
+    }
+    for hop in &Hop::ALL {
+        HOPS.touch(&[hop.name(), hop.kind().name()]);
+    }
+    for (kind, reason) in &SHED_KINDS {
+        SHED.touch(&[kind, reason]);
+    }
+    for how in &RepeatAnswer::ALL {
+        REPEATS.touch(&[how.label()]);
+    }
+    for form in &SignatureForm::ALL {
+        SIGNATURES.touch(&[form.name()]);
+    }
+}
+
+/// The label of a gRPC code.
+const fn code_label(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "Ok",
+        Code::Cancelled => "Cancelled",
+        Code::Unknown => "Unknown",
+        Code::InvalidArgument => "InvalidArgument",
+        Code::DeadlineExceeded => "DeadlineExceeded",
+        Code::NotFound => "NotFound",
+        Code::AlreadyExists => "AlreadyExists",
+        Code::PermissionDenied => "PermissionDenied",
+        Code::ResourceExhausted => "ResourceExhausted",
+        Code::FailedPrecondition => "FailedPrecondition",
+        Code::Aborted => "Aborted",
+        Code::OutOfRange => "OutOfRange",
+        Code::Unimplemented => "Unimplemented",
+        Code::Internal => "Internal",
+        Code::Unavailable => "Unavailable",
+        Code::DataLoss => "DataLoss",
+        Code::Unauthenticated => "Unauthenticated",
+    }
 }
 
 /// Counts a valid signature.
 pub(crate) fn signature(form: SignatureForm) {
-    metrics::counter!(SIGNATURES, "form" => form.name()).increment(1);
+    SIGNATURES.counter(&[form.name()]).increment(1);
 }
 
-/// The metrics of payments that were answered, and the number of pending calls. Nearly every call
+/// The metrics of payments that were answered, and the numbers of pending calls. Nearly every call
 /// changes them, so they are looked up once.
 struct FrequentMetrics {
     paid: metrics::Counter,
     pay_seconds: metrics::Histogram,
     waiting: metrics::Gauge,
+    undecided: metrics::Gauge,
 }
 
 static FREQUENT: LazyLock<FrequentMetrics> = LazyLock::new(|| FrequentMetrics {
-    paid: metrics::counter!(CALLS, "method" => PAY, "code" => "Ok"),
-    pay_seconds: metrics::histogram!(SECONDS, "method" => PAY),
-    waiting: metrics::gauge!(WAITING),
+    paid: CALLS.counter(&[PAY, code_label(Code::Ok)]),
+    pay_seconds: SECONDS.histogram(&[PAY]),
+    waiting: WAITING.gauge(&[]),
+    undecided: UNDECIDED.gauge(&[]),
 });
 
 /// Counts a call that ended.
@@ -102,15 +276,15 @@ pub(crate) fn call(method: &'static str, code: Code, took: Duration) {
         FREQUENT.pay_seconds.record(took.as_secs_f64());
         return;
     }
-    metrics::counter!(CALLS, "method" => method, "code" => format!("{code:?}")).increment(1);
-    metrics::histogram!(SECONDS, "method" => method).record(took.as_secs_f64());
+    CALLS.counter(&[method, code_label(code)]).increment(1);
+    SECONDS.histogram(&[method]).record(took.as_secs_f64());
 }
 
 /// Records where the time of a call went.
 pub(crate) fn hops(report: &HopReport) {
     for (hop, us) in report.passed() {
         let time = Duration::from_micros(us).as_secs_f64();
-        metrics::histogram!(HOPS, "hop" => hop.name(), "kind" => hop.kind().name()).record(time);
+        HOPS.histogram(&[hop.name(), hop.kind().name()]).record(time);
     }
 }
 
@@ -144,7 +318,7 @@ impl Drop for PendingAnswer {
 pub(crate) fn change_pending(kind: CallKind, change: f64) {
     match kind {
         CallKind::Call => FREQUENT.waiting.increment(change),
-        CallKind::Watch => metrics::gauge!(WATCHES).increment(change),
+        CallKind::Watch => WATCHES.gauge(&[]).increment(change),
         CallKind::Probe => {}
     }
 }
@@ -163,39 +337,35 @@ pub(crate) fn shed(kind: CallKind, reason: Option<ShedReason>) {
         Some(ShedReason::Share) => "share",
         None => "calls_max",
     };
-    metrics::counter!(SHED, "kind" => kind, "reason" => reason).increment(1);
+    SHED.counter(&[kind, reason]).increment(1);
 }
 
 /// Changes the number of undecided calls.
 pub(crate) fn change_undecided(change: i32) {
-    metrics::gauge!(UNDECIDED).increment(f64::from(change));
+    FREQUENT.undecided.increment(f64::from(change));
 }
 
 /// Changes the sum of the shards' limits.
 pub(crate) fn change_admission_limit(change: f64) {
-    metrics::gauge!(LIMIT).increment(change);
+    LIMIT.gauge(&[]).increment(change);
 }
 
 /// Sets the delay that was measured last.
 pub(crate) fn decision_delay(delay: Duration) {
-    metrics::gauge!(DELAY).set(delay.as_secs_f64());
+    DELAY.gauge(&[]).set(delay.as_secs_f64());
 }
 
 /// Changes the number of open streams of payments.
 pub(crate) fn change_streams(change: f64) {
-    metrics::gauge!(STREAMS).increment(change);
+    STREAMS.gauge(&[]).increment(change);
 }
 
 /// Counts a stream that was refused because too many were open.
 pub(crate) fn shed_stream() {
-    metrics::counter!(SHED, "kind" => "stream", "reason" => "streams_max").increment(1);
+    SHED.counter(&["stream", "streams_max"]).increment(1);
 }
 
 /// Counts a repeat that was answered without the router.
 pub(crate) fn repeat(how: RepeatAnswer) {
-    let how = match how {
-        RepeatAnswer::Cached => "cached",
-        RepeatAnswer::Joined => "joined",
-    };
-    metrics::counter!(REPEATS, "how" => how).increment(1);
+    REPEATS.counter(&[how.label()]).increment(1);
 }

@@ -9,7 +9,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use crate::{error::JournalError, topic::Partition};
+use crate::{error::JournalError, metrics, topic::Partition};
 
 /// Resolves when all entries of an append are durable, or with the error that prevents it. After
 /// [`JournalError::AppendUnknown`] the entries may or may not be in the log.
@@ -72,6 +72,9 @@ impl AckSender {
 
     /// Resolves the acknowledgement with the time of the append, if the broker stamps it.
     pub fn send_with_time(self, result: Result<Option<LogTime>, JournalError>) {
+        if result.is_err() {
+            metrics::append_failed();
+        }
         drop(self.0.send(result));
     }
 }

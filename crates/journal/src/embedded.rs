@@ -25,7 +25,7 @@ use async_trait::async_trait;
 
 use crate::{
     Ack, Assignments, Entry, Group, Journal, JournalError, Offset, Partition, Position, Reader, RepliesHold, Topic,
-    check_entries,
+    check_entries, metrics,
 };
 use committer::{Committer, Work};
 use disk::Disk;
@@ -75,6 +75,7 @@ pub struct EmbeddedJournal {
 impl EmbeddedJournal {
     /// Opens or creates the journal. Errors name the folder and what to do.
     pub fn open(settings: EmbeddedSettings) -> Result<Arc<Self>, JournalError> {
+        metrics::register();
         let counts: BTreeMap<Topic, u32> = Topic::ALL.map(|topic| (topic, settings.partitions(topic))).into();
         let disk = Arc::new(Disk::open(&settings.dir, &counts)?);
         let tails = Arc::new(Tails::new(&counts, &disk)?);

@@ -18,6 +18,7 @@ mod layout;
 mod positions;
 mod producer;
 mod replies;
+mod statistics;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,7 +30,7 @@ use async_trait::async_trait;
 
 use crate::{
     Ack, Assignments, Entry, Group, Journal, JournalError, Offset, Partition, Position, Reader, RepliesHold, Topic,
-    check_entries,
+    check_entries, metrics,
 };
 use client::Client;
 use fetcher::{Fetchers, Pace};
@@ -91,6 +92,7 @@ impl KafkaJournal {
     /// not those of the layout that `twqr topics apply` has recorded. `member` names this process
     /// to the brokers.
     pub async fn connect(settings: KafkaSettings, member: &str) -> Result<Arc<Self>, JournalError> {
+        metrics::register();
         let client = Client::new(settings, member)?;
         let layout = layout::check(&client).await?;
         let producer = Producer::new(client.clone())?;

@@ -17,6 +17,7 @@ mod ack;
 pub mod embedded;
 mod error;
 pub mod kafka;
+mod metrics;
 mod record;
 mod topic;
 mod whole;
@@ -25,6 +26,7 @@ use std::{collections::BTreeSet, fmt};
 
 use async_trait::async_trait;
 
+pub use crate::metrics::METRICS;
 pub use ack::{Ack, AckSender, LogTime};
 pub use error::JournalError;
 pub use record::{ENTRY_BYTES_MAX, Entry, POSITION_METADATA_BYTES_MAX, Position, Record, check_entries};

@@ -8,8 +8,8 @@ use tracing::{debug, error, info, warn};
 use twqr_consumer::DeadLetters;
 use twqr_journal::{Ack, Entry, Journal, Partition, Record, Topic, Witness};
 use twqr_order::{
-    Command, Effect, HoldRecord, ListingChange, Order, POLICY_SHARD, Policy, PolicyChange, Position, Remembering, Step,
-    Target, apply, refuse_unknown_payment,
+    Command, Effect, HoldRecord, ListingChange, MovementOutcome, Order, POLICY_SHARD, Policy, PolicyChange, Position,
+    Remembering, Step, Target, apply, refuse_unknown_payment,
 };
 use twqr_types::{Issuer, OrderKey, ShardId, UnixMs};
 use twqr_wire::{
@@ -199,6 +199,7 @@ impl<'a> Batch<'a> {
         let rules = directory.rules_at(offset, &record.command, versions);
         let applied = apply(&mut hot.order, record, cause, rules, &mut self.effects);
         self.steps.count(applied.step);
+        note_result(hot.order.as_ref(), record, applied.step);
         self.begin_span(key, record, cause, applied.step);
         // Before the replies, so that no ingress remembers a success when its caller hears of the
         // cancel.
@@ -317,6 +318,18 @@ impl<'a> Batch<'a> {
         }
         let append = |(partition, entries)| journal.append(partition, entries);
         appends.into_iter().filter(|(_, entries)| !entries.is_empty()).map(append).collect()
+    }
+}
+
+/// Measures what the record decided for good: the outcome of a movement, or a refund's result.
+fn note_result(order: Option<&Order>, record: &twqr_order::Record, step: Step) {
+    match (&record.command, order) {
+        (Command::Outcome(outcome), Some(order)) => {
+            let is_charge = matches!(outcome.movement, MovementOutcome::Charge(_));
+            metrics::outcome(order, step, is_charge, record.at);
+        }
+        (Command::RefundResult(_), Some(order)) if step != Step::Ignored => metrics::refund_final(order, record.at),
+        _ => {}
     }
 }
 

@@ -31,6 +31,7 @@ use twqr_order::{Policy, PolicyFault};
 use twqr_service::{Context, Stalled};
 use twqr_wire::convert::RecordFault;
 
+pub use crate::metrics::METRICS;
 use reply_appends::ReplyAppends;
 use standby::OwnedShards;
 pub use store::{DiskStore, MemoryStore, StateStore, StoreError, StoreMark, StoredState};
@@ -93,7 +94,7 @@ pub(crate) struct Links {
 /// other routers have claimed its shards, so that no payment waits in the meantime. Fails if
 /// another living router has the same member name.
 pub async fn run(settings: Settings, journal: Arc<dyn Journal>, context: Context) -> Result<(), Error> {
-    metrics::describe();
+    metrics::register(journal.partitions(Topic::Orders));
     let replies = ReplyAppends::new(journal.clone(), &context.health);
     let owned = Arc::<OwnedShards>::default();
     let standby = {

@@ -24,6 +24,11 @@ impl<'a> Reading<'a> {
         Self { clock, at: Instant::now() }
     }
 
+    /// When the batch was read.
+    pub(crate) fn at(&self) -> Instant {
+        self.at
+    }
+
     /// The hops of a record's call after the record was read.
     pub(crate) fn arrived(&self, mut times: HopTimes, command: &Command) -> HopTimes {
         times.add_wait(queue_of(command), self.stay().0);

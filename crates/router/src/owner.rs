@@ -20,7 +20,7 @@ use crate::{
     batch::{Batch, DecodedRecord},
     checkpoint::{Checkpoint, Written},
     early_records::EarlyRecords,
-    metrics,
+    metrics::{self, OwnedGauges},
     newest_claim::NewestClaim,
     outgoing::Reading,
     reply_appends::ReplyAppends,
@@ -100,6 +100,7 @@ struct OwnedShard {
     mark: StoreMark,
     states_end: StatesEnd,
     early_records: EarlyRecords,
+    gauges: OwnedGauges,
 }
 
 impl OwnedShard {
@@ -113,6 +114,7 @@ impl OwnedShard {
             self.shard.superseded.add_marker(epoch);
         }
         self.states_end.set_outdated();
+        self.gauges.checkpoint_written();
     }
 
     /// Returns how the owner ends if the restored position is past our claim. It would never read
@@ -137,17 +139,20 @@ impl<'a> Owner<'a> {
     /// claims the shard, or something fails.
     pub(crate) async fn own(self, held: Held) -> Result<Ended, Error> {
         let Held { partition: orders, mut signs, .. } = held;
+        let claimed = Instant::now();
         let beginning = Beginning { epoch: self.claim, number: signs.process_nonce() };
         let restoring = restore(self.shard, &*self.journal, self.store.clone(), Some(beginning));
         let (shard, mark) = signs.during(self.claim, restoring).await?;
         note_protocol(&mut signs, &shard);
         info!(shard = self.shard.0, from = shard.next, "shard restored, applying");
+        metrics::restored(claimed);
         self.store.learn_keys(self.stop.clone());
         let reader = read_whole(&*self.journal, orders, shard.next, shard.witness, order_record_mark).await?;
         let owned = OwnedShard {
             acked: shard.next,
             states_end: StatesEnd::new(self.shard, self.journal.clone(), shard.first_unreadable),
             early_records: EarlyRecords::new(self.shard, self.clock.clone()),
+            gauges: OwnedGauges::of(self.shard),
             shard,
             reader,
             epoch: None,
@@ -226,6 +231,7 @@ impl<'a> Owner<'a> {
         reading: Reading<'_>,
     ) -> Result<Option<Ended>, Error> {
         owned.early_records.note(&records);
+        let count = records.len();
         let mut batch = Batch::new(&self.dead_letters, reading);
         let mut ended = None;
         for record in records {
@@ -246,11 +252,13 @@ impl<'a> Owner<'a> {
         }
         let acks = batch.emit(self.shard, &*self.journal, &self.replies);
         let position = owned.shard.next;
+        let read_at = reading.at();
         self.watch.set_applied(position);
         owned.acks.push_back(Box::pin(async move {
             for ack in acks {
                 ack.await?;
             }
+            metrics::batch_acknowledged(count, read_at);
             Ok(position)
         }));
         Ok(ended.or_else(|| owned.overtaken(self.claim)))
@@ -300,6 +308,7 @@ impl<'a> Owner<'a> {
     /// 1. Applying that record forwards it to all other shards.
     fn begin_epoch(&self, owned: &mut OwnedShard, epoch: u64) {
         info!(shard = self.shard.0, epoch, "shard claimed");
+        owned.gauges.begin();
         owned.epoch = Some(epoch);
         // The marker must pass our claim.
         owned.worked_to = epoch + 1;
@@ -326,9 +335,11 @@ impl<'a> Owner<'a> {
     /// Takes a checkpoint if one is due, no other one is in progress, and our claim was read.
     fn begin_checkpoint(&self, owned: &mut OwnedShard) {
         let is_idle = owned.pending_checkpoint.is_none() && owned.checkpoint_write.is_none();
+        let is_due = Checkpoint::is_due(&owned.shard, &owned.mark, owned.worked_to);
+        owned.gauges.tick(!is_idle || is_due);
         let (true, Some(epoch)) = (is_idle, owned.epoch) else { return };
         owned.states_end.ask_if_due(owned.mark.position);
-        if Checkpoint::is_due(&owned.shard, &owned.mark, owned.worked_to) {
+        if is_due {
             let mut checkpoint = Checkpoint::take(&mut owned.shard, epoch, &owned.mark);
             // Our marker is past our claim.
             if owned.mark.position > epoch {

@@ -142,6 +142,11 @@ impl Part {
         self.health.lock().insert(self.name.clone(), PartState::NotReady(why.into()));
     }
 
+    /// The part's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Whether the part is ready.
     pub fn is_ready(&self) -> bool {
         self.health.lock().get(&self.name) == Some(&PartState::Ready)

@@ -12,9 +12,11 @@ mod grpc;
 mod grpc_health;
 mod health;
 mod http;
+mod issuer_metrics;
 mod listen;
 mod log_throttle;
 mod measured_clock;
+mod metrics;
 mod open_files;
 mod signals;
 mod socket;
@@ -24,6 +26,7 @@ use std::sync::Arc;
 
 pub use tokio_util::sync::CancellationToken;
 
+pub use crate::metrics::METRICS;
 pub use background::join_background;
 pub use backoff::Backoff;
 pub use clock::{Clock, SystemClock};
@@ -34,6 +37,7 @@ pub use grpc::{EndsWithConnection, GrpcSettings, grpc_server, serve_grpc};
 pub use grpc_health::{ServedHealth, grpc_health};
 pub use health::{CLOCK_PART, Health, Part, PartState};
 pub use http::serve_http;
+pub use issuer_metrics::{ISSUERS_MAX, IssuerMetrics, OTHER_ISSUERS};
 pub use listen::Limits;
 pub use log_throttle::LogThrottle;
 pub use measured_clock::{MeasuredClock, SkewBounds};
@@ -41,6 +45,7 @@ pub use open_files::raise_open_files;
 pub use signals::stop_on_signal;
 pub use socket::{BoundSocket, ListenError};
 pub use stall_watch::{StallWatch, Stalled};
+pub use twqr_metric::{CALL_SECONDS, COUNTS, LONG_SECONDS, Metric, MetricKind, PART_SECONDS};
 
 /// What a service receives when it starts.
 #[derive(Clone)]

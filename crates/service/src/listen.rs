@@ -12,7 +12,7 @@ use tokio::{
 };
 use tracing::warn;
 
-use crate::{CancellationToken, LogThrottle, open_files::open_files_share};
+use crate::{CancellationToken, LogThrottle, metrics::CONNECTIONS_REFUSED, open_files::open_files_share};
 
 /// The pause after a failed accept (for example with too many open files), in ms.
 const PAUSE_MS: u64 = 50;
@@ -24,7 +24,6 @@ const FIRST_WITHIN_MS: u64 = 10_000;
 /// How long an HTTP/1 connection may stay open without a new request, in ms. Longer than any answer
 /// takes.
 const IDLE_MS: u64 = 60_000;
-const REFUSED: &str = "twqr_connections_refused_total";
 
 /// The limits of a listener.
 #[derive(Clone, Copy, Debug)]
@@ -97,10 +96,8 @@ pub(crate) struct LimitedListener {
 
 impl LimitedListener {
     pub(crate) fn new(listener: TcpListener, limits: Limits) -> Self {
-        metrics::describe_counter!(
-            REFUSED,
-            "Connections closed at once because the listener had reached its limit, by listener"
-        );
+        CONNECTIONS_REFUSED.describe();
+        CONNECTIONS_REFUSED.touch(&[limits.name]);
         let permits = Arc::new(Semaphore::new(limits.connections_max));
         Self { listener, limits, permits, log: LogThrottle::every_ms(LOG_MS) }
     }
@@ -117,7 +114,7 @@ impl LimitedListener {
                         drop(connection.set_nodelay(true));
                         return (connection, permit);
                     }
-                    metrics::counter!(REFUSED, "listener" => name).increment(1);
+                    CONNECTIONS_REFUSED.counter(&[name]).increment(1);
                     if let Some(suppressed) = self.log.permit() {
                         warn!(
                             listener = name, %from, suppressed,

@@ -13,7 +13,10 @@ use std::{
 
 use tracing::{error, warn};
 
-use crate::Part;
+use crate::{
+    Metric, Part,
+    metrics::{LAG, POSITION, STALLED},
+};
 
 /// The time between two checks, in ms.
 const CHECK_MS: u64 = 1_000;
@@ -68,11 +71,13 @@ impl StallWatch {
     {
         let mut last = self.0.applied.load(Ordering::Acquire);
         let mut checks = 0;
+        let gauges = ConsumerGauges::of(part);
         loop {
             tokio::time::sleep(Duration::from_millis(CHECK_MS)).await;
             let end = end().await;
             let applied = self.0.applied.load(Ordering::Acquire);
             let is_behind = end.is_none_or(|end| end > applied);
+            gauges.set(applied, end);
             if applied != last || !is_behind || self.0.is_paused.load(Ordering::Acquire) {
                 if applied != last {
                     self.0.restarts.store(0, Ordering::Release);
@@ -98,11 +103,41 @@ impl StallWatch {
     }
 
     fn count_restart(&self, part: &Part, applied: u64) {
+        STALLED.counter(&[part.name()]).increment(1);
         let restarts = self.0.restarts.fetch_add(1, Ordering::AcqRel) + 1;
         error!(applied, restarts, "the consumer has stalled and is started again");
         if restarts >= RESTARTS_MAX {
             part.dead(&format!("stalled at {applied}, and {restarts} restarts did not help"));
         }
+    }
+}
+
+/// Shows how far a consumer is, until it ends.
+struct ConsumerGauges {
+    position: metrics::Gauge,
+    lag: metrics::Gauge,
+}
+
+impl ConsumerGauges {
+    fn of(part: &Part) -> Self {
+        [POSITION, LAG, STALLED].iter().for_each(Metric::describe);
+        STALLED.touch(&[part.name()]);
+        Self { position: POSITION.gauge(&[part.name()]), lag: LAG.gauge(&[part.name()]) }
+    }
+
+    /// While the end is not known, the lag stays as it was.
+    fn set(&self, applied: u64, end: Option<u64>) {
+        self.position.set(applied as f64);
+        if let Some(end) = end {
+            self.lag.set(end.saturating_sub(applied) as f64);
+        }
+    }
+}
+
+impl Drop for ConsumerGauges {
+    fn drop(&mut self) {
+        self.position.set(0.0);
+        self.lag.set(0.0);
     }
 }
 

@@ -67,10 +67,6 @@ impl Exporter {
 
     /// Sends spans until `stop` fires, and then those that still wait.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
-        metrics::describe_counter!(SPANS, "Spans, by result: exported or dropped");
-        for result in ["exported", "dropped"] {
-            metrics::counter!(SPANS, "result" => result).increment(0);
-        }
         loop {
             let mut batch = Vec::new();
             tokio::select! {
@@ -114,7 +110,7 @@ impl Exporter {
                     "dropped"
                 }
             };
-            metrics::counter!(SPANS, "result" => result).increment(count);
+            SPANS.counter(&[result]).increment(count);
         }
     }
 

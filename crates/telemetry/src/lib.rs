@@ -18,7 +18,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 use tracing::warn;
-use twqr_service::{CancellationToken, Clock as _, SystemClock};
+use twqr_service::{CancellationToken, Clock as _, Metric, MetricKind, SystemClock};
 use twqr_types::OrderKey;
 use twqr_wire::{
     convert::HopTimes,
@@ -29,8 +29,25 @@ use exporter::Exporter;
 pub use exporter::{ExporterError, Protocol};
 pub use span::{Span, SpanKind};
 
-/// Spans that were exported, or dropped because the collector took them too slowly or not at all.
-pub(crate) const SPANS: &str = "twqr_telemetry_spans_total";
+pub(crate) const SPANS: Metric = Metric {
+    name: "twqr_telemetry_spans_total",
+    kind: MetricKind::Counter,
+    unit: "spans",
+    labels: &["result"],
+    meaning: "Spans that were exported, or dropped because the collector took them too slowly or not at all",
+    action: "Many dropped: give the collector more, or lower telemetry.sample_ratio; payments do not wait for it",
+};
+
+/// The metrics of telemetry.
+pub const METRICS: &[Metric] = &[SPANS];
+
+/// Registers the metrics with the exporter, also where telemetry is off.
+pub fn register_metrics() {
+    SPANS.describe();
+    for result in ["exported", "dropped"] {
+        SPANS.touch(&[result]);
+    }
+}
 
 /// How many spans may wait for their export.
 const WAITING_SPANS_MAX: usize = 8_192;
@@ -118,7 +135,7 @@ impl Tracer {
     /// Hands a span over, without waiting. It is dropped and counted if too many wait.
     pub fn export(&self, span: Span) {
         if self.spans.try_send(span).is_err() {
-            metrics::counter!(SPANS, "result" => "dropped").increment(1);
+            SPANS.counter(&["dropped"]).increment(1);
         }
     }
 }

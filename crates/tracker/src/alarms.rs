@@ -89,19 +89,14 @@ impl Alarms {
         }
     }
 
-    /// The number of orders in progress.
-    pub(crate) fn len(&self) -> usize {
-        self.orders.len()
-    }
-
     /// The number of orders in progress that need a person.
     pub(crate) fn attention(&self) -> usize {
         self.attention
     }
 
-    /// When the oldest order in progress was accepted.
-    pub(crate) fn oldest(&self) -> Option<UnixMs> {
-        self.orders.values().map(|alarm| alarm.accepted_at).min()
+    /// When each order in progress was accepted, and its issuer, if it has one.
+    pub(crate) fn accepted(&self) -> impl Iterator<Item = (UnixMs, Option<Issuer>)> {
+        self.orders.values().map(|alarm| (alarm.accepted_at, alarm.issuer))
     }
 
     /// The time of the next alarm.

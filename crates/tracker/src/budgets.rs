@@ -7,8 +7,11 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use twqr_order::PolicyVersions;
+use twqr_order::{PolicyVersions, RouteTarget};
+use twqr_service::IssuerMetrics;
 use twqr_types::{Issuer, UnixMs};
+
+use crate::metrics::{IssuerGauges, issuer_gauges};
 
 /// The due records per second for orders without an issuer, which are mostly refunds that ask their
 /// payments.
@@ -19,14 +22,41 @@ const WITHOUT_POLICY_PER_S: u32 = 500;
 const BURSTS_PER_S: u32 = 10;
 
 /// The budgets of all issuers, shared by the followers of all shards.
-#[derive(Debug, Default)]
-pub(crate) struct Budgets(Mutex<HashMap<Option<Issuer>, i64>>);
+#[derive(Debug)]
+pub(crate) struct Budgets {
+    /// When each budget is unused again, in Unix µs.
+    unused_at_us: Mutex<HashMap<Option<Issuer>, i64>>,
+    /// The gauges of the issuers, which all shards share, too.
+    pub(crate) gauges: IssuerMetrics<IssuerGauges>,
+}
+
+impl Default for Budgets {
+    fn default() -> Self {
+        Self { unused_at_us: Mutex::default(), gauges: issuer_gauges() }
+    }
+}
 
 impl Budgets {
+    /// Shows how long an order that is due now would wait for the budget of its issuer. The series
+    /// of each issuer with a route exist from the first policy on.
+    pub(crate) fn show_delays(&self, policies: Option<&PolicyVersions>, now: UnixMs) {
+        let newest = policies.and_then(PolicyVersions::newest);
+        for route in newest.iter().flat_map(|change| &change.policy.routes) {
+            if let RouteTarget::Issuer(issuer) = route.target {
+                self.gauges.of(issuer);
+            }
+        }
+        let unused_at_us = self.unused_at_us.lock().unwrap_or_else(PoisonError::into_inner);
+        for (issuer, unused_at) in unused_at_us.iter().filter_map(|(issuer, at)| Some(((*issuer)?, *at))) {
+            let delay_us = unused_at.saturating_sub(now.0.saturating_mul(1_000)).max(0);
+            self.gauges.of(issuer).budget_delay.set(delay_us as f64 / 1_000_000.0);
+        }
+    }
+
     /// Reserves the next `inquiries` of an issuer's budget of `per_s` a second; returns when they
     /// may be made. Each caller reserves behind those before it, so shards take turns.
     pub(crate) fn reserve(&self, issuer: Option<Issuer>, per_s: u32, inquiries: usize, now: UnixMs) -> UnixMs {
-        let mut unused_at_us = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unused_at_us = self.unused_at_us.lock().unwrap_or_else(PoisonError::into_inner);
         let unused_at = unused_at_us.entry(issuer).or_default();
         let start = (*unused_at).max(now.0.saturating_mul(1_000));
         let each_us = 1_000_000 / i64::from(per_s.max(1));

@@ -76,6 +76,7 @@ struct FollowerState {
     next: Offset,
     check: BeginningsCheck,
     alarms: Alarms,
+    gauges: Gauges,
     /// The read model is not asked before this time, because it failed.
     filter_from: Instant,
 }
@@ -119,7 +120,13 @@ impl Follower {
     /// order.
     async fn start(&self) -> FollowerState {
         let check = BeginningsCheck::new(self.states(), 0, KnownBeginnings::default());
-        let mut progress = FollowerState { next: 0, check, alarms: Alarms::default(), filter_from: Instant::now() };
+        let mut progress = FollowerState {
+            next: 0,
+            check,
+            alarms: Alarms::default(),
+            gauges: Gauges::of(self.shard),
+            filter_from: Instant::now(),
+        };
         let stored = async {
             let listings = self.model.listings(self.shard).await?;
             Ok::<_, ModelError>((self.model.snapshot(self.shard).await?, listings))
@@ -159,7 +166,6 @@ impl Follower {
         let states = self.states();
         let end_at_start = self.journal.end(states).await?;
         let mut reader = progress.check.open(&*self.journal, progress.next).await?;
-        let gauges = Gauges::of(self.shard);
         let mut gauges_at = Instant::now();
         let ring_from = Instant::now() + Duration::from_millis(CATCH_UP_MS);
         if progress.next >= end_at_start {
@@ -190,7 +196,10 @@ impl Follower {
                     self.ring(progress).await;
                 }
                 () = sleep_until(gauges_at) => {
-                    gauges.set(&progress.alarms, self.feed.unwritten(), self.context.clock.now());
+                    let now = self.context.clock.now();
+                    progress.gauges.set(progress.alarms.attention(), self.feed.unwritten());
+                    progress.gauges.set_in_progress(progress.alarms.accepted(), &self.budgets.gauges, now);
+                    self.budgets.show_delays(self.policies.of(self.shard).as_deref(), now);
                     gauges_at = Instant::now() + Duration::from_millis(GAUGES_MS);
                 }
             }

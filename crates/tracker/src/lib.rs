@@ -24,6 +24,7 @@ use twqr_consumer::DeadLetters;
 use twqr_journal::{Journal, Topic};
 use twqr_service::{Backoff, BoundSocket, Context, ListenError, join_background};
 
+pub use crate::metrics::METRICS;
 use budgets::Budgets;
 use directory::TrackedDirectory;
 use feed::Feed;
@@ -147,7 +148,7 @@ async fn follow_all(
     journal: Arc<dyn Journal>,
     context: Context,
 ) {
-    metrics::describe();
+    metrics::register();
     let (mut running, health) = (JoinSet::new(), context.health.clone());
     let budgets = Arc::new(Budgets::default());
     for shard in 0..journal.partitions(Topic::OrderStates) {

@@ -2,6 +2,7 @@
 
 mod change;
 mod closing;
+mod measured;
 mod merchants;
 mod policy;
 mod replay;
@@ -35,6 +36,7 @@ use crate::{
     policies::Policies,
 };
 use change::ChangeTimes;
+use measured::Measured;
 use merchants::DirectoryEditor;
 use policy::PolicyEditor;
 use replay::Replays;
@@ -78,7 +80,7 @@ pub(crate) async fn serve(
     let merchants = DirectoryEditor::new(directory, policies.clone(), journal.clone(), times, wait);
     let operators = Operators { model, journal, context, policies, policy, merchants, replays };
     let router = grpc_server()
-        .add_service(OperatorServiceServer::new(operators))
+        .add_service(Measured::new(operators))
         .add_service(grpc_health::<OperatorServiceServer<Operators>>(&health))
         .add_service(EndsWithConnection(reflection));
     if let Ok(address) = listener.local_addr() {

@@ -3,31 +3,24 @@
 use std::time::Duration;
 
 use axum::{Router, http::StatusCode, routing::get};
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use tokio::net::TcpListener;
 use twqr_service::{CancellationToken, Health, Limits, PartState, serve_http};
 
-/// The buckets of durations, in seconds: from 1 ms to the 15 s that a POS waits.
-const SECONDS: [f64; 13] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 15.0];
+use crate::metrics::Exposition;
 
-/// The buckets of a call's hops, in seconds: a hop without waiting takes only some 10 µs.
-const HOP_SECONDS: [f64; 14] =
-    [0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 1.0, 15.0];
-
-/// How often measured durations are merged into their buckets, in ms. Without this, memory would
-/// grow with every call while `/metrics` is not scraped.
+/// How often measured durations are merged into their buckets, in ms.
 const UPKEEP_MS: u64 = 5_000;
 
 /// How long answers in progress may take at shutdown, in ms.
 const DRAIN_MS: u64 = 1_000;
 
 /// Serves `/metrics`, `/healthz` and `/readyz` until `stop` fires.
-pub(crate) async fn serve(listener: TcpListener, health: Health, stop: CancellationToken) -> anyhow::Result<()> {
-    let metrics = PrometheusBuilder::new()
-        .set_buckets(&[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0])?
-        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?
-        .set_buckets_for_metric(Matcher::Full("twqr_ingress_hop_duration_seconds".to_owned()), &HOP_SECONDS)?
-        .install_recorder()?;
+pub(crate) async fn serve(
+    listener: TcpListener,
+    health: Health,
+    metrics: Exposition,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     let upkeep = metrics.clone();
     let liveness = health.clone();
     let router = Router::new()

@@ -5,6 +5,7 @@
 mod admin;
 mod cli;
 mod commands;
+mod metrics;
 mod resources;
 mod retention;
 mod services;
@@ -86,6 +87,8 @@ enum Command {
     /// Shows and changes the directory of merchants and stores, without a restart
     #[command(subcommand)]
     Merchants(commands::merchants::Merchants),
+    /// Prints the table of all metrics that the services export, as Markdown
+    Metrics,
     /// Checks or prints the configuration
     #[command(subcommand)]
     Config(cli::Config),
@@ -137,6 +140,10 @@ async fn run(command: Command, config: Config, resources: Resources) -> anyhow::
         Command::Topics(topics) => return commands::topics::run(topics, &config).await,
         Command::Policy(policy) => return commands::policy::run(policy, &config).await,
         Command::Merchants(merchants) => return commands::merchants::run(merchants, &config).await,
+        Command::Metrics => {
+            metrics::print()?;
+            return Ok(ExitCode::SUCCESS);
+        }
         Command::Config(config_command) => return check_or_print(&config_command, &config),
         Command::Up => &Service::ALL,
         Command::Ingress => &[Service::Ingress],

@@ -21,7 +21,7 @@ use twqr_files::print_error_line;
 use twqr_journal::{Journal, Topic};
 use twqr_service::{BoundSocket, CancellationToken, Clock, Context, Health, MeasuredClock, PartState, SystemClock};
 
-use crate::admin;
+use crate::{admin, metrics::Exposition};
 use sockets::Sockets;
 
 /// A service of the product.
@@ -118,10 +118,11 @@ pub(crate) async fn run(services: &[Service], config: Config, stop: Cancellation
     // Before anything is opened: an outgoing connection may take a free port.
     let sockets = Sockets::bind(services, &config)?;
     let health = starting(services);
+    let metrics = Exposition::install(health.clone(), config.data_dir.clone())?;
     let tiers = [(); 3].map(|()| (CancellationToken::new(), Running::new()));
     let mut admin = (CancellationToken::new(), Running::new());
     let listener = sockets.admin.listen()?;
-    admin.1.spawn(admin::serve(listener, health.clone(), admin.0.clone()));
+    admin.1.spawn(admin::serve(listener, health.clone(), metrics, admin.0.clone()));
     let opening = journal::open(services, &config, health.part("journal"));
     let opened = tokio::select! {
         opened = opening => opened?,

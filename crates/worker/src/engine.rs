@@ -9,6 +9,7 @@ use twqr_service::Context;
 
 use crate::{
     error::Error,
+    metrics,
     partition::{Ended, Holder},
     settings::Settings,
 };
@@ -21,6 +22,7 @@ const GRACE_MS: u64 = 3_000;
 /// ask for its partitions, and releases them. Fails if another living worker of the topic has the
 /// same member name.
 pub async fn run(settings: Settings, journal: Arc<dyn Journal>, context: Context) -> Result<(), Error> {
+    metrics::register();
     let (topic, member) = (settings.topic, settings.member.clone());
     let part = move |index| format!("{}/{index}", topic.name());
     let hold = {

@@ -12,9 +12,11 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 use twqr_order::Limits;
 use twqr_types::{Issuer, UnixMs};
+
+use crate::{metrics::LaneMetrics, obstacle::Obstacle};
 
 /// The limits of one issuer, and what is in use of them.
 #[derive(Debug)]
@@ -29,6 +31,7 @@ pub(crate) struct Lane {
     /// Unix µs at which the whole budget of inquiries is available again.
     inquiries_unused_at: AtomicI64,
     freed: Arc<Notify>,
+    metrics: Arc<LaneMetrics>,
 }
 
 /// The lanes of a worker.
@@ -50,7 +53,11 @@ pub(crate) struct Place(Arc<Lane>);
 
 /// A place in the queue, given back when this is dropped.
 #[derive(Debug)]
-pub(crate) struct QueuePlace(Arc<Lane>);
+pub(crate) struct QueuePlace {
+    lane: Arc<Lane>,
+    /// When the wait began.
+    since: Instant,
+}
 
 /// The decision whether a transfer may be sent.
 #[derive(Debug)]
@@ -60,14 +67,14 @@ pub(crate) enum Admission {
     /// It must wait for a place in flight.
     Wait(QueuePlace),
     /// It must not be sent, for this reason.
-    Refused(&'static str),
+    Refused(Obstacle),
 }
 
 impl Lanes {
     /// Makes one lane for all issuers.
     pub fn single() -> Self {
         let freed = Arc::new(Notify::new());
-        Self { by: LanesBy::Worker(Arc::new(Lane::new(Limits::default(), freed.clone()))), freed }
+        Self { by: LanesBy::Worker(Arc::new(Lane::new(Issuer::Wallet, Limits::default(), freed.clone()))), freed }
     }
 
     /// Makes a lane for each institution, when it is first used.
@@ -83,13 +90,14 @@ impl Lanes {
                 let known = lanes.read().unwrap_or_else(PoisonError::into_inner).get(&issuer).cloned();
                 known.unwrap_or_else(|| {
                     let mut lanes = lanes.write().unwrap_or_else(PoisonError::into_inner);
-                    let new = || Arc::new(Lane::new(limits, self.freed.clone()));
+                    let new = || Arc::new(Lane::new(issuer, limits, self.freed.clone()));
                     lanes.entry(issuer).or_insert_with(new).clone()
                 })
             }
         };
         if **lane.limits.load() != limits {
             lane.limits.store(Arc::new(limits));
+            lane.metrics.set_limits(limits);
         }
         lane
     }
@@ -105,7 +113,9 @@ impl Lanes {
 const INQUIRY_BURST_US: i64 = 100_000;
 
 impl Lane {
-    fn new(limits: Limits, freed: Arc<Notify>) -> Self {
+    fn new(issuer: Issuer, limits: Limits, freed: Arc<Notify>) -> Self {
+        let metrics = LaneMetrics::of(issuer);
+        metrics.set_limits(limits);
         Self {
             limits: ArcSwap::from_pointee(limits),
             in_flight: AtomicUsize::new(0),
@@ -114,17 +124,20 @@ impl Lane {
             open_until: AtomicI64::new(0),
             inquiries_unused_at: AtomicI64::new(0),
             freed,
+            metrics,
         }
+    }
+
+    /// The metrics of the lane's issuer.
+    pub(crate) fn metrics(&self) -> &LaneMetrics {
+        &self.metrics
     }
 
     /// Decides about a new transfer.
     pub(crate) fn admit(self: &Arc<Self>, now: UnixMs) -> Admission {
         match self.take_place(now) {
             Ok(Some(place)) => Admission::Send(place),
-            Ok(None) => self.take_queue_place().map_or(
-                Admission::Refused("too many calls to the issuer are in flight, and its queue is full"),
-                Admission::Wait,
-            ),
+            Ok(None) => self.take_queue_place().map_or(Admission::Refused(Obstacle::LaneFull), Admission::Wait),
             Err(why) => Admission::Refused(why),
         }
     }
@@ -132,14 +145,15 @@ impl Lane {
     /// Takes a place in the queue if one is free.
     pub(crate) fn take_queue_place(self: &Arc<Self>) -> Option<QueuePlace> {
         if self.queued.fetch_add(1, Ordering::AcqRel) < self.limits.load().queue_max as usize {
-            return Some(QueuePlace(self.clone()));
+            self.metrics.queued.increment(1.0);
+            return Some(QueuePlace { lane: self.clone(), since: Instant::now() });
         }
         self.queued.fetch_sub(1, Ordering::AcqRel);
         None
     }
 
     /// Takes a place in flight if one is free. An error says why the issuer gets no calls now.
-    pub(crate) fn take_place(self: &Arc<Self>, now: UnixMs) -> Result<Option<Place>, &'static str> {
+    pub(crate) fn take_place(self: &Arc<Self>, now: UnixMs) -> Result<Option<Place>, Obstacle> {
         let limits = self.limits.load();
         let open_until = self.open_until.load(Ordering::Acquire);
         if open_until > 0 {
@@ -149,18 +163,19 @@ impl Lane {
             let is_trial = now.0 >= open_until
                 && self.open_until.compare_exchange(open_until, retry_at, Ordering::AcqRel, Ordering::Acquire).is_ok();
             if !is_trial {
-                return Err("the issuer has not answered lately; its circuit is open");
+                return Err(Obstacle::CircuitOpen);
             }
         }
         if self.in_flight.fetch_add(1, Ordering::AcqRel) >= limits.in_flight_max as usize {
             self.in_flight.fetch_sub(1, Ordering::AcqRel);
             return Ok(None);
         }
+        self.metrics.in_flight.increment(1.0);
         Ok(Some(Place(self.clone())))
     }
 
     /// Takes one inquiry from the budget; fails if the budget is used up for now.
-    pub(crate) fn take_inquiry(&self, now: UnixMs) -> Result<(), &'static str> {
+    pub(crate) fn take_inquiry(&self, now: UnixMs) -> Result<(), Obstacle> {
         let now_us = now.0.saturating_mul(1_000);
         let each_us = 1_000_000 / i64::from(self.limits.load().inquiries_per_s.max(1));
         let take = |unused_at: i64| {
@@ -168,7 +183,7 @@ impl Lane {
             (next <= now_us.saturating_add(INQUIRY_BURST_US.max(each_us))).then_some(next)
         };
         let taken = self.inquiries_unused_at.fetch_update(Ordering::AcqRel, Ordering::Acquire, take);
-        taken.map(|_| ()).map_err(|_| "the issuer's budget of inquiries is used up for now")
+        taken.map(|_| ()).map_err(|_| Obstacle::BudgetUsedUp)
     }
 
     /// Closes the circuit, since the issuer answered a call. A refusal counts, too; an answer that
@@ -176,6 +191,9 @@ impl Lane {
     pub(crate) fn answered(&self) {
         self.failures.store(0, Ordering::Release);
         let was_open = self.open_until.swap(0, Ordering::AcqRel) > 0;
+        if was_open {
+            self.metrics.circuit_open.set(0.0);
+        }
         if was_open && self.queued.load(Ordering::Acquire) > 0 {
             self.freed.notify_waiters();
         }
@@ -192,7 +210,11 @@ impl Lane {
     pub(crate) fn failed(&self, now: UnixMs) {
         let limits = self.limits.load();
         if self.failures.fetch_add(1, Ordering::AcqRel) + 1 >= limits.failures_to_open {
-            self.open_until.store(now.plus(limits.open_ms.into()).0, Ordering::Release);
+            let was_open = self.open_until.swap(now.plus(limits.open_ms.into()).0, Ordering::AcqRel) > 0;
+            if !was_open {
+                self.metrics.circuit_open.set(1.0);
+                self.metrics.circuit_opened.increment(1);
+            }
         }
     }
 }
@@ -200,6 +222,7 @@ impl Lane {
 impl Drop for Place {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
+        self.0.metrics.in_flight.decrement(1.0);
         if self.0.queued.load(Ordering::Acquire) > 0 {
             self.0.freed.notify_waiters();
         }
@@ -208,7 +231,9 @@ impl Drop for Place {
 
 impl Drop for QueuePlace {
     fn drop(&mut self) {
-        self.0.queued.fetch_sub(1, Ordering::AcqRel);
+        self.lane.queued.fetch_sub(1, Ordering::AcqRel);
+        self.lane.metrics.queued.decrement(1.0);
+        self.lane.metrics.queue_wait.record(self.since.elapsed().as_secs_f64());
     }
 }
 
@@ -231,7 +256,7 @@ mod tests {
 
     fn name(admission: &Admission) -> &'static str {
         match admission {
-            Admission::Refused(why) => why,
+            Admission::Refused(why) => why.text(),
             Admission::Send(_) => "send",
             Admission::Wait(_) => "wait",
         }

@@ -14,10 +14,13 @@ mod error;
 mod holding;
 mod lanes;
 mod link;
+mod metrics;
+mod obstacle;
 mod partition;
 mod read_position;
 mod settings;
 
+pub use crate::metrics::METRICS;
 pub use backend::{Answers, Backend, Calls, GrpcBackend};
 pub use connection::Resolver;
 pub use engine::run;

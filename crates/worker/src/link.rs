@@ -18,6 +18,7 @@ use twqr_wire::convert::BackendAnswer;
 use crate::{
     backend::{Backend, Calls, exchange},
     call::{Call, Purpose},
+    metrics::ConnectionMetrics,
 };
 
 /// What a link reports to its partition.
@@ -57,12 +58,16 @@ pub(crate) async fn keep_connected(
     clock: Arc<dyn Clock>,
     events: mpsc::Sender<Event>,
     limits: LinkLimits,
+    metrics: ConnectionMetrics,
 ) {
     let mut backoff = Backoff::new(PAUSE_MS_MIN, PAUSE_MS_MAX);
     while !events.is_closed() {
-        match connect(&*backend, clock.clone(), &events, limits).await {
+        match connect(&*backend, clock.clone(), &events, limits, &metrics).await {
             Ok(()) => backoff.reset(),
-            Err(status) => backend.no_connection(&status),
+            Err(status) => {
+                metrics.lost();
+                backend.no_connection(&status);
+            }
         }
         tokio::select! {
             () = events.closed() => {}
@@ -77,6 +82,7 @@ async fn connect(
     clock: Arc<dyn Clock>,
     events: &mpsc::Sender<Event>,
     limits: LinkLimits,
+    metrics: &ConnectionMetrics,
 ) -> Result<(), tonic::Status> {
     let (calls, queue) = mpsc::channel(limits.calls_max);
     let silence = Silence::default();
@@ -88,6 +94,7 @@ async fn connect(
     let mut answers = exchange(backend, Calls::new(sent)).await?;
     let mut checks = tokio::time::interval(limits.silence / 4);
     info!("connected to the backend");
+    let _open = metrics.opened();
     drop(events.send(Event::Connected(calls)).await);
     let ended = loop {
         tokio::select! {

@@ -27,6 +27,7 @@ use crate::{
     error::Error,
     holding::{HeldBy, Holding},
     link::{EVENTS_MAX, Event},
+    metrics::UnfinishedGauge,
     read_position::ReadPosition,
     settings::Settings,
 };
@@ -95,6 +96,7 @@ pub(crate) struct Holder {
     sent: SentTasks,
     hops: TaskHops,
     outcomes: Outcomes,
+    unfinished: UnfinishedGauge,
 }
 
 impl Holder {
@@ -129,6 +131,7 @@ impl Holder {
             let commit_at = self.read.is_commit_due(self.committed).then_some(self.commit_after);
             let reads = !matches!(self.stage, Stage::Ending(_)) && self.read.unfinished() < UNFINISHED_TASKS_MAX;
             watch.set_applied(self.read.next());
+            self.unfinished.set(self.read.unfinished());
             watch.set_paused(!reads);
             tokio::select! {
                 biased;

@@ -10,7 +10,7 @@ use std::{
 use tracing::error;
 
 use super::{disk::Disk, tail::Tails};
-use crate::{AckSender, Entry, Group, JournalError, Offset, Partition, Position, Record};
+use crate::{AckSender, Entry, Group, JournalError, Offset, Partition, Position, Record, metrics};
 
 /// How many appends and positions may be queued before further ones are refused.
 const QUEUED_APPENDS_MAX: usize = 65_536;
@@ -185,7 +185,7 @@ impl GroupCommit {
                 }
             }
         }
-        metrics::histogram!("twqr_journal_commit_appends").record(self.senders.len() as f64);
+        metrics::committed(self.senders.len());
         disk.write(batch)
     }
 

@@ -13,7 +13,7 @@ use std::{
 };
 
 use rdkafka::{
-    ClientContext,
+    ClientContext, Statistics,
     config::RDKafkaLogLevel,
     error::{KafkaError, RDKafkaErrorCode},
     message::{DeliveryResult, Message, Timestamp},
@@ -24,7 +24,7 @@ use tracing::{error, warn};
 use super::{
     client::{Client, Listener, MESSAGE_BYTES_MAX, create, index},
     gather::Gather,
-    lock,
+    lock, statistics,
 };
 use crate::{Ack, AckSender, Entry, JournalError, LogTime, Partition, Topic};
 
@@ -123,6 +123,10 @@ impl ClientContext for DeliveryListener {
         }
         self.listener.error(error, reason);
     }
+
+    fn stats(&self, report: Statistics) {
+        statistics::show(&report);
+    }
 }
 
 impl ProducerContext for DeliveryListener {
@@ -145,6 +149,7 @@ impl Running {
             .set("acks", "all")
             .set("enable.idempotence", "true")
             .set("linger.ms", "0")
+            .set("statistics.interval.ms", statistics::INTERVAL_MS)
             .set("max.in.flight.requests.per.connection", "1")
             .set("message.timeout.ms", client.settings.append_timeout_ms.to_string())
             .set("message.max.bytes", MESSAGE_BYTES_MAX.to_string())

@@ -20,11 +20,10 @@ use crate::{
     error::Error,
     holding::{HeldBy, Hold, Holding},
     link::{EVENTS_MAX, Event, LinkLimits, keep_connected},
+    metrics::{ConnectionMetrics, DEAD_LETTERS, UnfinishedGauge},
     read_position::ReadPosition,
     settings::Settings,
 };
-
-const DEAD_LETTERS: &str = "twqr_worker_dead_letters_total";
 
 /// How long a new holder waits for its backend before it reads tasks without a connection, in ms.
 const CONNECT_WAIT_MS: u64 = 2_000;
@@ -52,7 +51,8 @@ impl Holder {
         let signs = &mut held.signs;
         let (sender, mut events) = mpsc::channel(EVENTS_MAX);
         let limits = LinkLimits { calls_max: QUEUED_CALLS_MAX, silence: settings.silence() };
-        tokio::spawn(keep_connected(settings.backend.clone(), context.clock.clone(), sender, limits));
+        let connections = ConnectionMetrics::of(partition.topic);
+        tokio::spawn(keep_connected(settings.backend.clone(), context.clock.clone(), sender, limits, connections));
         let reading = async {
             let position = journal.position(Group::Workers, partition).await?;
             let (read, start) = ReadPosition::from_committed(position.as_ref());
@@ -93,6 +93,7 @@ impl Holder {
             sent: SentTasks::default(),
             hops: TaskHops::default(),
             outcomes: Outcomes::default(),
+            unfinished: UnfinishedGauge::of(partition),
         }))
     }
 }

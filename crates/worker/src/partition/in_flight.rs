@@ -46,6 +46,8 @@ pub(super) struct CallInFlight {
     pub(super) purpose: Purpose,
     /// A transfer's place in its lane; `None` for an inquiry, which needs no place.
     pub(super) place: Option<Place>,
+    /// When it was handed over.
+    pub(super) since: Instant,
 }
 
 /// A call that was answered, or timed out.

@@ -25,9 +25,9 @@ use crate::{
     call::{Call, Purpose},
     lanes::{Lane, Place},
     link::Event,
+    metrics::CallEnd,
+    obstacle::Obstacle,
 };
-
-pub(super) const NO_CONNECTION: &str = "there is no connection to the issuer";
 
 impl Holder {
     pub(super) fn inquire(&mut self, offset: Offset, task: Task) {
@@ -38,7 +38,10 @@ impl Holder {
                 let purpose = Purpose::Inquiry { proves_absence: self.proves_absence(&task, now) };
                 self.hand_over(slot, offset, task, purpose, None);
             }
-            Err(why) => self.report_unknown(offset, &TaskSummary::of(&task), why),
+            Err(why) => {
+                lane.metrics().not_made(Purpose::Inquiry { proves_absence: false }, why);
+                self.report_unknown(offset, &TaskSummary::of(&task), why.text());
+            }
         }
     }
 
@@ -53,9 +56,9 @@ impl Holder {
 
     /// Reserves the link for one call. An error says why the link takes no call; the call is
     /// certainly not sent then.
-    pub(super) fn reserve_call(&self) -> Result<OwnedPermit<Call>, &'static str> {
-        let calls = self.calls.clone().ok_or(NO_CONNECTION)?;
-        calls.try_reserve_owned().map_err(|_| "the connection to the issuer takes no more calls")
+    pub(super) fn reserve_call(&self) -> Result<OwnedPermit<Call>, Obstacle> {
+        let calls = self.calls.clone().ok_or(Obstacle::NoConnection)?;
+        calls.try_reserve_owned().map_err(|_| Obstacle::TransportFull)
     }
 
     pub(super) fn hand_over(
@@ -66,8 +69,10 @@ impl Holder {
         purpose: Purpose,
         place: Option<Place>,
     ) {
-        let timeout = Instant::now() + Duration::from_millis(self.settings.call_timeout_ms);
-        let id = self.in_flight.add(CallInFlight { offset, task: TaskSummary::of(&task), purpose, place }, timeout);
+        let since = Instant::now();
+        let timeout = since + Duration::from_millis(self.settings.call_timeout_ms);
+        let call = CallInFlight { offset, task: TaskSummary::of(&task), purpose, place, since };
+        let id = self.in_flight.add(call, timeout);
         self.hops.enter(offset, Hop::Backend);
         slot.send(Call { id, task, purpose });
     }
@@ -78,16 +83,17 @@ impl Holder {
             Event::Answer { call_id, answer } => self.on_answer(call_id, answer),
             Event::TooLate { call_id } => {
                 if let Some(call) = self.take_call(call_id) {
-                    let why = "its time to be sent passed before the transport took it";
+                    let why = Obstacle::LateAtTransport;
+                    self.lane(&call.task).metrics().not_made(call.purpose, why);
                     let is_evidence = !call.task.is_idempotent && !self.clock.is_skewed();
                     let report = if is_evidence { not_sent } else { unknown };
-                    self.report(Some(call.offset), &call.task, report(why, &call.task.subject));
+                    self.report(Some(call.offset), &call.task, report(why.text(), &call.task.subject));
                 }
             }
             Event::Disconnected => {
                 self.calls = None;
                 for call_id in self.in_flight.ids() {
-                    self.on_no_answer(call_id, "the connection broke before the answer");
+                    self.on_no_answer(call_id, CallEnd::Disconnected);
                 }
             }
         }
@@ -114,11 +120,12 @@ impl Holder {
         }
     }
 
-    /// Notes for the circuit that the issuer answered. A transfer whose answer decides nothing
-    /// counts as one without an answer. An inquiry may find a movement that is not decided yet,
-    /// so such an answer to it counts neither way.
+    /// Counts the answer, and notes for the circuit that the issuer answered. There a transfer
+    /// whose answer decides nothing counts as one without an answer. An inquiry may find a movement
+    /// that is not decided yet, so such an answer to it counts neither way.
     fn note_answer(&self, call: &CallInFlight, answer: &BackendAnswer) {
         let lane = self.lane(&call.task);
+        lane.metrics().call(call.purpose, CallEnd::of(answer), call.since.elapsed());
         match call.purpose {
             _ if decides(answer) => lane.answered(),
             Purpose::Transfer => lane.failed(self.clock.now()),
@@ -155,14 +162,16 @@ impl Holder {
 
     pub(super) fn on_timeout(&mut self) {
         for call_id in self.in_flight.timed_out(Instant::now()) {
-            self.on_no_answer(call_id, "no answer in time");
+            self.on_no_answer(call_id, CallEnd::TimedOut);
         }
     }
 
-    fn on_no_answer(&mut self, call_id: u64, why: &str) {
+    fn on_no_answer(&mut self, call_id: u64, end: CallEnd) {
         if let Some(call) = self.take_call(call_id) {
-            self.lane(&call.task).failed(self.clock.now());
-            self.report_unknown(call.offset, &call.task, why);
+            let lane = self.lane(&call.task);
+            lane.failed(self.clock.now());
+            lane.metrics().call(call.purpose, end, call.since.elapsed());
+            self.report_unknown(call.offset, &call.task, end.text());
             self.in_flight
                 .remember(call_id, FinishedCall { task: call.task, purpose: call.purpose, took_effect: None });
         }

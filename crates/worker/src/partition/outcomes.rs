@@ -4,8 +4,11 @@
 use std::{collections::BTreeMap, future::Future, pin::Pin};
 
 use futures::{StreamExt, stream::FuturesUnordered};
+use tokio::time::Instant;
 use twqr_journal::{Ack, Entry, Journal, JournalError, Offset, Partition, Topic};
 use twqr_types::ShardId;
+
+use crate::metrics;
 
 type Finishing = Pin<Box<dyn Future<Output = Result<Vec<Offset>, JournalError>> + Send>>;
 
@@ -36,7 +39,12 @@ impl Outcomes {
 
     /// Adds an append that finishes these tasks once it is acknowledged.
     pub(super) fn await_ack(&mut self, tasks: Vec<Offset>, ack: Ack) {
-        self.appended.push(Box::pin(async move { ack.await.map(|()| tasks) }));
+        let appended_at = Instant::now();
+        self.appended.push(Box::pin(async move {
+            ack.await?;
+            metrics::outcomes_acknowledged(appended_at);
+            Ok(tasks)
+        }));
     }
 
     /// The offsets of the tasks that the next acknowledged append finishes; `None` if no append is

@@ -72,6 +72,7 @@ impl Holder {
         self.held.signs.note_protocol(task.protocol_version);
         self.read.read(offset, true);
         let is_fresh = self.read.note_identity(task.id) && self.holding.owns(offset);
+        self.settings.lanes.of(task.issuer, task.limits).metrics().task(is_fresh);
         match &task.kind {
             TaskKind::Charge(_) | TaskKind::Refund(_) if is_fresh || task.is_idempotent => {
                 self.send(Transfer { offset, task, is_fresh });

@@ -10,29 +10,27 @@ use twqr_wire::hops::Hop;
 use super::{
     Ended, Holder, QUEUED_TRANSFERS_MAX, Stage,
     in_flight::TaskSummary,
-    issuer_calls::NO_CONNECTION,
     transfer_queue::{QueuedTransfer, Transfer},
 };
 use crate::{
     answer::not_sent,
     call::Purpose,
     lanes::{Admission, Place, QueuePlace},
+    obstacle::Obstacle,
 };
-
-const WRONG_CLOCK: &str = "the clock of this worker is wrong";
 
 impl Holder {
     /// Sends a transfer, lets it wait, or gives it up.
     pub(super) fn send(&mut self, transfer: Transfer) {
         let now = self.clock.now();
         if self.clock.is_skewed() {
-            return self.give_up(transfer, WRONG_CLOCK);
+            return self.give_up(transfer, Obstacle::WrongClock);
         }
         if now > transfer.task.send_by {
-            return self.give_up(transfer, "its time to be sent had passed");
+            return self.give_up(transfer, Obstacle::Late);
         }
         let lane = self.settings.lanes.of(transfer.task.issuer, transfer.task.limits);
-        let admission = if self.calls.is_some() { lane.admit(now) } else { Admission::Refused(NO_CONNECTION) };
+        let admission = if self.calls.is_some() { lane.admit(now) } else { Admission::Refused(Obstacle::NoConnection) };
         match admission {
             Admission::Send(place) => self.transfer(transfer, place),
             Admission::Wait(place) => self.wait(transfer, place),
@@ -48,7 +46,7 @@ impl Holder {
             self.hops.enter(transfer.offset, Hop::WorkerWait);
             self.queue.push(QueuedTransfer { transfer, place });
         } else {
-            self.give_up(transfer, "too many tasks wait for their issuers");
+            self.give_up(transfer, Obstacle::PartitionFull);
         }
     }
 
@@ -70,16 +68,16 @@ impl Holder {
     fn try_queued(&mut self, queued: QueuedTransfer, now: UnixMs) -> Option<QueuedTransfer> {
         let task = &queued.transfer.task;
         let place = if matches!(self.stage, Stage::Ending(Ended::Superseded)) {
-            self.give_up(queued.transfer, "another worker took over before it was sent");
+            self.give_up(queued.transfer, Obstacle::Superseded);
             return None;
         } else if self.clock.is_skewed() {
-            self.give_up(queued.transfer, WRONG_CLOCK);
+            self.give_up(queued.transfer, Obstacle::WrongClock);
             return None;
         } else if now > task.send_by {
-            self.give_up(queued.transfer, "its time to be sent passed in the issuer's queue");
+            self.give_up(queued.transfer, Obstacle::LateInQueue);
             return None;
         } else if self.calls.is_none() {
-            Err("the connection to the issuer broke before it was sent")
+            Err(Obstacle::ConnectionLost)
         } else {
             self.settings.lanes.of(task.issuer, task.limits).take_place(now)
         };
@@ -103,6 +101,7 @@ impl Holder {
         match self.reserve_call() {
             Ok(slot) => {
                 if !is_fresh {
+                    self.settings.lanes.of(task.issuer, task.limits).metrics().resent.increment(1);
                     tracing::info!(trace_id = %self.trace_id(offset, &task), trade_no = %task.trade_no, offset, "the task may have been sent before; sending it again");
                 }
                 self.sent.note(&task, self.clock.now());
@@ -114,13 +113,14 @@ impl Holder {
 
     /// Reports a transfer that cannot be sent. This is evidence only if it is fresh and not
     /// idempotent, and the clock is right. One that another worker may have sent is inquired about.
-    fn give_up(&mut self, transfer: Transfer, why: &str) {
+    fn give_up(&mut self, transfer: Transfer, why: Obstacle) {
         let Transfer { offset, task, is_fresh } = transfer;
+        self.settings.lanes.of(task.issuer, task.limits).metrics().not_made(Purpose::Transfer, why);
         let is_superseded = matches!(self.stage, Stage::Ending(Ended::Superseded));
         if !task.is_idempotent && !self.clock.is_skewed() {
-            self.report_not_sent(offset, &task, why);
+            self.report_not_sent(offset, &task, why.text());
         } else if is_fresh || is_superseded {
-            self.report_unknown(offset, &TaskSummary::of(&task), why);
+            self.report_unknown(offset, &TaskSummary::of(&task), why.text());
         } else {
             self.inquire(offset, task);
         }

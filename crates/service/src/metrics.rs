@@ -1,0 +1,44 @@
+//! The metrics of what every process has: listeners, and consumers of partitions.
+
+use crate::{Metric, MetricKind};
+
+/// Connections above a listener's limit.
+pub(crate) const CONNECTIONS_REFUSED: Metric = Metric {
+    name: "twqr_connections_refused_total",
+    kind: MetricKind::Counter,
+    unit: "connections",
+    labels: &["listener"],
+    meaning: "Connections closed at once because the listener had reached its limit",
+    action: "Alert ConnectionsRefused",
+};
+/// How far a consumer is.
+pub(crate) const POSITION: Metric = Metric {
+    name: "twqr_consumer_applied_position",
+    kind: MetricKind::Gauge,
+    unit: "offset",
+    labels: &["part"],
+    meaning: "The offset after the last record that was applied; 0 while the partition is not held here. The part is \
+              that of the health report, such as router/shard-0",
+    action: "Alert ShardStalled: it must grow while the lag is above 0",
+};
+/// How far a consumer is behind.
+pub(crate) const LAG: Metric = Metric {
+    name: "twqr_consumer_lag_records",
+    kind: MetricKind::Gauge,
+    unit: "records",
+    labels: &["part"],
+    meaning: "Records of the partition that are not applied yet, looked at each second; 0 while it is not held here",
+    action: "Alert ConsumerLags: add processes, or find out what is slow",
+};
+/// Restarts of a consumer that made no progress.
+pub(crate) const STALLED: Metric = Metric {
+    name: "twqr_consumer_stalled_total",
+    kind: MetricKind::Counter,
+    unit: "restarts",
+    labels: &["part"],
+    meaning: "Restarts of a consumer that applied nothing for 8 s although its input has more",
+    action: "Alert ShardStalled; after three in a row the process ends",
+};
+
+/// The metrics of every process.
+pub const METRICS: &[Metric] = &[CONNECTIONS_REFUSED, POSITION, LAG, STALLED];
