@@ -1,5 +1,6 @@
 """What the chart renders: who restarts when, which images it names, what twqr says of its files."""
 
+import json
 import os
 import pathlib
 import re
@@ -85,13 +86,13 @@ class Pods(unittest.TestCase):
         ends = (chart.ROOT / "crates/twqr/src/services.rs").read_text()
         end = int(re.search(r"END_WITHIN_MS: u64 = ([\d_]+)", ends)[1].replace("_", "")) / 1000
         checks = (chart.CHART / "templates/_checks.tpl").read_text()
-        margin = int(re.search(r"preStopSleepSeconds\) (\d+)", checks)[1])
-        self.assertGreater(margin, drain + end, "the least grace that the chart accepts after the sleep")
+        margin = int(re.search(r"drain_delay_ms\).* (\d+) -}}", checks)[1])
+        self.assertGreater(margin, drain + end, "the least grace that the chart accepts after the delay")
         for key, pod in self.everything().items():
             if key[0] == "StatefulSet" and "simulator" not in key[1]:
                 spec = pod["spec"]
-                sleep = spec["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
-                self.assertGreater(spec["terminationGracePeriodSeconds"], sleep + drain + end, key)
+                delay = chart.defaults()["config"]["drain_delay_ms"] / 1000
+                self.assertGreater(spec["terminationGracePeriodSeconds"], delay + drain + end, key)
 
     def test_volume_claims_never_change_with_a_version(self):
         values = services()
@@ -119,6 +120,7 @@ class Configuration(unittest.TestCase):
     def test_twqr_accepts_every_rendered_configuration(self):
         policy = "[policy]\nsend_within_ms = 2000\n"
         cases = {**chart.profiles(), "up": chart.read(chart.BASES / "up.yaml")}
+        cases["everything"] = chart.read(chart.BASES / "everything.yaml")
         cases["sasl"] = services(
             listen="[::]",
             config={
@@ -141,6 +143,22 @@ class Configuration(unittest.TestCase):
                 checked += 1
         print(f"chart: {checked} rendered configurations pass `twqr config check`")
 
+    def test_containers_have_the_memory_that_twqr_takes_at_most_and_a_quarter_more(self):
+        units = {"Mi": 1, "Gi": 1024}
+        for name, values in {**chart.profiles(), "default": services(), "up": chart.read(chart.BASES / "up.yaml")}.items():
+            objects = chart.render(values)
+            for key, pod in chart.pods(objects).items():
+                if key[0] != "StatefulSet":
+                    continue
+                limit = pod["spec"]["containers"][0]["resources"]["limits"]["memory"]
+                limit = int(limit[:-2]) * units[limit[-2:]]
+                text = objects["ConfigMap", key[1]]["data"]["twqr.toml"]
+                # In the container, which has the limit, twqr chooses this itself.
+                text = text.replace("[kafka]", f"[kafka]\nqueue_mib = {max(8, min(256, limit // 8))}")
+                printed = self.check(text).stdout
+                most = int(re.search(rf"\b{key[1].removeprefix('release-twqr-')} (\d+) MiB", printed)[1])
+                self.assertGreaterEqual(limit, most * 1.25, f"{name}: {key[1]}")
+
     def test_twqr_refuses_what_the_schema_cannot_see(self):
         found = chart.render(services(config={"kafka": {"min_insync": 1}}))
         done = self.check(found["ConfigMap", "release-twqr-topics"]["data"]["twqr.toml"])
@@ -160,6 +178,33 @@ class Configuration(unittest.TestCase):
                 wanted = set(re.findall(r"(?m)^([a-z_]+) = ", section)) - elsewhere
                 missing += [f"{name} {key}" for key in wanted if not re.search(rf"(?m)^{key} = ", template)]
         self.assertEqual(missing, [], "keys of twqr that no pod gets")
+
+
+class Profiles(unittest.TestCase):
+    def test_each_profile_has_what_twqr_capacity_asks_for(self):
+        for path in sorted((chart.CHART / "profiles").glob("*.yaml")):
+            command = re.search(r"(?m)^#   twqr (capacity .*)$", path.read_text())[1].split()
+            plan = subprocess.run([TWQR, *command, "--json"], capture_output=True, text=True, check=True).stdout
+            plan = {one["name"]: one["value"] for one in json.loads(plan)["figures"]}
+            values = chart.merged(chart.defaults(), chart.read(path))
+            gib = lambda size: int(size.removesuffix("Gi")) * 1.0737
+            has = {
+                "shards": values["config"]["shards"],
+                "task_partitions": values["config"]["task_partitions"],
+                "kafka.replies_partitions": values["config"]["kafka"]["replies_partitions"],
+                "ingress": values["ingress"]["replicas"],
+                "router": values["router"]["replicas"],
+                "wallet-worker": values["walletWorker"]["replicas"],
+                "fisc-worker": values["fiscWorker"]["replicas"],
+                "tracker": values["tracker"]["replicas"],
+                "disk of each router": gib(values["router"]["storage"]["size"]),
+                "brokers": values["strimzi"]["nodes"],
+                "standby (1: true, 0: false)": int(values["config"]["standby"]),
+            }
+            for name, number in has.items():
+                self.assertGreaterEqual(number, plan[name], f"{path.name}: {name}")
+            disk = plan["brokers"] * (plan["disk of each broker, requests"] + plan["disk of each broker, states"])
+            self.assertGreaterEqual(values["strimzi"]["nodes"] * gib(values["strimzi"]["storage"]["size"]), disk, path.name)
 
 
 class Alerts(unittest.TestCase):

@@ -18,9 +18,9 @@
 {{- if and .Values.test.enabled (not .Values.simulator.enabled) (not .Values.test.cardTokenSecret) -}}
 {{- fail "test.cardTokenSecret is empty: without the simulator the test needs a card that pays" -}}
 {{- end -}}
-{{- $least := add (int .Values.pod.preStopSleepSeconds) 25 -}}
+{{- $least := add (divf (int $config.drain_delay_ms) 1000 | ceil | int) 25 -}}
 {{- if lt (int .Values.pod.terminationGracePeriodSeconds) (int $least) -}}
-{{- fail (printf "pod.terminationGracePeriodSeconds must be %d or more: the sleep before the drain, up to 14 s of drain, and time to end" $least) -}}
+{{- fail (printf "pod.terminationGracePeriodSeconds must be %d or more: config.drain_delay_ms, up to 14 s of drain, and time to end" $least) -}}
 {{- end -}}
 {{- range $name, $workload := include "twqr.workloads" . | fromYaml -}}
 {{- $values := get $.Values $workload.key -}}

@@ -66,6 +66,7 @@ admin = {{ printf "%s:%d" $listen (int $port.admin) | toJson }}
 answer_within_ms = {{ int64 $config.answer_within_ms }}
 call_timeout_ms = {{ int64 $config.call_timeout_ms }}
 clock_skew_max_ms = {{ int64 $config.clock_skew_max_ms }}
+drain_delay_ms = {{ int64 $config.drain_delay_ms }}
 {{- with .threads }}
 worker_threads = {{ int64 . }}
 {{- end }}
@@ -79,6 +80,7 @@ signature_forms = {{ toJson $config.signature_forms }}
 {{- if include "twqr.merchantKeys" $root }}
 merchant_keys_file = "/etc/twqr/merchant-keys/keys.toml"
 {{- end }}
+connection_age_s = {{ int64 $config.connection_age_s }}
 calls_max = {{ int64 $config.calls_max }}
 streams_max = {{ int64 $config.streams_max }}
 stream_in_flight_max = {{ int64 $config.stream_in_flight_max }}
@@ -125,6 +127,9 @@ bootstrap = {{ $kafka.bootstrap | toJson }}
 prefix = {{ $config.kafka.prefix | toJson }}
 session_timeout_ms = {{ int64 $config.kafka.session_timeout_ms }}
 append_timeout_ms = {{ int64 $config.kafka.append_timeout_ms }}
+{{- if and $config.kafka.queue_mib (not $topics) }}
+queue_mib = {{ int64 $config.kafka.queue_mib }}
+{{- end }}
 {{- if $topics }}
 replies_partitions = {{ int64 $config.kafka.replies_partitions }}
 replication = {{ int64 $config.kafka.replication }}
