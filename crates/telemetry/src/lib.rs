@@ -169,3 +169,34 @@ fn new_span_id() -> SpanId {
 pub fn unix_us(at: Instant) -> i64 {
     SystemClock.now_us().saturating_sub(i64::try_from(at.elapsed().as_micros()).unwrap_or(i64::MAX))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_collector_that_never_answers_delays_no_span_and_no_shutdown() {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        for protocol in [Protocol::Grpc, Protocol::Http] {
+            let settings = Settings {
+                endpoint: format!("http://{}", silent.local_addr().unwrap()),
+                protocol,
+                sample_ratio: 1.0,
+                slow: Duration::MAX,
+                member: "0".into(),
+            };
+            let (spans, receiver) = mpsc::channel(WAITING_SPANS_MAX);
+            let tracer = Tracer { sample_ratio: settings.sample_ratio, slow: settings.slow, spans };
+            let stop = CancellationToken::new();
+            let task = tokio::spawn(Exporter::new(&settings, receiver).unwrap().run(stop.clone()));
+            let context = TraceContext::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01").unwrap();
+            for began_us in 0..2 * WAITING_SPANS_MAX as i64 {
+                tracer.export(Span::new("ingress", "Pay", child_of(context), began_us, began_us));
+            }
+            assert_eq!(tracer.spans.capacity(), 0, "what does not fit is dropped");
+            tokio::task::yield_now().await;
+            Export { stop, task }.finish().await;
+        }
+    }
+}

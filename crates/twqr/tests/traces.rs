@@ -23,10 +23,12 @@ use twqr_wire::{
 };
 
 const MERCHANT: &str = "M7";
-/// Codes that the wallet approves and declines, and one of an issuer that contradicts itself.
+/// Codes that the wallet approves and declines, one of an issuer that contradicts itself, and one of
+/// an issuer whose answers are lost.
 const APPROVED: &str = "22abcdefghijklmnop";
 const DECLINED: &str = "22D928efghijklmnop";
 const CONTRADICTED: &str = "P2abcdefghijklmnop";
+const UNRESOLVED: &str = "ICABCEFGHIJKLMNOPQ";
 /// Every span of a payment, with the name of the span that caused it; `caller` is the caller's.
 const WAY: [(&str, &str, &str); 11] = [
     ("twqr-ingress", "Pay", "caller"),
@@ -41,14 +43,25 @@ const WAY: [(&str, &str, &str); 11] = [
     ("twqr-ingress", "replies_wait", "router"),
     ("twqr-ingress", "reply", "router"),
 ];
+/// Every span of an inquiry about a payment without a result.
+const LATER: [(&str, &str); 8] = [
+    ("twqr-fisc-worker", "backend"),
+    ("twqr-fisc-worker", "tasks_wait"),
+    ("twqr-fisc-worker", "worker"),
+    ("twqr-router", "orders_wait"),
+    ("twqr-router", "outcomes_wait"),
+    ("twqr-router", "router"),
+    ("twqr-router", "router"),
+    ("twqr-tracker", "due"),
+];
 /// A time that no call takes.
 const NEVER_MS: u64 = 60_000;
 const CALLER: &str = "00f067aa0ba902b7";
 
 async fn start(folder: &Path, telemetry: TelemetryConfig) -> System {
     let script = folder.join("script.toml");
-    std::fs::write(&script, "[issuers.389]\ncontradict = 1.0\n").unwrap();
-    let config = Config { telemetry, ..Config::default() };
+    std::fs::write(&script, "[issuers.389]\ncontradict = 1.0\n[issuers.392]\nlose_answers = 1.0\n").unwrap();
+    let config = Config { telemetry, call_timeout_ms: 300, ..Config::default() };
     launch(env!("CARGO_BIN_EXE_twqr"), &folder.join("run"), Some(&script), config).await
 }
 
@@ -153,9 +166,16 @@ async fn a_payment_is_one_trace_across_all_topics() {
     let router = spans.iter().find(|received| received.service == "twqr-router" && received.has_failed()).unwrap();
     assert_eq!(router.parent(), late.id());
 
+    // What happens after a call was given up is a trace of its own.
+    assert_eq!(pay(&channel, "T7", UNRESOLVED, None).await, "000");
+    let spans = received.until(&own_trace("T7"), LATER.len()).await;
+    let mut later: Vec<_> = spans.iter().map(|received| (&*received.service, &*received.span.name)).collect();
+    later.sort_unstable();
+    assert_eq!(later, LATER);
+
     // Spans are sent in order, so those of the first payments would be here.
     assert!(received.of_trace(unsampled).is_empty() && received.of_trace(&own_trace("T2")).is_empty());
-    for secret in [APPROVED, DECLINED, CONTRADICTED] {
+    for secret in [APPROVED, DECLINED, CONTRADICTED, UNRESOLVED] {
         let bytes = received.bytes();
         assert!(!bytes.windows(secret.len()).any(|part| part == secret.as_bytes()), "a card token is exported");
     }
