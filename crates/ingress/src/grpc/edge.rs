@@ -18,9 +18,12 @@ use tonic::{
     codegen::{Service, http},
     server::NamedService,
 };
-use twqr_wire::{hops::HOPS_HEADER, pos::pos_service_server::PosServiceServer};
+use twqr_wire::{
+    hops::HOPS_HEADER,
+    pos::{RefusalReason, pos_service_server::PosServiceServer},
+};
 
-use super::GrpcService;
+use super::{GrpcService, status};
 use crate::{
     hops::CallHops,
     metrics::{self, PendingAnswer},
@@ -60,9 +63,9 @@ impl Service<http::Request<Body>> for Edge {
                 answer.given();
             }
             let code = Status::from_header_map(response.headers()).map(|status| status.code());
-            if let Some((method, problem)) = method.zip(code.and_then(undecodable)) {
+            if let Some((method, reason)) = method.zip(code.and_then(undecodable)) {
                 metrics::call(method, Code::InvalidArgument, began.elapsed());
-                response = Status::invalid_argument(format!("{problem}. Nothing was accepted")).into_http();
+                response = status::undecodable(reason).into_http();
             }
             Ok(match hops {
                 Some(hops) => {
@@ -99,14 +102,13 @@ fn known_method(name: &str) -> Option<&'static str> {
     UNARY.into_iter().chain(["PayStream", "WatchOrder"]).find(|known| *known == name)
 }
 
-/// What is wrong with a request that could not be decoded. The library answers it with one of these
-/// codes, which no handler uses. Its own text may contain a part of the request, so it is not
-/// shown.
-pub(super) fn undecodable(code: Code) -> Option<&'static str> {
+/// Why a request could not be decoded. The library answers it with one of these codes, which no
+/// handler uses. Its own text may contain a part of the request, so it is not shown.
+pub(super) fn undecodable(code: Code) -> Option<RefusalReason> {
     match code {
-        Code::Internal => Some("the request is not a valid protobuf message of this method; every text must be UTF-8"),
-        Code::OutOfRange => Some("the request is larger than 64 KiB"),
-        Code::Unimplemented => Some("the request is compressed; send it uncompressed"),
+        Code::Internal => Some(RefusalReason::Undecodable),
+        Code::OutOfRange => Some(RefusalReason::TooLarge),
+        Code::Unimplemented => Some(RefusalReason::Compressed),
         Code::Ok
         | Code::Cancelled
         | Code::Unknown

@@ -171,7 +171,7 @@ fn refusal(status: &Status) -> PayRefusal {
 
 /// The error that ends a stream whose next request cannot be read.
 fn unreadable(error: &Status) -> Status {
-    let Some(problem) = undecodable(error.code()) else { return error.clone() };
+    let Some(reason) = undecodable(error.code()) else { return error.clone() };
     metrics::call(METHOD, Code::InvalidArgument, Duration::ZERO);
-    status::stream_is_unreadable(problem)
+    status::stream_is_undecodable(reason)
 }

@@ -1,93 +1,241 @@
-//! Refusals as gRPC errors, with the details that a caller's program can read.
+//! Refusals as gRPC errors, with the details that a caller's program can read: each has an
+//! ErrorInfo with its reason, and says whether the request may be sent again.
 
 use std::{collections::HashMap, time::Duration};
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
-use twqr_types::{Violation, Violations};
+use twqr_types::Violation;
+use twqr_wire::pos::RefusalReason;
 
 use crate::refusal::{KEY_REFUSED_TEXT, Refusal, conflict_text};
 
 /// The domain of the error details.
 const DOMAIN: &str = "twqr.pos.v1";
+/// What the names of the reasons in the contract begin with.
+const REASON_PREFIX: &str = "REFUSAL_REASON_";
 /// The delay after which a caller may retry a call that was refused because of load or time, in ms.
 const RETRY_AFTER_MS: u64 = 200;
 
 /// Converts a refusal.
 pub(super) fn status(refusal: &Refusal) -> Status {
-    let code = refusal.code();
-    match refusal {
-        Refusal::Invalid(violations) => invalid(code, violations),
-        Refusal::Conflict(fields) => conflict(code, fields),
-        Refusal::KeyRefused => Status::new(code, KEY_REFUSED_TEXT),
-        Refusal::TooManyCalls => retryable(
-            code,
-            "too many calls are pending; nothing was accepted, retry with the same merchant_trade_no".to_owned(),
-        ),
-        Refusal::TooManyWatches => retryable(
-            code,
+    let details = details_of(refusal);
+    Status::with_error_details(refusal.code(), text(refusal), details)
+}
+
+/// The text for people.
+fn text(refusal: &Refusal) -> String {
+    let text = match refusal {
+        Refusal::Invalid(violations) => return violations.to_string(),
+        Refusal::Conflict(fields) => return conflict_text(fields),
+        Refusal::NotAccepted(reason) => {
+            return format!("the request was not accepted ({reason}); retry with the same merchant_trade_no");
+        }
+        Refusal::KeyRefused => KEY_REFUSED_TEXT,
+        Refusal::TooManyCalls => {
+            "too many calls are pending; nothing was accepted, retry with the same merchant_trade_no"
+        }
+        Refusal::TooManyWatches => {
             "too many watches are open at this instance (a quarter of calls_max); watch the order again later, or use Query"
-                .to_owned(),
-        ),
-        Refusal::TooManyWatchers => {
-            retryable(code, "too many callers watch this order already; use Query".to_owned())
         }
-        Refusal::NotAccepted(reason) => retryable(
-            code,
-            format!("the request was not accepted ({reason}); retry with the same merchant_trade_no"),
-        ),
-        Refusal::NoAnswer => retryable(code, "no answer in time; send the request again".to_owned()),
-        Refusal::ShuttingDown => {
-            retryable(code, "this instance shuts down; watch the order again".to_owned())
+        Refusal::TooManyWatchers => "too many callers watch this order already; use Query",
+        Refusal::NoAnswer => "no answer in time; send the request again",
+        Refusal::ShuttingDown => "this instance shuts down; watch the order again",
+        Refusal::WrongClock => {
+            "the clock of this instance is wrong; nothing was accepted, retry with the same merchant_trade_no"
         }
-        Refusal::WrongClock => retryable(
-            code,
-            "the clock of this instance is wrong; nothing was accepted, retry with the same merchant_trade_no".to_owned(),
-        ),
+    };
+    text.to_owned()
+}
+
+/// The reason in the public contract.
+fn reason(refusal: &Refusal) -> RefusalReason {
+    match refusal {
+        Refusal::Invalid(_) => RefusalReason::FieldViolations,
+        Refusal::Conflict(_) => RefusalReason::OrderConflict,
+        Refusal::KeyRefused => RefusalReason::KeyRefused,
+        Refusal::TooManyCalls => RefusalReason::TooBusy,
+        Refusal::TooManyWatches => RefusalReason::TooManyWatches,
+        Refusal::TooManyWatchers => RefusalReason::TooManyWatchers,
+        Refusal::NotAccepted(_) => RefusalReason::NotAccepted,
+        Refusal::NoAnswer => RefusalReason::NoAnswer,
+        Refusal::ShuttingDown => RefusalReason::ShuttingDown,
+        Refusal::WrongClock => RefusalReason::WrongClock,
     }
+}
+
+fn details_of(refusal: &Refusal) -> ErrorDetails {
+    let metadata = if let Refusal::Conflict(fields) = refusal {
+        HashMap::from([("fields".to_owned(), fields.join(", "))])
+    } else {
+        HashMap::new()
+    };
+    let mut details = details(reason(refusal), metadata);
+    if let Refusal::Invalid(violations) = refusal {
+        for Violation { field, description } in violations.as_slice() {
+            details.add_bad_request_violation(field.proto_name(), description);
+        }
+    }
+    details
+}
+
+/// The gRPC code of a reason, and whether the same request may succeed later.
+fn rule(reason: RefusalReason) -> (Code, bool) {
+    match reason {
+        RefusalReason::Unspecified => (Code::Unknown, false),
+        RefusalReason::FieldViolations
+        | RefusalReason::Undecodable
+        | RefusalReason::TooLarge
+        | RefusalReason::Compressed => (Code::InvalidArgument, false),
+        RefusalReason::OrderConflict => (Code::AlreadyExists, false),
+        RefusalReason::KeyRefused => (Code::Unauthenticated, false),
+        RefusalReason::TooBusy
+        | RefusalReason::TooManyStreams
+        | RefusalReason::TooManyWatches
+        | RefusalReason::TooManyWatchers => (Code::ResourceExhausted, true),
+        RefusalReason::NotAccepted
+        | RefusalReason::NoAnswer
+        | RefusalReason::ShuttingDown
+        | RefusalReason::WrongClock => (Code::Unavailable, true),
+    }
+}
+
+/// The reason's details: with a delay if the request may be sent again.
+fn details(reason: RefusalReason, mut metadata: HashMap<String, String>) -> ErrorDetails {
+    let (_, is_retryable) = rule(reason);
+    metadata.insert("retryable".to_owned(), is_retryable.to_string());
+    metadata.insert("charged".to_owned(), "no".to_owned());
+    let name = reason.as_str_name().trim_start_matches(REASON_PREFIX);
+    let mut details = ErrorDetails::with_error_info(name, DOMAIN, metadata);
+    if is_retryable {
+        details.set_retry_info(Some(Duration::from_millis(RETRY_AFTER_MS)));
+    }
+    details
+}
+
+fn refused(reason: RefusalReason, text: impl Into<String>) -> Status {
+    Status::with_error_details(rule(reason).0, text, details(reason, HashMap::new()))
 }
 
 /// The error of a PayStream that is not opened.
 pub(super) fn too_many_streams() -> Status {
-    retryable(
-        Code::ResourceExhausted,
-        "too many payment streams are open at this instance (streams_max); nothing was accepted, open one later, or use Pay"
-            .to_owned(),
-    )
+    let text = "too many payment streams are open at this instance (streams_max); nothing was accepted, open one later, \
+                or use Pay";
+    refused(RefusalReason::TooManyStreams, text)
 }
 
 /// The last message of a PayStream at shutdown, after the answers of all requests that were taken.
 pub(super) fn stream_shuts_down() -> Status {
-    retryable(
-        Code::Unavailable,
-        "this instance shuts down; requests without an answer were not accepted, send them again over another stream"
-            .to_owned(),
-    )
+    let text =
+        "this instance shuts down; requests without an answer were not accepted, send them again over another stream";
+    refused(RefusalReason::ShuttingDown, text)
 }
 
-/// The last message of a PayStream after a request that cannot be read, for this reason.
-pub(super) fn stream_is_unreadable(problem: &str) -> Status {
-    Status::invalid_argument(format!(
-        "{problem}. The stream ends here; this request and later ones, which have no answer, were not accepted"
-    ))
+/// The error of a request that cannot be decoded.
+pub(super) fn undecodable(reason: RefusalReason) -> Status {
+    refused(reason, format!("{}. Nothing was accepted", problem(reason)))
 }
 
-fn invalid(code: Code, violations: &Violations) -> Status {
-    let mut details = ErrorDetails::with_error_info("FIELD_VIOLATIONS", DOMAIN, HashMap::new());
-    for Violation { field, description } in violations.as_slice() {
-        details.add_bad_request_violation(field.proto_name(), description);
+/// The last message of a PayStream after a request that cannot be decoded.
+pub(super) fn stream_is_undecodable(reason: RefusalReason) -> Status {
+    let end = "The stream ends here; this request and later ones, which have no answer, were not accepted";
+    refused(reason, format!("{}. {end}", problem(reason)))
+}
+
+/// What is wrong with a request that cannot be decoded.
+fn problem(reason: RefusalReason) -> &'static str {
+    if reason == RefusalReason::TooLarge {
+        "the request is larger than 64 KiB"
+    } else if reason == RefusalReason::Compressed {
+        "the request is compressed; send it uncompressed"
+    } else {
+        "the request is not a valid protobuf message of this method; every text must be UTF-8"
     }
-    Status::with_error_details(code, violations.to_string(), details)
 }
 
-fn conflict(code: Code, fields: &[String]) -> Status {
-    let metadata = HashMap::from([("fields".to_owned(), fields.join(", "))]);
-    let details = ErrorDetails::with_error_info("ORDER_CONFLICT", DOMAIN, metadata);
-    Status::with_error_details(code, conflict_text(fields), details)
-}
+#[cfg(test)]
+mod tests {
+    use std::{env, fs};
 
-/// An error after which a later attempt may succeed.
-fn retryable(code: Code, message: String) -> Status {
-    let details = ErrorDetails::with_retry_info(Some(Duration::from_millis(RETRY_AFTER_MS)));
-    Status::with_error_details(code, message, details)
+    use twqr_types::Violations;
+
+    use super::*;
+
+    const CONTRACT: &str = include_str!("../../../../proto/twqr/pos/v1/pos.proto");
+    const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../proto/errors.md");
+
+    fn reasons() -> Vec<RefusalReason> {
+        (1..).map_while(|number| RefusalReason::try_from(number).ok()).collect()
+    }
+
+    #[test]
+    fn every_refusal_has_a_reason_with_its_code() {
+        let refusals = [
+            Refusal::Invalid(Violations::default()),
+            Refusal::Conflict(vec!["TradeAmount".to_owned()]),
+            Refusal::KeyRefused,
+            Refusal::TooManyCalls,
+            Refusal::TooManyWatches,
+            Refusal::TooManyWatchers,
+            Refusal::NotAccepted("the disk is full".to_owned()),
+            Refusal::NoAnswer,
+            Refusal::ShuttingDown,
+            Refusal::WrongClock,
+        ];
+        let others = [RefusalReason::Undecodable, RefusalReason::TooLarge, RefusalReason::Compressed].map(undecodable);
+        let ends = [too_many_streams(), stream_shuts_down(), stream_is_undecodable(RefusalReason::TooLarge)];
+        let statuses = refusals.iter().map(status).chain(others).chain(ends).collect::<Vec<_>>();
+        for status in &statuses {
+            let info = status.get_details_error_info().unwrap_or_else(|| panic!("no ErrorInfo: {status:?}"));
+            let reason = RefusalReason::from_str_name(&format!("{REASON_PREFIX}{}", info.reason)).unwrap();
+            let (code, is_retryable) = rule(reason);
+            assert_eq!((status.code(), info.domain.as_str()), (code, DOMAIN));
+            assert_eq!(info.metadata["retryable"], is_retryable.to_string());
+            assert_eq!(info.metadata["charged"], "no");
+            assert_eq!(status.get_details_retry_info().is_some(), is_retryable, "{status:?}");
+        }
+        let sent = |reason: &RefusalReason| {
+            let name = reason.as_str_name().trim_start_matches(REASON_PREFIX);
+            statuses.iter().any(|status| status.get_details_error_info().unwrap().reason == name)
+        };
+        let never: Vec<RefusalReason> = reasons().into_iter().filter(|reason| !sent(reason)).collect();
+        assert!(never.is_empty(), "nothing refuses with {never:?}");
+    }
+
+    /// The comment on a value in the contract.
+    fn meaning(name: &str) -> String {
+        let mut comment: Vec<&str> = Vec::new();
+        for line in CONTRACT.lines().map(str::trim) {
+            match line.strip_prefix("// ") {
+                Some(text) => comment.push(text),
+                None if line.starts_with(&format!("{name} = ")) => return comment.join(" "),
+                None => comment.clear(),
+            }
+        }
+        panic!("{name} is not in the contract");
+    }
+
+    fn table() -> String {
+        let head = "# Why a call is refused\n\n\
+                    `make proto-errors` writes this table from `twqr/pos/v1/pos.proto` and the ingress. In each row,\n\
+                    nothing was charged, given back or cancelled by the refused request. *Again*: whether the same\n\
+                    request may succeed later; google.rpc.RetryInfo says when.\n\n\
+                    | reason | gRPC code | again | meaning |\n|---|---|---|---|\n";
+        let row = |reason: RefusalReason| {
+            let (code, is_retryable) = rule(reason);
+            let name = reason.as_str_name();
+            let again = if is_retryable { "yes" } else { "no" };
+            let short = name.trim_start_matches(REASON_PREFIX);
+            format!("| `{short}` | {code:?} | {again} | {} |\n", meaning(name))
+        };
+        head.to_owned() + &reasons().into_iter().map(row).collect::<String>()
+    }
+
+    #[test]
+    fn the_table_of_errors_is_that_of_the_contract() {
+        if env::var_os("TWQR_WRITE_ERRORS").is_some() {
+            fs::write(TABLE, table()).unwrap();
+        }
+        assert_eq!(fs::read_to_string(TABLE).unwrap_or_default(), table(), "run make proto-errors");
+    }
 }
