@@ -23,8 +23,8 @@ use twqr_wire::{
 };
 
 const MERCHANT: &str = "M7";
-/// Codes that the wallet approves and declines, one of an issuer that contradicts itself, and one of
-/// an issuer whose answers are lost.
+/// Codes that the wallet approves and declines, one of an issuer that contradicts itself, and one
+/// of an issuer whose answers are lost.
 const APPROVED: &str = "22abcdefghijklmnop";
 const DECLINED: &str = "22D928efghijklmnop";
 const CONTRADICTED: &str = "P2abcdefghijklmnop";

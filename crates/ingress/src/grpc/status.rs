@@ -238,4 +238,22 @@ mod tests {
         }
         assert_eq!(fs::read_to_string(TABLE).unwrap_or_default(), table(), "run make proto-errors");
     }
+
+    #[test]
+    fn the_service_config_retries_what_cannot_charge_twice() {
+        let config: serde_json::Value =
+            serde_json::from_str(include_str!("../../../../proto/service-config.json")).unwrap();
+        let methods = config["methodConfig"].as_array().unwrap();
+        let retried: Vec<_> = methods.iter().filter_map(|method| method.get("retryPolicy")).collect();
+        assert_eq!(retried.len(), 1);
+        assert_eq!(retried[0]["retryableStatusCodes"], serde_json::json!(["UNAVAILABLE"]));
+        for method in methods {
+            assert!(method.get("hedgingPolicy").is_none());
+            for name in method["name"].as_array().unwrap() {
+                assert_eq!(name["service"], "twqr.pos.v1.PosService");
+                let Some(method) = name.get("method") else { continue };
+                assert!(CONTRACT.contains(&format!("rpc {}(", method.as_str().unwrap())), "{method}");
+            }
+        }
+    }
 }
