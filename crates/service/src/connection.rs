@@ -18,25 +18,40 @@ use tokio::{
 use tokio_util::sync::DropGuard;
 use tonic::{Extensions, transport::server::Connected};
 
-use crate::{CancellationToken, Limits};
+use crate::{CancellationToken, Limits, PeerCertificate};
 
 /// The length of the client's preface and of the header of its SETTINGS frame, in bytes. Once they
 /// have arrived, HTTP/2 has begun, and pings detect a connection whose other side is gone.
 const HTTP2_BEGINS_BYTES: usize = 24 + 9;
 
-/// The connection of a call, in the extensions of its request.
+/// The connection of a call, in the extensions of its request, over gRPC and over HTTP.
 #[derive(Clone, Debug)]
-pub struct CallerConnection(Arc<CancellationToken>);
+pub struct CallerConnection(Arc<Known>);
+
+/// What is known of a connection.
+#[derive(Debug)]
+struct Known {
+    leaving: CancellationToken,
+    certificate: Option<PeerCertificate>,
+}
 
 impl CallerConnection {
-    fn new(leaving: CancellationToken) -> Self {
-        Self(Arc::new(leaving))
+    /// A connection that is asked to end by `leaving`, of a caller with this certificate.
+    pub fn new(leaving: CancellationToken, certificate: Option<PeerCertificate>) -> Self {
+        Self(Arc::new(Known { leaving, certificate }))
     }
 
     /// Fires when a stream of this connection must take no more requests, and end once it has
-    /// answered those that it took. `None` if the connection is not from [`crate::serve_grpc`].
+    /// answered those that it took. `None` if the connection is not from [`crate::serve_grpc`] or
+    /// [`crate::serve_http`].
     pub fn leaving(extensions: &Extensions) -> Option<CancellationToken> {
-        extensions.get::<Self>().map(|connection| (*connection.0).clone())
+        extensions.get::<Self>().map(|connection| connection.0.leaving.clone())
+    }
+
+    /// The verified certificate of the caller whose request has these extensions; `None` if it has
+    /// shown none, and without TLS.
+    pub fn certificate(extensions: &Extensions) -> Option<PeerCertificate> {
+        extensions.get::<Self>().and_then(|connection| connection.0.certificate.clone())
     }
 }
 
@@ -56,7 +71,7 @@ pub(crate) struct Connection {
     /// How many bytes are missing until HTTP/2 has begun, and the time by which they must arrive;
     /// absent once it has begun.
     begin: Option<(usize, Pin<Box<Sleep>>)>,
-    leaving: CancellationToken,
+    caller: CallerConnection,
     _closed: DropGuard,
     _permit: OwnedSemaphorePermit,
 }
@@ -65,7 +80,8 @@ impl Connection {
     pub(crate) fn new(stream: TcpStream, permit: OwnedSemaphorePermit, limits: Limits, ends: &ConnectionEnds) -> Self {
         let begin = Some((HTTP2_BEGINS_BYTES, Box::pin(tokio::time::sleep(limits.first_within))));
         let ConnectionEnds { leaving, closed } = ends.clone();
-        Self { stream, begin, leaving, _closed: closed.drop_guard(), _permit: permit }
+        let caller = CallerConnection::new(leaving, None);
+        Self { stream, begin, caller, _closed: closed.drop_guard(), _permit: permit }
     }
 }
 
@@ -73,7 +89,7 @@ impl Connected for Connection {
     type ConnectInfo = CallerConnection;
 
     fn connect_info(&self) -> CallerConnection {
-        CallerConnection::new(self.leaving.clone())
+        self.caller.clone()
     }
 }
 
@@ -132,6 +148,15 @@ mod tests {
         let ends = ConnectionEnds { leaving: CancellationToken::new(), closed: CancellationToken::new() };
         let mut connection = Connection::new(stream, permit, LIMITS, &ends);
         connection.read_to_end(&mut Vec::new()).await
+    }
+
+    #[test]
+    fn the_certificate_of_a_caller_is_in_the_extensions_of_its_requests() {
+        let certificate = PeerCertificate::new(vec!["pos.example".into()], vec!["spiffe://example/pos".into()]);
+        let mut extensions = Extensions::new();
+        assert_eq!(CallerConnection::certificate(&extensions), None);
+        extensions.insert(CallerConnection::new(CancellationToken::new(), Some(certificate.clone())));
+        assert_eq!(CallerConnection::certificate(&extensions), Some(certificate));
     }
 
     #[tokio::test]

@@ -12,6 +12,8 @@ use std::{
 
 use axum::Router;
 use hyper::{
+    Request,
+    body::Incoming,
     server::conn::http1,
     service::{Service as _, service_fn},
 };
@@ -19,7 +21,7 @@ use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::debug;
 
-use crate::{CancellationToken, Limits, listen::serve_each};
+use crate::{CallerConnection, CancellationToken, Limits, listen::serve_each};
 
 /// The maximum size of a request's head (request line and headers), in bytes.
 const HEAD_BYTES_MAX: usize = 32 * 1024;
@@ -47,7 +49,9 @@ pub async fn serve_http(
 async fn serve_connection(stream: TcpStream, router: Router, limits: Limits, shutdown: CancellationToken) {
     let begun = Arc::new(AtomicU64::new(0));
     let (requests, service) = (begun.clone(), TowerToHyperService::new(router));
-    let service = service_fn(move |request| {
+    let caller = CallerConnection::new(shutdown.clone(), None);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(caller.clone());
         requests.fetch_add(1, Ordering::Relaxed);
         service.call(request)
     });

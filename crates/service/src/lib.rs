@@ -46,6 +46,7 @@ pub use signals::stop_on_signal;
 pub use socket::{BoundSocket, ListenError};
 pub use stall_watch::{StallWatch, Stalled};
 pub use twqr_metric::{CALL_SECONDS, COUNTS, LONG_SECONDS, Metric, MetricKind, PART_SECONDS};
+pub use twqr_tls::PeerCertificate;
 
 /// What a service receives when it starts.
 #[derive(Clone)]
