@@ -35,6 +35,14 @@ HADOLINT := .tools/hadolint/bin/hadolint
 PYYAML := .tools/python/yaml/__init__.py
 CARGO_SBOM := .tools/bin/cargo-sbom
 GO := .tools/golang/go/bin/go
+GRPCIO_VERSION := 1.85.3
+GRPCIO_TOOLS_VERSION := 1.85.1
+GOOGLEAPIS_PROTOS_VERSION := 1.76.0
+PROTOC_GEN_GO_VERSION := 1.36.12
+PROTOC_GEN_GO_GRPC_VERSION := 1.6.2
+CLIENT_PYTHON := .tools/clients/python/grpc_tools/__init__.py
+PROTOC_GEN_GO := .tools/go/protoc-gen-go
+PROTOC_GEN_GO_GRPC := .tools/go/protoc-gen-go-grpc
 TSC := .tools/k6/node_modules/.bin/tsc
 PROMETHEUS := .tools/prometheus/usr/bin/prometheus
 GRAFANA_SDK := .tools/python/grafana_foundation_sdk/__init__.py
@@ -52,7 +60,7 @@ FULL_API_DAY := load-tests/samples/day-full-api.jsonl
 CHECKS := check-format check-layers check-files check-scripts check-proto check-deps check-unused \
   check-clippy check-docs
 
-.PHONY: help build run run-kafka test test-kafka test-tools test-older test-telemetry test-deploy chart-docs model model-long bench bench-quick bench-kafka load sample lint fmt \
+.PHONY: help build run run-kafka test test-kafka test-tools test-clients test-older test-telemetry test-deploy chart-docs model model-long bench bench-quick bench-kafka load sample lint fmt \
   $(CHECKS) list-checks proto-baseline proto-errors kafka-up kafka-down clean
 
 help: ## Lists every target
@@ -78,6 +86,11 @@ test-kafka: ## Starts brokers and runs the tests on them: conformance, crashes u
 
 test-tools: $(GHZ) $(VEGETA) $(TSC) ## Runs ghz and vegeta against a system, and audits it
 	@.make/test-tools $(GHZ) $(VEGETA) $(TSC)
+
+CLIENT_TOOLS := $(BUF) $(GO) $(PROTOC_GEN_GO) $(PROTOC_GEN_GO_GRPC) $(CLIENT_PYTHON)
+
+test-clients: $(CLIENT_TOOLS) ## Tests the clients in proto/clients; kills the ingress under them
+	@.make/test-clients $(GO) $(BUF)
 
 test-telemetry: $(PROMETHEUS) $(PYYAML) $(GRAFANA_SDK) $(GHZ) ## Checks alerts; runs the dashboards
 	@.make/test-telemetry $(dir $(PROMETHEUS)) .tools/python $(GHZ)
@@ -213,6 +226,21 @@ $(GHZ): GO_PACKAGE := github.com/bojand/ghz/cmd/ghz@v$(GHZ_VERSION)
 $(VEGETA): GO_PACKAGE := github.com/tsenart/vegeta/v12@v$(VEGETA_VERSION)
 $(GHZ) $(VEGETA): | $(GO)
 	GOBIN=$(abspath $(@D)) $(GO) install $(GO_PACKAGE)
+	@touch $@
+
+$(PROTOC_GEN_GO): GO_PACKAGE := google.golang.org/protobuf/cmd/protoc-gen-go@v$(PROTOC_GEN_GO_VERSION)
+$(PROTOC_GEN_GO_GRPC): GO_PACKAGE := google.golang.org/grpc/cmd/protoc-gen-go-grpc@v$(PROTOC_GEN_GO_GRPC_VERSION)
+$(PROTOC_GEN_GO) $(PROTOC_GEN_GO_GRPC): | $(GO)
+	@echo "clients: installing $(notdir $@) into .tools/go"
+	@GOBIN=$(abspath $(@D)) $(GO) install $(GO_PACKAGE)
+	@touch $@
+
+$(CLIENT_PYTHON):
+	@echo "clients: installing grpcio, grpcio-tools and googleapis-common-protos into .tools/clients/python"
+	@python3 -m pip install --quiet --disable-pip-version-check --root-user-action ignore --only-binary :all: \
+	    --upgrade --target .tools/clients/python grpcio==$(GRPCIO_VERSION) grpcio-tools==$(GRPCIO_TOOLS_VERSION) \
+	    googleapis-common-protos==$(GOOGLEAPIS_PROTOS_VERSION) \
+	  || { echo "grpcio is missing: install python3 with pip, then run make again"; exit 1; }
 	@touch $@
 
 # The package carries the whole of Go. A Go on the path serves too.

@@ -3,6 +3,7 @@
 
 pub mod bench;
 pub mod chaos;
+pub mod client_drill;
 pub mod counterparty_files;
 pub mod launch;
 pub mod load;

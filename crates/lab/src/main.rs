@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 use twqr_config::Config;
 use twqr_files::print_error_line;
-use twqr_lab::{bench, chaos, counterparty_files, load, run, run_kafka, sample_day, simulator, smoke};
+use twqr_lab::{bench, chaos, client_drill, counterparty_files, load, run, run_kafka, sample_day, simulator, smoke};
 use twqr_service::stop_on_signal;
 
 #[global_allocator]
@@ -39,6 +39,8 @@ enum Command {
     Bench(bench::Bench),
     /// Plays a load scenario, reconciles every payment, and writes a report
     Load(load::LoadOptions),
+    /// Kills the ingress under clients of any language, and checks that each is charged once
+    ClientDrill(client_drill::ClientDrillOptions),
     /// Prints a sample day: one JSON object a line, the same for the same seed
     SampleDay(sample_day::SampleDayOptions),
     /// Serves a simulated wallet and FISC with its issuers, with a durable ledger
@@ -77,7 +79,7 @@ fn main() -> ExitCode {
 fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     twqr_service::raise_open_files();
     let chosen: &[&str] = match &cli.command {
-        Command::Chaos(_) | Command::Bench(_) | Command::Load(_) => &CHOSEN_KEYS,
+        Command::Chaos(_) | Command::Bench(_) | Command::Load(_) | Command::ClientDrill(_) => &CHOSEN_KEYS,
         Command::Run(_) | Command::RunKafka(_) => &CHOSEN_KEYS[..3],
         Command::SampleDay(_) | Command::Simulator(_) | Command::Smoke(_) | Command::CounterpartyFiles(_) => &[],
     };
@@ -98,6 +100,7 @@ async fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         Command::Chaos(options) => chaos::run(&options, &config).await,
         Command::Bench(bench) => bench::run(bench, &config, stop_on_signal()?).await,
         Command::Load(options) => load::run(&options, &config, stop_on_signal()?).await,
+        Command::ClientDrill(options) => client_drill::run(&options, config).await.map(|()| ExitCode::SUCCESS),
         Command::SampleDay(options) => sample_day::run(&options).map(|()| ExitCode::SUCCESS),
         Command::Simulator(options) => {
             simulator::run(&options, &config, stop_on_signal()?).await.map(|()| ExitCode::SUCCESS)

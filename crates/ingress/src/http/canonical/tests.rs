@@ -94,6 +94,31 @@ fn text_and_signature_equal_those_of_another_implementation() {
     }
 }
 
+/// A test vector of the clients in `proto/clients`.
+#[derive(serde::Deserialize)]
+struct ClientVector<'a> {
+    name: String,
+    #[serde(borrow)]
+    fields: &'a serde_json::value::RawValue,
+    text: String,
+    key: String,
+    sign: String,
+}
+
+#[test]
+fn the_test_vectors_of_the_clients_are_what_the_ingress_accepts() {
+    let vectors = include_str!("../../../../../proto/clients/testdata/signatures.json");
+    let vectors: Vec<ClientVector<'_>> = serde_json::from_str(vectors).unwrap();
+    assert!(vectors.len() >= 10);
+    for ClientVector { name, fields, text: expected, key, sign } in vectors {
+        let members = parse(fields.get().as_bytes()).unwrap();
+        let mut text = Vec::new();
+        write(&members, "Sign", SignatureForm::Plain, &mut text);
+        assert_eq!(String::from_utf8(text).unwrap(), expected, "{name}");
+        assert_eq!(format!("{:x}", Sha256::digest(expected + &key)), sign, "{name}");
+    }
+}
+
 /// What other JSON libraries write for one body; Python's `json` wrote the ASCII forms.
 #[test]
 fn each_form_escapes_and_spaces_as_its_libraries_do() {

@@ -1,0 +1,165 @@
+//! `twqr-lab client-drill`: checks that a client charges once although the ingress is killed after
+//! it has accepted the payment and before it has answered. The clients are programs of any language
+//! (`proto/clients/`).
+
+use std::{
+    path::PathBuf,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, ensure};
+use serde::Deserialize;
+use tokio::{
+    io::AsyncWriteExt,
+    process::{Child, Command},
+    time::{sleep, timeout},
+};
+use twqr_config::Config;
+use twqr_files::print_line;
+use twqr_loadgen::ledger;
+use twqr_wire::backend::{LedgerEntry, ledger_entry::Kind};
+
+use crate::{
+    launch::{Launch, Listen, Programs, Shape, System, connect},
+    short_times::with_short_times,
+    simulator::Kinds,
+};
+
+/// The wallet takes effect and never answers, so no payment is answered before the kill.
+const SCRIPT: &str = "[wallet]\nlose_answers = 1.0\n";
+/// A movement is sent within this time or not at all, in ms.
+const SEND_WITHIN_MS: i64 = 2_000;
+/// How long no ingress can be reached: longer than the retries of the service config take.
+const DOWN: Duration = Duration::from_secs(3);
+/// After this a client or the wallet counts as stuck.
+const STUCK: Duration = Duration::from_mins(1);
+const PAUSE: Duration = Duration::from_millis(20);
+const MERCHANT: &str = "M1";
+/// A code of the wallet that the simulator approves.
+const CARD_TOKEN: &[u8] = b"22abcdefghijklmnop\n";
+const AMOUNT: i64 = 100;
+
+/// The arguments of `twqr-lab client-drill`.
+#[derive(clap::Args)]
+pub struct ClientDrillOptions {
+    /// The folder for data and logs; it is emptied first
+    #[arg(long, default_value = "target/client-drill")]
+    dir: PathBuf,
+    /// The programs, each as NAME=COMMAND, where the command is run by a shell with the arguments
+    /// ADDRESS MERCHANT NUMBER AMOUNT and the card token on its standard input
+    #[arg(required = true)]
+    clients: Vec<String>,
+}
+
+/// What a client prints in the end.
+#[derive(Deserialize)]
+struct Printed {
+    merchant_trade_no: String,
+    order_status: String,
+    status_code: String,
+    trade_no: String,
+    inquiries: u32,
+}
+
+/// A running client; its name is the MerchantTradeNo of its payment.
+struct Client {
+    name: String,
+    child: Child,
+}
+
+/// Kills the ingress under all clients at once. Fails unless each is charged once and knows it.
+pub async fn run(options: &ClientDrillOptions, config: Config) -> anyhow::Result<()> {
+    let mut system = start(options, config).await?;
+    let clients = options.clients.iter().map(|client| start_client(client, &system));
+    let mut clients = clients.collect::<anyhow::Result<Vec<Client>>>()?;
+    for client in &mut clients {
+        let mut input = client.child.stdin.take().context("a client has no standard input")?;
+        input.write_all(CARD_TOKEN).await?;
+    }
+    until_charged(&system, &mut clients).await?;
+    system.kill("up").await?;
+    sleep(DOWN).await;
+    system.start_again("up")?;
+    for client in clients {
+        let Client { name, child } = client;
+        let output = timeout(STUCK, child.wait_with_output()).await;
+        let output = output.with_context(|| format!("{name} does not end"))??;
+        ensure!(output.status.success(), "{name} failed ({})", output.status);
+        let text = String::from_utf8(output.stdout)?;
+        let printed = serde_json::from_str(text.trim()).with_context(|| format!("{name} printed {text:?}"))?;
+        check(&name, &printed, &charges(&system).await?)?;
+        print_line(format_args!("client-drill: {name} was charged once and knows it: {}", text.trim()))?;
+    }
+    system.end().await;
+    Ok(())
+}
+
+async fn start(options: &ClientDrillOptions, config: Config) -> anyhow::Result<System> {
+    std::fs::create_dir_all(&options.dir)?;
+    let folder = tempfile::tempdir_in(&options.dir)?;
+    let script = folder.path().join("simulator.toml");
+    std::fs::write(&script, SCRIPT)?;
+    let launch = Launch {
+        programs: Programs::beside_this_one()?,
+        dir: &options.dir.join("system"),
+        script: Some(&script),
+        config: with_short_times(config, SEND_WITHIN_MS)?,
+        listen: Listen::OnFreePorts,
+        shape: Shape::AllInOne,
+        kinds: Kinds::default(),
+        log_filter: Some("info"),
+    };
+    launch.start().await
+}
+
+fn start_client(client: &str, system: &System) -> anyhow::Result<Client> {
+    let (name, command) = client.split_once('=').with_context(|| format!("{client} must be NAME=COMMAND"))?;
+    let child = Command::new("sh")
+        .args(["-c", &format!("exec {command} \"$@\""), name])
+        .args([&system.config.grpc.to_string(), MERCHANT, name, &AMOUNT.to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    Ok(Client { name: name.to_owned(), child })
+}
+
+/// Waits until the wallet has charged each payment. Fails if a client ends before.
+async fn until_charged(system: &System, clients: &mut [Client]) -> anyhow::Result<()> {
+    let began = Instant::now();
+    loop {
+        for Client { name, child } in &mut *clients {
+            ensure!(child.try_wait()?.is_none(), "{name} ended before the ingress was killed");
+        }
+        let charges = charges(system).await?;
+        let is_charged = |client: &Client| charges.iter().any(|entry| entry.merchant_trade_no == client.name);
+        if clients.iter().all(is_charged) {
+            return Ok(());
+        }
+        ensure!(began.elapsed() < STUCK, "the wallet has charged only {} payments", charges.len());
+        sleep(PAUSE).await;
+    }
+}
+
+async fn charges(system: &System) -> anyhow::Result<Vec<LedgerEntry>> {
+    let entries = ledger(connect(&system.config.wallet).await?).await.context("the simulator's ledger")?;
+    Ok(entries.into_iter().filter(|entry| entry.kind() == Kind::Charged).collect())
+}
+
+/// Compares what a client printed with the ledger.
+fn check(name: &str, printed: &Printed, charges: &[LedgerEntry]) -> anyhow::Result<()> {
+    let own: Vec<&LedgerEntry> = charges.iter().filter(|entry| entry.merchant_trade_no == name).collect();
+    let [charge] = own.as_slice() else { anyhow::bail!("{name} was charged {} times", own.len()) };
+    ensure!(charge.trade_amount == AMOUNT, "{name} was charged {} TWD", charge.trade_amount);
+    ensure!(printed.merchant_trade_no == name, "{name} prints the number {}", printed.merchant_trade_no);
+    ensure!(
+        (printed.order_status.as_str(), printed.status_code.as_str()) == ("ORDER_STATUS_PAID", "000"),
+        "{name} was charged, and says {} {}",
+        printed.order_status,
+        printed.status_code
+    );
+    ensure!(printed.trade_no == charge.trade_no, "{name} says the TradeNo is {}", printed.trade_no);
+    ensure!(printed.inquiries > 0, "{name} did not inquire");
+    Ok(())
+}

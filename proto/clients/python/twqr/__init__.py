@@ -1,0 +1,17 @@
+"""Client of the payment router twqr: charges once, whatever breaks."""
+
+from .client import Client, Credentials, Options, Result
+from .refusal import Refused
+from .sign import canonical_text, sign
+from .token import CardToken
+
+__all__ = [
+    "CardToken",
+    "Client",
+    "Credentials",
+    "Options",
+    "Refused",
+    "Result",
+    "canonical_text",
+    "sign",
+]
