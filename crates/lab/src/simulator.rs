@@ -22,6 +22,9 @@ pub struct SimulatorOptions {
     /// The folder of the ledger
     #[arg(long, value_name = "DIR", default_value = "data-simulator")]
     data_dir: PathBuf,
+    /// Also serve the same wallet and issuers over HTTP, for adapters
+    #[arg(long, value_name = "IP:PORT")]
+    http: Option<SocketAddr>,
     #[command(flatten)]
     kinds: Kinds,
 }
@@ -73,7 +76,8 @@ impl Kinds {
 
 /// Serves at the configured addresses of wallet and FISC until `stop` fires.
 pub async fn run(options: &SimulatorOptions, config: &Config, stop: CancellationToken) -> anyhow::Result<()> {
-    serve(settings(config, &options.data_dir, options.script.as_deref(), &options.kinds)?, stop).await
+    let settings = settings(config, &options.data_dir, options.script.as_deref(), &options.kinds)?;
+    serve(Settings { http_address: options.http, ..settings }, stop).await
 }
 
 pub(crate) fn settings(
@@ -91,7 +95,7 @@ pub(crate) fn settings(
     };
     let script = script.with_kinds(&kinds.choices);
     let [wallet_address, fisc_address] = addresses(config)?;
-    Ok(Settings { wallet_address, fisc_address, data_dir: data_dir.to_owned(), script })
+    Ok(Settings { wallet_address, fisc_address, http_address: None, data_dir: data_dir.to_owned(), script })
 }
 
 /// Where the simulator listens as wallet and FISC.

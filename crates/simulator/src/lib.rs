@@ -6,10 +6,12 @@
 
 mod bank;
 mod counterparty;
+mod http;
 mod kind;
 mod ledger;
 mod script;
 mod server;
+mod teller;
 
 pub use bank::{Bank, Reaction};
 pub use counterparty::counterparty_file;

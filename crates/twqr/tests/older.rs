@@ -76,6 +76,7 @@ impl Opened {
         let settings = Settings {
             wallet_address: config.wallet.socket_address().unwrap(),
             fisc_address: config.fisc.socket_address().unwrap(),
+            http_address: None,
             data_dir: folder.path().join("simulator"),
             script: Script::default(),
         };
