@@ -1,6 +1,7 @@
 //! The laboratory: whole systems with a simulator, fault tests and benchmarks. The product does not
 //! need it, except that its tests use the launcher. The binary is `twqr-lab`.
 
+pub mod backend_check;
 pub mod bench;
 pub mod chaos;
 pub mod client_drill;

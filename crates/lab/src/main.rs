@@ -7,7 +7,9 @@ use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 use twqr_config::Config;
 use twqr_files::print_error_line;
-use twqr_lab::{bench, chaos, client_drill, counterparty_files, load, run, run_kafka, sample_day, simulator, smoke};
+use twqr_lab::{
+    backend_check, bench, chaos, client_drill, counterparty_files, load, run, run_kafka, sample_day, simulator, smoke,
+};
 use twqr_service::stop_on_signal;
 
 #[global_allocator]
@@ -49,6 +51,9 @@ enum Command {
     Smoke(smoke::SmokeOptions),
     /// Writes the settlement files of the simulated wallet and FISC for a day, for `twqr reconcile`
     CounterpartyFiles(counterparty_files::CounterpartyFilesOptions),
+    /// Checks adapters to the wallet and FISC
+    #[command(subcommand)]
+    Backend(backend_check::BackendCommand),
 }
 
 /// The keys that a command chooses itself when it starts a system of its own. What the caller's
@@ -81,7 +86,11 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     let chosen: &[&str] = match &cli.command {
         Command::Chaos(_) | Command::Bench(_) | Command::Load(_) | Command::ClientDrill(_) => &CHOSEN_KEYS,
         Command::Run(_) | Command::RunKafka(_) => &CHOSEN_KEYS[..3],
-        Command::SampleDay(_) | Command::Simulator(_) | Command::Smoke(_) | Command::CounterpartyFiles(_) => &[],
+        Command::SampleDay(_)
+        | Command::Simulator(_)
+        | Command::Smoke(_)
+        | Command::CounterpartyFiles(_)
+        | Command::Backend(_) => &[],
     };
     let config = Config::load_except(cli.config.as_deref(), chosen)?;
     let threads = twqr_service::ContainerLimits::read(std::path::Path::new("/")).threads();
@@ -107,5 +116,6 @@ async fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         }
         Command::Smoke(options) => smoke::run(&options).await.map(|()| ExitCode::SUCCESS),
         Command::CounterpartyFiles(options) => counterparty_files::run(options, &config).await,
+        Command::Backend(command) => backend_check::run(command).await,
     }
 }

@@ -140,3 +140,21 @@ fn a_run_empties_only_folders_that_an_earlier_run_made() {
         assert_eq!(fs::read_dir(&precious).unwrap().count(), 1, "{command:?}");
     }
 }
+
+#[test]
+fn a_check_that_cannot_be_made_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let nowhere: [_; 1] = ReservedAddresses::default().reserve().unwrap();
+    let address = format!("http://{}", nowhere[0]);
+    for (options, code, expected) in [
+        (&[][..], 1, "cannot reach http://"),
+        (&["--amount", "9"], 1, "--amount is 9, must be 10 or more"),
+        (&["--institution", "39"], 1, "--institution \"39\""),
+        (&["--concurrency", "1001"], 1, "--concurrency is 1001, must be 1 to 1000"),
+        (&["--card-token-file", "none"], 1, "none"),
+        (&["--idempotent", "reversals"], 64, "invalid value 'reversals'"),
+    ] {
+        let outcome = lab(folder.path(), &[], &[&["backend", "check", &address][..], options].concat());
+        assert!(outcome.code == code && outcome.error.contains(expected), "{options:?}: {}", outcome.error);
+    }
+}
