@@ -35,6 +35,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         "twqr/bus/v1/dead_letter.proto",
         "twqr/backend/v1/backend.proto",
         "twqr/backend/v1/ledger.proto",
+        "twqr/ops/v1/listings.proto",
+        "twqr/ops/v1/orders.proto",
+        "twqr/ops/v1/policy.proto",
         "twqr/ops/v1/ops.proto",
     ];
     let out = PathBuf::from(env::var("OUT_DIR")?);

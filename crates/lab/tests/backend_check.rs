@@ -52,24 +52,32 @@ impl Served {
     /// Checks the wallet, or the issuer with this institution code.
     async fn check(&self, institution: &str) -> BackendReport {
         let address = if institution.is_empty() { self.wallet } else { self.fisc };
-        let options = CheckOptions {
-            institution: institution.to_owned(),
-            balance: Some(BALANCE),
-            answer_ms: 1_000,
-            send_within_ms: 2_000,
-            window_ms: 500,
-            clock_skew_ms: 10,
-            ..CheckOptions::of(format!("http://{address}"))
-        };
-        let mut tries = 0;
-        loop {
-            match check(&options).await {
-                // The simulator needs a moment to listen.
-                Err(error) if tries < 100 && error.to_string().contains("cannot reach") => tries += 1,
-                checked => return checked.unwrap(),
+        let options = CheckOptions { institution: institution.to_owned(), ..options(address) };
+        self.reach(&options).await.unwrap()
+    }
+
+    /// Checks with these options. The simulator needs a moment to listen.
+    async fn reach(&self, options: &CheckOptions) -> anyhow::Result<BackendReport> {
+        for _ in 0..100 {
+            match check(options).await {
+                Err(error) if error.to_string().contains("cannot reach") => {}
+                checked => return checked,
             }
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
+        check(options).await
+    }
+}
+
+/// Short times, so that many checks fit into a test.
+fn options(address: SocketAddr) -> CheckOptions {
+    CheckOptions {
+        balance: Some(BALANCE),
+        answer_ms: 1_000,
+        send_within_ms: 2_000,
+        window_ms: 500,
+        clock_skew_ms: 10,
+        ..CheckOptions::of(format!("http://{address}"))
     }
 }
 
@@ -111,4 +119,57 @@ async fn each_kind_of_issuer_has_the_verdict_of_its_kind() {
         }
     };
     futures::future::join_all(IssuerKind::ALL.map(check_kind)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_faults_of_an_issuer_are_named() {
+    // What does not hold; whether the contract is kept.
+    let expected = [
+        ("answer_twice", Some("one-answer"), true),
+        ("contradict", Some("one-result"), false),
+        ("bad_carrier", Some("approval-form"), false),
+        // What is lost is found by inquiries.
+        ("lose_answers", None, true),
+    ];
+    let checks = expected.map(|(fault, broken, is_kept)| async move {
+        let served = Served::start(script(&format!("kind = \"idempotent\"\n[issuers.391]\n{fault} = 1.0")));
+        let options = CheckOptions { institution: "391".to_owned(), answer_ms: 100, ..options(served.fisc) };
+        let report = served.reach(&options).await.unwrap();
+        assert_eq!(report.keeps_contract, is_kept, "{fault}:\n{report}");
+        if let Some(broken) = broken {
+            assert_eq!(report.findings.holds(broken), Some(No), "{fault}:\n{report}");
+        } else {
+            assert!(report.allows(&[Idempotent::Charges, Idempotent::Refunds]), "{fault}:\n{report}");
+        }
+    });
+    futures::future::join_all(checks).await;
+}
+
+#[tokio::test]
+async fn without_an_approved_charge_nothing_is_told() {
+    let served = Served::start(script("[issuers.391]\nmaintenance = true"));
+    let options = CheckOptions { institution: "391".to_owned(), ..options(served.fisc) };
+    let error = served.reach(&options).await.unwrap_err().to_string();
+    assert!(error.contains("the first test charge is refused with M001; give test codes"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_is_one_line_of_json_and_a_table() {
+    let served = Served::start(script("kind = \"idempotent-charges\""));
+    let report = served.reach(&CheckOptions { balance: None, ..options(served.wallet) }).await.unwrap();
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(json["keeps_contract"], true, "{json}");
+    assert_eq!((&json["idempotent_charges"], &json["idempotent_refunds"]), (&"yes".into(), &"no".into()), "{json}");
+    let money = json["findings"].as_array().unwrap().iter().find(|found| found["check"] == "repeat-charge-money");
+    let money = money.unwrap();
+    assert_eq!((&money["group"], &money["holds"]), (&"property".into(), &"not_shown".into()), "{money}");
+    let table = report.to_string();
+    for line in [
+        "In the policy, for the wallet",
+        "  idempotent_charges = true",
+        "  idempotent_refunds = false  # refused-refund-stays, ",
+        "keeps the contract",
+    ] {
+        assert!(table.contains(line), "{line} is missing:\n{table}");
+    }
 }

@@ -16,6 +16,7 @@ mod hop_times;
 mod ids;
 mod listings;
 mod movement;
+mod operators;
 mod order;
 mod order_records;
 mod outcomes;
@@ -35,16 +36,16 @@ pub use fault::RecordFault;
 pub use forms::{pay_form, raw_cancel, raw_pay, raw_query, raw_refund};
 pub use holds::HeldTopic;
 pub use hop_times::{HopTimes, with_hops};
-pub use listings::{decode_listing_change, encode_listing_change, listing_change_from, listing_change_out};
-pub use order::{order_from, order_out};
+pub use listings::{decode_listing_change, encode_listing_change};
+pub use operators::{
+    listing_change_from, listing_change_out, order_from, order_out, policy_change_from, policy_change_out,
+    policy_checked, policy_from, policy_out,
+};
 pub use order_records::{
     Stamp, decode_record, decode_record_with_hops, encode_cancel, encode_due, encode_outcome, encode_pay, encode_query,
     encode_record, encode_refund, encode_watch,
 };
-pub use policy::{
-    POLICY_BYTES_MAX, fit_into_record, policy_change_from, policy_change_out, policy_checked, policy_from, policy_out,
-    policy_size_fault,
-};
+pub use policy::{POLICY_BYTES_MAX, fit_into_record, policy_size_fault};
 pub use reply_records::{ReplyContent, ReplyRecord, decode_reply, encode_reply, encode_reply_record};
 pub use state_records::{
     BeginningsRead, StateBody, StateSubject, StatesEntry, UnreadableState, decode_beginnings_read,

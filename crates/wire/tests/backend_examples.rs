@@ -30,9 +30,9 @@ fn parse<M: Message + Default>(name: &str) -> Vec<M> {
     let mut messages = Vec::new();
     for block in examples(name) {
         for value in serde_json::Deserializer::from_str(&block).into_iter::<serde_json::Value>() {
-            let value = value.unwrap_or_else(|error| panic!("{error}: {block}"));
+            let value = value.map_err(|error| format!("{error}: {block}")).unwrap();
             let parsed = DynamicMessage::deserialize(descriptor.clone(), &value);
-            let parsed = parsed.unwrap_or_else(|error| panic!("{error}: {value}"));
+            let parsed = parsed.map_err(|error| format!("{error}: {value}")).unwrap();
             messages.push(M::decode(parsed.encode_to_vec().as_slice()).unwrap());
         }
     }
@@ -54,10 +54,10 @@ fn every_call_of_the_contract_has_an_example() {
             assert!(reversal.send_by_ms > 0 && reversal.trade_amount > 0 && reversal.trade_no.len() == 25);
             "reversal"
         }
-        Call::Inquiry(inquiry) => ["", "inquiry c", "inquiry f", "inquiry v"][inquiry.subject as usize],
+        Call::Inquiry(inquiry) => inquiry.subject().as_str_name(),
     };
     let kinds: BTreeSet<&str> = parse("ExchangeRequest").into_iter().map(kind).collect();
-    assert_eq!(kinds, ["charge", "refund", "reversal", "inquiry c", "inquiry f", "inquiry v"].into());
+    assert_eq!(kinds, ["charge", "refund", "reversal", "SUBJECT_CHARGE", "SUBJECT_REFUND", "SUBJECT_REVERSAL"].into());
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::fault::{RecordFault, need};
 use crate::bus::{self, listing_change::Listing as ListingBody};
 
 /// Encodes a change of an entry.
-pub fn listing_change_out(change: &ListingChange) -> bus::ListingChange {
+pub(crate) fn listing_change_out(change: &ListingChange) -> bus::ListingChange {
     bus::ListingChange {
         merchant_id: change.key.merchant_id.as_str().to_owned(),
         store_id: change.key.store_id.as_ref().map(|store_id| store_id.as_str().to_owned()),
@@ -24,7 +24,7 @@ pub fn listing_change_out(change: &ListingChange) -> bus::ListingChange {
 
 /// Decodes a change of an entry. A listing that is invalid, or of another kind than its key, is a
 /// fault.
-pub fn listing_change_from(change: bus::ListingChange) -> Result<ListingChange, RecordFault> {
+pub(crate) fn listing_change_from(change: bus::ListingChange) -> Result<ListingChange, RecordFault> {
     let invalid = RecordFault::invalid;
     let store_id = change.store_id.map(StoreId::parse).transpose().map_err(invalid("store_id"))?;
     let listing = change.listing.map(listing_from).transpose()?;

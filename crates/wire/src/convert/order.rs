@@ -10,7 +10,7 @@ use super::{
 use crate::bus;
 
 /// Encodes an order with its subscribers, as `order-states` stores it.
-pub fn order_out(order: &Order) -> bus::Order {
+pub(crate) fn order_out(order: &Order) -> bus::Order {
     let order = match order {
         Order::Payment(payment) => bus::order::Order::Payment(payment_out(payment)),
         Order::Refund(refund) => bus::order::Order::Refund(refund_out(refund)),
@@ -20,7 +20,7 @@ pub fn order_out(order: &Order) -> bus::Order {
 }
 
 /// Decodes an order.
-pub fn order_from(order: bus::Order) -> Result<Order, RecordFault> {
+pub(crate) fn order_from(order: bus::Order) -> Result<Order, RecordFault> {
     Ok(match need(order.order, "order")? {
         bus::order::Order::Payment(payment) => Order::Payment(payment_from(payment)?),
         bus::order::Order::Refund(refund) => Order::Refund(refund_from(refund)?),

@@ -23,7 +23,7 @@ pub(crate) use issuers::{limits_from, limits_out};
 use merchants::{merchant_from, merchant_out};
 
 /// Encodes a change of the policy.
-pub fn policy_change_out(change: &PolicyChange) -> bus::PolicyChange {
+pub(crate) fn policy_change_out(change: &PolicyChange) -> bus::PolicyChange {
     bus::PolicyChange {
         policy: Some(policy_out(&change.policy)),
         who: change.who.to_string(),
@@ -34,7 +34,7 @@ pub fn policy_change_out(change: &PolicyChange) -> bus::PolicyChange {
 }
 
 /// Decodes a change of the policy; an invalid policy is a fault.
-pub fn policy_change_from(change: bus::PolicyChange) -> Result<PolicyChange, RecordFault> {
+pub(crate) fn policy_change_from(change: bus::PolicyChange) -> Result<PolicyChange, RecordFault> {
     Ok(PolicyChange {
         policy: policy_from(need(change.policy, "policy")?)?,
         who: change.who.into(),
@@ -45,7 +45,7 @@ pub fn policy_change_from(change: bus::PolicyChange) -> Result<PolicyChange, Rec
 }
 
 /// Encodes a policy.
-pub fn policy_out(policy: &Policy) -> bus::Policy {
+pub(crate) fn policy_out(policy: &Policy) -> bus::Policy {
     bus::Policy {
         name: policy.name.clone(),
         routes: policy.routes.iter().map(route_out).collect(),
@@ -65,7 +65,7 @@ pub fn policy_out(policy: &Policy) -> bus::Policy {
 }
 
 /// Decodes a policy; the fault names the first thing that is wrong with it.
-pub fn policy_from(policy: bus::Policy) -> Result<Policy, RecordFault> {
+pub(crate) fn policy_from(policy: bus::Policy) -> Result<Policy, RecordFault> {
     policy_checked(policy).map_err(|faults| {
         let problem = faults.first().map_or_else(String::new, ToString::to_string);
         RecordFault::Invalid { field: "policy", problem }
@@ -73,7 +73,7 @@ pub fn policy_from(policy: bus::Policy) -> Result<Policy, RecordFault> {
 }
 
 /// Decodes a policy like [`policy_from`]; the error lists everything that is wrong with it.
-pub fn policy_checked(policy: bus::Policy) -> Result<Policy, Vec<PolicyFault>> {
+pub(crate) fn policy_checked(policy: bus::Policy) -> Result<Policy, Vec<PolicyFault>> {
     // If a policy is too large, nothing else is checked, because that would take long.
     if let Some(fault) = size_fault(policy.encoded_len()) {
         return Err(vec![fault]);
@@ -107,7 +107,7 @@ pub const POLICY_BYTES_MAX: usize = 256 * 1024;
 const VERSIONS_BYTES_MAX: usize = 3 * (POLICY_BYTES_MAX + 1024);
 
 /// Returns the fault of a policy that would be too large as protobuf. This is for policies from
-/// other sources; [`policy_checked`] checks the size itself. If a policy is too large, nothing else
+/// other sources; `policy_checked` checks the size itself. If a policy is too large, nothing else
 /// needs to be checked.
 pub fn policy_size_fault(policy: &Policy) -> Option<PolicyFault> {
     size_fault(policy_out(policy).encoded_len())
