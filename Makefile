@@ -57,10 +57,10 @@ SAMPLE_DAY := load-tests/samples/day.jsonl
 FULL_API_DAY := load-tests/samples/day-full-api.jsonl
 
 # The parts of `make lint`. .ci/run runs and times each of them.
-CHECKS := check-format check-layers check-files check-scripts check-proto check-deps check-unused \
-  check-clippy check-docs
+CHECKS := check-format check-layers check-files check-scripts check-proto check-deps \
+  check-advisories check-sbom check-unused check-clippy check-docs
 
-.PHONY: help build run run-kafka test test-kafka test-tools test-clients test-older test-telemetry test-deploy chart-docs model model-long bench bench-quick bench-kafka load sample lint fmt \
+.PHONY: help build run run-kafka test test-kafka test-tools test-clients test-older test-telemetry test-deploy chart-docs model model-long sbom check-reproducible bench bench-quick bench-kafka load sample lint fmt \
   $(CHECKS) list-checks proto-baseline proto-errors kafka-up kafka-down clean
 
 help: ## Lists every target
@@ -170,6 +170,17 @@ proto-errors: ## Writes proto/errors.md from the contract and the ingress
 
 check-deps: $(DENY) ## Fails on forbidden licences, sources or duplicates among dependencies
 	$(DENY) --config .deny.toml --log-level error check licenses bans sources
+
+check-advisories: $(DENY) ## Fails on a known fault of a dependency, where the list is reached
+	@.make/check-advisories $(DENY)
+
+sbom: check-sbom ## Writes what each binary is made of to target/sbom (CycloneDX)
+
+check-sbom: $(CARGO_SBOM) ## Fails if such a list lacks a crate that is linked
+	@.make/check-sbom $(CARGO_SBOM)
+
+check-reproducible: ## Builds the product twice, and fails if they differ (long)
+	@.make/check-reproducible
 
 check-unused: ## Fails on a dependency that no source file names
 	@.make/check-unused
