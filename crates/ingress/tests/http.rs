@@ -235,6 +235,7 @@ async fn the_answer_to_another_path_or_method_lists_the_valid_ones() {
         ("POST", &long, 404, "1 to 32 letters"),
         ("GET", "/Pos/Payment", 405, "calls are POST"),
         ("DELETE", "/Pos/Cancel", 405, "calls are POST"),
+        ("TRACE", "/Pos/Payment", 405, "calls are POST"),
         ("POST", "/openapi.json", 405, "GET"),
     ] {
         let head =

@@ -11,7 +11,7 @@ pub(crate) enum Kind {
     Rust,
     /// Protobuf, with `//` only.
     Proto,
-    /// Scripts, Makefiles, TOML and YAML: `#`.
+    /// Scripts, Python, Makefiles, TOML and YAML: `#`.
     Hash,
     /// SQL, where `--` begins a comment.
     Sql,
@@ -68,7 +68,7 @@ fn kind_by_name(name: &str) -> Option<Kind> {
     match name.rsplit_once('.')?.1 {
         "rs" => Some(Kind::Rust),
         "proto" => Some(Kind::Proto),
-        "toml" | "yaml" | "yml" | "sh" | "properties" => Some(Kind::Hash),
+        "py" | "toml" | "yaml" | "yml" | "sh" | "properties" => Some(Kind::Hash),
         "sql" => Some(Kind::Sql),
         "md" => Some(Kind::Markdown),
         _ => None,

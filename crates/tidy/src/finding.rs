@@ -19,11 +19,21 @@ pub(crate) enum Rule {
     TypeNames,
     /// Runbooks have one form and a rehearsal, and each alert leads to one.
     Runbooks,
+    /// Each requirement of the security standards is answered once, with evidence that exists.
+    Requirements,
 }
 
 impl Rule {
-    pub(crate) const ALL: [Self; 7] =
-        [Self::Header, Self::Prose, Self::DocWords, Self::Circles, Self::References, Self::TypeNames, Self::Runbooks];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Header,
+        Self::Prose,
+        Self::DocWords,
+        Self::Circles,
+        Self::References,
+        Self::TypeNames,
+        Self::Runbooks,
+        Self::Requirements,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -34,6 +44,7 @@ impl Rule {
             Self::References => "references",
             Self::TypeNames => "type-names",
             Self::Runbooks => "runbooks",
+            Self::Requirements => "requirements",
         }
     }
 }

@@ -3,18 +3,21 @@
 //! Each rule has a module: `header` (a file opens with a module doc and has at most 500 lines),
 //! `prose` (width of comments and documents), `doc_words` (a doc comment has at least three words),
 //! `circles` (no two files of a crate use each other), `references` (files and tests that a
-//! document names exist), `type_names` (no two types of a crate have one name) and `runbooks`
-//! (their form, their rehearsals, and that each alert leads to one). Every finding names file, line
-//! and what to do.
+//! document names exist), `type_names` (no two types of a crate have one name), `runbooks` (their
+//! form, their rehearsals, and that each alert leads to one) and `requirements` (each one of the
+//! security standards has an answer, and tests that exist). Every finding names file, line and what
+//! to do.
 
 mod circles;
 mod comments;
 mod doc_words;
+mod evidence;
 mod files;
 mod finding;
 mod header;
 mod prose;
 mod references;
+mod requirements;
 mod runbooks;
 mod type_names;
 
@@ -70,6 +73,7 @@ fn check(root: &Path) -> anyhow::Result<Vec<Finding>> {
     references::check(&files, &paths, &mut findings);
     type_names::check(&files, &mut findings);
     runbooks::check(&files, &paths, &mut findings);
+    requirements::check(&files, &paths, &mut findings);
     findings.sort();
     findings.dedup();
     Ok(findings)

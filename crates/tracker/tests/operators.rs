@@ -63,9 +63,14 @@ async fn a_list_is_filtered_and_its_pages_have_no_gaps() {
     let states: Vec<Entry> = (0..250).map(|n| state(payment(n, phase(n)), 10)).collect();
     tracker.journal.append(STATES, states).await.unwrap();
     tracker.status_when(|status| status.orders == 250).await;
-    for (in_progress_only, merchant_id, expected) in
-        [(false, "", 250), (true, "", 50), (false, "M1", 125), (true, "M1", 25), (false, "M9", 0)]
-    {
+    for (in_progress_only, merchant_id, expected) in [
+        (false, "", 250),
+        (true, "", 50),
+        (false, "M1", 125),
+        (true, "M1", 25),
+        (false, "M9", 0),
+        (false, "M1' OR '1'='1", 0),
+    ] {
         let mut numbers = Vec::new();
         let mut page_token = String::new();
         loop {
