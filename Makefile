@@ -41,6 +41,7 @@ GOOGLEAPIS_PROTOS_VERSION := 1.76.0
 PROTOC_GEN_GO_VERSION := 1.36.12
 PROTOC_GEN_GO_GRPC_VERSION := 1.6.2
 CLIENT_PYTHON := .tools/clients/python/grpc_tools/__init__.py
+CLIENT_NODE := .tools/clients/typescript/node_modules/.package-lock.json
 PROTOC_GEN_GO := .tools/go/protoc-gen-go
 PROTOC_GEN_GO_GRPC := .tools/go/protoc-gen-go-grpc
 TSC := .tools/k6/node_modules/.bin/tsc
@@ -87,7 +88,7 @@ test-kafka: ## Starts brokers and runs the tests on them: conformance, crashes u
 test-tools: $(GHZ) $(VEGETA) $(TSC) ## Runs ghz and vegeta against a system, and audits it
 	@.make/test-tools $(GHZ) $(VEGETA) $(TSC)
 
-CLIENT_TOOLS := $(BUF) $(GO) $(PROTOC_GEN_GO) $(PROTOC_GEN_GO_GRPC) $(CLIENT_PYTHON)
+CLIENT_TOOLS := $(BUF) $(GO) $(PROTOC_GEN_GO) $(PROTOC_GEN_GO_GRPC) $(CLIENT_PYTHON) $(CLIENT_NODE)
 
 test-clients: $(CLIENT_TOOLS) ## Tests the clients in proto/clients; kills the ingress under them
 	@.make/test-clients $(GO) $(BUF)
@@ -252,6 +253,13 @@ $(CLIENT_PYTHON):
 	    --upgrade --target .tools/clients/python grpcio==$(GRPCIO_VERSION) grpcio-tools==$(GRPCIO_TOOLS_VERSION) \
 	    googleapis-common-protos==$(GOOGLEAPIS_PROTOS_VERSION) \
 	  || { echo "grpcio is missing: install python3 with pip, then run make again"; exit 1; }
+	@touch $@
+
+$(CLIENT_NODE): proto/clients/typescript/package.json proto/clients/typescript/package-lock.json
+	@command -v npm >/dev/null || { echo "npm is missing: install Node.js with npm, then run make again"; exit 1; }
+	@echo "clients: installing the packages of the TypeScript client into .tools/clients/typescript"
+	@mkdir -p .tools/clients/typescript && cp $^ .tools/clients/typescript
+	@npm ci --silent --no-fund --no-audit --prefix .tools/clients/typescript
 	@touch $@
 
 # The package carries the whole of Go. A Go on the path serves too.
