@@ -51,6 +51,8 @@ pub struct Config {
     pub merchant_keys_file: PathBuf,
     /// The names of the forms of the signed text that a POS may use.
     pub signature_forms: Vec<String>,
+    /// By how much the SendTime of a signed request may differ from our time, in s: 0 for any.
+    pub send_time_window_s: u32,
     /// Where metrics and health are served.
     pub admin: SocketAddr,
     /// Where the tracker serves the operators' API.
@@ -122,6 +124,7 @@ impl Default for Config {
             pos_http: local(17_080),
             merchant_keys_file: PathBuf::new(),
             signature_forms: SignatureForm::ALL.map(|form| form.name().to_owned()).to_vec(),
+            send_time_window_s: 0,
             admin: local(17_090),
             operators: local(17_071),
             wallet: local(17_061).into(),
@@ -204,6 +207,7 @@ impl Config {
             ("streams_max", self.streams_max as u64, 1..=10_000),
             ("stream_in_flight_max", self.stream_in_flight_max as u64, 1..=65_536),
             ("journal_retention_hours", u64::from(self.journal_retention_hours), 0..=87_600),
+            ("send_time_window_s", u64::from(self.send_time_window_s), 0..=86_400),
             ("connection_age_s", self.connection_age_s, 0..=86_400),
             ("drain_delay_ms", self.drain_delay_ms, 0..=10_000),
             ("checkpoint_interval_ms", self.checkpoint_interval_ms, 10..=10_000),

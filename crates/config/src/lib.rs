@@ -18,7 +18,7 @@ pub use config::Config;
 pub use kafka::KafkaConfig;
 pub use listings::{listing_line, read_listings};
 pub use peer::PeerAddress;
-pub use policy::{PolicyDocument, changes, list_faults, read_policy};
+pub use policy::{PolicyDocument, changes, list_faults, parse_policy, read_policy};
 pub use settlement::SettlementConfig;
 pub use source::{parse_table, typed};
 pub use telemetry::{TelemetryConfig, TelemetryProtocol};

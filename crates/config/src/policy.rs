@@ -12,7 +12,7 @@ use twqr_order::PolicyFault;
 pub use changes::changes;
 pub use document::PolicyDocument;
 pub(crate) use document::default_table;
-pub use file::read_policy;
+pub use file::{parse_policy, read_policy};
 
 /// Joins all faults of a policy in one line.
 pub fn list_faults(faults: &[PolicyFault]) -> String {

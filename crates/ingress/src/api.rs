@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 use twqr_order::Order;
 use twqr_service::CancellationToken;
-use twqr_types::{PayForm, QueryForm, RawPay, RawQuery, RawRefund, RefundForm, TradeNo};
+use twqr_types::{PayForm, QueryForm, RawPay, RawQuery, RawRefund, RefundForm, ShardId, TradeNo, UnixMs};
 use twqr_wire::convert::{encode_cancel, encode_query, encode_refund};
 
 use crate::{
@@ -70,6 +70,7 @@ impl PosApi {
     /// Refunds a payment, or a part of it.
     pub(crate) async fn refund(&self, request: RawRefund, caller: Caller) -> Result<RefundAnswer, Refusal> {
         if self.is_foreign(&request.trade_no) {
+            check_other_fields(&request)?;
             return Ok(no_payment_to_refund(request));
         }
         let form = RefundForm::parse(request).map_err(Refusal::Invalid)?;
@@ -118,6 +119,13 @@ impl PosApi {
         }
         Ok(answer)
     }
+}
+
+/// Checks a refund whose TradeNo was not given out by this system, as if it was: its answer repeats
+/// the other fields.
+fn check_other_fields(request: &RawRefund) -> Result<(), Refusal> {
+    let trade_no = TradeNo::new(ShardId(0), 0, UnixMs(0)).to_string();
+    RefundForm::parse(RawRefund { trade_no, ..request.clone() }).map(drop).map_err(Refusal::Invalid)
 }
 
 /// Checks an inquiry or a watch; the refusal lists every violation, that of the type included.

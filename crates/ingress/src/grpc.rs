@@ -51,7 +51,7 @@ impl GrpcService {
         let now = Instant::now();
         let ours = self.api.default_deadline(now);
         let deadline = timeout.map_or(ours, |theirs| (now + time_to_answer(theirs)).min(ours));
-        Caller { deadline, signed_by: None, hops }
+        Caller { deadline, signed_by: None, nonce: None, hops }
     }
 
     /// The caller of a unary call. [`Edge`] has begun to measure it, if at all.

@@ -5,23 +5,27 @@
 mod call_handler;
 mod canonical;
 mod field_names;
+pub mod fuzzing;
 mod json;
 mod json_answer;
 mod json_request;
 mod key_source;
 mod keys;
+mod message_keys;
+mod message_signature;
 mod pos_refusal;
+mod signature_base;
 
 #[cfg(test)]
 mod openapi_tests;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
     body::Body,
     extract::{Path, State, rejection::PathRejection},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -37,6 +41,7 @@ pub use key_source::KeysError;
 
 use self::{
     call_handler::CallHandler, json::JsonFault, key_source::KeySource, keys::MerchantKeys, pos_refusal::PosRefusal,
+    signature_base::RequestHead,
 };
 use crate::{REQUEST_BYTES_MAX, api::PosApi, hops::CallHops};
 
@@ -60,6 +65,9 @@ pub struct HttpSettings {
     pub keys_file: Option<PathBuf>,
     /// The forms of the signed text that are accepted.
     pub signature_forms: Vec<SignatureForm>,
+    /// By how much the SendTime of a request with Sign may differ from this process's time, in s;
+    /// any time is accepted if absent.
+    pub send_time_window_s: Option<NonZeroU32>,
 }
 
 impl HttpSettings {
@@ -106,6 +114,7 @@ impl Operation {
 pub(crate) struct HttpForm {
     source: Arc<KeySource>,
     keys: MerchantKeys,
+    send_time_window_s: Option<NonZeroU32>,
 }
 
 impl HttpForm {
@@ -113,7 +122,7 @@ impl HttpForm {
     pub(crate) async fn open(settings: &HttpSettings) -> Result<Self, KeysError> {
         let source = Arc::new(KeySource::new(settings.keys_file.clone()));
         let keys = MerchantKeys::new(source.read_in_background().await?, settings.signature_forms.clone());
-        Ok(Self { source, keys })
+        Ok(Self { source, keys, send_time_window_s: settings.send_time_window_s })
     }
 
     /// Serves until shutdown, and then until the calls in flight have ended, for at most `drain`.
@@ -127,7 +136,7 @@ impl HttpForm {
         if let Ok(address) = listener.local_addr() {
             info!(%address, "serving the POS HTTP form");
         }
-        let router = router(CallHandler { api, keys: self.keys.clone() });
+        let router = router(CallHandler { api, keys: self.keys.clone(), send_time_window_s: self.send_time_window_s });
         tokio::select! {
             cut_off = serve_http(listener, router, Limits::public("pos_http"), shutdown, drain) => if cut_off > 0 {
                 warn!(cut_off, drain_ms = drain.as_millis() as u64, "POS calls were still in flight at the end of the drain; their connections are closed");
@@ -143,11 +152,13 @@ fn router(handler: CallHandler) -> Router {
     for operation in Operation::ALL {
         let handle = move |State(handler): State<CallHandler>,
                            system: Result<Path<String>, PathRejection>,
+                           uri: Uri,
                            headers: HeaderMap,
                            body: Body| async move {
             // A path that is not UTF-8 is handled like an empty system: it is not found.
             let system = system.map(|Path(system)| system).unwrap_or_default();
-            handle(&handler, operation, &system, &headers, body).await
+            let head = RequestHead { method: &Method::POST, uri: &uri, headers: &headers };
+            handle(&handler, operation, &system, head, body).await
         };
         router = router.route(operation.path(), post(handle));
     }
@@ -158,7 +169,7 @@ async fn handle(
     handler: &CallHandler,
     operation: Operation,
     system: &str,
-    headers: &HeaderMap,
+    head: RequestHead<'_>,
     body: Body,
 ) -> Response {
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
@@ -166,11 +177,11 @@ async fn handle(
         return not_found().await;
     }
     let began = Instant::now();
-    let hops = CallHops::of_headers(operation.method(), headers, began);
+    let hops = CallHops::of_headers(operation.method(), head.headers, began);
     let body = tokio::time::timeout(Duration::from_millis(BODY_WITHIN_MS), read(body)).await;
     let body = body.unwrap_or_else(|_| Err(JsonFault(format!("the body did not arrive within {BODY_WITHIN_MS} ms"))));
     let body = body.as_deref().map_err(|JsonFault(what)| PosRefusal::from(JsonFault(what.clone())));
-    let mut response = Json(handler.answer(operation, body, began, hops.clone()).await).into_response();
+    let mut response = Json(handler.answer(operation, head, body, began, hops.clone()).await).into_response();
     if let Some(value) = hops.and_then(|hops| hops.header()) {
         response.headers_mut().insert(HOPS_HEADER, value);
     }

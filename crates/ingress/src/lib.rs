@@ -39,6 +39,8 @@ use twqr_wire::pos::pos_service_server::PosServiceServer;
 
 pub use crate::metrics::METRICS;
 pub use admission::AdmissionSettings;
+#[doc(hidden)]
+pub use http::fuzzing;
 pub use http::{HttpSettings, KeysError};
 
 use admission::{Admission, Measurer};

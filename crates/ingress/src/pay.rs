@@ -31,6 +31,10 @@ type Latest = Option<OrderView>;
 impl PayCall<'_> {
     /// Waits for the answer, at most until the caller's deadline.
     pub(crate) async fn run(self) -> Result<PaymentAnswer, Refusal> {
+        // Its nonce must be in the log, so it is never answered from memory.
+        if self.caller.nonce.is_some() {
+            return self.request(None, None).await;
+        }
         let mut latest = None;
         loop {
             match self.repeats.turn(&self.form, self.caller.signed_by.as_ref()) {
@@ -116,6 +120,7 @@ impl PayCall<'_> {
                     latest = Some(view);
                 }
                 ReplyContent::KeyRefused => return Err(Refusal::KeyRefused),
+                ReplyContent::Replayed => return Err(Refusal::Replayed),
                 ReplyContent::Conflict(fields) => return Err(Refusal::Conflict(fields)),
                 ReplyContent::NotFound
                 | ReplyContent::TooManyWatchers

@@ -3,14 +3,14 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, AtomicUsize, Ordering},
+    atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
 };
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use rand::Rng;
 use tokio::sync::mpsc::{self, error::TrySendError};
-use twqr_order::ReplyTo;
+use twqr_order::{NONCES_SINCE, ReplyTo};
 use twqr_types::{StatusCode, UnixMs};
 use twqr_wire::convert::ReplyRecord;
 
@@ -36,6 +36,8 @@ pub(crate) struct PendingCalls {
     admission: Arc<Admission>,
     /// The policy's StatusCode for orders in progress, from the newest reply that named it.
     in_progress_code: ArcSwap<StatusCode>,
+    /// The policy's protocol version, from the replies; 0 until one named it. It never falls.
+    protocol_version: AtomicU32,
 }
 
 /// Where the replies to one call go.
@@ -98,12 +100,18 @@ impl PendingCalls {
             watches: Places::new((calls_max / 4).max(1)),
             admission,
             in_progress_code: ArcSwap::from_pointee(in_progress_code),
+            protocol_version: AtomicU32::new(0),
         })
     }
 
     /// The StatusCode for orders in progress.
     pub(crate) fn in_progress_code(&self) -> StatusCode {
         **self.in_progress_code.load()
+    }
+
+    /// Whether the routers refuse a request whose nonce was used before, as far as is known.
+    pub(crate) fn has_nonces(&self) -> bool {
+        self.protocol_version.load(Ordering::Relaxed) >= NONCES_SINCE
     }
 
     /// Adds a call that the routers answer until `until`. Returns `None` if too many of its kind
@@ -137,6 +145,7 @@ impl PendingCalls {
         {
             self.in_progress_code.store(Arc::new(code));
         }
+        self.protocol_version.fetch_max(reply.protocol_version, Ordering::Relaxed);
         let correlation = reply.correlation;
         let sent = self.addressees.get(&correlation).map(|to| (to.replies.try_send(reply), to.ticket));
         if let Some((_, Some(ticket))) = sent {

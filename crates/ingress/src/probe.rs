@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use twqr_order::POLICY_SHARD;
 use twqr_types::{MerchantId, MerchantTradeNo, OrderKey, ShardCount, ShardId};
 use twqr_wire::convert::encode_query;
 
@@ -39,4 +40,15 @@ impl Probe {
         let answered = async { ack.await.is_ok() && call.replies.recv().await.is_some() };
         tokio::time::timeout(Duration::from_millis(ANSWER_WITHIN_MS), answered).await == Ok(true)
     }
+}
+
+/// Whether the routers refuse a request whose nonce was used before. Asks them if no reply has said
+/// so yet.
+pub(crate) async fn has_nonces(router: &RouterClient) -> bool {
+    if !router.pending.has_nonces()
+        && let Some(probe) = Probe::on(POLICY_SHARD, router.shards)
+    {
+        probe.is_answered(router).await;
+    }
+    router.pending.has_nonces()
 }

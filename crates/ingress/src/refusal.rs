@@ -17,14 +17,17 @@ pub(crate) enum Refusal {
     Conflict(Vec<String>),
     /// The policy does not accept the merchant's key that signed the request.
     KeyRefused,
+    /// The nonce of the request's signature was used before.
+    Replayed,
     /// This ingress has the most pending calls that it may have.
     TooManyCalls,
     /// This ingress has the most open watches that it may have.
     TooManyWatches,
     /// The order has the most watches that it may have.
     TooManyWatchers,
-    /// The journal did not take the record, for this reason.
-    NotAccepted(String),
+    /// The journal did not take the record. The reason may name our hosts and files, so it is only
+    /// in the log.
+    NotAccepted,
     /// A request that changes nothing was not answered in time.
     NoAnswer,
     /// This ingress shuts down.
@@ -52,7 +55,7 @@ impl Refusal {
     /// The journal did not take the record.
     pub(crate) fn not_accepted(error: &JournalError) -> Self {
         warn!(%error, "a call was refused: the journal did not take its record");
-        Self::NotAccepted(error.to_string())
+        Self::NotAccepted
     }
 
     /// The gRPC code of the refusal, by which metrics count it for both kinds of callers.
@@ -60,9 +63,9 @@ impl Refusal {
         match self {
             Self::Invalid(_) => Code::InvalidArgument,
             Self::Conflict(_) => Code::AlreadyExists,
-            Self::KeyRefused => Code::Unauthenticated,
+            Self::KeyRefused | Self::Replayed => Code::Unauthenticated,
             Self::TooManyCalls | Self::TooManyWatches | Self::TooManyWatchers => Code::ResourceExhausted,
-            Self::NotAccepted(_) | Self::NoAnswer | Self::ShuttingDown | Self::WrongClock => Code::Unavailable,
+            Self::NotAccepted | Self::NoAnswer | Self::ShuttingDown | Self::WrongClock => Code::Unavailable,
         }
     }
 }
@@ -84,3 +87,7 @@ pub(crate) fn conflict_text(fields: &[String]) -> String {
 /// The text about a key that the policy does not accept, for both kinds of callers.
 pub(crate) const KEY_REFUSED_TEXT: &str =
     "the merchant's key that signed this request is not accepted by the policy; nothing was changed";
+
+/// The text about a replay, for both kinds of callers.
+pub(crate) const REPLAYED_TEXT: &str = "the nonce of this signature was used before, or the order has had too many signed \
+     requests within minutes; this request changed nothing. To repeat the order, sign its request again with a new nonce";

@@ -99,6 +99,7 @@ impl ReplyReader {
             | ReplyContent::Conflict(_)
             | ReplyContent::TooManyWatchers
             | ReplyContent::KeyRefused
+            | ReplyContent::Replayed
             | ReplyContent::Empty => self.pending.deliver(reply),
         }
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::time::Instant;
 use twqr_journal::{Ack, Entry, Journal, JournalError, Partition, Topic};
-use twqr_order::{Order, ReplyTo};
+use twqr_order::{Nonce, Order, ReplyTo};
 use twqr_service::Clock;
 use twqr_types::{KeyName, OrderKey, ShardCount, StatusCode, UnixMs};
 use twqr_wire::convert::{ReplyContent, ReplyRecord, Stamp, with_hops};
@@ -28,6 +28,8 @@ pub(crate) struct Caller {
     /// The merchant's key that signed the request; absent on the gRPC side, where requests are not
     /// signed.
     pub(crate) signed_by: Option<KeyName>,
+    /// The nonce of the request's signature, if it has one: the machine refuses its second use.
+    pub(crate) nonce: Option<Nonce>,
     /// The measurement of the call, if the caller asked for its hops or telemetry is on.
     pub(crate) hops: Option<CallHops>,
 }
@@ -82,7 +84,7 @@ impl OrderView {
 impl RouterClient {
     /// The fields of a record that is written now for this caller.
     pub(crate) fn stamp<'a>(&self, caller: &'a Caller) -> Stamp<'a> {
-        Stamp { at: self.clock.now(), signed_by: caller.signed_by.as_ref() }
+        Stamp { at: self.clock.now(), signed_by: caller.signed_by.as_ref(), nonce: caller.nonce }
     }
 
     /// Admits a call about this order, and registers that it waits for replies until the deadline.
@@ -189,6 +191,7 @@ impl RouterClient {
                 ReplyContent::NotFound => return Ok(RequestResult::NotFound),
                 ReplyContent::Conflict(fields) => return Err(Refusal::Conflict(fields)),
                 ReplyContent::KeyRefused => return Err(Refusal::KeyRefused),
+                ReplyContent::Replayed => return Err(Refusal::Replayed),
                 ReplyContent::TooManyWatchers
                 | ReplyContent::Forget(_)
                 | ReplyContent::RulesChanged

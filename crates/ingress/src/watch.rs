@@ -100,6 +100,7 @@ impl Watch {
             Some(
                 ReplyContent::Conflict(_)
                 | ReplyContent::KeyRefused
+                | ReplyContent::Replayed
                 | ReplyContent::Forget(_)
                 | ReplyContent::RulesChanged
                 | ReplyContent::Empty,

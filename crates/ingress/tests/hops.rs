@@ -143,7 +143,7 @@ async fn the_answer_of_the_http_form_has_hops_if_they_are_asked_for() {
     let file = folder.path().join("keys.toml");
     std::fs::write(&file, format!("[keys]\nM1 = \"{KEY}\"\n")).unwrap();
     let signature_forms = SignatureForm::ALL.to_vec();
-    let http = Some(HttpSettings { keys_file: Some(file), signature_forms });
+    let http = Some(HttpSettings { keys_file: Some(file), signature_forms, send_time_window_s: None });
     let stage = Stage::open(Settings { http, ..settings() }).await;
     let address = stage.http.unwrap();
     for (offset, header) in (0..).zip(["", "Twqr-Hops: 1\r\n"]) {

@@ -30,7 +30,11 @@ async fn stage(settings: Settings) -> (Stage, SocketAddr, tempfile::TempDir) {
     let file: PathBuf = folder.path().join("keys.toml");
     std::fs::write(&file, format!("[keys]\nM1 = [\"new one\", \"{KEY}\"]\nM2 = \"key of M2\"\n")).unwrap();
     let stage = Stage::open(Settings {
-        http: Some(HttpSettings { keys_file: Some(file), signature_forms: SignatureForm::ALL.to_vec() }),
+        http: Some(HttpSettings {
+            keys_file: Some(file),
+            signature_forms: SignatureForm::ALL.to_vec(),
+            send_time_window_s: None,
+        }),
         ..settings
     })
     .await;

@@ -139,7 +139,8 @@ async fn stage() -> (Stage, SocketAddr, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("keys.toml");
     std::fs::write(&file, format!("[keys]\n9999999 = \"{KEY}\"\n")).unwrap();
-    let http = HttpSettings { keys_file: Some(file), signature_forms: SignatureForm::ALL.to_vec() };
+    let http =
+        HttpSettings { keys_file: Some(file), signature_forms: SignatureForm::ALL.to_vec(), send_time_window_s: None };
     let stage = Stage::open(Settings { http: Some(http), answer_within_ms: 300, ..settings() }).await;
     let address = stage.http.unwrap();
     (stage, address, folder)

@@ -16,7 +16,11 @@ use twqr_ingress::{HttpSettings, Settings};
 use twqr_types::SignatureForm;
 
 fn with_keys(file: Option<&Path>) -> Settings {
-    let http = HttpSettings { keys_file: file.map(Path::to_owned), signature_forms: SignatureForm::ALL.to_vec() };
+    let http = HttpSettings {
+        keys_file: file.map(Path::to_owned),
+        signature_forms: SignatureForm::ALL.to_vec(),
+        send_time_window_s: None,
+    };
     // Without a router a signed inquiry ends only at its deadline.
     Settings { http: Some(http), answer_within_ms: 100, ..settings() }
 }

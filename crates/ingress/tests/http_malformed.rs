@@ -10,7 +10,7 @@ mod support;
 
 use std::net::SocketAddr;
 
-use post::{KEY, payment_text, raw, send, signed};
+use post::{KEY, payment_text, post, raw, refund_text, send, signed};
 use serde_json::Value;
 use support::{Stage, settings};
 use tokio::{
@@ -27,7 +27,8 @@ async fn stage() -> (Stage, SocketAddr) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("keys.toml");
     std::fs::write(&file, format!("[keys]\nM1 = \"{KEY}\"\n")).unwrap();
-    let http = HttpSettings { keys_file: Some(file), signature_forms: SignatureForm::ALL.to_vec() };
+    let http =
+        HttpSettings { keys_file: Some(file), signature_forms: SignatureForm::ALL.to_vec(), send_time_window_s: None };
     let stage = Stage::open(Settings { http: Some(http), answer_within_ms: 300, ..settings() }).await;
     let address = stage.http.unwrap();
     (stage, address)
@@ -180,4 +181,16 @@ async fn a_broken_connection_does_not_harm_later_calls() {
     assert_eq!(stage.orders_end().await, 0);
     let body = signed(&payment_text("1"), KEY);
     assert_eq!(send(address, PAYMENT, "", body.as_bytes()).await.status_code(), "982");
+}
+
+#[tokio::test]
+async fn a_refund_of_a_payment_that_is_not_ours_is_checked_before_its_fields_are_repeated() {
+    let (_stage, address) = stage().await;
+    let foreign = refund_text("R1").replace("T0000000000000071KWWEVR61", "another system's");
+    let answer = post(address, "/Pos/Refund", &signed(&foreign, KEY)).await;
+    assert_eq!(answer.status_code(), "916", "{answer:?}");
+    let long = foreign.replace("\"Extra1\":\"\"", &format!("\"Extra1\":\"{}\"", "x".repeat(513)));
+    let answer = post(address, "/Pos/Refund", &signed(&long, KEY)).await;
+    assert_eq!((answer.status_code().as_str(), answer.text("Extra1").as_str()), ("804", ""), "{answer:?}");
+    assert!(answer.text("StatusDesc").starts_with("Extra1: "), "{answer:?}");
 }

@@ -29,6 +29,7 @@ use crate::{
 };
 use committer::{Committer, Work};
 use disk::Disk;
+pub use disk::{read_stored, stored_form};
 use tail::Tails;
 
 /// The folder of an embedded journal, and how many partitions it has.

@@ -48,6 +48,8 @@ pub enum Step {
     Conflicted,
     /// The policy does not accept the key that signed the request.
     KeyRefused,
+    /// The nonce of the request's signature was used before.
+    Replayed,
     /// The order was inquired about.
     Queried,
     /// The charge took effect.
@@ -95,7 +97,20 @@ pub fn apply<'a>(
     if signature::refuse_key(record, &mut context) {
         return AppliedStep { step: Step::KeyRefused, changed: false };
     }
-    match &record.command {
+    if signature::refuse_replay(order.as_ref(), record, &mut context) {
+        return AppliedStep { step: Step::Replayed, changed: false };
+    }
+    let claimed = signature::nonce(record, context.protocol_version());
+    let mut applied = apply_command(order, &record.command, context);
+    if let Some((nonce, order)) = claimed.zip(order.as_mut()) {
+        order.nonces_mut().keep(nonce, record.at);
+        applied.changed = true;
+    }
+    applied
+}
+
+fn apply_command(order: &mut Option<Order>, command: &Command, context: ApplyContext<'_>) -> AppliedStep {
+    match command {
         Command::Pay(pay) => pay::apply(order, pay, context),
         Command::Refund(request) => refund::request(order, request, context),
         Command::Cancel(request) => cancel::request(order, request, context),

@@ -6,7 +6,7 @@
 
 use twqr_types::{GatewayTradeNo, Issuer, OrderKey, PosId, Remark, StatusCode, StoreId, UnixMs};
 
-use crate::{Evidence, Failure, Movement, Phase, ReversalApproval};
+use crate::{Evidence, Failure, Movement, Nonces, Phase, ReversalApproval};
 
 /// The cancel of a payment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,4 +162,6 @@ pub struct EarlyCancel {
     pub trade_amount: i64,
     /// When it was requested first.
     pub requested_at: UnixMs,
+    /// The nonces of signed requests about it.
+    pub nonces: Nonces,
 }

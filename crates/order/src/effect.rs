@@ -163,6 +163,8 @@ pub enum ReplyBody {
     TooManyWatchers,
     /// The policy does not accept the merchant's key that signed the request.
     KeyRefused,
+    /// The nonce of the request's signature was used before.
+    Replayed,
 }
 
 /// Collects the effects of one record, and numbers them.
@@ -194,6 +196,6 @@ impl<'a> Emitter<'a> {
 
     pub(crate) fn forward(&mut self, to: ShardId, at: UnixMs, command: Command) {
         let id = self.next_id();
-        self.emit(Effect::Forward(Forward { id, to, record: Record { at, signed_by: None, command } }));
+        self.emit(Effect::Forward(Forward { id, to, record: Record { at, signed_by: None, nonce: None, command } }));
     }
 }

@@ -17,6 +17,7 @@ mod effect;
 mod hold;
 mod listing;
 mod movement;
+mod nonce;
 mod order;
 mod payment;
 mod policy;
@@ -40,6 +41,7 @@ pub use listing::{
 pub use movement::{
     Evidence, Failure, HELD_BACK_MS_MAX, INQUIRY_MS_MAX, Movement, Phase, RefundApproval, ReversalApproval,
 };
+pub use nonce::{NONCES_MAX, NONCES_SINCE, Nonce, Nonces};
 pub use order::Order;
 pub use payment::{
     Approval, CALLS_MAX, Payment, PaymentType, REFUND_NUMBERS_MAX, REFUNDS_MAX, RefundEntry, Subscriber,

@@ -2,7 +2,7 @@
 
 use twqr_types::{OrderKey, TradeNo, UnixMs};
 
-use crate::{Cancel, EarlyCancel, Payment, Refund, Remembering, Subscriber};
+use crate::{Cancel, EarlyCancel, Nonces, Payment, Refund, Remembering, Subscriber};
 
 /// An order: a payment, a refund under its own number, or a cancel that arrived before its payment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,6 +124,23 @@ impl Order {
         match self {
             Self::Payment(payment) => Some(payment),
             Self::Refund(_) | Self::EarlyCancel(_) => None,
+        }
+    }
+
+    /// The nonces of signed requests about it: see [`crate::Nonce`].
+    pub fn nonces(&self) -> &Nonces {
+        match self {
+            Self::Payment(payment) => &payment.nonces,
+            Self::Refund(refund) => &refund.nonces,
+            Self::EarlyCancel(cancelled) => &cancelled.nonces,
+        }
+    }
+
+    pub(crate) fn nonces_mut(&mut self) -> &mut Nonces {
+        match self {
+            Self::Payment(payment) => &mut payment.nonces,
+            Self::Refund(refund) => &mut refund.nonces,
+            Self::EarlyCancel(cancelled) => &mut cancelled.nonces,
         }
     }
 

@@ -5,7 +5,7 @@ use twqr_types::{
     StoreId, StoreName, TradeNo, UnRedeem, UnixMs,
 };
 
-use crate::{Cancel, Movement, Phase, RefundApproval, Remembering, ReplyTo};
+use crate::{Cancel, Movement, Nonces, Phase, RefundApproval, Remembering, ReplyTo};
 
 /// A payment and everything that happened to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +43,8 @@ pub struct Payment {
     pub protocol_version: u32,
     /// The ingresses that may remember an answer to it, by their partitions of `replies`.
     pub remembering: Remembering,
+    /// The nonces of signed requests about it.
+    pub nonces: Nonces,
 }
 
 /// The number of watches that one order may have.

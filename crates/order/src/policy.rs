@@ -27,7 +27,7 @@ pub use rules::AcceptedMerchants;
 pub use window::Window;
 
 /// The newest protocol version that this build knows; see [`Policy::protocol_version`].
-pub const PROTOCOL_VERSION_NEWEST: u32 = 2;
+pub const PROTOCOL_VERSION_NEWEST: u32 = 3;
 
 /// One version of the rules.
 #[derive(Clone, Debug, PartialEq, Eq)]

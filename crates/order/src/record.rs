@@ -6,7 +6,7 @@ use twqr_types::{
 };
 
 use crate::{
-    Approval, EffectId, Failure, HoldRecord, ListingChange, Policy, RefundApproval, RefundSuccess, ReplyTo,
+    Approval, EffectId, Failure, HoldRecord, ListingChange, Nonce, Policy, RefundApproval, RefundSuccess, ReplyTo,
     ReversalApproval,
 };
 
@@ -18,6 +18,8 @@ pub struct Record {
     /// The name of the merchant's key that signed the request; `None` if the request was not
     /// signed.
     pub signed_by: Option<KeyName>,
+    /// The nonce of the request's signature; `None` if it has none.
+    pub nonce: Option<Nonce>,
     /// The content of the record.
     pub command: Command,
 }

@@ -8,7 +8,7 @@ use twqr_types::{
     Amount, Extra, GatewayTradeNo, Issuer, OrderKey, PosId, PosTradeTime, Remark, StoreId, StoreName, TradeNo, UnixMs,
 };
 
-use crate::{Failure, PaymentType, RefundApproval, Subscriber};
+use crate::{Failure, Nonces, PaymentType, RefundApproval, Subscriber};
 
 /// A refund, as callers see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub struct Refund {
     /// When a refund that took effect counts in the books, if not at `changed_at`: the books up to
     /// here were closed when its result was read.
     pub late_booking: Option<UnixMs>,
+    /// The nonces of signed requests about it.
+    pub nonces: Nonces,
 }
 
 /// The refund request, as stored.

@@ -48,7 +48,7 @@ fn cancel(number: &str) -> Command {
 }
 
 fn of(command: Command) -> Record {
-    Record { at: UnixMs(5), signed_by: None, command }
+    Record { at: UnixMs(5), signed_by: None, nonce: None, command }
 }
 
 /// Version 1 from offset 1 on, and version 2 from offset 10 on.

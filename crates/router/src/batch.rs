@@ -255,8 +255,8 @@ impl<'a> Batch<'a> {
             }
             Effect::Reply(reply) => {
                 let order = key.and_then(|key| shard.hot(key));
-                let in_progress = shard.versions.at(offset).map(|policy| policy.status_codes.fisc_abnormal);
-                let entry = Entry::plain(encode_reply(&reply, order, in_progress));
+                let policy = shard.versions.at(offset);
+                let entry = Entry::plain(encode_reply(&reply, order, policy));
                 self.replies.entry(reply.to.partition).or_default().push(entry, hops);
             }
             Effect::Forward(forward) => {
@@ -358,6 +358,7 @@ fn log_step(shard: &Shard, key: &OrderKey, step: Step, cause: Position, trace_id
         | Step::Inquired
         | Step::Conflicted
         | Step::KeyRefused
+        | Step::Replayed
         | Step::Reserved
         | Step::Refunded
         | Step::Cancelling

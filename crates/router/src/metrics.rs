@@ -14,7 +14,7 @@ const STEPS: Metric = Metric {
     labels: &["step"],
     meaning: "Records applied, by the step that the order took. Records that a restore replays count again",
     action: "contradicted: alert FinalStateContradicted. unresolved, failed_absent: ask the issuer. repeated, \
-             conflicted: callers repeat numbers",
+             conflicted: callers repeat numbers. replayed: a signed request was sent again",
 };
 pub(crate) const DEAD_LETTERS: Metric = Metric {
     name: "twqr_router_dead_letters_total",
@@ -157,7 +157,7 @@ pub(crate) fn register(shards: u32) {
 }
 
 /// The label of each step, by [`index_of`].
-const STEP_LABELS: [&str; 19] = [
+const STEP_LABELS: [&str; 20] = [
     "accepted",
     "refused",
     "repeated",
@@ -177,6 +177,7 @@ const STEP_LABELS: [&str; 19] = [
     "cancelled",
     "contradicted",
     "ignored",
+    "replayed",
 ];
 
 const fn index_of(step: Step) -> usize {
@@ -200,6 +201,7 @@ const fn index_of(step: Step) -> usize {
         Step::Cancelled => 16,
         Step::Contradicted => 17,
         Step::Ignored => 18,
+        Step::Replayed => 19,
     }
 }
 

@@ -328,7 +328,7 @@ impl<'a> Owner<'a> {
     }
 
     fn append_record(&self, orders: Partition, command: Command) -> twqr_journal::Ack {
-        let record = encode_record(&Record { at: self.clock.now(), signed_by: None, command });
+        let record = encode_record(&Record { at: self.clock.now(), signed_by: None, nonce: None, command });
         self.journal.append(orders, vec![Entry::plain(record)])
     }
 

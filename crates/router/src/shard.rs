@@ -230,7 +230,7 @@ mod tests {
 
     /// Applies a command. Without a policy a payment is refused, so it is final at once.
     async fn take(shard: &mut Shard, offset: u64, command: Command) {
-        let (key, record) = (form().key, Record { at: UnixMs(0), signed_by: None, command });
+        let (key, record) = (form().key, Record { at: UnixMs(0), signed_by: None, nonce: None, command });
         let cause = Position { shard: ShardId(0), offset };
         shard.load_targets([&record].into_iter()).await.unwrap();
         apply(&mut shard.order_mut(&key).unwrap().unwrap().0.order, &record, cause, None, &mut Vec::new());

@@ -25,7 +25,7 @@ fn kill(router: &Router) {
 }
 
 async fn append(sim: &Sim, at: UnixMs, command: Command) {
-    let record = encode_record(&Record { at, signed_by: None, command });
+    let record = encode_record(&Record { at, signed_by: None, nonce: None, command });
     sim.session("other").append(ORDERS, vec![Entry::plain(record)]).await.unwrap();
 }
 

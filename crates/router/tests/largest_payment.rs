@@ -35,7 +35,7 @@ struct Machine {
 impl Machine {
     fn apply(&mut self, command: Command) -> (Step, Vec<Effect>) {
         let (mut effects, at) = (Vec::new(), UnixMs(1_790_000_000_000));
-        let record = Record { at, signed_by: None, command };
+        let record = Record { at, signed_by: None, nonce: None, command };
         let cause = Position { shard: ShardId(0), offset: self.offset };
         self.offset += 1;
         let step = apply(&mut self.order, &record, cause, Some(&self.policy), &mut effects).step;

@@ -68,7 +68,7 @@ fn change(key: ListingKey, version: u64, listing: Listing) -> Entry {
     let at = SystemClock.now();
     let change = ListingChange { key, version, listing: Some(listing), who: "w".into(), why: "y".into(), at };
     let command = Command::Listing(Box::new(change));
-    Entry::plain(encode_record(&Record { at, signed_by: None, command }))
+    Entry::plain(encode_record(&Record { at, signed_by: None, nonce: None, command }))
 }
 
 /// Appends changes to the shard that decides them.

@@ -159,7 +159,7 @@ async fn a_shard_stops_at_a_protocol_version_that_this_build_does_not_know() {
     let policy = Policy { protocol_version: PROTOCOL_VERSION_NEWEST + 1, ..stage::policy() };
     let change = PolicyChange { version: 2, policy, who: "test".into(), why: "".into(), at: SystemClock.now() };
     let command = Command::Policy(Box::new(change));
-    let record = encode_record(&Record { at: SystemClock.now(), signed_by: None, command });
+    let record = encode_record(&Record { at: SystemClock.now(), signed_by: None, nonce: None, command });
     sim.session("operator").append(ORDERS, vec![Entry::plain(record)]).await.unwrap();
     let router = start(&sim, "router-1");
     pay(&sim, "U").await;

@@ -35,6 +35,13 @@ use crate::{
 const PING_EVERY_S: u64 = 20;
 /// How long the other side of a gRPC connection may take to answer a ping, in s.
 const PING_WITHIN_S: u64 = 20;
+/// How many streams of a connection may be open at once; a client that needs more waits, or opens
+/// another connection.
+const STREAMS_MAX: u32 = 4_096;
+/// The greatest size of a call's headers, in bytes.
+const HEADER_BYTES_MAX: u32 = 16 * 1024;
+/// How many streams may be reset by the caller before they are handled; then the connection ends.
+const RESETS_MAX: usize = 20;
 /// An age is changed at random by at most this share of it, so that connections that began together
 /// do not end together.
 const AGE_JITTER: f64 = 0.1;
@@ -51,11 +58,15 @@ pub struct GrpcSettings {
     pub drain: Duration,
 }
 
-/// A gRPC server that pings its connections, so that it notices when the other side is gone.
+/// A gRPC server that pings its connections, so that it notices when the other side is gone, and
+/// bounds what one of them may take.
 pub fn grpc_server() -> Server {
     Server::builder()
         .http2_keepalive_interval(Some(Duration::from_secs(PING_EVERY_S)))
         .http2_keepalive_timeout(Some(Duration::from_secs(PING_WITHIN_S)))
+        .max_concurrent_streams(STREAMS_MAX)
+        .http2_max_header_list_size(HEADER_BYTES_MAX)
+        .http2_max_pending_accept_reset_streams(Some(RESETS_MAX))
 }
 
 /// Serves until shutdown, then waits at most `drain` for calls in flight. Returns how many

@@ -77,7 +77,7 @@ impl Router {
 /// Appends a record to a shard. Returns its offset.
 async fn append(journal: &EmbeddedJournal, shard: u32, at: UnixMs, command: Command) -> u64 {
     let orders = Partition { topic: Topic::Orders, index: shard };
-    let record = encode_record(&Record { at, signed_by: None, command });
+    let record = encode_record(&Record { at, signed_by: None, nonce: None, command });
     journal.append(orders, vec![Entry::plain(record)]).await.unwrap();
     journal.end(orders).await.unwrap() - 1
 }

@@ -108,7 +108,7 @@ mod tests {
             merchant_trade_no: MerchantTradeNo::parse("T1".into()).unwrap(),
         };
         let command = Command::Due(key);
-        Entry::plain(encode_record(&Record { at: UnixMs(at), signed_by: None, command }))
+        Entry::plain(encode_record(&Record { at: UnixMs(at), signed_by: None, nonce: None, command }))
     }
 
     #[tokio::test]

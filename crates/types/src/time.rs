@@ -46,9 +46,8 @@ fn date_rule(pattern: &str) -> String {
     )
 }
 
-/// Returns the year of an existing date in the form of `pattern`, in which each letter means a
-/// digit.
-fn year_of(raw: &str, pattern: &str) -> Result<i16, String> {
+/// Returns an existing date and time in the form of `pattern`, in which each letter means a digit.
+fn date_time_of(raw: &str, pattern: &str) -> Result<DateTime, String> {
     let wrong = || date_rule(pattern);
     let fits = |(r, p): (u8, u8)| if p.is_ascii_alphabetic() { r.is_ascii_digit() } else { r == p };
     if raw.len() != pattern.len() || !raw.bytes().zip(pattern.bytes()).all(fits) {
@@ -57,9 +56,7 @@ fn year_of(raw: &str, pattern: &str) -> Result<i16, String> {
     let digits: Vec<i16> = raw.bytes().filter(u8::is_ascii_digit).map(|b| i16::from(b - b'0')).collect();
     let number = |range: std::ops::Range<usize>| digits[range].iter().fold(0_i16, |n, d| n * 10 + d);
     let pair = |at: usize| number(at..at + 2) as i8;
-    DateTime::new(number(0..4), pair(4), pair(6), pair(8), pair(10), pair(12), 0)
-        .map(DateTime::year)
-        .map_err(|_| wrong())
+    DateTime::new(number(0..4), pair(4), pair(6), pair(8), pair(10), pair(12), 0).map_err(|_| wrong())
 }
 
 macro_rules! pos_times {
@@ -72,7 +69,7 @@ macro_rules! pos_times {
             /// Checks the form, that the date exists, and that its year is one of
             /// [`UnixMs::BUSINESS_YEARS`]; empty is allowed.
             pub fn parse(raw: String) -> Result<Self, String> {
-                if !raw.is_empty() && !UnixMs::BUSINESS_YEARS.contains(&year_of(&raw, $pattern)?) {
+                if !raw.is_empty() && !UnixMs::BUSINESS_YEARS.contains(&date_time_of(&raw, $pattern)?.year()) {
                     return Err(date_rule($pattern));
                 }
                 Ok(Self(raw.into_boxed_str()))
@@ -82,9 +79,16 @@ macro_rules! pos_times {
             /// calendars, and what they accepted stays readable.
             pub fn parse_stored(raw: String) -> Result<Self, String> {
                 if !raw.is_empty() {
-                    year_of(&raw, $pattern)?;
+                    date_time_of(&raw, $pattern)?;
                 }
                 Ok(Self(raw.into_boxed_str()))
+            }
+
+            /// The time, to the second; absent if it is empty.
+            pub fn at(&self) -> Option<UnixMs> {
+                let time = date_time_of(&self.0, $pattern).ok()?;
+                let at = Offset::constant(8).to_timestamp(time).ok()?;
+                Some(UnixMs(at.as_millisecond()))
             }
 
             /// The text as it was parsed.
@@ -124,6 +128,8 @@ mod tests {
         }
         assert!(SendTime::parse("20250310090807".to_owned()).is_ok());
         assert!(SendTime::parse("20250310096007".to_owned()).is_err());
+        let at = |raw: &str| SendTime::parse(raw.to_owned()).unwrap().at();
+        assert_eq!((at("20250310090807"), at("")), (Some(UnixMs(1_741_568_887_000)), None));
     }
 
     #[test]

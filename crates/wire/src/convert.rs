@@ -17,6 +17,7 @@ mod ids;
 mod listings;
 mod movement;
 mod operators;
+mod nonce;
 mod order;
 mod order_records;
 mod outcomes;

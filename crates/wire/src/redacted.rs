@@ -48,6 +48,7 @@ mod tests {
         let request = pos::PayRequest { card_token: card_token.clone(), ..Default::default() };
         let record = bus::OrdersRecord {
             signed_by: String::new(),
+            nonce: None,
             version: 1,
             at_ms: 0,
             hops: None,

@@ -29,7 +29,8 @@ fn times() -> HopTimes {
 #[test]
 fn hops_added_to_a_record_of_any_topic_are_read_and_change_nothing_else() {
     let intent = || HoldRecord::Intent(Process { name: "router-0".into(), nonce: 1 });
-    let record = encode_record(&Record { at: UnixMs(5), signed_by: None, command: Command::Hold(intent()) });
+    let record =
+        encode_record(&Record { at: UnixMs(5), signed_by: None, nonce: None, command: Command::Hold(intent()) });
     let (read, hops) = decode_record_with_hops(with_hops(&record, &times())).unwrap();
     assert_eq!((encode_record(&read), hops), (record.clone(), Some(times())));
     assert_eq!(decode_record(record).unwrap().at, UnixMs(5));

@@ -13,10 +13,11 @@ pub fn read_policy(path: &Path) -> Result<Policy, Vec<String>> {
     let place = path.display();
     let one = |problem: String| vec![format!("{place}: {}", problem.trim_end())];
     let text = twqr_files::read_text(path).map_err(|error| one(format!("cannot be read: {error}")))?;
-    parse(&text).map_err(|faults| faults.into_iter().flat_map(one).collect())
+    parse_policy(&text).map_err(|faults| faults.into_iter().flat_map(one).collect())
 }
 
-fn parse(text: &str) -> Result<Policy, Vec<String>> {
+/// Reads a policy from its text. The error lists every fault with its key.
+pub fn parse_policy(text: &str) -> Result<Policy, Vec<String>> {
     let table = source::parse_table(text).map_err(|fault| vec![fault])?;
     renamed::check_policy(&table, "").map_err(|fault| vec![fault])?;
     let document: PolicyDocument = source::typed(table).map_err(|fault| vec![fault])?;
@@ -31,9 +32,9 @@ mod tests {
 
     #[test]
     fn lists_that_are_left_out_are_empty() {
-        let policy = parse(ROUTE).unwrap();
+        let policy = parse_policy(ROUTE).unwrap();
         assert_eq!((policy.routes.len(), policy.issuers.len(), policy.merchants.len()), (1, 0, 0));
-        assert_eq!(parse("name = \"x\"").unwrap_err(), ["routes: at least one route is needed"]);
+        assert_eq!(parse_policy("name = \"x\"").unwrap_err(), ["routes: at least one route is needed"]);
     }
 
     #[test]
@@ -42,7 +43,7 @@ mod tests {
             "send_within_ms = 1\nfisc_abnormal = \"0\"\n{ROUTE}alphabet = \"all\"\n{ROUTE}[[routes]]\nprefix = \"\"\ncode_lengths = []\n\
              [[issuers]]\ninstitution = \"x\"\n[[issuers]]\ninstitution = \"391\"\nwindow_ms = 1\nrefund = {{ window_days = 9999 }}"
         );
-        let faults = parse(&text).unwrap_err();
+        let faults = parse_policy(&text).unwrap_err();
         let keys: Vec<&str> = faults.iter().map(|fault| fault.split(": ").next().unwrap()).collect();
         let expected = [
             "routes[0]",
@@ -61,7 +62,7 @@ mod tests {
             ("x", "line 1"),
             ("day_begins_min = 30", "day_begins_min is now cut_off; write cut_off = \"00:30\""),
         ] {
-            let faults = parse(text).unwrap_err();
+            let faults = parse_policy(text).unwrap_err();
             assert!(faults.len() == 1 && faults[0].contains(expected), "{faults:?}");
         }
     }

@@ -120,7 +120,7 @@ pub(crate) fn unconfirmed_refund(form: &RefundForm, in_progress_code: StatusCode
 }
 
 /// The answer to a refund whose TradeNo this system cannot have given out. It repeats the request's
-/// fields unchecked: only the TradeNo was checked.
+/// other fields, which were checked.
 pub(crate) fn no_payment_to_refund(request: RawRefund) -> RefundAnswer {
     RefundAnswer {
         echoes: Echoes {

@@ -1,7 +1,8 @@
 //! The answers about a payment that took effect after callers were answered that it failed.
 
 use twqr_order::{
-    Cancel, CancelStage, EffectId, Evidence, Failure, Movement, Payment, Phase, Remembering, ReversalApproval, Terms,
+    Cancel, CancelStage, EffectId, Evidence, Failure, Movement, Nonces, Payment, Phase, Remembering, ReversalApproval,
+    Terms,
 };
 use twqr_types::{CardTokenDigest, Issuer, PayForm, RawPay, Remark, ShardId, StatusCode, TradeNo, UnixMs};
 
@@ -59,6 +60,7 @@ fn declined(cancel: Cancel) -> Payment {
         contradiction: None,
         protocol_version: 0,
         remembering: Remembering::All,
+        nonces: Nonces::default(),
     }
 }
 

@@ -8,6 +8,7 @@ use std::{
     future::Future,
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use http_body_util::BodyExt;
@@ -28,6 +29,10 @@ use crate::{
     hops::CallHops,
     metrics::{self, PendingAnswer},
 };
+
+/// How long a call with one message and one answer may take, in ms: the longest time for an answer,
+/// and 10 s for the message to arrive.
+const CALL_MS_MAX: u64 = 70_000;
 
 /// The public API with its refusals before decoding.
 #[derive(Clone)]
@@ -58,7 +63,10 @@ impl Service<http::Request<Body>> for Edge {
         }
         let calling = self.0.call(request);
         Box::pin(async move {
-            let mut response = calling.await?;
+            let mut response = match unary {
+                Some(_) => in_time(calling).await?,
+                None => calling.await?,
+            };
             if let Some(answer) = answer {
                 answer.given();
             }
@@ -76,6 +84,15 @@ impl Service<http::Request<Body>> for Edge {
             })
         })
     }
+}
+
+/// The answer to a call with one message. The handler is always in time; a caller that begins a
+/// call and does not send its message is not, and its call ends here.
+async fn in_time(
+    calling: impl Future<Output = Result<http::Response<Body>, Infallible>>,
+) -> Result<http::Response<Body>, Infallible> {
+    let late = |_| Ok(status::undecodable(RefusalReason::Undecodable).into_http());
+    tokio::time::timeout(Duration::from_millis(CALL_MS_MAX), calling).await.unwrap_or_else(late)
 }
 
 /// The methods with one answer, which may carry hops in its metadata.
@@ -123,5 +140,21 @@ pub(super) fn undecodable(code: Code) -> Option<RefusalReason> {
         | Code::Unavailable
         | Code::DataLoss
         | Code::Unauthenticated => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_whose_message_never_arrives_ends() {
+        let began = Instant::now();
+        let response = in_time(pending()).await.unwrap();
+        assert_eq!(began.elapsed(), Duration::from_millis(CALL_MS_MAX));
+        let status = Status::from_header_map(response.headers()).unwrap();
+        assert_eq!(status.code(), Code::InvalidArgument);
     }
 }

@@ -8,7 +8,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 use twqr_types::Violation;
 use twqr_wire::pos::RefusalReason;
 
-use crate::refusal::{KEY_REFUSED_TEXT, Refusal, conflict_text};
+use crate::refusal::{KEY_REFUSED_TEXT, REPLAYED_TEXT, Refusal, conflict_text};
 
 /// The domain of the error details.
 const DOMAIN: &str = "twqr.pos.v1";
@@ -28,10 +28,11 @@ fn text(refusal: &Refusal) -> String {
     let text = match refusal {
         Refusal::Invalid(violations) => return violations.to_string(),
         Refusal::Conflict(fields) => return conflict_text(fields),
-        Refusal::NotAccepted(reason) => {
-            return format!("the request was not accepted ({reason}); retry with the same merchant_trade_no");
+        Refusal::NotAccepted => {
+            "the log did not take the request; nothing was accepted, retry with the same merchant_trade_no"
         }
         Refusal::KeyRefused => KEY_REFUSED_TEXT,
+        Refusal::Replayed => REPLAYED_TEXT,
         Refusal::TooManyCalls => {
             "too many calls are pending; nothing was accepted, retry with the same merchant_trade_no"
         }
@@ -54,10 +55,11 @@ fn reason(refusal: &Refusal) -> RefusalReason {
         Refusal::Invalid(_) => RefusalReason::FieldViolations,
         Refusal::Conflict(_) => RefusalReason::OrderConflict,
         Refusal::KeyRefused => RefusalReason::KeyRefused,
+        Refusal::Replayed => RefusalReason::Replayed,
         Refusal::TooManyCalls => RefusalReason::TooBusy,
         Refusal::TooManyWatches => RefusalReason::TooManyWatches,
         Refusal::TooManyWatchers => RefusalReason::TooManyWatchers,
-        Refusal::NotAccepted(_) => RefusalReason::NotAccepted,
+        Refusal::NotAccepted => RefusalReason::NotAccepted,
         Refusal::NoAnswer => RefusalReason::NoAnswer,
         Refusal::ShuttingDown => RefusalReason::ShuttingDown,
         Refusal::WrongClock => RefusalReason::WrongClock,
@@ -88,7 +90,7 @@ fn rule(reason: RefusalReason) -> (Code, bool) {
         | RefusalReason::TooLarge
         | RefusalReason::Compressed => (Code::InvalidArgument, false),
         RefusalReason::OrderConflict => (Code::AlreadyExists, false),
-        RefusalReason::KeyRefused => (Code::Unauthenticated, false),
+        RefusalReason::KeyRefused | RefusalReason::Replayed => (Code::Unauthenticated, false),
         RefusalReason::TooBusy
         | RefusalReason::TooManyStreams
         | RefusalReason::TooManyWatches
@@ -174,10 +176,11 @@ mod tests {
             Refusal::Invalid(Violations::default()),
             Refusal::Conflict(vec!["TradeAmount".to_owned()]),
             Refusal::KeyRefused,
+            Refusal::Replayed,
             Refusal::TooManyCalls,
             Refusal::TooManyWatches,
             Refusal::TooManyWatchers,
-            Refusal::NotAccepted("the disk is full".to_owned()),
+            Refusal::NotAccepted,
             Refusal::NoAnswer,
             Refusal::ShuttingDown,
             Refusal::WrongClock,

@@ -1,25 +1,42 @@
 //! Handles one call of the POS HTTP form, from the body to the answer.
 
-use std::sync::Arc;
+use std::{num::NonZeroU32, sync::Arc};
 
 use tokio::time::Instant;
 use tonic::Code;
 use tracing::debug;
+use twqr_order::Nonce;
+use twqr_types::{KeyName, UnixMs};
 
 use super::{
-    Operation, json,
+    Operation,
+    field_names::SIGN,
+    json,
     json_answer::{self, JsonAnswer},
     json_request::JsonRequest,
     keys::MerchantKeys,
     pos_refusal::PosRefusal,
+    signature_base::RequestHead,
 };
-use crate::{answers::Echoes, api::PosApi, hops::CallHops, metrics, metrics::PendingAnswer, router_client::Caller};
+use crate::{
+    answers::Echoes, api::PosApi, hops::CallHops, metrics, metrics::PendingAnswer, probe::has_nonces,
+    router_client::Caller,
+};
 
 /// Handles calls with the merchants' keys that are in force.
 #[derive(Clone)]
 pub(super) struct CallHandler {
     pub(super) api: Arc<PosApi>,
     pub(super) keys: MerchantKeys,
+    /// By how much SendTime may differ from this process's time, in s; any time is accepted if
+    /// absent.
+    pub(super) send_time_window_s: Option<NonZeroU32>,
+}
+
+/// By which signature a request was accepted: the name of its key, and its nonce if it has one.
+struct SignedBy {
+    key: KeyName,
+    nonce: Option<Nonce>,
 }
 
 impl CallHandler {
@@ -28,18 +45,20 @@ impl CallHandler {
     pub(super) async fn answer(
         &self,
         operation: Operation,
+        head: RequestHead<'_>,
         body: Result<&[u8], PosRefusal>,
         began: Instant,
         hops: Option<CallHops>,
     ) -> JsonAnswer {
         let pending = PendingAnswer::begin(operation.method());
-        let members = body.and_then(|body| json::parse(body).map_err(PosRefusal::from));
+        let members = body.and_then(|body| Ok((json::parse(body).map_err(PosRefusal::from)?, body)));
         let (answer, code) = match members {
-            Ok(members) => {
+            Ok((members, body)) => {
                 let request = JsonRequest::new(members);
                 let (echoes, amount) = (request.echoes(), request.trade_amount());
                 let deadline = self.api.default_deadline(began);
-                match self.answer_signed(operation, request, deadline, hops.clone()).await {
+                let signed_by = self.signed_by(&request, head, body).await;
+                match self.answer_signed(operation, request, signed_by, deadline, hops.clone()).await {
                     Ok(answer) => (answer, Code::Ok),
                     Err(refusal) => refused(operation, echoes, amount, &refusal),
                 }
@@ -54,18 +73,49 @@ impl CallHandler {
         answer
     }
 
-    /// Checks the signature and calls the API. The signature is checked first, so that the answer
-    /// to an unsigned request reveals nothing else.
+    /// Checks the signature: Sign if the body has it, and the message signature otherwise.
+    async fn signed_by(
+        &self,
+        request: &JsonRequest,
+        head: RequestHead<'_>,
+        body: &[u8],
+    ) -> Result<SignedBy, PosRefusal> {
+        let (members, now) = (request.members(), self.api.router.clock.now());
+        if members.contains_key(SIGN) || !head.headers.contains_key("signature-input") {
+            let signature = self.keys.signature_of(members).ok_or_else(PosRefusal::not_signed)?;
+            metrics::signature(signature.form);
+            self.check_send_time(request, now)?;
+            return Ok(SignedBy { key: signature.key, nonce: None });
+        }
+        let signature = self.keys.message_signature_of(members, head, body, now).map_err(PosRefusal::of_signature)?;
+        if !has_nonces(&self.api.router).await {
+            return Err(PosRefusal::without_nonces());
+        }
+        Ok(SignedBy { key: signature.key, nonce: Some(signature.nonce) })
+    }
+
+    fn check_send_time(&self, request: &JsonRequest, now: UnixMs) -> Result<(), PosRefusal> {
+        let Some(window_s) = self.send_time_window_s else { return Ok(()) };
+        let is_within = |at: UnixMs| now.since(at).unsigned_abs() <= u64::from(window_s.get()) * 1_000;
+        if request.send_time().is_some_and(is_within) {
+            Ok(())
+        } else {
+            Err(PosRefusal::outside_window(window_s.get()))
+        }
+    }
+
+    /// Calls the API. The signature was checked first, so that the answer to an unsigned request
+    /// reveals nothing else.
     async fn answer_signed(
         &self,
         operation: Operation,
         request: JsonRequest,
+        signed_by: Result<SignedBy, PosRefusal>,
         deadline: Instant,
         hops: Option<CallHops>,
     ) -> Result<JsonAnswer, PosRefusal> {
-        let signature = self.keys.signature_of(request.members()).ok_or_else(PosRefusal::not_signed)?;
-        metrics::signature(signature.form);
-        let caller = Caller { deadline, signed_by: Some(signature.key), hops };
+        let SignedBy { key, nonce } = signed_by?;
+        let caller = Caller { deadline, signed_by: Some(key), nonce, hops };
         let (echoes, amount) = (request.echoes(), request.trade_amount());
         let answered = match operation {
             Operation::Payment => {

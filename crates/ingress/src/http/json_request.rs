@@ -2,7 +2,9 @@
 //! POS document. A field that is absent or null counts as empty; one of another JSON type is a
 //! fault.
 
-use twqr_types::{GatewayTradeNo, MerchantId, MerchantTradeNo, PosId, RawPay, RawQuery, RawRefund, StoreId};
+use twqr_types::{
+    GatewayTradeNo, MerchantId, MerchantTradeNo, PosId, RawPay, RawQuery, RawRefund, SendTime, StoreId, UnixMs,
+};
 
 use super::json::{Json, JsonFault, Object};
 use crate::answers::{Echoes, InquiryType};
@@ -46,6 +48,14 @@ impl JsonRequest {
         match self.members.get("TradeAmount") {
             Some(Json::Number(number)) => number.parse().ok(),
             Some(Json::Null | Json::Bool(_) | Json::Text(_) | Json::List(_) | Json::Object(_)) | None => None,
+        }
+    }
+
+    /// When the request was sent, by its SendTime; absent if it has no valid one.
+    pub(super) fn send_time(&self) -> Option<UnixMs> {
+        match self.members.get("SendTime") {
+            Some(Json::Text(text)) => SendTime::parse(text.clone()).ok()?.at(),
+            Some(Json::Null | Json::Bool(_) | Json::Number(_) | Json::List(_) | Json::Object(_)) | None => None,
         }
     }
 

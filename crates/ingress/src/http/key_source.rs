@@ -20,7 +20,10 @@ use tracing::{error, info};
 use twqr_types::{KeyName, MerchantId};
 use zeroize::Zeroizing;
 
-use super::keys::{Key, Keys, MerchantKeys};
+use super::{
+    keys::{AllKeys, Key, Keys, MerchantKeys},
+    message_keys::{MessageKey, MessageKeys},
+};
 
 /// How often the file is checked for a change, in ms.
 const CHECK_EVERY_MS: u64 = 1_000;
@@ -63,7 +66,7 @@ impl KeySource {
     }
 
     /// Reads all keys.
-    pub(super) fn read(&self) -> Result<Keys, KeysError> {
+    pub(super) fn read(&self) -> Result<AllKeys, KeysError> {
         let mut keys = self.file.as_deref().map(read).transpose()?.unwrap_or_default();
         for (name, value) in &self.variables {
             let fault = |what: String| KeysError { place: format!("environment variable {}", name.display()), what };
@@ -74,13 +77,13 @@ impl KeySource {
             MerchantId::parse(merchant.clone())
                 .map_err(|what| fault(format!("the MerchantID at the end of its name {what}")))?;
             let key = key(FROM_ENVIRONMENT, Value::String(value.to_owned())).map_err(fault)?;
-            keys.entry(merchant).or_default().push(key);
+            keys.sign.entry(merchant).or_default().push(key);
         }
         Ok(keys)
     }
 
     /// Reads all keys on a thread that may wait for the disk.
-    pub(super) async fn read_in_background(self: &Arc<Self>) -> Result<Keys, KeysError> {
+    pub(super) async fn read_in_background(self: &Arc<Self>) -> Result<AllKeys, KeysError> {
         let source = self.clone();
         let ended = tokio::task::spawn_blocking(move || source.read()).await;
         ended.unwrap_or_else(|error| {
@@ -98,7 +101,7 @@ impl KeySource {
                 last = now;
                 match self.read_in_background().await {
                     Ok(new) => {
-                        info!(file = %file.display(), merchants = new.len(), "merchant keys read");
+                        info!(file = %file.display(), merchants = new.sign.len(), signing_messages = new.message.len(), "merchant keys read");
                         keys.replace(new);
                     }
                     Err(error) => {
@@ -116,8 +119,9 @@ fn version(metadata: &Metadata) -> FileVersion {
 }
 
 /// Reads the file: a table `[keys]` with `MerchantID = "key"`, `MerchantID = ["key", "key before"]`
-/// or `MerchantID = { name = "key" }`.
-fn read(file: &Path) -> Result<Keys, KeysError> {
+/// or `MerchantID = { name = "key" }`. A named key may be `{ alg = "ed25519", key = "base64" }`:
+/// then it is for message signatures.
+fn read(file: &Path) -> Result<AllKeys, KeysError> {
     let fault = |place: String, what: &str| KeysError { place, what: what.to_owned() };
     let name = file.display();
     let text = std::fs::read(file).and_then(twqr_files::text);
@@ -129,17 +133,22 @@ fn read(file: &Path) -> Result<Keys, KeysError> {
     let (Some(Value::Table(listed)), true) = (table.remove("keys"), table.is_empty()) else {
         return Err(fault(name.to_string(), "must have a table [keys] and nothing else"));
     };
-    let mut keys = Keys::new();
+    let (mut sign, mut message) = (Keys::new(), MessageKeys::new());
     for (merchant, value) in listed {
         let place = || format!("{name}, line {}", line_of(&text, &merchant));
         MerchantId::parse(merchant.clone()).map_err(|what| fault(place(), &format!("the MerchantID {what}")))?;
-        let read = listed_keys(value).map_err(|what| fault(place(), &what))?;
-        if read.is_empty() {
+        let (own, for_messages) = listed_keys(value).map_err(|what| fault(place(), &what))?;
+        if own.is_empty() && for_messages.is_empty() {
             return Err(fault(place(), "has no key"));
         }
-        keys.insert(merchant, read);
+        if !own.is_empty() {
+            sign.insert(merchant.clone(), own);
+        }
+        if !for_messages.is_empty() {
+            message.insert(merchant, for_messages);
+        }
     }
-    Ok(keys)
+    Ok(AllKeys { sign, message })
 }
 
 fn line_at(text: &str, at: usize) -> usize {
@@ -155,31 +164,49 @@ fn line_of(text: &str, merchant: &str) -> usize {
     keys.iter().find(|(name, _)| name.get_ref() == merchant).map_or(1, |(name, _)| line_at(text, name.span().start))
 }
 
-/// Parses a merchant's keys: one text, a list of texts, or a table from names to texts.
-fn listed_keys(value: Value) -> Result<Vec<Key>, String> {
+/// Parses a merchant's keys: one text, a list of texts, or a table from names to keys. Those for
+/// Sign come first, then those for message signatures.
+fn listed_keys(value: Value) -> Result<(Vec<Key>, Vec<MessageKey>), String> {
     match value {
-        Value::Array(list) => list.into_iter().map(|value| key(FROM_FILE, value)).collect(),
-        Value::Table(named) => {
-            let named = named.into_iter().map(|(name, value)| match name.as_str() {
-                FROM_FILE | FROM_ENVIRONMENT => {
-                    Err(format!("{name} is the name of keys that were given without a name; use another"))
-                }
-                name => key(name, value),
-            });
-            let named = named.collect::<Result<Vec<_>, _>>()?;
-            let is_twice = |(i, key): (usize, &Key)| {
-                named[..i].iter().any(|other| other.secret.expose_secret() == key.secret.expose_secret())
-            };
-            if named.iter().enumerate().any(is_twice) {
-                Err("has the same key under two names".to_owned())
-            } else {
-                Ok(named)
-            }
+        Value::Array(list) => {
+            let keys = list.into_iter().map(|value| key(FROM_FILE, value)).collect::<Result<_, _>>()?;
+            Ok((keys, Vec::new()))
         }
+        Value::Table(named) => named_keys(named),
         one @ (Value::String(_) | Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_)) => {
-            Ok(vec![key(FROM_FILE, one)?])
+            Ok((vec![key(FROM_FILE, one)?], Vec::new()))
         }
     }
+}
+
+fn named_keys(named: Table) -> Result<(Vec<Key>, Vec<MessageKey>), String> {
+    let (mut own, mut for_messages) = (Vec::<Key>::new(), Vec::new());
+    for (name, value) in named {
+        match (name.as_str(), value) {
+            (FROM_FILE | FROM_ENVIRONMENT, _) => {
+                return Err(format!("{name} is the name of keys that were given without a name; use another"));
+            }
+            (name, Value::Table(table)) => for_messages.push(message_key(name, table)?),
+            (name, value) => own.push(key(name, value)?),
+        }
+    }
+    let is_twice = |(i, key): (usize, &Key)| {
+        own[..i].iter().any(|other| other.secret.expose_secret() == key.secret.expose_secret())
+    };
+    if own.iter().enumerate().any(is_twice) {
+        return Err("has the same key under two names".to_owned());
+    }
+    Ok((own, for_messages))
+}
+
+fn message_key(name: &str, mut table: Table) -> Result<MessageKey, String> {
+    let name = KeyName::parse(name.to_owned()).map_err(|what| format!("the name of a key {what}"))?;
+    let (Some(Value::String(algorithm)), Some(Value::String(key)), true) =
+        (table.remove("alg"), table.remove("key"), table.is_empty())
+    else {
+        return Err("a key for message signatures must have the texts alg and key, and nothing else".to_owned());
+    };
+    MessageKey::new(name, &algorithm, &Zeroizing::new(key))
 }
 
 fn key(name: &str, value: Value) -> Result<Key, String> {
@@ -201,7 +228,7 @@ mod tests {
         let file = folder.path().join("keys.toml");
         std::fs::write(&file, text).unwrap();
         let variables = variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
-        KeySource { file: Some(file), variables }.read().map_err(|error| error.to_string())
+        KeySource { file: Some(file), variables }.read().map(|keys| keys.sign).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -216,7 +243,7 @@ mod tests {
         let keys = read_text(ends, &[("TWQR_MERCHANT_KEY_M3", "k\n"), ("TWQR_MERCHANT_KEY_M4", "\r\nk\r\n")]).unwrap();
         assert!(keys.len() == 4 && keys.values().flatten().all(|key| key.secret.expose_secret() == "k"));
         assert!(read_text(b"[keys]", &[]).unwrap().is_empty());
-        assert!(KeySource { file: None, variables: Vec::new() }.read().unwrap().is_empty());
+        assert!(KeySource { file: None, variables: Vec::new() }.read().unwrap().sign.is_empty());
     }
 
     #[test]
@@ -237,6 +264,23 @@ mod tests {
             (b"[keys.M001]\na = \"SECRET\"\nb = \"SECRET\"", &[], "has the same key under two names"),
             (b"[keys.M001]\nSECRETSECRETSECRE = \"2026-07\"", &[], "the name of a key is 17 characters long"),
             (b"[keys.M001]", &[], "keys.toml, line 1: has no key"),
+            (
+                b"[keys.M001]\na = { alg = \"ed25519\" }",
+                &[],
+                "line 1: a key for message signatures must have the texts",
+            ),
+            (b"[keys.M001]\na = { alg = \"SECRET\", key = \"\" }", &[], "line 1: the alg of a key must be hmac-sha256"),
+            (b"[keys.M001]\na = { alg = \"ed25519\", key = \"SECRET!\" }", &[], "line 1: a key is not base64"),
+            (
+                b"[keys.M001]\na = { alg = \"ed25519\", key = \"SECRETSE\" }",
+                &[],
+                "line 1: a key is not a public key of ed25519",
+            ),
+            (
+                b"[keys.M001]\na = { alg = \"hmac-sha256\", key = \"SECRETSE\" }",
+                &[],
+                "line 1: a key of hmac-sha256 has 6 bytes",
+            ),
             (b"[keys]\nSECRETSECRET = \"M001\"", &[], "keys.toml, line 2: the MerchantID is 12 characters long"),
             (b"[keys]\nM002 = \"x\"\n\nSECRETKEY1 = \"\"\nA = \"x\"", &[], "keys.toml, line 4: a key is empty"),
             (b"\xff", &[], "keys.toml: cannot be read"),

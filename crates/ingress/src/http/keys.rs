@@ -7,12 +7,15 @@ use arc_swap::ArcSwap;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
-use twqr_types::{KeyName, SignatureForm};
+use twqr_types::{KeyName, SignatureForm, UnixMs};
 
 use super::{
     canonical,
     field_names::SIGN,
     json::{Json, Object},
+    message_keys::MessageKeys,
+    message_signature::{self, MessageSignature, SignatureFault},
+    signature_base::RequestHead,
 };
 
 /// A key, and the name by which the policy and the log records refer to it.
@@ -25,11 +28,26 @@ pub(super) struct Key {
 /// The keys of each MerchantID.
 pub(super) type Keys = HashMap<String, Vec<Key>>;
 
+/// The keys of all merchants, by what they sign.
+#[derive(Debug, Default)]
+pub(super) struct AllKeys {
+    /// Those for Sign.
+    pub(super) sign: Keys,
+    /// Those for message signatures.
+    pub(super) message: MessageKeys,
+}
+
+impl From<Keys> for AllKeys {
+    fn from(sign: Keys) -> Self {
+        Self { sign, ..Self::default() }
+    }
+}
+
 /// The keys in force, and the forms of the signed text that are accepted. Clones share the keys, so
 /// that a replacement takes effect everywhere.
 #[derive(Clone)]
 pub(super) struct MerchantKeys {
-    keys: Arc<ArcSwap<Keys>>,
+    keys: Arc<ArcSwap<AllKeys>>,
     forms: Vec<SignatureForm>,
 }
 
@@ -44,13 +62,13 @@ pub(super) struct Signature {
 
 impl MerchantKeys {
     /// Puts these keys in force.
-    pub(super) fn new(keys: Keys, forms: Vec<SignatureForm>) -> Self {
-        Self { keys: Arc::new(ArcSwap::from_pointee(keys)), forms }
+    pub(super) fn new(keys: impl Into<AllKeys>, forms: Vec<SignatureForm>) -> Self {
+        Self { keys: Arc::new(ArcSwap::from_pointee(keys.into())), forms }
     }
 
     /// Replaces all keys.
-    pub(super) fn replace(&self, keys: Keys) {
-        self.keys.store(Arc::new(keys));
+    pub(super) fn replace(&self, keys: impl Into<AllKeys>) {
+        self.keys.store(Arc::new(keys.into()));
     }
 
     /// Finds the key of the request's merchant with which the request is signed, and the form of
@@ -58,12 +76,9 @@ impl MerchantKeys {
     /// signature and a missing one are handled by the same steps. A form weakens nothing: each
     /// needs the key.
     pub(super) fn signature_of(&self, members: &Object) -> Option<Signature> {
-        let text = |name| match members.get(name) {
-            Some(Json::Text(text)) => text.as_str(),
-            Some(Json::Null | Json::Bool(_) | Json::Number(_) | Json::List(_) | Json::Object(_)) | None => "",
-        };
+        let text = |name| text(members, name);
         let keys = self.keys.load();
-        let own = keys.get(text("MerchantID")).map_or(&[][..], Vec::as_slice);
+        let own = keys.sign.get(text("MerchantID")).map_or(&[][..], Vec::as_slice);
         // Without this candidate an unknown merchant would be refused without a hash, and so
         // measurably sooner.
         let no_key = SecretString::default();
@@ -82,6 +97,27 @@ impl MerchantKeys {
             }
         }
         found.map(|(key, form)| Signature { key: key.clone(), form })
+    }
+
+    /// Checks the message signature of a request of this merchant, at this time.
+    pub(super) fn message_signature_of(
+        &self,
+        members: &Object,
+        request: RequestHead<'_>,
+        body: &[u8],
+        now: UnixMs,
+    ) -> Result<MessageSignature, SignatureFault> {
+        let keys = self.keys.load();
+        let own = keys.message.get(text(members, "MerchantID")).map_or(&[][..], Vec::as_slice);
+        message_signature::verify(request, body, own, now)
+    }
+}
+
+/// A text among the members; empty if it is absent or not a text.
+fn text<'a>(members: &'a Object, name: &str) -> &'a str {
+    match members.get(name) {
+        Some(Json::Text(text)) => text.as_str(),
+        Some(Json::Null | Json::Bool(_) | Json::Number(_) | Json::List(_) | Json::Object(_)) | None => "",
     }
 }
 

@@ -4,8 +4,8 @@
 use tonic::Code;
 use twqr_types::{Field, StatusCode, Violation, Violations};
 
-use super::json::JsonFault;
-use crate::refusal::{KEY_REFUSED_TEXT, Refusal, conflict_text};
+use super::{json::JsonFault, message_signature::SignatureFault};
+use crate::refusal::{KEY_REFUSED_TEXT, REPLAYED_TEXT, Refusal, conflict_text};
 
 /// The parser's description of a field that is missing (`twqr_types`).
 const REQUIRED: &str = "is required and must not be empty";
@@ -35,8 +35,48 @@ impl PosRefusal {
     /// The signature is missing or wrong, or the merchant is unknown. The answer does not say
     /// which, so that it does not reveal which merchants exist.
     pub(super) fn not_signed() -> Self {
-        let desc = "Sign is missing or wrong for this MerchantID; nothing was changed";
-        Self { status_code: StatusCode::BAD_SIGNATURE, desc: desc.to_owned(), code: Code::Unauthenticated }
+        Self::of_signature(SignatureFault::NotSigned)
+    }
+
+    /// The message signature does not let the request in. Only a caller with a key learns more than
+    /// that it is not signed.
+    pub(super) fn of_signature(fault: SignatureFault) -> Self {
+        let (status_code, desc) = match fault {
+            SignatureFault::NotSigned => (
+                StatusCode::BAD_SIGNATURE,
+                "Sign, or the message signature, is missing or wrong for this MerchantID; nothing was changed",
+            ),
+            SignatureFault::Incomplete => (
+                StatusCode::BAD_SIGNATURE,
+                "the message signature must cover @method, @path and content-digest, and have created, keyid, alg and a \
+                 nonce of 16 to 128 characters; nothing was changed",
+            ),
+            SignatureFault::Digest => (
+                StatusCode::BAD_SIGNATURE,
+                "Content-Digest must have sha-256 or sha-512 of the body as it was sent; nothing was changed",
+            ),
+            SignatureFault::Untimely => (
+                StatusCode::EXPIRED,
+                "the message signature is older than 300 s, has expired, or was created in the future; nothing was \
+                 changed, sign the request again",
+            ),
+        };
+        Self { status_code, desc: desc.to_owned(), code: Code::Unauthenticated }
+    }
+
+    /// Message signatures cannot be checked for replays yet.
+    pub(super) fn without_nonces() -> Self {
+        let desc = "message signatures are not taken now: replays are recognised from protocol_version 3 of the policy \
+                    on; nothing was accepted";
+        Self { status_code: StatusCode::SYSTEM_FAILED, desc: desc.to_owned(), code: Code::Unavailable }
+    }
+
+    /// SendTime is missing, or differs from the router's time by more than this many seconds.
+    pub(super) fn outside_window(window_s: u32) -> Self {
+        let desc = format!(
+            "SendTime is missing or differs by more than {window_s} s from the router's time; nothing was changed"
+        );
+        Self { status_code: StatusCode::EXPIRED, desc, code: Code::Unauthenticated }
     }
 
     /// Converts a refusal of the API. `trade_amount` is the request's, if it has one.
@@ -45,6 +85,7 @@ impl PosRefusal {
             Refusal::Invalid(violations) => invalid(violations, trade_amount),
             Refusal::Conflict(fields) => (StatusCode::REPEAT_DIFFERS, conflict_text(fields)),
             Refusal::KeyRefused => (StatusCode::BAD_SIGNATURE, KEY_REFUSED_TEXT.to_owned()),
+            Refusal::Replayed => (StatusCode::BAD_SIGNATURE, REPLAYED_TEXT.to_owned()),
             Refusal::TooManyCalls | Refusal::TooManyWatches | Refusal::TooManyWatchers => (
                 StatusCode::SYSTEM_FAILED,
                 "too busy, nothing was accepted; send it again with the same MerchantTradeNo".to_owned(),
@@ -53,7 +94,7 @@ impl PosRefusal {
                 StatusCode::SYSTEM_FAILED,
                 "no request is taken now, nothing was accepted; send it again with the same MerchantTradeNo".to_owned(),
             ),
-            Refusal::NotAccepted(_) | Refusal::NoAnswer | Refusal::ShuttingDown => (
+            Refusal::NotAccepted | Refusal::NoAnswer | Refusal::ShuttingDown => (
                 StatusCode::SYSTEM_FAILED,
                 "no answer now, nothing final is known; send it again with the same MerchantTradeNo".to_owned(),
             ),
@@ -120,6 +161,7 @@ mod tests {
             (conflict(&["TradeAmount", "CardToken"]), Some(1), "804", "TradeAmount, CardToken"),
             (conflict(&["CardToken"]), Some(1), "804", "to cancel it, send its original values; only another"),
             (Refusal::KeyRefused, Some(1), "904", "is not accepted by the policy"),
+            (Refusal::Replayed, Some(1), "904", "sign its request again with a new nonce"),
             (Refusal::TooManyCalls, Some(1), "301", "nothing was accepted"),
             (Refusal::NoAnswer, None, "301", "send it again"),
         ] {

@@ -77,7 +77,7 @@ impl Journal for FaultyJournal {
             return ack;
         }
         if self.refusing.load(Ordering::Acquire) && partition.topic == Topic::Orders {
-            return Ack::refused(partition, "planted");
+            return Ack::refused(partition, "planted: /var/lib/twqr is full at broker-1.internal:9092");
         }
         self.inner.append(partition, entries)
     }

@@ -32,7 +32,7 @@ use twqr_journal::{
     embedded::{EmbeddedJournal, EmbeddedSettings},
 };
 use twqr_order::{
-    Approval, Command, EffectId, Movement, Order, Payment, PaymentType, Phase, Remembering, ReplyTo, Terms,
+    Approval, Command, EffectId, Movement, Nonces, Order, Payment, PaymentType, Phase, Remembering, ReplyTo, Terms,
 };
 use twqr_service::{BoundSocket, CancellationToken, Clock, Context, Health, SystemClock};
 use twqr_types::{CardTokenDigest, Issuer, KeyName, PayForm, RawPay, ShardId, StatusCode, TradeNo, UnixMs};
@@ -301,6 +301,7 @@ pub fn payment_order(number: &str, charge: Phase<Approval>) -> Payment {
         contradiction: None,
         protocol_version: 0,
         remembering: Remembering::All,
+        nonces: Nonces::default(),
     }
 }
 

@@ -50,7 +50,7 @@ fn position_key(group: Group, partition: Partition) -> Vec<u8> {
 
 /// The stored form of an entry: length of the key in four bytes, the key, then 1 and the value, or
 /// 0 if there is no value.
-fn encode(entry: &Entry) -> Vec<u8> {
+pub fn stored_form(entry: &Entry) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(5 + entry.key.len() + entry.value.as_ref().map_or(0, Bytes::len));
     bytes.extend_from_slice(&(entry.key.len() as u32).to_be_bytes());
     bytes.extend_from_slice(&entry.key);
@@ -59,7 +59,8 @@ fn encode(entry: &Entry) -> Vec<u8> {
     bytes
 }
 
-fn decode(bytes: &[u8]) -> Option<Entry> {
+/// Reads an entry in its stored form; absent if it is damaged.
+pub fn read_stored(bytes: &[u8]) -> Option<Entry> {
     let (length, rest) = bytes.split_first_chunk::<4>()?;
     let (key, rest) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
     let (has_value, value) = rest.split_first()?;
@@ -186,7 +187,8 @@ impl Disk {
         let record = |guard: fjall::Guard| {
             let (key, value) = guard.into_inner().map_err(|error| unreadable(partition, &error))?;
             let offset = offset_of(&key);
-            let entry = decode(&value).ok_or_else(|| unreadable(partition, &format!("record {offset} is damaged")))?;
+            let entry =
+                read_stored(&value).ok_or_else(|| unreadable(partition, &format!("record {offset} is damaged")))?;
             Ok(Record { offset, entry })
         };
         keyspace.range(range).take(max).map(record).collect()
@@ -214,7 +216,7 @@ impl Disk {
         record: &Record,
     ) -> fjall::Result<()> {
         let Some(keyspace) = self.topics.get(&partition.topic) else { return Ok(()) };
-        batch.insert(keyspace, record_key(partition, record.offset), encode(&record.entry));
+        batch.insert(keyspace, record_key(partition, record.offset), stored_form(&record.entry));
         if partition.topic.is_compacted() {
             let mut key = partition.index.to_be_bytes().to_vec();
             key.extend_from_slice(&record.entry.key);

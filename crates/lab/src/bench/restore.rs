@@ -143,7 +143,7 @@ fn state(shard: u32, number: u64) -> anyhow::Result<Entry> {
     };
     let form = PayForm::parse(raw).map_err(|faults| anyhow::anyhow!("the form is refused: {faults}"))?;
     let command = Command::Pay(Box::new(Pay { form, reply_to: None }));
-    let record = Record { at: UnixMs(1_790_000_000_000), signed_by: None, command };
+    let record = Record { at: UnixMs(1_790_000_000_000), signed_by: None, nonce: None, command };
     let cause = Position { shard: ShardId(u16::try_from(shard)?), offset: number };
     let mut order = None;
     apply(&mut order, &record, cause, None, &mut Vec::new());

@@ -8,7 +8,7 @@ use twqr_types::{Field, Issuer, PayForm, Remark, UnRedeem};
 
 use super::{AppliedStep, ApplyContext, Step, changed, subscribe};
 use crate::{
-    Cancel, CancelRequest, CancelStage, EarlyCancel, Order, Payment, ReplyBody, ReversalCall, Subscriber,
+    Cancel, CancelRequest, CancelStage, EarlyCancel, Nonces, Order, Payment, ReplyBody, ReversalCall, Subscriber,
     SubscriptionKind, TaskKind,
 };
 
@@ -51,6 +51,7 @@ fn early_cancel(request: &CancelRequest, context: &ApplyContext<'_>) -> EarlyCan
         pos_id: form.pos_id.clone(),
         trade_amount: form.trade_amount.twd(),
         requested_at: context.at,
+        nonces: Nonces::default(),
     }
 }
 

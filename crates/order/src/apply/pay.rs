@@ -6,8 +6,8 @@ use twqr_types::{Field, Issuer, PayForm, StatusCode, TradeNo, UnRedeem, UnixMs};
 
 use super::{AppliedStep, ApplyContext, IGNORED, Step, changed, subscribe};
 use crate::{
-    Approval, Cancel, CancelStage, ChargeCall, Failure, IssuerRules, Movement, Order, Pay, Payment, Remembering,
-    ReplyBody, RouteTarget, Rules, StatusCodes, Subscriber, SubscriptionKind, TaskKind, Terms,
+    Approval, Cancel, CancelStage, ChargeCall, Failure, IssuerRules, Movement, Nonces, Order, Pay, Payment,
+    Remembering, ReplyBody, RouteTarget, Rules, StatusCodes, Subscriber, SubscriptionKind, TaskKind, Terms,
 };
 
 pub(super) fn apply(order: &mut Option<Order>, pay: &Pay, mut context: ApplyContext<'_>) -> AppliedStep {
@@ -20,8 +20,9 @@ pub(super) fn apply(order: &mut Option<Order>, pay: &Pay, mut context: ApplyCont
             AppliedStep { step: Step::Conflicted, changed: false }
         }
         Some(Order::EarlyCancel(cancelled)) => {
-            let requested_at = cancelled.requested_at;
-            *order = Some(Order::Payment(refuse_after_cancel(pay, requested_at, &mut context)));
+            let nonces = std::mem::take(&mut cancelled.nonces);
+            let payment = refuse_after_cancel(pay, cancelled.requested_at, &mut context);
+            *order = Some(Order::Payment(Payment { nonces, ..payment }));
             changed(Step::Refused)
         }
         None => {
@@ -144,6 +145,7 @@ fn new_payment(pay: &Pay, issuer: Option<Issuer>, charge: Movement<Approval>, co
         contradiction: None,
         protocol_version: context.protocol_version(),
         remembering: remembering(pay, context),
+        nonces: Nonces::default(),
     }
 }
 

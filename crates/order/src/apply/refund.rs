@@ -6,8 +6,8 @@ use twqr_types::{Field, RefundForm, TradeNo};
 
 use super::{AppliedStep, ApplyContext, IGNORED, Step, changed, subscribe};
 use crate::{
-    Command, Evidence, Order, Refund, RefundPhase, RefundRequest, RefundResult, RefundTerms, ReplyBody, Reserve,
-    Subscriber, SubscriptionKind, schedule,
+    Command, Evidence, Nonces, Order, Refund, RefundPhase, RefundRequest, RefundResult, RefundTerms, ReplyBody,
+    Reserve, Subscriber, SubscriptionKind, schedule,
 };
 
 /// The delays after which the payment is asked again, in ms; they double from the minimum to the
@@ -65,6 +65,7 @@ fn accept(request: &RefundRequest, context: &mut ApplyContext<'_>) -> Refund {
         subscribers: request.reply_to.map(first).into_iter().collect(),
         changed_at: context.at,
         late_booking: None,
+        nonces: Nonces::default(),
     };
     ask_payment(&mut refund, context);
     refund

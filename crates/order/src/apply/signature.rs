@@ -1,4 +1,5 @@
-//! Whether the policy accepts the merchant's key that signed a request.
+//! Whether the policy accepts the merchant's key that signed a request, and whether the request is
+//! a replay of another one.
 //!
 //! The ingress checks the signature itself. Which keys are accepted is a rule of the policy, so it
 //! changes at a record, and a replay decides the same. Only the key's name is in the log.
@@ -6,7 +7,7 @@
 use twqr_types::MerchantId;
 
 use super::ApplyContext;
-use crate::{Command, Record, ReplyBody, ReplyTo, Rules};
+use crate::{Command, NONCES_SINCE, Nonce, Order, Record, ReplyBody, ReplyTo, Rules};
 
 /// Refuses a request that was signed with a key that the policy does not accept. The request
 /// changes nothing, and its caller gets an answer. Returns false if the key is accepted, or the
@@ -17,6 +18,23 @@ pub(super) fn refuse_key(record: &Record, context: &mut ApplyContext<'_>) -> boo
         context.out.reply(to, false, ReplyBody::KeyRefused);
     }
     refused
+}
+
+/// Refuses a request whose nonce its order has seen. The request changes nothing, and its caller
+/// gets an answer. Returns false if the request is no replay.
+pub(super) fn refuse_replay(order: Option<&Order>, record: &Record, context: &mut ApplyContext<'_>) -> bool {
+    let nonce = nonce(record, context.protocol_version());
+    let refused = order.zip(nonce).is_some_and(|(order, nonce)| order.nonces().refuse(&nonce, record.at));
+    if let Some(to) = merchant_request(&record.command).and_then(|(_, reply_to)| reply_to).filter(|_| refused) {
+        context.out.reply(to, false, ReplyBody::Replayed);
+    }
+    refused
+}
+
+/// The nonce of a merchant's request, if nonces count under this protocol version.
+pub(super) fn nonce(record: &Record, protocol_version: u32) -> Option<Nonce> {
+    let counts = protocol_version >= NONCES_SINCE && merchant_request(&record.command).is_some();
+    record.nonce.filter(|_| counts)
 }
 
 /// Whether the record is a request that was signed with a key that these rules do not accept.

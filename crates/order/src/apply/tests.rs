@@ -15,6 +15,7 @@ mod idempotent;
 mod invariants;
 mod late_answers;
 mod listings;
+mod nonces;
 mod payments;
 mod policies;
 mod refund_rules;

@@ -44,7 +44,7 @@ pub(super) async fn close_books(
             )));
         }
         if versions.closings.closed_until(u64::MAX).is_none_or(|closed| closed < until) {
-            let record = Record { at: now, signed_by: None, command: Command::CloseBooks(until) };
+            let record = Record { at: now, signed_by: None, nonce: None, command: Command::CloseBooks(until) };
             let orders = Partition { topic: Topic::Orders, index: shard };
             closings.push((shard, journal.append(orders, vec![Entry::plain(encode_record(&record))])));
         }

@@ -137,7 +137,7 @@ impl DirectoryEditor {
         info!(changes = changes.len(), first = %first.key, who = %first.who, why = %first.why, "writing changes of the directory of merchants");
         let entry = |change: &ListingChange| {
             let command = Command::Listing(Box::new(change.clone()));
-            Entry::plain(encode_record(&Record { at: change.at, signed_by: None, command }))
+            Entry::plain(encode_record(&Record { at: change.at, signed_by: None, nonce: None, command }))
         };
         append_changes(&*self.journal, changes.iter().map(entry).collect(), deadline).await
     }

@@ -83,6 +83,7 @@ impl PolicyEditor {
         let record = encode_record(&Record {
             at: change.at,
             signed_by: None,
+            nonce: None,
             command: Command::Policy(Box::new(change.clone())),
         });
         info!(version = change.version, policy = change.policy.name, who = %change.who, why = %change.why, "writing a change of the policy");

@@ -1,6 +1,6 @@
 //! Payments for tests, built from a valid call.
 
-use twqr_order::{Approval, Movement, Payment, PaymentType, Remembering, Terms};
+use twqr_order::{Approval, Movement, Nonces, Payment, PaymentType, Remembering, Terms};
 use twqr_types::{Amount, PayForm, RawPay, TradeNo, UnixMs};
 
 /// A payment in this state of its charge, without refunds or a cancel.
@@ -32,6 +32,7 @@ pub fn payment(form: PayForm, trade_no: TradeNo, accepted_at: UnixMs, charge: Mo
         contradiction: None,
         protocol_version: 0,
         remembering: Remembering::All,
+        nonces: Nonces::default(),
     }
 }
 

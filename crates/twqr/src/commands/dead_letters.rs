@@ -185,6 +185,7 @@ fn reply(content: &ReplyContent) -> ReadRecord {
         | ReplyContent::Conflict(_)
         | ReplyContent::TooManyWatchers
         | ReplyContent::KeyRefused
+        | ReplyContent::Replayed
         | ReplyContent::RulesChanged
         | ReplyContent::Empty => None,
     };

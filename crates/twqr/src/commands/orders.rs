@@ -136,7 +136,7 @@ mod tests {
 
     impl Played {
         fn apply(&mut self, policy: &Policy, command: Command) {
-            let record = Record { at: UnixMs(1_790_000_000_000), signed_by: None, command };
+            let record = Record { at: UnixMs(1_790_000_000_000), signed_by: None, nonce: None, command };
             let cause = Position { shard: ShardId(0), offset: self.offset };
             self.offset += 1;
             apply(&mut self.order, &record, cause, Some(policy), &mut self.effects);

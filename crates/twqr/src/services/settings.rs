@@ -1,6 +1,10 @@
 //! Converts the configuration to the settings of each service.
 
-use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{
+    num::{NonZeroU32, NonZeroUsize},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use twqr_config::{AdmissionConfig, Config, TelemetryProtocol};
@@ -62,7 +66,11 @@ fn admission(config: &AdmissionConfig) -> AdmissionSettings {
 /// Settings of the POS HTTP form; an empty path means that there is no file with keys.
 pub(super) fn pos_http(config: &Config) -> HttpSettings {
     let keys_file = Some(config.merchant_keys_file.clone()).filter(|file| !file.as_os_str().is_empty());
-    HttpSettings { keys_file, signature_forms: config.signature_forms() }
+    HttpSettings {
+        keys_file,
+        signature_forms: config.signature_forms(),
+        send_time_window_s: NonZeroU32::new(config.send_time_window_s),
+    }
 }
 
 /// Opens the local store on a thread that may block, since a large one takes seconds.

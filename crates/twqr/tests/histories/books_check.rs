@@ -75,7 +75,8 @@ async fn close(sim: &Sim, journal: &dyn Journal, shards: u32, until: UnixMs) -> 
         return false;
     }
     let orders = |index| Partition { topic: Topic::Orders, index };
-    let record = encode_record(&Record { at: until, signed_by: None, command: Command::CloseBooks(until) });
+    let record =
+        encode_record(&Record { at: until, signed_by: None, nonce: None, command: Command::CloseBooks(until) });
     let appends = (0..shards).map(|shard| journal.append(orders(shard), vec![Entry::plain(record.clone())]));
     if join_all(appends).await.iter().any(Result::is_err) {
         return false;

@@ -88,8 +88,8 @@ impl Replay {
             match effect {
                 Effect::Task(task) => drop(self.tasks.insert(task.id, encode_task(&task).to_vec())),
                 Effect::Reply(reply) => {
-                    let code = shard.versions.at(offset).map(|policy| policy.status_codes.fisc_abnormal);
-                    self.replies.insert(reply.id, encode_reply(&reply, order, code).to_vec());
+                    let policy = shard.versions.at(offset);
+                    self.replies.insert(reply.id, encode_reply(&reply, order, policy).to_vec());
                 }
                 Effect::Forward(forward) => {
                     self.forwards.insert((u32::from(forward.to.0), encode_record(&forward.record)));

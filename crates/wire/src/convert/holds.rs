@@ -31,7 +31,7 @@ impl HeldTopic {
     /// Writes a record by which processes share a partition; `at` is the writer's clock.
     pub fn encode_hold(self, at: UnixMs, hold: HoldRecord) -> Bytes {
         match self {
-            Self::Orders => encode_record(&Record { at, signed_by: None, command: Command::Hold(hold) }),
+            Self::Orders => encode_record(&Record { at, signed_by: None, nonce: None, command: Command::Hold(hold) }),
             Self::Tasks => encode_task_record(&TaskRecord::Hold(hold)),
         }
     }
@@ -107,7 +107,7 @@ mod tests {
         };
         let reply_to = ReplyTo { partition: 0, correlation: 0, until: UnixMs(0) };
         let query = Command::Query(Query { key, reply_to, watch: false, keep: false });
-        let query = encode_record(&Record { at: UnixMs(1), signed_by: None, command: query });
+        let query = encode_record(&Record { at: UnixMs(1), signed_by: None, nonce: None, command: query });
         for bytes in [query, Bytes::new(), Bytes::from_static(b"\xff\xff\xff"), Bytes::from_static(b"\x08\x01\x1a\x7f")]
         {
             assert_eq!(HeldTopic::Orders.decode_hold(&bytes), None, "{bytes:?}");

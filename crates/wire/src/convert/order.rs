@@ -28,16 +28,21 @@ pub(crate) fn order_from(order: bus::Order) -> Result<Order, RecordFault> {
     })
 }
 
-/// Like `order_out`, without subscribers: a caller has no use for the addresses of other calls.
+/// Like `order_out`, without subscribers and nonces: a caller has no use for other calls.
 pub(crate) fn order_for_caller(order: &Order) -> bus::Order {
     let mut out = order_out(order);
     match &mut out.order {
         Some(bus::order::Order::Payment(payment)) => {
             payment.subscribers.clear();
             payment.remembering = None;
+            payment.nonces.clear();
         }
-        Some(bus::order::Order::Refund(refund)) => refund.subscribers.clear(),
-        Some(bus::order::Order::Cancelled(_)) | None => {}
+        Some(bus::order::Order::Refund(refund)) => {
+            refund.subscribers.clear();
+            refund.nonces.clear();
+        }
+        Some(bus::order::Order::Cancelled(cancelled)) => cancelled.nonces.clear(),
+        None => {}
     }
     out
 }

@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use prost::Message;
 use twqr_order::{
-    CancelRequest, Command, HoldRecord, Outcome, Pay, Query, Record, RefundRequest, RefundResult, ReplyTo, Reserve,
+    CancelRequest, Command, HoldRecord, Nonce, Outcome, Pay, Query, Record, RefundRequest, RefundResult, ReplyTo,
+    Reserve,
 };
 use twqr_types::{Amount, KeyName, OrderKey, PayForm, PosId, RefundForm, Remark, StoreId, StoreName, UnixMs};
 
@@ -15,6 +16,7 @@ use super::{
     ids::{key_from, key_out, reply_to_from, reply_to_out, trade_no_from},
     listings::{listing_change_from, listing_change_out},
     movement::{failure_from, failure_out},
+    nonce::{nonce_from, nonce_out},
     outcomes::{outcome_from, outcome_out},
     policy::{policy_change_from, policy_change_out},
     refund::{success_from, success_out},
@@ -31,11 +33,13 @@ pub struct Stamp<'a> {
     pub at: UnixMs,
     /// The name of the merchant's key that signed the request; absent if it was not signed.
     pub signed_by: Option<&'a KeyName>,
+    /// The nonce of the request's signature; absent if it has none.
+    pub nonce: Option<Nonce>,
 }
 
 impl From<UnixMs> for Stamp<'_> {
     fn from(at: UnixMs) -> Self {
-        Self { at, signed_by: None }
+        Self { at, signed_by: None, nonce: None }
     }
 }
 
@@ -84,7 +88,8 @@ pub fn decode_record_with_hops(bytes: Bytes) -> Result<(Record, Option<HopTimes>
     };
     let key = |name: String| KeyName::parse(name).map_err(RecordFault::invalid("signed_by"));
     let signed_by = Some(record.signed_by).filter(|name| !name.is_empty()).map(key).transpose()?;
-    Ok((Record { at: UnixMs(record.at_ms), signed_by, command }, record.hops.map(HopTimes::from)))
+    let nonce = record.nonce.map(nonce_from).transpose()?;
+    Ok((Record { at: UnixMs(record.at_ms), signed_by, nonce, command }, record.hops.map(HopTimes::from)))
 }
 
 fn reserve_from(reserve: bus::Reserve) -> Result<Reserve, RecordFault> {
@@ -132,7 +137,7 @@ fn refund_result_out(result: &RefundResult) -> bus::RefundResult {
 
 /// Writes a record of `orders`.
 pub fn encode_record(record: &Record) -> Bytes {
-    let stamp = Stamp { at: record.at, signed_by: record.signed_by.as_ref() };
+    let stamp = Stamp { at: record.at, signed_by: record.signed_by.as_ref(), nonce: record.nonce };
     let body = match &record.command {
         Command::Hold(hold) => hold_out(hold),
         Command::Pay(pay) => return encode_pay(stamp, &pay.form, pay.reply_to),
@@ -206,9 +211,11 @@ pub fn encode_due(at: UnixMs, key: &OrderKey) -> Bytes {
 }
 
 fn encode<'a>(stamp: impl Into<Stamp<'a>>, body: Body) -> Bytes {
-    let Stamp { at, signed_by } = stamp.into();
+    let Stamp { at, signed_by, nonce } = stamp.into();
     let signed_by = signed_by.map_or_else(String::new, |name| name.as_str().to_owned());
-    let record = bus::OrdersRecord { version: RECORD_VERSION, at_ms: at.0, signed_by, body: Some(body), hops: None };
+    let nonce = nonce.as_ref().map(nonce_out);
+    let record =
+        bus::OrdersRecord { version: RECORD_VERSION, at_ms: at.0, signed_by, nonce, body: Some(body), hops: None };
     record.encode_to_vec().into()
 }
 

@@ -9,6 +9,7 @@ use super::{
     fault::{RecordFault, need},
     ids::{issuer_from, key_from, key_out, merchant_trade_no_from, subscribers_from, subscribers_out, trade_no_from},
     movement::{failure_from, failure_out, movement_from, movement_out},
+    nonce::{nonces_from, nonces_out},
 };
 use crate::bus::{self, cancel::Stage};
 
@@ -36,6 +37,7 @@ pub(crate) fn payment_out(payment: &Payment) -> bus::Payment {
         contradiction: payment.contradiction.as_deref().unwrap_or_default().to_owned(),
         protocol_version: payment.protocol_version,
         remembering: remembering_out(&payment.remembering),
+        nonces: nonces_out(&payment.nonces),
     }
 }
 
@@ -64,6 +66,7 @@ pub(crate) fn payment_from(payment: bus::Payment) -> Result<Payment, RecordFault
         contradiction: (!payment.contradiction.is_empty()).then(|| payment.contradiction.into()),
         protocol_version: payment.protocol_version,
         remembering: payment.remembering.map_or(Remembering::All, |only| Remembering::Only(only.partitions)),
+        nonces: nonces_from(payment.nonces)?,
     })
 }
 
@@ -134,6 +137,7 @@ pub(crate) fn cancelled_out(cancelled: &EarlyCancel) -> bus::CancelledBefore {
         pos_id: cancelled.pos_id.as_str().to_owned(),
         trade_amount: cancelled.trade_amount,
         requested_at_ms: cancelled.requested_at.0,
+        nonces: nonces_out(&cancelled.nonces),
     }
 }
 
@@ -146,6 +150,7 @@ pub(crate) fn cancelled_from(cancelled: bus::CancelledBefore) -> Result<EarlyCan
         pos_id: PosId::parse(cancelled.pos_id).map_err(invalid("pos_id"))?,
         trade_amount: cancelled.trade_amount,
         requested_at: UnixMs(cancelled.requested_at_ms),
+        nonces: nonces_from(cancelled.nonces)?,
     })
 }
 

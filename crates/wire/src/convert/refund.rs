@@ -7,6 +7,7 @@ use super::{
     fault::{RecordFault, need},
     ids::{issuer_from, key_from, key_out, subscribers_from, subscribers_out, trade_no_from},
     movement::{failure_from, failure_out, payment_type_from, payment_type_out, refunded_from, refunded_out},
+    nonce::{nonces_from, nonces_out},
 };
 use crate::bus::{self, refund::Phase};
 
@@ -27,6 +28,7 @@ pub(crate) fn refund_out(refund: &Refund) -> bus::Refund {
         subscribers: subscribers_out(&refund.subscribers),
         phase: Some(phase),
         late_booking_ms: refund.late_booking.map(|at| at.0),
+        nonces: nonces_out(&refund.nonces),
     }
 }
 
@@ -47,6 +49,7 @@ pub(crate) fn refund_from(refund: bus::Refund) -> Result<Refund, RecordFault> {
         late_booking: refund.late_booking_ms.map(UnixMs),
         subscribers: subscribers_from(refund.subscribers)?,
         phase,
+        nonces: nonces_from(refund.nonces)?,
     })
 }
 

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use prost::Message;
-use twqr_order::{EffectId, Order, Reply, ReplyBody};
+use twqr_order::{EffectId, Order, Policy, Reply, ReplyBody};
 use twqr_types::{OrderKey, StatusCode};
 
 use super::{
@@ -31,6 +31,8 @@ pub struct ReplyRecord {
     /// The StatusCode for orders in progress, by the policy in force; absent if the writer did not
     /// name it.
     pub in_progress_code: Option<StatusCode>,
+    /// The protocol version in force; 0 if the writer did not name it.
+    pub protocol_version: u32,
     /// The hops so far of the call that caused the record; absent if that did not ask for them.
     pub hops: Option<HopTimes>,
 }
@@ -50,6 +52,8 @@ pub enum ReplyContent {
     TooManyWatchers,
     /// The policy does not accept the merchant's key that signed the request; nothing was changed.
     KeyRefused,
+    /// The nonce of the request's signature was used before; nothing was changed.
+    Replayed,
     /// To each ingress that may remember it: the answer to this payment is no longer valid.
     Forget(OrderKey),
     /// To every ingress: the policy changed, so no remembered answer is valid any more.
@@ -62,7 +66,15 @@ pub enum ReplyContent {
 impl ReplyRecord {
     /// A record for an ingress as a whole.
     pub fn broadcast(content: ReplyContent) -> Self {
-        Self { id: None, correlation: 0, content, repeat: false, in_progress_code: None, hops: None }
+        Self {
+            id: None,
+            correlation: 0,
+            content,
+            repeat: false,
+            in_progress_code: None,
+            protocol_version: 0,
+            hops: None,
+        }
     }
 
     /// A record without content, by which a reader checks that it reads what is written.
@@ -81,6 +93,7 @@ pub fn decode_reply(bytes: Bytes) -> Result<ReplyRecord, RecordFault> {
         Some(Body::Conflict(conflict)) => ReplyContent::Conflict(conflict.fields),
         Some(Body::TooManyWatchers(_)) => ReplyContent::TooManyWatchers,
         Some(Body::KeyRefused(_)) => ReplyContent::KeyRefused,
+        Some(Body::Replayed(_)) => ReplyContent::Replayed,
         Some(Body::Forget(key)) => ReplyContent::Forget(key_from(Some(key))?),
         Some(Body::RulesChanged(_)) => ReplyContent::RulesChanged,
         None => ReplyContent::Empty,
@@ -91,6 +104,7 @@ pub fn decode_reply(bytes: Bytes) -> Result<ReplyRecord, RecordFault> {
         content,
         repeat: record.repeat,
         in_progress_code: StatusCode::parse(&record.in_progress_code).ok(),
+        protocol_version: record.protocol_version,
         hops: record.hops.map(HopTimes::from),
     })
 }
@@ -103,6 +117,7 @@ pub fn encode_reply_record(record: &ReplyRecord) -> Bytes {
         ReplyContent::Conflict(fields) => Some(Body::Conflict(bus::Conflict { fields: fields.clone() })),
         ReplyContent::TooManyWatchers => Some(Body::TooManyWatchers(bus::TooManyWatchers {})),
         ReplyContent::KeyRefused => Some(Body::KeyRefused(bus::KeyRefused {})),
+        ReplyContent::Replayed => Some(Body::Replayed(bus::Replayed {})),
         ReplyContent::Forget(key) => Some(Body::Forget(key_out(key))),
         ReplyContent::RulesChanged => Some(Body::RulesChanged(bus::RulesChanged {})),
         ReplyContent::Empty => None,
@@ -114,15 +129,16 @@ pub fn encode_reply_record(record: &ReplyRecord) -> Bytes {
         body,
         repeat: record.repeat,
         in_progress_code: in_progress_text(record.in_progress_code),
+        protocol_version: record.protocol_version,
         hops: record.hops.map(bus::HopTimes::from),
     };
     record.encode_to_vec().into()
 }
 
 /// Writes the router's reply to one call, without a copy of the order. `order` is the order right
-/// after the record that caused the reply; `in_progress_code` is the policy's StatusCode for orders
-/// in progress, absent before the first policy.
-pub fn encode_reply(reply: &Reply, order: Option<&Order>, in_progress_code: Option<StatusCode>) -> Bytes {
+/// after the record that caused the reply; `policy` is the one in force there, absent before the
+/// first.
+pub fn encode_reply(reply: &Reply, order: Option<&Order>, policy: Option<&Policy>) -> Bytes {
     let body = match &reply.body {
         ReplyBody::Order => order.map(|order| Body::Order(order_for_caller(order))),
         ReplyBody::NotFound => Some(Body::NotFound(bus::NotFound {})),
@@ -131,6 +147,7 @@ pub fn encode_reply(reply: &Reply, order: Option<&Order>, in_progress_code: Opti
         })),
         ReplyBody::TooManyWatchers => Some(Body::TooManyWatchers(bus::TooManyWatchers {})),
         ReplyBody::KeyRefused => Some(Body::KeyRefused(bus::KeyRefused {})),
+        ReplyBody::Replayed => Some(Body::Replayed(bus::Replayed {})),
     };
     let record = bus::ReplyRecord {
         version: RECORD_VERSION,
@@ -138,7 +155,8 @@ pub fn encode_reply(reply: &Reply, order: Option<&Order>, in_progress_code: Opti
         correlation: reply.to.correlation,
         body,
         repeat: reply.repeat,
-        in_progress_code: in_progress_text(in_progress_code),
+        in_progress_code: in_progress_text(policy.map(|policy| policy.status_codes.fisc_abnormal)),
+        protocol_version: policy.map_or(0, |policy| policy.protocol_version),
         hops: None,
     };
     record.encode_to_vec().into()

@@ -77,6 +77,7 @@ data_dir = "/var/lib/twqr/data"
 grpc = {{ printf "%s:%d" $listen (int $port.grpc) | toJson }}
 pos_http = {{ printf "%s:%d" $listen (int $port.posHttp) | toJson }}
 signature_forms = {{ toJson $config.signature_forms }}
+send_time_window_s = {{ int64 $config.send_time_window_s }}
 {{- if include "twqr.merchantKeys" $root }}
 merchant_keys_file = "/etc/twqr/merchant-keys/keys.toml"
 {{- end }}

@@ -222,6 +222,7 @@ fn reply_text(reply: &Reply) -> String {
         ReplyBody::NotFound => "not found".into(),
         ReplyBody::TooManyWatchers => "full".into(),
         ReplyBody::KeyRefused => "key refused".into(),
+        ReplyBody::Replayed => "replayed".into(),
         ReplyBody::Conflict(fields) => fields.iter().map(|field| field.pos_name()).collect::<Vec<_>>().join("+"),
     };
     if reply.repeat { format!("{body} rep") } else { body }

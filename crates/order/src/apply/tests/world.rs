@@ -7,8 +7,8 @@ use twqr_types::{KeyName, MerchantId, MerchantTradeNo, OrderKey, ShardCount, Sha
 
 use super::fixtures;
 use crate::{
-    AppliedStep, Command, Effect, EffectId, Forward, ListingChange, ListingKey, ListingVersions, Listings, Order,
-    Policy, PolicyChange, PolicyVersions, Position, Record, Reply, Rules, Step, Target, Task, apply,
+    AppliedStep, Command, Effect, EffectId, Forward, ListingChange, ListingKey, ListingVersions, Listings, Nonce,
+    Order, Policy, PolicyChange, PolicyVersions, Position, Record, Reply, Rules, Step, Target, Task, apply,
     refuse_unknown_payment,
 };
 
@@ -58,6 +58,8 @@ pub(super) struct World {
     pub(super) replies: Vec<Reply>,
     /// The key that signs the requests.
     pub(super) signed_by: Option<KeyName>,
+    /// The nonce of the requests' signature.
+    pub(super) nonce: Option<Nonce>,
     /// The caller of the last request.
     pub(super) caller: u64,
 }
@@ -82,6 +84,7 @@ impl World {
             tasks: Vec::new(),
             replies: Vec::new(),
             signed_by: None,
+            nonce: None,
             caller: 0,
         }
     }
@@ -156,7 +159,7 @@ impl World {
             Some(Target::Number(number)) => number.shard(),
             None => ShardId(0),
         };
-        let record = Record { at: UnixMs(self.at), signed_by: self.signed_by.clone(), command };
+        let record = Record { at: UnixMs(self.at), signed_by: self.signed_by.clone(), nonce: self.nonce, command };
         self.apply(shard, &record)
     }
 
@@ -164,7 +167,7 @@ impl World {
     pub(super) fn close_books(&mut self, until: i64) {
         for shard in 0..SHARDS.0.get() {
             let command = Command::CloseBooks(UnixMs(until));
-            self.apply(ShardId(shard), &Record { at: UnixMs(self.at), signed_by: None, command });
+            self.apply(ShardId(shard), &Record { at: UnixMs(self.at), signed_by: None, nonce: None, command });
         }
     }
 

@@ -101,7 +101,7 @@ mod tests {
         let policy = Policy { routes: vec![route], ..Policy::default() };
         let (mut order, mut effects) = (None, Vec::new());
         let mut take = |command: Command, offset: u64, effects: &mut Vec<Effect>| {
-            let record = Record { at: AT, signed_by: None, command };
+            let record = Record { at: AT, signed_by: None, nonce: None, command };
             let cause = Position { shard: ShardId(3), offset };
             apply(&mut order, &record, cause, Some(&policy), effects);
             order.clone().unwrap()

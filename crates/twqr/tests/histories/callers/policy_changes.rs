@@ -31,8 +31,10 @@ impl Caller {
         let changes: Vec<PolicyChange> = policies.iter().map(change).collect();
         let append = |change: &PolicyChange| {
             let command = Command::Policy(Box::new(change.clone()));
-            self.session
-                .append(orders, vec![Entry::plain(encode_record(&Record { at: change.at, signed_by: None, command }))])
+            self.session.append(
+                orders,
+                vec![Entry::plain(encode_record(&Record { at: change.at, signed_by: None, nonce: None, command }))],
+            )
         };
         while join_all(changes.iter().map(append)).await.iter().all(Result::is_err) {}
     }

@@ -1,0 +1,127 @@
+//! HTTP message signatures (RFC 9421) of requests, with the digest of the body (RFC 9530). A
+//! signature covers method, path and body, is young, and has a nonce of its own, which the machine
+//! claims in the log (`order/src/nonce.rs`).
+
+use aws_lc_rs::digest::{SHA256, SHA512, digest};
+use sfv::{Dictionary, InnerList, ListEntry, Parser};
+use subtle::ConstantTimeEq;
+use twqr_order::Nonce;
+use twqr_types::{KeyName, UnixMs};
+
+use super::{message_keys::MessageKey, signature_base::RequestHead};
+
+/// The age up to which a signature is accepted, and how far the caller's clock may be ahead, in ms.
+const AGE_MS_MAX: i64 = 300_000;
+const AHEAD_MS_MAX: i64 = 30_000;
+/// How much longer than the greatest age a nonce is kept, in ms. The clocks of two ingresses must
+/// not differ by more (`clock_skew_max_ms`, at most 10,000).
+const KEPT_LONGER_MS: i64 = 60_000;
+/// The lengths of a nonce in characters.
+const NONCE_LEN: std::ops::RangeInclusive<usize> = 16..=128;
+/// How many signatures a request may have: proxies may add some.
+const SIGNATURES_MAX: usize = 4;
+/// What a signature must cover.
+const COVERED: [&str; 3] = ["@method", "@path", "content-digest"];
+
+/// A valid signature.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct MessageSignature {
+    /// The name of the key.
+    pub(super) key: KeyName,
+    /// The nonce, for the machine.
+    pub(super) nonce: Nonce,
+}
+
+/// Why a request is not accepted by its message signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SignatureFault {
+    /// There is no signature of the merchant, or it is wrong.
+    NotSigned,
+    /// The signature is the merchant's, but does not cover what it must, or lacks a parameter.
+    Incomplete,
+    /// The digest is missing, of no known algorithm, or not the body's.
+    Digest,
+    /// It is too old or expired, or its time is in the future.
+    Untimely,
+}
+
+/// Checks a request's message signature with the keys of its merchant, at this time. Everything
+/// but a wrong signature is only said to a caller that has a key.
+pub(super) fn verify(
+    request: RequestHead<'_>,
+    body: &[u8],
+    keys: &[MessageKey],
+    now: UnixMs,
+) -> Result<MessageSignature, SignatureFault> {
+    let (input, key, signature) = select(request, keys).ok_or(SignatureFault::NotSigned)?;
+    let base = request.signature_base(&input).ok_or(SignatureFault::NotSigned)?;
+    if !key.signed(base.as_bytes(), &signature) {
+        return Err(SignatureFault::NotSigned);
+    }
+    let covers = |name: &str| {
+        input.items.iter().any(|item| item.bare_item.as_string().is_some_and(|covered| covered.as_str() == name))
+    };
+    let nonce = text(&input, "nonce").filter(|nonce| NONCE_LEN.contains(&nonce.len()));
+    let created = seconds(&input, "created");
+    let (Some(nonce), Some(created), true, true) =
+        (nonce, created, text(&input, "alg").is_some(), COVERED.into_iter().all(covers))
+    else {
+        return Err(SignatureFault::Incomplete);
+    };
+    if !has_digest(request, body) {
+        return Err(SignatureFault::Digest);
+    }
+    let is_expired = seconds(&input, "expires").is_some_and(|expires| now > expires);
+    if is_expired || !(-AHEAD_MS_MAX..=AGE_MS_MAX).contains(&now.since(created)) {
+        return Err(SignatureFault::Untimely);
+    }
+    let until = created.plus(AGE_MS_MAX + KEPT_LONGER_MS);
+    Ok(MessageSignature { key: key.name.clone(), nonce: Nonce { digest: nonce_digest(&key.name, nonce), until } })
+}
+
+/// The first signature that names a key of the merchant: its input, the key, and its bytes.
+fn select<'a>(request: RequestHead<'_>, keys: &'a [MessageKey]) -> Option<(InnerList, &'a MessageKey, Vec<u8>)> {
+    let dictionary = |name| Parser::new(&request.header(name)?).parse::<Dictionary>().ok();
+    let (inputs, signatures) = (dictionary("signature-input")?, dictionary("signature")?);
+    inputs.into_iter().take(SIGNATURES_MAX).find_map(|(label, input)| {
+        let ListEntry::InnerList(input) = input else { return None };
+        let key = keys.iter().find(|key| text(&input, "keyid") == Some(key.name.as_str()))?;
+        let is_its_algorithm = text(&input, "alg").is_none_or(|alg| alg == key.algorithm());
+        let Some(ListEntry::Item(signature)) = signatures.get(&label).filter(|_| is_its_algorithm) else { return None };
+        let signature = signature.bare_item.as_byte_sequence()?.to_vec();
+        Some((input, key, signature))
+    })
+}
+
+fn text<'a>(input: &'a InnerList, name: &str) -> Option<&'a str> {
+    input.params.get(name)?.as_string().map(|text| text.as_str())
+}
+
+fn seconds(input: &InnerList, name: &str) -> Option<UnixMs> {
+    Some(UnixMs(i64::from(input.params.get(name)?.as_integer()?).saturating_mul(1_000)))
+}
+
+/// Whether the request has a digest of this body, and no other one of an algorithm that is known.
+fn has_digest(request: RequestHead<'_>, body: &[u8]) -> bool {
+    let header = request.header("content-digest");
+    let Some(given) = header.and_then(|text| Parser::new(&text).parse::<Dictionary>().ok()) else { return false };
+    let known = [("sha-256", &SHA256), ("sha-512", &SHA512)];
+    let mut matches = known.into_iter().filter_map(|(name, algorithm)| {
+        let ListEntry::Item(given) = given.get(name)? else { return Some(false) };
+        let given = given.bare_item.as_byte_sequence().unwrap_or_default();
+        Some(bool::from(digest(algorithm, body).as_ref().ct_eq(given)))
+    });
+    matches.next().is_some_and(|first| first && matches.all(|further| further))
+}
+
+/// The digest by which the log knows the nonce. A name has no line break, so no two pairs of name
+/// and nonce are one text.
+fn nonce_digest(key: &KeyName, nonce: &str) -> [u8; Nonce::LEN] {
+    let hash = digest(&SHA256, format!("{}\n{nonce}", key.as_str()).as_bytes());
+    let mut short = [0; Nonce::LEN];
+    short.copy_from_slice(&hash.as_ref()[..Nonce::LEN]);
+    short
+}
+
+#[cfg(test)]
+mod tests;
