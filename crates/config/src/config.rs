@@ -49,6 +49,9 @@ pub struct Config {
     pub pos_http: SocketAddr,
     /// The file with the keys that POS sign with; empty: no file.
     pub merchant_keys_file: PathBuf,
+    /// The directory with the keys under which card tokens are written; empty: `twqr up` on the
+    /// embedded journal makes its own in `data_dir`.
+    pub card_keys_dir: PathBuf,
     /// The names of the forms of the signed text that a POS may use.
     pub signature_forms: Vec<String>,
     /// By how much the SendTime of a signed request may differ from our time, in s: 0 for any.
@@ -123,6 +126,7 @@ impl Default for Config {
             grpc: local(17_051),
             pos_http: local(17_080),
             merchant_keys_file: PathBuf::new(),
+            card_keys_dir: PathBuf::new(),
             signature_forms: SignatureForm::ALL.map(|form| form.name().to_owned()).to_vec(),
             send_time_window_s: 0,
             admin: local(17_090),
@@ -278,6 +282,20 @@ impl Config {
         let tasks = EMBEDDED.1.min(shards.get()).max(task_partitions_least(shards.get()));
         let task_partitions = or(self.task_partitions, tasks);
         EmbeddedSettings { dir, shards, task_partitions }
+    }
+
+    /// The directory with the card keys; `None` if there is none, which only older systems can do
+    /// without.
+    pub fn card_keys_dir(&self) -> Option<PathBuf> {
+        let is_given = !self.card_keys_dir.as_os_str().is_empty();
+        if is_given { Some(self.card_keys_dir.clone()) } else { self.own_card_keys_dir() }
+    }
+
+    /// The directory of the keys that this process makes for itself: it runs every service, so no
+    /// other process needs them.
+    pub fn own_card_keys_dir(&self) -> Option<PathBuf> {
+        let is_own = self.card_keys_dir.as_os_str().is_empty() && self.kafka.bootstrap.is_empty();
+        is_own.then(|| self.data_dir.join("card-keys"))
     }
 
     /// The age of a connection to `grpc` at which its caller is asked to connect anew, if there is

@@ -105,8 +105,9 @@ impl PosApi {
     /// Cancels a payment as a whole.
     pub(crate) async fn cancel(&self, request: RawPay, caller: Caller) -> Result<CancelAnswer, Refusal> {
         let form = PayForm::parse(request).map_err(Refusal::Invalid)?;
+        let protected = self.router.protect_cancel(&form)?;
         self.repeats.forget(&form.key);
-        let record = |to| encode_cancel(self.router.stamp(&caller), &form, Some(to));
+        let record = |to| encode_cancel(self.router.stamp(&caller), &protected, Some(to));
         let result = self.router.request(&form.key, &caller, record, Order::has_cancel_answer).await?;
         let code = self.router.pending.in_progress_code();
         let answer = match result {

@@ -28,6 +28,7 @@ use std::{
 
 use tokio::{net::TcpListener, sync::oneshot, task::JoinSet};
 use tracing::{info, warn};
+use twqr_card_keys::CardKeys;
 use twqr_consumer::DeadLetters;
 use twqr_journal::{Journal, JournalError, Topic};
 use twqr_service::{
@@ -80,6 +81,8 @@ pub struct Settings {
     /// The age of a gRPC connection at which its caller is asked to connect anew; absent if there
     /// is no such age.
     pub connection_age: Option<Duration>,
+    /// The keys under which card tokens are written.
+    pub card_keys: CardKeys,
     /// How many inquiries each shard answers before it counts as answering: 0 to 1,000.
     pub warm_rounds: u32,
 }
@@ -158,7 +161,8 @@ pub async fn run(
         dead_letters,
         part: part.clone(),
     };
-    let router = RouterClient { journal, shards, pending, admission, clock: context.clock.clone() };
+    let clock = context.clock.clone();
+    let router = RouterClient { journal, shards, pending, admission, clock, card_keys: settings.card_keys };
     let (first_probe, probed) = oneshot::channel();
     let mut tasks = JoinSet::new();
     tasks.spawn(replies.run(first_probe));

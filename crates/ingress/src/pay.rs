@@ -89,11 +89,15 @@ impl PayCall<'_> {
         // order.
         let is_accepted = latest.is_some() || first.as_ref().is_some_and(First::is_accepted);
         let priority = if is_accepted { Priority::Accepted } else { Priority::New };
+        let form = match router.protect_payment(&self.form) {
+            Err(_) if latest.is_some() => return Ok(self.in_progress(latest)),
+            form => form?,
+        };
         let mut call = match router.open_call(&self.form.key, priority, caller.deadline) {
             Err(_) if latest.is_some() => return Ok(self.in_progress(latest)),
             call => call?,
         };
-        let record = encode_pay(router.stamp(caller), &self.form, Some(call.reply_to));
+        let record = encode_pay(router.stamp(caller), &form, Some(call.reply_to));
         if let Err(error) = router.submit(&call, &self.form.key, record, caller).await {
             return if latest.is_some() { Ok(self.in_progress(latest)) } else { Err(Refusal::not_accepted(&error)) };
         }

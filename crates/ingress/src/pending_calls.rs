@@ -3,14 +3,14 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
 };
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use rand::Rng;
 use tokio::sync::mpsc::{self, error::TrySendError};
-use twqr_order::{NONCES_SINCE, ReplyTo};
+use twqr_order::{NONCES_SINCE, PROTECTED_TOKENS_SINCE, ReplyTo};
 use twqr_types::{StatusCode, UnixMs};
 use twqr_wire::convert::ReplyRecord;
 
@@ -38,6 +38,8 @@ pub(crate) struct PendingCalls {
     in_progress_code: ArcSwap<StatusCode>,
     /// The policy's protocol version, from the replies; 0 until one named it. It never falls.
     protocol_version: AtomicU32,
+    /// Whether a reply has named something of a policy, and with it the version.
+    knows_policy: AtomicBool,
 }
 
 /// Where the replies to one call go.
@@ -101,6 +103,7 @@ impl PendingCalls {
             admission,
             in_progress_code: ArcSwap::from_pointee(in_progress_code),
             protocol_version: AtomicU32::new(0),
+            knows_policy: AtomicBool::new(false),
         })
     }
 
@@ -112,6 +115,13 @@ impl PendingCalls {
     /// Whether the routers refuse a request whose nonce was used before, as far as is known.
     pub(crate) fn has_nonces(&self) -> bool {
         self.protocol_version.load(Ordering::Relaxed) >= NONCES_SINCE
+    }
+
+    /// Whether every router reads protected card tokens: from protocol version 3 on. Before a
+    /// reply names a policy it is assumed, since a token in the clear cannot be taken back.
+    pub(crate) fn takes_protected_tokens(&self) -> bool {
+        let is_known = self.knows_policy.load(Ordering::Relaxed);
+        !is_known || self.protocol_version.load(Ordering::Relaxed) >= PROTECTED_TOKENS_SINCE
     }
 
     /// Adds a call that the routers answer until `until`. Returns `None` if too many of its kind
@@ -140,6 +150,7 @@ impl PendingCalls {
 
     /// Delivers a reply to its pending call, if the call still waits.
     pub(crate) fn deliver(&self, reply: ReplyRecord) {
+        self.knows_policy.fetch_or(reply.in_progress_code.is_some(), Ordering::Relaxed);
         if let Some(code) = reply.in_progress_code
             && code != self.in_progress_code()
         {

@@ -93,6 +93,7 @@ mod tests {
     use std::{num::NonZeroU16, sync::Arc};
 
     use tokio::task::JoinHandle;
+    use twqr_card_keys::CardKeys;
     use twqr_journal::{Journal, Partition, Topic};
     use twqr_journal_sim::{Faults, Layout, Sim};
     use twqr_order::Command;
@@ -136,6 +137,7 @@ mod tests {
             pending: PendingCalls::new(0, 100, StatusCode::FISC_ABNORMAL, admission.clone()),
             admission,
             clock: Arc::new(SystemClock),
+            card_keys: CardKeys::default(),
         };
         let health = Health::default();
         let (serve, mut may_serve) = oneshot::channel();

@@ -4,6 +4,7 @@
 
 use tonic::Code;
 use tracing::warn;
+use twqr_card_keys::NoKey;
 use twqr_journal::JournalError;
 use twqr_types::{Field, Violations};
 
@@ -56,6 +57,12 @@ impl Refusal {
     pub(crate) fn not_accepted(error: &JournalError) -> Self {
         warn!(%error, "a call was refused: the journal did not take its record");
         Self::NotAccepted
+    }
+
+    /// A key is missing without which the card token would be in the log for all to read.
+    pub(crate) fn unprotected(lacking: &NoKey) -> Self {
+        warn!(%lacking, "a call was refused");
+        Self::NotAccepted("card tokens cannot be protected now".to_owned())
     }
 
     /// The gRPC code of the refusal, by which metrics count it for both kinds of callers.

@@ -13,7 +13,7 @@ use std::{
 
 use tokio::sync::watch;
 use twqr_dedupe::{Cache, Inserted, Key, KeyHasher};
-use twqr_types::{KeyName, OrderKey, PayForm};
+use twqr_types::{KeyName, OrderKey, PayForm, RecordedToken};
 
 use crate::router_client::OrderView;
 
@@ -111,12 +111,20 @@ impl Repeats {
     fn digest(&self, form: &PayForm, signed_by: Option<&KeyName>) -> Key {
         self.hasher.key(&[
             form.store_id.as_str().as_bytes(),
-            form.card_token.expose().as_bytes(),
+            card_token(form),
             &form.trade_amount.twd().to_be_bytes(),
             &form.un_redeem.twd().to_be_bytes(),
             signed_by.map_or(&[], |name| name.as_str().as_bytes()),
             &self.policy_changes.load(Ordering::Relaxed).to_be_bytes(),
         ])
+    }
+}
+
+/// What of the card token must be equal. A caller's own request has it in the clear.
+fn card_token(form: &PayForm) -> &[u8] {
+    match &form.card_token {
+        RecordedToken::Clear(token) => token.expose().as_bytes(),
+        RecordedToken::Protected(token) => token.macs.first().map_or(&[], |mac| &mac.bytes),
     }
 }
 

@@ -7,10 +7,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::time::Instant;
+use twqr_card_keys::{CardKeys, NoKey};
 use twqr_journal::{Ack, Entry, Journal, JournalError, Partition, Topic};
 use twqr_order::{Nonce, Order, ReplyTo};
 use twqr_service::Clock;
-use twqr_types::{KeyName, OrderKey, ShardCount, StatusCode, UnixMs};
+use twqr_types::{
+    CardToken, KeyName, OrderKey, PayForm, ProtectedToken, RecordedToken, ShardCount, StatusCode, UnixMs,
+};
 use twqr_wire::convert::{ReplyContent, ReplyRecord, Stamp, with_hops};
 
 use crate::{
@@ -42,6 +45,7 @@ pub(crate) struct RouterClient {
     pub(crate) pending: Arc<PendingCalls>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) card_keys: CardKeys,
 }
 
 /// The result of a request at its deadline.
@@ -85,6 +89,32 @@ impl RouterClient {
     /// The fields of a record that is written now for this caller.
     pub(crate) fn stamp<'a>(&self, caller: &'a Caller) -> Stamp<'a> {
         Stamp { at: self.clock.now(), signed_by: caller.signed_by.as_ref(), nonce: caller.nonce }
+    }
+
+    /// A payment request as it is written to the log: with its card token under keys.
+    pub(crate) fn protect_payment(&self, form: &PayForm) -> Result<PayForm, Refusal> {
+        self.protect(form, |token| self.card_keys.protect(token, &form.key, self.clock.now()))
+    }
+
+    /// A cancel request as it is written to the log: its card token can only be compared.
+    pub(crate) fn protect_cancel(&self, form: &PayForm) -> Result<PayForm, Refusal> {
+        self.protect(form, |token| self.card_keys.protect_compared(token, &form.key))
+    }
+
+    /// Protects the card token, unless older builds take part, which cannot read a protected one.
+    /// Without a key the request is refused before anything is accepted.
+    fn protect(
+        &self,
+        form: &PayForm,
+        protect: impl FnOnce(&CardToken) -> Result<ProtectedToken, NoKey>,
+    ) -> Result<PayForm, Refusal> {
+        let card_token = match &form.card_token {
+            RecordedToken::Clear(token) if self.pending.takes_protected_tokens() => {
+                RecordedToken::Protected(Box::new(protect(token).map_err(|lacking| Refusal::unprotected(&lacking))?))
+            }
+            as_it_is => as_it_is.clone(),
+        };
+        Ok(PayForm { card_token, ..form.clone() })
     }
 
     /// Admits a call about this order, and registers that it waits for replies until the deadline.

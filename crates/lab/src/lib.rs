@@ -15,6 +15,7 @@ pub mod sample_day;
 pub mod short_times;
 pub mod simulator;
 pub mod smoke;
+pub mod token_search;
 
 mod full_api_run;
 mod payments_run;

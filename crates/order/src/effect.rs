@@ -3,8 +3,8 @@
 //! (protocol rule P3).
 
 use twqr_types::{
-    Amount, CardToken, Field, Issuer, MerchantTradeNo, OrderKey, PosId, Remark, ShardId, StoreId, StoreName, TradeNo,
-    UnRedeem, UnixMs,
+    Amount, Field, Issuer, MerchantTradeNo, OrderKey, PosId, Remark, ShardId, SpendableToken, StoreId, StoreName,
+    TradeNo, UnRedeem, UnixMs,
 };
 
 use crate::{Command, EffectId, Limits, Position, Record, ReplyTo};
@@ -128,7 +128,7 @@ pub struct ReversalCall {
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "the fields are the POS document's")]
 pub struct ChargeCall {
-    pub card_token: CardToken,
+    pub card_token: SpendableToken,
     pub store_id: StoreId,
     pub store_name: StoreName,
     pub pos_id: PosId,

@@ -48,9 +48,9 @@ pub use payment::{
     SubscriptionKind, Terms, WATCHES_MAX,
 };
 pub use policy::{
-    AcceptedMerchants, Alphabet, IssuerRules, Limits, Merchant, PROTOCOL_VERSION_NEWEST, Policy, PolicyFault,
-    PolicyReader, RefundRule, RefundScope, Replay, ReplayedPayment, Resolution, Route, RouteTarget, Routing,
-    StatusCodes, Store, Window,
+    AcceptedMerchants, Alphabet, IssuerRules, Limits, Merchant, PROTECTED_TOKENS_SINCE, PROTOCOL_VERSION_NEWEST,
+    Policy, PolicyFault, PolicyReader, RefundRule, RefundScope, Replay, ReplayedPayment, Resolution, Route,
+    RouteTarget, Routing, StatusCodes, Store, Window,
 };
 pub use position::{EffectId, Position};
 pub use record::{

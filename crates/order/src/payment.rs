@@ -1,7 +1,7 @@
 //! The state of a payment: its charge, its refunds, and its cancel.
 
 use twqr_types::{
-    Amount, CardTokenDigest, Extra, GatewayTradeNo, Issuer, MerchantTradeNo, OrderKey, PosId, PosTradeTime, Remark,
+    Amount, ComparedToken, Extra, GatewayTradeNo, Issuer, MerchantTradeNo, OrderKey, PosId, PosTradeTime, Remark,
     StoreId, StoreName, TradeNo, UnRedeem, UnixMs,
 };
 
@@ -134,7 +134,7 @@ pub struct Terms {
     pub remark: Remark,
     pub extra1: Extra,
     pub extra2: Extra,
-    pub card_token: CardTokenDigest,
+    pub card_token: ComparedToken,
 }
 
 /// How a payment was paid: PaymentType of the POS document.

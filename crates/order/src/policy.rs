@@ -13,7 +13,7 @@ mod route;
 mod rules;
 mod window;
 
-use twqr_types::{CardToken, CutOff, Issuer, MerchantId, StatusCode, UnixMs};
+use twqr_types::{CutOff, Issuer, MerchantId, RecordedToken, StatusCode, UnixMs};
 
 pub use faults::PolicyFault;
 pub use issuer::{IssuerRules, Limits, Resolution};
@@ -22,12 +22,16 @@ pub use reader::PolicyReader;
 pub(crate) use refund_rule::RefundCheck;
 pub use refund_rule::{RefundRule, RefundScope};
 pub use replay::{Replay, ReplayedPayment, Routing};
-pub use route::{Alphabet, Route, RouteTarget};
+pub use route::{Route, RouteTarget};
 pub use rules::AcceptedMerchants;
+pub use twqr_types::Alphabet;
 pub use window::Window;
 
 /// The newest protocol version that this build knows; see [`Policy::protocol_version`].
 pub const PROTOCOL_VERSION_NEWEST: u32 = 3;
+
+/// The protocol version from which on card tokens are written only under keys.
+pub const PROTECTED_TOKENS_SINCE: u32 = 3;
 
 /// One version of the rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,9 +136,19 @@ impl Policy {
         faults
     }
 
+    /// Lists the routes whose prefix is longer than what a protected card token shows. They are not
+    /// among [`Policy::faults`], because a record with such a policy is valid: earlier builds
+    /// accepted them.
+    pub fn long_prefixes(&self) -> Vec<PolicyFault> {
+        let fault = |(i, route): (usize, &Route)| {
+            route.prefix_fault().map(|problem| PolicyFault { place: format!("routes[{i}].prefix"), problem })
+        };
+        self.routes.iter().enumerate().filter_map(fault).collect()
+    }
+
     /// The route with the longest matching prefix.
-    pub fn route(&self, token: &CardToken) -> Option<&Route> {
-        let matching = self.routes.iter().filter(|route| token.expose().starts_with(&route.prefix));
+    pub fn route(&self, token: &RecordedToken) -> Option<&Route> {
+        let matching = self.routes.iter().filter(|route| token.begins_with(&route.prefix));
         matching.max_by_key(|route| route.prefix.len())
     }
 

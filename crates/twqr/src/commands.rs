@@ -4,6 +4,7 @@ pub(crate) mod cancel;
 pub(crate) mod capacity;
 pub(crate) mod dead_letters;
 pub(crate) mod journal;
+pub(crate) mod keys;
 pub(crate) mod merchants;
 pub(crate) mod orders;
 pub(crate) mod pay;

@@ -89,6 +89,9 @@ enum Command {
     Merchants(commands::merchants::Merchants),
     /// Prints the table of all metrics that the services export, as Markdown
     Metrics,
+    /// Makes, renews, lists and destroys the keys under which card tokens are written
+    #[command(subcommand)]
+    Keys(commands::keys::Keys),
     /// Checks or prints the configuration
     #[command(subcommand)]
     Config(cli::Config),
@@ -115,6 +118,7 @@ fn main() -> ExitCode {
 }
 
 fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
+    twqr_service::forbid_core_dumps();
     twqr_service::raise_open_files();
     let mut config = Config::load(cli.config.as_deref())?;
     let resources = Resources::of(&mut config, ContainerLimits::read(Path::new("/")));
@@ -137,6 +141,7 @@ async fn run(command: Command, config: Config, resources: Resources) -> anyhow::
         Command::Refund(arguments) => return commands::refund::run(arguments).await,
         Command::Cancel(arguments) => return commands::cancel::run(arguments).await,
         Command::Journal(command) => return commands::journal::run(command, &config).await,
+        Command::Keys(command) => return commands::keys::run(command, &config).map(|()| ExitCode::SUCCESS),
         Command::Topics(topics) => return commands::topics::run(topics, &config).await,
         Command::Policy(policy) => return commands::policy::run(policy, &config).await,
         Command::Merchants(merchants) => return commands::merchants::run(merchants, &config).await,

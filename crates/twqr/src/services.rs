@@ -2,6 +2,7 @@
 //! and stops before them. When the process is asked to stop, it is unready at once; then it refuses
 //! new calls, finishes those in flight, lets others take over what it holds, and ends.
 
+mod card_keys;
 mod journal;
 mod journal_care;
 mod settings;
@@ -15,6 +16,7 @@ use tokio::{
     time::Instant,
 };
 use tracing::warn;
+use twqr_card_keys::{CardKeys, Hour};
 use twqr_config::Config;
 use twqr_consumer::{ClockMeter, group_part};
 use twqr_files::print_error_line;
@@ -93,6 +95,7 @@ const END_WITHIN_MS: u64 = 8_000;
 /// Checks that the files which the configuration names can be read and are valid.
 pub(crate) fn check_files(config: &Config) -> anyhow::Result<()> {
     settings::pos_http(config).check_keys().context("merchant_keys_file")?;
+    card_keys::check(config, Hour::of(SystemClock.now()))?;
     config.kafka.settings().map(drop)
 }
 
@@ -103,6 +106,7 @@ struct Process {
     config: Config,
     journal: Arc<dyn Journal>,
     clock: Arc<dyn Clock>,
+    card_keys: CardKeys,
     health: Health,
     /// The sockets of services that have not started.
     ingress: Option<twqr_ingress::Sockets>,
@@ -119,7 +123,7 @@ pub(crate) async fn run(services: &[Service], config: Config, stop: Cancellation
     let sockets = Sockets::bind(services, &config)?;
     let health = starting(services);
     let metrics = Exposition::install(health.clone(), config.data_dir.clone())?;
-    let tiers = [(); 3].map(|()| (CancellationToken::new(), Running::new()));
+    let mut tiers = [(); 3].map(|()| (CancellationToken::new(), Running::new()));
     let mut admin = (CancellationToken::new(), Running::new());
     let listener = sockets.admin.listen()?;
     admin.1.spawn(admin::serve(listener, health.clone(), metrics, admin.0.clone()));
@@ -131,8 +135,11 @@ pub(crate) async fn run(services: &[Service], config: Config, stop: Cancellation
     };
     let spans = settings::telemetry(&config).as_ref().map(twqr_telemetry::start).transpose()?;
     let clock = measured_clock(&config, &opened.journal, &health, &tiers[2].0).await;
+    let tier = (tiers[2].0.clone(), &mut tiers[2].1);
+    let card_keys = card_keys::open(services, &config, clock.clone(), &health, tier).await?;
     let (ingress, operators) = (sockets.ingress, sockets.operators);
-    let mut process = Process { config, journal: opened.journal, clock, health, ingress, operators, tiers, admin };
+    let mut process =
+        Process { config, journal: opened.journal, clock, card_keys, health, ingress, operators, tiers, admin };
     if let Some(embedded) = opened.embedded {
         let kept_ms = i64::from(process.config.journal_retention_hours) * 3_600_000;
         let care = journal_care::take_care(embedded, process.health.clone(), kept_ms);
@@ -221,11 +228,11 @@ impl Process {
     async fn start(&mut self, service: Service) -> anyhow::Result<()> {
         let (token, running) = &mut self.tiers[service.tier()];
         let context = Context { clock: self.clock.clone(), shutdown: token.clone(), health: self.health.clone() };
-        let (config, journal) = (&self.config, self.journal.clone());
+        let (config, journal, keys) = (&self.config, self.journal.clone(), self.card_keys.clone());
         match service {
             Service::Ingress => {
                 let (sockets, settings) =
-                    (self.ingress.take().context("ingress: started twice")?, settings::ingress(config)?);
+                    (self.ingress.take().context("ingress: started twice")?, settings::ingress(config, keys)?);
                 running.spawn(named("ingress", twqr_ingress::run(sockets, settings, journal, context)))
             }
             Service::Router => {
@@ -233,11 +240,11 @@ impl Process {
                 running.spawn(named("router", twqr_router::run(settings, journal, context)))
             }
             Service::WalletWorker => {
-                let settings = settings::wallet_worker(config)?;
+                let settings = settings::wallet_worker(config, keys)?;
                 running.spawn(named("wallet-worker", twqr_worker::run(settings, journal, context)))
             }
             Service::FiscWorker => {
-                let settings = settings::fisc_worker(config)?;
+                let settings = settings::fisc_worker(config, keys)?;
                 running.spawn(named("fisc-worker", twqr_worker::run(settings, journal, context)))
             }
             Service::Tracker => {

@@ -5,7 +5,7 @@ use std::mem::take;
 
 use crate::{
     Amount, CardToken, Extra, Field, GatewayTradeNo, MerchantId, MerchantTradeNo, OrderKey, PosId, PosTradeTime,
-    Remark, SendTime, StoreId, StoreName, UnRedeem, Violations,
+    ProtectedToken, RecordedToken, Remark, SendTime, StoreId, StoreName, UnRedeem, Violations,
 };
 
 mod refund;
@@ -44,7 +44,7 @@ pub struct PayForm {
     pub gateway_trade_no: GatewayTradeNo,
     pub pos_id: PosId,
     pub pos_trade_time: PosTradeTime,
-    pub card_token: CardToken,
+    pub card_token: RecordedToken,
     pub trade_amount: Amount,
     pub un_redeem: UnRedeem,
     pub remark: Remark,
@@ -57,18 +57,32 @@ impl PayForm {
     /// Checks every field; the error lists all violations.
     pub fn parse(mut raw: RawPay) -> Result<Self, Violations> {
         let times = Times::of_caller(take(&mut raw.pos_trade_time), take(&mut raw.send_time));
-        Self::with_times(raw, times)
+        let token = CardToken::parse(take(&mut raw.card_token)).map(RecordedToken::from);
+        Self::with(raw, times, token)
     }
 
     /// Checks a request from the log like [`Self::parse`], but takes dates of any year; see
     /// [`PosTradeTime::parse_stored`].
     pub fn parse_stored(mut raw: RawPay) -> Result<Self, Violations> {
         let times = Times::of_log(take(&mut raw.pos_trade_time), take(&mut raw.send_time));
-        Self::with_times(raw, times)
+        let token = CardToken::parse(take(&mut raw.card_token)).map(RecordedToken::from);
+        Self::with(raw, times, token)
     }
 
-    /// Checks every field; the times were parsed from `raw` before.
-    fn with_times(raw: RawPay, times: Times) -> Result<Self, Violations> {
+    /// Checks a request from the log whose card token is beside it, so `raw` must have none.
+    pub fn parse_protected(mut raw: RawPay, token: ProtectedToken) -> Result<Self, Violations> {
+        let times = Times::of_log(take(&mut raw.pos_trade_time), take(&mut raw.send_time));
+        let is_alone = raw.card_token.is_empty();
+        let token = RecordedToken::Protected(Box::new(token));
+        Self::with(
+            raw,
+            times,
+            if is_alone { Ok(token) } else { Err("must be empty beside a protected one".to_owned()) },
+        )
+    }
+
+    /// Checks every field; the times and the card token were parsed from `raw` before.
+    fn with(raw: RawPay, times: Times, card_token: Result<RecordedToken, String>) -> Result<Self, Violations> {
         let mut bad = Violations::default();
         let merchant_id = bad.take(Field::MerchantId, MerchantId::parse(raw.merchant_id));
         let store_id = bad.take(Field::StoreId, StoreId::parse(raw.store_id));
@@ -77,7 +91,7 @@ impl PayForm {
         let merchant_trade_no = bad.take(Field::MerchantTradeNo, MerchantTradeNo::parse(raw.merchant_trade_no));
         let pos_id = bad.take(Field::PosId, PosId::parse(raw.pos_id));
         let pos_trade_time = bad.take(Field::PosTradeTime, times.pos_trade_time);
-        let card_token = bad.take(Field::CardToken, CardToken::parse(raw.card_token));
+        let card_token = bad.take(Field::CardToken, card_token);
         let trade_amount = bad.take(Field::TradeAmount, Amount::parse(raw.trade_amount));
         let un_redeem = bad.take(Field::UnRedeem, un_redeem(raw.un_redeem, trade_amount));
         let remark = bad.take(Field::Remark, Remark::parse(raw.remark));

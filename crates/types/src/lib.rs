@@ -3,6 +3,7 @@
 //!
 //! Nothing here reads a clock, a file or a socket.
 
+mod alphabet;
 mod business_day;
 mod card_token;
 mod carrier;
@@ -11,6 +12,8 @@ mod form;
 mod issuer;
 mod key;
 mod money;
+mod protected_token;
+mod recorded_token;
 mod signature_form;
 mod status_code;
 mod text;
@@ -18,6 +21,7 @@ mod time;
 mod trade_no;
 mod violation;
 
+pub use alphabet::Alphabet;
 pub use business_day::{BusinessDay, CutOff, InvalidCutOff, InvalidDate};
 pub use card_token::{CardToken, CardTokenDigest};
 pub use carrier::{Carrier, masked_card_no};
@@ -26,6 +30,8 @@ pub use form::{PayForm, QueryForm, RawPay, RawQuery, RawRefund, RefundForm};
 pub use issuer::{InstitutionCode, InvalidInstitution, Issuer};
 pub use key::{OrderKey, ShardCount, ShardId};
 pub use money::{Amount, UnRedeem};
+pub use protected_token::{ProtectedToken, SealedToken, TokenMac, TokenShape};
+pub use recorded_token::{ComparedToken, RecordedToken, SpendableToken};
 pub use signature_form::SignatureForm;
 pub use status_code::{InvalidStatusCode, StatusCode};
 pub use text::{Extra, GatewayTradeNo, KeyName, MerchantId, MerchantTradeNo, PosId, Remark, StoreId, StoreName};

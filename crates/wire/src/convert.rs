@@ -8,6 +8,7 @@
 mod alive;
 mod backend_answers;
 mod backend_calls;
+mod card_tokens;
 mod dead_letters;
 mod fault;
 mod forms;

@@ -52,7 +52,11 @@ mod tests {
             version: 1,
             at_ms: 0,
             hops: None,
-            body: Some(bus::orders_record::Body::Pay(bus::Pay { request: Some(request.clone()), reply_to: None })),
+            body: Some(bus::orders_record::Body::Pay(bus::Pay {
+                request: Some(request.clone()),
+                reply_to: None,
+                token: None,
+            })),
         };
         let streamed = pos::PayStreamRequest { payment: Some(request.clone()), ..Default::default() };
         let cancel = pos::CancelRequest { card_token: card_token.clone(), ..Default::default() };

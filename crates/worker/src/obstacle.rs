@@ -27,11 +27,13 @@ pub(crate) enum Obstacle {
     PartitionFull,
     /// The issuer's budget of inquiries is used up for now.
     BudgetUsedUp,
+    /// The card token of the charge cannot be opened.
+    SealedToken,
 }
 
 impl Obstacle {
     /// Every obstacle, in the order of their numbers.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::WrongClock,
         Self::Late,
         Self::LateInQueue,
@@ -44,6 +46,7 @@ impl Obstacle {
         Self::LaneFull,
         Self::PartitionFull,
         Self::BudgetUsedUp,
+        Self::SealedToken,
     ];
 
     /// The reason in an outcome.
@@ -60,6 +63,7 @@ impl Obstacle {
             Self::CircuitOpen => "the issuer has not answered lately; its circuit is open",
             Self::LaneFull => "too many calls to the issuer are in flight, and its queue is full",
             Self::PartitionFull => "too many tasks wait for their issuers",
+            Self::SealedToken => "its card token cannot be opened here",
             Self::BudgetUsedUp => "the issuer's budget of inquiries is used up for now",
         }
     }
@@ -79,6 +83,7 @@ impl Obstacle {
             Self::LaneFull => "lane_full",
             Self::PartitionFull => "partition_full",
             Self::BudgetUsedUp => "budget_used_up",
+            Self::SealedToken => "sealed_token",
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use twqr_card_keys::CardKeys;
 use twqr_journal::Topic;
 use twqr_order::HELD_BACK_MS_MAX;
 
@@ -24,13 +25,15 @@ pub struct Settings {
     pub call_timeout_ms: u64,
     /// The limits on the calls to each issuer.
     pub lanes: Arc<Lanes>,
+    /// The keys that open the card tokens of charges.
+    pub card_keys: CardKeys,
 }
 
 impl Settings {
     /// The wallet's worker: it calls one issuer, so it has one lane.
     pub fn wallet(member: String, wallet: Arc<dyn Backend>, call_timeout_ms: u64) -> Self {
         let (topic, lanes) = (Topic::WalletTasks, Arc::new(Lanes::single()));
-        Self { topic, member, backend: wallet, call_timeout_ms, lanes }
+        Self { topic, member, backend: wallet, call_timeout_ms, lanes, card_keys: CardKeys::default() }
     }
 
     /// How long after `send_by` a call may be unfinished, or held back by a worker's connection, in
@@ -50,6 +53,6 @@ impl Settings {
     /// delays no other.
     pub fn fisc(member: String, fisc: Arc<dyn Backend>, call_timeout_ms: u64) -> Self {
         let (topic, lanes) = (Topic::FiscTasks, Arc::new(Lanes::by_institution()));
-        Self { topic, member, backend: fisc, call_timeout_ms, lanes }
+        Self { topic, member, backend: fisc, call_timeout_ms, lanes, card_keys: CardKeys::default() }
     }
 }

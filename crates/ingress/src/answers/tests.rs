@@ -4,7 +4,9 @@ use twqr_order::{
     Cancel, CancelStage, EffectId, Evidence, Failure, Movement, Nonces, Payment, Phase, Remembering, ReversalApproval,
     Terms,
 };
-use twqr_types::{CardTokenDigest, Issuer, PayForm, RawPay, Remark, ShardId, StatusCode, TradeNo, UnixMs};
+use twqr_types::{
+    CardTokenDigest, ComparedToken, Issuer, PayForm, RawPay, Remark, ShardId, StatusCode, TradeNo, UnixMs,
+};
 
 use super::*;
 
@@ -49,7 +51,7 @@ fn declined(cancel: Cancel) -> Payment {
             remark: form.remark,
             extra1: form.extra1,
             extra2: form.extra2,
-            card_token: CardTokenDigest::from_bytes([0; CardTokenDigest::LEN]),
+            card_token: ComparedToken::Digest(CardTokenDigest::from_bytes([0; CardTokenDigest::LEN])),
         },
         issuer: Some(Issuer::Wallet),
         charge: failed("928"),

@@ -26,6 +26,7 @@ use std::{
 use bytes::Bytes;
 use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint};
+use twqr_card_keys::CardKeys;
 use twqr_ingress::{AdmissionSettings, Error, Settings, Sockets, run};
 use twqr_journal::{
     Entry, Journal, Offset, Partition, Record, Topic,
@@ -35,7 +36,9 @@ use twqr_order::{
     Approval, Command, EffectId, Movement, Nonces, Order, Payment, PaymentType, Phase, Remembering, ReplyTo, Terms,
 };
 use twqr_service::{BoundSocket, CancellationToken, Clock, Context, Health, SystemClock};
-use twqr_types::{CardTokenDigest, Issuer, KeyName, PayForm, RawPay, ShardId, StatusCode, TradeNo, UnixMs};
+use twqr_types::{
+    CardTokenDigest, ComparedToken, Issuer, KeyName, PayForm, RawPay, ShardId, StatusCode, TradeNo, UnixMs,
+};
 use twqr_wire::{
     convert::{DeadLetter, ReplyContent, ReplyRecord, decode_dead_letter, decode_record, encode_reply_record},
     pos::{PayRequest, pos_service_client::PosServiceClient},
@@ -91,6 +94,7 @@ pub fn settings() -> Settings {
         streams_max: 2,
         stream_in_flight_max: 8,
         repeats_size: NonZeroUsize::new(1_000).unwrap(),
+        card_keys: CardKeys::in_memory(SystemClock.now(), 1),
         warm_rounds: 0,
         drain_within_ms: 500,
         connection_age: None,
@@ -290,7 +294,7 @@ pub fn payment_order(number: &str, charge: Phase<Approval>) -> Payment {
             remark: form.remark,
             extra1: form.extra1,
             extra2: form.extra2,
-            card_token: CardTokenDigest::from_bytes([0; CardTokenDigest::LEN]),
+            card_token: ComparedToken::Digest(CardTokenDigest::from_bytes([0; CardTokenDigest::LEN])),
         },
         issuer: Some(Issuer::Wallet),
         charge: movement(charge),

@@ -93,7 +93,7 @@ fn differing_fields(payment: &Payment, form: &PayForm) -> Vec<Field> {
     let un_redeem = if payment.issuer == Some(Issuer::Wallet) { form.un_redeem } else { UnRedeem::ZERO };
     let compared = [
         (Field::GatewayTradeNo, terms.gateway_trade_no == form.gateway_trade_no),
-        (Field::CardToken, terms.card_token == form.card_token.digest(&form.key)),
+        (Field::CardToken, !terms.card_token.differs_from(&form.card_token, &form.key)),
         (Field::TradeAmount, terms.trade_amount == form.trade_amount),
         (Field::UnRedeem, terms.un_redeem == un_redeem),
     ];

@@ -134,7 +134,7 @@ fn new_payment(pay: &Pay, issuer: Option<Issuer>, charge: Movement<Approval>, co
             remark: form.remark.clone(),
             extra1: form.extra1.clone(),
             extra2: form.extra2.clone(),
-            card_token: form.card_token.digest(&form.key),
+            card_token: form.card_token.compared(&form.key),
         },
         issuer,
         charge,
@@ -160,7 +160,7 @@ fn remembering(pay: &Pay, context: &ApplyContext<'_>) -> Remembering {
 
 fn charge_call(payment: &Payment, form: &PayForm) -> ChargeCall {
     ChargeCall {
-        card_token: form.card_token.clone(),
+        card_token: form.card_token.spendable(),
         store_id: form.store_id.clone(),
         store_name: form.store_name.clone(),
         pos_id: form.pos_id.clone(),
@@ -192,7 +192,7 @@ fn differing_fields(payment: &Payment, form: &PayForm) -> Vec<Field> {
     let terms = &payment.terms;
     let compared = [
         (Field::StoreId, terms.store_id == form.store_id),
-        (Field::CardToken, terms.card_token == form.card_token.digest(&form.key)),
+        (Field::CardToken, !terms.card_token.differs_from(&form.card_token, &form.key)),
         (Field::TradeAmount, terms.trade_amount == form.trade_amount),
         (Field::UnRedeem, terms.requested_un_redeem == form.un_redeem),
     ];

@@ -1,6 +1,6 @@
 //! Routes: which issuer a payment code belongs to.
 
-use twqr_types::{CardToken, Issuer};
+use twqr_types::{Alphabet, CardToken, Issuer, RecordedToken, TokenShape};
 
 /// Sends the payment codes that begin with a prefix to a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,48 +24,13 @@ pub enum RouteTarget {
     Refuse,
 }
 
-/// The characters that a payment code may have.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Alphabet {
-    /// Any printable ASCII character except the space.
-    #[default]
-    Printable,
-    /// The digits 0 to 9.
-    Digits,
-    /// ASCII letters and digits.
-    Alphanumeric,
-    /// ASCII letters, digits, `-` and `_`.
-    Base64Url,
-}
-
-impl Alphabet {
-    /// Every alphabet with its name in the policy document.
-    pub const ALL: [(Self, &'static str); 4] = [
-        (Self::Printable, "printable"),
-        (Self::Digits, "digits"),
-        (Self::Alphanumeric, "alphanumeric"),
-        (Self::Base64Url, "base64url"),
-    ];
-
-    fn has(self, byte: u8) -> bool {
-        match self {
-            Self::Printable => byte.is_ascii_graphic(),
-            Self::Digits => byte.is_ascii_digit(),
-            Self::Alphanumeric => byte.is_ascii_alphanumeric(),
-            Self::Base64Url => byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'),
-        }
-    }
-}
-
 impl Route {
     /// Returns why the code is malformed, without repeating it.
-    pub(crate) fn code_fault(&self, token: &CardToken) -> Option<&'static str> {
-        let code = token.expose();
-        if !self.code_lengths.contains(&(code.len() as u32)) {
+    pub(crate) fn code_fault(&self, token: &RecordedToken) -> Option<&'static str> {
+        if !self.code_lengths.contains(&token.length()) {
             return Some("the code does not have the length that its issuer's codes have");
         }
-        let fits = code.bytes().all(|byte| self.alphabet.has(byte));
-        (!fits).then_some("the code has a character that its issuer's codes do not have")
+        (!token.is_within(self.alphabet)).then_some("the code has a character that its issuer's codes do not have")
     }
 
     /// Lists everything that is wrong with the route, as field and problem.
@@ -85,5 +50,14 @@ impl Route {
             faults.push(("alphabet", format!("does not have every character of the prefix {:?}", self.prefix)));
         }
         faults
+    }
+
+    /// Why protected codes cannot be matched with this route: its prefix is longer than what a
+    /// record shows of them.
+    pub(super) fn prefix_fault(&self) -> Option<String> {
+        let shown = self.code_lengths.iter().copied().map(TokenShape::prefix_len_max).min()?;
+        (self.prefix.len() > shown as usize).then(|| {
+            format!("is {:?}, must be at most {shown} characters: a record shows no more of these codes", self.prefix)
+        })
     }
 }

@@ -141,7 +141,8 @@ fn known_protocol(policy: Policy) -> Result<Policy, Vec<PolicyFault>> {
 }
 
 fn gregorian(policy: Policy) -> Result<Policy, Vec<PolicyFault>> {
-    let faults = policy.foreign_years();
+    let mut faults = policy.foreign_years();
+    faults.extend(policy.long_prefixes());
     if faults.is_empty() { Ok(policy) } else { Err(faults) }
 }
 

@@ -9,7 +9,7 @@ pub fn payment(form: PayForm, trade_no: TradeNo, accepted_at: UnixMs, charge: Mo
         trade_no,
         accepted_at,
         terms: Terms {
-            card_token: form.card_token.digest(&form.key),
+            card_token: form.card_token.compared(&form.key),
             store_id: form.store_id,
             store_name: form.store_name,
             gateway_trade_no: form.gateway_trade_no,

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use twqr_card_keys::CardKeys;
 use twqr_config::{AdmissionConfig, Config, TelemetryProtocol};
 use twqr_ingress::{AdmissionSettings, HttpSettings};
 use twqr_router::DiskStore;
@@ -26,7 +27,7 @@ const POLICY_WAIT_MS: u64 = 10_000;
 /// code and broker.
 const WARM_ROUNDS: u32 = 30;
 
-pub(super) fn ingress(config: &Config) -> anyhow::Result<twqr_ingress::Settings> {
+pub(super) fn ingress(config: &Config, card_keys: CardKeys) -> anyhow::Result<twqr_ingress::Settings> {
     Ok(twqr_ingress::Settings {
         member: format!("ingress-{}", config.member),
         http: Some(pos_http(config)),
@@ -39,6 +40,7 @@ pub(super) fn ingress(config: &Config) -> anyhow::Result<twqr_ingress::Settings>
         repeats_size: REPEATS_SIZE,
         drain_within_ms: DRAIN_WITHIN_MS,
         connection_age: config.connection_age(),
+        card_keys,
         warm_rounds: WARM_ROUNDS,
     })
 }
@@ -90,14 +92,16 @@ pub(super) fn tracker(config: &Config) -> twqr_tracker::Settings {
     twqr_tracker::Settings { database: config.data_dir.join("read-model.sqlite"), policy_wait_ms: POLICY_WAIT_MS }
 }
 
-pub(super) fn wallet_worker(config: &Config) -> anyhow::Result<twqr_worker::Settings> {
+pub(super) fn wallet_worker(config: &Config, card_keys: CardKeys) -> anyhow::Result<twqr_worker::Settings> {
     let wallet = GrpcBackend::new("the wallet", format!("http://{}", config.wallet)).context("wallet-worker")?;
     let member = format!("wallet-worker-{}", config.member);
-    Ok(twqr_worker::Settings::wallet(member, Arc::new(wallet), config.call_timeout_ms))
+    let settings = twqr_worker::Settings::wallet(member, Arc::new(wallet), config.call_timeout_ms);
+    Ok(twqr_worker::Settings { card_keys, ..settings })
 }
 
-pub(super) fn fisc_worker(config: &Config) -> anyhow::Result<twqr_worker::Settings> {
+pub(super) fn fisc_worker(config: &Config, card_keys: CardKeys) -> anyhow::Result<twqr_worker::Settings> {
     let fisc = GrpcBackend::new("FISC", format!("http://{}", config.fisc)).context("fisc-worker")?;
     let member = format!("fisc-worker-{}", config.member);
-    Ok(twqr_worker::Settings::fisc(member, Arc::new(fisc), config.call_timeout_ms))
+    let settings = twqr_worker::Settings::fisc(member, Arc::new(fisc), config.call_timeout_ms);
+    Ok(twqr_worker::Settings { card_keys, ..settings })
 }

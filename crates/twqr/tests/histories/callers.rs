@@ -21,13 +21,16 @@ use twqr_journal_sim::{Sim, SimSession};
 use twqr_loadgen::payments;
 use twqr_order::{Policy, ReplyTo};
 use twqr_service::Clock;
-use twqr_types::{Amount, OrderKey, PayForm, RefundForm, ShardCount, UnixMs};
+use twqr_types::{Amount, OrderKey, PayForm, RecordedToken, RefundForm, ShardCount, UnixMs};
 use twqr_wire::{
     convert::{encode_cancel, encode_pay, encode_query, encode_refund, pay_form},
     pos::PayRequest,
 };
 
-use crate::reply_recorder::{INGRESSES, RecordedReplies, record_replies};
+use crate::{
+    processes::card_keys,
+    reply_recorder::{INGRESSES, RecordedReplies, record_replies},
+};
 use cancels::OpenCancel;
 
 /// Which requests the callers of a history make.
@@ -63,6 +66,8 @@ pub struct Caller {
     pub cancels: Vec<OpenCancel>,
     true_policy: Policy,
     kinds: RequestKinds,
+    /// Whether the card tokens in its records are protected.
+    protects: bool,
 }
 
 /// What a caller requests of an order.
@@ -105,6 +110,7 @@ impl Callers {
             cancels: Vec::new(),
             true_policy,
             kinds,
+            protects: !seed.is_multiple_of(3),
         };
         let finished = done.clone();
         tokio::spawn(async move {
@@ -132,13 +138,22 @@ impl Request {
         }
     }
 
-    fn record(&self, at: UnixMs, to: ReplyTo) -> Bytes {
+    /// The record that an ingress writes; with card tokens in the clear before protocol version 3.
+    fn record(&self, at: UnixMs, to: ReplyTo, protects: bool) -> Bytes {
         match self {
+            Self::Pay(form) if protects => encode_pay(at, &protected(form, at), Some(to)),
             Self::Pay(form) => encode_pay(at, form, Some(to)),
             Self::Refund(form) => encode_refund(at, form, Some(to)),
+            Self::Cancel(form) if protects => encode_cancel(at, &protected(form, at), Some(to)),
             Self::Cancel(form) => encode_cancel(at, form, Some(to)),
         }
     }
+}
+
+fn protected(form: &PayForm, at: UnixMs) -> PayForm {
+    let RecordedToken::Clear(token) = &form.card_token else { return form.clone() };
+    let protected = card_keys().protect(token, &form.key, at).unwrap();
+    PayForm { card_token: RecordedToken::Protected(Box::new(protected)), ..form.clone() }
 }
 
 impl Caller {
@@ -205,7 +220,7 @@ impl Caller {
                 self.replies.lock().unwrap().pays.insert(to.correlation);
             }
             correlations.push(to.correlation);
-            let record = request.record(self.clock.now(), to);
+            let record = request.record(self.clock.now(), to, self.protects);
             if self.session.append(shard, vec![Entry::plain(record)]).await.is_ok() {
                 break;
             }

@@ -82,7 +82,7 @@ fn has_fields_of(form: &PayForm, payment: &Payment) -> bool {
     let terms = &payment.terms;
     let un_redeem = if payment.issuer == Some(Issuer::Wallet) { form.un_redeem.twd() } else { 0 };
     terms.gateway_trade_no == form.gateway_trade_no
-        && terms.card_token == form.card_token.digest(&form.key)
+        && !terms.card_token.differs_from(&form.card_token, &form.key)
         && terms.trade_amount == form.trade_amount
         && terms.un_redeem.twd() == un_redeem
 }

@@ -3,7 +3,7 @@
 use std::{
     num::NonZeroU64,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicI64, Ordering},
     },
     time::Duration,
@@ -12,6 +12,7 @@ use std::{
 use futures::FutureExt;
 use rand::{Rng, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
+use twqr_card_keys::CardKeys;
 use twqr_consumer::ClockMeter;
 use twqr_journal_sim::{Sim, SimSession};
 use twqr_order::Policy;
@@ -55,6 +56,14 @@ pub struct VirtualClock {
 const SKEW_MS_MAX: u64 = 200;
 
 const EPOCH_MS: i64 = 1_790_000_000_000;
+/// How many hours of virtual time a history may take.
+const HOURS: i64 = 24;
+
+/// The card keys of every process and every caller.
+pub fn card_keys() -> CardKeys {
+    static KEYS: OnceLock<CardKeys> = OnceLock::new();
+    KEYS.get_or_init(|| CardKeys::in_memory(UnixMs(EPOCH_MS), HOURS)).clone()
+}
 
 impl Clock for VirtualClock {
     fn now(&self) -> UnixMs {
@@ -135,7 +144,7 @@ impl Processes {
                     worker_clock: clock.clone(),
                 };
                 let configure = if service == Service::WalletWorker { Settings::wallet } else { Settings::fisc };
-                let settings = configure(member, Arc::new(connection), 800);
+                let settings = Settings { card_keys: card_keys(), ..configure(member, Arc::new(connection), 800) };
                 tokio::spawn(measuring.then(|()| twqr_worker::run(settings, journal, context)));
             }
         }

@@ -1,6 +1,7 @@
 //! The calls to a backend (`proto/twqr/backend/v1`), made from tasks.
 
 use twqr_order::{ChargeCall, RefundCall, ReversalCall, Subject, Task, TaskKind};
+use twqr_types::SpendableToken;
 
 use crate::backend::{self, exchange_request::Call};
 
@@ -40,11 +41,19 @@ fn charge_call(task: &Task, charge: &ChargeCall) -> backend::Charge {
         store_id: charge.store_id.as_str().to_owned(),
         store_name: charge.store_name.as_str().to_owned(),
         pos_id: charge.pos_id.as_str().to_owned(),
-        card_token: charge.card_token.expose().to_owned(),
+        card_token: clear_text(&charge.card_token),
         trade_amount: charge.trade_amount.twd(),
         un_redeem: charge.un_redeem.twd(),
         remark: charge.remark.as_str().to_owned(),
         send_by_ms: task.send_by.0,
+    }
+}
+
+/// The token for the issuer. The worker has opened it before; a sealed one is nothing to pay with.
+fn clear_text(token: &SpendableToken) -> String {
+    match token {
+        SpendableToken::Clear(token) => token.expose().to_owned(),
+        SpendableToken::Sealed(_) => String::new(),
     }
 }
 

@@ -1,9 +1,10 @@
 //! The requests of the public API, to and from the parsed forms of `twqr_types`. The log stores
 //! requests in the same messages.
 
-use twqr_types::{PayForm, RawPay, RawQuery, RawRefund, RefundForm, Violations};
+use twqr_types::{PayForm, RawPay, RawQuery, RawRefund, RecordedToken, RefundForm, Violations};
 
-use crate::pos;
+use super::{card_tokens::protected_from, fault::RecordFault};
+use crate::{bus, pos};
 
 /// Moves the fields of a payment or a cancel request, which are the same, into a [`RawPay`].
 macro_rules! raw_pay {
@@ -39,7 +40,7 @@ macro_rules! pay_fields {
             merchant_trade_no: $form.key.merchant_trade_no.as_str().to_owned(),
             pos_id: $form.pos_id.as_str().to_owned(),
             pos_trade_time: $form.pos_trade_time.as_str().to_owned(),
-            card_token: $form.card_token.expose().to_owned(),
+            card_token: clear_text(&$form.card_token),
             trade_amount: $form.trade_amount.twd(),
             un_redeem: $form.un_redeem.twd(),
             remark: $form.remark.as_str().to_owned(),
@@ -61,19 +62,50 @@ pub fn raw_cancel(request: pos::CancelRequest) -> RawPay {
     raw_pay!(request)
 }
 
-/// Parses a payment request from the log; the error lists every violation.
+/// Parses a payment request; the error lists every violation.
 pub fn pay_form(request: pos::PayRequest) -> Result<PayForm, Violations> {
     PayForm::parse_stored(raw_pay(request))
+}
+
+/// Parses a payment request from the log, whose card token is in the request or beside it.
+pub(super) fn recorded_pay(
+    request: pos::PayRequest,
+    token: Option<bus::ProtectedToken>,
+) -> Result<PayForm, RecordFault> {
+    let form = recorded(raw_pay(request), token)?;
+    match &form.card_token {
+        RecordedToken::Protected(token) if token.sealed.is_none() => Err(RecordFault::Missing("token.sealed")),
+        RecordedToken::Protected(_) | RecordedToken::Clear(_) => Ok(form),
+    }
+}
+
+/// Parses a cancel request from the log in the same way; nothing of its card token is sealed.
+pub(super) fn recorded_cancel(
+    request: pos::CancelRequest,
+    token: Option<bus::ProtectedToken>,
+) -> Result<PayForm, RecordFault> {
+    recorded(raw_cancel(request), token)
+}
+
+fn recorded(raw: RawPay, token: Option<bus::ProtectedToken>) -> Result<PayForm, RecordFault> {
+    match token.map(protected_from).transpose()? {
+        None => PayForm::parse_stored(raw),
+        Some(token) => PayForm::parse_protected(raw, token),
+    }
+    .map_err(RecordFault::Form)
+}
+
+/// The text of a token in the clear; a protected one is written beside the request.
+fn clear_text(token: &RecordedToken) -> String {
+    match token {
+        RecordedToken::Clear(token) => token.expose().to_owned(),
+        RecordedToken::Protected(_) => String::new(),
+    }
 }
 
 /// The payment request from which a form was parsed.
 pub(crate) fn pay_request(form: &PayForm) -> pos::PayRequest {
     pay_fields!(PayRequest, form)
-}
-
-/// Parses a cancel request from the log; the error lists every violation.
-pub(crate) fn cancel_form(request: pos::CancelRequest) -> Result<PayForm, Violations> {
-    PayForm::parse_stored(raw_cancel(request))
 }
 
 /// The cancel request from which a form was parsed.

@@ -10,8 +10,9 @@ use twqr_types::{Amount, KeyName, OrderKey, PayForm, PosId, RefundForm, Remark, 
 
 use super::{
     alive::{alive_from, alive_out, process_from, process_out},
+    card_tokens::protected_out,
     fault::{RecordFault, check_version, need},
-    forms::{cancel_form, cancel_request, pay_form, pay_request, refund_form, refund_request},
+    forms::{cancel_request, pay_request, recorded_cancel, recorded_pay, refund_form, refund_request},
     hop_times::HopTimes,
     ids::{key_from, key_out, reply_to_from, reply_to_out, trade_no_from},
     listings::{listing_change_from, listing_change_out},
@@ -61,7 +62,7 @@ pub fn decode_record_with_hops(bytes: Bytes) -> Result<(Record, Option<HopTimes>
         Body::Alive(alive) => Command::Hold(HoldRecord::Alive(alive_from(alive)?)),
         Body::Doubt(doubt) => Command::Hold(HoldRecord::Doubt(process_from(doubt.by)?)),
         Body::Pay(pay) => Command::Pay(Box::new(Pay {
-            form: pay_form(need(pay.request, "request")?).map_err(RecordFault::Form)?,
+            form: recorded_pay(need(pay.request, "request")?, pay.token)?,
             reply_to: pay.reply_to.map(reply_to_from),
         })),
         Body::Refund(refund) => Command::Refund(Box::new(RefundRequest {
@@ -69,7 +70,7 @@ pub fn decode_record_with_hops(bytes: Bytes) -> Result<(Record, Option<HopTimes>
             reply_to: refund.reply_to.map(reply_to_from),
         })),
         Body::Cancel(cancel) => Command::Cancel(Box::new(CancelRequest {
-            form: cancel_form(need(cancel.request, "request")?).map_err(RecordFault::Form)?,
+            form: recorded_cancel(need(cancel.request, "request")?, cancel.token)?,
             reply_to: cancel.reply_to.map(reply_to_from),
         })),
         Body::Reserve(reserve) => Command::Reserve(Box::new(reserve_from(reserve)?)),
@@ -169,7 +170,8 @@ fn hold_out(hold: &HoldRecord) -> Body {
 
 /// Writes a payment request.
 pub fn encode_pay<'a>(stamp: impl Into<Stamp<'a>>, form: &PayForm, reply_to: Option<ReplyTo>) -> Bytes {
-    encode(stamp, Body::Pay(bus::Pay { request: Some(pay_request(form)), reply_to: reply_to.map(reply_to_out) }))
+    let (request, token) = (Some(pay_request(form)), protected_out(&form.card_token));
+    encode(stamp, Body::Pay(bus::Pay { request, reply_to: reply_to.map(reply_to_out), token }))
 }
 
 /// Writes a refund request.
@@ -180,8 +182,8 @@ pub fn encode_refund<'a>(stamp: impl Into<Stamp<'a>>, form: &RefundForm, reply_t
 
 /// Writes a cancel request.
 pub fn encode_cancel<'a>(stamp: impl Into<Stamp<'a>>, form: &PayForm, reply_to: Option<ReplyTo>) -> Bytes {
-    let (request, reply_to) = (Some(cancel_request(form)), reply_to.map(reply_to_out));
-    encode(stamp, Body::Cancel(bus::CancelRequest { request, reply_to }))
+    let (request, token) = (Some(cancel_request(form)), protected_out(&form.card_token));
+    encode(stamp, Body::Cancel(bus::CancelRequest { request, reply_to: reply_to.map(reply_to_out), token }))
 }
 
 /// Writes an inquiry: the order as it is now, and with `watch` every change until nothing of it is

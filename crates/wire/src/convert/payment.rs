@@ -1,11 +1,14 @@
 //! Payments, with the entries of their refunds and with their cancel.
 
+use bytes::Bytes;
 use twqr_order::{Cancel, CancelStage, EarlyCancel, Payment, RefundEntry, Remembering, Terms};
 use twqr_types::{
-    Amount, CardTokenDigest, Extra, GatewayTradeNo, PosId, PosTradeTime, Remark, StoreId, StoreName, UnRedeem, UnixMs,
+    Amount, CardTokenDigest, ComparedToken, Extra, GatewayTradeNo, PosId, PosTradeTime, Remark, StoreId, StoreName,
+    UnRedeem, UnixMs,
 };
 
 use super::{
+    card_tokens::{macs_from, macs_out},
     fault::{RecordFault, need},
     ids::{issuer_from, key_from, key_out, merchant_trade_no_from, subscribers_from, subscribers_out, trade_no_from},
     movement::{failure_from, failure_out, movement_from, movement_out},
@@ -167,17 +170,30 @@ fn terms_out(terms: &Terms) -> bus::PaymentTerms {
         remark: terms.remark.as_str().to_owned(),
         extra1: terms.extra1.as_str().to_owned(),
         extra2: terms.extra2.as_str().to_owned(),
-        card_token_digest: terms.card_token.as_bytes().to_vec().into(),
+        card_token_digest: match &terms.card_token {
+            ComparedToken::Digest(digest) => digest.as_bytes().to_vec().into(),
+            ComparedToken::Macs(_) => Bytes::new(),
+        },
+        card_token_macs: match &terms.card_token {
+            ComparedToken::Digest(_) => Vec::new(),
+            ComparedToken::Macs(macs) => macs_out(macs),
+        },
     }
+}
+
+fn compared_from(digest: &[u8], macs: Vec<bus::TokenMac>) -> Result<ComparedToken, RecordFault> {
+    if digest.is_empty() {
+        return macs_from(macs).map(ComparedToken::Macs);
+    }
+    let digest = digest
+        .try_into()
+        .map_err(|_| RecordFault::Invalid { field: "card_token_digest", problem: "must be 16 bytes".to_owned() })?;
+    Ok(ComparedToken::Digest(CardTokenDigest::from_bytes(digest)))
 }
 
 fn terms_from(terms: bus::PaymentTerms) -> Result<Terms, RecordFault> {
     let invalid = RecordFault::invalid;
-    let digest: [u8; CardTokenDigest::LEN] = terms
-        .card_token_digest
-        .as_ref()
-        .try_into()
-        .map_err(|_| RecordFault::Invalid { field: "card_token_digest", problem: "must be 16 bytes".to_owned() })?;
+    let card_token = compared_from(&terms.card_token_digest, terms.card_token_macs)?;
     Ok(Terms {
         store_id: StoreId::parse(terms.store_id).map_err(invalid("store_id"))?,
         store_name: StoreName::parse(terms.store_name).map_err(invalid("store_name"))?,
@@ -190,7 +206,7 @@ fn terms_from(terms: bus::PaymentTerms) -> Result<Terms, RecordFault> {
         remark: Remark::parse(terms.remark).map_err(invalid("remark"))?,
         extra1: Extra::parse(terms.extra1).map_err(invalid("extra1"))?,
         extra2: Extra::parse(terms.extra2).map_err(invalid("extra2"))?,
-        card_token: CardTokenDigest::from_bytes(digest),
+        card_token,
     })
 }
 

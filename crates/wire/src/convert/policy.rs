@@ -194,29 +194,36 @@ fn route_out(route: &Route) -> bus::Route {
         RouteTarget::Issuer(issuer) => (issuer.as_wire().to_owned(), false),
         RouteTarget::Refuse => (String::new(), true),
     };
-    let alphabet = match route.alphabet {
-        Alphabet::Printable => bus::Alphabet::Printable,
-        Alphabet::Digits => bus::Alphabet::Digits,
-        Alphabet::Alphanumeric => bus::Alphabet::Alphanumeric,
-        Alphabet::Base64Url => bus::Alphabet::Base64url,
-    };
     bus::Route {
         prefix: route.prefix.clone(),
         institution,
         refuse,
         code_lengths: route.code_lengths.clone(),
-        alphabet: alphabet.into(),
+        alphabet: alphabet_out(route.alphabet).into(),
     }
 }
 
-fn route_from(route: bus::Route) -> Result<Route, RecordFault> {
-    let alphabet = match route.alphabet() {
+pub(super) fn alphabet_out(alphabet: Alphabet) -> bus::Alphabet {
+    match alphabet {
+        Alphabet::Printable => bus::Alphabet::Printable,
+        Alphabet::Digits => bus::Alphabet::Digits,
+        Alphabet::Alphanumeric => bus::Alphabet::Alphanumeric,
+        Alphabet::Base64Url => bus::Alphabet::Base64url,
+    }
+}
+
+pub(super) fn alphabet_from(alphabet: bus::Alphabet) -> Result<Alphabet, RecordFault> {
+    Ok(match alphabet {
         bus::Alphabet::Printable => Alphabet::Printable,
         bus::Alphabet::Digits => Alphabet::Digits,
         bus::Alphabet::Alphanumeric => Alphabet::Alphanumeric,
         bus::Alphabet::Base64url => Alphabet::Base64Url,
         bus::Alphabet::Unspecified => return Err(RecordFault::Missing("alphabet")),
-    };
+    })
+}
+
+fn route_from(route: bus::Route) -> Result<Route, RecordFault> {
+    let alphabet = alphabet_from(route.alphabet())?;
     let target = if route.refuse { RouteTarget::Refuse } else { RouteTarget::Issuer(issuer_from(&route.institution)?) };
     Ok(Route { prefix: route.prefix, target, code_lengths: route.code_lengths, alphabet })
 }

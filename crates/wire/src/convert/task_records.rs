@@ -218,7 +218,7 @@ mod tests {
     fn kinds() -> Vec<TaskKind> {
         let form = form();
         let charge = ChargeCall {
-            card_token: form.card_token.clone(),
+            card_token: form.card_token.spendable(),
             store_id: form.store_id.clone(),
             store_name: form.store_name.clone(),
             pos_id: form.pos_id.clone(),

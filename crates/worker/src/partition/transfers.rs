@@ -3,8 +3,8 @@
 //! idempotent one waits instead, and is reported as unknown, since another worker may send it too.
 
 use twqr_journal::Offset;
-use twqr_order::Task;
-use twqr_types::UnixMs;
+use twqr_order::{Task, TaskKind};
+use twqr_types::{SpendableToken, UnixMs};
 use twqr_wire::hops::Hop;
 
 use super::{
@@ -94,9 +94,12 @@ impl Holder {
     }
 
     fn transfer(&mut self, transfer: Transfer, place: Place) {
-        let Transfer { offset, task, is_fresh } = transfer;
+        let Transfer { offset, mut task, is_fresh } = transfer;
         if self.sent.contains(&task) {
             return self.inquire(offset, task);
+        }
+        if let Err(why) = self.open_token(&mut task) {
+            return self.give_up(Transfer { offset, task, is_fresh }, why);
         }
         match self.reserve_call() {
             Ok(slot) => {
@@ -109,6 +112,20 @@ impl Holder {
             }
             Err(why) => self.give_up(Transfer { offset, task, is_fresh }, why),
         }
+    }
+
+    /// Opens the card token of a charge, just before it is sent.
+    fn open_token(&self, task: &mut Task) -> Result<(), Obstacle> {
+        let TaskKind::Charge(charge) = &mut task.kind else { return Ok(()) };
+        let SpendableToken::Sealed(sealed) = &charge.card_token else { return Ok(()) };
+        match self.settings.card_keys.open(sealed, &task.key) {
+            Ok(token) => charge.card_token = SpendableToken::Clear(token),
+            Err(fault) => {
+                tracing::error!(trade_no = %task.trade_no, %fault, "a charge cannot be sent");
+                return Err(Obstacle::SealedToken);
+            }
+        }
+        Ok(())
     }
 
     /// Reports a transfer that cannot be sent. This is evidence only if it is fresh and not

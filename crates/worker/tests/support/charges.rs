@@ -21,7 +21,7 @@ pub fn form(number: u64) -> PayForm {
 pub fn charge_call(number: u64) -> TaskKind {
     let form = form(number);
     TaskKind::Charge(Box::new(ChargeCall {
-        card_token: form.card_token,
+        card_token: form.card_token.spendable(),
         store_id: form.store_id,
         store_name: form.store_name,
         pos_id: form.pos_id,

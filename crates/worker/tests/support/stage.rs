@@ -18,6 +18,7 @@ use tokio::{
 };
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::Status;
+use twqr_card_keys::CardKeys;
 use twqr_consumer::ClockMeter;
 use twqr_journal::{Entry, Journal, Partition, Topic};
 use twqr_journal_sim::{Faults, Layout, Sim, SimSession};
@@ -56,6 +57,8 @@ pub struct TestIssuer {
 pub struct IssuerState {
     /// The calls that arrived, such as `charge 1`, in their order.
     pub calls: Vec<String>,
+    /// The card tokens of the charges that arrived.
+    pub card_tokens: Vec<String>,
     /// The institutions that take transfers but do not answer them; the wallet is empty.
     pub silent: BTreeSet<String>,
     /// Whether transfers are lost on their way to every issuer.
@@ -83,6 +86,9 @@ impl TestIssuer {
     /// The answer to a call that arrives; `None` if it gets none.
     fn handle(&self, call: &ExchangeRequest) -> Option<Answer> {
         let mut state = self.state();
+        if let Call::Charge(charge) = call.call.as_ref()? {
+            state.card_tokens.push(charge.card_token.clone());
+        }
         let (what, number, answer) = match call.call.as_ref()? {
             Call::Charge(charge) => ("charge", &charge.trade_no, approved()),
             Call::Refund(refund) => ("refund", &refund.refund_trade_no, Answer::Refunded(Refunded::default())),
@@ -202,6 +208,8 @@ pub struct Stage {
     began: Instant,
     sim: Sim,
     router: Arc<SimSession>,
+    /// The card keys of every worker.
+    pub card_keys: CardKeys,
     pub issuer: Arc<TestIssuer>,
 }
 
@@ -212,7 +220,8 @@ impl Stage {
         let sim = Sim::new(Layout { shards: 1, task_partitions: 1 }, faults, 7);
         let (router, began) = (sim.session("router-0"), Instant::now());
         sim.stamp_with(move || BEGAN.0 + elapsed_ms(began));
-        Self { topic, began, sim, router, issuer: Arc::default() }
+        let card_keys = CardKeys::in_memory(BEGAN, 1);
+        Self { topic, began, sim, router, card_keys, issuer: Arc::default() }
     }
 
     /// Starts a worker; the returned session can crash.
@@ -240,6 +249,7 @@ impl Stage {
         let connection = Arc::new(Connection { issuer: self.issuer.clone(), session: session.clone() });
         let configure = if self.topic == Topic::WalletTasks { Settings::wallet } else { Settings::fisc };
         let settings = configure(member.to_owned(), connection, CALL_TIMEOUT_MS);
+        let settings = Settings { card_keys: self.card_keys.clone(), ..settings };
         drop(tokio::spawn(run(settings, session.clone(), context)));
     }
 

@@ -33,6 +33,20 @@
 {{- end -}}
 {{- end }}
 
+{{/* The Secret with the card keys; empty: none. */}}
+{{- define "twqr.cardKeys" -}}
+{{- if and .Values.externalSecrets.enabled .Values.externalSecrets.cardKeys -}}
+{{- include "twqr.fullname" . }}-card-keys
+{{- else -}}
+{{- .Values.cardKeys.secret -}}
+{{- end -}}
+{{- end }}
+
+{{/* Whether one of the services in the list protects or opens card tokens; empty: none. */}}
+{{- define "twqr.usesCardKeys" -}}
+{{- if or (has "ingress" .) (has "wallet-worker" .) (has "fisc-worker" .) -}}true{{- end -}}
+{{- end }}
+
 {{/* Where the workers reach `wallet` or `fisc`. */}}
 {{- define "twqr.backend" -}}
 {{- $values := .root.Values -}}
@@ -72,6 +86,9 @@ worker_threads = {{ int64 . }}
 {{- end }}
 {{- if .keeps }}
 data_dir = "/var/lib/twqr/data"
+{{- end }}
+{{- if and (include "twqr.cardKeys" $root) (include "twqr.usesCardKeys" .runs) }}
+card_keys_dir = "/etc/twqr/card-keys"
 {{- end }}
 {{- if $ingress }}
 grpc = {{ printf "%s:%d" $listen (int $port.grpc) | toJson }}

@@ -97,6 +97,11 @@ envFrom:
   mountPath: /etc/twqr/merchant-keys
   readOnly: true
 {{- end }}
+{{- if and (include "twqr.cardKeys" .root) (include "twqr.usesCardKeys" .runs) }}
+- name: card-keys
+  mountPath: /etc/twqr/card-keys
+  readOnly: true
+{{- end }}
 {{- if .keeps }}
 - name: data
   mountPath: /var/lib/twqr
@@ -129,6 +134,15 @@ envFrom:
     items:
       - key: {{ $.root.Values.merchantKeys.key }}
         path: keys.toml
+{{- end }}
+{{- end }}
+{{- if include "twqr.usesCardKeys" .runs }}
+{{- with include "twqr.cardKeys" .root }}
+# Without `items`: hourly keys come and go, and each is an entry of its own.
+- name: card-keys
+  secret:
+    secretName: {{ . }}
+    defaultMode: 0440
 {{- end }}
 {{- end }}
 {{- with .root.Values.pod.extraVolumes }}

@@ -4,7 +4,9 @@
 use std::{collections::BTreeMap, path::Path};
 
 use anyhow::bail;
+use twqr_card_keys::KeyDirectory;
 use twqr_config::Config;
+use twqr_service::{Clock, SystemClock};
 
 use super::{ConfigFiles, Shape, System, output};
 use crate::{
@@ -67,6 +69,9 @@ impl Launch<'_> {
         if self.shape != Shape::AllInOne {
             config.kafka.prefix = format!("{}run-{:016x}.", config.kafka.prefix, rand::random::<u64>());
             check_brokers(&config)?;
+            // Every process must have the same keys.
+            config.card_keys_dir = self.dir.join("card-keys");
+            KeyDirectory::new(config.card_keys_dir.clone()).renew(SystemClock.now())?;
         }
         let config_files = ConfigFiles {
             present: run_dir::write_config(self.dir, &config)?,

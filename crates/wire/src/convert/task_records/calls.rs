@@ -2,11 +2,12 @@
 //! a worker needs to make them.
 
 use twqr_order::{ChargeCall, RefundCall, ReversalCall};
-use twqr_types::{Amount, CardToken, PosId, Remark, StoreId, StoreName, UnRedeem};
+use twqr_types::{Amount, CardToken, PosId, Remark, SpendableToken, StoreId, StoreName, UnRedeem};
 
 use crate::{
     bus,
     convert::{
+        card_tokens::{sealed_from, sealed_out},
         fault::RecordFault,
         ids::{merchant_trade_no_from, trade_no_from},
     },
@@ -14,7 +15,14 @@ use crate::{
 
 pub(super) fn charge_out(charge: &ChargeCall) -> bus::ChargeTask {
     bus::ChargeTask {
-        card_token: charge.card_token.expose().to_owned(),
+        card_token: match &charge.card_token {
+            SpendableToken::Clear(token) => token.expose().to_owned(),
+            SpendableToken::Sealed(_) => String::new(),
+        },
+        sealed_token: match &charge.card_token {
+            SpendableToken::Clear(_) => None,
+            SpendableToken::Sealed(sealed) => Some(sealed_out(sealed)),
+        },
         store_id: charge.store_id.as_str().to_owned(),
         store_name: charge.store_name.as_str().to_owned(),
         pos_id: charge.pos_id.as_str().to_owned(),
@@ -27,7 +35,10 @@ pub(super) fn charge_out(charge: &ChargeCall) -> bus::ChargeTask {
 pub(super) fn charge_from(charge: bus::ChargeTask) -> Result<ChargeCall, RecordFault> {
     let invalid = RecordFault::invalid;
     Ok(ChargeCall {
-        card_token: CardToken::parse(charge.card_token).map_err(invalid("card_token"))?,
+        card_token: match charge.sealed_token {
+            Some(sealed) => SpendableToken::Sealed(sealed_from(sealed)),
+            None => SpendableToken::Clear(CardToken::parse(charge.card_token).map_err(invalid("card_token"))?),
+        },
         store_id: StoreId::parse(charge.store_id).map_err(invalid("store_id"))?,
         store_name: StoreName::parse(charge.store_name).map_err(invalid("store_name"))?,
         pos_id: PosId::parse(charge.pos_id).map_err(invalid("pos_id"))?,

@@ -127,7 +127,7 @@ impl<'a> Player<'a> {
             1 => form.store_id = StoreId::parse("S2".into()).unwrap(),
             2 => {
                 form.card_token =
-                    twqr_types::CardToken::parse(if self.wallet { OTHER } else { WALLET }.into()).unwrap();
+                    twqr_types::CardToken::parse(if self.wallet { OTHER } else { WALLET }.into()).unwrap().into();
             }
             _ => {}
         }

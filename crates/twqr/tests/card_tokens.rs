@@ -1,0 +1,87 @@
+//! No card token of both sample days is in anything that the system writes: logs, metrics, traces,
+//! records of every topic, and the files of every process as they are on the disk.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "support/launched.rs"]
+mod launched;
+#[path = "support/receiver.rs"]
+mod receiver;
+
+use std::{fs, path::Path, time::Duration};
+
+use launched::launch;
+use receiver::Received;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use twqr_config::{Config, TelemetryConfig};
+use twqr_journal::embedded::EmbeddedJournal;
+use twqr_lab::token_search::TokenSearch;
+use twqr_loadgen::{
+    full_api::{parse_line, play, settle},
+    resolve, send_each,
+};
+use twqr_wire::pos::PayRequest;
+
+/// How many payments are in flight at once.
+const IN_FLIGHT: usize = 100;
+
+fn sample(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../load-tests/samples").join(name);
+    fs::read_to_string(path).unwrap()
+}
+
+/// Every text that begins behind `"CardToken":"` in a sample, malformed lines included.
+fn tokens(day: &str) -> impl Iterator<Item = String> {
+    let behind = day.split("\"CardToken\":\"").skip(1);
+    behind.filter_map(|rest| rest.split('"').next()).map(str::to_owned)
+}
+
+async fn metrics(config: &Config) -> Vec<u8> {
+    let mut stream = tokio::net::TcpStream::connect(config.admin).await.unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut read = Vec::new();
+    stream.read_to_end(&mut read).await.unwrap();
+    read
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_card_token_of_the_sample_days_is_in_anything_that_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let (received, collector) = Received::over_grpc().await;
+    let telemetry =
+        TelemetryConfig { endpoint: format!("http://{collector}"), sample_ratio: 1.0, ..TelemetryConfig::default() };
+    let script = folder.path().join("script.toml");
+    fs::write(&script, sample("simulator.toml")).unwrap();
+    let config = Config { telemetry, ..Config::default() };
+    let mut system = launch(env!("CARGO_BIN_EXE_twqr"), &run, Some(&script), config).await;
+    let (day, full_api_day) = (sample("day.jsonl"), sample("day-full-api.jsonl"));
+    let mut search = TokenSearch::new(tokens(&day).chain(tokens(&full_api_day)));
+
+    let requests: Vec<PayRequest> = day.lines().filter_map(|line| twqr_client::parse(line.as_bytes()).ok()).collect();
+    let channel = system.channel().unwrap();
+    let results = send_each(&channel, requests, IN_FLIGHT, || ()).await;
+    let calls = full_api_day.lines().filter(|line| !line.is_empty()).map(|line| parse_line(line).unwrap()).collect();
+    let played = play(&channel, calls, || ()).await;
+    drop(resolve(&channel, &results, Duration::from_secs(20)).await);
+    drop(settle(&channel, &played).await);
+    let answers = format!("{:?}{:?}", results.iter().map(|result| &result.answer).collect::<Vec<_>>(), played.len());
+    search.search("answers and errors", answers.as_bytes());
+    search.search("metrics", &metrics(&system.config).await);
+    // The write-ahead log and tables as they are while it runs, and after it has ended.
+    search.search_folder(&run).unwrap();
+    let config = system.config.clone();
+    system.end().await;
+    drop(system);
+    search.search_folder(&run).unwrap();
+    let spans = received.spans().len();
+    search.search("traces", &received.bytes());
+    let journal = EmbeddedJournal::open(config.embedded(config.data_dir.join("journal"))).unwrap();
+    let records = search.search_topics(&*journal).await.unwrap();
+    let (found, searched) = search.finish();
+    assert!(
+        records > 5_000 && spans > 5_000 && searched > 10_000_000,
+        "{records} records, {spans} spans, {searched} B"
+    );
+    assert!(found.is_empty(), "{found:#?}");
+}
