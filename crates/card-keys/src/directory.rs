@@ -13,28 +13,22 @@ use std::{
 use twqr_types::{KeyName, TokenMac, UnixMs};
 use zeroize::Zeroizing;
 
-use crate::{Hour, KeySet, KeySource, key_set::KEY_LEN};
+use crate::{
+    Hour, KeySet,
+    key_set::KEY_LEN,
+    source::{KeyFault, KeySource},
+};
 
 /// A directory of key files.
 #[derive(Clone, Debug)]
 pub struct KeyDirectory(PathBuf);
 
-/// Why a key, or the directory, cannot be used. Never contains a part of a key.
-#[derive(Debug, thiserror::Error)]
-#[error("{place}: {what}")]
-pub struct KeyFault {
-    /// The file or directory.
-    place: String,
-    /// What is wrong, and what is allowed.
-    what: String,
-}
-
 /// What a key is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum KeyKind {
-    /// For MACs.
+    /// Makes the MACs of tokens.
     Comparison,
-    /// For the tokens of this hour.
+    /// Seals the tokens of this hour.
     Sealing(Hour),
 }
 

@@ -1,26 +1,16 @@
-//! Follows a source of keys while a process runs, and renews the keys of one that maintains its own.
+//! Follows a source of keys while a process runs, and renews those of a process that makes its own.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration, time::SystemTime};
+use std::{sync::Arc, time::Duration};
 
 use tracing::{error, info, warn};
 use twqr_types::UnixMs;
 
-use crate::{CardKeys, KeyDirectory, KeyFault, KeySet};
+use crate::{CardKeys, KeyDirectory, KeySet, KeySource};
 
 /// How often the source is checked for a change.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// How often a process that maintains its own keys renews them.
 const RENEW_EVERY: Duration = Duration::from_secs(600);
-
-/// Where keys come from: a directory, or the client of a key management service.
-pub trait KeySource: Send + Sync + 'static {
-    /// Identifies the present keys without reading them, so that they are read only once they have
-    /// changed: a name and a time for each.
-    fn version(&self) -> Result<BTreeMap<String, Option<SystemTime>>, KeyFault>;
-
-    /// Reads all keys; with the faults of those that cannot be used.
-    fn read(&self) -> Result<(KeySet, Vec<KeyFault>), KeyFault>;
-}
 
 /// Replaces `keys` whenever the source changes, and calls `changed` then. Never returns. If the
 /// source cannot be read, the keys stay as they are.

@@ -18,9 +18,11 @@ mod follow;
 mod hour;
 mod key_set;
 mod protect;
+mod source;
 
-pub use directory::{KeyDirectory, KeyFault, KeyFile, KeyKind, Renewed};
-pub use follow::{KeySource, follow, keep_renewed};
+pub use directory::{KeyDirectory, KeyFile, KeyKind, Renewed};
+pub use follow::{follow, keep_renewed};
 pub use hour::Hour;
 pub use key_set::KeySet;
 pub use protect::{CannotOpen, CardKeys, NoKey};
+pub use source::{KeyFault, KeySource};

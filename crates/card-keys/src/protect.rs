@@ -34,7 +34,7 @@ pub enum CannotOpen {
 }
 
 impl CardKeys {
-    /// These keys.
+    /// Begins with these keys.
     pub fn new(keys: KeySet) -> Self {
         let shared = Self::default();
         shared.replace(keys);

@@ -11,7 +11,7 @@ pub(crate) mod signals;
 
 use std::{
     num::NonZeroU32,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -24,6 +24,7 @@ use tokio::{process::Command, sync::watch, task::JoinHandle};
 use tonic::transport::Channel;
 use twqr_config::Config;
 use twqr_files::print_line;
+use twqr_journal::{Journal, kafka::KafkaJournal};
 use twqr_loadgen::{
     CallResult, Load, audit,
     full_api::{Line, PlayedCall, audit_full_api, full_api_day, play, settle},
@@ -34,6 +35,7 @@ use crate::{
     launch::{self, Launch, Listen, Programs, Shape, System, connect},
     short_times::with_short_times,
     simulator::Kinds,
+    token_search::TokenSearch,
 };
 pub use scenarios::Scenario;
 
@@ -165,12 +167,15 @@ struct RunningLoad {
 struct LoadOutcomes {
     payments: Vec<CallResult>,
     chains: Vec<PlayedCall>,
+    /// The card tokens of these payments.
+    card_tokens: Vec<String>,
 }
 
 impl LoadOutcomes {
     fn add(&mut self, further: Self) {
         self.payments.extend(further.payments);
         self.chains.extend(further.chains);
+        self.card_tokens.extend(further.card_tokens);
     }
 }
 
@@ -190,11 +195,13 @@ impl RunningLoad {
         let task = tokio::spawn(async move {
             let mut payment_rounds = Vec::new();
             let mut chain_rounds = Vec::new();
+            let mut card_tokens = Vec::new();
             let mut round = first_round;
             while !*is_ended.borrow() {
                 let load = Load { rate: f64::from(rate), seed: seed ^ round, attempts: ATTEMPTS };
                 let requests =
                     payments(seed.wrapping_mul(1_000).wrapping_add(round), &format!("c{round}"), rate as usize);
+                card_tokens.extend(requests.iter().map(|request| request.card_token.clone()));
                 let (channel, lines) = (pos.clone(), chains(seed, round));
                 chain_rounds.push(tokio::spawn(async move { play(&channel, lines, || ()).await }));
                 let pos = pos.clone();
@@ -205,7 +212,7 @@ impl RunningLoad {
                 // The next second's calls start whether or not these are answered.
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
-            let mut outcomes = LoadOutcomes::default();
+            let mut outcomes = LoadOutcomes { card_tokens, ..LoadOutcomes::default() };
             for round in payment_rounds {
                 outcomes.payments.extend(round.await.unwrap_or_default());
             }
@@ -225,7 +232,7 @@ impl RunningLoad {
 
 /// Audits every answer against its order and the ledger.
 async fn check(stage: &Stage, pos: &Channel, outcomes: &LoadOutcomes) -> anyhow::Result<ExitCode> {
-    let LoadOutcomes { payments, chains } = outcomes;
+    let LoadOutcomes { payments, chains, card_tokens } = outcomes;
     drop(resolve(pos, payments, Duration::from_secs(RESOLVE_S)).await);
     drop(settle(pos, chains).await);
     // After this pause no movement can take effect late any more: a second query must find the same
@@ -257,6 +264,7 @@ async fn check(stage: &Stage, pos: &Channel, outcomes: &LoadOutcomes) -> anyhow:
     if !chain_faults.is_clean() || chains.is_empty() {
         bail!("the audit of {} calls of the full API found: {chain_faults:#?}", chains.len());
     }
+    stage.search_card_tokens(card_tokens).await?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -285,6 +293,27 @@ impl Stage {
     pub(crate) async fn recover(&mut self, began: Instant) -> anyhow::Result<()> {
         self.system.until_ready().await?;
         self.recoveries.push(began.elapsed());
+        Ok(())
+    }
+
+    /// Looks for the card tokens of the load in what the processes have written, in every record of
+    /// the topics, and in the files of this system's topics in the folder of the brokers.
+    async fn search_card_tokens(&self, tokens: &[String]) -> anyhow::Result<()> {
+        if self.system.config.kafka.bootstrap.is_empty() {
+            return Ok(());
+        }
+        let mut search = TokenSearch::new(tokens.iter().cloned());
+        search.search_files(self.system.dir(), "");
+        let journal = KafkaJournal::connect(self.system.config.kafka.settings()?, "token-search").await?;
+        let records = search.search_topics(&*journal).await?;
+        journal.close().await;
+        let brokers = std::env::var("KAFKA_DIR").unwrap_or_else(|_| "target/kafka".to_owned());
+        let files = search.search_files(Path::new(&brokers), &self.system.config.kafka.prefix);
+        let (found, searched) = search.finish();
+        print_line(json!({ "card_tokens": {
+            "tokens": tokens.len(), "found": found.len(), "records": records, "broker_files": files, "bytes": searched,
+        }}))?;
+        anyhow::ensure!(found.is_empty(), "card tokens are in the clear: {found:#?}");
         Ok(())
     }
 

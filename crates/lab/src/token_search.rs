@@ -7,7 +7,6 @@ use std::{
     path::Path,
 };
 
-use anyhow::Context as _;
 use base64::{
     Engine as _,
     alphabet::{STANDARD, URL_SAFE},
@@ -84,21 +83,23 @@ impl TokenSearch {
         }
     }
 
-    /// Searches every file of a folder and below it, as it is on the disk.
-    pub fn search_folder(&mut self, folder: &Path) -> anyhow::Result<()> {
-        for entry in fs::read_dir(folder).with_context(|| format!("{} cannot be read", folder.display()))? {
-            let entry = entry?;
-            let path = entry.path();
-            match entry.file_type()? {
-                kind if kind.is_dir() => self.search_folder(&path)?,
-                kind if kind.is_file() => {
-                    let bytes = fs::read(&path).with_context(|| format!("{} cannot be read", path.display()))?;
-                    self.search(&path.display().to_string(), &bytes);
-                }
-                _ => {}
+    /// Searches every file below a folder whose path contains `part`, as it is on the disk. Returns
+    /// how many there are; files that a running process removes meanwhile are left out.
+    pub fn search_files(&mut self, folder: &Path, part: &str) -> usize {
+        let mut files = 0;
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let (path, Ok(kind)) = (entry.path(), entry.file_type()) else { continue };
+            if kind.is_dir() {
+                files += self.search_files(&path, part);
+            } else if kind.is_file()
+                && path.to_string_lossy().contains(part)
+                && let Ok(bytes) = fs::read(&path)
+            {
+                self.search(&path.display().to_string(), &bytes);
+                files += 1;
             }
         }
-        Ok(())
+        files
     }
 
     /// Searches every record of every topic, as a reader gets it: on the disk it may be compressed.
@@ -171,7 +172,8 @@ mod tests {
         fs::create_dir(folder.path().join("deep")).unwrap();
         fs::write(folder.path().join("deep/file"), format!("some {TOKEN} there")).unwrap();
         let mut search = TokenSearch::new([TOKEN.to_owned()]);
-        search.search_folder(folder.path()).unwrap();
+        assert_eq!(search.search_files(folder.path(), "deep"), 1);
+        assert_eq!(search.search_files(folder.path(), "elsewhere"), 0);
         let (found, searched) = search.finish();
         let found: Vec<_> = found.into_iter().collect();
         assert_eq!((found.len(), searched), (1, 29));

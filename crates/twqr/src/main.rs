@@ -166,6 +166,9 @@ fn check_or_print(command: &cli::Config, config: &Config) -> anyhow::Result<Exit
         cli::Config::Check => {
             services::check_files(config)?;
             print_line("the configuration is valid")?;
+            if let Some(missing) = services::missing_card_keys(config) {
+                print_line(format_args!("but payments would be refused: {missing}; see `twqr keys renew`"))?;
+            }
             print_line(Resources::bounds(config))?;
         }
         cli::Config::Default => write!(twqr_files::stdout(), "{}", Config::printed_defaults()?)?,

@@ -92,10 +92,14 @@ const READY_WAIT_MS: u64 = 10_000;
 /// How long a process with a dead part may take to shut down, in ms. Then it exits at once.
 const END_WITHIN_MS: u64 = 8_000;
 
+/// What is missing of the card keys that the configuration names; `None` if nothing is.
+pub(crate) fn missing_card_keys(config: &Config) -> Option<String> {
+    card_keys::missing(config, Hour::of(SystemClock.now()))
+}
+
 /// Checks that the files which the configuration names can be read and are valid.
 pub(crate) fn check_files(config: &Config) -> anyhow::Result<()> {
     settings::pos_http(config).check_keys().context("merchant_keys_file")?;
-    card_keys::check(config, Hour::of(SystemClock.now()))?;
     config.kafka.settings().map(drop)
 }
 

@@ -69,11 +69,11 @@ async fn no_card_token_of_the_sample_days_is_in_anything_that_is_written() {
     search.search("answers and errors", answers.as_bytes());
     search.search("metrics", &metrics(&system.config).await);
     // The write-ahead log and tables as they are while it runs, and after it has ended.
-    search.search_folder(&run).unwrap();
+    assert!(search.search_files(&run, "") > 10);
     let config = system.config.clone();
     system.end().await;
     drop(system);
-    search.search_folder(&run).unwrap();
+    search.search_files(&run, "");
     let spans = received.spans().len();
     search.search("traces", &received.bytes());
     let journal = EmbeddedJournal::open(config.embedded(config.data_dir.join("journal"))).unwrap();
@@ -84,4 +84,36 @@ async fn no_card_token_of_the_sample_days_is_in_anything_that_is_written() {
         "{records} records, {spans} spans, {searched} B"
     );
     assert!(found.is_empty(), "{found:#?}");
+}
+
+/// Before protocol version 3 tokens are in the clear: the search must notice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_in_the_clear_is_found_in_the_log_and_on_the_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let mut config = Config::default();
+    config.policy.protocol_version = 2;
+    let mut system = launch(env!("CARGO_BIN_EXE_twqr"), &run, None, config).await;
+    let token = "22abcdefghijklmnop".to_owned();
+    let request = PayRequest {
+        merchant_id: "M1".into(),
+        merchant_trade_no: "1".into(),
+        card_token: token.clone(),
+        trade_amount: 100,
+        ..PayRequest::default()
+    };
+    let channel = system.channel().unwrap();
+    // The ingress writes in the clear once a router has told it the version.
+    let results = send_each(&channel, vec![request], 1, || ()).await;
+    assert!(results[0].answer.is_ok(), "{:?}", results[0].answer);
+    let config = system.config.clone();
+    system.end().await;
+    drop(system);
+    let (mut disk, mut log) = (TokenSearch::new([token.clone()]), TokenSearch::new([token]));
+    disk.search_files(&run, "");
+    let journal = EmbeddedJournal::open(config.embedded(config.data_dir.join("journal"))).unwrap();
+    log.search_topics(&*journal).await.unwrap();
+    let (disk, log) = (disk.finish().0, log.finish().0);
+    assert!(log.len() >= 2, "the request and the task: {log:?}");
+    assert!(!disk.is_empty());
 }

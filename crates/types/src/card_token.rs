@@ -38,8 +38,8 @@ impl CardToken {
         self.0.expose_secret()
     }
 
-    /// The digest that payments from before protocol version 3 store in place of the code. It has no
-    /// key, so a code can be found by trying all of them.
+    /// The digest that payments from before protocol version 3 store in place of the code. It has
+    /// no key, so a code can be found by trying all of them.
     pub fn digest(&self, key: &OrderKey) -> CardTokenDigest {
         let mut hash = Sha256::new();
         hash.update(key.merchant_id.as_str());

@@ -1,5 +1,5 @@
-//! A card token as records carry it from protocol version 3 on: without a key it can neither be read
-//! nor guessed. It has three parts, each for one use:
+//! A card token as records carry it from protocol version 3 on: without a key it can neither be
+//! read nor guessed. It has three parts, each for one use:
 //!
 //! - the shape decides the route (policy), and is no credential;
 //! - the MACs are compared with those of repeats and cancels;
@@ -55,7 +55,7 @@ impl TokenShape {
 pub struct TokenMac {
     /// The name of the key.
     pub key: KeyName,
-    /// The MAC.
+    /// The bytes of the MAC.
     pub bytes: [u8; Self::LEN],
 }
 

@@ -10,7 +10,7 @@ use crate::{
 pub enum RecordedToken {
     /// In the clear: as a caller sent it, and in records from before protocol version 3.
     Clear(CardToken),
-    /// Under keys.
+    /// Under keys that no record contains.
     Protected(Box<ProtectedToken>),
 }
 

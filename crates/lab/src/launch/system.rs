@@ -167,6 +167,11 @@ impl System {
         self.processes.keys().cloned().collect()
     }
 
+    /// The folder with data, logs and configuration of all processes.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// The file with the configuration of all processes.
     pub fn config_file(&self) -> &Path {
         &self.config_files.present

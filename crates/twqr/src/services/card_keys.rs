@@ -82,23 +82,21 @@ fn report(part: &Part, keys: &KeySet, hour: Hour) {
     }
 }
 
-/// Checks that the keys which the configuration names are there. A process that makes its own
-/// needs none.
-pub(super) fn check(config: &Config, hour: Hour) -> anyhow::Result<()> {
+/// What a process with this configuration would miss to protect and open card tokens; `None` if it
+/// misses nothing. Before protocol version 3 it could do without.
+pub(super) fn missing(config: &Config, hour: Hour) -> Option<String> {
     if config.own_card_keys_dir().is_some() {
-        return Ok(());
+        return None;
     }
     let Some(path) = config.card_keys_dir() else {
-        anyhow::bail!(
-            "card_keys_dir is empty: on Kafka every ingress and worker needs the same card keys; make them with `twqr keys renew`"
-        );
+        return Some("card_keys_dir is empty: on Kafka every ingress and worker needs the same card keys".to_owned());
     };
-    let (keys, faults) = KeyDirectory::new(path.clone()).read()?;
-    if let Some(fault) = faults.into_iter().next() {
-        return Err(fault.into());
-    }
-    match keys.lacks(hour) {
-        Some(lacking) => anyhow::bail!("card_keys_dir {}: {lacking}; see `twqr keys renew`", path.display()),
-        None => Ok(()),
+    let place = format!("card_keys_dir {}", path.display());
+    match KeyDirectory::new(path).read() {
+        Err(fault) => Some(format!("card_keys_dir: {fault}")),
+        Ok((keys, faults)) => {
+            let unusable = faults.first().map(ToString::to_string);
+            unusable.or_else(|| keys.lacks(hour)).map(|what| format!("{place}: {what}"))
+        }
     }
 }

@@ -38,11 +38,12 @@ pub(super) const STORE_BYTES: u64 = 300;
 
 #[cfg(test)]
 mod tests {
+    use twqr_card_keys::CardKeys;
     use twqr_order::{
         Alphabet, Approval, Command, Effect, MovementOutcome, Outcome, Pay, PaymentType, Policy, Position, Record,
         ReplyTo, Route, RouteTarget, TaskResult, apply,
     };
-    use twqr_types::{Issuer, PayForm, RawPay, ShardId, UnixMs};
+    use twqr_types::{Issuer, PayForm, RawPay, RecordedToken, ShardId, UnixMs};
     use twqr_wire::convert::{encode_order_state, encode_outcome, encode_pay, encode_reply, encode_task};
 
     use super::*;
@@ -59,7 +60,10 @@ mod tests {
             trade_amount: 1_250,
             ..RawPay::default()
         };
-        PayForm::parse(raw).unwrap()
+        let form = PayForm::parse(raw).unwrap();
+        let RecordedToken::Clear(token) = &form.card_token else { unreachable!() };
+        let protected = CardKeys::in_memory(AT, 1).protect(token, &form.key, AT).unwrap();
+        PayForm { card_token: RecordedToken::Protected(Box::new(protected)), ..form }
     }
 
     fn approval() -> Approval {
