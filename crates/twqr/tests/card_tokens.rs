@@ -13,13 +13,14 @@ use std::{fs, path::Path, time::Duration};
 use launched::launch;
 use receiver::Received;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use twqr_config::{Config, TelemetryConfig};
+use twqr_config::{Config, PolicyDocument, TelemetryConfig};
 use twqr_journal::embedded::EmbeddedJournal;
 use twqr_lab::token_search::TokenSearch;
 use twqr_loadgen::{
     full_api::{parse_line, play, settle},
     resolve, send_each,
 };
+use twqr_order::Policy;
 use twqr_wire::pos::PayRequest;
 
 /// How many payments are in flight at once.
@@ -91,8 +92,9 @@ async fn no_card_token_of_the_sample_days_is_in_anything_that_is_written() {
 async fn a_token_in_the_clear_is_found_in_the_log_and_on_the_disk() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
-    let mut config = Config::default();
-    config.policy.protocol_version = 2;
+    let config = Config::default();
+    let policy = Policy { protocol_version: 2, ..config.policy().unwrap() };
+    let config = Config { policy: PolicyDocument::from_policy(&policy), ..config };
     let mut system = launch(env!("CARGO_BIN_EXE_twqr"), &run, None, config).await;
     let token = "22abcdefghijklmnop".to_owned();
     let request = PayRequest {
