@@ -21,8 +21,8 @@ pub(super) const TRACKER_US: u64 = 18;
 pub(super) const BROKER_US: u64 = 88;
 
 /// The bytes of the records of one payment.
-pub(super) const PAY_BYTES: u64 = 110;
-pub(super) const TASK_BYTES: u64 = 155;
+pub(super) const PAY_BYTES: u64 = 215;
+pub(super) const TASK_BYTES: u64 = 200;
 pub(super) const OUTCOME_BYTES: u64 = 110;
 pub(super) const REPLY_BYTES: u64 = 205;
 pub(super) const STATE_BYTES: u64 = 235;
