@@ -120,7 +120,7 @@ impl PendingCalls {
     /// Whether every router reads protected card tokens: from protocol version 3 on. Before a
     /// reply names a policy it is assumed, since a token in the clear cannot be taken back.
     pub(crate) fn takes_protected_tokens(&self) -> bool {
-        let is_known = self.knows_policy.load(Ordering::Relaxed);
+        let is_known = self.knows_policy.load(Ordering::Acquire);
         !is_known || self.protocol_version.load(Ordering::Relaxed) >= PROTECTED_TOKENS_SINCE
     }
 
@@ -150,13 +150,14 @@ impl PendingCalls {
 
     /// Delivers a reply to its pending call, if the call still waits.
     pub(crate) fn deliver(&self, reply: ReplyRecord) {
-        self.knows_policy.fetch_or(reply.in_progress_code.is_some(), Ordering::Relaxed);
         if let Some(code) = reply.in_progress_code
             && code != self.in_progress_code()
         {
             self.in_progress_code.store(Arc::new(code));
         }
         self.protocol_version.fetch_max(reply.protocol_version, Ordering::Relaxed);
+        // After the version, which it makes valid.
+        self.knows_policy.fetch_or(reply.in_progress_code.is_some(), Ordering::Release);
         let correlation = reply.correlation;
         let sent = self.addressees.get(&correlation).map(|to| (to.replies.try_send(reply), to.ticket));
         if let Some((_, Some(ticket))) = sent {
