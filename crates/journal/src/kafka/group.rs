@@ -9,7 +9,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -27,6 +27,9 @@ use crate::{Assignments, JournalError, Topic};
 
 /// How long the thread may block before it checks whether to leave, in ms.
 const POLL_MS: u64 = 50;
+/// How often errors of the group are logged at most. While a broker is away there are some each
+/// second, for each member.
+const LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// Membership of one group; dropping it leaves the group.
 pub(super) struct Membership {
@@ -41,6 +44,25 @@ struct RebalanceListener {
     name: String,
     shares: watch::Sender<Option<BTreeSet<u32>>>,
     listener: Listener,
+}
+
+/// Permits one log line in each period, and counts those that it suppressed.
+#[derive(Default)]
+struct ErrorLog {
+    last_permit: Option<Instant>,
+    suppressed: u64,
+}
+
+impl ErrorLog {
+    /// Returns how many errors were suppressed since the last permit, if one may be logged now.
+    fn permit(&mut self, now: Instant) -> Option<u64> {
+        if self.last_permit.is_some_and(|last| now.duration_since(last) < LOG_EVERY) {
+            self.suppressed += 1;
+            return None;
+        }
+        self.last_permit = Some(now);
+        Some(std::mem::take(&mut self.suppressed))
+    }
 }
 
 impl ClientContext for RebalanceListener {
@@ -107,10 +129,12 @@ impl Membership {
         let leave = Arc::new(AtomicBool::new(false));
         let left = leave.clone();
         let thread = thread::Builder::new().name("kafka-group".to_owned()).spawn(move || {
+            let mut errors = ErrorLog::default();
             while !left.load(Ordering::Acquire) {
                 // Paused partitions deliver no records, so a poll returns only errors.
-                if let Some(Err(error)) = consumer.poll(Duration::from_millis(POLL_MS)) {
-                    warn!(%error, "the group reports an error; this member keeps its partitions");
+                let Some(Err(error)) = consumer.poll(Duration::from_millis(POLL_MS)) else { continue };
+                if let Some(suppressed) = errors.permit(Instant::now()) {
+                    warn!(%error, suppressed, "the group reports an error; this member keeps its partitions");
                 }
             }
         });
@@ -140,5 +164,19 @@ impl Assignments for Membership {
                 return Ok(share);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_that_is_away_for_a_minute_gives_seven_lines_that_count_the_other_errors() {
+        const ERRORS_A_SECOND: u32 = 14;
+        let (began, mut log) = (Instant::now(), ErrorLog::default());
+        let errors = (0..=60 * ERRORS_A_SECOND).map(|n| began + Duration::from_secs(1) * n / ERRORS_A_SECOND);
+        let suppressed: Vec<u64> = errors.filter_map(|at| log.permit(at)).collect();
+        assert_eq!(suppressed, [0, 139, 139, 139, 139, 139, 139]);
     }
 }
