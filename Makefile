@@ -49,6 +49,7 @@ PROTOC_GEN_GO_GRPC := .tools/go/protoc-gen-go-grpc
 TSC := .tools/k6/node_modules/.bin/tsc
 PROMETHEUS := .tools/prometheus/usr/bin/prometheus
 SCHEMATHESIS := .tools/api/schemathesis/__init__.py
+FAKETIME := .tools/faketime/libfaketimeMT.so.1
 GRAFANA_SDK := .tools/python/grafana_foundation_sdk/__init__.py
 
 .DEFAULT_GOAL := help
@@ -86,8 +87,8 @@ run-kafka: build ## The same on Apache Kafka: a process for each service, restar
 test: ## Runs all tests that need no broker
 	cargo test --workspace --locked
 
-test-kafka: ## Starts brokers and runs the tests on them: conformance, crashes under load
-	@.make/test-kafka
+test-kafka: $(FAKETIME) ## Starts brokers and runs the tests on them: conformance, crashes
+	@.make/test-kafka $(FAKETIME)
 
 test-tools: $(GHZ) $(VEGETA) $(TSC) ## Runs ghz and vegeta against a system, and audits it
 	@.make/test-tools $(GHZ) $(VEGETA) $(TSC)
@@ -326,6 +327,14 @@ $(PROMETHEUS):
 	  cd .tools/prometheus && { apt-get download -qq prometheus 2>/dev/null || { apt-get update -qq && apt-get download -qq prometheus; }; } \
 	    && dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb; \
 	fi || { echo "prometheus is missing: install Prometheus with promtool (package prometheus), then run make again"; exit 1; }
+	@touch -h $@
+
+# A library that gives a process a clock of its own; Debian's package is unpacked, not installed.
+$(FAKETIME):
+	@mkdir -p $(@D)
+	@cd $(@D) && { apt-get download -qq libfaketime 2>/dev/null || { apt-get update -qq && apt-get download -qq libfaketime; }; } \
+	    && dpkg-deb -x libfaketime_*.deb . && rm libfaketime_*.deb && ln -sf usr/lib/*/faketime/$(@F) $(@F) \
+	  || { echo "libfaketime is missing: it is fetched by apt-get, on Debian or Ubuntu"; exit 1; }
 	@touch -h $@
 
 # The types of Grafana's dashboards.

@@ -36,6 +36,10 @@ class Restarts(unittest.TestCase):
             ({"config": {"wallet": "10.1.0.9:1"}}, {"wallet-worker"}),
             ({"config": {"fisc": "10.1.0.9:1"}}, {"fisc-worker"}),
             ({"ports": {"operators": 8099}}, {"tracker"}),
+            ({"config": {"shards": 8}}, {*SERVICES, "topics"}),
+            ({"config": {"task_partitions": 8}}, {"topics"}),
+            ({"merchantKeys": {"key": "other"}}, {"ingress"}),
+            ({"simulator": {"script": "# other"}}, {"simulator"}),
             (kafka(retention_hours=99), {"topics"}),
             (kafka(prefix="other."), {*SERVICES, "topics"}),
             ({"config": {"call_timeout_ms": 4400}}, set(SERVICES)),
@@ -45,7 +49,8 @@ class Restarts(unittest.TestCase):
             ({"commonAnnotations": {"a": "b"}}, set()),
             ({"networkPolicy": {"enabled": False}}, set()),
         ]:
-            found = restarted(services(), services(**change))
+            base = services(simulator={"enabled": "simulator" in change}, merchantKeys={"secret": "keys"})
+            found = restarted(base, chart.merged(base, change))
             self.assertEqual(found, readers, change)
 
     def test_a_release_of_the_chart_alone_restarts_nothing(self):
@@ -71,7 +76,9 @@ class Pods(unittest.TestCase):
         image = {"registry": "mirror.example", "repository": "a", "labRepository": "b", **digests}
         values = chart.merged(chart.read(chart.BASES / "everything.yaml"), {"image": image})
         allowed = {f"mirror.example/a@{digests['digest']}", f"mirror.example/b@{digests['labDigest']}"}
-        found = {c["image"] for pod in chart.pods(chart.render(values)).values() for c in pod["spec"]["containers"]}
+        pods = [pod["spec"] for pod in chart.pods(chart.render(values)).values()]
+        containers = [one for spec in pods for one in spec["containers"] + spec.get("initContainers", [])]
+        found = {one["image"] for one in containers}
         self.assertEqual(found, allowed)
 
     def test_extra_environment_reaches_every_container(self):

@@ -3,6 +3,7 @@
 //! every answer and every order against the simulator's ledger.
 
 mod availability;
+mod clocks;
 mod moves;
 mod older;
 mod restore;
@@ -70,6 +71,9 @@ pub struct ChaosOptions {
     /// The `twqr` of an older build, from which the system is upgraded
     #[arg(long, value_name = "PATH")]
     older: Option<PathBuf>,
+    /// The library libfaketime, by which the clock of a process jumps; for clock-jump alone
+    #[arg(long, value_name = "PATH")]
+    faketime: Option<PathBuf>,
 }
 
 /// The simulator's fault script during the scenario.
@@ -144,7 +148,13 @@ pub async fn run(options: &ChaosOptions, config: &Config) -> anyhow::Result<Exit
     let pos = stage.system.channel()?;
     let load = RunningLoad::start(&pos, options, 0);
     tokio::time::sleep(Duration::from_millis(CALM_MS)).await;
-    let happened = options.scenario.play(&mut stage).await;
+    let happened = match options.scenario {
+        Scenario::ClockJump => {
+            let library = options.faketime.as_deref();
+            clocks::jump(&mut stage, library.context("--faketime must name the library libfaketime")?).await
+        }
+        scenario => scenario.play(&mut stage).await,
+    };
     let ready = stage.system.until_ready().await;
     tokio::time::sleep(Duration::from_millis(CALM_MS)).await;
     let outcomes = load.end().await?;

@@ -52,3 +52,9 @@ scenarios! {
 fn availability_is_measured_and_audited() {
     survives("availability", &["--kills", "1", "--services", "router"]);
 }
+
+#[test]
+#[ignore = "needs a broker, and libfaketime in FAKETIME_LIBRARY: make test-kafka"]
+fn the_clock_of_a_process_jumps() {
+    survives("clock-jump", &["--faketime", &std::env::var("FAKETIME_LIBRARY").unwrap()]);
+}

@@ -35,6 +35,8 @@ pub enum Scenario {
     Scale,
     /// Every partition moves away from one of three brokers, which then stops
     MovePartitions,
+    /// The clock of one process of each service jumps ahead or behind, and is set right again
+    ClockJump,
     /// Topics are restored from copies: older order-states, older orders, and everything older
     Restore,
     /// Measures how long payments wait, and which fail, while one process after another is killed
@@ -64,6 +66,7 @@ impl Scenario {
             Self::FullDisk => full_disk(stage).await,
             Self::Scale => moves::scale(stage).await,
             Self::MovePartitions => moves::move_partitions(stage).await,
+            Self::ClockJump => anyhow::bail!("clock-jump needs --faketime"),
             Self::Restore => anyhow::bail!("restore plays its parts by itself"),
             Self::Availability => anyhow::bail!("availability causes its failures by itself"),
             Self::Older | Self::OlderEmbedded => anyhow::bail!("an upgrade plays its phases by itself"),

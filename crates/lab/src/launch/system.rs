@@ -5,6 +5,7 @@ mod start;
 
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -100,8 +101,12 @@ struct Process {
     service: &'static str,
     number: usize,
     addresses: Addresses,
+    environment: Environment,
     child: Child,
 }
+
+/// Variables of one process, besides those that it inherits.
+type Environment = Vec<(&'static str, OsString)>;
 
 /// Where a process listens.
 #[derive(Clone, Copy)]
@@ -116,8 +121,9 @@ impl System {
     fn add(&mut self, service: &'static str, number: usize) -> anyhow::Result<()> {
         let addresses = self.addresses(service, number)?;
         let build = self.programs.first_build();
-        let child = self.spawn(build, service, number, addresses)?;
-        self.processes.insert(name(service, number), Process { build, service, number, addresses, child });
+        let environment = Environment::new();
+        let child = self.spawn(build, service, number, addresses, &environment)?;
+        self.processes.insert(name(service, number), Process { build, service, number, addresses, environment, child });
         Ok(())
     }
 
@@ -139,9 +145,17 @@ impl System {
         })
     }
 
-    fn spawn(&self, build: Build, service: &str, number: usize, addresses: Addresses) -> anyhow::Result<Child> {
+    fn spawn(
+        &self,
+        build: Build,
+        service: &str,
+        number: usize,
+        addresses: Addresses,
+        environment: &Environment,
+    ) -> anyhow::Result<Child> {
         let name = name(service, number);
         let mut command = self.programs.twqr(build);
+        command.envs(environment.iter().cloned());
         command.arg("--config").arg(self.config_files.of(build)).arg(service);
         self.logs.redirect(&mut command, &name)?;
         if let Some(filter) = self.log_filter {
@@ -298,7 +312,8 @@ impl System {
     pub fn start_again(&mut self, name: &str) -> anyhow::Result<()> {
         let process = self.process(name)?;
         let (build, service, number, addresses) = (process.build, process.service, process.number, process.addresses);
-        let child = self.spawn(build, service, number, addresses)?;
+        let environment = process.environment.clone();
+        let child = self.spawn(build, service, number, addresses, &environment)?;
         self.process(name)?.child = child;
         Ok(())
     }
@@ -307,6 +322,18 @@ impl System {
     pub fn set_build(&mut self, name: &str, build: Build) -> anyhow::Result<()> {
         self.process(name)?.build = build;
         Ok(())
+    }
+
+    /// Sets further variables of the process under this name, from its next start on.
+    pub fn set_environment(&mut self, name: &str, environment: Vec<(&'static str, OsString)>) -> anyhow::Result<()> {
+        self.process(name)?.environment = environment;
+        Ok(())
+    }
+
+    /// Whether a process answers that it is ready.
+    pub async fn is_ready(&self, name: &str) -> anyhow::Result<bool> {
+        let process = self.processes.get(name).with_context(|| no_process(name))?;
+        Ok(is_ready(process.addresses.admin).await)
     }
 
     /// The build that runs under this name.

@@ -49,6 +49,9 @@ fn print(plan: &Plan) -> std::io::Result<()> {
         let what = if deviation.can_change { "change" } else { "REFUSE" };
         writeln!(out, "{what}  {deviation}")?;
     }
+    if plan.record {
+        writeln!(out, "record  the numbers of partitions")?;
+    }
     if plan.is_empty() {
         writeln!(out, "nothing differs")?;
     }
