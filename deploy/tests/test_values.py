@@ -123,6 +123,15 @@ class Values(unittest.TestCase):
         unknown = [".".join(path) for path in below(values) if path not in named]
         self.assertEqual(unknown, [], "in values.yaml, not in the schema")
 
+    def test_no_value_is_a_secret(self):
+        secret = re.compile("password|token|credential|private", re.IGNORECASE)
+        # The keys of externalSecrets name entries of a store.
+        named = [path for path, _ in leaves(SCHEMA) if secret.search(path[-1]) and path[0] != "externalSecrets"]
+        taken = [".".join(path) for path in named if not path[-1].endswith(("Secret", "Key"))]
+        self.assertEqual(taken, [], "values take a secret; let them name a Secret, or a key of one")
+        for base in bases():
+            self.assertNotIn("Secret", {kind for kind, _ in chart.render(base)})
+
     def test_every_key_changes_the_rendering(self):
         rendered = [(base, chart.helm_template(base)) for base in bases()]
 
