@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import tomllib
 import unittest
 
 import chart
@@ -145,10 +146,38 @@ class Configuration(unittest.TestCase):
                     continue
                 # The files of secrets are mounted in a pod; here there are none.
                 text = re.sub(r"(?m)^(password_file|merchant_keys_file) = .*\n", "", text)
+                text = re.sub(r"(?ms)^\[tls\..*?(?=^\[(?!tls)|\Z)", "", text)
                 done = self.check(text)
                 self.assertEqual(done.returncode, 0, f"{name} {key[1]}: {done.stderr}\n{text}")
                 checked += 1
         print(f"chart: {checked} rendered configurations pass `twqr config check`")
+
+    def test_each_pod_has_the_certificates_of_its_own_parts_and_no_others(self):
+        listener = {"secret": "own", "clientCaSecret": "callers", "clientCertificates": "optional"}
+        peer = {"caSecret": "theirs", "certSecret": "own", "serverName": "issuer.example"}
+        tls = {"grpc": listener, "posHttp": {"secret": "own"}, "operators": listener, "wallet": peer, "fisc": {"caSecret": "theirs"}}
+        objects = chart.render(services(tls=tls))
+        expected = {
+            "ingress": {"grpc": {"ca.crt", "tls.crt", "tls.key"}, "pos_http": {"tls.crt", "tls.key"}},
+            "router": {},
+            "tracker": {"operators": {"ca.crt", "tls.crt", "tls.key"}},
+            "wallet-worker": {"wallet": {"ca.crt", "tls.crt", "tls.key"}},
+            "fisc-worker": {"fisc": {"ca.crt"}},
+        }
+        for name, parts in expected.items():
+            pod = objects["StatefulSet", f"release-twqr-{name}"]["spec"]["template"]["spec"]
+            config = tomllib.loads(objects["ConfigMap", f"release-twqr-{name}"]["data"]["twqr.toml"])
+            self.assertEqual(set(config.get("tls", {})), set(parts), name)
+            places = {mount["name"]: mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
+            mounted = {}
+            for volume in pod["volumes"]:
+                if volume["name"].startswith("tls-"):
+                    sources = [source["secret"] for source in volume["projected"]["sources"]]
+                    mounted[places[volume["name"]]] = {item["path"] for source in sources for item in source["items"]}
+            self.assertEqual(mounted, {f"/etc/twqr/tls/{part}": files for part, files in parts.items()}, name)
+            for part, section in config.get("tls", {}).items():
+                files = {value for key, value in section.items() if key.endswith("_file")}
+                self.assertEqual(files, {f"/etc/twqr/tls/{part}/{file}" for file in parts[part]}, name)
 
     def test_containers_have_the_memory_that_twqr_takes_at_most_and_a_quarter_more(self):
         units = {"Mi": 1, "Gi": 1024}

@@ -85,6 +85,8 @@ def bases():
     scaled = {name: {"autoscaling": {"kind": "keda", "max": 3}} for name in ("ingress", "router", "walletWorker", "fiscWorker")}
     scaled["config"] = {"task_partitions": 4}
     lone = {"ingress": {"service": {"type": "LoadBalancer"}}, "merchantKeys": {"secret": "keys"}}
+    listener, peer = {"secret": "own", "clientCaSecret": "callers"}, {"caSecret": "theirs", "certSecret": "own"}
+    lone["tls"] = {"grpc": listener, "posHttp": listener, "operators": listener, "wallet": peer, "fisc": peer}
     monitored = {"monitoring": {"kind": "PodMonitor", "alerts": True}}
     tested = {"test": {"enabled": True, "cardTokenSecret": "card"}}
     up = chart.merged(chart.defaults(), chart.read(chart.BASES / "up.yaml"), {"up": {"service": {"type": "LoadBalancer"}}})

@@ -1,7 +1,10 @@
-//! Connections to the public API and to the operators' API, in plain text only.
+//! Connections to the public API and to the operators' API, with TLS to `https://` addresses.
+
+use std::{sync::OnceLock, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use tonic::transport::{Channel, Endpoint, Uri};
+use twqr_tls::{ClientFiles, ClientTls, Connector};
 use twqr_wire::{ops::operator_service_client::OperatorServiceClient, pos::pos_service_client::PosServiceClient};
 
 /// How long a connection may take to open, in seconds.
@@ -22,20 +25,42 @@ pub async fn operators(endpoint: &str) -> anyhow::Result<OperatorServiceClient<C
 
 /// Opens a connection; the error says what to check.
 pub async fn channel(endpoint: &str) -> anyhow::Result<Channel> {
-    let open = address(endpoint)?.tcp_nodelay(true).connect_timeout(std::time::Duration::from_secs(CONNECT_S_MAX));
-    open.connect().await.with_context(|| format!("cannot reach {endpoint}: is `twqr up` running there?"))
+    let open = address(endpoint)?.tcp_nodelay(true).connect_timeout(Duration::from_secs(CONNECT_S_MAX));
+    let connector = Connector { tls: certificates(open.uri())? };
+    let unreached = || format!("cannot reach {endpoint}: is `twqr up` running there?");
+    open.connect_with_connector(connector).await.with_context(unreached)
 }
 
-/// Parses an address. One that asks for TLS is refused, since requests would be sent in plain text.
+/// The certificates of this process's connections to `https://` addresses.
+static CERTIFICATES: OnceLock<ClientFiles> = OnceLock::new();
+
+/// Chooses the certificates for `https://` addresses, once for the whole process.
+pub fn use_certificates(files: Option<ClientFiles>) {
+    if let Some(files) = files {
+        drop(CERTIFICATES.set(files));
+    }
+}
+
+/// The certificates for an address; `None` if it needs none.
+pub fn certificates(uri: &Uri) -> anyhow::Result<Option<ClientTls>> {
+    if uri.scheme_str() != Some("https") {
+        return Ok(None);
+    }
+    let files = CERTIFICATES.get().with_context(|| {
+        format!("{uri} asks for TLS; name the authority of its certificate in tls.client.ca_file of the configuration")
+    })?;
+    Ok(Some(ClientTls::start(files.clone())?))
+}
+
+/// Parses an address.
 fn address(endpoint: &str) -> anyhow::Result<Endpoint> {
-    let not_an_address =
-        || format!("{endpoint:?} is not an address; use the form http://HOST:PORT, such as http://127.0.0.1:17051");
+    let not_an_address = || {
+        format!(
+            "{endpoint:?} is not an address; use the form http://HOST:PORT, such as http://127.0.0.1:17051, or https://HOST:PORT"
+        )
+    };
     let uri: Uri = endpoint.parse().with_context(not_an_address)?;
-    ensure!(
-        uri.scheme_str() != Some("https"),
-        "{endpoint:?} asks for TLS, which is not supported; end TLS at a proxy before the server and use the form http://HOST:PORT"
-    );
-    ensure!(uri.scheme_str() == Some("http") && uri.port().is_some(), not_an_address());
+    ensure!(matches!(uri.scheme_str(), Some("http" | "https")) && uri.port().is_some(), not_an_address());
     Ok(Endpoint::from(uri))
 }
 
@@ -44,13 +69,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_plain_text_addresses_are_accepted() {
+    fn addresses_have_a_scheme_a_host_and_a_port() {
         for (endpoint, expected) in [
             ("http://127.0.0.1:17051", None),
             ("http://[::1]:17051", None),
             ("HTTP://router.example:80", None),
-            ("https://127.0.0.1:17051", Some("TLS, which is not supported")),
-            ("HTTPS://127.0.0.1:17051", Some("TLS, which is not supported")),
+            ("https://router.example:17051", None),
+            ("HTTPS://127.0.0.1:17051", None),
+            ("https://127.0.0.1", Some("https://HOST:PORT")),
             ("127.0.0.1:17051", Some("http://HOST:PORT")),
             ("foo", Some("http://HOST:PORT")),
             ("foo:17051", Some("http://HOST:PORT")),

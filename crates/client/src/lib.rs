@@ -12,7 +12,7 @@ mod settled;
 pub use answer::{cancel_json, code_name, error_json, inquiry_json, payment_json, refund_json};
 pub use attempts::{Answer, Attempts, pay};
 pub use business_day::{business_day, check_bounds, cut_offs};
-pub use connect::{CALL_MS_MAX, channel, connect, operators};
+pub use connect::{CALL_MS_MAX, certificates, channel, connect, operators, use_certificates};
 pub use progress_bar::ProgressBar;
 pub use request_line::{Problem, parse};
 pub use settled::{BooksRange, settled};

@@ -17,8 +17,8 @@ use twqr_types::SignatureForm;
 
 use crate::consistency::{port_faults, timing_faults};
 use crate::{
-    AdmissionConfig, KafkaConfig, PeerAddress, PolicyDocument, SettlementConfig, TelemetryConfig, policy, renamed,
-    source,
+    AdmissionConfig, KafkaConfig, PeerAddress, PolicyDocument, SettlementConfig, TelemetryConfig, TlsConfig, policy,
+    renamed, source,
 };
 
 /// Explains each key to operators; printed above the defaults.
@@ -92,6 +92,8 @@ pub struct Config {
     pub admission: AdmissionConfig,
     /// Which calls are traced.
     pub telemetry: TelemetryConfig,
+    /// The certificates of listeners and connections.
+    pub tls: TlsConfig,
     /// How Apache Kafka is reached.
     pub kafka: KafkaConfig,
     /// How accounting files are laid out.
@@ -146,6 +148,7 @@ impl Default for Config {
             standby: true,
             admission: AdmissionConfig::default(),
             telemetry: TelemetryConfig::default(),
+            tls: TlsConfig::default(),
             kafka: KafkaConfig::default(),
             settlement: SettlementConfig::default(),
             policy: PolicyDocument::default(),
@@ -235,6 +238,7 @@ impl Config {
         faults.extend(self.signature_form_faults());
         faults.extend(self.admission.faults());
         faults.extend(self.telemetry.faults());
+        faults.extend(self.tls.faults());
         faults.extend(self.kafka.faults());
         faults.extend(self.settlement.faults());
         let policy_faults = match self.policy.policy() {
@@ -306,7 +310,13 @@ impl Config {
 
     /// Returns the endpoint of the operators' API; `wanted` overrides the configured one.
     pub fn operators_endpoint(&self, wanted: Option<&str>) -> String {
-        wanted.map_or_else(|| format!("http://{}", self.operators), str::to_owned)
+        let scheme = scheme(self.tls.operators_files().is_some());
+        wanted.map_or_else(|| format!("{scheme}://{}", self.operators), str::to_owned)
+    }
+
+    /// Returns the endpoint of the public gRPC API.
+    pub fn grpc_endpoint(&self) -> String {
+        format!("{}://{}", scheme(self.tls.grpc_files().is_some()), self.grpc)
     }
 
     /// The forms of the signed text that a POS may use.
@@ -329,6 +339,10 @@ impl Config {
     pub fn policy(&self) -> anyhow::Result<Policy> {
         self.policy.policy().map_err(|faults| anyhow!("policy: {}", policy::list_faults(&faults)))
     }
+}
+
+const fn scheme(has_tls: bool) -> &'static str {
+    if has_tls { "https" } else { "http" }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod renamed;
 mod settlement;
 mod source;
 mod telemetry;
+mod tls;
 
 pub use admission::AdmissionConfig;
 pub use config::Config;
@@ -22,3 +23,4 @@ pub use policy::{PolicyDocument, changes, list_faults, parse_policy, read_policy
 pub use settlement::SettlementConfig;
 pub use source::{parse_table, typed};
 pub use telemetry::{TelemetryConfig, TelemetryProtocol};
+pub use tls::{ClientCertificates, ListenerTls, PeerTls, TlsConfig};

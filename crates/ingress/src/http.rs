@@ -31,9 +31,9 @@ use axum::{
 };
 use bytes::BytesMut;
 use futures::StreamExt;
-use tokio::{net::TcpListener, time::Instant};
+use tokio::time::Instant;
 use tracing::{info, warn};
-use twqr_service::{CancellationToken, Limits, serve_http};
+use twqr_service::{CancellationToken, Limits, Listener, serve_http};
 use twqr_types::SignatureForm;
 use twqr_wire::hops::HOPS_HEADER;
 
@@ -128,7 +128,7 @@ impl HttpForm {
     /// Serves until shutdown, and then until the calls in flight have ended, for at most `drain`.
     pub(crate) async fn serve(
         self,
-        listener: TcpListener,
+        listener: Listener,
         api: Arc<PosApi>,
         shutdown: CancellationToken,
         drain: Duration,

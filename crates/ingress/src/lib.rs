@@ -26,13 +26,13 @@ use std::{
     time::Duration,
 };
 
-use tokio::{net::TcpListener, sync::oneshot, task::JoinSet};
+use tokio::{sync::oneshot, task::JoinSet};
 use tracing::{info, warn};
 use twqr_card_keys::CardKeys;
 use twqr_consumer::DeadLetters;
 use twqr_journal::{Journal, JournalError, Topic};
 use twqr_service::{
-    BoundSocket, Context, EndsWithConnection, GrpcSettings, Limits, ListenError, grpc_health, grpc_server,
+    BoundSocket, Context, EndsWithConnection, GrpcSettings, Limits, ListenError, Listener, grpc_health, grpc_server,
     join_background, serve_grpc,
 };
 use twqr_types::{ShardCount, StatusCode};
@@ -205,7 +205,7 @@ pub async fn run(
 /// Serves gRPC until shutdown, and then until the calls in flight have ended, for at most the time
 /// of the drain.
 async fn serve(
-    listener: TcpListener,
+    listener: Listener,
     service: GrpcService,
     context: &Context,
     settings: GrpcSettings,

@@ -42,6 +42,9 @@ pub enum Bench {
         /// takes its place
         #[arg(long, default_value_t = 0)]
         tries: usize,
+        /// Use TLS with certificates on both sides on gRPC, wallet and FISC, not for the floors
+        #[arg(long)]
+        tls: bool,
     },
     /// Measures latency, the highest sustained rate and costs on Apache Kafka, with every service
     /// in its own processes; prints one JSON line
@@ -64,10 +67,10 @@ pub enum Bench {
 /// Runs a benchmark until its end, or until `stop` fires.
 pub async fn run(bench: Bench, config: &Config, stop: CancellationToken) -> anyhow::Result<ExitCode> {
     match bench {
-        Bench::Quick { dir, seed, rates, hold_ms, tries } => {
+        Bench::Quick { dir, seed, rates, hold_ms, tries, tls } => {
             let ladder = quick::Ladder { rates, hold_ms, tries };
             tokio::select! {
-                result = quick::run(&dir, seed, &ladder, config) => result,
+                result = quick::run(&dir, seed, &ladder, tls, config) => result,
                 () = stop.cancelled() => anyhow::bail!("stopped before the end of the benchmark"),
             }
         }

@@ -292,6 +292,7 @@ impl Stage {
             listen: Listen::OnFreePorts,
             shape,
             kinds: options.kinds.clone(),
+            tls: false,
             log_filter: None,
         };
         let random = ChaCha8Rng::seed_from_u64(options.seed);

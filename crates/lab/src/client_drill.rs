@@ -108,6 +108,7 @@ async fn start(options: &ClientDrillOptions, config: Config) -> anyhow::Result<S
         listen: Listen::OnFreePorts,
         shape: Shape::AllInOne,
         kinds: Kinds::default(),
+        tls: false,
         log_filter: Some("info"),
     };
     launch.start().await

@@ -1,6 +1,7 @@
 //! Starts the simulator and the services as real processes on loopback, for the laboratory's
 //! commands and for tests. All of them are killed when the [`System`] is dropped.
 
+mod certificates;
 mod older;
 mod ports;
 mod programs;
@@ -8,6 +9,7 @@ mod run_dir;
 mod simulator;
 mod system;
 
+pub use certificates::Authority;
 pub use ports::{ReservedAddresses, connect, is_ready};
 pub use programs::{Build, Programs, command};
 pub use run_dir::empty;

@@ -73,6 +73,10 @@ struct LoadRunOptions {
     /// A process whose CPU and memory are measured, as NAME=PID; may be repeated
     #[arg(long = "process", value_name = "NAME=PID")]
     processes: Vec<NamedProcess>,
+    /// Start the system with TLS, with certificates on both sides, on gRPC, the operators' API,
+    /// wallet and FISC
+    #[arg(long, conflicts_with = "endpoints")]
+    tls: bool,
     /// Multiply every rate of the scenario
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = factor)]
     rate_scale: f64,
@@ -155,7 +159,7 @@ async fn run_scenario(options: &LoadRunOptions, config: &Config, stop: Cancellat
     named.scenario = named.scenario.scaled(options.rate_scale, options.time_scale);
     let dir = options.dir.clone().unwrap_or_else(|| PathBuf::from("target/load").join(&named.name));
     let target = if options.endpoints.is_empty() {
-        run::LoadTarget::Started(None)
+        run::LoadTarget::Started { build: None, tls: options.tls }
     } else {
         run::LoadTarget::Running {
             grpc: options.endpoints.clone(),

@@ -93,6 +93,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         | Command::Backend(_) => &[],
     };
     let config = Config::load_except(cli.config.as_deref(), chosen)?;
+    twqr_client::use_certificates(config.tls.client_files());
     let threads = twqr_service::ContainerLimits::read(std::path::Path::new("/")).threads();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
     let result = runtime.block_on(run(cli.command, config));

@@ -46,6 +46,7 @@ pub async fn run(options: &RunOptions, config: Config, stop: CancellationToken) 
         listen: Listen::AsConfigured,
         shape: Shape::AllInOne,
         kinds: options.kinds.clone(),
+        tls: false,
         log_filter: None,
     }
     .start()

@@ -70,6 +70,7 @@ pub async fn run(options: &RunKafkaOptions, config: Config, stop: CancellationTo
         listen: Listen::AsConfigured,
         shape: Shape::ProcessForEach,
         kinds: options.kinds.clone(),
+        tls: false,
         log_filter: None,
     }
     .start()

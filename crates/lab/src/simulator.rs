@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use twqr_config::{Config, PeerAddress, PolicyDocument, list_faults};
 use twqr_service::{CancellationToken, Context, Health, SystemClock};
 use twqr_simulator::{KindChoice, Script, Settings};
+use twqr_tls::{Identity, PemFile, Protocol, ServerFiles};
 use twqr_types::{Issuer, StatusCode};
 
 /// The arguments of `twqr-lab simulator`.
@@ -27,6 +28,37 @@ pub struct SimulatorOptions {
     http: Option<SocketAddr>,
     #[command(flatten)]
     kinds: Kinds,
+    #[command(flatten)]
+    certificates: SimulatorCertificates,
+}
+
+/// The options that give the simulator TLS.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct SimulatorCertificates {
+    /// The certificate of wallet and FISC (PEM); without it they serve plain text
+    #[arg(long, value_name = "FILE", requires = "key_file")]
+    pub(crate) certificate_file: Option<PathBuf>,
+    /// Its private key (PEM)
+    #[arg(long, value_name = "FILE", requires = "certificate_file")]
+    pub(crate) key_file: Option<PathBuf>,
+    /// The authorities of the workers' certificates (PEM); with it a caller without one is refused
+    #[arg(long, value_name = "FILE", requires = "certificate_file")]
+    pub(crate) client_ca_file: Option<PathBuf>,
+}
+
+impl SimulatorCertificates {
+    fn files(&self) -> Option<ServerFiles> {
+        let pem = |option: &str, path: &Path| PemFile { key: format!("--{option}"), path: path.to_owned() };
+        let certificate = pem("certificate-file", self.certificate_file.as_deref()?);
+        let key = pem("key-file", self.key_file.as_deref()?);
+        Some(ServerFiles {
+            section: "simulator".to_owned(),
+            protocol: Protocol::Http2,
+            identity: Identity { certificate, key },
+            client_ca: self.client_ca_file.as_deref().map(|file| pem("client-ca-file", file)),
+            requires_certificate: true,
+        })
+    }
 }
 
 /// The option that chooses kinds of issuers.
@@ -76,8 +108,9 @@ impl Kinds {
 
 /// Serves at the configured addresses of wallet and FISC until `stop` fires.
 pub async fn run(options: &SimulatorOptions, config: &Config, stop: CancellationToken) -> anyhow::Result<()> {
-    let settings = settings(config, &options.data_dir, options.script.as_deref(), &options.kinds)?;
-    serve(Settings { http_address: options.http, ..settings }, stop).await
+    let mut settings = settings(config, &options.data_dir, options.script.as_deref(), &options.kinds)?;
+    (settings.http_address, settings.tls) = (options.http, options.certificates.files());
+    serve(settings, stop).await
 }
 
 pub(crate) fn settings(
@@ -95,7 +128,8 @@ pub(crate) fn settings(
     };
     let script = script.with_kinds(&kinds.choices);
     let [wallet_address, fisc_address] = addresses(config)?;
-    Ok(Settings { wallet_address, fisc_address, http_address: None, data_dir: data_dir.to_owned(), script })
+    let data_dir = data_dir.to_owned();
+    Ok(Settings { wallet_address, fisc_address, http_address: None, tls: None, data_dir, script })
 }
 
 /// Where the simulator listens as wallet and FISC.

@@ -41,6 +41,7 @@ impl Served {
             wallet_address: wallet,
             fisc_address: fisc,
             http_address: None,
+            tls: None,
             data_dir: folder.path().to_owned(),
             script,
         };

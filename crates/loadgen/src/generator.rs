@@ -18,6 +18,7 @@ use std::{
 };
 
 use tokio::sync::mpsc;
+use twqr_tls::ClientTls;
 
 use crate::{
     scenario::Scenario,
@@ -42,6 +43,8 @@ pub struct Targets {
     pub grpc: Vec<String>,
     /// The address of the HTTP form; needed if the scenario uses it.
     pub http: Option<SocketAddr>,
+    /// The certificates for URIs that begin with `https://`.
+    pub tls: Option<ClientTls>,
 }
 
 /// A run under way.

@@ -17,8 +17,9 @@ use tokio::{
 };
 use tokio_util::sync::DropGuard;
 use tonic::{Extensions, transport::server::Connected};
+use twqr_tls::MaybeTls;
 
-use crate::{CancellationToken, Limits, PeerCertificate};
+use crate::{CancellationToken, PeerCertificate, listen::Begun};
 
 /// The length of the client's preface and of the header of its SETTINGS frame, in bytes. Once they
 /// have arrived, HTTP/2 has begun, and pings detect a connection whose other side is gone.
@@ -67,7 +68,7 @@ pub(crate) struct ConnectionEnds {
 /// A gRPC connection that holds its permit, and fails if HTTP/2 does not begin in time.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: MaybeTls<TcpStream>,
     /// How many bytes are missing until HTTP/2 has begun, and the time by which they must arrive;
     /// absent once it has begun.
     begin: Option<(usize, Pin<Box<Sleep>>)>,
@@ -77,11 +78,11 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(stream: TcpStream, permit: OwnedSemaphorePermit, limits: Limits, ends: &ConnectionEnds) -> Self {
-        let begin = Some((HTTP2_BEGINS_BYTES, Box::pin(tokio::time::sleep(limits.first_within))));
+    pub(crate) fn new(begun: Begun, ends: &ConnectionEnds) -> Self {
+        let begin = Some((HTTP2_BEGINS_BYTES, Box::pin(tokio::time::sleep_until(begun.begin_by))));
         let ConnectionEnds { leaving, closed } = ends.clone();
-        let caller = CallerConnection::new(leaving, None);
-        Self { stream, begin, caller, _closed: closed.drop_guard(), _permit: permit }
+        let caller = CallerConnection::new(leaving, begun.certificate);
+        Self { stream: begun.stream, begin, caller, _closed: closed.drop_guard(), _permit: begun.permit }
     }
 }
 
@@ -136,7 +137,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::listen::LimitedListener;
+    use crate::{Limits, listen::LimitedListener};
 
     const LIMITS: Limits =
         Limits { name: "test", connections_max: 2, first_within: Duration::from_secs(1), idle: Duration::from_secs(2) };
@@ -144,9 +145,10 @@ mod tests {
     /// Accepts one connection and reads it to its end; returns how many bytes arrived, or the
     /// error.
     async fn read_all(listener: TcpListener) -> io::Result<usize> {
-        let (stream, permit) = LimitedListener::new(listener, LIMITS).next().await;
+        let accepted = LimitedListener::new(listener.into(), LIMITS).next().await;
         let ends = ConnectionEnds { leaving: CancellationToken::new(), closed: CancellationToken::new() };
-        let mut connection = Connection::new(stream, permit, LIMITS, &ends);
+        let begun = accepted.begin(&ends.leaving).await.unwrap();
+        let mut connection = Connection::new(begun, &ends);
         connection.read_to_end(&mut Vec::new()).await
     }
 

@@ -18,6 +18,7 @@ use tonic::{
     codegen::{Service, http::Uri},
     transport::server::Connected,
 };
+use twqr_tls::{ClientTls, MaybeTls};
 
 /// A byte stream whose owner lets other ready tasks run before it writes. Vectored writes are not
 /// offered, so that small messages are copied together.
@@ -76,11 +77,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for GatheredWrites<S> {
 }
 
 /// Opens a caller's connections, each with [`GatheredWrites`].
-#[derive(Clone, Copy, Debug, Default)]
-pub struct GatheringConnector;
+#[derive(Clone, Debug, Default)]
+pub struct GatheringConnector {
+    /// Needed for addresses that begin with `https://`.
+    pub tls: Option<ClientTls>,
+}
 
 impl Service<Uri> for GatheringConnector {
-    type Response = TokioIo<GatheredWrites<TcpStream>>;
+    type Response = TokioIo<GatheredWrites<MaybeTls<TcpStream>>>;
     type Error = io::Error;
     type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
 
@@ -89,12 +93,10 @@ impl Service<Uri> for GatheringConnector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
+        let tls = self.tls.clone();
         Box::pin(async move {
-            let host = uri.host().unwrap_or_default();
-            let host = host.strip_prefix('[').and_then(|ipv6| ipv6.strip_suffix(']')).unwrap_or(host);
-            let socket = TcpStream::connect((host, uri.port_u16().unwrap_or(80))).await?;
-            socket.set_nodelay(true)?;
-            Ok(TokioIo::new(GatheredWrites::new(socket)))
+            let stream = twqr_tls::open(&uri, tls.as_ref()).await?;
+            Ok(TokioIo::new(GatheredWrites::new(stream)))
         })
     }
 }

@@ -15,7 +15,6 @@ use futures::{StreamExt, stream};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use rand::Rng;
-use tokio::net::TcpListener;
 use tonic::{
     Code,
     body::Body,
@@ -26,9 +25,9 @@ use tonic::{
 use tracing::debug;
 
 use crate::{
-    CallerConnection, CancellationToken, GatheredWrites, Limits,
+    CallerConnection, CancellationToken, GatheredWrites, Limits, Listener,
     connection::{Connection, ConnectionEnds},
-    listen::serve_each,
+    listen::{Accepted, serve_each},
 };
 
 /// The time between two pings on a gRPC connection, in s.
@@ -72,18 +71,22 @@ pub fn grpc_server() -> Server {
 /// Serves until shutdown, then waits at most `drain` for calls in flight. Returns how many
 /// connections were still open after that, and were cut off.
 pub async fn serve_grpc(
-    listener: TcpListener,
+    listener: impl Into<Listener>,
     router: Router,
     settings: GrpcSettings,
     shutdown: CancellationToken,
 ) -> usize {
     let GrpcSettings { limits, age, drain } = settings;
-    let serve = |stream, permit| {
+    let serve = |accepted: Accepted| {
         let ends = ConnectionEnds { leaving: shutdown.child_token(), closed: CancellationToken::new() };
-        let connection = Connection::new(stream, permit, limits, &ends);
-        serve_connection(connection, ends, router.clone(), age.map(with_jitter))
+        let (router, age) = (router.clone(), age.map(with_jitter));
+        async move {
+            if let Some(begun) = accepted.begin(&ends.leaving).await {
+                serve_connection(Connection::new(begun, &ends), ends, router, age).await;
+            }
+        }
     };
-    serve_each(listener, limits, &shutdown, drain, serve).await
+    serve_each(listener.into(), limits, &shutdown, drain, serve).await
 }
 
 fn with_jitter(age: Duration) -> Duration {

@@ -18,10 +18,13 @@ use hyper::{
     service::{Service as _, service_fn},
 };
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
 use tracing::debug;
 
-use crate::{CallerConnection, CancellationToken, Limits, listen::serve_each};
+use crate::{
+    CallerConnection, CancellationToken, Limits, Listener,
+    listen::{Accepted, Begun, serve_each},
+};
 
 /// The maximum size of a request's head (request line and headers), in bytes.
 const HEAD_BYTES_MAX: usize = 32 * 1024;
@@ -29,27 +32,29 @@ const HEAD_BYTES_MAX: usize = 32 * 1024;
 /// Serves until shutdown, then waits at most `drain` for calls in flight. Returns how many
 /// connections were still open after that, and were cut off.
 pub async fn serve_http(
-    listener: TcpListener,
+    listener: impl Into<Listener>,
     router: Router,
     limits: Limits,
     shutdown: CancellationToken,
     drain: Duration,
 ) -> usize {
-    let serve = |stream, permit| {
-        let serving = serve_connection(stream, router.clone(), limits, shutdown.clone());
+    let serve = |accepted: Accepted| {
+        let (router, shutdown) = (router.clone(), shutdown.clone());
         async move {
-            serving.await;
-            drop(permit);
+            if let Some(begun) = accepted.begin(&shutdown).await {
+                serve_connection(begun, router, limits, shutdown).await;
+            }
         }
     };
-    serve_each(listener, limits, &shutdown, drain, serve).await
+    serve_each(listener.into(), limits, &shutdown, drain, serve).await
 }
 
 /// Serves one connection until it ends, or until it has been idle for too long.
-async fn serve_connection(stream: TcpStream, router: Router, limits: Limits, shutdown: CancellationToken) {
+async fn serve_connection(connection: Begun, router: Router, limits: Limits, shutdown: CancellationToken) {
+    let Begun { stream, certificate, permit: _permit, begin_by } = connection;
     let begun = Arc::new(AtomicU64::new(0));
     let (requests, service) = (begun.clone(), TowerToHyperService::new(router));
-    let caller = CallerConnection::new(shutdown.clone(), None);
+    let caller = CallerConnection::new(shutdown.clone(), certificate);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(caller.clone());
         requests.fetch_add(1, Ordering::Relaxed);
@@ -61,7 +66,7 @@ async fn serve_connection(stream: TcpStream, router: Router, limits: Limits, shu
     let connection = http.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let mut is_leaving = false;
-    let idle = until_idle(&begun, limits);
+    let idle = until_idle(&begun, begin_by, limits);
     tokio::pin!(idle);
     loop {
         tokio::select! {
@@ -82,8 +87,8 @@ async fn serve_connection(stream: TcpStream, router: Router, limits: Limits, shu
 
 /// Returns when the first request is late, or when no new request has begun for the idle time.
 /// `begun` counts the requests whose head has arrived.
-async fn until_idle(begun: &AtomicU64, limits: Limits) {
-    tokio::time::sleep(limits.first_within).await;
+async fn until_idle(begun: &AtomicU64, begin_by: Instant, limits: Limits) {
+    tokio::time::sleep_until(begin_by).await;
     let mut counted = 0;
     loop {
         let now = begun.load(Ordering::Relaxed);

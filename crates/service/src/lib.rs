@@ -45,7 +45,7 @@ pub use log_throttle::LogThrottle;
 pub use measured_clock::{MeasuredClock, SkewBounds};
 pub use open_files::raise_open_files;
 pub use signals::stop_on_signal;
-pub use socket::{BoundSocket, ListenError};
+pub use socket::{BoundSocket, ListenError, Listener};
 pub use stall_watch::{StallWatch, Stalled};
 pub use twqr_metric::{CALL_SECONDS, COUNTS, LONG_SECONDS, Metric, MetricKind, PART_SECONDS};
 pub use twqr_tls::PeerCertificate;

@@ -1,18 +1,24 @@
 //! Accepts connections, for every listener of the product. Each listener limits its open
 //! connections: a connection above the limit is closed at once. A failed accept does not end the
 //! listener. A connection that sends no request, or only a part of one, is closed after a while, so
-//! that it cannot hold a place that others need.
+//! that it cannot hold a place that others need. The handshake of TLS counts in both.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
+    time::Instant,
 };
-use tracing::warn;
+use tracing::{debug, warn};
+use twqr_tls::{HANDSHAKE_FAULTS, MaybeTls, PeerCertificate, ServerTls, handshake_fault};
 
-use crate::{CancellationToken, LogThrottle, metrics::CONNECTIONS_REFUSED, open_files::open_files_share};
+use crate::{
+    CancellationToken, Listener, LogThrottle,
+    metrics::{CONNECTIONS_REFUSED, HANDSHAKES_FAILED},
+    open_files::open_files_share,
+};
 
 /// The pause after a failed accept (for example with too many open files), in ms.
 const PAUSE_MS: u64 = 50;
@@ -60,11 +66,11 @@ impl Limits {
 /// Accepts connections until shutdown and serves each, then waits at most `drain` for those that
 /// are open. Returns how many were still open after that, and were cut off.
 pub(crate) async fn serve_each<F>(
-    listener: TcpListener,
+    listener: Listener,
     limits: Limits,
     shutdown: &CancellationToken,
     drain: Duration,
-    serve: impl Fn(TcpStream, OwnedSemaphorePermit) -> F,
+    serve: impl Fn(Accepted) -> F,
 ) -> usize
 where
     F: Future<Output = ()> + Send + 'static,
@@ -74,8 +80,8 @@ where
     loop {
         tokio::select! {
             () = shutdown.cancelled() => break,
-            (stream, permit) = listener.next() => {
-                open.spawn(serve(stream, permit));
+            accepted = listener.next() => {
+                open.spawn(serve(accepted));
             }
             Some(_) = open.join_next() => {}
         }
@@ -86,33 +92,83 @@ where
     open.len()
 }
 
+/// A connection that was accepted. It counts as open until its permit is dropped.
+pub(crate) struct Accepted {
+    stream: TcpStream,
+    tls: Option<ServerTls>,
+    limits: Limits,
+    permit: OwnedSemaphorePermit,
+    /// The time by which its first request, or the beginning of HTTP/2, must have arrived.
+    begin_by: Instant,
+}
+
+/// A connection on which TLS has begun, if the listener has it.
+pub(crate) struct Begun {
+    pub(crate) stream: MaybeTls<TcpStream>,
+    pub(crate) certificate: Option<PeerCertificate>,
+    pub(crate) permit: OwnedSemaphorePermit,
+    /// The time by which its first request, or the beginning of HTTP/2, must have arrived.
+    pub(crate) begin_by: Instant,
+}
+
+impl Accepted {
+    /// Begins TLS, if the listener has it. `None` if it does not begin in time, or before shutdown.
+    pub(crate) async fn begin(self, shutdown: &CancellationToken) -> Option<Begun> {
+        let Self { stream, tls, limits, permit, begin_by } = self;
+        let Some(tls) = tls else {
+            return Some(Begun { stream: MaybeTls::Plain(stream), certificate: None, permit, begin_by });
+        };
+        let why = tokio::select! {
+            () = shutdown.cancelled() => return None,
+            shaken = tokio::time::timeout_at(begin_by, tls.accept(stream)) => match shaken {
+                Ok(Ok((stream, certificate))) => return Some(Begun { stream, certificate, permit, begin_by }),
+                Ok(Err(error)) => {
+                    debug!(listener = limits.name, %error, "a connection ended before TLS had begun");
+                    handshake_fault(&error)
+                }
+                Err(_) => LATE,
+            },
+        };
+        HANDSHAKES_FAILED.counter(&[limits.name, why]).increment(1);
+        None
+    }
+}
+
+/// The reason of a handshake that did not end in time, in metrics.
+const LATE: &str = "late";
+
 /// A listener with a limit on its open connections.
 pub(crate) struct LimitedListener {
-    listener: TcpListener,
+    listener: Listener,
     limits: Limits,
     permits: Arc<Semaphore>,
     log: LogThrottle,
 }
 
 impl LimitedListener {
-    pub(crate) fn new(listener: TcpListener, limits: Limits) -> Self {
+    pub(crate) fn new(listener: Listener, limits: Limits) -> Self {
         CONNECTIONS_REFUSED.describe();
         CONNECTIONS_REFUSED.touch(&[limits.name]);
+        HANDSHAKES_FAILED.describe();
+        for why in HANDSHAKE_FAULTS.iter().chain([&LATE]) {
+            HANDSHAKES_FAILED.touch(&[limits.name, why]);
+        }
         let permits = Arc::new(Semaphore::new(limits.connections_max));
         Self { listener, limits, permits, log: LogThrottle::every_ms(LOG_MS) }
     }
 
-    /// Accepts the next connection. It counts as open until its permit is dropped.
-    pub(crate) async fn next(&mut self) -> (TcpStream, OwnedSemaphorePermit) {
+    /// Accepts the next connection.
+    pub(crate) async fn next(&mut self) -> Accepted {
         let Limits { name, connections_max, .. } = self.limits;
         loop {
-            match self.listener.accept().await {
-                Ok((connection, from)) => {
+            match self.listener.socket.accept().await {
+                Ok((stream, from)) => {
                     if let Ok(permit) = self.permits.clone().try_acquire_owned() {
                         // Without this option the system may hold an answer back to send it with
                         // more data. If the option cannot be set, answers are only slower.
-                        drop(connection.set_nodelay(true));
-                        return (connection, permit);
+                        drop(stream.set_nodelay(true));
+                        let (tls, begin_by) = (self.listener.tls.clone(), Instant::now() + self.limits.first_within);
+                        return Accepted { stream, tls, limits: self.limits, permit, begin_by };
                     }
                     CONNECTIONS_REFUSED.counter(&[name]).increment(1);
                     if let Some(suppressed) = self.log.permit() {

@@ -11,6 +11,16 @@ pub(crate) const CONNECTIONS_REFUSED: Metric = Metric {
     meaning: "Connections closed at once because the listener had reached its limit",
     action: "Alert ConnectionsRefused",
 };
+/// Connections on which TLS did not begin.
+pub(crate) const HANDSHAKES_FAILED: Metric = Metric {
+    name: "twqr_tls_handshakes_failed_total",
+    kind: MetricKind::Counter,
+    unit: "connections",
+    labels: &["listener", "reason"],
+    meaning: "Connections that ended before TLS had begun: plaintext (the caller does not speak TLS), no_certificate, \
+              expired or bad_certificate (that of the caller), refused_by_caller, late, or broken",
+    action: "A caller or a probe is set up wrongly; the log at debug has each error",
+};
 /// How far a consumer is.
 pub(crate) const POSITION: Metric = Metric {
     name: "twqr_consumer_applied_position",
@@ -41,4 +51,4 @@ pub(crate) const STALLED: Metric = Metric {
 };
 
 /// The metrics of every process.
-pub const METRICS: &[Metric] = &[CONNECTIONS_REFUSED, POSITION, LAG, STALLED];
+pub const METRICS: &[Metric] = &[CONNECTIONS_REFUSED, HANDSHAKES_FAILED, POSITION, LAG, STALLED];

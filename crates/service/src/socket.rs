@@ -8,6 +8,7 @@ use std::{
 };
 
 use tokio::net::{TcpListener, TcpSocket};
+use twqr_tls::ServerTls;
 
 /// How many connections may wait to be accepted.
 const BACKLOG: u32 = 1_024;
@@ -18,6 +19,27 @@ pub struct BoundSocket {
     key: &'static str,
     address: SocketAddr,
     socket: TcpSocket,
+    tls: Option<ServerTls>,
+}
+
+/// A listener with or without TLS.
+#[derive(Debug)]
+pub struct Listener {
+    pub(crate) socket: TcpListener,
+    pub(crate) tls: Option<ServerTls>,
+}
+
+impl Listener {
+    /// The address on which it listens.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+}
+
+impl From<TcpListener> for Listener {
+    fn from(socket: TcpListener) -> Self {
+        Self { socket, tls: None }
+    }
 }
 
 /// A process cannot listen on an address.
@@ -41,7 +63,13 @@ impl BoundSocket {
             Ok((socket.local_addr()?, socket))
         };
         let (address, socket) = bind().map_err(|error| ListenError { key, address, error })?;
-        Ok(Self { key, address, socket })
+        Ok(Self { key, address, socket, tls: None })
+    }
+
+    /// The same socket, where every connection must begin with TLS if there is any.
+    #[must_use]
+    pub fn with_tls(self, tls: Option<ServerTls>) -> Self {
+        Self { tls, ..self }
     }
 
     /// Binds any free port on loopback, for tests.
@@ -55,9 +83,10 @@ impl BoundSocket {
     }
 
     /// Begins to listen.
-    pub fn listen(self) -> Result<TcpListener, ListenError> {
-        let Self { key, address, socket } = self;
-        socket.listen(BACKLOG).map_err(|error| ListenError { key, address, error })
+    pub fn listen(self) -> Result<Listener, ListenError> {
+        let Self { key, address, socket, tls } = self;
+        let socket = socket.listen(BACKLOG).map_err(|error| ListenError { key, address, error })?;
+        Ok(Listener { socket, tls })
     }
 }
 

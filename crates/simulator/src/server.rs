@@ -11,6 +11,7 @@ use tracing::info;
 use twqr_service::{
     BoundSocket, Context, GrpcSettings, Limits, ListenError, grpc_health, grpc_server, serve_grpc, serve_http,
 };
+use twqr_tls::{FileFault, ServerFiles, ServerTls};
 use twqr_wire::backend::{
     ExchangeRequest, ExchangeResponse, ListEntriesRequest, ListEntriesResponse,
     backend_service_server::{BackendService, BackendServiceServer},
@@ -31,6 +32,8 @@ pub struct Settings {
     pub fisc_address: SocketAddr,
     /// The address of the HTTP form, if it is served (`src/http.rs`).
     pub http_address: Option<SocketAddr>,
+    /// The certificates of both; without them they serve plain text.
+    pub tls: Option<ServerFiles>,
     /// The folder of the ledger.
     pub data_dir: PathBuf,
     /// The faults of the wallet and the issuers.
@@ -46,6 +49,9 @@ pub enum Error {
     /// An address cannot be bound.
     #[error("{0}; free the address or set another one")]
     Listen(#[from] ListenError),
+    /// A certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] FileFault),
     /// The operating system refused the teller's thread.
     #[error("cannot start the teller's thread: {0}")]
     Teller(std::io::Error),
@@ -56,8 +62,9 @@ const QUEUED_CALLS_MAX: usize = 16_384;
 
 /// Serves until `context.shutdown` fires.
 pub async fn run(settings: Settings, context: Context) -> Result<(), Error> {
-    let wallet = BoundSocket::bind("wallet", settings.wallet_address)?;
-    let fisc = BoundSocket::bind("fisc", settings.fisc_address)?;
+    let tls = settings.tls.map(ServerTls::start).transpose()?;
+    let wallet = BoundSocket::bind("wallet", settings.wallet_address)?.with_tls(tls.clone());
+    let fisc = BoundSocket::bind("fisc", settings.fisc_address)?.with_tls(tls);
     let http = settings.http_address.map(|address| BoundSocket::bind("http", address)).transpose()?;
     let ledger = Arc::new(Ledger::open(&settings.data_dir)?);
     let bank = Bank::new(settings.script, ledger.entries()?);

@@ -1,6 +1,22 @@
-//! TLS of listeners and of clients: the certificates in the files of the configuration, and
-//! what a verified peer's certificate says.
+//! TLS of listeners and of clients: the certificates in the files of the configuration, their
+//! reload, what a verified peer's certificate says, and connections with and without TLS. Versions
+//! 1.2 and 1.3 are spoken, and no data is sent before the handshake has ended (no early data).
 
+mod client;
+mod details;
+mod file;
+mod metrics;
 mod peer_certificate;
+mod reload;
+mod server;
+mod stream;
 
+pub use client::{ClientFiles, ClientTls, Connector, host, open};
+pub use file::{FileFault, Identity, PemFile};
+pub use metrics::METRICS;
 pub use peer_certificate::PeerCertificate;
+pub use server::{HANDSHAKE_FAULTS, Protocol, ServerFiles, ServerTls, handshake_fault};
+pub use stream::MaybeTls;
+
+#[cfg(test)]
+mod tests;

@@ -11,12 +11,11 @@ mod settlement_entries;
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::net::TcpListener;
 use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 use tracing::{error, info};
 use twqr_journal::{Journal, Partition, Topic};
-use twqr_service::{Context, EndsWithConnection, GrpcSettings, Limits, grpc_health, grpc_server, serve_grpc};
+use twqr_service::{Context, EndsWithConnection, GrpcSettings, Limits, Listener, grpc_health, grpc_server, serve_grpc};
 use twqr_wire::{
     OPS_DESCRIPTORS,
     convert::order_out,
@@ -62,7 +61,7 @@ const DRAIN_MS: u64 = 2_000;
 
 /// Serves the operators' API until shutdown.
 pub(crate) async fn serve(
-    listener: TcpListener,
+    listener: Listener,
     settings: &Settings,
     model: Arc<SqliteModel>,
     (policies, directory): TrackedRules,

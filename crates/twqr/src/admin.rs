@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use axum::{Router, http::StatusCode, routing::get};
-use tokio::net::TcpListener;
-use twqr_service::{CancellationToken, Health, Limits, PartState, serve_http};
+use twqr_service::{CancellationToken, Health, Limits, Listener, PartState, serve_http};
 
 use crate::metrics::Exposition;
 
@@ -16,7 +15,7 @@ const DRAIN_MS: u64 = 1_000;
 
 /// Serves `/metrics`, `/healthz` and `/readyz` until `stop` fires.
 pub(crate) async fn serve(
-    listener: TcpListener,
+    listener: Listener,
     health: Health,
     metrics: Exposition,
     stop: CancellationToken,

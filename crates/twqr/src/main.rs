@@ -121,6 +121,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     twqr_service::forbid_core_dumps();
     twqr_service::raise_open_files();
     let mut config = Config::load(cli.config.as_deref())?;
+    twqr_client::use_certificates(config.tls.client_files());
     let resources = Resources::of(&mut config, ContainerLimits::read(Path::new("/")));
     let threads = resources.threads;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;

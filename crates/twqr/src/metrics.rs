@@ -71,6 +71,7 @@ fn all() -> impl Iterator<Item = &'static Metric> {
         twqr_worker::METRICS,
         twqr_tracker::METRICS,
         twqr_telemetry::METRICS,
+        twqr_tls::METRICS,
     ]
     .into_iter()
     .flatten()

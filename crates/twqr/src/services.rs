@@ -100,6 +100,7 @@ pub(crate) fn missing_card_keys(config: &Config) -> Option<String> {
 /// Checks that the files which the configuration names can be read and are valid.
 pub(crate) fn check_files(config: &Config) -> anyhow::Result<()> {
     settings::pos_http(config).check_keys().context("merchant_keys_file")?;
+    config.tls.check_files()?;
     config.kafka.settings().map(drop)
 }
 
@@ -123,10 +124,10 @@ struct Process {
 
 /// Runs these services until `stop` fires or one of them fails.
 pub(crate) async fn run(services: &[Service], config: Config, stop: CancellationToken) -> anyhow::Result<()> {
-    // Before anything is opened: an outgoing connection may take a free port.
-    let sockets = Sockets::bind(services, &config)?;
     let health = starting(services);
     let metrics = Exposition::install(health.clone(), config.data_dir.clone())?;
+    // Before anything is opened: an outgoing connection may take a free port.
+    let sockets = Sockets::bind(services, &config)?;
     let mut tiers = [(); 3].map(|()| (CancellationToken::new(), Running::new()));
     let mut admin = (CancellationToken::new(), Running::new());
     let listener = sockets.admin.listen()?;

@@ -77,6 +77,7 @@ impl Opened {
             wallet_address: config.wallet.socket_address().unwrap(),
             fisc_address: config.fisc.socket_address().unwrap(),
             http_address: None,
+            tls: None,
             data_dir: folder.path().join("simulator"),
             script: Script::default(),
         };

@@ -14,6 +14,7 @@ use prost::Message;
 use tonic::{Status, transport::Endpoint};
 use tracing::{info, warn};
 use twqr_service::{LogThrottle, SystemClock};
+use twqr_tls::ClientTls;
 use twqr_types::UnixMs;
 use twqr_wire::{
     backend::{
@@ -87,6 +88,7 @@ pub struct GrpcBackend {
     uri: String,
     endpoint: Endpoint,
     addresses: Arc<Addresses>,
+    tls: Option<ClientTls>,
     log: Arc<Mutex<LogThrottle>>,
 }
 
@@ -102,13 +104,19 @@ impl GrpcBackend {
         let host = endpoint.uri().host().ok_or_else(|| Error::Address(format!("{uri} names no host")))?;
         let addresses = Addresses::new(host, endpoint.uri().port_u16().unwrap_or(80), resolver);
         let log = Arc::new(Mutex::new(LogThrottle::every_ms(LOG_MS)));
-        Ok(Self { name, uri, endpoint: with_limits(endpoint), addresses: Arc::new(addresses), log })
+        Ok(Self { name, uri, endpoint: with_limits(endpoint), addresses: Arc::new(addresses), tls: None, log })
+    }
+
+    /// The same backend, to which every connection has TLS if there is any.
+    #[must_use]
+    pub fn with_tls(self, tls: Option<ClientTls>) -> Self {
+        Self { tls, ..self }
     }
 
     async fn open(&self, calls: Calls) -> Result<Answers, Status> {
         let unresolved = |error| Status::unavailable(format!("its address cannot be found: {error}"));
         let address = self.addresses.next().await.map_err(unresolved)?;
-        let connection = Connection::open(&self.endpoint, address, Arc::new(SystemClock)).await?;
+        let connection = Connection::open(&self.endpoint, address, self.tls.clone(), Arc::new(SystemClock)).await?;
         info!(backend = self.name, %address, "a connection was opened");
         let delivery = connection.delivery.clone();
         let calls = calls.inspect(move |call| delivery.hand_over(handed(call)));

@@ -8,7 +8,8 @@
 //! - A stopped process, or a network that stands still: the kernel gives up after
 //!   `TCP_USER_TIMEOUT` (`socket`).
 //! - Bytes in this process, such as those behind a flow-control window of 0: the time is checked
-//!   again where they are written to the socket (`guarded_io`, by the rules in `delivery`).
+//!   again where they are written to the socket (`guarded_io`, by the rules in `delivery`). That
+//!   includes what TLS has encrypted and still keeps.
 //! - A backend that reads so slowly that the kernel never gives up: pings confirm what was
 //!   delivered, and each transfer must be confirmed in time (`delivery`). An answered ping also
 //!   shows that the connection is alive.
@@ -27,6 +28,7 @@ use tonic::{
 };
 use twqr_order::HELD_BACK_MS_MAX;
 use twqr_service::Clock;
+use twqr_tls::ClientTls;
 
 pub use addresses::Resolver;
 pub(crate) use addresses::{Addresses, SystemResolver};
@@ -54,11 +56,16 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Opens a connection to the endpoint at one of its addresses.
-    pub(crate) async fn open(endpoint: &Endpoint, address: SocketAddr, clock: Arc<dyn Clock>) -> Result<Self, Status> {
+    /// Opens a connection to the endpoint at one of its addresses, with TLS if there is any.
+    pub(crate) async fn open(
+        endpoint: &Endpoint,
+        address: SocketAddr,
+        tls: Option<ClientTls>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Status> {
         let delivery = Arc::new(Delivery::new(clock));
         tokio::spawn(delivery::watch(Arc::downgrade(&delivery)));
-        let connector = Connector::new(address, delivery.clone());
+        let connector = Connector::new(address, tls, delivery.clone());
         let channel = endpoint.connect_with_connector(connector).await;
         let channel = channel.map_err(|error| Status::from_error(error.into()))?;
         Ok(Self { channel, delivery })

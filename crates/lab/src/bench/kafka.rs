@@ -127,6 +127,7 @@ pub(crate) async fn run(options: &KafkaBenchOptions, config: &Config) -> anyhow:
         listen: Listen::OnFreePorts,
         shape: options.processes.shape(),
         kinds: Kinds::default(),
+        tls: false,
         log_filter: None,
     }
     .start()

@@ -58,7 +58,13 @@ pub(crate) struct Ladder {
 }
 
 /// Measures and prints one JSON line. The exit code is non-zero if the audit finds a fault.
-pub(crate) async fn run(dir: &Path, seed: u64, ladder: &Ladder, config: &Config) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(
+    dir: &Path,
+    seed: u64,
+    ladder: &Ladder,
+    tls: bool,
+    config: &Config,
+) -> anyhow::Result<ExitCode> {
     let begun = std::time::Instant::now();
     let mut progress = ProgressBar::start("phases", 5);
     std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
@@ -76,6 +82,7 @@ pub(crate) async fn run(dir: &Path, seed: u64, ladder: &Ladder, config: &Config)
         listen: Listen::OnFreePorts,
         shape: Shape::AllInOne,
         kinds: Kinds::default(),
+        tls,
         log_filter: None,
     }
     .start()
@@ -97,6 +104,7 @@ pub(crate) async fn run(dir: &Path, seed: u64, ladder: &Ladder, config: &Config)
         "bench": "quick",
         "machine": machine(),
         "load": "open loop, Poisson, latency from the intended start, nothing trimmed; simulator and generator on the same machine",
+        "tls": tls,
         "durability": "one fdatasync for each group commit; an effect leaves only after its cause is on disk",
         "steady": {
             "rate": STEADY_RATE, "seconds": STEADY_MS / 1_000, "latency": steady.latency, "start_lag_p99_ms": steady.start_lag_ms,

@@ -108,6 +108,7 @@ async fn start(options: &ChaosOptions, config: &Config) -> anyhow::Result<System
         listen: Listen::OnFreePorts,
         shape: Shape::TwoOfEach,
         kinds: options.kinds.clone(),
+        tls: false,
         log_filter: None,
     };
     launch.start().await

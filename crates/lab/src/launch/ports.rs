@@ -16,6 +16,8 @@ use tonic::transport::{Channel, Endpoint};
 use twqr_config::{Config, PeerAddress};
 use twqr_service::GatheringConnector;
 
+use super::certificates;
+
 /// How long a process may take until it serves, in attempts of 50 ms.
 const CONNECT_ATTEMPTS_MAX: u32 = 1_200;
 /// How long a process may take to answer a health check, in ms.
@@ -66,11 +68,19 @@ pub(super) fn check_free(addresses: &[SocketAddr]) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// An endpoint and its connector, with TLS if this process has certificates.
+pub(super) fn endpoint(address: impl Display) -> anyhow::Result<(Endpoint, GatheringConnector)> {
+    let scheme = if certificates::are_issued() { "https" } else { "http" };
+    let endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))?.tcp_nodelay(true);
+    let tls = twqr_client::certificates(endpoint.uri())?;
+    Ok((endpoint, GatheringConnector { tls }))
+}
+
 /// Waits until a gRPC server accepts connections at `address`, at most a minute.
 pub async fn connect(address: impl Display) -> anyhow::Result<Channel> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))?.tcp_nodelay(true);
+    let (endpoint, connector) = endpoint(&address)?;
     for _ in 0..CONNECT_ATTEMPTS_MAX {
-        if let Ok(channel) = endpoint.connect_with_connector(GatheringConnector).await {
+        if let Ok(channel) = endpoint.connect_with_connector(connector.clone()).await {
             return Ok(channel);
         }
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -1,7 +1,7 @@
 //! The simulator of the wallet and FISC, as a process of its own or within this one.
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     path::{Path, PathBuf},
 };
 
@@ -43,12 +43,15 @@ impl Simulator {
         arguments.extend(files.script.into_iter().flat_map(|script| ["--script".as_ref(), script.as_os_str()]));
         let kinds: Vec<OsString> = files.kinds.choices.iter().map(|choice| choice.to_string().into()).collect();
         arguments.extend(kinds.iter().flat_map(|choice| ["--issuer-kind".as_ref(), choice.as_os_str()]));
+        let certificates = certificates(config);
+        arguments.extend(certificates.iter().flat_map(|(option, file)| [OsStr::new(*option), file.as_os_str()]));
         let simulator = if let Some(mut command) = programs.lab(files.config, &arguments) {
             logs.redirect(&mut command, "simulator")?;
             Self::Process(command.spawn().context("cannot start the simulator")?)
         } else {
             let stop = CancellationToken::new();
-            let settings = simulator::settings(config, &files.data_dir, files.script, files.kinds)?;
+            let mut settings = simulator::settings(config, &files.data_dir, files.script, files.kinds)?;
+            settings.tls = config.tls.grpc_files().filter(|_| config.tls.wallet_files().is_some());
             Self::Task { stop: stop.clone(), task: tokio::spawn(simulator::serve(settings, stop)) }
         };
         connect(&config.wallet).await.context("the simulator does not serve")?;
@@ -72,6 +75,19 @@ impl Simulator {
             }
         }
     }
+}
+
+/// The certificate options: where workers use TLS, the simulator has the certificate of `grpc`.
+fn certificates(config: &Config) -> Vec<(&'static str, &Path)> {
+    let tls = &config.tls.grpc;
+    if config.tls.wallet_files().is_none() {
+        return Vec::new();
+    }
+    vec![
+        ("--certificate-file", tls.certificate_file.as_path()),
+        ("--key-file", tls.key_file.as_path()),
+        ("--client-ca-file", tls.client_ca_file.as_path()),
+    ]
 }
 
 impl Drop for Simulator {

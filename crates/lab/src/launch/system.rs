@@ -18,7 +18,8 @@ use twqr_config::Config;
 use twqr_journal::kafka;
 
 use super::{
-    ports::{ReservedAddresses, is_listening, is_ready},
+    certificates::Authority,
+    ports::{ReservedAddresses, endpoint, is_listening, is_ready},
     programs::{Build, Programs, end},
     run_dir::Logs,
     simulator::Simulator,
@@ -73,6 +74,8 @@ pub struct System {
     config_files: ConfigFiles,
     /// The configuration of all processes; the first ingress listens at its addresses.
     pub config: Config,
+    /// The authority of its certificates, if it has TLS.
+    pub authority: Option<Authority>,
     simulator: Simulator,
     reserved: ReservedAddresses,
     shape: Shape,
@@ -229,8 +232,13 @@ impl System {
         serving.map(|process| process.addresses.grpc).collect()
     }
 
-    /// A channel over all ingresses: a call goes to one that is reachable.
+    /// A channel over all ingresses: a call goes to one that is reachable. With TLS it is a channel
+    /// to the first ingress.
     pub fn channel(&self) -> anyhow::Result<Channel> {
+        if self.config.tls.grpc_files().is_some() {
+            let (endpoint, connector) = endpoint(self.config.grpc)?;
+            return Ok(endpoint.connect_with_connector_lazy(connector));
+        }
         let endpoint = |address| Ok(Endpoint::from_shared(format!("http://{address}"))?.tcp_nodelay(true));
         let endpoints: Vec<Endpoint> = self.ingresses().into_iter().map(endpoint).collect::<anyhow::Result<_>>()?;
         Ok(Channel::balance_list(endpoints.into_iter()))

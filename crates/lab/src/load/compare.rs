@@ -84,7 +84,9 @@ async fn one(
     config: &Config,
     stop: &CancellationToken,
 ) -> anyhow::Result<Option<Vec<f64>>> {
-    let summary = play(named, &LoadTarget::Started(Some(build.to_owned())), dir, config, stop.clone()).await?;
+    let summary =
+        play(named, &LoadTarget::Started { build: Some(build.to_owned()), tls: false }, dir, config, stop.clone())
+            .await?;
     if !summary.validity.is_valid {
         print_line(format_args!("{}; report: {}", summary.validity.line, dir.join("report.html").display()))?;
         return Ok(None);

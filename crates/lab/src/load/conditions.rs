@@ -52,6 +52,12 @@ impl AboutSystem {
             let each = if scenario.system.shape == SystemShape::TwoOfEach { "two processes" } else { "processes" };
             (format!("{each} of each service on Kafka, {copies} replicas, {acknowledged} acknowledge"), fault)
         };
+        let transport = if config.tls.grpc_files().is_some() {
+            "TLS with certificates on both sides on gRPC, wallet and FISC; the HTTP form in plain text"
+        } else {
+            "no TLS"
+        };
+        let text = format!("{text}; {transport}");
         Self { text, durability_fault: fault, is_durability_known: true }
     }
 }

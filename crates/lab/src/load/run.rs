@@ -14,6 +14,7 @@ use twqr_loadgen::{
     traffic::{MerchantList, trade_no},
 };
 use twqr_service::CancellationToken;
+use twqr_tls::ClientTls;
 
 use super::{
     NamedProcess, NamedScenario, conditions, faults, live,
@@ -25,7 +26,7 @@ use crate::launch::{self, Programs, System};
 /// Where a run sends to.
 pub(super) enum LoadTarget {
     /// A system that is started for the run, with the services of this folder if one is named.
-    Started(Option<std::path::PathBuf>),
+    Started { build: Option<std::path::PathBuf>, tls: bool },
     /// A system that runs already.
     Running { grpc: Vec<String>, http: Option<SocketAddr>, ledger: Option<String>, processes: Vec<NamedProcess> },
 }
@@ -118,22 +119,24 @@ async fn stage(
             let named = processes.iter().map(|process| (process.name.clone(), process.id, true)).collect();
             Ok(PreparedRun {
                 system: None,
-                targets: Targets { grpc: grpc.clone(), http: *http },
+                targets: Targets { tls: certificates(grpc)?, grpc: grpc.clone(), http: *http },
                 pos,
                 ledger,
                 about: conditions::AboutSystem::unknown(grpc),
                 processes: Processes::new(named),
             })
         }
-        LoadTarget::Started(build) => {
+        LoadTarget::Started { build, tls } => {
             let programs = match build {
                 Some(build) => Programs::with_services_of(build)?,
                 None => Programs::beside_this_one()?,
             };
-            let system = system::start(scenario, merchants, programs, dir, config).await?;
-            let grpc = system.ingresses().into_iter().map(|address| format!("http://{address}")).collect();
+            let system = system::start(scenario, merchants, programs, dir, config, *tls).await?;
+            let scheme = if *tls { "https" } else { "http" };
+            let grpc: Vec<String> =
+                system.ingresses().into_iter().map(|address| format!("{scheme}://{address}")).collect();
             Ok(PreparedRun {
-                targets: Targets { grpc, http: Some(system.config.pos_http) },
+                targets: Targets { tls: certificates(&grpc)?, grpc, http: Some(system.config.pos_http) },
                 pos: system.channel()?,
                 ledger: Some(launch::connect(&system.config.wallet).await?),
                 about: conditions::AboutSystem::of(scenario, &system.config),
@@ -142,6 +145,12 @@ async fn stage(
             })
         }
     }
+}
+
+/// The certificates for these addresses, if they need any.
+fn certificates(endpoints: &[String]) -> anyhow::Result<Option<ClientTls>> {
+    let first = endpoints.first().context("no endpoint is named")?;
+    twqr_client::certificates(&first.parse().with_context(|| first.clone())?)
 }
 
 /// What happened while the load ran.

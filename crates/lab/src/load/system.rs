@@ -21,6 +21,7 @@ pub(super) async fn start(
     programs: Programs,
     dir: &Path,
     config: &Config,
+    tls: bool,
 ) -> anyhow::Result<System> {
     let mut config = config.clone();
     let script = dir.join("simulator.toml");
@@ -47,6 +48,7 @@ pub(super) async fn start(
         listen: Listen::OnFreePorts,
         shape,
         kinds: Kinds::default(),
+        tls,
         log_filter: None,
     };
     launch.start().await

@@ -46,7 +46,7 @@ pub(super) async fn run(options: &ToolOptions, config: &Config, stop: Cancellati
     launch::empty(&options.dir)?;
     let merchants = MerchantList::generated(&scenario.merchants);
     let programs = Programs::beside_this_one()?;
-    let mut system = system::start(&scenario, &merchants, programs, &options.dir, config).await?;
+    let mut system = system::start(&scenario, &merchants, programs, &options.dir, config, false).await?;
     let used = tokio::select! {
         used = use_tool(options, &system) => used,
         () = stop.cancelled() => Err(anyhow::anyhow!("stopped before the end of the tool")),

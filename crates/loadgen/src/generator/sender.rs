@@ -52,6 +52,7 @@ pub(super) struct Sender {
     merchants: MerchantList,
     client: ClientChoice,
     endpoints: Vec<Endpoint>,
+    connector: GatheringConnector,
     http: Option<HttpPool>,
     progress: Arc<LoadProgress>,
     began: Instant,
@@ -117,18 +118,19 @@ impl Sender {
             return Err(LoadError::Endpoint(String::new()));
         }
         let http = targets.http.map(HttpPool::new);
+        let connector = GatheringConnector { tls: targets.tls.clone() };
         let recent = RecentPayments::default();
-        Ok(Self { traffic, recent, merchants, client, endpoints, http, progress, began })
+        Ok(Self { traffic, recent, merchants, client, endpoints, connector, http, progress, began })
     }
 
     /// Sends until `starts` ends and every call has ended.
     pub(super) async fn run(self, mut starts: mpsc::UnboundedReceiver<IntendedStart>) -> SentCalls {
-        let Self { mut traffic, mut recent, merchants, client, endpoints, http, progress, began } = self;
+        let Self { mut traffic, mut recent, merchants, client, endpoints, connector, http, progress, began } = self;
         if let Ok(task) = std::fs::read_link("/proc/thread-self") {
             progress.name_task(format!("/proc/{}", task.display()));
         }
         let (lanes, settle_s) = (client.connections as usize * endpoints.len(), client.settle_s);
-        let connect = |endpoint: &Endpoint| endpoint.connect_with_connector_lazy(GatheringConnector);
+        let connect = |endpoint: &Endpoint| endpoint.connect_with_connector_lazy(connector.clone());
         let channels = endpoints.iter().cycle().take(lanes).map(connect);
         let clients: Vec<_> = channels.map(PosServiceClient::new).collect();
         let streams = PayStreams::new(&clients);

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use axum::routing::get;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
     task::JoinHandle,
 };
 

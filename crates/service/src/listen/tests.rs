@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use tokio::io::AsyncReadExt;
+use tokio::{io::AsyncReadExt, net::TcpListener};
 
 use super::*;
 
@@ -13,7 +13,7 @@ const LIMITS: Limits =
 async fn a_connection_above_the_limit_is_closed_at_once_until_another_ends() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let mut listener = LimitedListener::new(listener, LIMITS);
+    let mut listener = LimitedListener::new(listener.into(), LIMITS);
     let mut callers = Vec::new();
     for _ in 0..3 {
         callers.push(TcpStream::connect(address).await.unwrap());

@@ -8,9 +8,10 @@ use std::{
 
 use anyhow::Context as _;
 use twqr_card_keys::CardKeys;
-use twqr_config::{AdmissionConfig, Config, TelemetryProtocol};
+use twqr_config::{AdmissionConfig, Config, PeerAddress, TelemetryProtocol};
 use twqr_ingress::{AdmissionSettings, HttpSettings};
 use twqr_router::DiskStore;
+use twqr_tls::{ClientFiles, ClientTls};
 use twqr_worker::GrpcBackend;
 
 /// The capacity, in payments, of each of the two generations of the ingress' cache of repeats.
@@ -93,15 +94,21 @@ pub(super) fn tracker(config: &Config) -> twqr_tracker::Settings {
 }
 
 pub(super) fn wallet_worker(config: &Config, card_keys: CardKeys) -> anyhow::Result<twqr_worker::Settings> {
-    let wallet = GrpcBackend::new("the wallet", format!("http://{}", config.wallet)).context("wallet-worker")?;
+    let wallet = backend("the wallet", &config.wallet, config.tls.wallet_files()).context("wallet-worker")?;
     let member = format!("wallet-worker-{}", config.member);
     let settings = twqr_worker::Settings::wallet(member, Arc::new(wallet), config.call_timeout_ms);
     Ok(twqr_worker::Settings { card_keys, ..settings })
 }
 
 pub(super) fn fisc_worker(config: &Config, card_keys: CardKeys) -> anyhow::Result<twqr_worker::Settings> {
-    let fisc = GrpcBackend::new("FISC", format!("http://{}", config.fisc)).context("fisc-worker")?;
+    let fisc = backend("FISC", &config.fisc, config.tls.fisc_files()).context("fisc-worker")?;
     let member = format!("fisc-worker-{}", config.member);
     let settings = twqr_worker::Settings::fisc(member, Arc::new(fisc), config.call_timeout_ms);
     Ok(twqr_worker::Settings { card_keys, ..settings })
+}
+
+fn backend(name: &'static str, address: &PeerAddress, files: Option<ClientFiles>) -> anyhow::Result<GrpcBackend> {
+    let scheme = if files.is_some() { "https" } else { "http" };
+    let tls = files.map(ClientTls::start).transpose()?;
+    Ok(GrpcBackend::new(name, format!("{scheme}://{address}"))?.with_tls(tls))
 }

@@ -1,7 +1,8 @@
 //! The sockets of the services of one process.
 
 use twqr_config::Config;
-use twqr_service::{BoundSocket, ListenError};
+use twqr_service::BoundSocket;
+use twqr_tls::{ServerFiles, ServerTls};
 
 use super::Service;
 
@@ -13,13 +14,18 @@ pub(super) struct Sockets {
 }
 
 impl Sockets {
-    /// Binds every address on which these services will listen.
-    pub(super) fn bind(services: &[Service], config: &Config) -> Result<Self, ListenError> {
-        let ingress = || {
-            let grpc = BoundSocket::bind("grpc", config.grpc)?;
-            Ok(twqr_ingress::Sockets { grpc, http: Some(BoundSocket::bind("pos_http", config.pos_http)?) })
+    /// Binds every address on which these services will listen, and reads the certificates.
+    pub(super) fn bind(services: &[Service], config: &Config) -> anyhow::Result<Self> {
+        let bind = |key, address, files: Option<ServerFiles>| {
+            let tls = files.map(ServerTls::start).transpose()?;
+            anyhow::Ok(BoundSocket::bind(key, address)?.with_tls(tls))
         };
-        let operators = || BoundSocket::bind("operators", config.operators);
+        let ingress = || {
+            let grpc = bind("grpc", config.grpc, config.tls.grpc_files())?;
+            let http = bind("pos_http", config.pos_http, config.tls.pos_http_files())?;
+            anyhow::Ok(twqr_ingress::Sockets { grpc, http: Some(http) })
+        };
+        let operators = || bind("operators", config.operators, config.tls.operators_files());
         let runs = |service| services.contains(&service);
         Ok(Self {
             admin: BoundSocket::bind("admin", config.admin)?,

@@ -32,6 +32,7 @@ pub async fn launch(twqr: &str, dir: &Path, script: Option<&Path>, config: Confi
         listen: Listen::OnFreePorts,
         shape: Shape::AllInOne,
         kinds,
+        tls: false,
         log_filter: Some("info"),
     };
     launch.start().await.unwrap()

@@ -173,7 +173,7 @@ impl Delivery {
         }
     }
 
-    fn beat(&self) {
+    pub(super) fn beat(&self) {
         let now = self.now();
         let mut state = self.state();
         state.check(now);

@@ -14,8 +14,12 @@ use hyper_util::rt::TokioIo;
 use rustix::net::sockopt;
 use tokio::net::TcpStream;
 use tonic::codegen::{Service, http::Uri};
+use twqr_tls::{ClientTls, MaybeTls};
 
-use super::{delivery::Delivery, guarded_io::GuardedIo};
+use super::{
+    delivery::Delivery,
+    guarded_io::{CheckedSocket, GuardedIo},
+};
 
 /// How long bytes may stay without an acknowledgement of the backend's kernel, in ms.
 pub(super) const USER_TIMEOUT_MS: u32 = 2_500;
@@ -29,12 +33,13 @@ const KEEPALIVE_PROBES: u32 = 2;
 /// Opens one connection for tonic.
 pub(super) struct Connector {
     address: SocketAddr,
+    tls: Option<ClientTls>,
     delivery: Arc<Delivery>,
 }
 
 impl Connector {
-    pub(super) fn new(address: SocketAddr, delivery: Arc<Delivery>) -> Self {
-        Self { address, delivery }
+    pub(super) fn new(address: SocketAddr, tls: Option<ClientTls>, delivery: Arc<Delivery>) -> Self {
+        Self { address, tls, delivery }
     }
 }
 
@@ -47,12 +52,17 @@ impl Service<Uri> for Connector {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, _: Uri) -> Self::Future {
-        let (address, delivery) = (self.address, self.delivery.clone());
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let (address, tls, delivery) = (self.address, self.tls.clone(), self.delivery.clone());
         Box::pin(async move {
             let socket = TcpStream::connect(address).await?;
             bound(&socket)?;
-            Ok(TokioIo::new(GuardedIo::new(socket, delivery)))
+            let socket = CheckedSocket::new(socket, delivery.clone());
+            let stream = match tls {
+                Some(tls) => tls.connect(twqr_tls::host(&uri), socket).await?,
+                None => MaybeTls::Plain(socket),
+            };
+            Ok(TokioIo::new(GuardedIo::new(stream, delivery)))
         })
     }
 }

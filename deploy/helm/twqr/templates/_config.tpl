@@ -58,6 +58,41 @@
 {{- end -}}
 {{- end }}
 
+{{/* The parts with TLS of a process that runs the services `runs`: names in the configuration. */}}
+{{- define "twqr.tlsParts" -}}
+{{- $tls := .root.Values.tls -}}
+{{- $parts := dict -}}
+{{- if and (has "ingress" .runs) $tls.grpc.secret -}}{{- $_ := set $parts "grpc" $tls.grpc -}}{{- end -}}
+{{- if and (has "ingress" .runs) $tls.posHttp.secret -}}{{- $_ := set $parts "pos_http" $tls.posHttp -}}{{- end -}}
+{{- if and (has "tracker" .runs) $tls.operators.secret -}}{{- $_ := set $parts "operators" $tls.operators -}}{{- end -}}
+{{- if and (has "wallet-worker" .runs) $tls.wallet.caSecret -}}{{- $_ := set $parts "wallet" $tls.wallet -}}{{- end -}}
+{{- if and (has "fisc-worker" .runs) $tls.fisc.caSecret -}}{{- $_ := set $parts "fisc" $tls.fisc -}}{{- end -}}
+{{- toYaml $parts -}}
+{{- end }}
+
+{{/* The section `tls` of a process that runs the services `runs`. */}}
+{{- define "twqr.tls" -}}
+{{- range $part, $tls := include "twqr.tlsParts" . | fromYaml }}
+{{- $folder := printf "/etc/twqr/tls/%s" $part }}
+
+[tls.{{ $part }}]
+{{- if hasKey $tls "caSecret" }}
+ca_file = {{ printf "%s/ca.crt" $folder | toJson }}
+{{- end }}
+{{- if or $tls.secret $tls.certSecret }}
+certificate_file = {{ printf "%s/tls.crt" $folder | toJson }}
+key_file = {{ printf "%s/tls.key" $folder | toJson }}
+{{- end }}
+{{- if $tls.clientCaSecret }}
+client_ca_file = {{ printf "%s/ca.crt" $folder | toJson }}
+client_certificates = {{ toJson $tls.clientCertificates }}
+{{- end }}
+{{- with $tls.serverName }}
+server_name = {{ toJson . }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* The configuration of a process that runs the services `runs`: the keys that it reads, and those
 that it compares with others when it starts. `runs: [topics]` is `twqr topics apply`. */}}
 {{- define "twqr.config" -}}
@@ -138,6 +173,7 @@ protocol = {{ toJson $config.telemetry.protocol }}
 sample_ratio = {{ float64 $config.telemetry.sample_ratio }}
 slow_ms = {{ int64 $config.telemetry.slow_ms }}
 {{- end }}
+{{- include "twqr.tls" . }}
 {{- if $kafka.bootstrap }}
 
 [kafka]

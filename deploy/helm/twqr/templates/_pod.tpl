@@ -102,6 +102,11 @@ envFrom:
   mountPath: /etc/twqr/card-keys
   readOnly: true
 {{- end }}
+{{- range $part, $_ := include "twqr.tlsParts" (dict "root" .root "runs" .runs) | fromYaml }}
+- name: tls-{{ $part | replace "_" "-" }}
+  mountPath: /etc/twqr/tls/{{ $part }}
+  readOnly: true
+{{- end }}
 {{- if .keeps }}
 - name: data
   mountPath: /var/lib/twqr
@@ -144,6 +149,28 @@ envFrom:
     secretName: {{ . }}
     defaultMode: 0440
 {{- end }}
+{{- end }}
+{{- range $part, $tls := include "twqr.tlsParts" (dict "root" .root "runs" .runs) | fromYaml }}
+- name: tls-{{ $part | replace "_" "-" }}
+  projected:
+    defaultMode: 0440
+    sources:
+      {{- with $authority := $tls.caSecret | default $tls.clientCaSecret }}
+      - secret:
+          name: {{ $authority }}
+          items:
+            - key: {{ $tls.caKey | default $tls.clientCaKey }}
+              path: ca.crt
+      {{- end }}
+      {{- with $own := $tls.secret | default $tls.certSecret }}
+      - secret:
+          name: {{ $own }}
+          items:
+            - key: {{ $tls.certKey }}
+              path: tls.crt
+            - key: {{ $tls.privateKeyKey }}
+              path: tls.key
+      {{- end }}
 {{- end }}
 {{- with .root.Values.pod.extraVolumes }}
 {{ toYaml . }}

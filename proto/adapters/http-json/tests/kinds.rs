@@ -26,6 +26,7 @@ async fn verdict(kind: IssuerKind, late: &str) -> BackendReport {
         wallet_address: wallet,
         fisc_address: fisc,
         http_address: Some(http),
+        tls: None,
         data_dir: folder.path().to_owned(),
         script: Script { kind: Some(kind), ..Script::default() },
     };

@@ -11,6 +11,7 @@ use twqr_service::{Clock, SystemClock};
 use super::{ConfigFiles, Shape, System, output};
 use crate::{
     launch::{
+        certificates::Authority,
         older,
         ports::{ReservedAddresses, check_free},
         programs::Programs,
@@ -36,6 +37,9 @@ pub struct Launch<'a> {
     pub listen: Listen,
     /// How the services are divided into processes.
     pub shape: Shape,
+    /// Whether gRPC, the operators' API, wallet and FISC have TLS with certificates on both sides,
+    /// which are made for this system. The certificates are then those of this whole process.
+    pub tls: bool,
     /// What the services log, such as `info`; without it the variable `TWQR_LOG` decides.
     pub log_filter: Option<&'static str>,
 }
@@ -64,6 +68,11 @@ impl Launch<'_> {
         run_dir::empty(self.dir)?;
         self.programs.check_built()?;
         let logs = Logs::create(self.dir)?;
+        let authority = self.tls.then(|| Authority::create(self.dir)).transpose()?;
+        if let Some(authority) = &authority {
+            authority.configure(&mut config);
+            twqr_client::use_certificates(config.tls.client_files());
+        }
         // An absolute one stays as it is.
         config.data_dir = self.dir.join(&config.data_dir);
         if self.shape != Shape::AllInOne {
@@ -93,6 +102,7 @@ impl Launch<'_> {
             log_filter: self.log_filter,
             config_files,
             config,
+            authority,
             simulator,
             reserved,
             shape: self.shape,
