@@ -23,6 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // it reads and writes that record itself.
     let files = [
         "twqr/pos/v1/pos.proto",
+        "twqr/bus/v1/callers.proto",
         "twqr/bus/v1/holds.proto",
         "twqr/bus/v1/hops.proto",
         "twqr/bus/v1/listings.proto",

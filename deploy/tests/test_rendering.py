@@ -204,9 +204,9 @@ class Configuration(unittest.TestCase):
         keys = subprocess.run([TWQR, "config", "default"], capture_output=True, text=True, check=True).stdout
         sections = re.split(r"(?m)^\[", "\n".join(line for line in keys.splitlines() if not line.startswith("#")))
         template = (chart.CHART / "templates/_config.tpl").read_text()
-        # The pod's name; rules, which come as a document; files that commands write; secrets, which
-        # are files that the chart names.
-        elsewhere = {"member", "policy", "settlement.layout", "kafka.property_files"}
+        # The pod's name; rules and callers, which come as documents; files that commands write;
+        # secrets, which are files that the chart names.
+        elsewhere = {"member", "policy", "settlement.layout", "kafka.property_files", "callers"}
         missing = []
         for section in sections:
             name = section.split("]")[0] if "]\n" in section else ""

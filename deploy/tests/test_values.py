@@ -88,11 +88,12 @@ def bases():
     listener, peer = {"secret": "own", "clientCaSecret": "callers"}, {"caSecret": "theirs", "certSecret": "own"}
     lone["tls"] = {"grpc": listener, "posHttp": listener, "operators": listener, "wallet": peer, "fisc": peer}
     monitored = {"monitoring": {"kind": "PodMonitor", "alerts": True}}
-    tested = {"test": {"enabled": True, "cardTokenSecret": "card"}}
+    tested = {"test": {"enabled": True, "cardTokenSecret": "card", "apiKeySecret": "api-key"}}
     up = chart.merged(chart.defaults(), chart.read(chart.BASES / "up.yaml"), {"up": {"service": {"type": "LoadBalancer"}}})
     everything = chart.merged(chart.defaults(), chart.read(chart.BASES / "everything.yaml"))
+    meshed = chart.merged(up, {"config": {"access": {"insecure": True}}})
     several = chart.merged(up, {"config": {"kafka": {"bootstrap": "10.2.0.1:9092"}}})
-    return [chart.merged(services, login, lone, monitored, tested), chart.merged(services, scaled), up, several, everything]
+    return [chart.merged(services, login, lone, monitored, tested), chart.merged(services, scaled), up, meshed, several, everything]
 
 
 class Values(unittest.TestCase):

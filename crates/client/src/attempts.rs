@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use rand::Rng;
 use tokio::time::Instant;
-use tonic::{Code, Request, Status, transport::Channel};
+use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 use twqr_wire::pos::{PayRequest, PayResponse, pos_service_client::PosServiceClient};
+
+use crate::Connection;
 
 /// How often a payment is attempted, and how long each attempt may take.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +46,7 @@ const ASKED_PAUSE_MS_MAX: u64 = 30_000;
 
 /// Sends a payment. Retries it if it is unknown whether the request was accepted, or if it was
 /// refused for a temporary reason, such as overload.
-pub async fn pay(client: &PosServiceClient<Channel>, request: &PayRequest, attempts: Attempts) -> Answer {
+pub async fn pay(client: &PosServiceClient<Connection>, request: &PayRequest, attempts: Attempts) -> Answer {
     let started = Instant::now();
     let mut attempt = 1;
     loop {

@@ -3,9 +3,17 @@
 use std::{sync::OnceLock, time::Duration};
 
 use anyhow::{Context as _, ensure};
-use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::{
+    service::interceptor::InterceptedService,
+    transport::{Channel, Endpoint, Uri},
+};
 use twqr_tls::{ClientFiles, ClientTls, Connector};
 use twqr_wire::{ops::operator_service_client::OperatorServiceClient, pos::pos_service_client::PosServiceClient};
+
+use crate::api_key::Sender;
+
+/// A connection over which each call shows the process's API key, if it has one.
+pub type Connection = InterceptedService<Channel, Sender>;
 
 /// How long a connection may take to open, in seconds.
 const CONNECT_S_MAX: u64 = 5;
@@ -14,13 +22,13 @@ const CONNECT_S_MAX: u64 = 5;
 pub const CALL_MS_MAX: u64 = 15_000;
 
 /// Connects to the public API.
-pub async fn connect(endpoint: &str) -> anyhow::Result<PosServiceClient<Channel>> {
-    Ok(PosServiceClient::new(channel(endpoint).await?))
+pub async fn connect(endpoint: &str) -> anyhow::Result<PosServiceClient<Connection>> {
+    Ok(PosServiceClient::with_interceptor(channel(endpoint).await?, Sender))
 }
 
 /// Connects to the operators' API.
-pub async fn operators(endpoint: &str) -> anyhow::Result<OperatorServiceClient<Channel>> {
-    Ok(OperatorServiceClient::new(channel(endpoint).await?))
+pub async fn operators(endpoint: &str) -> anyhow::Result<OperatorServiceClient<Connection>> {
+    Ok(OperatorServiceClient::with_interceptor(channel(endpoint).await?, Sender))
 }
 
 /// Opens a connection; the error says what to check.

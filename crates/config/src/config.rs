@@ -17,8 +17,8 @@ use twqr_types::SignatureForm;
 
 use crate::consistency::{port_faults, timing_faults};
 use crate::{
-    AdmissionConfig, KafkaConfig, PeerAddress, PolicyDocument, SettlementConfig, TelemetryConfig, TlsConfig, policy,
-    renamed, source,
+    AccessConfig, AdmissionConfig, FairnessConfig, KafkaConfig, PeerAddress, PolicyDocument, SettlementConfig,
+    TelemetryConfig, TlsConfig, policy, renamed, source,
 };
 
 /// Explains each key to operators; printed above the defaults.
@@ -88,6 +88,10 @@ pub struct Config {
     pub checkpoint_interval_ms: u64,
     /// Whether a router follows the states of other routers' shards, for a quick take-over.
     pub standby: bool,
+    /// Who may call.
+    pub access: AccessConfig,
+    /// How much of an ingress one caller or merchant may use.
+    pub fairness: FairnessConfig,
     /// How many calls may wait for a router's decision at once.
     pub admission: AdmissionConfig,
     /// Which calls are traced.
@@ -146,6 +150,8 @@ impl Default for Config {
             drain_delay_ms: 0,
             checkpoint_interval_ms: 200,
             standby: true,
+            access: AccessConfig::default(),
+            fairness: FairnessConfig::default(),
             admission: AdmissionConfig::default(),
             telemetry: TelemetryConfig::default(),
             tls: TlsConfig::default(),
@@ -236,6 +242,8 @@ impl Config {
         ]));
         faults.extend(self.wallet.fault("wallet").into_iter().chain(self.fisc.fault("fisc")));
         faults.extend(self.signature_form_faults());
+        faults.extend(self.access.faults(&[("grpc", self.grpc), ("operators", self.operators)]));
+        faults.extend(self.fairness.faults());
         faults.extend(self.admission.faults());
         faults.extend(self.telemetry.faults());
         faults.extend(self.tls.faults());

@@ -1,6 +1,7 @@
 //! The configuration, typed and checked as a whole before a port opens, and the policy documents:
 //! the rules by which orders are decided, as operators write them in TOML.
 
+mod access;
 mod admission;
 mod config;
 mod consistency;
@@ -14,6 +15,7 @@ mod source;
 mod telemetry;
 mod tls;
 
+pub use access::{AccessConfig, CallerDocument, FairnessConfig, parse_time};
 pub use admission::AdmissionConfig;
 pub use config::Config;
 pub use kafka::KafkaConfig;

@@ -10,6 +10,7 @@ mod merchant;
 use twqr_order::PolicyFault;
 
 pub use changes::changes;
+pub(crate) use choice::choice;
 pub use document::PolicyDocument;
 pub(crate) use document::default_table;
 pub use file::{parse_policy, read_policy};

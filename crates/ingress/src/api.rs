@@ -4,6 +4,8 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
+use twqr_access::{Access, Grant};
+use twqr_callers::Operation;
 use twqr_order::Order;
 use twqr_service::CancellationToken;
 use twqr_types::{PayForm, QueryForm, RawPay, RawQuery, RawRefund, RefundForm, ShardId, TradeNo, UnixMs};
@@ -15,6 +17,7 @@ use crate::{
         no_payment_to_cancel, no_payment_to_refund, no_such_order, refund_answer, unconfirmed_cancel,
         unconfirmed_refund,
     },
+    fairness::{Fairness, Use},
     pay::PayCall,
     refusal::Refusal,
     repeats::Repeats,
@@ -25,6 +28,8 @@ use crate::{
 pub(crate) struct PosApi {
     pub(crate) router: RouterClient,
     pub(crate) repeats: Arc<Repeats>,
+    pub(crate) access: Access,
+    pub(crate) fairness: Fairness,
     /// How long a caller without a deadline waits at most.
     pub(crate) answer_within: Duration,
     pub(crate) shutdown: CancellationToken,
@@ -36,8 +41,28 @@ impl PosApi {
         began + self.answer_within
     }
 
+    /// Begins a call about an order of this merchant, if its caller may do that. Nothing about the
+    /// order is looked up before, so a refusal says nothing about it. The call ends when what is
+    /// returned is dropped.
+    fn begin(&self, grant: &Grant, operation: Operation, merchant_id: &str) -> Result<Use, Refusal> {
+        self.access.check(grant, operation, merchant_id)?;
+        self.fairness.begin_merchant(merchant_id)
+    }
+
+    /// Begins a call of this caller. The call ends when what is returned is dropped.
+    pub(crate) fn begin_caller(&self, grant: &Grant) -> Result<Option<Use>, Refusal> {
+        let begin = |caller: &twqr_callers::Caller| self.fairness.begin_caller(caller.name.as_str(), caller.limits);
+        grant.caller().map(begin).transpose()
+    }
+
+    /// Checks that a watch of an order of this merchant may begin.
+    pub(crate) fn may_watch(&self, grant: &Grant, merchant_id: &str) -> Result<(), Refusal> {
+        self.begin(grant, Operation::Watch, merchant_id).map(drop)
+    }
+
     /// Charges a customer.
     pub(crate) async fn pay(&self, request: RawPay, caller: Caller) -> Result<PaymentAnswer, Refusal> {
+        let _use = self.begin(&caller.grant, Operation::Pay, &request.merchant_id)?;
         let form = PayForm::parse(request).map_err(Refusal::Invalid)?;
         let hops = caller.hops.clone();
         let answered = PayCall { router: &self.router, repeats: &self.repeats, form, caller }.run().await;
@@ -55,6 +80,7 @@ impl PosApi {
         inquiry_type: Option<InquiryType>,
         caller: Caller,
     ) -> Result<InquiryAnswer, Refusal> {
+        let _use = self.begin(&caller.grant, Operation::Query, &request.merchant_id)?;
         let (form, inquiry_type) = parse_inquiry(request, inquiry_type)?;
         let record = |to| encode_query(self.router.stamp(&caller), &form.key, to, false);
         match self.router.request(&form.key, &caller, record, |_| true).await? {
@@ -69,6 +95,7 @@ impl PosApi {
 
     /// Refunds a payment, or a part of it.
     pub(crate) async fn refund(&self, request: RawRefund, caller: Caller) -> Result<RefundAnswer, Refusal> {
+        let _use = self.begin(&caller.grant, Operation::Refund, &request.merchant_id)?;
         if self.is_foreign(&request.trade_no) {
             check_other_fields(&request)?;
             return Ok(no_payment_to_refund(request));
@@ -104,6 +131,7 @@ impl PosApi {
 
     /// Cancels a payment as a whole.
     pub(crate) async fn cancel(&self, request: RawPay, caller: Caller) -> Result<CancelAnswer, Refusal> {
+        let _use = self.begin(&caller.grant, Operation::Cancel, &request.merchant_id)?;
         let form = PayForm::parse(request).map_err(Refusal::Invalid)?;
         let protected = self.router.protect_cancel(&form)?;
         self.repeats.forget(&form.key);

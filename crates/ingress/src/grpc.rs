@@ -12,6 +12,7 @@ use futures::{Stream, StreamExt};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status, Streaming, metadata::MetadataMap};
+use twqr_access::Grant;
 use twqr_service::{CallerConnection, CancellationToken};
 use twqr_types::RawQuery;
 use twqr_wire::{
@@ -47,16 +48,22 @@ pub(crate) struct GrpcService {
 impl GrpcService {
     /// A caller that waits as long as its time-out allows for the answer, or as long as the default
     /// if that is shorter.
-    fn caller(&self, timeout: Option<Duration>, hops: Option<CallHops>) -> Caller {
+    fn caller(&self, timeout: Option<Duration>, grant: Grant, hops: Option<CallHops>) -> Caller {
         let now = Instant::now();
         let ours = self.api.default_deadline(now);
         let deadline = timeout.map_or(ours, |theirs| (now + time_to_answer(theirs)).min(ours));
-        Caller { deadline, signed_by: None, nonce: None, hops }
+        Caller { deadline, signed_by: None, nonce: None, grant, hops }
     }
 
     /// The caller of a unary call. [`Edge`] has begun to measure it, if at all.
-    fn unary_caller<T>(&self, request: &Request<T>) -> Caller {
-        self.caller(timeout(request.metadata()), request.extensions().get().cloned())
+    fn unary_caller<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
+        let hops = request.extensions().get().cloned();
+        Ok(self.caller(timeout(request.metadata()), self.grant(request)?, hops))
+    }
+
+    /// What the caller of a request may do, as [`Edge`] has found it.
+    fn grant<T>(&self, request: &Request<T>) -> Result<Grant, Status> {
+        self.api.access.granted(request.extensions()).map_err(|refusal| status::status(&refusal.into()))
     }
 
     /// What fires when a stream of this request must end: its connection leaves, or the process.
@@ -117,7 +124,7 @@ impl PosService for GrpcService {
     type WatchOrderStream = Pin<Box<dyn Stream<Item = Result<WatchOrderResponse, Status>> + Send>>;
 
     async fn pay(&self, request: Request<PayRequest>) -> Result<Response<PayResponse>, Status> {
-        let (began, caller) = (Instant::now(), self.unary_caller(&request));
+        let (began, caller) = (Instant::now(), self.unary_caller(&request)?);
         let result = self.api.pay(raw_pay(request.into_inner()), caller).await;
         respond("Pay", began, result, messages::pay_response)
     }
@@ -127,12 +134,12 @@ impl PosService for GrpcService {
         request: Request<Streaming<PayStreamRequest>>,
     ) -> Result<Response<Self::PayStreamStream>, Status> {
         let timeout = timeout(request.metadata()).map(time_to_answer);
-        let leaving = self.leaving(&request);
-        pay_stream::open(self, request.into_inner(), timeout, leaving).map(Response::new)
+        let (grant, leaving) = (self.grant(&request)?, self.leaving(&request));
+        pay_stream::open(self, request.into_inner(), timeout, grant, leaving).map(Response::new)
     }
 
     async fn query(&self, request: Request<QueryRequest>) -> Result<Response<QueryResponse>, Status> {
-        let (began, caller) = (Instant::now(), self.unary_caller(&request));
+        let (began, caller) = (Instant::now(), self.unary_caller(&request)?);
         let request = request.into_inner();
         let inquiry_type = messages::inquiry_type(request.inquiry_type());
         let result = self.api.inquire(raw_query(request), inquiry_type, caller).await;
@@ -140,13 +147,13 @@ impl PosService for GrpcService {
     }
 
     async fn refund(&self, request: Request<RefundRequest>) -> Result<Response<RefundResponse>, Status> {
-        let (began, caller) = (Instant::now(), self.unary_caller(&request));
+        let (began, caller) = (Instant::now(), self.unary_caller(&request)?);
         let result = self.api.refund(raw_refund(request.into_inner()), caller).await;
         respond("Refund", began, result, messages::refund_response)
     }
 
     async fn cancel(&self, request: Request<CancelRequest>) -> Result<Response<CancelResponse>, Status> {
-        let (began, caller) = (Instant::now(), self.unary_caller(&request));
+        let (began, caller) = (Instant::now(), self.unary_caller(&request)?);
         let result = self.api.cancel(raw_cancel(request.into_inner()), caller).await;
         respond("Cancel", began, result, messages::cancel_response)
     }
@@ -155,9 +162,9 @@ impl PosService for GrpcService {
         &self,
         request: Request<WatchOrderRequest>,
     ) -> Result<Response<Self::WatchOrderStream>, Status> {
-        let leaving = self.leaving(&request);
+        let (grant, leaving) = (self.grant(&request)?, self.leaving(&request));
         let changes =
-            start_watch(&self.api, request.into_inner(), leaving).map_err(|refusal| status::status(&refusal))?;
+            start_watch(&self.api, request.into_inner(), grant, leaving).map_err(|refusal| status::status(&refusal))?;
         let responses = ReceiverStream::new(changes).map(|change| match change {
             Ok(answer) => Ok(WatchOrderResponse { order: Some(messages::query_response(answer)) }),
             Err(refusal) => Err(status::status(&refusal)),
@@ -171,8 +178,10 @@ impl PosService for GrpcService {
 fn start_watch(
     api: &PosApi,
     request: WatchOrderRequest,
+    grant: Grant,
     leaving: CancellationToken,
 ) -> Result<mpsc::Receiver<Change>, Refusal> {
+    api.may_watch(&grant, &request.merchant_id)?;
     let inquiry_type = messages::inquiry_type(request.inquiry_type());
     let raw = RawQuery {
         merchant_id: request.merchant_id,
@@ -189,6 +198,8 @@ fn start_watch(
         call,
         router: api.router.clone(),
         changes,
+        access: api.access.clone(),
+        grant,
         leaving,
     };
     tokio::spawn(watch.run());

@@ -6,6 +6,7 @@
 mod admission;
 mod answers;
 mod api;
+mod fairness;
 mod grpc;
 mod hops;
 mod http;
@@ -28,6 +29,7 @@ use std::{
 
 use tokio::{sync::oneshot, task::JoinSet};
 use tracing::{info, warn};
+use twqr_access::{Access, AccessSettings, CallersFollower};
 use twqr_card_keys::CardKeys;
 use twqr_consumer::DeadLetters;
 use twqr_journal::{Journal, JournalError, Topic};
@@ -40,12 +42,14 @@ use twqr_wire::pos::pos_service_server::PosServiceServer;
 
 pub use crate::metrics::METRICS;
 pub use admission::AdmissionSettings;
+pub use fairness::{FairnessSettings, UseLimits};
 #[doc(hidden)]
 pub use http::fuzzing;
 pub use http::{HttpSettings, KeysError};
 
 use admission::{Admission, Measurer};
 use api::PosApi;
+use fairness::Fairness;
 use grpc::{Edge, GrpcService, StreamPlaces};
 use pending_calls::PendingCalls;
 use repeats::Repeats;
@@ -83,6 +87,10 @@ pub struct Settings {
     pub connection_age: Option<Duration>,
     /// The keys under which card tokens are written.
     pub card_keys: CardKeys,
+    /// Which gRPC callers are let in.
+    pub access: AccessSettings,
+    /// How much of this ingress one caller and one merchant may use.
+    pub fairness: FairnessSettings,
     /// How many inquiries each shard answers before it counts as answering: 0 to 1,000.
     pub warm_rounds: u32,
 }
@@ -152,6 +160,8 @@ pub async fn run(
     let (partition, calls_max) = (hold.partition.index, settings.calls_max);
     let pending = PendingCalls::new(partition, calls_max, settings.in_progress_code, admission.clone());
     let repeats = Repeats::new(settings.repeats_size);
+    let mut tasks = JoinSet::new();
+    let (access, callers) = open_access(settings.access, &journal, &context, &mut tasks);
     let dead_letters = DeadLetters::new(journal.clone(), &context, metrics::DEAD_LETTERS);
     let replies = ReplyReader {
         journal: journal.clone(),
@@ -164,13 +174,13 @@ pub async fn run(
     let clock = context.clock.clone();
     let router = RouterClient { journal, shards, pending, admission, clock, card_keys: settings.card_keys };
     let (first_probe, probed) = oneshot::channel();
-    let mut tasks = JoinSet::new();
     tasks.spawn(replies.run(first_probe));
     tasks.spawn(Measurer { router: router.clone(), shards: to_measure }.run());
     let (gate, may_serve) = oneshot::channel();
     let ask_shards = readiness_probe::run(router.clone(), part.clone(), settings.warm_rounds, gate);
     tasks.spawn(async move {
         drop(probed.await);
+        callers.await;
         ask_shards.await;
     });
     // Dropping it ends the tasks.
@@ -185,6 +195,8 @@ pub async fn run(
     let api = Arc::new(PosApi {
         router,
         repeats,
+        access,
+        fairness: Fairness::new(settings.fairness),
         answer_within: Duration::from_millis(settings.answer_within_ms),
         shutdown: context.shutdown.clone(),
     });
@@ -202,6 +214,28 @@ pub async fn run(
     served.map(|_| ())
 }
 
+/// Which callers are let in, and what ends once they have been read.
+fn open_access(
+    settings: AccessSettings,
+    journal: &Arc<dyn Journal>,
+    context: &Context,
+    tasks: &mut JoinSet<()>,
+) -> (Access, impl Future<Output = ()> + use<>) {
+    let (access, mut view) = if settings.required {
+        let (follower, view) = CallersFollower::new(journal.clone(), &context.health, settings.callers);
+        tasks.spawn(follower.run());
+        (Access::callers("grpc", view.clone(), context.clock.clone()), Some(view))
+    } else {
+        (Access::open("grpc"), None)
+    };
+    let read = async move {
+        if let Some(view) = &mut view {
+            view.read().await;
+        }
+    };
+    (access, read)
+}
+
 /// Serves gRPC until shutdown, and then until the calls in flight have ended, for at most the time
 /// of the drain.
 async fn serve(
@@ -213,16 +247,18 @@ async fn serve(
     if let Ok(address) = listener.local_addr() {
         info!(%address, "serving the public API over gRPC");
     }
+    // Strangers get nothing but health, which probes need.
+    let reflected = !service.api.access.is_required();
     let reflection = || {
         tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(twqr_wire::POS_DESCRIPTORS)
     };
     let router = grpc_server()
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .add_service(Edge(PosServiceServer::new(service).max_decoding_message_size(REQUEST_BYTES_MAX)))
+        .add_service(Edge::new(service))
         .add_service(grpc_health::<PosServiceServer<GrpcService>>(&context.health))
-        .add_service(EndsWithConnection(reflection().build_v1()?))
-        .add_service(EndsWithConnection(reflection().build_v1alpha()?));
+        .add_optional_service(reflected.then(|| reflection().build_v1()).transpose()?.map(EndsWithConnection))
+        .add_optional_service(reflected.then(|| reflection().build_v1alpha()).transpose()?.map(EndsWithConnection));
     let cut_off = serve_grpc(listener, router, settings, context.shutdown.clone()).await;
     if cut_off > 0 {
         let drain_ms = settings.drain.as_millis() as u64;

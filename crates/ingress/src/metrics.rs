@@ -8,7 +8,7 @@ use twqr_service::{CALL_SECONDS, Metric, MetricKind, PART_SECONDS};
 use twqr_types::SignatureForm;
 use twqr_wire::hops::{Hop, HopReport};
 
-use crate::admission::ShedReason;
+use crate::{admission::ShedReason, refusal::Limited};
 
 const CALLS: Metric = Metric {
     name: "twqr_ingress_calls_total",
@@ -33,6 +33,14 @@ const HOPS: Metric = Metric {
     labels: &["hop", "kind"],
     meaning: "Time of calls that asked for their hops, by hop and by kind: working, waiting or unknown",
     action: "Find the slow hop: orders_wait is the router's queue, worker_wait the issuer's lane, backend the issuer",
+};
+const LIMITED: Metric = Metric {
+    name: "twqr_ingress_limited_total",
+    kind: MetricKind::Counter,
+    unit: "calls",
+    labels: &["by", "kind"],
+    meaning: "Calls that were refused because one caller or one merchant had too many",
+    action: "The log names the caller or merchant: ask them, or raise their limit ([fairness], `twqr callers`)",
 };
 const WAITING: Metric = Metric {
     name: "twqr_ingress_calls_waiting",
@@ -125,6 +133,7 @@ pub const METRICS: &[Metric] = &[
     CALLS,
     SECONDS,
     HOPS,
+    LIMITED,
     WAITING,
     WATCHES,
     STREAMS,
@@ -213,6 +222,10 @@ pub(crate) fn register() {
     }
     for hop in &Hop::ALL {
         HOPS.touch(&[hop.name(), hop.kind().name()]);
+    }
+    for of in [Limited::Caller, Limited::Merchant] {
+        LIMITED.touch(&[limited_label(of), "rate"]);
+        LIMITED.touch(&[limited_label(of), "concurrency"]);
     }
     for (kind, reason) in &SHED_KINDS {
         SHED.touch(&[kind, reason]);
@@ -363,6 +376,18 @@ pub(crate) fn change_streams(change: f64) {
 /// Counts a stream that was refused because too many were open.
 pub(crate) fn shed_stream() {
     SHED.counter(&["stream", "streams_max"]).increment(1);
+}
+
+fn limited_label(of: Limited) -> &'static str {
+    match of {
+        Limited::Caller => "caller",
+        Limited::Merchant => "merchant",
+    }
+}
+
+/// Counts a call of one caller or merchant that had too many, at once or per second.
+pub(crate) fn limited(of: Limited, at_once: bool) {
+    LIMITED.counter(&[limited_label(of), if at_once { "concurrency" } else { "rate" }]).increment(1);
 }
 
 /// Counts a repeat that was answered without the router.

@@ -2,11 +2,21 @@
 //! was charged. It is plain data: the gRPC service and the POS HTTP form each make their own kind
 //! of error from it.
 
+use std::time::Duration;
+
 use tonic::Code;
 use tracing::warn;
+use twqr_access::AccessRefusal;
 use twqr_card_keys::NoKey;
 use twqr_journal::JournalError;
 use twqr_types::{Field, Violations};
+
+/// Whose limit a call is beyond.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Limited {
+    Caller,
+    Merchant,
+}
 
 /// Why a call is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +30,12 @@ pub(crate) enum Refusal {
     KeyRefused,
     /// The nonce of the request's signature was used before.
     Replayed,
+    /// Of who sent it.
+    Access(AccessRefusal),
+    /// Its caller or merchant sends too many calls per second; the next may begin after this time.
+    RateExceeded(Limited, Duration),
+    /// Its caller or merchant has too many calls in progress; another may be sent after this time.
+    ConcurrencyExceeded(Limited, Duration),
     /// This ingress has the most pending calls that it may have.
     TooManyCalls,
     /// This ingress has the most open watches that it may have.
@@ -71,9 +87,20 @@ impl Refusal {
             Self::Invalid(_) => Code::InvalidArgument,
             Self::Conflict(_) => Code::AlreadyExists,
             Self::KeyRefused | Self::Replayed => Code::Unauthenticated,
-            Self::TooManyCalls | Self::TooManyWatches | Self::TooManyWatchers => Code::ResourceExhausted,
+            Self::Access(refusal) => refusal.code(),
+            Self::RateExceeded(..)
+            | Self::ConcurrencyExceeded(..)
+            | Self::TooManyCalls
+            | Self::TooManyWatches
+            | Self::TooManyWatchers => Code::ResourceExhausted,
             Self::NotAccepted | Self::NoAnswer | Self::ShuttingDown | Self::WrongClock => Code::Unavailable,
         }
+    }
+}
+
+impl From<AccessRefusal> for Refusal {
+    fn from(refusal: AccessRefusal) -> Self {
+        Self::Access(refusal)
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::time::Instant;
+use twqr_access::Grant;
 use twqr_card_keys::{CardKeys, NoKey};
 use twqr_journal::{Ack, Entry, Journal, JournalError, Partition, Topic};
 use twqr_order::{Nonce, Order, ReplyTo};
@@ -33,6 +34,9 @@ pub(crate) struct Caller {
     pub(crate) signed_by: Option<KeyName>,
     /// The nonce of the request's signature, if it has one: the machine refuses its second use.
     pub(crate) nonce: Option<Nonce>,
+    /// What the caller may do. A call of the HTTP form has no caller: its signature says which
+    /// merchant it is from.
+    pub(crate) grant: Grant,
     /// The measurement of the call, if the caller asked for its hops or telemetry is on.
     pub(crate) hops: Option<CallHops>,
 }

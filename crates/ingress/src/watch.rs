@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use twqr_access::{Access, Grant};
 use twqr_service::CancellationToken;
 use twqr_types::OrderKey;
 use twqr_wire::convert::{ReplyContent, ReplyRecord, encode_watch};
@@ -34,6 +35,9 @@ pub(crate) struct Watch {
     pub(crate) call: PendingCall,
     pub(crate) router: RouterClient,
     pub(crate) changes: mpsc::Sender<Change>,
+    pub(crate) access: Access,
+    /// What the caller may do. Once its credential is no longer accepted, the watch ends.
+    pub(crate) grant: Grant,
     /// Fires when the watch must end.
     pub(crate) leaving: CancellationToken,
 }
@@ -51,6 +55,9 @@ impl Watch {
     /// Sends changes until the watch ends.
     pub(crate) async fn run(mut self) {
         let mut last = None;
+        let (access, grant) = (self.access.clone(), self.grant.clone());
+        let credential_ended = access.ended(&grant);
+        tokio::pin!(credential_ended);
         loop {
             let now = self.router.clock.now();
             self.call.reply_to.until = now.plus(i64::try_from(LEASE_MS).unwrap_or(i64::MAX));
@@ -66,6 +73,10 @@ impl Watch {
                     () = self.changes.closed() => Event::End,
                     () = self.leaving.cancelled() => {
                         drop(self.changes.try_send(Err(Refusal::ShuttingDown)));
+                        Event::End
+                    }
+                    refusal = &mut credential_ended => {
+                        drop(self.changes.try_send(Err(refusal.into())));
                         Event::End
                     }
                     () = &mut renewal => Event::RenewalDue,

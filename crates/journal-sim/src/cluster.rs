@@ -30,7 +30,7 @@ impl Layout {
             Topic::Orders | Topic::OrderStates => self.shards,
             Topic::WalletTasks | Topic::FiscTasks => self.task_partitions,
             Topic::Replies => REPLIES_PARTITIONS,
-            Topic::DeadLetters => 1,
+            Topic::DeadLetters | Topic::Callers => 1,
         }
     }
 }

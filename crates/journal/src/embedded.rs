@@ -57,7 +57,7 @@ impl EmbeddedSettings {
             Topic::Orders | Topic::OrderStates => self.shards.get(),
             Topic::WalletTasks | Topic::FiscTasks => self.task_partitions.get(),
             Topic::Replies => REPLIES_PARTITIONS,
-            Topic::DeadLetters => 1,
+            Topic::DeadLetters | Topic::Callers => 1,
         }
     }
 }

@@ -19,12 +19,21 @@ pub enum Topic {
     Replies,
     /// Records that could not be decoded.
     DeadLetters,
+    /// Changes of the callers. It has one partition, and keeps every record.
+    Callers,
 }
 
 impl Topic {
     /// Every topic, in the order of the enum.
-    pub const ALL: [Self; 6] =
-        [Self::Orders, Self::OrderStates, Self::WalletTasks, Self::FiscTasks, Self::Replies, Self::DeadLetters];
+    pub const ALL: [Self; 7] = [
+        Self::Orders,
+        Self::OrderStates,
+        Self::WalletTasks,
+        Self::FiscTasks,
+        Self::Replies,
+        Self::DeadLetters,
+        Self::Callers,
+    ];
 
     /// The topic's name on a broker (after the deployment's prefix) and in messages.
     pub fn name(self) -> &'static str {
@@ -35,6 +44,7 @@ impl Topic {
             Self::FiscTasks => "fisc-tasks",
             Self::Replies => "replies",
             Self::DeadLetters => "dead-letters",
+            Self::Callers => "callers",
         }
     }
 
@@ -44,9 +54,9 @@ impl Topic {
     }
 
     /// Whether its oldest records may be deleted. A compacted topic keeps the newest record of each
-    /// key, and `replies` are not stored.
+    /// key, `replies` are not stored, and who may call follows from every record of `callers`.
     pub fn is_trimmed(self) -> bool {
-        !matches!(self, Self::OrderStates | Self::Replies)
+        !matches!(self, Self::OrderStates | Self::Replies | Self::Callers)
     }
 }
 

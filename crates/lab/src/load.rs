@@ -4,6 +4,7 @@
 mod compare;
 mod conditions;
 mod faults;
+mod flood;
 mod live;
 mod processes;
 mod run;

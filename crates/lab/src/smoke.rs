@@ -8,8 +8,8 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use tokio::time::Instant;
-use tonic::{Request, transport::Channel};
-use twqr_client::{Attempts, CALL_MS_MAX};
+use tonic::Request;
+use twqr_client::{Attempts, CALL_MS_MAX, Connection};
 use twqr_files::print_line;
 use twqr_wire::pos::{
     InquiryType, OrderStatus, PayRequest, QueryRequest, QueryResponse, RefundRequest,
@@ -38,10 +38,16 @@ pub struct SmokeOptions {
     /// A file with the card token that pays; without it, one that the simulator approves
     #[arg(long, value_name = "FILE")]
     card_token_file: Option<PathBuf>,
+    /// A file with the API key that pays
+    #[arg(long, env = "TWQR_API_KEY_FILE", value_name = "FILE")]
+    api_key_file: Option<PathBuf>,
 }
 
 /// Fails at the first step whose result is not the expected one.
 pub async fn run(options: &SmokeOptions) -> anyhow::Result<()> {
+    if let Some(file) = &options.api_key_file {
+        twqr_client::use_api_key(file)?;
+    }
     let card_token = options.card_token_file.as_deref().map_or_else(|| Ok(SIMULATED_CARD.to_owned()), card_token)?;
     let mut client = connect(&options.endpoint).await?;
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
@@ -81,7 +87,7 @@ pub async fn run(options: &SmokeOptions) -> anyhow::Result<()> {
 }
 
 /// Tries until the system is reached: its pods may have just started.
-async fn connect(endpoint: &str) -> anyhow::Result<PosServiceClient<Channel>> {
+async fn connect(endpoint: &str) -> anyhow::Result<PosServiceClient<Connection>> {
     let deadline = Instant::now() + WITHIN;
     loop {
         match twqr_client::connect(endpoint).await {
@@ -93,7 +99,7 @@ async fn connect(endpoint: &str) -> anyhow::Result<PosServiceClient<Channel>> {
 
 /// Inquires until the order is not in progress any more.
 async fn settled(
-    client: &mut PosServiceClient<Channel>,
+    client: &mut PosServiceClient<Connection>,
     options: &SmokeOptions,
     inquiry_type: InquiryType,
     number: &str,

@@ -194,6 +194,8 @@ pub struct SystemChoice {
     pub shape: SystemShape,
     /// What the run needs; a weaker system makes it invalid.
     pub durability: Durability,
+    /// The limit of each merchant at an ingress, in calls per second; 0 for none.
+    pub merchant_calls_per_s: u32,
 }
 
 /// What a planned fault does.
@@ -210,6 +212,8 @@ pub enum FaultAction {
     Suspend,
     /// SIGKILL of a broker, and a new start after `for_s`.
     KillBroker,
+    /// Calls of a further merchant at `rate` for `for_s`, apart from the load.
+    Flood,
 }
 
 /// A failure that is caused while the load runs.
@@ -226,6 +230,9 @@ pub struct PlannedFault {
     /// How long it lasts, in s.
     #[serde(default)]
     pub for_s: f64,
+    /// The calls per second of a flood.
+    #[serde(default)]
+    pub rate: f64,
 }
 
 /// The limits beyond which a run is invalid.
@@ -272,6 +279,7 @@ impl Scenario {
         }
         for fault in &mut self.faults {
             (fault.at_s, fault.for_s) = (fault.at_s * times, fault.for_s * times);
+            fault.rate *= rates;
         }
         self
     }
@@ -337,7 +345,7 @@ impl Default for ClientChoice {
 
 impl Default for SystemChoice {
     fn default() -> Self {
-        Self { shape: SystemShape::AllInOne, durability: Durability::Disk }
+        Self { shape: SystemShape::AllInOne, durability: Durability::Disk, merchant_calls_per_s: 0 }
     }
 }
 

@@ -20,6 +20,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::task::JoinSet;
 use tracing::error;
+use twqr_access::{AccessSettings, CallersFollower};
 use twqr_consumer::DeadLetters;
 use twqr_journal::{Journal, Topic};
 use twqr_service::{Backoff, BoundSocket, Context, ListenError, join_background};
@@ -41,6 +42,8 @@ pub struct Settings {
     pub database: PathBuf,
     /// How long `ApplyPolicy` waits for the decision on a change, in ms: 100 to 60,000.
     pub policy_wait_ms: u64,
+    /// Which callers the operators' API lets in.
+    pub access: AccessSettings,
 }
 
 /// Why the tracker stopped.
@@ -92,13 +95,17 @@ pub async fn run(
     let policies = Arc::new(Policies::default());
     let directory = Arc::new(TrackedDirectory::new(journal.partitions(Topic::Orders)));
     let rules = (policies.clone(), directory.clone());
+    let (follower, callers) = CallersFollower::new(journal.clone(), &context.health, settings.access.callers.clone());
+    let mut background = JoinSet::new();
+    background.spawn(follower.run());
     let following = follow_all(model.clone(), rules, journal.clone(), context.clone());
     let serving = async {
         match until_open(&model, &context).await {
             Some(model) => {
                 let listener = socket.listen()?;
                 api.ready();
-                operators::serve(listener, &settings, model, (policies, directory), journal, context).await
+                let tracked = ((policies, directory), callers);
+                operators::serve(listener, &settings, model, tracked, journal, context).await
             }
             None => Ok(()),
         }

@@ -1,5 +1,6 @@
 //! The operators' API, served from the read model.
 
+mod callers;
 mod change;
 mod closing;
 mod measured;
@@ -14,17 +15,18 @@ use std::{sync::Arc, time::Duration};
 use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 use tracing::{error, info};
+use twqr_access::{Access, CallersView, Grant};
 use twqr_journal::{Journal, Partition, Topic};
 use twqr_service::{Context, EndsWithConnection, GrpcSettings, Limits, Listener, grpc_health, grpc_server, serve_grpc};
 use twqr_wire::{
     OPS_DESCRIPTORS,
     convert::order_out,
     ops::{
-        AgeBucket, ApplyPolicyRequest, ApplyPolicyResponse, ChangeMerchantsRequest, ChangeMerchantsResponse,
-        GetMerchantRequest, GetMerchantResponse, GetOrderRequest, GetOrderResponse, GetPolicyRequest,
-        GetPolicyResponse, GetStatusRequest, GetStatusResponse, ListMerchantsRequest, ListMerchantsResponse,
-        ListOrdersRequest, ListOrdersResponse, ListSettlementRequest, ReplayPolicyRequest, ReplayPolicyResponse,
-        TimelineEntry, UnreadableOrder,
+        AgeBucket, ApplyPolicyRequest, ApplyPolicyResponse, ChangeCallerRequest, ChangeCallerResponse,
+        ChangeMerchantsRequest, ChangeMerchantsResponse, GetMerchantRequest, GetMerchantResponse, GetOrderRequest,
+        GetOrderResponse, GetPolicyRequest, GetPolicyResponse, GetStatusRequest, GetStatusResponse, ListCallersRequest,
+        ListCallersResponse, ListMerchantsRequest, ListMerchantsResponse, ListOrdersRequest, ListOrdersResponse,
+        ListSettlementRequest, ReplayPolicyRequest, ReplayPolicyResponse, TimelineEntry, UnreadableOrder,
         operator_service_server::{OperatorService, OperatorServiceServer},
     },
 };
@@ -34,7 +36,8 @@ use crate::{
     model::{self, ListFilter, ModelError, OrderHistory, SqliteModel},
     policies::Policies,
 };
-use change::ChangeTimes;
+use callers::CallersEditor;
+use change::{ChangeTimes, actor};
 use measured::Measured;
 use merchants::DirectoryEditor;
 use policy::PolicyEditor;
@@ -53,6 +56,7 @@ struct Operators {
     policies: Arc<Policies>,
     policy: PolicyEditor,
     merchants: DirectoryEditor,
+    callers: CallersEditor,
     replays: Replays,
 }
 
@@ -64,10 +68,15 @@ pub(crate) async fn serve(
     listener: Listener,
     settings: &Settings,
     model: Arc<SqliteModel>,
-    (policies, directory): TrackedRules,
+    ((policies, directory), callers): (TrackedRules, CallersView),
     journal: Arc<dyn Journal>,
     context: Context,
 ) -> Result<(), Error> {
+    let access = if settings.access.required {
+        Access::callers("operators", callers.clone(), context.clock.clone())
+    } else {
+        Access::open("operators")
+    };
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(OPS_DESCRIPTORS)
         .build_v1()?;
@@ -76,12 +85,14 @@ pub(crate) async fn serve(
     let times = Arc::new(ChangeTimes::new(context.clock.clone()));
     let policy = PolicyEditor::new(policies.clone(), journal.clone(), times.clone(), wait);
     let replays = Replays::new(policies.clone(), directory.clone(), journal.clone());
+    let callers = CallersEditor::new(callers, journal.clone(), times.clone(), wait);
     let merchants = DirectoryEditor::new(directory, policies.clone(), journal.clone(), times, wait);
-    let operators = Operators { model, journal, context, policies, policy, merchants, replays };
+    let reflection = (!access.is_required()).then_some(EndsWithConnection(reflection));
+    let operators = Operators { model, journal, context, policies, policy, merchants, callers, replays };
     let router = grpc_server()
-        .add_service(Measured::new(operators))
+        .add_service(Measured::new(operators, access))
         .add_service(grpc_health::<OperatorServiceServer<Operators>>(&health))
-        .add_service(EndsWithConnection(reflection));
+        .add_optional_service(reflection);
     if let Ok(address) = listener.local_addr() {
         info!(%address, "the operators' API accepts calls");
     }
@@ -213,7 +224,8 @@ impl OperatorService for Operators {
         &self,
         request: Request<ApplyPolicyRequest>,
     ) -> Result<Response<ApplyPolicyResponse>, Status> {
-        let version = self.policy.apply(request.into_inner()).await?;
+        let request = with_actor(request, |request| &mut request.who);
+        let version = self.policy.apply(request).await?;
         Ok(Response::new(ApplyPolicyResponse { version }))
     }
 
@@ -235,7 +247,19 @@ impl OperatorService for Operators {
         &self,
         request: Request<ChangeMerchantsRequest>,
     ) -> Result<Response<ChangeMerchantsResponse>, Status> {
-        self.merchants.change(request.into_inner()).await.map(Response::new)
+        self.merchants.change(with_actor(request, |request| &mut request.who)).await.map(Response::new)
+    }
+
+    async fn list_callers(&self, _: Request<ListCallersRequest>) -> Result<Response<ListCallersResponse>, Status> {
+        self.callers.list().map(Response::new)
+    }
+
+    async fn change_caller(
+        &self,
+        request: Request<ChangeCallerRequest>,
+    ) -> Result<Response<ChangeCallerResponse>, Status> {
+        let version = self.callers.change(with_actor(request, |request| &mut request.who)).await?;
+        Ok(Response::new(ChangeCallerResponse { version }))
     }
 
     async fn replay_policy(
@@ -244,6 +268,15 @@ impl OperatorService for Operators {
     ) -> Result<Response<ReplayPolicyResponse>, Status> {
         self.replays.replay(request.into_inner()).await.map(Response::new)
     }
+}
+
+/// The message of a request, in which the field `who` begins with the caller that sent it.
+fn with_actor<T>(mut request: Request<T>, who: impl FnOnce(&mut T) -> &mut String) -> T {
+    let grant = request.extensions_mut().remove::<Grant>();
+    let mut message = request.into_inner();
+    let who = who(&mut message);
+    *who = actor(grant.as_ref(), std::mem::take(who));
+    message
 }
 
 fn timeline_entry(entry: model::TimelineEntry) -> TimelineEntry {

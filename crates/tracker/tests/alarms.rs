@@ -20,6 +20,7 @@ use std::{
 
 use async_trait::async_trait;
 use tokio::task::JoinHandle;
+use twqr_access::AccessSettings;
 use twqr_journal::{
     Entry, Journal, Partition, Topic,
     embedded::{EmbeddedJournal, EmbeddedSettings},
@@ -254,7 +255,7 @@ async fn alarms_ring_although_the_read_model_cannot_be_opened() {
     let context = Context { clock: Arc::new(SystemClock), shutdown: shutdown.clone(), health: health.clone() };
     let socket = BoundSocket::on_loopback("operators").unwrap();
     let listen = socket.address();
-    let settings = Settings { database: database.clone(), policy_wait_ms: 1_000 };
+    let settings = Settings { database: database.clone(), policy_wait_ms: 1_000, access: AccessSettings::default() };
     let running = tokio::spawn(twqr_tracker::run(socket, settings, journal.clone(), context));
     journal.append(STATES, vec![due_payment(0)]).await.unwrap();
     until_due(&journal, 1).await;

@@ -17,6 +17,7 @@ mod tracker;
 use std::{path::Path, sync::Arc, time::Duration};
 
 use tonic::Code;
+use twqr_access::AccessSettings;
 use twqr_journal::{Entry, Journal, Partition, Topic};
 use twqr_order::{Cancel, CancelStage, Command, Movement, Order, Payment, Phase};
 use twqr_service::{BoundSocket, CancellationToken, Context, Health, SystemClock};
@@ -402,7 +403,11 @@ async fn the_error_names_a_damaged_file_and_what_to_do() {
     std::fs::write(folder.path().join("read-model.sqlite"), vec![7; 8_192]).unwrap();
     let context =
         Context { clock: Arc::new(SystemClock), shutdown: CancellationToken::new(), health: Health::default() };
-    let settings = Settings { database: folder.path().join("read-model.sqlite"), policy_wait_ms: 10_000 };
+    let settings = Settings {
+        database: folder.path().join("read-model.sqlite"),
+        policy_wait_ms: 10_000,
+        access: AccessSettings::default(),
+    };
     let socket = BoundSocket::on_loopback("operators").unwrap();
     let running = twqr_tracker::run(socket, settings, open_journal(folder.path()), context);
     let error = running.await.unwrap_err().to_string();

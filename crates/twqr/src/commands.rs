@@ -1,5 +1,6 @@
 //! The commands of operators and callers, each in a file.
 
+pub(crate) mod callers;
 pub(crate) mod cancel;
 pub(crate) mod capacity;
 pub(crate) mod dead_letters;

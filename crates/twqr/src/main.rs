@@ -36,6 +36,10 @@ struct Cli {
     /// defaults
     #[arg(long, global = true, env = "TWQR_CONFIG")]
     config: Option<PathBuf>,
+    /// A file with the API key that commands send, or - for standard input; a key on the command
+    /// line would be visible to other users
+    #[arg(long, global = true, env = "TWQR_API_KEY_FILE", value_name = "FILE")]
+    api_key_file: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -87,6 +91,9 @@ enum Command {
     /// Shows and changes the directory of merchants and stores, without a restart
     #[command(subcommand)]
     Merchants(commands::merchants::Merchants),
+    /// Shows and changes who may call, and makes and revokes API keys
+    #[command(subcommand)]
+    Callers(commands::callers::Callers),
     /// Prints the table of all metrics that the services export, as Markdown
     Metrics,
     /// Makes, renews, lists and destroys the keys under which card tokens are written
@@ -120,6 +127,9 @@ fn main() -> ExitCode {
 fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     twqr_service::forbid_core_dumps();
     twqr_service::raise_open_files();
+    if let Some(file) = &cli.api_key_file {
+        twqr_client::use_api_key(file)?;
+    }
     let mut config = Config::load(cli.config.as_deref())?;
     twqr_client::use_certificates(config.tls.client_files());
     let resources = Resources::of(&mut config, ContainerLimits::read(Path::new("/")));
@@ -146,6 +156,7 @@ async fn run(command: Command, config: Config, resources: Resources) -> anyhow::
         Command::Topics(topics) => return commands::topics::run(topics, &config).await,
         Command::Policy(policy) => return commands::policy::run(policy, &config).await,
         Command::Merchants(merchants) => return commands::merchants::run(merchants, &config).await,
+        Command::Callers(callers) => return commands::callers::run(callers, &config).await,
         Command::Metrics => {
             metrics::print()?;
             return Ok(ExitCode::SUCCESS);

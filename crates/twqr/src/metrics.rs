@@ -66,6 +66,7 @@ fn all() -> impl Iterator<Item = &'static Metric> {
         twqr_service::METRICS,
         twqr_consumer::METRICS,
         twqr_journal::METRICS,
+        twqr_access::METRICS,
         twqr_ingress::METRICS,
         twqr_router::METRICS,
         twqr_worker::METRICS,

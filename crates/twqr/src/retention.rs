@@ -59,7 +59,7 @@ async fn needed_from(
             let end = journal.end(partition).await?;
             first_since(journal, partition, end, now.plus(-DEAD_LETTERS_KEPT_MS), time).await
         }
-        Topic::OrderStates | Topic::Replies => Ok(0),
+        Topic::OrderStates | Topic::Replies | Topic::Callers => Ok(0),
     }
 }
 

@@ -254,7 +254,7 @@ impl Process {
             }
             Service::Tracker => {
                 let (socket, settings) =
-                    (self.operators.take().context("tracker: started twice")?, settings::tracker(config));
+                    (self.operators.take().context("tracker: started twice")?, settings::tracker(config)?);
                 running.spawn(named("tracker", twqr_tracker::run(socket, settings, journal, context)))
             }
         };

@@ -8,6 +8,7 @@
 mod alive;
 mod backend_answers;
 mod backend_calls;
+mod callers;
 mod card_tokens;
 mod dead_letters;
 mod fault;
@@ -33,6 +34,7 @@ mod witness;
 
 pub use backend_answers::{BackendAnswer, backend_answer_from};
 pub use backend_calls::{inquiry_out, transfer_out};
+pub use callers::{CallerFault, caller_from, caller_out, decode_caller_change, encode_caller_change};
 pub use dead_letters::{DeadLetter, decode_dead_letter, encode_dead_letter};
 pub use fault::RecordFault;
 pub use forms::{pay_form, raw_cancel, raw_pay, raw_query, raw_refund};

@@ -7,6 +7,7 @@ use std::{
     convert::Infallible,
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -19,6 +20,8 @@ use tonic::{
     codegen::{Service, http},
     server::NamedService,
 };
+use twqr_access::Grant;
+use twqr_callers::Operation;
 use twqr_wire::{
     hops::HOPS_HEADER,
     pos::{RefusalReason, pos_service_server::PosServiceServer},
@@ -26,8 +29,12 @@ use twqr_wire::{
 
 use super::{GrpcService, status};
 use crate::{
+    REQUEST_BYTES_MAX,
+    api::PosApi,
+    fairness::Use,
     hops::CallHops,
     metrics::{self, PendingAnswer},
+    refusal::Refusal,
 };
 
 /// How long a call with one message and one answer may take, in ms: the longest time for an answer,
@@ -36,7 +43,33 @@ const CALL_MS_MAX: u64 = 70_000;
 
 /// The public API with its refusals before decoding.
 #[derive(Clone)]
-pub(crate) struct Edge(pub(crate) PosServiceServer<GrpcService>);
+pub(crate) struct Edge {
+    server: PosServiceServer<GrpcService>,
+    api: Arc<PosApi>,
+}
+
+impl Edge {
+    pub(crate) fn new(service: GrpcService) -> Self {
+        let api = service.api.clone();
+        Self { server: PosServiceServer::new(service).max_decoding_message_size(REQUEST_BYTES_MAX), api }
+    }
+
+    /// Finds the caller of a request, and begins its call. What is refused here was not decoded.
+    fn admit(&self, method: Option<&'static str>, request: &http::Request<Body>) -> Result<Admitted, Refusal> {
+        let grant = self.api.access.identify(request.headers(), request.extensions())?;
+        let Some(operation) = method.and_then(operation_of) else { return Ok(Admitted { grant, call: None }) };
+        self.api.access.check_operation(&grant, operation)?;
+        let call = self.api.begin_caller(&grant)?;
+        Ok(Admitted { grant, call })
+    }
+}
+
+/// A request whose caller was found.
+struct Admitted {
+    grant: Grant,
+    /// The caller's call; absent where every call is let in.
+    call: Option<Use>,
+}
 
 impl NamedService for Edge {
     const NAME: &'static str = PosServiceServer::<GrpcService>::NAME;
@@ -50,23 +83,35 @@ impl Service<http::Request<Body>> for Edge {
     type Future = Answered;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Service::<http::Request<Body>>::poll_ready(&mut self.0, context)
+        Service::<http::Request<Body>>::poll_ready(&mut self.server, context)
     }
 
     fn call(&mut self, mut request: http::Request<Body>) -> Answered {
         let method = request.uri().path().rsplit('/').next().and_then(known_method);
         let (began, answer) = (Instant::now(), method.map(PendingAnswer::begin));
+        let Admitted { grant, call } = match self.admit(method, &request) {
+            Ok(admitted) => admitted,
+            Err(refusal) => {
+                if let Some((method, answer)) = method.zip(answer) {
+                    answer.given();
+                    metrics::call(method, refusal.code(), began.elapsed());
+                }
+                return Box::pin(async move { Ok(status::status(&refusal).into_http()) });
+            }
+        };
+        request.extensions_mut().insert(grant);
         let unary = method.filter(|method| UNARY.contains(method));
         let hops = unary.and_then(|method| CallHops::of_headers(method, request.headers(), began));
         if let Some(hops) = hops.clone() {
             request.extensions_mut().insert(hops);
         }
-        let calling = self.0.call(request);
+        let calling = self.server.call(request);
         Box::pin(async move {
             let mut response = match unary {
                 Some(_) => in_time(calling).await?,
                 None => calling.await?,
             };
+            drop(call);
             if let Some(answer) = answer {
                 answer.given();
             }
@@ -117,6 +162,18 @@ fn with_hops(mut response: http::Response<Body>, hops: &CallHops) -> http::Respo
 
 fn known_method(name: &str) -> Option<&'static str> {
     UNARY.into_iter().chain(["PayStream", "WatchOrder"]).find(|known| *known == name)
+}
+
+/// The operation of a method.
+fn operation_of(method: &'static str) -> Option<Operation> {
+    match method {
+        "Pay" | "PayStream" => Some(Operation::Pay),
+        "Query" => Some(Operation::Query),
+        "Refund" => Some(Operation::Refund),
+        "Cancel" => Some(Operation::Cancel),
+        "WatchOrder" => Some(Operation::Watch),
+        _ => None,
+    }
 }
 
 /// Why a request could not be decoded. The library answers it with one of these codes, which no

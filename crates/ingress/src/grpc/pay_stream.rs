@@ -19,6 +19,7 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
+use twqr_access::Grant;
 use twqr_service::CancellationToken;
 use twqr_wire::{
     convert::raw_pay,
@@ -81,21 +82,23 @@ struct PayStream {
     /// When the caller ends the whole stream, less the time to send an answer; absent if it has
     /// named no deadline for it.
     until: Option<Instant>,
+    grant: Grant,
     _open: OpenStream,
 }
 
-/// Opens a stream; returns its answers. `timeout` is the caller's deadline for the whole stream.
-/// `leaving` fires when it must end.
+/// Opens a stream; returns its answers. `timeout` is the caller's deadline for the whole stream,
+/// and `grant` what the caller may do. `leaving` fires when it must end.
 pub(super) fn open(
     service: &GrpcService,
     requests: Streaming<PayStreamRequest>,
     timeout: Option<Duration>,
+    grant: Grant,
     leaving: CancellationToken,
 ) -> Result<Answers, Status> {
     let open = OpenStream::take(&service.streams).ok_or_else(status::too_many_streams)?;
     let (answers, receiver) = mpsc::channel(service.streams.in_flight_max);
     let until = timeout.map(|timeout| Instant::now() + timeout);
-    let stream = PayStream { service: service.clone(), requests, until, _open: open };
+    let stream = PayStream { service: service.clone(), requests, until, grant, _open: open };
     tokio::spawn(stream.run(answers, leaving));
     Ok(ReceiverStream::new(receiver))
 }
@@ -105,16 +108,19 @@ impl PayStream {
     /// that it has taken. If the caller leaves, they are dropped, like a Pay whose caller leaves.
     async fn run(mut self, answers: mpsc::Sender<Answer>, leaving: CancellationToken) {
         let (caller_left, leaving) = (answers.closed(), leaving.cancelled());
-        tokio::pin!(caller_left, leaving);
+        let (access, grant) = (self.service.api.access.clone(), self.grant.clone());
+        let credential_ended = access.ended(&grant);
+        tokio::pin!(caller_left, leaving, credential_ended);
         let mut calls = FuturesUnordered::new();
         let last = loop {
             tokio::select! {
                 biased;
                 () = &mut caller_left => return,
                 () = &mut leaving => break Some(status::stream_shuts_down()),
+                refusal = &mut credential_ended => break Some(status::status(&refusal.into())),
                 Some(()) = calls.next(), if !calls.is_empty() => {}
                 next = next_request(&mut self.requests, &answers) => match next {
-                    Ok(Some((request, place))) => calls.push(answer(&self.service, self.until, request, place)),
+                    Ok(Some((request, place))) => calls.push(answer(&self.service, self.until, &grant, request, place)),
                     Ok(None) => break None,
                     Err(error) => break Some(unreadable(&error)),
                 },
@@ -141,14 +147,24 @@ async fn next_request(
 }
 
 /// Answers one request, as Pay does.
-async fn answer(service: &GrpcService, until: Option<Instant>, request: PayStreamRequest, place: OwnedPermit<Answer>) {
+async fn answer(
+    service: &GrpcService,
+    until: Option<Instant>,
+    grant: &Grant,
+    request: PayStreamRequest,
+    place: OwnedPermit<Answer>,
+) {
     let (began, pending) = (Instant::now(), PendingAnswer::begin(METHOD));
     let PayStreamRequest { request_id, payment, timeout_ms, hops, traceparent } = request;
     let hops = CallHops::begin(METHOD, hops, || Some(&traceparent), began);
     let timeout = (timeout_ms > 0).then(|| Duration::from_millis(timeout_ms.into()));
-    let mut caller = service.caller(timeout, hops.clone());
+    let mut caller = service.caller(timeout, grant.clone(), hops.clone());
     caller.deadline = until.map_or(caller.deadline, |until| until.min(caller.deadline));
-    let answered = service.api.pay(raw_pay(payment.unwrap_or_default()), caller).await;
+    let payment = raw_pay(payment.unwrap_or_default());
+    let answered = match service.api.begin_caller(grant) {
+        Ok(_use) => service.api.pay(payment, caller).await,
+        Err(refusal) => Err(refusal),
+    };
     pending.given();
     let outcome = outcome(METHOD, began, answered, messages::pay_response);
     if let Some(hops) = &hops {

@@ -5,10 +5,11 @@ use std::{collections::HashMap, time::Duration};
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
+use twqr_access::AccessRefusal;
 use twqr_types::Violation;
 use twqr_wire::pos::RefusalReason;
 
-use crate::refusal::{KEY_REFUSED_TEXT, REPLAYED_TEXT, Refusal, conflict_text};
+use crate::refusal::{KEY_REFUSED_TEXT, Limited, REPLAYED_TEXT, Refusal, conflict_text};
 
 /// The domain of the error details.
 const DOMAIN: &str = "twqr.pos.v1";
@@ -33,6 +34,15 @@ fn text(refusal: &Refusal) -> String {
         }
         Refusal::KeyRefused => KEY_REFUSED_TEXT,
         Refusal::Replayed => REPLAYED_TEXT,
+        Refusal::Access(refusal) => return format!("{}. Nothing was accepted", refusal.text()),
+        Refusal::RateExceeded(of, after) => {
+            let (of, ms) = (limited(*of), after.as_millis());
+            return format!("{of} sends too many calls per second; nothing was accepted, send it again in {ms} ms");
+        }
+        Refusal::ConcurrencyExceeded(of, _) => {
+            let of = limited(*of);
+            return format!("{of} has too many calls in progress; nothing was accepted, send it again later");
+        }
         Refusal::TooManyCalls => {
             "too many calls are pending; nothing was accepted, retry with the same merchant_trade_no"
         }
@@ -49,6 +59,13 @@ fn text(refusal: &Refusal) -> String {
     text.to_owned()
 }
 
+fn limited(of: Limited) -> &'static str {
+    match of {
+        Limited::Caller => "this caller",
+        Limited::Merchant => "this merchant",
+    }
+}
+
 /// The reason in the public contract.
 fn reason(refusal: &Refusal) -> RefusalReason {
     match refusal {
@@ -56,6 +73,14 @@ fn reason(refusal: &Refusal) -> RefusalReason {
         Refusal::Conflict(_) => RefusalReason::OrderConflict,
         Refusal::KeyRefused => RefusalReason::KeyRefused,
         Refusal::Replayed => RefusalReason::Replayed,
+        Refusal::Access(AccessRefusal::NotRead) => RefusalReason::CallersNotRead,
+        Refusal::Access(AccessRefusal::NoCredential) => RefusalReason::NoCredential,
+        Refusal::Access(AccessRefusal::Denied(_)) => RefusalReason::CredentialRefused,
+        Refusal::Access(AccessRefusal::Operation(_) | AccessRefusal::Merchant | AccessRefusal::Role(_)) => {
+            RefusalReason::NotPermitted
+        }
+        Refusal::RateExceeded(..) => RefusalReason::RateExceeded,
+        Refusal::ConcurrencyExceeded(..) => RefusalReason::ConcurrencyExceeded,
         Refusal::TooManyCalls => RefusalReason::TooBusy,
         Refusal::TooManyWatches => RefusalReason::TooManyWatches,
         Refusal::TooManyWatchers => RefusalReason::TooManyWatchers,
@@ -73,6 +98,9 @@ fn details_of(refusal: &Refusal) -> ErrorDetails {
         HashMap::new()
     };
     let mut details = details(reason(refusal), metadata);
+    if let Refusal::RateExceeded(_, after) | Refusal::ConcurrencyExceeded(_, after) = refusal {
+        details.set_retry_info(Some(*after));
+    }
     if let Refusal::Invalid(violations) = refusal {
         for Violation { field, description } in violations.as_slice() {
             details.add_bad_request_violation(field.proto_name(), description);
@@ -90,14 +118,21 @@ fn rule(reason: RefusalReason) -> (Code, bool) {
         | RefusalReason::TooLarge
         | RefusalReason::Compressed => (Code::InvalidArgument, false),
         RefusalReason::OrderConflict => (Code::AlreadyExists, false),
-        RefusalReason::KeyRefused | RefusalReason::Replayed => (Code::Unauthenticated, false),
+        RefusalReason::KeyRefused
+        | RefusalReason::Replayed
+        | RefusalReason::NoCredential
+        | RefusalReason::CredentialRefused => (Code::Unauthenticated, false),
+        RefusalReason::NotPermitted => (Code::PermissionDenied, false),
         RefusalReason::TooBusy
+        | RefusalReason::RateExceeded
+        | RefusalReason::ConcurrencyExceeded
         | RefusalReason::TooManyStreams
         | RefusalReason::TooManyWatches
         | RefusalReason::TooManyWatchers => (Code::ResourceExhausted, true),
         RefusalReason::NotAccepted
         | RefusalReason::NoAnswer
         | RefusalReason::ShuttingDown
+        | RefusalReason::CallersNotRead
         | RefusalReason::WrongClock => (Code::Unavailable, true),
     }
 }
@@ -167,7 +202,7 @@ mod tests {
     const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../proto/errors.md");
 
     fn reasons() -> Vec<RefusalReason> {
-        (1..).map_while(|number| RefusalReason::try_from(number).ok()).collect()
+        (1..100).filter_map(|number| RefusalReason::try_from(number).ok()).collect()
     }
 
     #[test]
@@ -177,6 +212,12 @@ mod tests {
             Refusal::Conflict(vec!["TradeAmount".to_owned()]),
             Refusal::KeyRefused,
             Refusal::Replayed,
+            AccessRefusal::NotRead.into(),
+            AccessRefusal::NoCredential.into(),
+            AccessRefusal::Denied(twqr_callers::Denial::UnknownKey).into(),
+            AccessRefusal::Merchant.into(),
+            Refusal::RateExceeded(Limited::Caller, Duration::from_millis(5)),
+            Refusal::ConcurrencyExceeded(Limited::Merchant, Duration::from_millis(200)),
             Refusal::TooManyCalls,
             Refusal::TooManyWatches,
             Refusal::TooManyWatchers,

@@ -5,6 +5,7 @@ use std::{num::NonZeroU32, sync::Arc};
 use tokio::time::Instant;
 use tonic::Code;
 use tracing::debug;
+use twqr_access::Grant;
 use twqr_order::Nonce;
 use twqr_types::{KeyName, UnixMs};
 
@@ -115,7 +116,7 @@ impl CallHandler {
         hops: Option<CallHops>,
     ) -> Result<JsonAnswer, PosRefusal> {
         let SignedBy { key, nonce } = signed_by?;
-        let caller = Caller { deadline, signed_by: Some(key), nonce, hops };
+        let caller = Caller { deadline, signed_by: Some(key), nonce, grant: Grant::open(), hops };
         let (echoes, amount) = (request.echoes(), request.trade_amount());
         let answered = match operation {
             Operation::Payment => {

@@ -84,9 +84,14 @@ impl PosRefusal {
         let (status_code, desc) = match refusal {
             Refusal::Invalid(violations) => invalid(violations, trade_amount),
             Refusal::Conflict(fields) => (StatusCode::REPEAT_DIFFERS, conflict_text(fields)),
-            Refusal::KeyRefused => (StatusCode::BAD_SIGNATURE, KEY_REFUSED_TEXT.to_owned()),
             Refusal::Replayed => (StatusCode::BAD_SIGNATURE, REPLAYED_TEXT.to_owned()),
-            Refusal::TooManyCalls | Refusal::TooManyWatches | Refusal::TooManyWatchers => (
+            // Only gRPC has callers; the form has merchants with keys.
+            Refusal::KeyRefused | Refusal::Access(_) => (StatusCode::BAD_SIGNATURE, KEY_REFUSED_TEXT.to_owned()),
+            Refusal::TooManyCalls
+            | Refusal::TooManyWatches
+            | Refusal::TooManyWatchers
+            | Refusal::RateExceeded(..)
+            | Refusal::ConcurrencyExceeded(..) => (
                 StatusCode::SYSTEM_FAILED,
                 "too busy, nothing was accepted; send it again with the same MerchantTradeNo".to_owned(),
             ),

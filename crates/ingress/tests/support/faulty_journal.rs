@@ -23,12 +23,20 @@ pub struct FaultyJournal {
     pub silent: AtomicBool,
     /// Appends to `orders` are refused.
     pub refusing: AtomicBool,
+    /// `callers` cannot be read.
+    pub callers_hidden: AtomicBool,
 }
 
 impl FaultyJournal {
     /// A journal without faults at first.
     pub fn new(inner: Arc<EmbeddedJournal>) -> Self {
-        Self { inner, unreadable: Arc::default(), silent: AtomicBool::new(false), refusing: AtomicBool::new(false) }
+        Self {
+            inner,
+            unreadable: Arc::default(),
+            silent: AtomicBool::new(false),
+            refusing: AtomicBool::new(false),
+            callers_hidden: AtomicBool::new(false),
+        }
     }
 }
 
@@ -84,6 +92,9 @@ impl Journal for FaultyJournal {
 
     async fn reader(&self, partition: Partition, from: Offset) -> Result<Box<dyn Reader>, JournalError> {
         if self.unreadable.load(Ordering::Acquire) && partition.topic == Topic::Replies {
+            return Err(JournalError::Read { partition, reason: "planted".into() });
+        }
+        if self.callers_hidden.load(Ordering::Acquire) && partition.topic == Topic::Callers {
             return Err(JournalError::Read { partition, reason: "planted".into() });
         }
         let reader = self.inner.reader(partition, from).await?;

@@ -26,8 +26,9 @@ use std::{
 use bytes::Bytes;
 use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint};
+use twqr_access::AccessSettings;
 use twqr_card_keys::CardKeys;
-use twqr_ingress::{AdmissionSettings, Error, Settings, Sockets, run};
+use twqr_ingress::{AdmissionSettings, Error, FairnessSettings, Settings, Sockets, run};
 use twqr_journal::{
     Entry, Journal, Offset, Partition, Record, Topic,
     embedded::{EmbeddedJournal, EmbeddedSettings},
@@ -44,7 +45,7 @@ use twqr_wire::{
     pos::{PayRequest, pos_service_client::PosServiceClient},
 };
 
-use faulty_journal::FaultyJournal;
+pub use faulty_journal::FaultyJournal;
 
 /// A running ingress.
 pub struct Stage {
@@ -98,6 +99,8 @@ pub fn settings() -> Settings {
         warm_rounds: 0,
         drain_within_ms: 500,
         connection_age: None,
+        access: AccessSettings::default(),
+        fairness: FairnessSettings::default(),
     }
 }
 
@@ -122,12 +125,22 @@ impl Stage {
         stage
     }
 
+    /// Starts an ingress with these faults of its journal, and does not wait until it is ready.
+    pub fn begin(settings: Settings, faults: impl FnOnce(&FaultyJournal)) -> Self {
+        Self::start_faulty(settings, Arc::new(SystemClock), faults)
+    }
+
     fn start_with(settings: Settings, clock: Arc<dyn Clock>) -> Self {
+        Self::start_faulty(settings, clock, |_| {})
+    }
+
+    fn start_faulty(settings: Settings, clock: Arc<dyn Clock>, faults: impl FnOnce(&FaultyJournal)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let one = NonZeroU32::MIN;
         let inner =
             EmbeddedJournal::open(EmbeddedSettings { dir: folder.path().into(), shards: one, task_partitions: one });
         let journal = Arc::new(FaultyJournal::new(inner.unwrap()));
+        faults(&journal);
         let (grpc, form) = (BoundSocket::on_loopback("grpc").unwrap(), BoundSocket::on_loopback("pos_http").unwrap());
         let address = grpc.address();
         let http = settings.http.is_some().then(|| form.address());

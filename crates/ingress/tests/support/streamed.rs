@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Status, Streaming, transport::Channel};
+use tonic::{Request, Status, Streaming, transport::Channel};
 use twqr_wire::pos::{
     PayRefusal, PayRequest, PayResponse, PayStreamRequest, PayStreamResponse, pay_stream_response::Result as Answer,
     pos_service_client::PosServiceClient,
@@ -30,6 +30,15 @@ impl Stream {
     pub async fn open(mut client: PosServiceClient<Channel>) -> Result<Self, Status> {
         let (requests, receiver) = mpsc::channel(1_000);
         let answers = client.pay_stream(ReceiverStream::new(receiver)).await?.into_inner();
+        Ok(Self { requests, answers })
+    }
+
+    /// Opens a stream with an API key.
+    pub async fn open_as(mut client: PosServiceClient<Channel>, key: &str) -> Result<Self, Status> {
+        let (requests, receiver) = mpsc::channel(1_000);
+        let mut request = Request::new(ReceiverStream::new(receiver));
+        request.metadata_mut().insert("authorization", format!("Bearer {key}").parse().unwrap());
+        let answers = client.pay_stream(request).await?.into_inner();
         Ok(Self { requests, answers })
     }
 

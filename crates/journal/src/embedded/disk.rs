@@ -138,6 +138,12 @@ impl Disk {
         for (topic, count) in counts {
             let stored = layout.get(topic.name()).map_err(failed)?;
             let stored = stored.and_then(|bytes| bytes.first_chunk::<4>().map(|four| u32::from_be_bytes(*four)));
+            // Builds that had no callers made folders without their topic.
+            if stored.is_none() && *topic == Topic::Callers {
+                layout.insert(topic.name(), count.to_be_bytes()).map_err(failed)?;
+                self.database.persist(PersistMode::SyncAll).map_err(failed)?;
+                continue;
+            }
             if stored != Some(*count) {
                 let (name, stored) = (topic.name(), stored.unwrap_or_default());
                 let problem = format!(

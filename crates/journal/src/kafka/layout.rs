@@ -47,7 +47,7 @@ impl Layout {
             Topic::Orders | Topic::OrderStates => self.shards,
             Topic::WalletTasks | Topic::FiscTasks => self.task_partitions,
             Topic::Replies => self.replies_partitions,
-            Topic::DeadLetters => 1,
+            Topic::DeadLetters | Topic::Callers => 1,
         }
     }
 
@@ -67,12 +67,13 @@ impl Layout {
                 configs.push(("min.compaction.lag.ms", hours(COMPACTION_LAG_HOURS)));
                 return configs;
             }
-            Some(Topic::Orders | Topic::WalletTasks | Topic::FiscTasks) => self.retention_hours,
-            Some(Topic::Replies) => REPLIES_RETENTION_HOURS,
-            Some(Topic::DeadLetters) => DEAD_LETTERS_RETENTION_HOURS,
+            Some(Topic::Orders | Topic::WalletTasks | Topic::FiscTasks) => hours(self.retention_hours),
+            Some(Topic::Replies) => hours(REPLIES_RETENTION_HOURS),
+            Some(Topic::DeadLetters) => hours(DEAD_LETTERS_RETENTION_HOURS),
+            Some(Topic::Callers) => "-1".to_owned(),
         };
         configs.push(("cleanup.policy", "delete".to_owned()));
-        configs.push(("retention.ms", hours(kept)));
+        configs.push(("retention.ms", kept));
         configs.push(("retention.bytes", "-1".to_owned()));
         configs
     }

@@ -9,7 +9,7 @@ use twqr_loadgen::{
     scenario::{FaultAction, PlannedFault},
 };
 
-use super::processes::Processes;
+use super::{flood::flood, processes::Processes};
 use crate::{chaos::signals, launch::System};
 
 /// The folder of the scripts that start and stop brokers.
@@ -55,6 +55,7 @@ fn text(fault: &PlannedFault) -> String {
         FaultAction::RestartAll => "restart each process in turn".to_owned(),
         FaultAction::Suspend => format!("suspend {process} for {for_s} s"),
         FaultAction::KillBroker => format!("kill broker {process} for {for_s} s"),
+        FaultAction::Flood => format!("a flood of {} calls per second for {for_s} s", fault.rate),
     }
 }
 
@@ -80,6 +81,7 @@ async fn act(fault: &PlannedFault, system: &mut System, processes: &Processes) -
             signals::resume(system.id(&fault.process)?)?;
             system.until_ready().await?;
         }
+        FaultAction::Flood => flood(system.ingresses(), fault.rate, lasting).await?,
         FaultAction::KillBroker => {
             broker("down", &["broker", &fault.process, "--kill"]).await?;
             tokio::time::sleep(lasting).await;

@@ -34,6 +34,7 @@ pub(super) async fn start(
         written.with_context(|| format!("cannot write {}", keys.display()))?;
         config.merchant_keys_file = keys;
     }
+    config.fairness.merchant_calls_per_s = scenario.system.merchant_calls_per_s;
     let shape = match scenario.system.shape {
         SystemShape::AllInOne => Shape::AllInOne,
         SystemShape::ProcessForEach => Shape::ProcessForEach,

@@ -13,6 +13,7 @@ const SHIPPED: [&str; 17] = [
     "broker-down",
     "cold-start",
     "ebb-and-flow",
+    "flood",
     "hot-merchant",
     "issuer-down",
     "issuer-slow",

@@ -21,7 +21,7 @@ use crate::{
     generator::{CallRecord, RecordedRun},
     latency_histogram,
     reconcile::{InquiredOrder, Ledger, Reconciliation},
-    scenario::{PhaseKind, Scenario},
+    scenario::{FaultAction, PhaseKind, Scenario},
     traffic::{CallChannel, CallKind},
 };
 
@@ -232,7 +232,8 @@ pub fn summarize(scenario: &Scenario, recorded: &RecordedRun, facts: RunFacts) -
     };
     let segments = segment_figures(recorded);
     let intervals = intervals(&recorded.records, &recorded.segments);
-    let figures = named_figures(recorded, &measured, &histograms, &segments, &intervals, &facts);
+    let mut figures = named_figures(recorded, &measured, &histograms, &segments, &intervals, &facts);
+    figures.insert("flood_p99_ratio", flood_p99_ratio(&measured, scenario));
     let thresholds = scenario.checked_thresholds().into_iter().map(|threshold| {
         let value = figures.get(threshold.figure).copied().unwrap_or_default();
         ThresholdResult { threshold: threshold.to_string(), value, is_met: threshold.is_met_by(value) }
@@ -380,6 +381,27 @@ fn named_figures(
     .into_iter()
     .chain(overload_figures(recorded, measured, intervals, &facts.inquiries))
     .collect()
+}
+
+/// The p99 of the calls that start while a flood lasts, as a multiple of that of the calls before
+/// the first one; 0 without a flood, or without calls in one of the two.
+fn flood_p99_ratio(measured: &[&CallRecord], scenario: &Scenario) -> f64 {
+    let floods = || scenario.faults.iter().filter(|fault| fault.action == FaultAction::Flood);
+    let Some(first) = floods().map(|fault| fault.at_s).min_by(f64::total_cmp) else { return 0.0 };
+    let in_flood = |at_s: f64| floods().any(|fault| (fault.at_s..fault.at_s + fault.for_s).contains(&at_s));
+    let (mut before, mut during) = (latency_histogram(), latency_histogram());
+    for record in measured {
+        let at_s = record.intended_us as f64 / 1e6;
+        if at_s < first {
+            before.saturating_record(record.latency_us());
+        } else if in_flood(at_s) {
+            during.saturating_record(record.latency_us());
+        }
+    }
+    if before.is_empty() || during.is_empty() {
+        return 0.0;
+    }
+    LatencyFigures::of(&during).p99_ms / LatencyFigures::of(&before).p99_ms.max(0.001)
 }
 
 fn cpu_us(process: &ProcessUsage) -> f64 {

@@ -155,7 +155,11 @@ impl Checker<'_> {
             }
         }
         for (fault, at) in scenario.faults.iter().zip(lines("fault")) {
-            let needs_process = fault.action != super::FaultAction::RestartAll;
+            let is_flood = fault.action == super::FaultAction::Flood;
+            let needs_process = fault.action != super::FaultAction::RestartAll && !is_flood;
+            if is_flood && fault.rate <= 0.0 {
+                self.fault(at, "fault.rate", "must be above 0 in a flood");
+            }
             if needs_process && fault.process.is_empty() {
                 self.fault(at, "fault.process", "is missing; name a process such as router-0, or a broker's number");
             }

@@ -45,6 +45,10 @@ pub const FIGURES: &[FigureName] = &[
     ),
     figure("not_sent", "new payments that were accepted and then never sent to their issuer (982)"),
     figure("shed", "calls that were refused because the system was busy"),
+    figure(
+        "flood_p99_ratio",
+        "p99 of the calls that start while a flood lasts, as a multiple of that before; 0 without one",
+    ),
     figure("resident_mib", "the highest resident memory of the services, in MiB; 0 if it is not known"),
 ];
 

@@ -9,6 +9,7 @@ use std::sync::{
 use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+use twqr_access::Grant;
 use twqr_journal::{Entry, Journal, JournalError, Partition, Topic};
 use twqr_order::POLICY_SHARD;
 use twqr_service::Clock;
@@ -47,7 +48,17 @@ pub(super) async fn append_changes(
     deadline: Instant,
 ) -> Result<bool, Status> {
     let shard = Partition { topic: Topic::Orders, index: u32::from(POLICY_SHARD.0) };
-    match timeout_at(deadline, journal.append(shard, records)).await {
+    append_changes_to(journal, shard, records, deadline).await
+}
+
+/// Appends records of changes to this partition, and says the same about them.
+pub(super) async fn append_changes_to(
+    journal: &dyn Journal,
+    partition: Partition,
+    records: Vec<Entry>,
+    deadline: Instant,
+) -> Result<bool, Status> {
+    match timeout_at(deadline, journal.append(partition, records)).await {
         Ok(Ok(())) => Ok(true),
         Err(_) | Ok(Err(JournalError::AppendUnknown { .. })) => Ok(false),
         Ok(Err(
@@ -58,6 +69,15 @@ pub(super) async fn append_changes(
             | JournalError::Unusable(_)
             | JournalError::Unreachable(_)),
         )) => Err(Status::unavailable(format!("nothing was changed: {error}"))),
+    }
+}
+
+/// Who makes a change, for its record: with authentication first the caller that does, and then the
+/// name that it gives.
+pub(super) fn actor(grant: Option<&Grant>, who: String) -> String {
+    match grant.and_then(Grant::who) {
+        Some(caller) if text_violations(&who, "-").is_empty() => format!("{caller}: {who}"),
+        Some(_) | None => who,
     }
 }
 

@@ -1,6 +1,8 @@
-//! Counts and times the calls of the operators' API.
+//! Finds the caller of each call of the operators' API and checks its role; counts and times the
+//! calls.
 
 use std::{
+    collections::HashMap,
     convert::Infallible,
     future::Future,
     pin::Pin,
@@ -14,13 +16,16 @@ use tonic::{
     codegen::{Service, http},
     server::NamedService,
 };
+use tonic_types::{ErrorDetails, StatusExt};
+use twqr_access::{Access, AccessRefusal, Grant};
+use twqr_callers::Role;
 use twqr_wire::ops::operator_service_server::OperatorServiceServer;
 
-use super::Operators;
+use super::{Operators, policy::DOMAIN};
 use crate::metrics;
 
 /// The methods of the operators' API. Only these become labels, whatever a caller asks for.
-const METHODS: [&str; 10] = [
+const METHODS: [&str; 12] = [
     "ListOrders",
     "GetOrder",
     "GetStatus",
@@ -31,16 +36,40 @@ const METHODS: [&str; 10] = [
     "ListMerchants",
     "GetMerchant",
     "ChangeMerchants",
+    "ListCallers",
+    "ChangeCaller",
 ];
+
+/// The role that a method needs. One that is not listed needs the most, so that none is forgotten.
+fn role_of(method: Option<&str>) -> Role {
+    match method {
+        Some(
+            "ListOrders" | "GetOrder" | "GetStatus" | "ListSettlement" | "GetPolicy" | "ReplayPolicy" | "ListMerchants"
+            | "GetMerchant" | "ListCallers",
+        ) => Role::Viewer,
+        Some("ChangeMerchants") => Role::Operator,
+        Some(_) | None => Role::Approver,
+    }
+}
 
 /// The operators' API, measured.
 #[derive(Clone)]
-pub(super) struct Measured(OperatorServiceServer<Operators>);
+pub(super) struct Measured {
+    server: OperatorServiceServer<Operators>,
+    access: Access,
+}
 
 impl Measured {
-    pub(super) fn new(operators: Operators) -> Self {
+    pub(super) fn new(operators: Operators, access: Access) -> Self {
         metrics::register_calls(&METHODS);
-        Self(OperatorServiceServer::new(operators))
+        Self { server: OperatorServiceServer::new(operators), access }
+    }
+
+    /// Finds the caller of a request, which must have the role that the method needs.
+    fn admit(&self, method: Option<&str>, request: &http::Request<Body>) -> Result<Grant, AccessRefusal> {
+        let grant = self.access.identify(request.headers(), request.extensions())?;
+        self.access.check_role(&grant, role_of(method))?;
+        Ok(grant)
     }
 }
 
@@ -56,14 +85,26 @@ impl Service<http::Request<Body>> for Measured {
     type Future = Answered;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Service::<http::Request<Body>>::poll_ready(&mut self.0, context)
+        Service::<http::Request<Body>>::poll_ready(&mut self.server, context)
     }
 
-    fn call(&mut self, request: http::Request<Body>) -> Answered {
+    fn call(&mut self, mut request: http::Request<Body>) -> Answered {
         let name = request.uri().path().rsplit('/').next();
         let method = name.and_then(|name| METHODS.into_iter().find(|known| *known == name));
         let began = Instant::now();
-        let calling = self.0.call(request);
+        match self.admit(method, &request) {
+            Ok(grant) => drop(request.extensions_mut().insert(grant)),
+            Err(refusal) => {
+                if let Some(method) = method {
+                    metrics::call(method, refusal.code(), began.elapsed());
+                }
+                let details = ErrorDetails::with_error_info(refusal.contract_reason(), DOMAIN, HashMap::new());
+                let text = format!("{}. Nothing was changed", refusal.text());
+                let status = Status::with_error_details(refusal.code(), text, details);
+                return Box::pin(async move { Ok(status.into_http()) });
+            }
+        }
+        let calling = self.server.call(request);
         Box::pin(async move {
             let response = calling.await?;
             if let Some(method) = method {

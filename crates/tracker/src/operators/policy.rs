@@ -19,9 +19,9 @@ use super::change::{ChangeTimes, append_changes, invalid_arguments, text_violati
 use crate::policies::{Policies, newest, version};
 
 /// The domain of our errors (`google.rpc.ErrorInfo`).
-const DOMAIN: &str = "twqr";
+pub(super) const DOMAIN: &str = "twqr";
 /// The ErrorInfo reason if another change was taken first, so that nothing was changed.
-const VERSION_CONFLICT: &str = "VERSION_CONFLICT";
+pub(super) const VERSION_CONFLICT: &str = "VERSION_CONFLICT";
 /// The ErrorInfo reason if the change may be written, but no decision on it was read in time.
 const POLICY_UNDECIDED: &str = "POLICY_UNDECIDED";
 

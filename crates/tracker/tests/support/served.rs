@@ -16,6 +16,7 @@ use tonic::{
     Status,
     transport::{Channel, Endpoint},
 };
+use twqr_access::AccessSettings;
 use twqr_journal::embedded::{EmbeddedJournal, EmbeddedSettings};
 use twqr_order::{Alphabet, Policy, Route, RouteTarget};
 use twqr_router::MemoryStore;
@@ -68,7 +69,8 @@ impl TestTracker {
         let socket = BoundSocket::on_loopback("operators").unwrap();
         let listen = socket.address();
         let shutdown = CancellationToken::new();
-        let settings = Settings { database: folder.join("read-model.sqlite"), policy_wait_ms };
+        let settings =
+            Settings { database: folder.join("read-model.sqlite"), policy_wait_ms, access: AccessSettings::default() };
         let tracker = tokio::spawn(twqr_tracker::run(socket, settings, journal.clone(), context(&shutdown)));
         let router = with_router.then(|| {
             let store = Arc::new(MemoryStore::default());

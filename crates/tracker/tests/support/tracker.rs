@@ -4,6 +4,7 @@ use std::{num::NonZeroU32, path::Path, sync::Arc, time::Duration};
 
 use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint};
+use twqr_access::AccessSettings;
 use twqr_journal::{
     Entry, Partition, Topic,
     embedded::{EmbeddedJournal, EmbeddedSettings},
@@ -75,7 +76,11 @@ impl TestTracker {
         let listen = socket.address();
         let (health, shutdown) = (Health::default(), CancellationToken::new());
         let context = Context { clock: Arc::new(SystemClock), shutdown: shutdown.clone(), health: health.clone() };
-        let settings = Settings { database: folder.join("read-model.sqlite"), policy_wait_ms: 10_000 };
+        let settings = Settings {
+            database: folder.join("read-model.sqlite"),
+            policy_wait_ms: 10_000,
+            access: AccessSettings::default(),
+        };
         let running = tokio::spawn(twqr_tracker::run(socket, settings, journal.clone(), context));
         let endpoint = Endpoint::from_shared(format!("http://{listen}")).unwrap();
         let channel = loop {

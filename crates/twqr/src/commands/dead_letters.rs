@@ -126,7 +126,7 @@ fn read(letter: &DeadLetter) -> Result<ReadRecord, RecordFault> {
         Some(Topic::OrderStates) => decode_state(payload).map(|entry| state(&entry.body)),
         Some(Topic::WalletTasks | Topic::FiscTasks) => decode_task_record(payload).map(|record| task(&record)),
         Some(Topic::Replies) => decode_reply(payload).map(|reply| self::reply(&reply.content)),
-        Some(Topic::DeadLetters) | None => Err(RecordFault::Missing("a topic that this build knows")),
+        Some(Topic::DeadLetters | Topic::Callers) | None => Err(RecordFault::Missing("a topic that this build knows")),
     }
 }
 

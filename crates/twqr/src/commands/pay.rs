@@ -15,8 +15,8 @@ use tokio::{
     sync::mpsc::Receiver,
     time::{Instant, sleep_until},
 };
-use tonic::{Status, transport::Channel};
-use twqr_client::{Attempts, Problem, ProgressBar};
+use tonic::Status;
+use twqr_client::{Attempts, Connection, Problem, ProgressBar};
 use twqr_files::print_error_line;
 use twqr_service::CancellationToken;
 use twqr_wire::pos::{PayRequest, pos_service_client::PosServiceClient};
@@ -59,7 +59,7 @@ pub(crate) async fn run(arguments: cli::Pay) -> anyhow::Result<ExitCode> {
 
 /// Sends the payments of the file.
 struct Sender {
-    client: PosServiceClient<Channel>,
+    client: PosServiceClient<Connection>,
     attempts: Attempts,
     /// When it fires, payments in flight are not waited for any longer.
     give_up: CancellationToken,

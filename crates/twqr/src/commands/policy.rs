@@ -12,7 +12,8 @@ use std::{
 
 use anyhow::{Context as _, anyhow};
 use clap::{Args, Subcommand};
-use tonic::{Request, Status, transport::Channel};
+use tonic::{Request, Status};
+use twqr_client::Connection;
 use twqr_config::{Config, read_policy};
 use twqr_files::{print_error_line, print_line};
 use twqr_order::PolicyChange;
@@ -149,7 +150,7 @@ fn read(file: &Path, config: &Config) -> anyhow::Result<twqr_order::Policy> {
     faultless(file, config).map_err(|faults| anyhow!("{}", faults.join("\n      ")))
 }
 
-pub(super) type Operators = OperatorServiceClient<Channel>;
+pub(super) type Operators = OperatorServiceClient<Connection>;
 
 impl Server {
     pub(super) async fn connect(&self, config: &Config) -> anyhow::Result<Operators> {

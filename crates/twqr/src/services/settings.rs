@@ -7,9 +7,10 @@ use std::{
 };
 
 use anyhow::Context as _;
+use twqr_access::AccessSettings;
 use twqr_card_keys::CardKeys;
-use twqr_config::{AdmissionConfig, Config, PeerAddress, TelemetryProtocol};
-use twqr_ingress::{AdmissionSettings, HttpSettings};
+use twqr_config::{AdmissionConfig, Config, FairnessConfig, PeerAddress, TelemetryProtocol};
+use twqr_ingress::{AdmissionSettings, FairnessSettings, HttpSettings, UseLimits};
 use twqr_router::DiskStore;
 use twqr_tls::{ClientFiles, ClientTls};
 use twqr_worker::GrpcBackend;
@@ -36,6 +37,8 @@ pub(super) fn ingress(config: &Config, card_keys: CardKeys) -> anyhow::Result<tw
         in_progress_code: config.policy()?.status_codes.fisc_abnormal,
         calls_max: config.calls_max,
         admission: admission(&config.admission),
+        access: access(config)?,
+        fairness: fairness(&config.fairness),
         streams_max: config.streams_max,
         stream_in_flight_max: config.stream_in_flight_max,
         repeats_size: REPEATS_SIZE,
@@ -59,6 +62,21 @@ pub(super) fn telemetry(config: &Config) -> Option<twqr_telemetry::Settings> {
         slow: Duration::from_millis(telemetry.slow_ms),
         member: config.member.clone(),
     })
+}
+
+fn access(config: &Config) -> anyhow::Result<AccessSettings> {
+    Ok(AccessSettings { required: config.access.required, callers: config.access.callers()? })
+}
+
+fn fairness(config: &FairnessConfig) -> FairnessSettings {
+    let limits = |calls_per_s, calls_max| UseLimits {
+        calls_per_s: NonZeroU32::new(calls_per_s),
+        calls_max: NonZeroU32::new(calls_max),
+    };
+    FairnessSettings {
+        caller: limits(config.caller_calls_per_s, config.caller_calls_max),
+        merchant: limits(config.merchant_calls_per_s, config.merchant_calls_max),
+    }
 }
 
 fn admission(config: &AdmissionConfig) -> AdmissionSettings {
@@ -89,8 +107,12 @@ pub(super) async fn router(config: &Config) -> anyhow::Result<twqr_router::Setti
     })
 }
 
-pub(super) fn tracker(config: &Config) -> twqr_tracker::Settings {
-    twqr_tracker::Settings { database: config.data_dir.join("read-model.sqlite"), policy_wait_ms: POLICY_WAIT_MS }
+pub(super) fn tracker(config: &Config) -> anyhow::Result<twqr_tracker::Settings> {
+    Ok(twqr_tracker::Settings {
+        database: config.data_dir.join("read-model.sqlite"),
+        policy_wait_ms: POLICY_WAIT_MS,
+        access: access(config)?,
+    })
 }
 
 pub(super) fn wallet_worker(config: &Config, card_keys: CardKeys) -> anyhow::Result<twqr_worker::Settings> {

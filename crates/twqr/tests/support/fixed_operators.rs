@@ -9,11 +9,11 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, transport::Server};
 use twqr_types::{CutOff, UnixMs};
 use twqr_wire::ops::{
-    ApplyPolicyRequest, ApplyPolicyResponse, ChangeMerchantsRequest, ChangeMerchantsResponse, GetMerchantRequest,
-    GetMerchantResponse, GetOrderRequest, GetOrderResponse, GetPolicyRequest, GetPolicyResponse, GetStatusRequest,
-    GetStatusResponse, ListMerchantsRequest, ListMerchantsResponse, ListOrdersRequest, ListOrdersResponse,
-    ListSettlementRequest, ListSettlementResponse, PolicyHistoryEntry, ReplayPolicyRequest, ReplayPolicyResponse,
-    SettlementEntry,
+    ApplyPolicyRequest, ApplyPolicyResponse, ChangeCallerRequest, ChangeCallerResponse, ChangeMerchantsRequest,
+    ChangeMerchantsResponse, GetMerchantRequest, GetMerchantResponse, GetOrderRequest, GetOrderResponse,
+    GetPolicyRequest, GetPolicyResponse, GetStatusRequest, GetStatusResponse, ListCallersRequest, ListCallersResponse,
+    ListMerchantsRequest, ListMerchantsResponse, ListOrdersRequest, ListOrdersResponse, ListSettlementRequest,
+    ListSettlementResponse, PolicyHistoryEntry, ReplayPolicyRequest, ReplayPolicyResponse, SettlementEntry,
     operator_service_server::{OperatorService, OperatorServiceServer},
 };
 
@@ -86,6 +86,14 @@ impl OperatorService for FixedOperators {
     }
 
     async fn apply_policy(&self, _: Request<ApplyPolicyRequest>) -> Result<Response<ApplyPolicyResponse>, Status> {
+        Err(Status::unimplemented("not used by these commands"))
+    }
+
+    async fn list_callers(&self, _: Request<ListCallersRequest>) -> Result<Response<ListCallersResponse>, Status> {
+        Err(Status::unimplemented("not used by these commands"))
+    }
+
+    async fn change_caller(&self, _: Request<ChangeCallerRequest>) -> Result<Response<ChangeCallerResponse>, Status> {
         Err(Status::unimplemented("not used by these commands"))
     }
 

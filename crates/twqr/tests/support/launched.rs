@@ -23,6 +23,11 @@ use twqr_lab::{
 /// Starts the binary `twqr` on free ports with its data in `dir`, and waits until it serves. The
 /// variable `TWQR_ISSUER_KINDS` chooses kinds of issuers.
 pub async fn launch(twqr: &str, dir: &Path, script: Option<&Path>, config: Config) -> System {
+    launch_shaped(twqr, dir, script, config, Shape::AllInOne).await
+}
+
+/// The same, with the services divided into processes by `shape`.
+pub async fn launch_shaped(twqr: &str, dir: &Path, script: Option<&Path>, config: Config, shape: Shape) -> System {
     let kinds: Kinds = std::env::var("TWQR_ISSUER_KINDS").unwrap_or_default().parse().unwrap();
     let launch = Launch {
         programs: Programs::with_simulator_in_this_process(twqr),
@@ -30,7 +35,7 @@ pub async fn launch(twqr: &str, dir: &Path, script: Option<&Path>, config: Confi
         script,
         config,
         listen: Listen::OnFreePorts,
-        shape: Shape::AllInOne,
+        shape,
         kinds,
         tls: false,
         log_filter: Some("info"),

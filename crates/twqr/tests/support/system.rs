@@ -22,10 +22,10 @@ use std::{
     time::Duration,
 };
 
-use launched::{kill_and_restart, launch};
+use launched::{kill_and_restart, launch, launch_shaped};
 pub use output::CommandOutput;
-use twqr_config::Config;
-use twqr_lab::launch::{command, connect};
+use twqr_config::{AccessConfig, Config};
+use twqr_lab::launch::{Shape, command, connect};
 use twqr_wire::pos::{PayRequest, PayResponse, RefundRequest, RefundResponse, pos_service_client::PosServiceClient};
 
 /// The binary under test.
@@ -40,11 +40,29 @@ pub struct System {
 impl System {
     /// Starts a system with the default policy and without merchants' keys.
     pub async fn start() -> Self {
+        Self::start_with(AccessConfig::default()).await
+    }
+
+    /// Starts a system that lets in these callers.
+    pub async fn start_with(access: AccessConfig) -> Self {
+        Self::start_on(None, access).await
+    }
+
+    /// The same; on a broker with two processes of each service, if one is named.
+    pub async fn start_on(bootstrap: Option<String>, access: AccessConfig) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let keys = folder.path().join("keys.toml");
         std::fs::write(&keys, "[keys]\n").unwrap();
-        let config = Config { shards: NonZeroU32::new(4), merchant_keys_file: keys, ..Config::default() };
-        let launched = launch(TWQR, &folder.path().join("run"), None, config).await;
+        let config = Config { shards: NonZeroU32::new(4), merchant_keys_file: keys, access, ..Config::default() };
+        let run = folder.path().join("run");
+        let launched = match bootstrap {
+            None => launch(TWQR, &run, None, config).await,
+            Some(bootstrap) => {
+                let mut config = config;
+                config.kafka.bootstrap = bootstrap;
+                launch_shaped(TWQR, &run, None, config, Shape::TwoOfEach).await
+            }
+        };
         Self { folder, launched }
     }
 
@@ -55,6 +73,11 @@ impl System {
     /// The address of the public gRPC API.
     pub fn public_api(&self) -> SocketAddr {
         self.launched.config.grpc
+    }
+
+    /// The addresses of the public gRPC API of all ingresses.
+    pub fn ingresses(&self) -> Vec<SocketAddr> {
+        self.launched.ingresses()
     }
 
     /// The address of the POS API over HTTP.

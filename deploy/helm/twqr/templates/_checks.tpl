@@ -18,6 +18,12 @@
 {{- if and .Values.test.enabled (not .Values.simulator.enabled) (not .Values.test.cardTokenSecret) -}}
 {{- fail "test.cardTokenSecret is empty: without the simulator the test needs a card that pays" -}}
 {{- end -}}
+{{- if and .Values.test.enabled $config.access.required (not .Values.test.apiKeySecret) -}}
+{{- fail "test.apiKeySecret is empty: the test is a caller, and config.access.required lets in only callers" -}}
+{{- end -}}
+{{- if not (or $config.access.required $config.access.insecure) -}}
+{{- fail "config.access.required is false, so everyone who reaches the pods could pay: set it, or set config.access.insecure" -}}
+{{- end -}}
 {{- $least := add (divf (int $config.drain_delay_ms) 1000 | ceil | int) 25 -}}
 {{- if lt (int .Values.pod.terminationGracePeriodSeconds) (int $least) -}}
 {{- fail (printf "pod.terminationGracePeriodSeconds must be %d or more: config.drain_delay_ms, up to 14 s of drain, and time to end" $least) -}}

@@ -158,7 +158,23 @@ journal_retention_hours = {{ int64 $config.journal_retention_hours }}
 {{- with $config.extra }}
 {{ . | trim }}
 {{- end }}
+{{- if or $ingress (has "tracker" .runs) }}
+
+[access]
+required = {{ $config.access.required }}
+insecure = {{ $config.access.insecure }}
+{{- with $config.access.callers }}
+
+{{ . | trim }}
+{{- end }}
+{{- end }}
 {{- if $ingress }}
+
+[fairness]
+caller_calls_per_s = {{ int64 $config.fairness.caller_calls_per_s }}
+caller_calls_max = {{ int64 $config.fairness.caller_calls_max }}
+merchant_calls_per_s = {{ int64 $config.fairness.merchant_calls_per_s }}
+merchant_calls_max = {{ int64 $config.fairness.merchant_calls_max }}
 
 [admission]
 delay_ms = {{ int64 $config.admission.delay_ms }}

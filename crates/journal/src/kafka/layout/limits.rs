@@ -44,6 +44,11 @@ pub(super) fn faults(name: &str, topic: Option<Topic>, found: &FoundTopic) -> Ve
             check("min.compaction.lag.ms", at_least, lag_ms, &format!("{lag_ms} or more: the longest restore"));
             check("max.compaction.lag.ms", at_least, lag_ms, &format!("{lag_ms} or more: the longest restore"));
         }
+        Some(Topic::Callers) => {
+            let why = "-1: a record that is deleted gives a revoked key back";
+            check("retention.ms", |value, _| value < 0, 0, why);
+            check("retention.bytes", |value, _| value < 0, 0, why);
+        }
         // Nothing waits for these.
         Some(Topic::Replies | Topic::DeadLetters) => {}
     }

@@ -14,7 +14,7 @@ use crate::{
         certificates::Authority,
         older,
         ports::{ReservedAddresses, check_free},
-        programs::Programs,
+        programs::{Build, Programs},
         run_dir::{self, Logs},
         simulator::{Simulator, SimulatorFiles},
     },
@@ -89,6 +89,9 @@ impl Launch<'_> {
         if self.shape != Shape::AllInOne {
             let build = self.programs.first_build();
             output(&self.programs, build, config_files.of(build), &["topics", "apply"]).await?;
+            // An upgrade begins with the topics that the present build adds.
+            let present = Build::Present;
+            output(&self.programs, present, config_files.of(present), &["topics", "apply"]).await?;
         }
         let script = script.map(|text| run_dir::write_script(self.dir, &text)).transpose()?;
         let data_dir = self.dir.join("simulator");

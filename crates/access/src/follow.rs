@@ -1,0 +1,125 @@
+//! Reads the topic `callers` from its first record on, and keeps the callers that follow from it.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+use twqr_callers::{Book, Caller, CallerChange, CallerName};
+use twqr_journal::{Journal, JournalError, Offset, Partition, Topic};
+use twqr_service::{Backoff, Health, Part};
+use twqr_wire::convert::decode_caller_change;
+
+use crate::metrics;
+
+/// Where the changes of callers are.
+pub const CALLERS: Partition = Partition { topic: Topic::Callers, index: 0 };
+
+/// How many records are read at once.
+const BATCH_RECORDS_MAX: usize = 256;
+/// The shortest and the longest pause after a failure, in ms.
+const PAUSE_MS_MIN: u64 = 50;
+const PAUSE_MS_MAX: u64 = 2_000;
+
+/// The callers in force, as a follower has read them; absent until it has read all of them.
+#[derive(Clone, Debug)]
+pub struct CallersView(watch::Receiver<Option<Arc<Book>>>);
+
+impl CallersView {
+    /// The callers now; `None` if they have not been read yet.
+    pub fn now(&self) -> Option<Arc<Book>> {
+        self.0.borrow().clone()
+    }
+
+    /// Waits until the callers have been read. Returns at once if the follower has ended.
+    pub async fn read(&mut self) {
+        drop(self.0.wait_for(Option::is_some).await);
+    }
+
+    /// Waits until the caller has at least this version. Returns the change in force then.
+    pub async fn wait_for(&mut self, name: &CallerName, version: u64) -> Option<CallerChange> {
+        let has = |book: &Option<Arc<Book>>| book.as_ref().is_some_and(|book| book.version(name) >= version);
+        self.0.wait_for(has).await.ok()?.as_ref()?.get(name).cloned()
+    }
+
+    /// Waits for the next change of any caller; for ever if the follower has ended.
+    pub(crate) async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Follows the topic `callers`.
+pub struct CallersFollower {
+    journal: Arc<dyn Journal>,
+    part: Part,
+    /// The callers so far. They are shown once every record that was there at the start is read.
+    book: Book,
+    next: Offset,
+    shown: watch::Sender<Option<Arc<Book>>>,
+}
+
+impl CallersFollower {
+    /// `configured` are the callers of the configuration. The part `callers` of the process is
+    /// degraded while changes cannot be read.
+    pub fn new(journal: Arc<dyn Journal>, health: &Health, configured: Vec<Caller>) -> (Self, CallersView) {
+        let (shown, view) = watch::channel(None);
+        let part = health.side_part(Topic::Callers.name());
+        let book = Book::configured(configured);
+        (Self { journal, part, book, next: 0, shown }, CallersView(view))
+    }
+
+    /// Follows until it is dropped.
+    pub async fn run(mut self) {
+        let mut backoff = Backoff::new(PAUSE_MS_MIN, PAUSE_MS_MAX);
+        loop {
+            if let Err(error) = self.follow(&mut backoff).await {
+                let pause = backoff.next_pause();
+                metrics::read_failure();
+                self.part.degraded(format!("changes of callers cannot be read ({error}); trying again"));
+                warn!(%error, ?pause, "changes of callers cannot be read; those that are known stay in force");
+                tokio::time::sleep(pause).await;
+            }
+        }
+    }
+
+    async fn follow(&mut self, backoff: &mut Backoff) -> Result<(), JournalError> {
+        let end = self.journal.end(CALLERS).await?;
+        let start = self.journal.start(CALLERS).await?;
+        if start > self.next {
+            error!(start, next = self.next, "records of callers are gone; a revoked key may be valid again");
+            self.next = start;
+        }
+        let mut reader = self.journal.reader(CALLERS, self.next).await?;
+        self.show(end);
+        loop {
+            let records = reader.next(BATCH_RECORDS_MAX).await?;
+            self.next = records.last().map_or(self.next, |record| record.offset + 1);
+            let changes = records.into_iter().filter_map(|record| {
+                let decoded = decode_caller_change(record.entry.value.unwrap_or_default());
+                let offset = record.offset;
+                let report = |fault: &_| {
+                    error!(partition = %CALLERS, offset, %fault, "a change of a caller cannot be read");
+                    metrics::unreadable();
+                };
+                decoded.inspect_err(report).ok()
+            });
+            let changes: Vec<CallerChange> = changes.collect();
+            let taken = self.book.take(changes.iter().cloned());
+            for (change, is_taken) in changes.iter().zip(taken) {
+                let CallerChange { name, version, who, why, .. } = change;
+                info!(caller = %name, version, is_taken, %who, %why, "read a change of a caller");
+            }
+            backoff.reset();
+            self.show(end);
+        }
+    }
+
+    /// Shows the callers, if every record below `end` is read.
+    fn show(&self, end: Offset) {
+        if self.next >= end {
+            self.part.ready();
+            self.shown.send_replace(Some(Arc::new(self.book.clone())));
+        }
+    }
+}

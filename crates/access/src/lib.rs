@@ -1,0 +1,24 @@
+//! Who calls: follows the callers in the topic `callers`, and finds the caller of each gRPC call by
+//! its API key or its certificate. The ingress and the tracker share this.
+//!
+//! A process that has not read the callers yet lets no call in. One that cannot read further
+//! changes for a while keeps the callers that it knows.
+
+mod access;
+mod follow;
+mod metrics;
+mod refusal;
+
+pub use access::{Access, Grant};
+pub use follow::{CALLERS, CallersFollower, CallersView};
+pub use metrics::METRICS;
+pub use refusal::AccessRefusal;
+
+/// How a listener authenticates its callers.
+#[derive(Clone, Debug, Default)]
+pub struct AccessSettings {
+    /// Whether only callers are let in; otherwise every call is.
+    pub required: bool,
+    /// The configured callers, which changes in the log replace.
+    pub callers: Vec<twqr_callers::Caller>,
+}

@@ -1,0 +1,155 @@
+//! All callers, and which of them a credential belongs to.
+
+use std::{
+    collections::{BTreeMap, HashMap, hash_map::Entry},
+    sync::Arc,
+};
+
+use twqr_types::{KeyName, UnixMs};
+
+use crate::{Caller, CallerChange, CallerName, KeyHash};
+
+/// What a call shows of its caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// The hash of the API key that it sent; absent if what it sent is no key.
+    Key(Option<KeyHash>),
+    /// The subject alternative names of its verified certificate.
+    Certificate(Arc<[Box<str>]>),
+}
+
+/// A caller that was identified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The caller with its rights.
+    pub caller: Arc<Caller>,
+    /// The name of its API key; absent if it has a certificate.
+    pub key: Option<KeyName>,
+}
+
+/// Why a credential identifies no caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denial {
+    /// No caller has this key, or not any more.
+    UnknownKey,
+    /// The key is not valid yet, or not any more.
+    KeyOutOfTime,
+    /// No caller has one of the certificate's names.
+    UnknownCertificate,
+}
+
+/// The owner of a credential; absent if two callers claim it, so that neither is mistaken for the
+/// other.
+type Owner = Option<Arc<Caller>>;
+
+/// The callers in force.
+#[derive(Clone, Debug, Default)]
+pub struct Book {
+    changes: BTreeMap<CallerName, CallerChange>,
+    by_key: HashMap<KeyHash, Owner>,
+    by_certificate: HashMap<Box<str>, Owner>,
+}
+
+impl Book {
+    /// The callers of the configuration, each as version 0.
+    pub fn configured(callers: Vec<Caller>) -> Self {
+        let first = |caller: Caller| CallerChange {
+            name: caller.name.clone(),
+            version: 0,
+            caller: Some(Arc::new(caller)),
+            who: "configuration".into(),
+            why: "".into(),
+            at: UnixMs(0),
+        };
+        let changes = callers.into_iter().map(first).map(|change| (change.name.clone(), change)).collect();
+        let mut book = Self { changes, ..Self::default() };
+        book.index();
+        book
+    }
+
+    /// Takes each change, in this order, whose version is the next one of its caller. Returns
+    /// whether each was taken.
+    pub fn take(&mut self, changes: impl IntoIterator<Item = CallerChange>) -> Vec<bool> {
+        let taken = changes.into_iter().map(|change| {
+            let is_next = change.version == self.version(&change.name) + 1;
+            if is_next {
+                self.changes.insert(change.name.clone(), change);
+            }
+            is_next
+        });
+        let taken: Vec<bool> = taken.collect();
+        if taken.contains(&true) {
+            self.index();
+        }
+        taken
+    }
+
+    /// The newest version of a caller; 0 if it is configured or was never named.
+    pub fn version(&self, name: &CallerName) -> u64 {
+        self.changes.get(name).map_or(0, |change| change.version)
+    }
+
+    /// The newest change of a caller.
+    pub fn get(&self, name: &CallerName) -> Option<&CallerChange> {
+        self.changes.get(name)
+    }
+
+    /// The newest change of each caller, in the order of their names; also of those that were
+    /// taken out.
+    pub fn iter(&self) -> impl Iterator<Item = &CallerChange> {
+        self.changes.values()
+    }
+
+    /// Finds the caller of a credential at this time. Of several names of a certificate the first
+    /// that belongs to a caller counts.
+    pub fn identify(&self, credential: &Credential, now: UnixMs) -> Result<Identity, Denial> {
+        match credential {
+            Credential::Key(hash) => {
+                let found = hash.as_ref().and_then(|hash| Some((hash, self.by_key.get(hash)?.as_ref()?)));
+                let (hash, caller) = found.ok_or(Denial::UnknownKey)?;
+                let key = caller.keys.iter().find(|key| key.hash == *hash).ok_or(Denial::UnknownKey)?;
+                if !key.is_valid(now) {
+                    return Err(Denial::KeyOutOfTime);
+                }
+                Ok(Identity { caller: caller.clone(), key: Some(key.name.clone()) })
+            }
+            Credential::Certificate(names) => {
+                let caller = names.iter().find_map(|name| self.by_certificate.get(name)?.clone());
+                caller.map(|caller| Identity { caller, key: None }).ok_or(Denial::UnknownCertificate)
+            }
+        }
+    }
+
+    /// The callers other than `caller` that have one of its credentials.
+    pub fn sharing(&self, caller: &Caller) -> Vec<&CallerName> {
+        let shares = |other: &Caller| {
+            other.keys.iter().any(|key| caller.keys.iter().any(|own| own.hash == key.hash))
+                || other.certificates.iter().any(|name| caller.certificates.contains(name))
+        };
+        let others = self.changes.values().filter(|change| change.name != caller.name);
+        others.filter(|change| change.caller.as_deref().is_some_and(shares)).map(|change| &change.name).collect()
+    }
+
+    fn index(&mut self) {
+        self.by_key.clear();
+        self.by_certificate.clear();
+        for caller in self.changes.values().filter_map(|change| change.caller.as_ref()) {
+            for key in &caller.keys {
+                own(self.by_key.entry(key.hash), caller);
+            }
+            for name in &caller.certificates {
+                own(self.by_certificate.entry(name.clone()), caller);
+            }
+        }
+    }
+}
+
+fn own<K>(entry: Entry<'_, K, Owner>, caller: &Arc<Caller>) {
+    match entry {
+        Entry::Occupied(mut claimed) => drop(claimed.insert(None)),
+        Entry::Vacant(free) => drop(free.insert(Some(caller.clone()))),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,18 @@
+//! Who may call the public API and the operators' API. A caller is known by its certificate or by
+//! an API key, acts for its merchants with its operations, and may have roles of operators.
+//!
+//! The configuration names the first callers. A change of a caller is a record in the topic
+//! `callers`; [`Book`] takes it if its version is the next one. So every process that has read the
+//! same records has the same callers. Nothing here does I/O.
+
+mod book;
+mod caller;
+mod change;
+mod key;
+mod limits;
+
+pub use book::{Book, Credential, Denial, Identity};
+pub use caller::{Caller, CallerName, MerchantScope, Operation, Role};
+pub use change::CallerChange;
+pub use key::{ApiKey, KeyHash, NewKey};
+pub use limits::CallerLimits;

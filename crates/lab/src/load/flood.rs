@@ -1,0 +1,85 @@
+//! A flood: one further merchant sends far more than its share. It sends inquiries, so that no
+//! money moves that a run would have to reconcile.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
+use tonic::{
+    Code,
+    transport::{Channel, Endpoint},
+};
+use twqr_files::print_error_line;
+use twqr_wire::pos::{InquiryType, QueryRequest, pos_service_client::PosServiceClient};
+
+/// The merchant that floods; no scenario has it.
+const MERCHANT: &str = "FLOOD";
+/// How many calls of the flood may be in flight; further ones are left out.
+const IN_FLIGHT_MAX: usize = 4_096;
+/// How often calls are sent.
+const TICK: Duration = Duration::from_millis(5);
+
+/// Sends `rate` calls per second to the ingresses for as long as it lasts, and prints how they
+/// ended.
+pub(super) async fn flood(ingresses: Vec<SocketAddr>, rate: f64, lasting: Duration) -> anyhow::Result<()> {
+    let address = *ingresses.first().context("no ingress runs")?;
+    let client = PosServiceClient::new(Endpoint::from_shared(format!("http://{address}"))?.connect().await?);
+    let places = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
+    let (began, mut calls, mut sent) = (Instant::now(), JoinSet::new(), 0_u64);
+    let mut counts = Counts::default();
+    while began.elapsed() < lasting {
+        let due = (began.elapsed().as_secs_f64() * rate) as u64;
+        for n in sent..due {
+            if let Ok(place) = places.clone().try_acquire_owned() {
+                let client = client.clone();
+                calls.spawn(async move {
+                    let code = inquire(client, n).await;
+                    drop(place);
+                    code
+                });
+            }
+        }
+        sent = due;
+        while let Some(ended) = calls.try_join_next() {
+            counts.add(ended.unwrap_or(Code::Unknown));
+        }
+        tokio::time::sleep(TICK).await;
+    }
+    while let Some(ended) = calls.join_next().await {
+        counts.add(ended.unwrap_or(Code::Unknown));
+    }
+    let Counts { answered, limited, other } = counts;
+    print_error_line(format_args!("flood: {answered} calls answered, {limited} refused as too many, {other} others"));
+    Ok(())
+}
+
+async fn inquire(mut client: PosServiceClient<Channel>, n: u64) -> Code {
+    let request = QueryRequest {
+        merchant_id: MERCHANT.to_owned(),
+        merchant_trade_no: n.to_string(),
+        inquiry_type: InquiryType::Payment.into(),
+        ..QueryRequest::default()
+    };
+    client.query(request).await.map_or_else(|status| status.code(), |_| Code::Ok)
+}
+
+/// How the calls of a flood ended.
+#[derive(Default)]
+struct Counts {
+    answered: u64,
+    limited: u64,
+    other: u64,
+}
+
+impl Counts {
+    fn add(&mut self, code: Code) {
+        let count = if code == Code::Ok {
+            &mut self.answered
+        } else if code == Code::ResourceExhausted {
+            &mut self.limited
+        } else {
+            &mut self.other
+        };
+        *count += 1;
+    }
+}

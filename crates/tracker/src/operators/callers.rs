@@ -1,0 +1,139 @@
+//! `ListCallers` and `ChangeCaller`. A change of a caller is a record in the topic `callers`, which
+//! every process takes if its version is the next one. The tracker reads it back as all others do.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use tokio::time::{Instant, timeout_at};
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+use tracing::info;
+use twqr_access::{CALLERS, CallersView};
+use twqr_callers::{Book, CallerChange, CallerName};
+use twqr_journal::{Entry, Journal};
+use twqr_wire::{
+    convert::{caller_from, caller_out, encode_caller_change},
+    ops::{CallerEntry, ChangeCallerRequest, ListCallersResponse},
+};
+
+use super::{
+    change::{ChangeTimes, append_changes_to, invalid_arguments, text_violations},
+    policy::{DOMAIN, VERSION_CONFLICT},
+};
+
+/// How many callers there may be.
+const CALLERS_MAX: usize = 10_000;
+
+/// Reads and changes the callers.
+pub(super) struct CallersEditor {
+    view: CallersView,
+    journal: Arc<dyn Journal>,
+    times: Arc<ChangeTimes>,
+    wait: Duration,
+}
+
+impl CallersEditor {
+    /// `wait` is how long a change may take to be written and read back.
+    pub(super) fn new(view: CallersView, journal: Arc<dyn Journal>, times: Arc<ChangeTimes>, wait: Duration) -> Self {
+        Self { view, journal, times, wait }
+    }
+
+    /// Every caller in its newest version.
+    pub(super) fn list(&self) -> Result<ListCallersResponse, Status> {
+        let entry = |change: &CallerChange| CallerEntry {
+            name: change.name.to_string(),
+            version: change.version,
+            caller: change.caller.as_deref().map(caller_out),
+            who: change.who.to_string(),
+            why: change.why.to_string(),
+            at_ms: change.at.0,
+        };
+        Ok(ListCallersResponse { callers: self.book()?.iter().map(entry).collect() })
+    }
+
+    /// Writes a change and reads it back; returns the new version.
+    pub(super) async fn change(&self, request: ChangeCallerRequest) -> Result<u64, Status> {
+        let book = self.book()?;
+        let change = self.checked(request, &book)?;
+        let newest = book.version(&change.name);
+        if change.version != newest + 1 {
+            return Err(conflict(change.version.saturating_sub(1), newest));
+        }
+        info!(caller = %change.name, version = change.version, who = %change.who, why = %change.why, "writing a change of a caller");
+        let deadline = Instant::now() + self.wait;
+        let entry = Entry::plain(encode_caller_change(&change));
+        if !append_changes_to(&*self.journal, CALLERS, vec![entry], deadline).await? {
+            return Err(undecided(&change));
+        }
+        let mut view = self.view.clone();
+        let read = timeout_at(deadline, view.wait_for(&change.name, change.version)).await;
+        match read.ok().flatten() {
+            Some(taken) if taken == change => Ok(change.version),
+            Some(other) => Err(conflict(change.version - 1, other.version)),
+            None => Err(undecided(&change)),
+        }
+    }
+
+    fn book(&self) -> Result<Arc<Book>, Status> {
+        self.view.now().ok_or_else(|| {
+            Status::unavailable(
+                "the callers have not been read yet; check that the topic callers can be read (/readyz)",
+            )
+        })
+    }
+
+    /// Returns the change that a request asks for; the error lists every fault.
+    fn checked(&self, request: ChangeCallerRequest, book: &Book) -> Result<CallerChange, Status> {
+        let ChangeCallerRequest { name, expected_version, caller, who, why } = request;
+        let mut violations = text_violations(&who, &why);
+        let name = match CallerName::parse(name) {
+            Ok(name) => name,
+            Err(what) => {
+                violations.push(FieldViolation::new("name", what));
+                return Err(invalid_arguments(violations));
+            }
+        };
+        let caller = match caller.map(|caller| caller_from(name.clone(), caller)).transpose() {
+            Ok(caller) => caller,
+            Err(faults) => {
+                let violation = |(field, what)| FieldViolation::new(format!("caller.{field}"), what);
+                violations.extend(faults.into_iter().map(violation));
+                None
+            }
+        };
+        if let Some(caller) = &caller {
+            if book.get(&name).is_none() && book.iter().count() >= CALLERS_MAX {
+                violations.push(FieldViolation::new("name", format!("is new, and there are {CALLERS_MAX} callers")));
+            }
+            for other in book.sharing(caller) {
+                let what = format!("has a key or a certificate of the caller {other}; each belongs to one caller");
+                violations.push(FieldViolation::new("caller", what));
+            }
+        }
+        if !violations.is_empty() {
+            return Err(invalid_arguments(violations));
+        }
+        Ok(CallerChange {
+            name,
+            version: expected_version.saturating_add(1),
+            caller: caller.map(Arc::new),
+            who: who.into(),
+            why: why.into(),
+            at: self.times.next(),
+        })
+    }
+}
+
+fn conflict(expected: u64, newest: u64) -> Status {
+    let metadata = HashMap::from([("newest_version".to_owned(), newest.to_string())]);
+    let message =
+        format!("nothing was changed: version {expected} was expected to be the newest, but version {newest} is");
+    let details = ErrorDetails::with_error_info(VERSION_CONFLICT, DOMAIN, metadata);
+    Status::with_error_details(Code::Aborted, message, details)
+}
+
+fn undecided(change: &CallerChange) -> Status {
+    Status::unavailable(format!(
+        "it is not known whether version {} of {} was written; check with `twqr callers list` before you try again",
+        change.version, change.name
+    ))
+}
