@@ -31,13 +31,15 @@ impl<'a> Repository<'a> {
     }
 
     /// Everything that the text names in backticks or as the target of a link. Names in backticks
-    /// without a slash, such as keys of the configuration, are no evidence.
+    /// without a slash, such as keys of the configuration, or with one at their beginning, such as
+    /// `/metrics`, are no evidence.
     ///
     /// # Errors
     ///
     /// Says which name is of nothing that exists.
     pub(crate) fn evidence(&self, text: &str) -> Result<Vec<Evidence>, String> {
-        let names = text.split('`').skip(1).step_by(2).filter(|name| name.starts_with("make ") || name.contains('/'));
+        let is_named = |name: &&str| name.starts_with("make ") || name.find('/').is_some_and(|at| at > 0);
+        let names = text.split('`').skip(1).step_by(2).filter(is_named);
         let links = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
         let links = links.filter(|link| !link.contains("://") && !link.is_empty());
         names.chain(links).map(|name| self.find(name)).collect()

@@ -3,7 +3,8 @@
 //!
 //! `security/requirements.toml` lists the ids. A row of a table in [`PAGES`] has an id, what it
 //! asks for, a state of [`STATES`], and the evidence or the reason. Evidence is a test as
-//! `path::name`, a `make` target, or a script; for what must be written down, a document.
+//! `path::name`, a `make` target, or a script; for what must be written down, a document. What the
+//! other documents of the folder name as evidence exists, too.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,6 +14,7 @@ use crate::{
     finding::{Finding, Rule},
 };
 
+const FOLDER: &str = "security/";
 const LIST: &str = "security/requirements.toml";
 const PAGES: [&str; 2] = ["security/asvs.md", "security/pci-dss.md"];
 /// What may be said of a requirement.
@@ -49,6 +51,12 @@ pub(crate) fn check(files: &[SourceFile], paths: &[String], findings: &mut Vec<F
         if !page.text.contains(&sum) {
             findings.push(finding(page, 1, format!("the sum of the rows is wrong or missing; write: {sum}")));
         }
+    }
+    let others = |file: &&SourceFile| file.path.starts_with(FOLDER) && !PAGES.contains(&&*file.path);
+    for page in files.iter().filter(|file| file.kind == Kind::Markdown).filter(others) {
+        let lines = (1..).zip(page.text.lines());
+        let faults = lines.filter_map(|(line, text)| Some(finding(page, line, repository.evidence(text).err()?)));
+        findings.extend(faults);
     }
     let unanswered =
         |(id, line): (&str, usize)| finding(list, line, format!("{id} has no row in {}", PAGES.join(", ")));
@@ -99,6 +107,7 @@ mod tests {
     fn found(page: &str, list: &str) -> Vec<String> {
         let file = |path: &str, kind, text: &str| SourceFile { path: path.to_owned(), kind, text: text.to_owned() };
         let files = [
+            file("security/model.md", Kind::Markdown, "Stopped by `a/src/lib.rs::it_works`, not `/metrics`.\n"),
             file("Makefile", Kind::Hash, "test: ## Tests\n"),
             file("README.md", Kind::Markdown, "# Read\n"),
             file("crates/a/src/lib.rs", Kind::Rust, "#[test]\nfn it_works() {}\nfn helper() {}\n"),
@@ -148,5 +157,20 @@ mod tests {
             };
             assert!(is_as_expected, "{expected:?}: {findings:?}");
         }
+    }
+
+    #[test]
+    fn what_the_threat_model_names_exists() {
+        let file = |path: &str, kind, text: &str| SourceFile { path: path.to_owned(), kind, text: text.to_owned() };
+        let lines = "Stopped by\n`crates/a.rs::it_works`, not `/metrics`.\n`crates/a.rs::it_work`\n`make tests`\n";
+        let files = [
+            file(LIST, Kind::Hash, ""),
+            file("crates/a.rs", Kind::Rust, "#[test]\nfn it_works() {}\n"),
+            file("security/threat-model.md", Kind::Markdown, lines),
+        ];
+        let mut findings = Vec::new();
+        check(&files, &["crates/a.rs".to_owned()], &mut findings);
+        let lines: Vec<usize> = findings.into_iter().map(|finding| finding.line).collect();
+        assert_eq!(lines, [3, 4]);
     }
 }
