@@ -136,7 +136,7 @@ messages! {
     Payment {
         key, trade_no, accepted_at_ms, terms, institution, unrouted, charge, refunds, cancel, contradiction,
         charge_took_effect_after_all, protocol_version
-    } without { subscribers: Vec::new(), remembering: None };
+    } without { subscribers: Vec::new(), remembering: None, nonces: Vec::new() };
     RefundEntry { merchant_trade_no, trade_no, amount, refund, took_effect_after_all };
     Cancel {
         requested_at_ms, remark, amount, attempts, sent_at, changed_at_ms, stage, amounts, by_itself, was_told_done,
@@ -147,21 +147,22 @@ messages! {
     Nothing {};
     Refund {
         key, trade_no, payment_trade_no, accepted_at_ms, terms, requests, changed_at_ms, phase, late_booking_ms
-    } without { subscribers: Vec::new() };
+    } without { subscribers: Vec::new(), nonces: Vec::new() };
     RefundTerms {
         store_id, store_name, gateway_trade_no, pos_id, pos_trade_time, trade_amount, remark, extra1, extra2
     };
     RefundSuccess {
         refunded, institution, payment_type, invoice_vehicle, mer_mem_token, card_name, card_no_masked
     };
-    CancelledBefore { key, store_id, gateway_trade_no, pos_id, trade_amount, requested_at_ms };
+    CancelledBefore { key, store_id, gateway_trade_no, pos_id, trade_amount, requested_at_ms }
+        without { nonces: Vec::new() };
     Movement {
         send_by_ms, absent_after_ms, inquiries, changed_at_ms, phase, idempotent, asking_again_ms, late_booking_ms
     };
     PaymentTerms {
         store_id, store_name, gateway_trade_no, pos_id, pos_trade_time, trade_amount, un_redeem, requested_un_redeem,
         remark, extra1, extra2
-    } without { card_token_digest: vec![0; CardTokenDigest::LEN].into() };
+    } without { card_token_digest: vec![0; CardTokenDigest::LEN].into(), card_token_macs: Vec::new() };
     Approval {
         payment_type, debit_amount, redeem_name, redeem_amount, store_redeem_amount, invoice_vehicle, mer_mem_token,
         card_name, card_no_masked, issuer_trade_no
