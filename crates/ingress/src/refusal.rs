@@ -78,7 +78,7 @@ impl Refusal {
     /// A key is missing without which the card token would be in the log for all to read.
     pub(crate) fn unprotected(lacking: &NoKey) -> Self {
         warn!(%lacking, "a call was refused");
-        Self::NotAccepted("card tokens cannot be protected now".to_owned())
+        Self::NotAccepted
     }
 
     /// The gRPC code of the refusal, by which metrics count it for both kinds of callers.
