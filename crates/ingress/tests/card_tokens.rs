@@ -52,7 +52,6 @@ async fn without_a_key_a_payment_and_a_cancel_are_refused_before_they_are_accept
     let mut client = stage.client().await;
     let refused = client.pay(payment("1")).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unavailable);
-    assert!(refused.message().contains("card tokens cannot be protected"), "{refused:?}");
     let request = payment("1");
     let cancel = twqr_wire::pos::CancelRequest {
         merchant_id: request.merchant_id,
