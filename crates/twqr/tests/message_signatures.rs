@@ -25,7 +25,7 @@ use twqr_journal::{
 };
 use twqr_order::{Alphabet, Policy, Route, RouteTarget};
 use twqr_router::DiskStore;
-use twqr_service::{BoundSocket, CancellationToken, Context, Health, SystemClock};
+use twqr_service::{BoundSocket, CancellationToken, Clock as _, Context, Health, SystemClock};
 use twqr_types::{Issuer, SignatureForm, StatusCode};
 
 /// Two ingresses and a router. There is no worker: payments stay in progress.
@@ -125,6 +125,9 @@ fn settings_of(member: &str, folder: &Path) -> twqr_ingress::Settings {
         warm_rounds: 1,
         drain_within_ms: 500,
         connection_age: None,
+        access: twqr_access::AccessSettings::default(),
+        card_keys: twqr_card_keys::CardKeys::in_memory(SystemClock.now(), 1),
+        fairness: twqr_ingress::FairnessSettings::default(),
     }
 }
 

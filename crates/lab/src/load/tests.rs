@@ -8,7 +8,7 @@ use super::*;
 use twqr_simulator::Script;
 
 /// The scenarios that the project ships.
-const SHIPPED: [&str; 17] = [
+const SHIPPED: [&str; 18] = [
     "baseline",
     "broker-down",
     "cold-start",

@@ -64,7 +64,8 @@ impl RecordedReplies {
             ReplyContent::NotFound
             | ReplyContent::Conflict(_)
             | ReplyContent::TooManyWatchers
-            | ReplyContent::KeyRefused => {}
+            | ReplyContent::KeyRefused
+            | ReplyContent::Replayed => {}
         }
         self.by_correlation.entry(reply.correlation).or_default().push(reply);
     }
