@@ -165,8 +165,9 @@ impl PosService for GrpcService {
         let (grant, leaving) = (self.grant(&request)?, self.leaving(&request));
         let changes =
             start_watch(&self.api, request.into_inner(), grant, leaving).map_err(|refusal| status::status(&refusal))?;
-        let responses = ReceiverStream::new(changes).map(|change| match change {
-            Ok(answer) => Ok(WatchOrderResponse { order: Some(messages::query_response(answer)) }),
+        let clock = self.api.router.clock.clone();
+        let responses = ReceiverStream::new(changes).map(move |change| match change {
+            Ok(answer) => Ok(messages::watch_response(answer, clock.now())),
             Err(refusal) => Err(status::status(&refusal)),
         });
         Ok(Response::new(Box::pin(responses)))

@@ -171,11 +171,14 @@ async fn a_watch_sends_each_change_once_and_ends_with_the_final_one() {
     for phase in [paying(), paying(), paid()] {
         stage.reply(&requests[0].reply_to, order("1", phase), false).await;
     }
-    let mut seen = Vec::new();
+    let (mut seen, mut times) = (Vec::new(), Vec::new());
     while let Some(change) = changes.message().await.unwrap() {
         seen.push(change.order.unwrap().order_status());
+        let at = change.sent_at.unwrap();
+        times.push(at.seconds * 1_000 + i64::from(at.nanos) / 1_000_000);
     }
     assert_eq!(seen, [OrderStatus::InProgress, OrderStatus::Paid]);
+    assert!(times.is_sorted() && times[0] > 0, "{times:?}");
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 //! The only conversions between answers and the messages of `twqr.pos.v1`.
 
-use twqr_wire::pos::{self, CancelResponse, PayResponse, QueryResponse, RefundResponse};
+use prost_types::Timestamp;
+use twqr_types::UnixMs;
+use twqr_wire::pos::{self, CancelResponse, PayResponse, QueryResponse, RefundResponse, WatchOrderResponse};
 
 use crate::answers::{CancelAnswer, InquiredOrder, InquiryAnswer, InquiryType, PaymentAnswer, RefundAnswer};
 
@@ -102,6 +104,12 @@ pub(super) fn query_response(answer: InquiryAnswer) -> QueryResponse {
         payment,
         refund,
     }
+}
+
+pub(super) fn watch_response(answer: InquiryAnswer, sent_at: UnixMs) -> WatchOrderResponse {
+    let nanos = i32::try_from(sent_at.0.rem_euclid(1_000) * 1_000_000).unwrap_or_default();
+    let sent_at = Timestamp { seconds: sent_at.0.div_euclid(1_000), nanos };
+    WatchOrderResponse { order: Some(query_response(answer)), sent_at: Some(sent_at) }
 }
 
 #[cfg(test)]
