@@ -26,8 +26,11 @@ use crate::{
     listen::{Accepted, Begun, serve_each},
 };
 
-/// The maximum size of a request's head (request line and headers), in bytes.
+/// The size of a request's head (request line and headers) in bytes beyond which no more of it is
+/// read; what one read adds may double it.
 const HEAD_BYTES_MAX: usize = 32 * 1024;
+/// How many headers a request may have.
+const HEADERS_MAX: usize = 100;
 
 /// Serves until shutdown, then waits at most `drain` for calls in flight. Returns how many
 /// connections were still open after that, and were cut off.
@@ -62,7 +65,7 @@ async fn serve_connection(connection: Begun, router: Router, limits: Limits, shu
     });
     // A client may shut down its writing side after the request, and still waits for the answer.
     let mut http = http1::Builder::new();
-    http.max_buf_size(HEAD_BYTES_MAX).half_close(true);
+    http.max_buf_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX).half_close(true);
     let connection = http.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let mut is_leaving = false;

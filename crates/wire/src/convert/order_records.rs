@@ -89,7 +89,7 @@ pub fn decode_record_with_hops(bytes: Bytes) -> Result<(Record, Option<HopTimes>
     };
     let key = |name: String| KeyName::parse(name).map_err(RecordFault::invalid("signed_by"));
     let signed_by = Some(record.signed_by).filter(|name| !name.is_empty()).map(key).transpose()?;
-    let nonce = record.nonce.map(nonce_from).transpose()?;
+    let nonce = record.nonce.as_ref().map(nonce_from).transpose()?;
     Ok((Record { at: UnixMs(record.at_ms), signed_by, nonce, command }, record.hops.map(HopTimes::from)))
 }
 

@@ -69,7 +69,7 @@ pub(crate) fn payment_from(payment: bus::Payment) -> Result<Payment, RecordFault
         contradiction: (!payment.contradiction.is_empty()).then(|| payment.contradiction.into()),
         protocol_version: payment.protocol_version,
         remembering: payment.remembering.map_or(Remembering::All, |only| Remembering::Only(only.partitions)),
-        nonces: nonces_from(payment.nonces)?,
+        nonces: nonces_from(&payment.nonces)?,
     })
 }
 
@@ -153,7 +153,7 @@ pub(crate) fn cancelled_from(cancelled: bus::CancelledBefore) -> Result<EarlyCan
         pos_id: PosId::parse(cancelled.pos_id).map_err(invalid("pos_id"))?,
         trade_amount: cancelled.trade_amount,
         requested_at: UnixMs(cancelled.requested_at_ms),
-        nonces: nonces_from(cancelled.nonces)?,
+        nonces: nonces_from(&cancelled.nonces)?,
     })
 }
 

@@ -49,7 +49,7 @@ pub(crate) fn refund_from(refund: bus::Refund) -> Result<Refund, RecordFault> {
         late_booking: refund.late_booking_ms.map(UnixMs),
         subscribers: subscribers_from(refund.subscribers)?,
         phase,
-        nonces: nonces_from(refund.nonces)?,
+        nonces: nonces_from(&refund.nonces)?,
     })
 }
 
