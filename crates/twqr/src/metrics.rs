@@ -170,6 +170,7 @@ mod tests {
             let bounded = [
                 "backend",
                 "broker",
+                "certificate",
                 "code",
                 "form",
                 "hop",
