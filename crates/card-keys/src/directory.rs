@@ -269,14 +269,14 @@ mod tests {
     fn keys_are_made_ahead_and_destroyed_after_their_hour() {
         let (folder, keys) = directory();
         let made = keys.renew(NOW).unwrap();
-        assert_eq!(made.made.len() as i64, 1 + 1 + Hour::MADE_AHEAD, "{made:?}");
+        assert_eq!(i64::try_from(made.made.len()).unwrap(), 1 + 1 + Hour::MADE_AHEAD, "{made:?}");
         assert!(keys.renew(NOW).unwrap().is_empty(), "nothing is to be done twice");
         let first = KeyKind::Sealing(Hour::of(NOW));
         let name = keys.list().unwrap().into_iter().find(|file| file.kind == first).unwrap().file_name();
         let still = keys.renew(NOW.plus(Hour::KEPT * HOUR_MS)).unwrap();
         assert!(still.destroyed.is_empty(), "{still:?}");
         let later = keys.renew(NOW.plus((Hour::KEPT + 1) * HOUR_MS)).unwrap();
-        assert_eq!(later.destroyed, [name.clone()]);
+        assert_eq!(later.destroyed, std::slice::from_ref(&name));
         assert!(!folder.path().join("keys").join(name).exists());
         let (read, faults) = keys.read().unwrap();
         assert!(faults.is_empty() && read.lacks(Hour::of(NOW).plus(3)).is_none(), "{faults:?}");

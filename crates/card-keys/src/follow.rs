@@ -10,7 +10,7 @@ use crate::{CardKeys, KeyDirectory, KeySet, KeySource};
 /// How often the source is checked for a change.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// How often a process that maintains its own keys renews them.
-const RENEW_EVERY: Duration = Duration::from_secs(600);
+const RENEW_EVERY: Duration = Duration::from_mins(10);
 
 /// Replaces `keys` whenever the source changes, and calls `changed` then. Never returns. If the
 /// source cannot be read, the keys stay as they are.

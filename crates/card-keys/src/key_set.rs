@@ -67,8 +67,8 @@ impl KeySet {
 
     /// For how many further hours there is a key; 0 if this is the last one, or there is none.
     pub fn hours_left(&self, hour: Hour) -> i64 {
-        (1..=Hour::MADE_AHEAD).take_while(|ahead| self.sealing.values().any(|(of, _)| *of == hour.plus(*ahead))).count()
-            as i64
+        let is_there = |ahead: &i64| self.sealing.values().any(|(of, _)| *of == hour.plus(*ahead));
+        (1..=Hour::MADE_AHEAD).take_while(is_there).last().unwrap_or(0)
     }
 
     /// The names of all keys.

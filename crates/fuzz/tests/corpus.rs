@@ -1,7 +1,7 @@
 //! Plays every input of the corpora, and what libFuzzer would do first to each: shortened, and with
 //! a byte changed.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::{env, fs, path::PathBuf};
 

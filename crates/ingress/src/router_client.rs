@@ -116,7 +116,7 @@ impl RouterClient {
             RecordedToken::Clear(token) if self.pending.takes_protected_tokens() => {
                 RecordedToken::Protected(Box::new(protect(token).map_err(|lacking| Refusal::unprotected(&lacking))?))
             }
-            as_it_is => as_it_is.clone(),
+            RecordedToken::Clear(_) | RecordedToken::Protected(_) => form.card_token.clone(),
         };
         Ok(PayForm { card_token, ..form.clone() })
     }

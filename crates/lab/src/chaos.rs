@@ -148,12 +148,11 @@ pub async fn run(options: &ChaosOptions, config: &Config) -> anyhow::Result<Exit
     let pos = stage.system.channel()?;
     let load = RunningLoad::start(&pos, options, 0);
     tokio::time::sleep(Duration::from_millis(CALM_MS)).await;
-    let happened = match options.scenario {
-        Scenario::ClockJump => {
-            let library = options.faketime.as_deref();
-            clocks::jump(&mut stage, library.context("--faketime must name the library libfaketime")?).await
-        }
-        scenario => scenario.play(&mut stage).await,
+    let happened = if options.scenario == Scenario::ClockJump {
+        let library = options.faketime.as_deref();
+        clocks::jump(&mut stage, library.context("--faketime must name the library libfaketime")?).await
+    } else {
+        options.scenario.play(&mut stage).await
     };
     let ready = stage.system.until_ready().await;
     tokio::time::sleep(Duration::from_millis(CALM_MS)).await;

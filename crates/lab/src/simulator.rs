@@ -34,6 +34,7 @@ pub struct SimulatorOptions {
 
 /// The options that give the simulator TLS.
 #[derive(clap::Args, Clone, Debug, Default)]
+#[allow(clippy::struct_field_names, reason = "each is named as its option is")]
 pub struct SimulatorCertificates {
     /// The certificate of wallet and FISC (PEM); without it they serve plain text
     #[arg(long, value_name = "FILE", requires = "key_file")]

@@ -77,7 +77,7 @@ impl TokenSearch {
             let Some(texts) = head.first_chunk::<HEAD>().and_then(|head| self.texts.get(head)) else { continue };
             for (text, token) in texts {
                 if bytes[at..].starts_with(text) {
-                    self.found.insert(format!("{place}, byte {at}: a token that begins with {:.6}", token));
+                    self.found.insert(format!("{place}, byte {at}: a token that begins with {token:.6}"));
                 }
             }
         }
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn each_encoding_of_a_planted_token_is_found() {
-        let hex = |text: String| text.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let hex = |text: String| text.bytes().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
         for before in ["", "x", "xy", "xyz", "{\"CardToken\":\""] {
             for after in ["", "\"", "zz"] {
                 let text = format!("{before}{TOKEN}{after}");

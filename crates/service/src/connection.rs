@@ -78,11 +78,11 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(begun: Begun, ends: &ConnectionEnds) -> Self {
-        let begin = Some((HTTP2_BEGINS_BYTES, Box::pin(tokio::time::sleep_until(begun.begin_by))));
+    pub(crate) fn new(accepted: Begun, ends: &ConnectionEnds) -> Self {
+        let begin = Some((HTTP2_BEGINS_BYTES, Box::pin(tokio::time::sleep_until(accepted.begin_by))));
         let ConnectionEnds { leaving, closed } = ends.clone();
-        let caller = CallerConnection::new(leaving, begun.certificate);
-        Self { stream: begun.stream, begin, caller, _closed: closed.drop_guard(), _permit: begun.permit }
+        let caller = CallerConnection::new(leaving, accepted.certificate);
+        Self { stream: accepted.stream, begin, caller, _closed: closed.drop_guard(), _permit: accepted.permit }
     }
 }
 

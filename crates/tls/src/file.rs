@@ -116,12 +116,12 @@ impl Identity {
         let read = self.certificate.details(leaf)?;
         let key = PrivateKeyDer::from_pem_slice(key_pem)
             .map_err(|_| self.key.fault("contains no private key in PEM form without a password"))?;
-        let certified = CertifiedKey::from_der(chain, key, provider).map_err(|error| match error {
-            rustls::Error::InconsistentKeys(_) => {
+        let certified = CertifiedKey::from_der(chain, key, provider).map_err(|error| {
+            if matches!(error, rustls::Error::InconsistentKeys(_)) {
                 let certificate = self.certificate.path.display();
-                self.key.fault(format!("is not the key of the certificate in {certificate}"))
+                return self.key.fault(format!("is not the key of the certificate in {certificate}"));
             }
-            _ => self.key.fault("contains a private key that cannot be used; allowed are RSA, ECDSA and Ed25519"),
+            self.key.fault("contains a private key that cannot be used; allowed are RSA, ECDSA and Ed25519")
         })?;
         Ok((certified, read))
     }

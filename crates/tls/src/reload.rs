@@ -90,7 +90,7 @@ impl<S: Source> Reloading<S> {
     /// Looks at the files, and uses them if they have changed and are usable.
     pub(crate) fn look(&self) {
         let read = read(&self.source);
-        let now = read.as_ref().map_or_else(digest, |contents| digest(contents));
+        let now = read.as_ref().map_or_else(digest, digest);
         let is_settled = self.seen.swap(now, Ordering::Relaxed) == now;
         if now == self.in_force.load(Ordering::Relaxed) {
             self.refused.store(0, Ordering::Relaxed);

@@ -47,9 +47,7 @@ fn a_malformed_command_line_exits_with_64() {
 #[test]
 fn an_address_names_its_scheme_and_one_with_tls_needs_an_authority() {
     let folder = tempfile::tempdir().unwrap();
-    for (endpoint, expected) in
-        [("https://127.0.0.1:1", "tls.client.ca_file"), ("127.0.0.1:1", "http://HOST:PORT")]
-    {
+    for (endpoint, expected) in [("https://127.0.0.1:1", "tls.client.ca_file"), ("127.0.0.1:1", "http://HOST:PORT")] {
         for command in [&["query", "M1", "T1"][..], &["policy", "get"], &["settlement", "--date", "2025-03-10"]] {
             let output = twqr(folder.path(), &[], &[command, &["--endpoint", endpoint]].concat());
             assert!(output.code == 1 && output.stderr.contains(expected), "{command:?} {endpoint}: {}", output.stderr);

@@ -106,7 +106,8 @@ fn policy(protocol_version: u32) -> Policy {
 }
 
 fn settings_of(member: &str, folder: &Path) -> twqr_ingress::Settings {
-    let keys_file = folder.join("keys.toml");
+    // Each ingress has a file of its own: one may read while the other one's is written.
+    let keys_file = folder.join(format!("keys-{member}.toml"));
     std::fs::write(&keys_file, format!("[keys.M1]\nS = \"sign\"\n{}\n", message::KEY_ENTRY)).unwrap();
     twqr_ingress::Settings {
         member: member.into(),
@@ -118,7 +119,7 @@ fn settings_of(member: &str, folder: &Path) -> twqr_ingress::Settings {
         answer_within_ms: 300,
         in_progress_code: StatusCode::FISC_ABNORMAL,
         calls_max: 1_000,
-        admission: AdmissionSettings { delay: Duration::from_millis(1_000), limit_min: 256, limit_max: 256 },
+        admission: AdmissionSettings { delay: Duration::from_secs(1), limit_min: 256, limit_max: 256 },
         streams_max: 2,
         stream_in_flight_max: 8,
         repeats_size: NonZeroUsize::new(1_000).unwrap(),

@@ -19,6 +19,10 @@ const SECRET: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
 /// Takes header lines, an empty line, and a body. No input may cause a panic, and the signed text
 /// of a body must be JSON with the same signed text.
+///
+/// # Panics
+///
+/// If that does not hold: then there is a fault.
 pub fn http_form(input: &[u8]) {
     let (head, body) = split(input);
     let Ok(members) = json::parse(body) else { return };

@@ -25,7 +25,7 @@ pub(super) struct MessageKey {
 }
 
 enum Material {
-    Secret(hmac::Key),
+    Secret(Box<hmac::Key>),
     Public(&'static str, ParsedPublicKey),
 }
 
@@ -50,7 +50,7 @@ impl MessageKey {
             HMAC if bytes.len() < HMAC_BYTES_MIN => {
                 Err(format!("a key of {HMAC} has {} bytes, must have {HMAC_BYTES_MIN} or more", bytes.len()))
             }
-            HMAC => Ok(Material::Secret(hmac::Key::new(hmac::HMAC_SHA256, &bytes))),
+            HMAC => Ok(Material::Secret(Box::new(hmac::Key::new(hmac::HMAC_SHA256, &bytes)))),
             EDWARDS => public(EDWARDS, &ED25519),
             ECDSA => public(ECDSA, &ECDSA_P256_SHA256_FIXED),
             _ => Err(format!("the alg of a key must be {HMAC}, {EDWARDS} or {ECDSA}")),
@@ -77,6 +77,9 @@ impl MessageKey {
 
 impl fmt::Debug for MessageKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MessageKey").field("name", &self.name).field("algorithm", &self.algorithm()).finish()
+        f.debug_struct("MessageKey")
+            .field("name", &self.name)
+            .field("algorithm", &self.algorithm())
+            .finish_non_exhaustive()
     }
 }

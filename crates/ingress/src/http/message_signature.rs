@@ -94,7 +94,7 @@ fn select<'a>(request: RequestHead<'_>, keys: &'a [MessageKey]) -> Option<(Inner
 }
 
 fn text<'a>(input: &'a InnerList, name: &str) -> Option<&'a str> {
-    input.params.get(name)?.as_string().map(|text| text.as_str())
+    input.params.get(name)?.as_string().map(sfv::StringRef::as_str)
 }
 
 fn seconds(input: &InnerList, name: &str) -> Option<UnixMs> {

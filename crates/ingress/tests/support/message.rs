@@ -23,7 +23,7 @@ const SECRET: &[u8; 32] = b"0123456789abcdef0123456789abcdef";
 /// many seconds. They are the same each time within a second.
 pub fn headers(path: &str, body: &str, nonce: &str, created_s: i64) -> String {
     let digest = format!("sha-256=:{}:", BASE64_STANDARD.encode(Sha256::digest(body)));
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64 + created_s;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs().cast_signed() + created_s;
     let parameters =
         format!(r#"("@method" "@path" "content-digest");created={now};keyid="K";alg="hmac-sha256";nonce="{nonce}""#);
     let base = format!(

@@ -67,9 +67,9 @@ fn one_of_each(stage: &mut Stage) -> Vec<String> {
     let names = stage.system.names();
     let services = ["router", "wallet-worker", "fisc-worker", "tracker"];
     let number = stage.random.random_range(0..=1);
-    let named = services.iter().map(|service| (*service, if *service == "tracker" { 0 } else { number }));
+    let wanted = services.iter().map(|service| (*service, if *service == "tracker" { 0 } else { number }));
     let wanted: Vec<String> =
-        named.chain([(INGRESS, 1)]).map(|(service, number)| format!("{service}-{number}")).collect();
+        wanted.chain([(INGRESS, 1)]).map(|(service, number)| format!("{service}-{number}")).collect();
     names.into_iter().filter(|name| wanted.contains(name)).collect()
 }
 

@@ -27,8 +27,9 @@ pub(super) async fn flood(ingresses: Vec<SocketAddr>, rate: f64, lasting: Durati
     let places = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
     let (began, mut calls, mut sent) = (Instant::now(), JoinSet::new(), 0_u64);
     let mut counts = Counts::default();
+    let interval = Duration::from_secs_f64(1.0 / rate);
     while began.elapsed() < lasting {
-        let due = (began.elapsed().as_secs_f64() * rate) as u64;
+        let due = u64::try_from(began.elapsed().as_nanos() / interval.as_nanos().max(1)).unwrap_or(u64::MAX);
         for n in sent..due {
             if let Ok(place) = places.clone().try_acquire_owned() {
                 let client = client.clone();

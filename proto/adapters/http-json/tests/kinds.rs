@@ -45,6 +45,9 @@ async fn verdict(kind: IssuerKind, late: &str) -> BackendReport {
         clock_skew_ms: 10,
         ..CheckOptions::of(format!("http://{adapter}"))
     };
+    while tokio::net::TcpStream::connect(http).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     let mut tries = 0;
     let report = loop {
         match check(&options).await {

@@ -13,6 +13,7 @@ use crate::{NONCES_MAX, Nonce, Order, Step};
 /// How long the nonces of these tests are kept, in ms.
 const KEPT_MS: i64 = 360_000;
 
+#[allow(clippy::unnecessary_wraps, reason = "a record has it so")]
 fn nonce(w: &World, number: u8) -> Option<Nonce> {
     Some(Nonce { digest: [number; Nonce::LEN], until: UnixMs(w.at + KEPT_MS) })
 }

@@ -97,7 +97,7 @@ async fn hold_back(ms: u64) -> (bool, Option<String>) {
                 break;
             }
         }
-        received.iter().filter(|byte| **byte == MARK).count() >= TRANSFER_LEN
+        received.iter().map(|byte| usize::from(*byte == MARK)).sum::<usize>() >= TRANSFER_LEN
     };
     let writing = async {
         let flushed = io.flush().await;
