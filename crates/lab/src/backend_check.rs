@@ -57,8 +57,9 @@ pub async fn check(options: &CheckOptions) -> anyhow::Result<BackendReport> {
 }
 
 async fn examine(options: &CheckOptions) -> anyhow::Result<BackendReport> {
+    let card_tokens = options.card_tokens()?;
     let channel = twqr_client::channel(&options.address).await?;
-    let mut at = Examiner::new(options.clone(), options.card_tokens()?, channel);
+    let mut at = Examiner::new(options.clone(), card_tokens, channel);
     let mut found = Findings::default();
     basics::examine(&mut at, &mut found).await?;
     balance::examine(&mut at, &mut found, options.balance).await;
