@@ -7,8 +7,10 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use prost_reflect::{DescriptorPool, EnumDescriptor, FieldDescriptor, MessageDescriptor};
 
-/// The fields that only the log has: addresses of callers, and what a card token is compared by.
-const LOG_ONLY: [&str; 4] = ["subscribers", "remembering", "card_token_digest", "reply_to"];
+/// The fields that only the log has: addresses of callers, what a card token is compared by, and
+/// the nonces of signed requests.
+const LOG_ONLY: [&str; 6] =
+    ["subscribers", "remembering", "card_token_digest", "card_token_macs", "nonces", "reply_to"];
 /// The packages of both.
 const LOG: &str = "twqr.bus.v1.";
 const OPERATORS: &str = "twqr.ops.v1.";
