@@ -187,6 +187,7 @@ mod tests {
                 "reading",
                 "reason",
                 "result",
+                "section",
                 "shard",
                 "step",
                 "than",
