@@ -55,6 +55,8 @@ pub struct KeyFile {
 }
 
 const SUFFIX: &str = ".key";
+/// What a destroyed key is overwritten with. No reader takes it for a key, since it has no digits.
+const OVERWRITTEN: [u8; 2 * KEY_LEN] = [b'-'; 2 * KEY_LEN];
 
 impl KeyFile {
     /// The name of the file.
@@ -145,7 +147,8 @@ impl KeyDirectory {
         self.make(KeyKind::Comparison, Hour::of(now))
     }
 
-    /// Overwrites the key and removes its file.
+    /// Overwrites the key and removes its file. What overwrites it is no key: a process that reads
+    /// the file meanwhile, or after a failed removal, finds a fault and never a known key.
     pub fn destroy(&self, file_name: &str) -> Result<(), KeyFault> {
         let path = self.0.join(file_name);
         let fault = |error: io::Error| fault(&path, &error);
@@ -154,7 +157,7 @@ impl KeyDirectory {
             return Err(KeyFault { place: file_name.to_owned(), what });
         }
         let mut file = OpenOptions::new().write(true).open(&path).map_err(fault)?;
-        file.write_all(&[b'0'; 2 * KEY_LEN]).and_then(|()| file.sync_all()).map_err(fault)?;
+        file.write_all(&OVERWRITTEN).and_then(|()| file.sync_all()).map_err(fault)?;
         fs::remove_file(&path).map_err(fault)?;
         self.sync()
     }
@@ -310,6 +313,21 @@ mod tests {
         assert!(keys.rotate(NOW).unwrap_err().to_string().contains("destroy the oldest"));
         keys.destroy(&old).unwrap();
         assert!(comparison().all(|file| file.file_name() != old));
+    }
+
+    /// The second name stands for a reader that has the file open, and for a removal that fails.
+    #[test]
+    fn what_overwrites_a_destroyed_key_is_no_key() {
+        let (folder, keys) = directory();
+        let destroyed = keys.rotate(NOW).unwrap();
+        let path = folder.path().join("keys");
+        fs::hard_link(path.join(&destroyed), path.join("comparison-left.key")).unwrap();
+        keys.destroy(&destroyed).unwrap();
+        let (read, faults) = keys.read().unwrap();
+        assert_eq!(read.comparison().len(), 0, "{read:?}");
+        assert!(matches!(&faults[..], [fault] if fault.place.contains("comparison-left.key")), "{faults:?}");
+        keys.destroy("comparison-left.key").unwrap();
+        assert!(keys.list().unwrap().is_empty());
     }
 
     #[test]
