@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 use twqr_callers::{Book, Caller, CallerChange, CallerName};
-use twqr_journal::{Journal, JournalError, Offset, Partition, Topic};
+use twqr_journal::{Journal, JournalError, Offset, Partition, Record, Topic};
 use twqr_service::{Backoff, Health, Part};
 use twqr_wire::convert::decode_caller_change;
 
@@ -56,17 +56,19 @@ pub struct CallersFollower {
     /// The callers so far. They are shown once every record that was there at the start is read.
     book: Book,
     next: Offset,
+    /// Why changes may be missing for good; absent while none is.
+    gap: Option<String>,
     shown: watch::Sender<Option<Arc<Book>>>,
 }
 
 impl CallersFollower {
     /// `configured` are the callers of the configuration. The part `callers` of the process is
-    /// degraded while changes cannot be read.
+    /// degraded while changes cannot be read, and from the first on that is missing.
     pub fn new(journal: Arc<dyn Journal>, health: &Health, configured: Vec<Caller>) -> (Self, CallersView) {
         let (shown, view) = watch::channel(None);
         let part = health.side_part(Topic::Callers.name());
         let book = Book::configured(configured);
-        (Self { journal, part, book, next: 0, shown }, CallersView(view))
+        (Self { journal, part, book, next: 0, gap: None, shown }, CallersView(view))
     }
 
     /// Follows until it is dropped.
@@ -88,6 +90,7 @@ impl CallersFollower {
         let start = self.journal.start(CALLERS).await?;
         if start > self.next {
             error!(start, next = self.next, "records of callers are gone; a revoked key may be valid again");
+            self.gap = Some(format!("the records of callers below {start} are gone"));
             self.next = start;
         }
         let mut reader = self.journal.reader(CALLERS, self.next).await?;
@@ -95,16 +98,7 @@ impl CallersFollower {
         loop {
             let records = reader.next(BATCH_RECORDS_MAX).await?;
             self.next = records.last().map_or(self.next, |record| record.offset + 1);
-            let changes = records.into_iter().filter_map(|record| {
-                let decoded = decode_caller_change(record.entry.value.unwrap_or_default());
-                let offset = record.offset;
-                let report = |fault: &_| {
-                    error!(partition = %CALLERS, offset, %fault, "a change of a caller cannot be read");
-                    metrics::unreadable();
-                };
-                decoded.inspect_err(report).ok()
-            });
-            let changes: Vec<CallerChange> = changes.collect();
+            let changes: Vec<CallerChange> = records.into_iter().filter_map(|record| self.decode(record)).collect();
             let taken = self.book.take(changes.iter().cloned());
             for (change, is_taken) in changes.iter().zip(taken) {
                 let CallerChange { name, version, who, why, .. } = change;
@@ -115,11 +109,29 @@ impl CallersFollower {
         }
     }
 
+    /// The change in a record; `None`, which leaves a gap, if it cannot be read.
+    fn decode(&mut self, record: Record) -> Option<CallerChange> {
+        let offset = record.offset;
+        let decoded = decode_caller_change(record.entry.value.unwrap_or_default());
+        let report = |fault: &_| {
+            error!(partition = %CALLERS, offset, %fault, "a change of a caller cannot be read");
+            metrics::unreadable();
+            self.gap = Some(format!("the record {offset} of callers cannot be read"));
+        };
+        decoded.inspect_err(report).ok()
+    }
+
     /// Shows the callers, if every record below `end` is read.
     fn show(&self, end: Offset) {
         if self.next >= end {
-            self.part.ready();
+            match &self.gap {
+                Some(gap) => self.part.degraded(format!("{gap}; a revoked key may be accepted: see revoke-a-key.md")),
+                None => self.part.ready(),
+            }
             self.shown.send_replace(Some(Arc::new(self.book.clone())));
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -67,15 +67,15 @@ impl Book {
         book
     }
 
-    /// Takes each change, in this order, whose version is the next one of its caller. Returns
-    /// whether each was taken.
+    /// Takes each change, in this order, whose version is above the newest of its caller: not only
+    /// the next one, since the record of that one may be lost. Returns whether each was taken.
     pub fn take(&mut self, changes: impl IntoIterator<Item = CallerChange>) -> Vec<bool> {
         let taken = changes.into_iter().map(|change| {
-            let is_next = change.version == self.version(&change.name) + 1;
-            if is_next {
+            let is_newer = change.version > self.version(&change.name);
+            if is_newer {
                 self.changes.insert(change.name.clone(), change);
             }
-            is_next
+            is_newer
         });
         let taken: Vec<bool> = taken.collect();
         if taken.contains(&true) {

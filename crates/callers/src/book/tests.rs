@@ -40,12 +40,12 @@ fn identified(book: &Book, seed: u8) -> Result<String, Denial> {
 }
 
 #[test]
-fn a_change_counts_if_its_version_is_the_next_one() {
+fn a_change_counts_if_its_version_is_above_the_newest() {
     let mut book = Book::configured(vec![caller("a", vec![key("k1", 1)], &[])]);
     assert_eq!(identified(&book, 1), Ok("a/k1".to_owned()));
     let rotated = caller("a", vec![key("k1", 1), key("k2", 2)], &[]);
     let taken = book.take([
-        change(2, "a", None),
+        change(0, "a", None),
         change(1, "a", Some(rotated)),
         change(1, "a", None),
         change(1, "b", Some(caller("b", vec![key("k", 3)], &[]))),
@@ -57,9 +57,13 @@ fn a_change_counts_if_its_version_is_the_next_one() {
     book.take([change(2, "a", Some(caller("a", vec![key("k2", 2)], &[])))]);
     assert_eq!(identified(&book, 1), Err(Denial::UnknownKey), "a revoked key");
     assert_eq!(identified(&book, 2), Ok("a/k2".to_owned()));
-    book.take([change(3, "a", None)]);
+    assert_eq!(
+        book.take([change(4, "a", None), change(3, "a", None)]),
+        [true, false],
+        "version 3 was not read in time"
+    );
     assert_eq!(identified(&book, 2), Err(Denial::UnknownKey), "a caller that was taken out");
-    assert_eq!((book.version(&name("a")), book.version(&name("b")), book.iter().count()), (3, 1, 2));
+    assert_eq!((book.version(&name("a")), book.version(&name("b")), book.iter().count()), (4, 1, 2));
 }
 
 #[test]

@@ -1,0 +1,90 @@
+//! What the follower reports of changes that it cannot read, and that later ones count.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use twqr_callers::{CallerLimits, MerchantScope};
+use twqr_journal::Entry;
+use twqr_journal_sim::{Faults, Layout, Sim};
+use twqr_service::PartState;
+use twqr_types::UnixMs;
+use twqr_wire::convert::encode_caller_change;
+
+use super::*;
+
+struct Followed {
+    sim: Sim,
+    health: Health,
+    view: CallersView,
+}
+
+fn shop() -> CallerName {
+    CallerName::parse("shop".to_owned()).unwrap()
+}
+
+fn caller() -> Caller {
+    Caller {
+        name: shop(),
+        certificates: vec!["pos.example".into()],
+        keys: Vec::new(),
+        merchants: MerchantScope::All,
+        operations: BTreeSet::new(),
+        roles: BTreeSet::new(),
+        limits: CallerLimits::default(),
+    }
+}
+
+/// A follower that starts after these records.
+async fn follow(records: Vec<Vec<u8>>, trimmed_to: Offset) -> Followed {
+    let sim = Sim::new(Layout { shards: 1, task_partitions: 1 }, Faults::default(), 7);
+    for record in records {
+        sim.session("tracker-0").append(CALLERS, vec![Entry::plain(record)]).await.unwrap();
+    }
+    sim.trim(CALLERS, trimmed_to);
+    let health = Health::default();
+    let (follower, mut view) = CallersFollower::new(sim.session("ingress-0"), &health, vec![caller()]);
+    tokio::spawn(follower.run());
+    view.read().await;
+    Followed { sim, health, view }
+}
+
+/// A record that changes the caller `shop`, or takes it out.
+fn change(version: u64, caller: Option<Caller>) -> Vec<u8> {
+    let caller = caller.map(Arc::new);
+    let change = CallerChange { name: shop(), version, caller, who: "w".into(), why: "y".into(), at: UnixMs(1) };
+    encode_caller_change(&change).into()
+}
+
+impl Followed {
+    async fn append(&self, record: Vec<u8>) {
+        self.sim.session("tracker-0").append(CALLERS, vec![Entry::plain(record)]).await.unwrap();
+    }
+
+    /// Why the part is degraded; absent if it is ready.
+    fn fault(&self) -> Option<String> {
+        match &self.health.report()["callers"] {
+            PartState::Ready => None,
+            PartState::Degraded(why) | PartState::NotReady(why) => Some(why.clone()),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revocation_counts_after_a_record_that_cannot_be_read() {
+    let mut stage = follow(vec![change(1, Some(caller()))], 0).await;
+    assert_eq!(stage.fault(), None);
+    // The second version, in a form that this build does not know.
+    stage.append(vec![0xff]).await;
+    stage.append(change(3, None)).await;
+    let taken_out = tokio::time::timeout(Duration::from_secs(5), stage.view.wait_for(&shop(), 3)).await;
+    assert_eq!(taken_out.unwrap().unwrap().caller, None);
+    let fault = stage.fault().unwrap();
+    assert!(fault.starts_with("the record 1 of callers cannot be read"), "{fault}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_is_degraded_if_the_oldest_changes_are_gone() {
+    let stage = follow(vec![change(1, None), change(2, Some(caller()))], 1).await;
+    let fault = stage.fault().unwrap();
+    assert!(fault.starts_with("the records of callers below 1 are gone"), "{fault}");
+    assert_eq!(stage.view.now().unwrap().version(&shop()), 2);
+}
