@@ -1,8 +1,8 @@
 //! Reads the topic `callers` from its first record on, and keeps the callers that follow from it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 use tracing::{error, info, warn};
 use twqr_callers::{Book, Caller, CallerChange, CallerName};
 use twqr_journal::{Journal, JournalError, Offset, Partition, Record, Topic};
@@ -14,6 +14,11 @@ use crate::metrics;
 /// Where the changes of callers are.
 pub const CALLERS: Partition = Partition { topic: Topic::Callers, index: 0 };
 
+/// How often the end of the topic is compared with what is read, in ms: a reader that is cut off
+/// from the log may wait for ever.
+const CHECK_MS: u64 = 5_000;
+/// How long the answer to one such question may take, in ms.
+const QUESTION_MS: u64 = 15_000;
 /// How many records are read at once.
 const BATCH_RECORDS_MAX: usize = 256;
 /// The shortest and the longest pause after a failure, in ms.
@@ -96,7 +101,10 @@ impl CallersFollower {
         let mut reader = self.journal.reader(CALLERS, self.next).await?;
         self.show(end);
         loop {
-            let records = reader.next(BATCH_RECORDS_MAX).await?;
+            let records = tokio::select! {
+                records = reader.next(BATCH_RECORDS_MAX) => records?,
+                cut_off = cut_off(&*self.journal, self.next) => return Err(cut_off),
+            };
             self.next = records.last().map_or(self.next, |record| record.offset + 1);
             let changes: Vec<CallerChange> = records.into_iter().filter_map(|record| self.decode(record)).collect();
             let taken = self.book.take(changes.iter().cloned());
@@ -130,6 +138,25 @@ impl CallersFollower {
             }
             self.shown.send_replace(Some(Arc::new(self.book.clone())));
         }
+    }
+}
+
+/// Waits until a reader that should have read every record below `next`, and reads nothing
+/// meanwhile, must be opened anew; returns why.
+async fn cut_off(journal: &dyn Journal, next: Offset) -> JournalError {
+    let failed = |reason: &str| JournalError::Read { partition: CALLERS, reason: reason.into() };
+    let mut was_behind = false;
+    loop {
+        tokio::time::sleep(Duration::from_millis(CHECK_MS)).await;
+        let is_behind = match timeout(Duration::from_millis(QUESTION_MS), journal.end(CALLERS)).await {
+            Ok(Ok(end)) => end > next,
+            Ok(Err(error)) => return error,
+            Err(_) => return failed("no answer about its end"),
+        };
+        if is_behind && was_behind {
+            return failed("its reader gets no records");
+        }
+        was_behind = is_behind;
     }
 }
 

@@ -1,10 +1,10 @@
 //! What the follower reports of changes that it cannot read, and that later ones count.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use twqr_callers::{CallerLimits, MerchantScope};
 use twqr_journal::Entry;
-use twqr_journal_sim::{Faults, Layout, Sim};
+use twqr_journal_sim::{Faults, Layout, Sim, SimSession};
 use twqr_service::PartState;
 use twqr_types::UnixMs;
 use twqr_wire::convert::encode_caller_change;
@@ -13,6 +13,7 @@ use super::*;
 
 struct Followed {
     sim: Sim,
+    session: Arc<SimSession>,
     health: Health,
     view: CallersView,
 }
@@ -40,11 +41,11 @@ async fn follow(records: Vec<Vec<u8>>, trimmed_to: Offset) -> Followed {
         sim.session("tracker-0").append(CALLERS, vec![Entry::plain(record)]).await.unwrap();
     }
     sim.trim(CALLERS, trimmed_to);
-    let health = Health::default();
-    let (follower, mut view) = CallersFollower::new(sim.session("ingress-0"), &health, vec![caller()]);
+    let (health, session) = (Health::default(), sim.session("ingress-0"));
+    let (follower, mut view) = CallersFollower::new(session.clone(), &health, vec![caller()]);
     tokio::spawn(follower.run());
     view.read().await;
-    Followed { sim, health, view }
+    Followed { sim, session, health, view }
 }
 
 /// A record that changes the caller `shop`, or takes it out.
@@ -87,4 +88,34 @@ async fn a_part_is_degraded_if_the_oldest_changes_are_gone() {
     let fault = stage.fault().unwrap();
     assert!(fault.starts_with("the records of callers below 1 are gone"), "{fault}");
     assert_eq!(stage.view.now().unwrap().version(&shop()), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_gets_nothing_is_noticed_and_opened_anew() {
+    let followed = follow(vec![change(1, Some(caller()))], 0).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert_eq!(followed.fault(), None, "a quiet topic is no fault");
+    followed.session.stall(CALLERS);
+    followed.append(change(2, None)).await;
+    let mut faults = Vec::new();
+    for _ in 0..3 * CHECK_MS / 10 {
+        faults.extend(followed.fault());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(faults.first().is_some_and(|fault| fault.contains("its reader gets no records")), "{faults:?}");
+    assert_eq!(followed.view.now().unwrap().version(&shop()), 2);
+    assert_eq!(followed.fault(), None, "it has caught up");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_cannot_ask_for_the_end_is_degraded_until_it_can() {
+    let mut followed = follow(Vec::new(), 0).await;
+    followed.session.pause();
+    followed.append(change(1, None)).await;
+    tokio::time::sleep(Duration::from_millis(2 * CHECK_MS + QUESTION_MS)).await;
+    let fault = followed.fault().unwrap();
+    assert!(fault.contains("no answer about its end"), "{fault}");
+    followed.session.resume();
+    assert_eq!(followed.view.wait_for(&shop(), 1).await.unwrap().caller, None);
+    assert_eq!(followed.fault(), None);
 }
