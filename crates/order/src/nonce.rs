@@ -4,7 +4,8 @@
 //! The same signed request always names the same order, so it always reaches the same shard,
 //! whichever ingress it is sent to. The first record with a nonce claims it there, and the order's
 //! state keeps it until the signature is too old for every ingress. So a nonce is claimed by the
-//! record that is accepted with it, and both are in the state or neither is.
+//! record that is accepted with it, and both are in the state or neither is. An inquiry claims
+//! none, since it changes nothing.
 
 use twqr_types::UnixMs;
 

@@ -31,10 +31,12 @@ pub(super) fn refuse_replay(order: Option<&Order>, record: &Record, context: &mu
     refused
 }
 
-/// The nonce of a merchant's request, if nonces count under this protocol version.
+/// The nonce that a merchant's request claims, if nonces count under this protocol version. An
+/// inquiry claims none: a replay of it shows the order and moves no money, while inquiries in a row
+/// would fill the order's nonces and keep its cancel out.
 pub(super) fn nonce(record: &Record, protocol_version: u32) -> Option<Nonce> {
-    let counts = protocol_version >= NONCES_SINCE && merchant_request(&record.command).is_some();
-    record.nonce.filter(|_| counts)
+    let claims = matches!(record.command, Command::Pay(_) | Command::Refund(_) | Command::Cancel(_));
+    record.nonce.filter(|_| claims && protocol_version >= NONCES_SINCE)
 }
 
 /// Whether the record is a request that was signed with a key that these rules do not accept.
