@@ -4,6 +4,7 @@
 
 use std::{
     collections::BTreeMap,
+    mem,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
@@ -24,6 +25,8 @@ pub struct Health {
     dead: Arc<watch::Sender<Option<String>>>,
     /// Fires when the process begins to leave.
     leaving: CancellationToken,
+    /// Whether the process is ready, for those that wait for a change.
+    readiness: Arc<watch::Sender<bool>>,
 }
 
 /// The state of one part.
@@ -58,7 +61,9 @@ impl Health {
     /// this name keeps its state.
     pub fn side_part(&self, name: impl Into<String>) -> Part {
         let part = Part { health: self.clone(), name: name.into() };
-        self.lock().entry(part.name.clone()).or_insert(PartState::Ready);
+        self.change(|parts| {
+            parts.entry(part.name.clone()).or_insert(PartState::Ready);
+        });
         part
     }
 
@@ -66,7 +71,9 @@ impl Health {
     /// finds out by itself what of the other parts works. Only the first such name counts.
     pub fn deciding_part(&self, name: impl Into<String>) -> Part {
         let part = self.part(name);
-        self.deciding.get_or_init(|| part.name.clone());
+        self.change(|_| {
+            self.deciding.get_or_init(|| part.name.clone());
+        });
         part
     }
 
@@ -83,7 +90,7 @@ impl Health {
     /// Reports that the process begins to leave: from now on it is not ready, although it may still
     /// work.
     pub fn leave(&self) {
-        self.leaving.cancel();
+        self.change(|_| self.leaving.cancel());
     }
 
     /// Whether the process has begun to leave.
@@ -99,10 +106,19 @@ impl Health {
     /// Whether the deciding part and the clock are ready or degraded. Without a deciding part:
     /// whether there is at least one part, and all are. Never while the process leaves.
     pub fn is_ready(&self) -> bool {
+        self.is_ready_with(&self.lock())
+    }
+
+    /// What [`Self::is_ready`] says, for those that wait for a change of it.
+    pub(crate) fn readiness(&self) -> watch::Receiver<bool> {
+        self.readiness.subscribe()
+    }
+
+    fn is_ready_with(&self, parts: &BTreeMap<String, PartState>) -> bool {
         if self.is_leaving() {
             return false;
         }
-        let (parts, works) = (self.lock(), |state: &PartState| !matches!(state, PartState::NotReady(_)));
+        let works = |state: &PartState| !matches!(state, PartState::NotReady(_));
         match self.deciding.get() {
             Some(deciding) => parts.get(deciding).is_some_and(works) && parts.get(CLOCK_PART).is_none_or(works),
             None => !parts.is_empty() && parts.values().all(works),
@@ -121,6 +137,14 @@ impl Health {
         why.ok().and_then(|why| why.clone()).unwrap_or_default()
     }
 
+    /// Changes what decides whether the process is ready, and tells those that wait.
+    fn change(&self, change: impl FnOnce(&mut BTreeMap<String, PartState>)) {
+        let mut parts = self.lock();
+        change(&mut parts);
+        let is_ready = self.is_ready_with(&parts);
+        self.readiness.send_if_modified(|was_ready| mem::replace(was_ready, is_ready) != is_ready);
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, PartState>> {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -129,17 +153,21 @@ impl Health {
 impl Part {
     /// Reports that the part does its work.
     pub fn ready(&self) {
-        self.health.lock().insert(self.name.clone(), PartState::Ready);
+        self.report(PartState::Ready);
     }
 
     /// Reports that the part does less than it should, and why; the process may count as ready.
     pub fn degraded(&self, why: impl Into<String>) {
-        self.health.lock().insert(self.name.clone(), PartState::Degraded(why.into()));
+        self.report(PartState::Degraded(why.into()));
     }
 
     /// Reports that the part does not do its work now, and why.
     pub fn not_ready(&self, why: impl Into<String>) {
-        self.health.lock().insert(self.name.clone(), PartState::NotReady(why.into()));
+        self.report(PartState::NotReady(why.into()));
+    }
+
+    fn report(&self, state: PartState) {
+        self.health.change(|parts| drop(parts.insert(self.name.clone(), state)));
     }
 
     /// The part's name.
@@ -159,7 +187,7 @@ impl Part {
 
     /// Removes the part from the health report.
     pub fn remove(self) {
-        self.health.lock().remove(&self.name);
+        self.health.change(|parts| drop(parts.remove(&self.name)));
     }
 }
 
@@ -214,5 +242,30 @@ mod tests {
         health.deciding_part("ingress").ready();
         front.not_ready("shutting down");
         assert!(!health.is_ready());
+    }
+
+    #[test]
+    fn every_change_of_readiness_is_told() {
+        let health = Health::default();
+        let mut readiness = health.readiness();
+        let mut tells = |expected| {
+            assert_eq!(health.is_ready(), expected);
+            assert!(readiness.has_changed().unwrap());
+            assert_eq!(*readiness.borrow_and_update(), expected);
+        };
+        health.side_part("callers");
+        tells(true);
+        let shard = health.part("shard");
+        tells(false);
+        shard.clone().remove();
+        tells(true);
+        let front = health.deciding_part("ingress");
+        tells(false);
+        front.degraded("late");
+        tells(true);
+        health.leave();
+        tells(false);
+        front.ready();
+        assert!(!readiness.has_changed().unwrap());
     }
 }

@@ -13,7 +13,7 @@ use std::{
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, task::JoinHandle};
 use tonic::{
-    Streaming,
+    Status, Streaming,
     codegen::http::Uri,
     transport::{Channel, Endpoint},
 };
@@ -137,6 +137,36 @@ async fn a_watcher_hears_that_the_process_leaves_before_its_stream_ends() {
     }
     assert_eq!(served.server.await.unwrap(), 0, "no connection was cut off");
     assert!(TcpStream::connect(served.address).await.is_err());
+}
+
+#[tokio::test]
+async fn what_strangers_may_ask_of_health_is_bounded() {
+    let served = serve(None);
+    let mut client = connect(served.address, CountingConnector::default()).await;
+    let large = HealthCheckRequest { service: "x".repeat(1_100) };
+    assert_eq!(client.check(large).await.unwrap_err().code(), Code::OutOfRange);
+    let mut watches = Vec::new();
+    for _ in 0..64 {
+        watches.push(client.watch(named()).await.unwrap().into_inner());
+    }
+    let mut other = connect(served.address, CountingConnector::default()).await;
+    assert_eq!(other.watch(named()).await.unwrap_err().code(), Code::ResourceExhausted);
+    assert!(other.check(named()).await.is_ok(), "a check still has its answer");
+    watches.clear();
+    while other.watch(named()).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_health_request_that_does_not_arrive_ends() {
+    let health = Health::default();
+    let never = Body::new(StreamBody::new(stream::pending::<Result<Frame<hyper::body::Bytes>, Status>>()));
+    let mut request = http::Request::new(never);
+    *request.method_mut() = http::Method::POST;
+    *request.uri_mut() = Uri::from_static("/grpc.health.v1.Health/Watch");
+    let response = grpc_health::<Named>(&health).call(request).await.unwrap();
+    assert_eq!(Status::from_header_map(response.headers()).unwrap().code(), Code::DeadlineExceeded);
 }
 
 #[tokio::test]
