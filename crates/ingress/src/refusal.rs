@@ -123,5 +123,6 @@ pub(crate) const KEY_REFUSED_TEXT: &str =
     "the merchant's key that signed this request is not accepted by the policy; nothing was changed";
 
 /// The text about a replay, for both kinds of callers.
-pub(crate) const REPLAYED_TEXT: &str = "the nonce of this signature was used before, or the order has had too many signed \
-     requests within minutes; this request changed nothing. To repeat the order, sign its request again with a new nonce";
+pub(crate) const REPLAYED_TEXT: &str = "a signed request with this nonce was received before, or the order has had too many \
+     signed requests within minutes. This copy changed nothing; what became of the first one is told by an inquiry, or the \
+     same request signed anew, with the same MerchantTradeNo";

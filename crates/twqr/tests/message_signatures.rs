@@ -151,7 +151,7 @@ impl Signed {
 
     async fn is_refused(&self, to: SocketAddr) {
         let answer = self.send(to).await;
-        let expected = ("904".to_owned(), true);
+        let expected = ("301".to_owned(), true);
         assert_eq!(
             (answer.status_code(), answer.text("StatusDesc").contains("nonce")),
             expected,
@@ -200,7 +200,7 @@ async fn a_replay_is_refused_by_every_ingress_also_after_a_restart() {
     ] {
         let request = sign(operation, &body);
         let answer = request.send(second).await;
-        assert_ne!(answer.status_code(), "904", "a request with a nonce of its own: {answer:?}");
+        assert_ne!(answer.status_code(), "301", "a request with a nonce of its own: {answer:?}");
         if operation == "Inquiry" {
             assert_eq!(request.send(first).await.status_code(), answer.status_code(), "an inquiry may be replayed");
             continue;
@@ -240,7 +240,7 @@ async fn of_copies_that_arrive_at_once_one_is_accepted() {
     }
     let mut codes = copies.join_all().await;
     codes.sort_unstable();
-    let refused = codes.iter().filter(|code| *code == "904").count();
+    let refused = codes.iter().filter(|code| *code == "301").count();
     assert_eq!((refused, codes[19].as_str()), (19, "982"), "{codes:?}");
     system.stop().await;
 }

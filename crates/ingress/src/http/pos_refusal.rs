@@ -84,7 +84,8 @@ impl PosRefusal {
         let (status_code, desc) = match refusal {
             Refusal::Invalid(violations) => invalid(violations, trade_amount),
             Refusal::Conflict(fields) => (StatusCode::REPEAT_DIFFERS, conflict_text(fields)),
-            Refusal::Replayed => (StatusCode::BAD_SIGNATURE, REPLAYED_TEXT.to_owned()),
+            // Not 904, after which nothing is charged: the first copy may be.
+            Refusal::Replayed => (StatusCode::SYSTEM_FAILED, REPLAYED_TEXT.to_owned()),
             // Only gRPC has callers; the form has merchants with keys.
             Refusal::KeyRefused | Refusal::Access(_) => (StatusCode::BAD_SIGNATURE, KEY_REFUSED_TEXT.to_owned()),
             Refusal::TooManyCalls
@@ -166,7 +167,7 @@ mod tests {
             (conflict(&["TradeAmount", "CardToken"]), Some(1), "804", "TradeAmount, CardToken"),
             (conflict(&["CardToken"]), Some(1), "804", "to cancel it, send its original values; only another"),
             (Refusal::KeyRefused, Some(1), "904", "is not accepted by the policy"),
-            (Refusal::Replayed, Some(1), "904", "sign its request again with a new nonce"),
+            (Refusal::Replayed, Some(1), "301", "or the same request signed anew, with the same MerchantTradeNo"),
             (Refusal::TooManyCalls, Some(1), "301", "nothing was accepted"),
             (Refusal::NoAnswer, None, "301", "send it again"),
         ] {
