@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use twqr_access::{Access, Grant};
+use twqr_callers::Operation;
 use twqr_service::CancellationToken;
 use twqr_types::OrderKey;
 use twqr_wire::convert::{ReplyContent, ReplyRecord, encode_watch};
@@ -36,7 +37,8 @@ pub(crate) struct Watch {
     pub(crate) router: RouterClient,
     pub(crate) changes: mpsc::Sender<Change>,
     pub(crate) access: Access,
-    /// What the caller may do. Once its credential is no longer accepted, the watch ends.
+    /// What the caller may do. Once its credential is no longer accepted, or it may not watch the
+    /// order any more, the watch ends.
     pub(crate) grant: Grant,
     /// Fires when the watch must end.
     pub(crate) leaving: CancellationToken,
@@ -95,7 +97,8 @@ impl Watch {
         }
     }
 
-    /// Sends what a reply changed since `last`; returns true if the watch ends with it.
+    /// Sends what a reply changed since `last`, if the caller may still watch the order. Returns
+    /// true if the watch ends with it.
     async fn send(&self, reply: Option<ReplyRecord>, last: &mut Option<InquiryAnswer>) -> bool {
         let (change, is_last) = match reply.map(|reply| reply.content) {
             Some(ReplyContent::Order(order)) => {
@@ -120,6 +123,11 @@ impl Watch {
         };
         if change.as_ref().ok() == last.as_ref() && !is_last {
             return false;
+        }
+        let merchant_id = self.key.merchant_id.as_str();
+        if let Err(refusal) = self.access.check(&self.grant, Operation::Watch, merchant_id) {
+            drop(self.changes.send(Err(refusal.into())).await);
+            return true;
         }
         *last = change.as_ref().ok().cloned();
         let sent = self.changes.send(change).await;

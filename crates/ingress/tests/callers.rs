@@ -16,7 +16,7 @@ use std::{
 };
 
 use streamed::Stream;
-use support::{Stage, order, paid, payment, settings};
+use support::{Stage, order, paid, paying, payment, settings};
 use tokio::time::timeout;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
@@ -74,14 +74,18 @@ fn by<T>(seed: u8, message: T) -> Request<T> {
     request
 }
 
-/// Changes the caller `shop`, and waits until the ingress has surely read it.
+/// Changes the keys of the caller `shop`.
 async fn change(stage: &Stage, version: u64, seeds: &[u8]) {
+    change_to(stage, version, caller("shop", seeds, &every_operation())).await;
+}
+
+async fn change_to(stage: &Stage, version: u64, caller: Caller) {
     let change = CallerChange {
-        name: CallerName::parse("shop".to_owned()).unwrap(),
+        name: caller.name.clone(),
         version,
-        caller: Some(Arc::new(caller("shop", seeds, &every_operation()))),
+        caller: Some(Arc::new(caller)),
         who: "test".into(),
-        why: "rotation".into(),
+        why: "a test".into(),
         at: UnixMs(1),
     };
     stage.journal.append(CALLERS, vec![Entry::plain(encode_caller_change(&change))]).await.unwrap();
@@ -146,15 +150,7 @@ async fn a_caller_never_learns_whether_another_merchants_order_exists() {
         merchants: MerchantScope::Only(BTreeSet::from([MerchantId::parse("M2".to_owned()).unwrap()])),
         ..caller("other", &[9], &every_operation())
     };
-    let change = CallerChange {
-        name: other.name.clone(),
-        version: 1,
-        caller: Some(Arc::new(other)),
-        who: "test".into(),
-        why: "a new caller".into(),
-        at: UnixMs(1),
-    };
-    stage.journal.append(CALLERS, vec![Entry::plain(encode_caller_change(&change))]).await.unwrap();
+    change_to(&stage, 1, other).await;
     let mut client = stage.client().await;
     while client.query(by(9, query("M1", "T1"))).await.unwrap_err().code() == Code::Unauthenticated {
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -222,6 +218,32 @@ async fn a_revoked_key_is_refused_at_its_next_call_and_its_streams_end() {
     assert_eq!(shown(&ended).2, "CREDENTIAL_REFUSED");
     let refused = stage.client().await.watch_order(by(NEW, watch("M1", "1"))).await;
     assert!(refused.is_ok(), "the new key stays valid");
+}
+
+#[tokio::test]
+async fn a_watch_ends_once_its_caller_may_not_watch_the_order_any_more() {
+    let without_pay_and_watch = caller("shop", &[OLD], &[Operation::Query]);
+    let of_another_merchant = Caller {
+        merchants: MerchantScope::Only(BTreeSet::from([MerchantId::parse("M2".to_owned()).unwrap()])),
+        ..caller("shop", &[OLD], &every_operation())
+    };
+    for narrowed in [without_pay_and_watch, of_another_merchant] {
+        let stage = Stage::open(closed()).await;
+        let mut client = stage.client().await;
+        let mut watching = client.watch_order(by(OLD, watch("M1", "1"))).await.unwrap().into_inner();
+        let request = &stage.requests(0, 1).await[0];
+        stage.reply(&request.reply_to, order("1", paying()), false).await;
+        assert!(watching.message().await.unwrap().is_some());
+        change_to(&stage, 1, narrowed).await;
+        // An invalid payment, which waits for no answer.
+        let invalid = || by(OLD, PayRequest { trade_amount: 0, ..payment("2") });
+        while client.pay(invalid()).await.unwrap_err().code() != Code::PermissionDenied {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        stage.reply(&request.reply_to, order("1", paid()), false).await;
+        let ended = timeout(Duration::from_secs(5), watching.message()).await.unwrap().unwrap_err();
+        assert_eq!((ended.code(), shown(&ended).2.as_str()), (Code::PermissionDenied, "NOT_PERMITTED"));
+    }
 }
 
 #[tokio::test]
