@@ -216,6 +216,7 @@ async fn a_revoked_key_is_refused_at_its_next_call_and_its_streams_end() {
     assert_eq!(stream.response().await.0, 1);
     let ended = timeout(Duration::from_secs(5), stream.answers.message()).await.unwrap().unwrap_err();
     assert_eq!(shown(&ended).2, "CREDENTIAL_REFUSED");
+    assert!(ended.message().ends_with("requests without an answer were not accepted"), "{ended:?}");
     let refused = stage.client().await.watch_order(by(NEW, watch("M1", "1"))).await;
     assert!(refused.is_ok(), "the new key stays valid");
 }

@@ -117,7 +117,7 @@ impl PayStream {
                 biased;
                 () = &mut caller_left => return,
                 () = &mut leaving => break Some(status::stream_shuts_down()),
-                refusal = &mut credential_ended => break Some(status::status(&refusal.into())),
+                refusal = &mut credential_ended => break Some(status::stream_is_refused(refusal)),
                 Some(()) = calls.next(), if !calls.is_empty() => {}
                 next = next_request(&mut self.requests, &answers) => match next {
                     Ok(Some((request, place))) => calls.push(answer(&self.service, self.until, &grant, request, place)),

@@ -168,6 +168,13 @@ pub(super) fn stream_shuts_down() -> Status {
     refused(RefusalReason::ShuttingDown, text)
 }
 
+/// The last message of a PayStream whose caller's credential is no longer accepted, after the
+/// answers of all requests that were taken.
+pub(super) fn stream_is_refused(refusal: AccessRefusal) -> Status {
+    let end = "The stream ends here; requests without an answer were not accepted";
+    refused(reason(&refusal.into()), format!("{}. {end}", refusal.text()))
+}
+
 /// The error of a request that cannot be decoded.
 pub(super) fn undecodable(reason: RefusalReason) -> Status {
     refused(reason, format!("{}. Nothing was accepted", problem(reason)))
@@ -227,7 +234,12 @@ mod tests {
             Refusal::WrongClock,
         ];
         let others = [RefusalReason::Undecodable, RefusalReason::TooLarge, RefusalReason::Compressed].map(undecodable);
-        let ends = [too_many_streams(), stream_shuts_down(), stream_is_undecodable(RefusalReason::TooLarge)];
+        let ends = [
+            too_many_streams(),
+            stream_shuts_down(),
+            stream_is_refused(AccessRefusal::Denied(twqr_callers::Denial::UnknownKey)),
+            stream_is_undecodable(RefusalReason::TooLarge),
+        ];
         let statuses = refusals.iter().map(status).chain(others).chain(ends).collect::<Vec<_>>();
         for status in &statuses {
             let info = status.get_details_error_info().unwrap_or_else(|| panic!("no ErrorInfo: {status:?}"));
