@@ -33,18 +33,17 @@ pub struct ListenerTls {
     pub key_file: PathBuf,
     /// The authorities of callers' certificates; empty: callers show none.
     pub client_ca_file: PathBuf,
-    /// Whether each caller must show one.
-    pub client_certificates: ClientCertificates,
+    /// Whether each caller must show one; absent: it must, if `client_ca_file` is set.
+    pub client_certificates: Option<ClientCertificates>,
 }
 
 /// Whether a caller must show a certificate.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum ClientCertificates {
     /// A caller may show one.
     Optional,
     /// A caller without one is refused.
-    #[default]
     Required,
 }
 
@@ -81,7 +80,7 @@ impl ListenerTls {
             protocol,
             identity: identity(section, &self.certificate_file, &self.key_file),
             client_ca: is_set(&self.client_ca_file).then(|| pem(section, "client_ca_file", &self.client_ca_file)),
-            requires_certificate: self.client_certificates == ClientCertificates::Required,
+            requires_certificate: self.client_certificates != Some(ClientCertificates::Optional),
         })
     }
 
@@ -90,6 +89,9 @@ impl ListenerTls {
         let mut faults = pair_faults(section, certificate, key);
         if is_set(&self.client_ca_file) && !certificate {
             faults.push(format!("{section}.client_ca_file needs {section}.certificate_file"));
+        }
+        if self.client_certificates == Some(ClientCertificates::Required) && !is_set(&self.client_ca_file) {
+            faults.push(format!("{section}.client_certificates is \"required\", which needs {section}.client_ca_file"));
         }
         faults
     }
@@ -185,6 +187,10 @@ mod tests {
             ("grpc.certificate_file = \"a\"", "tls.grpc.certificate_file needs tls.grpc.key_file"),
             ("pos_http.key_file = \"a\"", "tls.pos_http.key_file needs tls.pos_http.certificate_file"),
             ("operators.client_ca_file = \"a\"", "tls.operators.client_ca_file needs tls.operators.certificate_file"),
+            (
+                "grpc = { certificate_file = \"a\", key_file = \"b\", client_certificates = \"required\" }",
+                "tls.grpc.client_certificates is \"required\", which needs tls.grpc.client_ca_file",
+            ),
             ("wallet.server_name = \"a\"", "tls.wallet.ca_file is empty, must name the authority"),
             (
                 "fisc = { ca_file = \"a\", certificate_file = \"b\" }",

@@ -56,7 +56,7 @@ impl Authority {
             certificate_file: self.file("server.pem"),
             key_file: self.file("server.key"),
             client_ca_file: self.file("ca.pem"),
-            client_certificates: ClientCertificates::Required,
+            client_certificates: Some(ClientCertificates::Required),
         };
         let peer = PeerTls {
             ca_file: self.file("ca.pem"),

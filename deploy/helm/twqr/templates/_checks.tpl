@@ -24,6 +24,18 @@
 {{- if not (or $config.access.required $config.access.insecure) -}}
 {{- fail "config.access.required is false, so everyone who reaches the pods could pay: set it, or set config.access.insecure" -}}
 {{- end -}}
+{{- range $name := list "grpc" "posHttp" "operators" -}}
+{{- $tls := get $.Values.tls $name -}}
+{{- if and $tls.clientCaSecret (not $tls.secret) -}}
+{{- fail (printf "tls.%s.secret is empty, so tls.%s.clientCaSecret would have no effect: set both, or none" $name $name) -}}
+{{- end -}}
+{{- end -}}
+{{- range $name := list "wallet" "fisc" -}}
+{{- $tls := get $.Values.tls $name -}}
+{{- if and (or $tls.certSecret $tls.serverName) (not $tls.caSecret) -}}
+{{- fail (printf "tls.%s.caSecret is empty, so the connections would be plain text: set it, or neither certSecret nor serverName" $name) -}}
+{{- end -}}
+{{- end -}}
 {{- $least := add (divf (int $config.drain_delay_ms) 1000 | ceil | int) 25 -}}
 {{- if lt (int .Values.pod.terminationGracePeriodSeconds) (int $least) -}}
 {{- fail (printf "pod.terminationGracePeriodSeconds must be %d or more: config.drain_delay_ms, up to 14 s of drain, and time to end" $least) -}}
