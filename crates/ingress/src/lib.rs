@@ -14,6 +14,7 @@ mod metrics;
 mod pay;
 mod pending_calls;
 mod probe;
+mod protocol_versions;
 mod readiness_probe;
 mod refusal;
 mod repeats;
@@ -158,7 +159,7 @@ pub async fn run(
     let shards = ShardCount(shards);
     let (admission, to_measure) = Admission::new(settings.admission, shards);
     let (partition, calls_max) = (hold.partition.index, settings.calls_max);
-    let pending = PendingCalls::new(partition, calls_max, settings.in_progress_code, admission.clone());
+    let pending = PendingCalls::new(partition, shards, calls_max, settings.in_progress_code, admission.clone());
     let repeats = Repeats::new(settings.repeats_size);
     let mut tasks = JoinSet::new();
     let (access, callers) = open_access(settings.access, &journal, &context, &mut tasks);

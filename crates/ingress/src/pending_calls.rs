@@ -3,20 +3,21 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
+    atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use rand::Rng;
 use tokio::sync::mpsc::{self, error::TrySendError};
-use twqr_order::{NONCES_SINCE, PROTECTED_TOKENS_SINCE, ReplyTo};
-use twqr_types::{StatusCode, UnixMs};
+use twqr_order::ReplyTo;
+use twqr_types::{ShardCount, StatusCode, UnixMs};
 use twqr_wire::convert::ReplyRecord;
 
 use crate::{
     admission::{Admission, Ticket},
     metrics::{self, CallKind},
+    protocol_versions::ProtocolVersions,
 };
 
 /// How many unread replies one pending call may have. A router replies once for each change of the
@@ -36,10 +37,8 @@ pub(crate) struct PendingCalls {
     admission: Arc<Admission>,
     /// The policy's StatusCode for orders in progress, from the newest reply that named it.
     in_progress_code: ArcSwap<StatusCode>,
-    /// The policy's protocol version, from the replies; 0 until one named it. It never falls.
-    protocol_version: AtomicU32,
-    /// Whether a reply has named something of a policy, and with it the version.
-    knows_policy: AtomicBool,
+    /// The protocol versions that the replies have named.
+    pub(crate) versions: ProtocolVersions,
 }
 
 /// Where the replies to one call go.
@@ -85,11 +84,12 @@ pub(crate) struct PendingCall {
 }
 
 impl PendingCalls {
-    /// An empty table for the calls that are answered on this partition of `replies`. There may be
-    /// a quarter as many watches as calls, and at least one. `in_progress_code` is used until a
-    /// reply names another code.
+    /// An empty table for the calls to these shards that are answered on this partition of
+    /// `replies`. There may be a quarter as many watches as calls, and at least one.
+    /// `in_progress_code` is used until a reply names another code.
     pub(crate) fn new(
         partition: u32,
+        shards: ShardCount,
         calls_max: usize,
         in_progress_code: StatusCode,
         admission: Arc<Admission>,
@@ -102,26 +102,13 @@ impl PendingCalls {
             watches: Places::new((calls_max / 4).max(1)),
             admission,
             in_progress_code: ArcSwap::from_pointee(in_progress_code),
-            protocol_version: AtomicU32::new(0),
-            knows_policy: AtomicBool::new(false),
+            versions: ProtocolVersions::new(shards),
         })
     }
 
     /// The StatusCode for orders in progress.
     pub(crate) fn in_progress_code(&self) -> StatusCode {
         **self.in_progress_code.load()
-    }
-
-    /// Whether the routers refuse a request whose nonce was used before, as far as is known.
-    pub(crate) fn has_nonces(&self) -> bool {
-        self.protocol_version.load(Ordering::Relaxed) >= NONCES_SINCE
-    }
-
-    /// Whether every router reads protected card tokens: from protocol version 3 on. Before a
-    /// reply names a policy it is assumed, since a token in the clear cannot be taken back.
-    pub(crate) fn takes_protected_tokens(&self) -> bool {
-        let is_known = self.knows_policy.load(Ordering::Acquire);
-        !is_known || self.protocol_version.load(Ordering::Relaxed) >= PROTECTED_TOKENS_SINCE
     }
 
     /// Adds a call that the routers answer until `until`. Returns `None` if too many of its kind
@@ -155,9 +142,7 @@ impl PendingCalls {
         {
             self.in_progress_code.store(Arc::new(code));
         }
-        self.protocol_version.fetch_max(reply.protocol_version, Ordering::Relaxed);
-        // After the version, which it makes valid.
-        self.knows_policy.fetch_or(reply.in_progress_code.is_some(), Ordering::Release);
+        self.versions.learn(&reply);
         let correlation = reply.correlation;
         let sent = self.addressees.get(&correlation).map(|to| (to.replies.try_send(reply), to.ticket));
         if let Some((_, Some(ticket))) = sent {
@@ -193,16 +178,15 @@ impl Drop for PendingCall {
 mod tests {
     use std::{num::NonZeroU16, time::Duration};
 
-    use twqr_types::ShardCount;
-
     use super::*;
     use crate::admission::AdmissionSettings;
 
     #[tokio::test]
     async fn a_call_that_leaves_too_many_replies_unread_is_ended() {
         let settings = AdmissionSettings { delay: Duration::from_millis(100), limit_min: 8, limit_max: 8 };
-        let (admission, _to_measure) = Admission::new(settings, ShardCount(NonZeroU16::MIN));
-        let table = PendingCalls::new(0, 1, StatusCode::FISC_ABNORMAL, admission);
+        let shards = ShardCount(NonZeroU16::MIN);
+        let (admission, _to_measure) = Admission::new(settings, shards);
+        let table = PendingCalls::new(0, shards, 1, StatusCode::FISC_ABNORMAL, admission);
         let mut call = table.open(CallKind::Call, UnixMs(0), None).unwrap();
         for _ in 0..=REPLIES_LEN_MAX {
             table.deliver(ReplyRecord::probe(call.reply_to.correlation));

@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use twqr_order::POLICY_SHARD;
 use twqr_types::{MerchantId, MerchantTradeNo, OrderKey, ShardCount, ShardId};
 use twqr_wire::convert::encode_query;
 
@@ -42,13 +41,14 @@ impl Probe {
     }
 }
 
-/// Whether the routers refuse a request whose nonce was used before. Asks them if no reply has said
-/// so yet.
-pub(crate) async fn has_nonces(router: &RouterClient) -> bool {
-    if !router.pending.has_nonces()
-        && let Some(probe) = Probe::on(POLICY_SHARD, router.shards)
+/// Whether the shard refuses a request whose nonce was used before. Asks it if no reply of it has
+/// said so yet.
+pub(crate) async fn has_nonces(router: &RouterClient, shard: ShardId) -> bool {
+    let versions = &router.pending.versions;
+    if !versions.has_nonces(shard)
+        && let Some(probe) = Probe::on(shard, router.shards)
     {
         probe.is_answered(router).await;
     }
-    router.pending.has_nonces()
+    versions.has_nonces(shard)
 }

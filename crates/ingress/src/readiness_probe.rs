@@ -134,7 +134,7 @@ mod tests {
         let router = RouterClient {
             journal: sim.session("ingress-0"),
             shards,
-            pending: PendingCalls::new(0, 100, StatusCode::FISC_ABNORMAL, admission.clone()),
+            pending: PendingCalls::new(0, shards, 100, StatusCode::FISC_ABNORMAL, admission.clone()),
             admission,
             clock: Arc::new(SystemClock),
             card_keys: CardKeys::default(),

@@ -105,15 +105,17 @@ impl RouterClient {
         self.protect(form, |token| self.card_keys.protect_compared(token, &form.key))
     }
 
-    /// Protects the card token, unless older builds take part, which cannot read a protected one.
+    /// Protects the card token, unless older builds take part at the order's shard, which cannot
+    /// read a protected one.
     /// Without a key the request is refused before anything is accepted.
     fn protect(
         &self,
         form: &PayForm,
         protect: impl FnOnce(&CardToken) -> Result<ProtectedToken, NoKey>,
     ) -> Result<PayForm, Refusal> {
+        let shard = form.key.shard(self.shards);
         let card_token = match &form.card_token {
-            RecordedToken::Clear(token) if self.pending.takes_protected_tokens() => {
+            RecordedToken::Clear(token) if self.pending.versions.takes_protected_tokens(shard) => {
                 RecordedToken::Protected(Box::new(protect(token).map_err(|lacking| Refusal::unprotected(&lacking))?))
             }
             RecordedToken::Clear(_) | RecordedToken::Protected(_) => form.card_token.clone(),

@@ -10,7 +10,8 @@ use support::{Stage, order, paid, payment, settings};
 use tonic::Code;
 use twqr_card_keys::CardKeys;
 use twqr_ingress::Settings;
-use twqr_types::{PayForm, RecordedToken, StatusCode};
+use twqr_order::EffectId;
+use twqr_types::{PayForm, RecordedToken, ShardId, StatusCode};
 use twqr_wire::{
     convert::{ReplyRecord, encode_reply_record},
     pos::PayResponse,
@@ -24,6 +25,7 @@ async fn pay(stage: &Stage, number: &str, protocol_version: u32) -> PayForm {
     let call = tokio::spawn(async move { client.pay(request).await });
     let written = stage.pay_requests(before + 1).await.pop().unwrap();
     let reply = ReplyRecord {
+        id: Some(EffectId { shard: ShardId(0), offset: 0, n: 0 }),
         correlation: written.reply_to.correlation,
         protocol_version,
         in_progress_code: Some(StatusCode::FISC_ABNORMAL),

@@ -89,7 +89,11 @@ impl CallHandler {
             return Ok(SignedBy { key: signature.key, nonce: None });
         }
         let signature = self.keys.message_signature_of(members, head, body, now).map_err(PosRefusal::of_signature)?;
-        if !has_nonces(&self.api.router).await {
+        // A request without a valid key is refused by its fields.
+        let router = &self.api.router;
+        if let Some(key) = request.order_key()
+            && !has_nonces(router, key.shard(router.shards)).await
+        {
             return Err(PosRefusal::without_nonces());
         }
         Ok(SignedBy { key: signature.key, nonce: Some(signature.nonce) })

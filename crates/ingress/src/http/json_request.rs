@@ -3,7 +3,8 @@
 //! fault.
 
 use twqr_types::{
-    GatewayTradeNo, MerchantId, MerchantTradeNo, PosId, RawPay, RawQuery, RawRefund, SendTime, StoreId, UnixMs,
+    GatewayTradeNo, MerchantId, MerchantTradeNo, OrderKey, PosId, RawPay, RawQuery, RawRefund, SendTime, StoreId,
+    UnixMs,
 };
 
 use super::json::{Json, JsonFault, Object};
@@ -41,6 +42,15 @@ impl JsonRequest {
             merchant_trade_no: text("MerchantTradeNo", MerchantTradeNo::LEN_MAX),
             pos_id: text("PosID", PosId::LEN_MAX),
         }
+    }
+
+    /// The key of the order that the request names; absent if it has no valid one.
+    pub(super) fn order_key(&self) -> Option<OrderKey> {
+        let Echoes { merchant_id, merchant_trade_no, .. } = self.echoes();
+        Some(OrderKey {
+            merchant_id: MerchantId::parse(merchant_id).ok()?,
+            merchant_trade_no: MerchantTradeNo::parse(merchant_trade_no).ok()?,
+        })
     }
 
     /// TradeAmount, if the request has one that is a whole number.
