@@ -136,10 +136,13 @@ impl Policy {
         faults
     }
 
-    /// Lists the routes whose prefix is longer than what a protected card token shows. They are not
-    /// among [`Policy::faults`], because a record with such a policy is valid: earlier builds
-    /// accepted them.
+    /// Lists the routes whose prefix is longer than what a protected card token shows; none before
+    /// [`PROTECTED_TOKENS_SINCE`]. They are not among [`Policy::faults`], because a record with
+    /// such a policy is valid: earlier builds accepted them.
     pub fn long_prefixes(&self) -> Vec<PolicyFault> {
+        if self.protocol_version < PROTECTED_TOKENS_SINCE {
+            return Vec::new();
+        }
         let fault = |(i, route): (usize, &Route)| {
             route.prefix_fault().map(|problem| PolicyFault { place: format!("routes[{i}].prefix"), problem })
         };

@@ -226,6 +226,15 @@ open = false
 "#;
 
     #[test]
+    fn a_prefix_may_be_longer_than_protected_tokens_show_before_they_are_written() {
+        for (version, is_valid) in [(2, true), (3, false)] {
+            let text = format!("protocol_version = {version}\nroutes = [{{ prefix = \"2299\", code_lengths = [6] }}]");
+            let document: PolicyDocument = toml::from_str(&text).unwrap();
+            assert_eq!(document.policy().is_ok(), is_valid, "{version}");
+        }
+    }
+
+    #[test]
     fn a_policy_is_the_same_after_conversion_to_a_document_and_back() {
         let listed = PolicyDocument { accepted_merchants: "listed".into(), ..PolicyDocument::default() };
         for document in [PolicyDocument::default(), toml::from_str(EVERYTHING).unwrap(), listed] {
