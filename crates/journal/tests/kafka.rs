@@ -58,7 +58,7 @@ async fn topics_are_created_once_and_later_differences_are_named() {
     let missing = KafkaJournal::connect(settings.clone(), "one").await.err().unwrap().to_string();
     assert!(missing.contains("order-states") && missing.contains("twqr topics apply"), "{missing}");
     let first = plan(settings.clone(), &LAYOUT).await.unwrap();
-    assert_eq!((first.create.len(), first.deviations.len(), first.record), (7, 0, true));
+    assert_eq!((first.create.len(), first.deviations.len(), first.record), (8, 0, true));
     apply(settings.clone(), &LAYOUT, &first).await.unwrap();
     let second = plan(settings.clone(), &LAYOUT).await.unwrap();
     assert!(second.is_empty(), "{second:?}");
