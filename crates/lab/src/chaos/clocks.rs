@@ -12,9 +12,13 @@ use super::Stage;
 
 /// So far a clock jumps, in s: much more than `clock_skew_max_ms`.
 const JUMP_S: i32 = 20;
-/// How long a process may take to notice that its clock is wrong, or right again. It reads the file
-/// once a second, and compares its clock with the brokers' once a second.
+/// How long a process may take to notice that its clock is wrong. It reads the file once a second,
+/// and compares its clock with the brokers' once a second.
 const NOTICED_WITHIN: Duration = Duration::from_secs(15);
+/// How long a process may take to be ready again once its clock is right. A thread of the Kafka
+/// client that waits by the clock waits longer by as much as the clock is set back (20 s were
+/// seen), and a claim that read nothing meanwhile is tried again.
+const READY_WITHIN: Duration = Duration::from_secs(60);
 /// The time under load with a wrong clock: longer than a payment waits to be sent.
 const WRONG_FOR: Duration = Duration::from_secs(5);
 /// How often readiness is looked at.
@@ -92,6 +96,6 @@ async fn until(stage: &Stage, name: &str, ready: bool) -> anyhow::Result<()> {
         }
         anyhow::Ok(())
     };
-    let wanted = if ready { "ready" } else { "unready" };
-    timeout(NOTICED_WITHIN, reached).await.with_context(|| format!("{name} did not become {wanted}"))?
+    let (wanted, within) = if ready { ("ready", READY_WITHIN) } else { ("unready", NOTICED_WITHIN) };
+    timeout(within, reached).await.with_context(|| format!("{name} did not become {wanted}"))?
 }
