@@ -87,7 +87,7 @@ where
         let (health, part, check, hold) = (context.health.clone(), part.clone(), check.clone(), hold.clone());
         seats.spawn(async move { seat.keep(|| health.part(part(index)), || check(index), hold).await });
     }
-    let mut is_member = false;
+    let (mut is_member, mut announced) = (false, Announced::default());
     let mut checks = tokio::time::interval(CHECK);
     let ended = loop {
         let assigned = tokio::select! {
@@ -108,8 +108,7 @@ where
         match assigned {
             Ok(assigned) => {
                 // Before the group's part is ready, so that the process is not ready in between.
-                let names = assigned.iter().map(|index| part(*index));
-                names.filter(|name| !context.health.has(name)).for_each(|name| drop(context.health.part(name)));
+                announced.change(&assigned, &part, &context.health);
                 hint_all(&hints, &assigned);
                 is_member = true;
             }
@@ -132,6 +131,30 @@ fn report_holders(group: &Part, holders: &Holders, topic: Topic) {
         Some(index) => group.not_ready(format!("no holder of {}/{index} shows signs of life", topic.name())),
         None if group.is_ready() => {}
         None => group.ready(),
+    }
+}
+
+/// The parts of assigned partitions, which must exist before their seats notice the assignment.
+#[derive(Default)]
+struct Announced(BTreeMap<u32, Part>);
+
+impl Announced {
+    /// Adds the parts of these partitions. A part of another partition is removed if it has not
+    /// begun: if the group changes its mind at once, its seat never notices that it was wanted.
+    fn change(&mut self, assigned: &BTreeSet<u32>, part: impl Fn(u32) -> String, health: &Health) {
+        self.0.retain(|index, part| {
+            let is_assigned = assigned.contains(index);
+            if !is_assigned {
+                part.remove_if_starting();
+            }
+            is_assigned
+        });
+        for index in assigned {
+            let name = part(*index);
+            if !health.has(&name) {
+                self.0.insert(*index, health.part(name));
+            }
+        }
     }
 }
 
@@ -186,6 +209,20 @@ mod tests {
         for (member, _, context) in &members {
             assert!(context.health.is_ready(), "{member}: {:?}", context.health.report());
         }
+    }
+
+    #[test]
+    fn a_partition_that_is_assigned_and_taken_away_at_once_leaves_no_part() {
+        let (health, mut announced) = (Health::default(), Announced::default());
+        let part = |index: u32| format!("router/shard-{index}");
+        announced.change(&(0..4).collect(), part, &health);
+        let begun = health.part(part(3));
+        begun.not_ready("claiming");
+        announced.change(&(0..2).collect(), part, &health);
+        let left: Vec<u32> = (0..4).filter(|index| health.has(&part(*index))).collect();
+        assert_eq!(left, [0, 1, 3], "the seat of 3 has begun, and removes its part itself");
+        announced.change(&(0..4).collect(), part, &health);
+        assert!((0..4).all(|index| health.has(&part(index))));
     }
 
     /// Shows signs of life until it is asked to stop or loses the partition.

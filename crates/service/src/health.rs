@@ -53,7 +53,7 @@ impl Health {
     /// Adds a part under a name such as `router/shard-3`.
     pub fn part(&self, name: impl Into<String>) -> Part {
         let part = Part { health: self.clone(), name: name.into() };
-        part.not_ready("starting");
+        part.report(starting());
         part
     }
 
@@ -150,6 +150,11 @@ impl Health {
     }
 }
 
+/// The state of a new part.
+fn starting() -> PartState {
+    PartState::NotReady("starting".to_owned())
+}
+
 impl Part {
     /// Reports that the part does its work.
     pub fn ready(&self) {
@@ -183,6 +188,15 @@ impl Part {
     /// Reports that the process must be restarted, and why.
     pub fn dead(&self, why: &str) {
         self.health.dead.send_replace(Some(format!("{}: {why}", self.name)));
+    }
+
+    /// Removes the part from the health report if it has reported nothing yet.
+    pub fn remove_if_starting(&self) {
+        self.health.change(|parts| {
+            if parts.get(&self.name).is_some_and(|state| *state == starting()) {
+                parts.remove(&self.name);
+            }
+        });
     }
 
     /// Removes the part from the health report.
