@@ -85,12 +85,22 @@ impl Fairness {
     fn refused(&self, of: Limited, name: &str, excess: Excess) -> Refusal {
         metrics::limited(of, excess == Excess::Calls);
         if let Some(suppressed) = self.log.lock().unwrap_or_else(PoisonError::into_inner).permit() {
+            let name = loggable(of, name);
             warn!(?of, name, ?excess, suppressed, "a call was refused: it is one too many of its caller or merchant");
         }
         match excess {
             Excess::Calls => Refusal::ConcurrencyExceeded(of, RETRY_AFTER),
             Excess::Rate(after) => Refusal::RateExceeded(of, after),
         }
+    }
+}
+
+/// The name that may be logged. That of a caller is configured. A MerchantID is still what the
+/// request says: text of any kind, such as a card token in the wrong field.
+fn loggable(of: Limited, name: &str) -> Option<&str> {
+    match of {
+        Limited::Caller => Some(name),
+        Limited::Merchant => None,
     }
 }
 
@@ -200,6 +210,12 @@ mod tests {
 
     fn of_merchants(merchant: UseLimits) -> Fairness {
         Fairness::new(FairnessSettings { merchant, ..FairnessSettings::default() })
+    }
+
+    #[test]
+    fn text_of_a_request_is_not_logged() {
+        assert_eq!(loggable(Limited::Caller, "shop"), Some("shop"));
+        assert_eq!(loggable(Limited::Merchant, "22abcdefghijklmnop"), None);
     }
 
     #[tokio::test(start_paused = true)]
