@@ -2,8 +2,8 @@
 //! an API key, acts for its merchants with its operations, and may have roles of operators.
 //!
 //! The configuration names the first callers. A change of a caller is a record in the topic
-//! `callers`; [`Book`] takes it if its version is the next one. So every process that has read the
-//! same records has the same callers. Nothing here does I/O.
+//! `callers`; [`Book`] takes it if its version is above the newest. So every process that has read
+//! the same records has the same callers. Nothing here does I/O.
 
 mod book;
 mod caller;

@@ -1,5 +1,6 @@
 //! `ListCallers` and `ChangeCaller`. A change of a caller is a record in the topic `callers`, which
-//! every process takes if its version is the next one. The tracker reads it back as all others do.
+//! every process takes if its version is above the newest. The tracker reads it back as all others
+//! do.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -15,11 +16,10 @@ use twqr_wire::{
     ops::{CallerEntry, ChangeCallerRequest, ListCallersResponse},
 };
 
-use super::{
-    change::{ChangeTimes, append_changes_to, invalid_arguments, text_violations},
-    policy::{DOMAIN, VERSION_CONFLICT},
-};
+use super::change::{ChangeTimes, DOMAIN, append_changes_to, conflict, invalid_arguments, text_violations};
 
+/// The ErrorInfo reason if the change may be written, but was not read back in time.
+const CALLER_UNDECIDED: &str = "CALLER_UNDECIDED";
 /// How many callers there may be.
 const CALLERS_MAX: usize = 10_000;
 
@@ -123,17 +123,12 @@ impl CallersEditor {
     }
 }
 
-fn conflict(expected: u64, newest: u64) -> Status {
-    let metadata = HashMap::from([("newest_version".to_owned(), newest.to_string())]);
-    let message =
-        format!("nothing was changed: version {expected} was expected to be the newest, but version {newest} is");
-    let details = ErrorDetails::with_error_info(VERSION_CONFLICT, DOMAIN, metadata);
-    Status::with_error_details(Code::Aborted, message, details)
-}
-
 fn undecided(change: &CallerChange) -> Status {
-    Status::unavailable(format!(
+    let metadata = HashMap::from([("version".to_owned(), change.version.to_string())]);
+    let message = format!(
         "it is not known whether version {} of {} was written; check with `twqr callers list` before you try again",
         change.version, change.name
-    ))
+    );
+    let details = ErrorDetails::with_error_info(CALLER_UNDECIDED, DOMAIN, metadata);
+    Status::with_error_details(Code::Unavailable, message, details)
 }

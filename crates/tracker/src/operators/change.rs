@@ -1,9 +1,12 @@
-//! What changes of the policy and of the directory of merchants have in common: who, why and when,
-//! how they are written, and how their faults are reported.
+//! What changes of the policy, of the directory of merchants and of callers have in common: who,
+//! why and when, how they are written, and how their faults are reported.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicI64, Ordering},
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
 };
 
 use tokio::time::{Instant, timeout_at};
@@ -15,6 +18,10 @@ use twqr_order::POLICY_SHARD;
 use twqr_service::Clock;
 use twqr_types::UnixMs;
 
+/// The domain of our errors (`google.rpc.ErrorInfo`).
+pub(super) const DOMAIN: &str = "twqr";
+/// The ErrorInfo reason if another change was taken first, so that nothing was changed.
+const VERSION_CONFLICT: &str = "VERSION_CONFLICT";
 /// The longest `who` and `why` of a change, in characters.
 const TEXT_LEN_MAX: usize = 200;
 
@@ -38,6 +45,15 @@ impl ChangeTimes {
         let (Ok(last) | Err(last)) = last;
         UnixMs(now.max(last + 1))
     }
+}
+
+/// Nothing was changed, since this is the newest version, and another one was expected.
+pub(super) fn conflict(expected: u64, newest: u64) -> Status {
+    let metadata = HashMap::from([("newest_version".to_owned(), newest.to_string())]);
+    let message =
+        format!("nothing was changed: version {expected} was expected to be the newest, but version {newest} is");
+    let details = ErrorDetails::with_error_info(VERSION_CONFLICT, DOMAIN, metadata);
+    Status::with_error_details(Code::Aborted, message, details)
 }
 
 /// Appends records of changes to the shard whose router decides about them. Returns false if they

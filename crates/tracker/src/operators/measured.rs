@@ -21,7 +21,7 @@ use twqr_access::{Access, AccessRefusal, Grant};
 use twqr_callers::Role;
 use twqr_wire::ops::operator_service_server::OperatorServiceServer;
 
-use super::{Operators, policy::DOMAIN};
+use super::{Operators, change::DOMAIN};
 use crate::metrics;
 
 /// The methods of the operators' API. Only these become labels, whatever a caller asks for.

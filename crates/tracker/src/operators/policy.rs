@@ -15,13 +15,9 @@ use twqr_wire::{
     ops::{ApplyPolicyRequest, GetPolicyResponse, PolicyHistoryEntry, ShardPolicy},
 };
 
-use super::change::{ChangeTimes, append_changes, invalid_arguments, text_violations};
+use super::change::{ChangeTimes, DOMAIN, append_changes, conflict, invalid_arguments, text_violations};
 use crate::policies::{Policies, newest, version};
 
-/// The domain of our errors (`google.rpc.ErrorInfo`).
-pub(super) const DOMAIN: &str = "twqr";
-/// The ErrorInfo reason if another change was taken first, so that nothing was changed.
-pub(super) const VERSION_CONFLICT: &str = "VERSION_CONFLICT";
 /// The ErrorInfo reason if the change may be written, but no decision on it was read in time.
 const POLICY_UNDECIDED: &str = "POLICY_UNDECIDED";
 
@@ -165,14 +161,6 @@ fn history(versions: &PolicyVersions) -> Vec<PolicyHistoryEntry> {
         day_begins_min: Some(change.policy.cut_off.minutes()),
     };
     versions.iter().map(entry).collect()
-}
-
-fn conflict(expected: u64, newest: u64) -> Status {
-    let metadata = HashMap::from([("newest_version".to_owned(), newest.to_string())]);
-    let message =
-        format!("nothing was changed: version {expected} was expected to be the newest, but version {newest} is");
-    let details = ErrorDetails::with_error_info(VERSION_CONFLICT, DOMAIN, metadata);
-    Status::with_error_details(Code::Aborted, message, details)
 }
 
 fn undecided(version: u64) -> Status {
