@@ -18,7 +18,7 @@ const NOTICED_WITHIN: Duration = Duration::from_secs(15);
 /// How long a process may take to be ready again once its clock is right. A thread of the Kafka
 /// client that waits by the clock waits longer by as much as the clock is set back (20 s were
 /// seen), and a claim that read nothing meanwhile is tried again.
-const READY_WITHIN: Duration = Duration::from_secs(60);
+const READY_WITHIN: Duration = Duration::from_mins(1);
 /// The time under load with a wrong clock: longer than a payment waits to be sent.
 const WRONG_FOR: Duration = Duration::from_secs(5);
 /// How often readiness is looked at.
