@@ -12,13 +12,11 @@
 
 mod client;
 mod fetcher;
-mod gather;
 mod group;
 mod layout;
 mod positions;
 mod producer;
 mod replies;
-mod statistics;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -95,7 +93,7 @@ impl KafkaJournal {
         metrics::register();
         let client = Client::new(settings, member)?;
         let layout = layout::check(&client).await?;
-        let producer = Producer::new(client.clone())?;
+        let producer = Producer::start(&client)?;
         let positions = Group::ALL
             .into_iter()
             .map(|group| Ok((group, Positions::new(client.clone(), group)?)))
@@ -193,8 +191,7 @@ impl Journal for KafkaJournal {
     }
 
     async fn close(&self) {
-        let producer = self.producer.clone();
-        drop(tokio::task::spawn_blocking(move || producer.close()).await);
+        self.producer.close().await;
     }
 }
 

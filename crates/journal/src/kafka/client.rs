@@ -96,6 +96,11 @@ impl Client {
         base(&self.settings, &self.member)
     }
 
+    /// By which name the brokers know this process.
+    pub(super) fn member(&self) -> &str {
+        &self.member
+    }
+
     pub(super) fn listener(&self) -> Listener {
         Listener { problem: self.problem.clone() }
     }

@@ -11,7 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::lock;
+use super::delivery::QUEUED_MESSAGES_MAX;
+use crate::kafka::lock;
 
 /// The pause after a round for each record in it: rounds grow where more records than one arrive in
 /// this time.
@@ -19,8 +20,6 @@ const PAUSE: Duration = Duration::from_micros(500);
 /// The longest pause. With a shorter one a busy machine answers later, because it is full of
 /// requests (`load-tests/README.md`).
 const PAUSE_MAX: Duration = Duration::from_millis(5);
-/// How many records may wait for the next round before further appends are refused.
-const WAITING_MAX: usize = 500_000;
 
 /// Decides when appends are sent. `T` is an append.
 pub(super) struct Gather<T> {
@@ -51,7 +50,7 @@ impl<T> Gather<T> {
     /// Returns it if too many records wait already, or after [`Gather::close`].
     pub(super) fn add(&self, append: T, records: usize, send: impl FnOnce(T)) -> Result<(), T> {
         let mut state = lock(&self.state);
-        if state.is_closed || state.records >= WAITING_MAX {
+        if state.is_closed || state.records >= QUEUED_MESSAGES_MAX {
             return Err(append);
         }
         let now = Instant::now();

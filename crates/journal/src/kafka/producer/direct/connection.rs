@@ -1,0 +1,112 @@
+//! A connection to a broker: one request at a time, and its answer.
+
+use std::{io, time::Duration};
+
+use bytes::{Buf, Bytes, BytesMut};
+use kafka_protocol::{
+    messages::{RequestHeader, ResponseHeader},
+    protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+use super::cluster::Address;
+
+/// How long connecting may take.
+const CONNECT: Duration = Duration::from_secs(3);
+/// The largest answer that is read, in bytes.
+const ANSWER_BYTES_MAX: usize = 16 << 20;
+
+/// A connection. After an error it must be dropped, since an answer may still arrive on it.
+pub(super) struct Connection {
+    stream: TcpStream,
+    client_id: StrBytes,
+    /// The number of the latest request, which its answer repeats.
+    correlation: i32,
+    buffer: BytesMut,
+}
+
+impl Connection {
+    pub(super) async fn open(address: &Address, client_id: &str) -> io::Result<Self> {
+        let connecting = TcpStream::connect((address.host.as_str(), address.port));
+        let stream = timeout(CONNECT, connecting).await.map_err(|_| timed_out(CONNECT))??;
+        stream.set_nodelay(true)?;
+        let client_id = StrBytes::from_string(client_id.to_owned());
+        Ok(Self { stream, client_id, correlation: 0, buffer: BytesMut::new() })
+    }
+
+    /// Sends a request of this version of the protocol, and waits for its answer.
+    pub(super) async fn call<R: Request>(
+        &mut self,
+        request: &R,
+        version: i16,
+        within: Duration,
+    ) -> io::Result<R::Response> {
+        let exchange = async {
+            self.send(request, version).await?;
+            self.receive::<R>(version).await
+        };
+        timeout(within, exchange).await.map_err(|_| timed_out(within))?
+    }
+
+    async fn send<R: Request>(&mut self, request: &R, version: i16) -> io::Result<()> {
+        self.correlation = self.correlation.wrapping_add(1);
+        let header = RequestHeader::default()
+            .with_request_api_key(R::KEY)
+            .with_request_api_version(version)
+            .with_correlation_id(self.correlation)
+            .with_client_id(Some(self.client_id.clone()));
+        self.buffer.clear();
+        self.buffer.extend_from_slice(&[0; LENGTH_BYTES]);
+        header.encode(&mut self.buffer, R::header_version(version)).map_err(invalid)?;
+        request.encode(&mut self.buffer, version).map_err(invalid)?;
+        let length = u32::try_from(self.buffer.len() - LENGTH_BYTES).map_err(invalid)?;
+        self.buffer[..LENGTH_BYTES].copy_from_slice(&length.to_be_bytes());
+        self.stream.write_all(&self.buffer).await
+    }
+
+    async fn receive<R: Request>(&mut self, version: i16) -> io::Result<R::Response> {
+        let mut answer = self.receive_frame().await?;
+        let header = ResponseHeader::decode(&mut answer, R::Response::header_version(version)).map_err(invalid)?;
+        if header.correlation_id != self.correlation {
+            return Err(invalid("the answer belongs to another request"));
+        }
+        R::Response::decode(&mut answer, version).map_err(invalid)
+    }
+
+    async fn receive_frame(&mut self) -> io::Result<Bytes> {
+        self.buffer.clear();
+        while self.buffer.len() < LENGTH_BYTES {
+            self.read_more().await?;
+        }
+        let length = usize::try_from(self.buffer.get_u32()).map_err(invalid)?;
+        if length > ANSWER_BYTES_MAX {
+            return Err(invalid("the answer is too long"));
+        }
+        while self.buffer.len() < length {
+            self.read_more().await?;
+        }
+        Ok(self.buffer.split_to(length).freeze())
+    }
+
+    async fn read_more(&mut self) -> io::Result<()> {
+        match self.stream.read_buf(&mut self.buffer).await? {
+            0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the broker closed the connection")),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The bytes in front of a request or an answer that say how long it is.
+const LENGTH_BYTES: usize = 4;
+
+fn timed_out(after: Duration) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {after:?}"))
+}
+
+fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}

@@ -1,0 +1,252 @@
+//! Sends to one broker what waits for the partitions that it leads: one request after another.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use kafka_protocol::{
+    error::ResponseError,
+    messages::{
+        InitProducerIdRequest, ProduceRequest, ProduceResponse, ProducerId,
+        produce_request::{PartitionProduceData, TopicProduceData},
+        produce_response::PartitionProduceResponse,
+    },
+};
+use tokio::sync::Notify;
+use tracing::{debug, warn};
+
+use super::{
+    Shared,
+    cluster::topic_name,
+    connection::Connection,
+    queue::{Outcome, Queue},
+};
+use crate::{Partition, Topic, kafka::lock};
+
+/// How long a broker may wait for its replicas, and how much longer the answer may take.
+const REPLICATE: Duration = Duration::from_secs(5);
+const ANSWER: Duration = Duration::from_secs(2);
+/// How long to wait before a request that failed is repeated.
+const AGAIN: Duration = Duration::from_millis(20);
+const CONNECT_AGAIN: Duration = Duration::from_millis(100);
+/// All in-sync replicas must have a batch before it is acknowledged.
+const ACKS_ALL: i16 = -1;
+/// The versions of the requests; brokers from 2.4 on know them.
+const PRODUCE_VERSION: i16 = 8;
+const INIT_PRODUCER_ID_VERSION: i16 = 1;
+
+/// Sends to this broker until the producer ends.
+pub(super) async fn run(shared: Arc<Shared>, broker: i32, wake: Arc<Notify>) {
+    let mut sender = Sender { shared: shared.clone(), broker, connection: None };
+    let sending = async {
+        loop {
+            if !sender.has_work() {
+                wake.notified().await;
+                continue;
+            }
+            if let Err(error) = sender.send_round().await {
+                debug!(broker, %error, "a request to a broker failed");
+                sender.fail(&error);
+                tokio::time::sleep(CONNECT_AGAIN).await;
+            }
+        }
+    };
+    let _: Option<()> = shared.ended.run_until_cancelled(sending).await;
+    shared.figures.set_up(broker, false);
+}
+
+struct Sender {
+    shared: Arc<Shared>,
+    broker: i32,
+    connection: Option<Connection>,
+}
+
+/// The batches of one request.
+type Round = BTreeMap<Partition, Bytes>;
+
+impl Sender {
+    /// Does something with the queue of each partition that this broker leads.
+    fn each_queue(&self, mut with: impl FnMut(Partition, &mut Queue)) {
+        let state = &mut *lock(&self.shared.state);
+        for (partition, queue) in &mut state.queues {
+            if state.leaders.get(partition) == Some(&self.broker) {
+                with(*partition, queue);
+            }
+        }
+    }
+
+    fn has_work(&self) -> bool {
+        let mut has_work = false;
+        self.each_queue(|_, queue| has_work |= queue.is_ready());
+        has_work
+    }
+
+    /// Sends one request with all that waits, and takes its answer.
+    async fn send_round(&mut self) -> io::Result<()> {
+        self.identify().await?;
+        let mut round = Round::new();
+        self.each_queue(|partition, queue| {
+            if let Some(records) = queue.take() {
+                round.insert(partition, records);
+            }
+        });
+        if round.is_empty() {
+            return Ok(());
+        }
+        let bytes = round.values().map(Bytes::len).sum();
+        let request = self.request(&round);
+        let sent = Instant::now();
+        let answered = self.connection().await;
+        let answered = match answered {
+            Ok(connection) => connection.call(&request, PRODUCE_VERSION, REPLICATE + ANSWER).await,
+            Err(error) => Err(error),
+        };
+        match answered {
+            Ok(answer) => {
+                self.shared.figures.answered(self.broker, sent.elapsed(), bytes);
+                self.settle(round, &answer).await;
+                Ok(())
+            }
+            Err(error) => {
+                self.settle_all_again(round.into_keys());
+                Err(error)
+            }
+        }
+    }
+
+    async fn connection(&mut self) -> io::Result<&mut Connection> {
+        if self.connection.is_none() {
+            let address = lock(&self.shared.state).brokers.get(&self.broker).map(|broker| broker.address.clone());
+            let address = address.ok_or_else(|| io::Error::other("the broker is not known"))?;
+            self.connection = Some(Connection::open(&address, &self.shared.client_id).await?);
+            self.shared.figures.set_up(self.broker, true);
+        }
+        self.connection.as_mut().ok_or_else(|| io::Error::other("the connection is not open"))
+    }
+
+    /// Gets a producer's number for each partition that needs one.
+    async fn identify(&mut self) -> io::Result<()> {
+        let mut nameless = Vec::new();
+        self.each_queue(|partition, queue| {
+            if queue.needs_identity() {
+                nameless.push(partition);
+            }
+        });
+        for partition in nameless {
+            let request = InitProducerIdRequest::default()
+                .with_transactional_id(None)
+                .with_transaction_timeout_ms(i32::MAX)
+                .with_producer_id(ProducerId(-1))
+                .with_producer_epoch(-1);
+            let answer = self.connection().await?.call(&request, INIT_PRODUCER_ID_VERSION, REPLICATE).await?;
+            if let Some(error) = ResponseError::try_from_code(answer.error_code) {
+                return Err(io::Error::other(format!("no producer's number: {error}")));
+            }
+            if let Some(queue) = lock(&self.shared.state).queues.get_mut(&partition) {
+                queue.identify(answer.producer_id.0, answer.producer_epoch);
+            }
+        }
+        Ok(())
+    }
+
+    fn request(&self, round: &Round) -> ProduceRequest {
+        let mut topics: BTreeMap<Topic, Vec<PartitionProduceData>> = BTreeMap::new();
+        for (partition, records) in round {
+            let index = i32::try_from(partition.index).unwrap_or(i32::MAX);
+            let data = PartitionProduceData::default().with_index(index).with_records(Some(records.clone()));
+            topics.entry(partition.topic).or_default().push(data);
+        }
+        let data = topics.into_iter().map(|(topic, partitions)| {
+            let name = self.shared.topics.get(&topic).map_or("", String::as_str);
+            TopicProduceData::default().with_name(topic_name(name)).with_partition_data(partitions)
+        });
+        ProduceRequest::default()
+            .with_transactional_id(None)
+            .with_acks(ACKS_ALL)
+            .with_timeout_ms(i32::try_from(REPLICATE.as_millis()).unwrap_or(i32::MAX))
+            .with_topic_data(data.collect())
+    }
+
+    /// Hands the answer's results to the queues. A batch without a result is sent again.
+    async fn settle(&self, round: Round, answer: &ProduceResponse) {
+        let names: BTreeMap<&str, Topic> = self.shared.topics.iter().map(|(topic, name)| (name.as_str(), *topic)).collect();
+        let mut left = round;
+        let mut again = false;
+        for of_topic in &answer.responses {
+            let Some(topic) = names.get(of_topic.name.as_str()) else { continue };
+            for result in &of_topic.partition_responses {
+                let partition = Partition { topic: *topic, index: result.index.unsigned_abs() };
+                if left.remove(&partition).is_some() {
+                    again |= self.settle_one(partition, result);
+                }
+            }
+        }
+        again |= !left.is_empty();
+        self.settle_all_again(left.into_keys());
+        if again {
+            self.shared.figures.failed(self.broker);
+            self.shared.ask_leaders.notify_one();
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    /// Returns whether the batch must be sent again.
+    fn settle_one(&self, partition: Partition, result: &PartitionProduceResponse) -> bool {
+        let error = ResponseError::try_from_code(result.error_code);
+        let text = error.map(|error| error.to_string()).unwrap_or_default();
+        let outcome = outcome(error, result.log_append_time_ms, &text);
+        if let Some(error) = error {
+            match outcome {
+                Outcome::Refused(_) | Outcome::UnknownNumbers(_) => warn!(%partition, %error, "a broker refused a batch"),
+                Outcome::Again | Outcome::Written(_) => debug!(%partition, %error, "a batch is sent again"),
+            }
+        }
+        let state = &mut *lock(&self.shared.state);
+        state.problem = error.map(|error| format!("broker {}: {error}", self.broker));
+        if let Some(queue) = state.queues.get_mut(&partition) {
+            let (messages, bytes) = queue.settle(outcome);
+            state.settled(messages, bytes);
+            self.shared.figures.sent(messages);
+        }
+        outcome == Outcome::Again
+    }
+
+    fn settle_all_again(&self, partitions: impl Iterator<Item = Partition>) {
+        let state = &mut *lock(&self.shared.state);
+        for partition in partitions {
+            if let Some(queue) = state.queues.get_mut(&partition) {
+                queue.settle(Outcome::Again);
+            }
+        }
+    }
+
+    /// Closes the connection after an error, and asks for the leaders: they may have moved.
+    fn fail(&mut self, error: &io::Error) {
+        self.connection = None;
+        self.shared.figures.set_up(self.broker, false);
+        self.shared.figures.failed(self.broker);
+        lock(&self.shared.state).problem = Some(format!("broker {}: {error}", self.broker));
+        self.shared.ask_leaders.notify_one();
+    }
+}
+
+/// What a broker's result says about a batch.
+fn outcome(error: Option<ResponseError>, log_append_time_ms: i64, text: &str) -> Outcome<'_> {
+    match error {
+        // An older batch of these numbers is this one, sent before.
+        None | Some(ResponseError::DuplicateSequenceNumber) => {
+            Outcome::Written((log_append_time_ms >= 0).then_some(log_append_time_ms))
+        }
+        Some(
+            ResponseError::OutOfOrderSequenceNumber
+            | ResponseError::UnknownProducerId
+            | ResponseError::InvalidProducerEpoch,
+        ) => Outcome::UnknownNumbers(text),
+        Some(error) if error.is_retriable() => Outcome::Again,
+        Some(_) => Outcome::Refused(text),
+    }
+}
