@@ -11,6 +11,7 @@ mod batch;
 mod cluster;
 mod connection;
 mod figures;
+mod pace;
 mod queue;
 mod sender;
 

@@ -217,16 +217,19 @@ impl Shared {
     /// Why the client library did not accept a message.
     fn explain_rejection(&self, error: &KafkaError) -> String {
         match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::QueueFull) => {
-                QUEUE_FULL.to_owned()
-            }
+            Some(RDKafkaErrorCode::QueueFull) => QUEUE_FULL.to_owned(),
             _ => self.client.explain(error),
         }
     }
 }
 
 /// Writes one record with a separate producer, and waits until it is acknowledged.
-pub(in crate::kafka) async fn write_once(client: &Arc<Client>, topic: &str, key: &[u8], value: &[u8]) -> Result<(), String> {
+pub(in crate::kafka) async fn write_once(
+    client: &Arc<Client>,
+    topic: &str,
+    key: &[u8],
+    value: &[u8],
+) -> Result<(), String> {
     let running = Running::start(client).map_err(|error| error.to_string())?;
     // Errors must name some partition, and `topic` need not be a [`Topic`].
     let partition = Partition { topic: Topic::DeadLetters, index: 0 };

@@ -82,7 +82,8 @@ async fn ask(shared: &Shared, connection: &mut Option<Connection>) -> io::Result
     }
     let mut failure = io::Error::other("no broker is configured");
     for address in addresses(shared) {
-        let named = |error: io::Error| io::Error::new(error.kind(), format!("{}:{}: {error}", address.host, address.port));
+        let named =
+            |error: io::Error| io::Error::new(error.kind(), format!("{}:{}: {error}", address.host, address.port));
         let asked = async {
             let mut open = Connection::open(&address, &shared.client_id).await?;
             let answer = open.call(&request, VERSION, WITHIN).await?;

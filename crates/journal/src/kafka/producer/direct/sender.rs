@@ -23,6 +23,7 @@ use super::{
     Shared,
     cluster::topic_name,
     connection::Connection,
+    pace::Pace,
     queue::{Outcome, Queue},
 };
 use crate::{Partition, Topic, kafka::lock};
@@ -41,13 +42,14 @@ const INIT_PRODUCER_ID_VERSION: i16 = 1;
 
 /// Sends to this broker until the producer ends.
 pub(super) async fn run(shared: Arc<Shared>, broker: i32, wake: Arc<Notify>) {
-    let mut sender = Sender { shared: shared.clone(), broker, connection: None };
+    let mut sender = Sender { shared: shared.clone(), broker, connection: None, pace: Pace::new(Instant::now()) };
     let sending = async {
         loop {
             if !sender.has_work() {
                 wake.notified().await;
                 continue;
             }
+            tokio::time::sleep_until(sender.pace.not_before().into()).await;
             if let Err(error) = sender.send_round().await {
                 debug!(broker, %error, "a request to a broker failed");
                 sender.fail(&error);
@@ -63,6 +65,7 @@ struct Sender {
     shared: Arc<Shared>,
     broker: i32,
     connection: Option<Connection>,
+    pace: Pace,
 }
 
 /// The batches of one request.
@@ -107,7 +110,9 @@ impl Sender {
         };
         match answered {
             Ok(answer) => {
-                self.shared.figures.answered(self.broker, sent.elapsed(), bytes);
+                let (now, took) = (Instant::now(), sent.elapsed());
+                self.shared.figures.answered(self.broker, took, bytes);
+                self.pace.answered(now, took);
                 self.settle(round, &answer).await;
                 Ok(())
             }
@@ -173,7 +178,8 @@ impl Sender {
 
     /// Hands the answer's results to the queues. A batch without a result is sent again.
     async fn settle(&self, round: Round, answer: &ProduceResponse) {
-        let names: BTreeMap<&str, Topic> = self.shared.topics.iter().map(|(topic, name)| (name.as_str(), *topic)).collect();
+        let names: BTreeMap<&str, Topic> =
+            self.shared.topics.iter().map(|(topic, name)| (name.as_str(), *topic)).collect();
         let mut left = round;
         let mut again = false;
         for of_topic in &answer.responses {
@@ -201,7 +207,9 @@ impl Sender {
         let outcome = outcome(error, result.log_append_time_ms, &text);
         if let Some(error) = error {
             match outcome {
-                Outcome::Refused(_) | Outcome::UnknownNumbers(_) => warn!(%partition, %error, "a broker refused a batch"),
+                Outcome::Refused(_) | Outcome::UnknownNumbers(_) => {
+                    warn!(%partition, %error, "a broker refused a batch")
+                }
                 Outcome::Again | Outcome::Written(_) => debug!(%partition, %error, "a batch is sent again"),
             }
         }

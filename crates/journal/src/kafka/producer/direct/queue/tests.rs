@@ -208,7 +208,9 @@ async fn histories_write_what_is_acknowledged_once_and_in_order() {
             assert!(found.len() <= 1, "seed {seed}: {value} is written {found:?}");
             match ack.await {
                 Ok(()) => positions.push(*found.first().unwrap_or_else(|| panic!("seed {seed}: {value} is lost"))),
-                Err(JournalError::AppendRefused { .. }) => assert!(found.is_empty(), "seed {seed}: {value} was refused"),
+                Err(JournalError::AppendRefused { .. }) => {
+                    assert!(found.is_empty(), "seed {seed}: {value} was refused")
+                }
                 Err(_) => {}
             }
         }
