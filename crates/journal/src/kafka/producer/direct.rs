@@ -13,6 +13,7 @@ mod connection;
 mod figures;
 mod pace;
 mod queue;
+mod round;
 mod sender;
 
 use std::{

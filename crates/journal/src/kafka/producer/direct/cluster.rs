@@ -82,7 +82,7 @@ async fn ask(shared: &Shared, connection: &mut Option<Connection>) -> io::Result
     }
     let mut failure = io::Error::other("no broker is configured");
     for address in addresses(shared) {
-        let named =
+        let with_address =
             |error: io::Error| io::Error::new(error.kind(), format!("{}:{}: {error}", address.host, address.port));
         let asked = async {
             let mut open = Connection::open(&address, &shared.client_id).await?;
@@ -94,7 +94,7 @@ async fn ask(shared: &Shared, connection: &mut Option<Connection>) -> io::Result
                 *connection = Some(open);
                 return Ok(answer);
             }
-            Err(error) => failure = named(error),
+            Err(error) => failure = with_address(error),
         }
     }
     Err(failure)
@@ -117,14 +117,13 @@ fn take(shared: &Arc<Shared>, answer: &MetadataResponse) {
     let mut state = lock(&shared.state);
     for broker in &answer.brokers {
         let Some((id, address)) = address_of(broker) else { continue };
-        match state.brokers.get_mut(&id) {
-            Some(known) => known.address = address,
-            None => {
-                let wake = Arc::new(Notify::new());
-                state.brokers.insert(id, Broker { address, wake: wake.clone() });
-                tokio::spawn(sender::run(shared.clone(), id, wake));
-            }
+        if let Some(known) = state.brokers.get_mut(&id) {
+            known.address = address;
+            continue;
         }
+        let wake = Arc::new(Notify::new());
+        state.brokers.insert(id, Broker { address, wake: wake.clone() });
+        tokio::spawn(sender::run(shared.clone(), id, wake));
     }
     state.leaders.extend(leaders);
     for (partition, queue) in &state.queues {

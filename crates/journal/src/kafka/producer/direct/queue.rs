@@ -95,13 +95,15 @@ impl Queue {
         let encoded = batch::encode(messages.iter().map(|message| &message.entry), identity);
         match encoded {
             Ok(records) => {
-                messages.iter().for_each(|message| message.delivery.note_sent());
+                for message in &messages {
+                    message.delivery.note_sent();
+                }
                 self.identity = Some(identity.after(count));
                 Some(Sent { records, messages, times: 0 })
             }
             // Only more than two thousand million records cannot be encoded.
             Err(reason) => {
-                messages.iter().for_each(|message| message.delivery.fail(&reason));
+                settle_all(&messages, |delivery| delivery.fail(&reason));
                 None
             }
         }
@@ -112,7 +114,7 @@ impl Queue {
         self.is_in_flight = false;
         let Some(sent) = self.sent.take() else { return (0, 0) };
         match outcome {
-            Outcome::Written(at) => settle_all(sent.messages, |delivery| delivery.written(at)),
+            Outcome::Written(at) => settle_all(&sent.messages, |delivery| delivery.written(at)),
             Outcome::Again => {
                 self.sent = Some(sent);
                 (0, 0)
@@ -125,7 +127,7 @@ impl Queue {
                 }
                 (0, 0)
             }
-            Outcome::UnknownNumbers(reason) | Outcome::Refused(reason) => self.abandon(sent, reason),
+            Outcome::UnknownNumbers(reason) | Outcome::Refused(reason) => self.abandon(&sent, reason),
         }
     }
 
@@ -136,19 +138,20 @@ impl Queue {
         if !self.is_in_flight
             && let Some(sent) = self.sent.take_if(|sent| sent.messages.first().is_some_and(is_late))
         {
-            settled = self.abandon(sent, reason);
+            settled = self.abandon(&sent, reason);
         }
         // All messages wait for the same time, so the oldest are in front.
         let late = self.waiting.iter().take_while(|message| is_late(message)).count();
-        let given_up = settle_all(self.waiting.drain(..late).collect(), |delivery| delivery.give_up(reason));
+        let late: Vec<Message> = self.waiting.drain(..late).collect();
+        let given_up = settle_all(&late, |delivery| delivery.give_up(reason));
         (settled.0 + given_up.0, settled.1 + given_up.1)
     }
 
     /// Fails a batch that may have been written. Its numbers are used up or not, so the next batch
     /// gets a new producer's number.
-    fn abandon(&mut self, sent: Sent, reason: &str) -> Settled {
+    fn abandon(&mut self, sent: &Sent, reason: &str) -> Settled {
         self.identity = None;
-        settle_all(sent.messages, |delivery| delivery.fail(reason))
+        settle_all(&sent.messages, |delivery| delivery.fail(reason))
     }
 }
 
@@ -163,9 +166,11 @@ fn fitting(waiting: &VecDeque<Message>) -> usize {
     waiting.iter().take_while(fits).count().max(1)
 }
 
-fn settle_all(messages: Vec<Message>, result: impl Fn(&Delivery)) -> Settled {
+fn settle_all(messages: &[Message], result: impl Fn(&Delivery)) -> Settled {
     let bytes = messages.iter().map(|message| message.entry.byte_len()).sum();
-    messages.iter().for_each(|message| result(&message.delivery));
+    for message in messages {
+        result(&message.delivery);
+    }
     (messages.len(), bytes)
 }
 

@@ -25,6 +25,7 @@ use super::{
     connection::Connection,
     pace::Pace,
     queue::{Outcome, Queue},
+    round::{self, ROUND_BYTES_MAX, Round},
 };
 use crate::{Partition, Topic, kafka::lock};
 
@@ -42,7 +43,8 @@ const INIT_PRODUCER_ID_VERSION: i16 = 1;
 
 /// Sends to this broker until the producer ends.
 pub(super) async fn run(shared: Arc<Shared>, broker: i32, wake: Arc<Notify>) {
-    let mut sender = Sender { shared: shared.clone(), broker, connection: None, pace: Pace::new(Instant::now()) };
+    let pace = Pace::new(Instant::now());
+    let mut sender = Sender { shared: shared.clone(), broker, connection: None, pace, first: None };
     let sending = async {
         loop {
             if !sender.has_work() {
@@ -66,10 +68,9 @@ struct Sender {
     broker: i32,
     connection: Option<Connection>,
     pace: Pace,
+    /// The partition with which the next request begins.
+    first: Option<Partition>,
 }
-
-/// The batches of one request.
-type Round = BTreeMap<Partition, Bytes>;
 
 impl Sender {
     /// Does something with the queue of each partition that this broker leads.
@@ -88,15 +89,16 @@ impl Sender {
         has_work
     }
 
-    /// Sends one request with all that waits, and takes its answer.
+    fn next_round(&mut self) -> Round {
+        let (broker, state) = (self.broker, &mut *lock(&self.shared.state));
+        let is_led = |partition| state.leaders.get(&partition) == Some(&broker);
+        round::next(&mut state.queues, is_led, &mut self.first, ROUND_BYTES_MAX)
+    }
+
+    /// Sends one request with what waits, and takes its answer.
     async fn send_round(&mut self) -> io::Result<()> {
         self.identify().await?;
-        let mut round = Round::new();
-        self.each_queue(|partition, queue| {
-            if let Some(records) = queue.take() {
-                round.insert(partition, records);
-            }
-        });
+        let round = self.next_round();
         if round.is_empty() {
             return Ok(());
         }
@@ -208,7 +210,7 @@ impl Sender {
         if let Some(error) = error {
             match outcome {
                 Outcome::Refused(_) | Outcome::UnknownNumbers(_) => {
-                    warn!(%partition, %error, "a broker refused a batch")
+                    warn!(%partition, %error, "a broker refused a batch");
                 }
                 Outcome::Again | Outcome::Written(_) => debug!(%partition, %error, "a batch is sent again"),
             }
