@@ -107,7 +107,7 @@ async fn what_waits_too_long_is_refused_if_it_was_never_sent_and_unknown_otherwi
     stage.send();
     stage.append(&["waits", "with it"]);
     let late = stage.now + WAIT;
-    assert_eq!(stage.queue.expire(late - Duration::from_millis(1), "late"), (0, 0));
+    assert_eq!(stage.queue.expire(late.checked_sub(Duration::from_millis(1)).unwrap(), "late"), (0, 0));
     assert_eq!(stage.queue.expire(late, "late"), (2, 12), "what is in flight waits for its answer");
     stage.queue.settle(Outcome::Again);
     assert_eq!(stage.queue.expire(late, "late"), (1, 4));
@@ -209,7 +209,7 @@ async fn histories_write_what_is_acknowledged_once_and_in_order() {
             match ack.await {
                 Ok(()) => positions.push(*found.first().unwrap_or_else(|| panic!("seed {seed}: {value} is lost"))),
                 Err(JournalError::AppendRefused { .. }) => {
-                    assert!(found.is_empty(), "seed {seed}: {value} was refused")
+                    assert!(found.is_empty(), "seed {seed}: {value} was refused");
                 }
                 Err(_) => {}
             }
