@@ -16,22 +16,25 @@ use std::sync::Arc;
 use super::client::Client;
 use crate::{Ack, Entry, JournalError, Partition};
 
+use direct::DirectProducer;
+use library::LibraryProducer;
+
 pub(super) use library::write_once;
 
 /// The producer of the process. Clones are handles of the same one.
 #[derive(Clone)]
 pub(super) enum Producer {
-    Direct(direct::Producer),
-    Library(library::Producer),
+    Direct(DirectProducer),
+    Library(LibraryProducer),
 }
 
 impl Producer {
     /// Starts the producer. Must be called on a runtime.
     pub(super) fn start(client: &Arc<Client>) -> Result<Self, JournalError> {
         if client.settings.properties.is_empty() {
-            Ok(Self::Direct(direct::Producer::start(&client.settings, client.member())))
+            Ok(Self::Direct(DirectProducer::start(&client.settings, client.member())))
         } else {
-            library::Producer::start(client.clone()).map(Self::Library)
+            LibraryProducer::start(client.clone()).map(Self::Library)
         }
     }
 

@@ -31,7 +31,7 @@ use crate::{
     Ack, Entry, Partition, Topic,
     kafka::{KafkaSettings, lock},
 };
-use cluster::Address;
+use connection::Address;
 use figures::Figures;
 use queue::{Message, Queue};
 
@@ -40,7 +40,7 @@ const CLOSING_STEP: Duration = Duration::from_millis(5);
 
 /// The producer of the process. Cloning gives another handle of the same one.
 #[derive(Clone)]
-pub(in crate::kafka) struct Producer(Arc<Handle>);
+pub(in crate::kafka) struct DirectProducer(Arc<Handle>);
 
 /// Ends the producer when the last handle is dropped.
 struct Handle(Arc<Shared>);
@@ -59,7 +59,7 @@ struct Shared {
     topics: BTreeMap<Topic, String>,
     append_timeout: Duration,
     queue_bytes_max: usize,
-    state: Mutex<State>,
+    state: Mutex<ProducerState>,
     /// Asks for the partitions' leaders.
     ask_leaders: Notify,
     figures: Figures,
@@ -68,7 +68,7 @@ struct Shared {
 }
 
 #[derive(Default)]
-struct State {
+struct ProducerState {
     queues: BTreeMap<Partition, Queue>,
     /// The broker that leads each partition, as far as it is known.
     leaders: BTreeMap<Partition, i32>,
@@ -88,7 +88,7 @@ struct Broker {
     wake: Arc<Notify>,
 }
 
-impl State {
+impl ProducerState {
     /// Wakes the task that sends to the partition's leader; false if the leader is not known.
     fn wake_leader(&self, partition: Partition) -> bool {
         let broker = self.leaders.get(&partition).and_then(|leader| self.brokers.get(leader));
@@ -102,7 +102,7 @@ impl State {
     }
 }
 
-impl Producer {
+impl DirectProducer {
     /// Starts the producer's tasks on the present runtime.
     pub(in crate::kafka) fn start(settings: &KafkaSettings, client_id: &str) -> Self {
         let shared = Arc::new(Shared {

@@ -39,12 +39,12 @@ use crate::{
 const POLL_MS: u64 = 200;
 /// The producer of the process. Cloning gives another handle of the same one.
 #[derive(Clone)]
-pub(in crate::kafka) struct Producer(Arc<Handle>);
+pub(in crate::kafka) struct LibraryProducer(Arc<LibraryHandle>);
 
 /// Ends the producer when the last handle is dropped.
-struct Handle(Arc<Shared>);
+struct LibraryHandle(Arc<LibraryShared>);
 
-struct Shared {
+struct LibraryShared {
     client: Arc<Client>,
     current: Mutex<Arc<Running>>,
     gather: Gather<Append>,
@@ -131,23 +131,23 @@ impl Running {
     }
 }
 
-impl Drop for Handle {
+impl Drop for LibraryHandle {
     fn drop(&mut self) {
         self.0.gather.close(|append| self.0.send(&append));
         lock(&self.0.current).stop.store(true, Ordering::Release);
     }
 }
 
-impl Producer {
+impl LibraryProducer {
     pub(super) fn start(client: Arc<Client>) -> Result<Self, JournalError> {
         let running = Running::start(&client)?;
-        let shared = Arc::new(Shared { client, current: Mutex::new(running), gather: Gather::new() });
+        let shared = Arc::new(LibraryShared { client, current: Mutex::new(running), gather: Gather::new() });
         let sender = shared.clone();
         let thread = thread::Builder::new()
             .name("kafka-appends".to_owned())
             .spawn(move || sender.gather.run(|append| sender.send(&append)));
         thread.map_err(|error| JournalError::Unusable(format!("cannot start a thread: {error}").into()))?;
-        Ok(Self(Arc::new(Handle(shared))))
+        Ok(Self(Arc::new(LibraryHandle(shared))))
     }
 
     /// Waits up to [`CLOSE`] for the appends in progress.
@@ -177,7 +177,7 @@ impl Producer {
     }
 }
 
-impl Shared {
+impl LibraryShared {
     /// The current producer, or a new one after a fatal error.
     fn running(&self) -> Result<Arc<Running>, JournalError> {
         let mut current = lock(&self.current);

@@ -10,15 +10,18 @@ use std::{
 use kafka_protocol::{
     error::ResponseError,
     messages::{
-        MetadataRequest, MetadataResponse, TopicName, metadata_request::MetadataRequestTopic,
+        MetadataRequest, MetadataResponse, metadata_request::MetadataRequestTopic,
         metadata_response::MetadataResponseBroker,
     },
-    protocol::StrBytes,
 };
 use tokio::sync::Notify;
 use tracing::debug;
 
-use super::{Broker, Shared, connection::Connection, sender};
+use super::{
+    Broker, Shared,
+    connection::{Address, Connection, topic_name},
+    sender,
+};
 use crate::{Partition, Topic, kafka::lock};
 
 /// How often the leaders are asked for, even if nothing failed: a broker that stands still does not
@@ -30,13 +33,6 @@ const APART: Duration = Duration::from_millis(50);
 const WITHIN: Duration = Duration::from_secs(2);
 /// The version of the request; brokers from 2.4 on know it.
 const VERSION: i16 = 8;
-
-/// Where a broker listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Address {
-    pub(super) host: String,
-    pub(super) port: u16,
-}
 
 /// Follows the leaders until the producer ends.
 pub(super) async fn follow(shared: Arc<Shared>) {
@@ -154,9 +150,4 @@ fn leaders(shared: &Shared, answer: &MetadataResponse) -> BTreeMap<Partition, i3
 fn address_of(broker: &MetadataResponseBroker) -> Option<(i32, Address)> {
     let port = u16::try_from(broker.port).ok()?;
     Some((broker.node_id.0, Address { host: broker.host.to_string(), port }))
-}
-
-/// A topic's name in the type of the protocol.
-pub(super) fn topic_name(name: &str) -> TopicName {
-    TopicName(StrBytes::from_string(name.to_owned()))
 }

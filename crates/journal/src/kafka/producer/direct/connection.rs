@@ -4,7 +4,7 @@ use std::{io, time::Duration};
 
 use bytes::{Buf, Bytes, BytesMut};
 use kafka_protocol::{
-    messages::{RequestHeader, ResponseHeader},
+    messages::{RequestHeader, ResponseHeader, TopicName},
     protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes},
 };
 use tokio::{
@@ -13,12 +13,17 @@ use tokio::{
     time::timeout,
 };
 
-use super::cluster::Address;
-
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(3);
 /// The largest answer that is read, in bytes.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
+
+/// Where a broker listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Address {
+    pub(super) host: String,
+    pub(super) port: u16,
+}
 
 /// A connection. After an error it must be dropped, since an answer may still arrive on it.
 pub(super) struct Connection {
@@ -109,4 +114,9 @@ fn timed_out(after: Duration) -> io::Error {
 
 fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+/// A topic's name in the type of the protocol.
+pub(super) fn topic_name(name: &str) -> TopicName {
+    TopicName(StrBytes::from_string(name.to_owned()))
 }

@@ -15,7 +15,7 @@ const PAUSE_MAX: Duration = Duration::from_millis(5);
 const RECENT: Duration = Duration::from_secs(10);
 
 /// The pace of the requests to one broker.
-pub(super) struct Pace {
+pub(super) struct RequestPace {
     /// The quickest answer of the present period and of the one before.
     quickest: [Option<Duration>; 2],
     /// When the present period began.
@@ -23,7 +23,7 @@ pub(super) struct Pace {
     not_before: Instant,
 }
 
-impl Pace {
+impl RequestPace {
     pub(super) fn new(now: Instant) -> Self {
         Self { quickest: [None; 2], began: now, not_before: now }
     }
@@ -57,7 +57,7 @@ mod tests {
     /// The pause after the last of these answers, which take so many ms and are a second apart.
     fn pause_after(answers: &[u64]) -> Duration {
         let mut now = Instant::now();
-        let mut pace = Pace::new(now);
+        let mut pace = RequestPace::new(now);
         for took in answers {
             now += Duration::from_secs(1);
             pace.answered(now, ms(*took));

@@ -21,9 +21,8 @@ use tracing::{debug, warn};
 
 use super::{
     Shared,
-    cluster::topic_name,
-    connection::Connection,
-    pace::Pace,
+    connection::{Connection, topic_name},
+    pace::RequestPace,
     queue::{Outcome, Queue},
     round::{self, ROUND_BYTES_MAX, Round},
 };
@@ -43,7 +42,7 @@ const INIT_PRODUCER_ID_VERSION: i16 = 1;
 
 /// Sends to this broker until the producer ends.
 pub(super) async fn run(shared: Arc<Shared>, broker: i32, wake: Arc<Notify>) {
-    let pace = Pace::new(Instant::now());
+    let pace = RequestPace::new(Instant::now());
     let mut sender = Sender { shared: shared.clone(), broker, connection: None, pace, first: None };
     let sending = async {
         loop {
@@ -67,7 +66,7 @@ struct Sender {
     shared: Arc<Shared>,
     broker: i32,
     connection: Option<Connection>,
-    pace: Pace,
+    pace: RequestPace,
     /// The partition with which the next request begins.
     first: Option<Partition>,
 }

@@ -1,3 +1,6 @@
+//! What waits for a partition is written once and in order, whatever a broker answers: single cases
+//! and seeded histories.
+
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
