@@ -67,7 +67,7 @@ CHECKS := check-format check-layers check-files check-scripts check-proto check-
   check-advisories check-sbom check-unused check-clippy check-docs
 
 .PHONY: help build run run-kafka test test-kafka test-tools test-clients test-older test-telemetry test-deploy test-api fuzz chart-docs model model-long sbom check-reproducible bench bench-quick bench-kafka load sample lint fmt \
-  $(CHECKS) list-checks proto-baseline proto-errors kafka-up kafka-down clean
+  $(CHECKS) list-checks proto-baseline proto-standalone proto-errors kafka-up kafka-down clean
 
 help: ## Lists every target
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' \
@@ -176,6 +176,9 @@ check-proto: $(BUF) ## Fails on protobuf files that buf objects to, or that brea
 
 proto-baseline: $(BUF) ## Makes the present protobuf files the baseline of check-proto
 	cd proto && $(abspath $(BUF)) build --exclude-source-info -o baseline.binpb
+
+proto-standalone: ## Writes the public contract again without its annotations
+	proto/standalone/generate > proto/standalone/twqr/pos/v1/pos.proto
 
 proto-errors: ## Writes proto/errors.md from the contract and the ingress
 	TWQR_WRITE_ERRORS=1 cargo test --quiet --locked -p twqr-ingress --lib the_table_of_errors

@@ -1,5 +1,6 @@
 //! Generates the protobuf types and services from `proto/`, and the descriptor sets for gRPC
-//! reflection. Needs no protoc: protox compiles the files.
+//! reflection. Needs no protoc: protox compiles the files. The public contract is compiled without
+//! its annotations (`proto/standalone`), so that reflection serves only what can be read alone.
 
 use std::{env, error::Error, fs, path::PathBuf};
 
@@ -19,6 +20,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../../proto");
     // Not the whole folder: the clients in it are built there.
     println!("cargo::rerun-if-changed={}", root.join("twqr").display());
+    println!("cargo::rerun-if-changed={}", root.join("standalone").display());
+    let includes = [root.join("standalone"), root];
     // Every file except `bus/v1/layout.proto`: the Kafka journal does not depend on this crate, so
     // it reads and writes that record itself.
     let files = [
@@ -43,10 +46,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     ];
     let out = PathBuf::from(env::var("OUT_DIR")?);
     for (api, file) in [("pos", "twqr/pos/v1/pos.proto"), ("ops", "twqr/ops/v1/ops.proto")] {
-        let descriptors = protox::compile([file], [&root])?;
+        let descriptors = protox::compile([file], &includes)?;
         fs::write(out.join(format!("{api}.bin")), descriptors.encode_to_vec())?;
     }
-    let descriptors = protox::compile(files, [&root])?;
+    let descriptors = protox::compile(files, &includes)?;
     // Ordered maps, so that equal messages always encode to the same bytes.
     tonic_prost_build::configure().skip_debug(WITH_CARD_TOKEN).bytes(".").btree_map(".").compile_fds(descriptors)?;
     Ok(())

@@ -8,7 +8,7 @@ use twqr_access::{Access, Grant};
 use twqr_callers::Operation;
 use twqr_order::Order;
 use twqr_service::CancellationToken;
-use twqr_types::{PayForm, QueryForm, RawPay, RawQuery, RawRefund, RefundForm, ShardId, TradeNo, UnixMs};
+use twqr_types::{RawPay, RawQuery, RawRefund};
 use twqr_wire::convert::{encode_cancel, encode_query, encode_refund};
 
 use crate::{
@@ -22,6 +22,7 @@ use crate::{
     refusal::Refusal,
     repeats::Repeats,
     router_client::{Caller, RequestResult, RouterClient},
+    validation::{ParsedRefund, parse_inquiry, parse_pay, parse_refund},
 };
 
 /// The public API.
@@ -63,7 +64,7 @@ impl PosApi {
     /// Charges a customer.
     pub(crate) async fn pay(&self, request: RawPay, caller: Caller) -> Result<PaymentAnswer, Refusal> {
         let _use = self.begin(&caller.grant, Operation::Pay, &request.merchant_id)?;
-        let form = PayForm::parse(request).map_err(Refusal::Invalid)?;
+        let form = parse_pay(request)?;
         let hops = caller.hops.clone();
         let answered = PayCall { router: &self.router, repeats: &self.repeats, form, caller }.run().await;
         if let (Some(hops), Ok(answer)) = (hops, &answered) {
@@ -96,11 +97,10 @@ impl PosApi {
     /// Refunds a payment, or a part of it.
     pub(crate) async fn refund(&self, request: RawRefund, caller: Caller) -> Result<RefundAnswer, Refusal> {
         let _use = self.begin(&caller.grant, Operation::Refund, &request.merchant_id)?;
-        if self.is_foreign(&request.trade_no) {
-            check_other_fields(&request)?;
-            return Ok(no_payment_to_refund(request));
-        }
-        let form = RefundForm::parse(request).map_err(Refusal::Invalid)?;
+        let form = match parse_refund(request, self.router.shards)? {
+            ParsedRefund::Ours(form) => form,
+            ParsedRefund::Foreign(request) => return Ok(no_payment_to_refund(request)),
+        };
         let record = |to| encode_refund(self.router.stamp(&caller), &form, Some(to));
         let result = self.router.request(&form.key, &caller, record, Order::has_result).await?;
         let code = self.router.pending.in_progress_code();
@@ -121,18 +121,10 @@ impl PosApi {
         Ok(answer)
     }
 
-    /// Whether a TradeNo has a valid length, but was not given out by this system: there is no such
-    /// payment. A TradeNo of an invalid length is left to the form, which refuses it.
-    fn is_foreign(&self, trade_no: &str) -> bool {
-        let has_valid_length = (1..=TradeNo::LEN).contains(&trade_no.chars().count());
-        let is_ours = |number: TradeNo| number.shard().0 < self.router.shards.0.get();
-        has_valid_length && !TradeNo::parse(trade_no).is_ok_and(is_ours)
-    }
-
     /// Cancels a payment as a whole.
     pub(crate) async fn cancel(&self, request: RawPay, caller: Caller) -> Result<CancelAnswer, Refusal> {
         let _use = self.begin(&caller.grant, Operation::Cancel, &request.merchant_id)?;
-        let form = PayForm::parse(request).map_err(Refusal::Invalid)?;
+        let form = parse_pay(request)?;
         let protected = self.router.protect_cancel(&form)?;
         self.repeats.forget(&form.key);
         let record = |to| encode_cancel(self.router.stamp(&caller), &protected, Some(to));
@@ -147,24 +139,5 @@ impl PosApi {
             hops.result(answer.status.code);
         }
         Ok(answer)
-    }
-}
-
-/// Checks a refund whose TradeNo was not given out by this system, as if it was: its answer repeats
-/// the other fields.
-fn check_other_fields(request: &RawRefund) -> Result<(), Refusal> {
-    let trade_no = TradeNo::new(ShardId(0), 0, UnixMs(0)).to_string();
-    RefundForm::parse(RawRefund { trade_no, ..request.clone() }).map(drop).map_err(Refusal::Invalid)
-}
-
-/// Checks an inquiry or a watch; the refusal lists every violation, that of the type included.
-pub(crate) fn parse_inquiry(
-    request: RawQuery,
-    inquiry_type: Option<InquiryType>,
-) -> Result<(QueryForm, InquiryType), Refusal> {
-    match (QueryForm::parse(request), inquiry_type) {
-        (Ok(form), Some(inquiry_type)) => Ok((form, inquiry_type)),
-        (Ok(_), None) => Err(Refusal::inquiry_type()),
-        (Err(violations), inquiry_type) => Err(Refusal::invalid_inquiry(violations, inquiry_type.is_some())),
     }
 }

@@ -1,6 +1,8 @@
 //! The gRPC service: it converts messages, finds each caller's deadline, counts calls, and streams
 //! watches and payments.
 
+#[cfg(test)]
+mod contract_tests;
 mod edge;
 mod messages;
 mod pay_stream;
@@ -24,11 +26,12 @@ use twqr_wire::{
 };
 
 use crate::{
-    api::{PosApi, parse_inquiry},
+    api::PosApi,
     hops::CallHops,
     metrics,
     refusal::Refusal,
     router_client::Caller,
+    validation::parse_inquiry,
     watch::{CHANGES_LEN_MAX, Change, LEASE_MS, Watch},
 };
 
@@ -184,18 +187,14 @@ fn start_watch(
 ) -> Result<mpsc::Receiver<Change>, Refusal> {
     api.may_watch(&grant, &request.merchant_id)?;
     let inquiry_type = messages::inquiry_type(request.inquiry_type());
-    let raw = RawQuery {
-        merchant_id: request.merchant_id,
-        merchant_trade_no: request.merchant_trade_no,
-        ..RawQuery::default()
-    };
-    let (form, inquiry_type) = parse_inquiry(raw, inquiry_type)?;
+    let keep = request.keep_watching;
+    let (form, inquiry_type) = parse_inquiry(raw_watch(request), inquiry_type)?;
     let call = api.router.open_watch(Instant::now() + Duration::from_millis(LEASE_MS))?;
     let (changes, receiver) = mpsc::channel(CHANGES_LEN_MAX);
     let watch = Watch {
         key: form.key,
         inquiry_type,
-        keep: request.keep_watching,
+        keep,
         call,
         router: api.router.clone(),
         changes,
@@ -205,6 +204,11 @@ fn start_watch(
     };
     tokio::spawn(watch.run());
     Ok(receiver)
+}
+
+/// Takes the fields by which an order is watched, without checking them.
+fn raw_watch(request: WatchOrderRequest) -> RawQuery {
+    RawQuery { merchant_id: request.merchant_id, merchant_trade_no: request.merchant_trade_no, ..RawQuery::default() }
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ mod refusal;
 mod repeats;
 mod reply_reader;
 mod router_client;
+mod validation;
 mod watch;
 
 use std::{

@@ -49,8 +49,15 @@ pub(crate) fn read_all(root: &Path, paths: &[String]) -> Vec<SourceFile> {
     paths.iter().filter_map(|path| read(root, path)).collect()
 }
 
-/// Reads a file; returns `None` if it is binary or its kind of comments is not known.
+/// Where unchanged copies of other projects' files lie.
+const COPIES: [&str; 2] = ["proto/buf/", "proto/google/"];
+
+/// Reads a file; returns `None` if it is binary, a copy of another project's file, or its kind of
+/// comments is not known.
 fn read(root: &Path, path: &str) -> Option<SourceFile> {
+    if COPIES.iter().any(|folder| path.starts_with(folder)) {
+        return None;
+    }
     let name = path.rsplit('/').next()?;
     let by_name = kind_by_name(name);
     if by_name.is_none() && name.contains('.') {
@@ -80,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_script_is_found_by_its_first_line_and_ignored_files_are_left_out() {
+    fn a_script_is_found_by_its_first_line_and_ignored_files_and_copies_are_left_out() {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
         write("run", "#!/bin/sh\n");
@@ -88,6 +95,8 @@ mod tests {
         write("lib.rs", "//! Why.\n");
         write("picture.svg", "<svg/>");
         write("left.rs", "");
+        fs::create_dir_all(folder.path().join("proto/buf")).unwrap();
+        write("proto/buf/copy.proto", "// Of another project.\n");
         write(".gitignore", "left.rs\n");
         let git = Command::new("git").arg("init").arg("-q").current_dir(folder.path()).status().unwrap();
         assert!(git.success());
