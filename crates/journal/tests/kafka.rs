@@ -12,7 +12,7 @@ use std::{
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewPartitions, ResourceSpecifier};
 use twqr_journal::{
     Journal, JournalError, Topic, Witness,
-    kafka::{KafkaJournal, KafkaSettings, Layout, apply, plan},
+    kafka::{KafkaJournal, KafkaSettings, Layout, Plan, apply, plan},
     read_whole,
 };
 use twqr_journal_conformance::{ORDERS, TwoProcesses, conformance, plain, read_all, text};
@@ -59,7 +59,13 @@ async fn topics_are_created_once_and_later_differences_are_named() {
     assert!(missing.contains("order-states") && missing.contains("twqr topics apply"), "{missing}");
     let first = plan(settings.clone(), &LAYOUT).await.unwrap();
     assert_eq!((first.create.len(), first.deviations.len(), first.record), (8, 0, true));
-    apply(settings.clone(), &LAYOUT, &first).await.unwrap();
+    // As if `apply` had ended before it recorded the layout.
+    apply(settings.clone(), &LAYOUT, &Plan { record: false, ..first }).await.unwrap();
+    let unrecorded = KafkaJournal::connect(settings.clone(), "one").await.err().unwrap().to_string();
+    assert!(unrecorded.contains("layout of the topics is not recorded; run `twqr topics apply`"), "{unrecorded}");
+    let rest = plan(settings.clone(), &LAYOUT).await.unwrap();
+    assert_eq!(rest, Plan { record: true, ..Plan::default() });
+    apply(settings.clone(), &LAYOUT, &rest).await.unwrap();
     let second = plan(settings.clone(), &LAYOUT).await.unwrap();
     assert!(second.is_empty(), "{second:?}");
     assert_eq!(join(&settings, "one").await.partitions(Topic::Orders), 2);

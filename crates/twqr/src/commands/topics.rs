@@ -18,6 +18,10 @@ pub(crate) enum Topics {
     Apply,
 }
 
+/// The exit code if nothing differs.
+const EQUAL: u8 = 0;
+/// The exit code if something differs that cannot be changed.
+const FIXED: u8 = 1;
 /// The exit code if something differs.
 const DIFFERS: u8 = 2;
 
@@ -27,11 +31,9 @@ pub(crate) async fn run(topics: Topics, config: &Config) -> anyhow::Result<ExitC
     let settings = config.kafka.settings()?;
     let layout = config.layout(kafka::recorded(settings.clone()).await?.as_ref());
     let plan = kafka::plan(settings.clone(), &layout).await?;
-    print(&plan)?;
+    write(&plan, &mut twqr_files::stdout())?;
     match topics {
-        Topics::Plan if plan.is_empty() => Ok(ExitCode::SUCCESS),
-        Topics::Plan if plan.deviations.iter().any(|deviation| !deviation.can_change) => Ok(ExitCode::FAILURE),
-        Topics::Plan => Ok(ExitCode::from(DIFFERS)),
+        Topics::Plan => Ok(ExitCode::from(code(&plan))),
         Topics::Apply => {
             kafka::apply(settings, &layout, &plan).await?;
             print_line("the topics match the configuration")?;
@@ -40,8 +42,19 @@ pub(crate) async fn run(topics: Topics, config: &Config) -> anyhow::Result<ExitC
     }
 }
 
-fn print(plan: &Plan) -> std::io::Result<()> {
-    let mut out = twqr_files::stdout();
+/// The exit code of `plan`.
+fn code(plan: &Plan) -> u8 {
+    if plan.is_empty() {
+        EQUAL
+    } else if plan.deviations.iter().any(|deviation| !deviation.can_change) {
+        FIXED
+    } else {
+        DIFFERS
+    }
+}
+
+/// Writes a line for each change that is needed.
+fn write(plan: &Plan, out: &mut impl Write) -> std::io::Result<()> {
     for topic in &plan.create {
         writeln!(out, "create  {topic}")?;
     }
@@ -56,4 +69,37 @@ fn print(plan: &Plan) -> std::io::Result<()> {
         writeln!(out, "nothing differs")?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use twqr_journal::kafka::Deviation;
+
+    use super::*;
+
+    fn deviation(can_change: bool) -> Deviation {
+        let [topic, what, is, must_be] = ["orders", "retention.ms", "1", "2"].map(str::to_owned);
+        Deviation { topic, what, is, must_be, can_change }
+    }
+
+    #[test]
+    fn a_plan_names_each_change_and_a_layout_that_is_not_recorded() {
+        let nothing = Plan::default();
+        let unrecorded = Plan { record: true, ..Plan::default() };
+        let missing = Plan { create: vec!["orders".to_owned()], ..unrecorded.clone() };
+        let changed = Plan { deviations: vec![deviation(true)], ..Plan::default() };
+        let fixed = Plan { deviations: vec![deviation(true), deviation(false)], ..Plan::default() };
+        let change = "change  orders: retention.ms is 1, must be 2\n";
+        for (plan, expected, expected_code) in [
+            (nothing, "nothing differs\n".to_owned(), EQUAL),
+            (unrecorded, "record  the numbers of partitions\n".to_owned(), DIFFERS),
+            (missing, "create  orders\nrecord  the numbers of partitions\n".to_owned(), DIFFERS),
+            (changed, change.to_owned(), DIFFERS),
+            (fixed, format!("{change}{}", change.replace("change", "REFUSE")), FIXED),
+        ] {
+            let mut text = Vec::new();
+            write(&plan, &mut text).unwrap();
+            assert_eq!((String::from_utf8(text).unwrap(), code(&plan)), (expected, expected_code), "{plan:?}");
+        }
+    }
 }
