@@ -1,19 +1,13 @@
 //! Finds the caller of a call, and refuses those that may not call.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use tonic::{Extensions, codegen::http::HeaderMap};
-use tracing::warn;
 use twqr_callers::{ApiKey, Caller, Credential, Identity, KeyHash, Operation, Role};
-use twqr_service::{CallerConnection, Clock, LogThrottle};
+use twqr_service::{CallerConnection, Clock};
 
-use crate::{AccessRefusal, CallersView, metrics};
+use crate::{AccessEvent, AccessLog, AccessRefusal, CallersView, metrics};
 
-/// The shortest time between two log lines about refused calls, in ms.
-const LOG_MS: u64 = 1_000;
 /// The longest time until the end of a key is compared with the clock again, in ms: the clock may
 /// be set meanwhile.
 const CHECK_MS_MAX: i64 = 10_000;
@@ -28,7 +22,7 @@ struct Guard {
     listener: &'static str,
     view: CallersView,
     clock: Arc<dyn Clock>,
-    log: Mutex<LogThrottle>,
+    log: AccessLog,
 }
 
 /// What a call may do, found by its credential.
@@ -39,6 +33,14 @@ pub struct Grant(Option<Arc<Granted>>);
 struct Granted {
     credential: Credential,
     identity: Identity,
+    origin: Origin,
+}
+
+/// Where a call comes from, and its method: for the log.
+#[derive(Clone, Copy, Debug)]
+struct Origin {
+    from: Option<IpAddr>,
+    method: &'static str,
 }
 
 impl Access {
@@ -51,7 +53,7 @@ impl Access {
     /// Lets callers in. `listener` is the listener's name in metrics and logs.
     pub fn callers(listener: &'static str, view: CallersView, clock: Arc<dyn Clock>) -> Self {
         metrics::register(listener);
-        let log = Mutex::new(LogThrottle::every_ms(LOG_MS));
+        let log = AccessLog::new(listener);
         Self(Some(Arc::new(Guard { listener, view, clock, log })))
     }
 
@@ -60,11 +62,23 @@ impl Access {
         self.0.is_some()
     }
 
-    /// Finds the caller of a request. An API key decides if there is one, else the certificate.
-    pub fn identify(&self, headers: &HeaderMap, extensions: &Extensions) -> Result<Grant, AccessRefusal> {
+    /// Finds the caller of a request of this method. An API key decides if there is one, else the
+    /// certificate.
+    pub fn identify(
+        &self,
+        method: &'static str,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+    ) -> Result<Grant, AccessRefusal> {
         let Some(guard) = &self.0 else { return Ok(Grant::open()) };
+        let origin = Origin { from: CallerConnection::address(extensions), method };
         let credential = credential(headers, extensions).ok_or(AccessRefusal::NoCredential);
-        credential.and_then(|credential| guard.grant(credential)).inspect_err(|refusal| self.report(*refusal, None))
+        let granted = credential.and_then(|credential| guard.grant(credential, origin));
+        match &granted {
+            Ok(grant) => guard.note(origin, grant.who(), None),
+            Err(refusal) => guard.refused(origin, None, *refusal),
+        }
+        granted
     }
 
     /// What [`Self::identify`] found for a request, from its extensions. A request that was not
@@ -89,7 +103,7 @@ impl Access {
         } else {
             return Ok(renewed);
         };
-        self.report(refusal, Some(caller));
+        self.report(refusal, &renewed);
         Err(refusal)
     }
 
@@ -98,7 +112,7 @@ impl Access {
         match grant.caller() {
             Some(caller) if !caller.operations.contains(&operation) => {
                 let refusal = AccessRefusal::Operation(operation);
-                self.report(refusal, Some(caller));
+                self.report(refusal, grant);
                 Err(refusal)
             }
             Some(_) | None => Ok(()),
@@ -111,7 +125,7 @@ impl Access {
         if caller.roles.contains(&role) || (role == Role::Viewer && !caller.roles.is_empty()) {
             return Ok(());
         }
-        self.report(AccessRefusal::Role(role), Some(caller));
+        self.report(AccessRefusal::Role(role), grant);
         Err(AccessRefusal::Role(role))
     }
 
@@ -120,10 +134,10 @@ impl Access {
         let (Some(guard), Some(granted)) = (&self.0, &grant.0) else { return std::future::pending().await };
         let mut view = guard.view.clone();
         loop {
-            let identity = match guard.grant(granted.credential.clone()) {
+            let identity = match guard.grant(granted.credential.clone(), granted.origin) {
                 Ok(Grant(renewed)) => renewed.and_then(|granted| granted.key().and_then(|key| key.until)),
                 Err(refusal) => {
-                    self.report(refusal, grant.caller());
+                    self.report(refusal, grant);
                     return refusal;
                 }
             };
@@ -137,27 +151,33 @@ impl Access {
 
     fn renew(&self, grant: &Grant) -> Result<Grant, AccessRefusal> {
         let (Some(guard), Some(granted)) = (&self.0, &grant.0) else { return Ok(grant.clone()) };
-        guard.grant(granted.credential.clone()).inspect_err(|refusal| self.report(*refusal, grant.caller()))
+        let renewed = guard.grant(granted.credential.clone(), granted.origin);
+        renewed.inspect_err(|refusal| self.report(*refusal, grant))
     }
 
-    /// Counts a refusal, and logs it if none was logged a moment ago. Never shows a credential.
-    fn report(&self, refusal: AccessRefusal, caller: Option<&Caller>) {
-        let Some(guard) = &self.0 else { return };
-        metrics::refused(guard.listener, refusal.reason());
-        let permit = guard.log.lock().unwrap_or_else(PoisonError::into_inner).permit();
-        if let Some(suppressed) = permit {
-            let caller = caller.map_or("", |caller| caller.name.as_str());
-            let (listener, reason) = (guard.listener, refusal.reason());
-            warn!(listener, reason, caller, suppressed, "a call was refused because of who sent it");
+    /// Counts and logs that a caller with this grant was refused.
+    fn report(&self, refusal: AccessRefusal, grant: &Grant) {
+        if let (Some(guard), Some(granted)) = (&self.0, &grant.0) {
+            guard.refused(granted.origin, grant.who(), refusal);
         }
     }
 }
 
 impl Guard {
-    fn grant(&self, credential: Credential) -> Result<Grant, AccessRefusal> {
+    fn grant(&self, credential: Credential, origin: Origin) -> Result<Grant, AccessRefusal> {
         let book = self.view.now().ok_or(AccessRefusal::NotRead)?;
         let identity = book.identify(&credential, self.clock.now()).map_err(AccessRefusal::Denied)?;
-        Ok(Grant(Some(Arc::new(Granted { credential, identity }))))
+        Ok(Grant(Some(Arc::new(Granted { credential, identity, origin }))))
+    }
+
+    fn refused(&self, origin: Origin, who: Option<String>, refusal: AccessRefusal) {
+        metrics::refused(self.listener, refusal.reason());
+        self.note(origin, who, Some(refusal.reason()));
+    }
+
+    fn note(&self, origin: Origin, who: Option<String>, refusal: Option<&'static str>) {
+        let Origin { from, method } = origin;
+        self.log.note(AccessEvent { who: who.unwrap_or_default(), from, method, refusal });
     }
 }
 

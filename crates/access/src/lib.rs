@@ -5,11 +5,13 @@
 //! changes for a while keeps the callers that it knows.
 
 mod access;
+mod access_log;
 mod follow;
 mod metrics;
 mod refusal;
 
 pub use access::{Access, Grant};
+pub use access_log::{AccessEvent, AccessLog};
 pub use follow::{CALLERS, CallersFollower, CallersView};
 pub use metrics::METRICS;
 pub use refusal::AccessRefusal;

@@ -19,10 +19,10 @@ mod signature_base;
 #[cfg(test)]
 mod openapi_tests;
 
-use std::{num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration};
+use std::{net::IpAddr, num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration};
 
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     body::Body,
     extract::{Path, State, rejection::PathRejection},
     http::{HeaderMap, Method, StatusCode, Uri, header},
@@ -33,14 +33,19 @@ use bytes::BytesMut;
 use futures::StreamExt;
 use tokio::time::Instant;
 use tracing::{info, warn};
-use twqr_service::{CancellationToken, Limits, Listener, serve_http};
+use twqr_access::AccessLog;
+use twqr_service::{CallerConnection, CancellationToken, Limits, Listener, serve_http};
 use twqr_types::SignatureForm;
 use twqr_wire::hops::HOPS_HEADER;
 
 pub use key_source::KeysError;
 
 use self::{
-    call_handler::CallHandler, json::JsonFault, key_source::KeySource, keys::MerchantKeys, pos_refusal::PosRefusal,
+    call_handler::{Arrival, CallHandler},
+    json::JsonFault,
+    key_source::KeySource,
+    keys::MerchantKeys,
+    pos_refusal::PosRefusal,
     signature_base::RequestHead,
 };
 use crate::{REQUEST_BYTES_MAX, api::PosApi, hops::CallHops};
@@ -136,7 +141,12 @@ impl HttpForm {
         if let Ok(address) = listener.local_addr() {
             info!(%address, "serving the POS HTTP form");
         }
-        let router = router(CallHandler { api, keys: self.keys.clone(), send_time_window_s: self.send_time_window_s });
+        let router = router(CallHandler {
+            api,
+            keys: self.keys.clone(),
+            send_time_window_s: self.send_time_window_s,
+            log: AccessLog::new("pos_http"),
+        });
         tokio::select! {
             cut_off = serve_http(listener, router, Limits::public("pos_http"), shutdown, drain) => if cut_off > 0 {
                 warn!(cut_off, drain_ms = drain.as_millis() as u64, "POS calls were still in flight at the end of the drain; their connections are closed");
@@ -154,11 +164,12 @@ fn router(handler: CallHandler) -> Router {
                            system: Result<Path<String>, PathRejection>,
                            uri: Uri,
                            headers: HeaderMap,
+                           Extension(connection): Extension<CallerConnection>,
                            body: Body| async move {
             // A path that is not UTF-8 is handled like an empty system: it is not found.
             let system = system.map(|Path(system)| system).unwrap_or_default();
             let head = RequestHead { method: &Method::POST, uri: &uri, headers: &headers };
-            handle(&handler, operation, &system, head, body).await
+            handle(&handler, operation, &system, head, connection.peer(), body).await
         };
         router = router.route(operation.path(), post(handle));
     }
@@ -170,6 +181,7 @@ async fn handle(
     operation: Operation,
     system: &str,
     head: RequestHead<'_>,
+    from: IpAddr,
     body: Body,
 ) -> Response {
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
@@ -178,10 +190,11 @@ async fn handle(
     }
     let began = Instant::now();
     let hops = CallHops::of_headers(operation.method(), head.headers, began);
+    let arrival = Arrival { at: began, from, hops: hops.clone() };
     let body = tokio::time::timeout(Duration::from_millis(BODY_WITHIN_MS), read(body)).await;
     let body = body.unwrap_or_else(|_| Err(JsonFault(format!("the body did not arrive within {BODY_WITHIN_MS} ms"))));
     let body = body.as_deref().map_err(|JsonFault(what)| PosRefusal::from(JsonFault(what.clone())));
-    let mut response = Json(handler.answer(operation, head, body, began, hops.clone()).await).into_response();
+    let mut response = Json(handler.answer(operation, head, body, arrival).await).into_response();
     if let Some(value) = hops.and_then(|hops| hops.header()) {
         response.headers_mut().insert(HOPS_HEADER, value);
     }

@@ -4,6 +4,7 @@
 use std::{
     future::Future,
     io,
+    net::IpAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -34,12 +35,14 @@ pub struct CallerConnection(Arc<Known>);
 struct Known {
     leaving: CancellationToken,
     certificate: Option<PeerCertificate>,
+    address: IpAddr,
 }
 
 impl CallerConnection {
-    /// A connection that is asked to end by `leaving`, of a caller with this certificate.
-    pub fn new(leaving: CancellationToken, certificate: Option<PeerCertificate>) -> Self {
-        Self(Arc::new(Known { leaving, certificate }))
+    /// A connection that is asked to end by `leaving`, of a caller with this certificate, from this
+    /// address.
+    pub fn new(leaving: CancellationToken, certificate: Option<PeerCertificate>, address: IpAddr) -> Self {
+        Self(Arc::new(Known { leaving, certificate, address }))
     }
 
     /// Fires when a stream of this connection must take no more requests, and end once it has
@@ -53,6 +56,17 @@ impl CallerConnection {
     /// shown none, and without TLS.
     pub fn certificate(extensions: &Extensions) -> Option<PeerCertificate> {
         extensions.get::<Self>().and_then(|connection| connection.0.certificate.clone())
+    }
+
+    /// The address of the other side: that of the last proxy, if there is one.
+    pub fn peer(&self) -> IpAddr {
+        self.0.address
+    }
+
+    /// The address from which the request with these extensions came. `None` if the connection is
+    /// not from [`crate::serve_grpc`] or [`crate::serve_http`].
+    pub fn address(extensions: &Extensions) -> Option<IpAddr> {
+        extensions.get::<Self>().map(Self::peer)
     }
 }
 
@@ -81,7 +95,7 @@ impl Connection {
     pub(crate) fn new(accepted: Begun, ends: &ConnectionEnds) -> Self {
         let begin = Some((HTTP2_BEGINS_BYTES, Box::pin(tokio::time::sleep_until(accepted.begin_by))));
         let ConnectionEnds { leaving, closed } = ends.clone();
-        let caller = CallerConnection::new(leaving, accepted.certificate);
+        let caller = CallerConnection::new(leaving, accepted.certificate, accepted.address);
         Self { stream: accepted.stream, begin, caller, _closed: closed.drop_guard(), _permit: accepted.permit }
     }
 }
@@ -153,12 +167,14 @@ mod tests {
     }
 
     #[test]
-    fn the_certificate_of_a_caller_is_in_the_extensions_of_its_requests() {
+    fn the_certificate_and_the_address_of_a_caller_are_in_the_extensions_of_its_requests() {
+        let address = IpAddr::from([10, 0, 0, 7]);
         let certificate = PeerCertificate::new(vec!["pos.example".into()], vec!["spiffe://example/pos".into()]);
         let mut extensions = Extensions::new();
         assert_eq!(CallerConnection::certificate(&extensions), None);
-        extensions.insert(CallerConnection::new(CancellationToken::new(), Some(certificate.clone())));
+        extensions.insert(CallerConnection::new(CancellationToken::new(), Some(certificate.clone()), address));
         assert_eq!(CallerConnection::certificate(&extensions), Some(certificate));
+        assert_eq!(CallerConnection::address(&extensions), Some(address));
     }
 
     #[tokio::test]

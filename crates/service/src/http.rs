@@ -54,10 +54,10 @@ pub async fn serve_http(
 
 /// Serves one connection until it ends, or until it has been idle for too long.
 async fn serve_connection(connection: Begun, router: Router, limits: Limits, shutdown: CancellationToken) {
-    let Begun { stream, certificate, permit: _permit, begin_by } = connection;
+    let Begun { stream, certificate, address, permit: _permit, begin_by } = connection;
     let begun = Arc::new(AtomicU64::new(0));
     let (requests, service) = (begun.clone(), TowerToHyperService::new(router));
-    let caller = CallerConnection::new(shutdown.clone(), certificate);
+    let caller = CallerConnection::new(shutdown.clone(), certificate, address);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(caller.clone());
         requests.fetch_add(1, Ordering::Relaxed);

@@ -3,7 +3,7 @@
 //! listener. A connection that sends no request, or only a part of one, is closed after a while, so
 //! that it cannot hold a place that others need. The handshake of TLS counts in both.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, net::IpAddr, sync::Arc, time::Duration};
 
 use tokio::{
     net::TcpStream,
@@ -95,6 +95,7 @@ where
 /// A connection that was accepted. It counts as open until its permit is dropped.
 pub(crate) struct Accepted {
     stream: TcpStream,
+    address: IpAddr,
     tls: Option<ServerTls>,
     limits: Limits,
     permit: OwnedSemaphorePermit,
@@ -106,6 +107,8 @@ pub(crate) struct Accepted {
 pub(crate) struct Begun {
     pub(crate) stream: MaybeTls<TcpStream>,
     pub(crate) certificate: Option<PeerCertificate>,
+    /// The address of the other side.
+    pub(crate) address: IpAddr,
     pub(crate) permit: OwnedSemaphorePermit,
     /// The time by which its first request, or the beginning of HTTP/2, must have arrived.
     pub(crate) begin_by: Instant,
@@ -114,14 +117,14 @@ pub(crate) struct Begun {
 impl Accepted {
     /// Begins TLS, if the listener has it. `None` if it does not begin in time, or before shutdown.
     pub(crate) async fn begin(self, shutdown: &CancellationToken) -> Option<Begun> {
-        let Self { stream, tls, limits, permit, begin_by } = self;
+        let Self { stream, address, tls, limits, permit, begin_by } = self;
         let Some(tls) = tls else {
-            return Some(Begun { stream: MaybeTls::Plain(stream), certificate: None, permit, begin_by });
+            return Some(Begun { stream: MaybeTls::Plain(stream), certificate: None, address, permit, begin_by });
         };
         let why = tokio::select! {
             () = shutdown.cancelled() => return None,
             shaken = tokio::time::timeout_at(begin_by, tls.accept(stream)) => match shaken {
-                Ok(Ok((stream, certificate))) => return Some(Begun { stream, certificate, permit, begin_by }),
+                Ok(Ok((stream, certificate))) => return Some(Begun { stream, certificate, address, permit, begin_by }),
                 Ok(Err(error)) => {
                     debug!(listener = limits.name, %error, "a connection ended before TLS had begun");
                     handshake_fault(&error)
@@ -168,7 +171,8 @@ impl LimitedListener {
                         // more data. If the option cannot be set, answers are only slower.
                         drop(stream.set_nodelay(true));
                         let (tls, begin_by) = (self.listener.tls.clone(), Instant::now() + self.limits.first_within);
-                        return Accepted { stream, tls, limits: self.limits, permit, begin_by };
+                        let address = from.ip().to_canonical();
+                        return Accepted { stream, address, tls, limits: self.limits, permit, begin_by };
                     }
                     CONNECTIONS_REFUSED.counter(&[name]).increment(1);
                     if let Some(suppressed) = self.log.permit() {

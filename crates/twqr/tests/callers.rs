@@ -163,6 +163,17 @@ async fn an_operator_does_only_what_its_roles_allow() {
     let conflict = callers(&system, ADMIN, "remove admin --expect 7 --who alice --why gone");
     assert_eq!(conflict.code, 3, "{}", conflict.stderr);
     assert_eq!(pay(&system, &key_text(ADMIN), "T1").await.unwrap_err().code(), Code::PermissionDenied);
+
+    let (admin, from) = (r#""who":"admin (key first)""#, r#""from":"127.0.0.1""#);
+    let shop = r#""who":"shop (key first)""#;
+    for line in [
+        ["calls were let in", r#""listener":"operators""#, admin, from, r#""method":"ListCallers""#],
+        ["calls were refused", r#""reason":"no-credential""#, r#""who":"""#, from, r#""method":"ListCallers""#],
+        ["calls were refused", r#""reason":"role""#, shop, from, r#""method":"ChangeCaller""#],
+        ["calls were refused", r#""reason":"operation""#, admin, from, r#""method":"Pay""#],
+    ] {
+        system.until_logged(&line).await;
+    }
 }
 
 /// Until an ingress has read a record, it may still accept the key: it follows the topic at once,

@@ -34,6 +34,17 @@ const ACCEPTED: &str = "000 000 000 916 916";
 /// The StatusCodes if the key is refused.
 const REFUSED: &str = "904 904 904 904 904";
 
+/// The log has the calls above: those that were let in and those that were refused.
+async fn log_says_who_called(system: &System) {
+    let (from, who) = (r#""from":"127.0.0.1""#, r#""who":"merchant M1 (key 2026-01)""#);
+    system
+        .until_logged(&["calls were let in", r#""listener":"pos_http""#, who, from, r#""method":"http_Payment""#])
+        .await;
+    system
+        .until_logged(&["calls were refused", r#""reason":"signature""#, who, from, r#""method":"http_Cancel""#])
+        .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_the_policy_no_longer_accepts_is_refused_for_every_request() {
     let system = System::start().await;
@@ -67,4 +78,5 @@ async fn a_key_that_the_policy_no_longer_accepts_is_refused_for_every_request() 
     assert_eq!(rollback.code, 0, "{}", rollback.stderr);
     system.newest_policy();
     assert_eq!(status_codes(&system, "old", "T4").await, ACCEPTED);
+    log_says_who_called(&system).await;
 }

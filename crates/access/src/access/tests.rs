@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    net::Ipv4Addr,
     sync::atomic::{AtomicI64, Ordering},
 };
 
@@ -15,6 +16,9 @@ use twqr_wire::convert::encode_caller_change;
 
 use super::*;
 use crate::{CALLERS, CallersFollower};
+
+/// The address of every connection.
+const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 7));
 
 struct SetClock(AtomicI64);
 
@@ -68,7 +72,7 @@ fn key(seed: u8) -> HeaderMap {
 
 fn shown(certificate: Option<PeerCertificate>) -> Extensions {
     let mut extensions = Extensions::new();
-    extensions.insert(CallerConnection::new(CancellationToken::new(), certificate));
+    extensions.insert(CallerConnection::new(CancellationToken::new(), certificate, ADDRESS));
     extensions
 }
 
@@ -77,7 +81,7 @@ async fn a_key_or_a_certificate_identifies_a_caller() {
     let mut stage = stage(caller(1, None), Faults::default());
     stage.view.read().await;
     let of = |headers: HeaderMap, extensions: Extensions| {
-        stage.access.identify(&headers, &extensions).map(|grant| grant.who().unwrap())
+        stage.access.identify("Pay", &headers, &extensions).map(|grant| grant.who().unwrap())
     };
     let certificate = |name: &str| shown(Some(PeerCertificate::new(vec![name.to_owned()], Vec::new())));
     assert_eq!(of(key(1), Extensions::new()), Ok("shop (key k)".to_owned()));
@@ -96,7 +100,7 @@ async fn a_key_or_a_certificate_identifies_a_caller() {
 async fn nobody_is_let_in_before_the_callers_are_read() {
     let faults = Faults { failing_topic: Some(twqr_journal::Topic::Callers), ..Faults::default() };
     let stage = stage(caller(1, None), faults);
-    let refused = stage.access.identify(&key(1), &Extensions::new()).unwrap_err();
+    let refused = stage.access.identify("Pay", &key(1), &Extensions::new()).unwrap_err();
     assert_eq!(refused, AccessRefusal::NotRead);
     assert!(stage.access.granted(&Extensions::new()).is_err(), "nor what was not identified");
 }
@@ -105,7 +109,7 @@ async fn nobody_is_let_in_before_the_callers_are_read() {
 async fn a_grant_ends_with_its_key() {
     let mut stage = stage(caller(1, Some(UnixMs(60_000))), Faults::default());
     stage.view.read().await;
-    let grant = stage.access.identify(&key(1), &Extensions::new()).unwrap();
+    let grant = stage.access.identify("Pay", &key(1), &Extensions::new()).unwrap();
     assert!(stage.access.check(&grant, Operation::Pay, "M1").is_ok());
     assert_eq!(
         stage.access.check(&grant, Operation::Cancel, "M1").err(),
@@ -121,7 +125,7 @@ async fn a_grant_ends_with_its_key() {
 async fn a_grant_ends_with_a_record_that_revokes_its_key() {
     let mut stage = stage(caller(1, None), Faults::default());
     stage.view.read().await;
-    let grant = stage.access.identify(&key(1), &Extensions::new()).unwrap();
+    let grant = stage.access.identify("Pay", &key(1), &Extensions::new()).unwrap();
     let rotated = CallerChange {
         name: caller(1, None).name,
         version: 1,
@@ -135,15 +139,41 @@ async fn a_grant_ends_with_a_record_that_revokes_its_key() {
     session.append(CALLERS, vec![Entry::plain(encode_caller_change(&rotated))]).await.unwrap();
     let revoked = AccessRefusal::Denied(twqr_callers::Denial::UnknownKey);
     assert_eq!(stage.access.ended(&grant).await, revoked, "a record that cannot be read stops nothing");
-    assert!(stage.access.identify(&key(2), &Extensions::new()).is_ok());
+    assert!(stage.access.identify("Pay", &key(2), &Extensions::new()).is_ok());
 }
 
 #[tokio::test(start_paused = true)]
 async fn each_role_may_read_and_only_one_with_it_may_more() {
     let mut stage = stage(caller(1, None), Faults::default());
     stage.view.read().await;
-    let grant = stage.access.identify(&key(1), &Extensions::new()).unwrap();
+    let grant = stage.access.identify("Pay", &key(1), &Extensions::new()).unwrap();
     let allowed =
         [Role::Viewer, Role::Operator, Role::Approver].map(|role| stage.access.check_role(&grant, role).is_ok());
     assert_eq!(allowed, [true, true, false]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_call_that_is_let_in_or_refused_is_logged_with_who_and_where() {
+    let mut stage = stage(caller(1, None), Faults::default());
+    stage.view.read().await;
+    let access = &stage.access;
+    let grant = access.identify("Pay", &key(1), &shown(None)).unwrap();
+    access.identify("Pay", &key(1), &shown(None)).unwrap();
+    access.identify("Pay", &key(2), &shown(None)).unwrap_err();
+    access.identify("Query", &HeaderMap::new(), &shown(None)).unwrap_err();
+    access.check(&grant, Operation::Cancel, "M1").unwrap_err();
+    access.check_operation(&grant, Operation::Refund).unwrap_err();
+    access.check_role(&grant, Role::Approver).unwrap_err();
+    let line = |who: &str, method, refusal, calls| {
+        (AccessEvent { who: who.to_owned(), from: Some(ADDRESS), method, refusal }, calls)
+    };
+    let shop = "shop (key k)";
+    let expected = [
+        line("", "Pay", Some("unknown-key"), 1),
+        line("", "Query", Some("no-credential"), 1),
+        line(shop, "Pay", None, 2),
+        line(shop, "Pay", Some("operation"), 2),
+        line(shop, "Pay", Some("role"), 1),
+    ];
+    assert_eq!(access.0.as_ref().unwrap().log.noted(), expected);
 }

@@ -56,13 +56,16 @@ impl Edge {
 
     /// Finds the caller of a request, and begins its call. What is refused here was not decoded.
     fn admit(&self, method: Option<&'static str>, request: &http::Request<Body>) -> Result<Admitted, Refusal> {
-        let grant = self.api.access.identify(request.headers(), request.extensions())?;
+        let grant = self.api.access.identify(method.unwrap_or(OTHER), request.headers(), request.extensions())?;
         let Some(operation) = method.and_then(operation_of) else { return Ok(Admitted { grant, call: None }) };
         self.api.access.check_operation(&grant, operation)?;
         let call = self.api.begin_caller(&grant)?;
         Ok(Admitted { grant, call })
     }
 }
+
+/// A method that does not exist, in the log of who called.
+const OTHER: &str = "other";
 
 /// A request whose caller was found.
 struct Admitted {

@@ -1,13 +1,13 @@
 //! Handles one call of the POS HTTP form, from the body to the answer.
 
-use std::{num::NonZeroU32, sync::Arc};
+use std::{net::IpAddr, num::NonZeroU32, sync::Arc};
 
 use tokio::time::Instant;
 use tonic::Code;
 use tracing::debug;
-use twqr_access::Grant;
+use twqr_access::{AccessEvent, AccessLog, Grant};
 use twqr_order::Nonce;
-use twqr_types::{KeyName, UnixMs};
+use twqr_types::{KeyName, MerchantId, StatusCode, UnixMs};
 
 use super::{
     Operation,
@@ -32,6 +32,16 @@ pub(super) struct CallHandler {
     /// By how much SendTime may differ from this process's time, in s; any time is accepted if
     /// absent.
     pub(super) send_time_window_s: Option<NonZeroU32>,
+    pub(super) log: AccessLog,
+}
+
+/// How a call arrived.
+pub(super) struct Arrival {
+    pub(super) at: Instant,
+    /// The address of the connection.
+    pub(super) from: IpAddr,
+    /// Measures the call, if at all.
+    pub(super) hops: Option<CallHops>,
 }
 
 /// By which signature a request was accepted: the name of its key, and its nonce if it has one.
@@ -41,16 +51,15 @@ struct SignedBy {
 }
 
 impl CallHandler {
-    /// Answers a body; if it could not be read, the answer says why. `began` is when the call
-    /// arrived; `hops` measures it, if at all.
+    /// Answers a body; if it could not be read, the answer says why.
     pub(super) async fn answer(
         &self,
         operation: Operation,
         head: RequestHead<'_>,
         body: Result<&[u8], PosRefusal>,
-        began: Instant,
-        hops: Option<CallHops>,
+        arrival: Arrival,
     ) -> JsonAnswer {
+        let Arrival { at: began, from, hops } = arrival;
         let pending = PendingAnswer::begin(operation.method());
         let members = body.and_then(|body| Ok((json::parse(body).map_err(PosRefusal::from)?, body)));
         let (answer, code) = match members {
@@ -59,7 +68,11 @@ impl CallHandler {
                 let (echoes, amount) = (request.echoes(), request.trade_amount());
                 let deadline = self.api.default_deadline(began);
                 let signed_by = self.signed_by(&request, head, body).await;
-                match self.answer_signed(operation, request, signed_by, deadline, hops.clone()).await {
+                let who = who(&echoes, signed_by.as_ref().ok());
+                let answered = self.answer_signed(operation, request, signed_by, deadline, hops.clone()).await;
+                let refusal = answered.as_ref().err().and_then(why_not_let_in);
+                self.log.note(AccessEvent { who, from: Some(from), method: operation.method(), refusal });
+                match answered {
                     Ok(answer) => (answer, Code::Ok),
                     Err(refusal) => refused(operation, echoes, amount, &refusal),
                 }
@@ -142,6 +155,28 @@ impl CallHandler {
         };
         answered.map_err(|refusal| PosRefusal::new(&refusal, amount))
     }
+}
+
+/// The merchant of a request and the key that signed it; the merchant is only what the request says
+/// where no key is known. Empty if the request names none.
+fn who(echoes: &Echoes, signed_by: Option<&SignedBy>) -> String {
+    let Ok(merchant) = MerchantId::parse(echoes.merchant_id.clone()) else { return String::new() };
+    match signed_by {
+        Some(SignedBy { key, .. }) => format!("merchant {merchant} (key {key})"),
+        None => format!("merchant {merchant}"),
+    }
+}
+
+/// Why a request was refused because of its signature; `None` if it was not.
+fn why_not_let_in(refusal: &PosRefusal) -> Option<&'static str> {
+    if refusal.code != Code::Unauthenticated {
+        return None;
+    }
+    Some(match refusal.status_code {
+        StatusCode::BAD_SIGNATURE => "signature",
+        StatusCode::EXPIRED => "out-of-time",
+        _ => "replayed",
+    })
 }
 
 fn refused(operation: Operation, echoes: Echoes, amount: Option<i64>, refusal: &PosRefusal) -> (JsonAnswer, Code) {

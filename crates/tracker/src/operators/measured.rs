@@ -40,6 +40,9 @@ const METHODS: [&str; 12] = [
     "ChangeCaller",
 ];
 
+/// A method that does not exist, in the log of who called.
+const OTHER: &str = "other";
+
 /// The role that a method needs. One that is not listed needs the most, so that none is forgotten.
 fn role_of(method: Option<&str>) -> Role {
     match method {
@@ -66,8 +69,8 @@ impl Measured {
     }
 
     /// Finds the caller of a request, which must have the role that the method needs.
-    fn admit(&self, method: Option<&str>, request: &http::Request<Body>) -> Result<Grant, AccessRefusal> {
-        let grant = self.access.identify(request.headers(), request.extensions())?;
+    fn admit(&self, method: Option<&'static str>, request: &http::Request<Body>) -> Result<Grant, AccessRefusal> {
+        let grant = self.access.identify(method.unwrap_or(OTHER), request.headers(), request.extensions())?;
         self.access.check_role(&grant, role_of(method))?;
         Ok(grant)
     }

@@ -90,6 +90,17 @@ impl System {
         self.launched.log("up").unwrap()
     }
 
+    /// Waits until a line of the log has all of these texts.
+    pub async fn until_logged(&self, texts: &[&str]) {
+        for _ in 0..200 {
+            if self.log().lines().any(|line| texts.iter().all(|text| line.contains(text))) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("after 10 s no line of the log has {texts:?}");
+    }
+
     /// Kills the services with kill -9 and starts them again on the same data.
     pub async fn kill_and_restart(&mut self) {
         kill_and_restart(&mut self.launched).await;

@@ -1,0 +1,136 @@
+//! The log of who called: each call that was let in, or refused because of who sent it, is in a
+//! line. Equal calls of a short time share a line, which has their number, so that a flood of calls
+//! costs a bounded number of lines.
+
+use std::{
+    collections::BTreeMap,
+    mem::take,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tracing::{info, warn};
+
+/// How long equal calls are collected before their line is written, in ms.
+const COLLECT_MS: u64 = 5_000;
+/// The most lines that are collected at once; further calls share a line for each result.
+const LINES_MAX: usize = 256;
+
+/// A call: who sent it from where, for what, and whether it was let in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AccessEvent {
+    /// The caller or merchant, and by what it was known; never a credential. Empty if it is not
+    /// known.
+    pub who: String,
+    /// The address of the connection; absent if it is not known.
+    pub from: Option<IpAddr>,
+    /// The method that was called.
+    pub method: &'static str,
+    /// Why the call was refused; absent if it was let in.
+    pub refusal: Option<&'static str>,
+}
+
+/// The log of one listener.
+#[derive(Clone, Debug)]
+pub struct AccessLog(Arc<Collected>);
+
+#[derive(Debug)]
+struct Collected {
+    listener: &'static str,
+    counts: Mutex<BTreeMap<AccessEvent, u64>>,
+}
+
+impl AccessLog {
+    /// The log of the listener with this name.
+    pub fn new(listener: &'static str) -> Self {
+        Self(Arc::new(Collected { listener, counts: Mutex::default() }))
+    }
+
+    /// Adds a call. Its line is written within [`COLLECT_MS`], or when the process ends before.
+    pub fn note(&self, event: AccessEvent) {
+        if self.0.add(event) {
+            let log = self.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(COLLECT_MS)).await;
+                log.0.write();
+            });
+        }
+    }
+}
+
+impl Collected {
+    /// Returns whether this is the first call since the lines were written.
+    fn add(&self, event: AccessEvent) -> bool {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_first = counts.is_empty();
+        let has_place = counts.len() < LINES_MAX || counts.contains_key(&event);
+        let line = if has_place { event } else { AccessEvent { refusal: event.refusal, ..AccessEvent::default() } };
+        *counts.entry(line).or_default() += 1;
+        is_first
+    }
+
+    fn take(&self) -> BTreeMap<AccessEvent, u64> {
+        take(&mut *self.counts.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn write(&self) {
+        let listener = self.listener;
+        for (AccessEvent { who, from, method, refusal }, calls) in self.take() {
+            let from = from.map(|address| address.to_string()).unwrap_or_default();
+            match refusal {
+                None => info!(listener, who, from, method, calls, "calls were let in"),
+                Some(reason) => {
+                    warn!(listener, reason, who, from, method, calls, "calls were refused because of who sent them");
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Collected {
+    fn drop(&mut self) {
+        self.write();
+    }
+}
+
+#[cfg(test)]
+impl AccessLog {
+    /// What was noted and is not written yet, with the number of equal calls.
+    pub(crate) fn noted(&self) -> Vec<(AccessEvent, u64)> {
+        self.0.take().into_iter().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(who: &str, refusal: Option<&'static str>) -> AccessEvent {
+        AccessEvent { who: who.to_owned(), from: Some([10, 0, 0, 7].into()), method: "Pay", refusal }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn equal_calls_share_a_line_until_it_is_written() {
+        let log = AccessLog::new("grpc");
+        for event in [event("a", None), event("b", None), event("a", None), event("a", Some("merchant"))] {
+            log.note(event);
+        }
+        let expected = [(event("a", None), 2), (event("a", Some("merchant")), 1), (event("b", None), 1)];
+        assert_eq!(log.noted(), expected);
+        log.note(event("a", None));
+        tokio::time::sleep(Duration::from_millis(2 * COLLECT_MS)).await;
+        assert_eq!(log.noted(), [], "it was written");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_of_callers_costs_a_bounded_number_of_lines_and_each_call_is_counted() {
+        let log = AccessLog::new("grpc");
+        for number in 0..10_000 {
+            log.note(event(&format!("caller {number}"), Some("unknown-key")));
+        }
+        let noted = log.noted();
+        assert_eq!(noted.len(), LINES_MAX + 1);
+        assert_eq!(noted.iter().map(|(_, calls)| calls).sum::<u64>(), 10_000);
+    }
+}
