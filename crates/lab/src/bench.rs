@@ -22,8 +22,8 @@ use twqr_service::CancellationToken;
 /// The benchmarks of `twqr-lab bench`.
 #[derive(Subcommand)]
 pub enum Bench {
-    /// Measures latency at 1,000 payments per second, the highest sustained rate, memory, CPU and
-    /// disk; prints one JSON line after less than 90 s.
+    /// Measures latency at 1,000 payments per second, the highest sustained rates of calls and over
+    /// streams, memory, CPU and disk; prints one JSON line after less than 90 s.
     Quick {
         /// The folder for data; it is emptied first.
         #[arg(long, default_value = "target/bench")]
@@ -35,6 +35,9 @@ pub enum Bench {
         /// sustained
         #[arg(long, value_delimiter = ',', default_values_t = quick::LADDER_RATES)]
         rates: Vec<u32>,
+        /// The rates of the ladder over streams (PayStream)
+        #[arg(long, value_delimiter = ',', default_values_t = quick::STREAM_RATES)]
+        stream_rates: Vec<u32>,
         /// The duration of each rate, in ms
         #[arg(long, default_value_t = quick::LADDER_MS)]
         hold_ms: u32,
@@ -67,10 +70,10 @@ pub enum Bench {
 /// Runs a benchmark until its end, or until `stop` fires.
 pub async fn run(bench: Bench, config: &Config, stop: CancellationToken) -> anyhow::Result<ExitCode> {
     match bench {
-        Bench::Quick { dir, seed, rates, hold_ms, tries, tls } => {
-            let ladder = quick::Ladder { rates, hold_ms, tries };
+        Bench::Quick { dir, seed, rates, stream_rates, hold_ms, tries, tls } => {
+            let ladders = quick::Ladders { rates, stream_rates, hold_ms, tries };
             tokio::select! {
-                result = quick::run(&dir, seed, &ladder, tls, config) => result,
+                result = quick::run(&dir, seed, &ladders, tls, config) => result,
                 () = stop.cancelled() => anyhow::bail!("stopped before the end of the benchmark"),
             }
         }

@@ -27,7 +27,7 @@ use twqr_config::Config;
 use twqr_files::print_line;
 use twqr_journal::{Journal, kafka::KafkaJournal};
 use twqr_loadgen::{
-    CallResult, Load, audit,
+    CallResult, Load, Over, audit,
     full_api::{Line, PlayedCall, audit_full_api, full_api_day, play, settle},
     ledger, open_loop, payments, resolve,
 };
@@ -207,7 +207,7 @@ impl RunningLoad {
             let mut card_tokens = Vec::new();
             let mut round = first_round;
             while !*is_ended.borrow() {
-                let load = Load { rate: f64::from(rate), seed: seed ^ round, attempts: ATTEMPTS };
+                let load = Load { rate: f64::from(rate), seed: seed ^ round, attempts: ATTEMPTS, over: Over::Calls };
                 let requests =
                     payments(seed.wrapping_mul(1_000).wrapping_add(round), &format!("c{round}"), rate as usize);
                 card_tokens.extend(requests.iter().map(|request| request.card_token.clone()));

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use serde_json::{Value, json};
 use tonic::transport::Channel;
 use twqr_config::Config;
-use twqr_loadgen::{CallResult, Load, TradeKey, audit_answers, latencies, ledger, open_loop, steady_payments};
+use twqr_loadgen::{CallResult, Load, Over, TradeKey, audit_answers, latencies, ledger, open_loop, steady_payments};
 use twqr_service::CancellationToken;
 use twqr_types::StatusCode;
 use twqr_wire::pos::PayRequest;
@@ -113,7 +113,7 @@ async fn exercise(
 async fn first_payments(pos: &Channel) -> (Value, Vec<CallResult>) {
     let requests = steady_payments(11, "first", FIRST + NEXT);
     let order: BTreeMap<TradeKey, usize> = requests.iter().map(key).zip(0..).collect();
-    let load = Load { rate: RATE, seed: 11, attempts: ATTEMPTS };
+    let load = Load { rate: RATE, seed: 11, attempts: ATTEMPTS, over: Over::Calls };
     let mut results = open_loop(std::slice::from_ref(pos), requests, load).await.results;
     results.sort_by_key(|result| order.get(&result.key).copied());
     let (first, next) = results.split_at(FIRST.min(results.len()));
@@ -135,7 +135,7 @@ async fn rolling_restart(system: &mut System, pos: &Channel) -> anyhow::Result<(
         async move {
             let mut results = Vec::new();
             for round in 0.. {
-                let load = Load { rate: f64::from(ROLLING_RATE), seed: round, attempts: ATTEMPTS };
+                let load = Load { rate: f64::from(ROLLING_RATE), seed: round, attempts: ATTEMPTS, over: Over::Calls };
                 let requests = steady_payments(round, &format!("roll{round}"), ROLLING_RATE as usize);
                 results.extend(open_loop(std::slice::from_ref(&pos), requests, load).await.results);
                 if *is_done.borrow_and_update() {

@@ -23,6 +23,6 @@ pub use audit::{Audit, audit, is_in_progress, ledger};
 pub use day::{day, payments, steady_payments};
 pub use issuers::{ISSUERS, IssuerCodes, issuer_of};
 pub use latency::{latencies, latency_histogram};
-pub use open_loop::{Load, Measurement, open_loop};
+pub use open_loop::{Load, Measurement, Over, open_loop};
 pub use sample::sample_day;
 pub use send::{CallResult, TradeKey, is_refusal, resolve, send_each};

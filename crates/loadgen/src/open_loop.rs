@@ -2,6 +2,8 @@
 //! answered, and its latency counts from the intended start. So a slow answer does not hide the
 //! latency of the requests behind it (no coordinated omission).
 
+mod streams;
+
 use std::{
     thread,
     time::{Duration, Instant},
@@ -44,7 +46,16 @@ struct Start {
     request: PayRequest,
 }
 
-/// The rate of an open loop, and how often each request is attempted.
+/// How the requests of an open loop are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// Each as a call of its own.
+    Calls,
+    /// Over one PayStream on each channel.
+    Streams,
+}
+
+/// The rate of an open loop, how requests are sent, and how often each is attempted.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
     /// Average number of starts per second, at random times (a Poisson process).
@@ -52,8 +63,10 @@ pub struct Load {
     /// The seed of the start times.
     pub seed: u64,
     /// The largest number of attempts for a request. It is sent again only if it was not accepted,
-    /// or if its answer was lost.
+    /// or if its answer was lost. Over streams there is one attempt.
     pub attempts: u32,
+    /// How requests are sent.
+    pub over: Over,
 }
 
 /// Sends each request at its intended time, over the channels in turn.
@@ -64,7 +77,11 @@ pub async fn open_loop(channels: &[Channel], requests: Vec<PayRequest>, load: Lo
     for channel in channels {
         let (sender, starts) = mpsc::unbounded_channel();
         senders.push(sender);
-        lanes.spawn(lane(PosServiceClient::new(channel.clone()), starts, load.attempts));
+        let client = PosServiceClient::new(channel.clone());
+        match load.over {
+            Over::Calls => lanes.spawn(lane(client, starts, load.attempts)),
+            Over::Streams => lanes.spawn(streams::lane(client, starts)),
+        };
     }
     let pacer = thread::spawn(move || pace(requests, load, &senders));
     let mut measured = Measurement::empty();

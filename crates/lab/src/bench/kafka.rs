@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tonic::transport::Channel;
 use twqr_client::ProgressBar;
 use twqr_config::Config;
-use twqr_loadgen::{CallResult, Load, audit_answers, ledger, open_loop, payments};
+use twqr_loadgen::{CallResult, Load, Over, audit_answers, ledger, open_loop, payments};
 
 use super::{
     bare_relay::{BareRelay, Topics},
@@ -229,7 +229,7 @@ async fn system(
     for address in system.ingresses().into_iter().cycle().take(CONNECTIONS) {
         channels.push(connect(address).await?);
     }
-    let once = |rate: u32| Load { rate: f64::from(rate), seed: options.seed, attempts: 1 };
+    let once = |rate: u32| Load { rate: f64::from(rate), seed: options.seed, attempts: 1, over: Over::Calls };
     progress.step("warm-up");
     let warm = payments(options.seed, "warm", payments_of(WARM_RATE, WARM_MS));
     let results = open_loop(&channels, warm, once(WARM_RATE)).await.results;

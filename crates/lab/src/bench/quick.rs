@@ -1,6 +1,7 @@
 //! `twqr-lab bench quick`: simulator, services and generator as processes on one machine. It
-//! measures the floors, the sample day (memory), 1,000 payments per second, and a ladder of rates
-//! up to the first that is not sustained. Then it audits all payments.
+//! measures the floors, the sample day (memory), 1,000 payments per second, and two ladders of
+//! rates, one of calls and one over streams, each up to the first that is not sustained. Then it
+//! audits all payments.
 
 mod floors;
 
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 use tonic::transport::Channel;
 use twqr_client::{ProgressBar, parse};
 use twqr_config::Config;
-use twqr_loadgen::{CallResult, Load, Measurement, audit_answers, ledger, open_loop, payments, send_each};
+use twqr_loadgen::{CallResult, Load, Measurement, Over, audit_answers, ledger, open_loop, payments, send_each};
 
 use super::{
     confirmed::{Confirmation, confirm, held},
@@ -30,8 +31,10 @@ use floors::{echo_floor, journal_floor};
 /// The rate whose latency is reported, in payments per second, and its duration in ms.
 const STEADY_RATE: u32 = 1_000;
 const STEADY_MS: u32 = 10_000;
-/// The default rates of the ladder, in payments per second, and the duration of each in ms.
+/// The default rates of the ladders of calls and over streams, in payments per second, and the
+/// duration of each in ms.
 pub(super) const LADDER_RATES: [u32; 8] = [2_000, 4_000, 6_000, 8_000, 10_000, 12_000, 14_000, 16_000];
+pub(super) const STREAM_RATES: [u32; 6] = [4_000, 8_000, 12_000, 16_000, 20_000, 24_000];
 pub(super) const LADDER_MS: u32 = 3_000;
 /// The number of payments that warm up pools, caches and connections before a measurement.
 const WARM_UP_PAYMENTS: usize = 2_000;
@@ -47,10 +50,12 @@ const RESOLVE_S: u64 = 30;
 /// The limit for the services' resident memory after the sample day, in bytes.
 const RESIDENT_BYTES_MAX: u64 = 300 << 20;
 
-/// A ladder of rates.
-pub(crate) struct Ladder {
-    /// Payments per second, ascending.
+/// The two ladders of rates.
+pub(crate) struct Ladders {
+    /// Payments per second as single calls, ascending.
     pub(crate) rates: Vec<u32>,
+    /// Payments per second over streams, ascending.
+    pub(crate) stream_rates: Vec<u32>,
     /// The duration of each rate, in ms.
     pub(crate) hold_ms: u32,
     /// How many further tries must sustain the highest rate.
@@ -61,12 +66,12 @@ pub(crate) struct Ladder {
 pub(crate) async fn run(
     dir: &Path,
     seed: u64,
-    ladder: &Ladder,
+    ladders: &Ladders,
     tls: bool,
     config: &Config,
 ) -> anyhow::Result<ExitCode> {
     let begun = std::time::Instant::now();
-    let mut progress = ProgressBar::start("phases", 5);
+    let mut progress = ProgressBar::start("phases", 7);
     std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
     progress.step("echo floor");
     let echo = echo_floor(seed).await?;
@@ -92,14 +97,15 @@ pub(crate) async fn run(
     progress.step("1,000 payments per second");
     let steady = load.steady().await;
     progress.step("highest rate");
-    let (steps, tries) = load.ladder(ladder).await;
+    let unary = load.climb(ladders, Over::Calls).await;
+    progress.step("highest rate over streams");
+    let streams = load.climb(ladders, Over::Streams).await;
+    let resident_at_end = load.services().resident_bytes;
     progress.step("audit");
     let found = load.audit().await?;
-    let (resident_at_end, costs) = (load.resident_at_end, load.costs);
     launched.end().await;
     progress.finish(&format!("{:.0} s", begun.elapsed().as_secs_f64()));
-    let rate = held(&steps, &tries, ladder.tries, P99_MS_MAX);
-    let disk_per_payment = steady.disk_bytes;
+    let (rate, disk_per_payment) = (unary.rate, steady.disk_bytes);
     let report = json!({
         "bench": "quick",
         "machine": machine(),
@@ -112,13 +118,15 @@ pub(crate) async fn run(
             "cpu_us_per_payment": steady.cpu_us,
             "disk_bytes_per_payment": disk_per_payment, "written_bytes_per_payment": steady.written_bytes,
         },
-        "highest_rate": { "p99_ms_max": P99_MS_MAX, "rate": rate, "steps": steps, "tries": tries, "costs": costs },
+        "highest_rate": unary,
+        "highest_rate_over_streams": streams,
         "resident_mib": { "after_sample_day": resident >> 20, "at_end": resident_at_end >> 20, "limit": RESIDENT_BYTES_MAX >> 20 },
         "floor": { "echo": echo, "journal": journal },
         "ratio": {
             "latency_to_echo": steady.latency.over(echo.latency),
             "latency_to_journal": steady.latency.over(journal.latency),
             "rate_to_journal": ratio(f64::from(rate), f64::from(journal.rate)),
+            "stream_rate_to_journal": ratio(f64::from(streams.rate), f64::from(journal.rate)),
             "rate_to_echo": ratio(f64::from(rate), f64::from(echo.rate)),
             "cpu_to_journal": ratio(steady.cpu_us.services, journal.cpu_us_per_payment),
             "cpu_to_echo": ratio(steady.cpu_us.services, echo.cpu_us_per_payment),
@@ -149,8 +157,8 @@ async fn channels(address: std::net::SocketAddr) -> anyhow::Result<Vec<Channel>>
 }
 
 /// A load that attempts each request once, so that every error is counted.
-fn once(rate: u32, seed: u64) -> Load {
-    Load { rate: f64::from(rate), seed, attempts: 1 }
+fn once(rate: u32, seed: u64, over: Over) -> Load {
+    Load { rate: f64::from(rate), seed, attempts: 1, over }
 }
 
 /// The figures of a rate.
@@ -174,8 +182,19 @@ struct UnderLoad<'a> {
     channels: Vec<Channel>,
     results: Vec<CallResult>,
     seed: u64,
-    resident_at_end: u64,
-    /// The cost of each rate that was held, in that order.
+}
+
+/// The figures of a ladder.
+#[derive(Serialize)]
+struct Climb {
+    /// The limit for the p99 of a sustained rate.
+    p99_ms_max: f64,
+    /// The highest sustained rate, in payments per second.
+    rate: u32,
+    steps: Vec<Step>,
+    /// The tries of the highest rate.
+    tries: Vec<Step>,
+    /// The cost of each step and try, in that order.
     costs: Vec<RateCost>,
 }
 
@@ -225,7 +244,7 @@ struct AuditOutcome {
 impl<'a> UnderLoad<'a> {
     async fn connect(system: &'a System, seed: u64) -> anyhow::Result<Self> {
         let channels = channels(system.config.grpc).await?;
-        Ok(Self { system, channels, results: Vec::new(), seed, resident_at_end: 0, costs: Vec::new() })
+        Ok(Self { system, channels, results: Vec::new(), seed })
     }
 
     fn services(&self) -> Usage {
@@ -264,7 +283,7 @@ impl<'a> UnderLoad<'a> {
         let data = &self.system.config.data_dir;
         let (before, written_before) = (self.usage(), self.services().written_bytes);
         let disk_before = folder_bytes(data);
-        let measured = open_loop(&self.channels, requests, once(STEADY_RATE, self.seed)).await;
+        let measured = open_loop(&self.channels, requests, once(STEADY_RATE, self.seed, Over::Calls)).await;
         let (cpu_us, written) =
             (self.usage().since(before, requests_count), self.services().written_bytes - written_before);
         let disk = folder_bytes(data).saturating_sub(disk_before);
@@ -280,34 +299,40 @@ impl<'a> UnderLoad<'a> {
         steady
     }
 
-    /// Climbs the ladder, then tries its highest rate again; returns the steps and the tries.
-    async fn ladder(&mut self, ladder: &Ladder) -> (Vec<Step>, Vec<Step>) {
-        let mut steps = Vec::new();
-        for (number, rate) in ladder.rates.iter().copied().enumerate() {
-            let step = self.hold(rate, ladder.hold_ms, &format!("r{number}")).await;
-            steps.push(step);
+    /// Climbs a ladder, then tries its highest rate again.
+    async fn climb(&mut self, ladders: &Ladders, over: Over) -> Climb {
+        let (rates, name) = match over {
+            Over::Calls => (&ladders.rates, "r"),
+            Over::Streams => (&ladders.stream_rates, "s"),
+        };
+        let mut climb = Climb { p99_ms_max: P99_MS_MAX, rate: 0, steps: vec![], tries: vec![], costs: vec![] };
+        for (number, rate) in rates.iter().copied().enumerate() {
+            let (step, cost) = self.hold(rate, over, ladders.hold_ms, &format!("{name}{number}")).await;
+            climb.steps.push(step);
+            climb.costs.push(cost);
             if !step.is_sustained() {
                 break;
             }
         }
-        let mut tries = Vec::new();
-        while let Confirmation::Try(rate) = confirm(&steps, &tries, ladder.tries, P99_MS_MAX) {
-            tries.push(self.hold(rate, ladder.hold_ms, &format!("t{}", tries.len())).await);
+        while let Confirmation::Try(rate) = confirm(&climb.steps, &climb.tries, ladders.tries, P99_MS_MAX) {
+            let number = climb.tries.len();
+            let (step, cost) = self.hold(rate, over, ladders.hold_ms, &format!("{name}t{number}")).await;
+            climb.tries.push(step);
+            climb.costs.push(cost);
         }
-        self.resident_at_end = self.services().resident_bytes;
-        (steps, tries)
+        climb.rate = held(&climb.steps, &climb.tries, ladders.tries, P99_MS_MAX);
+        climb
     }
 
     /// Measures one rate; `name` begins the MerchantTradeNos.
-    async fn hold(&mut self, rate: u32, hold_ms: u32, name: &str) -> Step {
+    async fn hold(&mut self, rate: u32, over: Over, hold_ms: u32, name: &str) -> (Step, RateCost) {
         let requests = payments(self.seed, name, payments_of(rate, hold_ms));
         let (count, before) = (requests.len(), self.usage());
-        let measured = open_loop(&self.channels, requests, once(rate, self.seed)).await;
+        let measured = open_loop(&self.channels, requests, once(rate, self.seed, over)).await;
         let cpu_us_per_payment = self.usage().since(before, count);
-        self.costs.push(RateCost { rate, cpu_us_per_payment });
         let step = step(rate, &measured);
         self.results.extend(measured.results);
-        step
+        (step, RateCost { rate, cpu_us_per_payment })
     }
 
     /// Audits every answer against the ledger, and queries the orders of all answers that are not a

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use anyhow::Context as _;
-use twqr_loadgen::{open_loop, payments, send_each};
+use twqr_loadgen::{Over, open_loop, payments, send_each};
 
 use super::{DAY_IN_FLIGHT, WARM_UP_PAYMENTS, channels, once, step};
 use crate::{
@@ -36,7 +36,7 @@ pub(super) async fn echo_floor(seed: u64) -> anyhow::Result<Floor> {
         let before = server.id().map(Usage::of).unwrap_or_default();
         let requests = payments(seed, &format!("e{number}"), payments_of(rate, FLOOR_MS));
         let count = requests.len();
-        let step = step(rate, &open_loop(&channels, requests, once(rate, seed)).await);
+        let step = step(rate, &open_loop(&channels, requests, once(rate, seed, Over::Calls)).await);
         if number == 0 {
             let used = server.id().map(Usage::of).unwrap_or_default().since(before);
             cpu_us_per_payment = used.cpu_us as f64 / count as f64;
