@@ -3,7 +3,7 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use tonic::{Extensions, codegen::http::HeaderMap};
-use twqr_callers::{ApiKey, Caller, Credential, Identity, KeyHash, Operation, Role};
+use twqr_callers::{ApiKey, Caller, Credential, Denial, Identity, KeyHash, Operation, Role};
 use twqr_service::{CallerConnection, Clock};
 
 use crate::{AccessEvent, AccessLog, AccessRefusal, CallersView, metrics};
@@ -63,15 +63,23 @@ impl Access {
     }
 
     /// Finds the caller of a request of this method. An API key decides if there is one, else the
-    /// certificate.
+    /// certificate. A connection whose certificate is no longer accepted lets nothing in, with or
+    /// without a key.
     pub fn identify(
         &self,
         method: &'static str,
         headers: &HeaderMap,
         extensions: &Extensions,
     ) -> Result<Grant, AccessRefusal> {
-        let Some(guard) = &self.0 else { return Ok(Grant::open()) };
         let origin = Origin { from: CallerConnection::address(extensions), method };
+        if CallerConnection::is_untrusted(extensions) {
+            let refusal = AccessRefusal::Denied(Denial::UnknownCertificate);
+            if let Some(guard) = &self.0 {
+                guard.refused(origin, None, refusal);
+            }
+            return Err(refusal);
+        }
+        let Some(guard) = &self.0 else { return Ok(Grant::open()) };
         let credential = credential(headers, extensions).ok_or(AccessRefusal::NoCredential);
         let granted = credential.and_then(|credential| guard.grant(credential, origin));
         match &granted {

@@ -6,7 +6,10 @@ use std::{
     io,
     net::IpAddr,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
 };
 
@@ -36,13 +39,27 @@ struct Known {
     leaving: CancellationToken,
     certificate: Option<PeerCertificate>,
     address: IpAddr,
+    is_untrusted: AtomicBool,
 }
 
 impl CallerConnection {
     /// A connection that is asked to end by `leaving`, of a caller with this certificate, from this
     /// address.
     pub fn new(leaving: CancellationToken, certificate: Option<PeerCertificate>, address: IpAddr) -> Self {
-        Self(Arc::new(Known { leaving, certificate, address }))
+        Self(Arc::new(Known { leaving, certificate, address, is_untrusted: AtomicBool::new(false) }))
+    }
+
+    /// Reports that the certificate of the caller is no longer accepted: its streams end, and each
+    /// further call is refused.
+    pub fn end_trust(&self) {
+        self.0.is_untrusted.store(true, Ordering::Relaxed);
+        self.0.leaving.cancel();
+    }
+
+    /// Whether the certificate of the caller whose request has these extensions is no longer
+    /// accepted.
+    pub fn is_untrusted(extensions: &Extensions) -> bool {
+        extensions.get::<Self>().is_some_and(|connection| connection.0.is_untrusted.load(Ordering::Relaxed))
     }
 
     /// Fires when a stream of this connection must take no more requests, and end once it has
@@ -86,7 +103,7 @@ pub(crate) struct Connection {
     /// How many bytes are missing until HTTP/2 has begun, and the time by which they must arrive;
     /// absent once it has begun.
     begin: Option<(usize, Pin<Box<Sleep>>)>,
-    caller: CallerConnection,
+    pub(crate) caller: CallerConnection,
     _closed: DropGuard,
     _permit: OwnedSemaphorePermit,
 }
@@ -95,7 +112,8 @@ impl Connection {
     pub(crate) fn new(accepted: Begun, ends: &ConnectionEnds) -> Self {
         let begin = Some((HTTP2_BEGINS_BYTES, Box::pin(tokio::time::sleep_until(accepted.begin_by))));
         let ConnectionEnds { leaving, closed } = ends.clone();
-        let caller = CallerConnection::new(leaving, accepted.certificate, accepted.address);
+        let certificate = accepted.certificate.as_ref().map(|certificate| certificate.names().clone());
+        let caller = CallerConnection::new(leaving, certificate, accepted.address);
         Self { stream: accepted.stream, begin, caller, _closed: closed.drop_guard(), _permit: accepted.permit }
     }
 }

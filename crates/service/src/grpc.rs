@@ -27,7 +27,7 @@ use tracing::debug;
 use crate::{
     CallerConnection, CancellationToken, GatheredWrites, Limits, Listener,
     connection::{Connection, ConnectionEnds},
-    listen::{Accepted, serve_each},
+    listen::{Accepted, serve_each, until_untrusted},
 };
 
 /// The time between two pings on a gRPC connection, in s.
@@ -79,10 +79,11 @@ pub async fn serve_grpc(
     let GrpcSettings { limits, age, drain } = settings;
     let serve = |accepted: Accepted| {
         let ends = ConnectionEnds { leaving: shutdown.child_token(), closed: CancellationToken::new() };
-        let (router, age) = (router.clone(), age.map(with_jitter));
+        let (router, age, name) = (router.clone(), age.map(with_jitter), limits.name);
         async move {
             if let Some(begun) = accepted.begin(&ends.leaving).await {
-                serve_connection(Connection::new(begun, &ends), ends, router, age).await;
+                let untrusted = until_untrusted(begun.certificate.clone(), name);
+                serve_connection(Connection::new(begun, &ends), ends, router, age, untrusted).await;
             }
         }
     };
@@ -93,9 +94,16 @@ fn with_jitter(age: Duration) -> Duration {
     age.mul_f64(1.0 + rand::rng().random_range(-AGE_JITTER..=AGE_JITTER))
 }
 
-/// Serves one connection until it ends. From `age` on its caller is asked to connect anew.
-async fn serve_connection(connection: Connection, ends: ConnectionEnds, router: Router, age: Option<Duration>) {
-    let leaving = ends.leaving.clone();
+/// Serves one connection until it ends. From `age` on its caller is asked to connect anew; its
+/// streams end, too, once its certificate is `untrusted`.
+async fn serve_connection(
+    connection: Connection,
+    ends: ConnectionEnds,
+    router: Router,
+    age: Option<Duration>,
+    untrusted: impl Future<Output = ()>,
+) {
+    let (leaving, caller) = (ends.leaving.clone(), connection.caller.clone());
     let until_asked = async move {
         tokio::select! {
             () = ends.leaving.cancelled() => {}
@@ -111,6 +119,10 @@ async fn serve_connection(connection: Connection, ends: ConnectionEnds, router: 
         served = &mut serving => served,
         () = after(age.map(|age| age * 2)) => {
             leaving.cancel();
+            serving.await
+        }
+        () = untrusted => {
+            caller.end_trust();
             serving.await
         }
     };

@@ -23,7 +23,7 @@ use tracing::debug;
 
 use crate::{
     CallerConnection, CancellationToken, Limits, Listener,
-    listen::{Accepted, Begun, serve_each},
+    listen::{Accepted, Begun, serve_each, until_untrusted},
 };
 
 /// The size of a request's head (request line and headers) in bytes beyond which no more of it is
@@ -55,9 +55,10 @@ pub async fn serve_http(
 /// Serves one connection until it ends, or until it has been idle for too long.
 async fn serve_connection(connection: Begun, router: Router, limits: Limits, shutdown: CancellationToken) {
     let Begun { stream, certificate, address, permit: _permit, begin_by } = connection;
+    let names = certificate.as_ref().map(|certificate| certificate.names().clone());
     let begun = Arc::new(AtomicU64::new(0));
     let (requests, service) = (begun.clone(), TowerToHyperService::new(router));
-    let caller = CallerConnection::new(shutdown.clone(), certificate, address);
+    let caller = CallerConnection::new(shutdown.clone(), names, address);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(caller.clone());
         requests.fetch_add(1, Ordering::Relaxed);
@@ -70,7 +71,8 @@ async fn serve_connection(connection: Begun, router: Router, limits: Limits, shu
     tokio::pin!(connection);
     let mut is_leaving = false;
     let idle = until_idle(&begun, begin_by, limits);
-    tokio::pin!(idle);
+    let untrusted = until_untrusted(certificate, limits.name);
+    tokio::pin!(idle, untrusted);
     loop {
         tokio::select! {
             ended = connection.as_mut() => {
@@ -80,6 +82,10 @@ async fn serve_connection(connection: Begun, router: Router, limits: Limits, shu
                 return;
             }
             () = shutdown.cancelled(), if !is_leaving => {
+                is_leaving = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = &mut untrusted, if !is_leaving => {
                 is_leaving = true;
                 connection.as_mut().graceful_shutdown();
             }

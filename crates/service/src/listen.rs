@@ -12,11 +12,11 @@ use tokio::{
     time::Instant,
 };
 use tracing::{debug, warn};
-use twqr_tls::{HANDSHAKE_FAULTS, MaybeTls, PeerCertificate, ServerTls, handshake_fault};
+use twqr_tls::{HANDSHAKE_FAULTS, MaybeTls, ServerTls, VerifiedCertificate, handshake_fault};
 
 use crate::{
     CancellationToken, Listener, LogThrottle,
-    metrics::{CONNECTIONS_REFUSED, HANDSHAKES_FAILED},
+    metrics::{CONNECTIONS_REFUSED, CONNECTIONS_UNTRUSTED, HANDSHAKES_FAILED},
     open_files::open_files_share,
 };
 
@@ -106,7 +106,7 @@ pub(crate) struct Accepted {
 /// A connection on which TLS has begun, if the listener has it.
 pub(crate) struct Begun {
     pub(crate) stream: MaybeTls<TcpStream>,
-    pub(crate) certificate: Option<PeerCertificate>,
+    pub(crate) certificate: Option<VerifiedCertificate>,
     /// The address of the other side.
     pub(crate) address: IpAddr,
     pub(crate) permit: OwnedSemaphorePermit,
@@ -137,6 +137,15 @@ impl Accepted {
     }
 }
 
+/// Waits until the certificate of a connection's caller is no longer accepted; for ever, if the
+/// caller has shown none. `name` is that of the listener.
+pub(crate) async fn until_untrusted(certificate: Option<VerifiedCertificate>, name: &'static str) {
+    let Some(certificate) = certificate else { return std::future::pending().await };
+    let error = certificate.refused().await;
+    CONNECTIONS_UNTRUSTED.counter(&[name]).increment(1);
+    debug!(listener = name, %error, "a connection ends: the certificate of its caller is no longer accepted");
+}
+
 /// The reason of a handshake that did not end in time, in metrics.
 const LATE: &str = "late";
 
@@ -152,6 +161,8 @@ impl LimitedListener {
     pub(crate) fn new(listener: Listener, limits: Limits) -> Self {
         CONNECTIONS_REFUSED.describe();
         CONNECTIONS_REFUSED.touch(&[limits.name]);
+        CONNECTIONS_UNTRUSTED.describe();
+        CONNECTIONS_UNTRUSTED.touch(&[limits.name]);
         HANDSHAKES_FAILED.describe();
         for why in HANDSHAKE_FAULTS.iter().chain([&LATE]) {
             HANDSHAKES_FAILED.touch(&[limits.name, why]);

@@ -11,6 +11,16 @@ pub(crate) const CONNECTIONS_REFUSED: Metric = Metric {
     meaning: "Connections closed at once because the listener had reached its limit",
     action: "Alert ConnectionsRefused",
 };
+/// Connections whose caller's certificate is no longer accepted.
+pub(crate) const CONNECTIONS_UNTRUSTED: Metric = Metric {
+    name: "twqr_connections_untrusted_total",
+    kind: MetricKind::Counter,
+    unit: "connections",
+    labels: &["listener"],
+    meaning: "Connections that were ended because the caller's certificate had ended, or its authority was not trusted any \
+              more",
+    action: "Expected after a change of authorities; otherwise a caller must renew its certificate",
+};
 /// Connections on which TLS did not begin.
 pub(crate) const HANDSHAKES_FAILED: Metric = Metric {
     name: "twqr_tls_handshakes_failed_total",
@@ -51,4 +61,4 @@ pub(crate) const STALLED: Metric = Metric {
 };
 
 /// The metrics of every process.
-pub const METRICS: &[Metric] = &[CONNECTIONS_REFUSED, HANDSHAKES_FAILED, POSITION, LAG, STALLED];
+pub const METRICS: &[Metric] = &[CONNECTIONS_REFUSED, CONNECTIONS_UNTRUSTED, HANDSHAKES_FAILED, POSITION, LAG, STALLED];

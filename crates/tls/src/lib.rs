@@ -10,6 +10,7 @@ mod peer_certificate;
 mod reload;
 mod server;
 mod stream;
+mod trust;
 
 pub use client::{ClientFiles, ClientTls, Connector, host, open};
 pub use file::{FileFault, Identity, PemFile};
@@ -17,6 +18,7 @@ pub use metrics::METRICS;
 pub use peer_certificate::PeerCertificate;
 pub use server::{HANDSHAKE_FAULTS, Protocol, ServerFiles, ServerTls, handshake_fault};
 pub use stream::MaybeTls;
+pub use trust::VerifiedCertificate;
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! Reads certificates again when their files change, also when a symbolic link leads to other
-//! files, as Kubernetes changes a mounted secret. Connections that are open keep what they began
-//! with; the next ones use the new files. Files that cannot be used change nothing.
+//! files, as Kubernetes changes a mounted secret. The next connections use the new files; open ones
+//! end only if their caller's certificate is not accepted any more (`trust.rs`). Files that cannot
+//! be used change nothing.
 
 use std::{
     hash::{DefaultHasher, Hasher as _},
@@ -11,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
+use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::{
@@ -42,7 +43,7 @@ pub(crate) trait Source: Send + Sync + 'static {
 /// Something that is made of files, and made again when they change.
 pub(crate) struct Reloading<S: Source> {
     source: S,
-    current: ArcSwap<S::Made>,
+    current: watch::Sender<Arc<S::Made>>,
     certificates: Mutex<Vec<Read>>,
     /// The digests of what is in force, of what was seen last, and of what was refused.
     in_force: AtomicU64,
@@ -60,7 +61,7 @@ impl<S: Source> Reloading<S> {
         }
         let seen = digest(&contents);
         let (in_force, seen) = (AtomicU64::new(seen), AtomicU64::new(seen));
-        let (current, certificates) = (ArcSwap::from_pointee(made), Mutex::new(certificates));
+        let (current, certificates) = (watch::Sender::new(Arc::new(made)), Mutex::new(certificates));
         Ok(Arc::new(Self { source, current, certificates, in_force, seen, refused: AtomicU64::new(0) }))
     }
 
@@ -71,7 +72,12 @@ impl<S: Source> Reloading<S> {
 
     /// What is made of the newest usable contents of the files.
     pub(crate) fn current(&self) -> Arc<S::Made> {
-        self.current.load_full()
+        self.current.borrow().clone()
+    }
+
+    /// The same, and whatever replaces it.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Arc<S::Made>> {
+        self.current.subscribe()
     }
 
     /// Looks at the files again and again until this is dropped.
@@ -104,7 +110,7 @@ impl<S: Source> Reloading<S> {
     }
 
     fn use_now(&self, made: S::Made, certificates: Vec<Read>, digest: u64) {
-        self.current.store(Arc::new(made));
+        self.current.send_replace(Arc::new(made));
         *self.certificates.lock().unwrap_or_else(PoisonError::into_inner) = certificates;
         self.in_force.store(digest, Ordering::Relaxed);
         self.refused.store(0, Ordering::Relaxed);

@@ -13,10 +13,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
-    FileFault, Identity, MaybeTls, PeerCertificate, PemFile,
-    details::Details,
+    FileFault, Identity, MaybeTls, PemFile, VerifiedCertificate,
     file::Read,
     reload::{Reloading, Source},
+    trust::{Served, Trust},
 };
 
 /// What is spoken on a connection, as both sides agree (ALPN).
@@ -60,7 +60,7 @@ impl ServerFiles {
 }
 
 impl Source for ServerFiles {
-    type Made = ServerConfig;
+    type Made = Served;
 
     fn section(&self) -> &str {
         &self.section
@@ -71,7 +71,7 @@ impl Source for ServerFiles {
         own.into_iter().chain(self.client_ca.clone()).collect()
     }
 
-    fn make(&self, contents: &[Vec<u8>]) -> Result<(ServerConfig, Vec<Read>), FileFault> {
+    fn make(&self, contents: &[Vec<u8>]) -> Result<(Served, Vec<Read>), FileFault> {
         let provider = Arc::new(default_provider());
         let file = |at: usize| contents.get(at).map_or(&[][..], Vec::as_slice);
         let (certified, own) = self.identity.certified(file(0), file(1), &provider)?;
@@ -79,15 +79,17 @@ impl Source for ServerFiles {
         let unusable = |_| self.identity.certificate.fault("cannot be used");
         let builder = ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(&[&TLS13, &TLS12]);
         let builder = builder.map_err(unusable)?;
-        let builder = match &self.client_ca {
-            None => builder.with_no_client_auth(),
+        let (builder, trust) = match &self.client_ca {
+            None => (builder.with_no_client_auth(), None),
             Some(authorities) => {
                 let (roots, first) = authorities.authorities(file(2))?;
                 certificates.push(first);
                 let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
                 let verifier =
                     if self.requires_certificate { verifier } else { verifier.allow_unauthenticated() }.build();
-                builder.with_client_cert_verifier(verifier.map_err(|_| authorities.fault("cannot be used"))?)
+                let verifier = verifier.map_err(|_| authorities.fault("cannot be used"))?;
+                let trust = Trust { verifier: verifier.clone(), authorities: file(2).to_vec() };
+                (builder.with_client_cert_verifier(verifier), Some(Arc::new(trust)))
             }
         };
         let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
@@ -97,13 +99,13 @@ impl Source for ServerFiles {
             config.session_storage = Arc::new(NoServerSessionStorage {});
             config.send_tls13_tickets = 0;
         }
-        Ok((config, certificates))
+        Ok((Served { config: Arc::new(config), trust }, certificates))
     }
 }
 
 /// TLS of a listener. Its certificates change with their files.
 #[derive(Clone)]
-pub struct ServerTls(Arc<Reloading<ServerFiles>>);
+pub struct ServerTls(pub(crate) Arc<Reloading<ServerFiles>>);
 
 impl std::fmt::Debug for ServerTls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -122,13 +124,15 @@ impl ServerTls {
     /// Begins TLS on a connection that was accepted. Returns it with the caller's certificate, if
     /// the caller has shown one; an error is explained by [`handshake_fault`]. It takes as long as
     /// the caller does.
-    pub async fn accept<S>(&self, stream: S) -> io::Result<(MaybeTls<S>, Option<PeerCertificate>)>
+    pub async fn accept<S>(&self, stream: S) -> io::Result<(MaybeTls<S>, Option<VerifiedCertificate>)>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let stream = TlsAcceptor::from(self.0.current()).accept(stream).await?;
-        let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-        let certificate = leaf.map(|leaf| Details::parse(leaf).map(|details| details.names).unwrap_or_default());
+        let changes = self.0.subscribe();
+        let served = changes.borrow().clone();
+        let stream = TlsAcceptor::from(served.config.clone()).accept(stream).await?;
+        let shown = stream.get_ref().1.peer_certificates().zip(served.trust.clone());
+        let certificate = shown.and_then(|(chain, trust)| VerifiedCertificate::new(chain, trust, changes));
         Ok((MaybeTls::Tls(Box::new(stream.into())), certificate))
     }
 }

@@ -3,7 +3,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{io, path::Path, sync::Arc};
+use std::{
+    io,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType, date_time_ymd};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
@@ -35,6 +40,18 @@ impl Authority {
         if let Some(year) = ended {
             params.not_after = date_time_ymd(year, 1, 1);
         }
+        self.sign(file, &params);
+    }
+
+    /// Writes a certificate that ends after this time.
+    fn issue_for(&self, file: &str, name: &str, lasting: Duration) {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let ends = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap() + lasting;
+        params.not_after = date_time_ymd(1970, 1, 1) + ends;
+        self.sign(file, &params);
+    }
+
+    fn sign(&self, file: &str, params: &CertificateParams) {
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         std::fs::write(self.path(&format!("{file}.pem")), certificate.pem()).unwrap();
@@ -75,7 +92,7 @@ impl Authority {
 }
 
 /// What a server knows of its caller after a handshake and the first byte, or why there was none.
-async fn shake_hands(server: &ServerTls, client: ClientFiles) -> Result<Option<PeerCertificate>, &'static str> {
+async fn shake_hands(server: &ServerTls, client: ClientFiles) -> Result<Option<VerifiedCertificate>, &'static str> {
     let client = ClientTls::start(client).unwrap();
     let (here, there) = duplex(65_536);
     let calling = tokio::spawn(async move {
@@ -125,8 +142,34 @@ async fn callers_are_let_in_by_their_certificates() {
         ),
     ] {
         let server = ServerTls::start(authority.server(client_ca, required)).unwrap();
-        assert_eq!(shake_hands(&server, client).await, expected, "{name}");
+        let known = shake_hands(&server, client).await;
+        assert_eq!(known.map(|known| known.map(|certificate| certificate.names().clone())), expected, "{name}");
     }
+}
+
+#[tokio::test]
+async fn a_verified_certificate_is_refused_once_it_ends_or_its_authority_is_not_trusted() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    authority.issue("server", "server.example", None);
+    authority.issue("long", "pos.example", None);
+    authority.issue_for("short", "pos.example", Duration::from_secs(2));
+    let server = ServerTls(Reloading::load(authority.server(true, true)).unwrap());
+    let verified = async |name| shake_hands(&server, authority.client(Some(name), None)).await.unwrap().unwrap();
+    let (long, short) = (verified("long").await, verified("short").await);
+    let trust = |authorities: &[&Authority]| {
+        let pem = |authority: &&Authority| std::fs::read_to_string(authority.path("ca.pem")).unwrap();
+        let pem: String = authorities.iter().map(pem).collect();
+        std::fs::write(authority.path("ca.pem"), pem).unwrap();
+        (0..2).for_each(|_| server.0.look());
+    };
+    trust(&[&authority, &other]);
+    let still = tokio::time::timeout(Duration::from_millis(100), long.clone().refused()).await;
+    assert!(still.is_err(), "its authority is still trusted: {still:?}");
+    let why = tokio::time::timeout(Duration::from_secs(10), short.refused()).await.unwrap();
+    assert!(why.to_string().contains("expired"), "{why}");
+    trust(&[&other]);
+    let why = tokio::time::timeout(Duration::from_secs(10), long.refused()).await.unwrap();
+    assert!(why.to_string().starts_with("invalid peer certificate"), "{why}");
 }
 
 #[tokio::test]
@@ -194,7 +237,7 @@ fn each_bad_file_is_named_with_its_key_and_nothing_of_its_contents() {
 async fn shown(server: &Arc<Reloading<ServerFiles>>, authority: &Authority, name: &str) -> io::Result<()> {
     let client = ClientTls::start(authority.client(None, Some(name))).unwrap();
     let (here, there) = duplex(65_536);
-    let acceptor = tokio_rustls::TlsAcceptor::from(server.current());
+    let acceptor = tokio_rustls::TlsAcceptor::from(server.current().config.clone());
     let (seen, _) = tokio::join!(client.connect("", here), acceptor.accept(there));
     seen.map(drop)
 }

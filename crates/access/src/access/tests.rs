@@ -97,6 +97,26 @@ async fn a_key_or_a_certificate_identifies_a_caller() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_connection_whose_certificate_is_not_accepted_any_more_lets_nothing_in() {
+    let mut stage = stage(caller(1, None), Faults::default());
+    stage.view.read().await;
+    let leaving = CancellationToken::new();
+    let certificate = PeerCertificate::new(vec!["pos.example".to_owned()], Vec::new());
+    let connection = CallerConnection::new(leaving.clone(), Some(certificate), ADDRESS);
+    let mut extensions = Extensions::new();
+    extensions.insert(connection.clone());
+    assert!(stage.access.identify("Pay", &HeaderMap::new(), &extensions).is_ok() && !leaving.is_cancelled());
+    connection.end_trust();
+    assert!(leaving.is_cancelled(), "its streams end");
+    for access in [stage.access, Access::open("grpc")] {
+        for headers in [HeaderMap::new(), key(1)] {
+            let refused = access.identify("Pay", &headers, &extensions).unwrap_err();
+            assert_eq!(refused, AccessRefusal::Denied(twqr_callers::Denial::UnknownCertificate));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn nobody_is_let_in_before_the_callers_are_read() {
     let faults = Faults { failing_topic: Some(twqr_journal::Topic::Callers), ..Faults::default() };
     let stage = stage(caller(1, None), faults);
