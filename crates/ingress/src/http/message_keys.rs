@@ -1,7 +1,7 @@
 //! The merchants' keys for HTTP message signatures (RFC 9421), and the check of a signature with
 //! one of them.
 
-use std::{collections::HashMap, fmt};
+use std::{collections::HashMap, fmt, sync::LazyLock};
 
 use aws_lc_rs::{
     hmac,
@@ -28,6 +28,22 @@ enum Material {
     Secret(Box<hmac::Key>),
     Public(&'static str, ParsedPublicKey),
 }
+
+/// Keys that sign for no merchant: a signature whose key is not known is checked with the one of
+/// its algorithm, so that the check takes as long as that of a known key. The public ones are those
+/// of RFC 9421, Appendix B.1.
+static OF_NO_MERCHANT: LazyLock<Vec<MessageKey>> = LazyLock::new(|| {
+    let keys = [
+        (HMAC, "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="),
+        (EDWARDS, "JrQLj5P/89iXES9+vFgrIy29clF9CC/oPPsw3c5D0bs="),
+        (
+            ECDSA,
+            "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEqIVYZVLCrPZHGHjP17CTW0/+D9Lfw0EkjqF7xB4FivAxzic30tMM4GF+hR6Dxh71Z50VGGdldkkDXZCnTNnoXQ==",
+        ),
+    ];
+    let key = |(algorithm, text)| MessageKey::new(KeyName::parse("none".to_owned()).ok()?, algorithm, text).ok();
+    keys.into_iter().filter_map(key).collect()
+});
 
 /// The keys of each MerchantID.
 pub(super) type MessageKeys = HashMap<String, Vec<MessageKey>>;
@@ -56,6 +72,11 @@ impl MessageKey {
             _ => Err(format!("the alg of a key must be {HMAC}, {EDWARDS} or {ECDSA}")),
         }?;
         Ok(Self { name, material })
+    }
+
+    /// The key of this algorithm that signs for no merchant; `None` if the algorithm is not known.
+    pub(super) fn of_no_merchant(algorithm: &str) -> Option<&'static Self> {
+        OF_NO_MERCHANT.iter().find(|key| key.algorithm() == algorithm)
     }
 
     /// The algorithm's name by RFC 9421.

@@ -37,7 +37,8 @@ pub(super) struct MessageSignature {
 pub(super) enum SignatureFault {
     /// There is no signature of the merchant, or it is wrong.
     NotSigned,
-    /// The signature is the merchant's, but does not cover what it must, or lacks a parameter.
+    /// The signature is the merchant's, but does not cover what it must, or lacks a parameter, or
+    /// has one of a wrong type. Without `alg` no signature is looked at.
     Incomplete,
     /// The digest is missing, of no known algorithm, or not the body's.
     Digest,
@@ -46,32 +47,31 @@ pub(super) enum SignatureFault {
 }
 
 /// Checks a request's message signature with the keys of its merchant, at this time. Everything
-/// but a wrong signature is only said to a caller that has a key.
+/// but a wrong signature, and that `alg` is missing, is only said to a caller that has a key.
 pub(super) fn verify(
     request: RequestHead<'_>,
     body: &[u8],
     keys: &[MessageKey],
     now: UnixMs,
 ) -> Result<MessageSignature, SignatureFault> {
-    let (input, key, signature) = select(request, keys).ok_or(SignatureFault::NotSigned)?;
-    let base = request.signature_base(&input).ok_or(SignatureFault::NotSigned)?;
-    if !key.signed(base.as_bytes(), &signature) {
-        return Err(SignatureFault::NotSigned);
-    }
+    let signatures = signatures(request);
+    let (input, key) = valid(request, &signatures, keys, MessageKey::signed).ok_or_else(|| {
+        let has_algorithm = signatures.iter().any(|(input, _)| text(input, "alg").is_some());
+        if signatures.is_empty() || has_algorithm { SignatureFault::NotSigned } else { SignatureFault::Incomplete }
+    })?;
     let covers = |name: &str| {
         input.items.iter().any(|item| item.bare_item.as_string().is_some_and(|covered| covered.as_str() == name))
     };
-    let nonce = text(&input, "nonce").filter(|nonce| NONCE_LEN.contains(&nonce.len()));
-    let created = seconds(&input, "created");
-    let (Some(nonce), Some(created), true, true) =
-        (nonce, created, text(&input, "alg").is_some(), COVERED.into_iter().all(covers))
-    else {
+    let nonce = text(input, "nonce").filter(|nonce| NONCE_LEN.contains(&nonce.len()));
+    let (created, expires) = (seconds(input, "created"), seconds(input, "expires"));
+    let is_typed = expires.is_some() || !input.params.contains_key("expires");
+    let (Some(nonce), Some(created), true, true) = (nonce, created, is_typed, COVERED.into_iter().all(covers)) else {
         return Err(SignatureFault::Incomplete);
     };
     if !has_digest(request, body) {
         return Err(SignatureFault::Digest);
     }
-    let is_expired = seconds(&input, "expires").is_some_and(|expires| now > expires);
+    let is_expired = expires.is_some_and(|expires| now > expires);
     if is_expired || !(-AHEAD_MS_MAX..=AGE_MS_MAX).contains(&now.since(created)) {
         return Err(SignatureFault::Untimely);
     }
@@ -79,18 +79,42 @@ pub(super) fn verify(
     Ok(MessageSignature { key: key.name.clone(), nonce: Nonce { digest: nonce_digest(&key.name, nonce), until } })
 }
 
-/// The first signature that names a key of the merchant: its input, the key, and its bytes.
-fn select<'a>(request: RequestHead<'_>, keys: &'a [MessageKey]) -> Option<(InnerList, &'a MessageKey, Vec<u8>)> {
+/// The signatures that are looked at: the input of each, and its bytes.
+fn signatures(request: RequestHead<'_>) -> Vec<(InnerList, Vec<u8>)> {
     let dictionary = |name| Parser::new(&request.header(name)?).parse::<Dictionary>().ok();
-    let (inputs, signatures) = (dictionary("signature-input")?, dictionary("signature")?);
-    inputs.into_iter().take(SIGNATURES_MAX).find_map(|(label, input)| {
+    let Some((inputs, signatures)) = dictionary("signature-input").zip(dictionary("signature")) else {
+        return Vec::new();
+    };
+    let signature = |(label, input)| {
         let ListEntry::InnerList(input) = input else { return None };
-        let key = keys.iter().find(|key| text(&input, "keyid") == Some(key.name.as_str()))?;
-        let is_its_algorithm = text(&input, "alg").is_none_or(|alg| alg == key.algorithm());
-        let Some(ListEntry::Item(signature)) = signatures.get(&label).filter(|_| is_its_algorithm) else { return None };
-        let signature = signature.bare_item.as_byte_sequence()?.to_vec();
-        Some((input, key, signature))
-    })
+        let Some(ListEntry::Item(signature)) = signatures.get(&label) else { return None };
+        Some((input, signature.bare_item.as_byte_sequence()?.to_vec()))
+    };
+    inputs.into_iter().take(SIGNATURES_MAX).filter_map(signature).collect()
+}
+
+/// The first signature that is valid, and the key of the merchant that signed it. Each signature is
+/// checked by `signed`, also without a key of the merchant, and after one was found: otherwise the
+/// time would say which keys there are.
+fn valid<'a>(
+    request: RequestHead<'_>,
+    signatures: &'a [(InnerList, Vec<u8>)],
+    keys: &'a [MessageKey],
+    mut signed: impl FnMut(&MessageKey, &[u8], &[u8]) -> bool,
+) -> Option<(&'a InnerList, &'a MessageKey)> {
+    let mut found = None;
+    for (input, signature) in signatures {
+        let Some(algorithm) = text(input, "alg") else { continue };
+        let is_named =
+            |key: &&MessageKey| text(input, "keyid") == Some(key.name.as_str()) && key.algorithm() == algorithm;
+        let own = keys.iter().find(is_named);
+        let Some(key) = own.or_else(|| MessageKey::of_no_merchant(algorithm)) else { continue };
+        let Some(base) = request.signature_base(input) else { continue };
+        if signed(key, base.as_bytes(), signature) {
+            found = found.or(own.map(|key| (input, key)));
+        }
+    }
+    found
 }
 
 fn text<'a>(input: &'a InnerList, name: &str) -> Option<&'a str> {

@@ -172,6 +172,9 @@ fn a_signature_needs_all_that_makes_a_replay_recognisable() {
         (parameters("").replace("hmac-sha256", "ed25519"), NotSigned),
         (parameters("").replace("keyid=\"K\"", "keyid=\"L\""), NotSigned),
         (parameters(";expires=1789999999"), Untimely),
+        (parameters(";expires=\"1790000100\""), Incomplete),
+        (parameters(";expires=1790000100.5"), Incomplete),
+        (parameters(";expires"), Incomplete),
     ] {
         assert_eq!(check(&signed(&parameters, &digest_of(BODY)), NOW), Err(expected), "{parameters}");
     }
@@ -195,7 +198,8 @@ fn a_signature_beside_those_of_proxies_is_found_by_its_key() {
     let header = |name: &str| good.headers[name].to_str().unwrap().to_owned();
     let with = |proxies: usize| {
         let other = |n: usize, text: &str| format!("p{n}={text}, ");
-        let inputs: String = (0..proxies).map(|n| other(n, "(\"via\");keyid=\"proxy\"")).collect();
+        let proxy = "(\"via\");keyid=\"proxy\";alg=\"ed25519\"";
+        let inputs: String = (0..proxies).map(|n| other(n, proxy)).collect();
         let signatures: String = (0..proxies).map(|n| other(n, ":AAAA:")).collect();
         let (inputs, signatures) = (inputs + &header("signature-input"), signatures + &header("signature"));
         let digest = header("content-digest");
@@ -204,6 +208,36 @@ fn a_signature_beside_those_of_proxies_is_found_by_its_key() {
     };
     assert!(with(1).is_ok() && with(3).is_ok());
     assert_eq!(with(4), Err(SignatureFault::NotSigned), "no more than four are looked at");
+}
+
+#[test]
+fn an_unknown_key_costs_the_check_of_a_known_one() {
+    let known =
+        [key("K", "hmac-sha256", SECRET), key("E", "ed25519", ED25519_KEY), key("P", "ecdsa-p256-sha256", P256_KEY)];
+    let checks = |keyid: &str, algorithm: &str, keys: &[MessageKey]| {
+        let input = format!("s={COVERS};keyid=\"{keyid}\";alg=\"{algorithm}\"");
+        let headers = [("content-digest", RFC_DIGEST), ("signature-input", &input), ("signature", "s=:AAAA:")];
+        let request = Request::new("/Pos/Payment", &headers);
+        let mut checks = Vec::new();
+        let signatures = signatures(request.head());
+        let found = valid(request.head(), &signatures, keys, |key, base, signature| {
+            checks.push((key.algorithm(), base.len()));
+            key.signed(base, signature)
+        });
+        assert!(found.is_none(), "{keyid}");
+        checks
+    };
+    for key in &known {
+        let expected = checks(key.name.as_str(), key.algorithm(), &known);
+        assert!(expected.len() == 1 && expected[0].0 == key.algorithm(), "{expected:?}");
+        assert_eq!(checks("L", key.algorithm(), &known), expected, "an unknown key");
+        assert_eq!(checks(key.name.as_str(), key.algorithm(), &[]), expected, "an unknown merchant");
+    }
+    assert_eq!(checks("K", "ed25519", &known), checks("L", "ed25519", &known), "not the key's algorithm");
+    assert_eq!(checks("K", "rsa-pss-sha512", &known), [], "an algorithm that no key has");
+    let none = MessageKey::of_no_merchant("hmac-sha256").unwrap();
+    let zeros = hmac::Key::new(hmac::HMAC_SHA256, &[0; 32]);
+    assert!(none.signed(BODY, hmac::sign(&zeros, BODY).as_ref()), "its secret is no secret");
 }
 
 #[test]
