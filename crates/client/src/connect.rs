@@ -10,7 +10,7 @@ use tonic::{
 use twqr_tls::{ClientFiles, ClientTls, Connector};
 use twqr_wire::{ops::operator_service_client::OperatorServiceClient, pos::pos_service_client::PosServiceClient};
 
-use crate::api_key::Sender;
+use crate::api_key::{Sender, check_way};
 
 /// A connection over which each call shows the process's API key, if it has one.
 pub type Connection = InterceptedService<Channel, Sender>;
@@ -34,6 +34,7 @@ pub async fn operators(endpoint: &str) -> anyhow::Result<OperatorServiceClient<C
 /// Opens a connection; the error says what to check.
 pub async fn channel(endpoint: &str) -> anyhow::Result<Channel> {
     let open = address(endpoint)?.tcp_nodelay(true).connect_timeout(Duration::from_secs(CONNECT_S_MAX));
+    check_way(open.uri())?;
     let connector = Connector { tls: certificates(open.uri())? };
     let unreached = || format!("cannot reach {endpoint}: is `twqr up` running there?");
     open.connect_with_connector(connector).await.with_context(unreached)

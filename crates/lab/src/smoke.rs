@@ -41,12 +41,15 @@ pub struct SmokeOptions {
     /// A file with the API key that pays
     #[arg(long, env = "TWQR_API_KEY_FILE", value_name = "FILE")]
     api_key_file: Option<PathBuf>,
+    /// Send the API key also without TLS beyond this machine, where everyone on its way can read it
+    #[arg(long)]
+    api_key_in_plain_text: bool,
 }
 
 /// Fails at the first step whose result is not the expected one.
 pub async fn run(options: &SmokeOptions) -> anyhow::Result<()> {
     if let Some(file) = &options.api_key_file {
-        twqr_client::use_api_key(file)?;
+        twqr_client::use_api_key(file, options.api_key_in_plain_text)?;
     }
     let card_token = options.card_token_file.as_deref().map_or_else(|| Ok(SIMULATED_CARD.to_owned()), card_token)?;
     let mut client = connect(&options.endpoint).await?;

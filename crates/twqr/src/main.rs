@@ -40,6 +40,9 @@ struct Cli {
     /// line would be visible to other users
     #[arg(long, global = true, env = "TWQR_API_KEY_FILE", value_name = "FILE")]
     api_key_file: Option<PathBuf>,
+    /// Send the API key also without TLS beyond this machine, where everyone on its way can read it
+    #[arg(long, global = true, env = "TWQR_API_KEY_IN_PLAIN_TEXT")]
+    api_key_in_plain_text: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -128,7 +131,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     twqr_service::forbid_core_dumps();
     twqr_service::raise_open_files();
     if let Some(file) = &cli.api_key_file {
-        twqr_client::use_api_key(file)?;
+        twqr_client::use_api_key(file, cli.api_key_in_plain_text)?;
     }
     let mut config = Config::load(cli.config.as_deref())?;
     twqr_client::use_certificates(config.tls.client_files());

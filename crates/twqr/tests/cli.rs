@@ -55,6 +55,23 @@ fn an_address_names_its_scheme_and_one_with_tls_needs_an_authority() {
     }
 }
 
+#[test]
+fn an_api_key_leaves_the_machine_only_with_tls() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("key"), "twqr_0123").unwrap();
+    let run = |endpoint: &str, further: &[&str]| {
+        let arguments = [&["--api-key-file", "key", "callers", "list", "--endpoint", endpoint], further].concat();
+        let output = twqr(folder.path(), &[], &arguments);
+        assert_eq!(output.code, 1, "{}{}", output.stdout, output.stderr);
+        output.stderr
+    };
+    let refused = run("http://0.0.0.0:1", &[]);
+    assert!(refused.contains("has no TLS") && refused.contains("--api-key-in-plain-text"), "{refused}");
+    for reached in [run("http://0.0.0.0:1", &["--api-key-in-plain-text"]), run(NO_SERVER, &[])] {
+        assert!(reached.contains("cannot reach"), "{reached}");
+    }
+}
+
 /// One line of a file of requests.
 const REQUEST: &str =
     "{\"MerchantID\":\"M1\",\"MerchantTradeNo\":\"T1\",\"CardToken\":\"22abcdefghijklmnop\",\"TradeAmount\":120}\n";

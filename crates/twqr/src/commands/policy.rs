@@ -154,8 +154,7 @@ pub(super) type Operators = OperatorServiceClient<Connection>;
 
 impl Server {
     pub(super) async fn connect(&self, config: &Config) -> anyhow::Result<Operators> {
-        let configured = || format!("http://{}", config.operators);
-        twqr_client::operators(&self.endpoint.clone().unwrap_or_else(configured)).await
+        twqr_client::operators(&config.operators_endpoint(self.endpoint.as_deref())).await
     }
 }
 
