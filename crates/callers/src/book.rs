@@ -1,13 +1,13 @@
 //! All callers, and which of them a credential belongs to.
 
 use std::{
-    collections::{BTreeMap, HashMap, hash_map::Entry},
+    collections::{BTreeMap, HashMap, HashSet, hash_map::Entry},
     sync::Arc,
 };
 
 use twqr_types::{KeyName, UnixMs};
 
-use crate::{Caller, CallerChange, CallerName, KeyHash};
+use crate::{ApiKey, Caller, CallerChange, CallerName, KeyHash};
 
 /// What a call shows of its caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +46,9 @@ type Owner = Option<Arc<Caller>>;
 #[derive(Clone, Debug, Default)]
 pub struct Book {
     changes: BTreeMap<CallerName, CallerChange>,
+    /// The keys that a later version of their caller left out. They stay revoked, so that a
+    /// document from before a revocation does not bring a leaked key back.
+    revoked: HashSet<KeyHash>,
     by_key: HashMap<KeyHash, Owner>,
     by_certificate: HashMap<Box<str>, Owner>,
 }
@@ -73,7 +76,7 @@ impl Book {
         let taken = changes.into_iter().map(|change| {
             let is_newer = change.version > self.version(&change.name);
             if is_newer {
-                self.changes.insert(change.name.clone(), change);
+                self.replace(change);
             }
             is_newer
         });
@@ -130,11 +133,27 @@ impl Book {
         others.filter(|change| change.caller.as_deref().is_some_and(shares)).map(|change| &change.name).collect()
     }
 
+    /// The keys of this caller that were revoked, and are accepted by no process any more.
+    pub fn revoked<'a>(&self, caller: &'a Caller) -> impl Iterator<Item = &'a ApiKey> {
+        caller.keys.iter().filter(|key| self.revoked.contains(&key.hash))
+    }
+
+    /// Puts a change in force, and revokes the keys that it leaves out.
+    fn replace(&mut self, change: CallerChange) {
+        let keys = |change: &CallerChange| -> HashSet<KeyHash> {
+            change.caller.iter().flat_map(|caller| &caller.keys).map(|key| key.hash).collect()
+        };
+        let kept = keys(&change);
+        let before = self.changes.insert(change.name.clone(), change);
+        let before = before.as_ref().map(keys).unwrap_or_default();
+        self.revoked.extend(before.difference(&kept));
+    }
+
     fn index(&mut self) {
         self.by_key.clear();
         self.by_certificate.clear();
         for caller in self.changes.values().filter_map(|change| change.caller.as_ref()) {
-            for key in &caller.keys {
+            for key in caller.keys.iter().filter(|key| !self.revoked.contains(&key.hash)) {
                 own(self.by_key.entry(key.hash), caller);
             }
             for name in &caller.certificates {

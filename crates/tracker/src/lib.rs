@@ -20,10 +20,10 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::task::JoinSet;
 use tracing::error;
-use twqr_access::{AccessSettings, CallersFollower};
+use twqr_access::{AccessSettings, CallersFollower, CallersView};
 use twqr_consumer::DeadLetters;
 use twqr_journal::{Journal, Topic};
-use twqr_service::{Backoff, BoundSocket, Context, ListenError, join_background};
+use twqr_service::{Backoff, BoundSocket, Context, ListenError, Part, join_background};
 
 pub use crate::metrics::METRICS;
 use budgets::Budgets;
@@ -103,9 +103,14 @@ pub async fn run(
         match until_open(&model, &context).await {
             Some(model) => {
                 let listener = socket.listen()?;
-                api.ready();
+                let ready = report_ready(&api, settings.access.required, callers.clone());
                 let tracked = ((policies, directory), callers);
-                operators::serve(listener, &settings, model, tracked, journal, context).await
+                let serving = operators::serve(listener, &settings, model, tracked, journal, context);
+                tokio::pin!(serving);
+                tokio::select! {
+                    served = &mut serving => served,
+                    () = ready => serving.await,
+                }
             }
             None => Ok(()),
         }
@@ -121,6 +126,16 @@ pub async fn run(
             Ok(())
         }
     }
+}
+
+/// Reports that the operators' API is ready: where only callers are let in, once it has read them,
+/// since it refuses every call before that.
+async fn report_ready(api: &Part, only_callers: bool, mut callers: CallersView) {
+    if only_callers {
+        api.not_ready("the callers are being read");
+        callers.read().await;
+    }
+    api.ready();
 }
 
 /// Waits until the read model is open; `None` at shutdown.

@@ -15,7 +15,7 @@ use std::{sync::Arc, time::Duration};
 use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 use tracing::{error, info};
-use twqr_access::{Access, CallersView, Grant};
+use twqr_access::{Access, CallersView};
 use twqr_journal::{Journal, Partition, Topic};
 use twqr_service::{Context, EndsWithConnection, GrpcSettings, Limits, Listener, grpc_health, grpc_server, serve_grpc};
 use twqr_wire::{
@@ -37,7 +37,7 @@ use crate::{
     policies::Policies,
 };
 use callers::CallersEditor;
-use change::{ChangeTimes, actor};
+use change::{Actor, ChangeTimes};
 use measured::Measured;
 use merchants::DirectoryEditor;
 use policy::PolicyEditor;
@@ -224,8 +224,8 @@ impl OperatorService for Operators {
         &self,
         request: Request<ApplyPolicyRequest>,
     ) -> Result<Response<ApplyPolicyResponse>, Status> {
-        let request = with_actor(request, |request| &mut request.who);
-        let version = self.policy.apply(request).await?;
+        let (request, actor) = Actor::of(request);
+        let version = self.policy.apply(request, &actor).await?;
         Ok(Response::new(ApplyPolicyResponse { version }))
     }
 
@@ -247,7 +247,8 @@ impl OperatorService for Operators {
         &self,
         request: Request<ChangeMerchantsRequest>,
     ) -> Result<Response<ChangeMerchantsResponse>, Status> {
-        self.merchants.change(with_actor(request, |request| &mut request.who)).await.map(Response::new)
+        let (request, actor) = Actor::of(request);
+        self.merchants.change(request, &actor).await.map(Response::new)
     }
 
     async fn list_callers(&self, _: Request<ListCallersRequest>) -> Result<Response<ListCallersResponse>, Status> {
@@ -258,7 +259,8 @@ impl OperatorService for Operators {
         &self,
         request: Request<ChangeCallerRequest>,
     ) -> Result<Response<ChangeCallerResponse>, Status> {
-        let version = self.callers.change(with_actor(request, |request| &mut request.who)).await?;
+        let (request, actor) = Actor::of(request);
+        let version = self.callers.change(request, &actor).await?;
         Ok(Response::new(ChangeCallerResponse { version }))
     }
 
@@ -268,15 +270,6 @@ impl OperatorService for Operators {
     ) -> Result<Response<ReplayPolicyResponse>, Status> {
         self.replays.replay(request.into_inner()).await.map(Response::new)
     }
-}
-
-/// The message of a request, in which the field `who` begins with the caller that sent it.
-fn with_actor<T>(mut request: Request<T>, who: impl FnOnce(&mut T) -> &mut String) -> T {
-    let grant = request.extensions_mut().remove::<Grant>();
-    let mut message = request.into_inner();
-    let who = who(&mut message);
-    *who = actor(grant.as_ref(), std::mem::take(who));
-    message
 }
 
 fn timeline_entry(entry: model::TimelineEntry) -> TimelineEntry {

@@ -8,10 +8,16 @@ mod payments;
 #[path = "support/tracker.rs"]
 mod tracker;
 
+use std::{sync::Arc, time::Duration};
+
 use tokio::task::JoinSet;
 use tonic::{Code, Status, transport::Channel};
 use tonic_types::StatusExt;
 use tracker::{TestTracker, open_journal};
+use twqr_access::AccessSettings;
+use twqr_journal_sim::{Faults, Layout, Sim};
+use twqr_service::{BoundSocket, CancellationToken, Context, Health, PartState, SystemClock};
+use twqr_tracker::{HEALTH_PART, Settings};
 use twqr_wire::ops::{
     ApiKey, Caller, CallerEntry, ChangeCallerRequest, ListCallersRequest,
     operator_service_client::OperatorServiceClient,
@@ -91,9 +97,55 @@ async fn a_faulty_change_is_refused_with_all_its_faults_and_writes_nothing() {
     tracker.close().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_from_before_a_revocation_brings_no_key_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let tracker = TestTracker::open(folder.path(), open_journal(folder.path())).await;
+    tracker_has_read_callers(&tracker).await;
+    change(&tracker, request("shop", 0, Some(caller(1)))).await.unwrap();
+    change(&tracker, request("shop", 1, Some(caller(2)))).await.unwrap();
+    for (version, name) in [(2, "shop"), (0, "other")] {
+        let refused = change(&tracker, request(name, version, Some(caller(1)))).await.unwrap_err();
+        assert!(refused.message().contains("has the key k, which was revoked"), "{refused:?}");
+    }
+    change(&tracker, request("shop", 2, None)).await.unwrap();
+    let refused = change(&tracker, request("shop", 3, Some(caller(2)))).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument, "it was revoked with its caller");
+    assert_eq!(change(&tracker, request("shop", 3, Some(caller(3)))).await.unwrap(), 4);
+    tracker.close().await;
+}
+
+#[tokio::test]
+async fn the_operators_api_is_not_ready_before_it_has_read_who_may_call() {
+    let folder = tempfile::tempdir().unwrap();
+    let sim = Sim::new(Layout { shards: 1, task_partitions: 1 }, Faults::default(), 7);
+    let session = sim.session("tracker-0");
+    session.pause();
+    let (health, shutdown) = (Health::default(), CancellationToken::new());
+    let context = Context { clock: Arc::new(SystemClock), shutdown: shutdown.clone(), health: health.clone() };
+    let access = AccessSettings { required: true, ..AccessSettings::default() };
+    let settings = Settings { database: folder.path().join("read-model.sqlite"), policy_wait_ms: 10_000, access };
+    let socket = BoundSocket::on_loopback("operators").unwrap();
+    let running = tokio::spawn(twqr_tracker::run(socket, settings, session.clone(), context));
+    let until = async |state: PartState| {
+        for _ in 0..1_000 {
+            if health.report().get(HEALTH_PART) == Some(&state) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the API is not {state:?} within 10 s: {:?}", health.report());
+    };
+    until(PartState::NotReady("the callers are being read".to_owned())).await;
+    session.resume();
+    until(PartState::Ready).await;
+    shutdown.cancel();
+    running.await.unwrap().unwrap();
+}
+
 /// Waits until callers can be listed.
 async fn tracker_has_read_callers(tracker: &TestTracker) {
     while tracker.client.clone().list_callers(ListCallersRequest {}).await.is_err() {
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -125,6 +125,7 @@ async fn a_key_is_revoked_by_one_command_and_its_streams_end() {
     }
 
     // The first key has leaked: it is revoked by one command.
+    let before = callers(&system, ADMIN, "show shop").stdout;
     let mut watching = watch(&system, &key_text(SHOP), "T1").await;
     assert!(watching.message().await.unwrap().is_some());
     let revoked = callers(&system, ADMIN, "key revoke shop first --who alice --why leaked");
@@ -133,6 +134,8 @@ async fn a_key_is_revoked_by_one_command_and_its_streams_end() {
     assert_eq!(ended.code(), Code::Unauthenticated);
     assert_eq!(pay(&system, &key_text(SHOP), "T3").await.unwrap_err().code(), Code::Unauthenticated);
     assert_eq!(pay(&system, &second, "T4").await.unwrap().status_code, "000");
+
+    no_document_revives_or_revokes_a_key(&system, &before);
 
     // It stays revoked after a kill -9, although the configuration still has it.
     system.kill_and_restart().await;
@@ -144,6 +147,24 @@ async fn a_key_is_revoked_by_one_command_and_its_streams_end() {
     for text in [&shown, &system.log()] {
         assert!(!text.contains(&second) && !text.contains(&key_text(SHOP)), "a key is shown");
     }
+}
+
+/// Applies documents of the caller `shop`, whose first key was revoked: one from before that, and
+/// one without its second key.
+fn no_document_revives_or_revokes_a_key(system: &System, before: &str) {
+    let old = system.write_file("old.toml", before);
+    let (without_keys, _) = before.split_once("[[keys]]").unwrap();
+    let without_keys = system.write_file("without-keys.toml", without_keys);
+    let apply = |file: &str, flag: &str| callers(system, ADMIN, &format!("apply {file} --who alice --why again{flag}"));
+    let refused = apply(&old, "");
+    assert!(refused.code == 1 && refused.stderr.contains("the key first, which was revoked"), "{}", refused.stderr);
+    let refused = apply(&without_keys, "");
+    assert!(refused.code == 1 && refused.stderr.contains("leaves out keys of shop"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("second") && refused.stderr.contains("--revoke-missing-keys"),
+        "{}",
+        refused.stderr
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

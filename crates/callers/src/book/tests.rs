@@ -67,6 +67,27 @@ fn a_change_counts_if_its_version_is_above_the_newest() {
 }
 
 #[test]
+fn a_revoked_key_stays_revoked() {
+    let both = || caller("a", vec![key("k1", 1), key("k2", 2)], &["pos.example"]);
+    let revoked =
+        |book: &Book, caller: &Caller| book.revoked(caller).map(|key| key.name.as_str().to_owned()).collect::<Vec<_>>();
+    let mut book = Book::configured(vec![both()]);
+    book.take([change(1, "a", Some(caller("a", vec![key("k2", 2)], &[])))]);
+    assert_eq!(revoked(&book, &both()), ["k1"]);
+    // A document from before the revocation, also under other names.
+    let renamed = caller("a", vec![key("other", 1), key("k2", 2)], &[]);
+    book.take([change(2, "a", Some(renamed)), change(1, "b", Some(caller("b", vec![key("k", 1)], &[])))]);
+    assert_eq!(identified(&book, 1), Err(Denial::UnknownKey));
+    assert_eq!(identified(&book, 2), Ok("a/k2".to_owned()), "a key that was never left out");
+    book.take([change(3, "a", None), change(4, "a", Some(both()))]);
+    assert_eq!(identified(&book, 2), Err(Denial::UnknownKey), "its caller was taken out");
+    let with_new = caller("a", vec![key("k2", 2), key("k3", 3)], &[]);
+    assert_eq!(revoked(&book, &with_new), ["k2"]);
+    book.take([change(5, "a", Some(with_new))]);
+    assert_eq!(identified(&book, 3), Ok("a/k3".to_owned()), "a new key brings the caller back");
+}
+
+#[test]
 fn a_key_counts_in_its_time_only() {
     let timed = ApiKey { until: Some(UnixMs(5)), ..key("k", 1) };
     let book = Book::configured(vec![caller("a", vec![timed], &[])]);

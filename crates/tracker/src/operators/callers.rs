@@ -16,7 +16,7 @@ use twqr_wire::{
     ops::{CallerEntry, ChangeCallerRequest, ListCallersResponse},
 };
 
-use super::change::{ChangeTimes, DOMAIN, append_changes_to, conflict, invalid_arguments, text_violations};
+use super::change::{Actor, ChangeTimes, DOMAIN, append_changes_to, conflict, invalid_arguments, text_violations};
 
 /// The ErrorInfo reason if the change may be written, but was not read back in time.
 const CALLER_UNDECIDED: &str = "CALLER_UNDECIDED";
@@ -51,9 +51,9 @@ impl CallersEditor {
     }
 
     /// Writes a change and reads it back; returns the new version.
-    pub(super) async fn change(&self, request: ChangeCallerRequest) -> Result<u64, Status> {
+    pub(super) async fn change(&self, request: ChangeCallerRequest, actor: &Actor) -> Result<u64, Status> {
         let book = self.book()?;
-        let change = self.checked(request, &book)?;
+        let change = self.checked(request, actor, &book)?;
         let newest = book.version(&change.name);
         if change.version != newest + 1 {
             return Err(conflict(change.version.saturating_sub(1), newest));
@@ -82,7 +82,7 @@ impl CallersEditor {
     }
 
     /// Returns the change that a request asks for; the error lists every fault.
-    fn checked(&self, request: ChangeCallerRequest, book: &Book) -> Result<CallerChange, Status> {
+    fn checked(&self, request: ChangeCallerRequest, actor: &Actor, book: &Book) -> Result<CallerChange, Status> {
         let ChangeCallerRequest { name, expected_version, caller, who, why } = request;
         let mut violations = text_violations(&who, &why);
         let name = match CallerName::parse(name) {
@@ -104,6 +104,13 @@ impl CallersEditor {
             if book.get(&name).is_none() && book.iter().count() >= CALLERS_MAX {
                 violations.push(FieldViolation::new("name", format!("is new, and there are {CALLERS_MAX} callers")));
             }
+            for key in book.revoked(caller) {
+                let what = format!(
+                    "has the key {}, which was revoked and stays so; leave it out, and make a new one by `twqr callers key new`",
+                    key.name
+                );
+                violations.push(FieldViolation::new("caller.keys", what));
+            }
             for other in book.sharing(caller) {
                 let what = format!("has a key or a certificate of the caller {other}; each belongs to one caller");
                 violations.push(FieldViolation::new("caller", what));
@@ -116,7 +123,7 @@ impl CallersEditor {
             name,
             version: expected_version.saturating_add(1),
             caller: caller.map(Arc::new),
-            who: who.into(),
+            who: actor.named(&who),
             why: why.into(),
             at: self.times.next(),
         })

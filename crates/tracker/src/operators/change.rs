@@ -10,7 +10,7 @@ use std::{
 };
 
 use tokio::time::{Instant, timeout_at};
-use tonic::{Code, Status};
+use tonic::{Code, Request, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 use twqr_access::Grant;
 use twqr_journal::{Entry, Journal, JournalError, Partition, Topic};
@@ -22,7 +22,7 @@ use twqr_types::UnixMs;
 pub(super) const DOMAIN: &str = "twqr";
 /// The ErrorInfo reason if another change was taken first, so that nothing was changed.
 const VERSION_CONFLICT: &str = "VERSION_CONFLICT";
-/// The longest `who` and `why` of a change, in characters.
+/// The longest `who` and `why` of a change, in characters, as they are sent.
 const TEXT_LEN_MAX: usize = 200;
 
 /// The times of this tracker's changes. No two changes have the same time, which distinguishes each
@@ -88,12 +88,21 @@ pub(super) async fn append_changes_to(
     }
 }
 
-/// Who makes a change, for its record: with authentication first the caller that does, and then the
-/// name that it gives.
-pub(super) fn actor(grant: Option<&Grant>, who: String) -> String {
-    match grant.and_then(Grant::who) {
-        Some(caller) if text_violations(&who, "-").is_empty() => format!("{caller}: {who}"),
-        Some(_) | None => who,
+/// The caller that sent a request, with its key or certificate; absent where every call is let in.
+#[derive(Debug)]
+pub(super) struct Actor(Option<String>);
+
+impl Actor {
+    /// Takes the caller out of a request.
+    pub(super) fn of<T>(request: Request<T>) -> (T, Self) {
+        let (_, extensions, message) = request.into_parts();
+        (message, Self(extensions.get::<Grant>().and_then(Grant::who)))
+    }
+
+    /// Who makes a change, for its record: the caller, and then the name that the request gives. It
+    /// is longer than [`TEXT_LEN_MAX`] with a long name, so the name is checked before.
+    pub(super) fn named(&self, who: &str) -> Box<str> {
+        self.0.as_ref().map_or_else(|| who.into(), |caller| format!("{caller}: {who}").into())
     }
 }
 
@@ -115,4 +124,19 @@ pub(super) fn invalid_arguments(violations: Vec<FieldViolation>) -> Status {
     let line = |violation: &FieldViolation| format!("{} {}", violation.field, violation.description);
     let message = violations.iter().map(line).collect::<Vec<_>>().join("; ");
     Status::with_error_details(Code::InvalidArgument, message, ErrorDetails::with_bad_request(violations))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_name_is_taken_with_its_caller_before_it() {
+        let (name, why) = ("n".repeat(TEXT_LEN_MAX), "why");
+        assert!(text_violations(&name, why).is_empty());
+        assert_eq!(text_violations(&format!("{name}n"), why).len(), 1);
+        let actor = Actor(Some("shop (key k)".to_owned()));
+        assert_eq!(*actor.named(&name), *format!("shop (key k): {name}"));
+        assert_eq!(*Actor(None).named(&name), *name);
+    }
 }

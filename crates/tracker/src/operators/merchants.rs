@@ -20,7 +20,7 @@ use twqr_wire::{
 };
 
 use super::{
-    change::{ChangeTimes, append_changes, invalid_arguments, text_violations},
+    change::{Actor, ChangeTimes, append_changes, invalid_arguments, text_violations},
     invalid,
     policy::deciding,
 };
@@ -99,8 +99,12 @@ impl DirectoryEditor {
     }
 
     /// Writes changes and waits for the decision on each.
-    pub(super) async fn change(&self, request: ChangeMerchantsRequest) -> Result<ChangeMerchantsResponse, Status> {
-        let changes = self.changes(request)?;
+    pub(super) async fn change(
+        &self,
+        request: ChangeMerchantsRequest,
+        actor: &Actor,
+    ) -> Result<ChangeMerchantsResponse, Status> {
+        let changes = self.changes(request, actor)?;
         let policies = deciding(&self.policies)?;
         if !policies.newest().is_some_and(|newest| newest.policy.takes_listings()) {
             return Err(Status::failed_precondition(
@@ -143,9 +147,10 @@ impl DirectoryEditor {
     }
 
     /// Returns the changes that a request asks for; the error lists every fault.
-    fn changes(&self, request: ChangeMerchantsRequest) -> Result<Vec<ListingChange>, Status> {
+    fn changes(&self, request: ChangeMerchantsRequest, actor: &Actor) -> Result<Vec<ListingChange>, Status> {
         let ChangeMerchantsRequest { changes, who, why } = request;
         let mut violations = text_violations(&who, &why);
+        let who = actor.named(&who);
         if changes.is_empty() || changes.len() > CHANGES_MAX {
             let problem = format!("has {} entries, must have 1 to {CHANGES_MAX}", changes.len());
             return Err(invalid_arguments(vec![FieldViolation::new("changes", problem)]));

@@ -15,7 +15,7 @@ use twqr_wire::{
     ops::{ApplyPolicyRequest, GetPolicyResponse, PolicyHistoryEntry, ShardPolicy},
 };
 
-use super::change::{ChangeTimes, DOMAIN, append_changes, conflict, invalid_arguments, text_violations};
+use super::change::{Actor, ChangeTimes, DOMAIN, append_changes, conflict, invalid_arguments, text_violations};
 use crate::policies::{Policies, newest, version};
 
 /// The ErrorInfo reason if the change may be written, but no decision on it was read in time.
@@ -63,8 +63,8 @@ impl PolicyEditor {
     }
 
     /// Writes a change and waits for the decision; returns the new version.
-    pub(super) async fn apply(&self, request: ApplyPolicyRequest) -> Result<u64, Status> {
-        let mut change = self.change(request)?;
+    pub(super) async fn apply(&self, request: ApplyPolicyRequest, actor: &Actor) -> Result<u64, Status> {
+        let mut change = self.change(request, actor)?;
         let versions = deciding(&self.policies)?;
         let newest_version = newest(&versions);
         if change.version != newest_version.saturating_add(1) {
@@ -96,13 +96,13 @@ impl PolicyEditor {
     }
 
     /// Returns the change that a request asks for; the error lists every fault.
-    fn change(&self, request: ApplyPolicyRequest) -> Result<PolicyChange, Status> {
+    fn change(&self, request: ApplyPolicyRequest, actor: &Actor) -> Result<PolicyChange, Status> {
         let violations = text_violations(&request.who, &request.why);
         let policy = checked(request.policy.map(policy_checked), violations)?;
         Ok(PolicyChange {
             version: request.expected_version.saturating_add(1),
             policy,
-            who: request.who.into(),
+            who: actor.named(&request.who),
             why: request.why.into(),
             at: self.times.next(),
         })

@@ -5,7 +5,7 @@ mod key;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use clap::{Args, Subcommand};
 use tonic::Code;
 use twqr_callers::{Caller, CallerName};
@@ -26,7 +26,8 @@ pub(crate) enum Callers {
     List(Server),
     /// Prints one caller as a document, in the form that `apply` reads, with who changed it and why
     Show(ShowCaller),
-    /// Makes a document the newest version of its caller; exit code 3 if it was changed meanwhile
+    /// Makes a document the newest version of its caller, with all its keys; exit code 3 if it was
+    /// changed meanwhile
     Apply(ApplyCaller),
     /// Takes a caller out: all its keys and certificates are refused from then on
     Remove(RemoveCaller),
@@ -47,6 +48,9 @@ pub(crate) struct ShowCaller {
 pub(crate) struct ApplyCaller {
     /// The document (TOML), or - for standard input
     file: PathBuf,
+    /// Revoke the caller's keys that the document leaves out; a revoked key stays revoked
+    #[arg(long)]
+    revoke_missing_keys: bool,
     #[command(flatten)]
     change: CallerChangeArguments,
 }
@@ -84,13 +88,7 @@ pub(crate) async fn run(command: Callers, config: &Config) -> anyhow::Result<Exi
     match command {
         Callers::List(server) => list(&mut server.connect(config).await?).await,
         Callers::Show(arguments) => show(&mut arguments.server.connect(config).await?, &arguments.caller).await,
-        Callers::Apply(arguments) => {
-            let caller =
-                CallerDocument::read(&arguments.file).map_err(|faults| anyhow::anyhow!(faults.join("\n      ")))?;
-            let mut operators = arguments.change.server.connect(config).await?;
-            let newest = entry(&mut operators, caller.name.as_str()).await?.map_or(0, |entry| entry.version);
-            change(&mut operators, caller.name.as_str(), newest, Some(&caller), &arguments.change).await
-        }
+        Callers::Apply(arguments) => apply(&arguments, config).await,
         Callers::Remove(arguments) => {
             let mut operators = arguments.change.server.connect(config).await?;
             let (newest, _) = known(&mut operators, &arguments.caller).await?;
@@ -98,6 +96,27 @@ pub(crate) async fn run(command: Callers, config: &Config) -> anyhow::Result<Exi
         }
         Callers::Key(command) => key::run(command, config).await,
     }
+}
+
+async fn apply(arguments: &ApplyCaller, config: &Config) -> anyhow::Result<ExitCode> {
+    let caller = CallerDocument::read(&arguments.file).map_err(|faults| anyhow::anyhow!(faults.join("\n      ")))?;
+    let (name, mut operators) = (caller.name.as_str(), arguments.change.server.connect(config).await?);
+    let before = entry(&mut operators, name).await?.unwrap_or_default();
+    let missing = before.caller.map(|before| missing_keys(&before, &caller)).unwrap_or_default();
+    ensure!(
+        missing.is_empty() || arguments.revoke_missing_keys,
+        "the document leaves out keys of {name}, which would be revoked for good: {}; copy them from \
+         `twqr callers show {name}`, or revoke them by --revoke-missing-keys",
+        missing.join(", ")
+    );
+    change(&mut operators, name, before.version, Some(&caller), &arguments.change).await
+}
+
+/// The names of the keys of a caller that the next version does not have.
+fn missing_keys(before: &twqr_wire::ops::Caller, next: &Caller) -> Vec<String> {
+    let is_kept = |sha256: &[u8]| next.keys.iter().any(|key| key.hash.as_bytes() == sha256);
+    let missing = before.keys.iter().filter(|key| !is_kept(&key.sha256));
+    missing.map(|key| key.name.clone()).collect()
 }
 
 async fn list(operators: &mut Operators) -> anyhow::Result<ExitCode> {
