@@ -1,5 +1,5 @@
-//! Who calls: follows the callers in the topic `callers`, and finds the caller of each gRPC call by
-//! its API key or its certificate. The ingress and the tracker share this.
+//! Who calls: follows the callers in the topic `callers`, and finds the caller of each call by its
+//! API key or its certificate. The ingress and the tracker share this.
 //!
 //! A process that has not read the callers yet lets no call in. One that cannot read further
 //! changes for a while keeps the callers that it knows.
@@ -19,8 +19,10 @@ pub use refusal::AccessRefusal;
 /// How a listener authenticates its callers.
 #[derive(Clone, Debug, Default)]
 pub struct AccessSettings {
-    /// Whether only callers are let in; otherwise every call is.
+    /// Whether only callers are let in over gRPC; otherwise every call is.
     pub required: bool,
+    /// Whether the POS HTTP form lets in only callers, too, beside the merchants' signatures.
+    pub pos_http_required: bool,
     /// The configured callers, which changes in the log replace.
     pub callers: Vec<twqr_callers::Caller>,
 }

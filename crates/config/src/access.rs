@@ -17,24 +17,44 @@ use crate::source;
 pub struct AccessConfig {
     /// Whether `grpc` and `operators` let in only callers.
     pub required: bool,
-    /// Whether they may let everyone in at an address that others can reach.
+    /// Whether `pos_http` lets in only callers, too, beside the merchants' signatures.
+    pub pos_http_required: bool,
+    /// Whether `grpc` and `operators` may let everyone in at an address that others can reach.
     pub insecure: bool,
     /// The first version of each caller; changes in the log replace them.
     pub callers: Vec<CallerDocument>,
 }
 
 /// The section `[fairness]`: limits of each ingress, 0 for none.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub struct FairnessConfig {
     /// Calls per second of a caller that has no limit of its own: up to 1,000,000.
     pub caller_calls_per_s: u32,
     /// Calls at once of a caller that has no limit of its own: up to 1,000,000.
     pub caller_calls_max: u32,
+    /// Streams of payments that a caller may have open at once: up to 1,000,000.
+    pub caller_streams_max: u32,
+    /// Watches of orders that a caller may have open at once: up to 1,000,000.
+    pub caller_watches_max: u32,
     /// Calls per second for a merchant: up to 1,000,000.
     pub merchant_calls_per_s: u32,
     /// Calls at once for a merchant: up to 1,000,000.
     pub merchant_calls_max: u32,
+}
+
+impl Default for FairnessConfig {
+    fn default() -> Self {
+        Self {
+            caller_calls_per_s: 0,
+            caller_calls_max: 0,
+            // A quarter of the places that an ingress has by default.
+            caller_streams_max: 64,
+            caller_watches_max: 1_024,
+            merchant_calls_per_s: 0,
+            merchant_calls_max: 0,
+        }
+    }
 }
 
 impl FairnessConfig {
@@ -42,6 +62,8 @@ impl FairnessConfig {
         let limits = [
             ("caller_calls_per_s", self.caller_calls_per_s),
             ("caller_calls_max", self.caller_calls_max),
+            ("caller_streams_max", self.caller_streams_max),
+            ("caller_watches_max", self.caller_watches_max),
             ("merchant_calls_per_s", self.merchant_calls_per_s),
             ("merchant_calls_max", self.merchant_calls_max),
         ];

@@ -19,7 +19,7 @@ use crate::{
     },
     fairness::{Fairness, Use},
     pay::PayCall,
-    refusal::Refusal,
+    refusal::{Opened, Refusal},
     repeats::Repeats,
     router_client::{Caller, RequestResult, RouterClient},
     validation::{ParsedRefund, parse_inquiry, parse_pay, parse_refund},
@@ -56,9 +56,20 @@ impl PosApi {
         grant.caller().map(begin).transpose()
     }
 
-    /// Checks that a watch of an order of this merchant may begin.
-    pub(crate) fn may_watch(&self, grant: &Grant, merchant_id: &str) -> Result<(), Refusal> {
-        self.begin(grant, Operation::Watch, merchant_id).map(drop)
+    /// Opens a stream of payments of this caller. It is closed when what is returned is dropped.
+    pub(crate) fn open_stream(&self, grant: &Grant) -> Result<Option<Use>, Refusal> {
+        self.open(Opened::Stream, grant)
+    }
+
+    /// Opens a watch of an order of this merchant, if its caller may do that. It is closed when
+    /// what is returned is dropped.
+    pub(crate) fn open_watch(&self, grant: &Grant, merchant_id: &str) -> Result<Option<Use>, Refusal> {
+        drop(self.begin(grant, Operation::Watch, merchant_id)?);
+        self.open(Opened::Watch, grant)
+    }
+
+    fn open(&self, what: Opened, grant: &Grant) -> Result<Option<Use>, Refusal> {
+        grant.caller().map(|caller| self.fairness.open(what, caller.name.as_str())).transpose()
     }
 
     /// Charges a customer.

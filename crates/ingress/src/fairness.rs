@@ -20,7 +20,7 @@ use twqr_service::LogThrottle;
 
 use crate::{
     metrics,
-    refusal::{Limited, Refusal},
+    refusal::{Limited, Opened, Refusal},
 };
 
 /// How many places there are for callers, and for merchants.
@@ -50,6 +50,10 @@ pub struct FairnessSettings {
     pub caller: UseLimits,
     /// Of a merchant, over all its callers.
     pub merchant: UseLimits,
+    /// How many streams of payments a caller may have open at once.
+    pub caller_streams_max: Option<NonZeroU32>,
+    /// How many watches of orders a caller may have open at once.
+    pub caller_watches_max: Option<NonZeroU32>,
 }
 
 /// The calls of callers and merchants.
@@ -57,13 +61,16 @@ pub(crate) struct Fairness {
     settings: FairnessSettings,
     callers: Arc<Uses>,
     merchants: Arc<Uses>,
+    streams: Arc<Uses>,
+    watches: Arc<Uses>,
     log: Mutex<LogThrottle>,
 }
 
 impl Fairness {
     pub(crate) fn new(settings: FairnessSettings) -> Self {
         let log = Mutex::new(LogThrottle::every_ms(LOG_MS));
-        Self { settings, callers: Arc::default(), merchants: Arc::default(), log }
+        let [callers, merchants, streams, watches] = [(); 4].map(|()| Arc::default());
+        Self { settings, callers, merchants, streams, watches, log }
     }
 
     /// Begins a call of a caller. The call ends when what is returned is dropped.
@@ -75,22 +82,45 @@ impl Fairness {
         self.callers.begin(name, limits).map_err(|excess| self.refused(Limited::Caller, name, excess))
     }
 
+    /// Opens a stream or a watch of a caller. It is closed when what is returned is dropped: these
+    /// stay open for as long as a caller likes, so they are no calls in progress.
+    pub(crate) fn open(&self, what: Opened, name: &str) -> Result<Use, Refusal> {
+        let FairnessSettings { caller_streams_max, caller_watches_max, .. } = self.settings;
+        let (open, calls_max) = match what {
+            Opened::Stream => (&self.streams, caller_streams_max),
+            Opened::Watch => (&self.watches, caller_watches_max),
+        };
+        open.begin(name, UseLimits { calls_per_s: None, calls_max }).map_err(|_| {
+            self.report(Limited::Caller, what.name(), name);
+            Refusal::TooManyOpen(what)
+        })
+    }
+
     /// Begins a call for a merchant.
     pub(crate) fn begin_merchant(&self, merchant_id: &str) -> Result<Use, Refusal> {
         let begun = self.merchants.begin(merchant_id, self.settings.merchant);
         begun.map_err(|excess| self.refused(Limited::Merchant, merchant_id, excess))
     }
 
-    /// Counts a refusal, and logs it if none was logged a moment ago.
     fn refused(&self, of: Limited, name: &str, excess: Excess) -> Refusal {
-        metrics::limited(of, excess == Excess::Calls);
+        match excess {
+            Excess::Calls => {
+                self.report(of, "concurrency", name);
+                Refusal::ConcurrencyExceeded(of, RETRY_AFTER)
+            }
+            Excess::Rate(after) => {
+                self.report(of, "rate", name);
+                Refusal::RateExceeded(of, after)
+            }
+        }
+    }
+
+    /// Counts a refusal, and logs it if none was logged a moment ago.
+    fn report(&self, of: Limited, kind: &'static str, name: &str) {
+        metrics::limited(of, kind);
         if let Some(suppressed) = self.log.lock().unwrap_or_else(PoisonError::into_inner).permit() {
             let name = loggable(of, name);
-            warn!(?of, name, ?excess, suppressed, "a call was refused: it is one too many of its caller or merchant");
-        }
-        match excess {
-            Excess::Calls => Refusal::ConcurrencyExceeded(of, RETRY_AFTER),
-            Excess::Rate(after) => Refusal::RateExceeded(of, after),
+            warn!(?of, kind, name, suppressed, "a call was refused: it is one too many of its caller or merchant");
         }
     }
 }
@@ -255,6 +285,23 @@ mod tests {
         drop(begun);
         assert!(fairness.begin_merchant("m").is_ok());
         assert!(fairness.merchants.places().used.is_empty(), "idle places are not kept");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn streams_and_watches_have_limits_of_their_own() {
+        let (caller_streams_max, caller_watches_max) = (NonZeroU32::new(2), NonZeroU32::new(1));
+        let caller = limits(0, 1);
+        let settings =
+            FairnessSettings { caller, caller_streams_max, caller_watches_max, ..FairnessSettings::default() };
+        let fairness = Fairness::new(settings);
+        let _call = fairness.begin_caller("c", CallerLimits::default()).ok().unwrap();
+        for (what, most) in [(Opened::Stream, 2), (Opened::Watch, 1)] {
+            let open: Vec<_> = (0..most).map(|_| fairness.open(what, "c").ok().unwrap()).collect();
+            assert_eq!(fairness.open(what, "c").err(), Some(Refusal::TooManyOpen(what)));
+            assert!(fairness.open(what, "d").is_ok(), "another caller has its own");
+            drop(open);
+            assert!(fairness.open(what, "c").is_ok());
+        }
     }
 
     #[tokio::test(start_paused = true)]

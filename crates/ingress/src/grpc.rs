@@ -185,7 +185,7 @@ fn start_watch(
     grant: Grant,
     leaving: CancellationToken,
 ) -> Result<mpsc::Receiver<Change>, Refusal> {
-    api.may_watch(&grant, &request.merchant_id)?;
+    let open = api.open_watch(&grant, &request.merchant_id)?;
     let inquiry_type = messages::inquiry_type(request.inquiry_type());
     let keep = request.keep_watching;
     let (form, inquiry_type) = parse_inquiry(raw_watch(request), inquiry_type)?;
@@ -200,6 +200,7 @@ fn start_watch(
         changes,
         access: api.access.clone(),
         grant,
+        _open: open,
         leaving,
     };
     tokio::spawn(watch.run());

@@ -19,13 +19,13 @@ mod signature_base;
 #[cfg(test)]
 mod openapi_tests;
 
-use std::{net::IpAddr, num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration};
+use std::{num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration};
 
 use axum::{
-    Extension, Json, Router,
+    Json, Router,
     body::Body,
     extract::{Path, State, rejection::PathRejection},
-    http::{HeaderMap, Method, StatusCode, Uri, header},
+    http::{Extensions, HeaderMap, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -33,7 +33,7 @@ use bytes::BytesMut;
 use futures::StreamExt;
 use tokio::time::Instant;
 use tracing::{info, warn};
-use twqr_access::AccessLog;
+use twqr_access::{Access, AccessLog};
 use twqr_service::{CallerConnection, CancellationToken, Limits, Listener, serve_http};
 use twqr_types::SignatureForm;
 use twqr_wire::hops::HOPS_HEADER;
@@ -94,6 +94,16 @@ enum Operation {
 impl Operation {
     const ALL: [Self; 4] = [Self::Payment, Self::Inquiry, Self::Refund, Self::Cancel];
 
+    /// The operation that a caller must be allowed to use.
+    const fn of_caller(self) -> twqr_callers::Operation {
+        match self {
+            Self::Payment => twqr_callers::Operation::Pay,
+            Self::Inquiry => twqr_callers::Operation::Query,
+            Self::Refund => twqr_callers::Operation::Refund,
+            Self::Cancel => twqr_callers::Operation::Cancel,
+        }
+    }
+
     /// The path of the operation, as a route of axum.
     const fn path(self) -> &'static str {
         match self {
@@ -134,7 +144,7 @@ impl HttpForm {
     pub(crate) async fn serve(
         self,
         listener: Listener,
-        api: Arc<PosApi>,
+        (api, access): (Arc<PosApi>, Access),
         shutdown: CancellationToken,
         drain: Duration,
     ) {
@@ -143,6 +153,7 @@ impl HttpForm {
         }
         let router = router(CallHandler {
             api,
+            access,
             keys: self.keys.clone(),
             send_time_window_s: self.send_time_window_s,
             log: AccessLog::new("pos_http"),
@@ -158,18 +169,22 @@ impl HttpForm {
 
 fn router(handler: CallHandler) -> Router {
     let described = || async { ([(header::CONTENT_TYPE, "application/json")], OPENAPI) };
-    let mut router = Router::new().route("/openapi.json", get(described));
+    let mut router = Router::new();
+    // Strangers get nothing.
+    if !handler.access.is_required() {
+        router = router.route("/openapi.json", get(described));
+    }
     for operation in Operation::ALL {
         let handle = move |State(handler): State<CallHandler>,
                            system: Result<Path<String>, PathRejection>,
                            uri: Uri,
                            headers: HeaderMap,
-                           Extension(connection): Extension<CallerConnection>,
+                           extensions: Extensions,
                            body: Body| async move {
             // A path that is not UTF-8 is handled like an empty system: it is not found.
             let system = system.map(|Path(system)| system).unwrap_or_default();
             let head = RequestHead { method: &Method::POST, uri: &uri, headers: &headers };
-            handle(&handler, operation, &system, head, connection.peer(), body).await
+            handle(&handler, operation, &system, head, &extensions, body).await
         };
         router = router.route(operation.path(), post(handle));
     }
@@ -181,7 +196,7 @@ async fn handle(
     operation: Operation,
     system: &str,
     head: RequestHead<'_>,
-    from: IpAddr,
+    extensions: &Extensions,
     body: Body,
 ) -> Response {
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
@@ -190,11 +205,13 @@ async fn handle(
     }
     let began = Instant::now();
     let hops = CallHops::of_headers(operation.method(), head.headers, began);
-    let arrival = Arrival { at: began, from, hops: hops.clone() };
+    let arrival = Arrival { at: began, from: CallerConnection::address(extensions), hops: hops.clone() };
     let body = tokio::time::timeout(Duration::from_millis(BODY_WITHIN_MS), read(body)).await;
     let body = body.unwrap_or_else(|_| Err(JsonFault(format!("the body did not arrive within {BODY_WITHIN_MS} ms"))));
     let body = body.as_deref().map_err(|JsonFault(what)| PosRefusal::from(JsonFault(what.clone())));
-    let mut response = Json(handler.answer(operation, head, body, arrival).await).into_response();
+    let admitted = handler.admit(operation, head.headers, extensions);
+    let request = admitted.and_then(|admitted| Ok((admitted, body?)));
+    let mut response = Json(handler.answer(operation, head, request, arrival).await).into_response();
     if let Some(value) = hops.and_then(|hops| hops.header()) {
         response.headers_mut().insert(HOPS_HEADER, value);
     }

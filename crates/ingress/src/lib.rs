@@ -89,7 +89,7 @@ pub struct Settings {
     pub connection_age: Option<Duration>,
     /// The keys under which card tokens are written.
     pub card_keys: CardKeys,
-    /// Which gRPC callers are let in.
+    /// Which callers are let in.
     pub access: AccessSettings,
     /// How much of this ingress one caller and one merchant may use.
     pub fairness: FairnessSettings,
@@ -163,7 +163,7 @@ pub async fn run(
     let pending = PendingCalls::new(partition, shards, calls_max, settings.in_progress_code, admission.clone());
     let repeats = Repeats::new(settings.repeats_size);
     let mut tasks = JoinSet::new();
-    let (access, callers) = open_access(settings.access, &journal, &context, &mut tasks);
+    let (access, http_access, callers) = open_access(settings.access, &journal, &context, &mut tasks);
     let dead_letters = DeadLetters::new(journal.clone(), &context, metrics::DEAD_LETTERS);
     let replies = ReplyReader {
         journal: journal.clone(),
@@ -207,7 +207,7 @@ pub async fn run(
     let connections = GrpcSettings { limits: Limits::public("pos_grpc"), age: settings.connection_age, drain };
     let served = tokio::try_join!(serve(grpc, service, &context, connections), async {
         let Some((form, listener)) = form.zip(http) else { return Ok(()) };
-        form.serve(listener, api, context.shutdown.clone(), drain).await;
+        form.serve(listener, (api, http_access), context.shutdown.clone(), drain).await;
         Ok(())
     });
     drop(background);
@@ -216,26 +216,31 @@ pub async fn run(
     served.map(|_| ())
 }
 
-/// Which callers are let in, and what ends once they have been read.
+/// Which callers are let in over gRPC and at the POS HTTP form, and what ends once they have been
+/// read.
 fn open_access(
     settings: AccessSettings,
     journal: &Arc<dyn Journal>,
     context: &Context,
     tasks: &mut JoinSet<()>,
-) -> (Access, impl Future<Output = ()> + use<>) {
-    let (access, mut view) = if settings.required {
-        let (follower, view) = CallersFollower::new(journal.clone(), &context.health, settings.callers);
+) -> (Access, Access, impl Future<Output = ()> + use<>) {
+    let AccessSettings { required, pos_http_required, callers } = settings;
+    let mut view = (required || pos_http_required).then(|| {
+        let (follower, view) = CallersFollower::new(journal.clone(), &context.health, callers);
         tasks.spawn(follower.run());
-        (Access::callers("grpc", view.clone(), context.clock.clone()), Some(view))
-    } else {
-        (Access::open("grpc"), None)
+        view
+    });
+    let access = |listener, is_required| match &view {
+        Some(view) if is_required => Access::callers(listener, view.clone(), context.clock.clone()),
+        Some(_) | None => Access::open(listener),
     };
+    let (grpc, http) = (access("grpc", required), access("pos_http", pos_http_required));
     let read = async move {
         if let Some(view) = &mut view {
             view.read().await;
         }
     };
-    (access, read)
+    (grpc, http, read)
 }
 
 /// Serves gRPC until shutdown, and then until the calls in flight have ended, for at most the time

@@ -8,7 +8,10 @@ use twqr_service::{CALL_SECONDS, Metric, MetricKind, PART_SECONDS};
 use twqr_types::SignatureForm;
 use twqr_wire::hops::{Hop, HopReport};
 
-use crate::{admission::ShedReason, refusal::Limited};
+use crate::{
+    admission::ShedReason,
+    refusal::{Limited, Opened},
+};
 
 const CALLS: Metric = Metric {
     name: "twqr_ingress_calls_total",
@@ -39,7 +42,8 @@ const LIMITED: Metric = Metric {
     kind: MetricKind::Counter,
     unit: "calls",
     labels: &["by", "kind"],
-    meaning: "Calls that were refused because one caller or one merchant had too many",
+    meaning: "Calls that were refused because one caller or one merchant had too many: rate (per second), concurrency (in \
+              progress), streams or watches (open)",
     action: "The log names the caller or merchant: ask them, or raise their limit ([fairness], `twqr callers`)",
 };
 const WAITING: Metric = Metric {
@@ -227,6 +231,9 @@ pub(crate) fn register() {
         LIMITED.touch(&[limited_label(of), "rate"]);
         LIMITED.touch(&[limited_label(of), "concurrency"]);
     }
+    for what in Opened::ALL {
+        LIMITED.touch(&[limited_label(Limited::Caller), what.name()]);
+    }
     for (kind, reason) in &SHED_KINDS {
         SHED.touch(&[kind, reason]);
     }
@@ -385,9 +392,9 @@ fn limited_label(of: Limited) -> &'static str {
     }
 }
 
-/// Counts a call of one caller or merchant that had too many, at once or per second.
-pub(crate) fn limited(of: Limited, at_once: bool) {
-    LIMITED.counter(&[limited_label(of), if at_once { "concurrency" } else { "rate" }]).increment(1);
+/// Counts a call of one caller or merchant that had too many of this kind.
+pub(crate) fn limited(of: Limited, kind: &'static str) {
+    LIMITED.counter(&[limited_label(of), kind]).increment(1);
 }
 
 /// Counts a repeat that was answered without the router.

@@ -18,6 +18,25 @@ pub(crate) enum Limited {
     Merchant,
 }
 
+/// What a caller opens, and keeps open for as long as it likes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Opened {
+    Stream,
+    Watch,
+}
+
+impl Opened {
+    pub(crate) const ALL: [Self; 2] = [Self::Stream, Self::Watch];
+
+    /// The kind of refusals in metrics and logs.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Stream => "streams",
+            Self::Watch => "watches",
+        }
+    }
+}
+
 /// Why a call is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
@@ -38,6 +57,8 @@ pub(crate) enum Refusal {
     ConcurrencyExceeded(Limited, Duration),
     /// This ingress has the most pending calls that it may have.
     TooManyCalls,
+    /// Its caller has the most streams, or the most watches, open that it may have.
+    TooManyOpen(Opened),
     /// This ingress has the most open watches that it may have.
     TooManyWatches,
     /// The order has the most watches that it may have.
@@ -91,6 +112,7 @@ impl Refusal {
             Self::RateExceeded(..)
             | Self::ConcurrencyExceeded(..)
             | Self::TooManyCalls
+            | Self::TooManyOpen(_)
             | Self::TooManyWatches
             | Self::TooManyWatchers => Code::ResourceExhausted,
             Self::NotAccepted | Self::NoAnswer | Self::ShuttingDown | Self::WrongClock => Code::Unavailable,

@@ -13,6 +13,7 @@ use twqr_wire::convert::{ReplyContent, ReplyRecord, encode_watch};
 
 use crate::{
     answers::{InquiryAnswer, InquiryType, inquiry_answer, no_such_order},
+    fairness::Use,
     pending_calls::PendingCall,
     refusal::Refusal,
     router_client::RouterClient,
@@ -40,6 +41,8 @@ pub(crate) struct Watch {
     /// What the caller may do. Once its credential is no longer accepted, or it may not watch the
     /// order any more, the watch ends.
     pub(crate) grant: Grant,
+    /// Its place among the watches of its caller; absent where every call is let in.
+    pub(crate) _open: Option<Use>,
     /// Fires when the watch must end.
     pub(crate) leaving: CancellationToken,
 }

@@ -65,7 +65,7 @@ fn closed() -> Settings {
         caller("shop", &[OLD], &every_operation()),
         caller("reader", &[READS_ONLY], &[Operation::Query, Operation::Watch]),
     ];
-    Settings { access: AccessSettings { required: true, callers }, ..settings() }
+    Settings { access: AccessSettings { required: true, callers, ..AccessSettings::default() }, ..settings() }
 }
 
 fn by<T>(seed: u8, message: T) -> Request<T> {
@@ -286,7 +286,7 @@ async fn a_caller_with_too_many_calls_is_refused_with_a_delay_and_others_are_not
         },
         caller("calm", &[NEW], &every_operation()),
     ];
-    let access = AccessSettings { required: true, callers };
+    let access = AccessSettings { required: true, callers, ..AccessSettings::default() };
     let merchant = UseLimits { calls_per_s: None, calls_max: NonZeroU32::new(1_000) };
     let fairness = FairnessSettings { merchant, ..FairnessSettings::default() };
     let stage = Stage::open(Settings { access, fairness, ..settings() }).await;
@@ -304,4 +304,63 @@ async fn a_caller_with_too_many_calls_is_refused_with_a_delay_and_others_are_not
     assert!(refused.len() >= 10, "{} of 20 were refused", refused.len());
     let (_, _, reason, has_delay) = shown(&refused[0]);
     assert_eq!((reason.as_str(), has_delay), ("RATE_EXCEEDED", true));
+}
+
+#[tokio::test]
+async fn a_caller_has_a_bounded_number_of_streams_and_watches() {
+    let callers = vec![caller("greedy", &[OLD], &every_operation()), caller("calm", &[NEW], &every_operation())];
+    let fairness = FairnessSettings {
+        caller_streams_max: NonZeroU32::new(2),
+        caller_watches_max: NonZeroU32::new(1),
+        ..FairnessSettings::default()
+    };
+    let access = AccessSettings { required: true, callers, ..AccessSettings::default() };
+    let stage = Stage::open(Settings { access, fairness, streams_max: 10, ..settings() }).await;
+    let open = async |seed| Stream::open_as(stage.client().await, &key_text(seed)).await;
+    let streams = [open(OLD).await.unwrap(), open(OLD).await.unwrap()];
+    let (code, _, reason, has_delay) = shown(&open(OLD).await.err().unwrap());
+    assert_eq!((code, reason.as_str(), has_delay), (Code::ResourceExhausted, "TOO_MANY_STREAMS", true));
+    open(NEW).await.unwrap();
+    drop(streams);
+    while open(OLD).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let mut client = stage.client().await;
+    let watching = client.watch_order(by(OLD, watch("M1", "1"))).await.unwrap();
+    let (code, _, reason, has_delay) = shown(&client.watch_order(by(OLD, watch("M1", "2"))).await.unwrap_err());
+    assert_eq!((code, reason.as_str(), has_delay), (Code::ResourceExhausted, "TOO_MANY_WATCHES", true));
+    client.watch_order(by(NEW, watch("M1", "2"))).await.unwrap();
+    drop(watching);
+    while client.watch_order(by(OLD, watch("M1", "2"))).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn payments_of_streams_are_calls_in_progress_of_their_caller() {
+    let limits = CallerLimits { calls_per_s: None, calls_max: Some(2) };
+    let callers = vec![Caller { limits, ..caller("shop", &[OLD], &every_operation()) }];
+    let stage = Stage::open(Settings {
+        access: AccessSettings { required: true, callers, ..AccessSettings::default() },
+        ..settings()
+    })
+    .await;
+    let mut streams = Vec::new();
+    for number in ["1", "2"] {
+        let stream = Stream::open_as(stage.client().await, &key_text(OLD)).await.unwrap();
+        stream.send(1, payment(number)).await;
+        streams.push(stream);
+    }
+    let requests = stage.pay_requests(2).await;
+    streams[0].send(2, payment("3")).await;
+    let (id, refusal) = streams[0].refusal().await;
+    assert_eq!((id, refusal.code), (2, i32::from(Code::ResourceExhausted)));
+    let refused = stage.client().await.pay(by(OLD, payment("4"))).await.unwrap_err();
+    assert_eq!(shown(&refused).2, "CONCURRENCY_EXCEEDED");
+    let number = requests[0].pay.as_ref().unwrap().key.merchant_trade_no.as_str().to_owned();
+    stage.reply(&requests[0].reply_to, order(&number, paid()), false).await;
+    let freed = usize::from(number == "2");
+    assert_eq!(streams[freed].response().await.0, 1);
+    streams[freed].send(3, payment("5")).await;
+    assert_eq!(stage.pay_requests(3).await.len(), 3, "its place is free again");
 }

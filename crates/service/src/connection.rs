@@ -75,15 +75,11 @@ impl CallerConnection {
         extensions.get::<Self>().and_then(|connection| connection.0.certificate.clone())
     }
 
-    /// The address of the other side: that of the last proxy, if there is one.
-    pub fn peer(&self) -> IpAddr {
-        self.0.address
-    }
-
-    /// The address from which the request with these extensions came. `None` if the connection is
-    /// not from [`crate::serve_grpc`] or [`crate::serve_http`].
+    /// The address from which the request with these extensions came: that of the last proxy, if
+    /// there is one. `None` if the connection is not from [`crate::serve_grpc`] or
+    /// [`crate::serve_http`].
     pub fn address(extensions: &Extensions) -> Option<IpAddr> {
-        extensions.get::<Self>().map(Self::peer)
+        extensions.get::<Self>().map(|connection| connection.0.address)
     }
 }
 

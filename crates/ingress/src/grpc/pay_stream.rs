@@ -28,6 +28,7 @@ use twqr_wire::{
 
 use super::{GrpcService, edge::undecodable, messages, outcome, status};
 use crate::{
+    fairness::Use,
     hops::CallHops,
     metrics::{self, PendingAnswer},
 };
@@ -54,18 +55,22 @@ impl StreamPlaces {
     }
 }
 
-/// The place of an open stream.
-struct OpenStream(#[allow(dead_code, reason = "it is released when it is dropped")] OwnedSemaphorePermit);
+/// The place of an open stream, and that among the streams of its caller.
+struct OpenStream {
+    _place: OwnedSemaphorePermit,
+    _of_caller: Option<Use>,
+}
 
 impl OpenStream {
-    /// Takes a place; returns `None` if too many streams are open.
-    fn take(places: &StreamPlaces) -> Option<Self> {
-        let Ok(place) = places.open.clone().try_acquire_owned() else {
+    /// Takes the places; fails if too many streams are open, at this ingress or of the caller.
+    fn take(service: &GrpcService, grant: &Grant) -> Result<Self, Status> {
+        let of_caller = service.api.open_stream(grant).map_err(|refusal| status::status(&refusal))?;
+        let Ok(place) = service.streams.open.clone().try_acquire_owned() else {
             metrics::shed_stream();
-            return None;
+            return Err(status::too_many_streams());
         };
         metrics::change_streams(1.0);
-        Some(Self(place))
+        Ok(Self { _place: place, _of_caller: of_caller })
     }
 }
 
@@ -95,7 +100,7 @@ pub(super) fn open(
     grant: Grant,
     leaving: CancellationToken,
 ) -> Result<Answers, Status> {
-    let open = OpenStream::take(&service.streams).ok_or_else(status::too_many_streams)?;
+    let open = OpenStream::take(service, &grant)?;
     let (answers, receiver) = mpsc::channel(service.streams.in_flight_max);
     let until = timeout.map(|timeout| Instant::now() + timeout);
     let stream = PayStream { service: service.clone(), requests, until, grant, _open: open };

@@ -9,7 +9,7 @@ use twqr_access::AccessRefusal;
 use twqr_types::Violation;
 use twqr_wire::pos::RefusalReason;
 
-use crate::refusal::{KEY_REFUSED_TEXT, Limited, REPLAYED_TEXT, Refusal, conflict_text};
+use crate::refusal::{KEY_REFUSED_TEXT, Limited, Opened, REPLAYED_TEXT, Refusal, conflict_text};
 
 /// The domain of the error details.
 const DOMAIN: &str = "twqr.pos.v1";
@@ -45,6 +45,13 @@ fn text(refusal: &Refusal) -> String {
         }
         Refusal::TooManyCalls => {
             "too many calls are pending; nothing was accepted, retry with the same merchant_trade_no"
+        }
+        Refusal::TooManyOpen(Opened::Stream) => {
+            "this caller has too many payment streams open (fairness.caller_streams_max); nothing was accepted, send its \
+             payments over those, or use Pay"
+        }
+        Refusal::TooManyOpen(Opened::Watch) => {
+            "this caller has too many watches open (fairness.caller_watches_max); watch the order again later, or use Query"
         }
         Refusal::TooManyWatches => {
             "too many watches are open at this instance (a quarter of calls_max); watch the order again later, or use Query"
@@ -82,7 +89,8 @@ fn reason(refusal: &Refusal) -> RefusalReason {
         Refusal::RateExceeded(..) => RefusalReason::RateExceeded,
         Refusal::ConcurrencyExceeded(..) => RefusalReason::ConcurrencyExceeded,
         Refusal::TooManyCalls => RefusalReason::TooBusy,
-        Refusal::TooManyWatches => RefusalReason::TooManyWatches,
+        Refusal::TooManyOpen(Opened::Stream) => RefusalReason::TooManyStreams,
+        Refusal::TooManyOpen(Opened::Watch) | Refusal::TooManyWatches => RefusalReason::TooManyWatches,
         Refusal::TooManyWatchers => RefusalReason::TooManyWatchers,
         Refusal::NotAccepted => RefusalReason::NotAccepted,
         Refusal::NoAnswer => RefusalReason::NoAnswer,
@@ -226,6 +234,8 @@ mod tests {
             Refusal::RateExceeded(Limited::Caller, Duration::from_millis(5)),
             Refusal::ConcurrencyExceeded(Limited::Merchant, Duration::from_millis(200)),
             Refusal::TooManyCalls,
+            Refusal::TooManyOpen(Opened::Stream),
+            Refusal::TooManyOpen(Opened::Watch),
             Refusal::TooManyWatches,
             Refusal::TooManyWatchers,
             Refusal::NotAccepted,

@@ -2,10 +2,11 @@
 
 use std::{net::IpAddr, num::NonZeroU32, sync::Arc};
 
+use axum::http::{Extensions, HeaderMap};
 use tokio::time::Instant;
 use tonic::Code;
 use tracing::debug;
-use twqr_access::{AccessEvent, AccessLog, Grant};
+use twqr_access::{Access, AccessEvent, AccessLog, Grant};
 use twqr_order::Nonce;
 use twqr_types::{KeyName, MerchantId, StatusCode, UnixMs};
 
@@ -20,14 +21,16 @@ use super::{
     signature_base::RequestHead,
 };
 use crate::{
-    answers::Echoes, api::PosApi, hops::CallHops, metrics, metrics::PendingAnswer, probe::has_nonces,
-    router_client::Caller,
+    answers::Echoes, api::PosApi, fairness::Use, hops::CallHops, metrics, metrics::PendingAnswer, probe::has_nonces,
+    refusal::Refusal, router_client::Caller,
 };
 
 /// Handles calls with the merchants' keys that are in force.
 #[derive(Clone)]
 pub(super) struct CallHandler {
     pub(super) api: Arc<PosApi>,
+    /// Which callers are let in.
+    pub(super) access: Access,
     pub(super) keys: MerchantKeys,
     /// By how much SendTime may differ from this process's time, in s; any time is accepted if
     /// absent.
@@ -38,8 +41,8 @@ pub(super) struct CallHandler {
 /// How a call arrived.
 pub(super) struct Arrival {
     pub(super) at: Instant,
-    /// The address of the connection.
-    pub(super) from: IpAddr,
+    /// The address of the connection, if it is known.
+    pub(super) from: Option<IpAddr>,
     /// Measures the call, if at all.
     pub(super) hops: Option<CallHops>,
 }
@@ -50,28 +53,57 @@ struct SignedBy {
     nonce: Option<Nonce>,
 }
 
+/// A call whose caller was found.
+pub(super) struct IdentifiedCall {
+    grant: Grant,
+    /// The caller's call; absent where every call is let in.
+    _call: Option<Use>,
+}
+
 impl CallHandler {
-    /// Answers a body; if it could not be read, the answer says why.
+    /// Finds the caller of a request, and begins its call.
+    pub(super) fn admit(
+        &self,
+        operation: Operation,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+    ) -> Result<IdentifiedCall, PosRefusal> {
+        let admit = || -> Result<IdentifiedCall, Refusal> {
+            let grant = self.access.identify(operation.method(), headers, extensions)?;
+            self.access.check_operation(&grant, operation.of_caller())?;
+            let call = self.api.begin_caller(&grant)?;
+            Ok(IdentifiedCall { grant, _call: call })
+        };
+        admit().map_err(|refusal| PosRefusal::new(&refusal, None))
+    }
+
+    /// Answers a body; if its caller was not let in, or it could not be read, the answer says why.
     pub(super) async fn answer(
         &self,
         operation: Operation,
         head: RequestHead<'_>,
-        body: Result<&[u8], PosRefusal>,
+        request: Result<(IdentifiedCall, &[u8]), PosRefusal>,
         arrival: Arrival,
     ) -> JsonAnswer {
         let Arrival { at: began, from, hops } = arrival;
         let pending = PendingAnswer::begin(operation.method());
-        let members = body.and_then(|body| Ok((json::parse(body).map_err(PosRefusal::from)?, body)));
+        let members =
+            request.and_then(|(admitted, body)| Ok((admitted, json::parse(body).map_err(PosRefusal::from)?, body)));
         let (answer, code) = match members {
-            Ok((members, body)) => {
+            Ok((admitted, members, body)) => {
                 let request = JsonRequest::new(members);
                 let (echoes, amount) = (request.echoes(), request.trade_amount());
                 let deadline = self.api.default_deadline(began);
                 let signed_by = self.signed_by(&request, head, body).await;
                 let who = who(&echoes, signed_by.as_ref().ok());
-                let answered = self.answer_signed(operation, request, signed_by, deadline, hops.clone()).await;
+                let grant = &admitted.grant;
+                let caller = signed_by.and_then(|SignedBy { key, nonce }| {
+                    let grant = self.permitted(grant, operation, &echoes.merchant_id)?;
+                    Ok(Caller { deadline, signed_by: Some(key), nonce, grant, hops: hops.clone() })
+                });
+                let answered = self.answer_signed(operation, request, caller).await;
                 let refusal = answered.as_ref().err().and_then(why_not_let_in);
-                self.log.note(AccessEvent { who, from: Some(from), method: operation.method(), refusal });
+                self.log.note(AccessEvent { who, from, method: operation.method(), refusal });
                 match answered {
                     Ok(answer) => (answer, Code::Ok),
                     Err(refusal) => refused(operation, echoes, amount, &refusal),
@@ -122,18 +154,21 @@ impl CallHandler {
         }
     }
 
+    /// Checks that the caller may use this operation for this merchant.
+    fn permitted(&self, grant: &Grant, operation: Operation, merchant_id: &str) -> Result<Grant, PosRefusal> {
+        let checked = self.access.check(grant, operation.of_caller(), merchant_id);
+        checked.map_err(|refusal| PosRefusal::new(&refusal.into(), None))
+    }
+
     /// Calls the API. The signature was checked first, so that the answer to an unsigned request
     /// reveals nothing else.
     async fn answer_signed(
         &self,
         operation: Operation,
         request: JsonRequest,
-        signed_by: Result<SignedBy, PosRefusal>,
-        deadline: Instant,
-        hops: Option<CallHops>,
+        caller: Result<Caller, PosRefusal>,
     ) -> Result<JsonAnswer, PosRefusal> {
-        let SignedBy { key, nonce } = signed_by?;
-        let caller = Caller { deadline, signed_by: Some(key), nonce, grant: Grant::open(), hops };
+        let caller = caller?;
         let (echoes, amount) = (request.echoes(), request.trade_amount());
         let answered = match operation {
             Operation::Payment => {
@@ -167,8 +202,11 @@ fn who(echoes: &Echoes, signed_by: Option<&SignedBy>) -> String {
     }
 }
 
-/// Why a request was refused because of its signature; `None` if it was not.
+/// Why a request was refused because of its signature or its caller; `None` if it was not.
 fn why_not_let_in(refusal: &PosRefusal) -> Option<&'static str> {
+    if refusal.code == Code::PermissionDenied {
+        return Some("not-permitted");
+    }
     if refusal.code != Code::Unauthenticated {
         return None;
     }

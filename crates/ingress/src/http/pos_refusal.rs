@@ -2,6 +2,7 @@
 //! document's field names.
 
 use tonic::Code;
+use twqr_access::AccessRefusal;
 use twqr_types::{Field, StatusCode, Violation, Violations};
 
 use super::{json::JsonFault, message_signature::SignatureFault};
@@ -49,7 +50,7 @@ impl PosRefusal {
             SignatureFault::Incomplete => (
                 StatusCode::BAD_SIGNATURE,
                 "the message signature must cover @method, @path and content-digest, and have created, keyid, alg and a \
-                 nonce of 16 to 128 characters; nothing was changed",
+                 nonce of 16 to 128 characters; created and expires are integers; nothing was changed",
             ),
             SignatureFault::Digest => (
                 StatusCode::BAD_SIGNATURE,
@@ -86,9 +87,14 @@ impl PosRefusal {
             Refusal::Conflict(fields) => (StatusCode::REPEAT_DIFFERS, conflict_text(fields)),
             // Not 904, after which nothing is charged: the first copy may be.
             Refusal::Replayed => (StatusCode::SYSTEM_FAILED, REPLAYED_TEXT.to_owned()),
-            // Only gRPC has callers; the form has merchants with keys.
-            Refusal::KeyRefused | Refusal::Access(_) => (StatusCode::BAD_SIGNATURE, KEY_REFUSED_TEXT.to_owned()),
+            Refusal::KeyRefused => (StatusCode::BAD_SIGNATURE, KEY_REFUSED_TEXT.to_owned()),
+            Refusal::Access(AccessRefusal::NotRead) => (
+                StatusCode::SYSTEM_FAILED,
+                "no request is taken yet, nothing was accepted; send it again with the same MerchantTradeNo".to_owned(),
+            ),
+            Refusal::Access(refusal) => (StatusCode::BAD_SIGNATURE, format!("{}; nothing was changed", refusal.text())),
             Refusal::TooManyCalls
+            | Refusal::TooManyOpen(_)
             | Refusal::TooManyWatches
             | Refusal::TooManyWatchers
             | Refusal::RateExceeded(..)
@@ -168,6 +174,9 @@ mod tests {
             (conflict(&["CardToken"]), Some(1), "804", "to cancel it, send its original values; only another"),
             (Refusal::KeyRefused, Some(1), "904", "is not accepted by the policy"),
             (Refusal::Replayed, Some(1), "301", "or the same request signed anew, with the same MerchantTradeNo"),
+            (AccessRefusal::NotRead.into(), Some(1), "301", "is taken yet"),
+            (AccessRefusal::NoCredential.into(), Some(1), "904", "Bearer KEY"),
+            (AccessRefusal::Merchant.into(), Some(1), "904", "does not act for this merchant; nothing was changed"),
             (Refusal::TooManyCalls, Some(1), "301", "nothing was accepted"),
             (Refusal::NoAnswer, None, "301", "send it again"),
         ] {

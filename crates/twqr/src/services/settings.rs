@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context as _;
 use twqr_access::AccessSettings;
 use twqr_card_keys::CardKeys;
-use twqr_config::{AdmissionConfig, Config, FairnessConfig, PeerAddress, TelemetryProtocol};
+use twqr_config::{AccessConfig, AdmissionConfig, Config, FairnessConfig, PeerAddress, TelemetryProtocol};
 use twqr_ingress::{AdmissionSettings, FairnessSettings, HttpSettings, UseLimits};
 use twqr_router::DiskStore;
 use twqr_tls::{ClientFiles, ClientTls};
@@ -65,7 +65,8 @@ pub(super) fn telemetry(config: &Config) -> Option<twqr_telemetry::Settings> {
 }
 
 fn access(config: &Config) -> anyhow::Result<AccessSettings> {
-    Ok(AccessSettings { required: config.access.required, callers: config.access.callers()? })
+    let AccessConfig { required, pos_http_required, .. } = config.access;
+    Ok(AccessSettings { required, pos_http_required, callers: config.access.callers()? })
 }
 
 fn fairness(config: &FairnessConfig) -> FairnessSettings {
@@ -76,6 +77,8 @@ fn fairness(config: &FairnessConfig) -> FairnessSettings {
     FairnessSettings {
         caller: limits(config.caller_calls_per_s, config.caller_calls_max),
         merchant: limits(config.merchant_calls_per_s, config.merchant_calls_max),
+        caller_streams_max: NonZeroU32::new(config.caller_streams_max),
+        caller_watches_max: NonZeroU32::new(config.caller_watches_max),
     }
 }
 

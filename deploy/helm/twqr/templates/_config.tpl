@@ -162,6 +162,7 @@ journal_retention_hours = {{ int64 $config.journal_retention_hours }}
 
 [access]
 required = {{ $config.access.required }}
+pos_http_required = {{ $config.access.pos_http_required }}
 insecure = {{ $config.access.insecure }}
 {{- with $config.access.callers }}
 
@@ -173,6 +174,8 @@ insecure = {{ $config.access.insecure }}
 [fairness]
 caller_calls_per_s = {{ int64 $config.fairness.caller_calls_per_s }}
 caller_calls_max = {{ int64 $config.fairness.caller_calls_max }}
+caller_streams_max = {{ int64 $config.fairness.caller_streams_max }}
+caller_watches_max = {{ int64 $config.fairness.caller_watches_max }}
 merchant_calls_per_s = {{ int64 $config.fairness.merchant_calls_per_s }}
 merchant_calls_max = {{ int64 $config.fairness.merchant_calls_max }}
 
