@@ -1,9 +1,11 @@
 """What the chart renders: who restarts when, which images it names, what twqr says of its files."""
 
+import itertools
 import json
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -214,6 +216,39 @@ class Configuration(unittest.TestCase):
                 wanted = set(re.findall(r"(?m)^([a-z_]+) = ", section)) - elsewhere
                 missing += [f"{name} {key}" for key in wanted if not re.search(rf"(?m)^{key} = ", template)]
         self.assertEqual(missing, [], "keys of twqr that no pod gets")
+
+
+class Rights(unittest.TestCase):
+    def printed(self, prefix):
+        """What `twqr topics acls` prints, one tuple for each user, operation and resource."""
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("TWQR_")}
+        environment["TWQR__KAFKA__PREFIX"] = prefix
+        command = [TWQR, "topics", "acls", "--principal", "release-twqr-{}"]
+        lines = subprocess.run(command, capture_output=True, text=True, env=environment, check=True).stdout
+        found = set()
+        for line in lines.splitlines():
+            words = shlex.split(line)
+            given = lambda option: [words[n + 1] for n, word in enumerate(words) if word == option]
+            pattern = "prefix" if "prefixed" in given("--resource-pattern-type") else "literal"
+            resources = [(kind, name) for kind in ("topic", "group") for name in given(f"--{kind}")]
+            for user, operation in itertools.product(given("--allow-principal"), given("--operation")):
+                found |= {(user, operation, kind, pattern, name) for kind, name in resources}
+        return found
+
+    def test_the_users_of_strimzi_have_the_rights_that_twqr_prints(self):
+        base, up = chart.read(chart.BASES / "everything.yaml"), {"mode": "up", "router": {"autoscaling": {"kind": "none"}}}
+        for values, programs in ((base, SERVICES), (chart.merged(base, up), ["up"])):
+            prefix = "shop."
+            objects = chart.render(chart.merged(values, {"config": {"kafka": {"prefix": prefix}}}))
+            users = {name: one["spec"]["authorization"]["acls"] for (kind, name), one in objects.items() if kind == "KafkaUser"}
+            self.assertEqual(set(users), {f"release-twqr-{program}" for program in [*programs, "topics", "dead-letters"]})
+            granted = set()
+            for user, rules in users.items():
+                for rule in rules:
+                    resource = rule["resource"]
+                    for operation in rule["operations"]:
+                        granted.add((user, operation, resource["type"], resource["patternType"], resource["name"]))
+            self.assertEqual(granted, {one for one in self.printed(prefix) if one[0] in users})
 
 
 class Profiles(unittest.TestCase):

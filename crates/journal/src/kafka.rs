@@ -10,6 +10,7 @@
 //! once. In an idle process no message waits for a timer; a busy one gathers its appends
 //! (`gather.rs`), and readers that are not in a hurry fetch many records at once.
 
+mod advice;
 mod client;
 mod fetcher;
 mod group;
@@ -17,6 +18,7 @@ mod layout;
 mod positions;
 mod producer;
 mod replies;
+mod rights;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -36,6 +38,15 @@ use positions::Positions;
 use producer::Producer;
 
 pub use layout::{Deviation, Layout, Plan, apply, count_records, min_insync_least, plan, recorded};
+pub use rights::{Right, User};
+
+/// The group of all clients that belong to no other. It has no members and no positions.
+const READERS: &str = "readers";
+
+/// The group of a topic's owners.
+fn owners(topic: Topic) -> String {
+    format!("owners-{}", topic.name())
+}
 
 /// How the brokers are reached, and which topics and groups on them belong to this deployment.
 #[derive(Clone)]
@@ -80,7 +91,8 @@ pub struct KafkaJournal {
     layout: Layout,
     producer: Producer,
     fetchers: Arc<Fetchers>,
-    positions: BTreeMap<Group, Positions>,
+    /// The positions of the groups that were asked for: a user need not have a right to any other.
+    positions: Mutex<BTreeMap<Group, Arc<Positions>>>,
     /// Indices of the partitions of `replies` that this process holds.
     held_replies: Arc<Mutex<BTreeSet<u32>>>,
 }
@@ -94,12 +106,19 @@ impl KafkaJournal {
         let client = Client::new(settings, member)?;
         let layout = layout::check(&client).await?;
         let producer = Producer::start(&client)?;
-        let positions = Group::ALL
-            .into_iter()
-            .map(|group| Ok((group, Positions::new(client.clone(), group)?)))
-            .collect::<Result<_, JournalError>>()?;
         let fetchers = Arc::new(Fetchers::new(client.clone()));
-        Ok(Arc::new(Self { client, layout, producer, fetchers, positions, held_replies: Arc::default() }))
+        let (positions, held_replies) = (Mutex::default(), Arc::default());
+        Ok(Arc::new(Self { client, layout, producer, fetchers, positions, held_replies }))
+    }
+
+    fn positions(&self, group: Group) -> Result<Arc<Positions>, JournalError> {
+        let mut known = lock(&self.positions);
+        if let Some(positions) = known.get(&group) {
+            return Ok(positions.clone());
+        }
+        let positions = Arc::new(Positions::new(self.client.clone(), group)?);
+        known.insert(group, positions.clone());
+        Ok(positions)
     }
 
     fn check(&self, partition: Partition) -> Result<(), JournalError> {
@@ -178,16 +197,14 @@ impl Journal for KafkaJournal {
         if let Err(reason) = position.check() {
             return Ack::refused(partition, reason);
         }
-        match self.positions.get(&group) {
-            Some(positions) => positions.commit(partition, position),
-            None => Ack::refused(partition, "the group is not known"),
+        match self.positions(group) {
+            Ok(positions) => positions.commit(partition, position),
+            Err(error) => Ack::refused(partition, error.to_string()),
         }
     }
 
     async fn position(&self, group: Group, partition: Partition) -> Result<Option<Position>, JournalError> {
-        let positions = self.positions.get(&group);
-        let positions = positions.ok_or_else(|| JournalError::Unusable("the group is not known".into()))?;
-        positions.read(partition).await
+        self.positions(group)?.read(partition).await
     }
 
     async fn close(&self) {

@@ -264,3 +264,24 @@ fn files_saved_by_windows_editors_are_accepted() {
     let ran = twqr(folder.path(), &[], &["policy", "validate", "policy"]);
     assert!(ran.code == 1 && ran.stderr.contains("UTF-16; save it as UTF-8"), "{}", ran.stderr);
 }
+
+#[test]
+fn the_charts_file_of_rights_is_what_this_build_prints() {
+    let folder = tempfile::tempdir().unwrap();
+    let printed = twqr(folder.path(), &[], &["topics", "acls", "--chart"]);
+    assert_eq!(printed.code, 0, "{}", printed.stderr);
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/helm/twqr/files/kafka-rights.yaml");
+    let how = "write it anew: twqr topics acls --chart > deploy/helm/twqr/files/kafka-rights.yaml";
+    assert_eq!(fs::read_to_string(file).unwrap_or_default(), printed.stdout, "{how}");
+}
+
+#[test]
+fn rights_are_printed_for_the_configured_prefix_and_the_given_principals() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["topics", "acls", "--principal", "User:CN={},O=twqr"];
+    let printed = twqr(folder.path(), &[("TWQR__KAFKA__PREFIX", "shop.")], &arguments).stdout;
+    let expected = "--add --allow-principal 'User:CN=wallet-worker,O=twqr' --operation Read --topic shop.wallet-tasks \
+        --topic shop.layout --group shop.owners-wallet-tasks --group shop.workers\n";
+    assert!(printed.contains(expected), "{printed}");
+    assert!(!printed.contains("twqr."), "{printed}");
+}

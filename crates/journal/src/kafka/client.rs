@@ -14,7 +14,11 @@ use rdkafka::{
 };
 use tracing::{debug, warn};
 
-use super::{KafkaSettings, lock};
+use super::{
+    KafkaSettings, READERS,
+    advice::{advice, with_advice},
+    lock,
+};
 use crate::{ENTRY_BYTES_MAX, JournalError, Offset, Partition};
 
 /// How long one query to the broker may take, in ms.
@@ -44,13 +48,26 @@ pub(super) struct Listener {
     problem: Arc<Mutex<Option<String>>>,
 }
 
+impl Listener {
+    fn remember(&self, reason: &str) {
+        let mut problem = lock(&self.problem);
+        // Its wording may change with each attempt, and one line is enough.
+        if let Some(what_to_do) = advice(reason)
+            && problem.as_deref().and_then(advice) != Some(what_to_do)
+        {
+            warn!(reason, what_to_do, "the brokers cannot be used");
+        }
+        *problem = Some(reason.to_owned());
+    }
+}
+
 impl ClientContext for Listener {
     fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
         debug!(?level, fac, message, "kafka client");
         // Lines of this facility say why a connection failed: it was refused, or the credentials
         // are invalid.
         if fac == "FAIL" {
-            *lock(&self.problem) = Some(message.to_owned());
+            self.remember(message);
         }
     }
 
@@ -69,14 +86,10 @@ impl ClientContext for Listener {
                     | RDKafkaErrorCode::SSL
             )
         );
-        let mut problem = lock(&self.problem);
         // "All brokers are down" must not replace the reason why one of them cannot be used.
-        let is_more_precise = code != Some(RDKafkaErrorCode::AllBrokersDown) || problem.is_none();
-        if lasting && is_more_precise && problem.as_deref() != Some(reason) {
-            if code == Some(RDKafkaErrorCode::Authentication) {
-                warn!(reason, "the broker does not accept the credentials");
-            }
-            *problem = Some(reason.to_owned());
+        let is_more_precise = code != Some(RDKafkaErrorCode::AllBrokersDown) || lock(&self.problem).is_none();
+        if lasting && is_more_precise {
+            self.remember(reason);
         }
     }
 }
@@ -107,10 +120,10 @@ impl Client {
 
     /// The error, with the latest problem that the client library has reported.
     pub(super) fn explain(&self, error: &KafkaError) -> String {
-        match lock(&self.problem).as_deref() {
+        with_advice(match lock(&self.problem).as_deref() {
             Some(problem) => format!("{error} ({problem})"),
             None => error.to_string(),
-        }
+        })
     }
 
     /// Polls the querier for problems that it has not delivered yet.
@@ -167,14 +180,20 @@ pub(super) fn index(partition: Partition) -> i32 {
     i32::try_from(partition.index).unwrap_or(i32::MAX)
 }
 
-/// Creates a client of the library. It fails only if the configuration is invalid.
+/// Creates a client of the library. It fails only if the configuration is invalid. The error never
+/// shows the value of a property, which may be a secret.
 pub(super) fn create<C, T>(config: &ClientConfig, context: C) -> Result<T, JournalError>
 where
     C: ClientContext,
     T: FromClientConfigAndContext<C>,
 {
     let failed = |error: KafkaError| {
-        JournalError::Unusable(format!("kafka client: {error}; see [kafka] in the configuration").into())
+        let what = with_advice(if let KafkaError::ClientConfig(_, what, property, _) = error {
+            format!("{property}: {what}")
+        } else {
+            error.to_string()
+        });
+        JournalError::Unusable(format!("kafka client: {what}; see [kafka] in the configuration").into())
     };
     config.create_with_context(context).map_err(failed)
 }
@@ -184,7 +203,7 @@ fn base(settings: &KafkaSettings, member: &str) -> ClientConfig {
     config
         .set("bootstrap.servers", &settings.bootstrap)
         .set("client.id", member)
-        .set("group.id", format!("{}readers", settings.prefix))
+        .set("group.id", format!("{}{READERS}", settings.prefix))
         .set("allow.auto.create.topics", "false")
         .set("reconnect.backoff.ms", "50")
         .set("reconnect.backoff.max.ms", "1000")
@@ -196,4 +215,27 @@ fn base(settings: &KafkaSettings, member: &str) -> ClientConfig {
         config.set(name, value);
     }
     config
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn the_error_about_a_property_never_shows_its_value() {
+        for property in ["no.such.password", "ssl.key.pem"] {
+            let settings = KafkaSettings {
+                bootstrap: "127.0.0.1:1".to_owned(),
+                prefix: String::new(),
+                properties: BTreeMap::from([(property.to_owned(), "SECRET".to_owned())]),
+                session_timeout_ms: 6_000,
+                append_timeout_ms: 1_000,
+                queue_kib_max: 8,
+            };
+            let error = Client::new(settings, "test").err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(error.contains(property) && !error.contains("SECRET"), "{error}");
+        }
+    }
 }

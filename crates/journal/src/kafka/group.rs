@@ -22,7 +22,10 @@ use rdkafka::{
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use super::client::{Client, Listener, create};
+use super::{
+    client::{Client, Listener, create},
+    owners,
+};
 use crate::{Assignments, JournalError, Topic};
 
 /// How long the thread may block before it checks whether to leave, in ms.
@@ -107,7 +110,7 @@ impl Membership {
         let session_ms = client.settings.session_timeout_ms;
         let mut config = client.config();
         config
-            .set("group.id", format!("{}owners-{}", client.settings.prefix, topic.name()))
+            .set("group.id", format!("{}{}", client.settings.prefix, owners(topic)))
             .set("client.id", member)
             .set("partition.assignment.strategy", "range")
             .set("session.timeout.ms", session_ms.to_string())

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use super::{
     KafkaSettings,
     client::{Client, MESSAGE_BYTES_MAX},
+    rights::LAYOUT,
 };
 use crate::{JournalError, Partition, Topic};
 use cluster::{Cluster, LayoutRecord};
@@ -88,7 +89,7 @@ const DEAD_LETTERS_RETENTION_HOURS: u32 = 720;
 
 /// The name of the topic that records the layout.
 fn layout_topic(settings: &KafkaSettings) -> String {
-    format!("{}layout", settings.prefix)
+    format!("{}{LAYOUT}", settings.prefix)
 }
 
 /// The names of all topics of the deployment. The last one, without a [`Topic`], records the
@@ -143,7 +144,7 @@ pub(super) async fn check(client: &Arc<Client>) -> Result<Layout, JournalError> 
         .collect();
     if !missing.is_empty() {
         let text = format!(
-            "topics are missing on {}: {}; run `twqr topics apply`",
+            "topics are missing on {}, or this user may not see them: {}; run `twqr topics apply`, or see `twqr topics acls`",
             client.settings.bootstrap,
             missing.join(", ")
         );

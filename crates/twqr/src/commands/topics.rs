@@ -1,5 +1,7 @@
 //! `twqr topics`: compares the topics on the cluster with the configuration, creates and changes
-//! them.
+//! them, and prints who may use them.
+
+mod acls;
 
 use std::{io::Write, process::ExitCode};
 
@@ -9,13 +11,16 @@ use twqr_files::print_line;
 use twqr_journal::kafka::{self, Plan};
 
 /// The subcommands of `twqr topics`.
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Debug, Subcommand)]
 pub(crate) enum Topics {
     /// Prints what differs; exit code 0 if nothing does, 2 if `apply` would change something, 1 if
     /// a difference cannot be changed
     Plan,
     /// Creates missing topics and changes settings; refuses a change of what is fixed at creation
     Apply,
+    /// Prints what the user of each program must be allowed on the cluster: arguments of Kafka's
+    /// kafka-acls, for one call in each line
+    Acls(acls::Acls),
 }
 
 /// The exit code if nothing differs.
@@ -27,19 +32,21 @@ const DIFFERS: u8 = 2;
 
 /// Prints the differences; `apply` then changes the topics on the cluster.
 pub(crate) async fn run(topics: Topics, config: &Config) -> anyhow::Result<ExitCode> {
+    if let Topics::Acls(acls) = &topics {
+        acls::print(acls, &config.kafka.prefix)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     anyhow::ensure!(!config.kafka.bootstrap.is_empty(), "kafka.bootstrap names no broker; set it to host:port");
     let settings = config.kafka.settings()?;
     let layout = config.layout(kafka::recorded(settings.clone()).await?.as_ref());
     let plan = kafka::plan(settings.clone(), &layout).await?;
     write(&plan, &mut twqr_files::stdout())?;
-    match topics {
-        Topics::Plan => Ok(ExitCode::from(code(&plan))),
-        Topics::Apply => {
-            kafka::apply(settings, &layout, &plan).await?;
-            print_line("the topics match the configuration")?;
-            Ok(ExitCode::SUCCESS)
-        }
+    if matches!(topics, Topics::Apply) {
+        kafka::apply(settings, &layout, &plan).await?;
+        print_line("the topics match the configuration")?;
+        return Ok(ExitCode::SUCCESS);
     }
+    Ok(ExitCode::from(code(&plan)))
 }
 
 /// The exit code of `plan`.

@@ -1,24 +1,33 @@
-{{/* How Kafka is reached: what the values say, or what Strimzi and cert-manager make. */}}
+{{/* The program that a process of the services `runs` is: it logs in to Kafka as the program's user. */}}
+{{- define "twqr.program" -}}
+{{- if gt (len .) 1 }}up{{ else }}{{ first . }}{{ end -}}
+{{- end }}
+
+{{/* How Kafka is reached by a process that runs the services `runs`: what the values say, or what
+Strimzi and cert-manager make. */}}
 {{- define "twqr.kafka" -}}
-{{- $auth := .Values.kafkaAuth -}}
-{{- $full := include "twqr.fullname" . -}}
-{{- $kafka := dict "bootstrap" .Values.config.kafka.bootstrap "tls" $auth.tls
+{{- $values := .root.Values -}}
+{{- $auth := $values.kafkaAuth -}}
+{{- $program := include "twqr.program" .runs -}}
+{{- $full := include "twqr.fullname" .root -}}
+{{- $kafka := dict "bootstrap" $values.config.kafka.bootstrap "tls" $auth.tls
     "ca" (dict "secret" $auth.caSecret "key" $auth.caKey)
-    "cert" (dict "secret" $auth.certSecret "cert" $auth.certKey "key" $auth.privateKeyKey)
-    "sasl" $auth.saslMechanism "username" $auth.username
-    "password" (dict "secret" $auth.passwordSecret "key" $auth.passwordKey) -}}
-{{- if .Values.strimzi.enabled -}}
-{{- $scram := eq .Values.strimzi.authentication "scram-sha-512" -}}
+    "cert" (dict "secret" ($auth.certSecret | replace "{}" $program) "cert" $auth.certKey "key" $auth.privateKeyKey)
+    "sasl" $auth.saslMechanism "username" ($auth.username | replace "{}" $program)
+    "password" (dict "secret" ($auth.passwordSecret | replace "{}" $program) "key" $auth.passwordKey) -}}
+{{- if $values.strimzi.enabled -}}
+{{- $scram := eq $values.strimzi.authentication "scram-sha-512" -}}
+{{- $user := printf "%s-%s" $full $program -}}
 {{- $kafka = dict "bootstrap" (printf "%s-kafka-bootstrap:9093" $full) "tls" true
     "ca" (dict "secret" (printf "%s-cluster-ca-cert" $full) "key" "ca.crt")
-    "cert" (dict "secret" (ternary "" $full $scram) "cert" "user.crt" "key" "user.key")
-    "sasl" (ternary "SCRAM-SHA-512" "" $scram) "username" (ternary $full "" $scram)
-    "password" (dict "secret" (ternary $full "" $scram) "key" "password") -}}
+    "cert" (dict "secret" (ternary "" $user $scram) "cert" "user.crt" "key" "user.key")
+    "sasl" (ternary "SCRAM-SHA-512" "" $scram) "username" (ternary $user "" $scram)
+    "password" (dict "secret" (ternary $user "" $scram) "key" "password") -}}
 {{- end -}}
-{{- if .Values.certManager.enabled -}}
+{{- if $values.certManager.enabled -}}
 {{- $_ := set $kafka "cert" (dict "secret" (printf "%s-kafka-client" $full) "cert" "tls.crt" "key" "tls.key") -}}
 {{- end -}}
-{{- if and .Values.externalSecrets.enabled .Values.externalSecrets.kafkaPassword -}}
+{{- if and $values.externalSecrets.enabled $values.externalSecrets.kafkaPassword -}}
 {{- $_ := set $kafka "password" (dict "secret" (printf "%s-kafka-password" $full) "key" "password") -}}
 {{- end -}}
 {{- toYaml $kafka -}}
@@ -101,7 +110,7 @@ that it compares with others when it starts. `runs: [topics]` is `twqr topics ap
 {{- $config := $values.config -}}
 {{- $port := $values.ports -}}
 {{- $listen := $values.listen -}}
-{{- $kafka := include "twqr.kafka" .root | fromYaml -}}
+{{- $kafka := include "twqr.kafka" . | fromYaml -}}
 {{- $topics := has "topics" .runs -}}
 {{- $ingress := has "ingress" .runs -}}
 {{- $router := has "router" .runs -}}

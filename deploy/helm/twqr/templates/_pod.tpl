@@ -87,7 +87,7 @@ envFrom:
   readOnly: true
 - name: tmp
   mountPath: /tmp
-{{- if include "twqr.kafkaFiles" .root }}
+{{- if include "twqr.kafkaFiles" . }}
 - name: kafka
   mountPath: /etc/twqr/kafka
   readOnly: true
@@ -123,7 +123,7 @@ envFrom:
 - name: tmp
   emptyDir:
     sizeLimit: 64Mi
-{{- with include "twqr.kafkaFiles" .root }}
+{{- with include "twqr.kafkaFiles" . }}
 - name: kafka
   projected:
     defaultMode: 0440
@@ -177,7 +177,8 @@ envFrom:
 {{- end }}
 {{- end }}
 
-{{/* The credentials for Kafka as sources of one folder; empty: none. */}}
+{{/* The credentials for Kafka, of a process that runs the services `runs`, as sources of one folder;
+empty: none. */}}
 {{- define "twqr.kafkaFiles" -}}
 {{- $kafka := include "twqr.kafka" . | fromYaml -}}
 {{- if $kafka.bootstrap }}

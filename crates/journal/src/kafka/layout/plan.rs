@@ -1,6 +1,10 @@
 //! Compares the topics of a deployment with its layout, and makes the changes that are needed.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 
@@ -100,16 +104,35 @@ pub async fn apply(settings: KafkaSettings, layout: &Layout, plan: &Plan) -> Res
             let change = AlterConfig::new(ResourceSpecifier::Topic(&name));
             let change = configs.iter().fold(change, |change, (key, value)| change.set(key, value));
             let changed = admin.alter_configs([&change], &options).await;
-            for result in changed.map_err(|error| failed(&name, client.explain(&error)))? {
-                result.map_err(|(_, code)| failed(&format!("topic {name} cannot be changed"), code.to_string()))?;
-            }
+            changed.map_err(|error| failed(&name, client.explain(&error)))?;
         }
     }
     if plan.record {
         record(&client, layout).await?;
     }
-    Ok(())
+    if plan.deviations.is_empty() { Ok(()) } else { confirm(&client, layout).await }
 }
+
+/// Waits until the brokers show the changed settings. The client library does not say whether they
+/// took a change, and they may show it a moment later.
+async fn confirm(client: &Arc<Client>, layout: &Layout) -> Result<(), JournalError> {
+    let began = Instant::now();
+    loop {
+        let cluster = Cluster::query(client).await?;
+        let found = topics(&client.settings)
+            .into_iter()
+            .filter_map(|(topic, name)| Some(differences(&name, topic, cluster.topics.get(&name)?, layout)));
+        let Some(first) = found.flatten().next() else { return Ok(()) };
+        if began.elapsed() > Duration::from_millis(QUERY_MS) {
+            let text = format!("{first}, and the brokers did not take the change; see `twqr topics acls`");
+            return Err(JournalError::Unusable(text.into()));
+        }
+        tokio::time::sleep(CONFIRM_PAUSE).await;
+    }
+}
+
+/// The pause between two looks at the changed settings.
+const CONFIRM_PAUSE: Duration = Duration::from_millis(50);
 
 /// Compares an existing topic with the layout.
 pub(super) fn differences(name: &str, topic: Option<Topic>, found: &FoundTopic, layout: &Layout) -> Vec<Deviation> {

@@ -1,0 +1,54 @@
+//! What to do about a problem with the brokers, by what the client library says of it. The library
+//! names the broker and the failure, but not where this project configures what is wrong.
+
+/// Words of the library, and what to do about what they report.
+const KNOWN: [(&str, &str); 5] = [
+    (
+        "SASL authentication error",
+        "the brokers do not let this user in: check the password in kafka.password_file, and sasl.username and sasl.mechanism in kafka.properties",
+    ),
+    (
+        "certificate verify failed",
+        "the brokers' certificate is not trusted: ssl.ca.location in kafka.properties must name the file of the authority that signed it, and the certificate must be for the host in kafka.bootstrap",
+    ),
+    ("OpenSSL not available at build time", "this build has no TLS and no SCRAM: build it with --features kafka-tls"),
+    ("opic authorization failed", RIGHTS),
+    ("roup authorization failed", RIGHTS),
+];
+
+const RIGHTS: &str = "this user lacks a right: `twqr topics acls` prints those that each program needs";
+
+/// The advice about a problem; `None` if there is none.
+pub(super) fn advice(problem: &str) -> Option<&'static str> {
+    KNOWN.iter().find(|(words, _)| problem.contains(words)).map(|(_, advice)| *advice)
+}
+
+/// The problem, followed by what to do about it.
+pub(super) fn with_advice(problem: String) -> String {
+    match advice(&problem) {
+        Some(advice) => format!("{problem}; {advice}"),
+        None => problem,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_that_is_known_is_followed_by_what_to_do() {
+        for (problem, expected) in [
+            (
+                "ssl://broker/1: SASL authentication error: Authentication failed due to invalid credentials with SASL mechanism SCRAM-SHA-512",
+                "kafka.password_file",
+            ),
+            ("SSL handshake failed: error:0A000086:SSL routines::certificate verify failed", "ssl.ca.location"),
+            ("Unsupported value: OpenSSL not available at build time", "kafka-tls"),
+            ("Broker: Topic authorization failed", "topics acls"),
+        ] {
+            let whole = with_advice(problem.to_owned());
+            assert!(whole.starts_with(problem) && whole.contains(expected), "{whole}");
+        }
+        assert_eq!(with_advice("Connection refused".to_owned()), "Connection refused");
+    }
+}
