@@ -12,7 +12,7 @@ pub(crate) mod signals;
 
 use std::{
     num::NonZeroU32,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -33,7 +33,7 @@ use twqr_loadgen::{
 };
 
 use crate::{
-    launch::{self, Launch, Listen, Programs, Shape, System, connect},
+    launch::{self, Launch, Listen, Programs, SecureBroker, Shape, System, connect},
     short_times::with_short_times,
     simulator::Kinds,
     token_search::TokenSearch,
@@ -121,7 +121,14 @@ pub(crate) struct Stage {
     pub(crate) system: System,
     pub(crate) random: ChaCha8Rng,
     scripts: PathBuf,
+    /// The broker, if it lets in only users.
+    broker: Option<SecureBroker>,
     recoveries: Vec<Duration>,
+}
+
+/// The folder of the brokers.
+fn broker_dir() -> PathBuf {
+    std::env::var_os("KAFKA_DIR").map_or_else(|| "target/kafka".into(), PathBuf::from)
 }
 
 /// Gives each of two processes of a service a part of the work, so that a fault of either shows.
@@ -295,8 +302,9 @@ impl Stage {
             log_filter: None,
         };
         let random = ChaCha8Rng::seed_from_u64(options.seed);
-        let (system, scripts) = (launch.start().await?, options.kafka_scripts.clone());
-        Ok(Self { system, random, scripts, recoveries: Vec::new() })
+        let broker = SecureBroker::in_folder(&broker_dir())?;
+        let (system, scripts) = (launch.start_on(broker.clone()).await?, options.kafka_scripts.clone());
+        Ok(Self { system, random, scripts, broker, recoveries: Vec::new() })
     }
 
     /// Waits until every process is ready again, and records the time since `began`.
@@ -306,19 +314,23 @@ impl Stage {
         Ok(())
     }
 
-    /// Looks for the card tokens of the load in what the processes have written, in every record of
-    /// the topics, and in the files of this system's topics in the folder of the brokers.
+    /// Looks for the card tokens of the load, and for the passwords of the brokers' users, in what
+    /// the processes have written. If everyone may read the topics, looks in every record and in
+    /// the files of this system's topics in the folder of the brokers, too.
     async fn search_card_tokens(&self, tokens: &[String]) -> anyhow::Result<()> {
         if self.system.config.kafka.bootstrap.is_empty() {
             return Ok(());
         }
-        let mut search = TokenSearch::new(tokens.iter().cloned());
+        let passwords = self.broker.as_ref().map(SecureBroker::passwords).transpose()?.unwrap_or_default();
+        let mut search = TokenSearch::new(tokens.iter().cloned().chain(passwords));
         search.search_files(self.system.dir(), "");
-        let journal = KafkaJournal::connect(self.system.config.kafka.settings()?, "token-search").await?;
-        let records = search.search_topics(&*journal).await?;
-        journal.close().await;
-        let brokers = std::env::var("KAFKA_DIR").unwrap_or_else(|_| "target/kafka".to_owned());
-        let files = search.search_files(Path::new(&brokers), &self.system.config.kafka.prefix);
+        let (mut records, mut files) = (0, 0);
+        if self.broker.is_none() {
+            let journal = KafkaJournal::connect(self.system.config.kafka.settings()?, "token-search").await?;
+            records = search.search_topics(&*journal).await?;
+            journal.close().await;
+            files = search.search_files(&broker_dir(), &self.system.config.kafka.prefix);
+        }
         let (found, searched) = search.finish();
         print_line(json!({ "card_tokens": {
             "tokens": tokens.len(), "found": found.len(), "records": records, "broker_files": files, "bytes": searched,

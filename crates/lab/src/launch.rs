@@ -6,6 +6,7 @@ mod older;
 mod ports;
 mod programs;
 mod run_dir;
+mod secure_broker;
 mod simulator;
 mod system;
 
@@ -13,6 +14,7 @@ pub use certificates::Authority;
 pub use ports::{ReservedAddresses, connect, is_ready};
 pub use programs::{Build, Programs, command};
 pub use run_dir::empty;
+pub use secure_broker::SecureBroker;
 pub use system::{Launch, Listen, Shape, System};
 
 pub(crate) use programs::{end, this_program};

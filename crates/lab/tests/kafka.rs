@@ -4,7 +4,12 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking and prints its seed")]
 
-use std::process::Command;
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use twqr_lab::launch::{SecureBroker, command};
 
 /// Runs a scenario with the seed in `TWQR_SEED`, or 1, and the kinds of issuers in
 /// `TWQR_ISSUER_KINDS`; prints its seed, recovery times and audit.
@@ -43,6 +48,7 @@ scenarios! {
     processes_join_and_leave: "scale", "needs a broker: make test-kafka";
     topics_are_restored_from_copies: "restore", "needs a broker: make test-kafka";
     partitions_move_away_from_one_of_three_brokers: "move-partitions", "needs three brokers: make test-kafka";
+    a_secure_broker_changes_the_passwords_of_all_services: "passwords", "needs a secure broker: make test-kafka";
     the_broker_is_killed: "kill-broker", "needs a broker: make test-kafka";
     the_leader_of_three_is_killed: "kill-leader", "needs three brokers: make test-kafka";
 }
@@ -57,4 +63,46 @@ fn availability_is_measured_and_audited() {
 #[ignore = "needs a broker, and libfaketime in FAKETIME_LIBRARY: make test-kafka"]
 fn the_clock_of_a_process_jumps() {
     survives("clock-jump", &["--faketime", &std::env::var("FAKETIME_LIBRARY").unwrap()]);
+}
+
+/// Runs `twqr topics plan` at the secure broker, with one variable changed; returns its code and
+/// what it says.
+fn plan(name: &str, value: &Path) -> (Option<i32>, String) {
+    let dir = PathBuf::from(std::env::var_os("KAFKA_DIR").unwrap());
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
+    let broker = SecureBroker::in_folder(&root.join(dir)).unwrap().unwrap();
+    let mut command = command(Path::new(env!("CARGO_BIN_EXE_twqr-lab")).with_file_name("twqr"));
+    command.args(["topics", "plan"]).stdin(Stdio::null()).envs(broker.variables("topics"));
+    command.env("TWQR__KAFKA__BOOTSTRAP", std::env::var_os("TWQR__KAFKA__BOOTSTRAP").unwrap()).env(name, value);
+    let output = command.output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(said).unwrap())
+}
+
+#[test]
+#[ignore = "needs a secure broker: make test-kafka"]
+fn a_secure_broker_that_refuses_a_login_gives_an_error_that_says_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        file
+    };
+    let own = plan("TWQR__KAFKA__PREFIX", Path::new("twqr."));
+    assert!(matches!(own.0, Some(0 | 2)), "{own:?}");
+
+    let (code, said) = plan("TWQR__KAFKA__PASSWORD_FILE", &write("password", "SECRET-and-wrong"));
+    let last = said.lines().next_back().unwrap();
+    assert!(code == Some(1) && last.contains("check the password in kafka.password_file"), "{said}");
+    assert!(!said.contains("SECRET"), "{said}");
+
+    let stranger = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    let authority = write("ca.pem", &stranger.cert.pem());
+    let (code, said) = plan("TWQR__KAFKA__PROPERTIES__SSL.CA.LOCATION", &authority);
+    let last = said.lines().next_back().unwrap();
+    assert!(code == Some(1) && last.contains("ssl.ca.location in kafka.properties must name"), "{said}");
+
+    let (code, said) = plan("TWQR__KAFKA__PROPERTIES__SASL.USERNAME", Path::new("fisc-worker"));
+    let last = said.lines().next_back().unwrap();
+    assert!(code == Some(1) && last.contains("kafka.password_file"), "a password of another user: {said}");
 }

@@ -207,7 +207,7 @@ struct Folders {
 
 impl Folders {
     fn of(stage: &Stage) -> anyhow::Result<Self> {
-        let cluster = std::env::var_os("KAFKA_DIR").map_or_else(|| "target/kafka".into(), PathBuf::from);
+        let cluster = super::broker_dir();
         let broker = cluster.join("broker-1");
         anyhow::ensure!(
             broker.is_dir() && !cluster.join("broker-2").exists(),

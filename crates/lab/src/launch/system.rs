@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use tokio::process::Child;
+use tokio::process::{Child, Command};
 use tonic::transport::{Channel, Endpoint};
 use twqr_config::Config;
 use twqr_journal::kafka;
@@ -22,6 +22,7 @@ use super::{
     ports::{ReservedAddresses, endpoint, is_listening, is_ready},
     programs::{Build, Programs, end},
     run_dir::Logs,
+    secure_broker::SecureBroker,
     simulator::Simulator,
 };
 
@@ -79,6 +80,8 @@ pub struct System {
     simulator: Simulator,
     reserved: ReservedAddresses,
     shape: Shape,
+    /// The broker, if it lets in only users.
+    broker: Option<SecureBroker>,
     processes: BTreeMap<String, Process>,
 }
 
@@ -158,6 +161,7 @@ impl System {
     ) -> anyhow::Result<Child> {
         let name = name(service, number);
         let mut command = self.programs.twqr(build);
+        command.envs(self.broker.iter().flat_map(|broker| broker.variables(service)));
         command.envs(environment.iter().cloned());
         command.arg("--config").arg(self.config_files.of(build)).arg(service);
         self.logs.redirect(&mut command, &name)?;
@@ -351,7 +355,7 @@ impl System {
 
     /// Runs a command of `twqr`, such as `policy get`; returns what it prints. Fails if it fails.
     pub async fn run_command(&self, build: Build, arguments: &[&str]) -> anyhow::Result<String> {
-        output(&self.programs, build, self.config_files.of(build), arguments).await
+        output(&mut self.programs.twqr(build), self.config_files.of(build), arguments).await
     }
 
     fn process(&mut self, name: &str) -> anyhow::Result<&mut Process> {
@@ -386,8 +390,7 @@ fn name(service: &str, number: usize) -> String {
 }
 
 /// Runs a command of `twqr` and returns what it prints.
-async fn output(programs: &Programs, build: Build, config: &Path, arguments: &[&str]) -> anyhow::Result<String> {
-    let mut command = programs.twqr(build);
+async fn output(command: &mut Command, config: &Path, arguments: &[&str]) -> anyhow::Result<String> {
     let output = command.arg("--config").arg(config).args(arguments).output().await?;
     let said = String::from_utf8_lossy(&output.stderr);
     anyhow::ensure!(output.status.success(), "twqr {} failed ({}): {said}", arguments.join(" "), output.status);

@@ -16,6 +16,7 @@ use crate::{
         ports::{ReservedAddresses, check_free},
         programs::{Build, Programs},
         run_dir::{self, Logs},
+        secure_broker::SecureBroker,
         simulator::{Simulator, SimulatorFiles},
     },
     simulator::{self, Kinds},
@@ -57,6 +58,12 @@ impl Launch<'_> {
     /// Starts everything and waits until every process is ready. On Kafka, each system has its own
     /// topics under a random prefix.
     pub async fn start(self) -> anyhow::Result<System> {
+        Box::pin(self.start_on(None)).await
+    }
+
+    /// The same on a broker that lets in only users, if one is given. Their rights are to certain
+    /// topics, so the prefix is then as configured.
+    pub async fn start_on(self, broker: Option<SecureBroker>) -> anyhow::Result<System> {
         let mut config = self.config;
         self.kinds.declare(&mut config)?;
         let mut reserved = ReservedAddresses::default();
@@ -76,7 +83,9 @@ impl Launch<'_> {
         // An absolute one stays as it is.
         config.data_dir = self.dir.join(&config.data_dir);
         if self.shape != Shape::AllInOne {
-            config.kafka.prefix = format!("{}run-{:016x}.", config.kafka.prefix, rand::random::<u64>());
+            if broker.is_none() {
+                config.kafka.prefix = format!("{}run-{:016x}.", config.kafka.prefix, rand::random::<u64>());
+            }
             check_brokers(&config)?;
             // Every process must have the same keys.
             config.card_keys_dir = self.dir.join("card-keys");
@@ -87,11 +96,12 @@ impl Launch<'_> {
             older: older::write_config(&self.programs, self.dir, &config).await?,
         };
         if self.shape != Shape::AllInOne {
-            let build = self.programs.first_build();
-            output(&self.programs, build, config_files.of(build), &["topics", "apply"]).await?;
             // An upgrade begins with the topics that the present build adds.
-            let present = Build::Present;
-            output(&self.programs, present, config_files.of(present), &["topics", "apply"]).await?;
+            for build in [self.programs.first_build(), Build::Present] {
+                let mut command = self.programs.twqr(build);
+                command.envs(broker.iter().flat_map(|broker| broker.variables("topics")));
+                output(&mut command, config_files.of(build), &["topics", "apply"]).await?;
+            }
         }
         let script = script.map(|text| run_dir::write_script(self.dir, &text)).transpose()?;
         let data_dir = self.dir.join("simulator");
@@ -109,6 +119,7 @@ impl Launch<'_> {
             simulator,
             reserved,
             shape: self.shape,
+            broker,
             processes: BTreeMap::new(),
         };
         for (service, count) in system.shape.processes() {
