@@ -27,7 +27,7 @@ fn payment(criterion: &mut Criterion) {
         bench.iter(|| black_box(keys.protect(black_box(&token), &key, NOW).unwrap()));
     });
     criterion.bench_function("open_at_worker", |bench| {
-        bench.iter(|| black_box(keys.open(black_box(&sealed), &key).unwrap()));
+        bench.iter(|| black_box(keys.open(black_box(&sealed), &key, NOW).unwrap()));
     });
     criterion.bench_function("protect_cancel", |bench| {
         bench.iter(|| black_box(keys.protect_compared(black_box(&token), &key).unwrap()));

@@ -128,7 +128,7 @@ impl KeyDirectory {
             }
         }
         for file in files {
-            if matches!(file.kind, KeyKind::Sealing(of) if of.plus(Hour::KEPT) < hour) {
+            if matches!(file.kind, KeyKind::Sealing(of) if of.is_over(now)) {
                 self.destroy(&file.file_name())?;
                 renewed.destroyed.push(file.file_name());
             }

@@ -5,16 +5,17 @@ use std::{sync::Arc, time::Duration};
 use tracing::{error, info, warn};
 use twqr_types::UnixMs;
 
-use crate::{CardKeys, KeyDirectory, KeySet, KeySource};
+use crate::{CardKeys, KeyDirectory, KeySource};
 
 /// How often the source is checked for a change.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// How often a process that maintains its own keys renews them.
 const RENEW_EVERY: Duration = Duration::from_mins(10);
 
-/// Replaces `keys` whenever the source changes, and calls `changed` then. Never returns. If the
-/// source cannot be read, the keys stay as they are.
-pub async fn follow(source: Arc<dyn KeySource>, keys: CardKeys, changed: impl Fn(&KeySet) + Send + Sync) {
+/// Replaces `keys` whenever the source changes, and calls `checked` after every check: what keys a
+/// process needs changes with time, too. Never returns. If the source cannot be read, the keys stay
+/// as they are.
+pub async fn follow(source: Arc<dyn KeySource>, keys: CardKeys, checked: impl Fn() + Send + Sync) {
     let mut last = None;
     loop {
         let asked = source.clone();
@@ -42,7 +43,7 @@ pub async fn follow(source: Arc<dyn KeySource>, keys: CardKeys, changed: impl Fn
             Ok(Err(_)) => {}
             Err(ended) => warn!(%ended, "the card keys were not read"),
         }
-        changed(&keys.present());
+        checked();
         tokio::time::sleep(CHECK_EVERY).await;
     }
 }

@@ -32,6 +32,11 @@ impl Hour {
         Self(self.0.saturating_add(hours))
     }
 
+    /// Whether the keys of this hour are destroyed by now: they are not kept for longer.
+    pub fn is_over(self, now: UnixMs) -> bool {
+        self.plus(Self::KEPT) < Self::of(now)
+    }
+
     /// When the hour begins.
     pub fn begins(self) -> UnixMs {
         UnixMs(self.0.saturating_mul(MS))

@@ -6,7 +6,7 @@ use aws_lc_rs::{
     aead::{AES_256_GCM, RandomizedNonceKey},
     hmac,
 };
-use twqr_types::KeyName;
+use twqr_types::{KeyName, UnixMs};
 
 use crate::Hour;
 
@@ -22,6 +22,18 @@ pub struct KeySet {
 }
 
 impl KeySet {
+    /// Keys of no source: one for MACs, and one for each of these hours.
+    pub(crate) fn in_memory(first: UnixMs, hours: i64) -> Self {
+        let mut keys = Self::default();
+        if let Ok(name) = KeyName::parse("memory".to_owned()) {
+            keys.add_comparison(name, &rand::random());
+        }
+        for hour in (-Hour::USED_LATE..=hours).map(|hours| Hour::of(first).plus(hours)) {
+            keys.add_sealing(hour.name(), hour, &rand::random());
+        }
+        keys
+    }
+
     /// Adds a key for MACs.
     pub(crate) fn add_comparison(&mut self, name: KeyName, key: &[u8; KEY_LEN]) {
         let name_text = name.as_str().to_owned();
@@ -52,6 +64,11 @@ impl KeySet {
         self.sealing.get(name).map(|(_, key)| key)
     }
 
+    /// Whether there is a key of this hour itself.
+    pub(crate) fn has_key_of(&self, hour: Hour) -> bool {
+        self.sealing.values().any(|(of, _)| *of == hour)
+    }
+
     /// What is missing to protect a payment in this hour, for operators; `None` if nothing is.
     pub fn lacks(&self, hour: Hour) -> Option<String> {
         if self.comparison.is_empty() {
@@ -67,7 +84,7 @@ impl KeySet {
 
     /// For how many further hours there is a key; 0 if this is the last one, or there is none.
     pub fn hours_left(&self, hour: Hour) -> i64 {
-        let is_there = |ahead: &i64| self.sealing.values().any(|(of, _)| *of == hour.plus(*ahead));
+        let is_there = |ahead: &i64| self.has_key_of(hour.plus(*ahead));
         (1..=Hour::MADE_AHEAD).take_while(is_there).last().unwrap_or(0)
     }
 

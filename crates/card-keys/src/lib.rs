@@ -13,6 +13,7 @@
 //! A key management service takes part through the directory: it writes the files, as a mounted
 //! secret does, or it is another [`KeySource`].
 
+mod card_keys;
 mod directory;
 mod follow;
 mod hour;
@@ -20,9 +21,10 @@ mod key_set;
 mod protect;
 mod source;
 
+pub use card_keys::{AwaitedKey, CannotOpen, CardKeys};
 pub use directory::{KeyDirectory, KeyFile, KeyKind, Renewed};
 pub use follow::{follow, keep_renewed};
 pub use hour::Hour;
 pub use key_set::KeySet;
-pub use protect::{CannotOpen, CardKeys, NoKey};
+pub use protect::NoKey;
 pub use source::{KeyFault, KeySource};

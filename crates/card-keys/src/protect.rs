@@ -1,8 +1,5 @@
 //! Protects card tokens for records, and opens them for the issuer.
 
-use std::sync::Arc;
-
-use arc_swap::ArcSwap;
 use aws_lc_rs::{
     aead::{Aad, Nonce, RandomizedNonceKey},
     error::Unspecified,
@@ -11,62 +8,17 @@ use aws_lc_rs::{
 use twqr_types::{CardToken, KeyName, OrderKey, ProtectedToken, SealedToken, TokenMac, TokenShape, UnixMs};
 use zeroize::Zeroizing;
 
-use crate::{Hour, KeySet};
-
-/// The keys of this process, which may be replaced while they are used.
-#[derive(Clone, Debug, Default)]
-pub struct CardKeys(Arc<ArcSwap<KeySet>>);
+use crate::{CannotOpen, CardKeys, Hour, KeySet};
 
 /// Why a token cannot be protected: this key is missing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("card tokens cannot be protected: {0}; see `twqr keys list`")]
 pub struct NoKey(String);
 
-/// Why a sealed token cannot be opened.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CannotOpen {
-    /// This process does not have the key.
-    #[error("the sealing key {0} is missing")]
-    MissingKey(String),
-    /// It was sealed for another order, or changed since.
-    #[error("the sealed card token does not belong to this order, or was changed")]
-    Forged,
-}
-
 impl CardKeys {
-    /// Begins with these keys.
-    pub fn new(keys: KeySet) -> Self {
-        let shared = Self::default();
-        shared.replace(keys);
-        shared
-    }
-
-    /// Keys that only this process ever has, valid in every hour that it may run: for systems
-    /// within one process that write no disk, such as tests in virtual time.
-    pub fn in_memory(first: UnixMs, hours: i64) -> Self {
-        let mut keys = KeySet::default();
-        if let Ok(name) = KeyName::parse("memory".to_owned()) {
-            keys.add_comparison(name, &rand::random());
-        }
-        for hour in (-Hour::USED_LATE..=hours).map(|hours| Hour::of(first).plus(hours)) {
-            keys.add_sealing(hour.name(), hour, &rand::random());
-        }
-        Self::new(keys)
-    }
-
-    /// Uses these keys from now on.
-    pub fn replace(&self, keys: KeySet) {
-        self.0.store(Arc::new(keys));
-    }
-
-    /// The keys of the present moment.
-    pub fn present(&self) -> Arc<KeySet> {
-        self.0.load_full()
-    }
-
     /// Protects the token of a payment that is requested at `now`.
     pub fn protect(&self, token: &CardToken, key: &OrderKey, now: UnixMs) -> Result<ProtectedToken, NoKey> {
-        let (keys, hour) = (self.0.load(), Hour::of(now));
+        let (keys, hour) = (self.loaded(), Hour::of(now));
         let lacking = || NoKey(keys.lacks(hour).unwrap_or_default());
         let mut protected = compared(&keys, token, key).ok_or_else(lacking)?;
         let (name, sealing) = keys.sealing_in(hour).ok_or_else(lacking)?;
@@ -77,14 +29,16 @@ impl CardKeys {
 
     /// Protects the token of a cancel, which is only compared.
     pub fn protect_compared(&self, token: &CardToken, key: &OrderKey) -> Result<ProtectedToken, NoKey> {
-        let keys = self.0.load();
+        let keys = self.loaded();
         compared(&keys, token, key).ok_or_else(|| NoKey("there is no comparison key".to_owned()))
     }
 
-    /// Opens a token that was sealed for the order with this key.
-    pub fn open(&self, sealed: &SealedToken, key: &OrderKey) -> Result<CardToken, CannotOpen> {
-        let keys = self.0.load();
-        let opening = keys.sealing_named(&sealed.key).ok_or_else(|| CannotOpen::MissingKey(short(&sealed.key)))?;
+    /// Opens a token that was sealed for the order with this key. From the first time on, this
+    /// process counts as one that needs keys.
+    pub fn open(&self, sealed: &SealedToken, key: &OrderKey, now: UnixMs) -> Result<CardToken, CannotOpen> {
+        self.need();
+        let keys = self.loaded();
+        let opening = keys.sealing_named(&sealed.key).ok_or_else(|| self.missing(&sealed.key, now))?;
         let mut text = Zeroizing::new(sealed.ciphertext.to_vec());
         let nonce = Nonce::try_assume_unique_for_key(&sealed.nonce).map_err(|Unspecified| CannotOpen::Forged)?;
         let opened = opening.open_in_place(nonce, Aad::from(associated(key)), &mut text);
@@ -92,11 +46,6 @@ impl CardKeys {
         let code = std::str::from_utf8(opened).map_err(|_| CannotOpen::Forged)?;
         CardToken::parse(code.to_owned()).map_err(|_| CannotOpen::Forged)
     }
-}
-
-/// The beginning of a key's name from a record, which may be of any length.
-fn short(name: &str) -> String {
-    name.chars().take(32).collect()
 }
 
 /// The token's shape, and its MAC under each comparison key; `None` if there is none.
@@ -160,7 +109,7 @@ mod tests {
         for name in names {
             keys.add_comparison(KeyName::parse((*name).to_owned()).unwrap(), &[name.as_bytes()[0]; 32]);
         }
-        keys.add_sealing("h".to_owned(), Hour::of(NOW), &[1; 32]);
+        keys.add_sealing(Hour::of(NOW).name(), Hour::of(NOW), &[1; 32]);
         CardKeys::new(keys)
     }
 
@@ -172,17 +121,19 @@ mod tests {
     fn only_the_order_itself_opens_a_sealed_token() {
         let keys = ingress(&["a"]);
         let sealed = keys.protect(&token("22SECRETSECRETSECR"), &key("1"), NOW).unwrap().sealed.unwrap();
-        assert_eq!(keys.open(&sealed, &key("1")).unwrap().expose(), "22SECRETSECRETSECR");
-        assert_eq!(keys.open(&sealed, &key("2")).unwrap_err(), CannotOpen::Forged, "it was moved to another order");
+        let open = |sealed: &SealedToken, number: &str| keys.open(sealed, &key(number), NOW);
+        assert_eq!(open(&sealed, "1").unwrap().expose(), "22SECRETSECRETSECR");
+        assert_eq!(open(&sealed, "2").unwrap_err(), CannotOpen::Forged, "it was moved to another order");
         for at in 0..sealed.ciphertext.len() {
             let mut changed = sealed.clone();
             changed.ciphertext[at] ^= 1;
-            assert_eq!(keys.open(&changed, &key("1")).unwrap_err(), CannotOpen::Forged, "byte {at}");
+            assert_eq!(open(&changed, "1").unwrap_err(), CannotOpen::Forged, "byte {at}");
         }
         let other = SealedToken { nonce: Box::new([]), ..sealed.clone() };
-        assert_eq!(keys.open(&other, &key("1")).unwrap_err(), CannotOpen::Forged);
+        assert_eq!(open(&other, "1").unwrap_err(), CannotOpen::Forged);
         keys.replace(KeySet::default());
-        assert_eq!(keys.open(&sealed, &key("1")).unwrap_err(), CannotOpen::MissingKey("h".to_owned()));
+        let missing = CannotOpen::MissingKey(Hour::of(NOW).name());
+        assert_eq!(open(&sealed, "1").unwrap_err(), missing);
     }
 
     #[test]

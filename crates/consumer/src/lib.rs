@@ -20,6 +20,6 @@ pub use beginnings::{BeginningsCheck, KnownBeginnings, beginnings_read};
 pub use clock_meter::ClockMeter;
 pub use dead_letters::DeadLetters;
 pub use partitions::{TopicMember, group_part, hold_partitions};
-pub use seat::{Held, HoldEnd};
+pub use seat::{Held, HoldEnd, Yields};
 pub use signs::Signs;
 pub use witness::{order_record_mark, stored_witness, task_mark, task_record_mark, witness_of};

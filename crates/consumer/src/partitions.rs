@@ -22,7 +22,7 @@ use twqr_service::{Context, Health, Part};
 use crate::{
     doubles::Doubles,
     holders::Holders,
-    seat::{Held, HoldEnd, Seat},
+    seat::{Held, HoldEnd, Seat, Yields},
     signs::HoldWriter,
 };
 
@@ -35,6 +35,15 @@ pub struct TopicMember {
     pub topic: Topic,
     /// The name of this process among the members of the topic: unique, the same after a restart.
     pub member: String,
+    /// Whether this process should leave the partitions to others for now.
+    pub yields: Yields,
+}
+
+impl TopicMember {
+    /// A member that never leaves its partitions to others while it works.
+    pub fn new(journal: Arc<dyn Journal>, topic: Topic, member: String) -> Self {
+        Self { journal, topic, member, yields: Arc::new(|| false) }
+    }
 }
 
 /// How often it is checked whether the holders of all partitions are known.
@@ -70,7 +79,7 @@ where
     E: std::fmt::Display + Send + 'static,
     F: Future<Output = HoldEnd> + Send + 'static,
 {
-    let TopicMember { journal, topic, member } = member;
+    let TopicMember { journal, topic, member, yields } = member;
     let group = context.health.part(group_part(topic));
     group.not_ready("waiting for the group's assignment");
     let me = Process { name: member.as_str().into(), nonce: rand::rng().random() };
@@ -83,7 +92,8 @@ where
         hints.insert(index, hint);
         let (journal, clock, me) = (journal.clone(), context.clock.clone(), me.clone());
         let writer = HoldWriter { journal, clock, partition: Partition { topic, index }, me };
-        let seat = Seat::new(writer, assigned, context.shutdown.clone(), doubles.clone(), holders.clone());
+        let seat =
+            Seat::new(writer, assigned, context.shutdown.clone(), doubles.clone(), holders.clone(), yields.clone());
         let (health, part, check, hold) = (context.health.clone(), part.clone(), check.clone(), hold.clone());
         seats.spawn(async move { seat.keep(|| health.part(part(index)), || check(index), hold).await });
     }
@@ -200,8 +210,7 @@ mod tests {
         };
         let part = |index: u32| format!("wallet-tasks/{index}");
         let holding = members.iter().map(|(member, journal, context)| {
-            let member =
-                TopicMember { journal: journal.clone(), topic: Topic::WalletTasks, member: (*member).to_owned() };
+            let member = TopicMember::new(journal.clone(), Topic::WalletTasks, (*member).to_owned());
             hold_partitions(member, context, part, |_| async { Ok::<_, String>(()) }, hold)
         });
         let running = tokio::time::timeout(Duration::from_secs(3), futures::future::join_all(holding));
@@ -241,7 +250,7 @@ mod tests {
     fn join(sim: &Sim, member: &str, context: &Context, lost: Arc<Notify>) -> JoinHandle<()> {
         let (journal, context, member) = (sim.session(member), context.clone(), member.to_owned());
         tokio::spawn(async move {
-            let member = TopicMember { journal, topic: Topic::WalletTasks, member };
+            let member = TopicMember::new(journal, Topic::WalletTasks, member);
             let part = |index: u32| format!("wallet-tasks/{index}");
             let hold = move |held| hold_alive(held, lost.clone());
             hold_partitions(member, &context, part, |_| async { Ok::<_, String>(()) }, hold).await.unwrap();
@@ -302,7 +311,7 @@ mod tests {
             why
         };
         let part = |index: u32| format!("router/shard-{index}");
-        let member = TopicMember { journal, topic: Topic::Orders, member: "router-0".into() };
+        let member = TopicMember::new(journal, Topic::Orders, "router-0".into());
         let ending = hold_partitions(member, &context, part, |_| async { Ok::<_, String>(()) }, hold);
         let (ended, why) =
             tokio::time::timeout(Duration::from_secs(3), async { tokio::join!(ending, dead) }).await.unwrap();

@@ -78,6 +78,10 @@ pub enum HoldEnd {
     Final,
 }
 
+/// Whether this process should leave partitions to others for now: it then takes only those that no
+/// other process takes.
+pub type Yields = Arc<dyn Fn() -> bool + Send + Sync>;
+
 /// The place of this process at one partition.
 pub(crate) struct Seat {
     writer: HoldWriter,
@@ -86,6 +90,7 @@ pub(crate) struct Seat {
     shutdown: CancellationToken,
     doubles: Doubles,
     holders: Arc<Holders>,
+    yields: Yields,
     /// Whether signs of life are shown on the partition.
     signs_on: Arc<AtomicBool>,
     /// The nonces of our claims that were not read back yet.
@@ -104,6 +109,7 @@ impl Seat {
         shutdown: CancellationToken,
         doubles: Doubles,
         holders: Arc<Holders>,
+        yields: Yields,
     ) -> Self {
         Self {
             writer,
@@ -111,6 +117,7 @@ impl Seat {
             shutdown,
             doubles,
             holders,
+            yields,
             signs_on: Arc::default(),
             pending: Vec::new(),
             ask_after: None,
@@ -258,6 +265,7 @@ impl Seat {
         loop {
             let is_wanted = self.is_wanted();
             watch.want(Instant::now(), is_wanted);
+            watch.set_yields((self.yields)());
             if is_wanted {
                 reported.get_or_insert_with(part);
             } else if let Some(part) = reported.take() {

@@ -11,7 +11,7 @@ use std::{
 
 use tokio::time::Instant;
 use twqr_journal::{Ack, Entry, Journal, Offset, Partition, Topic};
-use twqr_order::{Alive, HoldRecord, Process};
+use twqr_order::{Alive, HoldRecord, PROTOCOL_VERSION_NEWEST, Process};
 use twqr_service::Clock;
 use twqr_wire::convert::HeldTopic;
 
@@ -88,7 +88,9 @@ impl Signs {
     pub fn show(&mut self, position: Offset) {
         (self.shown_at, self.is_doubted) = (Some(Instant::now()), false);
         let (by, is_leaving) = (self.writer.me.clone(), self.is_leaving);
-        drop(self.writer.append(HoldRecord::Alive(Alive { claim: self.claim, position, by, is_leaving })));
+        let protocol_known = PROTOCOL_VERSION_NEWEST;
+        let alive = Alive { claim: self.claim, position, by, is_leaving, protocol_known };
+        drop(self.writer.append(HoldRecord::Alive(alive)));
     }
 
     /// Makes a sign due at once, since another process doubts the holder.
@@ -99,6 +101,12 @@ impl Signs {
     /// From here on the signs invite other processes to declare their intent.
     pub fn leave(&mut self) {
         (self.is_leaving, self.shown_at) = (true, None);
+    }
+
+    /// Whether the signs invite other processes to declare their intent, although the holder does
+    /// not leave: it cannot do all of its work, and another process may be able to.
+    pub fn invite(&mut self, invites: bool) {
+        self.is_leaving = invites;
     }
 
     /// Whether this is another process.

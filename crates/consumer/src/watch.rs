@@ -33,6 +33,9 @@ const RELEASE_WAIT: Duration = Duration::from_secs(1);
 /// How long an assigned process waits for a first sign of life before it counts the partition as
 /// not held.
 const FIRST_SIGN_WAIT: Duration = Duration::from_millis(500);
+/// How much longer a process waits that should leave partitions to others: longer than they need to
+/// replace a holder.
+const YIELD: Duration = Duration::from_secs(2);
 /// A watch that was not asked for longer than this was paused itself, and begins anew.
 const OWN_PAUSE_MAX: Duration = Duration::from_millis(200);
 
@@ -78,6 +81,8 @@ pub(crate) struct Watch {
     /// The other processes that have doubted since the last life.
     other_doubters: BTreeSet<u64>,
     first_other_doubt_at: Option<Instant>,
+    /// Whether this process claims the partition only if no other one does.
+    yields: bool,
     /// Since when the group assigns the partition to this process.
     wanted_at: Option<Instant>,
     intended_at: Option<Instant>,
@@ -110,6 +115,7 @@ impl Watch {
             doubt: None,
             other_doubters: BTreeSet::new(),
             first_other_doubt_at: None,
+            yields: false,
             wanted_at: None,
             intended_at: None,
             last_intent: None,
@@ -121,6 +127,16 @@ impl Watch {
     /// Notes whether the group assigns the partition to this process.
     pub(crate) fn want(&mut self, now: Instant, is_wanted: bool) {
         self.wanted_at = is_wanted.then(|| self.wanted_at.unwrap_or(now));
+    }
+
+    /// Notes whether this process should leave the partition to others for now.
+    pub(crate) fn set_yields(&mut self, yields: bool) {
+        self.yields = yields;
+    }
+
+    /// How much longer this process waits than others do.
+    fn extra_wait(&self) -> Duration {
+        if self.yields { YIELD } else { Duration::ZERO }
     }
 
     /// Takes a record of the partition. Returns whether it is a claim that counts.
@@ -207,7 +223,7 @@ impl Watch {
             self.take_vacant(now, vacant_at)
         } else if !self.known.shows_signs {
             self.without_signs(now)
-        } else if now >= self.life_at + SILENCE + self.jitter {
+        } else if now >= self.life_at + SILENCE + self.jitter + self.extra_wait() {
             self.in_silence(now)
         } else {
             self.ask_living(now)
@@ -228,13 +244,16 @@ impl Watch {
             None if self.wanted_at.is_some() || self.known.is_vacant => Duration::ZERO,
             None => self.jitter,
         };
-        if now >= vacant_at + wait { self.claim() } else { Action::Wait }
+        if now >= vacant_at + wait + self.extra_wait() { self.claim() } else { Action::Wait }
     }
 
     /// No sign of life was seen: the protocol version is 0, or there is no holder. Only the
     /// assignment decides then.
     fn without_signs(&mut self, now: Instant) -> Action {
-        let Some(wanted_at) = self.wanted_at else { return Action::Wait };
+        let Some(wanted_at) = self.wanted_at.map(|at| at + self.extra_wait()) else { return Action::Wait };
+        if now < wanted_at {
+            return Action::Wait;
+        }
         if self.may_intend_early && self.known.newest.is_some() {
             let Some(intended_at) = self.intended_at else { return self.intend(now) };
             return if now >= intended_at + RELEASE_WAIT { self.claim() } else { Action::Wait };
@@ -268,8 +287,11 @@ impl Watch {
     }
 
     /// Asks a living holder for the partition if the group assigns it to this process, or if the
-    /// holder leaves and no other process has asked yet.
+    /// holder leaves and no other process has asked yet. A process that yields does not ask.
     fn ask_living(&mut self, now: Instant) -> Action {
+        if self.yields {
+            return Action::Wait;
+        }
         let is_invited = self.leaving_at.is_some_and(|at| now >= at + self.jitter) && self.last_intent.is_none();
         let has_asked = self.intended_at.is_some_and(|at| now < at + READ_BACK);
         if (is_invited || self.wanted_at.is_some()) && !has_asked { self.intend(now) } else { Action::Wait }

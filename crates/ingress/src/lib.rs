@@ -35,9 +35,10 @@ use twqr_access::{Access, AccessSettings, CallersFollower};
 use twqr_card_keys::CardKeys;
 use twqr_consumer::DeadLetters;
 use twqr_journal::{Journal, JournalError, Topic};
+use twqr_order::PROTOCOL_VERSION_NEWEST;
 use twqr_service::{
-    BoundSocket, Context, EndsWithConnection, GrpcSettings, Limits, ListenError, Listener, grpc_health, grpc_server,
-    join_background, serve_grpc,
+    BoundSocket, Context, EndsWithConnection, GrpcSettings, Health, Limits, ListenError, Listener, PROTOCOL_PART,
+    grpc_health, grpc_server, join_background, serve_grpc,
 };
 use twqr_types::{ShardCount, StatusCode};
 use twqr_wire::pos::pos_service_server::PosServiceServer;
@@ -54,6 +55,7 @@ use api::PosApi;
 use fairness::Fairness;
 use grpc::{Edge, GrpcService, StreamPlaces};
 use pending_calls::PendingCalls;
+use protocol_versions::ProtocolVersions;
 use repeats::Repeats;
 use reply_reader::ReplyReader;
 use router_client::RouterClient;
@@ -93,7 +95,8 @@ pub struct Settings {
     pub access: AccessSettings,
     /// How much of this ingress one caller and one merchant may use.
     pub fairness: FairnessSettings,
-    /// How many inquiries each shard answers before it counts as answering: 0 to 1,000.
+    /// How many inquiries each shard answers before it counts as answering: 0 to 1,000. With 0, no
+    /// shard is asked, so each counts as one of the newest protocol version until its first reply.
     pub warm_rounds: u32,
 }
 
@@ -160,7 +163,8 @@ pub async fn run(
     let shards = ShardCount(shards);
     let (admission, to_measure) = Admission::new(settings.admission, shards);
     let (partition, calls_max) = (hold.partition.index, settings.calls_max);
-    let pending = PendingCalls::new(partition, shards, calls_max, settings.in_progress_code, admission.clone());
+    let versions = ProtocolVersions::new(shards, settings.card_keys.clone(), settings.warm_rounds == 0);
+    let pending = PendingCalls::new(partition, versions, calls_max, settings.in_progress_code, admission.clone());
     let repeats = Repeats::new(settings.repeats_size);
     let mut tasks = JoinSet::new();
     let (access, http_access, callers) = open_access(settings.access, &journal, &context, &mut tasks);
@@ -175,6 +179,7 @@ pub async fn run(
     };
     let clock = context.clock.clone();
     let router = RouterClient { journal, shards, pending, admission, clock, card_keys: settings.card_keys };
+    tasks.spawn(report_unknown_protocol(router.pending.clone(), context.health.clone()));
     let (first_probe, probed) = oneshot::channel();
     tasks.spawn(replies.run(first_probe));
     tasks.spawn(Measurer { router: router.clone(), shards: to_measure }.run());
@@ -214,6 +219,22 @@ pub async fn run(
     part.not_ready("shutting down");
     drop(hold);
     served.map(|_| ())
+}
+
+/// How often it is checked whether this build knows the protocol version of every shard.
+const PROTOCOL_CHECK: Duration = Duration::from_secs(1);
+
+/// Makes the process unready once a shard decides by a protocol version that this build does not
+/// know: it may misread the replies.
+async fn report_unknown_protocol(pending: Arc<PendingCalls>, health: Health) {
+    loop {
+        if let Some(version) = pending.versions.unknown() {
+            let newest = format!("this build knows only versions up to {PROTOCOL_VERSION_NEWEST}: use a newer build");
+            health.side_part(PROTOCOL_PART).not_ready(format!("protocol version {version} is in force, but {newest}"));
+            return;
+        }
+        tokio::time::sleep(PROTOCOL_CHECK).await;
+    }
 }
 
 /// Which callers are let in over gRPC and at the POS HTTP form, and what ends once they have been

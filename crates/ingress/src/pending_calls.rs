@@ -11,7 +11,7 @@ use dashmap::DashMap;
 use rand::Rng;
 use tokio::sync::mpsc::{self, error::TrySendError};
 use twqr_order::ReplyTo;
-use twqr_types::{ShardCount, StatusCode, UnixMs};
+use twqr_types::{StatusCode, UnixMs};
 use twqr_wire::convert::ReplyRecord;
 
 use crate::{
@@ -84,12 +84,12 @@ pub(crate) struct PendingCall {
 }
 
 impl PendingCalls {
-    /// An empty table for the calls to these shards that are answered on this partition of
-    /// `replies`. There may be a quarter as many watches as calls, and at least one.
+    /// An empty table for the calls to the shards of `versions` that are answered on this partition
+    /// of `replies`. There may be a quarter as many watches as calls, and at least one.
     /// `in_progress_code` is used until a reply names another code.
     pub(crate) fn new(
         partition: u32,
-        shards: ShardCount,
+        versions: ProtocolVersions,
         calls_max: usize,
         in_progress_code: StatusCode,
         admission: Arc<Admission>,
@@ -102,7 +102,7 @@ impl PendingCalls {
             watches: Places::new((calls_max / 4).max(1)),
             admission,
             in_progress_code: ArcSwap::from_pointee(in_progress_code),
-            versions: ProtocolVersions::new(shards),
+            versions,
         })
     }
 
@@ -178,6 +178,9 @@ impl Drop for PendingCall {
 mod tests {
     use std::{num::NonZeroU16, time::Duration};
 
+    use twqr_card_keys::CardKeys;
+    use twqr_types::ShardCount;
+
     use super::*;
     use crate::admission::AdmissionSettings;
 
@@ -186,7 +189,8 @@ mod tests {
         let settings = AdmissionSettings { delay: Duration::from_millis(100), limit_min: 8, limit_max: 8 };
         let shards = ShardCount(NonZeroU16::MIN);
         let (admission, _to_measure) = Admission::new(settings, shards);
-        let table = PendingCalls::new(0, shards, 1, StatusCode::FISC_ABNORMAL, admission);
+        let versions = ProtocolVersions::new(shards, CardKeys::default(), false);
+        let table = PendingCalls::new(0, versions, 1, StatusCode::FISC_ABNORMAL, admission);
         let mut call = table.open(CallKind::Call, UnixMs(0), None).unwrap();
         for _ in 0..=REPLIES_LEN_MAX {
             table.deliver(ReplyRecord::probe(call.reply_to.correlation));

@@ -1,14 +1,21 @@
 //! Which protocol version each shard decides by, as its own replies name it. A change of the policy
-//! reaches the shards one after another, so what one of them does, another may not do yet.
+//! reaches the shards one after another, so what one of them does, another may not do yet; and a
+//! shard that was silent since this process started may do either.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use twqr_order::{NONCES_SINCE, PROTECTED_TOKENS_SINCE};
+use twqr_card_keys::CardKeys;
+use twqr_order::{NONCES_SINCE, PROTECTED_TOKENS_SINCE, PROTOCOL_VERSION_NEWEST};
 use twqr_types::{ShardCount, ShardId};
 use twqr_wire::convert::ReplyRecord;
 
 /// The protocol version of every shard, as far as it is known.
-pub(crate) struct ProtocolVersions(Box<[ShardVersion]>);
+pub(crate) struct ProtocolVersions {
+    shards: Box<[ShardVersion]>,
+    /// Needed as soon as one shard takes protected tokens.
+    card_keys: CardKeys,
+    trusts_silence: bool,
+}
 
 /// What the replies of one shard have named.
 #[derive(Default)]
@@ -20,9 +27,12 @@ struct ShardVersion {
 }
 
 impl ProtocolVersions {
-    /// Nothing is known of any shard yet.
-    pub(crate) fn new(shards: ShardCount) -> Self {
-        Self((0..shards.0.get()).map(|_| ShardVersion::default()).collect())
+    /// Nothing is known of any shard yet. `trusts_silence` is whether every router is known to be
+    /// of the newest build, so that a shard takes protected tokens before its first reply. Notes in
+    /// `card_keys` when they are needed.
+    pub(crate) fn new(shards: ShardCount, card_keys: CardKeys, trusts_silence: bool) -> Self {
+        let shards = (0..shards.0.get()).map(|_| ShardVersion::default()).collect();
+        Self { shards, card_keys, trusts_silence }
     }
 
     /// Learns the version from a shard's reply. A record without an identity is of no shard.
@@ -31,6 +41,9 @@ impl ProtocolVersions {
         shard.version.fetch_max(reply.protocol_version, Ordering::Relaxed);
         // After the version, which it makes valid.
         shard.knows_policy.fetch_or(reply.in_progress_code.is_some(), Ordering::Release);
+        if reply.protocol_version >= PROTECTED_TOKENS_SINCE {
+            self.card_keys.need();
+        }
     }
 
     /// Whether the shard refuses a request whose nonce was used before, as far as is known.
@@ -39,17 +52,24 @@ impl ProtocolVersions {
     }
 
     /// Whether every router of the shard reads protected card tokens: from protocol version 3 on.
-    /// Before a reply of the shard names a policy it is assumed, since a token in the clear cannot
-    /// be taken back.
-    pub(crate) fn takes_protected_tokens(&self, shard: ShardId) -> bool {
-        self.of(shard).is_none_or(|shard| {
-            let is_known = shard.knows_policy.load(Ordering::Acquire);
-            !is_known || shard.version.load(Ordering::Relaxed) >= PROTECTED_TOKENS_SINCE
-        })
+    /// `None` before a reply of the shard names a policy. Then neither form may be written: an
+    /// older router cannot read a protected one, and a token in the clear cannot be taken back.
+    pub(crate) fn takes_protected_tokens(&self, shard: ShardId) -> Option<bool> {
+        let shard = self.of(shard)?;
+        if !shard.knows_policy.load(Ordering::Acquire) {
+            return self.trusts_silence.then_some(true);
+        }
+        Some(shard.version.load(Ordering::Relaxed) >= PROTECTED_TOKENS_SINCE)
+    }
+
+    /// A version in force that this build does not know; `None` if it knows them all.
+    pub(crate) fn unknown(&self) -> Option<u32> {
+        let versions = self.shards.iter().map(|shard| shard.version.load(Ordering::Relaxed));
+        versions.filter(|version| *version > PROTOCOL_VERSION_NEWEST).max()
     }
 
     fn of(&self, shard: ShardId) -> Option<&ShardVersion> {
-        self.0.get(usize::from(shard.0))
+        self.shards.get(usize::from(shard.0))
     }
 }
 
@@ -74,17 +94,21 @@ mod tests {
 
     #[test]
     fn a_shard_has_what_its_own_replies_name_and_not_those_of_another() {
-        let versions = ProtocolVersions::new(ShardCount(NonZeroU16::new(2).unwrap()));
+        let keys = CardKeys::default();
+        let versions = ProtocolVersions::new(ShardCount(NonZeroU16::new(2).unwrap()), keys.clone(), false);
         let has = |shard| (versions.has_nonces(ShardId(shard)), versions.takes_protected_tokens(ShardId(shard)));
-        assert_eq!([has(0), has(1)], [(false, true); 2], "before a reply");
+        assert_eq!([has(0), has(1)], [(false, None); 2], "before a reply");
         versions.learn(&reply(1, 2));
+        assert_eq!([has(0), has(1)], [(false, None), (false, Some(false))], "shard 0 is silent");
+        assert!(!keys.are_needed(), "no shard takes protected tokens");
         versions.learn(&reply(0, 3));
-        assert_eq!([has(0), has(1)], [(true, true), (false, false)], "only shard 0 is at version 3");
+        assert_eq!([has(0), has(1)], [(true, Some(true)), (false, Some(false))], "only shard 0 is at version 3");
+        assert!(keys.are_needed());
         versions.learn(&ReplyRecord { id: None, ..reply(1, 3) });
         versions.learn(&reply(7, 3));
-        assert_eq!(has(1), (false, false), "a record of no shard, or of one that does not exist");
+        assert_eq!(has(1), (false, Some(false)), "a record of no shard, or of one that does not exist");
         versions.learn(&reply(1, 3));
         versions.learn(&reply(0, 2));
-        assert_eq!([has(0), has(1)], [(true, true); 2], "a version never falls");
+        assert_eq!([has(0), has(1)], [(true, Some(true)); 2], "a version never falls");
     }
 }

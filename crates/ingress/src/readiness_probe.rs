@@ -96,15 +96,17 @@ mod tests {
     use twqr_card_keys::CardKeys;
     use twqr_journal::{Journal, Partition, Topic};
     use twqr_journal_sim::{Faults, Layout, Sim};
-    use twqr_order::Command;
+    use twqr_order::{Command, EffectId};
     use twqr_service::{Health, PartState, SystemClock};
-    use twqr_types::{ShardCount, StatusCode};
+    use twqr_types::{PayForm, RawPay, RecordedToken, ShardCount, StatusCode};
     use twqr_wire::convert::{ReplyContent, ReplyRecord, decode_record};
 
     use super::*;
     use crate::{
         admission::{Admission, AdmissionSettings},
         pending_calls::PendingCalls,
+        protocol_versions::ProtocolVersions,
+        refusal::Refusal,
     };
 
     /// Answers every inquiry on one shard, as its router does.
@@ -119,7 +121,13 @@ mod tests {
                         continue;
                     };
                     let correlation = query.reply_to.correlation;
-                    pending.deliver(ReplyRecord { correlation, ..ReplyRecord::broadcast(ReplyContent::NotFound) });
+                    pending.deliver(ReplyRecord {
+                        correlation,
+                        id: Some(EffectId { shard: ShardId(shard as u16), offset: record.offset, n: 0 }),
+                        protocol_version: 2,
+                        in_progress_code: Some(StatusCode::FISC_ABNORMAL),
+                        ..ReplyRecord::broadcast(ReplyContent::NotFound)
+                    });
                 }
             }
         })
@@ -131,10 +139,11 @@ mod tests {
         let shards = ShardCount(NonZeroU16::new(2).unwrap());
         let settings = AdmissionSettings { delay: Duration::from_millis(100), limit_min: 8, limit_max: 100 };
         let (admission, _to_measure) = Admission::new(settings, shards);
+        let versions = ProtocolVersions::new(shards, CardKeys::default(), false);
         let router = RouterClient {
             journal: sim.session("ingress-0"),
             shards,
-            pending: PendingCalls::new(0, shards, 100, StatusCode::FISC_ABNORMAL, admission.clone()),
+            pending: PendingCalls::new(0, versions, 100, StatusCode::FISC_ABNORMAL, admission.clone()),
             admission,
             clock: Arc::new(SystemClock),
             card_keys: CardKeys::default(),
@@ -150,8 +159,32 @@ mod tests {
         let silent = "these shards do not answer, is a router running? 0".to_owned();
         assert_eq!(health.report()["ingress"], PartState::Degraded(silent));
         assert!(health.is_ready());
+        // The router of a silent shard may be of an older build, which cannot read a protected
+        // token, and a token in the clear cannot be taken back.
+        let (of_silent, of_other) = (payment_on(ShardId(0), shards), payment_on(ShardId(1), shards));
+        assert_eq!(router.protect_payment(&of_silent).unwrap_err(), Refusal::NotAccepted);
+        assert_eq!(router.protect_cancel(&of_silent).unwrap_err(), Refusal::NotAccepted);
+        let is_clear = |form: PayForm| matches!(form.card_token, RecordedToken::Clear(_));
+        assert!(is_clear(router.protect_payment(&of_other).unwrap()), "its shard is at version 2");
         answer(&sim, &router, 0);
         probing.await.unwrap();
         assert_eq!(health.report()["ingress"], PartState::Ready);
+        assert!(is_clear(router.protect_payment(&of_silent).unwrap()));
+    }
+
+    /// A payment whose order is on this shard.
+    fn payment_on(shard: ShardId, shards: ShardCount) -> PayForm {
+        let payment = |number: u32| {
+            let raw = RawPay {
+                merchant_id: "M1".into(),
+                merchant_trade_no: number.to_string(),
+                store_id: "S1".into(),
+                card_token: "22abcdefghijklmnop".into(),
+                trade_amount: 120,
+                ..RawPay::default()
+            };
+            PayForm::parse(raw).unwrap()
+        };
+        (0..1_000).map(payment).find(|form| form.key.shard(shards) == shard).unwrap()
     }
 }

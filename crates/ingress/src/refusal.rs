@@ -9,7 +9,7 @@ use tracing::warn;
 use twqr_access::AccessRefusal;
 use twqr_card_keys::NoKey;
 use twqr_journal::JournalError;
-use twqr_types::{Field, Violations};
+use twqr_types::{Field, ShardId, Violations};
 
 /// Whose limit a call is beyond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +99,13 @@ impl Refusal {
     /// A key is missing without which the card token would be in the log for all to read.
     pub(crate) fn unprotected(lacking: &NoKey) -> Self {
         warn!(%lacking, "a call was refused");
+        Self::NotAccepted
+    }
+
+    /// The shard has not answered since this process started, so it is unknown whether its router
+    /// reads protected card tokens.
+    pub(crate) fn silent_shard(shard: ShardId) -> Self {
+        warn!(shard = shard.0, "a call was refused: its shard has not answered yet");
         Self::NotAccepted
     }
 

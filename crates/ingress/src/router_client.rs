@@ -106,16 +106,17 @@ impl RouterClient {
     }
 
     /// Protects the card token, unless older builds take part at the order's shard, which cannot
-    /// read a protected one.
-    /// Without a key the request is refused before anything is accepted.
+    /// read a protected one. Without a key, or while the shard has not answered since this process
+    /// started, the request is refused before anything is accepted.
     fn protect(
         &self,
         form: &PayForm,
         protect: impl FnOnce(&CardToken) -> Result<ProtectedToken, NoKey>,
     ) -> Result<PayForm, Refusal> {
         let shard = form.key.shard(self.shards);
+        let takes_protected = self.pending.versions.takes_protected_tokens(shard);
         let card_token = match &form.card_token {
-            RecordedToken::Clear(token) if self.pending.versions.takes_protected_tokens(shard) => {
+            RecordedToken::Clear(token) if takes_protected.ok_or_else(|| Refusal::silent_shard(shard))? => {
                 RecordedToken::Protected(Box::new(protect(token).map_err(|lacking| Refusal::unprotected(&lacking))?))
             }
             RecordedToken::Clear(_) | RecordedToken::Protected(_) => form.card_token.clone(),

@@ -10,7 +10,8 @@ use support::{Stage, order, paid, payment, settings};
 use tonic::Code;
 use twqr_card_keys::CardKeys;
 use twqr_ingress::Settings;
-use twqr_order::EffectId;
+use twqr_order::{EffectId, PROTOCOL_VERSION_NEWEST};
+use twqr_service::{Clock, SystemClock};
 use twqr_types::{PayForm, RecordedToken, ShardId, StatusCode};
 use twqr_wire::{
     convert::{ReplyRecord, encode_reply_record},
@@ -45,6 +46,20 @@ async fn a_token_is_protected_once_every_router_reads_it() {
     assert!(!is_protected(pay(&stage, "3", 3).await));
     assert!(is_protected(pay(&stage, "4", 3).await), "the policy is at version 3");
     assert!(is_protected(pay(&stage, "5", 0).await), "a version never falls");
+}
+
+#[tokio::test]
+async fn an_ingress_needs_keys_from_the_first_reply_of_version_3_on_and_knows_no_later_version() {
+    let card_keys = CardKeys::in_memory(SystemClock.now(), 1);
+    let stage = Stage::open(Settings { card_keys: card_keys.clone(), ..settings() }).await;
+    pay(&stage, "1", 2).await;
+    assert!(!card_keys.are_needed());
+    pay(&stage, "2", 3).await;
+    assert!(card_keys.are_needed() && stage.health.is_ready());
+    pay(&stage, "3", PROTOCOL_VERSION_NEWEST + 1).await;
+    stage.until(|stage| !stage.health.is_ready()).await;
+    let report = format!("{:?}", stage.health.report());
+    assert!(report.contains("use a newer build"), "{report}");
 }
 
 #[tokio::test]

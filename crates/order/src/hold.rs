@@ -49,6 +49,9 @@ pub struct Alive {
     pub by: Process,
     /// Whether the holder leaves, and waits for a process that declares its intent.
     pub is_leaving: bool,
+    /// The newest protocol version that the build of that process knows; 0 of a build that does not
+    /// say.
+    pub protocol_known: u32,
 }
 
 impl Alive {

@@ -113,7 +113,7 @@ pub async fn run(settings: Settings, journal: Arc<dyn Journal>, context: Context
         let (settings, links) = (settings.clone(), links.clone());
         move |index| shard_keeper::check_log(index, settings.clone(), links.clone())
     };
-    let member = TopicMember { journal, topic: Topic::Orders, member: settings.member.clone() };
+    let member = TopicMember::new(journal, Topic::Orders, settings.member.clone());
     let part = |index: u32| format!("router/shard-{index}");
     let keep = move |held| shard_keeper::keep(held, settings.clone(), links.clone());
     tokio::select! {

@@ -64,7 +64,11 @@ async fn a_late_claim_that_does_not_count_stops_no_owner() {
     let late = append_late(&sim, claim(first + 1)).await;
     // Its author believes that it counts, and says so.
     let by = Process { name: "late".into(), nonce: 99 };
-    append_late(&sim, HoldRecord::Alive(Alive { claim: late, position: late, by, is_leaving: false })).await;
+    append_late(
+        &sim,
+        HoldRecord::Alive(Alive { claim: late, position: late, by, is_leaving: false, protocol_known: 3 }),
+    )
+    .await;
     pay(&*sim.session("ingress"), "T1").await;
     for _ in 0..300 {
         assert!(owner.health.is_ready(), "{:?}", owner.health.report());
@@ -89,7 +93,11 @@ async fn a_router_whose_watch_took_its_claim_for_valid_finds_out_and_claims_agai
     // way when its author died; it does not tell that its author had read the late claim.
     let late = append_late(&sim, claim(epoch + 1)).await;
     let by = Process { name: "router-0".into(), nonce: 98 };
-    append_late(&sim, HoldRecord::Alive(Alive { claim: epoch, position: late, by, is_leaving: false })).await;
+    append_late(
+        &sim,
+        HoldRecord::Alive(Alive { claim: epoch, position: late, by, is_leaving: false, protocol_known: 3 }),
+    )
+    .await;
     let second = start(&sim, "router-1");
     pause(10_000).await;
     let claims = claims(&sim);

@@ -14,6 +14,14 @@ use tokio_util::sync::CancellationToken;
 /// The name of the part that reports the wall clock. A process whose clock is wrong is never ready,
 /// whatever its deciding part says.
 pub const CLOCK_PART: &str = "clock";
+/// The name of the part that reports the card keys. A process that needs some and has none is never
+/// ready either.
+pub const CARD_KEYS_PART: &str = "card-keys";
+/// The name of the part that reports whether this build knows the protocol version in force. A
+/// process that does not is never ready either.
+pub const PROTOCOL_PART: &str = "protocol";
+/// The parts that decide beside the deciding part.
+const DECIDING_BESIDE: [&str; 3] = [CLOCK_PART, CARD_KEYS_PART, PROTOCOL_PART];
 
 /// The health of all parts of one process.
 #[derive(Clone, Debug, Default)]
@@ -53,7 +61,7 @@ impl Health {
     /// Adds a part under a name such as `router/shard-3`.
     pub fn part(&self, name: impl Into<String>) -> Part {
         let part = Part { health: self.clone(), name: name.into() };
-        part.report(starting());
+        part.set(starting());
         part
     }
 
@@ -103,8 +111,9 @@ impl Health {
         self.leaving.cancelled().await;
     }
 
-    /// Whether the deciding part and the clock are ready or degraded. Without a deciding part:
-    /// whether there is at least one part, and all are. Never while the process leaves.
+    /// Whether the deciding part and those that decide beside it are ready or degraded. Without a
+    /// deciding part: whether there is at least one part, and all are. Never while the process
+    /// leaves.
     pub fn is_ready(&self) -> bool {
         self.is_ready_with(&self.lock())
     }
@@ -120,7 +129,10 @@ impl Health {
         }
         let works = |state: &PartState| !matches!(state, PartState::NotReady(_));
         match self.deciding.get() {
-            Some(deciding) => parts.get(deciding).is_some_and(works) && parts.get(CLOCK_PART).is_none_or(works),
+            Some(deciding) => {
+                let beside_work = DECIDING_BESIDE.iter().all(|part| parts.get(*part).is_none_or(works));
+                parts.get(deciding).is_some_and(works) && beside_work
+            }
             None => !parts.is_empty() && parts.values().all(works),
         }
     }
@@ -158,20 +170,21 @@ fn starting() -> PartState {
 impl Part {
     /// Reports that the part does its work.
     pub fn ready(&self) {
-        self.report(PartState::Ready);
+        self.set(PartState::Ready);
     }
 
     /// Reports that the part does less than it should, and why; the process may count as ready.
     pub fn degraded(&self, why: impl Into<String>) {
-        self.report(PartState::Degraded(why.into()));
+        self.set(PartState::Degraded(why.into()));
     }
 
     /// Reports that the part does not do its work now, and why.
     pub fn not_ready(&self, why: impl Into<String>) {
-        self.report(PartState::NotReady(why.into()));
+        self.set(PartState::NotReady(why.into()));
     }
 
-    fn report(&self, state: PartState) {
+    /// Reports this state.
+    pub fn set(&self, state: PartState) {
         self.health.change(|parts| drop(parts.insert(self.name.clone(), state)));
     }
 
@@ -249,10 +262,12 @@ mod tests {
         front.degraded("a shard is silent");
         shard.not_ready("its rules cannot be read");
         assert!(health.is_ready());
-        let clock = health.side_part(CLOCK_PART);
-        clock.not_ready("it is 5 s ahead");
-        assert!(!health.is_ready());
-        clock.ready();
+        for name in [CLOCK_PART, CARD_KEYS_PART, PROTOCOL_PART] {
+            let needed = health.side_part(name);
+            needed.not_ready("it is wrong");
+            assert!(!health.is_ready(), "{name}");
+            needed.ready();
+        }
         health.deciding_part("ingress").ready();
         front.not_ready("shutting down");
         assert!(!health.is_ready());

@@ -37,7 +37,7 @@ pub use core_dumps::forbid_core_dumps;
 pub use gathered_writes::{GatheredWrites, GatheringConnector};
 pub use grpc::{EndsWithConnection, GrpcSettings, grpc_server, serve_grpc};
 pub use grpc_health::{GrpcHealth, grpc_health};
-pub use health::{CLOCK_PART, Health, Part, PartState};
+pub use health::{CARD_KEYS_PART, CLOCK_PART, Health, PROTOCOL_PART, Part, PartState};
 pub use http::serve_http;
 pub use issuer_metrics::{ISSUERS_MAX, IssuerMetrics, OTHER_ISSUERS};
 pub use listen::Limits;

@@ -5,6 +5,7 @@ mod change;
 mod closing;
 mod measured;
 mod merchants;
+mod older_builds;
 mod policy;
 mod replay;
 mod settlement;

@@ -28,7 +28,7 @@ const PART_STATE: Metric = Metric {
     unit: "1",
     labels: &["part"],
     meaning: "The state of each part of the health report: 0 ready, 1 degraded, 2 not ready",
-    action: "Alert PartDegraded: /readyz gives the reason",
+    action: "Alert PartDegraded, and CardKeysMissing on card-keys: /readyz gives the reason",
 };
 const DATA_DIR_AVAILABLE: Metric = Metric {
     name: "twqr_data_dir_available_bytes",

@@ -16,6 +16,7 @@ mod forms;
 mod holds;
 mod hop_times;
 mod ids;
+mod known_protocols;
 mod listings;
 mod movement;
 mod nonce;
@@ -40,6 +41,7 @@ pub use fault::RecordFault;
 pub use forms::{pay_form, raw_cancel, raw_pay, raw_query, raw_refund};
 pub use holds::HeldTopic;
 pub use hop_times::{HopTimes, with_hops};
+pub use known_protocols::{KnownProtocol, ShownProcess};
 pub use listings::{decode_listing_change, encode_listing_change};
 pub use operators::{
     listing_change_from, listing_change_out, order_from, order_out, policy_change_from, policy_change_out,

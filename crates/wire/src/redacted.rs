@@ -52,6 +52,7 @@ mod tests {
             version: 1,
             at_ms: 0,
             hops: None,
+            protocol_known: 0,
             body: Some(bus::orders_record::Body::Pay(bus::Pay {
                 request: Some(request.clone()),
                 reply_to: None,

@@ -1,8 +1,9 @@
 //! Runs a worker: holds task partitions of its topic.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use tracing::{info, warn};
+use tracing::{error, info, warn};
+use twqr_card_keys::Hour;
 use twqr_consumer::{Held, HoldEnd, TopicMember, hold_partitions};
 use twqr_journal::{Journal, Partition};
 use twqr_service::Context;
@@ -11,6 +12,7 @@ use crate::{
     error::Error,
     metrics,
     partition::{Ended, Holder},
+    sealed_tokens,
     settings::Settings,
 };
 
@@ -26,15 +28,41 @@ pub async fn run(settings: Settings, journal: Arc<dyn Journal>, context: Context
     let (topic, member) = (settings.topic, settings.member.clone());
     let part = move |index| format!("{}/{index}", topic.name());
     let hold = {
-        let (journal, context) = (journal.clone(), context.clone());
+        let (settings, journal, context) = (settings.clone(), journal.clone(), context.clone());
         move |held| hold_partition(held, settings.clone(), journal.clone(), context.clone())
     };
     let check = {
-        let journal = journal.clone();
-        move |index| Holder::check_log(journal.clone(), Partition { topic, index })
+        let (journal, keys, clock) = (journal.clone(), settings.card_keys.clone(), context.clock.clone());
+        move |index| {
+            let (journal, keys, now) = (journal.clone(), keys.clone(), clock.now());
+            async move {
+                let partition = Partition { topic, index };
+                if keys.present().lacks_sealing(Hour::of(now)).is_some() {
+                    sealed_tokens::note_need(&*journal, partition, &keys).await?;
+                }
+                Holder::check_log(journal, partition).await
+            }
+        }
     };
-    hold_partitions(TopicMember { journal, topic, member }, &context, part, check, hold).await?;
-    Ok(())
+    let yields = {
+        let (keys, clock) = (settings.card_keys.clone(), context.clock.clone());
+        Arc::new(move || keys.cannot_open(clock.now()))
+    };
+    let member = TopicMember { yields, ..TopicMember::new(journal, topic, member) };
+    tokio::select! {
+        ended = hold_partitions(member, &context, part, check, hold) => Ok(ended?),
+        never = wake_with_keys(&settings) => match never {},
+    }
+}
+
+/// Lets the transfers that wait look whether their card keys have arrived, whenever there are new
+/// keys.
+async fn wake_with_keys(settings: &Settings) -> Infallible {
+    let (mut replaced, waiting) = (settings.card_keys.replaced(), settings.lanes.freed());
+    while replaced.changed().await.is_ok() {
+        waiting.notify_waiters();
+    }
+    std::future::pending().await
 }
 
 /// Holds one partition by one claim.
@@ -52,6 +80,11 @@ async fn hold_partition(held: Held, settings: Settings, journal: Arc<dyn Journal
     match ended {
         Ok(Ended::Released) => info!(%partition, claim, "the partition was released to another worker"),
         Ok(Ended::Superseded) => warn!(%partition, claim, "another worker claimed the partition"),
+        Err(error @ Error::NewerProtocol(_)) => {
+            error!(%partition, claim, %error, "the partition is left to other workers");
+            part.not_ready(error.to_string());
+            return HoldEnd::Final;
+        }
         Err(error) => {
             warn!(%partition, claim, %error, "the holder stopped; claiming the partition again");
             return HoldEnd::Failed;

@@ -18,6 +18,7 @@ mod metrics;
 mod obstacle;
 mod partition;
 mod read_position;
+mod sealed_tokens;
 mod settings;
 
 pub use crate::metrics::METRICS;

@@ -111,8 +111,8 @@ const NOT_MADE: Metric = Metric {
     unit: "calls",
     labels: &["issuer", "purpose", "reason"],
     meaning: "Transfers that were not sent and inquiries that were not made, by reason",
-    action: "Transfers: alert TransfersNotSent, these payments fail. Inquiries with budget_used_up: alert \
-             InquiryBudgetExhausted",
+    action: "Transfers: alert TransfersNotSent, these payments fail; with sealed_token or card_key_missing: alert \
+             CardTokensNotOpened. Inquiries with budget_used_up: alert InquiryBudgetExhausted",
 };
 const RESENT: Metric = Metric {
     name: "twqr_worker_resent_transfers_total",

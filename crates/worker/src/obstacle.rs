@@ -27,13 +27,15 @@ pub(crate) enum Obstacle {
     PartitionFull,
     /// The issuer's budget of inquiries is used up for now.
     BudgetUsedUp,
-    /// The card token of the charge cannot be opened.
+    /// The card token of the charge cannot be opened, and never can.
     SealedToken,
+    /// The key of the card token did not arrive before `send_by` had passed.
+    CardKeyMissing,
 }
 
 impl Obstacle {
     /// Every obstacle, in the order of their numbers.
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::WrongClock,
         Self::Late,
         Self::LateInQueue,
@@ -47,6 +49,7 @@ impl Obstacle {
         Self::PartitionFull,
         Self::BudgetUsedUp,
         Self::SealedToken,
+        Self::CardKeyMissing,
     ];
 
     /// The reason in an outcome.
@@ -63,7 +66,8 @@ impl Obstacle {
             Self::CircuitOpen => "the issuer has not answered lately; its circuit is open",
             Self::LaneFull => "too many calls to the issuer are in flight, and its queue is full",
             Self::PartitionFull => "too many tasks wait for their issuers",
-            Self::SealedToken => "its card token cannot be opened here",
+            Self::SealedToken => "its card token cannot be opened",
+            Self::CardKeyMissing => "the key of its card token is missing here",
             Self::BudgetUsedUp => "the issuer's budget of inquiries is used up for now",
         }
     }
@@ -84,6 +88,7 @@ impl Obstacle {
             Self::PartitionFull => "partition_full",
             Self::BudgetUsedUp => "budget_used_up",
             Self::SealedToken => "sealed_token",
+            Self::CardKeyMissing => "card_key_missing",
         }
     }
 }

@@ -140,6 +140,10 @@ impl Holder {
                     self.held.signs.leave();
                 }
                 () = self.held.signs.due(), if self.stage == Stage::Working => {
+                    if release_at.is_none() {
+                        // Charges wait here, but another worker may have the keys.
+                        self.held.signs.invite(self.settings.card_keys.cannot_open(self.clock.now()));
+                    }
                     // Our claim counts, however far behind it the oldest unfinished task is.
                     let position = self.read.next().max(self.holding.own() + 1);
                     self.held.signs.show(position);
@@ -164,7 +168,7 @@ impl Holder {
                 () = place_freed, if self.queue.len() > 0 => {}
                 records = self.reader.next(BATCH_RECORDS_MAX), if reads => {
                     for record in records? {
-                        self.on_record(record);
+                        self.on_record(record)?;
                         if matches!(self.stage, Stage::Ending(_)) {
                             break;
                         }

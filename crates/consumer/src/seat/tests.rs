@@ -62,7 +62,7 @@ impl Stage {
                     ended
                 }
             };
-            let member = TopicMember { journal, topic: Topic::Orders, member: name };
+            let member = TopicMember::new(journal, Topic::Orders, name);
             let check = |_| async { Ok::<_, String>(()) };
             hold_partitions(member, &context, |_| "shard".to_owned(), check, hold).await
         });

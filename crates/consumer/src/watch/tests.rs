@@ -40,7 +40,7 @@ impl TimedWatch {
     }
 
     fn alive(&mut self, claim: Offset, position: Offset) {
-        let alive = Alive { claim, position, by: process("holder"), is_leaving: false };
+        let alive = Alive { claim, position, by: process("holder"), is_leaving: false, protocol_known: 3 };
         self.read(position, &HoldRecord::Alive(alive));
     }
 
@@ -77,6 +77,54 @@ fn a_silent_holder_is_doubted_and_then_replaced() {
     let (claimed_ms, action) = stage.next_action(5_000).unwrap();
     assert_eq!(action, Action::Claim { replaces: Some(7) });
     assert!((300..=350).contains(&(claimed_ms - doubted_ms)), "{claimed_ms}");
+}
+
+/// A process that yields asks no living holder, and takes a partition only once others had the time
+/// to.
+#[test]
+fn a_process_that_yields_leaves_a_partition_to_every_other_process() {
+    let claimed = |begin: fn() -> TimedWatch, yields| {
+        let mut stage = begin();
+        stage.watch.set_yields(yields);
+        loop {
+            match stage.next_action(10_000) {
+                Some((_, Action::Doubt)) => stage.doubt("a"),
+                Some((at_ms, Action::Claim { .. })) => return at_ms,
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    let silent = || TimedWatch::of_living_holder("a");
+    let released = || {
+        let mut stage = TimedWatch::of_living_holder("a");
+        stage.read(9, &HoldRecord::Release { claim: 7 });
+        stage
+    };
+    let vacant = || {
+        let mut stage = TimedWatch::begin("a", SHARD, Known { is_vacant: true, ..Known::default() });
+        stage.watch.want(stage.now(), true);
+        stage
+    };
+    let never_held = || {
+        let mut stage = TimedWatch::begin("a", SHARD, Known::default());
+        stage.watch.want(stage.now(), true);
+        stage
+    };
+    for begin in [silent, released, vacant, never_held] as [fn() -> TimedWatch; 4] {
+        let (soon_ms, late_ms) = (claimed(begin, false), claimed(begin, true));
+        assert!(soon_ms + 1_900 <= late_ms && late_ms <= soon_ms + 2_100, "{soon_ms} {late_ms}");
+    }
+    let mut asking = TimedWatch::of_living_holder("a");
+    asking.watch.set_yields(true);
+    asking.watch.want(asking.now(), true);
+    asking.read(
+        9,
+        &HoldRecord::Alive(Alive { claim: 7, position: 9, by: process("holder"), is_leaving: true, protocol_known: 3 }),
+    );
+    assert_eq!(asking.next_action(500), None);
+    asking.watch.set_yields(false);
+    asking.alive(7, 60);
+    assert_eq!(asking.next_action(100).map(|(_, action)| action), Some(Action::Intend));
 }
 
 #[test]
@@ -165,7 +213,7 @@ fn signs_of_life_for_a_claim_that_does_not_count_matter_only_once_their_author_h
     stage.alive(20, 21);
     assert_eq!(stage.watch.known.newest, Some(20), "it knows more than a watch that began later");
     let mut stage = TimedWatch::begin("a", SHARD, Known { newest: Some(7), ..Known::default() });
-    let unproven = Alive { claim: 20, position: 20, by: process("holder"), is_leaving: false };
+    let unproven = Alive { claim: 20, position: 20, by: process("holder"), is_leaving: false, protocol_known: 3 };
     stage.read(21, &HoldRecord::Alive(unproven));
     assert_eq!(stage.watch.known.newest, Some(20), "this watch has not read the claim");
 }
@@ -175,7 +223,7 @@ fn a_process_does_not_take_its_own_earlier_signs_for_another_holder() {
     let known = Known { newest: Some(7), shows_signs: true, ..Known::default() };
     let mut stage = TimedWatch::begin("a", SHARD, known);
     assert!(!stage.claim(20, Some(6)), "our claim, which does not count");
-    let own = Alive { claim: 20, position: 20, by: process("a"), is_leaving: false };
+    let own = Alive { claim: 20, position: 20, by: process("a"), is_leaving: false, protocol_known: 3 };
     stage.read(21, &HoldRecord::Alive(own));
     assert_eq!(stage.next_action(5_000).unwrap().1, Action::Doubt);
     stage.doubt("a");
@@ -224,7 +272,7 @@ fn a_released_partition_is_claimed_at_once_and_first_by_the_process_that_asked()
 fn a_holder_that_leaves_is_asked_by_one_process() {
     for other_asks in [false, true] {
         let mut stage = TimedWatch::of_living_holder("a");
-        let leaving = Alive { claim: 7, position: 9, by: process("holder"), is_leaving: true };
+        let leaving = Alive { claim: 7, position: 9, by: process("holder"), is_leaving: true, protocol_known: 3 };
         stage.read(9, &HoldRecord::Alive(leaving));
         if other_asks {
             stage.read(10, &HoldRecord::Intent(process("b")));

@@ -15,7 +15,10 @@ use twqr_wire::{
     ops::{ApplyPolicyRequest, GetPolicyResponse, PolicyHistoryEntry, ShardPolicy},
 };
 
-use super::change::{Actor, ChangeTimes, DOMAIN, append_changes, conflict, invalid_arguments, text_violations};
+use super::{
+    change::{Actor, ChangeTimes, DOMAIN, append_changes, conflict, invalid_arguments, text_violations},
+    older_builds,
+};
 use crate::policies::{Policies, newest, version};
 
 /// The ErrorInfo reason if the change may be written, but no decision on it was read in time.
@@ -71,6 +74,9 @@ impl PolicyEditor {
             return Err(conflict(change.version.saturating_sub(1), newest_version));
         }
         let protocol_in_force = versions.newest().map_or(0, |newest| newest.policy.protocol_version);
+        if change.policy.protocol_version > protocol_in_force {
+            older_builds::refuse_if_any(&self.journal, change.policy.protocol_version).await?;
+        }
         change.policy.protocol_version = change.policy.protocol_version.max(protocol_in_force);
         if change.policy.accepted_merchants != AcceptedMerchants::InPolicy && !change.policy.takes_listings() {
             let problem = "needs protocol_version = 2: raise it in the same change, or before";

@@ -3,15 +3,14 @@
 
 use std::sync::Arc;
 
-use tracing::{error, warn};
-use twqr_card_keys::{CardKeys, Hour, KeyDirectory, KeySet, KeySource, follow, keep_renewed};
+use tracing::error;
+use twqr_card_keys::{AwaitedKey, CardKeys, Hour, KeyDirectory, KeySource, follow, keep_renewed};
 use twqr_config::Config;
-use twqr_service::{CancellationToken, Clock, Health, Part};
+use twqr_service::{CARD_KEYS_PART, CancellationToken, Clock, Health, PartState};
+use twqr_types::UnixMs;
 
 use super::{Running, Service};
 
-/// The part in the health report.
-const HEALTH_PART: &str = "card-keys";
 /// Below so many hours of keys ahead, an operator must look: their renewal has stopped.
 const HOURS_LEFT_LOW: i64 = 12;
 
@@ -31,13 +30,8 @@ pub(super) async fn open(
     if !services.iter().any(needs_keys) {
         return Ok(keys);
     }
-    let part = health.side_part(HEALTH_PART);
-    let Some(path) = config.card_keys_dir() else {
-        warn!("card_keys_dir is empty: from protocol version 3 on, no payment can be taken or sent without card keys");
-        part.degraded("card_keys_dir is empty");
-        return Ok(keys);
-    };
-    let directory = KeyDirectory::new(path);
+    let part = health.side_part(CARD_KEYS_PART);
+    let directory = KeyDirectory::new(config.card_keys_dir().unwrap_or_default());
     let is_own = config.own_card_keys_dir().is_some();
     let (read, at) = (directory.clone(), clock.now());
     let read = tokio::task::spawn_blocking(move || {
@@ -56,8 +50,13 @@ pub(super) async fn open(
         Err(fault) if is_own => return Err(fault.into()),
         Err(fault) => error!(%fault, "the card keys cannot be read; they are read as soon as they are there"),
     }
-    let (followed, now) = (keys.clone(), clock.clone());
-    report(&part, &keys.present(), Hour::of(now.now()));
+    let report = {
+        let (keys, clock) = (keys.clone(), clock.clone());
+        let process = KeyUser { place: place(config), protects: services.contains(&Service::Ingress) };
+        move || part.set(process.state(&keys, clock.now()))
+    };
+    report();
+    let followed = keys.clone();
     running.spawn(async move {
         let source: Arc<dyn KeySource> = Arc::new(directory.clone());
         let renewing =
@@ -65,20 +64,61 @@ pub(super) async fn open(
         tokio::select! {
             () = stop.cancelled() => Ok(()),
             () = renewing => Ok(()),
-            () = follow(source, followed, |keys| report(&part, keys, Hour::of(now.now()))) => Ok(()),
+            () = follow(source, followed, report) => Ok(()),
         }
     });
     Ok(keys)
 }
 
-fn report(part: &Part, keys: &KeySet, hour: Hour) {
-    let hours_left = keys.hours_left(hour);
-    match keys.lacks(hour) {
-        Some(lacking) => part.degraded(lacking),
-        None if hours_left < HOURS_LEFT_LOW => {
-            part.degraded(format!("there are sealing keys for {hours_left} further hours only; see `twqr keys renew`"));
+/// Where the keys of a process must be, for operators.
+fn place(config: &Config) -> String {
+    match config.card_keys_dir() {
+        Some(path) => format!("card_keys_dir {}", path.display()),
+        None => "card_keys_dir is empty, set it to the directory of the keys".to_owned(),
+    }
+}
+
+/// What a process does with keys.
+struct KeyUser {
+    /// Where its keys must be.
+    place: String,
+    /// Whether it protects tokens, and not only opens them.
+    protects: bool,
+}
+
+impl KeyUser {
+    /// The state of the process' part: not ready if it cannot do its work for payments any more.
+    fn state(&self, keys: &CardKeys, now: UnixMs) -> PartState {
+        let (present, hour, place) = (keys.present(), Hour::of(now), &self.place);
+        let lacking = if self.protects { present.lacks(hour) } else { present.lacks_sealing(hour) };
+        if let Some(lacking) = lacking {
+            let why = format!(
+                "{place}: {lacking}; let this process read the keys that the others have, see `twqr keys list` and \
+                 `twqr keys renew`"
+            );
+            return if keys.are_needed() { PartState::NotReady(why) } else { PartState::Degraded(why) };
         }
-        None => part.ready(),
+        match keys.awaited(now) {
+            Some(AwaitedKey { name, hour_is_missing: true, .. }) => {
+                return PartState::NotReady(format!(
+                    "{place}: charges wait for the sealing key {name}, and there is no key of its hour; let this \
+                     process read the keys that the ingresses have"
+                ));
+            }
+            Some(AwaitedKey { name, .. }) => {
+                return PartState::Degraded(format!(
+                    "{place}: charges wait for the sealing key {name}, which is not there; do all ingresses and \
+                     workers read the same keys?"
+                ));
+            }
+            None => {}
+        }
+        match present.hours_left(hour) {
+            left @ ..HOURS_LEFT_LOW => PartState::Degraded(format!(
+                "{place}: there are sealing keys for {left} further hours only; see `twqr keys renew`"
+            )),
+            _ => PartState::Ready,
+        }
     }
 }
 
@@ -91,12 +131,67 @@ pub(super) fn missing(config: &Config, hour: Hour) -> Option<String> {
     let Some(path) = config.card_keys_dir() else {
         return Some("card_keys_dir is empty: on Kafka every ingress and worker needs the same card keys".to_owned());
     };
-    let place = format!("card_keys_dir {}", path.display());
+    let place = place(config);
     match KeyDirectory::new(path).read() {
         Err(fault) => Some(format!("card_keys_dir: {fault}")),
         Ok((keys, faults)) => {
             let unusable = faults.first().map(ToString::to_string);
             unusable.or_else(|| keys.lacks(hour)).map(|what| format!("{place}: {what}"))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use twqr_types::{CardToken, MerchantId, MerchantTradeNo, OrderKey};
+
+    use super::*;
+
+    const NOW: UnixMs = UnixMs(1_795_941_599_000);
+
+    fn state(keys: &CardKeys, protects: bool) -> (&'static str, String) {
+        match (KeyUser { place: "card_keys_dir /keys".to_owned(), protects }).state(keys, NOW) {
+            PartState::Ready => ("ready", String::new()),
+            PartState::Degraded(why) => ("degraded", why),
+            PartState::NotReady(why) => ("not ready", why),
+        }
+    }
+
+    #[test]
+    fn a_process_without_keys_is_unready_once_tokens_are_written_under_keys() {
+        let none = CardKeys::default();
+        for protects in [true, false] {
+            assert_eq!(state(&none, protects).0, "degraded", "no token needs a key yet");
+        }
+        none.need();
+        for (protects, lacking) in [(true, "no comparison key"), (false, "no sealing key of the hour 2026112908")] {
+            let (state, why) = state(&none, protects);
+            assert_eq!(state, "not ready");
+            assert!(why.contains("card_keys_dir /keys") && why.contains(lacking) && why.contains("twqr keys"), "{why}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let directory = KeyDirectory::new(folder.path().to_owned());
+        directory.renew(NOW).unwrap();
+        none.replace(directory.read().unwrap().0);
+        assert_eq!(state(&none, true).0, "ready", "they have arrived");
+        let (token, order) = order();
+        let sealed = CardKeys::in_memory(NOW, 1).protect(&token, &order, NOW).unwrap().sealed.unwrap();
+        assert!(none.open(&sealed, &order, NOW).is_err());
+        let (state, why) = state(&none, false);
+        assert!(state == "degraded" && why.contains("the same keys"), "{state} {why}");
+    }
+
+    fn order() -> (CardToken, OrderKey) {
+        let order = OrderKey {
+            merchant_id: MerchantId::parse("M1".to_owned()).unwrap(),
+            merchant_trade_no: MerchantTradeNo::parse("1".to_owned()).unwrap(),
+        };
+        (CardToken::parse("22SECRETSECRETSECR".to_owned()).unwrap(), order)
+    }
+
+    #[test]
+    fn keys_that_end_soon_are_reported() {
+        let (state, why) = state(&CardKeys::in_memory(NOW, 3), true);
+        assert!(state == "degraded" && why.contains("3 further hours"), "{state} {why}");
     }
 }

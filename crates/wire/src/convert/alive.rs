@@ -15,11 +15,11 @@ pub(super) fn process_out(process: &Process) -> bus::Process {
 }
 
 pub(super) fn alive_from(alive: bus::Alive) -> Result<Alive, RecordFault> {
-    let bus::Alive { claim, position, by, is_leaving } = alive;
-    Ok(Alive { claim, position, by: process_from(by)?, is_leaving })
+    let bus::Alive { claim, position, by, is_leaving, protocol_known } = alive;
+    Ok(Alive { claim, position, by: process_from(by)?, is_leaving, protocol_known })
 }
 
 pub(super) fn alive_out(alive: &Alive) -> bus::Alive {
-    let Alive { claim, position, by, is_leaving } = alive;
-    bus::Alive { claim: *claim, position: *position, by: Some(process_out(by)), is_leaving: *is_leaving }
+    let Alive { claim, position, by, is_leaving, protocol_known } = alive.clone();
+    bus::Alive { claim, position, by: Some(process_out(&by)), is_leaving, protocol_known }
 }

@@ -76,7 +76,8 @@ mod tests {
     fn holds() -> Vec<HoldRecord> {
         let by = || Process { name: "router-0".into(), nonce: u64::MAX };
         let claim = |replaces| HoldRecord::Claim { owner: "router-0".into(), nonce: 5, replaces };
-        let alive = |is_leaving| HoldRecord::Alive(Alive { claim: 0, position: 9, by: by(), is_leaving });
+        let alive =
+            |is_leaving| HoldRecord::Alive(Alive { claim: 0, position: 9, by: by(), is_leaving, protocol_known: 3 });
         vec![
             claim(None),
             claim(Some(0)),

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use prost::Message;
 use twqr_order::{
-    CancelRequest, Command, HoldRecord, Nonce, Outcome, Pay, Query, Record, RefundRequest, RefundResult, ReplyTo,
-    Reserve,
+    CancelRequest, Command, HoldRecord, Nonce, Outcome, PROTOCOL_VERSION_NEWEST, Pay, Query, Record, RefundRequest,
+    RefundResult, ReplyTo, Reserve,
 };
 use twqr_types::{Amount, KeyName, OrderKey, PayForm, PosId, RefundForm, Remark, StoreId, StoreName, UnixMs};
 
@@ -216,9 +216,41 @@ fn encode<'a>(stamp: impl Into<Stamp<'a>>, body: Body) -> Bytes {
     let Stamp { at, signed_by, nonce } = stamp.into();
     let signed_by = signed_by.map_or_else(String::new, |name| name.as_str().to_owned());
     let nonce = nonce.as_ref().map(nonce_out);
-    let record =
-        bus::OrdersRecord { version: RECORD_VERSION, at_ms: at.0, signed_by, nonce, body: Some(body), hops: None };
+    let protocol_known = if replies_partition(&body).is_some() { PROTOCOL_VERSION_NEWEST } else { 0 };
+    let (version, body) = (RECORD_VERSION, Some(body));
+    let record = bus::OrdersRecord { version, at_ms: at.0, signed_by, nonce, body, hops: None, protocol_known };
     record.encode_to_vec().into()
+}
+
+/// The partition of `replies` that the ingress reads from which this request came; `None` if it is
+/// no request of a caller.
+fn replies_partition(body: &Body) -> Option<u32> {
+    let reply_to = match body {
+        Body::Pay(pay) => pay.reply_to.as_ref(),
+        Body::Query(query) => query.reply_to.as_ref(),
+        Body::Refund(refund) => refund.reply_to.as_ref(),
+        Body::Cancel(cancel) => cancel.reply_to.as_ref(),
+        Body::Claim(_)
+        | Body::Outcome(_)
+        | Body::Due(_)
+        | Body::Policy(_)
+        | Body::Reserve(_)
+        | Body::RefundResult(_)
+        | Body::Alive(_)
+        | Body::Doubt(_)
+        | Body::Release(_)
+        | Body::Intent(_)
+        | Body::CloseBooks(_)
+        | Body::Listing(_) => None,
+    };
+    reply_to.map(|reply_to| reply_to.partition)
+}
+
+/// Reads from a caller's request the partition of `replies` of its ingress, and the newest protocol
+/// version that its build knows. `None` if the record is no such request.
+pub(super) fn ingress_and_protocol(record: Bytes) -> Option<(u32, u32)> {
+    let record = bus::OrdersRecord::decode(record).ok()?;
+    Some((replies_partition(record.body.as_ref()?)?, record.protocol_known))
 }
 
 #[cfg(test)]

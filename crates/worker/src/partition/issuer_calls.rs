@@ -157,7 +157,7 @@ impl Holder {
     fn next_trial(&self) -> Option<UnixMs> {
         self.calls.as_ref()?;
         let trial = |task: &Task| self.settings.lanes.of(task.issuer, task.limits).next_trial();
-        self.queue.first().filter_map(trial).min()
+        self.queue.first_for_places().filter_map(trial).min()
     }
 
     pub(super) fn on_timeout(&mut self) {

@@ -3,23 +3,25 @@
 use tracing::info;
 use twqr_consumer::task_mark;
 use twqr_journal::{Offset, Record};
-use twqr_order::{HoldRecord, Task, TaskKind};
+use twqr_order::{HoldRecord, PROTOCOL_VERSION_NEWEST, Task, TaskKind};
 use twqr_wire::{
     convert::{TaskRecord, decode_task_record_with_hops},
     trace::TraceId,
 };
 
 use super::{Ended, Holder, Stage, transfer_queue::Transfer};
+use crate::error::Error;
 
 impl Holder {
-    pub(super) fn on_record(&mut self, record: Record) {
+    pub(super) fn on_record(&mut self, record: Record) -> Result<(), Error> {
         let offset = record.offset;
         let payload = record.entry.value.unwrap_or_default();
         let (record, hops) = match decode_task_record_with_hops(payload.clone()) {
             Ok(decoded) => decoded,
             Err(fault) => {
                 self.read.read(offset, false);
-                return self.dead_letters.write(self.partition, offset, &payload, fault);
+                self.dead_letters.write(self.partition, offset, &payload, fault);
+                return Ok(());
             }
         };
         self.read.note_witness(offset, task_mark(&record));
@@ -61,6 +63,7 @@ impl Holder {
             }
             HoldRecord::Intent(_) | HoldRecord::Alive(_) => self.read.read_sign(offset),
         }
+        Ok(())
     }
 
     /// The trace of a task in hand, for log lines.
@@ -68,7 +71,11 @@ impl Holder {
         TraceId::of_record(self.hops.of(offset).and_then(|times| times.trace), &task.key)
     }
 
-    fn on_task(&mut self, offset: Offset, task: Task) {
+    /// Fails at a task that this build may misread: it is not counted as read.
+    fn on_task(&mut self, offset: Offset, task: Task) -> Result<(), Error> {
+        if task.protocol_version > PROTOCOL_VERSION_NEWEST {
+            return Err(Error::NewerProtocol(task.protocol_version));
+        }
         self.held.signs.note_protocol(task.protocol_version);
         self.read.read(offset, true);
         let is_fresh = self.read.note_identity(task.id) && self.holding.owns(offset);
@@ -84,5 +91,6 @@ impl Holder {
             }
             TaskKind::Inquire(_) => self.inquire(offset, task),
         }
+        Ok(())
     }
 }

@@ -1,6 +1,7 @@
-//! Transfers that wait for a place in their issuer's lane, in the order of their tasks. Each waits
-//! until its `send_by`. An idempotent one also waits for a connection, and for the issuer's circuit
-//! to close; it has a queue of its own, so that the others are refused at once.
+//! Transfers that wait for a place in their issuer's lane, or for the key of their card token, in
+//! the order of their tasks. Each waits until its `send_by`. An idempotent one also waits for a
+//! connection, and for the issuer's circuit to close; it has a queue of its own, so that the others
+//! are refused at once. So have those that wait for a key: they must delay no other.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -8,7 +9,7 @@ use twqr_journal::Offset;
 use twqr_order::Task;
 use twqr_types::{Issuer, UnixMs};
 
-use crate::lanes::QueuePlace;
+use crate::{lanes::QueuePlace, obstacle::Obstacle};
 
 /// A task that moves money, on its way to the issuer.
 #[derive(Debug)]
@@ -25,11 +26,36 @@ pub(super) struct Transfer {
 #[derive(Debug)]
 pub(super) struct QueuedTransfer {
     pub(super) transfer: Transfer,
-    pub(super) place: QueuePlace,
+    pub(super) waits_for: WaitsFor,
 }
 
-/// Identifies a queue: the issuer, and whether its transfers are idempotent.
-pub(super) type QueueKey = (Issuer, bool);
+/// What a transfer waits for.
+#[derive(Debug)]
+pub(super) enum WaitsFor {
+    /// A place in flight; meanwhile it has this place in the queue of the lane.
+    Place(#[allow(dead_code, reason = "it is given back when this is dropped")] QueuePlace),
+    /// The card key with this name.
+    CardKey(Box<str>),
+}
+
+impl WaitsFor {
+    /// Why a transfer that waits for this is not sent, once its `send_by` has passed.
+    pub(super) fn when_late(&self) -> Obstacle {
+        match self {
+            Self::Place(_) => Obstacle::LateInQueue,
+            Self::CardKey(_) => Obstacle::CardKeyMissing,
+        }
+    }
+}
+
+/// Identifies a queue.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct QueueKey {
+    issuer: Issuer,
+    is_idempotent: bool,
+    /// The card key that its transfers wait for.
+    card_key: Option<Box<str>>,
+}
 
 /// The transfers that wait.
 #[derive(Debug, Default)]
@@ -51,8 +77,12 @@ impl TransferQueue {
     }
 
     fn queue_of(&mut self, queued: &QueuedTransfer) -> &mut VecDeque<QueuedTransfer> {
-        let task = &queued.transfer.task;
-        self.queues.entry((task.issuer, task.is_idempotent)).or_default()
+        let Task { issuer, is_idempotent, .. } = queued.transfer.task;
+        let card_key = match &queued.waits_for {
+            WaitsFor::Place(_) => None,
+            WaitsFor::CardKey(name) => Some(name.clone()),
+        };
+        self.queues.entry(QueueKey { issuer, is_idempotent, card_key }).or_default()
     }
 
     /// How many transfers wait.
@@ -62,27 +92,32 @@ impl TransferQueue {
 
     /// The queues that are not empty.
     pub(super) fn keys(&self) -> Vec<QueueKey> {
-        self.queues.keys().copied().collect()
+        self.queues.keys().cloned().collect()
     }
 
     /// Takes the transfer that has waited longest in a queue.
-    pub(super) fn pop(&mut self, key: QueueKey) -> Option<QueuedTransfer> {
-        let queue = self.queues.get_mut(&key)?;
+    pub(super) fn pop(&mut self, key: &QueueKey) -> Option<QueuedTransfer> {
+        let queue = self.queues.get_mut(key)?;
         let queued = queue.pop_front();
         self.len -= usize::from(queued.is_some());
         if queue.is_empty() {
-            self.queues.remove(&key);
+            self.queues.remove(key);
         }
         queued
     }
 
-    /// The transfers that are first in their queues.
-    pub(super) fn first(&self) -> impl Iterator<Item = &Task> {
-        self.queues.values().filter_map(VecDeque::front).map(|queued| &queued.transfer.task)
+    /// The transfers that wait for a place and are first in their queues.
+    pub(super) fn first_for_places(&self) -> impl Iterator<Item = &Task> {
+        let waits_for_place = |queued: &&QueuedTransfer| matches!(queued.waits_for, WaitsFor::Place(_));
+        self.first().filter(waits_for_place).map(|queued| &queued.transfer.task)
+    }
+
+    fn first(&self) -> impl Iterator<Item = &QueuedTransfer> {
+        self.queues.values().filter_map(VecDeque::front)
     }
 
     /// The earliest `send_by` of the first transfers in the queues.
     pub(super) fn next_send_by(&self) -> Option<UnixMs> {
-        self.first().map(|task| task.send_by).min()
+        self.first().map(|queued| queued.transfer.task.send_by).min()
     }
 }

@@ -1,7 +1,9 @@
 //! Sends the holder's transfers: fresh ones, and those of idempotent movements that another worker
 //! may have sent before (protocol rule P6). One that cannot be sent is reported as not sent. An
 //! idempotent one waits instead, and is reported as unknown, since another worker may send it too.
+//! One whose card token is sealed under a key that is not here waits for that key.
 
+use twqr_card_keys::CannotOpen;
 use twqr_journal::Offset;
 use twqr_order::{Task, TaskKind};
 use twqr_types::{SpendableToken, UnixMs};
@@ -10,12 +12,12 @@ use twqr_wire::hops::Hop;
 use super::{
     Ended, Holder, QUEUED_TRANSFERS_MAX, Stage,
     in_flight::TaskSummary,
-    transfer_queue::{QueuedTransfer, Transfer},
+    transfer_queue::{QueuedTransfer, Transfer, WaitsFor},
 };
 use crate::{
     answer::not_sent,
     call::Purpose,
-    lanes::{Admission, Place, QueuePlace},
+    lanes::{Admission, Place},
     obstacle::Obstacle,
 };
 
@@ -33,29 +35,29 @@ impl Holder {
         let admission = if self.calls.is_some() { lane.admit(now) } else { Admission::Refused(Obstacle::NoConnection) };
         match admission {
             Admission::Send(place) => self.transfer(transfer, place),
-            Admission::Wait(place) => self.wait(transfer, place),
+            Admission::Wait(place) => self.wait(transfer, WaitsFor::Place(place)),
             Admission::Refused(why) => match lane.take_queue_place().filter(|_| transfer.task.is_idempotent) {
-                Some(place) => self.wait(transfer, place),
+                Some(place) => self.wait(transfer, WaitsFor::Place(place)),
                 None => self.give_up(transfer, why),
             },
         }
     }
 
-    fn wait(&mut self, transfer: Transfer, place: QueuePlace) {
+    fn wait(&mut self, transfer: Transfer, waits_for: WaitsFor) {
         if self.queue.len() < QUEUED_TRANSFERS_MAX {
             self.hops.enter(transfer.offset, Hop::WorkerWait);
-            self.queue.push(QueuedTransfer { transfer, place });
+            self.queue.push(QueuedTransfer { transfer, waits_for });
         } else {
             self.give_up(transfer, Obstacle::PartitionFull);
         }
     }
 
-    /// Sends queued transfers while places in flight are free. A queued transfer that cannot
-    /// be sent any more is given up.
+    /// Sends queued transfers while places in flight are free, and those whose card key has
+    /// arrived. A queued transfer that cannot be sent any more is given up.
     pub(super) fn send_queued(&mut self) {
         let now = self.clock.now();
         for key in self.queue.keys() {
-            while let Some(queued) = self.queue.pop(key) {
+            while let Some(queued) = self.queue.pop(&key) {
                 if let Some(queued) = self.try_queued(queued, now) {
                     self.queue.push_front(queued);
                     break;
@@ -74,7 +76,13 @@ impl Holder {
             self.give_up(queued.transfer, Obstacle::WrongClock);
             return None;
         } else if now > task.send_by {
-            self.give_up(queued.transfer, Obstacle::LateInQueue);
+            self.give_up(queued.transfer, queued.waits_for.when_late());
+            return None;
+        } else if let WaitsFor::CardKey(name) = &queued.waits_for {
+            if !self.settings.card_keys.has_sealing(name) {
+                return Some(queued);
+            }
+            self.send(queued.transfer);
             return None;
         } else if self.calls.is_none() {
             Err(Obstacle::ConnectionLost)
@@ -83,7 +91,7 @@ impl Holder {
         };
         match place {
             Ok(Some(in_flight)) => {
-                drop(queued.place);
+                drop(queued.waits_for);
                 self.transfer(queued.transfer, in_flight);
             }
             Ok(None) => return Some(queued),
@@ -98,8 +106,8 @@ impl Holder {
         if self.sent.contains(&task) {
             return self.inquire(offset, task);
         }
-        if let Err(why) = self.open_token(&mut task) {
-            return self.give_up(Transfer { offset, task, is_fresh }, why);
+        if let Err(fault) = self.open_token(&mut task) {
+            return self.keep_sealed(Transfer { offset, task, is_fresh }, &fault);
         }
         match self.reserve_call() {
             Ok(slot) => {
@@ -115,17 +123,30 @@ impl Holder {
     }
 
     /// Opens the card token of a charge, just before it is sent.
-    fn open_token(&self, task: &mut Task) -> Result<(), Obstacle> {
+    fn open_token(&self, task: &mut Task) -> Result<(), CannotOpen> {
         let TaskKind::Charge(charge) = &mut task.kind else { return Ok(()) };
         let SpendableToken::Sealed(sealed) = &charge.card_token else { return Ok(()) };
-        match self.settings.card_keys.open(sealed, &task.key) {
-            Ok(token) => charge.card_token = SpendableToken::Clear(token),
-            Err(fault) => {
-                tracing::error!(trade_no = %task.trade_no, %fault, "a charge cannot be sent");
-                return Err(Obstacle::SealedToken);
+        let token = self.settings.card_keys.open(sealed, &task.key, self.clock.now())?;
+        charge.card_token = SpendableToken::Clear(token);
+        Ok(())
+    }
+
+    /// Lets a fresh charge wait whose key may still arrive here: only this holder may send it. Any
+    /// other one whose token cannot be opened is given up.
+    fn keep_sealed(&mut self, transfer: Transfer, fault: &CannotOpen) {
+        let trace_id = self.trace_id(transfer.offset, &transfer.task);
+        let trade_no = &transfer.task.trade_no;
+        match fault {
+            CannotOpen::MissingKey(name) if transfer.is_fresh => {
+                tracing::warn!(%trace_id, %trade_no, %fault, "a charge waits for the key of its card token");
+                self.wait(transfer, WaitsFor::CardKey(name.as_str().into()));
+            }
+            CannotOpen::MissingKey(_) => self.give_up(transfer, Obstacle::CardKeyMissing),
+            CannotOpen::DestroyedKey(_) | CannotOpen::Forged => {
+                tracing::error!(%trace_id, %trade_no, %fault, "a charge cannot be sent");
+                self.give_up(transfer, Obstacle::SealedToken);
             }
         }
-        Ok(())
     }
 
     /// Reports a transfer that cannot be sent. This is evidence only if it is fresh and not
