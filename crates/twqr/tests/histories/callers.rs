@@ -16,10 +16,11 @@ use std::{
 use bytes::Bytes;
 use rand::{Rng, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
+use twqr_card_keys::CardKeys;
 use twqr_journal::{Entry, Journal, Partition, Topic};
 use twqr_journal_sim::{Sim, SimSession};
 use twqr_loadgen::payments;
-use twqr_order::{Policy, ReplyTo};
+use twqr_order::{PROTECTED_TOKENS_SINCE, Policy, ReplyTo};
 use twqr_service::Clock;
 use twqr_types::{Amount, OrderKey, PayForm, RecordedToken, RefundForm, ShardCount, UnixMs};
 use twqr_wire::{
@@ -28,7 +29,7 @@ use twqr_wire::{
 };
 
 use crate::{
-    processes::card_keys,
+    key_files::{KEY_FILES, ROTATION_STEPS},
     reply_recorder::{INGRESSES, RecordedReplies, record_replies},
 };
 use cancels::OpenCancel;
@@ -66,8 +67,34 @@ pub struct Caller {
     pub cancels: Vec<OpenCancel>,
     true_policy: Policy,
     kinds: RequestKinds,
-    /// Whether the card tokens in its records are protected.
-    protects: bool,
+    /// How the card tokens are written in its records.
+    tokens: TokenForm,
+    card_keys: CardKeys,
+    /// From here on its changes of the policy raise the protocol version.
+    raises_protocol: bool,
+}
+
+/// How an ingress writes card tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenForm {
+    /// In the clear, as ingresses of earlier builds do.
+    Clear,
+    /// Under keys on every shard.
+    Protected,
+    /// Under keys on the shards whose replies have named protocol version 3.
+    AsShardsTake,
+}
+
+impl TokenForm {
+    /// That of the ingresses in the history of this seed. With [`Self::AsShardsTake`] the history
+    /// begins at an earlier protocol version, which is raised while it runs.
+    pub fn of_seed(seed: u64) -> Self {
+        match seed % 3 {
+            0 => Self::Clear,
+            1 => Self::Protected,
+            _ => Self::AsShardsTake,
+        }
+    }
 }
 
 /// What a caller requests of an order.
@@ -110,7 +137,9 @@ impl Callers {
             cancels: Vec::new(),
             true_policy,
             kinds,
-            protects: !seed.is_multiple_of(3),
+            tokens: TokenForm::of_seed(seed),
+            card_keys: CardKeys::new(KEY_FILES.rotated(0)),
+            raises_protocol: false,
         };
         let finished = done.clone();
         tokio::spawn(async move {
@@ -139,26 +168,34 @@ impl Request {
     }
 
     /// The record that an ingress writes; with card tokens in the clear before protocol version 3.
-    fn record(&self, at: UnixMs, to: ReplyTo, protects: bool) -> Bytes {
-        match self {
-            Self::Pay(form) if protects => encode_pay(at, &protected(form, at), Some(to)),
-            Self::Pay(form) => encode_pay(at, form, Some(to)),
-            Self::Refund(form) => encode_refund(at, form, Some(to)),
-            Self::Cancel(form) if protects => encode_cancel(at, &protected(form, at), Some(to)),
-            Self::Cancel(form) => encode_cancel(at, form, Some(to)),
+    fn record(&self, at: UnixMs, to: ReplyTo, keys: Option<&CardKeys>) -> Bytes {
+        match (self, keys) {
+            (Self::Pay(form), Some(keys)) => encode_pay(at, &protected(keys, form, at), Some(to)),
+            (Self::Pay(form), None) => encode_pay(at, form, Some(to)),
+            (Self::Refund(form), _) => encode_refund(at, form, Some(to)),
+            (Self::Cancel(form), Some(keys)) => encode_cancel(at, &protected(keys, form, at), Some(to)),
+            (Self::Cancel(form), None) => encode_cancel(at, form, Some(to)),
         }
     }
 }
 
-fn protected(form: &PayForm, at: UnixMs) -> PayForm {
+fn protected(keys: &CardKeys, form: &PayForm, at: UnixMs) -> PayForm {
     let RecordedToken::Clear(token) = &form.card_token else { return form.clone() };
-    let protected = card_keys().protect(token, &form.key, at).unwrap();
+    let protected = keys.protect(token, &form.key, at).unwrap();
     PayForm { card_token: RecordedToken::Protected(Box::new(protected)), ..form.clone() }
 }
 
 impl Caller {
     async fn run(mut self, requests: Vec<PayRequest>) {
-        for request in requests {
+        let count = requests.len();
+        for (number, request) in requests.into_iter().enumerate() {
+            if number > 0 && number.is_multiple_of(count.div_ceil(ROTATION_STEPS)) {
+                self.card_keys.replace(KEY_FILES.rotated(number / count.div_ceil(ROTATION_STEPS)));
+            }
+            if number == count / 2 && self.tokens == TokenForm::AsShardsTake {
+                self.raises_protocol = true;
+                self.change_policy().await;
+            }
             tokio::time::sleep(Duration::from_millis(self.random.random_range(0..900))).await;
             let form = pay_form(request).unwrap();
             let cancel_first = self.random.random_bool(0.04);
@@ -202,6 +239,18 @@ impl Caller {
         }
     }
 
+    /// Whether the tokens in records of this shard are protected.
+    fn protects_on(&self, shard: Partition) -> bool {
+        match self.tokens {
+            TokenForm::Clear => false,
+            TokenForm::Protected => true,
+            TokenForm::AsShardsTake => {
+                let version = self.replies.lock().unwrap().protocol_of_shard.get(&shard.index).copied();
+                version.is_some_and(|version| version >= PROTECTED_TOKENS_SINCE)
+            }
+        }
+    }
+
     fn shard_of(&self, key: &OrderKey) -> Partition {
         let shards = u16::try_from(self.session.partitions(Topic::Orders)).unwrap();
         let index = u32::from(key.shard(ShardCount(shards.try_into().unwrap())).0);
@@ -220,7 +269,8 @@ impl Caller {
                 self.replies.lock().unwrap().pays.insert(to.correlation);
             }
             correlations.push(to.correlation);
-            let record = request.record(self.clock.now(), to, self.protects);
+            let keys = self.protects_on(shard).then_some(&self.card_keys);
+            let record = request.record(self.clock.now(), to, keys);
             if self.session.append(shard, vec![Entry::plain(record)]).await.is_ok() {
                 break;
             }

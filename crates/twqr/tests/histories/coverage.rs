@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use twqr_journal::{Partition, Topic};
 use twqr_journal_sim::Sim;
 use twqr_order::{CancelStage, Command, Evidence, HoldRecord, Order, Payment, Phase, Record, claim_counts};
-use twqr_types::{StatusCode, UnixMs};
-use twqr_wire::convert::HeldTopic;
+use twqr_types::{RecordedToken, StatusCode, UnixMs};
+use twqr_wire::convert::{HeldTopic, decode_record};
 
 use crate::{
     log_reader::{order_records, stored_orders},
@@ -18,7 +18,7 @@ use crate::{
 pub type Coverage = BTreeMap<String, usize>;
 
 /// The situations that a full test run must meet; `HISTORIES` histories are enough for them.
-pub const REQUIRED_SITUATIONS: [&str; 30] = [
+pub const REQUIRED_SITUATIONS: [&str; 31] = [
     "books: a movement landed behind a closing",
     "books: closed",
     "cancel: nothing to reverse, all refunded",
@@ -38,6 +38,7 @@ pub const REQUIRED_SITUATIONS: [&str; 30] = [
     "orders: claimed after a release",
     "payment after its cancel",
     "policy changed",
+    "protocol version raised",
     "refund: Absent",
     "refund: Declined",
     "refund: NotSent",
@@ -85,9 +86,23 @@ pub fn count_situations(sim: &Sim, shards: u32, coverage: &mut Coverage) {
             count_of_holds(sim, Partition { topic, index }, &mut met);
         }
     }
+    if (0..shards).all(|shard| raises_protocol(sim, shard)) {
+        met("protocol version raised".to_owned());
+    }
     if newest_policy(sim, 0).is_some_and(|newest| newest.version > 1) {
         met("policy changed".to_owned());
     }
+}
+
+/// Whether the shard's log has payments in the clear, and later ones under keys.
+fn raises_protocol(sim: &Sim, shard: u32) -> bool {
+    let records = sim.records(Partition { topic: Topic::Orders, index: shard }).into_iter();
+    let mut tokens = records.filter_map(|record| match decode_record(record.entry.value?).ok()?.command {
+        Command::Pay(pay) => Some(pay.form.card_token),
+        _ => None,
+    });
+    tokens.any(|token| matches!(token, RecordedToken::Clear(_)))
+        && tokens.any(|token| matches!(token, RecordedToken::Protected(_)))
 }
 
 /// Counts how processes came to hold a partition.

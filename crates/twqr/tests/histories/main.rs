@@ -4,11 +4,13 @@
 //! What runs: two routers, two wallet workers, two FISC workers and the tracker, over the simulated
 //! journal (`twqr-journal-sim`). Behind the workers are the simulator's wallet and issuers with
 //! their ledger. Callers pay, refund, cancel, repeat requests and send contradictory ones; some
-//! change the policy or append unreadable records.
+//! change the policy or append unreadable records. A third of the histories begins before card
+//! tokens are protected, and raises the protocol version.
 //!
 //! What is injected: processes crash, pause, resume and are replaced, with their disk or without.
 //! Appends are lost, land late, or land without an acknowledgement; reads fail; topics are
 //! compacted. Connections to the issuers break; requests and answers are lost, late or repeated.
+//! Workers lose their card keys, or get that of the next hour late; comparison keys are rotated.
 //!
 //! What is checked, once the faults have stopped and no order is in progress (I1 to I7 are the
 //! invariants in `crates/ARCHITECTURE.md`):
@@ -23,6 +25,7 @@
 //! - `worker_crashes`: if only workers crash, no payment at an idempotent issuer fails for it.
 //! - `wrong_clocks`: clocks that are set wrong break no invariant, and fail no payment by the word
 //!   of a worker whose clock is wrong.
+//! - `missing_keys`: card keys that some workers lack for a while fail no payment.
 //! - `replay_check`: the routers stored and emitted exactly what a replay of the log gives, so an
 //!   order has one charge task (I1).
 //! - `coverage`: together, the histories met every situation that they are meant to test.
@@ -55,8 +58,10 @@ mod books_check;
 mod callers;
 mod coverage;
 mod invariants;
+mod key_files;
 mod ledger_check;
 mod log_reader;
+mod missing_keys;
 mod policies;
 mod processes;
 mod replay;
@@ -76,7 +81,7 @@ use twqr_simulator::{IssuerKind, KindChoice};
 use books_check::ClosedBooks;
 use callers::{Callers, RequestKinds};
 use coverage::Coverage;
-use policies::{cautious_policy, true_policy};
+use policies::{before_raise, cautious_policy, true_policy};
 use processes::{Processes, Service};
 use simulated_issuers::SimulatedIssuers;
 
@@ -119,7 +124,9 @@ async fn run_history(seed: u64, kinds: &[KindChoice], coverage: &mut Coverage) -
     let issuers = SimulatedIssuers::new(seed, kinds);
     let true_policy = true_policy(&issuers);
     let first_policy = if seed.is_multiple_of(2) { cautious_policy(&issuers) } else { true_policy.clone() };
+    let first_policy = before_raise(first_policy, seed);
     let mut processes = Processes::new(sim.clone(), issuers.clone(), first_policy, seed);
+    let mut key_faults = ChaCha8Rng::seed_from_u64(seed ^ 0x4b45_5953);
     for service in [
         Service::Router,
         Service::WalletWorker,
@@ -137,7 +144,9 @@ async fn run_history(seed: u64, kinds: &[KindChoice], coverage: &mut Coverage) -
     while tokio::time::Instant::now() < end {
         tokio::time::sleep(Duration::from_millis(random.random_range(100..4_000))).await;
         processes.disturb_one(&mut random);
+        processes.change_keys_of_one(&mut key_faults);
     }
+    processes.give_all_keys();
     sim.set_faults(Faults { session_timeout_ms: 500, ..Faults::default() });
     processes.resume_all();
     settle(&sim, layout.shards, &callers).await;

@@ -4,12 +4,13 @@ use twqr_journal::{Partition, Topic};
 use twqr_journal_sim::Sim;
 use twqr_loadgen::{ISSUERS, IssuerCodes};
 use twqr_order::{
-    Alphabet, Command, IssuerRules, Limits, POLICY_SHARD, Policy, PolicyChange, Record, Resolution, Route, RouteTarget,
+    Alphabet, Command, IssuerRules, Limits, POLICY_SHARD, PROTECTED_TOKENS_SINCE, Policy, PolicyChange, Record,
+    Resolution, Route, RouteTarget,
 };
 use twqr_types::StatusCode;
 use twqr_wire::convert::decode_record;
 
-use crate::simulated_issuers::SimulatedIssuers;
+use crate::{callers::TokenForm, simulated_issuers::SimulatedIssuers};
 
 /// The policy that calls every issuer idempotent that is. Its times are short, so that many
 /// histories can run, but the window is longer than a call to an issuer can take.
@@ -39,6 +40,15 @@ pub fn true_policy(issuers: &SimulatedIssuers) -> Policy {
         issuers: ISSUERS.iter().map(rules).collect(),
         send_within_ms: 3_000,
         ..Policy::default()
+    }
+}
+
+/// The policy as it is before card tokens are protected, if the history of this seed raises the
+/// protocol version.
+pub fn before_raise(policy: Policy, seed: u64) -> Policy {
+    match TokenForm::of_seed(seed) {
+        TokenForm::AsShardsTake => Policy { protocol_version: PROTECTED_TOKENS_SINCE - 1, ..policy },
+        TokenForm::Clear | TokenForm::Protected => policy,
     }
 }
 

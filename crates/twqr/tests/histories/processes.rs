@@ -3,7 +3,7 @@
 use std::{
     num::NonZeroU64,
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicI64, Ordering},
     },
     time::Duration,
@@ -12,7 +12,7 @@ use std::{
 use futures::FutureExt;
 use rand::{Rng, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
-use twqr_card_keys::CardKeys;
+use twqr_card_keys::{CardKeys, KeySet};
 use twqr_consumer::ClockMeter;
 use twqr_journal_sim::{Sim, SimSession};
 use twqr_order::Policy;
@@ -22,7 +22,10 @@ use twqr_tracker::MemoryModel;
 use twqr_types::UnixMs;
 use twqr_worker::Settings;
 
-use crate::simulated_issuers::{IssuerConnection, SimulatedIssuers};
+use crate::{
+    key_files::KEY_FILES,
+    simulated_issuers::{IssuerConnection, SimulatedIssuers},
+};
 
 /// The service that a process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +42,8 @@ struct Process {
     session: Arc<SimSession>,
     shutdown: CancellationToken,
     clock: Arc<VirtualClock>,
+    /// A worker's card keys.
+    card_keys: CardKeys,
     /// A router's local store, which a successor may take over.
     store: Arc<MemoryStore>,
     paused: bool,
@@ -55,15 +60,8 @@ pub struct VirtualClock {
 /// How far the clock of a process may be wrong, in ms; each is wrong by up to that.
 const SKEW_MS_MAX: u64 = 200;
 
-const EPOCH_MS: i64 = 1_790_000_000_000;
-/// How many hours of virtual time a history may take.
-const HOURS: i64 = 24;
-
-/// The card keys of every process and every caller.
-pub fn card_keys() -> CardKeys {
-    static KEYS: OnceLock<CardKeys> = OnceLock::new();
-    KEYS.get_or_init(|| CardKeys::in_memory(UnixMs(EPOCH_MS), HOURS)).clone()
-}
+/// When every history begins: half a minute before an hour ends, and with it its sealing key.
+pub const EPOCH_MS: i64 = 1_790_002_770_000;
 
 impl Clock for VirtualClock {
     fn now(&self) -> UnixMs {
@@ -116,6 +114,7 @@ impl Processes {
         let clock = Arc::new(VirtualClock { began: self.began, skew_ms });
         let measured = MeasuredClock::new(clock.clone(), SKEW_MS_MAX);
         let context = Context { clock: measured.clone(), shutdown: shutdown.clone(), health: Health::default() };
+        let card_keys = CardKeys::new(KEY_FILES.rotated(0));
         let journal = session.clone();
         let measuring = {
             let (journal, context) = (journal.clone(), context.clone());
@@ -144,11 +143,13 @@ impl Processes {
                     worker_clock: clock.clone(),
                 };
                 let configure = if service == Service::WalletWorker { Settings::wallet } else { Settings::fisc };
-                let settings = Settings { card_keys: card_keys(), ..configure(member, Arc::new(connection), 800) };
+                let settings =
+                    Settings { card_keys: card_keys.clone(), ..configure(member, Arc::new(connection), 800) };
                 tokio::spawn(measuring.then(|()| twqr_worker::run(settings, journal, context)));
             }
         }
-        self.started.push(Process { service, session, shutdown, clock, store, paused: false, gone: false });
+        let process = Process { service, session, shutdown, clock, card_keys, store, paused: false, gone: false };
+        self.started.push(process);
     }
 
     /// Draws how far the clock of a process is wrong, within the bound.
@@ -169,6 +170,28 @@ impl Processes {
         for at in 0..self.started.len() {
             let skew_ms = self.draw_skew();
             self.started[at].clock.skew_ms.store(skew_ms, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes from a worker all card keys or the one of the second hour, or gives it all of them
+    /// back.
+    pub fn change_keys_of_one(&mut self, random: &mut ChaCha8Rng) {
+        let is_worker = |process: &&Process| {
+            !process.gone && matches!(process.service, Service::WalletWorker | Service::FiscWorker)
+        };
+        let workers: Vec<_> = self.started.iter().filter(is_worker).collect();
+        let Some(chosen) = workers.choose(random) else { return };
+        chosen.card_keys.replace(match random.random_range(0..4) {
+            0 => KeySet::default(),
+            1 => KEY_FILES.early(),
+            _ => KEY_FILES.rotated(0),
+        });
+    }
+
+    /// Gives every worker all card keys.
+    pub fn give_all_keys(&mut self) {
+        for process in &self.started {
+            process.card_keys.replace(KEY_FILES.rotated(0));
         }
     }
 

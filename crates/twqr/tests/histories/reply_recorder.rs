@@ -38,10 +38,16 @@ pub struct RecordedReplies {
     pub unreadable_count: usize,
     /// Each payment that a reply named: its TradeNo, and whether a reply said that it is paid.
     pub payments: BTreeMap<OrderKey, (TradeNo, bool)>,
+    /// The protocol version that each shard's replies have named.
+    pub protocol_of_shard: BTreeMap<u32, u32>,
 }
 
 impl RecordedReplies {
     fn record(&mut self, ingress: u32, reply: ReplyRecord, now: UnixMs) {
+        if let Some(id) = reply.id {
+            let version = self.protocol_of_shard.entry(u32::from(id.shard.0)).or_default();
+            *version = reply.protocol_version.max(*version);
+        }
         match &reply.content {
             ReplyContent::RulesChanged => {
                 self.all_forgotten_at.insert(ingress, now);

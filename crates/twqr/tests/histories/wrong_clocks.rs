@@ -57,7 +57,8 @@ async fn run_history(seed: u64) -> (Vec<String>, BTreeMap<String, usize>) {
     (violations, failed_charges(&sim))
 }
 
-fn failed_charges(sim: &Sim) -> BTreeMap<String, usize> {
+/// How many charges failed with each kind of evidence.
+pub fn failed_charges(sim: &Sim) -> BTreeMap<String, usize> {
     let mut failed = BTreeMap::new();
     let orders = stored_orders(sim, SHARDS);
     for failure in orders.values().filter_map(Order::as_payment).filter_map(|payment| payment.charge.failure()) {

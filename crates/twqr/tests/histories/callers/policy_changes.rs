@@ -4,7 +4,9 @@ use futures::future::join_all;
 use rand::{Rng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
 use twqr_journal::{Entry, Journal, Partition, Topic};
-use twqr_order::{Command, POLICY_SHARD, Policy, PolicyChange, Record, RefundScope, StatusCodes};
+use twqr_order::{
+    Command, POLICY_SHARD, PROTECTED_TOKENS_SINCE, Policy, PolicyChange, Record, RefundScope, StatusCodes,
+};
 use twqr_types::StatusCode;
 use twqr_wire::convert::encode_record;
 
@@ -57,6 +59,9 @@ impl Caller {
             }
         }
         changed.name = format!("histories {number}");
+        if self.raises_protocol {
+            changed.protocol_version = PROTECTED_TOKENS_SINCE;
+        }
         let code = |codes: &[&str], random: &mut ChaCha8Rng| StatusCode::parse(codes.choose(random).unwrap()).unwrap();
         let (refund_refused, fisc_abnormal) =
             (code(&["951", "961", "962"], &mut self.random), code(&["982", "985"], &mut self.random));
