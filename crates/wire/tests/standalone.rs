@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use prost_types::FileDescriptorProto;
+use prost_types::{FieldOptions, FileDescriptorProto, MessageOptions};
 
 const FILE: &str = "twqr/pos/v1/pos.proto";
 
@@ -23,9 +23,9 @@ fn contract(folder: &str) -> FileDescriptorProto {
 fn without_annotations(mut contract: FileDescriptorProto) -> FileDescriptorProto {
     contract.dependency.retain(|file| file.starts_with("google/protobuf/"));
     for message in &mut contract.message_type {
-        message.options.take_if(|options| *options == Default::default());
+        message.options.take_if(|options| *options == MessageOptions::default());
         for field in &mut message.field {
-            field.options.take_if(|options| *options == Default::default());
+            field.options.take_if(|options| *options == FieldOptions::default());
         }
     }
     contract
