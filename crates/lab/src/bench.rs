@@ -12,6 +12,7 @@ mod kafka;
 mod quick;
 mod record_sizes;
 mod restore;
+mod tracing;
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
@@ -55,6 +56,8 @@ pub enum Bench {
     /// Measures how soon a router is ready again after a restart, with its local store and with an
     /// empty one; prints one JSON line
     Restore(restore::RestoreOptions),
+    /// Measures what traces cost in CPU time: off, 1 % and all calls in turns; prints one JSON line
+    Tracing(tracing::TracingOptions),
     /// The floor of gRPC: a server that answers payments without deciding them
     #[command(hide = true)]
     Echo {
@@ -83,6 +86,10 @@ pub async fn run(bench: Bench, config: &Config, stop: CancellationToken) -> anyh
         },
         Bench::Restore(options) => tokio::select! {
             result = restore::run(&options, config) => result,
+            () = stop.cancelled() => anyhow::bail!("stopped before the end of the benchmark"),
+        },
+        Bench::Tracing(options) => tokio::select! {
+            result = tracing::run(&options, config) => result,
             () = stop.cancelled() => anyhow::bail!("stopped before the end of the benchmark"),
         },
         Bench::Echo { listen } => echo::serve(listen, stop).await.map(|()| ExitCode::SUCCESS),

@@ -148,7 +148,7 @@ pub(super) fn machine() -> Value {
     json!({ "cores": cores, "processor": name.trim_start_matches([' ', '\t', ':']) })
 }
 
-async fn channels(address: std::net::SocketAddr) -> anyhow::Result<Vec<Channel>> {
+pub(super) async fn channels(address: std::net::SocketAddr) -> anyhow::Result<Vec<Channel>> {
     let mut channels = Vec::new();
     for _ in 0..CONNECTIONS {
         channels.push(connect(address).await?);
@@ -157,7 +157,7 @@ async fn channels(address: std::net::SocketAddr) -> anyhow::Result<Vec<Channel>>
 }
 
 /// A load that attempts each request once, so that every error is counted.
-fn once(rate: u32, seed: u64, over: Over) -> Load {
+pub(super) fn once(rate: u32, seed: u64, over: Over) -> Load {
     Load { rate: f64::from(rate), seed, attempts: 1, over }
 }
 
