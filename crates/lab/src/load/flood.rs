@@ -1,7 +1,7 @@
 //! A flood: one further merchant sends far more than its share. It sends inquiries, so that no
 //! money moves that a run would have to reconcile.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
@@ -49,8 +49,7 @@ pub(super) async fn flood(ingresses: Vec<SocketAddr>, rate: f64, lasting: Durati
     while let Some(ended) = calls.join_next().await {
         counts.add(ended.unwrap_or(Code::Unknown));
     }
-    let Counts { answered, limited, other } = counts;
-    print_error_line(format_args!("flood: {answered} calls answered, {limited} refused as too many, {other} others"));
+    print_error_line(format_args!("flood: {}", counts.text()));
     Ok(())
 }
 
@@ -69,7 +68,8 @@ async fn inquire(mut client: PosServiceClient<Channel>, n: u64) -> Code {
 struct Counts {
     answered: u64,
     limited: u64,
-    other: u64,
+    /// Each other code by its name.
+    others: BTreeMap<&'static str, u64>,
 }
 
 impl Counts {
@@ -79,8 +79,29 @@ impl Counts {
         } else if code == Code::ResourceExhausted {
             &mut self.limited
         } else {
-            &mut self.other
+            self.others.entry(twqr_client::code_name(code)).or_default()
         };
         *count += 1;
+    }
+
+    fn text(&self) -> String {
+        let Self { answered, limited, others } = self;
+        let known = [format!("{answered} calls answered"), format!("{limited} refused as too many")];
+        let others = others.iter().map(|(code, calls)| format!("{calls} {code}"));
+        known.into_iter().chain(others).collect::<Vec<_>>().join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_code_of_a_flood_is_counted() {
+        let mut counts = Counts::default();
+        for code in [Code::Ok, Code::ResourceExhausted, Code::ResourceExhausted, Code::Unavailable, Code::Unknown] {
+            counts.add(code);
+        }
+        assert_eq!(counts.text(), "1 calls answered, 2 refused as too many, 1 UNAVAILABLE, 1 UNKNOWN");
     }
 }
