@@ -47,7 +47,7 @@ impl AccessLog {
         Self(Arc::new(Collected { listener, counts: Mutex::default() }))
     }
 
-    /// Adds a call. Its line is written within [`COLLECT_MS`], or when the process ends before.
+    /// Adds a call. Its line is written within five seconds, or when the process ends before.
     pub fn note(&self, event: AccessEvent) {
         if self.0.add(event) {
             let log = self.clone();
