@@ -77,13 +77,15 @@ def main(base, all_keys):
             request = signed(base, key, operation, body)
             answer = send(request)
             assert answer["StatusCode"] == "000", (operation, answer)
-            used.append(request)
+            # A replayed inquiry moves no money, and is answered again.
+            if operation != "Inquiry":
+                used.append(request)
         for request in used:
             answer = send(request)
-            assert answer["StatusCode"] == "904" and "nonce" in answer["StatusDesc"], answer
+            assert answer["StatusCode"] == "301" and "nonce" in answer["StatusDesc"], answer
         moved = signed(base, key, "Inquiry", inquiry)
         moved.url = moved.url.replace("/Pos/", "/Other/")
         assert send(moved)["StatusCode"] == "904"
-        print(f"test-api: {key[3]}: four operations accepted once each, every replay refused")
+        print(f"test-api: {key[3]}: four operations accepted, each replay that may move money refused")
 
 
