@@ -5,7 +5,6 @@
 mod answer;
 mod hop_sample;
 mod http_client;
-mod pay_streams;
 mod progress;
 mod record;
 mod sender;

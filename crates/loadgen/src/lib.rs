@@ -11,6 +11,7 @@ pub mod generator;
 mod issuers;
 mod latency;
 mod open_loop;
+mod pay_streams;
 pub mod reconcile;
 pub mod report;
 mod sample;

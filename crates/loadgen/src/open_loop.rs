@@ -2,9 +2,8 @@
 //! answered, and its latency counts from the intended start. So a slow answer does not hide the
 //! latency of the requests behind it (no coordinated omission).
 
-mod streams;
-
 use std::{
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -13,11 +12,11 @@ use futures::{StreamExt, stream::FuturesUnordered};
 use hdrhistogram::Histogram;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use tokio::{sync::mpsc, task::JoinSet};
-use tonic::transport::Channel;
+use tokio::{sync::mpsc, task::JoinSet, time::timeout};
+use tonic::{Code, transport::Channel};
 use twqr_wire::pos::{PayRequest, pos_service_client::PosServiceClient};
 
-use crate::{CallResult, latency::latency_histogram, send::is_refusal};
+use crate::{CallResult, latency::latency_histogram, pay_streams::PayStreams, send::is_refusal};
 
 /// The pause before the next attempt, in ms.
 const PAUSE_MS: u64 = 10;
@@ -25,6 +24,8 @@ const PAUSE_MS: u64 = 10;
 const PAUSE_US_MIN: u64 = 250;
 /// The deadline of one call, in ms.
 const CALL_MS: u64 = 14_000;
+/// How much longer than that its answer over a stream may take, in ms.
+const GRACE_MS: u64 = 1_000;
 
 /// The result of an open loop.
 #[derive(Debug)]
@@ -79,8 +80,11 @@ pub async fn open_loop(channels: &[Channel], requests: Vec<PayRequest>, load: Lo
         senders.push(sender);
         let client = PosServiceClient::new(channel.clone());
         match load.over {
-            Over::Calls => lanes.spawn(lane(client, starts, load.attempts)),
-            Over::Streams => lanes.spawn(streams::lane(client, starts)),
+            Over::Calls => lanes.spawn(lane(starts, move |start| call(client.clone(), start, load.attempts))),
+            Over::Streams => {
+                let streams = Arc::new(PayStreams::new(&[client]));
+                lanes.spawn(lane(starts, move |start| call_over_stream(streams.clone(), start)))
+            }
         };
     }
     let pacer = thread::spawn(move || pace(requests, load, &senders));
@@ -124,12 +128,11 @@ fn pace(requests: Vec<PayRequest>, load: Load, lanes: &[mpsc::UnboundedSender<St
     }
 }
 
-/// Sends the requests of one connection.
-async fn lane(
-    client: PosServiceClient<Channel>,
-    mut starts: mpsc::UnboundedReceiver<Start>,
-    attempts: u32,
-) -> Measurement {
+/// Sends the requests of one connection, each by `call`.
+async fn lane<C>(mut starts: mpsc::UnboundedReceiver<Start>, call: impl Fn(Start) -> C) -> Measurement
+where
+    C: Future<Output = CallResult>,
+{
     let mut measured = Measurement::empty();
     let mut calls = FuturesUnordered::new();
     let mut more = true;
@@ -138,7 +141,7 @@ async fn lane(
             start = starts.recv(), if more => match start {
                 Some(start) => {
                     measured.start_lag.saturating_record(micros(start.intended));
-                    calls.push(call(client.clone(), start, attempts));
+                    calls.push(call(start));
                 }
                 None => more = false,
             },
@@ -165,6 +168,13 @@ async fn call(mut client: PosServiceClient<Channel>, start: Start, attempts: u32
         attempt += 1;
         tokio::time::sleep(Duration::from_millis(PAUSE_MS)).await;
     }
+}
+
+async fn call_over_stream(streams: Arc<PayStreams>, Start { intended, request }: Start) -> CallResult {
+    let key = (request.merchant_id.clone(), request.merchant_trade_no.clone());
+    let answer = timeout(Duration::from_millis(CALL_MS + GRACE_MS), streams.call(0, request, CALL_MS, false)).await;
+    let answer = answer.unwrap_or(Err(Code::DeadlineExceeded)).map(|(response, _hops)| response);
+    CallResult { key, latency_us: micros(intended), answer }
 }
 
 fn micros(since: Instant) -> u64 {

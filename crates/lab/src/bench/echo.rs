@@ -82,3 +82,44 @@ impl PosService for Echo {
         unimplemented()
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use tonic::Code;
+    use twqr_loadgen::{CallResult, Load, Over, open_loop, payments};
+
+    use super::*;
+    use crate::launch::{ReservedAddresses, connect};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn each_payment_of_an_open_loop_has_its_own_answer_or_the_code_of_its_failure() {
+        let mut reserved = ReservedAddresses::default();
+        let [listen] = reserved.reserve().unwrap();
+        let stop = CancellationToken::new();
+        let server = tokio::spawn(serve(listen, stop.clone()));
+        let channels = [connect(listen).await.unwrap(), connect(listen).await.unwrap()];
+        let requests = payments(7, "echo", 200);
+        let numbers: BTreeSet<_> = requests.iter().map(|request| request.merchant_trade_no.clone()).collect();
+        let load = |over| Load { rate: 2_000.0, seed: 7, attempts: 1, over };
+        for over in [Over::Calls, Over::Streams] {
+            let measured = open_loop(&channels, requests.clone(), load(over)).await;
+            let own = |result: &CallResult| {
+                let answer = result.answer.as_ref().unwrap();
+                assert_eq!(answer.merchant_trade_no, result.key.1, "{over:?}");
+                result.key.1.clone()
+            };
+            assert_eq!(measured.results.iter().map(own).collect::<BTreeSet<_>>(), numbers, "{over:?}");
+            assert_eq!((measured.results.len(), measured.latencies.len(), measured.start_lag.len()), (200, 200, 200));
+        }
+        stop.cancel();
+        server.await.unwrap().unwrap();
+        for over in [Over::Calls, Over::Streams] {
+            let measured = open_loop(&channels, requests.clone(), load(over)).await;
+            let failed = |result: &&CallResult| result.answer.as_ref().is_err_and(|code| *code == Code::Unavailable);
+            assert_eq!(measured.results.iter().filter(failed).count(), 200, "{over:?}");
+        }
+    }
+}

@@ -8,6 +8,7 @@ use twqr_wire::{
 };
 
 use super::record::Reply;
+use crate::pay_streams::StreamAnswer;
 
 /// What is recorded of an answer, and the TradeNo that later calls need.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +50,13 @@ impl ReducedAnswer {
             is_repeat: answer.is_rep,
             trade_no: answer.trade_no,
             ..Self::response(&answer.status_code, &answer.status_desc)
+        }
+    }
+
+    pub(super) fn streamed(answer: StreamAnswer) -> Self {
+        match answer {
+            Ok((response, hops)) => Self { hops: hops.parse().ok(), ..Self::payment(response) },
+            Err(code) => Self::without_response(Reply::Grpc(code)),
         }
     }
 

@@ -26,11 +26,11 @@ use super::{
     answer::ReducedAnswer,
     hop_sample::{HopSample, is_asked},
     http_client::HttpPool,
-    pay_streams::PayStreams,
     progress::LoadProgress,
     record::{CallRecord, Reply},
 };
 use crate::{
+    pay_streams::PayStreams,
     scenario::ClientChoice,
     schedule::IntendedStart,
     send::is_refusal,
@@ -256,7 +256,8 @@ impl Connections {
                     http.call(request, self.merchants.key(call.merchant), asks).await
                 }
                 (CallChannel::GrpcStream, BuiltRequest::Pay(payment), _) => {
-                    self.streams.call(turn, payment.clone(), self.client.deadline_ms, asks).await
+                    let answer = self.streams.call(turn, payment.clone(), self.client.deadline_ms, asks).await;
+                    ReducedAnswer::streamed(answer)
                 }
                 (_, request, _) => self.grpc(request, turn, asks).await,
             }

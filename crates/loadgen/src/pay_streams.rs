@@ -1,5 +1,5 @@
-//! Payments over PayStream: one stream on each gRPC connection of a sending thread. A stream that
-//! has ended leaves its payments without an answer; the next payment opens another one.
+//! Payments over PayStream: one stream on each gRPC connection. A stream that has ended leaves its
+//! payments without an answer; the next payment opens another one.
 
 use std::{
     collections::HashMap,
@@ -14,17 +14,19 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Code, Status, transport::Channel};
 use twqr_wire::pos::{
-    PayRequest, PayStreamRequest, PayStreamResponse, pay_stream_response::Result as StreamResult,
+    PayRequest, PayResponse, PayStreamRequest, PayStreamResponse, pay_stream_response::Result as StreamResult,
     pos_service_client::PosServiceClient,
 };
 
-use super::{answer::ReducedAnswer, record::Reply};
+/// A payment's answer with its hops, which are empty if it did not ask for them; or the code of its
+/// refusal, or of the end of its stream.
+pub(crate) type StreamAnswer = Result<(PayResponse, String), Code>;
 
-/// The streams of a sending thread, one on each connection.
-pub(super) struct PayStreams {
+/// The streams of a sender, one on each connection.
+pub(crate) struct PayStreams {
     clients: Vec<PosServiceClient<Channel>>,
     streams: Vec<Mutex<Option<OpenStream>>>,
-    /// The request_id of the next request; no two requests of a thread share one.
+    /// The request_id of the next request; no two requests of a sender share one.
     next: AtomicU64,
 }
 
@@ -38,28 +40,28 @@ struct OpenStream {
 #[derive(Default)]
 struct WaitingCalls {
     /// How the stream ended, if it has.
-    end: Option<Reply>,
-    by_id: HashMap<u64, oneshot::Sender<ReducedAnswer>>,
+    end: Option<Code>,
+    by_id: HashMap<u64, oneshot::Sender<StreamAnswer>>,
 }
 
 impl PayStreams {
-    pub(super) fn new(clients: &[PosServiceClient<Channel>]) -> Self {
+    pub(crate) fn new(clients: &[PosServiceClient<Channel>]) -> Self {
         let streams = clients.iter().map(|_| Mutex::default()).collect();
         Self { clients: clients.to_vec(), streams, next: AtomicU64::new(0) }
     }
 
     /// Sends a payment over the stream of connection `turn`, and waits for its answer.
     /// `timeout_ms` is its deadline; it asks for its hops if `hops`.
-    pub(super) async fn call(&self, turn: usize, payment: PayRequest, timeout_ms: u64, hops: bool) -> ReducedAnswer {
+    pub(crate) async fn call(&self, turn: usize, payment: PayRequest, timeout_ms: u64, hops: bool) -> StreamAnswer {
         let request_id = self.next.fetch_add(1, Ordering::Relaxed);
         let timeout_ms = u32::try_from(timeout_ms).unwrap_or(u32::MAX);
         let request =
             PayStreamRequest { request_id, payment: Some(payment), timeout_ms, hops, ..PayStreamRequest::default() };
         let answer = self.send(turn % self.streams.len(), request);
-        answer.await.unwrap_or(ReducedAnswer::without_response(Reply::Broken))
+        answer.await.unwrap_or(Err(Code::Unknown))
     }
 
-    fn send(&self, index: usize, request: PayStreamRequest) -> oneshot::Receiver<ReducedAnswer> {
+    fn send(&self, index: usize, request: PayStreamRequest) -> oneshot::Receiver<StreamAnswer> {
         let (sender, answer) = oneshot::channel();
         let mut stream = self.streams[index].lock().unwrap_or_else(PoisonError::into_inner);
         if stream.as_ref().is_none_or(|stream| lock(&stream.waiting).end.is_some()) {
@@ -82,7 +84,7 @@ impl OpenStream {
             let waiting = waiting.clone();
             async move {
                 let Err(status) = read(client, receiver, &waiting).await;
-                lock(&waiting).end_with(Reply::Grpc(status.code()));
+                lock(&waiting).end_with(status.code());
             }
         });
         Self { requests, waiting }
@@ -90,18 +92,18 @@ impl OpenStream {
 }
 
 impl WaitingCalls {
-    fn add(&mut self, request_id: u64, sender: oneshot::Sender<ReducedAnswer>) {
+    fn add(&mut self, request_id: u64, sender: oneshot::Sender<StreamAnswer>) {
         match self.end {
-            Some(end) => drop(sender.send(ReducedAnswer::without_response(end))),
+            Some(end) => drop(sender.send(Err(end))),
             None => drop(self.by_id.insert(request_id, sender)),
         }
     }
 
-    fn end_with(&mut self, end: Reply) {
+    fn end_with(&mut self, end: Code) {
         self.end = Some(end);
         for sender in mem::take(&mut self.by_id).into_values() {
             // A call that has given up does not wait any more.
-            drop(sender.send(ReducedAnswer::without_response(end)));
+            drop(sender.send(Err(end)));
         }
     }
 }
@@ -118,17 +120,13 @@ async fn read(
 ) -> Result<std::convert::Infallible, Status> {
     let mut answers = client.pay_stream(UnboundedReceiverStream::new(requests)).await?.into_inner();
     while let Some(PayStreamResponse { request_id, result, hops }) = answers.message().await? {
-        let sender = lock(waiting).by_id.remove(&request_id);
-        if let (Some(sender), Some(result)) = (sender, result) {
-            drop(sender.send(ReducedAnswer { hops: hops.parse().ok(), ..reduced(result) }));
-        }
+        let Some(sender) = lock(waiting).by_id.remove(&request_id) else { continue };
+        let answer = match result {
+            Some(StreamResult::Response(response)) => Ok((response, hops)),
+            Some(StreamResult::Refusal(refusal)) => Err(Code::from(refusal.code)),
+            None => Err(Code::Internal),
+        };
+        drop(sender.send(answer));
     }
     Err(Status::unavailable("the server ended the stream"))
-}
-
-fn reduced(result: StreamResult) -> ReducedAnswer {
-    match result {
-        StreamResult::Response(response) => ReducedAnswer::payment(response),
-        StreamResult::Refusal(refusal) => ReducedAnswer::without_response(Reply::Grpc(Code::from(refusal.code))),
-    }
 }
