@@ -259,3 +259,32 @@ fn outcome(error: Option<ResponseError>, log_append_time_ms: i64, text: &str) ->
         Some(_) => Outcome::Refused(text),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_says_whether_a_batch_is_written_sent_again_or_given_up() {
+        use ResponseError as Error;
+        let cases = [
+            (None, 7, Outcome::Written(Some(7))),
+            (None, -1, Outcome::Written(None)),
+            (Some(Error::DuplicateSequenceNumber), -1, Outcome::Written(None)),
+            (Some(Error::OutOfOrderSequenceNumber), -1, Outcome::UnknownNumbers("text")),
+            (Some(Error::UnknownProducerId), -1, Outcome::UnknownNumbers("text")),
+            (Some(Error::InvalidProducerEpoch), -1, Outcome::UnknownNumbers("text")),
+            (Some(Error::NotLeaderOrFollower), -1, Outcome::Again),
+            (Some(Error::RequestTimedOut), -1, Outcome::Again),
+            (Some(Error::NotEnoughReplicas), -1, Outcome::Again),
+            (Some(Error::NotEnoughReplicasAfterAppend), -1, Outcome::Again),
+            (Some(Error::UnknownTopicOrPartition), -1, Outcome::Again),
+            (Some(Error::MessageTooLarge), -1, Outcome::Refused("text")),
+            (Some(Error::TopicAuthorizationFailed), -1, Outcome::Refused("text")),
+            (Some(Error::InvalidRecord), -1, Outcome::Refused("text")),
+        ];
+        for (error, log_time, expected) in cases {
+            assert_eq!(outcome(error, log_time, "text"), expected, "{error:?}, {log_time}");
+        }
+    }
+}

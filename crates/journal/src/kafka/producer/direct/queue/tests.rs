@@ -1,7 +1,7 @@
 //! What waits for a partition is written once and in order, whatever a broker answers: single cases
 //! and seeded histories.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 
@@ -57,8 +57,13 @@ impl Stage {
 
     /// The result of the oldest append that has not been looked at.
     async fn result(&mut self) -> Result<(), JournalError> {
-        self.acks.remove(0).await
+        settled(self.acks.remove(0)).await
     }
+}
+
+/// The result of an append, which must be there.
+async fn settled(ack: Ack) -> Result<(), JournalError> {
+    tokio::time::timeout(Duration::from_secs(5), ack).await.expect("the append has no result")
 }
 
 fn values(records: &[Record]) -> Vec<String> {
@@ -209,7 +214,7 @@ async fn histories_write_what_is_acknowledged_once_and_in_order() {
         for (value, ack) in appended.iter().zip(stage.acks) {
             let found: Vec<usize> = (0..log.values.len()).filter(|at| log.values[*at] == *value).collect();
             assert!(found.len() <= 1, "seed {seed}: {value} is written {found:?}");
-            match ack.await {
+            match settled(ack).await {
                 Ok(()) => positions.push(*found.first().unwrap_or_else(|| panic!("seed {seed}: {value} is lost"))),
                 Err(JournalError::AppendRefused { .. }) => {
                     assert!(found.is_empty(), "seed {seed}: {value} was refused");
