@@ -5,6 +5,7 @@ use std::{
     sync::{Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
+use bytes::Bytes;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tokio::sync::watch;
@@ -115,6 +116,13 @@ impl Cluster {
 
     pub(crate) fn records(&self, partition: Partition) -> Vec<Record> {
         self.lock().records.get(&partition).cloned().unwrap_or_default()
+    }
+
+    /// The value of the newest record with this key, if it has one.
+    pub(crate) fn newest(&self, partition: Partition, key: &[u8]) -> Option<Bytes> {
+        let state = self.lock();
+        let newest = state.records.get(&partition)?.iter().rfind(|record| record.entry.key == key);
+        newest.and_then(|record| record.entry.value.clone())
     }
 
     pub(crate) fn compact(&self, partition: Partition) {

@@ -3,10 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tokio::sync::watch;
 use twqr_journal::{
-    Ack, Assignments, Entry, Group, Journal, JournalError, Offset, Partition, Position, Reader, RepliesHold, Topic,
-    check_entries,
+    Ack, Assignments, Entry, Group, Journal, JournalError, NewestByKey, Offset, Partition, Position, Reader,
+    RepliesHold, Topic, check_entries,
 };
 
 use crate::{
@@ -183,6 +184,12 @@ impl Journal for SimSession {
     }
 
     async fn close(&self) {}
+}
+
+impl NewestByKey for SimSession {
+    fn newest(&self, partition: Partition, key: &[u8]) -> Result<Option<Bytes>, JournalError> {
+        Ok(self.cluster.newest(partition, key))
+    }
 }
 
 /// Releases a partition of `replies` when it is dropped.

@@ -22,10 +22,11 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
 use crate::{
-    Ack, Assignments, Entry, Group, Journal, JournalError, Offset, Partition, Position, Reader, RepliesHold, Topic,
-    check_entries, metrics,
+    Ack, Assignments, Entry, Group, Journal, JournalError, NewestByKey, Offset, Partition, Position, Reader,
+    RepliesHold, Topic, check_entries, metrics,
 };
 use committer::{Committer, Work};
 use disk::Disk;
@@ -244,6 +245,12 @@ impl Journal for EmbeddedJournal {
         if let Some(thread) = self.take_thread() {
             drop(tokio::task::spawn_blocking(move || thread.join()).await);
         }
+    }
+}
+
+impl NewestByKey for EmbeddedJournal {
+    fn newest(&self, partition: Partition, key: &[u8]) -> Result<Option<Bytes>, JournalError> {
+        self.disk.newest(partition, key)
     }
 }
 

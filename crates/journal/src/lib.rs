@@ -25,6 +25,7 @@ mod whole;
 use std::{collections::BTreeSet, fmt};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
 pub use crate::metrics::METRICS;
 pub use ack::{Ack, AckSender, LogTime};
@@ -94,6 +95,14 @@ pub trait Reader: Send {
     /// Waits for at least one record, then returns at most `max` records, with strictly growing
     /// offsets. Cancelling the call loses no record.
     async fn next(&mut self, max: usize) -> Result<Vec<Record>, JournalError>;
+}
+
+/// Finds single entries of a compacted topic, where the journal keeps them by key.
+pub trait NewestByKey: Send + Sync + 'static {
+    /// The value of the key's newest entry; `None` if there is no entry, or the newest one has no
+    /// value. May wait for the disk. The entry may be one that is being appended, so that readers
+    /// of the partition do not see it yet.
+    fn newest(&self, partition: Partition, key: &[u8]) -> Result<Option<Bytes>, JournalError>;
 }
 
 /// The partitions that this process should claim. Dropping this leaves the group, which then

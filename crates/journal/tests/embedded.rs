@@ -15,7 +15,7 @@ use std::{
 use bytes::Bytes;
 use rand::{Rng, SeedableRng};
 use twqr_journal::{
-    Entry, Group, Journal, Position,
+    Entry, Group, Journal, NewestByKey, Partition, Position,
     embedded::{EmbeddedJournal, EmbeddedSettings},
 };
 use twqr_journal_conformance::{ORDERS, STATES, TwoProcesses, conformance, plain, read_all, text};
@@ -63,6 +63,41 @@ async fn reopening_finds_records_states_and_positions() {
     assert_eq!(journal.position(Group::Workers, ORDERS).await.unwrap(), Some(position));
     journal.append(ORDERS, vec![plain("next")]).await.unwrap();
     assert_eq!(text(&read_all(&*journal, ORDERS, 150).await[0]), "next");
+}
+
+/// States are replaced, deleted and read at once: each reading finds the newest state or the one
+/// before, never none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_newest_entry_of_a_key_is_found_also_while_it_is_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let entry = |value: Option<u64>| Entry { key: "a".into(), value: value.map(|value| value.to_string().into()) };
+    let number = |value: Bytes| std::str::from_utf8(&value).unwrap().parse::<u64>().unwrap();
+    let journal = open(dir.path());
+    assert_eq!(journal.newest(STATES, b"a").unwrap(), None);
+    journal.append(STATES, vec![entry(Some(0))]).await.unwrap();
+    let reading = {
+        let journal = journal.clone();
+        tokio::task::spawn_blocking(move || {
+            let mut newest = 0;
+            while newest < 300 {
+                let found = number(journal.newest(STATES, b"a").unwrap().unwrap());
+                assert!(found >= newest, "{found} after {newest}");
+                newest = found;
+            }
+        })
+    };
+    for value in 1..=300 {
+        journal.append(STATES, vec![entry(Some(value))]).await.unwrap();
+    }
+    reading.await.unwrap();
+    let other = Partition { index: 1, ..STATES };
+    journal.append(other, vec![entry(Some(7))]).await.unwrap();
+    journal.append(STATES, vec![entry(None)]).await.unwrap();
+    journal.close();
+    drop(journal);
+    let journal = open(dir.path());
+    assert_eq!(journal.newest(STATES, b"a").unwrap(), None, "it was deleted");
+    assert_eq!(journal.newest(other, b"a").unwrap().map(number), Some(7));
 }
 
 /// The files below a folder that contain the text.

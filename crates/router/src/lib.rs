@@ -34,7 +34,7 @@ use twqr_wire::convert::RecordFault;
 pub use crate::metrics::METRICS;
 use reply_appends::ReplyAppends;
 use standby::OwnedShards;
-pub use store::{DiskStore, MemoryStore, StateStore, StoreError, StoreMark, StoredState};
+pub use store::{DiskStore, MemoryStore, ReferenceStore, StateStore, StoreError, StoreMark, StoredState};
 
 /// The configuration of a router.
 #[derive(Clone)]

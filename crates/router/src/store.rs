@@ -1,10 +1,11 @@
 //! The local store: all orders of the owned shards, up to the last checkpoint. It is a cache of
 //! `order-states`: all of its content was acknowledged there, so the loss of a store costs only
-//! time.
+//! time. Where that topic is on the same disk, it only refers to the states there.
 
 mod disk;
 mod known_keys;
 mod memory;
+mod references;
 mod shard_store;
 
 use bytes::Bytes;
@@ -17,6 +18,8 @@ use crate::superseded::superseded_key;
 
 pub use disk::DiskStore;
 pub use memory::MemoryStore;
+pub use references::ReferenceStore;
+pub(crate) use references::stored_epoch;
 pub(crate) use shard_store::ShardStore;
 
 /// The local store failed.
@@ -81,7 +84,7 @@ pub trait StateStore: Send + Sync + 'static {
         Ok(())
     }
 
-    /// A state, with the position that it reflects.
+    /// A state, with the position up to which it is known to reflect the records.
     fn get(&self, shard: u16, key: &[u8]) -> Result<Option<(u64, Bytes)>, StoreError>;
 
     /// Stores the states and the mark atomically. A state that is older than the stored one is
@@ -90,29 +93,34 @@ pub trait StateStore: Send + Sync + 'static {
     fn put(&self, shard: u16, states: &[StoredState], mark: StoreMark) -> Result<Vec<Bytes>, StoreError>;
 }
 
-impl StoredState {
-    /// What the state is about; `None` for an index entry.
-    fn subject(&self) -> Option<StateSubject<'_>> {
-        match self.key.first() {
-            Some(0) => Some(StateSubject::Policies),
-            Some(1) | None => None,
-            Some(2) => Some(StateSubject::Listing(&self.key[1..])),
-            Some(_) => Some(StateSubject::Order(&self.key)),
-        }
+/// What a state with this key of [`StoredState::key`] is about; `None` for an index entry.
+fn subject(key: &[u8]) -> Option<StateSubject<'_>> {
+    match key.split_first()? {
+        (0, _) => Some(StateSubject::Policies),
+        (1, _) => None,
+        (2, listing) => Some(StateSubject::Listing(listing)),
+        _ => Some(StateSubject::Order(key)),
     }
+}
 
+impl StoredState {
     /// The key in `order-states` of this state or of the stored one, if the other supersedes it.
     fn superseded(&self, stored_position: u64, stored: &[u8]) -> Option<Bytes> {
-        superseded_key(self.subject()?, (stored_position, stored), (self.position, &self.record))
+        superseded_key(subject(&self.key)?, (stored_position, stored), (self.position, &self.record))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use twqr_journal_sim::{Faults, Layout, Sim};
     use twqr_order::PolicyVersions;
     use twqr_wire::convert::{StateBody, StatesEntry, encode_state, epoch_key};
 
     use super::*;
+
+    const LAYOUT: Layout = Layout { shards: 1, task_partitions: 1 };
 
     /// The positions of one order's states in the order in which they were read, by batch; and the
     /// position of the state that is kept.
@@ -160,6 +168,8 @@ mod tests {
         check_superseded(&MemoryStore::default(), "memory");
         let folder = tempfile::tempdir().unwrap();
         check_superseded(&DiskStore::open(folder.path()).unwrap(), "disk");
+        let (kept, journal) = (Arc::new(MemoryStore::default()), Sim::new(LAYOUT, Faults::default(), 1));
+        check_superseded(&ReferenceStore::new(kept, journal.session("router")), "references");
     }
 
     #[test]
@@ -224,6 +234,27 @@ mod tests {
         stop.cancel();
         store.learn_keys(7, &stop).unwrap();
         assert!(!store.is_absent(7, b"order"));
+    }
+
+    #[test]
+    fn a_store_of_references_replaces_one_of_copies_and_builds_that_know_only_copies_read_no_reference() {
+        let folder = tempfile::tempdir().unwrap();
+        let order = StoredState { key: "order".into(), position: 5, record: "state".into() };
+        let mark = StoreMark { position: 9, ..StoreMark::default() };
+        for _ in 0..2 {
+            let copies = DiskStore::open(folder.path()).unwrap();
+            assert_eq!(copies.mark(7).unwrap(), StoreMark::default());
+            assert_eq!(copies.get(7, &order.key).unwrap(), None);
+            copies.put(7, std::slice::from_ref(&order), mark).unwrap();
+            drop(copies);
+            let references = DiskStore::open_for_references(folder.path()).unwrap();
+            assert_eq!(references.mark(7).unwrap(), StoreMark::default());
+            references.put(7, std::slice::from_ref(&order), mark).unwrap();
+            drop(references);
+            let references = DiskStore::open_for_references(folder.path()).unwrap();
+            assert_eq!(references.mark(7).unwrap(), mark, "references are kept");
+            assert!(references.get(7, &order.key).unwrap().is_some());
+        }
     }
 
     fn check(store: &dyn StateStore, kind: &str) {

@@ -14,7 +14,9 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use twqr_journal::Entry;
-use twqr_wire::convert::{StateSubject, epoch_key, state_epoch};
+use twqr_wire::convert::{StateSubject, epoch_key};
+
+use crate::store::stored_epoch;
 
 /// How many keys are remembered.
 const KEYS_MAX: usize = 65_536;
@@ -60,6 +62,6 @@ impl Superseded {
 /// `order-states` of the older one, if it belongs to an older epoch.
 pub(crate) fn superseded_key(subject: StateSubject<'_>, first: (u64, &[u8]), second: (u64, &[u8])) -> Option<Bytes> {
     let (older, newer) = if first.0 <= second.0 { (first.1, second.1) } else { (second.1, first.1) };
-    let (older, newer) = (state_epoch(older)?, state_epoch(newer)?);
+    let (older, newer) = (stored_epoch(older)?, stored_epoch(newer)?);
     (older < newer).then(|| epoch_key(older, subject))
 }

@@ -20,7 +20,7 @@ use twqr_card_keys::{CardKeys, Hour};
 use twqr_config::Config;
 use twqr_consumer::{ClockMeter, group_part};
 use twqr_files::print_error_line;
-use twqr_journal::{Journal, Topic};
+use twqr_journal::{Journal, Topic, embedded::EmbeddedJournal};
 use twqr_service::{BoundSocket, CancellationToken, Clock, Context, Health, MeasuredClock, PartState, SystemClock};
 
 use crate::{admin, metrics::Exposition};
@@ -110,6 +110,8 @@ type Running = JoinSet<anyhow::Result<()>>;
 struct Process {
     config: Config,
     journal: Arc<dyn Journal>,
+    /// The same journal, if it is the embedded one.
+    embedded: Option<Arc<EmbeddedJournal>>,
     clock: Arc<dyn Clock>,
     card_keys: CardKeys,
     health: Health,
@@ -143,9 +145,9 @@ pub(crate) async fn run(services: &[Service], config: Config, stop: Cancellation
     let tier = (tiers[2].0.clone(), &mut tiers[2].1);
     let card_keys = card_keys::open(services, &config, clock.clone(), &health, tier).await?;
     let (ingress, operators) = (sockets.ingress, sockets.operators);
-    let mut process =
-        Process { config, journal: opened.journal, clock, card_keys, health, ingress, operators, tiers, admin };
-    if let Some(embedded) = opened.embedded {
+    let journal::Opened { journal, embedded } = opened;
+    let mut process = Process { config, journal, embedded, clock, card_keys, health, ingress, operators, tiers, admin };
+    if let Some(embedded) = process.embedded.clone() {
         let kept_ms = i64::from(process.config.journal_retention_hours) * 3_600_000;
         let care = journal_care::take_care(embedded, process.health.clone(), kept_ms);
         let (stop, running) = &mut process.tiers[2];
@@ -241,7 +243,7 @@ impl Process {
                 running.spawn(named("ingress", twqr_ingress::run(sockets, settings, journal, context)))
             }
             Service::Router => {
-                let settings = settings::router(config).await?;
+                let settings = settings::router(config, self.embedded.clone()).await?;
                 running.spawn(named("router", twqr_router::run(settings, journal, context)))
             }
             Service::WalletWorker => {

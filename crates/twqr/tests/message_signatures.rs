@@ -24,7 +24,7 @@ use twqr_journal::{
     embedded::{EmbeddedJournal, EmbeddedSettings},
 };
 use twqr_order::{Alphabet, Policy, Route, RouteTarget};
-use twqr_router::DiskStore;
+use twqr_router::ReferenceStore;
 use twqr_service::{BoundSocket, CancellationToken, Clock as _, Context, Health, SystemClock};
 use twqr_types::{Issuer, SignatureForm, StatusCode};
 
@@ -40,14 +40,15 @@ impl System {
         let (shutdown, mut services, health) = (CancellationToken::new(), JoinSet::new(), Health::default());
         let one = NonZeroU32::MIN;
         let settings = EmbeddedSettings { dir: folder.join("journal"), shards: one, task_partitions: one };
-        let journal: Arc<dyn Journal> = EmbeddedJournal::open(settings).unwrap();
+        let embedded = EmbeddedJournal::open(settings).unwrap();
+        let journal: Arc<dyn Journal> = embedded.clone();
         let context = |health: Health| Context { clock: Arc::new(SystemClock), shutdown: shutdown.clone(), health };
         let router = twqr_router::Settings {
             member: "router-0".into(),
             policy: policy(protocol_version),
             checkpoint_interval_ms: 20,
             standby: false,
-            store: Arc::new(DiskStore::open(&folder.join("orders")).unwrap()),
+            store: Arc::new(ReferenceStore::open(&folder.join("orders"), embedded).unwrap()),
         };
         let run = twqr_router::run(router, journal.clone(), context(health.clone()));
         services.spawn(async move { run.await.unwrap() });

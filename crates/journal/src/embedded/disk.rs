@@ -4,7 +4,9 @@
 use std::{collections::BTreeMap, fs, os::unix::fs::DirBuilderExt, path::Path, sync::Arc};
 
 use bytes::Bytes;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, config::PartitioningPolicy};
+use fjall::{
+    Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable, config::PartitioningPolicy,
+};
 
 use super::{
     floors::Floors,
@@ -42,6 +44,11 @@ enum Edge {
 
 fn unusable(dir: &Path, error: &dyn std::fmt::Display) -> JournalError {
     JournalError::Unusable(format!("journal in {}: {error}", dir.display()).into())
+}
+
+/// The key under which the offset of the newest entry with this key is kept.
+fn newest_key(partition: Partition, key: &[u8]) -> Vec<u8> {
+    [&partition.index.to_be_bytes(), key].concat()
 }
 
 fn position_key(group: Group, partition: Partition) -> Vec<u8> {
@@ -200,6 +207,21 @@ impl Disk {
         keyspace.range(range).take(max).map(record).collect()
     }
 
+    /// The value of the newest entry with this key of a compacted topic, if it has one.
+    pub(super) fn newest(&self, partition: Partition, key: &[u8]) -> Result<Option<Bytes>, JournalError> {
+        let Some(keyspace) = self.topics.get(&partition.topic) else { return Ok(None) };
+        // One view of both keyspaces: otherwise the committer could replace the entry between the
+        // two reads.
+        let view = self.database.snapshot();
+        let failed = |error: fjall::Error| unreadable(partition, &error);
+        let Some(offset) = view.get(&self.newest, newest_key(partition, key)).map_err(failed)? else { return Ok(None) };
+        let offset = offset_of(&offset);
+        let stored = view.get(keyspace, record_key(partition, offset)).map_err(failed)?;
+        let entry = stored.as_deref().and_then(read_stored);
+        let entry = entry.ok_or_else(|| unreadable(partition, &format!("record {offset} is missing or damaged")))?;
+        Ok(entry.value)
+    }
+
     pub(super) fn position(&self, group: Group, partition: Partition) -> Result<Option<Position>, JournalError> {
         let kept = self.positions.get(position_key(group, partition)).map_err(|error| unreadable(partition, &error))?;
         Ok(kept.map(|bytes| Position {
@@ -224,8 +246,7 @@ impl Disk {
         let Some(keyspace) = self.topics.get(&partition.topic) else { return Ok(()) };
         batch.insert(keyspace, record_key(partition, record.offset), stored_form(&record.entry));
         if partition.topic.is_compacted() {
-            let mut key = partition.index.to_be_bytes().to_vec();
-            key.extend_from_slice(&record.entry.key);
+            let key = newest_key(partition, &record.entry.key);
             let older = match newest.get(&key) {
                 Some(offset) => Some(*offset),
                 None => self.newest.get(&key)?.map(|offset| offset_of(&offset)),

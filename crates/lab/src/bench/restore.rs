@@ -16,7 +16,7 @@ use twqr_client::ProgressBar;
 use twqr_config::Config;
 use twqr_journal::{Entry, Journal, Partition, Topic, embedded::EmbeddedJournal};
 use twqr_order::{Command, Pay, Position, Record, apply};
-use twqr_router::{DiskStore, Settings};
+use twqr_router::{ReferenceStore, Settings};
 use twqr_service::{CancellationToken, Context, Health, SystemClock};
 use twqr_types::{PayForm, RawPay, ShardId, UnixMs};
 use twqr_wire::convert::{StateBody, StatesEntry, encode_state};
@@ -70,7 +70,7 @@ pub(crate) async fn run(options: &RestoreOptions, config: &Config) -> anyhow::Re
 /// the opening of the store until then.
 async fn ready_after(journal: &Arc<EmbeddedJournal>, folder: &Path, config: &Config) -> anyhow::Result<Duration> {
     let began = Instant::now();
-    let store = Arc::new(DiskStore::open(folder)?);
+    let store = Arc::new(ReferenceStore::open(folder, journal.clone())?);
     let in_use = Arc::downgrade(&store);
     let settings = Settings {
         member: "router-0".to_owned(),

@@ -4,6 +4,7 @@
 use std::{
     array,
     collections::HashMap,
+    fs,
     ops::Bound,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -13,6 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, config::PartitioningPolicy};
+use tracing::info;
 use twqr_consumer::KnownBeginnings;
 use twqr_journal::Witness;
 use twqr_service::CancellationToken;
@@ -30,6 +32,8 @@ pub struct DiskStore {
     known: Mutex<HashMap<u16, Arc<Mutex<KnownKeys>>>>,
 }
 
+/// The name of the keyspace with the copies of states.
+const COPIES: &str = "states";
 /// How many locks the shards share.
 const LOCKS: usize = 64;
 
@@ -58,12 +62,31 @@ fn failed(error: fjall::Error) -> StoreError {
     StoreError(error.to_string())
 }
 
+fn open_database(folder: &Path) -> Result<Database, StoreError> {
+    let database = Database::builder(folder).cache_size(CACHE_BYTES).max_journaling_size(JOURNALING_BYTES_MAX);
+    database.open().map_err(failed)
+}
+
 impl DiskStore {
     /// Opens or creates the store in `folder`.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
-        let database =
-            Database::builder(folder).cache_size(CACHE_BYTES).max_journaling_size(JOURNALING_BYTES_MAX).open();
-        let database = database.map_err(failed)?;
+        Self::open_keyspaces(open_database(folder)?, [COPIES, "marks"])
+    }
+
+    /// Opens or creates a store of references in `folder`. They are in keyspaces of their own,
+    /// since builds that know only copies would take an order's reference for an unreadable state.
+    pub(super) fn open_for_references(folder: &Path) -> Result<Self, StoreError> {
+        let mut database = open_database(folder)?;
+        if database.keyspace_exists(COPIES) {
+            info!(folder = %folder.display(), "removing the copies of states; they are read again from order-states");
+            drop(database);
+            fs::remove_dir_all(folder).map_err(|error| StoreError(error.to_string()))?;
+            database = open_database(folder)?;
+        }
+        Self::open_keyspaces(database, ["references", "reference-marks"])
+    }
+
+    fn open_keyspaces(database: Database, [states, marks]: [&str; 2]) -> Result<Self, StoreError> {
         // Filters and indices are read in parts: of a large table, all of one would replace most of
         // the cache at each look-up.
         let options = || {
@@ -72,8 +95,8 @@ impl DiskStore {
                 .filter_block_partitioning_policy(PartitioningPolicy::all(true))
                 .index_block_partitioning_policy(PartitioningPolicy::all(true))
         };
-        let states = database.keyspace("states", options).map_err(failed)?;
-        let marks = database.keyspace("marks", KeyspaceCreateOptions::default).map_err(failed)?;
+        let states = database.keyspace(states, options).map_err(failed)?;
+        let marks = database.keyspace(marks, KeyspaceCreateOptions::default).map_err(failed)?;
         Ok(Self { database, states, marks, writing: array::from_fn(|_| Mutex::default()), known: Mutex::default() })
     }
 

@@ -11,7 +11,8 @@ use twqr_access::AccessSettings;
 use twqr_card_keys::CardKeys;
 use twqr_config::{AccessConfig, AdmissionConfig, Config, FairnessConfig, PeerAddress, TelemetryProtocol};
 use twqr_ingress::{AdmissionSettings, FairnessSettings, HttpSettings, UseLimits};
-use twqr_router::DiskStore;
+use twqr_journal::embedded::EmbeddedJournal;
+use twqr_router::{DiskStore, ReferenceStore, StateStore, StoreError};
 use twqr_tls::{ClientFiles, ClientTls};
 use twqr_worker::GrpcBackend;
 
@@ -97,16 +98,26 @@ pub(super) fn pos_http(config: &Config) -> HttpSettings {
     }
 }
 
-/// Opens the local store on a thread that may block, since a large one takes seconds.
-pub(super) async fn router(config: &Config) -> anyhow::Result<twqr_router::Settings> {
+/// Opens the local store on a thread that may block, since a large one takes seconds. It refers to
+/// the states in the embedded journal, and copies those in another one.
+pub(super) async fn router(
+    config: &Config,
+    embedded: Option<Arc<EmbeddedJournal>>,
+) -> anyhow::Result<twqr_router::Settings> {
     let folder = config.data_dir.join("orders");
-    let store = tokio::task::spawn_blocking(move || DiskStore::open(&folder)).await??;
+    let open = move || {
+        Ok::<Arc<dyn StateStore>, StoreError>(match embedded {
+            Some(journal) => Arc::new(ReferenceStore::open(&folder, journal)?),
+            None => Arc::new(DiskStore::open(&folder)?),
+        })
+    };
+    let store = tokio::task::spawn_blocking(open).await??;
     Ok(twqr_router::Settings {
         member: format!("router-{}", config.member),
         policy: config.policy()?,
         checkpoint_interval_ms: config.checkpoint_interval_ms,
         standby: config.standby,
-        store: Arc::new(store),
+        store,
     })
 }
 

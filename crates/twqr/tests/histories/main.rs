@@ -26,6 +26,7 @@
 //! - `wrong_clocks`: clocks that are set wrong break no invariant, and fail no payment by the word
 //!   of a worker whose clock is wrong.
 //! - `missing_keys`: card keys that some workers lack for a while fail no payment.
+//! - `one_router`: a router that keeps no copies of states in its local store breaks no invariant.
 //! - `replay_check`: the routers stored and emitted exactly what a replay of the log gives, so an
 //!   order has one charge task (I1).
 //! - `coverage`: together, the histories met every situation that they are meant to test.
@@ -62,6 +63,7 @@ mod key_files;
 mod ledger_check;
 mod log_reader;
 mod missing_keys;
+mod one_router;
 mod policies;
 mod processes;
 mod replay;

@@ -47,7 +47,7 @@ async fn run_history(seed: u64) -> (Vec<String>, usize) {
             processes.change_keys_of_one(&mut random);
         }
         if random.random_bool(0.3) {
-            processes.crash_one_of(*pair.choose(&mut random).unwrap(), &mut random);
+            processes.crash_one_of(*pair.choose(&mut random).unwrap(), false, &mut random);
         }
         tokio::time::sleep(Duration::from_millis(random.random_range(500..4_000))).await;
         processes.give_all_keys();

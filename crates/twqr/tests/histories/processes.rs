@@ -16,7 +16,7 @@ use twqr_card_keys::{CardKeys, KeySet};
 use twqr_consumer::ClockMeter;
 use twqr_journal_sim::{Sim, SimSession};
 use twqr_order::Policy;
-use twqr_router::MemoryStore;
+use twqr_router::{MemoryStore, ReferenceStore, StateStore};
 use twqr_service::{CancellationToken, Clock, Context, Health, MeasuredClock};
 use twqr_tracker::MemoryModel;
 use twqr_types::UnixMs;
@@ -84,6 +84,9 @@ pub struct Processes {
     last_member: Option<NonZeroU64>,
     /// The read model, shared by the trackers that follow each other.
     model: Arc<MemoryModel>,
+    /// Whether the local stores of routers refer to the states in `order-states`. Then only one
+    /// router may run.
+    refers: bool,
 }
 
 impl Processes {
@@ -95,7 +98,12 @@ impl Processes {
         let brokers_clock = clock.clone();
         sim.stamp_with(move || brokers_clock.now().0);
         let (started, model) = (Vec::new(), Arc::default());
-        Self { sim, issuers, first_policy, started, began, random, clock, last_member: None, model }
+        Self { sim, issuers, first_policy, started, began, random, clock, last_member: None, model, refers: false }
+    }
+
+    /// The local stores of routers refer to the states in `order-states`.
+    pub fn with_references(self) -> Self {
+        Self { refers: true, ..self }
     }
 
     /// Starts a process with an empty disk.
@@ -122,12 +130,17 @@ impl Processes {
         };
         match service {
             Service::Router => {
+                let states: Arc<dyn StateStore> = if self.refers {
+                    Arc::new(ReferenceStore::new(store.clone(), session.clone()))
+                } else {
+                    store.clone()
+                };
                 let settings = twqr_router::Settings {
                     member,
                     policy: self.first_policy.clone(),
                     checkpoint_interval_ms: 200,
                     standby: true,
-                    store: store.clone(),
+                    store: states,
                 };
                 tokio::spawn(measuring.then(|()| twqr_router::run(settings, journal, context)));
             }
@@ -217,13 +230,14 @@ impl Processes {
         }
     }
 
-    /// Crashes one process of this service, and starts its successor at once.
-    pub fn crash_one_of(&mut self, service: Service, random: &mut ChaCha8Rng) {
+    /// Crashes one process of this service, and starts its successor at once, with its disk or an
+    /// empty one.
+    pub fn crash_one_of(&mut self, service: Service, keeps_disk: bool, random: &mut ChaCha8Rng) {
         let is_present = |i: &usize| !self.started[*i].gone && self.started[*i].service == service;
         let present: Vec<usize> = (0..self.started.len()).filter(is_present).collect();
         let Some(chosen) = present.choose(random).copied() else { return };
         self.started[chosen].session.crash();
-        self.replace(chosen, false);
+        self.replace(chosen, keeps_disk);
     }
 
     /// Asks a process to stop, if it still runs, and starts a successor, which gets its disk or an

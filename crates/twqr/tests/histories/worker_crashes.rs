@@ -64,7 +64,7 @@ async fn run_history(seed: u64, issuers: &SimulatedIssuers, plan: Plan) -> (Vec<
     while tokio::time::Instant::now() < end {
         tokio::time::sleep(Duration::from_millis(random.random_range(2_000..6_000))).await;
         if plan.crashes {
-            processes.crash_one_of(Service::WalletWorker, &mut random);
+            processes.crash_one_of(Service::WalletWorker, false, &mut random);
         }
     }
     settle(&sim, SHARDS, &callers).await;
