@@ -46,9 +46,11 @@ type Owner = Option<Arc<Caller>>;
 #[derive(Clone, Debug, Default)]
 pub struct Book {
     changes: BTreeMap<CallerName, CallerChange>,
-    /// The keys that a later version of their caller left out. They stay revoked, so that a
-    /// document from before a revocation does not bring a leaked key back.
-    revoked: HashSet<KeyHash>,
+    /// The keys that a later version of their caller left out, and the names of certificates. They
+    /// stay revoked, so that a document from before a revocation does not bring back what has
+    /// leaked: a certificate is valid for months, and only its name is known here.
+    revoked_keys: HashSet<KeyHash>,
+    revoked_certificates: HashSet<Box<str>>,
     by_key: HashMap<KeyHash, Owner>,
     by_certificate: HashMap<Box<str>, Owner>,
 }
@@ -134,29 +136,36 @@ impl Book {
     }
 
     /// The keys of this caller that were revoked, and are accepted by no process any more.
-    pub fn revoked<'a>(&self, caller: &'a Caller) -> impl Iterator<Item = &'a ApiKey> {
-        caller.keys.iter().filter(|key| self.revoked.contains(&key.hash))
+    pub fn revoked_keys<'a>(&self, caller: &'a Caller) -> impl Iterator<Item = &'a ApiKey> {
+        caller.keys.iter().filter(|key| self.revoked_keys.contains(&key.hash))
     }
 
-    /// Puts a change in force, and revokes the keys that it leaves out.
+    /// The names of certificates of this caller that were revoked in the same way.
+    pub fn revoked_certificates<'a>(&self, caller: &'a Caller) -> impl Iterator<Item = &'a str> {
+        caller.certificates.iter().filter(|name| self.revoked_certificates.contains(*name)).map(|name| &**name)
+    }
+
+    /// Puts a change in force, and revokes the keys and certificates that it leaves out.
     fn replace(&mut self, change: CallerChange) {
-        let keys = |change: &CallerChange| -> HashSet<KeyHash> {
-            change.caller.iter().flat_map(|caller| &caller.keys).map(|key| key.hash).collect()
-        };
-        let kept = keys(&change);
-        let before = self.changes.insert(change.name.clone(), change);
-        let before = before.as_ref().map(keys).unwrap_or_default();
-        self.revoked.extend(before.difference(&kept));
+        let before = self.changes.get(&change.name).and_then(|before| before.caller.clone());
+        let (keys, names) =
+            (before.iter().flat_map(|caller| &caller.keys), before.iter().flat_map(|c| &c.certificates));
+        let kept = change.caller.as_deref();
+        let keeps_key = |hash: &KeyHash| kept.is_some_and(|caller| caller.keys.iter().any(|key| key.hash == *hash));
+        self.revoked_keys.extend(keys.map(|key| key.hash).filter(|hash| !keeps_key(hash)));
+        self.revoked_certificates
+            .extend(names.filter(|name| !kept.is_some_and(|caller| caller.certificates.contains(*name))).cloned());
+        self.changes.insert(change.name.clone(), change);
     }
 
     fn index(&mut self) {
         self.by_key.clear();
         self.by_certificate.clear();
         for caller in self.changes.values().filter_map(|change| change.caller.as_ref()) {
-            for key in caller.keys.iter().filter(|key| !self.revoked.contains(&key.hash)) {
+            for key in caller.keys.iter().filter(|key| !self.revoked_keys.contains(&key.hash)) {
                 own(self.by_key.entry(key.hash), caller);
             }
-            for name in &caller.certificates {
+            for name in caller.certificates.iter().filter(|name| !self.revoked_certificates.contains(*name)) {
                 own(self.by_certificate.entry(name.clone()), caller);
             }
         }

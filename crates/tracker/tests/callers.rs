@@ -115,6 +115,22 @@ async fn a_document_from_before_a_revocation_brings_no_key_back() {
     tracker.close().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_from_before_a_revocation_brings_no_certificate_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let tracker = TestTracker::open(folder.path(), open_journal(folder.path())).await;
+    tracker_has_read_callers(&tracker).await;
+    let with = |name: &str| Caller { certificates: vec![name.into()], ..Caller::default() };
+    change(&tracker, request("shop", 0, Some(with("old.example")))).await.unwrap();
+    change(&tracker, request("shop", 1, Some(with("new.example")))).await.unwrap();
+    for (version, name) in [(2, "shop"), (0, "other")] {
+        let refused = change(&tracker, request(name, version, Some(with("old.example")))).await.unwrap_err();
+        assert!(refused.message().contains("has the name old.example, which was revoked"), "{refused:?}");
+    }
+    assert_eq!(change(&tracker, request("shop", 2, Some(with("newest.example")))).await.unwrap(), 3);
+    tracker.close().await;
+}
+
 #[tokio::test]
 async fn the_operators_api_is_not_ready_before_it_has_read_who_may_call() {
     let folder = tempfile::tempdir().unwrap();

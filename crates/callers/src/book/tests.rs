@@ -69,8 +69,9 @@ fn a_change_counts_if_its_version_is_above_the_newest() {
 #[test]
 fn a_revoked_key_stays_revoked() {
     let both = || caller("a", vec![key("k1", 1), key("k2", 2)], &["pos.example"]);
-    let revoked =
-        |book: &Book, caller: &Caller| book.revoked(caller).map(|key| key.name.as_str().to_owned()).collect::<Vec<_>>();
+    let revoked = |book: &Book, caller: &Caller| {
+        book.revoked_keys(caller).map(|key| key.name.as_str().to_owned()).collect::<Vec<_>>()
+    };
     let mut book = Book::configured(vec![both()]);
     book.take([change(1, "a", Some(caller("a", vec![key("k2", 2)], &[])))]);
     assert_eq!(revoked(&book, &both()), ["k1"]);
@@ -85,6 +86,27 @@ fn a_revoked_key_stays_revoked() {
     assert_eq!(revoked(&book, &with_new), ["k2"]);
     book.take([change(5, "a", Some(with_new))]);
     assert_eq!(identified(&book, 3), Ok("a/k3".to_owned()), "a new key brings the caller back");
+}
+
+#[test]
+fn a_revoked_certificate_stays_revoked() {
+    let both = || caller("a", Vec::new(), &["old.example", "new.example"]);
+    let owner = |book: &Book, name: &str| {
+        let credential = Credential::Certificate([name.into()].into());
+        book.identify(&credential, UnixMs(0)).map(|found| found.caller.name.to_string())
+    };
+    let mut book = Book::configured(vec![both()]);
+    assert_eq!(owner(&book, "old.example"), Ok("a".to_owned()));
+    book.take([change(1, "a", Some(caller("a", Vec::new(), &["new.example"])))]);
+    assert_eq!(book.revoked_certificates(&both()).collect::<Vec<_>>(), ["old.example"]);
+    // A document from before the revocation, also of another caller.
+    book.take([change(2, "a", Some(both())), change(1, "b", Some(caller("b", Vec::new(), &["old.example"])))]);
+    assert_eq!(owner(&book, "old.example"), Err(Denial::UnknownCertificate));
+    assert_eq!(owner(&book, "new.example"), Ok("a".to_owned()), "a name that was never left out");
+    book.take([change(3, "a", None), change(4, "a", Some(both()))]);
+    assert_eq!(owner(&book, "new.example"), Err(Denial::UnknownCertificate), "its caller was taken out");
+    book.take([change(5, "a", Some(caller("a", Vec::new(), &["newest.example"])))]);
+    assert_eq!(owner(&book, "newest.example"), Ok("a".to_owned()), "a new name brings the caller back");
 }
 
 #[test]

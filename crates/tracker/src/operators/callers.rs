@@ -104,12 +104,19 @@ impl CallersEditor {
             if book.get(&name).is_none() && book.iter().count() >= CALLERS_MAX {
                 violations.push(FieldViolation::new("name", format!("is new, and there are {CALLERS_MAX} callers")));
             }
-            for key in book.revoked(caller) {
+            for key in book.revoked_keys(caller) {
                 let what = format!(
                     "has the key {}, which was revoked and stays so; leave it out, and make a new one by `twqr callers key new`",
                     key.name
                 );
                 violations.push(FieldViolation::new("caller.keys", what));
+            }
+            for name in book.revoked_certificates(caller) {
+                let what = format!(
+                    "has the name {name}, which was revoked and stays so; leave it out, and give the caller a \
+                     certificate with another name"
+                );
+                violations.push(FieldViolation::new("caller.certificates", what));
             }
             for other in book.sharing(caller) {
                 let what = format!("has a key or a certificate of the caller {other}; each belongs to one caller");

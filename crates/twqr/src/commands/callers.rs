@@ -26,8 +26,8 @@ pub(crate) enum Callers {
     List(Server),
     /// Prints one caller as a document, in the form that `apply` reads, with who changed it and why
     Show(ShowCaller),
-    /// Makes a document the newest version of its caller, with all its keys; exit code 3 if it was
-    /// changed meanwhile
+    /// Makes a document the newest version of its caller, with all its keys and certificates; exit
+    /// code 3 if it was changed meanwhile
     Apply(ApplyCaller),
     /// Takes a caller out: all its keys and certificates are refused from then on
     Remove(RemoveCaller),
@@ -48,9 +48,9 @@ pub(crate) struct ShowCaller {
 pub(crate) struct ApplyCaller {
     /// The document (TOML), or - for standard input
     file: PathBuf,
-    /// Revoke the caller's keys that the document leaves out; a revoked key stays revoked
-    #[arg(long)]
-    revoke_missing_keys: bool,
+    /// Revoke the caller's keys and certificates that the document leaves out; they stay revoked
+    #[arg(long, alias = "revoke-missing-keys")]
+    revoke_missing: bool,
     #[command(flatten)]
     change: CallerChangeArguments,
 }
@@ -102,21 +102,23 @@ async fn apply(arguments: &ApplyCaller, config: &Config) -> anyhow::Result<ExitC
     let caller = CallerDocument::read(&arguments.file).map_err(|faults| anyhow::anyhow!(faults.join("\n      ")))?;
     let (name, mut operators) = (caller.name.as_str(), arguments.change.server.connect(config).await?);
     let before = entry(&mut operators, name).await?.unwrap_or_default();
-    let missing = before.caller.map(|before| missing_keys(&before, &caller)).unwrap_or_default();
+    let missing = before.caller.map(|before| missing(&before, &caller)).unwrap_or_default();
     ensure!(
-        missing.is_empty() || arguments.revoke_missing_keys,
-        "the document leaves out keys of {name}, which would be revoked for good: {}; copy them from \
-         `twqr callers show {name}`, or revoke them by --revoke-missing-keys",
+        missing.is_empty() || arguments.revoke_missing,
+        "the document leaves out keys or certificates of {name}, which would be revoked for good: {}; copy them from \
+         `twqr callers show {name}`, or revoke them by --revoke-missing",
         missing.join(", ")
     );
     change(&mut operators, name, before.version, Some(&caller), &arguments.change).await
 }
 
-/// The names of the keys of a caller that the next version does not have.
-fn missing_keys(before: &twqr_wire::ops::Caller, next: &Caller) -> Vec<String> {
-    let is_kept = |sha256: &[u8]| next.keys.iter().any(|key| key.hash.as_bytes() == sha256);
-    let missing = before.keys.iter().filter(|key| !is_kept(&key.sha256));
-    missing.map(|key| key.name.clone()).collect()
+/// The names of the keys and certificates of a caller that the next version does not have.
+fn missing(before: &twqr_wire::ops::Caller, next: &Caller) -> Vec<String> {
+    let keeps_key = |sha256: &[u8]| next.keys.iter().any(|key| key.hash.as_bytes() == sha256);
+    let keeps_certificate = |name: &str| next.certificates.iter().any(|kept| **kept == *name);
+    let keys = before.keys.iter().filter(|key| !keeps_key(&key.sha256)).map(|key| &key.name);
+    let certificates = before.certificates.iter().filter(|name| !keeps_certificate(name));
+    keys.chain(certificates).cloned().collect()
 }
 
 async fn list(operators: &mut Operators) -> anyhow::Result<ExitCode> {
