@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
 use twqr_types::{MerchantId, MerchantTradeNo, OrderKey, ShardCount, ShardId};
 use twqr_wire::convert::encode_query;
 
@@ -10,6 +11,8 @@ use crate::{metrics::CallKind, router_client::RouterClient};
 
 /// How long one probe may take until it counts as unanswered, in ms.
 pub(crate) const ANSWER_WITHIN_MS: u64 = 2_000;
+/// For how long after such a question a shard is not asked again whether it knows nonces.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// The MerchantID of the probes. No merchant has it, so the orders do not exist.
 const PROBE_MERCHANT: &str = "-";
 /// How many numbers are tried to find one on a given shard. Even with 65,535 shards, a million
@@ -41,14 +44,27 @@ impl Probe {
     }
 }
 
-/// Whether the shard refuses a request whose nonce was used before. Asks it if no reply of it has
-/// said so yet.
+/// Whether the shard refuses a request whose nonce was used before. If no reply of it has said so
+/// yet, it is asked. However many calls want to know, a shard has one such question at a time, and
+/// none within [`ASK_AGAIN_AFTER`] of the last: a silent shard costs neither memory nor records.
 pub(crate) async fn has_nonces(router: &RouterClient, shard: ShardId) -> bool {
     let versions = &router.pending.versions;
-    if !versions.has_nonces(shard)
-        && let Some(probe) = Probe::on(shard, router.shards)
-    {
-        probe.is_answered(router).await;
+    if versions.has_nonces(shard) {
+        return true;
+    }
+    let Some(asked) = versions.asked(shard) else { return false };
+    let mut asked_at = asked.lock().await;
+    let may_ask = asked_at.is_none_or(|at| at.elapsed() >= ASK_AGAIN_AFTER);
+    if may_ask && !versions.has_nonces(shard) {
+        // Noted first, too: the caller may give up while the shard is silent.
+        *asked_at = Some(Instant::now());
+        if let Some(probe) = Probe::on(shard, router.shards) {
+            probe.is_answered(router).await;
+        }
+        *asked_at = Some(Instant::now());
     }
     versions.has_nonces(shard)
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use tokio::{sync::Mutex, time::Instant};
 use twqr_card_keys::CardKeys;
 use twqr_order::{NONCES_SINCE, PROTECTED_TOKENS_SINCE, PROTOCOL_VERSION_NEWEST};
 use twqr_types::{ShardCount, ShardId};
@@ -24,6 +25,8 @@ struct ShardVersion {
     version: AtomicU32,
     /// Whether a reply has named something of a policy, and with it the version.
     knows_policy: AtomicBool,
+    /// When the shard was last asked for its version; locked while it is asked.
+    asked: Mutex<Option<Instant>>,
 }
 
 impl ProtocolVersions {
@@ -49,6 +52,12 @@ impl ProtocolVersions {
     /// Whether the shard refuses a request whose nonce was used before, as far as is known.
     pub(crate) fn has_nonces(&self, shard: ShardId) -> bool {
         self.of(shard).is_some_and(|shard| shard.version.load(Ordering::Relaxed) >= NONCES_SINCE)
+    }
+
+    /// When the shard was last asked whether it refuses such requests. `None` if there is no such
+    /// shard. Who holds the lock asks.
+    pub(crate) fn asked(&self, shard: ShardId) -> Option<&Mutex<Option<Instant>>> {
+        self.of(shard).map(|shard| &shard.asked)
     }
 
     /// Whether every router of the shard reads protected card tokens: from protocol version 3 on.
