@@ -6,6 +6,7 @@ mod closing;
 mod measured;
 mod merchants;
 mod older_builds;
+mod open_streams;
 mod policy;
 mod replay;
 mod settlement;
@@ -39,8 +40,9 @@ use crate::{
 };
 use callers::CallersEditor;
 use change::{Actor, ChangeTimes};
-use measured::Measured;
+use measured::{Measured, refused};
 use merchants::DirectoryEditor;
+use open_streams::{OpenStreams, PlacedStream};
 use policy::PolicyEditor;
 use replay::Replays;
 
@@ -54,6 +56,8 @@ struct Operators {
     model: Arc<SqliteModel>,
     journal: Arc<dyn Journal>,
     context: Context,
+    access: Access,
+    streams: Arc<OpenStreams>,
     policies: Arc<Policies>,
     policy: PolicyEditor,
     merchants: DirectoryEditor,
@@ -89,7 +93,19 @@ pub(crate) async fn serve(
     let callers = CallersEditor::new(callers, journal.clone(), times.clone(), wait);
     let merchants = DirectoryEditor::new(directory, policies.clone(), journal.clone(), times, wait);
     let reflection = (!access.is_required()).then_some(EndsWithConnection(reflection));
-    let operators = Operators { model, journal, context, policies, policy, merchants, callers, replays };
+    let streams = Arc::default();
+    let operators = Operators {
+        model,
+        journal,
+        context,
+        access: access.clone(),
+        streams,
+        policies,
+        policy,
+        merchants,
+        callers,
+        replays,
+    };
     let router = grpc_server()
         .add_service(Measured::new(operators, access))
         .add_service(grpc_health::<OperatorServiceServer<Operators>>(&health))
@@ -143,10 +159,12 @@ impl OperatorService for Operators {
         &self,
         request: Request<ListSettlementRequest>,
     ) -> Result<Response<Self::ListSettlementStream>, Status> {
+        let grant = self.access.granted(request.extensions()).map_err(refused)?;
+        let place = self.streams.open(&grant)?;
         let now = self.context.clock.now();
         let (model, request) = (self.model.clone(), request.into_inner());
         let entries = settlement::list(model, &self.policies, &*self.journal, now, request).await?;
-        Ok(Response::new(entries))
+        Ok(Response::new(PlacedStream::new(entries, place, self.access.clone(), grant)))
     }
 
     async fn list_orders(&self, request: Request<ListOrdersRequest>) -> Result<Response<ListOrdersResponse>, Status> {

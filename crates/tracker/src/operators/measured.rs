@@ -55,6 +55,13 @@ fn role_of(method: Option<&str>) -> Role {
     }
 }
 
+/// The answer to a call that is not let in, or not any more.
+pub(super) fn refused(refusal: AccessRefusal) -> Status {
+    let details = ErrorDetails::with_error_info(refusal.contract_reason(), DOMAIN, HashMap::new());
+    let text = format!("{}. Nothing was changed", refusal.text());
+    Status::with_error_details(refusal.code(), text, details)
+}
+
 /// The operators' API, measured.
 #[derive(Clone)]
 pub(super) struct Measured {
@@ -101,10 +108,7 @@ impl Service<http::Request<Body>> for Measured {
                 if let Some(method) = method {
                     metrics::call(method, refusal.code(), began.elapsed());
                 }
-                let details = ErrorDetails::with_error_info(refusal.contract_reason(), DOMAIN, HashMap::new());
-                let text = format!("{}. Nothing was changed", refusal.text());
-                let status = Status::with_error_details(refusal.code(), text, details);
-                return Box::pin(async move { Ok(status.into_http()) });
+                return Box::pin(async move { Ok(refused(refusal).into_http()) });
             }
         }
         let calling = self.server.call(request);

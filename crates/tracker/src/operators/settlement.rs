@@ -11,7 +11,9 @@ use twqr_journal::{Journal, Partition, Topic};
 use twqr_types::UnixMs;
 use twqr_wire::ops::{ListSettlementRequest, ListSettlementResponse, SettlementEntry, settlement_entry::Kind};
 
-use super::{closing::close_books, invalid, settlement_entries::entries_of, unavailable, unreadable};
+use super::{
+    closing::close_books, invalid, open_streams::PlacedStream, settlement_entries::entries_of, unavailable, unreadable,
+};
 use crate::{
     model::{SettledBy, SettlementFilter, SqliteModel, Watermark},
     policies::Policies,
@@ -30,7 +32,7 @@ const PAUSE_MS: u64 = 100;
 /// the ends of `orders` again, and waits until all records before them are decided.
 const ROUNDS: usize = 3;
 
-pub(super) type Entries = ReceiverStream<Result<ListSettlementResponse, Status>>;
+pub(super) type Entries = PlacedStream<ListSettlementResponse>;
 
 /// Lists the entries of a range. If the range is over, the list is complete or the call is refused.
 /// If the caller closes the range, the list is also final.
@@ -40,7 +42,7 @@ pub(super) async fn list(
     journal: &dyn Journal,
     now: UnixMs,
     request: ListSettlementRequest,
-) -> Result<Entries, Status> {
+) -> Result<ReceiverStream<Result<ListSettlementResponse, Status>>, Status> {
     let ListSettlementRequest { from_ms, to_ms, merchant_id, close } = request;
     if to_ms <= from_ms {
         return Err(invalid("to_ms", "must be later than from_ms"));
