@@ -69,7 +69,7 @@ FULL_API_DAY := load-tests/samples/day-full-api.jsonl
 CHECKS := check-format check-layers check-files check-scripts check-proto check-deps \
   check-advisories check-sbom check-unused check-clippy check-docs
 
-.PHONY: help build run run-kafka test test-kafka test-tools test-clients test-older test-telemetry test-deploy test-api fuzz chart-docs model model-long sbom check-reproducible bench bench-quick bench-kafka load sample lint fmt \
+.PHONY: help build run run-kafka test test-kafka test-tools test-clients test-older test-upgrade test-telemetry test-deploy test-api fuzz chart-docs model model-long sbom check-reproducible bench bench-quick bench-kafka load sample lint fmt \
   $(CHECKS) list-checks proto-baseline proto-standalone proto-errors kafka-up kafka-down clean
 
 help: ## Lists every target
@@ -112,6 +112,9 @@ fuzz: ## Runs each fuzz target for some seconds (FUZZ_S=3)
 
 test-older: ## Upgrades systems of an older build (from git) under load, and rolls them back
 	@.make/test-older
+
+test-upgrade: ## The same in short form, on a broker alone
+	@.make/test-older --short
 
 DEPLOY_TOOLS := $(HELM3) $(HELM4) $(UNITTEST) $(KUBECONFORM) $(KUBE_SCORE) $(HELM_DOCS) \
   $(KUBE_APISERVER) $(HADOLINT) $(PYYAML) $(CARGO_SBOM)

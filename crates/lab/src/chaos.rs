@@ -71,6 +71,10 @@ pub struct ChaosOptions {
     /// The `twqr` of an older build, from which the system is upgraded
     #[arg(long, value_name = "PATH")]
     older: Option<PathBuf>,
+    /// Replace a process of each service at the same time, and each only as often as it takes to
+    /// play every phase; for older alone
+    #[arg(long)]
+    short: bool,
     /// The library libfaketime, by which the clock of a process jumps; for clock-jump alone
     #[arg(long, value_name = "PATH")]
     faketime: Option<PathBuf>,

@@ -1,6 +1,7 @@
 //! `twqr-lab chaos older`: upgrades a system of an older build under load. It replaces process by
 //! process, rolls back, and raises the protocol version; then the older build must refuse its
-//! shards. At the end, every answer is audited, whichever build gave it.
+//! shards. At the end, every answer is audited, whichever build gave it. In short form (`--short`),
+//! one process of each service is replaced at the same time, and none goes back by itself.
 
 use std::{collections::BTreeMap, process::ExitCode, time::Duration};
 
@@ -34,10 +35,22 @@ enum UpgradePhase {
     RolledBack,
     /// All processes move to the present build again.
     Upgraded,
-    /// The protocol version is raised, and processes are killed.
+    /// The protocol version is raised, and every process is started again.
     Raised,
     /// A process of the older build starts, and must refuse to work.
     Refused,
+}
+
+/// The numbers of the processes of each service, of which there are at most two.
+const NUMBERS: usize = 2;
+
+/// How processes are replaced.
+enum Replacement {
+    /// One after another.
+    EachAlone,
+    /// In short form: one process of each service at the same time, those of the first part before
+    /// those of the second.
+    InParts([Vec<String>; NUMBERS]),
 }
 
 /// Runs the upgrade; the exit code is non-zero if the audit finds a fault.
@@ -50,7 +63,8 @@ pub(super) async fn run(options: &ChaosOptions, config: &Config) -> anyhow::Resu
     let mut stage = Stage::set(options, programs, shape, config).await?;
     let pos = stage.system.channel()?;
     let mut outcomes = LoadOutcomes::default();
-    let played = play(&mut stage, options, &pos, &mut outcomes).await;
+    let replacement = if options.short { in_parts(&mut stage) } else { Replacement::EachAlone };
+    let played = play(&mut stage, &replacement, options, &pos, &mut outcomes).await;
     let checked = match played {
         Ok(()) => check(&stage, &pos, &outcomes).await,
         Err(error) => Err(error),
@@ -61,6 +75,7 @@ pub(super) async fn run(options: &ChaosOptions, config: &Config) -> anyhow::Resu
 
 async fn play(
     stage: &mut Stage,
+    replacement: &Replacement,
     options: &ChaosOptions,
     pos: &Channel,
     outcomes: &mut LoadOutcomes,
@@ -71,9 +86,13 @@ async fn play(
     {
         let load = RunningLoad::start(pos, options, first_round);
         tokio::time::sleep(Duration::from_millis(CALM_MS)).await;
-        phase.play(stage).await.with_context(|| format!("{phase:?}"))?;
+        phase.play(stage, replacement).await.with_context(|| format!("{phase:?}"))?;
         tokio::time::sleep(Duration::from_millis(CALM_MS)).await;
-        let found = load.end().await?;
+        let mut found = load.end().await?;
+        if !matches!(phase, Refused) {
+            // Before the protocol version is raised, records have card tokens in the clear.
+            found.card_tokens.clear();
+        }
         print_line(json!({ "phase": format!("{phase:?}"), "payments": by_code(&found) }))?;
         outcomes.add(found);
     }
@@ -91,16 +110,66 @@ fn by_code(outcomes: &LoadOutcomes) -> BTreeMap<String, usize> {
 }
 
 impl UpgradePhase {
-    async fn play(self, stage: &mut Stage) -> anyhow::Result<()> {
+    async fn play(self, stage: &mut Stage, replacement: &Replacement) -> anyhow::Result<()> {
         match self {
             Self::Older => Ok(()),
-            Self::Mixed => mix(stage).await,
-            Self::RolledBack => move_all(stage, Build::Older).await,
-            Self::Upgraded => move_all(stage, Build::Present).await,
-            Self::Raised => raise(stage).await,
+            Self::Mixed => match replacement {
+                Replacement::EachAlone => mix(stage).await,
+                Replacement::InParts([first, _]) => replace_together(stage, first, Build::Present).await,
+            },
+            Self::RolledBack => match replacement {
+                Replacement::EachAlone => move_all(stage, Build::Older).await,
+                Replacement::InParts([first, _]) => replace_together(stage, first, Build::Older).await,
+            },
+            Self::Upgraded => upgrade(stage, replacement).await,
+            Self::Raised => {
+                raise(stage).await?;
+                upgrade(stage, replacement).await
+            }
             Self::Refused => refuse(stage).await,
         }
     }
+}
+
+/// The processes with one number, and those with the other, in an order drawn from the seed.
+fn in_parts(stage: &mut Stage) -> Replacement {
+    let first = stage.random.random_range(0..NUMBERS);
+    let names = stage.system.names();
+    let part = |number: usize| {
+        let ending = format!("-{number}");
+        names.iter().filter(|name| name.ends_with(&ending)).cloned().collect()
+    };
+    Replacement::InParts([part(first), part(NUMBERS - 1 - first)])
+}
+
+/// Moves every process to the present build, or starts it again.
+async fn upgrade(stage: &mut Stage, replacement: &Replacement) -> anyhow::Result<()> {
+    match replacement {
+        Replacement::EachAlone => move_all(stage, Build::Present).await,
+        Replacement::InParts(parts) => {
+            for part in parts {
+                replace_together(stage, part, Build::Present).await?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Ends these processes at the same time, half of them by kill -9, and starts them again with this
+/// build.
+async fn replace_together(stage: &mut Stage, names: &[String], build: Build) -> anyhow::Result<()> {
+    let (killed, stopped): (Vec<String>, Vec<String>) =
+        names.iter().cloned().partition(|_| stage.random.random_bool(0.5));
+    for name in &killed {
+        stage.system.kill(name).await?;
+    }
+    stage.system.stop_together(&stopped).await;
+    for name in names {
+        set_build(stage, name, build).await?;
+        stage.system.start_again(name)?;
+    }
+    let ready = stage.system.until_ready().await;
+    ready.map(drop).with_context(|| format!("{} were replaced by the {build:?} build", names.join(", ")))
 }
 
 /// Moves each process to the present build. After each, any process is ended and started again, of
@@ -157,7 +226,7 @@ async fn set_build(stage: &mut Stage, name: &str, build: Build) -> anyhow::Resul
     stage.system.set_build(name, build)
 }
 
-/// Raises the protocol version as an operator does, and kills each process after it.
+/// Raises the protocol version as an operator does.
 async fn raise(stage: &mut Stage) -> anyhow::Result<()> {
     let document = stage.system.run_command(Build::Present, &["policy", "get"]).await?;
     let mut document: toml::Table = toml::from_str(&document)?;
@@ -166,8 +235,7 @@ async fn raise(stage: &mut Stage) -> anyhow::Result<()> {
     std::fs::write(&file, toml::to_string(&document)?)?;
     let file = file.to_string_lossy();
     let arguments = ["policy", "apply", &file, "--expect", "1", "--who", "chaos", "--why", "every process is new"];
-    stage.system.run_command(Build::Present, &arguments).await?;
-    move_all(stage, Build::Present).await
+    stage.system.run_command(Build::Present, &arguments).await.map(drop)
 }
 
 /// One router, or the only process, runs the older build. It must refuse its shards; payments wait

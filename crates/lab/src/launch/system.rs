@@ -292,6 +292,12 @@ impl System {
         Ok(())
     }
 
+    /// Stops these processes with SIGTERM, at the same time.
+    pub async fn stop_together(&mut self, names: &[String]) {
+        let leaving = self.processes.iter_mut().filter(|(name, _)| names.contains(name));
+        futures::future::join_all(leaving.map(|(_, process)| end(&mut process.child))).await;
+    }
+
     /// Starts one more process of a service, and returns its name.
     pub fn add_another(&mut self, service: &str) -> anyhow::Result<String> {
         let known = self.shape.processes().iter().find(|(known, _)| *known == service);
