@@ -3,7 +3,12 @@
 //! confidence interval from Wilcoxon's signed ranks, which needs no normal distribution and bears
 //! outliers. Only arithmetic; `twqr-lab load compare` makes the runs.
 
+pub mod proof;
+mod virtual_runs;
+
 use serde::Serialize;
+
+pub use virtual_runs::VirtualRuns;
 
 /// The fewest rounds with which 95 % confidence is possible at all.
 pub const ROUNDS_MIN: usize = 6;
@@ -34,6 +39,12 @@ pub struct FigureComparison {
     pub ratio_to: f64,
     /// Whether B is worse: the whole interval is above 1.
     pub is_regression: bool,
+}
+
+/// The fewest rounds that can show anything with this `alpha`: with fewer, even the highest of all
+/// differences lies within the interval.
+pub fn rounds_needed(alpha: f64) -> usize {
+    (ROUNDS_MIN..=ROUNDS_MAX).find(|rounds| tail(*rounds, alpha / 2.0) > 0).unwrap_or(ROUNDS_MAX)
 }
 
 /// Compares a figure over at least [`ROUNDS_MIN`] rounds. `alpha` is the probability that the
@@ -103,7 +114,7 @@ mod tests {
     use super::*;
 
     /// The rounds that a comparison makes by default.
-    const ROUNDS: usize = 16;
+    const ROUNDS: usize = 24;
     const COMPARISONS: u64 = 50;
 
     /// The noise of a shared machine: a few per cent from run to run, a drift over the whole
@@ -161,6 +172,9 @@ mod tests {
             assert_eq!(tail(n, 0.025), critical + 1, "{n}");
         }
         assert_eq!(tail(5, 0.025), 0, "too few for 95 %");
+        for (figures, rounds) in [(1.0, 6), (2.0, 7), (4.0, 8)] {
+            assert_eq!(rounds_needed(0.05 / figures), rounds, "{figures}");
+        }
     }
 
     #[test]

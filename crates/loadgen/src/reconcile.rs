@@ -184,6 +184,9 @@ fn cancel(call: &CallRecord, inquired: &InquiredOrder, ledger: Option<LedgerCoun
     let reply = call.known_reply().ok_or_else(|| Missing("the cancel never became final".into()))?;
     let is_cancelled = inquired.status == Some(OrderStatus::FullyRefunded);
     let is_reversed = ledger.map_or(is_cancelled, |count| count.reversals == 1);
+    if let Some(count) = ledger.filter(|count| count.reversals == 1 && count.reversed != count.charged) {
+        return Err(Mismatch(format!("charged {}, but {} was reversed", count.charged, count.reversed)));
+    }
     match (reply == Reply::Status(*b"000"), is_cancelled && is_reversed, is_cancelled || is_reversed) {
         (true, false, _) => Err(Mismatch("cancelled, but not reversed".into())),
         (false, _, true) => Err(Mismatch(format!("the cancel answered {}, but it is reversed", call.result()))),
@@ -202,6 +205,10 @@ fn refund(call: &CallRecord, inquired: Option<&InquiredOrder>, ledger: Option<Le
         Some(OrderStatus::InProgress) => Err(Missing("the refund never became final".into())),
         Some(OrderStatus::RefundSucceeded) if is_refunded == Some(false) => {
             Err(Mismatch("refunded, but not in the ledger".into()))
+        }
+        Some(OrderStatus::RefundSucceeded) if ledger.is_some_and(|count| count.refunded != call.amount) => {
+            let refunded = ledger.unwrap_or_default().refunded;
+            Err(Mismatch(format!("a refund of {}, but {refunded} in the ledger", call.amount)))
         }
         Some(OrderStatus::RefundSucceeded) if call.is_accepted() && !call.is_in_progress && !call.is_success() => {
             Err(Mismatch(format!("answered {}, the inquiry says refunded", call.result())))

@@ -10,17 +10,19 @@ mod html;
 mod latency_figures;
 mod over_time;
 mod overload;
+mod slow_calls;
 mod validity;
 
 pub use figures::{
-    ChannelFigures, FaultNote, GENERATOR, KindFigures, LoadSummary, ProcessUsage, RunFacts, SegmentFigures,
-    ThresholdResult, UsageSample, summarize,
+    ChannelFigures, FaultNote, GENERATOR, KindFigures, LoadSummary, ProcessFigures, ProcessUsage, RunFacts,
+    SegmentFigures, ThresholdResult, UsageSample, summarize,
 };
 pub use hdr_files::{interval_log, percentile_file};
 pub use hops::HopFigures;
 pub use html::html;
 pub use latency_figures::{LatencyFigures, PercentilePoint};
 pub use over_time::Interval;
+pub use slow_calls::{SlowCall, SlowCalls, SlowHop};
 pub use validity::{Validity, ValidityFacts};
 
 #[cfg(test)]

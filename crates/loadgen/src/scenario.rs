@@ -6,7 +6,7 @@ mod check;
 mod keys;
 mod threshold;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::Deserialize;
 
@@ -44,6 +44,8 @@ pub struct Scenario {
     pub validity: ValidityLimits,
     /// Conditions such as `p99_ms <= 25`.
     pub thresholds: Vec<String>,
+    /// Calls that take longer are listed with the hop that made them slow, in ms.
+    pub slow_ms: f64,
     /// The simulator's fault script.
     pub simulator: toml::Table,
 }
@@ -196,6 +198,8 @@ pub struct SystemChoice {
     pub durability: Durability,
     /// The limit of each merchant at an ingress, in calls per second; 0 for none.
     pub merchant_calls_per_s: u32,
+    /// Orders that the system holds before the run.
+    pub orders_held: u64,
 }
 
 /// What a planned fault does.
@@ -270,7 +274,7 @@ impl Scenario {
         self.thresholds.iter().filter_map(|text| Threshold::parse(text).ok()).collect()
     }
 
-    /// Multiplies every rate, and every duration and fault time.
+    /// Multiplies every rate and the merchants' limit, and every duration and fault time.
     #[must_use]
     pub fn scaled(mut self, rates: f64, times: f64) -> Self {
         for phase in &mut self.phases {
@@ -281,6 +285,10 @@ impl Scenario {
             (fault.at_s, fault.for_s) = (fault.at_s * times, fault.for_s * times);
             fault.rate *= rates;
         }
+        // A limit that is not 0 never becomes 0, which is none.
+        let limit = f64::from(self.system.merchant_calls_per_s) * rates;
+        let whole = Duration::from_secs_f64(limit.ceil()).as_secs();
+        self.system.merchant_calls_per_s = u32::try_from(whole).unwrap_or(u32::MAX);
         self
     }
 }
@@ -300,6 +308,7 @@ impl Default for Scenario {
             faults: Vec::new(),
             validity: ValidityLimits::default(),
             thresholds: Vec::new(),
+            slow_ms: 100.0,
             simulator: toml::Table::new(),
         }
     }
@@ -345,7 +354,7 @@ impl Default for ClientChoice {
 
 impl Default for SystemChoice {
     fn default() -> Self {
-        Self { shape: SystemShape::AllInOne, durability: Durability::Disk, merchant_calls_per_s: 0 }
+        Self { shape: SystemShape::AllInOne, durability: Durability::Disk, merchant_calls_per_s: 0, orders_held: 0 }
     }
 }
 

@@ -62,8 +62,12 @@ pub struct LedgerCount {
     pub charged: i64,
     /// Refunds under this number, which is then the refund's own.
     pub refunds: u32,
+    /// The amount of these refunds, in TWD.
+    pub refunded: i64,
     /// Reversals of the charge.
     pub reversals: u32,
+    /// What the reversals gave back, in TWD.
+    pub reversed: i64,
     /// When it was charged, in ms since 1970.
     pub charged_at_ms: i64,
 }
@@ -93,8 +97,14 @@ pub async fn read_ledger(channel: Channel, run: &str) -> Result<Ledger, tonic::S
             count.charged = entry.debit_amount;
             count.charged_at_ms = entry.at_ms;
         }
-        count.refunds += u32::from(kind == Kind::Refunded);
-        count.reversals += u32::from(kind == Kind::Reversed);
+        if kind == Kind::Refunded {
+            count.refunds += 1;
+            count.refunded += entry.trade_amount;
+        }
+        if kind == Kind::Reversed {
+            count.reversals += 1;
+            count.reversed += entry.debit_amount;
+        }
     }
     Ok(ledger)
 }

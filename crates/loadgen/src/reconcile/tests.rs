@@ -62,8 +62,8 @@ fn repeats_cancels_and_refunds_are_compared_too() {
     let repeat = |reply| CallRecord { kind: CallKind::Repeat, reply: Reply::Status(reply), ..pay };
     let cancel = CallRecord { kind: CallKind::Cancel, ..pay };
     let refund = CallRecord { kind: CallKind::Refund, refund: 5, ..pay };
-    let reversed = LedgerCount { reversals: 1, ..count(1, 9) };
-    let refunds = |refunds| LedgerCount { refunds, ..LedgerCount::default() };
+    let reversed = LedgerCount { reversals: 1, reversed: 9, ..count(1, 9) };
+    let refunds = |refunds: u32| LedgerCount { refunds, refunded: 9 * i64::from(refunds), ..LedgerCount::default() };
     let is_paid = || inquired(OrderStatus::Paid, *b"000", 9);
     let ended = || inquired(OrderStatus::FullyRefunded, *b"812", 9);
     assert_eq!(verdict(&[pay, repeat(*b"000")], is_paid(), count(1, 9)), MATCH);
@@ -72,6 +72,7 @@ fn repeats_cancels_and_refunds_are_compared_too() {
     assert_eq!(verdict(&[pay, cancel, repeat(*b"812")], ended(), reversed), MATCH);
     assert_eq!(verdict(&[pay, cancel], ended(), count(1, 9)), MISMATCH);
     assert_eq!(verdict(&[pay, cancel], is_paid(), reversed), MISMATCH);
+    assert_eq!(verdict(&[pay, cancel], ended(), LedgerCount { reversed: 8, ..reversed }), MISMATCH);
     let open = CallRecord { is_in_progress: true, reply: Reply::Status(*b"982"), ..cancel };
     let later = |reply| CallRecord { later_reply: Some(Reply::Status(reply)), ..open };
     let refused = |reply| CallRecord { reply: Reply::Status(reply), ..cancel };
@@ -88,6 +89,8 @@ fn repeats_cancels_and_refunds_are_compared_too() {
     assert_eq!(verdict(&[pay], ended(), reversed), MISMATCH, "no call cancelled it");
     assert_eq!(verdict(&[refund], inquired(OrderStatus::RefundSucceeded, *b"000", 9), refunds(1)), MATCH);
     assert_eq!(verdict(&[refund], inquired(OrderStatus::RefundSucceeded, *b"000", 9), refunds(0)), MISMATCH);
+    let less = LedgerCount { refunded: 8, ..refunds(1) };
+    assert_eq!(verdict(&[refund], inquired(OrderStatus::RefundSucceeded, *b"000", 9), less), MISMATCH);
     assert_eq!(verdict(&[refund], inquired(OrderStatus::RefundSucceeded, *b"000", 9), refunds(2)), TWICE);
     assert_eq!(verdict(&[refund], inquired(OrderStatus::Failed, *b"983", 0), refunds(0)), MISMATCH);
     assert_eq!(verdict(&[refund], inquired(OrderStatus::InProgress, *b"982", 0), refunds(0)), MISSING);

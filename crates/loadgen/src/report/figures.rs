@@ -15,6 +15,7 @@ use super::{
     latency_figures::{LatencyFigures, PercentilePoint, curve},
     over_time::{Interval, intervals, longest_pause_us},
     overload::overload_figures,
+    slow_calls::{SlowCalls, slow_calls},
     validity::{Validity, ValidityFacts},
 };
 use crate::{
@@ -37,6 +38,33 @@ pub struct ProcessUsage {
     pub is_service: bool,
     /// Samples in the order of time.
     pub samples: Vec<UsageSample>,
+}
+
+/// The CPU and memory of a process over the whole run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct ProcessFigures {
+    /// Its name.
+    pub name: String,
+    /// The average of the share of a core that it used.
+    pub cores_mean: f64,
+    /// The highest share of a core in a second.
+    pub cores_max: f64,
+    /// The highest resident memory in MiB.
+    pub resident_mib_max: f64,
+}
+
+impl ProcessFigures {
+    fn of(process: &ProcessUsage) -> Self {
+        // The first sample has no time before it.
+        let cores = || process.samples.iter().skip(1).map(|sample| sample.cores);
+        let memory = process.samples.iter().map(|sample| sample.resident_mib);
+        Self {
+            name: process.name.clone(),
+            cores_mean: cores().sum::<f64>() / cores().count().max(1) as f64,
+            cores_max: cores().fold(0.0, f64::max),
+            resident_mib_max: memory.fold(0.0, f64::max),
+        }
+    }
 }
 
 /// The usage of a process at one moment.
@@ -177,6 +205,8 @@ pub struct LoadSummary {
     pub results: BTreeMap<String, u64>,
     /// Where the time went.
     pub hops: Vec<HopFigures>,
+    /// The slow calls, each with the hop that made it slow.
+    pub slow_calls: SlowCalls,
     /// The reconciliation of every order.
     pub reconciliation: Option<Reconciliation>,
     /// Failures that were caused.
@@ -189,6 +219,8 @@ pub struct LoadSummary {
     pub final_curve: Vec<PercentilePoint>,
     /// CPU and memory by process.
     pub processes: Vec<ProcessUsage>,
+    /// The same over the whole run.
+    pub process_figures: Vec<ProcessFigures>,
 }
 
 impl LoadSummary {
@@ -233,7 +265,10 @@ pub fn summarize(scenario: &Scenario, recorded: &RecordedRun, facts: RunFacts) -
     let segments = segment_figures(recorded);
     let intervals = intervals(&recorded.records, &recorded.segments);
     let mut figures = named_figures(recorded, &measured, &histograms, &segments, &intervals, &facts);
+    let slow_calls = slow_calls(recorded, &measured, scenario.slow_ms);
     figures.insert("flood_p99_ratio", flood_p99_ratio(&measured, scenario));
+    figures.insert("slow", slow_calls.count as f64);
+    figures.insert("slow_unattributed", slow_calls.unattributed as f64);
     let thresholds = scenario.checked_thresholds().into_iter().map(|threshold| {
         let value = figures.get(threshold.figure).copied().unwrap_or_default();
         ThresholdResult { threshold: threshold.to_string(), value, is_met: threshold.is_met_by(value) }
@@ -257,11 +292,13 @@ pub fn summarize(scenario: &Scenario, recorded: &RecordedRun, facts: RunFacts) -
         errors_by_reason,
         results,
         hops: hops(recorded, &measured, facts.ledger.as_ref()),
+        slow_calls,
         reconciliation: facts.validity.reconciliation.clone(),
         faults: facts.faults,
         intervals,
         answered_curve: curve(&histograms.answered),
         final_curve: curve(&histograms.finals),
+        process_figures: facts.processes.iter().map(ProcessFigures::of).collect(),
         processes: facts.processes,
         figures,
     }
@@ -338,8 +375,9 @@ fn named_figures(
     facts: &RunFacts,
 ) -> BTreeMap<&'static str, f64> {
     let (answered, finals) = (LatencyFigures::of(&histograms.answered), LatencyFigures::of(&histograms.finals));
-    let failed: Vec<u64> = measured.iter().filter(|r| r.error().is_some()).map(|r| r.intended_us).collect();
-    let window_us = failed.iter().max().zip(failed.iter().min()).map_or(0, |(last, first)| last - first);
+    let failed = || measured.iter().filter(|record| record.error().is_some());
+    let retried = || measured.iter().filter(|record| record.attempts > 1 || record.error().is_some());
+    let errors = failed().count() as f64;
     let is_paid = |record: &CallRecord| {
         let status = facts.inquiries.get(&record.order).and_then(|inquired| inquired.status);
         let is_paid =
@@ -366,10 +404,12 @@ fn named_figures(
         ("final_p50_ms", finals.p50_ms),
         ("final_p99_ms", finals.p99_ms),
         ("final_max_ms", finals.max_ms),
-        ("errors", failed.len() as f64),
-        ("error_share", failed.len() as f64 / measured.len().max(1) as f64),
+        ("errors", errors),
+        ("error_share", errors / measured.len().max(1) as f64),
         ("not_paid", unpaid as f64),
-        ("error_window_ms", window_us as f64 / 1_000.0),
+        ("error_window_ms", window_ms(failed())),
+        ("retried", retried().count() as f64),
+        ("retry_window_ms", window_ms(retried())),
         ("pause_ms", longest_pause_us(measured) as f64 / 1_000.0),
         ("achieved_share", answered_count as f64 / ((intended + recorded.dropped).max(1)) as f64),
         ("knee_rate", knee_rate(recorded, segments)),
@@ -381,6 +421,13 @@ fn named_figures(
     .into_iter()
     .chain(overload_figures(recorded, measured, intervals, &facts.inquiries))
     .collect()
+}
+
+/// The time from the first to the last intended start of these calls, in ms.
+fn window_ms<'a>(calls: impl Iterator<Item = &'a &'a CallRecord>) -> f64 {
+    let starts: Vec<u64> = calls.map(|record| record.intended_us).collect();
+    let window_us = starts.iter().max().zip(starts.iter().min()).map_or(0, |(last, first)| last - first);
+    window_us as f64 / 1_000.0
 }
 
 /// The p99 of the calls that start while a flood lasts, as a multiple of that of the calls before

@@ -54,13 +54,16 @@ fn by_answers(samples: &[&HopSample]) -> Vec<HopFigures> {
     };
     let outside = [
         part(GENERATOR, HopKind::Waiting, &|sample| sample.record.start_lag_us()),
-        part("network and client", HopKind::Unknown, &HopSample::outside_us),
+        part(NETWORK, HopKind::Unknown, &HopSample::outside_us),
     ];
     let hops = Hop::ALL.into_iter().map(|hop| part(hop.name(), hop.kind(), &|sample| sample.hops.us(hop)));
     outside.into_iter().chain(hops).collect()
 }
 
-const GENERATOR: &str = "generator: intended start to sending";
+/// The generator's own lateness.
+pub(super) const GENERATOR: &str = "generator: intended start to sending";
+/// What the client measured beyond the hops of an answer.
+pub(super) const NETWORK: &str = "network and client";
 
 fn by_ledger(recorded: &RecordedRun, measured: &[&CallRecord], ledger: Option<&Ledger>) -> Vec<HopFigures> {
     let began_ms = recorded.began.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64);

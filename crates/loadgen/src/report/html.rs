@@ -51,6 +51,7 @@ pub fn html(summary: &LoadSummary) -> String {
     errors_and_results(&mut page, summary);
     section(&mut page, "Where the time goes");
     hops(&mut page, summary);
+    slow_calls(&mut page, summary);
     section(&mut page, "CPU and memory");
     page.push_str(&charts::cpu(summary));
     page.push_str(&charts::memory(summary));
@@ -124,14 +125,38 @@ fn hops(page: &mut String, summary: &LoadSummary) {
     );
 }
 
-fn processes(page: &mut String, summary: &LoadSummary) {
-    let row = |process: &super::ProcessUsage| {
-        let cores = || process.samples.iter().skip(1).map(|sample| sample.cores);
-        let average = cores().sum::<f64>() / cores().count().max(1) as f64;
-        let memory = process.samples.iter().map(|sample| sample.resident_mib).fold(0.0, f64::max);
-        vec![process.name.clone(), short(average), short(cores().fold(0.0, f64::max)), short(memory)]
+fn slow_calls(page: &mut String, summary: &LoadSummary) {
+    let slow = &summary.slow_calls;
+    let limit = short(slow.limit_ms);
+    if slow.count == 0 {
+        let _ = writeln!(page, "<p>No call took longer than {limit} ms.</p>");
+        return;
+    }
+    let row = |hop: &super::SlowHop| vec![hop.hop.to_owned(), short(hop.calls as f64), short(hop.longest_ms)];
+    let mut rows: Vec<Vec<String>> = slow.by_hop.iter().map(row).collect();
+    rows.push(vec!["not known: the answer has no hops".to_owned(), short(slow.unattributed as f64), String::new()]);
+    let caption =
+        format!("{} calls took longer than {limit} ms, by the hop that was longest beyond its median", slow.count);
+    table(page, &caption, &["hop", "calls", "longest call in ms"], rows);
+    if slow.calls.is_empty() {
+        return;
+    }
+    let row = |call: &super::SlowCall| {
+        let figures = [call.latency_ms, call.hop_ms, call.usual_ms].map(short);
+        let [latency, hop, usual] = figures;
+        vec![format!("{:.3}", call.at_s), call.merchant_trade_no.clone(), latency, call.hop.to_owned(), hop, usual]
     };
-    let rows = summary.processes.iter().map(row).collect();
+    let rows = slow.calls.iter().map(row).collect();
+    let heads = ["at s", "order", "latency in ms", "hop", "hop in ms", "its median in ms"];
+    table(page, "The slowest of them, in the order of time", &heads, rows);
+}
+
+fn processes(page: &mut String, summary: &LoadSummary) {
+    let row = |process: &super::ProcessFigures| {
+        let figures = [process.cores_mean, process.cores_max, process.resident_mib_max].map(short);
+        [process.name.clone()].into_iter().chain(figures).collect()
+    };
+    let rows = summary.process_figures.iter().map(row).collect();
     table(page, "Each process", &["process", "cores on average", "cores at most", "MiB at most"], rows);
 }
 
@@ -241,8 +266,52 @@ mod tests {
         assert!(page.contains("T1: &lt;twice&gt;") && !page.contains("<twice>"), "texts are escaped");
     }
 
+    /// Every number of a JSON value, as the page writes it.
+    fn numbers(value: &serde_json::Value, found: &mut std::collections::BTreeSet<String>) {
+        match value {
+            serde_json::Value::Number(number) => drop(found.insert(short(number.as_f64().unwrap()))),
+            serde_json::Value::Array(values) => values.iter().for_each(|value| numbers(value, found)),
+            serde_json::Value::Object(values) => values.values().for_each(|value| numbers(value, found)),
+            serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::String(_) => {}
+        }
+    }
+
     #[test]
-    fn every_figure_of_the_page_is_in_the_summary_file() {
+    fn every_number_of_the_page_is_in_the_summary_file() {
+        let summary = example_summary();
+        let mut known = std::collections::BTreeSet::new();
+        numbers(&serde_json::to_value(&summary).unwrap(), &mut known);
+        let page = html(&summary);
+        let cells = page.split("<td>").skip(1).filter_map(|cell| cell.split("</td>").next());
+        let is_number = |cell: &&str| cell.replace(',', "").parse::<f64>().is_ok();
+        let numbers: Vec<&str> = cells.filter(is_number).collect();
+        assert!(numbers.len() > 100, "{}", numbers.len());
+        for number in numbers {
+            let exact = number.parse().map_or_else(|_| number.to_owned(), short);
+            assert!(known.contains(number) || known.contains(&exact), "{number} is only on the page");
+        }
+    }
+
+    #[test]
+    fn the_page_has_every_plot() {
+        let page = html(&example_summary());
+        for title in [
+            "Latency by percentile",
+            "Latency over time",
+            "Target and achieved rate",
+            "Calls in flight, and answered as in progress",
+            "Errors by reason",
+            "Average time of each part",
+            "CPU by process",
+            "Resident memory by process",
+        ] {
+            assert!(page.contains(&format!("<figcaption>{title}</figcaption>")), "{title}");
+        }
+        let errors = page.split("id=\"errors-d\"").nth(1).unwrap();
+        assert!(errors.split("</desc>").next().unwrap().contains("Unavailable up to"), "a line for each reason");
+    }
+    #[test]
+    fn every_part_of_the_page_is_in_the_summary_file() {
         let summary = example_summary();
         let json = serde_json::to_value(&summary).unwrap();
         for name in summary.figures.keys() {

@@ -1,5 +1,7 @@
 //! The run second by second: rates, latency, calls in flight, errors; and its longest pause.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::{generator::CallRecord, latency_histogram, schedule::Segment};
@@ -17,8 +19,13 @@ pub struct Interval {
     pub answered: u64,
     /// Calls whose intended start lies in it and that became errors.
     pub errors: u64,
+    /// The same by reason.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub errors_by_reason: BTreeMap<String, u64>,
     /// Calls in flight at its end.
     pub in_flight: u64,
+    /// Calls that were answered as in progress, and whose result was not final at its end.
+    pub in_progress: u64,
     /// Median latency of the calls with their intended start in it, in ms.
     pub p50_ms: f64,
     /// The 99th percentile of the same.
@@ -31,7 +38,8 @@ const SECOND_US: u64 = 1_000_000;
 
 /// The seconds of a run, from records in the order of their intended starts.
 pub(super) fn intervals(records: &[CallRecord], segments: &[Segment]) -> Vec<Interval> {
-    let seconds = records.iter().map(|record| record.answered_us.max(record.intended_us) / SECOND_US + 1).max();
+    let ended_us = |record: &CallRecord| record.answered_us.max(record.intended_us).max(record.final_us);
+    let seconds = records.iter().map(|record| ended_us(record) / SECOND_US + 1).max();
     let mut intervals: Vec<Interval> = (0..seconds.unwrap_or_default())
         .map(|at_s| Interval {
             at_s,
@@ -41,10 +49,12 @@ pub(super) fn intervals(records: &[CallRecord], segments: &[Segment]) -> Vec<Int
         .collect();
     for second in records.chunk_by(|a, b| a.intended_us / SECOND_US == b.intended_us / SECOND_US) {
         let mut latencies = latency_histogram();
-        let mut errors = 0;
+        let mut by_reason = BTreeMap::<String, u64>::new();
         for record in second {
             latencies.saturating_record(record.latency_us());
-            errors += u64::from(record.error().is_some());
+            if let Some(reason) = record.error() {
+                *by_reason.entry(reason).or_default() += 1;
+            }
         }
         let Some(interval) =
             second.first().and_then(|first| intervals.get_mut((first.intended_us / SECOND_US) as usize))
@@ -52,7 +62,8 @@ pub(super) fn intervals(records: &[CallRecord], segments: &[Segment]) -> Vec<Int
             continue;
         };
         let at = |quantile| latencies.value_at_quantile(quantile) as f64 / 1_000.0;
-        (interval.started, interval.errors) = (second.len() as u64, errors);
+        (interval.started, interval.errors) = (second.len() as u64, by_reason.values().sum());
+        interval.errors_by_reason = by_reason;
         (interval.p50_ms, interval.p99_ms, interval.max_ms) = (at(0.5), at(0.99), latencies.max() as f64 / 1_000.0);
     }
     for record in records {
@@ -62,6 +73,13 @@ pub(super) fn intervals(records: &[CallRecord], segments: &[Segment]) -> Vec<Int
         }
         for interval in intervals.get_mut(from as usize..to as usize).unwrap_or_default() {
             interval.in_flight += 1;
+        }
+        if record.is_in_progress {
+            // What was never final is in progress until the end.
+            let final_s = if record.final_us == 0 { intervals.len() as u64 } else { record.final_us / SECOND_US };
+            for interval in intervals.get_mut(to as usize..final_s as usize).unwrap_or_default() {
+                interval.in_progress += 1;
+            }
         }
     }
     intervals
@@ -135,6 +153,17 @@ mod tests {
         assert_eq!(counts(|interval| interval.errors), [1, 0, 0, 0]);
         assert_eq!(counts(|interval| interval.in_flight), [1, 1, 0, 0]);
         assert!((intervals[1].target_rate - 3.0).abs() < 0.01, "{intervals:?}");
+        assert_eq!(intervals[0].errors_by_reason, [("Unavailable".to_owned(), 1)].into());
+    }
+
+    #[test]
+    fn a_call_is_in_progress_from_its_answer_until_its_result_is_final() {
+        let text = "[[phase]]\nkind = \"hold\"\nseconds = 5\nrate = 1\n";
+        let segments = segments(&Scenario::parse(text).unwrap());
+        let open = |order, at_us, final_us| CallRecord { is_in_progress: true, final_us, ..paid(order, at_us) };
+        let intervals = intervals(&[open(1, 100_000, 3_500_000), open(2, 2_000_000, 0)], &segments);
+        let counts: Vec<u64> = intervals.iter().map(|interval| interval.in_progress).collect();
+        assert_eq!(counts, [1, 1, 2, 1]);
     }
 
     #[test]

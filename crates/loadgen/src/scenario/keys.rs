@@ -69,6 +69,12 @@ pub const KEYS: &[ScenarioKey] = &[
         "Conditions such as \"p99_ms <= 25\": a figure, one of < <= > >= ==, and a number. A missed one gives exit code 2",
     ),
     key(
+        "slow_ms",
+        Form::Number(0.1, 600_000.0),
+        "100.0",
+        "Calls that take longer than this, in ms, are listed in the report, each with the hop that took longer than usual",
+    ),
+    key(
         "phase.kind",
         Form::OneOf(&["hold", "ramp", "wave", "steps", "idle"]),
         "",
@@ -159,6 +165,12 @@ pub const KEYS: &[ScenarioKey] = &[
         Form::Whole(0, 1_000_000),
         "0",
         "The limit of each merchant at an ingress (fairness.merchant_calls_per_s); 0 for none",
+    ),
+    key(
+        "system.orders_held",
+        Form::Whole(0, 100_000_000),
+        "0",
+        "Paid orders that the system holds before the run; they are written to the log before the services start",
     ),
     key("fault.at_s", SECONDS, "", "When the failure begins, in s after the first start"),
     key(

@@ -116,6 +116,12 @@ fn a_threshold_is_met_or_missed() {
 #[test]
 fn scaling_changes_rates_and_times() {
     let scenario = Scenario::parse(&format!("{SMALL}[[fault]]\nat_s = 8\naction = \"restart-all\"\n")).unwrap();
-    let scaled = scenario.scaled(2.0, 0.5);
+    let scaled = scenario.clone().scaled(2.0, 0.5);
     assert_eq!((scaled.phases[0].rate, scaled.phases[0].seconds, scaled.faults[0].at_s), (20.0, 0.5, 4.0));
+    // The limit of a merchant is a rate too; one that there is stays one.
+    for (limit, rates, expected) in [(0, 3.0, 0), (200, 0.05, 10), (1, 0.01, 1)] {
+        let mut scenario = scenario.clone();
+        scenario.system.merchant_calls_per_s = limit;
+        assert_eq!(scenario.scaled(rates, 1.0).system.merchant_calls_per_s, expected, "{limit} {rates}");
+    }
 }

@@ -30,6 +30,8 @@ pub const FIGURES: &[FigureName] = &[
     figure("error_share", "the same as a share of all calls, from 0 to 1"),
     figure("not_paid", "new payments, none of them provoked to fail, that did not end as paid"),
     figure("error_window_ms", "from the first to the last intended start of a call that was an error"),
+    figure("retried", "calls whose first attempt failed: they were sent again, or are errors"),
+    figure("retry_window_ms", "from the first to the last intended start of such a call"),
     figure("pause_ms", "the longest time without any answer while calls were waiting"),
     figure("achieved_share", "answered calls per second of load as a share of the intended rate"),
     figure("knee_rate", "the highest rate of a staircase before its knee; 0 without a staircase"),
@@ -48,6 +50,11 @@ pub const FIGURES: &[FigureName] = &[
     figure(
         "flood_p99_ratio",
         "p99 of the calls that start while a flood lasts, as a multiple of that before; 0 without one",
+    ),
+    figure("slow", "calls that took longer than `slow_ms`"),
+    figure(
+        "slow_unattributed",
+        "those among them whose answer did not say where the time went; 0 needs client.hops_share = 1.0",
     ),
     figure("resident_mib", "the highest resident memory of the services, in MiB; 0 if it is not known"),
 ];

@@ -30,7 +30,7 @@ fn run() -> (Scenario, RecordedRun) {
         |segment: u16, order| CallRecord { segment, ..paid(order, u64::from(segment) * 1_000_000 + order * 1_000) };
     let warm = CallRecord { answered_us: 900_000, ..at(0, 1) };
     let open = CallRecord { is_in_progress: true, final_us: 1_502_000, reply: Reply::Status(*b"982"), ..at(1, 2) };
-    let slow = CallRecord { answered_us: 3_080_000, ..at(3, 4) };
+    let slow = CallRecord { answered_us: 3_080_000, attempts: 3, ..at(3, 4) };
     let failed = CallRecord { reply: Reply::Grpc(Code::Unavailable), ..at(3, 5) };
     let late = CallRecord { intended_us: 3_900_000, answered_us: 3_950_000, ..failed };
     let records = vec![warm, open, at(2, 3), slow, failed, CallRecord { order: 6, ..late }];
@@ -47,6 +47,7 @@ fn warm_up_counts_nowhere_and_each_figure_has_its_value() {
     assert_eq!(summary.answered.count, 5);
     assert_eq!((figure("errors"), figure("error_share"), figure("not_paid")), (2.0, 0.4, 2.0));
     assert_eq!(figure("error_window_ms"), 895.0);
+    assert_eq!((figure("retried"), figure("retry_window_ms")), (3.0, 896.0));
     assert_eq!(figure("knee_rate"), 20.0);
     assert_eq!(summary.finals.max_ms.floor(), 500.0, "a payment in progress ends when it is final");
     assert_eq!(summary.errors_by_reason, [("Unavailable".to_owned(), 2)].into());

@@ -91,27 +91,44 @@ pub(super) fn rate(summary: &LoadSummary) -> String {
     seconds(summary, ("rate", "Target and achieved rate", "calls per s"), Scale::Linear, lines)
 }
 
-/// Calls in flight.
+/// Calls that wait for their answer, and those that were answered as in progress.
 pub(super) fn in_flight(summary: &LoadSummary) -> String {
-    let lines = vec![over_time(summary, "in flight", |interval| interval.in_flight as f64)];
-    seconds(summary, ("in-flight", "Calls in flight", "calls"), Scale::Linear, lines)
+    let lines = vec![
+        over_time(summary, "in flight", |interval| interval.in_flight as f64),
+        over_time(summary, "in progress", |interval| interval.in_progress as f64),
+    ];
+    seconds(summary, ("in-flight", "Calls in flight, and answered as in progress", "calls"), Scale::Linear, lines)
 }
 
-/// Errors by the second of their intended start.
+/// Errors by reason, by the second of their intended start.
 pub(super) fn errors(summary: &LoadSummary) -> String {
-    let lines = vec![over_time(summary, "errors", |interval| interval.errors as f64)];
-    seconds(summary, ("errors", "Errors over time", "calls per s"), Scale::Linear, lines)
+    let mut reasons: Vec<(&String, &u64)> = summary.errors_by_reason.iter().collect();
+    reasons.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let of = |interval: &Interval, reason: &String| {
+        interval.errors_by_reason.get(reason).copied().unwrap_or_default() as f64
+    };
+    let (named, others) = reasons.split_at(reasons.len().min(LINES_MAX));
+    let line = |(reason, _): &(&String, &u64)| over_time(summary, reason, |interval| of(interval, reason));
+    let mut lines: Vec<ChartLine> = named.iter().map(line).collect();
+    if !others.is_empty() {
+        let sum = |interval: &Interval| others.iter().map(|(reason, _)| of(interval, reason)).sum();
+        lines.push(over_time(summary, &format!("{} other reasons", others.len()), sum));
+    }
+    if lines.is_empty() {
+        lines.push(over_time(summary, "errors", |interval| interval.errors as f64));
+    }
+    seconds(summary, ("errors", "Errors by reason", "calls per s"), Scale::Linear, lines)
 }
 
-/// Lines of single processes; more would look alike.
-const PROCESS_LINES_MAX: usize = 5;
+/// Lines of single processes or reasons; more would look alike.
+const LINES_MAX: usize = 5;
 
 /// The processes with the highest values, and the sum of all others.
 fn processes(summary: &LoadSummary, value: impl Fn(&UsageSample) -> f64) -> Vec<ChartLine> {
     let highest = |process: &ProcessUsage| process.samples.iter().map(&value).fold(0.0, f64::max);
     let mut sorted: Vec<&ProcessUsage> = summary.processes.iter().collect();
     sorted.sort_by(|a, b| highest(b).total_cmp(&highest(a)));
-    let (named, others) = sorted.split_at(sorted.len().min(PROCESS_LINES_MAX));
+    let (named, others) = sorted.split_at(sorted.len().min(LINES_MAX));
     let points = |process: &ProcessUsage| process.samples.iter().map(|sample| (sample.at_s, value(sample))).collect();
     let line = |process: &&ProcessUsage| ChartLine { name: process.name.clone(), points: points(process) };
     let mut lines: Vec<ChartLine> = named.iter().map(line).collect();
