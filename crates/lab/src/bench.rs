@@ -9,6 +9,7 @@ mod echo;
 mod figures;
 mod journal_floor;
 mod kafka;
+mod orders;
 mod quick;
 mod record_sizes;
 mod restore;
@@ -56,6 +57,9 @@ pub enum Bench {
     /// Measures how soon a router is ready again after a restart, with its local store and with an
     /// empty one; prints one JSON line
     Restore(restore::RestoreOptions),
+    /// Measures what a payment costs while few or many orders are held, and how soon such a system
+    /// is ready again; prints one JSON line
+    Orders(orders::OrdersOptions),
     /// Measures what traces cost in CPU time: off, 1 % and all calls in turns; prints one JSON line
     Tracing(tracing::TracingOptions),
     /// The floor of gRPC: a server that answers payments without deciding them
@@ -86,6 +90,10 @@ pub async fn run(bench: Bench, config: &Config, stop: CancellationToken) -> anyh
         },
         Bench::Restore(options) => tokio::select! {
             result = restore::run(&options, config) => result,
+            () = stop.cancelled() => anyhow::bail!("stopped before the end of the benchmark"),
+        },
+        Bench::Orders(options) => tokio::select! {
+            result = orders::run(&options, config) => result,
             () = stop.cancelled() => anyhow::bail!("stopped before the end of the benchmark"),
         },
         Bench::Tracing(options) => tokio::select! {

@@ -2,6 +2,7 @@
 //! commands and for tests. All of them are killed when the [`System`] is dropped.
 
 mod certificates;
+pub(crate) mod held_orders;
 mod older;
 mod ports;
 mod programs;

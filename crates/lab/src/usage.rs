@@ -1,7 +1,10 @@
 //! The resources that a process uses, as Linux shows them under /proc, and the disk space that a
 //! folder takes.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 /// Linux counts CPU time for user space in ticks of 10 ms on every architecture.
 const TICK_US: u64 = 10_000;
@@ -36,6 +39,29 @@ impl Usage {
             written_bytes: self.written_bytes.saturating_sub(earlier.written_bytes),
         }
     }
+}
+
+/// Processes are calm if each uses less than this share of a core on average, for [`CALM_SAMPLES`]
+/// in a row. Signs of life and timers take some of it.
+const CALM_CORES: f64 = 0.1;
+const CALM_SAMPLES: u32 = 3;
+const CALM_EVERY: Duration = Duration::from_secs(1);
+
+/// Waits until these processes have nothing left to do, such as reading what was written before
+/// they started.
+pub(crate) async fn until_calm(processes: &[u32], within: Duration) -> anyhow::Result<()> {
+    let used_us = || processes.iter().map(|id| Usage::of(*id).cpu_us).sum::<u64>();
+    let (began, mut calm, mut before) = (Instant::now(), 0, used_us());
+    while calm < CALM_SAMPLES {
+        anyhow::ensure!(began.elapsed() < within, "the services are still busy after {} s", within.as_secs());
+        let sampled = Instant::now();
+        tokio::time::sleep(CALM_EVERY).await;
+        let now = used_us();
+        let cores = now.saturating_sub(before) as f64 / 1e6 / sampled.elapsed().as_secs_f64();
+        calm = if cores < CALM_CORES * processes.len() as f64 { calm + 1 } else { 0 };
+        before = now;
+    }
+    Ok(())
 }
 
 /// The CPU time of a thread by its folder under /proc, in µs; `None` once it has ended.

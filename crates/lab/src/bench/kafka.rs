@@ -14,8 +14,8 @@ use twqr_loadgen::{CallResult, Load, Over, audit_answers, ledger, open_loop, pay
 use super::{
     bare_relay::{BareRelay, Topics},
     confirmed::{Confirmation, confirm, held},
-    figures::{Percentiles, Step, highest_rate_below, payments_of, ratio},
-    quick::{errors_of, machine, step},
+    figures::{Step, highest_rate_below, payments_of, ratio},
+    quick::{machine, step},
 };
 use crate::{
     launch::{Launch, Listen, Programs, Shape, System, connect},
@@ -44,12 +44,18 @@ pub struct KafkaBenchOptions {
     /// The rates of the floor's ladder
     #[arg(long, value_delimiter = ',', default_value = "4000,10000,15000,20000,25000,30000,40000")]
     floor_ladder: Vec<u32>,
+    /// Rates that are measured over streams (PayStream) too, in payments per second
+    #[arg(long, value_delimiter = ',', default_value = "1000")]
+    stream_rates: Vec<u32>,
     /// Leaves the floor and the ratios to it out
     #[arg(long)]
     without_floor: bool,
     /// The duration of each rate, in ms
     #[arg(long, default_value_t = 6_000)]
     hold_ms: u32,
+    /// The duration of each rate of the floor, in ms
+    #[arg(long, default_value_t = 6_000)]
+    floor_ms: u32,
     /// How many further tries must sustain the highest rate; where one does not, a lower rate takes
     /// its place
     #[arg(long, default_value_t = 0)]
@@ -104,6 +110,8 @@ struct MeasuredSystem {
     rates: Vec<RateFigures>,
     /// The tries of the highest rate.
     tries: Vec<Step>,
+    /// The same payments over streams.
+    streams: Vec<RateFigures>,
     /// The results of all calls.
     results: Vec<CallResult>,
 }
@@ -161,6 +169,7 @@ pub(crate) async fn run(options: &KafkaBenchOptions, config: &Config) -> anyhow:
         "durability": "acks=all, idempotent; the broker writes to its page cache",
         "warm_up": format!("{WARM_RATE} payments/s for {} s, and the floor after it for {} s", WARM_MS / 1_000, FLOOR_WARM_MS / 1_000),
         "rates": measured.rates.iter().map(report).collect::<Vec<_>>(),
+        "over_streams": measured.streams.iter().map(report).collect::<Vec<_>>(),
         "highest_rate": { "p99_ms_max": P99_MS_MAX, "rate": rate, "floor": floor_rate,
             "ratio": ratio(f64::from(rate), f64::from(floor_rate)), "steps": steps, "tries": measured.tries, "floor_steps": floor_steps },
         "audit": audit, "answers": measured.results.len(), "seed": options.seed, "took_s": begun.elapsed().as_secs(),
@@ -178,7 +187,7 @@ async fn floor(options: &KafkaBenchOptions, config: &Config) -> anyhow::Result<V
         let relay = BareRelay::start(&topics, *rate)?;
         let warm_ms = if number == 0 { FLOOR_WARM_MS } else { CLIENTS_WARM_MS };
         relay.step(payments_of(*rate, warm_ms)).await?;
-        let count = payments_of(*rate, options.hold_ms);
+        let count = payments_of(*rate, options.floor_ms);
         let before = Costs::of(&[std::process::id()], options.broker_pid);
         let step = relay.step(count).await?;
         let costs = Costs::of(&[std::process::id()], options.broker_pid).per_payment(&before, count);
@@ -219,54 +228,68 @@ impl Costs {
     }
 }
 
-/// Measures the system: the warm-up, the reported rates, and the ladder.
+/// Measures the system: the warm-up, the reported rates, the ladder, and streams.
 async fn system(
     options: &KafkaBenchOptions,
     system: &System,
     progress: &mut ProgressBar,
 ) -> anyhow::Result<MeasuredSystem> {
-    let mut channels: Vec<Channel> = Vec::new();
+    let mut load = UnderLoad { options, system, channels: Vec::new(), results: Vec::new() };
     for address in system.ingresses().into_iter().cycle().take(CONNECTIONS) {
-        channels.push(connect(address).await?);
+        load.channels.push(connect(address).await?);
     }
-    let once = |rate: u32| Load { rate: f64::from(rate), seed: options.seed, attempts: 1, over: Over::Calls };
     progress.step("warm-up");
-    let warm = payments(options.seed, "warm", payments_of(WARM_RATE, WARM_MS));
-    let results = open_loop(&channels, warm, once(WARM_RATE)).await.results;
-    let mut all = MeasuredSystem { rates: Vec::new(), tries: Vec::new(), results };
+    load.hold(WARM_RATE, WARM_MS, "warm", Over::Calls).await?;
+    let (mut rates, mut tries, mut streams) = (Vec::new(), Vec::new(), Vec::new());
     for (number, rate) in options.rates.iter().chain(&options.ladder).enumerate() {
         progress.step(&format!("{rate} payments per second"));
-        let requests = payments(options.seed, &format!("r{number}"), payments_of(*rate, options.hold_ms));
-        let count = requests.len();
-        let before = (Costs::of(&system.ids(), options.broker_pid), system.records().await?);
-        let measured = open_loop(&channels, requests, once(*rate)).await;
-        let mut costs = Costs::of(&system.ids(), options.broker_pid).per_payment(&before.0, count);
-        costs["records"] = json!(ratio((system.records().await? - before.1) as f64, count as f64));
-        let step = Step {
-            rate: *rate,
-            answered_rate: measured.results.len() as f64 / measured.took.as_secs_f64(),
-            errors: errors_of(&measured.results),
-            latency: Percentiles::of(&measured.latencies),
-        };
-        all.results.extend(measured.results);
-        all.rates.push(RateFigures { step, costs });
-        if number >= options.rates.len() && !step.is_sustained_below(P99_MS_MAX) {
+        let figures = load.hold(*rate, options.hold_ms, &format!("r{number}"), Over::Calls).await?;
+        let is_sustained = figures.step.is_sustained_below(P99_MS_MAX);
+        rates.push(figures);
+        if number >= options.rates.len() && !is_sustained {
             break;
         }
     }
-    let steps = all.steps();
-    while let Confirmation::Try(rate) = confirm(&steps, &all.tries, options.tries, P99_MS_MAX) {
+    let steps: Vec<Step> = rates.iter().map(|measured: &RateFigures| measured.step).collect();
+    while let Confirmation::Try(rate) = confirm(&steps, &tries, options.tries, P99_MS_MAX) {
         progress.step(&format!("{rate} payments per second again"));
-        let name = format!("t{}", all.tries.len());
-        let requests = payments(options.seed, &name, payments_of(rate, options.hold_ms));
-        let measured = open_loop(&channels, requests, once(rate)).await;
-        all.tries.push(step(rate, &measured));
-        all.results.extend(measured.results);
+        let name = format!("t{}", tries.len());
+        tries.push(load.hold(rate, options.hold_ms, &name, Over::Calls).await?.step);
     }
-    Ok(all)
+    for (number, rate) in options.stream_rates.iter().enumerate() {
+        progress.step(&format!("{rate} payments per second over streams"));
+        streams.push(load.hold(*rate, options.hold_ms, &format!("s{number}"), Over::Streams).await?);
+    }
+    Ok(MeasuredSystem { rates, tries, streams, results: load.results })
 }
 
-async fn audit(system: &System, results: &[CallResult]) -> anyhow::Result<(bool, Value)> {
+/// The system under load, with the results of all calls so far.
+struct UnderLoad<'a> {
+    options: &'a KafkaBenchOptions,
+    system: &'a System,
+    channels: Vec<Channel>,
+    results: Vec<CallResult>,
+}
+
+impl UnderLoad<'_> {
+    /// Measures one rate; `name` begins the MerchantTradeNos.
+    async fn hold(&mut self, rate: u32, ms: u32, name: &str, over: Over) -> anyhow::Result<RateFigures> {
+        let requests = payments(self.options.seed, name, payments_of(rate, ms));
+        let count = requests.len();
+        let costs = || Costs::of(&self.system.ids(), self.options.broker_pid);
+        let before = (costs(), self.system.records().await?);
+        let load = Load { rate: f64::from(rate), seed: self.options.seed, attempts: 1, over };
+        let measured = open_loop(&self.channels, requests, load).await;
+        let mut costs = costs().per_payment(&before.0, count);
+        costs["records"] = json!(ratio((self.system.records().await? - before.1) as f64, count as f64));
+        let step = step(rate, &measured);
+        self.results.extend(measured.results);
+        Ok(RateFigures { step, costs })
+    }
+}
+
+/// Audits the answers against the ledger and inquiries.
+pub(super) async fn audit(system: &System, results: &[CallResult]) -> anyhow::Result<(bool, Value)> {
     let pos = system.channel()?;
     let orders = audit_answers::orders(&pos, results, AUDIT_SAMPLE, Duration::from_secs(RESOLVE_S)).await;
     let entries = ledger(connect(&system.config.wallet).await?).await?;

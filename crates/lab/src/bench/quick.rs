@@ -26,7 +26,7 @@ use crate::{
     usage::{Usage, folder_bytes},
 };
 
-use floors::{echo_floor, journal_floor};
+use floors::{Floors, floors};
 
 /// The rate whose latency is reported, in payments per second, and its duration in ms.
 const STEADY_RATE: u32 = 1_000;
@@ -71,12 +71,9 @@ pub(crate) async fn run(
     config: &Config,
 ) -> anyhow::Result<ExitCode> {
     let begun = std::time::Instant::now();
-    let mut progress = ProgressBar::start("phases", 7);
+    let mut progress = ProgressBar::start("phases", 8);
     std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
-    progress.step("echo floor");
-    let echo = echo_floor(seed).await?;
-    progress.step("journal floor");
-    let journal = journal_floor(&dir.join("floor")).await?;
+    let Floors { echo, echo_over_streams, journal } = &floors(seed, &dir.join("floor"), &mut progress).await?;
     progress.step("sample day");
     let folder = dir.join("system");
     let mut launched = Launch {
@@ -121,13 +118,14 @@ pub(crate) async fn run(
         "highest_rate": unary,
         "highest_rate_over_streams": streams,
         "resident_mib": { "after_sample_day": resident >> 20, "at_end": resident_at_end >> 20, "limit": RESIDENT_BYTES_MAX >> 20 },
-        "floor": { "echo": echo, "journal": journal },
+        "floor": { "echo": echo, "echo_over_streams": echo_over_streams, "journal": journal },
         "ratio": {
             "latency_to_echo": steady.latency.over(echo.latency),
             "latency_to_journal": steady.latency.over(journal.latency),
             "rate_to_journal": ratio(f64::from(rate), f64::from(journal.rate)),
             "stream_rate_to_journal": ratio(f64::from(streams.rate), f64::from(journal.rate)),
             "rate_to_echo": ratio(f64::from(rate), f64::from(echo.rate)),
+            "stream_rate_to_echo": ratio(f64::from(streams.rate), f64::from(echo_over_streams.rate)),
             "cpu_to_journal": ratio(steady.cpu_us.services, journal.cpu_us_per_payment),
             "cpu_to_echo": ratio(steady.cpu_us.services, echo.cpu_us_per_payment),
             "disk_to_journal": ratio(disk_per_payment, journal.disk_bytes_per_payment),

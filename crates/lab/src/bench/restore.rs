@@ -2,7 +2,6 @@
 //! and with an empty one. The states of the orders are generated; everything else is the product.
 
 use std::{
-    ops::Range,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -10,21 +9,14 @@ use std::{
 };
 
 use anyhow::Context as _;
-use futures::future::try_join_all;
 use serde_json::json;
-use twqr_client::ProgressBar;
 use twqr_config::Config;
-use twqr_journal::{Entry, Journal, Partition, Topic, embedded::EmbeddedJournal};
-use twqr_order::{Command, Pay, Position, Record, apply};
+use twqr_journal::{Journal, Topic, embedded::EmbeddedJournal};
 use twqr_router::{ReferenceStore, Settings};
 use twqr_service::{CancellationToken, Context, Health, SystemClock};
-use twqr_types::{PayForm, RawPay, ShardId, UnixMs};
-use twqr_wire::convert::{StateBody, StatesEntry, encode_state};
 
-use crate::usage::folder_bytes;
+use crate::{launch::held_orders, usage::folder_bytes};
 
-/// How many states are appended at once.
-const APPENDED_AT_ONCE: u64 = 1_024;
 /// How long a router may take to become ready.
 const READY_WITHIN: Duration = Duration::from_mins(30);
 
@@ -50,7 +42,7 @@ pub(crate) async fn run(options: &RestoreOptions, config: &Config) -> anyhow::Re
     let journal = EmbeddedJournal::open(settings)?;
     // The first router claims the shards and writes their first markers.
     ready_after(&journal, &dir.join("first"), config).await?;
-    let state_bytes = append_states(&journal, *orders, shards).await?;
+    let state_bytes = held_orders::append(&*journal, *orders).await?;
     let store = dir.join("orders");
     let empty = ready_after(&journal, &store, config).await?;
     let kept = ready_after(&journal, &store, config).await?;
@@ -103,51 +95,4 @@ async fn ready_after(journal: &Arc<EmbeddedJournal>, folder: &Path, config: &Con
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     Ok(took)
-}
-
-/// Writes the states of orders that are final, one batch on every shard at once. Returns their
-/// length in bytes.
-async fn append_states(journal: &EmbeddedJournal, orders: u64, shards: u32) -> anyhow::Result<u64> {
-    let mut bytes = 0;
-    let mut progress = ProgressBar::start("orders", orders);
-    let round = APPENDED_AT_ONCE * u64::from(shards);
-    for begun in (0..orders).step_by(usize::try_from(round)?) {
-        let appends = (0..shards).map(|index| {
-            let first = begun + u64::from(index) * APPENDED_AT_ONCE;
-            append_batch(journal, index, first.min(orders)..orders.min(first + APPENDED_AT_ONCE))
-        });
-        bytes += try_join_all(appends).await?.into_iter().sum::<u64>();
-        progress.set(orders.min(begun + round), "");
-    }
-    progress.finish("were written");
-    Ok(bytes)
-}
-
-async fn append_batch(journal: &EmbeddedJournal, index: u32, numbers: Range<u64>) -> anyhow::Result<u64> {
-    let entries = numbers.map(|number| state(index, number)).collect::<anyhow::Result<Vec<_>>>()?;
-    let bytes = entries.iter().map(|entry| entry.byte_len() as u64).sum();
-    journal.append(Partition { topic: Topic::OrderStates, index }, entries).await?;
-    Ok(bytes)
-}
-
-/// The state of a payment that was refused, so that it is final.
-fn state(shard: u32, number: u64) -> anyhow::Result<Entry> {
-    let raw = RawPay {
-        merchant_id: "M1".into(),
-        merchant_trade_no: format!("T{number}"),
-        store_id: "STORE1".into(),
-        pos_id: "POS1".into(),
-        card_token: "22abcdefghijklmnop".into(),
-        trade_amount: 100,
-        ..RawPay::default()
-    };
-    let form = PayForm::parse(raw).map_err(|faults| anyhow::anyhow!("the form is refused: {faults}"))?;
-    let command = Command::Pay(Box::new(Pay { form, reply_to: None }));
-    let record = Record { at: UnixMs(1_790_000_000_000), signed_by: None, nonce: None, command };
-    let cause = Position { shard: ShardId(u16::try_from(shard)?), offset: number };
-    let mut order = None;
-    apply(&mut order, &record, cause, None, &mut Vec::new());
-    let order = order.context("the payment was not stored")?;
-    let (key, value) = encode_state(&StatesEntry { epoch: 0, position: 1, body: StateBody::Order(Box::new(order)) });
-    Ok(Entry { key, value: Some(value) })
 }

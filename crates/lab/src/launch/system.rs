@@ -63,8 +63,10 @@ const TRACKER: &str = "tracker";
 
 /// The order in which the services are stopped: callers before the services that they call.
 const STOP_ORDER: [&[&str]; 3] = [&[UP, INGRESS], &["wallet-worker", "fisc-worker"], &["router", TRACKER]];
-/// How long the processes may take until all are ready, in ms.
+/// How long the processes may take until all are ready, in ms, and how many orders that they hold
+/// they may restore in each further ms.
 const READY_MS_MAX: u64 = 60_000;
+const RESTORED_PER_MS: u64 = 10;
 
 /// A running system; every process is killed when this is dropped.
 pub struct System {
@@ -82,6 +84,9 @@ pub struct System {
     shape: Shape,
     /// The broker, if it lets in only users.
     broker: Option<SecureBroker>,
+    orders_held: u64,
+    /// How long its processes took until all of them were ready for the first time.
+    pub first_ready_after: Duration,
     processes: BTreeMap<String, Process>,
 }
 
@@ -272,9 +277,10 @@ impl System {
             if unready.is_empty() {
                 return Ok(began.elapsed());
             }
-            if began.elapsed() > Duration::from_millis(READY_MS_MAX) {
+            let ready_ms_max = READY_MS_MAX + self.orders_held / RESTORED_PER_MS;
+            if began.elapsed() > Duration::from_millis(ready_ms_max) {
                 let logs = self.dir.join("logs");
-                bail!("not ready after {READY_MS_MAX} ms: {}; see {}", unready.join(", "), logs.display());
+                bail!("not ready after {ready_ms_max} ms: {}; see {}", unready.join(", "), logs.display());
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

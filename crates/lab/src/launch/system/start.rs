@@ -1,7 +1,7 @@
 //! Starting a system: checks its addresses, writes its folder, creates its topics on Kafka, and
 //! starts the simulator before the services.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use anyhow::bail;
 use twqr_card_keys::KeyDirectory;
@@ -12,7 +12,7 @@ use super::{ConfigFiles, Shape, System, output};
 use crate::{
     launch::{
         certificates::Authority,
-        older,
+        held_orders, older,
         ports::{ReservedAddresses, check_free},
         programs::{Build, Programs},
         run_dir::{self, Logs},
@@ -58,12 +58,21 @@ impl Launch<'_> {
     /// Starts everything and waits until every process is ready. On Kafka, each system has its own
     /// topics under a random prefix.
     pub async fn start(self) -> anyhow::Result<System> {
-        Box::pin(self.start_on(None)).await
+        Box::pin(self.start_prepared(None, 0)).await
+    }
+
+    /// The same with a system that already holds so many paid orders.
+    pub async fn start_holding(self, orders: u64) -> anyhow::Result<System> {
+        Box::pin(self.start_prepared(None, orders)).await
     }
 
     /// The same on a broker that lets in only users, if one is given. Their rights are to certain
     /// topics, so the prefix is then as configured.
     pub async fn start_on(self, broker: Option<SecureBroker>) -> anyhow::Result<System> {
+        Box::pin(self.start_prepared(broker, 0)).await
+    }
+
+    async fn start_prepared(self, broker: Option<SecureBroker>, orders_held: u64) -> anyhow::Result<System> {
         let mut config = self.config;
         self.kinds.declare(&mut config)?;
         let mut reserved = ReservedAddresses::default();
@@ -103,6 +112,9 @@ impl Launch<'_> {
                 output(&mut command, config_files.of(build), &["topics", "apply"]).await?;
             }
         }
+        if orders_held > 0 {
+            held_orders::write(&config, orders_held).await?;
+        }
         let script = script.map(|text| run_dir::write_script(self.dir, &text)).transpose()?;
         let data_dir = self.dir.join("simulator");
         let files =
@@ -120,6 +132,8 @@ impl Launch<'_> {
             reserved,
             shape: self.shape,
             broker,
+            orders_held,
+            first_ready_after: Duration::ZERO,
             processes: BTreeMap::new(),
         };
         for (service, count) in system.shape.processes() {
@@ -127,7 +141,7 @@ impl Launch<'_> {
                 system.add(service, number)?;
             }
         }
-        system.until_ready().await?;
+        system.first_ready_after = system.until_ready().await?;
         Ok(system)
     }
 }
