@@ -57,6 +57,7 @@ ONCE ?=
 BENCH_KAFKA ?=
 WIPE ?=
 SCENARIO ?= baseline
+LOAD ?=
 FUZZ_S ?= 3
 comma := ,
 # Says what a recipe installs, since a first run waits for it.
@@ -140,11 +141,11 @@ bench-kafka: build ## Measures a process for each service on Kafka (one JSON lin
 	  || status=$$?; deploy/kafka/down >/dev/null; exit $$status
 
 bench: build ## The long form of both: three more tries of the highest rate (two JSON lines, 15 min)
-	@target/release/twqr-lab bench quick --tries 3 --hold-ms 10000
-	@$(MAKE) --no-print-directory bench-kafka BENCH_KAFKA="--tries 3 --hold-ms 20000"
+	@target/release/twqr-lab bench quick --tries 3 --hold-ms 8000
+	@$(MAKE) --no-print-directory bench-kafka BENCH_KAFKA="--tries 3 --hold-ms 15000"
 
 load: build ## Plays a load scenario and prints where its report lies (SCENARIO=baseline)
-	@load-tests/run $(SCENARIO)
+	@load-tests/run $(SCENARIO) $(LOAD)
 
 sample: ## Writes the sample days again from their seeds
 	cargo run --quiet --locked --bin twqr-lab -- sample-day > $(SAMPLE_DAY).new && mv $(SAMPLE_DAY).new $(SAMPLE_DAY)

@@ -7,6 +7,8 @@ mod faults;
 mod flood;
 mod live;
 mod processes;
+mod prove_compare;
+mod results;
 mod run;
 mod system;
 mod targets;
@@ -46,6 +48,11 @@ pub struct LoadOptions {
 enum LoadAction {
     /// Compares two builds by paired runs in the order A B B A; exit code 2 if B is worse
     Compare(compare::CompareOptions),
+    /// Counts false alarms and found slowdowns of many comparisons, in virtual time or with runs
+    /// that were measured before
+    ProveCompare(prove_compare::ProveCompareOptions),
+    /// Writes the README of a release's results from the files of its runs
+    Results(results::ResultsOptions),
     /// Prints signed requests of the HTTP form for other load generators, in vegeta's JSON format
     Targets(targets::TargetsOptions),
     /// Starts a system, runs another load generator against it, and audits every payment
@@ -84,6 +91,9 @@ struct LoadRunOptions {
     /// Multiply every duration of the scenario
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = factor)]
     time_scale: f64,
+    /// How many orders the system holds before the run, instead of what the scenario says
+    #[arg(long, value_name = "ORDERS", conflicts_with = "endpoints")]
+    orders_held: Option<u64>,
     /// The folder of the report; it is emptied first. Without it target/load and the scenario's
     /// name
     #[arg(long)]
@@ -143,6 +153,8 @@ pub async fn run(options: &LoadOptions, config: &Config, stop: CancellationToken
     match &options.action {
         None => run_scenario(&options.run, config, stop).await,
         Some(LoadAction::Compare(options)) => compare::run(options, config, stop).await,
+        Some(LoadAction::ProveCompare(options)) => prove_compare::run(options),
+        Some(LoadAction::Results(options)) => results::run(options),
         Some(LoadAction::Targets(options)) => targets::run(options).map(|()| ExitCode::SUCCESS),
         Some(LoadAction::Tool(options)) => tool::run(options, config, stop).await,
     }
@@ -158,6 +170,9 @@ async fn run_scenario(options: &LoadRunOptions, config: &Config, stop: Cancellat
     };
     let mut named = NamedScenario::read(name)?;
     named.scenario = named.scenario.scaled(options.rate_scale, options.time_scale);
+    if let Some(orders) = options.orders_held {
+        named.scenario.system.orders_held = orders;
+    }
     let dir = options.dir.clone().unwrap_or_else(|| PathBuf::from("target/load").join(&named.name));
     let target = if options.endpoints.is_empty() {
         run::LoadTarget::Started { build: None, tls: options.tls }

@@ -215,3 +215,19 @@ async fn a_missed_threshold_and_a_contradiction_have_their_own_exit_codes() {
     assert!(printed.starts_with("INVALID: the audit failed: "), "{printed}");
     assert!(printed.contains("mismatch: answered debit"), "{printed}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proof_of_comparisons_fails_if_the_slowdown_is_not_found_or_rounds_can_show_nothing() {
+    for (rounds, slowdown, code, text) in [
+        ("7", "1.5", 0, "\"false_alarms\":0,\"found\":1"),
+        ("7", "1.0", 2, "\"holds\":false"),
+        ("6", "1.5", 1, "--rounds 7 is the least"),
+    ] {
+        let mut command = Command::from(command(env!("CARGO_BIN_EXE_twqr-lab")));
+        command.args(["load", "prove-compare", "--comparisons", "1", "--rounds", rounds, "--slowdown", slowdown]);
+        let output = command.stdin(Stdio::null()).output().await.unwrap();
+        let printed = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{printed}");
+        assert!(printed.contains(text), "{printed}");
+    }
+}

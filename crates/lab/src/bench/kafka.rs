@@ -234,7 +234,7 @@ async fn system(
     system: &System,
     progress: &mut ProgressBar,
 ) -> anyhow::Result<MeasuredSystem> {
-    let mut load = UnderLoad { options, system, channels: Vec::new(), results: Vec::new() };
+    let mut load = KafkaLoad { options, system, channels: Vec::new(), results: Vec::new() };
     for address in system.ingresses().into_iter().cycle().take(CONNECTIONS) {
         load.channels.push(connect(address).await?);
     }
@@ -264,14 +264,14 @@ async fn system(
 }
 
 /// The system under load, with the results of all calls so far.
-struct UnderLoad<'a> {
+struct KafkaLoad<'a> {
     options: &'a KafkaBenchOptions,
     system: &'a System,
     channels: Vec<Channel>,
     results: Vec<CallResult>,
 }
 
-impl UnderLoad<'_> {
+impl KafkaLoad<'_> {
     /// Measures one rate; `name` begins the MerchantTradeNos.
     async fn hold(&mut self, rate: u32, ms: u32, name: &str, over: Over) -> anyhow::Result<RateFigures> {
         let requests = payments(self.options.seed, name, payments_of(rate, ms));

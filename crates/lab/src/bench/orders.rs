@@ -1,6 +1,6 @@
 //! `twqr-lab bench orders`: what a payment costs while few or many orders are held, and how soon
-//! such a system is ready again. One system for each number of orders runs during the
-//! whole benchmark, and they take turns under the same load, so that a drift of the machine meets all of
+//! such a system is ready again. One system for each number of orders runs during the whole
+//! benchmark, and they take turns under the same load, so that a drift of the machine meets all of
 //! them.
 
 use std::{

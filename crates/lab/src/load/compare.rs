@@ -10,16 +10,13 @@ use anyhow::ensure;
 use serde_json::json;
 use twqr_config::Config;
 use twqr_files::print_line;
-use twqr_loadgen::compare::{ComparedRound, FigureComparison, ROUNDS_MIN, compare};
+use twqr_loadgen::compare::{ComparedRound, FigureComparison, ROUNDS_MIN, compare, proof::ALPHA, rounds_needed};
 use twqr_service::CancellationToken;
 
 use super::{
     INVALID, MISSED, NamedScenario, factor,
     run::{LoadTarget, play},
 };
-
-/// The probability that one of the intervals misses its true ratio.
-const ALPHA: f64 = 0.05;
 
 /// The arguments of `twqr-lab load compare`.
 #[derive(clap::Args)]
@@ -32,7 +29,7 @@ pub(super) struct CompareOptions {
     #[arg(long, default_value = "baseline")]
     scenario: String,
     /// Rounds of four runs: A B B A
-    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(ROUNDS_MIN as i64..=200))]
+    #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u32).range(ROUNDS_MIN as i64..=200))]
     rounds: u32,
     /// The figures that are compared; more of each is worse
     #[arg(long, value_delimiter = ',', default_values_t = ["p50_ms".to_owned(), "cpu_us_per_call".to_owned()])]
@@ -57,6 +54,7 @@ pub(super) async fn run(
     for figure in &options.figures {
         ensure!(known.contains(&figure.as_str()), "{figure:?} is no figure; there are {}", known.join(", "));
     }
+    check_rounds(options.rounds, options.figures.len())?;
     let mut rounds: Vec<Vec<ComparedRound>> = vec![Vec::new(); options.figures.len()];
     for number in 1..=options.rounds {
         let mut runs = Vec::new();
@@ -73,6 +71,16 @@ pub(super) async fn run(
         }
     }
     report(&options.figures, &rounds)
+}
+
+/// Fails if so few rounds can show nothing about so many figures.
+pub(super) fn check_rounds(rounds: u32, figures: usize) -> anyhow::Result<()> {
+    let needed = rounds_needed(ALPHA / figures.max(1) as f64);
+    ensure!(
+        rounds as usize >= needed,
+        "{rounds} rounds show nothing about {figures} figures; --rounds {needed} is the least"
+    );
+    Ok(())
 }
 
 /// One run; `None` if its figures must not be believed.
@@ -98,10 +106,7 @@ fn report(figures: &[String], rounds: &[Vec<ComparedRound>]) -> anyhow::Result<E
     let mut compared: Vec<(&String, FigureComparison)> = Vec::new();
     for (name, rounds) in figures.iter().zip(rounds) {
         let Some(comparison) = compare(rounds, ALPHA / figures.len() as f64) else {
-            anyhow::bail!(
-                "{name} cannot be compared: it is 0 in a run, or there are too few rounds for {} figures",
-                figures.len()
-            );
+            anyhow::bail!("{name} cannot be compared: it is 0 in a run; choose --figures that each run has");
         };
         let verdict = if comparison.is_regression { "WORSE" } else { "not worse" };
         print_line(format_args!(

@@ -50,14 +50,17 @@ impl AboutSystem {
                 )
             });
             let each = if scenario.system.shape == SystemShape::TwoOfEach { "two processes" } else { "processes" };
-            (format!("{each} of each service on Kafka, {copies} replicas, {acknowledged} acknowledge"), fault)
+            let replicas = if copies == 1 { "one replica".to_owned() } else { format!("{copies} replicas") };
+            (format!("{each} of each service on Kafka, {replicas}, {acknowledged} acknowledge"), fault)
         };
         let transport = if config.tls.grpc_files().is_some() {
             "TLS with certificates on both sides on gRPC, wallet and FISC; the HTTP form in plain text"
         } else {
             "no TLS"
         };
-        let text = format!("{text}; {transport}");
+        let held = scenario.system.orders_held;
+        let held = if held == 0 { String::new() } else { format!("; {held} orders held before the run") };
+        let text = format!("{text}; {transport}{held}");
         Self { text, durability_fault: fault, is_durability_known: true }
     }
 }
@@ -114,5 +117,8 @@ mod tests {
         assert!(fault(&scenario("two-of-each", "replicated"), &config).unwrap().contains("kafka.replication is 1"));
         (config.kafka.replication, config.kafka.min_insync) = (3, 2);
         assert_eq!(fault(&scenario("two-of-each", "replicated"), &config), None);
+        let mut holding = scenario("two-of-each", "replicated");
+        holding.system.orders_held = 7;
+        assert!(AboutSystem::of(&holding, &config).text.ends_with("; 7 orders held before the run"));
     }
 }

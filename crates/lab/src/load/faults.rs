@@ -39,8 +39,10 @@ pub(super) async fn cause(
             caused.failed.push(format!("{text}: the system was not started by this command"));
             continue;
         };
-        caused.notes.push(FaultNote { at_s: began.elapsed().as_secs_f64(), text: text.clone() });
-        if let Err(error) = act(&fault, system, processes).await {
+        let notes = &mut caused.notes;
+        let mut note = |text| notes.push(FaultNote { at_s: began.elapsed().as_secs_f64(), text });
+        note(text.clone());
+        if let Err(error) = act(&fault, system, processes, &mut note).await {
             caused.failed.push(format!("{text}: {error:#}"));
         }
     }
@@ -59,7 +61,13 @@ fn text(fault: &PlannedFault) -> String {
     }
 }
 
-async fn act(fault: &PlannedFault, system: &mut System, processes: &Processes) -> anyhow::Result<()> {
+/// Causes one fault; `note` takes each further part of it.
+async fn act(
+    fault: &PlannedFault,
+    system: &mut System,
+    processes: &Processes,
+    note: &mut impl FnMut(String),
+) -> anyhow::Result<()> {
     let lasting = Duration::from_secs_f64(fault.for_s);
     match fault.action {
         FaultAction::Kill => {
@@ -72,6 +80,7 @@ async fn act(fault: &PlannedFault, system: &mut System, processes: &Processes) -
         FaultAction::Restart => restart(&fault.process, system, processes).await?,
         FaultAction::RestartAll => {
             for name in system.names() {
+                note(format!("restart {name}"));
                 restart(&name, system, processes).await?;
             }
         }

@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -23,7 +24,7 @@ use crate::{
 const EVERY: Duration = Duration::from_secs(1);
 /// A sending thread is judged by its CPU over this many samples.
 const WINDOW: usize = 5;
-/// Where the development brokers leave their process ids.
+/// Where the development brokers leave their process ids, unless `KAFKA_DIR` names another folder.
 const BROKER_PIDS: &str = "target/kafka";
 
 /// A process that is measured.
@@ -47,7 +48,8 @@ impl Processes {
     /// The processes of a system, and the brokers if it uses any.
     pub(super) fn of(system: &System, shape: SystemShape) -> Self {
         let simulator = system.simulator_id().map(|id| ("simulator".to_owned(), id, false));
-        let brokers = if shape == SystemShape::AllInOne { Vec::new() } else { brokers() };
+        let folder = std::env::var_os("KAFKA_DIR").map_or_else(|| BROKER_PIDS.into(), PathBuf::from);
+        let brokers = if shape == SystemShape::AllInOne { Vec::new() } else { brokers(&folder) };
         let processes = Self::new(simulator.into_iter().chain(brokers).collect());
         processes.refresh(system);
         processes
@@ -68,8 +70,8 @@ impl Processes {
     }
 }
 
-fn brokers() -> Vec<(String, u32, bool)> {
-    let files = std::fs::read_dir(BROKER_PIDS).into_iter().flatten().flatten();
+fn brokers(folder: &Path) -> Vec<(String, u32, bool)> {
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let broker = |file: std::fs::DirEntry| {
         let name = file.file_name().to_string_lossy().strip_suffix(".pid")?.to_owned();
         Some((name, std::fs::read_to_string(file.path()).ok()?.trim().parse().ok()?, false))

@@ -1,6 +1,6 @@
 //! Starts the system that a scenario names, with its fault script and its merchants' keys.
 
-use std::{fs, os::unix::fs::OpenOptionsExt, path::Path};
+use std::{fs, os::unix::fs::OpenOptionsExt, path::Path, time::Duration};
 
 use anyhow::Context as _;
 use twqr_config::Config;
@@ -10,9 +10,13 @@ use twqr_loadgen::{
 };
 
 use crate::{
-    launch::{Launch, Listen, Programs, Shape, System},
+    launch::{Launch, Listen, Programs, Shape, System, held_orders},
     simulator::Kinds,
+    usage,
 };
+
+/// How long the services may take over the orders that the system holds, after they are ready.
+const CALM_WITHIN: Duration = Duration::from_mins(20);
 
 /// Starts the system in `dir/system` and waits until it is ready.
 pub(super) async fn start(
@@ -52,5 +56,11 @@ pub(super) async fn start(
         tls,
         log_filter: None,
     };
-    launch.start().await
+    if scenario.system.orders_held == 0 {
+        return launch.start().await;
+    }
+    let system = launch.start_holding(scenario.system.orders_held).await?;
+    usage::until_calm(&system.ids(), CALM_WITHIN).await?;
+    held_orders::check(system.channel()?, scenario.system.orders_held).await?;
+    Ok(system)
 }

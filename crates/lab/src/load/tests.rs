@@ -8,7 +8,7 @@ use super::*;
 use twqr_simulator::Script;
 
 /// The scenarios that the project ships.
-const SHIPPED: [&str; 18] = [
+const SHIPPED: [&str; 20] = [
     "baseline",
     "broker-down",
     "cold-start",
@@ -19,11 +19,13 @@ const SHIPPED: [&str; 18] = [
     "issuer-slow",
     "long-idle",
     "overload",
+    "overload-kafka",
     "poison",
     "repeat-storm",
     "rolling-restart",
     "services",
     "soak",
+    "soak-embedded",
     "spike",
     "staircase",
     "stream",

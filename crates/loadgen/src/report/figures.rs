@@ -43,7 +43,7 @@ pub struct ProcessUsage {
 /// The CPU and memory of a process over the whole run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct ProcessFigures {
-    /// Its name.
+    /// Its name, such as `router-0`.
     pub name: String,
     /// The average of the share of a core that it used.
     pub cores_mean: f64,

@@ -35,9 +35,9 @@ pub struct SlowCalls {
 /// The slow calls that are attributed to one hop.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct SlowHop {
-    /// The hop.
+    /// The hop that was longest beyond its median.
     pub hop: &'static str,
-    /// The calls.
+    /// How many calls it made slow.
     pub calls: u64,
     /// The longest time of one of them from the intended start to the answer, in ms.
     pub longest_ms: f64,
