@@ -37,7 +37,7 @@ type Client struct {
 }
 
 // New returns a client; connections are made when they are needed. It fails if a file cannot be
-// read.
+// read, or if the API key would leave this machine without TLS.
 func New(targets []string, who Credentials, options Options) (*Client, error) {
 	if len(targets) == 0 {
 		return nil, errors.New("no address is given")
@@ -47,6 +47,11 @@ func New(targets []string, who Credentials, options Options) (*Client, error) {
 	}
 	if options.Settle == 0 {
 		options.Settle = 60 * time.Second
+	}
+	for _, target := range targets {
+		if err := who.checkWay(target); err != nil {
+			return nil, err
+		}
 	}
 	transport, err := who.transport()
 	if err != nil {

@@ -360,6 +360,41 @@ func TestTheAPIKeyIsReadForEachCall(t *testing.T) {
 	}
 }
 
+func TestAnAPIKeyLeavesTheMachineOnlyByTLS(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(testdata, "addresses.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var addresses []struct {
+		Address string
+		IsHere  bool `json:"is_here"`
+	}
+	if err := json.Unmarshal(text, &addresses); err != nil || len(addresses) < 20 {
+		t.Fatal(err, len(addresses))
+	}
+	key := func() (string, error) { return "secret", nil }
+	for _, test := range addresses {
+		for _, who := range []Credentials{{APIKey: key}, {APIKeyFile: "/absent"}} {
+			_, err := New([]string{"127.0.0.1:1", test.Address}, who, Options{})
+			isRefused := err != nil && strings.HasPrefix(err.Error(), test.Address+" has no TLS")
+			if isRefused == test.IsHere || (test.IsHere && err != nil) {
+				t.Errorf("%s: %v", test.Address, err)
+			}
+		}
+	}
+	folder := t.TempDir()
+	if said, err := exec.Command(filepath.Join(testdata, "certs"), folder).CombinedOutput(); err != nil {
+		t.Fatal(string(said), err)
+	}
+	for _, who := range []Credentials{
+		{APIKey: key, CAFile: filepath.Join(folder, "ca.pem")}, {APIKey: key, APIKeyInPlainText: true}, {},
+	} {
+		if _, err := New([]string{"router.example:1"}, who, Options{}); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestTheConnectionIsAuthenticatedOnBothSides(t *testing.T) {
 	folder := t.TempDir()
 	if said, err := exec.Command(filepath.Join(testdata, "certs"), folder).CombinedOutput(); err != nil {

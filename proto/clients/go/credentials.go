@@ -22,10 +22,25 @@ type Credentials struct {
 	// APIKeyFile holds the API key; it is read for each call. APIKey is used instead if it is set.
 	APIKeyFile string
 	APIKey     func() (string, error)
+	// APIKeyInPlainText says that the API key may leave this machine without TLS, where the network
+	// is closed.
+	APIKeyInPlainText bool
+}
+
+func (c Credentials) hasTLS() bool { return c.CAFile != "" || c.CertificateFile != "" }
+
+// checkWay fails if the API key would be readable on its way to this address.
+func (c Credentials) checkWay(target string) error {
+	hasKey := c.APIKey != nil || c.APIKeyFile != ""
+	if hasKey && !c.APIKeyInPlainText && !c.hasTLS() && leavesMachine(target) {
+		return fmt.Errorf("%s has no TLS, so others could read the API key on its way: name the router's "+
+			"authority in CAFile, or, where the network is closed, set APIKeyInPlainText", target)
+	}
+	return nil
 }
 
 func (c Credentials) transport() (credentials.TransportCredentials, error) {
-	if c.CAFile == "" && c.CertificateFile == "" {
+	if !c.hasTLS() {
 		return insecure.NewCredentials(), nil
 	}
 	config := &tls.Config{MinVersion: tls.VersionTLS12}

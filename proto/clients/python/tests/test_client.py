@@ -9,7 +9,7 @@ from importlib import resources
 import grpc
 
 from fake import NO_ORDER, QUICK, TESTDATA, Fake, certificates, fails, order, paid, serving, silent
-from twqr import CardToken, Credentials, Options, Refused, canonical_text, sign
+from twqr import CardToken, Client, Credentials, Options, Refused, canonical_text, sign
 from twqr.pos.v1 import pos_pb2
 
 PAID, FAILED = pos_pb2.ORDER_STATUS_PAID, pos_pb2.ORDER_STATUS_FAILED
@@ -164,6 +164,30 @@ class Safety(unittest.TestCase):
                     client.pay(payment(), TOKEN)
         self.assertEqual([call[3]["authorization"] for call in fake.calls], ["Bearer old", "Bearer new"])
         self.assertNotIn("secret", repr(Credentials(api_key=lambda: "secret")))
+
+    def test_an_api_key_leaves_the_machine_only_by_tls(self):
+        def refusal(address, **credentials):
+            try:
+                Client(address, credentials=Credentials(**credentials)).close()
+            except ValueError as error:
+                return str(error)
+
+        addresses = json.loads((TESTDATA / "addresses.json").read_text())
+        self.assertGreaterEqual(len(addresses), 20)
+        for case in addresses:
+            address, is_here = case["address"], case["is_here"]
+            for key in [{"api_key": lambda: "secret"}, {"api_key_file": "/absent"}]:
+                refused = refusal(address, **key)
+                self.assertEqual(refused is None, is_here, address)
+                if refused is not None:
+                    self.assertTrue(refused.startswith(f"{address} has no TLS"), refused)
+        key = {"api_key": lambda: "secret"}
+        with self.assertRaises(ValueError):
+            Client("127.0.0.1:1", "10.0.0.1:1", credentials=Credentials(**key))
+        with certificates() as folder:
+            self.assertIsNone(refusal("router.example:1", ca_file=folder / "ca.pem", **key))
+        self.assertIsNone(refusal("router.example:1", api_key_in_plain_text=True, **key))
+        self.assertIsNone(refusal("router.example:1"))
 
     def test_the_connection_is_authenticated_on_both_sides(self):
         with certificates() as folder:

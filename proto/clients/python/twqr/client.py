@@ -12,6 +12,7 @@ from pathlib import Path
 
 import grpc
 
+from .plain_text import leaves_machine
 from .pos.v1 import pos_pb2, pos_pb2_grpc
 from .refusal import Failure, failure_of
 from .token import CardToken
@@ -36,9 +37,23 @@ class Credentials:
     #: The API key: a file that holds it, which is read for each call, or a function.
     api_key_file: str | None = None
     api_key: Callable[[], str] | None = field(default=None, repr=False)
+    #: Whether the API key may leave this machine without TLS, where the network is closed.
+    api_key_in_plain_text: bool = False
+
+    def check_way(self, target: str) -> None:
+        """Raises ValueError if the API key would be readable on its way to this address."""
+        has_key = self.api_key is not None or self.api_key_file is not None
+        if has_key and not self.api_key_in_plain_text and not self._has_tls() and leaves_machine(target):
+            raise ValueError(
+                f"{target} has no TLS, so others could read the API key on its way: name the router's "
+                "authority in ca_file, or, where the network is closed, set api_key_in_plain_text"
+            )
+
+    def _has_tls(self) -> bool:
+        return self.ca_file is not None or self.certificate_file is not None
 
     def channel(self) -> grpc.ChannelCredentials | None:
-        if self.ca_file is None and self.certificate_file is None:
+        if not self._has_tls():
             return None
         return grpc.ssl_channel_credentials(
             _read(self.ca_file), _read(self.key_file), _read(self.certificate_file)
@@ -79,7 +94,8 @@ class Result:
 
 
 class Client:
-    """Calls one router at these addresses. It may be used by many threads at once."""
+    """Calls one router at these addresses. It may be used by many threads at once. Raises
+    ValueError if the API key would leave this machine without TLS."""
 
     def __init__(
         self,
@@ -87,6 +103,8 @@ class Client:
         credentials: Credentials = Credentials(),
         options: Options = Options(),
     ) -> None:
+        for target in targets:
+            credentials.check_way(target)
         config = resources.files("twqr").joinpath("service-config.json").read_text()
         secure = credentials.channel()
         arguments = [("grpc.service_config", config)]

@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { CallOptions, ChannelOptions, Metadata, ServiceError } from "@grpc/grpc-js";
-import { type Credentials, callMetadata, channelCredentials } from "./credentials.js";
+import { type Credentials, callMetadata, channelCredentials, checkWay } from "./credentials.js";
 import {
   CancelRequest,
   type CancelResponse,
@@ -72,7 +72,11 @@ export class Client {
   readonly #options: Required<Options>;
   #turn = 0;
 
+  /** Throws if the API key would leave this machine without TLS. */
   constructor(targets: string[], credentials: Credentials = {}, options: Options = {}) {
+    for (const target of targets) {
+      checkWay(credentials, target);
+    }
     const config = readFileSync(new URL("generated/service-config.json", import.meta.url), "utf8");
     const channel = channelCredentials(credentials);
     const arguments_: ChannelOptions = { "grpc.service_config": config };

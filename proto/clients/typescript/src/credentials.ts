@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { ChannelCredentials, Metadata, credentials as grpc } from "@grpc/grpc-js";
+import { leavesMachine } from "./plain_text.js";
 
 /** Who calls. Without files the connection is not encrypted, which is for loopback only. */
 export interface Credentials {
@@ -11,12 +12,31 @@ export interface Credentials {
   apiKeyFile?: string;
   /** Is used instead of the file. */
   apiKey?: () => string;
+  /** Whether the API key may leave this machine without TLS, where the network is closed. */
+  apiKeyInPlainText?: boolean;
 }
 
-export function channelCredentials({ caFile, certificateFile, keyFile }: Credentials): ChannelCredentials {
-  if (caFile === undefined && certificateFile === undefined) {
+function hasTls({ caFile, certificateFile }: Credentials): boolean {
+  return caFile !== undefined || certificateFile !== undefined;
+}
+
+/** Throws if the API key would be readable on its way to this address. */
+export function checkWay(credentials: Credentials, target: string): void {
+  const { apiKey, apiKeyFile, apiKeyInPlainText } = credentials;
+  const hasKey = apiKey !== undefined || apiKeyFile !== undefined;
+  if (hasKey && !apiKeyInPlainText && !hasTls(credentials) && leavesMachine(target)) {
+    throw new TypeError(
+      `${target} has no TLS, so others could read the API key on its way: name the router's ` +
+        "authority in caFile, or, where the network is closed, set apiKeyInPlainText",
+    );
+  }
+}
+
+export function channelCredentials(credentials: Credentials): ChannelCredentials {
+  if (!hasTls(credentials)) {
     return grpc.createInsecure();
   }
+  const { caFile, certificateFile, keyFile } = credentials;
   const read = (file?: string) => (file === undefined ? null : readFileSync(file));
   return grpc.createSsl(read(caFile), read(keyFile), read(certificateFile));
 }

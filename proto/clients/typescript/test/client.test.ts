@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { inspect } from "node:util";
 import { ServerCredentials, status } from "@grpc/grpc-js";
-import { CardToken, type Client, Refused, canonicalText, pos, sign } from "../src/index.js";
+import { CardToken, Client, type Credentials, Refused, canonicalText, pos, sign } from "../src/index.js";
 import { NO_ORDER, type Scripts, fails, order, paid, refuses, serving } from "./fake.js";
 
 const TESTDATA = new URL("../../../testdata/", import.meta.url);
@@ -179,6 +179,31 @@ test("the API key is read for each call", () =>
     };
     const calls = await serving({ pay: [paid()] }, use, { credentials: { apiKeyFile: file("key") } });
     assert.deepEqual(calls.map((call) => call.authorization), ["Bearer old", "Bearer new"]);
+  }));
+
+test("an API key leaves the machine only by TLS", () =>
+  inFolder(async (file) => {
+    const refusal = (address: string, credentials: Credentials) => {
+      try {
+        new Client(["127.0.0.1:1", address], credentials).close();
+      } catch (error) {
+        return String(error);
+      }
+      return undefined;
+    };
+    const apiKey = () => "secret";
+    const addresses = JSON.parse(readFileSync(new URL("addresses.json", TESTDATA), "utf8"));
+    assert.ok(addresses.length >= 20);
+    for (const { address, is_here: isHere } of addresses) {
+      for (const key of [{ apiKey }, { apiKeyFile: "/absent" }]) {
+        const refused = refusal(address, key);
+        assert.equal(refused?.startsWith(`TypeError: ${address} has no TLS`), isHere ? undefined : true, address);
+      }
+    }
+    execFileSync(new URL("certs", TESTDATA).pathname, [file("")]);
+    for (const credentials of [{ apiKey, caFile: file("ca.pem") }, { apiKey, apiKeyInPlainText: true }, {}]) {
+      assert.equal(refusal("router.example:1", credentials), undefined);
+    }
   }));
 
 test("the connection is authenticated on both sides", () =>

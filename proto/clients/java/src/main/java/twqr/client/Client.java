@@ -32,10 +32,12 @@ public final class Client implements AutoCloseable {
   private final Options options;
   private final AtomicInteger turn = new AtomicInteger();
 
+  /** Throws IllegalArgumentException if the API key would leave this machine without TLS. */
   public Client(List<String> targets, Credentials credentials, Options options) {
     if (targets.isEmpty()) {
       throw new IllegalArgumentException("no address is given");
     }
+    targets.forEach(credentials::checkWay);
     var config = serviceConfig();
     channels =
         targets.stream()

@@ -18,36 +18,58 @@ public final class Credentials {
 
   private final ChannelCredentials channel;
   private final Supplier<String> apiKey;
+  private final boolean apiKeyInPlainText;
 
-  private Credentials(ChannelCredentials channel, Supplier<String> apiKey) {
+  private Credentials(ChannelCredentials channel, Supplier<String> apiKey, boolean apiKeyInPlainText) {
     this.channel = channel;
     this.apiKey = apiKey;
+    this.apiKeyInPlainText = apiKeyInPlainText;
+  }
+
+  private Credentials(ChannelCredentials channel) {
+    this(channel, null, false);
   }
 
   /** Not encrypted: for loopback only. */
   public static Credentials insecure() {
-    return new Credentials(InsecureChannelCredentials.create(), null);
+    return new Credentials(InsecureChannelCredentials.create());
   }
 
   /** TLS with the authority of the router in a PEM file. */
   public static Credentials tls(Path ca) throws IOException {
-    return new Credentials(TlsChannelCredentials.newBuilder().trustManager(ca.toFile()).build(), null);
+    return new Credentials(TlsChannelCredentials.newBuilder().trustManager(ca.toFile()).build());
   }
 
   /** The same with the caller's certificate and its key in PEM files. */
   public static Credentials mutualTls(Path ca, Path certificate, Path key) throws IOException {
     var tls = TlsChannelCredentials.newBuilder().trustManager(ca.toFile());
-    return new Credentials(tls.keyManager(certificate.toFile(), key.toFile()).build(), null);
+    return new Credentials(tls.keyManager(certificate.toFile(), key.toFile()).build());
   }
 
   /** Adds an API key from a function, which is asked at each call. */
   public Credentials withApiKey(Supplier<String> key) {
-    return new Credentials(channel, key);
+    return new Credentials(channel, key, apiKeyInPlainText);
   }
 
   /** Adds an API key from a file, which is read at each call. */
   public Credentials withApiKeyFile(Path file) {
     return withApiKey(() -> read(file));
+  }
+
+  /** Lets the API key leave this machine without TLS, where the network is closed. */
+  public Credentials withApiKeyInPlainText() {
+    return new Credentials(channel, apiKey, true);
+  }
+
+  /** Throws IllegalArgumentException if the API key would be readable on its way to this address. */
+  void checkWay(String target) {
+    var hasTls = !(channel instanceof InsecureChannelCredentials);
+    if (apiKey != null && !apiKeyInPlainText && !hasTls && PlainText.leavesMachine(target)) {
+      throw new IllegalArgumentException(
+          target
+              + " has no TLS, so others could read the API key on its way: use Credentials.tls,"
+              + " or, where the network is closed, withApiKeyInPlainText()");
+    }
   }
 
   ChannelCredentials channel() {

@@ -14,6 +14,7 @@ import static twqr.pos.v1.Pos.OrderStatus.ORDER_STATUS_IN_PROGRESS;
 import static twqr.pos.v1.Pos.OrderStatus.ORDER_STATUS_PAID;
 import static twqr.pos.v1.Pos.OrderStatus.ORDER_STATUS_REFUND_SUCCEEDED;
 
+import com.google.gson.Gson;
 import com.google.gson.GsonBuilder;
 import com.google.gson.ToNumberPolicy;
 import io.grpc.Status;
@@ -231,6 +232,40 @@ class ClientTest {
       }
       var sent = router.calls().stream().map(Fake.Received::authorization).toList();
       assertEquals(List.of("Bearer old", "Bearer new"), sent);
+    }
+  }
+
+  private static String refusal(String address, Credentials credentials) {
+    try {
+      credentials.checkWay(address);
+      return "";
+    } catch (IllegalArgumentException error) {
+      return error.getMessage();
+    }
+  }
+
+  @Test
+  @SuppressWarnings("unchecked")
+  void anApiKeyLeavesTheMachineOnlyByTls(@TempDir Path folder) throws Exception {
+    var text = Files.readString(TESTDATA.resolve("addresses.json"));
+    var addresses = (List<Map<String, Object>>) new Gson().fromJson(text, List.class);
+    assertTrue(addresses.size() >= 20);
+    var key = Credentials.insecure().withApiKey(() -> "secret");
+    for (var test : addresses) {
+      var address = test.get("address").toString();
+      for (var who : List.of(key, Credentials.insecure().withApiKeyFile(Path.of("/absent")))) {
+        var refused = refusal(address, who);
+        assertEquals(test.get("is_here"), refused.isEmpty(), address);
+        assertTrue(refused.isEmpty() || refused.startsWith(address + " has no TLS"), refused);
+      }
+    }
+    var both = List.of("127.0.0.1:1", "10.0.0.1:1");
+    assertThrows(IllegalArgumentException.class, () -> new Client(both, key, QUICK));
+    var made = new ProcessBuilder(TESTDATA.resolve("certs").toString(), folder.toString()).inheritIO().start();
+    assertEquals(0, made.waitFor());
+    var tls = Credentials.tls(folder.resolve("ca.pem")).withApiKey(() -> "secret");
+    for (var who : List.of(tls, key.withApiKeyInPlainText(), Credentials.insecure())) {
+      new Client(List.of("router.example:1"), who, QUICK).close();
     }
   }
 
