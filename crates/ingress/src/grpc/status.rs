@@ -281,6 +281,19 @@ mod tests {
         panic!("{name} is not in the contract");
     }
 
+    #[test]
+    fn each_reason_says_whether_it_was_charged_and_whether_and_how_to_retry() {
+        for reason in reasons() {
+            let (name, (_, is_retryable)) = (reason.as_str_name(), rule(reason));
+            let meaning = meaning(name);
+            assert!(meaning.contains("charged"), "{name} does not say whether anything was charged");
+            let [says, contradicts] =
+                if is_retryable { [". Retryable: ", "Not retry"] } else { [". Not retryable: ", "Retry"] };
+            assert!(meaning.split_once(says).is_some_and(|(_, advice)| !advice.is_empty()), "{name} needs {says:?}");
+            assert!(!meaning.contains(contradicts), "{name} contradicts the ingress");
+        }
+    }
+
     fn table() -> String {
         let head = "# Why a call is refused\n\n\
                     `make proto-errors` writes this table from `twqr/pos/v1/pos.proto` and the ingress. In each row,\n\
