@@ -71,7 +71,7 @@ CHECKS := check-format check-layers check-files check-scripts check-proto check-
   check-advisories check-sbom check-unused check-clippy check-docs
 
 .PHONY: help build run run-kafka test test-kafka test-tools test-clients test-older test-upgrade test-telemetry test-deploy test-api fuzz chart-docs model model-long sbom check-reproducible bench bench-quick bench-kafka load sample lint fmt \
-  $(CHECKS) list-checks proto-baseline proto-standalone proto-errors kafka-up kafka-down clean
+  $(CHECKS) list-checks proto-baseline proto-standalone proto-errors proto-verdicts kafka-up kafka-down clean
 
 help: ## Lists every target
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' \
@@ -189,6 +189,9 @@ proto-standalone: ## Writes the public contract again without its annotations
 
 proto-errors: ## Writes proto/errors.md from the contract and the ingress
 	TWQR_WRITE_ERRORS=1 cargo test --quiet --locked -p twqr-ingress --lib the_table_of_errors
+
+proto-verdicts: ## Writes what an ingress says about values of each field (proto/contract-check)
+	TWQR_WRITE_VERDICTS=1 cargo test --quiet --locked -p twqr-ingress --lib the_file_of_verdicts
 
 check-deps: $(DENY) ## Fails on forbidden licences, sources or duplicates among dependencies
 	$(DENY) --config .deny.toml --log-level error check licenses bans sources

@@ -2,6 +2,8 @@
 //! request, values on both sides of every limit are judged twice: by the annotations, as
 //! Protovalidate reads them, and by the checks of the ingress. Both must agree.
 
+mod verdicts;
+
 use std::{collections::BTreeMap, num::NonZeroU16, path::PathBuf, sync::LazyLock};
 
 use prost::Message;
