@@ -38,6 +38,8 @@ use positions::Positions;
 use producer::Producer;
 
 pub use layout::{Deviation, Layout, Plan, apply, count_records, min_insync_least, plan, recorded};
+#[doc(hidden)]
+pub use producer::fuzz_answer;
 pub use rights::{Right, User};
 
 /// The group of all clients that belong to no other. It has no members and no positions.

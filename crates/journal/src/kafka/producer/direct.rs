@@ -7,6 +7,7 @@
 //! Each partition has a producer's number of its own, so that a failure in one concerns no other
 //! (`direct/queue.rs`).
 
+mod answer;
 mod batch;
 mod cluster;
 mod connection;
@@ -31,6 +32,7 @@ use crate::{
     Ack, Entry, Partition, Topic,
     kafka::{KafkaSettings, lock},
 };
+pub use answer::fuzz_answer;
 use connection::Address;
 use figures::Figures;
 use queue::{Message, Queue};

@@ -31,8 +31,6 @@ const EVERY: Duration = Duration::from_secs(2);
 const APART: Duration = Duration::from_millis(50);
 /// How long a broker may take to answer.
 const WITHIN: Duration = Duration::from_secs(2);
-/// The version of the request; brokers from 2.4 on know it.
-const VERSION: i16 = 8;
 
 /// Follows the leaders until the producer ends.
 pub(super) async fn follow(shared: Arc<Shared>) {
@@ -72,7 +70,7 @@ async fn ask(shared: &Shared, connection: &mut Option<Connection>) -> io::Result
     let topics = names.map(|name| MetadataRequestTopic::default().with_name(Some(topic_name(name)))).collect();
     let request = MetadataRequest::default().with_topics(Some(topics)).with_allow_auto_topic_creation(false);
     if let Some(open) = connection
-        && let Ok(answer) = open.call(&request, VERSION, WITHIN).await
+        && let Ok(answer) = open.call(&request, WITHIN).await
     {
         return Ok(answer);
     }
@@ -82,7 +80,7 @@ async fn ask(shared: &Shared, connection: &mut Option<Connection>) -> io::Result
             |error: io::Error| io::Error::new(error.kind(), format!("{}:{}: {error}", address.host, address.port));
         let asked = async {
             let mut open = Connection::open(&address, &shared.client_id).await?;
-            let answer = open.call(&request, VERSION, WITHIN).await?;
+            let answer = open.call(&request, WITHIN).await?;
             Ok((open, answer))
         };
         match asked.await {

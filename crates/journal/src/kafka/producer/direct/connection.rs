@@ -4,14 +4,16 @@ use std::{io, time::Duration};
 
 use bytes::{Buf, Bytes, BytesMut};
 use kafka_protocol::{
-    messages::{RequestHeader, ResponseHeader, TopicName},
-    protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes},
+    messages::{RequestHeader, TopicName},
+    protocol::{Encodable, StrBytes},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     time::timeout,
 };
+
+use super::answer::{self, Call, invalid};
 
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -43,43 +45,30 @@ impl Connection {
         Ok(Self { stream, client_id, correlation: 0, buffer: BytesMut::new() })
     }
 
-    /// Sends a request of this version of the protocol, and waits for its answer.
-    pub(super) async fn call<R: Request>(
-        &mut self,
-        request: &R,
-        version: i16,
-        within: Duration,
-    ) -> io::Result<R::Response> {
+    /// Sends a request, and waits for its answer.
+    pub(super) async fn call<C: Call>(&mut self, request: &C, within: Duration) -> io::Result<C::Response> {
         let exchange = async {
-            self.send(request, version).await?;
-            self.receive::<R>(version).await
+            self.send(request).await?;
+            let answer = self.receive_frame().await?;
+            answer::read::<C>(answer, self.correlation)
         };
         timeout(within, exchange).await.map_err(|_| timed_out(within))?
     }
 
-    async fn send<R: Request>(&mut self, request: &R, version: i16) -> io::Result<()> {
+    async fn send<C: Call>(&mut self, request: &C) -> io::Result<()> {
         self.correlation = self.correlation.wrapping_add(1);
         let header = RequestHeader::default()
-            .with_request_api_key(R::KEY)
-            .with_request_api_version(version)
+            .with_request_api_key(C::KEY)
+            .with_request_api_version(C::VERSION)
             .with_correlation_id(self.correlation)
             .with_client_id(Some(self.client_id.clone()));
         self.buffer.clear();
         self.buffer.extend_from_slice(&[0; LENGTH_BYTES]);
-        header.encode(&mut self.buffer, R::header_version(version)).map_err(invalid)?;
-        request.encode(&mut self.buffer, version).map_err(invalid)?;
+        header.encode(&mut self.buffer, C::header_version(C::VERSION)).map_err(invalid)?;
+        request.encode(&mut self.buffer, C::VERSION).map_err(invalid)?;
         let length = u32::try_from(self.buffer.len() - LENGTH_BYTES).map_err(invalid)?;
         self.buffer[..LENGTH_BYTES].copy_from_slice(&length.to_be_bytes());
         self.stream.write_all(&self.buffer).await
-    }
-
-    async fn receive<R: Request>(&mut self, version: i16) -> io::Result<R::Response> {
-        let mut answer = self.receive_frame().await?;
-        let header = ResponseHeader::decode(&mut answer, R::Response::header_version(version)).map_err(invalid)?;
-        if header.correlation_id != self.correlation {
-            return Err(invalid("the answer belongs to another request"));
-        }
-        R::Response::decode(&mut answer, version).map_err(invalid)
     }
 
     async fn receive_frame(&mut self) -> io::Result<Bytes> {
@@ -110,10 +99,6 @@ const LENGTH_BYTES: usize = 4;
 
 fn timed_out(after: Duration) -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {after:?}"))
-}
-
-fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
 /// A topic's name in the type of the protocol.

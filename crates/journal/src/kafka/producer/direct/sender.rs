@@ -36,9 +36,6 @@ const AGAIN: Duration = Duration::from_millis(20);
 const CONNECT_AGAIN: Duration = Duration::from_millis(100);
 /// All in-sync replicas must have a batch before it is acknowledged.
 const ACKS_ALL: i16 = -1;
-/// The versions of the requests; brokers from 2.4 on know them.
-const PRODUCE_VERSION: i16 = 8;
-const INIT_PRODUCER_ID_VERSION: i16 = 1;
 
 /// Sends to this broker until the producer ends.
 pub(super) async fn run(shared: Arc<Shared>, broker: i32, wake: Arc<Notify>) {
@@ -106,7 +103,7 @@ impl Sender {
         let sent = Instant::now();
         let answered = self.connection().await;
         let answered = match answered {
-            Ok(connection) => connection.call(&request, PRODUCE_VERSION, REPLICATE + ANSWER).await,
+            Ok(connection) => connection.call(&request, REPLICATE + ANSWER).await,
             Err(error) => Err(error),
         };
         match answered {
@@ -148,7 +145,7 @@ impl Sender {
                 .with_transaction_timeout_ms(i32::MAX)
                 .with_producer_id(ProducerId(-1))
                 .with_producer_epoch(-1);
-            let answer = self.connection().await?.call(&request, INIT_PRODUCER_ID_VERSION, REPLICATE).await?;
+            let answer = self.connection().await?.call(&request, REPLICATE).await?;
             if let Some(error) = ResponseError::try_from_code(answer.error_code) {
                 return Err(io::Error::other(format!("no producer's number: {error}")));
             }

@@ -1,0 +1,217 @@
+//! Reads the answers of brokers. The library reserves memory for as many elements as an array says
+//! that it has, before it reads one. So an array is first compared with the bytes that are there: a
+//! damaged answer of some bytes would end the process otherwise.
+
+use std::io;
+
+use bytes::Bytes;
+use kafka_protocol::{
+    messages::{InitProducerIdRequest, MetadataRequest, ProduceRequest, ResponseHeader},
+    protocol::{Decodable, HeaderVersion, Request},
+};
+
+/// A request, with the form of its answer.
+pub(super) trait Call: Request {
+    /// The version of the protocol; brokers from 2.4 on know it.
+    const VERSION: i16;
+    /// What an answer of this version consists of.
+    const ANSWER: &'static [Piece];
+}
+
+/// A part of an answer, in the forms of the versions before compact ones.
+pub(super) enum Piece {
+    /// So many bytes, whatever they mean.
+    Fixed(usize),
+    /// A length in two bytes, and so many bytes; none if the length is negative.
+    Text,
+    /// A number in four bytes, and so many elements; none if the number is negative.
+    Array(&'static [Piece]),
+}
+
+use Piece::{Array, Fixed, Text};
+
+impl Call for MetadataRequest {
+    const VERSION: i16 = 8;
+    const ANSWER: &'static [Piece] = &[
+        // The pause that the broker asks for; the brokers: id, host, port, rack.
+        Fixed(4),
+        Array(&[Fixed(4), Text, Fixed(4), Text]),
+        // The cluster and its controller; the topics: error, name, whether it is internal.
+        Text,
+        Fixed(4),
+        Array(&[
+            Fixed(2),
+            Text,
+            Fixed(1),
+            // The partitions: error, number, leader and its epoch; replicas: all, in sync, offline.
+            Array(&[Fixed(14), Array(&[Fixed(4)]), Array(&[Fixed(4)]), Array(&[Fixed(4)])]),
+            Fixed(4),
+        ]),
+        Fixed(4),
+    ];
+}
+
+impl Call for ProduceRequest {
+    const VERSION: i16 = 8;
+    const ANSWER: &'static [Piece] = &[
+        // The topics and partitions: number, error, offset, times; faults of single records.
+        Array(&[Text, Array(&[Fixed(4 + 2 + 8 + 8 + 8), Array(&[Fixed(4), Text]), Text])]),
+        Fixed(4),
+    ];
+}
+
+impl Call for InitProducerIdRequest {
+    const VERSION: i16 = 1;
+    const ANSWER: &'static [Piece] = &[Fixed(4 + 2 + 8 + 2)];
+}
+
+/// Reads an answer without its length.
+pub(super) fn read<C: Call>(mut frame: Bytes, correlation: i32) -> io::Result<C::Response> {
+    let header = ResponseHeader::decode(&mut frame, C::Response::header_version(C::VERSION)).map_err(invalid)?;
+    if header.correlation_id != correlation {
+        return Err(invalid("the answer belongs to another request"));
+    }
+    skip(&mut &*frame, C::ANSWER).ok_or_else(|| invalid("the answer is damaged"))?;
+    C::Response::decode(&mut frame, C::VERSION).map_err(invalid)
+}
+
+/// Leaves these pieces out; `None` if the bytes end before, or an array says that it has more
+/// elements than there can be.
+fn skip(bytes: &mut &[u8], pieces: &[Piece]) -> Option<()> {
+    for piece in pieces {
+        match piece {
+            Fixed(length) => *bytes = bytes.get(*length..)?,
+            Text => {
+                let (length, rest) = bytes.split_first_chunk()?;
+                *bytes = rest.get(usize::try_from(i16::from_be_bytes(*length)).unwrap_or(0)..)?;
+            }
+            Array(element) => {
+                let (count, rest) = bytes.split_first_chunk()?;
+                *bytes = rest;
+                let count = usize::try_from(i32::from_be_bytes(*count)).unwrap_or(0);
+                if count > bytes.len() / least(element) {
+                    return None;
+                }
+                for _ in 0..count {
+                    skip(bytes, element)?;
+                }
+            }
+        }
+    }
+    Some(())
+}
+
+/// The fewest bytes of an element; at least 1.
+fn least(pieces: &[Piece]) -> usize {
+    let bytes = pieces.iter().map(|piece| match piece {
+        Fixed(length) => *length,
+        Text => 2,
+        Array(_) => 4,
+    });
+    bytes.sum::<usize>().max(1)
+}
+
+pub(super) fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+/// What the fuzz target plays: a byte that says what was asked, and an answer. Returns whether the
+/// answer is read.
+pub fn fuzz_answer(input: &[u8]) -> bool {
+    let Some((asked, frame)) = input.split_first() else { return false };
+    let Some(correlation) = frame.first_chunk().map(|bytes| i32::from_be_bytes(*bytes)) else { return false };
+    let frame = Bytes::copy_from_slice(frame);
+    match asked {
+        0 => read::<MetadataRequest>(frame, correlation).is_ok(),
+        1 => read::<ProduceRequest>(frame, correlation).is_ok(),
+        _ => read::<InitProducerIdRequest>(frame, correlation).is_ok(),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use bytes::BytesMut;
+    use kafka_protocol::{
+        messages::{
+            BrokerId, InitProducerIdResponse, MetadataResponse, ProduceResponse, TopicName,
+            metadata_response::{MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic},
+            produce_response::{BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse},
+        },
+        protocol::{Encodable, StrBytes},
+    };
+
+    use super::*;
+
+    const CORRELATION: i32 = 7;
+
+    fn topic_name() -> TopicName {
+        TopicName(StrBytes::from_static_str("orders"))
+    }
+
+    fn frame<C: Call>(answer: &C::Response) -> Bytes
+    where
+        C::Response: Encodable,
+    {
+        let mut bytes = BytesMut::new();
+        let header = ResponseHeader::default().with_correlation_id(CORRELATION);
+        header.encode(&mut bytes, C::Response::header_version(C::VERSION)).unwrap();
+        answer.encode(&mut bytes, C::VERSION).unwrap();
+        bytes.freeze()
+    }
+
+    fn metadata() -> MetadataResponse {
+        let [host, rack] = ["broker", "rack"].map(StrBytes::from_static_str);
+        let broker = MetadataResponseBroker::default().with_host(host).with_port(9_092);
+        let ids = vec![BrokerId(1), BrokerId(2)];
+        let partition = MetadataResponsePartition::default()
+            .with_partition_index(3)
+            .with_replica_nodes(ids.clone())
+            .with_isr_nodes(ids.clone())
+            .with_offline_replicas(ids);
+        let topic = MetadataResponseTopic::default()
+            .with_name(Some(topic_name()))
+            .with_partitions(vec![partition.clone(), partition]);
+        MetadataResponse::default()
+            .with_brokers(vec![broker.clone().with_rack(Some(rack)), broker.with_rack(None)])
+            .with_cluster_id(None)
+            .with_topics(vec![topic.clone(), topic])
+    }
+
+    fn produce() -> ProduceResponse {
+        let fault = BatchIndexAndErrorMessage::default().with_batch_index_error_message(None);
+        let partition = PartitionProduceResponse::default()
+            .with_index(3)
+            .with_record_errors(vec![fault.clone(), fault])
+            .with_error_message(Some(StrBytes::from_static_str("too large")));
+        let topic = TopicProduceResponse::default()
+            .with_name(topic_name())
+            .with_partition_responses(vec![partition.clone(), partition]);
+        ProduceResponse::default().with_responses(vec![topic.clone(), topic])
+    }
+
+    /// Reads the answer, all shorter ones, and those in which four bytes are a large number.
+    fn check<C: Call>(answer: &C::Response)
+    where
+        C::Response: Encodable + PartialEq + std::fmt::Debug,
+    {
+        let whole = frame::<C>(answer);
+        assert_eq!(read::<C>(whole.clone(), CORRELATION).unwrap(), *answer);
+        assert!(read::<C>(whole.clone(), CORRELATION + 1).is_err());
+        for at in 0..whole.len() {
+            assert!(read::<C>(whole.slice(..at), CORRELATION).is_err(), "{at} of {} bytes", whole.len());
+            let mut damaged = whole.to_vec();
+            for (byte, large) in damaged.iter_mut().skip(at).zip([0x7f, 0xff, 0xff, 0xff]) {
+                *byte = large;
+            }
+            drop(read::<C>(damaged.into(), CORRELATION));
+        }
+    }
+
+    #[test]
+    fn a_damaged_answer_is_refused_and_reserves_no_memory() {
+        check::<MetadataRequest>(&metadata());
+        check::<ProduceRequest>(&produce());
+        check::<InitProducerIdRequest>(&InitProducerIdResponse::default().with_producer_epoch(1));
+    }
+}
