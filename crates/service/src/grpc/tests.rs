@@ -11,7 +11,11 @@ use std::{
 };
 
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, task::JoinHandle};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    task::JoinHandle,
+};
 use tonic::{
     Status, Streaming,
     codegen::http::Uri,
@@ -180,6 +184,38 @@ async fn a_caller_that_is_silent_longer_than_http2_may_take_to_begin_is_not_cut_
     tokio::time::resume();
     client.check(named()).await.unwrap();
     assert_eq!(connector.0.load(Ordering::Relaxed), 1);
+}
+
+/// Reads the next frame of HTTP/2 (RFC 9113, section 4.1); returns its type and flags.
+async fn next_frame(stream: &mut TcpStream) -> io::Result<(u8, u8)> {
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).await?;
+    let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+    let mut payload = vec![0; length as usize];
+    stream.read_exact(&mut payload).await?;
+    Ok((head[3], head[4]))
+}
+
+#[tokio::test]
+async fn a_connection_that_answers_no_ping_is_closed() {
+    const SETTINGS: u8 = 4;
+    const PING: u8 = 6;
+    const ACK: u8 = 1;
+    let served = serve(None);
+    let mut stream = TcpStream::connect(served.address).await.unwrap();
+    let settings = [0, 0, 0, SETTINGS, 0, 0, 0, 0, 0];
+    stream.write_all(&[&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &settings].concat()).await.unwrap();
+    while next_frame(&mut stream).await.unwrap() != (SETTINGS, ACK) {}
+    tokio::time::pause();
+    let mut pings = 0;
+    let until_closed = async {
+        while let Ok((kind, _)) = next_frame(&mut stream).await {
+            pings += u32::from(kind == PING);
+        }
+    };
+    let longest = Duration::from_secs(PING_EVERY_S + PING_WITHIN_S + 1);
+    assert!(tokio::time::timeout(longest, until_closed).await.is_ok(), "it stayed open");
+    assert_eq!(pings, 1);
 }
 
 #[test]
