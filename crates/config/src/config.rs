@@ -245,7 +245,7 @@ impl Config {
         faults.extend(self.access.faults(&[("grpc", self.grpc), ("operators", self.operators)]));
         faults.extend(self.fairness.faults());
         faults.extend(self.admission.faults());
-        faults.extend(self.telemetry.faults());
+        faults.extend(self.telemetry.faults(self.tls.telemetry_files(self.telemetry.protocol).is_some()));
         faults.extend(self.tls.faults());
         faults.extend(self.kafka.faults());
         faults.extend(self.settlement.faults());

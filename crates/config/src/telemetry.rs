@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub struct TelemetryConfig {
-    /// The collector, such as `http://127.0.0.1:4317`; empty: telemetry is off.
+    /// The collector, such as `https://collector:4317` or `http://127.0.0.1:4317`; empty: telemetry
+    /// is off.
     pub endpoint: String,
     /// How the collector is spoken to.
     pub protocol: TelemetryProtocol,
@@ -33,16 +34,23 @@ impl Default for TelemetryConfig {
 }
 
 impl TelemetryConfig {
-    /// Lists what is wrong, each fault with its key.
-    pub(crate) fn faults(&self) -> Vec<String> {
+    /// Lists what is wrong, each fault with its key. `has_authority` says whether
+    /// `tls.telemetry.ca_file` is set.
+    pub(crate) fn faults(&self, has_authority: bool) -> Vec<String> {
         let mut faults = Vec::new();
         let Self { endpoint, sample_ratio, slow_ms, .. } = self;
-        let is_uri = endpoint.strip_prefix("http://").is_some_and(|rest| {
+        let secure = endpoint.strip_prefix("https://");
+        let is_uri = secure.or_else(|| endpoint.strip_prefix("http://")).is_some_and(|rest| {
             let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
             host.len() > 1 && !rest.contains(char::is_whitespace) && !path.contains('?')
         });
         if !endpoint.is_empty() && !is_uri {
-            faults.push(format!("telemetry.endpoint is {endpoint:?}, must be empty or such as http://collector:4317"));
+            faults.push(format!("telemetry.endpoint is {endpoint:?}, must be empty or such as https://collector:4317"));
+        } else if secure.is_some() != has_authority {
+            faults.push(format!(
+                "telemetry.endpoint is {endpoint:?}, must begin with https:// if tls.telemetry.ca_file names the authority of \
+                 the collector, and only then"
+            ));
         }
         if !(0.0..=1.0).contains(sample_ratio) {
             faults.push(format!("telemetry.sample_ratio is {sample_ratio}, must be 0 to 1"));
@@ -60,14 +68,23 @@ mod tests {
 
     #[test]
     fn each_fault_is_named_with_its_key() {
-        let faults = |config: TelemetryConfig| config.faults().len();
+        let faults = |config: TelemetryConfig| config.faults(false).len();
         let off = TelemetryConfig::default;
         assert_eq!(faults(off()), 0);
         for endpoint in ["http://127.0.0.1:4317", "http://otel.observability.svc:4318/v1/traces"] {
             assert_eq!(faults(TelemetryConfig { endpoint: endpoint.into(), ..off() }), 0, "{endpoint}");
         }
-        for endpoint in ["collector:4317", "https://collector:4317", "http://", "http://a b:1"] {
+        for endpoint in ["collector:4317", "ftp://collector:4317", "https://", "http://", "http://a b:1"] {
             assert_eq!(faults(TelemetryConfig { endpoint: endpoint.into(), ..off() }), 1, "{endpoint}");
+        }
+        for (endpoint, has_authority, count) in [
+            ("https://collector:4317", true, 0),
+            ("https://collector:4317", false, 1),
+            ("http://collector:4317", true, 1),
+            ("", true, 1),
+        ] {
+            let config = TelemetryConfig { endpoint: endpoint.into(), ..off() };
+            assert_eq!(config.faults(has_authority).len(), count, "{endpoint}, {has_authority}");
         }
         let wrong = TelemetryConfig { sample_ratio: f64::NAN, slow_ms: 0, ..off() };
         assert_eq!(faults(wrong), 2);

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use twqr_tls::{ClientFiles, FileFault, Identity, PemFile, Protocol, ServerFiles};
 
+use crate::TelemetryProtocol;
+
 /// The section `[tls]`. A part whose certificates are not named uses no TLS.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
@@ -15,10 +17,14 @@ pub struct TlsConfig {
     pub pos_http: ListenerTls,
     /// The listener `operators`.
     pub operators: ListenerTls,
+    /// The listener `admin`.
+    pub admin: ListenerTls,
     /// The connections to the wallet.
     pub wallet: PeerTls,
     /// The connections to FISC.
     pub fisc: PeerTls,
+    /// The connections to the collector of traces.
+    pub telemetry: PeerTls,
     /// The connections of commands to `https://` addresses of this system.
     pub client: PeerTls,
 }
@@ -98,9 +104,10 @@ impl ListenerTls {
 }
 
 impl PeerTls {
-    fn files(&self, section: &str) -> Option<ClientFiles> {
+    fn files(&self, section: &str, protocol: Protocol) -> Option<ClientFiles> {
         is_set(&self.ca_file).then(|| ClientFiles {
             section: section.to_owned(),
+            protocol,
             ca: pem(section, "ca_file", &self.ca_file),
             identity: is_set(&self.certificate_file).then(|| identity(section, &self.certificate_file, &self.key_file)),
             server_name: Some(self.server_name.clone()).filter(|name| !name.is_empty()),
@@ -142,35 +149,60 @@ impl TlsConfig {
         self.operators.files("tls.operators", Protocol::Http2)
     }
 
+    /// The files of the listener `admin`; `None`: plain text.
+    pub fn admin_files(&self) -> Option<ServerFiles> {
+        self.admin.files("tls.admin", Protocol::Http1)
+    }
+
     /// The files of connections to the wallet; `None`: plain text.
     pub fn wallet_files(&self) -> Option<ClientFiles> {
-        self.wallet.files("tls.wallet")
+        self.wallet.files("tls.wallet", Protocol::Http2)
     }
 
     /// The files of connections to FISC; `None`: plain text.
     pub fn fisc_files(&self) -> Option<ClientFiles> {
-        self.fisc.files("tls.fisc")
+        self.fisc.files("tls.fisc", Protocol::Http2)
+    }
+
+    /// The files of connections to the collector of traces, which speaks this protocol; `None`:
+    /// plain text.
+    pub fn telemetry_files(&self, protocol: TelemetryProtocol) -> Option<ClientFiles> {
+        let protocol = match protocol {
+            TelemetryProtocol::Grpc => Protocol::Http2,
+            TelemetryProtocol::Http => Protocol::Http1,
+        };
+        self.telemetry.files("tls.telemetry", protocol)
     }
 
     /// The files of the commands' connections; `None`: they cannot use `https://`.
     pub fn client_files(&self) -> Option<ClientFiles> {
-        self.client.files("tls.client")
+        self.client.files("tls.client", Protocol::Http2)
     }
 
     /// Lists what cannot work, each fault with its key.
     pub(crate) fn faults(&self) -> Vec<String> {
-        let listeners =
-            [("tls.grpc", &self.grpc), ("tls.pos_http", &self.pos_http), ("tls.operators", &self.operators)];
-        let peers = [("tls.wallet", &self.wallet), ("tls.fisc", &self.fisc), ("tls.client", &self.client)];
+        let listeners = [
+            ("tls.grpc", &self.grpc),
+            ("tls.pos_http", &self.pos_http),
+            ("tls.operators", &self.operators),
+            ("tls.admin", &self.admin),
+        ];
+        let peers = [
+            ("tls.wallet", &self.wallet),
+            ("tls.fisc", &self.fisc),
+            ("tls.telemetry", &self.telemetry),
+            ("tls.client", &self.client),
+        ];
         let listeners = listeners.into_iter().flat_map(|(section, listener)| listener.faults(section));
         listeners.chain(peers.into_iter().flat_map(|(section, peer)| peer.faults(section))).collect()
     }
 
     /// Checks that every file can be used, and that the certificates are valid now.
     pub fn check_files(&self) -> Result<(), FileFault> {
-        let listeners = [self.grpc_files(), self.pos_http_files(), self.operators_files()];
+        let listeners = [self.grpc_files(), self.pos_http_files(), self.operators_files(), self.admin_files()];
         listeners.iter().flatten().try_for_each(ServerFiles::check)?;
-        let peers = [self.wallet_files(), self.fisc_files(), self.client_files()];
+        let telemetry = self.telemetry_files(TelemetryProtocol::Grpc);
+        let peers = [self.wallet_files(), self.fisc_files(), telemetry, self.client_files()];
         peers.iter().flatten().try_for_each(ClientFiles::check)
     }
 }
@@ -191,6 +223,8 @@ mod tests {
                 "grpc = { certificate_file = \"a\", key_file = \"b\", client_certificates = \"required\" }",
                 "tls.grpc.client_certificates is \"required\", which needs tls.grpc.client_ca_file",
             ),
+            ("admin.certificate_file = \"a\"", "tls.admin.certificate_file needs tls.admin.key_file"),
+            ("telemetry.server_name = \"a\"", "tls.telemetry.ca_file is empty, must name the authority"),
             ("wallet.server_name = \"a\"", "tls.wallet.ca_file is empty, must name the authority"),
             (
                 "fisc = { ca_file = \"a\", certificate_file = \"b\" }",

@@ -91,7 +91,13 @@ impl Certificates {
 
     fn client(&self) -> ClientTls {
         let (ca, identity) = (self.pem("server-ca.pem"), Some(self.identity("client")));
-        let files = ClientFiles { section: "client".into(), ca, identity, server_name: Some("localhost".into()) };
+        let files = ClientFiles {
+            section: "client".into(),
+            protocol: Protocol::Http2,
+            ca,
+            identity,
+            server_name: Some("localhost".into()),
+        };
         ClientTls::start(files).unwrap()
     }
 

@@ -4,7 +4,10 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use opentelemetry::KeyValue;
-use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig as _};
+use opentelemetry_http::hyper::HyperClient;
+use opentelemetry_otlp::{
+    ExporterBuildError, SpanExporter, WithExportConfig as _, WithHttpConfig as _, WithTonicConfig as _,
+};
 use opentelemetry_sdk::{
     Resource,
     trace::{SpanData, SpanExporter as _},
@@ -13,8 +16,10 @@ use tokio::{
     sync::mpsc,
     time::{Instant, timeout, timeout_at},
 };
+use tonic::transport::Endpoint;
 use tracing::warn;
 use twqr_service::{CancellationToken, LogThrottle};
+use twqr_tls::Connector;
 
 use crate::{SPANS, Settings, Span};
 
@@ -43,7 +48,15 @@ pub enum Protocol {
 #[error("the collector at {endpoint} cannot be used: {error}")]
 pub struct ExporterError {
     endpoint: String,
-    error: ExporterBuildError,
+    error: ClientError,
+}
+
+/// Why a client of the collector cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+enum ClientError {
+    Exporter(#[from] ExporterBuildError),
+    Endpoint(#[from] tonic::transport::Error),
 }
 
 /// Sends the spans of this process.
@@ -132,14 +145,20 @@ impl Exporter {
 }
 
 /// A client of the collector that sends the spans of one service.
-fn client(settings: &Settings, service: &'static str) -> Result<SpanExporter, ExporterBuildError> {
+fn client(settings: &Settings, service: &'static str) -> Result<SpanExporter, ClientError> {
     let Settings { endpoint, protocol, member, .. } = settings;
     let timeout = Duration::from_millis(ANSWER_WITHIN_MS);
+    let connector = Connector { tls: settings.tls.clone() };
     let mut client = match protocol {
-        Protocol::Grpc => SpanExporter::builder().with_tonic().with_endpoint(endpoint).with_timeout(timeout).build()?,
+        Protocol::Grpc => {
+            let channel = Endpoint::from_shared(endpoint.clone())?.timeout(timeout);
+            let channel = channel.connect_with_connector_lazy(connector);
+            SpanExporter::builder().with_tonic().with_channel(channel).with_timeout(timeout).build()?
+        }
         Protocol::Http => {
             let endpoint = format!("{}{HTTP_PATH}", endpoint.trim_end_matches('/').trim_end_matches(HTTP_PATH));
             let client = SpanExporter::builder().with_http().with_endpoint(endpoint).with_timeout(timeout);
+            let client = client.with_http_client(HyperClient::new(connector, timeout, None));
             client.with_protocol(opentelemetry_otlp::Protocol::HttpBinary).build()?
         }
     };

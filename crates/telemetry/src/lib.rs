@@ -19,6 +19,7 @@ use tokio::{
 };
 use tracing::warn;
 use twqr_service::{CancellationToken, Clock as _, Metric, MetricKind, SystemClock};
+use twqr_tls::ClientTls;
 use twqr_types::OrderKey;
 use twqr_wire::{
     convert::HopTimes,
@@ -57,8 +58,10 @@ const FINISH_WITHIN: Duration = Duration::from_secs(2);
 /// What is traced, and where the spans go.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The URI of the collector, such as `http://127.0.0.1:4317`.
+    /// The URI of the collector, such as `https://collector:4317`.
     pub endpoint: String,
+    /// Needed for a collector whose URI begins with `https://`.
+    pub tls: Option<ClientTls>,
     /// How spans are sent.
     pub protocol: Protocol,
     /// The share of calls without a trace context of their caller that are traced: 0 to 1.
@@ -181,6 +184,7 @@ mod tests {
         for protocol in [Protocol::Grpc, Protocol::Http] {
             let settings = Settings {
                 endpoint: format!("http://{}", silent.local_addr().unwrap()),
+                tls: None,
                 protocol,
                 sample_ratio: 1.0,
                 slow: Duration::MAX,

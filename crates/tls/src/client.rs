@@ -33,6 +33,8 @@ use crate::{
 pub struct ClientFiles {
     /// The section of the configuration, such as `tls.wallet`.
     pub section: String,
+    /// What is spoken.
+    pub protocol: Protocol,
     /// The authorities of the server's certificate.
     pub ca: PemFile,
     /// The certificate that the server sees, if it asks for one.
@@ -75,7 +77,7 @@ impl Source for ClientFiles {
                 builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified)))
             }
         };
-        config.alpn_protocols = vec![Protocol::Http2.name().to_vec()];
+        config.alpn_protocols = vec![self.protocol.name().to_vec()];
         Ok((config, certificates))
     }
 }

@@ -6,6 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use hyper_util::client::legacy::connect::{Connected, Connection};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsStream;
 
@@ -16,6 +17,12 @@ pub enum MaybeTls<S> {
     Plain(S),
     /// After the handshake of TLS.
     Tls(Box<TlsStream<S>>),
+}
+
+impl<S> Connection for MaybeTls<S> {
+    fn connected(&self) -> Connected {
+        Connected::new()
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for MaybeTls<S> {

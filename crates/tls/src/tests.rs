@@ -84,6 +84,7 @@ impl Authority {
     fn client(&self, identity: Option<&str>, server_name: Option<&str>) -> ClientFiles {
         ClientFiles {
             section: "tls".into(),
+            protocol: Protocol::Http2,
             ca: self.pem("ca_file", "ca.pem"),
             identity: identity.map(|file| self.identity(file)),
             server_name: server_name.map(str::to_owned),

@@ -140,7 +140,7 @@ pub(crate) async fn run(services: &[Service], config: Config, stop: Cancellation
         Some(ended) = admin.1.join_next() => return failure(ended),
         () = stop.cancelled() => return Ok(()),
     };
-    let spans = settings::telemetry(&config).as_ref().map(twqr_telemetry::start).transpose()?;
+    let spans = settings::telemetry(&config)?.as_ref().map(twqr_telemetry::start).transpose()?;
     let clock = measured_clock(&config, &opened.journal, &health, &tiers[2].0).await;
     let tier = (tiers[2].0.clone(), &mut tiers[2].1);
     let card_keys = card_keys::open(services, &config, clock.clone(), &health, tier).await?;

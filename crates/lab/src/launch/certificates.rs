@@ -34,7 +34,7 @@ pub struct Authority {
 
 impl Authority {
     /// Makes an authority and its folder `tls` in the folder of a run.
-    pub(super) fn create(run_dir: &Path) -> anyhow::Result<Self> {
+    pub fn create(run_dir: &Path) -> anyhow::Result<Self> {
         let dir = std::path::absolute(run_dir)?.join("tls");
         fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
         let mut params = CertificateParams::new(Vec::new())?;

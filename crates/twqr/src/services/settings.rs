@@ -51,10 +51,14 @@ pub(super) fn ingress(config: &Config, card_keys: CardKeys) -> anyhow::Result<tw
 }
 
 /// Settings of telemetry; `None` if it is off.
-pub(super) fn telemetry(config: &Config) -> Option<twqr_telemetry::Settings> {
+pub(super) fn telemetry(config: &Config) -> anyhow::Result<Option<twqr_telemetry::Settings>> {
     let telemetry = &config.telemetry;
-    (!telemetry.endpoint.is_empty()).then(|| twqr_telemetry::Settings {
+    if telemetry.endpoint.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(twqr_telemetry::Settings {
         endpoint: telemetry.endpoint.clone(),
+        tls: config.tls.telemetry_files(telemetry.protocol).map(ClientTls::start).transpose()?,
         protocol: match telemetry.protocol {
             TelemetryProtocol::Grpc => twqr_telemetry::Protocol::Grpc,
             TelemetryProtocol::Http => twqr_telemetry::Protocol::Http,
@@ -62,7 +66,7 @@ pub(super) fn telemetry(config: &Config) -> Option<twqr_telemetry::Settings> {
         sample_ratio: telemetry.sample_ratio,
         slow: Duration::from_millis(telemetry.slow_ms),
         member: config.member.clone(),
-    })
+    }))
 }
 
 fn access(config: &Config) -> anyhow::Result<AccessSettings> {

@@ -28,7 +28,7 @@ impl Sockets {
         let operators = || bind("operators", config.operators, config.tls.operators_files());
         let runs = |service| services.contains(&service);
         Ok(Self {
-            admin: BoundSocket::bind("admin", config.admin)?,
+            admin: bind("admin", config.admin, config.tls.admin_files())?,
             ingress: runs(Service::Ingress).then(ingress).transpose()?,
             operators: runs(Service::Tracker).then(operators).transpose()?,
         })

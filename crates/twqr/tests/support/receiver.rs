@@ -28,6 +28,8 @@ use opentelemetry_proto::tonic::{
 use prost::Message;
 use tokio::net::TcpListener;
 use tonic::{Request, Response, Status};
+use twqr_service::{BoundSocket, CancellationToken, GrpcSettings, Limits, grpc_server, serve_grpc, serve_http};
+use twqr_tls::{Protocol, ServerFiles, ServerTls};
 
 /// What has been received.
 #[derive(Clone, Default)]
@@ -56,16 +58,40 @@ impl Received {
 
     /// Serves OTLP over HTTP on a free port.
     pub async fn over_http() -> (Self, SocketAddr) {
-        let received = Self::default();
+        let (received, router) = Self::http_router();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        (received, address)
+    }
+
+    /// Serves OTLP on a free port, with TLS and over the protocol of its files.
+    pub fn over_tls(files: ServerFiles) -> (Self, SocketAddr) {
+        let (protocol, limits) = (files.protocol, Limits::operators("collector"));
+        let socket = BoundSocket::on_loopback("collector").unwrap();
+        let address = socket.address();
+        let listener = socket.with_tls(Some(ServerTls::start(files).unwrap())).listen().unwrap();
+        let (received, router) = Self::http_router();
+        let (stop, drain) = (CancellationToken::new(), Duration::ZERO);
+        match protocol {
+            Protocol::Http1 => drop(tokio::spawn(serve_http(listener, router, limits, stop, drain))),
+            Protocol::Http2 => {
+                let router = grpc_server().add_service(TraceServiceServer::new(received.clone()));
+                let settings = GrpcSettings { limits, age: None, drain };
+                drop(tokio::spawn(serve_grpc(listener, router, settings, stop)));
+            }
+        }
+        (received, address)
+    }
+
+    fn http_router() -> (Self, Router) {
+        let received = Self::default();
         let take = |State(received): State<Self>, body: Bytes| async move {
             received.0.lock().unwrap().push(ExportTraceServiceRequest::decode(body).unwrap());
             ExportTraceServiceResponse::default().encode_to_vec()
         };
         let router = Router::new().route("/v1/traces", post(take)).with_state(received.clone());
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        (received, address)
+        (received, router)
     }
 
     /// Every span so far.

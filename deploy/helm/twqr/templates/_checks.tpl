@@ -9,7 +9,7 @@
 {{- fail "up.replicas is above 1: one pod alone can use the embedded journal; set config.kafka.bootstrap for more" -}}
 {{- end -}}
 {{- if not .Values.simulator.enabled -}}
-{{- range $name := list "wallet" "fisc" -}}
+{{- range $name := list "wallet" "fisc" "telemetry" -}}
 {{- if not (get $config $name) -}}
 {{- fail (printf "config.%s is empty: write where it is as host:port, or enable the simulator" $name) -}}
 {{- end -}}
@@ -35,6 +35,9 @@
 {{- if and (or $tls.certSecret $tls.serverName) (not $tls.caSecret) -}}
 {{- fail (printf "tls.%s.caSecret is empty, so the connections would be plain text: set it, or neither certSecret nor serverName" $name) -}}
 {{- end -}}
+{{- end -}}
+{{- if ne (hasPrefix "https://" $config.telemetry.endpoint) (ne .Values.tls.telemetry.caSecret "") -}}
+{{- fail "config.telemetry.endpoint must begin with https:// if tls.telemetry.caSecret has the authority of the collector, and only then" -}}
 {{- end -}}
 {{- $least := add (divf (int $config.drain_delay_ms) 1000 | ceil | int) 25 -}}
 {{- if lt (int .Values.pod.terminationGracePeriodSeconds) (int $least) -}}

@@ -74,6 +74,8 @@ Strimzi and cert-manager make. */}}
 {{- if and (has "ingress" .runs) $tls.grpc.secret -}}{{- $_ := set $parts "grpc" $tls.grpc -}}{{- end -}}
 {{- if and (has "ingress" .runs) $tls.posHttp.secret -}}{{- $_ := set $parts "pos_http" $tls.posHttp -}}{{- end -}}
 {{- if and (has "tracker" .runs) $tls.operators.secret -}}{{- $_ := set $parts "operators" $tls.operators -}}{{- end -}}
+{{- if and (not (has "topics" .runs)) $tls.admin.secret -}}{{- $_ := set $parts "admin" (pick $tls.admin "secret" "certKey" "privateKeyKey") -}}{{- end -}}
+{{- if and (not (has "topics" .runs)) $tls.telemetry.caSecret -}}{{- $_ := set $parts "telemetry" $tls.telemetry -}}{{- end -}}
 {{- if and (has "wallet-worker" .runs) $tls.wallet.caSecret -}}{{- $_ := set $parts "wallet" $tls.wallet -}}{{- end -}}
 {{- if and (has "fisc-worker" .runs) $tls.fisc.caSecret -}}{{- $_ := set $parts "fisc" $tls.fisc -}}{{- end -}}
 {{- toYaml $parts -}}

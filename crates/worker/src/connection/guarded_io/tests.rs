@@ -50,6 +50,7 @@ fn certificates(dir: &Path) -> (ServerTls, ClientTls) {
     });
     let client = ClientTls::start(ClientFiles {
         section: "client".into(),
+        protocol: Protocol::Http2,
         ca: pem("ca.pem"),
         identity: None,
         server_name: None,
