@@ -141,12 +141,16 @@ impl AccessConfig {
 impl CallerDocument {
     /// Reads a caller from a file; `-` is standard input. The error lists every fault.
     pub fn read(path: &std::path::Path) -> Result<Caller, Vec<String>> {
-        let place = path.display();
-        let one = |problem: String| vec![format!("{place}: {}", problem.trim_end())];
+        let one = |problem: String| vec![format!("{}: {}", path.display(), problem.trim_end())];
         let text = twqr_files::read_text(path).map_err(|error| one(format!("cannot be read: {error}")))?;
-        let table = source::parse_table(&text).map_err(one)?;
-        let document: Self = source::typed(table).map_err(one)?;
-        document.caller().map_err(|faults| faults.into_iter().flat_map(one).collect())
+        Self::parse(&text).map_err(|faults| faults.into_iter().flat_map(one).collect())
+    }
+
+    /// Reads a caller from TOML. The error lists every fault.
+    pub fn parse(text: &str) -> Result<Caller, Vec<String>> {
+        let one = |problem: String| vec![problem];
+        let table = source::parse_table(text).map_err(one)?;
+        source::typed::<Self>(table).map_err(one)?.caller()
     }
 
     /// Writes a caller as TOML.

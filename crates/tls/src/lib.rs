@@ -5,6 +5,8 @@
 mod client;
 mod details;
 mod file;
+#[doc(hidden)]
+pub mod fuzzing;
 mod metrics;
 mod peer_certificate;
 mod reload;

@@ -18,14 +18,15 @@ use super::{
 const SECRET: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
 /// Takes header lines, an empty line, and a body. No input may cause a panic, and the signed text
-/// of a body must be JSON with the same signed text.
+/// of a body must be JSON with the same signed text. Returns whether the body is a request within
+/// all limits.
 ///
 /// # Panics
 ///
 /// If that does not hold: then there is a fault.
-pub fn http_form(input: &[u8]) {
+pub fn http_form(input: &[u8]) -> bool {
     let (head, body) = split(input);
-    let Ok(members) = json::parse(body) else { return };
+    let Ok(members) = json::parse(body) else { return false };
     let text = plain_text(&members);
     let again = json::parse(&text).map(|again| plain_text(&again));
     assert!(again.is_ok_and(|again| again == text), "the signed text is not the same when it is read again");
@@ -35,16 +36,11 @@ pub fn http_form(input: &[u8]) {
     drop(keys.signature_of(&members));
     drop(keys.message_signature_of(&members, request, body, UnixMs(1_790_000_000_000)));
     let request = || json::parse(body).map(JsonRequest::new);
-    if let Ok(raw) = request().and_then(JsonRequest::into_payment) {
-        drop(PayForm::parse(raw));
-    }
-    if let Ok((raw, _)) = request().and_then(JsonRequest::into_inquiry) {
-        drop(QueryForm::parse(raw));
-    }
-    if let Ok(raw) = request().and_then(JsonRequest::into_refund) {
-        drop(RefundForm::parse(raw));
-    }
+    let is_payment = request().and_then(JsonRequest::into_payment).is_ok_and(|raw| PayForm::parse(raw).is_ok());
+    let is_inquiry = request().and_then(JsonRequest::into_inquiry).is_ok_and(|(raw, _)| QueryForm::parse(raw).is_ok());
+    let is_refund = request().and_then(JsonRequest::into_refund).is_ok_and(|raw| RefundForm::parse(raw).is_ok());
     drop(request().map(|request| (request.echoes(), request.trade_amount(), request.send_time())));
+    is_payment || is_inquiry || is_refund
 }
 
 fn split(input: &[u8]) -> (&[u8], &[u8]) {
