@@ -78,6 +78,8 @@ pub async fn run(
     journal: Arc<dyn Journal>,
     context: Context,
 ) -> Result<(), Error> {
+    // The ingress of the same process may be ready long before the read model is open.
+    metrics::register();
     let api = context.health.part(HEALTH_PART);
     let model = Arc::new(LateModel::new(settings.database.clone()));
     match tokio::time::timeout(Duration::from_millis(OPEN_WAIT_MS), model.open()).await {
@@ -156,6 +158,7 @@ async fn until_open(model: &LateModel, context: &Context) -> Option<Arc<SqliteMo
 
 /// Follows every shard into a read model until `context.shutdown` fires.
 pub async fn follow(model: Arc<dyn ReadModel>, journal: Arc<dyn Journal>, context: Context) {
+    metrics::register();
     let directory = Arc::new(TrackedDirectory::new(journal.partitions(Topic::Orders)));
     follow_all(model, (Arc::default(), directory), journal, context).await;
 }
@@ -170,7 +173,6 @@ async fn follow_all(
     journal: Arc<dyn Journal>,
     context: Context,
 ) {
-    metrics::register();
     let (mut running, health) = (JoinSet::new(), context.health.clone());
     let budgets = Arc::new(Budgets::default());
     for shard in 0..journal.partitions(Topic::OrderStates) {

@@ -73,7 +73,14 @@ mod simulated_issuers;
 mod worker_crashes;
 mod wrong_clocks;
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -170,19 +177,37 @@ async fn settle(sim: &Sim, shards: u32, callers: &Callers) {
     tokio::time::sleep(Duration::from_secs(30)).await;
 }
 
-/// Runs histories with issuers of these kinds, prints violations, and returns the seeds that have
-/// some.
+/// Runs histories with issuers of these kinds, each in one thread and several at a time; prints
+/// violations, and returns the seeds that have some.
 fn run_histories(seeds: &[u64], kinds: &[KindChoice], coverage: &mut Coverage) -> Vec<u64> {
-    let mut failed = Vec::new();
-    for seed in seeds {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        let violations = runtime.block_on(run_history(*seed, kinds, coverage));
-        if !violations.is_empty() {
-            println!("seed {seed} (TWQR_SEED={seed} runs it alone):\n  {}", violations.join("\n  "));
-            failed.push(*seed);
+    let (next, found) = (AtomicUsize::new(0), Mutex::new((Vec::new(), coverage)));
+    let run = || {
+        while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let (violations, met) = run_alone(*seed, kinds);
+            let (failed, coverage) = &mut *found.lock().unwrap();
+            for (situation, times) in met {
+                *coverage.entry(situation).or_default() += times;
+            }
+            if !violations.is_empty() {
+                println!("seed {seed} (TWQR_SEED={seed} runs it alone):\n  {}", violations.join("\n  "));
+                failed.push(*seed);
+            }
         }
-    }
-    failed
+    };
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(run);
+        }
+    });
+    found.into_inner().unwrap().0
+}
+
+/// Runs one history in virtual time; returns its violations and the situations that it met.
+fn run_alone(seed: u64, kinds: &[KindChoice]) -> (Vec<String>, Coverage) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let mut met = Coverage::new();
+    let violations = runtime.block_on(run_history(seed, kinds, &mut met));
+    (violations, met)
 }
 
 #[test]
