@@ -71,7 +71,7 @@ CHECKS := check-format check-layers check-files check-scripts check-proto check-
   check-advisories check-sbom check-unused check-clippy check-docs
 
 .PHONY: help build run run-kafka test test-kafka test-tools test-clients test-older test-upgrade test-telemetry test-deploy test-api fuzz chart-docs model model-long sbom check-reproducible bench bench-quick bench-kafka load sample lint fmt \
-  $(CHECKS) list-checks proto-baseline proto-standalone proto-errors proto-verdicts kafka-up kafka-down clean
+  $(CHECKS) list-checks check-alone proto-baseline proto-standalone proto-errors proto-verdicts kafka-up kafka-down clean
 
 help: ## Lists every target
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' \
@@ -163,8 +163,11 @@ fmt: ## Formats the source
 check-format: ## Fails on Rust source that rustfmt would change
 	cargo fmt --all --check
 
-check-clippy: ## Fails on a warning of clippy, or on a crate that does not compile alone
-	@.make/check-clippy
+check-clippy: ## Fails on a warning of clippy
+	cargo clippy --quiet --workspace --all-targets --locked -- -D warnings
+
+check-alone: ## Fails on a crate that does not compile alone (long)
+	@.make/check-alone
 
 check-docs: ## Fails on a warning of rustdoc, such as a broken link
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
@@ -222,7 +225,7 @@ clean: ## Removes what was built, not the tools
 $(DENY):
 	$(call say,cargo-deny $(CARGO_DENY_VERSION))
 	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust (rust-toolchain.toml says which), then run make again"; exit 1; }
-	cargo install --quiet --locked --root .tools cargo-deny --version $(CARGO_DENY_VERSION)
+	@.make/cargo-tool cargo-deny $(CARGO_DENY_VERSION)
 
 $(BUF):
 	$(call say,buf $(BUF_VERSION))
@@ -344,7 +347,7 @@ $(PYYAML):
 
 $(CARGO_SBOM):
 	$(call say,cargo-sbom $(CARGO_SBOM_VERSION))
-	cargo install --quiet --locked --root .tools cargo-sbom --version $(CARGO_SBOM_VERSION)
+	@.make/cargo-tool cargo-sbom $(CARGO_SBOM_VERSION)
 
 # Debian's package has both programs; it is unpacked, not installed. Those on the path serve too.
 $(PROMETHEUS):
