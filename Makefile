@@ -140,7 +140,7 @@ bench-kafka: build ## Measures a process for each service on Kafka (one JSON lin
 	TWQR__KAFKA__BOOTSTRAP="$${bootstrap#KAFKA_BOOTSTRAP=}" target/release/twqr-lab bench kafka --broker-pid "$$(cat target/kafka/broker-1.pid)" $(BENCH_KAFKA) \
 	  || status=$$?; deploy/kafka/down >/dev/null; exit $$status
 
-bench: build ## The long form of both: three more tries of the highest rate (two JSON lines, 15 min)
+bench: build ## The long form of both: three more tries of the highest rate (two JSON lines)
 	@target/release/twqr-lab bench quick --tries 3 --hold-ms 8000
 	@$(MAKE) --no-print-directory bench-kafka BENCH_KAFKA="--tries 3 --hold-ms 15000"
 
