@@ -90,24 +90,18 @@ async fn answers(router: &RouterClient, shard: ShardId, rounds: u32) -> ShardId 
 
 #[cfg(test)]
 mod tests {
-    use std::{num::NonZeroU16, sync::Arc};
+    use std::num::NonZeroU16;
 
     use tokio::task::JoinHandle;
-    use twqr_card_keys::CardKeys;
     use twqr_journal::{Journal, Partition, Topic};
     use twqr_journal_sim::{Faults, Layout, Sim};
     use twqr_order::{Command, EffectId};
-    use twqr_service::{Health, PartState, SystemClock};
+    use twqr_service::{Health, PartState};
     use twqr_types::{PayForm, RawPay, RecordedToken, ShardCount, StatusCode};
     use twqr_wire::convert::{ReplyContent, ReplyRecord, decode_record};
 
     use super::*;
-    use crate::{
-        admission::{Admission, AdmissionSettings},
-        pending_calls::PendingCalls,
-        protocol_versions::ProtocolVersions,
-        refusal::Refusal,
-    };
+    use crate::refusal::Refusal;
 
     /// Answers every inquiry on one shard, as its router does.
     fn answer(sim: &Sim, router: &RouterClient, shard: u32) -> JoinHandle<()> {
@@ -137,17 +131,7 @@ mod tests {
     async fn a_silent_shard_does_not_keep_the_others_from_being_served() {
         let sim = Sim::new(Layout { shards: 2, task_partitions: 1 }, Faults::default(), 7);
         let shards = ShardCount(NonZeroU16::new(2).unwrap());
-        let settings = AdmissionSettings { delay: Duration::from_millis(100), limit_min: 8, limit_max: 100 };
-        let (admission, _to_measure) = Admission::new(settings, shards);
-        let versions = ProtocolVersions::new(shards, CardKeys::default(), false);
-        let router = RouterClient {
-            journal: sim.session("ingress-0"),
-            shards,
-            pending: PendingCalls::new(0, versions, 100, StatusCode::FISC_ABNORMAL, admission.clone()),
-            admission,
-            clock: Arc::new(SystemClock),
-            card_keys: CardKeys::default(),
-        };
+        let router = RouterClient::on(&sim, shards);
         let health = Health::default();
         let (serve, mut may_serve) = oneshot::channel();
         let probing = tokio::spawn(run(router.clone(), health.deciding_part("ingress"), 3, serve));

@@ -238,3 +238,24 @@ impl RouterClient {
         Ok(result)
     }
 }
+
+#[cfg(test)]
+impl RouterClient {
+    /// A client of the routers on this simulated journal.
+    pub(crate) fn on(sim: &twqr_journal_sim::Sim, shards: ShardCount) -> Self {
+        use crate::{admission::AdmissionSettings, protocol_versions::ProtocolVersions};
+
+        let delay = std::time::Duration::from_millis(100);
+        let (admission, _to_measure) =
+            Admission::new(AdmissionSettings { delay, limit_min: 8, limit_max: 100 }, shards);
+        let versions = ProtocolVersions::new(shards, CardKeys::default(), false);
+        Self {
+            journal: sim.session("ingress-0"),
+            shards,
+            pending: PendingCalls::new(0, versions, 100, StatusCode::FISC_ABNORMAL, admission.clone()),
+            admission,
+            clock: Arc::new(twqr_service::SystemClock),
+            card_keys: CardKeys::default(),
+        }
+    }
+}
