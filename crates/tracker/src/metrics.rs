@@ -135,7 +135,9 @@ const AGES_S: [i64; 5] = [1, 10, 60, 600, 3_600];
 /// Registers the metrics with the exporter.
 pub(crate) fn register() {
     METRICS.iter().for_each(Metric::describe);
-    [DUE, STATES, MODEL_FAILURES, DEAD_LETTERS].iter().for_each(|counter| counter.touch(&[]));
+    for counter in [DUE, STATES, MODEL_FAILURES, DEAD_LETTERS] {
+        counter.touch(&[]);
+    }
 }
 
 /// Registers the calls of the operators' API, by the names of its methods.
