@@ -37,6 +37,14 @@ FAULTS = [
      "if lt (int .Values.pod.terminationGracePeriodSeconds) (int $least)", "if false"),
     ("two pods may share the embedded journal", "_checks.tpl", "(gt (int .Values.up.replicas) 1)", "false"),
     ("the test may pay with a real card", "_checks.tpl", "(not .Values.test.cardTokenSecret)", "false"),
+    ("the test speaks plain text to a listener with TLS", "tests/pay.yaml",
+     'ternary "https" "http" (ne $tls.caSecret "")', 'print "http"'),
+    ("gateways do not see that a listener has TLS", "services.yaml",
+     'ternary "kubernetes.io/h2c" "https" (eq $tls.grpc.secret "")', 'print "kubernetes.io/h2c"'),
+    ("two listeners may share a port", "_checks.tpl", "if ne (len $ports) (len (uniq $ports))", "if false"),
+    ("topics may have more copies than Kafka has nodes", "_checks.tpl",
+     "(gt (int $config.kafka.replication) (int .Values.strimzi.nodes))", "false"),
+    ("an autoscaler may wait for a request of CPU for ever", "_checks.tpl", 'if not (dig "requests" "cpu"', 'if and false (dig "requests" "cpu"'),
     ("callers stay at one pod", "_config.tpl", "connection_age_s = {{ int64 $config.connection_age_s }}\n", ""),
     ("the pods have no names", "services.yaml", "  clusterIP: None\n", ""),
     ("an autoscaler scales another workload", "autoscalers.yaml",
@@ -53,6 +61,7 @@ FAULTS = [
     ("every program has the same user", "_config.tpl", 'printf "%s-%s" $full $program', "$full"),
     ("a secret is fetched under another name", "externalsecrets.yaml",
      "  target:\n    name: {{ $name }}", "  target:\n    name: other"),
+    ("alerts do not find the jobs", "monitors.yaml", "replacement: twqr-$1", "replacement: $1"),
     ("no pod is monitored", "monitors.yaml", "twqr/service: pods", "twqr/service: none"),
 ]
 

@@ -112,6 +112,15 @@ class Install(unittest.TestCase):
         helm("4", "upgrade", "twqr", str(chart.CHART), *where, values=chart.merged(values, {"config": {"calls_max": 9}}))
         self.assertEqual(self.get("StatefulSet", "twqr-ingress")["spec"]["replicas"], 7)
 
+    def test_helm_4_keeps_the_pods_of_a_release_that_gets_an_autoscaler_if_they_were_scaled_before(self):
+        values = chart.read(chart.BASES / "services.yaml")
+        where = ("--namespace", self.namespace)
+        helm("4", "install", "twqr", str(chart.CHART), *where, values=values)
+        path = f"/apis/apps/v1/namespaces/{self.namespace}/statefulsets/twqr-ingress/scale?fieldManager=kubectl"
+        SERVER.call("PATCH", path, {"spec": {"replicas": 4}}, "application/merge-patch+json")
+        helm("4", "upgrade", "twqr", str(chart.CHART), *where, values=chart.merged(values, {"ingress": {"autoscaling": {"kind": "hpa"}}}))
+        self.assertEqual(self.get("StatefulSet", "twqr-ingress")["spec"]["replicas"], 4)
+
     def test_helm_4_takes_over_what_helm_3_installed(self):
         values = chart.read(chart.BASES / "services.yaml")
         where = ("--namespace", self.namespace)

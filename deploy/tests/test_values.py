@@ -87,7 +87,7 @@ def bases():
     lone = {"ingress": {"service": {"type": "LoadBalancer"}}, "merchantKeys": {"secret": "keys"}}
     listener, peer = {"secret": "own", "clientCaSecret": "callers"}, {"caSecret": "theirs", "certSecret": "own"}
     lone["tls"] = {"grpc": listener, "posHttp": listener, "operators": listener, "wallet": peer, "fisc": peer}
-    lone["tls"] |= {"admin": {"secret": "own", "caSecret": "theirs", "serverName": "twqr"}, "telemetry": peer}
+    lone["tls"] |= {"admin": {"secret": "own", "caSecret": "theirs", "serverName": "twqr"}, "telemetry": peer, "client": peer}
     lone["config"] = {"telemetry": {"endpoint": "https://collector:4317"}}
     monitored = {"monitoring": {"kind": "PodMonitor", "alerts": True}}
     tested = {"test": {"enabled": True, "cardTokenSecret": "card", "apiKeySecret": "api-key"}}

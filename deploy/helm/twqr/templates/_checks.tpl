@@ -21,6 +21,9 @@
 {{- if and .Values.test.enabled $config.access.required (not .Values.test.apiKeySecret) -}}
 {{- fail "test.apiKeySecret is empty: the test is a caller, and config.access.required lets in only callers" -}}
 {{- end -}}
+{{- if and .Values.test.enabled .Values.tls.grpc.secret (not .Values.tls.client.caSecret) -}}
+{{- fail "tls.client.caSecret is empty: the test needs the authority of the certificate in tls.grpc.secret" -}}
+{{- end -}}
 {{- if not (or $config.access.required $config.access.insecure) -}}
 {{- fail "config.access.required is false, so everyone who reaches the pods could pay: set it, or set config.access.insecure" -}}
 {{- end -}}
@@ -30,7 +33,7 @@
 {{- fail (printf "tls.%s.secret is empty, so tls.%s.clientCaSecret would have no effect: set both, or none" $name $name) -}}
 {{- end -}}
 {{- end -}}
-{{- range $name := list "wallet" "fisc" -}}
+{{- range $name := list "wallet" "fisc" "client" -}}
 {{- $tls := get $.Values.tls $name -}}
 {{- if and (or $tls.certSecret $tls.serverName) (not $tls.caSecret) -}}
 {{- fail (printf "tls.%s.caSecret is empty, so the connections would be plain text: set it, or neither certSecret nor serverName" $name) -}}
@@ -38,6 +41,16 @@
 {{- end -}}
 {{- if ne (hasPrefix "https://" $config.telemetry.endpoint) (ne .Values.tls.telemetry.caSecret "") -}}
 {{- fail "config.telemetry.endpoint must begin with https:// if tls.telemetry.caSecret has the authority of the collector, and only then" -}}
+{{- end -}}
+{{- $ports := values .Values.ports | join "," | splitList "," -}}
+{{- if ne (len $ports) (len (uniq $ports)) -}}
+{{- fail "ports: each listener needs a port of its own" -}}
+{{- end -}}
+{{- if and .Values.simulator.enabled (eq (int .Values.simulator.walletPort) (int .Values.simulator.fiscPort)) -}}
+{{- fail "simulator.walletPort and simulator.fiscPort are the same: each needs a port of its own" -}}
+{{- end -}}
+{{- if and .Values.strimzi.enabled (gt (int $config.kafka.replication) (int .Values.strimzi.nodes)) -}}
+{{- fail (printf "config.kafka.replication is %d, above the %d nodes of strimzi.nodes: no topic could be created" (int $config.kafka.replication) (int .Values.strimzi.nodes)) -}}
 {{- end -}}
 {{- $least := add (divf (int $config.drain_delay_ms) 1000 | ceil | int) 25 -}}
 {{- if lt (int .Values.pod.terminationGracePeriodSeconds) (int $least) -}}
@@ -51,6 +64,9 @@
 {{- if ne $scaler "none" -}}
 {{- if gt (int $values.autoscaling.max) $bound -}}
 {{- fail (printf "%s.autoscaling.max is %d, above the %d partitions (%s): further pods would have nothing to do" $workload.key (int $values.autoscaling.max) $bound $workload.bound) -}}
+{{- end -}}
+{{- if not (dig "requests" "cpu" "" (default (dict) $values.resources)) -}}
+{{- fail (printf "%s.resources.requests.cpu is not set: an autoscaler compares the use of CPU with it" $workload.key) -}}
 {{- end -}}
 {{- if gt (int $values.autoscaling.min) (int $values.autoscaling.max) -}}
 {{- fail (printf "%s.autoscaling.min is above max" $workload.key) -}}

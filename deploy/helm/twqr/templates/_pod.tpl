@@ -155,25 +155,30 @@ envFrom:
   projected:
     defaultMode: 0440
     sources:
-      {{- with $authority := $tls.caSecret | default $tls.clientCaSecret }}
-      - secret:
-          name: {{ $authority }}
-          items:
-            - key: {{ $tls.caKey | default $tls.clientCaKey }}
-              path: ca.crt
-      {{- end }}
-      {{- with $own := $tls.secret | default $tls.certSecret }}
-      - secret:
-          name: {{ $own }}
-          items:
-            - key: {{ $tls.certKey }}
-              path: tls.crt
-            - key: {{ $tls.privateKeyKey }}
-              path: tls.key
-      {{- end }}
+      {{- include "twqr.tlsSources" $tls | trim | nindent 6 }}
 {{- end }}
 {{- with .root.Values.pod.extraVolumes }}
 {{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* The certificates of a part with TLS, as sources of one folder. */}}
+{{- define "twqr.tlsSources" }}
+{{- with $authority := .caSecret | default .clientCaSecret }}
+- secret:
+    name: {{ $authority }}
+    items:
+      - key: {{ $.caKey | default $.clientCaKey }}
+        path: ca.crt
+{{- end }}
+{{- with $own := .secret | default .certSecret }}
+- secret:
+    name: {{ $own }}
+    items:
+      - key: {{ $.certKey }}
+        path: tls.crt
+      - key: {{ $.privateKeyKey }}
+        path: tls.key
 {{- end }}
 {{- end }}
 
