@@ -84,7 +84,7 @@ impl CallersFollower {
                 let pause = backoff.next_pause();
                 metrics::read_failure();
                 self.part.degraded(format!("changes of callers cannot be read ({error}); trying again"));
-                warn!(%error, ?pause, "changes of callers cannot be read; those that are known stay in force");
+                warn!(%error, ?pause, "changes of callers cannot be read; the callers read so far stay in force");
                 tokio::time::sleep(pause).await;
             }
         }
@@ -94,7 +94,7 @@ impl CallersFollower {
         let end = self.journal.end(CALLERS).await?;
         let start = self.journal.start(CALLERS).await?;
         if start > self.next {
-            error!(start, next = self.next, "records of callers are gone; a revoked key may be valid again");
+            error!(start, next = self.next, "records of callers are missing; a revoked key may be valid again");
             self.gap = Some(format!("the records of callers below {start} are gone"));
             self.next = start;
         }

@@ -10,14 +10,14 @@ const REFUSED: Metric = Metric {
     unit: "calls",
     labels: &["listener", "reason"],
     meaning: "Calls that were refused because of who sent them",
-    action: "The log names the caller. After a revocation: someone still uses the key (revoke-a-key.md)",
+    action: "The log names the caller. After a revocation: calls still use the key (revoke-a-key.md)",
 };
 const UNREADABLE: Metric = Metric {
     name: "twqr_access_unreadable_records_total",
     kind: MetricKind::Counter,
     unit: "records",
     labels: &[],
-    meaning: "Records of callers that this build cannot read; it went on without them",
+    meaning: "Records of callers that this build cannot read; the process continued without them",
     action: "Find out what wrote them; compare `twqr callers list` with what you expect",
 };
 const READ_FAILURES: Metric = Metric {
@@ -25,7 +25,7 @@ const READ_FAILURES: Metric = Metric {
     kind: MetricKind::Counter,
     unit: "attempts",
     labels: &[],
-    meaning: "Failed attempts to read the callers; a process that has read them once keeps those that it knows",
+    meaning: "Failed attempts to read the callers; a process that has read them once continues with those",
     action: "A revoked key may still be accepted by this process: restore the topic, or stop the process",
 };
 

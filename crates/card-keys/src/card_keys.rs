@@ -49,7 +49,7 @@ pub enum CannotOpen {
     MissingKey(String),
     /// The key does not exist any more: every key of its hour is destroyed. Or the name is none of
     /// a key.
-    #[error("the sealing key {0} is destroyed, or never was")]
+    #[error("the sealing key {0} was destroyed, or never existed")]
     DestroyedKey(String),
     /// It was sealed for another order, or changed since.
     #[error("the sealed card token does not belong to this order, or was changed")]

@@ -39,8 +39,8 @@ pub(crate) fn check_way(uri: &Uri) -> anyhow::Result<()> {
     let is_readable = API_KEY.get().is_some_and(|key| !key.in_plain_text) && leaves_in_plain_text(uri);
     ensure!(
         !is_readable,
-        "{uri} has no TLS, so others could read the API key on its way: use https://, or, where the network is closed, say \
-         --api-key-in-plain-text"
+        "{uri} has no TLS, so others could read the API key on the network: use https://, or, if the network is closed, \
+         give --api-key-in-plain-text"
     );
     Ok(())
 }

@@ -19,7 +19,7 @@ pub async fn cut_offs(endpoint: &str) -> anyhow::Result<CutOffs> {
 }
 
 fn cut_off_of(version: &PolicyHistoryEntry) -> anyhow::Result<(UnixMs, CutOff)> {
-    let minutes = version.day_begins_min.context("the tracker is of an earlier build; update it first")?;
+    let minutes = version.day_begins_min.context("the tracker runs an earlier build; upgrade it first")?;
     Ok((UnixMs(version.at_ms), CutOff::from_minutes(minutes)?))
 }
 

@@ -45,7 +45,7 @@ fn entry_from(entry: SettlementEntry) -> anyhow::Result<Entry> {
         WireKind::Payment => Kind::Payment,
         WireKind::Refund => Kind::Refund,
         WireKind::Cancel => Kind::Cancel,
-        WireKind::Unspecified => bail!("{place} has a kind that this version does not know; update twqr"),
+        WireKind::Unspecified => bail!("{place} has a kind that this build does not know; upgrade twqr"),
     };
     Ok(Entry {
         kind,

@@ -11,10 +11,10 @@ pub(crate) fn check(table: &Table) -> Result<(), String> {
     let mut faults = Vec::new();
     if key("settlement", "cut_off").is_some() {
         let write = written(cut_off.and_then(Result::ok));
-        faults.push(format!("settlement.cut_off is now policy.cut_off; write {write} under [policy]"));
+        faults.push(format!("settlement.cut_off was renamed to policy.cut_off; write {write} under [policy]"));
     }
     if table.contains_key("simulator_data_dir") {
-        faults.push("simulator_data_dir belongs to the laboratory now; use `twqr-lab simulator --data-dir`".to_owned());
+        faults.push("simulator_data_dir moved to the laboratory; use `twqr-lab simulator --data-dir`".to_owned());
     }
     if let Some(policy) = table.get("policy").and_then(Value::as_table)
         && let Err(fault) = check_policy(policy, "policy.")
@@ -29,7 +29,7 @@ pub(crate) fn check_policy(policy: &Table, prefix: &str) -> Result<(), String> {
     let Some(value) = policy.get("day_begins_min") else { return Ok(()) };
     let minutes = value.as_integer().and_then(|minutes| u32::try_from(minutes).ok());
     let write = written(minutes.and_then(|minutes| CutOff::from_minutes(minutes).ok()));
-    Err(format!("{prefix}day_begins_min is now {prefix}cut_off; write {write}"))
+    Err(format!("{prefix}day_begins_min was renamed to {prefix}cut_off; write {write}"))
 }
 
 fn written(cut_off: Option<CutOff>) -> String {
@@ -46,20 +46,20 @@ mod tests {
         for (text, expected) in [
             (
                 "[settlement]\ncut_off = \"02:00\"",
-                "settlement.cut_off is now policy.cut_off; write cut_off = \"02:00\" under [policy]",
+                "settlement.cut_off was renamed to policy.cut_off; write cut_off = \"02:00\" under [policy]",
             ),
             (
                 "[policy]\nday_begins_min = 1380",
-                "policy.day_begins_min is now policy.cut_off; write cut_off = \"23:00\" under [policy]",
+                "policy.day_begins_min was renamed to policy.cut_off; write cut_off = \"23:00\" under [policy]",
             ),
             (
                 "[settlement]\ncut_off = 7\n[policy]\nday_begins_min = \"SECRET\"",
-                "settlement.cut_off is now policy.cut_off; write cut_off = \"HH:MM\" under [policy]; \
-                 policy.day_begins_min is now policy.cut_off; write cut_off = \"HH:MM\" under [policy]",
+                "settlement.cut_off was renamed to policy.cut_off; write cut_off = \"HH:MM\" under [policy]; \
+                 policy.day_begins_min was renamed to policy.cut_off; write cut_off = \"HH:MM\" under [policy]",
             ),
             (
                 "simulator_data_dir = \"x\"",
-                "simulator_data_dir belongs to the laboratory now; use `twqr-lab simulator --data-dir`",
+                "simulator_data_dir moved to the laboratory; use `twqr-lab simulator --data-dir`",
             ),
         ] {
             assert_eq!(check(&toml::from_str(text).unwrap()), Err(expected.to_owned()));

@@ -47,7 +47,7 @@ impl Doubles {
         if first < self.started + NEW_FOR {
             self.refused.cancel();
         } else if now < first + SEEN_FOR * 2 {
-            error!(member = %self.me.name, "another process with the same member name is alive; give each its own name");
+            error!(member = %self.me.name, "another process with the same member name is alive; set a different member for each process");
         }
     }
 }

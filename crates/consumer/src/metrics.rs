@@ -8,7 +8,7 @@ pub(crate) const SKEW: Metric = Metric {
     kind: MetricKind::Gauge,
     unit: "seconds",
     labels: &[],
-    meaning: "How far the clock is ahead of the brokers' clocks at least; 0 if it may be right, negative if it is \
+    meaning: "By how much at least the clock is ahead of the brokers' clocks; 0 if it may be right, negative if it is \
               behind. On Kafka only",
     action: "Alert ClockWrong",
 };

@@ -345,7 +345,7 @@ impl Seat {
         match action {
             Action::Wait => None,
             Action::Doubt => {
-                info!(%partition, "no sign of life from the holder; doubting it");
+                info!(%partition, "the holder shows no sign of life; appending a doubt");
                 drop(self.writer.append(HoldRecord::Doubt(self.writer.me.clone())));
                 None
             }

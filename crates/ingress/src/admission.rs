@@ -71,7 +71,7 @@ impl Admission {
         metrics::change_undecided(1);
         // There is a place for each shard.
         if needs_measurer && self.to_measure.try_send(shard).is_err() {
-            debug!(shard = shard.0, "the shard is not measured: the ingress ends");
+            debug!(shard = shard.0, "the shard is no longer measured: the ingress shuts down");
         }
         Ok(Ticket { shard, number })
     }

@@ -120,7 +120,7 @@ impl Fairness {
         metrics::limited(of, kind);
         if let Some(suppressed) = self.log.lock().unwrap_or_else(PoisonError::into_inner).permit() {
             let name = loggable(of, name);
-            warn!(?of, kind, name, suppressed, "a call was refused: it is one too many of its caller or merchant");
+            warn!(?of, kind, name, suppressed, "a call was refused: its caller or merchant has reached a limit");
         }
     }
 }

@@ -18,7 +18,7 @@ const CALLS: Metric = Metric {
     kind: MetricKind::Counter,
     unit: "calls",
     labels: &["method", "code"],
-    meaning: "Calls that ended, by method and gRPC code; Cancelled: the caller left. Each payment of a PayStream counts",
+    meaning: "Calls that ended, by method and gRPC code; Cancelled: the caller ended the call. Each payment of a PayStream counts",
     action: "Its rate is the load. Unavailable and ResourceExhausted: alerts AnswerBudgetBurnsFast and CallsShed",
 };
 const SECONDS: Metric = Metric {
@@ -27,7 +27,7 @@ const SECONDS: Metric = Metric {
     unit: "seconds",
     labels: &["method"],
     meaning: "From the call's arrival to its answer, by method",
-    action: "Alerts AnswerBudgetBurnsFast and AnswerBudgetBurnsSlowly; the hops say where the time goes",
+    action: "Alerts AnswerBudgetBurnsFast and AnswerBudgetBurnsSlowly; the hops show which step is slow",
 };
 const HOPS: Metric = Metric {
     name: "twqr_ingress_hop_duration_seconds",
@@ -86,7 +86,7 @@ const UNDECIDED: Metric = Metric {
     kind: MetricKind::Gauge,
     unit: "calls",
     labels: &[],
-    meaning: "Calls that no router is known to have decided",
+    meaning: "Calls that, as far as the ingress knows, no router has decided yet",
     action: "At the limit, calls are refused with the reason limit",
 };
 const LIMIT: Metric = Metric {

@@ -64,7 +64,7 @@ fn open(gate: &mut Option<oneshot::Sender<()>>) {
 }
 
 fn report(part: &Part, silent: &BTreeSet<u16>, serves: bool) {
-    let why = format!("these shards do not answer, is a router running? {}", named(silent));
+    let why = format!("these shards do not answer; check that a router runs: {}", named(silent));
     if serves { part.degraded(why) } else { part.not_ready(why) }
 }
 
@@ -140,7 +140,7 @@ mod tests {
         answer(&sim, &router, 1);
         tokio::time::timeout(Duration::from_millis(4 * OTHERS_WITHIN_MS), may_serve).await.unwrap().unwrap();
         tokio::time::sleep(Duration::from_millis(1)).await;
-        let silent = "these shards do not answer, is a router running? 0".to_owned();
+        let silent = "these shards do not answer; check that a router runs: 0".to_owned();
         assert_eq!(health.report()["ingress"], PartState::Degraded(silent));
         assert!(health.is_ready());
         // The router of a silent shard may be of an older build, which cannot read a protected

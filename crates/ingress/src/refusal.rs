@@ -92,7 +92,7 @@ impl Refusal {
 
     /// The journal did not take the record.
     pub(crate) fn not_accepted(error: &JournalError) -> Self {
-        warn!(%error, "a call was refused: the journal did not take its record");
+        warn!(%error, "a call was refused: the journal did not accept its record");
         Self::NotAccepted
     }
 
@@ -153,5 +153,5 @@ pub(crate) const KEY_REFUSED_TEXT: &str =
 
 /// The text about a replay, for both kinds of callers.
 pub(crate) const REPLAYED_TEXT: &str = "a signed request with this nonce was received before, or the order has had too many \
-     signed requests within minutes. This copy changed nothing; what became of the first one is told by an inquiry, or the \
-     same request signed anew, with the same MerchantTradeNo";
+     signed requests within minutes. This copy changed nothing. To get the result of the first copy, send an \
+     inquiry, or sign the same request again with a new nonce and the same MerchantTradeNo";

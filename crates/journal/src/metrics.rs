@@ -10,7 +10,7 @@ const COMMIT_APPENDS: Metric = Metric {
     unit: "appends",
     labels: &[],
     meaning: "Appends and positions that the embedded journal wrote with one sync",
-    action: "Many in one: the disk's sync is what bounds the rate",
+    action: "Many in one sync: the disk's syncs limit the rate",
 };
 const APPEND_FAILURES: Metric = Metric {
     name: "twqr_journal_append_failures_total",
@@ -42,7 +42,7 @@ const BROKER_ERRORS: Metric = Metric {
     unit: "requests",
     labels: &["broker"],
     meaning: "Requests of the producer that failed, timed out or were sent again",
-    action: "They rise while a broker restarts; alert BrokerUnreachable if it stays away",
+    action: "They rise while a broker restarts; alert BrokerUnreachable if it does not return",
 };
 const QUEUED_MESSAGES: Metric = Metric {
     name: "twqr_kafka_queued_messages",
@@ -65,7 +65,7 @@ const SENT_BYTES: Metric = Metric {
     kind: MetricKind::Counter,
     unit: "bytes",
     labels: &[],
-    meaning: "Bytes that the producer sent, with all that the protocol adds",
+    meaning: "Bytes that the producer sent, including protocol overhead",
     action: "For the capacity of network and disks",
 };
 

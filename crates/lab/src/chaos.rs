@@ -339,7 +339,7 @@ impl Stage {
         print_line(json!({ "card_tokens": {
             "tokens": tokens.len(), "found": found.len(), "records": records, "broker_files": files, "bytes": searched,
         }}))?;
-        anyhow::ensure!(found.is_empty(), "card tokens are in the clear: {found:#?}");
+        anyhow::ensure!(found.is_empty(), "card tokens are in plain text: {found:#?}");
         Ok(())
     }
 

@@ -32,9 +32,9 @@ pub struct CounterpartyFilesOptions {
 pub async fn run(options: CounterpartyFilesOptions, config: &Config) -> anyhow::Result<ExitCode> {
     let day = business_day(&options.date, &config.operators_endpoint(None)).await?;
     let channel = channel(&format!("http://{}", config.wallet)).await?;
-    let entries = twqr_loadgen::ledger(channel)
-        .await
-        .context("the simulator's ledger cannot be read; is the simulator running at the configured wallet address?")?;
+    let entries = twqr_loadgen::ledger(channel).await.context(
+        "the simulator's ledger cannot be read; check that the simulator runs at the configured wallet address",
+    )?;
     for file in write(&entries, day, &options.out)? {
         twqr_files::print_line(file.display())?;
     }

@@ -57,7 +57,7 @@ impl Scope {
             "payment" => check(&Payment::parse(&self.settings)?, STATES_MAX),
             "storage" => check(&Storage::parse(&self.settings)?, STATES_MAX),
             "handover" => check(&Handover::parse(&self.settings)?, STATES_MAX),
-            other => bail!("no model {other}; there are: payment, storage, handover"),
+            other => bail!("there is no model {other}; the models are: payment, storage, handover"),
         };
         Ok(CheckedScope { scope: self, report })
     }
@@ -118,7 +118,7 @@ pub(crate) fn check_all(scopes: &[Scope], threads: usize, show: impl Fn(&Checked
         let running: Vec<_> = (0..threads).map(|_| spawner.spawn(check_some)).collect();
         running.into_iter().try_fold(true, |all, thread| match thread.join() {
             Ok(checked) => Ok(checked? && all),
-            Err(_) => bail!("a check panicked: the scope needs more room than the model has"),
+            Err(_) => bail!("a check panicked: the scope exceeds the limits of the model"),
         })
     })
 }

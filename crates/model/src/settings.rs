@@ -43,7 +43,7 @@ macro_rules! settings {
                             let parsed = $crate::settings::SettingValue::parse(value);
                             settings.$field = parsed.ok_or_else(|| anyhow::anyhow!("{pair}: the value is not allowed"))?;
                         })*
-                        _ => anyhow::bail!("{pair}: no such setting; there are: {}", [$(stringify!($field)),*].join(" ")),
+                        _ => anyhow::bail!("{pair}: there is no such setting; the settings are: {}", [$(stringify!($field)),*].join(" ")),
                     }
                 }
                 Ok(settings)

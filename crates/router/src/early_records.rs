@@ -37,7 +37,7 @@ impl EarlyRecords {
                 ahead_ms = furthest_ms,
                 records = ahead.len(),
                 suppressed,
-                "records are later than this clock: the clock of this machine or of another one is wrong; check their time synchronisation"
+                "records have times in the future by this clock: the clock of this machine or of another one is wrong; check their time synchronisation"
             );
         }
     }

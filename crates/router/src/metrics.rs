@@ -53,7 +53,7 @@ const RECORDS_AHEAD: Metric = Metric {
     kind: MetricKind::Counter,
     unit: "records",
     labels: &[],
-    meaning: "Records later than this clock: this clock or the writer's is wrong",
+    meaning: "Records with times in the future by this clock: this clock or the writer's is wrong",
     action: "Alert RecordsAheadOfClock",
 };
 const OWNED: Metric = Metric {

@@ -22,7 +22,7 @@ use crate::{
 pub(crate) async fn keep(held: Held, settings: Settings, links: Links) -> HoldEnd {
     let (index, part) = (held.partition.index, held.part.clone());
     let Ok(shard) = u16::try_from(index).map(ShardId) else {
-        error!(index, "a shard's number is at most 65535; this one is not owned");
+        error!(index, "the number of a shard is at most 65535; this router does not own this shard");
         return HoldEnd::Final;
     };
     let refused = links.refused.clone();
@@ -30,7 +30,7 @@ pub(crate) async fn keep(held: Held, settings: Settings, links: Links) -> HoldEn
     let ended = Owner::new(shard, &settings, links, &held).own(held).await;
     let shard = shard.0;
     match ended {
-        Ok(Ended::Stopped) => info!(shard, "the shard was given up"),
+        Ok(Ended::Stopped) => info!(shard, "the shard was released"),
         Ok(Ended::Superseded { epoch, newer }) => info!(shard, epoch, newer, "another router took the shard over"),
         Ok(Ended::Void { newest }) => {
             info!(shard, newest, "our claim does not count; watching the shard again");

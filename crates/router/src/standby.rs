@@ -90,7 +90,7 @@ pub(crate) async fn follow_others(
         tasks.spawn(standby.run(owned.clone()));
     }
     while let Some(Err(panic)) = tasks.join_next().await {
-        error!(%panic, "a standby has ended; a take-over of its shard reads more states");
+        error!(%panic, "a standby has ended; a take-over of its shard would read more states");
     }
     std::future::pending().await
 }
@@ -141,7 +141,7 @@ impl Standby {
             self.part().dead(&failure.to_string());
         }
         if let Error::Journal(JournalError::NotWhole { .. }) = error {
-            error!(shard = self.shard.0, %error, "the shard is not followed");
+            error!(shard = self.shard.0, %error, "the standby cannot follow the shard");
             self.part().degraded(error.to_string());
         }
     }

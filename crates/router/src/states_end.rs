@@ -94,7 +94,7 @@ impl StatesEnd {
         match answer {
             Ok(ends) => self.known = Some(ends),
             Err(error) => {
-                warn!(shard = self.shard.0, %error, "the end of order-states is not known; asking again");
+                warn!(shard = self.shard.0, %error, "the end of order-states cannot be read; trying again");
                 self.is_outdated = true;
             }
         }

@@ -105,7 +105,7 @@ impl StallWatch {
     fn count_restart(&self, part: &Part, applied: u64) {
         STALLED.counter(&[part.name()]).increment(1);
         let restarts = self.0.restarts.fetch_add(1, Ordering::AcqRel) + 1;
-        error!(applied, restarts, "the consumer has stalled and is started again");
+        error!(applied, restarts, "the consumer has stalled and is restarted");
         if restarts >= RESTARTS_MAX {
             part.dead(&format!("stalled at {applied}, and {restarts} restarts did not help"));
         }

@@ -33,7 +33,7 @@ fn an_invalid_row_is_reported_and_the_others_are_read() {
         (format!("gift,391,{number},,M1,T1,1,1,2025/03/10 09:08:07"), "kind must be payment, refund or reversal"),
         (format!("payment,,{number},,M1,T1,1,1,2025/03/10 09:08:07"), "institution must be"),
         (format!("payment,3911,{number},,M1,T1,1,1,2025/03/10 09:08:07"), "institution must be"),
-        (format!("payment,391,X{},,M1,T1,1,1,2025/03/10 09:08:07", &number[1..]), "trade_no must be a TradeNo of ours"),
+        (format!("payment,391,X{},,M1,T1,1,1,2025/03/10 09:08:07", &number[1..]), "trade_no must be a TradeNo of twqr"),
         (format!("payment,391,{number},{number},M1,T1,1,1,2025/03/10 09:08:07"), "refund_trade_no must be"),
         (format!("refund,391,{number},,M1,T1,1,1,2025/03/10 09:08:07"), "refund_trade_no must be"),
         (format!("payment,391,{number},,M1,T1,0,1,2025/03/10 09:08:07"), "trade_amount must be"),

@@ -53,7 +53,7 @@ pub enum Error {
     #[error(transparent)]
     Tls(#[from] FileFault),
     /// The operating system refused the teller's thread.
-    #[error("cannot start the teller's thread: {0}")]
+    #[error("cannot start the ledger's thread: {0}")]
     Teller(std::io::Error),
 }
 

@@ -139,7 +139,7 @@ impl Exporter {
     fn warn(&mut self, why: &str) {
         if let Some(suppressed) = self.log.permit() {
             let endpoint = &self.settings.endpoint;
-            warn!(endpoint, why, suppressed, "spans are dropped: the collector did not take them");
+            warn!(endpoint, why, suppressed, "spans are dropped: the collector did not accept them");
         }
     }
 }

@@ -111,7 +111,7 @@ impl Export {
     pub async fn finish(self) {
         self.stop.cancel();
         if timeout(FINISH_WITHIN, self.task).await.is_err() {
-            warn!("spans are lost: the collector did not take them before the end of this process");
+            warn!("spans are lost: the collector did not accept them before this process ended");
         }
     }
 }

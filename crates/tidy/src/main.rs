@@ -52,7 +52,9 @@ fn parse(mut args: impl Iterator<Item = String>) -> anyhow::Result<Options> {
                 let name = args.next().with_context(|| format!("--report needs a rule\n{USAGE}"))?;
                 let rule = Rule::ALL.into_iter().find(|rule| rule.name() == name);
                 let allowed = Rule::ALL.map(Rule::name).join(", ");
-                options.reported.insert(rule.with_context(|| format!("no rule {name}; the rules are {allowed}"))?);
+                options
+                    .reported
+                    .insert(rule.with_context(|| format!("there is no rule {name}; the rules are {allowed}"))?);
             }
             folder if !folder.starts_with('-') => folder.clone_into(&mut options.root),
             other => bail!("unknown option {other}\n{USAGE}"),

@@ -115,14 +115,14 @@ impl<S: Source> Reloading<S> {
         self.in_force.store(digest, Ordering::Relaxed);
         self.refused.store(0, Ordering::Relaxed);
         RELOADS.counter(&[self.source.section(), "done"]).increment(1);
-        info!(section = self.source.section(), "new certificates are in force");
+        info!(section = self.source.section(), "new certificates are in use");
     }
 
     /// Counts and logs the refusal of these contents once.
     fn refuse(&self, fault: &FileFault, digest: u64) {
         if self.refused.swap(digest, Ordering::Relaxed) != digest {
             RELOADS.counter(&[self.source.section(), "refused"]).increment(1);
-            warn!(section = self.source.section(), %fault, "new certificates are refused; the old ones stay in force");
+            warn!(section = self.source.section(), %fault, "new certificates are refused; the old ones stay in use");
         }
     }
 

@@ -148,7 +148,7 @@ impl Follower {
             Ok(Err(failure)) => failure.to_string(),
             Err(_) => format!("it did not answer within {SNAPSHOT_WAIT_MS} ms"),
         };
-        error!(shard = self.shard, %reason, "the alarms are taken from order-states, not from the read model");
+        error!(shard = self.shard, %reason, "due times are taken from order-states, not from the read model");
         progress
     }
 

@@ -85,12 +85,12 @@ pub async fn run(
     match tokio::time::timeout(Duration::from_millis(OPEN_WAIT_MS), model.open()).await {
         Ok(Err(error)) if error.is_damaged => return Err(error.into()),
         Ok(Err(error)) => {
-            error!(%error, "alarms ring without the read model until it can be opened");
+            error!(%error, "due records are written without the read model until it can be opened");
             api.degraded("the read model cannot be opened");
         }
         Ok(Ok(_)) => {}
         Err(_) => {
-            error!("alarms ring without the read model, because opening it takes long");
+            error!("due records are written without the read model, because opening it takes long");
             api.degraded("the read model is being opened");
         }
     }

@@ -20,7 +20,7 @@ const DUE: Metric = Metric {
     kind: MetricKind::Counter,
     unit: "records",
     labels: &[],
-    meaning: "Due records written: each wakes an order in progress",
+    meaning: "Due records written, each for an order in progress whose check time has come",
     action: "Its rate follows the budgets of inquiries",
 };
 const STATES: Metric = Metric {
@@ -36,7 +36,7 @@ const MODEL_FAILURES: Metric = Metric {
     kind: MetricKind::Counter,
     unit: "attempts",
     labels: &[],
-    meaning: "Failed attempts to read or write the read model; alarms ring meanwhile",
+    meaning: "Failed attempts to read or write the read model; due records are written meanwhile",
     action: "Alert ReadModelBehind: look for a full disk",
 };
 const UNWRITTEN: Metric = Metric {
@@ -60,7 +60,7 @@ const OLDER: Metric = Metric {
     kind: MetricKind::Gauge,
     unit: "orders",
     labels: &["shard", "than"],
-    meaning: "Orders in progress that were accepted longer ago than so many seconds",
+    meaning: "Orders in progress that are older than the label's number of seconds",
     action: "Alert OrdersInProgressTooLong: `twqr orders --in-progress` names them",
 };
 const BY_ISSUER: Metric = Metric {
@@ -76,7 +76,7 @@ const ATTENTION: Metric = Metric {
     kind: MetricKind::Gauge,
     unit: "orders",
     labels: &["shard"],
-    meaning: "Orders in progress that need a person",
+    meaning: "Orders in progress that need an operator",
     action: "Alert OrdersNeedAttention: `twqr orders --attention` names them with the reason",
 };
 const OLDEST: Metric = Metric {
@@ -92,7 +92,7 @@ const BUDGET_DELAY: Metric = Metric {
     kind: MetricKind::Gauge,
     unit: "seconds",
     labels: &["issuer"],
-    meaning: "How long an order that is due now waits until the issuer's budget of inquiries has a place for it",
+    meaning: "How long an order that is due waits for the issuer's budget of inquiries",
     action: "Alert InquiryBudgetExhausted: raise inquiries_per_s if the issuer allows it",
 };
 const CALLS: Metric = Metric {

@@ -56,7 +56,7 @@ fn ready(health: &Health) -> (StatusCode, String) {
         PartState::Degraded(why) => Some(format!("\n{name}: degraded: {why}")),
         PartState::NotReady(why) => Some(format!("\n{name}: {why}")),
     };
-    let leaving = if health.is_leaving() { "\nthe process is leaving" } else { "" };
+    let leaving = if health.is_leaving() { "\nthe process is shutting down" } else { "" };
     let reasons: String = health.report().into_iter().filter_map(reason).collect();
     (code, format!("{summary}{leaving}{reasons}"))
 }
@@ -81,7 +81,7 @@ mod tests {
         assert_eq!(ready(&health), (StatusCode::SERVICE_UNAVAILABLE, answer.into()));
         shard.ready();
         health.leave();
-        let answer = "not ready\nthe process is leaving\nmodel: degraded: the disk is full";
+        let answer = "not ready\nthe process is shutting down\nmodel: degraded: the disk is full";
         assert_eq!(ready(&health), (StatusCode::SERVICE_UNAVAILABLE, answer.into()));
     }
 

@@ -35,7 +35,7 @@ const DATA_DIR_AVAILABLE: Metric = Metric {
     kind: MetricKind::Gauge,
     unit: "bytes",
     labels: &[],
-    meaning: "Space that is left on the disk of data_dir",
+    meaning: "Free space on the disk of data_dir",
     action: "Alert DiskAlmostFull",
 };
 const DATA_DIR_SIZE: Metric = Metric {
@@ -52,7 +52,7 @@ const BUILD_INFO: Metric = Metric {
     unit: "1",
     labels: &["version"],
     meaning: "Always 1; the label is the version of the build",
-    action: "Shows how far an upgrade is",
+    action: "Shows how far an upgrade has progressed",
 };
 
 /// The metrics that are read at each scrape, besides those of the process.

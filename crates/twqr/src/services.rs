@@ -308,7 +308,7 @@ fn force_exit_later(reason: String) {
 }
 
 fn failure(ended: Result<anyhow::Result<()>, JoinError>) -> anyhow::Result<()> {
-    ended?.and_then(|()| anyhow::bail!("a service ended without having been stopped"))
+    ended?.and_then(|()| anyhow::bail!("a service ended although it was not stopped"))
 }
 
 async fn named<E>(name: &'static str, service: impl Future<Output = Result<(), E>>) -> anyhow::Result<()>

@@ -185,12 +185,12 @@ async fn a_refusal_says_what_is_wrong() {
     for (arguments, expected) in [
         (&["settlement"][..], "--date"),
         (&["settlement", "--date", "2025-02-30"], "a date is a real one"),
-        (&["settlement", "--date", "2199-01-01"], "--partial accepts what is settled so far"),
+        (&["settlement", "--date", "2199-01-01"], "--partial writes the movements that are final so far"),
         (&["settlement", "--date", "9999-12-31"], "2000-01-01 to 2199-12-31"),
         (&["reconcile", "--date", "9999-12-31", "--fisc", "f", "--wallet", "w"], "2000-01-01 to 2199-12-31"),
         (
             &["reconcile", "--date", "2199-01-01", "--fisc", "f", "--wallet", "w"],
-            "--partial accepts what is settled so far",
+            "--partial writes the movements that are final so far",
         ),
         (&["settlement", "--date", "2025-03-10", "--merchant", "a234567890123456789"], "is 19 characters long"),
         (

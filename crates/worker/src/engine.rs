@@ -81,7 +81,7 @@ async fn hold_partition(held: Held, settings: Settings, journal: Arc<dyn Journal
         Ok(Ended::Released) => info!(%partition, claim, "the partition was released to another worker"),
         Ok(Ended::Superseded) => warn!(%partition, claim, "another worker claimed the partition"),
         Err(error @ Error::NewerProtocol(_)) => {
-            error!(%partition, claim, %error, "the partition is left to other workers");
+            error!(%partition, claim, %error, "this worker does not claim the partition; other workers may");
             part.not_ready(error.to_string());
             return HoldEnd::Final;
         }

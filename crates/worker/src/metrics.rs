@@ -94,7 +94,7 @@ const CIRCUIT_OPENED: Metric = Metric {
     kind: MetricKind::Counter,
     unit: "times",
     labels: &["issuer"],
-    meaning: "How often the circuit to the issuer opened, after failures_to_open calls in a row without a decision",
+    meaning: "How often the circuit to the issuer opened, each time after failures_to_open calls in a row without a decision",
     action: "Alert CircuitOpen",
 };
 const INQUIRIES_PER_S: Metric = Metric {

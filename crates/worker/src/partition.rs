@@ -197,7 +197,7 @@ impl Holder {
             let partition = self.partition;
             tokio::spawn(async move {
                 if let Err(error) = ack.await {
-                    warn!(%partition, %error, "a position was not committed; after a crash, more tasks are inquired about");
+                    warn!(%partition, %error, "a position was not committed; after a crash, the next worker inquires about more tasks");
                 }
             });
         }

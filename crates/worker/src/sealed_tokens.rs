@@ -27,7 +27,7 @@ pub(crate) async fn note_need(
         return Ok(());
     }
     let Ok(seals) = tokio::time::timeout(READ_WITHIN, seals_tokens(journal, partition)).await else {
-        warn!(%partition, "the newest tasks could not be read in time, to see whether they need card keys");
+        warn!(%partition, "the newest tasks could not be read in time to check whether they need card keys");
         return Ok(());
     };
     if seals? {

@@ -80,7 +80,7 @@ fn each_fault_names_its_key() {
             "[policy]\ncut_off = \"24:00\"",
             "policy.cut_off: is \"24:00\": a cut-off is a time of day of the form HH:MM, 00:00 to 23:59 (Asia/Taipei)",
         ),
-        ("[settlement]\ncut_off = \"02:00\"", "settlement.cut_off is now policy.cut_off"),
+        ("[settlement]\ncut_off = \"02:00\"", "settlement.cut_off was renamed to policy.cut_off"),
         (
             "[[policy.issuers]]\ninstitution = \"004\"\n[[policy.issuers.maintenance]]\nfrom = \"now\"\nto = \"2026-12-01T04:00:00+08:00\"",
             "policy.issuers[0].maintenance[0]",

@@ -49,7 +49,7 @@ pub(super) fn parse(body: &[u8]) -> Result<Object, JsonFault> {
     match value(raw, 0)? {
         Json::Object(object) => Ok(object),
         Json::Null | Json::Bool(_) | Json::Number(_) | Json::Text(_) | Json::List(_) => {
-            Err(JsonFault("the body is JSON but no object".to_owned()))
+            Err(JsonFault("the body is JSON, but not an object".to_owned()))
         }
     }
 }
@@ -171,8 +171,8 @@ mod tests {
         for (body, expected) in [
             ("", "the body is empty, a JSON object is expected"),
             ("\u{feff}{}", "the body begins with a byte order mark; send UTF-8 without one"),
-            ("[\"SECRET\"]", "the body is JSON but no object"),
-            ("\"SECRET\"", "the body is JSON but no object"),
+            ("[\"SECRET\"]", "the body is JSON, but not an object"),
+            ("\"SECRET\"", "the body is JSON, but not an object"),
             ("SECRET", "the body is not JSON at line 1, column 1"),
             ("{\n \"CardToken\": SECRET}", "the body is not JSON at line 2, column 15"),
             ("{\"CardToken\":\"SECRET\"", "the body ends too early at line 1, column 21"),

@@ -105,7 +105,7 @@ impl KeySource {
                         keys.replace(new);
                     }
                     Err(error) => {
-                        error!(%error, "the changed merchant keys cannot be used; the earlier ones stay in force");
+                        error!(%error, "the changed merchant keys cannot be used; the earlier ones stay in use");
                     }
                 }
             }

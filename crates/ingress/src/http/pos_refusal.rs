@@ -67,8 +67,8 @@ impl PosRefusal {
 
     /// Message signatures cannot be checked for replays yet.
     pub(super) fn without_nonces() -> Self {
-        let desc = "message signatures are not taken now: replays are recognised from protocol_version 3 of the policy \
-                    on; nothing was accepted";
+        let desc =
+            "message signatures are not accepted: they need protocol_version 3 in the policy; nothing was accepted";
         Self { status_code: StatusCode::SYSTEM_FAILED, desc: desc.to_owned(), code: Code::Unavailable }
     }
 
@@ -90,7 +90,7 @@ impl PosRefusal {
             Refusal::KeyRefused => (StatusCode::BAD_SIGNATURE, KEY_REFUSED_TEXT.to_owned()),
             Refusal::Access(AccessRefusal::NotRead) => (
                 StatusCode::SYSTEM_FAILED,
-                "no request is taken yet, nothing was accepted; send it again with the same MerchantTradeNo".to_owned(),
+                "this instance accepts no requests yet, nothing was accepted; send it again with the same MerchantTradeNo".to_owned(),
             ),
             Refusal::Access(refusal) => (StatusCode::BAD_SIGNATURE, format!("{}; nothing was changed", refusal.text())),
             Refusal::TooManyCalls
@@ -104,11 +104,11 @@ impl PosRefusal {
             ),
             Refusal::WrongClock => (
                 StatusCode::SYSTEM_FAILED,
-                "no request is taken now, nothing was accepted; send it again with the same MerchantTradeNo".to_owned(),
+                "this instance accepts no requests now, nothing was accepted; send it again with the same MerchantTradeNo".to_owned(),
             ),
             Refusal::NotAccepted | Refusal::NoAnswer | Refusal::ShuttingDown => (
                 StatusCode::SYSTEM_FAILED,
-                "no answer now, nothing final is known; send it again with the same MerchantTradeNo".to_owned(),
+                "there is no answer yet, and no final result is known; send it again with the same MerchantTradeNo".to_owned(),
             ),
         };
         Self { status_code, desc, code: refusal.code() }
@@ -173,8 +173,13 @@ mod tests {
             (conflict(&["TradeAmount", "CardToken"]), Some(1), "804", "TradeAmount, CardToken"),
             (conflict(&["CardToken"]), Some(1), "804", "to cancel it, send its original values; only another"),
             (Refusal::KeyRefused, Some(1), "904", "is not accepted by the policy"),
-            (Refusal::Replayed, Some(1), "301", "or the same request signed anew, with the same MerchantTradeNo"),
-            (AccessRefusal::NotRead.into(), Some(1), "301", "is taken yet"),
+            (
+                Refusal::Replayed,
+                Some(1),
+                "301",
+                "sign the same request again with a new nonce and the same MerchantTradeNo",
+            ),
+            (AccessRefusal::NotRead.into(), Some(1), "301", "accepts no requests yet"),
             (AccessRefusal::NoCredential.into(), Some(1), "904", "Bearer KEY"),
             (AccessRefusal::Merchant.into(), Some(1), "904", "does not act for this merchant; nothing was changed"),
             (Refusal::TooManyCalls, Some(1), "301", "nothing was accepted"),

@@ -191,7 +191,7 @@ async fn check_restored(
             "charged_twice": audited.charged_twice.len(), "never_ended": audited.lost.len(),
             "contradicted": audited.contradicted.len() },
     }))?;
-    anyhow::ensure!(audited.is_clean(), "the audit of what was restored found: {audited:?}");
+    anyhow::ensure!(audited.is_clean(), "the audit after the restore found: {audited:?}");
     anyhow::ensure!(lost_later == 0, "{lost_later} payments after the restore are lost");
     anyhow::ensure!(!lost.is_empty() && kept.len() > later.len(), "the backup was not older, or empty");
     Ok(())

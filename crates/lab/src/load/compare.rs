@@ -52,7 +52,7 @@ pub(super) async fn run(
     named.scenario = named.scenario.scaled(1.0, options.time_scale);
     let known: Vec<&str> = twqr_loadgen::scenario::FIGURES.iter().map(|figure| figure.name).collect();
     for figure in &options.figures {
-        ensure!(known.contains(&figure.as_str()), "{figure:?} is no figure; there are {}", known.join(", "));
+        ensure!(known.contains(&figure.as_str()), "{figure:?} is not a figure; the figures are {}", known.join(", "));
     }
     check_rounds(options.rounds, options.figures.len())?;
     let mut rounds: Vec<Vec<ComparedRound>> = vec![Vec::new(); options.figures.len()];

@@ -72,7 +72,7 @@ fn proof<S: twqr_loadgen::compare::proof::RoundSource>(
     source: impl FnMut(u64) -> S,
 ) -> anyhow::Result<ComparisonProof> {
     let proof = prove(options.comparisons, options.rounds as usize, options.slowdown, source);
-    proof.with_context(|| format!("one of {} is 0 in a run, or no figure at all", options.figures.join(", ")))
+    proof.with_context(|| format!("one of {} is 0 in a run, or is missing", options.figures.join(", ")))
 }
 
 /// Reads the figures of the rounds that `load compare` left in this folder.

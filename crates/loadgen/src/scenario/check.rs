@@ -122,7 +122,7 @@ impl Checker<'_> {
             let codes = || ISSUERS.iter().map(|codes| codes.issuer.as_wire());
             if code != "wallet" && !codes().any(|known| !known.is_empty() && known == code) {
                 let known: Vec<&str> = codes().filter(|known| !known.is_empty()).collect();
-                self.fault(at, path, format!("is no issuer; there are wallet, {}", known.join(", ")));
+                self.fault(at, path, format!("is not an issuer; the issuers are wallet, {}", known.join(", ")));
             }
         }
     }

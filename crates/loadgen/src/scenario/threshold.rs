@@ -96,7 +96,7 @@ impl Threshold {
         };
         let Some(figure) = FIGURES.iter().find(|figure| figure.name == name.trim()) else {
             let names: Vec<&str> = FIGURES.iter().map(|figure| figure.name).collect();
-            return Err(format!("{:?} is no figure; there are {}", name.trim(), names.join(", ")));
+            return Err(format!("{:?} is not a figure; the figures are {}", name.trim(), names.join(", ")));
         };
         match limit.trim().parse::<f64>() {
             Ok(limit) if limit.is_finite() => Ok(Self { figure: figure.name, comparison, limit }),

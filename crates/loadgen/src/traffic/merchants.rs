@@ -57,7 +57,7 @@ impl MerchantList {
             let (id, key) = row.split_once(',').unwrap_or((row, ""));
             let id = id.trim();
             if id.is_empty() || id.chars().count() > MERCHANT_ID_MAX {
-                let what = format!("{id:?} is no MerchantID: 1 to {MERCHANT_ID_MAX} characters");
+                let what = format!("{id:?} is not a MerchantID: 1 to {MERCHANT_ID_MAX} characters");
                 return Err(MerchantListError { line, what });
             }
             merchants.push(Merchant { id: id.to_owned(), key: key.trim().to_owned() });

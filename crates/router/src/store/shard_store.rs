@@ -47,7 +47,7 @@ impl ShardStore {
         tokio::spawn(async move {
             let learned = store.run(move |store, shard| store.learn_keys(shard, &stop)).await;
             if let Err(error) = learned {
-                warn!(shard = store.shard, %error, "the stored orders are not known, so each new one is looked up");
+                warn!(shard = store.shard, %error, "the keys of the stored orders cannot be read, so each new order is looked up in the store");
             }
         });
     }

@@ -115,7 +115,10 @@ impl SqliteModel {
         // change, not even their comments.
         let migrated = sqlx::migrate!().run(&writer).await;
         if let Err(MigrateError::VersionMissing(newer)) = migrated {
-            warn!(place, newer, "the read model has the schema of a newer build; set aside, another one is built");
+            warn!(
+                place,
+                newer, "the read model has the schema of a newer build; it is moved aside, and another one is built"
+            );
             writer.close().await;
             set_aside(file).await.map_err(|error| failed(&error))?;
             return Box::pin(Self::open(file)).await;

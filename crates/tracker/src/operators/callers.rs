@@ -106,14 +106,15 @@ impl CallersEditor {
             }
             for key in book.revoked_keys(caller) {
                 let what = format!(
-                    "has the key {}, which was revoked and stays so; leave it out, and make a new one by `twqr callers key new`",
+                    "has the key {}, which was revoked and stays revoked; omit it, and make a new one with \
+                     `twqr callers key new`",
                     key.name
                 );
                 violations.push(FieldViolation::new("caller.keys", what));
             }
             for name in book.revoked_certificates(caller) {
                 let what = format!(
-                    "has the name {name}, which was revoked and stays so; leave it out, and give the caller a \
+                    "has the name {name}, which was revoked and stays revoked; omit it, and give the caller a \
                      certificate with another name"
                 );
                 violations.push(FieldViolation::new("caller.certificates", what));

@@ -53,7 +53,7 @@ async fn read(
 
 fn refusal(wanted: u32, older: &BTreeSet<KnownProtocol>) -> Status {
     let name = |known: &KnownProtocol| match known.newest {
-        0 => format!("{} does not say which it knows", known.process),
+        0 => format!("{} does not say which version it knows", known.process),
         newest => format!("{} knows {newest}", known.process),
     };
     let named: Vec<String> = older.iter().take(NAMED_MAX).map(name).collect();

@@ -40,12 +40,12 @@ impl OpenStreams {
         let (all, of_caller) = (open.values().sum::<usize>(), open.get(&caller).copied().unwrap_or_default());
         if of_caller >= of_caller_max {
             return Err(Status::resource_exhausted(format!(
-                "this caller has {of_caller} streams open, the most that it may have; try again when one has ended"
+                "this caller has {of_caller} streams open, which is its limit; try again when one has ended"
             )));
         }
         if all >= STREAMS_MAX {
             return Err(Status::resource_exhausted(format!(
-                "{all} streams are open, the most that there may be; try again when one has ended"
+                "{all} streams are open, which is the limit; try again when one has ended"
             )));
         }
         open.insert(caller.clone(), of_caller + 1);

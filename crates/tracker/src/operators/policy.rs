@@ -51,7 +51,7 @@ impl PolicyEditor {
         let wanted = if wanted == 0 { newest_version } else { wanted };
         let change = version(&versions, wanted).ok_or_else(|| {
             let oldest = versions.iter().next().map_or(0, |(_, oldest)| oldest.version);
-            Status::not_found(format!("version {wanted} is not kept; versions {oldest} to {newest_version} are"))
+            Status::not_found(format!("version {wanted} is not stored; versions {oldest} to {newest_version} are"))
         })?;
         let shard = |shard: u32| {
             let version = self.policies.of(shard).map_or(0, |versions| newest(&versions));
@@ -172,7 +172,7 @@ fn history(versions: &PolicyVersions) -> Vec<PolicyHistoryEntry> {
 fn undecided(version: u64) -> Status {
     let metadata = HashMap::from([("version".to_owned(), version.to_string())]);
     let message = format!(
-        "it is not known yet whether version {version} was taken; it may still be taken later. Check with \
+        "it is not known yet whether version {version} was applied; it may still be applied later. Check with \
          `twqr policy get --history` before you try again"
     );
     let details = ErrorDetails::with_error_info(POLICY_UNDECIDED, DOMAIN, metadata);

@@ -131,7 +131,7 @@ async fn wait_until_decided(model: &SqliteModel, journal: &dyn Journal) -> Resul
     wait_for(model, ends, |watermark| watermark.marker).await?.map_err(|behind| {
         Status::unavailable(format!(
             "the range is not complete: {behind} records of orders are decided and in the read model; check whether \
-             that shard's router is ready (/readyz), then try again. --partial helps only with a day that is not over"
+             that shard's router is ready (/readyz), then try again. --partial helps only with a day that has not ended"
         ))
     })
 }

@@ -105,8 +105,8 @@ async fn apply(arguments: &ApplyCaller, config: &Config) -> anyhow::Result<ExitC
     let missing = before.caller.map(|before| missing(&before, &caller)).unwrap_or_default();
     ensure!(
         missing.is_empty() || arguments.revoke_missing,
-        "the document leaves out keys or certificates of {name}, which would be revoked for good: {}; copy them from \
-         `twqr callers show {name}`, or revoke them by --revoke-missing",
+        "the document omits keys or certificates of {name}, which would be revoked permanently: {}; copy them from \
+         `twqr callers show {name}`, or revoke them with --revoke-missing",
         missing.join(", ")
     );
     change(&mut operators, name, before.version, Some(&caller), &arguments.change).await
@@ -125,7 +125,7 @@ async fn list(operators: &mut Operators) -> anyhow::Result<ExitCode> {
     for entry in entries(operators).await? {
         let CallerEntry { name, version, caller, .. } = &entry;
         match caller {
-            None => print_line(format!("{name} version {version}: taken out"))?,
+            None => print_line(format!("{name} version {version}: removed"))?,
             Some(caller) => {
                 let of = if caller.all_merchants {
                     "every merchant".to_owned()
@@ -149,7 +149,7 @@ async fn show(operators: &mut Operators, name: &str) -> anyhow::Result<ExitCode>
     let CallerEntry { version, who, why, at_ms, caller, .. } = entry;
     print_line(format!("# version {version}, by {who}, {}: {why}", UnixMs(at_ms).taipei()))?;
     match caller {
-        None => print_line("# taken out")?,
+        None => print_line("# removed")?,
         Some(caller) => print_line(CallerDocument::text(&read(name, caller)?)?.trim_end())?,
     }
     Ok(ExitCode::SUCCESS)
@@ -168,7 +168,7 @@ async fn entry(operators: &mut Operators, name: &str) -> anyhow::Result<Option<C
 /// The newest version of a caller that was not taken out, and its number.
 async fn known(operators: &mut Operators, name: &str) -> anyhow::Result<(u64, Caller)> {
     let entry = entry(operators, name).await?.with_context(|| unknown(name))?;
-    let caller = entry.caller.with_context(|| format!("{name} was taken out; `twqr callers apply` adds it again"))?;
+    let caller = entry.caller.with_context(|| format!("{name} was removed; `twqr callers apply` adds it again"))?;
     Ok((entry.version, read(name, caller)?))
 }
 
@@ -198,7 +198,7 @@ async fn change(
     };
     match operators.change_caller(with_deadline(request, CALL_WITHIN)).await {
         Ok(response) => {
-            print_error_line(format_args!("{name} has version {} now", response.into_inner().version));
+            print_error_line(format_args!("{name} has version {}", response.into_inner().version));
             Ok(ExitCode::SUCCESS)
         }
         Err(status) if status.code() == Code::Aborted => {

@@ -112,7 +112,7 @@ fn reason(order: &Order, attention: Attention) -> String {
                 Order::Refund(refund) if matches!(refund.phase, RefundPhase::Requested { .. }) => "its payment",
                 Order::Payment(_) | Order::Refund(_) | Order::EarlyCancel(_) => "the issuer",
             };
-            format!("{what} has told no result for more than an hour")
+            format!("{what} has given no result for more than an hour")
         }
     }
 }

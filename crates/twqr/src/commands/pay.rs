@@ -158,7 +158,7 @@ impl Run {
             return Err(if unwritten > 0 {
                 error.context(format!("stopped before the end of --file; {unwritten} results are not in --out"))
             } else {
-                error.context("stopped before the end of --file; the results of what was sent are in --out")
+                error.context("stopped before the end of --file; the results of the sent payments are in --out")
             });
         }
         Ok(match signal {

@@ -177,7 +177,7 @@ async fn fetch(operators: &mut Operators, version: u64) -> anyhow::Result<(Polic
 pub(super) fn failed(status: &Status) -> anyhow::Error {
     let code = twqr_client::code_name(status.code());
     if status.message().is_empty() {
-        anyhow!("the server answers {code} without a message; is --endpoint the operators' API?")
+        anyhow!("the server answers {code} without a message; check that --endpoint is the operators' API")
     } else {
         anyhow!("{} ({code})", status.message())
     }

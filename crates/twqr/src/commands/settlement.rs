@@ -117,7 +117,7 @@ async fn write(arguments: &Day, config: &Config) -> anyhow::Result<ExitCode> {
     }
     twqr_client::check_bounds(day, &endpoint).await?;
     for (merchant, _) in merchants.iter().filter(|(_, entries)| entries.is_empty()) {
-        print_error_line(format_args!("merchant {merchant:?} has no movement on {day}; is the MerchantID right?"));
+        print_error_line(format_args!("merchant {merchant:?} has no movement on {day}; check the MerchantID"));
     }
     fs::create_dir_all(&arguments.out).with_context(|| format!("{} cannot be created", arguments.out.display()))?;
     let mut failed = 0;
@@ -139,7 +139,7 @@ pub(super) fn check_complete(day: BusinessDay, partial: bool) -> anyhow::Result<
     let is_complete = complete_at <= SystemClock.now();
     anyhow::ensure!(
         is_complete || partial,
-        "{day} is not complete before {} in Asia/Taipei; --partial accepts what is settled so far",
+        "{day} is not complete before {} in Asia/Taipei; --partial writes the movements that are final so far",
         complete_at.taipei()
     );
     Ok(is_complete)

@@ -48,7 +48,7 @@ pub(super) async fn open(
             keys.replace(read);
         }
         Err(fault) if is_own => return Err(fault.into()),
-        Err(fault) => error!(%fault, "the card keys cannot be read; they are read as soon as they are there"),
+        Err(fault) => error!(%fault, "the card keys cannot be read; this process reads them as soon as they exist"),
     }
     let report = {
         let (keys, clock) = (keys.clone(), clock.clone());
@@ -93,7 +93,7 @@ impl KeyUser {
         let lacking = if self.protects { present.lacks(hour) } else { present.lacks_sealing(hour) };
         if let Some(lacking) = lacking {
             let why = format!(
-                "{place}: {lacking}; let this process read the keys that the others have, see `twqr keys list` and \
+                "{place}: {lacking}; give this process the keys of the others, see `twqr keys list` and \
                  `twqr keys renew`"
             );
             return if keys.are_needed() { PartState::NotReady(why) } else { PartState::Degraded(why) };
@@ -101,21 +101,21 @@ impl KeyUser {
         match keys.awaited(now) {
             Some(AwaitedKey { name, hour_is_missing: true, .. }) => {
                 return PartState::NotReady(format!(
-                    "{place}: charges wait for the sealing key {name}, and there is no key of its hour; let this \
-                     process read the keys that the ingresses have"
+                    "{place}: charges wait for the sealing key {name}, and there is no key of its hour; give this \
+                     process the keys of the ingresses"
                 ));
             }
             Some(AwaitedKey { name, .. }) => {
                 return PartState::Degraded(format!(
-                    "{place}: charges wait for the sealing key {name}, which is not there; do all ingresses and \
-                     workers read the same keys?"
+                    "{place}: charges wait for the sealing key {name}, which is missing; check that all ingresses and \
+                     workers read the same keys"
                 ));
             }
             None => {}
         }
         match present.hours_left(hour) {
             left @ ..HOURS_LEFT_LOW => PartState::Degraded(format!(
-                "{place}: there are sealing keys for {left} further hours only; see `twqr keys renew`"
+                "{place}: there are sealing keys for only {left} more hours; see `twqr keys renew`"
             )),
             _ => PartState::Ready,
         }

@@ -158,7 +158,7 @@ impl DirectProducer {
         let give_up = Instant::now() + CLOSE;
         while lock(&shared.state).messages > 0 {
             if Instant::now() > give_up {
-                warn!("closing gave up appends that were still in progress");
+                warn!("the producer was closed while appends were in progress; they may still be written");
                 break;
             }
             tokio::time::sleep(CLOSING_STEP).await;

@@ -76,7 +76,7 @@ impl ClientContext for DeliveryListener {
 
     fn error(&self, error: KafkaError, reason: &str) {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
-            error!(reason, "the producer failed for good; a new one replaces it");
+            error!(reason, "the producer failed permanently; a new one replaces it");
             self.dead.store(true, Ordering::Release);
         }
         self.listener.error(error, reason);
@@ -157,7 +157,7 @@ impl LibraryProducer {
         let running = lock(&shared.current).clone();
         running.stop.store(true, Ordering::Release);
         if let Err(error) = running.producer.flush(CLOSE) {
-            warn!(%error, "closing gave up appends that were still in progress");
+            warn!(%error, "the producer was closed while appends were in progress; they may still be written");
         }
     }
 

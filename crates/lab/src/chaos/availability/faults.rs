@@ -120,7 +120,7 @@ impl FaultStage<'_> {
     }
 
     async fn fail(&mut self, target: Target, how: How, number: u32) -> anyhow::Result<Fault> {
-        let service = target.service().context("a broker is no service")?;
+        let service = target.service().context("a broker is not a service")?;
         let name = format!("{service}-{number}");
         let began_ms = self.load.now_ms();
         let marks = match how {

@@ -76,7 +76,7 @@ async fn new(arguments: New, config: &Config) -> anyhow::Result<ExitCode> {
     let (newest, mut caller) = known(&mut operators, &arguments.caller).await?;
     ensure!(
         caller.keys.iter().all(|key| key.name != name),
-        "{} has a key {name} already; take another name, or revoke that key first",
+        "{} already has a key {name}; choose another name, or revoke that key first",
         arguments.caller
     );
     let key = random_key()?;

@@ -116,7 +116,7 @@ async fn send_all(
                 Outcome::Taken => {}
                 Outcome::Conflict => conflicts.push(change.key.clone()),
                 Outcome::Undecided | Outcome::Unspecified => anyhow::bail!(
-                    "after {sent} of {} changes: it is not known yet whether that of {} was taken. Run the same \
+                    "after {sent} of {} changes: it is not known yet whether that of {} was applied. Run the same \
                      command again: it changes only what still differs",
                     changes.len(),
                     change.key

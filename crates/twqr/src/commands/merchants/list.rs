@@ -54,7 +54,7 @@ fn lines(entry: ListedMerchant) -> anyhow::Result<Vec<String>> {
     lines.push(
         listing
             .as_ref()
-            .map_or_else(|| "# it was taken out of the directory".to_owned(), |listing| listing_line(key, listing)),
+            .map_or_else(|| "# it was removed from the directory".to_owned(), |listing| listing_line(key, listing)),
     );
     Ok(lines)
 }
@@ -87,7 +87,7 @@ mod tests {
             r#"{"merchant":"M1","store":"S1","open":false}"#,
         ];
         assert_eq!(lines(entry(&change)).unwrap(), expected);
-        expected[2] = "# it was taken out of the directory";
+        expected[2] = "# it was removed from the directory";
         assert_eq!(lines(entry(&ListingChange { listing: None, ..change })).unwrap(), expected);
     }
 }

@@ -106,7 +106,7 @@ async fn apply(
             Ok(ExitCode::from(CONFLICT))
         }
         Some((Outcome::Undecided | Outcome::Unspecified, _)) | None => Err(anyhow!(
-            "it is not known yet whether version {version} of {key} was taken; it may still be taken later. Check with \
+            "it is not known yet whether version {version} of {key} was applied; it may still be applied later. Check with \
              `twqr merchants show` before you try again"
         )),
     }

@@ -28,7 +28,7 @@ pub(super) async fn rollback(arguments: Rollback, config: &Config) -> anyhow::Re
     let faults = config.timing_faults(&earlier.policy);
     anyhow::ensure!(
         faults.is_empty(),
-        "version {} cannot work with this configuration: {}; mend it with `twqr policy get --version {}` and `apply`",
+        "version {} cannot work with this configuration: {}; correct it with `twqr policy get --version {}` and `apply`",
         arguments.to,
         faults.join("; "),
         arguments.to

@@ -57,7 +57,7 @@ fn replay_lines(replayed: &ReplayPolicyResponse) -> Vec<String> {
     let elsewhere: u64 = replayed.counts.iter().map(|count| count.payments).sum();
     let mut lines = vec![format!("{} recorded payments replayed, {elsewhere} would go elsewhere", replayed.replayed)];
     if replayed.not_comparable > 0 {
-        lines.push(format!("{} not compared: their version is not kept any more", replayed.not_comparable));
+        lines.push(format!("{} not compared: their version is no longer stored", replayed.not_comparable));
     }
     let count =
         |count: &twqr_wire::ops::RoutingCount| format!("{:>9}  {} -> {}", count.payments, count.before, count.after);
@@ -90,7 +90,7 @@ mod tests {
         };
         let expected = [
             "10 recorded payments replayed, 7 would go elsewhere",
-            "3 not compared: their version is not kept any more",
+            "3 not compared: their version is no longer stored",
             "        7  refused 927 -> 391",
             "the newest 1 of them (MerchantID/MerchantTradeNo):",
             "  M/T  refused 927 -> 391",
