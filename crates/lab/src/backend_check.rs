@@ -30,8 +30,8 @@ const BROKEN: u8 = 2;
 /// The commands about adapters.
 #[derive(clap::Subcommand)]
 pub enum BackendCommand {
-    /// Tells what an adapter to the wallet or FISC promises and keeps, and which policy flags
-    /// follow
+    /// Tests which rules of the contract an adapter to the wallet or FISC meets, and prints the
+    /// policy flags that follow
     Check(CheckOptions),
 }
 

@@ -57,7 +57,7 @@ pub struct ChaosOptions {
     /// Seconds from one failure to the next, over which p99 is taken; for availability alone
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=600))]
     every_s: u64,
-    /// What fails, separated by commas; without it everything; for availability alone
+    /// What fails, separated by commas; by default everything; for availability alone
     #[arg(long, value_delimiter = ',')]
     services: Vec<availability::Target>,
     /// The folder for data and logs; it is emptied first

@@ -40,7 +40,8 @@ struct Cli {
     /// line would be visible to other users
     #[arg(long, global = true, env = "TWQR_API_KEY_FILE", value_name = "FILE")]
     api_key_file: Option<PathBuf>,
-    /// Send the API key also without TLS beyond this machine, where everyone on its way can read it
+    /// Send the API key to other machines also without TLS, although others on the network could
+    /// read it
     #[arg(long, global = true, env = "TWQR_API_KEY_IN_PLAIN_TEXT")]
     api_key_in_plain_text: bool,
     #[command(subcommand)]
@@ -76,12 +77,12 @@ enum Command {
     Refund(cli::Refund),
     /// Cancels a payment; sending it again returns the current result
     Cancel(cli::Cancel),
-    /// Lists orders, for example those that need a person
+    /// Lists orders, for example those that need an operator
     Orders(commands::orders::Orders),
     /// Shows the records that no service could read
     #[command(subcommand)]
     DeadLetters(commands::dead_letters::DeadLetters),
-    /// Prints what a load needs: shards, pods, brokers, disk and network
+    /// Prints the resources that a load needs: shards, pods, brokers, disk and network
     Capacity(commands::capacity::Capacity),
     /// Writes the accounting file of each merchant for a business day, or verifies one
     Settlement(commands::settlement::Settlement),
@@ -99,7 +100,7 @@ enum Command {
     Callers(commands::callers::Callers),
     /// Prints the table of all metrics that the services export, as Markdown
     Metrics,
-    /// Makes, renews, lists and destroys the keys under which card tokens are written
+    /// Makes, renews, lists and destroys the keys that protect card tokens
     #[command(subcommand)]
     Keys(commands::keys::Keys),
     /// Checks or prints the configuration

@@ -33,7 +33,7 @@ pub struct CheckOptions {
     /// the first one again after the last. Without it, a code that the simulator approves
     #[arg(long, value_name = "FILE")]
     pub card_token_file: Option<PathBuf>,
-    /// What the account of the test codes can pay now, in whole TWD. Without it, the check does not
+    /// The present balance of the test codes' account, in whole TWD. Without it, the check cannot
     /// show whether a repeated charge moves money
     #[arg(long, value_name = "TWD")]
     pub balance: Option<i64>,
@@ -49,7 +49,7 @@ pub struct CheckOptions {
     /// How far the adapter's clock may be from this machine's, in ms
     #[arg(long, value_name = "MS", default_value_t = 1_000)]
     pub clock_skew_ms: u64,
-    /// How many calls are sent at once to see how they are answered together, 1 to 1000
+    /// How many calls are sent at the same time on one stream, 1 to 1000
     #[arg(long, value_name = "N", default_value_t = 32)]
     pub concurrency: usize,
     /// The whole check ends after this time, in s

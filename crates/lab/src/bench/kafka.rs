@@ -47,7 +47,7 @@ pub struct KafkaBenchOptions {
     /// Rates that are measured over streams (PayStream) too, in payments per second
     #[arg(long, value_delimiter = ',', default_value = "1000")]
     stream_rates: Vec<u32>,
-    /// Leaves the floor and the ratios to it out
+    /// Omit the floor and the ratios to it
     #[arg(long)]
     without_floor: bool,
     /// The duration of each rate, in ms

@@ -27,9 +27,9 @@ pub(crate) enum Callers {
     /// Prints one caller as a document, in the form that `apply` reads, with who changed it and why
     Show(ShowCaller),
     /// Makes a document the newest version of its caller, with all its keys and certificates; exit
-    /// code 3 if it was changed meanwhile
+    /// code 3 if another change came first
     Apply(ApplyCaller),
-    /// Takes a caller out: all its keys and certificates are refused from then on
+    /// Removes a caller: all its keys and certificates are refused from then on
     Remove(RemoveCaller),
     /// Makes and revokes API keys
     #[command(subcommand)]
@@ -48,7 +48,7 @@ pub(crate) struct ShowCaller {
 pub(crate) struct ApplyCaller {
     /// The document (TOML), or - for standard input
     file: PathBuf,
-    /// Revoke the caller's keys and certificates that the document leaves out; they stay revoked
+    /// Revoke the caller's keys and certificates that the document omits; they stay revoked
     #[arg(long, alias = "revoke-missing-keys")]
     revoke_missing: bool,
     #[command(flatten)]
@@ -165,7 +165,7 @@ async fn entry(operators: &mut Operators, name: &str) -> anyhow::Result<Option<C
     Ok(entries(operators).await?.into_iter().find(|entry| entry.name == name))
 }
 
-/// The newest version of a caller that was not taken out, and its number.
+/// The newest version of a caller that was not removed, and its number.
 async fn known(operators: &mut Operators, name: &str) -> anyhow::Result<(u64, Caller)> {
     let entry = entry(operators, name).await?.with_context(|| unknown(name))?;
     let caller = entry.caller.with_context(|| format!("{name} was removed; `twqr callers apply` adds it again"))?;

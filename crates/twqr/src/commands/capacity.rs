@@ -23,10 +23,10 @@ pub(crate) struct Capacity {
     /// Copies of each record (kafka.replication)
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=9))]
     replication: u64,
-    /// How long requests and tasks are kept (kafka.retention_hours)
+    /// How many hours requests and tasks are kept (kafka.retention_hours)
     #[arg(long, value_name = "HOURS", default_value_t = 168, value_parser = clap::value_parser!(u64).range(1..=8_760))]
     retention_hours: u64,
-    /// For how many days the system will have run: the state of an order is never deleted
+    /// The days of operation for which the disks must suffice: states of orders are never deleted
     #[arg(long, value_name = "DAYS", default_value_t = 365, value_parser = clap::value_parser!(u64).range(1..=36_500))]
     orders_kept_days: u64,
     /// Cores of each pod

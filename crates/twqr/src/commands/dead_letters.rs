@@ -18,18 +18,18 @@ use twqr_wire::convert::{
 /// The subcommands of `twqr dead-letters`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum DeadLetters {
-    /// Prints a JSON line for each letter, the oldest first: where the record is, why it could not
-    /// be used, and its kind and order if this build can read it. Needs the cluster, or the folder
-    /// of the embedded journal while no process uses it
+    /// Prints a JSON line for each dead letter, the oldest first: where the record is, why it could
+    /// not be used, and its kind and order if this build can read it. Needs the cluster, or the
+    /// folder of the embedded journal while no process uses it
     Show(ShowLetters),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ShowLetters {
-    /// Only the newest letters, so many
+    /// Print at most this number of dead letters: the newest
     #[arg(long, value_name = "COUNT", default_value_t = 1_000)]
     last: usize,
-    /// Only letters about records of this topic
+    /// Only dead letters about records of this topic
     #[arg(long, value_parser = ["orders", "order-states", "wallet-tasks", "fisc-tasks", "replies"])]
     topic: Option<String>,
 }

@@ -15,10 +15,10 @@ use crate::retention;
 pub(crate) enum Journal {
     /// Prints the first offset, the end and the stored positions of each partition
     Show,
-    /// Deletes what is not needed any more, as `twqr up` does by itself, and removes it from the
-    /// disk
+    /// Deletes records that are no longer needed, also from the disk, as `twqr up` does
+    /// automatically
     Trim {
-        /// Keep the records of `orders` for so many hours; default: journal_retention_hours
+        /// Keep the records of `orders` for this number of hours; default: journal_retention_hours
         #[arg(long, value_name = "HOURS")]
         keep_hours: Option<u32>,
     },

@@ -11,20 +11,20 @@ use twqr_service::{Clock, SystemClock};
 /// Every command works on `card_keys_dir`, or on the directory that `twqr up` makes.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Keys {
-    /// Makes what is missing, and destroys the sealing keys of hours that are over; to be run every
-    /// hour. The first run makes all keys
+    /// Makes missing keys, and destroys sealing keys whose time is over; run it every hour. The
+    /// first run makes all keys
     Renew,
     /// Adds a comparison key; the earlier ones stay until they are destroyed
     Rotate,
     /// Lists the names and times of all keys
     List,
-    /// Destroys keys for good, by the names that `list` prints
+    /// Destroys keys permanently, by the names that `list` prints
     Destroy {
         /// The names of files, such as sealing-2026112908-5f3a.key
         #[arg(value_name = "NAME", required_unless_present = "every_sealing_key")]
         names: Vec<String>,
-        /// Destroy every sealing key: no card token that was ever written can be opened any more.
-        /// Charges that wait to be sent fail unsent; `renew` makes new keys
+        /// Destroy every sealing key: no card token in any record can be decrypted any more.
+        /// Charges that wait to be sent fail without being sent; `renew` makes new keys
         #[arg(long)]
         every_sealing_key: bool,
     },

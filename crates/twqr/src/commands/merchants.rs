@@ -30,13 +30,15 @@ pub(crate) enum Merchants {
     List(List),
     /// Prints one entry with its version, who changed it, why and when
     Show(Show),
-    /// Adds an entry or changes it; what is not named stays as it is
+    /// Adds or changes an entry; options that are not given leave their values unchanged
     Set(Set),
-    /// Takes an entry out of the directory; the stores of a merchant count only while it is listed
+    /// Removes an entry from the directory; the stores of a merchant may be paid only while it is
+    /// listed
     Remove(Remove),
     /// Prints what `import` would change; exit code 0 if nothing, 2 if something, 1 on an error
     Diff(DiffListings),
-    /// Makes the directory contain what a file does; what is the same already is not written again
+    /// Makes the directory contain the entries of a file; entries that are already equal are not
+    /// written again
     Import(Import),
 }
 
@@ -45,7 +47,7 @@ pub(crate) struct List {
     /// Only this merchant and its stores (MerchantID)
     #[arg(long, default_value = "")]
     merchant: String,
-    /// Only entries that a shard does not have in their newest version yet, with those shards
+    /// Only entries whose newest version a shard does not have yet, and these shards
     #[arg(long)]
     behind: bool,
     #[command(flatten)]
@@ -76,10 +78,10 @@ pub(crate) struct Set {
     /// The largest payment in TWD; 0 for no limit
     #[arg(long, value_name = "TWD", value_parser = clap::value_parser!(i64).range(0..))]
     payment_max: Option<i64>,
-    /// Whether payments and refunds are taken
+    /// Whether payments and refunds are accepted
     #[arg(long)]
     open: Option<bool>,
-    /// The names of the merchant's keys that are accepted; an empty text for every key
+    /// The names of the merchant's accepted keys; an empty text accepts every key
     #[arg(long, value_name = "NAME,NAME")]
     keys: Option<String>,
     /// Whether StoreIDs of the merchant that are not listed are accepted, too
@@ -141,7 +143,7 @@ pub(crate) struct Import {
     /// Also take out every entry that the file does not contain
     #[arg(long)]
     remove_others: bool,
-    /// How many entries to change per second at most: each is a record on every shard
+    /// The maximum number of changed entries per second: each is a record on every shard
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     per_second: u32,
     #[command(flatten)]
@@ -181,7 +183,7 @@ fn change_of(entry: ListedMerchant) -> anyhow::Result<ListingChange> {
     Ok(listing_change_from(change)?)
 }
 
-/// Fetches one entry, also one that was taken out; `None` if it was never listed.
+/// Fetches one entry, also a removed one; `None` if it was never listed.
 async fn fetch_entry(operators: &mut Operators, key: &ListingKey) -> anyhow::Result<Option<ListedMerchant>> {
     let (merchant_id, store_id) = (key.merchant_id.to_string(), key.store_id.as_ref().map(ToString::to_string));
     let request = with_deadline(GetMerchantRequest { merchant_id, store_id }, CALL_WITHIN);

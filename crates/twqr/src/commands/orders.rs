@@ -1,4 +1,4 @@
-//! `twqr orders`: lists orders from the operators' API, for example those that need a person.
+//! `twqr orders`: lists orders from the operators' API, for example those that need an operator.
 
 use std::process::ExitCode;
 
@@ -17,8 +17,8 @@ use twqr_wire::{
 /// The arguments of `twqr orders`.
 #[derive(Debug, Args)]
 pub(crate) struct Orders {
-    /// Only orders that need a person: the issuer refused to reverse a charge that was reported as
-    /// failed, or a result is missing for more than an hour
+    /// Only orders that need an operator: the issuer refused to reverse a charge that was reported
+    /// as failed, or a result is missing for more than an hour
     #[arg(long)]
     attention: bool,
     /// Only orders in progress
@@ -30,7 +30,7 @@ pub(crate) struct Orders {
     /// Only this merchant's orders (MerchantID)
     #[arg(long, default_value = "")]
     merchant: String,
-    /// How many orders to print at most, the oldest first
+    /// The maximum number of orders to print, the oldest first
     #[arg(long, default_value_t = 1_000)]
     max: usize,
     /// The operators' API; the configured one by default

@@ -13,13 +13,14 @@ use twqr_journal::kafka::{self, Plan};
 /// The subcommands of `twqr topics`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Topics {
-    /// Prints what differs; exit code 0 if nothing does, 2 if `apply` would change something, 1 if
-    /// a difference cannot be changed
+    /// Prints the differences from the configuration; exit code 0 if there are none, 2 if `apply`
+    /// would resolve them, 1 if one is fixed at creation
     Plan,
-    /// Creates missing topics and changes settings; refuses a change of what is fixed at creation
+    /// Creates missing topics and changes settings; refuses to change settings that are fixed at
+    /// creation
     Apply,
-    /// Prints what the user of each program must be allowed on the cluster: arguments of Kafka's
-    /// kafka-acls, for one call in each line
+    /// Prints the rights that the user of each program needs on the cluster, as arguments of
+    /// Kafka's kafka-acls, one call in each line
     Acls(acls::Acls),
 }
 

@@ -15,7 +15,8 @@ use super::{CallerChangeArguments, change, known};
 /// The subcommands of `twqr callers key`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Key {
-    /// Makes a key of a caller and prints it, this once: nothing keeps it. Other keys stay valid
+    /// Makes a key of a caller and prints it. The key is stored nowhere and cannot be printed
+    /// again. Other keys stay valid
     New(New),
     /// Revokes a key of a caller: each process refuses it at once, and ends its streams
     Revoke(Revoke),
@@ -32,7 +33,7 @@ pub(crate) struct New {
     /// When the key becomes valid, such as 2026-12-01T00:00:00+08:00; at once by default
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     from: Option<UnixMs>,
-    /// When the key ceases to be valid; never by default
+    /// When the key expires; never by default
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     until: Option<UnixMs>,
     #[command(flatten)]
