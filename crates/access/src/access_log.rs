@@ -1,6 +1,6 @@
-//! The log of who called: each call that was let in, or refused because of who sent it, is in a
-//! line. Equal calls of a short time share a line, which has their number, so that a flood of calls
-//! costs a bounded number of lines.
+//! The log of callers: a line for each call that was let in, or that was refused because of its
+//! caller. Equal calls within a short time share a line with their number, so that a flood of calls
+//! makes a bounded number of lines.
 
 use std::{
     collections::BTreeMap,

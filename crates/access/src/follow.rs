@@ -1,4 +1,4 @@
-//! Reads the topic `callers` from its first record on, and keeps the callers that follow from it.
+//! Reads the topic `callers` from its first record on, and keeps the resulting callers in memory.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,8 +1,8 @@
-//! Who calls: follows the callers in the topic `callers`, and finds the caller of each call by its
-//! API key or its certificate. The ingress and the tracker share this.
+//! Authentication: follows the callers in the topic `callers`, and finds the caller of each call by
+//! its API key or its certificate. The ingress and the tracker use this crate.
 //!
-//! A process that has not read the callers yet lets no call in. One that cannot read further
-//! changes for a while keeps the callers that it knows.
+//! A process that has not read the callers yet lets no call in. One that cannot read later changes
+//! for a while continues with the callers that it has read.
 
 mod access;
 mod access_log;

@@ -1,4 +1,4 @@
-//! Why a call is refused because of who sent it.
+//! The reasons to refuse a call because of its caller.
 
 use tonic::Code;
 use twqr_callers::{Denial, Operation, Role};

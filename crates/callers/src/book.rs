@@ -1,4 +1,4 @@
-//! All callers, and which of them a credential belongs to.
+//! All callers, and the search for the caller of a credential.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, hash_map::Entry},

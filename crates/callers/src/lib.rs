@@ -1,9 +1,10 @@
-//! Who may call the public API and the operators' API. A caller is known by its certificate or by
-//! an API key, acts for its merchants with its operations, and may have roles of operators.
+//! Who may call the public API and the operators' API. A caller is identified by its certificate or
+//! by an API key, may use its operations for its merchants, and may have roles at the operators'
+//! API.
 //!
 //! The configuration names the first callers. A change of a caller is a record in the topic
-//! `callers`; [`Book`] takes it if its version is above the newest. So every process that has read
-//! the same records has the same callers. Nothing here does I/O.
+//! `callers`; [`Book`] applies it if its version is above the newest. So every process that has
+//! read the same records has the same callers. This crate does no I/O.
 
 mod book;
 mod caller;

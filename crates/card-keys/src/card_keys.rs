@@ -1,5 +1,5 @@
-//! The keys of one process, and what it knows of its need for them: whether tokens are written
-//! under keys at all, and which key a token named that is not there.
+//! The keys of one process, and which keys it needs: whether tokens are protected at all, and which
+//! missing key a token has named.
 
 use std::sync::{
     Arc, Mutex, PoisonError,

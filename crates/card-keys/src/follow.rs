@@ -12,9 +12,9 @@ const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// How often a process that maintains its own keys renews them.
 const RENEW_EVERY: Duration = Duration::from_mins(10);
 
-/// Replaces `keys` whenever the source changes, and calls `checked` after every check: what keys a
-/// process needs changes with time, too. Never returns. If the source cannot be read, the keys stay
-/// as they are.
+/// Replaces `keys` whenever the source changes, and calls `checked` after every check, since the
+/// needed keys also change with time. Never returns. If the source cannot be read, the keys stay as
+/// they are.
 pub async fn follow(source: Arc<dyn KeySource>, keys: CardKeys, checked: impl Fn() + Send + Sync) {
     let mut last = None;
     loop {

@@ -1,17 +1,17 @@
-//! The keys under which card tokens are written, and what is done with them.
+//! The keys that protect card tokens, and the operations with them.
 //!
 //! There are two kinds, both random and both in files of one directory (`directory.rs`):
 //!
-//! - **Comparison keys** make the MACs by which a repeat or a cancel is recognised. Each record
-//!   carries a MAC under every one of them, so a new one is added beside the old one, and the old
-//!   one is destroyed later.
+//! - **Comparison keys** make the MACs by which a repeat or a cancel is recognised. Each record has
+//!   a MAC under every one of them, so a new key is added beside the old one, and the old one is
+//!   destroyed later.
 //! - **Sealing keys**, one for each hour, encrypt the token for the worker that sends the charge. A
-//!   charge is sent within seconds, so an hour's key is destroyed soon after its hour, and with it
-//!   every token that the log, a backup or a dead letter still holds under it. They are random and
-//!   not derived: what is derived from a key that stays can be derived again.
+//!   charge is sent within seconds, so an hour's key is destroyed soon after its hour, which makes
+//!   its tokens in the log, in backups and in dead letters unreadable. The keys are random and not
+//!   derived from another key, since a derived key could be derived again.
 //!
-//! A key management service takes part through the directory: it writes the files, as a mounted
-//! secret does, or it is another [`KeySource`].
+//! A key management service can write the files of the directory, like a mounted secret, or be
+//! implemented as another [`KeySource`].
 
 mod card_keys;
 mod directory;

@@ -1,4 +1,4 @@
-//! Protects card tokens for records, and opens them for the issuer.
+//! Protects card tokens for records, and decrypts them for the call to the issuer.
 
 use aws_lc_rs::{
     aead::{Aad, Nonce, RandomizedNonceKey},

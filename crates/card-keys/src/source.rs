@@ -1,4 +1,4 @@
-//! What gives a process its keys.
+//! The source of a process's keys, as a trait.
 
 use std::{collections::BTreeMap, time::SystemTime};
 

@@ -1,4 +1,4 @@
-//! Callers of the public API and of the operators' API: connections, retries that cannot charge
+//! Clients of the public API and of the operators' API: connections, retries that cannot charge
 //! twice, answers as JSON, and progress on a terminal.
 
 mod answer;

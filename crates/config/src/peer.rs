@@ -1,5 +1,5 @@
-//! The address of a peer: a host name or an IP address, and a port. It stays a name, because the
-//! name may stand for other addresses later.
+//! The address of a peer: a host name or an IP address, and a port. It is stored as a name and not
+//! resolved, because its addresses may change later.
 
 use std::{fmt, net::SocketAddr};
 

@@ -1,17 +1,17 @@
 //! Recognises the log of `order-states` of one shard, although compaction may remove any record
 //! that a newer one replaces.
 //!
-//! Each owner begins with a record of its own, a beginning, which nothing ever replaces. A
+//! Each owner first writes a record under a unique key, a beginning, which is never replaced. A
 //! beginning and each marker name the newest beginning that their writer had read. So a reader that
-//! continues at a stored position notices each of these:
+//! continues at a stored position detects each of these cases:
 //!
-//! - Its first beginning is gone or is another one: the topic was created again, or lost its oldest
+//! - Its first beginning is missing or differs: the topic was created again, or lost its oldest
 //!   records.
 //! - A record names a newer beginning than any that was read: the topic lost its newest records,
 //!   and has grown since.
 //!
-//! Earlier builds wrote no beginnings. A reader whose position is theirs takes the first beginning
-//! that it reads as given.
+//! Earlier builds wrote no beginnings. A reader whose position was stored by such a build accepts
+//! the first beginning that it reads.
 
 use std::time::Duration;
 

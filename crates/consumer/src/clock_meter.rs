@@ -1,6 +1,6 @@
-//! Measures the wall clock of this process by small records that it appends to `replies` and the
-//! brokers stamp. Every build ignores such a record, and they work in a process that holds no
-//! partition, so a clock that is right again is noticed wherever it was wrong.
+//! Measures the wall clock of this process by small records that it appends to `replies` and that
+//! the brokers stamp. Every build ignores such a record. The measurement needs no partition, so
+//! also a process that has released its partitions notices when its clock is right again.
 
 use std::{sync::Arc, time::Duration};
 

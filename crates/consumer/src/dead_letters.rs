@@ -1,9 +1,9 @@
 //! Writes records that a service cannot use to `dead-letters`, so that one such record does not
 //! stop the records behind it and is not lost.
 //!
-//! Nothing waits for a letter: a letter that cannot be written costs a diagnosis, and must not stop
-//! payments. The log names the record's position, and the record itself stays at that position for
-//! as long as its topic keeps records.
+//! No payment waits for a dead letter: one that cannot be written only makes the diagnosis harder.
+//! The log output names the record's position, and the record itself stays there until the
+//! retention of its topic ends.
 
 use std::{
     fmt::Display,

@@ -1,6 +1,6 @@
-//! What a process knows about the holders of a topic's partitions. A process that holds none is a
-//! standby, and ready; but only if it knows that other processes work on them. Otherwise one that
-//! has just started, or that cannot hear the log, would count as ready.
+//! What a process has seen of the holders of a topic's partitions. A process without a partition is
+//! a standby; it is ready only if it sees signs of life of other processes on all partitions.
+//! Otherwise a process that has just started, or that cannot read the log, would count as ready.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},

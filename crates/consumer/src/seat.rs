@@ -1,5 +1,5 @@
-//! One partition of a process: watches it while another process holds it, claims it when that one
-//! is gone or releases it, and then runs the holder.
+//! One partition of a process: watches it while another process holds it, claims it when that
+//! holder is dead or releases it, and then runs the holder.
 
 use std::{
     sync::{

@@ -1,10 +1,11 @@
-//! Decides when a process claims a partition that it does not hold (protocol rule P4). It only
-//! keeps account of the records that it is given and of its own clock, without I/O.
+//! Decides when a process claims a partition that it does not hold (protocol rule P4). It depends
+//! only on the records and times that it is given, without I/O.
 //!
 //! A holder shows signs of life from protocol version 1 on. If it shows none for a while, the watch
 //! first doubts it in the log: a doubt that was read back proves that the broker and the reader
-//! work, and a living holder answers it. Only then the process claims the partition, and its claim
-//! names the claim that it replaces, so that of several such claims only the first one counts.
+//! work, and a living holder answers it. Only after that does the process claim the partition. Its
+//! claim names the claim that it replaces, so that of several such claims only the first one
+//! counts.
 
 use std::{
     collections::BTreeSet,

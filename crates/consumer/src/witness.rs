@@ -1,5 +1,5 @@
 //! The witnesses of the topics from which services continue at a stored position
-//! (`twqr_journal::read_whole`): which number identifies a record. No number depends on a card
+//! (`twqr_journal::read_whole`): the number that identifies a record. It never depends on a card
 //! token.
 
 use twqr_journal::{Record, Witness};

@@ -6,7 +6,7 @@
 //! bounded by two generations of a fixed size, each allocated at once. When the current generation
 //! is full it becomes the previous one, and the entries of the older one are dropped. So an entry
 //! that is not removed stays while at least one and at most two generations of newer entries are
-//! inserted. If a key is not found, the payment may exist all the same, so the ingress then asks
+//! inserted. If a key is not found, the payment may exist nevertheless, so the ingress then asks
 //! the router.
 //!
 //! `generations.rs` has the protocol that makes [`Cache::insert_if_absent`] linearizable while

@@ -1,4 +1,4 @@
-//! Reads files that people name and make.
+//! Reads files that operators write and name on the command line.
 
 use std::{
     fs::File,

@@ -1,6 +1,6 @@
-//! Files and standard streams as people use them. A file may be named `-`, may begin with a byte
-//! order mark, and may end its lines with CRLF. The reader of a pipe may leave before the end. A
-//! secret may have a line end behind it.
+//! Reads and writes the files and standard streams of commands. A file may be named `-`, may begin
+//! with a byte order mark, and may end its lines with CRLF. The reader of a pipe may close it
+//! before the end. A secret may be followed by a line end.
 
 mod input;
 mod output;

@@ -1,5 +1,6 @@
-//! Writes to standard output and standard error. If their reader has left, the rest is discarded
-//! silently: the command ends with the exit code that its result has, without an error or a panic.
+//! Writes to standard output and standard error. If the reader has closed the pipe, the rest is
+//! discarded silently: the command ends with the exit code of its result, without an error or a
+//! panic.
 
 #![allow(clippy::disallowed_methods, reason = "the one place that may use standard output")]
 

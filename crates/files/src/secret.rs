@@ -1,5 +1,5 @@
-//! Secrets as people store them: the editor or the shell puts a line end behind them, and a blank
-//! at an edge is easily overlooked.
+//! Reads secrets from files: removes line ends, which editors and shells add, and refuses a blank
+//! at the beginning or end, which is easily overlooked.
 
 /// Returns the secret without line ends at its edges. A blank or another invisible character at an
 /// edge is refused and not removed, since it might belong to the secret. The error completes a

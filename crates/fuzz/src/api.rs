@@ -1,5 +1,5 @@
-//! What others send over gRPC: callers their requests, operators their changes, a backend its
-//! answers. What a reader accepts is written to the log, so it must be readable there.
+//! Targets for messages over gRPC: requests of callers, changes of operators, answers of a backend.
+//! A message that a reader accepts is written to the log, so it must be readable there.
 
 use bytes::Bytes;
 use prost::Message;

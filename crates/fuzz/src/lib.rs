@@ -1,6 +1,6 @@
-//! What is fuzzed: everything that reads bytes from callers, operators, counterparties, brokers,
-//! the log or a disk. Each target takes any bytes. It must not panic, and what it accepts must
-//! survive a way through the product's own types: encoded and read again, it is the same.
+//! Fuzz targets for everything that reads bytes from callers, operators, counterparties, brokers,
+//! the log or a disk. Each target accepts any bytes. It must not panic, and input that it accepts
+//! must be the same after it was encoded and read again.
 //!
 //! `make fuzz` runs each target for some seconds with libFuzzer, from the inputs in `corpus/`. The
 //! tests of this crate play the same inputs without libFuzzer.

@@ -1,10 +1,10 @@
-//! Admission: whether a call may write a record now, or is refused at the edge before anything is
-//! written. Every channel asks the same function, [`Admission::admit`].
+//! Admission control: decides whether a call may append a record now, or is refused before anything
+//! is appended. gRPC calls, streams and the HTTP form all use [`Admission::admit`].
 //!
 //! Each shard has a limit on its undecided calls, which follows the delay from an append until the
-//! router has decided it. That is the queue that is ours: the time of an issuer is not in it, so a
-//! slow issuer lowers no limit and holds no place. Shards have limits of their own, so that one
-//! that stands still refuses no call of another.
+//! router has decided the record. This delay does not contain the time of issuers, so a slow issuer
+//! neither lowers a limit nor counts towards it. Each shard has its own limit, so that a stalled
+//! shard causes no refusals at other shards.
 
 mod delay_limit;
 mod lane;

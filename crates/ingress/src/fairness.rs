@@ -1,9 +1,10 @@
-//! Fairness: how much of this ingress one caller, and one merchant, may use. What is beyond that is
-//! refused before anything is written, so that a flood by one leaves the others alone.
+//! Fairness: limits how much of this ingress one caller, and one merchant, may use. Calls above a
+//! limit are refused before anything is appended, so that a flood by one does not affect the
+//! others.
 //!
 //! Rates are counted by GCRA (the generic cell rate algorithm): one time for each name, and up to a
-//! second's calls at once. Names share a bounded number of places by their hash, so a flood of
-//! names takes no more memory than the places have; two names in one place share its limits.
+//! second's calls at once. Names are hashed to a bounded number of slots, so a flood of names does
+//! not take more memory; two names with the same slot share its limits.
 
 use std::{
     collections::{HashMap, hash_map::Entry},

@@ -1,8 +1,8 @@
-//! Measures where the time of one call goes, if its caller asked for that or telemetry is on. The
-//! whole, from the arrival to the answer, is measured here with the monotonic clock. What passed
-//! between is read from the replies: each process' own part by its monotonic clock, and the queues
-//! between them by the wall clocks of two processes. The clocks' differences cancel out over the
-//! whole way, but not in each queue: [`fit`] says how the parts are made to fill the whole.
+//! Measures the hops of one call, if its caller asked for them or telemetry is on. The total, from
+//! the arrival to the answer, is measured here with the monotonic clock. The replies contain the
+//! parts: each process' own time by its monotonic clock, and the queues between processes by the
+//! wall clocks of both. The clocks' differences cancel out over the whole call, but not in each
+//! queue: [`fit`] makes the parts add up to the total.
 
 mod spans;
 

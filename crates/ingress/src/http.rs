@@ -1,6 +1,6 @@
-//! The POS HTTP form: signed JSON over HTTP, for the POS that exist today (`proto/README.md`,
-//! section HTTP form). The answer to every call is an HTTP 200 with a StatusCode, refusals
-//! included; only a path or a method that does not exist has another HTTP status.
+//! The POS HTTP form: signed JSON over HTTP, for existing POS (`proto/README.md`, section HTTP
+//! form). The answer to every call is an HTTP 200 with a StatusCode, refusals included; only a path
+//! or a method that does not exist has another HTTP status.
 
 mod call_handler;
 mod canonical;

@@ -1,6 +1,6 @@
-//! Which protocol version each shard decides by, as its own replies name it. A change of the policy
-//! reaches the shards one after another, so what one of them does, another may not do yet; and a
-//! shard that was silent since this process started may do either.
+//! The protocol version in force on each shard, as its replies state it. A change of the policy
+//! reaches the shards one after another, so the version on one shard says nothing about another,
+//! and the version of a shard that has not replied since this process started is unknown.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 

@@ -1,6 +1,7 @@
-//! Asks every shard through the log and back before the ingress serves. That opens connections and
-//! fills caches, so the first payment is as fast as any later one. A shard that stays silent does
-//! not keep the others from being served: the ingress begins without it and continues to ask.
+//! Sends a question through the log to every shard, and waits for the answers before the ingress
+//! serves. That opens connections and fills caches, so the first payment is as fast as later ones.
+//! If a shard does not answer, the ingress starts to serve the others, and continues to ask that
+//! shard.
 
 use std::{collections::BTreeSet, time::Duration};
 

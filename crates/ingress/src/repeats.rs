@@ -1,7 +1,7 @@
 //! Repeats of a payment. Equal requests that arrive while the first one is pending share its
-//! answer; later ones get the remembered answer at once. The order machine decides what a repeat
-//! gets; this cache only saves it work. A request that is not remembered, or differs from the
-//! remembered one, goes to the router.
+//! answer; later ones get the cached answer at once. The order machine decides about repeats; this
+//! cache only saves work. A request that is not in the cache, or differs from the cached one, goes
+//! to the router.
 
 use std::{
     num::NonZeroUsize,

@@ -1,4 +1,4 @@
-//! Checks requests against the limits of the contract, before anything is looked up or written. A
+//! Checks requests against the limits of the contract, before anything is looked up or appended. A
 //! refusal lists every violation.
 
 use twqr_types::{PayForm, QueryForm, RawPay, RawQuery, RawRefund, RefundForm, ShardCount, ShardId, TradeNo, UnixMs};

@@ -1,6 +1,7 @@
-//! WatchOrder: sends an order's state now and every change after that. A watch ends when no answer
-//! about the order may change any more, or when the caller or the process leaves. At the router a
-//! watch is a lease, which this task renews, so that the watch ends even if its ingress dies.
+//! WatchOrder: sends an order's present state and every later change. A watch ends when no answer
+//! about the order can change any more, when the caller ends the call, or when the process shuts
+//! down. At the router a watch is a lease, which this task renews, so that the watch ends even if
+//! its ingress dies.
 
 use std::time::Duration;
 

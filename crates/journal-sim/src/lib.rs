@@ -1,8 +1,8 @@
 //! A journal for tests: in memory, in virtual time, with seeded faults.
 //!
 //! A [`Sim`] is the cluster. Each process of the system under test uses it through its own
-//! [`SimSession`], which the test can crash, or pause and resume: a resumed process continues
-//! without knowing that time has passed and that others have taken over.
+//! [`SimSession`], which the test can crash, or pause and resume: a resumed process continues as if
+//! no time had passed, although others may have taken over.
 //!
 //! Run it on a runtime with one thread and paused time (`start_paused = true`): delays are timers,
 //! so hours of virtual time take moments. The seed decides what goes wrong:

@@ -1,14 +1,14 @@
 //! The journal on Apache Kafka, for many machines.
 //!
-//! It relies only on the broker's log, and not on transactions, group generations or a partitioner.
-//! An append is acknowledged when all in-sync replicas have it; the order of the log decides
-//! everything else.
+//! It relies only on the brokers' logs, not on transactions, consumer group generations or a
+//! partitioner. An append is acknowledged when all in-sync replicas have it; the order of the log
+//! decides everything else.
 //!
 //! A process has one producer, a small pool of consumers for each topic (`fetcher.rs`), one
 //! consumer for each group's stored positions, and one for each group membership, which is only a
 //! hint. Threads block in the client library until a message or a report arrives, and pass it on at
-//! once. In an idle process no message waits for a timer; a busy one gathers its appends
-//! (`gather.rs`), and readers that are not in a hurry fetch many records at once.
+//! once. In an idle process no message waits for a timer; a busy process gathers its appends
+//! (`gather.rs`), and readers that can wait fetch many records at once.
 
 mod advice;
 mod client;

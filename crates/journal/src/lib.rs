@@ -1,10 +1,11 @@
 //! The journal: topics, each divided into partitions. A partition is a totally ordered sequence of
 //! records. Every append to it is acknowledged, and readers read it in order.
 //!
-//! [`Journal`] has only what the services need, so it can be implemented without Apache Kafka, too.
-//! [`embedded`] keeps the records in a folder of one process, [`kafka`] serves many machines, and
-//! the crate `twqr-journal-sim` gives tests a journal in memory with virtual time and faults. Each
-//! of them passes the conformance suite, the crate `twqr-journal-conformance`.
+//! [`Journal`] has only the operations that the services need, so it can also be implemented
+//! without Apache Kafka. [`embedded`] keeps the records in a folder of one process, [`kafka`]
+//! serves many machines, and the crate `twqr-journal-sim` gives tests a journal in memory with
+//! virtual time and faults. Each of them passes the conformance suite, the crate
+//! `twqr-journal-conformance`.
 //!
 //! The journal does not decide which process owns a partition. Services claim partitions with
 //! records that they write and read back (protocol rule P4 in `crates/ARCHITECTURE.md`); group

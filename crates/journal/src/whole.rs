@@ -1,10 +1,10 @@
-//! A log that must be whole: a reader that continues at a stored position refuses a log in which
-//! records were deleted unread, a log that ends before the position, and another log under the same
-//! name. It never skips a record.
+//! Checks that a log is whole: a reader that continues at a stored position refuses a log in which
+//! unread records were deleted, a log that ends before the position, and a different log under the
+//! same name. It never skips a record.
 //!
-//! A log is recognised by a witness: a record that was read before, with a number that another log
-//! does not have at this offset. This finds a topic that was created again, and also one that lost
-//! its newest records and has grown since.
+//! A log is recognised by a witness: a record that was already read, with a number that another log
+//! does not have at this offset. This detects a topic that was created again, and also a topic that
+//! lost its newest records and has grown since.
 
 use std::{collections::VecDeque, time::Duration};
 

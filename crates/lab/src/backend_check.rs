@@ -1,6 +1,6 @@
-//! `twqr-lab backend check`: tells what an adapter of `twqr.backend.v1` promises and keeps, from
-//! outside, and which flags of the policy follow. It makes some thirty charges of a test merchant,
-//! and gives back what it can.
+//! `twqr-lab backend check`: tests from outside which rules of `twqr.backend.v1` an adapter meets,
+//! and prints the flags of the policy that follow. It makes about thirty charges of a test
+//! merchant, and returns their amounts where it can.
 
 mod balance;
 mod basics;

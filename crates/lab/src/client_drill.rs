@@ -1,6 +1,6 @@
-//! `twqr-lab client-drill`: checks that a client charges once although the ingress is killed after
-//! it has accepted the payment and before it has answered. The clients are programs of any language
-//! (`proto/clients/`).
+//! `twqr-lab client-drill`: checks that a client's payment is charged once although the ingress is
+//! killed after it has accepted the payment and before it has answered. The clients are programs of
+//! any language (`proto/clients/`).
 
 use std::{
     path::PathBuf,

@@ -1,5 +1,5 @@
 //! `twqr-lab`: the simulator of the wallet and FISC, whole systems on this machine, sample days,
-//! fault tests and benchmarks. It has no part in production.
+//! fault tests and benchmarks. It is not used in production.
 
 use std::{path::PathBuf, process::ExitCode};
 

@@ -1,4 +1,4 @@
-//! The audit of payments: compares what callers were answered and what the orders say with the
+//! The audit of payments: compares the answers to callers and the states of the orders with the
 //! ledger of the wallet and the issuers.
 
 use std::collections::BTreeMap;

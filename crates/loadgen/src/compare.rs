@@ -1,7 +1,7 @@
 //! Compares two builds by paired runs in the order A B B A, so that a slow drift of the machine
 //! cancels out. Each round gives one ratio of B to A. Their Hodges-Lehmann estimate has an exact
-//! confidence interval from Wilcoxon's signed ranks, which needs no normal distribution and bears
-//! outliers. Only arithmetic; `twqr-lab load compare` makes the runs.
+//! confidence interval from Wilcoxon's signed ranks, which needs no normal distribution and is
+//! robust against outliers. This module only calculates; `twqr-lab load compare` makes the runs.
 
 pub mod proof;
 mod virtual_runs;

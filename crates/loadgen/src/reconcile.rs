@@ -1,5 +1,5 @@
 //! Reconciles a run: every payment and refund of it is inquired about, and its answers are compared
-//! with the inquiry and with the simulator's ledger. Nothing is sampled.
+//! with the inquiry and with the simulator's ledger. All are compared, not only a sample.
 
 mod evidence;
 

@@ -1,5 +1,5 @@
-//! What is sent: draws the kind of each call, its merchant, issuer and amount, and builds the
-//! requests. Calls about an earlier payment choose among the latest ones.
+//! Draws the kind of each call, its merchant, issuer and amount, and builds the requests. Calls
+//! about an earlier payment choose among the latest ones.
 
 mod merchants;
 mod recent;

@@ -1,6 +1,6 @@
-//! Metrics: each is defined once, with everything that an operator must know about it. The series
-//! of a metric are made only from its definition, so `deploy/metrics.md`, which is printed from the
-//! definitions, names each metric and each label.
+//! Metrics: each is defined once, with its labels, its meaning and what an operator should do. The
+//! series of a metric are made only from its definition, so `deploy/metrics.md`, which is printed
+//! from the definitions, names each metric and each label.
 
 #![allow(clippy::disallowed_macros, reason = "every other crate makes series from definitions")]
 

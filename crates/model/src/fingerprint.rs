@@ -1,10 +1,10 @@
 //! A fingerprint of a state. The checker remembers 64 bits of each state instead of the state, so
 //! that tens of millions fit into memory.
 //!
-//! Two different states with one fingerprint would hide each other. Among n states the probability
-//! of such a pair is about n² / 2^65: below 1 in 300,000 for the largest scope of `make model` (ten
-//! million states). The bytes of a state are packed into words first: its fields are small, and so
-//! a word costs one mixing step instead of eight.
+//! If two different states had the same fingerprint, one of them would not be visited. Among n
+//! states the probability of such a pair is about n² / 2^65: below 1 in 300,000 for the largest
+//! scope of `make model` (ten million states). The bytes of a state are packed into words first:
+//! its fields are small, and so a word costs one mixing step instead of eight.
 
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 

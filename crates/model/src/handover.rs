@@ -1,14 +1,14 @@
 //! A model of how processes take a partition from each other (protocol rule P4): signs of life,
 //! doubts, claims that name the claim they replace, releases and intents. The payment and the
-//! storage model let any process claim at any time, which covers more than the rules allow. This
-//! model adds what that cannot show: that a holder which shows life keeps its partition, and that
-//! in the end one process holds it.
+//! storage model let any process claim at any time, which is more than the rules allow. This model
+//! shows what those cannot: that a holder with signs of life keeps its partition, and that finally
+//! one process holds it.
 //!
 //! There are three processes and no clock. The rules' waits rest on one assumption, which is built
 //! in: a process that is not paused shows signs of life in time, and answers a doubt in time. So:
 //!
-//! - A sign of life is no record but a step in which a watch reads it. It stands behind the claim
-//!   and the records that its author had read.
+//! - A sign of life is not a record but a step in which a watch reads it. Its position is behind
+//!   the claim and the records that its author had read.
 //! - A watch may doubt while no sign of life would reach it, or by mistake (`false_silences`: the
 //!   broker or its own reader is silent). Writing the doubt and reading it back is one step.
 //! - The wait after a doubt may end in any moment in which no process would answer. The ranks of

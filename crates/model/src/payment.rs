@@ -3,12 +3,12 @@
 //!
 //! Offsets and positions are small numbers; a position is the number of records applied. A clock
 //! goes from 0 to `ticks`. A request that was sent at tick t arrives at t or t + 1 (the issuer's
-//! window is one tick), or never. Nobody measures silence here: a worker or router may believe at
-//! any time that another one is gone, and claim. So no property depends on timing, except by
-//! `send_by` and the window. Signs of life and doubts only forbid claims that are possible here;
-//! the `handover` model shows what they are for.
+//! window is one tick), or never. The model has no time-outs: a worker or router may assume at any
+//! time that another one is dead, and claim. So no property depends on timing, except by `send_by`
+//! and the window. Signs of life and doubts only forbid claims that are possible here; the
+//! `handover` model shows what they are for.
 //!
-//! A router that has released its shard is one that goes on beside the next owner. What else may
+//! A router that has released its shard continues beside the next owner. Everything else that may
 //! happen to it is covered by a take-over, so a scope with one release needs no other fault.
 
 mod claims;

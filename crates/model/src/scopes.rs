@@ -1,4 +1,4 @@
-//! The table of scopes: what is checked, and what must come out. A line names a model, what is
+//! The table of scopes: what is checked, and the expected result. A line names a model, what is
 //! expected (`holds`, or the beginning of the property that must be violated) and the settings:
 //!
 //! ```text
@@ -6,7 +6,7 @@
 //! payment | I1    | worker_crashes=1 inquires_first=0
 //! ```
 //!
-//! The second kind breaks a rule on purpose: a check that does not notice it is worth nothing.
+//! The second kind breaks a rule on purpose, and the check must notice it.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},

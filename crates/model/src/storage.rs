@@ -1,9 +1,9 @@
 //! A model of the states of two orders: the log, the compacted topic `order-states`, and two
 //! routers with local stores (protocol rules P4 and P5).
 //!
-//! It covers what the payment model leaves out: the mark from which a restore reads, the deletion
-//! of older epochs' states, standbys, retention, and claims that do not count, whose authors
-//! believe that they do.
+//! It covers what the payment model omits: the position from which a restore reads, the deletion of
+//! older epochs' states, standbys, retention, and claims that do not count although their authors
+//! assume that they do.
 //!
 //! A release changes no decision of a router: it only makes the next claim legitimate, and its
 //! author may end at any time. So it names no claim here.

@@ -1,4 +1,4 @@
-//! Which orders need a person: the machine still works on them, but cannot settle them alone.
+//! Which orders need an operator: the machine still works on them, but cannot settle them alone.
 
 use twqr_types::UnixMs;
 

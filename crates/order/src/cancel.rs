@@ -1,4 +1,4 @@
-//! The cancel of a payment: it reverses what refunds have left.
+//! The cancel of a payment: it reverses the amount that refunds have not returned.
 //!
 //! A cancel is blocked while the charge or a refund is in progress. Then it sends a reversal.
 //! Whenever there is evidence that the reversal did not happen, it sends another one, until the

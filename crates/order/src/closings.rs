@@ -1,10 +1,10 @@
-//! The closings of a shard's books. Accounting files list what counts before a closing, so nothing
-//! may count before it that is decided later.
+//! The closings of a shard's books. Accounting files list the movements that count before a
+//! closing, so a movement that is decided later must not count before it.
 //!
-//! A movement counts at the time of the record that decides it, which its writer's clock has set
-//! long before the record is in the log. Whether it lands before or behind a closing, however, is
-//! the same for every reader. So a movement that is decided behind a closing counts at the end of
-//! the closed time, if the time of its record is earlier.
+//! A movement counts at the time of the record that decides it. The writer's clock sets that time,
+//! possibly long before the record is in the log. But every reader sees the same order of the
+//! record and a closing. So a movement that is decided behind a closing counts at the end of the
+//! closed time, if the time of its record is earlier.
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
 //! Effects: the calls, answers and records that a record causes. An effect is emitted at least
-//! once. Its receiver drops it if it has one with the same identity, so it takes effect once
-//! (protocol rule P3).
+//! once. Its receiver drops it if it already has an effect with the same identity, so it takes
+//! effect once (protocol rule P3).
 
 use twqr_types::{
     Amount, Field, Issuer, MerchantTradeNo, OrderKey, PosId, Remark, ShardId, SpendableToken, StoreId, StoreName,

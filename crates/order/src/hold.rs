@@ -1,5 +1,5 @@
-//! The records by which processes share a partition: a shard of `orders`, or a task partition
-//! (protocol rule P4). They change no order and are no tasks.
+//! The records by which processes agree on the holder of a partition: a shard of `orders`, or a
+//! task partition (protocol rule P4). They change no order and are not tasks.
 
 /// A record by which processes share a partition. Each name in it is for people; numbers identify.
 #[derive(Clone, Debug, PartialEq, Eq)]

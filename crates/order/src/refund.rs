@@ -1,4 +1,4 @@
-//! The state of a refund order, which lives under its own number.
+//! The state of a refund order, which has its own MerchantTradeNo.
 //!
 //! The payment decides the refund and sends it to the issuer, so that the refunds and the cancel of
 //! one payment together never exceed it (invariant I4). The refund order keeps the request, asks

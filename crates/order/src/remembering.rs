@@ -1,11 +1,11 @@
-//! Where an answer to a payment may be remembered.
+//! Which ingresses may have cached an answer to a payment.
 //!
-//! An ingress remembers an answer only to a payment request that it appended itself, and only in
-//! its memory. It reads one partition of `replies` for as long as it runs, and names that partition
-//! in each of its requests. So the partitions of the requests that the machine applied to a payment
-//! are read by every ingress that may remember an answer: a cancel has it forgotten there, and
-//! nowhere else. An ingress removes the payment also while its own request is pending, so an answer
-//! that arrives later is not remembered.
+//! An ingress caches only answers to payment requests that it appended itself, and only in memory.
+//! It reads one partition of `replies` while it runs, and names that partition in each of its
+//! requests. So every ingress that may have cached an answer reads one of the partitions in the
+//! payment's requests, and a cancel makes it discard the answer by a record on these partitions
+//! only. An ingress discards the payment also while its own request is pending, so an answer that
+//! arrives later is not cached.
 
 /// The most partitions that a payment keeps. One request more, and every partition counts.
 const PARTITIONS_MAX: usize = 16;

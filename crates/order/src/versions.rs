@@ -1,4 +1,4 @@
-//! What the log of a shard has said about all of its orders: the versions of the policy and the
+//! The records of a shard that concern all of its orders: the versions of the policy and the
 //! closings of the books (protocol rule P7). A record is decided by those before its own offset,
 //! also when it is replayed from a later checkpoint.
 

@@ -1,6 +1,6 @@
-//! The directory of merchants in the memory of a shard's owner. It is read from the local store
-//! entry by entry, as records need it, so memory holds what was needed lately and not 100,000
-//! stores for each shard.
+//! The directory of merchants in the memory of a shard's owner. Entries are read from the local
+//! store one by one, as records need them, so memory contains the recently used entries and not
+//! 100,000 stores for each shard.
 
 use std::{collections::HashMap, sync::Arc};
 

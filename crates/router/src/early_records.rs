@@ -1,5 +1,5 @@
-//! Notices records whose time is later than the present by this process' clock. Then the clock of
-//! the writer or of this process is wrong, which this process cannot tell; an operator can.
+//! Detects records whose time is in the future by this process' clock. Then the clock of the writer
+//! or of this process is wrong; which one, only an operator can find out.
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! The router: for each shard that it claims, it applies the records of `orders` in batches, emits
 //! the effects, and writes checkpoints in the background. The order machine (`twqr-order`) makes
-//! every decision; the router only reads, appends and keeps states (protocol rule P2).
+//! every decision; the router only reads, appends and stores states (protocol rule P2).
 
 mod batch;
 mod checkpoint;

@@ -1,7 +1,8 @@
-//! Decides which claims of a shard count (protocol rule P4). A watch sees only the end of the log,
-//! so it may take a claim for valid that is not. A router knows more: the owner that wrote the
-//! highest marker had read no newer claim that counts up to there, so the marker's epoch is the
-//! newest claim at that position. From there on the router reads every claim.
+//! Decides which claims of a shard count (protocol rule P4). A watch reads only the end of the log,
+//! so it may take a claim for valid that does not count. A router has more information: the owner
+//! that wrote the highest marker had read no newer claim that counts up to the marker's position,
+//! so the marker's epoch is the newest claim at that position. From there on the router reads every
+//! claim itself.
 
 use twqr_order::claim_counts;
 

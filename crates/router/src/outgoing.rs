@@ -1,5 +1,5 @@
-//! Effects on their way to one partition, and the hops of those whose calls asked for them. What is
-//! measured never reaches the machine, which decides the same whether or not it is.
+//! Effects for one partition, and the hops of those whose calls asked for hops. Measured times
+//! never reach the machine, so they cannot change its decisions.
 
 use tokio::time::Instant;
 use twqr_journal::Entry;

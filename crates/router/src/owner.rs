@@ -1,7 +1,7 @@
-//! The owner of one shard that was claimed: restores it, and applies its records. It ends when it
+//! The owner of one claimed shard: restores it, and applies its records. The owner ends when it
 //! reads that its claim does not count or that a newer one counts (protocol rule P4), and after any
-//! failed append. The effects in flight may still reach the log then, and the next owner emits them
-//! again under the same identities (protocol rule P3).
+//! failed append. Its effects in flight may still reach the log afterwards; the next owner emits
+//! them again under the same identities (protocol rule P3).
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 

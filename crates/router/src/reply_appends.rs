@@ -2,10 +2,11 @@
 //! "in progress" at its deadline, and may query. So a failure is counted and reported as degraded,
 //! and stops no shard.
 //!
-//! A broadcast to the ingresses is different: an ingress that missed it would repeat an answer that
-//! is no longer valid. So a partition on which an append failed gets `RulesChanged` until it is
-//! acknowledged, after which its ingress asks the router again about every payment. The same is
-//! done once at the start, since the previous process may have ended with a failed broadcast.
+//! A broadcast to the ingresses is different: an ingress that missed it would repeat an invalid
+//! answer from its cache. So if an append to a partition failed, `RulesChanged` is sent to that
+//! partition until it is acknowledged; then its ingress asks the router again about every payment.
+//! The same is done once at the start, since the previous process may have ended with a failed
+//! broadcast.
 
 use std::{
     convert::Infallible,

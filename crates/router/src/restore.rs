@@ -1,7 +1,7 @@
 //! Restores a shard when it is taken over: first from the local store, then from the newer records
-//! of `order-states` (protocol rule P5). The end of `order-states` is asked for again after each
-//! batch. Otherwise compaction could hide an order: it deletes an old state when a newer one
-//! follows, which may be behind the first end.
+//! of `order-states` (protocol rule P5). The end of `order-states` is read again after each batch.
+//! Otherwise compaction could hide an order: it deletes an old state when a newer one follows, and
+//! that one may be behind the first end.
 
 use std::time::Duration;
 

@@ -1,10 +1,10 @@
 //! Finds out how much of `order-states` the next restore of a local store may skip.
 //!
-//! A store whose position is past our claim has everything that older owners have written or may
-//! still write: their positions are at most our claim. So only a newer owner's states must not be
-//! skipped. The end of `order-states` is asked for first, then the end of `orders`. Once every
-//! record up to there was applied and no newer claim that counts was among them, no newer owner had
-//! written anything below the first end.
+//! A store whose position is past our claim contains everything that older owners have written or
+//! may still write, since their positions are at most our claim. So only a newer owner's states
+//! must not be skipped. The end of `order-states` is read first, then the end of `orders`. Once
+//! every record up to the end of `orders` was applied and none of them was a newer claim that
+//! counts, no newer owner can have written anything below the end of `order-states`.
 
 use std::{future::Future, pin::Pin, sync::Arc};
 

@@ -1,6 +1,6 @@
 //! The local store: all orders of the owned shards, up to the last checkpoint. It is a cache of
-//! `order-states`: all of its content was acknowledged there, so the loss of a store costs only
-//! time. Where that topic is on the same disk, it only refers to the states there.
+//! `order-states`: all of its content was acknowledged in that topic, so the loss of a store costs
+//! only time. If the topic is on the same disk, the store only refers to the states in it.
 
 mod disk;
 mod known_keys;

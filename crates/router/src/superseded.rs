@@ -7,8 +7,8 @@
 //! order's newest epoch is never deleted, and the deletion of another one is never the end of the
 //! order: readers skip it.
 //!
-//! Keys that are forgotten here, by a crash or because they are too many, are found again by the
-//! next restore that reads both records.
+//! Keys that are lost here, by a crash or because there are too many, are found again by the next
+//! restore that reads both records.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,5 @@
-//! The limits of the container in which this process runs (cgroup v2): how many processors it may
-//! use, and how much memory.
+//! The limits of the container in which this process runs (cgroup v2): the number of processors and
+//! the memory that it may use.
 
 use std::{
     fs,

@@ -1,4 +1,5 @@
-//! No core dump: the memory of a process holds card tokens and keys, and a dump would keep them.
+//! Forbids core dumps: the memory of a process contains card tokens and keys, and a dump would
+//! store them.
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use tracing::error;

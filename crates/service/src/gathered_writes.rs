@@ -1,7 +1,8 @@
 //! Gathers what the tasks of one connection send at the same time into one system call. Many calls
 //! share an HTTP/2 connection, and one task writes for all of them. When several answers become
-//! ready at once, that task would run after the first of them and write it alone. So it lets the
-//! tasks that are ready run first: a busy connection writes more at once, an idle one at once.
+//! ready at once, that task would run after the first of them and write it alone. So that task
+//! first lets the other ready tasks run: a busy connection then writes several answers at once, an
+//! idle one writes immediately.
 
 use std::{
     io,

@@ -1,5 +1,5 @@
 //! The gRPC health service of a listener (`grpc.health.v1.Health`): SERVING while the process is
-//! ready, as `/readyz` says. It needs no credential, so what it may cost is bounded.
+//! ready, as `/readyz` says. It needs no credential, so its cost is bounded.
 
 use std::{
     convert::Infallible,

@@ -1,6 +1,6 @@
 //! The health of a process. Each service registers its parts, and reports for each whether it is
-//! ready, and if not, why. A part can also report that it is dead: then the process must be
-//! restarted.
+//! ready, and if not, why. A part can also report that it is dead, which means that the process
+//! must be restarted.
 
 use std::{
     collections::BTreeMap,

@@ -1,7 +1,7 @@
 //! Accepts connections, for every listener of the product. Each listener limits its open
 //! connections: a connection above the limit is closed at once. A failed accept does not end the
 //! listener. A connection that sends no request, or only a part of one, is closed after a while, so
-//! that it cannot hold a place that others need. The handshake of TLS counts in both.
+//! that it does not use up the limit. A TLS handshake counts towards both the limit and the time.
 
 use std::{future::Future, net::IpAddr, sync::Arc, time::Duration};
 

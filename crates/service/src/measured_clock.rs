@@ -1,13 +1,13 @@
-//! Measures how far the wall clock of this process is off from the clocks of the brokers, which
-//! stamp what is appended to the log.
+//! Measures how far the wall clock of this process differs from the clocks of the brokers, which
+//! stamp the records that are appended to the log.
 //!
 //! An append that was handed over, stamped and acknowledged bounds the difference: the broker's
 //! time lies between the two times of this process. A slow append only makes the bounds wider, so a
-//! slow or silent broker never makes a clock count as wrong. Of the newest measurements the median
-//! bounds count, so one broker with a wrong clock does not either.
+//! slow or silent broker never makes a clock count as wrong. The median bounds of the newest
+//! measurements count, so one broker with a wrong clock does not distort the result either.
 //!
-//! Between two measurements the monotonic clock tells whether the wall clock was set, so a step is
-//! noticed at the next look at the clock.
+//! Between two measurements the monotonic clock shows whether the wall clock was set, so a step is
+//! noticed the next time that the clock is read.
 
 use std::{
     collections::VecDeque,

@@ -1,6 +1,6 @@
 //! The sockets of a process's listeners. A process binds all of them before it connects to
-//! anything: an outgoing connection may take any free port. It listens once it serves. Until then
-//! callers are refused, so that they try another process instead of waiting.
+//! anything: an outgoing connection may take any free port. It starts to listen once it can serve.
+//! Until then connections are refused, so that callers try another process instead of waiting.
 
 use std::{
     io,

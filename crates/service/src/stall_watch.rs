@@ -1,5 +1,5 @@
 //! Detects a consumer that stalls: its input grows, but it applies nothing. A stalled consumer
-//! first turns unready. Then it is ended, so that its owner starts it again. After several restarts
+//! first becomes unready. Then it is ended, and its owner starts it again. After several restarts
 //! without progress its part is reported as dead, which means that the process must be restarted.
 
 use std::{

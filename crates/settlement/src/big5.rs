@@ -1,6 +1,6 @@
-//! Big5 as Windows reads it, code page 950. The Big5 of the Web has the Hong Kong extensions, and
-//! kana where code page 950 has other letters or none: what it writes there, Windows would read as
-//! another text. So only what both agree about is written.
+//! Big5 as in Windows' code page 950. The Big5 of the Web (WHATWG) has the Hong Kong extensions,
+//! and has kana where code page 950 has other letters or none, so Windows would read them as
+//! another text. So this encoder writes only characters for which both have the same code.
 
 use encoding_rs::BIG5;
 

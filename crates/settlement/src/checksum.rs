@@ -1,4 +1,4 @@
-//! The checksum at the end of each file, ours and the counterparties'.
+//! The checksum at the end of each accounting file and of each counterparty's file.
 
 use sha2::{Digest, Sha256};
 

@@ -1,4 +1,4 @@
-//! Reconciles a business day: matches the movements that we settled with those in the
+//! Reconciles a business day: matches the movements that twqr settled with those in the
 //! counterparties' files.
 
 mod report;

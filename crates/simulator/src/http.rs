@@ -1,5 +1,5 @@
-//! The same wallet and issuers behind an HTTP form of their own: what a bank's system may look like
-//! that knows nothing of `twqr.backend.v1`. The reference adapter (`proto/adapters/http-json`) is
+//! The same wallet and issuers behind an HTTP API of their own, as an example of a bank's system
+//! that does not use `twqr.backend.v1`. The reference adapter (`proto/adapters/http-json`) is
 //! tested with it. A call is a POST with a JSON object; amounts are texts with two decimals.
 //!
 //! | path | fields |

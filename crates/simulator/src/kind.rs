@@ -1,4 +1,5 @@
-//! What an issuer does with a call that arrives late, and with a number that it has seen before.
+//! The kinds of issuers: how each handles a call that arrives late, and a number that it has seen
+//! before.
 
 use std::{fmt, str::FromStr};
 

@@ -1,5 +1,5 @@
-//! Sends spans to the collector in batches. A batch that it does not take is dropped and counted:
-//! a trace is never worth waiting for.
+//! Sends spans to the collector in batches. A batch that the collector does not accept is dropped
+//! and counted: no payment waits for a trace.
 
 use std::{collections::BTreeMap, time::Duration};
 

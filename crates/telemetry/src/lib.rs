@@ -1,10 +1,10 @@
 //! Traces: which calls are traced, the spans of one process, and their export by OTLP. A process
-//! has one [`Tracer`], as it has one recorder of metrics. Without it nothing is measured, and no
-//! record carries a trace.
+//! has one [`Tracer`], as it has one recorder of metrics. Without it, no hops are measured for
+//! traces, and no record contains a trace context.
 //!
 //! A span is made once what it describes has ended, from times that were measured anyway, and is
-//! handed over without waiting: if the collector is slow or gone, spans are dropped and counted,
-//! and no payment waits.
+//! handed over without waiting: if the collector is slow or does not answer, spans are dropped and
+//! counted, and no payment waits.
 
 mod exporter;
 mod span;

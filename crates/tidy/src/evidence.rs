@@ -1,4 +1,4 @@
-//! Finds what a row of a security table names as evidence: tests, commands and documents.
+//! Finds the evidence that a row of a security table names: tests, commands and documents.
 
 use std::collections::{BTreeMap, BTreeSet};
 

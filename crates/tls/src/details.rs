@@ -1,4 +1,4 @@
-//! What a certificate says: the names of its owner, and when it is valid.
+//! The fields of a certificate that are used: the names of its owner, and its validity.
 
 use std::time::SystemTime;
 

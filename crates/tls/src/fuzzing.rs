@@ -1,5 +1,5 @@
-//! What the fuzz target plays: the files that a configuration names, and a certificate as a caller
-//! shows it.
+//! The entry point of the fuzz target: the files that a configuration names, and a certificate as a
+//! caller shows it.
 
 use std::path::PathBuf;
 

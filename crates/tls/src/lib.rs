@@ -1,6 +1,6 @@
 //! TLS of listeners and of clients: the certificates in the files of the configuration, their
-//! reload, what a verified peer's certificate says, and connections with and without TLS. Versions
-//! 1.2 and 1.3 are spoken, and no data is sent before the handshake has ended (no early data).
+//! reload, what a verified peer's certificate says, and connections with and without TLS. The
+//! versions are 1.2 and 1.3, and no data is sent before the handshake has ended (no early data).
 
 mod client;
 mod details;

@@ -1,4 +1,4 @@
-//! What the certificate of a caller says about it.
+//! The identity that a caller's certificate proves.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
 //! The alarms of orders in progress: the time at which a due record must be written for each order.
-//! Each issuer has its own queue of alarms, and its budget says how many ring per second. This
+//! Each issuer has its own queue of alarms, and its budget limits how many fire per second. This
 //! module reads no clock; the caller passes the time.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -20,7 +20,7 @@ pub(crate) struct Alarms {
     orders: HashMap<OrderKey, Alarm>,
     /// The queues by issuer. Orders without an issuer share one.
     queues: BTreeMap<Option<Issuer>, Queue>,
-    /// How many of the orders need a person.
+    /// How many of the orders need an operator.
     attention: usize,
 }
 
@@ -89,7 +89,7 @@ impl Alarms {
         }
     }
 
-    /// The number of orders in progress that need a person.
+    /// The number of orders in progress that need an operator.
     pub(crate) fn attention(&self) -> usize {
         self.attention
     }

@@ -1,6 +1,6 @@
 //! The budgets of due records: how many the tracker writes per second for each issuer, over all
 //! shards. Each due record leads to an inquiry, and to two more records, so a backlog of unresolved
-//! orders must not decide how many there are.
+//! orders must not determine their number.
 
 use std::{
     collections::HashMap,

@@ -1,6 +1,6 @@
 //! The directory of merchants, as read from `order-states`: the content of each entry on the shard
 //! that decides, and the version that each shard has. The followers update it. The operators' API
-//! answers from it, and waits here for the decisions on changes.
+//! answers from it, and waits on it for the decisions on changes.
 
 use std::{
     collections::BTreeMap,

@@ -1,6 +1,6 @@
 //! Hands the states that a follower has read to the writer of the read model, so that each state is
-//! decoded once. The follower never waits for the writer: while the feed is full it drops what it
-//! reads, and the writer reads the gap from the log.
+//! decoded once. The follower never waits for the writer: while the feed is full it drops the
+//! states that it reads, and the writer reads the gap from the log.
 
 use std::{
     collections::VecDeque,

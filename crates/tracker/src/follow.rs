@@ -1,7 +1,7 @@
 //! Follows one shard of `order-states`: sets an alarm for each order in progress, writes a due
-//! record when it rings, and feeds the writer of the read model. Only the start and a filter of
-//! outdated states use the read model, and both do without it while it fails: a full disk under the
-//! read model must not stop inquiries.
+//! record when the alarm fires, and feeds the writer of the read model. Only the start and a filter
+//! of outdated states use the read model, and both work without it while it fails: a full disk of
+//! the read model must not stop inquiries.
 
 use std::{
     collections::{HashMap, HashSet},

@@ -2,7 +2,7 @@
 //! it. When an order in progress is due for its next check, the tracker writes a due record for it.
 //!
 //! The tracker decides nothing about an order. The router ignores a due record that is early or no
-//! longer needed, and takes a change of the policy only if its version is the next one.
+//! longer needed, and applies a change of the policy only if its version is the next one.
 
 mod alarms;
 mod budgets;
@@ -71,7 +71,7 @@ const OPEN_PAUSE_MS_MAX: u64 = 5_000;
 
 /// Follows every shard and serves the operators' API on the socket until `context.shutdown` fires.
 /// A damaged read model is an error. While it cannot be opened for another reason, such as a full
-/// disk, alarms ring without it, and the operators' API is served later.
+/// disk, alarms work without it, and the operators' API is served later.
 pub async fn run(
     socket: BoundSocket,
     settings: Settings,

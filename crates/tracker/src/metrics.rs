@@ -194,7 +194,7 @@ impl Gauges {
         }
     }
 
-    /// Shows how many orders need a person, and how many records the read model lacks.
+    /// Shows how many orders need an operator, and how many records the read model lacks.
     pub(crate) fn set(&self, attention: usize, unwritten: u64) {
         self.attention.set(attention as f64);
         self.unwritten.set(unwritten as f64);

@@ -1,7 +1,7 @@
 //! Writes one shard of `order-states` into the read model. It takes states from the follower's
-//! feed, and reads from the log what the feed no longer has. After a failure it starts again with a
-//! growing pause, from the offset that the read model has stored. A failing read model is reported
-//! as degraded, and stops neither the process nor the alarms.
+//! feed, and reads states that the feed has dropped from the log. After a failure it starts again
+//! with a growing pause, from the offset that the read model has stored. A failing read model is
+//! reported as degraded, and stops neither the process nor the alarms.
 
 use std::{
     collections::{HashMap, HashSet},

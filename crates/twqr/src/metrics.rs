@@ -1,5 +1,5 @@
-//! Everything that `/metrics` shows: what the services count, and what is read when it is asked
-//! for, such as the process' memory. `twqr metrics` prints the table of all metrics, which is
+//! Everything that `/metrics` shows: the metrics of the services, and values that are read at each
+//! request, such as the process' memory. `twqr metrics` prints the table of all metrics, which is
 //! `deploy/metrics.md`.
 
 mod process;

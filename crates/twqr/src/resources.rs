@@ -1,5 +1,5 @@
-//! What a process takes of its machine or container: threads and memory. Both follow the
-//! container's limits unless they are configured, and the process says what it took.
+//! The threads and the memory that a process uses. Both follow the container's limits unless they
+//! are configured, and the process logs them.
 
 use std::num::NonZeroU32;
 

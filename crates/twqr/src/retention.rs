@@ -1,4 +1,4 @@
-//! Which records of the embedded journal are not needed any more. `orders` is needed from the
+//! Finds the records of the embedded journal that are no longer needed. `orders` is needed from the
 //! newest checkpoint on, for restores, and for a configured time, for replays of the policy. A task
 //! is needed until its worker has finished it. On Kafka the brokers delete records by their age.
 

@@ -1,6 +1,6 @@
 //! Starts and stops the services of one process. A service starts after the services that it calls,
-//! and stops before them. When the process is asked to stop, it is unready at once; then it refuses
-//! new calls, finishes those in flight, lets others take over what it holds, and ends.
+//! and stops before them. When the process is asked to stop, it becomes unready at once; then it
+//! refuses new calls, finishes those in flight, lets others take over its partitions, and ends.
 
 mod card_keys;
 mod journal;

@@ -1,9 +1,10 @@
-//! The cut-offs that were in force over time. Accounting files take the bounds of a business day
-//! from here, so that days never overlap or leave a gap when the cut-off changes.
+//! The cut-offs that were in force over time. The bounds of a business day in accounting files are
+//! computed here, so that days never overlap or leave a gap when the cut-off changes.
 //!
 //! A day ends by the cut-off that was in force at 00:00 (Asia/Taipei) of its date, and begins where
 //! the day before ends. No cut-off lets a day end before noon of its date. So a day's end is fixed
-//! twelve hours before it comes, and a later change, also one that lands late, leaves it alone.
+//! twelve hours in advance, and a later change of the cut-off, also one that lands late, does not
+//! move it.
 
 use crate::{BusinessDay, CutOff, UnixMs};
 

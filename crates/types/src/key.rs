@@ -1,4 +1,4 @@
-//! The identity of an order, and the shard that the order lives on.
+//! The key that identifies an order, and the shard of the order.
 
 use std::{fmt, num::NonZeroU16};
 

@@ -1,7 +1,7 @@
 //! The domain values of the POS document. Each is parsed and checked against its limits once, where
 //! it enters the system, so no other code checks it again.
 //!
-//! Nothing here reads a clock, a file or a socket.
+//! This crate reads no clock, file or socket.
 
 mod alphabet;
 mod business_day;

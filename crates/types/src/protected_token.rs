@@ -1,9 +1,9 @@
-//! A card token as records carry it from protocol version 3 on: without a key it can neither be
-//! read nor guessed. It has three parts, each for one use:
+//! What records contain instead of a card token from protocol version 3 on: without a key, the
+//! token can be neither read nor guessed from it. It has three parts, each for one use:
 //!
 //! - the shape decides the route (policy), and is no credential;
 //! - the MACs are compared with those of repeats and cancels;
-//! - the sealed token is opened by the worker that sends the charge.
+//! - the sealed (encrypted) token is decrypted by the worker that sends the charge.
 
 use std::fmt;
 

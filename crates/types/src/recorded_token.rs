@@ -1,5 +1,5 @@
-//! The card token in a record, and what a payment keeps of it. Both have two forms: the protected
-//! one, and the one that builds before protocol version 3 wrote, which stays readable.
+//! The card token in a record, and the part of it that a payment stores. Both have two forms: the
+//! protected form, and the form before protocol version 3, which stays readable.
 
 use crate::{
     Alphabet, CardToken, CardTokenDigest, OrderKey, ProtectedToken, SealedToken, TokenMac, protected_token::differ,

@@ -1,4 +1,4 @@
-//! TradeNo: our number for an order.
+//! TradeNo: the number that twqr gives to an order.
 //!
 //! It contains the shard and the offset of the record that created the order, so that the order is
 //! found without a lookup. It also contains the time, so that a new log never repeats the numbers

@@ -1,5 +1,5 @@
-//! The hops of a call, and the text in which an answer carries them: where the time between the
-//! call's arrival at the ingress and its answer went.
+//! The hops of a call, which divide the time from its arrival at the ingress to its answer, and the
+//! text form of the hops in an answer.
 
 use std::{fmt, str::FromStr};
 

@@ -1,5 +1,6 @@
 //! The trace context of a record (W3C Trace Context): the trace that the record belongs to, and the
-//! span that caused it. It travels with the hops beside a record and decides nothing.
+//! span that caused it. It is stored in a record together with the hops, and no decision depends on
+//! it.
 
 use std::fmt;
 

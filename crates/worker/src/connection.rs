@@ -1,17 +1,17 @@
-//! A connection to a backend that makes the window true: nothing that is handed to it arrives much
-//! later than its `send_by` (protocol rule P6), whether the network, the backend or this process
-//! stands still, or the process dies. So the window of every issuer must be longer than
+//! A connection to a backend that enforces the window: no movement that is handed to it arrives
+//! much later than its `send_by` (protocol rule P6), even if the network, the backend or this
+//! process stalls, or the process dies. So the window of every issuer must be longer than
 //! [`HELD_BACK_MS_MAX`].
 //!
-//! - A dead process: its kernel discards what it has not delivered, since the socket is closed
-//!   abortively (`socket`).
-//! - A stopped process, or a network that stands still: the kernel gives up after
+//! - A dead process: the kernel discards undelivered data, since the socket is closed abortively
+//!   (`socket`).
+//! - A stopped process, or a stalled network: the kernel closes the connection after
 //!   `TCP_USER_TIMEOUT` (`socket`).
 //! - Bytes in this process, such as those behind a flow-control window of 0: the time is checked
-//!   again where they are written to the socket (`guarded_io`, by the rules in `delivery`). That
-//!   includes what TLS has encrypted and still keeps.
-//! - A backend that reads so slowly that the kernel never gives up: pings confirm what was
-//!   delivered, and each transfer must be confirmed in time (`delivery`). An answered ping also
+//!   again when they are written to the socket (`guarded_io`, by the rules in `delivery`). That
+//!   includes data that TLS has encrypted but not written.
+//! - A backend that reads so slowly that the kernel never closes the connection: pings confirm the
+//!   delivery, and each transfer must be confirmed in time (`delivery`). An answered ping also
 //!   shows that the connection is alive.
 
 mod addresses;

@@ -1,5 +1,5 @@
 //! Decides which claim a task belongs to: only the worker of that claim may send the task (protocol
-//! rule P4). It only keeps account of claims and releases, without I/O.
+//! rule P4). It depends only on claims and releases, without I/O.
 //!
 //! A claim counts if it replaces none, or replaces the newest claim before it that counts. A
 //! release counts only if it names the newest claim before it that counts. A task belongs to the

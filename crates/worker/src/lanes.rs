@@ -1,7 +1,7 @@
-//! Bounds the calls to each issuer, so that a slow issuer delays no other. A lane has a bound on
-//! its calls in flight, a bounded queue in front of it, a circuit breaker, and a budget of
-//! inquiries. The limits come with each task, from the policy that decided it, so that a change of
-//! the policy takes effect without a restart. The partitions of a worker share its lanes.
+//! Limits the calls to each issuer, so that a slow issuer delays no other. Each issuer has a lane:
+//! a limit on its calls in flight, a bounded queue, a circuit breaker, and a budget of inquiries.
+//! The limits come with each task, from the policy that decided it, so that a change of the policy
+//! takes effect without a restart. The partitions of a worker share its lanes.
 
 use std::{
     collections::BTreeMap,

@@ -1,7 +1,7 @@
 //! The workers: they read tasks from the task partitions that they hold, call the wallet or FISC,
 //! and write the outcomes to `orders`. A task that moves money is sent at most once, by the worker
-//! that held the partition when the task was written; otherwise its outcome is inquired about, or
-//! the task is sent again if the policy calls its issuer idempotent (protocol rule P6).
+//! that held the partition when the task was written; otherwise the worker inquires about its
+//! outcome, or sends the task again if the policy calls its issuer idempotent (protocol rule P6).
 //!
 //! There are two configurations of one engine: [`Settings::wallet`] and [`Settings::fisc`].
 

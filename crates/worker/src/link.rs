@@ -1,7 +1,7 @@
 //! Keeps the connection of one partition to its backend: one stream carries many calls, and a new
-//! one is opened when it breaks, or when the backend answers nothing on it. The clock is checked
-//! when the transport takes a transfer: one whose `send_by` has passed is dropped there and
-//! reported as not sent (protocol rule P6).
+//! stream is opened when it breaks, or when the backend answers no call on it. The clock is checked
+//! when the transport accepts a transfer: a transfer whose `send_by` has passed is dropped there
+//! and reported as not sent (protocol rule P6).
 
 use std::{
     sync::{Arc, Mutex, PoisonError},

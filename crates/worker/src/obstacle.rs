@@ -1,4 +1,4 @@
-//! Why a call is not made now.
+//! The reasons why a call is not made at present.
 
 /// Why a transfer is not sent, or an inquiry not made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,5 @@
-//! Finds out, before a worker without card keys claims a partition, whether the tasks there need
-//! them: then it leaves the partition to workers that have keys.
+//! Checks, before a worker without card keys claims a partition, whether the tasks there need keys.
+//! If they do, the worker leaves the partition to workers with keys.
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! Measures how long a shard takes to decide a record, while calls of it are undecided: a probe is
 //! appended behind them and answered by the router as it reads it. So the delay contains the
-//! append, the router's queue and the way back, and nothing of an issuer.
+//! append, the router's queue and the way back, but no time of an issuer.
 
 use std::{sync::Arc, time::Duration};
 

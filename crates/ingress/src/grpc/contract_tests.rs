@@ -1,6 +1,6 @@
 //! The annotations of the public contract say what an ingress refuses. For each field of each
-//! request, values on both sides of every limit are judged twice: by the annotations, as
-//! Protovalidate reads them, and by the checks of the ingress. Both must agree.
+//! request, values on both sides of every limit are checked twice: by the annotations, as
+//! Protovalidate reads them, and by the ingress. Both must agree.
 
 mod verdicts;
 

@@ -1,6 +1,6 @@
 //! What happens to a gRPC call before and after its handler. A request that cannot be decoded never
 //! reaches the handler: it is refused with the code that the public API lists, and counted, and so
-//! is a call whose caller leaves before the answer. The hops of a call are added to its answer
+//! is a call that the caller cancels before the answer. The hops of a call are added to its answer
 //! here, as trailing metadata.
 
 use std::{

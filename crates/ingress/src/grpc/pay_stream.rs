@@ -1,10 +1,10 @@
-//! PayStream: payments of one caller over one stream. Each payment takes the way of a Pay; only
-//! the HTTP/2 work is shared between them. One task drives all payments of a stream, so none needs
-//! a task of its own, and answers that are ready together leave in one frame.
+//! PayStream: payments of one caller over one stream. Each payment is handled like a Pay; they
+//! share only the HTTP/2 work. One task serves all payments of a stream, so none needs its own
+//! task, and answers that are ready at the same time are sent in one frame.
 //!
-//! The channel of answers bounds what waits: a request is read only once its answer has a place
-//! there, which it keeps until the answer is handed to the connection. A caller that does not read
-//! its answers therefore stops being read itself.
+//! The capacity of the answer channel limits the waiting payments: a request is read only once a
+//! slot is reserved for its answer, and the slot is freed when the answer is handed to the
+//! connection. So the requests of a caller that does not read its answers are not read either.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,7 +1,6 @@
-//! The spans of a call that has ended. A sampled call has spans of each process on its way; those
-//! of the ingress are made here. Of any other call that was slow or failed, the spans of all
-//! processes are made here, from its hops: each process has measured its part, but exported
-//! nothing.
+//! The spans of a call that has ended. Each process makes the spans of a sampled call; those of the
+//! ingress are made here. For a call that was slow or failed but not sampled, the spans of all
+//! processes are made here from its hops: each process has measured its part, but exported no span.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! What the fuzz targets play: a request of the POS HTTP form, from its bytes to the request's
-//! fields, with both kinds of signatures.
+//! The entry points of the fuzz targets: a request of the POS HTTP form, from its bytes to the
+//! request's fields, with both kinds of signatures.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use twqr_types::{KeyName, PayForm, QueryForm, RefundForm, SignatureForm, UnixMs};

@@ -1,6 +1,5 @@
-//! A request of the POS HTTP form: its fields are taken out of the JSON, each by its name in the
-//! POS document. A field that is absent or null counts as empty; one of another JSON type is a
-//! fault.
+//! A request of the POS HTTP form: reads its fields from the JSON, each by its name in the POS
+//! document. A field that is absent or null counts as empty; one of another JSON type is a fault.
 
 use twqr_types::{
     GatewayTradeNo, MerchantId, MerchantTradeNo, OrderKey, PosId, RawPay, RawQuery, RawRefund, SendTime, StoreId,

@@ -1,6 +1,6 @@
 //! HTTP message signatures (RFC 9421) of requests, with the digest of the body (RFC 9530). A
-//! signature covers method, path and body, is young, and has a nonce of its own, which the machine
-//! claims in the log (`order/src/nonce.rs`).
+//! signature covers method, path and body, must be recent, and has a unique nonce, which the
+//! machine claims in the log (`order/src/nonce.rs`).
 
 use aws_lc_rs::digest::{SHA256, SHA512, digest};
 use sfv::{Dictionary, InnerList, ListEntry, Parser};

@@ -1,4 +1,4 @@
-//! How often a shard is asked whether it knows nonces.
+//! How often an ingress asks a shard whether its protocol version supports nonces.
 
 use std::num::NonZeroU16;
 

@@ -1,5 +1,5 @@
-//! What to do about a problem with the brokers, by what the client library says of it. The library
-//! names the broker and the failure, but not where this project configures what is wrong.
+//! What to do about a problem with the brokers, by the message of the client library. The library
+//! names the broker and the failure, but not the configuration key of this project that is wrong.
 
 /// Words of the library, and what to do about what they report.
 const KNOWN: [(&str, &str); 5] = [

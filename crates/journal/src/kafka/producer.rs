@@ -1,9 +1,10 @@
-//! Appends records, in one of two ways that look the same from outside. Both are idempotent: what
-//! they send again, a broker writes once.
+//! Appends records, with one of two producers that behave alike. Both are idempotent: a broker
+//! writes a message once, even if it is sent again.
 //!
-//! `direct.rs` puts what waits for all partitions of a broker into one request. The client library
-//! (`library.rs`) puts one partition into a request, which costs several times the CPU of both
-//! sides; it serves connections that are configured by its own properties, such as TLS and SASL.
+//! `direct.rs` sends the waiting messages of all partitions of a broker in one request. The client
+//! library (`library.rs`) sends one request for each partition, which costs several times the CPU
+//! time on both sides; it is used if properties of the library are configured, such as TLS and
+//! SASL.
 
 mod delivery;
 mod direct;

@@ -3,8 +3,8 @@
 //! An instance that wants a partition writes a probe into it and reads it for a while: a living
 //! holder responds, and silence means that the partition is free. If a paused holder does not
 //! respond in time, two instances hold the same partition. Then each also reads the replies of the
-//! other and ignores them, because it has no pending call for them: that costs reads but loses no
-//! answer.
+//! other and ignores them, because it has no pending call for them. That costs additional reads but
+//! loses no answer.
 
 use std::{
     collections::BTreeSet,

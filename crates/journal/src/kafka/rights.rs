@@ -1,6 +1,6 @@
-//! What each program may do at the brokers. This is the one table of rights: `twqr topics acls`
-//! prints it as access control lists for a cluster, and as the file from which the chart makes its
-//! users; tests compare what the brokers and the chart make of it.
+//! The rights of each program at the brokers, in one table. `twqr topics acls` prints it as access
+//! control lists for a cluster, and as the file from which the chart creates its users; tests
+//! compare the table with the behaviour of brokers and with the chart.
 
 use super::{READERS, owners};
 use crate::{Group, Topic};

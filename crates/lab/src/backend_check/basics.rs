@@ -1,5 +1,5 @@
-//! What every adapter must keep: inquiries answer as the calls did, refunds stay within the charge,
-//! and reversing twice is the same as once.
+//! The rules for every adapter: inquiries answer as the calls did, refunds stay within the charge,
+//! and a second reversal has no further effect.
 
 use anyhow::bail;
 use twqr_types::{Carrier, masked_card_no};

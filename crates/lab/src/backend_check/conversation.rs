@@ -1,5 +1,5 @@
 //! One stream to the adapter, with everything that it answered. Messages are sent as bytes, so that
-//! the check can also send what this build's messages cannot say.
+//! the check can also send messages that this build's types cannot express.
 
 use std::{collections::BTreeMap, time::Duration};
 

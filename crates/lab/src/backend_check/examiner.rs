@@ -1,5 +1,5 @@
-//! Makes the test calls and settles them as a worker would: an answer that tells nothing is
-//! followed by inquiries, until the result is known or the window is over.
+//! Makes the test calls and resolves them as a worker would: after an answer that decides nothing
+//! it inquires until the result is known or the window is over.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -1,4 +1,4 @@
-//! What a call came to, as a worker would judge its answer.
+//! The outcome of a call, as a worker would derive it from the answer.
 
 use std::fmt;
 

@@ -1,7 +1,7 @@
 //! The floor of the benchmark on Kafka: a bare relay of a payment's hops and bytes on the client
-//! library alone. It shares no code with the product's journal, so it does not share its faults.
-//! It decides nothing, waits for nothing but the broker, and uses the settings that were measured
-//! as the best for the rate.
+//! library alone. It shares no code with the product's journal, so it does not share its faults. It
+//! makes no decisions, waits only for the broker, and uses the settings that gave the highest rate
+//! in measurements.
 
 use std::{
     sync::{

@@ -1,7 +1,7 @@
-//! `twqr-lab bench orders`: what a payment costs while few or many orders are held, and how soon
-//! such a system is ready again. One system for each number of orders runs during the whole
-//! benchmark, and they take turns under the same load, so that a drift of the machine meets all of
-//! them.
+//! `twqr-lab bench orders`: measures the cost of a payment in systems that hold few or many orders,
+//! and how soon such a system is ready after a restart. One system for each number of orders runs
+//! during the whole benchmark, and they take turns under the same load, so that a drift of the
+//! machine affects all of them.
 
 use std::{
     path::{Path, PathBuf},

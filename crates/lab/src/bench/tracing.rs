@@ -1,6 +1,6 @@
-//! `twqr-lab bench tracing`: what traces cost in CPU time. Systems without traces, with a share and
-//! with all calls traced run side by side and take turns under the same load, so that each figure
-//! is compared with one of the same time.
+//! `twqr-lab bench tracing`: measures the CPU time that traces cost. Systems without traces, with a
+//! share and with all calls traced run side by side and take turns under the same load, so that
+//! each figure is compared with one of the same time.
 
 mod collector;
 

@@ -1,7 +1,8 @@
 //! `twqr-lab chaos older`: upgrades a system of an older build under load. It replaces process by
 //! process, rolls back, and raises the protocol version; then the older build must refuse its
-//! shards. At the end, every answer is audited, whichever build gave it. In short form (`--short`),
-//! one process of each service is replaced at the same time, and none goes back by itself.
+//! shards. At the end, every answer of both builds is audited. In short form (`--short`), one
+//! process of each service is replaced at the same time, and no single process is rolled back
+//! during the upgrade.
 
 use std::{collections::BTreeMap, process::ExitCode, time::Duration};
 

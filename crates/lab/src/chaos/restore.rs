@@ -1,7 +1,8 @@
 //! `twqr-lab chaos restore`: copies the topics of a running system in the order of the runbook, and
 //! restores them in three ways. Older `order-states` under the present `orders` must cost nothing.
-//! Older `orders` under newer `order-states` must be refused by name. When everything is older, the
-//! payments since are lost, but no order may contradict the ledger of the issuers.
+//! Older `orders` under newer `order-states` must be refused by name. When all topics are older,
+//! the payments made since the copies are lost, but no order may contradict the ledger of the
+//! issuers.
 //!
 //! The copies are made of the folders of the development broker, which keep offsets.
 

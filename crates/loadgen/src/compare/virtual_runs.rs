@@ -1,5 +1,6 @@
 //! Runs in virtual time: the schedule, the records, the summary and its figures are those of a real
-//! run; only the system and the machine's noise are drawn. A run of seconds takes milliseconds.
+//! run; only the system and the machine's noise are simulated at random. A run of seconds takes
+//! milliseconds.
 
 use std::time::{Duration, SystemTime};
 

@@ -1,4 +1,4 @@
-//! What is recorded of one call: small, so that a run of millions of calls fits into memory.
+//! The record of one call, which is small so that a run of millions of calls fits into memory.
 
 use tonic::Code;
 

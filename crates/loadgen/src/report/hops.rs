@@ -1,5 +1,5 @@
-//! Where the time of a payment went. The answers to calls that asked for their hops say it. If no
-//! answer has hops, the time is split at the moment of the charge in the simulator's ledger, in
+//! Divides the time of payments into their hops, from the answers to calls that asked for them. If
+//! no answer has hops, the time is split at the moment of the charge in the simulator's ledger, in
 //! whole ms, which needs the simulator on a synchronous clock.
 
 use hdrhistogram::Histogram;

@@ -1,5 +1,5 @@
-//! How a run went while it was busiest: the figures of the segment with the highest rate, and how
-//! soon everything was as before after it.
+//! The figures of the segment of a run with the highest rate, and how soon latencies were as before
+//! after it.
 
 use std::collections::HashMap;
 

@@ -1,5 +1,5 @@
-//! Whether a run's figures may be believed at all. This is the first line of every report. An
-//! invalid run has an exit code of its own, whatever its figures are.
+//! Decides whether the figures of a run are valid; the verdict is the first line of every report.
+//! An invalid run has its own exit code, independent of its figures.
 
 use serde::Serialize;
 

@@ -1,6 +1,6 @@
-//! Collects the steps from one state of the payment model, and brings states that differ only in
-//! what cannot matter into one form: which of two equal processes is which, and what nobody will
-//! read again.
+//! Collects the steps from one state of the payment model, and normalises states that differ only
+//! in irrelevant details: the order of two equal processes, and records that no process will read
+//! again.
 
 use super::{
     claims::{PartitionView, TaskRecord},

@@ -1,5 +1,5 @@
-//! What must hold in every state of the payment model: the invariants I1 to I6 as far as they are
-//! visible here. The true state of the order is the machine's state after the whole log.
+//! What must hold in every state of the payment model: the invariants I1 to I6 as far as the model
+//! contains them. The true state of the order is the machine's state after the whole log.
 
 use super::{
     machine::{OrderState, Phase, Policy, Record, ReversalPhase, Subject, TaskResult, apply, told},

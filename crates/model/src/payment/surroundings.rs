@@ -1,5 +1,5 @@
-//! What happens around routers and workers: callers, changes of the policy, the clock, the issuer,
-//! and the tracker that wakes orders.
+//! The steps outside routers and workers: callers, changes of the policy, the clock, the issuer,
+//! and the tracker that appends due records.
 
 use super::{
     machine::{OrderState, Phase, Record, TaskKind, TaskResult},

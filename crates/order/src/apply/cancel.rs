@@ -1,8 +1,8 @@
 //! Cancel: a caller wants to reverse a payment.
 //!
 //! The request must have the payment's own fields. The cancel waits until charge and refunds are
-//! final, and then reverses what is left. A repeat of the request is answered with the present
-//! state; after the issuer's refusal it starts another attempt.
+//! final, and then reverses the remaining amount. A repeat of the request is answered with the
+//! present state; after the issuer's refusal it starts another attempt.
 
 use twqr_types::{Field, Issuer, PayForm, Remark, UnRedeem};
 

@@ -1,4 +1,4 @@
-//! The check of a policy: everything that is wrong with it is listed at once.
+//! The check of a policy: it lists all faults at once.
 
 use std::collections::BTreeSet;
 

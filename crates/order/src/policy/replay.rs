@@ -1,5 +1,5 @@
-//! A preview: what another policy would have decided about the payments in a shard's log. It calls
-//! the same function as the machine, once with each policy.
+//! A preview: how another policy would have routed the payments in a shard's log. It calls the same
+//! function as the machine, once with each policy.
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 

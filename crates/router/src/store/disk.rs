@@ -1,5 +1,5 @@
-//! The local store on disk, in fjall. Writes are never synced: what a crash of the machine loses is
-//! read again from `order-states`.
+//! The local store on disk, in fjall. Writes are never synced: states that are lost in a crash of
+//! the machine are read again from `order-states`.
 
 use std::{
     array,

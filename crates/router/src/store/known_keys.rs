@@ -1,6 +1,6 @@
-//! Remembers in little memory which orders the store of a shard has. So a new order is known to be
-//! new without a read, which would run on another thread because it may wait for the disk. The
-//! memory is a Bloom filter: it tells that a key is surely absent, or that it may be there.
+//! A Bloom filter of the orders in the store of a shard: it tells that a key is certainly absent,
+//! or that it may be present. So a new order is recognised without a read of the store, which would
+//! run on another thread because it may wait for the disk.
 
 use std::hash::{BuildHasher, RandomState};
 

@@ -1,11 +1,11 @@
 //! A local store for a journal on the same disk that finds entries by their key. It keeps no second
-//! copy of a state: only by which epoch it was written, and its position. So it knows under which
-//! key the state is in `order-states`, and reads it from there.
+//! copy of a state, but only the state's epoch and position. These give the key of the state in
+//! `order-states`, from which it is read.
 //!
 //! A reference is stored once the state is acknowledged, and the key's newest entry is never
 //! removed by compaction. An owner deletes the key of an older epoch only after its store refers to
 //! a newer one. So a reference without a state means that `order-states` has lost records, and is
-//! an error: the order would otherwise be taken for a new one.
+//! an error; otherwise the order would count as new.
 
 use std::{path::Path, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! Where a path leads: to an item and the file that defines it, to a module, or out of the crate.
+//! Resolves a path: to an item and the file that defines it, to a module, or out of the crate.
 
 use super::{modules::Modules, references::Reference};
 

@@ -1,5 +1,5 @@
-//! A read model whose file is opened when it can be. Until then every call fails, so that alarms
-//! can do without it: a full disk must not stop them at the start either.
+//! A read model whose file is opened as soon as possible. Until then every call fails, and alarms
+//! work without it: a full disk must not stop them at the start either.
 
 use std::{collections::HashSet, path::PathBuf, sync::Arc};
 

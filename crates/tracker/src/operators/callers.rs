@@ -1,6 +1,6 @@
 //! `ListCallers` and `ChangeCaller`. A change of a caller is a record in the topic `callers`, which
-//! every process takes if its version is above the newest. The tracker reads it back as all others
-//! do.
+//! every process applies if its version is above the newest. The tracker reads it back like all
+//! other processes.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 

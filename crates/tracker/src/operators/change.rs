@@ -1,5 +1,5 @@
-//! What changes of the policy, of the directory of merchants and of callers have in common: who,
-//! why and when, how they are written, and how their faults are reported.
+//! Shared by changes of the policy, of the directory of merchants and of callers: who, why and
+//! when, the append, and the report of faults.
 
 use std::{
     collections::HashMap,

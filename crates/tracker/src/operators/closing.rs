@@ -1,8 +1,8 @@
 //! Closes the books of every shard up to a time, so that accounting files up to it are final.
 //!
-//! Nothing tells when the last record about a day lands: clocks differ, and an append may wait for
-//! minutes. So a record in each shard decides it. What lands behind it counts later
-//! ([`twqr_order::Closings`]), and what landed before it is in the read model once the shard's
+//! No clock can tell when the last record about a day has landed: clocks differ, and an append may
+//! wait for minutes. So a record in each shard closes the day. Movements behind it count later
+//! ([`twqr_order::Closings`]), and movements before it are in the read model once the shard's
 //! marker has passed it.
 
 use tonic::Status;

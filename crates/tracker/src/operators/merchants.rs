@@ -1,5 +1,5 @@
 //! `ListMerchants`, `GetMerchant` and `ChangeMerchants`. Each change is a record on shard 0, whose
-//! router decides whether it is taken. The tracker learns the decision when that router writes the
+//! router decides whether to apply it. The tracker reads the decision when that router writes the
 //! entry's versions to `order-states`.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};

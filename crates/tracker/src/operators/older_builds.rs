@@ -1,5 +1,5 @@
-//! Looks for processes of older builds before the protocol version is raised: they would read the
-//! records of the new version wrongly, or not at all.
+//! Looks for processes of older builds before the protocol version is raised: such builds would
+//! misread the records of the new version, or could not read them at all.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 

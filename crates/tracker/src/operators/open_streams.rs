@@ -1,5 +1,5 @@
-//! The open streams of the operators' API: how many there may be, over all callers and of each one,
-//! and their end once the caller is not let in any more.
+//! The open streams of the operators' API: their maximum number, over all callers and for each
+//! caller, and their end once the caller's credential is revoked.
 
 use std::{
     collections::HashMap,

@@ -1,6 +1,6 @@
-//! `GetPolicy` and `ApplyPolicy`. A change of the policy is a record on the policy's shard, whose
-//! router decides whether the change is taken. The tracker learns the decision when that router
-//! writes the shard's versions to `order-states`.
+//! `GetPolicy` and `ApplyPolicy`. A change of the policy is a record on shard 0, whose router
+//! decides whether to apply it. The tracker reads the decision when that router writes the shard's
+//! versions to `order-states`.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 

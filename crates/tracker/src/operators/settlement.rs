@@ -1,6 +1,6 @@
 //! `ListSettlement`: the movements that count in a time range, streamed page by page. The stream
 //! starts once the read model has everything that had been written when the call arrived. A range
-//! may be closed first, and is the same in every later call then.
+//! may be closed first; then every later call returns the same movements.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 

@@ -1,4 +1,5 @@
-//! `twqr capacity`: prints what a load needs, and for each number whether it was measured.
+//! `twqr capacity`: prints the resources that a load needs, and for each number whether it was
+//! measured.
 
 mod costs;
 mod plan;

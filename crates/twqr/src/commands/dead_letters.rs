@@ -1,5 +1,6 @@
-//! `twqr dead-letters`: shows the records that a service could not use, and what this build can
-//! read of them. Their bytes may hold card tokens, so only kind and key of a record are printed.
+//! `twqr dead-letters`: shows the records that a service could not use, as far as this build can
+//! read them. Their bytes may contain card tokens, so only the kind and the key of a record are
+//! printed.
 
 use std::{collections::VecDeque, process::ExitCode, sync::Arc};
 

@@ -1,5 +1,5 @@
-//! `twqr keys`: makes, renews, lists and destroys the keys under which card tokens are written. No
-//! command shows a key.
+//! `twqr keys`: makes, renews, lists and destroys the keys that protect card tokens. No command
+//! shows a key.
 
 use anyhow::Context as _;
 use clap::Subcommand;

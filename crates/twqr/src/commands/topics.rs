@@ -1,5 +1,5 @@
 //! `twqr topics`: compares the topics on the cluster with the configuration, creates and changes
-//! them, and prints who may use them.
+//! them, and prints the rights that their users need.
 
 mod acls;
 

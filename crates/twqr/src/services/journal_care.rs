@@ -1,5 +1,5 @@
-//! Takes care of the embedded journal while it runs: trims what is not needed any more, and reports
-//! the process as dead once the journal cannot write, since only a restart helps then.
+//! Maintains the embedded journal while it runs: trims records that are no longer needed, and
+//! reports the process as dead once the journal cannot write, since only a restart helps then.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 

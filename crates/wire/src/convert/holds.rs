@@ -1,5 +1,6 @@
-//! The records by which processes share a partition, within the records of `orders` and of the task
-//! topics. A reader that wants only these finds them by the first bytes of a record.
+//! The records by which processes agree on the holder of a partition, within the records of
+//! `orders` and of the task topics. A reader that wants only these finds them by the first bytes of
+//! a record.
 
 use bytes::Bytes;
 use prost::encoding::{WireType, decode_key, decode_varint};

@@ -1,5 +1,5 @@
-//! The times of a call's hops, carried beside the records that it causes. They are apart from the
-//! domain values, so that no decision can depend on them.
+//! The times of a call's hops, which are part of the records that the call causes. They are kept
+//! apart from the domain values, so that no decision can depend on them.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;

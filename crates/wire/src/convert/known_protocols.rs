@@ -1,5 +1,5 @@
-//! Which protocol versions the processes know that write to the log: holders say so in their signs
-//! of life, an ingress in each request.
+//! The newest protocol version that each writing process knows: holders state it in their signs of
+//! life, an ingress in each request.
 
 use std::fmt;
 

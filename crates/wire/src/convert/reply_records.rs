@@ -1,5 +1,5 @@
 //! The records of `replies`. Most are a router's answer to one call that waits at an ingress; some
-//! tell ingresses to drop what they remember of payments.
+//! make ingresses discard cached answers to payments.
 
 use bytes::Bytes;
 use prost::Message;

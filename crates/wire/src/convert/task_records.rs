@@ -1,6 +1,6 @@
-//! The records of `wallet-tasks` and `fisc-tasks`: calls for a worker to make, and the claims,
-//! releases and intents by which workers share the partitions; and what a worker commits with its
-//! position there.
+//! The records of `wallet-tasks` and `fisc-tasks`: calls for a worker to make, the claims, releases
+//! and intents by which workers agree on the holders of the partitions; and the metadata that a
+//! worker commits with its position.
 
 mod calls;
 

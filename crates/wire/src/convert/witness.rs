@@ -1,4 +1,4 @@
-//! The witness of a log: a record that was read before, by which the log is recognised. It is
+//! The witness of a log: a record that was already read, by which the log is recognised. It is
 //! stored with a position.
 
 use crate::bus;

@@ -1,7 +1,7 @@
-//! Chooses the address of each new connection to a backend. Its name is resolved anew for each, so
-//! that a connection that breaks is replaced by one to a backend that exists now; and the addresses
-//! of the name take turns, so that the connections are spread over them. Each connection is to one
-//! address for its whole life.
+//! Chooses the address of each new connection to a backend. The backend's name is resolved again
+//! for each connection, so that a broken connection is replaced by one to a running backend. The
+//! addresses of the name are used in turn, so that the connections are spread over them. A
+//! connection keeps one address for its whole life.
 
 use std::{
     fmt, io,

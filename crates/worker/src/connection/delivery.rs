@@ -1,5 +1,5 @@
 //! Decides when a connection must be aborted, because a transfer would arrive too late: it is not
-//! written in time, it is not confirmed in time, or this process stood still.
+//! written in time, it is not confirmed in time, or this process was paused.
 
 use std::{
     collections::VecDeque,

@@ -1,9 +1,8 @@
-//! The byte stream of a connection to a backend. Before each write to the socket it asks whether
-//! anything may be written any more; if not, the write fails, and the connection is closed. TLS
-//! lies above that: it keeps bytes in this process, and what it keeps is checked like all else when
-//! it is written to the socket, and does not count as written before. It inserts the pings by which
-//! the backend confirms what was delivered: those of the HTTP/2 library are sent only while the
-//! backend is silent.
+//! The byte stream of a connection to a backend. Before each write to the socket it checks whether
+//! data may still be written; if not, the write fails, and the connection is closed. TLS is a layer
+//! above this stream: data that TLS buffers is checked when it is written to the socket, and does
+//! not count as written before. The stream also inserts the pings by which the backend confirms the
+//! delivery: those of the HTTP/2 library are sent only while the backend is silent.
 
 use std::{
     io,

@@ -1,5 +1,5 @@
-//! Opens the socket of a connection to a backend. Its options bound how long the kernel holds
-//! bytes back: while the process runs or is stopped, and after it has died.
+//! Opens the socket of a connection to a backend. Its options limit how long the kernel keeps
+//! undelivered bytes: while the process runs or is stopped, and after it has died.
 
 use std::{
     io,

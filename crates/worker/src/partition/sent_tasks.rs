@@ -1,5 +1,6 @@
-//! The idempotent tasks that this holder has sent. If one is read again, it is inquired about: only
-//! another worker's task is sent again, so a call that timed out is never repeated.
+//! The idempotent tasks that this holder has sent. If the holder reads one of them again, it
+//! inquires: it sends only another worker's task again, so it never repeats a call of its own that
+//! timed out.
 
 use std::collections::BTreeSet;
 

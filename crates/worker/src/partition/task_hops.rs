@@ -1,5 +1,5 @@
-//! The hops of the tasks in hand that are measured: their calls asked for them, or are traced. Each
-//! task is in one hop at a time: the worker, the queue of its lane, or the backend.
+//! The hops of the unfinished tasks whose calls asked for hops or are traced. Each task is in one
+//! hop at a time: the worker, the queue of its lane, or the backend.
 
 use std::collections::HashMap;
 

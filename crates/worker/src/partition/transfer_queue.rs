@@ -1,7 +1,8 @@
-//! Transfers that wait for a place in their issuer's lane, or for the key of their card token, in
-//! the order of their tasks. Each waits until its `send_by`. An idempotent one also waits for a
-//! connection, and for the issuer's circuit to close; it has a queue of its own, so that the others
-//! are refused at once. So have those that wait for a key: they must delay no other.
+//! Transfers that wait until their issuer's lane allows another call, or for the key of their card
+//! token, in the order of their tasks. Each waits until its `send_by` at most. Idempotent transfers
+//! also wait for a connection, and for the issuer's circuit to close; they have a separate queue,
+//! so that the others can be refused at once. Transfers that wait for a key have a separate queue,
+//! too, so that they delay no others.
 
 use std::collections::{BTreeMap, VecDeque};
 

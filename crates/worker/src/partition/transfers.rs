@@ -1,7 +1,7 @@
 //! Sends the holder's transfers: fresh ones, and those of idempotent movements that another worker
-//! may have sent before (protocol rule P6). One that cannot be sent is reported as not sent. An
-//! idempotent one waits instead, and is reported as unknown, since another worker may send it too.
-//! One whose card token is sealed under a key that is not here waits for that key.
+//! may have sent before (protocol rule P6). A transfer that cannot be sent is reported as not sent.
+//! An idempotent transfer waits instead, and is then reported as unknown, since another worker may
+//! send it too. A transfer whose card token is encrypted with a missing key waits for that key.
 
 use twqr_card_keys::CannotOpen;
 use twqr_journal::Offset;

@@ -1,4 +1,4 @@
-//! A table: what is done to the document, and the lines that must come of it.
+//! A table of changes of the document, and the lines that must describe them.
 
 use super::*;
 use crate::policy::PolicyDocument;

@@ -1,4 +1,4 @@
-//! Who enters a lane when places are scarce, and what releases a place.
+//! Which calls enter a lane near its limit, and when a call leaves it.
 
 use super::*;
 

@@ -1,5 +1,5 @@
-//! The verdicts of an ingress as a file. `make test-clients` lets the runtime of Protovalidate
-//! judge the same values by the annotations of the contract.
+//! Writes the ingress' verdict about each value to a file. `make test-clients` lets the runtime of
+//! Protovalidate check the same values by the annotations of the contract.
 
 use std::{env, fs};
 

@@ -1,4 +1,4 @@
-//! Compares the topics of a deployment with its layout, and makes the changes that are needed.
+//! Compares the topics of a deployment with its layout, and makes the necessary changes.
 
 use std::{
     fmt,

@@ -1,11 +1,11 @@
-//! Appends records without the client library. For each broker one task sends what waits for all
-//! partitions that the broker leads as one request, and has no second request on its way. What is
-//! appended meanwhile forms the next request: an idle system sends each append at once, and in a
-//! busy one requests grow by themselves.
+//! Appends records without the client library. For each broker, one task sends the waiting messages
+//! of all partitions that the broker leads in one request, and has at most one request in flight.
+//! Appends that arrive meanwhile form the next request: an idle system sends each append at once,
+//! and a busy one sends larger requests.
 //!
-//! Brokers recognise what they have already written by the number of a producer and of a message.
-//! Each partition has a producer's number of its own, so that a failure in one concerns no other
-//! (`direct/queue.rs`).
+//! Brokers recognise messages that they have already written by the producer ID and the sequence
+//! number. Each partition has its own producer ID, so that a failure in one partition does not
+//! affect another (`direct/queue.rs`).
 
 mod answer;
 mod batch;

@@ -1,10 +1,10 @@
 //! Gathers appends, so that few requests carry many records while the process is busy.
 //!
 //! A request to a broker costs far more than a record in it, and the client library puts only one
-//! partition into a request. So after each round of requests there is a short pause, which is the
-//! longer the more records the round had; what is appended meanwhile forms the next round. At a low
-//! rate rounds and pauses stay small, and an append that meets no pause is sent at once, so an idle
-//! system loses no time. At a high rate they grow by themselves up to the longest pause.
+//! partition into a request. So after each round of requests there is a short pause, which grows
+//! with the number of records of the round; appends that arrive meanwhile form the next round. At a
+//! low rate, rounds and pauses stay small, and an append outside a pause is sent at once, so an
+//! idle system loses no time. At a high rate, both grow up to the longest pause.
 
 use std::{
     sync::{Condvar, Mutex, MutexGuard, PoisonError},

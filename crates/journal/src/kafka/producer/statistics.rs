@@ -1,4 +1,5 @@
-//! Shows what the client library measures about the producer: brokers, and what was sent.
+//! Exports the client library's statistics of the producer: its brokers, and the amounts that it
+//! has sent.
 
 use rdkafka::{Statistics, statistics::Broker};
 

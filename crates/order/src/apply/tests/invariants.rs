@@ -1,4 +1,4 @@
-//! What must hold at every step of every order, whatever happened before.
+//! What must hold at every step of every order, after any earlier events.
 
 use crate::{
     AppliedStep, CALLS_MAX, CancelStage, Effect, Order, Payment, Phase, REFUND_NUMBERS_MAX, RefundPhase, TaskKind,

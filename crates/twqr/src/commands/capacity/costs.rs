@@ -1,4 +1,4 @@
-//! What a payment costs, each with the command that measured it (`load-tests/README.md`). The
+//! The costs of a payment, each with the command that measured it (`load-tests/README.md`). The
 //! sizes of records are measured by a test of this module.
 
 /// The highest rate on Apache Kafka at which the costs below were measured, in payments per second:

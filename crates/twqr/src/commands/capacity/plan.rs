@@ -1,4 +1,4 @@
-//! Computes what a load needs from the costs of a payment.
+//! Computes the resources that a load needs from the costs of a payment.
 
 use super::costs::{
     BROKER_US, FISC_WORKER_US, FRAME_BYTES, INGRESS_US, MEASURED_RATE, OUTCOME_BYTES, PAY_BYTES, RATE_PER_SHARD,

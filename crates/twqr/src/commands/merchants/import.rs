@@ -1,5 +1,5 @@
-//! `twqr merchants import` and `diff`: make the directory contain what a file does. Only entries
-//! that differ are changed, so an import that was interrupted is continued by the same command.
+//! `twqr merchants import` and `diff`: make the directory contain the entries of a file. Only
+//! entries that differ are changed, so the same command continues an interrupted import.
 
 use std::{collections::BTreeMap, io::Write as _, path::Path, process::ExitCode, time::Duration};
 

@@ -1,5 +1,5 @@
-//! The file of results. Each line is written as a whole at once, so that no death of the process
-//! loses a result or leaves a part of one.
+//! The file of results. Each line is written completely in one call, so that the death of the
+//! process neither loses a result nor leaves a partial line.
 
 use std::{fs::File, io::Write, path::Path};
 

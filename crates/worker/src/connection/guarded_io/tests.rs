@@ -1,4 +1,4 @@
-//! Tests that what TLS keeps in this process does not leave it late.
+//! Tests that data which TLS buffers in this process is not sent late.
 
 use std::path::Path;
 

@@ -1,6 +1,6 @@
-//! Reads the answers of brokers. The library reserves memory for as many elements as an array says
-//! that it has, before it reads one. So an array is first compared with the bytes that are there: a
-//! damaged answer of some bytes would end the process otherwise.
+//! Reads the answers of brokers. Before the decoding library reads an array, it reserves memory for
+//! the number of elements that the array claims. So that number is first compared with the bytes
+//! that the answer has: otherwise a short damaged answer could end the process.
 
 use std::io;
 

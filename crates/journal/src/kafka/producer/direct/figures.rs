@@ -1,4 +1,4 @@
-//! What the producer measures about brokers, and what it has sent.
+//! The figures of the producer: its measurements of brokers, and the amounts that it has sent.
 
 use std::{
     collections::BTreeMap,

@@ -1,8 +1,8 @@
 //! How long to wait between two requests to a broker. On a busy machine an answer takes longer than
-//! on an idle one, and then fewer and larger requests help everybody, because the number of
-//! requests costs more than their size. So a pause grows with what an answer took beyond the
-//! quickest of recent times. A broker that is far away does not count as busy, and an append after
-//! a quiet time is sent at once.
+//! on an idle one. Fewer and larger requests then help all processes, because the cost depends more
+//! on the number of requests than on their size. So the pause grows with the time by which an
+//! answer was slower than the fastest of the recent ones. A distant broker therefore does not count
+//! as busy, and an append after a quiet time is sent at once.
 
 use std::time::{Duration, Instant};
 

@@ -1,9 +1,9 @@
-//! What waits for one partition, in the order in which it must be written.
+//! The waiting messages of one partition, in the order in which they must be written.
 //!
-//! A batch that was sent keeps its bytes and numbers until its result is certain, and nothing
-//! behind it is sent before. So whatever is repeated, a broker writes each message once and in
-//! order. If a batch is given up although it may have been written, the partition continues under a
-//! new producer's number.
+//! A batch that was sent keeps its bytes and numbers until its result is certain, and no later
+//! batch is sent before. So a broker writes each message once and in order, whichever requests are
+//! repeated. If a batch is given up although it may have been written, the partition continues with
+//! a new producer ID.
 
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 

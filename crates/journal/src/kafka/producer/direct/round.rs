@@ -1,6 +1,6 @@
-//! What goes into one request: a batch of each partition that has something to send, as far as a
-//! request may grow. After an outage of the brokers much more may wait, and a broker closes the
-//! connection of a request that is too large for it.
+//! Chooses the content of one request: a batch of each partition with waiting messages, up to the
+//! maximum size of a request. After an outage of the brokers more messages may wait than fit, and a
+//! broker closes the connection of a request that is too large.
 
 use std::collections::BTreeMap;
 

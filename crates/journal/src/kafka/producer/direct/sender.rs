@@ -1,4 +1,5 @@
-//! Sends to one broker what waits for the partitions that it leads: one request after another.
+//! Sends the waiting messages of the partitions that one broker leads to that broker, one request
+//! after another.
 
 use std::{
     collections::BTreeMap,

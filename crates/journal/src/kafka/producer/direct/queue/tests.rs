@@ -1,5 +1,5 @@
-//! What waits for a partition is written once and in order, whatever a broker answers: single cases
-//! and seeded histories.
+//! The messages of a partition are written once and in order, whatever a broker answers: single
+//! cases and seeded histories.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
