@@ -68,7 +68,7 @@ OVERVIEW = Dashboard("overview", "twqr: overview", [
     Panel("Orders in progress", "short", [
         Query("sum(max by (shard) (twqr_tracker_in_progress_orders))", "all"),
         Query("sum by (than) (max by (shard, than) (twqr_tracker_in_progress_older_orders))", "older than {{than}} s"),
-        Query("sum(max by (shard) (twqr_tracker_attention_orders))", "need a person"),
+        Query("sum(max by (shard) (twqr_tracker_attention_orders))", "need an operator"),
     ]),
     Panel("Age of the oldest order in progress", "s", [Query("max(twqr_tracker_oldest_in_progress_seconds)", "oldest")]),
     Panel("Steps of orders per second", "reqps", [Query(rate("twqr_router_steps_total", "step"), "{{step}}")]),
