@@ -21,8 +21,8 @@ pub enum Attention {
 }
 
 impl Order {
-    /// Why the order needs an operator; `None` if it does not. It is a function of the state alone, so
-    /// it is known once the state changes: at the next inquiry after the hour.
+    /// Why the order needs an operator; `None` if it does not. It is a function of the state alone,
+    /// so it is known once the state changes: at the next inquiry after the hour.
     pub fn attention(&self) -> Option<Attention> {
         match self {
             Self::Payment(payment) => payment.attention(),
