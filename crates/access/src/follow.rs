@@ -61,7 +61,7 @@ pub struct CallersFollower {
     /// The callers so far. They are shown once every record that was there at the start is read.
     book: Book,
     next: Offset,
-    /// Why changes may be missing for good; absent while none is.
+    /// The reason why changes may be missing permanently; absent if none is missing.
     gap: Option<String>,
     shown: watch::Sender<Option<Arc<Book>>>,
 }
@@ -142,7 +142,7 @@ impl CallersFollower {
 }
 
 /// Waits until a reader that should have read every record below `next`, and reads nothing
-/// meanwhile, must be opened anew; returns why.
+/// meanwhile, must be opened again; returns why.
 async fn cut_off(journal: &dyn Journal, next: Offset) -> JournalError {
     let failed = |reason: &str| JournalError::Read { partition: CALLERS, reason: reason.into() };
     let mut was_behind = false;

@@ -48,7 +48,7 @@ impl Default for FairnessConfig {
         Self {
             caller_calls_per_s: 0,
             caller_calls_max: 0,
-            // A quarter of the places that an ingress has by default.
+            // A quarter of the slots that an ingress has by default.
             caller_streams_max: 64,
             caller_watches_max: 1_024,
             merchant_calls_per_s: 0,

@@ -79,7 +79,7 @@ pub struct Config {
     pub streams_max: usize,
     /// How many payments of one stream may be in flight: 1 to 65,536; further ones are not read.
     pub stream_in_flight_max: usize,
-    /// The age of a connection to `grpc` at which its caller is asked to connect anew, in s: 1 to
+    /// The age of a connection to `grpc` at which its caller is asked to reconnect, in s: 1 to
     /// 86,400; 0: no such age.
     pub connection_age_s: u64,
     /// How long a process that was asked to stop still takes calls, in ms: 0 to 10,000.
@@ -310,7 +310,7 @@ impl Config {
         is_own.then(|| self.data_dir.join("card-keys"))
     }
 
-    /// The age of a connection to `grpc` at which its caller is asked to connect anew, if there is
+    /// The age of a connection to `grpc` at which its caller is asked to reconnect, if there is
     /// one.
     pub fn connection_age(&self) -> Option<Duration> {
         (self.connection_age_s > 0).then(|| Duration::from_secs(self.connection_age_s))

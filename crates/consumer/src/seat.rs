@@ -82,7 +82,7 @@ pub enum HoldEnd {
 /// other process takes.
 pub type Yields = Arc<dyn Fn() -> bool + Send + Sync>;
 
-/// The place of this process at one partition.
+/// The role of this process at one partition: watcher, claimant or holder.
 pub(crate) struct Seat {
     writer: HoldWriter,
     /// Whether the group assigns the partition to this process.

@@ -37,7 +37,7 @@ const FIRST_SIGN_WAIT: Duration = Duration::from_millis(500);
 /// How much longer a process waits that should leave partitions to others: longer than they need to
 /// replace a holder.
 const YIELD: Duration = Duration::from_secs(2);
-/// A watch that was not asked for longer than this was paused itself, and begins anew.
+/// A watch that was not asked for longer than this was paused itself, and starts again.
 const OWN_PAUSE_MAX: Duration = Duration::from_millis(200);
 
 /// What the process must do.
@@ -76,7 +76,7 @@ pub(crate) struct Watch {
     read_from: Option<Offset>,
     /// When the partition became vacant.
     vacant_at: Option<Instant>,
-    /// When the holder showed life, or when this watch began to count anew.
+    /// When the holder showed life, or when this watch began to count again.
     life_at: Instant,
     doubt: Option<OwnDoubt>,
     /// The other processes that have doubted since the last life.
@@ -214,7 +214,7 @@ impl Watch {
     }
 
     /// Decides what to do now. Must be called several times within [`OWN_PAUSE_MAX`], or it begins
-    /// to count anew.
+    /// to count again.
     pub(crate) fn decide(&mut self, now: Instant) -> Action {
         if now.duration_since(self.asked_at) > OWN_PAUSE_MAX {
             self.note_life(now);

@@ -54,7 +54,7 @@ impl Admission {
         (Arc::new(admission), shards)
     }
 
-    /// Admits a call whose record goes to this shard, or says why not. Callers are told apart by
+    /// Admits a call whose record goes to this shard, or says why not. Callers are distinguished by
     /// MerchantID.
     pub(crate) fn admit(
         &self,

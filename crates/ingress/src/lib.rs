@@ -86,8 +86,8 @@ pub struct Settings {
     pub repeats_size: NonZeroUsize,
     /// How long calls in flight may take at shutdown, in ms.
     pub drain_within_ms: u64,
-    /// The age of a gRPC connection at which its caller is asked to connect anew; absent if there
-    /// is no such age.
+    /// The age of a gRPC connection at which its caller is asked to reconnect; absent if there is
+    /// no such age.
     pub connection_age: Option<Duration>,
     /// The keys under which card tokens are written.
     pub card_keys: CardKeys,

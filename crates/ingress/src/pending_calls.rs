@@ -44,7 +44,7 @@ pub(crate) struct PendingCalls {
 /// Where the replies to one call go.
 struct Addressee {
     replies: mpsc::Sender<ReplyRecord>,
-    /// The place among the undecided calls, which the first reply frees.
+    /// The slot among the undecided calls, which the first reply frees.
     ticket: Option<Ticket>,
 }
 
@@ -112,7 +112,7 @@ impl PendingCalls {
     }
 
     /// Adds a call that the routers answer until `until`. Returns `None` if too many of its kind
-    /// are pending. The ticket is that of an admitted call; its place is free once a reply arrives.
+    /// are pending. The ticket is that of an admitted call; its slot is free once a reply arrives.
     pub(crate) fn open(self: &Arc<Self>, kind: CallKind, until: UnixMs, ticket: Option<Ticket>) -> Option<PendingCall> {
         if !self.places(kind).is_none_or(Places::take) {
             metrics::shed(kind, None);

@@ -62,7 +62,7 @@ impl ProtocolVersions {
 
     /// Whether every router of the shard reads protected card tokens: from protocol version 3 on.
     /// `None` before a reply of the shard names a policy. Then neither form may be written: an
-    /// older router cannot read a protected one, and a token in the clear cannot be taken back.
+    /// older router cannot read a protected one, and a token in plain text cannot be taken back.
     pub(crate) fn takes_protected_tokens(&self, shard: ShardId) -> Option<bool> {
         let shard = self.of(shard)?;
         if !shard.knows_policy.load(Ordering::Acquire) {

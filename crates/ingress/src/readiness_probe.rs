@@ -145,7 +145,7 @@ mod tests {
         assert_eq!(health.report()["ingress"], PartState::Degraded(silent));
         assert!(health.is_ready());
         // The router of a silent shard may be of an older build, which cannot read a protected
-        // token, and a token in the clear cannot be taken back.
+        // token, and a token in plain text cannot be taken back.
         let (of_silent, of_other) = (payment_on(ShardId(0), shards), payment_on(ShardId(1), shards));
         assert_eq!(router.protect_payment(&of_silent).unwrap_err(), Refusal::NotAccepted);
         assert_eq!(router.protect_cancel(&of_silent).unwrap_err(), Refusal::NotAccepted);

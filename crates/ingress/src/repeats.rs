@@ -120,7 +120,7 @@ impl Repeats {
     }
 }
 
-/// What of the card token must be equal. A caller's own request has it in the clear.
+/// What of the card token must be equal. A caller's own request has it in plain text.
 fn card_token(form: &PayForm) -> &[u8] {
     match &form.card_token {
         RecordedToken::Clear(token) => token.expose().as_bytes(),

@@ -211,7 +211,7 @@ async fn a_revoked_key_is_refused_at_its_next_call_and_its_streams_end() {
     assert_eq!(shown(&ended).2, "CREDENTIAL_REFUSED");
     let refused = client.query(by(OLD, query("M1", "1"))).await.unwrap_err();
     assert_eq!(shown(&refused).2, "CREDENTIAL_REFUSED");
-    // What was accepted goes on: its answer comes before the end of the stream.
+    // An accepted payment proceeds: its answer comes before the end of the stream.
     stage.reply(&accepted[0].reply_to, order("S1", paid()), false).await;
     assert_eq!(stream.response().await.0, 1);
     let ended = timeout(Duration::from_secs(5), stream.answers.message()).await.unwrap().unwrap_err();

@@ -1,5 +1,5 @@
 //! What an ingress writes of a card token: protected as soon as every router can read that, and
-//! never in the clear because a key is missing.
+//! never in plain text because a key is missing.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 

@@ -88,7 +88,7 @@ async fn no_refusal_names_a_host_or_a_path_of_ours() {
     }
 }
 
-/// A clock that stands still.
+/// A clock that does not advance.
 struct FixedClock(UnixMs);
 
 impl Clock for FixedClock {

@@ -58,7 +58,7 @@ pub fn check_entries(entries: &[Entry]) -> Result<(), String> {
 /// An entry read from a partition, with its offset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Its place in the partition.
+    /// Its position in the partition.
     pub offset: Offset,
     /// The entry exactly as it was appended.
     pub entry: Entry,

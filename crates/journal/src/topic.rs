@@ -75,7 +75,7 @@ impl fmt::Display for Partition {
     }
 }
 
-/// The place of a record in its partition. Offsets grow strictly and may have gaps.
+/// The position of a record in its partition. Offsets grow strictly and may have gaps.
 pub type Offset = u64;
 
 /// The readers of a topic that share a stored position.

@@ -28,7 +28,7 @@ use twqr_service::CancellationToken;
 
 /// The exit code of a run that missed a threshold, and of a comparison that found a regression.
 const MISSED: u8 = 2;
-/// The exit code of a run whose figures must not be believed.
+/// The exit code of an invalid run.
 const INVALID: u8 = 3;
 /// Where scenarios are looked up by name.
 const SCENARIOS: &str = "load-tests/scenarios";
@@ -148,7 +148,7 @@ impl NamedScenario {
 }
 
 /// Runs the command. The exit code is 0 if the run is valid and meets its thresholds, 2 if it
-/// misses one, and 3 if its figures must not be believed.
+/// misses one, and 3 if it is invalid.
 pub async fn run(options: &LoadOptions, config: &Config, stop: CancellationToken) -> anyhow::Result<ExitCode> {
     match &options.action {
         None => run_scenario(&options.run, config, stop).await,

@@ -92,7 +92,7 @@ pub enum Subject {
     Refund {
         /// The refund's own MerchantTradeNo.
         number: MerchantTradeNo,
-        /// Our number for the refund, by which the issuer knows it.
+        /// The RefundTradeNo, by which the issuer identifies the refund.
         trade_no: TradeNo,
     },
     /// The reversal, which the issuer knows by the payment's number.
@@ -105,7 +105,7 @@ pub enum Subject {
 pub struct RefundCall {
     /// The refund's own MerchantTradeNo.
     pub number: MerchantTradeNo,
-    /// Our number for the refund.
+    /// The RefundTradeNo of this refund.
     pub trade_no: TradeNo,
     pub store_id: StoreId,
     pub store_name: StoreName,

@@ -26,7 +26,7 @@ impl Order {
         }
     }
 
-    /// Our number for it; a cancel without a payment has none.
+    /// The TradeNo; a cancel without a payment has none.
     pub fn trade_no(&self) -> Option<TradeNo> {
         match self {
             Self::Payment(payment) => Some(payment.trade_no),

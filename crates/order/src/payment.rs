@@ -12,7 +12,7 @@ use crate::{Cancel, Movement, Nonces, Phase, RefundApproval, Remembering, ReplyT
 pub struct Payment {
     /// The merchant, and its own number for the payment.
     pub key: OrderKey,
-    /// Our number for the payment, by which the issuer knows it.
+    /// The TradeNo, by which the issuer identifies the payment.
     pub trade_no: TradeNo,
     /// When the payment was accepted.
     pub accepted_at: UnixMs,
@@ -38,7 +38,7 @@ pub struct Payment {
     pub charge_took_effect_after_all: bool,
     /// What issuers reported against final states, as text for operators; `None` if they never did.
     pub contradiction: Option<Box<str>>,
-    /// The protocol version in force at the record that made the payment. It fixes for good how
+    /// The protocol version in force at the record that made the payment. It fixes permanently how
     /// many refund numbers the payment keeps.
     pub protocol_version: u32,
     /// The ingresses that may remember an answer to it, by their partitions of `replies`.
@@ -55,7 +55,7 @@ pub const CALLS_MAX: usize = 32;
 /// is refused; its number keeps that answer.
 pub const REFUNDS_MAX: usize = 200;
 /// The number of refund numbers that a payment keeps, with the refused and failed ones. A further
-/// number is refused and not kept: since entries are never removed, it is refused for good. A
+/// number is refused and not kept: since entries are never removed, it is refused permanently. A
 /// payment made before protocol version 1 keeps [`REFUNDS_MAX`] numbers in all.
 pub const REFUND_NUMBERS_MAX: usize = 1_000;
 
@@ -65,7 +65,7 @@ pub const REFUND_NUMBERS_MAX: usize = 1_000;
 pub struct RefundEntry {
     /// The refund's own MerchantTradeNo.
     pub number: MerchantTradeNo,
-    /// Our number for the refund (RefundTradeNo); its shard is where the refund order lives.
+    /// The RefundTradeNo; it contains the shard of the refund order.
     pub trade_no: TradeNo,
     /// The amount to refund; it is reserved until the refund fails.
     pub amount: Amount,

@@ -15,7 +15,7 @@ use crate::{Failure, Nonces, PaymentType, RefundApproval, Subscriber};
 pub struct Refund {
     /// The merchant and the refund's own number.
     pub key: OrderKey,
-    /// Our number for the refund (RefundTradeNo).
+    /// The RefundTradeNo of this refund.
     pub trade_no: TradeNo,
     /// The payment's TradeNo, the only link to it.
     pub payment: TradeNo,

@@ -223,7 +223,7 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Makes the ingresses that may remember an answer to a payment forget it.
+    /// Makes the ingresses that may have cached an answer to a payment discard it.
     fn forget_answers(&mut self, shard: &Shard, key: &OrderKey) {
         let Some(remembering) = shard.hot(key).and_then(Order::remembering) else { return };
         let forget = Entry::plain(encode_reply_record(&ReplyRecord::broadcast(ReplyContent::Forget(key.clone()))));
@@ -321,7 +321,8 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// Measures what the record decided for good: the outcome of a movement, or a refund's result.
+/// Measures the final results that the record decided: the outcome of a movement, or a refund's
+/// result.
 fn note_result(order: Option<&Order>, record: &twqr_order::Record, step: Step) {
     match (&record.command, order) {
         (Command::Outcome(outcome), Some(order)) => {

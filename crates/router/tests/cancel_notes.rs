@@ -1,5 +1,5 @@
-//! A cancel makes an ingress forget its answer to the payment if the ingress asked for one, and
-//! writes nothing to the others.
+//! A cancel makes an ingress discard its cached answer to the payment if the ingress asked for one,
+//! and writes nothing to the others.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -22,7 +22,7 @@ use twqr_types::{MerchantId, PayForm, RawPay, StoreId};
 use twqr_wire::convert::{StateBody, decode_state, encode_pay, encode_record};
 
 const SHARDS: u32 = 2;
-/// The place of the kind of state in a key of `order-states`.
+/// The offset of the kind of state in a key of `order-states`.
 const KIND: usize = 8;
 
 fn orders(index: u32) -> Partition {

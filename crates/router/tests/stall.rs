@@ -1,4 +1,4 @@
-//! A router whose reader stalls silently while its input grows turns unready, claims the shard
+//! A router whose reader stalls silently while its input grows becomes unready, claims the shard
 //! again, and continues to read.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]

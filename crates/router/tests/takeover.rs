@@ -14,7 +14,7 @@ use twqr_wire::convert::HeldTopic;
 
 const TASKS: Partition = Partition { topic: Topic::WalletTasks, index: 0 };
 
-/// The group takes 6 s to notice that a process is gone.
+/// The group takes 6 s to notice that a process is dead.
 fn slow_group() -> Faults {
     Faults { session_timeout_ms: 6_000, append_delay_ms_max: 5, ..Faults::default() }
 }

@@ -62,7 +62,7 @@ async fn a_late_claim_that_does_not_count_stops_no_owner() {
     pause(2_000).await;
     let [(first, ..)] = claims(&sim)[..] else { panic!("{:?}", claims(&sim)) };
     let late = append_late(&sim, claim(first + 1)).await;
-    // Its author believes that it counts, and says so.
+    // Its author assumes that it counts, and shows signs of life.
     let by = Process { name: "late".into(), nonce: 99 };
     append_late(
         &sim,

@@ -26,7 +26,7 @@ use twqr_tls::MaybeTls;
 use crate::{CancellationToken, PeerCertificate, listen::Begun};
 
 /// The length of the client's preface and of the header of its SETTINGS frame, in bytes. Once they
-/// have arrived, HTTP/2 has begun, and pings detect a connection whose other side is gone.
+/// have arrived, HTTP/2 has begun, and pings detect a connection whose other side is dead.
 const HTTP2_BEGINS_BYTES: usize = 24 + 9;
 
 /// The connection of a call, in the extensions of its request, over gRPC and over HTTP.

@@ -50,14 +50,14 @@ const AGE_JITTER: f64 = 0.1;
 pub struct GrpcSettings {
     /// How many connections may be open.
     pub limits: Limits,
-    /// The age at which a caller is asked to connect anew, give or take a tenth; absent if there is
+    /// The age at which a caller is asked to reconnect, plus or minus a tenth; absent if there is
     /// no such age. Calls in progress continue, and streams may stay for as long again.
     pub age: Option<Duration>,
     /// How long calls in flight may take at shutdown.
     pub drain: Duration,
 }
 
-/// A gRPC server that pings its connections, so that it notices when the other side is gone, and
+/// A gRPC server that pings its connections, so that it notices when the other side is dead, and
 /// bounds what one of them may take.
 pub fn grpc_server() -> Server {
     Server::builder()
@@ -94,8 +94,8 @@ fn with_jitter(age: Duration) -> Duration {
     age.mul_f64(1.0 + rand::rng().random_range(-AGE_JITTER..=AGE_JITTER))
 }
 
-/// Serves one connection until it ends. From `age` on its caller is asked to connect anew; its
-/// streams end, too, once its certificate is `untrusted`.
+/// Serves one connection until it ends. From `age` on its caller is asked to reconnect; its streams
+/// end, too, once its certificate is `untrusted`.
 async fn serve_connection(
     connection: Connection,
     ends: ConnectionEnds,

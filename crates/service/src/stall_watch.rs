@@ -63,7 +63,7 @@ impl StallWatch {
     }
 
     /// Returns when the consumer has stalled and must be started again. `end` returns the end of
-    /// its input, or `None` while the end is unknown: then the part turns unready, but the
+    /// its input, or `None` while the end is unknown: then the part becomes unready, but the
     /// consumer is not ended.
     pub async fn until_stalled<F>(&self, part: &Part, end: impl Fn() -> F) -> Stalled
     where

@@ -23,9 +23,9 @@ pub enum IssuerKind {
     /// Idempotent for refunds alone.
     IdempotentRefunds,
     /// Remembers only what took effect: a number that was refused is unknown to it afterwards, and
-    /// is decided anew. No operator may declare it as idempotent.
+    /// is decided again. No operator may declare it as idempotent.
     ForgetsRefusals,
-    /// Idempotent, but decides a charge anew once it was reversed. No operator may declare it as
+    /// Idempotent, but decides a charge again once it was reversed. No operator may declare it as
     /// idempotent.
     ForgetsReversals,
 }

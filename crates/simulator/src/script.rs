@@ -62,7 +62,8 @@ pub struct Faults {
     /// late (`answer_late`), only the second one is sent.
     pub contradict: f64,
     /// Share of the charges and refunds that are refused when they arrive for the first time. An
-    /// issuer that remembers refusals refuses them for good; others decide a repeat by its merits.
+    /// issuer that remembers refusals refuses them permanently; others decide a repeat by its
+    /// merits.
     pub refuse_first: f64,
     /// Share of the refunds that are refused at every attempt. Must be 0.0 for the wallet: there a
     /// refund's Remark provokes a refusal.

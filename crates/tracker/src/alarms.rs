@@ -47,7 +47,7 @@ struct Queue {
 }
 
 impl Queue {
-    /// When the next alarm rings. An alarm that is overdue waits for the budget.
+    /// When the next alarm fires. An alarm that is overdue waits for the budget.
     fn next(&self) -> Option<UnixMs> {
         let (first, _) = self.times.first()?;
         Some(self.reserved.map_or(*first, |(at, _)| at.max(*first)))

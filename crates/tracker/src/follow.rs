@@ -41,8 +41,8 @@ const SNAPSHOT_WAIT_MS: u64 = 5_000;
 const FILTER_WAIT_MS: u64 = 250;
 /// After a failed question the read model is not asked again for this long, in ms.
 const FILTER_PAUSE_MS: u64 = 10_000;
-/// How long no alarm rings at most while the follower catches up, in ms: until then the alarm may
-/// be that of an outdated state.
+/// How long alarms wait at most while the follower catches up, in ms: until then the alarm may be
+/// that of an outdated state.
 const CATCH_UP_MS: u64 = 30_000;
 /// The time between two updates of the gauges, in ms.
 const GAUGES_MS: u64 = 1_000;
@@ -176,7 +176,7 @@ impl Follower {
         loop {
             watch.set_applied(progress.next);
             let now = self.context.clock.now();
-            // No alarm rings by a wrong clock: it would cause inquiries too early. The next tick of
+            // No alarm fires by a wrong clock: it would cause inquiries too early. The next tick of
             // the gauges looks at the clock again.
             let next_alarm = progress.alarms.next().filter(|_| !self.context.clock.is_skewed()).map(|at| {
                 let rings_at = Instant::now() + Duration::from_millis(at.since(now).max(0).cast_unsigned());
@@ -224,7 +224,7 @@ impl Follower {
         Ok(())
     }
 
-    /// Writes the due records of the alarms that ring now.
+    /// Writes the due records of the alarms that fire now.
     async fn ring(&self, progress: &mut FollowerState) {
         let policies = self.policies.of(self.shard);
         let now = self.context.clock.now();

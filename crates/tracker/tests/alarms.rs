@@ -1,4 +1,4 @@
-//! The alarms of orders in progress do not depend on the read model: they ring while it fails,
+//! The alarms of orders in progress do not depend on the read model: they fire while it fails,
 //! hangs or cannot be opened, and it catches up later.
 
 #![allow(clippy::unwrap_used, clippy::panic, unreachable_pub, reason = "a test fails by panicking")]

@@ -88,7 +88,7 @@ async fn states_that_are_not_those_of_the_read_model_are_refused_by_name() {
             tracker.close().await;
             continue;
         };
-        // An alarm of the other topic must not ring.
+        // An alarm of the other topic must not fire.
         journal.append(STATES, vec![state(payment(9, due()), 9)]).await.unwrap();
         let is_refused = || {
             let report = tracker.health.report();

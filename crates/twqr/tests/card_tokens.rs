@@ -87,7 +87,7 @@ async fn no_card_token_of_the_sample_days_is_in_anything_that_is_written() {
     assert!(found.is_empty(), "{found:#?}");
 }
 
-/// Before protocol version 3 tokens are in the clear: the search must notice.
+/// Before protocol version 3 tokens are in plain text: the search must notice.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_in_the_clear_is_found_in_the_log_and_on_the_disk() {
     let folder = tempfile::tempdir().unwrap();
@@ -105,7 +105,7 @@ async fn a_token_in_the_clear_is_found_in_the_log_and_on_the_disk() {
         ..PayRequest::default()
     };
     let channel = system.channel().unwrap();
-    // The ingress writes in the clear once a router has told it the version.
+    // The ingress writes in plain text once a router has told it the version.
     let results = send_each(&channel, vec![request], 1, || ()).await;
     assert!(results[0].answer.is_ok(), "{:?}", results[0].answer);
     let config = system.config.clone();

@@ -16,7 +16,7 @@ const OFFSET: std::ops::Range<usize> = 5..16;
 const SECONDS: std::ops::Range<usize> = 16..23;
 const CHECK: std::ops::Range<usize> = 23..25;
 
-/// Our number for an order: 25 characters.
+/// The number that twqr gives to an order: 25 characters.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TradeNo([u8; Self::LEN]);
 
@@ -49,7 +49,7 @@ impl TradeNo {
         if good { Ok(Self(text)) } else { Err(InvalidTradeNo) }
     }
 
-    /// The shard that the order lives on.
+    /// The shard of the order.
     pub fn shard(&self) -> ShardId {
         ShardId(decode(&self.0[SHARD]).unwrap_or_default() as u16)
     }

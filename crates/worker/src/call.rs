@@ -8,8 +8,8 @@ use twqr_types::UnixMs;
 pub(crate) enum Purpose {
     /// To move money.
     Transfer,
-    /// To ask what became of a movement. The answer "not known" proves that it never happened only
-    /// if the inquiry was made after the task's `absent_after`.
+    /// To inquire about the result of a movement. The answer "not known" proves that it never
+    /// happened only if the inquiry was made after the task's `absent_after`.
     Inquiry { proves_absence: bool },
 }
 

@@ -36,7 +36,7 @@ impl HeldBy {
     fn take(&mut self, at: u64, hold: Hold) -> bool {
         match hold {
             Hold::Claim { replaces: Some(_) } if self.newest == Some(UNKNOWN_CLAIM) => {
-                // Nobody can tell from here. Its tasks are not ours; it stays unknown who has them.
+                // This cannot be known here. Its tasks are not ours; their owner stays unknown.
                 self.holder = Some(UNKNOWN_CLAIM);
                 true
             }

@@ -47,11 +47,11 @@ enum LanesBy {
     Issuer(RwLock<BTreeMap<Issuer, Arc<Lane>>>),
 }
 
-/// A place among the issuer's calls in flight, given back when this is dropped.
+/// A slot among the issuer's calls in flight, freed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Place(Arc<Lane>);
 
-/// A place in the queue, given back when this is dropped.
+/// A slot in the queue, freed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct QueuePlace {
     lane: Arc<Lane>,
@@ -64,7 +64,7 @@ pub(crate) struct QueuePlace {
 pub(crate) enum Admission {
     /// It may be sent.
     Send(Place),
-    /// It must wait for a place in flight.
+    /// It must wait for a slot in flight.
     Wait(QueuePlace),
     /// It must not be sent, for this reason.
     Refused(Obstacle),
@@ -102,7 +102,7 @@ impl Lanes {
         lane
     }
 
-    /// Notified when a place in flight is given back, or a circuit closes, while transfers wait.
+    /// Notified when a slot in flight is freed, or a circuit closes, while transfers wait.
     pub(crate) fn freed(&self) -> Arc<Notify> {
         self.freed.clone()
     }
@@ -142,7 +142,7 @@ impl Lane {
         }
     }
 
-    /// Takes a place in the queue if one is free.
+    /// Takes a slot in the queue if one is free.
     pub(crate) fn take_queue_place(self: &Arc<Self>) -> Option<QueuePlace> {
         if self.queued.fetch_add(1, Ordering::AcqRel) < self.limits.load().queue_max as usize {
             self.metrics.queued.increment(1.0);
@@ -152,7 +152,8 @@ impl Lane {
         None
     }
 
-    /// Takes a place in flight if one is free. An error says why the issuer gets no calls now.
+    /// Takes a slot in flight if one is free. An error is the reason why the issuer gets no calls
+    /// at present.
     pub(crate) fn take_place(self: &Arc<Self>, now: UnixMs) -> Result<Option<Place>, Obstacle> {
         let limits = self.limits.load();
         let open_until = self.open_until.load(Ordering::Acquire);

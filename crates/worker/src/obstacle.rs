@@ -21,7 +21,7 @@ pub(crate) enum Obstacle {
     TransportFull,
     /// The issuer has not answered lately.
     CircuitOpen,
-    /// The lane has no place in flight and none in its queue.
+    /// The lane has no free slot in flight and none in its queue.
     LaneFull,
     /// Too many transfers of the partition wait for their issuers.
     PartitionFull,

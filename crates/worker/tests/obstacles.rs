@@ -1,4 +1,4 @@
-//! What becomes of a transfer that cannot be sent now, and how soon its caller hears of it: past
+//! The outcome of a transfer that cannot be sent at present, and how soon its caller gets it: past
 //! `send_by`, a full queue, an open circuit, no connection. Other movements are reported as not
 //! sent, at once. An idempotent one waits until its `send_by`, and then is unknown.
 

@@ -1,5 +1,5 @@
 //! Whole seats of several processes on a simulated journal, in virtual time. The group is slow, as
-//! on real brokers: it takes 6 s to notice that a process is gone.
+//! on real brokers: it takes 6 s to notice that a process is dead.
 
 use std::sync::Mutex;
 

@@ -55,14 +55,14 @@ impl StreamPlaces {
     }
 }
 
-/// The place of an open stream, and that among the streams of its caller.
+/// The slot of an open stream, and its slot among the streams of its caller.
 struct OpenStream {
     _place: OwnedSemaphorePermit,
     _of_caller: Option<Use>,
 }
 
 impl OpenStream {
-    /// Takes the places; fails if too many streams are open, at this ingress or of the caller.
+    /// Takes the slots; fails if too many streams are open, at this ingress or of the caller.
     fn take(service: &GrpcService, grant: &Grant) -> Result<Self, Status> {
         let of_caller = service.api.open_stream(grant).map_err(|refusal| status::status(&refusal))?;
         let Ok(place) = service.streams.open.clone().try_acquire_owned() else {
@@ -141,7 +141,7 @@ impl PayStream {
     }
 }
 
-/// Waits for a place for an answer, and then for a request.
+/// Waits for a slot for an answer, and then for a request.
 async fn next_request(
     requests: &mut Streaming<PayStreamRequest>,
     answers: &mpsc::Sender<Answer>,

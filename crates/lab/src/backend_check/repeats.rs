@@ -151,7 +151,7 @@ async fn late_calls(at: &mut Examiner, found: &mut Findings) {
 }
 
 /// Repeats a reversed charge after `send_by`: the result must be that of its repeat before. A
-/// backend that charged anew then would now refuse for lateness alone.
+/// backend that charged again then would now refuse for lateness alone.
 async fn after_reversal(at: &mut Examiner, found: &mut Findings, repeated: &Repeated) -> Option<String> {
     let before = &repeated.after_reversal;
     let late = at.settle(Call::Charge(repeated.reversed.clone())).await;

@@ -48,7 +48,7 @@ impl Settled {
         matches!(self, Self::Refused(_))
     }
 
-    /// Whether it is certain what became of the call.
+    /// Whether the result of the call is certain.
     pub(super) fn is_decided(&self) -> bool {
         self.is_done() || self.is_refused()
     }

@@ -116,7 +116,7 @@ async fn longest_texts(at: &mut Examiner, found: &mut Findings) {
 }
 
 /// Leaves a charge behind on a stream that breaks. After its window it is either done, refused, or
-/// unknown for good.
+/// unknown permanently.
 async fn broken_stream(at: &mut Examiner, found: &mut Findings) {
     let send_by = now_ms() + 1_000;
     let charge = at.charge_of(at.options.amount, send_by);

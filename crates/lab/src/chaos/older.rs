@@ -91,7 +91,7 @@ async fn play(
         tokio::time::sleep(Duration::from_millis(CALM_MS)).await;
         let mut found = load.end().await?;
         if !matches!(phase, Refused) {
-            // Before the protocol version is raised, records have card tokens in the clear.
+            // Before the protocol version is raised, records have card tokens in plain text.
             found.card_tokens.clear();
         }
         print_line(json!({ "phase": format!("{phase:?}"), "payments": by_code(&found) }))?;

@@ -1,5 +1,5 @@
 //! Certificates for a system on loopback: an authority, one certificate of all servers and one of
-//! all clients, made anew for each system.
+//! all clients, made for each system.
 
 use std::{
     fs,

@@ -314,7 +314,7 @@ impl System {
         Ok(name(service, number))
     }
 
-    /// Stops a process with SIGTERM for good.
+    /// Stops a process permanently, with SIGTERM.
     pub async fn remove(&mut self, name: &str) -> anyhow::Result<()> {
         self.stop(name).await?;
         self.processes.remove(name);

@@ -83,7 +83,7 @@ pub(super) fn check_rounds(rounds: u32, figures: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One run; `None` if its figures must not be believed.
+/// One run; `None` if the run is invalid.
 async fn one(
     named: &NamedScenario,
     build: &Path,

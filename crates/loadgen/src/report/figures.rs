@@ -167,7 +167,7 @@ pub struct ThresholdResult {
 /// Every number of a run's report.
 #[derive(Clone, Debug, Serialize)]
 pub struct LoadSummary {
-    /// Whether the figures may be believed.
+    /// Whether the figures are valid.
     pub validity: Validity,
     /// The scenario's name.
     pub scenario: String,

@@ -7,7 +7,7 @@ settings! {
     HandoverRules {
         // Faults.
         crashes: u8 = 0,
-        /// A process stands still for a while.
+        /// A process is paused for a while.
         pauses: u8 = 0,
         /// A watch counts silence although the holder shows life.
         false_silences: u8 = 0,
@@ -25,7 +25,7 @@ settings! {
         // Rules.
         /// A watch doubts the holder before it claims.
         doubts: bool = true,
-        /// A watch that was paused begins anew.
+        /// A watch that was paused starts again.
         begins_anew: bool = true,
         /// A claim names the claim that it replaces.
         conditional_claims: bool = true,

@@ -177,7 +177,8 @@ fn apply_reversal(
             cancel.stage = CancelStage::Retry { at };
             return changed(Step::Cancelling);
         }
-        // The customer is charged and was told otherwise, so a refusal does not end the matter.
+        // The customer is charged, but callers were answered otherwise, so a refusal does not end
+        // the cancel.
         Transition::Failed(_) if context.protocol_version() >= 1 && payment.charge_took_effect_after_all => {
             let at = schedule::retry_after_refusal(context.at, cancel.attempts, number, &rules);
             cancel.stage = CancelStage::Retry { at };

@@ -59,9 +59,9 @@ pub struct Limits {
     pub failures_to_open: u32,
     /// How long an open circuit stays open before one call tries again, in ms: 10 to 600,000.
     pub open_ms: u32,
-    /// The largest number of inquiries per second: 1 to 100,000. The tracker wakes no more orders
-    /// of the issuer per second. If a worker gets more inquiries all the same, it reports the
-    /// results as unknown, and others follow later.
+    /// The largest number of inquiries per second: 1 to 100,000. The tracker appends due records
+    /// for no more orders of the issuer per second. If a worker gets more inquiries all the same,
+    /// it reports the results as unknown, and others follow later.
     pub inquiries_per_s: u32,
 }
 
@@ -76,7 +76,7 @@ impl Resolution {
     pub const DEFAULT: Self = Self { window_ms: 6_000, first_delay_ms: 1_000, delay_max_ms: 60_000 };
 
     /// The defaults of a protocol version. The window of version 0 is too long for a caller to hear
-    /// what became of a lost call.
+    /// the result of a lost call.
     pub(crate) fn default_of_version(protocol_version: u32) -> Self {
         let window_ms = if protocol_version == 0 { 10_000 } else { Self::DEFAULT.window_ms };
         Self { window_ms, ..Self::DEFAULT }

@@ -64,7 +64,7 @@ impl Part {
 
 /// The bits of a hash within its block.
 fn bits(hash: u64) -> impl Iterator<Item = usize> {
-    // The block is chosen by the high bits of the hash, so these are mixed anew.
+    // The block is chosen by the high bits of the hash, so these are mixed again.
     let mixed = hash.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (0..BITS_SET).map(move |n| (mixed >> (9 * n)) as usize % BLOCK_BITS)
 }

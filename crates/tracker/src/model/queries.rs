@@ -16,7 +16,7 @@ pub(crate) struct ListFilter {
     pub(crate) contradicted_only: bool,
     pub(crate) attention_only: bool,
     pub(crate) merchant_id: String,
-    /// The list begins after this place.
+    /// The list begins after this position.
     pub(crate) after: Option<Cursor>,
     pub(crate) size: i64,
 }
@@ -68,19 +68,19 @@ pub(crate) struct SettlementFilter {
     pub(crate) to_ms: i64,
     /// An empty text means the orders of all merchants.
     pub(crate) merchant_id: String,
-    /// The list begins after this place.
+    /// The list begins after this position.
     pub(crate) after: Option<Cursor>,
     pub(crate) size: i64,
 }
 
-/// A place in a list: the time by which the list is sorted, MerchantID and MerchantTradeNo.
+/// A position in a list: the time by which the list is sorted, MerchantID and MerchantTradeNo.
 pub(crate) type Cursor = (i64, String, String);
 
 /// A page of a list. In place of an unreadable order it has the error, so that the caller decides
 /// whether the list is useful without that order.
 pub(crate) struct Page {
     pub(crate) orders: Vec<Result<Order, UnreadableOrder>>,
-    /// The place of the last order; absent if this was the last page.
+    /// The position of the last order; absent if this was the last page.
     pub(crate) next: Option<Cursor>,
 }
 

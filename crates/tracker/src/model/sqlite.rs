@@ -1,5 +1,5 @@
 //! A read model in a SQLite file. No order depends on the file: if it is damaged, it may be
-//! deleted. A missing file is built anew from `order-states`.
+//! deleted. A missing file is built again from `order-states`.
 //!
 //! One task writes for all shards and puts all waiting writes into one transaction: rows of
 //! different shards share pages, so this writes less to the disk, which the journal needs.

@@ -43,7 +43,8 @@ const METHODS: [&str; 12] = [
 /// A method that does not exist, in the log of who called.
 const OTHER: &str = "other";
 
-/// The role that a method needs. One that is not listed needs the most, so that none is forgotten.
+/// The role that a method needs. A method that is not listed needs the most powerful role, so that
+/// a new one is never open by mistake.
 fn role_of(method: Option<&str>) -> Role {
     match method {
         Some(

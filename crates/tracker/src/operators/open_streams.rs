@@ -23,15 +23,15 @@ const CALLER_STREAMS_MAX: usize = 8;
 #[derive(Default)]
 pub(super) struct OpenStreams(Mutex<HashMap<Box<str>, usize>>);
 
-/// The place of one stream, which ends when this is dropped.
+/// The slot of one stream, freed when this is dropped.
 pub(super) struct StreamPlace {
     streams: Arc<OpenStreams>,
     caller: Box<str>,
 }
 
 impl OpenStreams {
-    /// Takes a place for a stream of the caller of this grant. Where every call is let in, all
-    /// streams share the places.
+    /// Takes a slot for a stream of the caller of this grant. Where every call is let in, all
+    /// streams share the slots.
     pub(super) fn open(self: &Arc<Self>, grant: &Grant) -> Result<StreamPlace, Status> {
         let caller = grant.caller().map(|caller| caller.name.to_string());
         let of_caller_max = if caller.is_some() { CALLER_STREAMS_MAX } else { STREAMS_MAX };
@@ -69,7 +69,7 @@ impl Drop for StreamPlace {
     }
 }
 
-/// A stream with its place. It ends with a refusal once the credential that opened it is not
+/// A stream with its slot. It ends with a refusal once the credential that opened it is not
 /// accepted any more.
 pub(super) struct PlacedStream<T> {
     /// `None` after the refusal.

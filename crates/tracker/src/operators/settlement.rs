@@ -75,8 +75,8 @@ pub(super) async fn list(
     Ok(ReceiverStream::new(stream))
 }
 
-/// Sends a page and returns the place after it. Returns `None` after the last page, after an error,
-/// and if the caller is gone.
+/// Sends a page and returns the position after it. Returns `None` after the last page, after an
+/// error, and if the caller has ended the call.
 async fn send_page(
     model: &SqliteModel,
     filter: &SettlementFilter,

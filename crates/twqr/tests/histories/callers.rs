@@ -167,7 +167,7 @@ impl Request {
         }
     }
 
-    /// The record that an ingress writes; with card tokens in the clear before protocol version 3.
+    /// The record that an ingress writes; with card tokens in plain text before protocol version 3.
     fn record(&self, at: UnixMs, to: ReplyTo, keys: Option<&CardKeys>) -> Bytes {
         match (self, keys) {
             (Self::Pay(form), Some(keys)) => encode_pay(at, &protected(keys, form, at), Some(to)),

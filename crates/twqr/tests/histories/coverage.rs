@@ -94,7 +94,7 @@ pub fn count_situations(sim: &Sim, shards: u32, coverage: &mut Coverage) {
     }
 }
 
-/// Whether the shard's log has payments in the clear, and later ones under keys.
+/// Whether the shard's log has payments in plain text, and later ones under keys.
 fn raises_protocol(sim: &Sim, shard: u32) -> bool {
     let records = sim.records(Partition { topic: Topic::Orders, index: shard }).into_iter();
     let mut tokens = records.filter_map(|record| match decode_record(record.entry.value?).ok()?.command {

@@ -87,7 +87,7 @@ fn has_fields_of(form: &PayForm, payment: &Payment) -> bool {
         && terms.un_redeem.twd() == un_redeem
 }
 
-/// I3: a cancel makes each ingress forget what it remembers of the payment, which could be a
+/// I3: a cancel makes each ingress discard its cached answer to the payment, which could be a
 /// success.
 fn check_answers_forgotten(orders: &Orders, replies: &RecordedReplies, violations: &mut Vec<String>) {
     for (ingress, key) in replies.remembered.difference(&replies.forgotten) {

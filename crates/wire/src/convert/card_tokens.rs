@@ -22,7 +22,7 @@ pub(super) fn protected_from(token: bus::ProtectedToken) -> Result<ProtectedToke
     Ok(ProtectedToken { shape, macs: macs_from(macs)?, sealed: sealed.map(sealed_from) })
 }
 
-/// The protected token to write beside a request; absent if the request has it in the clear.
+/// The protected token to write beside a request; absent if the request has it in plain text.
 pub(super) fn protected_out(token: &RecordedToken) -> Option<bus::ProtectedToken> {
     let RecordedToken::Protected(token) = token else { return None };
     Some(bus::ProtectedToken {

@@ -95,7 +95,7 @@ fn recorded(raw: RawPay, token: Option<bus::ProtectedToken>) -> Result<PayForm, 
     .map_err(RecordFault::Form)
 }
 
-/// The text of a token in the clear; a protected one is written beside the request.
+/// The text of a token in plain text; a protected one is written beside the request.
 fn clear_text(token: &RecordedToken) -> String {
     match token {
         RecordedToken::Clear(token) => token.expose().to_owned(),

@@ -45,7 +45,7 @@ pub enum StateBody {
     },
 }
 
-/// The place of the kind in a record's key, after the epoch.
+/// The offset of the kind in a record's key, after the epoch.
 const KIND_AT: usize = size_of::<u64>();
 
 /// The bytes of a record's key: epoch (big-endian), kind, and the bytes of an order's or a

@@ -17,7 +17,7 @@ use twqr_types::UnixMs;
 pub(super) const LATE_WRITE_MS: u64 = 500;
 /// How long after it was handed over a transfer must be known to be delivered, in ms.
 pub(super) const CONFIRM_MS: u64 = 2_500;
-/// How long this process may stand still before its connections are aborted, in ms.
+/// How long this process may be paused before its connections are aborted, in ms.
 pub(super) const PAUSE_MS_MAX: u64 = 1_500;
 /// How long after the answer to a ping, or after the start, the next ping is sent, in ms.
 pub(super) const PING_INTERVAL_MS: u64 = 1_000;

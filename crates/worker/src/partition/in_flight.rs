@@ -44,7 +44,7 @@ pub(super) struct CallInFlight {
     pub(super) offset: Offset,
     pub(super) task: TaskSummary,
     pub(super) purpose: Purpose,
-    /// A transfer's place in its lane; `None` for an inquiry, which needs no place.
+    /// A transfer's slot in its lane; `None` for an inquiry, which needs no slot.
     pub(super) place: Option<Place>,
     /// When it was handed over.
     pub(super) since: Instant,
@@ -60,7 +60,7 @@ pub(super) struct FinishedCall {
     pub(super) took_effect: Option<bool>,
 }
 
-/// How many finished calls are remembered. Above that, the oldest is forgotten.
+/// How many finished calls are kept in memory. Above that, the oldest is dropped.
 const FINISHED_MAX: usize = 1_024;
 
 #[derive(Debug, Default)]

@@ -133,7 +133,7 @@ impl Holder {
         }
     }
 
-    /// Ends a call, and gives its place in the lane back.
+    /// Ends a call, and frees its slot in the lane.
     fn take_call(&mut self, call_id: u64) -> Option<CallInFlight> {
         let mut call = self.in_flight.take(call_id)?;
         call.place = None;

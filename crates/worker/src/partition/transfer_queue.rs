@@ -33,7 +33,7 @@ pub(super) struct QueuedTransfer {
 /// What a transfer waits for.
 #[derive(Debug)]
 pub(super) enum WaitsFor {
-    /// A place in flight; meanwhile it has this place in the queue of the lane.
+    /// A slot in flight; meanwhile it has this slot in the queue of the lane.
     Place(#[allow(dead_code, reason = "it is given back when this is dropped")] QueuePlace),
     /// The card key with this name.
     CardKey(Box<str>),
@@ -107,7 +107,7 @@ impl TransferQueue {
         queued
     }
 
-    /// The transfers that wait for a place and are first in their queues.
+    /// The transfers that wait for a slot and are first in their queues.
     pub(super) fn first_for_places(&self) -> impl Iterator<Item = &Task> {
         let waits_for_place = |queued: &&QueuedTransfer| matches!(queued.waits_for, WaitsFor::Place(_));
         self.first().filter(waits_for_place).map(|queued| &queued.transfer.task)

@@ -52,8 +52,8 @@ impl Holder {
         }
     }
 
-    /// Sends queued transfers while places in flight are free, and those whose card key has
-    /// arrived. A queued transfer that cannot be sent any more is given up.
+    /// Sends queued transfers while slots in flight are free, and those whose card key has arrived.
+    /// A queued transfer that cannot be sent any more is given up.
     pub(super) fn send_queued(&mut self) {
         let now = self.clock.now();
         for key in self.queue.keys() {

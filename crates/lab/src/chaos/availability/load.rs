@@ -27,7 +27,7 @@ use super::client::Ingresses;
 /// How many payments are generated at once.
 const ROUND: usize = 1_000;
 
-/// A payment and what became of it.
+/// A payment and its result.
 #[derive(Clone, Debug)]
 pub(super) struct Payment {
     /// The intended start, in ms since the load began.

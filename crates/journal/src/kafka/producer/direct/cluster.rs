@@ -24,8 +24,8 @@ use super::{
 };
 use crate::{Partition, Topic, kafka::lock};
 
-/// How often the leaders are asked for, even if nothing failed: a broker that stands still does not
-/// say that it leads no more.
+/// How often the leaders are asked for, even if nothing failed: a broker that hangs does not say
+/// that it leads no more.
 const EVERY: Duration = Duration::from_secs(2);
 /// How long at least lies between two questions.
 const APART: Duration = Duration::from_millis(50);
