@@ -103,7 +103,7 @@ where
         let assigned = tokio::select! {
             () = context.shutdown.cancelled() => break Ok(()),
             () = doubles.refused.cancelled() => break Err(JournalError::Unusable(
-                format!("another process with the member name {member} is alive; give each process its own name").into(),
+                format!("another process with the member name {member} is alive; set a different member for each process").into(),
             )),
             changed = assignments.changed() => changed,
             _ = checks.tick(), if is_member => {

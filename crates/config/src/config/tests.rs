@@ -29,7 +29,7 @@ fn every_key_is_explained() {
 fn each_fault_names_its_key() {
     for (text, expected) in [
         ("grcp = \"127.0.0.1:1\"", "unknown field `grcp`"),
-        ("simulator_data_dir = \"x\"", "simulator_data_dir belongs to the laboratory now"),
+        ("simulator_data_dir = \"x\"", "simulator_data_dir moved to the laboratory"),
         ("shards = 0", "shards"),
         ("shards = 4\ntask_partitions = 5", "task_partitions is 5, must be 1 to 4"),
         ("answer_within_ms = 15000\ncalls_max = 0", "answer_within_ms is 15000, must be 100 to 14000; calls_max is 0"),

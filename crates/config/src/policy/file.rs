@@ -60,7 +60,7 @@ mod tests {
             ("routes = 1", "routes"),
             ("[[routes]]\nprefx = \"\"", "prefx"),
             ("x", "line 1"),
-            ("day_begins_min = 30", "day_begins_min is now cut_off; write cut_off = \"00:30\""),
+            ("day_begins_min = 30", "day_begins_min was renamed to cut_off; write cut_off = \"00:30\""),
         ] {
             let faults = parse_policy(text).unwrap_err();
             assert!(faults.len() == 1 && faults[0].contains(expected), "{faults:?}");
