@@ -60,7 +60,7 @@ SCENARIO ?= baseline
 LOAD ?=
 FUZZ_S ?= 3
 comma := ,
-# Says what a recipe installs, since a first run waits for it.
+# Prints what a recipe installs, since a first run has to wait for it.
 say = @echo "tools: installing into .tools: $(1)"
 
 SAMPLE_DAY := load-tests/samples/day.jsonl
@@ -83,7 +83,7 @@ build: ## Builds everything, optimised
 run: build ## Plays and audits two days of payments, then serves until Ctrl-C (ONCE=1: exits)
 	target/release/twqr-lab run $(if $(ONCE),--once)
 
-run-kafka: build ## The same on Apache Kafka: a process for each service, restarted in turn (ONCE=1)
+run-kafka: build ## Does the same on Apache Kafka, and restarts each process in turn (ONCE=1)
 	@bootstrap=$$(deploy/kafka/up | tail -n 1) && status=0; \
 	TWQR__KAFKA__BOOTSTRAP="$${bootstrap#KAFKA_BOOTSTRAP=}" TWQR__KAFKA__SESSION_TIMEOUT_MS=2000 \
 	  target/release/twqr-lab run-kafka $(if $(ONCE),--once) || status=$$?; deploy/kafka/down; exit $$status
@@ -114,22 +114,22 @@ fuzz: ## Runs each fuzz target for some seconds (FUZZ_S=3)
 test-older: ## Upgrades systems of an older build (from git) under load, and rolls them back
 	@.make/test-older
 
-test-upgrade: ## The same in short form, on a broker alone
+test-upgrade: ## Does the same in short form, only on a broker
 	@.make/test-older --short
 
 DEPLOY_TOOLS := $(HELM3) $(HELM4) $(UNITTEST) $(KUBECONFORM) $(KUBE_SCORE) $(HELM_DOCS) \
   $(KUBE_APISERVER) $(HADOLINT) $(PYYAML) $(CARGO_SBOM)
 
-test-deploy: $(DEPLOY_TOOLS) ## Tests image and Helm chart, also on a Kubernetes API server
+test-deploy: $(DEPLOY_TOOLS) ## Tests the image and the Helm chart, also on a Kubernetes API server
 	@.make/test-deploy
 
-chart-docs: $(HELM_DOCS) ## Writes the table of the chart's values and its copy of the alerts again
+chart-docs: $(HELM_DOCS) ## Generates the table of the chart's values and its copy of the alerts
 	@.make/chart-docs $(HELM_DOCS)
 
 model: ## Checks the protocol exhaustively in small scopes: two routers, two workers, an issuer
 	@cargo run --quiet --locked -p twqr-model -- crates/model/scopes.txt
 
-model-long: model ## The same in larger scopes: minutes, up to 6 GB of memory
+model-long: model ## Checks the protocol in larger scopes (minutes, up to 6 GB of memory)
 	@cargo run --quiet --locked -p twqr-model -- crates/model/scopes-long.txt
 
 bench-quick: build ## Measures one process against a floor of the same run (one JSON line, < 90 s)
@@ -140,14 +140,14 @@ bench-kafka: build ## Measures a process for each service on Kafka (one JSON lin
 	TWQR__KAFKA__BOOTSTRAP="$${bootstrap#KAFKA_BOOTSTRAP=}" target/release/twqr-lab bench kafka --broker-pid "$$(cat target/kafka/broker-1.pid)" $(BENCH_KAFKA) \
 	  || status=$$?; deploy/kafka/down >/dev/null; exit $$status
 
-bench: build ## The long form of both: three more tries of the highest rate (two JSON lines)
+bench: build ## Runs both benchmarks in long form, with three more tries of the highest rate
 	@target/release/twqr-lab bench quick --tries 3 --hold-ms 8000
 	@$(MAKE) --no-print-directory bench-kafka BENCH_KAFKA="--tries 3 --hold-ms 15000"
 
-load: build ## Plays a load scenario and prints where its report lies (SCENARIO=baseline)
+load: build ## Plays a load scenario and prints the path of its report (SCENARIO=baseline)
 	@load-tests/run $(SCENARIO) $(LOAD)
 
-sample: ## Writes the sample days again from their seeds
+sample: ## Generates the sample days from their seeds
 	cargo run --quiet --locked --bin twqr-lab -- sample-day > $(SAMPLE_DAY).new && mv $(SAMPLE_DAY).new $(SAMPLE_DAY)
 	cargo run --quiet --locked --bin twqr-lab -- sample-day --whole-api 140 > $(FULL_API_DAY).new && mv $(FULL_API_DAY).new $(FULL_API_DAY)
 
@@ -187,24 +187,24 @@ check-proto: $(BUF) ## Fails on protobuf files that buf objects to, or that brea
 proto-baseline: $(BUF) ## Makes the present protobuf files the baseline of check-proto
 	cd proto && $(abspath $(BUF)) build --exclude-source-info -o baseline.binpb
 
-proto-standalone: ## Writes the public contract again without its annotations
+proto-standalone: ## Generates the public contract without annotations
 	proto/standalone/generate > proto/standalone/twqr/pos/v1/pos.proto
 
 proto-errors: ## Writes proto/errors.md from the contract and the ingress
 	TWQR_WRITE_ERRORS=1 cargo test --quiet --locked -p twqr-ingress --lib the_table_of_errors
 
-proto-verdicts: ## Writes what an ingress says about values of each field (proto/contract-check)
+proto-verdicts: ## Writes the ingress' verdicts about values of each field (proto/contract-check)
 	TWQR_WRITE_VERDICTS=1 cargo test --quiet --locked -p twqr-ingress --lib the_file_of_verdicts
 
 check-deps: $(DENY) ## Fails on forbidden licences, sources or duplicates among dependencies
 	$(DENY) --config .deny.toml --log-level error check licenses bans sources
 
-check-advisories: $(DENY) ## Fails on a known fault of a dependency, where the list is reached
+check-advisories: $(DENY) ## Fails on known vulnerabilities of dependencies, if a list is reached
 	@.make/check-advisories $(DENY)
 
-sbom: check-sbom ## Writes what each binary is made of to target/sbom (CycloneDX)
+sbom: check-sbom ## Writes each binary's bill of materials to target/sbom (CycloneDX)
 
-check-sbom: $(CARGO_SBOM) ## Fails if such a list lacks a crate that is linked
+check-sbom: $(CARGO_SBOM) ## Fails if a bill of materials lacks a linked crate
 	@.make/check-sbom $(CARGO_SBOM)
 
 check-reproducible: ## Builds the product twice, and fails if they differ (long)
@@ -216,7 +216,7 @@ check-unused: ## Fails on a dependency that no source file names
 kafka-up: ## Starts Apache Kafka on loopback, without Docker (BROKERS=3; prints KAFKA_BOOTSTRAP=)
 	@deploy/kafka/up
 
-kafka-down: ## Stops it and keeps its data (WIPE=1: removes the data)
+kafka-down: ## Stops Apache Kafka and keeps its data (WIPE=1: removes the data)
 	@deploy/kafka/down $(if $(WIPE),--wipe)
 
 clean: ## Removes what was built, not the tools
@@ -250,7 +250,7 @@ $(HELM_DOCS): | $(GO)
 	@.make/go-tool $(abspath $(GO)) github.com/norwoodj/helm-docs $(HELM_DOCS_VERSION) \
 	  github.com/norwoodj/helm-docs/cmd/helm-docs $@ '-X main.version=$(HELM_DOCS_VERSION)' helm.sh/helm/v3@v$(HELM3_VERSION)
 
-# Helm says which version it is, and which Kubernetes it knows, only if it is told.
+# Helm reports its version, and the Kubernetes version that it knows, only if they are set here.
 $(HELM3): GO_PACKAGE := helm.sh/helm/v3/cmd/helm@v$(HELM3_VERSION)
 $(HELM3): GO_FLAGS := -X helm.sh/helm/v3/internal/version.version=v$(HELM3_VERSION) $(foreach place,pkg/chartutil pkg/lint/rules,-X helm.sh/helm/v3/$(place).k8sVersionMajor=1 -X helm.sh/helm/v3/$(place).k8sVersionMinor=$(word 2,$(subst ., ,$(KUBERNETES_VERSION))))
 $(HELM4): GO_PACKAGE := helm.sh/helm/v4/cmd/helm@v$(HELM4_VERSION)
@@ -260,7 +260,7 @@ $(HELM3) $(HELM4): | $(GO)
 	GOBIN=$(abspath $(@D)) $(GO) install -ldflags '-s -w $(GO_FLAGS)' $(GO_PACKAGE)
 	@touch $@
 
-# The server says which version it is only if it is told, and charts ask it.
+# The server reports its version, which charts read, only if it is set here.
 $(KUBE_APISERVER): VERSION_OF := k8s.io/component-base/version
 $(KUBE_APISERVER): | $(GO)
 	$(call say,kube-apiserver $(KUBERNETES_VERSION) (some minutes))
