@@ -304,14 +304,13 @@ mod tests {
     }
 
     /// A file that answers late: a pipe without a writer.
-    #[tokio::test]
-    async fn a_disk_that_stalls_under_the_keys_stops_nothing_else() {
+    #[test]
+    fn a_disk_that_stalls_under_the_keys_stops_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("keys.toml");
         assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
         let source = Arc::new(KeySource { file: Some(file.clone()), variables: Vec::new() });
         let keys = MerchantKeys::new(Keys::new(), Vec::new());
-        let following = tokio::spawn(source.follow(keys));
         let has_worked = Arc::new(std::sync::atomic::AtomicBool::default());
         let writer = std::thread::spawn({
             let has_worked = has_worked.clone();
@@ -323,10 +322,16 @@ mod tests {
                 has_worked
             }
         });
-        tokio::time::sleep(Duration::from_millis(10)).await;
-        has_worked.store(true, std::sync::atomic::Ordering::Release);
-        assert!(writer.join().unwrap(), "the runtime's thread waited for the file");
-        following.abort();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let was_free = runtime.block_on(async {
+            tokio::spawn(source.follow(keys));
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            has_worked.store(true, std::sync::atomic::Ordering::Release);
+            tokio::task::spawn_blocking(|| writer.join()).await.unwrap().unwrap()
+        });
+        assert!(was_free, "the runtime's thread waited for the file");
+        // A second read waits for a writer that never comes.
+        runtime.shutdown_background();
     }
 
     #[test]
