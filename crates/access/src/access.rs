@@ -11,7 +11,7 @@ use crate::{AccessEvent, AccessLog, AccessRefusal, CallersView, metrics};
 /// The longest time until the end of a key is compared with the clock again, in ms: the clock may
 /// be set meanwhile.
 const CHECK_MS_MAX: i64 = 10_000;
-/// What the header `authorization` begins with.
+/// The prefix of the header `authorization`.
 const SCHEME: &str = "bearer ";
 
 /// Decides who may call a listener.
@@ -25,7 +25,7 @@ struct Guard {
     log: AccessLog,
 }
 
-/// What a call may do, found by its credential.
+/// The rights of a call, found by its credential.
 #[derive(Clone, Debug)]
 pub struct Grant(Option<Arc<Granted>>);
 
@@ -89,7 +89,7 @@ impl Access {
         granted
     }
 
-    /// What [`Self::identify`] found for a request, from its extensions. A request that was not
+    /// The result of [`Self::identify`] for a request, from its extensions. A request that was not
     /// identified is refused, unless every call is let in.
     pub fn granted(&self, extensions: &Extensions) -> Result<Grant, AccessRefusal> {
         match (&self.0, extensions.get::<Grant>()) {
@@ -190,7 +190,7 @@ impl Guard {
 }
 
 impl Grant {
-    /// What a call may do where every call is let in.
+    /// The rights of a call where every call is let in.
     pub fn open() -> Self {
         Self(None)
     }
@@ -216,7 +216,7 @@ impl Granted {
     }
 }
 
-/// What a request shows of its caller.
+/// The credential that a request shows.
 fn credential(headers: &HeaderMap, extensions: &Extensions) -> Option<Credential> {
     if let Some(header) = headers.get("authorization") {
         let key = header.to_str().ok().and_then(|text| {

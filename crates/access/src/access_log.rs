@@ -96,7 +96,7 @@ impl Drop for Collected {
 
 #[cfg(test)]
 impl AccessLog {
-    /// What was noted and is not written yet, with the number of equal calls.
+    /// The calls that are noted but not written yet, with the number of equal calls.
     pub(crate) fn noted(&self) -> Vec<(AccessEvent, u64)> {
         self.0.take().into_iter().collect()
     }

@@ -9,7 +9,7 @@ use twqr_types::{KeyName, UnixMs};
 
 use crate::{ApiKey, Caller, CallerChange, CallerName, KeyHash};
 
-/// What a call shows of its caller.
+/// The credential that a call shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Credential {
     /// The hash of the API key that it sent; absent if what it sent is no key.

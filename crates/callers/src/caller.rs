@@ -113,7 +113,7 @@ pub struct Caller {
     pub keys: Vec<ApiKey>,
     /// The merchants for which it acts.
     pub merchants: MerchantScope,
-    /// What it may do for them.
+    /// The operations that it may use for them.
     pub operations: BTreeSet<Operation>,
     /// Its roles at the operators' API.
     pub roles: BTreeSet<Role>,
@@ -132,7 +132,7 @@ impl Caller {
         }
     }
 
-    /// What is wrong with the caller, by field; without a fault it may be written.
+    /// The faults of the caller, by field; without faults it may be written.
     pub fn faults(&self) -> Vec<(String, String)> {
         let mut faults = Vec::new();
         let listed = match &self.merchants {

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use twqr_types::{KeyName, UnixMs};
 
-/// What each key begins with, so that scanners for leaked secrets find it.
+/// The prefix of each key, by which scanners find leaked keys.
 const PREFIX: &str = "twqr_";
 /// The random part of a key, in bytes.
 const RANDOM_BYTES: usize = 32;

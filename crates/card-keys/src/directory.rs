@@ -23,7 +23,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct KeyDirectory(PathBuf);
 
-/// What a key is for.
+/// The use of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum KeyKind {
     /// Makes the MACs of tokens.
@@ -48,14 +48,15 @@ impl KeyKind {
 /// A key's file, without the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyFile {
-    /// What the key is for.
+    /// The use of the key.
     pub kind: KeyKind,
     /// The key's name, by which records name it.
     pub name: String,
 }
 
 const SUFFIX: &str = ".key";
-/// What a destroyed key is overwritten with. No reader takes it for a key, since it has no digits.
+/// The bytes that overwrite a destroyed key. No reader takes them for a key, since they contain no
+/// digits.
 const OVERWRITTEN: [u8; 2 * KEY_LEN] = [b'-'; 2 * KEY_LEN];
 
 impl KeyFile {
@@ -79,7 +80,7 @@ impl KeyFile {
     }
 }
 
-/// What [`KeyDirectory::renew`] did, as names of files.
+/// The changes by [`KeyDirectory::renew`], as names of files.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Renewed {
     /// The keys that were made.

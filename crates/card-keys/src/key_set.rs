@@ -69,7 +69,8 @@ impl KeySet {
         self.sealing.values().any(|(of, _)| *of == hour)
     }
 
-    /// What is missing to protect a payment in this hour, for operators; `None` if nothing is.
+    /// The keys that are missing to protect a payment in this hour, for operators; `None` if none
+    /// is.
     pub fn lacks(&self, hour: Hour) -> Option<String> {
         if self.comparison.is_empty() {
             return Some("there is no comparison key".to_owned());
@@ -77,7 +78,8 @@ impl KeySet {
         self.lacks_sealing(hour)
     }
 
-    /// What is missing to seal in this hour and to open what was sealed; `None` if nothing is.
+    /// The keys that are missing to encrypt tokens in this hour and to decrypt earlier ones; `None`
+    /// if none is.
     pub fn lacks_sealing(&self, hour: Hour) -> Option<String> {
         self.sealing_in(hour).is_none().then(|| format!("there is no sealing key of the hour {} (UTC)", hour.name()))
     }

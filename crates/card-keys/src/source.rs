@@ -20,6 +20,6 @@ pub trait KeySource: Send + Sync + 'static {
 pub struct KeyFault {
     /// The file or directory.
     pub(crate) place: String,
-    /// What is wrong, and what is allowed.
+    /// The fault, and the allowed values.
     pub(crate) what: String,
 }

@@ -13,7 +13,7 @@ use twqr_wire::pos::PayRequest;
 pub struct Problem {
     /// The POS document's name of the field; absent if the fault is about the line as a whole.
     pub field: Option<String>,
-    /// What is wrong, and what is allowed.
+    /// The fault, and the allowed values.
     pub text: String,
 }
 

@@ -45,7 +45,7 @@ impl BeginningsCheck {
         Self { partition, known, is_complete: next == 0 || known.first.is_some() }
     }
 
-    /// What was read so far.
+    /// The records that were read so far.
     pub fn known(&self) -> KnownBeginnings {
         self.known
     }
@@ -126,7 +126,7 @@ impl BeginningsCheck {
     }
 }
 
-/// What a record says about the beginnings; `None` if it is no marker and no beginning.
+/// The beginnings that a record names; `None` if it is neither a marker nor a beginning.
 pub fn beginnings_read(record: &Record) -> Option<BeginningsRead> {
     decode_beginnings_read(&record.entry.key, record.entry.value.clone()?)
 }

@@ -211,7 +211,7 @@ impl Seat {
         self.holders.set(self.writer.partition.index, seen);
     }
 
-    /// What is known of the holder once another process has claimed the partition.
+    /// The knowledge about the holder once another process has claimed the partition.
     fn other_has_it(&self) -> Seen {
         if self.signs_on.load(Ordering::Acquire) { Seen::Life(Instant::now()) } else { Seen::Claimed }
     }

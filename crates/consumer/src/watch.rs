@@ -40,7 +40,7 @@ const YIELD: Duration = Duration::from_secs(2);
 /// A watch that was not asked for longer than this was paused itself, and starts again.
 const OWN_PAUSE_MAX: Duration = Duration::from_millis(200);
 
-/// What the process must do.
+/// The next action of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     /// Nothing for the moment.
@@ -53,7 +53,7 @@ pub(crate) enum Action {
     Claim { replaces: Option<Offset> },
 }
 
-/// What is known about the partition when a watch begins.
+/// The state of the partition when a watch begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Known {
     /// The newest claim that counts.

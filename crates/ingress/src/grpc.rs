@@ -64,12 +64,13 @@ impl GrpcService {
         Ok(self.caller(timeout(request.metadata()), self.grant(request)?, hops))
     }
 
-    /// What the caller of a request may do, as [`Edge`] has found it.
+    /// The rights of a request's caller, as [`Edge`] has found them.
     fn grant<T>(&self, request: &Request<T>) -> Result<Grant, Status> {
         self.api.access.granted(request.extensions()).map_err(|refusal| status::status(&refusal.into()))
     }
 
-    /// What fires when a stream of this request must end: its connection leaves, or the process.
+    /// The signal that a stream of this request must end, because its connection or the process
+    /// ends.
     fn leaving<T>(&self, request: &Request<T>) -> CancellationToken {
         CallerConnection::leaving(request.extensions()).unwrap_or_else(|| self.api.shutdown.clone())
     }

@@ -44,7 +44,7 @@ struct MeasuredCall {
     progress: Mutex<Progress>,
 }
 
-/// What has happened to the call so far.
+/// The events of the call so far.
 #[derive(Default)]
 struct Progress {
     /// The request that was appended for the call: its correlation number, and when.

@@ -175,7 +175,7 @@ const CODES: [Code; 7] = [
     Code::ResourceExhausted,
     Code::Unavailable,
 ];
-/// What is refused, and why.
+/// The refused call, and the reason.
 const SHED_KINDS: [(&str, &str); 6] = [
     ("call", "limit"),
     ("call", "reserved"),

@@ -18,7 +18,7 @@ pub(crate) struct ProtocolVersions {
     trusts_silence: bool,
 }
 
-/// What the replies of one shard have named.
+/// The protocol versions that the replies of one shard have named.
 #[derive(Default)]
 struct ShardVersion {
     /// 0 until a reply named a version. It never falls.

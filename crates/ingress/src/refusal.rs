@@ -11,14 +11,14 @@ use twqr_card_keys::NoKey;
 use twqr_journal::JournalError;
 use twqr_types::{Field, ShardId, Violations};
 
-/// Whose limit a call is beyond.
+/// The owner of the limit that a call exceeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Limited {
     Caller,
     Merchant,
 }
 
-/// What a caller opens, and keeps open for as long as it likes.
+/// A resource that a caller may keep open for as long as it likes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Opened {
     Stream,

@@ -28,7 +28,7 @@ pub(crate) enum FirstState {
     Abandoned,
 }
 
-/// What is remembered of the first request of a payment.
+/// The cached part of the first request of a payment.
 struct FirstRequest {
     /// A hash of all fields that must be equal in a repeat. Nothing else is kept of the card token.
     digest: Key,
@@ -120,7 +120,7 @@ impl Repeats {
     }
 }
 
-/// What of the card token must be equal. A caller's own request has it in plain text.
+/// The part of the card token that must be equal. A caller's own request has it in plain text.
 fn card_token(form: &PayForm) -> &[u8] {
     match &form.card_token {
         RecordedToken::Clear(token) => token.expose().as_bytes(),

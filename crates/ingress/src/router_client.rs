@@ -34,7 +34,7 @@ pub(crate) struct Caller {
     pub(crate) signed_by: Option<KeyName>,
     /// The nonce of the request's signature, if it has one: the machine refuses its second use.
     pub(crate) nonce: Option<Nonce>,
-    /// What the caller may do. A call of the HTTP form has no caller: its signature says which
+    /// The rights of the caller. A call of the HTTP form has no caller: its signature says which
     /// merchant it is from.
     pub(crate) grant: Grant,
     /// The measurement of the call, if the caller asked for its hops or telemetry is on.

@@ -39,7 +39,7 @@ pub(crate) struct Watch {
     pub(crate) router: RouterClient,
     pub(crate) changes: mpsc::Sender<Change>,
     pub(crate) access: Access,
-    /// What the caller may do. Once its credential is no longer accepted, or it may not watch the
+    /// The rights of the caller. Once its credential is no longer accepted, or it may not watch the
     /// order any more, the watch ends.
     pub(crate) grant: Grant,
     /// Its place among the watches of its caller; absent where every call is let in.
@@ -48,7 +48,7 @@ pub(crate) struct Watch {
     pub(crate) leaving: CancellationToken,
 }
 
-/// What a watch waits for.
+/// The event that a watch waits for.
 #[allow(clippy::large_enum_variant, reason = "one at a time, on the stack")]
 enum Event {
     /// A reply; absent if the call left too many replies unread.

@@ -33,7 +33,7 @@ pub struct Faults {
     pub batches_vary: bool,
 }
 
-/// What happens to one append.
+/// The fate of one append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     Acknowledged,

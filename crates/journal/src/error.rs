@@ -14,7 +14,7 @@ pub enum JournalError {
     AppendUnknown {
         /// The partition that was appended to.
         partition: Partition,
-        /// What the implementation reports.
+        /// The reason, as the implementation reports it.
         reason: Arc<str>,
     },
     /// The append was refused before anything was written.
@@ -30,7 +30,7 @@ pub enum JournalError {
     Read {
         /// The partition that was read.
         partition: Partition,
-        /// What the implementation reports.
+        /// The reason, as the implementation reports it.
         reason: Arc<str>,
     },
     /// The log is not the one that was read before, or lacks records of it. A retry does not help
@@ -41,7 +41,7 @@ pub enum JournalError {
     NotWhole {
         /// The partition whose log is not whole.
         partition: Partition,
-        /// What was expected, what is there, and what may have happened.
+        /// The expected record, the found one, and the possible reasons.
         reason: Arc<str>,
     },
     /// The topic has no partition of this index.

@@ -97,7 +97,7 @@ pub(crate) fn append_failed() {
     APPEND_FAILURES.counter(&[]).increment(1);
 }
 
-/// What the producer measured about one broker.
+/// The producer's measurements of one broker.
 pub(crate) struct BrokerFigures {
     pub(crate) id: i32,
     pub(crate) is_up: bool,

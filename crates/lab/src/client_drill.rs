@@ -52,7 +52,7 @@ pub struct ClientDrillOptions {
     clients: Vec<String>,
 }
 
-/// What a client prints in the end.
+/// The line that a client prints at its end.
 #[derive(Deserialize)]
 struct Printed {
     merchant_trade_no: String,

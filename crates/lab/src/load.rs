@@ -43,7 +43,7 @@ pub struct LoadOptions {
     run: LoadRunOptions,
 }
 
-/// What `twqr-lab load` does instead of one run.
+/// The commands of `twqr-lab load` beside a single run.
 #[derive(Subcommand)]
 enum LoadAction {
     /// Compares two builds by paired runs in the order A B B A; exit code 2 if B is worse

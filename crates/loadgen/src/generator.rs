@@ -142,7 +142,7 @@ impl LoadRun {
         Ok(Self { progress, pacer, senders, segments, began, run: run.to_owned() })
     }
 
-    /// What has happened so far; it also ends the run early.
+    /// The counters of the run so far; they also end the run early.
     pub fn progress(&self) -> Arc<LoadProgress> {
         self.progress.clone()
     }

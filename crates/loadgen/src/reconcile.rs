@@ -26,13 +26,13 @@ const NAMED_MAX: usize = 20;
 pub struct Reconciliation {
     /// Payments and refunds that were compared.
     pub orders: u64,
-    /// Those whose answers, inquiry and ledger agree.
+    /// The orders whose answers, inquiry and ledger agree.
     pub matched: u64,
-    /// Those where two of them differ.
+    /// The orders for which two of these differ.
     pub mismatched: u64,
-    /// Those that were accepted or moved money but have no order, or never became final.
+    /// The orders that were accepted or moved money but are not found, or never became final.
     pub missing: u64,
-    /// Those that moved money more than once.
+    /// The orders that moved money more than once.
     pub twice: u64,
     /// Entries of the ledger under a number of the run that no call used.
     pub unexpected_entries: u64,
@@ -55,7 +55,7 @@ impl Reconciliation {
     }
 }
 
-/// What is wrong with an order.
+/// The fault of an order.
 enum OrderFault {
     Mismatch(String),
     Missing(String),

@@ -35,12 +35,12 @@ pub struct Scenario {
     pub merchants: MerchantChoice,
     /// How the client behaves.
     pub client: ClientChoice,
-    /// What is started for the run.
+    /// The system that is started for the run.
     pub system: SystemChoice,
     /// Failures that are caused while the load runs.
     #[serde(rename = "fault")]
     pub faults: Vec<PlannedFault>,
-    /// What makes a run invalid.
+    /// The limits beyond which a run is invalid.
     pub validity: ValidityLimits,
     /// Conditions such as `p99_ms <= 25`.
     pub thresholds: Vec<String>,
@@ -194,7 +194,7 @@ pub enum Durability {
 pub struct SystemChoice {
     /// How the services are divided into processes.
     pub shape: SystemShape,
-    /// What the run needs; a weaker system makes it invalid.
+    /// The durability that the run requires; a weaker system makes it invalid.
     pub durability: Durability,
     /// The limit of each merchant at an ingress, in calls per second; 0 for none.
     pub merchant_calls_per_s: u32,
@@ -202,7 +202,7 @@ pub struct SystemChoice {
     pub orders_held: u64,
 }
 
-/// What a planned fault does.
+/// The kinds of planned faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FaultAction {
@@ -226,7 +226,7 @@ pub enum FaultAction {
 pub struct PlannedFault {
     /// When it begins, in s after the first start.
     pub at_s: f64,
-    /// What is done to the process or broker.
+    /// The fault that is caused at the process or broker.
     pub action: FaultAction,
     /// The process, such as `router-0`, or the broker's number.
     #[serde(default)]
@@ -259,7 +259,7 @@ pub struct ScenarioFault {
     pub line: usize,
     /// The key, such as `phase.rate`.
     pub place: String,
-    /// What is wrong, and what is allowed.
+    /// The fault, and the allowed values.
     pub what: String,
 }
 

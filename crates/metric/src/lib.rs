@@ -13,14 +13,14 @@ pub struct Metric {
     pub name: &'static str,
     /// How it changes.
     pub kind: MetricKind,
-    /// What one of it is, such as `seconds` or `calls`.
+    /// The unit, such as `seconds` or `calls`.
     pub unit: &'static str,
     /// The names of its labels. Each label has a bounded number of values, so a merchant, an order
     /// or an address is never one.
     pub labels: &'static [&'static str],
-    /// What it measures.
+    /// The meaning of the metric.
     pub meaning: &'static str,
-    /// What an operator does about it.
+    /// The recommended action of an operator.
     pub action: &'static str,
 }
 

@@ -62,7 +62,7 @@ impl<S> Steps<S> {
     }
 }
 
-/// What the check of a scope found.
+/// The result of the check of a scope.
 #[derive(Debug)]
 pub(crate) struct Report {
     pub(crate) states: usize,

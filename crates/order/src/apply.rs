@@ -26,16 +26,16 @@ pub(crate) use pay::route_payment;
 pub use reserve::refuse_unknown_payment;
 pub(crate) use signature::is_key_refused;
 
-/// What applying a record did to the order.
+/// The result of applying a record to an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AppliedStep {
-    /// What happened, for logs and metrics.
+    /// The step that the order took, for logs and metrics.
     pub step: Step,
     /// Whether the state differs from before.
     pub changed: bool,
 }
 
-/// What happened to the order.
+/// The step that the order took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Step {
     /// A payment or a refund was accepted.
@@ -58,7 +58,7 @@ pub enum Step {
     Failed(Evidence),
     /// The result of a movement is unknown.
     Unresolved,
-    /// What was due was done: mostly, inquiries were sent.
+    /// The due work was done; mostly, inquiries were sent.
     Inquired,
     /// A part of the payment is reserved for a refund, and the refund is sent.
     Reserved,
@@ -74,7 +74,7 @@ pub enum Step {
     Ignored,
 }
 
-/// What every command needs besides the order.
+/// The context that every command needs besides the order.
 struct ApplyContext<'a> {
     cause: Position,
     at: UnixMs,

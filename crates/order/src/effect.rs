@@ -99,7 +99,7 @@ pub enum Subject {
     Reversal,
 }
 
-/// What a refund needs beyond the payment's number.
+/// The fields of a refund beyond the payment's number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the fields are the POS document's")]
 pub struct RefundCall {
@@ -114,17 +114,17 @@ pub struct RefundCall {
     pub remark: Remark,
 }
 
-/// What a reversal needs beyond the payment's number.
+/// The fields of a reversal beyond the payment's number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the fields are the POS document's")]
 pub struct ReversalCall {
     pub store_id: StoreId,
-    /// What refunds have left of the payment, in whole TWD.
+    /// The amount of the payment that refunds have not returned, in whole TWD.
     pub amount: i64,
     pub remark: Remark,
 }
 
-/// What a charge needs beyond the payment's number.
+/// The fields of a charge beyond the payment's number.
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "the fields are the POS document's")]
 pub struct ChargeCall {

@@ -16,7 +16,7 @@ pub use versions::ListingVersions;
 /// The most names of keys in one listing.
 const KEYS_MAX: usize = 32;
 
-/// What an entry of the directory is about: a merchant, or one of its stores.
+/// The subject of an entry of the directory: a merchant, or one of its stores.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ListingKey {
     /// The merchant's MerchantID.
@@ -116,7 +116,7 @@ pub struct ListingChange {
     pub at: UnixMs,
 }
 
-/// What the directory says about the merchant and the store of one record.
+/// The directory's listings of the merchant and the store of one record.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Listings<'a> {
     /// The merchant; `None` if it is not listed.
@@ -157,7 +157,7 @@ impl FromIterator<(ListingKey, Listing)> for Directory {
 }
 
 impl Directory {
-    /// What the directory says about this merchant and this store.
+    /// The directory's listings of this merchant and this store.
     pub fn listings(&self, merchant_id: &MerchantId, store_id: Option<&StoreId>) -> Listings<'_> {
         Listings::find(merchant_id, store_id, |key| self.0.get(key))
     }

@@ -172,7 +172,7 @@ pub enum Evidence {
 /// The issuer's answer to a refund that took effect. Amounts are in whole TWD.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefundApproval {
-    /// What the customer gets back in money.
+    /// The amount that the customer gets back in money.
     pub debit_amount: i64,
     /// The name of the redemption that is returned, for people.
     pub redeem_name: Box<str>,

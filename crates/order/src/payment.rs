@@ -36,7 +36,8 @@ pub struct Payment {
     /// Whether the issuer reported that the charge took effect after callers were answered that it
     /// failed. It stays failed for callers, and is reversed.
     pub charge_took_effect_after_all: bool,
-    /// What issuers reported against final states, as text for operators; `None` if they never did.
+    /// The contradictions of final states by issuers, as text for operators; `None` if there is
+    /// none.
     pub contradiction: Option<Box<str>>,
     /// The protocol version in force at the record that made the payment. It fixes permanently how
     /// many refund numbers the payment keeps.
@@ -90,11 +91,11 @@ pub struct Subscriber {
     pub to: ReplyTo,
     /// Whether its own request was a repeat.
     pub repeat: bool,
-    /// What it waits for.
+    /// The result that it waits for.
     pub kind: SubscriptionKind,
 }
 
-/// What a subscriber waits for. Once it has received that, it is removed.
+/// The result that a subscriber waits for. Once it has received that result, it is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SubscriptionKind {
     /// The call of a payment or a refund: it waits for the final charge, or the final refund.
@@ -155,7 +156,7 @@ pub enum PaymentType {
 pub struct Approval {
     /// How the payment was paid.
     pub payment_type: PaymentType,
-    /// What the customer paid after redemption.
+    /// The amount that the customer paid after redemption.
     pub debit_amount: i64,
     /// The name of what was redeemed, for people.
     pub redeem_name: Box<str>,
@@ -202,7 +203,7 @@ impl Payment {
         is_news
     }
 
-    /// What remains of the customer's charge after refunds, in whole TWD; 0 without a charge.
+    /// The remaining amount of the charge after refunds, in whole TWD; 0 without a charge.
     pub(crate) fn remaining(&self) -> i64 {
         let is_charged = self.is_paid() || self.charge_took_effect_after_all;
         if is_charged { self.terms.trade_amount.twd() - self.refunded() } else { 0 }

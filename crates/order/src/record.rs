@@ -210,7 +210,7 @@ pub enum TaskResult<A> {
 /// A refusal by the issuer, or by FISC.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decline {
-    /// Who refused, and how.
+    /// The refuser, and the kind of refusal.
     pub kind: DeclineKind,
     /// The wallet's StatusCode, or the issuer's own code.
     pub code: Box<str>,
@@ -227,7 +227,7 @@ impl Decline {
     }
 }
 
-/// Who refused, and how.
+/// The refuser, and the kind of refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeclineKind {
     /// The wallet; its code is a StatusCode.

@@ -21,13 +21,13 @@ pub struct PolicyVersions {
     pub closings: Closings,
 }
 
-/// What decides a record besides its order.
+/// The rules that decide a record, besides the state of its order.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Rules<'a> {
     /// The policy in force; `None` before the first version.
     pub policy: Option<&'a Policy>,
-    /// What the directory of merchants says about the record's merchant and store. It counts only
-    /// if the policy says so.
+    /// The directory's listings of the record's merchant and store. They count only if the policy
+    /// says so.
     pub listings: Listings<'a>,
     /// The time up to which the shard's books are closed; `None` if they never were.
     pub closed_until: Option<UnixMs>,

@@ -79,7 +79,7 @@ pub enum Error {
     UnknownProtocol(PolicyFault),
 }
 
-/// What the owners of all shards share.
+/// The state that the owners of all shards share.
 #[derive(Clone)]
 pub(crate) struct Links {
     pub(crate) journal: Arc<dyn Journal>,

@@ -21,7 +21,7 @@ pub(crate) struct Hot {
     pub(crate) in_checkpoint: bool,
 }
 
-/// What is to be read.
+/// The states to read.
 #[derive(Default)]
 pub(crate) struct Missing {
     pub(crate) keys: HashSet<OrderKey>,
@@ -29,7 +29,7 @@ pub(crate) struct Missing {
     pub(crate) listings: HashSet<ListingKey>,
 }
 
-/// What was read.
+/// The states that were read.
 #[derive(Default)]
 pub(crate) struct Loaded {
     /// The orders, and `None` for an order whose state cannot be read. An order that the store does

@@ -209,7 +209,7 @@ const fn label(step: Step) -> &'static str {
     STEP_LABELS[index_of(step)]
 }
 
-/// What every batch changes, looked up once.
+/// The metrics that every batch changes, looked up once.
 struct BatchMetrics {
     steps: [metrics::Counter; STEP_LABELS.len()],
     records: metrics::Histogram,
@@ -238,7 +238,7 @@ const OUTCOME_STEPS: [Step; 10] = [
     Step::Ignored,
 ];
 
-/// What an outcome of an issuer changes.
+/// The metrics that an outcome of an issuer changes.
 struct OutcomeMetrics {
     payment_final: metrics::Histogram,
     /// A counter for each of [`OUTCOME_STEPS`].

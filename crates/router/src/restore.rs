@@ -141,7 +141,7 @@ pub(crate) fn check_protocol(versions: &PolicyVersions) -> Result<(), Error> {
     unknown.map_or(Ok(()), |fault| Err(Error::UnknownProtocol(fault)))
 }
 
-/// What was read from `order-states` so far.
+/// The records that were read from `order-states` so far.
 pub(crate) struct Scan {
     shard: ShardId,
     mark: StoreMark,

@@ -29,12 +29,12 @@ pub(crate) struct Shard {
     pub(crate) versions: PolicyVersions,
     pub(crate) versions_dirty: bool,
     pub(crate) directory: ShardDirectory,
-    /// What was read from the local store for the records that are being applied.
+    /// The states that were read from the local store for the records that are being applied.
     loaded: LoadedTargets,
     /// The offset in `order-states` of the first state of an order that cannot be read. If there is
     /// one, a TradeNo that is not found may be that order's.
     pub(crate) first_unreadable: Option<u64>,
-    /// What the next checkpoints delete.
+    /// The records that the next checkpoints delete.
     pub(crate) superseded: Superseded,
     /// The offset of the next record to apply.
     pub(crate) next: u64,
@@ -42,7 +42,7 @@ pub(crate) struct Shard {
     pub(crate) witness: Option<Witness>,
 }
 
-/// What the records of a batch need from the local store.
+/// The states that the records of a batch need from the local store.
 #[derive(Default)]
 struct LoadedTargets {
     keys: Vec<OrderKey>,

@@ -29,7 +29,7 @@ pub(crate) struct Ends {
 
 type Question = Pin<Box<dyn Future<Output = Result<Ends, JournalError>> + Send>>;
 
-/// What the owner of a shard knows about the end of `order-states`.
+/// The owner's knowledge about the end of `order-states`.
 pub(crate) struct StatesEnd {
     shard: ShardId,
     journal: Arc<dyn Journal>,

@@ -93,7 +93,7 @@ pub trait StateStore: Send + Sync + 'static {
     fn put(&self, shard: u16, states: &[StoredState], mark: StoreMark) -> Result<Vec<Bytes>, StoreError>;
 }
 
-/// What a state with this key of [`StoredState::key`] is about; `None` for an index entry.
+/// The subject of a state with this key of [`StoredState::key`]; `None` for an index entry.
 fn subject(key: &[u8]) -> Option<StateSubject<'_>> {
     match key.split_first()? {
         (0, _) => Some(StateSubject::Policies),

@@ -33,7 +33,7 @@ const HTTP2_BEGINS_BYTES: usize = 24 + 9;
 #[derive(Clone, Debug)]
 pub struct CallerConnection(Arc<Known>);
 
-/// What is known of a connection.
+/// The state of a connection.
 #[derive(Debug)]
 struct Known {
     leaving: CancellationToken,
@@ -83,7 +83,7 @@ impl CallerConnection {
     }
 }
 
-/// What tells how far a gRPC connection is.
+/// The progress of a gRPC connection.
 #[derive(Clone, Debug)]
 pub(crate) struct ConnectionEnds {
     /// Fires when its streams must end.

@@ -50,7 +50,7 @@ pub use stall_watch::{StallWatch, Stalled};
 pub use twqr_metric::{CALL_SECONDS, COUNTS, LONG_SECONDS, Metric, MetricKind, PART_SECONDS};
 pub use twqr_tls::PeerCertificate;
 
-/// What a service receives when it starts.
+/// The context that a service receives when it starts.
 #[derive(Clone)]
 pub struct Context {
     /// The only wall clock that the service reads.

@@ -60,12 +60,12 @@ columns! {
     PaymentType "payment_type" "付款方式";
     /// Whole TWD, always positive; the kind tells the direction.
     TradeAmount "trade_amount" "交易金額";
-    /// What the customer paid or received in money, in whole TWD.
+    /// The amount that the customer paid or received in money, in whole TWD.
     DebitAmount "debit_amount" "實付金額";
-    /// What points and offers paid, in whole TWD: zero or negative on payments, zero or positive on
-    /// refunds.
+    /// The amount paid by points and offers, in whole TWD: zero or negative on payments, zero or
+    /// positive on refunds.
     RedeemAmount "redeem_amount" "折抵金額";
-    /// What the store's own offers paid, with the signs of `redeem_amount`.
+    /// The amount paid by the store's own offers, with the signs of `redeem_amount`.
     StoreRedeemAmount "store_redeem_amount" "店家折抵金額";
     /// The trade amount from the view of the store: negative for refunds and cancels. This column
     /// is not in the default layout.

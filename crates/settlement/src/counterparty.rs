@@ -74,7 +74,7 @@ pub struct Movement {
     pub merchant_trade_no: Box<str>,
     /// The TradeAmount of the payment, the refund or the reversal.
     pub trade_amount: i64,
-    /// What the customer paid or received in money.
+    /// The amount that the customer paid or received in money.
     pub debit_amount: i64,
     /// When it took effect at the counterparty.
     pub at: UnixMs,
@@ -105,7 +105,7 @@ pub struct UnknownRow {
 pub struct FileTrouble {
     /// The counterparty whose file it is.
     pub side: Side,
-    /// What is wrong, and what to do about it.
+    /// The fault, and what to do about it.
     pub reason: String,
 }
 

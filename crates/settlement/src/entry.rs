@@ -70,11 +70,12 @@ pub struct Entry {
     pub payment_type: u8,
     /// The TradeAmount of the payment, the refund or the cancel: 1 to 2,147,483,647.
     pub trade_amount: i64,
-    /// What the customer paid or received in money.
+    /// The amount that the customer paid or received in money.
     pub debit_amount: i64,
-    /// What points and offers paid: zero or negative on payments, zero or positive on refunds.
+    /// The amount paid by points and offers: zero or negative on payments, zero or positive on
+    /// refunds.
     pub redeem_amount: i64,
-    /// What the store's own offers paid, with the signs of `redeem_amount`.
+    /// The amount paid by the store's own offers, with the signs of `redeem_amount`.
     pub store_redeem_amount: i64,
     /// When the movement was requested.
     pub accepted_at: UnixMs,

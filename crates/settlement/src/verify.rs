@@ -15,7 +15,7 @@ use crate::{
     totals::Totals,
 };
 
-/// What a valid file states: its merchant, its day and its totals.
+/// The content of a valid file: its merchant, its day and its totals.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedFile {
     /// The merchant of the file.

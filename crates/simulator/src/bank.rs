@@ -29,7 +29,7 @@ use books::Books;
 use draws::{Draws, Fate, Purpose};
 use movement::{Movement, MovementKey};
 
-/// What the server has to do because of a call, now or later.
+/// An action of the server because of a call, at once or later.
 #[derive(Clone, Debug)]
 pub enum Reaction {
     /// Record this entry on disk before any answer is sent.

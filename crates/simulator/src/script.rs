@@ -24,7 +24,7 @@ pub struct Script {
     pub issuers: BTreeMap<String, Faults>,
 }
 
-/// What goes wrong at one issuer. Shares, from 0.0 to 1.0, are shares of its charges, refunds and
+/// The faults at one issuer. Shares, from 0.0 to 1.0, are shares of its charges, refunds and
 /// reversals; each call has its own draw.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]

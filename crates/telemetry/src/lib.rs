@@ -55,7 +55,7 @@ const WAITING_SPANS_MAX: usize = 8_192;
 /// How long a process that ends may still send spans.
 const FINISH_WITHIN: Duration = Duration::from_secs(2);
 
-/// What is traced, and where the spans go.
+/// The calls that are traced, and the destination of the spans.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The URI of the collector, such as `https://collector:4317`.

@@ -4,7 +4,7 @@ mod rust;
 
 use crate::files::{Kind, SourceFile};
 
-/// What a comment documents.
+/// The subject of a comment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Style {
     /// Not documentation of an item; also every line of a Markdown document.

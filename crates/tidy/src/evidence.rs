@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::files::SourceFile;
 
-/// What a name in a row turned out to be.
+/// The kind of evidence that a name in a row is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Evidence {
     /// A test, as `path::name`.
@@ -15,7 +15,7 @@ pub(crate) enum Evidence {
     Document,
 }
 
-/// What the repository contains.
+/// The files of the repository.
 pub(crate) struct Repository<'a> {
     texts: BTreeMap<&'a str, &'a str>,
     paths: BTreeSet<&'a str>,

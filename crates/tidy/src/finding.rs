@@ -57,7 +57,7 @@ pub(crate) struct Finding {
     /// Counted from 1.
     pub(crate) line: usize,
     pub(crate) rule: Rule,
-    /// What is wrong, what is allowed, and what to do.
+    /// The fault, the allowed values, and what to do.
     pub(crate) message: String,
 }
 

@@ -17,7 +17,7 @@ use crate::{
 const FOLDER: &str = "security/";
 const LIST: &str = "security/requirements.toml";
 const PAGES: [&str; 2] = ["security/asvs.md", "security/pci-dss.md"];
-/// What may be said of a requirement.
+/// The states of a requirement.
 const STATES: [&str; 5] = ["tested", "documented", "not applicable", "operator", "not met"];
 
 /// Checks the tables; `paths` are all files of the repository.

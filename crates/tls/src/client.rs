@@ -33,7 +33,7 @@ use crate::{
 pub struct ClientFiles {
     /// The section of the configuration, such as `tls.wallet`.
     pub section: String,
-    /// What is spoken.
+    /// The application protocol.
     pub protocol: Protocol,
     /// The authorities of the server's certificate.
     pub ca: PemFile,

@@ -10,7 +10,7 @@ use x509_cert::{
 
 use crate::PeerCertificate;
 
-/// What a certificate says.
+/// The used fields of a certificate.
 #[derive(Clone, Debug)]
 pub(crate) struct Details {
     pub(crate) names: PeerCertificate,

@@ -24,7 +24,7 @@ pub struct PemFile {
     pub path: PathBuf,
 }
 
-/// What is wrong with a file.
+/// The fault of a file.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("{key}: {} {what}", path.display())]
 pub struct FileFault {

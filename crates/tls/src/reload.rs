@@ -25,9 +25,9 @@ use crate::{
 /// that a certificate is not read between its replacement and that of its key.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// What is made of some files.
+/// A value that is made from files.
 pub(crate) trait Source: Send + Sync + 'static {
-    /// What it is.
+    /// The type of the value.
     type Made: Send + Sync + 'static;
 
     /// The section of the configuration, such as `tls.grpc`.
@@ -70,7 +70,7 @@ impl<S: Source> Reloading<S> {
         make_valid(source, &read(source)?).map(drop)
     }
 
-    /// What is made of the newest usable contents of the files.
+    /// The value made from the newest usable contents of the files.
     pub(crate) fn current(&self) -> Arc<S::Made> {
         self.current.borrow().clone()
     }

@@ -19,7 +19,7 @@ use crate::{
     trust::{Served, Trust},
 };
 
-/// What is spoken on a connection, as both sides agree (ALPN).
+/// The protocol of a connection, as both sides agree (ALPN).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// HTTP/1.1, of the POS HTTP form.
@@ -42,7 +42,7 @@ impl Protocol {
 pub struct ServerFiles {
     /// The section of the configuration, such as `tls.grpc`.
     pub section: String,
-    /// What is spoken.
+    /// The application protocol.
     pub protocol: Protocol,
     /// The certificate that callers see.
     pub identity: Identity,

@@ -22,7 +22,7 @@ const CHECK_EVERY: Duration = Duration::from_secs(30);
 /// A certificate is valid until its last second is over.
 const LAST_SECOND: Duration = Duration::from_secs(1);
 
-/// What a listener uses: its side of TLS, and by whom callers' certificates are verified.
+/// The TLS of a listener: its own side, and the verifier of callers' certificates.
 #[derive(Debug)]
 pub(crate) struct Served {
     pub(crate) config: Arc<ServerConfig>,

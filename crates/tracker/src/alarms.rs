@@ -42,7 +42,7 @@ struct Alarm {
 #[derive(Debug, Default)]
 struct Queue {
     times: BTreeSet<(UnixMs, OrderKey)>,
-    /// What was taken from the issuer's budget: so many inquiries, from this time on.
+    /// The used part of the issuer's budget: this number of inquiries since this time.
     reserved: Option<(UnixMs, usize)>,
 }
 

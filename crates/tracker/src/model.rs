@@ -46,7 +46,7 @@ pub struct Watermark {
     pub beginnings: KnownBeginnings,
 }
 
-/// What the read model stores of a shard, as a follower needs it to continue.
+/// The data of a shard in the read model with which a follower continues.
 #[derive(Clone, Debug, Default)]
 pub struct ShardSnapshot {
     /// The offset in `order-states` to continue at.
@@ -57,7 +57,7 @@ pub struct ShardSnapshot {
     pub in_progress: Vec<StoredOrder>,
     /// The versions of the policy, and the position that they reflect.
     pub policies: Option<(u64, PolicyVersions)>,
-    /// What is stored but cannot be read, and what to do; it is missing above.
+    /// The stored states that cannot be read, and what to do; they are missing above.
     pub unreadable: Vec<String>,
 }
 
@@ -67,7 +67,7 @@ pub struct ShardSnapshot {
 pub struct ModelError {
     /// The path of the file; `None` for a model in memory.
     pub place: Option<String>,
-    /// What happened, and what to do.
+    /// The failure, and what to do about it.
     pub reason: String,
     /// Only a new file helps, or another build; trying again does not.
     pub is_damaged: bool,

@@ -11,7 +11,7 @@ use twqr_wire::convert::{BeginningsRead, RecordFault, StateBody, UnreadableState
 
 use crate::{model::StoredOrder, policies::ShardPolicies};
 
-/// What some records of `order-states` say, in their order.
+/// The content of several records of `order-states`, in their order.
 #[derive(Debug, Default)]
 pub(crate) struct StatesBatch {
     /// The batch covers all records from this offset on.
@@ -25,7 +25,7 @@ pub(crate) struct StatesBatch {
     pub(crate) listings: Vec<Arc<ListingChange>>,
     /// The highest marker: every state that comes from records of `orders` below it has been read.
     pub(crate) marker: u64,
-    /// What markers and beginnings say, each with its offset.
+    /// The markers and beginnings, each with its offset.
     pub(crate) beginnings: Vec<(Offset, BeginningsRead)>,
     /// The offset of the first unreadable state of an order or of the policy.
     pub(crate) unreadable: Option<Offset>,

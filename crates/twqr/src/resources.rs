@@ -15,7 +15,7 @@ const QUEUE_MIB_MIN: u64 = 8;
 const QUEUE_MIB_MAX: u64 = 256;
 const QUEUE_SHARE: u64 = 8;
 
-/// What a process needs without load: its code, threads and connections.
+/// The memory of a process without load: its code, threads and connections.
 const BASE_MIB: u64 = 48;
 /// A call that waits, with its request and its answer.
 const CALL_KIB: u64 = 16;
@@ -26,11 +26,11 @@ const STORE_MIB: u64 = 16 + 64;
 const KNOWN_KEYS_MIB: u64 = 4;
 /// Blocks and unwritten changes of the embedded journal.
 const EMBEDDED_MIB: u64 = 16 + 128;
-/// What a worker remembers of the tasks of a partition.
+/// The memory of a worker for the tasks of a partition.
 const TASK_PARTITION_MIB: u64 = 32;
 /// Caches of the read model's connections.
 const READ_MODEL_MIB: u64 = 32;
-/// What is read ahead from each partition on Kafka, and for each topic.
+/// The read-ahead of each partition on Kafka, and of each topic.
 const READER_MIB: u64 = 4;
 const FETCHER_MIB: u64 = 8;
 

@@ -92,7 +92,7 @@ const READY_WAIT_MS: u64 = 10_000;
 /// How long a process with a dead part may take to shut down, in ms. Then it exits at once.
 const END_WITHIN_MS: u64 = 8_000;
 
-/// What is missing of the card keys that the configuration names; `None` if nothing is.
+/// The missing card keys of those that the configuration needs; `None` if none is missing.
 pub(crate) fn missing_card_keys(config: &Config) -> Option<String> {
     card_keys::missing(config, Hour::of(SystemClock.now()))
 }

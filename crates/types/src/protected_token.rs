@@ -14,7 +14,7 @@ use crate::{Alphabet, CardToken, KeyName};
 /// A card token under keys that no record contains.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProtectedToken {
-    /// What routes are chosen by.
+    /// The part of the token that chooses the route.
     pub shape: TokenShape,
     /// One MAC under each key that the writer had: 1 to [`TokenMac::COUNT_MAX`].
     pub macs: Vec<TokenMac>,
@@ -22,7 +22,8 @@ pub struct ProtectedToken {
     pub sealed: Option<SealedToken>,
 }
 
-/// What is known of a card token without a key: enough to choose a route, too little to pay.
+/// The part of a card token that is readable without a key: enough to choose a route, too little to
+/// pay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenShape {
     /// The first characters: at most [`Self::prefix_len_max`].

@@ -45,7 +45,7 @@ impl RecordedToken {
         }
     }
 
-    /// What the payment with this key keeps of the token, to compare repeats.
+    /// The part of the token that the payment with this key stores, to compare repeats.
     pub fn compared(&self, key: &OrderKey) -> ComparedToken {
         match self {
             Self::Clear(token) => ComparedToken::Digest(token.digest(key)),
@@ -53,7 +53,7 @@ impl RecordedToken {
         }
     }
 
-    /// What the worker gets, to send the charge.
+    /// The token in the form that the worker gets to send the charge.
     pub fn spendable(&self) -> SpendableToken {
         match self {
             Self::Clear(token) => SpendableToken::Clear(token.clone()),
@@ -62,8 +62,8 @@ impl RecordedToken {
     }
 }
 
-/// What a payment keeps of its card token. It is only compared with the token of a repeat or a
-/// cancel.
+/// The part of its card token that a payment stores. It is only compared with the token of a repeat
+/// or a cancel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ComparedToken {
     /// The digest without a key that payments from before protocol version 3 keep.

@@ -38,7 +38,7 @@ impl UnixMs {
     }
 }
 
-/// What a date and time of the form `pattern` must be.
+/// The text that says what a date and time of the form `pattern` must be.
 fn date_rule(pattern: &str) -> String {
     let (first, last) = (UnixMs::BUSINESS_YEARS.start(), UnixMs::BUSINESS_YEARS.end());
     format!(

@@ -54,7 +54,7 @@ fields! {
 pub struct Violation {
     /// The field that is wrong.
     pub field: Field,
-    /// What is wrong, and what is allowed.
+    /// The fault, and the allowed values.
     pub description: String,
 }
 

@@ -35,7 +35,7 @@ pub enum Hop {
     Unknown,
 }
 
-/// What passes in a hop.
+/// The kind of a hop: working, waiting or unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HopKind {
     /// A process, or the backend, has the call in hand.

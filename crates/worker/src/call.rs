@@ -3,7 +3,7 @@
 use twqr_order::Task;
 use twqr_types::UnixMs;
 
-/// What a call is for.
+/// The purpose of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// To move money.

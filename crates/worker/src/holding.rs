@@ -19,7 +19,7 @@ pub(crate) enum Hold {
 /// counts. Its tasks may have been sent.
 pub(crate) const UNKNOWN_CLAIM: u64 = u64::MAX;
 
-/// Who holds the partition at some offset.
+/// The holder of the partition at some offset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct HeldBy {
     /// The newest claim that counts; [`UNKNOWN_CLAIM`] if it is unknown.
@@ -110,7 +110,7 @@ impl Holding {
         !after.any(|(at, hold)| held.take(*at, *hold) && matches!(hold, Hold::Claim { .. }))
     }
 
-    /// Who holds the partition right before `offset`.
+    /// The holder of the partition right before `offset`.
     pub(crate) fn before(&self, offset: u64) -> HeldBy {
         let mut held = self.start;
         for (at, hold) in self.holds.iter().filter(|(at, _)| *at < offset) {

@@ -21,7 +21,7 @@ use crate::{
     metrics::ConnectionMetrics,
 };
 
-/// What a link reports to its partition.
+/// The events that a link reports to its partition.
 #[derive(Debug)]
 pub(crate) enum Event {
     /// The stream is open; calls are handed over through this sender.

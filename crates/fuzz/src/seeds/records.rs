@@ -23,7 +23,7 @@ pub(super) const TASK: EffectId = EffectId { shard: ShardId(0), offset: 0, n: 0 
 const CALLER: &str = "name = \"pos\"\nmerchants = [\"M1\"]\noperations = [\"pay\", \"query\"]\n\
     certificates = [\"pos.example\"]\ncalls_max = 5\n";
 
-/// What the records of all topics are made from.
+/// The values from which the records of all topics are made.
 pub(super) struct Seeds {
     /// A record of `orders` of each kind.
     pub(super) records: Vec<Record>,

@@ -52,7 +52,7 @@ struct UndecidedCall {
     since: Instant,
 }
 
-/// What must be measured now: the calls before `mark` are decided when its probe is answered.
+/// The measurement to start: the calls before `mark` are decided when its probe is answered.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Measurement {
     mark: u64,

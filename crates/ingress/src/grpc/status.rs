@@ -13,7 +13,7 @@ use crate::refusal::{KEY_REFUSED_TEXT, Limited, Opened, REPLAYED_TEXT, Refusal, 
 
 /// The domain of the error details.
 const DOMAIN: &str = "twqr.pos.v1";
-/// What the names of the reasons in the contract begin with.
+/// The prefix of the reasons' names in the contract.
 const REASON_PREFIX: &str = "REFUSAL_REASON_";
 /// The delay after which a caller may retry a call that was refused because of load or time, in ms.
 const RETRY_AFTER_MS: u64 = 200;
@@ -194,7 +194,7 @@ pub(super) fn stream_is_undecodable(reason: RefusalReason) -> Status {
     refused(reason, format!("{}. {end}", problem(reason)))
 }
 
-/// What is wrong with a request that cannot be decoded.
+/// The fault of a request that cannot be decoded.
 fn problem(reason: RefusalReason) -> &'static str {
     if reason == RefusalReason::TooLarge {
         "the request is larger than 64 KiB"

@@ -28,7 +28,7 @@ pub(super) enum Json {
 /// The members of an object, sorted by the bytes of their keys.
 pub(super) type Object = BTreeMap<String, Json>;
 
-/// What cannot be read, and where; never the value itself.
+/// The part that cannot be read, and its position; never the value itself.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct JsonFault(pub(super) String);
 

@@ -39,7 +39,7 @@ const FROM_ENVIRONMENT: &str = "environment";
 pub struct KeysError {
     /// The file or variable, and the line of the file.
     place: String,
-    /// What is wrong, and what is allowed.
+    /// The fault, and the allowed values.
     what: String,
 }
 

@@ -31,9 +31,9 @@ pub(super) type Keys = HashMap<String, Vec<Key>>;
 /// The keys of all merchants, by what they sign.
 #[derive(Debug, Default)]
 pub(super) struct AllKeys {
-    /// Those for Sign.
+    /// The keys for Sign.
     pub(super) sign: Keys,
-    /// Those for message signatures.
+    /// The keys for message signatures.
     pub(super) message: MessageKeys,
 }
 

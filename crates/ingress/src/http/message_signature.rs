@@ -20,7 +20,7 @@ const KEPT_LONGER_MS: i64 = 60_000;
 const NONCE_LEN: std::ops::RangeInclusive<usize> = 16..=128;
 /// How many signatures a request may have: proxies may add some.
 const SIGNATURES_MAX: usize = 4;
-/// What a signature must cover.
+/// The components that a signature must cover.
 const COVERED: [&str; 3] = ["@method", "@path", "content-digest"];
 
 /// A valid signature.

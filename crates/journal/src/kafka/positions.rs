@@ -141,7 +141,7 @@ fn position_of(list: &TopicPartitionList) -> Option<Result<Position, String>> {
     Some(metadata.map(|metadata| Position { next: next.max(0).cast_unsigned(), metadata: metadata.into() }))
 }
 
-/// What the thread needs to commit positions.
+/// The state that the thread needs to commit positions.
 struct PositionCommitter {
     client: Arc<Client>,
     consumer: Arc<BaseConsumer<Listener>>,

@@ -119,7 +119,7 @@ impl User {
         owners.into_iter().filter(move |(_, owner)| self.is_among(&[*owner])).map(|(topic, _)| topic)
     }
 
-    /// What this user may do.
+    /// The rights of this user.
     pub fn rights(self) -> Vec<Right> {
         let right = |operations, topics, groups| Right { operations, topics, groups, is_prefix: false };
         let named = |may: fn(Self, Topic) -> bool| Topic::ALL.into_iter().filter(move |topic| may(self, *topic));

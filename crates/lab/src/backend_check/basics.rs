@@ -114,7 +114,7 @@ fn shown(answer: &Settled, holds: impl Fn(&Settled) -> bool) -> Holds {
     if answer.is_decided() { holds(answer).into() } else { Holds::NotShown }
 }
 
-/// What is wrong with an approval; empty if nothing is.
+/// The faults of an approval; empty if there is none.
 fn approval_faults(answer: &Answer, amount: i64) -> String {
     let Answer::Approved(approved) = answer else { return "not an approval".to_owned() };
     let paid = amount + approved.redeem_amount + approved.store_redeem_amount;

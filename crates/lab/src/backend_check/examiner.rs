@@ -33,7 +33,7 @@ pub(super) struct Examiner {
     tokens: Vec<String>,
     channel: Channel,
     main: Conversation,
-    /// What earlier streams answered.
+    /// The answers of earlier streams.
     ended: Vec<Answers>,
     /// Why streams ended before the check had closed them.
     broken: Vec<String>,

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-/// What follows from a finding.
+/// The consequence of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Group {
@@ -37,15 +37,15 @@ impl From<bool> for Holds {
 /// One question and its answer.
 #[derive(Clone, Debug, Serialize)]
 pub struct BackendFinding {
-    /// What follows from it.
+    /// The consequence of the answer.
     pub group: Group,
     /// The name of the question, for programs.
     pub check: &'static str,
-    /// What should hold, for people.
+    /// The requirement, as a sentence.
     pub what: &'static str,
     /// Whether it holds.
     pub holds: Holds,
-    /// What was seen.
+    /// The observation of the check.
     pub seen: String,
 }
 

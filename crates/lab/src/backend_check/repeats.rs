@@ -41,7 +41,7 @@ struct Repeated {
     refund: Call,
     refunded: Settled,
     reversed: Charge,
-    /// What the charge came to that was repeated after its reversal.
+    /// The outcome of the charge that was repeated after its reversal.
     after_reversal: Settled,
 }
 

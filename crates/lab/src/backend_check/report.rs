@@ -12,7 +12,7 @@ use super::{
 const WINDOW: Question =
     property("window", "The issuer's window: how long after send_by a call may still take effect.");
 
-/// What an adapter promises and keeps.
+/// The result of a check of an adapter.
 #[derive(Clone, Debug, Serialize)]
 pub struct BackendReport {
     /// Where the adapter listens.

@@ -7,7 +7,7 @@ use twqr_wire::backend::{
     Declined, declined::Kind, exchange_request::Call, exchange_response::Answer, inquiry::Subject,
 };
 
-/// What a call came to.
+/// The outcome of a call.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Settled {
     /// It took effect.

@@ -145,7 +145,7 @@ fn add_unknown_field(message: &mut Vec<u8>) {
     message.extend(b"new");
 }
 
-/// What all streams together show: streams that the adapter ended, double answers, and results that
+/// The findings over all streams: streams that the adapter ended, double answers, and results that
 /// contradict each other.
 pub(super) fn examine_answers(streams: &[Answers], broken: &[String], found: &mut Findings) {
     found.add(ENDED, broken.is_empty(), if broken.is_empty() { "none".to_owned() } else { broken.join("; ") });

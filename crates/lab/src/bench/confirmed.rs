@@ -3,7 +3,7 @@
 
 use super::figures::{Step, highest_rate_below};
 
-/// What a confirmation needs next.
+/// The next step of a confirmation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Confirmation {
     /// Another try at this rate, in payments per second.

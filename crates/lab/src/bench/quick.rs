@@ -216,7 +216,7 @@ impl CpuUs {
     }
 }
 
-/// What a rate costs.
+/// The cost of a rate.
 #[derive(Serialize)]
 struct RateCost {
     rate: u32,

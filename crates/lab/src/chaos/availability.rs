@@ -26,7 +26,7 @@ use crate::launch::{self, Launch, Listen, Programs, Shape, System, connect};
 use faults::{Fault, FaultStage};
 use load::{Payment, PaymentLoad};
 
-/// What fails in a phase of the measurement.
+/// The target of the failures of a phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(super) enum Target {
     /// One of the two ingresses

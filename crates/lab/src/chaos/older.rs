@@ -16,7 +16,7 @@ use twqr_files::print_line;
 use super::{CALM_MS, ChaosOptions, LoadOutcomes, RunningLoad, Scenario, Stage, check};
 use crate::launch::{Build, Programs, Shape};
 
-/// What the older build logs of a shard whose rules a newer build wrote.
+/// The log message of the older build about a shard whose policy a newer build wrote.
 const REFUSAL: &str = "the rules of the shard, as they stand in order-states, cannot be read by this build";
 /// How long the older build may take to refuse its shards, in ms.
 const REFUSES_WITHIN_MS: u64 = 30_000;

@@ -203,7 +203,7 @@ impl System {
         &self.config_files.present
     }
 
-    /// What a process has logged so far.
+    /// The log output of a process so far.
     pub fn log(&self, name: &str) -> anyhow::Result<String> {
         let file = self.logs.file(name);
         std::fs::read_to_string(&file).with_context(|| format!("{} cannot be read", file.display()))

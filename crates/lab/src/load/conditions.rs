@@ -5,7 +5,7 @@ use std::path::Path;
 use twqr_config::Config;
 use twqr_loadgen::scenario::{Durability, Scenario, SystemShape};
 
-/// What is known of the system under test.
+/// The known properties of the system under test.
 pub(super) struct AboutSystem {
     /// In words, for the report.
     pub(super) text: String,

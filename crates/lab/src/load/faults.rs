@@ -15,7 +15,7 @@ use crate::{chaos::signals, launch::System};
 /// The folder of the scripts that start and stop brokers.
 const KAFKA_SCRIPTS: &str = "deploy/kafka";
 
-/// What was caused, and what could not be.
+/// The faults that were caused, and those that could not be caused.
 #[derive(Default)]
 pub(super) struct CausedFaults {
     pub(super) notes: Vec<FaultNote>,

@@ -31,7 +31,7 @@ pub(super) enum LoadTarget {
     Running { grpc: Vec<String>, http: Option<SocketAddr>, ledger: Option<String>, processes: Vec<NamedProcess> },
 }
 
-/// What a run needs of its system.
+/// The parts of the system that a run needs.
 struct PreparedRun {
     system: Option<System>,
     targets: Targets,
@@ -153,7 +153,7 @@ fn certificates(endpoints: &[String]) -> anyhow::Result<Option<ClientTls>> {
     twqr_client::certificates(&first.parse().with_context(|| first.clone())?)
 }
 
-/// What happened while the load ran.
+/// The events while the load ran.
 struct EndedLoad {
     recorded: RecordedRun,
     faults: Vec<FaultNote>,

@@ -21,7 +21,7 @@ pub trait RoundSource {
     fn round(&mut self, slowdown: f64) -> Vec<ComparedRound>;
 }
 
-/// What the trials of a comparison found.
+/// The results of the trials of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct ComparisonProof {
     /// Comparisons of a build with itself, and as many with the slowdown.

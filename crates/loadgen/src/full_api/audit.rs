@@ -38,7 +38,7 @@ impl FullApiAudit {
     }
 }
 
-/// What the ledger recorded of one charge, in whole TWD.
+/// The ledger's entries about one charge, in whole TWD.
 #[derive(Default)]
 struct ChargeEntries {
     charged: Vec<i64>,

@@ -10,7 +10,7 @@ use twqr_wire::{
 use super::record::Reply;
 use crate::pay_streams::StreamAnswer;
 
-/// What is recorded of an answer, and the TradeNo that later calls need.
+/// The recorded part of an answer, and the TradeNo that later calls need.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ReducedAnswer {
     pub(super) reply: Reply,

@@ -58,7 +58,7 @@ pub(super) struct Sender {
     began: Instant,
 }
 
-/// What all calls of a thread share while it runs.
+/// The state that all calls of a thread share while it runs.
 struct Connections {
     clients: Vec<PosServiceClient<Channel>>,
     streams: PayStreams,
@@ -68,7 +68,7 @@ struct Connections {
     began: Instant,
 }
 
-/// What a thread has recorded.
+/// The records of a thread.
 #[derive(Debug, Default)]
 pub(super) struct SentCalls {
     pub(super) records: Vec<CallRecord>,
@@ -95,7 +95,7 @@ enum OpenCall {
 struct LaterResult {
     /// When it was known, in µs since the run began.
     at_us: u64,
-    /// What a cancel answered then.
+    /// The answer to the cancel then.
     reply: Option<Reply>,
 }
 

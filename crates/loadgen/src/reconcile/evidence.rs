@@ -25,7 +25,7 @@ const AT_ONCE: usize = 64;
 const INQUIRY_S: u64 = 10;
 const PAUSE_MS: u64 = 300;
 
-/// What an inquiry says of an order.
+/// The state of an order, as an inquiry answers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InquiredOrder {
     /// The order's status; `None` if there is no such order.
@@ -58,7 +58,7 @@ impl InquiredOrder {
 pub struct LedgerCount {
     /// How often the number was charged.
     pub charges: u32,
-    /// What was charged, in TWD.
+    /// The charged amount, in TWD.
     pub charged: i64,
     /// Refunds under this number, which is then the refund's own.
     pub refunds: u32,
@@ -66,7 +66,7 @@ pub struct LedgerCount {
     pub refunded: i64,
     /// Reversals of the charge.
     pub reversals: u32,
-    /// What the reversals gave back, in TWD.
+    /// The amount that reversals returned, in TWD.
     pub reversed: i64,
     /// When it was charged, in ms since 1970.
     pub charged_at_ms: i64,

@@ -83,11 +83,11 @@ pub struct UsageSample {
 pub struct FaultNote {
     /// When it began, in s since the run began.
     pub at_s: f64,
-    /// What was done.
+    /// The action that was taken, as text.
     pub text: String,
 }
 
-/// What the caller knows of a run beside its records.
+/// The facts about a run that its records do not contain.
 #[derive(Clone, Debug, Default)]
 pub struct RunFacts {
     /// The name of the scenario.

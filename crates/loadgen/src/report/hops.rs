@@ -17,7 +17,7 @@ use crate::{
 /// A part of a payment's time.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct HopFigures {
-    /// What passes in it.
+    /// The part of a call that it covers.
     pub name: &'static str,
     /// `working`, `waiting` or `unknown`.
     pub kind: &'static str,

@@ -24,7 +24,7 @@ pub struct SlowCalls {
     pub limit_ms: f64,
     /// All slow calls.
     pub count: u64,
-    /// Those among them whose answer does not tell where the time went.
+    /// The slow calls whose answers have no hops.
     pub unattributed: u64,
     /// The attributed ones by hop, most calls first.
     pub by_hop: Vec<SlowHop>,
@@ -99,7 +99,7 @@ pub(super) fn slow_calls(recorded: &RecordedRun, measured: &[&CallRecord], limit
     SlowCalls { limit_ms, count, unattributed, by_hop, calls }
 }
 
-/// What tells a call from the others of the run.
+/// The fields that identify a call within the run.
 fn identity(record: &CallRecord) -> (u64, u64) {
     (record.intended_us, record.order)
 }

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::{reconcile::Reconciliation, scenario::ValidityLimits};
 
-/// What is known about the conditions of a run.
+/// The conditions of a run, as far as they are known.
 #[derive(Clone, Debug, Default)]
 pub struct ValidityFacts {
     /// Calls that started.
@@ -39,7 +39,7 @@ pub struct Validity {
     pub line: String,
     /// Why the run is invalid.
     pub reasons: Vec<String>,
-    /// What is not known, so that it could not be checked.
+    /// The conditions that are unknown, and so could not be checked.
     pub unknown: Vec<String>,
 }
 

@@ -127,7 +127,7 @@ impl Checker<'_> {
         }
     }
 
-    /// What keys mean together. A fault is placed at the line of the table that it is about.
+    /// Checks combinations of keys. A fault is reported at the line of its table.
     fn meaning(&mut self, scenario: &Scenario, table: &DeTable<'_>) {
         let lines = |name: &str| -> Vec<usize> {
             let Some((_, value)) = table.iter().find(|(key, _)| key.get_ref() == name) else { return Vec::new() };

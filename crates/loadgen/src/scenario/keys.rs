@@ -7,7 +7,7 @@ use std::fmt::Write;
 use super::threshold::FIGURES;
 use crate::ISSUERS;
 
-/// What a key may hold.
+/// The allowed values of a key.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Form {
     /// Any text at all.
@@ -34,7 +34,7 @@ pub struct ScenarioKey {
     pub(super) form: Form,
     /// The default as TOML; empty if the key is required or only some phases use it.
     pub default: &'static str,
-    /// What the key means.
+    /// The meaning of the key.
     pub about: &'static str,
 }
 

@@ -7,7 +7,7 @@ use std::fmt;
 pub struct FigureName {
     /// The name in thresholds and in the summary.
     pub name: &'static str,
-    /// What the figure is.
+    /// The meaning of the figure.
     pub about: &'static str,
 }
 

@@ -9,7 +9,7 @@ pub(super) const NONE: u8 = u8::MAX;
 /// The most refunds of a payment.
 pub(super) const REFUNDS_MAX: usize = 2;
 
-/// What a worker reports about a task.
+/// The outcomes that a worker reports about a task.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub(super) enum TaskResult {
     Approved,
@@ -54,7 +54,7 @@ pub(super) enum Record {
     Paid,
 }
 
-/// What an outcome is about.
+/// The movement that an outcome is about.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub(super) enum Subject {
     Charge,
@@ -62,7 +62,7 @@ pub(super) enum Subject {
     Reversal,
 }
 
-/// What a task asks of a worker.
+/// The kinds of tasks.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 pub(super) enum TaskKind {
     Charge,
@@ -206,7 +206,7 @@ impl Policy {
     }
 }
 
-/// What callers were told, as bits.
+/// The answers to callers, as bits.
 pub(super) mod told {
     pub(in crate::payment) const PAID: u16 = 1;
     pub(in crate::payment) const FAILED: u16 = 2;

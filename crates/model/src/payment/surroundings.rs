@@ -96,7 +96,7 @@ fn add_arrival(moves: &mut Moves<'_>, index: usize) {
     }
 }
 
-/// What the issuer answers to a repeat: the first result, or nothing if it does not remember.
+/// The issuer's answer to a repeat: the first result, or none if the issuer does not store results.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Memory {
     Nothing,

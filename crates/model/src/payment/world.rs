@@ -31,14 +31,14 @@ impl Default for Write {
     }
 }
 
-/// What `order-states` holds under a key.
+/// The value of a key in `order-states`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 pub(super) struct StoredWrite {
     pub(super) epoch: u8,
     pub(super) write: Write,
 }
 
-/// What a router keeps on its disk.
+/// The data on a router's disk.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub(super) struct LocalStore {
     pub(super) position: u8,
@@ -168,7 +168,7 @@ pub(super) struct Request {
     pub(super) is_overdue: bool,
 }
 
-/// What the issuer has recorded about a refund.
+/// The issuer's record of a refund.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 pub(super) struct RefundEntry {
     pub(super) made: u8,
@@ -193,14 +193,14 @@ impl Ledger {
     }
 }
 
-/// What was committed for the workers of the partition.
+/// The committed position of the partition's workers.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 pub(super) struct Committed {
     pub(super) position: u8,
     pub(super) highest: u8,
 }
 
-/// What the checks remember about the past; the protocol does not see it.
+/// The history that the checks need; the protocol does not use it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 pub(super) struct Witness {
     pub(super) was_sent: bool,
@@ -282,7 +282,7 @@ pub(crate) struct World {
     pub(super) committed: Committed,
     pub(super) requests: Bounded<Request, 4>,
     pub(super) ledger: Ledger,
-    /// What callers were told, as bits.
+    /// The answers to callers, as bits.
     pub(super) told: u16,
     /// The state's position and the time of the tracker's last due record.
     pub(super) last_due: (u8, u8),

@@ -30,7 +30,7 @@ impl Default for LogRecord {
     }
 }
 
-/// What a record of `order-states` is about.
+/// The subject of a record of `order-states`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub(super) enum StateKey {
     Order(u8),
@@ -59,7 +59,7 @@ impl Default for StateRecord {
     }
 }
 
-/// What survives on a router's disk.
+/// The data that survives on a router's disk.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub(super) struct DiskStore {
     pub(super) position: u8,

@@ -37,7 +37,7 @@ pub(super) enum Transition {
     Ignored,
 }
 
-/// What the machine needs to apply a result to a movement.
+/// The context in which the machine applies a result to a movement.
 pub(super) struct OutcomeContext<'a> {
     /// The number by which the issuer knows the movement.
     pub(super) number: TradeNo,
@@ -56,7 +56,7 @@ pub(super) struct OutcomeContext<'a> {
 }
 
 impl ApplyContext<'_> {
-    /// What is needed to apply a result to the movement with this number.
+    /// The context in which a result is applied to the movement with this number.
     pub(super) fn outcome_context<'a>(
         &self,
         number: TradeNo,

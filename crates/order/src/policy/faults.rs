@@ -9,7 +9,7 @@ use super::{AcceptedMerchants, Policy};
 /// The most faults that are listed; further ones are only counted.
 const LISTED_MAX: usize = 100;
 
-/// What to do with merchants in a policy by which the directory decides.
+/// The advice for merchants in a policy that uses the directory.
 const IN_DIRECTORY: &str = "must be empty unless accepted_merchants is \"in-policy\": put them into the directory with `twqr merchants import`";
 
 /// A reason why a policy cannot be used.
@@ -18,7 +18,7 @@ const IN_DIRECTORY: &str = "must be empty unless accepted_merchants is \"in-poli
 pub struct PolicyFault {
     /// The field, such as `routes[2].prefix`.
     pub place: String,
-    /// What is wrong, and what is allowed.
+    /// The fault, and the allowed values.
     pub problem: String,
 }
 

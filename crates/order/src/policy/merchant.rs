@@ -34,7 +34,7 @@ pub struct Store {
     pub is_open: bool,
 }
 
-/// What the rules say about one merchant and one store.
+/// The conditions for one merchant and one store.
 pub(super) struct Conditions {
     merchant_payment_max: Option<i64>,
     is_merchant_open: bool,

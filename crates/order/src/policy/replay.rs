@@ -11,7 +11,7 @@ use crate::{
     apply::{is_key_refused, route_payment},
 };
 
-/// What a policy decides about a payment request.
+/// The routing of a payment request by a policy.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Routing {
     /// The payment is sent to this issuer.

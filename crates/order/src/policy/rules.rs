@@ -9,13 +9,13 @@ use crate::Rules;
 /// Which merchants may be paid.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AcceptedMerchants {
-    /// Those that the policy itself lists; if it lists none, every merchant. So it always was
-    /// before protocol version 2.
+    /// The merchants that the policy itself lists; if it lists none, every merchant. Before protocol
+    /// version 2, this is the only choice.
     #[default]
     InPolicy,
     /// Every merchant; those in the directory under the conditions of their listings.
     Any,
-    /// Those in the directory, under the conditions of their listings.
+    /// The merchants in the directory, under the conditions of their listings.
     Listed,
 }
 

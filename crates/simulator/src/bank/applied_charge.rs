@@ -8,12 +8,12 @@ use super::redemption::Redemption;
 pub(super) struct AppliedCharge {
     pub(super) account: u32,
     pub(super) trade_amount: i64,
-    /// What the account paid, after redemption.
+    /// The amount that the account paid, after redemption.
     pub(super) debit_amount: i64,
     refunded: i64,
 }
 
-/// What a refund or a reversal returns, in whole TWD, never negative.
+/// The amounts that a refund or a reversal returns, in whole TWD, never negative.
 pub(super) struct RefundParts {
     pub(super) debit: i64,
     pub(super) redemption: Redemption,
@@ -29,7 +29,7 @@ impl AppliedCharge {
         self.trade_amount - self.refunded
     }
 
-    /// What the customer and the store redeemed on this charge.
+    /// The amounts that the customer and the store redeemed on this charge.
     pub(super) fn redemption(&self, trade_no: &str) -> Redemption {
         Redemption::of(trade_no, self.trade_amount - self.debit_amount)
     }

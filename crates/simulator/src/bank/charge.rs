@@ -60,7 +60,7 @@ impl Bank {
         }
     }
 
-    /// What the issuer still knows about a TradeNo.
+    /// The issuer's stored result of a TradeNo.
     pub(super) fn remembered_charge(&self, issuer: Issuer, trade_no: &str) -> Option<&Result<AppliedCharge, Declined>> {
         let remembers_refusals = self.script.kind(issuer).remembers_refusals();
         self.books.charge(issuer, trade_no).filter(|known| known.is_ok() || remembers_refusals)

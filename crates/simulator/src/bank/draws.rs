@@ -8,7 +8,7 @@ use twqr_wire::backend::inquiry::Subject;
 use super::movement::Movement;
 use crate::Faults;
 
-/// What a draw decides. Draws for different purposes are independent of each other.
+/// The purpose of a random draw. Draws for different purposes are independent of each other.
 #[derive(Clone, Copy)]
 pub(super) enum Purpose {
     Fate,
@@ -23,7 +23,7 @@ pub(super) enum Purpose {
     RefuseFirst,
 }
 
-/// What happens to a call and its answer in transit.
+/// The faults of a call and its answer in transit.
 #[derive(Clone, Copy)]
 pub(super) enum Fate {
     Normal,

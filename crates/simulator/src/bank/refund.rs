@@ -61,7 +61,7 @@ impl Bank {
         }
     }
 
-    /// What the issuer still knows about the TradeNo of a refund.
+    /// The issuer's stored result of the TradeNo of a refund.
     pub(super) fn known_refund(&self, issuer: Issuer, refund_trade_no: &str) -> Option<&Result<Refunded, Declined>> {
         let remembers_refusals = self.script.kind(issuer).remembers_refusals();
         self.books.refund(issuer, refund_trade_no).filter(|known| known.is_ok() || remembers_refusals)

@@ -2,7 +2,7 @@
 
 use super::{modules::Modules, references::Reference};
 
-/// What a path leads to within the crate.
+/// The target of a path within the crate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Target {
     /// An item of this module.
@@ -10,7 +10,7 @@ pub(super) enum Target {
     Module(usize),
 }
 
-/// What a name means in a module.
+/// The meaning of a name in a module.
 enum Meaning {
     Here(Target),
     /// An import from another crate.

@@ -34,7 +34,7 @@ pub(super) async fn refuse_if_any(journal: &Arc<dyn Journal>, wanted: u32) -> Re
     if older.is_empty() { Ok(()) } else { Err(refusal(wanted, &older)) }
 }
 
-/// What the records show that are appended until then.
+/// The protocol versions in the records that are appended until then.
 async fn read(
     journal: Arc<dyn Journal>,
     partition: Partition,
@@ -97,7 +97,7 @@ mod tests {
         Entry::plain(encode_query(AT, &key, ReplyTo { partition, correlation: 1, until: AT }, false))
     }
 
-    /// What a raise to this version is answered while the processes write these records.
+    /// The answer to a raise to this version while the processes write these records.
     async fn raise(wanted: u32, written: Vec<(Topic, Entry)>) -> Result<(), Status> {
         let sim = Sim::new(Layout { shards: 2, task_partitions: 2 }, Faults::default(), 7);
         let (journal, writer) = (sim.session("tracker-0"), sim.session("others"));

@@ -112,7 +112,7 @@ fn line(letter: &DeadLetter) -> Value {
     line
 }
 
-/// What this build reads of the record in a letter.
+/// The part of the record in a dead letter that this build can read.
 struct ReadRecord {
     kind: &'static str,
     key: Option<OrderKey>,

@@ -70,7 +70,7 @@ const START_TIME: Metric = Metric {
 /// The metrics of the process.
 pub(super) const METRICS: &[Metric] = &[CPU, RESIDENT, VIRTUAL, OPEN_FDS, MAX_FDS, THREADS, START_TIME];
 
-/// What the kernel says about this process.
+/// The kernel's figures about this process.
 pub(super) struct ProcessUse {
     cpu_s: f64,
     resident_bytes: u64,

@@ -78,7 +78,7 @@ fn place(config: &Config) -> String {
     }
 }
 
-/// What a process does with keys.
+/// The use of keys in a process.
 struct KeyUser {
     /// Where its keys must be.
     place: String,
@@ -122,8 +122,8 @@ impl KeyUser {
     }
 }
 
-/// What a process with this configuration would miss to protect and open card tokens; `None` if it
-/// misses nothing. Before protocol version 3 it could do without.
+/// The keys that a process with this configuration would lack to protect and decrypt card tokens;
+/// `None` if it misses nothing. Before protocol version 3 it could do without.
 pub(super) fn missing(config: &Config, hour: Hour) -> Option<String> {
     if config.own_card_keys_dir().is_some() {
         return None;

@@ -7,7 +7,7 @@ use twqr_types::{Carrier, masked_card_no};
 use super::{fault::RecordFault, movement::payment_type_from};
 use crate::backend::{self, exchange_response::Answer};
 
-/// What a backend answers to a call.
+/// The answer of a backend to a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BackendAnswer {
     /// A charge took effect.

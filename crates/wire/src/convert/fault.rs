@@ -20,7 +20,7 @@ pub enum RecordFault {
     Invalid {
         /// The name of the field.
         field: &'static str,
-        /// What is wrong, without the value.
+        /// The fault, without the value.
         problem: String,
     },
     /// The record cannot be applied, because this build cannot read the stored state of its order:

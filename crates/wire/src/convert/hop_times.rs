@@ -10,7 +10,7 @@ use crate::{
     trace::{SpanId, TraceContext, TraceId},
 };
 
-/// What is known of a call's hops when a record is appended.
+/// The hops of a call so far, when a record is appended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HopTimes {
     /// The number of the pending call; 0 if the record belongs to none.

@@ -27,7 +27,7 @@ pub enum ShownProcess {
 }
 
 impl KnownProtocol {
-    /// What this record shows, if it shows something.
+    /// The protocol version that this record shows, if any.
     pub fn of_record(topic: HeldTopic, record: &Bytes) -> Option<Self> {
         if let Some(hold) = topic.decode_hold(record) {
             let HoldRecord::Alive(alive) = hold else { return None };

@@ -58,7 +58,7 @@ fn key_of(epoch: u64, kind: StateKind, order: &[u8]) -> Bytes {
     key.into()
 }
 
-/// What a record of `order-states` is about.
+/// The subject of a record of `order-states`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StateSubject<'a> {
     /// An order, by the bytes of its key.
@@ -104,7 +104,7 @@ enum StateKind {
     Beginning = b'b' as isize,
 }
 
-/// What a marker or a beginning says about the beginnings in `order-states`.
+/// The beginnings in `order-states` that a marker or a beginning names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BeginningsRead {
     /// The writer's epoch.

@@ -33,7 +33,7 @@ pub enum TaskRecord {
     Task(Box<Task>),
 }
 
-/// What a worker commits with its position on a task partition.
+/// The metadata that a worker commits with its position on a task partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkerPosition {
     /// For each shard, the highest identity of a task that was read.

@@ -66,7 +66,7 @@ pub(super) struct GuardedIo<S = TcpStream> {
     delivery: Arc<Delivery>,
     sent: FrameScanner,
     received: FrameScanner,
-    /// What is still to be written of a ping.
+    /// The bytes of a ping that are not written yet.
     ping: &'static [u8],
     /// Whether TLS may keep bytes that it has taken.
     is_kept: bool,

@@ -120,7 +120,7 @@ async fn open(
 
 /// Reads claims and releases from the committed position up to our claim.
 struct Scan {
-    /// Who held the partition at the committed position.
+    /// The holder of the partition at the committed position.
     start: HeldBy,
     holds: Vec<(Offset, Hold)>,
     next: Offset,

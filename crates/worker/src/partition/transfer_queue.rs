@@ -30,7 +30,7 @@ pub(super) struct QueuedTransfer {
     pub(super) waits_for: WaitsFor,
 }
 
-/// What a transfer waits for.
+/// The reason why a transfer waits.
 #[derive(Debug)]
 pub(super) enum WaitsFor {
     /// A slot in flight; meanwhile it has this slot in the queue of the lane.

@@ -19,7 +19,7 @@ const PAYMENT_PROBES: f64 = 4.0;
 const PROBES_US: u64 = 25_000;
 const SECOND_US: u64 = 1_000_000;
 
-/// What arrives during a part of a run.
+/// The load during a part of a run.
 #[derive(Clone, Copy)]
 struct Load {
     seconds: u64,

@@ -22,7 +22,7 @@ fn limited(message: &MessageDescriptor) -> impl Iterator<Item = FieldDescriptor>
     message.fields().filter(|field| !Annotations::of(field).rules.is_empty())
 }
 
-/// What the fields of each kind are tried with.
+/// The values with which the fields of each kind are tried.
 struct Tried {
     texts: Vec<Value>,
     numbers: Vec<Value>,
@@ -62,7 +62,7 @@ impl Tried {
         }
     }
 
-    /// What the ingress says about each value of a field, in a message that is valid otherwise.
+    /// The verdict of the ingress about each value of a field, in an otherwise valid message.
     fn row(&mut self, base: &DynamicMessage, field: &FieldDescriptor) -> Json {
         let verdict = |value: Option<Value>| {
             let mut message = base.clone();

@@ -53,7 +53,7 @@ impl Drop for Handle {
     }
 }
 
-/// What the handles and the tasks of a producer share.
+/// The state that the handles and the tasks of a producer share.
 struct Shared {
     client_id: String,
     bootstrap: String,

@@ -18,7 +18,7 @@ use tokio::{
 /// The answer to each export.
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 
-/// What has arrived so far.
+/// The bytes that have arrived so far.
 #[derive(Debug, Default)]
 struct ExportCounts {
     exports: AtomicU64,

@@ -25,7 +25,7 @@ pub(super) enum How {
     Suspended,
 }
 
-/// What failed and how; absent for the calm at the beginning.
+/// The target and the kind of failure; absent for the calm phase at the beginning.
 pub(super) type Cause = Option<(Target, How)>;
 
 /// One failure. Times are in ms since the load began.

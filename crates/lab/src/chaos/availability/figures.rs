@@ -18,7 +18,7 @@ use crate::quantile::quantile_ms;
 /// The figures of one phase.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Phase {
-    /// What failed; none in the calm.
+    /// The target of the failures; none in the calm phase.
     pub(super) target: String,
     /// How it failed.
     pub(super) how: String,

@@ -22,7 +22,7 @@ use crate::{
     simulator::{self, Kinds},
 };
 
-/// What to start.
+/// The options of a start.
 pub struct Launch<'a> {
     /// The programs to start.
     pub programs: Programs,
@@ -30,7 +30,7 @@ pub struct Launch<'a> {
     pub dir: &'a Path,
     /// The simulator's fault script; without it nothing goes wrong at the issuers.
     pub script: Option<&'a Path>,
-    /// What the simulated issuers do with late and repeated calls, instead of what the script says.
+    /// How the simulated issuers handle late and repeated calls, instead of the script's kinds.
     pub kinds: Kinds,
     /// The configuration of all processes.
     pub config: Config,
@@ -41,7 +41,7 @@ pub struct Launch<'a> {
     /// Whether gRPC, the operators' API, wallet and FISC have TLS with certificates on both sides,
     /// which are made for this system. The certificates are then those of this whole process.
     pub tls: bool,
-    /// What the services log, such as `info`; without it the variable `TWQR_LOG` decides.
+    /// The log level of the services, such as `info`; without it, the variable `TWQR_LOG` applies.
     pub log_filter: Option<&'static str>,
 }
 

@@ -32,7 +32,7 @@ pub(super) async fn store(
     Ok(())
 }
 
-/// What is stored of a change: of shards that only follow, the key and the version.
+/// The stored part of a change: for shards that only follow, the key and the version.
 fn stored(shard: u32, change: &ListingChange) -> ListingChange {
     let ListingChange { key, version, at, .. } = change.clone();
     if shard == u32::from(POLICY_SHARD.0) {

@@ -29,8 +29,8 @@ pub(super) const STATE_BYTES: u64 = 235;
 /// How often the state of a payment is written: when it is accepted and when it is final, unless
 /// both fall into one checkpoint.
 pub(super) const STATES_PER_PAYMENT: u64 = 2;
-/// What the broker adds to a record: its own header, and a share of that of its batch. A bound: a
-/// record alone in its batch has 61 bytes more, and then the rate is low.
+/// The bytes that the broker adds to a record: its own header, and a share of the batch header. A
+/// bound: a record alone in its batch has 61 bytes more, and then the rate is low.
 pub(super) const FRAME_BYTES: u64 = 24;
 /// The bytes of an order in a router's local store: `twqr-lab bench restore --orders 300000`
 /// printed 289 as `store_bytes_per_order`.

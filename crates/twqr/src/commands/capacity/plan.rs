@@ -28,7 +28,7 @@ pub(super) struct Figure {
     pub(super) value: u64,
     pub(super) unit: &'static str,
     pub(super) basis: Basis,
-    /// What it was computed from.
+    /// The basis of the computation.
     pub(super) from: String,
 }
 

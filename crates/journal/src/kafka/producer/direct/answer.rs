@@ -14,7 +14,7 @@ use kafka_protocol::{
 pub(super) trait Call: Request {
     /// The version of the protocol; brokers from 2.4 on know it.
     const VERSION: i16;
-    /// What an answer of this version consists of.
+    /// The structure of an answer of this version.
     const ANSWER: &'static [Piece];
 }
 
@@ -115,8 +115,8 @@ pub(super) fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
-/// What the fuzz target plays: a byte that says what was asked, and an answer. Returns whether the
-/// answer is read.
+/// The entry point of the fuzz target: a byte that selects the request, and an answer. Returns
+/// whether the answer is read.
 pub fn fuzz_answer(input: &[u8]) -> bool {
     let Some((asked, frame)) = input.split_first() else { return false };
     let Some(correlation) = frame.first_chunk().map(|bytes| i32::from_be_bytes(*bytes)) else { return false };

@@ -38,7 +38,7 @@ struct Sent {
     times: u32,
 }
 
-/// What came of a batch that was sent.
+/// The result of a batch that was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome<'a> {
     /// It is in the log.

@@ -241,7 +241,7 @@ impl Sender {
     }
 }
 
-/// What a broker's result says about a batch.
+/// The meaning of a broker's result for a batch.
 fn outcome(error: Option<ResponseError>, log_append_time_ms: i64, text: &str) -> Outcome<'_> {
     match error {
         // An older batch of these numbers is this one, sent before.
