@@ -36,7 +36,7 @@ struct Granted {
     origin: Origin,
 }
 
-/// Where a call comes from, and its method: for the log.
+/// The origin of a call and its method, for the log.
 #[derive(Clone, Copy, Debug)]
 struct Origin {
     from: Option<IpAddr>,

@@ -27,7 +27,7 @@ pub struct AccessEvent {
     pub from: Option<IpAddr>,
     /// The method that was called.
     pub method: &'static str,
-    /// Why the call was refused; absent if it was let in.
+    /// The reason why the call was refused; absent if it was let in.
     pub refusal: Option<&'static str>,
 }
 

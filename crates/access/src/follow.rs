@@ -11,7 +11,7 @@ use twqr_wire::convert::decode_caller_change;
 
 use crate::metrics;
 
-/// Where the changes of callers are.
+/// The partition with the changes of callers.
 pub const CALLERS: Partition = Partition { topic: Topic::Callers, index: 0 };
 
 /// How often the end of the topic is compared with what is read, in ms: a reader that is cut off

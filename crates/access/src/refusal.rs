@@ -3,8 +3,8 @@
 use tonic::Code;
 use twqr_callers::{Denial, Operation, Role};
 
-/// Why a call is refused. Nothing in it depends on the order that the call is about, so a refusal
-/// says nothing about the orders of other merchants.
+/// The reason why a call is refused. Nothing in it depends on the order that the call is about, so
+/// a refusal says nothing about the orders of other merchants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccessRefusal {
     /// This process has not read the callers yet.

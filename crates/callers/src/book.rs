@@ -27,7 +27,7 @@ pub struct Identity {
     pub key: Option<KeyName>,
 }
 
-/// Why a credential identifies no caller.
+/// The reason why a credential identifies no caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denial {
     /// No caller has this key, or not any more.

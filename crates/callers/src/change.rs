@@ -17,7 +17,7 @@ pub struct CallerChange {
     pub caller: Option<Arc<Caller>>,
     /// Who changed it.
     pub who: Box<str>,
-    /// Why it was changed.
+    /// The reason why it was changed.
     pub why: Box<str>,
     /// When it was changed.
     pub at: UnixMs,

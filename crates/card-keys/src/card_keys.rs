@@ -41,7 +41,7 @@ pub struct AwaitedKey {
     pub hour_is_missing: bool,
 }
 
-/// Why a sealed token cannot be opened.
+/// The reason why a sealed token cannot be opened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CannotOpen {
     /// This process does not have the key, but may still get it: its hour is not over for long.

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::{CannotOpen, CardKeys, Hour, KeySet};
 
-/// Why a token cannot be protected: this key is missing.
+/// The reason why a token cannot be protected: this key is missing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("card tokens cannot be protected: {0}; see `twqr keys list`")]
 pub struct NoKey(String);

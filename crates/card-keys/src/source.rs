@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::SystemTime};
 
 use crate::KeySet;
 
-/// Where keys come from: a directory, or the client of a key management service.
+/// A source of keys: a directory, or the client of a key management service.
 pub trait KeySource: Send + Sync + 'static {
     /// Identifies the present keys without reading them, so that they are read only once they have
     /// changed: a name and a time for each.
@@ -14,7 +14,7 @@ pub trait KeySource: Send + Sync + 'static {
     fn read(&self) -> Result<(KeySet, Vec<KeyFault>), KeyFault>;
 }
 
-/// Why a key, or the directory, cannot be used. Never contains a part of a key.
+/// The reason why a key, or the directory, cannot be used. Never contains a part of a key.
 #[derive(Debug, thiserror::Error)]
 #[error("{place}: {what}")]
 pub struct KeyFault {

@@ -29,7 +29,7 @@ const KEYS: &str = include_str!("keys.toml");
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Where the journal, the orders and the read model are kept.
+    /// The folder of the journal, the orders and the read model.
     pub data_dir: PathBuf,
     #[serde(deserialize_with = "source::text")]
     /// The name of this instance: unique among the instances of its service, stable over restarts.
@@ -43,9 +43,9 @@ pub struct Config {
     /// How many partitions each task topic has: 1 to `shards`, fixed at creation. Without it,
     /// existing topics keep their number.
     pub task_partitions: Option<NonZeroU32>,
-    /// Where the ingress serves the public gRPC API.
+    /// The address at which the ingress serves the public gRPC API.
     pub grpc: SocketAddr,
-    /// Where the ingress serves the POS HTTP form.
+    /// The address at which the ingress serves the POS HTTP form.
     pub pos_http: SocketAddr,
     /// The file with the keys that POS sign with; empty: no file.
     pub merchant_keys_file: PathBuf,
@@ -56,13 +56,13 @@ pub struct Config {
     pub signature_forms: Vec<String>,
     /// By how much the SendTime of a signed request may differ from our time, in s: 0 for any.
     pub send_time_window_s: u32,
-    /// Where metrics and health are served.
+    /// The address of metrics and health.
     pub admin: SocketAddr,
-    /// Where the tracker serves the operators' API.
+    /// The address at which the tracker serves the operators' API.
     pub operators: SocketAddr,
-    /// Where the workers reach the wallet.
+    /// The address of the wallet.
     pub wallet: PeerAddress,
-    /// Where the workers reach FISC.
+    /// The address of FISC.
     pub fisc: PeerAddress,
     /// How long the embedded journal keeps records of `orders`, in hours: 0 to 87,600.
     pub journal_retention_hours: u32,

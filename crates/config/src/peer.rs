@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::consistency::is_host_and_port;
 
-/// Where a peer is reached, as `host:port`.
+/// The address of a peer, as `host:port`.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(transparent)]
 pub struct PeerAddress(String);

@@ -364,7 +364,7 @@ impl Seat {
     }
 }
 
-/// How far a watch has read.
+/// The position of a watch.
 struct View {
     next: Offset,
     /// The end of the partition when the watch began: records before it are no news.

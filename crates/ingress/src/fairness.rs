@@ -135,7 +135,7 @@ fn loggable(of: Limited, name: &str) -> Option<&str> {
     }
 }
 
-/// Why a call is one too many.
+/// The reason why a call is one too many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Excess {
     /// Too many calls at once.

@@ -135,8 +135,8 @@ impl CallHops {
         self.progress().code = Some(code);
     }
 
-    /// Where the time has gone from the call's arrival to now, when it is answered; `None` unless
-    /// its caller asked for that.
+    /// The hops from the call's arrival to the present, when it is answered; `None` unless its
+    /// caller asked for that.
     pub(crate) fn report(&self) -> Option<HopReport> {
         self.0.is_asked.then(|| {
             let report = self.progress().report(self.0.began, Instant::now());

@@ -100,7 +100,7 @@ pub struct Settings {
     pub warm_rounds: u32,
 }
 
-/// Why the ingress stopped.
+/// The reason why the ingress stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The journal failed; its error says how.

@@ -41,7 +41,7 @@ pub(crate) struct PendingCalls {
     pub(crate) versions: ProtocolVersions,
 }
 
-/// Where the replies to one call go.
+/// The receiver of the replies to one call.
 struct Addressee {
     replies: mpsc::Sender<ReplyRecord>,
     /// The slot among the undecided calls, which the first reply frees.

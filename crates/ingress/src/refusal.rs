@@ -37,7 +37,7 @@ impl Opened {
     }
 }
 
-/// Why a call is refused.
+/// The reason why a call is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// Fields of the request are out of their limits.

@@ -64,7 +64,8 @@ pub struct Record {
     pub entry: Entry,
 }
 
-/// How far a reader has read, with what it needs to continue from there (protocol rule P6).
+/// The position of a reader, with the metadata that it needs to continue from there (protocol rule
+/// P6).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {
     /// The offset of the next record to read.

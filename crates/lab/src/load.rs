@@ -30,7 +30,7 @@ use twqr_service::CancellationToken;
 const MISSED: u8 = 2;
 /// The exit code of an invalid run.
 const INVALID: u8 = 3;
-/// Where scenarios are looked up by name.
+/// The folder in which scenarios are looked up by name.
 const SCENARIOS: &str = "load-tests/scenarios";
 
 /// The arguments of `twqr-lab load`.

@@ -26,7 +26,7 @@ const BUFFER_LEN: usize = 16_384;
 
 /// A running relay; it ends when this is dropped.
 pub struct Relay {
-    /// Where it accepts connections.
+    /// The address at which it accepts connections.
     pub address: SocketAddr,
     accepted: Arc<AtomicUsize>,
     /// Connections with a lower number are held back.

@@ -133,7 +133,7 @@ pub(crate) fn settings(
     Ok(Settings { wallet_address, fisc_address, http_address: None, tls: None, data_dir, script })
 }
 
-/// Where the simulator listens as wallet and FISC.
+/// The addresses of the simulator as wallet and as FISC.
 pub(crate) fn addresses(config: &Config) -> anyhow::Result<[SocketAddr; 2]> {
     let address = |key: &str, peer: &PeerAddress| {
         let what = || format!("{key} is {peer}, must be an IP address and a port, since the simulator listens there");

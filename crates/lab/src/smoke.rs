@@ -26,7 +26,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// The arguments of `twqr-lab smoke`.
 #[derive(clap::Args)]
 pub struct SmokeOptions {
-    /// Where the public gRPC API is served
+    /// The address of the public gRPC API
     #[arg(long, value_name = "URI")]
     endpoint: String,
     /// The merchant that is paid (MerchantID)

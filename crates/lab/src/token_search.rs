@@ -25,7 +25,7 @@ pub struct TokenSearch {
     begins: Vec<bool>,
     /// How many bytes have been searched.
     searched: u64,
-    /// Where a token was found.
+    /// The position at which a token was found.
     found: BTreeSet<String>,
 }
 
@@ -129,7 +129,7 @@ impl TokenSearch {
         Ok(records)
     }
 
-    /// Where tokens were found, and how many bytes were searched.
+    /// The positions at which tokens were found, and the number of searched bytes.
     pub fn finish(self) -> (BTreeSet<String>, u64) {
         (self.found, self.searched)
     }

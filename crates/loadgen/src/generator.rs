@@ -35,7 +35,7 @@ use sender::SentCalls;
 #[cfg(test)]
 pub(crate) use record::tests as record_tests;
 
-/// Where calls go.
+/// The endpoints to which calls are sent.
 #[derive(Clone, Debug)]
 pub struct Targets {
     /// URIs of the public gRPC API, such as `http://127.0.0.1:17051`.

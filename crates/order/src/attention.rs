@@ -9,7 +9,7 @@ const LONG_UNSETTLED_MS: i64 = 3_600_000;
 /// When a reversal is sent again that a build before protocol version 1 gave up, in ms after that.
 const RESUME_MS: i64 = 60_000;
 
-/// Why an order needs an operator. The machine continues its schedule nevertheless.
+/// The reason why an order needs an operator. The machine continues its schedule nevertheless.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attention {
     /// The issuer refused to reverse a charge that took effect after callers were answered that the
@@ -21,8 +21,8 @@ pub enum Attention {
 }
 
 impl Order {
-    /// Why the order needs an operator; `None` if it does not. It is a function of the state alone,
-    /// so it is known once the state changes: at the next inquiry after the hour.
+    /// The reason why the order needs an operator; `None` if it does not. It is a function of the
+    /// state alone, so it is known once the state changes: at the next inquiry after the hour.
     pub fn attention(&self) -> Option<Attention> {
         match self {
             Self::Payment(payment) => payment.attention(),

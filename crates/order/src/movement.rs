@@ -128,7 +128,7 @@ impl<A> Movement<A> {
         }
     }
 
-    /// Why it failed, if it did.
+    /// The reason why it failed, if it did.
     pub fn failure(&self) -> Option<&Failure> {
         match &self.phase {
             Phase::Failed(failure) => Some(failure),
@@ -137,7 +137,7 @@ impl<A> Movement<A> {
     }
 }
 
-/// Why a movement failed.
+/// The reason why a movement failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// How the failure is known.

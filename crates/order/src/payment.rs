@@ -87,7 +87,7 @@ impl RefundEntry {
 /// A call or a watch that receives changes of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subscriber {
-    /// Where to reply, and until when.
+    /// The address of replies, and the time until which they are sent.
     pub to: ReplyTo,
     /// Whether its own request was a repeat.
     pub repeat: bool,

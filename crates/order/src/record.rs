@@ -102,7 +102,7 @@ pub enum Target<'a> {
 pub struct RefundRequest {
     /// The request, within all limits.
     pub form: RefundForm,
-    /// Where to send the answer; `None` if no caller waits.
+    /// The address of the answer; `None` if no caller waits.
     pub reply_to: Option<ReplyTo>,
 }
 
@@ -111,7 +111,7 @@ pub struct RefundRequest {
 pub struct CancelRequest {
     /// The request, within all limits.
     pub form: PayForm,
-    /// Where to send the answer; `None` if no caller waits.
+    /// The address of the answer; `None` if no caller waits.
     pub reply_to: Option<ReplyTo>,
 }
 
@@ -150,7 +150,7 @@ pub struct RefundResult {
 pub struct Pay {
     /// The request, within all limits.
     pub form: PayForm,
-    /// Where to send the answer; `None` if no caller waits.
+    /// The address of the answer; `None` if no caller waits.
     pub reply_to: Option<ReplyTo>,
 }
 
@@ -159,7 +159,7 @@ pub struct Pay {
 pub struct Query {
     /// The order's key.
     pub key: OrderKey,
-    /// Where to send the answer.
+    /// The address of the answer.
     pub reply_to: ReplyTo,
     /// Also send every change, until `reply_to.until`, or until the order is at rest.
     pub watch: bool,

@@ -2,7 +2,7 @@
 
 use twqr_types::UnixMs;
 
-/// Where an answer goes.
+/// The address of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplyTo {
     /// The partition of `replies` that the caller's ingress reads.

@@ -54,7 +54,7 @@ pub struct Settings {
     pub store: Arc<dyn StateStore>,
 }
 
-/// Why the router, or the owner of one shard, had to stop.
+/// The reason why the router, or the owner of one shard, had to stop.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The journal failed; the shard is claimed again.

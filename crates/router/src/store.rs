@@ -27,7 +27,7 @@ pub(crate) use shard_store::ShardStore;
 #[error("local store of orders: {0}")]
 pub struct StoreError(pub String);
 
-/// How far the store of a shard reaches.
+/// The position of the store of a shard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoreMark {
     /// The store reflects the records of `orders` below this offset.
@@ -69,7 +69,7 @@ pub trait StateStore: Send + Sync + 'static {
         true
     }
 
-    /// How far the shard's store reaches; zeros for a shard that was never stored.
+    /// The position of the shard's store; zeros for a shard that was never stored.
     fn mark(&self, shard: u16) -> Result<StoreMark, StoreError>;
 
     /// Whether the store surely has no state of the order with this key. Never waits; false where

@@ -176,8 +176,8 @@ where
     }
 }
 
-/// The same body, which ends when the connection leaves and nothing is ready: with these trailers,
-/// if there are any.
+/// This body, ended when the connection ends and nothing is ready: with these trailers, if there
+/// are any.
 fn ending(body: Body, leaving: CancellationToken, last: Option<http::HeaderMap>) -> Body {
     let frames = stream::unfold(Some((body, leaving, last)), |unended| async move {
         let (mut body, leaving, last) = unended?;

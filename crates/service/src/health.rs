@@ -29,7 +29,7 @@ pub struct Health {
     parts: Arc<Mutex<BTreeMap<String, PartState>>>,
     /// The name of the part that alone decides whether the process is ready, if there is one.
     deciding: Arc<OnceLock<String>>,
-    /// Why the process must be restarted; `None` if it need not be.
+    /// The reason why the process must be restarted; `None` if it need not be.
     dead: Arc<watch::Sender<Option<String>>>,
     /// Fires when the process begins to leave.
     leaving: CancellationToken,
@@ -137,7 +137,8 @@ impl Health {
         }
     }
 
-    /// Why the process must be restarted, with the name of the dead part; `None` if it need not be.
+    /// The reason why the process must be restarted, with the name of the dead part; `None` if it
+    /// need not be.
     pub fn dead(&self) -> Option<String> {
         self.dead.borrow().clone()
     }

@@ -31,7 +31,7 @@ pub(crate) const HANDSHAKES_FAILED: Metric = Metric {
               expired or bad_certificate (that of the caller), refused_by_caller, late, or broken",
     action: "A caller or a probe is set up wrongly; the log at debug has each error",
 };
-/// How far a consumer is.
+/// The progress of a consumer.
 pub(crate) const POSITION: Metric = Metric {
     name: "twqr_consumer_applied_position",
     kind: MetricKind::Gauge,
@@ -41,7 +41,7 @@ pub(crate) const POSITION: Metric = Metric {
               that of the health report, such as router/shard-0",
     action: "Alert ShardStalled: it must grow while the lag is above 0",
 };
-/// How far a consumer is behind.
+/// The lag of a consumer.
 pub(crate) const LAG: Metric = Metric {
     name: "twqr_consumer_lag_records",
     kind: MetricKind::Gauge,

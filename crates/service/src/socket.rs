@@ -66,7 +66,7 @@ impl BoundSocket {
         Ok(Self { key, address, socket, tls: None })
     }
 
-    /// The same socket, where every connection must begin with TLS if there is any.
+    /// This socket with TLS required on every connection, if TLS is given.
     #[must_use]
     pub fn with_tls(self, tls: Option<ServerTls>) -> Self {
         Self { tls, ..self }

@@ -72,7 +72,7 @@ impl fmt::Display for Warning {
     }
 }
 
-/// Why a file cannot be written.
+/// The reason why a file cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     /// These entries do not belong in the file.
@@ -88,7 +88,7 @@ pub enum WriteError {
 pub struct UnfitEntry {
     /// The TradeNo of the payment; for a refund, the RefundTradeNo follows it.
     pub trade_no: String,
-    /// Why it does not belong in the file.
+    /// The reason why it does not belong in the file.
     pub reason: String,
 }
 

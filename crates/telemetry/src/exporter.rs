@@ -43,7 +43,7 @@ pub enum Protocol {
     Http,
 }
 
-/// Why spans cannot be exported.
+/// The reason why spans cannot be exported.
 #[derive(Debug, thiserror::Error)]
 #[error("the collector at {endpoint} cannot be used: {error}")]
 pub struct ExporterError {
@@ -51,7 +51,7 @@ pub struct ExporterError {
     error: ClientError,
 }
 
-/// Why a client of the collector cannot be made.
+/// The reason why a client of the collector cannot be made.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 enum ClientError {

@@ -49,7 +49,7 @@ pub(crate) fn read_all(root: &Path, paths: &[String]) -> Vec<SourceFile> {
     paths.iter().filter_map(|path| read(root, path)).collect()
 }
 
-/// Where unchanged copies of other projects' files lie.
+/// The folders with unchanged copies of other projects' files.
 const COPIES: [&str; 2] = ["proto/buf/", "proto/google/"];
 
 /// Reads a file; returns `None` if it is binary, a copy of another project's file, or its kind of

@@ -48,7 +48,7 @@ impl Details {
         })
     }
 
-    /// Why the certificate is not valid now, if it is not.
+    /// The reason why the certificate is not valid now, if it is not.
     pub(crate) fn fault_now(&self) -> Option<String> {
         let now = SystemTime::now();
         let (begins, ends) = &self.written;

@@ -20,7 +20,7 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 pub struct PemFile {
     /// The key of the configuration that names the file, such as `tls.grpc.key_file`.
     pub key: String,
-    /// Where it is.
+    /// The path of the file.
     pub path: PathBuf,
 }
 

@@ -137,7 +137,7 @@ impl ServerTls {
     }
 }
 
-/// Why TLS could not begin on an accepted connection, in one word for a metric.
+/// The reason why TLS could not begin on an accepted connection, in one word for a metric.
 pub fn handshake_fault(error: &io::Error) -> &'static str {
     use rustls::{CertificateError, Error, InvalidMessage};
     match error.get_ref().and_then(|error| error.downcast_ref::<Error>()) {

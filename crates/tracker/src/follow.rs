@@ -47,7 +47,7 @@ const CATCH_UP_MS: u64 = 30_000;
 /// The time between two updates of the gauges, in ms.
 const GAUGES_MS: u64 = 1_000;
 
-/// Why following was interrupted.
+/// The reason why following was interrupted.
 #[derive(Debug, thiserror::Error)]
 enum FollowInterruption {
     #[error(transparent)]
@@ -70,7 +70,7 @@ pub(crate) struct Follower {
     pub(crate) context: Context,
 }
 
-/// How far a follower is. It outlives interruptions.
+/// The progress of a follower. It survives interruptions.
 struct FollowerState {
     /// The offset after the last state that was read.
     next: Offset,

@@ -46,7 +46,7 @@ pub struct Settings {
     pub access: AccessSettings,
 }
 
-/// Why the tracker stopped.
+/// The reason why the tracker stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The read model cannot be opened.

@@ -42,7 +42,7 @@ const LAST_WRITE_MS: u64 = 2_000;
 /// The time between two log lines about failures, in ms.
 const LOG_MS: u64 = 10_000;
 
-/// Why writing was interrupted.
+/// The reason why writing was interrupted.
 #[derive(Debug, thiserror::Error)]
 enum WriteInterruption {
     #[error(transparent)]

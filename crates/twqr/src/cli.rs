@@ -13,7 +13,7 @@ pub(crate) struct Pay {
     /// if it exists
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
-    /// Where the public gRPC API is served
+    /// The address of the public gRPC API
     #[arg(long, value_name = "URI", default_value = DEFAULT_ENDPOINT)]
     pub(crate) endpoint: String,
     /// How many payments are in flight at once
@@ -42,7 +42,7 @@ pub(crate) struct Query {
     /// After that, continue until Ctrl-C with later refunds, cancels, and contradictions by issuers
     #[arg(long, requires = "watch")]
     pub(crate) keep: bool,
-    /// Where the public gRPC API is served
+    /// The address of the public gRPC API
     #[arg(long, value_name = "URI", default_value = DEFAULT_ENDPOINT)]
     pub(crate) endpoint: String,
 }
@@ -65,7 +65,7 @@ pub(crate) struct Refund {
     /// A remark for the issuer
     #[arg(long, default_value = "")]
     pub(crate) remark: String,
-    /// Where the public gRPC API is served
+    /// The address of the public gRPC API
     #[arg(long, value_name = "URI", default_value = DEFAULT_ENDPOINT)]
     pub(crate) endpoint: String,
 }
@@ -89,7 +89,7 @@ pub(crate) struct Cancel {
     /// The payment's GatewayTradeNo
     #[arg(long, default_value = "")]
     pub(crate) gateway_trade_no: String,
-    /// Where the public gRPC API is served
+    /// The address of the public gRPC API
     #[arg(long, value_name = "URI", default_value = DEFAULT_ENDPOINT)]
     pub(crate) endpoint: String,
 }
@@ -102,5 +102,5 @@ pub(crate) enum Config {
     Default,
 }
 
-/// Where `twqr up` serves by default.
+/// The address at which `twqr up` serves by default.
 const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:17051";

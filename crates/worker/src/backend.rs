@@ -98,7 +98,7 @@ impl GrpcBackend {
         Self::with_resolver(name, uri, Arc::new(SystemResolver))
     }
 
-    /// The same with another resolver of names than that of the operating system.
+    /// A backend that uses this resolver instead of the operating system's.
     pub fn with_resolver(name: &'static str, uri: String, resolver: Arc<dyn Resolver>) -> Result<Self, Error> {
         let endpoint = Endpoint::from_shared(uri.clone()).map_err(|error| Error::Address(error.to_string()))?;
         let host = endpoint.uri().host().ok_or_else(|| Error::Address(format!("{uri} names no host")))?;
@@ -107,7 +107,7 @@ impl GrpcBackend {
         Ok(Self { name, uri, endpoint: with_limits(endpoint), addresses: Arc::new(addresses), tls: None, log })
     }
 
-    /// The same backend, to which every connection has TLS if there is any.
+    /// This backend with TLS on every connection, if TLS is given.
     #[must_use]
     pub fn with_tls(self, tls: Option<ClientTls>) -> Self {
         Self { tls, ..self }

@@ -4,7 +4,7 @@ use twqr_journal::JournalError;
 use twqr_order::PROTOCOL_VERSION_NEWEST;
 use twqr_service::Stalled;
 
-/// Why a worker, or the holder of one partition, had to stop.
+/// The reason why a worker, or the holder of one partition, had to stop.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The journal failed; the partition is claimed again.

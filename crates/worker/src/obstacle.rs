@@ -1,6 +1,6 @@
 //! The reasons why a call is not made at present.
 
-/// Why a transfer is not sent, or an inquiry not made.
+/// The reason why a transfer is not sent, or an inquiry not made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Obstacle {
     /// The clock is too wrong to tell what is in time.

@@ -60,7 +60,7 @@ impl Followed {
         self.sim.session("tracker-0").append(CALLERS, vec![Entry::plain(record)]).await.unwrap();
     }
 
-    /// Why the part is degraded; absent if it is ready.
+    /// The reason why the part is degraded; absent if it is ready.
     fn fault(&self) -> Option<String> {
         match &self.health.report()["callers"] {
             PartState::Ready => None,

@@ -32,7 +32,7 @@ pub(crate) enum Priority {
     New,
 }
 
-/// Why a call is not admitted.
+/// The reason why a call is not admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ShedReason {
     /// As many calls of its shard are undecided as may be.

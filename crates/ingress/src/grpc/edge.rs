@@ -179,8 +179,8 @@ fn operation_of(method: &'static str) -> Option<Operation> {
     }
 }
 
-/// Why a request could not be decoded. The library answers it with one of these codes, which no
-/// handler uses. Its own text may contain a part of the request, so it is not shown.
+/// The reason why a request could not be decoded. The library answers it with one of these codes,
+/// which no handler uses. Its own text may contain a part of the request, so it is not shown.
 pub(super) fn undecodable(code: Code) -> Option<RefusalReason> {
     match code {
         Code::Internal => Some(RefusalReason::Undecodable),

@@ -17,7 +17,7 @@ use super::Progress;
 
 const SERVICE: &str = "ingress";
 
-/// Why a call is traced.
+/// The reason why a call is traced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reason {
     /// Its caller has sampled the trace, or its trace is among the share that is.

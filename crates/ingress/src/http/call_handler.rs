@@ -202,7 +202,8 @@ fn who(echoes: &Echoes, signed_by: Option<&SignedBy>) -> String {
     }
 }
 
-/// Why a request was refused because of its signature or its caller; `None` if it was not.
+/// The reason why a request was refused because of its signature or its caller; `None` if it was
+/// not.
 fn why_not_let_in(refusal: &PosRefusal) -> Option<&'static str> {
     if refusal.code == Code::PermissionDenied {
         return Some("not-permitted");

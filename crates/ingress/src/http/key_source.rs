@@ -33,7 +33,7 @@ const VARIABLE: &str = "TWQR_MERCHANT_KEY_";
 const FROM_FILE: &str = "file";
 const FROM_ENVIRONMENT: &str = "environment";
 
-/// Why the merchants' keys cannot be used.
+/// The reason why the merchants' keys cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("merchant keys: {place}: {what}")]
 pub struct KeysError {

@@ -32,7 +32,7 @@ pub(super) struct MessageSignature {
     pub(super) nonce: Nonce,
 }
 
-/// Why a request is not accepted by its message signature.
+/// The reason why a request is not accepted by its message signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SignatureFault {
     /// There is no signature of the merchant, or it is wrong.

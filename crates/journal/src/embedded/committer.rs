@@ -51,7 +51,7 @@ pub(super) struct Committer {
     more: Condvar,
     /// When the write in progress began.
     writing_since: Mutex<Option<Instant>>,
-    /// Why nothing can be written any more.
+    /// The reason why nothing can be written any more.
     failure: OnceLock<Arc<str>>,
 }
 
@@ -104,8 +104,8 @@ impl Committer {
         }
     }
 
-    /// Why nothing can be written any more: a write failed, or one is in progress for longer than
-    /// `within`. `None` while the journal works.
+    /// The reason why nothing can be written any more: a write failed, or one is in progress for
+    /// longer than `within`. `None` while the journal works.
     pub(super) fn failure(&self, within: Duration) -> Option<String> {
         if let Some(reason) = self.failure.get() {
             return Some(reason.to_string());

@@ -166,7 +166,7 @@ impl Client {
     }
 }
 
-/// Where the records of a partition begin and end.
+/// The first offset and the end of a partition.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
     /// The offset of the oldest record.

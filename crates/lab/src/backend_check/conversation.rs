@@ -33,7 +33,7 @@ pub(super) struct Conversation {
 pub(super) struct Answers {
     /// The answers of each call id, in the order of their arrival.
     by_call: BTreeMap<u64, Vec<Option<Answer>>>,
-    /// Why the stream ended.
+    /// The reason why the stream ended.
     pub(super) ended: Option<String>,
 }
 

@@ -35,7 +35,7 @@ pub(super) struct Examiner {
     main: Conversation,
     /// The answers of earlier streams.
     ended: Vec<Answers>,
-    /// Why streams ended before the check had closed them.
+    /// The reason why streams ended before the check had closed them.
     broken: Vec<String>,
     next_call: u64,
     next_offset: u64,

@@ -15,7 +15,7 @@ const WINDOW: Question =
 /// The result of a check of an adapter.
 #[derive(Clone, Debug, Serialize)]
 pub struct BackendReport {
-    /// Where the adapter listens.
+    /// The address of the adapter.
     pub address: String,
     /// The issuer's institution code; empty for the wallet.
     pub institution: String,

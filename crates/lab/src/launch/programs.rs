@@ -20,7 +20,7 @@ const VARIABLES: &str = "TWQR_";
 /// The variable that says what is logged. Children inherit it.
 const LOG_VARIABLE: &str = "TWQR_LOG";
 
-/// Where the programs are.
+/// The folder of the programs.
 #[derive(Clone, Debug)]
 pub struct Programs {
     twqr: PathBuf,

@@ -119,7 +119,7 @@ struct Process {
 /// Variables of one process, besides those that it inherits.
 type Environment = Vec<(&'static str, OsString)>;
 
-/// Where a process listens.
+/// The addresses of a process.
 #[derive(Clone, Copy)]
 struct Addresses {
     admin: SocketAddr,
@@ -225,7 +225,7 @@ impl System {
         self.simulator.id()
     }
 
-    /// Where a process keeps its data.
+    /// The data folder of a process.
     pub fn data_dir(&self, name: &str) -> PathBuf {
         if name == UP { self.config.data_dir.clone() } else { self.dir.join(name) }
     }
@@ -235,7 +235,7 @@ impl System {
         Ok(kafka::count_records(self.config.kafka.settings()?).await?)
     }
 
-    /// Where the public gRPC API is served.
+    /// The address of the public gRPC API.
     pub fn ingresses(&self) -> Vec<SocketAddr> {
         let serving = self.processes.values().filter(|process| [UP, INGRESS].contains(&process.service));
         serving.map(|process| process.addresses.grpc).collect()

@@ -9,7 +9,7 @@ use twqr_loadgen::scenario::{Durability, Scenario, SystemShape};
 pub(super) struct AboutSystem {
     /// In words, for the report.
     pub(super) text: String,
-    /// Why its records are less durable than the scenario needs.
+    /// The reason why its records are less durable than the scenario needs.
     pub(super) durability_fault: Option<String>,
     /// Whether this command knows the durability settings.
     pub(super) is_durability_known: bool,

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::launch::{self, Programs, System};
 
-/// Where a run sends to.
+/// The endpoints of a run.
 pub(super) enum LoadTarget {
     /// A system that is started for the run, with the services of this folder if one is named.
     Started { build: Option<std::path::PathBuf>, tls: bool },

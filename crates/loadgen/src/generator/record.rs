@@ -75,7 +75,8 @@ impl CallRecord {
         }
     }
 
-    /// Why the call is an error: it has no answer, or not the one that its kind must have.
+    /// The reason why the call is an error: it has no answer, or not the one that its kind must
+    /// have.
     pub fn error(&self) -> Option<String> {
         let is_refused_field = match self.reply {
             Reply::Grpc(Code::InvalidArgument) => self.kind == CallKind::Invalid,

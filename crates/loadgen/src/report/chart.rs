@@ -53,7 +53,7 @@ pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-/// Where values lie on the drawing.
+/// The coordinates of values on the drawing.
 struct Area {
     x_max: f64,
     y_min: f64,

@@ -203,7 +203,7 @@ pub struct LoadSummary {
     pub errors_by_reason: BTreeMap<String, u64>,
     /// Calls by result.
     pub results: BTreeMap<String, u64>,
-    /// Where the time went.
+    /// The time of payments by hop.
     pub hops: Vec<HopFigures>,
     /// The slow calls, each with the hop that made it slow.
     pub slow_calls: SlowCalls,
@@ -219,7 +219,7 @@ pub struct LoadSummary {
     pub final_curve: Vec<PercentilePoint>,
     /// CPU and memory by process.
     pub processes: Vec<ProcessUsage>,
-    /// The same over the whole run.
+    /// CPU and memory by process, over the whole run.
     pub process_figures: Vec<ProcessFigures>,
 }
 

@@ -20,7 +20,7 @@ pub struct ValidityFacts {
     pub others_cpu_share: Option<f64>,
     /// The result of the reconciliation; `None` if it could not be made.
     pub reconciliation: Option<Reconciliation>,
-    /// Why acknowledged records are less durable than the scenario needs.
+    /// The reason why acknowledged records are less durable than the scenario needs.
     pub durability_fault: Option<String>,
     /// Whether the system's durability is known at all.
     pub is_durability_known: bool,
@@ -37,7 +37,7 @@ pub struct Validity {
     pub is_valid: bool,
     /// The first line of every report.
     pub line: String,
-    /// Why the run is invalid.
+    /// The reason why the run is invalid.
     pub reasons: Vec<String>,
     /// The conditions that are unknown, and so could not be checked.
     pub unknown: Vec<String>,

@@ -46,7 +46,7 @@ pub(super) struct Process {
     pub(super) phase: HolderPhase,
     pub(super) is_paused: bool,
     pub(super) is_assigned: bool,
-    /// Where it began to read.
+    /// The offset at which it began to read.
     pub(super) from: u8,
     /// The next record to read.
     pub(super) position: u8,

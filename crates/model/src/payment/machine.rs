@@ -129,7 +129,7 @@ pub(super) enum ReversalPhase {
     Done,
 }
 
-/// Why there is no charge at all.
+/// The reason why there is no charge at all.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 pub(super) enum Refusal {
     #[default]

@@ -121,7 +121,7 @@ pub(super) struct Worker {
     pub(super) position: u8,
     pub(super) highest: u8,
     pub(super) claim: u8,
-    /// Where it began to read, if the claims before are unknown to it.
+    /// The offset at which it began to read, if it does not know the claims before.
     pub(super) from: u8,
     pub(super) started: u8,
     /// The identities of the tasks that it has finished, as bits.

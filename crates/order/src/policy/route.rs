@@ -52,8 +52,8 @@ impl Route {
         faults
     }
 
-    /// Why protected codes cannot be matched with this route: its prefix is longer than what a
-    /// record shows of them.
+    /// The reason why protected codes cannot be matched with this route: its prefix is longer than
+    /// what a record shows of them.
     pub(super) fn prefix_fault(&self) -> Option<String> {
         let shown = self.code_lengths.iter().copied().map(TokenShape::prefix_len_max).min()?;
         (self.prefix.len() > shown as usize).then(|| {

@@ -9,8 +9,8 @@ use crate::Rules;
 /// Which merchants may be paid.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AcceptedMerchants {
-    /// The merchants that the policy itself lists; if it lists none, every merchant. Before protocol
-    /// version 2, this is the only choice.
+    /// The merchants that the policy itself lists; if it lists none, every merchant. Before
+    /// protocol version 2, this is the only choice.
     #[default]
     InPolicy,
     /// Every merchant; those in the directory under the conditions of their listings.

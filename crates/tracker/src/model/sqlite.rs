@@ -72,7 +72,7 @@ fn model_error(place: &str, error: &dyn std::fmt::Display) -> ModelError {
     ModelError { place: Some(place.to_owned()), reason: error.to_string(), is_damaged: false }
 }
 
-/// Why a file cannot be opened.
+/// The reason why a file cannot be opened.
 fn open_error(place: &str, error: &dyn std::fmt::Display, is_damaged: bool) -> ModelError {
     let reason = format!("{error}; if it is damaged, delete it: it is built anew from order-states");
     ModelError { place: Some(place.to_owned()), reason, is_damaged }

@@ -136,7 +136,7 @@ async fn wait_until_decided(model: &SqliteModel, journal: &dyn Journal) -> Resul
     })
 }
 
-/// Where each partition of a topic ends now; empty partitions are left out.
+/// The present end of each partition of a topic, without empty partitions.
 async fn ends(journal: &dyn Journal, topic: Topic) -> Result<BTreeMap<u32, u64>, Status> {
     let mut ends = BTreeMap::new();
     for index in 0..journal.partitions(topic) {

@@ -95,7 +95,7 @@ fn line(order: &Order) -> Value {
     })
 }
 
-/// Why the order needs an operator, and what to do.
+/// The reason why the order needs an operator, and what to do.
 fn reason(order: &Order, attention: Attention) -> String {
     let cancel = order.as_payment().and_then(|payment| payment.cancel.as_ref());
     match attention {

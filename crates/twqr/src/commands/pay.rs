@@ -96,7 +96,7 @@ struct Run {
     results: Results,
     summary: Summary,
     progress: ProgressBar,
-    /// Why sending ended before the end of the file.
+    /// The reason why sending ended before the end of the file.
     failure: Option<anyhow::Error>,
     /// The exit code after a signal.
     signal: Option<u8>,

@@ -70,7 +70,7 @@ pub(super) async fn open(
     Ok(keys)
 }
 
-/// Where the keys of a process must be, for operators.
+/// The text that tells operators where the keys of a process must be.
 fn place(config: &Config) -> String {
     match config.card_keys_dir() {
         Some(path) => format!("card_keys_dir {}", path.display()),
@@ -80,7 +80,7 @@ fn place(config: &Config) -> String {
 
 /// The use of keys in a process.
 struct KeyUser {
-    /// Where its keys must be.
+    /// The text that tells where its keys must be.
     place: String,
     /// Whether it protects tokens, and not only opens them.
     protects: bool,

@@ -24,7 +24,7 @@ pub struct DeadLetter {
     pub offset: u64,
     /// The record's bytes, which may contain a card token.
     pub payload: Bytes,
-    /// Why it could not be used; must not contain a part of the payload.
+    /// The reason why it could not be used; must not contain a part of the payload.
     pub reason: String,
     /// When the dead letter was written, by its writer's clock.
     pub at: UnixMs,

@@ -2,8 +2,8 @@
 
 use twqr_types::Violations;
 
-/// Why a log record is unusable. It is written to `dead-letters` beside the record, so it never
-/// contains a value of the record.
+/// The reason why a log record is unusable. It is written to `dead-letters` beside the record, so
+/// it never contains a value of the record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordFault {
     /// The bytes are not protobuf, or were cut off.

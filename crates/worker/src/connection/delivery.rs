@@ -83,7 +83,7 @@ struct State {
     ping: Ping,
     /// When the connection was checked last.
     beat: Now,
-    /// Why the connection must not be used any more.
+    /// The reason why the connection must not be used any more.
     aborted: Option<&'static str>,
     /// Wakes the task that owns the socket.
     waker: Option<Waker>,

@@ -40,7 +40,7 @@ pub(super) enum WaitsFor {
 }
 
 impl WaitsFor {
-    /// Why a transfer that waits for this is not sent, once its `send_by` has passed.
+    /// The reason why a transfer that waits for this is not sent, once its `send_by` has passed.
     pub(super) fn when_late(&self) -> Obstacle {
         match self {
             Self::Place(_) => Obstacle::LateInQueue,

@@ -15,7 +15,7 @@ use crate::{Ack, AckSender, JournalError, LogTime, Partition, kafka::lock};
 pub(super) const CLOSE: Duration = Duration::from_secs(5);
 /// How many messages may wait for the broker before further ones are refused.
 pub(super) const QUEUED_MESSAGES_MAX: usize = 500_000;
-/// Why an append is refused beyond [`QUEUED_MESSAGES_MAX`], or beyond its bytes.
+/// The reason why an append is refused beyond [`QUEUED_MESSAGES_MAX`], or beyond its bytes.
 pub(super) const QUEUE_FULL: &str =
     "too many appends wait for the broker already, or the journal is closed; try again later";
 

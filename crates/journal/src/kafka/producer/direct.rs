@@ -80,7 +80,7 @@ struct ProducerState {
     bytes: usize,
     /// Nothing more is taken.
     is_closed: bool,
-    /// Why no request succeeds, if none does.
+    /// The reason why no request succeeds, if none does.
     problem: Option<String>,
 }
 

@@ -214,7 +214,7 @@ impl LibraryShared {
         }
     }
 
-    /// Why the client library did not accept a message.
+    /// The reason why the client library did not accept a message.
     fn explain_rejection(&self, error: &KafkaError) -> String {
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::QueueFull) => QUEUE_FULL.to_owned(),

@@ -45,7 +45,7 @@ impl Collector {
         Ok(Self { address, counts })
     }
 
-    /// Where OTLP over HTTP is taken.
+    /// The address at which OTLP over HTTP is accepted.
     pub(super) fn endpoint(&self) -> String {
         format!("http://{}/v1/traces", self.address)
     }

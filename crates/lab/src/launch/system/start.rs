@@ -34,7 +34,7 @@ pub struct Launch<'a> {
     pub kinds: Kinds,
     /// The configuration of all processes.
     pub config: Config,
-    /// Where the first process of each service and the simulator listen.
+    /// The addresses of the first process of each service and of the simulator.
     pub listen: Listen,
     /// How the services are divided into processes.
     pub shape: Shape,
@@ -45,7 +45,8 @@ pub struct Launch<'a> {
     pub log_filter: Option<&'static str>,
 }
 
-/// Where the first process of each service and the simulator listen. All others have free ports.
+/// The addresses of the first process of each service and of the simulator. All others have free
+/// ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listen {
     /// At the addresses of the configuration.
@@ -61,7 +62,7 @@ impl Launch<'_> {
         Box::pin(self.start_prepared(None, 0)).await
     }
 
-    /// The same with a system that already holds so many paid orders.
+    /// Starts a system that already has this number of paid orders.
     pub async fn start_holding(self, orders: u64) -> anyhow::Result<System> {
         Box::pin(self.start_prepared(None, orders)).await
     }

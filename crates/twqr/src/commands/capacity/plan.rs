@@ -32,7 +32,7 @@ pub(super) struct Figure {
     pub(super) from: String,
 }
 
-/// How far a number can be relied on.
+/// The reliability of a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Basis {
     Measured,

@@ -20,7 +20,7 @@ const CONNECT: Duration = Duration::from_secs(3);
 /// The largest answer that is read, in bytes.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 
-/// Where a broker listens.
+/// The address of a broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Address {
     pub(super) host: String,
