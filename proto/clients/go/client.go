@@ -1,4 +1,5 @@
-// Package twqr is a client of the payment router twqr: it charges once, whatever breaks.
+// Package twqr is a client of the payment router twqr: a payment is charged once, even if calls,
+// connections or processes fail.
 package twqr
 
 import (
@@ -21,7 +22,7 @@ var serviceConfig string
 type Options struct {
 	// Call is the deadline of each call; 14 s by default.
 	Call time.Duration
-	// Settle is how long a method may take altogether, retries and inquiries included; 60 s by
+	// Settle is the longest time of a method, including retries and inquiries; 60 s by
 	// default. The context's own deadline counts too.
 	Settle time.Duration
 	// Dial are further options of the connections.
@@ -88,8 +89,9 @@ func (c *Client) Stub() posv1.PosServiceClient {
 	return posv1.NewPosServiceClient(c.connections[c.turn.Load()%uint64(len(c.connections))])
 }
 
-// Pay pays once. The request has no card_token: it is given apart, so that the request may be
-// logged. The error is a *Refused if nothing was accepted and the same request cannot succeed.
+// Pay sends one payment. Leave card_token empty in the request and pass the token separately, so
+// that the request may be logged. The error is a *Refused if nothing was accepted and the same
+// request cannot succeed.
 // After any other error the payment may have been accepted.
 func (c *Client) Pay(ctx context.Context, request *posv1.PayRequest, token CardToken) (Result[*posv1.PayResponse], error) {
 	if request.GetCardToken() != "" {
@@ -107,7 +109,7 @@ func (c *Client) Pay(ctx context.Context, request *posv1.PayRequest, token CardT
 	})
 }
 
-// Refund gives back once, under the refund's own number. Its errors are those of Pay.
+// Refund sends one refund, which has its own number. Its errors are those of Pay.
 func (c *Client) Refund(ctx context.Context, request *posv1.RefundRequest) (Result[*posv1.RefundResponse], error) {
 	return settle(ctx, c, order[*posv1.RefundResponse]{
 		inquiry: inquiry(posv1.InquiryType_INQUIRY_TYPE_REFUND, request.GetMerchantId(), request.GetMerchantTradeNo()),

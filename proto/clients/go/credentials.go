@@ -13,28 +13,28 @@ import (
 	"google.golang.org/grpc/metadata"
 )
 
-// Credentials say who calls. Without files the connection is not encrypted, which is for loopback
-// only.
+// Credentials authenticate the caller. Without files the connection is not encrypted, which is for
+// loopback only.
 type Credentials struct {
-	// PEM files: the authority of the router, and the caller's certificate with its key. The
+	// PEM files: the router's certificate authority, and the caller's certificate with its key. The
 	// certificate is read again for each connection.
 	CAFile, CertificateFile, KeyFile string
 	// APIKeyFile holds the API key; it is read for each call. APIKey is used instead if it is set.
 	APIKeyFile string
 	APIKey     func() (string, error)
-	// APIKeyInPlainText says that the API key may leave this machine without TLS, where the network
-	// is closed.
+	// APIKeyInPlainText permits the API key to leave this machine without TLS, for a closed
+	// network.
 	APIKeyInPlainText bool
 }
 
 func (c Credentials) hasTLS() bool { return c.CAFile != "" || c.CertificateFile != "" }
 
-// checkWay fails if the API key would be readable on its way to this address.
+// checkWay fails if others could read the API key on the network to this address.
 func (c Credentials) checkWay(target string) error {
 	hasKey := c.APIKey != nil || c.APIKeyFile != ""
 	if hasKey && !c.APIKeyInPlainText && !c.hasTLS() && leavesMachine(target) {
-		return fmt.Errorf("%s has no TLS, so others could read the API key on its way: name the router's "+
-			"authority in CAFile, or, where the network is closed, set APIKeyInPlainText", target)
+		return fmt.Errorf("%s has no TLS, so others could read the API key on the network: name the router's "+
+			"authority in CAFile, or, if the network is closed, set APIKeyInPlainText", target)
 	}
 	return nil
 }

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// leavesMachine says whether gRPC may connect to another machine for this address. What is not
-// understood does.
+// leavesMachine says whether gRPC may connect to another machine for this address. An address
+// that cannot be parsed may.
 func leavesMachine(address string) bool {
 	scheme, path, hasScheme := strings.Cut(address, ":")
 	if !hasScheme {
@@ -16,7 +16,7 @@ func leavesMachine(address string) bool {
 	case "unix":
 		return !strings.HasPrefix(path, "/")
 	case "dns":
-		// With an authority, another machine may answer what localhost is.
+		// With an authority (a DNS server), localhost may be another machine.
 		return !isLoopback(strings.TrimPrefix(path, "///"))
 	case "ipv4", "ipv6":
 		for _, one := range strings.Split(path, ",") {

@@ -11,25 +11,25 @@ import (
 
 const domain = "twqr.pos.v1"
 
-// Refused is the error of a request that was not accepted: nothing was charged, given back or
-// cancelled by it, and the same request cannot succeed later.
+// Refused is the error of a request that was not accepted: it charged, refunded and cancelled
+// nothing, and the same request cannot succeed later.
 type Refused struct {
 	Code codes.Code
-	// Reason is such as FIELD_VIOLATIONS (proto/errors.md); empty if the router gave none.
+	// Reason is a value such as FIELD_VIOLATIONS (proto/errors.md); empty if the router gave none.
 	Reason  string
 	Message string
 }
 
 func (r *Refused) Error() string { return fmt.Sprintf("%s %s: %s", r.Code, r.Reason, r.Message) }
 
-// failure is what the error of a call says.
+// failure is the content of a call's error.
 type failure struct {
 	Refused
 	// The request was not accepted. Otherwise that is unknown.
 	isRefusal bool
 	// The same request may succeed later.
 	isRetryable bool
-	// How long the router asks to wait.
+	// The delay that the router asks for.
 	delay time.Duration
 }
 
@@ -54,8 +54,8 @@ func failureOf(err error) *failure {
 	return failed
 }
 
-// With these codes the request was not carried out, whoever answered. After every other error
-// without details of the router it may have been accepted.
+// With these codes the request was not carried out, even if a proxy answered. After every other
+// error without details of the router it may have been accepted.
 func isNotCarriedOut(code codes.Code) bool {
 	switch code {
 	case codes.InvalidArgument, codes.AlreadyExists, codes.Unauthenticated, codes.PermissionDenied, codes.Unimplemented:

@@ -25,7 +25,7 @@ type answer interface {
 	GetStatusCode() string
 }
 
-// Result is what became of an order.
+// Result is the outcome of an order.
 type Result[A any] struct {
 	// Status is IN_PROGRESS if it is not known within the bound: call again with the same request.
 	Status posv1.OrderStatus
@@ -37,7 +37,7 @@ type Result[A any] struct {
 // IsFinal is whether the result is known.
 func (r Result[A]) IsFinal() bool { return r.Status != inProgress }
 
-// order is how an order is requested and inquired about.
+// order is the request of an order, and the inquiry about it.
 type order[A answer] struct {
 	isCancel bool
 	inquiry  *posv1.QueryRequest
@@ -47,7 +47,7 @@ type order[A answer] struct {
 	found func(*posv1.QueryResponse) A
 }
 
-// settling is one order on its way to a result.
+// settling is one order until it has a result.
 type settling[A answer] struct {
 	order[A]
 	client *Client
@@ -132,7 +132,7 @@ func (s *settling[A]) inquire(ctx context.Context, isAnswered bool) (status posv
 	}
 }
 
-// wait pauses before the next call; it returns false if the bound comes first.
+// wait pauses before the next call; it returns false if the bound is reached first.
 func (s *settling[A]) wait(ctx context.Context, asked time.Duration) bool {
 	own := time.Duration(float64(s.pause) * (0.5 + rand.Float64()/2))
 	s.pause = min(s.pause*2, pauseMax)

@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// CardToken is a scanned code: a one-time credential. No way of printing or encoding it shows its
+// CardToken is a scanned code: a one-time credential. Printing or encoding it never shows its
 // text, which is only used for the request itself.
 type CardToken struct{ text *string }
 

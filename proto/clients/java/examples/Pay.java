@@ -12,7 +12,7 @@ import twqr.pos.v1.Pos.PayRequest;
 import twqr.pos.v1.Pos.PayResponse;
 
 /**
- * Pays once, and prints what became of it as one line of JSON.
+ * Sends one payment, and prints its outcome as one line of JSON.
  *
  * <p>Usage: Pay ADDRESS... MERCHANT NUMBER AMOUNT, with the card token on standard input. The
  * variables TWQR_CA, TWQR_CERTIFICATE, TWQR_KEY and TWQR_API_KEY_FILE name the files of mTLS and of

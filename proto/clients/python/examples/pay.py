@@ -1,4 +1,4 @@
-"""Pays once, and prints what became of it as one line of JSON.
+"""Sends one payment, and prints its outcome as one line of JSON.
 
 Usage: pay.py ADDRESS... MERCHANT NUMBER AMOUNT < FILE_WITH_CARD_TOKEN
 The variables TWQR_CA, TWQR_CERTIFICATE, TWQR_KEY and TWQR_API_KEY_FILE name the files of mTLS and

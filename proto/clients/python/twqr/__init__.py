@@ -1,4 +1,4 @@
-"""Client of the payment router twqr: charges once, whatever breaks."""
+"""Client of the payment router twqr: charges once, even if calls fail."""
 
 from .client import Client, Credentials, Options, Result
 from .refusal import Refused

@@ -28,25 +28,25 @@ ASKED_PAUSE_S_MAX = 30.0
 
 @dataclass(frozen=True)
 class Credentials:
-    """Who calls. Without files the connection is not encrypted, which is for loopback only."""
+    """The caller's credentials. Without files, nothing is encrypted: for loopback only."""
 
-    #: PEM files: the authority of the router, and the caller's certificate with its key.
+    #: PEM files: the router's certificate authority, and the caller's certificate with its key.
     ca_file: str | None = None
     certificate_file: str | None = None
     key_file: str | None = None
     #: The API key: a file that holds it, which is read for each call, or a function.
     api_key_file: str | None = None
     api_key: Callable[[], str] | None = field(default=None, repr=False)
-    #: Whether the API key may leave this machine without TLS, where the network is closed.
+    #: Whether the API key may leave this machine without TLS, for a closed network.
     api_key_in_plain_text: bool = False
 
     def check_way(self, target: str) -> None:
-        """Raises ValueError if the API key would be readable on its way to this address."""
+        """Raises ValueError if others could read the API key on the network to this address."""
         has_key = self.api_key is not None or self.api_key_file is not None
         if has_key and not self.api_key_in_plain_text and not self._has_tls() and leaves_machine(target):
             raise ValueError(
-                f"{target} has no TLS, so others could read the API key on its way: name the router's "
-                "authority in ca_file, or, where the network is closed, set api_key_in_plain_text"
+                f"{target} has no TLS, so others could read the API key on the network: name the router's "
+                "authority in ca_file, or, if the network is closed, set api_key_in_plain_text"
             )
 
     def _has_tls(self) -> bool:
@@ -73,13 +73,13 @@ class Options:
 
     #: The deadline of each call.
     call_s: float = 14.0
-    #: How long a method may take altogether, retries and inquiries included.
+    #: The longest time of a method, including retries and inquiries.
     settle_s: float = 60.0
 
 
 @dataclass(frozen=True)
 class Result:
-    """What became of an order."""
+    """The outcome of an order."""
 
     #: The OrderStatus. ORDER_STATUS_IN_PROGRESS: not known within the bound; call again.
     status: int
@@ -136,14 +136,14 @@ class Client:
         return self._stubs[self._turn % len(self._stubs)]
 
     def pay(self, request: pos_pb2.PayRequest, card_token: CardToken) -> Result:
-        """Pays once. The request has no card_token: it is given apart, so that the request may be
-        logged. Raises Refused if nothing was accepted and the same request cannot succeed."""
+        """Sends one payment. The card token is separate, so that the request may be logged. Raises
+        Refused if nothing was accepted and the same request cannot succeed."""
         sent = _with_token(request, card_token)
         settling = _Settling(self, request, pos_pb2.INQUIRY_TYPE_PAYMENT)
         return settling.run("Pay", sent, pos_pb2.ORDER_STATUS_PAID)
 
     def refund(self, request: pos_pb2.RefundRequest) -> Result:
-        """Gives back once, under the refund's own number. Raises Refused like pay."""
+        """Sends one refund, which has its own number. Raises Refused like pay."""
         settling = _Settling(self, request, pos_pb2.INQUIRY_TYPE_REFUND)
         return settling.run("Refund", request, pos_pb2.ORDER_STATUS_REFUND_SUCCEEDED)
 
@@ -169,7 +169,7 @@ class Client:
 
 
 class _Settling:
-    """One order on its way to a result."""
+    """One order until it has a result."""
 
     def __init__(self, client: Client, order: object, inquiry_type: int) -> None:
         self._client = client
@@ -243,7 +243,7 @@ class _Settling:
             return failure_of(error)
 
     def _pause(self, asked_s: float = 0.0) -> bool:
-        """Waits before the next call; returns false if the bound comes first."""
+        """Waits before the next call; returns false if the bound is reached first."""
         pause_s = min(asked_s, ASKED_PAUSE_S_MAX) + self._pause_s * random.uniform(0.5, 1.0)
         self._pause_s = min(self._pause_s * 2, PAUSE_S_MAX)
         time.sleep(max(min(pause_s, self._until - time.monotonic()), 0.0))

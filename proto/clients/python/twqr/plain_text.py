@@ -1,4 +1,4 @@
-"""Whether what is sent to an address leaves this machine."""
+"""Whether data for an address leaves this machine."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import ipaddress
 
 
 def leaves_machine(address: str) -> bool:
-    """Whether gRPC may connect to another machine for this address. What is not understood does."""
+    """Whether gRPC may connect to another machine for this address, also if it cannot be parsed."""
     scheme, has_scheme, path = address.partition(":")
     match scheme.lower() if has_scheme else "":
         case "unix":
             return not path.startswith("/")
         case "dns":
-            # With an authority, another machine may answer what localhost is.
+            # With an authority (a DNS server), localhost may be another machine.
             return not _is_loopback(path.removeprefix("///"))
         case "ipv4" | "ipv6":
             return not all(_is_loopback(one) for one in path.split(","))

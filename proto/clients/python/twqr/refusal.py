@@ -1,4 +1,4 @@
-"""What an error says: whether the request was refused, and whether it may be sent again."""
+"""The content of an error: whether the request was refused and may be sent again."""
 
 from dataclasses import dataclass
 
@@ -7,8 +7,8 @@ from google.rpc import error_details_pb2, status_pb2
 
 DOMAIN = "twqr.pos.v1"
 DETAILS = "grpc-status-details-bin"
-# With these codes the request was not carried out, whoever answered. After every other error
-# without details of the router it may have been accepted.
+# With these codes the request was not carried out, even if a proxy answered. After every other
+# error without details of the router it may have been accepted.
 NOT_CARRIED_OUT = {
     grpc.StatusCode.INVALID_ARGUMENT,
     grpc.StatusCode.ALREADY_EXISTS,
@@ -19,7 +19,7 @@ NOT_CARRIED_OUT = {
 
 
 class Refused(Exception):
-    """The request was not accepted: nothing was charged, given back or cancelled by it."""
+    """The request was not accepted: it charged, refunded and cancelled nothing."""
 
     def __init__(self, code: grpc.StatusCode, reason: str, message: str) -> None:
         super().__init__(f"{reason or code.name}: {message}")
@@ -39,7 +39,7 @@ class Failure:
     is_refusal: bool = False
     #: The same request may succeed later.
     is_retryable: bool = True
-    #: How long the router asks to wait, in seconds.
+    #: The delay that the router asks for, in seconds.
     delay_s: float = 0.0
 
     def refused(self) -> Refused:

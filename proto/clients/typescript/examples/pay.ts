@@ -1,5 +1,5 @@
 /**
- * Pays once, and prints what became of it as one line of JSON.
+ * Sends one payment, and prints its outcome as one line of JSON.
  *
  * Usage: pay.js ADDRESS... MERCHANT NUMBER AMOUNT < FILE_WITH_CARD_TOKEN
  *

@@ -31,11 +31,11 @@ const ASKED_PAUSE_MS_MAX = 30_000;
 export interface Options {
   /** The deadline of each call; 14 s by default. */
   callMs?: number;
-  /** How long a method may take altogether, retries and inquiries included; 60 s by default. */
+  /** The longest time of a method, including retries and inquiries; 60 s by default. */
   settleMs?: number;
 }
 
-/** What became of an order. */
+/** The outcome of an order. */
 export interface Result<A> {
   /** ORDER_STATUS_IN_PROGRESS: not known within the bound; call again with the same request. */
   status: OrderStatus;
@@ -55,7 +55,7 @@ type Method<Q, A> = (
 ) => unknown;
 type Outcome<A> = { answer: A; failure?: undefined } | { failure: Failure; answer?: undefined };
 
-/** How an order is requested and inquired about. */
+/** The request of an order, and the inquiry about it. */
 interface Order<A> {
   isCancel?: boolean;
   inquiry: QueryRequest;
@@ -101,8 +101,8 @@ export class Client {
   }
 
   /**
-   * Pays once. The card token is given apart, so that the request may be logged. Throws Refused if
-   * nothing was accepted and the same request cannot succeed.
+   * Sends one payment. The card token is separate, so that the request may be logged. Throws
+   * Refused if nothing was accepted and the same request cannot succeed.
    */
   async pay(request: Partial<Omit<PayRequest, "cardToken">>, token: CardToken): Promise<Result<PayResponse>> {
     const sent = PayRequest.fromPartial({ ...withoutToken(request), cardToken: token.reveal() });
@@ -114,7 +114,7 @@ export class Client {
     });
   }
 
-  /** Gives back once, under the refund's own number. Throws Refused like pay. */
+  /** Sends one refund, which has its own number. Throws Refused like pay. */
   refund(request: Partial<RefundRequest>): Promise<Result<RefundResponse>> {
     const sent = RefundRequest.fromPartial(request);
     return this.#settle({
@@ -243,7 +243,7 @@ export class Client {
   }
 }
 
-/** Waits before the next call; false if the bound comes first. */
+/** Waits before the next call; false if the bound is reached first. */
 type Wait = (askedMs?: number) => Promise<boolean>;
 
 function pauses(until: number): Wait {

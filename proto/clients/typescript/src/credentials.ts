@@ -2,9 +2,9 @@ import { readFileSync } from "node:fs";
 import { ChannelCredentials, Metadata, credentials as grpc } from "@grpc/grpc-js";
 import { leavesMachine } from "./plain_text.js";
 
-/** Who calls. Without files the connection is not encrypted, which is for loopback only. */
+/** The caller's credentials. Without files, nothing is encrypted: for loopback only. */
 export interface Credentials {
-  /** PEM files: the authority of the router, and the caller's certificate with its key. */
+  /** PEM files: the router's certificate authority, and the caller's certificate with its key. */
   caFile?: string;
   certificateFile?: string;
   keyFile?: string;
@@ -12,7 +12,7 @@ export interface Credentials {
   apiKeyFile?: string;
   /** Is used instead of the file. */
   apiKey?: () => string;
-  /** Whether the API key may leave this machine without TLS, where the network is closed. */
+  /** Whether the API key may leave this machine without TLS, for a closed network. */
   apiKeyInPlainText?: boolean;
 }
 
@@ -20,14 +20,14 @@ function hasTls({ caFile, certificateFile }: Credentials): boolean {
   return caFile !== undefined || certificateFile !== undefined;
 }
 
-/** Throws if the API key would be readable on its way to this address. */
+/** Throws if others could read the API key on the network to this address. */
 export function checkWay(credentials: Credentials, target: string): void {
   const { apiKey, apiKeyFile, apiKeyInPlainText } = credentials;
   const hasKey = apiKey !== undefined || apiKeyFile !== undefined;
   if (hasKey && !apiKeyInPlainText && !hasTls(credentials) && leavesMachine(target)) {
     throw new TypeError(
-      `${target} has no TLS, so others could read the API key on its way: name the router's ` +
-        "authority in caFile, or, where the network is closed, set apiKeyInPlainText",
+      `${target} has no TLS, so others could read the API key on the network: name the router's ` +
+        "authority in caFile, or, if the network is closed, set apiKeyInPlainText",
     );
   }
 }

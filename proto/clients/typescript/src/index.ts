@@ -1,4 +1,4 @@
-/** Client of the payment router twqr: charges once, whatever breaks. */
+/** Client of the payment router twqr: charges once, even if calls fail. */
 export { CardToken } from "./token.js";
 export { Client, type Options, type Result } from "./client.js";
 export type { Credentials } from "./credentials.js";

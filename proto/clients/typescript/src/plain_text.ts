@@ -1,11 +1,11 @@
-/** Whether what is sent to an address leaves this machine. */
+/** Whether data for an address leaves this machine. */
 import { BlockList, isIPv4, isIPv6 } from "node:net";
 
 const LOOPBACK = new BlockList();
 LOOPBACK.addSubnet("127.0.0.0", 8, "ipv4");
 LOOPBACK.addAddress("::1", "ipv6");
 
-/** Whether gRPC may connect to another machine for this address. What is not understood does. */
+/** Whether gRPC may connect to another machine for this address, also if it cannot be parsed. */
 export function leavesMachine(address: string): boolean {
   const colon = address.indexOf(":");
   const path = address.slice(colon + 1);
@@ -13,7 +13,7 @@ export function leavesMachine(address: string): boolean {
     case "unix":
       return !path.startsWith("/");
     case "dns":
-      // With an authority, another machine may answer what localhost is.
+      // With an authority (a DNS server), localhost may be another machine.
       return !isLoopback(path.startsWith("///") ? path.slice(3) : path);
     case "ipv4":
     case "ipv6":

@@ -1,12 +1,12 @@
-/** What an error says: whether the request was refused, and whether it may be sent again. */
+/** The content of an error: whether the request was refused and may be sent again. */
 import { BinaryReader } from "@bufbuild/protobuf/wire";
 import { type ServiceError, status } from "@grpc/grpc-js";
 
 const DOMAIN = "twqr.pos.v1";
 
 /**
- * With these codes the request was not carried out, whoever answered. After every other error
- * without details of the router it may have been accepted.
+ * With these codes the request was not carried out, even if a proxy answered. After every other
+ * error without details of the router it may have been accepted.
  */
 const NOT_CARRIED_OUT = new Set([
   status.INVALID_ARGUMENT,
@@ -16,13 +16,13 @@ const NOT_CARRIED_OUT = new Set([
   status.UNIMPLEMENTED,
 ]);
 
-/** The request was not accepted: nothing was charged, given back or cancelled by it. */
+/** The request was not accepted: it charged, refunded and cancelled nothing. */
 export class Refused extends Error {
   override readonly name = "Refused";
 
   constructor(
     readonly code: status,
-    /** Such as FIELD_VIOLATIONS (proto/errors.md); empty if the router gave none. */
+    /** The reason, such as FIELD_VIOLATIONS (proto/errors.md); empty if the router gave none. */
     readonly reason: string,
     message: string,
   ) {
@@ -37,7 +37,7 @@ export interface Failure {
   isRefusal: boolean;
   /** The same request may succeed later. */
   isRetryable: boolean;
-  /** How long the router asks to wait. */
+  /** The delay that the router asks for. */
   delayMs: number;
 }
 

@@ -2,7 +2,7 @@ import { inspect } from "node:util";
 
 const REDACTED = "CardToken(redacted)";
 
-/** A scanned code: a one-time credential. No way of printing or encoding it shows its text. */
+/** A scanned code: a one-time credential. Printing or encoding it never shows its text. */
 export class CardToken {
   readonly #text: string;
 

@@ -1,4 +1,4 @@
-// Command pay pays once, and prints what became of it as one line of JSON.
+// Command pay sends one payment, and prints its outcome as one line of JSON.
 //
 // Usage: pay ADDRESS... MERCHANT NUMBER AMOUNT < FILE_WITH_CARD_TOKEN
 //

@@ -48,7 +48,7 @@ public final class Client implements AutoCloseable {
     this.options = options;
   }
 
-  /** Pays once. The request has no card_token: it is given apart, so that the request may be logged. */
+  /** Sends one payment. The card token is separate, so that the request may be logged. */
   public Result<PayResponse> pay(PayRequest request, CardToken token) throws Refused, InterruptedException {
     refuseToken(request.getCardToken());
     var sent = request.toBuilder().setCardToken(token.reveal()).build();
@@ -65,7 +65,7 @@ public final class Client implements AutoCloseable {
         .run();
   }
 
-  /** Gives back once, under the refund's own number. */
+  /** Sends one refund, which has its own number. */
   public Result<RefundResponse> refund(RefundRequest request) throws Refused, InterruptedException {
     var inquiry = inquiry(InquiryType.INQUIRY_TYPE_REFUND, request.getMerchantId(), request.getMerchantTradeNo());
     return new Settling<>(

@@ -11,7 +11,7 @@ import java.nio.file.Path;
 import java.util.Optional;
 import java.util.function.Supplier;
 
-/** Who calls. Without files the connection is not encrypted, which is for loopback only. */
+/** The caller's credentials. Without files, nothing is encrypted: for loopback only. */
 public final class Credentials {
   private static final Metadata.Key<String> AUTHORIZATION =
       Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER);
@@ -35,7 +35,7 @@ public final class Credentials {
     return new Credentials(InsecureChannelCredentials.create());
   }
 
-  /** TLS with the authority of the router in a PEM file. */
+  /** TLS with the router's certificate authority in a PEM file. */
   public static Credentials tls(Path ca) throws IOException {
     return new Credentials(TlsChannelCredentials.newBuilder().trustManager(ca.toFile()).build());
   }
@@ -56,19 +56,19 @@ public final class Credentials {
     return withApiKey(() -> read(file));
   }
 
-  /** Lets the API key leave this machine without TLS, where the network is closed. */
+  /** Lets the API key leave this machine without TLS, for a closed network. */
   public Credentials withApiKeyInPlainText() {
     return new Credentials(channel, apiKey, true);
   }
 
-  /** Throws IllegalArgumentException if the API key would be readable on its way to this address. */
+  /** Throws IllegalArgumentException if others could read the API key on the network. */
   void checkWay(String target) {
     var hasTls = !(channel instanceof InsecureChannelCredentials);
     if (apiKey != null && !apiKeyInPlainText && !hasTls && PlainText.leavesMachine(target)) {
       throw new IllegalArgumentException(
           target
-              + " has no TLS, so others could read the API key on its way: use Credentials.tls,"
-              + " or, where the network is closed, withApiKeyInPlainText()");
+              + " has no TLS, so others could read the API key on the network: use Credentials.tls,"
+              + " or, if the network is closed, withApiKeyInPlainText()");
     }
   }
 

@@ -16,14 +16,14 @@ import java.util.Set;
  *
  * @param isRefusal the request was not accepted; otherwise that is unknown
  * @param isRetryable the same request may succeed later
- * @param delay how long the router asks to wait
+ * @param delay the delay that the router asks for
  */
 record Failure(Refused refused, boolean isRefusal, boolean isRetryable, Duration delay) {
   private static final String DOMAIN = "twqr.pos.v1";
 
   /**
-   * With these codes the request was not carried out, whoever answered. After every other error
-   * without details of the router it may have been accepted.
+   * With these codes the request was not carried out, even if a proxy answered. After every other
+   * error without details of the router it may have been accepted.
    */
   private static final Set<Status.Code> NOT_CARRIED_OUT =
       EnumSet.of(

@@ -6,7 +6,7 @@ import java.time.Duration;
  * Bounds.
  *
  * @param call the deadline of each call
- * @param settle how long a method may take altogether, retries and inquiries included
+ * @param settle the longest time of a method, including retries and inquiries
  */
 public record Options(Duration call, Duration settle) {
   /** 14 s and 60 s. */

@@ -6,21 +6,21 @@ import java.util.Arrays;
 import java.util.Locale;
 import java.util.regex.Pattern;
 
-/** Whether what is sent to an address leaves this machine. */
+/** Whether data for an address leaves this machine. */
 final class PlainText {
   private static final Pattern LOOPBACK_V4 =
       Pattern.compile("127(\\.(25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)){3}");
 
   private PlainText() {}
 
-  /** Whether gRPC may connect to another machine for this address. What is not understood does. */
+  /** Whether gRPC may connect to another machine for this address, also if it cannot be parsed. */
   static boolean leavesMachine(String address) {
     var colon = address.indexOf(':');
     var scheme = colon < 0 ? "" : address.substring(0, colon).toLowerCase(Locale.ROOT);
     var path = address.substring(colon + 1);
     return switch (scheme) {
       case "unix" -> !path.startsWith("/");
-      // With an authority, another machine may answer what localhost is.
+      // With an authority (a DNS server), localhost may be another machine.
       case "dns" -> !isLoopback(path.startsWith("///") ? path.substring(3) : path);
       case "ipv4", "ipv6" -> !Arrays.stream(path.split(",", -1)).allMatch(PlainText::isLoopback);
       default -> !isLoopback(address);
@@ -36,7 +36,7 @@ final class PlainText {
     return host.equalsIgnoreCase("localhost") || LOOPBACK_V4.matcher(host).matches();
   }
 
-  /** In brackets, what is no address is refused and never looked up. */
+  /** A text in brackets that is not an address is refused and never looked up. */
   private static boolean isLoopbackV6(String bracketed) {
     try {
       return InetAddress.getByName(bracketed).isLoopbackAddress();

@@ -2,7 +2,7 @@ package twqr.client;
 
 import io.grpc.Status;
 
-/** The request was not accepted: nothing was charged, given back or cancelled by it. */
+/** The request was not accepted: it charged, refunded and cancelled nothing. */
 public final class Refused extends Exception {
   private static final long serialVersionUID = 1;
   private final Status.Code code;
@@ -18,7 +18,7 @@ public final class Refused extends Exception {
     return code;
   }
 
-  /** Returns such as FIELD_VIOLATIONS (proto/errors.md); empty if the router gave none. */
+  /** Returns the reason, such as FIELD_VIOLATIONS (proto/errors.md); empty if there is none. */
   public String reason() {
     return reason;
   }

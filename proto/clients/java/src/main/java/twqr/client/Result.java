@@ -4,7 +4,7 @@ import java.util.Optional;
 import twqr.pos.v1.Pos.OrderStatus;
 
 /**
- * What became of an order.
+ * The outcome of an order.
  *
  * @param status ORDER_STATUS_IN_PROGRESS if it is not known within the bound: call again with the
  *     same request

@@ -10,7 +10,7 @@ import twqr.pos.v1.Pos.QueryRequest;
 import twqr.pos.v1.Pos.QueryResponse;
 import twqr.pos.v1.PosServiceGrpc.PosServiceBlockingStub;
 
-/** One order on its way to a result. */
+/** One order until it has a result. */
 final class Settling<A> {
   private static final String SUCCESS = "000";
   private static final String CANCELLED = "812";
@@ -20,7 +20,7 @@ final class Settling<A> {
   private static final Duration ASKED_PAUSE_MAX = Duration.ofSeconds(30);
 
   /**
-   * How an order is requested and inquired about.
+   * The request of an order, and the inquiry about it.
    *
    * @param found the order in the answer of an inquiry; null for a cancel
    */
@@ -126,7 +126,7 @@ final class Settling<A> {
     }
   }
 
-  /** Waits before the next call; returns false if the bound comes first. */
+  /** Waits before the next call; returns false if the bound is reached first. */
   private boolean pause(Duration asked) throws InterruptedException {
     var own = (long) (pause.toNanos() * ThreadLocalRandom.current().nextDouble(0.5, 1.0));
     pause = shorter(pause.multipliedBy(2), PAUSE_MAX);
