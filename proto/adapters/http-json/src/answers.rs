@@ -1,5 +1,5 @@
-//! Reads the answer of the HTTP backend. Only a result code that the table knows decides anything;
-//! whatever else it is, the answer is Undecided.
+//! Reads the answer of the HTTP backend. Only a result code of the configured table decides
+//! anything; every other answer is Undecided.
 
 use serde_json::Value;
 use twqr_wire::backend::{

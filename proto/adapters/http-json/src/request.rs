@@ -1,5 +1,6 @@
-//! Sends one HTTP request, once. A connection carries one request at a time and is used again while
-//! it is fresh. Nothing here repeats a request: after a failure it is unknown what arrived.
+//! Sends one HTTP request, once. A connection carries one request at a time and is used again for a
+//! short time. No code here repeats a request: after a failure it is unknown whether the request
+//! arrived.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},

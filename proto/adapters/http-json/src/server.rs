@@ -1,5 +1,5 @@
-//! Serves `twqr.backend.v1`. Each call of a stream is a task; its answer goes back on the stream
-//! when it is there, so answers come in any order and a slow call holds up no other.
+//! Serves `twqr.backend.v1`. Each call of a stream is a task, whose answer is sent on the stream as
+//! soon as it is known. So answers come in any order, and a slow call delays no other.
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
