@@ -16,6 +16,10 @@ mod pace;
 mod queue;
 mod round;
 mod sender;
+#[cfg(test)]
+mod simulated_log;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::BTreeMap,

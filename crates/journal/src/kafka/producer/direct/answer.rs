@@ -1,10 +1,14 @@
 //! Reads the answers of brokers. Before the decoding library reads an array, it reserves memory for
-//! the number of elements that the array claims. So that number is first compared with the bytes
-//! that the answer has: otherwise a short damaged answer could end the process.
+//! the number of elements that the array claims. So each answer is first read without keeping
+//! anything: otherwise a short damaged answer could end the process.
 
 use std::io;
 
 use bytes::Bytes;
+#[cfg(test)]
+use bytes::BytesMut;
+#[cfg(test)]
+use kafka_protocol::protocol::Encodable;
 use kafka_protocol::{
     messages::{InitProducerIdRequest, MetadataRequest, ProduceRequest, ResponseHeader},
     protocol::{Decodable, HeaderVersion, Request},
@@ -75,8 +79,8 @@ pub(super) fn read<C: Call>(mut frame: Bytes, correlation: i32) -> io::Result<C:
     C::Response::decode(&mut frame, C::VERSION).map_err(invalid)
 }
 
-/// Leaves these pieces out; `None` if the bytes end before, or an array says that it has more
-/// elements than there can be.
+/// Skips these pieces; `None` if the bytes end before. Each element of an array has some bytes, so
+/// the bytes bound how long this takes, whatever number of elements the array claims.
 fn skip(bytes: &mut &[u8], pieces: &[Piece]) -> Option<()> {
     for piece in pieces {
         match piece {
@@ -88,27 +92,13 @@ fn skip(bytes: &mut &[u8], pieces: &[Piece]) -> Option<()> {
             Array(element) => {
                 let (count, rest) = bytes.split_first_chunk()?;
                 *bytes = rest;
-                let count = usize::try_from(i32::from_be_bytes(*count)).unwrap_or(0);
-                if count > bytes.len() / least(element) {
-                    return None;
-                }
-                for _ in 0..count {
+                for _ in 0..i32::from_be_bytes(*count) {
                     skip(bytes, element)?;
                 }
             }
         }
     }
     Some(())
-}
-
-/// The fewest bytes of an element; at least 1.
-fn least(pieces: &[Piece]) -> usize {
-    let bytes = pieces.iter().map(|piece| match piece {
-        Fixed(length) => *length,
-        Text => 2,
-        Array(_) => 4,
-    });
-    bytes.sum::<usize>().max(1)
 }
 
 pub(super) fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
@@ -128,17 +118,30 @@ pub fn fuzz_answer(input: &[u8]) -> bool {
     }
 }
 
+/// Writes an answer without its length, as a broker does.
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+pub(super) fn written<C: Call>(correlation: i32, answer: &C::Response) -> Bytes
+where
+    C::Response: Encodable,
+{
+    let mut bytes = BytesMut::new();
+    let header = ResponseHeader::default().with_correlation_id(correlation);
+    header.encode(&mut bytes, C::Response::header_version(C::VERSION)).unwrap();
+    answer.encode(&mut bytes, C::VERSION).unwrap();
+    bytes.freeze()
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
-    use bytes::BytesMut;
     use kafka_protocol::{
         messages::{
             BrokerId, InitProducerIdResponse, MetadataResponse, ProduceResponse, TopicName,
             metadata_response::{MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic},
             produce_response::{BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse},
         },
-        protocol::{Encodable, StrBytes},
+        protocol::StrBytes,
     };
 
     use super::*;
@@ -147,17 +150,6 @@ mod tests {
 
     fn topic_name() -> TopicName {
         TopicName(StrBytes::from_static_str("orders"))
-    }
-
-    fn frame<C: Call>(answer: &C::Response) -> Bytes
-    where
-        C::Response: Encodable,
-    {
-        let mut bytes = BytesMut::new();
-        let header = ResponseHeader::default().with_correlation_id(CORRELATION);
-        header.encode(&mut bytes, C::Response::header_version(C::VERSION)).unwrap();
-        answer.encode(&mut bytes, C::VERSION).unwrap();
-        bytes.freeze()
     }
 
     fn metadata() -> MetadataResponse {
@@ -195,7 +187,7 @@ mod tests {
     where
         C::Response: Encodable + PartialEq + std::fmt::Debug,
     {
-        let whole = frame::<C>(answer);
+        let whole = written::<C>(CORRELATION, answer);
         assert_eq!(read::<C>(whole.clone(), CORRELATION).unwrap(), *answer);
         assert!(read::<C>(whole.clone(), CORRELATION + 1).is_err());
         for at in 0..whole.len() {

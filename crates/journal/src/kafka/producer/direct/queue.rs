@@ -47,6 +47,8 @@ pub(super) enum Outcome<'a> {
     Again,
     /// The broker does not know the numbers before it.
     UnknownNumbers(&'a str),
+    /// An earlier batch with its numbers is in the log: this one, if it was sent before.
+    UsedNumbers(&'a str),
     /// The broker will never take it.
     Refused(&'a str),
 }
@@ -120,13 +122,14 @@ impl Queue {
                 (0, 0)
             }
             // The first time it cannot be in the log, so it may be sent under other numbers.
-            Outcome::UnknownNumbers(_) if sent.times == 1 => {
+            Outcome::UnknownNumbers(_) | Outcome::UsedNumbers(_) if sent.times == 1 => {
                 self.identity = None;
                 for message in sent.messages.into_iter().rev() {
                     self.waiting.push_front(message);
                 }
                 (0, 0)
             }
+            Outcome::UsedNumbers(_) => settle_all(&sent.messages, |delivery| delivery.written(None)),
             Outcome::UnknownNumbers(reason) | Outcome::Refused(reason) => self.abandon(&sent, reason),
         }
     }

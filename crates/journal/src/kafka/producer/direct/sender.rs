@@ -184,7 +184,8 @@ impl Sender {
         for of_topic in &answer.responses {
             let Some(topic) = names.get(of_topic.name.as_str()) else { continue };
             for result in &of_topic.partition_responses {
-                let partition = Partition { topic: *topic, index: result.index.unsigned_abs() };
+                let Ok(index) = u32::try_from(result.index) else { continue };
+                let partition = Partition { topic: *topic, index };
                 if left.remove(&partition).is_some() {
                     again |= self.settle_one(partition, result);
                 }
@@ -206,7 +207,7 @@ impl Sender {
         let outcome = outcome(error, result.log_append_time_ms, &text);
         if let Some(error) = error {
             match outcome {
-                Outcome::Refused(_) | Outcome::UnknownNumbers(_) => {
+                Outcome::Refused(_) | Outcome::UnknownNumbers(_) | Outcome::UsedNumbers(_) => {
                     warn!(%partition, %error, "a broker refused a batch");
                 }
                 Outcome::Again | Outcome::Written(_) => debug!(%partition, %error, "a batch is sent again"),
@@ -244,10 +245,8 @@ impl Sender {
 /// The meaning of a broker's result for a batch.
 fn outcome(error: Option<ResponseError>, log_append_time_ms: i64, text: &str) -> Outcome<'_> {
     match error {
-        // An older batch of these numbers is this one, sent before.
-        None | Some(ResponseError::DuplicateSequenceNumber) => {
-            Outcome::Written((log_append_time_ms >= 0).then_some(log_append_time_ms))
-        }
+        None => Outcome::Written((log_append_time_ms >= 0).then_some(log_append_time_ms)),
+        Some(ResponseError::DuplicateSequenceNumber) => Outcome::UsedNumbers(text),
         Some(
             ResponseError::OutOfOrderSequenceNumber
             | ResponseError::UnknownProducerId
@@ -268,7 +267,7 @@ mod tests {
         let cases = [
             (None, 7, Outcome::Written(Some(7))),
             (None, -1, Outcome::Written(None)),
-            (Some(Error::DuplicateSequenceNumber), -1, Outcome::Written(None)),
+            (Some(Error::DuplicateSequenceNumber), -1, Outcome::UsedNumbers("text")),
             (Some(Error::OutOfOrderSequenceNumber), -1, Outcome::UnknownNumbers("text")),
             (Some(Error::UnknownProducerId), -1, Outcome::UnknownNumbers("text")),
             (Some(Error::InvalidProducerEpoch), -1, Outcome::UnknownNumbers("text")),

@@ -9,7 +9,10 @@ use kafka_protocol::records::{Record, RecordBatchDecoder};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::*;
+use super::{
+    super::simulated_log::{SimulatedLog, values},
+    *,
+};
 use crate::{Ack, JournalError, Partition, Topic};
 
 const PARTITION: Partition = Partition { topic: Topic::Orders, index: 1 };
@@ -66,10 +69,6 @@ async fn settled(ack: Ack) -> Result<(), JournalError> {
     tokio::time::timeout(Duration::from_secs(5), ack).await.expect("the append has no result")
 }
 
-fn values(records: &[Record]) -> Vec<String> {
-    records.iter().map(|record| String::from_utf8(record.value.clone().unwrap().to_vec()).unwrap()).collect()
-}
-
 #[tokio::test]
 async fn a_batch_is_sent_again_unchanged_until_its_result_is_certain() {
     let mut stage = Stage::new();
@@ -109,6 +108,19 @@ async fn numbers_that_the_broker_does_not_know_are_replaced_only_if_the_batch_wa
 }
 
 #[tokio::test]
+async fn numbers_that_are_used_are_those_of_the_batch_only_if_it_was_sent_before() {
+    let mut stage = Stage::new();
+    stage.append(&["a"]);
+    stage.send();
+    stage.queue.settle(Outcome::UsedNumbers("used"));
+    assert_eq!(stage.send()[0].producer_id, 2, "those of another batch");
+    stage.queue.settle(Outcome::Again);
+    stage.send();
+    assert_eq!(stage.queue.settle(Outcome::UsedNumbers("used")), (1, 1));
+    assert!(stage.result().await.is_ok());
+}
+
+#[tokio::test]
 async fn what_waits_too_long_is_refused_if_it_was_never_sent_and_unknown_otherwise() {
     let mut stage = Stage::new();
     stage.append(&["sent"]);
@@ -145,43 +157,13 @@ fn the_largest_entry_fits_alone_into_a_batch_that_a_broker_takes() {
     assert!(batch.len() > crate::ENTRY_BYTES_MAX && batch.len() <= MESSAGE_BYTES_MAX);
 }
 
-/// A partition of a broker: it writes each batch once, in the order of its numbers.
-#[derive(Default)]
-struct Log {
-    values: Vec<String>,
-    producer: i64,
-    /// The first numbers of the batches that it has written, and how many messages they have.
-    written: Vec<(i32, usize)>,
-    next: i32,
-}
-
-impl Log {
-    fn write(&mut self, records: &[Record]) -> Outcome<'static> {
-        let (producer, first) = (records[0].producer_id, records[0].sequence);
-        if producer != self.producer {
-            (self.producer, self.next) = (producer, 0);
-            self.written.clear();
-        }
-        if self.written.contains(&(first, records.len())) {
-            return Outcome::Written(None);
-        }
-        if first != self.next {
-            return Outcome::UnknownNumbers("a gap");
-        }
-        self.values.extend(values(records));
-        self.written.push((first, records.len()));
-        self.next += i32::try_from(records.len()).unwrap();
-        Outcome::Written(None)
-    }
-}
-
 /// Random histories of appends, lost requests, lost answers, forgotten numbers and expiry: what is
 /// acknowledged is in the log once and in order, and what is refused is not there.
 #[tokio::test]
 async fn histories_write_what_is_acknowledged_once_and_in_order() {
     for seed in 0..300 {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
-        let (mut stage, mut log, mut appended) = (Stage::new(), Log::default(), Vec::new());
+        let (mut stage, mut log, mut appended) = (Stage::new(), SimulatedLog::default(), Vec::new());
         for step in 0..200 {
             if random.random_bool(0.5) {
                 let value = format!("{step}");
@@ -198,10 +180,8 @@ async fn histories_write_what_is_acknowledged_once_and_in_order() {
                         log.write(&records);
                         Outcome::Again
                     }
-                    2 if log.producer != 0 => {
-                        // Its numbers are forgotten, as after a truncation.
-                        log.next = -1;
-                        log.written.clear();
+                    2 => {
+                        log.forget_numbers();
                         log.write(&records)
                     }
                     _ => log.write(&records),
