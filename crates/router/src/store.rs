@@ -257,6 +257,20 @@ mod tests {
         }
     }
 
+    /// The removal of a store of copies may be cut off anywhere.
+    #[test]
+    fn what_a_crash_has_left_of_a_store_of_copies_is_removed_at_the_next_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let [orders, removed] = ["orders", "orders.removed"].map(|name| folder.path().join(name));
+        drop(DiskStore::open(&orders).unwrap());
+        std::fs::create_dir(&removed).unwrap();
+        std::fs::write(removed.join("part"), "of a table").unwrap();
+        for _ in 0..2 {
+            drop(DiskStore::open_for_references(&orders).unwrap());
+            assert!(!removed.exists());
+        }
+    }
+
     fn check(store: &dyn StateStore, kind: &str) {
         for (shard, (name, batches, kept)) in (0..).zip(CASES) {
             for batch in batches {

@@ -4,7 +4,7 @@
 use std::{
     array,
     collections::HashMap,
-    fs,
+    fs, io,
     ops::Bound,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -62,6 +62,13 @@ fn failed(error: fjall::Error) -> StoreError {
     StoreError(error.to_string())
 }
 
+fn remove_if_there(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 fn open_database(folder: &Path) -> Result<Database, StoreError> {
     let database = Database::builder(folder).cache_size(CACHE_BYTES).max_journaling_size(JOURNALING_BYTES_MAX);
     database.open().map_err(failed)
@@ -76,11 +83,15 @@ impl DiskStore {
     /// Opens or creates a store of references in `folder`. They are in keyspaces of their own,
     /// since builds that know only copies would take an order's reference for an unreadable state.
     pub(super) fn open_for_references(folder: &Path) -> Result<Self, StoreError> {
+        let failed = |error: io::Error| StoreError(format!("cannot remove the copies of states: {error}"));
+        let removed = folder.with_extension("removed");
+        remove_if_there(&removed).map_err(failed)?;
         let mut database = open_database(folder)?;
         if database.keyspace_exists(COPIES) {
             info!(folder = %folder.display(), "removing the copies of states; they are read again from order-states");
             drop(database);
-            fs::remove_dir_all(folder).map_err(|error| StoreError(error.to_string()))?;
+            // Moved first: a store that a crash left removed in part may never open again.
+            fs::rename(folder, &removed).and_then(|()| remove_if_there(&removed)).map_err(failed)?;
             database = open_database(folder)?;
         }
         Self::open_keyspaces(database, ["references", "reference-marks"])
