@@ -29,9 +29,10 @@ pub fn encode_caller_change(change: &CallerChange) -> Bytes {
     record.encode_to_vec().into()
 }
 
-/// Reads a change of a caller. A caller with a fault is read as taken out: a change that revokes
-/// something must never leave the version before in force. So are operations and roles that this
-/// build does not know left out. Only a record without a name or version is a fault.
+/// Reads a change of a caller. A caller with a fault is read without rights: a change that revokes
+/// something must never leave the version before in force. Its keys and certificates stay, since
+/// what a version leaves out is revoked for good. Operations and roles that this build does not
+/// know are left out. Only a record without a name or version is a fault.
 pub fn decode_caller_change(bytes: Bytes) -> Result<CallerChange, RecordFault> {
     let record = bus::CallerChange::decode(bytes).map_err(|_| RecordFault::NotProtobuf)?;
     check_version(record.version)?;
@@ -41,7 +42,9 @@ pub fn decode_caller_change(bytes: Bytes) -> Result<CallerChange, RecordFault> {
         roles: caller.roles.into_iter().filter(|name| named(Role::ALL, name).is_some()).collect(),
         ..caller
     };
-    let caller = record.caller.and_then(|caller| from_bus(name.clone(), known(caller)).ok());
+    let caller = record.caller.map(|caller| {
+        from_bus(name.clone(), known(caller.clone())).unwrap_or_else(|_| without_rights(name.clone(), caller))
+    });
     Ok(CallerChange {
         name,
         version: record.caller_version,
@@ -50,6 +53,28 @@ pub fn decode_caller_change(bytes: Bytes) -> Result<CallerChange, RecordFault> {
         why: record.why.into(),
         at: UnixMs(record.at_ms),
     })
+}
+
+/// A caller that can be identified by what can be read of its credentials, and may do nothing.
+fn without_rights(name: CallerName, caller: bus::Caller) -> Caller {
+    let key = |key: bus::ApiKey| {
+        let (name, hash) = (KeyName::parse(key.name).ok()?, KeyHash::from_bytes(&key.sha256).ok()?);
+        Some(ApiKey { name, hash, from: time(key.from_ms), until: time(key.until_ms) })
+    };
+    Caller {
+        name,
+        certificates: caller.certificates.into_iter().map(Into::into).collect(),
+        keys: caller.keys.into_iter().filter_map(key).collect(),
+        merchants: MerchantScope::Only(BTreeSet::new()),
+        operations: BTreeSet::new(),
+        roles: BTreeSet::new(),
+        limits: CallerLimits::default(),
+    }
+}
+
+/// A time that is absent if it is 0.
+fn time(ms: i64) -> Option<UnixMs> {
+    (ms != 0).then_some(UnixMs(ms))
 }
 
 /// Encodes a caller for the operators' API.
@@ -112,7 +137,6 @@ macro_rules! conversions {
 
         fn $from(name: CallerName, caller: $package::Caller) -> Result<Caller, Vec<CallerFault>> {
             let mut faults = Vec::new();
-            let time = |ms: i64| (ms != 0).then_some(UnixMs(ms));
             let mut keys = Vec::new();
             for (i, key) in caller.keys.into_iter().enumerate() {
                 match (KeyName::parse(key.name), KeyHash::from_bytes(&key.sha256)) {
@@ -205,8 +229,21 @@ mod tests {
             record.caller.iter_mut().for_each(edit);
             decode_caller_change(record.encode_to_vec().into()).unwrap()
         };
+        let powerless = |keys: Vec<ApiKey>| {
+            let (merchants, limits) = (MerchantScope::Only(BTreeSet::new()), CallerLimits::default());
+            Some(Arc::new(Caller {
+                keys,
+                merchants,
+                operations: BTreeSet::new(),
+                roles: BTreeSet::new(),
+                limits,
+                ..caller()
+            }))
+        };
+        let broken = read(|caller| caller.calls_max = u32::MAX);
+        assert_eq!((broken.version, broken.caller), (3, powerless(caller().keys)), "its key is not revoked");
         let broken = read(|caller| caller.keys[0].sha256 = Bytes::new());
-        assert_eq!((broken.version, broken.caller), (3, None));
+        assert_eq!(broken.caller, powerless(Vec::new()));
         let newer = read(|caller| caller.operations.push("settle".to_owned()));
         assert_eq!(newer.caller.unwrap().operations, caller().operations);
         assert_eq!(decode_caller_change(Bytes::from_static(b"\xff")), Err(RecordFault::NotProtobuf));
