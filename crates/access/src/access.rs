@@ -129,27 +129,33 @@ impl Access {
 
     /// Checks that the caller has this role. Each role may read.
     pub fn check_role(&self, grant: &Grant, role: Role) -> Result<(), AccessRefusal> {
-        let Some(caller) = grant.caller() else { return Ok(()) };
-        if caller.roles.contains(&role) || (role == Role::Viewer && !caller.roles.is_empty()) {
-            return Ok(());
-        }
-        self.report(AccessRefusal::Role(role), grant);
-        Err(AccessRefusal::Role(role))
+        has_role(grant, role).inspect_err(|refusal| self.report(*refusal, grant))
     }
 
     /// Waits until the credential of a grant is no longer accepted.
     pub async fn ended(&self, grant: &Grant) -> AccessRefusal {
+        self.until_refused(grant, |_| Ok(())).await
+    }
+
+    /// The same, or until its caller no longer has this role.
+    pub async fn role_ended(&self, grant: &Grant, role: Role) -> AccessRefusal {
+        self.until_refused(grant, |renewed| has_role(renewed, role)).await
+    }
+
+    /// Waits until a grant cannot be renewed, or `check` refuses what it has become.
+    async fn until_refused(&self, grant: &Grant, check: impl Fn(&Grant) -> Result<(), AccessRefusal>) -> AccessRefusal {
         let (Some(guard), Some(granted)) = (&self.0, &grant.0) else { return std::future::pending().await };
         let mut view = guard.view.clone();
         loop {
-            let identity = match guard.grant(granted.credential.clone(), granted.origin) {
+            let renewed = guard.grant(granted.credential.clone(), granted.origin);
+            let until = match renewed.and_then(|renewed| check(&renewed).map(|()| renewed)) {
                 Ok(Grant(renewed)) => renewed.and_then(|granted| granted.key().and_then(|key| key.until)),
                 Err(refusal) => {
                     self.report(refusal, grant);
                     return refusal;
                 }
             };
-            let left = identity.map_or(CHECK_MS_MAX, |until| until.since(guard.clock.now()).clamp(1, CHECK_MS_MAX));
+            let left = until.map_or(CHECK_MS_MAX, |until| until.since(guard.clock.now()).clamp(1, CHECK_MS_MAX));
             tokio::select! {
                 () = view.changed() => {}
                 () = tokio::time::sleep(Duration::from_millis(left.unsigned_abs())) => {}
@@ -214,6 +220,12 @@ impl Granted {
         let name = self.identity.key.as_ref()?;
         self.identity.caller.keys.iter().find(|key| key.name == *name)
     }
+}
+
+/// Checks that the caller of a grant has this role. Each role may read.
+fn has_role(grant: &Grant, role: Role) -> Result<(), AccessRefusal> {
+    let has = |caller: &Caller| caller.roles.contains(&role) || (role == Role::Viewer && !caller.roles.is_empty());
+    if grant.caller().is_none_or(has) { Ok(()) } else { Err(AccessRefusal::Role(role)) }
 }
 
 /// The credential that a request shows.

@@ -1,5 +1,5 @@
 //! How many streams of settlement entries a caller may have open, and that they end with its
-//! credential, with a real tracker and clients that do not read.
+//! credential and its role, with a real tracker and clients that do not read.
 
 #![allow(clippy::unwrap_used, clippy::panic, unreachable_pub, dead_code, reason = "a test fails by panicking")]
 
@@ -18,13 +18,18 @@ use twqr_journal::Journal;
 use twqr_service::{BoundSocket, CancellationToken, Context, Health, SystemClock};
 use twqr_tracker::Settings;
 use twqr_types::KeyName;
-use twqr_wire::ops::{
-    ChangeCallerRequest, ListSettlementRequest, ListSettlementResponse, operator_service_client::OperatorServiceClient,
+use twqr_wire::{
+    convert::caller_out,
+    ops::{
+        ChangeCallerRequest, ListSettlementRequest, ListSettlementResponse,
+        operator_service_client::OperatorServiceClient,
+    },
 };
 
 const GREEDY: u8 = 1;
 const CALM: u8 = 2;
 const APPROVER: u8 = 3;
+const DEMOTED: u8 = 4;
 /// More entries than all buffers between the tracker and a client that does not read.
 const ORDERS: i64 = 15_000;
 /// The bound of one caller.
@@ -56,7 +61,7 @@ fn by<T>(seed: u8, message: T) -> Request<T> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_caller_has_a_bounded_number_of_settlement_streams_that_end_with_its_key() {
+async fn a_caller_has_a_bounded_number_of_settlement_streams_that_end_with_its_key_and_role() {
     let folder = tempfile::tempdir().unwrap();
     let journal = open_journal(folder.path());
     for from in (0..ORDERS).step_by(2_500) {
@@ -67,6 +72,7 @@ async fn a_caller_has_a_bounded_number_of_settlement_streams_that_end_with_its_k
         caller("greedy", GREEDY, Role::Viewer),
         caller("calm", CALM, Role::Viewer),
         caller("approver", APPROVER, Role::Approver),
+        caller("demoted", DEMOTED, Role::Viewer),
     ];
     let access = AccessSettings { required: true, callers, ..AccessSettings::default() };
     let settings = Settings { database: folder.path().join("read-model.sqlite"), policy_wait_ms: 10_000, access };
@@ -98,10 +104,15 @@ async fn a_caller_has_a_bounded_number_of_settlement_streams_that_end_with_its_k
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 
-    let (who, why) = ("alice".to_owned(), "leaked".to_owned());
-    let removal = ChangeCallerRequest { name: "greedy".into(), expected_version: 0, caller: None, who, why };
-    client.clone().change_caller(by(APPROVER, removal)).await.unwrap();
-    for stream in &mut streams {
+    let demoted = Caller { roles: BTreeSet::new(), ..caller("demoted", DEMOTED, Role::Viewer) };
+    let mut to_end = vec![(open(DEMOTED).await.unwrap(), Code::PermissionDenied)];
+    to_end.extend(streams.into_iter().map(|stream| (stream, Code::Unauthenticated)));
+    for (name, caller) in [("greedy", None), ("demoted", Some(caller_out(&demoted)))] {
+        let (who, why) = ("alice".to_owned(), "leaked".to_owned());
+        let change = ChangeCallerRequest { name: name.into(), expected_version: 0, caller, who, why };
+        client.clone().change_caller(by(APPROVER, change)).await.unwrap();
+    }
+    for (mut stream, code) in to_end {
         let mut entries = 0;
         let end = loop {
             match stream.message().await {
@@ -110,7 +121,7 @@ async fn a_caller_has_a_bounded_number_of_settlement_streams_that_end_with_its_k
                 Err(status) => break status,
             }
         };
-        assert!(end.code() == Code::Unauthenticated && entries < ORDERS, "{entries}: {end:?}");
+        assert!(end.code() == code && entries < ORDERS, "{entries}: {end:?}");
     }
     let mut entries = 0;
     while calm.message().await.unwrap().is_some() {

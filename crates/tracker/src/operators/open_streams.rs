@@ -11,6 +11,7 @@ use std::{
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::Status;
 use twqr_access::{Access, Grant};
+use twqr_callers::Role;
 
 use super::measured::refused;
 
@@ -70,7 +71,7 @@ impl Drop for StreamPlace {
 }
 
 /// A stream with its slot. It ends with a refusal once the credential that opened it is not
-/// accepted any more.
+/// accepted any more, or its caller may not read any more.
 pub(super) struct PlacedStream<T> {
     /// `None` after the refusal.
     answers: Option<ReceiverStream<Result<T, Status>>>,
@@ -85,7 +86,7 @@ impl<T> PlacedStream<T> {
         access: Access,
         grant: Grant,
     ) -> Self {
-        let ended = async move { refused(access.ended(&grant).await) };
+        let ended = async move { refused(access.role_ended(&grant, Role::Viewer).await) };
         Self { answers: Some(answers), ended: Box::pin(ended), _place: place }
     }
 }
