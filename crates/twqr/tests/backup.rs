@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use launched::launch;
+use launched::{WALLET, launch, payment};
 use tokio::process::{Child, Command};
 use tonic::transport::Channel;
 use twqr_config::Config;
@@ -22,12 +22,11 @@ use twqr_lab::launch::{ReservedAddresses, command, connect, is_ready};
 use twqr_loadgen::ledger;
 use twqr_wire::{
     backend::ledger_entry::Kind,
-    pos::{InquiryType, OrderStatus, PayRequest, QueryRequest, pos_service_client::PosServiceClient},
+    pos::{InquiryType, OrderStatus, QueryRequest, pos_service_client::PosServiceClient},
 };
 
 const TWQR: &str = env!("CARGO_BIN_EXE_twqr");
-/// A code of the wallet, and one of an institution that loses its answers.
-const WALLET: &str = "22abcdefghijklmnop";
+/// A code of an institution that loses its answers.
 const LOSES_ANSWERS: &str = "99801234567890123456";
 const SCRIPT: &str = "[issuers.390]\nlose_answers = 1.0\n";
 /// The longest time until an order in progress is final.
@@ -41,14 +40,7 @@ async fn client(config: &Config) -> PosServiceClient<Channel> {
 
 /// Pays 100 TWD; returns the StatusCode, and whether it is a repeat.
 async fn pay(config: &Config, number: &str, card_token: &str) -> (String, bool) {
-    let request = PayRequest {
-        merchant_id: "M1".into(),
-        merchant_trade_no: number.into(),
-        card_token: card_token.into(),
-        trade_amount: 100,
-        ..PayRequest::default()
-    };
-    let paid = client(config).await.pay(request).await.unwrap().into_inner();
+    let paid = client(config).await.pay(payment(number, card_token)).await.unwrap().into_inner();
     (paid.status_code, paid.is_rep)
 }
 

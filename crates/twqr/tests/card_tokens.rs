@@ -10,7 +10,7 @@ mod receiver;
 
 use std::{fs, path::Path, time::Duration};
 
-use launched::launch;
+use launched::{launch, payment};
 use receiver::Received;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use twqr_config::{Config, PolicyDocument, TelemetryConfig};
@@ -97,16 +97,9 @@ async fn a_token_in_the_clear_is_found_in_the_log_and_on_the_disk() {
     let config = Config { policy: PolicyDocument::from_policy(&policy), ..config };
     let mut system = launch(env!("CARGO_BIN_EXE_twqr"), &run, None, config).await;
     let token = "22abcdefghijklmnop".to_owned();
-    let request = PayRequest {
-        merchant_id: "M1".into(),
-        merchant_trade_no: "1".into(),
-        card_token: token.clone(),
-        trade_amount: 100,
-        ..PayRequest::default()
-    };
     let channel = system.channel().unwrap();
     // The ingress writes in plain text once a router has told it the version.
-    let results = send_each(&channel, vec![request], 1, || ()).await;
+    let results = send_each(&channel, vec![payment("1", &token)], 1, || ()).await;
     assert!(results[0].answer.is_ok(), "{:?}", results[0].answer);
     let config = system.config.clone();
     system.end().await;

@@ -92,16 +92,9 @@ async fn killed_under_load_nothing_is_charged_twice_lost_or_contradicted() {
     assert!(orders.len() > 1_000 && entries.len() > 1_000, "too little of the load arrived");
 }
 
-/// A payment of 100 TWD at merchant M1.
+/// A payment of which 50 TWD cannot be paid with points.
 fn payment(merchant_trade_no: &str, card_token: &str) -> PayRequest {
-    PayRequest {
-        merchant_id: "M1".into(),
-        merchant_trade_no: merchant_trade_no.into(),
-        card_token: card_token.into(),
-        trade_amount: 100,
-        un_redeem: 50,
-        ..PayRequest::default()
-    }
+    PayRequest { un_redeem: 50, ..launched::payment(merchant_trade_no, card_token) }
 }
 
 #[tokio::test(flavor = "multi_thread")]

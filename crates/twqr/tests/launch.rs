@@ -7,10 +7,10 @@ mod launched;
 
 use std::process::Command;
 
-use launched::launch;
+use launched::{WALLET, launch, payment};
 use twqr_config::Config;
 use twqr_lab::launch::connect;
-use twqr_wire::pos::{PayRequest, pos_service_client::PosServiceClient};
+use twqr_wire::pos::pos_service_client::PosServiceClient;
 
 const TWQR: &str = env!("CARGO_BIN_EXE_twqr");
 
@@ -36,15 +36,8 @@ fn variables_of_the_caller_do_not_reach_the_processes_of_a_launch() {
 async fn launcher() {
     let folder = tempfile::tempdir().unwrap();
     let system = launch(TWQR, &folder.path().join("run"), None, Config::default()).await;
-    let request = PayRequest {
-        merchant_id: "M1".into(),
-        merchant_trade_no: "T1".into(),
-        card_token: "22abcdefghijklmnop".into(),
-        trade_amount: 100,
-        ..PayRequest::default()
-    };
     let mut client = PosServiceClient::new(connect(system.config.grpc).await.unwrap());
-    assert_eq!(client.pay(request).await.unwrap().into_inner().status_code, "000");
+    assert_eq!(client.pay(payment("T1", WALLET)).await.unwrap().into_inner().status_code, "000");
     let commands = system.run_command(twqr_lab::launch::Build::Present, &["config", "check"]).await;
     assert!(commands.is_ok(), "{commands:?}");
 }

@@ -14,7 +14,7 @@ use std::{
 };
 
 use futures::Stream;
-use launched::launch;
+use launched::{WALLET, launch, payment};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -35,7 +35,7 @@ use tonic_reflection::pb::v1::{
 use twqr_config::Config;
 use twqr_lab::launch::{ReservedAddresses, command, connect};
 use twqr_wire::pos::{
-    InquiryType, PayRequest, PayStreamRequest, QueryRequest, WatchOrderRequest, pos_service_client::PosServiceClient,
+    InquiryType, PayStreamRequest, QueryRequest, WatchOrderRequest, pos_service_client::PosServiceClient,
 };
 
 /// The binary under test.
@@ -63,18 +63,8 @@ fn up(folder: &Path, config: &Config) -> Child {
     command.stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap()
 }
 
-fn payment(number: &str) -> PayRequest {
-    PayRequest {
-        merchant_id: "M1".into(),
-        merchant_trade_no: number.into(),
-        card_token: "22abcdefghijklmnop".into(),
-        trade_amount: 100,
-        ..PayRequest::default()
-    }
-}
-
 async fn pay(grpc: SocketAddr, number: &str) -> Result<String, Status> {
-    let response = PosServiceClient::new(connect(grpc).await.unwrap()).pay(payment(number)).await?;
+    let response = PosServiceClient::new(connect(grpc).await.unwrap()).pay(payment(number, WALLET)).await?;
     Ok(response.into_inner().status_code)
 }
 
@@ -188,7 +178,8 @@ impl Streams {
         let mut watched = pos.watch_order(request).await.unwrap().into_inner();
         watched.message().await.unwrap().unwrap();
         streams.add((), watched);
-        let request = PayStreamRequest { request_id: 1, payment: Some(payment("T2")), ..PayStreamRequest::default() };
+        let request =
+            PayStreamRequest { request_id: 1, payment: Some(payment("T2", WALLET)), ..PayStreamRequest::default() };
         let (sender, requests) = open_requests(request);
         let mut answers = pos.pay_stream(requests).await.unwrap().into_inner();
         answers.message().await.unwrap().unwrap();

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use launched::{kill_and_restart, launch};
+use launched::{WALLET, kill_and_restart, launch, payment};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -43,19 +43,9 @@ async fn start(latency_ms: u32) -> (tempfile::TempDir, System) {
     (folder, system)
 }
 
-fn payment(number: u64, card_token: &str) -> PayRequest {
-    PayRequest {
-        merchant_id: "M1".into(),
-        merchant_trade_no: number.to_string(),
-        card_token: card_token.into(),
-        trade_amount: 100,
-        ..PayRequest::default()
-    }
-}
-
 /// A payment that the wallet approves.
 fn approved(number: u64) -> PayRequest {
-    payment(number, "22abcdefghijklmnop")
+    payment(&number.to_string(), WALLET)
 }
 
 type Stream = (mpsc::Sender<PayStreamRequest>, Streaming<PayStreamResponse>);
@@ -95,7 +85,8 @@ async fn a_streamed_payment_is_charged_once_and_answered_as_by_pay() {
         ("99abcdefghijklmnop", "927"),
     ];
     for (number, (card_token, code)) in (0..).zip(cases) {
-        let (streamed, unary) = (payment(number, card_token), payment(number + 100, card_token));
+        let of = |number: u64| payment(&number.to_string(), card_token);
+        let (streamed, unary) = (of(number), of(number + 100));
         requests.send(request(streamed.clone())).await.unwrap();
         let (_, first) = next(&mut answers).await.unwrap().unwrap();
         assert_eq!((first.status_code.as_str(), first.is_rep), (code, false));

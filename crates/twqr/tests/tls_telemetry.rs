@@ -10,7 +10,7 @@ mod receiver;
 
 use std::{net::SocketAddr, path::Path, process::Stdio, time::Duration};
 
-use launched::launch;
+use launched::{WALLET, launch, payment};
 use receiver::Received;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
@@ -22,10 +22,7 @@ use twqr_config::{Config, ListenerTls, PeerTls, TelemetryConfig, TelemetryProtoc
 use twqr_lab::launch::{Authority, ReservedAddresses, command, connect};
 use twqr_tls::{ClientTls, Protocol};
 use twqr_types::{MerchantId, MerchantTradeNo, OrderKey};
-use twqr_wire::{
-    pos::{PayRequest, pos_service_client::PosServiceClient},
-    trace::TraceId,
-};
+use twqr_wire::{pos::pos_service_client::PosServiceClient, trace::TraceId};
 
 /// After this time the process counts as stuck.
 const STUCK: Duration = Duration::from_secs(30);
@@ -95,17 +92,10 @@ async fn health_and_metrics_are_served_over_tls_and_not_in_plain_text() {
 async fn pay(folder: &Path, telemetry: TelemetryConfig, tls: TlsConfig) -> String {
     let config = Config { telemetry, tls, ..Config::default() };
     let mut system = launch(env!("CARGO_BIN_EXE_twqr"), &folder.join("run"), None, config).await;
-    let request = PayRequest {
-        merchant_id: "M7".into(),
-        merchant_trade_no: "T1".into(),
-        card_token: "22abcdefghijklmnop".into(),
-        trade_amount: 100,
-        ..PayRequest::default()
-    };
     let mut client = PosServiceClient::new(connect(system.config.grpc).await.unwrap());
-    assert_eq!(client.pay(request).await.unwrap().into_inner().status_code, "000");
+    assert_eq!(client.pay(payment("T1", WALLET)).await.unwrap().into_inner().status_code, "000");
     system.stop("up").await.unwrap();
-    let merchant_id = MerchantId::parse("M7".to_owned()).unwrap();
+    let merchant_id = MerchantId::parse("M1".to_owned()).unwrap();
     let merchant_trade_no = MerchantTradeNo::parse("T1".to_owned()).unwrap();
     TraceId::of_order(&OrderKey { merchant_id, merchant_trade_no }).to_string()
 }

@@ -19,6 +19,21 @@ use twqr_lab::{
     launch::{Launch, Listen, Programs, Shape, System},
     simulator::Kinds,
 };
+use twqr_wire::pos::PayRequest;
+
+/// A code of the wallet, which approves.
+pub const WALLET: &str = "22abcdefghijklmnop";
+
+/// A payment of 100 TWD at the merchant M1.
+pub fn payment(merchant_trade_no: &str, card_token: &str) -> PayRequest {
+    PayRequest {
+        merchant_id: "M1".into(),
+        merchant_trade_no: merchant_trade_no.into(),
+        card_token: card_token.into(),
+        trade_amount: 100,
+        ..PayRequest::default()
+    }
+}
 
 /// Starts the binary `twqr` on free ports with its data in `dir`, and waits until it serves. The
 /// variable `TWQR_ISSUER_KINDS` chooses kinds of issuers.
