@@ -1,35 +1,47 @@
 //! HTTP/2 as an attacker writes it: more streams than a connection may have, streams that are
-//! reset at once, headers without end, and bytes that are no frames. Each connection is bounded or
-//! closed, and a caller on another connection is answered meanwhile.
+//! reset at once, headers without end, frames for streams that have ended, and bytes that are no
+//! frames. Each connection is bounded or closed, and a caller on another connection is answered
+//! meanwhile. A flood of calls that are refused is none of these.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 #[path = "support/stage.rs"]
 mod support;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use support::{Stage, settings};
+use futures::future::join_all;
+use prost::Message;
+use support::{Stage, payment, settings};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     time::timeout,
 };
 use tonic::Code;
-use twqr_wire::pos::PayRequest;
+use twqr_access::AccessSettings;
+use twqr_ingress::Settings;
+use twqr_wire::pos::{PayRequest, PayStreamRequest};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long an attacked connection may take to react.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The types of frames (RFC 9113, section 6).
+const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RESET: u8 = 3;
 const SETTINGS: u8 = 4;
+const PING: u8 = 6;
 const GO_AWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 /// The flag of the last frame with headers.
 const END_HEADERS: u8 = 4;
+/// The flag of an acknowledgement.
+const ACK: u8 = 1;
+/// The flag of the last frame of a stream.
+const END_STREAM: u8 = 1;
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut bytes = (payload.len() as u32).to_be_bytes()[1..].to_vec();
@@ -47,7 +59,11 @@ fn literal(name: &str, value: &str) -> Vec<u8> {
 
 /// The headers of a Pay whose message never follows.
 fn pay_headers() -> Vec<u8> {
-    let path = "/twqr.pos.v1.PosService/Pay";
+    headers("Pay")
+}
+
+fn headers(method: &str) -> Vec<u8> {
+    let path = format!("/twqr.pos.v1.PosService/{method}");
     let path = [&[4, path.len() as u8], path.as_bytes()].concat();
     [&[0x83, 0x86][..], &path, &literal(":authority", "pos"), &literal("content-type", "application/grpc")].concat()
 }
@@ -118,4 +134,60 @@ async fn headers_without_end_and_bytes_that_are_no_frames_end_the_connection() {
         drop(until_frame(&mut stream, GO_AWAY).await);
         assert_answers_others(&stage).await;
     }
+}
+
+#[tokio::test]
+async fn frames_for_streams_that_have_ended_end_the_connection() {
+    let stage = Stage::open(settings()).await;
+    let mut stream = attack(&stage, &frame(HEADERS, END_HEADERS | END_STREAM, 1, &pay_headers())).await;
+    until_frame(&mut stream, HEADERS).await.unwrap();
+    let late: Vec<u8> = (0..20_000).flat_map(|_| frame(DATA, 0, 1, b"late")).collect();
+    drop(stream.write_all(&late).await);
+    if let Some(last) = until_frame(&mut stream, GO_AWAY).await {
+        assert_eq!(last[4..8], 11_u32.to_be_bytes(), "ENHANCE_YOUR_CALM");
+    }
+    assert_answers_others(&stage).await;
+}
+
+#[tokio::test]
+async fn a_flood_of_refused_calls_ends_no_connection_and_each_is_answered() {
+    let access = AccessSettings { required: true, ..AccessSettings::default() };
+    let stage = Stage::open(Settings { access, ..settings() }).await;
+    let client = stage.client().await;
+    let mut codes = BTreeMap::new();
+    for round in 0..20 {
+        let calls = (0..500).map(|n| {
+            let mut client = client.clone();
+            async move { client.pay(payment(&format!("{round}-{n}"))).await.unwrap_err().code() }
+        });
+        for code in join_all(calls).await {
+            *codes.entry(format!("{code:?}")).or_insert(0) += 1;
+        }
+    }
+    assert_eq!(codes, BTreeMap::from([("Unauthenticated".to_owned(), 10_000)]));
+}
+
+#[tokio::test]
+async fn many_small_messages_of_streams_that_are_not_read_end_no_connection() {
+    const STREAMS: u32 = 16;
+    const BYTES: usize = 32 * 1024;
+    let stage = Stage::open(Settings { streams_max: STREAMS as usize, ..settings() }).await;
+    let payment = PayRequest { remark: "r".repeat(40), extra1: "x".repeat(20), ..payment("T1") };
+    let request = PayStreamRequest { payment: Some(payment), ..PayStreamRequest::default() }.encode_to_vec();
+    let message = [&[0], &(request.len() as u32).to_be_bytes()[..], &request].concat();
+    let mut stream = attack(&stage, &frame(SETTINGS, ACK, 0, &[])).await;
+    until_frame(&mut stream, WINDOW_UPDATE).await.unwrap();
+    for id in (0..STREAMS).map(|n| 2 * n + 1) {
+        // Many clients send each message in a frame of its own.
+        let messages = (0..BYTES / message.len()).flat_map(|_| frame(DATA, 0, id, &message));
+        let bytes: Vec<u8> =
+            frame(HEADERS, END_HEADERS, id, &headers("PayStream")).into_iter().chain(messages).collect();
+        drop(stream.write_all(&bytes).await);
+    }
+    drop(stream.write_all(&frame(PING, 0, 0, &[0; 8])).await);
+    assert!(
+        until_frame(&mut stream, PING).await.is_some(),
+        "the connection ended; a message has {} bytes",
+        message.len()
+    );
 }

@@ -41,6 +41,9 @@ const STREAMS_MAX: u32 = 4_096;
 const HEADER_BYTES_MAX: u32 = 16 * 1024;
 /// How many streams may be reset by the caller before they are handled; then the connection ends.
 const RESETS_MAX: usize = 20;
+/// How many streams of a connection may be reset for what the caller did wrong; then it ends. The
+/// library has no such limit unless it is set, and each reset waits until the caller reads it.
+const ERRORS_MAX: usize = 1_024;
 /// An age is changed at random by at most this share of it, so that connections that began together
 /// do not end together.
 const AGE_JITTER: f64 = 0.1;
@@ -66,6 +69,7 @@ pub fn grpc_server() -> Server {
         .max_concurrent_streams(STREAMS_MAX)
         .http2_max_header_list_size(HEADER_BYTES_MAX)
         .http2_max_pending_accept_reset_streams(Some(RESETS_MAX))
+        .http2_max_local_error_reset_streams(Some(ERRORS_MAX))
 }
 
 /// Serves until shutdown, then waits at most `drain` for calls in flight. Returns how many

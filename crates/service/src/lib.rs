@@ -22,6 +22,7 @@ mod open_files;
 mod signals;
 mod socket;
 mod stall_watch;
+mod whole_body;
 
 use std::sync::Arc;
 
@@ -49,6 +50,7 @@ pub use socket::{BoundSocket, ListenError, Listener};
 pub use stall_watch::{StallWatch, Stalled};
 pub use twqr_metric::{CALL_SECONDS, COUNTS, LONG_SECONDS, Metric, MetricKind, PART_SECONDS};
 pub use twqr_tls::PeerCertificate;
+pub use whole_body::read_whole;
 
 /// The context that a service receives when it starts.
 #[derive(Clone)]

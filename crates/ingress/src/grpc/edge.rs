@@ -20,8 +20,9 @@ use tonic::{
     codegen::{Service, http},
     server::NamedService,
 };
-use twqr_access::Grant;
+use twqr_access::{Grant, Verdict};
 use twqr_callers::Operation;
+use twqr_service::read_whole;
 use twqr_wire::{
     hops::HOPS_HEADER,
     pos::{RefusalReason, pos_service_server::PosServiceServer},
@@ -89,7 +90,8 @@ impl Service<http::Request<Body>> for Edge {
         Service::<http::Request<Body>>::poll_ready(&mut self.server, context)
     }
 
-    fn call(&mut self, mut request: http::Request<Body>) -> Answered {
+    fn call(&mut self, request: http::Request<Body>) -> Answered {
+        let mut request = read_whole(request);
         let method = request.uri().path().rsplit('/').next().and_then(known_method);
         let (began, answer) = (Instant::now(), method.map(PendingAnswer::begin));
         let Admitted { grant, call } = match self.admit(method, &request) {

@@ -17,8 +17,9 @@ use tonic::{
     server::NamedService,
 };
 use tonic_types::{ErrorDetails, StatusExt};
-use twqr_access::{Access, AccessRefusal, Grant};
+use twqr_access::{Access, AccessRefusal, Grant, Verdict};
 use twqr_callers::Role;
+use twqr_service::read_whole;
 use twqr_wire::ops::operator_service_server::OperatorServiceServer;
 
 use super::{Operators, change::DOMAIN};
@@ -99,7 +100,8 @@ impl Service<http::Request<Body>> for Measured {
         Service::<http::Request<Body>>::poll_ready(&mut self.server, context)
     }
 
-    fn call(&mut self, mut request: http::Request<Body>) -> Answered {
+    fn call(&mut self, request: http::Request<Body>) -> Answered {
+        let mut request = read_whole(request);
         let name = request.uri().path().rsplit('/').next();
         let method = name.and_then(|name| METHODS.into_iter().find(|known| *known == name));
         let began = Instant::now();
