@@ -6,7 +6,7 @@ use tonic::{Extensions, codegen::http::HeaderMap};
 use twqr_callers::{ApiKey, Caller, Credential, Denial, Identity, KeyHash, Operation, Role};
 use twqr_service::{CallerConnection, Clock};
 
-use crate::{AccessEvent, AccessLog, AccessRefusal, CallersView, metrics};
+use crate::{AccessEvent, AccessLog, AccessRefusal, CallersView, Verdict, metrics};
 
 /// The longest time until the end of a key is compared with the clock again, in ms: the clock may
 /// be set meanwhile.
@@ -16,28 +16,38 @@ const SCHEME: &str = "bearer ";
 
 /// Decides who may call a listener.
 #[derive(Clone)]
-pub struct Access(Option<Arc<Guard>>);
+pub struct Access(Arc<Guard>);
 
 struct Guard {
     listener: &'static str,
+    log: AccessLog,
+    /// Who is let in; absent where every call is.
+    callers: Option<KnownCallers>,
+}
+
+struct KnownCallers {
     view: CallersView,
     clock: Arc<dyn Clock>,
-    log: AccessLog,
+    /// Whether a call must show both an API key and a certificate.
+    needs_both: bool,
 }
 
 /// The rights of a call, found by its credential.
 #[derive(Clone, Debug)]
-pub struct Grant(Option<Arc<Granted>>);
+pub struct Grant {
+    origin: Origin,
+    /// Absent where every call is let in.
+    granted: Option<Arc<Granted>>,
+}
 
 #[derive(Debug)]
 struct Granted {
     credential: Credential,
     identity: Identity,
-    origin: Origin,
 }
 
 /// The origin of a call and its method, for the log.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Origin {
     from: Option<IpAddr>,
     method: &'static str,
@@ -46,20 +56,27 @@ struct Origin {
 impl Access {
     /// Lets every call of this listener in.
     pub fn open(listener: &'static str) -> Self {
-        metrics::register(listener);
-        Self(None)
+        Self::new(listener, None)
     }
 
     /// Lets callers in. `listener` is the listener's name in metrics and logs.
     pub fn callers(listener: &'static str, view: CallersView, clock: Arc<dyn Clock>) -> Self {
+        Self::new(listener, Some(KnownCallers { view, clock, needs_both: false }))
+    }
+
+    /// Lets callers in that show both an API key and a certificate.
+    pub fn callers_with_both(listener: &'static str, view: CallersView, clock: Arc<dyn Clock>) -> Self {
+        Self::new(listener, Some(KnownCallers { view, clock, needs_both: true }))
+    }
+
+    fn new(listener: &'static str, callers: Option<KnownCallers>) -> Self {
         metrics::register(listener);
-        let log = AccessLog::new(listener);
-        Self(Some(Arc::new(Guard { listener, view, clock, log })))
+        Self(Arc::new(Guard { listener, log: AccessLog::new(listener), callers }))
     }
 
     /// Whether only callers are let in.
     pub fn is_required(&self) -> bool {
-        self.0.is_some()
+        self.0.callers.is_some()
     }
 
     /// Finds the caller of a request of this method. An API key decides if there is one, else the
@@ -74,17 +91,15 @@ impl Access {
         let origin = Origin { from: CallerConnection::address(extensions), method };
         if CallerConnection::is_untrusted(extensions) {
             let refusal = AccessRefusal::Denied(Denial::UnknownCertificate);
-            if let Some(guard) = &self.0 {
-                guard.refused(origin, None, refusal);
-            }
+            self.0.refused(origin, None, refusal);
             return Err(refusal);
         }
-        let Some(guard) = &self.0 else { return Ok(Grant::open()) };
-        let credential = credential(headers, extensions).ok_or(AccessRefusal::NoCredential);
-        let granted = credential.and_then(|credential| guard.grant(credential, origin));
+        let Some(callers) = &self.0.callers else { return Ok(Grant { origin, granted: None }) };
+        let credential = credential(headers, extensions, callers.needs_both);
+        let granted = credential.and_then(|credential| callers.grant(credential, origin));
         match &granted {
-            Ok(grant) => guard.note(origin, grant.who(), None),
-            Err(refusal) => guard.refused(origin, None, *refusal),
+            Ok(grant) => self.0.note(origin, grant.who(), Verdict::LetIn),
+            Err(refusal) => self.0.refused(origin, None, *refusal),
         }
         granted
     }
@@ -92,10 +107,18 @@ impl Access {
     /// The result of [`Self::identify`] for a request, from its extensions. A request that was not
     /// identified is refused, unless every call is let in.
     pub fn granted(&self, extensions: &Extensions) -> Result<Grant, AccessRefusal> {
-        match (&self.0, extensions.get::<Grant>()) {
-            (None, _) => Ok(Grant::open()),
-            (Some(_), Some(grant)) => Ok(grant.clone()),
+        match (&self.0.callers, extensions.get::<Grant>()) {
+            (_, Some(grant)) => Ok(grant.clone()),
+            (None, None) => Ok(Grant::open()),
             (Some(_), None) => Err(AccessRefusal::NoCredential),
+        }
+    }
+
+    /// Adds a line about a request of this grant to the log, if the request was refused because of
+    /// what it asked. What became of it because of its caller is there already.
+    pub fn note(&self, grant: &Grant, verdict: Verdict) {
+        if matches!(verdict, Verdict::Request(_)) {
+            self.0.note(grant.origin, grant.who(), verdict);
         }
     }
 
@@ -144,18 +167,20 @@ impl Access {
 
     /// Waits until a grant cannot be renewed, or `check` refuses what it has become.
     async fn until_refused(&self, grant: &Grant, check: impl Fn(&Grant) -> Result<(), AccessRefusal>) -> AccessRefusal {
-        let (Some(guard), Some(granted)) = (&self.0, &grant.0) else { return std::future::pending().await };
-        let mut view = guard.view.clone();
+        let (Some(callers), Some(granted)) = (&self.0.callers, &grant.granted) else {
+            return std::future::pending().await;
+        };
+        let mut view = callers.view.clone();
         loop {
-            let renewed = guard.grant(granted.credential.clone(), granted.origin);
+            let renewed = callers.grant(granted.credential.clone(), grant.origin);
             let until = match renewed.and_then(|renewed| check(&renewed).map(|()| renewed)) {
-                Ok(Grant(renewed)) => renewed.and_then(|granted| granted.key().and_then(|key| key.until)),
+                Ok(renewed) => renewed.granted.and_then(|granted| granted.key().and_then(|key| key.until)),
                 Err(refusal) => {
                     self.report(refusal, grant);
                     return refusal;
                 }
             };
-            let left = until.map_or(CHECK_MS_MAX, |until| until.since(guard.clock.now()).clamp(1, CHECK_MS_MAX));
+            let left = until.map_or(CHECK_MS_MAX, |until| until.since(callers.clock.now()).clamp(1, CHECK_MS_MAX));
             tokio::select! {
                 () = view.changed() => {}
                 () = tokio::time::sleep(Duration::from_millis(left.unsigned_abs())) => {}
@@ -164,53 +189,57 @@ impl Access {
     }
 
     fn renew(&self, grant: &Grant) -> Result<Grant, AccessRefusal> {
-        let (Some(guard), Some(granted)) = (&self.0, &grant.0) else { return Ok(grant.clone()) };
-        let renewed = guard.grant(granted.credential.clone(), granted.origin);
+        let (Some(callers), Some(granted)) = (&self.0.callers, &grant.granted) else { return Ok(grant.clone()) };
+        let renewed = callers.grant(granted.credential.clone(), grant.origin);
         renewed.inspect_err(|refusal| self.report(*refusal, grant))
     }
 
     /// Counts and logs that a caller with this grant was refused.
     fn report(&self, refusal: AccessRefusal, grant: &Grant) {
-        if let (Some(guard), Some(granted)) = (&self.0, &grant.0) {
-            guard.refused(granted.origin, grant.who(), refusal);
-        }
+        self.0.refused(grant.origin, grant.who(), refusal);
+    }
+}
+
+impl KnownCallers {
+    fn grant(&self, credential: Credential, origin: Origin) -> Result<Grant, AccessRefusal> {
+        let book = self.view.now().ok_or(AccessRefusal::NotRead)?;
+        let identity = book.identify(&credential, self.clock.now()).map_err(AccessRefusal::Denied)?;
+        Ok(Grant { origin, granted: Some(Arc::new(Granted { credential, identity })) })
     }
 }
 
 impl Guard {
-    fn grant(&self, credential: Credential, origin: Origin) -> Result<Grant, AccessRefusal> {
-        let book = self.view.now().ok_or(AccessRefusal::NotRead)?;
-        let identity = book.identify(&credential, self.clock.now()).map_err(AccessRefusal::Denied)?;
-        Ok(Grant(Some(Arc::new(Granted { credential, identity, origin }))))
-    }
-
     fn refused(&self, origin: Origin, who: Option<String>, refusal: AccessRefusal) {
         metrics::refused(self.listener, refusal.reason());
-        self.note(origin, who, Some(refusal.reason()));
+        self.note(origin, who, Verdict::Sender(refusal.reason()));
     }
 
-    fn note(&self, origin: Origin, who: Option<String>, refusal: Option<&'static str>) {
+    fn note(&self, origin: Origin, who: Option<String>, verdict: Verdict) {
         let Origin { from, method } = origin;
-        self.log.note(AccessEvent { who: who.unwrap_or_default(), from, method, refusal });
+        self.log.note(AccessEvent { who: who.unwrap_or_default(), from, method, verdict });
     }
 }
 
 impl Grant {
     /// The rights of a call where every call is let in.
     pub fn open() -> Self {
-        Self(None)
+        Self { origin: Origin::default(), granted: None }
     }
 
     /// The caller; `None` where every call is let in.
     pub fn caller(&self) -> Option<&Caller> {
-        self.0.as_ref().map(|granted| &*granted.identity.caller)
+        self.granted.as_ref().map(|granted| &*granted.identity.caller)
     }
 
     /// The caller and its key or certificate, for records and logs; `None` where every call is let
     /// in.
     pub fn who(&self) -> Option<String> {
-        let identity = &self.0.as_ref()?.identity;
-        let by = identity.key.as_ref().map_or_else(|| "certificate".to_owned(), |key| format!("key {key}"));
+        let Granted { credential, identity } = &**self.granted.as_ref()?;
+        let by = match (&identity.key, credential) {
+            (Some(key), Credential::KeyAndCertificate(..)) => format!("key {key} and certificate"),
+            (Some(key), Credential::Key(_) | Credential::Certificate(_)) => format!("key {key}"),
+            (None, _) => "certificate".to_owned(),
+        };
         Some(format!("{} ({by})", identity.caller.name))
     }
 }
@@ -229,17 +258,25 @@ fn has_role(grant: &Grant, role: Role) -> Result<(), AccessRefusal> {
 }
 
 /// The credential that a request shows.
-fn credential(headers: &HeaderMap, extensions: &Extensions) -> Option<Credential> {
-    if let Some(header) = headers.get("authorization") {
-        let key = header.to_str().ok().and_then(|text| {
-            let (scheme, key) = text.split_at_checked(SCHEME.len())?;
-            scheme.eq_ignore_ascii_case(SCHEME).then(|| KeyHash::of(key.trim()))?
-        });
-        return Some(Credential::Key(key));
+fn credential(headers: &HeaderMap, extensions: &Extensions, needs_both: bool) -> Result<Credential, AccessRefusal> {
+    let key = headers.get("authorization").map(|header| {
+        let (scheme, key) = header.to_str().ok()?.split_at_checked(SCHEME.len())?;
+        scheme.eq_ignore_ascii_case(SCHEME).then(|| KeyHash::of(key.trim()))?
+    });
+    let names = || {
+        let certificate = CallerConnection::certificate(extensions)?;
+        let names = certificate.dns_names().iter().chain(certificate.uris());
+        Some(names.map(|name| name.as_str().into()).collect())
+    };
+    match (key, needs_both) {
+        (Some(key), false) => Ok(Credential::Key(key)),
+        (None, false) => names().map(Credential::Certificate).ok_or(AccessRefusal::NoCredential),
+        (key, true) => match (key, names()) {
+            (Some(key), Some(names)) => Ok(Credential::KeyAndCertificate(key, names)),
+            (None, None) => Err(AccessRefusal::NoCredential),
+            (Some(_), None) | (None, Some(_)) => Err(AccessRefusal::OneCredential),
+        },
     }
-    let certificate = CallerConnection::certificate(extensions)?;
-    let names = certificate.dns_names().iter().chain(certificate.uris());
-    Some(Credential::Certificate(names.map(|name| name.as_str().into()).collect()))
 }
 
 #[cfg(test)]

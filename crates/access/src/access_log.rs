@@ -1,6 +1,6 @@
 //! The log of callers: a line for each call that was let in, or that was refused because of its
-//! caller. Equal calls within a short time share a line with their number, so that a flood of calls
-//! makes a bounded number of lines.
+//! caller or of its request. Equal calls within a short time share a line with their number, so
+//! that a flood of calls makes a bounded number of lines.
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +17,19 @@ const COLLECT_MS: u64 = 5_000;
 /// The most lines that are collected at once; further calls share a line for each result.
 const LINES_MAX: usize = 256;
 
-/// A call: who sent it from where, for what, and whether it was let in.
+/// What became of a call, with the reason of a refusal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// It was let in.
+    #[default]
+    LetIn,
+    /// It was refused because of who sent it.
+    Sender(&'static str),
+    /// It was refused because of what it asked: it is outside its limits, or against the rules.
+    Request(&'static str),
+}
+
+/// A call: who sent it from where, for what, and what became of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AccessEvent {
     /// The caller or merchant, and by what it was known; never a credential. Empty if it is not
@@ -27,8 +39,8 @@ pub struct AccessEvent {
     pub from: Option<IpAddr>,
     /// The method that was called.
     pub method: &'static str,
-    /// The reason why the call was refused; absent if it was let in.
-    pub refusal: Option<&'static str>,
+    /// Whether the call was let in or refused.
+    pub verdict: Verdict,
 }
 
 /// The log of one listener.
@@ -65,7 +77,7 @@ impl Collected {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let is_first = counts.is_empty();
         let has_place = counts.len() < LINES_MAX || counts.contains_key(&event);
-        let line = if has_place { event } else { AccessEvent { refusal: event.refusal, ..AccessEvent::default() } };
+        let line = if has_place { event } else { AccessEvent { verdict: event.verdict, ..AccessEvent::default() } };
         *counts.entry(line).or_default() += 1;
         is_first
     }
@@ -76,12 +88,15 @@ impl Collected {
 
     fn write(&self) {
         let listener = self.listener;
-        for (AccessEvent { who, from, method, refusal }, calls) in self.take() {
+        for (AccessEvent { who, from, method, verdict }, calls) in self.take() {
             let from = from.map(|address| address.to_string()).unwrap_or_default();
-            match refusal {
-                None => info!(listener, who, from, method, calls, "calls were let in"),
-                Some(reason) => {
+            match verdict {
+                Verdict::LetIn => info!(listener, who, from, method, calls, "calls were let in"),
+                Verdict::Sender(reason) => {
                     warn!(listener, reason, who, from, method, calls, "calls were refused because of who sent them");
+                }
+                Verdict::Request(reason) => {
+                    warn!(listener, reason, who, from, method, calls, "calls were refused because of what they asked");
                 }
             }
         }
@@ -106,19 +121,20 @@ impl AccessLog {
 mod tests {
     use super::*;
 
-    fn event(who: &str, refusal: Option<&'static str>) -> AccessEvent {
-        AccessEvent { who: who.to_owned(), from: Some([10, 0, 0, 7].into()), method: "Pay", refusal }
+    fn event(who: &str, verdict: Verdict) -> AccessEvent {
+        AccessEvent { who: who.to_owned(), from: Some([10, 0, 0, 7].into()), method: "Pay", verdict }
     }
 
     #[tokio::test(start_paused = true)]
     async fn equal_calls_share_a_line_until_it_is_written() {
         let log = AccessLog::new("grpc");
-        for event in [event("a", None), event("b", None), event("a", None), event("a", Some("merchant"))] {
-            log.note(event);
+        let merchant = Verdict::Sender("merchant");
+        for (who, verdict) in [("a", Verdict::LetIn), ("b", Verdict::LetIn), ("a", Verdict::LetIn), ("a", merchant)] {
+            log.note(event(who, verdict));
         }
-        let expected = [(event("a", None), 2), (event("a", Some("merchant")), 1), (event("b", None), 1)];
+        let expected = [(event("a", Verdict::LetIn), 2), (event("a", merchant), 1), (event("b", Verdict::LetIn), 1)];
         assert_eq!(log.noted(), expected);
-        log.note(event("a", None));
+        log.note(event("a", Verdict::LetIn));
         tokio::time::sleep(Duration::from_millis(2 * COLLECT_MS)).await;
         assert_eq!(log.noted(), [], "it was written");
     }
@@ -127,7 +143,7 @@ mod tests {
     async fn a_flood_of_callers_costs_a_bounded_number_of_lines_and_each_call_is_counted() {
         let log = AccessLog::new("grpc");
         for number in 0..10_000 {
-            log.note(event(&format!("caller {number}"), Some("unknown-key")));
+            log.note(event(&format!("caller {number}"), Verdict::Request("rate")));
         }
         let noted = log.noted();
         assert_eq!(noted.len(), LINES_MAX + 1);

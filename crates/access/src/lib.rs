@@ -11,7 +11,7 @@ mod metrics;
 mod refusal;
 
 pub use access::{Access, Grant};
-pub use access_log::{AccessEvent, AccessLog};
+pub use access_log::{AccessEvent, AccessLog, Verdict};
 pub use follow::{CALLERS, CallersFollower, CallersView};
 pub use metrics::METRICS;
 pub use refusal::AccessRefusal;
@@ -21,6 +21,8 @@ pub use refusal::AccessRefusal;
 pub struct AccessSettings {
     /// Whether only callers are let in over gRPC; otherwise every call is.
     pub required: bool,
+    /// Whether a caller must show both an API key and a certificate over gRPC.
+    pub key_and_certificate: bool,
     /// Whether the POS HTTP form lets in only callers, too, beside the merchants' signatures.
     pub pos_http_required: bool,
     /// The configured callers, which changes in the log replace.

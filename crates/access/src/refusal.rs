@@ -11,6 +11,8 @@ pub enum AccessRefusal {
     NotRead,
     /// The call has neither an API key nor a certificate.
     NoCredential,
+    /// The call has only one of the two, where both are needed.
+    OneCredential,
     /// The credential belongs to no caller, or not at this time.
     Denied(Denial),
     /// The caller may not do this.
@@ -22,9 +24,10 @@ pub enum AccessRefusal {
 }
 
 /// The reasons in metrics.
-pub(crate) const REASONS: [&str; 8] = [
+pub(crate) const REASONS: [&str; 9] = [
     "not-read",
     "no-credential",
+    "one-credential",
     "unknown-key",
     "key-out-of-time",
     "unknown-certificate",
@@ -39,6 +42,7 @@ impl AccessRefusal {
         match self {
             Self::NotRead => "not-read",
             Self::NoCredential => "no-credential",
+            Self::OneCredential => "one-credential",
             Self::Denied(Denial::UnknownKey) => "unknown-key",
             Self::Denied(Denial::KeyOutOfTime) => "key-out-of-time",
             Self::Denied(Denial::UnknownCertificate) => "unknown-certificate",
@@ -52,7 +56,7 @@ impl AccessRefusal {
     pub fn contract_reason(self) -> &'static str {
         match self {
             Self::NotRead => "CALLERS_NOT_READ",
-            Self::NoCredential => "NO_CREDENTIAL",
+            Self::NoCredential | Self::OneCredential => "NO_CREDENTIAL",
             Self::Denied(_) => "CREDENTIAL_REFUSED",
             Self::Operation(_) | Self::Merchant | Self::Role(_) => "NOT_PERMITTED",
         }
@@ -62,7 +66,7 @@ impl AccessRefusal {
     pub fn code(self) -> Code {
         match self {
             Self::NotRead => Code::Unavailable,
-            Self::NoCredential | Self::Denied(_) => Code::Unauthenticated,
+            Self::NoCredential | Self::OneCredential | Self::Denied(_) => Code::Unauthenticated,
             Self::Operation(_) | Self::Merchant | Self::Role(_) => Code::PermissionDenied,
         }
     }
@@ -73,6 +77,10 @@ impl AccessRefusal {
             Self::NotRead => "this instance has not read its callers yet; try again".to_owned(),
             Self::NoCredential => {
                 "send an API key (metadata `authorization: Bearer KEY`), or connect with a certificate".to_owned()
+            }
+            Self::OneCredential => {
+                "send an API key (metadata `authorization: Bearer KEY`), and connect with a certificate of the same caller"
+                    .to_owned()
             }
             Self::Denied(_) => "the API key or the certificate is not accepted".to_owned(),
             Self::Operation(operation) => format!("this caller may not use the operation {}", operation.name()),

@@ -16,6 +16,8 @@ pub enum Credential {
     Key(Option<KeyHash>),
     /// The subject alternative names of its verified certificate.
     Certificate(Arc<[Box<str>]>),
+    /// Both, where a caller must show both.
+    KeyAndCertificate(Option<KeyHash>, Arc<[Box<str>]>),
 }
 
 /// A caller that was identified.
@@ -106,23 +108,33 @@ impl Book {
     }
 
     /// Finds the caller of a credential at this time. Of several names of a certificate the first
-    /// that belongs to a caller counts.
+    /// that belongs to a caller counts. A key and a certificate must belong to the same caller.
     pub fn identify(&self, credential: &Credential, now: UnixMs) -> Result<Identity, Denial> {
         match credential {
-            Credential::Key(hash) => {
-                let found = hash.as_ref().and_then(|hash| Some((hash, self.by_key.get(hash)?.as_ref()?)));
-                let (hash, caller) = found.ok_or(Denial::UnknownKey)?;
-                let key = caller.keys.iter().find(|key| key.hash == *hash).ok_or(Denial::UnknownKey)?;
-                if !key.is_valid(now) {
-                    return Err(Denial::KeyOutOfTime);
-                }
-                Ok(Identity { caller: caller.clone(), key: Some(key.name.clone()) })
-            }
-            Credential::Certificate(names) => {
-                let caller = names.iter().find_map(|name| self.by_certificate.get(name)?.clone());
-                caller.map(|caller| Identity { caller, key: None }).ok_or(Denial::UnknownCertificate)
+            Credential::Key(hash) => self.of_key(hash.as_ref(), now),
+            Credential::Certificate(names) => self.of_certificate(names),
+            Credential::KeyAndCertificate(hash, names) => {
+                let identity = self.of_key(hash.as_ref(), now)?;
+                let by_certificate = self.of_certificate(names)?;
+                let is_same = by_certificate.caller.name == identity.caller.name;
+                if is_same { Ok(identity) } else { Err(Denial::UnknownCertificate) }
             }
         }
+    }
+
+    fn of_key(&self, hash: Option<&KeyHash>, now: UnixMs) -> Result<Identity, Denial> {
+        let found = hash.and_then(|hash| Some((hash, self.by_key.get(hash)?.as_ref()?)));
+        let (hash, caller) = found.ok_or(Denial::UnknownKey)?;
+        let key = caller.keys.iter().find(|key| key.hash == *hash).ok_or(Denial::UnknownKey)?;
+        if !key.is_valid(now) {
+            return Err(Denial::KeyOutOfTime);
+        }
+        Ok(Identity { caller: caller.clone(), key: Some(key.name.clone()) })
+    }
+
+    fn of_certificate(&self, names: &[Box<str>]) -> Result<Identity, Denial> {
+        let caller = names.iter().find_map(|name| self.by_certificate.get(name)?.clone());
+        caller.map(|caller| Identity { caller, key: None }).ok_or(Denial::UnknownCertificate)
     }
 
     /// The callers other than `caller` that have one of its credentials.

@@ -17,12 +17,25 @@ use crate::source;
 pub struct AccessConfig {
     /// Whether `grpc` and `operators` let in only callers.
     pub required: bool,
+    /// The listeners where a caller must show an API key and a certificate, both its own; at others
+    /// one of them is enough.
+    pub key_and_certificate: BTreeSet<CallerListener>,
     /// Whether `pos_http` lets in only callers, too, beside the merchants' signatures.
     pub pos_http_required: bool,
     /// Whether `grpc` and `operators` may let everyone in at an address that others can reach.
     pub insecure: bool,
     /// The first version of each caller; changes in the log replace them.
     pub callers: Vec<CallerDocument>,
+}
+
+/// A listener that lets in callers.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(rename_all = "lowercase")]
+pub enum CallerListener {
+    /// `grpc`, the public API.
+    Grpc,
+    /// `operators`, the operators' API.
+    Operators,
 }
 
 /// The section `[fairness]`: limits of each ingress, 0 for none.
@@ -124,6 +137,9 @@ impl AccessConfig {
             if let Err(wrong) = document.caller() {
                 faults.extend(wrong.into_iter().map(|fault| format!("access.callers[{i}].{fault}")));
             }
+        }
+        if !self.required && !self.key_and_certificate.is_empty() {
+            faults.push("access.key_and_certificate names listeners, which needs access.required = true".to_owned());
         }
         if !self.required && !self.insecure {
             let open = listeners.iter().filter(|(_, address)| !address.ip().to_canonical().is_loopback());
@@ -284,6 +300,15 @@ mod tests {
                 assert!(access.faults(&listeners(address)).is_empty());
             }
         }
+    }
+
+    #[test]
+    fn both_credentials_are_only_demanded_where_one_is() {
+        let read = |text: &str| toml::from_str::<AccessConfig>(text).unwrap().faults(&[]);
+        assert_eq!(read("required = true\nkey_and_certificate = [\"operators\", \"grpc\"]"), [""; 0]);
+        let faults = read("key_and_certificate = [\"operators\"]");
+        assert!(faults.len() == 1 && faults[0].contains("needs access.required = true"), "{faults:?}");
+        assert!(toml::from_str::<AccessConfig>("key_and_certificate = [\"admin\"]").is_err());
     }
 
     #[test]

@@ -15,7 +15,7 @@ mod source;
 mod telemetry;
 mod tls;
 
-pub use access::{AccessConfig, CallerDocument, FairnessConfig, parse_time};
+pub use access::{AccessConfig, CallerDocument, CallerListener, FairnessConfig, parse_time};
 pub use admission::AdmissionConfig;
 pub use config::Config;
 pub use kafka::KafkaConfig;

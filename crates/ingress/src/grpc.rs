@@ -1,5 +1,5 @@
-//! The gRPC service: it converts messages, finds each caller's deadline, counts calls, and streams
-//! watches and payments.
+//! The gRPC service: it converts messages, finds each caller's deadline, counts calls and notes
+//! refused ones, and streams watches and payments.
 
 #[cfg(test)]
 mod contract_tests;
@@ -14,7 +14,7 @@ use futures::{Stream, StreamExt};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status, Streaming, metadata::MetadataMap};
-use twqr_access::Grant;
+use twqr_access::{Access, Grant, Verdict};
 use twqr_service::{CallerConnection, CancellationToken};
 use twqr_types::RawQuery;
 use twqr_wire::{
@@ -29,7 +29,7 @@ use crate::{
     api::PosApi,
     hops::CallHops,
     metrics,
-    refusal::Refusal,
+    refusal::{Refusal, verdict_of},
     router_client::Caller,
     validation::parse_inquiry,
     watch::{CHANGES_LEN_MAX, Change, LEASE_MS, Watch},
@@ -58,10 +58,12 @@ impl GrpcService {
         Caller { deadline, signed_by: None, nonce: None, grant, hops }
     }
 
-    /// The caller of a unary call. [`Edge`] has begun to measure it, if at all.
-    fn unary_caller<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
+    /// Begins a unary call; returns it and its caller. [`Edge`] has begun to measure it, if at all.
+    fn begin<T>(&self, method: &'static str, request: &Request<T>) -> Result<(CountedCall<'_>, Caller), Status> {
+        let (began, grant) = (Instant::now(), self.grant(request)?);
         let hops = request.extensions().get().cloned();
-        Ok(self.caller(timeout(request.metadata()), self.grant(request)?, hops))
+        let caller = self.caller(timeout(request.metadata()), grant.clone(), hops);
+        Ok((CountedCall { access: &self.api.access, grant, method, began }, caller))
     }
 
     /// The rights of a request's caller, as [`Edge`] has found them.
@@ -101,25 +103,27 @@ fn parse_timeout(header: &str) -> Option<Duration> {
     }
 }
 
-/// Counts a call that ended, and converts its result.
-fn outcome<A, R>(
+/// A call that is counted when it ends, and noted in the log of who called if it is refused.
+struct CountedCall<'a> {
+    access: &'a Access,
+    grant: Grant,
     method: &'static str,
     began: Instant,
-    result: Result<A, Refusal>,
-    convert: impl FnOnce(A) -> R,
-) -> Result<R, Status> {
-    metrics::call(method, result.as_ref().map_or_else(Refusal::code, |_| Code::Ok), began.elapsed());
-    result.map(convert).map_err(|refusal| status::status(&refusal))
 }
 
-/// The same as a unary response.
-fn respond<A, R>(
-    method: &'static str,
-    began: Instant,
-    result: Result<A, Refusal>,
-    convert: impl FnOnce(A) -> R,
-) -> Result<Response<R>, Status> {
-    outcome(method, began, result, convert).map(Response::new)
+impl CountedCall<'_> {
+    /// Ends the call and converts its result. `verdict` judges an answer.
+    fn end<A, R>(
+        self,
+        result: Result<A, Refusal>,
+        verdict: impl FnOnce(&A) -> Verdict,
+        convert: impl FnOnce(A) -> R,
+    ) -> Result<R, Status> {
+        let code = result.as_ref().map_or_else(Refusal::code, |_| Code::Ok);
+        metrics::call(self.method, code, self.began.elapsed());
+        self.access.note(&self.grant, result.as_ref().map_or_else(Refusal::verdict, verdict));
+        result.map(convert).map_err(|refusal| status::status(&refusal))
+    }
 }
 
 #[tonic::async_trait]
@@ -128,9 +132,9 @@ impl PosService for GrpcService {
     type WatchOrderStream = Pin<Box<dyn Stream<Item = Result<WatchOrderResponse, Status>> + Send>>;
 
     async fn pay(&self, request: Request<PayRequest>) -> Result<Response<PayResponse>, Status> {
-        let (began, caller) = (Instant::now(), self.unary_caller(&request)?);
+        let (call, caller) = self.begin("Pay", &request)?;
         let result = self.api.pay(raw_pay(request.into_inner()), caller).await;
-        respond("Pay", began, result, messages::pay_response)
+        call.end(result, |answer| verdict_of(answer.status.code), messages::pay_response).map(Response::new)
     }
 
     async fn pay_stream(
@@ -143,23 +147,23 @@ impl PosService for GrpcService {
     }
 
     async fn query(&self, request: Request<QueryRequest>) -> Result<Response<QueryResponse>, Status> {
-        let (began, caller) = (Instant::now(), self.unary_caller(&request)?);
+        let (call, caller) = self.begin("Query", &request)?;
         let request = request.into_inner();
         let inquiry_type = messages::inquiry_type(request.inquiry_type());
         let result = self.api.inquire(raw_query(request), inquiry_type, caller).await;
-        respond("Query", began, result, messages::query_response)
+        call.end(result, |_| Verdict::LetIn, messages::query_response).map(Response::new)
     }
 
     async fn refund(&self, request: Request<RefundRequest>) -> Result<Response<RefundResponse>, Status> {
-        let (began, caller) = (Instant::now(), self.unary_caller(&request)?);
+        let (call, caller) = self.begin("Refund", &request)?;
         let result = self.api.refund(raw_refund(request.into_inner()), caller).await;
-        respond("Refund", began, result, messages::refund_response)
+        call.end(result, |answer| verdict_of(answer.status.code), messages::refund_response).map(Response::new)
     }
 
     async fn cancel(&self, request: Request<CancelRequest>) -> Result<Response<CancelResponse>, Status> {
-        let (began, caller) = (Instant::now(), self.unary_caller(&request)?);
+        let (call, caller) = self.begin("Cancel", &request)?;
         let result = self.api.cancel(raw_cancel(request.into_inner()), caller).await;
-        respond("Cancel", began, result, messages::cancel_response)
+        call.end(result, |answer| verdict_of(answer.status.code), messages::cancel_response).map(Response::new)
     }
 
     async fn watch_order(
@@ -167,13 +171,15 @@ impl PosService for GrpcService {
         request: Request<WatchOrderRequest>,
     ) -> Result<Response<Self::WatchOrderStream>, Status> {
         let (grant, leaving) = (self.grant(&request)?, self.leaving(&request));
-        let changes =
-            start_watch(&self.api, request.into_inner(), grant, leaving).map_err(|refusal| status::status(&refusal))?;
-        let clock = self.api.router.clock.clone();
-        let responses = ReceiverStream::new(changes).map(move |change| match change {
-            Ok(answer) => Ok(messages::watch_response(answer, clock.now())),
-            Err(refusal) => Err(status::status(&refusal)),
-        });
+        let (access, clock) = (self.api.access.clone(), self.api.router.clock.clone());
+        let noted = grant.clone();
+        let refused = move |refusal: Refusal| {
+            access.note(&noted, refusal.verdict());
+            status::status(&refusal)
+        };
+        let changes = start_watch(&self.api, request.into_inner(), grant, leaving).map_err(&refused)?;
+        let responses = ReceiverStream::new(changes)
+            .map(move |change| change.map(|answer| messages::watch_response(answer, clock.now())).map_err(&refused));
         Ok(Response::new(Box::pin(responses)))
     }
 }

@@ -210,7 +210,7 @@ async fn handle(
     let body = body.unwrap_or_else(|_| Err(JsonFault(format!("the body did not arrive within {BODY_WITHIN_MS} ms"))));
     let body = body.as_deref().map_err(|JsonFault(what)| PosRefusal::from(JsonFault(what.clone())));
     let admitted = handler.admit(operation, head.headers, extensions);
-    let request = admitted.and_then(|admitted| Ok((admitted, body?)));
+    let request = admitted.map(|admitted| (admitted, body));
     let mut response = Json(handler.answer(operation, head, request, arrival).await).into_response();
     if let Some(value) = hops.and_then(|hops| hops.header()) {
         response.headers_mut().insert(HOPS_HEADER, value);

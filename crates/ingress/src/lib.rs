@@ -248,17 +248,21 @@ fn open_access(
     context: &Context,
     tasks: &mut JoinSet<()>,
 ) -> (Access, Access, impl Future<Output = ()> + use<>) {
-    let AccessSettings { required, pos_http_required, callers } = settings;
+    let AccessSettings { required, key_and_certificate, pos_http_required, callers } = settings;
     let mut view = (required || pos_http_required).then(|| {
         let (follower, view) = CallersFollower::new(journal.clone(), &context.health, callers);
         tasks.spawn(follower.run());
         view
     });
-    let access = |listener, is_required| match &view {
+    let access = |listener, is_required, needs_both| match &view {
+        Some(view) if is_required && needs_both => {
+            Access::callers_with_both(listener, view.clone(), context.clock.clone())
+        }
         Some(view) if is_required => Access::callers(listener, view.clone(), context.clock.clone()),
         Some(_) | None => Access::open(listener),
     };
-    let (grpc, http) = (access("grpc", required), access("pos_http", pos_http_required));
+    let grpc = access("grpc", required, key_and_certificate);
+    let http = access("pos_http", pos_http_required, false);
     let read = async move {
         if let Some(view) = &mut view {
             view.read().await;

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use tonic::Code;
 use tracing::warn;
-use twqr_access::AccessRefusal;
+use twqr_access::{AccessRefusal, Verdict};
 use twqr_card_keys::NoKey;
 use twqr_journal::JournalError;
-use twqr_types::{Field, ShardId, Violations};
+use twqr_types::{Field, ShardId, StatusCode, Violations};
 
 /// The owner of the limit that a call exceeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,6 +125,43 @@ impl Refusal {
             Self::NotAccepted | Self::NoAnswer | Self::ShuttingDown | Self::WrongClock => Code::Unavailable,
         }
     }
+
+    /// What the log of who called says of the call. One that is refused because of our own state
+    /// counts as let in.
+    pub(crate) fn verdict(&self) -> Verdict {
+        match self {
+            Self::Invalid(_) => Verdict::Request("invalid-fields"),
+            Self::Conflict(_) => Verdict::Request("conflict"),
+            Self::KeyRefused => Verdict::Sender("signature"),
+            Self::Replayed => Verdict::Sender("replayed"),
+            Self::Access(AccessRefusal::NotRead) => Verdict::LetIn,
+            Self::Access(refusal) if refusal.code() == Code::PermissionDenied => Verdict::Sender("not-permitted"),
+            Self::Access(_) => Verdict::Sender("signature"),
+            Self::RateExceeded(..) => Verdict::Request("rate"),
+            Self::ConcurrencyExceeded(..) => Verdict::Request("concurrency"),
+            Self::TooManyCalls => Verdict::Request("overload"),
+            Self::TooManyOpen(what) => Verdict::Request(what.name()),
+            Self::TooManyWatches => Verdict::Request("watches"),
+            Self::TooManyWatchers => Verdict::Request("watchers"),
+            Self::NotAccepted | Self::NoAnswer | Self::ShuttingDown | Self::WrongClock => Verdict::LetIn,
+        }
+    }
+}
+
+/// What the log of who called says of a payment, refund or cancel that was answered with this code:
+/// one that our rules refuse may be an attempt to get around them.
+pub(crate) fn verdict_of(code: StatusCode) -> Verdict {
+    let rules = [
+        (StatusCode::REFUNDS_ABOVE_PAYMENT, "refunds-above-payment"),
+        (StatusCode::STATE_FORBIDS_REFUND, "state-forbids-refund"),
+        (StatusCode::NO_SUCH_ORDER, "no-such-order"),
+        (StatusCode::BAD_CODE, "bad-code"),
+        (StatusCode::NOT_A_PARTNER_STORE, "not-a-partner-store"),
+        (StatusCode::STORE_CLOSED, "store-closed"),
+        (StatusCode::AMOUNT_OVER_LIMIT, "amount-over-limit"),
+    ];
+    let broken = rules.into_iter().find(|(refusing, _)| *refusing == code);
+    broken.map_or(Verdict::LetIn, |(_, rule)| Verdict::Request(rule))
 }
 
 impl From<AccessRefusal> for Refusal {

@@ -77,10 +77,11 @@ pub(crate) async fn serve(
     journal: Arc<dyn Journal>,
     context: Context,
 ) -> Result<(), Error> {
-    let access = if settings.access.required {
-        Access::callers("operators", callers.clone(), context.clock.clone())
-    } else {
-        Access::open("operators")
+    let (view, clock) = (callers.clone(), context.clock.clone());
+    let access = match (settings.access.required, settings.access.key_and_certificate) {
+        (true, true) => Access::callers_with_both("operators", view, clock),
+        (true, false) => Access::callers("operators", view, clock),
+        (false, _) => Access::open("operators"),
     };
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(OPS_DESCRIPTORS)

@@ -10,6 +10,8 @@ mod system;
 
 use post::{inquiry_text, payment_text, post, refund_text, signed};
 use system::System;
+use tonic::Code;
+use twqr_wire::pos::{PayRequest, pos_service_client::PosServiceClient};
 
 /// Sends five requests of M1, signed with this key, and returns their StatusCodes: a payment, its
 /// repeat, an inquiry, a refund and a cancel of payments that do not exist.
@@ -43,6 +45,40 @@ async fn log_says_who_called(system: &System) {
     system
         .until_logged(&["calls were refused", r#""reason":"signature""#, who, from, r#""method":"http_Cancel""#])
         .await;
+}
+
+/// Requests that are refused because of what they ask are in the log, without what they contain.
+async fn log_says_what_was_refused(system: &System) {
+    const TOKEN: &str = "22abcdefghijklmnop";
+    let other_amount = payment_text("T1").replace("120", "121");
+    let token_as_merchant = payment_text("T1").replace(r#":"M1""#, &format!(r#":"{TOKEN}""#));
+    for (body, code) in [
+        ("{".to_owned(), "905"),
+        (signed(&payment_text("T1").replace("120", "-1"), "old"), "940"),
+        (signed(&other_amount, "old"), "804"),
+        (signed(&token_as_merchant, "old"), "904"),
+    ] {
+        assert_eq!(post(system.pos_http(), "/Pos/Payment", &body).await.status_code(), code);
+    }
+    let mut client = PosServiceClient::connect(format!("http://{}", system.public_api())).await.unwrap();
+    let request = PayRequest { merchant_id: TOKEN.to_owned(), card_token: TOKEN.to_owned(), ..PayRequest::default() };
+    assert_eq!(client.pay(request).await.unwrap_err().code(), Code::InvalidArgument);
+    let merchant = "merchant M1 (key 2026-01)";
+    for (listener, method, reason, who) in [
+        ("pos_http", "http_Payment", "unparsable", ""),
+        ("pos_http", "http_Payment", "invalid-fields", merchant),
+        ("pos_http", "http_Payment", "conflict", merchant),
+        ("pos_http", "http_Refund", "no-such-order", merchant),
+        ("pos_http", "http_Payment", "signature", ""),
+        ("grpc", "Pay", "invalid-fields", ""),
+    ] {
+        let fields =
+            [("listener", listener), ("method", method), ("reason", reason), ("who", who), ("from", "127.0.0.1")];
+        let fields = fields.map(|(name, value)| format!("\"{name}\":\"{value}\""));
+        let texts: Vec<&str> = ["calls were refused"].into_iter().chain(fields.iter().map(String::as_str)).collect();
+        system.until_logged(&texts).await;
+    }
+    assert!(!system.log().contains(TOKEN), "a card token is in the log");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -79,4 +115,5 @@ async fn a_key_that_the_policy_no_longer_accepts_is_refused_for_every_request() 
     system.newest_policy();
     assert_eq!(status_codes(&system, "old", "T4").await, ACCEPTED);
     log_says_who_called(&system).await;
+    log_says_what_was_refused(&system).await;
 }

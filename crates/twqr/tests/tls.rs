@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::{
+    collections::BTreeSet,
     path::Path,
     sync::{
         Arc,
@@ -17,16 +18,21 @@ use tokio::{
     net::TcpStream,
 };
 use tonic::{
-    Request,
+    Code, Request, Status,
     transport::{Channel, Endpoint},
 };
-use twqr_config::{Config, PeerTls, TlsConfig};
+use twqr_callers::{ApiKey, Caller, CallerLimits, CallerName, MerchantScope, NewKey, Role};
+use twqr_config::{AccessConfig, CallerListener, Config, PeerTls, TlsConfig};
 use twqr_lab::{
     launch::{Launch, Listen, Programs, Shape, System},
     simulator::Kinds,
 };
 use twqr_tls::{ClientTls, Connector};
-use twqr_wire::pos::{PayRequest, pos_service_client::PosServiceClient};
+use twqr_types::KeyName;
+use twqr_wire::{
+    ops::{GetStatusRequest, operator_service_client::OperatorServiceClient},
+    pos::{PayRequest, pos_service_client::PosServiceClient},
+};
 
 /// The binary under test.
 const TWQR: &str = env!("CARGO_BIN_EXE_twqr");
@@ -35,12 +41,12 @@ const CALLERS: u64 = 4;
 /// How long a change of the files may take until it is noticed, in looks of 200 ms.
 const LOOKS_MAX: u32 = 150;
 
-async fn start(dir: &Path) -> System {
+async fn start(dir: &Path, config: Config) -> System {
     let launch = Launch {
         programs: Programs::with_simulator_in_this_process(TWQR),
         dir,
         script: None,
-        config: Config::default(),
+        config,
         listen: Listen::OnFreePorts,
         shape: Shape::AllInOne,
         kinds: Kinds::default(),
@@ -52,6 +58,10 @@ async fn start(dir: &Path) -> System {
 
 /// Connects to the public API with the certificate of this name, or without one.
 async fn connect(system: &System, name: Option<&str>) -> Result<PosServiceClient<Channel>, tonic::transport::Error> {
+    connect_to(system, system.config.grpc_endpoint(), name).await.map(PosServiceClient::new)
+}
+
+async fn connect_to(system: &System, endpoint: String, name: Option<&str>) -> Result<Channel, tonic::transport::Error> {
     let authority = system.authority.as_ref().unwrap();
     let mut client = PeerTls { ca_file: authority.file("ca.pem"), ..PeerTls::default() };
     if let Some(name) = name {
@@ -59,9 +69,8 @@ async fn connect(system: &System, name: Option<&str>) -> Result<PosServiceClient
         client.key_file = authority.file(&format!("{name}.key"));
     }
     let files = TlsConfig { client, ..TlsConfig::default() }.client_files().unwrap();
-    let endpoint = Endpoint::from_shared(system.config.grpc_endpoint()).unwrap();
     let connector = Connector { tls: Some(ClientTls::start(files).unwrap()) };
-    Ok(PosServiceClient::new(endpoint.connect_with_connector(connector).await?))
+    Endpoint::from_shared(endpoint).unwrap().connect_with_connector(connector).await
 }
 
 async fn pay(client: &mut PosServiceClient<Channel>, number: &str) -> Result<String, tonic::Status> {
@@ -122,7 +131,7 @@ async fn pay_until(system: &System, caller: u64, stop: &AtomicBool, paid: &Atomi
 #[tokio::test(flavor = "multi_thread")]
 async fn no_payment_fails_while_certificates_are_replaced_and_strangers_are_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let mut system = start(&folder.path().join("run")).await;
+    let mut system = start(&folder.path().join("run"), Config::default()).await;
     let (stop, paid) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let callers = futures::future::join_all((0..CALLERS).map(|caller| pay_until(&system, caller, &stop, &paid)));
     let changes = async {
@@ -168,5 +177,52 @@ async fn no_payment_fails_while_certificates_are_replaced_and_strangers_are_refu
     let build = system.build("up").unwrap();
     let check = system.run_command(build, &["config", "check"]).await.unwrap();
     assert!(check.contains("the configuration is valid"), "{check}");
+    system.end().await;
+}
+
+/// An operator with this key, and the certificate that the laboratory issues to clients.
+fn operator(key: &NewKey) -> Caller {
+    let key = ApiKey { name: KeyName::parse("k".into()).unwrap(), hash: key.hash(), from: None, until: None };
+    Caller {
+        name: CallerName::parse("operator".into()).unwrap(),
+        certificates: vec!["lab.example".into()],
+        keys: vec![key],
+        merchants: MerchantScope::Only(BTreeSet::new()),
+        operations: BTreeSet::new(),
+        roles: BTreeSet::from([Role::Viewer]),
+        limits: CallerLimits::default(),
+    }
+}
+
+/// Asks the operators' API with the certificate of this name, and with this key.
+async fn status(system: &System, certificate: &str, key: Option<&str>) -> Result<(), Status> {
+    let channel = connect_to(system, system.config.operators_endpoint(None), Some(certificate)).await.unwrap();
+    let mut request = Request::new(GetStatusRequest {});
+    if let Some(key) = key {
+        request.metadata_mut().insert("authorization", format!("Bearer {key}").parse().unwrap());
+    }
+    OperatorServiceClient::new(channel).get_status(request).await.map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_both_are_demanded_an_operator_needs_its_key_and_its_certificate() {
+    let key = NewKey::of_random([7; 32]);
+    let access = AccessConfig {
+        required: true,
+        key_and_certificate: BTreeSet::from([CallerListener::Operators]),
+        callers: vec![(&operator(&key)).into()],
+        ..AccessConfig::default()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let mut system = start(&folder.path().join("run"), Config { access, ..Config::default() }).await;
+    system.authority.as_ref().unwrap().issue("other", &["other.example"], None).unwrap();
+    status(&system, "client", Some(key.reveal())).await.unwrap();
+    let refused = status(&system, "client", None).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated);
+    assert!(refused.message().contains("connect with a certificate of the same caller"), "{refused}");
+    let refused = status(&system, "other", Some(key.reveal())).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated, "a stolen key and any certificate of the authority");
+    let refused = pay(&mut connect(&system, Some("client")).await.unwrap(), "T1").await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied, "where one is enough, the certificate identifies the caller");
     system.end().await;
 }

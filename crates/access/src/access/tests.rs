@@ -55,8 +55,12 @@ struct Stage {
 
 /// An access whose follower runs on a journal with these faults.
 fn stage(configured: Caller, faults: Faults) -> Stage {
+    stage_of(vec![configured], faults)
+}
+
+fn stage_of(configured: Vec<Caller>, faults: Faults) -> Stage {
     let sim = Sim::new(Layout { shards: 1, task_partitions: 1 }, faults, 7);
-    let (follower, view) = CallersFollower::new(sim.session("ingress-0"), &Health::default(), vec![configured]);
+    let (follower, view) = CallersFollower::new(sim.session("ingress-0"), &Health::default(), configured);
     tokio::spawn(follower.run());
     let clock = Arc::new(SetClock(AtomicI64::new(1)));
     Stage { sim, access: Access::callers("grpc", view.clone(), clock.clone()), clock, view }
@@ -94,6 +98,27 @@ async fn a_key_or_a_certificate_identifies_a_caller() {
     for malformed in ["", "Bearer", "Bearer ", "Basic x", "Bearer é"] {
         assert_eq!(of(header(malformed), Extensions::new()), unknown, "{malformed}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_both_are_needed_a_key_and_a_certificate_of_the_same_caller_identify_it() {
+    let mut other = caller(2, None);
+    other.name = CallerName::parse("other".to_owned()).unwrap();
+    other.certificates = vec!["other.example".into()];
+    let mut stage = stage_of(vec![caller(1, None), other], Faults::default());
+    stage.view.read().await;
+    let access = Access::callers_with_both("operators", stage.view.clone(), stage.clock.clone());
+    let certificate = |name: &str| shown(Some(PeerCertificate::new(vec![name.to_owned()], Vec::new())));
+    let of = |headers: HeaderMap, extensions: &Extensions| access.identify("ApplyPolicy", &headers, extensions);
+    let shop = certificate("pos.example");
+    assert_eq!(of(key(1), &shop).unwrap().who().unwrap(), "shop (key k and certificate)");
+    assert_eq!(of(key(1), &shown(None)).unwrap_err(), AccessRefusal::OneCredential);
+    assert_eq!(of(HeaderMap::new(), &shop).unwrap_err(), AccessRefusal::OneCredential);
+    assert_eq!(of(HeaderMap::new(), &shown(None)).unwrap_err(), AccessRefusal::NoCredential);
+    let denied = AccessRefusal::Denied;
+    assert_eq!(of(key(2), &shop).unwrap_err(), denied(Denial::UnknownCertificate), "another caller's certificate");
+    assert_eq!(of(key(1), &certificate("x.example")).unwrap_err(), denied(Denial::UnknownCertificate));
+    assert_eq!(of(key(3), &shop).unwrap_err(), denied(Denial::UnknownKey));
 }
 
 #[tokio::test(start_paused = true)]
@@ -184,16 +209,23 @@ async fn each_call_that_is_let_in_or_refused_is_logged_with_who_and_where() {
     access.check(&grant, Operation::Cancel, "M1").unwrap_err();
     access.check_operation(&grant, Operation::Refund).unwrap_err();
     access.check_role(&grant, Role::Approver).unwrap_err();
-    let line = |who: &str, method, refusal, calls| {
-        (AccessEvent { who: who.to_owned(), from: Some(ADDRESS), method, refusal }, calls)
+    access.note(&grant, Verdict::Request("rate"));
+    access.note(&grant, Verdict::LetIn);
+    let line = |who: &str, method, verdict, calls| {
+        (AccessEvent { who: who.to_owned(), from: Some(ADDRESS), method, verdict }, calls)
     };
     let shop = "shop (key k)";
     let expected = [
-        line("", "Pay", Some("unknown-key"), 1),
-        line("", "Query", Some("no-credential"), 1),
-        line(shop, "Pay", None, 2),
-        line(shop, "Pay", Some("operation"), 2),
-        line(shop, "Pay", Some("role"), 1),
+        line("", "Pay", Verdict::Sender("unknown-key"), 1),
+        line("", "Query", Verdict::Sender("no-credential"), 1),
+        line(shop, "Pay", Verdict::LetIn, 2),
+        line(shop, "Pay", Verdict::Sender("operation"), 2),
+        line(shop, "Pay", Verdict::Sender("role"), 1),
+        line(shop, "Pay", Verdict::Request("rate"), 1),
     ];
-    assert_eq!(access.0.as_ref().unwrap().log.noted(), expected);
+    assert_eq!(access.0.log.noted(), expected);
+    let open = Access::open("grpc");
+    let grant = open.identify("Pay", &HeaderMap::new(), &shown(None)).unwrap();
+    open.note(&grant, Verdict::Request("invalid-fields"));
+    assert_eq!(open.0.log.noted(), [line("", "Pay", Verdict::Request("invalid-fields"), 1)], "also without callers");
 }

@@ -60,13 +60,16 @@ impl Edge {
         let grant = self.api.access.identify(method.unwrap_or(OTHER), request.headers(), request.extensions())?;
         let Some(operation) = method.and_then(operation_of) else { return Ok(Admitted { grant, call: None }) };
         self.api.access.check_operation(&grant, operation)?;
-        let call = self.api.begin_caller(&grant)?;
+        let call = self.api.begin_caller(&grant);
+        let call = call.inspect_err(|refusal| self.api.access.note(&grant, refusal.verdict()))?;
         Ok(Admitted { grant, call })
     }
 }
 
 /// A method that does not exist, in the log of who called.
 const OTHER: &str = "other";
+/// A request that cannot be decoded, in the log of who called.
+pub(super) const UNDECODABLE: Verdict = Verdict::Request("undecodable");
 
 /// A request whose caller was found.
 struct Admitted {
@@ -104,7 +107,8 @@ impl Service<http::Request<Body>> for Edge {
                 return Box::pin(async move { Ok(status::status(&refusal).into_http()) });
             }
         };
-        request.extensions_mut().insert(grant);
+        request.extensions_mut().insert(grant.clone());
+        let api = self.api.clone();
         let unary = method.filter(|method| UNARY.contains(method));
         let hops = unary.and_then(|method| CallHops::of_headers(method, request.headers(), began));
         if let Some(hops) = hops.clone() {
@@ -123,6 +127,7 @@ impl Service<http::Request<Body>> for Edge {
             let code = Status::from_header_map(response.headers()).map(|status| status.code());
             if let Some((method, reason)) = method.zip(code.and_then(undecodable)) {
                 metrics::call(method, Code::InvalidArgument, began.elapsed());
+                api.access.note(&grant, UNDECODABLE);
                 response = status::undecodable(reason).into_http();
             }
             Ok(match hops {

@@ -19,18 +19,23 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
-use twqr_access::Grant;
+use twqr_access::{Access, Grant, Verdict};
 use twqr_service::CancellationToken;
 use twqr_wire::{
     convert::raw_pay,
     pos::{PayRefusal, PayStreamRequest, PayStreamResponse, pay_stream_response},
 };
 
-use super::{GrpcService, edge::undecodable, messages, outcome, status};
+use super::{
+    CountedCall, GrpcService,
+    edge::{UNDECODABLE, undecodable},
+    messages, status,
+};
 use crate::{
     fairness::Use,
     hops::CallHops,
     metrics::{self, PendingAnswer},
+    refusal::verdict_of,
 };
 
 /// The method in metrics: each payment of a stream counts as one call of it.
@@ -64,9 +69,14 @@ struct OpenStream {
 impl OpenStream {
     /// Takes the slots; fails if too many streams are open, at this ingress or of the caller.
     fn take(service: &GrpcService, grant: &Grant) -> Result<Self, Status> {
-        let of_caller = service.api.open_stream(grant).map_err(|refusal| status::status(&refusal))?;
+        let access = &service.api.access;
+        let of_caller = service.api.open_stream(grant).map_err(|refusal| {
+            access.note(grant, refusal.verdict());
+            status::status(&refusal)
+        })?;
         let Ok(place) = service.streams.open.clone().try_acquire_owned() else {
             metrics::shed_stream();
+            access.note(grant, Verdict::Request("streams"));
             return Err(status::too_many_streams());
         };
         metrics::change_streams(1.0);
@@ -127,7 +137,7 @@ impl PayStream {
                 next = next_request(&mut self.requests, &answers) => match next {
                     Ok(Some((request, place))) => calls.push(answer(&self.service, self.until, &grant, request, place)),
                     Ok(None) => break None,
-                    Err(error) => break Some(unreadable(&error)),
+                    Err(error) => break Some(unreadable(&error, &access, &grant)),
                 },
             }
         };
@@ -171,7 +181,8 @@ async fn answer(
         Err(refusal) => Err(refusal),
     };
     pending.given();
-    let outcome = outcome(METHOD, began, answered, messages::pay_response);
+    let call = CountedCall { access: &service.api.access, grant: grant.clone(), method: METHOD, began };
+    let outcome = call.end(answered, |answer| verdict_of(answer.status.code), messages::pay_response);
     if let Some(hops) = &hops {
         hops.ended(outcome.as_ref().map_or_else(Status::code, |_| Code::Ok));
     }
@@ -191,8 +202,9 @@ fn refusal(status: &Status) -> PayRefusal {
 }
 
 /// The error that ends a stream whose next request cannot be read.
-fn unreadable(error: &Status) -> Status {
+fn unreadable(error: &Status, access: &Access, grant: &Grant) -> Status {
     let Some(reason) = undecodable(error.code()) else { return error.clone() };
     metrics::call(METHOD, Code::InvalidArgument, Duration::ZERO);
+    access.note(grant, UNDECODABLE);
     status::stream_is_undecodable(reason)
 }

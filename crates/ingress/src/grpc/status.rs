@@ -81,7 +81,7 @@ fn reason(refusal: &Refusal) -> RefusalReason {
         Refusal::KeyRefused => RefusalReason::KeyRefused,
         Refusal::Replayed => RefusalReason::Replayed,
         Refusal::Access(AccessRefusal::NotRead) => RefusalReason::CallersNotRead,
-        Refusal::Access(AccessRefusal::NoCredential) => RefusalReason::NoCredential,
+        Refusal::Access(AccessRefusal::NoCredential | AccessRefusal::OneCredential) => RefusalReason::NoCredential,
         Refusal::Access(AccessRefusal::Denied(_)) => RefusalReason::CredentialRefused,
         Refusal::Access(AccessRefusal::Operation(_) | AccessRefusal::Merchant | AccessRefusal::Role(_)) => {
             RefusalReason::NotPermitted

@@ -6,9 +6,9 @@ use axum::http::{Extensions, HeaderMap};
 use tokio::time::Instant;
 use tonic::Code;
 use tracing::debug;
-use twqr_access::{Access, AccessEvent, AccessLog, Grant};
+use twqr_access::{Access, AccessEvent, AccessLog, Grant, Verdict};
 use twqr_order::Nonce;
-use twqr_types::{KeyName, MerchantId, StatusCode, UnixMs};
+use twqr_types::{KeyName, UnixMs};
 
 use super::{
     Operation,
@@ -21,8 +21,15 @@ use super::{
     signature_base::RequestHead,
 };
 use crate::{
-    answers::Echoes, api::PosApi, fairness::Use, hops::CallHops, metrics, metrics::PendingAnswer, probe::has_nonces,
-    refusal::Refusal, router_client::Caller,
+    answers::Echoes,
+    api::PosApi,
+    fairness::Use,
+    hops::CallHops,
+    metrics,
+    metrics::PendingAnswer,
+    probe::has_nonces,
+    refusal::{Refusal, verdict_of},
+    router_client::Caller,
 };
 
 /// Handles calls with the merchants' keys that are in force.
@@ -71,7 +78,8 @@ impl CallHandler {
         let admit = || -> Result<IdentifiedCall, Refusal> {
             let grant = self.access.identify(operation.method(), headers, extensions)?;
             self.access.check_operation(&grant, operation.of_caller())?;
-            let call = self.api.begin_caller(&grant)?;
+            let call = self.api.begin_caller(&grant);
+            let call = call.inspect_err(|refusal| self.access.note(&grant, refusal.verdict()))?;
             Ok(IdentifiedCall { grant, _call: call })
         };
         admit().map_err(|refusal| PosRefusal::new(&refusal, None))
@@ -82,33 +90,13 @@ impl CallHandler {
         &self,
         operation: Operation,
         head: RequestHead<'_>,
-        request: Result<(IdentifiedCall, &[u8]), PosRefusal>,
+        request: Result<(IdentifiedCall, Result<&[u8], PosRefusal>), PosRefusal>,
         arrival: Arrival,
     ) -> JsonAnswer {
-        let Arrival { at: began, from, hops } = arrival;
+        let (began, hops) = (arrival.at, arrival.hops.clone());
         let pending = PendingAnswer::begin(operation.method());
-        let members =
-            request.and_then(|(admitted, body)| Ok((admitted, json::parse(body).map_err(PosRefusal::from)?, body)));
-        let (answer, code) = match members {
-            Ok((admitted, members, body)) => {
-                let request = JsonRequest::new(members);
-                let (echoes, amount) = (request.echoes(), request.trade_amount());
-                let deadline = self.api.default_deadline(began);
-                let signed_by = self.signed_by(&request, head, body).await;
-                let who = who(&echoes, signed_by.as_ref().ok());
-                let grant = &admitted.grant;
-                let caller = signed_by.and_then(|SignedBy { key, nonce }| {
-                    let grant = self.permitted(grant, operation, &echoes.merchant_id)?;
-                    Ok(Caller { deadline, signed_by: Some(key), nonce, grant, hops: hops.clone() })
-                });
-                let answered = self.answer_signed(operation, request, caller).await;
-                let refusal = answered.as_ref().err().and_then(why_not_let_in);
-                self.log.note(AccessEvent { who, from, method: operation.method(), refusal });
-                match answered {
-                    Ok(answer) => (answer, Code::Ok),
-                    Err(refusal) => refused(operation, echoes, amount, &refusal),
-                }
-            }
+        let (answer, code) = match request {
+            Ok((admitted, body)) => self.answer_body(operation, head, (admitted, body), arrival).await,
             Err(refusal) => refused(operation, Echoes::default(), None, &refusal),
         };
         pending.given();
@@ -117,6 +105,54 @@ impl CallHandler {
         }
         metrics::call(operation.method(), code, began.elapsed());
         answer
+    }
+
+    /// Answers the body of a call whose caller was let in.
+    async fn answer_body(
+        &self,
+        operation: Operation,
+        head: RequestHead<'_>,
+        (admitted, body): (IdentifiedCall, Result<&[u8], PosRefusal>),
+        arrival: Arrival,
+    ) -> (JsonAnswer, Code) {
+        let IdentifiedCall { grant, _call } = admitted;
+        let Arrival { at: began, from, hops } = arrival;
+        let parsed = body.and_then(|body| Ok((json::parse(body).map_err(PosRefusal::from)?, body)));
+        let (members, body) = match parsed {
+            Ok(parsed) => parsed,
+            Err(refusal) => {
+                let who = grant.who().unwrap_or_default();
+                self.log.note(AccessEvent { who, from, method: operation.method(), verdict: refusal.verdict });
+                return refused(operation, Echoes::default(), None, &refusal);
+            }
+        };
+        let request = JsonRequest::new(members);
+        let (echoes, amount) = (request.echoes(), request.trade_amount());
+        let deadline = self.api.default_deadline(began);
+        let signed_by = self.signed_by(&request, head, body).await;
+        let who = self.who(&echoes.merchant_id, signed_by.as_ref().ok());
+        let caller = signed_by.and_then(|SignedBy { key, nonce }| {
+            let grant = self.permitted(&grant, operation, &echoes.merchant_id)?;
+            Ok(Caller { deadline, signed_by: Some(key), nonce, grant, hops })
+        });
+        let answered = self.answer_signed(operation, request, caller).await;
+        let verdict = answered.as_ref().map_or_else(|refusal| refusal.verdict, |(_, verdict)| *verdict);
+        self.log.note(AccessEvent { who, from, method: operation.method(), verdict });
+        match answered {
+            Ok((answer, _)) => (answer, Code::Ok),
+            Err(refusal) => refused(operation, echoes, amount, &refusal),
+        }
+    }
+
+    /// The merchant of a request and the key that signed it; without a valid signature, the
+    /// merchant that the request names. Empty if that merchant has no key: the text may be
+    /// anything, such as a card token in the wrong field.
+    fn who(&self, merchant_id: &str, signed_by: Option<&SignedBy>) -> String {
+        match signed_by {
+            Some(SignedBy { key, .. }) => format!("merchant {merchant_id} (key {key})"),
+            None if self.keys.has_merchant(merchant_id) => format!("merchant {merchant_id}"),
+            None => String::new(),
+        }
     }
 
     /// Checks the signature: Sign if the body has it, and the message signature otherwise.
@@ -160,66 +196,41 @@ impl CallHandler {
         checked.map_err(|refusal| PosRefusal::new(&refusal.into(), None))
     }
 
-    /// Calls the API. The signature was checked first, so that the answer to an unsigned request
-    /// reveals nothing else.
+    /// Calls the API; returns its answer, and what the log of who called says of it. The signature
+    /// was checked first, so that the answer to an unsigned request reveals nothing else.
     async fn answer_signed(
         &self,
         operation: Operation,
         request: JsonRequest,
         caller: Result<Caller, PosRefusal>,
-    ) -> Result<JsonAnswer, PosRefusal> {
+    ) -> Result<(JsonAnswer, Verdict), PosRefusal> {
         let caller = caller?;
         let (echoes, amount) = (request.echoes(), request.trade_amount());
         let answered = match operation {
-            Operation::Payment => {
-                self.api.pay(request.into_payment()?, caller).await.map(|answer| json_answer::payment(echoes, answer))
-            }
+            Operation::Payment => self.api.pay(request.into_payment()?, caller).await.map(|answer| {
+                let verdict = verdict_of(answer.status.code);
+                (json_answer::payment(echoes, answer), verdict)
+            }),
             Operation::Inquiry => {
                 let (request, inquiry_type) = request.into_inquiry()?;
                 let answered = self.api.inquire(request, inquiry_type, caller).await;
-                answered.map(|answer| json_answer::inquiry(echoes, answer))
+                answered.map(|answer| (json_answer::inquiry(echoes, answer), Verdict::LetIn))
             }
-            Operation::Refund => {
-                self.api.refund(request.into_refund()?, caller).await.map(|answer| json_answer::refund(echoes, answer))
-            }
-            Operation::Cancel => self
-                .api
-                .cancel(request.into_payment()?, caller)
-                .await
-                .map(|answer| json_answer::cancel(echoes, &answer)),
+            Operation::Refund => self.api.refund(request.into_refund()?, caller).await.map(|answer| {
+                let verdict = verdict_of(answer.status.code);
+                (json_answer::refund(echoes, answer), verdict)
+            }),
+            Operation::Cancel => self.api.cancel(request.into_payment()?, caller).await.map(|answer| {
+                let verdict = verdict_of(answer.status.code);
+                (json_answer::cancel(echoes, &answer), verdict)
+            }),
         };
         answered.map_err(|refusal| PosRefusal::new(&refusal, amount))
     }
 }
 
-/// The merchant of a request and the key that signed it; the merchant is only what the request says
-/// where no key is known. Empty if the request names none.
-fn who(echoes: &Echoes, signed_by: Option<&SignedBy>) -> String {
-    let Ok(merchant) = MerchantId::parse(echoes.merchant_id.clone()) else { return String::new() };
-    match signed_by {
-        Some(SignedBy { key, .. }) => format!("merchant {merchant} (key {key})"),
-        None => format!("merchant {merchant}"),
-    }
-}
-
-/// The reason why a request was refused because of its signature or its caller; `None` if it was
-/// not.
-fn why_not_let_in(refusal: &PosRefusal) -> Option<&'static str> {
-    if refusal.code == Code::PermissionDenied {
-        return Some("not-permitted");
-    }
-    if refusal.code != Code::Unauthenticated {
-        return None;
-    }
-    Some(match refusal.status_code {
-        StatusCode::BAD_SIGNATURE => "signature",
-        StatusCode::EXPIRED => "out-of-time",
-        _ => "replayed",
-    })
-}
-
 fn refused(operation: Operation, echoes: Echoes, amount: Option<i64>, refusal: &PosRefusal) -> (JsonAnswer, Code) {
-    let PosRefusal { status_code, desc, code } = refusal;
+    let PosRefusal { status_code, desc, code, .. } = refusal;
     debug!(method = operation.method(), %status_code, desc, "a call was refused");
     // An answer's TradeAmount is a 32-bit number: one beyond that is not repeated.
     let amount = amount.filter(|amount| i32::try_from(*amount).is_ok());

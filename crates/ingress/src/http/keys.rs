@@ -71,6 +71,12 @@ impl MerchantKeys {
         self.keys.store(Arc::new(keys.into()));
     }
 
+    /// Whether this merchant has a key.
+    pub(super) fn has_merchant(&self, merchant_id: &str) -> bool {
+        let keys = self.keys.load();
+        keys.sign.contains_key(merchant_id) || keys.message.contains_key(merchant_id)
+    }
+
     /// Finds the key of the request's merchant with which the request is signed, and the form of
     /// the signed text (`proto/README.md`, section HTTP form). An unknown merchant, a wrong
     /// signature and a missing one are handled by the same steps. A form weakens nothing: each

@@ -2,7 +2,7 @@
 //! document's field names.
 
 use tonic::Code;
-use twqr_access::AccessRefusal;
+use twqr_access::{AccessRefusal, Verdict};
 use twqr_types::{Field, StatusCode, Violation, Violations};
 
 use super::{json::JsonFault, message_signature::SignatureFault};
@@ -20,6 +20,8 @@ pub(super) struct PosRefusal {
     pub(super) desc: String,
     /// The gRPC code by which metrics count the refusal.
     pub(super) code: Code,
+    /// What the log of who called says of it.
+    pub(super) verdict: Verdict,
 }
 
 impl From<JsonFault> for PosRefusal {
@@ -28,6 +30,7 @@ impl From<JsonFault> for PosRefusal {
             status_code: StatusCode::UNPARSABLE,
             desc: format!("cannot be parsed: {what}"),
             code: Code::InvalidArgument,
+            verdict: Verdict::Request("unparsable"),
         }
     }
 }
@@ -62,14 +65,16 @@ impl PosRefusal {
                  changed, sign the request again",
             ),
         };
-        Self { status_code, desc: desc.to_owned(), code: Code::Unauthenticated }
+        let reason = if fault == SignatureFault::Untimely { "out-of-time" } else { "signature" };
+        Self { status_code, desc: desc.to_owned(), code: Code::Unauthenticated, verdict: Verdict::Sender(reason) }
     }
 
     /// Message signatures cannot be checked for replays yet.
     pub(super) fn without_nonces() -> Self {
         let desc =
             "message signatures are not accepted: they need protocol_version 3 in the policy; nothing was accepted";
-        Self { status_code: StatusCode::SYSTEM_FAILED, desc: desc.to_owned(), code: Code::Unavailable }
+        let (status_code, code) = (StatusCode::SYSTEM_FAILED, Code::Unavailable);
+        Self { status_code, desc: desc.to_owned(), code, verdict: Verdict::LetIn }
     }
 
     /// SendTime is missing, or differs from the router's time by more than this many seconds.
@@ -77,7 +82,8 @@ impl PosRefusal {
         let desc = format!(
             "SendTime is missing or differs by more than {window_s} s from the router's time; nothing was changed"
         );
-        Self { status_code: StatusCode::EXPIRED, desc, code: Code::Unauthenticated }
+        let verdict = Verdict::Sender("out-of-time");
+        Self { status_code: StatusCode::EXPIRED, desc, code: Code::Unauthenticated, verdict }
     }
 
     /// Converts a refusal of the API. `trade_amount` is the request's, if it has one.
@@ -111,7 +117,7 @@ impl PosRefusal {
                 "there is no answer yet, and no final result is known; send it again with the same MerchantTradeNo".to_owned(),
             ),
         };
-        Self { status_code, desc, code: refusal.code() }
+        Self { status_code, desc, code: refusal.code(), verdict: refusal.verdict() }
     }
 }
 

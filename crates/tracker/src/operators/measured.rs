@@ -64,6 +64,29 @@ pub(super) fn refused(refusal: AccessRefusal) -> Status {
     Status::with_error_details(refusal.code(), text, details)
 }
 
+/// What the log of who called says of a call that ended with this code. Without a handler's words,
+/// the library ends one that cannot be decoded with INTERNAL or OUT_OF_RANGE.
+fn verdict_of(code: Code) -> Verdict {
+    match code {
+        Code::InvalidArgument => Verdict::Request("invalid-fields"),
+        Code::ResourceExhausted => Verdict::Request("streams"),
+        Code::Internal | Code::OutOfRange => Verdict::Request("undecodable"),
+        Code::Unimplemented => Verdict::Request("unknown-method"),
+        Code::Ok
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::DeadlineExceeded
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::Unavailable
+        | Code::DataLoss
+        | Code::Unauthenticated => Verdict::LetIn,
+    }
+}
+
 /// The operators' API, measured.
 #[derive(Clone)]
 pub(super) struct Measured {
@@ -105,22 +128,25 @@ impl Service<http::Request<Body>> for Measured {
         let name = request.uri().path().rsplit('/').next();
         let method = name.and_then(|name| METHODS.into_iter().find(|known| *known == name));
         let began = Instant::now();
-        match self.admit(method, &request) {
-            Ok(grant) => drop(request.extensions_mut().insert(grant)),
+        let grant = match self.admit(method, &request) {
+            Ok(grant) => grant,
             Err(refusal) => {
                 if let Some(method) = method {
                     metrics::call(method, refusal.code(), began.elapsed());
                 }
                 return Box::pin(async move { Ok(refused(refusal).into_http()) });
             }
-        }
-        let calling = self.server.call(request);
+        };
+        request.extensions_mut().insert(grant.clone());
+        let (calling, access) = (self.server.call(request), self.access.clone());
         Box::pin(async move {
             let response = calling.await?;
+            // A refusal has its status in the headers; an answer has it behind its messages.
+            let refused = Status::from_header_map(response.headers());
+            let code = refused.map_or(Code::Ok, |status| status.code());
+            access.note(&grant, verdict_of(code));
             if let Some(method) = method {
-                // A refusal has its status in the headers; an answer has it behind its messages.
-                let refused = Status::from_header_map(response.headers());
-                metrics::call(method, refused.map_or(Code::Ok, |status| status.code()), began.elapsed());
+                metrics::call(method, code, began.elapsed());
             }
             Ok(response)
         })

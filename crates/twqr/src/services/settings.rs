@@ -6,10 +6,12 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use twqr_access::AccessSettings;
 use twqr_card_keys::CardKeys;
-use twqr_config::{AccessConfig, AdmissionConfig, Config, FairnessConfig, PeerAddress, TelemetryProtocol};
+use twqr_config::{
+    AccessConfig, AdmissionConfig, CallerListener, Config, FairnessConfig, PeerAddress, TelemetryProtocol,
+};
 use twqr_ingress::{AdmissionSettings, FairnessSettings, HttpSettings, UseLimits};
 use twqr_journal::embedded::EmbeddedJournal;
 use twqr_router::{DiskStore, ReferenceStore, StateStore, StoreError};
@@ -38,7 +40,7 @@ pub(super) fn ingress(config: &Config, card_keys: CardKeys) -> anyhow::Result<tw
         in_progress_code: config.policy()?.status_codes.fisc_abnormal,
         calls_max: config.calls_max,
         admission: admission(&config.admission),
-        access: access(config)?,
+        access: access(config, CallerListener::Grpc)?,
         fairness: fairness(&config.fairness),
         streams_max: config.streams_max,
         stream_in_flight_max: config.stream_in_flight_max,
@@ -69,9 +71,20 @@ pub(super) fn telemetry(config: &Config) -> anyhow::Result<Option<twqr_telemetry
     }))
 }
 
-fn access(config: &Config) -> anyhow::Result<AccessSettings> {
+/// How this listener authenticates its callers.
+fn access(config: &Config, listener: CallerListener) -> anyhow::Result<AccessSettings> {
     let AccessConfig { required, pos_http_required, .. } = config.access;
-    Ok(AccessSettings { required, pos_http_required, callers: config.access.callers()? })
+    let key_and_certificate = config.access.key_and_certificate.contains(&listener);
+    let (section, files) = match listener {
+        CallerListener::Grpc => ("tls.grpc", config.tls.grpc_files()),
+        CallerListener::Operators => ("tls.operators", config.tls.operators_files()),
+    };
+    if key_and_certificate && files.is_none_or(|files| files.client_ca.is_none()) {
+        bail!(
+            "access.key_and_certificate demands certificates of callers, but {section}.client_ca_file names no authority"
+        );
+    }
+    Ok(AccessSettings { required, key_and_certificate, pos_http_required, callers: config.access.callers()? })
 }
 
 fn fairness(config: &FairnessConfig) -> FairnessSettings {
@@ -129,7 +142,7 @@ pub(super) fn tracker(config: &Config) -> anyhow::Result<twqr_tracker::Settings>
     Ok(twqr_tracker::Settings {
         database: config.data_dir.join("read-model.sqlite"),
         policy_wait_ms: POLICY_WAIT_MS,
-        access: access(config)?,
+        access: access(config, CallerListener::Operators)?,
     })
 }
 

@@ -173,6 +173,7 @@ journal_retention_hours = {{ int64 $config.journal_retention_hours }}
 
 [access]
 required = {{ $config.access.required }}
+key_and_certificate = {{ $config.access.key_and_certificate | toJson }}
 pos_http_required = {{ $config.access.pos_http_required }}
 insecure = {{ $config.access.insecure }}
 {{- with $config.access.callers }}
