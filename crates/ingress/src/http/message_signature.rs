@@ -40,6 +40,9 @@ pub(super) enum SignatureFault {
     /// The signature is the merchant's, but does not cover what it must, or lacks a parameter, or
     /// has one of a wrong type. Without `alg` no signature is looked at.
     Incomplete,
+    /// There are several valid signatures of the merchant. Without one of them the request would be
+    /// another one, with another nonce, so that a replay of it would not be recognised.
+    Several,
     /// The digest is missing, of no known algorithm, or not the body's.
     Digest,
     /// It is too old or expired, or its time is in the future.
@@ -55,10 +58,14 @@ pub(super) fn verify(
     now: UnixMs,
 ) -> Result<MessageSignature, SignatureFault> {
     let signatures = signatures(request);
-    let (input, key) = valid(request, &signatures, keys, MessageKey::signed).ok_or_else(|| {
+    let valid = valid(request, &signatures, keys, MessageKey::signed);
+    let (input, key) = *valid.first().ok_or_else(|| {
         let has_algorithm = signatures.iter().any(|(input, _)| text(input, "alg").is_some());
         if signatures.is_empty() || has_algorithm { SignatureFault::NotSigned } else { SignatureFault::Incomplete }
     })?;
+    if valid.len() > 1 {
+        return Err(SignatureFault::Several);
+    }
     let covers = |name: &str| {
         input.items.iter().any(|item| item.bare_item.as_string().is_some_and(|covered| covered.as_str() == name))
     };
@@ -93,16 +100,16 @@ fn signatures(request: RequestHead<'_>) -> Vec<(InnerList, Vec<u8>)> {
     inputs.into_iter().take(SIGNATURES_MAX).filter_map(signature).collect()
 }
 
-/// The first signature that is valid, and the key of the merchant that signed it. Each signature is
-/// checked by `signed`, also without a key of the merchant, and after one was found: otherwise the
-/// time would say which keys there are.
+/// The signatures that are valid, and the keys of the merchant that signed them. Each signature is
+/// checked by `signed`, also without a key of the merchant: otherwise the time would say which keys
+/// there are.
 fn valid<'a>(
     request: RequestHead<'_>,
     signatures: &'a [(InnerList, Vec<u8>)],
     keys: &'a [MessageKey],
     mut signed: impl FnMut(&MessageKey, &[u8], &[u8]) -> bool,
-) -> Option<(&'a InnerList, &'a MessageKey)> {
-    let mut found = None;
+) -> Vec<(&'a InnerList, &'a MessageKey)> {
+    let mut found = Vec::new();
     for (input, signature) in signatures {
         let Some(algorithm) = text(input, "alg") else { continue };
         let is_named =
@@ -111,7 +118,7 @@ fn valid<'a>(
         let Some(key) = own.or_else(|| MessageKey::of_no_merchant(algorithm)) else { continue };
         let Some(base) = request.signature_base(input) else { continue };
         if signed(key, base.as_bytes(), signature) {
-            found = found.or(own.map(|key| (input, key)));
+            found.extend(own.map(|key| (input, key)));
         }
     }
     found

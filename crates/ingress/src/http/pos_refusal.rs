@@ -55,6 +55,10 @@ impl PosRefusal {
                 "the message signature must cover @method, @path and content-digest, and have created, keyid, alg and a \
                  nonce of 16 to 128 characters; created and expires are integers; nothing was changed",
             ),
+            SignatureFault::Several => (
+                StatusCode::BAD_SIGNATURE,
+                "the request has several valid message signatures of this MerchantID, must have one; nothing was changed",
+            ),
             SignatureFault::Digest => (
                 StatusCode::BAD_SIGNATURE,
                 "Content-Digest must have sha-256 or sha-512 of the body as it was sent; nothing was changed",

@@ -211,6 +211,22 @@ fn a_signature_beside_those_of_proxies_is_found_by_its_key() {
 }
 
 #[test]
+fn a_request_with_several_signatures_of_its_merchant_is_refused() {
+    let digest = digest_of(BODY);
+    let first = signed(&parameters(""), &digest);
+    let second = signed(&parameters("").replace("abcdef", "fedcba"), &digest);
+    assert!(check(&first, NOW).is_ok() && check(&second, NOW).is_ok());
+    let both = |name: &str| {
+        let [first, second] = [&first, &second].map(|request| request.headers[name].to_str().unwrap().to_owned());
+        format!("{first}, t{}", &second[1..])
+    };
+    let (inputs, signatures) = (both("signature-input"), both("signature"));
+    let headers = [("content-digest", &*digest), ("signature-input", &inputs), ("signature", &signatures)];
+    let several = check(&Request::new("/Pos/Payment", &headers), NOW);
+    assert_eq!(several, Err(SignatureFault::Several), "each of the two alone would be accepted once");
+}
+
+#[test]
 fn an_unknown_key_costs_the_check_of_a_known_one() {
     let known =
         [key("K", "hmac-sha256", SECRET), key("E", "ed25519", ED25519_KEY), key("P", "ecdsa-p256-sha256", P256_KEY)];
@@ -224,7 +240,7 @@ fn an_unknown_key_costs_the_check_of_a_known_one() {
             checks.push((key.algorithm(), base.len()));
             key.signed(base, signature)
         });
-        assert!(found.is_none(), "{keyid}");
+        assert!(found.is_empty(), "{keyid}");
         checks
     };
     for key in &known {
