@@ -18,7 +18,7 @@ use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 use tracing::{error, info};
 use twqr_access::{Access, CallersView};
-use twqr_journal::{Journal, Partition, Topic};
+use twqr_journal::{Journal, JournalError, Partition, Topic};
 use twqr_service::{Context, EndsWithConnection, GrpcSettings, Limits, Listener, grpc_health, grpc_server, serve_grpc};
 use twqr_wire::{
     OPS_DESCRIPTORS,
@@ -130,6 +130,13 @@ fn unavailable(failure: ModelError) -> Status {
     Status::unavailable("the read model cannot be read now; see the log of the tracker for the reason")
 }
 
+/// Refuses a call for which the journal cannot be used now. Its error may name hosts and files of
+/// ours, so it is only in the log; `what` says what the caller asked for.
+fn no_journal(what: &str, failure: &JournalError) -> Status {
+    error!(%failure, "{what}: the journal cannot be used");
+    Status::unavailable(format!("{what}; see the log of the tracker for the reason, and try again"))
+}
+
 /// Refuses a call that cannot be answered without this order.
 #[allow(clippy::needless_pass_by_value, reason = "used as a function in map_err")]
 fn unreadable(order: model::UnreadableOrder) -> Status {
@@ -223,7 +230,8 @@ impl OperatorService for Operators {
         let mut written: u64 = 0;
         for index in 0..self.journal.partitions(Topic::OrderStates) {
             let partition = Partition { topic: Topic::OrderStates, index };
-            written += self.journal.end(partition).await.map_err(|error| Status::unavailable(error.to_string()))?;
+            let end = self.journal.end(partition).await;
+            written += end.map_err(|error| no_journal("the end of the states cannot be read now", &error))?;
         }
         Ok(Response::new(GetStatusResponse {
             orders: status.orders,
@@ -315,6 +323,15 @@ mod tests {
     fn ages_fall_into_their_buckets() {
         let counts: Vec<i64> = ages(&[0, 999, 1_000, 100_000, -9_000_000], 1_000).iter().map(|b| b.orders).collect();
         assert_eq!(counts, [4, 0, 0, 0, 0, 1]);
+    }
+
+    #[tokio::test]
+    async fn no_refusal_names_a_host_or_a_path_of_ours() {
+        let failure = JournalError::Unusable("/var/lib/twqr: broker-1.internal:9093 refused".into());
+        let refused = no_journal("nothing was changed", &failure);
+        assert_eq!(refused.code(), Code::Unavailable);
+        assert!(refused.message().starts_with("nothing was changed; see the log"), "{refused}");
+        assert!(!refused.message().contains("internal") && !refused.message().contains("/var"), "{refused}");
     }
 
     #[test]

@@ -18,6 +18,8 @@ use twqr_order::POLICY_SHARD;
 use twqr_service::Clock;
 use twqr_types::UnixMs;
 
+use super::no_journal;
+
 /// The domain of our errors (`google.rpc.ErrorInfo`).
 pub(super) const DOMAIN: &str = "twqr";
 /// The ErrorInfo reason if another change was taken first, so that nothing was changed.
@@ -84,7 +86,7 @@ pub(super) async fn append_changes_to(
             | JournalError::NotWhole { .. }
             | JournalError::Unusable(_)
             | JournalError::Unreachable(_)),
-        )) => Err(Status::unavailable(format!("nothing was changed: {error}"))),
+        )) => Err(no_journal("nothing was changed", &error)),
     }
 }
 

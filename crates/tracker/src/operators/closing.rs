@@ -12,6 +12,7 @@ use twqr_order::{CLOSINGS_SINCE, Command, PolicyVersions, Record};
 use twqr_types::UnixMs;
 use twqr_wire::convert::encode_record;
 
+use super::no_journal;
 use crate::policies::{Policies, newest};
 
 /// Appends a closing up to `until` to each shard whose books are not closed so far. The caller has
@@ -50,9 +51,8 @@ pub(super) async fn close_books(
         }
     }
     for (shard, closing) in closings {
-        closing.await.map_err(|error| {
-            Status::unavailable(format!("the books of shard {shard} may not be closed yet: {error}; try again"))
-        })?;
+        let unknown = format!("the books of shard {shard} may not be closed yet");
+        closing.await.map_err(|error| no_journal(&unknown, &error))?;
         info!(shard, until = %until.taipei(), "the books are closed up to this time");
     }
     Ok(())

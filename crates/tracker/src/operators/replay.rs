@@ -16,7 +16,7 @@ use twqr_wire::{
 };
 
 use super::{
-    invalid,
+    invalid, no_journal,
     policy::{checked, deciding},
 };
 use crate::{directory::TrackedDirectory, policies::Policies};
@@ -78,7 +78,7 @@ impl Replays {
         policy: &Policy,
         directory: Arc<Directory>,
     ) -> Result<Vec<ReplayedPayment>, Status> {
-        let unavailable = |error: JournalError| Status::unavailable(format!("the log cannot be read: {error}"));
+        let unavailable = |error: JournalError| no_journal("the log cannot be read now", &error);
         let partition = Partition { topic: Topic::Orders, index: u32::from(shard) };
         let versions = self.policies.of(partition.index).map_or_else(Default::default, |versions| (*versions).clone());
         let mut replay = Replay::new(ShardId(shard), versions, policy).with_directory(directory);

@@ -12,7 +12,8 @@ use twqr_types::UnixMs;
 use twqr_wire::ops::{ListSettlementRequest, ListSettlementResponse, SettlementEntry, settlement_entry::Kind};
 
 use super::{
-    closing::close_books, invalid, open_streams::PlacedStream, settlement_entries::entries_of, unavailable, unreadable,
+    closing::close_books, invalid, no_journal, open_streams::PlacedStream, settlement_entries::entries_of, unavailable,
+    unreadable,
 };
 use crate::{
     model::{SettledBy, SettlementFilter, SqliteModel, Watermark},
@@ -141,7 +142,7 @@ async fn ends(journal: &dyn Journal, topic: Topic) -> Result<BTreeMap<u32, u64>,
     let mut ends = BTreeMap::new();
     for index in 0..journal.partitions(topic) {
         let end = journal.end(Partition { topic, index }).await;
-        ends.insert(index, end.map_err(|error| Status::unavailable(error.to_string()))?);
+        ends.insert(index, end.map_err(|error| no_journal("the ends of the topics cannot be read now", &error))?);
     }
     ends.retain(|_, end| *end > 0);
     Ok(ends)
