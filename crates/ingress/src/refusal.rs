@@ -134,9 +134,7 @@ impl Refusal {
             Self::Conflict(_) => Verdict::Request("conflict"),
             Self::KeyRefused => Verdict::Sender("signature"),
             Self::Replayed => Verdict::Sender("replayed"),
-            Self::Access(AccessRefusal::NotRead) => Verdict::LetIn,
-            Self::Access(refusal) if refusal.code() == Code::PermissionDenied => Verdict::Sender("not-permitted"),
-            Self::Access(_) => Verdict::Sender("signature"),
+            Self::Access(refusal) => refused_caller(*refusal),
             Self::RateExceeded(..) => Verdict::Request("rate"),
             Self::ConcurrencyExceeded(..) => Verdict::Request("concurrency"),
             Self::TooManyCalls => Verdict::Request("overload"),
@@ -144,6 +142,19 @@ impl Refusal {
             Self::TooManyWatches => Verdict::Request("watches"),
             Self::TooManyWatchers => Verdict::Request("watchers"),
             Self::NotAccepted | Self::NoAnswer | Self::ShuttingDown | Self::WrongClock => Verdict::LetIn,
+        }
+    }
+}
+
+/// What the log of who called says of a caller whose credential or rights do not suffice.
+fn refused_caller(refusal: AccessRefusal) -> Verdict {
+    match refusal {
+        AccessRefusal::NotRead => Verdict::LetIn,
+        AccessRefusal::NoCredential | AccessRefusal::OneCredential | AccessRefusal::Denied(_) => {
+            Verdict::Sender("signature")
+        }
+        AccessRefusal::Operation(_) | AccessRefusal::Merchant | AccessRefusal::Role(_) => {
+            Verdict::Sender("not-permitted")
         }
     }
 }
