@@ -130,10 +130,10 @@ const REQUEST_BYTES_MAX: usize = 64 * 1024;
 /// How much of a stream, and of all streams of a connection, may arrive before it is read, in
 /// bytes. So streams of payments that are not read do not stop the other calls on their connection.
 /// h2 ends a connection with many small frames that are not read: a frame costs 256 bytes less its
-/// own length, and all may cost half of the connection's window. With these numbers 40 streams of
+/// own length, and all may cost half of the connection's window. With these numbers 80 streams of
 /// messages of 100 bytes may be full.
 const STREAM_WINDOW_BYTES: u32 = 32 * 1024;
-const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
 
 /// The sockets on which callers connect.
 #[derive(Debug)]

@@ -159,8 +159,8 @@ fn refused_caller(refusal: AccessRefusal) -> Verdict {
     }
 }
 
-/// What the log of who called says of a payment, refund or cancel that was answered with this code:
-/// one that our rules refuse may be an attempt to get around them.
+/// What the log of who called says of a payment, refund or cancel that was answered with this code.
+/// Our rules or the issuer refused it; many of them may be an attempt to get around the rules.
 pub(crate) fn verdict_of(code: StatusCode) -> Verdict {
     let rules = [
         (StatusCode::REFUNDS_ABOVE_PAYMENT, "refunds-above-payment"),

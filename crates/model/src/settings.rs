@@ -66,7 +66,8 @@ mod tests {
         let read = Example::parse("crashes=2 asks=0").unwrap();
         assert_eq!((read.crashes, read.asks), (2, false));
         assert!(Example::parse("").unwrap().asks);
-        for (text, fault) in [("asks", "name=value"), ("asks=2", "not allowed"), ("other=1", "there are: crashes asks")]
+        for (text, fault) in
+            [("asks", "name=value"), ("asks=2", "not allowed"), ("other=1", "the settings are: crashes asks")]
         {
             assert!(Example::parse(text).unwrap_err().to_string().contains(fault), "{text}");
         }

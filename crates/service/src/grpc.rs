@@ -41,8 +41,9 @@ const STREAMS_MAX: u32 = 4_096;
 const HEADER_BYTES_MAX: u32 = 16 * 1024;
 /// How many streams may be reset by the caller before they are handled; then the connection ends.
 const RESETS_MAX: usize = 20;
-/// How many streams of a connection may be reset for what the caller did wrong; then it ends. The
-/// library has no such limit unless it is set, and each reset waits until the caller reads it.
+/// How many streams may be reset or refused, over the life of a connection, for what the caller did
+/// wrong; then it ends. The library has no such limit unless it is set, and each reset waits until
+/// the caller reads it.
 const ERRORS_MAX: usize = 1_024;
 /// An age is changed at random by at most this share of it, so that connections that began together
 /// do not end together.

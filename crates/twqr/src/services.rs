@@ -101,6 +101,7 @@ pub(crate) fn missing_card_keys(config: &Config) -> Option<String> {
 pub(crate) fn check_files(config: &Config) -> anyhow::Result<()> {
     settings::pos_http(config).check_keys().context("merchant_keys_file")?;
     config.tls.check_files()?;
+    settings::check_access(config)?;
     config.kafka.settings().map(drop)
 }
 

@@ -28,7 +28,7 @@ pub(super) async fn refuse_if_any(journal: &Arc<dyn Journal>, wanted: u32) -> Re
     }
     let mut older = BTreeSet::new();
     for read in reading.join_all().await {
-        let shown = read.map_err(|error| Status::unavailable(format!("nothing was changed: {error}")))?;
+        let shown = read.map_err(|error| super::no_journal("nothing was changed", &error))?;
         older.extend(shown.into_iter().filter(|known| known.newest < wanted));
     }
     if older.is_empty() { Ok(()) } else { Err(refusal(wanted, &older)) }

@@ -192,6 +192,6 @@ mod tests {
     #[test]
     fn keys_that_end_soon_are_reported() {
         let (state, why) = state(&CardKeys::in_memory(NOW, 3), true);
-        assert!(state == "degraded" && why.contains("3 further hours"), "{state} {why}");
+        assert!(state == "degraded" && why.contains("3 more hours"), "{state} {why}");
     }
 }

@@ -71,6 +71,11 @@ pub(super) fn telemetry(config: &Config) -> anyhow::Result<Option<twqr_telemetry
     }))
 }
 
+/// Checks that each listener can authenticate its callers as configured.
+pub(super) fn check_access(config: &Config) -> anyhow::Result<()> {
+    [CallerListener::Grpc, CallerListener::Operators].into_iter().try_for_each(|of| access(config, of).map(drop))
+}
+
 /// How this listener authenticates its callers.
 fn access(config: &Config, listener: CallerListener) -> anyhow::Result<AccessSettings> {
     let AccessConfig { required, pos_http_required, .. } = config.access;

@@ -24,6 +24,14 @@
 {{- if and .Values.test.enabled .Values.tls.grpc.secret (not .Values.tls.client.caSecret) -}}
 {{- fail "tls.client.caSecret is empty: the test needs the authority of the certificate in tls.grpc.secret" -}}
 {{- end -}}
+{{- range $name := $config.access.key_and_certificate -}}
+{{- if not (get $.Values.tls $name).clientCaSecret -}}
+{{- fail (printf "tls.%s.clientCaSecret is empty: config.access.key_and_certificate demands certificates of its callers" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.test.enabled (has "grpc" $config.access.key_and_certificate) (not .Values.tls.client.certSecret) -}}
+{{- fail "tls.client.certSecret is empty: config.access.key_and_certificate demands a certificate of the test, too" -}}
+{{- end -}}
 {{- if not (or $config.access.required $config.access.insecure) -}}
 {{- fail "config.access.required is false, so everyone who reaches the pods could pay: set it, or set config.access.insecure" -}}
 {{- end -}}

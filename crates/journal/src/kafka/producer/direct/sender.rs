@@ -200,7 +200,7 @@ impl Sender {
         }
     }
 
-    /// Returns whether the batch must be sent again.
+    /// Returns whether the batch may have to be sent again, which waits for a moment.
     fn settle_one(&self, partition: Partition, result: &PartitionProduceResponse) -> bool {
         let error = ResponseError::try_from_code(result.error_code);
         let text = error.map(|error| error.to_string()).unwrap_or_default();
@@ -220,7 +220,7 @@ impl Sender {
             state.settled(messages, bytes);
             self.shared.figures.sent(messages);
         }
-        outcome == Outcome::Again
+        matches!(outcome, Outcome::Again | Outcome::UnknownNumbers(_) | Outcome::UsedNumbers(_))
     }
 
     fn settle_all_again(&self, partitions: impl Iterator<Item = Partition>) {
