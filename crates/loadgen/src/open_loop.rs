@@ -16,10 +16,8 @@ use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 use tonic::{Code, transport::Channel};
 use twqr_wire::pos::{PayRequest, pos_service_client::PosServiceClient};
 
-use crate::{CallResult, latency::latency_histogram, pay_streams::PayStreams, send::is_refusal};
+use crate::{CallResult, latency::latency_histogram, pay_streams::PayStreams, send::{is_refusal, pause_after}};
 
-/// The pause before the next attempt, in ms.
-const PAUSE_MS: u64 = 10;
 /// The shortest pause between two starts, in µs.
 const PAUSE_US_MIN: u64 = 250;
 /// The deadline of one call, in ms.
@@ -165,8 +163,8 @@ async fn call(mut client: PosServiceClient<Channel>, start: Start, attempts: u32
         if attempt >= attempts || answer.as_ref().map_or_else(|code| is_refusal(*code), |_| true) {
             return CallResult { key, latency_us: micros(start.intended), answer };
         }
+        tokio::time::sleep(pause_after(attempt)).await;
         attempt += 1;
-        tokio::time::sleep(Duration::from_millis(PAUSE_MS)).await;
     }
 }
 

@@ -25,9 +25,12 @@ pub struct CallResult {
 }
 
 /// The largest number of attempts for a request.
-const ATTEMPTS_MAX: u32 = 400;
-/// The pause before the next attempt, in ms.
-const PAUSE_MS: u64 = 50;
+const ATTEMPTS_MAX: u32 = 60;
+/// The pause before the second attempt, and the longest pause, in ms. Each is twice the one before:
+/// while a whole system is down, thousands of requests wait, and constant short pauses would keep a
+/// small machine too busy to start it again.
+const PAUSE_MS: u64 = 10;
+const PAUSE_MS_MAX: u64 = 500;
 /// The deadline of one attempt, in ms.
 const ATTEMPT_MS: u64 = 14_000;
 
@@ -42,6 +45,12 @@ pub fn is_refusal(code: Code) -> bool {
             | Code::PermissionDenied
             | Code::Unauthenticated
     )
+}
+
+/// The pause after an attempt, of which the first is number 1.
+pub(crate) fn pause_after(attempt: u32) -> Duration {
+    let doublings = attempt.saturating_sub(1).min(PAUSE_MS_MAX.ilog2());
+    Duration::from_millis((PAUSE_MS << doublings).min(PAUSE_MS_MAX))
 }
 
 /// Sends all requests, at most `in_flight` at once, and returns their results in the order of the
@@ -70,14 +79,14 @@ async fn send_one(mut client: PosServiceClient<Channel>, request: PayRequest) ->
     let key = (request.merchant_id.clone(), request.merchant_trade_no.clone());
     let started = std::time::Instant::now();
     let mut answer = Err(Code::Unavailable);
-    for _ in 0..ATTEMPTS_MAX {
+    for number in 1..=ATTEMPTS_MAX {
         let mut attempt = tonic::Request::new(request.clone());
         attempt.set_timeout(Duration::from_millis(ATTEMPT_MS));
         answer = client.pay(attempt).await.map(tonic::Response::into_inner).map_err(|status| status.code());
         if answer.as_ref().map_or_else(|code| is_refusal(*code), |_| true) {
             break;
         }
-        tokio::time::sleep(Duration::from_millis(PAUSE_MS)).await;
+        tokio::time::sleep(pause_after(number)).await;
     }
     let latency_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
     CallResult { key, latency_us, answer }
@@ -128,4 +137,15 @@ async fn query_one(mut client: PosServiceClient<Channel>, key: TradeKey) -> (Tra
     request.set_timeout(Duration::from_secs(10));
     let answer = client.query(request).await.ok().map(tonic::Response::into_inner);
     (key, answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_the_longest() {
+        let pauses = [1, 2, 3, 6, 7, 8, u32::MAX].map(|attempt| pause_after(attempt).as_millis());
+        assert_eq!(pauses, [10, 20, 40, 320, 500, 500, 500]);
+    }
 }
