@@ -16,7 +16,12 @@ use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 use tonic::{Code, transport::Channel};
 use twqr_wire::pos::{PayRequest, pos_service_client::PosServiceClient};
 
-use crate::{CallResult, latency::latency_histogram, pay_streams::PayStreams, send::{is_refusal, pause_after}};
+use crate::{
+    CallResult,
+    latency::latency_histogram,
+    pay_streams::PayStreams,
+    send::{is_refusal, pause_after},
+};
 
 /// The shortest pause between two starts, in µs.
 const PAUSE_US_MIN: u64 = 250;
