@@ -126,7 +126,13 @@ impl CallersFollower {
             metrics::unreadable();
             self.gap = Some(format!("the record {offset} of callers cannot be read"));
         };
-        decoded.inspect_err(report).ok()
+        let change = decoded.inspect_err(report).ok()?;
+        if !change.is_whole {
+            let CallerChange { name, version, .. } = &change;
+            error!(partition = %CALLERS, offset, caller = %name, version, "a caller cannot be read in full; it lacks rights here");
+            metrics::unreadable();
+        }
+        Some(change)
     }
 
     /// Shows the callers, if every record below `end` is read.

@@ -64,6 +64,7 @@ impl Book {
             name: caller.name.clone(),
             version: 0,
             caller: Some(Arc::new(caller)),
+            is_whole: true,
             who: "configuration".into(),
             why: "".into(),
             at: UnixMs(0),

@@ -15,6 +15,9 @@ pub struct CallerChange {
     pub version: u64,
     /// The caller from now on; absent if it is taken out.
     pub caller: Option<Arc<Caller>>,
+    /// Whether this build can read all of the caller. If not, `caller` has fewer rights than the
+    /// record, and must not be written again.
+    pub is_whole: bool,
     /// Who changed it.
     pub who: Box<str>,
     /// The reason why it was changed.

@@ -2,6 +2,7 @@
 //! again. Encoding it once more must give the same bytes.
 
 use bytes::Bytes;
+use twqr_callers::CallerChange;
 use twqr_wire::convert::{
     HeldTopic, KnownProtocol, StateBody, decode_beginnings_read, decode_caller_change, decode_dead_letter,
     decode_listing_change, decode_marker_witness, decode_order, decode_policy_versions, decode_record,
@@ -63,9 +64,10 @@ pub(crate) fn tasks(input: &[u8]) -> bool {
     is_task || is_position
 }
 
-/// A record of `callers`.
+/// A record of `callers`. One that was read in part is whole once it is written.
 pub(crate) fn callers(input: &[u8]) -> bool {
-    there_and_back(input, decode_caller_change, encode_caller_change)
+    let decode = |bytes| decode_caller_change(bytes).map(|change| CallerChange { is_whole: true, ..change });
+    there_and_back(input, decode, encode_caller_change)
 }
 
 /// A record of `dead-letters`.

@@ -81,6 +81,7 @@ async fn change(stage: &Stage, version: u64, seeds: &[u8]) {
 
 async fn change_to(stage: &Stage, version: u64, caller: Caller) {
     let change = CallerChange {
+        is_whole: true,
         name: caller.name.clone(),
         version,
         caller: Some(Arc::new(caller)),

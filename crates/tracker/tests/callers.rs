@@ -10,17 +10,22 @@ mod tracker;
 
 use std::{sync::Arc, time::Duration};
 
+use prost::Message as _;
 use tokio::task::JoinSet;
 use tonic::{Code, Status, transport::Channel};
 use tonic_types::StatusExt;
 use tracker::{TestTracker, open_journal};
-use twqr_access::AccessSettings;
+use twqr_access::{AccessSettings, CALLERS};
+use twqr_journal::{Entry, Journal as _};
 use twqr_journal_sim::{Faults, Layout, Sim};
 use twqr_service::{BoundSocket, CancellationToken, Context, Health, PartState, SystemClock};
 use twqr_tracker::{HEALTH_PART, Settings};
-use twqr_wire::ops::{
-    ApiKey, Caller, CallerEntry, ChangeCallerRequest, ListCallersRequest,
-    operator_service_client::OperatorServiceClient,
+use twqr_wire::{
+    bus,
+    ops::{
+        ApiKey, Caller, CallerEntry, ChangeCallerRequest, ListCallersRequest,
+        operator_service_client::OperatorServiceClient,
+    },
 };
 
 fn caller(seed: u8) -> Caller {
@@ -95,6 +100,32 @@ async fn a_faulty_change_is_refused_with_all_its_faults_and_writes_nothing() {
     }
     assert_eq!(list(&tracker).await.len(), 1);
     tracker.close().await;
+}
+
+/// A record of a newer build: the caller may do something that this one does not know.
+fn newer(name: &str, version: u64) -> Entry {
+    let caller = bus::Caller { operations: vec!["pay".into(), "settle".into()], ..bus::Caller::default() };
+    let (name, caller) = (name.to_owned(), Some(caller));
+    let record =
+        bus::CallerChange { version: 1, name, caller_version: version, caller, ..bus::CallerChange::default() };
+    Entry::plain(record.encode_to_vec())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_that_was_read_in_part_is_not_written_again_and_can_be_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open_journal(folder.path());
+    let tracker = TestTracker::open(folder.path(), journal.clone()).await;
+    tracker_has_read_callers(&tracker).await;
+    journal.append(CALLERS, vec![newer("shop", 1)]).await.unwrap();
+    while list(&tracker).await.is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let refused = change(&tracker, request("shop", 1, Some(caller(1)))).await.unwrap_err();
+    let faults = refused.get_details_bad_request().unwrap().field_violations;
+    assert_eq!(faults.iter().map(|fault| fault.field.as_str()).collect::<Vec<_>>(), ["name"]);
+    assert!(faults[0].description.contains("cannot read in full"), "{faults:?}");
+    assert_eq!(change(&tracker, request("shop", 1, None)).await.unwrap(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -172,6 +172,7 @@ async fn a_grant_ends_with_a_record_that_revokes_its_key() {
     stage.view.read().await;
     let grant = stage.access.identify("Pay", &key(1), &Extensions::new()).unwrap();
     let rotated = CallerChange {
+        is_whole: true,
         name: caller(1, None).name,
         version: 1,
         caller: Some(Arc::new(caller(2, None))),

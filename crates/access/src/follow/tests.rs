@@ -51,7 +51,8 @@ async fn follow(records: Vec<Vec<u8>>, trimmed_to: Offset) -> Followed {
 /// A record that changes the caller `shop`, or takes it out.
 fn change(version: u64, caller: Option<Caller>) -> Vec<u8> {
     let caller = caller.map(Arc::new);
-    let change = CallerChange { name: shop(), version, caller, who: "w".into(), why: "y".into(), at: UnixMs(1) };
+    let change =
+        CallerChange { name: shop(), version, caller, is_whole: true, who: "w".into(), why: "y".into(), at: UnixMs(1) };
     encode_caller_change(&change).into()
 }
 

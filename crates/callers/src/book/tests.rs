@@ -30,7 +30,7 @@ fn caller(of: &str, keys: Vec<ApiKey>, certificates: &[&str]) -> Caller {
 
 fn change(version: u64, of: &str, caller: Option<Caller>) -> CallerChange {
     let caller = caller.map(Arc::new);
-    CallerChange { name: name(of), version, caller, who: "w".into(), why: "y".into(), at: UnixMs(1) }
+    CallerChange { name: name(of), version, caller, is_whole: true, who: "w".into(), why: "y".into(), at: UnixMs(1) }
 }
 
 fn identified(book: &Book, seed: u8) -> Result<String, Denial> {

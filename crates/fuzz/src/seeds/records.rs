@@ -102,6 +102,7 @@ impl Seeds {
     /// A caller that is changed, and one that is taken out.
     pub(super) fn callers(&self) -> [CallerChange; 2] {
         [Some(Arc::new(self.caller.clone())), None].map(|caller| CallerChange {
+            is_whole: true,
             name: self.caller.name.clone(),
             version: 1,
             caller,

@@ -101,6 +101,11 @@ impl CallersEditor {
             }
         };
         if let Some(caller) = &caller {
+            if book.get(&name).is_some_and(|newest| !newest.is_whole) {
+                let what = "has a newest version that this build cannot read in full: change it through a newer build, \
+                            or remove it";
+                violations.push(FieldViolation::new("name", what));
+            }
             if book.get(&name).is_none() && book.iter().count() >= CALLERS_MAX {
                 violations.push(FieldViolation::new("name", format!("is new, and there are {CALLERS_MAX} callers")));
             }
@@ -128,6 +133,7 @@ impl CallersEditor {
             return Err(invalid_arguments(violations));
         }
         Ok(CallerChange {
+            is_whole: true,
             name,
             version: expected_version.saturating_add(1),
             caller: caller.map(Arc::new),

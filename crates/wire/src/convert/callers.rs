@@ -16,7 +16,7 @@ pub type CallerFault = (String, String);
 
 /// Writes a change of a caller.
 pub fn encode_caller_change(change: &CallerChange) -> Bytes {
-    let CallerChange { name, version, caller, who, why, at } = change;
+    let CallerChange { name, version, caller, who, why, at, .. } = change;
     let record = bus::CallerChange {
         version: RECORD_VERSION,
         name: name.as_str().to_owned(),
@@ -42,13 +42,17 @@ pub fn decode_caller_change(bytes: Bytes) -> Result<CallerChange, RecordFault> {
         roles: caller.roles.into_iter().filter(|name| named(Role::ALL, name).is_some()).collect(),
         ..caller
     };
-    let caller = record.caller.map(|caller| {
+    let whole = record.caller.clone().map(|caller| from_bus(name.clone(), caller).ok());
+    let is_whole = whole.as_ref().is_none_or(Option::is_some);
+    let in_part = |caller: bus::Caller| {
         from_bus(name.clone(), known(caller.clone())).unwrap_or_else(|_| without_rights(name.clone(), caller))
-    });
+    };
+    let caller = whole.flatten().or_else(|| record.caller.map(in_part));
     Ok(CallerChange {
         name,
         version: record.caller_version,
         caller: caller.map(Arc::new),
+        is_whole,
         who: record.who.into(),
         why: record.why.into(),
         at: UnixMs(record.at_ms),
@@ -205,6 +209,7 @@ mod tests {
             name: CallerName::parse("acquirer".to_owned()).unwrap(),
             version: 3,
             caller: caller.map(Arc::new),
+            is_whole: true,
             who: "w".into(),
             why: "y".into(),
             at: UnixMs(9),
@@ -241,10 +246,12 @@ mod tests {
             }))
         };
         let broken = read(|caller| caller.calls_max = u32::MAX);
+        assert!(!broken.is_whole);
         assert_eq!((broken.version, broken.caller), (3, powerless(caller().keys)), "its key is not revoked");
         let broken = read(|caller| caller.keys[0].sha256 = Bytes::new());
         assert_eq!(broken.caller, powerless(Vec::new()));
         let newer = read(|caller| caller.operations.push("settle".to_owned()));
+        assert!(!newer.is_whole, "written again, it would lose an operation");
         assert_eq!(newer.caller.unwrap().operations, caller().operations);
         assert_eq!(decode_caller_change(Bytes::from_static(b"\xff")), Err(RecordFault::NotProtobuf));
     }
