@@ -6,7 +6,7 @@ use tonic::{Extensions, codegen::http::HeaderMap};
 use twqr_callers::{ApiKey, Caller, Credential, Denial, Identity, KeyHash, Operation, Role};
 use twqr_service::{CallerConnection, Clock};
 
-use crate::{AccessEvent, AccessLog, AccessRefusal, CallersView, Verdict, metrics};
+use crate::{AccessEvent, AccessLog, AccessRefusal, CallersView, MissingCredential, Verdict, metrics};
 
 /// The longest time until the end of a key is compared with the clock again, in ms: the clock may
 /// be set meanwhile.
@@ -110,7 +110,7 @@ impl Access {
         match (&self.0.callers, extensions.get::<Grant>()) {
             (_, Some(grant)) => Ok(grant.clone()),
             (None, None) => Ok(Grant::open()),
-            (Some(_), None) => Err(AccessRefusal::NoCredential),
+            (Some(callers), None) => Err(AccessRefusal::NoCredential(callers.all_missing())),
         }
     }
 
@@ -201,6 +201,11 @@ impl Access {
 }
 
 impl KnownCallers {
+    /// What a call lacks that shows nothing.
+    fn all_missing(&self) -> MissingCredential {
+        if self.needs_both { MissingCredential::Both } else { MissingCredential::Either }
+    }
+
     fn grant(&self, credential: Credential, origin: Origin) -> Result<Grant, AccessRefusal> {
         let book = self.view.now().ok_or(AccessRefusal::NotRead)?;
         let identity = book.identify(&credential, self.clock.now()).map_err(AccessRefusal::Denied)?;
@@ -268,15 +273,20 @@ fn credential(headers: &HeaderMap, extensions: &Extensions, needs_both: bool) ->
         let names = certificate.dns_names().iter().chain(certificate.uris());
         Some(names.map(|name| name.as_str().into()).collect())
     };
-    match (key, needs_both) {
-        (Some(key), false) => Ok(Credential::Key(key)),
-        (None, false) => names().map(Credential::Certificate).ok_or(AccessRefusal::NoCredential),
-        (key, true) => match (key, names()) {
-            (Some(key), Some(names)) => Ok(Credential::KeyAndCertificate(key, names)),
-            (None, None) => Err(AccessRefusal::NoCredential),
-            (Some(_), None) | (None, Some(_)) => Err(AccessRefusal::OneCredential),
+    let missing = match (key, needs_both) {
+        (Some(key), false) => return Ok(Credential::Key(key)),
+        (None, false) => match names() {
+            Some(names) => return Ok(Credential::Certificate(names)),
+            None => MissingCredential::Either,
         },
-    }
+        (key, true) => match (key, names()) {
+            (Some(key), Some(names)) => return Ok(Credential::KeyAndCertificate(key, names)),
+            (Some(_), None) => MissingCredential::Certificate,
+            (None, Some(_)) => MissingCredential::Key,
+            (None, None) => MissingCredential::Both,
+        },
+    };
+    Err(AccessRefusal::NoCredential(missing))
 }
 
 #[cfg(test)]

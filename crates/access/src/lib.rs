@@ -14,7 +14,7 @@ pub use access::{Access, Grant};
 pub use access_log::{AccessEvent, AccessLog, Verdict};
 pub use follow::{CALLERS, CallersFollower, CallersView};
 pub use metrics::METRICS;
-pub use refusal::AccessRefusal;
+pub use refusal::{AccessRefusal, MissingCredential};
 
 /// How a listener authenticates its callers.
 #[derive(Clone, Debug, Default)]

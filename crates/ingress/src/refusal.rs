@@ -150,9 +150,7 @@ impl Refusal {
 fn refused_caller(refusal: AccessRefusal) -> Verdict {
     match refusal {
         AccessRefusal::NotRead => Verdict::LetIn,
-        AccessRefusal::NoCredential | AccessRefusal::OneCredential | AccessRefusal::Denied(_) => {
-            Verdict::Sender("signature")
-        }
+        AccessRefusal::NoCredential(_) | AccessRefusal::Denied(_) => Verdict::Sender("signature"),
         AccessRefusal::Operation(_) | AccessRefusal::Merchant | AccessRefusal::Role(_) => {
             Verdict::Sender("not-permitted")
         }

@@ -118,6 +118,23 @@ fn watch(merchant_id: &str, number: &str) -> WatchOrderRequest {
 }
 
 #[tokio::test]
+async fn where_both_credentials_are_demanded_the_refusal_names_what_is_missing() {
+    let closed = closed();
+    let access = AccessSettings { key_and_certificate: true, ..closed.access };
+    let stage = Stage::open(Settings { access, ..closed }).await;
+    let mut client = stage.client().await;
+    for (request, missing) in [
+        (Request::new(payment("1")), "the API key and the certificate are missing"),
+        (by(OLD, payment("1")), "the certificate is missing"),
+    ] {
+        let refused = client.pay(request).await.unwrap_err();
+        let (code, text, reason, _) = shown(&refused);
+        assert_eq!((code, reason.as_str()), (Code::Unauthenticated, "NO_CREDENTIAL"));
+        assert!(text.starts_with(missing) && text.ends_with("Nothing was accepted"), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn only_callers_with_a_valid_key_are_let_in() {
     let stage = Stage::open(closed()).await;
     let before = stage.orders_end().await;

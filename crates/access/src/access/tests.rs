@@ -92,7 +92,8 @@ async fn a_key_or_a_certificate_identifies_a_caller() {
     assert_eq!(of(HeaderMap::new(), certificate("pos.example")), Ok("shop (certificate)".to_owned()));
     let unknown = Err(AccessRefusal::Denied(twqr_callers::Denial::UnknownCertificate));
     assert_eq!(of(HeaderMap::new(), certificate("other.example")), unknown);
-    assert_eq!(of(HeaderMap::new(), shown(None)), Err(AccessRefusal::NoCredential));
+    let missing = AccessRefusal::NoCredential(MissingCredential::Either);
+    assert_eq!(of(HeaderMap::new(), shown(None)), Err(missing));
     let unknown = Err(AccessRefusal::Denied(twqr_callers::Denial::UnknownKey));
     assert_eq!(of(key(2), certificate("pos.example")), unknown, "a wrong key is not saved by a certificate");
     for malformed in ["", "Bearer", "Bearer ", "Basic x", "Bearer é"] {
@@ -112,9 +113,11 @@ async fn where_both_are_needed_a_key_and_a_certificate_of_the_same_caller_identi
     let of = |headers: HeaderMap, extensions: &Extensions| access.identify("ApplyPolicy", &headers, extensions);
     let shop = certificate("pos.example");
     assert_eq!(of(key(1), &shop).unwrap().who().unwrap(), "shop (key k and certificate)");
-    assert_eq!(of(key(1), &shown(None)).unwrap_err(), AccessRefusal::OneCredential);
-    assert_eq!(of(HeaderMap::new(), &shop).unwrap_err(), AccessRefusal::OneCredential);
-    assert_eq!(of(HeaderMap::new(), &shown(None)).unwrap_err(), AccessRefusal::NoCredential);
+    let missing = AccessRefusal::NoCredential;
+    assert_eq!(of(key(1), &shown(None)).unwrap_err(), missing(MissingCredential::Certificate));
+    assert_eq!(of(HeaderMap::new(), &shop).unwrap_err(), missing(MissingCredential::Key));
+    assert_eq!(of(HeaderMap::new(), &shown(None)).unwrap_err(), missing(MissingCredential::Both));
+    assert_eq!(access.granted(&Extensions::new()).unwrap_err(), missing(MissingCredential::Both));
     let denied = AccessRefusal::Denied;
     assert_eq!(of(key(2), &shop).unwrap_err(), denied(Denial::UnknownCertificate), "another caller's certificate");
     assert_eq!(of(key(1), &certificate("x.example")).unwrap_err(), denied(Denial::UnknownCertificate));

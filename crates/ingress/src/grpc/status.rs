@@ -81,7 +81,7 @@ fn reason(refusal: &Refusal) -> RefusalReason {
         Refusal::KeyRefused => RefusalReason::KeyRefused,
         Refusal::Replayed => RefusalReason::Replayed,
         Refusal::Access(AccessRefusal::NotRead) => RefusalReason::CallersNotRead,
-        Refusal::Access(AccessRefusal::NoCredential | AccessRefusal::OneCredential) => RefusalReason::NoCredential,
+        Refusal::Access(AccessRefusal::NoCredential(_)) => RefusalReason::NoCredential,
         Refusal::Access(AccessRefusal::Denied(_)) => RefusalReason::CredentialRefused,
         Refusal::Access(AccessRefusal::Operation(_) | AccessRefusal::Merchant | AccessRefusal::Role(_)) => {
             RefusalReason::NotPermitted
@@ -209,6 +209,7 @@ fn problem(reason: RefusalReason) -> &'static str {
 mod tests {
     use std::{env, fs};
 
+    use twqr_access::MissingCredential;
     use twqr_types::Violations;
 
     use super::*;
@@ -228,7 +229,7 @@ mod tests {
             Refusal::KeyRefused,
             Refusal::Replayed,
             AccessRefusal::NotRead.into(),
-            AccessRefusal::NoCredential.into(),
+            AccessRefusal::NoCredential(MissingCredential::Both).into(),
             AccessRefusal::Denied(twqr_callers::Denial::UnknownKey).into(),
             AccessRefusal::Merchant.into(),
             Refusal::RateExceeded(Limited::Caller, Duration::from_millis(5)),

@@ -152,6 +152,8 @@ fn describe(violation: &Violation, trade_amount: Option<i64>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use twqr_access::MissingCredential;
+
     use super::*;
 
     fn invalid(violations: &[(Field, &str)]) -> Refusal {
@@ -190,7 +192,7 @@ mod tests {
                 "sign the same request again with a new nonce and the same MerchantTradeNo",
             ),
             (AccessRefusal::NotRead.into(), Some(1), "301", "accepts no requests yet"),
-            (AccessRefusal::NoCredential.into(), Some(1), "904", "Bearer KEY"),
+            (AccessRefusal::NoCredential(MissingCredential::Either).into(), Some(1), "904", "Bearer KEY"),
             (AccessRefusal::Merchant.into(), Some(1), "904", "does not act for this merchant; nothing was changed"),
             (Refusal::TooManyCalls, Some(1), "301", "nothing was accepted"),
             (Refusal::NoAnswer, None, "301", "send it again"),
