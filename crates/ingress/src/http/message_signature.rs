@@ -40,6 +40,9 @@ pub(super) enum SignatureFault {
     /// The signature is the merchant's, but does not cover what it must, or lacks a parameter, or
     /// has one of a wrong type. Without `alg` no signature is looked at.
     Incomplete,
+    /// There are more than [`SIGNATURES_MAX`] signatures. None is looked at, since the one that
+    /// counts may be any of them.
+    TooMany,
     /// There are several valid signatures of the merchant. Without one of them the request would be
     /// another one, with another nonce, so that a replay of it would not be recognised.
     Several,
@@ -50,14 +53,15 @@ pub(super) enum SignatureFault {
 }
 
 /// Checks a request's message signature with the keys of its merchant, at this time. Everything
-/// but a wrong signature, and that `alg` is missing, is only said to a caller that has a key.
+/// but a wrong signature, that `alg` is missing, and that there are too many signatures, is only
+/// said to a caller that has a key.
 pub(super) fn verify(
     request: RequestHead<'_>,
     body: &[u8],
     keys: &[MessageKey],
     now: UnixMs,
 ) -> Result<MessageSignature, SignatureFault> {
-    let signatures = signatures(request);
+    let signatures = signatures(request)?;
     let valid = valid(request, &signatures, keys, MessageKey::signed);
     let (input, key) = *valid.first().ok_or_else(|| {
         let has_algorithm = signatures.iter().any(|(input, _)| text(input, "alg").is_some());
@@ -86,18 +90,21 @@ pub(super) fn verify(
     Ok(MessageSignature { key: key.name.clone(), nonce: Nonce { digest: nonce_digest(&key.name, nonce), until } })
 }
 
-/// The signatures that are looked at: the input of each, and its bytes.
-fn signatures(request: RequestHead<'_>) -> Vec<(InnerList, Vec<u8>)> {
+/// The signatures of a request: the input of each, and its bytes.
+fn signatures(request: RequestHead<'_>) -> Result<Vec<(InnerList, Vec<u8>)>, SignatureFault> {
     let dictionary = |name| Parser::new(&request.header(name)?).parse::<Dictionary>().ok();
     let Some((inputs, signatures)) = dictionary("signature-input").zip(dictionary("signature")) else {
-        return Vec::new();
+        return Ok(Vec::new());
     };
+    if inputs.len().max(signatures.len()) > SIGNATURES_MAX {
+        return Err(SignatureFault::TooMany);
+    }
     let signature = |(label, input)| {
         let ListEntry::InnerList(input) = input else { return None };
         let Some(ListEntry::Item(signature)) = signatures.get(&label) else { return None };
         Some((input, signature.bare_item.as_byte_sequence()?.to_vec()))
     };
-    inputs.into_iter().take(SIGNATURES_MAX).filter_map(signature).collect()
+    Ok(inputs.into_iter().filter_map(signature).collect())
 }
 
 /// The signatures that are valid, and the keys of the merchant that signed them. Each signature is

@@ -55,6 +55,11 @@ impl PosRefusal {
                 "the message signature must cover @method, @path and content-digest, and have created, keyid, alg and a \
                  nonce of 16 to 128 characters; created and expires are integers; nothing was changed",
             ),
+            SignatureFault::TooMany => (
+                StatusCode::BAD_SIGNATURE,
+                "the request has more than four message signatures: send one of this MerchantID beside those of at most \
+                 three proxies; nothing was changed",
+            ),
             SignatureFault::Several => (
                 StatusCode::BAD_SIGNATURE,
                 "the request has several valid message signatures of this MerchantID, must have one; nothing was changed",
@@ -162,6 +167,23 @@ mod tests {
             all.add(*field, *description);
         }
         Refusal::Invalid(all)
+    }
+
+    #[test]
+    fn each_fault_of_a_message_signature_has_its_code_and_its_own_text() {
+        use SignatureFault::{Digest, Incomplete, NotSigned, Several, TooMany, Untimely};
+        for (fault, code, expected) in [
+            (NotSigned, "904", "missing or wrong for this MerchantID"),
+            (Incomplete, "904", "must cover @method, @path and content-digest"),
+            (TooMany, "904", "more than four message signatures"),
+            (Several, "904", "several valid message signatures"),
+            (Digest, "904", "Content-Digest must have"),
+            (Untimely, "906", "older than 300 s"),
+        ] {
+            let pos = PosRefusal::of_signature(fault);
+            assert_eq!((pos.status_code.as_str(), pos.code), (code, Code::Unauthenticated), "{pos:?}");
+            assert!(pos.desc.contains(expected) && pos.desc.contains("nothing was changed"), "{pos:?}");
+        }
     }
 
     #[test]
