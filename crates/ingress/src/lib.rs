@@ -38,7 +38,7 @@ use twqr_journal::{Journal, JournalError, Topic};
 use twqr_order::PROTOCOL_VERSION_NEWEST;
 use twqr_service::{
     BoundSocket, Context, EndsWithConnection, GrpcSettings, Health, Limits, ListenError, Listener, PROTOCOL_PART,
-    grpc_health, grpc_server, join_background, serve_grpc,
+    grpc_health, grpc_server_with_windows, join_background, serve_grpc,
 };
 use twqr_types::{ShardCount, StatusCode};
 use twqr_wire::pos::pos_service_server::PosServiceServer;
@@ -287,9 +287,7 @@ async fn serve(
     let reflection = || {
         tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(twqr_wire::POS_DESCRIPTORS)
     };
-    let router = grpc_server()
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+    let router = grpc_server_with_windows(STREAM_WINDOW_BYTES, CONNECTION_WINDOW_BYTES)
         .add_service(Edge::new(service))
         .add_service(grpc_health::<PosServiceServer<GrpcService>>(&context.health))
         .add_optional_service(reflected.then(|| reflection().build_v1()).transpose()?.map(EndsWithConnection))

@@ -8,9 +8,8 @@
 #[path = "support/stage.rs"]
 mod support;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
-use futures::future::join_all;
 use prost::Message;
 use support::{Stage, payment, settings};
 use tokio::{
@@ -26,6 +25,9 @@ use twqr_wire::pos::{PayRequest, PayStreamRequest};
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long an attacked connection may take to react.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The path of a Pay.
+const PAY: &str = "/twqr.pos.v1.PosService/Pay";
 
 /// The types of frames (RFC 9113, section 6).
 const DATA: u8 = 0;
@@ -59,11 +61,11 @@ fn literal(name: &str, value: &str) -> Vec<u8> {
 
 /// The headers of a Pay whose message never follows.
 fn pay_headers() -> Vec<u8> {
-    headers("Pay")
+    headers(PAY)
 }
 
-fn headers(method: &str) -> Vec<u8> {
-    let path = format!("/twqr.pos.v1.PosService/{method}");
+/// The headers of a call of this path.
+fn headers(path: &str) -> Vec<u8> {
     let path = [&[4, path.len() as u8], path.as_bytes()].concat();
     [&[0x83, 0x86][..], &path, &literal(":authority", "pos"), &literal("content-type", "application/grpc")].concat()
 }
@@ -149,45 +151,85 @@ async fn frames_for_streams_that_have_ended_end_the_connection() {
     assert_answers_others(&stage).await;
 }
 
+/// How many calls a flood makes, more than a connection may have frames for ended streams, and how
+/// many of them at once.
+const CALLS: u32 = 2_000;
+const AT_ONCE: u32 = 100;
+
+/// Makes [`CALLS`] calls of this path, and sends the message of each only after its answer. Returns
+/// how many were answered; 0 if the connection ended after all.
+async fn answered_before_their_messages(stage: &Stage, path: &str) -> u32 {
+    let mut stream = attack(stage, &[]).await;
+    let headers = headers(path);
+    for first in (0..CALLS).step_by(AT_ONCE as usize) {
+        let ids = (first..first + AT_ONCE).map(|n| 2 * n + 1);
+        let calls: Vec<u8> = ids.clone().flat_map(|id| frame(HEADERS, END_HEADERS, id, &headers)).collect();
+        let messages: Vec<u8> = ids.flat_map(|id| frame(DATA, END_STREAM, id, &[0; 5])).collect();
+        drop(stream.write_all(&calls).await);
+        for n in 0..AT_ONCE {
+            if until_frame(&mut stream, HEADERS).await.is_none() {
+                return first + n;
+            }
+        }
+        drop(stream.write_all(&messages).await);
+    }
+    drop(stream.write_all(&frame(PING, 0, 0, &[0; 8])).await);
+    until_frame(&mut stream, PING).await.map_or(0, |_| CALLS)
+}
+
 #[tokio::test]
 async fn a_flood_of_refused_calls_ends_no_connection_and_each_is_answered() {
-    let access = AccessSettings { required: true, ..AccessSettings::default() };
-    let stage = Stage::open(Settings { access, ..settings() }).await;
-    let client = stage.client().await;
-    let mut codes = BTreeMap::new();
-    for round in 0..20 {
-        let calls = (0..500).map(|n| {
-            let mut client = client.clone();
-            async move { client.pay(payment(&format!("{round}-{n}"))).await.unwrap_err().code() }
-        });
-        for code in join_all(calls).await {
-            *codes.entry(format!("{code:?}")).or_insert(0) += 1;
-        }
+    for (path, required) in [
+        (PAY, true),
+        ("/twqr.pos.v1.PosService/Other", true),
+        ("/twqr.pos.v1.PosService/Other", false),
+        ("/twqr.pos.v1.OtherService/Pay", true),
+        ("/twqr.pos.v1.OtherService/Pay", false),
+        ("/other", false),
+        ("/grpc.health.v1.Health/Other", true),
+        ("/grpc.reflection.v1.ServerReflection/Other", false),
+    ] {
+        let access = AccessSettings { required, ..AccessSettings::default() };
+        let stage = Stage::open(Settings { access, ..settings() }).await;
+        let answered = answered_before_their_messages(&stage, path).await;
+        assert_eq!(answered, CALLS, "{path}, access.required = {required}");
     }
-    assert_eq!(codes, BTreeMap::from([("Unauthenticated".to_owned(), 10_000)]));
+}
+
+/// The number of bytes that may be sent on a stream before the server reads it, by its settings
+/// (RFC 9113, section 6.5).
+async fn stream_window(stream: &mut TcpStream) -> usize {
+    let settings = until_frame(stream, SETTINGS).await.unwrap();
+    let window = settings.chunks_exact(6).find(|setting| setting[..2] == [0, 4]).unwrap();
+    u32::from_be_bytes(window[2..].try_into().unwrap()) as usize
 }
 
 #[tokio::test]
 async fn many_small_messages_of_streams_that_are_not_read_end_no_connection() {
-    const STREAMS: u32 = 16;
-    const BYTES: usize = 32 * 1024;
-    let stage = Stage::open(Settings { streams_max: STREAMS as usize, ..settings() }).await;
+    /// As many full streams as `CONNECTION_WINDOW_BYTES` leaves room for.
+    const STREAMS: usize = 80;
+    /// What h2 adds up for each frame that is not read, less the frame's own bytes.
+    const FRAME_COST: usize = 256;
+    let stage = Stage::open(Settings { streams_max: STREAMS, stream_in_flight_max: 1, ..settings() }).await;
     let payment = PayRequest { remark: "r".repeat(40), extra1: "x".repeat(20), ..payment("T1") };
     let request = PayStreamRequest { payment: Some(payment), ..PayStreamRequest::default() }.encode_to_vec();
     let message = [&[0], &(request.len() as u32).to_be_bytes()[..], &request].concat();
     let mut stream = attack(&stage, &frame(SETTINGS, ACK, 0, &[])).await;
+    let messages = stream_window(&mut stream).await / message.len();
     until_frame(&mut stream, WINDOW_UPDATE).await.unwrap();
-    for id in (0..STREAMS).map(|n| 2 * n + 1) {
+    let cost = STREAMS * messages * (FRAME_COST - message.len());
+    assert!(cost > 3 * 1024 * 1024, "too few small messages to be an attack: {cost}");
+    let headers = headers("/twqr.pos.v1.PosService/PayStream");
+    for id in (0..STREAMS as u32).map(|n| 2 * n + 1) {
         // Many clients send each message in a frame of its own.
-        let messages = (0..BYTES / message.len()).flat_map(|_| frame(DATA, 0, id, &message));
-        let bytes: Vec<u8> =
-            frame(HEADERS, END_HEADERS, id, &headers("PayStream")).into_iter().chain(messages).collect();
+        let messages = (0..messages).flat_map(|_| frame(DATA, 0, id, &message));
+        let bytes: Vec<u8> = frame(HEADERS, END_HEADERS, id, &headers).into_iter().chain(messages).collect();
         drop(stream.write_all(&bytes).await);
     }
     drop(stream.write_all(&frame(PING, 0, 0, &[0; 8])).await);
     assert!(
         until_frame(&mut stream, PING).await.is_some(),
-        "the connection ended; a message has {} bytes",
+        "the connection ended; each of {STREAMS} streams had {messages} messages of {} bytes",
         message.len()
     );
 }

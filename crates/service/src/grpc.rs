@@ -4,7 +4,7 @@
 
 use std::{
     convert::Infallible,
-    future::Future,
+    future::{Future, Ready, ready},
     io,
     pin::Pin,
     task::{Context, Poll},
@@ -16,10 +16,11 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use rand::Rng;
 use tonic::{
-    Code,
+    Code, Status,
     body::Body,
     codegen::{Service, http},
     server::NamedService,
+    service::Routes,
     transport::{Server, server::Router},
 };
 use tracing::debug;
@@ -28,6 +29,7 @@ use crate::{
     CallerConnection, CancellationToken, GatheredWrites, Limits, Listener,
     connection::{Connection, ConnectionEnds},
     listen::{Accepted, serve_each, until_untrusted},
+    read_whole,
 };
 
 /// The time between two pings on a gRPC connection, in s.
@@ -62,8 +64,19 @@ pub struct GrpcSettings {
 }
 
 /// A gRPC server that pings its connections, so that it notices when the other side is dead, and
-/// bounds what one of them may take.
-pub fn grpc_server() -> Server {
+/// bounds what one of them may take. Services are added to it; it refuses the calls of others.
+pub fn grpc_server() -> Router {
+    refusing_others(bounded_server())
+}
+
+/// The same, with how much of a stream, and of all streams of a connection, may arrive before it is
+/// read, in bytes.
+pub fn grpc_server_with_windows(stream: u32, connection: u32) -> Router {
+    let server = bounded_server();
+    refusing_others(server.initial_stream_window_size(stream).initial_connection_window_size(connection))
+}
+
+fn bounded_server() -> Server {
     Server::builder()
         .http2_keepalive_interval(Some(Duration::from_secs(PING_EVERY_S)))
         .http2_keepalive_timeout(Some(Duration::from_secs(PING_WITHIN_S)))
@@ -71,6 +84,18 @@ pub fn grpc_server() -> Server {
         .http2_max_header_list_size(HEADER_BYTES_MAX)
         .http2_max_pending_accept_reset_streams(Some(RESETS_MAX))
         .http2_max_local_error_reset_streams(Some(ERRORS_MAX))
+}
+
+/// A router that refuses the calls of services that it does not have. The library would not read
+/// their messages.
+fn refusing_others(mut server: Server) -> Router {
+    server.add_routes(Routes::from(axum::Router::new().fallback(no_such_service)))
+}
+
+fn no_such_service(request: axum::extract::Request) -> Ready<axum::response::Response> {
+    drop(read_whole(request.map(Body::new)));
+    let text = "this listener has no such service: compare its address and the name of the service with the contract";
+    ready(Status::unimplemented(text).into_http())
 }
 
 /// Serves until shutdown, then waits at most `drain` for calls in flight. Returns how many
@@ -169,6 +194,7 @@ where
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Answered {
+        let request = read_whole(request);
         let Some(leaving) = CallerConnection::leaving(request.extensions()) else {
             return Box::pin(self.0.call(request));
         };

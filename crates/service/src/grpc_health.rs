@@ -27,7 +27,7 @@ use tonic_health::pb::{
     health_server::{Health as HealthOverGrpc, HealthServer},
 };
 
-use crate::{EndsWithConnection, Health, read_whole};
+use crate::{EndsWithConnection, Health};
 
 /// The greatest size of a request, in bytes: it has only the name of a service.
 const REQUEST_BYTES_MAX: usize = 1_024;
@@ -65,7 +65,7 @@ impl Service<http::Request<Body>> for GrpcHealth {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let calling = timeout(Duration::from_millis(REQUEST_MS_MAX), self.0.call(read_whole(request)));
+        let calling = timeout(Duration::from_millis(REQUEST_MS_MAX), self.0.call(request));
         let late = |_| Ok(Status::deadline_exceeded("the request did not arrive in time").into_http());
         Box::pin(async move { calling.await.unwrap_or_else(late) })
     }

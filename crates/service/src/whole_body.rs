@@ -1,7 +1,8 @@
-//! Requests that are answered before their body has arrived, such as those of strangers. HTTP/2
-//! resets the stream of a body that nothing reads. What the caller has sent by then belongs to no
-//! stream any more: many such frames count as an attack, and end the connection with every other
-//! call on it. So the rest of each body is read and dropped, within bounds.
+//! Requests that are answered before their body has arrived, such as those of strangers, and those
+//! for an unknown service. HTTP/2 resets the stream of a body that nothing reads. What the caller
+//! has sent by then belongs to no stream any more: many such frames count as an attack, and end the
+//! connection with every other call on it. So the rest of each body is read and dropped, within
+//! bounds.
 
 use std::{
     pin::Pin,

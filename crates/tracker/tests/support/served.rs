@@ -58,6 +58,7 @@ pub fn context(shutdown: &CancellationToken) -> Context {
 
 /// A running tracker, a client of its operators' API, and a router if the test needs one.
 pub struct TestTracker {
+    pub channel: Channel,
     pub client: OperatorServiceClient<Channel>,
     shutdown: CancellationToken,
     tracker: JoinHandle<Result<(), Error>>,
@@ -90,7 +91,7 @@ impl TestTracker {
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
             }
         };
-        Self { client: OperatorServiceClient::new(channel), shutdown, tracker, router }
+        Self { channel: channel.clone(), client: OperatorServiceClient::new(channel), shutdown, tracker, router }
     }
 
     pub async fn get(&self, version: u64) -> Result<GetPolicyResponse, Status> {
