@@ -6,7 +6,7 @@ mod payment;
 mod refund;
 
 use serde::Serialize;
-use twqr_order::{Order, PaymentType};
+use twqr_order::{Evidence, Failure, Order, PaymentType};
 use twqr_types::{PayForm, StatusCode};
 
 pub(crate) use cancel::{CancelAnswer, cancel_answer, no_payment_to_cancel, unconfirmed_cancel};
@@ -52,11 +52,23 @@ pub(crate) struct Status {
     pub(crate) code: StatusCode,
     /// The StatusDesc, for people.
     pub(crate) desc: String,
+    /// Whether our rules refused the request. An issuer may decline with the same codes.
+    pub(crate) is_by_rules: bool,
 }
 
 impl Status {
-    fn new(code: StatusCode, desc: &str) -> Self {
-        Self { code, desc: desc.to_owned() }
+    pub(crate) fn new(code: StatusCode, desc: &str) -> Self {
+        Self { code, desc: desc.to_owned(), is_by_rules: false }
+    }
+
+    /// The request is about an order that does not exist.
+    fn no_such_order(desc: &str) -> Self {
+        Self { is_by_rules: true, ..Self::new(StatusCode::NO_SUCH_ORDER, desc) }
+    }
+
+    fn failed(failure: &Failure) -> Self {
+        let is_by_rules = failure.evidence == Evidence::Refused;
+        Self { is_by_rules, ..Self::new(failure.status_code, &failure.status_desc) }
     }
 
     fn success() -> Self {
@@ -165,7 +177,7 @@ pub(crate) fn inquiry_answer(order: &Order, inquiry_type: InquiryType, in_progre
 
 /// The answer to an inquiry about an order that does not exist.
 pub(crate) fn no_such_order() -> InquiryAnswer {
-    InquiryAnswer { status: Status::new(StatusCode::NO_SUCH_ORDER, "no such order"), order: None }
+    InquiryAnswer { status: Status::no_such_order("no such order"), order: None }
 }
 
 /// Extra3 of a credit card, as the POS document demands it. The issuer's texts lose their control

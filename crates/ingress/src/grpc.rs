@@ -134,7 +134,7 @@ impl PosService for GrpcService {
     async fn pay(&self, request: Request<PayRequest>) -> Result<Response<PayResponse>, Status> {
         let (call, caller) = self.begin("Pay", &request)?;
         let result = self.api.pay(raw_pay(request.into_inner()), caller).await;
-        call.end(result, |answer| verdict_of(answer.status.code), messages::pay_response).map(Response::new)
+        call.end(result, |answer| verdict_of(&answer.status), messages::pay_response).map(Response::new)
     }
 
     async fn pay_stream(
@@ -157,13 +157,13 @@ impl PosService for GrpcService {
     async fn refund(&self, request: Request<RefundRequest>) -> Result<Response<RefundResponse>, Status> {
         let (call, caller) = self.begin("Refund", &request)?;
         let result = self.api.refund(raw_refund(request.into_inner()), caller).await;
-        call.end(result, |answer| verdict_of(answer.status.code), messages::refund_response).map(Response::new)
+        call.end(result, |answer| verdict_of(&answer.status), messages::refund_response).map(Response::new)
     }
 
     async fn cancel(&self, request: Request<CancelRequest>) -> Result<Response<CancelResponse>, Status> {
         let (call, caller) = self.begin("Cancel", &request)?;
         let result = self.api.cancel(raw_cancel(request.into_inner()), caller).await;
-        call.end(result, |answer| verdict_of(answer.status.code), messages::cancel_response).map(Response::new)
+        call.end(result, |answer| verdict_of(&answer.status), messages::cancel_response).map(Response::new)
     }
 
     async fn watch_order(

@@ -11,6 +11,8 @@ use twqr_card_keys::NoKey;
 use twqr_journal::JournalError;
 use twqr_types::{Field, ShardId, StatusCode, Violations};
 
+use crate::answers::Status;
+
 /// The owner of the limit that a call exceeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Limited {
@@ -157,9 +159,13 @@ fn refused_caller(refusal: AccessRefusal) -> Verdict {
     }
 }
 
-/// What the log of who called says of a payment, refund or cancel that was answered with this code.
-/// Our rules or the issuer refused it; many of them may be an attempt to get around the rules.
-pub(crate) fn verdict_of(code: StatusCode) -> Verdict {
+/// What the log of who called says of a payment, refund or cancel with this answer. Many that our
+/// rules refuse may be an attempt to get around them. A decline of an issuer is an ordinary answer,
+/// whatever its code is.
+pub(crate) fn verdict_of(status: &Status) -> Verdict {
+    if !status.is_by_rules {
+        return Verdict::LetIn;
+    }
     let rules = [
         (StatusCode::REFUNDS_ABOVE_PAYMENT, "refunds-above-payment"),
         (StatusCode::STATE_FORBIDS_REFUND, "state-forbids-refund"),
@@ -169,7 +175,7 @@ pub(crate) fn verdict_of(code: StatusCode) -> Verdict {
         (StatusCode::STORE_CLOSED, "store-closed"),
         (StatusCode::AMOUNT_OVER_LIMIT, "amount-over-limit"),
     ];
-    let broken = rules.into_iter().find(|(refusing, _)| *refusing == code);
+    let broken = rules.into_iter().find(|(refusing, _)| *refusing == status.code);
     broken.map_or(Verdict::LetIn, |(_, rule)| Verdict::Request(rule))
 }
 

@@ -28,7 +28,7 @@ pub(crate) struct CancelAnswer {
 pub(crate) fn cancel_answer(order: &Order, form: &PayForm, in_progress_code: StatusCode) -> CancelAnswer {
     let status = match order {
         Order::Payment(payment) => payment_status(payment.cancel.as_ref(), in_progress_code),
-        Order::Refund(_) | Order::EarlyCancel(_) => Status::new(StatusCode::NO_SUCH_ORDER, NO_SUCH_PAYMENT),
+        Order::Refund(_) | Order::EarlyCancel(_) => Status::no_such_order(NO_SUCH_PAYMENT),
     };
     answer(form, status)
 }
@@ -39,14 +39,14 @@ fn payment_status(cancel: Option<&Cancel>, in_progress_code: StatusCode) -> Stat
         return Status::success();
     }
     match cancel.refusal() {
-        Some(failure) => Status::new(failure.status_code, &failure.status_desc),
+        Some(failure) => Status::failed(failure),
         None => Status::new(in_progress_code, IN_PROGRESS),
     }
 }
 
 /// The answer to a cancel whose MerchantTradeNo is a refund's.
 pub(crate) fn no_payment_to_cancel(form: &PayForm) -> CancelAnswer {
-    answer(form, Status::new(StatusCode::NO_SUCH_ORDER, IS_REFUND))
+    answer(form, Status::no_such_order(IS_REFUND))
 }
 
 /// The answer at the caller's deadline if no reply has confirmed that the cancel was accepted.

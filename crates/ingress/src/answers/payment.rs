@@ -46,7 +46,7 @@ pub(crate) fn payment_answer(payment: &Payment, in_progress_code: StatusCode, is
             add_approval(&mut details, approval);
             Status::success()
         }
-        Phase::Failed(failure) => Status::new(failure.status_code, &failure.status_desc),
+        Phase::Failed(failure) => Status::failed(failure),
         Phase::Sent { .. } | Phase::Unresolved { .. } | Phase::Inquiring { .. } => {
             Status::new(in_progress_code, IN_PROGRESS)
         }

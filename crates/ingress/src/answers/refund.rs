@@ -45,7 +45,7 @@ pub(crate) fn refund_answer(refund: &Refund, in_progress_code: StatusCode, is_re
             add_success(&mut details, success);
             Status::success()
         }
-        RefundPhase::Failed(failure) => Status::new(failure.status_code, &failure.status_desc),
+        RefundPhase::Failed(failure) => Status::failed(failure),
         RefundPhase::Requested { .. } => Status::new(in_progress_code, IN_PROGRESS),
     };
     RefundAnswer {
@@ -130,7 +130,7 @@ pub(crate) fn no_payment_to_refund(request: RawRefund) -> RefundAnswer {
             merchant_trade_no: request.merchant_trade_no,
             pos_id: request.pos_id,
         },
-        status: Status::new(StatusCode::NO_SUCH_ORDER, NO_PAYMENT),
+        status: Status::no_such_order(NO_PAYMENT),
         is_repeat: false,
         trade_no: request.trade_no,
         refund_trade_no: String::new(),

@@ -1,5 +1,7 @@
-//! The answers about a payment that took effect after callers were answered that it failed.
+//! The answers about a payment that took effect after callers were answered that it failed, and what
+//! the log of who called says of refusals and declines.
 
+use twqr_access::Verdict;
 use twqr_order::{
     Cancel, CancelStage, EffectId, Evidence, Failure, Movement, Nonces, Payment, Phase, Remembering, ReversalApproval,
     Terms,
@@ -9,6 +11,7 @@ use twqr_types::{
 };
 
 use super::*;
+use crate::refusal::verdict_of;
 
 fn form() -> PayForm {
     let raw = RawPay {
@@ -26,10 +29,29 @@ fn movement<A>(phase: Phase<A>) -> Movement<A> {
     Movement::in_phase(UnixMs(0), phase)
 }
 
+fn failure(evidence: Evidence, code: &str) -> Failure {
+    Failure { evidence, status_code: StatusCode::parse(code).unwrap(), status_desc: "".into() }
+}
+
 fn failed<A>(code: &str) -> Movement<A> {
-    let failure =
-        Failure { evidence: Evidence::Declined, status_code: StatusCode::parse(code).unwrap(), status_desc: "".into() };
-    movement(Phase::Failed(failure))
+    movement(Phase::Failed(failure(Evidence::Declined, code)))
+}
+
+/// A requested cancel in this stage.
+fn cancel_in(stage: &CancelStage) -> Cancel {
+    Cancel {
+        requested_at: UnixMs(0),
+        remark: Remark::parse(String::new()).unwrap(),
+        amount: 0,
+        attempts: 0,
+        last_sent_offset: 0,
+        amounts: Vec::new(),
+        is_requested: true,
+        was_answered_as_done: false,
+        last_refusal: None,
+        stage: stage.clone(),
+        changed_at: UnixMs(0),
+    }
 }
 
 /// A payment that was declined with 928, with this cancel.
@@ -79,26 +101,13 @@ fn answers(cancel: Cancel) -> (String, String, bool) {
 
 #[test]
 fn the_reversal_of_a_late_charge_changes_no_earlier_answer() {
-    let cancel = |stage: &CancelStage| Cancel {
-        requested_at: UnixMs(0),
-        remark: Remark::parse(String::new()).unwrap(),
-        amount: 0,
-        attempts: 0,
-        last_sent_offset: 0,
-        amounts: Vec::new(),
-        is_requested: true,
-        was_answered_as_done: false,
-        last_refusal: None,
-        stage: stage.clone(),
-        changed_at: UnixMs(0),
-    };
     let sent = CancelStage::Reversing(movement(Phase::Sent { task: EffectId { shard: ShardId(0), offset: 0, n: 0 } }));
     let done = CancelStage::Reversing(movement(Phase::Done(Box::new(ReversalApproval { issuer_trade_no: "".into() }))));
     let refused = CancelStage::Reversing(failed("983"));
-    let answered_as_done = |stage: &CancelStage| Cancel { was_answered_as_done: true, ..cancel(stage) };
-    let automatic = |stage: &CancelStage| Cancel { is_requested: false, ..cancel(stage) };
+    let answered_as_done = |stage: &CancelStage| Cancel { was_answered_as_done: true, ..cancel_in(stage) };
+    let automatic = |stage: &CancelStage| Cancel { is_requested: false, ..cancel_in(stage) };
     for (cancel, repeat, cancelled, is_pending) in [
-        (cancel(&CancelStage::NothingToReverse), "812", "000", false),
+        (cancel_in(&CancelStage::NothingToReverse), "812", "000", false),
         (answered_as_done(&sent), "812", "000", false),
         (answered_as_done(&refused), "812", "000", false),
         (answered_as_done(&done), "812", "000", false),
@@ -114,4 +123,34 @@ fn the_reversal_of_a_late_charge_changes_no_earlier_answer() {
 fn the_card_of_a_payment_is_json_without_control_characters() {
     let expected = r#"{"CardName":"a \"b\" \\ 街","CardNo":"123456******7890"}"#;
     assert_eq!(card_json("a \"b\"\n \\ 街", "123456******7890\u{7f}"), expected);
+}
+
+#[test]
+fn the_log_of_who_called_has_what_our_rules_refuse_and_no_decline_of_an_issuer() {
+    let by_rules = Verdict::Request;
+    for (evidence, code, expected) in [
+        (Evidence::Refused, "931", by_rules("amount-over-limit")),
+        (Evidence::Refused, "927", by_rules("bad-code")),
+        (Evidence::Refused, "982", Verdict::LetIn),
+        (Evidence::Declined, "931", Verdict::LetIn),
+        (Evidence::Declined, "927", Verdict::LetIn),
+        (Evidence::Declined, "934", Verdict::LetIn),
+        (Evidence::Declined, "928", Verdict::LetIn),
+        (Evidence::NotSent, "982", Verdict::LetIn),
+        (Evidence::Absent, "916", Verdict::LetIn),
+    ] {
+        let payment = Payment {
+            charge: movement(Phase::Failed(failure(evidence, code))),
+            cancel: None,
+            ..declined(cancel_in(&CancelStage::NothingToReverse))
+        };
+        let answer = payment_answer(&payment, StatusCode::FISC_ABNORMAL, false);
+        assert_eq!(verdict_of(&answer.status), expected, "a payment: {evidence:?}, {code}");
+        let reversal = CancelStage::Reversing(movement(Phase::Failed(failure(evidence, code))));
+        let order = Order::Payment(declined(cancel_in(&reversal)));
+        let answer = cancel_answer(&order, &form(), StatusCode::FISC_ABNORMAL);
+        assert_eq!(verdict_of(&answer.status), expected, "a cancel: {evidence:?}, {code}");
+    }
+    let missing = no_payment_to_cancel(&form()).status;
+    assert_eq!(verdict_of(&missing), by_rules("no-such-order"), "the ingress knows it without an issuer");
 }

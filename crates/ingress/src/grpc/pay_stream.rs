@@ -182,7 +182,7 @@ async fn answer(
     };
     pending.given();
     let call = CountedCall { access: &service.api.access, grant: grant.clone(), method: METHOD, began };
-    let outcome = call.end(answered, |answer| verdict_of(answer.status.code), messages::pay_response);
+    let outcome = call.end(answered, |answer| verdict_of(&answer.status), messages::pay_response);
     if let Some(hops) = &hops {
         hops.ended(outcome.as_ref().map_or_else(Status::code, |_| Code::Ok));
     }

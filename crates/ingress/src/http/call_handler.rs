@@ -208,7 +208,7 @@ impl CallHandler {
         let (echoes, amount) = (request.echoes(), request.trade_amount());
         let answered = match operation {
             Operation::Payment => self.api.pay(request.into_payment()?, caller).await.map(|answer| {
-                let verdict = verdict_of(answer.status.code);
+                let verdict = verdict_of(&answer.status);
                 (json_answer::payment(echoes, answer), verdict)
             }),
             Operation::Inquiry => {
@@ -217,11 +217,11 @@ impl CallHandler {
                 answered.map(|answer| (json_answer::inquiry(echoes, answer), Verdict::LetIn))
             }
             Operation::Refund => self.api.refund(request.into_refund()?, caller).await.map(|answer| {
-                let verdict = verdict_of(answer.status.code);
+                let verdict = verdict_of(&answer.status);
                 (json_answer::refund(echoes, answer), verdict)
             }),
             Operation::Cancel => self.api.cancel(request.into_payment()?, caller).await.map(|answer| {
-                let verdict = verdict_of(answer.status.code);
+                let verdict = verdict_of(&answer.status);
                 (json_answer::cancel(echoes, &answer), verdict)
             }),
         };

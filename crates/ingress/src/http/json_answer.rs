@@ -188,7 +188,7 @@ pub(super) fn cancel(echoes: Echoes, answer: &CancelAnswer) -> JsonAnswer {
 /// The answer to a refused request: it has the same fields as any other answer, empty where nothing
 /// is known. `trade_amount` is the request's.
 pub(super) fn refused(operation: Operation, echoes: Echoes, trade_amount: i64, refusal: &PosRefusal) -> JsonAnswer {
-    let head = head(echoes, &Status { code: refusal.status_code, desc: refusal.desc.clone() });
+    let head = head(echoes, &Status::new(refusal.status_code, &refusal.desc));
     let details = DetailFields { trade_amount, ..DetailFields::default() };
     match operation {
         Operation::Payment => JsonAnswer::Payment(PaymentBody {

@@ -40,7 +40,7 @@ fn keys(object: &Value) -> BTreeSet<String> {
 /// The answers of an operation to a request that it performed, and to one that it refused.
 fn served(operation: Operation) -> Vec<Value> {
     let echoes = Echoes::default;
-    let status = || Status { code: StatusCode::SUCCESS, desc: String::new() };
+    let status = || Status::new(StatusCode::SUCCESS, "");
     let payment = || PaymentAnswer {
         echoes: echoes(),
         status: status(),
