@@ -64,12 +64,12 @@ pub(super) fn refused(refusal: AccessRefusal) -> Status {
     Status::with_error_details(refusal.code(), text, details)
 }
 
-/// What the log of who called says of a call that ended with this code. Without a handler's words,
-/// the library ends one that cannot be decoded with INTERNAL or OUT_OF_RANGE.
-fn verdict_of(code: Code) -> Verdict {
+/// What the log of who called says of a call of this method that ended with this code. Without a
+/// handler's words, the library ends one that cannot be decoded with INTERNAL or OUT_OF_RANGE.
+fn verdict_of(method: Option<&str>, code: Code) -> Verdict {
     match code {
         Code::InvalidArgument => Verdict::Request("invalid-fields"),
-        Code::ResourceExhausted => Verdict::Request("streams"),
+        Code::ResourceExhausted => Verdict::Request(limit_of(method)),
         Code::Internal | Code::OutOfRange => Verdict::Request("undecodable"),
         Code::Unimplemented => Verdict::Request("unknown-method"),
         Code::Ok
@@ -84,6 +84,15 @@ fn verdict_of(code: Code) -> Verdict {
         | Code::Unavailable
         | Code::DataLoss
         | Code::Unauthenticated => Verdict::LetIn,
+    }
+}
+
+/// The limit that a call of this method exceeded.
+fn limit_of(method: Option<&str>) -> &'static str {
+    match method {
+        Some("ListSettlement") => "streams",
+        Some("ReplayPolicy") => "replays",
+        Some(_) | None => "limit",
     }
 }
 
@@ -144,11 +153,33 @@ impl Service<http::Request<Body>> for Measured {
             // A refusal has its status in the headers; an answer has it behind its messages.
             let refused = Status::from_header_map(response.headers());
             let code = refused.map_or(Code::Ok, |status| status.code());
-            access.note(&grant, verdict_of(code));
+            access.note(&grant, verdict_of(method, code));
             if let Some(method) = method {
                 metrics::call(method, code, began.elapsed());
             }
             Ok(response)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_of_who_called_says_which_limit_a_call_exceeded_and_what_else_it_did_wrong() {
+        for (method, code, expected) in [
+            ("ListSettlement", Code::ResourceExhausted, Verdict::Request("streams")),
+            ("ReplayPolicy", Code::ResourceExhausted, Verdict::Request("replays")),
+            ("ListOrders", Code::ResourceExhausted, Verdict::Request("limit")),
+            ("ReplayPolicy", Code::InvalidArgument, Verdict::Request("invalid-fields")),
+            ("ReplayPolicy", Code::OutOfRange, Verdict::Request("undecodable")),
+            ("ReplayPolicy", Code::Unavailable, Verdict::LetIn),
+            ("ReplayPolicy", Code::Ok, Verdict::LetIn),
+        ] {
+            assert_eq!(verdict_of(Some(method), code), expected, "{method}, {code:?}");
+            assert!(METHODS.contains(&method));
+        }
+        assert_eq!(verdict_of(None, Code::Unimplemented), Verdict::Request("unknown-method"));
     }
 }
