@@ -230,6 +230,23 @@ fn a_hyphen_means_standard_input_wherever_a_file_is_named() {
     }
 }
 
+#[test]
+fn access_that_cannot_work_is_refused_by_the_check() {
+    let folder = tempfile::tempdir().unwrap();
+    let both = |listener: &str| format!("[access]\nrequired = true\nkey_and_certificate = [\"{listener}\"]\n");
+    for (text, expected) in [
+        (both("grpc"), "but tls.grpc.client_ca_file names no authority"),
+        (both("operators"), "but tls.operators.client_ca_file names no authority"),
+        (both("grpc").replace("true", "false"), "which needs access.required = true"),
+        ("grpc = \"0.0.0.0:17051\"\n".to_owned(), "grpc is 0.0.0.0:17051, which others can reach"),
+        ("operators = \"[::]:17071\"\n".to_owned(), "operators is [::]:17071, which others can reach"),
+        ("[[access.callers]]\nname = \"a b\"\n".to_owned(), "access.callers[0].name must"),
+    ] {
+        let ran = twqr_with_input(folder.path(), text.as_bytes(), &["--config", "-", "config", "check"]);
+        assert!(ran.code == 1 && ran.stderr.contains(expected), "{text}: {}{}", ran.stdout, ran.stderr);
+    }
+}
+
 /// The text as some Windows editors save it: with a byte order mark, and CRLF at the ends of lines.
 fn as_saved_on_windows(text: &str) -> String {
     format!("\u{feff}{}", text.replace('\n', "\r\n"))

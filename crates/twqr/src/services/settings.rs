@@ -170,3 +170,47 @@ fn backend(name: &'static str, address: &PeerAddress, files: Option<ClientFiles>
     let tls = files.map(ClientTls::start).transpose()?;
     Ok(GrpcBackend::new(name, format!("{scheme}://{address}"))?.with_tls(tls))
 }
+
+#[cfg(test)]
+mod tests {
+    use twqr_config::{CallerDocument, ListenerTls, TlsConfig};
+
+    use super::*;
+
+    #[test]
+    fn both_credentials_can_be_demanded_only_where_a_listener_asks_for_certificates() {
+        use CallerListener::{Grpc, Operators};
+        let plain = ListenerTls::default;
+        let tls = || ListenerTls { certificate_file: "a".into(), key_file: "b".into(), ..plain() };
+        let asks = || ListenerTls { client_ca_file: "c".into(), ..tls() };
+        for (listeners, grpc, operators, wrong) in [
+            (&[][..], plain(), plain(), None),
+            (&[Grpc], asks(), plain(), None),
+            (&[Operators], plain(), asks(), None),
+            (&[Grpc, Operators], asks(), asks(), None),
+            (&[Grpc], plain(), asks(), Some("tls.grpc")),
+            (&[Grpc], tls(), asks(), Some("tls.grpc")),
+            (&[Operators], asks(), plain(), Some("tls.operators")),
+            (&[Operators], asks(), tls(), Some("tls.operators")),
+            (&[Grpc, Operators], asks(), tls(), Some("tls.operators")),
+        ] {
+            let key_and_certificate = listeners.iter().copied().collect();
+            let access = AccessConfig { required: true, key_and_certificate, ..AccessConfig::default() };
+            let tls = TlsConfig { grpc, operators, ..TlsConfig::default() };
+            let checked = check_access(&Config { access, tls, ..Config::default() });
+            let said = checked.err().map(|error| error.to_string());
+            let expected = wrong.map(|section| {
+                let demand = "access.key_and_certificate demands certificates of callers";
+                format!("{demand}, but {section}.client_ca_file names no authority")
+            });
+            assert_eq!(said, expected, "{listeners:?}");
+        }
+    }
+
+    #[test]
+    fn a_caller_that_cannot_be_read_is_refused() {
+        let access = AccessConfig { callers: vec![CallerDocument::default()], ..AccessConfig::default() };
+        let refused = check_access(&Config { access, ..Config::default() }).unwrap_err();
+        assert!(format!("{refused:#}").starts_with("access.callers: name "), "{refused:#}");
+    }
+}

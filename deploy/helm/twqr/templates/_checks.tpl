@@ -9,7 +9,7 @@
 {{- fail "up.replicas is above 1: one pod alone can use the embedded journal; set config.kafka.bootstrap for more" -}}
 {{- end -}}
 {{- if not .Values.simulator.enabled -}}
-{{- range $name := list "wallet" "fisc" "telemetry" -}}
+{{- range $name := list "wallet" "fisc" -}}
 {{- if not (get $config $name) -}}
 {{- fail (printf "config.%s is empty: write where it is as host:port, or enable the simulator" $name) -}}
 {{- end -}}
