@@ -80,6 +80,7 @@ pub async fn run(
 ) -> Result<(), Error> {
     // The ingress of the same process may be ready long before the read model is open.
     metrics::register();
+    operators::register_metrics();
     let api = context.health.part(HEALTH_PART);
     let model = Arc::new(LateModel::new(settings.database.clone()));
     match tokio::time::timeout(Duration::from_millis(OPEN_WAIT_MS), model.open()).await {

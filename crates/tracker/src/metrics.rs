@@ -132,12 +132,9 @@ pub const METRICS: &[Metric] = &[
 /// The ages by which orders in progress are counted, in seconds.
 const AGES_S: [i64; 5] = [1, 10, 60, 600, 3_600];
 
-/// Registers the metrics with the exporter.
+/// Registers the metrics with the exporter, where those without labels exist from then on.
 pub(crate) fn register() {
     METRICS.iter().for_each(Metric::describe);
-    for counter in [DUE, STATES, MODEL_FAILURES, DEAD_LETTERS] {
-        counter.touch(&[]);
-    }
 }
 
 /// Registers the calls of the operators' API, by the names of its methods.

@@ -34,13 +34,13 @@ use twqr_wire::{
 };
 
 use crate::{
-    Error, Settings, TrackedRules,
+    Error, Settings, TrackedRules, metrics,
     model::{self, ListFilter, ModelError, OrderHistory, SqliteModel},
     policies::Policies,
 };
 use callers::CallersEditor;
 use change::{Actor, ChangeTimes};
-use measured::{Measured, refused};
+use measured::{METHODS, Measured, refused};
 use merchants::DirectoryEditor;
 use open_streams::{OpenStreams, PlacedStream};
 use policy::PolicyEditor;
@@ -63,6 +63,11 @@ struct Operators {
     merchants: DirectoryEditor,
     callers: CallersEditor,
     replays: Replays,
+}
+
+/// Makes the metrics of all calls exist, so that their first increase is seen.
+pub(crate) fn register_metrics() {
+    metrics::register_calls(&METHODS);
 }
 
 /// How long calls in flight may take at shutdown, in ms.
