@@ -57,8 +57,8 @@ impl PosRefusal {
             ),
             SignatureFault::TooMany => (
                 StatusCode::BAD_SIGNATURE,
-                "the request has more than four message signatures: send one of this MerchantID beside those of at most \
-                 three proxies; nothing was changed",
+                "the request has more than four message signatures: send one of this MerchantID beside those of at \
+                 most three proxies; nothing was changed",
             ),
             SignatureFault::Several => (
                 StatusCode::BAD_SIGNATURE,
