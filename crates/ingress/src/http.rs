@@ -34,7 +34,7 @@ use futures::StreamExt;
 use tokio::time::Instant;
 use tracing::{info, warn};
 use twqr_access::{Access, AccessLog};
-use twqr_service::{CallerConnection, CancellationToken, Limits, Listener, serve_http};
+use twqr_service::{CallerConnection, CancellationToken, Health, Limits, Listener, Part, serve_http};
 use twqr_types::SignatureForm;
 use twqr_wire::hops::HOPS_HEADER;
 
@@ -57,6 +57,8 @@ const DISCARD_BYTES_MAX: usize = 1024 * 1024;
 const BODY_WITHIN_MS: u64 = 10_000;
 /// How long `{system}` in the path may be, in characters.
 const SYSTEM_LEN_MAX: usize = 32;
+/// The part of an ingress that reports whether the file with the merchants' keys can be used.
+const KEYS_PART: &str = "merchant-keys";
 /// The OpenAPI description of the form.
 const OPENAPI: &str = include_str!("http/openapi.json");
 
@@ -129,15 +131,18 @@ impl Operation {
 pub(crate) struct HttpForm {
     source: Arc<KeySource>,
     keys: MerchantKeys,
+    /// Degraded while the file with the keys cannot be used.
+    part: Part,
     send_time_window_s: Option<NonZeroU32>,
 }
 
 impl HttpForm {
     /// Reads the keys; fails if they are invalid.
-    pub(crate) async fn open(settings: &HttpSettings) -> Result<Self, KeysError> {
+    pub(crate) async fn open(settings: &HttpSettings, health: &Health) -> Result<Self, KeysError> {
         let source = Arc::new(KeySource::new(settings.keys_file.clone()));
         let keys = MerchantKeys::new(source.read_in_background().await?, settings.signature_forms.clone());
-        Ok(Self { source, keys, send_time_window_s: settings.send_time_window_s })
+        let part = health.side_part(KEYS_PART);
+        Ok(Self { source, keys, part, send_time_window_s: settings.send_time_window_s })
     }
 
     /// Serves until shutdown, and then until the calls in flight have ended, for at most `drain`.
@@ -162,7 +167,7 @@ impl HttpForm {
             cut_off = serve_http(listener, router, Limits::public("pos_http"), shutdown, drain) => if cut_off > 0 {
                 warn!(cut_off, drain_ms = drain.as_millis() as u64, "POS calls were still in flight at the end of the drain; their connections are closed");
             },
-            () = self.source.follow(self.keys) => {}
+            () = self.source.follow(self.keys, self.part) => {}
         }
     }
 }

@@ -154,7 +154,7 @@ pub async fn run(
 ) -> Result<(), Error> {
     metrics::register();
     let form = match &settings.http {
-        Some(http) => Some(http::HttpForm::open(http).await?),
+        Some(http) => Some(http::HttpForm::open(http, &context.health).await?),
         None => None,
     };
     // Callers wait from here on, and are served as soon as the shards answer.

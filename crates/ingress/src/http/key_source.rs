@@ -1,6 +1,7 @@
 //! The sources of the merchants' keys: a TOML file, which is read again when it changes, and the
 //! environment. If the file is invalid at the start, the ingress ends; if it becomes invalid later,
-//! the keys stay as they are. No message contains a key or a line of the file.
+//! the keys stay as they are, and the file is read again until it can be used. No message contains
+//! a key or a line of the file.
 
 use std::{
     ffi::OsString,
@@ -17,6 +18,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 use tracing::{error, info};
+use twqr_service::Part;
 use twqr_types::{KeyName, MerchantId};
 use zeroize::Zeroizing;
 
@@ -91,25 +93,52 @@ impl KeySource {
         })
     }
 
-    /// Checks the file regularly, and replaces the keys when it has changed. Never returns.
-    pub(super) async fn follow(self: Arc<Self>, keys: MerchantKeys) {
-        let Some(file) = &self.file else { return std::future::pending().await };
-        let mut last: Option<FileVersion> = None;
+    /// Checks the file regularly, and replaces the keys when it has changed. `part` is degraded
+    /// while the file cannot be used. Never returns.
+    pub(super) async fn follow(self: Arc<Self>, keys: MerchantKeys, part: Part) {
+        let mut last = LastCheck::default();
         loop {
-            let now = tokio::fs::metadata(file).await.ok().as_ref().map(version);
-            if now != last {
-                last = now;
-                match self.read_in_background().await {
-                    Ok(new) => {
-                        info!(file = %file.display(), merchants = new.sign.len(), signing_messages = new.message.len(), "merchant keys read");
-                        keys.replace(new);
-                    }
-                    Err(error) => {
-                        error!(%error, "the changed merchant keys cannot be used; the earlier ones stay in use");
-                    }
-                }
+            if self.file.is_some() {
+                last.check(&self, &keys, &part).await;
             }
             tokio::time::sleep(Duration::from_millis(CHECK_EVERY_MS)).await;
+        }
+    }
+}
+
+/// The result of the last check of the file.
+#[derive(Default)]
+struct LastCheck {
+    /// The version of the file whose keys are in use; absent if the file could not be used.
+    in_use: Option<FileVersion>,
+    /// The reason why the file could not be used, which is logged once.
+    fault: Option<String>,
+}
+
+impl LastCheck {
+    /// Reads the file if it has changed, or could not be used before: permissions that allow it, or
+    /// a disk that works again, do not change its version.
+    async fn check(&mut self, source: &Arc<KeySource>, keys: &MerchantKeys, part: &Part) {
+        let Some(file) = &source.file else { return };
+        let now = tokio::fs::metadata(file).await.ok().as_ref().map(version);
+        if now.is_some() && now == self.in_use {
+            return;
+        }
+        match source.read_in_background().await {
+            Ok(new) => {
+                info!(file = %file.display(), merchants = new.sign.len(), signing_messages = new.message.len(), "merchant keys read");
+                keys.replace(new);
+                *self = Self { in_use: now, fault: None };
+                part.ready();
+            }
+            Err(error) => {
+                let fault = error.to_string();
+                if self.fault.as_ref() != Some(&fault) {
+                    error!(%error, "the changed merchant keys cannot be used; the earlier ones stay in use");
+                }
+                part.degraded(format!("{fault}; the earlier keys stay in use"));
+                *self = Self { in_use: None, fault: Some(fault) };
+            }
         }
     }
 }
@@ -221,6 +250,10 @@ fn key(name: &str, value: Value) -> Result<Key, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
+    use twqr_service::{Health, PartState};
+
     use super::*;
 
     fn read_text(text: &[u8], variables: &[(&str, &str)]) -> Result<Keys, String> {
@@ -324,7 +357,7 @@ mod tests {
         });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let was_free = runtime.block_on(async {
-            tokio::spawn(source.follow(keys));
+            tokio::spawn(source.follow(keys, Health::default().side_part("merchant-keys")));
             tokio::time::sleep(Duration::from_millis(10)).await;
             has_worked.store(true, std::sync::atomic::Ordering::Release);
             tokio::task::spawn_blocking(|| writer.join()).await.unwrap().unwrap()
@@ -332,6 +365,35 @@ mod tests {
         assert!(was_free, "the runtime's thread waited for the file");
         // A second read waits for a writer that never comes.
         runtime.shutdown_background();
+    }
+
+    /// Permissions that a process needs, or a disk that fails for a moment, leave no trace in the
+    /// version of a file; here both texts have the same version.
+    #[tokio::test]
+    async fn a_file_that_could_not_be_used_is_read_again_unchanged() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys.toml");
+        let write = |text: &str| {
+            let mut file = std::fs::OpenOptions::new().create(true).truncate(true).write(true).open(&path).unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+            file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)).unwrap();
+            version(&file.metadata().unwrap())
+        };
+        let source = Arc::new(KeySource { file: Some(path.clone()), variables: Vec::new() });
+        let (keys, health) = (MerchantKeys::new(Keys::new(), Vec::new()), Health::default());
+        let (part, mut last) = (health.side_part("merchant-keys"), LastCheck::default());
+        let refused = write("[keys]\nM1 = \"\" #");
+        for _ in 0..2 {
+            last.check(&source, &keys, &part).await;
+            let state = health.report()["merchant-keys"].clone();
+            assert!(matches!(&state, PartState::Degraded(why) if why.contains("line 2: a key is empty")), "{state:?}");
+        }
+        assert!(refused == write("[keys]\nM1 = \"ab\""), "both have the same version");
+        last.check(&source, &keys, &part).await;
+        assert!(keys.has_merchant("M1") && part.is_ready());
+        std::fs::remove_file(&path).unwrap();
+        last.check(&source, &keys, &part).await;
+        assert!(keys.has_merchant("M1") && !part.is_ready(), "the earlier keys stay in use");
     }
 
     #[test]

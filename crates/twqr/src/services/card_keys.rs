@@ -40,22 +40,27 @@ pub(super) async fn open(
         }
         read.read()
     });
-    match read.await? {
+    let faults = match read.await? {
         Ok((read, faults)) => {
-            for fault in faults {
+            for fault in &faults {
                 error!(%fault, "a card key cannot be used");
             }
             keys.replace(read);
+            faults
         }
         Err(fault) if is_own => return Err(fault.into()),
-        Err(fault) => error!(%fault, "the card keys cannot be read; this process reads them as soon as they exist"),
-    }
+        Err(fault) => {
+            error!(%fault, "the card keys cannot be read; this process reads them as soon as it can");
+            vec![fault]
+        }
+    };
+    let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
     let report = {
         let (keys, clock) = (keys.clone(), clock.clone());
         let process = KeyUser { place: place(config), protects: services.contains(&Service::Ingress) };
-        move || part.set(process.state(&keys, clock.now()))
+        move |faults: &[String]| part.set(process.state(&keys, faults, clock.now()))
     };
-    report();
+    report(&faults);
     let followed = keys.clone();
     running.spawn(async move {
         let source: Arc<dyn KeySource> = Arc::new(directory.clone());
@@ -64,7 +69,7 @@ pub(super) async fn open(
         tokio::select! {
             () = stop.cancelled() => Ok(()),
             () = renewing => Ok(()),
-            () = follow(source, followed, report) => Ok(()),
+            () = follow(source, followed, faults, report) => Ok(()),
         }
     });
     Ok(keys)
@@ -88,7 +93,8 @@ struct KeyUser {
 
 impl KeyUser {
     /// The state of the process' part: not ready if it cannot do its work for payments any more.
-    fn state(&self, keys: &CardKeys, now: UnixMs) -> PartState {
+    /// `faults` are those of keys that cannot be used, or of the whole directory.
+    fn state(&self, keys: &CardKeys, faults: &[String], now: UnixMs) -> PartState {
         let (present, hour, place) = (keys.present(), Hour::of(now), &self.place);
         let lacking = if self.protects { present.lacks(hour) } else { present.lacks_sealing(hour) };
         if let Some(lacking) = lacking {
@@ -113,11 +119,14 @@ impl KeyUser {
             }
             None => {}
         }
-        match present.hours_left(hour) {
-            left @ ..HOURS_LEFT_LOW => PartState::Degraded(format!(
+        match (present.hours_left(hour), faults.first()) {
+            (left @ ..HOURS_LEFT_LOW, _) => PartState::Degraded(format!(
                 "{place}: there are sealing keys for only {left} more hours; see `twqr keys renew`"
             )),
-            _ => PartState::Ready,
+            (_, Some(fault)) => PartState::Degraded(format!(
+                "{place}: {fault}; this process works with the keys that it has, and tries again every second"
+            )),
+            (_, None) => PartState::Ready,
         }
     }
 }
@@ -150,7 +159,11 @@ mod tests {
     const NOW: UnixMs = UnixMs(1_795_941_599_000);
 
     fn state(keys: &CardKeys, protects: bool) -> (&'static str, String) {
-        match (KeyUser { place: "card_keys_dir /keys".to_owned(), protects }).state(keys, NOW) {
+        state_with(keys, protects, &[])
+    }
+
+    fn state_with(keys: &CardKeys, protects: bool, faults: &[String]) -> (&'static str, String) {
+        match (KeyUser { place: "card_keys_dir /keys".to_owned(), protects }).state(keys, faults, NOW) {
             PartState::Ready => ("ready", String::new()),
             PartState::Degraded(why) => ("degraded", why),
             PartState::NotReady(why) => ("not ready", why),
@@ -190,8 +203,11 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_end_soon_are_reported() {
+    fn keys_that_end_soon_or_cannot_be_used_are_reported() {
         let (state, why) = state(&CardKeys::in_memory(NOW, 3), true);
         assert!(state == "degraded" && why.contains("3 more hours"), "{state} {why}");
+        let faults = ["/keys/comparison-a.key: Permission denied".to_owned()];
+        let (state, why) = state_with(&CardKeys::in_memory(NOW, 72), true, &faults);
+        assert!(state == "degraded" && why.contains(&faults[0]), "{state} {why}");
     }
 }
