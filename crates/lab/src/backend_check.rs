@@ -59,7 +59,7 @@ pub async fn check(options: &CheckOptions) -> anyhow::Result<BackendReport> {
 async fn examine(options: &CheckOptions) -> anyhow::Result<BackendReport> {
     let card_tokens = options.card_tokens()?;
     let channel = twqr_client::channel(&options.address).await?;
-    let mut at = Examiner::new(options.clone(), card_tokens, channel);
+    let mut at = Examiner::new(options.clone(), card_tokens.clone(), channel);
     let mut found = Findings::default();
     basics::examine(&mut at, &mut found).await?;
     balance::examine(&mut at, &mut found, options.balance).await;
@@ -69,6 +69,7 @@ async fn examine(options: &CheckOptions) -> anyhow::Result<BackendReport> {
     let latest_effect_ms = at.latest_effect_ms;
     let (streams, broken) = at.finish().await;
     streams::examine_answers(&streams, &broken, &mut found);
+    streams::examine_texts(&streams, &broken, &card_tokens, &mut found);
     let of = [options.address.clone(), options.institution.clone()];
     Ok(BackendReport::new(of, found, latest_effect_ms, cancelled_code))
 }

@@ -41,6 +41,7 @@ enum Breach {
     CardsAreWhole,
     AmountsAreWrong,
     AnswersContradict,
+    TokensAreRepeated,
     AbandonedChargeLandsAfterItsWindow,
 }
 
@@ -105,6 +106,11 @@ impl BrokenAdapter {
                     "4111111111111111".clone_into(&mut approved.card_no_masked);
                 }
                 (Breach::AmountsAreWrong, Answer::Approved(approved)) => approved.debit_amount -= 1,
+                (Breach::TokensAreRepeated, Answer::Approved(approved)) => {
+                    if let Some(Call::Charge(charge)) = &call {
+                        approved.issuer_trade_no = format!("I-{}", charge.card_token);
+                    }
+                }
                 _ => {}
             }
         }
@@ -227,6 +233,7 @@ async fn each_breach_of_the_contract_is_named() {
         (Breach::CardsAreWhole, "approval-form"),
         (Breach::AmountsAreWrong, "approval-form"),
         (Breach::AnswersContradict, "one-result"),
+        (Breach::TokensAreRepeated, "no-card-token"),
         (Breach::AbandonedChargeLandsAfterItsWindow, "broken-stream"),
     ];
     let checks = expected.map(|(breach, check)| async move {

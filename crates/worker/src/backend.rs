@@ -120,14 +120,30 @@ impl GrpcBackend {
         info!(backend = self.name, %address, "a connection was opened");
         let delivery = connection.delivery.clone();
         let calls = calls.inspect(move |call| delivery.hand_over(handed(call)));
-        let answers = BackendServiceClient::new(connection.channel.clone()).exchange(calls).await?;
+        let answers = BackendServiceClient::new(connection.channel.clone()).exchange(calls).await;
+        let answers = answers.map_err(without_codes)?;
         let note = move |answer: &Result<ExchangeResponse, Status>| {
             if let Ok(answer) = answer {
                 connection.delivery.answered(answer.call_id);
             }
         };
-        Ok(Box::pin(answers.into_inner().inspect(note)))
+        Ok(Box::pin(answers.into_inner().map(|answer| answer.map_err(without_codes)).inspect(note)))
     }
+}
+
+/// A word of this length with a digit may be a card token.
+const CODE_LEN_MIN: usize = 8;
+
+/// The status that ends a stream, as it may be logged: a backend's own text may repeat the card
+/// token of any call on the stream, so its words that may be one are left out. A status with a
+/// cause is of this process' connection.
+fn without_codes(status: Status) -> Status {
+    if std::error::Error::source(&status).is_some() {
+        return status;
+    }
+    let may_be_code = |word: &str| word.len() >= CODE_LEN_MIN && word.bytes().any(|byte| byte.is_ascii_digit());
+    let words = status.message().split_whitespace().map(|word| if may_be_code(word) { "***" } else { word });
+    Status::new(status.code(), words.collect::<Vec<_>>().join(" "))
 }
 
 /// Describes a call that the transport has taken.
@@ -223,6 +239,15 @@ mod tests {
             unreachable!("the name has no address")
         };
         assert!(why(&status).contains("wallet.payments.svc has no address"), "{}", why(&status));
+    }
+
+    #[test]
+    fn the_text_with_which_a_backend_ends_a_stream_is_without_card_tokens() {
+        let status = Status::invalid_argument("bad code=22abcdefghijklmnop, HTTP status 502");
+        let logged = without_codes(status);
+        assert_eq!((logged.code(), logged.message()), (tonic::Code::InvalidArgument, "bad *** HTTP status 502"));
+        let own = without_codes(Status::from_error(Box::new(io::Error::other("10.0.0.17:17061 refused"))));
+        assert!(why(&own).contains("10.0.0.17:17061 refused"), "{}", why(&own));
     }
 
     #[tokio::test]

@@ -11,6 +11,7 @@ mod records;
 mod sent_tasks;
 mod task_hops;
 mod task_spans;
+mod token_echo;
 mod transfer_queue;
 mod transfers;
 
@@ -35,6 +36,7 @@ use in_flight::InFlight;
 use outcomes::Outcomes;
 use sent_tasks::SentTasks;
 use task_hops::TaskHops;
+use token_echo::TokenEcho;
 use transfer_queue::TransferQueue;
 
 /// How a holder ended without a failure.
@@ -95,6 +97,7 @@ pub(crate) struct Holder {
     queue: TransferQueue,
     sent: SentTasks,
     hops: TaskHops,
+    token_echo: TokenEcho,
     outcomes: Outcomes,
     unfinished: UnfinishedGauge,
 }

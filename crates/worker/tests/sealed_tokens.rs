@@ -81,6 +81,30 @@ async fn the_issuer_gets_the_token_that_was_sealed() {
     assert_eq!(stage.issuer.state().card_tokens, [TOKEN]);
 }
 
+/// An issuer may repeat the token in its reason, to the call itself and to a later inquiry of
+/// another worker.
+#[tokio::test(start_paused = true)]
+async fn a_token_that_the_issuer_repeats_is_in_no_record() {
+    for crashes in [false, true] {
+        let keys = CardKeys::in_memory(BEGAN, 1);
+        let (stage, session) = stage(&keys).await;
+        stage.issuer.state().repeats_tokens = true;
+        if crashes {
+            stage.issuer.state().silent.insert(String::new());
+        }
+        stage.append([sealed_charge(&keys, 1, false)]).await;
+        stage.until(200).await;
+        if crashes {
+            session.crash();
+            stage.start_worker("worker-1");
+            stage.until(5_000).await;
+        }
+        assert_eq!(outcomes(&stage), ["1: declined"]);
+        assert_eq!(stage.calls().last().unwrap(), if crashes { "inquiry 1" } else { "charge 1" });
+        assert!(!stage.orders_contain(TOKEN) && stage.orders_contain("the code ****************** has expired"));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_token_that_cannot_be_opened_is_not_sent_and_fails_only_if_that_is_certain() {
     let (keys, others) = (CardKeys::in_memory(BEGAN, 1), CardKeys::in_memory(BEGAN, 1));

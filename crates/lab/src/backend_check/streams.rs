@@ -31,6 +31,8 @@ const BROKEN: Question =
     contract("broken-stream", "What a broken stream left behind is decided after the window, and stays so.");
 const CONTRADICTION: Question = contract("one-result", "No call has two results that differ.");
 const DOUBLE: Question = property("one-answer", "No call is answered twice.");
+const NO_TOKEN: Question =
+    contract("no-card-token", "No text of an answer, or with which a stream ends, repeats a card token.");
 const ENDED: Question = contract("stream-stays", "The adapter ends no stream that is in use.");
 
 /// A field number that no message of this contract has, and its wire type for texts.
@@ -158,6 +160,19 @@ pub(super) fn examine_answers(streams: &[Answers], broken: &[String], found: &mu
     }
     found.add(CONTRADICTION, contradicted == 0, format!("{contradicted} calls with two results"));
     found.add(DOUBLE, twice == 0, format!("{twice} calls were answered more than once"));
+}
+
+/// Looks for the card tokens of the check in everything that the adapter answered.
+pub(super) fn examine_texts(streams: &[Answers], broken: &[String], card_tokens: &[String], found: &mut Findings) {
+    let repeats = |text: &str| {
+        let text = text.to_ascii_lowercase();
+        card_tokens.iter().any(|token| text.contains(&token.to_ascii_lowercase()))
+    };
+    let answers = streams.iter().flat_map(Answers::iter).flat_map(|(_, answers)| answers.iter().flatten());
+    let count = answers.filter(|answer| repeats(&format!("{answer:?}"))).count();
+    let ended = broken.iter().filter(|why| repeats(why)).count();
+    let seen = format!("{count} answers and {ended} ends of streams with a card token");
+    found.add(NO_TOKEN, count + ended == 0, seen);
 }
 
 /// Whether the movement took effect by this answer, if it says so.

@@ -2,7 +2,7 @@
 //! texts are cut to a length, and data that must not be stored is removed here.
 
 use twqr_order::{Approval, Decline, DeclineKind, RefundApproval, ReversalApproval};
-use twqr_types::{Carrier, masked_card_no};
+use twqr_types::{CardToken, Carrier, masked_card_no};
 
 use super::{fault::RecordFault, movement::payment_type_from};
 use crate::backend::{self, exchange_response::Answer};
@@ -24,6 +24,28 @@ pub enum BackendAnswer {
     Undecided,
     /// The answer cannot be used, for this reason.
     Malformed(String),
+}
+
+impl BackendAnswer {
+    /// Overwrites the card token of the charge in every text of its answer. Returns whether the
+    /// backend had repeated it.
+    pub fn blank(&mut self, token: &CardToken) -> bool {
+        let texts: Vec<&mut Box<str>> = match self {
+            Self::Approved(approval) => vec![
+                &mut approval.redeem_name,
+                &mut approval.invoice_vehicle,
+                &mut approval.mer_mem_token,
+                &mut approval.card_name,
+                &mut approval.card_no_masked,
+                &mut approval.issuer_trade_no,
+            ],
+            Self::Refunded(refunded) => vec![&mut refunded.redeem_name, &mut refunded.issuer_trade_no],
+            Self::Reversed(reversed) => vec![&mut reversed.issuer_trade_no],
+            Self::Declined(decline) => vec![&mut decline.code, &mut decline.reason],
+            Self::TradeUnknown | Self::Undecided | Self::Malformed(_) => Vec::new(),
+        };
+        texts.into_iter().fold(false, |has_found, text| token.blank_in(text) || has_found)
+    }
 }
 
 /// The longest text of a backend that is kept, in bytes: a longer one cannot be meant for people,
@@ -112,6 +134,37 @@ mod tests {
         };
         let BackendAnswer::Declined(decline) = answer(Answer::Declined(declined)) else { unreachable!() };
         assert_eq!((&*decline.code, decline.reason.len()), ("928", 1_023));
+    }
+
+    #[test]
+    fn no_text_of_an_answer_repeats_the_card_token() {
+        let token = CardToken::parse("22abcdefghijklmnop".to_owned()).unwrap();
+        let text = || format!("code {} ", token.expose());
+        let approved = backend::Approved {
+            payment_type: 4,
+            redeem_name: text(),
+            invoice_vehicle: text(),
+            mer_mem_token: text(),
+            card_name: text(),
+            card_no_masked: text(),
+            issuer_trade_no: text(),
+            ..backend::Approved::default()
+        };
+        let kind = backend::declined::Kind::Issuer.into();
+        let cut = format!("{}{}", "x".repeat(TEXT_BYTES_MAX - 17), token.expose());
+        let refunded =
+            backend::Refunded { redeem_name: text(), issuer_trade_no: text(), ..backend::Refunded::default() };
+        for echo in [
+            Answer::Approved(approved),
+            Answer::Refunded(refunded),
+            Answer::Reversed(backend::Reversed { issuer_trade_no: text() }),
+            Answer::Declined(backend::Declined { kind, code: text(), reason: text() }),
+            Answer::Declined(backend::Declined { kind, code: "927".into(), reason: cut }),
+        ] {
+            let mut answer = answer(echo);
+            assert!(answer.blank(&token) && !format!("{answer:?}").contains("22abcdefgh"), "{answer:?}");
+            assert!(!answer.blank(&token), "nothing is left");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use twqr_wire::convert::HeldTopic;
 
 use super::{
     BATCH_RECORDS_MAX, Holder, QUEUED_CALLS_MAX, Stage, in_flight::InFlight, outcomes::Outcomes, sent_tasks::SentTasks,
-    task_hops::TaskHops, transfer_queue::TransferQueue,
+    task_hops::TaskHops, token_echo::TokenEcho, transfer_queue::TransferQueue,
 };
 use crate::{
     call::Call,
@@ -92,6 +92,7 @@ impl Holder {
             queue: TransferQueue::default(),
             sent: SentTasks::default(),
             hops: TaskHops::default(),
+            token_echo: TokenEcho::default(),
             outcomes: Outcomes::default(),
             unfinished: UnfinishedGauge::of(partition),
         }))

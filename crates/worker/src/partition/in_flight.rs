@@ -5,13 +5,13 @@ use std::collections::{HashMap, VecDeque};
 
 use tokio::time::Instant;
 use twqr_journal::Offset;
-use twqr_order::{EffectId, Limits, Subject, Task};
-use twqr_types::{Issuer, OrderKey, TradeNo};
+use twqr_order::{EffectId, Limits, Subject, Task, TaskKind};
+use twqr_types::{Issuer, OrderKey, SpendableToken, TradeNo};
 
 use crate::{call::Purpose, lanes::Place};
 
-/// The parts of a task that are kept after its call was handed over. The card token is not among
-/// them.
+/// The parts of a task that are kept after its call was handed over. The card token is as the
+/// record has it, so encrypted from protocol version 3 on.
 #[derive(Clone, Debug)]
 pub(super) struct TaskSummary {
     pub(super) id: EffectId,
@@ -21,6 +21,8 @@ pub(super) struct TaskSummary {
     pub(super) limits: Limits,
     pub(super) subject: Subject,
     pub(super) is_idempotent: bool,
+    /// The token of a charge, to find it in the answer.
+    pub(super) card_token: Option<SpendableToken>,
 }
 
 impl TaskSummary {
@@ -33,6 +35,10 @@ impl TaskSummary {
             limits: task.limits,
             subject: task.subject(),
             is_idempotent: task.is_idempotent,
+            card_token: match &task.kind {
+                TaskKind::Charge(charge) => Some(charge.card_token.clone()),
+                TaskKind::Refund(_) | TaskKind::Reverse(_) | TaskKind::Inquire(_) => None,
+            },
         }
     }
 }

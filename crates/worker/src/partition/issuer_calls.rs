@@ -36,7 +36,8 @@ impl Holder {
         match self.reserve_call().and_then(|slot| lane.take_inquiry(now).map(|()| slot)) {
             Ok(slot) => {
                 let purpose = Purpose::Inquiry { proves_absence: self.proves_absence(&task, now) };
-                self.hand_over(slot, offset, task, purpose, None);
+                let summary = TaskSummary::of(&task);
+                self.hand_over(slot, offset, (task, summary), purpose, None);
             }
             Err(why) => {
                 lane.metrics().not_made(Purpose::Inquiry { proves_absence: false }, why);
@@ -61,17 +62,18 @@ impl Holder {
         calls.try_reserve_owned().map_err(|_| Obstacle::TransportFull)
     }
 
+    /// Makes a call about a task; `summary` is that of the task as its record has it.
     pub(super) fn hand_over(
         &mut self,
         slot: OwnedPermit<Call>,
         offset: Offset,
-        task: Task,
+        (task, summary): (Task, TaskSummary),
         purpose: Purpose,
         place: Option<Place>,
     ) {
         let since = Instant::now();
         let timeout = since + Duration::from_millis(self.settings.call_timeout_ms);
-        let call = CallInFlight { offset, task: TaskSummary::of(&task), purpose, place, since };
+        let call = CallInFlight { offset, task: summary, purpose, place, since };
         let id = self.in_flight.add(call, timeout);
         self.hops.enter(offset, Hop::Backend);
         slot.send(Call { id, task, purpose });
@@ -99,8 +101,9 @@ impl Holder {
         }
     }
 
-    fn on_answer(&mut self, call_id: u64, answer: BackendAnswer) {
+    fn on_answer(&mut self, call_id: u64, mut answer: BackendAnswer) {
         if let Some(call) = self.take_call(call_id) {
+            self.token_echo.blank(&mut answer, &call.task, &self.settings.card_keys, self.clock.now());
             self.note_answer(&call, &answer);
             let movement = outcome(answer, call.purpose, &call.task.subject);
             let took_effect = took_effect(&movement);
@@ -109,6 +112,7 @@ impl Holder {
         } else if let Some(finished) = self.in_flight.finished(call_id) {
             // An answer that repeats the first one is ignored. A late answer, or one that differs
             // from the first, is reported.
+            self.token_echo.blank(&mut answer, &finished.task, &self.settings.card_keys, self.clock.now());
             let movement = outcome(answer, finished.purpose, &finished.task.subject);
             let took_effect = took_effect(&movement);
             if took_effect.is_some() && took_effect != finished.took_effect {

@@ -106,6 +106,7 @@ impl Holder {
         if self.sent.contains(&task) {
             return self.inquire(offset, task);
         }
+        let summary = TaskSummary::of(&task);
         if let Err(fault) = self.open_token(&mut task) {
             return self.keep_sealed(Transfer { offset, task, is_fresh }, &fault);
         }
@@ -116,7 +117,7 @@ impl Holder {
                     tracing::info!(trace_id = %self.trace_id(offset, &task), trade_no = %task.trade_no, offset, "the task may have been sent before; sending it again");
                 }
                 self.sent.note(&task, self.clock.now());
-                self.hand_over(slot, offset, task, Purpose::Transfer, Some(place));
+                self.hand_over(slot, offset, (task, summary), Purpose::Transfer, Some(place));
             }
             Err(why) => self.give_up(Transfer { offset, task, is_fresh }, why),
         }

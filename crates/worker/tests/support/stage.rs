@@ -27,8 +27,8 @@ use twqr_service::{CancellationToken, Clock, Context, Health, MeasuredClock};
 use twqr_types::UnixMs;
 use twqr_wire::{
     backend::{
-        Approved, ExchangeRequest, ExchangeResponse, Refunded, Reversed, TradeUnknown, exchange_request::Call,
-        exchange_response::Answer, inquiry::Subject,
+        Approved, Declined, ExchangeRequest, ExchangeResponse, Refunded, Reversed, TradeUnknown, declined,
+        exchange_request::Call, exchange_response::Answer, inquiry::Subject,
     },
     convert::{HopTimes, TaskRecord, decode_record, decode_record_with_hops, encode_task_record, with_hops},
     pos::PaymentType,
@@ -63,6 +63,9 @@ pub struct IssuerState {
     pub silent: BTreeSet<String>,
     /// Whether transfers are lost on their way to every issuer.
     pub loses_transfers: bool,
+    /// Whether charges are declined with a text that repeats their card token, also when they are
+    /// inquired about.
+    pub repeats_tokens: bool,
     /// Whether no connection can be opened.
     pub is_unreachable: bool,
     /// Whether new connections take no calls from the worker for the time being.
@@ -90,13 +93,17 @@ impl TestIssuer {
             state.card_tokens.push(charge.card_token.clone());
         }
         let (what, number, answer) = match call.call.as_ref()? {
+            Call::Charge(charge) if state.repeats_tokens => ("charge", &charge.trade_no, repeats(&charge.card_token)),
             Call::Charge(charge) => ("charge", &charge.trade_no, approved()),
             Call::Refund(refund) => ("refund", &refund.refund_trade_no, Answer::Refunded(Refunded::default())),
             Call::Reversal(reversal) => ("reversal", &reversal.trade_no, Answer::Reversed(Reversed::default())),
             Call::Inquiry(inquiry) => {
                 state.calls.push(format!("inquiry {}", short(&inquiry.trade_no)));
+                let token = state.card_tokens.last().filter(|_| state.repeats_tokens);
                 let (what, answer) = match inquiry.subject() {
-                    Subject::Unspecified | Subject::Charge => ("charge", approved()),
+                    Subject::Unspecified | Subject::Charge => {
+                        ("charge", token.map_or_else(approved, |token| repeats(token)))
+                    }
                     Subject::Refund => ("refund", Answer::Refunded(Refunded::default())),
                     Subject::Reversal => ("reversal", Answer::Reversed(Reversed::default())),
                 };
@@ -120,6 +127,11 @@ fn short(trade_no: &str) -> String {
 
 fn approved() -> Answer {
     Answer::Approved(Approved { payment_type: PaymentType::StoredValue.into(), debit_amount: 1, ..Approved::default() })
+}
+
+fn repeats(card_token: &str) -> Answer {
+    let reason = format!("the code {card_token} has expired");
+    Answer::Declined(Declined { kind: declined::Kind::Wallet.into(), code: "906".into(), reason })
 }
 
 /// The connection of one worker.
@@ -291,6 +303,13 @@ impl Stage {
             Some((format!("{}: {}", outcome.task.offset, name(&outcome.movement)), record.at.since(BEGAN)))
         };
         self.sim.records(ORDERS).into_iter().filter_map(outcome).collect()
+    }
+
+    /// Whether a record of the orders contains this text.
+    pub fn orders_contain(&self, text: &str) -> bool {
+        let has_text = |value: &[u8]| value.windows(text.len()).any(|part| part == text.as_bytes());
+        let mut values = self.sim.records(ORDERS).into_iter().filter_map(|record| record.entry.value);
+        values.any(|value| has_text(&value))
     }
 
     /// The calls that arrived at the issuer.
