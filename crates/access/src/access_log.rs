@@ -14,8 +14,11 @@ use tracing::{info, warn};
 
 /// How long equal calls are collected before their line is written, in ms.
 const COLLECT_MS: u64 = 5_000;
-/// The most lines that are collected at once; further calls share a line for each result.
+/// The most lines of each standing that are collected at once; further calls of that standing share
+/// a line for each result.
 const LINES_MAX: usize = 256;
+/// The number of standings.
+const STANDINGS: usize = 3;
 
 /// What became of a call, with the reason of a refusal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,6 +46,28 @@ pub struct AccessEvent {
     pub verdict: Verdict,
 }
 
+/// What is known of who sent a call. Each standing has lines of its own: a flood of calls that
+/// anyone can send, from many addresses, must not hide a caller who is known.
+#[derive(Clone, Copy)]
+enum Standing {
+    /// Nothing.
+    Unknown,
+    /// A name that may be false: the call was refused because of who sent it.
+    Claimed,
+    /// The caller.
+    Known,
+}
+
+impl Standing {
+    fn of(event: &AccessEvent) -> Self {
+        match event.verdict {
+            _ if event.who.is_empty() => Self::Unknown,
+            Verdict::Sender(_) => Self::Claimed,
+            Verdict::LetIn | Verdict::Request(_) => Self::Known,
+        }
+    }
+}
+
 /// The log of one listener.
 #[derive(Clone, Debug)]
 pub struct AccessLog(Arc<Collected>);
@@ -50,7 +75,8 @@ pub struct AccessLog(Arc<Collected>);
 #[derive(Debug)]
 struct Collected {
     listener: &'static str,
-    counts: Mutex<BTreeMap<AccessEvent, u64>>,
+    /// The lines of each standing, with the numbers of their calls.
+    counts: Mutex<[BTreeMap<AccessEvent, u64>; STANDINGS]>,
 }
 
 impl AccessLog {
@@ -75,15 +101,16 @@ impl Collected {
     /// Returns whether this is the first call since the lines were written.
     fn add(&self, event: AccessEvent) -> bool {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_first = counts.is_empty();
-        let has_place = counts.len() < LINES_MAX || counts.contains_key(&event);
+        let is_first = counts.iter().all(BTreeMap::is_empty);
+        let lines = &mut counts[Standing::of(&event) as usize];
+        let has_place = lines.len() < LINES_MAX || lines.contains_key(&event);
         let line = if has_place { event } else { AccessEvent { verdict: event.verdict, ..AccessEvent::default() } };
-        *counts.entry(line).or_default() += 1;
+        *lines.entry(line).or_default() += 1;
         is_first
     }
 
-    fn take(&self) -> BTreeMap<AccessEvent, u64> {
-        take(&mut *self.counts.lock().unwrap_or_else(PoisonError::into_inner))
+    fn take(&self) -> impl Iterator<Item = (AccessEvent, u64)> + use<> {
+        take(&mut *self.counts.lock().unwrap_or_else(PoisonError::into_inner)).into_iter().flatten()
     }
 
     fn write(&self) {
@@ -113,7 +140,9 @@ impl Drop for Collected {
 impl AccessLog {
     /// The calls that are noted but not written yet, with the number of equal calls.
     pub(crate) fn noted(&self) -> Vec<(AccessEvent, u64)> {
-        self.0.take().into_iter().collect()
+        let mut noted: Vec<_> = self.0.take().collect();
+        noted.sort();
+        noted
     }
 }
 
@@ -148,5 +177,22 @@ mod tests {
         let noted = log.noted();
         assert_eq!(noted.len(), LINES_MAX + 1);
         assert_eq!(noted.iter().map(|(_, calls)| calls).sum::<u64>(), 10_000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_from_strangers_hides_no_known_caller() {
+        let log = AccessLog::new("pos_http");
+        let stranger = Verdict::Sender("signature");
+        for number in 0_u32..10_000 {
+            for who in ["", "merchant M1"] {
+                log.note(AccessEvent { from: Some(std::net::Ipv4Addr::from(number).into()), ..event(who, stranger) });
+            }
+        }
+        let known = [event("merchant M2", Verdict::LetIn), event("merchant M2", Verdict::Request("rate"))];
+        known.clone().into_iter().for_each(|event| log.note(event));
+        let noted = log.noted();
+        assert!(known.iter().all(|event| noted.contains(&(event.clone(), 1))), "{noted:?}");
+        assert!(noted.len() <= STANDINGS * (LINES_MAX + 1), "{}", noted.len());
+        assert_eq!(noted.iter().map(|(_, calls)| calls).sum::<u64>(), 20_002);
     }
 }
