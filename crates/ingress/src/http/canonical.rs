@@ -22,92 +22,129 @@ impl Sink for Sha256 {
 
 /// Writes all members except the one with the key `except`, in this form.
 pub(super) fn write(members: &Object, except: &str, form: SignatureForm, to: &mut impl Sink) {
-    object(members.iter().filter(|(key, _)| *key != except), form, to);
+    Writer::new(form, to).object(members.iter().filter(|(key, _)| *key != except));
 }
 
-fn object<'a>(members: impl Iterator<Item = (&'a String, &'a Json)>, form: SignatureForm, to: &mut impl Sink) {
-    to.put(b"{");
-    for (n, (key, member)) in members.enumerate() {
-        if n > 0 {
-            separator(b",", form, to);
+/// The characters that a form escapes. A stranger may send texts in which each one is escaped, so
+/// it must cost little to find them.
+#[derive(Clone, Copy)]
+struct Escaped {
+    /// The ASCII characters, one bit for each.
+    ascii: u128,
+    line_separators: bool,
+    non_ascii: bool,
+}
+
+impl Escaped {
+    /// The control characters.
+    const CONTROLS: u128 = 0xffff_ffff;
+
+    fn by(form: SignatureForm) -> Self {
+        let further = form.escaped_ascii().bytes().chain(*b"\"\\");
+        Self {
+            ascii: further.fold(Self::CONTROLS, |set, byte| set | 1_u128 << byte),
+            line_separators: form.escapes_line_separators(),
+            non_ascii: form.escapes_non_ascii(),
         }
-        text(key, form, to);
-        separator(b":", form, to);
-        value(member, form, to);
     }
-    to.put(b"}");
-}
 
-fn separator(mark: &[u8], form: SignatureForm, to: &mut impl Sink) {
-    to.put(mark);
-    if form.has_blanks() {
-        to.put(b" ");
+    fn has(self, character: char) -> bool {
+        match character {
+            ..='\x7f' => self.ascii & (1_u128 << u32::from(character)) != 0,
+            '\u{2028}' | '\u{2029}' => self.line_separators,
+            _ => self.non_ascii,
+        }
     }
 }
 
-fn value(json: &Json, form: SignatureForm, to: &mut impl Sink) {
-    match json {
-        Json::Null => to.put(b"null"),
-        Json::Bool(true) => to.put(b"true"),
-        Json::Bool(false) => to.put(b"false"),
-        Json::Number(number) => to.put(number.as_bytes()),
-        Json::Text(string) => text(string, form, to),
-        Json::Object(members) => object(members.iter(), form, to),
-        Json::List(elements) => {
-            to.put(b"[");
-            for (n, element) in elements.iter().enumerate() {
-                if n > 0 {
-                    separator(b",", form, to);
-                }
-                value(element, form, to);
+/// Writes a text in one form.
+struct Writer<'a, S> {
+    form: SignatureForm,
+    escaped: Escaped,
+    to: &'a mut S,
+}
+
+impl<'a, S: Sink> Writer<'a, S> {
+    fn new(form: SignatureForm, to: &'a mut S) -> Self {
+        Self { form, escaped: Escaped::by(form), to }
+    }
+
+    fn object<'m>(&mut self, members: impl Iterator<Item = (&'m String, &'m Json)>) {
+        self.to.put(b"{");
+        for (n, (key, member)) in members.enumerate() {
+            if n > 0 {
+                self.separator(b",");
             }
-            to.put(b"]");
+            self.text(key);
+            self.separator(b":");
+            self.value(member);
+        }
+        self.to.put(b"}");
+    }
+
+    fn separator(&mut self, mark: &[u8]) {
+        self.to.put(mark);
+        if self.form.has_blanks() {
+            self.to.put(b" ");
         }
     }
-}
 
-/// Writes a text. Quotes, backslashes and control characters are always escaped, control characters
-/// in their short form if they have one; the form says which others are.
-fn text(string: &str, form: SignatureForm, to: &mut impl Sink) {
-    to.put(b"\"");
-    let mut rest = string;
-    while let Some((at, character)) = rest.char_indices().find(|(_, character)| is_escaped(*character, form)) {
-        to.put(&rest.as_bytes()[..at]);
-        escape(character, form, to);
-        rest = &rest[at + character.len_utf8()..];
+    fn value(&mut self, json: &Json) {
+        match json {
+            Json::Null => self.to.put(b"null"),
+            Json::Bool(true) => self.to.put(b"true"),
+            Json::Bool(false) => self.to.put(b"false"),
+            Json::Number(number) => self.to.put(number.as_bytes()),
+            Json::Text(string) => self.text(string),
+            Json::Object(members) => self.object(members.iter()),
+            Json::List(elements) => {
+                self.to.put(b"[");
+                for (n, element) in elements.iter().enumerate() {
+                    if n > 0 {
+                        self.separator(b",");
+                    }
+                    self.value(element);
+                }
+                self.to.put(b"]");
+            }
+        }
     }
-    to.put(rest.as_bytes());
-    to.put(b"\"");
-}
 
-fn is_escaped(character: char, form: SignatureForm) -> bool {
-    match character {
-        '"' | '\\' | ..='\x1f' => true,
-        '\u{2028}' | '\u{2029}' => form.escapes_line_separators(),
-        _ if character.is_ascii() => form.escaped_ascii().contains(character),
-        _ => form.escapes_non_ascii(),
+    /// Writes a text. Quotes, backslashes and control characters are always escaped, control
+    /// characters in their short form if they have one; the form says which others are.
+    fn text(&mut self, string: &str) {
+        self.to.put(b"\"");
+        let (mut written, escaped) = (0, self.escaped);
+        for (at, character) in string.char_indices().filter(|(_, character)| escaped.has(*character)) {
+            self.to.put(&string.as_bytes()[written..at]);
+            self.escape(character);
+            written = at + character.len_utf8();
+        }
+        self.to.put(&string.as_bytes()[written..]);
+        self.to.put(b"\"");
     }
-}
 
-fn escape(character: char, form: SignatureForm, to: &mut impl Sink) {
-    let short = match character {
-        '"' if !form.writes_quotes_as_numbers() => b'"',
-        '\\' => b'\\',
-        '/' => b'/',
-        '\x08' => b'b',
-        '\t' => b't',
-        '\n' => b'n',
-        '\x0c' => b'f',
-        '\r' => b'r',
-        _ => return escape_as_number(character, form, to),
-    };
-    to.put(&[b'\\', short]);
-}
+    fn escape(&mut self, character: char) {
+        let short = match character {
+            '"' if !self.form.writes_quotes_as_numbers() => b'"',
+            '\\' => b'\\',
+            '/' => b'/',
+            '\x08' => b'b',
+            '\t' => b't',
+            '\n' => b'n',
+            '\x0c' => b'f',
+            '\r' => b'r',
+            _ => return self.escape_as_number(character),
+        };
+        self.to.put(&[b'\\', short]);
+    }
 
-fn escape_as_number(character: char, form: SignatureForm, to: &mut impl Sink) {
-    for unit in character.encode_utf16(&mut [0; 2]) {
-        let escape = if form.writes_capital_hex() { format!("\\u{unit:04X}") } else { format!("\\u{unit:04x}") };
-        to.put(escape.as_bytes());
+    fn escape_as_number(&mut self, character: char) {
+        let digits = if self.form.writes_capital_hex() { b"0123456789ABCDEF" } else { b"0123456789abcdef" };
+        for unit in character.encode_utf16(&mut [0; 2]).iter() {
+            let digit = |shift: u16| digits[usize::from(unit >> shift & 15)];
+            self.to.put(&[b'\\', b'u', digit(12), digit(8), digit(4), digit(0)]);
+        }
     }
 }
 

@@ -1,12 +1,13 @@
 //! The merchants' keys, and the check of a request's signature. A merchant may have several keys,
 //! so that a new one can be in use before the old one is removed.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use twqr_types::{KeyName, SignatureForm, UnixMs};
 
 use super::{
@@ -17,6 +18,16 @@ use super::{
     message_signature::{self, MessageSignature, SignatureFault},
     signature_base::RequestHead,
 };
+use crate::refusal::Refusal;
+
+/// A body up to this length, in bytes, is small. A request is larger only if most of its long
+/// fields are full.
+const SMALL_BODY_BYTES: usize = 8 * 1024;
+/// How many signatures of larger bodies are checked at once. Anyone may send such bodies, and each
+/// is hashed in every form, which takes milliseconds; so all together cost at most one core.
+const LARGE_BODIES_MAX: usize = 1;
+/// How long a larger body may wait for its check.
+const LARGE_BODY_WAIT: Duration = Duration::from_secs(1);
 
 /// A key, and the name by which the policy and the log records refer to it.
 #[derive(Debug)]
@@ -49,6 +60,13 @@ impl From<Keys> for AllKeys {
 pub(super) struct MerchantKeys {
     keys: Arc<ArcSwap<AllKeys>>,
     forms: Vec<SignatureForm>,
+    /// The places for checks of large bodies.
+    large_bodies: Arc<Semaphore>,
+}
+
+/// The right to check the signature of a body; dropping it frees its place.
+pub(super) struct CheckPlace {
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 /// How a request was signed.
@@ -63,7 +81,19 @@ pub(super) struct Signature {
 impl MerchantKeys {
     /// Puts these keys in force.
     pub(super) fn new(keys: impl Into<AllKeys>, forms: Vec<SignatureForm>) -> Self {
-        Self { keys: Arc::new(ArcSwap::from_pointee(keys.into())), forms }
+        let large_bodies = Arc::new(Semaphore::new(LARGE_BODIES_MAX));
+        Self { keys: Arc::new(ArcSwap::from_pointee(keys.into())), forms, large_bodies }
+    }
+
+    /// Waits until [`Self::signature_of`] may be called for a body of this length: a small one does
+    /// not wait. A large one is refused if others take too long.
+    pub(super) async fn place_for(&self, body_bytes: usize) -> Result<CheckPlace, Refusal> {
+        if body_bytes <= SMALL_BODY_BYTES {
+            return Ok(CheckPlace { _permit: None });
+        }
+        let place = tokio::time::timeout(LARGE_BODY_WAIT, self.large_bodies.clone().acquire_owned()).await;
+        let permit = place.ok().and_then(Result::ok).ok_or(Refusal::TooManyCalls)?;
+        Ok(CheckPlace { _permit: Some(permit) })
     }
 
     /// Replaces all keys.
@@ -78,26 +108,25 @@ impl MerchantKeys {
     }
 
     /// Finds the key of the request's merchant with which the request is signed, and the form of
-    /// the signed text (`proto/README.md`, section HTTP form). An unknown merchant, a wrong
-    /// signature and a missing one are handled by the same steps. A form weakens nothing: each
-    /// needs the key.
+    /// the signed text (`proto/README.md`, section HTTP form). An unknown merchant and a wrong
+    /// signature are handled by the same steps; only a text that is no signature at all is refused
+    /// at once. A form weakens nothing: each needs the key.
     pub(super) fn signature_of(&self, members: &Object) -> Option<Signature> {
-        let text = |name| text(members, name);
+        let signature = digest_from_hex(text(members, SIGN))?;
         let keys = self.keys.load();
-        let own = keys.sign.get(text("MerchantID")).map_or(&[][..], Vec::as_slice);
+        let own = keys.sign.get(text(members, "MerchantID")).map_or(&[][..], Vec::as_slice);
         // Without this candidate an unknown merchant would be refused without a hash, and so
         // measurably sooner.
         let no_key = SecretString::default();
         let candidates = || own.iter().map(|key| (Some(&key.name), &key.secret)).chain([(None, &no_key)]);
-        let signature = text(SIGN).to_ascii_lowercase();
         let mut found = None;
         // Every form and every key is tried, even after one has matched.
         for form in &self.forms {
             let mut hash = Sha256::new();
             canonical::write(members, SIGN, *form, &mut hash);
             for (name, secret) in candidates() {
-                let expected = format!("{:x}", hash.clone().chain_update(secret.expose_secret()).finalize());
-                if bool::from(expected.as_bytes().ct_eq(signature.as_bytes())) {
+                let expected = hash.clone().chain_update(secret.expose_secret()).finalize();
+                if bool::from(expected[..].ct_eq(&signature[..])) {
                     found = found.or(name.map(|name| (name, *form)));
                 }
             }
@@ -117,6 +146,17 @@ impl MerchantKeys {
         let own = keys.message.get(text(members, "MerchantID")).map_or(&[][..], Vec::as_slice);
         message_signature::verify(request, body, own, now)
     }
+}
+
+/// The 32 bytes of a signature from its 64 hexadecimal digits.
+fn digest_from_hex(text: &str) -> Option<[u8; 32]> {
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    if !rest.is_empty() {
+        return None;
+    }
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let bytes = pairs.iter().map(|[high, low]| u8::try_from(digit(*high)? << 4 | digit(*low)?).ok());
+    bytes.collect::<Option<Vec<u8>>>()?.try_into().ok()
 }
 
 /// A text among the members; empty if it is absent or not a text.
@@ -173,6 +213,17 @@ mod tests {
         assert!(merchants.signature_of(&members).is_some());
         merchants.replace(Keys::new());
         assert!(merchants.signature_of(&members).is_none(), "a removed key no longer signs");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn large_bodies_are_checked_one_after_another_and_delay_no_small_one() {
+        let keys = MerchantKeys::new(Keys::new(), SignatureForm::ALL.to_vec());
+        let first = keys.place_for(SMALL_BODY_BYTES + 1).await.ok().unwrap();
+        let same_keys = keys.clone();
+        assert!(matches!(same_keys.place_for(SMALL_BODY_BYTES + 1).await, Err(Refusal::TooManyCalls)));
+        assert!(same_keys.place_for(SMALL_BODY_BYTES).await.is_ok());
+        drop(first);
+        assert!(same_keys.place_for(SMALL_BODY_BYTES + 1).await.is_ok());
     }
 
     #[test]
