@@ -11,6 +11,7 @@ mod sockets;
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use rustix::{fs::Mode, process::umask};
 use tokio::{
     task::{JoinError, JoinSet},
     time::Instant,
@@ -127,6 +128,8 @@ struct Process {
 
 /// Runs these services until `stop` fires or one of them fails.
 pub(crate) async fn run(services: &[Service], config: Config, stop: CancellationToken) -> anyhow::Result<()> {
+    // What the services store is for their user alone, whatever umask they were started with.
+    umask(Mode::RWXG | Mode::RWXO);
     let health = starting(services);
     let metrics = Exposition::install(health.clone(), config.data_dir.clone())?;
     // Before anything is opened: an outgoing connection may take a free port.

@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -47,7 +48,8 @@ struct Day {
     /// with movements
     #[arg(long, value_parser = merchant_id)]
     merchant: Option<String>,
-    /// The folder for the files; files of the same name are replaced
+    /// The folder for the files, made for the present user alone if it does not exist; files of the
+    /// same name are replaced
     #[arg(long, value_name = "DIR", default_value = ".")]
     out: PathBuf,
     /// The operators' API; the configured one by default
@@ -119,7 +121,9 @@ async fn write(arguments: &Day, config: &Config) -> anyhow::Result<ExitCode> {
     for (merchant, _) in merchants.iter().filter(|(_, entries)| entries.is_empty()) {
         print_error_line(format_args!("merchant {merchant:?} has no movement on {day}; check the MerchantID"));
     }
-    fs::create_dir_all(&arguments.out).with_context(|| format!("{} cannot be created", arguments.out.display()))?;
+    // A folder that exists may be one for other users.
+    let created = fs::DirBuilder::new().recursive(true).mode(0o700).create(&arguments.out);
+    created.with_context(|| format!("{} cannot be created", arguments.out.display()))?;
     let mut failed = 0;
     for (merchant, entries) in &merchants {
         let ending = if is_complete { "" } else { ".partial" };
