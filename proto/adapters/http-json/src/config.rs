@@ -1,9 +1,6 @@
 //! The configuration (TOML). `example.toml` shows every key.
 
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
-};
+use std::{collections::BTreeMap, fmt, net::SocketAddr};
 
 use serde::Deserialize;
 
@@ -11,8 +8,13 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AdapterConfig {
-    /// Where the workers reach the adapter.
+    /// Where the workers reach the adapter. On loopback, since the adapter has neither TLS nor
+    /// authentication, unless `insecure` is set.
     pub listen: SocketAddr,
+    /// Whether other machines may reach `listen`: anyone who does can charge and refund, and read
+    /// card tokens on the way.
+    #[serde(default)]
+    pub insecure: bool,
     /// Where the HTTP backend is.
     pub backend: Backend,
     /// How amounts and times are written.
@@ -46,7 +48,18 @@ pub struct Backend {
     pub idempotency_header: Option<String>,
     /// Further headers of every request.
     #[serde(default)]
-    pub headers: BTreeMap<String, String>,
+    pub headers: Headers,
+}
+
+/// Names and values of headers. A value may be the backend's secret, so Debug shows only the names.
+#[derive(Clone, Default, Deserialize)]
+#[serde(transparent)]
+pub struct Headers(pub BTreeMap<String, String>);
+
+impl fmt::Debug for Headers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
 }
 
 /// How amounts and times are written.
@@ -211,9 +224,14 @@ pub enum Meaning {
 /// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The text is no TOML of this form; the error has the line.
-    #[error(transparent)]
-    Form(#[from] toml::de::Error),
+    /// The text is no TOML of this form. It shows no value, since that may be a secret.
+    #[error("line {line}: {what}")]
+    Form {
+        /// The line of the fault.
+        line: usize,
+        /// The fault.
+        what: String,
+    },
     /// A value is wrong.
     #[error("{0}")]
     Value(String),
@@ -222,7 +240,7 @@ pub enum ConfigError {
 impl AdapterConfig {
     /// Reads a configuration and checks it.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
-        let config: Self = toml::from_str(text)?;
+        let config: Self = toml::from_str(text).map_err(|error| form_error(text, &error))?;
         config.check().map_err(ConfigError::Value)?;
         Ok(config)
     }
@@ -253,6 +271,13 @@ impl AdapterConfig {
                 return Err(format!("{key} is missing"));
             }
         }
+        if !self.insecure && !self.listen.ip().to_canonical().is_loopback() {
+            return Err(format!(
+                "listen is {}, where other machines reach this adapter, which has neither TLS nor authentication; put \
+                 it on loopback, behind a proxy that demands the workers' certificates, or set insecure = true",
+                self.listen
+            ));
+        }
         if !(1..=10_000).contains(&self.backend.in_flight_max) {
             return Err(format!("backend.in_flight_max is {}, must be 1 to 10000", self.backend.in_flight_max));
         }
@@ -267,9 +292,16 @@ impl AdapterConfig {
 
     /// Whether the backend is on this machine, where plain HTTP is enough.
     pub fn is_local(&self) -> bool {
-        match self.backend.address.ip() {
-            IpAddr::V4(ip) => ip.is_loopback(),
-            IpAddr::V6(ip) => ip.is_loopback(),
-        }
+        self.backend.address.ip().to_canonical().is_loopback()
     }
+}
+
+/// The line and the fault. The parser's own text has the whole line, and some of its messages have
+/// the value; only messages about names are shown as they are.
+fn form_error(text: &str, error: &toml::de::Error) -> ConfigError {
+    let line = error.span().map_or(1, |at| text.bytes().take(at.start).filter(|byte| *byte == b'\n').count() + 1);
+    let message = error.message();
+    let is_about_name = ["missing ", "unknown ", "duplicate "].iter().any(|start| message.starts_with(start));
+    let without_value = message.split(['"', '`']).next().unwrap_or_default().trim_end();
+    ConfigError::Form { line, what: if is_about_name { message } else { without_value }.to_owned() }
 }

@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use tracing::error;
 use tracing_subscriber::EnvFilter;
 use twqr_http_json_adapter::{config::AdapterConfig, run};
-use twqr_service::{Context, Health, SystemClock, stop_on_signal};
+use twqr_service::{Context, Health, SystemClock, forbid_core_dumps, stop_on_signal};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -22,6 +22,8 @@ async fn main() -> ExitCode {
 }
 
 async fn serve() -> anyhow::Result<()> {
+    // The memory contains card tokens and the backend's secrets.
+    forbid_core_dumps();
     let mut arguments = std::env::args_os().skip(1);
     let (Some(file), None) = (arguments.next().map(PathBuf::from), arguments.next()) else {
         bail!("usage: twqr-http-json-adapter CONFIG");

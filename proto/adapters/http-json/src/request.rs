@@ -75,7 +75,7 @@ impl Sender {
     fn request(&self, outgoing: &Outgoing<'_>) -> Option<Request<Full<Bytes>>> {
         let host = self.backend.host.clone().unwrap_or_else(|| self.backend.address.to_string());
         let mut request = Request::post(outgoing.path).header("host", host).header("content-type", "application/json");
-        for (name, value) in &self.backend.headers {
+        for (name, value) in &self.backend.headers.0 {
             request = request.header(name, value);
         }
         if let Some(name) = &self.backend.idempotency_header

@@ -43,6 +43,9 @@ pub async fn run(config: AdapterConfig, context: Context) -> Result<(), AdapterE
     let drain = Duration::from_millis(config.window_share_ms() + DRAIN_MORE_MS);
     info!(listen = %config.listen, backend = %config.backend.address, window_share_ms = config.window_share_ms(),
         "the adapter serves; the issuer's window_ms in the policy must be longer than the workers' share and window_share_ms together");
+    if config.insecure {
+        warn!(listen = %config.listen, "insecure: whoever reaches the adapter can charge and refund");
+    }
     if !config.is_local() {
         warn!("the backend is reached in plain HTTP over a network; put TLS in between");
     }

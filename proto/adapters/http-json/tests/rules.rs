@@ -299,10 +299,35 @@ fn a_wrong_configuration_is_refused_with_the_key_at_fault() {
         ("time = \"unix-ms\"", "odd = 1\ntime = \"unix-ms\"", "odd"),
         ("path = \"/api/refund\"", "path = \"api/refund\"", "calls.refund.path is \"api/refund\""),
         ("\"undecided\"", "\"failed\"", "failed"),
+        ("listen = \"127.0.0.1:17090\"", "", "missing field `listen`"),
+        ("listen = \"127.0.0.1", "listen = \"0.0.0.0", "listen is 0.0.0.0:17090, where other machines reach"),
+        ("listen = \"127.0.0.1", "listen = \"[::ffff:10.0.0.1]", "set insecure = true"),
     ] {
         let text = example.replacen(from, to, 1);
         assert_ne!(text, example, "{from:?} is not in the example");
         let error = AdapterConfig::parse(&text).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }
+    let open = example.replacen("listen = \"127.0.0.1:17090\"", "listen = \"0.0.0.0:17090\"\ninsecure = true", 1);
+    assert!(AdapterConfig::parse(&open).unwrap().insecure);
+}
+
+#[test]
+fn neither_an_error_nor_debug_output_shows_a_secret_of_the_configuration() {
+    let example = include_str!("../example.toml");
+    let headers = "headers = { \"X-Channel\" = \"TWQR\" }";
+    for faulty in [
+        "headers = { \"X-Api-Key\" = \"SECRET }",
+        "headers = { \"X-Api-Key\" = SECRET }",
+        "headers = \"SECRET\"",
+        "headers = { \"X-Api-Key\" = [\"SECRET\"] }",
+    ] {
+        let text = example.replacen(headers, faulty, 1);
+        let error = AdapterConfig::parse(&text).unwrap_err();
+        let shown = format!("{error} {error:?}");
+        assert!(shown.contains("line 14: ") && !shown.contains("SECRET"), "{shown}");
+    }
+    let config = AdapterConfig::parse(&example.replacen("\"TWQR\"", "\"SECRET\"", 1)).unwrap();
+    let shown = format!("{config:?}");
+    assert!(shown.contains("X-Channel") && !shown.contains("SECRET"), "{shown}");
 }
