@@ -1,6 +1,7 @@
 //! `twqr up` on the embedded journal: a copy of its `data_dir`, without the keys that decrypt card
-//! tokens, is restored on another machine, at other addresses (`deploy/runbooks/backup-and-restore.md`). Orders of the copy are as the issuers
-//! know them, payments after it are known to the issuers alone, and nothing is charged twice.
+//! tokens, is restored on another machine, at other addresses
+//! (`deploy/runbooks/backup-and-restore.md`). Orders of the copy are as the issuers know them,
+//! payments after it are known to the issuers alone, and nothing is charged twice.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
