@@ -12,7 +12,7 @@ mod tasks;
 use std::sync::Arc;
 
 use stage::{BEGAN, Stage};
-use tasks::{SEND_BY_MS, charge, refund};
+use tasks::{SEND_BY_MS, charge, inquiry, refund};
 use twqr_card_keys::{CardKeys, Hour, KeyDirectory, KeySet, KeySource};
 use twqr_journal::Topic;
 use twqr_journal_sim::SimSession;
@@ -103,6 +103,21 @@ async fn a_token_that_the_issuer_repeats_is_in_no_record() {
         assert_eq!(stage.calls().last().unwrap(), if crashes { "inquiry 1" } else { "charge 1" });
         assert!(!stage.orders_contain(TOKEN) && stage.orders_contain("the code ****************** has expired"));
     }
+}
+
+/// The router asks for an inquiry without the token, after a charge without an answer.
+#[tokio::test(start_paused = true)]
+async fn a_token_in_the_answer_to_a_later_inquiry_is_in_no_record() {
+    let keys = CardKeys::in_memory(BEGAN, 1);
+    let (stage, _session) = stage(&keys).await;
+    stage.issuer.state().repeats_tokens = true;
+    stage.issuer.state().silent.insert(String::new());
+    stage.append([sealed_charge(&keys, 1, false)]).await;
+    stage.until(1_000).await;
+    stage.append([inquiry(1)]).await;
+    stage.until(1_300).await;
+    assert_eq!(outcomes(&stage), ["1: unknown", "1: declined"]);
+    assert!(!stage.orders_contain(TOKEN));
 }
 
 #[tokio::test(start_paused = true)]

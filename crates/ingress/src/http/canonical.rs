@@ -28,18 +28,18 @@ pub(super) fn write(members: &Object, except: &str, form: SignatureForm, to: &mu
 /// The characters that a form escapes. A stranger may send texts in which each one is escaped, so
 /// it must cost little to find them.
 #[derive(Clone, Copy)]
-struct Escaped {
+struct EscapeSet {
     /// The ASCII characters, one bit for each.
     ascii: u128,
     line_separators: bool,
     non_ascii: bool,
 }
 
-impl Escaped {
+impl EscapeSet {
     /// The control characters.
     const CONTROLS: u128 = 0xffff_ffff;
 
-    fn by(form: SignatureForm) -> Self {
+    fn of(form: SignatureForm) -> Self {
         let further = form.escaped_ascii().bytes().chain(*b"\"\\");
         Self {
             ascii: further.fold(Self::CONTROLS, |set, byte| set | 1_u128 << byte),
@@ -60,13 +60,13 @@ impl Escaped {
 /// Writes a text in one form.
 struct Writer<'a, S> {
     form: SignatureForm,
-    escaped: Escaped,
+    escaped: EscapeSet,
     to: &'a mut S,
 }
 
 impl<'a, S: Sink> Writer<'a, S> {
     fn new(form: SignatureForm, to: &'a mut S) -> Self {
-        Self { form, escaped: Escaped::by(form), to }
+        Self { form, escaped: EscapeSet::of(form), to }
     }
 
     fn object<'m>(&mut self, members: impl Iterator<Item = (&'m String, &'m Json)>) {

@@ -100,6 +100,13 @@ impl InFlight {
         self.calls.values().any(|call| call.purpose == Purpose::Transfer && is_same(call))
     }
 
+    /// The card token of the charge with this number, if the partition remembers a call about it.
+    pub(super) fn card_token_of(&self, trade_no: TradeNo) -> Option<SpendableToken> {
+        let in_flight = self.calls.values().map(|call| &call.task);
+        let tasks = self.finished.values().map(|call| &call.task).chain(in_flight);
+        tasks.filter(|task| task.trade_no == trade_no).find_map(|task| task.card_token.clone())
+    }
+
     pub(super) fn ids(&self) -> Vec<u64> {
         self.calls.keys().copied().collect()
     }

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::{sync::mpsc::OwnedPermit, time::Instant};
 use tracing::info;
 use twqr_journal::{Entry, Offset};
-use twqr_order::{MovementOutcome, Outcome, Task};
+use twqr_order::{MovementOutcome, Outcome, Subject, Task};
 use twqr_telemetry::hops_without_call;
 use twqr_types::UnixMs;
 use twqr_wire::{
@@ -36,7 +36,10 @@ impl Holder {
         match self.reserve_call().and_then(|slot| lane.take_inquiry(now).map(|()| slot)) {
             Ok(slot) => {
                 let purpose = Purpose::Inquiry { proves_absence: self.proves_absence(&task, now) };
-                let summary = TaskSummary::of(&task);
+                let mut summary = TaskSummary::of(&task);
+                if summary.subject == Subject::Charge && summary.card_token.is_none() {
+                    summary.card_token = self.in_flight.card_token_of(task.trade_no);
+                }
                 self.hand_over(slot, offset, (task, summary), purpose, None);
             }
             Err(why) => {

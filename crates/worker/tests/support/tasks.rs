@@ -4,7 +4,7 @@
 mod charges;
 
 use charges::{charge_call, form};
-use twqr_order::{EffectId, Limits, RefundCall, ReversalCall, Task, TaskKind};
+use twqr_order::{EffectId, Limits, RefundCall, ReversalCall, Subject, Task, TaskKind};
 use twqr_types::{Issuer, MerchantId, MerchantTradeNo, OrderKey, ShardId, TradeNo};
 
 use crate::stage::BEGAN;
@@ -37,6 +37,11 @@ pub fn reversal(number: u64, is_idempotent: bool) -> Task {
     let form = form(number);
     let call = ReversalCall { store_id: form.store_id, amount: 1, remark: form.remark };
     task(number, is_idempotent, TaskKind::Reverse(Box::new(call)))
+}
+
+/// An inquiry about the charge with this number, as the router asks for it.
+pub fn inquiry(number: u64) -> Task {
+    task(number, false, TaskKind::Inquire(Subject::Charge))
 }
 
 /// The task at another issuer.
