@@ -4,6 +4,7 @@
 
 mod availability;
 mod clocks;
+mod credentials;
 mod moves;
 mod older;
 mod restore;

@@ -2,7 +2,7 @@
 //! names the broker and the failure, but not the configuration key of this project that is wrong.
 
 /// Words of the library, and what to do about what they report.
-const KNOWN: [(&str, &str); 5] = [
+const KNOWN: [(&str, &str); 10] = [
     (
         "SASL authentication error",
         "the brokers do not let this user in: check the password in kafka.password_file, and sasl.username and sasl.mechanism in kafka.properties",
@@ -11,10 +11,17 @@ const KNOWN: [(&str, &str); 5] = [
         "certificate verify failed",
         "the brokers' certificate is not trusted: ssl.ca.location in kafka.properties must name the file of the authority that signed it, and the certificate must be for the host in kafka.bootstrap",
     ),
+    ("alert certificate required", CERTIFICATE),
+    ("alert certificate unknown", CERTIFICATE),
+    ("alert certificate expired", CERTIFICATE),
+    ("alert bad certificate", CERTIFICATE),
+    ("alert unknown ca", CERTIFICATE),
     ("OpenSSL not available at build time", "this build has no TLS and no SCRAM: build it with --features kafka-tls"),
     ("opic authorization failed", RIGHTS),
     ("roup authorization failed", RIGHTS),
 ];
+
+const CERTIFICATE: &str = "the brokers refuse the certificate of this process: ssl.certificate.location and ssl.key.location in kafka.properties must name a certificate that is valid, of an authority that the brokers trust, and its key";
 
 const RIGHTS: &str = "this user lacks a right: `twqr topics acls` prints those that each program needs";
 
@@ -43,6 +50,14 @@ mod tests {
                 "kafka.password_file",
             ),
             ("SSL handshake failed: error:0A000086:SSL routines::certificate verify failed", "ssl.ca.location"),
+            (
+                "Receive failed: error:0A00045C:SSL routines::tlsv13 alert certificate required: SSL alert number 116",
+                "ssl.certificate.location",
+            ),
+            ("SSL handshake failed: error:0A000416:SSL routines::sslv3 alert certificate unknown", "ssl.key.location"),
+            ("SSL handshake failed: error:0A000418:SSL routines::tlsv1 alert unknown ca", "that the brokers trust"),
+            ("SSL handshake failed: error:0A000412:SSL routines::ssl/tls alert bad certificate", "ssl.key.location"),
+            ("SSL handshake failed: error:0A000415:SSL routines::ssl/tls alert certificate expired", "that is valid"),
             ("Unsupported value: OpenSSL not available at build time", "kafka-tls"),
             ("Broker: Topic authorization failed", "topics acls"),
         ] {
