@@ -10,11 +10,12 @@ use std::collections::BTreeMap;
 
 use twqr_types::UnixMs;
 
-use crate::Policy;
+use crate::{Policy, versions::needed_by};
 
 /// The protocol version from which on a shard's books can be closed.
 pub const CLOSINGS_SINCE: u32 = 2;
-/// How many closings are kept for replays, which begin a few seconds back; the oldest are dropped.
+/// How many closings are kept for replays, which begin a few seconds back;
+/// [`Closings::drop_surplus`] drops the oldest.
 const CLOSINGS_KEPT: usize = 64;
 
 /// The closings of one shard, each by the offset of its record. The times grow with the offsets.
@@ -44,8 +45,15 @@ impl Closings {
     /// Puts a closing at the offset where it was taken.
     pub fn insert(&mut self, offset: u64, until: UnixMs) {
         self.0.insert(offset, until);
+    }
+
+    /// Drops the oldest closings until few are left. What a replay from one of these positions
+    /// needs stays, and so does the newest.
+    pub(crate) fn drop_surplus(&mut self, replay_starts: &[u64]) {
+        let needed = needed_by(&self.0, replay_starts);
         while self.0.len() > CLOSINGS_KEPT {
-            self.0.pop_first();
+            let Some(oldest) = self.0.keys().find(|offset| !needed.contains(*offset)).copied() else { return };
+            self.0.remove(&oldest);
         }
     }
 

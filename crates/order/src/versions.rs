@@ -1,8 +1,15 @@
 //! The records of a shard that concern all of its orders: the versions of the policy and the
 //! closings of the books (protocol rule P7). A record is decided by those before its own offset,
 //! also when it is replayed from a later checkpoint.
+//!
+//! A checkpoint may be torn: then a replay has states that are newer than the marker where it
+//! begins. It takes every version behind the marker from the log again, so it needs only the one
+//! that is in force at the marker. That one is never dropped.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use twqr_types::{ShardId, UnixMs};
 
@@ -10,7 +17,8 @@ use crate::{Closings, Listings, Policy, PolicyChange};
 
 /// The shard whose log decides which version is next; all other shards follow it.
 pub const POLICY_SHARD: ShardId = ShardId(0);
-/// How many versions are kept for replays and for operators; the oldest are dropped.
+/// How many versions are kept for replays and for operators; [`PolicyVersions::drop_surplus`] drops
+/// the oldest.
 const VERSIONS_KEPT: usize = 64;
 
 /// The versions, each by the offset of its record, and the closings.
@@ -82,14 +90,17 @@ impl PolicyVersions {
     /// Puts a version at the offset where it was taken.
     pub fn insert(&mut self, offset: u64, change: Arc<PolicyChange>) {
         self.versions.insert(offset, change);
-        while self.versions.len() > VERSIONS_KEPT {
-            self.versions.pop_first();
-        }
     }
 
-    /// Drops the oldest version, unless it is the only one. Returns false if nothing was dropped.
-    pub fn drop_oldest(&mut self) -> bool {
-        self.versions.len() > 1 && self.versions.pop_first().is_some()
+    /// Drops the oldest versions until few are left and they `fit`, and the oldest closings until
+    /// few are left. What a replay from one of these positions needs stays, and so does the newest.
+    pub fn drop_surplus(&mut self, replay_starts: &[u64], fit: impl Fn(&Self) -> bool) {
+        let needed = needed_by(&self.versions, replay_starts);
+        while self.versions.len() > VERSIONS_KEPT || !fit(self) {
+            let Some(oldest) = self.versions.keys().find(|offset| !needed.contains(*offset)).copied() else { break };
+            self.versions.remove(&oldest);
+        }
+        self.closings.drop_surplus(replay_starts);
     }
 
     /// All versions, the oldest first.
@@ -101,4 +112,10 @@ impl PolicyVersions {
     pub fn newest(&self) -> Option<&Arc<PolicyChange>> {
         self.versions.values().next_back()
     }
+}
+
+/// The offsets of the entries that are in force at one of these positions, and of the newest entry.
+pub(crate) fn needed_by<V>(entries: &BTreeMap<u64, V>, positions: &[u64]) -> BTreeSet<u64> {
+    let in_force = positions.iter().filter_map(|position| entries.range(..*position).next_back());
+    in_force.chain(entries.last_key_value()).map(|(offset, _)| *offset).collect()
 }

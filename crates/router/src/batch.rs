@@ -15,7 +15,7 @@ use twqr_types::{Issuer, OrderKey, ShardId, UnixMs};
 use twqr_wire::{
     convert::{
         HopTimes, RecordFault, ReplyContent, ReplyRecord, decode_record_with_hops, encode_record, encode_reply,
-        encode_reply_record, encode_task, fit_into_record,
+        encode_reply_record, encode_task,
     },
     trace::TraceId,
 };
@@ -153,8 +153,7 @@ impl<'a> Batch<'a> {
         }
         check_protocol(&shard.versions)?;
         info!(shard = shard.id.0, offset, version, policy, who = %change.who, "a policy takes effect");
-        fit_into_record(&mut shard.versions);
-        shard.versions_dirty = true;
+        shard.touch_versions();
         self.has_new_rules = true;
         if shard.id == POLICY_SHARD {
             self.broadcasts.push(Entry::plain(payload));
@@ -166,7 +165,7 @@ impl<'a> Batch<'a> {
     fn take_listing(&mut self, shard: &mut Shard, change: &ListingChange, payload: Bytes, offset: u64) {
         let is_known = shard.versions.at(offset).is_some_and(Policy::takes_listings);
         let (version, key) = (change.version, &change.key);
-        if !is_known || !shard.directory.take(shard.id, offset, change) {
+        if !is_known || !shard.directory.take(shard.id, offset, change, &shard.replay_starts) {
             info!(shard = shard.id.0, offset, %key, version, who = %change.who, "a listing is ignored: its version does not follow the newest one");
             return;
         }
@@ -338,7 +337,7 @@ fn note_result(order: Option<&Order>, record: &twqr_order::Record, step: Step) {
 fn close_books(shard: &mut Shard, offset: u64, at: UnixMs, until: UnixMs) {
     if shard.versions.close_books(offset, at, until) {
         info!(shard = shard.id.0, offset, until = %until.taipei(), "the books are closed up to this time");
-        shard.versions_dirty = true;
+        shard.touch_versions();
     }
 }
 

@@ -59,6 +59,7 @@ impl Checkpoint {
     pub(crate) fn take(shard: &mut Shard, epoch: u64, mark: &StoreMark) -> Self {
         let (position, witness) = (shard.next, shard.witness);
         let keys = shard.take_dirty();
+        shard.replay_starts = [mark.position, position];
         let mut taken = Self {
             shard: shard.id.0,
             epoch,

@@ -57,10 +57,20 @@ impl ShardDirectory {
         Rules { listings, ..rules }
     }
 
-    /// Takes a version of an entry that was loaded; returns false if its number is not valid.
-    pub(crate) fn take(&mut self, shard: ShardId, offset: u64, change: &ListingChange) -> bool {
+    /// Takes a version of an entry that was loaded; returns false if its number is not valid. Older
+    /// versions may be dropped, but none that a replay from one of `replay_starts` needs.
+    pub(crate) fn take(
+        &mut self,
+        shard: ShardId,
+        offset: u64,
+        change: &ListingChange,
+        replay_starts: &[u64],
+    ) -> bool {
         let hot = self.entries.entry(change.key.clone()).or_default();
         let is_taken = hot.versions.take(shard, offset, Arc::new(change.clone()));
+        if is_taken {
+            hot.versions.drop_surplus(replay_starts);
+        }
         if is_taken && !hot.dirty {
             hot.dirty = true;
             self.dirty.push(change.key.clone());
@@ -143,7 +153,7 @@ mod tests {
     fn memory_holds_what_is_not_stored_yet_and_a_limited_number_of_other_entries() {
         let (mut directory, before) = (ShardDirectory::default(), resident_bytes());
         for n in 0..STORES {
-            assert!(directory.take(ShardId(0), u64::from(n), &change(n)));
+            assert!(directory.take(ShardId(0), u64::from(n), &change(n), &[0]));
         }
         let bytes = resident_bytes().saturating_sub(before);
         println!("{STORES} stores that were just imported have {} bytes each in memory", bytes / u64::from(STORES));
@@ -158,7 +168,7 @@ mod tests {
         directory.add_loaded(loaded.take(ENTRIES_MAX).collect());
         directory.trim();
         assert_eq!(directory.entries.len(), ENTRIES_MAX, "these stay");
-        assert!(directory.take(ShardId(0), 9, &change(STORES)), "one is new");
+        assert!(directory.take(ShardId(0), 9, &change(STORES), &[0]), "one is new");
         directory.trim();
         assert_eq!(directory.entries.len(), 1, "only what is not stored stays");
     }

@@ -107,6 +107,7 @@ impl OwnedShard {
     /// Notes that a checkpoint is in `order-states` and in the local store.
     fn finish_checkpoint(&mut self, written: Written) {
         self.mark = written.mark;
+        self.shard.replay_starts = [self.mark.position; 2];
         self.shard.settle(&written.keys);
         self.shard.directory.settle(&written.listings);
         self.shard.superseded.extend(written.superseded);

@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use twqr_journal::Witness;
 use twqr_order::{Command, Order, PolicyVersions, Target};
 use twqr_types::{OrderKey, ShardId, TradeNo};
+use twqr_wire::convert::fit_into_record;
 
 use crate::{
     directory::ShardDirectory,
@@ -28,6 +29,9 @@ pub(crate) struct Shard {
     pub(crate) dirty: Vec<OrderKey>,
     pub(crate) versions: PolicyVersions,
     pub(crate) versions_dirty: bool,
+    /// Where a replay of the shard may begin: at the last marker, and at the marker of the
+    /// checkpoint that is being written.
+    pub(crate) replay_starts: [u64; 2],
     pub(crate) directory: ShardDirectory,
     /// The states that were read from the local store for the records that are being applied.
     loaded: LoadedTargets,
@@ -61,6 +65,7 @@ impl Shard {
             dirty: Vec::new(),
             versions,
             versions_dirty: false,
+            replay_starts: [next; 2],
             directory: ShardDirectory::default(),
             loaded: LoadedTargets::default(),
             first_unreadable: None,
@@ -161,6 +166,12 @@ impl Shard {
             hot.dirty = true;
             self.dirty.push(key.clone());
         }
+    }
+
+    /// Marks the policy's versions and the closings as changed, and drops surplus ones.
+    pub(crate) fn touch_versions(&mut self) {
+        fit_into_record(&mut self.versions, &self.replay_starts);
+        self.versions_dirty = true;
     }
 
     /// Takes the changed orders for a checkpoint; later changes count for the next one.

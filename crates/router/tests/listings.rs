@@ -5,33 +5,23 @@
 
 #[path = "support/stage.rs"]
 mod stage;
+#[path = "support/torn.rs"]
+mod torn;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use stage::{Router, pause, policy, start_configured};
-use twqr_journal::{Entry, Journal, Partition, Topic};
+use torn::{KIND, SHARDS, decisions, marker, orders, states, torn};
+use twqr_journal::{Entry, Journal};
 use twqr_journal_sim::{Faults, Layout, Sim};
 use twqr_order::{
-    AcceptedMerchants, Command, Listing, ListingChange, ListingKey, MerchantListing, Order, Phase, Policy, Record,
-    StoreListing,
+    AcceptedMerchants, Command, Listing, ListingChange, ListingKey, MerchantListing, Policy, Record, StoreListing,
 };
 use twqr_router::{MemoryStore, StateStore, StoreMark, StoredState};
 use twqr_service::{Clock, SystemClock};
 use twqr_types::{MerchantId, PayForm, RawPay, StoreId};
 use twqr_wire::convert::{StateBody, decode_state, encode_pay, encode_record};
-
-const SHARDS: u32 = 2;
-/// The offset of the kind of state in a key of `order-states`.
-const KIND: usize = 8;
-
-fn orders(index: u32) -> Partition {
-    Partition { topic: Topic::Orders, index }
-}
-
-fn states(index: u32) -> Partition {
-    Partition { topic: Topic::OrderStates, index }
-}
 
 fn sim_of(shards: u32) -> Sim {
     Sim::new(Layout { shards, task_partitions: 1 }, Faults::default(), 7)
@@ -94,23 +84,6 @@ async fn pay(sim: &Sim, shard: u32, number: &str, merchant: &str, store: &str) {
     sim.session("caller").append(orders(shard), vec![payment(number, merchant, store)]).await.unwrap();
 }
 
-/// How each payment was decided, by its number: `sent`, or the StatusCode of the refusal.
-fn decisions(sim: &Sim) -> BTreeMap<String, String> {
-    let mut decisions = BTreeMap::new();
-    for record in (0..SHARDS).flat_map(|shard| sim.records(states(shard))) {
-        let is_order = record.entry.key.get(KIND) == Some(&b'p');
-        let Some(Ok(entry)) = record.entry.value.filter(|_| is_order).map(decode_state) else { continue };
-        let StateBody::Order(order) = entry.body else { continue };
-        let Order::Payment(payment) = *order else { continue };
-        let decision = match &payment.charge.phase {
-            Phase::Failed(failure) => failure.status_code.to_string(),
-            _ => "sent".to_owned(),
-        };
-        decisions.insert(payment.key.merchant_trade_no.to_string(), decision);
-    }
-    decisions
-}
-
 fn expected<const N: usize>(decisions: [(&str, &str); N]) -> BTreeMap<String, String> {
     decisions.into_iter().map(|(number, decision)| (number.to_owned(), decision.to_owned())).collect()
 }
@@ -146,34 +119,6 @@ async fn every_shard_takes_a_change_and_only_the_next_version() {
     assert!(router.health.is_ready(), "{:?}", router.health.report());
 }
 
-/// The highest position of a marker of the shard, and the offset after it in `order-states`.
-fn marker(sim: &Sim, shard: u32) -> (u64, usize) {
-    let position = |record: &twqr_journal::Record| {
-        let entry = decode_state(record.entry.value.clone()?).ok()?;
-        matches!(entry.body, StateBody::Marker).then_some(entry.position)
-    };
-    let records = sim.records(states(shard));
-    let last = records.iter().rposition(|record| position(record).is_some()).unwrap();
-    (position(&records[last]).unwrap(), last + 1)
-}
-
-/// Copies the logs of shard 1 as a crash in a checkpoint leaves them: of the states after the first
-/// `kept` records, only those of the directory were written, and no marker.
-async fn torn(before: &Sim, kept: usize) -> Sim {
-    let sim = sim();
-    let session = sim.session("copy");
-    for record in before.records(orders(1)) {
-        session.append(orders(1), vec![record.entry]).await.unwrap();
-    }
-    for (n, record) in before.records(states(1)).into_iter().enumerate() {
-        let body = record.entry.value.clone().and_then(|value| decode_state(value).ok()).map(|entry| entry.body);
-        if n < kept || matches!(body, Some(StateBody::Listing(_))) {
-            session.append(states(1), vec![record.entry]).await.unwrap();
-        }
-    }
-    sim
-}
-
 /// The states in `order-states` may be newer than the marker from which the log is replayed.
 #[tokio::test(start_paused = true)]
 async fn a_replay_decides_by_the_listings_at_each_record() {
@@ -198,7 +143,7 @@ async fn a_replay_decides_by_the_listings_at_each_record() {
     router.session.crash();
     router.running.abort();
 
-    let after = torn(&before, kept).await;
+    let after = torn(&before, kept, |body| matches!(body, StateBody::Listing(_))).await;
     assert_eq!((marker(&after, 1).0, decisions(&after).len()), (marked, 0), "the replay begins before all of them");
     let router = start(&after, "router-1", Arc::default());
     pause(3_000).await;

@@ -7,8 +7,8 @@ use twqr_types::ShardId;
 use super::{Listing, ListingChange};
 use crate::POLICY_SHARD;
 
-/// How many versions of an entry are kept at most, so that they fit into one record; the oldest are
-/// dropped.
+/// How many versions of an entry are kept at most, so that they fit into one record;
+/// [`ListingVersions::drop_surplus`] drops the oldest.
 const VERSIONS_KEPT: usize = 128;
 
 /// The versions of one entry, each by the offset of its record, the oldest first.
@@ -43,9 +43,6 @@ impl ListingVersions {
     pub fn insert(&mut self, offset: u64, change: Arc<ListingChange>) {
         let Err(place) = self.0.binary_search_by_key(&offset, |(from, _)| *from) else { return };
         self.0.insert(place, (offset, change));
-        if self.0.len() > VERSIONS_KEPT {
-            self.0.remove(0);
-        }
     }
 
     /// Drops the versions that no replay from `position` or from a later position needs: all before
@@ -53,6 +50,21 @@ impl ListingVersions {
     pub fn forget_before(&mut self, position: u64) {
         let end = self.0.partition_point(|(from, _)| *from < position);
         self.0.drain(..end.saturating_sub(1));
+    }
+
+    /// Drops the oldest versions until few are left. A replay takes the versions behind its start
+    /// from the log again, so only the one in force there must stay: for a replay from each of
+    /// these positions. The newest stays, too.
+    pub fn drop_surplus(&mut self, replay_starts: &[u64]) {
+        let in_force = replay_starts.iter().map(|start| self.0.partition_point(|(from, _)| from < start));
+        let needed: Vec<u64> = in_force
+            .chain([self.0.len()])
+            .filter_map(|end| self.0[..end].last().map(|(from, _)| *from))
+            .collect();
+        while self.0.len() > VERSIONS_KEPT {
+            let Some(oldest) = self.0.iter().position(|(from, _)| !needed.contains(from)) else { return };
+            self.0.remove(oldest);
+        }
     }
 
     /// All versions that are kept, the oldest first.
@@ -123,10 +135,21 @@ mod tests {
         }
     }
 
+    /// Fails if `drop_surplus` drops the oldest versions whatever the replays need.
     #[test]
-    fn a_limited_number_of_versions_is_kept() {
-        let mut versions = ListingVersions::default();
-        (1..=1_000).for_each(|version| versions.insert(version, change(version)));
-        assert_eq!((versions.iter().count(), version_at(&versions, 1_001)), (VERSIONS_KEPT, 1_000));
+    fn a_limited_number_of_versions_is_kept_and_a_replay_still_takes_all_of_them() {
+        for starts in [vec![], vec![0], vec![300], vec![300, 700], vec![5_000]] {
+            let mut versions = ListingVersions::default();
+            (1..=1_000).for_each(|version| versions.insert(version, change(version)));
+            versions.drop_surplus(&starts);
+            assert_eq!((versions.iter().count(), version_at(&versions, 1_001)), (VERSIONS_KEPT, 1_000), "{starts:?}");
+            for start in starts {
+                let mut replayed = versions.clone();
+                for offset in start..=1_000 {
+                    assert_eq!(version_at(&replayed, offset), offset.saturating_sub(1), "{start}: {offset}");
+                    assert_eq!(replayed.take(POLICY_SHARD, offset, change(offset)), offset > 0, "{start}: {offset}");
+                }
+            }
+        }
     }
 }

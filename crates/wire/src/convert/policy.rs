@@ -123,9 +123,11 @@ fn size_fault(bytes: usize) -> Option<PolicyFault> {
     })
 }
 
-/// Drops the oldest versions until the others fit into one record.
-pub fn fit_into_record(versions: &mut PolicyVersions) {
-    while policy_versions_out(versions).encoded_len() > VERSIONS_BYTES_MAX && versions.drop_oldest() {}
+/// Drops the oldest versions until the others fit into one record, but none that a replay from one
+/// of these positions needs. With at most two positions, what is needed fits.
+pub fn fit_into_record(versions: &mut PolicyVersions, replay_starts: &[u64]) {
+    let fit = |versions: &PolicyVersions| policy_versions_out(versions).encoded_len() <= VERSIONS_BYTES_MAX;
+    versions.drop_surplus(replay_starts, fit);
 }
 
 fn accepted_merchants_out(accepted: AcceptedMerchants) -> bus::AcceptedMerchants {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use twqr_types::{ShardId, UnixMs};
 
 use super::fixtures;
-use crate::{POLICY_SHARD, Policy, PolicyChange, PolicyVersions};
+use crate::{CLOSINGS_SINCE, POLICY_SHARD, Policy, PolicyChange, PolicyVersions};
 
 fn change(version: u64, name: &str) -> Arc<PolicyChange> {
     let policy = Policy { name: name.into(), ..fixtures::policy() };
@@ -63,8 +63,58 @@ fn sixty_four_versions_are_kept_and_the_oldest_are_dropped() {
     for version in 1..=100 {
         assert!(versions.take(POLICY_SHARD, version, change(version, &version.to_string())));
     }
+    versions.drop_surplus(&[], |_| true);
     assert_eq!((versions.iter().count(), versions.newest().unwrap().version), (64, 100));
     assert_eq!((name_at(&versions, 37), name_at(&versions, 38), name_at(&versions, 101)), ("none", "37", "100"));
+    versions.drop_surplus(&[], |_| false);
+    assert_eq!((versions.iter().count(), name_at(&versions, 101)), (1, "100"), "the newest stays, even if it is large");
+}
+
+/// Fails if the version in force where a replay begins is dropped, because it is the oldest one or
+/// because the versions are large. Then payments that were sent would be refused for want of a
+/// policy.
+#[test]
+fn a_replay_takes_the_versions_that_were_dropped_from_the_log_again() {
+    const NEWEST: u64 = 200;
+    for shard in [POLICY_SHARD, ShardId(1)] {
+        for (starts, most) in [(vec![10], 64), (vec![10], 3), (vec![10, 120], 64), (vec![10, 120], 3)] {
+            let mut versions = PolicyVersions::default();
+            for version in 1..=NEWEST {
+                assert!(versions.take(shard, version, change(version, &version.to_string())));
+                versions.drop_surplus(&starts, |versions| versions.iter().count() <= most);
+            }
+            assert_eq!(versions.iter().count(), most, "{starts:?}");
+            for start in &starts {
+                let mut replayed = versions.clone();
+                for offset in *start..=NEWEST {
+                    let before = (offset - 1).to_string();
+                    assert_eq!(name_at(&replayed, offset), before, "from {start}, {most} kept, on {shard:?}");
+                    assert!(replayed.take(shard, offset, change(offset, &offset.to_string())));
+                }
+            }
+        }
+    }
+}
+
+/// Fails if the closing in force where a replay begins is dropped: a movement would count in a day
+/// that is closed.
+#[test]
+fn a_replay_takes_the_closings_that_were_dropped_from_the_log_again() {
+    const NEWEST: u64 = 200;
+    let until = |offset: u64| UnixMs(offset.cast_signed());
+    let mut versions = PolicyVersions::default();
+    let policy = Policy { protocol_version: CLOSINGS_SINCE, ..fixtures::policy() };
+    let first = PolicyChange { version: 1, policy, who: "test".into(), why: "".into(), at: UnixMs(0) };
+    assert!(versions.take(POLICY_SHARD, 0, Arc::new(first)));
+    for offset in 1..=NEWEST {
+        assert!(versions.close_books(offset, until(NEWEST), until(offset)));
+        versions.drop_surplus(&[10], |_| true);
+    }
+    assert_eq!(versions.closings.iter().count(), 64);
+    for offset in 10..=NEWEST {
+        assert_eq!(versions.closings.closed_until(offset), Some(until(offset - 1)));
+        versions.close_books(offset, until(NEWEST), until(offset));
+    }
 }
 
 #[test]

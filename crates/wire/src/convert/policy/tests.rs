@@ -96,15 +96,17 @@ fn the_newest_of_the_largest_versions_fit_into_one_record() {
     let large = with_stores(8_100);
     assert_eq!(policy_size_fault(&large), None);
     assert!(policy_out(&large).encoded_len() > POLICY_BYTES_MAX * 9 / 10);
-    let mut versions = PolicyVersions::default();
-    for version in 1..=9 {
-        let (who, why) = ("w".repeat(200).into(), "y".repeat(200).into());
-        let change = PolicyChange { version, policy: large.clone(), who, why, at: UnixMs(0) };
-        versions.insert(version, Arc::new(change));
-        fit_into_record(&mut versions);
+    for (starts, expected) in [(vec![], [7, 8, 9]), (vec![4], [3, 8, 9]), (vec![4, 6], [3, 5, 9])] {
+        let mut versions = PolicyVersions::default();
+        for version in 1..=9 {
+            let (who, why) = ("w".repeat(200).into(), "y".repeat(200).into());
+            let change = PolicyChange { version, policy: large.clone(), who, why, at: UnixMs(0) };
+            versions.insert(version, Arc::new(change));
+            fit_into_record(&mut versions, &starts);
+        }
+        let kept: Vec<u64> = versions.iter().map(|(_, change)| change.version).collect();
+        assert_eq!(kept, expected, "the newest stay, and what replays from {starts:?} need");
     }
-    let kept: Vec<u64> = versions.iter().map(|(_, change)| change.version).collect();
-    assert_eq!(kept, [7, 8, 9], "the newest stay");
     let fault = policy_size_fault(&with_stores(8_500)).unwrap();
     assert!(fault.to_string().starts_with("merchants: has "), "{fault}");
 }
