@@ -86,7 +86,7 @@ named! {
     Role {
         /// May read everything.
         Viewer "viewer",
-        /// May change the directory of merchants.
+        /// May change the directory of merchants, and close the books.
         Operator "operator",
         /// May change the policy and the callers.
         Approver "approver",

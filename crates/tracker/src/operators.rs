@@ -18,6 +18,7 @@ use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 use tracing::{error, info};
 use twqr_access::{Access, CallersView};
+use twqr_callers::Role;
 use twqr_journal::{Journal, JournalError, Partition, Topic};
 use twqr_service::{Context, EndsWithConnection, GrpcSettings, Limits, Listener, grpc_health, grpc_server, serve_grpc};
 use twqr_wire::{
@@ -173,10 +174,15 @@ impl OperatorService for Operators {
         request: Request<ListSettlementRequest>,
     ) -> Result<Response<Self::ListSettlementStream>, Status> {
         let grant = self.access.granted(request.extensions()).map_err(refused)?;
+        if request.get_ref().close {
+            // Everyone who may read may list, but a closing is written, and is never taken back.
+            self.access.check_role(&grant, Role::Operator).map_err(refused)?;
+        }
         let place = self.streams.open(&grant)?;
         let now = self.context.clock.now();
         let (model, request) = (self.model.clone(), request.into_inner());
-        let entries = settlement::list(model, &self.policies, &*self.journal, now, request).await?;
+        let writer = settlement::Writer { policies: &self.policies, journal: &*self.journal, now, who: grant.who() };
+        let entries = settlement::list(model, &writer, request).await?;
         Ok(Response::new(PlacedStream::new(entries, place, self.access.clone(), grant)))
     }
 

@@ -7,26 +7,22 @@
 
 use tonic::Status;
 use tracing::info;
-use twqr_journal::{Entry, Journal, Partition, Topic};
+use twqr_journal::{Entry, Partition, Topic};
 use twqr_order::{CLOSINGS_SINCE, Command, PolicyVersions, Record};
 use twqr_types::UnixMs;
 use twqr_wire::convert::encode_record;
 
-use super::no_journal;
-use crate::policies::{Policies, newest};
+use super::{no_journal, settlement::Writer};
+use crate::policies::newest;
 
 /// Appends a closing up to `until` to each shard whose books are not closed so far. The caller has
 /// to wait until the read model has passed everything that is in the log by then: another call may
-/// have appended a closing a moment ago. `now` is the time of the records.
+/// have appended a closing a moment ago.
 ///
 /// A closing that was not acknowledged may still land. That is harmless, because what lands behind
 /// it counts later on that shard, and the next call appends what is missing.
-pub(super) async fn close_books(
-    policies: &Policies,
-    journal: &dyn Journal,
-    now: UnixMs,
-    until: UnixMs,
-) -> Result<(), Status> {
+pub(super) async fn close_books(writer: &Writer<'_>, until: UnixMs) -> Result<(), Status> {
+    let Writer { policies, journal, now, who } = writer;
     let deciding = policies
         .deciding()
         .ok_or_else(|| Status::unavailable("the policy has not been read yet; check /readyz, then try again"))?;
@@ -45,7 +41,7 @@ pub(super) async fn close_books(
             )));
         }
         if versions.closings.closed_until(u64::MAX).is_none_or(|closed| closed < until) {
-            let record = Record { at: now, signed_by: None, nonce: None, command: Command::CloseBooks(until) };
+            let record = Record { at: *now, signed_by: None, nonce: None, command: Command::CloseBooks(until) };
             let orders = Partition { topic: Topic::Orders, index: shard };
             closings.push((shard, journal.append(orders, vec![Entry::plain(encode_record(&record))])));
         }
@@ -53,7 +49,7 @@ pub(super) async fn close_books(
     for (shard, closing) in closings {
         let unknown = format!("the books of shard {shard} may not be closed yet");
         closing.await.map_err(|error| no_journal(&unknown, &error))?;
-        info!(shard, until = %until.taipei(), "the books are closed up to this time");
+        info!(shard, until = %until.taipei(), who, "the books are closed up to this time");
     }
     Ok(())
 }

@@ -33,34 +33,48 @@ const PAUSE_MS: u64 = 100;
 /// the ends of `orders` again, and waits until all records before them are decided.
 const ROUNDS: usize = 3;
 
+/// How long after the end of a range its books can be closed, in ms. Clocks differ, and what is on
+/// its way at the end takes a moment: what lands behind the closing counts in the next range.
+const CLOSING_DELAY_MS: i64 = 60_000;
+
+/// Where closings are written, when, and for whom.
+pub(super) struct Writer<'a> {
+    pub(super) policies: &'a Policies,
+    pub(super) journal: &'a dyn Journal,
+    pub(super) now: UnixMs,
+    /// The caller, with its key or certificate; `None` where every call is let in.
+    pub(super) who: Option<String>,
+}
+
 pub(super) type Entries = PlacedStream<ListSettlementResponse>;
 
 /// Lists the entries of a range. If the range is over, the list is complete or the call is refused.
 /// If the caller closes the range, the list is also final.
 pub(super) async fn list(
     model: Arc<SqliteModel>,
-    policies: &Policies,
-    journal: &dyn Journal,
-    now: UnixMs,
+    writer: &Writer<'_>,
     request: ListSettlementRequest,
 ) -> Result<ReceiverStream<Result<ListSettlementResponse, Status>>, Status> {
     let ListSettlementRequest { from_ms, to_ms, merchant_id, close } = request;
     if to_ms <= from_ms {
         return Err(invalid("to_ms", "must be later than from_ms"));
     }
+    let (journal, now) = (writer.journal, writer.now);
     let is_over = to_ms <= now.0;
-    if close && !is_over {
+    let can_close_at = UnixMs(to_ms).plus(CLOSING_DELAY_MS);
+    if close && now < can_close_at {
         return Err(Status::failed_precondition(format!(
-            "the books cannot be closed up to {}: it is {} by the tracker's clock; try again after that time, or check \
-             the clocks",
+            "the books up to {} cannot be closed before {}: it is {} by the tracker's clock; try again after that \
+             time, or check the clocks",
             UnixMs(to_ms).taipei(),
+            can_close_at.taipei(),
             now.taipei()
         )));
     }
     wait_until_caught_up(&model, journal, is_over).await?;
     // What is on its way by now was waited for, so that it counts in its own range.
     if close {
-        close_books(policies, journal, now, UnixMs(to_ms)).await?;
+        close_books(writer, UnixMs(to_ms)).await?;
         wait_until_decided(&model, journal).await?;
     }
     let (entries, stream) = mpsc::channel(WAITING_MAX);

@@ -1,0 +1,132 @@
+//! Which role each method of the operators' API needs: whatever writes needs more than reading, and
+//! so does a listing that closes the books first.
+
+#![allow(clippy::unwrap_used, clippy::panic, unreachable_pub, dead_code, reason = "a test fails by panicking")]
+
+#[path = "support/payments.rs"]
+mod payments;
+#[path = "support/tracker.rs"]
+mod tracker;
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use tonic::{
+    Code, Request, Status,
+    transport::{Channel, Endpoint},
+};
+use tracker::open_journal;
+use twqr_access::AccessSettings;
+use twqr_callers::{ApiKey, Caller, CallerLimits, CallerName, MerchantScope, NewKey, Role};
+use twqr_journal::{Journal, Partition, Topic};
+use twqr_service::{BoundSocket, CancellationToken, Context, Health, SystemClock};
+use twqr_tracker::Settings;
+use twqr_types::KeyName;
+use twqr_wire::ops::{
+    ApplyPolicyRequest, ChangeCallerRequest, ChangeMerchantsRequest, GetMerchantRequest, GetOrderRequest,
+    GetPolicyRequest, GetStatusRequest, ListCallersRequest, ListMerchantsRequest, ListOrdersRequest,
+    ListSettlementRequest, ReplayPolicyRequest, operator_service_client::OperatorServiceClient,
+};
+
+const PROTO: &str = include_str!("../../../proto/twqr/ops/v1/ops.proto");
+const ROLES: [Role; 3] = [Role::Viewer, Role::Operator, Role::Approver];
+
+/// A caller with only this role; its key has the role's number.
+fn caller(role: Role) -> Caller {
+    let key = ApiKey {
+        name: KeyName::parse("k".to_owned()).unwrap(),
+        hash: NewKey::of_random([role as u8; 32]).hash(),
+        from: None,
+        until: None,
+    };
+    Caller {
+        name: CallerName::parse(format!("caller-{}", role as u8)).unwrap(),
+        certificates: Vec::new(),
+        keys: vec![key],
+        merchants: MerchantScope::All,
+        operations: BTreeSet::new(),
+        roles: BTreeSet::from([role]),
+        limits: CallerLimits::default(),
+    }
+}
+
+fn by<T>(role: Role, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    let key = format!("Bearer {}", NewKey::of_random([role as u8; 32]).reveal());
+    request.metadata_mut().insert("authorization", key.parse().unwrap());
+    request
+}
+
+/// Calls a method with a request that is refused or changes nothing; `CloseBooks` is a listing that
+/// closes the books.
+async fn call(mut client: OperatorServiceClient<Channel>, method: &str, role: Role) -> Result<(), Status> {
+    let listed = |close| ListSettlementRequest { from_ms: 1, to_ms: 2, close, ..ListSettlementRequest::default() };
+    match method {
+        "ListOrders" => client.list_orders(by(role, ListOrdersRequest::default())).await.map(drop),
+        "GetOrder" => client.get_order(by(role, GetOrderRequest::default())).await.map(drop),
+        "GetStatus" => client.get_status(by(role, GetStatusRequest {})).await.map(drop),
+        "ListSettlement" => client.list_settlement(by(role, listed(false))).await.map(drop),
+        "CloseBooks" => client.list_settlement(by(role, listed(true))).await.map(drop),
+        "GetPolicy" => client.get_policy(by(role, GetPolicyRequest::default())).await.map(drop),
+        "ApplyPolicy" => client.apply_policy(by(role, ApplyPolicyRequest::default())).await.map(drop),
+        "ReplayPolicy" => client.replay_policy(by(role, ReplayPolicyRequest::default())).await.map(drop),
+        "ListMerchants" => client.list_merchants(by(role, ListMerchantsRequest::default())).await.map(drop),
+        "GetMerchant" => client.get_merchant(by(role, GetMerchantRequest::default())).await.map(drop),
+        "ChangeMerchants" => client.change_merchants(by(role, ChangeMerchantsRequest::default())).await.map(drop),
+        "ListCallers" => client.list_callers(by(role, ListCallersRequest {})).await.map(drop),
+        "ChangeCaller" => client.change_caller(by(role, ChangeCallerRequest::default())).await.map(drop),
+        _ => panic!("the method {method} is new: add it here with its role"),
+    }
+}
+
+/// Fails if a method of the contract has no row, if a writing one is open to viewers, or if a
+/// viewer may close the books.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_method_needs_its_role_and_no_viewer_writes() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open_journal(folder.path());
+    let access = AccessSettings { required: true, callers: ROLES.map(caller).into(), ..AccessSettings::default() };
+    let settings = Settings { database: folder.path().join("read-model.sqlite"), policy_wait_ms: 300, access };
+    let shutdown = CancellationToken::new();
+    let context = Context { clock: Arc::new(SystemClock), shutdown: shutdown.clone(), health: Health::default() };
+    let socket = BoundSocket::on_loopback("operators").unwrap();
+    let endpoint = Endpoint::from_shared(format!("http://{}", socket.address())).unwrap();
+    let running = tokio::spawn(twqr_tracker::run(socket, settings, journal.clone(), context));
+    let client = OperatorServiceClient::new(endpoint.connect_lazy());
+    while call(client.clone(), "GetStatus", Role::Viewer).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let all = BTreeSet::from(ROLES);
+    let rows = [
+        ("ListOrders", all.clone()),
+        ("GetOrder", all.clone()),
+        ("GetStatus", all.clone()),
+        ("ListSettlement", all.clone()),
+        ("GetPolicy", all.clone()),
+        ("ReplayPolicy", all.clone()),
+        ("ListMerchants", all.clone()),
+        ("GetMerchant", all.clone()),
+        ("ListCallers", all),
+        ("ChangeMerchants", BTreeSet::from([Role::Operator])),
+        ("CloseBooks", BTreeSet::from([Role::Operator])),
+        ("ApplyPolicy", BTreeSet::from([Role::Approver])),
+        ("ChangeCaller", BTreeSet::from([Role::Approver])),
+    ];
+    let named = rows.iter().map(|(method, _)| *method).filter(|method| *method != "CloseBooks");
+    let rpcs = PROTO.lines().filter_map(|line| line.trim().strip_prefix("rpc ")?.split('(').next());
+    assert_eq!(named.collect::<BTreeSet<_>>(), rpcs.collect::<BTreeSet<_>>(), "every method has a row");
+    for (method, expected) in rows {
+        let mut let_in = BTreeSet::new();
+        for role in ROLES {
+            let result = call(client.clone(), method, role).await;
+            if result.err().is_none_or(|refused| refused.code() != Code::PermissionDenied) {
+                let_in.insert(role);
+            }
+        }
+        assert_eq!(let_in, expected, "{method}");
+    }
+    for topic in [Topic::Orders, Topic::Callers] {
+        assert_eq!(journal.end(Partition { topic, index: 0 }).await.unwrap(), 0, "{}", topic.name());
+    }
+    shutdown.cancel();
+    running.await.unwrap().unwrap();
+}
