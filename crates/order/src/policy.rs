@@ -16,6 +16,7 @@ mod window;
 use twqr_types::{CutOff, Issuer, MerchantId, RecordedToken, StatusCode, UnixMs};
 
 pub use faults::PolicyFault;
+use issuer::WINDOWS_MAX;
 pub use issuer::{IssuerRules, Limits, Resolution};
 pub use merchant::{Merchant, Store};
 pub use reader::PolicyReader;
@@ -115,10 +116,16 @@ impl Policy {
         })
     }
 
-    /// Lists the maintenance windows with a year that is mistyped or of another calendar. They are
-    /// not among [`Policy::faults`], because a record with such a policy is valid: earlier builds
-    /// accepted them.
-    pub fn foreign_years(&self) -> Vec<PolicyFault> {
+    /// Lists what is wrong with a new policy, besides [`Policy::faults`]. A record with such a
+    /// policy is valid, because earlier builds accepted it.
+    pub fn faults_of_new(&self) -> Vec<PolicyFault> {
+        let prefixes =
+            if self.protocol_version < PROTECTED_TOKENS_SINCE { Vec::new() } else { self.prefixes_beyond_shown() };
+        [self.foreign_years(), self.crowded_maintenance(), prefixes].concat()
+    }
+
+    /// Lists the maintenance windows with a year that is mistyped or of another calendar.
+    fn foreign_years(&self) -> Vec<PolicyFault> {
         let (first, last) = (UnixMs::BUSINESS_YEARS.start(), UnixMs::BUSINESS_YEARS.end());
         let mut faults = Vec::new();
         for (i, rules) in self.issuers.iter().enumerate() {
@@ -136,13 +143,21 @@ impl Policy {
         faults
     }
 
-    /// Lists the routes whose prefix is longer than what a protected card token shows; none before
-    /// [`PROTECTED_TOKENS_SINCE`]. They are not among [`Policy::faults`], because a record with
-    /// such a policy is valid: earlier builds accepted them.
-    pub fn long_prefixes(&self) -> Vec<PolicyFault> {
-        if self.protocol_version < PROTECTED_TOKENS_SINCE {
-            return Vec::new();
-        }
+    /// Lists the issuers with more maintenance windows than are searched for each payment.
+    fn crowded_maintenance(&self) -> Vec<PolicyFault> {
+        let fault = |(i, rules): (usize, &IssuerRules)| {
+            let windows = rules.maintenance.len();
+            (windows > WINDOWS_MAX).then(|| PolicyFault {
+                place: format!("issuers[{i}].maintenance"),
+                problem: format!("has {windows} windows, must have at most {WINDOWS_MAX}: take out past ones"),
+            })
+        };
+        self.issuers.iter().enumerate().filter_map(fault).collect()
+    }
+
+    /// Lists the routes whose prefix is longer than what a protected card token shows, whatever the
+    /// protocol version is.
+    pub fn prefixes_beyond_shown(&self) -> Vec<PolicyFault> {
         let fault = |(i, route): (usize, &Route)| {
             route.prefix_fault().map(|problem| PolicyFault { place: format!("routes[{i}].prefix"), problem })
         };

@@ -59,7 +59,7 @@ fn versions() -> PolicyVersions {
     versions
 }
 
-fn shown(replay: Replay<'_>, max: usize) -> Vec<String> {
+fn shown(replay: Replay, max: usize) -> Vec<String> {
     let line = |replayed: &twqr_order::ReplayedPayment| {
         let before = replayed.before.as_ref().map_or_else(|| "?".to_owned(), Routing::to_string);
         format!("{} {before} -> {}", replayed.key.merchant_trade_no, replayed.after)
@@ -69,7 +69,7 @@ fn shown(replay: Replay<'_>, max: usize) -> Vec<String> {
 
 #[test]
 fn each_order_is_compared_once_by_the_version_at_its_record() {
-    let other = policy(&[("22", RouteTarget::Refuse), ("QX", to("392"))]);
+    let other = Arc::new(policy(&[("22", RouteTarget::Refuse), ("QX", to("392"))]));
     let log = [
         (0, pay("T0", "22abcd")),
         (2, pay("T2", "22abcd")),
@@ -94,14 +94,14 @@ fn each_order_is_compared_once_by_the_version_at_its_record() {
     // In the order in which windows are read from the end of a log.
     let windows = [8, 9, 5, 6, 7, 0, 1, 2, 3, 4].to_vec();
     for order in [forward, windows] {
-        let mut replay = Replay::new(SHARD, versions(), &other);
+        let mut replay = Replay::new(SHARD, versions(), other.clone());
         for i in order {
             replay.take(log[i].0, of(log[i].1.clone()));
         }
         assert_eq!(replay.payments(), 6);
         assert_eq!(shown(replay, 100), expected);
     }
-    let mut replay = Replay::new(SHARD, versions(), &other);
+    let mut replay = Replay::new(SHARD, versions(), other.clone());
     for (offset, command) in log {
         replay.take(offset, of(command));
     }
@@ -122,8 +122,7 @@ fn a_request_with_a_refused_key_is_no_payment() {
     };
     let mut versions = PolicyVersions::default();
     versions.insert(1, Arc::new(change(1, with_key("old"))));
-    let other = with_key("new");
-    let mut replay = Replay::new(SHARD, versions, &other);
+    let mut replay = Replay::new(SHARD, versions, Arc::new(with_key("new")));
     for (offset, number, key) in [(2, "T2", "new"), (3, "T2", "old"), (4, "T4", "old")] {
         let signed_by = Some(KeyName::parse(key.into()).unwrap());
         replay.take(offset, Record { signed_by, ..of(pay(number, "22abcd")) });
@@ -135,12 +134,31 @@ fn a_request_with_a_refused_key_is_no_payment() {
 fn decisions_of_dropped_versions_are_unknown() {
     let mut kept = PolicyVersions::default();
     kept.insert(10, Arc::new(change(2, policy(&[("22", to(""))]))));
-    let other = policy(&[("22", to(""))]);
+    let other = Arc::new(policy(&[("22", to(""))]));
     for (versions, expected) in [(kept, "T ? -> wallet"), (PolicyVersions::default(), "T ? -> wallet")] {
-        let mut replay = Replay::new(SHARD, versions, &other);
+        let mut replay = Replay::new(SHARD, versions, other.clone());
         replay.take(5, of(pay("T", "22abcd")));
         assert_eq!(shown(replay, 1), [expected]);
     }
+}
+
+/// Fails if the other policy is compared with the code itself: then a sender of policies finds out
+/// the whole code, character by character.
+#[test]
+fn the_other_policy_sees_no_more_of_a_code_than_a_protected_record_shows() {
+    for (prefix, after) in
+        [("22a", "392"), ("22b", "refused 927"), ("22ab", "refused 927"), ("22abcd", "refused 927")]
+    {
+        let mut replay = Replay::new(SHARD, versions(), Arc::new(policy(&[(prefix, to("392"))])));
+        replay.take(5, of(pay("T", "22abcd")));
+        assert_eq!(shown(replay, 1), [format!("T wallet -> {after}")], "{prefix}");
+    }
+    let in_force = policy(&[("22abc", to("391"))]);
+    let mut versions = PolicyVersions::default();
+    versions.insert(1, Arc::new(change(1, in_force)));
+    let mut replay = Replay::new(SHARD, versions, Arc::new(policy(&[("22a", to("391"))])));
+    replay.take(5, of(pay("T", "22abcd")));
+    assert_eq!(shown(replay, 1), ["T 391 -> 391"], "the version in force decided by the whole code");
 }
 
 #[test]

@@ -117,6 +117,12 @@ async fn an_invalid_change_is_refused_with_every_fault_and_not_written() {
     let refused = tracker.client.clone().apply_policy(foreign).await.unwrap_err();
     assert!(refused.message().contains("maintenance[0] from and to must be of a Gregorian year"), "{refused:?}");
     assert_eq!(tracker.replay(&bad, 1).await.unwrap_err().code(), Code::InvalidArgument);
+    // An earlier protocol version does not let a replay guess at the codes of earlier records.
+    for protocol_version in [0, 3] {
+        let guess = Policy { protocol_version, ..policy("guess", &[("22SECRE", "")]) };
+        let refused = tracker.replay(&guess, 1).await.unwrap_err();
+        assert!(refused.message().contains("policy.routes[0].prefix is \"22SECRE\", must be at most 6"), "{refused:?}");
+    }
     assert_eq!(tracker.replay(&first_policy(), 1_000_001).await.unwrap_err().code(), Code::InvalidArgument);
     assert_eq!(journal.end(ORDERS).await.unwrap(), end, "no record was written");
     let longest = ApplyPolicyRequest {

@@ -2,7 +2,8 @@
 //! protected form, and the form before protocol version 3, which stays readable.
 
 use crate::{
-    Alphabet, CardToken, CardTokenDigest, OrderKey, ProtectedToken, SealedToken, TokenMac, protected_token::differ,
+    Alphabet, CardToken, CardTokenDigest, OrderKey, ProtectedToken, SealedToken, TokenMac, TokenShape,
+    protected_token::differ,
 };
 
 /// The card token of a request, as it is or as its record has it.
@@ -43,6 +44,16 @@ impl RecordedToken {
             Self::Clear(token) => token.expose().bytes().all(|byte| alphabet.has(byte)),
             Self::Protected(token) => token.shape.alphabet <= alphabet,
         }
+    }
+
+    /// The token with no more than what a protected record shows of it.
+    #[must_use]
+    pub fn shape_only(self) -> Self {
+        let shape = match self {
+            Self::Clear(token) => TokenShape::of(&token),
+            Self::Protected(token) => token.shape,
+        };
+        Self::Protected(Box::new(ProtectedToken { shape, macs: Vec::new(), sealed: None }))
     }
 
     /// The part of the token that the payment with this key stores, to compare repeats.

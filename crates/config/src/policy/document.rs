@@ -146,7 +146,7 @@ impl PolicyDocument {
         if let Some(PolicyFault { place, problem }) = policy.unknown_protocol() {
             reading.fault(place, problem);
         }
-        for PolicyFault { place, problem } in policy.foreign_years().into_iter().chain(policy.long_prefixes()) {
+        for PolicyFault { place, problem } in policy.faults_of_new() {
             reading.fault(place, problem);
         }
         reading.finish(policy).map_err(|faults| faults.into_iter().map(in_document).collect())

@@ -189,7 +189,7 @@ impl<A: Clone> Movement<A> {
     /// instead. Returns true if the caller must emit the task.
     pub(super) fn begin_inquiry(&mut self, task: EffectId, context: &OutcomeContext<'_>) -> bool {
         self.changed_at = context.at;
-        if context.rules.maintenance_until(context.at).is_some() {
+        if context.rules.is_in_maintenance(context.at) {
             self.phase = Phase::Unresolved { next_check: self.next_check(context) };
             return false;
         }

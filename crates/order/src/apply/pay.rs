@@ -108,7 +108,7 @@ pub(crate) fn route_payment(
         return refuse(None, StatusCode::BAD_CODE, fault);
     }
     let rules = policy.issuer(issuer);
-    if rules.maintenance_until(at).is_some() {
+    if rules.is_in_maintenance(at) {
         let code = policy.status_codes.fisc_abnormal;
         return refuse(Some(issuer), code, "the issuer is in announced maintenance; nothing was sent");
     }

@@ -122,7 +122,7 @@ fn refusal(payment: &Payment, reserve: &Reserve, rules: &IssuerRules, context: &
 }
 
 fn maintenance(rules: &IssuerRules, context: &ApplyContext<'_>) -> Option<Failure> {
-    rules.maintenance_until(context.at).map(|_| {
+    rules.is_in_maintenance(context.at).then(|| {
         Failure::refused(context.codes().fisc_abnormal, "the issuer is in announced maintenance; nothing was sent")
     })
 }

@@ -8,6 +8,9 @@ use twqr_types::{Issuer, StatusCode, UnixMs};
 
 use super::{RefundRule, Window};
 
+/// The largest number of maintenance windows that a new policy may announce for an issuer.
+pub(super) const WINDOWS_MAX: usize = 64;
+
 /// The rules of one issuer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IssuerRules {
@@ -98,12 +101,26 @@ impl IssuerRules {
         }
     }
 
+    /// Whether `at` falls into announced maintenance.
+    pub fn is_in_maintenance(&self, at: UnixMs) -> bool {
+        self.maintenance.iter().any(|window| window.contains(at))
+    }
+
     /// The end of the announced maintenance that `at` falls into, if any. Windows that touch count
     /// as one.
     pub fn maintenance_until(&self, at: UnixMs) -> Option<UnixMs> {
-        let mut end = self.maintenance.iter().find(|window| window.contains(at))?.to;
-        while let Some(next) = self.maintenance.iter().find(|window| window.contains(end)) {
-            end = next.to;
+        if !self.is_in_maintenance(at) {
+            return None;
+        }
+        // A policy from an earlier build may have thousands of windows.
+        let mut windows: Vec<&Window> = self.maintenance.iter().filter(|window| at < window.to).collect();
+        windows.sort_unstable_by_key(|window| window.from);
+        let mut end = at;
+        for window in windows {
+            if window.from > end {
+                break;
+            }
+            end = end.max(window.to);
         }
         Some(end)
     }
@@ -145,4 +162,61 @@ impl IssuerRules {
 /// The fault of a text that is not a valid StatusCode for an issuer's refusal.
 pub(super) fn not_a_refusal(raw: &str) -> String {
     format!("is {raw:?}, must be three digits, and none of 000, 301, 801, 901, 909, 916")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Alphabet, Policy, Route, RouteTarget};
+
+    fn rules(windows: impl IntoIterator<Item = (i64, i64)>) -> IssuerRules {
+        let window = |(from, to)| Window { from: UnixMs(from), to: UnixMs(to) };
+        IssuerRules {
+            maintenance: windows.into_iter().map(window).collect(),
+            ..IssuerRules::default_of(Issuer::Wallet)
+        }
+    }
+
+    /// Fails if a window that touches or overlaps an earlier one is left out, or if their sequence
+    /// in the policy matters.
+    #[test]
+    fn maintenance_ends_where_no_window_follows() {
+        let windows = [(0, 9), (2, 4), (9, 12), (11, 13), (14, 15), (14, 20), (30, 40)];
+        for turn in 0..windows.len() {
+            let mut turned = windows;
+            turned.rotate_left(turn);
+            for (rules, name) in [(rules(turned), "forward"), (rules(turned.into_iter().rev()), "backward")] {
+                for at in -1..45 {
+                    let is_in = |at: i64| windows.iter().any(|(from, to)| (*from..*to).contains(&at));
+                    let end = is_in(at).then(|| (at..).find(|at| !is_in(*at)).map(UnixMs)).flatten();
+                    assert_eq!(rules.maintenance_until(UnixMs(at)), end, "at {at}, turned by {turn}, {name}");
+                    assert_eq!(rules.is_in_maintenance(UnixMs(at)), end.is_some(), "at {at}");
+                }
+            }
+        }
+    }
+
+    /// Fails if the bound is among the faults of every policy: then no shard could read a log of an
+    /// earlier build.
+    #[test]
+    fn a_new_policy_has_a_limited_number_of_windows_and_an_earlier_one_stays_readable() {
+        let policy = |windows: i64| Policy {
+            routes: vec![Route {
+                prefix: "22".into(),
+                target: RouteTarget::Issuer(Issuer::Wallet),
+                code_lengths: vec![18],
+                alphabet: Alphabet::Printable,
+            }],
+            issuers: vec![rules((0..windows).map(|n| (1_790_000_000_000 + n, 1_790_000_000_001 + n)))],
+            ..Policy::default()
+        };
+        for (windows, new) in [(64, vec![]), (65, vec!["issuers[0].maintenance"])] {
+            assert_eq!(policy(windows).faults(), [], "{windows}");
+            let faults = policy(windows).faults_of_new();
+            let places: Vec<&str> = faults.iter().map(|fault| fault.place.as_str()).collect();
+            assert_eq!(places, new, "{windows}");
+        }
+        let large = policy(10_000);
+        assert_eq!(large.issuers[0].maintenance_until(UnixMs(1_790_000_000_000)), Some(UnixMs(1_790_000_010_000)));
+    }
 }

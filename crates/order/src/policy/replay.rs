@@ -1,5 +1,9 @@
 //! A preview: how another policy would have routed the payments in a shard's log. It calls the same
 //! function as the machine, once with each policy.
+//!
+//! Records from before protocol version 3 have payment codes in the clear. The other policy sees no
+//! more of them than later records show: otherwise whoever sends policies could find a code out,
+//! character by character.
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -59,9 +63,9 @@ type First = (u64, Option<ReplayedPayment>);
 
 /// The replay of one shard. Records may be taken in any sequence. Only the first request under a
 /// key counts, as in the machine.
-pub struct Replay<'a> {
+pub struct Replay {
     shard: ShardId,
-    policy: &'a Policy,
+    policy: Arc<Policy>,
     versions: PolicyVersions,
     /// The directory of merchants by which both policies decide: that of the present, because
     /// earlier listings are not kept.
@@ -72,9 +76,9 @@ pub struct Replay<'a> {
     payments: usize,
 }
 
-impl<'a> Replay<'a> {
+impl Replay {
     /// Compares `policy` with the versions that the shard has had; the directory is empty.
-    pub fn new(shard: ShardId, versions: PolicyVersions, policy: &'a Policy) -> Self {
+    pub fn new(shard: ShardId, versions: PolicyVersions, policy: Arc<Policy>) -> Self {
         let known_to = versions.iter().map(|(offset, _)| offset).last();
         let directory = Arc::default();
         Self { shard, policy, versions, directory, known_to, orders: BTreeMap::new(), payments: 0 }
@@ -95,14 +99,14 @@ impl<'a> Replay<'a> {
         if is_key_refused(&record, Rules { policy: self.versions.at(offset), listings, ..Rules::default() }) {
             return;
         }
-        let key_refused = is_key_refused(&record, Rules { policy: Some(self.policy), listings, ..Rules::default() });
+        let key_refused = is_key_refused(&record, Rules { policy: Some(&self.policy), listings, ..Rules::default() });
         match record.command {
             Command::Pay(pay) => {
-                let mut replayed = self.replay(offset, record.at, &pay.form, listings);
+                let mut replayed = self.replay(offset, record.at, pay.form, listings);
                 if key_refused {
                     replayed.after = Routing::Refused(StatusCode::BAD_SIGNATURE);
                 }
-                self.first(pay.form.key, offset, Some(replayed));
+                self.first(replayed.key.clone(), offset, Some(replayed));
             }
             Command::Refund(refund) => self.first(refund.form.key, offset, None),
             Command::Cancel(cancel) => self.first(cancel.form.key, offset, None),
@@ -121,14 +125,15 @@ impl<'a> Replay<'a> {
         }
     }
 
-    fn replay(&self, offset: u64, at: UnixMs, form: &PayForm, listings: Listings<'_>) -> ReplayedPayment {
+    fn replay(&self, offset: u64, at: UnixMs, form: PayForm, listings: Listings<'_>) -> ReplayedPayment {
         let policy = self.versions.at(offset);
         // Before version 1, every payment was refused. If older versions are no longer kept, what
         // they decided is unknown.
         let is_known = policy.is_some() || self.versions.iter().next().is_some_and(|(_, oldest)| oldest.version == 1);
-        let before = is_known.then(|| Routing::of(form, Rules { policy, listings, ..Rules::default() }, at));
-        let after = Routing::of(form, Rules { policy: Some(self.policy), listings, ..Rules::default() }, at);
-        ReplayedPayment { at, key: form.key.clone(), before, after }
+        let before = is_known.then(|| Routing::of(&form, Rules { policy, listings, ..Rules::default() }, at));
+        let form = PayForm { card_token: form.card_token.shape_only(), ..form };
+        let after = Routing::of(&form, Rules { policy: Some(&self.policy), listings, ..Rules::default() }, at);
+        ReplayedPayment { at, key: form.key, before, after }
     }
 
     fn first(&mut self, key: OrderKey, offset: u64, replayed: Option<ReplayedPayment>) {

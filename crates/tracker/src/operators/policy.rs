@@ -122,7 +122,7 @@ pub(super) fn checked(
     mut violations: Vec<FieldViolation>,
 ) -> Result<Policy, Status> {
     let checked = match policy {
-        Some(policy) => policy.and_then(known_protocol).and_then(gregorian).map_err(|faults| {
+        Some(policy) => policy.and_then(known_protocol).and_then(valid_as_new).map_err(|faults| {
             faults
                 .into_iter()
                 .map(|fault| FieldViolation::new(format!("policy.{}", fault.place), fault.problem))
@@ -142,9 +142,8 @@ fn known_protocol(policy: Policy) -> Result<Policy, Vec<PolicyFault>> {
     policy.unknown_protocol().map_or(Ok(policy), |fault| Err(vec![fault]))
 }
 
-fn gregorian(policy: Policy) -> Result<Policy, Vec<PolicyFault>> {
-    let mut faults = policy.foreign_years();
-    faults.extend(policy.long_prefixes());
+fn valid_as_new(policy: Policy) -> Result<Policy, Vec<PolicyFault>> {
+    let faults = policy.faults_of_new();
     if faults.is_empty() { Ok(policy) } else { Err(faults) }
 }
 

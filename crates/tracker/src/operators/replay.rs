@@ -1,14 +1,17 @@
 //! `ReplayPolicy` reports which payments in the log another policy would route differently. Each
 //! shard is read backwards from its end, window by window, until enough payments are found. The
-//! payment codes in the records are only compared with the routes; they never leave this module.
+//! policy of the request is compared with no more of a payment code than a record shows from
+//! protocol version 3 on, whatever version the policy and the record have. Records are decided on a
+//! thread for blocking work, since a large policy takes long.
 
 use std::{cmp::Reverse, collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
 
 use tokio::sync::Semaphore;
 use tonic::Status;
+use tracing::error;
 use twqr_consumer::order_record_mark;
 use twqr_journal::{Journal, JournalError, Partition, Topic, read_whole};
-use twqr_order::{Directory, Policy, Replay, ReplayedPayment};
+use twqr_order::{Directory, Policy, PolicyFault, Replay, ReplayedPayment};
 use twqr_types::ShardId;
 use twqr_wire::{
     convert::{decode_record, policy_checked},
@@ -55,7 +58,8 @@ impl Replays {
             return Err(invalid("orders_max", "must be 0 (which means 100000) to 1000000"));
         }
         let orders_max = if request.orders_max == 0 { ORDERS_DEFAULT } else { request.orders_max };
-        let policy = checked(request.policy.map(policy_checked), Vec::new())?;
+        let policy = request.policy.map(|policy| policy_checked(policy).and_then(within_shown));
+        let policy = Arc::new(checked(policy, Vec::new())?);
         deciding(&self.policies)?;
         let busy = |_| Status::resource_exhausted("another replay is running; try again when it has finished");
         let _permit = self.permit.try_acquire().map_err(busy)?;
@@ -66,19 +70,18 @@ impl Replays {
             let left = orders_max.saturating_sub(payments.len() as u64);
             // If a shard has fewer payments than its share, the shards after it get the rest.
             let quota = left.div_ceil(shards - shard);
-            payments.extend(self.replay_shard(shard as u16, quota, &policy, directory.clone()).await?);
+            payments.extend(self.replay_shard(shard as u16, quota, policy.clone(), directory.clone()).await?);
         }
-        Ok(response(payments))
+        apart(move || response(payments)).await
     }
 
     async fn replay_shard(
         &self,
         shard: u16,
         quota: u64,
-        policy: &Policy,
+        policy: Arc<Policy>,
         directory: Arc<Directory>,
     ) -> Result<Vec<ReplayedPayment>, Status> {
-        let unavailable = |error: JournalError| no_journal("the log cannot be read now", &error);
         let partition = Partition { topic: Topic::Orders, index: u32::from(shard) };
         let versions = self.policies.of(partition.index).map_or_else(Default::default, |versions| (*versions).clone());
         let mut replay = Replay::new(ShardId(shard), versions, policy).with_directory(directory);
@@ -90,37 +93,56 @@ impl Replays {
             if from >= to {
                 break;
             }
-            self.read(partition, from..to, &mut replay).await.map_err(unavailable)?;
+            replay = self.read(partition, from..to, replay).await?;
             to = from;
         }
-        Ok(replay.finish(quota as usize))
+        apart(move || replay.finish(quota as usize)).await
     }
 
     /// Reads the records of a window. Unreadable records are skipped, because routers, too, only
     /// wrote them to `dead-letters`.
-    async fn read(
-        &self,
-        partition: Partition,
-        window: Range<u64>,
-        replay: &mut Replay<'_>,
-    ) -> Result<(), JournalError> {
-        let mut reader = read_whole(&*self.journal, partition, window.start, None, order_record_mark).await?;
-        let mut next = window.start;
-        while next < window.end {
+    async fn read(&self, partition: Partition, window: Range<u64>, mut replay: Replay) -> Result<Replay, Status> {
+        let opened = read_whole(&*self.journal, partition, window.start, None, order_record_mark).await;
+        let mut reader = opened.map_err(unavailable)?;
+        let (mut next, end) = (window.start, window.end);
+        while next < end {
             let read = tokio::time::timeout(READ_WAIT, reader.next(BATCH_RECORDS_MAX)).await;
             let stalled =
-                |_| JournalError::Read { partition, reason: format!("nothing was read from offset {next} on").into() };
-            for record in read.map_err(stalled)?? {
-                next = record.offset + 1;
-                let value = record.entry.value.filter(|_| record.offset < window.end);
-                if let Some(Ok(decoded)) = value.map(decode_record) {
-                    replay.take(record.offset, decoded);
+                || JournalError::Read { partition, reason: format!("nothing was read from offset {next} on").into() };
+            let records = read.unwrap_or_else(|_| Err(stalled())).map_err(unavailable)?;
+            next = records.last().map_or(next, |record| record.offset + 1);
+            replay = apart(move || {
+                for record in records.into_iter().filter(|record| record.offset < end) {
+                    if let Some(Ok(decoded)) = record.entry.value.map(decode_record) {
+                        replay.take(record.offset, decoded);
+                    }
                 }
-            }
-            tokio::task::yield_now().await;
+                replay
+            })
+            .await?;
         }
-        Ok(())
+        Ok(replay)
     }
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "used as a function in map_err")]
+fn unavailable(error: JournalError) -> Status {
+    no_journal("the log cannot be read now", &error)
+}
+
+/// Runs work that takes long on a thread for blocking work, so that other tasks continue.
+async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
+    tokio::task::spawn_blocking(work).await.map_err(|failure| {
+        error!(%failure, "a replay has failed");
+        Status::internal("the replay has failed; see the log of the tracker for the reason")
+    })
+}
+
+/// Refuses routes with a longer prefix than a record shows of payment codes today. Earlier records
+/// have the codes in the clear, and no sender of policies may find out more of them.
+fn within_shown(policy: Policy) -> Result<Policy, Vec<PolicyFault>> {
+    let faults = policy.prefixes_beyond_shown();
+    if faults.is_empty() { Ok(policy) } else { Err(faults) }
 }
 
 /// Counts the payments that are routed differently, and lists the newest of them.
