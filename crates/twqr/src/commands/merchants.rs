@@ -11,7 +11,8 @@ use anyhow::anyhow;
 use clap::{Args, Subcommand};
 use tonic::Code;
 use twqr_config::Config;
-use twqr_order::{ListingChange, ListingKey};
+use twqr_files::print_error_line;
+use twqr_order::{Listing, ListingChange, ListingKey};
 use twqr_types::{MerchantId, StoreId};
 use twqr_wire::{
     convert::{listing_change_from, listing_change_out},
@@ -33,7 +34,7 @@ pub(crate) enum Merchants {
     /// Adds or changes an entry; options that are not given leave their values unchanged
     Set(Set),
     /// Removes an entry from the directory; the stores of a merchant may be paid only while it is
-    /// listed
+    /// listed. Revokes no key
     Remove(Remove),
     /// Prints what `import` would change; exit code 0 if nothing, 2 if something, 1 on an error
     Diff(DiffListings),
@@ -81,9 +82,12 @@ pub(crate) struct Set {
     /// Whether payments and refunds are accepted
     #[arg(long)]
     open: Option<bool>,
-    /// The names of the merchant's accepted keys; an empty text accepts every key
+    /// The names of the merchant's accepted keys
     #[arg(long, value_name = "NAME,NAME")]
     keys: Option<String>,
+    /// Accept every key of the merchant that the ingresses have, instead of those that are named
+    #[arg(long)]
+    any_key: bool,
     /// Whether StoreIDs of the merchant that are not listed are accepted, too
     #[arg(long)]
     any_store: Option<bool>,
@@ -143,6 +147,10 @@ pub(crate) struct Import {
     /// Also take out every entry that the file does not contain
     #[arg(long)]
     remove_others: bool,
+    /// Also change merchants whose keys are named now, and not in the file: every key of theirs
+    /// that the ingresses have is accepted then
+    #[arg(long)]
+    any_key: bool,
     /// The maximum number of changed entries per second: each is a record on every shard
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     per_second: u32,
@@ -176,6 +184,24 @@ impl Entry {
             store_id: store_id.map_err(|problem| anyhow!("the StoreID {problem}"))?,
         })
     }
+}
+
+/// Whether the merchant's keys are named before a change, and not after it. Every key of the
+/// merchant that the ingresses have is accepted then, also one that leaked.
+fn unnames_keys(before: Option<&Listing>, after: Option<&Listing>) -> bool {
+    let names_keys = |listing: Option<&Listing>| match listing {
+        Some(Listing::Merchant(merchant)) => !merchant.keys.is_empty(),
+        Some(Listing::Store(_)) | None => false,
+    };
+    names_keys(before) && !names_keys(after)
+}
+
+/// Warns that a removal lets more keys in.
+fn warn_of_unnamed_keys(key: &ListingKey) {
+    print_error_line(format_args!(
+        "twqr: warning: {key} names the keys that are accepted, and a removal revokes none: if the policy accepts \
+         merchants that are not listed, every key of the merchant in merchant_keys_file is accepted from then on"
+    ));
 }
 
 fn change_of(entry: ListedMerchant) -> anyhow::Result<ListingChange> {

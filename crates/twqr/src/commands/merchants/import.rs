@@ -11,7 +11,9 @@ use twqr_order::{Listing, ListingChange, ListingKey};
 use twqr_types::UnixMs;
 use twqr_wire::ops::{ListMerchantsRequest, listing_result::Outcome};
 
-use super::{CONFLICT, DiffListings, Import, Operators, Reason, change_of, fetch_page, send};
+use super::{
+    CONFLICT, DiffListings, Import, Operators, Reason, change_of, fetch_page, send, unnames_keys, warn_of_unnamed_keys,
+};
 
 /// The exit code if something differs.
 const DIFFERS: u8 = 2;
@@ -53,6 +55,16 @@ pub(super) async fn import(arguments: Import, config: &Config) -> anyhow::Result
     let unchanged = wanted.len();
     let changes = changes(&present, wanted, arguments.remove_others);
     let set = changes.iter().filter(|change| change.listing.is_some()).count();
+    let (kept, removed): (Vec<_>, Vec<_>) = unnamed(&present, &changes).partition(|change| change.listing.is_some());
+    if !arguments.any_key && let Some(first) = kept.first() {
+        anyhow::bail!(
+            "the file names no keys of {} ({} merchants), and the directory does: every key of theirs in \
+             merchant_keys_file would be accepted. Name the keys that stay, or write --any-key; nothing was changed",
+            first.key,
+            kept.len()
+        );
+    }
+    removed.into_iter().take(NAMED_MAX).for_each(|change| warn_of_unnamed_keys(&change.key));
     let conflicts = send_all(&mut operators, &changes, &arguments.reason, arguments.per_second).await?;
     print_line(format_args!(
         "{} entries changed, {} unchanged, {} changed by others in the meantime",
@@ -97,6 +109,14 @@ fn changes(present: &Present, wanted: BTreeMap<ListingKey, Listing>, removes_oth
         (listing != before).then(|| ListingChange { key, version, listing, who: "".into(), why: "".into(), at })
     };
     wanted.into_iter().filter_map(change).collect()
+}
+
+/// The changes after which the directory no longer names the keys of a merchant.
+fn unnamed<'a>(present: &'a Present, changes: &'a [ListingChange]) -> impl Iterator<Item = &'a ListingChange> {
+    changes.iter().filter(|change| {
+        let before = present.get(&change.key).and_then(|(_, listing)| listing.as_ref());
+        unnames_keys(before, change.listing.as_ref())
+    })
 }
 
 /// Sends the changes at a bounded rate; returns the entries that others changed in the meantime.

@@ -10,7 +10,9 @@ use twqr_order::{Listing, ListingChange, ListingKey, MerchantListing, StoreListi
 use twqr_types::{KeyName, UnixMs};
 use twqr_wire::ops::listing_result::Outcome;
 
-use super::{CONFLICT, EntryChange, Operators, Remove, Set, change_of, fetch_entry, send};
+use super::{
+    CONFLICT, EntryChange, Operators, Remove, Set, change_of, fetch_entry, send, unnames_keys, warn_of_unnamed_keys,
+};
 
 pub(super) async fn set(arguments: Set, config: &Config) -> anyhow::Result<ExitCode> {
     let key = arguments.entry.key()?;
@@ -25,6 +27,9 @@ pub(super) async fn remove(arguments: Remove, config: &Config) -> anyhow::Result
     let mut operators = arguments.change.reason.server.connect(config).await?;
     let (version, present) = newest(&mut operators, &key).await?;
     anyhow::ensure!(present.is_some(), "{key} is not listed; `twqr merchants list` lists all");
+    if unnames_keys(present.as_ref(), None) {
+        warn_of_unnamed_keys(&key);
+    }
     apply(&mut operators, key, version, None, arguments.change).await
 }
 
@@ -45,8 +50,8 @@ fn changed(present: Option<Listing>, key: &ListingKey, arguments: &Set) -> anyho
     let is_open = |before: bool| arguments.open.unwrap_or(before);
     if key.store_id.is_some() {
         anyhow::ensure!(
-            arguments.keys.is_none() && arguments.any_store.is_none(),
-            "--keys and --any-store belong to a merchant, and {key} is a store"
+            arguments.keys.is_none() && !arguments.any_key && arguments.any_store.is_none(),
+            "--keys, --any-key and --any-store belong to a merchant, and {key} is a store"
         );
         let before = match present {
             Some(Listing::Store(store)) => store,
@@ -63,13 +68,25 @@ fn changed(present: Option<Listing>, key: &ListingKey, arguments: &Set) -> anyho
             MerchantListing { keys: Vec::new(), payment_max: None, is_open: true, takes_any_store: false }
         }
     };
-    let keys = arguments.keys.as_ref().map_or(Ok(before.keys), |names| key_names(names))?;
     Ok(Listing::Merchant(MerchantListing {
-        keys,
+        keys: keys(before.keys, arguments)?,
         payment_max: limit(before.payment_max),
         is_open: is_open(before.is_open),
         takes_any_store: arguments.any_store.unwrap_or(before.takes_any_store),
     }))
+}
+
+/// The names of the accepted keys. None accepts every key, so that must be said in so many words.
+fn keys(before: Vec<KeyName>, arguments: &Set) -> anyhow::Result<Vec<KeyName>> {
+    let Some(names) = &arguments.keys else { return Ok(if arguments.any_key { Vec::new() } else { before }) };
+    let names = key_names(names)?;
+    anyhow::ensure!(
+        !names.is_empty() || arguments.any_key,
+        "--keys names no key, and then every key of the merchant in merchant_keys_file is accepted: write --any-key if \
+         you mean that. To refuse a key, name those that stay; to refuse all, write --open false"
+    );
+    anyhow::ensure!(names.is_empty() || !arguments.any_key, "--keys names keys, and --any-key accepts all: write one");
+    Ok(names)
 }
 
 fn key_names(names: &str) -> anyhow::Result<Vec<KeyName>> {
@@ -150,8 +167,39 @@ mod tests {
         };
         assert_eq!(after(None, "M --payment-max 9 --keys a,b").unwrap(), merchant("a,b", false));
         assert_eq!(after(Some(merchant("a", false)), "M --any-store true").unwrap(), merchant("a", true));
-        assert_eq!(after(Some(merchant("a", true)), "M --keys=").unwrap(), merchant("", true));
         let fault = after(None, "M S --keys a").unwrap_err().to_string();
         assert!(fault.contains("M/S is a store"), "{fault}");
+    }
+
+    /// Fails if an empty list of keys, which accepts every key, can be set by mistake.
+    #[test]
+    fn every_key_is_accepted_only_if_that_is_said() {
+        let merchant = |keys: &[&str]| {
+            let keys = keys.iter().map(|name| KeyName::parse((*name).to_owned()).unwrap()).collect();
+            Listing::Merchant(MerchantListing { keys, payment_max: None, is_open: true, takes_any_store: false })
+        };
+        let two = || Some(merchant(&["leaked", "good"]));
+        for (arguments, expected) in [
+            ("M --keys good", Ok(&["good"][..])),
+            ("M --any-key", Ok(&[][..])),
+            ("M --keys= --any-key", Ok(&[][..])),
+            ("M --open true", Ok(&["leaked", "good"][..])),
+            ("M --keys=", Err("write --any-key if you mean that")),
+            ("M --keys=,", Err("write --any-key if you mean that")),
+            ("M --keys good --any-key", Err("write one")),
+            ("M S --any-key", Err("M/S is a store")),
+        ] {
+            match (after(two(), arguments), expected) {
+                (Ok(listing), Ok(keys)) => assert_eq!(listing, merchant(keys), "{arguments}"),
+                (Err(fault), Err(part)) => assert!(fault.to_string().contains(part), "{arguments}: {fault}"),
+                (found, _) => panic!("{arguments}: {found:?}"),
+            }
+        }
+        let some = Some(merchant(&["a"]));
+        for (before, after, unnamed) in
+            [(&some, None, true), (&some, Some(merchant(&[])), true), (&some, two(), false), (&None, None, false)]
+        {
+            assert_eq!(unnames_keys(before.as_ref(), after.as_ref()), unnamed, "{before:?} to {after:?}");
+        }
     }
 }
