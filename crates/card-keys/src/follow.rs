@@ -119,7 +119,7 @@ mod tests {
         let write = |text: &str| {
             let mut file = fs::OpenOptions::new().write(true).open(&path).unwrap();
             file.write_all(text.as_bytes()).unwrap();
-            file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)).unwrap();
+            file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_hours(500_000)).unwrap();
             directory.version().unwrap()
         };
         let source: Arc<dyn KeySource> = Arc::new(directory.clone());

@@ -59,13 +59,7 @@ impl ShardDirectory {
 
     /// Takes a version of an entry that was loaded; returns false if its number is not valid. Older
     /// versions may be dropped, but none that a replay from one of `replay_starts` needs.
-    pub(crate) fn take(
-        &mut self,
-        shard: ShardId,
-        offset: u64,
-        change: &ListingChange,
-        replay_starts: &[u64],
-    ) -> bool {
+    pub(crate) fn take(&mut self, shard: ShardId, offset: u64, change: &ListingChange, replay_starts: &[u64]) -> bool {
         let hot = self.entries.entry(change.key.clone()).or_default();
         let is_taken = hot.versions.take(shard, offset, Arc::new(change.clone()));
         if is_taken {

@@ -57,10 +57,8 @@ impl ListingVersions {
     /// these positions. The newest stays, too.
     pub fn drop_surplus(&mut self, replay_starts: &[u64]) {
         let in_force = replay_starts.iter().map(|start| self.0.partition_point(|(from, _)| from < start));
-        let needed: Vec<u64> = in_force
-            .chain([self.0.len()])
-            .filter_map(|end| self.0[..end].last().map(|(from, _)| *from))
-            .collect();
+        let needed: Vec<u64> =
+            in_force.chain([self.0.len()]).filter_map(|end| self.0[..end].last().map(|(from, _)| *from)).collect();
         while self.0.len() > VERSIONS_KEPT {
             let Some(oldest) = self.0.iter().position(|(from, _)| !needed.contains(from)) else { return };
             self.0.remove(oldest);

@@ -44,7 +44,8 @@ impl BackendAnswer {
             Self::Declined(decline) => vec![&mut decline.code, &mut decline.reason],
             Self::TradeUnknown | Self::Undecided | Self::Malformed(_) => Vec::new(),
         };
-        texts.into_iter().fold(false, |has_found, text| token.blank_in(text) || has_found)
+        // Every text is overwritten, also after one that repeats the token.
+        texts.into_iter().filter_map(|text| token.blank_in(text).then_some(())).count() > 0
     }
 }
 
