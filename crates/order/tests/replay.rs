@@ -146,8 +146,7 @@ fn decisions_of_dropped_versions_are_unknown() {
 /// the whole code, character by character.
 #[test]
 fn the_other_policy_sees_no_more_of_a_code_than_a_protected_record_shows() {
-    for (prefix, after) in
-        [("22a", "392"), ("22b", "refused 927"), ("22ab", "refused 927"), ("22abcd", "refused 927")]
+    for (prefix, after) in [("22a", "392"), ("22b", "refused 927"), ("22ab", "refused 927"), ("22abcd", "refused 927")]
     {
         let mut replay = Replay::new(SHARD, versions(), Arc::new(policy(&[(prefix, to("392"))])));
         replay.take(5, of(pay("T", "22abcd")));

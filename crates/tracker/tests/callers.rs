@@ -10,7 +10,6 @@ mod tracker;
 
 use std::{sync::Arc, time::Duration};
 
-use prost::Message as _;
 use tokio::task::JoinSet;
 use tonic::{Code, Status, transport::Channel};
 use tonic_types::StatusExt;
@@ -20,12 +19,9 @@ use twqr_journal::{Entry, Journal as _};
 use twqr_journal_sim::{Faults, Layout, Sim};
 use twqr_service::{BoundSocket, CancellationToken, Context, Health, PartState, SystemClock};
 use twqr_tracker::{HEALTH_PART, Settings};
-use twqr_wire::{
-    bus,
-    ops::{
-        ApiKey, Caller, CallerEntry, ChangeCallerRequest, ListCallersRequest,
-        operator_service_client::OperatorServiceClient,
-    },
+use twqr_wire::ops::{
+    ApiKey, Caller, CallerEntry, ChangeCallerRequest, ListCallersRequest,
+    operator_service_client::OperatorServiceClient,
 };
 
 fn caller(seed: u8) -> Caller {
@@ -102,13 +98,12 @@ async fn a_faulty_change_is_refused_with_all_its_faults_and_writes_nothing() {
     tracker.close().await;
 }
 
-/// A record of a newer build: the caller may do something that this one does not know.
-fn newer(name: &str, version: u64) -> Entry {
-    let caller = bus::Caller { operations: vec!["pay".into(), "settle".into()], ..bus::Caller::default() };
-    let (name, caller) = (name.to_owned(), Some(caller));
-    let record =
-        bus::CallerChange { version: 1, name, caller_version: version, caller, ..bus::CallerChange::default() };
-    Entry::plain(record.encode_to_vec())
+/// The record of a newer build about version 1 of the caller `shop`, which may do something that
+/// this build does not know. It is written field by field, as in `twqr/bus/v1/callers.proto`.
+fn newer() -> Entry {
+    let operation = [b"\x2a\x06".as_slice(), b"settle"].concat();
+    let caller = [&[0x22, 8], operation.as_slice()].concat();
+    Entry::plain([b"\x08\x01\x12\x04shop\x18\x01".as_slice(), &caller].concat())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -117,7 +112,7 @@ async fn a_caller_that_was_read_in_part_is_not_written_again_and_can_be_removed(
     let journal = open_journal(folder.path());
     let tracker = TestTracker::open(folder.path(), journal.clone()).await;
     tracker_has_read_callers(&tracker).await;
-    journal.append(CALLERS, vec![newer("shop", 1)]).await.unwrap();
+    journal.append(CALLERS, vec![newer()]).await.unwrap();
     while list(&tracker).await.is_empty() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

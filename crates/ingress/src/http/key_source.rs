@@ -376,7 +376,7 @@ mod tests {
         let write = |text: &str| {
             let mut file = std::fs::OpenOptions::new().create(true).truncate(true).write(true).open(&path).unwrap();
             file.write_all(text.as_bytes()).unwrap();
-            file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)).unwrap();
+            file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_hours(500_000)).unwrap();
             version(&file.metadata().unwrap())
         };
         let source = Arc::new(KeySource { file: Some(path.clone()), variables: Vec::new() });

@@ -16,7 +16,7 @@ use crate::launch::SecureBroker;
 /// The process that comes back once with its first certificate.
 const LATE: &str = "router-0";
 /// How long it may take until its log says why it is refused.
-const REFUSED_WITHIN: Duration = Duration::from_secs(60);
+const REFUSED_WITHIN: Duration = Duration::from_mins(1);
 /// What a process logs if the broker refuses its password, its certificate or an operation, or if
 /// it does not trust the broker, and what it logs if that is because of its certificate.
 const REFUSED: &str = "the brokers cannot be used";

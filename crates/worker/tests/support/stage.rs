@@ -54,6 +54,7 @@ pub struct TestIssuer {
 
 /// What an issuer has seen, and how it behaves.
 #[derive(Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fault of its own, which a test switches on")]
 pub struct IssuerState {
     /// The calls that arrived, such as `charge 1`, in their order.
     pub calls: Vec<String>,

@@ -56,7 +56,9 @@ pub(super) async fn import(arguments: Import, config: &Config) -> anyhow::Result
     let changes = changes(&present, wanted, arguments.remove_others);
     let set = changes.iter().filter(|change| change.listing.is_some()).count();
     let (kept, removed): (Vec<_>, Vec<_>) = unnamed(&present, &changes).partition(|change| change.listing.is_some());
-    if !arguments.any_key && let Some(first) = kept.first() {
+    if !arguments.any_key
+        && let Some(first) = kept.first()
+    {
         anyhow::bail!(
             "the file names no keys of {} ({} merchants), and the directory does: every key of theirs in \
              merchant_keys_file would be accepted. Name the keys that stay, or write --any-key; nothing was changed",
