@@ -50,11 +50,11 @@ pub struct AccessEvent {
 /// anyone can send, from many addresses, must not hide a caller who is known.
 #[derive(Clone, Copy)]
 enum Standing {
-    /// Nothing.
+    /// Nothing is known.
     Unknown,
     /// A name that may be false: the call was refused because of who sent it.
     Claimed,
-    /// The caller.
+    /// It is this caller.
     Known,
 }
 

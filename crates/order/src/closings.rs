@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use twqr_types::UnixMs;
 
-use crate::{Policy, versions::needed_by};
+use crate::{Policy, replay_starts::needed_by};
 
 /// The protocol version from which on a shard's books can be closed.
 pub const CLOSINGS_SINCE: u32 = 2;

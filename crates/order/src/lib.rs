@@ -25,6 +25,7 @@ mod position;
 mod record;
 mod refund;
 mod remembering;
+mod replay_starts;
 mod reply_to;
 mod schedule;
 mod versions;

@@ -6,14 +6,11 @@
 //! begins. It takes every version behind the marker from the log again, so it needs only the one
 //! that is in force at the marker. That one is never dropped.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use twqr_types::{ShardId, UnixMs};
 
-use crate::{Closings, Listings, Policy, PolicyChange};
+use crate::{Closings, Listings, Policy, PolicyChange, replay_starts::needed_by};
 
 /// The shard whose log decides which version is next; all other shards follow it.
 pub const POLICY_SHARD: ShardId = ShardId(0);
@@ -112,10 +109,4 @@ impl PolicyVersions {
     pub fn newest(&self) -> Option<&Arc<PolicyChange>> {
         self.versions.values().next_back()
     }
-}
-
-/// The offsets of the entries that are in force at one of these positions, and of the newest entry.
-pub(crate) fn needed_by<V>(entries: &BTreeMap<u64, V>, positions: &[u64]) -> BTreeSet<u64> {
-    let in_force = positions.iter().filter_map(|position| entries.range(..*position).next_back());
-    in_force.chain(entries.last_key_value()).map(|(offset, _)| *offset).collect()
 }

@@ -181,7 +181,7 @@ impl OperatorService for Operators {
         let place = self.streams.open(&grant)?;
         let now = self.context.clock.now();
         let (model, request) = (self.model.clone(), request.into_inner());
-        let writer = settlement::Writer { policies: &self.policies, journal: &*self.journal, now, who: grant.who() };
+        let writer = closing::Writer { policies: &self.policies, journal: &*self.journal, now, who: grant.who() };
         let entries = settlement::list(model, &writer, request).await?;
         Ok(Response::new(PlacedStream::new(entries, place, self.access.clone(), grant)))
     }

@@ -1,5 +1,5 @@
-//! The answers about a payment that took effect after callers were answered that it failed. What the
-//! log of who called says of refusals and declines.
+//! The answers about a payment that took effect after callers were answered that it failed. What
+//! the log of who called says of refusals and declines.
 
 use twqr_access::Verdict;
 use twqr_order::{

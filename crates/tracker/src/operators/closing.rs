@@ -7,13 +7,22 @@
 
 use tonic::Status;
 use tracing::info;
-use twqr_journal::{Entry, Partition, Topic};
+use twqr_journal::{Entry, Journal, Partition, Topic};
 use twqr_order::{CLOSINGS_SINCE, Command, PolicyVersions, Record};
 use twqr_types::UnixMs;
 use twqr_wire::convert::encode_record;
 
-use super::{no_journal, settlement::Writer};
-use crate::policies::newest;
+use super::no_journal;
+use crate::policies::{Policies, newest};
+
+/// Where closings are written, when, and for whom.
+pub(super) struct Writer<'a> {
+    pub(super) policies: &'a Policies,
+    pub(super) journal: &'a dyn Journal,
+    pub(super) now: UnixMs,
+    /// The caller, with its key or certificate; `None` where every call is let in.
+    pub(super) who: Option<String>,
+}
 
 /// Appends a closing up to `until` to each shard whose books are not closed so far. The caller has
 /// to wait until the read model has passed everything that is in the log by then: another call may

@@ -12,13 +12,13 @@ use twqr_types::UnixMs;
 use twqr_wire::ops::{ListSettlementRequest, ListSettlementResponse, SettlementEntry, settlement_entry::Kind};
 
 use super::{
-    closing::close_books, invalid, no_journal, open_streams::PlacedStream, settlement_entries::entries_of, unavailable,
-    unreadable,
+    closing::{Writer, close_books},
+    invalid, no_journal,
+    open_streams::PlacedStream,
+    settlement_entries::entries_of,
+    unavailable, unreadable,
 };
-use crate::{
-    model::{SettledBy, SettlementFilter, SqliteModel, Watermark},
-    policies::Policies,
-};
+use crate::model::{SettledBy, SettlementFilter, SqliteModel, Watermark};
 
 /// The number of orders in one page.
 const PAGE_SIZE: i64 = 1_000;
@@ -36,15 +36,6 @@ const ROUNDS: usize = 3;
 /// How long after the end of a range its books can be closed, in ms. Clocks differ, and what is on
 /// its way at the end takes a moment: what lands behind the closing counts in the next range.
 const CLOSING_DELAY_MS: i64 = 60_000;
-
-/// Where closings are written, when, and for whom.
-pub(super) struct Writer<'a> {
-    pub(super) policies: &'a Policies,
-    pub(super) journal: &'a dyn Journal,
-    pub(super) now: UnixMs,
-    /// The caller, with its key or certificate; `None` where every call is let in.
-    pub(super) who: Option<String>,
-}
 
 pub(super) type Entries = PlacedStream<ListSettlementResponse>;
 

@@ -229,7 +229,7 @@ pub enum ConfigError {
     Form {
         /// The line of the fault.
         line: usize,
-        /// The fault.
+        /// What is wrong, without any value.
         what: String,
     },
     /// A value is wrong.

@@ -317,7 +317,7 @@ fn a_wrong_configuration_is_refused_with_the_key_at_fault() {
 fn neither_an_error_nor_debug_output_shows_a_secret_of_the_configuration() {
     let example = include_str!("../example.toml");
     let headers = "headers = { \"X-Channel\" = \"TWQR\" }";
-    // A text without an end ends with the line, so the parser misses the rest of the table below it.
+    // A text without an end ends with its line, so the parser misses the rest of the table later.
     for (faulty, line) in [
         ("headers = { \"X-Api-Key\" = \"SECRET }", "line 16: "),
         ("headers = { \"X-Api-Key\" = SECRET }", "line 14: "),
