@@ -111,7 +111,7 @@ const CHAINS_A_SECOND: u32 = 14;
 const CHAIN_MERCHANTS: &str = "W";
 /// The largest number of attempts for a call, and the time that orders in progress have to become
 /// final, in s.
-const ATTEMPTS: u32 = 400;
+const ATTEMPTS: u32 = 60;
 const RESOLVE_S: u64 = 120;
 /// Longer than `SEND_WITHIN_MS` and an issuer's window together, in ms: after this pause no
 /// movement can take effect any more.

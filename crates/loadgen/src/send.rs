@@ -25,12 +25,12 @@ pub struct CallResult {
 }
 
 /// The largest number of attempts for a request.
-const ATTEMPTS_MAX: u32 = 60;
+const ATTEMPTS_MAX: u32 = 20;
 /// The pause before the second attempt, and the longest pause, in ms. Each is twice the one before:
-/// while a whole system is down, thousands of requests wait, and constant short pauses would keep a
-/// small machine too busy to start it again.
+/// while a whole system is down, thousands of requests wait, and short pauses would keep a small
+/// machine too busy to start it again.
 const PAUSE_MS: u64 = 10;
-const PAUSE_MS_MAX: u64 = 500;
+const PAUSE_MS_MAX: u64 = 5_000;
 /// The deadline of one attempt, in ms.
 const ATTEMPT_MS: u64 = 14_000;
 
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_the_longest() {
-        let pauses = [1, 2, 3, 6, 7, 8, u32::MAX].map(|attempt| pause_after(attempt).as_millis());
-        assert_eq!(pauses, [10, 20, 40, 320, 500, 500, 500]);
+        let pauses = [1, 2, 3, 9, 10, 11, u32::MAX].map(|attempt| pause_after(attempt).as_millis());
+        assert_eq!(pauses, [10, 20, 40, 2_560, 5_000, 5_000, 5_000]);
     }
 }

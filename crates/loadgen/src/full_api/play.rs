@@ -13,7 +13,10 @@ use twqr_wire::pos::{
 };
 
 use super::{Call, Line};
-use crate::{TradeKey, send::is_refusal};
+use crate::{
+    TradeKey,
+    send::{is_refusal, pause_after},
+};
 
 /// A call with its outcome.
 #[derive(Clone, Debug)]
@@ -38,7 +41,8 @@ pub struct CallOutcome {
     pub refund: Option<RefundResponse>,
 }
 
-/// The deadline of one attempt, and the pause before the next one, in ms.
+/// The deadline of one attempt, and the pause before an order in progress is asked about again, in
+/// ms.
 const ATTEMPT_MS: u64 = 14_000;
 const PAUSE_MS: u64 = 300;
 /// How long a call is repeated or its order queried until the result is final, in s.
@@ -205,13 +209,15 @@ impl Player {
         F: Future<Output = Attempt<tonic::Response<A>>>,
     {
         let until = Instant::now() + Duration::from_secs(PATIENCE_S);
+        let mut attempt = 0;
         loop {
+            attempt += 1;
             let mut call = Request::new(request.clone());
             call.set_timeout(Duration::from_millis(ATTEMPT_MS));
             match send(self.client.clone(), call).await {
                 Ok(answer) => return Ok(answer.into_inner()),
                 Err(status) if is_refusal(status.code()) || Instant::now() >= until => return Err(status.code()),
-                Err(_) => tokio::time::sleep(Duration::from_millis(PAUSE_MS)).await,
+                Err(_) => tokio::time::sleep(pause_after(attempt)).await,
             }
         }
     }
