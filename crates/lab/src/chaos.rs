@@ -4,7 +4,6 @@
 
 mod availability;
 mod clocks;
-mod credentials;
 mod moves;
 mod older;
 mod restore;

@@ -21,12 +21,18 @@ const KNOWN: [(&str, &str); 10] = [
     ("roup authorization failed", RIGHTS),
 ];
 
+/// The connection ended during a login, so nothing is known of the login itself.
+const BROKEN_OFF: &str = "Local: Broker transport failure";
+
 const CERTIFICATE: &str = "the brokers refuse the certificate of this process: ssl.certificate.location and ssl.key.location in kafka.properties must name a certificate that is valid, of an authority that the brokers trust, and its key";
 
 const RIGHTS: &str = "this user lacks a right: `twqr topics acls` prints those that each program needs";
 
 /// The advice about a problem; `None` if there is none.
 pub(super) fn advice(problem: &str) -> Option<&'static str> {
+    if problem.contains(BROKEN_OFF) {
+        return None;
+    }
     KNOWN.iter().find(|(words, _)| problem.contains(words)).map(|(_, advice)| *advice)
 }
 
@@ -64,6 +70,11 @@ mod tests {
             let whole = with_advice(problem.to_owned());
             assert!(whole.starts_with(problem) && whole.contains(expected), "{whole}");
         }
-        assert_eq!(with_advice("Connection refused".to_owned()), "Connection refused");
+        for unexplained in [
+            "Connection refused",
+            "SASL authentication error: SaslAuthenticateRequest failed: Local: Broker transport failure (after 0ms in state DOWN)",
+        ] {
+            assert_eq!(with_advice(unexplained.to_owned()), unexplained);
+        }
     }
 }

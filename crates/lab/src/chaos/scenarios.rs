@@ -1,6 +1,9 @@
 //! The scenarios of `twqr-lab chaos`, one function each.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context as _;
 use clap::ValueEnum;
@@ -8,7 +11,7 @@ use rand::{Rng, seq::SliceRandom};
 use tokio::process::Command;
 use twqr_journal::{Entry, Journal, Partition, Topic, kafka::KafkaJournal};
 
-use super::{Stage, credentials::credentials, moves, signals};
+use super::{Stage, moves, signals};
 
 /// A sequence of failures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -35,10 +38,9 @@ pub enum Scenario {
     Scale,
     /// Every partition moves away from one of three brokers, which then stops
     MovePartitions,
-    /// The user of each service gets another password, and the broker and all processes get
-    /// certificates of another authority; the processes restart in turn, and then the first
-    /// passwords and the first authority are revoked; needs a broker of SECURE=1 deploy/kafka/up
-    Credentials,
+    /// The user of each service gets another password, its processes restart in turn, and the first
+    /// password is revoked; needs a broker of SECURE=1 deploy/kafka/up
+    Passwords,
     /// The clock of one process of each service jumps ahead or behind, and is set right again
     ClockJump,
     /// Topics are restored from copies: older order-states, older orders, and everything older
@@ -70,7 +72,7 @@ impl Scenario {
             Self::FullDisk => full_disk(stage).await,
             Self::Scale => moves::scale(stage).await,
             Self::MovePartitions => moves::move_partitions(stage).await,
-            Self::Credentials => credentials(stage).await,
+            Self::Passwords => passwords(stage).await,
             Self::ClockJump => anyhow::bail!("clock-jump needs --faketime"),
             Self::Restore => anyhow::bail!("restore plays its parts by itself"),
             Self::Availability => anyhow::bail!("availability causes its failures by itself"),
@@ -115,6 +117,36 @@ async fn kill_several(stage: &mut Stage) -> anyhow::Result<()> {
         pause(stage, 500..1_500).await;
     }
     Ok(())
+}
+
+/// Until a process has restarted, it logs in with the first password, also when another process
+/// stops and it takes its work over.
+async fn passwords(stage: &mut Stage) -> anyhow::Result<()> {
+    let broker = stage.broker.clone().context("passwords needs a broker of SECURE=1 deploy/kafka/up in KAFKA_DIR")?;
+    let (tool, bootstrap) = (stage.scripts.join("tool"), stage.system.config.kafka.bootstrap.clone());
+    let configure = || {
+        let mut command = Command::new(&tool);
+        command.args(["kafka-configs", "--bootstrap-server", &bootstrap]);
+        command
+    };
+    let names = stage.system.names();
+    let user = |name: &str| name.trim_end_matches(|c: char| c == '-' || c.is_ascii_digit()).to_owned();
+    let users: BTreeSet<String> = names.iter().map(|name| user(name)).collect();
+    for user in &users {
+        broker.renew_password(user, &mut configure()).await?;
+    }
+    for name in &names {
+        let began = Instant::now();
+        stage.system.restart(name).await?;
+        stage.recover(began).await?;
+    }
+    for user in &users {
+        broker.revoke_first_password(user, &mut configure()).await?;
+    }
+    // A process that comes back now has only the renewed password.
+    let began = Instant::now();
+    stage.system.restart("router-0").await?;
+    stage.recover(began).await
 }
 
 async fn suspend_and_resume(stage: &mut Stage, names: &[&str]) -> anyhow::Result<()> {
