@@ -1,26 +1,25 @@
 //! Which role each method of the operators' API needs: whatever writes needs more than reading, and
 //! so does a listing that closes the books first.
 
-#![allow(clippy::unwrap_used, clippy::panic, unreachable_pub, dead_code, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-#[path = "support/payments.rs"]
-mod payments;
-#[path = "support/tracker.rs"]
-mod tracker;
+#[path = "support/role_callers.rs"]
+mod role_callers;
+#[path = "support/served.rs"]
+mod served;
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
+use served::{SHARDS, context, open_journal};
 use tonic::{
     Code, Request, Status,
     transport::{Channel, Endpoint},
 };
-use tracker::open_journal;
-use twqr_access::AccessSettings;
-use twqr_callers::{ApiKey, Caller, CallerLimits, CallerName, MerchantScope, NewKey, Role};
+use twqr_access::{AccessSettings, CALLERS};
+use twqr_callers::Role;
 use twqr_journal::{Journal, Partition, Topic};
-use twqr_service::{BoundSocket, CancellationToken, Context, Health, SystemClock};
+use twqr_service::{BoundSocket, CancellationToken};
 use twqr_tracker::Settings;
-use twqr_types::KeyName;
 use twqr_wire::ops::{
     ApplyPolicyRequest, ChangeCallerRequest, ChangeMerchantsRequest, GetMerchantRequest, GetOrderRequest,
     GetPolicyRequest, GetStatusRequest, ListCallersRequest, ListMerchantsRequest, ListOrdersRequest,
@@ -30,30 +29,8 @@ use twqr_wire::ops::{
 const PROTO: &str = include_str!("../../../proto/twqr/ops/v1/ops.proto");
 const ROLES: [Role; 3] = [Role::Viewer, Role::Operator, Role::Approver];
 
-/// A caller with only this role; its key has the role's number.
-fn caller(role: Role) -> Caller {
-    let key = ApiKey {
-        name: KeyName::parse("k".to_owned()).unwrap(),
-        hash: NewKey::of_random([role as u8; 32]).hash(),
-        from: None,
-        until: None,
-    };
-    Caller {
-        name: CallerName::parse(format!("caller-{}", role as u8)).unwrap(),
-        certificates: Vec::new(),
-        keys: vec![key],
-        merchants: MerchantScope::All,
-        operations: BTreeSet::new(),
-        roles: BTreeSet::from([role]),
-        limits: CallerLimits::default(),
-    }
-}
-
 fn by<T>(role: Role, message: T) -> Request<T> {
-    let mut request = Request::new(message);
-    let key = format!("Bearer {}", NewKey::of_random([role as u8; 32]).reveal());
-    request.metadata_mut().insert("authorization", key.parse().unwrap());
-    request
+    role_callers::by(role as u8, message)
 }
 
 /// Calls a method with a request that is refused or changes nothing; `CloseBooks` is a listing that
@@ -84,13 +61,13 @@ async fn call(mut client: OperatorServiceClient<Channel>, method: &str, role: Ro
 async fn each_method_needs_its_role_and_no_viewer_writes() {
     let folder = tempfile::tempdir().unwrap();
     let journal = open_journal(folder.path());
-    let access = AccessSettings { required: true, callers: ROLES.map(caller).into(), ..AccessSettings::default() };
+    let callers = ROLES.map(|role| role_callers::caller(&format!("caller-{}", role as u8), role as u8, role));
+    let access = AccessSettings { required: true, callers: callers.into(), ..AccessSettings::default() };
     let settings = Settings { database: folder.path().join("read-model.sqlite"), policy_wait_ms: 300, access };
     let shutdown = CancellationToken::new();
-    let context = Context { clock: Arc::new(SystemClock), shutdown: shutdown.clone(), health: Health::default() };
     let socket = BoundSocket::on_loopback("operators").unwrap();
     let endpoint = Endpoint::from_shared(format!("http://{}", socket.address())).unwrap();
-    let running = tokio::spawn(twqr_tracker::run(socket, settings, journal.clone(), context));
+    let running = tokio::spawn(twqr_tracker::run(socket, settings, journal.clone(), context(&shutdown)));
     let client = OperatorServiceClient::new(endpoint.connect_lazy());
     while call(client.clone(), "GetStatus", Role::Viewer).await.is_err() {
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -124,8 +101,9 @@ async fn each_method_needs_its_role_and_no_viewer_writes() {
         }
         assert_eq!(let_in, expected, "{method}");
     }
-    for topic in [Topic::Orders, Topic::Callers] {
-        assert_eq!(journal.end(Partition { topic, index: 0 }).await.unwrap(), 0, "{}", topic.name());
+    let orders = (0..SHARDS).map(|index| Partition { topic: Topic::Orders, index });
+    for partition in orders.chain([CALLERS]) {
+        assert_eq!(journal.end(partition).await.unwrap(), 0, "{partition}");
     }
     shutdown.cancel();
     running.await.unwrap().unwrap();

@@ -5,19 +5,21 @@
 
 #[path = "support/payments.rs"]
 mod payments;
+#[path = "support/role_callers.rs"]
+mod role_callers;
 #[path = "support/tracker.rs"]
 mod tracker;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use tonic::{Code, Request, Status, Streaming, transport::Endpoint};
+use role_callers::{by, caller};
+use tonic::{Code, Status, Streaming, transport::Endpoint};
 use tracker::{BEGAN_MS, STATES, open_journal, paid, payment, state};
 use twqr_access::AccessSettings;
-use twqr_callers::{ApiKey, Caller, CallerLimits, CallerName, MerchantScope, NewKey, Role};
+use twqr_callers::{Caller, Role};
 use twqr_journal::Journal;
 use twqr_service::{BoundSocket, CancellationToken, Context, Health, SystemClock};
 use twqr_tracker::Settings;
-use twqr_types::KeyName;
 use twqr_wire::{
     convert::caller_out,
     ops::{
@@ -34,31 +36,6 @@ const DEMOTED: u8 = 4;
 const ORDERS: i64 = 15_000;
 /// The bound of one caller.
 const STREAMS_MAX: usize = 8;
-
-fn caller(name: &str, seed: u8, role: Role) -> Caller {
-    let key = ApiKey {
-        name: KeyName::parse("k".to_owned()).unwrap(),
-        hash: NewKey::of_random([seed; 32]).hash(),
-        from: None,
-        until: None,
-    };
-    Caller {
-        name: CallerName::parse(name.to_owned()).unwrap(),
-        certificates: Vec::new(),
-        keys: vec![key],
-        merchants: MerchantScope::All,
-        operations: BTreeSet::new(),
-        roles: BTreeSet::from([role]),
-        limits: CallerLimits::default(),
-    }
-}
-
-fn by<T>(seed: u8, message: T) -> Request<T> {
-    let mut request = Request::new(message);
-    let key = format!("Bearer {}", NewKey::of_random([seed; 32]).reveal());
-    request.metadata_mut().insert("authorization", key.parse().unwrap());
-    request
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_has_a_bounded_number_of_settlement_streams_that_end_with_its_key_and_role() {
