@@ -166,8 +166,7 @@ impl CallHandler {
         if members.contains_key(SIGN) || !head.headers.contains_key("signature-input") {
             let place = self.keys.place_for(body.len()).await;
             let place = place.map_err(|refusal| PosRefusal::new(&refusal, None))?;
-            let signature = self.keys.signature_of(members).ok_or_else(PosRefusal::not_signed)?;
-            drop(place);
+            let signature = self.keys.signature_of(members, place).ok_or_else(PosRefusal::not_signed)?;
             metrics::signature(signature.form);
             self.check_send_time(request, now)?;
             return Ok(SignedBy { key: signature.key, nonce: None });

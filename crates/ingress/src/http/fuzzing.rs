@@ -9,7 +9,7 @@ use super::{
     field_names::SIGN,
     json,
     json_request::JsonRequest,
-    keys::{AllKeys, Key, Keys, MerchantKeys},
+    keys::{AllKeys, CheckPlace, Key, Keys, MerchantKeys},
     message_keys::{MessageKey, MessageKeys},
     signature_base::RequestHead,
 };
@@ -33,7 +33,7 @@ pub fn http_form(input: &[u8]) -> bool {
     let (uri, headers) = (Uri::from_static("/Pos/Payment"), headers(head));
     let request = RequestHead { method: &Method::POST, uri: &uri, headers: &headers };
     let keys = keys();
-    drop(keys.signature_of(&members));
+    drop(keys.signature_of(&members, CheckPlace::SMALL));
     drop(keys.message_signature_of(&members, request, body, UnixMs(1_790_000_000_000)));
     let request = || json::parse(body).map(JsonRequest::new);
     let is_payment = request().and_then(JsonRequest::into_payment).is_ok_and(|raw| PayForm::parse(raw).is_ok());

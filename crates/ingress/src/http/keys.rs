@@ -24,7 +24,7 @@ use crate::refusal::Refusal;
 /// fields are full.
 const SMALL_BODY_BYTES: usize = 8 * 1024;
 /// How many signatures of larger bodies are checked at once. Anyone may send such bodies, and each
-/// is hashed in every form, which takes milliseconds; so all together cost at most one core.
+/// is hashed in every form; so all together cost at most one core.
 const LARGE_BODIES_MAX: usize = 1;
 /// How long a larger body may wait for its check.
 const LARGE_BODY_WAIT: Duration = Duration::from_secs(1);
@@ -64,9 +64,14 @@ pub(super) struct MerchantKeys {
     large_bodies: Arc<Semaphore>,
 }
 
-/// The right to check the signature of a body; dropping it frees its place.
+/// The right to check the signature of one body; the check frees its place.
 pub(super) struct CheckPlace {
     _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl CheckPlace {
+    /// The place for a small body.
+    pub(super) const SMALL: Self = Self { _permit: None };
 }
 
 /// How a request was signed.
@@ -85,11 +90,11 @@ impl MerchantKeys {
         Self { keys: Arc::new(ArcSwap::from_pointee(keys.into())), forms, large_bodies }
     }
 
-    /// Waits until [`Self::signature_of`] may be called for a body of this length: a small one does
-    /// not wait. A large one is refused if others take too long.
+    /// Waits for the place that [`Self::signature_of`] needs for a body of this length: a small one
+    /// does not wait. A large one is refused if others take too long.
     pub(super) async fn place_for(&self, body_bytes: usize) -> Result<CheckPlace, Refusal> {
         if body_bytes <= SMALL_BODY_BYTES {
-            return Ok(CheckPlace { _permit: None });
+            return Ok(CheckPlace::SMALL);
         }
         let place = tokio::time::timeout(LARGE_BODY_WAIT, self.large_bodies.clone().acquire_owned()).await;
         let permit = place.ok().and_then(Result::ok).ok_or(Refusal::TooManyCalls)?;
@@ -111,7 +116,7 @@ impl MerchantKeys {
     /// the signed text (`proto/README.md`, section HTTP form). An unknown merchant and a wrong
     /// signature are handled by the same steps; only a text that is no signature at all is refused
     /// at once. A form weakens nothing: each needs the key.
-    pub(super) fn signature_of(&self, members: &Object) -> Option<Signature> {
+    pub(super) fn signature_of(&self, members: &Object, _place: CheckPlace) -> Option<Signature> {
         let signature = digest_from_hex(text(members, SIGN))?;
         let keys = self.keys.load();
         let own = keys.sign.get(text(members, "MerchantID")).map_or(&[][..], Vec::as_slice);
@@ -206,13 +211,13 @@ mod tests {
         ] {
             let mut members = parse(text.as_bytes()).unwrap();
             members.insert(SIGN.to_owned(), Json::Text(signature.clone()));
-            let signature_of = merchants.signature_of(&members);
+            let signature_of = merchants.signature_of(&members, CheckPlace::SMALL);
             assert_eq!(signature_of.as_ref().map(|found| found.key.as_str()), expected, "{text} {signature}");
         }
         let members = parse(format!(r#"{{"MerchantID":"M1","Sign":"{}"}}"#, sign(one, "current")).as_bytes()).unwrap();
-        assert!(merchants.signature_of(&members).is_some());
+        assert!(merchants.signature_of(&members, CheckPlace::SMALL).is_some());
         merchants.replace(Keys::new());
-        assert!(merchants.signature_of(&members).is_none(), "a removed key no longer signs");
+        assert!(merchants.signature_of(&members, CheckPlace::SMALL).is_none(), "a removed key no longer signs");
     }
 
     #[tokio::test(start_paused = true)]
@@ -236,7 +241,7 @@ mod tests {
             let key = Key { name: KeyName::parse("a".to_owned()).unwrap(), secret: "key".into() };
             let merchants = MerchantKeys::new(Keys::from([("M1".to_owned(), vec![key])]), forms);
             let body = format!(r#"{{"MerchantID":"M1","Sign":"{}"}}"#, sign(spaced, "key"));
-            let found = merchants.signature_of(&parse(body.as_bytes()).unwrap());
+            let found = merchants.signature_of(&parse(body.as_bytes()).unwrap(), CheckPlace::SMALL);
             assert_eq!(found.map(|found| found.form), expected);
         }
     }
