@@ -131,8 +131,11 @@ impl GrpcBackend {
     }
 }
 
-/// A word of this length with a digit may be a card token.
+/// A word of this length may be a card token if it has a digit, or a capital behind its first
+/// letter.
 const CODE_LEN_MIN: usize = 8;
+/// Every word of this length may be one.
+const ANY_LEN_MIN: usize = 16;
 
 /// The status that ends a stream, as it may be logged: a backend's own text may repeat the card
 /// token of any call on the stream, so its words that may be one are left out. A status with a
@@ -141,7 +144,10 @@ fn without_codes(status: Status) -> Status {
     if std::error::Error::source(&status).is_some() {
         return status;
     }
-    let may_be_code = |word: &str| word.len() >= CODE_LEN_MIN && word.bytes().any(|byte| byte.is_ascii_digit());
+    let has_mark = |word: &str| {
+        word.bytes().enumerate().any(|(n, byte)| byte.is_ascii_digit() || (n > 0 && byte.is_ascii_uppercase()))
+    };
+    let may_be_code = |word: &str| word.len() >= ANY_LEN_MIN || (word.len() >= CODE_LEN_MIN && has_mark(word));
     let words = status.message().split_whitespace().map(|word| if may_be_code(word) { "***" } else { word });
     Status::new(status.code(), words.collect::<Vec<_>>().join(" "))
 }
@@ -243,9 +249,15 @@ mod tests {
 
     #[test]
     fn the_text_with_which_a_backend_ends_a_stream_is_without_card_tokens() {
-        let status = Status::invalid_argument("bad code=22abcdefghijklmnop, HTTP status 502");
-        let logged = without_codes(status);
-        assert_eq!((logged.code(), logged.message()), (tonic::Code::InvalidArgument, "bad *** HTTP status 502"));
+        for (text, expected) in [
+            ("bad code=22abcdefghijklmnop, HTTP status 502", "bad *** HTTP status 502"),
+            ("Unknown code abcdefghijklmnopqr", "Unknown code ***"),
+            ("unavailable: abCdefgh", "unavailable: ***"),
+            ("Upstream closed 3 connections", "Upstream closed 3 connections"),
+        ] {
+            let logged = without_codes(Status::invalid_argument(text));
+            assert_eq!((logged.code(), logged.message()), (tonic::Code::InvalidArgument, expected));
+        }
         let own = without_codes(Status::from_error(Box::new(io::Error::other("10.0.0.17:17061 refused"))));
         assert!(why(&own).contains("10.0.0.17:17061 refused"), "{}", why(&own));
     }

@@ -44,8 +44,11 @@ impl BackendAnswer {
             Self::Declined(decline) => vec![&mut decline.code, &mut decline.reason],
             Self::TradeUnknown | Self::Undecided | Self::Malformed(_) => Vec::new(),
         };
-        // Every text is overwritten, also after one that repeats the token.
-        texts.into_iter().filter_map(|text| token.blank_in(text).then_some(())).count() > 0
+        let mut has_found = false;
+        for text in texts {
+            has_found |= token.blank_in(text);
+        }
+        has_found
     }
 }
 
