@@ -224,12 +224,13 @@ pub enum Meaning {
 /// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The text is no TOML of this form. It shows no value, since that may be a secret.
+    /// The text is no TOML of this form. It shows no text that may be a secret, only a choice that
+    /// does not exist.
     #[error("line {line}: {what}")]
     Form {
         /// The line of the fault.
         line: usize,
-        /// What is wrong, without any value.
+        /// What is wrong.
         what: String,
     },
     /// A value is wrong.
