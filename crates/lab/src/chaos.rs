@@ -3,6 +3,7 @@
 //! every answer and every order against the simulator's ledger.
 
 mod availability;
+mod broker_clocks;
 mod clocks;
 mod moves;
 mod older;
@@ -12,7 +13,7 @@ pub(crate) mod signals;
 
 use std::{
     num::NonZeroU32,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -75,9 +76,20 @@ pub struct ChaosOptions {
     /// play every phase; for older alone
     #[arg(long)]
     short: bool,
-    /// The library libfaketime, by which the clock of a process jumps; for clock-jump alone
+    /// The library libfaketime, by which the clock of a process jumps or that of a broker is wrong;
+    /// for clock-jump and broker-clocks alone
     #[arg(long, value_name = "PATH")]
     faketime: Option<PathBuf>,
+}
+
+impl ChaosOptions {
+    /// The library libfaketime.
+    fn faketime(&self) -> anyhow::Result<PathBuf> {
+        let library =
+            std::path::absolute(self.faketime.as_ref().context("--faketime must name the library libfaketime")?)?;
+        anyhow::ensure!(library.is_file(), "{} is not the library libfaketime", library.display());
+        Ok(library)
+    }
 }
 
 /// The simulator's fault script during the scenario.
@@ -155,15 +167,16 @@ pub async fn run(options: &ChaosOptions, config: &Config) -> anyhow::Result<Exit
     if options.scenario == Scenario::Restore {
         return restore::run(options, config).await;
     }
+    let has_clocks = matches!(options.scenario, Scenario::ClockJump | Scenario::BrokerClocks);
+    let library = has_clocks.then(|| options.faketime()).transpose()?;
     let mut stage = Stage::set(options, Programs::beside_this_one()?, Shape::ProcessForEach, config).await?;
     let pos = stage.system.channel()?;
     let load = RunningLoad::start(&pos, options, 0);
     tokio::time::sleep(Duration::from_millis(CALM_MS)).await;
-    let happened = if options.scenario == Scenario::ClockJump {
-        let library = options.faketime.as_deref();
-        clocks::jump(&mut stage, library.context("--faketime must name the library libfaketime")?).await
-    } else {
-        options.scenario.play(&mut stage).await
+    let happened = match (options.scenario, &library) {
+        (Scenario::ClockJump, Some(library)) => clocks::jump(&mut stage, library).await,
+        (Scenario::BrokerClocks, Some(library)) => broker_clocks::set_wrong(&mut stage, library).await,
+        _ => options.scenario.play(&mut stage).await,
     };
     let ready = stage.system.until_ready().await;
     tokio::time::sleep(Duration::from_millis(CALM_MS)).await;
@@ -345,8 +358,15 @@ impl Stage {
 
     /// Runs one of the broker scripts.
     pub(crate) async fn broker(&self, script: &str, arguments: &[&str]) -> anyhow::Result<()> {
+        self.broker_with(script, arguments, &[]).await
+    }
+
+    /// The same with further variables.
+    async fn broker_with(&self, script: &str, arguments: &[&str], variables: &[(&str, &Path)]) -> anyhow::Result<()> {
         let path = self.scripts.join(script);
-        let status = Command::new(&path).args(arguments).env_remove("KAFKA_BOOTSTRAP").status().await;
+        let mut command = Command::new(&path);
+        command.args(arguments).env_remove("KAFKA_BOOTSTRAP").envs(variables.iter().copied());
+        let status = command.status().await;
         let status = status.with_context(|| format!("{} cannot be run", path.display()))?;
         anyhow::ensure!(status.success(), "{} {arguments:?} failed ({status})", path.display());
         Ok(())

@@ -65,6 +65,22 @@ fn the_clock_of_a_process_jumps() {
     survives("clock-jump", &["--faketime", &std::env::var("FAKETIME_LIBRARY").unwrap()]);
 }
 
+fn clocks_of_brokers_are_wrong() {
+    survives("broker-clocks", &["--faketime", &std::env::var("FAKETIME_LIBRARY").unwrap()]);
+}
+
+#[test]
+#[ignore = "needs a broker, and libfaketime in FAKETIME_LIBRARY: make test-kafka"]
+fn the_clock_of_the_only_broker_is_wrong() {
+    clocks_of_brokers_are_wrong();
+}
+
+#[test]
+#[ignore = "needs three brokers, and libfaketime in FAKETIME_LIBRARY: make test-kafka"]
+fn the_clocks_of_one_and_of_two_of_three_brokers_are_wrong() {
+    clocks_of_brokers_are_wrong();
+}
+
 /// Runs `twqr topics plan` at the secure broker, with one variable changed; returns its code and
 /// what it says.
 fn plan(name: &str, value: &Path) -> (Option<i32>, String) {

@@ -43,6 +43,9 @@ pub enum Scenario {
     Passwords,
     /// The clock of one process of each service jumps ahead or behind, and is set right again
     ClockJump,
+    /// The clock of the only broker is ahead, then behind; of three, that of one is ahead, then
+    /// those of two are behind
+    BrokerClocks,
     /// Topics are restored from copies: older order-states, older orders, and everything older
     Restore,
     /// Measures how long payments wait, and which fail, while one process after another is killed
@@ -73,7 +76,7 @@ impl Scenario {
             Self::Scale => moves::scale(stage).await,
             Self::MovePartitions => moves::move_partitions(stage).await,
             Self::Passwords => passwords(stage).await,
-            Self::ClockJump => anyhow::bail!("clock-jump needs --faketime"),
+            Self::ClockJump | Self::BrokerClocks => anyhow::bail!("this scenario needs --faketime"),
             Self::Restore => anyhow::bail!("restore plays its parts by itself"),
             Self::Availability => anyhow::bail!("availability causes its failures by itself"),
             Self::Older | Self::OlderEmbedded => anyhow::bail!("an upgrade plays its phases by itself"),

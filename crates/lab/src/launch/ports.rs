@@ -95,6 +95,11 @@ pub(super) async fn is_listening(address: SocketAddr) -> bool {
 
 /// Whether the process with this admin address answers 200 to `/readyz`.
 pub async fn is_ready(admin: SocketAddr) -> bool {
+    readiness(admin).await.is_some_and(|answer| answer.starts_with("HTTP/1.1 200"))
+}
+
+/// What the process with this admin address answers to `/readyz`, in time.
+pub(super) async fn readiness(admin: SocketAddr) -> Option<String> {
     let check = async {
         let mut stream = tokio::net::TcpStream::connect(admin).await?;
         stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await?;
@@ -102,8 +107,7 @@ pub async fn is_ready(admin: SocketAddr) -> bool {
         stream.read_to_string(&mut answer).await?;
         std::io::Result::Ok(answer)
     };
-    let answer = tokio::time::timeout(Duration::from_millis(HEALTH_CHECK_MS_MAX), check).await;
-    matches!(answer, Ok(Ok(answer)) if answer.starts_with("HTTP/1.1 200"))
+    tokio::time::timeout(Duration::from_millis(HEALTH_CHECK_MS_MAX), check).await.ok()?.ok()
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use twqr_journal::kafka;
 
 use super::{
     certificates::Authority,
-    ports::{ReservedAddresses, endpoint, is_listening, is_ready},
+    ports::{ReservedAddresses, endpoint, is_listening, is_ready, readiness},
     programs::{Build, Programs, end},
     run_dir::Logs,
     secure_broker::SecureBroker,
@@ -358,6 +358,12 @@ impl System {
     pub async fn is_ready(&self, name: &str) -> anyhow::Result<bool> {
         let process = self.processes.get(name).with_context(|| no_process(name))?;
         Ok(is_ready(process.addresses.admin).await)
+    }
+
+    /// What a process answers to `/readyz`; nothing if it does not answer.
+    pub async fn readiness(&self, name: &str) -> anyhow::Result<String> {
+        let process = self.processes.get(name).with_context(|| no_process(name))?;
+        Ok(readiness(process.addresses.admin).await.unwrap_or_default())
     }
 
     /// The build that runs under this name.
