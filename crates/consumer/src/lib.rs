@@ -10,6 +10,7 @@ mod doubles;
 mod holders;
 mod metrics;
 mod partitions;
+mod patience;
 mod seat;
 mod signs;
 mod watch;

@@ -22,6 +22,7 @@ use twqr_service::{Backoff, CancellationToken, Part, StallWatch};
 use crate::{
     doubles::Doubles,
     holders::{Holders, Seen},
+    patience::Patience,
     signs::{HoldWriter, Signs},
     watch::{Action, Known, Watch},
 };
@@ -99,6 +100,7 @@ pub(crate) struct Seat {
     ask_after: Option<Instant>,
     /// Whether the next claim must count in any case.
     claims_always: bool,
+    patience: Patience,
     stall_watch: StallWatch,
 }
 
@@ -122,6 +124,7 @@ impl Seat {
             pending: Vec::new(),
             ask_after: None,
             claims_always: false,
+            patience: Patience::default(),
             stall_watch: StallWatch::default(),
         }
     }
@@ -229,7 +232,8 @@ impl Seat {
         F: Future<Output = HoldEnd> + Send,
     {
         let stop = self.shutdown.child_token();
-        let signs = Signs::new(self.writer.clone(), claim, self.signs_on.clone());
+        let is_released = Arc::<AtomicBool>::default();
+        let signs = Signs::new(self.writer.clone(), claim, self.signs_on.clone(), is_released.clone());
         let (partition, stall_watch) = (self.writer.partition, self.stall_watch.clone());
         let holding = hold(Held { partition, claim, signs, stop: stop.clone(), part, stall_watch });
         tokio::pin!(holding);
@@ -239,7 +243,12 @@ impl Seat {
                 stop.cancel();
             }
             tokio::select! {
-                ended = &mut holding => return ended,
+                ended = &mut holding => {
+                    if ended == HoldEnd::Lost && !is_released.load(Ordering::Acquire) {
+                        self.patience.note_replaced(Instant::now());
+                    }
+                    return ended;
+                }
                 Ok(()) = self.assigned.changed() => {}
             }
         }
@@ -266,6 +275,7 @@ impl Seat {
             let is_wanted = self.is_wanted();
             watch.want(Instant::now(), is_wanted);
             watch.set_yields((self.yields)());
+            watch.set_patience(self.patience.factor(Instant::now()));
             if is_wanted {
                 reported.get_or_insert_with(part);
             } else if let Some(part) = reported.take() {

@@ -54,12 +54,13 @@ pub struct Signs {
     shown_at: Option<Instant>,
     is_doubted: bool,
     is_leaving: bool,
-    is_released: bool,
+    /// Whether the release was appended; shared with the partition's seat.
+    is_released: Arc<AtomicBool>,
 }
 
 impl Signs {
-    pub(crate) fn new(writer: HoldWriter, claim: Offset, is_on: Arc<AtomicBool>) -> Self {
-        Self { writer, claim, is_on, shown_at: None, is_doubted: false, is_leaving: false, is_released: false }
+    pub(crate) fn new(writer: HoldWriter, claim: Offset, is_on: Arc<AtomicBool>, is_released: Arc<AtomicBool>) -> Self {
+        Self { writer, claim, is_on, shown_at: None, is_doubted: false, is_leaving: false, is_released }
     }
 
     /// Whether signs of life are shown.
@@ -77,7 +78,7 @@ impl Signs {
 
     /// Waits until the next sign is due; never returns while none are shown, nor after the release.
     pub async fn due(&self) {
-        if !self.is_on() || self.is_released {
+        if !self.is_on() || self.is_released() {
             return std::future::pending().await;
         }
         let Some(shown_at) = self.shown_at else { return };
@@ -121,12 +122,12 @@ impl Signs {
 
     /// Whether the release was appended.
     pub fn is_released(&self) -> bool {
-        self.is_released
+        self.is_released.load(Ordering::Acquire)
     }
 
     /// Appends the release of the holder's claim.
     pub fn release(&mut self) -> Ack {
-        self.is_released = true;
+        self.is_released.store(true, Ordering::Release);
         self.writer.append(HoldRecord::Release { claim: self.claim })
     }
 

@@ -84,6 +84,8 @@ pub(crate) struct Watch {
     first_other_doubt_at: Option<Instant>,
     /// Whether this process claims the partition only if no other one does.
     yields: bool,
+    /// How many times as long as usual the holder may be silent.
+    patience: u32,
     /// Since when the group assigns the partition to this process.
     wanted_at: Option<Instant>,
     intended_at: Option<Instant>,
@@ -117,6 +119,7 @@ impl Watch {
             other_doubters: BTreeSet::new(),
             first_other_doubt_at: None,
             yields: false,
+            patience: 1,
             wanted_at: None,
             intended_at: None,
             last_intent: None,
@@ -133,6 +136,11 @@ impl Watch {
     /// Notes whether this process should leave the partition to others for now.
     pub(crate) fn set_yields(&mut self, yields: bool) {
         self.yields = yields;
+    }
+
+    /// Sets how many times as long as usual the holder may be silent, and has to answer a doubt.
+    pub(crate) fn set_patience(&mut self, factor: u32) {
+        self.patience = factor;
     }
 
     /// How much longer this process waits than others do.
@@ -224,7 +232,7 @@ impl Watch {
             self.take_vacant(now, vacant_at)
         } else if !self.known.shows_signs {
             self.without_signs(now)
-        } else if now >= self.life_at + SILENCE + self.jitter + self.extra_wait() {
+        } else if now >= self.life_at + SILENCE * self.patience + self.jitter + self.extra_wait() {
             self.in_silence(now)
         } else {
             self.ask_living(now)
@@ -264,8 +272,11 @@ impl Watch {
     }
 
     fn in_silence(&mut self, now: Instant) -> Action {
+        let answer_wait = DOUBT * self.patience;
         match self.doubt {
-            None if self.first_other_doubt_at.is_some_and(|at| now < at + DOUBT + RANK + self.jitter) => Action::Wait,
+            None if self.first_other_doubt_at.is_some_and(|at| now < at + answer_wait + RANK + self.jitter) => {
+                Action::Wait
+            }
             None => {
                 self.doubt = Some(OwnDoubt { written_at: now, read: None });
                 Action::Doubt
@@ -278,7 +289,7 @@ impl Watch {
                 Action::Wait
             }
             Some(OwnDoubt { read: Some((read_at, rank)), .. }) => {
-                if now >= read_at + DOUBT + RANK * rank {
+                if now >= read_at + answer_wait + RANK * rank {
                     self.claim()
                 } else {
                     Action::Wait

@@ -3,6 +3,7 @@
 
 use std::sync::Mutex;
 
+use rand::{SeedableRng, rngs::StdRng};
 use tokio::task::JoinHandle;
 use twqr_journal::{Journal, Topic};
 use twqr_journal_sim::{Faults, Layout, Sim, SimSession};
@@ -221,6 +222,35 @@ async fn a_living_holder_keeps_the_partition_whatever_happens_to_the_watcher_or_
         pause(2_000).await;
     }
     assert_eq!((stage.owners(), stage.names()), (vec!["a".to_owned()], vec!["+a".to_owned()]));
+}
+
+/// Lets a process work only now and then, as on a machine without enough CPU time.
+async fn starve(session: Arc<SimSession>, seed: u64) {
+    let mut random = StdRng::seed_from_u64(seed);
+    loop {
+        session.pause();
+        pause(random.random_range(300..2_000)).await;
+        session.resume();
+        pause(random.random_range(300..900)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn starved_processes_do_not_replace_each_other_without_end() {
+    for seed in 1..=10 {
+        let stage = Stage::new();
+        // The group would move the shard by itself.
+        stage.sim.set_faults(Faults { append_delay_ms_max: 10, session_timeout_ms: 600_000, ..Faults::default() });
+        let members = ["a", "b"].map(|name| stage.start(name));
+        pause(2_000).await;
+        let starving = [0, 1].map(|n| tokio::spawn(starve(members[n].session.clone(), seed * 2 + n as u64)));
+        pause(30_000).await;
+        let (settled, took) = (stage.owners().len(), 120);
+        pause(took * 1_000).await;
+        let later = stage.owners().len() - settled;
+        assert!(later <= 12, "seed {seed}: {later} takeovers within {took} s, {settled} before");
+        starving.map(|starving| starving.abort());
+    }
 }
 
 #[tokio::test(start_paused = true)]
