@@ -57,6 +57,7 @@ fn config(user: &str) -> ClientConfig {
     let password = |file: String| std::fs::read_to_string(dir.join("users").join(file));
     let renewed = password(format!("{user}.SCRAM-SHA-256")).map(|renewed| ("SCRAM-SHA-256", renewed));
     let (mechanism, password) = renewed.unwrap_or_else(|_| ("SCRAM-SHA-512", password(user.to_owned()).unwrap()));
+    let file = |name: &str| dir.join("tls").join(name).to_str().unwrap().to_owned();
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", std::env::var("KAFKA_BOOTSTRAP").unwrap())
@@ -64,7 +65,9 @@ fn config(user: &str) -> ClientConfig {
         .set("sasl.mechanism", mechanism)
         .set("sasl.username", user)
         .set("sasl.password", password.trim())
-        .set("ssl.ca.location", dir.join("tls/ca.pem").to_str().unwrap());
+        .set("ssl.ca.location", file("ca.pem"))
+        .set("ssl.certificate.location", file("client.pem"))
+        .set("ssl.key.location", file("client.pem"));
     config
 }
 

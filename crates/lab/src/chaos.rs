@@ -4,6 +4,7 @@
 
 mod availability;
 mod broker_clocks;
+mod certificates;
 mod clocks;
 mod moves;
 mod older;
@@ -30,8 +31,9 @@ use twqr_journal::{Journal, kafka::KafkaJournal};
 use twqr_loadgen::{
     CallResult, Load, Over, audit,
     full_api::{Line, PlayedCall, audit_full_api, full_api_day, play, settle},
-    ledger, open_loop, payments, resolve,
+    ledger, open_loop, payments, resolve, steady_payments,
 };
+use twqr_wire::pos::PayRequest;
 
 use crate::{
     launch::{self, Launch, Listen, Programs, SecureBroker, Shape, System, connect},
@@ -118,6 +120,9 @@ const TASK_PARTITIONS: u32 = 2;
 const RATE: u32 = 100;
 /// Chains of calls of the full API that start per second: one of each of the 14 kinds.
 const CHAINS_A_SECOND: u32 = 14;
+/// The rounds of a steady load, one a second, of which one has such chains: they would be most of
+/// that load.
+const STEADY_ROUNDS: u64 = 5;
 /// The first letter of the MerchantIDs of those chains.
 const CHAIN_MERCHANTS: &str = "W";
 /// The largest number of attempts for a call, and the time that orders in progress have to become
@@ -163,6 +168,9 @@ pub async fn run(options: &ChaosOptions, config: &Config) -> anyhow::Result<Exit
     print_line(format_args!("chaos {:?}, seed {} (choose another with --seed)", options.scenario, options.seed))?;
     if matches!(options.scenario, Scenario::Older | Scenario::OlderEmbedded) {
         return older::run(options, config).await;
+    }
+    if options.scenario == Scenario::Certificates {
+        return certificates::run(options, config).await;
     }
     if options.scenario == Scenario::Restore {
         return restore::run(options, config).await;
@@ -212,6 +220,9 @@ impl LoadOutcomes {
     }
 }
 
+/// Makes the payments of a round, from a seed, a part of their numbers, and how many there are.
+type Generator = fn(u64, &str, usize) -> Vec<PayRequest>;
+
 /// One chain of each kind. The expected results are removed, since they are not certain while
 /// processes fail; the answers must still agree with the orders and the ledger.
 fn chains(seed: u64, round: u64) -> Vec<Line> {
@@ -225,6 +236,8 @@ impl RunningLoad {
     fn start(pos: &Channel, options: &ChaosOptions, first_round: u64) -> Self {
         let (end, is_ended) = watch::channel(false);
         let (pos, rate, seed) = (pos.clone(), options.rate.unwrap_or(RATE), options.seed);
+        let steady: (Generator, u64) = (steady_payments, STEADY_ROUNDS);
+        let (generate, rounds) = if options.scenario.has_steady_load() { steady } else { (payments as Generator, 1) };
         let task = tokio::spawn(async move {
             let mut payment_rounds = Vec::new();
             let mut chain_rounds = Vec::new();
@@ -233,10 +246,12 @@ impl RunningLoad {
             while !*is_ended.borrow() {
                 let load = Load { rate: f64::from(rate), seed: seed ^ round, attempts: ATTEMPTS, over: Over::Calls };
                 let requests =
-                    payments(seed.wrapping_mul(1_000).wrapping_add(round), &format!("c{round}"), rate as usize);
+                    generate(seed.wrapping_mul(1_000).wrapping_add(round), &format!("c{round}"), rate as usize);
                 card_tokens.extend(requests.iter().map(|request| request.card_token.clone()));
-                let (channel, lines) = (pos.clone(), chains(seed, round));
-                chain_rounds.push(tokio::spawn(async move { play(&channel, lines, || ()).await }));
+                if round.is_multiple_of(rounds) {
+                    let (channel, lines) = (pos.clone(), chains(seed, round));
+                    chain_rounds.push(tokio::spawn(async move { play(&channel, lines, || ()).await }));
+                }
                 let pos = pos.clone();
                 payment_rounds.push(tokio::spawn(async move {
                     open_loop(std::slice::from_ref(&pos), requests, load).await.results
@@ -257,8 +272,13 @@ impl RunningLoad {
         Self { end, task }
     }
 
-    async fn end(self) -> anyhow::Result<LoadOutcomes> {
+    /// Starts no further calls. Those that wait for an answer go on.
+    fn stop(&self) {
         self.end.send_replace(true);
+    }
+
+    async fn end(self) -> anyhow::Result<LoadOutcomes> {
+        self.stop();
         Ok(self.task.await?)
     }
 }

@@ -14,10 +14,15 @@ use twqr_lab::launch::{SecureBroker, command};
 /// Runs a scenario with the seed in `TWQR_SEED`, or 1, and the kinds of issuers in
 /// `TWQR_ISSUER_KINDS`; prints its seed, recovery times and audit.
 fn survives(scenario: &str, arguments: &[&str]) {
+    survives_at("50", scenario, arguments);
+}
+
+/// The same at another rate of payments per second.
+fn survives_at(rate: &str, scenario: &str, arguments: &[&str]) {
     let seed = std::env::var("TWQR_SEED").unwrap_or_else(|_| "1".to_owned());
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
     let mut command = Command::new(env!("CARGO_BIN_EXE_twqr-lab"));
-    command.current_dir(root).args(["chaos", scenario, "--seed", &seed, "--rate", "50"]);
+    command.current_dir(root).args(["chaos", scenario, "--seed", &seed, "--rate", rate]);
     command.args(["--dir", &format!("target/chaos/{scenario}")]).env("TWQR_LOG", "info");
     command.args(arguments);
     if let Ok(kinds) = std::env::var("TWQR_ISSUER_KINDS") {
@@ -81,16 +86,28 @@ fn the_clocks_of_one_and_of_two_of_three_brokers_are_wrong() {
     clocks_of_brokers_are_wrong();
 }
 
+// It restarts much on a small machine, so the rate is low.
+#[test]
+#[ignore = "needs a secure broker: make test-kafka"]
+fn a_secure_broker_changes_its_certificates_and_their_authority() {
+    survives_at("10", "certificates", &[]);
+}
+
 /// Runs `twqr topics plan` at the secure broker, with one variable changed; returns its code and
 /// what it says.
 fn plan(name: &str, value: &Path) -> (Option<i32>, String) {
+    plan_by(|command| command.env(name, value))
+}
+
+/// The same with any change of the command.
+fn plan_by(change: impl FnOnce(&mut Command) -> &mut Command) -> (Option<i32>, String) {
     let dir = PathBuf::from(std::env::var_os("KAFKA_DIR").unwrap());
     let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
     let broker = SecureBroker::in_folder(&root.join(dir)).unwrap().unwrap();
     let mut command = command(Path::new(env!("CARGO_BIN_EXE_twqr-lab")).with_file_name("twqr"));
     command.args(["topics", "plan"]).stdin(Stdio::null()).envs(broker.variables("topics"));
-    command.env("TWQR__KAFKA__BOOTSTRAP", std::env::var_os("TWQR__KAFKA__BOOTSTRAP").unwrap()).env(name, value);
-    let output = command.output().unwrap();
+    command.env("TWQR__KAFKA__BOOTSTRAP", std::env::var_os("TWQR__KAFKA__BOOTSTRAP").unwrap());
+    let output = change(&mut command).output().unwrap();
     let said = [output.stdout, output.stderr].concat();
     (output.status.code(), String::from_utf8(said).unwrap())
 }
@@ -117,6 +134,16 @@ fn a_secure_broker_that_refuses_a_login_gives_an_error_that_says_what_to_do() {
     let (code, said) = plan("TWQR__KAFKA__PROPERTIES__SSL.CA.LOCATION", &authority);
     let last = said.lines().next_back().unwrap();
     assert!(code == Some(1) && last.contains("ssl.ca.location in kafka.properties must name"), "{said}");
+
+    let [certificate, key] = ["CERTIFICATE", "KEY"].map(|what| format!("TWQR__KAFKA__PROPERTIES__SSL.{what}.LOCATION"));
+    let other = write("client.pem", &[stranger.signing_key.serialize_pem(), stranger.cert.pem()].concat());
+    for (what, (code, said)) in [
+        ("no certificate", plan_by(|command| command.env_remove(&certificate).env_remove(&key))),
+        ("of another authority", plan_by(|command| command.env(&certificate, &other).env(&key, &other))),
+    ] {
+        let last = said.lines().next_back().unwrap();
+        assert!(code == Some(1) && last.contains("ssl.certificate.location and"), "{what}: {said}");
+    }
 
     let (code, said) = plan("TWQR__KAFKA__PROPERTIES__SASL.USERNAME", Path::new("fisc-worker"));
     let last = said.lines().next_back().unwrap();

@@ -24,6 +24,7 @@ use super::ChaosOptions;
 use crate::launch::{self, Launch, Listen, Programs, Shape, System, connect};
 
 use faults::{Fault, FaultStage};
+pub(super) use figures::otherwise;
 use load::{Payment, PaymentLoad};
 
 /// The target of the failures of a phase.

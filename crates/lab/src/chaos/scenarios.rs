@@ -41,6 +41,9 @@ pub enum Scenario {
     /// The user of each service gets another password, its processes restart in turn, and the first
     /// password is revoked; needs a broker of SECURE=1 deploy/kafka/up
     Passwords,
+    /// The brokers and all processes get certificates of another authority, step by step, and trust
+    /// that one alone in the end; needs brokers of SECURE=1 deploy/kafka/up
+    Certificates,
     /// The clock of one process of each service jumps ahead or behind, and is set right again
     ClockJump,
     /// The clock of the only broker is ahead, then behind; of three, that of one is ahead, then
@@ -62,6 +65,12 @@ pub enum Scenario {
 const SUSPENDED_MS: u64 = 6_000;
 
 impl Scenario {
+    /// Whether the issuers approve every payment of the load, so that each that ends otherwise is a
+    /// cost of the scenario.
+    pub(super) const fn has_steady_load(self) -> bool {
+        matches!(self, Self::Certificates)
+    }
+
     /// Causes the failures, and returns once the last one is repaired.
     pub(super) async fn play(self, stage: &mut Stage) -> anyhow::Result<()> {
         match self {
@@ -79,6 +88,7 @@ impl Scenario {
             Self::ClockJump | Self::BrokerClocks => anyhow::bail!("this scenario needs --faketime"),
             Self::Restore => anyhow::bail!("restore plays its parts by itself"),
             Self::Availability => anyhow::bail!("availability causes its failures by itself"),
+            Self::Certificates => anyhow::bail!("certificates takes its steps by itself"),
             Self::Older | Self::OlderEmbedded => anyhow::bail!("an upgrade plays its phases by itself"),
         }
     }

@@ -10,11 +10,11 @@ use std::{
 };
 
 use anyhow::Context as _;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use twqr_config::{ClientCertificates, Config, ListenerTls, PeerTls};
 
 /// The names of the servers.
-const SERVERS: [&str; 3] = ["127.0.0.1", "::1", "localhost"];
+pub(super) const SERVERS: [&str; 3] = ["127.0.0.1", "::1", "localhost"];
 /// The name of the clients.
 const CLIENT: &str = "lab.example";
 
@@ -68,10 +68,12 @@ impl Authority {
         (config.tls.wallet, config.tls.fisc, config.tls.client) = (peer.clone(), peer.clone(), peer);
     }
 
-    /// Writes `NAME.pem` and `NAME.key`, or replaces them, by a certificate for these names. With
-    /// `ended` it is not valid any more from the beginning of that year on.
+    /// Writes `NAME.pem` and `NAME.key`, or replaces them, by a certificate for these names, with
+    /// NAME as its common name. With `ended` it is not valid any more from the beginning of that
+    /// year on.
     pub fn issue(&self, name: &str, names: &[&str], ended: Option<i32>) -> anyhow::Result<()> {
         let mut params = CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        params.distinguished_name.push(DnType::CommonName, name);
         if let Some(year) = ended {
             params.not_after = date_time_ymd(year, 1, 1);
         }

@@ -376,6 +376,17 @@ impl System {
         output(&mut self.programs.twqr(build), self.config_files.of(build), arguments).await
     }
 
+    /// Runs `twqr topics plan` as a user of the brokers, with further variables; returns whether it
+    /// succeeded, and what it printed.
+    pub async fn plan_topics(&self, variables: Vec<(&'static str, OsString)>) -> anyhow::Result<(bool, String)> {
+        let mut command = self.programs.twqr(Build::Present);
+        command.envs(self.broker.iter().flat_map(|broker| broker.variables("topics"))).envs(variables);
+        command.arg("--config").arg(self.config_file()).args(["topics", "plan"]);
+        let output = command.output().await.context("twqr cannot be run")?;
+        let said = [output.stdout, output.stderr].concat();
+        Ok((output.status.success(), String::from_utf8_lossy(&said).into_owned()))
+    }
+
     fn process(&mut self, name: &str) -> anyhow::Result<&mut Process> {
         self.processes.get_mut(name).with_context(|| no_process(name))
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use twqr_loadgen::{TradeKey, latency_histogram};
+use twqr_loadgen::{CallResult, TradeKey, latency_histogram};
 use twqr_types::StatusCode;
 use twqr_wire::pos::{OrderStatus, QueryResponse};
 
@@ -117,7 +117,7 @@ fn figures(
             }
             phase.payments += 1;
             phase.answered_in_progress += usize::from(payment.result.answer.is_ok() && !payment.is_final());
-            if let Some(code) = otherwise(payment, orders) {
+            if let Some(code) = otherwise(&payment.result, orders) {
                 phase.otherwise += 1;
                 let side = if payment.is_wallet { "wallet" } else { "fisc" };
                 *phase.otherwise_by_code.entry(format!("{side} {code}")).or_default() += 1;
@@ -129,11 +129,11 @@ fn figures(
 }
 
 /// How a payment ended, if not as paid: the StatusCode, or why there is none.
-fn otherwise(payment: &Payment, orders: &BTreeMap<TradeKey, QueryResponse>) -> Option<String> {
-    if payment.result.answer.as_ref().is_ok_and(|answer| answer.status_code == StatusCode::SUCCESS) {
+pub(crate) fn otherwise(result: &CallResult, orders: &BTreeMap<TradeKey, QueryResponse>) -> Option<String> {
+    if result.answer.as_ref().is_ok_and(|answer| answer.status_code == StatusCode::SUCCESS) {
         return None;
     }
-    let Some(order) = orders.get(&payment.result.key) else { return Some("no order".to_owned()) };
+    let Some(order) = orders.get(&result.key) else { return Some("no order".to_owned()) };
     match (order.order_status(), &order.payment) {
         (OrderStatus::Paid, _) => None,
         (OrderStatus::InProgress, _) => Some("in progress".to_owned()),
@@ -183,7 +183,6 @@ fn longest_pause(groups: &[Vec<u64>], window: &Window<'_>) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use twqr_loadgen::CallResult;
     use twqr_wire::pos::PayResponse;
 
     use super::*;
@@ -247,7 +246,7 @@ mod tests {
             (OrderStatus::InProgress, "", Some("in progress")),
         ] {
             let orders = [(unfinished.result.key.clone(), of(status, code))].into();
-            assert_eq!(otherwise(&unfinished, &orders).as_deref(), expected);
+            assert_eq!(otherwise(&unfinished.result, &orders).as_deref(), expected);
         }
     }
 }
