@@ -1,6 +1,8 @@
 //! Measures the wall clock of this process by small records that it appends to `replies` and that
 //! the brokers stamp. Every build ignores such a record. The measurement needs no partition, so
-//! also a process that has released its partitions notices when its clock is right again.
+//! also a process that has released its partitions notices when its clock is right again. The
+//! records also contain the process's members and the newest protocol version that its build knows,
+//! for the check before the version is raised.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,7 +12,7 @@ use tracing::{error, info, warn};
 use twqr_journal::{Entry, Journal, Partition, Topic};
 use twqr_service::{CLOCK_PART, Clock, Context, MeasuredClock, Part, join_background};
 use twqr_types::UnixMs;
-use twqr_wire::convert::{ReplyRecord, encode_reply_record};
+use twqr_wire::convert::{Presence, encode_presence};
 
 use crate::metrics::SKEW;
 
@@ -30,6 +32,7 @@ pub struct ClockMeter {
     journal: Arc<dyn Journal>,
     clock: Arc<MeasuredClock>,
     part: Part,
+    presence: Presence,
 }
 
 /// The partitions of `replies` in turn, so that their leaders are asked one after the other.
@@ -41,11 +44,13 @@ struct Probes {
 
 impl ClockMeter {
     /// Measures once, for at most 2 s, so that a process with a wrong clock begins nothing by it.
-    /// Then measures every second until `context.shutdown` fires, in a task of its own.
-    pub async fn begin(journal: Arc<dyn Journal>, clock: Arc<MeasuredClock>, context: &Context) {
+    /// Then measures every second until `context.shutdown` fires, in a task of its own. `members`
+    /// are the names of the process's services.
+    pub async fn begin(journal: Arc<dyn Journal>, clock: Arc<MeasuredClock>, members: Vec<String>, context: &Context) {
         SKEW.describe();
         let part = context.health.side_part(CLOCK_PART);
-        let meter = Self { journal, clock, part };
+        let presence = Presence { members, replies_partition: None };
+        let meter = Self { journal, clock, part, presence };
         let mut probes = Probes { next: rand::rng().random(), measured_at: None, is_stamped: true };
         let first = tokio::time::timeout(FIRST_WITHIN, meter.measure(&mut probes)).await;
         if first.is_err() {
@@ -75,7 +80,7 @@ impl ClockMeter {
     async fn measure(&self, probes: &mut Probes) {
         let index = probes.next % self.journal.partitions(Topic::Replies).max(1);
         probes.next = index + 1;
-        let record = encode_reply_record(&ReplyRecord::probe(rand::rng().random()));
+        let record = encode_presence(rand::rng().random_range(1..=u64::MAX), &self.presence);
         let sent = Instant::now();
         let ack = self.journal.append(Partition { topic: Topic::Replies, index }, vec![Entry::plain(record)]);
         match tokio::time::timeout(PROBE_WITHIN, ack.log_time()).await {

@@ -179,6 +179,7 @@ pub async fn run(
         repeats: repeats.clone(),
         dead_letters,
         part: part.clone(),
+        member: settings.member,
     };
     let clock = context.clock.clone();
     let router = RouterClient { journal, shards, pending, admission, clock, card_keys: settings.card_keys };

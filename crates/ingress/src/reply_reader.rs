@@ -2,7 +2,7 @@
 //! call. It reports ready only after it has read a probe that it wrote itself, and not ready while
 //! reading fails.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use rand::Rng;
 use tokio::sync::oneshot;
@@ -10,7 +10,7 @@ use tracing::error;
 use twqr_consumer::DeadLetters;
 use twqr_journal::{Entry, Journal, JournalError, Partition};
 use twqr_service::{Backoff, Part};
-use twqr_wire::convert::{ReplyContent, ReplyRecord, decode_reply, encode_reply_record};
+use twqr_wire::convert::{Presence, ReplyContent, ReplyRecord, decode_reply, encode_presence};
 
 use crate::{pending_calls::PendingCalls, repeats::Repeats};
 
@@ -20,6 +20,9 @@ const BATCH_RECORDS_MAX: usize = 1_024;
 const PAUSE_MS_MIN: u64 = 20;
 const PAUSE_MS_MAX: u64 = 1_000;
 
+/// How often an ingress shows itself in its partition.
+const SHOW_EVERY: Duration = Duration::from_secs(1);
+
 /// Reads replies and delivers them.
 pub(crate) struct ReplyReader {
     pub(crate) journal: Arc<dyn Journal>,
@@ -28,6 +31,8 @@ pub(crate) struct ReplyReader {
     pub(crate) repeats: Arc<Repeats>,
     pub(crate) dead_letters: DeadLetters,
     pub(crate) part: Part,
+    /// By which name this ingress is known to other processes.
+    pub(crate) member: String,
 }
 
 /// The state that one attempt at reading leaves to the next.
@@ -43,6 +48,26 @@ impl ReplyReader {
     /// Reads until the task is dropped. `first_probe` is notified when a probe was read for the
     /// first time.
     pub(crate) async fn run(self, first_probe: oneshot::Sender<()>) {
+        tokio::join!(self.show(), self.read_always(first_probe));
+    }
+
+    /// Shows all the time which partition of `replies` this ingress reads, and what its build
+    /// knows, so that an ingress without calls is seen before the protocol version is raised.
+    async fn show(&self) {
+        while self.journal.is_shared() {
+            let record = self.presence(rand::rng().random_range(1..=u64::MAX));
+            // One that fails is followed by the next.
+            drop(self.journal.append(self.partition, vec![record]));
+            tokio::time::sleep(SHOW_EVERY).await;
+        }
+    }
+
+    fn presence(&self, correlation: u64) -> Entry {
+        let presence = Presence { members: vec![self.member.clone()], replies_partition: Some(self.partition.index) };
+        Entry::plain(encode_presence(correlation, &presence))
+    }
+
+    async fn read_always(&self, first_probe: oneshot::Sender<()>) {
         let backoff = Backoff::new(PAUSE_MS_MIN, PAUSE_MS_MAX);
         let mut attempts = Attempts { next: None, first_probe: Some(first_probe), backoff };
         loop {
@@ -63,9 +88,8 @@ impl ReplyReader {
             None => self.journal.end(self.partition).await?,
         };
         let mut reader = self.journal.reader(self.partition, from).await?;
-        let probe: u64 = rand::rng().random();
-        let record = encode_reply_record(&ReplyRecord::probe(probe));
-        self.journal.append(self.partition, vec![Entry::plain(record)]).await?;
+        let probe: u64 = rand::rng().random_range(1..=u64::MAX);
+        self.journal.append(self.partition, vec![self.presence(probe)]).await?;
         loop {
             for record in reader.next(BATCH_RECORDS_MAX).await? {
                 attempts.next = Some(record.offset + 1);

@@ -5,12 +5,12 @@
 
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test fails by panicking")]
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use twqr_journal::{
-    ENTRY_BYTES_MAX, Entry, Group, Journal, JournalError, POSITION_METADATA_BYTES_MAX, Partition, Position, Record,
-    Topic,
+    ENTRY_BYTES_MAX, Entry, Group, Journal, JournalError, Member, POSITION_METADATA_BYTES_MAX, Partition, Position,
+    Record, Topic,
 };
 
 /// One new, empty journal with two shards, as two processes see it.
@@ -65,6 +65,7 @@ macro_rules! conformance {
             positions_are_stored_in_the_order_of_the_calls
             an_oversized_entry_or_missing_partition_is_refused
             a_single_member_is_assigned_every_partition
+            members_and_holders_are_known
             a_replies_partition_has_one_holder_until_released
         );
     };
@@ -267,6 +268,21 @@ pub async fn a_single_member_is_assigned_every_partition(journal: TwoProcesses) 
     let mut one = journal.one.assignments(Topic::Orders, "router-0").await.unwrap();
     let first = tokio::time::timeout(Duration::from_secs(30), one.changed()).await.unwrap().unwrap();
     assert_eq!(first, (0..journal.one.partitions(Topic::Orders)).collect());
+}
+
+/// Where several processes share the journal, it knows the members of its groups, and who holds a
+/// partition of `replies` until it is released.
+pub async fn members_and_holders_are_known(journal: TwoProcesses) {
+    let mut joined = journal.one.assignments(Topic::Orders, "router-0").await.unwrap();
+    tokio::time::timeout(Duration::from_secs(30), joined.changed()).await.unwrap().unwrap();
+    let held = journal.one.hold_replies("ingress-0").await.unwrap();
+    let both = [Member::Group("router-0".to_owned()), Member::Replies(held.partition.index)];
+    let shared = |members: &[Member]| -> BTreeSet<Member> {
+        members.iter().filter(|_| journal.one.is_shared()).cloned().collect()
+    };
+    assert_eq!(journal.two.members().await.unwrap(), shared(&both));
+    drop(held);
+    assert_eq!(journal.two.members().await.unwrap(), shared(&both[..1]));
 }
 
 /// A partition of `replies` has one holder, and can be held again after its release.

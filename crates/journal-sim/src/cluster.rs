@@ -9,7 +9,7 @@ use bytes::Bytes;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tokio::sync::watch;
-use twqr_journal::{Entry, Group, LogTime, Offset, Partition, Position, Record, Topic};
+use twqr_journal::{Entry, Group, LogTime, Member, Offset, Partition, Position, Record, Topic};
 
 use crate::faults::{Fate, Faults};
 
@@ -55,6 +55,8 @@ struct State {
     positions: BTreeMap<(Group, Partition), Position>,
     /// The sessions that the group of a topic counts as alive.
     members: BTreeMap<Topic, BTreeSet<u64>>,
+    /// By which name each session has joined the group of a topic.
+    names: BTreeMap<(Topic, u64), String>,
     /// Held partitions of `replies`, and the session that holds each.
     held_replies: BTreeMap<u32, u64>,
     faults: Faults,
@@ -82,6 +84,7 @@ impl Cluster {
             records: BTreeMap::new(),
             positions: BTreeMap::new(),
             members: BTreeMap::new(),
+            names: BTreeMap::new(),
             held_replies: BTreeMap::new(),
             faults,
             random: ChaCha8Rng::seed_from_u64(seed),
@@ -240,6 +243,19 @@ impl Cluster {
         if self.lock().members.entry(topic).or_default().insert(session) {
             self.signal_membership();
         }
+    }
+
+    /// Notes by which name a session joins the group of a topic.
+    pub(crate) fn name_member(&self, topic: Topic, session: u64, name: &str) {
+        self.lock().names.insert((topic, session), name.to_owned());
+    }
+
+    /// The members of all groups, and the holders of partitions of `replies`.
+    pub(crate) fn members(&self) -> BTreeSet<Member> {
+        let state = self.lock();
+        let of_groups = state.members.iter().flat_map(|(topic, ids)| ids.iter().map(move |id| (*topic, *id)));
+        let named = of_groups.filter_map(|member| state.names.get(&member).cloned()).map(Member::Group);
+        named.chain(state.held_replies.keys().copied().map(Member::Replies)).collect()
     }
 
     /// Removes the session from its groups, and returns their topics.

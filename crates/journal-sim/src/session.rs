@@ -1,12 +1,12 @@
 //! One process's access to the cluster. The process can crash, or be paused and resumed.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
 use twqr_journal::{
-    Ack, Assignments, Entry, Group, Journal, JournalError, NewestByKey, Offset, Partition, Position, Reader,
+    Ack, Assignments, Entry, Group, Journal, JournalError, Member, NewestByKey, Offset, Partition, Position, Reader,
     RepliesHold, Topic, check_entries,
 };
 
@@ -154,8 +154,9 @@ impl Journal for SimSession {
         Ok(oldest.unwrap_or(*end.borrow()))
     }
 
-    async fn assignments(&self, topic: Topic, _member: &str) -> Result<Box<dyn Assignments>, JournalError> {
+    async fn assignments(&self, topic: Topic, member: &str) -> Result<Box<dyn Assignments>, JournalError> {
         self.check_alive().await?;
+        self.cluster.name_member(topic, self.id, member);
         let assignments = SimAssignments::join(self.cluster.clone(), topic, self.id, self.status.subscribe());
         Ok(Box::new(assignments))
     }
@@ -169,6 +170,11 @@ impl Journal for SimSession {
         })?;
         let guard = RepliesGuard { cluster: self.cluster.clone(), index };
         Ok(RepliesHold::new(Partition { topic: Topic::Replies, index }, Some(Box::new(guard))))
+    }
+
+    async fn members(&self) -> Result<BTreeSet<Member>, JournalError> {
+        self.check_alive().await?;
+        Ok(self.cluster.members())
     }
 
     fn commit(&self, group: Group, partition: Partition, position: Position) -> Ack {

@@ -29,8 +29,8 @@ use std::{
 use async_trait::async_trait;
 
 use crate::{
-    Ack, Assignments, Entry, Group, Journal, JournalError, Offset, Partition, Position, Reader, RepliesHold, Topic,
-    check_entries, metrics,
+    Ack, Assignments, Entry, Group, Journal, JournalError, Member, Offset, Partition, Position, Reader, RepliesHold,
+    Topic, check_entries, metrics,
 };
 use client::Client;
 use fetcher::{Fetchers, Pace};
@@ -44,6 +44,9 @@ pub use rights::{Right, User};
 
 /// The group of all clients that belong to no other. It has no members and no positions.
 const READERS: &str = "readers";
+
+/// The topics whose partitions processes claim. Each has a group of its owners.
+const OWNED: [Topic; 3] = [Topic::Orders, Topic::WalletTasks, Topic::FiscTasks];
 
 /// The group of a topic's owners.
 fn owners(topic: Topic) -> String {
@@ -193,6 +196,13 @@ impl Journal for KafkaJournal {
         let index = search.hold_free(member).await?;
         let guard = replies::KafkaRepliesGuard { index, held: self.held_replies.clone() };
         Ok(RepliesHold::new(Partition { topic: Topic::Replies, index }, Some(Box::new(guard))))
+    }
+
+    async fn members(&self) -> Result<BTreeSet<Member>, JournalError> {
+        let holders =
+            replies::holders(&self.producer, &self.fetchers, &self.client, self.layout.partitions(Topic::Replies));
+        let (names, holders) = tokio::join!(group::members(&self.client), holders);
+        Ok(names?.into_iter().map(Member::Group).chain(holders?.into_iter().map(Member::Replies)).collect())
     }
 
     fn commit(&self, group: Group, partition: Partition, position: Position) -> Ack {

@@ -78,6 +78,11 @@ pub trait Journal: Send + Sync + 'static {
     /// returned hold is dropped.
     async fn hold_replies(&self, member: &str) -> Result<RepliesHold, JournalError>;
 
+    /// The processes that the journal itself knows: the members of the groups, and who holds a
+    /// partition of `replies`. They are of any build, and need not have written a record. One that
+    /// was killed counts for as long as its group takes to notice.
+    async fn members(&self) -> Result<BTreeSet<Member>, JournalError>;
+
     /// Stores a position. Positions of one group and partition are stored in the order of the
     /// calls.
     fn commit(&self, group: Group, partition: Partition, position: Position) -> Ack;
@@ -88,6 +93,15 @@ pub trait Journal: Send + Sync + 'static {
     /// Finishes the appends in progress and refuses new ones. Called once, at the end of the
     /// process.
     async fn close(&self);
+}
+
+/// A process that the journal knows.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Member {
+    /// A member of the group of a topic, by the name with which it joined.
+    Group(String),
+    /// The holder of this partition of `replies`.
+    Replies(u32),
 }
 
 /// Reads one partition in order.

@@ -63,6 +63,11 @@ impl Service {
         }
     }
 
+    /// By which name the service of this process is known to the others.
+    fn member(self, config: &Config) -> String {
+        format!("{}-{}", self.name(), config.member)
+    }
+
     /// The part that reports that it has not started, until it has.
     fn first_part(self) -> String {
         match self {
@@ -145,7 +150,8 @@ pub(crate) async fn run(services: &[Service], config: Config, stop: Cancellation
         () = stop.cancelled() => return Ok(()),
     };
     let spans = settings::telemetry(&config)?.as_ref().map(twqr_telemetry::start).transpose()?;
-    let clock = measured_clock(&config, &opened.journal, &health, &tiers[2].0).await;
+    let members = services.iter().map(|service| service.member(&config)).collect();
+    let clock = measured_clock(&config, &opened.journal, (members, &health), &tiers[2].0).await;
     let tier = (tiers[2].0.clone(), &mut tiers[2].1);
     let card_keys = card_keys::open(services, &config, clock.clone(), &health, tier).await?;
     let (ingress, operators) = (sockets.ingress, sockets.operators);
@@ -280,12 +286,13 @@ impl Process {
     }
 }
 
-/// The clock of all services of this process, compared with the brokers' clocks until `stop` fires.
+/// The clock of all services of this process, whose names are `members`, compared with the brokers'
+/// clocks until `stop` fires.
 /// The embedded journal has no broker, and no other process whose clock could differ.
 async fn measured_clock(
     config: &Config,
     journal: &Arc<dyn Journal>,
-    health: &Health,
+    (members, health): (Vec<String>, &Health),
     stop: &CancellationToken,
 ) -> Arc<dyn Clock> {
     if !journal.is_shared() {
@@ -293,7 +300,7 @@ async fn measured_clock(
     }
     let clock = MeasuredClock::new(Arc::new(SystemClock), config.clock_skew_max_ms);
     let context = Context { clock: clock.clone(), shutdown: stop.clone(), health: health.clone() };
-    ClockMeter::begin(journal.clone(), clock.clone(), &context).await;
+    ClockMeter::begin(journal.clone(), clock.clone(), members, &context).await;
     clock
 }
 

@@ -41,7 +41,7 @@ pub use fault::RecordFault;
 pub use forms::{pay_form, raw_cancel, raw_pay, raw_query, raw_refund};
 pub use holds::HeldTopic;
 pub use hop_times::{HopTimes, with_hops};
-pub use known_protocols::{KnownProtocol, ShownProcess};
+pub use known_protocols::{KnownProtocol, Presence, ShownProcess, encode_presence};
 pub use listings::{decode_listing_change, encode_listing_change};
 pub use operators::{
     listing_change_from, listing_change_out, order_from, order_out, policy_change_from, policy_change_out,

@@ -45,7 +45,7 @@ impl MeasuredProcess {
         let clock = MeasuredClock::new(wall.clone(), BOUND_MS);
         let context = Context { clock: clock.clone(), shutdown: CancellationToken::new(), health: Health::default() };
         context.health.deciding_part("ingress").ready();
-        ClockMeter::begin(sim.session("a"), clock.clone(), &context).await;
+        ClockMeter::begin(sim.session("a"), clock.clone(), vec!["a".to_owned()], &context).await;
         Self { sim, wall, clock, context }
     }
 

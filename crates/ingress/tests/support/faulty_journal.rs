@@ -1,6 +1,7 @@
 //! The embedded journal, with faults that a test switches on while an ingress uses it.
 
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -10,8 +11,8 @@ use std::{
 
 use async_trait::async_trait;
 use twqr_journal::{
-    Ack, Assignments, Entry, Group, Journal, JournalError, Offset, Partition, Position, Reader, Record, RepliesHold,
-    Topic, embedded::EmbeddedJournal,
+    Ack, Assignments, Entry, Group, Journal, JournalError, Member, Offset, Partition, Position, Reader, Record,
+    RepliesHold, Topic, embedded::EmbeddedJournal,
 };
 
 /// The embedded journal with faults that a test can switch on.
@@ -110,6 +111,10 @@ impl Journal for FaultyJournal {
 
     async fn assignments(&self, topic: Topic, member: &str) -> Result<Box<dyn Assignments>, JournalError> {
         self.inner.assignments(topic, member).await
+    }
+
+    async fn members(&self) -> Result<BTreeSet<Member>, JournalError> {
+        self.inner.members().await
     }
 
     async fn hold_replies(&self, member: &str) -> Result<RepliesHold, JournalError> {

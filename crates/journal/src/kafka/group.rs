@@ -18,12 +18,14 @@ use rdkafka::{
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, Consumer, ConsumerContext, Rebalance},
     error::KafkaError,
+    groups::GroupInfo,
 };
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::{
-    client::{Client, Listener, create},
+    OWNED,
+    client::{Client, Listener, QUERY_MS, create},
     owners,
 };
 use crate::{Assignments, JournalError, Topic};
@@ -156,6 +158,40 @@ impl Drop for Membership {
             drop(thread.join());
         }
     }
+}
+
+/// The names of the members of every group of owners.
+pub(super) async fn members(client: &Arc<Client>) -> Result<Vec<String>, JournalError> {
+    let mut names = Vec::new();
+    for topic in OWNED {
+        let group = format!("{}{}", client.settings.prefix, owners(topic));
+        let wanted = group.clone();
+        let query = move |querier: &BaseConsumer<Listener>| {
+            let listed = querier.fetch_group_list(Some(&wanted), Duration::from_millis(QUERY_MS))?;
+            let found = listed.groups().iter().find(|listed| listed.name() == wanted);
+            let names =
+                |found: &GroupInfo| found.members().iter().map(|member| member.client_id().to_owned()).collect();
+            Ok(found.map(names))
+        };
+        let failed =
+            |reason: String| JournalError::Unusable(format!("the group {group} cannot be read: {reason}").into());
+        let found: Option<Vec<String>> = client.query(query).await.map_err(failed)?;
+        match found {
+            Some(found) => names.extend(found),
+            // The brokers list only groups that the user may see, and every system has routers.
+            None if topic == Topic::Orders => {
+                return Err(JournalError::Unusable(
+                    format!(
+                        "the brokers do not show the group {group}: check that a router is running, and that this \
+                         user has the rights that `twqr topics acls` prints"
+                    )
+                    .into(),
+                ));
+            }
+            None => {}
+        }
+    }
+    Ok(names)
 }
 
 #[async_trait]

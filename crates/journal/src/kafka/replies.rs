@@ -15,7 +15,11 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use rand::Rng;
-use tracing::{info, warn};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, timeout_at},
+};
+use tracing::{debug, info};
 
 use super::{
     client::Client,
@@ -92,9 +96,7 @@ fn number_of(member: &str) -> u32 {
 
 /// Probes a partition; returns true if no holder responds in time.
 async fn is_free(producer: &Producer, mut reader: KafkaReader, partition: Partition) -> Result<bool, JournalError> {
-    let nonce = Bytes::copy_from_slice(&rand::rng().random::<[u8; 16]>());
-    let probe = Entry { key: Bytes::from_static(PROBE), value: Some(nonce.clone()) };
-    producer.append(partition, vec![probe]).await?;
+    let nonce = probe(producer, partition).await?;
     let silence = tokio::time::sleep(Duration::from_millis(LISTEN_MS));
     tokio::pin!(silence);
     let mut own_probe_read = false;
@@ -114,6 +116,48 @@ async fn is_free(producer: &Producer, mut reader: KafkaReader, partition: Partit
             }
         }
     }
+}
+
+/// Appends a probe and returns what it is recognised by.
+async fn probe(producer: &Producer, partition: Partition) -> Result<Bytes, JournalError> {
+    let nonce = Bytes::copy_from_slice(&rand::rng().random::<[u8; 16]>());
+    let probe = Entry { key: Bytes::from_static(PROBE), value: Some(nonce.clone()) };
+    producer.append(partition, vec![probe]).await?;
+    Ok(nonce)
+}
+
+/// The partitions whose holder responds to a probe. A process that searches for a partition at the
+/// same time may take the probe for a competitor's, and takes another one.
+pub(super) async fn holders(
+    producer: &Producer,
+    fetchers: &Arc<Fetchers>,
+    client: &Arc<Client>,
+    count: u32,
+) -> Result<BTreeSet<u32>, JournalError> {
+    let mut asking = JoinSet::new();
+    for index in 0..count {
+        let (producer, fetchers, client) = (producer.clone(), fetchers.clone(), client.clone());
+        asking.spawn(async move {
+            let partition = Partition { topic: Topic::Replies, index };
+            let from = client.bounds(partition).await?.end;
+            let mut reader = fetchers.open(partition, from, Pace::Prompt)?;
+            let nonce = probe(&producer, partition).await?;
+            let until = Instant::now() + Duration::from_millis(LISTEN_MS);
+            while let Ok(records) = timeout_at(until, reader.next(BATCH_RECORDS_MAX)).await {
+                let responds =
+                    |record: &Record| &*record.entry.key == HELD && record.entry.value.as_ref() == Some(&nonce);
+                if records?.iter().any(responds) {
+                    return Ok(Some(index));
+                }
+                if Instant::now() >= until {
+                    break;
+                }
+            }
+            Ok(None)
+        });
+    }
+    let asked: Result<Vec<_>, JournalError> = asking.join_all().await.into_iter().collect();
+    Ok(asked?.into_iter().flatten().collect())
 }
 
 /// Responds to probes of a partition that this process holds.
@@ -150,7 +194,7 @@ impl ProbeResponder {
             let held = Entry { key: Bytes::from_static(HELD), value: record.entry.value.clone() };
             drop(self.producer.append(self.partition, vec![held]));
         } else if is_probe {
-            warn!(partition = %self.partition, "another process probes this partition, which this process has released but still reads");
+            debug!(partition = %self.partition, "a process probes this partition, which this process reads and does not hold");
         }
         is_probe || &*record.entry.key == HELD
     }

@@ -2,7 +2,7 @@
 //! control lists for a cluster, and as the file from which the chart creates its users; tests
 //! compare the table with the behaviour of brokers and with the chart.
 
-use super::{READERS, owners};
+use super::{OWNED, READERS, owners};
 use crate::{Group, Topic};
 
 /// A program that connects to the brokers. Each has a user of its own.
@@ -50,7 +50,8 @@ const fn readers(topic: Topic) -> &'static [User] {
         Topic::Orders | Topic::OrderStates => &[User::Router, User::Tracker],
         Topic::WalletTasks => &[User::WalletWorker],
         Topic::FiscTasks => &[User::FiscWorker],
-        Topic::Replies => &[User::Ingress],
+        // The tracker looks there for older builds before the protocol version is raised.
+        Topic::Replies => &[User::Ingress, User::Tracker],
         Topic::DeadLetters => &[User::DeadLetters],
         Topic::Callers => &[User::Ingress, User::Tracker],
     }
@@ -128,6 +129,9 @@ impl User {
             Right { is_prefix: true, ..right(&["Describe", "DescribeConfigs"], vec![""], Vec::new()) },
             right(&["Describe"], Vec::new(), vec![READERS.to_owned()]),
         ];
+        if self.is_among(&[Self::Tracker]) {
+            rights.push(right(&["Describe"], Vec::new(), OWNED.map(owners).into()));
+        }
         let read = named(Self::may_read).map(Topic::name).chain([LAYOUT]).collect();
         let positions = self.owned().any(|topic| topic != Topic::Orders).then(|| Group::Workers.name().to_owned());
         rights.push(right(&["Read"], read, self.owned().map(owners).chain(positions).collect()));
@@ -155,7 +159,7 @@ mod tests {
             assert!(!user.may_read(Topic::DeadLetters), "{user:?}");
             assert_eq!(user.may_write(Topic::OrderStates), user == User::Router);
             assert_eq!(user.may_write(Topic::Callers), user == User::Tracker);
-            assert_eq!(user.may_read(Topic::Replies), user == User::Ingress);
+            assert_eq!(user.may_read(Topic::Replies), [User::Ingress, User::Tracker].contains(&user));
         }
     }
 
@@ -167,7 +171,9 @@ mod tests {
             assert_eq!(User::Up.may_read(topic), SERVICES.iter().any(|user| user.may_read(topic)));
             assert_eq!(User::Up.may_write(topic), SERVICES.iter().any(|user| user.may_write(topic)));
         }
-        let groups = |user: User| user.rights().into_iter().flat_map(|right| right.groups).collect::<Vec<_>>();
+        let read = |right: &Right| right.operations != ["Describe"] || right.groups == [READERS];
+        let groups =
+            |user: User| user.rights().into_iter().filter(read).flat_map(|right| right.groups).collect::<Vec<_>>();
         assert_eq!(
             groups(User::Up),
             ["readers", "owners-orders", "owners-wallet-tasks", "owners-fisc-tasks", "workers"]

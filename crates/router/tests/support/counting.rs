@@ -3,14 +3,14 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "not every test needs all of it")]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
 };
 
 use async_trait::async_trait;
 use twqr_journal::{
-    Ack, Assignments, Entry, Group, Journal, JournalError, Offset, Partition, Position, Reader, Record, RepliesHold,
-    Topic,
+    Ack, Assignments, Entry, Group, Journal, JournalError, Member, Offset, Partition, Position, Reader, Record,
+    RepliesHold, Topic,
 };
 use twqr_journal_sim::SimSession;
 
@@ -77,6 +77,10 @@ impl Journal for CountingJournal {
 
     async fn assignments(&self, topic: Topic, member: &str) -> Result<Box<dyn Assignments>, JournalError> {
         self.session.assignments(topic, member).await
+    }
+
+    async fn members(&self) -> Result<BTreeSet<Member>, JournalError> {
+        self.session.members().await
     }
 
     async fn hold_replies(&self, member: &str) -> Result<RepliesHold, JournalError> {

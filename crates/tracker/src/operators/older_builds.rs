@@ -1,67 +1,115 @@
 //! Looks for processes of older builds before the protocol version is raised: such builds would
 //! misread the records of the new version, or could not read them at all.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
-use tokio::{task::JoinSet, time::Instant};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, timeout_at},
+};
 use tonic::Status;
-use twqr_journal::{Journal, JournalError, Partition, Topic};
-use twqr_wire::convert::{HeldTopic, KnownProtocol};
+use twqr_journal::{Journal, JournalError, Member, Partition, Reader, Record, Topic};
+use twqr_wire::convert::{HeldTopic, KnownProtocol, ShownProcess};
 
-/// How long the log is read. A holder shows four signs of life in this time.
-const LOOK: Duration = Duration::from_secs(1);
+use super::no_journal;
+
+/// How long the log is read. Every process shows itself three times in this time.
+const LOOK: Duration = Duration::from_secs(3);
+/// How long the whole search may take: longer than a query of the brokers and the look.
+const SEARCH_MAX: Duration = Duration::from_secs(9);
 const BATCH_RECORDS_MAX: usize = 256;
 /// How many processes are named; further ones are counted.
 const NAMED_MAX: usize = 10;
+/// The topics in which processes show what they know.
+const SHOWN_ON: [Topic; 4] = [Topic::Orders, Topic::WalletTasks, Topic::FiscTasks, Topic::Replies];
 
-/// Refuses to raise the protocol version to `wanted` while a router, worker or ingress writes to
-/// the log whose build does not know it. Processes that write nothing meanwhile are not seen.
+/// Refuses to raise the protocol version to `wanted` unless every process knows it that is a member
+/// of a group, holds a partition of `replies` or shows itself in the log. So a process that does
+/// nothing, and one of a build that shows nothing, are seen, too.
 pub(super) async fn refuse_if_any(journal: &Arc<dyn Journal>, wanted: u32) -> Result<(), Status> {
     if !journal.is_shared() {
         return Ok(());
     }
-    let mut reading = JoinSet::new();
-    for topic in [Topic::Orders, Topic::WalletTasks, Topic::FiscTasks] {
-        for index in 0..journal.partitions(topic) {
-            reading.spawn(read(journal.clone(), Partition { topic, index }, Instant::now() + LOOK));
-        }
-    }
-    let mut older = BTreeSet::new();
-    for read in reading.join_all().await {
-        let shown = read.map_err(|error| super::no_journal("nothing was changed", &error))?;
-        older.extend(shown.into_iter().filter(|known| known.newest < wanted));
-    }
+    let unseen = "nothing was changed, since it is not known which builds run";
+    let searched = tokio::time::timeout(SEARCH_MAX, known(journal)).await;
+    let slow = |_| Status::unavailable(format!("{unseen}: the brokers are slow; try again"));
+    let known = searched.map_err(slow)?.map_err(|error| no_journal(unseen, &error))?;
+    let older: Vec<_> = known.into_iter().filter(|(_, newest)| *newest < wanted).collect();
     if older.is_empty() { Ok(()) } else { Err(refusal(wanted, &older)) }
 }
 
-/// The protocol versions in the records that are appended until then.
-async fn read(
-    journal: Arc<dyn Journal>,
-    partition: Partition,
-    until: Instant,
-) -> Result<BTreeSet<KnownProtocol>, JournalError> {
-    let topic = if partition.topic == Topic::Orders { HeldTopic::Orders } else { HeldTopic::Tasks };
+/// Every process that exists, with the newest version that it knows; 0 if it does not say.
+async fn known(journal: &Arc<dyn Journal>) -> Result<BTreeMap<ShownProcess, u32>, JournalError> {
+    let mut reading = JoinSet::new();
+    for topic in SHOWN_ON {
+        for index in 0..journal.partitions(topic) {
+            reading.spawn(read(journal.clone(), Partition { topic, index }));
+        }
+    }
+    let mut known = BTreeMap::new();
+    let (members, shown) = tokio::join!(journal.members(), reading.join_all());
+    for member in members? {
+        let process = match member {
+            Member::Group(name) => ShownProcess::Member(name.into()),
+            Member::Replies(index) => ShownProcess::Ingress(index),
+        };
+        known.insert(process, None);
+    }
+    for shown in shown {
+        for KnownProtocol { process, newest } in shown? {
+            // A process that was replaced meanwhile shows two; the older one may still write.
+            let least: &mut Option<u32> = known.entry(process).or_default();
+            *least = Some(least.map_or(newest, |least| least.min(newest)));
+        }
+    }
+    Ok(known.into_iter().map(|(process, newest)| (process, newest.unwrap_or_default())).collect())
+}
+
+/// What the records show that are appended while this reads.
+async fn read(journal: Arc<dyn Journal>, partition: Partition) -> Result<BTreeSet<KnownProtocol>, JournalError> {
     let end = journal.end(partition).await?;
-    let mut reader = journal.reader(partition, end).await?;
+    let mut reader = journal.follower(partition, end).await?;
+    look(&mut *reader, partition.topic, Instant::now() + LOOK).await
+}
+
+async fn look(reader: &mut dyn Reader, topic: Topic, until: Instant) -> Result<BTreeSet<KnownProtocol>, JournalError> {
     let mut shown = BTreeSet::new();
-    while let Ok(records) = tokio::time::timeout_at(until, reader.next(BATCH_RECORDS_MAX)).await {
-        let values = records?.into_iter().filter_map(|record| record.entry.value);
-        shown.extend(values.filter_map(|value| KnownProtocol::of_record(topic, &value)));
+    // The reader of a busy partition always has records, so the time is looked at besides.
+    while Instant::now() < until
+        && let Ok(records) = timeout_at(until, reader.next(BATCH_RECORDS_MAX)).await
+    {
+        for Record { entry, .. } in records? {
+            let Some(value) = entry.value else { continue };
+            match topic {
+                // Records with a key are questions who holds the partition.
+                Topic::Replies if !entry.key.is_empty() => {}
+                Topic::Replies => shown.extend(KnownProtocol::of_reply(&value)),
+                Topic::Orders => shown.extend(KnownProtocol::of_record(HeldTopic::Orders, &value)),
+                Topic::WalletTasks | Topic::FiscTasks | Topic::OrderStates | Topic::DeadLetters | Topic::Callers => {
+                    shown.extend(KnownProtocol::of_record(HeldTopic::Tasks, &value));
+                }
+            }
+        }
     }
     Ok(shown)
 }
 
-fn refusal(wanted: u32, older: &BTreeSet<KnownProtocol>) -> Status {
-    let name = |known: &KnownProtocol| match known.newest {
-        0 => format!("{} does not say which version it knows", known.process),
-        newest => format!("{} knows {newest}", known.process),
+fn refusal(wanted: u32, older: &[(ShownProcess, u32)]) -> Status {
+    let name = |(process, newest): &(ShownProcess, u32)| match newest {
+        0 => format!("{process} does not say which version it knows"),
+        newest => format!("{process} knows {newest}"),
     };
     let named: Vec<String> = older.iter().take(NAMED_MAX).map(name).collect();
     let more = older.len().saturating_sub(NAMED_MAX);
     let more = if more > 0 { format!("; and {more} more") } else { String::new() };
     Status::failed_precondition(format!(
         "nothing was changed: every process must know protocol version {wanted} before it is raised, but {}{more}. \
-         Replace them with this build, then apply the policy again",
+         Replace them with this build, then apply the policy again; a process that was killed counts until its \
+         group has noticed, up to kafka.session_timeout_ms",
         named.join("; ")
     ))
 }
@@ -73,7 +121,7 @@ mod tests {
     use twqr_journal_sim::{Faults, Layout, Sim};
     use twqr_order::{Alive, HoldRecord, Process, ReplyTo};
     use twqr_types::{MerchantId, MerchantTradeNo, OrderKey, UnixMs};
-    use twqr_wire::convert::encode_query;
+    use twqr_wire::convert::{Presence, ReplyRecord, encode_presence, encode_query, encode_reply_record};
 
     use super::*;
 
@@ -99,7 +147,10 @@ mod tests {
 
     /// The answer to a raise to this version while the processes write these records.
     async fn raise(wanted: u32, written: Vec<(Topic, Entry)>) -> Result<(), Status> {
-        let sim = Sim::new(Layout { shards: 2, task_partitions: 2 }, Faults::default(), 7);
+        raise_in(&Sim::new(Layout { shards: 2, task_partitions: 2 }, Faults::default(), 7), wanted, written).await
+    }
+
+    async fn raise_in(sim: &Sim, wanted: u32, written: Vec<(Topic, Entry)>) -> Result<(), Status> {
         let (journal, writer) = (sim.session("tracker-0"), sim.session("others"));
         let old = sign(HeldTopic::Orders, "router-gone", 1);
         writer.append(Partition { topic: Topic::Orders, index: 0 }, vec![old]).await.unwrap();
@@ -134,5 +185,68 @@ mod tests {
         let refused = raise(4, new()).await.unwrap_err();
         let named = "router-1 knows 3; the ingress with partition 5 of replies knows 3";
         assert!(refused.message().contains(named), "{refused}");
+    }
+
+    fn shown(members: &[&str], replies_partition: Option<u32>) -> (Topic, Entry) {
+        let members = members.iter().map(ToString::to_string).collect();
+        (Topic::Replies, Entry::plain(encode_presence(1, &Presence { members, replies_partition })))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn processes_that_write_nothing_else_are_seen() {
+        let sim = Sim::new(Layout { shards: 2, task_partitions: 2 }, Faults::default(), 7);
+        let raise = async |written: Vec<(Topic, Entry)>| {
+            raise_in(&sim, 3, written).await.map_err(|refused| {
+                assert_eq!(refused.code(), Code::FailedPrecondition);
+                refused.message().to_owned()
+            })
+        };
+        raise(vec![]).await.unwrap();
+        // A standby, and an ingress without calls.
+        let (standby, idle) = (sim.session("standby"), sim.session("idle"));
+        let _membership = standby.assignments(Topic::Orders, "router-2").await.unwrap();
+        let refused = raise(vec![]).await.unwrap_err();
+        assert!(refused.contains("but router-2 does not say which version it knows."), "{refused}");
+        let hold = idle.hold_replies("ingress-2").await.unwrap();
+        let refused = raise(vec![shown(&["router-2", "tracker-2"], None)]).await.unwrap_err();
+        let named = format!("but the ingress with partition {} of replies does not say", hold.partition.index);
+        assert!(refused.contains(&named), "{refused}");
+        let unnamed = || Entry::plain(encode_reply_record(&ReplyRecord::probe(1)));
+        // The value of a question who holds the partition is random, and may look like a record.
+        let question = Entry { key: "probe".into(), ..unnamed() };
+        let all = || {
+            let ingress = shown(&["ingress-2"], Some(hold.partition.index));
+            vec![shown(&["router-2"], None), ingress, (Topic::Replies, question.clone())]
+        };
+        raise(all()).await.unwrap();
+        // A build that measures its clock, but names neither itself nor what it knows.
+        let unnamed = (Topic::Replies, unnamed());
+        let refused = raise([all(), vec![unnamed]].concat()).await.unwrap_err();
+        assert!(refused.contains("but a process that does not name itself does not say"), "{refused}");
+        // One build replaced by another with the same name.
+        let both = vec![
+            (Topic::Orders, sign(HeldTopic::Orders, "router-2", 2)),
+            (Topic::Orders, sign(HeldTopic::Orders, "router-2", 3)),
+        ];
+        let refused = raise([all(), both].concat()).await.unwrap_err();
+        assert!(refused.contains("but router-2 knows 2."), "{refused}");
+    }
+
+    /// A partition whose next records are always there. Reading them takes time.
+    struct Busy;
+
+    #[async_trait::async_trait]
+    impl Reader for Busy {
+        async fn next(&mut self, _max: usize) -> Result<Vec<Record>, JournalError> {
+            tokio::time::advance(Duration::from_millis(10)).await;
+            Ok(vec![Record { offset: 1, entry: request(5) }])
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_log_that_is_always_busy_is_not_read_for_ever() {
+        let began = Instant::now();
+        let shown = look(&mut Busy, Topic::Orders, began + LOOK).await.unwrap();
+        assert_eq!((began.elapsed(), shown.len()), (LOOK, 1));
     }
 }

@@ -18,6 +18,8 @@ use twqr_router::{DiskStore, ReferenceStore, StateStore, StoreError};
 use twqr_tls::{ClientFiles, ClientTls};
 use twqr_worker::GrpcBackend;
 
+use super::Service;
+
 /// The capacity, in payments, of each of the two generations of the ingress' cache of repeats.
 /// Full, the cache takes about 20 MiB.
 const REPEATS_SIZE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(16_383);
@@ -34,7 +36,7 @@ const WARM_ROUNDS: u32 = 30;
 
 pub(super) fn ingress(config: &Config, card_keys: CardKeys) -> anyhow::Result<twqr_ingress::Settings> {
     Ok(twqr_ingress::Settings {
-        member: format!("ingress-{}", config.member),
+        member: Service::Ingress.member(config),
         http: Some(pos_http(config)),
         answer_within_ms: config.answer_within_ms,
         in_progress_code: config.policy()?.status_codes.fisc_abnormal,
@@ -135,7 +137,7 @@ pub(super) async fn router(
     };
     let store = tokio::task::spawn_blocking(open).await??;
     Ok(twqr_router::Settings {
-        member: format!("router-{}", config.member),
+        member: Service::Router.member(config),
         policy: config.policy()?,
         checkpoint_interval_ms: config.checkpoint_interval_ms,
         standby: config.standby,
@@ -153,14 +155,14 @@ pub(super) fn tracker(config: &Config) -> anyhow::Result<twqr_tracker::Settings>
 
 pub(super) fn wallet_worker(config: &Config, card_keys: CardKeys) -> anyhow::Result<twqr_worker::Settings> {
     let wallet = backend("the wallet", &config.wallet, config.tls.wallet_files()).context("wallet-worker")?;
-    let member = format!("wallet-worker-{}", config.member);
+    let member = Service::WalletWorker.member(config);
     let settings = twqr_worker::Settings::wallet(member, Arc::new(wallet), config.call_timeout_ms);
     Ok(twqr_worker::Settings { card_keys, ..settings })
 }
 
 pub(super) fn fisc_worker(config: &Config, card_keys: CardKeys) -> anyhow::Result<twqr_worker::Settings> {
     let fisc = backend("FISC", &config.fisc, config.tls.fisc_files()).context("fisc-worker")?;
-    let member = format!("fisc-worker-{}", config.member);
+    let member = Service::FiscWorker.member(config);
     let settings = twqr_worker::Settings::fisc(member, Arc::new(fisc), config.call_timeout_ms);
     Ok(twqr_worker::Settings { card_keys, ..settings })
 }

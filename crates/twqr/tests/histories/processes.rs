@@ -125,8 +125,8 @@ impl Processes {
         let card_keys = CardKeys::new(KEY_FILES.rotated(0));
         let journal = session.clone();
         let measuring = {
-            let (journal, context) = (journal.clone(), context.clone());
-            async move { ClockMeter::begin(journal, measured, &context).await }
+            let (journal, context, members) = (journal.clone(), context.clone(), vec![member.clone()]);
+            async move { ClockMeter::begin(journal, measured, members, &context).await }
         };
         match service {
             Service::Router => {

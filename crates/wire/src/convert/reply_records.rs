@@ -131,6 +131,7 @@ pub fn encode_reply_record(record: &ReplyRecord) -> Bytes {
         in_progress_code: in_progress_text(record.in_progress_code),
         protocol_version: record.protocol_version,
         hops: record.hops.map(bus::HopTimes::from),
+        presence: None,
     };
     record.encode_to_vec().into()
 }
@@ -158,6 +159,7 @@ pub fn encode_reply(reply: &Reply, order: Option<&Order>, policy: Option<&Policy
         in_progress_code: in_progress_text(policy.map(|policy| policy.status_codes.fisc_abnormal)),
         protocol_version: policy.map_or(0, |policy| policy.protocol_version),
         hops: None,
+        presence: None,
     };
     record.encode_to_vec().into()
 }

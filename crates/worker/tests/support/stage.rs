@@ -253,7 +253,7 @@ impl Stage {
         let measured = MeasuredClock::new(clock.clone(), SKEW_MAX_MS);
         let health = Health::default();
         let context = Context { clock: measured.clone(), shutdown: CancellationToken::new(), health: health.clone() };
-        ClockMeter::begin(session.clone(), measured, &context).await;
+        ClockMeter::begin(session.clone(), measured, vec![member.to_owned()], &context).await;
         self.run_worker(member, &session, context);
         RunningWorker { session, clock, health }
     }
