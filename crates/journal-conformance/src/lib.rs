@@ -270,12 +270,14 @@ pub async fn a_single_member_is_assigned_every_partition(journal: TwoProcesses) 
     assert_eq!(first, (0..journal.one.partitions(Topic::Orders)).collect());
 }
 
-/// Where several processes share the journal, it knows the members of its groups, and who holds a
-/// partition of `replies` until it is released.
+/// Where several processes share the journal, it knows the members of its groups, and who holds and
+/// reads a partition of `replies` until it is released.
 pub async fn members_and_holders_are_known(journal: TwoProcesses) {
     let mut joined = journal.one.assignments(Topic::Orders, "router-0").await.unwrap();
     tokio::time::timeout(Duration::from_secs(30), joined.changed()).await.unwrap().unwrap();
     let held = journal.one.hold_replies("ingress-0").await.unwrap();
+    let mut reader = journal.one.reader(held.partition, 0).await.unwrap();
+    let reading = tokio::spawn(async move { while reader.next(100).await.is_ok() {} });
     let both = [Member::Group("router-0".to_owned()), Member::Replies(held.partition.index)];
     let shared = |members: &[Member]| -> BTreeSet<Member> {
         members.iter().filter(|_| journal.one.is_shared()).cloned().collect()
@@ -283,6 +285,7 @@ pub async fn members_and_holders_are_known(journal: TwoProcesses) {
     assert_eq!(journal.two.members().await.unwrap(), shared(&both));
     drop(held);
     assert_eq!(journal.two.members().await.unwrap(), shared(&both[..1]));
+    reading.abort();
 }
 
 /// A partition of `replies` has one holder, and can be held again after its release.

@@ -14,7 +14,7 @@ use std::{
 use rdkafka::{
     ClientConfig, ClientContext, Message, TopicPartitionList,
     admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication},
-    consumer::{BaseConsumer, Consumer},
+    consumer::{BaseConsumer, CommitMode, Consumer},
     error::{KafkaError, RDKafkaErrorCode},
     producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext},
 };
@@ -175,6 +175,25 @@ fn joined(user: User) -> BTreeMap<String, Outcome> {
     outcomes
 }
 
+/// Which of the groups the brokers list for a user.
+fn listed(user: User) -> BTreeMap<String, Outcome> {
+    let consumer: BaseConsumer = config(user.name()).create().unwrap();
+    let listed = consumer.fetch_group_list(None, WITHIN).unwrap();
+    let shown: Vec<String> = listed.groups().iter().map(|group| group.name().to_owned()).collect();
+    expected(&groups(), &shown)
+}
+
+/// Makes every group exist, by a position that an administrator stores.
+fn make_groups() {
+    for group in groups() {
+        let mut config = config("admin");
+        let consumer: BaseConsumer = config.set("group.id", &group).create().unwrap();
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&format!("{PREFIX}replies"), 0, rdkafka::Offset::Offset(0)).unwrap();
+        consumer.commit(&list, CommitMode::Sync).unwrap();
+    }
+}
+
 fn groups() -> Vec<String> {
     ["workers", "owners-orders", "owners-wallet-tasks", "owners-fisc-tasks"]
         .map(|name| format!("{PREFIX}{name}"))
@@ -209,6 +228,7 @@ async fn each_user_may_do_what_the_table_says_and_is_refused_everything_else() {
     let admin: AdminClient<_> = config("admin").create().unwrap();
     let others = NewTopic::new(OTHERS, 1, TopicReplication::Fixed(1));
     admin.create_topics([&others], &AdminOptions::new()).await.unwrap();
+    make_groups();
     let checks = User::ALL.map(|user| {
         std::thread::spawn(move || {
             let topics_of = |right: &Right| right.topics.iter().map(ToString::to_string).collect();
@@ -218,6 +238,8 @@ async fn each_user_may_do_what_the_table_says_and_is_refused_everything_else() {
             assert_eq!(read(user), expected(&topics(), &may_read), "{user:?} reads");
             let may_join = allowed(user, "Read", |right| right.groups.clone());
             assert_eq!(joined(user), expected(&groups(), &may_join), "{user:?} joins");
+            let may_describe = allowed(user, "Describe", |right| right.groups.clone());
+            assert_eq!(listed(user), expected(&groups(), &[may_join, may_describe].concat()), "{user:?} sees groups");
         })
     });
     for check in checks {

@@ -29,7 +29,7 @@ pub(super) const QUERY_MS: u64 = 5_000;
 const METADATA_REFRESH_MS: &str = "1000";
 const METADATA_AGE_MS_MAX: &str = "2000";
 /// How many pending reports of the client library are read after a failed query.
-const REPORTS_MAX: usize = 64;
+pub(super) const REPORTS_MAX: usize = 64;
 /// The largest message, in bytes: an entry, and 64 KiB for what the protocol adds.
 pub(super) const MESSAGE_BYTES_MAX: usize = ENTRY_BYTES_MAX + 64 * 1024;
 

@@ -14,7 +14,7 @@ use std::{
 
 use async_trait::async_trait;
 use rdkafka::{
-    ClientContext,
+    ClientContext, TopicPartitionList,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, Consumer, ConsumerContext, Rebalance},
     error::KafkaError,
@@ -25,7 +25,7 @@ use tracing::{info, warn};
 
 use super::{
     OWNED,
-    client::{Client, Listener, QUERY_MS, create},
+    client::{Client, Listener, QUERY_MS, REPORTS_MAX, create},
     owners,
 };
 use crate::{Assignments, JournalError, Topic};
@@ -165,33 +165,58 @@ pub(super) async fn members(client: &Arc<Client>) -> Result<Vec<String>, Journal
     let mut names = Vec::new();
     for topic in OWNED {
         let group = format!("{}{}", client.settings.prefix, owners(topic));
-        let wanted = group.clone();
-        let query = move |querier: &BaseConsumer<Listener>| {
-            let listed = querier.fetch_group_list(Some(&wanted), Duration::from_millis(QUERY_MS))?;
-            let found = listed.groups().iter().find(|listed| listed.name() == wanted);
-            let names =
-                |found: &GroupInfo| found.members().iter().map(|member| member.client_id().to_owned()).collect();
-            Ok(found.map(names))
-        };
         let failed =
             |reason: String| JournalError::Unusable(format!("the group {group} cannot be read: {reason}").into());
-        let found: Option<Vec<String>> = client.query(query).await.map_err(failed)?;
-        match found {
-            Some(found) => names.extend(found),
-            // The brokers list only groups that the user may see, and every system has routers.
-            None if topic == Topic::Orders => {
-                return Err(JournalError::Unusable(
-                    format!(
-                        "the brokers do not show the group {group}: check that a router is running, and that this \
-                         user has the rights that `twqr topics acls` prints"
-                    )
-                    .into(),
-                ));
+        let listed = match list(client, &group).await.map_err(failed)? {
+            // It has no members, or this user may not see it, or the library has lost the error of
+            // its coordinator. So the coordinator is asked by itself.
+            None => {
+                ask_coordinator(client, topic, &group).await.map_err(failed)?;
+                list(client, &group).await.map_err(failed)?
             }
-            None => {}
-        }
+            listed => listed,
+        };
+        names.extend(listed.into_iter().flatten());
     }
     Ok(names)
+}
+
+/// The names of the members of a group; `None` if no broker lists it.
+async fn list(client: &Arc<Client>, group: &str) -> Result<Option<Vec<String>>, String> {
+    let wanted = group.to_owned();
+    let query = move |querier: &BaseConsumer<Listener>| {
+        let listed = querier.fetch_group_list(Some(&wanted), Duration::from_millis(QUERY_MS))?;
+        let found = listed.groups().iter().find(|listed| listed.name() == wanted);
+        let names = |found: &GroupInfo| -> Vec<String> {
+            found.members().iter().map(|member| member.client_id().to_owned()).collect()
+        };
+        Ok(found.map(|found| (found.state().to_owned(), names(found))))
+    };
+    match client.query(query).await? {
+        // The library hides the reason.
+        Some((state, _)) if state.is_empty() => Err("its coordinator does not describe it now".to_owned()),
+        found => Ok(found.map(|(_, names)| names)),
+    }
+}
+
+/// Asks the coordinator of a group for a position, which none has stored. The error says why the
+/// coordinator does not answer, for example that this user lacks a right.
+async fn ask_coordinator(client: &Arc<Client>, topic: Topic, group: &str) -> Result<(), String> {
+    let mut config = client.config();
+    config.set("group.id", group);
+    let (client, topic) = (client.clone(), client.settings.topic(topic));
+    let ask = move || {
+        let consumer: BaseConsumer<Listener> = create(&config, client.listener()).map_err(|error| error.to_string())?;
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&topic, 0);
+        let asked = consumer.committed_offsets(list, Duration::from_millis(QUERY_MS));
+        asked.map(drop).map_err(|error| {
+            // A refusal is reported beside the time-out.
+            let reason = (0..REPORTS_MAX).find_map(|_| consumer.poll(Duration::ZERO).and_then(Result::err));
+            client.explain(&reason.unwrap_or(error))
+        })
+    };
+    tokio::task::spawn_blocking(ask).await.unwrap_or_else(|error| Err(error.to_string()))
 }
 
 #[async_trait]

@@ -22,7 +22,7 @@ use tokio::{
 use tracing::{debug, info};
 
 use super::{
-    client::Client,
+    client::{Client, QUERY_MS},
     fetcher::{Fetchers, KafkaReader, Pace},
     lock,
     producer::Producer,
@@ -31,6 +31,10 @@ use crate::{Entry, JournalError, Partition, Reader, Record, Topic};
 
 /// The key of a probe. Replies have no key.
 const PROBE: &[u8] = b"probe";
+/// The length of a probe's value, of random bytes, in a search for a free partition.
+const SEARCH_BYTES: usize = 16;
+/// The same in a probe that only asks who holds the partition.
+const QUESTION_BYTES: usize = 17;
 /// The key of a holder's response, whose value is that of the probe.
 const HELD: &[u8] = b"held";
 /// How long a probe waits for a response, in ms.
@@ -96,38 +100,57 @@ fn number_of(member: &str) -> u32 {
 
 /// Probes a partition; returns true if no holder responds in time.
 async fn is_free(producer: &Producer, mut reader: KafkaReader, partition: Partition) -> Result<bool, JournalError> {
-    let nonce = probe(producer, partition).await?;
+    let nonce = probe::<SEARCH_BYTES>(producer, partition).await?;
     let silence = tokio::time::sleep(Duration::from_millis(LISTEN_MS));
     tokio::pin!(silence);
-    let mut own_probe_read = false;
+    let mut search = PartitionSearch { nonce, own_probe_read: false };
     loop {
         let records = tokio::select! {
             () = &mut silence => return Ok(true),
             records = reader.next(BATCH_RECORDS_MAX) => records?,
         };
-        for Record { entry, .. } in records {
-            let is_own = entry.value.as_ref() == Some(&nonce);
-            match &*entry.key {
-                HELD if is_own => return Ok(false),
-                PROBE if is_own => own_probe_read = true,
-                // Two processes probe at once: the one whose probe is first in the log gets it.
-                PROBE if !own_probe_read => return Ok(false),
-                _ => {}
+        if records.iter().any(|record| search.is_taken_by(&record.entry)) {
+            return Ok(false);
+        }
+    }
+}
+
+/// What a search has read from a partition since it probed it.
+struct PartitionSearch {
+    nonce: Bytes,
+    own_probe_read: bool,
+}
+
+impl PartitionSearch {
+    /// Whether the entry shows that another process holds the partition, or gets it.
+    fn is_taken_by(&mut self, entry: &Entry) -> bool {
+        let is_own = entry.value.as_ref() == Some(&self.nonce);
+        let is_question = entry.value.as_ref().is_some_and(|value| value.len() == QUESTION_BYTES);
+        match &*entry.key {
+            HELD => is_own,
+            PROBE if is_own => {
+                self.own_probe_read = true;
+                false
             }
+            // Two processes probe at once: the one whose probe is first in the log gets it.
+            PROBE => !self.own_probe_read && !is_question,
+            _ => false,
         }
     }
 }
 
 /// Appends a probe and returns what it is recognised by.
-async fn probe(producer: &Producer, partition: Partition) -> Result<Bytes, JournalError> {
-    let nonce = Bytes::copy_from_slice(&rand::rng().random::<[u8; 16]>());
+async fn probe<const BYTES: usize>(producer: &Producer, partition: Partition) -> Result<Bytes, JournalError> {
+    let mut nonce = [0; BYTES];
+    rand::rng().fill(&mut nonce[..]);
+    let nonce = Bytes::copy_from_slice(&nonce);
     let probe = Entry { key: Bytes::from_static(PROBE), value: Some(nonce.clone()) };
     producer.append(partition, vec![probe]).await?;
     Ok(nonce)
 }
 
-/// The partitions whose holder responds to a probe. A process that searches for a partition at the
-/// same time may take the probe for a competitor's, and takes another one.
+/// The partitions whose holder responds to a question. Holders of every build do. A search of an
+/// earlier build takes a question for a competitor's probe, and takes another partition.
 pub(super) async fn holders(
     producer: &Producer,
     fetchers: &Arc<Fetchers>,
@@ -141,23 +164,38 @@ pub(super) async fn holders(
             let partition = Partition { topic: Topic::Replies, index };
             let from = client.bounds(partition).await?.end;
             let mut reader = fetchers.open(partition, from, Pace::Prompt)?;
-            let nonce = probe(&producer, partition).await?;
-            let until = Instant::now() + Duration::from_millis(LISTEN_MS);
-            while let Ok(records) = timeout_at(until, reader.next(BATCH_RECORDS_MAX)).await {
-                let responds =
-                    |record: &Record| &*record.entry.key == HELD && record.entry.value.as_ref() == Some(&nonce);
-                if records?.iter().any(responds) {
-                    return Ok(Some(index));
-                }
-                if Instant::now() >= until {
-                    break;
-                }
-            }
-            Ok(None)
+            let nonce = probe::<QUESTION_BYTES>(&producer, partition).await?;
+            Ok(is_held(&mut reader, &nonce, partition).await?.then_some(index))
         });
     }
     let asked: Result<Vec<_>, JournalError> = asking.join_all().await.into_iter().collect();
     Ok(asked?.into_iter().flatten().collect())
+}
+
+/// Whether a holder responds to this question, which was appended.
+async fn is_held(reader: &mut dyn Reader, nonce: &Bytes, partition: Partition) -> Result<bool, JournalError> {
+    let mut until = Instant::now() + Duration::from_millis(QUERY_MS);
+    let mut is_asked = false;
+    // The reader of a busy partition always has records, so the time is looked at besides.
+    while Instant::now() < until
+        && let Ok(records) = timeout_at(until, reader.next(BATCH_RECORDS_MAX)).await
+    {
+        for Record { entry, .. } in records? {
+            if entry.value.as_ref() != Some(nonce) {
+                continue;
+            }
+            if &*entry.key == HELD {
+                return Ok(true);
+            }
+            // Only from here on silence means that nobody holds it: a new reader may be slow.
+            (is_asked, until) = (true, Instant::now() + Duration::from_millis(LISTEN_MS));
+        }
+    }
+    if is_asked {
+        return Ok(false);
+    }
+    let reason = format!("a record was not read within {QUERY_MS} ms after it was appended");
+    Err(JournalError::Read { partition, reason: reason.into() })
 }
 
 /// Responds to probes of a partition that this process holds.
@@ -203,6 +241,62 @@ impl ProbeResponder {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn entry(key: &'static [u8], value: &[u8]) -> Entry {
+        Entry { key: Bytes::from_static(key), value: Some(Bytes::copy_from_slice(value)) }
+    }
+
+    #[test]
+    fn a_search_yields_to_the_holder_and_to_an_earlier_search_but_to_no_question() {
+        let (own, other, question) = ([1; SEARCH_BYTES], [2; SEARCH_BYTES], [3; QUESTION_BYTES]);
+        let cases: [(&str, Vec<Entry>, bool); 7] = [
+            ("nothing else", vec![entry(PROBE, &own)], false),
+            ("the holder responds", vec![entry(PROBE, &own), entry(HELD, &own)], true),
+            ("it responds to another search", vec![entry(PROBE, &own), entry(HELD, &other)], false),
+            ("an earlier search", vec![entry(PROBE, &other), entry(PROBE, &own)], true),
+            ("a later search", vec![entry(PROBE, &own), entry(PROBE, &other)], false),
+            ("a question", vec![entry(PROBE, &question), entry(PROBE, &own)], false),
+            ("a reply", vec![entry(b"", &other), entry(PROBE, &own)], false),
+        ];
+        for (case, entries, expected) in cases {
+            let mut search = PartitionSearch { nonce: Bytes::copy_from_slice(&own), own_probe_read: false };
+            assert_eq!(entries.iter().any(|entry| search.is_taken_by(entry)), expected, "{case}");
+        }
+    }
+
+    /// Gives each entry after so many ms, and then the last one again and again.
+    struct Timed(Vec<(u64, Entry)>);
+
+    #[async_trait]
+    impl Reader for Timed {
+        async fn next(&mut self, _max: usize) -> Result<Vec<Record>, JournalError> {
+            let (after_ms, entry) = self.0[0].clone();
+            tokio::time::sleep(Duration::from_millis(after_ms)).await;
+            if self.0.len() > 1 {
+                self.0.remove(0);
+            }
+            Ok(vec![Record { offset: 0, entry }])
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_partition_is_held_if_a_holder_responds_soon_after_the_question_was_read() {
+        let (question, other) = ([3; QUESTION_BYTES], [4; QUESTION_BYTES]);
+        let (asked, held) = (entry(PROBE, &question), entry(HELD, &question));
+        let reply = || (10, entry(b"", b"a reply"));
+        let cases: [(&str, Vec<(u64, Entry)>, Option<bool>); 5] = [
+            ("a response", vec![(5, asked.clone()), reply(), (100, held.clone()), reply()], Some(true)),
+            ("a slow reader", vec![(3_000, asked.clone()), (400, held.clone()), reply()], Some(true)),
+            ("a busy partition without a holder", vec![(5, asked.clone()), reply()], Some(false)),
+            ("a response to another", vec![(5, asked), (100, entry(HELD, &other)), reply()], Some(false)),
+            ("a reader that never reads it", vec![reply()], None),
+        ];
+        let partition = Partition { topic: Topic::Replies, index: 0 };
+        for (case, entries, expected) in cases {
+            let is_held = is_held(&mut Timed(entries), &Bytes::copy_from_slice(&question), partition).await;
+            assert_eq!(is_held.ok(), expected, "{case}");
+        }
+    }
 
     #[test]
     fn the_search_begins_at_the_number_in_the_members_name() {
