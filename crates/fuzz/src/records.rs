@@ -36,6 +36,7 @@ pub(crate) fn orders(input: &[u8]) -> bool {
 
 /// A record of `replies`.
 pub(crate) fn replies(input: &[u8]) -> bool {
+    drop(KnownProtocol::of_reply(&Bytes::copy_from_slice(input)));
     there_and_back(input, decode_reply, encode_reply_record)
 }
 

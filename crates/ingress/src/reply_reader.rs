@@ -128,3 +128,58 @@ impl ReplyReader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::{NonZeroU16, NonZeroUsize};
+
+    use twqr_card_keys::CardKeys;
+    use twqr_journal::Topic;
+    use twqr_journal_sim::{Faults, Layout, Sim};
+    use twqr_order::PROTOCOL_VERSION_NEWEST;
+    use twqr_service::{CancellationToken, Context, Health, SystemClock};
+    use twqr_types::{ShardCount, StatusCode};
+    use twqr_wire::convert::{KnownProtocol, ShownProcess};
+
+    use super::*;
+    use crate::{
+        admission::{Admission, AdmissionSettings},
+        metrics,
+        protocol_versions::ProtocolVersions,
+    };
+
+    const PARTITION: Partition = Partition { topic: Topic::Replies, index: 4 };
+
+    fn reader(journal: Arc<dyn Journal>) -> ReplyReader {
+        let health = Health::default();
+        let context = Context { clock: Arc::new(SystemClock), shutdown: CancellationToken::new(), health };
+        let shards = ShardCount(NonZeroU16::MIN);
+        let settings = AdmissionSettings { delay: Duration::from_millis(100), limit_min: 8, limit_max: 8 };
+        let (admission, _to_measure) = Admission::new(settings, shards);
+        let versions = ProtocolVersions::new(shards, CardKeys::default(), false);
+        ReplyReader {
+            journal: journal.clone(),
+            partition: PARTITION,
+            pending: PendingCalls::new(PARTITION.index, versions, 1, StatusCode::FISC_ABNORMAL, admission),
+            repeats: Repeats::new(NonZeroUsize::MIN),
+            dead_letters: DeadLetters::new(journal, &context, metrics::DEAD_LETTERS),
+            part: context.health.part("ingress"),
+            member: "ingress-4".to_owned(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_ingress_without_calls_shows_its_partition_and_what_its_build_knows() {
+        let sim = Sim::new(Layout { shards: 1, task_partitions: 1 }, Faults::default(), 7);
+        let (first_probe, probed) = oneshot::channel();
+        let reading = tokio::spawn(reader(sim.session("ingress-4")).run(first_probe));
+        probed.await.unwrap();
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        reading.abort();
+        let itself = [ShownProcess::Member("ingress-4".into()), ShownProcess::Ingress(PARTITION.index)]
+            .map(|process| KnownProtocol { process, newest: PROTOCOL_VERSION_NEWEST });
+        let records = sim.records(PARTITION).into_iter();
+        let shown: Vec<_> = records.map(|record| KnownProtocol::of_reply(&record.entry.value.unwrap())).collect();
+        assert!(shown.len() >= 4 && shown.iter().all(|shown| *shown == itself), "{shown:?}");
+    }
+}

@@ -151,7 +151,7 @@ pub(crate) async fn run(services: &[Service], config: Config, stop: Cancellation
     };
     let spans = settings::telemetry(&config)?.as_ref().map(twqr_telemetry::start).transpose()?;
     let members = services.iter().map(|service| service.member(&config)).collect();
-    let clock = measured_clock(&config, &opened.journal, (members, &health), &tiers[2].0).await;
+    let clock = measured_clock(&config, &opened.journal, members, &health, &tiers[2].0).await;
     let tier = (tiers[2].0.clone(), &mut tiers[2].1);
     let card_keys = card_keys::open(services, &config, clock.clone(), &health, tier).await?;
     let (ingress, operators) = (sockets.ingress, sockets.operators);
@@ -287,12 +287,13 @@ impl Process {
 }
 
 /// The clock of all services of this process, whose names are `members`, compared with the brokers'
-/// clocks until `stop` fires.
-/// The embedded journal has no broker, and no other process whose clock could differ.
+/// clocks until `stop` fires. The embedded journal has no broker, and no other process whose clock
+/// could differ.
 async fn measured_clock(
     config: &Config,
     journal: &Arc<dyn Journal>,
-    (members, health): (Vec<String>, &Health),
+    members: Vec<String>,
+    health: &Health,
     stop: &CancellationToken,
 ) -> Arc<dyn Clock> {
     if !journal.is_shared() {

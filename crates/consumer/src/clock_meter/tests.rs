@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use twqr_journal_sim::{Faults, Layout, Sim};
 use twqr_service::{CancellationToken, Health, PartState};
+use twqr_wire::convert::{KnownProtocol, ShownProcess};
 
 use super::*;
 
@@ -99,4 +100,16 @@ async fn a_clock_that_is_not_measured_is_reported_and_stops_nothing() {
     stage.sim.set_faults(Faults { failing_topic: Some(Topic::Replies), ..Faults::default() });
     seconds(70).await;
     assert!(matches!(stage.state(), PartState::Degraded(_)), "{:?}", stage.state());
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_measurement_shows_the_process_and_what_its_build_knows() {
+    let stage = MeasuredProcess::begin(0, Faults::default(), true).await;
+    seconds(3).await;
+    let partitions = stage.sim.session("b").partitions(Topic::Replies);
+    let records = (0..partitions).flat_map(|index| stage.sim.records(Partition { topic: Topic::Replies, index }));
+    let shown: Vec<_> = records.map(|record| KnownProtocol::of_reply(&record.entry.value.unwrap())).collect();
+    let process = ShownProcess::Member("a".into());
+    let itself = KnownProtocol { process, newest: twqr_order::PROTOCOL_VERSION_NEWEST };
+    assert!(shown.len() >= 3 && shown.iter().all(|shown| *shown == [itself.clone()]), "{shown:?}");
 }

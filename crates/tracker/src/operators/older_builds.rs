@@ -19,7 +19,10 @@ use super::no_journal;
 
 /// How long the log is read. Every process shows itself three times in this time.
 const LOOK: Duration = Duration::from_secs(3);
-/// How long the whole search may take: longer than a query of the brokers and the look.
+/// How often it is read while a process is known and does not say what it knows: that process may
+/// be slow, or it is gone and its group is about to notice.
+const LOOKS_MAX: u32 = 2;
+/// How long the whole search may take: longer than all looks.
 const SEARCH_MAX: Duration = Duration::from_secs(9);
 const BATCH_RECORDS_MAX: usize = 256;
 /// How many processes are named; further ones are counted.
@@ -44,32 +47,43 @@ pub(super) async fn refuse_if_any(journal: &Arc<dyn Journal>, wanted: u32) -> Re
 
 /// Every process that exists, with the newest version that it knows; 0 if it does not say.
 async fn known(journal: &Arc<dyn Journal>) -> Result<BTreeMap<ShownProcess, u32>, JournalError> {
+    let mut known = BTreeMap::new();
+    let mut looks = 0;
+    loop {
+        let (members, shown) = tokio::join!(journal.members(), read_all(journal));
+        for KnownProtocol { process, newest } in shown? {
+            // A process that was replaced meanwhile shows two; the older one may still write.
+            let least = known.entry(process).or_insert(newest);
+            *least = newest.min(*least);
+        }
+        let processes = members?.into_iter().map(|member| match member {
+            Member::Group(name) => ShownProcess::Member(name.into()),
+            Member::Replies(index) => ShownProcess::Ingress(index),
+        });
+        let silent: Vec<ShownProcess> = processes.filter(|process| !known.contains_key(process)).collect();
+        looks += 1;
+        if silent.is_empty() || looks == LOOKS_MAX {
+            known.extend(silent.into_iter().map(|process| (process, 0)));
+            return Ok(known);
+        }
+    }
+}
+
+/// What the records of all topics show that are appended while this reads.
+async fn read_all(journal: &Arc<dyn Journal>) -> Result<BTreeSet<KnownProtocol>, JournalError> {
     let mut reading = JoinSet::new();
     for topic in SHOWN_ON {
         for index in 0..journal.partitions(topic) {
             reading.spawn(read(journal.clone(), Partition { topic, index }));
         }
     }
-    let mut known = BTreeMap::new();
-    let (members, shown) = tokio::join!(journal.members(), reading.join_all());
-    for member in members? {
-        let process = match member {
-            Member::Group(name) => ShownProcess::Member(name.into()),
-            Member::Replies(index) => ShownProcess::Ingress(index),
-        };
-        known.insert(process, None);
+    let mut shown = BTreeSet::new();
+    for read in reading.join_all().await {
+        shown.extend(read?);
     }
-    for shown in shown {
-        for KnownProtocol { process, newest } in shown? {
-            // A process that was replaced meanwhile shows two; the older one may still write.
-            let least: &mut Option<u32> = known.entry(process).or_default();
-            *least = Some(least.map_or(newest, |least| least.min(newest)));
-        }
-    }
-    Ok(known.into_iter().map(|(process, newest)| (process, newest.unwrap_or_default())).collect())
+    Ok(shown)
 }
 
-/// What the records show that are appended while this reads.
 async fn read(journal: Arc<dyn Journal>, partition: Partition) -> Result<BTreeSet<KnownProtocol>, JournalError> {
     let end = journal.end(partition).await?;
     let mut reader = journal.follower(partition, end).await?;
@@ -108,8 +122,9 @@ fn refusal(wanted: u32, older: &[(ShownProcess, u32)]) -> Status {
     let more = if more > 0 { format!("; and {more} more") } else { String::new() };
     Status::failed_precondition(format!(
         "nothing was changed: every process must know protocol version {wanted} before it is raised, but {}{more}. \
-         Replace them with this build, then apply the policy again; a process that was killed counts until its \
-         group has noticed, up to kafka.session_timeout_ms",
+         Replace them with this build, then apply the policy again. A killed process counts until its group has \
+         noticed: if a named process is gone, wait for kafka.session_timeout_ms (6 s by default) before you apply \
+         the policy again",
         named.join("; ")
     ))
 }
@@ -222,7 +237,8 @@ mod tests {
         // A build that measures its clock, but names neither itself nor what it knows.
         let unnamed = (Topic::Replies, unnamed());
         let refused = raise([all(), vec![unnamed]].concat()).await.unwrap_err();
-        assert!(refused.contains("but a process that does not name itself does not say"), "{refused}");
+        let named = "but a process of an earlier build, which does not say its name, does not say";
+        assert!(refused.contains(named), "{refused}");
         // One build replaced by another with the same name.
         let both = vec![
             (Topic::Orders, sign(HeldTopic::Orders, "router-2", 2)),
@@ -230,6 +246,68 @@ mod tests {
         ];
         let refused = raise([all(), both].concat()).await.unwrap_err();
         assert!(refused.contains("but router-2 knows 2."), "{refused}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_of_several_services_is_known_by_each_of_its_names() {
+        let sim = Sim::new(Layout { shards: 2, task_partitions: 2 }, Faults::default(), 7);
+        let groups =
+            [(Topic::Orders, "router-a"), (Topic::WalletTasks, "wallet-worker-a"), (Topic::FiscTasks, "fisc-worker-a")];
+        let mut joined = Vec::new();
+        for (topic, member) in groups {
+            joined.push(sim.session(member).assignments(topic, member).await.unwrap());
+        }
+        let names = ["ingress-a", "router-a", "tracker-a", "wallet-worker-a", "fisc-worker-a"];
+        raise_in(&sim, 3, vec![shown(&names, None)]).await.unwrap();
+        for (_, unnamed) in groups {
+            let others: Vec<&str> = names.into_iter().filter(|name| *name != unnamed).collect();
+            let refused = raise_in(&sim, 3, vec![shown(&others, None)]).await.unwrap_err();
+            let named = format!("but {unnamed} does not say which version it knows.");
+            assert!(refused.message().contains(&named), "{refused}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_killed_process_counts_until_its_group_has_noticed() {
+        let faults = Faults { session_timeout_ms: 6_000, ..Faults::default() };
+        let sim = Sim::new(Layout { shards: 2, task_partitions: 2 }, faults, 7);
+        let killed = sim.session("killed");
+        let _membership = killed.assignments(Topic::FiscTasks, "fisc-worker-3").await.unwrap();
+        killed.crash();
+        let refused = raise_in(&sim, 3, Vec::new()).await.unwrap_err();
+        assert_eq!(refused.code(), Code::FailedPrecondition);
+        for part in ["fisc-worker-3 does not say", "is gone, wait for kafka.session_timeout_ms"] {
+            assert!(refused.message().contains(part), "{refused}");
+        }
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        raise_in(&sim, 3, Vec::new()).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_that_shows_itself_late_is_waited_for() {
+        let sim = Sim::new(Layout { shards: 2, task_partitions: 2 }, Faults::default(), 7);
+        let slow = sim.session("slow");
+        let _membership = slow.assignments(Topic::Orders, "router-2").await.unwrap();
+        let showing = async {
+            tokio::time::sleep(LOOK + Duration::from_secs(1)).await;
+            let (topic, entry) = shown(&["router-2"], None);
+            slow.append(Partition { topic, index: 1 }, vec![entry]).await.unwrap();
+        };
+        tokio::join!(raise_in(&sim, 3, Vec::new()), showing).0.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_search_that_does_not_end_changes_nothing() {
+        let sim = Sim::new(Layout { shards: 2, task_partitions: 2 }, Faults::default(), 7);
+        let slow = sim.session("tracker-0");
+        slow.pause();
+        let journal: Arc<dyn Journal> = slow;
+        let searched = tokio::time::timeout(Duration::from_hours(1), refuse_if_any(&journal, 3)).await;
+        let refused = searched.unwrap().unwrap_err();
+        assert_eq!(refused.code(), Code::Unavailable);
+        for part in ["nothing was changed", "try again"] {
+            assert!(refused.message().contains(part), "{refused}");
+        }
     }
 
     /// A partition whose next records are always there. Reading them takes time.

@@ -26,7 +26,8 @@ pub enum ShownProcess {
     Member(Box<str>),
     /// An ingress, by its partition of `replies`.
     Ingress(u32),
-    /// Some process of a build that measures its clock, but does not say which process it is.
+    /// Some process of an earlier build that measures its clock, but does not say which process it
+    /// is.
     Unnamed,
 }
 
@@ -87,7 +88,7 @@ impl fmt::Display for ShownProcess {
         match self {
             Self::Member(name) => f.write_str(name),
             Self::Ingress(partition) => write!(f, "the ingress with partition {partition} of replies"),
-            Self::Unnamed => f.write_str("a process that does not name itself"),
+            Self::Unnamed => f.write_str("a process of an earlier build, which does not say its name,"),
         }
     }
 }
