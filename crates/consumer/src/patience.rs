@@ -1,8 +1,8 @@
-//! How patient a process is with silent holders of a partition. On a machine without enough CPU time,
-//! holders that work show their signs of life too late. If processes went on as usual, they would
-//! replace each other without end, and the work of each takeover would keep the machine busy. So a
-//! process that was replaced although it worked waits longer before it replaces others. One that was
-//! killed never learns that it was replaced, so real failures are noticed as fast as ever.
+//! How patient a process is with silent holders of a partition. On a machine without enough CPU
+//! time, holders that work show their signs of life too late. If processes went on as usual, they
+//! would replace each other without end, and the work of each takeover would keep the machine busy.
+//! So a process that was replaced although it worked waits longer before it replaces others. One
+//! that was killed never learns that it was replaced, so real failures are noticed as fast as ever.
 
 use std::time::Duration;
 

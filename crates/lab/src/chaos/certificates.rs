@@ -172,10 +172,10 @@ fn refused_no_process(stage: &Stage) -> anyhow::Result<()> {
 struct Steps<'a> {
     options: &'a ChaosOptions,
     pos: Channel,
-    all: Vec<Step>,
+    all: Vec<CertificateStep>,
 }
 
-struct Step {
+struct CertificateStep {
     name: &'static str,
     began: Instant,
     took: Option<Duration>,
@@ -194,7 +194,7 @@ impl Steps<'_> {
     fn begin(&mut self, name: &'static str) {
         self.finish();
         let load = RunningLoad::start(&self.pos, self.options, self.all.len() as u64 * ROUNDS);
-        self.all.push(Step { name, began: Instant::now(), took: None, load });
+        self.all.push(CertificateStep { name, began: Instant::now(), took: None, load });
     }
 
     /// Ends the load, waits until every order is final, and prints the cost of each step. Returns
@@ -203,7 +203,7 @@ impl Steps<'_> {
         self.finish();
         let mut all = LoadOutcomes::default();
         let mut steps = Vec::new();
-        for Step { name, took, load, .. } in self.all {
+        for CertificateStep { name, took, load, .. } in self.all {
             let outcomes = load.end().await?;
             steps.push((name, took.unwrap_or_default(), outcomes.payments.clone()));
             all.add(outcomes);

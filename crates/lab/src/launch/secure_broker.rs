@@ -1,6 +1,6 @@
-//! Brokers that were started with `SECURE=1 deploy/kafka/up`: each process logs in to them over TLS,
-//! with a certificate, as the user of its program. Passwords can be replaced while they run. Files
-//! with certificates and authorities can be, too, but a broker reads them at its start alone.
+//! Brokers that were started with `SECURE=1 deploy/kafka/up`: each process logs in to them over
+//! TLS, with a certificate, as the user of its program. Passwords can be replaced while they run.
+//! Files with certificates and authorities can be, too, but a broker reads them at its start alone.
 
 use std::{
     ffi::OsString,
