@@ -160,10 +160,8 @@ pub async fn run(
     // Callers wait from here on, and are served as soon as the shards answer.
     let (grpc, http) = (sockets.grpc.listen()?, sockets.http.map(BoundSocket::listen).transpose()?);
     let part = context.health.deciding_part(HEALTH_PART);
-    let count = journal.partitions(Topic::Orders);
-    let shards = u16::try_from(count).ok().and_then(NonZeroU16::new).ok_or(Error::Shards(count))?;
+    let shards = shard_count(&*journal)?;
     let hold = journal.hold_replies(&settings.member).await?;
-    let shards = ShardCount(shards);
     let (admission, to_measure) = Admission::new(settings.admission, shards);
     let (partition, calls_max) = (hold.partition.index, settings.calls_max);
     let versions = ProtocolVersions::new(shards, settings.card_keys.clone(), settings.warm_rounds == 0);
@@ -223,6 +221,12 @@ pub async fn run(
     part.not_ready("shutting down");
     drop(hold);
     served.map(|_| ())
+}
+
+fn shard_count(journal: &dyn Journal) -> Result<ShardCount, Error> {
+    let count = journal.partitions(Topic::Orders);
+    let shards = u16::try_from(count).ok().and_then(NonZeroU16::new).ok_or(Error::Shards(count))?;
+    Ok(ShardCount(shards))
 }
 
 /// How often it is checked whether this build knows the protocol version of every shard.

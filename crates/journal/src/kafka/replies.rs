@@ -284,7 +284,7 @@ mod tests {
         let (question, other) = ([3; QUESTION_BYTES], [4; QUESTION_BYTES]);
         let (asked, held) = (entry(PROBE, &question), entry(HELD, &question));
         let reply = || (10, entry(b"", b"a reply"));
-        let cases: [(&str, Vec<(u64, Entry)>, Option<bool>); 5] = [
+        let cases = [
             ("a response", vec![(5, asked.clone()), reply(), (100, held.clone()), reply()], Some(true)),
             ("a slow reader", vec![(3_000, asked.clone()), (400, held.clone()), reply()], Some(true)),
             ("a busy partition without a holder", vec![(5, asked.clone()), reply()], Some(false)),

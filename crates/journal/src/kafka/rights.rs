@@ -51,9 +51,8 @@ const fn readers(topic: Topic) -> &'static [User] {
         Topic::WalletTasks => &[User::WalletWorker],
         Topic::FiscTasks => &[User::FiscWorker],
         // The tracker looks there for older builds before the protocol version is raised.
-        Topic::Replies => &[User::Ingress, User::Tracker],
+        Topic::Replies | Topic::Callers => &[User::Ingress, User::Tracker],
         Topic::DeadLetters => &[User::DeadLetters],
-        Topic::Callers => &[User::Ingress, User::Tracker],
     }
 }
 

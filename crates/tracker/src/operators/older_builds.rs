@@ -262,8 +262,8 @@ mod tests {
         for (_, unnamed) in groups {
             let others: Vec<&str> = names.into_iter().filter(|name| *name != unnamed).collect();
             let refused = raise_in(&sim, 3, vec![shown(&others, None)]).await.unwrap_err();
-            let named = format!("but {unnamed} does not say which version it knows.");
-            assert!(refused.message().contains(&named), "{refused}");
+            let reason = format!("but {unnamed} does not say which version it knows.");
+            assert!(refused.message().contains(&reason), "{refused}");
         }
     }
 
