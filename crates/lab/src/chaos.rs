@@ -392,6 +392,21 @@ impl Stage {
         Ok(())
     }
 
+    /// Runs a command-line tool of Kafka at the brokers, by its name; returns what it prints.
+    async fn kafka_tool(&self, tool: &str, arguments: &[&str]) -> anyhow::Result<String> {
+        let mut command = Command::new(self.scripts.join("tool"));
+        command.args([tool, "--bootstrap-server", &self.system.config.kafka.bootstrap]).args(arguments);
+        let output = command.output().await.with_context(|| format!("{tool} cannot be run"))?;
+        let [said, errors] = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+        anyhow::ensure!(output.status.success(), "{tool} {arguments:?} failed: {said}{errors}");
+        Ok(said)
+    }
+
+    /// The number of brokers.
+    fn brokers(&self) -> usize {
+        self.system.config.kafka.bootstrap.split(',').count()
+    }
+
     /// Removes the data folder of a process.
     pub(crate) fn lose_disk(&self, name: &str) {
         drop(std::fs::remove_dir_all(self.system.data_dir(name)));

@@ -8,10 +8,7 @@ use std::{path::Path, time::Instant};
 use anyhow::Context as _;
 use rand::seq::SliceRandom;
 use serde_json::json;
-use tokio::{
-    process::Command,
-    time::{Duration, sleep},
-};
+use tokio::time::{Duration, sleep};
 use tonic::{Code, transport::Channel};
 use twqr_files::print_line;
 use twqr_loadgen::{Load, Over, open_loop, payments};
@@ -31,7 +28,7 @@ const DIFFERS: &str = "the brokers' clocks";
 /// Sets the clock of the only broker wrong, ahead and then behind. Of three brokers, sets that of
 /// one ahead, and then those of two behind.
 pub(super) async fn set_wrong(stage: &mut Stage, library: &Path) -> anyhow::Result<()> {
-    let count = stage.system.config.kafka.bootstrap.split(',').count();
+    let count = stage.brokers();
     let mut brokers: Vec<usize> = (1..=count).collect();
     give_clocks(stage, &brokers, library).await?;
     brokers.shuffle(&mut stage.random);
@@ -57,12 +54,7 @@ async fn give_clocks(stage: &mut Stage, brokers: &[usize], library: &Path) -> an
         stage.recover(began).await?;
     }
     if brokers.len() > 1 {
-        let mut command = Command::new(stage.scripts.join("tool"));
-        command.args(["kafka-leader-election", "--bootstrap-server", &stage.system.config.kafka.bootstrap]);
-        command.args(["--election-type", "preferred", "--all-topic-partitions"]);
-        let output = command.output().await.context("the tool of Kafka cannot be run")?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        anyhow::ensure!(output.status.success(), "no leaders could be elected: {said}");
+        stage.kafka_tool("kafka-leader-election", &["--election-type", "preferred", "--all-topic-partitions"]).await?;
     }
     Ok(())
 }

@@ -10,7 +10,6 @@ use std::{
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
-use tokio::process::Command;
 use tonic::transport::Channel;
 use twqr_config::Config;
 use twqr_files::print_line;
@@ -69,7 +68,7 @@ async fn take(stage: &mut Stage, broker: &SecureBroker, steps: &mut Steps<'_>) -
     anyhow::ensure!(is_let_in, "the replaced certificate is refused too early: {said}");
 
     broker.renew_brokers(&next)?;
-    if brokers(stage) > 1 {
+    if stage.brokers() > 1 {
         steps.begin("the brokers show new certificates");
         restart_brokers(stage).await?;
     }
@@ -91,14 +90,9 @@ async fn calm() {
     tokio::time::sleep(Duration::from_millis(CALM_MS)).await;
 }
 
-/// The number of brokers.
-fn brokers(stage: &Stage) -> usize {
-    stage.system.config.kafka.bootstrap.split(',').count()
-}
-
 /// Restarts one broker after another, each once the one before has every record again.
 async fn restart_brokers(stage: &mut Stage) -> anyhow::Result<()> {
-    let count = brokers(stage);
+    let count = stage.brokers();
     for number in 1..=count {
         let (began, number) = (Instant::now(), number.to_string());
         stage.broker("down", &["broker", &number]).await?;
@@ -115,12 +109,7 @@ async fn restart_brokers(stage: &mut Stage) -> anyhow::Result<()> {
 async fn until_in_sync(stage: &Stage) -> anyhow::Result<()> {
     let began = Instant::now();
     loop {
-        let mut command = Command::new(stage.scripts.join("tool"));
-        command.args(["kafka-topics", "--bootstrap-server", &stage.system.config.kafka.bootstrap]);
-        let output = command.args(["--describe", "--under-replicated-partitions"]).output().await;
-        let output = output.context("the tool of Kafka cannot be run")?;
-        let [said, errors] = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
-        anyhow::ensure!(output.status.success(), "the partitions cannot be listed: {errors}");
+        let said = stage.kafka_tool("kafka-topics", &["--describe", "--under-replicated-partitions"]).await?;
         if said.trim().is_empty() {
             return Ok(());
         }

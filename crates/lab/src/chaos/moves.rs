@@ -1,12 +1,14 @@
 //! Scenarios in which the system changes its size or its brokers while payments run: processes join
 //! and leave, and every partition moves away from a broker that then stops.
 
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context as _;
 use rand::Rng;
 use serde_json::{Value, json};
-use tokio::process::Command;
 use twqr_journal::{Journal, Topic, kafka::KafkaJournal};
 
 use super::Stage;
@@ -90,13 +92,7 @@ async fn reassignment(stage: &Stage, brokers: &[u32]) -> anyhow::Result<Value> {
 }
 
 /// Runs Kafka's tool; returns what it prints.
-async fn reassign(stage: &Stage, file: &std::path::Path, action: &str) -> anyhow::Result<String> {
-    let mut command = Command::new(stage.scripts.join("tool"));
-    command.args(["kafka-reassign-partitions", "--bootstrap-server", &stage.system.config.kafka.bootstrap]);
-    let output = command.args([action, "--reassignment-json-file"]).arg(file).output().await;
-    let output = output.context("the tool of Kafka cannot be run")?;
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    anyhow::ensure!(output.status.success(), "the partitions cannot be moved: {said}{errors}");
-    Ok(said)
+async fn reassign(stage: &Stage, file: &Path, action: &str) -> anyhow::Result<String> {
+    let file = file.to_str().context("the folder of the run is not valid UTF-8")?;
+    stage.kafka_tool("kafka-reassign-partitions", &[action, "--reassignment-json-file", file]).await
 }
