@@ -97,7 +97,9 @@ impl SecureBroker {
     /// log in with it; the first one stays valid. `configure` runs Kafka's tool.
     pub(crate) async fn renew_password(&self, user: &str, configure: &mut Command) -> anyhow::Result<()> {
         let password = format!("{:032x}", rand::random::<u128>());
-        alter(user, configure.args(["--add-config", &format!("{NEW}=[password={password}]")])).await?;
+        let altered = alter(user, configure.args(["--add-config", &format!("{NEW}=[password={password}]")])).await;
+        // Kafka's tool repeats its arguments in an error.
+        altered.map_err(|error| anyhow::anyhow!(format!("{error:#}").replace(&password, "(the new password)")))?;
         write(&self.renewed_file(user), &format!("{password}\n"))
     }
 
