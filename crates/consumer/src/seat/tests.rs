@@ -280,11 +280,15 @@ async fn an_assigned_process_gets_the_partition_of_a_living_holder_by_release() 
     let older = stage.sim.session("b");
     let _a = stage.start("a");
     pause(2_000).await;
-    let _b = stage.start_in(older, "b");
+    let b = stage.start_in(older, "b");
     pause(3_000).await;
     assert_eq!((stage.names(), stage.count(is_doubt)), (vec!["+a".into(), "-a".into(), "+b".into()], 0));
-    pause(60_000).await;
+    pause(10_000).await;
     assert_eq!(stage.names(), Vec::<String>::new(), "it does not move again");
+    // A process that has released the partition is no more patient than others.
+    b.session.crash();
+    pause(1_100).await;
+    assert_eq!(stage.owners(), ["a", "b", "a"]);
 }
 
 #[tokio::test(start_paused = true)]
