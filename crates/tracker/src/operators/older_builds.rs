@@ -12,6 +12,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 use tonic::Status;
+use tracing::warn;
 use twqr_journal::{Journal, JournalError, Member, Partition, Reader, Record, Topic};
 use twqr_wire::convert::{HeldTopic, KnownProtocol, ShownProcess};
 
@@ -22,8 +23,12 @@ const LOOK: Duration = Duration::from_secs(3);
 /// How often it is read while a process is known and does not say what it knows: that process may
 /// be slow, or it is gone and its group is about to notice.
 const LOOKS_MAX: u32 = 2;
-/// How long the whole search may take: longer than all looks.
-const SEARCH_MAX: Duration = Duration::from_secs(9);
+/// How long the whole search may take: longer than all looks, and shorter than `twqr policy apply`
+/// waits.
+const SEARCH_MAX: Duration = Duration::from_secs(16);
+/// How long it waits before it begins again after the brokers did not answer it, as happens while
+/// a coordinator moves or the machine is busy.
+const PAUSE: Duration = Duration::from_millis(500);
 const BATCH_RECORDS_MAX: usize = 256;
 /// How many processes are named; further ones are counted.
 const NAMED_MAX: usize = 10;
@@ -37,12 +42,30 @@ pub(super) async fn refuse_if_any(journal: &Arc<dyn Journal>, wanted: u32) -> Re
     if !journal.is_shared() {
         return Ok(());
     }
-    let unseen = "nothing was changed, since it is not known which builds run";
-    let searched = tokio::time::timeout(SEARCH_MAX, known(journal)).await;
-    let slow = |_| Status::unavailable(format!("{unseen}: the brokers are slow; try again"));
-    let known = searched.map_err(slow)?.map_err(|error| no_journal(unseen, &error))?;
-    let older: Vec<_> = known.into_iter().filter(|(_, newest)| *newest < wanted).collect();
+    let older: Vec<_> = search(|| known(journal)).await?.into_iter().filter(|(_, newest)| *newest < wanted).collect();
     if older.is_empty() { Ok(()) } else { Err(refusal(wanted, &older)) }
+}
+
+/// What a search finds. One that fails is begun again while there is time.
+async fn search<T, F>(begin: impl Fn() -> F) -> Result<T, Status>
+where
+    F: Future<Output = Result<T, JournalError>>,
+{
+    let unseen = "nothing was changed, since it is not known which builds run";
+    let until = Instant::now() + SEARCH_MAX;
+    loop {
+        let slow = |_| Status::unavailable(format!("{unseen}: the brokers are slow; try again"));
+        match timeout_at(until, begin()).await.map_err(slow)? {
+            Ok(found) => return Ok(found),
+            Err(error) => {
+                warn!(%error, "the search for processes of older builds failed");
+                if Instant::now() + PAUSE + LOOK >= until {
+                    return Err(no_journal(unseen, &error));
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
 }
 
 /// Every process that exists, with the newest version that it knows; 0 if it does not say.
@@ -307,6 +330,20 @@ mod tests {
         assert_eq!(refused.code(), Code::Unavailable);
         for part in ["nothing was changed", "try again"] {
             assert!(refused.message().contains(part), "{refused}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_search_that_the_brokers_did_not_answer_is_begun_again_while_there_is_time() {
+        for (failing_s, expected) in [(0, None), (2, None), (11, None), (20, Some(Code::Unavailable))] {
+            let recovered = Instant::now() + Duration::from_secs(failing_s);
+            let found = search(async || {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                let failed = || JournalError::Unusable("the coordinator moves".into());
+                if Instant::now() < recovered { Err(failed()) } else { Ok(7) }
+            });
+            let found = found.await.map_err(|refused| refused.code());
+            assert_eq!(found, expected.map_or(Ok(7), Err), "failing for {failing_s} s");
         }
     }
 
