@@ -20,6 +20,8 @@ const WRONG_BY_S: i32 = 600;
 /// The time under load with wrong clocks: longer than a payment waits to be sent, and than a
 /// process takes to measure its clock five times.
 const WRONG_FOR: Duration = Duration::from_secs(8);
+/// How long the replicas of a broker that was started again may take to be in sync.
+const IN_SYNC_WITHIN: Duration = Duration::from_secs(90);
 /// How many payments are sent to each ingress while no process may take one.
 const REFUSED: usize = 5;
 /// What a process logs, and what `/readyz` says, when its clock and those of the brokers differ.
@@ -53,10 +55,20 @@ async fn give_clocks(stage: &mut Stage, brokers: &[usize], library: &Path) -> an
         stage.broker_with("up", &["broker", &broker], &[("KAFKA_FAKETIME", library)]).await?;
         stage.recover(began).await?;
     }
-    if brokers.len() > 1 {
-        stage.kafka_tool("kafka-leader-election", &["--election-type", "preferred", "--all-topic-partitions"]).await?;
+    if brokers.len() > 1 { elect_leaders(stage).await } else { Ok(()) }
+}
+
+/// Lets each broker lead its share of the partitions again. The tool fails while replicas of a
+/// broker that was started again are not in sync yet.
+async fn elect_leaders(stage: &Stage) -> anyhow::Result<()> {
+    let until = Instant::now() + IN_SYNC_WITHIN;
+    loop {
+        let arguments = ["--election-type", "preferred", "--all-topic-partitions"];
+        match stage.kafka_tool("kafka-leader-election", &arguments).await {
+            Err(_) if Instant::now() < until => sleep(Duration::from_secs(2)).await,
+            elected => return elected.map(drop),
+        }
     }
-    Ok(())
 }
 
 /// The clocks of a minority of the brokers are wrong: no process takes its own for wrong.
