@@ -1,30 +1,46 @@
 //! How patient a process is with silent holders of a partition. On a machine without enough CPU
 //! time, holders that work show their signs of life too late. If processes went on as usual, they
 //! would replace each other without end, and the work of each takeover would keep the machine busy.
-//! So a process that was replaced although it worked waits longer before it replaces others. One
-//! that was killed never learns that it was replaced, so real failures are noticed as fast as ever.
+//! So a process waits longer before it replaces others if it was replaced although it worked, or if
+//! holders that it doubts turn out to live. One that was killed answers no doubt and never learns
+//! that it was replaced, so real failures are noticed as fast as ever.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long a process that was replaced once is more patient; this time doubles with the waits.
+/// How long a process that was too hasty once is more patient; this time doubles with the waits.
 const MEMORY: Duration = Duration::from_secs(30);
 /// How often the waits double at most.
 const DOUBLINGS_MAX: u32 = 3;
+/// A single doubt may be answered now and then; two within this time show that the waits are short.
+const ANSWERED_TWICE: Duration = Duration::from_secs(10);
 
-/// How often this process was replaced at one partition although it worked.
+/// How often processes were too hasty at one partition, as far as this one knows.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Patience {
-    replaced_at: Option<Instant>,
+    hasty_at: Option<Instant>,
     doublings: u32,
+    answered_at: Option<Instant>,
 }
 
 impl Patience {
     /// Notes that this process was replaced although it worked and had not released the partition.
     pub(crate) fn note_replaced(&mut self, now: Instant) {
+        self.double(now);
+    }
+
+    fn double(&mut self, now: Instant) {
         self.doublings = if self.is_remembered(now) { (self.doublings + 1).min(DOUBLINGS_MAX) } else { 1 };
-        self.replaced_at = Some(now);
+        self.hasty_at = Some(now);
+    }
+
+    /// Notes that a holder which this process doubted has shown life.
+    pub(crate) fn note_answered(&mut self, now: Instant) {
+        match self.answered_at.take() {
+            Some(at) if now < at + ANSWERED_TWICE * (1 << self.doublings) => self.double(now),
+            _ => self.answered_at = Some(now),
+        }
     }
 
     /// By how much to multiply the waits.
@@ -33,7 +49,7 @@ impl Patience {
     }
 
     fn is_remembered(&self, now: Instant) -> bool {
-        self.replaced_at.is_some_and(|at| now < at + MEMORY * (1 << self.doublings) / 2)
+        self.hasty_at.is_some_and(|at| now < at + MEMORY * (1 << self.doublings) / 2)
     }
 }
 
@@ -63,6 +79,21 @@ mod tests {
                 patience.note_replaced(at(*s));
             }
             assert_eq!(patience.factor(at(now_s)), expected, "{replaced_s:?} {now_s}");
+        }
+    }
+
+    #[test]
+    fn two_doubts_in_a_row_that_are_answered_double_the_waits() {
+        let began = Instant::now();
+        for (answered_s, now_s, expected) in
+            [(&[5][..], 6, 1), (&[5, 16], 17, 1), (&[5, 14], 15, 2), (&[5, 14, 16], 17, 2), (&[5, 14, 16, 35], 36, 4)]
+        {
+            let at = |s| began + Duration::from_secs(s);
+            let mut patience = Patience::default();
+            for s in answered_s {
+                patience.note_answered(at(*s));
+            }
+            assert_eq!(patience.factor(at(now_s)), expected, "{answered_s:?} {now_s}");
         }
     }
 }

@@ -292,6 +292,9 @@ impl Seat {
                 _ = decide.tick() => {}
             }
             let now = Instant::now();
+            if watch.take_answered() {
+                self.patience.note_answered(now);
+            }
             let has_read = view.next >= view.end_at_start;
             if has_read {
                 self.holders.read_to_end(self.writer.partition.index, now);

@@ -79,6 +79,8 @@ pub(crate) struct Watch {
     /// When the holder showed life, or when this watch began to count again.
     life_at: Instant,
     doubt: Option<OwnDoubt>,
+    /// Whether the holder has answered a doubt of ours since that was asked.
+    is_answered: bool,
     /// The other processes that have doubted since the last life.
     other_doubters: BTreeSet<u64>,
     first_other_doubt_at: Option<Instant>,
@@ -116,6 +118,7 @@ impl Watch {
             vacant_at: known.is_vacant.then_some(now),
             life_at: now,
             doubt: None,
+            is_answered: false,
             other_doubters: BTreeSet::new(),
             first_other_doubt_at: None,
             yields: false,
@@ -141,6 +144,11 @@ impl Watch {
     /// Sets how many times as long as usual the holder may be silent, and has to answer a doubt.
     pub(crate) fn set_patience(&mut self, factor: u32) {
         self.patience = factor;
+    }
+
+    /// Whether the holder has shown life since this process doubted it and last asked this.
+    pub(crate) fn take_answered(&mut self) -> bool {
+        std::mem::take(&mut self.is_answered)
     }
 
     /// How much longer this process waits than others do.
@@ -202,6 +210,7 @@ impl Watch {
             (true, Some(_)) => {}
             (false, _) => self.leaving_at = None,
         }
+        self.is_answered |= self.doubt.is_some();
         self.note_life(now);
     }
 

@@ -256,6 +256,24 @@ async fn starved_processes_do_not_replace_each_other_without_end() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_holder_that_is_always_late_is_doubted_a_few_times_and_not_replaced() {
+    let stage = Stage::new();
+    stage.sim.set_faults(Faults { append_delay_ms_max: 10, session_timeout_ms: 600_000, ..Faults::default() });
+    let [a, _b] = ["a", "b"].map(|name| stage.start(name));
+    pause(2_000).await;
+    let began = stage.began.elapsed();
+    while stage.began.elapsed() < began + Duration::from_secs(25) {
+        a.session.pause();
+        pause(550).await;
+        a.session.resume();
+        pause(450).await;
+    }
+    let doubts = stage.count(is_doubt);
+    assert!((2..=5).contains(&doubts), "{doubts} doubts");
+    assert_eq!(stage.owners(), ["a"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_process_that_shuts_down_hands_over_by_release() {
     let stage = Stage::new();
     let a = stage.start("a");

@@ -139,6 +139,18 @@ fn a_sign_of_life_at_any_time_stops_the_claim() {
 }
 
 #[test]
+fn only_life_after_a_doubt_answers_it() {
+    let mut stage = TimedWatch::of_living_holder("a");
+    assert!(!stage.watch.take_answered());
+    assert_eq!(stage.next_action(1_000).unwrap().1, Action::Doubt);
+    assert!(!stage.watch.take_answered());
+    stage.alive(7, 9);
+    assert_eq!([stage.watch.take_answered(), stage.watch.take_answered()], [true, false]);
+    stage.alive(7, 10);
+    assert!(!stage.watch.take_answered());
+}
+
+#[test]
 fn without_its_doubt_read_back_a_process_never_claims() {
     let mut stage = TimedWatch::of_living_holder("a");
     for _ in 0..20 {
