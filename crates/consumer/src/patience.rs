@@ -3,7 +3,8 @@
 //! would replace each other without end, and the work of each takeover would keep the machine busy.
 //! So a process waits longer before it replaces others if it was replaced although it worked, or if
 //! holders that it doubts turn out to live. One that was killed answers no doubt and never learns
-//! that it was replaced, so real failures are noticed as fast as ever.
+//! that it was replaced, so where there is enough CPU time, real failures are noticed as fast as
+//! ever.
 
 use std::time::Duration;
 
@@ -13,7 +14,8 @@ use tokio::time::Instant;
 const MEMORY: Duration = Duration::from_secs(30);
 /// How often the waits double at most.
 const DOUBLINGS_MAX: u32 = 3;
-/// A single doubt may be answered now and then; two within this time show that the waits are short.
+/// A single doubt may be answered now and then; two within this time, times the factor of the waits,
+/// show that the waits are short.
 const ANSWERED_TWICE: Duration = Duration::from_secs(10);
 
 /// How often processes were too hasty at one partition, as far as this one knows.
@@ -38,7 +40,7 @@ impl Patience {
     /// Notes that a holder which this process doubted has shown life.
     pub(crate) fn note_answered(&mut self, now: Instant) {
         match self.answered_at.take() {
-            Some(at) if now < at + ANSWERED_TWICE * (1 << self.doublings) => self.double(now),
+            Some(at) if now < at + ANSWERED_TWICE * self.factor(now) => self.double(now),
             _ => self.answered_at = Some(now),
         }
     }
@@ -85,9 +87,14 @@ mod tests {
     #[test]
     fn two_doubts_in_a_row_that_are_answered_double_the_waits() {
         let began = Instant::now();
-        for (answered_s, now_s, expected) in
-            [(&[5][..], 6, 1), (&[5, 16], 17, 1), (&[5, 14], 15, 2), (&[5, 14, 16], 17, 2), (&[5, 14, 16, 35], 36, 4)]
-        {
+        for (answered_s, now_s, expected) in [
+            (&[5][..], 6, 1),
+            (&[5, 16], 17, 1),
+            (&[5, 14], 15, 2),
+            (&[5, 14, 16], 17, 2),
+            (&[5, 14, 16, 35], 36, 4),
+            (&[5, 14, 16, 35, 200, 230], 231, 1),
+        ] {
             let at = |s| began + Duration::from_secs(s);
             let mut patience = Patience::default();
             for s in answered_s {

@@ -16,14 +16,12 @@ use twqr_files::print_line;
 use super::{CALM_MS, ChaosOptions, LoadOutcomes, RunningLoad, Scenario, Stage, check};
 use crate::launch::{Build, Programs, Shape};
 
-/// How often an operator tries to raise the version when the brokers do not answer the tracker.
-const RAISE_ATTEMPTS_MAX: u32 = 3;
-/// What a tracker logs then.
+/// What a tracker logs when the brokers do not answer it before the version is raised.
 const SEARCH_FAILED: &str = "the search for processes of older builds failed";
 /// The log message of the older build about a shard whose policy a newer build wrote.
 const REFUSAL: &str = "the rules of the shard, as they stand in order-states, cannot be read by this build";
 /// How long the older build may take to refuse its shards, in ms.
-const REFUSES_WITHIN_MS: u64 = 120_000;
+const REFUSES_WITHIN_MS: u64 = 30_000;
 /// The distance between the first rounds of two phases' loads.
 const ROUNDS: u64 = 1_000;
 /// The protocol version that is raised to.
@@ -240,19 +238,15 @@ async fn raise(stage: &mut Stage) -> anyhow::Result<()> {
     std::fs::write(&file, toml::to_string(&document)?)?;
     let file = file.to_string_lossy();
     let arguments = ["policy", "apply", &file, "--expect", "1", "--who", "chaos", "--why", "every process is new"];
-    for _ in 1..RAISE_ATTEMPTS_MAX {
-        match stage.system.run_command(Build::Present, &arguments).await {
-            // The brokers did not answer the tracker.
-            Err(error) if error.to_string().contains("(UNAVAILABLE)") => print_search_failures(stage, &error)?,
-            raised => return raised.map(drop),
-        }
+    let raised = stage.system.run_command(Build::Present, &arguments).await;
+    if raised.is_err() {
+        print_search_failures(stage)?;
     }
-    stage.system.run_command(Build::Present, &arguments).await.map(drop)
+    raised.map(drop)
 }
 
 /// Prints why the trackers could not find out which builds run.
-fn print_search_failures(stage: &Stage, error: &anyhow::Error) -> anyhow::Result<()> {
-    print_line(error)?;
+fn print_search_failures(stage: &Stage) -> anyhow::Result<()> {
     for name in stage.system.names().iter().filter(|name| name.starts_with("tracker") || *name == "up") {
         let log = stage.system.log(name)?;
         for line in log.lines().filter(|line| line.contains(SEARCH_FAILED)) {

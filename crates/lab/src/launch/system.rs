@@ -63,10 +63,9 @@ const TRACKER: &str = "tracker";
 
 /// The order in which the services are stopped: callers before the services that they call.
 const STOP_ORDER: [&[&str]; 3] = [&[UP, INGRESS], &["wallet-worker", "fisc-worker"], &["router", TRACKER]];
-/// How long the processes may take until all are ready, in ms: three brokers with TLS beside nine
-/// processes need more than a minute on two cores. And how many orders that they hold they may
-/// restore in each further ms.
-const READY_MS_MAX: u64 = 180_000;
+/// How long the processes may take until all are ready, in ms, and how many orders that they hold
+/// they may restore in each further ms.
+const READY_MS_MAX: u64 = 60_000;
 const RESTORED_PER_MS: u64 = 10;
 
 /// A running system; every process is killed when this is dropped.
