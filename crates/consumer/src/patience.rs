@@ -14,8 +14,8 @@ use tokio::time::Instant;
 const MEMORY: Duration = Duration::from_secs(30);
 /// How often the waits double at most.
 const DOUBLINGS_MAX: u32 = 3;
-/// A single doubt may be answered now and then; two within this time, times the factor of the waits,
-/// show that the waits are short.
+/// A single doubt may be answered now and then; two within this time, times the factor of the
+/// waits, show that the waits are short.
 const ANSWERED_TWICE: Duration = Duration::from_secs(10);
 
 /// How often processes were too hasty at one partition, as far as this one knows.
