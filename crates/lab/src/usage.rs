@@ -69,6 +69,19 @@ pub(crate) fn thread_cpu_us(task: &str) -> Option<u64> {
     Some(cpu_ticks(&std::fs::read_to_string(format!("{task}/stat")).ok()?) * TICK_US)
 }
 
+/// The CPU time that the compilers of a Java process have taken, in µs. It grows until all hot code
+/// is compiled, and falls when an idle compiler's thread ends.
+pub(crate) fn java_compilers_cpu_us(process: u32) -> u64 {
+    let Ok(tasks) = std::fs::read_dir(format!("/proc/{process}/task")) else { return 0 };
+    let is_compiler = |name: &str| ["C1 Compiler", "C2 Compiler"].iter().any(|start| name.starts_with(start));
+    tasks
+        .flatten()
+        .map(|task| task.path())
+        .filter(|task| std::fs::read_to_string(task.join("comm")).is_ok_and(|name| is_compiler(&name)))
+        .filter_map(|task| thread_cpu_us(&task.to_string_lossy()))
+        .sum()
+}
+
 /// The CPU time of the whole machine so far, in µs of all cores together: the part that processes
 /// used, and all of it. Interrupts belong to no process and are left out of the first.
 pub(crate) fn machine_cpu_us() -> (u64, u64) {

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     launch::{Launch, Listen, Programs, Shape, System, connect},
     simulator::Kinds,
-    usage::Usage,
+    usage::{Usage, java_compilers_cpu_us},
 };
 
 /// The arguments of `twqr-lab bench kafka`.
@@ -56,6 +56,10 @@ pub struct KafkaBenchOptions {
     /// The duration of each rate of the floor, in ms
     #[arg(long, default_value_t = 6_000)]
     floor_ms: u32,
+    /// How long the system is under load before it is measured, in s. Where the costs show that the
+    /// broker still compiles, measure again with a longer time
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=600))]
+    warm_up_s: u32,
     /// How many further tries must sustain the highest rate; where one does not, a lower rate takes
     /// its place
     #[arg(long, default_value_t = 0)]
@@ -67,10 +71,9 @@ pub struct KafkaBenchOptions {
 
 /// The limit for the p99 latency of a sustained rate, in ms.
 const P99_MS_MAX: f64 = 100.0;
-/// The warm-up of the system and then of the floor, in payments per second and ms. Brokers are slow
-/// until the JVM has compiled their hot code.
+/// The warm-up of the system, in payments per second, and then of the floor, in ms. Brokers are
+/// slow until the JVM has compiled their hot code.
 const WARM_RATE: u32 = 1_000;
-const WARM_MS: u32 = 30_000;
 const FLOOR_WARM_MS: u32 = 10_000;
 /// The warm-up of the floor's clients at each further rate, in ms.
 const CLIENTS_WARM_MS: u32 = 2_000;
@@ -167,7 +170,7 @@ pub(crate) async fn run(options: &KafkaBenchOptions, config: &Config) -> anyhow:
         "bench": "kafka", "machine": machine(),
         "load": "open loop, Poisson, latency from the intended start, nothing trimmed; broker, simulator and generator on the same machine",
         "durability": "acks=all, idempotent; the broker writes to its page cache",
-        "warm_up": format!("{WARM_RATE} payments/s for {} s, and the floor after it for {} s", WARM_MS / 1_000, FLOOR_WARM_MS / 1_000),
+        "warm_up": format!("{WARM_RATE} payments/s for {} s, and the floor after it for {} s", options.warm_up_s, FLOOR_WARM_MS / 1_000),
         "rates": measured.rates.iter().map(report).collect::<Vec<_>>(),
         "over_streams": measured.streams.iter().map(report).collect::<Vec<_>>(),
         "highest_rate": { "p99_ms_max": P99_MS_MAX, "rate": rate, "floor": floor_rate,
@@ -205,16 +208,19 @@ async fn floor(options: &KafkaBenchOptions, config: &Config) -> anyhow::Result<V
 struct Costs {
     services: u64,
     broker: u64,
+    /// What the compilers of its JVM took of that.
+    broker_compiling: u64,
     broker_written: u64,
 }
 
 impl Costs {
     /// Of these processes, and of the broker.
     fn of(services: &[u32], broker: u32) -> Self {
-        let broker = Usage::of(broker);
+        let (broker, broker_compiling) = (Usage::of(broker), java_compilers_cpu_us(broker));
         Self {
             services: services.iter().map(|id| Usage::of(*id).cpu_us).sum(),
             broker: broker.cpu_us,
+            broker_compiling,
             broker_written: broker.written_bytes,
         }
     }
@@ -223,6 +229,7 @@ impl Costs {
         let each = |now: u64, before: u64| (now.saturating_sub(before) as f64 / payments as f64 * 10.0).round() / 10.0;
         json!({
             "cpu_us_services": each(self.services, before.services), "cpu_us_broker": each(self.broker, before.broker),
+            "cpu_us_broker_compiling": each(self.broker_compiling, before.broker_compiling),
             "broker_written_bytes": each(self.broker_written, before.broker_written),
         })
     }
@@ -239,7 +246,7 @@ async fn system(
         load.channels.push(connect(address).await?);
     }
     progress.step("warm-up");
-    load.hold(WARM_RATE, WARM_MS, "warm", Over::Calls).await?;
+    load.hold(WARM_RATE, options.warm_up_s * 1_000, "warm", Over::Calls).await?;
     let (mut rates, mut tries, mut streams) = (Vec::new(), Vec::new(), Vec::new());
     for (number, rate) in options.rates.iter().chain(&options.ladder).enumerate() {
         progress.step(&format!("{rate} payments per second"));
