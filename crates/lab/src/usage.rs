@@ -125,6 +125,7 @@ pub(crate) fn folder_bytes(folder: &Path) -> u64 {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
 
@@ -133,6 +134,19 @@ mod tests {
         let stat = "7 (a) b) S 1 7 7 0 -1 4194560 100 0 0 0 250 50 0 0 20 0 9 0 1 2 3";
         assert_eq!(cpu_ticks(stat), 300);
         assert_eq!(cpu_ticks(""), 0);
+    }
+
+    #[test]
+    fn only_threads_with_the_names_of_java_compilers_count_as_such() {
+        let process = std::process::id();
+        for (name, is_compiler) in [("other", false), ("C1 CompilerThread0", true), ("C2 CompilerThread0", true)] {
+            let count = move || {
+                while thread_cpu_us("/proc/thread-self").unwrap_or_default() == 0 {}
+                java_compilers_cpu_us(process)
+            };
+            let counted = std::thread::Builder::new().name(name.to_owned()).spawn(count).unwrap().join().unwrap();
+            assert_eq!(counted > 0, is_compiler, "{name}");
+        }
     }
 
     #[test]
