@@ -21,7 +21,7 @@ pub use seeds::seeds;
 pub type Target = (&'static str, fn(&[u8]) -> bool);
 
 /// Every target of this crate.
-pub const TARGETS: [Target; 18] = [
+pub const TARGETS: [Target; 19] = [
     ("http_form", twqr_ingress::fuzzing::http_form),
     ("grpc_requests", api::requests),
     ("operators", api::operators),
@@ -39,6 +39,7 @@ pub const TARGETS: [Target; 18] = [
     ("counterparty", counterparty),
     ("journal", journal),
     ("kafka_answers", twqr_journal::kafka::fuzz_answer),
+    ("kafka_records", twqr_journal::kafka::fuzz_records),
     ("certificates", twqr_tls::fuzzing::pem),
 ];
 

@@ -4,11 +4,12 @@
 //! partitioner. An append is acknowledged when all in-sync replicas have it; the order of the log
 //! decides everything else.
 //!
-//! A process has one producer, a small pool of consumers for each topic (`fetcher.rs`), one
-//! consumer for each group's stored positions, and one for each group membership, which is only a
-//! hint. Threads block in the client library until a message or a report arrives, and pass it on at
-//! once. In an idle process no message waits for a timer; a busy process gathers its appends
-//! (`gather.rs`), and readers that can wait fetch many records at once.
+//! A process has one producer (`producer.rs`) and one fetcher (`fetcher.rs`), which speak the
+//! brokers' protocol themselves (`wire.rs`) or, where properties of the client library are
+//! configured, use the library. It also has one consumer of the library for each group's stored
+//! positions, and one for each group membership, which is only a hint. In an idle process no
+//! message waits for a timer; a busy process gathers its appends, and readers that can wait fetch
+//! many records at once.
 
 mod advice;
 mod client;
@@ -19,6 +20,7 @@ mod positions;
 mod producer;
 mod replies;
 mod rights;
+mod wire;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -38,9 +40,9 @@ use positions::Positions;
 use producer::Producer;
 
 pub use layout::{Deviation, Layout, Plan, apply, count_records, min_insync_least, plan, recorded};
-#[doc(hidden)]
-pub use producer::fuzz_answer;
 pub use rights::{Right, User};
+#[doc(hidden)]
+pub use {fetcher::fuzz_records, wire::fuzz_answer};
 
 /// The group of all clients that belong to no other. It has no members and no positions.
 const READERS: &str = "readers";
@@ -111,7 +113,7 @@ impl KafkaJournal {
         let client = Client::new(settings, member)?;
         let layout = layout::check(&client).await?;
         let producer = Producer::start(&client)?;
-        let fetchers = Arc::new(Fetchers::new(client.clone()));
+        let fetchers = Fetchers::new(client.clone());
         let (positions, held_replies) = (Mutex::default(), Arc::default());
         Ok(Arc::new(Self { client, layout, producer, fetchers, positions, held_replies }))
     }

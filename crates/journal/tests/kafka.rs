@@ -168,6 +168,41 @@ async fn a_reader_dropped_while_paused_does_not_stop_a_later_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a broker: make test-kafka"]
+async fn records_that_the_broker_compresses_are_read_in_order() {
+    let settings = settings();
+    create(&settings, &LAYOUT).await;
+    let journal = join(&settings, "one").await;
+    let mut reader = journal.reader(ORDERS, 0).await.unwrap();
+    journal.append(ORDERS, vec![plain("0")]).await.unwrap();
+    assert_eq!(text(&reader.next(9).await.unwrap()[0]), "0");
+
+    let mut config = rdkafka::ClientConfig::new();
+    let admin: AdminClient<_> = config.set("bootstrap.servers", &settings.bootstrap).create().unwrap();
+    let orders = format!("{}orders", settings.prefix);
+    // What is not named gets the broker's default.
+    let change = AlterConfig::new(ResourceSpecifier::Topic(&orders))
+        .set("max.message.bytes", "1114112")
+        .set("unclean.leader.election.enable", "false")
+        .set("compression.type", "lz4");
+    admin.alter_configs([&change], &AdminOptions::new()).await.unwrap();
+    // The broker's configuration may lag behind for a moment.
+    for n in 1..100 {
+        journal.append(ORDERS, vec![plain(&n.to_string())]).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let mut next = 1;
+    while next < 100 {
+        let records = tokio::time::timeout(Duration::from_secs(10), reader.next(7)).await.unwrap().unwrap();
+        for record in records {
+            assert_eq!((record.offset, text(&record)), (next, next.to_string()));
+            next += 1;
+        }
+    }
+    assert_eq!(read_all(&*journal, ORDERS, 0).await.len(), 100);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a broker: make test-kafka"]
 async fn a_topic_that_was_created_again_is_refused_by_name() {
     let settings = settings();
     create(&settings, &LAYOUT).await;

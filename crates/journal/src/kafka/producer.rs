@@ -18,7 +18,6 @@ use super::client::Client;
 use crate::{Ack, Entry, JournalError, Partition};
 
 use direct::DirectProducer;
-pub use direct::fuzz_answer;
 use library::LibraryProducer;
 
 pub(super) use library::write_once;

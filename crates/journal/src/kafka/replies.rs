@@ -57,7 +57,7 @@ impl Drop for KafkaRepliesGuard {
 /// Searches for a partition of `replies` that no process holds.
 pub(super) struct HoldSearch<'a> {
     pub(super) producer: &'a Producer,
-    pub(super) fetchers: &'a Fetchers,
+    pub(super) fetchers: &'a Arc<Fetchers>,
     pub(super) client: &'a Arc<Client>,
     /// How many partitions `replies` has.
     pub(super) count: u32,

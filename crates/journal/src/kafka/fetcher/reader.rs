@@ -4,45 +4,47 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use rdkafka::consumer::Consumer;
+use tracing::info;
 
-use super::{BUFFER_BYTES_MAX, Buffer, Fetcher, Slot};
-use crate::{JournalError, Offset, Partition, Reader, Record, kafka::lock};
+use super::{
+    Fetchers, Pace, Source,
+    buffer::{Buffer, Stop, Taken},
+};
+use crate::{JournalError, Offset, Partition, Reader, Record};
 
 /// A reader of one partition.
 pub(in crate::kafka) struct KafkaReader {
+    pub(super) fetchers: Arc<Fetchers>,
     pub(super) partition: Partition,
+    pub(super) pace: Pace,
     /// The offset of the next record to return.
     pub(super) next: Offset,
-    pub(super) fetcher: Arc<Fetcher>,
     pub(super) buffer: Arc<Buffer>,
+    pub(super) source: Box<dyn Source>,
 }
 
 #[async_trait]
 impl Reader for KafkaReader {
     async fn next(&mut self, max: usize) -> Result<Vec<Record>, JournalError> {
         loop {
-            if let Some(records) = self.take(max)? {
-                return Ok(records);
+            let (taken, is_resumed) = self.buffer.take(max, || self.source.resume());
+            if is_resumed {
+                self.source.resumed();
             }
-            self.buffer.more.notified().await;
+            match taken {
+                Taken::Records(records) => return self.check(records),
+                Taken::Stop(stop) => self.stop(stop)?,
+                Taken::Nothing => self.buffer.changed().await,
+            }
         }
     }
 }
 
 impl KafkaReader {
-    /// Takes at most `max` records from the buffer. The client library never returns a record
-    /// before the requested offset, unless the log ends before that offset: then it begins again
-    /// with the oldest record.
-    fn take(&mut self, max: usize) -> Result<Option<Vec<Record>>, JournalError> {
-        let mut content = lock(&self.buffer.content);
-        if let Some(reason) = content.failure.take() {
-            return Err(JournalError::Read { partition: self.partition, reason });
-        }
-        let mut records = Vec::with_capacity(content.records.len().min(max));
-        while records.len() < max {
-            let Some(record) = content.records.pop_front() else { break };
-            content.bytes -= record.entry.byte_len();
+    /// Fetchers never return a record before the requested offset, unless the log ends before that
+    /// offset: then the client library begins again with the oldest record.
+    fn check(&mut self, records: Vec<Record>) -> Result<Vec<Record>, JournalError> {
+        for record in &records {
             if record.offset < self.next {
                 let reason = format!(
                     "its record {} came after the records below {}: it lost its newest records, or the topic is another one",
@@ -51,17 +53,21 @@ impl KafkaReader {
                 return Err(JournalError::NotWhole { partition: self.partition, reason: reason.into() });
             }
             self.next = record.offset + 1;
-            records.push(record);
         }
-        if content.is_paused && content.bytes < BUFFER_BYTES_MAX / 2 {
-            content.is_paused = self.fetcher.consumer.resume(&self.fetcher.list([self.partition.index])).is_err();
-        }
-        Ok((!records.is_empty()).then_some(records))
+        Ok(records)
     }
-}
 
-impl Drop for KafkaReader {
-    fn drop(&mut self) {
-        lock(&self.fetcher.slots).by_partition.insert(self.partition.index, Slot::Abandoned);
+    /// Fails, or goes on with the client library.
+    fn stop(&mut self, stop: Stop) -> Result<(), JournalError> {
+        let partition = self.partition;
+        match stop {
+            Stop::Failed(reason) => Err(JournalError::Read { partition, reason }),
+            Stop::NotWhole(reason) => Err(JournalError::NotWhole { partition, reason }),
+            Stop::Compressed => {
+                info!(%partition, "the client library reads this partition, because its records are compressed");
+                (self.buffer, self.source) = self.fetchers.open_with_library(partition, self.next, self.pace)?;
+                Ok(())
+            }
+        }
     }
 }

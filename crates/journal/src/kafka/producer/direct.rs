@@ -7,10 +7,8 @@
 //! number. Each partition has its own producer ID, so that a failure in one partition does not
 //! affect another (`direct/queue.rs`).
 
-mod answer;
 mod batch;
 mod cluster;
-mod connection;
 mod figures;
 mod pace;
 mod queue;
@@ -34,10 +32,11 @@ use tracing::warn;
 use super::delivery::{CLOSE, Delivery, QUEUE_FULL, QUEUED_MESSAGES_MAX};
 use crate::{
     Ack, Entry, Partition, Topic,
-    kafka::{KafkaSettings, lock},
+    kafka::{
+        KafkaSettings, lock,
+        wire::{Address, LeaderSearch},
+    },
 };
-pub use answer::fuzz_answer;
-use connection::Address;
 use figures::Figures;
 use queue::{Message, Queue};
 
@@ -60,7 +59,6 @@ impl Drop for Handle {
 /// The state that the handles and the tasks of a producer share.
 struct Shared {
     client_id: String,
-    bootstrap: String,
     /// The topics' names on the brokers.
     topics: BTreeMap<Topic, String>,
     append_timeout: Duration,
@@ -113,7 +111,6 @@ impl DirectProducer {
     pub(in crate::kafka) fn start(settings: &KafkaSettings, client_id: &str) -> Self {
         let shared = Arc::new(Shared {
             client_id: client_id.to_owned(),
-            bootstrap: settings.bootstrap.clone(),
             topics: Topic::ALL.into_iter().map(|topic| (topic, settings.topic(topic))).collect(),
             append_timeout: Duration::from_millis(settings.append_timeout_ms.into()),
             queue_bytes_max: usize::try_from(settings.queue_kib_max).unwrap_or(usize::MAX).saturating_mul(1024),
@@ -122,7 +119,7 @@ impl DirectProducer {
             figures: Figures::default(),
             ended: CancellationToken::new(),
         });
-        tokio::spawn(cluster::follow(shared.clone()));
+        tokio::spawn(cluster::follow(shared.clone(), LeaderSearch::new(settings, client_id)));
         tokio::spawn(expire(shared.clone()));
         Self(Arc::new(Handle(shared)))
     }

@@ -22,12 +22,17 @@ use tracing::{debug, warn};
 
 use super::{
     Shared,
-    connection::{Connection, topic_name},
     pace::RequestPace,
     queue::{Outcome, Queue},
     round::{self, ROUND_BYTES_MAX, Round},
 };
-use crate::{Partition, Topic, kafka::lock};
+use crate::{
+    Partition, Topic,
+    kafka::{
+        lock,
+        wire::{Connection, topic_name},
+    },
+};
 
 /// How long a broker may wait for its replicas, and how much longer the answer may take.
 const REPLICATE: Duration = Duration::from_secs(5);

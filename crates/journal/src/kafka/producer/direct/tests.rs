@@ -10,11 +10,11 @@ use bytes::{Buf, Bytes};
 use kafka_protocol::{
     messages::{
         BrokerId, InitProducerIdRequest, InitProducerIdResponse, MetadataRequest, MetadataResponse, ProduceRequest,
-        ProduceResponse, ProducerId, RequestHeader,
+        ProduceResponse, ProducerId,
         metadata_response::{MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic},
         produce_response::{PartitionProduceResponse, TopicProduceResponse},
     },
-    protocol::{Decodable, Request, StrBytes},
+    protocol::{Request, StrBytes},
     records::{Record, RecordBatchDecoder},
 };
 use rand::{Rng, SeedableRng};
@@ -24,13 +24,11 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use super::{
-    answer::{Call, written},
-    queue::Outcome,
-    simulated_log::SimulatedLog,
-    *,
+use super::{queue::Outcome, simulated_log::SimulatedLog, *};
+use crate::{
+    JournalError,
+    kafka::wire::{request, written},
 };
-use crate::JournalError;
 
 const PARTITIONS: i32 = 2;
 const TOPICS: [Topic; 2] = [Topic::Orders, Topic::WalletTasks];
@@ -56,12 +54,6 @@ struct Simulated {
 struct SimulatedPartition {
     leader: i32,
     log: SimulatedLog,
-}
-
-/// What is read of a request, without its header.
-fn request<C: Call + Decodable>(mut frame: Bytes) -> (i32, C) {
-    let header = RequestHeader::decode(&mut frame, C::header_version(C::VERSION)).unwrap();
-    (header.correlation_id, C::decode(&mut frame, C::VERSION).unwrap())
 }
 
 impl Brokers {

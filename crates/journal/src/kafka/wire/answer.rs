@@ -8,14 +8,17 @@ use bytes::Bytes;
 #[cfg(test)]
 use bytes::BytesMut;
 #[cfg(test)]
-use kafka_protocol::protocol::Encodable;
+use kafka_protocol::{messages::RequestHeader, protocol::Encodable};
 use kafka_protocol::{
-    messages::{InitProducerIdRequest, MetadataRequest, ProduceRequest, ResponseHeader},
+    messages::{
+        FetchRequest, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest,
+        ProduceRequest, ResponseHeader,
+    },
     protocol::{Decodable, HeaderVersion, Request},
 };
 
 /// A request, with the form of its answer.
-pub(super) trait Call: Request {
+pub(in crate::kafka) trait Call: Request {
     /// The version of the protocol; brokers from 2.4 on know it.
     const VERSION: i16;
     /// The structure of an answer of this version.
@@ -23,16 +26,18 @@ pub(super) trait Call: Request {
 }
 
 /// A part of an answer, in the forms of the versions before compact ones.
-pub(super) enum Piece {
+pub(in crate::kafka) enum Piece {
     /// So many bytes, whatever they mean.
     Fixed(usize),
     /// A length in two bytes, and so many bytes; none if the length is negative.
     Text,
     /// A number in four bytes, and so many elements; none if the number is negative.
     Array(&'static [Piece]),
+    /// The same as a text, with a length in four bytes.
+    Bulk,
 }
 
-use Piece::{Array, Fixed, Text};
+use Piece::{Array, Bulk, Fixed, Text};
 
 impl Call for MetadataRequest {
     const VERSION: i16 = 8;
@@ -69,8 +74,37 @@ impl Call for InitProducerIdRequest {
     const ANSWER: &'static [Piece] = &[Fixed(4 + 2 + 8 + 2)];
 }
 
+impl Call for FetchRequest {
+    // From 11 on replicas that do not lead answer as well, and may lack the newest records.
+    const VERSION: i16 = 10;
+    const ANSWER: &'static [Piece] = &[
+        // The pause that the broker asks for, error, session.
+        Fixed(4 + 2 + 4),
+        // The topics and partitions: number, error, three offsets; aborted transactions; records.
+        Array(&[Text, Array(&[Fixed(4 + 2 + 8 + 8 + 8), Array(&[Fixed(16)]), Bulk])]),
+    ];
+}
+
+impl Call for ListOffsetsRequest {
+    const VERSION: i16 = 5;
+    const ANSWER: &'static [Piece] = &[
+        Fixed(4),
+        // The topics and partitions: number, error, time, offset, epoch.
+        Array(&[Text, Array(&[Fixed(4 + 2 + 8 + 8 + 4)])]),
+    ];
+}
+
+impl Call for OffsetForLeaderEpochRequest {
+    const VERSION: i16 = 3;
+    const ANSWER: &'static [Piece] = &[
+        Fixed(4),
+        // The topics and partitions: error, number, epoch, offset.
+        Array(&[Text, Array(&[Fixed(2 + 4 + 4 + 8)])]),
+    ];
+}
+
 /// Reads an answer without its length.
-pub(super) fn read<C: Call>(mut frame: Bytes, correlation: i32) -> io::Result<C::Response> {
+pub(in crate::kafka) fn read<C: Call>(mut frame: Bytes, correlation: i32) -> io::Result<C::Response> {
     let header = ResponseHeader::decode(&mut frame, C::Response::header_version(C::VERSION)).map_err(invalid)?;
     if header.correlation_id != correlation {
         return Err(invalid("the answer belongs to another request"));
@@ -96,12 +130,16 @@ fn skip(bytes: &mut &[u8], pieces: &[Piece]) -> Option<()> {
                     skip(bytes, element)?;
                 }
             }
+            Bulk => {
+                let (length, rest) = bytes.split_first_chunk()?;
+                *bytes = rest.get(usize::try_from(i32::from_be_bytes(*length)).unwrap_or(0)..)?;
+            }
         }
     }
     Some(())
 }
 
-pub(super) fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+pub(in crate::kafka) fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
@@ -114,14 +152,17 @@ pub fn fuzz_answer(input: &[u8]) -> bool {
     match asked {
         0 => read::<MetadataRequest>(frame, correlation).is_ok(),
         1 => read::<ProduceRequest>(frame, correlation).is_ok(),
-        _ => read::<InitProducerIdRequest>(frame, correlation).is_ok(),
+        2 => read::<InitProducerIdRequest>(frame, correlation).is_ok(),
+        3 => read::<FetchRequest>(frame, correlation).is_ok(),
+        4 => read::<ListOffsetsRequest>(frame, correlation).is_ok(),
+        _ => read::<OffsetForLeaderEpochRequest>(frame, correlation).is_ok(),
     }
 }
 
 /// Writes an answer without its length, as a broker does.
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-pub(super) fn written<C: Call>(correlation: i32, answer: &C::Response) -> Bytes
+pub(in crate::kafka) fn written<C: Call>(correlation: i32, answer: &C::Response) -> Bytes
 where
     C::Response: Encodable,
 {
@@ -132,13 +173,25 @@ where
     bytes.freeze()
 }
 
+/// Reads a request without its length, as a broker does; returns its number as well.
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+pub(in crate::kafka) fn request<C: Call + Decodable>(mut frame: Bytes) -> (i32, C) {
+    let header = RequestHeader::decode(&mut frame, C::header_version(C::VERSION)).unwrap();
+    (header.correlation_id, C::decode(&mut frame, C::VERSION).unwrap())
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use kafka_protocol::{
         messages::{
-            BrokerId, InitProducerIdResponse, MetadataResponse, ProduceResponse, TopicName,
+            BrokerId, FetchResponse, InitProducerIdResponse, ListOffsetsResponse, MetadataResponse,
+            OffsetForLeaderEpochResponse, ProduceResponse, TopicName,
+            fetch_response::{AbortedTransaction, FetchableTopicResponse, PartitionData},
+            list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse},
             metadata_response::{MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic},
+            offset_for_leader_epoch_response::{EpochEndOffset, OffsetForLeaderTopicResult},
             produce_response::{BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse},
         },
         protocol::StrBytes,
@@ -182,6 +235,33 @@ mod tests {
         ProduceResponse::default().with_responses(vec![topic.clone(), topic])
     }
 
+    fn fetch() -> FetchResponse {
+        let aborted = AbortedTransaction::default().with_first_offset(5);
+        let partition = PartitionData::default()
+            .with_partition_index(3)
+            .with_aborted_transactions(Some(vec![aborted.clone(), aborted]))
+            .with_records(Some(Bytes::from_static(b"records")));
+        let empty = PartitionData::default().with_aborted_transactions(None).with_records(None);
+        let topic = FetchableTopicResponse::default().with_topic(topic_name()).with_partitions(vec![partition, empty]);
+        FetchResponse::default().with_responses(vec![topic.clone(), topic])
+    }
+
+    fn list_offsets() -> ListOffsetsResponse {
+        let partition = ListOffsetsPartitionResponse::default().with_partition_index(3).with_offset(17);
+        let topic = ListOffsetsTopicResponse::default()
+            .with_name(topic_name())
+            .with_partitions(vec![partition.clone(), partition]);
+        ListOffsetsResponse::default().with_topics(vec![topic.clone(), topic])
+    }
+
+    fn epoch_ends() -> OffsetForLeaderEpochResponse {
+        let partition = EpochEndOffset::default().with_partition(3).with_leader_epoch(2).with_end_offset(17);
+        let topic = OffsetForLeaderTopicResult::default()
+            .with_topic(topic_name())
+            .with_partitions(vec![partition.clone(), partition]);
+        OffsetForLeaderEpochResponse::default().with_topics(vec![topic.clone(), topic])
+    }
+
     /// Reads the answer, all shorter ones, and those in which four bytes are a large number.
     fn check<C: Call>(answer: &C::Response)
     where
@@ -205,5 +285,8 @@ mod tests {
         check::<MetadataRequest>(&metadata());
         check::<ProduceRequest>(&produce());
         check::<InitProducerIdRequest>(&InitProducerIdResponse::default().with_producer_epoch(1));
+        check::<FetchRequest>(&fetch());
+        check::<ListOffsetsRequest>(&list_offsets());
+        check::<OffsetForLeaderEpochRequest>(&epoch_ends());
     }
 }

@@ -19,16 +19,20 @@ use super::answer::{self, Call, invalid};
 const CONNECT: Duration = Duration::from_secs(3);
 /// The largest answer that is read, in bytes.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
+/// How long the transfer of an answer may take.
+const TRANSFER: Duration = Duration::from_mins(1);
+/// After a larger answer, in bytes, the memory of the connection's buffer is released.
+const KEPT_BYTES_MAX: usize = 256 << 10;
 
 /// The address of a broker.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Address {
-    pub(super) host: String,
-    pub(super) port: u16,
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::kafka) struct Address {
+    pub(in crate::kafka) host: String,
+    pub(in crate::kafka) port: u16,
 }
 
 /// A connection. After an error it must be dropped, since an answer may still arrive on it.
-pub(super) struct Connection {
+pub(in crate::kafka) struct Connection {
     stream: TcpStream,
     client_id: StrBytes,
     /// The number of the latest request, which its answer repeats.
@@ -37,7 +41,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) async fn open(address: &Address, client_id: &str) -> io::Result<Self> {
+    pub(in crate::kafka) async fn open(address: &Address, client_id: &str) -> io::Result<Self> {
         let connecting = TcpStream::connect((address.host.as_str(), address.port));
         let stream = timeout(CONNECT, connecting).await.map_err(|_| timed_out(CONNECT))??;
         stream.set_nodelay(true)?;
@@ -45,14 +49,17 @@ impl Connection {
         Ok(Self { stream, client_id, correlation: 0, buffer: BytesMut::new() })
     }
 
-    /// Sends a request, and waits for its answer.
-    pub(super) async fn call<C: Call>(&mut self, request: &C, within: Duration) -> io::Result<C::Response> {
-        let exchange = async {
+    /// Sends a request, and waits for its answer. The answer must begin within this time, and go on
+    /// arriving: a large one may take longer.
+    pub(in crate::kafka) async fn call<C: Call>(&mut self, request: &C, within: Duration) -> io::Result<C::Response> {
+        let begun = async {
             self.send(request).await?;
-            let answer = self.receive_frame().await?;
-            answer::read::<C>(answer, self.correlation)
+            self.buffer.clear();
+            self.read_more().await
         };
-        timeout(within, exchange).await.map_err(|_| timed_out(within))?
+        timeout(within, begun).await.map_err(|_| timed_out(within))??;
+        let answer = timeout(TRANSFER, self.receive_frame(within)).await.map_err(|_| timed_out(TRANSFER))??;
+        answer::read::<C>(answer, self.correlation)
     }
 
     async fn send<C: Call>(&mut self, request: &C) -> io::Result<()> {
@@ -71,19 +78,26 @@ impl Connection {
         self.stream.write_all(&self.buffer).await
     }
 
-    async fn receive_frame(&mut self) -> io::Result<Bytes> {
-        self.buffer.clear();
-        while self.buffer.len() < LENGTH_BYTES {
-            self.read_more().await?;
-        }
+    /// Reads the rest of an answer, of which some bytes are there, with pauses of at most `within`.
+    async fn receive_frame(&mut self, within: Duration) -> io::Result<Bytes> {
+        self.read_until(LENGTH_BYTES, within).await?;
         let length = usize::try_from(self.buffer.get_u32()).map_err(invalid)?;
         if length > ANSWER_BYTES_MAX {
             return Err(invalid("the answer is too long"));
         }
-        while self.buffer.len() < length {
-            self.read_more().await?;
+        self.read_until(length, within).await?;
+        let answer = self.buffer.split_to(length).freeze();
+        if length > KEPT_BYTES_MAX {
+            self.buffer = BytesMut::new();
         }
-        Ok(self.buffer.split_to(length).freeze())
+        Ok(answer)
+    }
+
+    async fn read_until(&mut self, length: usize, within: Duration) -> io::Result<()> {
+        while self.buffer.len() < length {
+            timeout(within, self.read_more()).await.map_err(|_| timed_out(within))??;
+        }
+        Ok(())
     }
 
     async fn read_more(&mut self) -> io::Result<()> {
@@ -102,6 +116,6 @@ fn timed_out(after: Duration) -> io::Error {
 }
 
 /// A topic's name in the type of the protocol.
-pub(super) fn topic_name(name: &str) -> TopicName {
+pub(in crate::kafka) fn topic_name(name: &str) -> TopicName {
     TopicName(StrBytes::from_string(name.to_owned()))
 }
