@@ -83,6 +83,8 @@ fn main() -> ExitCode {
 
 fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     twqr_service::raise_open_files();
+    // The simulator and the load have card tokens in memory.
+    twqr_service::forbid_core_dumps();
     let chosen: &[&str] = match &cli.command {
         Command::Chaos(_) | Command::Bench(_) | Command::Load(_) | Command::ClientDrill(_) => &CHOSEN_KEYS,
         Command::Run(_) | Command::RunKafka(_) => &CHOSEN_KEYS[..3],

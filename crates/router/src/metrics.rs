@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use tokio::time::Instant;
 use twqr_order::{Evidence, Order, Step};
 use twqr_service::{COUNTS, IssuerMetrics, LONG_SECONDS, Metric, MetricKind, PART_SECONDS};
-use twqr_types::{ShardId, UnixMs};
+use twqr_types::{Issuer, ShardId, UnixMs};
 
 const STEPS: Metric = Metric {
     name: "twqr_router_steps_total",
@@ -146,6 +146,8 @@ pub(crate) fn register(shards: u32) {
     for step in &STEP_LABELS {
         STEPS.touch(&[step]);
     }
+    // Institutions are known once one has a payment.
+    drop(BY_ISSUER.of(Issuer::Wallet));
     for by in ["restore", "standby"] {
         STATES_READ.touch(&[by]);
     }

@@ -137,10 +137,26 @@ pub(crate) fn register() {
     METRICS.iter().for_each(Metric::describe);
 }
 
+/// The codes with which calls of the operators' API end.
+const CODES: [Code; 10] = [
+    Code::Ok,
+    Code::Cancelled,
+    Code::InvalidArgument,
+    Code::NotFound,
+    Code::PermissionDenied,
+    Code::ResourceExhausted,
+    Code::FailedPrecondition,
+    Code::Internal,
+    Code::Unavailable,
+    Code::Unauthenticated,
+];
+
 /// Registers the calls of the operators' API, by the names of its methods.
 pub(crate) fn register_calls(methods: &[&'static str]) {
     for method in methods {
-        CALLS.touch(&[method, "Ok"]);
+        for code in CODES {
+            CALLS.touch(&[method, &format!("{code:?}")]);
+        }
         CALL_DURATION.touch(&[method]);
     }
 }

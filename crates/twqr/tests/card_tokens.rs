@@ -66,8 +66,10 @@ async fn no_card_token_of_the_sample_days_is_in_anything_that_is_written() {
     let played = play(&channel, calls, || ()).await;
     drop(resolve(&channel, &results, Duration::from_secs(20)).await);
     drop(settle(&channel, &played).await);
-    let answers = format!("{:?}{:?}", results.iter().map(|result| &result.answer).collect::<Vec<_>>(), played.len());
-    search.search("answers and errors", answers.as_bytes());
+    let answers: Vec<_> = results.iter().map(|result| &result.answer).collect();
+    let outcomes: Vec<_> = played.iter().map(|call| &call.outcome).collect();
+    assert!(outcomes.len() > 500, "{} calls", outcomes.len());
+    search.search("answers and errors", format!("{answers:?} {outcomes:?}").as_bytes());
     search.search("metrics", &metrics(&system.config).await);
     // The write-ahead log and tables as they are while it runs, and after it has ended.
     assert!(search.search_files(&run, "") > 10);

@@ -169,6 +169,9 @@ async fn a_running_system_shows_the_metrics_of_the_table_and_no_other() {
     zero("twqr_ingress_calls_shed_total", "reason", "limit");
     zero("twqr_ingress_call_duration_seconds_count", "method", "Pay");
     zero("twqr_worker_circuit_opened_total", "issuer", "wallet");
+    zero("twqr_router_outcomes_total", "issuer", "wallet");
+    zero("twqr_router_payment_final_seconds_count", "issuer", "wallet");
+    zero("twqr_tracker_calls_total", "code", "Unavailable");
     zero("twqr_worker_calls_not_made_total", "reason", "circuit_open");
     for name in [
         "twqr_router_dead_letters_total",

@@ -5,12 +5,11 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
-use tonic::{
-    Code,
-    transport::{Channel, Endpoint},
-};
+use tonic::{Code, transport::Channel};
 use twqr_files::print_error_line;
 use twqr_wire::pos::{InquiryType, QueryRequest, pos_service_client::PosServiceClient};
+
+use crate::launch::connect;
 
 /// The merchant that floods; no scenario has it.
 const MERCHANT: &str = "FLOOD";
@@ -23,7 +22,7 @@ const TICK: Duration = Duration::from_millis(5);
 /// ended.
 pub(super) async fn flood(ingresses: Vec<SocketAddr>, rate: f64, lasting: Duration) -> anyhow::Result<()> {
     let address = *ingresses.first().context("no ingress runs")?;
-    let client = PosServiceClient::new(Endpoint::from_shared(format!("http://{address}"))?.connect().await?);
+    let client = PosServiceClient::new(connect(address).await?);
     let places = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
     let (began, mut calls, mut sent) = (Instant::now(), JoinSet::new(), 0_u64);
     let mut counts = Counts::default();
