@@ -9,7 +9,11 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewPartitions, ResourceSpecifier};
+use rdkafka::{
+    ClientConfig,
+    admin::{AdminClient, AdminOptions, AlterConfig, NewPartitions, ResourceSpecifier},
+    client::DefaultClientContext,
+};
 use twqr_journal::{
     Journal, JournalError, Topic, Witness,
     kafka::{KafkaJournal, KafkaSettings, Layout, Plan, apply, plan},
@@ -41,6 +45,10 @@ async fn create(settings: &KafkaSettings, layout: &Layout) {
 
 async fn join(settings: &KafkaSettings, member: &str) -> Arc<KafkaJournal> {
     KafkaJournal::connect(settings.clone(), member).await.unwrap()
+}
+
+fn admin(settings: &KafkaSettings) -> AdminClient<DefaultClientContext> {
+    ClientConfig::new().set("bootstrap.servers", &settings.bootstrap).create().unwrap()
 }
 
 async fn open_new() -> TwoProcesses {
@@ -88,8 +96,7 @@ async fn topics_are_created_once_and_later_differences_are_named() {
 async fn a_partition_added_later_prevents_the_start() {
     let settings = settings();
     create(&settings, &LAYOUT).await;
-    let mut config = rdkafka::ClientConfig::new();
-    let admin: AdminClient<_> = config.set("bootstrap.servers", &settings.bootstrap).create().unwrap();
+    let admin = admin(&settings);
     let orders = format!("{}orders", settings.prefix);
     let added = admin.create_partitions(&[NewPartitions::new(&orders, 3)], &AdminOptions::new()).await.unwrap();
     assert_eq!(added, [Ok(orders.clone())]);
@@ -176,8 +183,7 @@ async fn records_that_the_broker_compresses_are_read_in_order() {
     journal.append(ORDERS, vec![plain("0")]).await.unwrap();
     assert_eq!(text(&reader.next(9).await.unwrap()[0]), "0");
 
-    let mut config = rdkafka::ClientConfig::new();
-    let admin: AdminClient<_> = config.set("bootstrap.servers", &settings.bootstrap).create().unwrap();
+    let admin = admin(&settings);
     let orders = format!("{}orders", settings.prefix);
     // What is not named gets the broker's default.
     let change = AlterConfig::new(ResourceSpecifier::Topic(&orders))
@@ -215,8 +221,7 @@ async fn a_topic_that_was_created_again_is_refused_by_name() {
     read_whole(&*journal, ORDERS, 5, witness, mark).await.unwrap();
     journal.close().await;
 
-    let mut config = rdkafka::ClientConfig::new();
-    let admin: AdminClient<_> = config.set("bootstrap.servers", &settings.bootstrap).create().unwrap();
+    let admin = admin(&settings);
     let orders = format!("{}orders", settings.prefix);
     admin.delete_topics(&[&orders], &AdminOptions::new()).await.unwrap();
     // The broker deletes the topic in the background.
@@ -240,8 +245,7 @@ async fn a_topic_that_was_created_again_is_refused_by_name() {
 async fn settings_that_could_lose_records_prevent_the_start() {
     let settings = settings();
     create(&settings, &LAYOUT).await;
-    let mut config = rdkafka::ClientConfig::new();
-    let admin: AdminClient<_> = config.set("bootstrap.servers", &settings.bootstrap).create().unwrap();
+    let admin = admin(&settings);
     let orders = format!("{}orders", settings.prefix);
     let change = AlterConfig::new(ResourceSpecifier::Topic(&orders))
         .set("retention.bytes", "1073741824")
@@ -270,8 +274,7 @@ async fn an_acknowledgement_has_the_brokers_time_unless_the_topic_does_not_stamp
     let log_time = journal.append(ORDERS, vec![plain("a"), plain("b")]).log_time().await.unwrap().unwrap();
     assert!((sent..=now()).contains(&log_time), "the broker of this test has the same clock: {log_time}");
 
-    let mut config = rdkafka::ClientConfig::new();
-    let admin: AdminClient<_> = config.set("bootstrap.servers", &settings.bootstrap).create().unwrap();
+    let admin = admin(&settings);
     let orders = format!("{}orders", settings.prefix);
     // What is not named gets the broker's default.
     let change = AlterConfig::new(ResourceSpecifier::Topic(&orders))

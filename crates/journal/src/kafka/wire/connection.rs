@@ -119,3 +119,36 @@ fn timed_out(after: Duration) -> io::Error {
 pub(in crate::kafka) fn topic_name(name: &str) -> TopicName {
     TopicName(StrBytes::from_string(name.to_owned()))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::kafka::wire::written;
+
+    #[tokio::test]
+    async fn an_answer_may_take_long_as_long_as_it_goes_on_arriving() {
+        const WITHIN: Duration = Duration::from_millis(500);
+        for (pause, is_read) in [(WITHIN / 4, true), (WITHIN * 4, false)] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            tokio::spawn(async move {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let answer = written::<ListOffsetsRequest>(1, &ListOffsetsResponse::default());
+                let length = u32::try_from(answer.len()).unwrap();
+                for byte in length.to_be_bytes().iter().chain(&answer) {
+                    stream.write_u8(*byte).await.unwrap();
+                    tokio::time::sleep(pause).await;
+                }
+            });
+            let address = Address { host: "127.0.0.1".to_owned(), port };
+            let mut connection = Connection::open(&address, "test").await.unwrap();
+            // 16 bytes, so four times as long as the silence that is borne.
+            let answer = connection.call(&ListOffsetsRequest::default(), WITHIN).await;
+            assert_eq!(answer.is_ok(), is_read, "pauses of {pause:?}: {answer:?}");
+        }
+    }
+}

@@ -38,3 +38,21 @@ impl Failing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operator_is_told_of_failures_that_last_until_one_request_succeeds() {
+        let (mut failing, begin) = (Failing::default(), Instant::now());
+        let error = io::Error::other("refused");
+        for (second, is_reported) in [(0, false), (9, false), (10, true), (11, true)] {
+            failing.failed(&error, begin + Duration::from_secs(second), "test");
+            assert_eq!(failing.is_reported, is_reported, "second {second}");
+        }
+        failing.succeeded();
+        failing.failed(&error, begin + Duration::from_secs(20), "test");
+        assert!(!failing.is_reported);
+    }
+}

@@ -309,7 +309,7 @@ impl LaneTask {
                     failed = true;
                     let doubted_at = *subscription.doubted_at.get_or_insert(answers);
                     // Each broker was asked who leads since then.
-                    if answers - doubted_at > brokers {
+                    if answers.saturating_sub(doubted_at) > brokers {
                         subscription.stop(no_such_offset(one.next));
                     } else {
                         subscription.troubled(ResponseError::UnknownLeaderEpoch, Instant::now());

@@ -209,6 +209,15 @@ mod tests {
     }
 
     #[test]
+    fn a_reader_hears_at_once_that_a_topic_is_gone_of_which_it_has_read_something() {
+        for (epoch, is_told) in [(-1, false), (0, true)] {
+            let mut subscription = Subscription { epoch, ..subscription() };
+            subscription.topic_refused(ResponseError::UnknownTopicOrPartition, Instant::now());
+            assert_eq!(subscription.buffer.has_stop(), is_told, "epoch {epoch}");
+        }
+    }
+
+    #[test]
     fn a_reader_that_has_stopped_hears_of_nothing_else() {
         let (mut subscription, now) = (subscription(), Instant::now());
         subscription.stop(Stop::NotWhole("short".into()));

@@ -158,8 +158,10 @@ async fn readers_of_one_partition_do_not_disturb_each_other() {
     let lanes = |fetcher: &DirectFetcher| lock(&fetcher.0.0.state).tasks.len();
     assert_eq!((readers[0].read(3).await, readers[1].read(3).await, readers[2].read(1).await), (None, None, None));
     assert_eq!(lanes(&fetcher), 3);
-    // A lane that was left is used again.
+    // The last reader moves into the lane that was left, and the next one takes its place.
     drop(readers.remove(1));
+    let numbers: Vec<u32> = lock(&fetcher.0.0.state).subscriptions.values().map(|of| of.lane.number).collect();
+    assert_eq!(numbers, [0, 1]);
     let mut again = TestReader::open(&fetcher, Topic::Orders, 0, 1);
     assert_eq!((again.read(2).await, lanes(&fetcher)), (None, 3));
     append(&brokers, ORDERS, 0, &["d"]);
