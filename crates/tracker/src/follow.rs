@@ -3,11 +3,7 @@
 //! of outdated states use the read model, and both work without it while it fails: a full disk of
 //! the read model must not stop inquiries.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{error, warn};
@@ -23,7 +19,7 @@ use crate::{
     directory::TrackedDirectory,
     feed::Feed,
     metrics::Gauges,
-    model::{ModelError, ReadModel, StoredOrder},
+    model::{ModelError, ReadModel, newest_states},
     policies::{Policies, ShardPolicies},
     states::StatesBatch,
 };
@@ -79,19 +75,6 @@ struct FollowerState {
     gauges: Gauges,
     /// The read model is not asked before this time, because it failed.
     filter_from: Instant,
-}
-
-/// The newest state of each order. This need not be the last one in the log: a router that lost its
-/// shard while it was stalled may still write older states.
-fn newest_states(states: &[StoredOrder]) -> impl Iterator<Item = &StoredOrder> {
-    let mut newest: HashMap<&OrderKey, &StoredOrder> = HashMap::new();
-    for state in states {
-        let known = newest.entry(state.order.key()).or_insert(state);
-        if known.position <= state.position {
-            *known = state;
-        }
-    }
-    newest.into_values()
 }
 
 impl Follower {

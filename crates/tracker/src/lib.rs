@@ -16,6 +16,11 @@ mod operators;
 mod policies;
 mod states;
 
+#[cfg(test)]
+#[path = "../tests/support/payments.rs"]
+#[allow(clippy::unwrap_used, unreachable_pub, reason = "a test fails by panicking")]
+mod payments;
+
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::task::JoinSet;

@@ -6,7 +6,10 @@ mod memory;
 mod queries;
 mod sqlite;
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use twqr_consumer::KnownBeginnings;
@@ -31,6 +34,19 @@ pub struct StoredOrder {
     /// This is the first state that was read of the order, and it is final: the order itself is its
     /// whole timeline, so no timeline rows are stored for it.
     pub is_only_state: bool,
+}
+
+/// The newest state of each order. This need not be the last one in the log: a router that lost its
+/// shard while it was stalled may still write older states.
+pub(crate) fn newest_states(states: &[StoredOrder]) -> impl Iterator<Item = &StoredOrder> {
+    let mut newest: HashMap<&OrderKey, &StoredOrder> = HashMap::new();
+    for state in states {
+        let known = newest.entry(state.order.key()).or_insert(state);
+        if known.position <= state.position {
+            *known = state;
+        }
+    }
+    newest.into_values()
 }
 
 /// How much of a shard the read model reflects.

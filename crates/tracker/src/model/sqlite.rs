@@ -30,7 +30,7 @@ use twqr_wire::convert::{RecordFault, decode_order, encode_order};
 
 use super::{
     ModelError, ReadModel, ShardSnapshot, StoredOrder, Watermark, booked_at, completed_reversal,
-    institution_and_amount, phase_name, status_code,
+    institution_and_amount, newest_states, phase_name, status_code,
 };
 
 /// How many writes wait for the writing task, and how many it puts into one transaction. There are
@@ -233,9 +233,13 @@ async fn write(pool: &SqlitePool, batch: &[WriteRequest]) -> Result<(), sqlx::Er
     for WriteRequest { shard, content, .. } in batch {
         match content {
             WriteContent::Orders(watermark, states) => {
+                // Most orders have two states or more in a batch. Only the newest one is stored.
+                let newest: Vec<&StoredOrder> = newest_states(states).collect();
                 let mut new_orders = 0;
-                for rows in states.chunks(ROWS_MAX) {
+                for rows in newest.chunks(ROWS_MAX) {
                     new_orders += upsert(&mut transaction, *shard, rows).await?;
+                }
+                for rows in states.chunks(ROWS_MAX) {
                     add_timeline(&mut transaction, rows).await?;
                 }
                 add_to_count(&mut transaction, *shard, new_orders).await?;
@@ -270,14 +274,15 @@ async fn add_to_count(
 async fn upsert(
     transaction: &mut Transaction<'_, Sqlite>,
     shard: u32,
-    rows: &[StoredOrder],
+    rows: &[&StoredOrder],
 ) -> Result<i64, sqlx::Error> {
     let mut query = sqlx::QueryBuilder::new(
         "INSERT INTO orders (merchant_id, merchant_trade_no, shard, position, phase, institution, trade_no, \
          trade_amount, accepted_at_ms, is_final, is_contradicted, needs_attention, settled_at_ms, cancelled_at_ms, \
          state) ",
     );
-    query.push_values(rows, |mut row, StoredOrder { order, position, .. }| {
+    query.push_values(rows, |mut row, stored| {
+        let StoredOrder { order, position, .. } = stored;
         let (institution, trade_amount) = institution_and_amount(order);
         row.push_bind(order.key().merchant_id.as_str())
             .push_bind(order.key().merchant_trade_no.as_str())
@@ -359,25 +364,4 @@ impl ReadModel for SqliteModel {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_file_with_the_schema_of_a_newer_build_is_set_aside() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("read-model.sqlite");
-        let model = SqliteModel::open(&file).await.unwrap();
-        sqlx::query(
-            "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
-             VALUES (999, 'newer', 1, x'00', 0)",
-        )
-        .execute(&model.readers)
-        .await
-        .unwrap();
-        model.readers.close().await;
-        drop(model);
-        let opened = SqliteModel::open(&file).await.unwrap();
-        assert_eq!(opened.snapshot(0).await.unwrap().next, 0);
-        assert!(folder.path().join("read-model.sqlite.newer").exists());
-    }
-}
+mod tests;

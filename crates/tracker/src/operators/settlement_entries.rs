@@ -123,5 +123,5 @@ fn payment_type(payment_type: PaymentType, issuer: Option<Issuer>) -> pos::Payme
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, unreachable_pub, reason = "a test fails by panicking")]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests;

@@ -1,14 +1,12 @@
 //! The amounts of a cancel after refunds of every outcome.
 
-#[path = "../../../tests/support/payments.rs"]
-mod payments;
-
 use twqr_order::{
     Cancel, CancelStage, Evidence, Failure, Movement, Phase, RefundApproval, RefundEntry, ReversalApproval,
 };
 use twqr_types::{Amount, MerchantTradeNo, ShardId, StatusCode, TradeNo, UnixMs};
 
 use super::*;
+use crate::payments;
 
 const AT: UnixMs = UnixMs(1_790_000_000_000);
 
