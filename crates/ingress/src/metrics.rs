@@ -166,11 +166,12 @@ const METHODS: [&str; 10] = [
     "http_Cancel",
 ];
 /// The codes with which calls end.
-const CODES: [Code; 7] = [
+const CODES: [Code; 8] = [
     Code::Ok,
     Code::Cancelled,
     Code::InvalidArgument,
     Code::AlreadyExists,
+    Code::PermissionDenied,
     Code::Unauthenticated,
     Code::ResourceExhausted,
     Code::Unavailable,

@@ -179,8 +179,47 @@ impl Policy {
         })
     }
 
+    /// The issuers that the policy names: those of its routes, then those with rules of their own.
+    /// An issuer may come several times.
+    pub fn named_issuers(&self) -> impl Iterator<Item = Issuer> {
+        let routed = self.routes.iter().filter_map(|route| match route.target {
+            RouteTarget::Issuer(issuer) => Some(issuer),
+            RouteTarget::Refuse => None,
+        });
+        routed.chain(self.issuers.iter().map(|rules| rules.issuer))
+    }
+
     /// The merchant with this number, if the policy lists it.
     pub fn merchant(&self, id: &MerchantId) -> Option<&Merchant> {
         self.merchants.iter().find(|merchant| merchant.id == *id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use twqr_types::InstitutionCode;
+
+    use super::*;
+
+    #[test]
+    fn a_policy_names_the_issuers_of_its_routes_and_of_its_rules() {
+        let institution = |code| Issuer::Institution(InstitutionCode::parse(code).unwrap());
+        let route = |prefix: &str, target| Route {
+            prefix: prefix.into(),
+            target,
+            code_lengths: vec![18],
+            alphabet: Alphabet::Printable,
+        };
+        let policy = Policy {
+            routes: vec![
+                route("22", RouteTarget::Issuer(Issuer::Wallet)),
+                route("2299", RouteTarget::Refuse),
+                route("P2", RouteTarget::Issuer(institution("389"))),
+            ],
+            issuers: vec![IssuerRules::default_of(institution("004"))],
+            ..Policy::default()
+        };
+        let expected = [Issuer::Wallet, institution("389"), institution("004")];
+        assert_eq!(policy.named_issuers().collect::<Vec<_>>(), expected);
     }
 }

@@ -152,6 +152,7 @@ impl<'a> Batch<'a> {
             return Ok(());
         }
         check_protocol(&shard.versions)?;
+        metrics::register_issuers(Some(&change.policy));
         info!(shard = shard.id.0, offset, version, policy, who = %change.who, "a policy takes effect");
         shard.touch_versions();
         self.has_new_rules = true;

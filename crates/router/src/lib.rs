@@ -95,6 +95,8 @@ pub(crate) struct Links {
 /// another living router has the same member name.
 pub async fn run(settings: Settings, journal: Arc<dyn Journal>, context: Context) -> Result<(), Error> {
     metrics::register(journal.partitions(Topic::Orders));
+    // A process that owns no shard may not know the policy in force.
+    metrics::register_issuers(Some(&settings.policy));
     let replies = ReplyAppends::new(journal.clone(), &context.health);
     let owned = Arc::<OwnedShards>::default();
     let standby = {

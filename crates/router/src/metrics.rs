@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use tokio::time::Instant;
-use twqr_order::{Evidence, Order, Step};
+use twqr_order::{Evidence, Order, Policy, Step};
 use twqr_service::{COUNTS, IssuerMetrics, LONG_SECONDS, Metric, MetricKind, PART_SECONDS};
 use twqr_types::{Issuer, ShardId, UnixMs};
 
@@ -146,8 +146,8 @@ pub(crate) fn register(shards: u32) {
     for step in &STEP_LABELS {
         STEPS.touch(&[step]);
     }
-    // Institutions are known once one has a payment.
-    drop(BY_ISSUER.of(Issuer::Wallet));
+    // The institutions are known with a policy.
+    BY_ISSUER.touch([Issuer::Wallet]);
     for by in ["restore", "standby"] {
         STATES_READ.touch(&[by]);
     }
@@ -156,6 +156,11 @@ pub(crate) fn register(shards: u32) {
         OWNED.touch(&[&shard]);
         CHECKPOINT_AGE.touch(&[&shard]);
     }
+}
+
+/// Makes the series of the issuers that a policy names exist, if there is a policy.
+pub(crate) fn register_issuers(policy: Option<&Policy>) {
+    BY_ISSUER.touch(policy.into_iter().flat_map(Policy::named_issuers));
 }
 
 /// The label of each step, by [`index_of`].

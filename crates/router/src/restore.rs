@@ -64,6 +64,7 @@ pub(crate) async fn restore(
     }
     let versions = policy_versions(&store).await?;
     check_protocol(&versions)?;
+    register_issuers(&versions);
     let mut shard = Shard::new(id, store, versions, scan.mark.position);
     shard.witness = scan.mark.witness;
     shard.first_unreadable = scan.first_unreadable;
@@ -141,6 +142,19 @@ pub(crate) fn check_protocol(versions: &PolicyVersions) -> Result<(), Error> {
     unknown.map_or(Ok(()), |fault| Err(Error::UnknownProtocol(fault)))
 }
 
+/// Makes the metrics of the issuers that the newest policy names exist.
+fn register_issuers(versions: &PolicyVersions) {
+    metrics::register_issuers(versions.newest().map(|newest| &newest.policy));
+}
+
+/// The same, with the newest policy in the local store. A policy that cannot be read is reported
+/// when the shard is restored.
+pub(crate) async fn register_stored_issuers(store: &ShardStore) {
+    if let Ok(versions) = policy_versions(store).await {
+        register_issuers(&versions);
+    }
+}
+
 /// The records that were read from `order-states` so far.
 pub(crate) struct Scan {
     shard: ShardId,
@@ -188,7 +202,10 @@ impl Scan {
                 self.states.extend(number_index(&order, entry.position));
                 order.key().to_bytes().into()
             }
-            StateBody::Policies(_) => POLICIES_KEY.into(),
+            StateBody::Policies(versions) => {
+                register_issuers(&versions);
+                POLICIES_KEY.into()
+            }
             StateBody::Listing(versions) => {
                 let Some(newest) = versions.newest() else { return };
                 listing_key(&newest.key).into()

@@ -20,7 +20,7 @@ use twqr_types::ShardId;
 
 use crate::{
     Error, metrics,
-    restore::{Scan, mark_to_scan_from, states_of},
+    restore::{Scan, mark_to_scan_from, register_stored_issuers, states_of},
     store::{ShardStore, StateStore},
 };
 
@@ -149,6 +149,8 @@ impl Standby {
     async fn follow(&self) -> Result<Infallible, Error> {
         let partition = states_of(self.shard);
         let mut scan = Scan::begin(self.shard, mark_to_scan_from(&self.store).await?);
+        // A take-over may be followed at once by the first outcome of an issuer.
+        register_stored_issuers(&self.store).await;
         let mut reader = scan.check.open(&*self.journal, scan.next).await?;
         self.part().ready();
         loop {

@@ -26,6 +26,13 @@ impl<T> IssuerMetrics<T> {
         Self { known: RwLock::default(), look_up }
     }
 
+    /// Makes the series of these issuers exist, so that their first increase is seen.
+    pub fn touch(&self, issuers: impl IntoIterator<Item = Issuer>) {
+        for issuer in issuers {
+            drop(self.of(issuer));
+        }
+    }
+
     /// The metrics of an issuer.
     pub fn of(&self, issuer: Issuer) -> Arc<T> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner).get(&issuer).cloned();

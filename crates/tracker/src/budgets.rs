@@ -7,7 +7,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use twqr_order::{PolicyVersions, RouteTarget};
+use twqr_order::PolicyVersions;
 use twqr_service::IssuerMetrics;
 use twqr_types::{Issuer, UnixMs};
 
@@ -38,14 +38,10 @@ impl Default for Budgets {
 
 impl Budgets {
     /// Shows how long an order that is due now would wait for the budget of its issuer. The series
-    /// of each issuer with a route exist from the first policy on.
+    /// of each issuer that a policy names exist from that policy on.
     pub(crate) fn show_delays(&self, policies: Option<&PolicyVersions>, now: UnixMs) {
         let newest = policies.and_then(PolicyVersions::newest);
-        for route in newest.iter().flat_map(|change| &change.policy.routes) {
-            if let RouteTarget::Issuer(issuer) = route.target {
-                self.gauges.of(issuer);
-            }
-        }
+        self.gauges.touch(newest.into_iter().flat_map(|change| change.policy.named_issuers()));
         let unused_at_us = self.unused_at_us.lock().unwrap_or_else(PoisonError::into_inner);
         for (issuer, unused_at) in unused_at_us.iter().filter_map(|(issuer, at)| Some(((*issuer)?, *at))) {
             let delay_us = unused_at.saturating_sub(now.0.saturating_mul(1_000)).max(0);

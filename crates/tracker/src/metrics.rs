@@ -138,7 +138,7 @@ pub(crate) fn register() {
 }
 
 /// The codes with which calls of the operators' API end.
-const CODES: [Code; 10] = [
+const CODES: [Code; 13] = [
     Code::Ok,
     Code::Cancelled,
     Code::InvalidArgument,
@@ -146,6 +146,9 @@ const CODES: [Code; 10] = [
     Code::PermissionDenied,
     Code::ResourceExhausted,
     Code::FailedPrecondition,
+    Code::Aborted,
+    Code::OutOfRange,
+    Code::Unimplemented,
     Code::Internal,
     Code::Unavailable,
     Code::Unauthenticated,

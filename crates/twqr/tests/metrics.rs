@@ -1,5 +1,6 @@
 //! The metrics of a running system are those of `deploy/metrics.md`, in both directions; counters
-//! exist with 0 before their first increase; and no label's value comes from a caller.
+//! exist with 0 before their first increase, also those of the issuers that a policy names; and no
+//! label's value comes from a caller.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -21,7 +22,7 @@ use tokio::{
 };
 use tonic::Request;
 use twqr_config::Config;
-use twqr_lab::launch::{System, connect};
+use twqr_lab::launch::{System, command, connect};
 use twqr_wire::{
     hops::HOPS_HEADER,
     ops::{ListOrdersRequest, operator_service_client::OperatorServiceClient},
@@ -31,6 +32,9 @@ use twqr_wire::{
 const TWQR: &str = env!("CARGO_BIN_EXE_twqr");
 /// A code of the wallet, and one of an institution.
 const CARD_TOKENS: [&str; 2] = ["22abcdefghijklmnop", "P2ABCEFGHIJKLMNOPQ"];
+/// A route to an institution that the first policy does not name.
+const NEW_INSTITUTION: &str = "008";
+const NEW_ROUTE: &str = "\n[[routes]]\nprefix = \"QX\"\ninstitution = \"008\"\ncode_lengths = [20]\n";
 /// Metrics that only appear with certificates, on Kafka, or once a broker has answered.
 const ONLY_ELSEWHERE: [&str; 7] = [
     "twqr_certificate_days_left",
@@ -75,8 +79,7 @@ fn samples(text: &str) -> Vec<(String, BTreeMap<String, String>, f64)> {
 
 /// What a scrape shows: type and labels by metric. The parts of a histogram are one metric.
 fn shown(text: &str) -> Metrics {
-    let types: BTreeMap<&str, &str> =
-        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
+    let types = types(text);
     let mut shown = Metrics::new();
     for (name, labels, _) in samples(text) {
         let parts = ["_bucket", "_sum", "_count"];
@@ -90,6 +93,22 @@ fn shown(text: &str) -> Metrics {
         assert_eq!((known_kind.as_str(), known.len()), (*kind, known.len()), "{metric}");
     }
     shown
+}
+
+/// The type of each metric of a scrape.
+fn types(text: &str) -> BTreeMap<&str, &str> {
+    text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect()
+}
+
+/// The series of counters and histograms of an issuer in a scrape, without that label.
+fn series_of(text: &str, issuer: &str) -> BTreeSet<(String, BTreeMap<String, String>)> {
+    let (mut series, types) = (BTreeSet::new(), types(text));
+    for (name, mut labels, _) in samples(text) {
+        if types.get(name.as_str()) != Some(&"gauge") && labels.remove("issuer").is_some_and(|of| of == issuer) {
+            series.insert((name, labels));
+        }
+    }
+    series
 }
 
 async fn scrape(admin: SocketAddr) -> String {
@@ -137,6 +156,31 @@ async fn use_it(system: &System, merchant: &str) {
     }
     let mut operators = OperatorServiceClient::new(connect(system.config.operators).await.unwrap());
     operators.list_orders(ListOrdersRequest::default()).await.unwrap();
+}
+
+/// Runs `twqr policy` against this system; returns what it printed, or nothing if it failed.
+fn policy(system: &System, arguments: &[&str]) -> Option<String> {
+    let mut policy = command(TWQR);
+    policy.arg("--config").arg(system.config_file()).arg("policy").args(arguments);
+    let output = policy.output().unwrap();
+    output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
+}
+
+/// Applies the first policy with [`NEW_ROUTE`].
+async fn route_to_new_institution(system: &System, folder: &Path) {
+    let file = folder.join("routed.toml");
+    let file_name = file.to_str().unwrap();
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    // The tracker may not have read the first policy yet.
+    let first = loop {
+        if let Some(first) = policy(system, &["get"]) {
+            break first;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "there is no policy");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    std::fs::write(&file, first + NEW_ROUTE).unwrap();
+    policy(system, &["apply", file_name, "--expect", "1", "--who", "alice", "--why", "a test"]).unwrap();
 }
 
 fn committed_table() -> String {
@@ -205,6 +249,40 @@ async fn a_running_system_shows_the_metrics_of_the_table_and_no_other() {
         assert!(tokio::time::Instant::now() < deadline, "in deploy/metrics.md, but not shown: {missing:?}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_issuer_of_a_policy_has_its_series_before_its_first_payment() {
+    let folder = tempfile::tempdir().unwrap();
+    let system = start(folder.path()).await;
+    let fresh = scrape(system.config.admin).await;
+    let types = types(&fresh);
+    for (name, labels, value) in samples(&fresh) {
+        let is_counted = labels.contains_key("issuer") && types.get(name.as_str()) != Some(&"gauge");
+        assert!(!is_counted || value == 0.0, "{name} {labels:?} is {value}");
+    }
+    let of_wallet = series_of(&fresh, "wallet");
+    let services: BTreeSet<_> = of_wallet.iter().filter_map(|(name, _)| name.split('_').nth(1)).collect();
+    assert_eq!(services, BTreeSet::from(["router", "worker"]));
+    let first = system.config.policy().unwrap();
+    let named: BTreeSet<_> = first.named_issuers().map(|issuer| issuer.label().to_owned()).collect();
+    assert!(named.len() > 2 && !named.contains(NEW_INSTITUTION), "{named:?}");
+    for issuer in &named {
+        assert_eq!(series_of(&fresh, issuer), of_wallet, "{issuer} at the start");
+    }
+
+    use_it(&system, "M1").await;
+    let used = scrape(system.config.admin).await;
+    for issuer in &named {
+        assert_eq!(series_of(&used, issuer), of_wallet, "{issuer} after payments");
+    }
+
+    // Workers do not read the policy in force: their series begin with the first task.
+    route_to_new_institution(&system, folder.path()).await;
+    let changed = scrape(system.config.admin).await;
+    let of_router: BTreeSet<_> =
+        of_wallet.iter().filter(|(name, _)| name.starts_with("twqr_router_")).cloned().collect();
+    assert_eq!(series_of(&changed, NEW_INSTITUTION), of_router, "once the policy names it");
 }
 
 #[tokio::test(flavor = "multi_thread")]

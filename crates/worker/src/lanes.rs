@@ -77,7 +77,7 @@ impl Lanes {
         Self { by: LanesBy::Worker(Arc::new(Lane::new(Issuer::Wallet, Limits::default(), freed.clone()))), freed }
     }
 
-    /// Makes a lane for each institution, when it is first used.
+    /// Makes a lane for each institution, when it is first asked for.
     pub fn by_institution() -> Self {
         Self { by: LanesBy::Issuer(RwLock::default()), freed: Arc::default() }
     }

@@ -186,8 +186,8 @@ pub const METRICS: &[Metric] = &[
     OUTCOME_APPEND,
 ];
 
-/// Registers the metrics with the exporter. The series of an issuer exist from its first task on,
-/// those of the wallet from the start of its worker.
+/// Registers the metrics with the exporter. The series of an issuer exist once it has a lane: from
+/// the start if the policy of the configuration names it, else from its first task on.
 pub(crate) fn register() {
     METRICS.iter().for_each(Metric::describe);
 }
