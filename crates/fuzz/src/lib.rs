@@ -21,7 +21,7 @@ pub use seeds::seeds;
 pub type Target = (&'static str, fn(&[u8]) -> bool);
 
 /// Every target of this crate.
-pub const TARGETS: [Target; 19] = [
+pub const TARGETS: [Target; 20] = [
     ("http_form", twqr_ingress::fuzzing::http_form),
     ("grpc_requests", api::requests),
     ("operators", api::operators),
@@ -38,6 +38,7 @@ pub const TARGETS: [Target; 19] = [
     ("accounting", accounting),
     ("counterparty", counterparty),
     ("journal", journal),
+    ("layout", twqr_journal::kafka::fuzz_layout),
     ("kafka_answers", twqr_journal::kafka::fuzz_answer),
     ("kafka_records", twqr_journal::kafka::fuzz_records),
     ("certificates", twqr_tls::fuzzing::pem),

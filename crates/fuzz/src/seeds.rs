@@ -5,7 +5,11 @@ mod records;
 
 use bytes::Bytes;
 use prost::Message as _;
-use twqr_journal::{Entry, embedded::stored_form};
+use twqr_journal::{
+    Entry,
+    embedded::stored_form,
+    kafka::{Layout, stored_layout},
+};
 use twqr_wire::{
     backend::{self, ExchangeResponse, exchange_response::Answer},
     convert::{
@@ -58,8 +62,14 @@ pub fn seeds(target: &str) -> Vec<Bytes> {
             ];
             entries.iter().map(|entry| stored_form(entry).into()).collect()
         }
+        "layout" => [64, 1_024].map(|shards| stored_layout(&layout(shards)).into()).into(),
         _ => Vec::new(),
     }
+}
+
+/// The layout of a deployment with this number of shards.
+fn layout(shards: u32) -> Layout {
+    Layout { shards, task_partitions: 16, replies_partitions: 32, replication: 3, min_insync: 2, retention_hours: 72 }
 }
 
 /// A request of each unary method.

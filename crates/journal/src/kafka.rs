@@ -42,7 +42,11 @@ use producer::Producer;
 pub use layout::{Deviation, Layout, Plan, apply, count_records, min_insync_least, plan, recorded};
 pub use rights::{Right, User};
 #[doc(hidden)]
-pub use {fetcher::fuzz_records, wire::fuzz_answer};
+pub use {
+    fetcher::fuzz_records,
+    layout::{fuzz_layout, stored_layout},
+    wire::fuzz_answer,
+};
 
 /// The group of all clients that belong to no other. It has no members and no positions.
 const READERS: &str = "readers";

@@ -19,6 +19,8 @@ use super::{
 use crate::{JournalError, Partition, Topic};
 use cluster::{Cluster, LayoutRecord};
 
+#[doc(hidden)]
+pub use cluster::{fuzz_layout, stored_layout};
 pub use limits::min_insync_least;
 pub use plan::{Deviation, Plan, apply, plan};
 

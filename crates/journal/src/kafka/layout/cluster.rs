@@ -40,16 +40,45 @@ pub(super) struct LayoutRecord {
 /// The version that this build writes and accepts.
 const LAYOUT_VERSION: u32 = 1;
 
-/// Writes the record of the layout.
-pub(super) async fn record(client: &Arc<Client>, layout: &Layout) -> Result<(), JournalError> {
+impl LayoutRecord {
+    /// Reads the value of the record, or says why this build cannot use it.
+    fn read(value: &[u8]) -> Result<Self, String> {
+        match Self::decode(value) {
+            Ok(record) if record.version == LAYOUT_VERSION => Ok(record),
+            Ok(record) => Err(format!("its version {} is not known to this build", record.version)),
+            Err(_) => Err("its record is not a valid protobuf message".to_owned()),
+        }
+    }
+}
+
+/// The value of the record of a layout. It is public for the seeds of the fuzz target.
+pub fn stored_layout(layout: &Layout) -> Vec<u8> {
     let record = LayoutRecord {
         version: LAYOUT_VERSION,
         shards: layout.shards,
         task_partitions: layout.task_partitions,
         replies_partitions: layout.replies_partitions,
     };
+    record.encode_to_vec()
+}
+
+/// The entry point of the fuzz target: the value of the record. Returns whether this build can use
+/// it.
+///
+/// # Panics
+///
+/// If the layout is not the same when it is recorded and read again.
+pub fn fuzz_layout(input: &[u8]) -> bool {
+    let Ok(record) = LayoutRecord::read(input) else { return false };
+    let again = LayoutRecord::read(&stored_layout(&Layout::from(record.clone())));
+    assert!(again.is_ok_and(|again| again == record), "a layout is not the same when it is recorded and read again");
+    true
+}
+
+/// Writes the record of the layout.
+pub(super) async fn record(client: &Arc<Client>, layout: &Layout) -> Result<(), JournalError> {
     let topic = layout_topic(&client.settings);
-    let written = producer::write_once(client, &topic, LAYOUT_KEY, &record.encode_to_vec()).await;
+    let written = producer::write_once(client, &topic, LAYOUT_KEY, &stored_layout(layout)).await;
     written
         .map_err(|reason| JournalError::Unusable(format!("the layout cannot be recorded in {topic}: {reason}").into()))
 }
@@ -113,11 +142,7 @@ impl Cluster {
         let bytes =
             read.await.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(client.explain(&error)))?;
         let Some(bytes) = bytes else { return Ok(None) };
-        match LayoutRecord::decode(&*bytes) {
-            Ok(record) if record.version == LAYOUT_VERSION => Ok(Some(record)),
-            Ok(record) => Err(failed(format!("its version {} is not known to this build", record.version))),
-            Err(_) => Err(failed("its record is not a valid protobuf message".to_owned())),
-        }
+        LayoutRecord::read(&bytes).map(Some).map_err(failed)
     }
 }
 
