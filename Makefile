@@ -190,8 +190,8 @@ proto-baseline: $(BUF) ## Makes the present protobuf files the baseline of check
 proto-standalone: ## Generates the public contract without annotations
 	proto/standalone/generate > proto/standalone/twqr/pos/v1/pos.proto
 
-proto-errors: ## Writes proto/errors.md from the contract and the ingress
-	TWQR_WRITE_ERRORS=1 cargo test --quiet --locked -p twqr-ingress --lib the_table_of_errors
+proto-errors: ## Writes the tables of errors in proto/ from the contracts and their servers
+	TWQR_WRITE_ERRORS=1 cargo test --quiet --locked -p twqr-ingress -p twqr-tracker --lib the_table_of_errors
 
 proto-verdicts: ## Writes the ingress' verdicts about values of each field (proto/contract-check)
 	TWQR_WRITE_VERDICTS=1 cargo test --quiet --locked -p twqr-ingress --lib the_file_of_verdicts

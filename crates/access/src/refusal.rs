@@ -63,16 +63,6 @@ impl AccessRefusal {
         }
     }
 
-    /// The reason in google.rpc.ErrorInfo, as the public contract names it.
-    pub fn contract_reason(self) -> &'static str {
-        match self {
-            Self::NotRead => "CALLERS_NOT_READ",
-            Self::NoCredential(_) => "NO_CREDENTIAL",
-            Self::Denied(_) => "CREDENTIAL_REFUSED",
-            Self::Operation(_) | Self::Merchant | Self::Role(_) => "NOT_PERMITTED",
-        }
-    }
-
     /// The gRPC code.
     pub fn code(self) -> Code {
         match self {
@@ -134,7 +124,7 @@ mod tests {
             assert!(text.starts_with(begins), "{text}");
             let asked = ["Bearer KEY", "connect with a certificate"].map(|advice| text.contains(advice));
             assert_eq!((asked, refusal.reason()), (asks_for, reason), "{text}");
-            assert_eq!((refusal.contract_reason(), refusal.code()), ("NO_CREDENTIAL", Code::Unauthenticated));
+            assert_eq!(refusal.code(), Code::Unauthenticated);
             assert!(REASONS.contains(&reason));
         }
     }

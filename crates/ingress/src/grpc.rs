@@ -37,6 +37,7 @@ use crate::{
 
 pub(crate) use edge::Edge;
 pub(crate) use pay_stream::StreamPlaces;
+pub(crate) use status::unknown_service;
 
 /// The part of the caller's deadline that is reserved for sending the answer, in ms.
 const DEADLINE_MARGIN_MS: u64 = 200;

@@ -53,7 +53,7 @@ pub use http::{HttpSettings, KeysError};
 use admission::{Admission, Measurer};
 use api::PosApi;
 use fairness::Fairness;
-use grpc::{Edge, GrpcService, StreamPlaces};
+use grpc::{Edge, GrpcService, StreamPlaces, unknown_service};
 use pending_calls::PendingCalls;
 use protocol_versions::ProtocolVersions;
 use repeats::Repeats;
@@ -292,7 +292,7 @@ async fn serve(
     let reflection = || {
         tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(twqr_wire::POS_DESCRIPTORS)
     };
-    let router = grpc_server_with_windows(STREAM_WINDOW_BYTES, CONNECTION_WINDOW_BYTES)
+    let router = grpc_server_with_windows(STREAM_WINDOW_BYTES, CONNECTION_WINDOW_BYTES, unknown_service)
         .add_service(Edge::new(service))
         .add_service(grpc_health::<PosServiceServer<GrpcService>>(&context.health))
         .add_optional_service(reflected.then(|| reflection().build_v1()).transpose()?.map(EndsWithConnection))

@@ -1,7 +1,7 @@
 //! Calls that never reach a handler, or whose caller does not wait: they are refused with a code of
 //! the public API, and counted.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 #[path = "support/stage.rs"]
 mod stage;
@@ -20,6 +20,7 @@ use tonic::{
     codegen::http::uri::PathAndQuery,
     transport::Channel,
 };
+use tonic_types::StatusExt;
 use twqr_wire::pos::{PayStreamRequest, PayStreamResponse, pay_stream_response::Result as Answer};
 
 /// Sends and receives messages as they are.
@@ -61,14 +62,17 @@ impl Decoder for Raw {
 }
 
 async fn pay(channel: Channel, message: Bytes, is_compressed: bool) -> Status {
+    call(channel, "/twqr.pos.v1.PosService/Pay", message, is_compressed).await
+}
+
+async fn call(channel: Channel, path: &'static str, message: Bytes, is_compressed: bool) -> Status {
     let mut client = Grpc::new(channel);
     client.ready().await.unwrap();
     let mut request = Request::new(message);
     if is_compressed {
         request.metadata_mut().insert("grpc-encoding", "zstd".parse().unwrap());
     }
-    let path = PathAndQuery::from_static("/twqr.pos.v1.PosService/Pay");
-    client.unary(request, path, Raw).await.unwrap_err()
+    client.unary(request, PathAndQuery::from_static(path), Raw).await.unwrap_err()
 }
 
 /// Messages that cannot be decoded, each with a part of the text that says why.
@@ -98,6 +102,24 @@ async fn undecodable_requests_are_refused_as_invalid_and_counted_and_so_are_call
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(stage.orders_end().await, 1, "only the last call was accepted");
+}
+
+#[tokio::test]
+async fn a_call_of_an_unknown_service_or_method_is_refused_with_its_reason() {
+    let stage = Stage::open(settings()).await;
+    for path in [
+        "/twqr.pos.v1.PosService/Charge",
+        "/twqr.pos.v1.PosService/x/Pay",
+        "/twqr.pos.v2.PosService/Pay",
+        "/twqr.ops.v1.OperatorService/GetStatus",
+    ] {
+        let refusal = call(stage.channel().await, path, Bytes::new(), false).await;
+        let info = refusal.get_details_error_info().unwrap_or_else(|| panic!("no ErrorInfo at {path}: {refusal:?}"));
+        let said = [&info.reason, &info.domain, &info.metadata["retryable"], &info.metadata["charged"]];
+        assert_eq!(refusal.code(), Code::Unimplemented, "{path}: {refusal:?}");
+        assert_eq!(said.map(String::as_str), ["UNKNOWN_METHOD", "twqr.pos.v1", "false", "no"], "{path}: {refusal:?}");
+    }
+    assert_eq!(stage.orders_end().await, 0, "nothing was accepted");
 }
 
 #[tokio::test]

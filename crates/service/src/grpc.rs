@@ -63,17 +63,26 @@ pub struct GrpcSettings {
     pub drain: Duration,
 }
 
+/// What a call of a service that a listener does not have is told.
+pub const NO_SUCH_SERVICE: &str =
+    "this listener has no such service: compare its address and the name of the service with the contract";
+
 /// A gRPC server that pings its connections, so that it notices when the other side is dead, and
 /// bounds what one of them may take. Services are added to it; it refuses the calls of others.
 pub fn grpc_server() -> Router {
-    refusing_others(bounded_server())
+    grpc_server_refusing(|| Status::unimplemented(NO_SUCH_SERVICE))
+}
+
+/// The same, with the refusal of a call of another service.
+pub fn grpc_server_refusing(refusal: fn() -> Status) -> Router {
+    refusing_others(bounded_server(), refusal)
 }
 
 /// The same, with how much of a stream, and of all streams of a connection, may arrive before it is
 /// read, in bytes.
-pub fn grpc_server_with_windows(stream: u32, connection: u32) -> Router {
+pub fn grpc_server_with_windows(stream: u32, connection: u32, refusal: fn() -> Status) -> Router {
     let server = bounded_server();
-    refusing_others(server.initial_stream_window_size(stream).initial_connection_window_size(connection))
+    refusing_others(server.initial_stream_window_size(stream).initial_connection_window_size(connection), refusal)
 }
 
 fn bounded_server() -> Server {
@@ -88,14 +97,14 @@ fn bounded_server() -> Server {
 
 /// A router that refuses the calls of services that it does not have. The library would not read
 /// their messages.
-fn refusing_others(mut server: Server) -> Router {
-    server.add_routes(Routes::from(axum::Router::new().fallback(no_such_service)))
+fn refusing_others(mut server: Server, refusal: fn() -> Status) -> Router {
+    let refuse = move |request: axum::extract::Request| refused(request, refusal);
+    server.add_routes(Routes::from(axum::Router::new().fallback(refuse)))
 }
 
-fn no_such_service(request: axum::extract::Request) -> Ready<axum::response::Response> {
+fn refused(request: axum::extract::Request, refusal: fn() -> Status) -> Ready<axum::response::Response> {
     drop(read_whole(request.map(Body::new)));
-    let text = "this listener has no such service: compare its address and the name of the service with the contract";
-    ready(Status::unimplemented(text).into_http())
+    ready(refusal().into_http())
 }
 
 /// Serves until shutdown, then waits at most `drain` for calls in flight. Returns how many

@@ -36,7 +36,10 @@ pub use connection::CallerConnection;
 pub use container::ContainerLimits;
 pub use core_dumps::forbid_core_dumps;
 pub use gathered_writes::{GatheredWrites, GatheringConnector};
-pub use grpc::{EndsWithConnection, GrpcSettings, grpc_server, grpc_server_with_windows, serve_grpc};
+pub use grpc::{
+    EndsWithConnection, GrpcSettings, NO_SUCH_SERVICE, grpc_server, grpc_server_refusing, grpc_server_with_windows,
+    serve_grpc,
+};
 pub use grpc_health::{GrpcHealth, grpc_health};
 pub use health::{CARD_KEYS_PART, CLOCK_PART, Health, PROTOCOL_PART, Part, PartState};
 pub use http::serve_http;

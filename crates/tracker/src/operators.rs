@@ -8,19 +8,21 @@ mod merchants;
 mod older_builds;
 mod open_streams;
 mod policy;
+mod refusal;
 mod replay;
 mod settlement;
 mod settlement_entries;
 
 use std::{sync::Arc, time::Duration};
 
-use tonic::{Code, Request, Response, Status};
-use tonic_types::{ErrorDetails, StatusExt};
+use tonic::{Request, Response, Status};
 use tracing::{error, info};
 use twqr_access::{Access, CallersView};
 use twqr_callers::Role;
 use twqr_journal::{Journal, JournalError, Partition, Topic};
-use twqr_service::{Context, EndsWithConnection, GrpcSettings, Limits, Listener, grpc_health, grpc_server, serve_grpc};
+use twqr_service::{
+    Context, EndsWithConnection, GrpcSettings, Limits, Listener, grpc_health, grpc_server_refusing, serve_grpc,
+};
 use twqr_wire::{
     OPS_DESCRIPTORS,
     convert::order_out,
@@ -29,7 +31,8 @@ use twqr_wire::{
         ChangeMerchantsRequest, ChangeMerchantsResponse, GetMerchantRequest, GetMerchantResponse, GetOrderRequest,
         GetOrderResponse, GetPolicyRequest, GetPolicyResponse, GetStatusRequest, GetStatusResponse, ListCallersRequest,
         ListCallersResponse, ListMerchantsRequest, ListMerchantsResponse, ListOrdersRequest, ListOrdersResponse,
-        ListSettlementRequest, ReplayPolicyRequest, ReplayPolicyResponse, TimelineEntry, UnreadableOrder,
+        ListSettlementRequest, OperatorRefusalReason, ReplayPolicyRequest, ReplayPolicyResponse, TimelineEntry,
+        UnreadableOrder,
         operator_service_server::{OperatorService, OperatorServiceServer},
     },
 };
@@ -41,10 +44,11 @@ use crate::{
 };
 use callers::CallersEditor;
 use change::{Actor, ChangeTimes};
-use measured::{METHODS, Measured, refused};
+use measured::{METHODS, Measured};
 use merchants::DirectoryEditor;
 use open_streams::{OpenStreams, PlacedStream};
 use policy::PolicyEditor;
+use refusal::{invalid, refuse, refused, unknown_service};
 use replay::Replays;
 
 /// The upper ends of the age buckets, in ms.
@@ -113,7 +117,7 @@ pub(crate) async fn serve(
         callers,
         replays,
     };
-    let router = grpc_server()
+    let router = grpc_server_refusing(unknown_service)
         .add_service(Measured::new(operators, access))
         .add_service(grpc_health::<OperatorServiceServer<Operators>>(&health))
         .add_optional_service(reflection);
@@ -125,29 +129,26 @@ pub(crate) async fn serve(
     Ok(())
 }
 
-fn invalid(field: &str, description: &str) -> Status {
-    let details = ErrorDetails::with_bad_request_violation(field, description);
-    Status::with_error_details(Code::InvalidArgument, format!("{field} {description}"), details)
-}
-
 #[allow(clippy::needless_pass_by_value, reason = "used as a function in map_err")]
 fn unavailable(failure: ModelError) -> Status {
     error!(%failure, "the read model cannot be read");
-    Status::unavailable("the read model cannot be read now; see the log of the tracker for the reason")
+    let text = "the read model cannot be read now; see the log of the tracker for the reason";
+    refuse(OperatorRefusalReason::ReadModelUnavailable, text)
 }
 
 /// Refuses a call for which the journal cannot be used now. Its error may name hosts and files of
 /// ours, so it is only in the log; `what` says what the caller asked for.
 fn no_journal(what: &str, failure: &JournalError) -> Status {
     error!(%failure, "{what}: the journal cannot be used");
-    Status::unavailable(format!("{what}; see the log of the tracker for the reason, and try again"))
+    let text = format!("{what}; see the log of the tracker for the reason, and try again");
+    refuse(OperatorRefusalReason::LogUnavailable, text)
 }
 
 /// Refuses a call that cannot be answered without this order.
 #[allow(clippy::needless_pass_by_value, reason = "used as a function in map_err")]
 fn unreadable(order: model::UnreadableOrder) -> Status {
     error!("{order}");
-    Status::failed_precondition(order.to_string())
+    refuse(OperatorRefusalReason::UnreadableOrder, order.to_string())
 }
 
 /// Reports an order that is left out of a list.
@@ -229,7 +230,8 @@ impl OperatorService for Operators {
         }
         let found = self.model.order(&request.merchant_id, &request.merchant_trade_no).await.map_err(unavailable)?;
         let found = found.ok_or_else(|| {
-            Status::not_found("the read model has no such order; it may be behind, see GetStatus.lag")
+            let text = "the read model has no such order; it may be behind, see GetStatus.lag";
+            refuse(OperatorRefusalReason::NotFound, text)
         })?;
         let OrderHistory { order, timeline } = found.map_err(unreadable)?;
         let timeline = timeline.into_iter().map(timeline_entry).collect();
@@ -328,6 +330,8 @@ fn ages(accepted_at_ms: &[i64], now_ms: i64) -> Vec<AgeBucket> {
 
 #[cfg(test)]
 mod tests {
+    use tonic::Code;
+
     use super::*;
 
     #[test]

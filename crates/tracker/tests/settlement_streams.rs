@@ -5,6 +5,8 @@
 
 #[path = "support/payments.rs"]
 mod payments;
+#[path = "support/reasons.rs"]
+mod reasons;
 #[path = "support/role_callers.rs"]
 mod role_callers;
 #[path = "support/tracker.rs"]
@@ -12,6 +14,7 @@ mod tracker;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use reasons::reason_of;
 use role_callers::{by, caller};
 use tonic::{Code, Status, Streaming, transport::Endpoint};
 use tracker::{BEGAN_MS, STATES, open_journal, paid, payment, state};
@@ -73,7 +76,7 @@ async fn a_caller_has_a_bounded_number_of_settlement_streams_that_end_with_its_k
         }
     }
     let refused = open(GREEDY).await.unwrap_err();
-    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused:?}");
+    assert_eq!((refused.code(), reason_of(&refused).as_str()), (Code::ResourceExhausted, "TOO_MANY_STREAMS"));
     let mut calm = open(CALM).await.unwrap();
     streams.pop();
     while let Err(refused) = open(GREEDY).await.map(|stream| streams.push(stream)) {
@@ -82,14 +85,14 @@ async fn a_caller_has_a_bounded_number_of_settlement_streams_that_end_with_its_k
     }
 
     let demoted = Caller { roles: BTreeSet::new(), ..caller("demoted", DEMOTED, Role::Viewer) };
-    let mut to_end = vec![(open(DEMOTED).await.unwrap(), Code::PermissionDenied)];
-    to_end.extend(streams.into_iter().map(|stream| (stream, Code::Unauthenticated)));
+    let mut to_end = vec![(open(DEMOTED).await.unwrap(), (Code::PermissionDenied, "NOT_PERMITTED"))];
+    to_end.extend(streams.into_iter().map(|stream| (stream, (Code::Unauthenticated, "CREDENTIAL_REFUSED"))));
     for (name, caller) in [("greedy", None), ("demoted", Some(caller_out(&demoted)))] {
         let (who, why) = ("alice".to_owned(), "leaked".to_owned());
         let change = ChangeCallerRequest { name: name.into(), expected_version: 0, caller, who, why };
         client.clone().change_caller(by(APPROVER, change)).await.unwrap();
     }
-    for (mut stream, code) in to_end {
+    for (mut stream, expected) in to_end {
         let mut entries = 0;
         let end = loop {
             match stream.message().await {
@@ -98,7 +101,8 @@ async fn a_caller_has_a_bounded_number_of_settlement_streams_that_end_with_its_k
                 Err(status) => break status,
             }
         };
-        assert!(end.code() == code && entries < ORDERS, "{entries}: {end:?}");
+        assert_eq!((end.code(), reason_of(&end).as_str()), expected, "{end:?}");
+        assert!(entries < ORDERS, "{entries}: {end:?}");
     }
     let mut entries = 0;
     while calm.message().await.unwrap().is_some() {

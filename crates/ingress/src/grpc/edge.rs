@@ -70,6 +70,8 @@ impl Edge {
 const OTHER: &str = "other";
 /// A request that cannot be decoded, in the log of who called.
 pub(super) const UNDECODABLE: Verdict = Verdict::Request("undecodable");
+/// A call of a method that does not exist, in the log of who called.
+const UNKNOWN_METHOD: Verdict = Verdict::Request("unknown-method");
 
 /// A request whose caller was found.
 struct Admitted {
@@ -95,7 +97,7 @@ impl Service<http::Request<Body>> for Edge {
 
     fn call(&mut self, request: http::Request<Body>) -> Answered {
         let mut request = read_whole(request);
-        let method = request.uri().path().rsplit('/').next().and_then(known_method);
+        let method = method_of(request.uri().path());
         let (began, answer) = (Instant::now(), method.map(PendingAnswer::begin));
         let Admitted { grant, call } = match self.admit(method, &request) {
             Ok(admitted) => admitted,
@@ -129,6 +131,9 @@ impl Service<http::Request<Body>> for Edge {
                 metrics::call(method, Code::InvalidArgument, began.elapsed());
                 api.access.note(&grant, UNDECODABLE);
                 response = status::undecodable(reason).into_http();
+            } else if method.is_none() {
+                api.access.note(&grant, UNKNOWN_METHOD);
+                response = status::unknown_method().into_http();
             }
             Ok(match hops {
                 Some(hops) => {
@@ -170,7 +175,9 @@ fn with_hops(mut response: http::Response<Body>, hops: &CallHops) -> http::Respo
     })
 }
 
-fn known_method(name: &str) -> Option<&'static str> {
+/// The method that a path names; `None` if the service has no such method.
+fn method_of(path: &str) -> Option<&'static str> {
+    let name = path.strip_prefix('/')?.strip_prefix(Edge::NAME)?.strip_prefix('/')?;
     UNARY.into_iter().chain(["PayStream", "WatchOrder"]).find(|known| *known == name)
 }
 
@@ -215,6 +222,21 @@ mod tests {
     use std::future::pending;
 
     use super::*;
+
+    #[test]
+    fn only_the_whole_path_names_a_method() {
+        for (path, expected) in [
+            ("/twqr.pos.v1.PosService/Pay", Some("Pay")),
+            ("/twqr.pos.v1.PosService/WatchOrder", Some("WatchOrder")),
+            ("/twqr.pos.v1.PosService/pay", None),
+            ("/twqr.pos.v1.PosService/x/Pay", None),
+            ("/twqr.pos.v1.PosService/Pay/", None),
+            ("/twqr.pos.v1.PosServices/Pay", None),
+            ("/Pay", None),
+        ] {
+            assert_eq!(method_of(path), expected, "{path}");
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_call_whose_message_never_arrives_ends() {

@@ -6,6 +6,7 @@ use std::{collections::HashMap, time::Duration};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 use twqr_access::AccessRefusal;
+use twqr_service::NO_SUCH_SERVICE;
 use twqr_types::Violation;
 use twqr_wire::pos::RefusalReason;
 
@@ -131,6 +132,7 @@ fn rule(reason: RefusalReason) -> (Code, bool) {
         | RefusalReason::NoCredential
         | RefusalReason::CredentialRefused => (Code::Unauthenticated, false),
         RefusalReason::NotPermitted => (Code::PermissionDenied, false),
+        RefusalReason::UnknownMethod => (Code::Unimplemented, false),
         RefusalReason::TooBusy
         | RefusalReason::RateExceeded
         | RefusalReason::ConcurrencyExceeded
@@ -160,6 +162,18 @@ fn details(reason: RefusalReason, mut metadata: HashMap<String, String>) -> Erro
 
 fn refused(reason: RefusalReason, text: impl Into<String>) -> Status {
     Status::with_error_details(rule(reason).0, text, details(reason, HashMap::new()))
+}
+
+/// The error of a call of another service than those of the listener.
+pub(crate) fn unknown_service() -> Status {
+    refused(RefusalReason::UnknownMethod, format!("{NO_SUCH_SERVICE}. Nothing was accepted"))
+}
+
+/// The error of a call of a method that the service does not have.
+pub(super) fn unknown_method() -> Status {
+    let text = "the service has no such method: compare its name with the contract, and the contract with the build. \
+                Nothing was accepted";
+    refused(RefusalReason::UnknownMethod, text)
 }
 
 /// The error of a PayStream that is not opened.
@@ -251,7 +265,8 @@ mod tests {
             stream_is_refused(AccessRefusal::Denied(twqr_callers::Denial::UnknownKey)),
             stream_is_undecodable(RefusalReason::TooLarge),
         ];
-        let statuses = refusals.iter().map(status).chain(others).chain(ends).collect::<Vec<_>>();
+        let unknown = [unknown_service(), unknown_method()];
+        let statuses = refusals.iter().map(status).chain(others).chain(ends).chain(unknown).collect::<Vec<_>>();
         for status in &statuses {
             let info = status.get_details_error_info().unwrap_or_else(|| panic!("no ErrorInfo: {status:?}"));
             let reason = RefusalReason::from_str_name(&format!("{REASON_PREFIX}{}", info.reason)).unwrap();

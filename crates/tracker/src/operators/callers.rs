@@ -2,24 +2,25 @@
 //! every process applies if its version is above the newest. The tracker reads it back like all
 //! other processes.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, timeout_at};
-use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+use tonic::Status;
+use tonic_types::FieldViolation;
 use tracing::info;
 use twqr_access::{CALLERS, CallersView};
 use twqr_callers::{Book, CallerChange, CallerName};
 use twqr_journal::{Entry, Journal};
 use twqr_wire::{
     convert::{caller_from, caller_out, encode_caller_change},
-    ops::{CallerEntry, ChangeCallerRequest, ListCallersResponse},
+    ops::{CallerEntry, ChangeCallerRequest, ListCallersResponse, OperatorRefusalReason},
 };
 
-use super::change::{Actor, ChangeTimes, DOMAIN, append_changes_to, conflict, invalid_arguments, text_violations};
+use super::{
+    change::{Actor, ChangeTimes, append_changes_to, conflict, text_violations},
+    refusal::{invalid_arguments, refuse, refuse_with},
+};
 
-/// The ErrorInfo reason if the change may be written, but was not read back in time.
-const CALLER_UNDECIDED: &str = "CALLER_UNDECIDED";
 /// How many callers there may be.
 const CALLERS_MAX: usize = 10_000;
 
@@ -75,9 +76,8 @@ impl CallersEditor {
 
     fn book(&self) -> Result<Arc<Book>, Status> {
         self.view.now().ok_or_else(|| {
-            Status::unavailable(
-                "the callers have not been read yet; check that the topic callers can be read (/readyz)",
-            )
+            let text = "the callers have not been read yet; check that the topic callers can be read (/readyz)";
+            refuse(OperatorRefusalReason::CallersNotRead, text)
         })
     }
 
@@ -145,11 +145,9 @@ impl CallersEditor {
 }
 
 fn undecided(change: &CallerChange) -> Status {
-    let metadata = HashMap::from([("version".to_owned(), change.version.to_string())]);
-    let message = format!(
+    let text = format!(
         "it is not known whether version {} of {} was written; check with `twqr callers list` before you try again",
         change.version, change.name
     );
-    let details = ErrorDetails::with_error_info(CALLER_UNDECIDED, DOMAIN, metadata);
-    Status::with_error_details(Code::Unavailable, message, details)
+    refuse_with(OperatorRefusalReason::CallerUndecided, text, ("version", change.version))
 }

@@ -1,29 +1,23 @@
 //! Shared by changes of the policy, of the directory of merchants and of callers: who, why and
-//! when, the append, and the report of faults.
+//! when, the append, and the faults of who and why.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
 };
 
 use tokio::time::{Instant, timeout_at};
-use tonic::{Code, Request, Status};
-use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+use tonic::{Request, Status};
+use tonic_types::FieldViolation;
 use twqr_access::Grant;
 use twqr_journal::{Entry, Journal, JournalError, Partition, Topic};
 use twqr_order::POLICY_SHARD;
 use twqr_service::Clock;
 use twqr_types::UnixMs;
+use twqr_wire::ops::OperatorRefusalReason;
 
-use super::no_journal;
+use super::{no_journal, refusal::refuse_with};
 
-/// The domain of our errors (`google.rpc.ErrorInfo`).
-pub(super) const DOMAIN: &str = "twqr";
-/// The ErrorInfo reason if another change was taken first, so that nothing was changed.
-const VERSION_CONFLICT: &str = "VERSION_CONFLICT";
 /// The longest `who` and `why` of a change, in characters, as they are sent.
 const TEXT_LEN_MAX: usize = 200;
 
@@ -51,11 +45,9 @@ impl ChangeTimes {
 
 /// Nothing was changed, since this is the newest version, and another one was expected.
 pub(super) fn conflict(expected: u64, newest: u64) -> Status {
-    let metadata = HashMap::from([("newest_version".to_owned(), newest.to_string())]);
-    let message =
+    let text =
         format!("nothing was changed: version {expected} was expected to be the newest, but version {newest} is");
-    let details = ErrorDetails::with_error_info(VERSION_CONFLICT, DOMAIN, metadata);
-    Status::with_error_details(Code::Aborted, message, details)
+    refuse_with(OperatorRefusalReason::VersionConflict, text, ("newest_version", newest))
 }
 
 /// Appends records of changes to the shard whose router decides about them. Returns false if they
@@ -119,13 +111,6 @@ pub(super) fn text_violations(who: &str, why: &str) -> Vec<FieldViolation> {
         }
     }
     violations
-}
-
-/// Refuses a request with all its faults.
-pub(super) fn invalid_arguments(violations: Vec<FieldViolation>) -> Status {
-    let line = |violation: &FieldViolation| format!("{} {}", violation.field, violation.description);
-    let message = violations.iter().map(line).collect::<Vec<_>>().join("; ");
-    Status::with_error_details(Code::InvalidArgument, message, ErrorDetails::with_bad_request(violations))
 }
 
 #[cfg(test)]

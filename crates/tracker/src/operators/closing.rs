@@ -10,9 +10,12 @@ use tracing::info;
 use twqr_journal::{Entry, Journal, Partition, Topic};
 use twqr_order::{CLOSINGS_SINCE, Command, PolicyVersions, Record};
 use twqr_types::UnixMs;
-use twqr_wire::convert::encode_record;
+use twqr_wire::{convert::encode_record, ops::OperatorRefusalReason};
 
-use super::no_journal;
+use super::{
+    no_journal,
+    refusal::{closing_undecided, refuse},
+};
 use crate::policies::{Policies, newest};
 
 /// Where closings are written, when, and for whom.
@@ -32,9 +35,10 @@ pub(super) struct Writer<'a> {
 /// it counts later on that shard, and the next call appends what is missing.
 pub(super) async fn close_books(writer: &Writer<'_>, until: UnixMs) -> Result<(), Status> {
     let Writer { policies, journal, now, who } = writer;
-    let deciding = policies
-        .deciding()
-        .ok_or_else(|| Status::unavailable("the policy has not been read yet; check /readyz, then try again"))?;
+    let deciding = policies.deciding().ok_or_else(|| {
+        let text = "the policy has not been read yet; check /readyz, then try again";
+        refuse(OperatorRefusalReason::PolicyNotRead, text)
+    })?;
     if !can_close(&deciding) {
         // Earlier builds may run, which do not know closings.
         return Ok(());
@@ -44,10 +48,11 @@ pub(super) async fn close_books(writer: &Writer<'_>, until: UnixMs) -> Result<()
         let versions = policies.of(shard).unwrap_or_default();
         if !can_close(&versions) {
             let version = newest(&deciding);
-            return Err(Status::unavailable(format!(
+            let text = format!(
                 "the books of shard {shard} cannot be closed: it has not taken version {version} of the policy yet; \
                  check whether that shard's router is ready (/readyz), then try again"
-            )));
+            );
+            return Err(refuse(OperatorRefusalReason::ClosingUndecided, text));
         }
         if versions.closings.closed_until(u64::MAX).is_none_or(|closed| closed < until) {
             let record = Record { at: *now, signed_by: None, nonce: None, command: Command::CloseBooks(until) };
@@ -57,7 +62,7 @@ pub(super) async fn close_books(writer: &Writer<'_>, until: UnixMs) -> Result<()
     }
     for (shard, closing) in closings {
         let unknown = format!("the books of shard {shard} may not be closed yet");
-        closing.await.map_err(|error| no_journal(&unknown, &error))?;
+        closing.await.map_err(|error| closing_undecided(&no_journal(&unknown, &error)))?;
         info!(shard, until = %until.taipei(), who, "the books are closed up to this time");
     }
     Ok(())

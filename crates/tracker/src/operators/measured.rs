@@ -1,8 +1,7 @@
 //! Finds the caller of each call of the operators' API and checks its role; counts and times the
-//! calls.
+//! calls. Every refusal of a call leaves here, so none does without a reason.
 
 use std::{
-    collections::HashMap,
     convert::Infallible,
     future::Future,
     pin::Pin,
@@ -16,13 +15,15 @@ use tonic::{
     codegen::{Service, http},
     server::NamedService,
 };
-use tonic_types::{ErrorDetails, StatusExt};
 use twqr_access::{Access, AccessRefusal, Grant, Verdict};
 use twqr_callers::Role;
 use twqr_service::read_whole;
-use twqr_wire::ops::operator_service_server::OperatorServiceServer;
+use twqr_wire::ops::{OperatorRefusalReason, operator_service_server::OperatorServiceServer};
 
-use super::{Operators, change::DOMAIN};
+use super::{
+    Operators,
+    refusal::{explained, reason_of, refused, unknown_method},
+};
 use crate::metrics;
 
 /// The methods of the operators' API. Only these become labels, whatever a caller asks for.
@@ -57,42 +58,41 @@ fn role_of(method: Option<&str>) -> Role {
     }
 }
 
-/// The answer to a call that is not let in, or not any more.
-pub(super) fn refused(refusal: AccessRefusal) -> Status {
-    let details = ErrorDetails::with_error_info(refusal.contract_reason(), DOMAIN, HashMap::new());
-    let text = format!("{}. Nothing was changed", refusal.text());
-    Status::with_error_details(refusal.code(), text, details)
+/// The method that a path names; `None` if the service has no such method.
+fn method_of(path: &str) -> Option<&'static str> {
+    let name = path.strip_prefix('/')?.strip_prefix(Measured::NAME)?.strip_prefix('/')?;
+    METHODS.into_iter().find(|known| *known == name)
 }
 
-/// What the log of who called says of a call of this method that ended with this code. Without a
-/// handler's words, the library ends one that cannot be decoded with INTERNAL or OUT_OF_RANGE.
-fn verdict_of(method: Option<&str>, code: Code) -> Verdict {
-    match code {
-        Code::InvalidArgument => Verdict::Request("invalid-fields"),
-        Code::ResourceExhausted => Verdict::Request(limit_of(method)),
-        Code::Internal | Code::OutOfRange => Verdict::Request("undecodable"),
-        Code::Unimplemented => Verdict::Request("unknown-method"),
-        Code::Ok
-        | Code::Cancelled
-        | Code::Unknown
-        | Code::DeadlineExceeded
-        | Code::NotFound
-        | Code::AlreadyExists
-        | Code::PermissionDenied
-        | Code::FailedPrecondition
-        | Code::Aborted
-        | Code::Unavailable
-        | Code::DataLoss
-        | Code::Unauthenticated => Verdict::LetIn,
-    }
-}
-
-/// The limit that a call of this method exceeded.
-fn limit_of(method: Option<&str>) -> &'static str {
-    match method {
-        Some("ListSettlement") => "streams",
-        Some("ReplayPolicy") => "replays",
-        Some(_) | None => "limit",
+/// What the log of who called says of a call that was refused for this reason; `None`: it was not.
+fn verdict_of(reason: Option<OperatorRefusalReason>) -> Verdict {
+    use OperatorRefusalReason as Reason;
+    let Some(reason) = reason else { return Verdict::LetIn };
+    match reason {
+        Reason::FieldViolations => Verdict::Request("invalid-fields"),
+        Reason::TooManyStreams => Verdict::Request("streams"),
+        Reason::ReplayRunning => Verdict::Request("replays"),
+        Reason::Undecodable | Reason::TooLarge | Reason::Compressed => Verdict::Request("undecodable"),
+        Reason::UnknownMethod => Verdict::Request("unknown-method"),
+        Reason::Unspecified
+        | Reason::NoCredential
+        | Reason::CredentialRefused
+        | Reason::NotPermitted
+        | Reason::CallersNotRead
+        | Reason::NotFound
+        | Reason::VersionConflict
+        | Reason::PolicyUndecided
+        | Reason::CallerUndecided
+        | Reason::ClosingUndecided
+        | Reason::ClosingTooEarly
+        | Reason::UnreadableOrder
+        | Reason::ProtocolTooOld
+        | Reason::OlderBuilds
+        | Reason::PolicyNotRead
+        | Reason::ReadModelUnavailable
+        | Reason::ReadModelBehind
+        | Reason::LogUnavailable
+        | Reason::InternalError => Verdict::LetIn,
     }
 }
 
@@ -133,8 +133,7 @@ impl Service<http::Request<Body>> for Measured {
 
     fn call(&mut self, request: http::Request<Body>) -> Answered {
         let mut request = read_whole(request);
-        let name = request.uri().path().rsplit('/').next();
-        let method = name.and_then(|name| METHODS.into_iter().find(|known| *known == name));
+        let method = method_of(request.uri().path());
         let began = Instant::now();
         let grant = match self.admit(method, &request) {
             Ok(grant) => grant,
@@ -150,13 +149,13 @@ impl Service<http::Request<Body>> for Measured {
         Box::pin(async move {
             let response = calling.await?;
             // A refusal has its status in the headers; an answer has it behind its messages.
-            let refused = Status::from_header_map(response.headers());
-            let code = refused.map_or(Code::Ok, |status| status.code());
-            access.note(&grant, verdict_of(method, code));
+            let status = Status::from_header_map(response.headers()).filter(|status| status.code() != Code::Ok);
+            let refusal = status.map(|status| if method.is_some() { explained(status) } else { unknown_method() });
+            access.note(&grant, verdict_of(refusal.as_ref().and_then(reason_of)));
             if let Some(method) = method {
-                metrics::call(method, code, began.elapsed());
+                metrics::call(method, refusal.as_ref().map_or(Code::Ok, Status::code), began.elapsed());
             }
-            Ok(response)
+            Ok(refusal.map_or(response, Status::into_http))
         })
     }
 }
@@ -164,21 +163,35 @@ impl Service<http::Request<Body>> for Measured {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::operators::refusal::refuse;
 
     #[test]
     fn the_log_of_who_called_says_which_limit_a_call_exceeded_and_what_else_it_did_wrong() {
-        for (method, code, expected) in [
-            ("ListSettlement", Code::ResourceExhausted, Verdict::Request("streams")),
-            ("ReplayPolicy", Code::ResourceExhausted, Verdict::Request("replays")),
-            ("ListOrders", Code::ResourceExhausted, Verdict::Request("limit")),
-            ("ReplayPolicy", Code::InvalidArgument, Verdict::Request("invalid-fields")),
-            ("ReplayPolicy", Code::OutOfRange, Verdict::Request("undecodable")),
-            ("ReplayPolicy", Code::Unavailable, Verdict::LetIn),
-            ("ReplayPolicy", Code::Ok, Verdict::LetIn),
+        for (refusal, expected) in [
+            (Some(refuse(OperatorRefusalReason::TooManyStreams, "")), Verdict::Request("streams")),
+            (Some(refuse(OperatorRefusalReason::ReplayRunning, "")), Verdict::Request("replays")),
+            (Some(refuse(OperatorRefusalReason::FieldViolations, "")), Verdict::Request("invalid-fields")),
+            (Some(explained(Status::out_of_range(""))), Verdict::Request("undecodable")),
+            (Some(explained(Status::internal(""))), Verdict::Request("undecodable")),
+            (Some(unknown_method()), Verdict::Request("unknown-method")),
+            (Some(refuse(OperatorRefusalReason::InternalError, "")), Verdict::LetIn),
+            (Some(refuse(OperatorRefusalReason::LogUnavailable, "")), Verdict::LetIn),
+            (None, Verdict::LetIn),
         ] {
-            assert_eq!(verdict_of(Some(method), code), expected, "{method}, {code:?}");
-            assert!(METHODS.contains(&method));
+            assert_eq!(verdict_of(refusal.as_ref().and_then(reason_of)), expected, "{refusal:?}");
         }
-        assert_eq!(verdict_of(None, Code::Unimplemented), Verdict::Request("unknown-method"));
+    }
+
+    #[test]
+    fn only_the_whole_path_names_a_method() {
+        for (path, expected) in [
+            ("/twqr.ops.v1.OperatorService/GetPolicy", Some("GetPolicy")),
+            ("/twqr.ops.v1.OperatorService/x/GetPolicy", None),
+            ("/twqr.ops.v1.OperatorService/GetPolicy/", None),
+            ("/twqr.ops.v1.OperatorService/Shred", None),
+            ("/GetPolicy", None),
+        ] {
+            assert_eq!(method_of(path), expected, "{path}");
+        }
     }
 }

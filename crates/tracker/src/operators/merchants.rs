@@ -15,14 +15,15 @@ use twqr_wire::{
     convert::{encode_record, listing_change_from, listing_change_out},
     ops::{
         ChangeMerchantsRequest, ChangeMerchantsResponse, GetMerchantRequest, GetMerchantResponse, ListMerchantsRequest,
-        ListMerchantsResponse, ListedMerchant, ListingResult, ShardListing, listing_result::Outcome,
+        ListMerchantsResponse, ListedMerchant, ListingResult, OperatorRefusalReason, ShardListing,
+        listing_result::Outcome,
     },
 };
 
 use super::{
-    change::{Actor, ChangeTimes, append_changes, invalid_arguments, text_violations},
-    invalid,
+    change::{Actor, ChangeTimes, append_changes, text_violations},
     policy::deciding,
+    refusal::{invalid, invalid_arguments, refuse},
 };
 use crate::{
     directory::{TrackedDirectory, TrackedListing},
@@ -94,7 +95,8 @@ impl DirectoryEditor {
         let store_id = request.store_id.map(StoreId::parse).transpose();
         let key = ListingKey { merchant_id, store_id: store_id.map_err(|problem| invalid("store_id", &problem))? };
         let entry = self.directory.get(&key).filter(|entry| entry.newest.is_some());
-        let entry = entry.ok_or_else(|| Status::not_found(format!("{key} was never listed")))?;
+        let unlisted = || refuse(OperatorRefusalReason::NotFound, format!("{key} was never listed"));
+        let entry = entry.ok_or_else(unlisted)?;
         Ok(GetMerchantResponse { entry: Some(listed_out(&entry)) })
     }
 
@@ -107,10 +109,9 @@ impl DirectoryEditor {
         let changes = self.changes(request, actor)?;
         let policies = deciding(&self.policies)?;
         if !policies.newest().is_some_and(|newest| newest.policy.takes_listings()) {
-            return Err(Status::failed_precondition(
-                "nothing was changed: the directory of merchants needs protocol_version = 2 in the policy; raise it \
-                 with `twqr policy apply` once every process runs a build that knows it",
-            ));
+            let text = "nothing was changed: the directory of merchants needs protocol_version = 2 in the policy; \
+                        raise it with `twqr policy apply` once every process runs a build that knows it";
+            return Err(refuse(OperatorRefusalReason::ProtocolTooOld, text));
         }
         let newest_version = |key| self.directory.newest(key).map_or(0, |newest| newest.version);
         let is_next: Vec<bool> =

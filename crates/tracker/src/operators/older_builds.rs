@@ -14,9 +14,12 @@ use tokio::{
 use tonic::Status;
 use tracing::warn;
 use twqr_journal::{Journal, JournalError, Member, Partition, Reader, Record, Topic};
-use twqr_wire::convert::{HeldTopic, KnownProtocol, ShownProcess};
+use twqr_wire::{
+    convert::{HeldTopic, KnownProtocol, ShownProcess},
+    ops::OperatorRefusalReason,
+};
 
-use super::no_journal;
+use super::{no_journal, refusal::refuse};
 
 /// How long the log is read. Every process shows itself three times in this time.
 const LOOK: Duration = Duration::from_secs(3);
@@ -43,7 +46,7 @@ pub(super) async fn refuse_if_any(journal: &Arc<dyn Journal>, wanted: u32) -> Re
         return Ok(());
     }
     let older: Vec<_> = search(|| known(journal)).await?.into_iter().filter(|(_, newest)| *newest < wanted).collect();
-    if older.is_empty() { Ok(()) } else { Err(refusal(wanted, &older)) }
+    if older.is_empty() { Ok(()) } else { Err(older_refused(wanted, &older)) }
 }
 
 /// What a search finds. One that fails is begun again while there is time.
@@ -54,7 +57,10 @@ where
     let unseen = "nothing was changed, since it is not known which builds run";
     let until = Instant::now() + SEARCH_MAX;
     loop {
-        let slow = |_| Status::unavailable(format!("{unseen}: the brokers are slow; try again"));
+        let slow = |_| {
+            let text = format!("{unseen}: the brokers are slow; try again");
+            refuse(OperatorRefusalReason::LogUnavailable, text)
+        };
         match timeout_at(until, begin()).await.map_err(slow)? {
             Ok(found) => return Ok(found),
             Err(error) => {
@@ -135,7 +141,7 @@ async fn look(reader: &mut dyn Reader, topic: Topic, until: Instant) -> Result<B
     Ok(shown)
 }
 
-fn refusal(wanted: u32, older: &[(ShownProcess, u32)]) -> Status {
+fn older_refused(wanted: u32, older: &[(ShownProcess, u32)]) -> Status {
     let name = |(process, newest): &(ShownProcess, u32)| match newest {
         0 => format!("{process} does not say which version it knows"),
         newest => format!("{process} knows {newest}"),
@@ -143,13 +149,14 @@ fn refusal(wanted: u32, older: &[(ShownProcess, u32)]) -> Status {
     let named: Vec<String> = older.iter().take(NAMED_MAX).map(name).collect();
     let more = older.len().saturating_sub(NAMED_MAX);
     let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-    Status::failed_precondition(format!(
+    let text = format!(
         "nothing was changed: every process must know protocol version {wanted} before it is raised, but {}{more}. \
          Replace them with this build, then apply the policy again. A killed process counts until its group has \
          noticed: if a named process is gone, wait for kafka.session_timeout_ms (6 s by default) before you apply \
          the policy again",
         named.join("; ")
-    ))
+    );
+    refuse(OperatorRefusalReason::OlderBuilds, text)
 }
 
 #[cfg(test)]

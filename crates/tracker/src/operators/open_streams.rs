@@ -12,8 +12,9 @@ use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::Status;
 use twqr_access::{Access, Grant};
 use twqr_callers::Role;
+use twqr_wire::ops::OperatorRefusalReason;
 
-use super::measured::refused;
+use super::refusal::{explained, refuse, stream_ended};
 
 /// How many streams may be open at once, and how many of one caller. A nightly run that fetches
 /// several days needs a few at once; each keeps up to 2,000 entries in memory.
@@ -40,14 +41,13 @@ impl OpenStreams {
         let mut open = self.lock();
         let (all, of_caller) = (open.values().sum::<usize>(), open.get(&caller).copied().unwrap_or_default());
         if of_caller >= of_caller_max {
-            return Err(Status::resource_exhausted(format!(
-                "this caller has {of_caller} streams open, which is its limit; try again when one has ended"
-            )));
+            let text =
+                format!("this caller has {of_caller} streams open, which is its limit; try again when one has ended");
+            return Err(refuse(OperatorRefusalReason::TooManyStreams, text));
         }
         if all >= STREAMS_MAX {
-            return Err(Status::resource_exhausted(format!(
-                "{all} streams are open, which is the limit; try again when one has ended"
-            )));
+            let text = format!("{all} streams are open, which is the limit; try again when one has ended");
+            return Err(refuse(OperatorRefusalReason::TooManyStreams, text));
         }
         open.insert(caller.clone(), of_caller + 1);
         Ok(StreamPlace { streams: self.clone(), caller })
@@ -71,7 +71,7 @@ impl Drop for StreamPlace {
 }
 
 /// A stream with its slot. It ends with a refusal once the credential that opened it is not
-/// accepted any more, or its caller may not read any more.
+/// accepted any more, or its caller may not read any more. Every error that ends it has a reason.
 pub(super) struct PlacedStream<T> {
     /// `None` after the refusal.
     answers: Option<ReceiverStream<Result<T, Status>>>,
@@ -86,7 +86,7 @@ impl<T> PlacedStream<T> {
         access: Access,
         grant: Grant,
     ) -> Self {
-        let ended = async move { refused(access.role_ended(&grant, Role::Viewer).await) };
+        let ended = async move { stream_ended(access.role_ended(&grant, Role::Viewer).await) };
         Self { answers: Some(answers), ended: Box::pin(ended), _place: place }
     }
 }
@@ -101,15 +101,18 @@ impl<T> Stream for PlacedStream<T> {
             this.answers = None;
             return Poll::Ready(Some(Err(refusal)));
         }
-        Pin::new(answers).poll_next(context)
+        Pin::new(answers).poll_next(context).map(|next| next.map(|answer| answer.map_err(explained)))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::mpsc;
+    use tokio_stream::StreamExt;
     use tonic::Code;
 
     use super::*;
+    use crate::operators::refusal::reason_of;
 
     #[test]
     fn there_is_a_bounded_number_of_streams() {
@@ -120,5 +123,20 @@ mod tests {
         open.push(streams.open(&Grant::open()).ok().unwrap());
         drop(open);
         assert!(streams.lock().is_empty(), "callers without streams are not kept");
+    }
+
+    #[tokio::test]
+    async fn an_error_that_ends_a_stream_has_a_reason() {
+        let (answers, receiver) = mpsc::channel(2);
+        for error in [refuse(OperatorRefusalReason::UnreadableOrder, "x"), Status::unknown("y")] {
+            answers.send(Err::<(), _>(error)).await.unwrap();
+        }
+        let place = Arc::new(OpenStreams::default()).open(&Grant::open()).ok().unwrap();
+        let access = Access::open("operators");
+        let mut stream = PlacedStream::new(ReceiverStream::new(receiver), place, access, Grant::open());
+        for expected in [OperatorRefusalReason::UnreadableOrder, OperatorRefusalReason::InternalError] {
+            let refused = stream.next().await.unwrap().unwrap_err();
+            assert_eq!(reason_of(&refused), Some(expected), "{refused:?}");
+        }
     }
 }

@@ -2,27 +2,25 @@
 //! decides whether to apply it. The tracker reads the decision when that router writes the shard's
 //! versions to `order-states`.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, timeout_at};
-use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+use tonic::Status;
+use tonic_types::FieldViolation;
 use tracing::info;
 use twqr_journal::{Entry, Journal, Topic};
 use twqr_order::{AcceptedMerchants, Command, Policy, PolicyChange, PolicyFault, PolicyVersions, Record};
 use twqr_wire::{
     convert::{encode_record, policy_change_out, policy_checked},
-    ops::{ApplyPolicyRequest, GetPolicyResponse, PolicyHistoryEntry, ShardPolicy},
+    ops::{ApplyPolicyRequest, GetPolicyResponse, OperatorRefusalReason, PolicyHistoryEntry, ShardPolicy},
 };
 
 use super::{
-    change::{Actor, ChangeTimes, DOMAIN, append_changes, conflict, invalid_arguments, text_violations},
+    change::{Actor, ChangeTimes, append_changes, conflict, text_violations},
     older_builds,
+    refusal::{invalid_arguments, refuse, refuse_with},
 };
 use crate::policies::{Policies, newest, version};
-
-/// The ErrorInfo reason if the change may be written, but no decision on it was read in time.
-const POLICY_UNDECIDED: &str = "POLICY_UNDECIDED";
 
 /// Reads and changes the policy.
 pub(super) struct PolicyEditor {
@@ -51,7 +49,8 @@ impl PolicyEditor {
         let wanted = if wanted == 0 { newest_version } else { wanted };
         let change = version(&versions, wanted).ok_or_else(|| {
             let oldest = versions.iter().next().map_or(0, |(_, oldest)| oldest.version);
-            Status::not_found(format!("version {wanted} is not stored; versions {oldest} to {newest_version} are"))
+            let text = format!("version {wanted} is not stored; versions {oldest} to {newest_version} are");
+            refuse(OperatorRefusalReason::NotFound, text)
         })?;
         let shard = |shard: u32| {
             let version = self.policies.of(shard).map_or(0, |versions| newest(&versions));
@@ -150,9 +149,9 @@ fn valid_as_new(policy: Policy) -> Result<Policy, Vec<PolicyFault>> {
 /// Returns the versions of the policy's shard; fails with `UNAVAILABLE` until they have been read.
 pub(super) fn deciding(policies: &Policies) -> Result<Arc<PolicyVersions>, Status> {
     policies.deciding().ok_or_else(|| {
-        Status::unavailable(
-            "the policy has not been read yet; check that a router is running and the tracker is ready (/readyz)",
-        )
+        let text =
+            "the policy has not been read yet; check that a router is running and the tracker is ready (/readyz)";
+        refuse(OperatorRefusalReason::PolicyNotRead, text)
     })
 }
 
@@ -169,11 +168,9 @@ fn history(versions: &PolicyVersions) -> Vec<PolicyHistoryEntry> {
 }
 
 fn undecided(version: u64) -> Status {
-    let metadata = HashMap::from([("version".to_owned(), version.to_string())]);
-    let message = format!(
+    let text = format!(
         "it is not known yet whether version {version} was applied; it may still be applied later. Check with \
          `twqr policy get --history` before you try again"
     );
-    let details = ErrorDetails::with_error_info(POLICY_UNDECIDED, DOMAIN, metadata);
-    Status::with_error_details(Code::Unavailable, message, details)
+    refuse_with(OperatorRefusalReason::PolicyUndecided, text, ("version", version))
 }

@@ -15,12 +15,13 @@ use twqr_order::{Directory, Policy, PolicyFault, Replay, ReplayedPayment};
 use twqr_types::ShardId;
 use twqr_wire::{
     convert::{decode_record, policy_checked},
-    ops::{ReplayPolicyRequest, ReplayPolicyResponse, RoutingChange, RoutingCount},
+    ops::{OperatorRefusalReason, ReplayPolicyRequest, ReplayPolicyResponse, RoutingChange, RoutingCount},
 };
 
 use super::{
-    invalid, no_journal,
+    no_journal,
     policy::{checked, deciding},
+    refusal::{invalid, refuse},
 };
 use crate::{directory::TrackedDirectory, policies::Policies};
 
@@ -61,7 +62,8 @@ impl Replays {
         let policy = request.policy.map(|policy| policy_checked(policy).and_then(within_shown));
         let policy = Arc::new(checked(policy, Vec::new())?);
         deciding(&self.policies)?;
-        let busy = |_| Status::resource_exhausted("another replay is running; try again when it has finished");
+        let busy = "another replay is running; try again when it has finished";
+        let busy = |_| refuse(OperatorRefusalReason::ReplayRunning, busy);
         let _permit = self.permit.try_acquire().map_err(busy)?;
         let shards = u64::from(self.journal.partitions(Topic::Orders)).max(1);
         let directory = Arc::new(self.directory.now());
@@ -134,7 +136,8 @@ fn unavailable(error: JournalError) -> Status {
 async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
     tokio::task::spawn_blocking(work).await.map_err(|failure| {
         error!(%failure, "a replay has failed");
-        Status::internal("the replay has failed; see the log of the tracker for the reason")
+        let text = "the replay has failed; see the log of the tracker for the reason";
+        refuse(OperatorRefusalReason::InternalError, text)
     })
 }
 

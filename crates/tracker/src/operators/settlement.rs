@@ -9,12 +9,15 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use twqr_journal::{Journal, Partition, Topic};
 use twqr_types::UnixMs;
-use twqr_wire::ops::{ListSettlementRequest, ListSettlementResponse, SettlementEntry, settlement_entry::Kind};
+use twqr_wire::ops::{
+    ListSettlementRequest, ListSettlementResponse, OperatorRefusalReason, SettlementEntry, settlement_entry::Kind,
+};
 
 use super::{
     closing::{Writer, close_books},
-    invalid, no_journal,
+    no_journal,
     open_streams::PlacedStream,
+    refusal::{closing_undecided, invalid, refuse, refuse_for},
     settlement_entries::entries_of,
     unavailable, unreadable,
 };
@@ -54,19 +57,21 @@ pub(super) async fn list(
     let is_over = to_ms <= now.0;
     let can_close_at = UnixMs(to_ms).plus(CLOSING_DELAY_MS);
     if close && now < can_close_at {
-        return Err(Status::failed_precondition(format!(
+        let text = format!(
             "the books up to {} cannot be closed before {}: it is {} by the tracker's clock; try again after that \
              time, or check the clocks",
             UnixMs(to_ms).taipei(),
             can_close_at.taipei(),
             now.taipei()
-        )));
+        );
+        let left = Duration::from_millis(can_close_at.0.saturating_sub(now.0).unsigned_abs());
+        return Err(refuse_for(OperatorRefusalReason::ClosingTooEarly, text, left));
     }
     wait_until_caught_up(&model, journal, is_over).await?;
     // What is on its way by now was waited for, so that it counts in its own range.
     if close {
         close_books(writer, UnixMs(to_ms)).await?;
-        wait_until_decided(&model, journal).await?;
+        wait_until_decided(&model, journal).await.map_err(|cause| closing_undecided(&cause))?;
     }
     let (entries, stream) = mpsc::channel(WAITING_MAX);
     tokio::spawn(async move {
@@ -121,9 +126,8 @@ async fn wait_until_caught_up(
 ) -> Result<(), Status> {
     let ends = ends(journal, Topic::OrderStates).await?;
     wait_for(model, ends, |watermark| watermark.next).await?.map_err(|behind| {
-        Status::unavailable(format!(
-            "the read model is behind: {behind} states are applied; try again, see GetStatus.lag"
-        ))
+        let text = format!("the read model is behind: {behind} states are applied; try again, see GetStatus.lag");
+        refuse(OperatorRefusalReason::ReadModelBehind, text)
     })?;
     for _ in 0..if must_be_complete { ROUNDS } else { 0 } {
         wait_until_decided(model, journal).await?;
@@ -135,10 +139,11 @@ async fn wait_until_caught_up(
 async fn wait_until_decided(model: &SqliteModel, journal: &dyn Journal) -> Result<(), Status> {
     let ends = ends(journal, Topic::Orders).await?;
     wait_for(model, ends, |watermark| watermark.marker).await?.map_err(|behind| {
-        Status::unavailable(format!(
+        let text = format!(
             "the range is not complete: {behind} records of orders are decided and in the read model; check whether \
              that shard's router is ready (/readyz), then try again. --partial helps only with a day that has not ended"
-        ))
+        );
+        refuse(OperatorRefusalReason::ReadModelBehind, text)
     })
 }
 

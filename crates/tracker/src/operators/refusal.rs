@@ -1,0 +1,181 @@
+//! Refusals of the operators' API as gRPC errors. Each has an ErrorInfo with its reason, and says
+//! whether the request may be sent again. An error that was made elsewhere gets its reason here.
+
+use std::{collections::HashMap, time::Duration};
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+use twqr_access::AccessRefusal;
+use twqr_service::NO_SUCH_SERVICE;
+use twqr_wire::ops::OperatorRefusalReason;
+
+/// The domain of the error details.
+const DOMAIN: &str = "twqr.ops.v1";
+/// The prefix of the reasons' names in the contract.
+const REASON_PREFIX: &str = "OPERATOR_REFUSAL_REASON_";
+/// The delay after which a caller may retry, in ms, unless the refusal has another one.
+const RETRY_AFTER_MS: u64 = 1_000;
+
+/// Refuses a call for this reason; `text` is for people.
+pub(super) fn refuse(reason: OperatorRefusalReason, text: impl Into<String>) -> Status {
+    Status::with_error_details(rule(reason).0, text, details(reason, HashMap::new()))
+}
+
+/// The same, with the metadata that the contract names at the reason.
+pub(super) fn refuse_with(reason: OperatorRefusalReason, text: String, (key, value): (&str, u64)) -> Status {
+    let metadata = HashMap::from([(key.to_owned(), value.to_string())]);
+    Status::with_error_details(rule(reason).0, text, details(reason, metadata))
+}
+
+/// Refuses a call that may be sent again after this time.
+pub(super) fn refuse_for(reason: OperatorRefusalReason, text: String, after: Duration) -> Status {
+    let mut details = details(reason, HashMap::new());
+    details.set_retry_info(Some(after));
+    Status::with_error_details(rule(reason).0, text, details)
+}
+
+/// Refuses a request with all its faults.
+pub(super) fn invalid_arguments(violations: Vec<FieldViolation>) -> Status {
+    let line = |violation: &FieldViolation| format!("{} {}", violation.field, violation.description);
+    let message = violations.iter().map(line).collect::<Vec<_>>().join("; ");
+    let reason = OperatorRefusalReason::FieldViolations;
+    let mut details = details(reason, HashMap::new());
+    details.set_bad_request(violations);
+    Status::with_error_details(rule(reason).0, message, details)
+}
+
+/// Refuses a request because of one field.
+pub(super) fn invalid(field: &str, description: &str) -> Status {
+    invalid_arguments(vec![FieldViolation::new(field, description)])
+}
+
+/// The answer to a call that is not let in.
+pub(super) fn refused(refusal: AccessRefusal) -> Status {
+    refuse(access_reason(refusal), format!("{}. Nothing was changed", refusal.text()))
+}
+
+/// The end of a stream whose caller is not let in any more.
+pub(super) fn stream_ended(refusal: AccessRefusal) -> Status {
+    refuse(access_reason(refusal), format!("{}. The stream ends here, and is not complete", refusal.text()))
+}
+
+fn access_reason(refusal: AccessRefusal) -> OperatorRefusalReason {
+    match refusal {
+        AccessRefusal::NotRead => OperatorRefusalReason::CallersNotRead,
+        AccessRefusal::NoCredential(_) => OperatorRefusalReason::NoCredential,
+        AccessRefusal::Denied(_) => OperatorRefusalReason::CredentialRefused,
+        AccessRefusal::Operation(_) | AccessRefusal::Merchant | AccessRefusal::Role(_) => {
+            OperatorRefusalReason::NotPermitted
+        }
+    }
+}
+
+/// Says of a closing that failed for this cause that a part of it may be done.
+pub(super) fn closing_undecided(cause: &Status) -> Status {
+    refuse(OperatorRefusalReason::ClosingUndecided, cause.message())
+}
+
+/// The answer to a call of another service than those of the listener.
+pub(super) fn unknown_service() -> Status {
+    refuse(OperatorRefusalReason::UnknownMethod, format!("{NO_SUCH_SERVICE}. Nothing was changed"))
+}
+
+/// The answer to a call of a method that the service does not have.
+pub(super) fn unknown_method() -> Status {
+    let text = "the service has no such method: compare its name with the contract, and the contract with the build. \
+                Nothing was changed";
+    refuse(OperatorRefusalReason::UnknownMethod, text)
+}
+
+/// The reason of an error; `None` if it has none.
+pub(super) fn reason_of(status: &Status) -> Option<OperatorRefusalReason> {
+    let info = status.get_details_error_info().filter(|info| info.domain == DOMAIN)?;
+    OperatorRefusalReason::from_str_name(&format!("{REASON_PREFIX}{}", info.reason))
+}
+
+/// Returns the error with a reason: its own, or the one that its code means. Errors without one
+/// come from the library, which refuses what it cannot decode before a handler sees it. Its text
+/// may contain a part of the request, so it is not shown.
+pub(super) fn explained(status: Status) -> Status {
+    if reason_of(&status).is_some() {
+        return status;
+    }
+    match status.code() {
+        Code::Internal => {
+            let text = "the request is not a valid protobuf message of this method; every text must be UTF-8. Nothing \
+                        was changed";
+            refuse(OperatorRefusalReason::Undecodable, text)
+        }
+        Code::OutOfRange => {
+            refuse(OperatorRefusalReason::TooLarge, "the request is larger than 4 MiB. Nothing was changed")
+        }
+        Code::Unimplemented => {
+            let text = "the request is compressed; send it uncompressed. Nothing was changed";
+            refuse(OperatorRefusalReason::Compressed, text)
+        }
+        code @ (Code::Ok
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::InvalidArgument
+        | Code::DeadlineExceeded
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::ResourceExhausted
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::Unavailable
+        | Code::DataLoss
+        | Code::Unauthenticated) => {
+            let details = details(OperatorRefusalReason::InternalError, HashMap::new());
+            Status::with_error_details(code, status.message(), details)
+        }
+    }
+}
+
+/// The gRPC code of a reason, and whether the same request may succeed later.
+fn rule(reason: OperatorRefusalReason) -> (Code, bool) {
+    match reason {
+        OperatorRefusalReason::Unspecified => (Code::Unknown, false),
+        OperatorRefusalReason::FieldViolations
+        | OperatorRefusalReason::Undecodable
+        | OperatorRefusalReason::TooLarge
+        | OperatorRefusalReason::Compressed => (Code::InvalidArgument, false),
+        OperatorRefusalReason::NoCredential | OperatorRefusalReason::CredentialRefused => {
+            (Code::Unauthenticated, false)
+        }
+        OperatorRefusalReason::NotPermitted => (Code::PermissionDenied, false),
+        OperatorRefusalReason::UnknownMethod => (Code::Unimplemented, false),
+        OperatorRefusalReason::NotFound => (Code::NotFound, false),
+        OperatorRefusalReason::VersionConflict => (Code::Aborted, false),
+        OperatorRefusalReason::PolicyUndecided | OperatorRefusalReason::CallerUndecided => (Code::Unavailable, false),
+        OperatorRefusalReason::UnreadableOrder
+        | OperatorRefusalReason::ProtocolTooOld
+        | OperatorRefusalReason::OlderBuilds => (Code::FailedPrecondition, false),
+        OperatorRefusalReason::ClosingTooEarly => (Code::FailedPrecondition, true),
+        OperatorRefusalReason::TooManyStreams | OperatorRefusalReason::ReplayRunning => (Code::ResourceExhausted, true),
+        OperatorRefusalReason::CallersNotRead
+        | OperatorRefusalReason::ClosingUndecided
+        | OperatorRefusalReason::PolicyNotRead
+        | OperatorRefusalReason::ReadModelUnavailable
+        | OperatorRefusalReason::ReadModelBehind
+        | OperatorRefusalReason::LogUnavailable => (Code::Unavailable, true),
+        OperatorRefusalReason::InternalError => (Code::Internal, false),
+    }
+}
+
+/// The reason's details: with a delay if the request may be sent again.
+fn details(reason: OperatorRefusalReason, mut metadata: HashMap<String, String>) -> ErrorDetails {
+    let (_, is_retryable) = rule(reason);
+    metadata.insert("retryable".to_owned(), is_retryable.to_string());
+    metadata.insert("charged".to_owned(), "no".to_owned());
+    let name = reason.as_str_name().trim_start_matches(REASON_PREFIX);
+    let mut details = ErrorDetails::with_error_info(name, DOMAIN, metadata);
+    if is_retryable {
+        details.set_retry_info(Some(Duration::from_millis(RETRY_AFTER_MS)));
+    }
+    details
+}
+
+#[cfg(test)]
+mod tests;
