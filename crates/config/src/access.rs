@@ -1,5 +1,6 @@
 //! The sections `[access]` and `[fairness]`: who may call, and how much of an ingress one caller or
-//! merchant may use.
+//! merchant may use. A listener that lets everyone in at an address that others can reach must be
+//! asked for by a key of its own.
 
 use std::{collections::BTreeSet, net::SocketAddr};
 
@@ -14,6 +15,7 @@ use crate::source;
 /// The section `[access]`.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a key of its own in the file")]
 pub struct AccessConfig {
     /// Whether `grpc` and `operators` let in only callers.
     pub required: bool,
@@ -24,6 +26,8 @@ pub struct AccessConfig {
     pub pos_http_required: bool,
     /// Whether `grpc` and `operators` may let everyone in at an address that others can reach.
     pub insecure: bool,
+    /// The same for `admin`, whose callers (probes, a collector of metrics) show no API key.
+    pub insecure_admin: bool,
     /// The first version of each caller; changes in the log replace them.
     pub callers: Vec<CallerDocument>,
 }
@@ -142,7 +146,7 @@ impl AccessConfig {
             faults.push("access.key_and_certificate names listeners, which needs access.required = true".to_owned());
         }
         if !self.required && !self.insecure {
-            let open = listeners.iter().filter(|(_, address)| !address.ip().to_canonical().is_loopback());
+            let open = listeners.iter().filter(|(_, address)| can_be_reached(*address));
             faults.extend(open.map(|(key, address)| {
                 format!(
                     "{key} is {address}, which others can reach, and access.required is false, so everyone could call it: \
@@ -152,6 +156,25 @@ impl AccessConfig {
         }
         faults
     }
+
+    /// Returns what is wrong with the address of `admin`. This listener knows no callers, so others
+    /// may reach it only if it demands certificates, or if the configuration says so.
+    pub(crate) fn admin_fault(&self, address: SocketAddr, demands_certificates: bool) -> Option<String> {
+        let is_open = can_be_reached(address) && !demands_certificates && !self.insecure_admin;
+        is_open.then(|| {
+            format!(
+                "admin is {address}, which others can reach, and tls.admin demands no certificate, so everyone could read \
+                 metrics and health: put admin on loopback, or name the authority of its callers' certificates in \
+                 tls.admin.client_ca_file, or, if the network lets only your probes and your monitoring reach it, set \
+                 access.insecure_admin = true"
+            )
+        })
+    }
+}
+
+/// Whether other machines can reach a listener at this address.
+fn can_be_reached(address: SocketAddr) -> bool {
+    !address.ip().to_canonical().is_loopback()
 }
 
 impl CallerDocument {
@@ -300,6 +323,35 @@ mod tests {
                 assert!(access.faults(&listeners(address)).is_empty());
             }
         }
+    }
+
+    #[test]
+    fn admin_that_others_reach_needs_certificates_or_a_word_of_its_own() {
+        let closed = AccessConfig::default();
+        // Callers of `admin` show no API key, so the keys of other listeners say nothing about it.
+        let elsewhere = AccessConfig { required: true, insecure: true, ..AccessConfig::default() };
+        let open = AccessConfig { insecure_admin: true, ..AccessConfig::default() };
+        for (address, is_local) in [
+            ("127.0.0.1:1", true),
+            ("[::1]:1", true),
+            ("[::ffff:127.0.0.1]:1", true),
+            ("0.0.0.0:1", false),
+            ("[::]:1", false),
+            ("10.0.0.1:1", false),
+        ] {
+            let fault =
+                |access: &AccessConfig, certificates| access.admin_fault(address.parse().unwrap(), certificates);
+            for access in [&closed, &elsewhere] {
+                assert_eq!(fault(access, false).is_none(), is_local, "{address}: {access:?}");
+                assert_eq!(fault(access, true), None, "{address}: {access:?}");
+            }
+            assert_eq!(fault(&open, false), None, "{address}");
+            if let Some(fault) = fault(&closed, false) {
+                let named = ["tls.admin.client_ca_file", "access.insecure_admin = true"].map(|key| fault.contains(key));
+                assert!(fault.starts_with(&format!("admin is {address}, ")) && named == [true, true], "{fault}");
+            }
+        }
+        assert!(open.faults(&listeners("0.0.0.0:1")).len() == 1, "the word for admin opens nothing else");
     }
 
     #[test]

@@ -243,6 +243,7 @@ impl Config {
         faults.extend(self.wallet.fault("wallet").into_iter().chain(self.fisc.fault("fisc")));
         faults.extend(self.signature_form_faults());
         faults.extend(self.access.faults(&[("grpc", self.grpc), ("operators", self.operators)]));
+        faults.extend(self.access.admin_fault(self.admin, self.tls.admin.demands_certificates()));
         faults.extend(self.fairness.faults());
         faults.extend(self.admission.faults());
         faults.extend(self.telemetry.faults(self.tls.telemetry_files(self.telemetry.protocol).is_some()));

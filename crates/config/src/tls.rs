@@ -90,6 +90,12 @@ impl ListenerTls {
         })
     }
 
+    /// Whether a caller without a certificate of a named authority is refused.
+    pub(crate) fn demands_certificates(&self) -> bool {
+        let is_optional = self.client_certificates == Some(ClientCertificates::Optional);
+        is_set(&self.certificate_file) && is_set(&self.client_ca_file) && !is_optional
+    }
+
     fn faults(&self, section: &str) -> Vec<String> {
         let (certificate, key) = (is_set(&self.certificate_file), is_set(&self.key_file));
         let mut faults = pair_faults(section, certificate, key);

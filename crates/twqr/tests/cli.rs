@@ -240,6 +240,8 @@ fn access_that_cannot_work_is_refused_by_the_check() {
         (both("grpc").replace("true", "false"), "which needs access.required = true"),
         ("grpc = \"0.0.0.0:17051\"\n".to_owned(), "grpc is 0.0.0.0:17051, which others can reach"),
         ("operators = \"[::]:17071\"\n".to_owned(), "operators is [::]:17071, which others can reach"),
+        ("admin = \"0.0.0.0:17090\"\n".to_owned(), "admin is 0.0.0.0:17090, which others can reach"),
+        ("admin = \"[::]:17090\"\n[access]\ninsecure = true\n".to_owned(), "set access.insecure_admin = true"),
         ("[[access.callers]]\nname = \"a b\"\n".to_owned(), "access.callers[0].name must"),
     ] {
         let ran = twqr_with_input(folder.path(), text.as_bytes(), &["--config", "-", "config", "check"]);

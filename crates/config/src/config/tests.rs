@@ -143,6 +143,26 @@ fn settings_that_contradict_each_other_are_refused() {
 }
 
 #[test]
+fn admin_beyond_loopback_demands_certificates_or_is_open_in_so_many_words() {
+    let own = "certificate_file = \"a\"\nkey_file = \"b\"\n";
+    let asked = "client_ca_file = \"c\"\n";
+    for (text, is_allowed) in [
+        (String::new(), false),
+        ("[access]\ninsecure = true\n".to_owned(), false),
+        ("[access]\ninsecure_admin = true\n".to_owned(), true),
+        (format!("[tls.admin]\n{own}"), false),
+        (format!("[tls.admin]\n{own}{asked}"), true),
+        (format!("[tls.admin]\n{own}{asked}client_certificates = \"required\"\n"), true),
+        (format!("[tls.admin]\n{own}{asked}client_certificates = \"optional\"\n"), false),
+    ] {
+        let loaded = load(&format!("admin = \"0.0.0.0:17090\"\n{text}"), &[]).map_err(|error| format!("{error:#}"));
+        let is_refused = loaded.as_ref().is_err_and(|error| error.contains("admin is 0.0.0.0:17090, which others"));
+        assert_eq!((loaded.is_ok(), is_refused), (is_allowed, !is_allowed), "{text}: {loaded:?}");
+        assert!(load(&text, &[]).is_ok(), "on loopback: {text}");
+    }
+}
+
+#[test]
 fn the_environment_overrides_the_file() {
     let variables =
         [("TWQR__GRPC", "127.0.0.1:7"), ("TWQR__CALLS_MAX", "9"), ("TWQR__POLICY__NAME", "x"), ("TWQR_LOG", "info")];

@@ -169,9 +169,13 @@ journal_retention_hours = {{ int64 $config.journal_retention_hours }}
 {{- with $config.extra }}
 {{ . | trim }}
 {{- end }}
-{{- if or $ingress (has "tracker" .runs) }}
+{{- if not $topics }}
 
 [access]
+# Probes and Prometheus show no credential; the network policies say who reaches admin.
+insecure_admin = true
+{{- end }}
+{{- if or $ingress (has "tracker" .runs) }}
 required = {{ $config.access.required }}
 key_and_certificate = {{ $config.access.key_and_certificate | toJson }}
 pos_http_required = {{ $config.access.pos_http_required }}
