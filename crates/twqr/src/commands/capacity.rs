@@ -83,6 +83,5 @@ fn table(figures: &[Figure]) -> String {
     lines.push("measured: up to the rate at which its cost was measured, on one machine of two cores.".to_owned());
     lines.push("extrapolated: the same cost at a higher rate, or on machines that were not measured.".to_owned());
     lines.push("chosen: a rule, such as two processes of each service; change it if you have another.".to_owned());
-    lines.push("Not in the plan, because it was not measured: the disk of each tracker.".to_owned());
     lines.join("\n")
 }

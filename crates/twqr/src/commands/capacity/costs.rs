@@ -35,6 +35,11 @@ pub(super) const FRAME_BYTES: u64 = 24;
 /// The bytes of an order in a router's local store: `twqr-lab bench restore --orders 300000`
 /// printed 289 as `store_bytes_per_order`.
 pub(super) const STORE_BYTES: u64 = 300;
+/// The bytes of an order in the tracker's read model, with its entries in the indexes, and those of
+/// its two rows in the timeline: `load-tests/read-model-bytes` printed 466 for 100,000 payments
+/// whose first state was final, and 679 for payments that were stored in progress first.
+pub(super) const READ_MODEL_ROW_BYTES: u64 = 470;
+pub(super) const READ_MODEL_TIMELINE_BYTES: u64 = 210;
 
 #[cfg(test)]
 mod tests {
@@ -44,11 +49,13 @@ mod tests {
         ReplyTo, Route, RouteTarget, TaskResult, apply,
     };
     use twqr_types::{Issuer, PayForm, RawPay, RecordedToken, ShardId, UnixMs};
-    use twqr_wire::convert::{encode_order_state, encode_outcome, encode_pay, encode_reply, encode_task};
+    use twqr_wire::convert::{encode_order, encode_order_state, encode_outcome, encode_pay, encode_reply, encode_task};
 
     use super::*;
 
     const AT: UnixMs = UnixMs(1_790_000_000_000);
+    /// The bytes of a paid payment's state with which `load-tests/read-model-bytes` measures.
+    const READ_MODEL_STATE_BYTES: u64 = 210;
 
     fn form() -> PayForm {
         let raw = RawPay {
@@ -127,6 +134,7 @@ mod tests {
             Effect::Reply(reply) => Some(encode_reply(reply, Some(&paid), None).len()),
             Effect::Task(_) | Effect::Forward(_) => None,
         });
+        let stored = encode_order(&paid).len();
         let states = [accepted, paid].map(|order| encode_order_state(123_456_700, 123_457_000, &order));
         let state = states.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() / states.len();
         let size = |name, constant, measured| Size { name, constant, measured };
@@ -136,6 +144,7 @@ mod tests {
             size("OUTCOME_BYTES", OUTCOME_BYTES, encoded_outcome),
             size("REPLY_BYTES", REPLY_BYTES, reply.unwrap()),
             size("STATE_BYTES", STATE_BYTES, state),
+            size("READ_MODEL_STATE_BYTES", READ_MODEL_STATE_BYTES, stored),
         ];
         let wrong: Vec<String> = sizes
             .iter()

@@ -2,8 +2,8 @@
 
 use super::costs::{
     BROKER_US, FISC_WORKER_US, FRAME_BYTES, INGRESS_US, MEASURED_RATE, OUTCOME_BYTES, PAY_BYTES, RATE_PER_SHARD,
-    RATE_PER_TASK_PARTITION, REPLY_BYTES, ROUTER_US, STATE_BYTES, STATES_PER_PAYMENT, STORE_BYTES, TASK_BYTES,
-    TRACKER_US, WALLET_WORKER_US,
+    RATE_PER_TASK_PARTITION, READ_MODEL_ROW_BYTES, READ_MODEL_TIMELINE_BYTES, REPLY_BYTES, ROUTER_US, STATE_BYTES,
+    STATES_PER_PAYMENT, STORE_BYTES, TASK_BYTES, TRACKER_US, WALLET_WORKER_US,
 };
 
 /// The load to plan for.
@@ -220,6 +220,7 @@ fn storage(load: &Load, pods: &Pods) -> Vec<Figure> {
     let store = (orders * u128::from(STORE_BYTES * routers_with_order)).div_ceil(u128::from(pods.router));
     // Trackers and standbys read the states; every other record has one reader.
     let state_readers = PROCESSES_LEAST + if pods.has_standbys() { pods.router - 1 } else { 0 };
+    let read_model = orders * u128::from(READ_MODEL_ROW_BYTES + READ_MODEL_TIMELINE_BYTES);
     let read = KEPT_BYTES + REPLY_BYTES + FRAME_BYTES + STATES_BYTES * state_readers;
     let copied = WRITTEN_BYTES * (load.replication - 1);
     let mbit = |bytes: u64| (load.tps * bytes * 8).div_ceil(1_000_000);
@@ -259,6 +260,13 @@ fn storage(load: &Load, pods: &Pods) -> Vec<Figure> {
             "GB",
             long,
             format!("{STORE_BYTES} bytes an order, on {routers_with_order} of {} routers", pods.router),
+        ),
+        figure(
+            "disk of each tracker",
+            gb(read_model),
+            "GB",
+            long,
+            format!("{READ_MODEL_ROW_BYTES} bytes an order and {READ_MODEL_TIMELINE_BYTES} of its timeline, on each"),
         ),
         figure(
             "standby (1: true, 0: false)",
@@ -310,6 +318,8 @@ mod tests {
         let day = Load { tps: 4_000, orders_kept_days: 1, replication: 1, ..LOAD };
         let expected = (86_400_000 * (STATE_BYTES + FRAME_BYTES) * 3 / 2).div_ceil(GB);
         assert_eq!(value(&day, "disk of each broker, states"), expected);
+        let expected = (86_400_000 * (READ_MODEL_ROW_BYTES + READ_MODEL_TIMELINE_BYTES)).div_ceil(GB);
+        assert_eq!(value(&day, "disk of each tracker"), expected);
     }
 
     #[test]
@@ -321,6 +331,7 @@ mod tests {
             (4_000, 3, "brokers", Basis::Extrapolated),
             (100, 3, "router", Basis::Chosen),
             (100, 3, "disk of each router", Basis::Extrapolated),
+            (100, 3, "disk of each tracker", Basis::Extrapolated),
         ] {
             let figures = plan(&Load { tps, replication, ..LOAD });
             let figure = figures.iter().find(|figure| figure.name == name).unwrap();
@@ -342,8 +353,9 @@ mod tests {
         let more_copies = Load { replication: 5, ..LOAD };
         assert!(value(&LOAD, "network into all brokers") < value(&more_copies, "network into all brokers"));
         let longer = Load { retention_hours: 8_760, orders_kept_days: 3_650, ..LOAD };
-        for name in ["disk of each broker, requests", "disk of each broker, states", "disk of each router"] {
-            assert!(value(&LOAD, name) < value(&longer, name), "{name}");
+        for disk in ["broker, requests", "broker, states", "router", "tracker"] {
+            let name = format!("disk of each {disk}");
+            assert!(value(&LOAD, &name) < value(&longer, &name), "{name}");
         }
     }
 
