@@ -103,6 +103,11 @@ fn object(value: Value) -> Map<String, Value> {
     if let Value::Object(object) = value { object } else { Map::new() }
 }
 
+/// Returns the reason of a refusal, such as `RATE_EXCEEDED`; `None` if it has none.
+pub fn refusal_reason(status: &Status) -> Option<String> {
+    status.get_details_error_info().map(|info| info.reason)
+}
+
 /// Returns the code's name in the gRPC documentation.
 pub fn code_name(code: Code) -> &'static str {
     match code {
@@ -170,5 +175,13 @@ mod tests {
         let line = error_json(&Status::with_error_details(Code::InvalidArgument, "wrong", details));
         assert_eq!(line["Code"], "INVALID_ARGUMENT");
         assert_eq!(line["Fields"][0]["Field"], "TradeAmount");
+    }
+
+    #[test]
+    fn a_refusal_says_its_reason() {
+        let details = ErrorDetails::with_error_info("RATE_EXCEEDED", "twqr.pos.v1", [] as [(String, String); 0]);
+        let refused = Status::with_error_details(Code::ResourceExhausted, "too many", details);
+        assert_eq!(refusal_reason(&refused).as_deref(), Some("RATE_EXCEEDED"));
+        assert_eq!(refusal_reason(&Status::resource_exhausted("too many")), None);
     }
 }

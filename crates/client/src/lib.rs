@@ -10,7 +10,7 @@ mod progress_bar;
 mod request_line;
 mod settled;
 
-pub use answer::{cancel_json, code_name, error_json, inquiry_json, payment_json, refund_json};
+pub use answer::{cancel_json, code_name, error_json, inquiry_json, payment_json, refund_json, refusal_reason};
 pub use api_key::{Sender, use_api_key};
 pub use attempts::{Answer, Attempts, pay};
 pub use business_day::{business_day, check_bounds, cut_offs};

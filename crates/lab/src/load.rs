@@ -1,6 +1,7 @@
 //! `twqr-lab load`: plays a load scenario, reconciles every payment, and writes a report. It starts
 //! the system that the scenario names, or sends to one that runs already.
 
+mod callers;
 mod compare;
 mod conditions;
 mod faults;

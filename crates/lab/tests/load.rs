@@ -217,6 +217,19 @@ async fn a_missed_threshold_and_a_contradiction_have_their_own_exit_codes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_planned_flood_that_cannot_be_caused_makes_a_run_invalid() {
+    let folder = tempfile::tempdir().unwrap();
+    for (action, limits) in [("flood", ""), ("flood-caller", "calls_per_s = 8\ncalls_max = 1\n")] {
+        let fault = format!("[[fault]]\nat_s = 0\naction = \"{action}\"\nrate = 9\n{limits}");
+        let output = play(SmallServer::default(), 1, &format!("[]\n{fault}"), folder.path()).await;
+        let printed = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(3), "{action}: {printed}");
+        let reason = "INVALID: a planned fault could not be caused: a flood of 9 calls per second";
+        assert!(printed.starts_with(reason), "{action}: {printed}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_proof_of_comparisons_fails_if_the_slowdown_is_not_found_or_rounds_can_show_nothing() {
     for (rounds, slowdown, code, text) in [
         ("7", "1.5", 0, "\"false_alarms\":0,\"found\":1"),

@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use twqr_tls::ClientTls;
 
 use crate::{
+    CallerKey,
     scenario::Scenario,
     schedule::{IntendedStart, Schedule, Segment, SystemPacerClock, pace},
     traffic::{MerchantList, Traffic},
@@ -44,6 +45,9 @@ pub struct Targets {
     pub http: Option<SocketAddr>,
     /// The certificates for URIs that begin with `https://`.
     pub tls: Option<ClientTls>,
+    /// The callers that send over gRPC, one on each connection in turn; if there are none, calls
+    /// show no API key.
+    pub callers: Vec<CallerKey>,
 }
 
 /// A run under way.

@@ -4,6 +4,7 @@
 
 mod audit;
 pub mod audit_answers;
+mod caller_key;
 pub mod compare;
 mod day;
 pub mod full_api;
@@ -21,6 +22,7 @@ mod send;
 pub mod traffic;
 
 pub use audit::{Audit, audit, is_in_progress, ledger};
+pub use caller_key::{CallerKey, KeyedChannel};
 pub use day::{day, payments, steady_payments};
 pub use issuers::{ISSUERS, IssuerCodes, issuer_of};
 pub use latency::{latencies, latency_histogram};

@@ -17,7 +17,7 @@ use tonic::{Code, transport::Channel};
 use twqr_wire::pos::{PayRequest, pos_service_client::PosServiceClient};
 
 use crate::{
-    CallResult,
+    CallResult, CallerKey,
     latency::latency_histogram,
     pay_streams::PayStreams,
     send::{is_refusal, pause_after},
@@ -81,11 +81,13 @@ pub async fn open_loop(channels: &[Channel], requests: Vec<PayRequest>, load: Lo
     for channel in channels {
         let (sender, starts) = mpsc::unbounded_channel();
         senders.push(sender);
-        let client = PosServiceClient::new(channel.clone());
         match load.over {
-            Over::Calls => lanes.spawn(lane(starts, move |start| call(client.clone(), start, load.attempts))),
+            Over::Calls => {
+                let client = PosServiceClient::new(channel.clone());
+                lanes.spawn(lane(starts, move |start| call(client.clone(), start, load.attempts)))
+            }
             Over::Streams => {
-                let streams = Arc::new(PayStreams::new(&[client]));
+                let streams = Arc::new(PayStreams::new(&[CallerKey::default().client(channel.clone())]));
                 lanes.spawn(lane(starts, move |start| call_over_stream(streams.clone(), start)))
             }
         };

@@ -12,11 +12,13 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::UnboundedReceiverStream;
-use tonic::{Code, Status, transport::Channel};
+use tonic::{Code, Status};
 use twqr_wire::pos::{
     PayRequest, PayResponse, PayStreamRequest, PayStreamResponse, pay_stream_response::Result as StreamResult,
     pos_service_client::PosServiceClient,
 };
+
+use crate::KeyedChannel;
 
 /// A payment's answer with its hops, which are empty if it did not ask for them; or the code of its
 /// refusal, or of the end of its stream.
@@ -24,7 +26,7 @@ pub(crate) type StreamAnswer = Result<(PayResponse, String), Code>;
 
 /// The streams of a sender, one on each connection.
 pub(crate) struct PayStreams {
-    clients: Vec<PosServiceClient<Channel>>,
+    clients: Vec<PosServiceClient<KeyedChannel>>,
     streams: Vec<Mutex<Option<OpenStream>>>,
     /// The request_id of the next request; no two requests of a sender share one.
     next: AtomicU64,
@@ -45,7 +47,7 @@ struct WaitingCalls {
 }
 
 impl PayStreams {
-    pub(crate) fn new(clients: &[PosServiceClient<Channel>]) -> Self {
+    pub(crate) fn new(clients: &[PosServiceClient<KeyedChannel>]) -> Self {
         let streams = clients.iter().map(|_| Mutex::default()).collect();
         Self { clients: clients.to_vec(), streams, next: AtomicU64::new(0) }
     }
@@ -77,7 +79,7 @@ impl PayStreams {
 }
 
 impl OpenStream {
-    fn open(client: PosServiceClient<Channel>) -> Self {
+    fn open(client: PosServiceClient<KeyedChannel>) -> Self {
         let (requests, receiver) = mpsc::unbounded_channel();
         let waiting = Arc::<Mutex<WaitingCalls>>::default();
         tokio::spawn({
@@ -114,7 +116,7 @@ fn lock(waiting: &Mutex<WaitingCalls>) -> std::sync::MutexGuard<'_, WaitingCalls
 
 /// Delivers answers until the stream ends; the error says how it ended.
 async fn read(
-    mut client: PosServiceClient<Channel>,
+    mut client: PosServiceClient<KeyedChannel>,
     requests: mpsc::UnboundedReceiver<PayStreamRequest>,
     waiting: &Mutex<WaitingCalls>,
 ) -> Result<std::convert::Infallible, Status> {

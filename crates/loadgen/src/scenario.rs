@@ -218,6 +218,16 @@ pub enum FaultAction {
     KillBroker,
     /// Calls of a further merchant at `rate` for `for_s`, apart from the load.
     Flood,
+    /// The same of a further caller with limits of its own, for merchants of its own. The system
+    /// then lets in only callers, and callers send the load.
+    FloodCaller,
+}
+
+impl FaultAction {
+    /// Whether calls are sent apart from the load.
+    pub const fn is_flood(self) -> bool {
+        matches!(self, Self::Flood | Self::FloodCaller)
+    }
 }
 
 /// A failure that is caused while the load runs.
@@ -237,6 +247,12 @@ pub struct PlannedFault {
     /// The calls per second of a flood.
     #[serde(default)]
     pub rate: f64,
+    /// The limit of a caller that floods, in calls per second.
+    #[serde(default)]
+    pub calls_per_s: u32,
+    /// The limit of a caller that floods, in calls at once.
+    #[serde(default)]
+    pub calls_max: u32,
 }
 
 /// The limits beyond which a run is invalid.
@@ -269,12 +285,18 @@ impl Scenario {
         check::parse(text)
     }
 
+    /// The planned flood of a caller, of which a scenario has at most one.
+    pub fn flood_of_caller(&self) -> Option<&PlannedFault> {
+        self.faults.iter().find(|fault| fault.action == FaultAction::FloodCaller)
+    }
+
     /// The thresholds; malformed ones were refused by [`Scenario::parse`].
     pub fn checked_thresholds(&self) -> Vec<Threshold> {
         self.thresholds.iter().filter_map(|text| Threshold::parse(text).ok()).collect()
     }
 
-    /// Multiplies every rate and the merchants' limit, and every duration and fault time.
+    /// Multiplies every rate and the limits of merchants and callers, and every duration and fault
+    /// time.
     #[must_use]
     pub fn scaled(mut self, rates: f64, times: f64) -> Self {
         for phase in &mut self.phases {
@@ -284,13 +306,19 @@ impl Scenario {
         for fault in &mut self.faults {
             (fault.at_s, fault.for_s) = (fault.at_s * times, fault.for_s * times);
             fault.rate *= rates;
+            // At the same latency, calls in progress are proportional to the rate.
+            (fault.calls_per_s, fault.calls_max) =
+                (scaled_limit(fault.calls_per_s, rates), scaled_limit(fault.calls_max, rates));
         }
-        // A limit that is not 0 never becomes 0, which is none.
-        let limit = f64::from(self.system.merchant_calls_per_s) * rates;
-        let whole = Duration::from_secs_f64(limit.ceil()).as_secs();
-        self.system.merchant_calls_per_s = u32::try_from(whole).unwrap_or(u32::MAX);
+        self.system.merchant_calls_per_s = scaled_limit(self.system.merchant_calls_per_s, rates);
         self
     }
+}
+
+/// Multiplies a limit. One that is not 0 never becomes 0, which is none.
+fn scaled_limit(limit: u32, factor: f64) -> u32 {
+    let whole = Duration::from_secs_f64((f64::from(limit) * factor).ceil()).as_secs();
+    u32::try_from(whole).unwrap_or(u32::MAX)
 }
 
 impl Default for Scenario {

@@ -15,7 +15,7 @@ use serde_json::json;
 use tonic::transport::Channel;
 use twqr_client::ProgressBar;
 use twqr_config::Config;
-use twqr_loadgen::{CallResult, Over, open_loop, payments};
+use twqr_loadgen::{CallResult, CallerKey, Over, open_loop, payments};
 
 use super::{
     figures::{payments_of, ratio},
@@ -91,7 +91,8 @@ pub(crate) async fn run(options: &OrdersOptions, config: &Config) -> anyhow::Res
     }
     for holding in &mut all {
         until_calm(&holding.system.ids(), CALM_WITHIN).await?;
-        held_orders::check(holding.system.channel()?, holding.orders).await?;
+        let client = CallerKey::default().client(holding.system.channel()?);
+        held_orders::check(client, holding.orders).await?;
         holding.turn(options, "warm", options.rate.min(WARM_RATE_MAX), WARM_MS).await?;
     }
     for round in 1..=options.rounds {

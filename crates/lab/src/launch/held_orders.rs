@@ -6,11 +6,13 @@ use std::{collections::BTreeMap, num::NonZeroU16};
 
 use anyhow::{Context as _, ensure};
 use futures::future::try_join_all;
-use tonic::transport::Channel;
 use twqr_client::ProgressBar;
 use twqr_config::Config;
 use twqr_journal::{Entry, Journal, Partition, Topic, embedded::EmbeddedJournal, kafka::KafkaJournal};
-use twqr_loadgen::traffic::{payment_query, trade_no};
+use twqr_loadgen::{
+    KeyedChannel,
+    traffic::{payment_query, trade_no},
+};
 use twqr_order::{
     Alphabet, Approval, Command, Effect, MovementOutcome, Order, Outcome, Pay, PaymentType, Policy, Position, Record,
     Route, RouteTarget, TaskResult, apply,
@@ -68,8 +70,7 @@ pub(crate) async fn append(journal: &impl Journal, orders: u64) -> anyhow::Resul
 }
 
 /// Fails if the system does not hold the first and the last of so many orders.
-pub(crate) async fn check(pos: Channel, orders: u64) -> anyhow::Result<()> {
-    let mut client = PosServiceClient::new(pos);
+pub(crate) async fn check(mut client: PosServiceClient<KeyedChannel>, orders: u64) -> anyhow::Result<()> {
     for number in [0, orders.saturating_sub(1)] {
         let answer = client.query(payment_query(&merchant(number), &trade_no(RUN, number))).await?.into_inner();
         let is_paid = answer.order_status == Some(OrderStatus::Paid.into());

@@ -9,7 +9,11 @@ use twqr_loadgen::{
     scenario::{FaultAction, PlannedFault},
 };
 
-use super::{flood::flood, processes::Processes};
+use super::{
+    callers::RunCallers,
+    flood::{Flooder, flood},
+    processes::Processes,
+};
 use crate::{chaos::signals, launch::System};
 
 /// The folder of the scripts that start and stop brokers.
@@ -22,11 +26,13 @@ pub(super) struct CausedFaults {
     pub(super) failed: Vec<String>,
 }
 
-/// Causes each fault at its time. Without a system of this command none can be caused.
+/// Causes each fault at its time. Without a system of this command none can be caused, and without
+/// callers no flood of one.
 pub(super) async fn cause(
     planned: &[PlannedFault],
     mut system: Option<&mut System>,
     processes: &Processes,
+    callers: Option<&RunCallers>,
 ) -> CausedFaults {
     let began = Instant::now();
     let mut caused = CausedFaults::default();
@@ -42,7 +48,7 @@ pub(super) async fn cause(
         let notes = &mut caused.notes;
         let mut note = |text| notes.push(FaultNote { at_s: began.elapsed().as_secs_f64(), text });
         note(text.clone());
-        if let Err(error) = act(&fault, system, processes, &mut note).await {
+        if let Err(error) = act(&fault, system, processes, callers, &mut note).await {
             caused.failed.push(format!("{text}: {error:#}"));
         }
     }
@@ -58,6 +64,10 @@ fn text(fault: &PlannedFault) -> String {
         FaultAction::Suspend => format!("suspend {process} for {for_s} s"),
         FaultAction::KillBroker => format!("kill broker {process} for {for_s} s"),
         FaultAction::Flood => format!("a flood of {} calls per second for {for_s} s", fault.rate),
+        FaultAction::FloodCaller => format!(
+            "a flood of {} calls per second by a caller that may send {}, and {} at once, for {for_s} s",
+            fault.rate, fault.calls_per_s, fault.calls_max
+        ),
     }
 }
 
@@ -66,6 +76,7 @@ async fn act(
     fault: &PlannedFault,
     system: &mut System,
     processes: &Processes,
+    callers: Option<&RunCallers>,
     note: &mut impl FnMut(String),
 ) -> anyhow::Result<()> {
     let lasting = Duration::from_secs_f64(fault.for_s);
@@ -90,7 +101,11 @@ async fn act(
             signals::resume(system.id(&fault.process)?)?;
             system.until_ready().await?;
         }
-        FaultAction::Flood => flood(system.ingresses(), fault.rate, lasting).await?,
+        FaultAction::Flood => flood(system.ingresses(), &Flooder::Merchant, fault.rate, lasting).await?,
+        FaultAction::FloodCaller => {
+            let flooder = Flooder::Caller(callers.context("the system has no callers")?.flood.clone());
+            flood(system.ingresses(), &flooder, fault.rate, lasting).await?;
+        }
         FaultAction::KillBroker => {
             broker("down", &["broker", &fault.process, "--kill"]).await?;
             tokio::time::sleep(lasting).await;

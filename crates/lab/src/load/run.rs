@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use tonic::transport::Channel;
 use twqr_config::Config;
 use twqr_loadgen::{
+    CallerKey, KeyedChannel,
     generator::{LoadRun, RecordedRun, Targets},
     reconcile::{inquire, read_ledger, reconcile},
     report::{FaultNote, LoadSummary, RunFacts, ValidityFacts, summarize},
@@ -15,11 +16,15 @@ use twqr_loadgen::{
 };
 use twqr_service::CancellationToken;
 use twqr_tls::ClientTls;
+use twqr_wire::pos::pos_service_client::PosServiceClient;
 
 use super::{
-    NamedProcess, NamedScenario, conditions, faults, live,
+    NamedProcess, NamedScenario,
+    callers::RunCallers,
+    conditions, faults, live,
     processes::{Processes, UsageRecorder},
-    system, written,
+    system::{self, Authentication},
+    written,
 };
 use crate::launch::{self, Programs, System};
 
@@ -35,10 +40,11 @@ pub(super) enum LoadTarget {
 struct PreparedRun {
     system: Option<System>,
     targets: Targets,
-    pos: Channel,
+    pos: PosServiceClient<KeyedChannel>,
     ledger: Option<Channel>,
     about: conditions::AboutSystem,
     processes: Processes,
+    callers: Option<RunCallers>,
 }
 
 /// Plays the scenario and writes its report into `dir`, which is emptied first.
@@ -59,7 +65,7 @@ pub(super) async fn play(
     let progress = load.progress();
     let sampling = UsageRecorder::start(stage.processes.clone(), progress.clone());
     let live = live::show(scenario, progress.clone());
-    let causing = faults::cause(&scenario.faults, stage.system.as_mut(), &stage.processes);
+    let causing = faults::cause(&scenario.faults, stage.system.as_mut(), &stage.processes, stage.callers.as_ref());
     let sending = tokio::task::spawn_blocking(move || load.finish());
     let ended = until_ended(sending, causing, live, || progress.stop(), &stop).await?;
     let usage = sampling.end().await;
@@ -111,7 +117,7 @@ async fn stage(
 ) -> anyhow::Result<PreparedRun> {
     match target {
         LoadTarget::Running { grpc, http, ledger, processes } => {
-            let pos = twqr_client::channel(grpc.first().context("no endpoint is named")?).await?;
+            let channel = twqr_client::channel(grpc.first().context("no endpoint is named")?).await?;
             let ledger = match ledger {
                 Some(uri) => Some(twqr_client::channel(uri).await?),
                 None => None,
@@ -119,11 +125,12 @@ async fn stage(
             let named = processes.iter().map(|process| (process.name.clone(), process.id, true)).collect();
             Ok(PreparedRun {
                 system: None,
-                targets: Targets { tls: certificates(grpc)?, grpc: grpc.clone(), http: *http },
-                pos,
+                targets: Targets { tls: certificates(grpc)?, grpc: grpc.clone(), http: *http, callers: Vec::new() },
+                pos: CallerKey::default().client(channel),
                 ledger,
                 about: conditions::AboutSystem::unknown(grpc),
                 processes: Processes::new(named),
+                callers: None,
             })
         }
         LoadTarget::Started { build, tls } => {
@@ -131,17 +138,26 @@ async fn stage(
                 Some(build) => Programs::with_services_of(build)?,
                 None => Programs::beside_this_one()?,
             };
-            let system = system::start(scenario, merchants, programs, dir, config, *tls).await?;
+            let callers = RunCallers::of(scenario)?;
+            let authentication = Authentication { tls: *tls, callers: callers.as_ref() };
+            let system = system::start(scenario, merchants, programs, dir, config, authentication).await?;
+            let senders = callers.as_ref().map(|callers| callers.load.clone()).unwrap_or_default();
             let scheme = if *tls { "https" } else { "http" };
             let grpc: Vec<String> =
                 system.ingresses().into_iter().map(|address| format!("{scheme}://{address}")).collect();
             Ok(PreparedRun {
-                targets: Targets { tls: certificates(&grpc)?, grpc, http: Some(system.config.pos_http) },
-                pos: system.channel()?,
+                pos: senders.first().cloned().unwrap_or_default().client(system.channel()?),
+                targets: Targets {
+                    tls: certificates(&grpc)?,
+                    grpc,
+                    http: Some(system.config.pos_http),
+                    callers: senders,
+                },
                 ledger: Some(launch::connect(&system.config.wallet).await?),
                 about: conditions::AboutSystem::of(scenario, &system.config),
                 processes: Processes::of(&system, scenario.system.shape),
                 system: Some(system),
+                callers,
             })
         }
     }

@@ -1,4 +1,5 @@
-//! Starts the system that a scenario names, with its fault script and its merchants' keys.
+//! Starts the system that a scenario names, with its fault script, its merchants' keys and its
+//! callers.
 
 use std::{fs, os::unix::fs::OpenOptionsExt, path::Path, time::Duration};
 
@@ -9,6 +10,7 @@ use twqr_loadgen::{
     traffic::MerchantList,
 };
 
+use super::callers::RunCallers;
 use crate::{
     launch::{Launch, Listen, Programs, Shape, System, held_orders},
     simulator::Kinds,
@@ -18,6 +20,15 @@ use crate::{
 /// How long the services may take over the orders that the system holds, after they are ready.
 const CALM_WITHIN: Duration = Duration::from_mins(20);
 
+/// How a system and those that call it authenticate each other.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Authentication<'a> {
+    /// Whether connections have TLS with certificates on both sides.
+    pub(super) tls: bool,
+    /// Who may call; absent: everyone.
+    pub(super) callers: Option<&'a RunCallers>,
+}
+
 /// Starts the system in `dir/system` and waits until it is ready.
 pub(super) async fn start(
     scenario: &Scenario,
@@ -25,7 +36,7 @@ pub(super) async fn start(
     programs: Programs,
     dir: &Path,
     config: &Config,
-    tls: bool,
+    Authentication { tls, callers }: Authentication<'_>,
 ) -> anyhow::Result<System> {
     let mut config = config.clone();
     let script = dir.join("simulator.toml");
@@ -39,6 +50,9 @@ pub(super) async fn start(
         config.merchant_keys_file = keys;
     }
     config.fairness.merchant_calls_per_s = scenario.system.merchant_calls_per_s;
+    if let Some(callers) = callers {
+        callers.configure(&mut config);
+    }
     let shape = match scenario.system.shape {
         SystemShape::AllInOne => Shape::AllInOne,
         SystemShape::ProcessForEach => Shape::ProcessForEach,
@@ -61,6 +75,7 @@ pub(super) async fn start(
     }
     let system = launch.start_holding(scenario.system.orders_held).await?;
     usage::until_calm(&system.ids(), CALM_WITHIN).await?;
-    held_orders::check(system.channel()?, scenario.system.orders_held).await?;
+    let key = callers.and_then(|callers| callers.load.first()).cloned().unwrap_or_default();
+    held_orders::check(key.client(system.channel()?), scenario.system.orders_held).await?;
     Ok(system)
 }

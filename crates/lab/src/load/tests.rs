@@ -8,12 +8,13 @@ use super::*;
 use twqr_simulator::Script;
 
 /// The scenarios that the project ships.
-const SHIPPED: [&str; 20] = [
+const SHIPPED: [&str; 21] = [
     "baseline",
     "broker-down",
     "cold-start",
     "ebb-and-flow",
     "flood",
+    "flood-caller",
     "hot-merchant",
     "issuer-down",
     "issuer-slow",

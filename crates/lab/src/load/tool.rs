@@ -18,7 +18,10 @@ use twqr_wire::{
     pos::{QueryResponse, pos_service_client::PosServiceClient},
 };
 
-use super::{system, targets::payments_scenario};
+use super::{
+    system::{self, Authentication},
+    targets::payments_scenario,
+};
 use crate::launch::{self, Programs, System};
 
 /// Inquiries of the audit in flight at once.
@@ -46,7 +49,8 @@ pub(super) async fn run(options: &ToolOptions, config: &Config, stop: Cancellati
     launch::empty(&options.dir)?;
     let merchants = MerchantList::generated(&scenario.merchants);
     let programs = Programs::beside_this_one()?;
-    let mut system = system::start(&scenario, &merchants, programs, &options.dir, config, false).await?;
+    let open = Authentication::default();
+    let mut system = system::start(&scenario, &merchants, programs, &options.dir, config, open).await?;
     let used = tokio::select! {
         used = use_tool(options, &system) => used,
         () = stop.cancelled() => Err(anyhow::anyhow!("stopped before the end of the tool")),

@@ -10,11 +10,7 @@ use std::{
 
 use futures::{StreamExt, future::LocalBoxFuture, stream::FuturesUnordered};
 use tokio::{sync::mpsc, time::timeout};
-use tonic::{
-    Status,
-    metadata::MetadataValue,
-    transport::{Channel, Endpoint},
-};
+use tonic::{Status, metadata::MetadataValue, transport::Endpoint};
 use twqr_service::GatheringConnector;
 use twqr_wire::{
     hops::HOPS_HEADER,
@@ -30,6 +26,7 @@ use super::{
     record::{CallRecord, Reply},
 };
 use crate::{
+    CallerKey, KeyedChannel,
     pay_streams::PayStreams,
     scenario::ClientChoice,
     schedule::IntendedStart,
@@ -53,6 +50,8 @@ pub(super) struct Sender {
     client: ClientChoice,
     endpoints: Vec<Endpoint>,
     connector: GatheringConnector,
+    /// At least one.
+    callers: Vec<CallerKey>,
     http: Option<HttpPool>,
     progress: Arc<LoadProgress>,
     began: Instant,
@@ -60,7 +59,7 @@ pub(super) struct Sender {
 
 /// The state that all calls of a thread share while it runs.
 struct Connections {
-    clients: Vec<PosServiceClient<Channel>>,
+    clients: Vec<PosServiceClient<KeyedChannel>>,
     streams: PayStreams,
     http: Option<HttpPool>,
     merchants: MerchantList,
@@ -120,19 +119,21 @@ impl Sender {
         let http = targets.http.map(HttpPool::new);
         let connector = GatheringConnector { tls: targets.tls.clone() };
         let recent = RecentPayments::default();
-        Ok(Self { traffic, recent, merchants, client, endpoints, connector, http, progress, began })
+        let callers = if targets.callers.is_empty() { vec![CallerKey::default()] } else { targets.callers.clone() };
+        Ok(Self { traffic, recent, merchants, client, endpoints, connector, callers, http, progress, began })
     }
 
     /// Sends until `starts` ends and every call has ended.
     pub(super) async fn run(self, mut starts: mpsc::UnboundedReceiver<IntendedStart>) -> SentCalls {
-        let Self { mut traffic, mut recent, merchants, client, endpoints, connector, http, progress, began } = self;
+        let Self { mut traffic, mut recent, merchants, client, endpoints, connector, callers, http, progress, began } =
+            self;
         if let Ok(task) = std::fs::read_link("/proc/thread-self") {
             progress.name_task(format!("/proc/{}", task.display()));
         }
         let (lanes, settle_s) = (client.connections as usize * endpoints.len(), client.settle_s);
         let connect = |endpoint: &Endpoint| endpoint.connect_with_connector_lazy(connector.clone());
         let channels = endpoints.iter().cycle().take(lanes).map(connect);
-        let clients: Vec<_> = channels.map(PosServiceClient::new).collect();
+        let clients: Vec<_> = channels.zip(callers.iter().cycle()).map(|(channel, key)| key.client(channel)).collect();
         let streams = PayStreams::new(&clients);
         let connections = Connections { clients, streams, http, merchants, client, began };
         let (records, mut hops) = (RefCell::new(Vec::new()), Vec::new());

@@ -15,6 +15,7 @@ use twqr_wire::{
 };
 
 use crate::{
+    KeyedChannel,
     generator::RecordedRun,
     traffic::{CallKind, MerchantList, trade_no},
 };
@@ -112,7 +113,7 @@ pub async fn read_ledger(channel: Channel, run: &str) -> Result<Ledger, tonic::S
 /// Inquires about every payment and refund of the run until it is final, for at most `patience`.
 /// An order that could not be inquired about is absent from the result.
 pub async fn inquire(
-    channel: &Channel,
+    pos: &PosServiceClient<KeyedChannel>,
     recorded: &RecordedRun,
     merchants: &MerchantList,
     patience: Duration,
@@ -141,7 +142,7 @@ pub async fn inquire(
                 merchant_trade_no: trade_no(&recorded.run, number),
                 ..QueryRequest::default()
             };
-            let mut client = PosServiceClient::new(channel.clone());
+            let mut client = pos.clone();
             async move {
                 let mut request = tonic::Request::new(request);
                 request.set_timeout(Duration::from_secs(INQUIRY_S));

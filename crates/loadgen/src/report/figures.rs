@@ -22,7 +22,7 @@ use crate::{
     generator::{CallRecord, RecordedRun},
     latency_histogram,
     reconcile::{InquiredOrder, Ledger, Reconciliation},
-    scenario::{FaultAction, PhaseKind, Scenario},
+    scenario::{PhaseKind, Scenario},
     traffic::{CallChannel, CallKind},
 };
 
@@ -433,7 +433,7 @@ fn window_ms<'a>(calls: impl Iterator<Item = &'a &'a CallRecord>) -> f64 {
 /// The p99 of the calls that start while a flood lasts, as a multiple of that of the calls before
 /// the first one; 0 without a flood, or without calls in one of the two.
 fn flood_p99_ratio(measured: &[&CallRecord], scenario: &Scenario) -> f64 {
-    let floods = || scenario.faults.iter().filter(|fault| fault.action == FaultAction::Flood);
+    let floods = || scenario.faults.iter().filter(|fault| fault.action.is_flood());
     let Some(first) = floods().map(|fault| fault.at_s).min_by(f64::total_cmp) else { return 0.0 };
     let in_flood = |at_s: f64| floods().any(|fault| (fault.at_s..fault.at_s + fault.for_s).contains(&at_s));
     let (mut before, mut during) = (latency_histogram(), latency_histogram());

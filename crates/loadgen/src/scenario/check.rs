@@ -7,7 +7,9 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::{KEYS, PhaseKind, Scenario, ScenarioFault, ScenarioKey, SystemShape, keys::Form, threshold::Threshold};
+use super::{
+    FaultAction, KEYS, PhaseKind, Scenario, ScenarioFault, ScenarioKey, SystemShape, keys::Form, threshold::Threshold,
+};
 use crate::ISSUERS;
 
 /// The faults found so far, and where lines begin.
@@ -154,19 +156,7 @@ impl Checker<'_> {
                 self.fault(at, "phase.step", "steps need rate above 0, step above 0, and to_rate at or above rate");
             }
         }
-        for (fault, at) in scenario.faults.iter().zip(lines("fault")) {
-            let is_flood = fault.action == super::FaultAction::Flood;
-            let needs_process = fault.action != super::FaultAction::RestartAll && !is_flood;
-            if is_flood && fault.rate <= 0.0 {
-                self.fault(at, "fault.rate", "must be above 0 in a flood");
-            }
-            if needs_process && fault.process.is_empty() {
-                self.fault(at, "fault.process", "is missing; name a process such as router-0, or a broker's number");
-            }
-            if fault.action == super::FaultAction::KillBroker && scenario.system.shape == SystemShape::AllInOne {
-                self.fault(at, "fault.action", "is kill-broker, but system.shape all-in-one has no broker");
-            }
-        }
+        self.planned_faults(scenario, &lines("fault"));
         let at = |name: &str| lines(name).first().copied().unwrap_or_default();
         let mix = &scenario.mix;
         if mix.pay + mix.invalid <= 0.0 {
@@ -177,6 +167,39 @@ impl Checker<'_> {
         }
         if !scenario.issuers.is_empty() && scenario.issuers.values().sum::<f64>() <= 0.0 {
             self.fault(at("issuers"), "issuers", "have no weight above 0");
+        }
+    }
+
+    /// Checks the planned faults; `starts` has the place of each in the text.
+    fn planned_faults(&mut self, scenario: &Scenario, starts: &[usize]) {
+        let mut has_flood_of_caller = false;
+        for (fault, at) in scenario.faults.iter().zip(starts.iter().copied()) {
+            let is_flood = fault.action.is_flood();
+            if is_flood && fault.rate <= 0.0 {
+                self.fault(at, "fault.rate", "must be above 0 in a flood");
+            }
+            if fault.action != FaultAction::RestartAll && !is_flood && fault.process.is_empty() {
+                self.fault(at, "fault.process", "is missing; name a process such as router-0, or a broker's number");
+            }
+            if fault.action == FaultAction::KillBroker && scenario.system.shape == SystemShape::AllInOne {
+                self.fault(at, "fault.action", "is kill-broker, but system.shape all-in-one has no broker");
+            }
+            if fault.action != FaultAction::FloodCaller {
+                if fault.calls_per_s > 0 || fault.calls_max > 0 {
+                    self.fault(at, "fault.calls_per_s", "and fault.calls_max are allowed only in a flood-caller");
+                }
+                continue;
+            }
+            if has_flood_of_caller {
+                self.fault(at, "fault.action", "is flood-caller again; a scenario may have one");
+            }
+            has_flood_of_caller = true;
+            if fault.calls_per_s == 0 || fault.calls_max == 0 {
+                self.fault(at, "fault.calls_per_s", "and fault.calls_max must be above 0 in a flood-caller");
+            }
+            if fault.rate <= f64::from(fault.calls_per_s) {
+                self.fault(at, "fault.rate", "must be above fault.calls_per_s; below it nothing is refused");
+            }
         }
     }
 }

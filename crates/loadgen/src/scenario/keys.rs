@@ -175,9 +175,13 @@ pub const KEYS: &[ScenarioKey] = &[
     key("fault.at_s", SECONDS, "", "When the failure begins, in s after the first start"),
     key(
         "fault.action",
-        Form::OneOf(&["kill", "restart", "restart-all", "suspend", "kill-broker", "flood"]),
+        Form::OneOf(&["kill", "restart", "restart-all", "suspend", "kill-broker", "flood", "flood-caller"]),
         "",
-        "kill, suspend and flood end after `for_s`; restart stops and starts one process, restart-all each in turn",
+        "kill, suspend and floods end after `for_s`; restart stops and starts one process, restart-all each in turn; \
+         flood sends calls of a further merchant, flood-caller of a further caller. With a flood-caller the system \
+         lets in only callers with API keys (access.required): four of them send the load that uses gRPC. A flood of \
+         which no call is refused as too many makes the run invalid; a flood-caller needs such refusals for its rate \
+         and for its calls at once",
     ),
     key("fault.process", Form::Text, "", "The process: `up` or a name such as `router-0`; for kill-broker its number"),
     key(
@@ -190,7 +194,19 @@ pub const KEYS: &[ScenarioKey] = &[
         "fault.rate",
         Form::Number(0.0, 100_000.0),
         "",
-        "The calls per second of a flood: inquiries of a further merchant",
+        "The calls per second of a flood: inquiries of a further merchant, or of a further caller for its merchants",
+    ),
+    key(
+        "fault.calls_per_s",
+        Form::Whole(0, 1_000_000),
+        "",
+        "The limit of the caller that floods at each ingress, in calls per second (access.callers.calls_per_s)",
+    ),
+    key(
+        "fault.calls_max",
+        Form::Whole(0, 1_000_000),
+        "",
+        "The limit of the caller that floods at each ingress, in calls at once (access.callers.calls_max)",
     ),
     key(
         "validity.start_lag_p99_ms",

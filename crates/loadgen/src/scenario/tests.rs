@@ -55,6 +55,29 @@ fn keys_must_make_sense_together() {
 }
 
 #[test]
+fn a_flood_has_a_rate_and_that_of_a_caller_has_both_of_its_limits_below_it() {
+    let flood = |action: &str, keys: &str| format!("{SMALL}[[fault]]\nat_s = 1\naction = \"{action}\"\n{keys}\n");
+    let of_caller = flood("flood-caller", "rate = 9\ncalls_per_s = 8\ncalls_max = 1");
+    for text in [flood("flood", "rate = 9"), of_caller.clone()] {
+        assert!(Scenario::parse(&text).is_ok(), "{text}");
+    }
+    let again = of_caller.strip_prefix(SMALL).unwrap();
+    for (text, place) in [
+        (flood("flood", ""), "fault.rate"),
+        (flood("flood", "rate = 9\ncalls_per_s = 8"), "fault.calls_per_s"),
+        (flood("restart-all", "calls_max = 1"), "fault.calls_per_s"),
+        (flood("flood-caller", "calls_per_s = 8\ncalls_max = 1"), "fault.rate"),
+        (flood("flood-caller", "rate = 9\ncalls_max = 1"), "fault.calls_per_s"),
+        (flood("flood-caller", "rate = 9\ncalls_per_s = 8"), "fault.calls_per_s"),
+        (flood("flood-caller", "rate = 8\ncalls_per_s = 8\ncalls_max = 1"), "fault.rate"),
+        (format!("{of_caller}{again}"), "fault.action"),
+    ] {
+        let faults = Scenario::parse(&text).unwrap_err();
+        assert_eq!(faults[0].place, place, "{text}: {faults:?}");
+    }
+}
+
+#[test]
 fn each_key_is_explained_and_has_the_default_that_it_names() {
     let explained = explain();
     for key in KEYS {
@@ -118,10 +141,13 @@ fn scaling_changes_rates_and_times() {
     let scenario = Scenario::parse(&format!("{SMALL}[[fault]]\nat_s = 8\naction = \"restart-all\"\n")).unwrap();
     let scaled = scenario.clone().scaled(2.0, 0.5);
     assert_eq!((scaled.phases[0].rate, scaled.phases[0].seconds, scaled.faults[0].at_s), (20.0, 0.5, 4.0));
-    // The limit of a merchant is a rate too; one that there is stays one.
+    // Limits are rates too; one that there is stays one.
     for (limit, rates, expected) in [(0, 3.0, 0), (200, 0.05, 10), (1, 0.01, 1)] {
         let mut scenario = scenario.clone();
         scenario.system.merchant_calls_per_s = limit;
-        assert_eq!(scenario.scaled(rates, 1.0).system.merchant_calls_per_s, expected, "{limit} {rates}");
+        (scenario.faults[0].calls_per_s, scenario.faults[0].calls_max) = (limit, limit);
+        let scaled = scenario.scaled(rates, 1.0);
+        let limits = [scaled.system.merchant_calls_per_s, scaled.faults[0].calls_per_s, scaled.faults[0].calls_max];
+        assert_eq!(limits, [expected; 3], "{limit} {rates}");
     }
 }

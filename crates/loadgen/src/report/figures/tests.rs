@@ -124,6 +124,30 @@ fn calls_are_counted_by_the_channel_on_which_they_were_sent() {
     assert_eq!(counts, [("grpc", 3, 0), ("grpc_stream", 2, 2)]);
 }
 
+#[test]
+fn a_flood_is_compared_with_the_calls_before_it_whoever_floods() {
+    let at = |order, intended_us: u64, latency_us| CallRecord {
+        segment: 1,
+        answered_us: intended_us + latency_us,
+        ..paid(order, intended_us)
+    };
+    // The second is before a flood, the third within it, and the last after it.
+    let records =
+        vec![at(1, 1_100_000, 10_000), at(2, 1_900_000, 10_000), at(3, 2_500_000, 30_000), at(4, 3_500_000, 90_000)];
+    let fault = |action: &str| format!("[[fault]]\nat_s = 2\nfor_s = 1\n{action}\n");
+    for (faults, expected) in [
+        (fault("action = \"flood\"\nrate = 9"), 3.0),
+        (fault("action = \"flood-caller\"\nrate = 9\ncalls_per_s = 8\ncalls_max = 1"), 3.0),
+        (fault("action = \"restart-all\""), 0.0),
+    ] {
+        let scenario = Scenario::parse(&format!("{TEXT}{faults}")).unwrap();
+        let summary = summarize(&scenario, &recorded(&scenario, records.clone()), RunFacts::default());
+        // Histograms have three digits.
+        let ratio = summary.figures["flood_p99_ratio"];
+        assert!((ratio - expected).abs() < 0.01, "{faults}: {ratio}");
+    }
+}
+
 /// The summary of a small run with everything in it, for the page's tests.
 pub(crate) fn example_summary() -> LoadSummary {
     let (scenario, recorded) = run();
