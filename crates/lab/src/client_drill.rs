@@ -1,8 +1,16 @@
 //! `twqr-lab client-drill`: checks that a client's payment is charged once although the ingress is
 //! killed after it has accepted the payment and before it has answered. The clients are programs of
-//! any language (`proto/clients/`).
+//! any language (`proto/clients/`), and use TLS with a certificate.
+//!
+//! The ingress is killed twice. After the first time it must see each payment again. After the
+//! second time, once the clients have stopped sending payments, it must see an inquiry about each.
+//! Both are counted in the log, to which the ingresses have written them.
+
+mod ingress_proxy;
+mod seen_calls;
 
 use std::{
+    net::SocketAddr,
     path::PathBuf,
     process::Stdio,
     time::{Duration, Instant},
@@ -21,18 +29,21 @@ use twqr_loadgen::ledger;
 use twqr_wire::backend::{LedgerEntry, ledger_entry::Kind};
 
 use crate::{
-    launch::{Launch, Listen, Programs, Shape, System, connect},
+    chaos::signals::{resume, suspend},
+    launch::{Authority, Launch, Listen, Programs, Shape, System, connect},
     short_times::with_short_times,
     simulator::Kinds,
 };
+use ingress_proxy::IngressProxy;
+use seen_calls::{LoggedCalls, logged_calls, until_waiting};
 
-/// The wallet takes effect and never answers, so no payment is answered before the kill.
+/// The wallet takes effect and never answers, so no payment is answered before the first kill.
 const SCRIPT: &str = "[wallet]\nlose_answers = 1.0\n";
 /// A movement is sent within this time or not at all, in ms.
 const SEND_WITHIN_MS: i64 = 2_000;
 /// How long no ingress can be reached: longer than the retries of the service config take.
 const DOWN: Duration = Duration::from_secs(3);
-/// After this a client or the wallet counts as stuck.
+/// After this a client, the wallet or the ingress counts as stuck.
 const STUCK: Duration = Duration::from_mins(1);
 const PAUSE: Duration = Duration::from_millis(20);
 const MERCHANT: &str = "M1";
@@ -68,19 +79,21 @@ struct Client {
     child: Child,
 }
 
-/// Kills the ingress under all clients at once. Fails unless each is charged once and knows it.
+/// Kills the ingress under all clients at once. Fails unless each sends its payment again, is
+/// charged once and knows it.
 pub async fn run(options: &ClientDrillOptions, config: Config) -> anyhow::Result<()> {
     let mut system = start(options, config).await?;
-    let clients = options.clients.iter().map(|client| start_client(client, &system));
+    let proxy = IngressProxy::start(system.config.grpc).await?;
+    let authority = system.authority.as_ref().context("the system has no certificates")?;
+    let clients = options.clients.iter().map(|client| start_client(client, proxy.address, authority));
     let mut clients = clients.collect::<anyhow::Result<Vec<Client>>>()?;
     for client in &mut clients {
         let mut input = client.child.stdin.take().context("a client has no standard input")?;
         input.write_all(CARD_TOKEN).await?;
     }
     until_charged(&system, &mut clients).await?;
-    system.kill("up").await?;
-    sleep(DOWN).await;
-    system.start_again("up")?;
+    kill_twice(&mut system, &proxy, clients.len()).await?;
+    let mut ended = Vec::new();
     for client in clients {
         let Client { name, child } = client;
         let output = timeout(STUCK, child.wait_with_output()).await;
@@ -89,10 +102,39 @@ pub async fn run(options: &ClientDrillOptions, config: Config) -> anyhow::Result
         let text = String::from_utf8(output.stdout)?;
         let printed = serde_json::from_str(text.trim()).with_context(|| format!("{name} printed {text:?}"))?;
         check(&name, &printed, &charges(&system).await?)?;
-        print_line(format_args!("client-drill: {name} was charged once and knows it: {}", text.trim()))?;
+        ended.push((name, text));
     }
     system.end().await;
+    let logged = logged_calls(&system.config).await?;
+    for (name, text) in ended {
+        let calls = logged.get(&name).copied().unwrap_or_default();
+        check_calls(&name, calls)?;
+        let LoggedCalls { payments, inquiries } = calls;
+        print_line(format_args!(
+            "client-drill: {name} sent its payment {payments} times and inquired {inquiries} times, was charged once \
+             and knows it: {}",
+            text.trim()
+        ))?;
+    }
     Ok(())
+}
+
+/// Kills the ingress, and starts it again while the connections of the clients wait, so that it
+/// sees their payments again. Kills it again before it has answered any of them: the wallet is
+/// suspended meanwhile, so that no result is known. Starts it again once the clients have stopped
+/// sending their payments.
+async fn kill_twice(system: &mut System, proxy: &IngressProxy, clients: usize) -> anyhow::Result<()> {
+    let wallet = system.simulator_id().context("the wallet is no process of its own")?;
+    suspend(wallet)?;
+    system.kill("up").await?;
+    system.start_again("up")?;
+    let again = until_waiting(system.config.admin, clients, STUCK).await;
+    again.context("not every client has sent its payment again")?;
+    proxy.refuse();
+    system.kill("up").await?;
+    resume(wallet)?;
+    sleep(DOWN).await;
+    system.start_again("up")
 }
 
 async fn start(options: &ClientDrillOptions, config: Config) -> anyhow::Result<System> {
@@ -108,17 +150,21 @@ async fn start(options: &ClientDrillOptions, config: Config) -> anyhow::Result<S
         listen: Listen::OnFreePorts,
         shape: Shape::AllInOne,
         kinds: Kinds::default(),
-        tls: false,
+        tls: true,
         log_filter: Some("info"),
     };
     launch.start().await
 }
 
-fn start_client(client: &str, system: &System) -> anyhow::Result<Client> {
+/// Starts a client, with the certificate of the system's clients.
+fn start_client(client: &str, ingress: SocketAddr, authority: &Authority) -> anyhow::Result<Client> {
     let (name, command) = client.split_once('=').with_context(|| format!("{client} must be NAME=COMMAND"))?;
     let child = Command::new("sh")
         .args(["-c", &format!("exec {command} \"$@\""), name])
-        .args([&system.config.grpc.to_string(), MERCHANT, name, &AMOUNT.to_string()])
+        .args([&ingress.to_string(), MERCHANT, name, &AMOUNT.to_string()])
+        .env("TWQR_CA", authority.file("ca.pem"))
+        .env("TWQR_CERTIFICATE", authority.file("client.pem"))
+        .env("TWQR_KEY", authority.file("client.key"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .kill_on_drop(true)
@@ -162,5 +208,12 @@ fn check(name: &str, printed: &Printed, charges: &[LedgerEntry]) -> anyhow::Resu
     );
     ensure!(printed.trade_no == charge.trade_no, "{name} says the TradeNo is {}", printed.trade_no);
     ensure!(printed.inquiries > 0, "{name} did not inquire");
+    Ok(())
+}
+
+/// Checks what the ingresses have written to the log about a client's order.
+fn check_calls(name: &str, calls: LoggedCalls) -> anyhow::Result<()> {
+    ensure!(calls.payments >= 2, "{name} sent its payment {} times, so it did not retry", calls.payments);
+    ensure!(calls.inquiries >= 1, "no ingress has seen an inquiry of {name}");
     Ok(())
 }

@@ -3,12 +3,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, process::Stdio, sync::Arc, time::Duration};
 
 use tempfile::TempDir;
+use tokio::{net::TcpStream, process::Command};
 use twqr_lab::{
-    backend_check::{BackendReport, CheckOptions, Holds, Idempotent, check},
-    launch::ReservedAddresses,
+    backend_check::{BackendReport, CheckOptions, Findings, Holds, Idempotent, check},
+    launch::{ReservedAddresses, command},
 };
 use twqr_service::{CancellationToken, Context, Health, SystemClock};
 use twqr_simulator::{IssuerKind, Script, Settings};
@@ -170,6 +171,87 @@ async fn a_report_is_one_line_of_json_and_a_table() {
         "  idempotent_charges = true",
         "  idempotent_refunds = false  # refused-refund-stays, ",
         "keeps the contract",
+    ] {
+        assert!(table.contains(line), "{line} is missing:\n{table}");
+    }
+}
+
+/// Runs the command against this address, with short times; returns its exit code and what it
+/// printed.
+async fn run_command(address: SocketAddr, options: &[&str]) -> (i32, String) {
+    // The simulator needs a moment to listen.
+    while TcpStream::connect(address).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let mut command = Command::from(command(env!("CARGO_BIN_EXE_twqr-lab")));
+    command.args(["backend", "check", &format!("http://{address}"), "--answer-ms", "1000"]);
+    command.args(["--send-within-ms", "2000", "--window-ms", "500", "--clock-skew-ms", "10"]).args(options);
+    let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await.unwrap();
+    (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+}
+
+const BROKEN: &str = "kind = \"idempotent\"\n[issuers.391]\ncontradict = 1.0";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_prints_the_flags_and_its_exit_code_is_the_verdict() {
+    let idempotent = ["  idempotent_charges = true", "  idempotent_refunds = true", "keeps the contract"];
+    let of_charges = ["  idempotent_charges = true", "  idempotent_refunds = false  # refused-refund-stays, "];
+    let broken = [
+        "  BROKEN     No call has two results that differ.",
+        "one-result: ",
+        "In the policy, for 391",
+        "BREAKS the contract",
+    ];
+    let expected: [(&str, &[&str], i32, &[&str]); 5] = [
+        ("kind = \"idempotent\"", &["--idempotent", "charges,refunds"], 0, &idempotent),
+        ("kind = \"idempotent-charges\"", &[], 0, &of_charges),
+        ("kind = \"idempotent-charges\"", &["--idempotent", "charges"], 0, &of_charges),
+        ("kind = \"idempotent-charges\"", &["--idempotent", "refunds"], 2, &of_charges),
+        (BROKEN, &["--institution", "391"], 2, &broken),
+    ];
+    let runs = expected.map(|(text, options, expected, lines)| async move {
+        let served = Served::start(script(text));
+        let address = if options.contains(&"--institution") { served.fisc } else { served.wallet };
+        let (code, printed) = run_command(address, options).await;
+        assert_eq!(code, expected, "{text}, {options:?}:\n{printed}");
+        for line in lines {
+            assert!(printed.contains(line), "{text}, {options:?}: {line} is missing:\n{printed}");
+        }
+    });
+    futures::future::join_all(runs).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_prints_one_line_of_json_with_the_same_exit_code() {
+    let served = Served::start(script(BROKEN));
+    let (code, printed) = run_command(served.fisc, &["--institution", "391", "--json"]).await;
+    assert_eq!((code, printed.lines().count()), (2, 1), "{printed}");
+    let json: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!((&json["keeps_contract"], &json["institution"]), (&false.into(), &"391".into()), "{printed}");
+    let found = json["findings"].as_array().unwrap().iter().find(|found| found["check"] == "one-result").unwrap();
+    assert_eq!((&found["group"], &found["holds"]), (&"contract".into(), &"no".into()), "{found}");
+}
+
+#[test]
+fn a_report_names_what_else_the_policy_needs() {
+    let report = BackendReport {
+        address: "http://adapter:1".to_owned(),
+        institution: "391".to_owned(),
+        keeps_contract: true,
+        idempotent_charges: Yes,
+        idempotent_refunds: NotShown,
+        latest_effect_ms: Some(700),
+        cancelled_code: Some("0812".to_owned()),
+        findings: Findings::default(),
+    };
+    let table = report.to_string();
+    for line in [
+        "In the policy, for 391\n",
+        "  idempotent_charges = true\n",
+        "  idempotent_refunds = false  # not shown: ",
+        "  window_ms is above 700\n",
+        "  status_codes maps 0812 to 812\n",
+        "http://adapter:1 keeps the contract",
     ] {
         assert!(table.contains(line), "{line} is missing:\n{table}");
     }
