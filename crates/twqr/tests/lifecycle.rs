@@ -24,7 +24,7 @@ use tokio::{
     time::timeout,
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Status, Streaming, transport::Endpoint};
 use tonic_health::pb::{
     HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus, health_client::HealthClient,
 };
@@ -34,14 +34,17 @@ use tonic_reflection::pb::v1::{
 };
 use twqr_config::Config;
 use twqr_lab::launch::{ReservedAddresses, command, connect};
-use twqr_wire::pos::{
-    InquiryType, PayStreamRequest, QueryRequest, WatchOrderRequest, pos_service_client::PosServiceClient,
+use twqr_wire::{
+    ops::{ListSettlementRequest, ListSettlementResponse, operator_service_client::OperatorServiceClient},
+    pos::{InquiryType, PayStreamRequest, QueryRequest, WatchOrderRequest, pos_service_client::PosServiceClient},
 };
 
 /// The binary under test.
 const TWQR: &str = env!("CARGO_BIN_EXE_twqr");
 /// After this time the process counts as stuck.
 const STUCK: Duration = Duration::from_mins(1);
+/// The window of a stream that is not read, in bytes: less than a settlement entry takes.
+const WINDOW_BYTES: u32 = 16;
 /// The time between two looks at `/readyz`.
 const LOOK: Duration = Duration::from_millis(3);
 
@@ -134,6 +137,8 @@ struct Streams {
     ends: Vec<tokio::task::JoinHandle<Result<(), Status>>>,
     /// Keeps their requests open.
     open: Vec<Box<dyn std::any::Any + Send>>,
+    /// It is not read, so its process cannot send the rest of it.
+    unread: Streaming<ListSettlementResponse>,
 }
 
 /// A stream of requests that stays open while its sender exists.
@@ -151,9 +156,25 @@ fn end<T: Send + 'static>(mut stream: Streaming<T>) -> tokio::task::JoinHandle<R
     })
 }
 
+/// Opens a list of settlement entries, once there is an entry, and does not read it.
+async fn unread_settlement(operators: SocketAddr) -> Streaming<ListSettlementResponse> {
+    let request = ListSettlementRequest { from_ms: 0, to_ms: i64::MAX, ..ListSettlementRequest::default() };
+    let mut reading = OperatorServiceClient::new(connect(operators).await.unwrap());
+    let until_listed = async {
+        while reading.list_settlement(request.clone()).await.unwrap().into_inner().message().await.unwrap().is_none() {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    timeout(STUCK, until_listed).await.unwrap();
+    let endpoint = Endpoint::from_shared(format!("http://{operators}")).unwrap();
+    let channel = endpoint.initial_stream_window_size(WINDOW_BYTES).connect().await.unwrap();
+    OperatorServiceClient::new(channel).list_settlement(request).await.unwrap().into_inner()
+}
+
 impl Streams {
     async fn open(config: &Config) -> Self {
-        let mut streams = Self { healths: Vec::new(), ends: Vec::new(), open: Vec::new() };
+        let unread = unread_settlement(config.operators).await;
+        let mut streams = Self { healths: Vec::new(), ends: Vec::new(), open: Vec::new(), unread };
         for address in [config.grpc, config.operators] {
             let channel = connect(address).await.unwrap();
             let watch = HealthClient::new(channel.clone()).watch(HealthCheckRequest::default()).await.unwrap();
@@ -223,6 +244,8 @@ async fn a_process_leaves_in_order_with_every_kind_of_stream_open() {
     timeout(STUCK, system.until_ended("up")).await.unwrap().unwrap();
     looking.await.unwrap();
     drop(streams.open);
+    // It was open until its process ended, and its caller must not take what has arrived for all.
+    timeout(STUCK, end(streams.unread)).await.unwrap().unwrap().unwrap_err();
     let log = system.log("up").unwrap();
     assert!(!log.contains("at the end of the drain"), "{log}");
 }

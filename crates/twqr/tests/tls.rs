@@ -5,6 +5,8 @@
 
 #[path = "support/secured.rs"]
 mod secured;
+#[path = "support/shown_metrics.rs"]
+mod shown_metrics;
 
 use std::{
     sync::{
@@ -15,10 +17,7 @@ use std::{
 };
 
 use secured::{connect, pay, start};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-};
+use shown_metrics::{metrics, until_shown};
 use tonic::transport::Endpoint;
 use twqr_config::Config;
 use twqr_lab::launch::System;
@@ -26,8 +25,6 @@ use twqr_wire::pos::pos_service_client::PosServiceClient;
 
 /// How many callers pay at once.
 const CALLERS: u64 = 4;
-/// How long a change of the files may take until it is noticed, in looks of 200 ms.
-const LOOKS_MAX: u32 = 150;
 
 /// Whether a caller can pay with the certificate of this name, or without one. With TLS 1.3 a
 /// caller learns that its certificate is refused only when it reads.
@@ -36,26 +33,6 @@ async fn can_pay(system: &System, name: Option<&str>, number: &str) -> bool {
         Ok(mut client) => pay(&mut client, number).await.is_ok_and(|code| code == "000"),
         Err(_) => false,
     }
-}
-
-/// What `/metrics` shows.
-async fn metrics(system: &System) -> String {
-    let mut stream = TcpStream::connect(system.config.admin).await.unwrap();
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    answer
-}
-
-/// Waits until `/metrics` shows these series.
-async fn until_shown(system: &System, series: &str) {
-    for _ in 0..LOOKS_MAX {
-        if metrics(system).await.contains(series) {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-    panic!("{series} is not shown:\n{}\n{}", metrics(system).await, system.log("up").unwrap());
 }
 
 /// Pays again and again until told to stop, each few payments on a new connection.

@@ -1,5 +1,5 @@
-//! Traces of payments through a whole system on the embedded journal, as an OpenTelemetry collector
-//! receives them.
+//! Traces of payments through a whole system, as an OpenTelemetry collector receives them: from one
+//! process on the embedded journal, and from a process of each service on a broker.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -8,14 +8,20 @@ mod launched;
 #[path = "support/receiver.rs"]
 mod receiver;
 
-use std::{collections::BTreeMap, net::SocketAddr, path::Path, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    iter::successors,
+    net::SocketAddr,
+    path::Path,
+    time::Duration,
+};
 
-use launched::launch;
+use launched::launch_shaped;
 use receiver::{Received, ReceivedSpan};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::{Request, transport::Channel};
 use twqr_config::{Config, TelemetryConfig, TelemetryProtocol};
-use twqr_lab::launch::{System, connect};
+use twqr_lab::launch::{Shape, System, connect};
 use twqr_types::{MerchantId, MerchantTradeNo, OrderKey};
 use twqr_wire::{
     pos::{PayRequest, PayStreamRequest, pos_service_client::PosServiceClient},
@@ -23,21 +29,24 @@ use twqr_wire::{
 };
 
 const MERCHANT: &str = "M7";
-/// Codes that the wallet approves and declines, one of an issuer that contradicts itself, and one
-/// of an issuer whose answers are lost.
+/// Codes that the wallet approves and declines, one that another issuer approves, one of an issuer
+/// that contradicts itself, and one of an issuer whose answers are lost.
 const APPROVED: &str = "22abcdefghijklmnop";
 const DECLINED: &str = "22D928efghijklmnop";
+const APPROVED_THROUGH_FISC: &str = "99801234567890123456";
 const CONTRADICTED: &str = "P2abcdefghijklmnop";
 const UNRESOLVED: &str = "ICABCEFGHIJKLMNOPQ";
+const WALLET_WORKER: &str = "twqr-wallet-worker";
+const FISC_WORKER: &str = "twqr-fisc-worker";
 /// Every span of a payment, with the name of the span that caused it; `caller` is the caller's.
 const WAY: [(&str, &str, &str); 11] = [
     ("twqr-ingress", "Pay", "caller"),
     ("twqr-ingress", "ingress", "Pay"),
     ("twqr-router", "orders_wait", "Pay"),
     ("twqr-router", "router", "Pay"),
-    ("twqr-wallet-worker", "tasks_wait", "router"),
-    ("twqr-wallet-worker", "worker", "router"),
-    ("twqr-wallet-worker", "backend", "worker"),
+    (WALLET_WORKER, "tasks_wait", "router"),
+    (WALLET_WORKER, "worker", "router"),
+    (WALLET_WORKER, "backend", "worker"),
     ("twqr-router", "outcomes_wait", "worker"),
     ("twqr-router", "router", "worker"),
     ("twqr-ingress", "replies_wait", "router"),
@@ -45,9 +54,9 @@ const WAY: [(&str, &str, &str); 11] = [
 ];
 /// Every span of an inquiry about a payment without a result.
 const LATER: [(&str, &str); 8] = [
-    ("twqr-fisc-worker", "backend"),
-    ("twqr-fisc-worker", "tasks_wait"),
-    ("twqr-fisc-worker", "worker"),
+    (FISC_WORKER, "backend"),
+    (FISC_WORKER, "tasks_wait"),
+    (FISC_WORKER, "worker"),
     ("twqr-router", "orders_wait"),
     ("twqr-router", "outcomes_wait"),
     ("twqr-router", "router"),
@@ -59,10 +68,15 @@ const NEVER_MS: u64 = 60_000;
 const CALLER: &str = "00f067aa0ba902b7";
 
 async fn start(folder: &Path, telemetry: TelemetryConfig) -> System {
+    start_shaped(folder, Config { telemetry, ..Config::default() }, Shape::AllInOne).await
+}
+
+/// The same, with the services divided into processes by `shape`.
+async fn start_shaped(folder: &Path, config: Config, shape: Shape) -> System {
     let script = folder.join("script.toml");
     std::fs::write(&script, "[issuers.389]\ncontradict = 1.0\n[issuers.392]\nlose_answers = 1.0\n").unwrap();
-    let config = Config { telemetry, call_timeout_ms: 300, ..Config::default() };
-    launch(env!("CARGO_BIN_EXE_twqr"), &folder.join("run"), Some(&script), config).await
+    let config = Config { call_timeout_ms: 300, ..config };
+    launch_shaped(env!("CARGO_BIN_EXE_twqr"), &folder.join("run"), Some(&script), config, shape).await
 }
 
 fn collected(address: SocketAddr) -> TelemetryConfig {
@@ -95,11 +109,35 @@ fn own_trace(number: &str) -> String {
     TraceId::of_order(&OrderKey { merchant_id, merchant_trade_no }).to_string()
 }
 
-/// Checks that a trace is the whole way of a payment, and each span is caused by the right one.
-fn check_way(spans: &[ReceivedSpan]) {
-    let by_id: BTreeMap<String, &ReceivedSpan> = spans.iter().map(|received| (received.id(), received)).collect();
+fn by_id(spans: &[ReceivedSpan]) -> BTreeMap<String, &ReceivedSpan> {
+    spans.iter().map(|received| (received.id(), received)).collect()
+}
+
+/// The span at which the tree of these spans begins. Fails unless they are one tree without a gap.
+fn root(spans: &[ReceivedSpan]) -> &ReceivedSpan {
+    let by_id = by_id(spans);
+    let first = root_above(&spans[0], &by_id);
+    for received in spans {
+        assert_eq!(root_above(received, &by_id).id(), first.id(), "{received:?} is in another tree");
+    }
+    assert!(!by_id.contains_key(&first.parent()), "the spans cause each other in a circle: {spans:#?}");
+    first
+}
+
+/// The last span on the way up from this one, from each span to the one that caused it.
+fn root_above<'a>(received: &'a ReceivedSpan, by_id: &BTreeMap<String, &'a ReceivedSpan>) -> &'a ReceivedSpan {
+    let above = |below: &&'a ReceivedSpan| by_id.get(&below.parent()).copied();
+    successors(Some(received), above).take(by_id.len()).last().unwrap()
+}
+
+/// Checks that a trace is the whole way of a payment over this worker, and each span is caused by
+/// the right one.
+fn check_way(spans: &[ReceivedSpan], worker: &str) {
+    let by_id = by_id(spans);
     assert_eq!(by_id.len(), WAY.len(), "{spans:#?}");
-    let mut way: Vec<_> = WAY.to_vec();
+    assert_eq!(root(spans).parent(), CALLER);
+    let over_worker = |service: &'static str| if service == WALLET_WORKER { worker } else { service };
+    let mut way: Vec<_> = WAY.iter().map(|(service, name, cause)| (over_worker(service), *name, *cause)).collect();
     way.sort_unstable();
     let cause = |received: &ReceivedSpan| match by_id.get(&received.parent()) {
         Some(parent) => parent.span.name.clone(),
@@ -118,6 +156,25 @@ fn check_way(spans: &[ReceivedSpan]) {
     }
 }
 
+/// Checks that a trace is an inquiry about a payment without a result, which the tracker began.
+fn check_later(spans: &[ReceivedSpan]) {
+    let mut later: Vec<_> = spans.iter().map(|received| (&*received.service, &*received.span.name)).collect();
+    later.sort_unstable();
+    assert_eq!(later, LATER);
+    assert_eq!(root(spans).span.name, "due");
+}
+
+/// How many processes have sent these spans. Fails if a span is not from a process of its service.
+fn count_processes(system: &System, spans: &[ReceivedSpan]) -> usize {
+    let process = |ReceivedSpan { service, instance, .. }: &ReceivedSpan| {
+        let (of_service, _) = instance.rsplit_once('-').unwrap();
+        assert_eq!(format!("twqr-{of_service}"), *service);
+        // Fails unless a process was started under this name.
+        system.id(instance).unwrap()
+    };
+    spans.iter().map(process).collect::<BTreeSet<u32>>().len()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_payment_is_one_trace_across_all_topics() {
     let folder = tempfile::tempdir().unwrap();
@@ -134,7 +191,7 @@ async fn a_payment_is_one_trace_across_all_topics() {
     let sampled = "4bf92f3577b34da6a3ce929d0e0e4736";
     assert_eq!(pay(&channel, "T3", APPROVED, Some(&format!("00-{sampled}-{CALLER}-01"))).await, "000");
     let spans = received.until(sampled, WAY.len()).await;
-    check_way(&spans);
+    check_way(&spans, WALLET_WORKER);
     let whole = spans.iter().find(|received| received.span.name == "Pay").unwrap();
     assert_eq!(whole.attribute("twqr.status_code").as_deref(), Some("000"));
     assert_eq!(whole.attribute("twqr.merchant_trade_no").as_deref(), Some("T3"));
@@ -168,10 +225,7 @@ async fn a_payment_is_one_trace_across_all_topics() {
 
     // What happens after a call was given up is a trace of its own.
     assert_eq!(pay(&channel, "T7", UNRESOLVED, None).await, "000");
-    let spans = received.until(&own_trace("T7"), LATER.len()).await;
-    let mut later: Vec<_> = spans.iter().map(|received| (&*received.service, &*received.span.name)).collect();
-    later.sort_unstable();
-    assert_eq!(later, LATER);
+    check_later(&received.until(&own_trace("T7"), LATER.len()).await);
 
     // Spans are sent in order, so those of the first payments would be here.
     assert!(received.of_trace(unsampled).is_empty() && received.of_trace(&own_trace("T2")).is_empty());
@@ -185,6 +239,48 @@ async fn a_payment_is_one_trace_across_all_topics() {
         let line = log.lines().find(|line| line.contains(&format!("\"merchant_trade_no\":\"{number}\"")));
         assert!(line.is_some_and(|line| line.contains(&format!("\"trace_id\":\"{trace}\""))), "{number}: {log}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a broker: make test-kafka"]
+async fn a_payment_is_one_trace_over_a_process_of_each_service_on_a_broker() {
+    let folder = tempfile::tempdir().unwrap();
+    let (received, collector) = Received::over_grpc().await;
+    let mut config = Config { telemetry: collected(collector), ..Config::default() };
+    config.kafka.bootstrap = std::env::var("TWQR__KAFKA__BOOTSTRAP").unwrap();
+    let system = start_shaped(folder.path(), config, Shape::ProcessForEach).await;
+    let channel = connect(system.config.grpc).await.unwrap();
+
+    // The first payments open connections. Their caller has not sampled them.
+    let unsampled = "0af7651916cd43dd8448eb211c80319c";
+    for (number, card_token) in [("T1", APPROVED), ("T2", APPROVED_THROUGH_FISC)] {
+        assert_eq!(pay(&channel, number, card_token, Some(&format!("00-{unsampled}-{CALLER}-00"))).await, "000");
+    }
+
+    for (number, card_token, worker, trace) in [
+        ("T3", APPROVED, WALLET_WORKER, "4bf92f3577b34da6a3ce929d0e0e4736"),
+        ("T4", APPROVED_THROUGH_FISC, FISC_WORKER, "4bf92f3577b34da6a3ce929d0e0e4737"),
+    ] {
+        assert_eq!(pay(&channel, number, card_token, Some(&format!("00-{trace}-{CALLER}-01"))).await, "000");
+        let spans = received.until(trace, WAY.len()).await;
+        check_way(&spans, worker);
+        assert!(count_processes(&system, &spans) >= 3, "an ingress, a router and a worker: {spans:#?}");
+        // The reply came back to the ingress that was called, of two.
+        let mut at_ingress = spans.iter().filter(|received| received.service == "twqr-ingress");
+        assert!(at_ingress.all(|received| received.instance == "ingress-0"), "{spans:#?}");
+        let has_number =
+            |received: &&ReceivedSpan| received.attribute("twqr.merchant_trade_no").as_deref() == Some(number);
+        for span in received.spans().iter().filter(has_number) {
+            assert_eq!(span.trace_id(), trace, "{span:?}");
+        }
+    }
+
+    // A step without a caller, which begins at the tracker.
+    assert_eq!(pay(&channel, "T5", UNRESOLVED, None).await, "000");
+    let spans = received.until(&own_trace("T5"), LATER.len()).await;
+    check_later(&spans);
+    assert!(count_processes(&system, &spans) >= 3, "a tracker, a router and a worker: {spans:#?}");
+    assert!(received.of_trace(unsampled).is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -35,10 +35,11 @@ use twqr_tls::{Protocol, ServerFiles, ServerTls};
 #[derive(Clone, Default)]
 pub struct Received(Arc<Mutex<Vec<ExportTraceServiceRequest>>>);
 
-/// A received span with the service that sent it.
+/// A received span with the service that sent it, and the name of that service's instance.
 #[derive(Clone, Debug)]
 pub struct ReceivedSpan {
     pub service: String,
+    pub instance: String,
     pub span: Span,
 }
 
@@ -101,9 +102,12 @@ impl Received {
         let resources = received.iter().flat_map(of_request);
         let mut spans = Vec::new();
         for resource in resources {
-            let service = attribute(&resource.resource.unwrap_or_default().attributes, "service.name").unwrap();
+            let attributes = resource.resource.unwrap_or_default().attributes;
+            let [service, instance] =
+                ["service.name", "service.instance.id"].map(|key| attribute(&attributes, key).unwrap());
             let scopes = resource.scope_spans.into_iter().flat_map(|scope| scope.spans);
-            spans.extend(scopes.map(|span| ReceivedSpan { service: service.clone(), span }));
+            let with_sender = |span| ReceivedSpan { service: service.clone(), instance: instance.clone(), span };
+            spans.extend(scopes.map(with_sender));
         }
         spans
     }

@@ -1,0 +1,40 @@
+//! What a running system shows at `/metrics`.
+
+#![allow(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "a test fails by panicking"
+)]
+
+use std::time::Duration;
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+use twqr_lab::launch::System;
+
+/// How long a change of the files may take until it is noticed, in looks of 200 ms.
+const LOOKS_MAX: u32 = 150;
+
+/// What `/metrics` shows.
+pub async fn metrics(system: &System) -> String {
+    let mut stream = TcpStream::connect(system.config.admin).await.unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+/// Waits until `/metrics` shows these series.
+pub async fn until_shown(system: &System, series: &str) {
+    for _ in 0..LOOKS_MAX {
+        if metrics(system).await.contains(series) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    panic!("{series} is not shown:\n{}\n{}", metrics(system).await, system.log("up").unwrap());
+}
