@@ -269,6 +269,7 @@ class Profiles(unittest.TestCase):
                 "fisc-worker": values["fiscWorker"]["replicas"],
                 "tracker": values["tracker"]["replicas"],
                 "disk of each router": gib(values["router"]["storage"]["size"]),
+                "disk of each tracker": gib(values["tracker"]["storage"]["size"]),
                 "brokers": values["strimzi"]["nodes"],
                 "standby (1: true, 0: false)": int(values["config"]["standby"]),
             }
@@ -284,9 +285,18 @@ class Alerts(unittest.TestCase):
             return {path.name: path.read_text() for path in folder.glob("*.yml") if path.name != "cases.yml"}
 
         self.assertEqual(files(chart.ROOT / "deploy/alerts"), files(chart.CHART / "files/alerts"), "run make chart-docs")
-        rules = chart.render(chart.merged(services(), {"monitoring": {"alerts": True}}))["PrometheusRule", "release-twqr"]
+
+        def rendered(**monitoring):
+            values = chart.merged(services(), {"monitoring": {"alerts": True, **monitoring}})
+            return chart.render(values)["PrometheusRule", "release-twqr"]["spec"]["groups"]
+
         wanted = [group for _, text in sorted(files(chart.ROOT / "deploy/alerts").items()) for group in chart.yaml.safe_load(text)["groups"]]
-        self.assertEqual(rules["spec"]["groups"], wanted)
+        self.assertEqual(rendered(), wanted)
+        base = "https://git.example/twqr/blob/main"
+        for rule in (rule for group in wanted for rule in group["rules"] if "alert" in rule):
+            rule["annotations"]["runbook_url"] = f"{base}/{rule['annotations']['runbook_url']}"
+        self.assertEqual(rendered(runbookBaseUrl=base), wanted)
+        self.assertEqual(rendered(runbookBaseUrl=base + "/"), wanted)
 
 
 if __name__ == "__main__":
