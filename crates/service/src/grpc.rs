@@ -65,7 +65,7 @@ pub struct GrpcSettings {
 
 /// What a call of a service that a listener does not have is told.
 pub const NO_SUCH_SERVICE: &str =
-    "this listener has no such service: compare its address and the name of the service with the contract";
+    "this listener has no such service: check the address, and compare the name of the service with the contract";
 
 /// A gRPC server that pings its connections, so that it notices when the other side is dead, and
 /// bounds what one of them may take. Services are added to it; it refuses the calls of others.

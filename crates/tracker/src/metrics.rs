@@ -137,18 +137,16 @@ pub(crate) fn register() {
     METRICS.iter().for_each(Metric::describe);
 }
 
-/// The codes with which calls of the operators' API end.
-const CODES: [Code; 13] = [
+/// The codes with which counted calls of the operators' API end. Calls of unknown methods are not
+/// counted.
+pub(crate) const CODES: [Code; 10] = [
     Code::Ok,
-    Code::Cancelled,
     Code::InvalidArgument,
     Code::NotFound,
     Code::PermissionDenied,
     Code::ResourceExhausted,
     Code::FailedPrecondition,
     Code::Aborted,
-    Code::OutOfRange,
-    Code::Unimplemented,
     Code::Internal,
     Code::Unavailable,
     Code::Unauthenticated,

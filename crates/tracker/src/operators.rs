@@ -148,7 +148,13 @@ fn no_journal(what: &str, failure: &JournalError) -> Status {
 #[allow(clippy::needless_pass_by_value, reason = "used as a function in map_err")]
 fn unreadable(order: model::UnreadableOrder) -> Status {
     error!("{order}");
-    refuse(OperatorRefusalReason::UnreadableOrder, order.to_string())
+    // Its text names a file of ours, which is for the log alone.
+    let model::UnreadableOrder { merchant_id, merchant_trade_no, fault, place: _ } = order;
+    let text = format!(
+        "the stored state of order {merchant_id}/{merchant_trade_no} cannot be read ({fault}); run the build that wrote \
+         it or a newer one, or see the log of the tracker for what to do with a damaged read model"
+    );
+    refuse(OperatorRefusalReason::UnreadableOrder, text)
 }
 
 /// Reports an order that is left out of a list.

@@ -65,13 +65,14 @@ async fn refusals(tracker: &TestTracker) -> Vec<(&'static str, &'static str, Sta
 /// The refusal of a caller without a name, once the callers are read: before that, every change is
 /// refused for another reason.
 async fn refused_caller(tracker: &TestTracker) -> Status {
-    loop {
+    for _ in 0..2_000 {
         let refused = tracker.client.clone().change_caller(ChangeCallerRequest::default()).await.unwrap_err();
         if reason_of(&refused) != "CALLERS_NOT_READ" {
             return refused;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    panic!("the callers are not read");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -233,8 +233,10 @@ async fn write(pool: &SqlitePool, batch: &[WriteRequest]) -> Result<(), sqlx::Er
     for WriteRequest { shard, content, .. } in batch {
         match content {
             WriteContent::Orders(watermark, states) => {
-                // Most orders have two states or more in a batch. Only the newest one is stored.
-                let newest: Vec<&StoredOrder> = newest_states(states).collect();
+                // Most orders have two states or more in a batch. Only the newest one is stored, and
+                // the oldest order first, so that indexes of times grow at their ends.
+                let mut newest: Vec<&StoredOrder> = newest_states(states).collect();
+                newest.sort_unstable_by_key(|stored| stored.position);
                 let mut new_orders = 0;
                 for rows in newest.chunks(ROWS_MAX) {
                     new_orders += upsert(&mut transaction, *shard, rows).await?;

@@ -18,7 +18,7 @@ use twqr_wire::{
 
 use super::{
     change::{Actor, ChangeTimes, append_changes_to, conflict, text_violations},
-    refusal::{invalid_arguments, refuse, refuse_with},
+    refusal::{invalid_arguments, refuse, refuse_with_metadata},
 };
 
 /// How many callers there may be.
@@ -69,6 +69,8 @@ impl CallersEditor {
         let read = timeout_at(deadline, view.wait_for(&change.name, change.version)).await;
         match read.ok().flatten() {
             Some(taken) if taken == change => Ok(change.version),
+            // It may have been in force until another change replaced it.
+            Some(newer) if newer.version > change.version => Err(undecided(&change)),
             Some(other) => Err(conflict(change.version - 1, other.version)),
             None => Err(undecided(&change)),
         }
@@ -149,5 +151,5 @@ fn undecided(change: &CallerChange) -> Status {
         "it is not known whether version {} of {} was written; check with `twqr callers list` before you try again",
         change.version, change.name
     );
-    refuse_with(OperatorRefusalReason::CallerUndecided, text, ("version", change.version))
+    refuse_with_metadata(OperatorRefusalReason::CallerUndecided, text, ("version", change.version))
 }

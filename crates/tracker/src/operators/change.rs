@@ -16,7 +16,7 @@ use twqr_service::Clock;
 use twqr_types::UnixMs;
 use twqr_wire::ops::OperatorRefusalReason;
 
-use super::{no_journal, refusal::refuse_with};
+use super::{no_journal, refusal::refuse_with_metadata};
 
 /// The longest `who` and `why` of a change, in characters, as they are sent.
 const TEXT_LEN_MAX: usize = 200;
@@ -47,7 +47,7 @@ impl ChangeTimes {
 pub(super) fn conflict(expected: u64, newest: u64) -> Status {
     let text =
         format!("nothing was changed: version {expected} was expected to be the newest, but version {newest} is");
-    refuse_with(OperatorRefusalReason::VersionConflict, text, ("newest_version", newest))
+    refuse_with_metadata(OperatorRefusalReason::VersionConflict, text, ("newest_version", newest))
 }
 
 /// Appends records of changes to the shard whose router decides about them. Returns false if they

@@ -43,7 +43,7 @@ pub(super) async fn close_books(writer: &Writer<'_>, until: UnixMs) -> Result<()
         // Earlier builds may run, which do not know closings.
         return Ok(());
     }
-    let mut closings = Vec::new();
+    let mut open = Vec::new();
     for shard in 0..journal.partitions(Topic::Orders) {
         let versions = policies.of(shard).unwrap_or_default();
         if !can_close(&versions) {
@@ -55,17 +55,28 @@ pub(super) async fn close_books(writer: &Writer<'_>, until: UnixMs) -> Result<()
             return Err(refuse(OperatorRefusalReason::ClosingUndecided, text));
         }
         if versions.closings.closed_until(u64::MAX).is_none_or(|closed| closed < until) {
-            let record = Record { at: *now, signed_by: None, nonce: None, command: Command::CloseBooks(until) };
-            let orders = Partition { topic: Topic::Orders, index: shard };
-            closings.push((shard, journal.append(orders, vec![Entry::plain(encode_record(&record))])));
+            open.push(shard);
         }
     }
+    let close = |shard| {
+        let record = Record { at: *now, signed_by: None, nonce: None, command: Command::CloseBooks(until) };
+        let orders = Partition { topic: Topic::Orders, index: shard };
+        (shard, journal.append(orders, vec![Entry::plain(encode_record(&record))]))
+    };
+    let closings: Vec<_> = open.into_iter().map(close).collect();
+    // Every closing is awaited and logged, also after another one has failed: it cannot be undone.
+    let mut failure = None;
     for (shard, closing) in closings {
-        let unknown = format!("the books of shard {shard} may not be closed yet");
-        closing.await.map_err(|error| closing_undecided(&no_journal(&unknown, &error)))?;
-        info!(shard, until = %until.taipei(), who, "the books are closed up to this time");
+        match closing.await {
+            Ok(()) => info!(shard, until = %until.taipei(), who, "the books are closed up to this time"),
+            Err(error) => {
+                let unknown = format!("the books of shard {shard} may not be closed yet");
+                let refused = closing_undecided(&no_journal(&unknown, &error));
+                failure.get_or_insert(refused);
+            }
+        }
     }
-    Ok(())
+    failure.map_or(Ok(()), Err)
 }
 
 fn can_close(versions: &PolicyVersions) -> bool {

@@ -128,7 +128,8 @@ impl DirectoryEditor {
             let newest_version = newest.as_ref().map_or(0, |newest| newest.version);
             let outcome = match newest {
                 Some(newest) if *newest == *change => Outcome::Taken,
-                Some(_) | None if *was_written && newest_version < change.version => Outcome::Undecided,
+                // A newer version may have replaced it after it was in force.
+                Some(_) | None if *was_written && newest_version != change.version => Outcome::Undecided,
                 Some(_) | None => Outcome::Conflict,
             };
             ListingResult { outcome: outcome.into(), newest_version }

@@ -14,7 +14,7 @@ use twqr_access::{Access, Grant};
 use twqr_callers::Role;
 use twqr_wire::ops::OperatorRefusalReason;
 
-use super::refusal::{explained, refuse, stream_ended};
+use super::refusal::{ended, refuse, stream_ended};
 
 /// How many streams may be open at once, and how many of one caller. A nightly run that fetches
 /// several days needs a few at once; each keeps up to 2,000 entries in memory.
@@ -101,7 +101,7 @@ impl<T> Stream for PlacedStream<T> {
             this.answers = None;
             return Poll::Ready(Some(Err(refusal)));
         }
-        Pin::new(answers).poll_next(context).map(|next| next.map(|answer| answer.map_err(explained)))
+        Pin::new(answers).poll_next(context).map(|next| next.map(|answer| answer.map_err(ended)))
     }
 }
 
@@ -128,7 +128,7 @@ mod tests {
     #[tokio::test]
     async fn an_error_that_ends_a_stream_has_a_reason() {
         let (answers, receiver) = mpsc::channel(2);
-        for error in [refuse(OperatorRefusalReason::UnreadableOrder, "x"), Status::unknown("y")] {
+        for error in [refuse(OperatorRefusalReason::UnreadableOrder, "x"), Status::internal("SECRET")] {
             answers.send(Err::<(), _>(error)).await.unwrap();
         }
         let place = Arc::new(OpenStreams::default()).open(&Grant::open()).ok().unwrap();
@@ -137,6 +137,7 @@ mod tests {
         for expected in [OperatorRefusalReason::UnreadableOrder, OperatorRefusalReason::InternalError] {
             let refused = stream.next().await.unwrap().unwrap_err();
             assert_eq!(reason_of(&refused), Some(expected), "{refused:?}");
+            assert!(!refused.message().contains("SECRET"), "{refused:?}");
         }
     }
 }

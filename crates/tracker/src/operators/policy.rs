@@ -18,7 +18,7 @@ use twqr_wire::{
 use super::{
     change::{Actor, ChangeTimes, append_changes, conflict, text_violations},
     older_builds,
-    refusal::{invalid_arguments, refuse, refuse_with},
+    refusal::{invalid_arguments, refuse, refuse_with_metadata},
 };
 use crate::policies::{Policies, newest, version};
 
@@ -172,5 +172,5 @@ fn undecided(version: u64) -> Status {
         "it is not known yet whether version {version} was applied; it may still be applied later. Check with \
          `twqr policy get --history` before you try again"
     );
-    refuse_with(OperatorRefusalReason::PolicyUndecided, text, ("version", version))
+    refuse_with_metadata(OperatorRefusalReason::PolicyUndecided, text, ("version", version))
 }

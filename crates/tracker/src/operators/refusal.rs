@@ -5,6 +5,7 @@ use std::{collections::HashMap, time::Duration};
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+use tracing::error;
 use twqr_access::AccessRefusal;
 use twqr_service::NO_SUCH_SERVICE;
 use twqr_wire::ops::OperatorRefusalReason;
@@ -22,13 +23,13 @@ pub(super) fn refuse(reason: OperatorRefusalReason, text: impl Into<String>) -> 
 }
 
 /// The same, with the metadata that the contract names at the reason.
-pub(super) fn refuse_with(reason: OperatorRefusalReason, text: String, (key, value): (&str, u64)) -> Status {
+pub(super) fn refuse_with_metadata(reason: OperatorRefusalReason, text: String, (key, value): (&str, u64)) -> Status {
     let metadata = HashMap::from([(key.to_owned(), value.to_string())]);
     Status::with_error_details(rule(reason).0, text, details(reason, metadata))
 }
 
 /// Refuses a call that may be sent again after this time.
-pub(super) fn refuse_for(reason: OperatorRefusalReason, text: String, after: Duration) -> Status {
+pub(super) fn refuse_with_delay(reason: OperatorRefusalReason, text: String, after: Duration) -> Status {
     let mut details = details(reason, HashMap::new());
     details.set_retry_info(Some(after));
     Status::with_error_details(rule(reason).0, text, details)
@@ -93,44 +94,37 @@ pub(super) fn reason_of(status: &Status) -> Option<OperatorRefusalReason> {
     OperatorRefusalReason::from_str_name(&format!("{REASON_PREFIX}{}", info.reason))
 }
 
-/// Returns the error with a reason: its own, or the one that its code means. Errors without one
-/// come from the library, which refuses what it cannot decode before a handler sees it. Its text
-/// may contain a part of the request, so it is not shown.
+/// Returns the error of a call with a reason: its own, or the one that its code means. Errors
+/// without one come from the library, which refuses what it cannot decode before a handler sees it.
+/// Their texts may contain a part of the request, so they are not shown.
 pub(super) fn explained(status: Status) -> Status {
     if reason_of(&status).is_some() {
         return status;
     }
-    match status.code() {
-        Code::Internal => {
-            let text = "the request is not a valid protobuf message of this method; every text must be UTF-8. Nothing \
-                        was changed";
-            refuse(OperatorRefusalReason::Undecodable, text)
-        }
-        Code::OutOfRange => {
-            refuse(OperatorRefusalReason::TooLarge, "the request is larger than 4 MiB. Nothing was changed")
-        }
-        Code::Unimplemented => {
-            let text = "the request is compressed; send it uncompressed. Nothing was changed";
-            refuse(OperatorRefusalReason::Compressed, text)
-        }
-        code @ (Code::Ok
-        | Code::Cancelled
-        | Code::Unknown
-        | Code::InvalidArgument
-        | Code::DeadlineExceeded
-        | Code::NotFound
-        | Code::AlreadyExists
-        | Code::PermissionDenied
-        | Code::ResourceExhausted
-        | Code::FailedPrecondition
-        | Code::Aborted
-        | Code::Unavailable
-        | Code::DataLoss
-        | Code::Unauthenticated) => {
-            let details = details(OperatorRefusalReason::InternalError, HashMap::new());
-            Status::with_error_details(code, status.message(), details)
-        }
-    }
+    let (reason, text) = if status.code() == Code::Internal {
+        let text = "the request is not a valid protobuf message of this method; every text must be UTF-8. Nothing was \
+                    changed";
+        (OperatorRefusalReason::Undecodable, text)
+    } else if status.code() == Code::OutOfRange {
+        (OperatorRefusalReason::TooLarge, "the request is larger than 4 MiB. Nothing was changed")
+    } else if status.code() == Code::Unimplemented {
+        (OperatorRefusalReason::Compressed, "the request is compressed; send it uncompressed. Nothing was changed")
+    } else {
+        return failed(&status);
+    };
+    refuse(reason, text)
+}
+
+/// Returns an error that ends a stream with a reason: its own, or that the tracker failed. The
+/// request of the stream was decoded.
+pub(super) fn ended(status: Status) -> Status {
+    if reason_of(&status).is_some() { status } else { failed(&status) }
+}
+
+fn failed(status: &Status) -> Status {
+    error!(code = ?status.code(), "a call of the operators' API failed without a reason");
+    let text = "the tracker failed to answer; it is not known what it has done";
+    refuse(OperatorRefusalReason::InternalError, text)
 }
 
 /// The gRPC code of a reason, and whether the same request may succeed later.

@@ -17,7 +17,7 @@ use super::{
     closing::{Writer, close_books},
     no_journal,
     open_streams::PlacedStream,
-    refusal::{closing_undecided, invalid, refuse, refuse_for},
+    refusal::{closing_undecided, invalid, refuse, refuse_with_delay},
     settlement_entries::entries_of,
     unavailable, unreadable,
 };
@@ -65,7 +65,7 @@ pub(super) async fn list(
             now.taipei()
         );
         let left = Duration::from_millis(can_close_at.0.saturating_sub(now.0).unsigned_abs());
-        return Err(refuse_for(OperatorRefusalReason::ClosingTooEarly, text, left));
+        return Err(refuse_with_delay(OperatorRefusalReason::ClosingTooEarly, text, left));
     }
     wait_until_caught_up(&model, journal, is_over).await?;
     // What is on its way by now was waited for, so that it counts in its own range.

@@ -58,6 +58,9 @@ async fn the_newest_state_of_a_batch_is_stored_and_the_timeline_has_all() {
         let (stored, stored_timeline) = phases(&model, number).await;
         assert_eq!((stored, stored_timeline), (phase, timeline.into_iter().map(String::from).collect()), "{number}");
     }
+    let replaced = sqlx::query_scalar("SELECT replaced FROM orders ORDER BY merchant_trade_no");
+    let replaced: Vec<i64> = replaced.fetch_all(&model.readers).await.unwrap();
+    assert_eq!(replaced, [0, 1, 0, 0], "only the newest state of a batch is written");
     let status = model.status().await.unwrap();
     assert_eq!((status.orders, status.in_progress.len()), (4, 1), "each order counts once");
 }

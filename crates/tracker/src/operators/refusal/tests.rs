@@ -1,7 +1,9 @@
 //! Each reason of the contract with its code and its details, errors that had no reason, and the
 //! table of all reasons for readers.
 
-use std::{env, fs};
+use std::{collections::BTreeSet, env, fs};
+
+use twqr_wire::pos::RefusalReason;
 
 use super::*;
 
@@ -18,7 +20,7 @@ fn every_refusal_has_its_reason_and_says_whether_to_retry() {
     for reason in reasons() {
         for (refused, delay) in [
             (refuse(reason, "text"), Duration::from_millis(RETRY_AFTER_MS)),
-            (refuse_with(reason, "text".to_owned(), ("version", 7)), Duration::from_millis(RETRY_AFTER_MS)),
+            (refuse_with_metadata(reason, "text".to_owned(), ("version", 7)), Duration::from_millis(RETRY_AFTER_MS)),
         ] {
             let (code, is_retryable) = rule(reason);
             let info = refused.get_details_error_info().unwrap_or_else(|| panic!("no ErrorInfo: {refused:?}"));
@@ -29,9 +31,10 @@ fn every_refusal_has_its_reason_and_says_whether_to_retry() {
             assert_eq!(told, is_retryable.then_some(delay), "{refused:?}");
         }
     }
-    let conflict = refuse_with(OperatorRefusalReason::VersionConflict, "text".to_owned(), ("newest_version", 7));
+    let conflict =
+        refuse_with_metadata(OperatorRefusalReason::VersionConflict, "text".to_owned(), ("newest_version", 7));
     assert_eq!(conflict.get_details_error_info().unwrap().metadata["newest_version"], "7");
-    let early = refuse_for(OperatorRefusalReason::ClosingTooEarly, "text".to_owned(), after);
+    let early = refuse_with_delay(OperatorRefusalReason::ClosingTooEarly, "text".to_owned(), after);
     assert_eq!(early.get_details_retry_info().unwrap().retry_delay, Some(after));
 }
 
@@ -58,8 +61,8 @@ fn an_error_without_a_reason_gets_one_and_shows_no_part_of_the_request() {
         (Status::internal("SECRET"), Reason::Undecodable, Code::InvalidArgument),
         (Status::out_of_range("SECRET"), Reason::TooLarge, Code::InvalidArgument),
         (Status::unimplemented("SECRET"), Reason::Compressed, Code::InvalidArgument),
-        (Status::cancelled("x"), Reason::InternalError, Code::Cancelled),
-        (Status::not_found("x"), Reason::InternalError, Code::NotFound),
+        (Status::cancelled("SECRET"), Reason::InternalError, Code::Internal),
+        (Status::not_found("SECRET"), Reason::InternalError, Code::Internal),
         (refuse(Reason::InternalError, "x"), Reason::InternalError, Code::Internal),
         (invalid("who", "is long"), Reason::FieldViolations, Code::InvalidArgument),
     ] {
@@ -71,6 +74,23 @@ fn an_error_without_a_reason_gets_one_and_shows_no_part_of_the_request() {
     let details = ErrorDetails::with_error_info("NOT_FOUND", "example.com", HashMap::new());
     let foreign = explained(Status::with_error_details(Code::NotFound, "x", details));
     assert_eq!(reason_of(&foreign), Some(Reason::InternalError));
+}
+
+#[test]
+fn calls_are_counted_by_the_codes_with_which_they_end() {
+    let is_counted = |reason: &OperatorRefusalReason| *reason != OperatorRefusalReason::UnknownMethod;
+    let ends = reasons().into_iter().filter(is_counted).map(|reason| rule(reason).0).chain([Code::Ok]);
+    let ends: BTreeSet<i32> = ends.map(i32::from).collect();
+    assert_eq!(crate::metrics::CODES.map(i32::from).into_iter().collect::<BTreeSet<_>>(), ends);
+}
+
+#[test]
+fn reasons_that_both_contracts_have_share_names_and_numbers() {
+    for reason in reasons().into_iter().filter(|reason| (*reason as i32) < 40) {
+        let name = reason.as_str_name().trim_start_matches(REASON_PREFIX);
+        let shared = RefusalReason::from_str_name(&format!("REFUSAL_REASON_{name}"));
+        assert_eq!(shared.map(|shared| shared as i32), Some(reason as i32), "{name}");
+    }
 }
 
 /// The comment on a value in the contract.
@@ -101,8 +121,8 @@ fn each_reason_says_whether_and_how_to_retry() {
 fn table() -> String {
     let head = "# Why a call of the operators' API is refused\n\n\
                 `make proto-errors` writes this table from `twqr/ops/v1/ops.proto` and the tracker. No call of\n\
-                this API moves money. *Again*: whether the same request may succeed later; google.rpc.RetryInfo\n\
-                says when.\n\n\
+                this API moves money. *Again*: whether a program may send the same request again by itself;\n\
+                google.rpc.RetryInfo says when.\n\n\
                 | reason | gRPC code | again | meaning |\n|---|---|---|---|\n";
     let row = |reason: OperatorRefusalReason| {
         let (code, is_retryable) = rule(reason);
