@@ -64,7 +64,7 @@ pub(crate) async fn restore(
     }
     let versions = policy_versions(&store).await?;
     check_protocol(&versions)?;
-    register_issuers(&versions);
+    register_issuers_of_newest(&versions);
     let mut shard = Shard::new(id, store, versions, scan.mark.position);
     shard.witness = scan.mark.witness;
     shard.first_unreadable = scan.first_unreadable;
@@ -143,7 +143,7 @@ pub(crate) fn check_protocol(versions: &PolicyVersions) -> Result<(), Error> {
 }
 
 /// Makes the metrics of the issuers that the newest policy names exist.
-fn register_issuers(versions: &PolicyVersions) {
+fn register_issuers_of_newest(versions: &PolicyVersions) {
     metrics::register_issuers(versions.newest().map(|newest| &newest.policy));
 }
 
@@ -151,7 +151,7 @@ fn register_issuers(versions: &PolicyVersions) {
 /// when the shard is restored.
 pub(crate) async fn register_stored_issuers(store: &ShardStore) {
     if let Ok(versions) = policy_versions(store).await {
-        register_issuers(&versions);
+        register_issuers_of_newest(&versions);
     }
 }
 
@@ -203,7 +203,7 @@ impl Scan {
                 order.key().to_bytes().into()
             }
             StateBody::Policies(versions) => {
-                register_issuers(&versions);
+                register_issuers_of_newest(&versions);
                 POLICIES_KEY.into()
             }
             StateBody::Listing(versions) => {

@@ -10,6 +10,9 @@ use twqr_types::Issuer;
 /// How many issuers have series of their own. A policy may name more institutions than any system
 /// has; those beyond this number share the label [`OTHER_ISSUERS`].
 pub const ISSUERS_MAX: usize = 64;
+/// How many issuers have series before they have payments. The rest of [`ISSUERS_MAX`] is left to
+/// those that do.
+const TOUCHED_MAX: usize = 48;
 /// The label of the issuers beyond [`ISSUERS_MAX`].
 pub const OTHER_ISSUERS: &str = "other";
 
@@ -26,9 +29,13 @@ impl<T> IssuerMetrics<T> {
         Self { known: RwLock::default(), look_up }
     }
 
-    /// Makes the series of these issuers exist, so that their first increase is seen.
+    /// Makes the series of these issuers exist, so that their first increase is seen. Of many
+    /// issuers, the last ones begin with their first payment.
     pub fn touch(&self, issuers: impl IntoIterator<Item = Issuer>) {
         for issuer in issuers {
+            if self.known.read().unwrap_or_else(PoisonError::into_inner).len() >= TOUCHED_MAX {
+                return;
+            }
             drop(self.of(issuer));
         }
     }
@@ -59,6 +66,13 @@ mod tests {
             assert_eq!(*labels.of(issuer(number)), expected);
         }
         assert_eq!(*labels.of(issuer(3)), "003");
+        let touched = IssuerMetrics::new(str::to_owned);
+        touched.touch((0..ISSUERS_MAX).map(issuer));
+        assert_eq!(
+            *touched.of(issuer(ISSUERS_MAX)),
+            issuer(ISSUERS_MAX).label(),
+            "an issuer with payments has a place"
+        );
         assert_eq!(*IssuerMetrics::new(str::to_owned).of(Issuer::Wallet), "wallet");
     }
 }

@@ -254,7 +254,7 @@ async fn a_running_system_shows_the_metrics_of_the_table_and_no_other() {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_issuer_of_a_policy_has_its_series_before_its_first_payment() {
     let folder = tempfile::tempdir().unwrap();
-    let system = start(folder.path()).await;
+    let mut system = start(folder.path()).await;
     let fresh = scrape(system.config.admin).await;
     let types = types(&fresh);
     for (name, labels, value) in samples(&fresh) {
@@ -283,6 +283,12 @@ async fn each_issuer_of_a_policy_has_its_series_before_its_first_payment() {
     let of_router: BTreeSet<_> =
         of_wallet.iter().filter(|(name, _)| name.starts_with("twqr_router_")).cloned().collect();
     assert_eq!(series_of(&changed, NEW_INSTITUTION), of_router, "once the policy names it");
+
+    system.kill("up").await.unwrap();
+    system.start_again("up").unwrap();
+    system.until_ready().await.unwrap();
+    let restarted = scrape(system.config.admin).await;
+    assert_eq!(series_of(&restarted, NEW_INSTITUTION), of_router, "after a restart");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -186,10 +186,15 @@ pub const METRICS: &[Metric] = &[
     OUTCOME_APPEND,
 ];
 
-/// Registers the metrics with the exporter. The series of an issuer exist once it has a lane: from
-/// the start if the policy of the configuration names it, else from its first task on.
+/// Registers the metrics with the exporter. The series of an issuer exist from the start if the
+/// policy of the configuration names it, else from its first task on.
 pub(crate) fn register() {
     METRICS.iter().for_each(Metric::describe);
+}
+
+/// Makes the series of these issuers exist.
+pub(crate) fn touch(issuers: impl IntoIterator<Item = Issuer>) {
+    LANES.touch(issuers);
 }
 
 /// How a call ended.
@@ -256,9 +261,8 @@ pub(crate) struct LaneMetrics {
     pub(crate) circuit_open: Gauge,
     pub(crate) circuit_opened: Counter,
     pub(crate) resent: Counter,
-    in_flight_max: Gauge,
-    queue_max: Gauge,
-    inquiries_per_s: Gauge,
+    /// The label of the issuer. The gauges of limits do not exist before the limits are known.
+    issuer: String,
     tasks: [Counter; 2],
     transfers: CallMetrics,
     inquiries: CallMetrics,
@@ -299,9 +303,7 @@ impl LaneMetrics {
             circuit_open: CIRCUIT_OPEN.gauge(&[issuer]),
             circuit_opened: CIRCUIT_OPENED.counter(&[issuer]),
             resent: RESENT.counter(&[issuer]),
-            in_flight_max: IN_FLIGHT_MAX.gauge(&[issuer]),
-            queue_max: QUEUE_MAX.gauge(&[issuer]),
-            inquiries_per_s: INQUIRIES_PER_S.gauge(&[issuer]),
+            issuer: issuer.to_owned(),
             tasks: ["first", "repeated"].map(|reading| TASKS.counter(&[issuer, reading])),
             transfers: CallMetrics::of(issuer, "transfer"),
             inquiries: CallMetrics::of(issuer, "inquiry"),
@@ -310,9 +312,10 @@ impl LaneMetrics {
 
     /// Shows the limits that are in force.
     pub(crate) fn set_limits(&self, limits: Limits) {
-        self.in_flight_max.set(f64::from(limits.in_flight_max));
-        self.queue_max.set(f64::from(limits.queue_max));
-        self.inquiries_per_s.set(f64::from(limits.inquiries_per_s));
+        let issuer = self.issuer.as_str();
+        IN_FLIGHT_MAX.gauge(&[issuer]).set(f64::from(limits.in_flight_max));
+        QUEUE_MAX.gauge(&[issuer]).set(f64::from(limits.queue_max));
+        INQUIRIES_PER_S.gauge(&[issuer]).set(f64::from(limits.inquiries_per_s));
     }
 
     /// Counts a task that was read.

@@ -7,7 +7,7 @@ use twqr_journal::Topic;
 use twqr_order::{HELD_BACK_MS_MAX, Policy};
 use twqr_types::Issuer;
 
-use crate::{backend::Backend, lanes::Lanes};
+use crate::{backend::Backend, lanes::Lanes, metrics};
 
 /// A stream counts as dead when the backend answers no call for as long as so many calls may take,
 /// one after the other.
@@ -37,14 +37,12 @@ impl Settings {
         Self { topic, member, backend: wallet, call_timeout_ms, lanes, card_keys: CardKeys::default() }
     }
 
-    /// Makes the lanes of the issuers that this policy names, so that the first increase of their
-    /// counters is seen. Each has the policy's limits until its first task brings those in force.
+    /// Makes the counters of the issuers that this policy names exist, so that their first increase
+    /// is seen. Their limits are shown with the first task, which brings those in force.
     #[must_use]
-    pub fn with_lanes_of(self, policy: &Policy) -> Self {
+    pub fn with_series_of(self, policy: &Policy) -> Self {
         let calls_wallet = self.topic == Topic::WalletTasks;
-        for issuer in policy.named_issuers().filter(|issuer| (*issuer == Issuer::Wallet) == calls_wallet) {
-            drop(self.lanes.of(issuer, policy.issuer(issuer).limits));
-        }
+        metrics::touch(policy.named_issuers().filter(|issuer| (*issuer == Issuer::Wallet) == calls_wallet));
         self
     }
 
@@ -66,33 +64,5 @@ impl Settings {
     pub fn fisc(member: String, fisc: Arc<dyn Backend>, call_timeout_ms: u64) -> Self {
         let (topic, lanes) = (Topic::FiscTasks, Arc::new(Lanes::by_institution()));
         Self { topic, member, backend: fisc, call_timeout_ms, lanes, card_keys: CardKeys::default() }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use twqr_order::{IssuerRules, Limits};
-    use twqr_types::InstitutionCode;
-
-    use super::*;
-    use crate::backend::GrpcBackend;
-
-    #[test]
-    fn a_worker_has_the_lanes_of_its_own_issuers_with_the_limits_of_the_policy() {
-        let rules = |issuer, in_flight_max| {
-            let rules = IssuerRules::default_of(issuer);
-            IssuerRules { limits: Limits { in_flight_max, ..rules.limits }, ..rules }
-        };
-        let institution = Issuer::Institution(InstitutionCode::parse("389").unwrap());
-        let policy = Policy { issuers: vec![rules(Issuer::Wallet, 11), rules(institution, 22)], ..Policy::default() };
-        let backend = || Arc::new(GrpcBackend::new("a backend", "http://127.0.0.1:1".into()).unwrap());
-        for (settings, own, other) in [
-            (Settings::wallet("worker-0".into(), backend(), 1_000), 11, 22),
-            (Settings::fisc("worker-0".into(), backend(), 1_000), 22, 11),
-        ] {
-            let lanes = format!("{:?}", settings.with_lanes_of(&policy).lanes);
-            let has = |limit: u32| lanes.contains(&format!("in_flight_max: {limit},"));
-            assert!(has(own) && !has(other), "{lanes}");
-        }
     }
 }

@@ -12,7 +12,8 @@ Made by `twqr metrics > deploy/metrics.md`; a test compares it with the code and
 processes show. Every process serves its metrics on `admin` at `/metrics`. Counters whose labels are
 known exist with 0 from the start, and those of an issuer from the first policy on that names it.
 Workers do not read the policy in force, so theirs exist if `[policy]` in the configuration names
-the issuer, and otherwise from its first task on.
+the issuer, and otherwise from its first task on. Of more than 48 named issuers, the others begin
+with their first payment, too.
 
 Labels are bounded: at most 64 issuers have series of their own, the others share the issuer
 `other`. A merchant, a store, an order or a caller's address is never a label.

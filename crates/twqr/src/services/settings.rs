@@ -157,14 +157,14 @@ pub(super) fn wallet_worker(config: &Config, card_keys: CardKeys) -> anyhow::Res
     let wallet = backend("the wallet", &config.wallet, config.tls.wallet_files()).context("wallet-worker")?;
     let member = Service::WalletWorker.member(config);
     let settings = twqr_worker::Settings::wallet(member, Arc::new(wallet), config.call_timeout_ms);
-    Ok(twqr_worker::Settings { card_keys, ..settings }.with_lanes_of(&config.policy()?))
+    Ok(twqr_worker::Settings { card_keys, ..settings }.with_series_of(&config.policy()?))
 }
 
 pub(super) fn fisc_worker(config: &Config, card_keys: CardKeys) -> anyhow::Result<twqr_worker::Settings> {
     let fisc = backend("FISC", &config.fisc, config.tls.fisc_files()).context("fisc-worker")?;
     let member = Service::FiscWorker.member(config);
     let settings = twqr_worker::Settings::fisc(member, Arc::new(fisc), config.call_timeout_ms);
-    Ok(twqr_worker::Settings { card_keys, ..settings }.with_lanes_of(&config.policy()?))
+    Ok(twqr_worker::Settings { card_keys, ..settings }.with_series_of(&config.policy()?))
 }
 
 fn backend(name: &'static str, address: &PeerAddress, files: Option<ClientFiles>) -> anyhow::Result<GrpcBackend> {
