@@ -44,8 +44,13 @@ impl LayoutRecord {
     /// Reads the value of the record, or says why this build cannot use it.
     fn read(value: &[u8]) -> Result<Self, String> {
         match Self::decode(value) {
-            Ok(record) if record.version == LAYOUT_VERSION => Ok(record),
-            Ok(record) => Err(format!("its version {} is not known to this build", record.version)),
+            Ok(record) if record.version != LAYOUT_VERSION => {
+                Err(format!("its version {} is not known to this build", record.version))
+            }
+            Ok(record) if record.shards == 0 || record.task_partitions == 0 || record.replies_partitions == 0 => {
+                Err(format!("its record has a topic without partitions: {record:?}"))
+            }
+            Ok(record) => Ok(record),
             Err(_) => Err("its record is not a valid protobuf message".to_owned()),
         }
     }
