@@ -315,7 +315,7 @@ impl Scenario {
     }
 }
 
-/// Multiplies a limit. One that is not 0 never becomes 0, which is none.
+/// Multiplies a limit, which stays at least 1, since 0 means no limit.
 fn scaled_limit(limit: u32, factor: f64) -> u32 {
     let whole = Duration::from_secs_f64((f64::from(limit) * factor).ceil()).as_secs();
     u32::try_from(whole).unwrap_or(u32::MAX)

@@ -26,8 +26,8 @@ pub(super) struct CausedFaults {
     pub(super) failed: Vec<String>,
 }
 
-/// Causes each fault at its time. Without a system of this command none can be caused, and without
-/// callers no flood of one.
+/// Causes each fault at its time. None can be caused in a system that this command did not start;
+/// for a flood of a caller, the system must have callers.
 pub(super) async fn cause(
     planned: &[PlannedFault],
     mut system: Option<&mut System>,

@@ -190,6 +190,11 @@ impl Checker<'_> {
                 }
                 continue;
             }
+            if scenario.system.merchant_calls_per_s > 0 {
+                let what = "is flood-caller, and system.merchant_calls_per_s limits merchants too; their refusals \
+                            could not be told apart";
+                self.fault(at, "fault.action", what);
+            }
             if has_flood_of_caller {
                 self.fault(at, "fault.action", "is flood-caller again; a scenario may have one");
             }

@@ -180,8 +180,8 @@ pub const KEYS: &[ScenarioKey] = &[
         "kill, suspend and floods end after `for_s`; restart stops and starts one process, restart-all each in turn; \
          flood sends calls of a further merchant, flood-caller of a further caller. With a flood-caller the system \
          lets in only callers with API keys (access.required): four of them send the load that uses gRPC. A flood of \
-         which no call is refused as too many makes the run invalid; a flood-caller needs such refusals for its rate \
-         and for its calls at once",
+         which no call is refused as too many makes the run invalid; a flood-caller needs such refusals for both of \
+         its limits",
     ),
     key("fault.process", Form::Text, "", "The process: `up` or a name such as `router-0`; for kill-broker its number"),
     key(

@@ -70,6 +70,7 @@ fn a_flood_has_a_rate_and_that_of_a_caller_has_both_of_its_limits_below_it() {
         (flood("flood-caller", "rate = 9\ncalls_max = 1"), "fault.calls_per_s"),
         (flood("flood-caller", "rate = 9\ncalls_per_s = 8"), "fault.calls_per_s"),
         (flood("flood-caller", "rate = 8\ncalls_per_s = 8\ncalls_max = 1"), "fault.rate"),
+        (format!("{of_caller}[system]\nmerchant_calls_per_s = 5"), "fault.action"),
         (format!("{of_caller}{again}"), "fault.action"),
     ] {
         let faults = Scenario::parse(&text).unwrap_err();
@@ -141,7 +142,7 @@ fn scaling_changes_rates_and_times() {
     let scenario = Scenario::parse(&format!("{SMALL}[[fault]]\nat_s = 8\naction = \"restart-all\"\n")).unwrap();
     let scaled = scenario.clone().scaled(2.0, 0.5);
     assert_eq!((scaled.phases[0].rate, scaled.phases[0].seconds, scaled.faults[0].at_s), (20.0, 0.5, 4.0));
-    // Limits are rates too; one that there is stays one.
+    // Limits are rates, too. A limit stays at least 1, since 0 means no limit.
     for (limit, rates, expected) in [(0, 3.0, 0), (200, 0.05, 10), (1, 0.01, 1)] {
         let mut scenario = scenario.clone();
         scenario.system.merchant_calls_per_s = limit;

@@ -125,7 +125,7 @@ fn calls_are_counted_by_the_channel_on_which_they_were_sent() {
 }
 
 #[test]
-fn a_flood_is_compared_with_the_calls_before_it_whoever_floods() {
+fn calls_during_any_flood_are_compared_with_those_before_it() {
     let at = |order, intended_us: u64, latency_us| CallRecord {
         segment: 1,
         answered_us: intended_us + latency_us,
