@@ -1,6 +1,7 @@
 //! `twqr-lab client-drill`: checks that a client's payment is charged once although the ingress is
 //! killed after it has accepted the payment and before it has answered. The clients are programs of
-//! any language (`proto/clients/`), and use TLS with a certificate.
+//! any language (`proto/clients/`), and use TLS with a certificate. They may take seconds to start:
+//! the first payment gets no result until `CALL_TIMEOUT_MS` after its charge.
 //!
 //! The ingress is killed twice. After the first time it must see each payment again. After the
 //! second time, once the clients have stopped sending payments, it must see an inquiry about each.
@@ -31,7 +32,7 @@ use twqr_wire::backend::{LedgerEntry, ledger_entry::Kind};
 use crate::{
     chaos::signals::{resume, suspend},
     launch::{Authority, Launch, Listen, Programs, Shape, System, connect},
-    short_times::with_short_times,
+    short_times::{CallTimes, with_call_times},
     simulator::Kinds,
 };
 use ingress_proxy::IngressProxy;
@@ -39,11 +40,22 @@ use seen_calls::{LoggedCalls, logged_calls, until_waiting};
 
 /// The wallet takes effect and never answers, so no payment is answered before the first kill.
 const SCRIPT: &str = "[wallet]\nlose_answers = 1.0\n";
+/// The deadline of a client's call, in ms (`proto/service-config.json`). It is the budget from the
+/// first client's call until every client has sent its payment again: after it the first client
+/// inquires instead.
+const CLIENT_DEADLINE_MS: u64 = 14_000;
+/// How long a charge waits for the wallet's answer before it is inquired about, in ms, and answered:
+/// the budget from the first charge to the last one, since all clients must be waiting when the
+/// ingress is killed. What is left of the deadline is for the restart and the retries.
+const CALL_TIMEOUT_MS: u64 = 10_000;
+const _: () = assert!(CALL_TIMEOUT_MS < CLIENT_DEADLINE_MS);
+/// The window must be longer than a call may take.
+const WINDOW_MS: i64 = 11_000;
 /// A movement is sent within this time or not at all, in ms.
 const SEND_WITHIN_MS: i64 = 2_000;
 /// How long no ingress can be reached: longer than the retries of the service config take.
 const DOWN: Duration = Duration::from_secs(3);
-/// After this a client, the wallet or the ingress counts as stuck.
+/// After this a client, the wallet or the ingress counts as stuck. The budgets above end sooner.
 const STUCK: Duration = Duration::from_mins(1);
 const PAUSE: Duration = Duration::from_millis(20);
 const MERCHANT: &str = "M1";
@@ -129,7 +141,9 @@ async fn kill_twice(system: &mut System, proxy: &IngressProxy, clients: usize) -
     system.kill("up").await?;
     system.start_again("up")?;
     let again = until_waiting(system.config.admin, clients, STUCK).await;
-    again.context("not every client has sent its payment again")?;
+    again.with_context(|| {
+        format!("not every client has sent its payment again before its deadline, {CLIENT_DEADLINE_MS} ms")
+    })?;
     proxy.refuse();
     system.kill("up").await?;
     resume(wallet)?;
@@ -146,7 +160,7 @@ async fn start(options: &ClientDrillOptions, config: Config) -> anyhow::Result<S
         programs: Programs::beside_this_one()?,
         dir: &options.dir.join("system"),
         script: Some(&script),
-        config: with_short_times(config, SEND_WITHIN_MS)?,
+        config: drill_config(config)?,
         listen: Listen::OnFreePorts,
         shape: Shape::AllInOne,
         kinds: Kinds::default(),
@@ -154,6 +168,13 @@ async fn start(options: &ClientDrillOptions, config: Config) -> anyhow::Result<S
         log_filter: Some("info"),
     };
     launch.start().await
+}
+
+/// The configuration with the times of the drill.
+fn drill_config(config: Config) -> anyhow::Result<Config> {
+    let times = CallTimes { call_timeout_ms: CALL_TIMEOUT_MS, send_within_ms: SEND_WITHIN_MS, window_ms: WINDOW_MS };
+    // A caller must wait longer than it takes to find out that a call was lost.
+    with_call_times(Config { answer_within_ms: CLIENT_DEADLINE_MS, ..config }, &times)
 }
 
 /// Starts a client, with the certificate of the system's clients.
@@ -177,7 +198,11 @@ async fn until_charged(system: &System, clients: &mut [Client]) -> anyhow::Resul
     let began = Instant::now();
     loop {
         for Client { name, child } in &mut *clients {
-            ensure!(child.try_wait()?.is_none(), "{name} ended before the ingress was killed");
+            ensure!(
+                child.try_wait()?.is_none(),
+                "{name} ended before the ingress was killed: it failed, or another client was not charged within \
+                 {CALL_TIMEOUT_MS} ms after it"
+            );
         }
         let charges = charges(system).await?;
         let is_charged = |client: &Client| charges.iter().any(|entry| entry.merchant_trade_no == client.name);
@@ -216,4 +241,19 @@ fn check_calls(name: &str, calls: LoggedCalls) -> anyhow::Result<()> {
     ensure!(calls.payments >= 2, "{name} sent its payment {} times, so it did not retry", calls.payments);
     ensure!(calls.inquiries >= 1, "no ingress has seen an inquiry of {name}");
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_times_of_the_drill_fit_together() {
+        let config = drill_config(Config::default()).unwrap();
+        assert_eq!(config.timing_faults(&config.policy.policy().unwrap()), [""; 0]);
+        let service_config = include_str!("../../../proto/service-config.json");
+        let deadline = format!("\"timeout\": \"{}s\"", CLIENT_DEADLINE_MS / 1_000);
+        assert!(service_config.contains(&deadline), "{service_config}");
+    }
 }

@@ -1,7 +1,7 @@
 //! Tests of `twqr-lab backend check` against the simulator: each kind of issuer, and faults that it
 //! must notice.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::{net::SocketAddr, process::Stdio, sync::Arc, time::Duration};
 
@@ -18,6 +18,9 @@ use Holds::{No, NotShown, Yes};
 
 /// What the simulator's accounts have at first.
 const BALANCE: i64 = 1_000_000;
+/// How many attempts to reach the simulator are made while it starts, and the pause between two.
+const ATTEMPTS: usize = 100;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// A simulator with a ledger of its own, until it is dropped.
 struct Served {
@@ -60,12 +63,12 @@ impl Served {
 
     /// Checks with these options. The simulator needs a moment to listen.
     async fn reach(&self, options: &CheckOptions) -> anyhow::Result<BackendReport> {
-        for _ in 0..100 {
+        for _ in 0..ATTEMPTS {
             match check(options).await {
                 Err(error) if error.to_string().contains("cannot reach") => {}
                 checked => return checked,
             }
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            tokio::time::sleep(PAUSE).await;
         }
         check(options).await
     }
@@ -176,15 +179,24 @@ async fn a_report_is_one_line_of_json_and_a_table() {
     }
 }
 
+/// Waits until the simulator listens at this address.
+async fn until_listening(address: SocketAddr) {
+    for _ in 0..ATTEMPTS {
+        if TcpStream::connect(address).await.is_ok() {
+            return;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    panic!("the simulator does not listen at {address}");
+}
+
 /// Runs the command against this address, with short times; returns its exit code and what it
 /// printed.
 async fn run_command(address: SocketAddr, options: &[&str]) -> (i32, String) {
-    // The simulator needs a moment to listen.
-    while TcpStream::connect(address).await.is_err() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until_listening(address).await;
     let mut command = Command::from(command(env!("CARGO_BIN_EXE_twqr-lab")));
-    command.args(["backend", "check", &format!("http://{address}"), "--answer-ms", "1000"]);
+    // The simulator answers every call of these tests, so a long time for answers costs none.
+    command.args(["backend", "check", &format!("http://{address}"), "--answer-ms", "5000"]);
     command.args(["--send-within-ms", "2000", "--window-ms", "500", "--clock-skew-ms", "10"]).args(options);
     let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await.unwrap();
     (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
