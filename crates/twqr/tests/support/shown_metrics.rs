@@ -20,7 +20,7 @@ use twqr_lab::launch::System;
 const LOOKS_MAX: u32 = 150;
 
 /// What `/metrics` shows.
-pub async fn metrics(system: &System) -> String {
+async fn metrics(system: &System) -> String {
     let mut stream = TcpStream::connect(system.config.admin).await.unwrap();
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.unwrap();
     let mut answer = String::new();
@@ -30,11 +30,16 @@ pub async fn metrics(system: &System) -> String {
 
 /// Waits until `/metrics` shows these series.
 pub async fn until_shown(system: &System, series: &str) {
+    until(system, series, |shown| shown.contains(series)).await;
+}
+
+/// Waits until what `/metrics` shows meets a condition; `awaited` names it in the failure.
+pub async fn until(system: &System, awaited: &str, is_met: impl Fn(&str) -> bool) {
     for _ in 0..LOOKS_MAX {
-        if metrics(system).await.contains(series) {
+        if is_met(&metrics(system).await) {
             return;
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    panic!("{series} is not shown:\n{}\n{}", metrics(system).await, system.log("up").unwrap());
+    panic!("{awaited} is not shown:\n{}\n{}", metrics(system).await, system.log("up").unwrap());
 }
