@@ -1,12 +1,14 @@
-"""`helm test` on processes: the container of the chart's test, just as it is rendered, must pay,
-inquire and refund at a system whose pods are rendered with the same values, and must fail with a
-wrong key."""
+"""`helm test` on processes: the container of the chart's test must pay, inquire and refund at a
+system whose pods are rendered with the same values, and must fail with a wrong key. The containers
+get the rendered arguments, environment, Secrets and ConfigMaps; only the listeners are moved to
+loopback."""
 
 import contextlib
 import os
 import pathlib
 import random
 import re
+import signal
 import socket
 import subprocess
 import tempfile
@@ -23,23 +25,29 @@ READY_WITHIN_S = 60
 CALLER = "helm-test.example"
 # Codes that the simulated wallet approves and declines.
 APPROVED, DECLINED = "22abcdefghijklmnop", "22D928efghijklmnop"
+# The system is on loopback, whatever proxy the environment names.
+OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def setUpModule():
-    if os.geteuid() != 0:
-        raise RuntimeError("run this as root: it mounts")
+    pods.check_prerequisites()
+    # An interrupted test ends its pods at the exit of the interpreter.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    unittest.addModuleCleanup(signal.signal, signal.SIGTERM, before)
 
 
-def free_ports(count):
-    """Ports of loopback that were free a moment ago, among those that the chart accepts."""
-    sockets = []
-    while len(sockets) < count:
-        with contextlib.suppress(OSError):
-            sockets.append(socket.create_server(("127.0.0.1", random.randrange(20_000, 32_768))))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
+@contextlib.contextmanager
+def held_ports(count):
+    """Ports of loopback, among those that the chart accepts. Until the end of the block no other
+    process can take them."""
+    with contextlib.ExitStack() as held:
+        ports = []
+        while len(ports) < count:
+            port = random.randrange(20_000, 32_768)
+            with contextlib.suppress(OSError):
+                held.enter_context(socket.create_server(("127.0.0.1", port)))
+                ports.append(port)
+        yield ports
 
 
 def new_key():
@@ -77,15 +85,15 @@ class HelmTest(unittest.TestCase):
     def release(self, mode, layers, secrets):
         """Starts the simulator, and all services in one process: here is no Kafka for more of them.
         Returns what runs the test's container, whose Secrets may be others."""
-        grpc, pos_http, admin, operators, wallet, fisc = free_ports(6)
-        listeners = {
-            "ports": {"grpc": grpc, "posHttp": pos_http, "admin": admin, "operators": operators},
-            "simulator": {"enabled": True, "walletPort": wallet, "fiscPort": fisc},
-            "test": {"enabled": True},
-        }
-        values = chart.merged(chart.read(chart.BASES / f"{mode}.yaml"), listeners, layers)
-        tested = chart.render(values)
-        served = chart.render(chart.merged(values, {"mode": "up", "config": {"kafka": {"bootstrap": ""}}}))
+        with held_ports(6) as (grpc, pos_http, admin, operators, wallet, fisc):
+            listeners = {
+                "ports": {"grpc": grpc, "posHttp": pos_http, "admin": admin, "operators": operators},
+                "simulator": {"enabled": True, "walletPort": wallet, "fiscPort": fisc},
+                "test": {"enabled": True},
+            }
+            values = chart.merged(chart.read(chart.BASES / f"{mode}.yaml"), listeners, layers)
+            tested = chart.render(values)
+            served = chart.render(chart.merged(values, {"mode": "up", "config": {"kafka": {"bootstrap": ""}}}))
         services = sorted({name for kind, name in [*tested, *served] if kind == "Service"})
         system = pods.Pods(services, secrets)
         self.addCleanup(system.stop)
@@ -105,7 +113,7 @@ class HelmTest(unittest.TestCase):
         deadline = time.monotonic() + READY_WITHIN_S
         while True:
             with contextlib.suppress(OSError):
-                with urllib.request.urlopen(f"http://127.0.0.1:{admin}/readyz", timeout=2):
+                with OPENER.open(f"http://127.0.0.1:{admin}/readyz", timeout=2):
                     return
             ended = any(process.poll() is not None for process in system.running)
             if ended or time.monotonic() > deadline:

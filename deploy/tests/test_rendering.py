@@ -52,7 +52,10 @@ class Restarts(unittest.TestCase):
             ({"commonAnnotations": {"a": "b"}}, set()),
             ({"networkPolicy": {"enabled": False}}, set()),
         ]:
-            base = services(simulator={"enabled": "simulator" in change}, merchantKeys={"secret": "keys"})
+            # Only with this key may `networkPolicy.enabled` be false.
+            open_admin = {"access": {"insecure_admin": True}}
+            simulator = {"enabled": "simulator" in change}
+            base = services(simulator=simulator, merchantKeys={"secret": "keys"}, config=open_admin)
             found = restarted(base, chart.merged(base, change))
             self.assertEqual(found, readers, change)
 

@@ -93,7 +93,7 @@ def bases():
     tested = {"test": {"enabled": True, "cardTokenSecret": "card", "apiKeySecret": "api-key"}}
     up = chart.merged(chart.defaults(), chart.read(chart.BASES / "up.yaml"), {"up": {"service": {"type": "LoadBalancer"}}})
     everything = chart.merged(chart.defaults(), chart.read(chart.BASES / "everything.yaml"))
-    meshed = chart.merged(up, {"config": {"access": {"insecure": True}}})
+    meshed = chart.merged(up, {"config": {"access": {"insecure": True, "insecure_admin": True}}})
     several = chart.merged(up, {"config": {"kafka": {"bootstrap": "10.2.0.1:9092"}}})
     return [chart.merged(services, login, lone, monitored, tested), chart.merged(services, scaled), up, meshed, several, everything]
 

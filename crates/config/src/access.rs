@@ -1,6 +1,6 @@
 //! The sections `[access]` and `[fairness]`: who may call, and how much of an ingress one caller or
-//! merchant may use. A listener that lets everyone in at an address that others can reach must be
-//! asked for by a key of its own.
+//! merchant may use. A listener may let everyone in at an address that others can reach only if the
+//! configuration says so.
 
 use std::{collections::BTreeSet, net::SocketAddr};
 

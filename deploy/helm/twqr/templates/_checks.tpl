@@ -35,6 +35,9 @@
 {{- if not (or $config.access.required $config.access.insecure) -}}
 {{- fail "config.access.required is false, so everyone who reaches the pods could pay: set it, or set config.access.insecure" -}}
 {{- end -}}
+{{- if not (or .Values.networkPolicy.enabled $config.access.insecure_admin) -}}
+{{- fail "networkPolicy.enabled is false, so everyone who reaches the pods could read metrics and health: set it, or set config.access.insecure_admin" -}}
+{{- end -}}
 {{- range $name := list "grpc" "posHttp" "operators" -}}
 {{- $tls := get $.Values.tls $name -}}
 {{- if and $tls.clientCaSecret (not $tls.secret) -}}

@@ -172,7 +172,11 @@ journal_retention_hours = {{ int64 $config.journal_retention_hours }}
 {{- if not $topics }}
 
 [access]
+{{- if $config.access.insecure_admin }}
+# Probes and Prometheus show no credential; by the chart's values, the network protects admin.
+{{- else }}
 # Probes and Prometheus show no credential; the network policies say who reaches admin.
+{{- end }}
 insecure_admin = true
 {{- end }}
 {{- if or $ingress (has "tracker" .runs) }}
