@@ -60,14 +60,14 @@ async fn call(tracker: &TestTracker, path: &'static str, message: PayRequest, is
 }
 
 #[tokio::test]
-async fn a_call_of_another_api_is_refused_with_the_advice_to_compare_the_address() {
+async fn a_call_of_another_api_is_refused_with_the_advice_to_check_the_address() {
     let folder = tempfile::tempdir().unwrap();
     let journal = open_journal(folder.path());
     let tracker = TestTracker::open(folder.path(), &journal, false, 10_000).await;
     let mut public_api = PosServiceClient::new(tracker.channel.clone());
     let refused = public_api.pay(PayRequest::default()).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unimplemented);
-    assert!(refused.message().contains("compare its address"), "{refused}");
+    assert!(refused.message().contains("check the address"), "{refused}");
     assert_eq!(reason_of(&refused), "UNKNOWN_METHOD");
     tracker.close().await;
 }
