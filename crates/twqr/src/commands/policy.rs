@@ -106,8 +106,8 @@ pub(crate) struct Server {
     endpoint: Option<String>,
 }
 
-/// How long a call may take: longer than the 16 s for which the tracker looks for processes of older
-/// builds, and the 10 s that it then waits for a change's result.
+/// How long a call may take: longer than the 16 s for which the tracker looks for older builds, and
+/// the 10 s that it then waits for a change's result.
 pub(super) const CALL_WITHIN: Duration = Duration::from_secs(30);
 
 /// Runs the subcommand.
