@@ -44,9 +44,9 @@ const SCRIPT: &str = "[wallet]\nlose_answers = 1.0\n";
 /// first client's call until every client has sent its payment again: after it the first client
 /// inquires instead.
 const CLIENT_DEADLINE_MS: u64 = 14_000;
-/// How long a charge waits for the wallet's answer before it is inquired about, in ms, and answered:
-/// the budget from the first charge to the last one, since all clients must be waiting when the
-/// ingress is killed. What is left of the deadline is for the restart and the retries.
+/// How long a charge waits for the wallet's answer until it is inquired about, in ms. This is also
+/// the longest time between the first charge and the last one, since all clients must be waiting
+/// when the ingress is killed. What is left of the deadline is for the restart and the retries.
 const CALL_TIMEOUT_MS: u64 = 10_000;
 const _: () = assert!(CALL_TIMEOUT_MS < CLIENT_DEADLINE_MS);
 /// The window must be longer than a call may take.

@@ -233,7 +233,7 @@ async fn write(pool: &SqlitePool, batch: &[WriteRequest]) -> Result<(), sqlx::Er
     for WriteRequest { shard, content, .. } in batch {
         match content {
             WriteContent::Orders(watermark, states) => {
-                // Most orders have two states or more in a batch. Only the newest one is stored. The
+                // Most orders have two states or more in a batch; only the newest is stored. The
                 // oldest order comes first, so that indexes of times grow at their ends.
                 let mut newest: Vec<&StoredOrder> = newest_states(states).collect();
                 newest.sort_unstable_by_key(|stored| stored.position);
