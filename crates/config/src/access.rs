@@ -300,17 +300,20 @@ mod tests {
         [("grpc", address.parse().unwrap())]
     }
 
+    /// Addresses, and whether only this machine reaches them.
+    const ADDRESSES: [(&str, bool); 6] = [
+        ("127.0.0.1:1", true),
+        ("[::1]:1", true),
+        ("[::ffff:127.0.0.1]:1", true),
+        ("0.0.0.0:1", false),
+        ("[::]:1", false),
+        ("10.0.0.1:1", false),
+    ];
+
     #[test]
     fn a_listener_that_others_reach_needs_callers_or_the_word_insecure() {
         let open = AccessConfig::default();
-        for (address, is_allowed) in [
-            ("127.0.0.1:1", true),
-            ("[::1]:1", true),
-            ("[::ffff:127.0.0.1]:1", true),
-            ("0.0.0.0:1", false),
-            ("[::]:1", false),
-            ("10.0.0.1:1", false),
-        ] {
+        for (address, is_allowed) in ADDRESSES {
             let faults = open.faults(&listeners(address));
             assert_eq!(faults.is_empty(), is_allowed, "{address}: {faults:?}");
             if let Some(fault) = faults.first() {
@@ -331,14 +334,7 @@ mod tests {
         // Callers of `admin` show no API key, so the keys of other listeners say nothing about it.
         let elsewhere = AccessConfig { required: true, insecure: true, ..AccessConfig::default() };
         let open = AccessConfig { insecure_admin: true, ..AccessConfig::default() };
-        for (address, is_local) in [
-            ("127.0.0.1:1", true),
-            ("[::1]:1", true),
-            ("[::ffff:127.0.0.1]:1", true),
-            ("0.0.0.0:1", false),
-            ("[::]:1", false),
-            ("10.0.0.1:1", false),
-        ] {
+        for (address, is_local) in ADDRESSES {
             let fault =
                 |access: &AccessConfig, certificates| access.admin_fault(address.parse().unwrap(), certificates);
             for access in [&closed, &elsewhere] {

@@ -12,7 +12,7 @@ mod simulator;
 mod system;
 
 pub use certificates::Authority;
-pub use ports::{ReservedAddresses, connect, is_ready};
+pub use ports::{ReservedAddresses, admin_page, connect, is_ready};
 pub use programs::{Build, Programs, command};
 pub use run_dir::empty;
 pub use secure_broker::SecureBroker;

@@ -67,6 +67,10 @@ pub struct GrpcSettings {
 pub const NO_SUCH_SERVICE: &str =
     "this listener has no such service: check the address, and compare the name of the service with the contract";
 
+/// What a call of a method that a service does not have is told.
+pub const NO_SUCH_METHOD: &str =
+    "the service has no such method: compare its name with the contract, and the contract with the build";
+
 /// A gRPC server that pings its connections, so that it notices when the other side is dead, and
 /// bounds what one of them may take. Services are added to it; it refuses the calls of others.
 pub fn grpc_server() -> Router {

@@ -19,6 +19,7 @@ mod log_throttle;
 mod measured_clock;
 mod metrics;
 mod open_files;
+mod refusal_details;
 mod signals;
 mod socket;
 mod stall_watch;
@@ -37,8 +38,8 @@ pub use container::ContainerLimits;
 pub use core_dumps::forbid_core_dumps;
 pub use gathered_writes::{GatheredWrites, GatheringConnector};
 pub use grpc::{
-    EndsWithConnection, GrpcSettings, NO_SUCH_SERVICE, grpc_server, grpc_server_refusing, grpc_server_with_windows,
-    serve_grpc,
+    EndsWithConnection, GrpcSettings, NO_SUCH_METHOD, NO_SUCH_SERVICE, grpc_server, grpc_server_refusing,
+    grpc_server_with_windows, serve_grpc,
 };
 pub use grpc_health::{GrpcHealth, grpc_health};
 pub use health::{CARD_KEYS_PART, CLOCK_PART, Health, PROTOCOL_PART, Part, PartState};
@@ -48,6 +49,7 @@ pub use listen::Limits;
 pub use log_throttle::LogThrottle;
 pub use measured_clock::{MeasuredClock, SkewBounds};
 pub use open_files::raise_open_files;
+pub use refusal_details::refusal_details;
 pub use signals::stop_on_signal;
 pub use socket::{BoundSocket, ListenError, Listener};
 pub use stall_watch::{StallWatch, Stalled};

@@ -6,7 +6,7 @@ use std::{collections::HashMap, time::Duration};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 use twqr_access::AccessRefusal;
-use twqr_service::NO_SUCH_SERVICE;
+use twqr_service::{NO_SUCH_METHOD, NO_SUCH_SERVICE, refusal_details};
 use twqr_types::Violation;
 use twqr_wire::pos::RefusalReason;
 
@@ -148,16 +148,9 @@ fn rule(reason: RefusalReason) -> (Code, bool) {
 }
 
 /// The reason's details: with a delay if the request may be sent again.
-fn details(reason: RefusalReason, mut metadata: HashMap<String, String>) -> ErrorDetails {
-    let (_, is_retryable) = rule(reason);
-    metadata.insert("retryable".to_owned(), is_retryable.to_string());
-    metadata.insert("charged".to_owned(), "no".to_owned());
-    let name = reason.as_str_name().trim_start_matches(REASON_PREFIX);
-    let mut details = ErrorDetails::with_error_info(name, DOMAIN, metadata);
-    if is_retryable {
-        details.set_retry_info(Some(Duration::from_millis(RETRY_AFTER_MS)));
-    }
-    details
+fn details(reason: RefusalReason, metadata: HashMap<String, String>) -> ErrorDetails {
+    let retry_after = rule(reason).1.then_some(Duration::from_millis(RETRY_AFTER_MS));
+    refusal_details(DOMAIN, reason.as_str_name().trim_start_matches(REASON_PREFIX), retry_after, metadata)
 }
 
 fn refused(reason: RefusalReason, text: impl Into<String>) -> Status {
@@ -171,9 +164,7 @@ pub(crate) fn unknown_service() -> Status {
 
 /// The error of a call of a method that the service does not have.
 pub(super) fn unknown_method() -> Status {
-    let text = "the service has no such method: compare its name with the contract, and the contract with the build. \
-                Nothing was accepted";
-    refused(RefusalReason::UnknownMethod, text)
+    refused(RefusalReason::UnknownMethod, format!("{NO_SUCH_METHOD}. Nothing was accepted"))
 }
 
 /// The error of a PayStream that is not opened.

@@ -4,20 +4,16 @@
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use anyhow::ensure;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-    time::{Instant, sleep, timeout},
-};
+use tokio::time::{Instant, sleep};
 use twqr_config::Config;
 use twqr_journal::{Journal, Partition, Topic, embedded::EmbeddedJournal};
 use twqr_order::Command;
 use twqr_wire::convert::decode_record;
 
+use crate::launch::admin_page;
+
 /// The pause between two looks at the metrics.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How long an answer with metrics may take.
-const METRICS_WITHIN: Duration = Duration::from_secs(2);
 /// How many records are read at once.
 const RECORDS_MAX: usize = 1_000;
 
@@ -34,7 +30,7 @@ pub(super) async fn until_waiting(admin: SocketAddr, calls: usize, within: Durat
     let (waiting, decided) = (format!("twqr_ingress_calls_waiting {calls}"), "twqr_ingress_calls_undecided 0");
     let began = Instant::now();
     loop {
-        let metrics = timeout(METRICS_WITHIN, metrics(admin)).await.ok().and_then(Result::ok).unwrap_or_default();
+        let metrics = admin_page(admin, "/metrics").await.unwrap_or_default();
         let shows = |series: &str| metrics.lines().any(|line| line == series);
         if shows(&waiting) && shows(decided) {
             return Ok(());
@@ -43,15 +39,6 @@ pub(super) async fn until_waiting(admin: SocketAddr, calls: usize, within: Durat
         ensure!(began.elapsed() < within, "not {calls} calls wait at the ingress: {}", seen.join(", "));
         sleep(PAUSE).await;
     }
-}
-
-/// The answer to `/metrics` at this address.
-async fn metrics(admin: SocketAddr) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect(admin).await?;
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await?;
-    Ok(answer)
 }
 
 /// The calls in the log of a system on the embedded journal that has ended, by MerchantTradeNo.

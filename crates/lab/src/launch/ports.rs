@@ -100,9 +100,15 @@ pub async fn is_ready(admin: SocketAddr) -> bool {
 
 /// What the process with this admin address answers to `/readyz`, in time.
 pub(super) async fn readiness(admin: SocketAddr) -> Option<String> {
+    admin_page(admin, "/readyz").await
+}
+
+/// What the process with this admin address answers to a path such as `/metrics`, in time.
+pub async fn admin_page(admin: SocketAddr, path: &str) -> Option<String> {
     let check = async {
         let mut stream = tokio::net::TcpStream::connect(admin).await?;
-        stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
         std::io::Result::Ok(answer)

@@ -67,13 +67,7 @@ impl CallersEditor {
         }
         let mut view = self.view.clone();
         let read = timeout_at(deadline, view.wait_for(&change.name, change.version)).await;
-        match read.ok().flatten() {
-            Some(taken) if taken == change => Ok(change.version),
-            // It may have been in force until another change replaced it.
-            Some(newer) if newer.version > change.version => Err(undecided(&change)),
-            Some(other) => Err(conflict(change.version - 1, other.version)),
-            None => Err(undecided(&change)),
-        }
+        result_of(&change, read.ok().flatten().as_ref())
     }
 
     fn book(&self) -> Result<Arc<Book>, Status> {
@@ -146,10 +140,50 @@ impl CallersEditor {
     }
 }
 
+/// What has become of a change that was written, if this is what was read of its caller.
+fn result_of(change: &CallerChange, read: Option<&CallerChange>) -> Result<u64, Status> {
+    match read {
+        Some(taken) if taken == change => Ok(change.version),
+        // It may have been in force until another change replaced it.
+        Some(newer) if newer.version > change.version => Err(undecided(change)),
+        Some(other) => Err(conflict(change.version - 1, other.version)),
+        None => Err(undecided(change)),
+    }
+}
+
 fn undecided(change: &CallerChange) -> Status {
     let text = format!(
         "it is not known whether version {} of {} was written; check with `twqr callers list` before you try again",
         change.version, change.name
     );
     refuse_with_metadata(OperatorRefusalReason::CallerUndecided, text, ("version", change.version))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use twqr_types::UnixMs;
+
+    use super::*;
+    use crate::operators::refusal::reason_of;
+
+    #[test]
+    fn a_change_that_a_newer_one_has_replaced_may_have_been_in_force() {
+        let change = |version, who: &str| CallerChange {
+            is_whole: true,
+            name: CallerName::parse("pos".to_owned()).unwrap(),
+            version,
+            caller: None,
+            who: who.into(),
+            why: "a test".into(),
+            at: UnixMs(1),
+        };
+        let own = change(5, "alice");
+        let result = |read: Option<CallerChange>| result_of(&own, read.as_ref()).map_err(|refused| reason_of(&refused));
+        let refused = |reason| Err(Some(reason));
+        assert_eq!(result(Some(own.clone())), Ok(5));
+        assert_eq!(result(Some(change(5, "bob"))), refused(OperatorRefusalReason::VersionConflict));
+        assert_eq!(result(Some(change(6, "bob"))), refused(OperatorRefusalReason::CallerUndecided));
+        assert_eq!(result(None), refused(OperatorRefusalReason::CallerUndecided));
+    }
 }

@@ -125,13 +125,8 @@ impl DirectoryEditor {
         }
         let result = |(change, was_written): (&ListingChange, &bool)| {
             let newest = self.directory.newest(&change.key);
-            let newest_version = newest.as_ref().map_or(0, |newest| newest.version);
-            let outcome = match newest {
-                Some(newest) if *newest == *change => Outcome::Taken,
-                // A newer version may have replaced it after it was in force.
-                Some(_) | None if *was_written && newest_version != change.version => Outcome::Undecided,
-                Some(_) | None => Outcome::Conflict,
-            };
+            let outcome = outcome_of(change, *was_written, newest.as_deref());
+            let newest_version = newest.map_or(0, |newest| newest.version);
             ListingResult { outcome: outcome.into(), newest_version }
         };
         Ok(ChangeMerchantsResponse { results: changes.iter().zip(&is_next).map(result).collect() })
@@ -174,6 +169,17 @@ impl DirectoryEditor {
     }
 }
 
+/// What has become of a change, if this is the newest one of its entry.
+fn outcome_of(change: &ListingChange, was_written: bool, newest: Option<&ListingChange>) -> Outcome {
+    match newest {
+        Some(newest) if newest == change => Outcome::Taken,
+        // A newer version may have replaced it after it was in force.
+        Some(newest) if was_written && newest.version != change.version => Outcome::Undecided,
+        None if was_written => Outcome::Undecided,
+        Some(_) | None => Outcome::Conflict,
+    }
+}
+
 fn stamped(change: ListingChange, who: &str, why: &str, at: UnixMs) -> ListingChange {
     ListingChange { who: who.into(), why: why.into(), at, ..change }
 }
@@ -204,6 +210,29 @@ fn parse_token(token: &str) -> Option<ListingKey> {
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_written_change_that_a_newer_one_has_replaced_is_undecided() {
+        let change = |version, who: &str| ListingChange {
+            key: ListingKey { merchant_id: MerchantId::parse("M1".into()).unwrap(), store_id: None },
+            version,
+            at: UnixMs(1),
+            listing: None,
+            who: who.into(),
+            why: "a test".into(),
+        };
+        let own = change(5, "alice");
+        for (was_written, newest, expected) in [
+            (true, Some(own.clone()), Outcome::Taken),
+            (true, Some(change(5, "bob")), Outcome::Conflict),
+            (true, Some(change(6, "bob")), Outcome::Undecided),
+            (true, Some(change(4, "bob")), Outcome::Undecided),
+            (true, None, Outcome::Undecided),
+            (false, Some(change(6, "bob")), Outcome::Conflict),
+        ] {
+            assert_eq!(outcome_of(&own, was_written, newest.as_ref()), expected, "{was_written} {newest:?}");
+        }
+    }
 
     #[test]
     fn a_page_token_names_an_entry() {

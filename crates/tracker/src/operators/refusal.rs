@@ -7,7 +7,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 use tracing::error;
 use twqr_access::AccessRefusal;
-use twqr_service::NO_SUCH_SERVICE;
+use twqr_service::{NO_SUCH_METHOD, NO_SUCH_SERVICE, refusal_details};
 use twqr_wire::ops::OperatorRefusalReason;
 
 /// The domain of the error details.
@@ -83,9 +83,7 @@ pub(super) fn unknown_service() -> Status {
 
 /// The answer to a call of a method that the service does not have.
 pub(super) fn unknown_method() -> Status {
-    let text = "the service has no such method: compare its name with the contract, and the contract with the build. \
-                Nothing was changed";
-    refuse(OperatorRefusalReason::UnknownMethod, text)
+    refuse(OperatorRefusalReason::UnknownMethod, format!("{NO_SUCH_METHOD}. Nothing was changed"))
 }
 
 /// The reason of an error; `None` if it has none.
@@ -159,16 +157,9 @@ fn rule(reason: OperatorRefusalReason) -> (Code, bool) {
 }
 
 /// The reason's details: with a delay if the request may be sent again.
-fn details(reason: OperatorRefusalReason, mut metadata: HashMap<String, String>) -> ErrorDetails {
-    let (_, is_retryable) = rule(reason);
-    metadata.insert("retryable".to_owned(), is_retryable.to_string());
-    metadata.insert("charged".to_owned(), "no".to_owned());
-    let name = reason.as_str_name().trim_start_matches(REASON_PREFIX);
-    let mut details = ErrorDetails::with_error_info(name, DOMAIN, metadata);
-    if is_retryable {
-        details.set_retry_info(Some(Duration::from_millis(RETRY_AFTER_MS)));
-    }
-    details
+fn details(reason: OperatorRefusalReason, metadata: HashMap<String, String>) -> ErrorDetails {
+    let retry_after = rule(reason).1.then_some(Duration::from_millis(RETRY_AFTER_MS));
+    refusal_details(DOMAIN, reason.as_str_name().trim_start_matches(REASON_PREFIX), retry_after, metadata)
 }
 
 #[cfg(test)]

@@ -10,22 +10,14 @@
 
 use std::time::Duration;
 
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-};
-use twqr_lab::launch::System;
+use twqr_lab::launch::{System, admin_page};
 
 /// How long a change of the files may take until it is noticed, in looks of 200 ms.
 const LOOKS_MAX: u32 = 150;
 
 /// What `/metrics` shows.
 async fn metrics(system: &System) -> String {
-    let mut stream = TcpStream::connect(system.config.admin).await.unwrap();
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    answer
+    admin_page(system.config.admin, "/metrics").await.unwrap()
 }
 
 /// Waits until `/metrics` shows these series.
