@@ -2,6 +2,10 @@
 //! serves. That opens connections and fills caches, so the first payment is as fast as later ones.
 //! If a shard does not answer, the ingress starts to serve the others, and continues to ask that
 //! shard.
+//!
+//! A new system's policy reaches its shards one after another. A shard whose replies name no policy
+//! yet is asked again too: the ingress cannot know how to write a payment for it, and nothing else
+//! would ask.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -24,7 +28,10 @@ const OTHERS_WITHIN_MS: u64 = 5_000;
 const REPORT_MS: u64 = 2_000;
 /// How many silent shards are named; further ones are counted.
 const NAMED_MAX: usize = 10;
-/// Asks every shard until each has answered `rounds` inquiries. Sends `serve` and reports `part` as
+/// What is wrong with the shards that are named after it.
+const SILENT: &str = "these shards do not answer, or have no policy yet; check that a router runs";
+
+/// Asks every shard until each has answered `rounds` inquiries and has a policy. Sends `serve` and reports `part` as
 /// ready once all have. If some stay silent, it sends `serve` [`OTHERS_WITHIN_MS`] after the first
 /// one answered, and reports the part as degraded until the last one answers.
 pub(crate) async fn run(router: RouterClient, part: Part, rounds: u32, serve: oneshot::Sender<()>) {
@@ -44,7 +51,7 @@ pub(crate) async fn run(router: RouterClient, part: Part, rounds: u32, serve: on
                 None => break,
             },
             () = tokio::time::sleep(Duration::from_millis(REPORT_MS)) => {
-                warn!(silent = named(&silent), "shards do not answer; sending further inquiries");
+                warn!(silent = named(&silent), "shards do not answer, or have no policy yet; sending further inquiries");
                 if others_until.is_some_and(|until| until <= Instant::now()) {
                     open(&mut gate);
                 }
@@ -65,7 +72,7 @@ fn open(gate: &mut Option<oneshot::Sender<()>>) {
 }
 
 fn report(part: &Part, silent: &BTreeSet<u16>, serves: bool) {
-    let why = format!("these shards do not answer; check that a router runs: {}", named(silent));
+    let why = format!("{SILENT}: {}", named(silent));
     if serves { part.degraded(why) } else { part.not_ready(why) }
 }
 
@@ -75,14 +82,15 @@ fn named(shards: &BTreeSet<u16>) -> String {
     names.join(", ") + &if more > 0 { format!(" and {more} more") } else { String::new() }
 }
 
-/// Sends inquiries to a shard until it has answered `rounds` of them; returns the shard.
+/// Sends inquiries to a shard until it has answered `rounds` of them, and its replies name a policy;
+/// returns the shard.
 async fn answers(router: &RouterClient, shard: ShardId, rounds: u32) -> ShardId {
     let Some(probe) = Probe::on(shard, router.shards) else { return shard };
     let mut answered = 0;
-    while answered < rounds {
-        if probe.is_answered(router).await {
-            answered += 1;
-        } else {
+    while answered < rounds || router.pending.versions.takes_protected_tokens(shard).is_none() {
+        let is_answered = probe.is_answered(router).await;
+        answered = answered.saturating_add(u32::from(is_answered));
+        if !is_answered || answered >= rounds {
             tokio::time::sleep(Duration::from_millis(PAUSE_MS)).await;
         }
     }
@@ -91,7 +99,13 @@ async fn answers(router: &RouterClient, shard: ShardId, rounds: u32) -> ShardId 
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroU16;
+    use std::{
+        num::NonZeroU16,
+        sync::{
+            Arc,
+            atomic::{AtomicBool, Ordering},
+        },
+    };
 
     use tokio::task::JoinHandle;
     use twqr_journal::{Journal, Partition, Topic};
@@ -104,8 +118,13 @@ mod tests {
     use super::*;
     use crate::refusal::Refusal;
 
-    /// Answers every inquiry on one shard, as its router does.
+    /// Answers every inquiry on one shard, as its router does once it has a policy.
     fn answer(sim: &Sim, router: &RouterClient, shard: u32) -> JoinHandle<()> {
+        answer_with(sim, router, shard, Arc::new(AtomicBool::new(true)))
+    }
+
+    /// The same; the replies name a policy once `has_policy` is set.
+    fn answer_with(sim: &Sim, router: &RouterClient, shard: u32, has_policy: Arc<AtomicBool>) -> JoinHandle<()> {
         let (journal, pending) = (sim.session("router"), router.pending.clone());
         tokio::spawn(async move {
             let partition = Partition { topic: Topic::Orders, index: shard };
@@ -116,11 +135,12 @@ mod tests {
                         continue;
                     };
                     let correlation = query.reply_to.correlation;
+                    let has_policy = has_policy.load(Ordering::Relaxed);
                     pending.deliver(ReplyRecord {
                         correlation,
                         id: Some(EffectId { shard: ShardId(shard as u16), offset: record.offset, n: 0 }),
-                        protocol_version: 2,
-                        in_progress_code: Some(StatusCode::FISC_ABNORMAL),
+                        protocol_version: if has_policy { 2 } else { 0 },
+                        in_progress_code: has_policy.then_some(StatusCode::FISC_ABNORMAL),
                         ..ReplyRecord::broadcast(ReplyContent::NotFound)
                     });
                 }
@@ -141,8 +161,7 @@ mod tests {
         answer(&sim, &router, 1);
         tokio::time::timeout(Duration::from_millis(4 * OTHERS_WITHIN_MS), may_serve).await.unwrap().unwrap();
         tokio::time::sleep(Duration::from_millis(1)).await;
-        let silent = "these shards do not answer; check that a router runs: 0".to_owned();
-        assert_eq!(health.report()["ingress"], PartState::Degraded(silent));
+        assert_eq!(health.report()["ingress"], PartState::Degraded(format!("{SILENT}: 0")));
         assert!(health.is_ready());
         // The router of a silent shard may be of an older build, which cannot read a protected
         // token, and a token in plain text cannot be taken back.
@@ -155,6 +174,28 @@ mod tests {
         probing.await.unwrap();
         assert_eq!(health.report()["ingress"], PartState::Ready);
         assert!(is_clear(router.protect_payment(&of_silent).unwrap()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shard_is_asked_until_it_has_a_policy_since_no_payment_could_be_written_before() {
+        let sim = Sim::new(Layout { shards: 2, task_partitions: 1 }, Faults::default(), 7);
+        let shards = ShardCount(NonZeroU16::new(2).unwrap());
+        let router = RouterClient::on(&sim, shards);
+        let health = Health::default();
+        let (serve, may_serve) = oneshot::channel();
+        let has_policy = Arc::new(AtomicBool::new(false));
+        answer(&sim, &router, 0);
+        answer_with(&sim, &router, 1, has_policy.clone());
+        let probing = tokio::spawn(run(router.clone(), health.deciding_part("ingress"), 3, serve));
+        tokio::time::timeout(Duration::from_millis(4 * OTHERS_WITHIN_MS), may_serve).await.unwrap().unwrap();
+        tokio::time::sleep(Duration::from_millis(10 * REPORT_MS)).await;
+        assert_eq!(health.report()["ingress"], PartState::Degraded(format!("{SILENT}: 1")));
+        let payment = payment_on(ShardId(1), shards);
+        assert_eq!(router.protect_payment(&payment).unwrap_err(), Refusal::NotAccepted);
+        has_policy.store(true, Ordering::Relaxed);
+        probing.await.unwrap();
+        assert_eq!(health.report()["ingress"], PartState::Ready);
+        assert!(router.protect_payment(&payment).is_ok());
     }
 
     /// A payment whose order is on this shard.
