@@ -12,7 +12,7 @@ use twqr_loadgen::{
 use super::{
     callers::RunCallers,
     flood::{Flooder, flood},
-    processes::Processes,
+    processes::{Processes, broker_folder},
 };
 use crate::{chaos::signals, launch::System};
 
@@ -110,6 +110,7 @@ async fn act(
             broker("down", &["broker", &fault.process, "--kill"]).await?;
             tokio::time::sleep(lasting).await;
             broker("up", &["broker", &fault.process]).await?;
+            processes.take_brokers(&broker_folder());
             system.until_ready().await?;
         }
     }

@@ -48,9 +48,10 @@ impl Processes {
     /// The processes of a system, and the brokers if it uses any.
     pub(super) fn of(system: &System, shape: SystemShape) -> Self {
         let simulator = system.simulator_id().map(|id| ("simulator".to_owned(), id, false));
-        let folder = std::env::var_os("KAFKA_DIR").map_or_else(|| BROKER_PIDS.into(), PathBuf::from);
-        let brokers = if shape == SystemShape::AllInOne { Vec::new() } else { brokers(&folder) };
-        let processes = Self::new(simulator.into_iter().chain(brokers).collect());
+        let processes = Self::new(simulator.into_iter().collect());
+        if shape != SystemShape::AllInOne {
+            processes.take_brokers(&broker_folder());
+        }
         processes.refresh(system);
         processes
     }
@@ -65,16 +66,29 @@ impl Processes {
         }
     }
 
+    /// Takes the present process ids of the brokers, which a restarted broker writes to this folder.
+    pub(super) fn take_brokers(&self, folder: &Path) {
+        let mut processes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = |(name, id)| (name, MeasuredProcess { id, is_service: false });
+        processes.extend(brokers(folder).into_iter().map(entry));
+    }
+
     fn now(&self) -> BTreeMap<String, MeasuredProcess> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-fn brokers(folder: &Path) -> Vec<(String, u32, bool)> {
+/// The folder in which the development brokers leave their process ids.
+pub(super) fn broker_folder() -> PathBuf {
+    std::env::var_os("KAFKA_DIR").map_or_else(|| BROKER_PIDS.into(), PathBuf::from)
+}
+
+/// The name and process id of each broker.
+fn brokers(folder: &Path) -> Vec<(String, u32)> {
     let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let broker = |file: std::fs::DirEntry| {
         let name = file.file_name().to_string_lossy().strip_suffix(".pid")?.to_owned();
-        Some((name, std::fs::read_to_string(file.path()).ok()?.trim().parse().ok()?, false))
+        Some((name, std::fs::read_to_string(file.path()).ok()?.trim().parse().ok()?))
     };
     files.filter_map(broker).collect()
 }
@@ -209,8 +223,22 @@ fn busiest<'a>(threads: impl Iterator<Item = &'a Vec<(f64, u64)>>) -> Option<f64
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_restarted_broker_is_measured_by_its_new_process_id() {
+        let folder = tempfile::tempdir().unwrap();
+        let processes = Processes::new(vec![("simulator".to_owned(), 7, false)]);
+        let write = |id: &str| std::fs::write(folder.path().join("broker-1.pid"), id).unwrap();
+        let ids = || processes.now().into_values().map(|process| process.id).collect::<Vec<_>>();
+        for (written, expected) in [("11\n", [11, 7]), ("12\n", [12, 7]), ("no number", [12, 7])] {
+            write(written);
+            processes.take_brokers(folder.path());
+            assert_eq!(ids(), expected, "{written:?}");
+        }
+    }
 
     #[test]
     fn a_thread_is_judged_by_its_busiest_five_seconds() {
