@@ -1,7 +1,7 @@
 //! `twqr-lab bench quick`: simulator, services and generator as processes on one machine. It
 //! measures the floors, the sample day (memory), 1,000 payments per second, and two ladders of
-//! rates, one of calls and one over streams, each up to the first that is not sustained. Then it
-//! audits all payments.
+//! rates, one of calls and one over streams, each up to the first that the system does not keep up
+//! with. Then it audits all payments.
 
 mod floors;
 
@@ -17,7 +17,7 @@ use twqr_loadgen::{CallResult, Load, Measurement, Over, audit_answers, ledger, o
 
 use super::{
     confirmed::{Confirmation, confirm, held},
-    figures::{P99_MS_MAX, Percentiles, Step, payments_of, ratio},
+    figures::{P99_MS_MAX, Percentiles, Step, highest_rate_kept_up, payments_of, ratio},
 };
 use crate::{
     launch::{Launch, Listen, Programs, Shape, System, connect},
@@ -189,6 +189,8 @@ struct Climb {
     p99_ms_max: f64,
     /// The highest sustained rate, in payments per second.
     rate: u32,
+    /// The highest rate with which the system kept up, whatever the latency.
+    kept_up: u32,
     steps: Vec<Step>,
     /// The tries of the highest rate.
     tries: Vec<Step>,
@@ -297,21 +299,23 @@ impl<'a> UnderLoad<'a> {
         steady
     }
 
-    /// Climbs a ladder, then tries its highest rate again.
+    /// Climbs a ladder while the system keeps up, then tries the highest sustained rate again.
     async fn climb(&mut self, ladders: &Ladders, over: Over) -> Climb {
         let (rates, name) = match over {
             Over::Calls => (&ladders.rates, "r"),
             Over::Streams => (&ladders.stream_rates, "s"),
         };
-        let mut climb = Climb { p99_ms_max: P99_MS_MAX, rate: 0, steps: vec![], tries: vec![], costs: vec![] };
+        let mut climb =
+            Climb { p99_ms_max: P99_MS_MAX, rate: 0, kept_up: 0, steps: vec![], tries: vec![], costs: vec![] };
         for (number, rate) in rates.iter().copied().enumerate() {
             let (step, cost) = self.hold(rate, over, ladders.hold_ms, &format!("{name}{number}")).await;
             climb.steps.push(step);
             climb.costs.push(cost);
-            if !step.is_sustained() {
+            if !step.is_kept_up() {
                 break;
             }
         }
+        climb.kept_up = highest_rate_kept_up(&climb.steps);
         while let Confirmation::Try(rate) = confirm(&climb.steps, &climb.tries, ladders.tries, P99_MS_MAX) {
             let number = climb.tries.len();
             let (step, cost) = self.hold(rate, over, ladders.hold_ms, &format!("{name}t{number}")).await;
