@@ -82,15 +82,19 @@ struct Turn {
 pub(crate) async fn run(options: &OrdersOptions, config: &Config) -> anyhow::Result<ExitCode> {
     let begun = std::time::Instant::now();
     ensure!(!options.orders.is_empty() && options.rounds > 0, "--orders and --rounds must name at least one");
-    let mut progress = ProgressBar::start("phases", options.orders.len() as u64 * 2 + options.rounds as u64);
+    let mut progress = ProgressBar::start("phases", options.orders.len() as u64 * 3 + options.rounds as u64);
     let mut all = Vec::new();
     for orders in &options.orders {
         progress.step(&format!("a system with {orders} orders"));
         let dir = options.dir.join(format!("orders-{orders}"));
         all.push(Holding::start(*orders, &dir, config).await?);
     }
-    for holding in &mut all {
+    // One that works off its orders would slow down the others.
+    for holding in &all {
+        progress.step(&format!("the system with {} orders works them off", holding.orders));
         until_calm(&holding.system.ids(), CALM_WITHIN).await?;
+    }
+    for holding in &mut all {
         let client = CallerKey::default().client(holding.system.channel()?);
         held_orders::check(client, holding.orders).await?;
         holding.turn(options, "warm", options.rate.min(WARM_RATE_MAX), WARM_MS).await?;
