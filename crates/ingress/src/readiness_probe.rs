@@ -31,9 +31,10 @@ const NAMED_MAX: usize = 10;
 /// What is wrong with the shards that are named after it.
 const SILENT: &str = "these shards do not answer, or have no policy yet; check that a router runs";
 
-/// Asks every shard until each has answered `rounds` inquiries and has a policy. Sends `serve` and reports `part` as
-/// ready once all have. If some stay silent, it sends `serve` [`OTHERS_WITHIN_MS`] after the first
-/// one answered, and reports the part as degraded until the last one answers.
+/// Asks every shard until each has answered `rounds` inquiries and has a policy. Sends `serve` and
+/// reports `part` as ready once all have. If some stay silent, it sends `serve`
+/// [`OTHERS_WITHIN_MS`] after the first one answered, and reports the part as degraded until the
+/// last one answers.
 pub(crate) async fn run(router: RouterClient, part: Part, rounds: u32, serve: oneshot::Sender<()>) {
     let began = Instant::now();
     let mut silent: BTreeSet<u16> = (0..router.shards.0.get()).collect();
@@ -82,8 +83,8 @@ fn named(shards: &BTreeSet<u16>) -> String {
     names.join(", ") + &if more > 0 { format!(" and {more} more") } else { String::new() }
 }
 
-/// Sends inquiries to a shard until it has answered `rounds` of them, and its replies name a policy;
-/// returns the shard.
+/// Sends inquiries to a shard until it has answered `rounds` of them and its replies name a policy.
+/// Returns the shard.
 async fn answers(router: &RouterClient, shard: ShardId, rounds: u32) -> ShardId {
     let Some(probe) = Probe::on(shard, router.shards) else { return shard };
     let mut answered = 0;

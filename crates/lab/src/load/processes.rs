@@ -66,7 +66,7 @@ impl Processes {
         }
     }
 
-    /// Takes the present process ids of the brokers, which a restarted broker writes to this folder.
+    /// Takes the present process ids of the brokers: a restarted one writes its own to this folder.
     pub(super) fn take_brokers(&self, folder: &Path) {
         let mut processes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = |(name, id)| (name, MeasuredProcess { id, is_service: false });
