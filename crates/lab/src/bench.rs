@@ -33,8 +33,8 @@ pub enum Bench {
         /// The seed of the payments and their start times.
         #[arg(long, default_value_t = 7)]
         seed: u64,
-        /// The rates of the ladder in payments per second; it ends at the first that is not
-        /// sustained
+        /// The rates of the ladder in payments per second; it ends at the first that the system
+        /// does not keep up with
         #[arg(long, value_delimiter = ',', default_values_t = quick::LADDER_RATES)]
         rates: Vec<u32>,
         /// The rates of the ladder over streams (PayStream)
